@@ -1,0 +1,25 @@
+//! Compiles the protos with protox (no protoc needed) into messages, server and client, and keeps
+//! the descriptor set for gRPC reflection.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+const PROTOS: &[&str] = &[
+    "hubspot/leads/v1/lead.proto",
+    "hubspot/leads/v1/search.proto",
+    "hubspot/leads/v1/leads_service.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(PROTOS, ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("leads_descriptor.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        // The same type as the one tonic-types builds error details with.
+        .extern_path(".google.rpc.Status", "::tonic_types::Status")
+        .btree_map(".")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! Configuration: plain data, one struct per section.
+//!
+//! Secrets are never configuration: it says where in Vault they are.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::{credentials::SecretPath, leads::PortalName};
+
+/// Everything the service is told at start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[grpc]`
+    pub grpc: Grpc,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[vault]`
+    pub vault: Vault,
+    /// `[hubspot]`
+    pub hubspot: Hubspot,
+    /// `[portals.<name>]`; at least one.
+    pub portals: BTreeMap<PortalName, Portal>,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// `[grpc]`: the service itself.
+#[derive(Debug, Clone)]
+pub struct Grpc {
+    /// Where to listen. Default `127.0.0.1:50051`; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Largest request message, in bytes. Default 4 MiB.
+    pub max_request_bytes: usize,
+    /// Most inputs of one batch call. Default 10,000.
+    pub max_batch_inputs: usize,
+    /// Longest a call may take, whatever the caller allows. Default 60 s.
+    pub max_deadline: Duration,
+    /// How long calls in flight may go on after a stop signal. Default 25 s.
+    pub shutdown_grace: Duration,
+}
+
+/// `[admin]`: health, readiness and metrics over HTTP.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Where to listen. Default `127.0.0.1:9090`; port 0 picks a free one.
+    pub listen: SocketAddr,
+}
+
+/// `[vault]`: where the credentials are.
+#[derive(Debug, Clone)]
+pub struct Vault {
+    /// Base URL of Vault or OpenBao. Required.
+    pub address: url::Url,
+    /// Vault Enterprise or OpenBao namespace. Default none.
+    pub namespace: Option<String>,
+    /// PEM file with the CAs that may sign Vault's certificate, beside the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with our client certificate chain. Needs `client_key_file`.
+    pub client_cert_file: Option<PathBuf>,
+    /// PEM file with the key of `client_cert_file`.
+    pub client_key_file: Option<PathBuf>,
+    /// Mount of the KV v2 engine. Default `secret`.
+    pub mount: String,
+    /// Longest one request to Vault may take. Default 5 s.
+    pub timeout: Duration,
+    /// How often to look for a new version of the secrets. Default 30 s.
+    pub poll_interval: Duration,
+    /// `[vault.auth]`
+    pub auth: VaultAuth,
+}
+
+/// `[vault.auth]`: how to log in.
+#[derive(Debug, Clone)]
+pub enum VaultAuth {
+    /// `method = "kubernetes"`: with the pod's service account token.
+    Kubernetes {
+        /// Mount of the auth method. Default `kubernetes`.
+        mount: String,
+        /// Role to log in as.
+        role: String,
+        /// File with the token; read at every login. Default: where Kubernetes projects it.
+        jwt_file: PathBuf,
+    },
+    /// `method = "jwt"`: with a token from a file.
+    Jwt {
+        /// Mount of the auth method. Default `jwt`.
+        mount: String,
+        /// Role to log in as.
+        role: String,
+        /// File with the token; read at every login.
+        jwt_file: PathBuf,
+    },
+    /// `method = "approle"`.
+    AppRole {
+        /// Mount of the auth method. Default `approle`.
+        mount: String,
+        /// File with the role id.
+        role_id_file: PathBuf,
+        /// File with the secret id; read at every login. None for roles that bind no secret id.
+        secret_id_file: Option<PathBuf>,
+        /// Whether the file holds a response-wrapping token instead of the secret id itself.
+        wrapped: bool,
+    },
+    /// `method = "userpass"`.
+    Userpass {
+        /// Mount of the auth method. Default `userpass`.
+        mount: String,
+        /// User name.
+        username: String,
+        /// File with the password; read at every login.
+        password_file: PathBuf,
+    },
+    /// `method = "cert"`: with the client certificate of `[vault]`.
+    Cert {
+        /// Mount of the auth method. Default `cert`.
+        mount: String,
+        /// Role to log in as. None lets Vault choose.
+        role: Option<String>,
+    },
+    /// `method = "token"`: a token handed over once, which leadsd keeps alive by itself.
+    Token {
+        /// File with the token; read once, at start. `/dev/stdin` works.
+        file: PathBuf,
+    },
+    /// `method = "token_file"`: a token that somebody else keeps fresh, such as Vault Agent.
+    TokenFile {
+        /// File with the token; read again when it changes.
+        file: PathBuf,
+    },
+}
+
+/// `[hubspot]`: the API behind.
+#[derive(Debug, Clone)]
+pub struct Hubspot {
+    /// Default `https://api.hubapi.com`.
+    pub base_url: url::Url,
+    /// Decides the paths. Default 2026-09.
+    pub api_version: ApiVersion,
+    /// Longest wait for a connection. Default 5 s.
+    pub connect_timeout: Duration,
+    /// Longest one HTTP call may take. Default 30 s.
+    pub request_timeout: Duration,
+    /// Largest answer that is read, in bytes after decompression. Default 32 MiB.
+    pub max_answer_bytes: usize,
+    /// Batch calls of one client call that run at the same time. Default 4.
+    pub batch_concurrency: usize,
+}
+
+/// Version of HubSpot's API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiVersion {
+    /// `/crm/objects/2026-09/...`
+    V2026_09,
+    /// `/crm/objects/2026-03/...`
+    V2026_03,
+    /// `/crm/v3/objects/...`
+    V3,
+}
+
+/// `[portals.<name>]`: one HubSpot account.
+#[derive(Debug, Clone)]
+pub struct Portal {
+    /// Path of its secret under the KV mount. Default `hubspot/<name>`.
+    pub secret: SecretPath,
+}
+
+/// `[log]`: what is written to standard error.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Filter such as `info` or `info,leadsd=debug`. Default `info`.
+    pub level: String,
+    /// Default `json`; `pretty` is for people.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}

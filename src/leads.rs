@@ -1,0 +1,24 @@
+//! The domain: leads, what can be asked of them, and the rules that hold whatever is above (gRPC)
+//! and below (HubSpot).
+//!
+//! [`Upstream`] is the port to HubSpot. Nothing here names a protocol.
+
+mod call;
+mod error;
+mod lead;
+mod query;
+mod upstream;
+mod write;
+
+pub use call::{Call, PortalName, Spent};
+pub use error::{Culprits, Error, FieldFault, Processed, Reason, UpstreamFacts};
+pub use lead::{Associated, AssociatedObject, Lead, PropertyVersion, Warning};
+pub use query::{
+    BatchRead, Direction, Filter, FilterGroup, FilterOperator, GetLead, LeadId, ListLeads, Page,
+    SearchLeads, SearchPage, Selection, Sort,
+};
+pub use upstream::{BatchAnswer, BatchItem, ItemError, Upstream};
+pub use write::{
+    Association, AssociationCategory, AssociationType, CreateLead, Traced, UpdateLead, UpsertLead,
+    Upserted,
+};

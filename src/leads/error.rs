@@ -1,0 +1,284 @@
+//! Why a call failed, in the terms of the domain: a reason that programs can act on, a message for
+//! the caller, and facts. What only operators may see is kept apart in `internal`.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use std::{fmt, time::Duration};
+
+/// What a caller can tell apart. Each reason is a stable public name and has one gRPC code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// A field of the request is wrong; found here, nothing was sent. INVALID_ARGUMENT.
+    InvalidRequest,
+    /// `leadsd-portal` names no configured portal, or is missing where it is needed.
+    /// INVALID_ARGUMENT.
+    UnknownPortal,
+    /// The page token is not one of ours, or belongs to another request. INVALID_ARGUMENT.
+    InvalidPageToken,
+    /// A search cannot go past its first 10,000 results. OUT_OF_RANGE.
+    SearchWindowExceeded,
+    /// The `request_id` was used before with other content. INVALID_ARGUMENT.
+    RequestIdReused,
+    /// No such lead. NOT_FOUND.
+    LeadNotFound,
+    /// HubSpot refuses the content: a property, an association, a filter. INVALID_ARGUMENT.
+    ValidationFailed,
+    /// HubSpot has a record with this unique value already. ALREADY_EXISTS.
+    AlreadyExists,
+    /// HubSpot reports a conflict with another change. ABORTED.
+    Conflict,
+    /// The portal's credential lacks a scope. PERMISSION_DENIED.
+    MissingScopes,
+    /// HubSpot forbids it for another reason. PERMISSION_DENIED.
+    Forbidden,
+    /// The service has no usable HubSpot credential at the moment. UNAVAILABLE.
+    CredentialUnavailable,
+    /// HubSpot does not accept the portal's credential. FAILED_PRECONDITION.
+    CredentialRejected,
+    /// HubSpot's short-term rate limit is used up. RESOURCE_EXHAUSTED.
+    RateLimited,
+    /// HubSpot's daily limit is used up. RESOURCE_EXHAUSTED.
+    DailyLimitReached,
+    /// The service itself has too much to do. RESOURCE_EXHAUSTED.
+    Overloaded,
+    /// A bulk operation locks the account (423). UNAVAILABLE.
+    AccountLocked,
+    /// The account is moving between data centres (477). UNAVAILABLE.
+    AccountMigrating,
+    /// HubSpot is down, overloaded or not reachable. UNAVAILABLE.
+    UpstreamUnavailable,
+    /// HubSpot answered something that cannot be understood. UNAVAILABLE.
+    UpstreamUnintelligible,
+    /// HubSpot's answer is larger than the configured bound. RESOURCE_EXHAUSTED.
+    AnswerTooLarge,
+    /// Time ran out. DEADLINE_EXCEEDED.
+    DeadlineExceeded,
+    /// A write was sent and its outcome is not known. UNKNOWN.
+    WriteOutcomeUnknown,
+    /// HubSpot refused a batch as a whole, and this input was not tried again alone. ABORTED.
+    BatchRefused,
+    /// A fault of the service itself. INTERNAL.
+    Internal,
+}
+
+/// Whether HubSpot has acted on a call that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processed {
+    /// Certainly not: it never left, or HubSpot refused it.
+    No,
+    /// Perhaps: it was sent and no answer tells.
+    Maybe,
+}
+
+/// A field of the caller's request that is at fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldFault {
+    /// Path in proto terms, such as `inputs[3].properties["hs_lead_label"]`.
+    pub field: String,
+    /// What is wrong with it.
+    pub description: String,
+}
+
+/// What HubSpot said about a failure, as far as callers may see it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpstreamFacts {
+    /// HTTP status.
+    pub http_status: Option<u16>,
+    /// HubSpot's id of the failed call; their support asks for it.
+    pub correlation_id: Option<String>,
+    /// Such as `VALIDATION_ERROR`.
+    pub category: Option<String>,
+    /// Finer category.
+    pub sub_category: Option<String>,
+    /// Such as `TEN_SECONDLY_ROLLING`.
+    pub policy_name: Option<String>,
+    /// Scopes of which one is missing.
+    pub required_scopes: Vec<String>,
+    /// Id of the record that stands in the way.
+    pub existing_id: Option<String>,
+}
+
+/// Which inputs of a batch an error is about, as far as HubSpot says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Culprits {
+    /// `objectWriteTraceId`s.
+    pub trace_ids: Vec<String>,
+    /// Record ids or unique values.
+    pub ids: Vec<String>,
+    /// Names of properties that do not exist: every input that has one is at fault.
+    pub unknown_properties: Vec<String>,
+}
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Inner {
+    reason: Reason,
+    message: String,
+    internal: Option<String>,
+    fields: Vec<FieldFault>,
+    upstream: UpstreamFacts,
+    retry_after: Option<Duration>,
+    processed: Processed,
+    culprits: Culprits,
+}
+
+// === impl Reason ===
+
+impl Reason {
+    /// The public name, as in `google.rpc.ErrorInfo.reason`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "INVALID_REQUEST",
+            Self::UnknownPortal => "UNKNOWN_PORTAL",
+            Self::InvalidPageToken => "INVALID_PAGE_TOKEN",
+            Self::SearchWindowExceeded => "SEARCH_WINDOW_EXCEEDED",
+            Self::RequestIdReused => "REQUEST_ID_REUSED",
+            Self::LeadNotFound => "LEAD_NOT_FOUND",
+            Self::ValidationFailed => "VALIDATION_FAILED",
+            Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::Conflict => "CONFLICT",
+            Self::MissingScopes => "MISSING_SCOPES",
+            Self::Forbidden => "FORBIDDEN",
+            Self::CredentialUnavailable => "CREDENTIAL_UNAVAILABLE",
+            Self::CredentialRejected => "CREDENTIAL_REJECTED",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::DailyLimitReached => "DAILY_LIMIT_REACHED",
+            Self::Overloaded => "OVERLOADED",
+            Self::AccountLocked => "ACCOUNT_LOCKED",
+            Self::AccountMigrating => "ACCOUNT_MIGRATING",
+            Self::UpstreamUnavailable => "UPSTREAM_UNAVAILABLE",
+            Self::UpstreamUnintelligible => "UPSTREAM_UNINTELLIGIBLE",
+            Self::AnswerTooLarge => "ANSWER_TOO_LARGE",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::WriteOutcomeUnknown => "WRITE_OUTCOME_UNKNOWN",
+            Self::BatchRefused => "BATCH_REFUSED",
+            Self::Internal => "INTERNAL",
+        }
+    }
+}
+
+// === impl FieldFault ===
+
+impl FieldFault {
+    /// A fault of `field`.
+    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self { field: field.into(), description: description.into() }
+    }
+}
+
+// === impl Error ===
+
+impl Error {
+    /// An error with a message for the caller. Everything else is added by the `with_` methods.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            reason,
+            message: message.into(),
+            internal: None,
+            fields: Vec::new(),
+            upstream: UpstreamFacts::default(),
+            retry_after: None,
+            processed: Processed::No,
+            culprits: Culprits::default(),
+        }))
+    }
+
+    /// A request that is wrong in one or more fields; the message names them all.
+    pub fn invalid(faults: Vec<FieldFault>) -> Self {
+        let parts: Vec<_> =
+            faults.iter().map(|fault| format!("{}: {}", fault.field, fault.description)).collect();
+        Self::new(Reason::InvalidRequest, parts.join("; ")).with_fields(faults)
+    }
+
+    /// Adds what only the log may say.
+    #[must_use]
+    pub fn with_internal(mut self, internal: impl Into<String>) -> Self {
+        self.0.internal = Some(internal.into());
+        self
+    }
+
+    /// Adds the fields at fault.
+    #[must_use]
+    pub fn with_fields(mut self, fields: Vec<FieldFault>) -> Self {
+        self.0.fields = fields;
+        self
+    }
+
+    /// Adds what HubSpot said.
+    #[must_use]
+    pub fn with_upstream(mut self, upstream: UpstreamFacts) -> Self {
+        self.0.upstream = upstream;
+        self
+    }
+
+    /// Adds when to try again.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
+    /// Adds whether HubSpot has acted on the call; `No` when not said.
+    #[must_use]
+    pub fn with_processed(mut self, processed: Processed) -> Self {
+        self.0.processed = processed;
+        self
+    }
+
+    /// Adds which inputs of a batch it is about.
+    #[must_use]
+    pub fn with_culprits(mut self, culprits: Culprits) -> Self {
+        self.0.culprits = culprits;
+        self
+    }
+
+    /// What a caller can act on.
+    pub fn reason(&self) -> Reason {
+        self.0.reason
+    }
+
+    /// Text for the caller.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Text for the log; never for the caller.
+    pub fn internal(&self) -> Option<&str> {
+        self.0.internal.as_deref()
+    }
+
+    /// Fields at fault.
+    pub fn fields(&self) -> &[FieldFault] {
+        &self.0.fields
+    }
+
+    /// What HubSpot said.
+    pub fn upstream(&self) -> &UpstreamFacts {
+        &self.0.upstream
+    }
+
+    /// When to try again, if that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// Whether HubSpot has acted on the call.
+    pub fn processed(&self) -> Processed {
+        self.0.processed
+    }
+
+    /// Which inputs of a batch it is about.
+    pub fn culprits(&self) -> &Culprits {
+        &self.0.culprits
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.reason.as_str(), self.0.message)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,85 @@
+//! The port to HubSpot: the eleven lead operations, each one HubSpot call.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use super::{
+    call::Call,
+    error::Error,
+    lead::Lead,
+    query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
+    write::{CreateLead, Traced, UpdateLead, UpsertLead},
+};
+
+/// What HubSpot answered to a batch, before it is matched with the inputs: results in any order,
+/// and errors that stand for one, several or unknown inputs.
+#[derive(Debug, Clone, Default)]
+pub struct BatchAnswer {
+    /// What succeeded.
+    pub results: Vec<BatchItem>,
+    /// What failed.
+    pub errors: Vec<ItemError>,
+}
+
+/// One success of a batch.
+#[derive(Debug, Clone)]
+pub struct BatchItem {
+    /// The lead.
+    pub lead: Lead,
+    /// The trace id of its input, if HubSpot echoed it.
+    pub trace_id: Option<String>,
+    /// For an upsert: whether it is new.
+    pub created: Option<bool>,
+}
+
+/// One error of a batch. Which inputs it stands for is in [`Error::culprits`].
+#[derive(Debug, Clone)]
+pub struct ItemError {
+    /// What went wrong.
+    pub error: Error,
+}
+
+/// HubSpot, as the domain sees it. Every method makes one logical call, counts what it spends in
+/// [`Call::spent`] and never outlasts [`Call::deadline`]. Batches take 1 to 100 inputs.
+///
+/// A batch method fails as a whole only if HubSpot refused or lost the whole batch; errors of
+/// single inputs are part of the answer.
+#[async_trait]
+pub trait Upstream: fmt::Debug + Send + Sync + 'static {
+    /// Reads one lead.
+    async fn get(&self, call: &Call, request: &GetLead) -> Result<Lead, Error>;
+    /// Reads one page of all leads.
+    async fn list(&self, call: &Call, request: &ListLeads) -> Result<Page, Error>;
+    /// Reads one page of the leads that match.
+    async fn search(&self, call: &Call, request: &SearchLeads) -> Result<SearchPage, Error>;
+    /// Creates one lead.
+    async fn create(&self, call: &Call, request: &CreateLead) -> Result<Lead, Error>;
+    /// Changes one lead.
+    async fn update(&self, call: &Call, request: &UpdateLead) -> Result<Lead, Error>;
+    /// Archives one lead.
+    async fn archive(&self, call: &Call, id: &LeadId) -> Result<(), Error>;
+    /// Reads up to 100 leads.
+    async fn batch_read(&self, call: &Call, request: &BatchRead) -> Result<BatchAnswer, Error>;
+    /// Creates up to 100 leads.
+    async fn batch_create(
+        &self,
+        call: &Call,
+        inputs: &[Traced<CreateLead>],
+    ) -> Result<BatchAnswer, Error>;
+    /// Changes up to 100 leads.
+    async fn batch_update(
+        &self,
+        call: &Call,
+        inputs: &[Traced<UpdateLead>],
+    ) -> Result<BatchAnswer, Error>;
+    /// Creates or changes up to 100 leads.
+    async fn batch_upsert(
+        &self,
+        call: &Call,
+        inputs: &[Traced<UpsertLead>],
+    ) -> Result<BatchAnswer, Error>;
+    /// Archives up to 100 leads. HubSpot answers without results; errors, if it ever sends any, are
+    /// part of the answer.
+    async fn batch_archive(&self, call: &Call, ids: &[LeadId]) -> Result<BatchAnswer, Error>;
+}

@@ -1,0 +1,100 @@
+//! What can be written.
+
+use std::collections::BTreeMap;
+
+use super::{lead::Lead, query::LeadId};
+
+/// A new lead.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CreateLead {
+    /// Values by internal property name.
+    pub properties: BTreeMap<String, String>,
+    /// At least one, to an existing contact.
+    pub associations: Vec<Association>,
+}
+
+/// An association to make while a lead is created.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Association {
+    /// Record id of the other object.
+    pub to_id: LeadId,
+    /// What it means; at least one.
+    pub types: Vec<AssociationType>,
+}
+
+/// What an association means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AssociationType {
+    /// Who defined the type.
+    pub category: AssociationCategory,
+    /// Id within the category.
+    pub type_id: i32,
+}
+
+/// Who defined an association type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AssociationCategory {
+    /// Comes with HubSpot.
+    HubspotDefined,
+    /// A label made in the portal.
+    UserDefined,
+    /// Made by an installed app.
+    IntegratorDefined,
+    /// HubSpot's own category of that name.
+    Work,
+}
+
+/// New values for one lead.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UpdateLead {
+    /// Which one.
+    pub id: LeadId,
+    /// The unique property that `id` is a value of.
+    pub id_property: Option<String>,
+    /// Values by internal property name; an empty one clears.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// A lead to create or change.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UpsertLead {
+    /// Value of the unique property.
+    pub id: LeadId,
+    /// Its name; `None` leaves the choice to HubSpot.
+    pub id_property: Option<String>,
+    /// Values by internal property name.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// What an upsert did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upserted {
+    /// The lead after it.
+    pub lead: Lead,
+    /// Whether it is new.
+    pub created: bool,
+}
+
+/// An input of a batch with its `objectWriteTraceId`, unique in the batch: the only sure way to
+/// find the input again in the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Traced<T> {
+    /// Comes back with the result or the error of this input.
+    pub trace_id: String,
+    /// The input.
+    pub input: T,
+}
+
+// === impl AssociationCategory ===
+
+impl AssociationCategory {
+    /// The name HubSpot gives it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HubspotDefined => "HUBSPOT_DEFINED",
+            Self::UserDefined => "USER_DEFINED",
+            Self::IntegratorDefined => "INTEGRATOR_DEFINED",
+            Self::Work => "WORK",
+        }
+    }
+}

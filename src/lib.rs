@@ -1,0 +1,11 @@
+//! leadsd: HubSpot CRM leads for every service of a company, over gRPC.
+//!
+//! Dependencies point inward: `grpc -> leads <- hubspot -> credentials <- vault`. `app` alone joins
+//! a port to its implementation. `docs/ARCHITECTURE.md` follows one call through the modules.
+
+pub mod config;
+pub mod credentials;
+pub mod leads;
+pub mod secret;
+pub mod task;
+pub mod time;

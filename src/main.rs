@@ -1,0 +1,3 @@
+//! The `leadsd` command.
+
+fn main() {}

@@ -11,6 +11,7 @@ const PROTOS: &[&str] = &[
     "hubspot/leads/v1/leads_service.proto",
 ];
 
+#[expect(clippy::disallowed_methods, reason = "cargo hands over OUT_DIR in the environment")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(PROTOS, ["proto"])?;

@@ -4,8 +4,10 @@
 //! (HubSpot's token endpoint).
 
 mod ports;
+mod token;
 
 pub use ports::{
     Grant, Granted, PortalSecret, SecretPath, SecretStore, StoreError, TokenError, TokenSource,
     VersionState, VersionedSecret,
 };
+pub use token::{Handle, Rejection, Token, Unusable};

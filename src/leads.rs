@@ -3,10 +3,13 @@
 //!
 //! [`Upstream`] is the port to HubSpot. Nothing here names a protocol.
 
+mod batch;
 mod call;
 mod error;
 mod lead;
 mod query;
+mod replay;
+mod service;
 mod upstream;
 mod write;
 
@@ -17,6 +20,8 @@ pub use query::{
     BatchRead, Direction, Filter, FilterGroup, FilterOperator, GetLead, LeadId, ListLeads, Page,
     SearchLeads, SearchPage, Selection, Sort,
 };
+pub use replay::RequestId;
+pub use service::{BatchGet, Limits, Service};
 pub use upstream::{BatchAnswer, BatchItem, ItemError, Upstream};
 pub use write::{
     Association, AssociationCategory, AssociationType, CreateLead, Traced, UpdateLead, UpsertLead,

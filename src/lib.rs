@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod credentials;
+pub mod grpc;
 pub mod leads;
 pub mod secret;
 pub mod task;

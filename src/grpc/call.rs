@@ -1,0 +1,124 @@
+//! Who calls, for which portal, until when: from metadata and the layers to a [`leads::Call`].
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::time::Instant;
+use tonic::{Extensions, metadata::MetadataMap};
+
+use crate::leads::{Call, Error, PortalName, Reason, Spent};
+
+/// Metadata key that picks the portal.
+const PORTAL: &str = "leadsd-portal";
+
+/// Portal that is taken when the caller names none.
+const DEFAULT_PORTAL: &str = "default";
+
+/// What the outer layer knows of a call; travels in the request's extensions.
+#[derive(Debug, Clone)]
+pub(super) struct CallFacts {
+    pub(super) request_id: Arc<str>,
+    pub(super) deadline: Instant,
+    pub(super) spent: Arc<Spent>,
+    /// Filled once the portal is known, for the access event.
+    pub(super) portal: Arc<OnceLock<PortalName>>,
+    /// Filled when the call fails, for the access event.
+    pub(super) failure: Arc<OnceLock<Error>>,
+}
+
+/// The configured portals.
+#[derive(Debug, Clone)]
+pub struct Portals(Arc<[PortalName]>);
+
+// === impl Portals ===
+
+impl Portals {
+    /// The portals by name.
+    pub fn new(names: impl IntoIterator<Item = PortalName>) -> Self {
+        Self(names.into_iter().collect())
+    }
+
+    /// The call as the domain sees it.
+    pub(super) fn call(
+        &self,
+        metadata: &MetadataMap,
+        extensions: &Extensions,
+    ) -> Result<Call, Error> {
+        let facts = extensions
+            .get::<CallFacts>()
+            .ok_or_else(|| Error::new(Reason::Internal, "the call came past its layers"))?;
+        let portal = self.choose(metadata)?;
+        // Only the first portal counts, and a call has one.
+        let _ = facts.portal.set(portal.clone());
+        Ok(Call {
+            portal,
+            deadline: facts.deadline,
+            request_id: Arc::clone(&facts.request_id),
+            spent: Arc::clone(&facts.spent),
+        })
+    }
+
+    fn choose(&self, metadata: &MetadataMap) -> Result<PortalName, Error> {
+        let mut values = metadata.get_all(PORTAL).iter();
+        let Some(value) = values.next() else {
+            return match &*self.0 {
+                [only] => Ok(only.clone()),
+                all => all
+                    .iter()
+                    .find(|name| name.as_str() == DEFAULT_PORTAL)
+                    .cloned()
+                    .ok_or_else(|| self.unknown("the call names no portal")),
+            };
+        };
+        if values.next().is_some() {
+            return Err(self.unknown("the call names more than one portal"));
+        }
+        let named = value.to_str().ok().and_then(PortalName::parse);
+        named
+            .filter(|named| self.0.contains(named))
+            .ok_or_else(|| self.unknown("the call names a portal that is not configured"))
+    }
+
+    fn unknown(&self, what: &str) -> Error {
+        let names: Vec<&str> = self.0.iter().map(PortalName::as_str).collect();
+        let names = names.join(", ");
+        Error::new(Reason::UnknownPortal, format!("{PORTAL}: {what}; configured are: {names}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn portals(names: &[&str]) -> Portals {
+        Portals::new(names.iter().map(|name| PortalName::parse(name).unwrap()))
+    }
+
+    fn metadata(values: &[&'static str]) -> MetadataMap {
+        let mut metadata = MetadataMap::new();
+        for value in values {
+            metadata.append(PORTAL, value.parse().unwrap());
+        }
+        metadata
+    }
+
+    #[test]
+    fn a_portal_is_named_or_the_default_or_the_only_one() {
+        let chosen = |names: &[&str], values: &[&'static str]| {
+            portals(names).choose(&metadata(values)).map(|name| name.to_string())
+        };
+        assert_eq!(chosen(&["eu"], &[]).unwrap(), "eu");
+        assert_eq!(chosen(&["default", "eu"], &[]).unwrap(), "default");
+        assert_eq!(chosen(&["default", "eu"], &["eu"]).unwrap(), "eu");
+        for (names, values) in [
+            (&["eu", "us"][..], &[][..]),
+            (&["eu"], &["us"]),
+            (&["eu"], &["../eu"]),
+            (&["eu"], &[""]),
+            (&["eu", "us"], &["eu", "us"]),
+        ] {
+            let error = portals(names).choose(&metadata(values)).unwrap_err();
+            assert_eq!(error.reason(), Reason::UnknownPortal);
+            assert!(error.message().ends_with(&names.join(", ")), "{error}");
+        }
+    }
+}

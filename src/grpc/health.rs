@@ -1,0 +1,40 @@
+//! `grpc.health.v1`, tied to whether the service can do its work.
+
+use tokio::sync::watch;
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::{Health, HealthServer},
+    server::HealthReporter,
+};
+
+use crate::task::{self, Task};
+
+/// Services that are announced: the empty name is the whole server.
+const SERVICES: [&str; 2] = ["", "hubspot.leads.v1.LeadsService"];
+
+/// The health service, and the task that keeps it true.
+pub(super) async fn service(
+    mut serving: watch::Receiver<bool>,
+) -> (HealthServer<impl Health>, Task) {
+    let (reporter, server) = tonic_health::server::health_reporter();
+    // The reporter starts the whole server as serving; say what is true before anyone can ask.
+    let now = *serving.borrow_and_update();
+    report(&reporter, now).await;
+    let task = task::spawn("health", "", async move {
+        while serving.changed().await.is_ok() {
+            let now = *serving.borrow_and_update();
+            report(&reporter, now).await;
+        }
+        // Whoever decided this is gone: the process is about to end.
+        report(&reporter, false).await;
+        std::future::pending::<()>().await;
+    });
+    (server, task)
+}
+
+async fn report(reporter: &HealthReporter, serving: bool) {
+    let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in SERVICES {
+        reporter.set_service_status(service, status).await;
+    }
+}

@@ -1,0 +1,212 @@
+//! LeadsService: each RPC converts, asks the domain and converts back. Reads are cancel-safe; writes
+//! run in the domain's own tasks and outlive a caller who goes away.
+
+use std::future::Future;
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    call::{CallFacts, Portals},
+    convert, pb, status,
+};
+use crate::leads::{Call, Error, Service, Traced};
+
+/// The generated service trait, over the domain's use cases.
+#[derive(Debug, Clone)]
+pub(super) struct Leads {
+    pub(super) service: Service,
+    pub(super) portals: Portals,
+    pub(super) max_batch_inputs: usize,
+}
+
+// === impl Leads ===
+
+impl Leads {
+    /// Finds out whose call it is, runs it, and makes the status of a failure.
+    async fn answer<In, Out, F>(
+        &self,
+        request: Request<In>,
+        work: impl FnOnce(Call, In) -> F + Send,
+    ) -> Result<Response<Out>, Status>
+    where
+        F: Future<Output = Result<Out, Error>> + Send,
+    {
+        let (metadata, extensions, message) = request.into_parts();
+        let facts = extensions.get::<CallFacts>().cloned();
+        let answer = match self.portals.call(&metadata, &extensions) {
+            Ok(call) => work(call, message).await,
+            Err(error) => Err(error),
+        };
+        answer.map(Response::new).map_err(|error| {
+            let request_id = facts.as_ref().map_or("", |facts| &facts.request_id);
+            let status = status::of_call(&error, request_id);
+            if let Some(facts) = &facts {
+                // A call fails once.
+                let _ = facts.failure.set(error);
+            }
+            status
+        })
+    }
+}
+
+fn trace_ids<T>(inputs: &[Traced<T>]) -> Vec<String> {
+    inputs.iter().map(|input| input.trace_id.clone()).collect()
+}
+
+#[tonic::async_trait]
+impl pb::leads_service_server::LeadsService for Leads {
+    async fn get_lead(
+        &self,
+        request: Request<pb::GetLeadRequest>,
+    ) -> Result<Response<pb::GetLeadResponse>, Status> {
+        self.answer(request, |call, message| async move {
+            let lead = self.service.get(&call, convert::get(message)?).await?;
+            Ok(pb::GetLeadResponse { lead: Some(convert::lead(lead)) })
+        })
+        .await
+    }
+
+    async fn list_leads(
+        &self,
+        request: Request<pb::ListLeadsRequest>,
+    ) -> Result<Response<pb::ListLeadsResponse>, Status> {
+        self.answer(request, |call, message| async move {
+            let (list, fingerprint) = convert::list(message, &call.portal)?;
+            let page = self.service.list(&call, list).await?;
+            Ok(convert::list_answer(page, fingerprint))
+        })
+        .await
+    }
+
+    async fn create_lead(
+        &self,
+        request: Request<pb::CreateLeadRequest>,
+    ) -> Result<Response<pb::CreateLeadResponse>, Status> {
+        self.answer(request, |call, message| async move {
+            let (create, request_id) = convert::create(message)?;
+            let lead = self.service.create(&call, request_id, create).await?;
+            Ok(pb::CreateLeadResponse { lead: Some(convert::lead(lead)) })
+        })
+        .await
+    }
+
+    async fn update_lead(
+        &self,
+        request: Request<pb::UpdateLeadRequest>,
+    ) -> Result<Response<pb::UpdateLeadResponse>, Status> {
+        self.answer(request, |call, message| async move {
+            let (update, request_id) = convert::update(message)?;
+            let lead = self.service.update(&call, request_id, update).await?;
+            Ok(pb::UpdateLeadResponse { lead: Some(convert::lead(lead)) })
+        })
+        .await
+    }
+
+    async fn archive_lead(
+        &self,
+        request: Request<pb::ArchiveLeadRequest>,
+    ) -> Result<Response<pb::ArchiveLeadResponse>, Status> {
+        self.answer(request, |call, message| async move {
+            let (id, request_id) = convert::archive(&message)?;
+            self.service.archive(&call, request_id, id).await?;
+            Ok(pb::ArchiveLeadResponse {})
+        })
+        .await
+    }
+
+    async fn upsert_lead(
+        &self,
+        request: Request<pb::UpsertLeadRequest>,
+    ) -> Result<Response<pb::UpsertLeadResponse>, Status> {
+        self.answer(request, |call, message| async move {
+            let (upsert, request_id) = convert::upsert(message)?;
+            let done = self.service.upsert(&call, request_id, upsert).await?;
+            let lead = Some(convert::lead(done.lead));
+            Ok(pb::UpsertLeadResponse { lead, created: done.created })
+        })
+        .await
+    }
+
+    async fn search_leads(
+        &self,
+        request: Request<pb::SearchLeadsRequest>,
+    ) -> Result<Response<pb::SearchLeadsResponse>, Status> {
+        self.answer(request, |call, message| async move {
+            let (search, fingerprint) = convert::search(message, &call.portal)?;
+            let page = self.service.search(&call, search).await?;
+            Ok(convert::search_answer(page, fingerprint))
+        })
+        .await
+    }
+
+    async fn batch_get_leads(
+        &self,
+        request: Request<pb::BatchGetLeadsRequest>,
+    ) -> Result<Response<pb::BatchGetLeadsResponse>, Status> {
+        self.answer(request, |call, message| async move {
+            let batch = convert::batch_get(message, self.max_batch_inputs)?;
+            let results = self.service.batch_get(&call, batch).await?;
+            let results = results.into_iter().map(convert::read_result).collect();
+            Ok(pb::BatchGetLeadsResponse { results })
+        })
+        .await
+    }
+
+    async fn batch_create_leads(
+        &self,
+        request: Request<pb::BatchCreateLeadsRequest>,
+    ) -> Result<Response<pb::BatchCreateLeadsResponse>, Status> {
+        self.answer(request, |call, message| async move {
+            let (inputs, request_id) = convert::batch_create(message, self.max_batch_inputs)?;
+            let traces = trace_ids(&inputs);
+            let results = self.service.batch_create(&call, request_id, inputs).await?;
+            let results = results.into_iter().zip(traces);
+            let results = results.map(|(result, id)| convert::write_result(result, id)).collect();
+            Ok(pb::BatchCreateLeadsResponse { results })
+        })
+        .await
+    }
+
+    async fn batch_update_leads(
+        &self,
+        request: Request<pb::BatchUpdateLeadsRequest>,
+    ) -> Result<Response<pb::BatchUpdateLeadsResponse>, Status> {
+        self.answer(request, |call, message| async move {
+            let (inputs, request_id) = convert::batch_update(message, self.max_batch_inputs)?;
+            let traces = trace_ids(&inputs);
+            let results = self.service.batch_update(&call, request_id, inputs).await?;
+            let results = results.into_iter().zip(traces);
+            let results = results.map(|(result, id)| convert::write_result(result, id)).collect();
+            Ok(pb::BatchUpdateLeadsResponse { results })
+        })
+        .await
+    }
+
+    async fn batch_upsert_leads(
+        &self,
+        request: Request<pb::BatchUpsertLeadsRequest>,
+    ) -> Result<Response<pb::BatchUpsertLeadsResponse>, Status> {
+        self.answer(request, |call, message| async move {
+            let (inputs, request_id) = convert::batch_upsert(message, self.max_batch_inputs)?;
+            let traces = trace_ids(&inputs);
+            let results = self.service.batch_upsert(&call, request_id, inputs).await?;
+            let results = results.into_iter().zip(traces);
+            let results = results.map(|(result, id)| convert::upsert_result(result, id)).collect();
+            Ok(pb::BatchUpsertLeadsResponse { results })
+        })
+        .await
+    }
+
+    async fn batch_archive_leads(
+        &self,
+        request: Request<pb::BatchArchiveLeadsRequest>,
+    ) -> Result<Response<pb::BatchArchiveLeadsResponse>, Status> {
+        self.answer(request, |call, message| async move {
+            let (ids, request_id) = convert::batch_archive(&message, self.max_batch_inputs)?;
+            let results = self.service.batch_archive(&call, request_id, ids).await?;
+            let results = results.iter().map(convert::archive_result).collect();
+            Ok(pb::BatchArchiveLeadsResponse { results })
+        })
+        .await
+    }
+}

@@ -1,0 +1,208 @@
+//! The only place where a gRPC status is built: canonical code, text and `google.rpc` details.
+//!
+//! Only the public part of an error gets in here; what is internal is logged by the caller.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use std::{collections::HashMap, time::Duration};
+
+use prost::Message as _;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+use crate::leads::{Error, Reason};
+
+/// `google.rpc.ErrorInfo.domain` of every error.
+const DOMAIN: &str = "leadsd";
+
+/// Most field violations in one status: details travel in a header, and many clients take 8 KiB.
+const MAX_VIOLATIONS: usize = 16;
+
+/// Longest text of a status or a violation, in characters, for the same reason.
+const MAX_TEXT: usize = 512;
+
+/// The canonical code of a reason.
+pub(super) fn code(reason: Reason) -> Code {
+    match reason {
+        Reason::InvalidRequest
+        | Reason::UnknownPortal
+        | Reason::InvalidPageToken
+        | Reason::RequestIdReused
+        | Reason::ValidationFailed => Code::InvalidArgument,
+        Reason::SearchWindowExceeded => Code::OutOfRange,
+        Reason::LeadNotFound => Code::NotFound,
+        Reason::AlreadyExists => Code::AlreadyExists,
+        Reason::Conflict | Reason::BatchRefused => Code::Aborted,
+        Reason::MissingScopes | Reason::Forbidden => Code::PermissionDenied,
+        // Never UNAUTHENTICATED: it is not the caller who must log in.
+        Reason::CredentialRejected => Code::FailedPrecondition,
+        Reason::CredentialUnavailable
+        | Reason::AccountLocked
+        | Reason::AccountMigrating
+        | Reason::UpstreamUnavailable
+        | Reason::UpstreamUnintelligible => Code::Unavailable,
+        Reason::RateLimited
+        | Reason::DailyLimitReached
+        | Reason::Overloaded
+        | Reason::AnswerTooLarge => Code::ResourceExhausted,
+        Reason::DeadlineExceeded => Code::DeadlineExceeded,
+        Reason::WriteOutcomeUnknown => Code::Unknown,
+        Reason::Internal => Code::Internal,
+    }
+}
+
+/// The status a failed call ends with.
+pub(super) fn of_call(error: &Error, request_id: &str) -> Status {
+    let mut details = details(error);
+    details.set_request_info(request_id, "");
+    build(error, details)
+}
+
+/// The status of one input of a batch.
+pub(super) fn of_item(error: &Error) -> tonic_types::Status {
+    let status = build(error, details(error));
+    // with_error_details has just encoded this message.
+    tonic_types::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::Status {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    })
+}
+
+/// The status of an input that succeeded and has nothing else to say.
+pub(super) fn ok() -> tonic_types::Status {
+    tonic_types::Status { code: Code::Ok.into(), message: String::new(), details: Vec::new() }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that builds statuses")]
+fn build(error: &Error, details: ErrorDetails) -> Status {
+    Status::with_error_details(code(error.reason()), shortened(error.message()), details)
+}
+
+fn details(error: &Error) -> ErrorDetails {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(error.reason().as_str(), DOMAIN, metadata(error));
+    if !error.fields().is_empty() {
+        let violation = |fault: &crate::leads::FieldFault| {
+            FieldViolation::new(shortened(&fault.field), shortened(&fault.description))
+        };
+        let violations: Vec<_> =
+            error.fields().iter().take(MAX_VIOLATIONS).map(violation).collect();
+        details.set_bad_request(violations);
+    }
+    if let Some(wait) = error.retry_after() {
+        details.set_retry_info(Some(wait.max(Duration::from_millis(1))));
+    }
+    let policy = error.upstream().policy_name.as_deref().unwrap_or("HubSpot rate limit");
+    match error.reason() {
+        Reason::RateLimited | Reason::DailyLimitReached => {
+            details.add_quota_failure_violation(policy, shortened(error.message()));
+        }
+        Reason::LeadNotFound => {
+            details.set_resource_info("crm.hubspot.com/Lead", "", "", "no such lead");
+        }
+        Reason::AlreadyExists => {
+            let existing = error.upstream().existing_id.as_deref().unwrap_or_default();
+            details.set_resource_info("crm.hubspot.com/Record", existing, "", "exists already");
+        }
+        Reason::CredentialRejected => {
+            let description = "HubSpot must accept the credential that Vault holds for this portal";
+            details.add_precondition_failure_violation("CREDENTIAL", "portal", description);
+        }
+        Reason::InvalidRequest
+        | Reason::UnknownPortal
+        | Reason::InvalidPageToken
+        | Reason::SearchWindowExceeded
+        | Reason::RequestIdReused
+        | Reason::ValidationFailed
+        | Reason::Conflict
+        | Reason::MissingScopes
+        | Reason::Forbidden
+        | Reason::CredentialUnavailable
+        | Reason::Overloaded
+        | Reason::AccountLocked
+        | Reason::AccountMigrating
+        | Reason::UpstreamUnavailable
+        | Reason::UpstreamUnintelligible
+        | Reason::AnswerTooLarge
+        | Reason::DeadlineExceeded
+        | Reason::WriteOutcomeUnknown
+        | Reason::BatchRefused
+        | Reason::Internal => {}
+    }
+    details
+}
+
+fn metadata(error: &Error) -> HashMap<String, String> {
+    let upstream = error.upstream();
+    let scopes = (!upstream.required_scopes.is_empty()).then(|| upstream.required_scopes.join(" "));
+    [
+        ("httpStatus", upstream.http_status.map(|status| status.to_string())),
+        ("correlationId", upstream.correlation_id.clone()),
+        ("category", upstream.category.clone()),
+        ("subCategory", upstream.sub_category.clone()),
+        ("policyName", upstream.policy_name.clone()),
+        ("requiredScopes", scopes),
+        ("existingId", upstream.existing_id.clone()),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| Some((key.to_owned(), shortened(&value?))))
+    .collect()
+}
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= MAX_TEXT {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(MAX_TEXT - 1).collect();
+    short.push('…');
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leads::{FieldFault, UpstreamFacts};
+
+    #[test]
+    fn details_carry_what_a_program_can_act_on() {
+        let error = Error::new(Reason::RateLimited, "slow down")
+            .with_retry_after(Duration::from_secs(10))
+            .with_upstream(UpstreamFacts {
+                http_status: Some(429),
+                correlation_id: Some("c-1".to_owned()),
+                policy_name: Some("TEN_SECONDLY_ROLLING".to_owned()),
+                ..UpstreamFacts::default()
+            })
+            .with_internal("not for callers");
+        let status = of_call(&error, "r-1");
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        let details = status.get_error_details();
+        let info = details.error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("RATE_LIMITED", "leadsd"));
+        assert_eq!(info.metadata["correlationId"], "c-1");
+        assert_eq!(info.metadata["httpStatus"], "429");
+        assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_secs(10)));
+        assert_eq!(details.quota_failure().unwrap().violations[0].subject, "TEN_SECONDLY_ROLLING");
+        assert_eq!(details.request_info().unwrap().request_id, "r-1");
+        assert!(!format!("{status:?}").contains("not for callers"));
+    }
+
+    #[test]
+    fn a_status_stays_small_whatever_is_wrong() {
+        let faults =
+            (0..5_000).map(|i| FieldFault::new(format!("inputs[{i}].id"), "x".repeat(9_000)));
+        let status = of_call(&Error::invalid(faults.collect()), "r-1");
+        assert_eq!(status.get_error_details().bad_request().unwrap().field_violations.len(), 16);
+        assert!(status.details().len() < 16 * 1024, "{}", status.details().len());
+        assert!(status.message().chars().count() <= MAX_TEXT);
+    }
+
+    #[test]
+    fn an_item_has_the_same_status_as_a_call() {
+        let error = Error::new(Reason::LeadNotFound, "HubSpot has no such lead");
+        let item = of_item(&error);
+        assert_eq!(item.code, i32::from(Code::NotFound));
+        assert_eq!(item.message, "HubSpot has no such lead");
+        assert_eq!(item.details.len(), 2);
+    }
+}

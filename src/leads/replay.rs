@@ -1,0 +1,194 @@
+//! Writes that are safe to repeat: the first answer to a `request_id` is kept, and given again to
+//! whoever sends the same id with the same content, while the first call still runs or after it.
+//!
+//! Every write runs in a task of its own, so that a caller who goes away does not cut off a write
+//! that HubSpot may already have seen; its outcome is recorded all the same.
+//!
+//! What is kept lives in this process and is bounded by number and age: a repeat after
+//! [`KEEP`] or at another replica counts as a new call.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    call::PortalName,
+    error::{Error, FieldFault, Processed, Reason},
+};
+use crate::task;
+
+/// How long an answer is kept: longer than any sane retry loop.
+const KEEP: Duration = Duration::from_secs(15 * 60);
+
+/// Most leads kept in answers, over all ids: about 1 KiB each, so some 50 MiB at the very worst.
+const MAX_WEIGHT: usize = 50_000;
+
+/// The caller's name for a write: printable ASCII, 1 to 128 characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(Arc<str>);
+
+/// A write's answer, as far as keeping it is concerned.
+pub(super) trait Answer: Clone + Send + Sync + 'static {
+    /// How much memory it holds, in leads.
+    fn weight(&self) -> usize;
+
+    /// Whether HubSpot may have acted on any part of it: only then is there something that a repeat
+    /// must not do twice.
+    fn left_traces(&self) -> bool;
+}
+
+/// The answers given so far.
+#[derive(Debug)]
+pub(super) struct Replay<A> {
+    kept: Arc<Mutex<Kept<A>>>,
+}
+
+#[derive(Debug)]
+struct Kept<A> {
+    entries: HashMap<Key, Entry<A>>,
+    /// Finished entries, oldest first.
+    order: VecDeque<(Instant, Key, usize)>,
+    weight: usize,
+}
+
+type Key = (PortalName, RequestId);
+
+#[derive(Debug)]
+struct Entry<A> {
+    fingerprint: u64,
+    answer: watch::Receiver<Option<A>>,
+}
+
+// === impl RequestId ===
+
+impl RequestId {
+    /// Checks an id; the error completes "the id ...".
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.len() > 128 {
+            return Err("must not be longer than 128 characters");
+        }
+        if text.is_empty() || !text.chars().all(|c| c.is_ascii_graphic()) {
+            return Err("must be printable ASCII without spaces");
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+// === impl Replay ===
+
+impl<A> Default for Replay<A> {
+    fn default() -> Self {
+        let kept = Kept { entries: HashMap::new(), order: VecDeque::new(), weight: 0 };
+        Self { kept: Arc::new(Mutex::new(kept)) }
+    }
+}
+
+impl<A: Answer> Replay<A> {
+    /// Runs `write` to its end in a task of its own and gives its answer; with a `request_id` that
+    /// is known, gives the answer of the first call instead.
+    ///
+    /// Cancel-safe: the write goes on without its caller.
+    pub(super) async fn run(
+        &self,
+        portal: &PortalName,
+        request_id: Option<RequestId>,
+        fingerprint: u64,
+        write: impl Future<Output = A> + Send + 'static,
+    ) -> Result<A, Error> {
+        let Some(request_id) = request_id else {
+            let (sender, receiver) = watch::channel(None);
+            task::spawn("write", portal.as_str(), async move {
+                let answer = write.await;
+                sender.send_replace(Some(answer));
+            })
+            .detach();
+            return answered(receiver).await;
+        };
+        let key = (portal.clone(), request_id);
+        let receiver = self.first_or_running(key, fingerprint, portal, write)?;
+        answered(receiver).await
+    }
+
+    fn first_or_running(
+        &self,
+        key: Key,
+        fingerprint: u64,
+        portal: &PortalName,
+        write: impl Future<Output = A> + Send + 'static,
+    ) -> Result<watch::Receiver<Option<A>>, Error> {
+        let mut kept = self.kept.lock();
+        kept.forget_old(Instant::now());
+        if let Some(entry) = kept.entries.get(&key) {
+            // A first call that panicked leaves no answer behind; its id is free again.
+            let lost = entry.answer.has_changed().is_err() && entry.answer.borrow().is_none();
+            if !lost {
+                return if entry.fingerprint == fingerprint {
+                    Ok(entry.answer.clone())
+                } else {
+                    Err(reused())
+                };
+            }
+        }
+        let (sender, receiver) = watch::channel(None);
+        kept.entries.insert(key.clone(), Entry { fingerprint, answer: receiver.clone() });
+        drop(kept);
+        let shared = Arc::clone(&self.kept);
+        task::spawn("write", portal.as_str(), async move {
+            let answer = write.await;
+            shared.lock().finished(key, &answer, Instant::now());
+            sender.send_replace(Some(answer));
+        })
+        .detach();
+        Ok(receiver)
+    }
+}
+
+// === impl Kept ===
+
+impl<A: Answer> Kept<A> {
+    fn finished(&mut self, key: Key, answer: &A, now: Instant) {
+        if !answer.left_traces() {
+            self.entries.remove(&key);
+            return;
+        }
+        let weight = answer.weight().max(1);
+        self.weight += weight;
+        self.order.push_back((now, key, weight));
+        self.forget_old(now);
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        while let Some((since, _, _)) = self.order.front() {
+            if self.weight <= MAX_WEIGHT && now.duration_since(*since) < KEEP {
+                return;
+            }
+            if let Some((_, key, weight)) = self.order.pop_front() {
+                self.entries.remove(&key);
+                self.weight -= weight;
+            }
+        }
+    }
+}
+
+async fn answered<A: Answer>(mut receiver: watch::Receiver<Option<A>>) -> Result<A, Error> {
+    let answer = receiver.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
+    answer.ok_or_else(|| {
+        Error::new(Reason::Internal, "the write ended without an answer; its outcome is not known")
+            .with_processed(Processed::Maybe)
+    })
+}
+
+fn reused() -> Error {
+    let description = "was used before with other content; take a new id for a new request";
+    Error::new(Reason::RequestIdReused, format!("request_id: {description}"))
+        .with_fields(vec![FieldFault::new("request_id", description)])
+}
+
+#[cfg(test)]
+mod tests;

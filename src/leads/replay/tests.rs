@@ -1,0 +1,158 @@
+//! Repeats, conflicts, cancellation and bounds, with paused time.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::oneshot;
+
+use super::*;
+
+#[derive(Debug, Clone, PartialEq)]
+struct Wrote {
+    text: &'static str,
+    weight: usize,
+    traces: bool,
+}
+
+impl Answer for Wrote {
+    fn weight(&self) -> usize {
+        self.weight
+    }
+
+    fn left_traces(&self) -> bool {
+        self.traces
+    }
+}
+
+fn wrote(text: &'static str) -> Wrote {
+    Wrote { text, weight: 1, traces: true }
+}
+
+fn portal() -> PortalName {
+    PortalName::parse("default").unwrap()
+}
+
+fn id(text: &str) -> Option<RequestId> {
+    Some(RequestId::parse(text).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_id_and_content_gives_the_first_answer() {
+    let replay = Replay::default();
+    let first = replay.run(&portal(), id("a"), 7, async { wrote("first") }).await;
+    let second = replay.run(&portal(), id("a"), 7, async { wrote("second") }).await;
+    assert_eq!(first, Ok(wrote("first")));
+    assert_eq!(second, Ok(wrote("first")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_id_with_other_content_is_refused() {
+    let replay = Replay::default();
+    let _ = replay.run(&portal(), id("a"), 7, async { wrote("first") }).await;
+    let refused = replay.run(&portal(), id("a"), 8, async { wrote("second") }).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::RequestIdReused);
+    assert_eq!(refused.fields()[0].field, "request_id");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_of_two_portals_do_not_meet() {
+    let replay = Replay::default();
+    let other = PortalName::parse("other").unwrap();
+    let _ = replay.run(&portal(), id("a"), 7, async { wrote("first") }).await;
+    let answer = replay.run(&other, id("a"), 8, async { wrote("second") }).await;
+    assert_eq!(answer, Ok(wrote("second")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_joins_the_call_that_still_runs() {
+    let replay = Arc::new(Replay::default());
+    let (go, gate) = oneshot::channel::<()>();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    let first = {
+        let replay = Arc::clone(&replay);
+        tokio::task::spawn(async move {
+            let write = async move {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let _ = gate.await;
+                wrote("first")
+            };
+            replay.run(&portal(), id("a"), 7, write).await
+        })
+    };
+    tokio::task::yield_now().await;
+    let second = {
+        let replay = Arc::clone(&replay);
+        let counted = Arc::clone(&runs);
+        tokio::task::spawn(async move {
+            let write = async move {
+                counted.fetch_add(1, Ordering::SeqCst);
+                wrote("second")
+            };
+            replay.run(&portal(), id("a"), 7, write).await
+        })
+    };
+    tokio::task::yield_now().await;
+    go.send(()).unwrap();
+    assert_eq!(first.await.unwrap(), Ok(wrote("first")));
+    assert_eq!(second.await.unwrap(), Ok(wrote("first")));
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_leaves_does_not_stop_the_write() {
+    let replay = Replay::default();
+    let (go, gate) = oneshot::channel::<()>();
+    let write = async move {
+        let _ = gate.await;
+        wrote("first")
+    };
+    let portal_name = portal();
+    let run = replay.run(&portal_name, id("a"), 7, write);
+    let gone = tokio::time::timeout(Duration::from_millis(5), run);
+    assert!(gone.await.is_err());
+    go.send(()).unwrap();
+    let repeat = replay.run(&portal(), id("a"), 7, async { wrote("second") }).await;
+    assert_eq!(repeat, Ok(wrote("first")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_without_traces_can_be_tried_again_under_its_id() {
+    let replay = Replay::default();
+    let refused = Wrote { text: "refused", weight: 0, traces: false };
+    let _ = replay.run(&portal(), id("a"), 7, async { refused }).await;
+    let again = replay.run(&portal(), id("a"), 7, async { wrote("second") }).await;
+    assert_eq!(again, Ok(wrote("second")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_answers_and_frees_the_id() {
+    let replay: Replay<Wrote> = Replay::default();
+    let broken = async { panic!("planted") };
+    let lost = replay.run(&portal(), id("a"), 7, broken).await.unwrap_err();
+    assert_eq!(lost.reason(), Reason::Internal);
+    let again = replay.run(&portal(), id("a"), 7, async { wrote("second") }).await;
+    assert_eq!(again, Ok(wrote("second")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_are_forgotten_with_age_and_under_pressure() {
+    let replay = Replay::default();
+    let _ = replay.run(&portal(), id("old"), 1, async { wrote("old") }).await;
+    tokio::time::advance(KEEP).await;
+    let again = replay.run(&portal(), id("old"), 1, async { wrote("new") }).await;
+    assert_eq!(again, Ok(wrote("new")));
+
+    let heavy = Wrote { text: "heavy", weight: MAX_WEIGHT, traces: true };
+    let _ = replay.run(&portal(), id("heavy"), 1, async { heavy }).await;
+    let kept = replay.kept.lock();
+    assert!(kept.weight <= MAX_WEIGHT);
+    assert_eq!(kept.entries.len(), 1, "only the heavy one fits");
+}
+
+#[test]
+fn request_ids_are_printable_and_short() {
+    for bad in ["", "a b", "a\n", "ä", &"x".repeat(129)] {
+        assert!(RequestId::parse(bad).is_err(), "{bad:?}");
+    }
+    assert!(RequestId::parse("4f1c7a52-1d44-4f0e-9a40-2b1f3c0f7a11").is_ok());
+}

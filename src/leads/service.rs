@@ -1,0 +1,567 @@
+//! The use cases: what each RPC does, in terms of the domain.
+
+use std::{
+    collections::{HashMap, hash_map::DefaultHasher},
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use tokio::time::timeout_at;
+
+use super::{
+    batch::{self, Outcome, Unmentioned},
+    call::Call,
+    error::{Error, Processed, Reason},
+    lead::Lead,
+    query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
+    replay::{Answer, Replay, RequestId},
+    upstream::{BatchItem, Upstream},
+    write::{CreateLead, Traced, UpdateLead, UpsertLead, Upserted},
+};
+
+/// Most inputs of a batch read with property history: HubSpot lowers its maximum from 100 to 50.
+const MAX_CHUNK_WITH_HISTORY: usize = 50;
+
+/// What HubSpot answers when no property is selected. Named outright where the unique property has
+/// to be asked for as well, so that the answer can be matched.
+const DEFAULT_PROPERTIES: [&str; 3] = ["hs_createdate", "hs_lastmodifieddate", "hs_object_id"];
+
+/// Any number of leads by id.
+#[derive(Debug, Clone)]
+pub struct BatchGet {
+    /// The ids; one may stand more than once.
+    pub ids: Vec<LeadId>,
+    /// The unique property that the ids are values of.
+    pub id_property: Option<String>,
+    /// Property names; none means HubSpot's default set.
+    pub properties: Vec<String>,
+    /// Properties to answer with their history.
+    pub properties_with_history: Vec<String>,
+    /// From the recycle bin.
+    pub archived: bool,
+}
+
+/// Bounds of the use cases.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Batch calls of one client call that run at the same time.
+    pub batch_concurrency: usize,
+}
+
+/// The use cases over one upstream.
+#[derive(Debug, Clone)]
+pub struct Service {
+    upstream: Arc<dyn Upstream>,
+    replay: Arc<Replay<Written>>,
+    limits: Limits,
+}
+
+/// The answer of any write, as it is kept for repeats.
+#[derive(Debug, Clone)]
+enum Written {
+    Lead(Result<Lead, Error>),
+    Archived(Result<(), Error>),
+    Upserted(Result<Upserted, Error>),
+    Leads(Result<Vec<Result<Lead, Error>>, Error>),
+    Upserts(Result<Vec<Result<Upserted, Error>>, Error>),
+    Archives(Result<Vec<Result<(), Error>>, Error>),
+}
+
+// === impl Service ===
+
+impl Service {
+    /// The use cases over `upstream`.
+    pub fn new(upstream: Arc<dyn Upstream>, limits: Limits) -> Self {
+        Self { upstream, replay: Arc::default(), limits }
+    }
+
+    /// Reads one lead.
+    pub async fn get(&self, call: &Call, request: GetLead) -> Result<Lead, Error> {
+        within(call, self.upstream.get(call, &request)).await
+    }
+
+    /// Reads one page of all leads.
+    pub async fn list(&self, call: &Call, request: ListLeads) -> Result<Page, Error> {
+        within(call, self.upstream.list(call, &request)).await
+    }
+
+    /// Reads one page of the leads that match.
+    pub async fn search(&self, call: &Call, request: SearchLeads) -> Result<SearchPage, Error> {
+        within(call, self.upstream.search(call, &request)).await
+    }
+
+    /// Creates one lead.
+    pub async fn create(
+        &self,
+        call: &Call,
+        request_id: Option<RequestId>,
+        request: CreateLead,
+    ) -> Result<Lead, Error> {
+        let fingerprint = fingerprint("create", &request);
+        let (upstream, own) = self.parts(call);
+        let write = async move { Written::Lead(upstream.create(&own, &request).await) };
+        self.write(call, request_id, fingerprint, write).await?.lead()
+    }
+
+    /// Changes one lead.
+    pub async fn update(
+        &self,
+        call: &Call,
+        request_id: Option<RequestId>,
+        request: UpdateLead,
+    ) -> Result<Lead, Error> {
+        let fingerprint = fingerprint("update", &request);
+        let (upstream, own) = self.parts(call);
+        let write = async move { Written::Lead(upstream.update(&own, &request).await) };
+        self.write(call, request_id, fingerprint, write).await?.lead()
+    }
+
+    /// Archives one lead.
+    pub async fn archive(
+        &self,
+        call: &Call,
+        request_id: Option<RequestId>,
+        id: LeadId,
+    ) -> Result<(), Error> {
+        let fingerprint = fingerprint("archive", &id);
+        let (upstream, own) = self.parts(call);
+        let write = async move { Written::Archived(upstream.archive(&own, &id).await) };
+        match self.write(call, request_id, fingerprint, write).await? {
+            Written::Archived(answer) => answer,
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Creates or changes one lead.
+    pub async fn upsert(
+        &self,
+        call: &Call,
+        request_id: Option<RequestId>,
+        input: Traced<UpsertLead>,
+    ) -> Result<Upserted, Error> {
+        let fingerprint = fingerprint("upsert", &input.input);
+        let (upstream, own) = self.parts(call);
+        let write = async move {
+            let outcomes = batch::run(&[input], 1, 1, Unmentioned::OutcomeUnknown, |inputs| {
+                let (upstream, call) = (Arc::clone(&upstream), own.clone());
+                async move { upstream.batch_upsert(&call, &inputs).await }
+            })
+            .await;
+            let first = outcomes.map(|outcomes| outcomes.into_iter().next());
+            Written::Upserted(match first {
+                Ok(Some(outcome)) => upserted(outcome),
+                Ok(None) => Err(lost()),
+                Err(error) => Err(error),
+            })
+        };
+        match self.write(call, request_id, fingerprint, write).await? {
+            Written::Upserted(answer) => answer,
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Reads many leads; one result per id.
+    pub async fn batch_get(
+        &self,
+        call: &Call,
+        request: BatchGet,
+    ) -> Result<Vec<Result<Lead, Error>>, Error> {
+        let BatchGet { ids, id_property, mut properties, properties_with_history, archived } =
+            request;
+        if let Some(id_property) = &id_property {
+            if properties.is_empty() {
+                properties = DEFAULT_PROPERTIES.map(str::to_owned).to_vec();
+            }
+            if !properties.contains(id_property) {
+                properties.push(id_property.clone());
+            }
+        }
+        let (distinct, positions) = distinct(&ids);
+        let inputs: Vec<ReadInput> = distinct
+            .into_iter()
+            .map(|id| ReadInput { id, id_property: id_property.clone() })
+            .collect();
+        let chunk = if properties_with_history.is_empty() {
+            batch::MAX_CHUNK
+        } else {
+            MAX_CHUNK_WITH_HISTORY
+        };
+        let send = |inputs: Vec<ReadInput>| {
+            let request = BatchRead {
+                ids: inputs.into_iter().map(|input| input.id).collect(),
+                id_property: id_property.clone(),
+                properties: properties.clone(),
+                properties_with_history: properties_with_history.clone(),
+                archived,
+            };
+            async move { self.upstream.batch_read(call, &request).await }
+        };
+        let concurrency = self.limits.batch_concurrency;
+        let run = batch::run(&inputs, chunk, concurrency, Unmentioned::NotFound, send);
+        let outcomes: Vec<_> = within(call, run).await?.into_iter().map(lead).collect();
+        Ok(positions.into_iter().map(|position| outcomes[position].clone()).collect())
+    }
+
+    /// Creates many leads; one result per input.
+    pub async fn batch_create(
+        &self,
+        call: &Call,
+        request_id: Option<RequestId>,
+        inputs: Vec<Traced<CreateLead>>,
+    ) -> Result<Vec<Result<Lead, Error>>, Error> {
+        let fingerprint = fingerprint("batch_create", &contents(&inputs));
+        let (upstream, own) = self.parts(call);
+        let concurrency = self.limits.batch_concurrency;
+        let write = async move {
+            let send = |inputs: Vec<Traced<CreateLead>>| {
+                let (upstream, call) = (Arc::clone(&upstream), own.clone());
+                async move { upstream.batch_create(&call, &inputs).await }
+            };
+            let unmentioned = Unmentioned::OutcomeUnknown;
+            let outcomes =
+                batch::run(&inputs, batch::MAX_CHUNK, concurrency, unmentioned, send).await;
+            Written::Leads(outcomes.map(|all| all.into_iter().map(lead).collect()))
+        };
+        self.write(call, request_id, fingerprint, write).await?.leads()
+    }
+
+    /// Changes many leads; one result per input. No lead may stand twice.
+    pub async fn batch_update(
+        &self,
+        call: &Call,
+        request_id: Option<RequestId>,
+        inputs: Vec<Traced<UpdateLead>>,
+    ) -> Result<Vec<Result<Lead, Error>>, Error> {
+        let fingerprint = fingerprint("batch_update", &contents(&inputs));
+        let (upstream, own) = self.parts(call);
+        let concurrency = self.limits.batch_concurrency;
+        let write = async move {
+            let send = |inputs: Vec<Traced<UpdateLead>>| {
+                let (upstream, call) = (Arc::clone(&upstream), own.clone());
+                async move { upstream.batch_update(&call, &inputs).await }
+            };
+            let unmentioned = Unmentioned::OutcomeUnknown;
+            let outcomes =
+                batch::run(&inputs, batch::MAX_CHUNK, concurrency, unmentioned, send).await;
+            Written::Leads(outcomes.map(|all| all.into_iter().map(lead).collect()))
+        };
+        self.write(call, request_id, fingerprint, write).await?.leads()
+    }
+
+    /// Creates or changes many leads; one result per input. No unique value may stand twice.
+    pub async fn batch_upsert(
+        &self,
+        call: &Call,
+        request_id: Option<RequestId>,
+        inputs: Vec<Traced<UpsertLead>>,
+    ) -> Result<Vec<Result<Upserted, Error>>, Error> {
+        let fingerprint = fingerprint("batch_upsert", &contents(&inputs));
+        let (upstream, own) = self.parts(call);
+        let concurrency = self.limits.batch_concurrency;
+        let write = async move {
+            let send = |inputs: Vec<Traced<UpsertLead>>| {
+                let (upstream, call) = (Arc::clone(&upstream), own.clone());
+                async move { upstream.batch_upsert(&call, &inputs).await }
+            };
+            let unmentioned = Unmentioned::OutcomeUnknown;
+            let outcomes =
+                batch::run(&inputs, batch::MAX_CHUNK, concurrency, unmentioned, send).await;
+            Written::Upserts(outcomes.map(|all| all.into_iter().map(upserted).collect()))
+        };
+        match self.write(call, request_id, fingerprint, write).await? {
+            Written::Upserts(answer) => answer,
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Archives many leads; one result per id.
+    pub async fn batch_archive(
+        &self,
+        call: &Call,
+        request_id: Option<RequestId>,
+        ids: Vec<LeadId>,
+    ) -> Result<Vec<Result<(), Error>>, Error> {
+        let fingerprint = fingerprint("batch_archive", &ids);
+        let (upstream, own) = self.parts(call);
+        let concurrency = self.limits.batch_concurrency;
+        let write = async move {
+            let (distinct, positions) = distinct(&ids);
+            let send = |ids: Vec<LeadId>| {
+                let (upstream, call) = (Arc::clone(&upstream), own.clone());
+                async move { upstream.batch_archive(&call, &ids).await }
+            };
+            let outcomes =
+                batch::run(&distinct, batch::MAX_CHUNK, concurrency, Unmentioned::Done, send).await;
+            Written::Archives(outcomes.map(|outcomes| {
+                let archived = |position: usize| outcomes[position].clone().map(drop);
+                positions.into_iter().map(archived).collect()
+            }))
+        };
+        match self.write(call, request_id, fingerprint, write).await? {
+            Written::Archives(answer) => answer,
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    fn parts(&self, call: &Call) -> (Arc<dyn Upstream>, Call) {
+        (Arc::clone(&self.upstream), call.clone())
+    }
+
+    /// Runs a write through the replay memory. The write itself keeps to the deadline; waiting for
+    /// the first answer of a repeated one ends at the repeat's own.
+    async fn write(
+        &self,
+        call: &Call,
+        request_id: Option<RequestId>,
+        fingerprint: u64,
+        write: impl Future<Output = Written> + Send + 'static,
+    ) -> Result<Written, Error> {
+        let answer = self.replay.run(&call.portal, request_id, fingerprint, write);
+        timeout_at(call.deadline, answer).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                Reason::DeadlineExceeded,
+                "the deadline passed before the outcome of the write was known",
+            )
+            .with_processed(Processed::Maybe))
+        })
+    }
+}
+
+// === impl Written ===
+
+impl Written {
+    fn lead(self) -> Result<Lead, Error> {
+        match self {
+            Self::Lead(answer) => answer,
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    fn leads(self) -> Result<Vec<Result<Lead, Error>>, Error> {
+        match self {
+            Self::Leads(answer) => answer,
+            other => Err(mixed_up(&other)),
+        }
+    }
+}
+
+impl Answer for Written {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Lead(_) | Self::Archived(_) | Self::Upserted(_) => 1,
+            Self::Leads(answer) => answer.as_ref().map_or(1, Vec::len),
+            Self::Upserts(answer) => answer.as_ref().map_or(1, Vec::len),
+            Self::Archives(answer) => answer.as_ref().map_or(1, Vec::len),
+        }
+    }
+
+    fn left_traces(&self) -> bool {
+        match self {
+            Self::Lead(answer) => traces(answer),
+            Self::Archived(answer) => traces(answer),
+            Self::Upserted(answer) => traces(answer),
+            Self::Leads(answer) => any_traces(answer),
+            Self::Upserts(answer) => any_traces(answer),
+            Self::Archives(answer) => any_traces(answer),
+        }
+    }
+}
+
+fn traces<T>(answer: &Result<T, Error>) -> bool {
+    answer.as_ref().err().is_none_or(|error| error.processed() == Processed::Maybe)
+}
+
+fn any_traces<T>(answer: &Result<Vec<Result<T, Error>>, Error>) -> bool {
+    match answer {
+        Ok(items) => items.iter().any(traces),
+        Err(error) => error.processed() == Processed::Maybe,
+    }
+}
+
+/// An id of a batch read.
+#[derive(Debug, Clone)]
+struct ReadInput {
+    id: LeadId,
+    id_property: Option<String>,
+}
+
+// === impl Input for the inputs of each batch ===
+
+impl batch::Input for ReadInput {
+    fn trace_id(&self) -> Option<&str> {
+        None
+    }
+
+    fn id(&self) -> Option<&str> {
+        Some(self.id.as_str())
+    }
+
+    fn is_answered_by(&self, item: &BatchItem) -> Option<bool> {
+        Some(is_called(&item.lead, &self.id, self.id_property.as_deref()))
+    }
+
+    fn has_written(&self, _: &BatchItem) -> bool {
+        false
+    }
+
+    fn mentions(&self, _: &str) -> bool {
+        false
+    }
+}
+
+impl batch::Input for LeadId {
+    fn trace_id(&self) -> Option<&str> {
+        None
+    }
+
+    fn id(&self) -> Option<&str> {
+        Some(self.as_str())
+    }
+
+    fn is_answered_by(&self, item: &BatchItem) -> Option<bool> {
+        Some(is_called(&item.lead, self, None))
+    }
+
+    fn has_written(&self, _: &BatchItem) -> bool {
+        false
+    }
+
+    fn mentions(&self, _: &str) -> bool {
+        false
+    }
+}
+
+impl batch::Input for Traced<CreateLead> {
+    fn trace_id(&self) -> Option<&str> {
+        Some(&self.trace_id)
+    }
+
+    fn id(&self) -> Option<&str> {
+        None
+    }
+
+    fn is_answered_by(&self, _: &BatchItem) -> Option<bool> {
+        None
+    }
+
+    fn has_written(&self, item: &BatchItem) -> bool {
+        self.input.properties.iter().all(|(name, value)| {
+            item.lead.properties.get(name).map_or("", String::as_str) == value.as_str()
+        })
+    }
+
+    fn mentions(&self, property: &str) -> bool {
+        self.input.properties.contains_key(property)
+    }
+}
+
+impl batch::Input for Traced<UpdateLead> {
+    fn trace_id(&self) -> Option<&str> {
+        Some(&self.trace_id)
+    }
+
+    fn id(&self) -> Option<&str> {
+        Some(self.input.id.as_str())
+    }
+
+    fn is_answered_by(&self, item: &BatchItem) -> Option<bool> {
+        Some(is_called(&item.lead, &self.input.id, self.input.id_property.as_deref()))
+    }
+
+    fn has_written(&self, _: &BatchItem) -> bool {
+        false
+    }
+
+    fn mentions(&self, property: &str) -> bool {
+        self.input.properties.contains_key(property)
+    }
+}
+
+impl batch::Input for Traced<UpsertLead> {
+    fn trace_id(&self) -> Option<&str> {
+        Some(&self.trace_id)
+    }
+
+    fn id(&self) -> Option<&str> {
+        Some(self.input.id.as_str())
+    }
+
+    fn is_answered_by(&self, item: &BatchItem) -> Option<bool> {
+        Some(is_called(&item.lead, &self.input.id, self.input.id_property.as_deref()))
+    }
+
+    fn has_written(&self, _: &BatchItem) -> bool {
+        false
+    }
+
+    fn mentions(&self, property: &str) -> bool {
+        self.input.properties.contains_key(property)
+    }
+}
+
+/// Whether `lead` is the one that `id` names. HubSpot compares unique text without regard to case.
+fn is_called(lead: &Lead, id: &LeadId, id_property: Option<&str>) -> bool {
+    match id_property {
+        None => lead.id == id.as_str(),
+        Some(property) => lead
+            .properties
+            .get(property)
+            .is_some_and(|value| value.to_lowercase() == id.as_str().to_lowercase()),
+    }
+}
+
+/// The different ids, and for each given id where it stands among them.
+fn distinct(ids: &[LeadId]) -> (Vec<LeadId>, Vec<usize>) {
+    let mut seen = HashMap::with_capacity(ids.len());
+    let mut distinct = Vec::with_capacity(ids.len());
+    let mut positions = Vec::with_capacity(ids.len());
+    for id in ids {
+        let next = distinct.len();
+        let position = *seen.entry(id).or_insert(next);
+        if position == next {
+            distinct.push(id.clone());
+        }
+        positions.push(position);
+    }
+    (distinct, positions)
+}
+
+/// The inputs without their trace ids: those made here differ between repeats of one request.
+fn contents<T>(inputs: &[Traced<T>]) -> Vec<&T> {
+    inputs.iter().map(|input| &input.input).collect()
+}
+
+fn fingerprint(kind: &str, request: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    kind.hash(&mut hasher);
+    request.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Ends a read at the call's deadline, wherever it stands.
+async fn within<T>(call: &Call, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    timeout_at(call.deadline, work).await.unwrap_or_else(|_| {
+        Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before HubSpot answered"))
+    })
+}
+
+fn lead(outcome: Outcome) -> Result<Lead, Error> {
+    outcome?.map(|item| item.lead).ok_or_else(lost)
+}
+
+fn upserted(outcome: Outcome) -> Result<Upserted, Error> {
+    let item = outcome?.ok_or_else(lost)?;
+    Ok(Upserted { created: item.created.unwrap_or(false), lead: item.lead })
+}
+
+fn lost() -> Error {
+    Error::new(Reason::Internal, "the service lost track of an input")
+        .with_processed(Processed::Maybe)
+}
+
+/// A fingerprint names the kind of write, so an answer of another kind cannot come back.
+fn mixed_up(answer: &impl fmt::Debug) -> Error {
+    let _ = answer;
+    Error::new(Reason::Internal, "the service mixed up two answers")
+}

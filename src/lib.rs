@@ -6,6 +6,7 @@
 pub mod config;
 pub mod credentials;
 pub mod grpc;
+pub mod hubspot;
 pub mod leads;
 pub mod secret;
 pub mod task;

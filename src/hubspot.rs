@@ -1,0 +1,18 @@
+//! HubSpot's REST API: the one place that knows its paths, its JSON and its errors.
+//!
+//! [`Client`] implements [`crate::leads::Upstream`], [`OAuth`] implements
+//! [`crate::credentials::TokenSource`]. A HubSpot body is parsed or dropped, never passed on whole.
+
+mod answer;
+mod client;
+mod endpoints;
+mod limits;
+mod oauth;
+mod operations;
+mod transport;
+mod wire;
+
+pub use client::{Client, Resolve};
+pub use limits::RateLimits;
+pub use oauth::OAuth;
+pub use transport::BuildError;

@@ -1,0 +1,330 @@
+//! HubSpot's JSON, read tolerantly: unknown fields are ignored, every field may be missing or null,
+//! ids may be numbers, and a time that cannot be read is no time.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use crate::{
+    leads::{
+        Associated, AssociatedObject, Association, BatchItem, Lead, Page, PropertyVersion,
+        SearchPage, Warning,
+    },
+    time::Timestamp,
+};
+
+/// A lead.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Object {
+    #[serde(deserialize_with = "text")]
+    id: String,
+    properties: Option<BTreeMap<String, Value>>,
+    properties_with_history: Option<BTreeMap<String, Option<Vec<Version>>>>,
+    associations: Option<BTreeMap<String, Option<Associations>>>,
+    created_at: Value,
+    updated_at: Value,
+    archived: Option<bool>,
+    archived_at: Value,
+    url: Option<String>,
+    warnings: Option<Vec<WireWarning>>,
+    object_write_trace_id: Value,
+    new: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Version {
+    value: Value,
+    timestamp: Value,
+    source_type: Value,
+    source_id: Value,
+    source_label: Value,
+    updated_by_user_id: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Associations {
+    results: Option<Vec<AssociationTo>>,
+    paging: Option<Paging>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct AssociationTo {
+    #[serde(deserialize_with = "text")]
+    id: String,
+    #[serde(rename = "type")]
+    kind: Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Paging {
+    next: Option<Next>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Next {
+    after: Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WireWarning {
+    category: Value,
+    message: Value,
+    context: Option<BTreeMap<String, Value>>,
+}
+
+/// A page of a list or a search.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Results {
+    results: Option<Vec<Object>>,
+    paging: Option<Paging>,
+    total: Option<u64>,
+}
+
+/// The answer of a batch.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Batch {
+    pub(super) results: Option<Vec<Object>>,
+    pub(super) errors: Option<Vec<Value>>,
+}
+
+/// An association in a create.
+#[derive(Debug, Serialize)]
+pub(super) struct AssociationBody<'a> {
+    to: ToBody<'a>,
+    types: Vec<TypeBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct ToBody<'a> {
+    id: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TypeBody {
+    association_category: &'static str,
+    association_type_id: i32,
+}
+
+// === impl Object ===
+
+impl Object {
+    pub(super) fn into_lead(self) -> Lead {
+        let Self {
+            id,
+            properties,
+            properties_with_history,
+            associations,
+            created_at,
+            updated_at,
+            archived,
+            archived_at,
+            url,
+            warnings,
+            object_write_trace_id: _,
+            new: _,
+        } = self;
+        Lead {
+            id,
+            properties: properties
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, as_text(value)?)))
+                .collect(),
+            property_history: properties_with_history
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(name, versions)| {
+                    let versions = versions.unwrap_or_default();
+                    (name, versions.into_iter().map(Version::into_domain).collect())
+                })
+                .collect(),
+            associations: associations
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|(kind, list)| Some((kind, list?.into_domain())))
+                .collect(),
+            create_time: as_time(&created_at),
+            update_time: as_time(&updated_at),
+            archived: archived.unwrap_or(false),
+            archive_time: as_time(&archived_at),
+            url,
+            warnings: warnings
+                .unwrap_or_default()
+                .into_iter()
+                .map(WireWarning::into_domain)
+                .collect(),
+        }
+    }
+
+    pub(super) fn into_item(mut self) -> BatchItem {
+        let trace_id = as_text(std::mem::take(&mut self.object_write_trace_id));
+        let created = self.new;
+        BatchItem { lead: self.into_lead(), trace_id, created }
+    }
+}
+
+// === impl Version ===
+
+impl Version {
+    fn into_domain(self) -> PropertyVersion {
+        PropertyVersion {
+            value: as_text(self.value).filter(|value| !value.is_empty()),
+            time: as_time(&self.timestamp),
+            source_type: as_text(self.source_type),
+            source_id: as_text(self.source_id),
+            source_label: as_text(self.source_label),
+            updated_by_user_id: self.updated_by_user_id,
+        }
+    }
+}
+
+// === impl Associations ===
+
+impl Associations {
+    fn into_domain(self) -> Associated {
+        let object = |to: AssociationTo| AssociatedObject {
+            id: to.id,
+            kind: as_text(to.kind).unwrap_or_default(),
+        };
+        Associated {
+            objects: self.results.unwrap_or_default().into_iter().map(object).collect(),
+            next: next(self.paging),
+        }
+    }
+}
+
+// === impl WireWarning ===
+
+impl WireWarning {
+    fn into_domain(self) -> Warning {
+        Warning {
+            category: as_text(self.category),
+            message: as_text(self.message),
+            context: self
+                .context
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(name, value)| (name, as_texts(value)))
+                .collect(),
+        }
+    }
+}
+
+// === impl Results ===
+
+impl Results {
+    pub(super) fn into_page(self) -> Page {
+        let leads = self.results.unwrap_or_default();
+        Page { leads: leads.into_iter().map(Object::into_lead).collect(), after: next(self.paging) }
+    }
+
+    pub(super) fn into_search_page(self) -> SearchPage {
+        let total = self.total.unwrap_or(0);
+        let Page { leads, after } = self.into_page();
+        SearchPage { leads, after, total }
+    }
+}
+
+/// Associations as a create sends them.
+pub(super) fn associations(associations: &[Association]) -> Vec<AssociationBody<'_>> {
+    let body = |association: &'_ Association| -> Vec<TypeBody> {
+        let kind = |kind: &crate::leads::AssociationType| TypeBody {
+            association_category: kind.category.as_str(),
+            association_type_id: kind.type_id,
+        };
+        association.types.iter().map(kind).collect()
+    };
+    associations
+        .iter()
+        .map(|association| AssociationBody {
+            to: ToBody { id: association.to_id.as_str() },
+            types: body(association),
+        })
+        .collect()
+}
+
+fn next(paging: Option<Paging>) -> Option<String> {
+    as_text(paging?.next?.after).filter(|after| !after.is_empty())
+}
+
+/// Text, number or bool as text; anything else, null first of all, is none.
+pub(super) fn as_text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// One text or a list of them.
+pub(super) fn as_texts(value: Value) -> Vec<String> {
+    match value {
+        Value::Array(values) => values.into_iter().filter_map(as_text).collect(),
+        other => as_text(other).into_iter().collect(),
+    }
+}
+
+/// ISO 8601 with or without fraction, or milliseconds since 1970.
+fn as_time(value: &Value) -> Option<Timestamp> {
+    match value {
+        Value::String(text) => {
+            text.parse().ok().or_else(|| Timestamp::from_millisecond(text.parse().ok()?).ok())
+        }
+        Value::Number(number) => Timestamp::from_millisecond(number.as_i64()?).ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(as_text(Value::deserialize(deserializer)?).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lead(json: &str) -> Lead {
+        serde_json::from_str::<Object>(json).unwrap().into_lead()
+    }
+
+    #[test]
+    fn nulls_numbers_and_unknown_fields_are_taken_as_they_come() {
+        let lead = lead(
+            r#"{"id":512,"properties":{"a":null,"b":3,"c":true,"d":"x"},"createdAt":"2026-04-01T10:00:00.000Z",
+                "updatedAt":"2026-04-02T08:00:00Z","archivedAt":1775030400000,"archived":null,
+                "associations":{"contacts":{"results":[{"id":4001,"type":"lead_to_contact"}],
+                "paging":{"next":{"after":"7","link":"x"}}},"deals":null},
+                "warnings":[{"category":"PROPERTY_VALUE_NORMALIZED","context":{"propertyName":"a","rawValue":["1"]}}],
+                "propertiesWithHistory":{"d":[{"value":"x","timestamp":"bad","updatedByUserId":1},{"value":""}]},
+                "new_thing":{"deep":[1]}}"#,
+        );
+        assert_eq!(lead.id, "512");
+        assert_eq!(lead.properties.len(), 3);
+        assert_eq!(lead.properties["b"], "3");
+        assert_eq!(lead.create_time.unwrap().to_string(), "2026-04-01T10:00:00Z");
+        assert_eq!(lead.archive_time.unwrap().as_second(), 1_775_030_400);
+        assert_eq!(lead.associations["contacts"].objects[0].id, "4001");
+        assert_eq!(lead.associations["contacts"].next.as_deref(), Some("7"));
+        assert_eq!(lead.warnings[0].context["rawValue"], ["1"]);
+        assert_eq!(lead.property_history["d"][0].value.as_deref(), Some("x"));
+        assert_eq!(lead.property_history["d"][0].time, None);
+        assert_eq!(lead.property_history["d"][1].value, None);
+    }
+
+    #[test]
+    fn an_empty_object_is_an_empty_lead() {
+        assert_eq!(lead("{}"), Lead::default());
+    }
+}

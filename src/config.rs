@@ -2,7 +2,12 @@
 //!
 //! Secrets are never configuration: it says where in Vault they are.
 
+mod load;
+mod raw;
+
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+pub use load::{Fault, Faults, Loaded};
 
 use crate::{credentials::SecretPath, leads::PortalName};
 
@@ -71,24 +76,6 @@ pub struct Vault {
 /// `[vault.auth]`: how to log in.
 #[derive(Debug, Clone)]
 pub enum VaultAuth {
-    /// `method = "kubernetes"`: with the pod's service account token.
-    Kubernetes {
-        /// Mount of the auth method. Default `kubernetes`.
-        mount: String,
-        /// Role to log in as.
-        role: String,
-        /// File with the token; read at every login. Default: where Kubernetes projects it.
-        jwt_file: PathBuf,
-    },
-    /// `method = "jwt"`: with a token from a file.
-    Jwt {
-        /// Mount of the auth method. Default `jwt`.
-        mount: String,
-        /// Role to log in as.
-        role: String,
-        /// File with the token; read at every login.
-        jwt_file: PathBuf,
-    },
     /// `method = "approle"`.
     AppRole {
         /// Mount of the auth method. Default `approle`.
@@ -97,24 +84,6 @@ pub enum VaultAuth {
         role_id_file: PathBuf,
         /// File with the secret id; read at every login. None for roles that bind no secret id.
         secret_id_file: Option<PathBuf>,
-        /// Whether the file holds a response-wrapping token instead of the secret id itself.
-        wrapped: bool,
-    },
-    /// `method = "userpass"`.
-    Userpass {
-        /// Mount of the auth method. Default `userpass`.
-        mount: String,
-        /// User name.
-        username: String,
-        /// File with the password; read at every login.
-        password_file: PathBuf,
-    },
-    /// `method = "cert"`: with the client certificate of `[vault]`.
-    Cert {
-        /// Mount of the auth method. Default `cert`.
-        mount: String,
-        /// Role to log in as. None lets Vault choose.
-        role: Option<String>,
     },
     /// `method = "token"`: a token handed over once, which leadsd keeps alive by itself.
     Token {

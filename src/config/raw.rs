@@ -1,0 +1,94 @@
+//! The configuration as it is written: texts and numbers, not yet checked. Unknown keys are errors.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    pub(super) grpc: Grpc,
+    pub(super) admin: Admin,
+    pub(super) vault: Vault,
+    pub(super) hubspot: Hubspot,
+    #[serde(default)]
+    pub(super) portals: BTreeMap<String, Portal>,
+    pub(super) log: Log,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Grpc {
+    pub(super) listen: String,
+    pub(super) max_request_size: String,
+    pub(super) max_batch_inputs: usize,
+    pub(super) max_deadline: String,
+    pub(super) shutdown_grace: String,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admin {
+    pub(super) listen: String,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Vault {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) namespace: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ca_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client_cert_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client_key_file: Option<PathBuf>,
+    pub(super) mount: String,
+    pub(super) timeout: String,
+    pub(super) poll_interval: String,
+    #[serde(default)]
+    pub(super) auth: VaultAuth,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VaultAuth {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mount: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) role_id_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) secret_id_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hubspot {
+    pub(super) base_url: String,
+    pub(super) api_version: String,
+    pub(super) connect_timeout: String,
+    pub(super) request_timeout: String,
+    pub(super) max_answer_size: String,
+    pub(super) batch_concurrency: usize,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Portal {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) secret: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    pub(super) level: String,
+    pub(super) format: String,
+}

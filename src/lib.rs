@@ -11,3 +11,4 @@ pub mod leads;
 pub mod secret;
 pub mod task;
 pub mod time;
+pub mod vault;

@@ -1,0 +1,108 @@
+//! The only place that builds `vaultrs` clients and reads the files a login needs.
+
+use std::path::Path;
+
+use reqwest::{Certificate, Identity, redirect};
+use vaultrs::{
+    api::EndpointMiddleware,
+    client::{VaultClient, VaultClientSettings},
+};
+
+use super::error::Error;
+use crate::{config, secret::Secret};
+
+/// How Vault is reached: one pool of connections for all tokens.
+#[derive(Clone)]
+pub(super) struct Connection {
+    address: url::Url,
+    namespace: Option<String>,
+    http: reqwest::Client,
+}
+
+// === impl Connection ===
+
+impl Connection {
+    pub(super) fn new(config: &config::Vault) -> Result<Self, Error> {
+        let setup = |error: reqwest::Error| Error::Setup(error.to_string());
+        let mut roots: Vec<Certificate> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+            .iter()
+            .filter_map(|der| Certificate::from_der(der).ok())
+            .collect();
+        if let Some(file) = &config.ca_file {
+            let pem = read(file)?;
+            roots.extend(Certificate::from_pem_bundle(&pem).map_err(|_| Error::File {
+                file: file.display().to_string(),
+                what: "is no PEM file with certificates".to_owned(),
+            })?);
+        }
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_rustls()
+            .tls_certs_only(roots)
+            .timeout(config.timeout)
+            .redirect(redirect::Policy::none())
+            .no_proxy();
+        if let (Some(cert), Some(key)) = (&config.client_cert_file, &config.client_key_file) {
+            let mut pem = read(cert)?;
+            pem.push(b'\n');
+            pem.extend(read(key)?);
+            builder = builder.identity(Identity::from_pem(&pem).map_err(|_| Error::File {
+                file: cert.display().to_string(),
+                what: "is no certificate with the key of client_key_file".to_owned(),
+            })?);
+        }
+        Ok(Self {
+            address: config.address.clone(),
+            namespace: config.namespace.as_deref().map(|text| text.trim().to_owned()),
+            http: builder.build().map_err(setup)?,
+        })
+    }
+
+    /// A client that sends `token`; an empty one sends none that Vault knows.
+    ///
+    /// Every setting is given: `vaultrs` would fill gaps from the environment.
+    pub(super) fn with_token(&self, token: &Secret) -> VaultClient {
+        let settings = VaultClientSettings {
+            address: self.address.clone(),
+            ca_certs: Vec::new(),
+            identity: None,
+            timeout: None,
+            token: token.expose().to_owned(),
+            verify: true,
+            version: 1,
+            wrapping: false,
+            namespace: self.namespace.clone(),
+            proxy: None,
+        };
+        let middle = EndpointMiddleware {
+            token: token.expose().to_owned(),
+            version: "v1".to_owned(),
+            wrap: None,
+            namespace: self.namespace.clone(),
+        };
+        let address = self.address.as_str().trim_end_matches('/');
+        let http = rustify::clients::reqwest::Client::new(address, self.http.clone());
+        VaultClient { http, middle, settings }
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(file).map_err(|error| Error::File {
+        file: file.display().to_string(),
+        what: error.kind().to_string(),
+    })
+}
+
+/// Reads a file that holds one secret text; a line end after it is not part of it.
+pub(super) async fn read_secret(file: &Path) -> Result<Secret, Error> {
+    let fault =
+        |what: &str| Error::File { file: file.display().to_string(), what: what.to_owned() };
+    let text =
+        tokio::fs::read_to_string(file).await.map_err(|error| fault(&error.kind().to_string()))?;
+    let secret = Secret::new(text.trim());
+    drop(zeroize::Zeroizing::new(text));
+    // vaultrs puts it into a header and panics on what no header may hold.
+    if secret.is_empty() || !secret.expose().chars().all(|c| c.is_ascii_graphic()) {
+        return Err(fault("does not hold one line of printable ASCII"));
+    }
+    Ok(secret)
+}

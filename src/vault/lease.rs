@@ -1,0 +1,78 @@
+//! When to renew a token and when to log in again: pure arithmetic.
+//!
+//! As Vault's own lifetime watcher does it: renew at two thirds of the life; once the rest is within
+//! the grace of a tenth to a fifth, or a renewal brings no more time, log in again.
+
+use std::time::Duration;
+
+/// Shortest pause between two renewals, whatever the lease says.
+const FLOOR: Duration = Duration::from_millis(500);
+
+/// First pause after a failed renewal or login.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// Longest pause while nobody is logged in: recovery within 30 s of an outage's end.
+const MAX_BACKOFF: Duration = Duration::from_secs(15);
+
+/// What to do with a token after a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Renew after this pause.
+    Renew(Duration),
+    /// Log in again after this pause.
+    Login(Duration),
+    /// It never expires.
+    Never,
+}
+
+/// What to do with a token that lives `ttl` from now. `last` is what the lease had been before its
+/// renewal; `random` is between 0 and 1.
+pub(super) fn next(ttl: Duration, renewable: bool, last: Option<Duration>, random: f64) -> Next {
+    if ttl.is_zero() {
+        return Next::Never;
+    }
+    let grace = ttl.mul_f64(0.1 + 0.1 * random);
+    let shrank = last.is_some_and(|last| ttl < last.mul_f64(0.9));
+    if !renewable || shrank {
+        return Next::Login(ttl.saturating_sub(grace).max(FLOOR));
+    }
+    Next::Renew(ttl.mul_f64(2.0 / 3.0).max(FLOOR))
+}
+
+/// Pause after the `failures`-th failure in a row; half of it is random.
+pub(super) fn backoff(failures: u32, random: f64) -> Duration {
+    let doubled = FIRST_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(10));
+    doubled.min(MAX_BACKOFF).mul_f64(0.5 + 0.5 * random)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_renewed_until_renewing_brings_nothing() {
+        let hour = Duration::from_secs(3_600);
+        assert_eq!(next(hour, true, None, 0.5), Next::Renew(Duration::from_secs(2_400)));
+        assert_eq!(next(hour, true, Some(hour), 0.5), Next::Renew(Duration::from_secs(2_400)));
+        assert_eq!(next(hour, false, None, 0.0), Next::Login(Duration::from_secs(3_240)));
+        assert_eq!(next(hour / 2, true, Some(hour), 1.0), Next::Login(Duration::from_secs(1_440)));
+        assert_eq!(next(Duration::ZERO, false, None, 0.5), Next::Never);
+    }
+
+    proptest! {
+        #[test]
+        fn neither_renewals_nor_failures_spin(
+            ttl_ms in 1_u64..10_000_000, renewable: bool, random in 0.0..1.0_f64, failures in 1_u32..99,
+        ) {
+            let pause = match next(Duration::from_millis(ttl_ms), renewable, None, random) {
+                Next::Renew(pause) | Next::Login(pause) => pause,
+                Next::Never => FLOOR,
+            };
+            prop_assert!(pause >= FLOOR);
+            let pause = backoff(failures, random);
+            prop_assert!(pause >= FIRST_BACKOFF / 2 && pause <= MAX_BACKOFF);
+        }
+    }
+}

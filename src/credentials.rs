@@ -1,13 +1,30 @@
 //! HubSpot credentials, held in memory and kept fresh.
 //!
-//! The ports say what the engine needs from outside: [`SecretStore`] (Vault) and [`TokenSource`]
-//! (HubSpot's token endpoint).
+//! [`Credentials`] runs one engine per portal; [`Handle`] is what callers hold. The ports say what
+//! the engine needs from outside: [`SecretStore`] (Vault) and [`TokenSource`] (HubSpot's token
+//! endpoint).
+//!
+//! The promise: while an unexpired token is in memory, no call fails for lack of a credential, and
+//! after any outage the engine recovers by itself. `machine` says how it is kept; `schedule` holds
+//! every number.
 
+mod engine;
+mod folder;
+mod machine;
+mod portals;
 mod ports;
+mod schedule;
+mod settings;
+mod status;
+#[cfg(test)]
+mod tests;
 mod token;
 
+pub use portals::{BadName, Credentials};
 pub use ports::{
     Grant, Granted, PortalSecret, SecretPath, SecretStore, StoreError, TokenError, TokenSource,
     VersionState, VersionedSecret,
 };
+pub use settings::{Folder, Settings, Start};
+pub use status::{Counters, Kind, PortalStatus, Readiness, State, Trouble};
 pub use token::{Handle, Rejection, Token, Unusable};

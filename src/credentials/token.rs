@@ -1,6 +1,18 @@
-//! Access tokens as their users see them.
+//! Access tokens as their users see them: a borrow from a watch while one is valid, a bounded wait
+//! otherwise.
 
-use tokio::{sync::watch, time::Instant};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::secret::Secret;
 
@@ -38,40 +50,218 @@ pub enum Unusable {
 }
 
 /// One portal's tokens: cheap to clone, and a look at the current token never waits.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Handle {
-    current: watch::Receiver<Option<Token>>,
+    view: watch::Receiver<View>,
+    /// None for a token that nobody renews.
+    signals: Option<Arc<Signals>>,
+}
+
+/// A token and when it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Live {
+    pub(super) token: Token,
+    /// None for a token that does not expire by itself.
+    pub(super) expires_at: Option<Instant>,
+}
+
+/// What the engine publishes to the portal's callers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct View {
+    pub(super) live: Option<Live>,
+    /// The store was asked for another token than this one and has none.
+    pub(super) verdict: Option<Verdict>,
+    /// Why there will be no token until somebody acts.
+    pub(super) broken: Option<Arc<str>>,
+    /// What the engine is waiting for, for callers who give up.
+    pub(super) awaits: &'static str,
+}
+
+/// "The store has no other token than this one", and until when that is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) generation: u64,
+    pub(super) until: Instant,
+}
+
+/// What callers and operators ask of a portal's engine. Any number of wishes of one kind is one
+/// wish, so nothing here can grow.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    wake: Notify,
+    wanted: AtomicBool,
+    poked: AtomicBool,
+    closing: AtomicBool,
+    /// Highest generation reported as such; 0 for none.
+    expired: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// The wishes since the last look.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wishes {
+    pub(super) wanted: bool,
+    pub(super) poked: bool,
+    pub(super) expired: Option<u64>,
+    pub(super) refused: Option<u64>,
 }
 
 // === impl Handle ===
 
 impl Handle {
-    /// A handle with one token for ever.
-    pub fn fixed(secret: Secret) -> Self {
-        let (_, current) = watch::channel(Some(Token { secret, generation: 1 }));
-        Self { current }
+    pub(super) fn new(view: watch::Receiver<View>, signals: Arc<Signals>) -> Self {
+        Self { view, signals: Some(signals) }
     }
 
-    /// The token to use now; waits for the first one, at most until `deadline`.
+    /// A handle with one token for ever.
+    pub fn fixed(secret: Secret) -> Self {
+        let token = Token { secret, generation: 1 };
+        let live = Some(Live { token, expires_at: None });
+        let (_, view) = watch::channel(View { live, ..View::default() });
+        Self { view, signals: None }
+    }
+
+    /// The token to use now. Does not wait while there is an unexpired one; otherwise waits for the
+    /// next, at most until `deadline`.
+    ///
+    /// Safe to cancel.
     pub async fn token(&self, deadline: Instant) -> Result<Token, Unusable> {
-        let mut current = self.current.clone();
-        let first = tokio::time::timeout_at(deadline, current.wait_for(Option::is_some)).await;
-        match first {
-            Ok(Ok(token)) => token.clone().ok_or(Unusable::Rejected),
-            Ok(Err(_)) | Err(_) => Err(Unusable::NotInTime("the first token".to_owned())),
+        if let Some(answer) = self.view.borrow().answer(0, Instant::now()) {
+            return answer;
         }
+        if let Some(signals) = &self.signals {
+            signals.want();
+        }
+        self.wait(0, deadline).await
     }
 
     /// The token to try instead of `rejected`, which HubSpot answered with a 401. Waits until the
     /// engine has refreshed it or read Vault again, at most until `deadline`.
+    ///
+    /// Safe to cancel: what the engine has begun, it finishes.
     pub async fn instead_of(
         &self,
         rejected: &Token,
         rejection: Rejection,
         deadline: Instant,
     ) -> Result<Token, Unusable> {
-        let _ = (rejection, deadline);
-        let current = self.current.borrow().clone();
-        current.filter(|token| token.generation > rejected.generation).ok_or(Unusable::Rejected)
+        let Some(signals) = &self.signals else { return Err(Unusable::Rejected) };
+        let generation = rejected.generation;
+        if let Some(answer) = self.view.borrow().answer(generation, Instant::now()) {
+            return answer;
+        }
+        signals.report(generation, rejection);
+        self.wait(generation, deadline).await
+    }
+
+    /// Waits for an answer to somebody who cannot use tokens up to `generation`.
+    async fn wait(&self, generation: u64, deadline: Instant) -> Result<Token, Unusable> {
+        let mut view = self.view.clone();
+        let mut answer = None;
+        let answered = view.wait_for(|view| {
+            answer = view.answer(generation, Instant::now());
+            answer.is_some()
+        });
+        let outcome = tokio::time::timeout_at(deadline, answered).await.map(|seen| seen.is_ok());
+        match (outcome, answer) {
+            (Ok(true), Some(answer)) => answer,
+            (Ok(_), _) => Err(Unusable::Broken("the portal was removed".to_owned())),
+            (Err(_), _) => Err(Unusable::NotInTime(self.view.borrow().awaits.to_owned())),
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let generation = self.view.borrow().live.as_ref().map(|live| live.token.generation);
+        f.debug_struct("Handle").field("generation", &generation).finish_non_exhaustive()
+    }
+}
+
+// === impl Live ===
+
+impl Live {
+    pub(super) fn is_usable(&self, now: Instant) -> bool {
+        self.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
+}
+
+// === impl View ===
+
+impl View {
+    /// What to tell somebody who cannot use tokens up to `generation` (0: who takes any), or none if
+    /// that is not decided yet.
+    fn answer(&self, generation: u64, now: Instant) -> Option<Result<Token, Unusable>> {
+        if let Some(live) = &self.live
+            && live.token.generation > generation
+            && live.is_usable(now)
+        {
+            return Some(Ok(live.token.clone()));
+        }
+        if let Some(why) = &self.broken {
+            return Some(Err(Unusable::Broken(why.to_string())));
+        }
+        match self.verdict {
+            Some(verdict) if verdict.generation == generation && now < verdict.until => {
+                Some(Err(Unusable::Rejected))
+            }
+            Some(_) | None => None,
+        }
+    }
+}
+
+// === impl Signals ===
+
+impl Signals {
+    /// Waits for the next wish; one that came since the last wait counts.
+    pub(super) async fn wished(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Takes the wishes.
+    pub(super) fn take(&self) -> Wishes {
+        let taken = |generation: &AtomicU64| match generation.swap(0, Ordering::AcqRel) {
+            0 => None,
+            generation => Some(generation),
+        };
+        Wishes {
+            wanted: self.wanted.load(Ordering::Acquire),
+            poked: self.poked.swap(false, Ordering::AcqRel),
+            expired: taken(&self.expired),
+            refused: taken(&self.refused),
+        }
+    }
+
+    /// Somebody needs a token.
+    pub(super) fn want(&self) {
+        if !self.wanted.swap(true, Ordering::AcqRel) {
+            self.wake.notify_one();
+        }
+    }
+
+    fn report(&self, generation: u64, rejection: Rejection) {
+        let highest = match rejection {
+            Rejection::Expired => &self.expired,
+            Rejection::Refused => &self.refused,
+        };
+        if highest.fetch_max(generation, Ordering::AcqRel) < generation {
+            self.wake.notify_one();
+        }
+    }
+
+    /// An operator wants everything tried again now.
+    pub(super) fn poke(&self) {
+        self.poked.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// The engine is to end once nothing would be lost.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 }

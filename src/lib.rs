@@ -3,12 +3,17 @@
 //! Dependencies point inward: `grpc -> leads <- hubspot -> credentials <- vault`. `app` alone joins
 //! a port to its implementation. `docs/ARCHITECTURE.md` follows one call through the modules.
 
+pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod credentials;
+pub mod fake;
 pub mod grpc;
 pub mod hubspot;
 pub mod leads;
 pub mod secret;
 pub mod task;
+pub mod telemetry;
 pub mod time;
 pub mod vault;

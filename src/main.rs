@@ -1,3 +1,7 @@
 //! The `leadsd` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    leadsd::cli::run()
+}

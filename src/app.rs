@@ -1,0 +1,158 @@
+//! The composition root: the only place where a port meets its implementation. `serve`, `dev` and
+//! the tests all run what is put together here.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::Instant};
+use tracing::{info, warn};
+
+use crate::{
+    admin,
+    config::Config,
+    credentials::{self, Credentials},
+    grpc, hubspot, leads,
+    task::{self, Task},
+    time::SystemClock,
+    vault,
+};
+
+/// How long the end of the process waits for Vault: to save refresh tokens and revoke our own.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be taken.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The Vault client cannot be built.
+    #[error("vault: {0}")]
+    Vault(#[from] vault::Error),
+    /// The HubSpot client cannot be built.
+    #[error("hubspot: {0}")]
+    Hubspot(#[from] hubspot::BuildError),
+    /// A portal has a name that cannot be used.
+    #[error(transparent)]
+    Portal(#[from] credentials::BadName),
+}
+
+/// The service with its addresses taken, before it accepts the first call.
+#[derive(Debug)]
+pub struct Bound {
+    grpc: grpc::Bound,
+    admin: admin::Bound,
+    credentials: Arc<Credentials>,
+    session: vault::Session,
+    readiness: Task,
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// Puts the service together and takes its addresses. Vault and HubSpot need not be there yet.
+    pub async fn bind(config: Config) -> Result<Self, Error> {
+        let Config { grpc, admin, vault, hubspot, portals, log: _ } = config;
+        let session = vault::Session::start(&vault)?;
+        let store = vault::KvStore::new(session.clone(), vault.mount, vault.timeout);
+        let settings = credentials::Settings {
+            poll_interval: vault.poll_interval,
+            store_timeout: vault.timeout.saturating_mul(2),
+            grant_timeout: hubspot.request_timeout.min(Duration::from_secs(10)),
+            ..credentials::Settings::default()
+        };
+        let secrets =
+            portals.iter().map(|(name, portal)| (name.to_string(), portal.secret.clone()));
+        let credentials = Arc::new(Credentials::start(
+            settings,
+            Arc::new(store),
+            Arc::new(hubspot::OAuth::new(&hubspot)?),
+            Arc::new(SystemClock),
+            secrets,
+        )?);
+        let handles = Arc::clone(&credentials);
+        let resolve: hubspot::Resolve = Arc::new(move |portal| handles.handle(portal.as_str()));
+        let client = hubspot::Client::new(&hubspot, resolve)?;
+        let limits = leads::Limits { batch_concurrency: hubspot.batch_concurrency };
+        let service = leads::Service::new(Arc::new(client), limits);
+
+        let (unmet, serving, readiness) = watch_readiness(credentials.ready());
+        let listen = |address| move |source| Error::Listen { address, source };
+        let settings = grpc::Settings {
+            listen: grpc.listen,
+            portals: grpc::Portals::new(portals.into_keys()),
+            max_request_bytes: grpc.max_request_bytes,
+            max_batch_inputs: grpc.max_batch_inputs,
+            max_deadline: grpc.max_deadline,
+            shutdown_grace: grpc.shutdown_grace,
+            serving,
+        };
+        let grpc_server =
+            grpc::Bound::bind(service, settings).await.map_err(listen(grpc.listen))?;
+        let admin_server =
+            admin::Bound::bind(admin.listen, unmet).await.map_err(listen(admin.listen))?;
+        Ok(Self { grpc: grpc_server, admin: admin_server, credentials, session, readiness })
+    }
+
+    /// Where gRPC is served.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc.address()
+    }
+
+    /// Where the admin endpoints are.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// Serves until `stop` is ready, finishes the calls in flight, and closes what it opened.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let Self { grpc, admin, credentials, session, readiness } = self;
+        info!(admin.address = %admin.address(), "Serving admin endpoints");
+        let (stop_admin, stopped) = watch::channel(false);
+        let admin = task::spawn("admin", "", async move {
+            let mut stopped = stopped;
+            let stop = async move {
+                // An error means that the sender is gone, which is a stop as well.
+                let _ = stopped.wait_for(|stop| *stop).await;
+            };
+            if let Err(error) = admin.run(stop).await {
+                warn!(%error, "Admin endpoints ended");
+            }
+        });
+        grpc.run(stop).await;
+        drop(readiness);
+        stop_admin.send_replace(true);
+        drop(admin);
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        if let Ok(credentials) = Arc::try_unwrap(credentials) {
+            credentials.close(deadline).await;
+        }
+        session.close(deadline).await;
+        info!("Stopped");
+    }
+}
+
+/// Turns the credentials' view into what the admin endpoints and gRPC health need.
+fn watch_readiness(
+    mut credentials: watch::Receiver<credentials::Readiness>,
+) -> (watch::Receiver<admin::Readiness>, watch::Receiver<bool>, Task) {
+    let unmet_now = |readiness: &credentials::Readiness| admin::Readiness {
+        unmet: readiness.missing.iter().map(|name| format!("credential:{name}")).collect(),
+    };
+    let first = unmet_now(&credentials.borrow_and_update());
+    let (serving_sender, serving) = watch::channel(first.unmet.is_empty());
+    let (unmet_sender, unmet) = watch::channel(first);
+    let task = task::spawn("readiness", "", async move {
+        while credentials.changed().await.is_ok() {
+            let now = unmet_now(&credentials.borrow_and_update());
+            info!(unmet = ?now.unmet, "Readiness changed");
+            serving_sender.send_replace(now.unmet.is_empty());
+            unmet_sender.send_replace(now);
+        }
+    });
+    (unmet, serving, task)
+}

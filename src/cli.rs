@@ -1,0 +1,102 @@
+//! The command line: reads it, runs what it asks for, and says how it ended.
+
+mod config;
+mod dev;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Exit code for bad usage and bad configuration (EX_USAGE of sysexits).
+const BAD_USAGE: u8 = 64;
+
+/// HubSpot CRM leads for every service of a company, over gRPC.
+#[derive(Debug, Parser)]
+#[command(name = "leadsd", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the service.
+    Serve {
+        /// Configuration file; the environment (LEADSD_...) goes over it.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Runs the service on loopback with a HubSpot and a Vault in memory: no account, no setup.
+    Dev(dev::Args),
+    /// Looks at the configuration.
+    Config {
+        #[command(subcommand)]
+        command: config::Command,
+    },
+}
+
+/// How a command can fail.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("the configuration is wrong:\n{0}")]
+    Config(#[from] crate::config::Faults),
+    #[error(transparent)]
+    App(#[from] crate::app::Error),
+    #[error(transparent)]
+    Telemetry(#[from] crate::telemetry::Error),
+    #[error("{what}: {source}")]
+    Io { what: &'static str, source: std::io::Error },
+}
+
+/// Runs the command line of this process.
+#[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to be done if even this cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(BAD_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let done = match cli.command {
+        Command::Serve { config } => on_runtime(serve::run(config)),
+        Command::Dev(args) => on_runtime(dev::run(args)),
+        Command::Config { command } => config::run(command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("leadsd: {error}");
+            match error {
+                Error::Config(_) => ExitCode::from(BAD_USAGE),
+                Error::App(_) | Error::Telemetry(_) | Error::Io { .. } => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn on_runtime(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Io { what: "cannot start the runtime", source })?;
+    runtime.block_on(work)
+}
+
+/// The process's environment; the only place that reads it.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,40 @@
+//! `leadsd serve`: the service, until a signal ends it.
+
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use super::{Error, environment};
+use crate::{app::Bound, config::Loaded, telemetry};
+
+pub(super) async fn run(file: Option<PathBuf>) -> Result<(), Error> {
+    let config = Loaded::new(file.as_deref(), environment())?.config;
+    telemetry::init(&config.log)?;
+    let bound = Bound::bind(config).await?;
+    until_signalled(bound).await
+}
+
+/// Runs until the first SIGTERM or SIGINT, then drains; the second signal ends the process at once.
+pub(super) async fn until_signalled(bound: Bound) -> Result<(), Error> {
+    let watch = |kind| {
+        signal(kind).map_err(|source| Error::Io { what: "cannot listen for signals", source })
+    };
+    let mut terminate = watch(SignalKind::terminate())?;
+    let mut interrupt = watch(SignalKind::interrupt())?;
+    let (drain, draining) = tokio::sync::oneshot::channel::<()>();
+    let run = bound.run(async {
+        // An error means that the sender is gone, which is a stop as well.
+        let _ = draining.await;
+    });
+    let signals = async {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        info!("Stopping: no new calls, finishing those in flight");
+        // The receiver is gone only if the service has ended by itself.
+        let _ = drain.send(());
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        info!("Stopping at once");
+    };
+    tokio::select! { () = run => {}, () = signals => {} }
+    Ok(())
+}

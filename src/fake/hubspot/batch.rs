@@ -1,0 +1,264 @@
+//! HubSpot's batches: all or nothing without trace ids, one by one with them, results in any order.
+
+use std::collections::HashSet;
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    Account,
+    errors::Failure,
+    serve::{Answer, Asked, strings},
+};
+
+/// Most inputs of one batch.
+const MAX_INPUTS: usize = 100;
+
+/// What became of the inputs of a batch.
+#[derive(Default)]
+struct Done {
+    results: Vec<Value>,
+    errors: Vec<Value>,
+}
+
+// === impl Account ===
+
+impl Account {
+    pub(super) fn batch(&mut self, asked: &Asked) -> Result<Answer, Failure> {
+        let inputs: Vec<Value> = asked.body["inputs"].as_array().cloned().unwrap_or_default();
+        if inputs.is_empty() {
+            let text = "Invalid input JSON: Some required fields were not set: [inputs]";
+            return Err(Failure::validation(text));
+        }
+        if inputs.len() > MAX_INPUTS {
+            let text = format!("The maximum number of inputs in a batch request is {MAX_INPUTS}");
+            return Err(Failure::validation(text));
+        }
+        match asked.path.as_str() {
+            "batch/read" => self.batch_read(&inputs, asked),
+            "batch/create" => self.batch_create(&inputs, asked.modern),
+            "batch/update" => self.batch_update(&inputs),
+            "batch/upsert" => self.batch_upsert(&inputs, asked.modern),
+            "batch/archive" => Ok(self.batch_archive(&inputs)),
+            _ => Err(Failure::validation("no such batch")),
+        }
+    }
+
+    fn batch_read(&mut self, inputs: &[Value], asked: &Asked) -> Result<Answer, Failure> {
+        let id_property = asked.body["idProperty"].as_str();
+        if let Some(name) = id_property
+            && !self.store.is_unique(name)
+        {
+            return Err(Failure::validation(format!("{name} has no unique values")));
+        }
+        let history = strings(&asked.body["propertiesWithHistory"]);
+        if !history.is_empty() && inputs.len() > 50 {
+            return Err(Failure::validation("At most 50 inputs with property history"));
+        }
+        let properties = strings(&asked.body["properties"]);
+        let mut done = Done::default();
+        let mut missing = Vec::new();
+        let mut seen = HashSet::new();
+        for input in inputs {
+            let id = id_of(input);
+            match self.store.find(&id, id_property, asked.archived()) {
+                Some(lead) if seen.insert(lead.id) => {
+                    let known = &self.store.properties;
+                    done.results.push(lead.show(known, &properties, &history, &[]));
+                }
+                Some(_) => {}
+                None => missing.push(id),
+            }
+        }
+        if !missing.is_empty() {
+            done.errors.push(Failure::items_not_found(&missing).into_item(None));
+        }
+        Ok(self.answer(done, StatusCode::OK))
+    }
+
+    fn batch_create(&mut self, inputs: &[Value], modern: bool) -> Result<Answer, Failure> {
+        let traced = all_traced(inputs);
+        let (behaviour, now) = (self.behaviour.clone(), self.clock.now());
+        if !traced || !behaviour.property_errors_per_item {
+            // Nothing is created if anything is wrong: try it on the side.
+            let before = self.store.leads.clone();
+            for input in inputs {
+                if let Err(failure) = self.store.create(input, &behaviour, now, modern) {
+                    self.store.leads = before;
+                    return Err(failure);
+                }
+            }
+            self.store.leads = before;
+        }
+        let mut done = Done::default();
+        for input in inputs {
+            match self.store.create(input, &behaviour, now, modern) {
+                Ok(id) => done.results.push(self.item(id, input)),
+                Err(failure) => done.errors.push(failure.into_item(trace_of(input))),
+            }
+        }
+        Ok(self.answer(done, StatusCode::CREATED))
+    }
+
+    fn batch_update(&mut self, inputs: &[Value]) -> Result<Answer, Failure> {
+        let mut seen = HashSet::new();
+        let ids = inputs.iter().map(id_of);
+        let twice: Vec<String> = ids.filter(|id| !seen.insert(id.clone())).collect();
+        if !twice.is_empty() {
+            return Err(Failure::duplicate_ids(&twice));
+        }
+        let (behaviour, now) = (self.behaviour.clone(), self.clock.now());
+        if !all_traced(inputs) || !behaviour.property_errors_per_item {
+            for input in inputs {
+                let found = self.found(input);
+                if let Some(id) = found {
+                    let before = self.store.leads.get(&id).cloned();
+                    let tried = self.store.update(id, &input["properties"], &behaviour, now);
+                    if let Some(before) = before {
+                        self.store.leads.insert(id, before);
+                    }
+                    tried?;
+                }
+            }
+        }
+        let mut done = Done::default();
+        let mut missing = Vec::new();
+        for input in inputs {
+            let Some(id) = self.found(input) else {
+                missing.push(id_of(input));
+                continue;
+            };
+            match self.store.update(id, &input["properties"], &behaviour, now) {
+                Ok(()) => done.results.push(self.item(id, input)),
+                Err(failure) => done.errors.push(failure.into_item(trace_of(input))),
+            }
+        }
+        if !missing.is_empty() {
+            done.errors.push(Failure::items_not_found(&missing).into_item(None));
+        }
+        Ok(self.answer(done, StatusCode::OK))
+    }
+
+    fn batch_upsert(&mut self, inputs: &[Value], modern: bool) -> Result<Answer, Failure> {
+        let (behaviour, now) = (self.behaviour.clone(), self.clock.now());
+        let named = |input: &Value| input["idProperty"].as_str().is_some();
+        if !behaviour.upsert_without_id_property && !inputs.iter().all(named) {
+            return Err(Failure::validation("Some required fields were not set: [idProperty]"));
+        }
+        for input in inputs {
+            let name = input["idProperty"].as_str().unwrap_or("hs_object_id");
+            if !self.store.is_unique(name) {
+                return Err(Failure::validation(format!("{name} has no unique values")));
+            }
+        }
+        let mut done = Done::default();
+        for input in inputs {
+            let outcome = match self.found(input) {
+                Some(id) => self
+                    .store
+                    .update(id, &input["properties"], &behaviour, now)
+                    .map(|()| (id, false)),
+                None => self.upsert_new(input, modern).map(|id| (id, true)),
+            };
+            match outcome {
+                Ok((id, new)) => {
+                    let mut item = self.item(id, input);
+                    item["new"] = json!(new);
+                    if let Some(name) = input["idProperty"].as_str() {
+                        item["properties"][name] = json!(id_of(input));
+                    }
+                    done.results.push(item);
+                }
+                Err(failure) if all_traced(inputs) => {
+                    done.errors.push(failure.into_item(trace_of(input)));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(self.answer(done, StatusCode::OK))
+    }
+
+    /// An upsert carries no associations: the rule that wants a contact does not hold for it.
+    fn upsert_new(&mut self, input: &Value, modern: bool) -> Result<u64, Failure> {
+        let Some(name) = input["idProperty"].as_str() else {
+            return Err(Failure::items_not_found(&[id_of(input)]));
+        };
+        let mut create = input.clone();
+        create["properties"][name] = json!(id_of(input));
+        if let Some(contact) = self.store.contacts.keys().next() {
+            create["associations"] = json!([{"to": {"id": contact}, "types": [
+                {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 608}]}]);
+        }
+        let (behaviour, now) = (self.behaviour.clone(), self.clock.now());
+        self.store.create(&create, &behaviour, now, modern)
+    }
+
+    fn batch_archive(&mut self, inputs: &[Value]) -> Answer {
+        let mut missing = Vec::new();
+        for input in inputs {
+            let id = id_of(input);
+            if self.store.find(&id, None, false).is_none() {
+                missing.push(id.clone());
+            }
+            self.archive(&id);
+        }
+        if self.behaviour.batch_archive_reports_unknown && !missing.is_empty() {
+            let error = Failure::items_not_found(&missing).into_item(None);
+            let done = Done { results: Vec::new(), errors: vec![error] };
+            return self.answer(done, StatusCode::OK);
+        }
+        (StatusCode::NO_CONTENT, Value::Null)
+    }
+
+    fn found(&self, input: &Value) -> Option<u64> {
+        let id_property = input["idProperty"].as_str();
+        self.store.find(&id_of(input), id_property, false).map(|lead| lead.id)
+    }
+
+    fn item(&self, id: u64, input: &Value) -> Value {
+        let mut item = self.written(id, input);
+        if let (true, Some(trace_id)) = (self.behaviour.echo_trace_ids, trace_of(input)) {
+            item["objectWriteTraceId"] = json!(trace_id);
+        }
+        item
+    }
+
+    /// Results in an order of their own, and errors if there are any.
+    fn answer(&mut self, done: Done, success: StatusCode) -> Answer {
+        let Done { mut results, errors } = done;
+        results.sort_by_cached_key(|_| {
+            self.shuffle = self.shuffle.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            self.shuffle >> 33
+        });
+        let mut body = json!({
+            "status": "COMPLETE",
+            "results": results,
+            "startedAt": "2026-11-01T08:00:00.000Z",
+            "completedAt": "2026-11-01T08:00:00.100Z",
+        });
+        if errors.is_empty() {
+            return (success, body);
+        }
+        body["numErrors"] = json!(errors.len());
+        body["errors"] = Value::Array(errors);
+        let partial = StatusCode::from_u16(self.behaviour.partial_status);
+        (partial.unwrap_or(StatusCode::MULTI_STATUS), body)
+    }
+}
+
+fn id_of(input: &Value) -> String {
+    match &input["id"] {
+        Value::String(id) => id.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn trace_of(input: &Value) -> Option<&str> {
+    input["objectWriteTraceId"].as_str()
+}
+
+/// Whether each input has a trace id of its own.
+fn all_traced(inputs: &[Value]) -> bool {
+    let mut seen = HashSet::new();
+    inputs.iter().all(|input| trace_of(input).is_some_and(|trace| seen.insert(trace)))
+}

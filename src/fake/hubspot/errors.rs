@@ -1,0 +1,143 @@
+//! HubSpot's error bodies, in the shapes recorded from the real API.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+/// An error on its way to an answer, or to one item of a batch.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) status: StatusCode,
+    pub(super) body: Value,
+}
+
+// === impl Failure ===
+
+impl Failure {
+    fn new(status: u16, category: &str, message: impl Into<String>) -> Self {
+        let body = json!({
+            "status": "error", "message": message.into(), "category": category,
+        });
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, body }
+    }
+
+    fn with(mut self, key: &str, value: Value) -> Self {
+        self.body[key] = value;
+        self
+    }
+
+    pub(super) fn validation(message: impl Into<String>) -> Self {
+        Self::new(400, "VALIDATION_ERROR", message)
+    }
+
+    /// One or more properties that are refused: name, text and code of each.
+    pub(super) fn properties(faults: &[(String, String, &'static str)]) -> Self {
+        let list: Vec<Value> = faults
+            .iter()
+            .map(|(name, text, code)| {
+                json!({"isValid": false, "message": text, "error": code, "name": name})
+            })
+            .collect();
+        let details: Vec<Value> = faults
+            .iter()
+            .map(|(name, text, code)| {
+                json!({"message": text, "code": code, "context": {"propertyName": [name]}})
+            })
+            .collect();
+        let list = Value::Array(list).to_string();
+        Self::validation(format!("Property values were not valid: {list}"))
+            .with("errors", Value::Array(details))
+    }
+
+    pub(super) fn required(name: &str) -> Self {
+        Self::validation("Error creating LEAD. Some required properties were not set.")
+            .with("context", json!({"properties": [name]}))
+    }
+
+    pub(super) fn association(message: &str, id: &str) -> Self {
+        Self::validation(message)
+            .with("subCategory", json!("crm.associations.INVALID_IDENTIFIER"))
+            .with("context", json!({"INVALID_OBJECT_IDS": [id]}))
+    }
+
+    pub(super) fn not_found() -> Self {
+        // The single calls answer without a category.
+        let body = json!({"status": "error", "message": "resource not found"});
+        Self { status: StatusCode::NOT_FOUND, body }
+    }
+
+    pub(super) fn items_not_found(ids: &[String]) -> Self {
+        let text = "Could not get some LEAD objects, they may be deleted or not exist. Check that \
+                    ids are valid.";
+        Self::new(404, "OBJECT_NOT_FOUND", text).with("context", json!({ "ids": ids }))
+    }
+
+    pub(super) fn unique(status: u16, name: &str, value: &str, existing: &str) -> Self {
+        let category = if status == 409 { "CONFLICT" } else { "VALIDATION_ERROR" };
+        let text = format!("Cannot set {name}={value}. {existing} already has that value.");
+        Self::new(status, category, text)
+            .with("context", json!({"propertyName": [name], "existingId": [existing]}))
+    }
+
+    pub(super) fn duplicate_ids(ids: &[String]) -> Self {
+        let text =
+            format!("Duplicate IDs found in batch input: [{}]. IDs must be unique", ids.join(", "));
+        Self::validation(text).with("context", json!({ "ids": ids }))
+    }
+
+    pub(super) fn unauthenticated() -> Self {
+        let text = "Authentication credentials not found. This API supports OAuth 2.0 \
+                    authentication and you can find more details at the developer site";
+        Self::new(401, "INVALID_AUTHENTICATION", text)
+    }
+
+    pub(super) fn expired() -> Self {
+        let text = "The OAuth token used to make this call expired 5 second(s) ago.";
+        Self::new(401, "EXPIRED_AUTHENTICATION", text)
+            .with("context", json!({"expire time": ["2026-11-01T08:00:00.000Z"]}))
+    }
+
+    pub(super) fn missing_scope(scope: &str) -> Self {
+        let text = "This app hasn't been granted all required scopes to make this call. Read more \
+                    about required scopes here: the developer site.";
+        Self::new(403, "MISSING_SCOPES", text)
+            .with(
+                "errors",
+                json!([{"message": "One or more of the following scopes are required.",
+                        "context": {"requiredGranularScopes": [scope]}}]),
+            )
+            .with("links", json!({"scopes": "the developer site"}))
+    }
+
+    pub(super) fn rate_limited(policy: &str) -> Self {
+        let body = json!({
+            "status": "error",
+            "message": format!("You have reached your {} limit.", policy.to_lowercase()),
+            "errorType": "RATE_LIMIT",
+            "policyName": policy,
+        });
+        Self { status: StatusCode::TOO_MANY_REQUESTS, body }
+    }
+
+    pub(super) fn oauth(status: &str, error: &str, message: &str) -> Self {
+        let body = json!({
+            "status": status, "message": message, "error": error, "error_description": message,
+        });
+        Self { status: StatusCode::BAD_REQUEST, body }
+    }
+
+    /// As an item of a batch's `errors`.
+    pub(super) fn into_item(self, trace_id: Option<&str>) -> Value {
+        let mut body = self.body;
+        if body.get("category").is_none() {
+            body["category"] = json!("OBJECT_NOT_FOUND");
+        }
+        if let Some(trace_id) = trace_id {
+            if !body["context"].is_object() {
+                body["context"] = json!({});
+            }
+            body["context"]["objectWriteTraceId"] = json!([trace_id]);
+        }
+        body
+    }
+}

@@ -1,1 +1,1 @@
-
+//! Rules about the source tree that the compiler cannot check.

@@ -313,6 +313,11 @@ impl FakeHubspot {
         self.account.lock().scripts.push(entry);
     }
 
+    /// How many scripts have not been used yet.
+    pub fn scripts_left(&self) -> usize {
+        self.account.lock().scripts.len()
+    }
+
     /// The requests so far, oldest first.
     pub fn log(&self) -> Vec<Logged> {
         self.account.lock().log.iter().cloned().collect()

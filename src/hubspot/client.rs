@@ -119,9 +119,17 @@ impl Client {
         }
         let request = request.bearer_auth(token.secret.expose());
         call.spent.count();
+        if operation.writes() {
+            // Once sent, a write is followed to its end, bounded by the client's own timeout: its
+            // caller may have gone, its outcome must be known all the same.
+            return self.exchange(call, operation, request).await;
+        }
         match timeout_at(call.deadline, self.exchange(call, operation, request)).await {
             Ok(attempt) => attempt,
-            Err(_) => Attempt::Failed(late(operation)),
+            Err(_) => Attempt::Failed(Error::new(
+                Reason::DeadlineExceeded,
+                "the deadline passed before HubSpot answered",
+            )),
         }
     }
 
@@ -166,9 +174,9 @@ impl Client {
             return Attempt::Done(None);
         }
         match serde_json::from_slice(&body) {
-            Ok(value) => Attempt::Done(Some(value)),
-            Err(_) => {
-                let text = "HubSpot's answer is no JSON";
+            Ok(value @ Value::Object(_)) => Attempt::Done(Some(value)),
+            Ok(_) | Err(_) => {
+                let text = "HubSpot's answer is no JSON object";
                 Attempt::Failed(unintelligible(operation, text))
             }
         }
@@ -201,13 +209,6 @@ fn not_answered(operation: Operation, error: &reqwest::Error) -> Error {
         "the connection to HubSpot broke"
     };
     answer::interrupted(operation, text).with_internal(cause)
-}
-
-/// The caller's deadline passed while HubSpot worked.
-fn late(operation: Operation) -> Error {
-    let processed = if operation.writes() { Processed::Maybe } else { Processed::No };
-    Error::new(Reason::DeadlineExceeded, "the deadline passed before HubSpot answered")
-        .with_processed(processed)
 }
 
 fn too_large(operation: Operation) -> Error {

@@ -1,1 +1,10 @@
+//! The service as its callers see it: the public gRPC API in front of the fakes, over real sockets,
+//! and real peers (OpenBao, grpcurl, buf, HubSpot's own clients) in the ignored tests.
 
+mod bad_input;
+mod batches;
+mod credentials;
+mod harness;
+mod reads_and_writes;
+mod real_peers;
+mod service;

@@ -1,0 +1,266 @@
+//! Peers nobody here wrote: OpenBao, grpcurl, HubSpot's own clients, the chart through helm. Ignored
+//! where they are not installed; CI installs them and runs all.
+
+use std::{
+    io::Write as _,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use leadsd::fake::hubspot::{READ, WRITE};
+use serde_json::json;
+
+use crate::harness::{PATIENCE, TestApp, wait_ready};
+
+/// A tool's path: from the variable, else by its name.
+#[expect(clippy::disallowed_methods, reason = "says where the tools of a test are")]
+fn tool(variable: &str, name: &str) -> PathBuf {
+    std::env::var(variable).map_or_else(|_| name.into(), Into::into)
+}
+
+async fn run(command: &mut Command) -> Output {
+    let shown = format!("{command:?}");
+    let mut command = std::mem::replace(command, Command::new("true"));
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
+    output.unwrap_or_else(|error| panic!("{shown}: {error}"))
+}
+
+#[track_caller]
+fn text(output: &Output) -> String {
+    let all = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs grpcurl"]
+async fn grpcurl_lists_creates_reads_updates_searches_and_archives() {
+    let app = TestApp::start().await;
+    let grpcurl = tool("LEADSD_TEST_GRPCURL", "grpcurl");
+    let list = run(Command::new(&grpcurl).args(["-plaintext", &app.grpc, "list"])).await;
+    assert!(text(&list).contains("hubspot.leads.v1.LeadsService"), "{}", text(&list));
+    let describe = run(Command::new(&grpcurl).args([
+        "-plaintext",
+        &app.grpc,
+        "describe",
+        "hubspot.leads.v1.Lead",
+    ]))
+    .await;
+    assert!(text(&describe).contains("property_history"));
+    let call = |method: &str, body: serde_json::Value| {
+        let mut command = Command::new(&grpcurl);
+        let method = format!("hubspot.leads.v1.LeadsService/{method}");
+        command.args(["-plaintext", "-d", &body.to_string(), &app.grpc, &method]);
+        async move { run(&mut command).await }
+    };
+    let created = call(
+        "CreateLead",
+        json!({"properties": {"hs_lead_name": "Jane", "hs_lead_label": "HOT"},
+               "primary_contact_id": app.contact}),
+    )
+    .await;
+    let created: serde_json::Value =
+        serde_json::from_slice(&created.stdout).expect("grpcurl prints JSON");
+    let id = created["lead"]["id"].as_str().expect("an id").to_owned();
+    let read = call("GetLead", json!({"id": id, "properties": ["hs_lead_name"]})).await;
+    assert!(text(&read).contains("Jane"));
+    let updated = call("UpdateLead", json!({"id": id, "properties": {"hs_lead_label": "COLD"}}));
+    assert!(text(&updated.await).contains("COLD"));
+    let filter = json!({"property_name": "hs_lead_label", "operator": "FILTER_OPERATOR_EQ",
+                        "value": "COLD"});
+    let found = call("SearchLeads", json!({"filter_groups": [{"filters": [filter]}]})).await;
+    assert!(text(&found).contains(&id), "{}", text(&found));
+    assert!(call("ArchiveLead", json!({"id": id})).await.status.success());
+    let gone = call("GetLead", json!({"id": id})).await;
+    let gone = text(&gone);
+    assert!(gone.contains("NotFound") && gone.contains("LEAD_NOT_FOUND"), "{gone}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python with hubspot-api-client"]
+async fn hubspots_python_client_takes_the_fake_for_hubspot() {
+    let app = TestApp::start().await;
+    let token = app.hubspot.static_token(&[READ, WRITE]);
+    let output = run(Command::new(tool("LEADSD_TEST_PYTHON", "python3"))
+        .arg("tests/clients/python_client.py")
+        .arg(format!("http://{}", app.hubspot.address()))
+        .args([token.expose(), app.contact.as_str()]))
+    .await;
+    assert!(text(&output).contains("all as expected"), "{}", text(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node with @hubspot/api-client"]
+async fn hubspots_node_client_takes_the_fake_for_hubspot() {
+    let app = TestApp::start().await;
+    let token = app.hubspot.static_token(&[READ, WRITE]);
+    let output = run(Command::new("node")
+        .arg("tests/clients/node_client.mjs")
+        .arg(tool("LEADSD_TEST_NODE_MODULES", "node_modules"))
+        .arg(format!("http://{}", app.hubspot.address()))
+        .args([token.expose(), app.contact.as_str()]))
+    .await;
+    assert!(text(&output).contains("all as expected"), "{}", text(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs buf"]
+async fn the_contract_is_clean_by_bufs_standard() {
+    let output = run(Command::new(tool("LEADSD_TEST_BUF", "buf")).arg("lint")).await;
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+/// A real OpenBao in development mode, killed when dropped.
+struct OpenBao {
+    server: Child,
+    address: String,
+}
+
+const ROOT: &str = "root-of-this-test";
+
+// === impl OpenBao ===
+
+impl OpenBao {
+    async fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let listen = format!("127.0.0.1:{port}");
+        let server = Command::new(tool("LEADSD_TEST_BAO", "bao"))
+            .args(["server", "-dev", "-dev-no-store-token"])
+            .arg(format!("-dev-listen-address={listen}"))
+            .arg(format!("-dev-root-token-id={ROOT}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("bao starts");
+        let bao = Self { server, address: format!("http://{listen}") };
+        let up = async {
+            while bao.call(reqwest::Method::GET, "sys/health", json!(null)).await.is_none() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, up).await.expect("bao is up");
+        bao
+    }
+
+    /// A call with the root token; none if it failed.
+    async fn call(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: serde_json::Value,
+    ) -> Option<serde_json::Value> {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = format!("{}/v1/{path}", self.address);
+        let answer = http.request(method, url).header("x-vault-token", ROOT).json(&body).send();
+        let answer = answer.await.ok().filter(|answer| answer.status().is_success())?;
+        let text = answer.text().await.ok()?;
+        Some(serde_json::from_str(&text).unwrap_or(json!({})))
+    }
+
+    async fn post(&self, path: &str, body: serde_json::Value) -> serde_json::Value {
+        let answer = self.call(reqwest::Method::POST, path, body).await;
+        answer.unwrap_or_else(|| panic!("{path} failed"))
+    }
+
+    /// A role that may read and write below `hubspot/`; files with its ids.
+    async fn approle(&self, folder: &Path) -> (PathBuf, PathBuf) {
+        self.post("sys/auth/approle", json!({"type": "approle"})).await;
+        let policy = r#"path "secret/*" { capabilities = ["read", "create", "update", "list"] }"#;
+        self.post("sys/policies/acl/leadsd", json!({ "policy": policy })).await;
+        let role = json!({"token_policies": "leadsd", "token_ttl": "1h"});
+        self.post("auth/approle/role/leadsd", role).await;
+        let path = "auth/approle/role/leadsd/role-id";
+        let role_id = self.call(reqwest::Method::GET, path, json!(null)).await.unwrap();
+        let secret_id = self.post("auth/approle/role/leadsd/secret-id", json!({})).await;
+        let (role_file, secret_file) = (folder.join("role-id"), folder.join("secret-id"));
+        let write = |file: &Path, value: &serde_json::Value| {
+            let mut file = std::fs::File::create(file).unwrap();
+            // A line end, as editors leave it.
+            writeln!(file, "{}", value.as_str().unwrap()).unwrap();
+        };
+        write(&role_file, &role_id["data"]["role_id"]);
+        write(&secret_file, &secret_id["data"]["secret_id"]);
+        (role_file, secret_file)
+    }
+}
+
+impl Drop for OpenBao {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs bao (OpenBao)"]
+async fn a_real_openbao_holds_a_static_token_and_then_oauth_credentials() {
+    let bao = OpenBao::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (role_id, secret_id) = bao.approle(folder.path()).await;
+    let app = TestApp::builder()
+        .unready()
+        .set("VAULT__ADDRESS", &bao.address)
+        .set("VAULT__AUTH__METHOD", "approle")
+        .set("VAULT__AUTH__ROLE_ID_FILE", &role_id.display().to_string())
+        .set("VAULT__AUTH__SECRET_ID_FILE", &secret_id.display().to_string())
+        .without("VAULT__AUTH__FILE")
+        .start()
+        .await;
+    let token = app.hubspot.static_token(&[READ, WRITE]);
+    let secret = json!({"data": {"access_token": token.expose()}});
+    bao.post("secret/data/hubspot/default", secret).await;
+    wait_ready(&app.admin).await;
+    let id = app.lead("Jane");
+    app.get(&id).await.unwrap();
+    assert_eq!(app.hubspot.grants(), 0);
+
+    // The kind changes, the refresh token rotates, and the service keeps up with both.
+    app.hubspot.behave(|behaviour| behaviour.rotate_refresh_tokens = true);
+    let (client_id, client_secret, refresh_token) = app.hubspot.oauth_app();
+    let secret = json!({"data": {"client_id": client_id, "client_secret": client_secret.expose(),
+                                 "refresh_token": refresh_token.expose(), "owner": "sales"}});
+    bao.post("secret/data/hubspot/default", secret).await;
+    let written_back = async {
+        loop {
+            let path = "secret/data/hubspot/default";
+            let now = bao.call(reqwest::Method::GET, path, json!(null)).await.unwrap();
+            let now = &now["data"]["data"];
+            if now["refresh_token"] != json!(refresh_token.expose()) {
+                return now.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let now = tokio::time::timeout(PATIENCE, written_back).await.expect("written back");
+    assert_eq!(now["owner"], "sales", "other keys stay");
+    app.get(&id).await.unwrap();
+    assert!(app.hubspot.grants() >= 1);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs helm"]
+async fn the_chart_renders_a_configuration_that_the_binary_accepts() {
+    let helm = tool("LEADSD_TEST_HELM", "helm");
+    for values in std::fs::read_dir("helm/leadsd/ci").unwrap() {
+        let values = values.unwrap().path();
+        let template = run(Command::new(&helm)
+            .args(["template", "leadsd", "helm/leadsd", "--show-only", "templates/configmap.yaml"])
+            .arg("--values")
+            .arg(&values))
+        .await;
+        let rendered = text(&template);
+        let config = rendered.split_once("leadsd.toml: |").expect("a config file").1;
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        for line in config.lines().skip(1) {
+            writeln!(file, "{}", line.trim_start()).unwrap();
+        }
+        let check = run(Command::new(env!("CARGO_BIN_EXE_leadsd"))
+            .args(["config", "check", "--config"])
+            .arg(file.path()))
+        .await;
+        assert!(check.status.success(), "{values:?}: {}\n{config}", text(&check));
+    }
+}

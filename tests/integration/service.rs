@@ -1,0 +1,190 @@
+//! The service around the calls: errors of HubSpot, deadlines, limits, health, reflection, drain.
+
+use std::time::{Duration, Instant};
+
+use leadsd::{fake::hubspot::Script, grpc::pb};
+use tonic::{Code, Request, transport::Channel};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt as _;
+
+use crate::harness::{TestApp, failure};
+
+#[tokio::test]
+async fn hubspots_troubles_have_a_code_and_a_reason() {
+    let app = TestApp::start().await;
+    let id = app.lead("Jane");
+    let html = "<html><body>sorry</body></html>";
+    for (status, body, code, reason) in [
+        (423, r#"{"message":"locked"}"#, Code::Unavailable, "ACCOUNT_LOCKED"),
+        (477, "", Code::Unavailable, "ACCOUNT_MIGRATING"),
+        (500, html, Code::Unavailable, "UPSTREAM_UNAVAILABLE"),
+        (502, html, Code::Unavailable, "UPSTREAM_UNAVAILABLE"),
+        (524, "", Code::Unavailable, "UPSTREAM_UNAVAILABLE"),
+        (414, html, Code::InvalidArgument, "VALIDATION_FAILED"),
+        (403, html, Code::PermissionDenied, "FORBIDDEN"),
+        (302, "", Code::Unavailable, "UPSTREAM_UNINTELLIGIBLE"),
+        (200, html, Code::Unavailable, "UPSTREAM_UNINTELLIGIBLE"),
+        (200, "[1]", Code::Unavailable, "UPSTREAM_UNINTELLIGIBLE"),
+    ] {
+        let end = format!("/{id}");
+        app.hubspot.script("GET", &end, Script::Answer(status, "text/html", body.to_owned()));
+        let (got, got_reason, _) = failure(app.get(&id).await);
+        assert_eq!((got, got_reason.as_str()), (code, reason), "{status} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_create_whose_answer_got_lost_is_reported_and_never_sent_again() {
+    let app = TestApp::start().await;
+    for script in [Script::DoneBut(502), Script::DoneBut(504)] {
+        app.hubspot.script("POST", "/leads", script);
+        let answer = app.leads.clone().create_lead(app.create_request("Jane")).await;
+        let (code, reason, _) = failure(answer);
+        assert_eq!((code, reason.as_str()), (Code::Unknown, "WRITE_OUTCOME_UNKNOWN"));
+    }
+    assert_eq!(app.hubspot.lead_names().len(), 2);
+}
+
+#[tokio::test]
+async fn rate_limits_name_their_policy_and_when_to_come_back() {
+    let app = TestApp::start().await;
+    let id = app.lead("Jane");
+    app.hubspot.limit(|limits| {
+        limits.burst = 3;
+        limits.retry_after = true;
+    });
+    for _ in 0..3 {
+        app.get(&id).await.unwrap();
+    }
+    let status = app.get(&id).await.unwrap_err();
+    let details = status.get_error_details();
+    let wait = details.retry_info().unwrap().retry_delay.unwrap();
+    assert!(wait >= Duration::from_secs(1) && wait <= Duration::from_secs(10), "{wait:?}");
+    let quota = &details.quota_failure().unwrap().violations[0];
+    assert_eq!(quota.subject, "TEN_SECONDLY_ROLLING");
+    let (code, reason, _) = failure(Err::<(), _>(status));
+    assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "RATE_LIMITED"));
+
+    app.hubspot.limit(|limits| {
+        limits.burst = 100;
+        limits.daily = 0;
+    });
+    let (code, reason, _) = failure(app.get(&id).await);
+    assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "DAILY_LIMIT_REACHED"));
+
+    app.hubspot.limit(|limits| {
+        limits.daily = 1_000;
+        limits.search_per_second = 0;
+    });
+    let search = pb::SearchLeadsRequest::default();
+    let status = app.leads.clone().search_leads(search).await.unwrap_err();
+    let quota = status.get_error_details().quota_failure().unwrap().violations[0].subject.clone();
+    assert_eq!(quota, "SECONDLY");
+}
+
+#[tokio::test]
+async fn the_callers_deadline_holds_with_its_own_code() {
+    let app = TestApp::start().await;
+    let id = app.lead("Jane");
+    let late = || Script::Late(Duration::from_secs(3));
+    app.hubspot.script("GET", &format!("/{id}"), late());
+    app.hubspot.script("POST", "/leads", late());
+    let limit = Duration::from_millis(300);
+    let mut get = Request::new(pb::GetLeadRequest { id, ..Default::default() });
+    get.set_timeout(limit);
+    let mut create = Request::new(app.create_request("Joan"));
+    create.set_timeout(limit);
+    // The client's own timer must not answer first.
+    let channel = Channel::from_shared(format!("http://{}", app.grpc)).unwrap().connect_lazy();
+    let mut leads = pb::leads_service_client::LeadsServiceClient::new(channel);
+    let since = Instant::now();
+    let code = leads.get_lead(get).await.unwrap_err().code();
+    assert!(matches!(code, Code::DeadlineExceeded | Code::Cancelled), "{code:?}");
+    assert!(since.elapsed() < limit * 3, "{:?}", since.elapsed());
+    assert!(leads.create_lead(create).await.is_err());
+    let written = async {
+        while !app.hubspot.lead_names().contains(&"Joan".to_owned()) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(10), written).await;
+    assert!(waited.is_ok(), "a write that was sent is not cut off at HubSpot");
+}
+
+#[tokio::test]
+async fn the_ceiling_ends_calls_that_set_no_deadline() {
+    let app = TestApp::builder().set("GRPC__MAX_DEADLINE", "200ms").start().await;
+    let id = app.lead("Jane");
+    app.hubspot.script("GET", &format!("/{id}"), Script::Late(Duration::from_secs(3)));
+    let since = Instant::now();
+    let (code, reason, _) = failure(app.get(&id).await);
+    assert_eq!((code, reason.as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
+    assert!(since.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn answers_carry_the_request_id_and_the_cost() {
+    let app = TestApp::start().await;
+    let id = app.lead("Jane");
+    let mut request = Request::new(pb::GetLeadRequest { id, ..Default::default() });
+    request.metadata_mut().insert("x-request-id", "my-id-1".parse().unwrap());
+    let answer = app.leads.clone().get_lead(request).await.unwrap();
+    assert_eq!(answer.metadata().get("x-request-id").unwrap(), "my-id-1");
+    assert_eq!(answer.metadata().get("leadsd-quota-cost").unwrap(), "1");
+}
+
+#[tokio::test]
+async fn health_follows_the_credentials_for_each_service() {
+    let app = TestApp::builder().unready().start().await;
+    let channel = Channel::from_shared(format!("http://{}", app.grpc)).unwrap().connect_lazy();
+    crate::harness::wait_ready(&app.admin).await;
+    let mut health = HealthClient::new(channel);
+    for service in ["", "hubspot.leads.v1.LeadsService"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        // SERVING is 1.
+        assert_eq!(health.check(request).await.unwrap().into_inner().status, 1, "{service:?}");
+    }
+    let request = HealthCheckRequest { service: "nope".to_owned() };
+    assert_eq!(health.check(request).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_portal_without_a_secret_keeps_the_service_unready_and_says_so() {
+    let app =
+        TestApp::builder().unready().set("PORTALS__LOST__SECRET", "hubspot/nowhere").start().await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let unmet = async {
+        loop {
+            let answer = http.get(format!("{}/ready", app.admin)).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), 503);
+            let body: serde_json::Value = answer.json().await.unwrap();
+            if body["unmet"] == serde_json::json!(["credential:lost"]) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(crate::harness::PATIENCE, unmet).await.expect("only one is missing");
+    let live = http.get(format!("{}/live", app.admin)).send().await.unwrap();
+    assert!(live.status().is_success());
+    let channel = Channel::from_shared(format!("http://{}", app.grpc)).unwrap().connect_lazy();
+    let request = HealthCheckRequest { service: String::new() };
+    // NOT_SERVING is 2.
+    assert_eq!(HealthClient::new(channel).check(request).await.unwrap().into_inner().status, 2);
+}
+
+#[tokio::test]
+async fn a_stop_finishes_the_calls_in_flight() {
+    let app = TestApp::start().await;
+    let id = app.lead("Jane");
+    app.hubspot.script("GET", &format!("/{id}"), Script::Late(Duration::from_millis(500)));
+    let mut leads = app.leads.clone();
+    let call = tokio::spawn(async move {
+        leads.get_lead(pb::GetLeadRequest { id, ..Default::default() }).await
+    });
+    while app.hubspot.scripts_left() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    app.stop().await;
+    call.await.unwrap().expect("finished within the grace");
+}

@@ -406,7 +406,7 @@ impl Account {
 
 impl Asked {
     pub(super) fn archived(&self) -> bool {
-        self.query.get("archived").is_some_and(|value| value == "true")
+        self.query.get("archived").is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     fn names(&self, key: &str) -> Vec<String> {

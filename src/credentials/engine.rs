@@ -6,6 +6,7 @@
 //! may hold a refresh token that exists nowhere else.
 
 use std::{
+    fmt,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -39,7 +40,7 @@ const FIRST_RESTART: Duration = Duration::from_secs(1);
 const RESTART_CAP: Duration = Duration::from_secs(20);
 
 /// What all portals share.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Ports {
     pub(super) store: Arc<dyn SecretStore>,
     pub(super) source: Arc<dyn TokenSource>,
@@ -79,6 +80,17 @@ enum StoreAnswer {
     Read(Result<VersionedSecret, StoreError>),
     Polled(Result<VersionState, StoreError>),
     Wrote(Secret, Result<u64, StoreError>),
+}
+
+// === impl Ports ===
+
+impl fmt::Debug for Ports {
+    /// Leaves out what is behind the ports: they hold secrets, and their `Debug` is not ours.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ports")
+            .field("readiness", &*self.readiness.borrow())
+            .finish_non_exhaustive()
+    }
 }
 
 // === impl Engine ===

@@ -84,6 +84,15 @@ pub(super) struct Verdict {
     pub(super) until: Instant,
 }
 
+/// What a caller can use.
+#[derive(Debug, Clone, Copy, Default)]
+struct Need {
+    /// Tokens of this generation and below are of no use; 0 takes any.
+    above: u64,
+    /// What HubSpot said about the token of generation `above`.
+    rejection: Option<Rejection>,
+}
+
 /// What callers and operators ask of a portal's engine. Any number of wishes of one kind is one
 /// wish, so nothing here can grow.
 #[derive(Debug, Default)]
@@ -126,13 +135,14 @@ impl Handle {
     ///
     /// Safe to cancel.
     pub async fn token(&self, deadline: Instant) -> Result<Token, Unusable> {
-        if let Some(answer) = self.view.borrow().answer(0, Instant::now()) {
+        let need = Need::default();
+        if let Some(answer) = self.view.borrow().answer(need, Instant::now()) {
             return answer;
         }
         if let Some(signals) = &self.signals {
             signals.want();
         }
-        self.wait(0, deadline).await
+        self.wait(need, deadline).await
     }
 
     /// The token to try instead of `rejected`, which HubSpot answered with a 401. Waits until the
@@ -146,20 +156,19 @@ impl Handle {
         deadline: Instant,
     ) -> Result<Token, Unusable> {
         let Some(signals) = &self.signals else { return Err(Unusable::Rejected) };
-        let generation = rejected.generation;
-        if let Some(answer) = self.view.borrow().answer(generation, Instant::now()) {
+        let need = Need { above: rejected.generation, rejection: Some(rejection) };
+        if let Some(answer) = self.view.borrow().answer(need, Instant::now()) {
             return answer;
         }
-        signals.report(generation, rejection);
-        self.wait(generation, deadline).await
+        signals.report(rejected.generation, rejection);
+        self.wait(need, deadline).await
     }
 
-    /// Waits for an answer to somebody who cannot use tokens up to `generation`.
-    async fn wait(&self, generation: u64, deadline: Instant) -> Result<Token, Unusable> {
+    async fn wait(&self, need: Need, deadline: Instant) -> Result<Token, Unusable> {
         let mut view = self.view.clone();
         let mut answer = None;
         let answered = view.wait_for(|view| {
-            answer = view.answer(generation, Instant::now());
+            answer = view.answer(need, Instant::now());
             answer.is_some()
         });
         let outcome = tokio::time::timeout_at(deadline, answered).await.map(|seen| seen.is_ok());
@@ -189,23 +198,23 @@ impl Live {
 // === impl View ===
 
 impl View {
-    /// What to tell somebody who cannot use tokens up to `generation` (0: who takes any), or none if
-    /// that is not decided yet.
-    fn answer(&self, generation: u64, now: Instant) -> Option<Result<Token, Unusable>> {
-        if let Some(live) = &self.live
-            && live.token.generation > generation
-            && live.is_usable(now)
-        {
+    /// What to tell somebody with this need, or none if that is not decided yet.
+    fn answer(&self, need: Need, now: Instant) -> Option<Result<Token, Unusable>> {
+        let live = self.live.as_ref().filter(|live| live.is_usable(now));
+        if let Some(live) = live.filter(|live| live.token.generation > need.above) {
             return Some(Ok(live.token.clone()));
         }
         if let Some(why) = &self.broken {
             return Some(Err(Unusable::Broken(why.to_string())));
         }
-        match self.verdict {
-            Some(verdict) if verdict.generation == generation && now < verdict.until => {
-                Some(Err(Unusable::Rejected))
-            }
-            Some(_) | None => None,
+        let verdict = self.verdict?;
+        if verdict.generation != need.above || now >= verdict.until {
+            return None;
+        }
+        match need.rejection {
+            // A refresh may still help, unless there is nothing to refresh.
+            Some(Rejection::Expired) if live.is_some_and(|live| live.expires_at.is_some()) => None,
+            Some(Rejection::Expired | Rejection::Refused) | None => Some(Err(Unusable::Rejected)),
         }
     }
 }

@@ -68,7 +68,9 @@ impl Machine {
         if self.read.is_due(now) || matches!(self.store_busy, Some(StoreCall::Read)) {
             return false;
         }
-        self.store_trouble.is_some() || self.known_at.is_some_and(|at| now < at + schedule::RECENT)
+        // A retry follows an attempt that had looked.
+        let recent = if self.refresh.failures == 0 { schedule::RECENT } else { self.poll_interval };
+        self.store_trouble.is_some() || self.known_at.is_some_and(|at| now < at + recent)
     }
 
     /// The store told the newest version, or why not.

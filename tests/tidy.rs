@@ -1,1 +1,143 @@
-//! Rules about the source tree that the compiler cannot check.
+//! Rules about the repository that the compiler cannot check: who may name whom, how files open and
+//! how long they get, what no file may hold. The modules `planted` prove that the rules bite.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+#[path = "tidy/layers.rs"]
+mod layers;
+#[path = "tidy/planted.rs"]
+mod planted;
+#[path = "tidy/rules.rs"]
+mod rules;
+#[path = "tidy/source.rs"]
+mod source;
+
+/// Folders that nobody writes by hand.
+const GENERATED: &[&str] = &["target", ".git", "node_modules", "__pycache__"];
+
+/// Files that come from elsewhere as they are.
+const FOREIGN: &[&str] = &["Cargo.lock", "LICENSE"];
+
+#[test]
+fn modules_keep_to_their_neighbours() {
+    let crates = dependencies();
+    let mut faults = Vec::new();
+    for (file, text) in production_files() {
+        faults.extend(layers::faults(&file, &source::production(&text), &crates));
+    }
+    report(&faults);
+}
+
+#[test]
+fn modules_depend_on_each_other_in_one_direction() {
+    let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (file, text) in production_files() {
+        let top = file.iter().nth(1).map(Path::new).and_then(Path::file_stem);
+        let top = top.and_then(OsStr::to_str).expect("source names are text");
+        let neighbours = layers::neighbours(&file, &source::production(&text));
+        graph.entry(top.to_owned()).or_default().extend(neighbours);
+    }
+    let cycle = layers::cycle(&graph);
+    assert!(cycle.is_none(), "{}", cycle.unwrap_or_default().join(" -> "));
+}
+
+#[test]
+fn the_table_of_layers_names_what_exists() {
+    report(&layers::table_faults(&dependencies()));
+}
+
+#[test]
+fn rust_files_open_with_their_purpose_and_stay_readable() {
+    let mut faults = Vec::new();
+    for (file, text) in all_files() {
+        if file.extension() == Some(OsStr::new("rs")) {
+            // Tests are long lists by nature; everything else counts.
+            let mut code = source::production(&text);
+            if !is_production(&file) {
+                code.lines = 0;
+            }
+            faults.extend(rules::rust_faults(&file, &text, &code));
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn no_file_holds_what_must_not_stay() {
+    let mut faults = Vec::new();
+    for (file, text) in all_files() {
+        faults.extend(rules::text_faults(&file, &text));
+    }
+    report(&faults);
+}
+
+#[test]
+fn documents_point_at_files_that_exist() {
+    let mut faults = Vec::new();
+    for (file, text) in all_files() {
+        if file.extension() == Some(OsStr::new("md")) {
+            faults.extend(rules::broken_links(&file, &text, |path| root().join(path).exists()));
+        }
+    }
+    report(&faults);
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[track_caller]
+fn report(faults: &[String]) {
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Every written file with its content, by path from the root. What is not text is left out.
+fn all_files() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("readable folder") {
+            let entry = entry.expect("readable entry");
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_str().expect("file names are text");
+            if GENERATED.contains(&name) || FOREIGN.contains(&name) {
+                continue;
+            }
+            let kind = entry.file_type().expect("readable entry");
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_file()
+                && let Ok(text) = fs::read_to_string(&path)
+            {
+                let file = path.strip_prefix(root()).expect("below the root");
+                found.push((file.to_owned(), text));
+            }
+        }
+    }
+    assert!(found.len() > 20, "the walk found only {} files", found.len());
+    found.sort();
+    found
+}
+
+/// The files of `src/` that are compiled into the product.
+fn production_files() -> impl Iterator<Item = (PathBuf, String)> {
+    all_files().into_iter().filter(|(file, _)| file.starts_with("src") && is_production(file))
+}
+
+fn is_production(file: &Path) -> bool {
+    let rust = file.extension() == Some(OsStr::new("rs"));
+    rust && !file.iter().any(|part| matches!(part.to_str(), Some("tests" | "tests.rs")))
+}
+
+/// The crates of `Cargo.toml`, as they are written in code.
+fn dependencies() -> BTreeSet<String> {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("readable manifest");
+    let manifest: toml::Table = manifest.parse().expect("valid manifest");
+    let table = manifest["dependencies"].as_table().expect("a table of dependencies");
+    table.keys().map(|name| name.replace('-', "_")).collect()
+}

@@ -96,10 +96,9 @@ fn read(file: &Path) -> Result<Vec<u8>, Error> {
 pub(super) async fn read_secret(file: &Path) -> Result<Secret, Error> {
     let fault =
         |what: &str| Error::File { file: file.display().to_string(), what: what.to_owned() };
-    let text =
-        tokio::fs::read_to_string(file).await.map_err(|error| fault(&error.kind().to_string()))?;
-    let secret = Secret::new(text.trim());
-    drop(zeroize::Zeroizing::new(text));
+    let text = tokio::fs::read_to_string(file).await;
+    let text = Secret::new(text.map_err(|error| fault(&error.kind().to_string()))?);
+    let secret = Secret::new(text.expose().trim());
     // vaultrs puts it into a header and panics on what no header may hold.
     if secret.is_empty() || !secret.expose().chars().all(|c| c.is_ascii_graphic()) {
         return Err(fault("does not hold one line of printable ASCII"));

@@ -247,7 +247,15 @@ async fn the_chart_renders_a_configuration_that_the_binary_accepts() {
     for values in std::fs::read_dir("helm/leadsd/ci").unwrap() {
         let values = values.unwrap().path();
         let template = run(Command::new(&helm)
-            .args(["template", "leadsd", "helm/leadsd", "--show-only", "templates/configmap.yaml"])
+            .args([
+                "template",
+                "--kube-version",
+                "1.31.0",
+                "leadsd",
+                "helm/leadsd",
+                "--show-only",
+                "templates/configmap.yaml",
+            ])
             .arg("--values")
             .arg(&values))
         .await;

@@ -5,6 +5,7 @@ use std::{cmp::Ordering, collections::BTreeMap};
 use serde_json::Value;
 
 use super::errors::Failure;
+use crate::time::Timestamp;
 
 /// What can be asked of a search beside the page.
 pub(super) struct Search {
@@ -154,8 +155,8 @@ fn number(text: &str) -> Option<f64> {
     if let Ok(number) = text.parse() {
         return Some(number);
     }
-    let time: jiff::Timestamp = text.parse().ok()?;
-    text.parse::<f64>().ok().or_else(|| time.as_millisecond().to_string().parse().ok())
+    let time: Timestamp = text.parse().ok()?;
+    time.as_millisecond().to_string().parse().ok()
 }
 
 /// A whole word; `*` stands for any characters.

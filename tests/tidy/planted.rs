@@ -1,0 +1,262 @@
+//! Planted faults: each rule finds what it is there for, and stays silent about what looks like it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use crate::{layers, rules, source};
+
+fn layer_faults(file: &str, text: &str) -> Vec<String> {
+    let crates = ["reqwest", "tonic", "vaultrs", "clap", "serde", "http", "url", "async_trait"];
+    let crates: BTreeSet<String> = crates.map(str::to_owned).into();
+    layers::faults(Path::new(file), &source::production(text), &crates)
+}
+
+#[track_caller]
+fn assert_found(file: &str, text: &str, expected: &str) {
+    let faults = layer_faults(file, text);
+    assert!(faults.iter().any(|fault| fault.contains(expected)), "{text:?} gives {faults:?}");
+}
+
+#[track_caller]
+fn assert_silent(file: &str, text: &str) {
+    let faults = layer_faults(file, text);
+    assert!(faults.is_empty(), "{text:?} gives {faults:?}");
+}
+
+#[test]
+fn a_domain_that_names_its_client_is_found_however_it_is_written() {
+    for text in [
+        "use crate::hubspot;",
+        "use crate::hubspot::Client;",
+        "use crate::{hubspot::Client, time};",
+        "use crate::{\n    time::{self, WallClock},\n    hubspot::{self as client, Error},\n};",
+        "pub use crate::hubspot as other;",
+        "use crate::{self as root, hubspot};",
+        "fn f(c: &crate::hubspot::Client) {}",
+        "type A = Vec<crate::hubspot::Lead>;",
+        "use super::super::hubspot::Client;",
+        "use super::super::{hubspot};",
+        "fn f() { super::super::hubspot::go() }",
+        "mod inner { use super::super::super::hubspot::Client; }",
+        "mod inner { mod deep {} fn f() { super::super::super::hubspot::go() } }",
+        "macro_rules! m { () => { $crate::hubspot::go() } }",
+        "#[derive(crate::hubspot::Macro)] struct A;",
+    ] {
+        assert_found("src/leads/call.rs", text, "`leads` must not name `hubspot`");
+    }
+    assert_found("src/leads.rs", "use super::hubspot;", "`leads` must not name `hubspot`");
+}
+
+#[test]
+fn a_foreign_crate_is_found_however_it_is_written() {
+    for text in [
+        "use reqwest;",
+        "use reqwest::Client;",
+        "use reqwest as web;",
+        "use ::reqwest::Client;",
+        "use {reqwest::Client, std::fmt};",
+        "use reqwest::{self, Client};",
+        "fn f() -> reqwest::Result<()> { g() }",
+        "fn f() { ::reqwest::get(1) }",
+        "impl From<reqwest::Error> for Error {}",
+        "#[derive(Debug, reqwest::Magic)] struct A;",
+    ] {
+        assert_found("src/grpc/leads.rs", text, "must not name the crate `reqwest`");
+    }
+    assert_found("src/leads.rs", "use tonic::Status;", "must not name the crate `tonic`");
+    assert_found("src/hubspot/client.rs", "use vaultrs::kv2;", "must not name the crate `vaultrs`");
+    assert_found("src/app.rs", "use clap::Parser;", "only `cli` reads the command line");
+}
+
+#[test]
+fn the_crate_as_a_whole_is_no_way_around() {
+    for text in ["use crate::*;", "use crate as c;", "use super::super::*;", "use crate::{self};"] {
+        assert_found("src/leads/call.rs", text, "names the crate as a whole");
+    }
+}
+
+#[test]
+fn a_module_without_a_row_is_found() {
+    assert_found("src/helpers.rs", "", "`helpers` has no row");
+    assert_found("src/helpers/strings.rs", "", "`helpers` has no row");
+}
+
+#[test]
+fn what_only_looks_like_a_path_is_let_be() {
+    for text in [
+        "// use crate::hubspot::Client;",
+        "/// See [`crate::hubspot::Client`].\nfn f() {}",
+        "/* outer /* use crate::hubspot; */ use reqwest::Client; */",
+        "const A: &str = \"crate::hubspot::x \\\" reqwest::y\";",
+        "const A: &str = r#\"crate::hubspot \" reqwest::y\"#;",
+        "const A: &[u8] = b\"reqwest::y\"; const B: char = '\"'; const C: &str = \"reqwest::y\";",
+        "fn f<'reqwest>(x: &'reqwest str) -> &'reqwest str { x }",
+        "const Q: char = '\\''; // reqwest::x",
+    ] {
+        assert_silent("src/leads/call.rs", text);
+    }
+}
+
+#[test]
+fn what_a_module_may_name_is_let_be() {
+    for text in [
+        "use super::{call::Call, error::Error};",
+        "use crate::time::Timestamp;",
+        "use crate::{leads::Lead, time};",
+        "use self::inner::A; mod inner { use super::B; pub struct A; }",
+        "use std::fmt; use tokio::time::Instant; use async_trait::async_trait;",
+        "fn f() -> impl Iterator + use<> { g() }",
+        "pub(crate) struct A; pub(in crate::leads) struct B;",
+        "fn f() { Self::g::<Vec<u8>>(); <A as B>::reqwest::<C>(); }",
+    ] {
+        assert_silent("src/leads/call.rs", text);
+    }
+}
+
+#[test]
+fn a_local_name_hides_a_crate_of_the_same_name() {
+    assert_silent("src/leads/call.rs", "mod http; use self::http::Status; fn f() { http::go() }");
+    assert_silent("src/leads/call.rs", "use super::wire::url; fn f() { url::parse() }");
+    assert_found("src/leads/call.rs", "use http::Uri; mod x {}", "the crate `http`");
+}
+
+#[test]
+fn tests_may_name_anything_but_what_follows_them_may_not() {
+    let hidden = "use crate::hubspot::Client;";
+    for text in [
+        format!("#[cfg(test)]\nmod tests {{ {hidden} }}"),
+        format!("#[cfg(test)] {hidden}"),
+        format!("#[cfg(all(test, unix))] mod tests {{ {hidden} }}"),
+        format!("#![cfg(test)]\n{hidden}"),
+        "#[cfg(test)] #[derive(Debug)] struct A { x: crate::hubspot::Client }".to_owned(),
+        "struct A { #[cfg(test)] x: crate::hubspot::Client, y: u8 }".to_owned(),
+        "#[cfg(test)] fn f<A, B>(x: crate::hubspot::Client) { crate::hubspot::go() }".to_owned(),
+    ] {
+        assert_silent("src/leads/call.rs", &text);
+        let after = format!("{}\n{hidden}", text.replace("#![", "#["));
+        if after.starts_with("#[cfg(test)]\nuse") {
+            continue;
+        }
+        assert_found("src/leads/call.rs", &after, "must not name `hubspot`");
+    }
+    assert_found("src/leads/call.rs", &format!("#[cfg(not(test))] {hidden}"), "must not name");
+}
+
+#[test]
+fn a_round_trip_through_modules_is_found() {
+    let graph = |edges: &[(&str, &str)]| {
+        let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (from, to) in edges {
+            graph.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+        }
+        graph
+    };
+    let tree = graph(&[("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]);
+    assert_eq!(layers::cycle(&tree), None);
+    let round = graph(&[("a", "b"), ("b", "c"), ("c", "d"), ("d", "b")]);
+    assert_eq!(layers::cycle(&round), Some(["b", "c", "d", "b"].map(str::to_owned).to_vec()));
+}
+
+#[test]
+fn neighbours_are_the_modules_that_code_names() {
+    let text = "use crate::{hubspot::Client, time}; fn f() { crate::unknown::g(); super::x::y() }";
+    let found = layers::neighbours(Path::new("src/leads/call.rs"), &source::production(text));
+    assert_eq!(found, ["hubspot", "time"].map(str::to_owned).into());
+}
+
+fn rust_faults(file: &str, text: &str) -> Vec<String> {
+    rules::rust_faults(Path::new(file), text, &source::production(text))
+}
+
+#[test]
+fn a_file_without_a_purpose_is_found() {
+    assert!(rust_faults("src/a.rs", "//! Says why.\n").is_empty());
+    for text in ["", "use std::fmt;\n", "// Why.\n", "/// Why.\n", "\n//! Why.\n", "//!\n"] {
+        assert_eq!(rust_faults("src/a.rs", text).len(), 1, "{text:?}");
+    }
+}
+
+#[test]
+fn a_file_inside_its_folder_is_found() {
+    assert_eq!(rust_faults("src/a/mod.rs", "//! Why.\n").len(), 1);
+    assert!(rust_faults("src/a/modem.rs", "//! Why.\n").is_empty());
+}
+
+#[test]
+fn a_file_that_outgrows_the_cap_is_found_and_its_tests_do_not_count() {
+    let long = |lines: usize| format!("//! Why.\n{}", "fn f() {}\n".repeat(lines - 1));
+    assert!(rust_faults("src/a.rs", &long(rules::MAX_LINES)).is_empty());
+    assert_eq!(rust_faults("src/a.rs", &long(rules::MAX_LINES + 1)).len(), 1);
+    let tests = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", "fn t() {}\n".repeat(900));
+    assert!(rust_faults("src/a.rs", &(long(rules::MAX_LINES) + &tests)).is_empty());
+    // Code that hides behind the tests counts again.
+    let behind = long(rules::MAX_LINES) + &tests + "fn f() {}\n";
+    assert_eq!(rust_faults("src/a.rs", &behind).len(), 1);
+}
+
+#[test]
+fn a_test_ignored_without_a_reason_is_found() {
+    for text in [
+        "//! A.\n#[test]\n#[ignore]\nfn f() {}\n",
+        "//! A.\n#[ignore = \"\"]\nfn f() {}\n",
+        "//! A.\n#[ignore = \"  \"]\nfn f() {}\n",
+        "//! A.\n#[cfg_attr(unix, ignore)]\nfn f() {}\n",
+    ] {
+        assert_eq!(rust_faults("tests/a.rs", text).len(), 1, "{text:?}");
+    }
+    for text in [
+        "//! A.\n#[ignore = \"needs bao\"]\nfn f() {}\n",
+        "//! A.\n#[cfg_attr(unix, ignore = \"needs bao\")]\nfn f() {}\n",
+        "//! A.\n// #[ignore]\nfn ignore(x: [u8; 1]) { g(x, ignore()) }\n",
+    ] {
+        assert!(rust_faults("tests/a.rs", text).is_empty(), "{text:?}");
+    }
+}
+
+fn text_faults(text: &str) -> usize {
+    rules::text_faults(Path::new("a.md"), text).len()
+}
+
+#[test]
+fn what_must_not_stay_in_a_file_is_found() {
+    for text in [
+        concat!("// TO", "DO: later\n"),
+        concat!("# FIX", "ME\n"),
+        concat!("see (TO", "DO)\n"),
+        concat!("cp /ro", "ot/.config x\n"),
+        concat!("path = \"/ho", "me/anna/x\"\n"),
+        concat!("`/Us", "ers/anna/x`\n"),
+        "<<<<<<< ours\n",
+        "a\n>>>>>>> theirs\n",
+        "blank at the end \n",
+        "carriage return\r\n",
+        "no newline",
+    ] {
+        assert_eq!(text_faults(text), 1, "{text:?}");
+    }
+    for text in [
+        "",
+        "fine\n",
+        concat!("TO", "DOS and METHO", "DO are words\n"),
+        concat!("https://host.example/ho", "me/page\n"),
+        concat!("src/wo", "rk/x.rs\n"),
+        "Title\n=======\n",
+    ] {
+        assert_eq!(text_faults(text), 0, "{text:?}");
+    }
+}
+
+#[test]
+fn a_document_that_points_nowhere_is_found() {
+    let exists = |path: &Path| path == Path::new("docs/A.md") || path == Path::new("src/a.rs");
+    let faults = |file: &str, text: &str| rules::broken_links(Path::new(file), text, exists).len();
+    assert_eq!(faults("README.md", "[a](docs/A.md) [b](docs/A.md#part) `src/a.rs`\n"), 0);
+    assert_eq!(faults("docs/B.md", "[a](A.md) [b](#part) [c](https://host.example/x)\n"), 0);
+    assert_eq!(faults("README.md", "`cargo run` `src/*.rs` `other/path`\n"), 0);
+    assert_eq!(faults("README.md", "```\n[a](docs/gone.md) `src/gone.rs`\n```\n"), 0);
+    assert_eq!(faults("README.md", "[a](docs/gone.md)\n"), 1);
+    assert_eq!(faults("docs/B.md", "[a](docs/A.md)\n"), 1);
+    assert_eq!(faults("README.md", "read `src/gone.rs` and `src/a.rs`\n"), 1);
+}

@@ -1,0 +1,136 @@
+//! Rules about files as text: what every file opens with, how long it may be, and what no file may
+//! hold.
+
+use std::{ffi::OsStr, path::Path};
+
+use crate::source::{Production, Token, tokens};
+
+/// Longest production code of one file, in lines. Past that a file has more than one subject.
+pub(crate) const MAX_LINES: usize = 600;
+
+/// Faults of one Rust file.
+pub(crate) fn rust_faults(file: &Path, text: &str, code: &Production) -> Vec<String> {
+    let mut faults = Vec::new();
+    if !text.starts_with("//! ") {
+        faults.push(format!("{}: does not open with `//!`", file.display()));
+    }
+    if file.file_name() == Some(OsStr::new("mod.rs")) {
+        faults.push(format!("{}: belongs beside its folder, named like it", file.display()));
+    }
+    if code.lines > MAX_LINES {
+        let lines = code.lines;
+        faults.push(format!("{}: {lines} lines of code, at most {MAX_LINES}", file.display()));
+    }
+    for line in unreasoned_ignores(text) {
+        faults.push(format!("{}:{line}: ignores a test without a reason", file.display()));
+    }
+    faults
+}
+
+/// Faults of any file that people write.
+pub(crate) fn text_faults(file: &Path, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut fault = |line: usize, what: &str| {
+        faults.push(format!("{}:{}: {what}", file.display(), line + 1));
+    };
+    for (number, line) in text.split('\n').enumerate() {
+        for mark in [concat!("TO", "DO"), concat!("FIX", "ME")] {
+            if has_word(line, mark) {
+                fault(number, "leaves work behind: do it, or file an issue");
+            }
+        }
+        if names_a_home(line) {
+            fault(number, "names a folder of one machine");
+        }
+        if ["<<<<<<< ", ">>>>>>> ", "||||||| "].iter().any(|mark| line.starts_with(mark)) {
+            fault(number, "has the mark of an unfinished merge");
+        }
+        if line.ends_with([' ', '\t', '\r']) {
+            fault(number, "ends with a blank");
+        }
+    }
+    if !text.is_empty() && !text.ends_with('\n') {
+        fault(text.lines().count().saturating_sub(1), "lacks a newline at the end");
+    }
+    faults
+}
+
+/// Links and paths in a Markdown file that lead nowhere. `exists` is asked with paths from the root
+/// of the repository.
+pub(crate) fn broken_links(file: &Path, text: &str, exists: impl Fn(&Path) -> bool) -> Vec<String> {
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
+    let mut faults = Vec::new();
+    let mut fenced = false;
+    for (number, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        }
+        if fenced {
+            continue;
+        }
+        let links = line.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        let links = links
+            .filter(|link| {
+                !link.is_empty() && !link.contains("://") && !link.starts_with("mailto:")
+            })
+            .map(|link| folder.join(link));
+        let mentioned = line.split('`').skip(1).step_by(2).filter(|code| is_own_path(code));
+        for path in links.chain(mentioned.map(|code| Path::new(code).to_owned())) {
+            if !exists(&path) {
+                let at = format!("{}:{}", file.display(), number + 1);
+                faults.push(format!("{at}: `{}` does not exist", path.display()));
+            }
+        }
+    }
+    faults
+}
+
+/// Whether a piece of inline code is a path of this repository.
+fn is_own_path(code: &str) -> bool {
+    let roots = ["src/", "tests/", "proto/", "helm/", "docs/", "fixtures/", ".ci/"];
+    roots.iter().any(|root| code.starts_with(root))
+        && !code.contains(|c: char| c.is_whitespace() || "*{}<>$".contains(c))
+}
+
+/// Lines of `#[ignore]` that do not say why.
+fn unreasoned_ignores(text: &str) -> Vec<usize> {
+    use Token::{Sign, Text, Word};
+    let all = tokens(text);
+    let at = |index: usize| all.get(index).map(|(_, token)| *token);
+    let is_reason = |token| matches!(token, Some(Text(reason)) if !reason.trim().is_empty());
+    let mut lines = Vec::new();
+    for (index, (line, token)) in all.iter().enumerate() {
+        let opens = index.checked_sub(1).and_then(at);
+        if *token == Word("ignore")
+            && matches!(opens, Some(Sign('[' | ',')))
+            && matches!(at(index + 1), Some(Sign(']' | ')' | '=')))
+            && !(at(index + 1) == Some(Sign('=')) && is_reason(at(index + 2)))
+        {
+            lines.push(*line);
+        }
+    }
+    lines
+}
+
+/// Whether `word` stands in `line` by itself.
+fn has_word(line: &str, word: &str) -> bool {
+    let touches = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    line.match_indices(word).any(|(at, _)| {
+        let (before, after) = (&line[..at], &line[at + word.len()..]);
+        !touches(before.chars().next_back()) && !touches(after.chars().next())
+    })
+}
+
+/// Whether a line has a path into somebody's home or work folder.
+fn names_a_home(line: &str) -> bool {
+    [concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/"), concat!("/wo", "rk/")]
+        .iter()
+        .flat_map(|root| line.match_indices(root))
+        .any(|(at, _)| {
+            // `https://host/home/x` and `src/work/x` are no such paths.
+            !line[..at]
+                .chars()
+                .next_back()
+                .is_some_and(|c| c.is_alphanumeric() || "._-/".contains(c))
+        })
+}

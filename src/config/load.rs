@@ -221,7 +221,7 @@ fn describe(kind: &figment::error::Kind) -> String {
 
 fn fault_of(figment: &Figment, error: &figment::Error) -> Fault {
     let key = error.path.join(".");
-    let named = error.metadata.as_ref().map(|metadata| source(metadata));
+    let named = error.metadata.as_ref().map(source);
     let origin = named.unwrap_or_else(|| origin(figment, &key));
     Fault { key, origin, what: error.kind.to_string() }
 }

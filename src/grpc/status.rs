@@ -73,7 +73,6 @@ pub(super) fn ok() -> tonic_types::Status {
     tonic_types::Status { code: Code::Ok.into(), message: String::new(), details: Vec::new() }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that builds statuses")]
 fn build(error: &Error, details: ErrorDetails) -> Status {
     Status::with_error_details(code(error.reason()), shortened(error.message()), details)
 }

@@ -116,8 +116,8 @@ fn failure(status: u16, body: &[u8]) -> TokenError {
     let known = |code: &Option<String>, list: &[&'static str]| {
         list.iter().copied().find(|known| code.as_deref() == Some(known))
     };
-    let code = known(&failure.error, &PERMANENT)
-        .or_else(|| known(&failure.status, &PERMANENT_STATUS));
+    let code =
+        known(&failure.error, &PERMANENT).or_else(|| known(&failure.status, &PERMANENT_STATUS));
     match code {
         Some(code) => TokenError::Refused { code: code.to_owned() },
         None => TokenError::Unavailable(format!("answers with status {status}")),

@@ -5,6 +5,9 @@ use leadsd::grpc::pb;
 use crate::harness::{TestApp, failure, properties};
 use tonic::Code;
 
+/// Operator, property, value, high value, values, and whether the lead matches.
+type Case<'a> = (pb::FilterOperator, &'a str, &'a str, &'a str, &'a [&'a str], bool);
+
 const VERSIONS: [(&str, &str); 3] = [
     ("2026-09", "/crm/objects/2026-09/leads"),
     ("2026-03", "/crm/objects/2026-03/leads"),
@@ -129,7 +132,7 @@ async fn every_filter_operator_reaches_hubspot() {
         &serde_json::json!({"hs_lead_name": "Jane Doe", "hs_lead_label": "HOT",
                             "hs_lead_pipeline_value": "50"}),
     );
-    let table: [(Op, &str, &str, &str, &[&str], bool); 14] = [
+    let table: [Case<'_>; 14] = [
         (Op::Eq, "hs_lead_label", "HOT", "", &[], true),
         (Op::Neq, "hs_lead_label", "HOT", "", &[], false),
         (Op::Lt, "hs_lead_pipeline_value", "9", "", &[], false),

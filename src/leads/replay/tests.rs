@@ -1,4 +1,5 @@
 //! Repeats, conflicts, cancellation and bounds, with paused time.
+#![expect(clippy::disallowed_methods, reason = "a test waits for the tasks it spawns")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

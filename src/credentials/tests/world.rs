@@ -117,7 +117,11 @@ impl World {
     pub(super) fn start_with(&self, settings: Settings, portals: &[&str]) -> Credentials {
         let portals =
             portals.iter().map(|&name| (name.to_owned(), path(&format!("hubspot/{name}"))));
-        let (kv, hub, clock) = (self.kv.clone(), self.hub.clone(), self.clock.clone());
+        let (kv, hub, clock) = (
+            std::sync::Arc::clone(&self.kv),
+            std::sync::Arc::clone(&self.hub),
+            std::sync::Arc::clone(&self.clock),
+        );
         Credentials::start(settings, kv, hub, clock, portals).unwrap()
     }
 

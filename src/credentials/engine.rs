@@ -178,10 +178,12 @@ impl Engine {
             let turn_ends = turn.as_ref().map(|(_, ends)| *ends);
             let wake = next.wake.min(turn_ends.unwrap_or(next.wake));
             tokio::select! {
-                () = sleep_until(wake) => {}
-                () = self.signals.wished() => {}
+                // Whatever comes first, the next round looks at all of it.
+                biased;
                 answer = answered(&mut store) => self.store_answered(answer),
                 answer = answered(&mut grant) => self.source_answered(answer),
+                () = self.signals.wished() => {}
+                () = sleep_until(wake) => {}
             }
             turn = turn.filter(|(_, ends)| Instant::now() < *ends);
         }
@@ -248,7 +250,7 @@ impl Engine {
         let now = Instant::now();
         let mut machine = self.machine();
         let answer = answer.unwrap_or_else(|| {
-            machine.caught_panic();
+            machine.caught_panic("secret store");
             let panicked = StoreError::Unavailable("the call panicked".to_owned());
             match call {
                 StoreCall::Read => StoreAnswer::Read(Err(panicked)),
@@ -273,7 +275,7 @@ impl Engine {
         let (grant, sent) = call;
         let mut machine = self.machine();
         let result = answer.unwrap_or_else(|| {
-            machine.caught_panic();
+            machine.caught_panic("token endpoint");
             Err(TokenError::Unavailable("the call panicked".to_owned()))
         });
         machine.answered(&grant, sent, result, now);

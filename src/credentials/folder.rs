@@ -5,9 +5,9 @@
 //! policy that hides the folder looks just like a folder that was emptied on purpose; then the
 //! portals stay, and a restart of the service is what removes them.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     settings::Folder,
     status::Trouble,
 };
+use crate::task;
 
 /// What is known of the folder.
 #[derive(Debug, Default)]
@@ -30,8 +31,20 @@ struct Seen {
     failures: u32,
 }
 
-/// Lists the folder for ever.
-pub(super) async fn watch(portals: Arc<Portals>, folder: Folder) {
+/// Pause before the listing is started again after a panic.
+const RESTART: Duration = Duration::from_secs(10);
+
+/// Lists the folder for ever; a panic is counted and costs a pause.
+pub(super) async fn supervise(portals: Arc<Portals>, folder: Folder) {
+    loop {
+        let work = watch(Arc::clone(&portals), folder.clone());
+        task::spawn("portal folder loop", folder.path.as_str(), work).ended().await;
+        portals.caught_panic();
+        sleep(RESTART).await;
+    }
+}
+
+async fn watch(portals: Arc<Portals>, folder: Folder) {
     let mut seen = Seen::default();
     loop {
         let started = Instant::now();
@@ -44,7 +57,7 @@ pub(super) async fn watch(portals: Arc<Portals>, folder: Folder) {
                 Err(StoreError::NotFound) => seen.listed(&portals, &folder, Vec::new()),
                 Err(error) => seen.failed(&folder, &error),
             };
-        let roll = rand::random();
+        let roll = portals.roll();
         let planned = schedule::poll_after(folder.interval, roll);
         let next = match failed {
             Outcome::Listed => planned,

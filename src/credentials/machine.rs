@@ -18,6 +18,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
+use tracing::error;
 
 use super::{
     Grant, PortalSecret, VersionedSecret,
@@ -264,9 +265,10 @@ impl Machine {
         }
     }
 
-    /// A call to a port panicked; the answer to the call says the rest.
-    pub(super) fn caught_panic(&self) {
+    /// A call to a port panicked, whatever else is made of its answer.
+    pub(super) fn caught_panic(&self, port: &'static str) {
         self.meter.count(Count::Panic);
+        error!(portal = %self.portal, port, "Call panicked");
     }
 
     /// Whether the first token was published or the first attempt has failed.

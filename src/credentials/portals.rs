@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,9 +17,9 @@ use super::{
     SecretPath, SecretStore, TokenSource,
     engine::{Engine, Ports},
     folder,
-    machine::Machine,
+    machine::{Dice, Machine},
     settings::{Settings, Start},
-    status::{Cells, Counters, Meter, PortalStatus, Readiness},
+    status::{Cells, Count, Counters, Meter, PortalStatus, Readiness},
     token::Handle,
 };
 use crate::{
@@ -40,11 +41,14 @@ pub struct Credentials {
     _folder: Option<Task>,
 }
 
+/// Makes dice, one for each portal.
+pub(super) type NewDice = Box<dyn Fn() -> Dice + Send + Sync>;
+
 /// The portals by name.
-#[derive(Debug)]
 pub(super) struct Portals {
     settings: Settings,
     ports: Ports,
+    dice: NewDice,
     total: Arc<Cells>,
     /// Readers take it without a lock; only holders of `changes` replace it.
     by_name: ArcSwap<BTreeMap<Arc<str>, Arc<Portal>>>,
@@ -79,6 +83,19 @@ impl Credentials {
         clock: Arc<dyn WallClock>,
         portals: impl IntoIterator<Item = (String, SecretPath)>,
     ) -> Result<Self, BadName> {
+        let dice = || -> Dice { Box::new(rand::random::<f64>) };
+        Self::start_with_dice(settings, store, source, clock, portals, Box::new(dice))
+    }
+
+    /// Starts with other dice, so that a test can repeat itself.
+    pub(super) fn start_with_dice(
+        settings: Settings,
+        store: Arc<dyn SecretStore>,
+        source: Arc<dyn TokenSource>,
+        clock: Arc<dyn WallClock>,
+        portals: impl IntoIterator<Item = (String, SecretPath)>,
+        dice: NewDice,
+    ) -> Result<Self, BadName> {
         let portals: Vec<_> = portals
             .into_iter()
             .map(|(name, path)| is_name(&name).then(|| (name.clone(), path)).ok_or(BadName(name)))
@@ -90,6 +107,7 @@ impl Credentials {
         let all = Arc::new(Portals {
             settings,
             ports,
+            dice,
             total: Arc::default(),
             by_name: ArcSwap::default(),
             changes: Mutex::default(),
@@ -97,7 +115,7 @@ impl Credentials {
         all.add(portals, false);
         let folder = folder.map(|folder| {
             let owner = folder.path.to_string();
-            task::spawn("portal folder", &owner, folder::watch(Arc::clone(&all), folder))
+            task::spawn("portal folder", &owner, folder::supervise(Arc::clone(&all), folder))
         });
         Ok(Self { portals: all, _folder: folder })
     }
@@ -183,6 +201,11 @@ impl Portals {
         &self.settings
     }
 
+    /// The listing of the folder panicked.
+    pub(super) fn caught_panic(&self) {
+        self.total.add(Count::Panic);
+    }
+
     /// Adds those that are not there yet; answers how many. Names must have been checked.
     pub(super) fn add(&self, portals: Vec<(String, SecretPath)>, discovered: bool) -> usize {
         let changes = self.changes();
@@ -203,9 +226,8 @@ impl Portals {
                     .send_if_modified(|ready| ready.missing.insert(Arc::clone(&name)));
             }
             info!(portal = %name, secret = %path, discovered, "Portal added");
-            let dice = Box::new(rand::random::<f64>);
             let meter = Meter::new(&self.total);
-            let machine = Machine::new(Arc::clone(&name), &self.settings, dice, meter);
+            let machine = Machine::new(Arc::clone(&name), &self.settings, (self.dice)(), meter);
             let engine = Arc::new(Engine::new(path, &self.settings, self.ports.clone(), machine));
             let task = Mutex::new(Some(Arc::clone(&engine).spawn(eager)));
             by_name.insert(name, Arc::new(Portal { engine, discovered, task }));
@@ -250,8 +272,22 @@ impl Portals {
         tasks
     }
 
+    /// A number in `[0, 1)`.
+    pub(super) fn roll(&self) -> f64 {
+        (self.dice)()()
+    }
+
     fn changes(&self) -> MutexGuard<'_, Changes> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Portals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Portals")
+            .field("settings", &self.settings)
+            .field("by_name", &self.by_name.load())
+            .finish_non_exhaustive()
     }
 }
 

@@ -88,6 +88,13 @@ pub(super) fn settle_after(looks: u32) -> Option<Duration> {
     LOOKS.get(usize::try_from(looks).ok()?).map(|&millis| Duration::from_millis(millis))
 }
 
+/// When to prove a refresh token that won a race for the store against one of ours. Soon, because
+/// one of the two may be dead and the living one exists in memory only; not at once, so that several
+/// losers do not race again.
+pub(super) fn prove_after(roll: f64) -> Duration {
+    Duration::from_secs(1) + Duration::from_secs(6).mul_f64(roll)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

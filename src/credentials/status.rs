@@ -277,7 +277,7 @@ impl Meter {
 // === impl Cells ===
 
 impl Cells {
-    fn add(&self, what: Count) {
+    pub(super) fn add(&self, what: Count) {
         self.0[what as usize].fetch_add(1, Ordering::Relaxed);
     }
 

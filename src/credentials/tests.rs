@@ -1,7 +1,6 @@
 //! The engine's behaviour as its users see it: paused time, in-memory doubles, no sockets.
 
 mod clocks;
-#[expect(dead_code, reason = "the doubles can do more than each story needs")]
 mod doubles;
 mod faults;
 mod outages;

@@ -149,7 +149,7 @@ impl Machine {
         self.settled = true;
         let trouble = Trouble::from(error);
         if Self::noted(&mut self.last_trouble, &mut self.grant_trouble, trouble) {
-            let detail = self.without_secrets(error.to_string());
+            let detail = self.without_secrets(error.to_string(), Some(grant));
             warn!(
                 portal = %self.portal,
                 trouble = trouble.as_str(),
@@ -225,7 +225,7 @@ impl Machine {
         if parked {
             return;
         }
-        let why = self.without_secrets(why);
+        let why = self.without_secrets(why, None);
         error!(
             portal = %self.portal,
             trouble = trouble.as_str(),

@@ -270,6 +270,7 @@ impl Machine {
     /// Decides what becomes of a refresh token of ours when somebody else changed the secret.
     fn reconcile_unsaved(&mut self, found: &VersionedSecret, now: Instant) {
         let Some(mut unsaved) = self.unsaved.take() else { return };
+        let newer = self.stored.as_ref().is_none_or(|stored| found.version > stored.version);
         let Some((theirs, base)) =
             oauth(&found.secret).zip(self.stored.as_ref().and_then(|stored| oauth(&stored.secret)))
         else {
@@ -285,13 +286,19 @@ impl Machine {
         }
         if theirs.1 == base.1 {
             // They changed something else and left the token that ours replaces: save ours over it.
-            unsaved.due = unsaved.due.min(now);
+            // Unless it is the version we had: a store that lags behind itself answers every write
+            // with a conflict and every read with this, and the pause between them stays.
+            if newer {
+                unsaved.due = unsaved.due.min(now);
+            }
             self.unsaved = Some(unsaved);
             return;
         }
         self.meter.count(Count::Conflict);
         info!(portal = %self.portal, "Another replica has saved its refresh token; using that one");
         self.spare = Some(unsaved.refresh_token);
+        let proof = now + schedule::prove_after(self.roll());
+        self.refresh.by(proof);
     }
 
     /// The rotated refresh token was saved, or not.
@@ -332,7 +339,7 @@ impl Machine {
         if trouble == Trouble::StoreConflict {
             self.read.by(now);
         }
-        let detail = self.without_secrets(error.to_string());
+        let detail = self.without_secrets(error.to_string(), None);
         let Some(unsaved) = &mut self.unsaved else { return };
         unsaved.failures = unsaved.failures.saturating_add(1);
         unsaved.trouble = Some(trouble);
@@ -360,7 +367,7 @@ impl Machine {
         self.meter.count(Count::StoreFailure);
         let trouble = Trouble::from(error);
         if Self::noted(&mut self.last_trouble, &mut self.store_trouble, trouble) {
-            let detail = self.without_secrets(error.to_string());
+            let detail = self.without_secrets(error.to_string(), None);
             warn!(
                 portal = %self.portal,
                 trouble = trouble.as_str(),
@@ -387,8 +394,9 @@ impl Machine {
     }
 
     /// Error texts come from outside; one that quotes a secret is dropped.
-    pub(super) fn without_secrets(&self, text: String) -> String {
+    pub(super) fn without_secrets(&self, text: String, sent: Option<&Grant>) -> String {
         let mut secrets = Vec::new();
+        secrets.extend(sent.iter().flat_map(|sent| [&sent.client_secret, &sent.refresh_token]));
         secrets.extend(self.live.as_ref().map(|live| &live.token.secret));
         secrets.extend(self.unsaved.as_ref().map(|unsaved| &unsaved.refresh_token));
         secrets.extend(&self.spare);

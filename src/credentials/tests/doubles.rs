@@ -30,9 +30,10 @@ pub(super) const MARK: &str = "hush";
 /// What a port does instead of its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// Answers at once that it is unavailable. The text quotes secrets, as a careless port might;
-    /// but none that the engine was never given, and so cannot recognise.
+    /// Answers at once that it is unavailable.
     Down,
+    /// Answers at once that it is unavailable, and quotes secrets, as a careless port might.
+    Quote,
     /// Never answers.
     Hang,
     /// Store: 403. Token endpoint: a refusal with this code.
@@ -68,8 +69,6 @@ struct KvState {
     /// A replica that lags: versions above this do not show.
     shown: Option<u64>,
     extra_names: Vec<String>,
-    /// What was read last, as text.
-    given: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default)]
@@ -123,6 +122,9 @@ struct ClockState {
     started: Instant,
     offset_s: i64,
     panics: u32,
+    /// When it was last looked at, and how often at that instant.
+    looked: (Instant, u32),
+    spun: bool,
 }
 
 pub(super) fn static_secret(token: &str) -> PortalSecret {
@@ -229,6 +231,16 @@ impl Kv {
         }
     }
 
+    /// The refresh token that the newest version holds, if it is one with a refresh token.
+    pub(super) fn newest_oauth(&self, path: &str) -> Option<String> {
+        match self.state().secrets[path].versions.last().unwrap() {
+            Ok(PortalSecret::OAuth { refresh_token, .. }) => {
+                Some(refresh_token.expose().to_owned())
+            }
+            Ok(PortalSecret::Static { .. }) | Err(_) => None,
+        }
+    }
+
     pub(super) fn newest(&self, path: &str) -> PortalSecret {
         self.state().secrets[path].versions.last().unwrap().clone().unwrap()
     }
@@ -247,9 +259,14 @@ impl Kv {
                 sleep(time).await;
                 Ok(())
             }
-            Some(Fault::Down | Fault::Throttle(_)) => Err(StoreError::Unavailable(
-                self.state().given.get(path).cloned().unwrap_or_default(),
-            )),
+            Some(Fault::Down | Fault::Throttle(_)) => {
+                Err(StoreError::Unavailable("sealed".to_owned()))
+            }
+            Some(Fault::Quote) => {
+                let state = self.state();
+                let secret = state.secrets[path].versions.last().unwrap().as_ref().unwrap();
+                Err(StoreError::Unavailable(quote(secret)))
+            }
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Refuse(_)) => Err(StoreError::Denied),
             Some(Fault::Login) => Err(StoreError::LoginRefused("permission denied".to_owned())),
@@ -262,7 +279,7 @@ impl Kv {
 impl SecretStore for Kv {
     async fn read(&self, path: &SecretPath) -> Result<VersionedSecret, StoreError> {
         self.begin(Op::Read, path.as_str()).await?;
-        let mut state = self.state();
+        let state = self.state();
         let entry = state.secrets.get(path.as_str()).ok_or(StoreError::NotFound)?;
         if entry.gone {
             return Err(StoreError::NotFound);
@@ -270,7 +287,6 @@ impl SecretStore for Kv {
         let version = entry.newest().min(state.shown.unwrap_or(u64::MAX));
         let index = usize::try_from(version - 1).unwrap();
         let secret = entry.versions[index].clone()?;
-        state.given.insert(path.as_str().to_owned(), quote(&secret));
         Ok(VersionedSecret { version, secret })
     }
 
@@ -369,6 +385,11 @@ impl Hub {
         state.refresh_tokens.insert(refresh_token.expose().to_owned(), client_id.clone());
     }
 
+    /// From now on the client proves itself with this.
+    pub(super) fn set_client(&self, client: &str, client_secret: &str) {
+        self.state().clients.insert(client.to_owned(), client_secret.to_owned());
+    }
+
     /// Ends a refresh token.
     pub(super) fn revoke(&self, refresh_token: &str) {
         self.state().refresh_tokens.remove(refresh_token).expect("it was good");
@@ -439,7 +460,8 @@ impl Hub {
         self.state().refresh_tokens.contains_key(refresh_token)
     }
 
-    fn decide(&self, grant: &Grant) -> Result<Granted, TokenError> {
+    /// A token lives from the moment the request `came`, however long the answer takes.
+    fn decide(&self, grant: &Grant, came: Instant) -> Result<Granted, TokenError> {
         let mut state = self.state();
         let refused = |code: &str| Err(TokenError::Refused { code: code.to_owned() });
         if state.clients.get(&grant.client_id).map(String::as_str)
@@ -456,7 +478,7 @@ impl Hub {
         let serial = state.serial;
         let access = format!("{MARK}-at-{serial}");
         let life = state.life.min(Duration::from_secs(400 * 24 * 3_600));
-        state.access_tokens.insert(access.clone(), Instant::now() + life);
+        state.access_tokens.insert(access.clone(), came + life);
         let new = format!("{MARK}-rt-{serial}");
         match state.rotation {
             Rotation::Never => {}
@@ -488,9 +510,10 @@ impl Hub {
 #[async_trait]
 impl TokenSource for Hub {
     async fn refresh(&self, grant: &Grant) -> Result<Granted, TokenError> {
+        let came = Instant::now();
         let (fault, held) = {
             let mut state = self.state();
-            state.calls.push((Instant::now(), grant.client_id.clone()));
+            state.calls.push((came, grant.client_id.clone()));
             let fault = state.faults.get(&Some(grant.client_id.clone()));
             (fault.or_else(|| state.faults.get(&None)).cloned(), state.held)
         };
@@ -498,7 +521,10 @@ impl TokenSource for Hub {
         match fault {
             None => {}
             Some(Fault::Slow(time)) => sleep(time).await,
-            Some(Fault::Down | Fault::Login) => return Err(TokenError::Unavailable(quote)),
+            Some(Fault::Down | Fault::Login) => {
+                return Err(TokenError::Unavailable("http 500".to_owned()));
+            }
+            Some(Fault::Quote) => return Err(TokenError::Unavailable(quote)),
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Refuse("quote")) => return Err(TokenError::Refused { code: quote }),
             Some(Fault::Refuse(code)) => {
@@ -509,7 +535,7 @@ impl TokenSource for Hub {
             }
             Some(Fault::Panic) => panic!("the token endpoint double was told to panic"),
         }
-        let decided = self.decide(grant);
+        let decided = self.decide(grant, came);
         if held {
             self.gate.acquire().await.expect("never closed").forget();
         }
@@ -521,13 +547,19 @@ impl TokenSource for Hub {
 
 impl Clock {
     pub(super) fn new() -> Arc<Self> {
-        let state = ClockState { started: Instant::now(), offset_s: 0, panics: 0 };
+        let (started, looked) = (Instant::now(), (Instant::now(), 0));
+        let state = ClockState { started, offset_s: 0, panics: 0, looked, spun: false };
         Arc::new(Self(Mutex::new(state)))
     }
 
     /// Sets the clock forward, or back.
     pub(super) fn jump(&self, seconds: i64) {
         self.0.lock().unwrap().offset_s += seconds;
+    }
+
+    /// Whether an engine looked at it over and over without time passing.
+    pub(super) fn saw_spinning(&self) -> bool {
+        self.0.lock().unwrap().spun
     }
 
     /// The next `times` looks at the clock panic, which brings down whoever looks.
@@ -540,6 +572,14 @@ impl WallClock for Clock {
     fn now(&self) -> Timestamp {
         let (elapsed, offset_s) = {
             let mut state = self.0.lock().unwrap();
+            let now = Instant::now();
+            let looks = if state.looked.0 == now { state.looked.1 + 1 } else { 0 };
+            state.looked = (now, looks);
+            if looks > 5_000 {
+                state.spun = true;
+                drop(state);
+                panic!("an engine spins");
+            }
             if state.panics > 0 {
                 state.panics -= 1;
                 drop(state);

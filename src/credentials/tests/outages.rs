@@ -269,8 +269,8 @@ async fn a_failure_is_logged_when_it_begins_and_when_it_ends_not_at_every_attemp
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
-    world.hub.fail(Fault::Down);
-    world.kv.fail(Fault::Down);
+    world.hub.fail(Fault::Quote);
+    world.kv.fail(Fault::Quote);
     sleep(seconds(TWO_HOURS)).await;
     world.hub.heal();
     world.kv.heal();

@@ -4,7 +4,7 @@
 use tokio::time::sleep;
 
 use super::{
-    doubles::{Fault, Op, Rotation, oauth_secret},
+    doubles::{Fault, Op, Rotation, oauth_secret, static_secret},
     world::{LIFE, PATH, RECOVERY, World, at_once, expect_token, parts, seconds, status, within},
 };
 use crate::credentials::{State, Trouble};
@@ -136,19 +136,19 @@ async fn the_loser_of_a_race_adopts_the_winner_s_token() {
     sleep(seconds(1)).await;
     world.store_oauth(PATH, "app", "cs-1", "rt-winner");
     world.hub.release();
+    world.hub.rotate(Rotation::Never);
     expect_token(handle.token(within(seconds(1))).await);
-    sleep(seconds(5)).await;
+    let now = status(&credentials);
+    assert_eq!((now.state, now.generation), (State::Fresh, 1));
 
+    // The winner's token is proven soon; ours is needed no more.
+    sleep(seconds(10)).await;
     assert_eq!(world.kv.refresh_token(PATH), "hush-rt-winner", "not overwritten");
     let now = status(&credentials);
     assert_eq!((now.secret_version, now.write_back_pending), (Some(2), false));
     assert_eq!((now.counters.conflicts, now.counters.store_writes), (1, 1));
-    assert_eq!((now.state, now.generation), (State::Fresh, 1));
-    // The next refresh trades the winner's token.
-    credentials.poke("default");
-    sleep(seconds(3)).await;
-    assert_eq!(status(&credentials).generation, 2);
-    assert_eq!(status(&credentials).counters.grants_refused, 0);
+    assert_eq!((now.state, now.generation), (State::Fresh, 2));
+    assert_eq!((now.counters.grants_ok, now.counters.grants_refused), (2, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,8 +193,9 @@ async fn a_loser_whose_own_token_is_the_living_one_brings_it_back() {
     world.hub.release();
     let two = second.handle("default").unwrap();
     let probes = [world.probe(&one), world.probe(&two)];
+    sleep(RECOVERY).await;
+    assert!(world.hub.trades(&world.kv.refresh_token(PATH)), "the grant is in the store again");
     sleep(seconds(24 * 3_600)).await;
-    assert!(world.hub.trades(&world.kv.refresh_token(PATH)), "the grant is not lost");
     for credentials in [&first, &second] {
         assert_eq!(status(credentials).state, State::Fresh);
     }
@@ -271,25 +272,22 @@ async fn two_replicas_that_start_together_never_lose_the_grant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_replicas_live_off_one_rotating_grant_for_days_without_chasing_each_other() {
+async fn three_replicas_live_off_one_rotating_grant_for_a_day_without_chasing_each_other() {
     for rotation in [Rotation::Lenient, Rotation::Newest, Rotation::Strict] {
         let world = rotating(rotation);
         let replicas = [world.start(), world.start(), world.start()];
         let probes: Vec<_> =
             replicas.iter().map(|one| world.probe(&one.handle("default").unwrap())).collect();
-        let days = 2;
-        sleep(seconds(days * 24 * 3_600)).await;
+        sleep(seconds(24 * 3_600)).await;
         for (replica, probe) in replicas.iter().zip(&probes) {
-            let seen = probe.assert_served();
-            assert!(
-                seen.without.iter().all(|at| *at < RECOVERY),
-                "{rotation:?} {:?}",
-                seen.without
-            );
+            // A token that another replica has is of no use to the callers of this one.
+            let seen = probe.seen();
+            let missed: Vec<_> = seen.without.iter().chain(&seen.failed).collect();
+            assert!(missed.iter().all(|at| **at < RECOVERY), "{rotation:?} {missed:?}");
             let now = status(replica);
             assert!(now.usable && now.state != State::Parked, "{rotation:?} {now:?}");
         }
-        let refreshes = 3 * days * 24 * 3 + 3;
+        let refreshes: u64 = 3 * 24 * 3 + 3;
         let most = usize::try_from(refreshes + refreshes / 10).unwrap();
         assert!(world.hub.calls() <= most, "{rotation:?}: {} of {most}", world.hub.calls());
         assert!(world.hub.trades(&world.kv.refresh_token(PATH)));
@@ -363,4 +361,21 @@ async fn a_removed_portal_saves_its_rotated_token_before_it_ends() {
     let calls = (world.kv.calls(), world.hub.calls());
     sleep(seconds(3_600)).await;
     assert_eq!((world.kv.calls(), world.hub.calls()), calls, "it has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_lags_behind_its_own_conflicts_is_not_asked_in_circles() {
+    let world = rotating(Rotation::Lenient);
+    world.kv.fail_op(Op::Write, Fault::Down);
+    let credentials = world.start();
+    expect_token(credentials.handle("default").unwrap().token(within(seconds(1))).await);
+    // Somebody has changed the secret, but reads still show the version before.
+    let version = world.kv.version_of(PATH);
+    world.kv.put(PATH, static_secret("pat-1"));
+    world.kv.heal();
+    world.kv.show_only(version);
+    let before = world.kv.calls();
+    sleep(seconds(120)).await;
+    assert!(world.kv.calls() - before < 60, "{} calls", world.kv.calls() - before);
+    assert!(status(&credentials).write_back_pending);
 }

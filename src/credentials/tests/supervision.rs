@@ -27,7 +27,8 @@ async fn a_port_that_panics_costs_one_attempt_and_is_counted() {
     expect_token(handle.token(within(RECOVERY)).await);
     assert_eq!(status(&credentials).state, State::Fresh);
     assert_eq!(credentials.counters().panics, status(&credentials).counters.panics);
-    assert!(world.logs.count(&["Background task panicked"]) >= 2);
+    assert!(world.logs.count(&["ERROR", "Call panicked", "secret store"]) >= 1);
+    assert!(world.logs.count(&["ERROR", "Call panicked", "token endpoint"]) >= 1);
 }
 
 #[tokio::test(start_paused = true)]

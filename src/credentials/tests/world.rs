@@ -3,9 +3,14 @@
 
 use std::{
     fmt::{self, Write as _},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use tokio::time::{Instant, sleep};
 use tracing::{
@@ -19,6 +24,7 @@ use super::doubles::{Clock, Hub, Kv, MARK, oauth_secret};
 use crate::{
     credentials::{
         Credentials, Handle, PortalSecret, PortalStatus, SecretPath, Settings, Token, Unusable,
+        portals::NewDice,
     },
     task::{self, Task},
 };
@@ -36,6 +42,7 @@ pub(super) struct World {
     pub(super) hub: Arc<Hub>,
     pub(super) clock: Arc<Clock>,
     pub(super) logs: Logs,
+    pub(super) seed: Arc<AtomicU64>,
     _capture: DefaultGuard,
 }
 
@@ -85,7 +92,8 @@ impl World {
         let subscriber = tracing_subscriber::registry().with(logs.clone());
         let capture = tracing::subscriber::set_default(subscriber);
         let (kv, hub, clock) = (Arc::default(), Hub::new(LIFE), Clock::new());
-        Self { kv, hub, clock, logs, _capture: capture }
+        let seed = Arc::new(AtomicU64::new(1));
+        Self { kv, hub, clock, logs, seed, _capture: capture }
     }
 
     /// A world with an OAuth secret that works at [`PATH`].
@@ -117,12 +125,22 @@ impl World {
     pub(super) fn start_with(&self, settings: Settings, portals: &[&str]) -> Credentials {
         let portals =
             portals.iter().map(|&name| (name.to_owned(), path(&format!("hubspot/{name}"))));
-        let (kv, hub, clock) = (
-            std::sync::Arc::clone(&self.kv),
-            std::sync::Arc::clone(&self.hub),
-            std::sync::Arc::clone(&self.clock),
-        );
-        Credentials::start(settings, kv, hub, clock, portals).unwrap()
+        let (kv, hub, clock) = self.ports();
+        Credentials::start_with_dice(settings, kv, hub, clock, portals, self.dice()).unwrap()
+    }
+
+    /// The doubles, as an engine takes them.
+    pub(super) fn ports(&self) -> (Arc<Kv>, Arc<Hub>, Arc<Clock>) {
+        (Arc::clone(&self.kv), Arc::clone(&self.hub), Arc::clone(&self.clock))
+    }
+
+    /// Dice that fall the same way in every run of a test; each engine has its own.
+    fn dice(&self) -> NewDice {
+        let seed = Arc::clone(&self.seed);
+        Box::new(move || {
+            let mut rng = StdRng::seed_from_u64(seed.fetch_add(1, Ordering::Relaxed));
+            Box::new(move || rng.random())
+        })
     }
 
     /// Starts a caller that looks every second. The token endpoint double judges what it gets.
@@ -145,6 +163,7 @@ impl Drop for World {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.logs.assert_clean();
+            assert!(!self.clock.saw_spinning(), "an engine ran in circles");
         }
     }
 }

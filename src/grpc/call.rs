@@ -1,4 +1,4 @@
-//! Who calls, for which portal, until when: from metadata and the layers to a [`leads::Call`].
+//! Who calls, for which portal, until when: from metadata and the layers to a [`crate::leads::Call`].
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,4 +1,4 @@
-//! From an HTTP answer that is no success to [`leads::Error`]: by status first, then by what the
+//! From an HTTP answer that is no success to [`crate::leads::Error`]: by status first, then by what the
 //! body says, if it says anything.
 //!
 //! Message texts may change, says HubSpot; only where nothing else tells are they looked into. A

@@ -1,10 +1,24 @@
-//! The admin endpoints over HTTP, for orchestrators and operators: `/live` and `/ready`.
+//! The admin endpoints over HTTP, for orchestrators and operators: `/live`, `/ready`, `/metrics`,
+//! `/portals`, and `POST /portals/{name}/refresh`.
 
-use std::{future::Future, io, net::SocketAddr};
+mod metrics;
+mod portals;
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use std::{future::Future, io, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
+use tracing::warn;
+
+use self::portals::Portal;
+use crate::credentials::Credentials;
 
 /// What still keeps the service from its work; nothing means ready.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -13,25 +27,31 @@ pub struct Readiness {
     pub unmet: Vec<String>,
 }
 
+/// What is shown.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// What keeps the service from being ready.
+    pub readiness: watch::Receiver<Readiness>,
+    /// The portals' credentials.
+    pub credentials: Arc<Credentials>,
+}
+
 /// A listener that has its address and has not begun to serve.
 #[derive(Debug)]
 pub struct Bound {
     listener: TcpListener,
     address: SocketAddr,
-    readiness: watch::Receiver<Readiness>,
+    sources: Sources,
 }
 
 // === impl Bound ===
 
 impl Bound {
     /// Takes the address.
-    pub async fn bind(
-        listen: SocketAddr,
-        readiness: watch::Receiver<Readiness>,
-    ) -> io::Result<Self> {
+    pub async fn bind(listen: SocketAddr, sources: Sources) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address, readiness })
+        Ok(Self { listener, address, sources })
     }
 
     /// The address it listens on.
@@ -44,16 +64,37 @@ impl Bound {
         let router = Router::new()
             .route("/live", get(|| async { "live\n" }))
             .route("/ready", get(ready))
-            .with_state(self.readiness);
+            .route("/metrics", get(scrape))
+            .route("/portals", get(list))
+            .route("/portals/{name}/refresh", post(refresh))
+            .with_state(self.sources);
         axum::serve(self.listener, router).with_graceful_shutdown(stop).await
     }
 }
 
-async fn ready(
-    State(readiness): State<watch::Receiver<Readiness>>,
-) -> (StatusCode, Json<Readiness>) {
-    let now = readiness.borrow().clone();
+async fn ready(State(sources): State<Sources>) -> (StatusCode, Json<Readiness>) {
+    let now = sources.readiness.borrow().clone();
     let status =
         if now.unmet.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(now))
+}
+
+async fn scrape(State(sources): State<Sources>) -> Response {
+    const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match metrics::scrape(&sources.credentials) {
+        Ok(text) => ([(CONTENT_TYPE, FORMAT)], text).into_response(),
+        Err(error) => {
+            warn!(%error, "Cannot write the metrics");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn list(State(sources): State<Sources>) -> Json<Vec<Portal>> {
+    Json(sources.credentials.snapshot().into_iter().map(Portal::from).collect())
+}
+
+/// Has a portal's secret read and its token refreshed, even if it is parked; does not wait for it.
+async fn refresh(State(sources): State<Sources>, Path(name): Path<String>) -> StatusCode {
+    if sources.credentials.poke(&name) { StatusCode::ACCEPTED } else { StatusCode::NOT_FOUND }
 }

@@ -56,17 +56,23 @@ pub struct Bound {
 impl Bound {
     /// Puts the service together and takes its addresses. Vault and HubSpot need not be there yet.
     pub async fn bind(config: Config) -> Result<Self, Error> {
-        let Config { grpc, admin, vault, hubspot, portals, log: _ } = config;
+        let Config { grpc, admin, vault, hubspot, credentials, portals, portals_from, log: _ } =
+            config;
         let session = vault::Session::start(&vault)?;
         let store = vault::KvStore::new(session.clone(), vault.mount, vault.timeout);
         let settings = credentials::Settings {
             poll_interval: vault.poll_interval,
             store_timeout: vault.timeout.saturating_mul(2),
             grant_timeout: hubspot.request_timeout.min(Duration::from_secs(10)),
-            ..credentials::Settings::default()
+            heartbeat: credentials.heartbeat,
+            start: credentials.start,
+            start_concurrency: credentials.start_concurrency,
+            folder: portals_from.map(|from| credentials::Folder {
+                path: from.folder,
+                interval: vault.poll_interval,
+            }),
         };
-        let secrets =
-            portals.iter().map(|(name, portal)| (name.to_string(), portal.secret.clone()));
+        let secrets = portals.into_iter().map(|(name, portal)| (name.to_string(), portal.secret));
         let credentials = Arc::new(Credentials::start(
             settings,
             Arc::new(store),
@@ -84,7 +90,7 @@ impl Bound {
         let listen = |address| move |source| Error::Listen { address, source };
         let settings = grpc::Settings {
             listen: grpc.listen,
-            portals: grpc::Portals::new(portals.into_keys()),
+            portals: known_portals(Arc::clone(&credentials)),
             max_request_bytes: grpc.max_request_bytes,
             max_batch_inputs: grpc.max_batch_inputs,
             max_deadline: grpc.max_deadline,
@@ -93,8 +99,9 @@ impl Bound {
         };
         let grpc_server =
             grpc::Bound::bind(service, settings).await.map_err(listen(grpc.listen))?;
+        let sources = admin::Sources { readiness: unmet, credentials: Arc::clone(&credentials) };
         let admin_server =
-            admin::Bound::bind(admin.listen, unmet).await.map_err(listen(admin.listen))?;
+            admin::Bound::bind(admin.listen, sources).await.map_err(listen(admin.listen))?;
         Ok(Self { grpc: grpc_server, admin: admin_server, credentials, session, readiness })
     }
 
@@ -128,12 +135,21 @@ impl Bound {
         stop_admin.send_replace(true);
         drop(admin);
         let deadline = Instant::now() + CLOSE_TIMEOUT;
-        if let Ok(credentials) = Arc::try_unwrap(credentials) {
-            credentials.close(deadline).await;
+        if !credentials.close(deadline).await {
+            warn!("Some credentials did not come to rest in time");
         }
         session.close(deadline).await;
         info!("Stopped");
     }
+}
+
+/// The portals that have an engine, configured or found in the folder.
+fn known_portals(credentials: Arc<Credentials>) -> grpc::Portals {
+    let all = Arc::clone(&credentials);
+    grpc::Portals::new(
+        move |name| credentials.handle(name.as_str()).is_some(),
+        move || all.names().iter().filter_map(|name| leads::PortalName::parse(name)).collect(),
+    )
 }
 
 /// Turns the credentials' view into what the admin endpoints and gRPC health need.

@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 pub use load::{Fault, Faults, Loaded};
 
-use crate::{credentials::SecretPath, leads::PortalName};
+use crate::{
+    credentials::{SecretPath, Start},
+    leads::PortalName,
+};
 
 /// Everything the service is told at start.
 #[derive(Debug, Clone)]
@@ -22,8 +25,12 @@ pub struct Config {
     pub vault: Vault,
     /// `[hubspot]`
     pub hubspot: Hubspot,
-    /// `[portals.<name>]`; at least one.
+    /// `[credentials]`
+    pub credentials: Credentials,
+    /// `[portals.<name>]`; at least one, unless `portals_from` is given.
     pub portals: BTreeMap<PortalName, Portal>,
+    /// `[portals_from]`; none by default.
+    pub portals_from: Option<PortalsFrom>,
     /// `[log]`
     pub log: Log,
 }
@@ -123,6 +130,27 @@ pub enum ApiVersion {
     V2026_03,
     /// `/crm/v3/objects/...`
     V3,
+}
+
+/// `[credentials]`: how the portals' credentials are looked after.
+#[derive(Debug, Clone, Copy)]
+pub struct Credentials {
+    /// When a portal's first token is fetched. Default `eager`: at start, so that the first call
+    /// finds one, and `/ready` waits for it. `lazy`: when the first call asks for it.
+    pub start: Start,
+    /// How many portals may fetch their first token at the same time. Default 16.
+    pub start_concurrency: usize,
+    /// How often a portal whose credential is refused for good is tried again without a reason to.
+    /// Default 10 min.
+    pub heartbeat: Duration,
+}
+
+/// `[portals_from]`: every secret in a folder is a portal of that name, beside those of
+/// `[portals.<name>]`.
+#[derive(Debug, Clone)]
+pub struct PortalsFrom {
+    /// Path of the folder under the KV mount; looked at every `vault.poll_interval`.
+    pub folder: SecretPath,
 }
 
 /// `[portals.<name>]`: one HubSpot account.

@@ -1,7 +1,10 @@
-//! Logs: one line per event on standard error, as JSON or for people.
+//! What the service tells about itself: logs, one line per event on standard error, as JSON or for
+//! people; and the names of its metrics.
 //!
 //! Libraries that print whole requests at their lower levels are kept silent whatever the filter
 //! says: a Vault login or a token must not end up in a log.
+
+pub mod names;
 
 use tracing_subscriber::{EnvFilter, fmt};
 

@@ -10,10 +10,14 @@ use figment::{
 };
 
 use super::{
-    Admin, ApiVersion, Config, Grpc, Hubspot, Log, LogFormat, Portal, Vault, VaultAuth,
+    Admin, ApiVersion, Config, Credentials, Grpc, Hubspot, Log, LogFormat, Portal, PortalsFrom,
+    Vault, VaultAuth,
     raw::{self, Raw},
 };
-use crate::{credentials::SecretPath, leads::PortalName};
+use crate::{
+    credentials::{SecretPath, Start},
+    leads::PortalName,
+};
 
 /// The documented default file, and the lowest layer.
 const DEFAULTS: &str = include_str!("../../leadsd.example.toml");
@@ -263,19 +267,26 @@ impl Checker<'_> {
     }
 
     fn config(&mut self, raw: Raw) -> Option<Config> {
-        let Raw { grpc, admin, vault, hubspot, portals, log } = raw;
+        let Raw { grpc, admin, vault, hubspot, credentials, portals, portals_from, log } = raw;
         let grpc = self.grpc(&grpc);
         let admin = self.parsed("admin.listen", &admin.listen, "an address such as 127.0.0.1:9090");
         let vault = self.vault(vault);
         let hubspot = self.hubspot(&hubspot);
-        let portals = self.portals(portals);
+        let credentials = self.credentials(&credentials);
+        let portals_from = portals_from.map(|raw| self.portals_from(&raw));
+        let portals = self.portals(portals, portals_from.is_some());
         let log = self.log(log);
         Some(Config {
             grpc: grpc?,
             admin: Admin { listen: admin? },
             vault: vault?,
             hubspot: hubspot?,
+            credentials: credentials?,
             portals: portals?,
+            portals_from: match portals_from {
+                Some(from) => Some(from?),
+                None => None,
+            },
             log: log?,
         })
     }
@@ -431,12 +442,42 @@ impl Checker<'_> {
         })
     }
 
+    fn credentials(&mut self, raw: &raw::Credentials) -> Option<Credentials> {
+        let raw::Credentials { start, start_concurrency, heartbeat } = raw;
+        let start = match start.as_str() {
+            "eager" => Some(Start::Eager),
+            "lazy" => Some(Start::Lazy),
+            _ => {
+                self.fault("credentials.start", "must be eager or lazy");
+                None
+            }
+        };
+        let concurrency =
+            self.number("credentials.start_concurrency", *start_concurrency, 1, 1_000);
+        let heartbeat = self.duration("credentials.heartbeat", heartbeat, 1_000, 86_400_000);
+        Some(Credentials { start: start?, start_concurrency: concurrency?, heartbeat: heartbeat? })
+    }
+
+    fn portals_from(&mut self, raw: &raw::PortalsFrom) -> Option<PortalsFrom> {
+        match SecretPath::parse(&raw.folder) {
+            Ok(folder) => Some(PortalsFrom { folder }),
+            Err(what) => {
+                self.fault("portals_from.folder", what);
+                None
+            }
+        }
+    }
+
     fn portals(
         &mut self,
         raw: BTreeMap<String, raw::Portal>,
+        may_be_empty: bool,
     ) -> Option<BTreeMap<PortalName, Portal>> {
-        if raw.is_empty() {
-            self.fault("portals", "needs at least one table such as [portals.default]");
+        if raw.is_empty() && !may_be_empty {
+            self.fault(
+                "portals",
+                "needs at least one table such as [portals.default], or [portals_from]",
+            );
         }
         let mut portals = BTreeMap::new();
         for (name, raw::Portal { secret }) in raw {

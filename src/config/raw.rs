@@ -12,8 +12,11 @@ pub(super) struct Raw {
     pub(super) admin: Admin,
     pub(super) vault: Vault,
     pub(super) hubspot: Hubspot,
+    pub(super) credentials: Credentials,
     #[serde(default)]
     pub(super) portals: BTreeMap<String, Portal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) portals_from: Option<PortalsFrom>,
     pub(super) log: Log,
 }
 
@@ -77,6 +80,20 @@ pub(super) struct Hubspot {
     pub(super) request_timeout: String,
     pub(super) max_answer_size: String,
     pub(super) batch_concurrency: usize,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Credentials {
+    pub(super) start: String,
+    pub(super) start_concurrency: usize,
+    pub(super) heartbeat: String,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PortalsFrom {
+    pub(super) folder: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]

@@ -173,7 +173,7 @@ impl Credentials {
 
     /// Ends all engines; waits, at most until `deadline`, for grants under way and for refresh
     /// tokens that are not saved yet. True if nothing was lost.
-    pub async fn close(self, deadline: Instant) -> bool {
+    pub async fn close(&self, deadline: Instant) -> bool {
         let ended = self.portals.end();
         let all = async {
             for task in ended {

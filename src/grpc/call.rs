@@ -1,6 +1,9 @@
 //! Who calls, for which portal, until when: from metadata and the layers to a [`crate::leads::Call`].
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use tokio::time::Instant;
 use tonic::{Extensions, metadata::MetadataMap};
@@ -25,16 +28,25 @@ pub(super) struct CallFacts {
     pub(super) failure: Arc<OnceLock<Error>>,
 }
 
-/// The configured portals.
-#[derive(Debug, Clone)]
-pub struct Portals(Arc<[PortalName]>);
+/// Most names listed in an error.
+const MAX_LISTED: usize = 50;
+
+/// The portals there are now: they may come and go while the service runs.
+#[derive(Clone)]
+pub struct Portals {
+    has: Arc<dyn Fn(&PortalName) -> bool + Send + Sync>,
+    all: Arc<dyn Fn() -> Vec<PortalName> + Send + Sync>,
+}
 
 // === impl Portals ===
 
 impl Portals {
-    /// The portals by name.
-    pub fn new(names: impl IntoIterator<Item = PortalName>) -> Self {
-        Self(names.into_iter().collect())
+    /// `has` says whether there is a portal of that name, `all` names all of them in order.
+    pub fn new(
+        has: impl Fn(&PortalName) -> bool + Send + Sync + 'static,
+        all: impl Fn() -> Vec<PortalName> + Send + Sync + 'static,
+    ) -> Self {
+        Self { has: Arc::new(has), all: Arc::new(all) }
     }
 
     /// The call as the domain sees it.
@@ -60,13 +72,14 @@ impl Portals {
     fn choose(&self, metadata: &MetadataMap) -> Result<PortalName, Error> {
         let mut values = metadata.get_all(PORTAL).iter();
         let Some(value) = values.next() else {
-            return match &*self.0 {
-                [only] => Ok(only.clone()),
-                all => all
-                    .iter()
-                    .find(|name| name.as_str() == DEFAULT_PORTAL)
-                    .cloned()
-                    .ok_or_else(|| self.unknown("the call names no portal")),
+            if let Some(default) = PortalName::parse(DEFAULT_PORTAL).filter(|name| (self.has)(name))
+            {
+                return Ok(default);
+            }
+            let mut all = (self.all)();
+            return match all.pop() {
+                Some(only) if all.is_empty() => Ok(only),
+                Some(_) | None => Err(self.unknown("the call names no portal")),
             };
         };
         if values.next().is_some() {
@@ -74,14 +87,24 @@ impl Portals {
         }
         let named = value.to_str().ok().and_then(PortalName::parse);
         named
-            .filter(|named| self.0.contains(named))
+            .filter(|named| (self.has)(named))
             .ok_or_else(|| self.unknown("the call names a portal that is not configured"))
     }
 
     fn unknown(&self, what: &str) -> Error {
-        let names: Vec<&str> = self.0.iter().map(PortalName::as_str).collect();
-        let names = names.join(", ");
+        let all = (self.all)();
+        let names: Vec<&str> = all.iter().take(MAX_LISTED).map(PortalName::as_str).collect();
+        let mut names = names.join(", ");
+        if all.len() > MAX_LISTED {
+            names = format!("{names} and {} more", all.len() - MAX_LISTED);
+        }
         Error::new(Reason::UnknownPortal, format!("{PORTAL}: {what}; configured are: {names}"))
+    }
+}
+
+impl fmt::Debug for Portals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries((self.all)()).finish()
     }
 }
 
@@ -90,7 +113,9 @@ mod tests {
     use super::*;
 
     fn portals(names: &[&str]) -> Portals {
-        Portals::new(names.iter().map(|name| PortalName::parse(name).unwrap()))
+        let names: Vec<_> = names.iter().map(|name| PortalName::parse(name).unwrap()).collect();
+        let all = names.clone();
+        Portals::new(move |name| names.contains(name), move || all.clone())
     }
 
     fn metadata(values: &[&'static str]) -> MetadataMap {

@@ -1,0 +1,146 @@
+//! `/metrics`: read from the parts of the service at each scrape, so that nothing has to be kept up
+//! to date in between.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+
+use crate::{
+    credentials::{Credentials, PortalStatus, State},
+    telemetry::names::{self, Kind, Metric},
+};
+
+const STATES: [State; 5] =
+    [State::Starting, State::Fresh, State::Stale, State::Failed, State::Parked];
+
+/// The text of a scrape, in the OpenMetrics format.
+pub(super) fn scrape(credentials: &Arc<Credentials>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Portals(credentials.snapshot())));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+/// One value of a metric, with its labels' values.
+struct Sample<'a> {
+    labels: Vec<&'a str>,
+    value: f64,
+}
+
+/// The portals as they were when the scrape began.
+#[derive(Debug)]
+struct Portals(Vec<PortalStatus>);
+
+// === impl Portals ===
+
+impl Portals {
+    /// One value a portal; none leaves it out.
+    fn each(&self, value: impl Fn(&PortalStatus) -> Option<f64>) -> Vec<Sample<'_>> {
+        let sample = |portal| Some(Sample { labels: vec![name(portal)], value: value(portal)? });
+        self.0.iter().filter_map(sample).collect()
+    }
+
+    /// Several values a portal, told apart by a second label.
+    fn split<'a, const N: usize>(
+        &'a self,
+        values: impl Fn(&PortalStatus) -> [(&'a str, u64); N],
+    ) -> Vec<Sample<'a>> {
+        let samples = |portal: &'a PortalStatus| {
+            values(portal).map(|(label, value)| Sample {
+                labels: vec![name(portal), label],
+                value: count(value),
+            })
+        };
+        self.0.iter().flat_map(samples).collect()
+    }
+}
+
+impl Collector for Portals {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut put = |metric, samples| encode(&mut encoder, metric, samples);
+        let states = |portal: &PortalStatus| {
+            STATES.map(|state| (state.as_str(), u64::from(state == portal.state)))
+        };
+        put(names::CREDENTIAL_STATE, self.split(states))?;
+        put(names::CREDENTIAL_USABLE, self.each(|portal| Some(flag(portal.usable))))?;
+        let troubled = self.0.iter().filter_map(|portal| {
+            Some(Sample { labels: vec![name(portal), portal.trouble?.as_str()], value: 1.0 })
+        });
+        put(names::CREDENTIAL_TROUBLE, troubled.collect())?;
+        put(names::TOKEN_AGE, self.each(|portal| seconds(portal.token_age)))?;
+        put(names::TOKEN_EXPIRES_IN, self.each(|portal| seconds(portal.expires_in)))?;
+        put(names::NEXT_REFRESH, self.each(|portal| seconds(portal.next_refresh)))?;
+        put(names::SECRET_VERSION, self.each(|portal| portal.secret_version.map(count)))?;
+        put(names::SECRET_GONE, self.each(|portal| Some(flag(portal.secret_gone))))?;
+        put(names::WRITE_BACK_PENDING, self.each(|portal| Some(flag(portal.write_back_pending))))?;
+        let grants = |portal: &PortalStatus| {
+            let done = portal.counters;
+            [
+                ("ok", done.grants_ok),
+                ("failed", done.grants_failed),
+                ("refused", done.grants_refused),
+            ]
+        };
+        put(names::GRANTS, self.split(grants))?;
+        let calls = |portal: &PortalStatus| {
+            let done = portal.counters;
+            [("read", done.store_reads), ("poll", done.store_polls), ("write", done.store_writes)]
+        };
+        put(names::STORE_CALLS, self.split(calls))?;
+        let counted =
+            |of: fn(&PortalStatus) -> u64| self.each(move |portal| Some(count(of(portal))));
+        put(names::STORE_FAILURES, counted(|portal| portal.counters.store_failures))?;
+        put(names::CONFLICTS, counted(|portal| portal.counters.conflicts))?;
+        put(names::SECRETS_GONE, counted(|portal| portal.counters.secrets_gone))?;
+        put(names::REJECTIONS, counted(|portal| portal.counters.rejections))?;
+        put(names::PANICS, counted(|portal| portal.counters.panics))
+    }
+}
+
+/// Writes one metric with all its values.
+fn encode(
+    encoder: &mut DescriptorEncoder<'_>,
+    metric: Metric,
+    samples: Vec<Sample<'_>>,
+) -> Result<(), fmt::Error> {
+    if samples.is_empty() {
+        return Ok(());
+    }
+    let kind = match metric.kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+    };
+    let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+    for Sample { labels, value } in samples {
+        let labels: Vec<(&str, &str)> = metric.labels.iter().copied().zip(labels).collect();
+        let one = family.encode_family(&labels)?;
+        match metric.kind {
+            Kind::Counter => ConstCounter::new(value).encode(one)?,
+            Kind::Gauge => ConstGauge::new(value).encode(one)?,
+        }
+    }
+    Ok(())
+}
+
+fn name(portal: &PortalStatus) -> &str {
+    &portal.portal
+}
+
+fn flag(value: bool) -> f64 {
+    f64::from(u8::from(value))
+}
+
+fn seconds(time: Option<Duration>) -> Option<f64> {
+    time.map(|time| time.as_secs_f64())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a metric is a float; exact below 2^53")]
+fn count(value: u64) -> f64 {
+    value as f64
+}

@@ -1,0 +1,165 @@
+//! Every metric in one place: name, kind, labels and meaning. What is scraped, and what the
+//! documentation lists, both come from here.
+
+/// Kind of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows; its name ends in `_total`.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Name as it is scraped, without the `_total` that a counter gets.
+    pub name: &'static str,
+    /// What kind it is.
+    pub kind: Kind,
+    /// Names of its labels, in order.
+    pub labels: &'static [&'static str],
+    /// What it says, with its unit.
+    pub help: &'static str,
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Gauge, labels, help }
+}
+
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Counter, labels, help }
+}
+
+/// State of each portal's credential.
+pub const CREDENTIAL_STATE: Metric = gauge(
+    "leadsd_credential_state",
+    &["portal", "state"],
+    "1 for the state the credential is in: starting, fresh, stale, failed or parked; 0 for the others",
+);
+/// Whether a call could be made.
+pub const CREDENTIAL_USABLE: Metric =
+    gauge("leadsd_credential_usable", &["portal"], "1 if a call could be made now");
+/// What is wrong.
+pub const CREDENTIAL_TROUBLE: Metric = gauge(
+    "leadsd_credential_trouble",
+    &["portal", "trouble"],
+    "1 for the class of what is wrong with the credential now; absent if nothing is",
+);
+/// Age of the token.
+pub const TOKEN_AGE: Metric = gauge(
+    "leadsd_credential_token_age_seconds",
+    &["portal"],
+    "Seconds since the access token in use was obtained",
+);
+/// Life left in the token.
+pub const TOKEN_EXPIRES_IN: Metric = gauge(
+    "leadsd_credential_token_expires_in_seconds",
+    &["portal"],
+    "Seconds the access token may still be used; absent for tokens that do not expire",
+);
+/// Time to the next refresh.
+pub const NEXT_REFRESH: Metric = gauge(
+    "leadsd_credential_next_refresh_seconds",
+    &["portal"],
+    "Seconds to the next planned refresh; absent if none is planned",
+);
+/// Version of the secret.
+pub const SECRET_VERSION: Metric = gauge(
+    "leadsd_credential_secret_version",
+    &["portal"],
+    "Version of the secret in use; absent before it was read",
+);
+/// Whether the secret is deleted.
+pub const SECRET_GONE: Metric = gauge(
+    "leadsd_credential_secret_gone",
+    &["portal"],
+    "1 if the newest version is deleted or destroyed, so that the credential lives in memory only",
+);
+/// Whether a refresh token is not saved.
+pub const WRITE_BACK_PENDING: Metric = gauge(
+    "leadsd_credential_write_back_pending",
+    &["portal"],
+    "1 if a rotated refresh token is not saved yet and would be lost if the process ended",
+);
+/// Grants by outcome.
+pub const GRANTS: Metric = counter(
+    "leadsd_credential_grants",
+    &["portal", "outcome"],
+    "Refresh grants sent to the token endpoint: ok, failed (may work later) or refused (for good)",
+);
+/// Calls to the secret store.
+pub const STORE_CALLS: Metric = counter(
+    "leadsd_credential_store_calls",
+    &["portal", "call"],
+    "Calls to the secret store: read, poll (of the version) or write (of a rotated refresh token)",
+);
+/// Failed calls to the secret store.
+pub const STORE_FAILURES: Metric = counter(
+    "leadsd_credential_store_failures",
+    &["portal"],
+    "Calls to the secret store that failed, whatever the reason",
+);
+/// Lost races.
+pub const CONFLICTS: Metric = counter(
+    "leadsd_credential_conflicts",
+    &["portal"],
+    "Rotated refresh tokens that met somebody else's change of the secret",
+);
+/// Deleted versions seen.
+pub const SECRETS_GONE: Metric = counter(
+    "leadsd_credential_secrets_gone",
+    &["portal"],
+    "Times the newest version of the secret was found deleted or destroyed",
+);
+/// Tokens refused by HubSpot.
+pub const REJECTIONS: Metric = counter(
+    "leadsd_credential_rejections",
+    &["portal"],
+    "Access tokens that HubSpot refused, each counted once",
+);
+/// Caught panics.
+pub const PANICS: Metric =
+    counter("leadsd_credential_panics", &["portal"], "Panics caught in the credential engine");
+
+/// All of them, in the order of the documentation.
+pub const ALL: &[Metric] = &[
+    CREDENTIAL_STATE,
+    CREDENTIAL_USABLE,
+    CREDENTIAL_TROUBLE,
+    TOKEN_AGE,
+    TOKEN_EXPIRES_IN,
+    NEXT_REFRESH,
+    SECRET_VERSION,
+    SECRET_GONE,
+    WRITE_BACK_PENDING,
+    GRANTS,
+    STORE_CALLS,
+    STORE_FAILURES,
+    CONFLICTS,
+    SECRETS_GONE,
+    REJECTIONS,
+    PANICS,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_well_formed() {
+        let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for Metric { name, labels, help, .. } in ALL {
+            assert!(name.starts_with("leadsd_") && !name.ends_with("_total"), "{name}");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
+            assert!(!help.is_empty() && labels.iter().all(|label| !label.is_empty()), "{name}");
+        }
+    }
+}

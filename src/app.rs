@@ -157,7 +157,12 @@ fn watch_readiness(
     mut credentials: watch::Receiver<credentials::Readiness>,
 ) -> (watch::Receiver<admin::Readiness>, watch::Receiver<bool>, Task) {
     let unmet_now = |readiness: &credentials::Readiness| admin::Readiness {
-        unmet: readiness.missing.iter().map(|name| format!("credential:{name}")).collect(),
+        unmet: readiness
+            .missing
+            .iter()
+            .map(|name| format!("credential:{name}"))
+            .chain(readiness.unlisted.iter().map(|folder| format!("folder:{folder}")))
+            .collect(),
     };
     let first = unmet_now(&credentials.borrow_and_update());
     let (serving_sender, serving) = watch::channel(first.unmet.is_empty());

@@ -2,8 +2,11 @@
 //!
 //! Secrets are never configuration: it says where in Vault they are.
 
+mod check;
 mod load;
 mod raw;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 

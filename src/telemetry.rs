@@ -24,15 +24,19 @@ pub enum Error {
     Twice,
 }
 
-/// Sets up logging for the process.
-pub fn init(config: &Log) -> Result<(), Error> {
-    let mut filter =
-        EnvFilter::try_new(&config.level).map_err(|error| Error::Filter(error.to_string()))?;
+/// What of all events is logged. Whatever `level` says, the silent stay silent.
+pub fn filter(level: &str) -> Result<EnvFilter, Error> {
+    let mut filter = EnvFilter::try_new(level).map_err(|error| Error::Filter(error.to_string()))?;
     for silent in SILENT {
         let directive = silent.parse().map_err(|_| Error::Filter(silent.to_owned()))?;
         filter = filter.add_directive(directive);
     }
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    Ok(filter)
+}
+
+/// Sets up logging for the process.
+pub fn init(config: &Log) -> Result<(), Error> {
+    let builder = fmt().with_env_filter(filter(&config.level)?).with_writer(std::io::stderr);
     let set = match config.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
         LogFormat::Pretty => builder.try_init(),

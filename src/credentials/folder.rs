@@ -107,6 +107,7 @@ impl Seen {
             Some((name, path))
         });
         portals.add(found.collect(), true);
+        portals.listed();
         Outcome::Listed
     }
 

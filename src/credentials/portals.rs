@@ -38,7 +38,7 @@ pub struct BadName(pub String);
 pub struct Credentials {
     portals: Arc<Portals>,
     /// Looks for portals in the folder, if there is one.
-    _folder: Option<Task>,
+    folder: Mutex<Option<Task>>,
 }
 
 /// Makes dice, one for each portal.
@@ -101,7 +101,8 @@ impl Credentials {
             .map(|(name, path)| is_name(&name).then(|| (name.clone(), path)).ok_or(BadName(name)))
             .collect::<Result<_, _>>()?;
         let turns = Arc::new(Semaphore::new(settings.start_concurrency.max(1)));
-        let readiness = watch::Sender::new(Readiness::default());
+        let unlisted = settings.folder.as_ref().map(|folder| folder.path.as_str().into());
+        let readiness = watch::Sender::new(Readiness { unlisted, ..Readiness::default() });
         let ports = Ports { store, source, clock, turns, readiness };
         let folder = settings.folder.clone();
         let all = Arc::new(Portals {
@@ -117,7 +118,7 @@ impl Credentials {
             let owner = folder.path.to_string();
             task::spawn("portal folder", &owner, folder::supervise(Arc::clone(&all), folder))
         });
-        Ok(Self { portals: all, _folder: folder })
+        Ok(Self { portals: all, folder: Mutex::new(folder) })
     }
 
     /// A portal's tokens; none if there is no such portal.
@@ -174,6 +175,7 @@ impl Credentials {
     /// Ends all engines; waits, at most until `deadline`, for grants under way and for refresh
     /// tokens that are not saved yet. True if nothing was lost.
     pub async fn close(&self, deadline: Instant) -> bool {
+        drop(self.folder.lock().unwrap_or_else(PoisonError::into_inner).take());
         let ended = self.portals.end();
         let all = async {
             for task in ended {
@@ -199,6 +201,11 @@ impl Portals {
 
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The folder was listed.
+    pub(super) fn listed(&self) {
+        self.ports.readiness.send_if_modified(|readiness| readiness.unlisted.take().is_some());
     }
 
     /// The listing of the folder panicked.

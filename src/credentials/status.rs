@@ -102,8 +102,11 @@ pub struct PortalStatus {
 /// start lazily or were discovered do not count: neither may keep the service from becoming ready.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readiness {
-    /// Their names; empty means ready.
+    /// Their names.
     pub missing: BTreeSet<Arc<str>>,
+    /// The folder of portals, until it was listed for the first time: before that nobody knows
+    /// which portals there are.
+    pub unlisted: Option<Arc<str>>,
 }
 
 /// What was done, counted from the start.
@@ -249,9 +252,9 @@ impl From<&TokenError> for Trouble {
 // === impl Readiness ===
 
 impl Readiness {
-    /// Whether every portal that counts has had a usable credential.
+    /// Whether nothing is missing.
     pub fn is_ready(&self) -> bool {
-        self.missing.is_empty()
+        self.missing.is_empty() && self.unlisted.is_none()
     }
 }
 

@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 pub use self::limits::Limits;
 use self::{limits::Counted, store::Store};
+use super::MARK;
 use crate::{
     secret::Secret,
     task::{self, Task},
@@ -186,7 +187,7 @@ impl FakeHubspot {
 
     /// A static access token with these scopes.
     pub fn static_token(&self, scopes: &[&str]) -> Secret {
-        let token = format!("pat-na1-{}", Uuid::new_v4());
+        let token = format!("pat-na1-{MARK}-{}", Uuid::new_v4());
         let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
         self.account.lock().tokens.insert(token.clone(), AccessToken { scopes, expires: None });
         Secret::new(token)
@@ -194,7 +195,8 @@ impl FakeHubspot {
 
     /// An OAuth app that is installed in the account: client id, client secret, refresh token.
     pub fn oauth_app(&self) -> (String, Secret, Secret) {
-        let [id, secret, refresh] = std::array::from_fn(|_| Uuid::new_v4().to_string());
+        let id = Uuid::new_v4().to_string();
+        let [secret, refresh] = std::array::from_fn(|_| format!("{MARK}-{}", Uuid::new_v4()));
         let app = App {
             client_id: id.clone(),
             client_secret: secret.clone(),

@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 use tokio::{net::TcpListener, time::Instant};
 use uuid::Uuid;
 
+use super::MARK;
 use crate::{
     secret::Secret,
     task::{self, Task},
@@ -72,7 +73,7 @@ impl FakeVault {
     pub async fn start(listen: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
-        let root = Secret::new(format!("root-{}", Uuid::new_v4()));
+        let root = Secret::new(format!("root-{MARK}-{}", Uuid::new_v4()));
         let mut vault = Vault::default();
         vault.tokens.insert(root.expose().to_owned(), Token { expires: None });
         let vault = Arc::new(Mutex::new(vault));
@@ -107,9 +108,15 @@ impl FakeVault {
         Some((versions.last()?.data.clone(), versions.len()))
     }
 
+    /// Removes a secret with all its versions and metadata.
+    pub fn remove(&self, path: &str) {
+        self.vault.lock().secrets.remove(path);
+    }
+
     /// Makes an approle: its role id and its secret id.
     pub fn approle(&self) -> (Secret, Secret) {
-        let (role, secret) = (Uuid::new_v4().to_string(), Uuid::new_v4().to_string());
+        let role = Uuid::new_v4().to_string();
+        let secret = format!("{MARK}-{}", Uuid::new_v4());
         self.vault.lock().roles.insert(role.clone(), secret.clone());
         (Secret::new(role), Secret::new(secret))
     }
@@ -194,7 +201,7 @@ impl Vault {
             return errors(StatusCode::BAD_REQUEST, &["invalid role or secret ID"]);
         }
         self.logins += 1;
-        let token = format!("hvs.{}", Uuid::new_v4());
+        let token = format!("hvs.{MARK}-{}", Uuid::new_v4());
         let expires = Some(Instant::now() + TOKEN_TTL);
         self.tokens.insert(token.clone(), Token { expires });
         result(Value::Null, auth(&token))

@@ -6,6 +6,7 @@ use leadsd::{
     app::Bound,
     config::Loaded,
     fake::{
+        MARK,
         hubspot::{FakeHubspot, READ, WRITE},
         vault::FakeVault,
     },
@@ -17,6 +18,8 @@ use tempfile::NamedTempFile;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{Code, Response, Status, transport::Channel};
 use tonic_types::StatusExt as _;
+
+use crate::logs;
 
 /// Longest any one step of a test may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -120,6 +123,9 @@ impl Drop for TestApp {
         if let Some(running) = &self.running {
             running.abort();
         }
+        if !std::thread::panicking() {
+            logs::assert_clean();
+        }
     }
 }
 
@@ -160,6 +166,7 @@ impl Builder {
     }
 
     pub(crate) async fn start(self) -> TestApp {
+        logs::capture();
         let free = "127.0.0.1:0".parse().expect("an address");
         let hubspot = FakeHubspot::start(free, Arc::new(SystemClock)).await.expect("a fake");
         let vault = FakeVault::start(free).await.expect("a fake");
@@ -249,6 +256,7 @@ pub(crate) fn failure<T: std::fmt::Debug>(
     let info = details.error_info().expect("every failure has an ErrorInfo");
     assert_eq!(info.domain, "leadsd");
     assert!(!status.message().is_empty());
+    assert!(!format!("{status:?}").contains(MARK), "a secret in an error");
     assert!(status.metadata().get("x-request-id").is_some(), "the request id is sent back");
     let fields = details
         .bad_request()

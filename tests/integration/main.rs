@@ -8,10 +8,12 @@
     reason = "a test may panic, spawn and look at the real clock"
 )]
 
+mod admin;
 mod bad_input;
 mod batches;
 mod credentials;
 mod harness;
+mod logs;
 mod reads_and_writes;
 mod real_peers;
 mod service;

@@ -275,8 +275,9 @@ async fn portals_in_a_folder_are_discovered_and_used() {
     world.kv.put("hubspot/one", static_secret("one"));
     world.store_oauth("hubspot/two", "app", "cs", "rt");
     let credentials = world.start_with(folder(), &[]);
-    assert!(credentials.ready().borrow().is_ready(), "nobody knows yet what there is");
+    assert!(!credentials.ready().borrow().is_ready(), "nobody knows yet what there is");
     sleep(seconds(1)).await;
+    assert!(credentials.ready().borrow().is_ready());
     assert_eq!(listed(&credentials), ["one", "two"]);
     for name in ["one", "two"] {
         expect_token(credentials.handle(name).unwrap().token(within(seconds(1))).await);
@@ -352,6 +353,20 @@ async fn a_folder_out_of_reach_at_start_is_listed_within_half_a_minute_of_its_re
         let handle = credentials.handle("one").unwrap_or_else(|| panic!("{fault:?}"));
         expect_token(handle.token(at_once()).await);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_ready_before_the_folder_was_listed() {
+    let world = World::new();
+    world.kv.put("hubspot/one", static_secret("one"));
+    world.kv.fail_op(Op::List, Fault::Down);
+    let credentials = world.start_with(folder(), &[]);
+    sleep(seconds(60)).await;
+    assert!(!credentials.ready().borrow().is_ready());
+    world.kv.heal();
+    sleep(RECOVERY).await;
+    assert!(credentials.ready().borrow().is_ready());
+    assert_eq!(listed(&credentials), ["one"]);
 }
 
 #[tokio::test(start_paused = true)]

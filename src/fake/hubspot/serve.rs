@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     AccessToken, Account, Logged, READ, Script, TOKEN_LIFE, WRITE, errors::Failure, search::Search,
 };
+use crate::fake::MARK;
 
 /// Largest request body read.
 const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -384,9 +385,9 @@ impl Account {
             return Err(Failure::oauth("BAD_REFRESH_TOKEN", "invalid_grant", text));
         }
         if self.behaviour.rotate_refresh_tokens {
-            app.refresh_token = Uuid::new_v4().to_string();
+            app.refresh_token = format!("{MARK}-{}", Uuid::new_v4());
         }
-        let access = format!("oauth-{}", Uuid::new_v4());
+        let access = format!("oauth-{MARK}-{}", Uuid::new_v4());
         let mut body = json!({
             "access_token": access, "expires_in": TOKEN_LIFE.as_secs(), "token_type": "bearer",
             "token_use": "access_token", "hub_id": 1, "scopes": [READ, WRITE],

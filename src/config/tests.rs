@@ -4,7 +4,10 @@ use std::io::Write as _;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    check::{parse_duration, parse_size},
+    *,
+};
 
 const GOOD: &str = r#"
 [vault]
@@ -112,7 +115,7 @@ fn what_is_required_is_asked_for() {
         [
             "vault.address: is required",
             "vault.auth.method: is required: token, token_file or approle",
-            "portals: needs at least one table such as [portals.default]",
+            "portals: needs at least one table such as [portals.default], or [portals_from]",
         ]
     );
 }
@@ -120,7 +123,8 @@ fn what_is_required_is_asked_for() {
 #[test]
 fn a_file_that_is_no_toml_is_a_fault() {
     assert_eq!(load("[grpc", &[]).unwrap_err().0.len(), 1);
-    let missing = Loaded::new(Some(Path::new("/nonexistent/leadsd.toml")), []).unwrap_err();
+    let missing =
+        Loaded::new(Some(std::path::Path::new("/nonexistent/leadsd.toml")), []).unwrap_err();
     assert!(missing.to_string().contains("/nonexistent/leadsd.toml"));
 }
 
@@ -129,11 +133,11 @@ fn the_default_file_documents_every_key() {
     let loaded = load(GOOD, &[]).unwrap();
     let raw = toml::Value::try_from(&loaded.raw).unwrap();
     for (section, keys) in raw.as_table().unwrap() {
-        assert!(DEFAULTS.contains(&format!("[{section}")), "{section}");
+        assert!(load::DEFAULTS.contains(&format!("[{section}")), "{section}");
         for key in keys.as_table().unwrap().keys() {
             let documented =
                 [format!("\n{key} = "), format!("\n# {key} = "), format!("[{section}.{key}]")];
-            assert!(documented.iter().any(|text| DEFAULTS.contains(text)), "{section}.{key}");
+            assert!(documented.iter().any(|text| load::DEFAULTS.contains(text)), "{section}.{key}");
         }
     }
 }

@@ -1,0 +1,370 @@
+//! Checks the configuration: from texts and numbers to the types that the service uses. Goes on after
+//! a fault, so that all are found.
+
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
+
+use figment::Figment;
+
+use super::{
+    Admin, ApiVersion, Config, Credentials, Grpc, Hubspot, Log, LogFormat, Portal, PortalsFrom,
+    Vault, VaultAuth,
+    load::{Fault, origin},
+    raw::{self, Raw},
+};
+use crate::{
+    credentials::{SecretPath, Start},
+    leads::PortalName,
+};
+
+/// Turns raw values into checked ones and collects the faults.
+pub(super) struct Checker<'a> {
+    pub(super) figment: &'a Figment,
+    pub(super) faults: Vec<Fault>,
+}
+
+// === impl Checker ===
+
+impl Checker<'_> {
+    fn fault(&mut self, key: &str, what: impl Into<String>) {
+        let origin = origin(self.figment, key);
+        self.faults.push(Fault { key: key.to_owned(), origin, what: what.into() });
+    }
+
+    pub(super) fn config(&mut self, raw: Raw) -> Option<Config> {
+        let Raw { grpc, admin, vault, hubspot, credentials, portals, portals_from, log } = raw;
+        let grpc = self.grpc(&grpc);
+        let admin = self.parsed("admin.listen", &admin.listen, "an address such as 127.0.0.1:9090");
+        let vault = self.vault(vault);
+        let hubspot = self.hubspot(&hubspot);
+        let credentials = self.credentials(&credentials);
+        let portals_from = portals_from.map(|raw| self.portals_from(&raw));
+        let portals = self.portals(portals, portals_from.is_some());
+        let log = self.log(log);
+        Some(Config {
+            grpc: grpc?,
+            admin: Admin { listen: admin? },
+            vault: vault?,
+            hubspot: hubspot?,
+            credentials: credentials?,
+            portals: portals?,
+            portals_from: match portals_from {
+                Some(from) => Some(from?),
+                None => None,
+            },
+            log: log?,
+        })
+    }
+
+    fn grpc(&mut self, raw: &raw::Grpc) -> Option<Grpc> {
+        let raw::Grpc { listen, max_request_size, max_batch_inputs, max_deadline, shutdown_grace } =
+            raw;
+        let listen = self.parsed("grpc.listen", listen, "an address such as 127.0.0.1:50051");
+        let size = self.size("grpc.max_request_size", max_request_size, 64 << 10, 256 << 20);
+        let inputs = self.number("grpc.max_batch_inputs", *max_batch_inputs, 1, 100_000);
+        let deadline = self.duration("grpc.max_deadline", max_deadline, 100, 600_000);
+        let grace = self.duration("grpc.shutdown_grace", shutdown_grace, 0, 600_000);
+        Some(Grpc {
+            listen: listen?,
+            max_request_bytes: size?,
+            max_batch_inputs: inputs?,
+            max_deadline: deadline?,
+            shutdown_grace: grace?,
+        })
+    }
+
+    fn vault(&mut self, raw: raw::Vault) -> Option<Vault> {
+        let raw::Vault {
+            address,
+            namespace,
+            ca_file,
+            client_cert_file,
+            client_key_file,
+            mount,
+            timeout,
+            poll_interval,
+            auth,
+        } = raw;
+        if client_cert_file.is_some() != client_key_file.is_some() {
+            self.fault("vault.client_cert_file", "needs client_key_file, and the other way round");
+        }
+        if let Some(namespace) = &namespace
+            && (namespace.trim().is_empty() || namespace.chars().any(char::is_control))
+        {
+            self.fault("vault.namespace", "must not be empty or hold control characters");
+        }
+        if SecretPath::parse(&mount).is_err() {
+            self.fault("vault.mount", "must be a path of letters, digits, `.`, `_`, `-`");
+        }
+        let address = match address {
+            Some(address) => self.url("vault.address", &address),
+            None => {
+                self.fault("vault.address", "is required");
+                None
+            }
+        };
+        let timeout = self.duration("vault.timeout", &timeout, 100, 300_000);
+        let poll_interval = self.duration("vault.poll_interval", &poll_interval, 1_000, 3_600_000);
+        let auth = self.auth(auth);
+        Some(Vault {
+            address: address?,
+            namespace,
+            ca_file,
+            client_cert_file,
+            client_key_file,
+            mount,
+            timeout: timeout?,
+            poll_interval: poll_interval?,
+            auth: auth?,
+        })
+    }
+
+    fn auth(&mut self, raw: raw::VaultAuth) -> Option<VaultAuth> {
+        let raw::VaultAuth { method, file, mount, role_id_file, secret_id_file } = raw;
+        let Some(method) = method else {
+            self.fault("vault.auth.method", "is required: token, token_file or approle");
+            return None;
+        };
+        let approle = [
+            ("mount", mount.is_some()),
+            ("role_id_file", role_id_file.is_some()),
+            ("secret_id_file", secret_id_file.is_some()),
+        ];
+        match method.as_str() {
+            "token" | "token_file" => {
+                for (key, given) in approle {
+                    if given {
+                        self.fault(
+                            &format!("vault.auth.{key}"),
+                            format!("does not go with method {method}"),
+                        );
+                    }
+                }
+                let Some(file) = file else {
+                    self.fault("vault.auth.file", format!("is required for method {method}"));
+                    return None;
+                };
+                Some(if method == "token" {
+                    VaultAuth::Token { file }
+                } else {
+                    VaultAuth::TokenFile { file }
+                })
+            }
+            "approle" => {
+                if file.is_some() {
+                    self.fault("vault.auth.file", "does not go with method approle");
+                }
+                let mount = mount.unwrap_or_else(|| "approle".to_owned());
+                if SecretPath::parse(&mount).is_err() {
+                    self.fault(
+                        "vault.auth.mount",
+                        "must be a path of letters, digits, `.`, `_`, `-`",
+                    );
+                }
+                let Some(role_id_file) = role_id_file else {
+                    self.fault("vault.auth.role_id_file", "is required for method approle");
+                    return None;
+                };
+                Some(VaultAuth::AppRole { mount, role_id_file, secret_id_file })
+            }
+            _ => {
+                self.fault("vault.auth.method", "must be token, token_file or approle");
+                None
+            }
+        }
+    }
+
+    fn hubspot(&mut self, raw: &raw::Hubspot) -> Option<Hubspot> {
+        let raw::Hubspot {
+            base_url,
+            api_version,
+            connect_timeout,
+            request_timeout,
+            max_answer_size,
+            batch_concurrency,
+        } = raw;
+        let base_url = self.url("hubspot.base_url", base_url);
+        let api_version = match api_version.as_str() {
+            "2026-09" => Some(ApiVersion::V2026_09),
+            "2026-03" => Some(ApiVersion::V2026_03),
+            "v3" => Some(ApiVersion::V3),
+            _ => {
+                self.fault("hubspot.api_version", "must be 2026-09, 2026-03 or v3");
+                None
+            }
+        };
+        let connect = self.duration("hubspot.connect_timeout", connect_timeout, 100, 60_000);
+        let request = self.duration("hubspot.request_timeout", request_timeout, 100, 600_000);
+        let size = self.size("hubspot.max_answer_size", max_answer_size, 64 << 10, 1 << 30);
+        let concurrency = self.number("hubspot.batch_concurrency", *batch_concurrency, 1, 32);
+        Some(Hubspot {
+            base_url: base_url?,
+            api_version: api_version?,
+            connect_timeout: connect?,
+            request_timeout: request?,
+            max_answer_bytes: size?,
+            batch_concurrency: concurrency?,
+        })
+    }
+
+    fn credentials(&mut self, raw: &raw::Credentials) -> Option<Credentials> {
+        let raw::Credentials { start, start_concurrency, heartbeat } = raw;
+        let start = match start.as_str() {
+            "eager" => Some(Start::Eager),
+            "lazy" => Some(Start::Lazy),
+            _ => {
+                self.fault("credentials.start", "must be eager or lazy");
+                None
+            }
+        };
+        let concurrency =
+            self.number("credentials.start_concurrency", *start_concurrency, 1, 1_000);
+        let heartbeat = self.duration("credentials.heartbeat", heartbeat, 1_000, 86_400_000);
+        Some(Credentials { start: start?, start_concurrency: concurrency?, heartbeat: heartbeat? })
+    }
+
+    fn portals_from(&mut self, raw: &raw::PortalsFrom) -> Option<PortalsFrom> {
+        match SecretPath::parse(&raw.folder) {
+            Ok(folder) => Some(PortalsFrom { folder }),
+            Err(what) => {
+                self.fault("portals_from.folder", what);
+                None
+            }
+        }
+    }
+
+    fn portals(
+        &mut self,
+        raw: BTreeMap<String, raw::Portal>,
+        may_be_empty: bool,
+    ) -> Option<BTreeMap<PortalName, Portal>> {
+        if raw.is_empty() && !may_be_empty {
+            self.fault(
+                "portals",
+                "needs at least one table such as [portals.default], or [portals_from]",
+            );
+        }
+        let mut portals = BTreeMap::new();
+        for (name, raw::Portal { secret }) in raw {
+            let key = format!("portals.{name}");
+            let Some(name) = PortalName::parse(&name) else {
+                self.fault(&key, "must have a name of 1 to 64 letters, digits, `_` or `-`");
+                continue;
+            };
+            let secret = secret.unwrap_or_else(|| format!("hubspot/{name}"));
+            match SecretPath::parse(&secret) {
+                Ok(secret) => {
+                    portals.insert(name, Portal { secret });
+                }
+                Err(what) => self.fault(&format!("{key}.secret"), what),
+            }
+        }
+        Some(portals)
+    }
+
+    fn log(&mut self, raw: raw::Log) -> Option<Log> {
+        let raw::Log { level, format } = raw;
+        if tracing_subscriber::EnvFilter::try_new(&level).is_err() {
+            self.fault("log.level", "must be a filter such as info or info,leadsd=debug");
+        }
+        let format = match format.as_str() {
+            "json" => LogFormat::Json,
+            "pretty" => LogFormat::Pretty,
+            _ => {
+                self.fault("log.format", "must be json or pretty");
+                return None;
+            }
+        };
+        Some(Log { level, format })
+    }
+
+    fn parsed<T: FromStr>(&mut self, key: &str, text: &str, wanted: &str) -> Option<T> {
+        let value = text.parse().ok();
+        if value.is_none() {
+            self.fault(key, format!("must be {wanted}"));
+        }
+        value
+    }
+
+    fn url(&mut self, key: &str, text: &str) -> Option<url::Url> {
+        let url = url::Url::parse(text).ok().filter(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.username().is_empty()
+                && url.password().is_none()
+                && url.query().is_none()
+                && url.fragment().is_none()
+        });
+        if url.is_none() {
+            // The value may hold a password: it is not repeated.
+            self.fault(key, "must be an http or https URL without credentials, query or fragment");
+        }
+        url
+    }
+
+    fn number(&mut self, key: &str, value: usize, min: usize, max: usize) -> Option<usize> {
+        if (min..=max).contains(&value) {
+            return Some(value);
+        }
+        self.fault(key, format!("must be {min} to {max}"));
+        None
+    }
+
+    fn duration(&mut self, key: &str, text: &str, min_ms: u64, max_ms: u64) -> Option<Duration> {
+        let (min, max) = (Duration::from_millis(min_ms), Duration::from_millis(max_ms));
+        match parse_duration(text) {
+            Some(value) if (min..=max).contains(&value) => Some(value),
+            Some(_) => {
+                self.fault(key, format!("must be {min:?} to {max:?}"));
+                None
+            }
+            None => {
+                self.fault(key, "must be a whole number with a unit: ms, s, m or h");
+                None
+            }
+        }
+    }
+
+    fn size(&mut self, key: &str, text: &str, min: usize, max: usize) -> Option<usize> {
+        match parse_size(text) {
+            Some(value) if (min..=max).contains(&value) => Some(value),
+            Some(_) => {
+                self.fault(key, format!("must be {}KiB to {}KiB", min >> 10, max >> 10));
+                None
+            }
+            None => {
+                self.fault(key, "must be a whole number with a unit: B, KiB, MiB or GiB");
+                None
+            }
+        }
+    }
+}
+
+fn split_unit(text: &str) -> Option<(u64, &str)> {
+    let at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(at);
+    Some((number.parse().ok()?, unit))
+}
+
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+    let (number, unit) = split_unit(text)?;
+    let ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.checked_mul(ms)?))
+}
+
+pub(super) fn parse_size(text: &str) -> Option<usize> {
+    let (number, unit) = split_unit(text)?;
+    let factor = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    usize::try_from(number.checked_mul(factor)?).ok()
+}

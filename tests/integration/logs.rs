@@ -1,0 +1,78 @@
+//! Everything that any test logs, at the most talkative level, looked through for secrets: those of
+//! the fakes carry a mark.
+
+use std::{
+    io,
+    sync::{Mutex, Once},
+};
+
+use leadsd::{fake::MARK, telemetry};
+use tracing_subscriber::{
+    fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
+
+/// Lines that hold a secret; shared by all tests of the process.
+static LEAKS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Lines seen, so that the check is known to look at something.
+static LINES: Mutex<u64> = Mutex::new(0);
+
+#[derive(Clone, Copy)]
+struct Sink;
+
+/// Captures the logs of this process from now on.
+pub(crate) fn capture() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let filter = telemetry::filter("trace").expect("a good filter");
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Sink);
+        tracing_subscriber::registry().with(filter).with(lines).init();
+    });
+}
+
+/// Fails if a secret was logged.
+#[track_caller]
+pub(crate) fn assert_clean() {
+    let leaks = LEAKS.lock().unwrap();
+    assert!(leaks.is_empty(), "a secret was logged:\n{}", leaks.join("\n"));
+}
+
+// === impl Sink ===
+
+impl io::Write for Sink {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        *LINES.lock().unwrap() += 1;
+        let text = String::from_utf8_lossy(line);
+        if text.contains(MARK) {
+            LEAKS.lock().unwrap().push(text.into_owned());
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Sink {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        *self
+    }
+}
+
+#[tokio::test]
+async fn secrets_would_be_noticed_in_the_logs_and_are_not_there() {
+    let app = crate::harness::TestApp::builder().oauth().start().await;
+    let id = app.lead("Jane");
+    app.get(&id).await.unwrap();
+    app.hubspot.expire_tokens();
+    app.get(&id).await.unwrap();
+    assert!(*LINES.lock().unwrap() > 10, "the capture sees the service's logs");
+    let mut sink = Sink;
+    let line = format!("token={MARK}-1");
+    assert_eq!(io::Write::write(&mut sink, line.as_bytes()).unwrap(), line.len());
+    let planted = LEAKS.lock().unwrap().pop().expect("the planted secret is noticed");
+    assert_eq!(planted, line);
+}

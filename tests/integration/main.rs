@@ -11,6 +11,7 @@
 mod admin;
 mod bad_input;
 mod batches;
+mod binary;
 mod credentials;
 mod harness;
 mod logs;

@@ -15,11 +15,11 @@ use serde_json::json;
 use crate::harness::{PATIENCE, TestApp, wait_ready};
 
 /// A tool's path: from the variable, else by its name.
-fn tool(variable: &str, name: &str) -> PathBuf {
+pub(crate) fn tool(variable: &str, name: &str) -> PathBuf {
     std::env::var(variable).map_or_else(|_| name.into(), Into::into)
 }
 
-async fn run(command: &mut Command) -> Output {
+pub(crate) async fn run(command: &mut Command) -> Output {
     let shown = format!("{command:?}");
     let mut command = std::mem::replace(command, Command::new("true"));
     let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
@@ -27,7 +27,7 @@ async fn run(command: &mut Command) -> Output {
 }
 
 #[track_caller]
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     let all = [&output.stdout[..], &output.stderr[..]].concat();
     String::from_utf8_lossy(&all).into_owned()
 }
@@ -111,9 +111,9 @@ async fn the_contract_is_clean_by_bufs_standard() {
 }
 
 /// A real OpenBao in development mode, killed when dropped.
-struct OpenBao {
+pub(crate) struct OpenBao {
     server: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 const ROOT: &str = "root-of-this-test";
@@ -121,7 +121,7 @@ const ROOT: &str = "root-of-this-test";
 // === impl OpenBao ===
 
 impl OpenBao {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let listen = format!("127.0.0.1:{port}");
         let server = Command::new(tool("LEADSD_TEST_BAO", "bao"))
@@ -157,13 +157,13 @@ impl OpenBao {
         Some(serde_json::from_str(&text).unwrap_or_else(|_| json!({})))
     }
 
-    async fn post(&self, path: &str, body: serde_json::Value) -> serde_json::Value {
+    pub(crate) async fn post(&self, path: &str, body: serde_json::Value) -> serde_json::Value {
         let answer = self.call(reqwest::Method::POST, path, body).await;
         answer.unwrap_or_else(|| panic!("{path} failed"))
     }
 
     /// A role that may read and write below `hubspot/`; files with its ids.
-    async fn approle(&self, folder: &Path) -> (PathBuf, PathBuf) {
+    pub(crate) async fn approle(&self, folder: &Path) -> (PathBuf, PathBuf) {
         self.post("sys/auth/approle", json!({"type": "approle"})).await;
         let policy = r#"path "secret/*" { capabilities = ["read", "create", "update", "list"] }"#;
         self.post("sys/policies/acl/leadsd", json!({ "policy": policy })).await;

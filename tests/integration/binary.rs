@@ -1,0 +1,312 @@
+//! The binary as an operator runs it: `serve`, `dev` and `config`, with their exit codes.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use leadsd::{
+    fake::{
+        MARK,
+        hubspot::{FakeHubspot, READ, Script, WRITE},
+        vault::FakeVault,
+    },
+    grpc::pb::{self, leads_service_client::LeadsServiceClient},
+    time::SystemClock,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    harness::{PATIENCE, wait_ready},
+    real_peers::{OpenBao, run, text, tool},
+};
+
+const FREE: &str = "127.0.0.1:0";
+
+/// A running `leadsd`; killed when dropped.
+struct Process {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+// === impl Process ===
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("leadsd starts");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (lines, kept) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                kept.lock().unwrap().push(line);
+            }
+        });
+        Self { child, log }
+    }
+
+    /// `serve` with a configuration file.
+    fn serve(config: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+        command.args(["serve", "--config"]).arg(config).envs(environment.iter().copied());
+        Self::start(&mut command)
+    }
+
+    /// The value of a field once it is logged.
+    async fn logged(&self, field: &str) -> String {
+        let found = async {
+            loop {
+                let lines = self.log.lock().unwrap().clone();
+                let value = lines.iter().find_map(|line| {
+                    let line: Value = serde_json::from_str(line).ok()?;
+                    Some(line[field].as_str()?.to_owned())
+                });
+                if let Some(value) = value {
+                    return value;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, found).await;
+        found.unwrap_or_else(|_| panic!("no {field} in\n{}", self.log.lock().unwrap().join("\n")))
+    }
+
+    /// Waits until it is ready; gives its gRPC address.
+    async fn ready(&self) -> String {
+        wait_ready(&format!("http://{}", self.logged("admin.address").await)).await;
+        self.logged("grpc.address").await
+    }
+
+    fn signal(&self, name: &str) {
+        let line = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success());
+    }
+
+    /// Its exit code once it has ended, and everything it logged.
+    async fn ended(mut self) -> (Option<i32>, String) {
+        let ended = async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status.code();
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let code = tokio::time::timeout(PATIENCE, ended).await.expect("it ends in time");
+        let log = self.log.lock().unwrap().join("\n");
+        (code, log)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A configuration file for a Vault and a HubSpot on loopback.
+fn config(folder: &TempDir, vault: &str, auth: &str, hubspot: &FakeHubspot) -> std::path::PathBuf {
+    let path = folder.path().join("leadsd.toml");
+    let text = format!(
+        "[grpc]\nlisten = \"{FREE}\"\n[admin]\nlisten = \"{FREE}\"\n\
+         [vault]\naddress = \"{vault}\"\npoll_interval = \"1s\"\n[vault.auth]\n{auth}\n\
+         [hubspot]\nbase_url = \"http://{}\"\n[portals.default]\n[log]\nlevel = \"debug\"\n",
+        hubspot.address()
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+async fn fake_hubspot() -> FakeHubspot {
+    FakeHubspot::start(FREE.parse().unwrap(), Arc::new(SystemClock)).await.unwrap()
+}
+
+/// A fake Vault with a static token of `hubspot`, and how to log in to it.
+async fn fake_vault(folder: &TempDir, hubspot: &FakeHubspot) -> (FakeVault, String) {
+    let vault = FakeVault::start(FREE.parse().unwrap()).await.unwrap();
+    let token = hubspot.static_token(&[READ, WRITE]);
+    vault.put("hubspot/default", json!({"access_token": token.expose()}));
+    let file = folder.path().join("vault-token");
+    let mut written = std::fs::File::create(&file).unwrap();
+    writeln!(written, "{}", vault.root_token().expose()).unwrap();
+    (vault, format!("method = \"token\"\nfile = \"{}\"", file.display()))
+}
+
+#[test]
+fn a_broken_configuration_names_every_fault_with_its_origin_and_exits_with_64() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("leadsd.toml");
+    std::fs::write(&file, "[grpc]\nlisten = \"nowhere\"\nportt = 1\n[vault]\naddress = 3\n")
+        .unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_leadsd"))
+        .args(["serve", "--config"])
+        .arg(&file)
+        .env("LEADSD_LOG__FORMAT", "xml")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let said = text(&output);
+    for part in [
+        "grpc.listen",
+        "grpc.portt",
+        "vault.address",
+        "vault.auth.method",
+        "log.format",
+        "environment variable LEADSD_LOG__FORMAT",
+        "portals",
+        &file.display().to_string(),
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+}
+
+#[test]
+fn bad_usage_exits_with_64_and_help_with_0() {
+    let leadsd = |args: &[&str]| -> Output {
+        Command::new(env!("CARGO_BIN_EXE_leadsd")).args(args).output().unwrap()
+    };
+    assert_eq!(leadsd(&["serve", "--confg", "x"]).status.code(), Some(64));
+    assert_eq!(leadsd(&["serve", "--config", "/nonexistent"]).status.code(), Some(64));
+    let help = leadsd(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(text(&help).contains("serve"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_in_flight_survives_sigterm_and_the_exit_code_is_0() {
+    let (folder, hubspot) = (tempfile::tempdir().unwrap(), fake_hubspot().await);
+    let (vault, auth) = fake_vault(&folder, &hubspot).await;
+    let file = config(&folder, &format!("http://{}", vault.address()), &auth, &hubspot);
+    let process = Process::serve(&file, &[]);
+    let grpc = process.ready().await;
+    let contact = hubspot.add_contact("ada@example.com");
+    let id = hubspot.add_lead(&contact, &json!({"hs_lead_name": "Jane"})).unwrap();
+    hubspot.script("GET", &format!("/{id}"), Script::Late(Duration::from_millis(700)));
+    let leads = LeadsServiceClient::connect(format!("http://{grpc}")).await.unwrap();
+    let mut caller = leads.clone();
+    let call = tokio::spawn(async move {
+        caller.get_lead(pb::GetLeadRequest { id, ..Default::default() }).await
+    });
+    let sent = async {
+        while hubspot.scripts_left() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, sent).await.expect("the call is under way");
+    process.signal("TERM");
+    call.await.unwrap().expect("the call in flight is finished");
+    drop(leads);
+    let (code, log) = process.ended().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("Stopped") && !log.contains(MARK), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_meant_for_vaults_own_tools_change_nothing() {
+    let (folder, hubspot) = (tempfile::tempdir().unwrap(), fake_hubspot().await);
+    let (vault, auth) = fake_vault(&folder, &hubspot).await;
+    let file = config(&folder, &format!("http://{}", vault.address()), &auth, &hubspot);
+    let process = Process::serve(
+        &file,
+        &[
+            ("VAULT_ADDR", "http://127.0.0.1:1"),
+            ("VAULT_TOKEN", "somebody-elses"),
+            ("VAULT_NAMESPACE", "elsewhere"),
+            ("VAULT_CACERT", "/nonexistent/ca.pem"),
+            ("VAULT_CAPATH", "/nonexistent"),
+            ("VAULT_CLIENT_CERT", "/nonexistent/cert.pem"),
+            ("VAULT_CLIENT_KEY", "/nonexistent/key.pem"),
+            ("VAULT_SKIP_VERIFY", "true"),
+            ("HTTP_PROXY", "http://127.0.0.1:1"),
+            ("http_proxy", "http://127.0.0.1:1"),
+            ("ALL_PROXY", "http://127.0.0.1:1"),
+        ],
+    );
+    process.ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs bao (OpenBao) and grpcurl"]
+async fn serve_with_a_real_openbao_does_all_calls_with_both_kinds_of_secret() {
+    let hubspot = fake_hubspot().await;
+    let contact = hubspot.add_contact("ada@example.com");
+    let (client_id, client_secret, refresh_token) = hubspot.oauth_app();
+    let fixed = json!({"access_token": hubspot.static_token(&[READ, WRITE]).expose()});
+    let oauth = json!({"client_id": client_id, "client_secret": client_secret.expose(),
+                       "refresh_token": refresh_token.expose()});
+    for secret in [fixed, oauth] {
+        let bao = OpenBao::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let (role_id, secret_id) = bao.approle(folder.path()).await;
+        bao.post("secret/data/hubspot/default", json!({ "data": secret })).await;
+        let auth = format!(
+            "method = \"approle\"\nrole_id_file = \"{}\"\nsecret_id_file = \"{}\"",
+            role_id.display(),
+            secret_id.display()
+        );
+        let process = Process::serve(&config(&folder, &bao.address, &auth, &hubspot), &[]);
+        let grpc = process.ready().await;
+        let call = |method: &str, body: Value| {
+            let mut command = Command::new(tool("LEADSD_TEST_GRPCURL", "grpcurl"));
+            let method = format!("hubspot.leads.v1.LeadsService/{method}");
+            command.args(["-plaintext", "-d", &body.to_string(), &grpc, &method]);
+            async move {
+                let output = run(&mut command).await;
+                assert!(output.status.success(), "{}", text(&output));
+                serde_json::from_slice::<Value>(&output.stdout).expect("grpcurl prints JSON")
+            }
+        };
+        let lead = json!({"properties": {"hs_lead_name": "Jane"}, "primary_contact_id": contact});
+        let created = call("CreateLead", lead).await;
+        let id = created["lead"]["id"].as_str().expect("an id").to_owned();
+        let read = call("GetLead", json!({"id": id, "properties": ["hs_lead_name"]})).await;
+        assert_eq!(read["lead"]["properties"]["hs_lead_name"], "Jane");
+        let change = json!({"id": id, "properties": {"hs_lead_label": "COLD"}});
+        let updated = call("UpdateLead", change).await;
+        assert_eq!(updated["lead"]["properties"]["hs_lead_label"], "COLD");
+        let filter = json!({"property_name": "hs_lead_label", "operator": "FILTER_OPERATOR_EQ",
+                            "value": "COLD"});
+        let found = call("SearchLeads", json!({"filter_groups": [{"filters": [filter]}]})).await;
+        assert_eq!(found["total"], "1");
+        call("ArchiveLead", json!({ "id": id })).await;
+        process.signal("TERM");
+        let (code, log) = process.ended().await;
+        assert_eq!(code, Some(0), "{log}");
+        assert!(!log.contains(MARK), "a secret was logged: {log}");
+    }
+    assert_eq!(hubspot.grants(), 1, "one of the two was OAuth");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs grpcurl"]
+async fn the_lines_that_dev_prints_can_be_pasted() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+    command.args(["dev", "--grpc", FREE, "--admin", FREE, "--hubspot", FREE, "--vault", FREE]);
+    let mut process = Process::start(command.stdout(Stdio::piped()));
+    let printed = BufReader::new(process.child.stdout.take().unwrap());
+    let lines = tokio::task::spawn_blocking(move || -> Vec<String> {
+        let lines = printed.lines().map_while(Result::ok);
+        lines.take_while(|line| !line.starts_with("Ctrl-C")).collect()
+    });
+    let lines = tokio::time::timeout(PATIENCE, lines).await.expect("printed in time").unwrap();
+    let admin = lines.iter().find_map(|line| line.strip_prefix("admin")).expect("an address");
+    wait_ready(admin.trim().trim_end_matches("/ready")).await;
+    let calls: Vec<&String> = lines.iter().filter(|line| line.contains("grpcurl")).collect();
+    assert!(calls.len() >= 6, "{lines:?}");
+    let grpcurl = tool("LEADSD_TEST_GRPCURL", "grpcurl").display().to_string();
+    for call in calls {
+        let pasted = call.replacen("grpcurl", &grpcurl, 1);
+        let output = run(Command::new("sh").args(["-c", &pasted])).await;
+        assert!(output.status.success(), "{call}: {}", text(&output));
+        if call.contains("SearchLeads") {
+            assert!(text(&output).contains("My first lead"), "{}", text(&output));
+        }
+    }
+    process.signal("INT");
+    assert_eq!(process.ended().await.0, Some(0));
+}

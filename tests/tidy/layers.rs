@@ -26,8 +26,6 @@ const EVERYWHERE: &[&str] = &[
     "core",
     "alloc",
     "tokio",
-    "tokio_util",
-    "tokio_stream",
     "futures_util",
     "parking_lot",
     "arc_swap",

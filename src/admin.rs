@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tracing::warn;
 
 use self::portals::Portal;
-use crate::credentials::Credentials;
+use crate::{credentials::Credentials, hubspot};
 
 /// What still keeps the service from its work; nothing means ready.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -34,6 +34,8 @@ pub struct Sources {
     pub readiness: watch::Receiver<Readiness>,
     /// The portals' credentials.
     pub credentials: Arc<Credentials>,
+    /// What was sent to HubSpot.
+    pub hubspot: hubspot::Client,
 }
 
 /// A listener that has its address and has not begun to serve.
@@ -81,7 +83,7 @@ async fn ready(State(sources): State<Sources>) -> (StatusCode, Json<Readiness>) 
 
 async fn scrape(State(sources): State<Sources>) -> Response {
     const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match metrics::scrape(&sources.credentials) {
+    match metrics::scrape(&sources) {
         Ok(text) => ([(CONTENT_TYPE, FORMAT)], text).into_response(),
         Err(error) => {
             warn!(%error, "Cannot write the metrics");

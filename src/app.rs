@@ -84,7 +84,7 @@ impl Bound {
         let resolve: hubspot::Resolve = Arc::new(move |portal| handles.handle(portal.as_str()));
         let client = hubspot::Client::new(&hubspot, resolve)?;
         let limits = leads::Limits { batch_concurrency: hubspot.batch_concurrency };
-        let service = leads::Service::new(Arc::new(client), limits);
+        let service = leads::Service::new(Arc::new(client.clone()), limits);
 
         let (unmet, serving, readiness) = watch_readiness(credentials.ready());
         let listen = |address| move |source| Error::Listen { address, source };
@@ -99,7 +99,11 @@ impl Bound {
         };
         let grpc_server =
             grpc::Bound::bind(service, settings).await.map_err(listen(grpc.listen))?;
-        let sources = admin::Sources { readiness: unmet, credentials: Arc::clone(&credentials) };
+        let sources = admin::Sources {
+            readiness: unmet,
+            credentials: Arc::clone(&credentials),
+            hubspot: client,
+        };
         let admin_server =
             admin::Bound::bind(admin.listen, sources).await.map_err(listen(admin.listen))?;
         Ok(Self { grpc: grpc_server, admin: admin_server, credentials, session, readiness })

@@ -120,6 +120,8 @@ pub struct Hubspot {
     pub request_timeout: Duration,
     /// Largest answer that is read, in bytes after decompression. Default 32 MiB.
     pub max_answer_bytes: usize,
+    /// Most attempts at one HubSpot call, the first one included. Default 4; 1 never retries.
+    pub max_attempts: u32,
     /// Batch calls of one client call that run at the same time. Default 4.
     pub batch_concurrency: usize,
 }

@@ -4,15 +4,18 @@
 //! [`crate::credentials::TokenSource`]. A HubSpot body is parsed or dropped, never passed on whole.
 
 mod answer;
+mod breaker;
 mod client;
 mod endpoints;
 mod limits;
 mod oauth;
 mod operations;
+mod portals;
 mod transport;
 mod wire;
 
 pub use client::{Client, Resolve};
 pub use limits::RateLimits;
 pub use oauth::OAuth;
+pub use portals::{Outcome, Sent, Traffic};
 pub use transport::BuildError;

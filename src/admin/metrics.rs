@@ -1,7 +1,7 @@
 //! `/metrics`: read from the parts of the service at each scrape, so that nothing has to be kept up
 //! to date in between.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use prometheus_client::{
     collector::Collector,
@@ -10,8 +10,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use super::Sources;
 use crate::{
-    credentials::{Credentials, PortalStatus, State},
+    credentials::{PortalStatus, State},
+    hubspot::Traffic,
     telemetry::names::{self, Kind, Metric},
 };
 
@@ -19,9 +21,10 @@ const STATES: [State; 5] =
     [State::Starting, State::Fresh, State::Stale, State::Failed, State::Parked];
 
 /// The text of a scrape, in the OpenMetrics format.
-pub(super) fn scrape(credentials: &Arc<Credentials>) -> Result<String, fmt::Error> {
+pub(super) fn scrape(sources: &Sources) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Portals(credentials.snapshot())));
+    registry.register_collector(Box::new(Portals(sources.credentials.snapshot())));
+    registry.register_collector(Box::new(Upstream(sources.hubspot.traffic())));
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
     Ok(out)
@@ -100,6 +103,38 @@ impl Collector for Portals {
         put(names::SECRETS_GONE, counted(|portal| portal.counters.secrets_gone))?;
         put(names::REJECTIONS, counted(|portal| portal.counters.rejections))?;
         put(names::PANICS, counted(|portal| portal.counters.panics))
+    }
+}
+
+/// What was sent to HubSpot when the scrape began.
+#[derive(Debug)]
+struct Upstream(Vec<Traffic>);
+
+// === impl Upstream ===
+
+impl Upstream {
+    fn each(&self, value: fn(&Traffic) -> f64) -> Vec<Sample<'_>> {
+        let mut samples = Vec::with_capacity(self.0.len());
+        for traffic in &self.0 {
+            samples.push(Sample { labels: vec![traffic.portal.as_str()], value: value(traffic) });
+        }
+        samples
+    }
+}
+
+impl Collector for Upstream {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut put = |metric, samples| encode(&mut encoder, metric, samples);
+        let calls = self.0.iter().flat_map(|traffic| {
+            traffic.sent.iter().map(|sent| Sample {
+                labels: vec![traffic.portal.as_str(), sent.operation, sent.outcome.as_str()],
+                value: count(sent.calls),
+            })
+        });
+        put(names::HUBSPOT_CALLS, calls.collect())?;
+        put(names::HUBSPOT_RETRIES, self.each(|traffic| count(traffic.retries)))?;
+        put(names::HUBSPOT_STOPS, self.each(|traffic| count(traffic.stops)))?;
+        put(names::HUBSPOT_STOPPED, self.each(|traffic| flag(traffic.stopped)))
     }
 }
 

@@ -180,6 +180,7 @@ impl Checker<'_> {
             connect_timeout,
             request_timeout,
             max_answer_size,
+            max_attempts,
             batch_concurrency,
         } = raw;
         let base_url = self.url("hubspot.base_url", base_url);
@@ -195,6 +196,7 @@ impl Checker<'_> {
         let connect = self.duration("hubspot.connect_timeout", connect_timeout, 100, 60_000);
         let request = self.duration("hubspot.request_timeout", request_timeout, 100, 600_000);
         let size = self.size("hubspot.max_answer_size", max_answer_size, 64 << 10, 1 << 30);
+        let attempts = self.number("hubspot.max_attempts", *max_attempts, 1, 10);
         let concurrency = self.number("hubspot.batch_concurrency", *batch_concurrency, 1, 32);
         Some(Hubspot {
             base_url: base_url?,
@@ -202,6 +204,7 @@ impl Checker<'_> {
             connect_timeout: connect?,
             request_timeout: request?,
             max_answer_bytes: size?,
+            max_attempts: u32::try_from(attempts?).unwrap_or(1),
             batch_concurrency: concurrency?,
         })
     }

@@ -79,6 +79,7 @@ pub(super) struct Hubspot {
     pub(super) connect_timeout: String,
     pub(super) request_timeout: String,
     pub(super) max_answer_size: String,
+    pub(super) max_attempts: usize,
     pub(super) batch_concurrency: usize,
 }
 

@@ -142,6 +142,8 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         ("policyName", upstream.policy_name.clone()),
         ("requiredScopes", scopes),
         ("existingId", upstream.existing_id.clone()),
+        // One is what everybody expects.
+        ("attempts", (upstream.attempts > 1).then(|| upstream.attempts.to_string())),
     ]
     .into_iter()
     .filter_map(|(key, value)| Some((key.to_owned(), shortened(&value?))))

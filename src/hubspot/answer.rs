@@ -183,6 +183,7 @@ impl Body {
             policy_name: self.policy_name.clone(),
             required_scopes: self.values("requiredGranularScopes"),
             existing_id: self.existing_id(),
+            attempts: 0,
         }
     }
 
@@ -296,8 +297,9 @@ fn classify(status: StatusCode, body: &Body) -> (Reason, &'static str, Option<Du
 
 /// A call that HubSpot's side lost: whether it was acted on depends on where it got lost.
 fn lost(operation: Operation, status: StatusCode, text: &str) -> Error {
-    // These come from in front of the application: it never saw the call.
-    let never_arrived = matches!(status.as_u16(), 503 | 521 | 522 | 523 | 525 | 526);
+    // The gateway found no way to the application, which never saw the call. 522 is not among
+    // them: it also stands for a connection that fell silent after the call was sent.
+    let never_arrived = matches!(status.as_u16(), 521 | 523 | 525 | 526);
     if never_arrived {
         return Error::new(Reason::UpstreamUnavailable, text);
     }

@@ -1,25 +1,33 @@
-//! The pipeline every HubSpot call goes through: deadline, token, send, read, classify; and one
-//! replay when HubSpot answers 401, which never means that anything was done.
+//! The pipeline every HubSpot call goes through: breaker, deadline, token, send, read, classify; one
+//! replay when HubSpot answers 401, which never means that anything was done; and retries where
+//! they are safe.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use reqwest::RequestBuilder;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
-use tracing::debug;
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{debug, warn};
 use url::Url;
 
 use super::{
     answer::{self, Body, Unauthorized},
+    breaker::Health,
     endpoints::{self, Operation},
     limits::RateLimits,
+    portals::{Outcome, Portal, Portals, Traffic},
     transport::{self, BodyError, BuildError},
 };
 use crate::{
     config,
     credentials::{Handle, Rejection, Token, Unusable},
     leads::{Call, Error, PortalName, Processed, Reason},
+    retry::{self, Failure, Policy},
 };
 
 /// Finds the credential of a portal.
@@ -32,7 +40,19 @@ pub struct Client {
     pub(super) collection: Url,
     resolve: Resolve,
     max_answer_bytes: usize,
+    policy: Policy,
+    portals: Arc<Portals>,
 }
+
+/// The first pause between attempts is random up to this, unless HubSpot says how long.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// The random part of a pause between attempts ends here.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// With less than this left to the deadline no further attempt is begun: HubSpot's fastest answers
+/// take about as long.
+const ATTEMPT_TIME: Duration = Duration::from_millis(50);
 
 /// A success: its JSON, or nothing if the body was empty.
 pub(super) type Answer = Option<Value>;
@@ -57,7 +77,19 @@ impl Client {
             ),
             resolve,
             max_answer_bytes: config.max_answer_bytes,
+            policy: Policy {
+                max_attempts: config.max_attempts,
+                first_pause: FIRST_PAUSE,
+                max_pause: MAX_PAUSE,
+                attempt_time: ATTEMPT_TIME,
+            },
+            portals: Arc::default(),
         })
+    }
+
+    /// What was sent so far, for every portal that was called, in order of their names.
+    pub fn traffic(&self) -> Vec<Traffic> {
+        self.portals.traffic()
     }
 
     /// Makes the call and reads its JSON into `T`; an empty success is an empty `T`.
@@ -75,7 +107,7 @@ impl Client {
         })
     }
 
-    /// Makes the call, at most twice: again only with another token after a 401.
+    /// Makes the call, and again where that is safe and may help.
     pub(super) async fn execute(
         &self,
         call: &Call,
@@ -85,8 +117,57 @@ impl Client {
         let handle = (self.resolve)(&call.portal).ok_or_else(|| {
             Error::new(Reason::CredentialUnavailable, "the portal has no credential engine")
         })?;
+        let portal = self.portals.of(&call.portal);
+        let mut made = 0;
+        let attempt = |number| {
+            made = number;
+            if number > 1 {
+                portal.retries.fetch_add(1, Ordering::Relaxed);
+            }
+            self.try_once(call, operation, &handle, &portal, &request)
+        };
+        let judge = |failed: &Failed| failed.judge();
+        let deadline = call.deadline;
+        let (policy, budget) = (&self.policy, &portal.budget);
+        let done = retry::run(policy, budget, deadline, attempt, judge, sleep, rand::random).await;
+        done.map_err(|failed| failed.error.with_attempts(made))
+    }
+
+    /// One attempt, unless HubSpot is known to be down.
+    async fn try_once(
+        &self,
+        call: &Call,
+        operation: Operation,
+        handle: &Handle,
+        portal: &Portal,
+        request: &(impl Fn() -> RequestBuilder + Send + Sync),
+    ) -> Result<Answer, Failed> {
+        if let Err(wait) = portal.breaker.admit(Instant::now()) {
+            let text = "HubSpot is down, and was not asked";
+            let error = Error::new(Reason::UpstreamUnavailable, text).with_retry_after(wait);
+            return Err(Failed { error, stands: true });
+        }
+        let answer = self.with_token(call, operation, handle, portal, request).await;
+        if let Some(health) = health(&answer)
+            && portal.breaker.record(health, Instant::now(), rand::random())
+        {
+            portal.stops.fetch_add(1, Ordering::Relaxed);
+            warn!(portal = %call.portal, "HubSpot seems to be down; calls fail at once until it answers");
+        }
+        answer.map_err(|error| Failed { error, stands: false })
+    }
+
+    /// Sends the call, at most twice: again only with another token after a 401.
+    async fn with_token(
+        &self,
+        call: &Call,
+        operation: Operation,
+        handle: &Handle,
+        portal: &Portal,
+        request: &(impl Fn() -> RequestBuilder + Send + Sync),
+    ) -> Result<Answer, Error> {
         let token = handle.token(call.deadline).await.map_err(unusable)?;
-        let unauthorized = match self.attempt(call, operation, request(), &token).await {
+        let unauthorized = match self.attempt(call, operation, portal, request(), &token).await {
             Attempt::Done(answer) => return Ok(answer),
             Attempt::Failed(error) => return Err(error),
             Attempt::Unauthorized(unauthorized) => unauthorized,
@@ -96,7 +177,7 @@ impl Client {
             Unauthorized::Refused => Rejection::Refused,
         };
         let token = handle.instead_of(&token, rejection, call.deadline).await.map_err(unusable)?;
-        match self.attempt(call, operation, request(), &token).await {
+        match self.attempt(call, operation, portal, request(), &token).await {
             Attempt::Done(answer) => Ok(answer),
             Attempt::Failed(error) => Err(error),
             Attempt::Unauthorized(_) => Err(Error::new(
@@ -110,6 +191,7 @@ impl Client {
         &self,
         call: &Call,
         operation: Operation,
+        portal: &Portal,
         request: RequestBuilder,
         token: &Token,
     ) -> Attempt {
@@ -122,9 +204,9 @@ impl Client {
         if operation.writes() {
             // Once sent, a write is followed to its end, bounded by the client's own timeout: its
             // caller may have gone, its outcome must be known all the same.
-            return self.exchange(call, operation, request).await;
+            return self.exchange(call, operation, portal, request).await;
         }
-        match timeout_at(call.deadline, self.exchange(call, operation, request)).await {
+        match timeout_at(call.deadline, self.exchange(call, operation, portal, request)).await {
             Ok(attempt) => attempt,
             Err(_) => Attempt::Failed(Error::new(
                 Reason::DeadlineExceeded,
@@ -137,17 +219,22 @@ impl Client {
         &self,
         call: &Call,
         operation: Operation,
+        portal: &Portal,
         request: RequestBuilder,
     ) -> Attempt {
         let since = Instant::now();
         let response = match request.send().await {
             Ok(response) => response,
-            Err(error) => return Attempt::Failed(not_answered(operation, &error)),
+            Err(error) => {
+                portal.count(operation, Outcome::Lost);
+                return Attempt::Failed(not_answered(operation, &error));
+            }
         };
         let (status, headers) = (response.status(), response.headers().clone());
         if let Some(id) = answer::correlation_id(&headers) {
             call.spent.set_correlation_id(&id);
         }
+        portal.count(operation, outcome(status));
         let limits = RateLimits::of(&headers);
         debug!(
             hubspot.operation = operation.name(),
@@ -188,6 +275,56 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("collection", &self.collection.as_str())
             .finish_non_exhaustive()
+    }
+}
+
+/// A failed attempt.
+struct Failed {
+    error: Error,
+    /// Whether there is no point in trying again, whatever the error is.
+    stands: bool,
+}
+
+// === impl Failed ===
+
+impl Failed {
+    /// The table of what may be tried again. An error that leaves open whether HubSpot has acted has
+    /// a reason of its own where doing it twice would matter.
+    fn judge(&self) -> Failure {
+        let passing = |most| Failure::Passing {
+            at_least: self.error.retry_after().unwrap_or_default(),
+            most,
+        };
+        match self.error.reason() {
+            _ if self.stands => Failure::Final,
+            Reason::RateLimited | Reason::AccountLocked => passing(u32::MAX),
+            // Moving takes up to a day; without a word on how long there is no use in waiting.
+            Reason::AccountMigrating if self.error.retry_after().is_some() => passing(u32::MAX),
+            Reason::UpstreamUnavailable => match self.error.upstream().http_status {
+                // TLS or TCP between HubSpot's gateway and HubSpot: rarely passes by itself.
+                Some(522 | 525 | 526) => passing(2),
+                Some(_) | None => passing(u32::MAX),
+            },
+            _ => Failure::Final,
+        }
+    }
+}
+
+/// What an attempt says about HubSpot's health; nothing if it was not asked, or not given the time.
+fn health(answer: &Result<Answer, Error>) -> Option<Health> {
+    match answer.as_ref().map_err(Error::reason) {
+        Err(Reason::UpstreamUnavailable | Reason::WriteOutcomeUnknown) => Some(Health::Down),
+        Err(Reason::DeadlineExceeded | Reason::CredentialUnavailable) => None,
+        Ok(_) | Err(_) => Some(Health::Up),
+    }
+}
+
+fn outcome(status: http::StatusCode) -> Outcome {
+    match status.as_u16() {
+        200..=299 => Outcome::Ok,
+        429 => Outcome::RateLimited,
+        400..=499 => Outcome::Refused,
+        _ => Outcome::Failed,
     }
 }
 

@@ -30,6 +30,21 @@ pub(super) enum Repeatable {
 // === impl Operation ===
 
 impl Operation {
+    /// All of them, in the order of their numbers.
+    pub(super) const ALL: [Self; 11] = [
+        Self::Get,
+        Self::List,
+        Self::Create,
+        Self::Update,
+        Self::Archive,
+        Self::Search,
+        Self::BatchRead,
+        Self::BatchCreate,
+        Self::BatchUpdate,
+        Self::BatchUpsert,
+        Self::BatchArchive,
+    ];
+
     /// Name for logs and metrics.
     pub(super) fn name(self) -> &'static str {
         match self {

@@ -95,6 +95,8 @@ pub struct UpstreamFacts {
     pub required_scopes: Vec<String>,
     /// Id of the record that stands in the way.
     pub existing_id: Option<String>,
+    /// Attempts made, the last one included; 0 if HubSpot was not asked.
+    pub attempts: u32,
 }
 
 /// Which inputs of a batch an error is about, as far as HubSpot says.
@@ -224,6 +226,13 @@ impl Error {
     #[must_use]
     pub fn with_processed(mut self, processed: Processed) -> Self {
         self.0.processed = processed;
+        self
+    }
+
+    /// Adds how many attempts were made.
+    #[must_use]
+    pub fn with_attempts(mut self, attempts: u32) -> Self {
+        self.0.upstream.attempts = attempts;
         self
     }
 

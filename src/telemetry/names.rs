@@ -126,6 +126,31 @@ pub const REJECTIONS: Metric = counter(
 pub const PANICS: Metric =
     counter("leadsd_credential_panics", &["portal"], "Panics caught in the credential engine");
 
+/// Calls to HubSpot.
+pub const HUBSPOT_CALLS: Metric = counter(
+    "leadsd_hubspot_calls",
+    &["portal", "operation", "outcome"],
+    "Calls sent to HubSpot: ok, refused (4xx), rate_limited (429), failed (5xx) or lost (no answer). HubSpot wants error answers under 5 % of a day's calls",
+);
+/// Retries.
+pub const HUBSPOT_RETRIES: Metric = counter(
+    "leadsd_hubspot_retries",
+    &["portal"],
+    "Calls sent to HubSpot that repeated a failed one",
+);
+/// Times the breaker opened.
+pub const HUBSPOT_STOPS: Metric = counter(
+    "leadsd_hubspot_stops",
+    &["portal"],
+    "Times that calls began to fail at once because HubSpot was down",
+);
+/// Whether the breaker is open.
+pub const HUBSPOT_STOPPED: Metric = gauge(
+    "leadsd_hubspot_stopped",
+    &["portal"],
+    "1 while calls fail at once because HubSpot is down",
+);
+
 /// All of them, in the order of the documentation.
 pub const ALL: &[Metric] = &[
     CREDENTIAL_STATE,
@@ -144,6 +169,10 @@ pub const ALL: &[Metric] = &[
     SECRETS_GONE,
     REJECTIONS,
     PANICS,
+    HUBSPOT_CALLS,
+    HUBSPOT_RETRIES,
+    HUBSPOT_STOPS,
+    HUBSPOT_STOPPED,
 ];
 
 #[cfg(test)]

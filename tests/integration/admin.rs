@@ -70,8 +70,14 @@ async fn a_portal_shows_its_state_its_token_and_its_secret() {
 #[tokio::test]
 async fn metrics_tell_the_state_and_count_what_was_done() {
     let app = TestApp::builder().oauth().portals(&["default", "eu"]).start().await;
+    let id = app.lead("Jane");
+    app.get(&id).await.unwrap();
+    failure(app.get("999999").await);
     let text = fetch(&app, "/metrics").await;
     for line in [
+        r#"leadsd_hubspot_calls_total{portal="default",operation="get",outcome="ok"} 1"#,
+        r#"leadsd_hubspot_calls_total{portal="default",operation="get",outcome="refused"} 1"#,
+        r#"leadsd_hubspot_stopped{portal="default"} 0"#,
         r#"leadsd_credential_state{portal="eu",state="fresh"} 1"#,
         r#"leadsd_credential_state{portal="eu",state="parked"} 0"#,
         r#"leadsd_credential_usable{portal="default"} 1"#,

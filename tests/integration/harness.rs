@@ -192,6 +192,8 @@ impl Builder {
             ("VAULT__POLL_INTERVAL".to_owned(), "1s".to_owned()),
             ("HUBSPOT__BASE_URL".to_owned(), format!("http://{}", hubspot.address())),
             ("HUBSPOT__API_VERSION".to_owned(), self.api_version.to_owned()),
+            // Tests of retries say how many; the others want to see each failure.
+            ("HUBSPOT__MAX_ATTEMPTS".to_owned(), "1".to_owned()),
         ];
         for portal in &self.portals {
             settings.push((format!("PORTALS__{portal}__SECRET"), format!("hubspot/{portal}")));

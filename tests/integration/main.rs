@@ -17,4 +17,5 @@ mod harness;
 mod logs;
 mod reads_and_writes;
 mod real_peers;
+mod retries;
 mod service;

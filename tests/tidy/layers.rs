@@ -40,7 +40,7 @@ const TABLE: &[Row] = &[
     Row { module: "secret", own: &[], outside: &["zeroize"] },
     Row { module: "task", own: &[], outside: &[] },
     Row { module: "shutdown", own: &["task", "time"], outside: &[] },
-    Row { module: "retry", own: &["time"], outside: &["rand"] },
+    Row { module: "retry", own: &[], outside: &[] },
     // The domain knows no protocol.
     Row { module: "leads", own: &["task", "time"], outside: &["async_trait", "uuid"] },
     Row { module: "credentials", own: CREDENTIALS, outside: &["async_trait", "rand"] },
@@ -114,7 +114,8 @@ const GRPC_CRATES: &[&str] = &[
     "tower",
     "uuid",
 ];
-const ADMIN: &[&str] = &["config", "credentials", "quota", "task", "telemetry", "time"];
+const ADMIN: &[&str] =
+    &["config", "credentials", "hubspot", "quota", "task", "telemetry", "time", "vault"];
 const FAKE_CRATES: &[&str] =
     &["axum", "base64", "http", "percent_encoding", "rand", "serde", "serde_json", "url", "uuid"];
 

@@ -42,12 +42,12 @@ fn every_status_maps_whatever_the_body_is() {
 
 #[test]
 fn a_create_that_may_have_happened_says_so() {
-    for status in [500, 502, 504, 520, 524] {
+    for status in [500, 502, 503, 504, 520, 522, 524] {
         let error = mapped(Operation::Create, status, "");
         assert_eq!(error.reason(), Reason::WriteOutcomeUnknown, "{status}");
         assert_eq!(error.processed(), Processed::Maybe);
     }
-    for status in [503, 521, 523] {
+    for status in [521, 523, 525, 526] {
         let error = mapped(Operation::Create, status, "");
         assert_eq!(error.reason(), Reason::UpstreamUnavailable, "{status}");
         assert_eq!(error.processed(), Processed::No);

@@ -1,0 +1,133 @@
+//! What is tried again and what is not, and what happens when HubSpot is down.
+
+use std::time::{Duration, Instant};
+
+use leadsd::{fake::hubspot::Script, grpc::pb};
+use tonic::{Code, Request};
+use tonic_types::StatusExt as _;
+
+use crate::harness::{PATIENCE, TestApp, failure, properties};
+
+async fn retrying() -> TestApp {
+    TestApp::builder().set("HUBSPOT__MAX_ATTEMPTS", "4").start().await
+}
+
+fn status(status: u16) -> Script {
+    Script::Answer(status, "text/html", "<html>sorry</html>".to_owned())
+}
+
+fn update(id: &str) -> pb::UpdateLeadRequest {
+    pb::UpdateLeadRequest {
+        id: id.to_owned(),
+        properties: properties(&[("hs_lead_label", "HOT")]),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_read_survives_a_locked_account_and_a_broken_gateway() {
+    let app = retrying().await;
+    let id = app.lead("Jane");
+    for passing in [423, 500, 502, 503, 504, 521, 524] {
+        app.hubspot.script("GET", &format!("/{id}"), status(passing));
+        let answer = app.get(&id).await.unwrap();
+        assert_eq!(answer.metadata().get("leadsd-quota-cost").unwrap(), "2", "{passing}");
+    }
+}
+
+#[tokio::test]
+async fn updates_and_archives_are_sent_again_even_when_their_answer_got_lost() {
+    let app = retrying().await;
+    let id = app.lead("Jane");
+    app.hubspot.script("PATCH", &format!("/{id}"), Script::DoneBut(502));
+    let answer = app.leads.clone().update_lead(update(&id)).await.unwrap().into_inner();
+    assert_eq!(answer.lead.unwrap().properties["hs_lead_label"], "HOT");
+    app.hubspot.script("DELETE", &format!("/{id}"), Script::DoneBut(504));
+    let archive = pb::ArchiveLeadRequest { id: id.clone(), ..Default::default() };
+    app.leads.clone().archive_lead(archive).await.unwrap();
+    assert_eq!(app.hubspot.scripts_left(), 0);
+}
+
+#[tokio::test]
+async fn a_create_is_sent_again_only_if_hubspot_cannot_have_seen_it() {
+    let app = retrying().await;
+    for refused in [423, 521] {
+        app.hubspot.script("POST", "/leads", status(refused));
+        let name = format!("after {refused}");
+        app.leads.clone().create_lead(app.create_request(&name)).await.unwrap();
+    }
+    for doubtful in [500, 502, 503, 504, 522, 524] {
+        app.hubspot.script("POST", "/leads", Script::DoneBut(doubtful));
+        let name = format!("during {doubtful}");
+        let answer = app.leads.clone().create_lead(app.create_request(&name)).await;
+        let (code, reason, _) = failure(answer);
+        assert_eq!((code, reason.as_str()), (Code::Unknown, "WRITE_OUTCOME_UNKNOWN"));
+    }
+    let mut names = app.hubspot.lead_names();
+    names.sort();
+    let before = names.len();
+    names.dedup();
+    assert_eq!((before, names.len()), (8, 8), "no lead was made twice, and none got lost");
+}
+
+#[tokio::test]
+async fn what_is_final_is_not_tried_again() {
+    let app = retrying().await;
+    let id = app.lead("Jane");
+    for last in [400, 403, 404, 409, 414, 530] {
+        app.hubspot.clear_log();
+        app.hubspot.script("GET", &format!("/{id}"), status(last));
+        failure(app.get(&id).await);
+        assert_eq!(app.hubspot_calls().len(), 1, "{last}");
+    }
+}
+
+#[tokio::test]
+async fn a_retry_that_would_miss_the_deadline_is_not_begun_and_the_caller_is_told_when() {
+    let app = retrying().await;
+    let id = app.lead("Jane");
+    app.hubspot.script("GET", &format!("/{id}"), status(503));
+    let mut request = Request::new(pb::GetLeadRequest { id: id.clone(), ..Default::default() });
+    request.set_timeout(Duration::from_secs(2));
+    let since = Instant::now();
+    let status = app.leads.clone().get_lead(request).await.unwrap_err();
+    assert!(since.elapsed() < Duration::from_secs(1), "it does not wait for nothing");
+    assert_eq!(status.code(), Code::Unavailable);
+    let wait = status.get_error_details().retry_info().unwrap().retry_delay.unwrap();
+    assert_eq!(wait, Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn the_number_of_attempts_is_told() {
+    let app = TestApp::builder().set("HUBSPOT__MAX_ATTEMPTS", "2").start().await;
+    let id = app.lead("Jane");
+    for _ in 0..2 {
+        app.hubspot.script("GET", &format!("/{id}"), status(423));
+    }
+    let status = app.get(&id).await.unwrap_err();
+    assert_eq!(status.get_error_details().error_info().unwrap().metadata["attempts"], "2");
+}
+
+#[tokio::test]
+async fn a_hubspot_that_is_down_is_left_alone_and_found_again_without_a_restart() {
+    let app = TestApp::builder().portals(&["default", "eu"]).start().await;
+    let id = app.lead("Jane");
+    for _ in 0..10 {
+        app.hubspot.script("GET", &format!("/{id}"), status(503));
+        failure(app.get(&id).await);
+    }
+    app.hubspot.clear_log();
+    let refused = app.get(&id).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.get_error_details().retry_info().is_some());
+    assert_eq!(app.hubspot_calls(), Vec::<String>::new(), "HubSpot was not asked");
+    let mut other = Request::new(pb::GetLeadRequest { id: id.clone(), ..Default::default() });
+    other.metadata_mut().insert("leadsd-portal", "eu".parse().unwrap());
+    app.leads.clone().get_lead(other).await.expect("the other portal is served");
+    let back = async {
+        while app.get(&id).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, back).await.expect("found again");
+}

@@ -1,14 +1,14 @@
 //! The composition root: the only place where a port meets its implementation. `serve`, `dev` and
 //! the tests all run what is put together here.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
 use crate::{
     admin,
-    config::Config,
+    config::{self, Config},
     credentials::{self, Credentials},
     grpc, hubspot, leads,
     task::{self, Task},
@@ -58,6 +58,7 @@ impl Bound {
     pub async fn bind(config: Config) -> Result<Self, Error> {
         let Config { grpc, admin, vault, hubspot, credentials, portals, portals_from, log: _ } =
             config;
+        let request_id_properties = request_id_properties(&portals, portals_from.as_ref());
         let session = vault::Session::start(&vault)?;
         let store = vault::KvStore::new(session.clone(), vault.mount, vault.timeout);
         let settings = credentials::Settings {
@@ -83,8 +84,9 @@ impl Bound {
         let handles = Arc::clone(&credentials);
         let resolve: hubspot::Resolve = Arc::new(move |portal| handles.handle(portal.as_str()));
         let client = hubspot::Client::new(&hubspot, resolve)?;
-        let limits = leads::Limits { batch_concurrency: hubspot.batch_concurrency };
-        let service = leads::Service::new(Arc::new(client.clone()), limits);
+        let settings =
+            leads::Settings { batch_concurrency: hubspot.batch_concurrency, request_id_properties };
+        let service = leads::Service::new(Arc::new(client.clone()), settings);
 
         let (unmet, serving, readiness) = watch_readiness(credentials.ready());
         let listen = |address| move |source| Error::Listen { address, source };
@@ -144,6 +146,19 @@ impl Bound {
         }
         session.close(deadline).await;
         info!("Stopped");
+    }
+}
+
+fn request_id_properties(
+    portals: &BTreeMap<leads::PortalName, config::Portal>,
+    from: Option<&config::PortalsFrom>,
+) -> leads::RequestIdProperties {
+    let named = |(name, portal): (&leads::PortalName, &config::Portal)| {
+        (name.clone(), portal.request_id_property.clone())
+    };
+    leads::RequestIdProperties {
+        configured: portals.iter().map(named).collect(),
+        others: from.and_then(|from| from.request_id_property.clone()),
     }
 }
 

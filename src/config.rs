@@ -156,6 +156,8 @@ pub struct Credentials {
 pub struct PortalsFrom {
     /// Path of the folder under the KV mount; looked at every `vault.poll_interval`.
     pub folder: SecretPath,
+    /// As in `[portals.<name>]`, for all portals found in the folder.
+    pub request_id_property: Option<String>,
 }
 
 /// `[portals.<name>]`: one HubSpot account.
@@ -163,6 +165,9 @@ pub struct PortalsFrom {
 pub struct Portal {
     /// Path of its secret under the KV mount. Default `hubspot/<name>`.
     pub secret: SecretPath,
+    /// Property of its leads with unique values that request ids are written to, so that a create
+    /// whose answer got lost can be looked for. Default none.
+    pub request_id_property: Option<String>,
 }
 
 /// `[log]`: what is written to standard error.

@@ -5,7 +5,9 @@
 
 mod batch;
 mod call;
+mod create;
 mod error;
+mod inputs;
 mod lead;
 mod query;
 mod replay;
@@ -21,7 +23,7 @@ pub use query::{
     SearchLeads, SearchPage, Selection, Sort,
 };
 pub use replay::RequestId;
-pub use service::{BatchGet, Limits, Service};
+pub use service::{BatchGet, RequestIdProperties, Service, Settings};
 pub use upstream::{BatchAnswer, BatchItem, ItemError, Upstream};
 pub use write::{
     Association, AssociationCategory, AssociationType, CreateLead, Traced, UpdateLead, UpsertLead,

@@ -225,9 +225,22 @@ impl Checker<'_> {
         Some(Credentials { start: start?, start_concurrency: concurrency?, heartbeat: heartbeat? })
     }
 
+    /// HubSpot's rule for internal names.
+    fn property(&mut self, key: &str, name: Option<&str>) {
+        let fits = |name: &str| {
+            let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            (1..=100).contains(&name.len()) && name.chars().all(allowed)
+        };
+        if !name.is_none_or(fits) {
+            self.fault(key, "must be a property's internal name: lower case letters, digits, `_`");
+        }
+    }
+
     fn portals_from(&mut self, raw: &raw::PortalsFrom) -> Option<PortalsFrom> {
+        let request_id_property = raw.request_id_property.clone();
+        self.property("portals_from.request_id_property", request_id_property.as_deref());
         match SecretPath::parse(&raw.folder) {
-            Ok(folder) => Some(PortalsFrom { folder }),
+            Ok(folder) => Some(PortalsFrom { folder, request_id_property }),
             Err(what) => {
                 self.fault("portals_from.folder", what);
                 None
@@ -247,16 +260,17 @@ impl Checker<'_> {
             );
         }
         let mut portals = BTreeMap::new();
-        for (name, raw::Portal { secret }) in raw {
+        for (name, raw::Portal { secret, request_id_property }) in raw {
             let key = format!("portals.{name}");
             let Some(name) = PortalName::parse(&name) else {
                 self.fault(&key, "must have a name of 1 to 64 letters, digits, `_` or `-`");
                 continue;
             };
             let secret = secret.unwrap_or_else(|| format!("hubspot/{name}"));
+            self.property(&format!("{key}.request_id_property"), request_id_property.as_deref());
             match SecretPath::parse(&secret) {
                 Ok(secret) => {
-                    portals.insert(name, Portal { secret });
+                    portals.insert(name, Portal { secret, request_id_property });
                 }
                 Err(what) => self.fault(&format!("{key}.secret"), what),
             }

@@ -95,6 +95,8 @@ pub(super) struct Credentials {
 #[serde(deny_unknown_fields)]
 pub(super) struct PortalsFrom {
     pub(super) folder: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_id_property: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -102,6 +104,8 @@ pub(super) struct PortalsFrom {
 pub(super) struct Portal {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) secret: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_id_property: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

@@ -78,6 +78,11 @@ impl RequestId {
         }
         Ok(Self(text.into()))
     }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 // === impl Replay ===

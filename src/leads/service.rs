@@ -1,7 +1,7 @@
 //! The use cases: what each RPC does, in terms of the domain.
 
 use std::{
-    collections::{HashMap, hash_map::DefaultHasher},
+    collections::{BTreeMap, HashMap, hash_map::DefaultHasher},
     fmt,
     hash::{Hash, Hasher},
     sync::Arc,
@@ -11,12 +11,14 @@ use tokio::time::timeout_at;
 
 use super::{
     batch::{self, Outcome, Unmentioned},
-    call::Call,
+    call::{Call, PortalName},
+    create::{self, Mark},
     error::{Error, Processed, Reason},
+    inputs::ReadInput,
     lead::Lead,
     query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
     replay::{Answer, Replay, RequestId},
-    upstream::{BatchItem, Upstream},
+    upstream::Upstream,
     write::{CreateLead, Traced, UpdateLead, UpsertLead, Upserted},
 };
 
@@ -25,7 +27,8 @@ const MAX_CHUNK_WITH_HISTORY: usize = 50;
 
 /// What HubSpot answers when no property is selected. Named outright where the unique property has
 /// to be asked for as well, so that the answer can be matched.
-const DEFAULT_PROPERTIES: [&str; 3] = ["hs_createdate", "hs_lastmodifieddate", "hs_object_id"];
+pub(super) const DEFAULT_PROPERTIES: [&str; 3] =
+    ["hs_createdate", "hs_lastmodifieddate", "hs_object_id"];
 
 /// Any number of leads by id.
 #[derive(Debug, Clone)]
@@ -42,11 +45,23 @@ pub struct BatchGet {
     pub archived: bool,
 }
 
-/// Bounds of the use cases.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
+/// How the use cases work.
+#[derive(Debug, Clone)]
+pub struct Settings {
     /// Batch calls of one client call that run at the same time.
     pub batch_concurrency: usize,
+    /// Where portals keep the request ids of their leads.
+    pub request_id_properties: RequestIdProperties,
+}
+
+/// The property with unique values that a portal has for request ids, by which a lead can be found
+/// whose create got lost; without one, such a create is reported as unknown.
+#[derive(Debug, Clone, Default)]
+pub struct RequestIdProperties {
+    /// Of the portals that are configured.
+    pub configured: BTreeMap<PortalName, Option<String>>,
+    /// Of all other portals.
+    pub others: Option<String>,
 }
 
 /// The use cases over one upstream.
@@ -54,7 +69,7 @@ pub struct Limits {
 pub struct Service {
     upstream: Arc<dyn Upstream>,
     replay: Arc<Replay<Written>>,
-    limits: Limits,
+    settings: Arc<Settings>,
 }
 
 /// The answer of any write, as it is kept for repeats.
@@ -72,8 +87,8 @@ enum Written {
 
 impl Service {
     /// The use cases over `upstream`.
-    pub fn new(upstream: Arc<dyn Upstream>, limits: Limits) -> Self {
-        Self { upstream, replay: Arc::default(), limits }
+    pub fn new(upstream: Arc<dyn Upstream>, settings: Settings) -> Self {
+        Self { upstream, replay: Arc::default(), settings: Arc::new(settings) }
     }
 
     /// Reads one lead.
@@ -99,8 +114,10 @@ impl Service {
         request: CreateLead,
     ) -> Result<Lead, Error> {
         let fingerprint = fingerprint("create", &request);
+        let mark = self.property(call).map(|property| Mark::new(property, request_id.as_ref()));
         let (upstream, own) = self.parts(call);
-        let write = async move { Written::Lead(upstream.create(&own, &request).await) };
+        let write =
+            async move { Written::Lead(create::one(&*upstream, &own, request, mark).await) };
         self.write(call, request_id, fingerprint, write).await?.lead()
     }
 
@@ -197,7 +214,7 @@ impl Service {
             };
             async move { self.upstream.batch_read(call, &request).await }
         };
-        let concurrency = self.limits.batch_concurrency;
+        let concurrency = self.settings.batch_concurrency;
         let run = batch::run(&inputs, chunk, concurrency, Unmentioned::NotFound, send);
         let outcomes: Vec<_> = within(call, run).await?.into_iter().map(lead).collect();
         Ok(positions.into_iter().map(|position| outcomes[position].clone()).collect())
@@ -212,15 +229,10 @@ impl Service {
     ) -> Result<Vec<Result<Lead, Error>>, Error> {
         let fingerprint = fingerprint("batch_create", &contents(&inputs));
         let (upstream, own) = self.parts(call);
-        let concurrency = self.limits.batch_concurrency;
+        let concurrency = self.settings.batch_concurrency;
+        let mark = self.property(call).map(|property| Mark::new(property, request_id.as_ref()));
         let write = async move {
-            let send = |inputs: Vec<Traced<CreateLead>>| {
-                let (upstream, call) = (Arc::clone(&upstream), own.clone());
-                async move { upstream.batch_create(&call, &inputs).await }
-            };
-            let unmentioned = Unmentioned::OutcomeUnknown;
-            let outcomes =
-                batch::run(&inputs, batch::MAX_CHUNK, concurrency, unmentioned, send).await;
+            let outcomes = create::many(&upstream, &own, inputs, mark, concurrency).await;
             Written::Leads(outcomes.map(|all| all.into_iter().map(lead).collect()))
         };
         self.write(call, request_id, fingerprint, write).await?.leads()
@@ -235,7 +247,7 @@ impl Service {
     ) -> Result<Vec<Result<Lead, Error>>, Error> {
         let fingerprint = fingerprint("batch_update", &contents(&inputs));
         let (upstream, own) = self.parts(call);
-        let concurrency = self.limits.batch_concurrency;
+        let concurrency = self.settings.batch_concurrency;
         let write = async move {
             let send = |inputs: Vec<Traced<UpdateLead>>| {
                 let (upstream, call) = (Arc::clone(&upstream), own.clone());
@@ -258,7 +270,7 @@ impl Service {
     ) -> Result<Vec<Result<Upserted, Error>>, Error> {
         let fingerprint = fingerprint("batch_upsert", &contents(&inputs));
         let (upstream, own) = self.parts(call);
-        let concurrency = self.limits.batch_concurrency;
+        let concurrency = self.settings.batch_concurrency;
         let write = async move {
             let send = |inputs: Vec<Traced<UpsertLead>>| {
                 let (upstream, call) = (Arc::clone(&upstream), own.clone());
@@ -284,7 +296,7 @@ impl Service {
     ) -> Result<Vec<Result<(), Error>>, Error> {
         let fingerprint = fingerprint("batch_archive", &ids);
         let (upstream, own) = self.parts(call);
-        let concurrency = self.limits.batch_concurrency;
+        let concurrency = self.settings.batch_concurrency;
         let write = async move {
             let (distinct, positions) = distinct(&ids);
             let send = |ids: Vec<LeadId>| {
@@ -302,6 +314,11 @@ impl Service {
             Written::Archives(answer) => answer,
             other => Err(mixed_up(&other)),
         }
+    }
+
+    /// The portal's property for request ids.
+    fn property(&self, call: &Call) -> Option<&str> {
+        self.settings.request_id_properties.of(&call.portal)
     }
 
     fn parts(&self, call: &Call) -> (Arc<dyn Upstream>, Call) {
@@ -325,6 +342,14 @@ impl Service {
             )
             .with_processed(Processed::Maybe))
         })
+    }
+}
+
+// === impl RequestIdProperties ===
+
+impl RequestIdProperties {
+    fn of(&self, portal: &PortalName) -> Option<&str> {
+        self.configured.get(portal).unwrap_or(&self.others).as_deref()
     }
 }
 
@@ -376,138 +401,6 @@ fn any_traces<T>(answer: &Result<Vec<Result<T, Error>>, Error>) -> bool {
     match answer {
         Ok(items) => items.iter().any(traces),
         Err(error) => error.processed() == Processed::Maybe,
-    }
-}
-
-/// An id of a batch read.
-#[derive(Debug, Clone)]
-struct ReadInput {
-    id: LeadId,
-    id_property: Option<String>,
-}
-
-// === impl Input for the inputs of each batch ===
-
-impl batch::Input for ReadInput {
-    fn trace_id(&self) -> Option<&str> {
-        None
-    }
-
-    fn id(&self) -> Option<&str> {
-        Some(self.id.as_str())
-    }
-
-    fn is_answered_by(&self, item: &BatchItem) -> Option<bool> {
-        Some(is_called(&item.lead, &self.id, self.id_property.as_deref()))
-    }
-
-    fn has_written(&self, _: &BatchItem) -> bool {
-        false
-    }
-
-    fn mentions(&self, _: &str) -> bool {
-        false
-    }
-}
-
-impl batch::Input for LeadId {
-    fn trace_id(&self) -> Option<&str> {
-        None
-    }
-
-    fn id(&self) -> Option<&str> {
-        Some(self.as_str())
-    }
-
-    fn is_answered_by(&self, item: &BatchItem) -> Option<bool> {
-        Some(is_called(&item.lead, self, None))
-    }
-
-    fn has_written(&self, _: &BatchItem) -> bool {
-        false
-    }
-
-    fn mentions(&self, _: &str) -> bool {
-        false
-    }
-}
-
-impl batch::Input for Traced<CreateLead> {
-    fn trace_id(&self) -> Option<&str> {
-        Some(&self.trace_id)
-    }
-
-    fn id(&self) -> Option<&str> {
-        None
-    }
-
-    fn is_answered_by(&self, _: &BatchItem) -> Option<bool> {
-        None
-    }
-
-    fn has_written(&self, item: &BatchItem) -> bool {
-        self.input.properties.iter().all(|(name, value)| {
-            item.lead.properties.get(name).map_or("", String::as_str) == value.as_str()
-        })
-    }
-
-    fn mentions(&self, property: &str) -> bool {
-        self.input.properties.contains_key(property)
-    }
-}
-
-impl batch::Input for Traced<UpdateLead> {
-    fn trace_id(&self) -> Option<&str> {
-        Some(&self.trace_id)
-    }
-
-    fn id(&self) -> Option<&str> {
-        Some(self.input.id.as_str())
-    }
-
-    fn is_answered_by(&self, item: &BatchItem) -> Option<bool> {
-        Some(is_called(&item.lead, &self.input.id, self.input.id_property.as_deref()))
-    }
-
-    fn has_written(&self, _: &BatchItem) -> bool {
-        false
-    }
-
-    fn mentions(&self, property: &str) -> bool {
-        self.input.properties.contains_key(property)
-    }
-}
-
-impl batch::Input for Traced<UpsertLead> {
-    fn trace_id(&self) -> Option<&str> {
-        Some(&self.trace_id)
-    }
-
-    fn id(&self) -> Option<&str> {
-        Some(self.input.id.as_str())
-    }
-
-    fn is_answered_by(&self, item: &BatchItem) -> Option<bool> {
-        Some(is_called(&item.lead, &self.input.id, self.input.id_property.as_deref()))
-    }
-
-    fn has_written(&self, _: &BatchItem) -> bool {
-        false
-    }
-
-    fn mentions(&self, property: &str) -> bool {
-        self.input.properties.contains_key(property)
-    }
-}
-
-/// Whether `lead` is the one that `id` names. HubSpot compares unique text without regard to case.
-fn is_called(lead: &Lead, id: &LeadId, id_property: Option<&str>) -> bool {
-    match id_property {
-        None => lead.id == id.as_str(),
-        Some(property) => lead
-            .properties
-            .get(property)
-            .is_some_and(|value| value.to_lowercase() == id.as_str().to_lowercase()),
     }
 }
 

@@ -12,6 +12,7 @@ mod admin;
 mod bad_input;
 mod batches;
 mod binary;
+mod chaos;
 mod credentials;
 mod harness;
 mod logs;

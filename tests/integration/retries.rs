@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use leadsd::{fake::hubspot::Script, grpc::pb};
+use serde_json::json;
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
@@ -130,4 +131,45 @@ async fn a_hubspot_that_is_down_is_left_alone_and_found_again_without_a_restart(
         }
     };
     tokio::time::timeout(PATIENCE, back).await.expect("found again");
+}
+
+#[tokio::test]
+async fn a_create_whose_answer_got_lost_is_found_by_its_request_id() {
+    let app = TestApp::builder()
+        .set("PORTALS__DEFAULT__REQUEST_ID_PROPERTY", "leadsd_request_id")
+        .start()
+        .await;
+    app.hubspot.add_unique_property("leadsd_request_id");
+    for (index, script) in [Script::DoneBut(502), status(502)].into_iter().enumerate() {
+        app.hubspot.script("POST", "/leads", script);
+        let mut request = app.create_request(&format!("lead {index}"));
+        request.request_id = format!("Order/{index}");
+        let lead = app.leads.clone().create_lead(request).await.unwrap().into_inner().lead.unwrap();
+        assert_eq!(lead.properties["hs_lead_name"], format!("lead {index}"));
+    }
+    assert_eq!(app.hubspot.lead_names(), ["lead 0", "lead 1"]);
+}
+
+#[tokio::test]
+async fn a_lead_that_another_replica_made_for_the_same_request_is_the_answer() {
+    let app = TestApp::builder()
+        .set("PORTALS__DEFAULT__REQUEST_ID_PROPERTY", "leadsd_request_id")
+        .start()
+        .await;
+    app.hubspot.add_unique_property("leadsd_request_id");
+    let properties = json!({"hs_lead_name": "Jane", "leadsd_request_id": "order-17"});
+    let made = app.hubspot.add_lead(&app.contact, &properties).unwrap();
+    let mut request = app.create_request("Jane");
+    request.request_id = "order-17".to_owned();
+    let lead = app.leads.clone().create_lead(request).await.unwrap().into_inner().lead.unwrap();
+    assert_eq!(lead.id, made);
+
+    // Another unique value in the way is still a clash.
+    app.hubspot.add_unique_property("crm_key");
+    let taken = json!({"hs_lead_name": "Ada", "crm_key": "k"});
+    app.hubspot.add_lead(&app.contact, &taken).unwrap();
+    let mut request = app.create_request("Ada");
+    request.properties.insert("crm_key".to_owned(), "k".to_owned());
+    let (code, reason, _) = failure(app.leads.clone().create_lead(request).await);
+    assert_eq!((code, reason.as_str()), (Code::AlreadyExists, "ALREADY_EXISTS"));
 }

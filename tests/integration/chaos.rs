@@ -1,0 +1,236 @@
+//! Connections to HubSpot that break at any byte: no create is ever doubled, and what became of it
+//! is either known or said to be unknown.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use leadsd::grpc::pb;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
+use tonic::Code;
+
+use crate::harness::TestApp;
+
+/// Runs with one pair of service and fake, so that the fake's store stays small.
+const RUNS_PER_APP: usize = 20;
+
+/// Pairs at the same time: most of a run is waiting.
+const WORKERS: usize = 16;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Request,
+    Answer,
+}
+
+/// Where to cut next: after this many more bytes that way.
+type Plan = Arc<Mutex<Option<(Way, usize)>>>;
+
+/// A TCP proxy that cuts one connection where it is told, and counts what passes.
+struct Proxy {
+    address: SocketAddr,
+    /// Where it leads, once that is known.
+    to: Arc<OnceLock<SocketAddr>>,
+    plan: Plan,
+    passed: Arc<Mutex<[usize; 2]>>,
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let to = Arc::new(OnceLock::new());
+        let target = Arc::clone(&to);
+        let (plan, passed) = (Plan::default(), Arc::new(Mutex::new([0; 2])));
+        let (planned, counted) = (Arc::clone(&plan), Arc::clone(&passed));
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let Some(&to) = target.get() else { continue };
+                let Ok(server) = TcpStream::connect(to).await else { continue };
+                client.set_nodelay(true).unwrap();
+                server.set_nodelay(true).unwrap();
+                let (planned, counted) = (Arc::clone(&planned), Arc::clone(&counted));
+                tokio::spawn(async move {
+                    let ((from_client, to_client), (from_server, to_server)) =
+                        (client.into_split(), server.into_split());
+                    // Whichever ends first takes the other with it: both halves are dropped.
+                    tokio::select! {
+                        () = pump(from_client, to_server, Way::Request, &planned, &counted) => {}
+                        () = pump(from_server, to_client, Way::Answer, &planned, &counted) => {}
+                    }
+                });
+            }
+        });
+        Self { address, to, plan, passed }
+    }
+}
+
+/// Passes bytes on until the connection ends or is to be cut.
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    way: Way,
+    plan: &Plan,
+    passed: &Mutex<[usize; 2]>,
+) {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let Ok(read @ 1..) = from.read(&mut buffer).await else { return };
+        let (pass, cut) = {
+            let mut plan = plan.lock().unwrap();
+            match &mut *plan {
+                Some((planned, left)) if *planned == way => {
+                    let pass = read.min(*left);
+                    *left -= pass;
+                    let cut = *left == 0;
+                    if cut {
+                        *plan = None;
+                    }
+                    (pass, cut)
+                }
+                _ => (read, false),
+            }
+        };
+        passed.lock().unwrap()[way as usize] += pass;
+        if to.write_all(&buffer[..pass]).await.is_err() || cut {
+            return;
+        }
+    }
+}
+
+/// What to cut: the `n`-th of `runs` runs is cut at its share of all offsets.
+#[derive(Clone, Copy)]
+struct Story {
+    inputs: usize,
+    /// Whether the portal has a property for request ids.
+    known: bool,
+    runs: usize,
+}
+
+/// The service behind a proxy to the fake.
+async fn app(story: Story) -> (TestApp, Proxy) {
+    let proxy = Proxy::start().await;
+    let url = format!("http://{}", proxy.address);
+    let mut builder = TestApp::builder().set("HUBSPOT__BASE_URL", &url);
+    if story.known {
+        builder = builder.set("PORTALS__DEFAULT__REQUEST_ID_PROPERTY", "leadsd_request_id");
+    }
+    let app = builder.start().await;
+    proxy.to.set(app.hubspot.address()).unwrap();
+    app.hubspot.add_unique_property("leadsd_request_id");
+    (app, proxy)
+}
+
+/// Makes one call with names of its own; gives, for each input, whether it succeeded.
+async fn call(app: &TestApp, story: Story, run: usize) -> Vec<Result<(), Code>> {
+    let name = |index: usize| format!("run {run} input {index}");
+    if story.inputs == 1 {
+        let answer = app.leads.clone().create_lead(app.create_request(&name(0))).await;
+        return vec![answer.map(drop).map_err(|status| status.code())];
+    }
+    let inputs = (0..story.inputs).map(|index| app.create_input(&name(index), &[])).collect();
+    let request = pb::BatchCreateLeadsRequest { inputs, ..Default::default() };
+    match app.leads.clone().batch_create_leads(request).await {
+        Err(status) => vec![Err(status.code()); story.inputs],
+        Ok(answer) => {
+            let results = answer.into_inner().results;
+            let result = |result: pb::LeadWriteResult| match result.outcome.expect("always one") {
+                pb::lead_write_result::Outcome::Lead(_) => Ok(()),
+                pb::lead_write_result::Outcome::Error(error) => Err(Code::from(error.code)),
+            };
+            results.into_iter().map(result).collect()
+        }
+    }
+}
+
+/// How many leads of each name the fake has.
+fn counted(app: &TestApp) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for name in app.hubspot.lead_names() {
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}
+
+/// Runs every `WORKERS`-th group of runs, starting with `worker`.
+async fn work(story: Story, worker: usize) -> usize {
+    // How long a call is, either way.
+    let (measured, proxy) = app(story).await;
+    call(&measured, story, 0).await;
+    let before = *proxy.passed.lock().unwrap();
+    call(&measured, story, 1).await;
+    let after = *proxy.passed.lock().unwrap();
+    let lengths = [after[0] - before[0], after[1] - before[1]];
+    drop(measured);
+    let mut cuts = 0;
+    for group in (worker..story.runs.div_ceil(RUNS_PER_APP)).step_by(WORKERS) {
+        let (app, proxy) = app(story).await;
+        // So that the connection is there and only the call itself is cut.
+        call(&app, story, usize::MAX).await;
+        let runs = group * RUNS_PER_APP..((group + 1) * RUNS_PER_APP).min(story.runs);
+        for run in runs.clone() {
+            let offset = run * (lengths[0] + lengths[1]) / story.runs;
+            let (way, after) = match offset.checked_sub(lengths[0]) {
+                None => (Way::Request, offset),
+                Some(offset) => (Way::Answer, offset),
+            };
+            *proxy.plan.lock().unwrap() = Some((way, after.max(1)));
+            let results = call(&app, story, run).await;
+            cuts += usize::from(proxy.plan.lock().unwrap().take().is_none());
+            // An answer shows HubSpot alive; ten cuts in a row would stop the calls.
+            app.get("1").await.expect_err("there is no such lead");
+            let counts = counted(&app);
+            for (index, result) in results.into_iter().enumerate() {
+                let made = counts.get(&format!("run {run} input {index}")).copied().unwrap_or(0);
+                assert!(made <= 1, "{way:?} cut after {after}: made {made} times");
+                match result {
+                    Ok(()) => assert_eq!(made, 1, "{way:?} cut after {after}: not made"),
+                    Err(Code::Unknown) if !story.known => {}
+                    Err(Code::Unavailable) if !story.known => {
+                        assert_eq!(made, 0, "{way:?} cut after {after}: made, and not said so");
+                    }
+                    Err(code) => panic!("{way:?} cut after {after}: {code:?}"),
+                }
+            }
+        }
+    }
+    cuts
+}
+
+/// All runs; gives how many connections were cut.
+async fn tell(story: Story) -> usize {
+    let workers = (0..WORKERS).map(|worker| tokio::spawn(work(story, worker)));
+    let cuts = futures_util::future::join_all(workers).await;
+    cuts.into_iter().map(|cuts| cuts.expect("no panic")).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creates_on_breaking_connections_are_neither_doubled_nor_misreported() {
+    for known in [true, false] {
+        let cuts = tell(Story { inputs: 1, known, runs: 120 }).await;
+        assert!(cuts > 90, "{cuts}");
+        let cuts = tell(Story { inputs: 100, known, runs: 32 }).await;
+        assert!(cuts > 20, "{cuts}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "10,000 runs take minutes"]
+async fn creates_survive_a_cut_at_every_byte() {
+    for known in [true, false] {
+        let cuts = tell(Story { inputs: 1, known, runs: 2_000 }).await;
+        assert!(cuts > 1_500, "{cuts}");
+        let cuts = tell(Story { inputs: 100, known, runs: 3_000 }).await;
+        assert!(cuts > 2_200, "{cuts}");
+    }
+}

@@ -25,7 +25,10 @@ use tokio::{net::TcpListener, time::Instant};
 use uuid::Uuid;
 
 pub use self::limits::Limits;
-use self::{limits::Counted, store::Store};
+use self::{
+    limits::Counted,
+    store::{Store, Terms},
+};
 use super::MARK;
 use crate::{
     secret::Secret,
@@ -59,6 +62,12 @@ pub struct Behaviour {
     pub company_only_leads: bool,
     /// An upsert without `idProperty` takes the id as the record id instead of being refused.
     pub upsert_without_id_property: bool,
+    /// The archive of an unknown id answers 404 instead of 204.
+    pub delete_reports_unknown: bool,
+    /// `numErrors` counts the inputs at fault, not the items of `errors`.
+    pub num_errors_counts_inputs: bool,
+    /// A missing scope is named in the context of the error, not in its details.
+    pub scopes_in_context: bool,
     /// A batch archive reports unknown ids instead of ignoring them.
     pub batch_archive_reports_unknown: bool,
     /// The token endpoint gives a new refresh token each time and forgets the old one.
@@ -133,6 +142,15 @@ struct App {
     refresh_token: String,
 }
 
+// === impl Account ===
+
+impl Account {
+    /// What holds for a write that comes now.
+    fn terms(&self, modern: bool) -> Terms {
+        Terms { behaviour: self.behaviour.clone(), now: self.clock.now(), modern }
+    }
+}
+
 // === impl Behaviour ===
 
 impl Default for Behaviour {
@@ -144,6 +162,9 @@ impl Default for Behaviour {
             unique_clash_status: 409,
             company_only_leads: false,
             upsert_without_id_property: false,
+            delete_reports_unknown: false,
+            num_errors_counts_inputs: false,
+            scopes_in_context: false,
             batch_archive_reports_unknown: false,
             rotate_refresh_tokens: false,
             omit_refresh_token: false,
@@ -246,19 +267,23 @@ impl FakeHubspot {
     /// Creates a lead of a contact and gives its id; none if HubSpot's rules forbid it.
     pub fn add_lead(&self, contact: &str, properties: &Value) -> Option<String> {
         let mut account = self.account.lock();
-        let now = account.clock.now();
-        let behaviour = account.behaviour.clone();
+        let terms = account.terms(true);
         let input = json!({
             "properties": properties,
             "associations": [{"to": {"id": contact}, "types": [
                 {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 578}]}],
         });
-        account.store.create(&input, &behaviour, now, true).ok().map(|id| id.to_string())
+        account.store.create(&input, &terms).ok().map(|id| id.to_string())
     }
 
     /// Adds a property with unique values.
     pub fn add_unique_property(&self, name: &str) {
         self.account.lock().store.add_unique_property(name);
+    }
+
+    /// From now on, by 2026-09, `required` must be set where `property` has `value`.
+    pub fn require_when(&self, property: &str, value: &str, required: &str) {
+        self.account.lock().store.require(property, value, required);
     }
 
     /// Some contacts, a company and a handful of leads; gives the contacts' ids.

@@ -14,6 +14,8 @@ mod batches;
 mod binary;
 mod chaos;
 mod credentials;
+mod endpoints;
+mod fake_hubspot;
 mod harness;
 mod logs;
 mod reads_and_writes;

@@ -37,7 +37,7 @@ impl Account {
         match asked.path.as_str() {
             "batch/read" => self.batch_read(&inputs, asked),
             "batch/create" => self.batch_create(&inputs, asked.modern),
-            "batch/update" => self.batch_update(&inputs),
+            "batch/update" => self.batch_update(&inputs, asked.modern),
             "batch/upsert" => self.batch_upsert(&inputs, asked.modern),
             "batch/archive" => Ok(self.batch_archive(&inputs)),
             _ => Err(Failure::validation("no such batch")),
@@ -78,12 +78,12 @@ impl Account {
 
     fn batch_create(&mut self, inputs: &[Value], modern: bool) -> Result<Answer, Failure> {
         let traced = all_traced(inputs);
-        let (behaviour, now) = (self.behaviour.clone(), self.clock.now());
-        if !traced || !behaviour.property_errors_per_item {
+        let terms = self.terms(modern);
+        if !traced || !terms.behaviour.property_errors_per_item {
             // Nothing is created if anything is wrong: try it on the side.
             let before = self.store.leads.clone();
             for input in inputs {
-                if let Err(failure) = self.store.create(input, &behaviour, now, modern) {
+                if let Err(failure) = self.store.create(input, &terms) {
                     self.store.leads = before;
                     return Err(failure);
                 }
@@ -92,7 +92,7 @@ impl Account {
         }
         let mut done = Done::default();
         for input in inputs {
-            match self.store.create(input, &behaviour, now, modern) {
+            match self.store.create(input, &terms) {
                 Ok(id) => done.results.push(self.item(id, input)),
                 Err(failure) => done.errors.push(failure.into_item(trace_of(input))),
             }
@@ -100,20 +100,20 @@ impl Account {
         Ok(self.answer(done, StatusCode::CREATED))
     }
 
-    fn batch_update(&mut self, inputs: &[Value]) -> Result<Answer, Failure> {
+    fn batch_update(&mut self, inputs: &[Value], modern: bool) -> Result<Answer, Failure> {
         let mut seen = HashSet::new();
         let ids = inputs.iter().map(id_of);
         let twice: Vec<String> = ids.filter(|id| !seen.insert(id.clone())).collect();
         if !twice.is_empty() {
             return Err(Failure::duplicate_ids(&twice));
         }
-        let (behaviour, now) = (self.behaviour.clone(), self.clock.now());
-        if !all_traced(inputs) || !behaviour.property_errors_per_item {
+        let terms = self.terms(modern);
+        if !all_traced(inputs) || !terms.behaviour.property_errors_per_item {
             for input in inputs {
                 let found = self.found(input);
                 if let Some(id) = found {
                     let before = self.store.leads.get(&id).cloned();
-                    let tried = self.store.update(id, &input["properties"], &behaviour, now);
+                    let tried = self.store.update(id, &input["properties"], &terms);
                     if let Some(before) = before {
                         self.store.leads.insert(id, before);
                     }
@@ -128,7 +128,7 @@ impl Account {
                 missing.push(id_of(input));
                 continue;
             };
-            match self.store.update(id, &input["properties"], &behaviour, now) {
+            match self.store.update(id, &input["properties"], &terms) {
                 Ok(()) => done.results.push(self.item(id, input)),
                 Err(failure) => done.errors.push(failure.into_item(trace_of(input))),
             }
@@ -140,9 +140,9 @@ impl Account {
     }
 
     fn batch_upsert(&mut self, inputs: &[Value], modern: bool) -> Result<Answer, Failure> {
-        let (behaviour, now) = (self.behaviour.clone(), self.clock.now());
+        let terms = self.terms(modern);
         let named = |input: &Value| input["idProperty"].as_str().is_some();
-        if !behaviour.upsert_without_id_property && !inputs.iter().all(named) {
+        if !terms.behaviour.upsert_without_id_property && !inputs.iter().all(named) {
             return Err(Failure::validation("Some required fields were not set: [idProperty]"));
         }
         for input in inputs {
@@ -154,10 +154,9 @@ impl Account {
         let mut done = Done::default();
         for input in inputs {
             let outcome = match self.found(input) {
-                Some(id) => self
-                    .store
-                    .update(id, &input["properties"], &behaviour, now)
-                    .map(|()| (id, false)),
+                Some(id) => {
+                    self.store.update(id, &input["properties"], &terms).map(|()| (id, false))
+                }
                 None => self.upsert_new(input, modern).map(|id| (id, true)),
             };
             match outcome {
@@ -189,8 +188,8 @@ impl Account {
             create["associations"] = json!([{"to": {"id": contact}, "types": [
                 {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 608}]}]);
         }
-        let (behaviour, now) = (self.behaviour.clone(), self.clock.now());
-        self.store.create(&create, &behaviour, now, modern)
+        let terms = self.terms(modern);
+        self.store.create(&create, &terms)
     }
 
     fn batch_archive(&mut self, inputs: &[Value]) -> Answer {
@@ -239,7 +238,13 @@ impl Account {
         if errors.is_empty() {
             return (success, body);
         }
-        body["numErrors"] = json!(errors.len());
+        let inputs = |error: &Value| error["context"]["ids"].as_array().map_or(1, Vec::len);
+        let counted = if self.behaviour.num_errors_counts_inputs {
+            errors.iter().map(inputs).sum()
+        } else {
+            errors.len()
+        };
+        body["numErrors"] = json!(counted);
         body["errors"] = Value::Array(errors);
         let partial = StatusCode::from_u16(self.behaviour.partial_status);
         (partial.unwrap_or(StatusCode::MULTI_STATUS), body)

@@ -97,9 +97,14 @@ impl Failure {
             .with("context", json!({"expire time": ["2026-11-01T08:00:00.000Z"]}))
     }
 
-    pub(super) fn missing_scope(scope: &str) -> Self {
+    pub(super) fn missing_scope(scope: &str, in_context: bool) -> Self {
         let text = "This app hasn't been granted all required scopes to make this call. Read more \
                     about required scopes here: the developer site.";
+        if in_context {
+            let context =
+                json!({"requiredGranularScopes": [scope], "links": ["the developer site"]});
+            return Self::new(403, "MISSING_SCOPES", text).with("context", context);
+        }
         Self::new(403, "MISSING_SCOPES", text)
             .with(
                 "errors",

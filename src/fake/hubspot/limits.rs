@@ -4,6 +4,11 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
+use crate::time::Timestamp;
+
+/// Seconds of a day.
+const DAY: i64 = 86_400;
+
 /// How many calls an account may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -15,8 +20,12 @@ pub struct Limits {
     pub secondly: bool,
     /// Searches in any second.
     pub search_per_second: usize,
-    /// Calls a day.
+    /// Calls a day; the day is the account's, see `utc_offset_s`.
     pub daily: usize,
+    /// How far the account's time zone is ahead of UTC, in seconds.
+    pub utc_offset_s: i64,
+    /// Whether searches count to the day.
+    pub search_counts_daily: bool,
     /// Whether a 429 says how long to wait.
     pub retry_after: bool,
 }
@@ -27,6 +36,8 @@ pub(super) struct Counted {
     general: VecDeque<Instant>,
     search: VecDeque<Instant>,
     today: usize,
+    /// Days since 1970 where the account is.
+    day: i64,
     pub(super) refused: u64,
 }
 
@@ -47,6 +58,8 @@ impl Default for Limits {
             secondly: false,
             search_per_second: 5,
             daily: 625_000,
+            utc_offset_s: 0,
+            search_counts_daily: true,
             retry_after: false,
         }
     }
@@ -56,8 +69,19 @@ impl Default for Limits {
 
 impl Counted {
     /// Counts a call, or says which limit it would break.
-    pub(super) fn count(&mut self, limits: &Limits, search: bool) -> Result<(), Reached> {
+    pub(super) fn count(
+        &mut self,
+        limits: &Limits,
+        search: bool,
+        clock: Timestamp,
+    ) -> Result<(), Reached> {
         let now = Instant::now();
+        let local = clock.as_second() + limits.utc_offset_s;
+        let day = local.div_euclid(DAY);
+        if day != self.day {
+            (self.day, self.today) = (day, 0);
+        }
+        let counts = !search || limits.search_counts_daily;
         let second = Duration::from_secs(1);
         let reached = if search {
             self.search.retain(|at| now.duration_since(*at) < second);
@@ -80,13 +104,14 @@ impl Counted {
                 },
             )
         };
-        let daily = Reached { policy: "DAILY", wait: Duration::from_secs(3_600) };
-        let reached = reached.or_else(|| (self.today >= limits.daily).then_some(daily));
+        let midnight = Duration::from_secs(u64::try_from(DAY - local.rem_euclid(DAY)).unwrap_or(0));
+        let daily = Reached { policy: "DAILY", wait: midnight };
+        let reached = reached.or_else(|| (counts && self.today >= limits.daily).then_some(daily));
         if let Some(reached) = reached {
             self.refused += 1;
             return Err(reached);
         }
-        self.today += 1;
+        self.today += usize::from(counts);
         let window = if search { &mut self.search } else { &mut self.general };
         window.push_back(now);
         Ok(())

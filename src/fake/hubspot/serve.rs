@@ -108,7 +108,8 @@ fn respond(
         Err(failure) => return finish(Err(failure), None, None),
     };
     let limits = account.limits;
-    if let Err(reached) = account.counted.count(&limits, search) {
+    let now = account.clock.now();
+    if let Err(reached) = account.counted.count(&limits, search, now) {
         let failure = Failure::rate_limited(reached.policy);
         let wait = limits.retry_after.then_some(reached.wait);
         return finish(Err(failure), (!search).then_some(&account), wait);
@@ -215,7 +216,7 @@ impl Account {
         );
         let scope = if reads { READ } else { WRITE };
         if !token.scopes.iter().any(|own| own == scope) {
-            return Err(Failure::missing_scope(scope));
+            return Err(Failure::missing_scope(scope, self.behaviour.scopes_in_context));
         }
         match (asked.method.as_str(), asked.path.as_str()) {
             ("GET", "") => Ok(self.list(asked)),
@@ -224,7 +225,13 @@ impl Account {
             ("POST", path) if path.starts_with("batch/") => self.batch(asked),
             ("GET", id) if !id.contains('/') => self.get(id, asked),
             ("PATCH", id) if !id.contains('/') => self.update(id, asked),
-            ("DELETE", id) if !id.contains('/') => Ok(self.archive(id)),
+            ("DELETE", id) if !id.contains('/') => {
+                let known = id.parse().is_ok_and(|id: u64| self.store.leads.contains_key(&id));
+                if self.behaviour.delete_reports_unknown && !known {
+                    return Err(Failure::not_found());
+                }
+                Ok(self.archive(id))
+            }
             _ => Err(Failure::validation("no such call")),
         }
     }
@@ -267,8 +274,8 @@ impl Account {
     }
 
     fn create(&mut self, asked: &Asked) -> Result<Answer, Failure> {
-        let (behaviour, now) = (self.behaviour.clone(), self.clock.now());
-        let id = self.store.create(&asked.body, &behaviour, now, asked.modern)?;
+        let terms = self.terms(asked.modern);
+        let id = self.store.create(&asked.body, &terms)?;
         Ok((StatusCode::CREATED, self.written(id, &asked.body)))
     }
 
@@ -276,8 +283,8 @@ impl Account {
         let id_property = self.id_property(asked.query.get("idProperty").map(String::as_str))?;
         let found = self.store.find(id, id_property, false).map(|lead| lead.id);
         let id = found.ok_or_else(Failure::not_found)?;
-        let (behaviour, now) = (self.behaviour.clone(), self.clock.now());
-        self.store.update(id, &asked.body["properties"], &behaviour, now)?;
+        let terms = self.terms(asked.modern);
+        self.store.update(id, &asked.body["properties"], &terms)?;
         Ok((StatusCode::OK, self.written(id, &asked.body)))
     }
 

@@ -38,6 +38,25 @@ pub(super) struct Lead {
     /// What the search index still shows, until it has caught up.
     indexed: Option<BTreeMap<String, String>>,
     written: Instant,
+    /// Of the last write.
+    warnings: Vec<Value>,
+}
+
+/// A property that must be set where another has a certain value, as an administrator may demand.
+#[derive(Debug)]
+struct Condition {
+    property: String,
+    value: String,
+    required: String,
+}
+
+/// What holds for one write.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub(super) behaviour: Behaviour,
+    pub(super) now: Timestamp,
+    /// Whether it came by a path of 2026-09, whose rules are stricter.
+    pub(super) modern: bool,
 }
 
 /// Everything in the account.
@@ -47,6 +66,7 @@ pub(super) struct Store {
     pub(super) contacts: BTreeMap<String, BTreeMap<String, String>>,
     pub(super) companies: BTreeMap<String, BTreeMap<String, String>>,
     pub(super) leads: BTreeMap<u64, Lead>,
+    conditions: Vec<Condition>,
     next_id: u64,
 }
 
@@ -90,6 +110,7 @@ impl Store {
             contacts: BTreeMap::new(),
             companies: BTreeMap::new(),
             leads: BTreeMap::new(),
+            conditions: Vec::new(),
             next_id: 100,
         }
     }
@@ -102,6 +123,15 @@ impl Store {
     pub(super) fn add_unique_property(&mut self, name: &str) {
         let property = Property { kind: Kind::Text, read_only: false, unique: true };
         self.properties.insert(name.to_owned(), property);
+    }
+
+    /// From now on `required` must be set where `property` has `value`.
+    pub(super) fn require(&mut self, property: &str, value: &str, required: &str) {
+        self.conditions.push(Condition {
+            property: property.to_owned(),
+            value: value.to_owned(),
+            required: required.to_owned(),
+        });
     }
 
     /// Finds a lead by record id or unique property, in the live or the archived view.
@@ -126,16 +156,12 @@ impl Store {
         name == "hs_object_id" || self.properties.get(name).is_some_and(|found| found.unique)
     }
 
-    pub(super) fn create(
-        &mut self,
-        input: &Value,
-        behaviour: &Behaviour,
-        now: Timestamp,
-        modern: bool,
-    ) -> Result<u64, Failure> {
-        let properties = texts(&input["properties"]);
+    pub(super) fn create(&mut self, input: &Value, terms: &Terms) -> Result<u64, Failure> {
+        let Terms { behaviour, now, modern } = terms;
+        let now = *now;
+        let mut properties = texts(&input["properties"]);
         if properties.get("hs_lead_name").is_none_or(|name| name.trim().is_empty()) {
-            return Err(if modern {
+            return Err(if *modern {
                 Failure::properties(&[(
                     "hs_lead_name".to_owned(),
                     "A value for Lead Name must be provided".to_owned(),
@@ -145,7 +171,8 @@ impl Store {
                 Failure::required("hs_lead_name")
             });
         }
-        self.check(&properties, None, behaviour)?;
+        let warnings = self.normalize(&mut properties, *modern);
+        self.check(&properties, None, terms)?;
         let associations = self.associations(&input["associations"], behaviour)?;
         let id = self.next_id();
         let mut lead = Lead {
@@ -158,6 +185,7 @@ impl Store {
             archived: None,
             indexed: None,
             written: Instant::now(),
+            warnings,
         };
         lead.properties.insert("hs_object_id".to_owned(), id.to_string());
         lead.properties.insert("hs_createdate".to_owned(), millis(now));
@@ -178,22 +206,60 @@ impl Store {
         &mut self,
         id: u64,
         properties: &Value,
-        behaviour: &Behaviour,
-        now: Timestamp,
+        terms: &Terms,
     ) -> Result<(), Failure> {
-        let properties = texts(properties);
+        let mut properties = texts(properties);
         if properties.is_empty() {
             let text = "No properties found to update, please provide at least one.";
             return Err(Failure::validation(text));
         }
-        self.check(&properties, Some(id), behaviour)?;
+        let warnings = self.normalize(&mut properties, terms.modern);
+        self.check(&properties, Some(id), terms)?;
         let lead = self.leads.get_mut(&id).ok_or_else(Failure::not_found)?;
         lead.indexed = Some(lead.properties.clone());
         lead.written = Instant::now();
+        lead.warnings = warnings;
         for (name, value) in properties {
-            lead.set(&name, value, now);
+            lead.set(&name, value, terms.now);
         }
         Ok(())
+    }
+
+    /// Since 2026-09 a date is taken for a time of day as well; says what it was made into.
+    fn normalize(&self, properties: &mut BTreeMap<String, String>, modern: bool) -> Vec<Value> {
+        let mut warnings = Vec::new();
+        for (name, value) in properties.iter_mut().filter(|_| modern) {
+            let is_time = self.properties.get(name).is_some_and(|p| matches!(p.kind, Kind::Time));
+            let midnight = format!("{value}T00:00:00Z");
+            if is_time
+                && value.parse::<Timestamp>().is_err()
+                && midnight.parse::<Timestamp>().is_ok()
+            {
+                warnings.push(json!({
+                    "category": "PROPERTY_VALUE_NORMALIZED",
+                    "message": format!("The value of {name} was normalized"),
+                    "context": {"propertyName": [name], "rawValue": [value],
+                                "normalizedValue": [midnight]},
+                }));
+                *value = midnight;
+            }
+        }
+        warnings
+    }
+
+    /// What administrators demand beyond the definitions; enforced since 2026-09 only.
+    fn unmet(&self, properties: &BTreeMap<String, String>, own: Option<u64>) -> Option<Failure> {
+        let value = |name: &str| {
+            let stored = || self.leads.get(&own?)?.properties.get(name);
+            properties.get(name).or_else(stored).filter(|value| !value.is_empty())
+        };
+        let unmet = self.conditions.iter().find(|condition| {
+            value(&condition.property) == Some(&condition.value)
+                && value(&condition.required).is_none()
+        })?;
+        let name = unmet.required.clone();
+        let text = format!("A value for {name} must be provided");
+        Some(Failure::properties(&[(name, text, "MISSING_CONDITIONAL_REQUIRED_PROPERTY")]))
     }
 
     /// Checks values against the property definitions and for clashes.
@@ -201,7 +267,7 @@ impl Store {
         &self,
         properties: &BTreeMap<String, String>,
         own: Option<u64>,
-        behaviour: &Behaviour,
+        terms: &Terms,
     ) -> Result<(), Failure> {
         let mut faults = Vec::new();
         for (name, value) in properties {
@@ -217,6 +283,9 @@ impl Store {
         if !faults.is_empty() {
             return Err(Failure::properties(&faults));
         }
+        if let Some(failure) = self.unmet(properties, own).filter(|_| terms.modern) {
+            return Err(failure);
+        }
         for (name, value) in properties {
             if !self.is_unique(name) || value.is_empty() {
                 continue;
@@ -224,7 +293,7 @@ impl Store {
             let existing = self.find(value, Some(name), false).filter(|lead| Some(lead.id) != own);
             if let Some(existing) = existing {
                 let id = existing.id.to_string();
-                return Err(Failure::unique(behaviour.unique_clash_status, name, value, &id));
+                return Err(Failure::unique(terms.behaviour.unique_clash_status, name, value, &id));
             }
         }
         Ok(())
@@ -319,7 +388,7 @@ impl Lead {
         if self.written.elapsed() >= lag { Some(&self.properties) } else { self.indexed.as_ref() }
     }
 
-    /// As the API shows it. Requested properties without a value are null, unknown names absent.
+    /// As the API shows it, warnings of the last write included. Requested properties without a value are null, unknown names absent.
     pub(super) fn show(
         &self,
         known: &BTreeMap<String, Property>,
@@ -342,6 +411,9 @@ impl Lead {
             "archived": self.archived.is_some(),
             "url": format!("https://app.hubspot.com/contacts/1/record/0-136/{}", self.id),
         });
+        if !self.warnings.is_empty() {
+            body["warnings"] = json!(self.warnings);
+        }
         if let Some(archived) = self.archived {
             body["archivedAt"] = json!(millis(archived));
         }

@@ -1,5 +1,5 @@
 //! The admin endpoints over HTTP, for orchestrators and operators: `/live`, `/ready`, `/metrics`,
-//! `/portals`, and `POST /portals/{name}/refresh`.
+//! `/vault`, `/portals`, and `POST /portals/{name}/refresh`.
 
 mod metrics;
 mod portals;
@@ -18,7 +18,11 @@ use tokio::{net::TcpListener, sync::watch};
 use tracing::warn;
 
 use self::portals::Portal;
-use crate::{credentials::Credentials, hubspot};
+use crate::{
+    credentials::Credentials,
+    hubspot,
+    vault::{Session, SessionState},
+};
 
 /// What still keeps the service from its work; nothing means ready.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -34,6 +38,8 @@ pub struct Sources {
     pub readiness: watch::Receiver<Readiness>,
     /// The portals' credentials.
     pub credentials: Arc<Credentials>,
+    /// The Vault session.
+    pub vault: Session,
     /// What was sent to HubSpot.
     pub hubspot: hubspot::Client,
 }
@@ -67,6 +73,7 @@ impl Bound {
             .route("/live", get(|| async { "live\n" }))
             .route("/ready", get(ready))
             .route("/metrics", get(scrape))
+            .route("/vault", get(session))
             .route("/portals", get(list))
             .route("/portals/{name}/refresh", post(refresh))
             .with_state(self.sources);
@@ -90,6 +97,38 @@ async fn scrape(State(sources): State<Sources>) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+/// The Vault session, for people.
+#[derive(Debug, Serialize)]
+struct VaultView {
+    method: &'static str,
+    logged_in: bool,
+    /// Why it is not logged in.
+    trouble: Option<String>,
+    expires_in_s: Option<f64>,
+    logins: u64,
+    login_failures: u64,
+    renewals: u64,
+    renewal_failures: u64,
+}
+
+async fn session(State(sources): State<Sources>) -> Json<VaultView> {
+    let status = sources.vault.status();
+    let trouble = match status.state {
+        SessionState::LoggedIn => None,
+        SessionState::LoggedOut(why) => Some(why),
+    };
+    Json(VaultView {
+        method: status.method,
+        logged_in: trouble.is_none(),
+        trouble,
+        expires_in_s: status.expires_in.map(|left| left.as_secs_f64()),
+        logins: status.logins,
+        login_failures: status.login_failures,
+        renewals: status.renewals,
+        renewal_failures: status.renewal_failures,
+    })
 }
 
 async fn list(State(sources): State<Sources>) -> Json<Vec<Portal>> {

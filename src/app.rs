@@ -104,6 +104,7 @@ impl Bound {
         let sources = admin::Sources {
             readiness: unmet,
             credentials: Arc::clone(&credentials),
+            vault: session.clone(),
             hubspot: client,
         };
         let admin_server =

@@ -2,6 +2,7 @@
 //!
 //! Secrets are never configuration: it says where in Vault they are.
 
+mod auth;
 mod check;
 mod load;
 mod raw;
@@ -86,6 +87,41 @@ pub struct Vault {
 /// `[vault.auth]`: how to log in.
 #[derive(Debug, Clone)]
 pub enum VaultAuth {
+    /// `method = "kubernetes"`: the pod's service account.
+    Kubernetes {
+        /// Mount of the auth method. Default `kubernetes`.
+        mount: String,
+        /// Name of the role.
+        role: String,
+        /// File with the service account's token; read at every login. Default where Kubernetes
+        /// puts it.
+        jwt_file: PathBuf,
+    },
+    /// `method = "jwt"`: a JWT from whoever issues them.
+    Jwt {
+        /// Mount of the auth method. Default `jwt`.
+        mount: String,
+        /// Name of the role; none for the mount's default role.
+        role: Option<String>,
+        /// File with the JWT; read at every login.
+        jwt_file: PathBuf,
+    },
+    /// `method = "userpass"`.
+    UserPass {
+        /// Mount of the auth method. Default `userpass`.
+        mount: String,
+        /// Name of the user.
+        username: String,
+        /// File with the password; read at every login.
+        password_file: PathBuf,
+    },
+    /// `method = "cert"`: the client certificate of `[vault]`.
+    Cert {
+        /// Mount of the auth method. Default `cert`.
+        mount: String,
+        /// Name of the certificate role; none lets Vault find one that fits.
+        role: Option<String>,
+    },
     /// `method = "approle"`.
     AppRole {
         /// Mount of the auth method. Default `approle`.
@@ -94,6 +130,8 @@ pub enum VaultAuth {
         role_id_file: PathBuf,
         /// File with the secret id; read at every login. None for roles that bind no secret id.
         secret_id_file: Option<PathBuf>,
+        /// Whether that file holds a wrapping token instead, which is unwrapped once. Default no.
+        secret_id_wrapped: bool,
     },
     /// `method = "token"`: a token handed over once, which leadsd keeps alive by itself.
     Token {
@@ -105,6 +143,23 @@ pub enum VaultAuth {
         /// File with the token; read again when it changes.
         file: PathBuf,
     },
+}
+
+// === impl VaultAuth ===
+
+impl VaultAuth {
+    /// The method's name.
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::Kubernetes { .. } => "kubernetes",
+            Self::Jwt { .. } => "jwt",
+            Self::UserPass { .. } => "userpass",
+            Self::Cert { .. } => "cert",
+            Self::AppRole { .. } => "approle",
+            Self::Token { .. } => "token",
+            Self::TokenFile { .. } => "token_file",
+        }
+    }
 }
 
 /// `[hubspot]`: the API behind.

@@ -5,6 +5,7 @@
 //! on a token with a line end, prints tokens in `Debug` and knows no retry: `connection` builds its
 //! settings field by field, and nothing of it is ever printed.
 
+mod authority;
 mod connection;
 mod error;
 mod kv;
@@ -13,4 +14,4 @@ mod session;
 
 pub use error::Error;
 pub use kv::KvStore;
-pub use session::{Session, SessionState};
+pub use session::{Session, SessionState, SessionStatus};

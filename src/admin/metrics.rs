@@ -15,6 +15,7 @@ use crate::{
     credentials::{PortalStatus, State},
     hubspot::Traffic,
     telemetry::names::{self, Kind, Metric},
+    vault::{SessionState, SessionStatus},
 };
 
 const STATES: [State; 5] =
@@ -24,6 +25,7 @@ const STATES: [State; 5] =
 pub(super) fn scrape(sources: &Sources) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Portals(sources.credentials.snapshot())));
+    registry.register_collector(Box::new(Vault(sources.vault.status())));
     registry.register_collector(Box::new(Upstream(sources.hubspot.traffic())));
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
@@ -103,6 +105,35 @@ impl Collector for Portals {
         put(names::SECRETS_GONE, counted(|portal| portal.counters.secrets_gone))?;
         put(names::REJECTIONS, counted(|portal| portal.counters.rejections))?;
         put(names::PANICS, counted(|portal| portal.counters.panics))
+    }
+}
+
+/// The Vault session when the scrape began.
+#[derive(Debug)]
+struct Vault(SessionStatus);
+
+// === impl Vault ===
+
+impl Collector for Vault {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Self(status) = self;
+        let one = |value| vec![Sample { labels: vec![status.method], value }];
+        let split = |ok, failed| {
+            [("ok", ok), ("failed", failed)]
+                .map(|(outcome, value)| Sample {
+                    labels: vec![status.method, outcome],
+                    value: count(value),
+                })
+                .into()
+        };
+        let logged_in = flag(status.state == SessionState::LoggedIn);
+        encode(&mut encoder, names::VAULT_LOGGED_IN, one(logged_in))?;
+        let expires_in = seconds(status.expires_in).map(one).unwrap_or_default();
+        encode(&mut encoder, names::VAULT_EXPIRES_IN, expires_in)?;
+        let logins = split(status.logins, status.login_failures);
+        encode(&mut encoder, names::VAULT_LOGINS, logins)?;
+        let renewals = split(status.renewals, status.renewal_failures);
+        encode(&mut encoder, names::VAULT_RENEWALS, renewals)
     }
 }
 

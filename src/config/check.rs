@@ -7,7 +7,7 @@ use figment::Figment;
 
 use super::{
     Admin, ApiVersion, Config, Credentials, Grpc, Hubspot, Log, LogFormat, Portal, PortalsFrom,
-    Vault, VaultAuth,
+    Vault,
     load::{Fault, origin},
     raw::{self, Raw},
 };
@@ -25,7 +25,7 @@ pub(super) struct Checker<'a> {
 // === impl Checker ===
 
 impl Checker<'_> {
-    fn fault(&mut self, key: &str, what: impl Into<String>) {
+    pub(super) fn fault(&mut self, key: &str, what: impl Into<String>) {
         let origin = origin(self.figment, key);
         self.faults.push(Fault { key: key.to_owned(), origin, what: what.into() });
     }
@@ -104,7 +104,7 @@ impl Checker<'_> {
         };
         let timeout = self.duration("vault.timeout", &timeout, 100, 300_000);
         let poll_interval = self.duration("vault.poll_interval", &poll_interval, 1_000, 3_600_000);
-        let auth = self.auth(auth);
+        let auth = self.auth(auth, client_cert_file.is_some());
         Some(Vault {
             address: address?,
             namespace,
@@ -116,61 +116,6 @@ impl Checker<'_> {
             poll_interval: poll_interval?,
             auth: auth?,
         })
-    }
-
-    fn auth(&mut self, raw: raw::VaultAuth) -> Option<VaultAuth> {
-        let raw::VaultAuth { method, file, mount, role_id_file, secret_id_file } = raw;
-        let Some(method) = method else {
-            self.fault("vault.auth.method", "is required: token, token_file or approle");
-            return None;
-        };
-        let approle = [
-            ("mount", mount.is_some()),
-            ("role_id_file", role_id_file.is_some()),
-            ("secret_id_file", secret_id_file.is_some()),
-        ];
-        match method.as_str() {
-            "token" | "token_file" => {
-                for (key, given) in approle {
-                    if given {
-                        self.fault(
-                            &format!("vault.auth.{key}"),
-                            format!("does not go with method {method}"),
-                        );
-                    }
-                }
-                let Some(file) = file else {
-                    self.fault("vault.auth.file", format!("is required for method {method}"));
-                    return None;
-                };
-                Some(if method == "token" {
-                    VaultAuth::Token { file }
-                } else {
-                    VaultAuth::TokenFile { file }
-                })
-            }
-            "approle" => {
-                if file.is_some() {
-                    self.fault("vault.auth.file", "does not go with method approle");
-                }
-                let mount = mount.unwrap_or_else(|| "approle".to_owned());
-                if SecretPath::parse(&mount).is_err() {
-                    self.fault(
-                        "vault.auth.mount",
-                        "must be a path of letters, digits, `.`, `_`, `-`",
-                    );
-                }
-                let Some(role_id_file) = role_id_file else {
-                    self.fault("vault.auth.role_id_file", "is required for method approle");
-                    return None;
-                };
-                Some(VaultAuth::AppRole { mount, role_id_file, secret_id_file })
-            }
-            _ => {
-                self.fault("vault.auth.method", "must be token, token_file or approle");
-                None
-            }
-        }
     }
 
     fn hubspot(&mut self, raw: &raw::Hubspot) -> Option<Hubspot> {

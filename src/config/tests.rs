@@ -114,7 +114,7 @@ fn what_is_required_is_asked_for() {
         found,
         [
             "vault.address: is required",
-            "vault.auth.method: is required: token, token_file or approle",
+            "vault.auth.method: is required: kubernetes, approle, jwt, token, token_file, userpass, cert",
             "portals: needs at least one table such as [portals.default], or [portals_from]",
         ]
     );

@@ -151,6 +151,25 @@ pub const HUBSPOT_STOPPED: Metric = gauge(
     "1 while calls fail at once because HubSpot is down",
 );
 
+/// Whether there is a Vault login.
+pub const VAULT_LOGGED_IN: Metric =
+    gauge("leadsd_vault_logged_in", &["method"], "1 if the service is logged in to Vault");
+/// Life left in the Vault token.
+pub const VAULT_EXPIRES_IN: Metric = gauge(
+    "leadsd_vault_token_expires_in_seconds",
+    &["method"],
+    "Seconds the Vault token lives without another renewal; absent if it does not expire",
+);
+/// Logins.
+pub const VAULT_LOGINS: Metric =
+    counter("leadsd_vault_logins", &["method", "outcome"], "Logins to Vault: ok or failed");
+/// Renewals.
+pub const VAULT_RENEWALS: Metric = counter(
+    "leadsd_vault_renewals",
+    &["method", "outcome"],
+    "Renewals of the Vault token: ok or failed",
+);
+
 /// All of them, in the order of the documentation.
 pub const ALL: &[Metric] = &[
     CREDENTIAL_STATE,
@@ -169,6 +188,10 @@ pub const ALL: &[Metric] = &[
     SECRETS_GONE,
     REJECTIONS,
     PANICS,
+    VAULT_LOGGED_IN,
+    VAULT_EXPIRES_IN,
+    VAULT_LOGINS,
+    VAULT_RENEWALS,
     HUBSPOT_CALLS,
     HUBSPOT_RETRIES,
     HUBSPOT_STOPS,

@@ -21,6 +21,12 @@ pub enum Error {
     /// The login is refused: 400 or 403 from the auth method, or from lookup-self.
     #[error("the login is refused with status {0}")]
     LoginRefused(u16),
+    /// The wrapping token in this file does not work any more.
+    #[error(
+        "{0}: the wrapping token was used before or has expired; unless it was used by a process \
+         that ran before this one, somebody may have intercepted the secret id. Put a new one there"
+    )]
+    Unwrap(String),
     /// 403: the token or its policy does not do.
     #[error("permission denied")]
     Denied,
@@ -84,7 +90,7 @@ impl Error {
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         match error {
-            Error::File { .. } | Error::Setup(_) | Error::LoginRefused(_) => {
+            Error::File { .. } | Error::Setup(_) | Error::LoginRefused(_) | Error::Unwrap(_) => {
                 Self::LoginRefused(error.to_string())
             }
             Error::Denied => Self::Denied,

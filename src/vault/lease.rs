@@ -8,11 +8,17 @@ use std::time::Duration;
 /// Shortest pause between two renewals, whatever the lease says.
 const FLOOR: Duration = Duration::from_millis(500);
 
-/// First pause after a failed renewal or login.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+/// First pause after a failed login.
+const FIRST_LOGIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Longest pause while nobody is logged in: recovery within 30 s of an outage's end.
-const MAX_BACKOFF: Duration = Duration::from_secs(15);
+const MAX_LOGIN_PAUSE: Duration = Duration::from_secs(15);
+
+/// First pause after a failed renewal of a token that lives on.
+const FIRST_RENEWAL_PAUSE: Duration = Duration::from_secs(10);
+
+/// Longest pause between renewals of a token that lives on.
+const MAX_RENEWAL_PAUSE: Duration = Duration::from_secs(300);
 
 /// What to do with a token after a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,10 +45,28 @@ pub(super) fn next(ttl: Duration, renewable: bool, last: Option<Duration>, rando
     Next::Renew(ttl.mul_f64(2.0 / 3.0).max(FLOOR))
 }
 
-/// Pause after the `failures`-th failure in a row; half of it is random.
-pub(super) fn backoff(failures: u32, random: f64) -> Duration {
-    let doubled = FIRST_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(10));
-    doubled.min(MAX_BACKOFF).mul_f64(0.5 + 0.5 * random)
+/// What to do after the `failures`-th failed renewal in a row of a token with `left` of its `ttl`: try
+/// again, with growing pauses, until the rest is within the grace.
+pub(super) fn after_failure(left: Duration, ttl: Duration, failures: u32, random: f64) -> Next {
+    let grace = ttl.mul_f64(0.1 + 0.1 * random);
+    let usable = left.saturating_sub(grace);
+    if usable <= FLOOR {
+        return Next::Login(Duration::ZERO);
+    }
+    let pause = growing(FIRST_RENEWAL_PAUSE, MAX_RENEWAL_PAUSE, failures, random);
+    // A short lease leaves no room for ten seconds.
+    Next::Renew(pause.min(usable.mul_f64(0.5)).max(FLOOR))
+}
+
+/// Pause after the `failures`-th failed login in a row.
+pub(super) fn login_pause(failures: u32, random: f64) -> Duration {
+    growing(FIRST_LOGIN_PAUSE, MAX_LOGIN_PAUSE, failures, random)
+}
+
+/// Doubles with each failure up to a bound; half of it is random.
+fn growing(first: Duration, most: Duration, failures: u32, random: f64) -> Duration {
+    let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    doubled.min(most).mul_f64(0.5 + 0.5 * random)
 }
 
 #[cfg(test)]
@@ -71,8 +95,25 @@ mod tests {
                 Next::Never => FLOOR,
             };
             prop_assert!(pause >= FLOOR);
-            let pause = backoff(failures, random);
-            prop_assert!(pause >= FIRST_BACKOFF / 2 && pause <= MAX_BACKOFF);
+            let pause = login_pause(failures, random);
+            prop_assert!(pause >= FIRST_LOGIN_PAUSE / 2 && pause <= MAX_LOGIN_PAUSE);
+        }
+
+        #[test]
+        fn a_failed_renewal_is_tried_again_before_the_token_ends(
+            ttl_ms in 1_000_u64..10_000_000, part in 0.0..1.0_f64, failures in 1_u32..99,
+            random in 0.0..1.0_f64,
+        ) {
+            let ttl = Duration::from_millis(ttl_ms);
+            let left = ttl.mul_f64(part);
+            match after_failure(left, ttl, failures, random) {
+                Next::Renew(pause) => {
+                    prop_assert!(pause >= FLOOR && pause <= MAX_RENEWAL_PAUSE);
+                    prop_assert!(pause <= left);
+                }
+                Next::Login(pause) => prop_assert!(pause.is_zero() && left <= ttl.mul_f64(0.2) + FLOOR),
+                Next::Never => prop_assert!(false, "it ends"),
+            }
         }
     }
 }

@@ -87,10 +87,20 @@ async fn metrics_tell_the_state_and_count_what_was_done() {
     ] {
         assert!(text.lines().any(|got| got.trim_end_matches(".0") == line), "{line}\n{text}");
     }
+    assert!(text.contains("leadsd_vault_logged_in{method=\"token\"} 1"), "{text}");
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (_, value) = line.rsplit_once(' ').expect("a name and a value");
         value.parse::<f64>().expect("a number");
     }
+}
+
+#[tokio::test]
+async fn the_vault_session_says_how_it_is_doing() {
+    let app = TestApp::start().await;
+    let now: Value = serde_json::from_str(&fetch(&app, "/vault").await).unwrap();
+    assert_eq!((&now["method"], &now["logged_in"]), (&json!("token"), &json!(true)));
+    assert_eq!((&now["logins"], &now["trouble"]), (&json!(1), &Value::Null));
+    assert_eq!(now["expires_in_s"], Value::Null, "a root token does not expire");
 }
 
 #[tokio::test]

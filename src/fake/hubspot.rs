@@ -241,6 +241,11 @@ impl FakeHubspot {
         self.account.lock().tokens.clear();
     }
 
+    /// Revokes every access token but this one.
+    pub fn revoke_tokens_but(&self, kept: &Secret) {
+        self.account.lock().tokens.retain(|token, _| token == kept.expose());
+    }
+
     /// How often the token endpoint gave a token.
     pub fn grants(&self) -> u64 {
         self.account.lock().grants

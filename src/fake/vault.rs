@@ -1,8 +1,11 @@
-//! A Vault in memory: KV v2 with versions and check-and-set, approle and token logins, and tokens
-//! that expire. Policies are not modelled: a token may do everything or nothing.
+//! A Vault in memory: KV v2 with versions and check-and-set, and tokens
+//! that expire; logins by approle, jwt, kubernetes, userpass and cert. A policy is a prefix of paths.
+
+mod auth;
+mod kv;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     net::SocketAddr,
     sync::Arc,
@@ -17,10 +20,11 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use parking_lot::Mutex;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::Instant};
 use uuid::Uuid;
 
+use self::auth::{Lives, Token};
 use super::MARK;
 use crate::{
     secret::Secret,
@@ -33,6 +37,9 @@ const MAX_BODY: usize = 1024 * 1024;
 /// Life of a token from a login, and of a renewal.
 const TOKEN_TTL: Duration = Duration::from_secs(3_600);
 
+/// No token of a login lives longer, as by Vault's default.
+const TOKEN_MAX_TTL: Duration = Duration::from_secs(32 * 24 * 3_600);
+
 /// The running fake; it stops when dropped.
 #[derive(Debug)]
 pub struct FakeVault {
@@ -42,13 +49,37 @@ pub struct FakeVault {
     _server: Task,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Vault {
     sealed: bool,
+    fault: Option<Fault>,
     secrets: BTreeMap<String, Vec<Version>>,
     tokens: HashMap<String, Token>,
+    /// Role ids with their secret ids.
     roles: HashMap<String, String>,
+    /// Users with their passwords.
+    users: HashMap<String, String>,
+    /// Mount, role and JWT of logins that are accepted.
+    jwts: HashSet<(String, String, String)>,
+    /// Wrapping tokens with their content.
+    wrapped: HashMap<String, Value>,
+    lives: Lives,
+    /// Prefix of the paths that tokens of logins may use; none for all.
+    allowed: Option<String>,
     logins: u64,
+}
+
+/// What every request gets instead of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// This status with Vault's error body.
+    Status(u16),
+    /// A success with a body that is no JSON.
+    Garbage,
+    /// A success without a body.
+    Empty,
+    /// An answer that does not come.
+    Silence,
 }
 
 #[derive(Debug, Clone)]
@@ -56,11 +87,6 @@ struct Version {
     data: Value,
     deleted: bool,
     destroyed: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Token {
-    expires: Option<Instant>,
 }
 
 /// Status and body of an answer.
@@ -74,8 +100,21 @@ impl FakeVault {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let root = Secret::new(format!("root-{MARK}-{}", Uuid::new_v4()));
-        let mut vault = Vault::default();
-        vault.tokens.insert(root.expose().to_owned(), Token { expires: None });
+        let mut vault = Vault {
+            sealed: false,
+            fault: None,
+            secrets: BTreeMap::new(),
+            tokens: HashMap::new(),
+            roles: HashMap::new(),
+            users: HashMap::new(),
+            jwts: HashSet::new(),
+            wrapped: HashMap::new(),
+            lives: Lives { ttl: TOKEN_TTL, max: TOKEN_MAX_TTL },
+            allowed: None,
+            logins: 0,
+        };
+        let all = Token { expires: None, last: None, allowed: None };
+        vault.tokens.insert(root.expose().to_owned(), all);
         let vault = Arc::new(Mutex::new(vault));
         let router = Router::new().fallback(serve).with_state(Arc::clone(&vault));
         let server = task::spawn("fake-vault", "", async move {
@@ -121,6 +160,41 @@ impl FakeVault {
         (Secret::new(role), Secret::new(secret))
     }
 
+    /// Accepts logins of this mount and role with this JWT, as the methods jwt and kubernetes do;
+    /// with an empty one, logins by certificate.
+    pub fn accept_jwt(&self, mount: &str, role: &str, jwt: &str) {
+        let login = (mount.to_owned(), role.to_owned(), jwt.to_owned());
+        self.vault.lock().jwts.insert(login);
+    }
+
+    /// Makes a user of userpass.
+    pub fn add_user(&self, name: &str, password: &str) {
+        self.vault.lock().users.insert(name.to_owned(), password.to_owned());
+    }
+
+    /// Wraps a secret id; gives the wrapping token, which works once.
+    pub fn wrap_secret_id(&self, secret_id: &Secret) -> Secret {
+        let token = format!("hvs.{MARK}-{}", Uuid::new_v4());
+        let content = json!({"secret_id": secret_id.expose(), "secret_id_accessor": "accessor"});
+        self.vault.lock().wrapped.insert(token.clone(), content);
+        Secret::new(token)
+    }
+
+    /// How long tokens of later logins live, and how long at most with renewals.
+    pub fn set_lives(&self, ttl: Duration, max: Duration) {
+        self.vault.lock().lives = Lives { ttl, max };
+    }
+
+    /// Tokens of later logins may use only paths that begin like this.
+    pub fn restrict(&self, prefix: &str) {
+        self.vault.lock().allowed = Some(prefix.to_owned());
+    }
+
+    /// Has every request end like this, until told otherwise.
+    pub fn fail(&self, fault: Option<Fault>) {
+        self.vault.lock().fault = fault;
+    }
+
     /// Seals or unseals.
     pub fn set_sealed(&self, sealed: bool) {
         self.vault.lock().sealed = sealed;
@@ -149,6 +223,17 @@ async fn serve(State(vault): State<Arc<Mutex<Vault>>>, request: Request) -> Resp
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let list = parts.uri.query().is_some_and(|query| query.contains("list=true"))
         || parts.method.as_str() == "LIST";
+    let fault = vault.lock().fault;
+    match fault {
+        None => {}
+        Some(Fault::Status(status)) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT);
+            return (status, axum::Json(json!({"errors": ["told to fail"]}))).into_response();
+        }
+        Some(Fault::Garbage) => return "<html>nonsense".into_response(),
+        Some(Fault::Empty) => return StatusCode::OK.into_response(),
+        Some(Fault::Silence) => std::future::pending().await,
+    }
     let (status, body) =
         vault.lock().answer(&parts.method, &path, token.unwrap_or_default(), &body, list);
     if status == StatusCode::NO_CONTENT {
@@ -175,15 +260,24 @@ impl Vault {
         if self.sealed {
             return errors(StatusCode::SERVICE_UNAVAILABLE, &["Vault is sealed"]);
         }
-        if path == "auth/approle/login" {
-            return self.approle_login(body);
+        if let Some(answer) = self.login(path, body) {
+            return answer;
+        }
+        if path == "sys/wrapping/unwrap" {
+            return self.unwrap(token, body);
         }
         let now = Instant::now();
-        let valid = |token: &Token| token.expires.is_none_or(|expires| expires > now);
-        if !self.tokens.get(token).is_some_and(valid) {
+        let valid = |token: &&Token| token.expires.is_none_or(|expires| expires > now);
+        let Some(found) = self.tokens.get(token).filter(valid) else {
             return errors(StatusCode::FORBIDDEN, &["permission denied"]);
+        };
+        let own = path.starts_with("auth/token/") || path.starts_with("sys/");
+        let allowed = |prefix: &String| own || path.starts_with(prefix.as_str());
+        if !found.allowed.as_ref().is_none_or(allowed) {
+            return errors(StatusCode::FORBIDDEN, &["1 error occurred: permission denied"]);
         }
         match path {
+            "sys/capabilities-self" => self.capabilities(token, body),
             "auth/token/lookup-self" => self.lookup(token),
             "auth/token/renew-self" => self.renew(token),
             "auth/token/revoke-self" => {
@@ -193,155 +287,6 @@ impl Vault {
             _ => self.kv(method, path, body, list),
         }
     }
-
-    fn approle_login(&mut self, body: &Value) -> Answer {
-        let text = |key: &str| body[key].as_str().unwrap_or_default();
-        let known = self.roles.get(text("role_id")).is_some_and(|id| id == text("secret_id"));
-        if !known {
-            return errors(StatusCode::BAD_REQUEST, &["invalid role or secret ID"]);
-        }
-        self.logins += 1;
-        let token = format!("hvs.{MARK}-{}", Uuid::new_v4());
-        let expires = Some(Instant::now() + TOKEN_TTL);
-        self.tokens.insert(token.clone(), Token { expires });
-        result(Value::Null, auth(&token))
-    }
-
-    fn lookup(&self, token: &str) -> Answer {
-        let expires = self.tokens[token].expires;
-        let ttl = expires.map_or(0, |expires| (expires - Instant::now()).as_secs().max(1));
-        result(
-            json!({
-                "accessor": "accessor", "creation_time": 0, "creation_ttl": ttl,
-                "display_name": "token", "entity_id": "", "expire_time": null,
-                "explicit_max_ttl": 0, "id": token, "identity_policies": null,
-                "issue_time": null, "meta": null, "num_uses": 0, "orphan": true,
-                "path": "auth/token/create", "policies": ["default"],
-                "renewable": expires.is_some(), "role": null, "ttl": ttl,
-            }),
-            Value::Null,
-        )
-    }
-
-    fn renew(&mut self, token: &str) -> Answer {
-        let expires = Some(Instant::now() + TOKEN_TTL);
-        self.tokens.insert(token.to_owned(), Token { expires });
-        result(Value::Null, auth(token))
-    }
-
-    fn kv(&mut self, method: &Method, path: &str, body: &Value, list: bool) -> Answer {
-        if let Some(path) = path.strip_prefix("secret/data/") {
-            return match method.as_str() {
-                "GET" => self.read(path),
-                "POST" | "PUT" => self.write(path, body),
-                "DELETE" => self.delete(path),
-                _ => errors(StatusCode::METHOD_NOT_ALLOWED, &[]),
-            };
-        }
-        match path.strip_prefix("secret/metadata/") {
-            Some(folder) if list => self.list(folder),
-            Some(path) if method == Method::GET => self.metadata(path),
-            _ => errors(StatusCode::NOT_FOUND, &[]),
-        }
-    }
-
-    fn read(&self, path: &str) -> Answer {
-        let Some((number, version)) = self.newest(path) else {
-            return errors(StatusCode::NOT_FOUND, &[]);
-        };
-        let gone = version.deleted || version.destroyed;
-        let data = if gone { Value::Null } else { version.data.clone() };
-        let status = if gone { StatusCode::NOT_FOUND } else { StatusCode::OK };
-        let (_, body) =
-            result(json!({"data": data, "metadata": facts(number, version)}), Value::Null);
-        (status, body)
-    }
-
-    fn write(&mut self, path: &str, body: &Value) -> Answer {
-        let versions = self.secrets.entry(path.to_owned()).or_default();
-        let cas = body["options"]["cas"].as_u64();
-        if cas.is_some_and(|cas| cas != versions.len() as u64) {
-            let text = "check-and-set parameter did not match the current version";
-            return errors(StatusCode::BAD_REQUEST, &[text]);
-        }
-        if !body["data"].is_object() {
-            return errors(StatusCode::BAD_REQUEST, &["no data provided"]);
-        }
-        let version = Version { data: body["data"].clone(), deleted: false, destroyed: false };
-        versions.push(version.clone());
-        result(facts(versions.len(), &version), Value::Null)
-    }
-
-    fn delete(&mut self, path: &str) -> Answer {
-        if let Some(version) = self.secrets.get_mut(path).and_then(|versions| versions.last_mut()) {
-            version.deleted = true;
-        }
-        (StatusCode::NO_CONTENT, Value::Null)
-    }
-
-    fn metadata(&self, path: &str) -> Answer {
-        let Some(versions) = self.secrets.get(path).filter(|versions| !versions.is_empty()) else {
-            return errors(StatusCode::NOT_FOUND, &[]);
-        };
-        let each: Map<String, Value> = versions
-            .iter()
-            .enumerate()
-            .map(|(index, version)| ((index + 1).to_string(), facts(index + 1, version)))
-            .collect();
-        result(
-            json!({
-                "cas_required": false, "created_time": TIME, "current_version": versions.len(),
-                "delete_version_after": "0s", "max_versions": 0, "oldest_version": 0,
-                "updated_time": TIME, "custom_metadata": null, "versions": each,
-            }),
-            Value::Null,
-        )
-    }
-
-    fn list(&self, folder: &str) -> Answer {
-        let prefix = format!("{}/", folder.trim_end_matches('/'));
-        let mut keys: Vec<String> = Vec::new();
-        for path in self.secrets.keys() {
-            let Some(rest) = path.strip_prefix(&prefix) else { continue };
-            let key = match rest.split_once('/') {
-                Some((sub, _)) => format!("{sub}/"),
-                None => rest.to_owned(),
-            };
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
-        }
-        if keys.is_empty() {
-            return errors(StatusCode::NOT_FOUND, &[]);
-        }
-        result(json!({ "keys": keys }), Value::Null)
-    }
-
-    fn newest(&self, path: &str) -> Option<(usize, &Version)> {
-        let versions = self.secrets.get(path)?;
-        Some((versions.len(), versions.last()?))
-    }
-}
-
-/// A time where only the shape matters.
-const TIME: &str = "2026-11-01T08:00:00.000000000Z";
-
-fn facts(number: usize, version: &Version) -> Value {
-    json!({
-        "created_time": TIME,
-        "custom_metadata": null,
-        "deletion_time": if version.deleted { TIME } else { "" },
-        "destroyed": version.destroyed,
-        "version": number,
-    })
-}
-
-fn auth(token: &str) -> Value {
-    json!({
-        "client_token": token, "accessor": "accessor", "policies": ["default"],
-        "token_policies": ["default"], "metadata": null, "lease_duration": TOKEN_TTL.as_secs(),
-        "renewable": true, "entity_id": "", "token_type": "service", "orphan": true,
-    })
 }
 
 fn result(data: Value, auth: Value) -> Answer {

@@ -22,7 +22,8 @@ use tempfile::TempDir;
 
 use crate::{
     harness::{PATIENCE, wait_ready},
-    real_peers::{OpenBao, run, text, tool},
+    openbao::{self, OpenBao},
+    real_peers::{run, text, tool},
 };
 
 const FREE: &str = "127.0.0.1:0";
@@ -242,7 +243,11 @@ async fn serve_with_a_real_openbao_does_all_calls_with_both_kinds_of_secret() {
     for secret in [fixed, oauth] {
         let bao = OpenBao::start().await;
         let folder = tempfile::tempdir().unwrap();
-        let (role_id, secret_id) = bao.approle(folder.path()).await;
+        let (role_id, secret_id) = bao.approle("1h").await;
+        let (role_id, secret_id) = (
+            openbao::file(&folder, "role-id", &role_id),
+            openbao::file(&folder, "secret-id", &secret_id),
+        );
         bao.post("secret/data/hubspot/default", json!({ "data": secret })).await;
         let auth = format!(
             "method = \"approle\"\nrole_id_file = \"{}\"\nsecret_id_file = \"{}\"",

@@ -3,16 +3,18 @@
 
 use std::{
     io::Write as _,
-    net::TcpListener,
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    path::PathBuf,
+    process::{Command, Output},
     time::Duration,
 };
 
 use leadsd::fake::hubspot::{READ, WRITE};
 use serde_json::json;
 
-use crate::harness::{PATIENCE, TestApp, wait_ready};
+use crate::{
+    harness::{PATIENCE, TestApp, wait_ready},
+    openbao::{OpenBao, file},
+};
 
 /// A tool's path: from the variable, else by its name.
 pub(crate) fn tool(variable: &str, name: &str) -> PathBuf {
@@ -110,94 +112,14 @@ async fn the_contract_is_clean_by_bufs_standard() {
     assert!(output.status.success(), "{}", text(&output));
 }
 
-/// A real OpenBao in development mode, killed when dropped.
-pub(crate) struct OpenBao {
-    server: Child,
-    pub(crate) address: String,
-}
-
-const ROOT: &str = "root-of-this-test";
-
-// === impl OpenBao ===
-
-impl OpenBao {
-    pub(crate) async fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let listen = format!("127.0.0.1:{port}");
-        let server = Command::new(tool("LEADSD_TEST_BAO", "bao"))
-            .args(["server", "-dev", "-dev-no-store-token"])
-            .arg(format!("-dev-listen-address={listen}"))
-            .arg(format!("-dev-root-token-id={ROOT}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("bao starts");
-        let bao = Self { server, address: format!("http://{listen}") };
-        let up = async {
-            while bao.call(reqwest::Method::GET, "sys/health", json!(null)).await.is_none() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, up).await.expect("bao is up");
-        bao
-    }
-
-    /// A call with the root token; none if it failed.
-    async fn call(
-        &self,
-        method: reqwest::Method,
-        path: &str,
-        body: serde_json::Value,
-    ) -> Option<serde_json::Value> {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let url = format!("{}/v1/{path}", self.address);
-        let answer = http.request(method, url).header("x-vault-token", ROOT).json(&body).send();
-        let answer = answer.await.ok().filter(|answer| answer.status().is_success())?;
-        let text = answer.text().await.ok()?;
-        Some(serde_json::from_str(&text).unwrap_or_else(|_| json!({})))
-    }
-
-    pub(crate) async fn post(&self, path: &str, body: serde_json::Value) -> serde_json::Value {
-        let answer = self.call(reqwest::Method::POST, path, body).await;
-        answer.unwrap_or_else(|| panic!("{path} failed"))
-    }
-
-    /// A role that may read and write below `hubspot/`; files with its ids.
-    pub(crate) async fn approle(&self, folder: &Path) -> (PathBuf, PathBuf) {
-        self.post("sys/auth/approle", json!({"type": "approle"})).await;
-        let policy = r#"path "secret/*" { capabilities = ["read", "create", "update", "list"] }"#;
-        self.post("sys/policies/acl/leadsd", json!({ "policy": policy })).await;
-        let role = json!({"token_policies": "leadsd", "token_ttl": "1h"});
-        self.post("auth/approle/role/leadsd", role).await;
-        let path = "auth/approle/role/leadsd/role-id";
-        let role_id = self.call(reqwest::Method::GET, path, json!(null)).await.unwrap();
-        let secret_id = self.post("auth/approle/role/leadsd/secret-id", json!({})).await;
-        let (role_file, secret_file) = (folder.join("role-id"), folder.join("secret-id"));
-        let write = |file: &Path, value: &serde_json::Value| {
-            let mut file = std::fs::File::create(file).unwrap();
-            // A line end, as editors leave it.
-            writeln!(file, "{}", value.as_str().unwrap()).unwrap();
-        };
-        write(&role_file, &role_id["data"]["role_id"]);
-        write(&secret_file, &secret_id["data"]["secret_id"]);
-        (role_file, secret_file)
-    }
-}
-
-impl Drop for OpenBao {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs bao (OpenBao)"]
 async fn a_real_openbao_holds_a_static_token_and_then_oauth_credentials() {
     let bao = OpenBao::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let (role_id, secret_id) = bao.approle(folder.path()).await;
+    let (role_id, secret_id) = bao.approle("1h").await;
+    let (role_id, secret_id) =
+        (file(&folder, "role-id", &role_id), file(&folder, "secret-id", &secret_id));
     let app = TestApp::builder()
         .unready()
         .set("VAULT__ADDRESS", &bao.address)

@@ -1,0 +1,148 @@
+//! KV v2 under the mount `secret`: versions, check-and-set, soft deletes and destroys.
+
+use axum::http::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::{Answer, Vault, Version, errors, result};
+
+/// Something done to one version.
+type Mark = fn(&mut Version);
+
+/// What can be done to single versions, by path.
+const MARKS: [(&str, Mark); 3] = [
+    ("secret/delete/", |version| version.deleted = true),
+    ("secret/undelete/", |version| version.deleted = false),
+    ("secret/destroy/", |version| version.destroyed = true),
+];
+
+// === impl Vault ===
+
+impl Vault {
+    pub(super) fn kv(&mut self, method: &Method, path: &str, body: &Value, list: bool) -> Answer {
+        if let Some(path) = path.strip_prefix("secret/data/") {
+            return match method.as_str() {
+                "GET" => self.read(path),
+                "POST" | "PUT" => self.write(path, body),
+                "DELETE" => self.delete(path),
+                _ => errors(StatusCode::METHOD_NOT_ALLOWED, &[]),
+            };
+        }
+        for (prefix, mark) in MARKS {
+            if let Some(path) = path.strip_prefix(prefix) {
+                return self.mark(path, body, mark);
+            }
+        }
+        match path.strip_prefix("secret/metadata/") {
+            Some(folder) if list => self.list(folder),
+            Some(path) if method == Method::GET => self.metadata(path),
+            Some(path) if method == Method::DELETE => {
+                self.secrets.remove(path);
+                (StatusCode::NO_CONTENT, Value::Null)
+            }
+            _ => errors(StatusCode::NOT_FOUND, &[]),
+        }
+    }
+
+    /// Deletes, brings back or destroys some versions.
+    fn mark(&mut self, path: &str, body: &Value, mark: Mark) -> Answer {
+        let numbers = body["versions"].as_array().into_iter().flatten().filter_map(Value::as_u64);
+        let versions = self.secrets.entry(path.to_owned()).or_default();
+        for number in numbers {
+            let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+            if let Some(version) = index.and_then(|index| versions.get_mut(index)) {
+                mark(version);
+            }
+        }
+        (StatusCode::NO_CONTENT, Value::Null)
+    }
+
+    fn read(&self, path: &str) -> Answer {
+        let Some((number, version)) = self.newest(path) else {
+            return errors(StatusCode::NOT_FOUND, &[]);
+        };
+        let gone = version.deleted || version.destroyed;
+        let data = if gone { Value::Null } else { version.data.clone() };
+        let status = if gone { StatusCode::NOT_FOUND } else { StatusCode::OK };
+        let (_, body) =
+            result(json!({"data": data, "metadata": facts(number, version)}), Value::Null);
+        (status, body)
+    }
+
+    fn write(&mut self, path: &str, body: &Value) -> Answer {
+        let versions = self.secrets.entry(path.to_owned()).or_default();
+        let cas = body["options"]["cas"].as_u64();
+        if cas.is_some_and(|cas| cas != versions.len() as u64) {
+            let text = "check-and-set parameter did not match the current version";
+            return errors(StatusCode::BAD_REQUEST, &[text]);
+        }
+        if !body["data"].is_object() {
+            return errors(StatusCode::BAD_REQUEST, &["no data provided"]);
+        }
+        let version = Version { data: body["data"].clone(), deleted: false, destroyed: false };
+        versions.push(version.clone());
+        result(facts(versions.len(), &version), Value::Null)
+    }
+
+    fn delete(&mut self, path: &str) -> Answer {
+        if let Some(version) = self.secrets.get_mut(path).and_then(|versions| versions.last_mut()) {
+            version.deleted = true;
+        }
+        (StatusCode::NO_CONTENT, Value::Null)
+    }
+
+    fn metadata(&self, path: &str) -> Answer {
+        let Some(versions) = self.secrets.get(path).filter(|versions| !versions.is_empty()) else {
+            return errors(StatusCode::NOT_FOUND, &[]);
+        };
+        let each: Map<String, Value> = versions
+            .iter()
+            .enumerate()
+            .map(|(index, version)| ((index + 1).to_string(), facts(index + 1, version)))
+            .collect();
+        result(
+            json!({
+                "cas_required": false, "created_time": TIME, "current_version": versions.len(),
+                "delete_version_after": "0s", "max_versions": 0, "oldest_version": 0,
+                "updated_time": TIME, "custom_metadata": null, "versions": each,
+            }),
+            Value::Null,
+        )
+    }
+
+    fn list(&self, folder: &str) -> Answer {
+        let prefix = format!("{}/", folder.trim_end_matches('/'));
+        let mut keys: Vec<String> = Vec::new();
+        for path in self.secrets.keys() {
+            let Some(rest) = path.strip_prefix(&prefix) else { continue };
+            let key = match rest.split_once('/') {
+                Some((sub, _)) => format!("{sub}/"),
+                None => rest.to_owned(),
+            };
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        if keys.is_empty() {
+            return errors(StatusCode::NOT_FOUND, &[]);
+        }
+        result(json!({ "keys": keys }), Value::Null)
+    }
+
+    fn newest(&self, path: &str) -> Option<(usize, &Version)> {
+        let versions = self.secrets.get(path)?;
+        Some((versions.len(), versions.last()?))
+    }
+}
+
+/// A time where only the shape matters.
+const TIME: &str = "2026-11-01T08:00:00.000000000Z";
+
+fn facts(number: usize, version: &Version) -> Value {
+    json!({
+        "created_time": TIME,
+        "custom_metadata": null,
+        "deletion_time": if version.deleted { TIME } else { "" },
+        "destroyed": version.destroyed,
+        "version": number,
+    })
+}

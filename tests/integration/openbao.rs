@@ -1,0 +1,217 @@
+//! A real OpenBao on loopback, with storage on disk, so that it can be killed and started again.
+
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{harness::PATIENCE, real_peers::tool};
+
+/// A server, unsealed, with a KV v2 engine at `secret`; killed when dropped.
+pub(crate) struct OpenBao {
+    server: Child,
+    folder: TempDir,
+    pub(crate) address: String,
+    pub(crate) root: String,
+    unseal_key: String,
+    http: reqwest::Client,
+}
+
+// === impl OpenBao ===
+
+impl OpenBao {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (api, cluster) = (port(), port());
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        let config = format!(
+            "storage \"raft\" {{\n  path = \"{}\"\n  node_id = \"one\"\n}}\n\
+             listener \"tcp\" {{\n  address = \"127.0.0.1:{api}\"\n  \
+             cluster_address = \"127.0.0.1:{cluster}\"\n  tls_disable = true\n}}\n\
+             api_addr = \"http://127.0.0.1:{api}\"\ncluster_addr = \"http://127.0.0.1:{cluster}\"\n",
+            folder.path().join("data").display()
+        );
+        std::fs::write(folder.path().join("bao.hcl"), config).unwrap();
+        let mut bao = Self {
+            server: spawn(&folder),
+            folder,
+            address: format!("http://127.0.0.1:{api}"),
+            root: String::new(),
+            unseal_key: String::new(),
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+        };
+        bao.until_up().await;
+        let shares = json!({"secret_shares": 1, "secret_threshold": 1});
+        let made = bao.call(Method::PUT, "sys/init", shares).await.expect("initialised");
+        bao.root = made["root_token"].as_str().unwrap().to_owned();
+        bao.unseal_key = made["keys"][0].as_str().unwrap().to_owned();
+        bao.unseal().await;
+        let engine = json!({"type": "kv", "options": {"version": "2"}});
+        bao.post("sys/mounts/secret", engine).await;
+        bao
+    }
+
+    /// Ends the process without a chance to clean up.
+    pub(crate) fn kill(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+
+    /// Starts it again, unsealed.
+    pub(crate) async fn restart(&mut self) {
+        self.server = spawn(&self.folder);
+        self.until_up().await;
+        self.unseal().await;
+    }
+
+    pub(crate) async fn seal(&self) {
+        self.post("sys/seal", json!({})).await;
+    }
+
+    /// Unseals, and waits until it serves.
+    pub(crate) async fn unseal(&self) {
+        let key = json!({"key": self.unseal_key});
+        let serves = async {
+            // A server that has just started may not take the key yet.
+            while self.call(Method::PUT, "sys/unseal", key.clone()).await.is_none()
+                || self.call(Method::GET, "sys/health", Value::Null).await.is_none()
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, serves).await.expect("unsealed");
+    }
+
+    async fn until_up(&self) {
+        let url = format!("{}/v1/sys/seal-status", self.address);
+        let up = async {
+            while self.http.get(&url).send().await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, up).await.expect("bao is up");
+    }
+
+    /// A call with the root token; none if it failed.
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Value) -> Option<Value> {
+        let url = format!("{}/v1/{path}", self.address);
+        let request = self.http.request(method, url).header("x-vault-token", &self.root);
+        let answer = request.json(&body).send().await.ok()?;
+        let text =
+            if answer.status().is_success() { answer.text().await.ok()? } else { return None };
+        Some(serde_json::from_str(&text).unwrap_or_else(|_| json!({})))
+    }
+
+    #[track_caller]
+    pub(crate) fn post(&self, path: &str, body: Value) -> impl Future<Output = Value> {
+        let (path, asked) = (path.to_owned(), body);
+        async move {
+            let answer = self.call(Method::POST, &path, asked).await;
+            answer.unwrap_or_else(|| panic!("{path} failed"))
+        }
+    }
+
+    /// A policy `leadsd` for the paths below `secret/*/hubspot/`.
+    pub(crate) async fn policy(&self) {
+        let policy = r#"path "secret/data/hubspot/*" { capabilities = ["read", "create", "update"] }
+                        path "secret/metadata/hubspot/*" { capabilities = ["read", "list"] }
+                        path "secret/metadata/hubspot" { capabilities = ["list"] }"#;
+        self.post("sys/policies/acl/leadsd", json!({ "policy": policy })).await;
+    }
+
+    /// An approle with that policy: its role id and a secret id.
+    pub(crate) async fn approle(&self, ttl: &str) -> (String, String) {
+        self.policy().await;
+        self.call(Method::POST, "sys/auth/approle", json!({"type": "approle"})).await;
+        let role = json!({"token_policies": "leadsd", "token_ttl": ttl});
+        self.post("auth/approle/role/leadsd", role).await;
+        let path = "auth/approle/role/leadsd/role-id";
+        let role_id = self.call(Method::GET, path, Value::Null).await.unwrap();
+        let secret_id = self.post("auth/approle/role/leadsd/secret-id", json!({})).await;
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (text(&role_id["data"]["role_id"]), text(&secret_id["data"]["secret_id"]))
+    }
+
+    /// The method jwt for the service account of the fixtures.
+    pub(crate) async fn jwt(&self) {
+        self.policy().await;
+        self.post("sys/auth/jwt", json!({"type": "jwt"})).await;
+        let key = std::fs::read_to_string("tests/fixtures/vault/jwt-key.pem").unwrap();
+        self.post("auth/jwt/config", json!({"jwt_validation_pubkeys": [key]})).await;
+        let role = json!({"role_type": "jwt", "user_claim": "sub", "bound_audiences": ["vault"],
+                          "token_policies": "leadsd", "token_ttl": "1h"});
+        self.post("auth/jwt/role/leadsd", role).await;
+    }
+
+    /// The method kubernetes, whose TokenReview endpoint is at `reviewer`.
+    pub(crate) async fn kubernetes(&self, reviewer: &str) {
+        self.policy().await;
+        self.post("sys/auth/kubernetes", json!({"type": "kubernetes"})).await;
+        let ca = std::fs::read_to_string("tests/fixtures/vault/kubernetes-ca.pem").unwrap();
+        let config = json!({"kubernetes_host": reviewer, "kubernetes_ca_cert": ca,
+                            "token_reviewer_jwt": jwt(), "disable_local_ca_jwt": true});
+        self.post("auth/kubernetes/config", config).await;
+        let role = json!({"bound_service_account_names": "leadsd",
+                          "bound_service_account_namespaces": "default",
+                          "token_policies": "leadsd", "token_ttl": "1h"});
+        self.post("auth/kubernetes/role/leadsd", role).await;
+    }
+}
+
+impl Drop for OpenBao {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+fn spawn(folder: &TempDir) -> Child {
+    Command::new(tool("LEADSD_TEST_BAO", "bao"))
+        .arg("server")
+        .arg(format!("-config={}", folder.path().join("bao.hcl").display()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("bao starts")
+}
+
+/// The service account token of the fixtures.
+pub(crate) fn jwt() -> String {
+    let text = std::fs::read_to_string("tests/fixtures/vault/service-account.jwt").unwrap();
+    text.trim().to_owned()
+}
+
+/// Writes a text into a file of the folder, with a line end as editors leave it.
+pub(crate) fn file(folder: &TempDir, name: &str, text: &str) -> PathBuf {
+    let path = folder.path().join(name);
+    std::fs::write(&path, format!("{text}\n")).unwrap();
+    path
+}
+
+/// Kubernetes' TokenReview endpoint: knows one token. Gives its address.
+pub(crate) async fn token_reviewer() -> String {
+    use axum::{Json, Router, http::StatusCode, routing::post};
+    let review = |Json(asked): Json<Value>| async move {
+        let known = asked["spec"]["token"] == jwt();
+        let user = json!({"username": "system:serviceaccount:default:leadsd",
+                          "uid": "0b1c2d3e-0000-4000-8000-000000000001",
+                          "groups": ["system:serviceaccounts"]});
+        let status = json!({"authenticated": known, "user": user, "audiences": ["vault"]});
+        let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+                            "status": status});
+        (StatusCode::CREATED, Json(review))
+    };
+    let router = Router::new().route("/apis/authentication.k8s.io/v1/tokenreviews", post(review));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}

@@ -9,9 +9,10 @@ use std::{
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde::Deserialize;
+use serde_json::json;
 use vaultrs::{
     api::AuthInfo,
-    auth::{approle, cert, kubernetes, oidc, userpass},
+    auth::{approle, kubernetes, oidc, userpass},
     error::ClientError,
     sys::wrapping,
     token,
@@ -158,7 +159,9 @@ impl Authority for Vault {
                 userpass::login(&nobody, mount, username, password.expose()).await
             }
             VaultAuth::Cert { mount, role } => {
-                cert::login(&nobody, mount, role.as_deref().unwrap_or_default()).await
+                // vaultrs sends the role under a name that Vault does not know.
+                let body = json!({ "name": role.as_deref().unwrap_or_default() });
+                return Ok(Login::of(self.connection.log_in(mount, &body).await?));
             }
         };
         Ok(Login::of(done.map_err(|error| refused(&error))?))

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use reqwest::{Certificate, Identity, redirect};
+use serde::Deserialize;
+use serde_json::Value;
 use vaultrs::{
-    api::EndpointMiddleware,
+    api::{AuthInfo, EndpointMiddleware},
     client::{VaultClient, VaultClientSettings},
 };
 
@@ -55,6 +57,28 @@ impl Connection {
             namespace: config.namespace.as_deref().map(|text| text.trim().to_owned()),
             http: builder.build().map_err(setup)?,
         })
+    }
+
+    /// Logs in at an auth method's own endpoint.
+    pub(super) async fn log_in(&self, mount: &str, body: &Value) -> Result<AuthInfo, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            auth: AuthInfo,
+        }
+        let nonsense = || Error::Unavailable("answers nonsense".to_owned());
+        let address = self.address.as_str().trim_end_matches('/');
+        let mut request = self.http.post(format!("{address}/v1/auth/{mount}/login")).json(body);
+        if let Some(namespace) = &self.namespace {
+            request = request.header("x-vault-namespace", namespace);
+        }
+        let answer = request.send().await.map_err(|error| Error::unreachable(&error))?;
+        let status = answer.status().as_u16();
+        if status != 200 {
+            return Err(Error::of_login_status(status));
+        }
+        let bytes = answer.bytes().await.map_err(|_| nonsense())?;
+        let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| nonsense())?;
+        Ok(answer.auth)
     }
 
     /// A client that sends `token`; an empty one sends none that Vault knows.

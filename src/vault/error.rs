@@ -55,12 +55,10 @@ impl Error {
                     Self::of_status(*code)
                 }
                 rustify::errors::ClientError::RequestError { source, .. } => {
-                    let timed_out = source
-                        .downcast_ref::<reqwest::Error>()
-                        .is_some_and(reqwest::Error::is_timeout);
-                    let what =
-                        if timed_out { "did not answer in time" } else { "cannot be reached" };
-                    Self::Unavailable(what.to_owned())
+                    match source.downcast_ref::<reqwest::Error>() {
+                        Some(error) => Self::unreachable(error),
+                        None => Self::Unavailable("cannot be reached".to_owned()),
+                    }
                 }
                 _ => Self::Unavailable("answers nonsense".to_owned()),
             };
@@ -70,6 +68,20 @@ impl Error {
                 Self::Unavailable("answers without content".to_owned())
             }
             _ => Self::Unavailable("answers nonsense".to_owned()),
+        }
+    }
+
+    /// No answer came.
+    pub(super) fn unreachable(error: &reqwest::Error) -> Self {
+        let what = if error.is_timeout() { "did not answer in time" } else { "cannot be reached" };
+        Self::Unavailable(what.to_owned())
+    }
+
+    /// The status of a login that failed: 400, 403 and 404 are refusals, anything else an outage.
+    pub(super) fn of_login_status(code: u16) -> Self {
+        match code {
+            400 | 403 | 404 => Self::LoginRefused(code),
+            code => Self::of_status(code),
         }
     }
 

@@ -27,6 +27,26 @@ pub(crate) struct OpenBao {
 
 impl OpenBao {
     pub(crate) async fn start() -> Self {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self::launch("http", "tls_disable = true", http).await
+    }
+
+    /// Behind TLS, with certificates of `authority`.
+    pub(crate) async fn start_tls(authority: &Authority) -> Self {
+        let (certificate, key) = authority.issue("127.0.0.1");
+        let ca = reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap();
+        let http = reqwest::Client::builder().no_proxy().tls_certs_only([ca]).build().unwrap();
+        let folder = authority.folder.path();
+        std::fs::write(folder.join("server.pem"), certificate).unwrap();
+        std::fs::write(folder.join("server-key.pem"), key).unwrap();
+        let listener = format!(
+            "tls_cert_file = \"{0}/server.pem\"\n  tls_key_file = \"{0}/server-key.pem\"",
+            folder.display()
+        );
+        Self::launch("https", &listener, http).await
+    }
+
+    async fn launch(scheme: &str, listener: &str, http: reqwest::Client) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (api, cluster) = (port(), port());
@@ -34,18 +54,18 @@ impl OpenBao {
         let config = format!(
             "storage \"raft\" {{\n  path = \"{}\"\n  node_id = \"one\"\n}}\n\
              listener \"tcp\" {{\n  address = \"127.0.0.1:{api}\"\n  \
-             cluster_address = \"127.0.0.1:{cluster}\"\n  tls_disable = true\n}}\n\
-             api_addr = \"http://127.0.0.1:{api}\"\ncluster_addr = \"http://127.0.0.1:{cluster}\"\n",
+             cluster_address = \"127.0.0.1:{cluster}\"\n  {listener}\n}}\n\
+             api_addr = \"{scheme}://127.0.0.1:{api}\"\ncluster_addr = \"http://127.0.0.1:{cluster}\"\n",
             folder.path().join("data").display()
         );
         std::fs::write(folder.path().join("bao.hcl"), config).unwrap();
         let mut bao = Self {
             server: spawn(&folder),
             folder,
-            address: format!("http://127.0.0.1:{api}"),
+            address: format!("{scheme}://127.0.0.1:{api}"),
             root: String::new(),
             unseal_key: String::new(),
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http,
         };
         bao.until_up().await;
         let shares = json!({"secret_shares": 1, "secret_threshold": 1});
@@ -170,6 +190,44 @@ impl Drop for OpenBao {
         // It may have ended already.
         let _ = self.server.kill();
         let _ = self.server.wait();
+    }
+}
+
+/// A certificate authority of the test, with its files.
+pub(crate) struct Authority {
+    key: rcgen::KeyPair,
+    params: rcgen::CertificateParams,
+    pem: String,
+    pub(crate) folder: TempDir,
+}
+
+// === impl Authority ===
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { key, params, pem, folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// A certificate for a name, for servers and clients alike, and its key.
+    pub(crate) fn issue(&self, name: &str) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.extended_key_usages = vec![
+            rcgen::ExtendedKeyUsagePurpose::ServerAuth,
+            rcgen::ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let issuer = rcgen::Issuer::from_params(&self.params, &self.key);
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
     }
 }
 

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::{
     harness::PATIENCE,
-    openbao::{OpenBao, file, jwt, token_reviewer},
+    openbao::{Authority, OpenBao, file, jwt, token_reviewer},
 };
 
 /// A Vault of either kind, and how to prepare it.
@@ -136,6 +136,45 @@ impl Peer {
             secret_id_wrapped: false,
         })
     }
+}
+
+#[tokio::test]
+#[ignore = "needs bao (OpenBao)"]
+async fn a_client_certificate_opens_a_real_openbao_behind_tls() {
+    let authority = Authority::new();
+    let bao = OpenBao::start_tls(&authority).await;
+    bao.policy().await;
+    bao.post("sys/auth/cert", json!({"type": "cert"})).await;
+    let role = json!({"certificate": authority.pem(), "token_policies": "leadsd"});
+    bao.post("auth/cert/certs/leadsd", role.clone()).await;
+    let mut other = role;
+    other["allowed_common_names"] = json!(["somebody-else"]);
+    bao.post("auth/cert/certs/other", other).await;
+    let secret = json!({"data": {"access_token": "pat-1"}});
+    bao.post("secret/data/hubspot/default", secret).await;
+    let (certificate, key) = authority.issue("leadsd.internal");
+    let write = |name: &str, text: &str| file(&authority.folder, name, text);
+    let peer = Peer::Real(Box::new(bao));
+    let log_in = |role: Option<&str>, ca: &str| {
+        let auth = VaultAuth::Cert { mount: "cert".to_owned(), role: role.map(str::to_owned) };
+        let config = config::Vault {
+            ca_file: Some(write("ca.pem", ca)),
+            client_cert_file: Some(write("client.pem", &certificate)),
+            client_key_file: Some(write("client-key.pem", &key)),
+            ..peer.config(auth)
+        };
+        Session::start(&config).unwrap()
+    };
+    for role in [None, Some("leadsd")] {
+        let session = log_in(role, authority.pem());
+        assert_eq!(settled(&session).await, None, "{role:?}");
+        let store = KvStore::new(session, "secret", Duration::from_secs(5));
+        assert_eq!(store.read(&path("hubspot/default")).await.unwrap().version, 1);
+    }
+    let trouble = settled(&log_in(Some("other"), authority.pem())).await.expect("refused");
+    assert!(trouble.contains("refused with status 40"), "the role is named: {trouble}");
+    let trouble = settled(&log_in(None, Authority::new().pem())).await.expect("not trusted");
+    assert!(trouble.contains("cannot be reached"), "another CA: {trouble}");
 }
 
 /// Waits until the session is logged in or says why not; gives that.

@@ -25,3 +25,4 @@ mod real_peers;
 mod retries;
 mod service;
 mod vault_contract;
+mod wire;

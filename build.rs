@@ -6,6 +6,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message as _;
 
 const PROTOS: &[&str] = &[
+    "hubspot/leads/v1/error_reason.proto",
     "hubspot/leads/v1/lead.proto",
     "hubspot/leads/v1/search.proto",
     "hubspot/leads/v1/leads_service.proto",

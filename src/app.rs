@@ -97,6 +97,7 @@ impl Bound {
             max_batch_inputs: grpc.max_batch_inputs,
             max_deadline: grpc.max_deadline,
             shutdown_grace: grpc.shutdown_grace,
+            error_catalogue: grpc.error_catalogue.into(),
             serving,
         };
         let grpc_server =

@@ -52,6 +52,9 @@ pub struct Grpc {
     pub max_deadline: Duration,
     /// How long calls in flight may go on after a stop signal. Default 25 s.
     pub shutdown_grace: Duration,
+    /// Where callers can read about errors: the `google.rpc.Help` of each links there, with the
+    /// reason as the fragment. Default `docs/ERRORS.md` of leadsd's source; empty leaves it out.
+    pub error_catalogue: String,
 }
 
 /// `[admin]`: health, readiness and metrics over HTTP.

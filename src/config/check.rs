@@ -56,8 +56,17 @@ impl Checker<'_> {
     }
 
     fn grpc(&mut self, raw: &raw::Grpc) -> Option<Grpc> {
-        let raw::Grpc { listen, max_request_size, max_batch_inputs, max_deadline, shutdown_grace } =
-            raw;
+        let raw::Grpc {
+            listen,
+            max_request_size,
+            max_batch_inputs,
+            max_deadline,
+            shutdown_grace,
+            error_catalogue,
+        } = raw;
+        if error_catalogue.len() > 512 || error_catalogue.chars().any(char::is_control) {
+            self.fault("grpc.error_catalogue", "must be a URL of at most 512 characters, or empty");
+        }
         let listen = self.parsed("grpc.listen", listen, "an address such as 127.0.0.1:50051");
         let size = self.size("grpc.max_request_size", max_request_size, 64 << 10, 256 << 20);
         let inputs = self.number("grpc.max_batch_inputs", *max_batch_inputs, 1, 100_000);
@@ -69,6 +78,7 @@ impl Checker<'_> {
             max_batch_inputs: inputs?,
             max_deadline: deadline?,
             shutdown_grace: grace?,
+            error_catalogue: error_catalogue.clone(),
         })
     }
 

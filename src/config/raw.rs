@@ -28,6 +28,7 @@ pub(super) struct Grpc {
     pub(super) max_batch_inputs: usize,
     pub(super) max_deadline: String,
     pub(super) shutdown_grace: String,
+    pub(super) error_catalogue: String,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

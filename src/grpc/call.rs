@@ -20,6 +20,8 @@ const DEFAULT_PORTAL: &str = "default";
 #[derive(Debug, Clone)]
 pub(super) struct CallFacts {
     pub(super) request_id: Arc<str>,
+    /// Where the reasons of errors are explained.
+    pub(super) catalogue: Arc<str>,
     pub(super) deadline: Instant,
     pub(super) spent: Arc<Spent>,
     /// Filled once the portal is known, for the access event.

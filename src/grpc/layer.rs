@@ -48,6 +48,8 @@ pub(super) struct Observe<S> {
     pub(super) inner: S,
     /// Ceiling of every deadline.
     pub(super) max_deadline: Duration,
+    /// Where the reasons of errors are explained.
+    pub(super) catalogue: Arc<str>,
 }
 
 /// Writes the access event, at the latest when it is dropped: then the caller has gone away.
@@ -80,6 +82,7 @@ where
         let timeout = timeout.as_ref().and_then(parse_timeout).unwrap_or(self.max_deadline);
         let facts = CallFacts {
             request_id: request_id(request.headers()),
+            catalogue: Arc::clone(&self.catalogue),
             deadline: since + timeout.min(self.max_deadline),
             spent: Arc::default(),
             portal: Arc::default(),
@@ -117,7 +120,7 @@ where
 
 impl Access {
     fn failed(&self, error: Error) -> Response<Body> {
-        let status = status::of_call(&error, &self.facts.request_id);
+        let status = status::of_call(&error, &self.facts.request_id, &self.facts.catalogue);
         // The handler may have failed before; then its reason is the better one.
         let _ = self.facts.failure.set(error);
         status.into_http()

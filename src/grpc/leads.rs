@@ -38,8 +38,11 @@ impl Leads {
             Err(error) => Err(error),
         };
         answer.map(Response::new).map_err(|error| {
-            let request_id = facts.as_ref().map_or("", |facts| &facts.request_id);
-            let status = status::of_call(&error, request_id);
+            let (request_id, catalogue): (&str, &str) = match &facts {
+                Some(facts) => (&facts.request_id, &facts.catalogue),
+                None => Default::default(),
+            };
+            let status = status::of_call(&error, request_id, catalogue);
             if let Some(facts) = &facts {
                 // A call fails once.
                 let _ = facts.failure.set(error);

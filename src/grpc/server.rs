@@ -3,7 +3,7 @@
 //! The accept loop is ours and not tonic's: tonic answers an expired deadline with CANCELLED before
 //! a layer can say better.
 
-use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{body::Incoming, server::conn::http2};
 use hyper_util::{
@@ -61,6 +61,8 @@ pub struct Settings {
     pub max_deadline: Duration,
     /// How long calls in flight may go on once the server was told to stop.
     pub shutdown_grace: Duration,
+    /// Where the reasons of errors are explained; empty for nowhere.
+    pub error_catalogue: Arc<str>,
     /// Whether the service can do its work.
     pub serving: watch::Receiver<bool>,
 }
@@ -87,6 +89,7 @@ impl Bound {
             max_batch_inputs,
             max_deadline,
             shutdown_grace,
+            error_catalogue,
             serving,
         } = settings;
         let listener = TcpListener::bind(listen).await?;
@@ -107,7 +110,7 @@ impl Bound {
             .add_service(reflection().build_v1().map_err(io::Error::other)?)
             .add_service(reflection().build_v1alpha().map_err(io::Error::other)?)
             .prepare();
-        let observed = Observe { inner: routes, max_deadline };
+        let observed = Observe { inner: routes, max_deadline, catalogue: error_catalogue };
         Ok(Self { listener, address, observed, shutdown_grace, _health: task })
     }
 

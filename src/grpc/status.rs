@@ -50,10 +50,15 @@ pub(super) fn code(reason: Reason) -> Code {
     }
 }
 
-/// The status a failed call ends with.
-pub(super) fn of_call(error: &Error, request_id: &str) -> Status {
+/// The status a failed call ends with. `catalogue` is where the reasons are explained.
+pub(super) fn of_call(error: &Error, request_id: &str, catalogue: &str) -> Status {
     let mut details = details(error);
     details.set_request_info(request_id, "");
+    if !catalogue.is_empty() {
+        let reason = error.reason().as_str();
+        let link = format!("{catalogue}#{}", reason.to_lowercase());
+        details.add_help_link(format!("Cause and fix of {reason}"), link);
+    }
     build(error, details)
 }
 
@@ -162,7 +167,10 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::leads::{FieldFault, UpstreamFacts};
+    use crate::{
+        grpc::pb,
+        leads::{FieldFault, UpstreamFacts},
+    };
 
     #[test]
     fn details_carry_what_a_program_can_act_on() {
@@ -175,7 +183,7 @@ mod tests {
                 ..UpstreamFacts::default()
             })
             .with_internal("not for callers");
-        let status = of_call(&error, "r-1");
+        let status = of_call(&error, "r-1", "https://example.com/errors");
         assert_eq!(status.code(), Code::ResourceExhausted);
         let details = status.get_error_details();
         let info = details.error_info().unwrap();
@@ -185,14 +193,90 @@ mod tests {
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_secs(10)));
         assert_eq!(details.quota_failure().unwrap().violations[0].subject, "TEN_SECONDLY_ROLLING");
         assert_eq!(details.request_info().unwrap().request_id, "r-1");
+        let help = &details.help().unwrap().links[0];
+        assert_eq!(help.url, "https://example.com/errors#rate_limited");
         assert!(!format!("{status:?}").contains("not for callers"));
+    }
+
+    #[test]
+    fn the_contract_the_code_the_catalogue_and_the_fixtures_name_the_same_reasons() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+        let proto = read("proto/hubspot/leads/v1/error_reason.proto");
+        let catalogue = read("docs/ERRORS.md");
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            let name = reason.as_str();
+            let value = pb::ErrorReason::from_str_name(&format!("ERROR_REASON_{name}"));
+            assert_eq!(value.map(|value| value as usize), Some(index + 1), "{name}");
+            let fixture: Fixture =
+                serde_json::from_str(&read(&format!("tests/fixtures/errors/{name}.json"))).unwrap();
+            assert_eq!(fixture.code, code_name(code(reason)), "{name}");
+            assert_eq!(
+                (fixture.info.reason.as_str(), fixture.info.domain.as_str()),
+                (name, DOMAIN)
+            );
+            let known = [
+                "httpStatus",
+                "correlationId",
+                "category",
+                "subCategory",
+                "policyName",
+                "requiredScopes",
+                "existingId",
+                "attempts",
+            ];
+            assert!(
+                fixture.info.metadata.keys().all(|key| known.contains(&key.as_str())),
+                "{name}"
+            );
+            let heading = format!("## {name}\n\n`{}`\n\n**Cause.** ", fixture.code);
+            let at =
+                catalogue.find(&heading).unwrap_or_else(|| panic!("{heading} in the catalogue"));
+            let section = catalogue[at..].split("\n## ").next().unwrap();
+            assert!(section.contains("**Fix.** "), "{name}");
+            let sample = |text: &str| -> Info { serde_json::from_str(text.trim()).unwrap() };
+            let shown = section.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+            assert_eq!(sample(shown), fixture.info, "{name}");
+            let comment = proto.split(&format!("  ERROR_REASON_{name} = ")).next().unwrap();
+            let sampled = comment.rsplit("// Sample:").next().unwrap();
+            assert_eq!(sample(sampled.trim().trim_start_matches("//")), fixture.info, "{name}");
+        }
+        let files = std::fs::read_dir(root.join("tests/fixtures/errors")).unwrap().count();
+        assert_eq!(files, Reason::ALL.len());
+        assert_eq!(catalogue.matches("\n## ").count(), Reason::ALL.len());
+        assert_eq!(proto.matches("  ERROR_REASON_").count(), Reason::ALL.len() + 1);
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Fixture {
+        code: String,
+        info: Info,
+    }
+
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Info {
+        reason: String,
+        domain: String,
+        metadata: std::collections::BTreeMap<String, String>,
+    }
+
+    /// As google.rpc.Code writes it.
+    fn code_name(code: Code) -> String {
+        let mut name = String::new();
+        for c in format!("{code:?}").chars() {
+            if c.is_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(c.to_ascii_uppercase());
+        }
+        name
     }
 
     #[test]
     fn a_status_stays_small_whatever_is_wrong() {
         let faults =
             (0..5_000).map(|i| FieldFault::new(format!("inputs[{i}].id"), "x".repeat(9_000)));
-        let status = of_call(&Error::invalid(faults.collect()), "r-1");
+        let status = of_call(&Error::invalid(faults.collect()), "r-1", "");
         assert_eq!(status.get_error_details().bad_request().unwrap().field_violations.len(), 16);
         assert!(status.details().len() < 16 * 1024, "{}", status.details().len());
         assert!(status.message().chars().count() <= MAX_TEXT);

@@ -129,6 +129,35 @@ struct Inner {
 // === impl Reason ===
 
 impl Reason {
+    /// All of them, in the order of their numbers in the contract.
+    pub const ALL: [Self; 25] = [
+        Self::InvalidRequest,
+        Self::UnknownPortal,
+        Self::InvalidPageToken,
+        Self::SearchWindowExceeded,
+        Self::RequestIdReused,
+        Self::LeadNotFound,
+        Self::ValidationFailed,
+        Self::AlreadyExists,
+        Self::Conflict,
+        Self::MissingScopes,
+        Self::Forbidden,
+        Self::CredentialUnavailable,
+        Self::CredentialRejected,
+        Self::RateLimited,
+        Self::DailyLimitReached,
+        Self::Overloaded,
+        Self::AccountLocked,
+        Self::AccountMigrating,
+        Self::UpstreamUnavailable,
+        Self::UpstreamUnintelligible,
+        Self::AnswerTooLarge,
+        Self::DeadlineExceeded,
+        Self::WriteOutcomeUnknown,
+        Self::BatchRefused,
+        Self::Internal,
+    ];
+
     /// The public name, as in `google.rpc.ErrorInfo.reason`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -98,6 +98,8 @@ pub struct Logged {
 pub enum Script {
     /// This status, content type and body; nothing is done.
     Answer(u16, &'static str, String),
+    /// This status, these headers and this body; nothing is done.
+    Exact(u16, Vec<(String, String)>, String),
     /// Does what was asked after this time.
     Late(Duration),
     /// Does what was asked and gives this status instead of the answer.

@@ -41,6 +41,8 @@ pub(super) struct Body {
     error_type: Option<String>,
     context: Vec<(String, Vec<String>)>,
     errors: Vec<Detail>,
+    /// It is not empty, and no JSON object.
+    is_foreign: bool,
 }
 
 #[derive(Debug, Default)]
@@ -63,11 +65,14 @@ pub(super) enum Unauthorized {
 
 impl Body {
     pub(super) fn parse(bytes: &[u8]) -> Self {
-        serde_json::from_slice(bytes).map(Self::of).unwrap_or_default()
+        let foreign = || Self { is_foreign: !bytes.is_empty(), ..Self::default() };
+        serde_json::from_slice(bytes).map_or_else(|_| foreign(), Self::of)
     }
 
     pub(super) fn of(value: Value) -> Self {
-        let Value::Object(mut object) = value else { return Self::default() };
+        let Value::Object(mut object) = value else {
+            return Self { is_foreign: true, ..Self::default() };
+        };
         let mut text = |key: &str| object.remove(key).and_then(as_text);
         let mut body = Self {
             category: text("category"),
@@ -189,7 +194,9 @@ impl Body {
 
     fn clashes(&self) -> bool {
         let text = self.message.as_deref().unwrap_or_default();
-        text.contains("already has that value") || self.existing_id().is_some()
+        text.contains("already has that value")
+            || text.contains("already exists")
+            || self.existing_id().is_some()
     }
 }
 
@@ -252,8 +259,9 @@ pub(super) fn error(
         Error::new(reason, body.text(fallback))
     };
     let error = match wait.or(default_wait) {
-        Some(wait) => error.with_retry_after(wait),
-        None => error,
+        // Nothing may invite to repeat what may have been done.
+        Some(wait) if error.reason() != Reason::WriteOutcomeUnknown => error.with_retry_after(wait),
+        Some(_) | None => error,
     };
     error.with_fields(body.fields()).with_culprits(body.culprits()).with_upstream(facts)
 }
@@ -267,6 +275,10 @@ fn classify(status: StatusCode, body: &Body) -> (Reason, &'static str, Option<Du
             (Reason::MissingScopes, "the portal's credential lacks a scope", none)
         }
         403 => (Reason::Forbidden, "HubSpot forbids this call", none),
+        // HubSpot says this in JSON; a page of HTML says that there is no such path.
+        404 if body.is_foreign => {
+            (Reason::UpstreamUnintelligible, "HubSpot does not know the path of this call", none)
+        }
         404 => (Reason::LeadNotFound, "HubSpot has no such lead", none),
         400 | 409 if body.clashes() => {
             (Reason::AlreadyExists, "HubSpot has a record with this value already", none)

@@ -16,6 +16,7 @@ mod chaos;
 mod credentials;
 mod endpoints;
 mod fake_hubspot;
+mod golden;
 mod harness;
 mod logs;
 mod openbao;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use axum::{
     body::Bytes,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{Html, IntoResponse as _, Response},
 };
 use parking_lot::Mutex;
@@ -60,6 +60,16 @@ pub(super) async fn serve(
         Some(Script::Answer(status, content_type, body)) => {
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT);
             (status, [(header::CONTENT_TYPE, *content_type)], body.clone()).into_response()
+        }
+        Some(Script::Exact(status, headers, body)) => {
+            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT);
+            let mut answer = (status, body.clone()).into_response();
+            for (name, value) in headers {
+                if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), value.parse()) {
+                    answer.headers_mut().insert(name, value);
+                }
+            }
+            answer
         }
         Some(Script::DoneBut(status)) => {
             let _ = respond(&account, &method, &path, &raw_query, &parts.headers, &bytes);

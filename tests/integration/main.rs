@@ -14,6 +14,7 @@ mod batches;
 mod binary;
 mod chaos;
 mod credentials;
+mod deadlines;
 mod endpoints;
 mod fake_hubspot;
 mod golden;

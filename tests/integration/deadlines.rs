@@ -1,0 +1,148 @@
+//! The caller's deadline holds for every RPC, with the code that says so.
+
+use std::time::{Duration, Instant};
+
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use leadsd::{
+    fake::hubspot::Script,
+    grpc::pb::{self, leads_service_client::LeadsServiceClient},
+};
+use tonic::{Code, Request, Status, body::Body};
+
+use crate::harness::{TestApp, properties};
+
+const ALLOWED: Duration = Duration::from_millis(300);
+
+/// How late an answer may be on a machine that has little else to do.
+const LATE: Duration = Duration::from_millis(50);
+
+/// Never passed, however busy the machine is.
+const MUCH_TOO_LATE: Duration = Duration::from_millis(400);
+
+fn timed<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let millis = format!("{}m", ALLOWED.as_millis());
+    request.metadata_mut().insert("grpc-timeout", millis.parse().unwrap());
+    request
+}
+
+/// A client that leaves deadlines to the server; tonic's own channel would answer first.
+fn patient(app: &TestApp) -> LeadsServiceClient<Client<HttpConnector, Body>> {
+    let http = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    LeadsServiceClient::with_origin(http, format!("http://{}", app.grpc).parse().unwrap())
+}
+
+/// Makes one call of the RPC that a HubSpot call belongs to.
+async fn call(app: &TestApp, rpc: &str) -> Status {
+    let mut leads = patient(app);
+    let id = "7".to_owned();
+    let values = properties(&[("hs_lead_label", "HOT")]);
+    macro_rules! fails {
+        ($method:ident, $message:expr) => {
+            leads.$method(timed($message)).await.map(drop).expect_err("the deadline passes")
+        };
+    }
+    match rpc {
+        "GetLead" => fails!(get_lead, pb::GetLeadRequest { id, ..Default::default() }),
+        "ListLeads" => fails!(list_leads, pb::ListLeadsRequest::default()),
+        "CreateLead" => fails!(create_lead, app.create_request("Jane")),
+        "UpdateLead" => fails!(
+            update_lead,
+            pb::UpdateLeadRequest { id, properties: values, ..Default::default() }
+        ),
+        "ArchiveLead" => fails!(archive_lead, pb::ArchiveLeadRequest { id, ..Default::default() }),
+        "UpsertLead" => fails!(
+            upsert_lead,
+            pb::UpsertLeadRequest {
+                id,
+                id_property: "crm_key".to_owned(),
+                properties: values,
+                ..Default::default()
+            }
+        ),
+        "SearchLeads" => fails!(search_leads, pb::SearchLeadsRequest::default()),
+        "BatchGetLeads" => fails!(
+            batch_get_leads,
+            pb::BatchGetLeadsRequest { ids: vec![id], ..Default::default() }
+        ),
+        "BatchCreateLeads" => fails!(
+            batch_create_leads,
+            pb::BatchCreateLeadsRequest {
+                inputs: vec![app.create_input("Jane", &[])],
+                ..Default::default()
+            }
+        ),
+        "BatchUpdateLeads" => fails!(
+            batch_update_leads,
+            pb::BatchUpdateLeadsRequest {
+                inputs: vec![pb::LeadUpdate { id, properties: values, ..Default::default() }],
+                ..Default::default()
+            }
+        ),
+        "BatchUpsertLeads" => fails!(
+            batch_upsert_leads,
+            pb::BatchUpsertLeadsRequest {
+                inputs: vec![pb::LeadUpsert {
+                    id,
+                    id_property: "crm_key".to_owned(),
+                    properties: values,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }
+        ),
+        _ => fails!(
+            batch_archive_leads,
+            pb::BatchArchiveLeadsRequest { ids: vec![id], ..Default::default() }
+        ),
+    }
+}
+
+#[tokio::test]
+async fn every_rpc_ends_at_its_deadline_while_hubspot_is_slow() {
+    let app = TestApp::start().await;
+    app.hubspot.add_unique_property("crm_key");
+    let mut delays = Vec::new();
+    for (rpc, method, path) in [
+        ("GetLead", "GET", "/7"),
+        ("ListLeads", "GET", "/leads"),
+        ("CreateLead", "POST", "/leads"),
+        ("UpdateLead", "PATCH", "/7"),
+        ("ArchiveLead", "DELETE", "/7"),
+        ("UpsertLead", "POST", "/batch/upsert"),
+        ("SearchLeads", "POST", "/search"),
+        ("BatchGetLeads", "POST", "/batch/read"),
+        ("BatchCreateLeads", "POST", "/batch/create"),
+        ("BatchUpdateLeads", "POST", "/batch/update"),
+        ("BatchUpsertLeads", "POST", "/batch/upsert"),
+        ("BatchArchiveLeads", "POST", "/batch/archive"),
+    ] {
+        app.hubspot.script(method, path, Script::Late(ALLOWED * 4));
+        let since = Instant::now();
+        let status = call(&app, rpc).await;
+        let took = since.elapsed();
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{rpc}: {status:?}");
+        assert_eq!(app.hubspot.scripts_left(), 0, "{rpc}: HubSpot was slow");
+        let late = took.saturating_sub(ALLOWED);
+        assert!(late < MUCH_TOO_LATE, "{rpc} ended {late:?} late");
+        delays.push(late);
+    }
+    delays.sort();
+    assert!(delays[delays.len() / 2] < LATE, "{delays:?}");
+}
+
+#[tokio::test]
+async fn a_write_that_outlasts_its_caller_is_done_once_and_its_repeat_gets_the_answer() {
+    let app = TestApp::start().await;
+    app.hubspot.script("POST", "/leads", Script::Late(ALLOWED * 2));
+    let mut request = app.create_request("Jane");
+    request.request_id = "order-17".to_owned();
+    let first = patient(&app).create_lead(timed(request.clone())).await.unwrap_err();
+    assert_eq!(first.code(), Code::DeadlineExceeded);
+    let second = app.leads.clone().create_lead(request).await.unwrap().into_inner();
+    assert_eq!(second.lead.unwrap().properties["hs_lead_name"], "Jane");
+    assert_eq!(app.hubspot.lead_names(), ["Jane"]);
+}

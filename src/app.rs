@@ -84,8 +84,11 @@ impl Bound {
         let handles = Arc::clone(&credentials);
         let resolve: hubspot::Resolve = Arc::new(move |portal| handles.handle(portal.as_str()));
         let client = hubspot::Client::new(&hubspot, resolve)?;
-        let settings =
-            leads::Settings { batch_concurrency: hubspot.batch_concurrency, request_id_properties };
+        let settings = leads::Settings {
+            batch_concurrency: hubspot.batch_concurrency,
+            remember_refusals: hubspot.remember_refusals,
+            request_id_properties,
+        };
         let service = leads::Service::new(Arc::new(client.clone()), settings);
 
         let (unmet, serving, readiness) = watch_readiness(credentials.ready());
@@ -96,6 +99,7 @@ impl Bound {
             max_request_bytes: grpc.max_request_bytes,
             max_batch_inputs: grpc.max_batch_inputs,
             max_deadline: grpc.max_deadline,
+            max_batch_deadline: grpc.max_batch_deadline,
             shutdown_grace: grpc.shutdown_grace,
             error_catalogue: grpc.error_catalogue.into(),
             serving,

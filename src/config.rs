@@ -48,8 +48,10 @@ pub struct Grpc {
     pub max_request_bytes: usize,
     /// Most inputs of one batch call. Default 10,000.
     pub max_batch_inputs: usize,
-    /// Longest a call may take, whatever the caller allows. Default 60 s.
+    /// Longest a call for one lead or one page may take, whatever the caller allows. Default 60 s.
     pub max_deadline: Duration,
+    /// The same for batches. Default 5 min: 10,000 inputs are a hundred HubSpot calls.
+    pub max_batch_deadline: Duration,
     /// How long calls in flight may go on after a stop signal. Default 25 s.
     pub shutdown_grace: Duration,
     /// Where callers can read about errors: the `google.rpc.Help` of each links there, with the
@@ -180,6 +182,9 @@ pub struct Hubspot {
     pub max_answer_bytes: usize,
     /// Most attempts at one HubSpot call, the first one included. Default 4; 1 never retries.
     pub max_attempts: u32,
+    /// How long a single create, update or upsert that HubSpot refused for its content is refused
+    /// without asking again. Default 0 s: never.
+    pub remember_refusals: Duration,
     /// Batch calls of one client call that run at the same time. Default 4.
     pub batch_concurrency: usize,
 }

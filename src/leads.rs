@@ -10,6 +10,7 @@ mod error;
 mod inputs;
 mod lead;
 mod query;
+mod refusals;
 mod replay;
 mod service;
 mod upstream;

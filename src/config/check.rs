@@ -61,6 +61,7 @@ impl Checker<'_> {
             max_request_size,
             max_batch_inputs,
             max_deadline,
+            max_batch_deadline,
             shutdown_grace,
             error_catalogue,
         } = raw;
@@ -71,12 +72,15 @@ impl Checker<'_> {
         let size = self.size("grpc.max_request_size", max_request_size, 64 << 10, 256 << 20);
         let inputs = self.number("grpc.max_batch_inputs", *max_batch_inputs, 1, 100_000);
         let deadline = self.duration("grpc.max_deadline", max_deadline, 100, 600_000);
+        let batch_deadline =
+            self.duration("grpc.max_batch_deadline", max_batch_deadline, 100, 3_600_000);
         let grace = self.duration("grpc.shutdown_grace", shutdown_grace, 0, 600_000);
         Some(Grpc {
             listen: listen?,
             max_request_bytes: size?,
             max_batch_inputs: inputs?,
             max_deadline: deadline?,
+            max_batch_deadline: batch_deadline?,
             shutdown_grace: grace?,
             error_catalogue: error_catalogue.clone(),
         })
@@ -136,6 +140,7 @@ impl Checker<'_> {
             request_timeout,
             max_answer_size,
             max_attempts,
+            remember_refusals,
             batch_concurrency,
         } = raw;
         let base_url = self.url("hubspot.base_url", base_url);
@@ -152,6 +157,7 @@ impl Checker<'_> {
         let request = self.duration("hubspot.request_timeout", request_timeout, 100, 600_000);
         let size = self.size("hubspot.max_answer_size", max_answer_size, 64 << 10, 1 << 30);
         let attempts = self.number("hubspot.max_attempts", *max_attempts, 1, 10);
+        let remember = self.duration("hubspot.remember_refusals", remember_refusals, 0, 600_000);
         let concurrency = self.number("hubspot.batch_concurrency", *batch_concurrency, 1, 32);
         Some(Hubspot {
             base_url: base_url?,
@@ -160,6 +166,7 @@ impl Checker<'_> {
             request_timeout: request?,
             max_answer_bytes: size?,
             max_attempts: u32::try_from(attempts?).unwrap_or(1),
+            remember_refusals: remember?,
             batch_concurrency: concurrency?,
         })
     }

@@ -27,6 +27,7 @@ pub(super) struct Grpc {
     pub(super) max_request_size: String,
     pub(super) max_batch_inputs: usize,
     pub(super) max_deadline: String,
+    pub(super) max_batch_deadline: String,
     pub(super) shutdown_grace: String,
     pub(super) error_catalogue: String,
 }
@@ -91,6 +92,7 @@ pub(super) struct Hubspot {
     pub(super) request_timeout: String,
     pub(super) max_answer_size: String,
     pub(super) max_attempts: usize,
+    pub(super) remember_refusals: String,
     pub(super) batch_concurrency: usize,
 }
 

@@ -46,8 +46,10 @@ const BACKSTOP: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone)]
 pub(super) struct Observe<S> {
     pub(super) inner: S,
-    /// Ceiling of every deadline.
+    /// Ceiling of the deadline of calls for one lead or one page.
     pub(super) max_deadline: Duration,
+    /// Ceiling of the deadline of batches.
+    pub(super) max_batch_deadline: Duration,
     /// Where the reasons of errors are explained.
     pub(super) catalogue: Arc<str>,
 }
@@ -79,11 +81,13 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let since = Instant::now();
         let timeout = request.headers_mut().remove(GRPC_TIMEOUT);
-        let timeout = timeout.as_ref().and_then(parse_timeout).unwrap_or(self.max_deadline);
+        let is_batch = request.uri().path().contains("/Batch");
+        let ceiling = if is_batch { self.max_batch_deadline } else { self.max_deadline };
+        let timeout = timeout.as_ref().and_then(parse_timeout).unwrap_or(ceiling);
         let facts = CallFacts {
             request_id: request_id(request.headers()),
             catalogue: Arc::clone(&self.catalogue),
-            deadline: since + timeout.min(self.max_deadline),
+            deadline: since + timeout.min(ceiling),
             spent: Arc::default(),
             portal: Arc::default(),
             failure: Arc::default(),

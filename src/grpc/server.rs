@@ -57,8 +57,10 @@ pub struct Settings {
     pub max_request_bytes: usize,
     /// Most inputs of one batch call.
     pub max_batch_inputs: usize,
-    /// Ceiling of every deadline.
+    /// Ceiling of the deadline of calls for one lead or one page.
     pub max_deadline: Duration,
+    /// Ceiling of the deadline of batches.
+    pub max_batch_deadline: Duration,
     /// How long calls in flight may go on once the server was told to stop.
     pub shutdown_grace: Duration,
     /// Where the reasons of errors are explained; empty for nowhere.
@@ -88,6 +90,7 @@ impl Bound {
             max_request_bytes,
             max_batch_inputs,
             max_deadline,
+            max_batch_deadline,
             shutdown_grace,
             error_catalogue,
             serving,
@@ -110,7 +113,8 @@ impl Bound {
             .add_service(reflection().build_v1().map_err(io::Error::other)?)
             .add_service(reflection().build_v1alpha().map_err(io::Error::other)?)
             .prepare();
-        let observed = Observe { inner: routes, max_deadline, catalogue: error_catalogue };
+        let observed =
+            Observe { inner: routes, max_deadline, max_batch_deadline, catalogue: error_catalogue };
         Ok(Self { listener, address, observed, shutdown_grace, _health: task })
     }
 

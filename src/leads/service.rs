@@ -5,6 +5,7 @@ use std::{
     fmt,
     hash::{Hash, Hasher},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::time::timeout_at;
@@ -17,6 +18,7 @@ use super::{
     inputs::ReadInput,
     lead::Lead,
     query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
+    refusals::Refusals,
     replay::{Answer, Replay, RequestId},
     upstream::Upstream,
     write::{CreateLead, Traced, UpdateLead, UpsertLead, Upserted},
@@ -50,6 +52,9 @@ pub struct BatchGet {
 pub struct Settings {
     /// Batch calls of one client call that run at the same time.
     pub batch_concurrency: usize,
+    /// How long a single write that HubSpot refused for its content is refused here as well; zero
+    /// never.
+    pub remember_refusals: Duration,
     /// Where portals keep the request ids of their leads.
     pub request_id_properties: RequestIdProperties,
 }
@@ -69,6 +74,7 @@ pub struct RequestIdProperties {
 pub struct Service {
     upstream: Arc<dyn Upstream>,
     replay: Arc<Replay<Written>>,
+    refusals: Arc<Refusals>,
     settings: Arc<Settings>,
 }
 
@@ -88,7 +94,8 @@ enum Written {
 impl Service {
     /// The use cases over `upstream`.
     pub fn new(upstream: Arc<dyn Upstream>, settings: Settings) -> Self {
-        Self { upstream, replay: Arc::default(), settings: Arc::new(settings) }
+        let refusals = Arc::new(Refusals::new(settings.remember_refusals));
+        Self { upstream, replay: Arc::default(), refusals, settings: Arc::new(settings) }
     }
 
     /// Reads one lead.
@@ -334,14 +341,21 @@ impl Service {
         fingerprint: u64,
         write: impl Future<Output = Written> + Send + 'static,
     ) -> Result<Written, Error> {
+        if let Some(error) = self.refusals.of(&call.portal, fingerprint) {
+            return Err(error);
+        }
         let answer = self.replay.run(&call.portal, request_id, fingerprint, write);
-        timeout_at(call.deadline, answer).await.unwrap_or_else(|_| {
+        let answer = timeout_at(call.deadline, answer).await.unwrap_or_else(|_| {
             Err(Error::new(
                 Reason::DeadlineExceeded,
                 "the deadline passed before the outcome of the write was known",
             )
             .with_processed(Processed::Maybe))
-        })
+        })?;
+        if let Some(error) = answer.refusal() {
+            self.refusals.remember(&call.portal, fingerprint, error);
+        }
+        Ok(answer)
     }
 }
 
@@ -356,6 +370,15 @@ impl RequestIdProperties {
 // === impl Written ===
 
 impl Written {
+    /// The error of a single write.
+    fn refusal(&self) -> Option<&Error> {
+        match self {
+            Self::Lead(answer) => answer.as_ref().err(),
+            Self::Upserted(answer) => answer.as_ref().err(),
+            Self::Archived(_) | Self::Leads(_) | Self::Upserts(_) | Self::Archives(_) => None,
+        }
+    }
+
     fn lead(self) -> Result<Lead, Error> {
         match self {
             Self::Lead(answer) => answer,

@@ -12,6 +12,7 @@ mod bad_input;
 mod batches;
 mod credentials;
 mod harness;
+mod operations;
 mod reads_and_writes;
 mod real_peers;
 mod service;

@@ -117,8 +117,18 @@ const GRPC_CRATES: &[&str] = &[
     "uuid",
 ];
 const ADMIN: &[&str] = &["config", "credentials", "quota", "task", "telemetry", "time"];
-const FAKE_CRATES: &[&str] =
-    &["axum", "base64", "http", "percent_encoding", "rand", "serde", "serde_json", "url", "uuid"];
+const FAKE_CRATES: &[&str] = &[
+    "axum",
+    "base64",
+    "http",
+    "percent_encoding",
+    "rand",
+    "serde",
+    "serde_json",
+    "tokio_stream",
+    "url",
+    "uuid",
+];
 
 /// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]

@@ -11,8 +11,10 @@
 mod bad_input;
 mod batches;
 mod credentials;
+mod faults;
 mod harness;
 mod operations;
 mod reads_and_writes;
 mod real_peers;
 mod service;
+mod switches;

@@ -11,6 +11,7 @@
 mod bad_input;
 mod batches;
 mod credentials;
+mod fake_hubspot;
 mod faults;
 mod harness;
 mod operations;

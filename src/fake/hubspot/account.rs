@@ -9,6 +9,7 @@ use super::{
     serve::{Answer, Asked},
     store::millis,
 };
+use crate::time::Timestamp;
 
 // === impl Account ===
 
@@ -30,7 +31,8 @@ impl Account {
                 let now = self.clock.now();
                 let (day, left) = self.limits.day(now);
                 let used = if day == self.counted.day { self.counted.today } else { 0 };
-                let resets = now.checked_add(left).unwrap_or(now);
+                let midnight = now.as_second() + i64::try_from(left.as_secs()).unwrap_or(0);
+                let resets = Timestamp::from_second(midnight).unwrap_or(now);
                 json!({"results": [{
                     "name": "private-apps-api-calls-daily", "usageLimit": self.limits.daily,
                     "currentUsage": used, "collectedAt": millis(now), "fetchStatus": "SUCCESS",

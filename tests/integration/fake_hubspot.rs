@@ -1,0 +1,151 @@
+//! The fake HubSpot itself, over its HTTP API: the rules, shapes and limits that the reference
+//! describes. `leadsd` takes no part.
+
+mod limits;
+mod records;
+mod search;
+mod tokens;
+
+use std::{sync::Arc, time::Duration};
+
+use leadsd::{
+    fake::hubspot::{FakeHubspot, READ, WRITE},
+    time::SystemClock,
+};
+use reqwest::{Method, header::HeaderMap};
+use serde_json::{Value, json};
+
+use crate::operations::VERSIONS;
+
+/// An account with a contact, and a token that may do everything.
+struct Hub {
+    fake: FakeHubspot,
+    http: reqwest::Client,
+    token: String,
+    contact: String,
+    /// Path of the leads.
+    base: &'static str,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+struct Said {
+    status: u16,
+    headers: HeaderMap,
+    body: Value,
+}
+
+// === impl Hub ===
+
+impl Hub {
+    async fn start() -> Self {
+        Self::of(VERSIONS[0].1).await
+    }
+
+    /// Asks by this path.
+    async fn of(base: &'static str) -> Self {
+        let free = "127.0.0.1:0".parse().expect("an address");
+        let fake = FakeHubspot::start(free, Arc::new(SystemClock)).await.expect("a fake");
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(10))
+            .build()
+            .expect("a client");
+        let token = fake.static_token(&[READ, WRITE]).expose().to_owned();
+        let contact = fake.add_contact("ada@example.com");
+        fake.limit(|limits| limits.search_per_second = 1_000);
+        Self { fake, http, token, contact, base }
+    }
+
+    /// Any call, by its whole path.
+    async fn ask(&self, method: Method, path: &str, body: &Value) -> Said {
+        self.ask_as(&self.token, method, path, body).await
+    }
+
+    async fn ask_as(&self, token: &str, method: Method, path: &str, body: &Value) -> Said {
+        let url = format!("http://{}{path}", self.fake.address());
+        let mut request = self.http.request(method, url).bearer_auth(token);
+        if !body.is_null() {
+            request = request.json(body);
+        }
+        said(request).await
+    }
+
+    async fn get(&self, end: &str) -> Said {
+        self.ask(Method::GET, &format!("{}{end}", self.base), &Value::Null).await
+    }
+
+    async fn post(&self, end: &str, body: &Value) -> Said {
+        self.ask(Method::POST, &format!("{}{end}", self.base), body).await
+    }
+
+    async fn patch(&self, id: &str, properties: Value) -> Said {
+        let body = json!({ "properties": properties });
+        self.ask(Method::PATCH, &format!("{}/{id}", self.base), &body).await
+    }
+
+    async fn delete(&self, id: &str) -> Said {
+        self.ask(Method::DELETE, &format!("{}/{id}", self.base), &Value::Null).await
+    }
+
+    /// A call of the OAuth endpoints.
+    async fn form(&self, path: &str, form: &[(&str, &str)]) -> Said {
+        let url = format!("http://{}{path}", self.fake.address());
+        said(self.http.post(url).form(form)).await
+    }
+
+    /// A create as it should be.
+    fn lead(&self, properties: Value) -> Value {
+        json!({"properties": properties, "associations": [to(&self.contact, 578)]})
+    }
+
+    /// Makes a lead without a call.
+    fn add(&self, properties: &Value) -> String {
+        self.fake.add_lead(&self.contact, properties).expect("a good lead")
+    }
+}
+
+// === impl Said ===
+
+impl Said {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Codes of the single errors.
+    fn codes(&self) -> Vec<&str> {
+        let errors = self.body["errors"].as_array().into_iter().flatten();
+        errors.filter_map(|error| error["code"].as_str()).collect()
+    }
+
+    /// Ids of the results, in their order.
+    fn ids(&self) -> Vec<String> {
+        let results = self.body["results"].as_array().into_iter().flatten();
+        results.filter_map(|result| Some(result["id"].as_str()?.to_owned())).collect()
+    }
+
+    /// What every JSON error has: this status and category, a text, a correlation id.
+    #[track_caller]
+    fn is_error(&self, status: u16, category: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.body["category"], category, "{self:?}");
+        assert_eq!(self.body["status"], "error");
+        assert!(self.body["message"].as_str().is_some_and(|text| !text.is_empty()));
+        let id = self.body["correlationId"].as_str();
+        assert_eq!(id, self.header("x-hubspot-correlation-id"), "one id in body and header");
+        assert!(id.is_some());
+    }
+}
+
+async fn said(request: reqwest::RequestBuilder) -> Said {
+    let answer = request.send().await.expect("an answer");
+    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+    let bytes = answer.bytes().await.expect("a body");
+    Said { status, headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+}
+
+/// An association to a record.
+fn to(id: &str, kind: u64) -> Value {
+    json!({"to": {"id": id}, "types": [
+        {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": kind}]})
+}

@@ -331,3 +331,32 @@ async fn a_search_that_lags_is_no_reason_for_a_read_to_lag() {
         assert_eq!(later.into_inner().total, 1);
     }
 }
+
+#[tokio::test]
+async fn no_read_is_refused_for_its_length_by_any_gateway() {
+    for longest in [8_000, 16_000] {
+        let app = TestApp::start().await;
+        app.hubspot.behave(|behaviour| behaviour.longest_url = longest);
+        let id = app.lead("Jane");
+        // Short names: their commas take more room in a URL than they do.
+        for count in [1_000, 1_300, 1_500, 1_900] {
+            app.hubspot.clear_log();
+            let names = |i: u32| format!("p{i:03x}").split_off(1);
+            let request = pb::GetLeadRequest {
+                id: id.clone(),
+                properties: (0..count).map(names).collect(),
+                ..Default::default()
+            };
+            let answer = app.leads.clone().get_lead(request).await;
+            let sent = app.hubspot.log().len();
+            if let Err(status) = answer {
+                assert_eq!(sent, 0, "{count}: refused before it is sent");
+                let (code, _, fields) = failure(Err::<(), _>(status));
+                assert_eq!((code, fields), (Code::InvalidArgument, vec!["properties".to_owned()]));
+                assert!(count > 1_000);
+            } else {
+                assert_eq!(sent, 1);
+            }
+        }
+    }
+}

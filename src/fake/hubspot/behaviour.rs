@@ -57,6 +57,9 @@ pub struct Behaviour {
     pub token_life: Duration,
     /// How long the search index lags behind writes.
     pub index_lag: Duration,
+    /// Longest path and query taken: the gateways answer 414 somewhere between 8 and 16 thousand
+    /// characters.
+    pub longest_url: usize,
 }
 
 /// What `numErrors` of a batch counts.
@@ -101,6 +104,7 @@ impl Default for Behaviour {
             revoke_ends_access_tokens: false,
             token_life: Duration::from_secs(1_800),
             index_lag: Duration::ZERO,
+            longest_url: 16_000,
         }
     }
 }

@@ -25,9 +25,6 @@ use super::{
 /// Largest request body read.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
-/// Longest path and query taken; HubSpot's gateways answer 414 past about this.
-const MAX_URI: usize = 16_000;
-
 /// One request, taken apart.
 pub(super) struct Asked {
     pub(super) method: String,
@@ -50,7 +47,8 @@ pub(super) async fn serve(
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let raw_query = parts.uri.query().unwrap_or_default().to_owned();
-    if parts.uri.path().len() + raw_query.len() > MAX_URI {
+    let longest = account.lock().behaviour.longest_url;
+    if parts.uri.path().len() + raw_query.len() > longest {
         return (StatusCode::URI_TOO_LONG, Html("<html><body>414</body></html>")).into_response();
     }
     let path = decode(parts.uri.path());

@@ -3,9 +3,17 @@
 //!
 //! Where HubSpot's behaviour is not established, [`Behaviour`] has a switch.
 
+mod account;
+mod associations;
 mod batch;
+mod behaviour;
 mod errors;
+mod leads;
 mod limits;
+mod oauth;
+mod records;
+mod schema;
+mod script;
 mod search;
 mod serve;
 mod store;
@@ -15,7 +23,6 @@ use std::{
     io,
     net::SocketAddr,
     sync::Arc,
-    time::Duration,
 };
 
 use axum::Router;
@@ -24,10 +31,15 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::Instant};
 use uuid::Uuid;
 
-pub use self::limits::Limits;
+pub use self::{
+    behaviour::{Behaviour, NumErrors},
+    limits::Limits,
+    script::{Refusal, Script},
+};
 use self::{
     limits::Counted,
-    store::{Store, Terms},
+    schema::Property,
+    store::{Rules, Store},
 };
 use super::MARK;
 use crate::{
@@ -44,40 +56,6 @@ pub const WRITE: &str = "crm.objects.leads.write";
 /// Most requests kept in the log.
 const MAX_LOG: usize = 20_000;
 
-/// Life of an access token from the token endpoint.
-const TOKEN_LIFE: Duration = Duration::from_secs(1_800);
-
-/// What nobody has established about HubSpot, and how this one does it.
-#[derive(Debug, Clone)]
-pub struct Behaviour {
-    /// Results of batch writes carry the trace id of their input.
-    pub echo_trace_ids: bool,
-    /// With trace ids, a property that is refused fails its input alone instead of the whole batch.
-    pub property_errors_per_item: bool,
-    /// Status of a batch with errors of single inputs: 207, or 200.
-    pub partial_status: u16,
-    /// Status of a clash of unique values: 409, or 400.
-    pub unique_clash_status: u16,
-    /// A lead may have a company and no contact.
-    pub company_only_leads: bool,
-    /// An upsert without `idProperty` takes the id as the record id instead of being refused.
-    pub upsert_without_id_property: bool,
-    /// The archive of an unknown id answers 404 instead of 204.
-    pub delete_reports_unknown: bool,
-    /// `numErrors` counts the inputs at fault, not the items of `errors`.
-    pub num_errors_counts_inputs: bool,
-    /// A missing scope is named in the context of the error, not in its details.
-    pub scopes_in_context: bool,
-    /// A batch archive reports unknown ids instead of ignoring them.
-    pub batch_archive_reports_unknown: bool,
-    /// The token endpoint gives a new refresh token each time and forgets the old one.
-    pub rotate_refresh_tokens: bool,
-    /// The token endpoint leaves the refresh token out of its answer.
-    pub omit_refresh_token: bool,
-    /// How long the search index lags behind writes.
-    pub index_lag: Duration,
-}
-
 /// One request that was answered.
 #[derive(Debug, Clone)]
 pub struct Logged {
@@ -91,19 +69,6 @@ pub struct Logged {
     pub body: Value,
     /// Status of the answer.
     pub status: u16,
-}
-
-/// An answer given in place of the real one.
-#[derive(Debug, Clone)]
-pub enum Script {
-    /// This status, content type and body; nothing is done.
-    Answer(u16, &'static str, String),
-    /// This status, these headers and this body; nothing is done.
-    Exact(u16, Vec<(String, String)>, String),
-    /// Does what was asked after this time.
-    Late(Duration),
-    /// Does what was asked and gives this status instead of the answer.
-    DoneBut(u16),
 }
 
 /// The running fake; it stops when dropped.
@@ -125,7 +90,7 @@ struct Account {
     tokens: HashMap<String, AccessToken>,
     apps: Vec<App>,
     grants: u64,
-    scripts: Vec<(String, String, Script)>,
+    scripts: Vec<script::Entry>,
     log: VecDeque<Logged>,
     /// Feeds the order of batch results.
     shuffle: u64,
@@ -135,6 +100,9 @@ struct Account {
 struct AccessToken {
     scopes: Vec<String>,
     expires: Option<Instant>,
+    /// Whether it came from the token endpoint.
+    oauth: bool,
+    client_id: Option<String>,
 }
 
 #[derive(Debug)]
@@ -142,37 +110,6 @@ struct App {
     client_id: String,
     client_secret: String,
     refresh_token: String,
-}
-
-// === impl Account ===
-
-impl Account {
-    /// What holds for a write that comes now.
-    fn terms(&self, modern: bool) -> Terms {
-        Terms { behaviour: self.behaviour.clone(), now: self.clock.now(), modern }
-    }
-}
-
-// === impl Behaviour ===
-
-impl Default for Behaviour {
-    fn default() -> Self {
-        Self {
-            echo_trace_ids: true,
-            property_errors_per_item: true,
-            partial_status: 207,
-            unique_clash_status: 409,
-            company_only_leads: false,
-            upsert_without_id_property: false,
-            delete_reports_unknown: false,
-            num_errors_counts_inputs: false,
-            scopes_in_context: false,
-            batch_archive_reports_unknown: false,
-            rotate_refresh_tokens: false,
-            omit_refresh_token: false,
-            index_lag: Duration::ZERO,
-        }
-    }
 }
 
 // === impl FakeHubspot ===
@@ -212,7 +149,8 @@ impl FakeHubspot {
     pub fn static_token(&self, scopes: &[&str]) -> Secret {
         let token = format!("pat-na1-{MARK}-{}", Uuid::new_v4());
         let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
-        self.account.lock().tokens.insert(token.clone(), AccessToken { scopes, expires: None });
+        let known = AccessToken { scopes, expires: None, oauth: false, client_id: None };
+        self.account.lock().tokens.insert(token.clone(), known);
         Secret::new(token)
     }
 
@@ -274,23 +212,41 @@ impl FakeHubspot {
     /// Creates a lead of a contact and gives its id; none if HubSpot's rules forbid it.
     pub fn add_lead(&self, contact: &str, properties: &Value) -> Option<String> {
         let mut account = self.account.lock();
-        let terms = account.terms(true);
+        let behaviour = account.behaviour.clone();
+        let rules = Rules { behaviour: &behaviour, now: account.clock.now(), modern: false };
         let input = json!({
             "properties": properties,
             "associations": [{"to": {"id": contact}, "types": [
                 {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 578}]}],
         });
-        account.store.create(&input, &terms).ok().map(|id| id.to_string())
+        account.store.create(&input, &rules).ok().map(|id| id.to_string())
     }
 
     /// Adds a property with unique values.
     pub fn add_unique_property(&self, name: &str) {
-        self.account.lock().store.add_unique_property(name);
+        let property = Property::unique();
+        self.account.lock().store.properties.insert(name.to_owned(), property);
     }
 
-    /// From now on, by 2026-09, `required` must be set where `property` has `value`.
-    pub fn require_when(&self, property: &str, value: &str, required: &str) {
-        self.account.lock().store.require(property, value, required);
+    /// Marks a property as required on the form for new leads: 2026-09 then wants it too.
+    pub fn require_on_create(&self, name: &str) {
+        if let Some(property) = self.account.lock().store.properties.get_mut(name) {
+            property.required = true;
+        }
+    }
+
+    /// Makes a property required where another has this value: 2026-09 then wants it too.
+    pub fn require_when(&self, name: &str, when: &str, value: &str) {
+        if let Some(property) = self.account.lock().store.properties.get_mut(name) {
+            property.required_when = Some((when.to_owned(), value.to_owned()));
+        }
+    }
+
+    /// Merges one lead into another, as people do in HubSpot's UI.
+    pub fn merge(&self, loser: &str, winner: &str) {
+        if let (Ok(loser), Ok(winner)) = (loser.parse(), winner.parse()) {
+            self.account.lock().store.merge(loser, winner);
+        }
     }
 
     /// Some contacts, a company and a handful of leads; gives the contacts' ids.
@@ -341,15 +297,22 @@ impl FakeHubspot {
         self.account.lock().counted.refused
     }
 
-    /// Answers the next request with this method whose path ends like this as `script` says.
+    /// Answers the next request with this method whose path ends like this as `script` says. An
+    /// empty text fits every method or path.
     pub fn script(&self, method: &str, path_end: &str, script: Script) {
-        let entry = (method.to_owned(), path_end.to_owned(), script);
+        self.script_times(1, method, path_end, script);
+    }
+
+    /// The same for the next `times` requests.
+    pub fn script_times(&self, times: usize, method: &str, path_end: &str, script: Script) {
+        let (method, path_end) = (method.to_owned(), path_end.to_owned());
+        let entry = script::Entry { method, path_end, script, times };
         self.account.lock().scripts.push(entry);
     }
 
-    /// How many scripts have not been used yet.
+    /// How many requests are yet to be answered by scripts.
     pub fn scripts_left(&self) -> usize {
-        self.account.lock().scripts.len()
+        self.account.lock().scripts.iter().map(|entry| entry.times).sum()
     }
 
     /// The requests so far, oldest first.
@@ -374,10 +337,12 @@ impl Account {
     }
 
     fn scripted(&mut self, method: &str, path: &str) -> Option<Script> {
-        let fits = |(wanted, end, _): &(String, String, Script)| {
-            wanted == method && path.ends_with(end.as_str())
-        };
-        let index = self.scripts.iter().position(fits)?;
-        Some(self.scripts.remove(index).2)
+        let index = self.scripts.iter().position(|entry| entry.fits(method, path))?;
+        let entry = &mut self.scripts[index];
+        entry.times = entry.times.saturating_sub(1);
+        if entry.times == 0 {
+            return Some(self.scripts.remove(index).script);
+        }
+        Some(entry.script.clone())
     }
 }

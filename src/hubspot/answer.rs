@@ -253,6 +253,7 @@ pub(super) fn error(
     let facts = body.facts(Some(status), headers);
     let wait = retry_after(headers);
     let (reason, fallback, default_wait) = classify(status, &body);
+    let reason = as_of(operation, reason);
     let error = if reason == Reason::UpstreamUnavailable {
         lost(operation, status, &body.text(fallback))
     } else {
@@ -307,6 +308,16 @@ fn classify(status: StatusCode, body: &Body) -> (Reason, &'static str, Option<Du
     }
 }
 
+/// A create looks for no lead: what HubSpot does not find for it is a record to associate with.
+fn as_of(operation: Operation, reason: Reason) -> Reason {
+    match operation {
+        Operation::Create | Operation::BatchCreate if reason == Reason::LeadNotFound => {
+            Reason::ValidationFailed
+        }
+        _ => reason,
+    }
+}
+
 /// A call that HubSpot's side lost: whether it was acted on depends on where it got lost.
 fn lost(operation: Operation, status: StatusCode, text: &str) -> Error {
     // The gateway found no way to the application, which never saw the call. 522 is not among
@@ -333,7 +344,7 @@ pub(super) fn interrupted(operation: Operation, text: &str) -> Error {
 }
 
 /// The error of one input of a batch.
-pub(super) fn item_error(value: Value) -> Error {
+pub(super) fn item_error(operation: Operation, value: Value) -> Error {
     let body = Body::of(value);
     let reason = match body.category.as_deref() {
         Some("OBJECT_NOT_FOUND") => Reason::LeadNotFound,
@@ -343,7 +354,7 @@ pub(super) fn item_error(value: Value) -> Error {
         Some("CONFLICT") => Reason::Conflict,
         _ => Reason::ValidationFailed,
     };
-    Error::new(reason, body.text("HubSpot refuses this input"))
+    Error::new(as_of(operation, reason), body.text("HubSpot refuses this input"))
         .with_fields(body.fields())
         .with_culprits(body.culprits())
         .with_upstream(body.facts(None, &HeaderMap::new()))

@@ -107,7 +107,7 @@ impl Upstream for Client {
         let query = [("archived", request.archived.to_string())];
         let answered = self.post(call, Operation::BatchRead, "batch/read", &query, &body).await;
         match answered {
-            Ok(batch) => Ok(batch_answer(batch)),
+            Ok(batch) => Ok(batch_answer(Operation::BatchRead, batch)),
             // A version that answers 404 when every id is missing.
             Err(error) if error.reason() == Reason::LeadNotFound => Ok(BatchAnswer::default()),
             Err(error) => Err(error),
@@ -130,7 +130,7 @@ impl Upstream for Client {
         let body = json!({ "inputs": inputs });
         let batch: Batch =
             self.post(call, Operation::BatchCreate, "batch/create", &[], &body).await?;
-        Ok(batch_answer(batch))
+        Ok(batch_answer(Operation::BatchCreate, batch))
     }
 
     async fn batch_update(
@@ -146,7 +146,7 @@ impl Upstream for Client {
         )).collect::<Vec<_>>() });
         let batch: Batch =
             self.post(call, Operation::BatchUpdate, "batch/update", &[], &body).await?;
-        Ok(batch_answer(batch))
+        Ok(batch_answer(Operation::BatchUpdate, batch))
     }
 
     async fn batch_upsert(
@@ -162,7 +162,7 @@ impl Upstream for Client {
         )).collect::<Vec<_>>() });
         let batch: Batch =
             self.post(call, Operation::BatchUpsert, "batch/upsert", &[], &body).await?;
-        Ok(batch_answer(batch))
+        Ok(batch_answer(Operation::BatchUpsert, batch))
     }
 
     async fn batch_archive(&self, call: &Call, ids: &[LeadId]) -> Result<BatchAnswer, Error> {
@@ -170,7 +170,7 @@ impl Upstream for Client {
         let body = json!({ "inputs": inputs });
         let batch: Batch =
             self.post(call, Operation::BatchArchive, "batch/archive", &[], &body).await?;
-        let mut answer = batch_answer(batch);
+        let mut answer = batch_answer(Operation::BatchArchive, batch);
         // An id that is not there is archived, as in the single call.
         answer.errors.retain(|item| item.error.reason() != Reason::LeadNotFound);
         Ok(answer)
@@ -196,13 +196,13 @@ impl Client {
     }
 }
 
-fn batch_answer(batch: Batch) -> BatchAnswer {
+fn batch_answer(operation: Operation, batch: Batch) -> BatchAnswer {
     let errors = batch.errors.unwrap_or_default();
     BatchAnswer {
         results: batch.results.unwrap_or_default().into_iter().map(Object::into_item).collect(),
         errors: errors
             .into_iter()
-            .map(|error| ItemError { error: answer::item_error(error) })
+            .map(|error| ItemError { error: answer::item_error(operation, error) })
             .collect(),
     }
 }
@@ -289,8 +289,9 @@ fn selection(selection: &Selection) -> Query {
 
 /// Refuses a read whose URL HubSpot's gateways would not take.
 fn short_enough(url: &url::Url, query: &[(&'static str, String)]) -> Result<(), Error> {
-    let length: usize = query.iter().map(|(key, value)| key.len() + value.len() + 2).sum();
-    if url.as_str().len() + length <= MAX_URL_CHARS {
+    // As it is sent: a comma alone takes three characters.
+    let encoded = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+    if url.as_str().len() + 1 + encoded.len() <= MAX_URL_CHARS {
         return Ok(());
     }
     let description = "names too many properties for one call, about 8,000 characters; \

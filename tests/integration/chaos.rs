@@ -134,6 +134,8 @@ async fn app(story: Story) -> (TestApp, Proxy) {
     let app = builder.start().await;
     proxy.to.set(app.hubspot.address()).unwrap();
     app.hubspot.add_unique_property("leadsd_request_id");
+    // Many calls in little time; limits are another story.
+    app.hubspot.limit(|limits| limits.burst = 1_000_000);
     (app, proxy)
 }
 

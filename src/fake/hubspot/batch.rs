@@ -6,9 +6,10 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    Account,
+    Account, NumErrors,
     errors::Failure,
     serve::{Answer, Asked, strings},
+    store::{Rules, Shown, millis},
 };
 
 /// Most inputs of one batch.
@@ -19,6 +20,8 @@ const MAX_INPUTS: usize = 100;
 struct Done {
     results: Vec<Value>,
     errors: Vec<Value>,
+    /// Inputs that failed.
+    failed: usize,
 }
 
 // === impl Account ===
@@ -52,10 +55,12 @@ impl Account {
             return Err(Failure::validation(format!("{name} has no unique values")));
         }
         let history = strings(&asked.body["propertiesWithHistory"]);
-        if !history.is_empty() && inputs.len() > 50 {
+        let behaviour = self.behaviour.clone();
+        if behaviour.refuse_history_over_50 && !history.is_empty() && inputs.len() > 50 {
             return Err(Failure::validation("At most 50 inputs with property history"));
         }
         let properties = strings(&asked.body["properties"]);
+        let shown = Shown { properties, history, associations: Vec::new() };
         let mut done = Done::default();
         let mut missing = Vec::new();
         let mut seen = HashSet::new();
@@ -63,27 +68,27 @@ impl Account {
             let id = id_of(input);
             match self.store.find(&id, id_property, asked.archived()) {
                 Some(lead) if seen.insert(lead.id) => {
-                    let known = &self.store.properties;
-                    done.results.push(lead.show(known, &properties, &history, &[]));
+                    done.results.push(lead.show(&self.store.properties, &behaviour, &shown));
                 }
                 Some(_) => {}
                 None => missing.push(id),
             }
         }
         if !missing.is_empty() {
-            done.errors.push(Failure::items_not_found(&missing).into_item(None));
+            done.fail(missing.len(), Failure::items_not_found(&missing), None);
         }
         Ok(self.answer(done, StatusCode::OK))
     }
 
     fn batch_create(&mut self, inputs: &[Value], modern: bool) -> Result<Answer, Failure> {
         let traced = all_traced(inputs);
-        let terms = self.terms(modern);
-        if !traced || !terms.behaviour.property_errors_per_item {
+        let behaviour = self.behaviour.clone();
+        let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern };
+        if !traced || !behaviour.property_errors_per_item {
             // Nothing is created if anything is wrong: try it on the side.
             let before = self.store.leads.clone();
             for input in inputs {
-                if let Err(failure) = self.store.create(input, &terms) {
+                if let Err(failure) = self.store.create(input, &rules) {
                     self.store.leads = before;
                     return Err(failure);
                 }
@@ -92,12 +97,13 @@ impl Account {
         }
         let mut done = Done::default();
         for input in inputs {
-            match self.store.create(input, &terms) {
+            match self.store.create(input, &rules) {
                 Ok(id) => done.results.push(self.item(id, input)),
-                Err(failure) => done.errors.push(failure.into_item(trace_of(input))),
+                Err(failure) => done.fail(1, failure, trace_of(input)),
             }
         }
-        Ok(self.answer(done, StatusCode::CREATED))
+        let success = StatusCode::from_u16(behaviour.batch_create_status);
+        Ok(self.answer(done, success.unwrap_or(StatusCode::CREATED)))
     }
 
     fn batch_update(&mut self, inputs: &[Value], modern: bool) -> Result<Answer, Failure> {
@@ -107,13 +113,14 @@ impl Account {
         if !twice.is_empty() {
             return Err(Failure::duplicate_ids(&twice));
         }
-        let terms = self.terms(modern);
-        if !all_traced(inputs) || !terms.behaviour.property_errors_per_item {
+        let behaviour = self.behaviour.clone();
+        let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern };
+        if !all_traced(inputs) || !behaviour.property_errors_per_item {
             for input in inputs {
                 let found = self.found(input);
                 if let Some(id) = found {
                     let before = self.store.leads.get(&id).cloned();
-                    let tried = self.store.update(id, &input["properties"], &terms);
+                    let tried = self.store.update(id, &input["properties"], &rules);
                     if let Some(before) = before {
                         self.store.leads.insert(id, before);
                     }
@@ -128,26 +135,29 @@ impl Account {
                 missing.push(id_of(input));
                 continue;
             };
-            match self.store.update(id, &input["properties"], &terms) {
+            match self.store.update(id, &input["properties"], &rules) {
                 Ok(()) => done.results.push(self.item(id, input)),
-                Err(failure) => done.errors.push(failure.into_item(trace_of(input))),
+                Err(failure) => done.fail(1, failure, trace_of(input)),
             }
         }
         if !missing.is_empty() {
-            done.errors.push(Failure::items_not_found(&missing).into_item(None));
+            done.fail(missing.len(), Failure::items_not_found(&missing), None);
         }
         Ok(self.answer(done, StatusCode::OK))
     }
 
     fn batch_upsert(&mut self, inputs: &[Value], modern: bool) -> Result<Answer, Failure> {
-        let terms = self.terms(modern);
+        let behaviour = self.behaviour.clone();
+        let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern };
         let named = |input: &Value| input["idProperty"].as_str().is_some();
-        if !terms.behaviour.upsert_without_id_property && !inputs.iter().all(named) {
+        if !behaviour.upsert_without_id_property && !inputs.iter().all(named) {
             return Err(Failure::validation("Some required fields were not set: [idProperty]"));
         }
         for input in inputs {
             let name = input["idProperty"].as_str().unwrap_or("hs_object_id");
-            if !self.store.is_unique(name) {
+            let named = input["idProperty"].is_string();
+            let by_record = name == "hs_object_id" && named && !behaviour.upsert_by_record_id;
+            if by_record || !self.store.is_unique(name) {
                 return Err(Failure::validation(format!("{name} has no unique values")));
             }
         }
@@ -155,7 +165,7 @@ impl Account {
         for input in inputs {
             let outcome = match self.found(input) {
                 Some(id) => {
-                    self.store.update(id, &input["properties"], &terms).map(|()| (id, false))
+                    self.store.update(id, &input["properties"], &rules).map(|()| (id, false))
                 }
                 None => self.upsert_new(input, modern).map(|id| (id, true)),
             };
@@ -169,7 +179,7 @@ impl Account {
                     done.results.push(item);
                 }
                 Err(failure) if all_traced(inputs) => {
-                    done.errors.push(failure.into_item(trace_of(input)));
+                    done.fail(1, failure, trace_of(input));
                 }
                 Err(failure) => return Err(failure),
             }
@@ -179,7 +189,7 @@ impl Account {
 
     /// An upsert carries no associations: the rule that wants a contact does not hold for it.
     fn upsert_new(&mut self, input: &Value, modern: bool) -> Result<u64, Failure> {
-        let Some(name) = input["idProperty"].as_str() else {
+        let Some(name) = input["idProperty"].as_str().filter(|name| *name != "hs_object_id") else {
             return Err(Failure::items_not_found(&[id_of(input)]));
         };
         let mut create = input.clone();
@@ -188,8 +198,9 @@ impl Account {
             create["associations"] = json!([{"to": {"id": contact}, "types": [
                 {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 608}]}]);
         }
-        let terms = self.terms(modern);
-        self.store.create(&create, &terms)
+        let behaviour = self.behaviour.clone();
+        let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern };
+        self.store.create(&create, &rules)
     }
 
     fn batch_archive(&mut self, inputs: &[Value]) -> Answer {
@@ -202,8 +213,8 @@ impl Account {
             self.archive(&id);
         }
         if self.behaviour.batch_archive_reports_unknown && !missing.is_empty() {
-            let error = Failure::items_not_found(&missing).into_item(None);
-            let done = Done { results: Vec::new(), errors: vec![error] };
+            let mut done = Done::default();
+            done.fail(missing.len(), Failure::items_not_found(&missing), None);
             return self.answer(done, StatusCode::OK);
         }
         (StatusCode::NO_CONTENT, Value::Null)
@@ -224,30 +235,36 @@ impl Account {
 
     /// Results in an order of their own, and errors if there are any.
     fn answer(&mut self, done: Done, success: StatusCode) -> Answer {
-        let Done { mut results, errors } = done;
+        let Done { mut results, errors, failed } = done;
         results.sort_by_cached_key(|_| {
             self.shuffle = self.shuffle.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             self.shuffle >> 33
         });
+        let now = millis(self.clock.now());
         let mut body = json!({
-            "status": "COMPLETE",
-            "results": results,
-            "startedAt": "2026-11-01T08:00:00.000Z",
-            "completedAt": "2026-11-01T08:00:00.100Z",
+            "status": "COMPLETE", "results": results, "startedAt": now, "completedAt": now,
         });
         if errors.is_empty() {
             return (success, body);
         }
-        let inputs = |error: &Value| error["context"]["ids"].as_array().map_or(1, Vec::len);
-        let counted = if self.behaviour.num_errors_counts_inputs {
-            errors.iter().map(inputs).sum()
-        } else {
-            errors.len()
-        };
-        body["numErrors"] = json!(counted);
+        match self.behaviour.num_errors {
+            NumErrors::Entries => body["numErrors"] = json!(errors.len()),
+            NumErrors::Inputs => body["numErrors"] = json!(failed),
+            NumErrors::Absent => {}
+        }
         body["errors"] = Value::Array(errors);
         let partial = StatusCode::from_u16(self.behaviour.partial_status);
         (partial.unwrap_or(StatusCode::MULTI_STATUS), body)
+    }
+}
+
+// === impl Done ===
+
+impl Done {
+    /// One error, of this many inputs.
+    fn fail(&mut self, inputs: usize, failure: Failure, trace_id: Option<&str>) {
+        self.failed += inputs;
+        self.errors.push(failure.into_item(trace_id));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// An error on its way to an answer, or to one item of a batch.
 #[derive(Debug, Clone)]
@@ -54,16 +55,60 @@ impl Failure {
             .with("context", json!({"properties": [name]}))
     }
 
+    /// A wrong association; of a contact that does not exist it may also be 404.
+    pub(super) fn no_such_record(status: u16, id: &str) -> Self {
+        if status == 404 {
+            let text = format!("The object with id {id} to associate with does not exist");
+            return Self::new(404, "OBJECT_NOT_FOUND", text)
+                .with("context", json!({"toObjectId": [id]}));
+        }
+        Self::association("One or more associations are invalid", id)
+    }
+
     pub(super) fn association(message: &str, id: &str) -> Self {
         Self::validation(message)
             .with("subCategory", json!("crm.associations.INVALID_IDENTIFIER"))
             .with("context", json!({"INVALID_OBJECT_IDS": [id]}))
     }
 
-    pub(super) fn not_found() -> Self {
-        // The single calls answer without a category.
+    /// The single calls answer without a category, as far as recorded.
+    pub(super) fn not_found(category: bool) -> Self {
+        if category {
+            return Self::new(404, "OBJECT_NOT_FOUND", "resource not found");
+        }
         let body = json!({"status": "error", "message": "resource not found"});
         Self { status: StatusCode::NOT_FOUND, body }
+    }
+
+    pub(super) fn not_numeric(id: &str) -> Self {
+        // Two blanks, as recorded.
+        let text = "Object not found.  objectId are usually numeric.";
+        Self::new(404, "OBJECT_NOT_FOUND", text).with("context", json!({"id": [id]}))
+    }
+
+    pub(super) fn unknown_object(name: &str) -> Self {
+        let text = format!("Unable to infer object type from: {name}");
+        let body = json!({"status": "error", "message": text});
+        Self { status: StatusCode::BAD_REQUEST, body }
+    }
+
+    /// A status without a body.
+    pub(super) fn bare(status: u16) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, body: Value::Null }
+    }
+
+    pub(super) fn locked() -> Self {
+        let text = "This portal is locked while a bulk operation is in progress";
+        Self::new(423, "LOCKED", text)
+    }
+
+    pub(super) fn forbidden() -> Self {
+        Self::new(403, "FORBIDDEN", "This call is not allowed")
+    }
+
+    pub(super) fn gateway_limited() -> Self {
+        Self::new(429, "RATE_LIMITS", "You have reached your limit.")
     }
 
     pub(super) fn items_not_found(ids: &[String]) -> Self {
@@ -91,27 +136,25 @@ impl Failure {
         Self::new(401, "INVALID_AUTHENTICATION", text)
     }
 
-    pub(super) fn expired() -> Self {
-        let text = "The OAuth token used to make this call expired 5 second(s) ago.";
+    pub(super) fn expired(seconds: u64) -> Self {
+        let text =
+            format!("The OAuth token used to make this call expired {seconds} second(s) ago.");
         Self::new(401, "EXPIRED_AUTHENTICATION", text)
             .with("context", json!({"expire time": ["2026-11-01T08:00:00.000Z"]}))
     }
 
-    pub(super) fn missing_scope(scope: &str, in_context: bool) -> Self {
+    /// The scope is named in `errors`, or on the top of the body.
+    pub(super) fn missing_scope(scope: &str, on_top: bool) -> Self {
         let text = "This app hasn't been granted all required scopes to make this call. Read more \
                     about required scopes here: the developer site.";
-        if in_context {
-            let context =
-                json!({"requiredGranularScopes": [scope], "links": ["the developer site"]});
-            return Self::new(403, "MISSING_SCOPES", text).with("context", context);
+        let failure = Self::new(403, "MISSING_SCOPES", text);
+        if on_top {
+            let context = json!({"requiredGranularScopes": [scope], "links": ["the site"]});
+            return failure.with("context", context);
         }
-        Self::new(403, "MISSING_SCOPES", text)
-            .with(
-                "errors",
-                json!([{"message": "One or more of the following scopes are required.",
-                        "context": {"requiredGranularScopes": [scope]}}]),
-            )
-            .with("links", json!({"scopes": "the developer site"}))
+        let detail = json!({"message": "One or more of the following scopes are required.",
+                            "context": {"requiredGranularScopes": [scope]}});
+        failure.with("errors", json!([detail])).with("links", json!({"scopes": "the site"}))
     }
 
     pub(super) fn rate_limited(policy: &str) -> Self {
@@ -120,6 +163,7 @@ impl Failure {
             "message": format!("You have reached your {} limit.", policy.to_lowercase()),
             "errorType": "RATE_LIMIT",
             "policyName": policy,
+            "requestId": Uuid::new_v4().to_string(),
         });
         Self { status: StatusCode::TOO_MANY_REQUESTS, body }
     }

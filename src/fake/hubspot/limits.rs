@@ -6,8 +6,9 @@ use tokio::time::Instant;
 
 use crate::time::Timestamp;
 
-/// Seconds of a day.
-const DAY: i64 = 86_400;
+const SECONDS_OF_DAY: i64 = 86_400;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// How many calls an account may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,12 +21,16 @@ pub struct Limits {
     pub secondly: bool,
     /// Searches in any second.
     pub search_per_second: usize,
-    /// Calls a day; the day is the account's, see `utc_offset_s`.
+    /// Calls a day.
     pub daily: usize,
-    /// How far the account's time zone is ahead of UTC, in seconds.
-    pub utc_offset_s: i64,
-    /// Whether searches count to the day.
+    /// Whether searches count to the calls of a day.
     pub search_counts_daily: bool,
+    /// Whether the calls of OAuth tokens count to the calls of a day.
+    pub oauth_counts_daily: bool,
+    /// How far the account's midnight is from that of UTC: the calls of a day start over at it.
+    pub utc_offset_minutes: i32,
+    /// Whether a 429 names its policy; some gateways' do not.
+    pub name_policies: bool,
     /// Whether a 429 says how long to wait.
     pub retry_after: bool,
 }
@@ -35,10 +40,25 @@ pub struct Limits {
 pub(super) struct Counted {
     general: VecDeque<Instant>,
     search: VecDeque<Instant>,
-    today: usize,
-    /// Days since 1970 where the account is.
-    day: i64,
+    /// Days since 1970 in the account's time zone.
+    pub(super) day: i64,
+    pub(super) today: usize,
     pub(super) refused: u64,
+}
+
+/// What matters of a call to the limits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call {
+    pub(super) search: bool,
+    pub(super) oauth: bool,
+}
+
+/// Calls left in the window, in the second and in the day.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Left {
+    pub(super) window: usize,
+    pub(super) second: usize,
+    pub(super) day: usize,
 }
 
 /// Which limit is reached, and when a call may pass again.
@@ -58,10 +78,21 @@ impl Default for Limits {
             secondly: false,
             search_per_second: 5,
             daily: 625_000,
-            utc_offset_s: 0,
             search_counts_daily: true,
+            oauth_counts_daily: false,
+            utc_offset_minutes: 0,
+            name_policies: true,
             retry_after: false,
         }
+    }
+}
+
+impl Limits {
+    /// The day in the account's time zone, and how long it lasts yet.
+    pub(super) fn day(&self, now: Timestamp) -> (i64, Duration) {
+        let local = now.as_second() + i64::from(self.utc_offset_minutes) * 60;
+        let left = SECONDS_OF_DAY - local.rem_euclid(SECONDS_OF_DAY);
+        (local.div_euclid(SECONDS_OF_DAY), Duration::from_secs(left.unsigned_abs()))
     }
 }
 
@@ -72,55 +103,61 @@ impl Counted {
     pub(super) fn count(
         &mut self,
         limits: &Limits,
-        search: bool,
+        call: Call,
         clock: Timestamp,
     ) -> Result<(), Reached> {
-        let now = Instant::now();
-        let local = clock.as_second() + limits.utc_offset_s;
-        let day = local.div_euclid(DAY);
-        if day != self.day {
-            (self.day, self.today) = (day, 0);
-        }
-        let counts = !search || limits.search_counts_daily;
-        let second = Duration::from_secs(1);
-        let reached = if search {
-            self.search.retain(|at| now.duration_since(*at) < second);
-            full(&self.search, limits.search_per_second, second, now, "SECONDLY")
+        self.forget(limits, clock);
+        let in_day = (!call.search || limits.search_counts_daily)
+            && (!call.oauth || limits.oauth_counts_daily);
+        let reached = if call.search {
+            full(&self.search, limits.search_per_second, SECOND, "SECONDLY")
         } else {
-            self.general.retain(|at| now.duration_since(*at) < limits.window);
-            let in_second: VecDeque<Instant> = self
-                .general
-                .iter()
-                .filter(|at| now.duration_since(**at) < second)
-                .copied()
-                .collect();
-            full(&self.general, limits.burst, limits.window, now, "TEN_SECONDLY_ROLLING").or_else(
-                || {
-                    let per_second = limits.burst / 10;
-                    limits
-                        .secondly
-                        .then(|| full(&in_second, per_second, second, now, "SECONDLY"))
-                        .flatten()
-                },
-            )
+            full(&self.general, limits.burst, limits.window, "TEN_SECONDLY_ROLLING").or_else(|| {
+                let second = self.last_second();
+                limits
+                    .secondly
+                    .then(|| full(&second, limits.burst / 10, SECOND, "SECONDLY"))
+                    .flatten()
+            })
         };
-        let midnight = Duration::from_secs(u64::try_from(DAY - local.rem_euclid(DAY)).unwrap_or(0));
-        let daily = Reached { policy: "DAILY", wait: midnight };
-        let reached = reached.or_else(|| (counts && self.today >= limits.daily).then_some(daily));
+        let reached = reached.or_else(|| {
+            let (_, wait) = limits.day(clock);
+            let used_up = in_day && self.today >= limits.daily;
+            used_up.then_some(Reached { policy: "DAILY", wait })
+        });
         if let Some(reached) = reached {
             self.refused += 1;
             return Err(reached);
         }
-        self.today += usize::from(counts);
-        let window = if search { &mut self.search } else { &mut self.general };
-        window.push_back(now);
+        self.today += usize::from(in_day);
+        let window = if call.search { &mut self.search } else { &mut self.general };
+        window.push_back(Instant::now());
         Ok(())
     }
 
-    /// Calls left in the window and in the day.
-    pub(super) fn remaining(&self, limits: &Limits) -> (usize, usize) {
-        let left = limits.burst.saturating_sub(self.general.len());
-        (left, limits.daily.saturating_sub(self.today))
+    /// Calls that are left.
+    pub(super) fn left(&mut self, limits: &Limits, clock: Timestamp) -> Left {
+        self.forget(limits, clock);
+        Left {
+            window: limits.burst.saturating_sub(self.general.len()),
+            second: (limits.burst / 10).saturating_sub(self.last_second().len()),
+            day: limits.daily.saturating_sub(self.today),
+        }
+    }
+
+    /// Drops what has left its window, and yesterday.
+    fn forget(&mut self, limits: &Limits, clock: Timestamp) {
+        self.search.retain(|at| at.elapsed() < SECOND);
+        self.general.retain(|at| at.elapsed() < limits.window);
+        let (day, _) = limits.day(clock);
+        if day != self.day {
+            self.day = day;
+            self.today = 0;
+        }
+    }
+
+    fn last_second(&self) -> VecDeque<Instant> {
+        self.general.iter().filter(|at| at.elapsed() < SECOND).copied().collect()
     }
 }
 
@@ -128,12 +165,11 @@ fn full(
     window: &VecDeque<Instant>,
     max: usize,
     length: Duration,
-    now: Instant,
     policy: &'static str,
 ) -> Option<Reached> {
     if window.len() < max {
         return None;
     }
-    let wait = window.front().map_or(length, |oldest| length - now.duration_since(*oldest));
+    let wait = window.front().map_or(length, |oldest| length.saturating_sub(oldest.elapsed()));
     Some(Reached { policy, wait })
 }

@@ -4,13 +4,18 @@ use std::{cmp::Ordering, collections::BTreeMap};
 
 use serde_json::Value;
 
-use super::errors::Failure;
+use super::{
+    errors::Failure,
+    schema::{Property, Schema},
+};
 use crate::time::Timestamp;
 
 /// What can be asked of a search beside the page.
 pub(super) struct Search {
     groups: Vec<Vec<Filter>>,
     query: String,
+    /// Properties that the query looks into; none means all.
+    searched: Vec<&'static str>,
     sort: Option<(String, bool)>,
     pub(super) limit: usize,
     pub(super) after: usize,
@@ -27,7 +32,7 @@ struct Filter {
 // === impl Search ===
 
 impl Search {
-    pub(super) fn parse(body: &Value) -> Result<Self, Failure> {
+    pub(super) fn parse(body: &Value, searched: &[&'static str]) -> Result<Self, Failure> {
         if body.to_string().chars().count() > 3_000 {
             return Err(Failure::validation("The request body is over 3000 characters"));
         }
@@ -54,19 +59,26 @@ impl Search {
         }
         let limit = usize::try_from(limit).unwrap_or(0);
         let after = usize::try_from(after).unwrap_or(0);
-        Ok(Self { groups, query: text(&body["query"]).to_lowercase(), sort, limit, after })
+        let query = text(&body["query"]).to_lowercase();
+        Ok(Self { groups, query, searched: searched.to_vec(), sort, limit, after })
     }
 
     pub(super) fn matches(
         &self,
         properties: &BTreeMap<String, String>,
         contacts: &[String],
+        schema: &Schema,
     ) -> bool {
-        let words = || properties.values().flat_map(|value| tokens(value));
+        let searched = |name: &str| self.searched.is_empty() || self.searched.contains(&name);
+        let words = || {
+            let own = properties.iter().filter(|(name, _)| searched(name));
+            own.flat_map(|(_, value)| tokens(value))
+        };
         let found = self.query.is_empty()
             || tokens(&self.query).all(|wanted| words().any(|word| word.starts_with(&wanted)));
-        let passes =
-            |group: &Vec<Filter>| group.iter().all(|filter| filter.passes(properties, contacts));
+        let passes = |group: &Vec<Filter>| {
+            group.iter().all(|filter| filter.passes(properties, contacts, schema))
+        };
         found && (self.groups.is_empty() || self.groups.iter().any(passes))
     }
 
@@ -111,7 +123,12 @@ impl Filter {
         Ok(filter)
     }
 
-    fn passes(&self, properties: &BTreeMap<String, String>, contacts: &[String]) -> bool {
+    fn passes(
+        &self,
+        properties: &BTreeMap<String, String>,
+        contacts: &[String],
+        schema: &Schema,
+    ) -> bool {
         if self.name == "associations.contact" {
             let is = |id: &String| *id == self.value || self.values.contains(id);
             return contacts.iter().any(is) == matches!(self.operator.as_str(), "EQ" | "IN");
@@ -123,8 +140,18 @@ impl Filter {
                 "NEQ" | "NOT_IN" | "NOT_HAS_PROPERTY" | "NOT_CONTAINS_TOKEN"
             );
         };
+        let property = schema.get(&self.name);
         let against = |value: &str| compare(own, value);
-        let equal = |value: &str| against(value) == Ordering::Equal;
+        let equal = |value: &str| {
+            // Options are compared as they stand, texts without regard to case.
+            let exact = property.is_some_and(Property::is_enumeration);
+            if exact { own == value } else { against(value) == Ordering::Equal }
+        };
+        // Lists of texts must come in lower case: others match nothing.
+        let lower = |value: &&String| {
+            !property.is_some_and(Property::is_text) || **value == value.to_lowercase()
+        };
+        let in_list = || self.values.iter().filter(lower).any(|value| equal(value));
         match self.operator.as_str() {
             "EQ" => equal(&self.value),
             "NEQ" => !equal(&self.value),
@@ -133,8 +160,8 @@ impl Filter {
             "GT" => against(&self.value).is_gt(),
             "GTE" => against(&self.value).is_ge(),
             "BETWEEN" => against(&self.value).is_ge() && against(&self.high_value).is_le(),
-            "IN" => self.values.iter().any(|value| equal(value)),
-            "NOT_IN" => !self.values.iter().any(|value| equal(value)),
+            "IN" => in_list(),
+            "NOT_IN" => !in_list(),
             "HAS_PROPERTY" => true,
             "CONTAINS_TOKEN" => contains(own, &self.value),
             "NOT_CONTAINS_TOKEN" => !contains(own, &self.value),

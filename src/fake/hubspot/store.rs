@@ -5,24 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{Behaviour, errors::Failure};
+use super::{
+    Behaviour,
+    errors::Failure,
+    schema::{self, PIPELINE, STAGES, Schema},
+};
 use crate::time::Timestamp;
-
-/// A property of leads.
-#[derive(Debug, Clone)]
-pub(super) struct Property {
-    kind: Kind,
-    read_only: bool,
-    pub(super) unique: bool,
-}
-
-#[derive(Debug, Clone)]
-enum Kind {
-    Text,
-    Number,
-    Time,
-    Options(Vec<String>),
-}
 
 /// A lead as the account holds it.
 #[derive(Debug, Clone)]
@@ -31,86 +19,56 @@ pub(super) struct Lead {
     pub(super) properties: BTreeMap<String, String>,
     history: Vec<(String, String, Timestamp)>,
     /// Object type, record id, association type.
-    associations: Vec<(&'static str, String, u64)>,
+    pub(super) associations: Vec<(&'static str, String, u64)>,
+    /// What the last write had to say.
+    warnings: Vec<Value>,
     created: Timestamp,
     updated: Timestamp,
     pub(super) archived: Option<Timestamp>,
     /// What the search index still shows, until it has caught up.
     indexed: Option<BTreeMap<String, String>>,
     written: Instant,
-    /// Of the last write.
-    warnings: Vec<Value>,
-}
-
-/// A property that must be set where another has a certain value, as an administrator may demand.
-#[derive(Debug)]
-struct Condition {
-    property: String,
-    value: String,
-    required: String,
-}
-
-/// What holds for one write.
-#[derive(Debug)]
-pub(super) struct Terms {
-    pub(super) behaviour: Behaviour,
-    pub(super) now: Timestamp,
-    /// Whether it came by a path of 2026-09, whose rules are stricter.
-    pub(super) modern: bool,
 }
 
 /// Everything in the account.
 #[derive(Debug)]
 pub(super) struct Store {
-    pub(super) properties: BTreeMap<String, Property>,
+    pub(super) properties: Schema,
     pub(super) contacts: BTreeMap<String, BTreeMap<String, String>>,
     pub(super) companies: BTreeMap<String, BTreeMap<String, String>>,
     pub(super) leads: BTreeMap<u64, Lead>,
-    conditions: Vec<Condition>,
+    /// Leads that were merged away, and into which.
+    merged: BTreeMap<u64, u64>,
     next_id: u64,
+}
+
+/// What a read shows of a lead.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    pub(super) properties: Vec<String>,
+    pub(super) history: Vec<String>,
+    pub(super) associations: Vec<String>,
+}
+
+/// How a write is judged.
+#[derive(Debug)]
+pub(super) struct Rules<'a> {
+    pub(super) behaviour: &'a Behaviour,
+    pub(super) now: Timestamp,
+    /// Whether the rules of 2026-09 hold, which are stricter.
+    pub(super) modern: bool,
 }
 
 // === impl Store ===
 
 impl Store {
     pub(super) fn new() -> Self {
-        let mut properties = BTreeMap::new();
-        let mut add = |names: &[&str], kind: Kind, read_only: bool| {
-            for name in names {
-                let property = Property { kind: kind.clone(), read_only, unique: false };
-                properties.insert((*name).to_owned(), property);
-            }
-        };
-        let options = |list: &[&str]| Kind::Options(list.iter().map(|&o| o.to_owned()).collect());
-        add(
-            &[
-                "hs_lead_name",
-                "hubspot_owner_id",
-                "hs_lead_source",
-                "hs_lead_disqualification_note",
-            ],
-            Kind::Text,
-            false,
-        );
-        add(&["hs_lead_type"], options(&["NEW_BUSINESS", "RE_ATTEMPTING", "UPSELL"]), false);
-        add(&["hs_lead_label"], options(&["HOT", "WARM", "COLD"]), false);
-        add(&["hs_pipeline"], options(&["lead-pipeline-id"]), false);
-        let stages = ["new-stage-id", "attempting-stage-id", "connected-stage-id"];
-        let stages = [&stages[..], &["qualified-stage-id", "unqualified-stage-id"]].concat();
-        add(&["hs_pipeline_stage"], options(&stages), false);
-        add(&["hs_lead_pipeline_value"], Kind::Number, false);
-        add(&["hs_next_activity_date"], Kind::Time, false);
-        add(
-            &["hs_object_id", "hs_createdate", "hs_lastmodifieddate", "hs_primary_contact_id"],
-            Kind::Text,
-            true,
-        );
         Self {
-            properties,
+            properties: schema::standard(),
             contacts: BTreeMap::new(),
             companies: BTreeMap::new(),
             leads: BTreeMap::new(),
-            conditions: Vec::new(),
+            merged: BTreeMap::new(),
             next_id: 100,
         }
     }
@@ -120,18 +78,16 @@ impl Store {
         self.next_id
     }
 
-    pub(super) fn add_unique_property(&mut self, name: &str) {
-        let property = Property { kind: Kind::Text, read_only: false, unique: true };
-        self.properties.insert(name.to_owned(), property);
+    /// Merges one lead into another.
+    pub(super) fn merge(&mut self, loser: u64, winner: u64) {
+        if self.leads.remove(&loser).is_some() {
+            self.merged.insert(loser, winner);
+        }
     }
 
-    /// From now on `required` must be set where `property` has `value`.
-    pub(super) fn require(&mut self, property: &str, value: &str, required: &str) {
-        self.conditions.push(Condition {
-            property: property.to_owned(),
-            value: value.to_owned(),
-            required: required.to_owned(),
-        });
+    /// The lead that a merged one became.
+    pub(super) fn survivor(&self, id: &str) -> Option<&Lead> {
+        self.leads.get(self.merged.get(&id.parse().ok()?)?)
     }
 
     /// Finds a lead by record id or unique property, in the live or the archived view.
@@ -156,46 +112,31 @@ impl Store {
         name == "hs_object_id" || self.properties.get(name).is_some_and(|found| found.unique)
     }
 
-    pub(super) fn create(&mut self, input: &Value, terms: &Terms) -> Result<u64, Failure> {
-        let Terms { behaviour, now, modern } = terms;
-        let now = *now;
+    pub(super) fn create(&mut self, input: &Value, rules: &Rules<'_>) -> Result<u64, Failure> {
+        let Rules { behaviour, now, modern } = *rules;
         let mut properties = texts(&input["properties"]);
-        if properties.get("hs_lead_name").is_none_or(|name| name.trim().is_empty()) {
-            return Err(if *modern {
-                Failure::properties(&[(
-                    "hs_lead_name".to_owned(),
-                    "A value for Lead Name must be provided".to_owned(),
-                    "MISSING_REQUIRED_PROPERTY",
-                )])
-            } else {
-                Failure::required("hs_lead_name")
-            });
+        if !modern && behaviour.missing_name_in_context && !has(&properties, "hs_lead_name") {
+            return Err(Failure::required("hs_lead_name"));
         }
-        let warnings = self.normalize(&mut properties, *modern);
-        self.check(&properties, None, terms)?;
+        let required = self.properties.iter().filter(|(name, own)| {
+            (*name == "hs_lead_name" || (modern && own.required)) && !has(&properties, name)
+        });
+        let missing: Vec<_> =
+            required.map(|(name, _)| missing_value(name, "MISSING_REQUIRED_PROPERTY")).collect();
+        if !missing.is_empty() {
+            return Err(Failure::properties(&missing));
+        }
+        let warnings = self.normalise(&mut properties, modern);
+        let defaults = [("hs_pipeline", PIPELINE), ("hs_pipeline_stage", STAGES[0])];
+        for (name, value) in defaults {
+            properties.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+        self.check(&properties, None, behaviour)?;
+        self.check_conditions(&properties, modern)?;
         let associations = self.associations(&input["associations"], behaviour)?;
         let id = self.next_id();
-        let mut lead = Lead {
-            id,
-            properties: BTreeMap::new(),
-            history: Vec::new(),
-            associations,
-            created: now,
-            updated: now,
-            archived: None,
-            indexed: None,
-            written: Instant::now(),
-            warnings,
-        };
-        lead.properties.insert("hs_object_id".to_owned(), id.to_string());
-        lead.properties.insert("hs_createdate".to_owned(), millis(now));
-        let contact = lead.associations.iter().find(|(kind, ..)| *kind == "contacts");
-        if let Some((_, contact, _)) = contact {
-            lead.properties.insert("hs_primary_contact_id".to_owned(), contact.clone());
-        }
-        let stage = ("hs_pipeline_stage".to_owned(), "new-stage-id".to_owned());
-        let pipeline = ("hs_pipeline".to_owned(), "lead-pipeline-id".to_owned());
-        for (name, value) in [pipeline, stage].into_iter().chain(properties) {
+        let mut lead = Lead::new(id, associations, warnings, now);
+        for (name, value) in properties {
             lead.set(&name, value, now);
         }
         self.leads.insert(id, lead);
@@ -206,60 +147,62 @@ impl Store {
         &mut self,
         id: u64,
         properties: &Value,
-        terms: &Terms,
+        rules: &Rules<'_>,
     ) -> Result<(), Failure> {
+        let Rules { behaviour, now, modern } = *rules;
         let mut properties = texts(properties);
         if properties.is_empty() {
             let text = "No properties found to update, please provide at least one.";
             return Err(Failure::validation(text));
         }
-        let warnings = self.normalize(&mut properties, terms.modern);
-        self.check(&properties, Some(id), terms)?;
-        let lead = self.leads.get_mut(&id).ok_or_else(Failure::not_found)?;
+        let warnings = self.normalise(&mut properties, modern);
+        self.check(&properties, Some(id), behaviour)?;
+        let missing = || Failure::not_found(behaviour.not_found_category);
+        let mut after = self.leads.get(&id).ok_or_else(missing)?.properties.clone();
+        after.extend(properties.clone());
+        self.check_conditions(&after, modern)?;
+        let lead = self.leads.get_mut(&id).ok_or_else(missing)?;
         lead.indexed = Some(lead.properties.clone());
         lead.written = Instant::now();
         lead.warnings = warnings;
         for (name, value) in properties {
-            lead.set(&name, value, terms.now);
+            lead.set(&name, value, now);
         }
         Ok(())
     }
 
-    /// Since 2026-09 a date is taken for a time of day as well; says what it was made into.
-    fn normalize(&self, properties: &mut BTreeMap<String, String>, modern: bool) -> Vec<Value> {
+    /// Rewrites dates as 2026-09 does, and says so.
+    fn normalise(&self, properties: &mut BTreeMap<String, String>, modern: bool) -> Vec<Value> {
         let mut warnings = Vec::new();
         for (name, value) in properties.iter_mut().filter(|_| modern) {
-            let is_time = self.properties.get(name).is_some_and(|p| matches!(p.kind, Kind::Time));
-            let midnight = format!("{value}T00:00:00Z");
-            if is_time
-                && value.parse::<Timestamp>().is_err()
-                && midnight.parse::<Timestamp>().is_ok()
-            {
-                warnings.push(json!({
-                    "category": "PROPERTY_VALUE_NORMALIZED",
-                    "message": format!("The value of {name} was normalized"),
-                    "context": {"propertyName": [name], "rawValue": [value],
-                                "normalizedValue": [midnight]},
-                }));
-                *value = midnight;
-            }
+            let own = self.properties.get(name);
+            let Some(normal) = own.and_then(|own| own.normalised(value)) else { continue };
+            warnings.push(json!({
+                "category": "PROPERTY_VALUE_NORMALIZED",
+                "message": format!("The value of {name} was normalized"),
+                "context": {"propertyName": [name], "rawValue": [&*value],
+                            "normalizedValue": [&normal]},
+            }));
+            *value = normal;
         }
         warnings
     }
 
-    /// What administrators demand beyond the definitions; enforced since 2026-09 only.
-    fn unmet(&self, properties: &BTreeMap<String, String>, own: Option<u64>) -> Option<Failure> {
-        let value = |name: &str| {
-            let stored = || self.leads.get(&own?)?.properties.get(name);
-            properties.get(name).or_else(stored).filter(|value| !value.is_empty())
-        };
-        let unmet = self.conditions.iter().find(|condition| {
-            value(&condition.property) == Some(&condition.value)
-                && value(&condition.required).is_none()
-        })?;
-        let name = unmet.required.clone();
-        let text = format!("A value for {name} must be provided");
-        Some(Failure::properties(&[(name, text, "MISSING_CONDITIONAL_REQUIRED_PROPERTY")]))
+    /// Properties that others make required: a rule of 2026-09 only.
+    fn check_conditions(
+        &self,
+        properties: &BTreeMap<String, String>,
+        modern: bool,
+    ) -> Result<(), Failure> {
+        let unmet = self.properties.iter().filter(|(name, own)| {
+            let asked = own.required_when.as_ref();
+            let applies = asked.is_some_and(|(when, value)| properties.get(when) == Some(value));
+            modern && applies && !has(properties, name)
+        });
+        let faults: Vec<_> = unmet
+            .map(|(name, _)| missing_value(name, "MISSING_CONDITIONAL_REQUIRED_PROPERTY"))
+            .collect();
+        if faults.is_empty() { Ok(()) } else { Err(Failure::properties(&faults)) }
     }
 
     /// Checks values against the property definitions and for clashes.
@@ -267,7 +210,7 @@ impl Store {
         &self,
         properties: &BTreeMap<String, String>,
         own: Option<u64>,
-        terms: &Terms,
+        behaviour: &Behaviour,
     ) -> Result<(), Failure> {
         let mut faults = Vec::new();
         for (name, value) in properties {
@@ -283,9 +226,6 @@ impl Store {
         if !faults.is_empty() {
             return Err(Failure::properties(&faults));
         }
-        if let Some(failure) = self.unmet(properties, own).filter(|_| terms.modern) {
-            return Err(failure);
-        }
         for (name, value) in properties {
             if !self.is_unique(name) || value.is_empty() {
                 continue;
@@ -293,10 +233,19 @@ impl Store {
             let existing = self.find(value, Some(name), false).filter(|lead| Some(lead.id) != own);
             if let Some(existing) = existing {
                 let id = existing.id.to_string();
-                return Err(Failure::unique(terms.behaviour.unique_clash_status, name, value, &id));
+                return Err(Failure::unique(behaviour.unique_clash_status, name, value, &id));
             }
         }
         Ok(())
+    }
+
+    /// The object type of an association to a record that exists.
+    pub(super) fn associable(&self, type_id: u64, id: &str) -> Option<&'static str> {
+        match type_id {
+            578 | 608 => self.contacts.contains_key(id).then_some("contacts"),
+            580 | 610 => self.companies.contains_key(id).then_some("companies"),
+            _ => None,
+        }
     }
 
     fn associations(
@@ -310,20 +259,13 @@ impl Store {
             let id = to.as_str().map_or_else(|| to.to_string(), str::to_owned);
             for kind in association["types"].as_array().into_iter().flatten() {
                 let type_id = kind["associationTypeId"].as_u64().unwrap_or(0);
-                let (object, exists) = match type_id {
-                    578 | 608 => ("contacts", self.contacts.contains_key(&id)),
-                    580 | 610 => ("companies", self.companies.contains_key(&id)),
-                    _ => {
-                        return Err(Failure::association(
-                            "One or more associations are invalid",
-                            &id,
-                        ));
-                    }
-                };
-                if !exists {
+                if ![578, 608, 580, 610].contains(&type_id) {
                     let text = "One or more associations are invalid";
                     return Err(Failure::association(text, &id));
                 }
+                let Some(object) = self.associable(type_id, &id) else {
+                    return Err(Failure::no_such_record(behaviour.missing_contact_status, &id));
+                };
                 out.push((object, id.clone(), type_id));
             }
         }
@@ -335,38 +277,33 @@ impl Store {
     }
 }
 
-// === impl Property ===
-
-impl Property {
-    fn fault(&self, name: &str, value: &str) -> Option<(String, &'static str)> {
-        if self.read_only {
-            return Some((format!("\"{name}\" is a read only property"), "READ_ONLY_VALUE"));
-        }
-        if value.is_empty() {
-            return None;
-        }
-        match &self.kind {
-            Kind::Text => None,
-            Kind::Number => value
-                .parse::<f64>()
-                .is_err()
-                .then(|| (format!("{value} was not a valid number."), "INVALID_INTEGER")),
-            Kind::Time => {
-                let valid = value.parse::<i64>().is_ok() || value.parse::<Timestamp>().is_ok();
-                (!valid).then(|| (format!("{value} was not a valid date."), "INVALID_DATE"))
-            }
-            Kind::Options(options) => (!options.iter().any(|option| option == value)).then(|| {
-                let text =
-                    format!("{value} was not one of the allowed options: {}", options.join(", "));
-                (text, "INVALID_OPTION")
-            }),
-        }
-    }
-}
-
 // === impl Lead ===
 
 impl Lead {
+    fn new(
+        id: u64,
+        associations: Vec<(&'static str, String, u64)>,
+        warnings: Vec<Value>,
+        now: Timestamp,
+    ) -> Self {
+        let contact = associations.iter().find(|(kind, ..)| *kind == "contacts");
+        let contact = contact.map(|(_, id, _)| ("hs_primary_contact_id", id.clone()));
+        let own = [("hs_object_id", id.to_string()), ("hs_createdate", millis(now))];
+        let properties = own.into_iter().chain(contact);
+        Self {
+            id,
+            properties: properties.map(|(name, value)| (name.to_owned(), value)).collect(),
+            history: Vec::new(),
+            associations,
+            warnings,
+            created: now,
+            updated: now,
+            archived: None,
+            indexed: None,
+            written: Instant::now(),
+        }
+    }
+
     fn set(&mut self, name: &str, value: String, now: Timestamp) {
         self.history.insert(0, (name.to_owned(), value.clone(), now));
         self.updated = now;
@@ -388,60 +325,80 @@ impl Lead {
         if self.written.elapsed() >= lag { Some(&self.properties) } else { self.indexed.as_ref() }
     }
 
-    /// As the API shows it, warnings of the last write included. Requested properties without a value are null, unknown names absent.
-    pub(super) fn show(
-        &self,
-        known: &BTreeMap<String, Property>,
-        properties: &[String],
-        history: &[String],
-        associations: &[String],
-    ) -> Value {
-        let mut shown = Map::new();
-        for name in ["hs_createdate", "hs_lastmodifieddate", "hs_object_id"] {
-            shown.insert(name.to_owned(), json!(self.properties.get(name)));
-        }
-        for name in properties.iter().filter(|name| known.contains_key(*name)) {
-            shown.insert(name.clone(), json!(self.properties.get(name)));
-        }
+    /// As the API shows it. Requested properties without a value are null, unknown names absent.
+    pub(super) fn show(&self, schema: &Schema, behaviour: &Behaviour, shown: &Shown) -> Value {
+        let defaults = behaviour.default_properties.iter().copied();
+        let names = defaults.chain(shown.properties.iter().map(String::as_str));
+        let properties: Map<String, Value> = names
+            .filter(|name| schema.contains_key(*name))
+            .map(|name| (name.to_owned(), json!(self.properties.get(name))))
+            .collect();
         let mut body = json!({
             "id": self.id.to_string(),
-            "properties": shown,
+            "properties": properties,
             "createdAt": millis(self.created),
             "updatedAt": millis(self.updated),
             "archived": self.archived.is_some(),
             "url": format!("https://app.hubspot.com/contacts/1/record/0-136/{}", self.id),
         });
-        if !self.warnings.is_empty() {
-            body["warnings"] = json!(self.warnings);
-        }
         if let Some(archived) = self.archived {
             body["archivedAt"] = json!(millis(archived));
         }
-        if !history.is_empty() {
+        if !shown.history.is_empty() {
             body["propertiesWithHistory"] =
-                history.iter().map(|name| (name.clone(), self.versions(name))).collect();
+                shown.history.iter().map(|name| (name.clone(), self.versions(name))).collect();
         }
-        if !associations.is_empty() {
-            let mut all = Map::new();
-            for kind in associations {
-                let of_kind = self.associations.iter().filter(|(object, ..)| object == kind);
-                let results: Vec<Value> = of_kind
-                    .map(|(object, id, _)| {
-                        let kind = if *object == "contacts" {
-                            "lead_to_contact"
-                        } else {
-                            "lead_to_company"
-                        };
-                        json!({"id": id, "type": kind})
-                    })
-                    .collect();
-                if !results.is_empty() {
-                    all.insert(kind.clone(), json!({ "results": results }));
-                }
-            }
-            body["associations"] = Value::Object(all);
+        if !shown.associations.is_empty() {
+            body["associations"] = self.associated(&shown.associations, behaviour);
         }
         body
+    }
+
+    /// As a write answers: what was written, and what there is to say about it.
+    pub(super) fn show_written(
+        &self,
+        schema: &Schema,
+        behaviour: &Behaviour,
+        shown: &Shown,
+    ) -> Value {
+        let mut body = self.show(schema, behaviour, shown);
+        if !self.warnings.is_empty() {
+            body["warnings"] = json!(self.warnings);
+        }
+        body
+    }
+
+    fn associated(&self, kinds: &[String], behaviour: &Behaviour) -> Value {
+        let mut all = Map::new();
+        for kind in kinds {
+            let mut ids: Vec<(&str, &str)> = Vec::new();
+            for (object, id, _) in self.associations.iter().filter(|(object, ..)| object == kind) {
+                // One entry for each record, whatever the labels.
+                if !ids.contains(&(*object, id.as_str())) {
+                    ids.push((*object, id.as_str()));
+                }
+            }
+            let more = ids.get(behaviour.associations_shown).map(|(_, id)| (*id).to_owned());
+            ids.truncate(behaviour.associations_shown);
+            let results: Vec<Value> = ids
+                .into_iter()
+                .map(|(object, id)| {
+                    let contact = object == "contacts";
+                    let name =
+                        if contact { behaviour.contact_association } else { "lead_to_company" };
+                    json!({"id": id, "type": name})
+                })
+                .collect();
+            if results.is_empty() {
+                continue;
+            }
+            let mut list = json!({ "results": results });
+            if let Some(after) = more {
+                list["paging"] = json!({"next": {"after": after, "link": ""}});
+            }
+            all.insert(kind.clone(), list);
+        }
+        Value::Object(all)
     }
 
     fn versions(&self, name: &str) -> Value {
@@ -470,7 +427,15 @@ fn texts(value: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
+fn has(properties: &BTreeMap<String, String>, name: &str) -> bool {
+    properties.get(name).is_some_and(|value| !value.trim().is_empty())
+}
+
+fn missing_value(name: &str, code: &'static str) -> (String, String, &'static str) {
+    (name.to_owned(), format!("A value for {name} must be provided"), code)
+}
+
 /// With milliseconds, as HubSpot writes times.
-fn millis(time: Timestamp) -> String {
+pub(super) fn millis(time: Timestamp) -> String {
     format!("{time:.3}")
 }

@@ -1,0 +1,163 @@
+//! Associations beside the record: of one lead, and of many at a time.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    AccessToken, Account, READ, WRITE,
+    errors::Failure,
+    serve::{Answer, Asked},
+    store::Lead,
+};
+
+/// Most inputs of a batch read.
+const MAX_INPUTS: usize = 1_000;
+
+/// The associations that a lead cannot live without: primary contact, company and deal.
+const PRIMARY: [u64; 3] = [578, 580, 582];
+
+// === impl Account ===
+
+impl Account {
+    /// `{id}/associations/{toType}` and what may follow.
+    pub(super) fn lead_associations(&mut self, asked: &Asked) -> Result<Answer, Failure> {
+        let segments: Vec<&str> = asked.path.split('/').collect();
+        let [id, "associations", rest @ ..] = segments.as_slice() else {
+            return Err(Failure::validation("no such call"));
+        };
+        let id = self.store.find(id, None, false).map(|lead| lead.id);
+        let id = id.ok_or_else(|| self.not_found())?;
+        match (asked.method.as_str(), rest) {
+            ("GET", [to]) => {
+                let results = linked(&self.store.leads[&id], to);
+                Ok((StatusCode::OK, json!({ "results": results })))
+            }
+            ("PUT", ["default", to, to_id]) => {
+                let kind = if plural(to) == "contacts" { 608 } else { 610 };
+                self.link(id, to_id, &[kind])?;
+                Ok((StatusCode::OK, json!({"status": "COMPLETE", "results": []})))
+            }
+            ("PUT", [to, to_id]) => {
+                let kinds = asked.body.as_array().into_iter().flatten();
+                let kinds: Vec<u64> =
+                    kinds.filter_map(|kind| kind["associationTypeId"].as_u64()).collect();
+                self.link(id, to_id, &kinds)?;
+                let body = json!({"fromObjectTypeId": "0-136", "fromObjectId": id,
+                    "toObjectTypeId": plural(to), "toObjectId": to_id, "labels": []});
+                Ok((StatusCode::CREATED, body))
+            }
+            ("DELETE", [to, to_id]) => {
+                self.unlink(id, plural(to), to_id);
+                Ok((StatusCode::NO_CONTENT, Value::Null))
+            }
+            _ => Err(Failure::validation("no such call")),
+        }
+    }
+
+    /// `leads/{toType}/...` of the associations API.
+    pub(super) fn associations(
+        &mut self,
+        asked: &Asked,
+        token: &AccessToken,
+    ) -> Result<Answer, Failure> {
+        let (to, call) = asked.path.split_once('/').unwrap_or_default();
+        let scope = if asked.method == "GET" || call == "batch/read" { READ } else { WRITE };
+        if !token.scopes.iter().any(|own| own == scope) {
+            return Err(Failure::missing_scope(scope, self.behaviour.scopes_on_top));
+        }
+        match (asked.method.as_str(), call) {
+            ("GET", "labels") => {
+                let kinds: &[(u64, &str)] = match plural(to) {
+                    "contacts" => &[(578, "Primary"), (608, "")],
+                    _ => &[(580, "Primary"), (610, "")],
+                };
+                let labels: Vec<Value> = kinds.iter().map(|(id, name)| label(*id, name)).collect();
+                Ok((StatusCode::OK, json!({ "results": labels })))
+            }
+            ("POST", "batch/read") => self.read_associations(to, asked),
+            _ => Err(Failure::validation("no such call")),
+        }
+    }
+
+    fn read_associations(&self, to: &str, asked: &Asked) -> Result<Answer, Failure> {
+        let inputs = asked.body["inputs"].as_array().cloned().unwrap_or_default();
+        if inputs.is_empty() || inputs.len() > MAX_INPUTS {
+            return Err(Failure::validation(format!("1 to {MAX_INPUTS} inputs are allowed")));
+        }
+        let mut results = Vec::new();
+        let mut missing = Vec::new();
+        for input in &inputs {
+            let id = input["id"].as_str().unwrap_or_default();
+            match self.store.find(id, None, false) {
+                Some(lead) => {
+                    results.push(json!({"from": {"id": id}, "to": linked(lead, to)}));
+                }
+                None => missing.push(id.to_owned()),
+            }
+        }
+        let mut body = json!({"status": "COMPLETE", "results": results});
+        if missing.is_empty() {
+            return Ok((StatusCode::OK, body));
+        }
+        body["numErrors"] = json!(1);
+        body["errors"] = json!([Failure::items_not_found(&missing).into_item(None)]);
+        Ok((StatusCode::MULTI_STATUS, body))
+    }
+
+    fn link(&mut self, id: u64, to_id: &str, kinds: &[u64]) -> Result<(), Failure> {
+        for kind in kinds {
+            let object = self.store.associable(*kind, to_id);
+            let Some(object) = object else {
+                return Err(Failure::association("One or more associations are invalid", to_id));
+            };
+            if let Some(lead) = self.store.leads.get_mut(&id) {
+                let link = (object, to_id.to_owned(), *kind);
+                if !lead.associations.contains(&link) {
+                    lead.associations.push(link);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A lead without a primary association goes to the recycle bin.
+    fn unlink(&mut self, id: u64, object: &str, to_id: &str) {
+        let now = self.clock.now();
+        let Some(lead) = self.store.leads.get_mut(&id) else { return };
+        let primary =
+            |lead: &Lead| lead.associations.iter().any(|(.., kind)| PRIMARY.contains(kind));
+        let had = primary(lead);
+        lead.associations.retain(|(own, own_id, _)| *own != object || own_id != to_id);
+        if had && !primary(lead) {
+            lead.archived.get_or_insert(now);
+        }
+    }
+}
+
+fn plural(object: &str) -> &str {
+    match object {
+        "contact" | "0-1" => "contacts",
+        "company" | "0-2" => "companies",
+        other => other,
+    }
+}
+
+/// The records of this type that a lead is associated with, each with its kinds.
+fn linked(lead: &Lead, to: &str) -> Vec<Value> {
+    let mut out: Vec<(String, Vec<Value>)> = Vec::new();
+    for (_, id, kind) in lead.associations.iter().filter(|(own, ..)| *own == plural(to)) {
+        let kind = label(*kind, if PRIMARY.contains(kind) { "Primary" } else { "" });
+        match out.iter_mut().find(|(known, _)| known == id) {
+            Some((_, kinds)) => kinds.push(kind),
+            None => out.push((id.clone(), vec![kind])),
+        }
+    }
+    let show =
+        |(id, kinds): (String, Vec<Value>)| json!({ "toObjectId": id, "associationTypes": kinds });
+    out.into_iter().map(show).collect()
+}
+
+fn label(kind: u64, name: &str) -> Value {
+    let label = (!name.is_empty()).then_some(name);
+    json!({"category": "HUBSPOT_DEFINED", "typeId": kind, "label": label})
+}

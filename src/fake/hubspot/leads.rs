@@ -1,0 +1,182 @@
+//! The calls of single leads, lists and searches.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    AccessToken, Account, READ, WRITE,
+    errors::Failure,
+    search::Search,
+    serve::{Answer, Asked, strings},
+    store::{Lead, Rules, Shown},
+};
+
+// === impl Account ===
+
+impl Account {
+    pub(super) fn leads(&mut self, asked: &Asked, token: &AccessToken) -> Result<Answer, Failure> {
+        let reads = matches!(
+            (asked.method.as_str(), asked.path.as_str()),
+            ("GET", _) | ("POST", "search" | "batch/read")
+        );
+        let scope = if reads { READ } else { WRITE };
+        if !token.scopes.iter().any(|own| own == scope) {
+            return Err(Failure::missing_scope(scope, self.behaviour.scopes_on_top));
+        }
+        match (asked.method.as_str(), asked.path.as_str()) {
+            ("GET", "") => self.list(asked),
+            ("POST", "") => self.create(asked),
+            ("POST", "search") => self.search(asked),
+            ("POST", path) if path.starts_with("batch/") => self.batch(asked),
+            ("GET", id) if !id.contains('/') => self.get(id, asked),
+            ("PATCH", id) if !id.contains('/') => self.update(id, asked),
+            ("DELETE", id) if !id.contains('/') => Ok(self.archive_one(id)),
+            (_, path) if path.contains("/associations/") => self.lead_associations(asked),
+            _ => Err(Failure::validation("no such call")),
+        }
+    }
+
+    fn get(&self, id: &str, asked: &Asked) -> Result<Answer, Failure> {
+        let id_property = self.id_property(asked.query.get("idProperty").map(String::as_str))?;
+        self.numeric(id, id_property)?;
+        let found = self.store.find(id, id_property, asked.archived());
+        // A lead that was merged away is read as the one it became.
+        let found = found.or_else(|| self.store.survivor(id).filter(|_| id_property.is_none()));
+        let lead = found.ok_or_else(|| self.not_found())?;
+        Ok((StatusCode::OK, self.show(lead, asked)))
+    }
+
+    fn id_property<'a>(&self, name: Option<&'a str>) -> Result<Option<&'a str>, Failure> {
+        match name {
+            Some(name) if !self.store.is_unique(name) => {
+                Err(Failure::validation(format!("{name} is not a property with unique values")))
+            }
+            name => Ok(name),
+        }
+    }
+
+    pub(super) fn not_found(&self) -> Failure {
+        Failure::not_found(self.behaviour.not_found_category)
+    }
+
+    /// Record ids are numbers.
+    fn numeric(&self, id: &str, id_property: Option<&str>) -> Result<(), Failure> {
+        let by_record = id_property.is_none_or(|name| name == "hs_object_id");
+        if by_record && id.parse::<u64>().is_err() {
+            return Err(Failure::not_numeric(id));
+        }
+        Ok(())
+    }
+
+    fn list(&self, asked: &Asked) -> Result<Answer, Failure> {
+        let limit: usize =
+            asked.query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(10);
+        let history = !asked.names("propertiesWithHistory").is_empty();
+        if limit > 100 {
+            return Err(Failure::validation("The limit of a page is 100"));
+        }
+        if history && limit > 50 && self.behaviour.refuse_history_over_50 {
+            return Err(Failure::validation("The limit of a page with property history is 50"));
+        }
+        let limit = limit.max(1);
+        let after: u64 = asked.query.get("after").and_then(|after| after.parse().ok()).unwrap_or(0);
+        let view = self.store.leads.range(after + 1..).map(|(_, lead)| lead);
+        let mut page: Vec<_> = view
+            .filter(|lead| lead.archived.is_some() == asked.archived())
+            .take(limit + 1)
+            .collect();
+        let more = page.len() > limit;
+        page.truncate(limit);
+        let results: Vec<Value> = page.iter().map(|lead| self.show(lead, asked)).collect();
+        let mut body = json!({ "results": results });
+        if let (true, Some(last)) = (more, page.last()) {
+            let link = format!("https://api.hubapi.com/crm/objects/leads?after={}", last.id);
+            body["paging"] = json!({"next": {"after": last.id.to_string(), "link": link}});
+        }
+        Ok((StatusCode::OK, body))
+    }
+
+    fn create(&mut self, asked: &Asked) -> Result<Answer, Failure> {
+        let behaviour = self.behaviour.clone();
+        let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern: asked.modern };
+        let id = self.store.create(&asked.body, &rules)?;
+        Ok((StatusCode::CREATED, self.written(id, &asked.body)))
+    }
+
+    fn update(&mut self, id: &str, asked: &Asked) -> Result<Answer, Failure> {
+        let id_property = self.id_property(asked.query.get("idProperty").map(String::as_str))?;
+        self.numeric(id, id_property)?;
+        let found = self.store.find(id, id_property, false).map(|lead| lead.id);
+        let id = found.ok_or_else(|| self.not_found())?;
+        let behaviour = self.behaviour.clone();
+        let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern: asked.modern };
+        self.store.update(id, &asked.body["properties"], &rules)?;
+        Ok((StatusCode::OK, self.written(id, &asked.body)))
+    }
+
+    fn archive_one(&mut self, id: &str) -> Answer {
+        let unknown = id.parse().ok().is_none_or(|id: u64| !self.store.leads.contains_key(&id));
+        if unknown && self.behaviour.archive_unknown_status == 404 {
+            return (StatusCode::NOT_FOUND, self.not_found().body);
+        }
+        self.archive(id)
+    }
+
+    /// Idempotent, and silent about ids that never were.
+    pub(super) fn archive(&mut self, id: &str) -> Answer {
+        let now = self.clock.now();
+        if let Some(lead) = id.parse().ok().and_then(|id: u64| self.store.leads.get_mut(&id)) {
+            lead.archived.get_or_insert(now);
+        }
+        (StatusCode::NO_CONTENT, Value::Null)
+    }
+
+    fn search(&self, asked: &Asked) -> Result<Answer, Failure> {
+        let search = Search::parse(&asked.body, &self.behaviour.searched_properties)?;
+        let lag = self.behaviour.index_lag;
+        let live = self.store.leads.values().filter(|lead| lead.archived.is_none());
+        let mut found: Vec<_> = live
+            .filter_map(|lead| Some((lead, lead.in_index(lag)?)))
+            .filter(|(lead, indexed)| {
+                search.matches(indexed, &lead.contacts(), &self.store.properties)
+            })
+            .collect();
+        found.sort_by(|(_, a), (_, b)| search.order(a, b));
+        let total = found.len();
+        let properties = strings(&asked.body["properties"]);
+        let shown = Shown { properties, ..Shown::default() };
+        let results: Vec<Value> = found
+            .iter()
+            .skip(search.after)
+            .take(search.limit)
+            .map(|(lead, _)| lead.show(&self.store.properties, &self.behaviour, &shown))
+            .collect();
+        let mut body = json!({ "total": total, "results": results });
+        let next = search.after + search.limit;
+        if next < total {
+            body["paging"] = json!({"next": {"after": next.to_string()}});
+        }
+        Ok((StatusCode::OK, body))
+    }
+
+    /// What a write answers: the lead with what was written.
+    pub(super) fn written(&self, id: u64, input: &Value) -> Value {
+        let properties = input["properties"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.clone())
+            .collect();
+        let shown = Shown { properties, ..Shown::default() };
+        self.store.leads[&id].show_written(&self.store.properties, &self.behaviour, &shown)
+    }
+
+    fn show(&self, lead: &Lead, asked: &Asked) -> Value {
+        let shown = Shown {
+            properties: asked.names("properties"),
+            history: asked.names("propertiesWithHistory"),
+            associations: asked.names("associations"),
+        };
+        lead.show(&self.store.properties, &self.behaviour, &shown)
+    }
+}

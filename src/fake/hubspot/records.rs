@@ -1,0 +1,46 @@
+//! Contacts and companies, as far as leads need them.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    Account,
+    errors::Failure,
+    serve::{Answer, Asked},
+};
+
+// === impl Account ===
+
+impl Account {
+    /// Contacts and companies: as far as leads need them.
+    pub(super) fn others(&mut self, object: &str, asked: &Asked) -> Result<Answer, Failure> {
+        let id =
+            if asked.method == "POST" { self.store.next_id().to_string() } else { String::new() };
+        let records =
+            if object == "contacts" { &mut self.store.contacts } else { &mut self.store.companies };
+        let show = |id: &str, properties: &Value| {
+            json!({"id": id, "properties": properties, "createdAt": "2026-11-01T08:00:00.000Z",
+                   "updatedAt": "2026-11-01T08:00:00.000Z", "archived": false})
+        };
+        match (asked.method.as_str(), asked.path.as_str()) {
+            ("GET", "") => {
+                let results: Vec<Value> =
+                    records.iter().map(|(id, own)| show(id, &json!(own))).collect();
+                Ok((StatusCode::OK, json!({ "results": results })))
+            }
+            ("GET", id) => {
+                let own = records.get(id).ok_or_else(|| Failure::not_found(true))?;
+                Ok((StatusCode::OK, show(id, &json!(own))))
+            }
+            ("POST", "") => {
+                let properties = asked.body["properties"].as_object().cloned().unwrap_or_default();
+                let texts = properties.iter().map(|(name, value)| {
+                    (name.clone(), value.as_str().unwrap_or_default().to_owned())
+                });
+                records.insert(id.clone(), texts.collect());
+                Ok((StatusCode::CREATED, show(&id, &Value::Object(properties))))
+            }
+            _ => Err(Failure::validation("no such call")),
+        }
+    }
+}

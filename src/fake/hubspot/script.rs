@@ -1,0 +1,111 @@
+//! Faults on demand: what the next requests to an endpoint get in place of the real answer.
+
+use std::time::Duration;
+
+use axum::{body::Body, response::Response};
+
+use super::{errors::Failure, serve};
+
+/// An answer given in place of the real one.
+#[derive(Debug, Clone)]
+pub enum Script {
+    /// This status, content type and body; nothing is done.
+    Answer(u16, &'static str, String),
+    /// This status, these headers and this body; nothing is done.
+    Exact(u16, Vec<(String, String)>, String),
+    /// Does what was asked after this time.
+    Late(Duration),
+    /// Does what was asked and gives this status instead of the answer.
+    DoneBut(u16),
+    /// Closes the connection; nothing is done.
+    DropBefore,
+    /// Does what was asked and closes the connection instead of answering.
+    DropAfter,
+    /// Refuses in HubSpot's own words; nothing is done.
+    Refuse(Refusal),
+}
+
+/// A refusal that has nothing to do with what was asked.
+#[derive(Debug, Clone, Copy)]
+pub enum Refusal {
+    /// 423: a bulk operation locks the account; with a body or without one.
+    Locked {
+        /// Whether the answer has a JSON body.
+        body: bool,
+    },
+    /// 477: the account moves to another data centre and is back after this time.
+    Migrating(Duration),
+    /// 429 of this policy.
+    RateLimited {
+        /// `TEN_SECONDLY_ROLLING`, `SECONDLY` or `DAILY`.
+        policy: &'static str,
+        /// Sent as `Retry-After`, if any.
+        retry_after: Option<Duration>,
+    },
+    /// 429 of a gateway, which names no policy.
+    GatewayLimited,
+    /// 401: no such token.
+    Unauthenticated,
+    /// 401: the token has expired.
+    Expired,
+    /// 403 with the category `FORBIDDEN`.
+    Forbidden,
+}
+
+/// A script and the requests it is for.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) method: String,
+    pub(super) path_end: String,
+    pub(super) script: Script,
+    pub(super) times: usize,
+}
+
+// === impl Script ===
+
+impl Script {
+    /// The HTML page of a gateway with this status.
+    pub fn html(status: u16) -> Self {
+        Self::Answer(status, "text/html", format!("<html><body>{status}</body></html>"))
+    }
+
+    /// This status and nothing else.
+    pub fn empty(status: u16) -> Self {
+        Self::Answer(status, "text/plain", String::new())
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    pub(super) fn respond(self) -> Response {
+        let (failure, wait) = match self {
+            Self::Locked { body: true } => (Failure::locked(), None),
+            Self::Locked { body: false } => (Failure::bare(423), None),
+            Self::Migrating(wait) => (Failure::bare(477), Some(wait)),
+            Self::RateLimited { policy, retry_after } => {
+                (Failure::rate_limited(policy), retry_after)
+            }
+            Self::GatewayLimited => (Failure::gateway_limited(), None),
+            Self::Unauthenticated => (Failure::unauthenticated(), None),
+            Self::Expired => (Failure::expired(5), None),
+            Self::Forbidden => (Failure::forbidden(), None),
+        };
+        serve::finish(Err(failure), None, wait)
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    pub(super) fn fits(&self, method: &str, path: &str) -> bool {
+        (self.method.is_empty() || self.method == method) && path.ends_with(&self.path_end)
+    }
+}
+
+/// An answer that breaks the connection before its first byte is sent.
+pub(super) fn broken() -> Response {
+    let broken = std::io::Error::other("the fake drops this connection");
+    let body = Body::from_stream(futures_util::stream::iter([Err::<Vec<u8>, _>(broken)]));
+    Response::new(body)
+}

@@ -1,0 +1,168 @@
+//! Rate limits: headers, rolling windows, the three policies, and the day; faults on demand.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use leadsd::{
+    fake::hubspot::{FakeHubspot, READ, Refusal, Script},
+    time::{Timestamp, WallClock},
+};
+use parking_lot::Mutex;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Hub, Said};
+
+/// What a 429 of this policy looks like.
+#[track_caller]
+fn is_limited(said: &Said, policy: &str) {
+    assert_eq!(said.status, 429, "{said:?}");
+    assert_eq!(said.body["policyName"], policy);
+    assert_eq!(said.body["errorType"], "RATE_LIMIT");
+    let text = format!("You have reached your {} limit.", policy.to_lowercase());
+    assert_eq!(said.body["message"], text);
+    assert!(said.body["correlationId"].is_string() && said.body["requestId"].is_string());
+}
+
+#[tokio::test]
+async fn headers_count_down_and_search_has_none() {
+    let hub = Hub::start().await;
+    hub.fake.limit(|limits| limits.burst = 20);
+    for left in [19, 18] {
+        let said = hub.get("").await;
+        let number = |name: &str| said.header(&format!("x-hubspot-ratelimit-{name}")).unwrap();
+        assert_eq!(number("max"), "20");
+        assert_eq!(number("remaining"), left.to_string());
+        assert_eq!(number("interval-milliseconds"), "10000");
+        assert_eq!(number("secondly"), "2");
+        assert_eq!(number("daily"), "625000");
+        assert_eq!(number("daily-remaining"), (625_000 - 20 + left).to_string());
+    }
+    let said = hub.post("/search", &json!({})).await;
+    assert!(said.headers.keys().all(|name| !name.as_str().contains("ratelimit")));
+    let (id, secret, token) = hub.fake.oauth_app();
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", id.as_str()),
+        ("client_secret", secret.expose()),
+        ("refresh_token", token.expose()),
+    ];
+    let said = hub.form("/oauth/2026-09/token", &form).await;
+    let access = said.body["access_token"].as_str().unwrap();
+    let said = hub.ask_as(access, Method::GET, hub.base, &Value::Null).await;
+    assert!(said.header("x-hubspot-ratelimit-max").is_some());
+    assert!(said.header("x-hubspot-ratelimit-daily").is_none(), "absent for OAuth");
+}
+
+#[tokio::test]
+async fn the_window_rolls() {
+    let hub = Hub::start().await;
+    let window = Duration::from_millis(1_500);
+    hub.fake.limit(|limits| {
+        limits.burst = 3;
+        limits.window = window;
+        limits.retry_after = true;
+    });
+    let first = Instant::now();
+    assert_eq!(hub.get("").await.status, 200);
+    tokio::time::sleep(window / 2).await;
+    for _ in 0..2 {
+        assert_eq!(hub.get("").await.status, 200);
+    }
+    let said = hub.get("").await;
+    is_limited(&said, "TEN_SECONDLY_ROLLING");
+    assert_eq!(said.header("retry-after"), Some("1"));
+    assert_eq!(said.header("x-hubspot-ratelimit-remaining"), Some("0"));
+    let margin = Duration::from_millis(100);
+    tokio::time::sleep((window + margin).saturating_sub(first.elapsed())).await;
+    // Only the first call has left the window.
+    assert_eq!(hub.get("").await.status, 200);
+    is_limited(&hub.get("").await, "TEN_SECONDLY_ROLLING");
+    assert_eq!(hub.post("/search", &json!({})).await.status, 200, "search has its own window");
+    assert_eq!(hub.fake.rate_limited(), 2);
+}
+
+#[tokio::test]
+async fn searches_and_seconds_have_windows_of_a_second() {
+    let hub = Hub::start().await;
+    hub.fake.limit(|limits| {
+        limits.search_per_second = 2;
+        limits.burst = 30;
+        limits.secondly = true;
+    });
+    for _ in 0..2 {
+        assert_eq!(hub.post("/search", &json!({})).await.status, 200);
+    }
+    let said = hub.post("/search", &json!({})).await;
+    is_limited(&said, "SECONDLY");
+    assert!(said.header("retry-after").is_none(), "only where it is switched on");
+    for _ in 0..3 {
+        assert_eq!(hub.get("").await.status, 200);
+    }
+    is_limited(&hub.get("").await, "SECONDLY");
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
+    assert_eq!(hub.post("/search", &json!({})).await.status, 200);
+    assert_eq!(hub.get("").await.status, 200);
+}
+
+/// A clock that stands where it is put.
+#[derive(Debug)]
+struct Clock(Mutex<Timestamp>);
+
+impl WallClock for Clock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock()
+    }
+}
+
+#[tokio::test]
+async fn the_day_ends_at_the_accounts_midnight() {
+    let free = "127.0.0.1:0".parse().unwrap();
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let clock = Arc::new(Clock(Mutex::new(at("2026-11-02T04:59:00Z"))));
+    let wall: Arc<dyn WallClock> = Arc::<Clock>::clone(&clock);
+    let fake = FakeHubspot::start(free, wall).await.unwrap();
+    let mut hub = Hub::start().await;
+    hub.token = fake.static_token(&[READ]).expose().to_owned();
+    hub.fake = fake;
+    hub.fake.limit(|limits| {
+        limits.daily = 2;
+        limits.utc_offset_minutes = -300;
+        limits.retry_after = true;
+    });
+    for _ in 0..2 {
+        assert_eq!(hub.get("").await.status, 200);
+    }
+    let said = hub.get("").await;
+    is_limited(&said, "DAILY");
+    assert_eq!(said.header("retry-after"), Some("60"), "a minute to midnight");
+    *clock.0.lock() = at("2026-11-02T05:00:00Z");
+    let said = hub.get("").await;
+    assert_eq!(said.status, 200);
+    assert_eq!(said.header("x-hubspot-ratelimit-daily-remaining"), Some("1"));
+}
+
+#[tokio::test]
+async fn scripts_answer_so_many_requests_of_one_endpoint() {
+    let hub = Hub::start().await;
+    hub.fake.script_times(2, "GET", "/leads", Script::html(502));
+    hub.fake.script("", "/search", Script::Refuse(Refusal::Migrating(Duration::from_secs(90))));
+    let said = hub.post("/search", &json!({})).await;
+    assert_eq!((said.status, said.header("retry-after")), (477, Some("90")));
+    for status in [502, 502, 200] {
+        let said = hub.get("").await;
+        assert_eq!(said.status, status);
+        assert!(said.header("x-hubspot-correlation-id").is_some());
+    }
+    assert_eq!(hub.fake.scripts_left(), 0);
+    let lead = hub.lead(json!({"hs_lead_name": "Jane"}));
+    for (script, made) in [(Script::DropBefore, 0), (Script::DropAfter, 1)] {
+        hub.fake.script("POST", "/leads", script);
+        let url = format!("http://{}{}", hub.fake.address(), hub.base);
+        let answer = hub.http.post(url).bearer_auth(&hub.token).json(&lead).send().await;
+        assert!(answer.is_err(), "the connection breaks");
+        assert_eq!(hub.fake.lead_names().len(), made);
+    }
+}

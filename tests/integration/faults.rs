@@ -1,0 +1,258 @@
+//! HubSpot's faults and limits through the public API: the code and reason of each, and that no
+//! write is done twice.
+
+use std::time::Duration;
+
+use leadsd::{
+    fake::hubspot::{Refusal, Script},
+    grpc::pb,
+};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::{
+    harness::{TestApp, failure, properties},
+    operations::VERSIONS,
+};
+
+/// When to come back, if the failure says so.
+fn wait(status: &Status) -> Option<Duration> {
+    status.get_error_details().retry_info()?.retry_delay
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_reason_and_its_wait() {
+    let limited = |policy, seconds: Option<u64>| Refusal::RateLimited {
+        policy,
+        retry_after: seconds.map(Duration::from_secs),
+    };
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let table = [
+        (Refusal::Locked { body: true }, Code::Unavailable, "ACCOUNT_LOCKED", seconds(2)),
+        (Refusal::Locked { body: false }, Code::Unavailable, "ACCOUNT_LOCKED", seconds(2)),
+        (
+            Refusal::Migrating(Duration::from_secs(3_600)),
+            Code::Unavailable,
+            "ACCOUNT_MIGRATING",
+            seconds(3_600),
+        ),
+        (
+            limited("TEN_SECONDLY_ROLLING", None),
+            Code::ResourceExhausted,
+            "RATE_LIMITED",
+            seconds(10),
+        ),
+        (
+            limited("TEN_SECONDLY_ROLLING", Some(4)),
+            Code::ResourceExhausted,
+            "RATE_LIMITED",
+            seconds(4),
+        ),
+        (limited("SECONDLY", None), Code::ResourceExhausted, "RATE_LIMITED", seconds(1)),
+        (limited("SECONDLY", Some(2)), Code::ResourceExhausted, "RATE_LIMITED", seconds(2)),
+        (limited("DAILY", None), Code::ResourceExhausted, "DAILY_LIMIT_REACHED", None),
+        (Refusal::GatewayLimited, Code::ResourceExhausted, "RATE_LIMITED", seconds(10)),
+        (Refusal::Forbidden, Code::PermissionDenied, "FORBIDDEN", None),
+    ];
+    let app = TestApp::start().await;
+    let id = app.lead("Jane");
+    for (refusal, code, reason, retry) in table {
+        app.hubspot.script("GET", &format!("/{id}"), Script::Refuse(refusal));
+        let status = app.get(&id).await.unwrap_err();
+        assert_eq!(wait(&status), retry, "{refusal:?}");
+        let (got, got_reason, _) = failure(Err::<(), _>(status));
+        assert_eq!((got, got_reason.as_str()), (code, reason), "{refusal:?}");
+        app.hubspot.script("POST", "/leads", Script::Refuse(refusal));
+        let answer = app.leads.clone().create_lead(app.create_request("Joan")).await;
+        let (got, got_reason, _) = failure(answer);
+        assert_eq!((got, got_reason.as_str()), (code, reason), "{refusal:?}");
+    }
+    assert_eq!(app.hubspot.lead_names(), ["Jane"], "a refused create is no create");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_leaves_reads_harmless_and_creates_unknown() {
+    let app = TestApp::start().await;
+    let id = app.lead("Jane");
+    for (script, made) in [(Script::DropBefore, 0), (Script::DropAfter, 1)] {
+        app.hubspot.script("GET", &format!("/{id}"), script.clone());
+        let (code, reason, _) = failure(app.get(&id).await);
+        assert_eq!((code, reason.as_str()), (Code::Unavailable, "UPSTREAM_UNAVAILABLE"));
+        let before = app.hubspot.lead_names().len();
+        app.hubspot.script("POST", "/leads", script);
+        let answer = app.leads.clone().create_lead(app.create_request("Joan")).await;
+        let (code, reason, _) = failure(answer);
+        assert_eq!((code, reason.as_str()), (Code::Unknown, "WRITE_OUTCOME_UNKNOWN"));
+        assert_eq!(app.hubspot.lead_names().len() - before, made, "sent exactly once");
+        assert_eq!(app.hubspot.scripts_left(), 0);
+    }
+}
+
+#[tokio::test]
+async fn gateway_pages_and_empty_errors_are_told_by_their_status() {
+    let app = TestApp::start().await;
+    let id = app.lead("Jane");
+    app.hubspot.script_times(2, "GET", &format!("/{id}"), Script::html(502));
+    app.hubspot.script_times(2, "GET", &format!("/{id}"), Script::empty(500));
+    for _ in 0..4 {
+        let (code, reason, _) = failure(app.get(&id).await);
+        assert_eq!((code, reason.as_str()), (Code::Unavailable, "UPSTREAM_UNAVAILABLE"));
+    }
+    app.get(&id).await.expect("the scripts are used up");
+}
+
+#[tokio::test]
+async fn an_expired_token_is_replaced_within_the_call_and_a_refused_one_is_reported() {
+    for (refusal, grants) in [(Refusal::Expired, 2), (Refusal::Unauthenticated, 1)] {
+        let app = TestApp::builder().oauth().start().await;
+        let id = app.lead("Jane");
+        app.hubspot.script("GET", &format!("/{id}"), Script::Refuse(refusal));
+        let answer = app.get(&id).await;
+        assert_eq!(app.hubspot.grants(), grants, "{refusal:?}");
+        if grants == 2 {
+            answer.expect("one new token is enough");
+        } else {
+            // A token nobody knows was revoked: a refresh with the same secret is no cure.
+            let (code, reason, _) = failure(answer);
+            assert_eq!((code, reason.as_str()), (Code::FailedPrecondition, "CREDENTIAL_REJECTED"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_limit_of_a_second_binds_only_where_hubspot_enforces_it() {
+    for enforced in [true, false] {
+        let app = TestApp::start().await;
+        let id = app.lead("Jane");
+        app.hubspot.limit(|limits| {
+            limits.burst = 30;
+            limits.secondly = enforced;
+        });
+        let answers = futures_util::future::join_all((0..6).map(|_| app.get(&id))).await;
+        let refused: Vec<Status> = answers.into_iter().filter_map(Result::err).collect();
+        assert_eq!(refused.len(), if enforced { 3 } else { 0 });
+        for status in refused {
+            let quota = status.get_error_details().quota_failure().unwrap().violations[0].clone();
+            assert_eq!(quota.subject, "SECONDLY");
+            assert_eq!(wait(&status), Some(Duration::from_secs(1)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_429_without_a_policy_is_a_rate_limit_all_the_same() {
+    for named in [true, false] {
+        for retry_after in [true, false] {
+            let app = TestApp::start().await;
+            let id = app.lead("Jane");
+            app.hubspot.limit(|limits| {
+                limits.burst = 1;
+                limits.window = Duration::from_secs(5);
+                limits.name_policies = named;
+                limits.retry_after = retry_after;
+            });
+            app.get(&id).await.unwrap();
+            let status = app.get(&id).await.unwrap_err();
+            let told = wait(&status).unwrap();
+            assert_eq!(told < Duration::from_secs(6), retry_after, "{told:?}");
+            let (code, reason, _) = failure(Err::<(), _>(status));
+            assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "RATE_LIMITED"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_daily_limit_counts_searches_and_oauth_calls_or_not() {
+    for (oauth, search_counts, oauth_counts, search_passes, get_passes) in [
+        (false, true, false, false, false),
+        (false, false, false, true, false),
+        (true, true, false, true, true),
+        (true, true, true, false, false),
+    ] {
+        let builder = TestApp::builder();
+        let app = if oauth { builder.oauth() } else { builder }.start().await;
+        let id = app.lead("Jane");
+        app.hubspot.limit(|limits| {
+            limits.daily = 0;
+            limits.search_counts_daily = search_counts;
+            limits.oauth_counts_daily = oauth_counts;
+        });
+        let search = app.leads.clone().search_leads(pb::SearchLeadsRequest::default()).await;
+        assert_eq!(search.is_ok(), search_passes, "{oauth} {search_counts} {oauth_counts}");
+        let get = app.get(&id).await;
+        assert_eq!(get.is_ok(), get_passes, "{oauth} {search_counts} {oauth_counts}");
+        if !get_passes {
+            assert_eq!(failure(get).1, "DAILY_LIMIT_REACHED");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_2026_09_enforces_what_admins_require() {
+    for (version, _) in VERSIONS {
+        let app = TestApp::builder().api_version(version).start().await;
+        let strict = version == "2026-09";
+        let id = app.lead("Jane");
+        app.hubspot.require_on_create("hs_lead_source");
+        let why = "hs_lead_disqualification_reason";
+        app.hubspot.require_when(why, "hs_pipeline_stage", "unqualified-stage-id");
+        let created = app.leads.clone().create_lead(app.create_request("Joan")).await;
+        assert_eq!(created.is_err(), strict);
+        let update = |more: &[(&str, &str)]| {
+            let mut properties = properties(more);
+            properties.insert("hs_pipeline_stage".into(), "unqualified-stage-id".into());
+            pb::UpdateLeadRequest { id: id.clone(), properties, ..Default::default() }
+        };
+        let updated = app.leads.clone().update_lead(update(&[])).await;
+        assert_eq!(updated.is_err(), strict);
+        if strict {
+            let (code, reason, fields) = failure(created);
+            assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "VALIDATION_FAILED"));
+            assert_eq!(fields, [r#"properties["hs_lead_source"]"#]);
+            assert_eq!(failure(updated).2, [format!("properties[\"{why}\"]")]);
+        }
+        app.leads.clone().update_lead(update(&[(why, "no budget")])).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn only_2026_09_takes_lenient_dates_and_says_what_it_made_of_them() {
+    for (version, _) in VERSIONS {
+        let app = TestApp::builder().api_version(version).start().await;
+        let update = pb::UpdateLeadRequest {
+            id: app.lead("Jane"),
+            properties: properties(&[("hs_next_activity_date", "4/1/2026")]),
+            ..Default::default()
+        };
+        let updated = app.leads.clone().update_lead(update).await;
+        if version != "2026-09" {
+            assert_eq!(failure(updated).2, [r#"properties["hs_next_activity_date"]"#]);
+            continue;
+        }
+        let lead = updated.unwrap().into_inner().lead.unwrap();
+        let normal = "2026-04-01T00:00:00.000Z";
+        assert_eq!(lead.properties["hs_next_activity_date"], normal);
+        let warning = &lead.warnings[0];
+        assert_eq!(warning.category, "PROPERTY_VALUE_NORMALIZED");
+        assert_eq!(warning.context["propertyName"].values, ["hs_next_activity_date"]);
+        assert_eq!(warning.context["rawValue"].values, ["4/1/2026"]);
+        assert_eq!(warning.context["normalizedValue"].values, [normal]);
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_is_left_out_is_kept() {
+    for omit in [true, false] {
+        let app = TestApp::builder().oauth().start().await;
+        let (before, _) = app.vault.get("hubspot/default").unwrap();
+        app.hubspot.behave(|behaviour| behaviour.omit_refresh_token = omit);
+        let id = app.lead("Jane");
+        for _ in 0..2 {
+            app.hubspot.expire_tokens();
+            app.get(&id).await.unwrap();
+        }
+        assert_eq!(app.hubspot.grants(), 3);
+        let (after, _) = app.vault.get("hubspot/default").unwrap();
+        assert_eq!(after["refresh_token"], before["refresh_token"]);
+    }
+}

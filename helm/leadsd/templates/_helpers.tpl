@@ -26,6 +26,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and (eq .Values.vault.auth.method "approle") (not .Values.vault.auth.approle.secretName) -}}
 {{- fail "vault.auth.method is approle, so vault.auth.approle.secretName must name a Secret with the keys role-id and secret-id." -}}
 {{- end -}}
+{{- if and (eq .Values.vault.auth.method "kubernetes") (not .Values.vault.auth.kubernetes.role) -}}
+{{- fail "vault.auth.method is kubernetes, so vault.auth.kubernetes.role must name a role of that auth method." -}}
+{{- end -}}
 {{- if and (eq .Values.vault.auth.method "token_file") (not .Values.podVolumeMounts) -}}
 {{- fail "vault.auth.method is token_file, so podVolumes and podVolumeMounts must bring in the volume that holds the file." -}}
 {{- end -}}

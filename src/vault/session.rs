@@ -138,7 +138,7 @@ impl Session {
             doubted: Notify::new(),
             counts: Counts::default(),
         });
-        let task = task::spawn("vault-session", "", keep(Arc::clone(&shared)));
+        let task = task::spawn("vault-session", "", supervise(Arc::clone(&shared)));
         Self { shared, _task: Arc::new(task) }
     }
 
@@ -201,6 +201,14 @@ impl Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+/// Starts the loop again should it panic; the token in use serves meanwhile.
+async fn supervise(shared: Arc<Shared>) {
+    loop {
+        task::spawn("vault-session-loop", "", keep(Arc::clone(&shared))).ended().await;
+        sleep(lease::login_pause(1, (shared.dice)())).await;
     }
 }
 

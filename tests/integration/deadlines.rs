@@ -16,11 +16,12 @@ use crate::harness::{TestApp, properties};
 
 const ALLOWED: Duration = Duration::from_millis(300);
 
-/// How late an answer may be on a machine that has little else to do.
+/// How much later an answer may be than a timer that was set at the same time: how late that is
+/// depends on what else the machine does.
 const LATE: Duration = Duration::from_millis(50);
 
 /// Never passed, however busy the machine is.
-const MUCH_TOO_LATE: Duration = Duration::from_millis(400);
+const MUCH_TOO_LATE: Duration = Duration::from_secs(2);
 
 fn timed<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -122,11 +123,18 @@ async fn every_rpc_ends_at_its_deadline_while_hubspot_is_slow() {
     ] {
         app.hubspot.script(method, path, Script::Late(ALLOWED * 4));
         let since = Instant::now();
-        let status = call(&app, rpc).await;
-        let took = since.elapsed();
+        let timer = async {
+            tokio::time::sleep(ALLOWED).await;
+            since.elapsed()
+        };
+        let answer = async {
+            let status = call(&app, rpc).await;
+            (status, since.elapsed())
+        };
+        let ((status, took), timer) = tokio::join!(answer, timer);
         assert_eq!(status.code(), Code::DeadlineExceeded, "{rpc}: {status:?}");
         assert_eq!(app.hubspot.scripts_left(), 0, "{rpc}: HubSpot was slow");
-        let late = took.saturating_sub(ALLOWED);
+        let late = took.saturating_sub(timer);
         assert!(late < MUCH_TOO_LATE, "{rpc} ended {late:?} late");
         delays.push(late);
     }

@@ -22,6 +22,8 @@ enum Mood {
     Slow(Duration),
     /// Refuses the login.
     Refuses,
+    /// Panics.
+    Broken,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,7 @@ impl Double {
                 Ok(())
             }
             Mood::Refuses => Err(Error::LoginRefused(403)),
+            Mood::Broken => panic!("the double was told to panic"),
         }
     }
 
@@ -332,6 +335,22 @@ async fn the_end_revokes_what_the_session_created_and_does_not_wait_for_ever() {
     double.change(|state| state.mood = Mood::Slow(HOUR));
     let closed = session.close(Instant::now() + Duration::from_secs(5));
     timeout(Duration::from_secs(6), closed).await.expect("bounded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_ends_neither_the_session_nor_the_token_in_use() {
+    let double = Double::new(HOUR);
+    let session = double.start();
+    logged_in(&session).await;
+    double.change(|state| state.mood = Mood::Broken);
+    sleep(HOUR * 3 / 4).await;
+    assert!(double.serves(&session));
+    let (logins, renewals) = double.counts();
+    assert!(logins + renewals < 1_000, "{logins} + {renewals}");
+    double.change(|state| state.mood = Mood::Well);
+    sleep(RECOVERY).await;
+    logged_in(&session).await;
+    assert!(double.serves(&session));
 }
 
 #[tokio::test(start_paused = true)]

@@ -154,3 +154,35 @@ async fn a_write_that_outlasts_its_caller_is_done_once_and_its_repeat_gets_the_a
     assert_eq!(second.lead.unwrap().properties["hs_lead_name"], "Jane");
     assert_eq!(app.hubspot.lead_names(), ["Jane"]);
 }
+
+#[tokio::test]
+async fn a_caller_who_goes_away_stops_a_read_at_hubspot_and_not_a_write() {
+    let app = TestApp::start().await;
+    let late = || Script::Late(ALLOWED);
+    let sent = async || {
+        while app.hubspot.scripts_left() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    app.hubspot.script("GET", "/7", late());
+    let mut leads = patient(&app);
+    let read = tokio::spawn(async move {
+        leads.get_lead(pb::GetLeadRequest { id: "7".to_owned(), ..Default::default() }).await
+    });
+    sent().await;
+    read.abort();
+    app.hubspot.script("POST", "/leads", late());
+    let (mut leads, request) = (patient(&app), app.create_request("Jane"));
+    let write = tokio::spawn(async move { leads.create_lead(request).await });
+    sent().await;
+    write.abort();
+    let written = async {
+        while app.hubspot.lead_names().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), written).await.expect("the write is done");
+    // The read was due before the write.
+    let answered = app.hubspot.log();
+    assert!(answered.iter().all(|call| call.method != "GET"), "{answered:?}");
+}

@@ -61,9 +61,12 @@ impl KvStore {
             Err(Error::Denied) => {}
             answer => return answer,
         }
-        // A token that still stands is just not allowed to do this.
-        if vaultrs::token::lookup_self(&*client).await.is_ok() {
-            return Err(Error::Denied);
+        // A token that still stands is just not allowed to do this; one that cannot be looked up is
+        // kept, for it may be good.
+        match vaultrs::token::lookup_self(&*client).await.map_err(|error| Error::of(&error)) {
+            Ok(_) => return Err(Error::Denied),
+            Err(Error::Denied) => {}
+            Err(error) => return Err(error),
         }
         self.session.doubt(generation);
         let (client, _) = self.session.client(deadline).await?;

@@ -177,6 +177,41 @@ async fn a_client_certificate_opens_a_real_openbao_behind_tls() {
     assert!(trouble.contains("cannot be reached"), "another CA: {trouble}");
 }
 
+#[tokio::test]
+async fn a_refusal_that_cannot_be_looked_into_is_no_reason_to_drop_the_token() {
+    use axum::{Json, Router, http::StatusCode, routing::get};
+    // Lets in once, then refuses reads and is too busy to say anything about the token.
+    let looked = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let lookup = move || {
+        let again = looked.swap(true, std::sync::atomic::Ordering::Relaxed);
+        let found = json!({"request_id": "r", "lease_id": "", "renewable": false, "lease_duration": 0,
+            "wrap_info": null, "warnings": null, "auth": null, "data": {
+            "accessor": "a", "creation_time": 0, "creation_ttl": 0, "display_name": "token",
+            "entity_id": "", "expire_time": null, "explicit_max_ttl": 0, "id": "t",
+            "identity_policies": null, "issue_time": null, "meta": null, "num_uses": 0,
+            "orphan": true, "path": "auth/token/create", "policies": ["default"],
+            "renewable": false, "role": null, "ttl": 0}});
+        let busy = (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"errors": ["busy"]})));
+        async move { if again { busy } else { (StatusCode::OK, Json(found)) } }
+    };
+    let refuse = || async { (StatusCode::FORBIDDEN, Json(json!({"errors": ["no"]}))) };
+    let router = Router::new().route("/v1/auth/token/lookup-self", get(lookup)).fallback(refuse);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeVault::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let auth = VaultAuth::Token { file: file(&folder, "token", "t") };
+    let mut config = Peer::Fake(fake).config(auth);
+    config.address = url::Url::parse(&format!("http://{address}")).unwrap();
+    let session = Session::start(&config).unwrap();
+    let store = KvStore::new(session.clone(), "secret", Duration::from_secs(5));
+    assert_eq!(settled(&session).await, None);
+    let refused = store.read(&path("hubspot/default")).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
+    assert_eq!(session.status().state, SessionState::LoggedIn);
+}
+
 /// Waits until the session is logged in or says why not; gives that.
 async fn settled(session: &Session) -> Option<String> {
     let settled = async {

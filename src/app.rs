@@ -11,6 +11,7 @@ use crate::{
     config::{self, Config},
     credentials::{self, Credentials},
     grpc, hubspot, leads,
+    quota::{self, Quota},
     task::{self, Task},
     time::SystemClock,
     vault,
@@ -56,23 +57,23 @@ pub struct Bound {
 impl Bound {
     /// Puts the service together and takes its addresses. Vault and HubSpot need not be there yet.
     pub async fn bind(config: Config) -> Result<Self, Error> {
-        let Config { grpc, admin, vault, hubspot, credentials, portals, portals_from, log: _ } =
-            config;
+        let Config {
+            grpc,
+            admin,
+            vault,
+            hubspot,
+            credentials,
+            quota,
+            portals,
+            portals_from,
+            log: _,
+        } = config;
         let request_id_properties = request_id_properties(&portals, portals_from.as_ref());
+        let group_commit = quota.group_commit;
+        let quota = Arc::new(Quota::new(quota_settings(quota, &portals), Arc::new(SystemClock)));
         let session = vault::Session::start(&vault)?;
         let store = vault::KvStore::new(session.clone(), vault.mount, vault.timeout);
-        let settings = credentials::Settings {
-            poll_interval: vault.poll_interval,
-            store_timeout: vault.timeout.saturating_mul(2),
-            grant_timeout: hubspot.request_timeout.min(Duration::from_secs(10)),
-            heartbeat: credentials.heartbeat,
-            start: credentials.start,
-            start_concurrency: credentials.start_concurrency,
-            folder: portals_from.map(|from| credentials::Folder {
-                path: from.folder,
-                interval: vault.poll_interval,
-            }),
-        };
+        let settings = credential_settings(&vault, &hubspot, credentials, portals_from);
         let secrets = portals.into_iter().map(|(name, portal)| (name.to_string(), portal.secret));
         let credentials = Arc::new(Credentials::start(
             settings,
@@ -83,13 +84,14 @@ impl Bound {
         )?);
         let handles = Arc::clone(&credentials);
         let resolve: hubspot::Resolve = Arc::new(move |portal| handles.handle(portal.as_str()));
-        let client = hubspot::Client::new(&hubspot, resolve)?;
+        let client = hubspot::Client::new(&hubspot, resolve, Arc::clone(&quota))?;
         let settings = leads::Settings {
             batch_concurrency: hubspot.batch_concurrency,
             remember_refusals: hubspot.remember_refusals,
             request_id_properties,
         };
-        let service = leads::Service::new(Arc::new(client.clone()), settings);
+        let upstream = leads::Coalesced::new(Arc::new(client.clone()), quota, group_commit);
+        let service = leads::Service::new(Arc::new(upstream), settings);
 
         let (unmet, serving, readiness) = watch_readiness(credentials.ready());
         let listen = |address| move |source| Error::Listen { address, source };
@@ -152,6 +154,47 @@ impl Bound {
         }
         session.close(deadline).await;
         info!("Stopped");
+    }
+}
+
+fn credential_settings(
+    vault: &config::Vault,
+    hubspot: &config::Hubspot,
+    credentials: config::Credentials,
+    portals_from: Option<config::PortalsFrom>,
+) -> credentials::Settings {
+    let poll_interval = vault.poll_interval;
+    let folder = |from: config::PortalsFrom| credentials::Folder {
+        path: from.folder,
+        interval: poll_interval,
+    };
+    credentials::Settings {
+        poll_interval,
+        store_timeout: vault.timeout.saturating_mul(2),
+        grant_timeout: hubspot.request_timeout.min(Duration::from_secs(10)),
+        heartbeat: credentials.heartbeat,
+        start: credentials.start,
+        start_concurrency: credentials.start_concurrency,
+        folder: portals_from.map(folder),
+    }
+}
+
+fn quota_settings(
+    config: config::Quota,
+    portals: &BTreeMap<leads::PortalName, config::Portal>,
+) -> quota::Settings {
+    let zone = |(name, portal): (&leads::PortalName, &config::Portal)| {
+        Some((name.to_string(), portal.zone.clone()?))
+    };
+    quota::Settings {
+        burst: config.burst,
+        burst_window: config.burst_window,
+        search_per_second: config.search_per_second,
+        daily: config.daily,
+        max_waiting: config.max_waiting,
+        shares: config.shares,
+        zones: portals.iter().filter_map(zone).collect(),
+        zone: config.zone,
     }
 }
 

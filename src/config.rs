@@ -16,6 +16,7 @@ pub use load::{Fault, Faults, Loaded};
 use crate::{
     credentials::{SecretPath, Start},
     leads::PortalName,
+    time::Zone,
 };
 
 /// Everything the service is told at start.
@@ -31,6 +32,8 @@ pub struct Config {
     pub hubspot: Hubspot,
     /// `[credentials]`
     pub credentials: Credentials,
+    /// `[quota]`
+    pub quota: Quota,
     /// `[portals.<name>]`; at least one, unless `portals_from` is given.
     pub portals: BTreeMap<PortalName, Portal>,
     /// `[portals_from]`; none by default.
@@ -213,6 +216,29 @@ pub struct Credentials {
     pub heartbeat: Duration,
 }
 
+/// `[quota]`: what is assumed of HubSpot's limits until its answers tell, and how calls wait.
+#[derive(Debug, Clone)]
+pub struct Quota {
+    /// Calls in a window, all but searches. Default 190.
+    pub burst: u64,
+    /// Length of the window. Default 10 s.
+    pub burst_window: Duration,
+    /// Searches in a second. Default 5; HubSpot's answers never tell.
+    pub search_per_second: u64,
+    /// Calls in a day. Default none: OAuth apps have no such limit, and for others the first answer
+    /// tells.
+    pub daily: Option<u64>,
+    /// The accounts' time zone, at whose midnight the calls of a day start over. Default UTC.
+    pub zone: Zone,
+    /// Most calls that wait for one limit of one portal. Default 10,000.
+    pub max_waiting: usize,
+    /// Whether calls that wait leave together as batches, and identical reads share a call. Default
+    /// yes.
+    pub group_commit: bool,
+    /// Shares of callers that have more than one.
+    pub shares: BTreeMap<String, u32>,
+}
+
 /// `[portals_from]`: every secret in a folder is a portal of that name, beside those of
 /// `[portals.<name>]`.
 #[derive(Debug, Clone)]
@@ -228,6 +254,8 @@ pub struct PortalsFrom {
 pub struct Portal {
     /// Path of its secret under the KV mount. Default `hubspot/<name>`.
     pub secret: SecretPath,
+    /// The account's time zone. Default that of `[quota]`.
+    pub zone: Option<Zone>,
     /// Property of its leads with unique values that request ids are written to, so that a create
     /// whose answer got lost can be looked for. Default none.
     pub request_id_property: Option<String>,

@@ -5,6 +5,7 @@
 
 mod batch;
 mod call;
+mod coalesce;
 mod create;
 mod error;
 mod inputs;
@@ -16,7 +17,8 @@ mod service;
 mod upstream;
 mod write;
 
-pub use call::{Call, PortalName, Spent};
+pub use call::{Call, PortalName, Prepaid, Spent};
+pub use coalesce::Coalesced;
 pub use error::{Culprits, Error, FieldFault, Processed, Reason, UpstreamFacts};
 pub use lead::{Associated, AssociatedObject, Lead, PropertyVersion, Warning};
 pub use query::{

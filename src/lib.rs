@@ -12,6 +12,7 @@ pub mod fake;
 pub mod grpc;
 pub mod hubspot;
 pub mod leads;
+pub mod quota;
 pub mod retry;
 pub mod secret;
 pub mod task;

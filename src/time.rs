@@ -18,6 +18,33 @@ pub trait WallClock: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
+/// A time zone of the IANA database, which is compiled in: images often have none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone(jiff::tz::TimeZone);
+
+// === impl Zone ===
+
+impl Zone {
+    /// The zone of a name such as `Europe/Berlin` or `UTC`; `None` if there is no such zone.
+    pub fn parse(name: &str) -> Option<Self> {
+        jiff::tz::TimeZone::get(name).ok().map(Self)
+    }
+
+    /// The beginning of the next day.
+    pub fn midnight_after(&self, now: Timestamp) -> Timestamp {
+        let tomorrow = now.to_zoned_datetime(self.0.clone()).tomorrow();
+        let midnight = tomorrow.and_then(|tomorrow| tomorrow.start_of_day());
+        midnight.map_or(Timestamp::MAX, |midnight| midnight.timestamp())
+    }
+}
+
+impl Default for Zone {
+    /// UTC.
+    fn default() -> Self {
+        Self(jiff::tz::TimeZone::UTC)
+    }
+}
+
 // === impl SystemClock ===
 
 impl WallClock for SystemClock {

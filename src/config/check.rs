@@ -7,13 +7,14 @@ use figment::Figment;
 
 use super::{
     Admin, ApiVersion, Config, Credentials, Grpc, Hubspot, Log, LogFormat, Portal, PortalsFrom,
-    Vault,
+    Quota, Vault,
     load::{Fault, origin},
     raw::{self, Raw},
 };
 use crate::{
     credentials::{SecretPath, Start},
     leads::PortalName,
+    time::Zone,
 };
 
 /// Turns raw values into checked ones and collects the faults.
@@ -31,12 +32,14 @@ impl Checker<'_> {
     }
 
     pub(super) fn config(&mut self, raw: Raw) -> Option<Config> {
-        let Raw { grpc, admin, vault, hubspot, credentials, portals, portals_from, log } = raw;
+        let Raw { grpc, admin, vault, hubspot, credentials, quota, portals, portals_from, log } =
+            raw;
         let grpc = self.grpc(&grpc);
         let admin = self.parsed("admin.listen", &admin.listen, "an address such as 127.0.0.1:9090");
         let vault = self.vault(vault);
         let hubspot = self.hubspot(&hubspot);
         let credentials = self.credentials(&credentials);
+        let quota = self.quota(quota);
         let portals_from = portals_from.map(|raw| self.portals_from(&raw));
         let portals = self.portals(portals, portals_from.is_some());
         let log = self.log(log);
@@ -46,6 +49,7 @@ impl Checker<'_> {
             vault: vault?,
             hubspot: hubspot?,
             credentials: credentials?,
+            quota: quota?,
             portals: portals?,
             portals_from: match portals_from {
                 Some(from) => Some(from?),
@@ -187,6 +191,48 @@ impl Checker<'_> {
         Some(Credentials { start: start?, start_concurrency: concurrency?, heartbeat: heartbeat? })
     }
 
+    fn quota(&mut self, raw: raw::Quota) -> Option<Quota> {
+        let raw::Quota {
+            burst,
+            burst_window,
+            search_per_second,
+            daily,
+            time_zone,
+            max_waiting,
+            group_commit,
+            shares,
+        } = raw;
+        let burst = self.number("quota.burst", burst, 1, 1_000_000);
+        let window = self.duration("quota.burst_window", &burst_window, 1_000, 600_000);
+        let search = self.number("quota.search_per_second", search_per_second, 1, 100_000);
+        let daily = self.number("quota.daily", daily, 0, 1_000_000_000);
+        let zone = self.zone("quota.time_zone", &time_zone);
+        let max_waiting = self.number("quota.max_waiting", max_waiting, 1, 1_000_000);
+        let mut checked = BTreeMap::new();
+        for (caller, share) in shares {
+            let share = self.number(&format!("quota.shares.{caller}"), share, 1, 1_000);
+            checked.insert(caller, u32::try_from(share?).unwrap_or(1));
+        }
+        Some(Quota {
+            burst: burst? as u64,
+            burst_window: window?,
+            search_per_second: search? as u64,
+            daily: Some(daily? as u64).filter(|daily| *daily > 0),
+            zone: zone?,
+            max_waiting: max_waiting?,
+            group_commit,
+            shares: checked,
+        })
+    }
+
+    fn zone(&mut self, key: &str, name: &str) -> Option<Zone> {
+        let zone = Zone::parse(name);
+        if zone.is_none() {
+            self.fault(key, "must be an IANA time zone such as Europe/Berlin or UTC");
+        }
+        zone
+    }
+
     /// HubSpot's rule for internal names.
     fn property(&mut self, key: &str, name: Option<&str>) {
         let fits = |name: &str| {
@@ -222,7 +268,7 @@ impl Checker<'_> {
             );
         }
         let mut portals = BTreeMap::new();
-        for (name, raw::Portal { secret, request_id_property }) in raw {
+        for (name, raw::Portal { secret, time_zone, request_id_property }) in raw {
             let key = format!("portals.{name}");
             let Some(name) = PortalName::parse(&name) else {
                 self.fault(&key, "must have a name of 1 to 64 letters, digits, `_` or `-`");
@@ -230,9 +276,11 @@ impl Checker<'_> {
             };
             let secret = secret.unwrap_or_else(|| format!("hubspot/{name}"));
             self.property(&format!("{key}.request_id_property"), request_id_property.as_deref());
+            let zone = time_zone.map(|zone| self.zone(&format!("{key}.time_zone"), &zone));
             match SecretPath::parse(&secret) {
                 Ok(secret) => {
-                    portals.insert(name, Portal { secret, request_id_property });
+                    let zone = zone.flatten();
+                    portals.insert(name, Portal { secret, zone, request_id_property });
                 }
                 Err(what) => self.fault(&format!("{key}.secret"), what),
             }

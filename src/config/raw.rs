@@ -13,6 +13,7 @@ pub(super) struct Raw {
     pub(super) vault: Vault,
     pub(super) hubspot: Hubspot,
     pub(super) credentials: Credentials,
+    pub(super) quota: Quota,
     #[serde(default)]
     pub(super) portals: BTreeMap<String, Portal>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,6 +107,20 @@ pub(super) struct Credentials {
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct Quota {
+    pub(super) burst: usize,
+    pub(super) burst_window: String,
+    pub(super) search_per_second: usize,
+    pub(super) daily: usize,
+    pub(super) time_zone: String,
+    pub(super) max_waiting: usize,
+    pub(super) group_commit: bool,
+    #[serde(default)]
+    pub(super) shares: BTreeMap<String, usize>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PortalsFrom {
     pub(super) folder: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,6 +132,8 @@ pub(super) struct PortalsFrom {
 pub(super) struct Portal {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) secret: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) time_zone: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request_id_property: Option<String>,
 }

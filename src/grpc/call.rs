@@ -2,16 +2,26 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::{Arc, OnceLock},
 };
 
 use tokio::time::Instant;
 use tonic::{Extensions, metadata::MetadataMap};
 
-use crate::leads::{Call, Error, PortalName, Reason, Spent};
+use crate::{
+    leads::{Call, Error, FieldFault, PortalName, Prepaid, Reason, Spent},
+    quota::{Caller, Priority, Who},
+};
 
 /// Metadata key that picks the portal.
 const PORTAL: &str = "leadsd-portal";
+
+/// Metadata key by which a caller names itself, where it is not known by an identity.
+const CALLER: &str = "x-leadsd-caller";
+
+/// Metadata key for how much a call's wait matters.
+const PRIORITY: &str = "leadsd-priority";
 
 /// Portal that is taken when the caller names none.
 const DEFAULT_PORTAL: &str = "default";
@@ -29,6 +39,10 @@ pub(super) struct CallFacts {
     /// Filled when the call fails, for the access event.
     pub(super) failure: Arc<OnceLock<Error>>,
 }
+
+/// Where a call comes from; travels in the request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// Most names listed in an error.
 const MAX_LISTED: usize = 50;
@@ -66,8 +80,10 @@ impl Portals {
         Ok(Call {
             portal,
             deadline: facts.deadline,
+            who: Who { caller: caller(metadata, extensions), priority: priority(metadata)? },
             request_id: Arc::clone(&facts.request_id),
             spent: Arc::clone(&facts.spent),
+            prepaid: Prepaid::default(),
         })
     }
 
@@ -101,6 +117,27 @@ impl Portals {
             names = format!("{names} and {} more", all.len() - MAX_LISTED);
         }
         Error::new(Reason::UnknownPortal, format!("{PORTAL}: {what}; configured are: {names}"))
+    }
+}
+
+/// Who calls, as far as it says so; else where the call comes from.
+fn caller(metadata: &MetadataMap, extensions: &Extensions) -> Caller {
+    let named = metadata.get(CALLER).and_then(|value| value.to_str().ok()).map(str::trim);
+    match (named.filter(|name| !name.is_empty()), extensions.get::<Peer>()) {
+        (Some(name), _) => Caller::new(name),
+        (None, Some(Peer(address))) => Caller::new(&address.to_canonical().to_string()),
+        (None, None) => Caller::new("unknown"),
+    }
+}
+
+fn priority(metadata: &MetadataMap) -> Result<Priority, Error> {
+    match metadata.get(PRIORITY).map(|value| value.as_bytes()) {
+        None | Some(b"interactive") => Ok(Priority::Interactive),
+        Some(b"bulk") => Ok(Priority::Bulk),
+        Some(_) => {
+            let fault = FieldFault::new(PRIORITY, "must be interactive or bulk");
+            Err(Error::invalid(vec![fault]))
+        }
     }
 }
 

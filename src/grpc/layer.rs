@@ -25,7 +25,7 @@ use crate::leads::{Error, Reason};
 /// Caller's or our own id of a call, in and out.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// HubSpot calls that the answer took, out.
+/// HubSpot calls that the answer took, out; a part of one, if it was shared.
 const QUOTA_COST: HeaderName = HeaderName::from_static("leadsd-quota-cost");
 
 /// The caller's deadline, as gRPC sends it.
@@ -138,7 +138,10 @@ impl Access {
             headers.insert(REQUEST_ID, id);
         }
         if self.facts.portal.get().is_some() {
-            headers.insert(QUOTA_COST, HeaderValue::from(self.facts.spent.calls()));
+            // A whole number has no point, a part has at most six digits after it.
+            if let Ok(cost) = HeaderValue::from_str(&self.facts.spent.calls().to_string()) {
+                headers.insert(QUOTA_COST, cost);
+            }
         }
     }
 }

@@ -17,11 +17,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tonic::{body::Body, codec::CompressionEncoding, service::Routes};
-use tower::{Service, ServiceExt as _};
+use tower::ServiceExt as _;
 use tracing::{debug, info, warn};
 
 use super::{
-    DESCRIPTORS, call::Portals, health, layer::Observe, leads::Leads,
+    DESCRIPTORS,
+    call::{Peer, Portals},
+    health,
+    layer::Observe,
+    leads::Leads,
     pb::leads_service_server::LeadsServiceServer,
 };
 use crate::{
@@ -128,9 +132,6 @@ impl Bound {
         let Self { listener, address, observed, shutdown_grace, _health } = self;
         info!(grpc.address = %address, "Serving gRPC");
         let connections = GracefulShutdown::new();
-        let service = TowerToHyperService::new(
-            observed.map_request(|request: http::Request<Incoming>| request.map(Body::new)),
-        );
         let mut stop = pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -139,7 +140,7 @@ impl Bound {
             };
             match accepted {
                 Ok((socket, peer)) => {
-                    serve_connection(socket, peer, service.clone(), &connections);
+                    serve_connection(socket, peer, observed.clone(), &connections);
                 }
                 Err(error) => {
                     warn!(%error, "Cannot accept a connection");
@@ -156,21 +157,18 @@ impl Bound {
     }
 }
 
-fn serve_connection<S>(
+fn serve_connection(
     socket: TcpStream,
     peer: SocketAddr,
-    service: TowerToHyperService<S>,
+    observed: Observe<Routes>,
     connections: &GracefulShutdown,
-) where
-    S: Service<
-            http::Request<Incoming>,
-            Response = http::Response<Body>,
-            Error = std::convert::Infallible,
-        > + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-{
+) {
+    let service = observed.map_request(move |request: http::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Peer(peer.ip()));
+        request
+    });
+    let service = TowerToHyperService::new(service);
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "Cannot set TCP_NODELAY");
     }

@@ -96,9 +96,10 @@ fn details(error: &Error) -> ErrorDetails {
     if let Some(wait) = error.retry_after() {
         details.set_retry_info(Some(wait.max(Duration::from_millis(1))));
     }
-    let policy = error.upstream().policy_name.as_deref().unwrap_or("HubSpot rate limit");
+    let policy = error.bucket().or_else(|| error.upstream().policy_name.as_deref());
     match error.reason() {
-        Reason::RateLimited | Reason::DailyLimitReached => {
+        Reason::RateLimited | Reason::DailyLimitReached | Reason::Overloaded => {
+            let policy = policy.unwrap_or("HubSpot rate limit");
             details.add_quota_failure_violation(policy, shortened(error.message()));
         }
         Reason::LeadNotFound => {
@@ -122,7 +123,6 @@ fn details(error: &Error) -> ErrorDetails {
         | Reason::MissingScopes
         | Reason::Forbidden
         | Reason::CredentialUnavailable
-        | Reason::Overloaded
         | Reason::AccountLocked
         | Reason::AccountMigrating
         | Reason::UpstreamUnavailable
@@ -145,6 +145,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         ("category", upstream.category.clone()),
         ("subCategory", upstream.sub_category.clone()),
         ("policyName", upstream.policy_name.clone()),
+        ("bucket", error.bucket().map(str::to_owned)),
         ("requiredScopes", scopes),
         ("existingId", upstream.existing_id.clone()),
         // One is what everybody expects.
@@ -221,6 +222,7 @@ mod tests {
                 "category",
                 "subCategory",
                 "policyName",
+                "bucket",
                 "requiredScopes",
                 "existingId",
                 "attempts",

@@ -27,6 +27,7 @@ use crate::{
     config,
     credentials::{Handle, Rejection, Token, Unusable},
     leads::{Call, Error, PortalName, Processed, Reason},
+    quota::{self, BucketName, Permit, Quota},
     retry::{self, Failure, Policy},
 };
 
@@ -39,6 +40,7 @@ pub struct Client {
     pub(super) http: reqwest::Client,
     pub(super) collection: Url,
     resolve: Resolve,
+    quota: Arc<Quota>,
     max_answer_bytes: usize,
     policy: Policy,
     portals: Arc<Portals>,
@@ -68,7 +70,11 @@ enum Attempt {
 
 impl Client {
     /// A client for the API that the configuration names.
-    pub fn new(config: &config::Hubspot, resolve: Resolve) -> Result<Self, BuildError> {
+    pub fn new(
+        config: &config::Hubspot,
+        resolve: Resolve,
+        quota: Arc<Quota>,
+    ) -> Result<Self, BuildError> {
         Ok(Self {
             http: transport::client(config)?,
             collection: endpoints::url(
@@ -76,6 +82,7 @@ impl Client {
                 &endpoints::collection(config.api_version),
             ),
             resolve,
+            quota,
             max_answer_bytes: config.max_answer_bytes,
             policy: Policy {
                 max_attempts: config.max_attempts,
@@ -199,14 +206,20 @@ impl Client {
             let text = "the deadline passed before HubSpot was asked";
             return Attempt::Failed(Error::new(Reason::DeadlineExceeded, text));
         }
+        let mut permit = match self.permit(call, operation).await {
+            Ok(permit) => permit,
+            Err(refusal) => return Attempt::Failed(refusal.into()),
+        };
         let request = request.bearer_auth(token.secret.expose());
+        permit.sent();
         call.spent.count();
+        let exchange = self.exchange(call, operation, portal, request, permit);
         if operation.writes() {
             // Once sent, a write is followed to its end, bounded by the client's own timeout: its
             // caller may have gone, its outcome must be known all the same.
-            return self.exchange(call, operation, portal, request).await;
+            return exchange.await;
         }
-        match timeout_at(call.deadline, self.exchange(call, operation, portal, request)).await {
+        match timeout_at(call.deadline, exchange).await {
             Ok(attempt) => attempt,
             Err(_) => Attempt::Failed(Error::new(
                 Reason::DeadlineExceeded,
@@ -215,12 +228,25 @@ impl Client {
         }
     }
 
+    /// The right to make one more call: the one the call came with, or the next one there is.
+    async fn permit(&self, call: &Call, operation: Operation) -> Result<Permit, quota::Refusal> {
+        if let Some(permit) = call.prepaid.take() {
+            return Ok(permit);
+        }
+        let bucket = match operation {
+            Operation::Search => BucketName::Search,
+            _ => BucketName::Burst,
+        };
+        self.quota.of(call.portal.as_str()).take(bucket, &call.who, call.permit_until()).await
+    }
+
     async fn exchange(
         &self,
         call: &Call,
         operation: Operation,
         portal: &Portal,
         request: RequestBuilder,
+        permit: Permit,
     ) -> Attempt {
         let since = Instant::now();
         let response = match request.send().await {
@@ -243,6 +269,13 @@ impl Client {
             hubspot.remaining = limits.remaining,
             "HubSpot answered"
         );
+        // What a refusal for the limits means for them is in its body; other answers tell at once.
+        let mut permit = Some(permit);
+        if status != http::StatusCode::TOO_MANY_REQUESTS
+            && let Some(permit) = permit.take()
+        {
+            permit.answered(limits.heard(None));
+        }
         let body = match transport::read(response, self.max_answer_bytes).await {
             Ok(body) => body,
             Err(BodyError::TooLarge) => return Attempt::Failed(too_large(operation)),
@@ -255,7 +288,11 @@ impl Client {
             return Attempt::Unauthorized(Body::parse(&body).unauthorized());
         }
         if !status.is_success() {
-            return Attempt::Failed(answer::error(operation, status, &headers, &body));
+            let error = answer::error(operation, status, &headers, &body);
+            if let Some(permit) = permit {
+                permit.answered(limits.heard(Some(&error)));
+            }
+            return Attempt::Failed(error);
         }
         if body.is_empty() {
             return Attempt::Done(None);
@@ -315,6 +352,8 @@ fn health(answer: &Result<Answer, Error>) -> Option<Health> {
     match answer.as_ref().map_err(Error::reason) {
         Err(Reason::UpstreamUnavailable | Reason::WriteOutcomeUnknown) => Some(Health::Down),
         Err(Reason::DeadlineExceeded | Reason::CredentialUnavailable) => None,
+        // Of our own quota: HubSpot was not asked.
+        Err(_) if answer.as_ref().is_err_and(|error| error.bucket().is_some()) => None,
         Ok(_) | Err(_) => Some(Health::Up),
     }
 }

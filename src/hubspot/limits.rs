@@ -1,6 +1,16 @@
 //! What HubSpot says about its rate limits in the headers of every answer.
 
+use std::time::Duration;
+
 use http::HeaderMap;
+
+use crate::{
+    leads::{Error, Reason},
+    quota::{Heard, Refused, Told},
+};
+
+/// How long a refusal that does not say so closes a limit: the length of the documented window.
+const CLOSED: Duration = Duration::from_secs(10);
 
 /// Limits as one answer told them; a header that is absent or no number is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,6 +39,24 @@ impl RateLimits {
             interval_ms: number("x-hubspot-ratelimit-interval-milliseconds"),
             daily: number("x-hubspot-ratelimit-daily"),
             daily_remaining: number("x-hubspot-ratelimit-daily-remaining"),
+        }
+    }
+
+    /// What the quota makes of them, and of a refusal that came with them.
+    pub(super) fn heard(&self, refusal: Option<&Error>) -> Heard {
+        Heard {
+            told: Told {
+                size: self.max,
+                remaining: self.remaining,
+                window: self.interval_ms.map(Duration::from_millis),
+            },
+            daily: self.daily,
+            daily_remaining: self.daily_remaining,
+            refused: refusal.and_then(|error| match error.reason() {
+                Reason::RateLimited => Some(Refused::Bucket(error.retry_after().unwrap_or(CLOSED))),
+                Reason::DailyLimitReached => Some(Refused::Day),
+                _ => None,
+            }),
         }
     }
 }

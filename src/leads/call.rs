@@ -1,15 +1,19 @@
-//! What travels with every call: for whom, until when, and what it has cost so far.
+//! What travels with every call: for whom, until when, what it has cost so far, and a permit if it
+//! has one already.
 
 use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use crate::quota::{Permit, Who};
 
 /// Name of a configured portal (HubSpot account): 1 to 64 letters, digits, `_` or `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,17 +26,40 @@ pub struct Call {
     pub portal: PortalName,
     /// When the caller stops waiting. No step may outlast it.
     pub deadline: Instant,
+    /// On whose behalf it uses the portal's quota.
+    pub who: Who,
     /// Names the call in logs and in the answer.
     pub request_id: Arc<str>,
     /// What it has cost; shared by all copies of this call.
     pub spent: Arc<Spent>,
+    /// A permit for its first HubSpot call, if it has waited for one already; shared by all copies.
+    pub prepaid: Prepaid,
 }
+
+/// A permit on its way to the HubSpot call that it is for.
+#[derive(Debug, Clone, Default)]
+pub struct Prepaid(Arc<Mutex<Option<Permit>>>);
 
 /// HubSpot calls made for one client call.
 #[derive(Debug, Default)]
 pub struct Spent {
-    calls: AtomicU32,
+    /// In millionths of a call: calls are shared.
+    millionths: AtomicU64,
+    under_way: AtomicBool,
     correlation_id: Mutex<Option<String>>,
+}
+
+/// Time before the deadline at which waiting for a permit ends: HubSpot could not answer in less, and
+/// the refusal has to get to the caller.
+const FOR_THE_ANSWER: Duration = Duration::from_millis(5);
+
+// === impl Call ===
+
+impl Call {
+    /// How long it is of use to wait for a permit.
+    pub fn permit_until(&self) -> Instant {
+        self.deadline.checked_sub(FOR_THE_ANSWER).unwrap_or(self.deadline)
+    }
 }
 
 // === impl PortalName ===
@@ -57,17 +84,56 @@ impl fmt::Display for PortalName {
     }
 }
 
+// === impl Prepaid ===
+
+impl Prepaid {
+    /// Holds a permit until the first HubSpot call takes it.
+    pub fn new(permit: Permit) -> Self {
+        Self(Arc::new(Mutex::new(Some(permit))))
+    }
+
+    /// Takes the permit, if it is still there.
+    pub fn take(&self) -> Option<Permit> {
+        self.0.lock().take()
+    }
+}
+
 // === impl Spent ===
+
+/// Millionths of a HubSpot call.
+const CALL: u64 = 1_000_000;
 
 impl Spent {
     /// Counts one call sent to HubSpot.
     pub fn count(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.millionths.fetch_add(CALL, Ordering::Relaxed);
+        self.begin();
     }
 
-    /// Calls sent so far.
-    pub fn calls(&self) -> u32 {
-        self.calls.load(Ordering::Relaxed)
+    /// HubSpot is being asked, perhaps in a call together with others.
+    pub fn begin(&self) {
+        self.under_way.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether HubSpot was asked: a call that is not under way yet waits for a permit.
+    pub fn is_under_way(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
+    /// Takes over a part of what was spent on several calls together.
+    pub fn share(&self, whole: &Self, parts: usize) {
+        let parts = u64::try_from(parts).unwrap_or(u64::MAX).max(1);
+        let part = whole.millionths.load(Ordering::Relaxed).div_ceil(parts);
+        self.millionths.fetch_add(part, Ordering::Relaxed);
+        if let Some(id) = whole.correlation_id() {
+            self.set_correlation_id(&id);
+        }
+    }
+
+    /// Calls sent so far; a call that was shared counts as its part.
+    #[expect(clippy::cast_precision_loss, reason = "nobody makes that many calls")]
+    pub fn calls(&self) -> f64 {
+        self.millionths.load(Ordering::Relaxed) as f64 / CALL as f64
     }
 
     /// Keeps HubSpot's correlation id of the newest answer.

@@ -4,6 +4,8 @@
 
 use std::{fmt, time::Duration};
 
+use crate::quota::{Cause, Refusal};
+
 /// What a caller can tell apart. Each reason is a stable public name and has one gRPC code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
@@ -124,6 +126,7 @@ struct Inner {
     retry_after: Option<Duration>,
     processed: Processed,
     culprits: Culprits,
+    bucket: Option<&'static str>,
 }
 
 // === impl Reason ===
@@ -213,6 +216,7 @@ impl Error {
             retry_after: None,
             processed: Processed::No,
             culprits: Culprits::default(),
+            bucket: None,
         }))
     }
 
@@ -272,6 +276,11 @@ impl Error {
         self
     }
 
+    /// The limit of the service's own quota that stands in the way: HubSpot was not asked.
+    pub fn bucket(&self) -> Option<&'static str> {
+        self.0.bucket
+    }
+
     /// What a caller can act on.
     pub fn reason(&self) -> Reason {
         self.0.reason
@@ -310,6 +319,29 @@ impl Error {
     /// Which inputs of a batch it is about.
     pub fn culprits(&self) -> &Culprits {
         &self.0.culprits
+    }
+}
+
+impl From<Refusal> for Error {
+    /// A call that got no permit.
+    fn from(refusal: Refusal) -> Self {
+        let bucket = refusal.bucket.as_str();
+        let (reason, text) = match refusal.cause {
+            Cause::Late => (
+                Reason::RateLimited,
+                format!("HubSpot's {bucket} limit leaves no call for this one before its deadline"),
+            ),
+            Cause::Full => (
+                Reason::Overloaded,
+                format!("too many calls wait for HubSpot's {bucket} limit already"),
+            ),
+            Cause::UsedUp => {
+                (Reason::DailyLimitReached, "HubSpot's daily limit is used up".to_owned())
+            }
+        };
+        let mut error = Self::new(reason, text).with_retry_after(refusal.wait);
+        error.0.bucket = Some(bucket);
+        error
     }
 }
 

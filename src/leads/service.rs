@@ -25,7 +25,7 @@ use super::{
 };
 
 /// Most inputs of a batch read with property history: HubSpot lowers its maximum from 100 to 50.
-const MAX_CHUNK_WITH_HISTORY: usize = 50;
+pub(super) const MAX_CHUNK_WITH_HISTORY: usize = 50;
 
 /// What HubSpot answers when no property is selected. Named outright where the unique property has
 /// to be asked for as well, so that the answer can be matched.

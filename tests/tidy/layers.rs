@@ -41,10 +41,10 @@ const TABLE: &[Row] = &[
     Row { module: "task", own: &[], outside: &[] },
     Row { module: "shutdown", own: &["task", "time"], outside: &[] },
     Row { module: "retry", own: &[], outside: &[] },
+    Row { module: "quota", own: &["task", "time"], outside: &[] },
     // The domain knows no protocol.
-    Row { module: "leads", own: &["task", "time"], outside: &["async_trait", "uuid"] },
+    Row { module: "leads", own: &["quota", "task", "time"], outside: &["async_trait", "uuid"] },
     Row { module: "credentials", own: CREDENTIALS, outside: &["async_trait", "rand"] },
-    Row { module: "quota", own: &["leads", "task", "telemetry", "time"], outside: &[] },
     // Configuration is parsed into the types of those who use it.
     Row { module: "config", own: &["credentials", "leads", "time"], outside: CONFIG_CRATES },
     Row { module: "telemetry", own: &["config"], outside: TELEMETRY_CRATES },

@@ -1,0 +1,225 @@
+//! Group commit: single calls that have to wait for a permit leave together as one batch call, and
+//! identical reads under way share one call. No caller can tell, but by the time it takes.
+//!
+//! A call that finds a permit free goes at once, alone. Nothing waits for company: what waits, waits
+//! for the quota.
+
+mod echo;
+mod flights;
+mod group;
+mod kinds;
+mod order;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+
+use self::{
+    echo::Echoes,
+    flights::Flights,
+    group::Groups,
+    kinds::{Archive, Create, Get, Update, Upsert},
+    order::Order,
+};
+use super::{
+    call::Call,
+    error::Error,
+    lead::Lead,
+    query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
+    upstream::{BatchAnswer, Upstream},
+    write::{CreateLead, Traced, UpdateLead, UpsertLead},
+};
+use crate::quota::Quota;
+
+/// An upstream whose single calls leave together where permits are short.
+#[derive(Debug, Clone)]
+pub struct Coalesced(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    upstream: Arc<dyn Upstream>,
+    /// Whether calls leave together and share; the order of writes is kept in any case.
+    on: bool,
+    echoes: Arc<Echoes>,
+    order: Order,
+    gets: Groups<Get>,
+    creates: Groups<Create>,
+    updates: Groups<Update>,
+    archives: Groups<Archive>,
+    upserts: Groups<Upsert>,
+    leads: Flights<GetLead, Lead>,
+    pages: Flights<ListLeads, Page>,
+    searches: Flights<SearchLeads, SearchPage>,
+}
+
+// === impl Coalesced ===
+
+impl Coalesced {
+    /// Decorates `upstream`, whose permits are of `quota`. With `on` false every call goes alone.
+    pub fn new(upstream: Arc<dyn Upstream>, quota: Arc<Quota>, on: bool) -> Self {
+        let echoes: Arc<Echoes> = Arc::default();
+        let parts =
+            group::Parts { upstream: Arc::clone(&upstream), quota, echoes: Arc::clone(&echoes) };
+        Self(Arc::new(Parts {
+            upstream,
+            on,
+            echoes,
+            order: Order::default(),
+            gets: Groups::new(parts.clone()),
+            creates: Groups::new(parts.clone()),
+            updates: Groups::new(parts.clone()),
+            archives: Groups::new(parts.clone()),
+            upserts: Groups::new(parts),
+            leads: Flights::default(),
+            pages: Flights::default(),
+            searches: Flights::default(),
+        }))
+    }
+
+    /// A write is through: reads that begin now must not join one that began before.
+    fn written(&self, call: &Call, id: Option<&LeadId>) {
+        let is_about = |request: &GetLead| {
+            request.id_property.is_some() || id.is_none_or(|id| *id == request.id)
+        };
+        self.0.leads.forget(&call.portal, is_about);
+        self.0.pages.forget(&call.portal, |_| true);
+        self.0.searches.forget(&call.portal, |_| true);
+    }
+}
+
+impl Parts {
+    async fn get(&self, call: &Call, request: GetLead) -> Result<Lead, Error> {
+        match kinds::Get::of(&request) {
+            Some(kind) => self.gets.run(call, kind, request.id).await,
+            None => self.upstream.get(call, &request).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Upstream for Coalesced {
+    async fn get(&self, call: &Call, request: &GetLead) -> Result<Lead, Error> {
+        if !self.0.on {
+            return self.0.upstream.get(call, request).await;
+        }
+        let work = |call: Call, request: GetLead| {
+            let parts = Arc::clone(&self.0);
+            async move { parts.get(&call, request).await }.boxed()
+        };
+        self.0.leads.run(call, request, work).await
+    }
+
+    async fn list(&self, call: &Call, request: &ListLeads) -> Result<Page, Error> {
+        if !self.0.on {
+            return self.0.upstream.list(call, request).await;
+        }
+        let work = |call: Call, request: ListLeads| {
+            let upstream = Arc::clone(&self.0.upstream);
+            async move { upstream.list(&call, &request).await }.boxed()
+        };
+        self.0.pages.run(call, request, work).await
+    }
+
+    async fn search(&self, call: &Call, request: &SearchLeads) -> Result<SearchPage, Error> {
+        if !self.0.on {
+            return self.0.upstream.search(call, request).await;
+        }
+        let work = |call: Call, request: SearchLeads| {
+            let upstream = Arc::clone(&self.0.upstream);
+            async move { upstream.search(&call, &request).await }.boxed()
+        };
+        self.0.searches.run(call, request, work).await
+    }
+
+    async fn create(&self, call: &Call, request: &CreateLead) -> Result<Lead, Error> {
+        let done = if self.0.on && self.0.echoes.of(&call.portal).create.may_join() {
+            self.0.creates.run(call, Create, request.clone()).await
+        } else {
+            self.0.upstream.create(call, request).await
+        };
+        self.written(call, None);
+        done
+    }
+
+    async fn update(&self, call: &Call, request: &UpdateLead) -> Result<Lead, Error> {
+        let _turn = self.0.order.turn(call, &request.id, request.id_property.as_deref()).await?;
+        // Without a trace id that comes back, only a record id tells whose answer it is.
+        let tells =
+            request.id_property.is_none() || self.0.echoes.of(&call.portal).update.is_sure();
+        let done = if self.0.on && tells {
+            self.0.updates.run(call, Update, request.clone()).await
+        } else {
+            self.0.upstream.update(call, request).await
+        };
+        self.written(call, request.id_property.is_none().then_some(&request.id));
+        done
+    }
+
+    async fn archive(&self, call: &Call, id: &LeadId) -> Result<(), Error> {
+        let _turn = self.0.order.turn(call, id, None).await?;
+        let done = if self.0.on {
+            self.0.archives.run(call, Archive, id.clone()).await
+        } else {
+            self.0.upstream.archive(call, id).await
+        };
+        self.written(call, Some(id));
+        done
+    }
+
+    async fn batch_read(&self, call: &Call, request: &BatchRead) -> Result<BatchAnswer, Error> {
+        self.0.upstream.batch_read(call, request).await
+    }
+
+    async fn batch_create(
+        &self,
+        call: &Call,
+        inputs: &[Traced<CreateLead>],
+    ) -> Result<BatchAnswer, Error> {
+        let done = self.0.upstream.batch_create(call, inputs).await;
+        self.0.echoes.of(&call.portal).create.learn(&done);
+        self.written(call, None);
+        done
+    }
+
+    async fn batch_update(
+        &self,
+        call: &Call,
+        inputs: &[Traced<UpdateLead>],
+    ) -> Result<BatchAnswer, Error> {
+        let done = self.0.upstream.batch_update(call, inputs).await;
+        self.0.echoes.of(&call.portal).update.learn(&done);
+        self.written(call, None);
+        done
+    }
+
+    async fn batch_upsert(
+        &self,
+        call: &Call,
+        inputs: &[Traced<UpsertLead>],
+    ) -> Result<BatchAnswer, Error> {
+        let done = match inputs {
+            // There is no other call to upsert a single lead.
+            [Traced { input, .. }] => {
+                let property = input.id_property.as_deref().unwrap_or_default();
+                let _turn = self.0.order.turn(call, &input.id, Some(property)).await?;
+                if self.0.on && self.0.echoes.of(&call.portal).upsert.is_sure() {
+                    let done = self.0.upserts.run(call, Upsert, input.clone()).await;
+                    done.map(|item| BatchAnswer { results: vec![item], errors: Vec::new() })
+                } else {
+                    self.0.upstream.batch_upsert(call, inputs).await
+                }
+            }
+            _ => self.0.upstream.batch_upsert(call, inputs).await,
+        };
+        self.0.echoes.of(&call.portal).upsert.learn(&done);
+        self.written(call, None);
+        done
+    }
+
+    async fn batch_archive(&self, call: &Call, ids: &[LeadId]) -> Result<BatchAnswer, Error> {
+        let done = self.0.upstream.batch_archive(call, ids).await;
+        self.written(call, None);
+        done
+    }
+}

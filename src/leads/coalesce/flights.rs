@@ -1,0 +1,169 @@
+//! Identical reads under way share one call.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared, WeakShared},
+};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::{
+    leads::{Call, Error, PortalName, Prepaid, Reason, Spent},
+    quota::{Caller, Priority},
+};
+
+type Answer<A> = BoxFuture<'static, Result<A, Error>>;
+
+/// A call that others have not joined must not make them wait longer than their own would: priority
+/// is part of what makes reads identical.
+type Key<Q> = (PortalName, Priority, Q);
+
+type Running<Q, A> = HashMap<Key<Q>, Vec<Flight<A>>>;
+
+/// Reads under way.
+#[derive(Debug)]
+pub(super) struct Flights<Q, A> {
+    running: Arc<Mutex<Running<Q, A>>>,
+    numbers: AtomicU64,
+}
+
+/// One read under way.
+#[derive(Debug)]
+struct Flight<A> {
+    number: u64,
+    caller: Caller,
+    /// Gone once nobody waits for it any more.
+    answer: WeakShared<Answer<A>>,
+    ticket: Ticket,
+}
+
+/// What those who share a read know of it.
+#[derive(Debug, Clone)]
+struct Ticket {
+    spent: Arc<Spent>,
+    riders: Arc<AtomicUsize>,
+}
+
+// === impl Flights ===
+
+impl<Q, A> Default for Flights<Q, A> {
+    fn default() -> Self {
+        Self { running: Arc::default(), numbers: AtomicU64::default() }
+    }
+}
+
+impl<Q, A> Flights<Q, A>
+where
+    Q: Clone + Eq + Hash + Send + 'static,
+    A: Clone + Send + Sync + 'static,
+{
+    /// Joins the same read if it is under way, or begins it with `work`.
+    ///
+    /// Cancel-safe: the read goes on as long as anybody waits for it.
+    pub(super) async fn run(
+        &self,
+        call: &Call,
+        request: &Q,
+        work: impl Fn(Call, Q) -> Answer<A> + Clone,
+    ) -> Result<A, Error> {
+        loop {
+            let (answer, ticket, is_own) = self.join(call, request, work.clone());
+            let answer = answer.await;
+            let riders = ticket.riders.load(Ordering::Relaxed);
+            call.spent.share(&ticket.spent, riders);
+            match &answer {
+                // Somebody else's time ran out, or somebody else had not enough of it.
+                Err(error) if !is_own && is_personal(error) && call.deadline > Instant::now() => {}
+                Ok(_) | Err(_) => return answer,
+            }
+        }
+    }
+
+    /// Lets nobody else join the reads that `is_about` says.
+    pub(super) fn forget(&self, portal: &PortalName, is_about: impl Fn(&Q) -> bool) {
+        let about = |(own, _, request): &Key<Q>| own == portal && is_about(request);
+        self.running.lock().retain(|key, _| !about(key));
+    }
+
+    fn join(
+        &self,
+        call: &Call,
+        request: &Q,
+        work: impl Fn(Call, Q) -> Answer<A>,
+    ) -> (Shared<Answer<A>>, Ticket, bool) {
+        let key = (call.portal.clone(), call.who.priority, request.clone());
+        let mut running = self.running.lock();
+        if let Some((answer, ticket)) =
+            running.get(&key).and_then(|flights| joinable(flights, &call.who.caller))
+        {
+            ticket.riders.fetch_add(1, Ordering::Relaxed);
+            return (answer, ticket, false);
+        }
+        let ticket = Ticket { spent: Arc::default(), riders: Arc::new(AtomicUsize::new(1)) };
+        let own =
+            Call { spent: Arc::clone(&ticket.spent), prepaid: Prepaid::default(), ..call.clone() };
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let landing = Landing { running: Arc::clone(&self.running), key: key.clone(), number };
+        let work = work(own, request.clone());
+        let answer = async move {
+            let answer = work.await;
+            drop(landing);
+            answer
+        };
+        let answer = answer.boxed().shared();
+        if let Some(weak) = answer.downgrade() {
+            let caller = call.who.caller.clone();
+            let flight = Flight { number, caller, answer: weak, ticket: ticket.clone() };
+            running.entry(key).or_default().push(flight);
+        }
+        (answer, ticket, true)
+    }
+}
+
+/// A read that the caller may join: its own, or one that waits for nothing but HubSpot. To wait for a
+/// permit at somebody else's place in the queue would not be fair.
+fn joinable<A>(flights: &[Flight<A>], caller: &Caller) -> Option<(Shared<Answer<A>>, Ticket)>
+where
+    A: Clone,
+{
+    let own_or_sent = flights
+        .iter()
+        .filter(|flight| flight.caller == *caller || flight.ticket.spent.is_under_way());
+    own_or_sent.filter_map(|flight| Some((flight.answer.upgrade()?, flight.ticket.clone()))).next()
+}
+
+/// Takes a read from those under way when it is over, or when nobody waits for it.
+struct Landing<Q, A>
+where
+    Q: Eq + Hash,
+{
+    running: Arc<Mutex<Running<Q, A>>>,
+    key: Key<Q>,
+    number: u64,
+}
+
+impl<Q: Eq + Hash, A> Drop for Landing<Q, A> {
+    fn drop(&mut self) {
+        let mut running = self.running.lock();
+        if let Some(flights) = running.get_mut(&self.key) {
+            flights.retain(|flight| flight.number != self.number);
+            if flights.is_empty() {
+                running.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// Whether an error is about the call that made it, and not about what it asked.
+fn is_personal(error: &Error) -> bool {
+    error.reason() == Reason::DeadlineExceeded || error.bucket().is_some()
+}

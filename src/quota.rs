@@ -1,0 +1,203 @@
+//! One quota per portal, used to its last call: who may call HubSpot now, who waits and in which
+//! order, and who is told at once that it will not be in time.
+//!
+//! HubSpot's limits are an [`Account`] per portal. A call takes a [`Permit`] from it for each HTTP
+//! call; answers and their headers go back through the permit, which is how the limits are learned.
+//! Calls that can share one HubSpot call wait as members of a [`Group`]: the permit that comes next
+//! takes up to a hundred of them.
+
+mod account;
+mod bucket;
+mod daily;
+mod permit;
+mod queue;
+mod view;
+mod window;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::RwLock;
+use tokio::time::Instant;
+
+pub use account::{Account, Place};
+pub use bucket::Told;
+pub use permit::{Heard, Permit, Refused};
+pub use view::{BucketView, CallerView, Counts, View};
+
+use crate::time::{WallClock, Zone};
+
+/// One of the limits that HubSpot puts on a portal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BucketName {
+    /// Calls in ten seconds, all but searches; a tenth of them in a second.
+    Burst,
+    /// Searches in a second.
+    Search,
+    /// Calls in a day.
+    Daily,
+}
+
+/// Who calls: what shares are given to. Taken from the authenticated identity, or what the caller
+/// calls itself, or its address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Caller(Arc<str>);
+
+/// How much a call's wait matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Priority {
+    /// Somebody waits for the answer: goes before bulk.
+    #[default]
+    Interactive,
+    /// Nobody does: takes what is left, and a tenth in any case.
+    Bulk,
+}
+
+/// On whose behalf a permit is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    /// The caller.
+    pub caller: Caller,
+    /// The call's priority.
+    pub priority: Priority,
+}
+
+/// Why there is no permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which limit stands in the way.
+    pub bucket: BucketName,
+    /// What about it.
+    pub cause: Cause,
+    /// How long until there may be one.
+    pub wait: Duration,
+}
+
+/// What about a limit stands in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The permit would come too late for the call.
+    Late,
+    /// Too many calls wait already.
+    Full,
+    /// Nothing is left for today.
+    UsedUp,
+}
+
+/// Calls that can leave together as one HubSpot call.
+pub trait Group: fmt::Debug + Send + Sync {
+    /// Tells it from all other groups.
+    fn id(&self) -> u64;
+    /// Most calls that leave together.
+    fn most(&self) -> usize;
+    /// The members leave with this permit, in this order. Must return soon.
+    fn go(&self, permit: Permit, members: Vec<u64>);
+    /// The member has waited in vain.
+    fn refuse(&self, member: u64, refusal: Refusal);
+}
+
+/// What is assumed of HubSpot's limits until its answers tell, and how waiting is bounded.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Calls in a window.
+    pub burst: u64,
+    /// Length of the window.
+    pub burst_window: Duration,
+    /// Searches in a second.
+    pub search_per_second: u64,
+    /// Calls in a day; `None` for no limit.
+    pub daily: Option<u64>,
+    /// Most calls that wait for one bucket of one portal.
+    pub max_waiting: usize,
+    /// Shares of callers that have more than one.
+    pub shares: BTreeMap<String, u32>,
+    /// Time zones of the portals, for the end of the day.
+    pub zones: BTreeMap<String, Zone>,
+    /// Time zone of all other portals.
+    pub zone: Zone,
+}
+
+/// The quotas of all portals.
+pub struct Quota {
+    settings: Settings,
+    shares: Arc<BTreeMap<String, u32>>,
+    clock: Arc<dyn WallClock>,
+    accounts: RwLock<HashMap<Arc<str>, Arc<Account>>>,
+}
+
+// === impl BucketName ===
+
+impl BucketName {
+    /// Name in answers, metrics and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Burst => "burst",
+            Self::Search => "search",
+            Self::Daily => "daily",
+        }
+    }
+}
+
+// === impl Caller ===
+
+impl Caller {
+    /// Longest name that is kept, in bytes.
+    const MAX: usize = 128;
+
+    /// A caller of this name; what is too long is cut off.
+    pub fn new(name: &str) -> Self {
+        let mut end = name.len().min(Self::MAX);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self(name[..end].into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+// === impl Quota ===
+
+impl Quota {
+    /// Quotas that start with what `settings` assume.
+    pub fn new(settings: Settings, clock: Arc<dyn WallClock>) -> Self {
+        let shares = Arc::new(settings.shares.clone());
+        Self { settings, shares, clock, accounts: RwLock::default() }
+    }
+
+    /// The quota of a portal. Names were checked against those configured, so there are only so
+    /// many.
+    pub fn of(&self, portal: &str) -> Arc<Account> {
+        if let Some(account) = self.accounts.read().get(portal) {
+            return Arc::clone(account);
+        }
+        let mut accounts = self.accounts.write();
+        let name: Arc<str> = portal.into();
+        let account = accounts.entry(Arc::clone(&name)).or_insert_with(|| {
+            Account::start(name, &self.settings, Arc::clone(&self.shares), Arc::clone(&self.clock))
+        });
+        Arc::clone(account)
+    }
+
+    /// How the portals that were called stand now, in order of their names.
+    pub fn views(&self) -> Vec<View> {
+        let accounts: Vec<_> = self.accounts.read().values().cloned().collect();
+        let mut views: Vec<_> =
+            accounts.iter().map(|account| account.view(Instant::now())).collect();
+        views.sort_by(|a, b| a.portal.cmp(&b.portal));
+        views
+    }
+}
+
+impl fmt::Debug for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Quota").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

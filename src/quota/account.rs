@@ -1,0 +1,498 @@
+//! The quota of one portal: its buckets, their queues, and the task that gives permits to those who
+//! wait.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    select,
+    sync::{Notify, oneshot},
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use super::{
+    BucketName, BucketView, Caller, CallerView, Cause, Counts, Group, Heard, Permit, Refusal,
+    Refused, Settings, View, Who,
+    bucket::Bucket,
+    daily::Daily,
+    queue::{Key, Queue, Waiting},
+};
+use crate::{
+    task::{self, Task},
+    time::{WallClock, Zone},
+};
+
+/// The quota of one portal.
+pub struct Account {
+    portal: Arc<str>,
+    clock: Arc<dyn WallClock>,
+    max_waiting: usize,
+    state: Mutex<State>,
+    /// Something has changed for those who wait.
+    changed: Arc<Notify>,
+    driver: OnceLock<Task>,
+}
+
+struct State {
+    burst: Lane,
+    search: Lane,
+    daily: Daily,
+    daily_refused: u64,
+    /// Calls sent and not answered yet.
+    under_way: u64,
+}
+
+/// A bucket and who waits for it.
+struct Lane {
+    name: BucketName,
+    bucket: Bucket,
+    queue: Queue,
+    counts: Counts,
+}
+
+/// A place in a queue; given up when dropped.
+#[derive(Debug)]
+pub struct Place {
+    account: Arc<Account>,
+    bucket: BucketName,
+    key: Key,
+}
+
+/// What the driver has to hand over once the state is no longer locked.
+#[derive(Default)]
+struct Turn {
+    leaving: Vec<(Permit, Vec<Waiting>)>,
+    refused: Vec<(Waiting, Refusal)>,
+    /// When to look again.
+    wake: Option<Instant>,
+}
+
+// === impl Account ===
+
+impl Account {
+    pub(super) fn start(
+        portal: Arc<str>,
+        settings: &Settings,
+        shares: Arc<BTreeMap<String, u32>>,
+        clock: Arc<dyn WallClock>,
+    ) -> Arc<Self> {
+        let zone: &Zone = settings.zones.get(&*portal).unwrap_or(&settings.zone);
+        let lane = |name, bucket| Lane {
+            name,
+            bucket,
+            queue: Queue::new(Arc::clone(&shares)),
+            counts: Counts::default(),
+        };
+        let state = State {
+            burst: lane(BucketName::Burst, Bucket::burst(settings.burst, settings.burst_window)),
+            search: lane(BucketName::Search, Bucket::secondly(settings.search_per_second)),
+            daily: Daily::new(settings.daily, zone.clone()),
+            daily_refused: 0,
+            under_way: 0,
+        };
+        let account = Arc::new(Self {
+            portal: Arc::clone(&portal),
+            clock,
+            max_waiting: settings.max_waiting,
+            state: Mutex::new(state),
+            changed: Arc::default(),
+            driver: OnceLock::new(),
+        });
+        let driver = drive(Arc::downgrade(&account), Arc::clone(&account.changed));
+        let driver = task::spawn("quota", &portal, driver);
+        // The account was made just now, so there is none yet.
+        let _ = account.driver.set(driver);
+        account
+    }
+
+    /// A permit, if one is free and nobody waits for it.
+    pub fn take_free(
+        self: &Arc<Self>,
+        bucket: BucketName,
+        who: &Who,
+    ) -> Result<Option<Permit>, Refusal> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.refuse_if_used_up(self.clock.now())?;
+        let lane = state.lane(bucket);
+        lane.bucket.expire(now);
+        if !lane.queue.is_empty() || lane.bucket.opens(0, now) > now {
+            return Ok(None);
+        }
+        lane.queue.pass(&who.caller, who.priority);
+        lane.counts.calls += 1;
+        let number = lane.take(vec![(who.caller.clone(), 1)], 1, now);
+        state.daily.take(self.clock.now());
+        drop(state);
+        Ok(Some(Permit::new(Arc::clone(self), bucket, number)))
+    }
+
+    /// Waits for a permit, at most until `until`.
+    pub async fn take(
+        self: &Arc<Self>,
+        bucket: BucketName,
+        who: &Who,
+        until: Instant,
+    ) -> Result<Permit, Refusal> {
+        if let Some(permit) = self.take_free(bucket, who)? {
+            return Ok(permit);
+        }
+        let (sender, receiver) = oneshot::channel();
+        let place = self.queue(bucket, who, until, Waiting::Alone(sender))?;
+        match timeout_at(until, receiver).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(place.in_vain()),
+        }
+    }
+
+    /// Queues a call that may leave together with others of its group, which is told how it went.
+    pub fn join(
+        self: &Arc<Self>,
+        bucket: BucketName,
+        who: &Who,
+        until: Instant,
+        group: Arc<dyn Group>,
+        member: u64,
+    ) -> Result<Place, Refusal> {
+        self.queue(bucket, who, until, Waiting::Member(group, member))
+    }
+
+    /// How the quota stands.
+    pub fn view(&self, now: Instant) -> View {
+        let mut state = self.state.lock();
+        let end_of_day = state.daily.left_of_day(self.clock.now());
+        let mut buckets = vec![state.burst.view(now), state.search.view(now)];
+        let counts = Counts { used_up: state.daily_refused, ..Counts::default() };
+        buckets.push(BucketView {
+            name: BucketName::Daily,
+            size: state.daily.size(),
+            window: end_of_day,
+            used: state.daily.used(),
+            reset: end_of_day,
+            closed: Duration::ZERO,
+            waiting: 0,
+            callers: Vec::new(),
+            counts,
+        });
+        View { portal: Arc::clone(&self.portal), buckets }
+    }
+
+    fn queue(
+        self: &Arc<Self>,
+        bucket: BucketName,
+        who: &Who,
+        until: Instant,
+        waiting: Waiting,
+    ) -> Result<Place, Refusal> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.refuse_if_used_up(self.clock.now())?;
+        let lane = state.lane(bucket);
+        lane.bucket.expire(now);
+        let group = match &waiting {
+            Waiting::Member(group, _) => Some(group.id()),
+            Waiting::Alone(_) => None,
+        };
+        let key = lane.queue.place(&who.caller, who.priority);
+        lane.refuse_if_late(key, group, until, now)?;
+        let dropped = lane.make_room(&who.caller, self.max_waiting, now)?;
+        lane.queue.push(key, who.caller.clone(), waiting, now);
+        drop(state);
+        if let Some((waiting, refusal)) = dropped {
+            refuse(waiting, refusal);
+        }
+        self.changed.notify_one();
+        Ok(Place { account: Arc::clone(self), bucket, key })
+    }
+
+    pub(super) fn sent(&self, bucket: BucketName, number: u64) -> u64 {
+        let mut state = self.state.lock();
+        state.under_way += 1;
+        let bucket = &mut state.lane(bucket).bucket;
+        bucket.sent(number, Instant::now());
+        bucket.oldest()
+    }
+
+    pub(super) fn heard(&self, bucket: BucketName, heard: Heard, oldest: u64) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        if let (Some(size), Some(remaining)) = (heard.daily, heard.daily_remaining) {
+            let others = state.under_way.saturating_sub(1);
+            state.daily.learn(size, remaining, others);
+        }
+        let lane = state.lane(bucket);
+        // Answers to searches tell nothing of the limit on searches.
+        if bucket == BucketName::Burst {
+            lane.bucket.learn(heard.told, oldest, now);
+        }
+        match heard.refused {
+            None => {}
+            Some(Refused::Bucket(wait)) => {
+                lane.counts.upstream += 1;
+                lane.bucket.close(now + wait);
+            }
+            Some(Refused::Day) => {
+                lane.counts.upstream += 1;
+                state.daily.close(self.clock.now());
+            }
+        }
+    }
+
+    pub(super) fn done(&self, bucket: BucketName, number: u64) {
+        let mut state = self.state.lock();
+        state.under_way = state.under_way.saturating_sub(1);
+        let lane = state.lane(bucket);
+        lane.bucket.done(number, Instant::now());
+        self.wake_driver(lane);
+    }
+
+    pub(super) fn give_back(&self, bucket: BucketName, number: u64) {
+        let mut state = self.state.lock();
+        state.daily.give_back();
+        let lane = state.lane(bucket);
+        lane.bucket.give_back(number);
+        self.wake_driver(lane);
+    }
+
+    fn wake_driver(&self, lane: &Lane) {
+        if !lane.queue.is_empty() {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Gives permits to those whose turn it is.
+    fn turn(self: &Arc<Self>) -> Turn {
+        let now = Instant::now();
+        let mut turn = Turn::default();
+        let mut state = self.state.lock();
+        for bucket in [BucketName::Burst, BucketName::Search] {
+            self.turn_of(&mut state, bucket, now, &mut turn);
+        }
+        turn
+    }
+
+    fn turn_of(
+        self: &Arc<Self>,
+        state: &mut State,
+        bucket: BucketName,
+        now: Instant,
+        turn: &mut Turn,
+    ) {
+        let clock = self.clock.now();
+        loop {
+            let lane = state.lane(bucket);
+            lane.bucket.expire(now);
+            if lane.queue.is_empty() {
+                return;
+            }
+            if let Err(refusal) = state.refuse_if_used_up(clock) {
+                let all = state.lane(bucket).queue.drain();
+                turn.refused.extend(all.into_iter().map(|waiting| (waiting, refusal)));
+                return;
+            }
+            let lane = state.lane(bucket);
+            let opens = lane.bucket.opens(0, now);
+            if opens > now {
+                let look = lane.bucket.look_again(now).map_or(opens, |look| look.min(opens));
+                turn.wake = Some(turn.wake.map_or(look, |wake| wake.min(look)));
+                return;
+            }
+            let Some(party) = lane.queue.pop() else { return };
+            lane.counts.calls += party.waiting.len() as u64;
+            lane.counts.waits += party.waiting.len() as u64;
+            let waited = party.since.iter().map(|since| now.saturating_duration_since(*since));
+            lane.counts.waited += waited.sum::<Duration>();
+            let number = lane.take(party.users, party.waiting.len(), now);
+            state.daily.take(clock);
+            let permit = Permit::new(Arc::clone(self), bucket, number);
+            turn.leaving.push((permit, party.waiting));
+        }
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account").field("portal", &self.portal).finish_non_exhaustive()
+    }
+}
+
+/// Gives permits for as long as there is the account.
+async fn drive(account: Weak<Account>, changed: Arc<Notify>) {
+    loop {
+        let Some(strong) = account.upgrade() else { return };
+        let turn = strong.turn();
+        drop(strong);
+        for (permit, waiting) in turn.leaving {
+            hand_over(permit, waiting);
+        }
+        for (waiting, refusal) in turn.refused {
+            refuse(waiting, refusal);
+        }
+        match turn.wake {
+            None => changed.notified().await,
+            Some(wake) => select! {
+                () = changed.notified() => {}
+                () = sleep_until(wake) => {}
+            },
+        }
+    }
+}
+
+/// Those who leave with a permit are one alone, or members of one group.
+fn hand_over(permit: Permit, waiting: Vec<Waiting>) {
+    let mut group = None;
+    let mut members = Vec::with_capacity(waiting.len());
+    for waiting in waiting {
+        match waiting {
+            Waiting::Alone(sender) => {
+                // Whoever has left in the meantime drops the permit, which gives it back.
+                let _ = sender.send(Ok(permit));
+                return;
+            }
+            Waiting::Member(own, member) => {
+                group = Some(own);
+                members.push(member);
+            }
+        }
+    }
+    if let Some(group) = group {
+        group.go(permit, members);
+    }
+}
+
+fn refuse(waiting: Waiting, refusal: Refusal) {
+    match waiting {
+        // Whoever has left needs no answer.
+        Waiting::Alone(sender) => drop(sender.send(Err(refusal))),
+        Waiting::Member(group, member) => group.refuse(member, refusal),
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// The day has no lane: every call takes from it.
+    fn lane(&mut self, bucket: BucketName) -> &mut Lane {
+        match bucket {
+            BucketName::Search => &mut self.search,
+            BucketName::Burst | BucketName::Daily => &mut self.burst,
+        }
+    }
+
+    fn refuse_if_used_up(&mut self, now: crate::time::Timestamp) -> Result<(), Refusal> {
+        let Some(wait) = self.daily.used_up(now) else { return Ok(()) };
+        self.daily_refused += 1;
+        Err(Refusal { bucket: BucketName::Daily, cause: Cause::UsedUp, wait })
+    }
+}
+
+// === impl Lane ===
+
+impl Lane {
+    fn take(&mut self, users: Vec<(Caller, u32)>, together: usize, now: Instant) -> u64 {
+        self.counts.permits += 1;
+        self.bucket.take(users, together, now)
+    }
+
+    /// Refuses a call whose permit will not come in time, as far as is known now.
+    fn refuse_if_late(
+        &mut self,
+        key: Key,
+        group: Option<u64>,
+        until: Instant,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        // Counting those before it takes time: not needed if it is in time even as the last one.
+        if self.bucket.opens(self.queue.permits(), now) <= until {
+            return Ok(());
+        }
+        let opens = self.bucket.opens(self.queue.permits_before(key, group), now);
+        if opens <= until {
+            return Ok(());
+        }
+        self.counts.late += 1;
+        let wait = opens.saturating_duration_since(now);
+        Err(Refusal { bucket: self.name, cause: Cause::Late, wait })
+    }
+
+    /// Where too many wait, whoever has most of them loses one; the newcomer, if that is itself.
+    fn make_room(
+        &mut self,
+        caller: &Caller,
+        max: usize,
+        now: Instant,
+    ) -> Result<Option<(Waiting, Refusal)>, Refusal> {
+        if self.queue.len() < max {
+            return Ok(None);
+        }
+        self.counts.full += 1;
+        let opens = self.bucket.opens(self.queue.permits(), now);
+        let wait = opens.saturating_duration_since(now);
+        let refusal = Refusal { bucket: self.name, cause: Cause::Full, wait };
+        let own = self.queue.waiting_of(caller);
+        match self.queue.drop_longest(own + 1) {
+            Some(waiting) => Ok(Some((waiting, refusal))),
+            None => Err(refusal),
+        }
+    }
+
+    fn view(&mut self, now: Instant) -> BucketView {
+        self.bucket.expire(now);
+        let mut callers: BTreeMap<&Caller, (f64, usize)> = BTreeMap::new();
+        for (caller, used) in self.bucket.users() {
+            callers.entry(caller).or_default().0 += used;
+        }
+        for (caller, waiting) in self.queue.callers() {
+            callers.entry(caller).or_default().1 += waiting;
+        }
+        let callers = callers.into_iter().map(|(caller, (used, waiting))| CallerView {
+            caller: caller.clone(),
+            shares: self.queue.shares_of(caller),
+            used,
+            waiting,
+        });
+        let until = |then: Instant| then.saturating_duration_since(now);
+        BucketView {
+            name: self.name,
+            size: Some(self.bucket.size()),
+            window: self.bucket.window(),
+            used: self.bucket.used(now),
+            reset: until(self.bucket.resets(now)),
+            closed: self.bucket.closed_until(now).map_or(Duration::ZERO, until),
+            waiting: self.queue.len(),
+            callers: callers.collect(),
+            counts: self.counts,
+        }
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Leaves the queue; false if the call's turn has come before.
+    pub fn leave(&self) -> bool {
+        self.account.state.lock().lane(self.bucket).queue.remove(self.key).is_some()
+    }
+
+    /// What to say of a call that has waited until it was too late.
+    pub fn in_vain(&self) -> Refusal {
+        let now = Instant::now();
+        let mut state = self.account.state.lock();
+        let lane = state.lane(self.bucket);
+        lane.queue.remove(self.key);
+        lane.counts.late += 1;
+        let wait = lane.bucket.opens(lane.queue.permits(), now).saturating_duration_since(now);
+        Refusal { bucket: self.bucket, cause: Cause::Late, wait }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

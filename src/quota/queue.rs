@@ -1,0 +1,299 @@
+//! Who goes next: weighted fair shares among callers, interactive calls before bulk calls, and every
+//! tenth permit to bulk all the same.
+//!
+//! Start-time fair queueing: each call gets a tag, one share after the tag of its caller's call
+//! before it, and the smallest tag goes first. A caller with a long queue has far tags; one who comes
+//! with a single call gets the tag of whoever is served now, and is next.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+    sync::Arc,
+};
+
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{Caller, Group, Permit, Priority, Refusal, bucket::Users};
+
+/// Interactive permits in a row after which one goes to bulk.
+const IN_A_ROW: u32 = 9;
+
+/// What a call of a caller with one share adds to its tag.
+const SHARE: u64 = 1 << 32;
+
+/// Place of a call in a queue; the smallest is first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    priority: Priority,
+    tag: u64,
+    order: u64,
+}
+
+/// What waits.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// A call that needs a permit of its own.
+    Alone(oneshot::Sender<Result<Permit, Refusal>>),
+    /// A call that may share one with others of its group.
+    Member(Arc<dyn Group>, u64),
+}
+
+#[derive(Debug)]
+struct Ticket {
+    caller: Caller,
+    waiting: Waiting,
+    since: Instant,
+}
+
+/// One caller's place among the others.
+#[derive(Debug, Default)]
+struct Standing {
+    /// Tag after its newest call, for each priority.
+    tags: [u64; 2],
+    waiting: usize,
+}
+
+/// Those who leave with one permit.
+#[derive(Debug)]
+pub(super) struct Party {
+    pub(super) users: Users,
+    pub(super) waiting: Vec<Waiting>,
+    /// Since when each of them has waited.
+    pub(super) since: Vec<Instant>,
+}
+
+/// The queue for one bucket.
+#[derive(Debug)]
+pub(super) struct Queue {
+    shares: Arc<BTreeMap<String, u32>>,
+    waiting: BTreeMap<Key, Ticket>,
+    groups: HashMap<u64, BTreeSet<Key>>,
+    callers: HashMap<Caller, Standing>,
+    /// Tag of whoever went last, for each priority.
+    now: [u64; 2],
+    in_a_row: u32,
+    orders: u64,
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// `shares` are those of callers who have more than one.
+    pub(super) fn new(shares: Arc<BTreeMap<String, u32>>) -> Self {
+        Self {
+            shares,
+            waiting: BTreeMap::new(),
+            groups: HashMap::new(),
+            callers: HashMap::new(),
+            now: [0; 2],
+            in_a_row: 0,
+            orders: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Waiting calls of a caller.
+    pub(super) fn waiting_of(&self, caller: &Caller) -> usize {
+        self.callers.get(caller).map_or(0, |standing| standing.waiting)
+    }
+
+    /// Callers that have calls waiting, each with how many.
+    pub(super) fn callers(&self) -> impl Iterator<Item = (&Caller, usize)> {
+        let all = self.callers.iter().map(|(caller, standing)| (caller, standing.waiting));
+        all.filter(|(_, waiting)| *waiting > 0)
+    }
+
+    /// How many shares a caller has.
+    pub(super) fn shares_of(&self, caller: &Caller) -> u32 {
+        self.shares.get(caller.as_str()).copied().unwrap_or(1).max(1)
+    }
+
+    /// The place that the caller's next call would get.
+    pub(super) fn place(&self, caller: &Caller, priority: Priority) -> Key {
+        let class = priority as usize;
+        let own = self.callers.get(caller).map_or(0, |standing| standing.tags[class]);
+        Key { priority, tag: own.max(self.now[class]), order: self.orders }
+    }
+
+    /// A call of the caller goes without waiting.
+    pub(super) fn pass(&mut self, caller: &Caller, priority: Priority) {
+        let key = self.place(caller, priority);
+        self.charge(key, caller);
+        self.advance(key);
+        self.forget_idle();
+    }
+
+    /// A call waits at the place it was told.
+    pub(super) fn push(&mut self, key: Key, caller: Caller, waiting: Waiting, since: Instant) {
+        if let Waiting::Member(group, _) = &waiting {
+            self.groups.entry(group.id()).or_default().insert(key);
+        }
+        self.charge(key, &caller).waiting += 1;
+        self.waiting.insert(key, Ticket { caller, waiting, since });
+    }
+
+    /// Takes a call out; `None` if it has left already.
+    pub(super) fn remove(&mut self, key: Key) -> Option<Waiting> {
+        self.take(key).map(|ticket| ticket.waiting)
+    }
+
+    /// Takes out those who leave with the next permit.
+    pub(super) fn pop(&mut self) -> Option<Party> {
+        let head = self.head()?;
+        self.in_a_row = if head.priority == Priority::Bulk { 0 } else { self.in_a_row + 1 };
+        self.advance(head);
+        let keys = match &self.waiting.get(&head)?.waiting {
+            Waiting::Alone(_) => vec![head],
+            Waiting::Member(group, _) => self.members(head, group.id(), group.most()),
+        };
+        let mut party = Party { users: Users::new(), waiting: Vec::new(), since: Vec::new() };
+        for key in keys {
+            let Some(ticket) = self.take(key) else { continue };
+            match party.users.iter_mut().find(|(caller, _)| *caller == ticket.caller) {
+                Some((_, calls)) => *calls += 1,
+                None => party.users.push((ticket.caller, 1)),
+            }
+            party.waiting.push(ticket.waiting);
+            party.since.push(ticket.since);
+        }
+        self.forget_idle();
+        Some(party)
+    }
+
+    /// Takes out everybody.
+    pub(super) fn drain(&mut self) -> Vec<Waiting> {
+        self.groups.clear();
+        self.callers.clear();
+        std::mem::take(&mut self.waiting).into_values().map(|ticket| ticket.waiting).collect()
+    }
+
+    /// Takes the newest call of whoever has the most waiting, if that is more than `than`.
+    pub(super) fn drop_longest(&mut self, than: usize) -> Option<Waiting> {
+        let (caller, waiting) = self.callers().max_by_key(|(_, waiting)| *waiting)?;
+        if waiting <= than {
+            return None;
+        }
+        let caller = caller.clone();
+        let mut keys = self.waiting.iter().rev();
+        let key = keys.find(|(_, ticket)| ticket.caller == caller).map(|(key, _)| *key)?;
+        self.remove(key)
+    }
+
+    /// At most so many permits go before a call that comes now.
+    pub(super) fn permits(&self) -> usize {
+        let members: usize = self.groups.values().map(BTreeSet::len).sum();
+        let alone = self.waiting.len() - members;
+        let batches: usize =
+            self.groups.values().map(|keys| keys.len().div_ceil(self.most(keys))).sum();
+        alone + batches
+    }
+
+    /// How many permits go before a call with this key, as far as is known now. `group` is its own.
+    pub(super) fn permits_before(&self, key: Key, group: Option<u64>) -> usize {
+        let mut alone = 0;
+        let mut members: HashMap<u64, (usize, usize)> = HashMap::new();
+        for ticket in self.waiting.range(..key).map(|(_, ticket)| ticket) {
+            match &ticket.waiting {
+                Waiting::Alone(_) => alone += 1,
+                Waiting::Member(group, _) => {
+                    members.entry(group.id()).or_insert_with(|| (0, group.most())).0 += 1;
+                }
+            }
+        }
+        let batches: usize = members
+            .into_iter()
+            .map(|(id, (calls, most))| match group == Some(id) {
+                // The last batch that is not full takes the call with it.
+                true => calls / most.max(1),
+                false => calls.div_ceil(most.max(1)),
+            })
+            .sum();
+        let before = alone + batches;
+        let any_bulk =
+            self.waiting.keys().next_back().is_some_and(|key| key.priority == Priority::Bulk);
+        match key.priority {
+            Priority::Interactive if any_bulk => before + before / IN_A_ROW as usize + 1,
+            Priority::Interactive | Priority::Bulk => before,
+        }
+    }
+
+    fn most(&self, keys: &BTreeSet<Key>) -> usize {
+        let ticket = keys.first().and_then(|key| self.waiting.get(key));
+        match ticket.map(|ticket| &ticket.waiting) {
+            Some(Waiting::Member(group, _)) => group.most().max(1),
+            Some(Waiting::Alone(_)) | None => 1,
+        }
+    }
+
+    /// Whose turn it is.
+    fn head(&self) -> Option<Key> {
+        let (first, _) = self.waiting.first_key_value()?;
+        if first.priority == Priority::Interactive && self.in_a_row >= IN_A_ROW {
+            let bulk = Key { priority: Priority::Bulk, tag: 0, order: 0 };
+            let mut bulk = self.waiting.range((Bound::Included(bulk), Bound::Unbounded));
+            if let Some((key, _)) = bulk.next() {
+                return Some(*key);
+            }
+        }
+        Some(*first)
+    }
+
+    /// The head and those of its group that go with it, in the order of their places.
+    fn members(&self, head: Key, group: u64, most: usize) -> Vec<Key> {
+        let others = self.groups.get(&group).into_iter().flatten().copied();
+        let mut keys: Vec<Key> =
+            others.filter(|key| *key != head).take(most.saturating_sub(1)).collect();
+        keys.push(head);
+        keys.sort_unstable();
+        keys
+    }
+
+    fn take(&mut self, key: Key) -> Option<Ticket> {
+        let ticket = self.waiting.remove(&key)?;
+        if let Waiting::Member(group, _) = &ticket.waiting
+            && let Some(keys) = self.groups.get_mut(&group.id())
+        {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.groups.remove(&group.id());
+            }
+        }
+        if let Some(standing) = self.callers.get_mut(&ticket.caller) {
+            standing.waiting -= 1;
+        }
+        Some(ticket)
+    }
+
+    /// A place is taken: the caller's next one is a share later.
+    fn charge(&mut self, key: Key, caller: &Caller) -> &mut Standing {
+        self.orders += 1;
+        let share = SHARE / u64::from(self.shares_of(caller));
+        let standing = self.callers.entry(caller.clone()).or_default();
+        standing.tags[key.priority as usize] = key.tag.saturating_add(share);
+        standing
+    }
+
+    fn advance(&mut self, key: Key) {
+        let now = &mut self.now[key.priority as usize];
+        *now = key.tag.max(*now);
+    }
+
+    /// Callers name themselves: those who have nothing waiting and no tag ahead need no memory.
+    fn forget_idle(&mut self) {
+        // Only now and then: it looks at all of them.
+        if self.callers.len().is_power_of_two() || self.orders.is_multiple_of(1_024) {
+            let now = self.now;
+            self.callers.retain(|_, standing| {
+                let ahead = |class: usize| standing.tags[class] > now[class].saturating_add(SHARE);
+                standing.waiting > 0 || ahead(0) || ahead(1)
+            });
+        }
+    }
+}

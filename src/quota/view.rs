@@ -1,0 +1,80 @@
+//! How a quota stands, for those who look at it from outside.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{BucketName, Caller};
+
+/// The quota of one portal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
+    /// The portal.
+    pub portal: Arc<str>,
+    /// Its limits.
+    pub buckets: Vec<BucketView>,
+}
+
+/// One limit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BucketView {
+    /// Which.
+    pub name: BucketName,
+    /// Calls in the window; `None` for no limit.
+    pub size: Option<u64>,
+    /// Length of the window; for the day, what is left of it.
+    pub window: Duration,
+    /// Calls in the window, ours and those of others that HubSpot told of.
+    pub used: u64,
+    /// Time until the next call may go; zero if one may go now. For the day: until it is over.
+    pub reset: Duration,
+    /// How long a refusal by HubSpot keeps it closed; zero if it is open.
+    pub closed: Duration,
+    /// Calls that wait.
+    pub waiting: usize,
+    /// Who has used it within the window or waits for it, in order of their names.
+    pub callers: Vec<CallerView>,
+    /// What has happened so far.
+    pub counts: Counts,
+}
+
+/// One caller's part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallerView {
+    /// Who.
+    pub caller: Caller,
+    /// Shares: with all of them waiting, each caller gets as much as its shares are of all.
+    pub shares: u32,
+    /// Calls in the window; one that went together with others counts as its part.
+    pub used: f64,
+    /// Calls that wait.
+    pub waiting: usize,
+}
+
+/// What has happened to one bucket since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Permits given.
+    pub permits: u64,
+    /// Calls that went with them.
+    pub calls: u64,
+    /// How many of these calls have waited.
+    pub waits: u64,
+    /// How long, all together.
+    pub waited: Duration,
+    /// Calls refused because their permit would have come too late.
+    pub late: u64,
+    /// Calls refused because too many were waiting.
+    pub full: u64,
+    /// Calls refused because the day's were used up.
+    pub used_up: u64,
+    /// Refusals by HubSpot: there should be none.
+    pub upstream: u64,
+}
+
+// === impl BucketView ===
+
+impl BucketView {
+    /// Calls left in the window; `None` for no limit.
+    pub fn remaining(&self) -> Option<u64> {
+        self.size.map(|size| size.saturating_sub(self.used))
+    }
+}

@@ -10,6 +10,7 @@ const PROTOS: &[&str] = &[
     "hubspot/leads/v1/lead.proto",
     "hubspot/leads/v1/search.proto",
     "hubspot/leads/v1/leads_service.proto",
+    "hubspot/leads/v1/quota_service.proto",
 ];
 
 #[expect(clippy::disallowed_methods, reason = "cargo hands over OUT_DIR in the environment")]

@@ -21,6 +21,7 @@ use self::portals::Portal;
 use crate::{
     credentials::Credentials,
     hubspot,
+    quota::Quota,
     vault::{Session, SessionState},
 };
 
@@ -42,6 +43,8 @@ pub struct Sources {
     pub vault: Session,
     /// What was sent to HubSpot.
     pub hubspot: hubspot::Client,
+    /// What may be sent.
+    pub quota: Arc<Quota>,
 }
 
 /// A listener that has its address and has not begun to serve.

@@ -72,8 +72,8 @@ impl Bound {
         let group_commit = quota.group_commit;
         let quota = Arc::new(Quota::new(quota_settings(quota, &portals), Arc::new(SystemClock)));
         let session = vault::Session::start(&vault)?;
-        let store = vault::KvStore::new(session.clone(), vault.mount, vault.timeout);
         let settings = credential_settings(&vault, &hubspot, credentials, portals_from);
+        let store = vault::KvStore::new(session.clone(), vault.mount, vault.timeout);
         let secrets = portals.into_iter().map(|(name, portal)| (name.to_string(), portal.secret));
         let credentials = Arc::new(Credentials::start(
             settings,
@@ -90,7 +90,8 @@ impl Bound {
             remember_refusals: hubspot.remember_refusals,
             request_id_properties,
         };
-        let upstream = leads::Coalesced::new(Arc::new(client.clone()), quota, group_commit);
+        let upstream =
+            leads::Coalesced::new(Arc::new(client.clone()), Arc::clone(&quota), group_commit);
         let service = leads::Service::new(Arc::new(upstream), settings);
 
         let (unmet, serving, readiness) = watch_readiness(credentials.ready());
@@ -98,6 +99,7 @@ impl Bound {
         let settings = grpc::Settings {
             listen: grpc.listen,
             portals: known_portals(Arc::clone(&credentials)),
+            quota: Arc::clone(&quota),
             max_request_bytes: grpc.max_request_bytes,
             max_batch_inputs: grpc.max_batch_inputs,
             max_deadline: grpc.max_deadline,
@@ -113,6 +115,7 @@ impl Bound {
             credentials: Arc::clone(&credentials),
             vault: session.clone(),
             hubspot: client,
+            quota,
         };
         let admin_server =
             admin::Bound::bind(admin.listen, sources).await.map_err(listen(admin.listen))?;

@@ -8,6 +8,7 @@ mod health;
 mod layer;
 mod leads;
 mod page_token;
+mod quota;
 mod server;
 mod status;
 mod validate;

@@ -14,6 +14,9 @@ mod queue;
 mod view;
 mod window;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,

@@ -14,6 +14,7 @@ use super::Sources;
 use crate::{
     credentials::{PortalStatus, State},
     hubspot::Traffic,
+    quota::{BucketView, View},
     telemetry::names::{self, Kind, Metric},
     vault::{SessionState, SessionStatus},
 };
@@ -27,6 +28,7 @@ pub(super) fn scrape(sources: &Sources) -> Result<String, fmt::Error> {
     registry.register_collector(Box::new(Portals(sources.credentials.snapshot())));
     registry.register_collector(Box::new(Vault(sources.vault.status())));
     registry.register_collector(Box::new(Upstream(sources.hubspot.traffic())));
+    registry.register_collector(Box::new(Quotas(sources.quota.views())));
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
     Ok(out)
@@ -166,6 +168,66 @@ impl Collector for Upstream {
         put(names::HUBSPOT_RETRIES, self.each(|traffic| count(traffic.retries)))?;
         put(names::HUBSPOT_STOPS, self.each(|traffic| count(traffic.stops)))?;
         put(names::HUBSPOT_STOPPED, self.each(|traffic| flag(traffic.stopped)))
+    }
+}
+
+/// The quotas when the scrape began.
+#[derive(Debug)]
+struct Quotas(Vec<View>);
+
+// === impl Quotas ===
+
+impl Quotas {
+    /// One value a limit; none leaves it out.
+    fn each(&self, value: impl Fn(&BucketView) -> Option<f64>) -> Vec<Sample<'_>> {
+        let mut samples = Vec::new();
+        for view in &self.0 {
+            for bucket in &view.buckets {
+                let Some(value) = value(bucket) else { continue };
+                samples.push(Sample { labels: vec![&view.portal, bucket.name.as_str()], value });
+            }
+        }
+        samples
+    }
+
+    fn refusals(&self) -> Vec<Sample<'_>> {
+        let mut samples = Vec::new();
+        for view in &self.0 {
+            for bucket in &view.buckets {
+                let counts = bucket.counts;
+                for (cause, calls) in
+                    [("late", counts.late), ("full", counts.full), ("used_up", counts.used_up)]
+                {
+                    let labels = vec![&*view.portal, bucket.name.as_str(), cause];
+                    samples.push(Sample { labels, value: count(calls) });
+                }
+            }
+        }
+        samples
+    }
+}
+
+impl Collector for Quotas {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut put = |metric, samples| encode(&mut encoder, metric, samples);
+        put(names::QUOTA_SIZE, self.each(|bucket| bucket.size.map(count)))?;
+        put(names::QUOTA_USED, self.each(|bucket| Some(count(bucket.used))))?;
+        let utilisation = |bucket: &BucketView| Some(count(bucket.used) / count(bucket.size?));
+        put(names::QUOTA_UTILISATION, self.each(utilisation))?;
+        let waiting = |bucket: &BucketView| u64::try_from(bucket.waiting).ok().map(count);
+        put(names::QUOTA_WAITING, self.each(waiting))?;
+        let counted = |of: fn(&BucketView) -> f64| self.each(move |bucket| Some(of(bucket)));
+        put(names::QUOTA_PERMITS, counted(|bucket| count(bucket.counts.permits)))?;
+        put(names::QUOTA_CALLS, counted(|bucket| count(bucket.counts.calls)))?;
+        let per_call = |bucket: &BucketView| {
+            let counts = bucket.counts;
+            (counts.permits > 0).then(|| count(counts.calls) / count(counts.permits))
+        };
+        put(names::QUOTA_LEADS_PER_CALL, self.each(per_call))?;
+        put(names::QUOTA_WAITS, counted(|bucket| count(bucket.counts.waits)))?;
+        put(names::QUOTA_WAITED, counted(|bucket| bucket.counts.waited.as_secs_f64()))?;
+        put(names::QUOTA_REFUSALS, self.refusals())?;
+        put(names::QUOTA_UPSTREAM, counted(|bucket| count(bucket.counts.upstream)))
     }
 }
 

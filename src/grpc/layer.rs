@@ -31,12 +31,15 @@ const QUOTA_COST: HeaderName = HeaderName::from_static("leadsd-quota-cost");
 /// The caller's deadline, as gRPC sends it.
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// Status of an answer without a body; an answer with one succeeded, for we send no streams that
-/// fail halfway.
+/// Status of an answer without a body; one with a body is counted as a success, as what is watched
+/// has begun well.
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Longest request id taken from a caller.
 const MAX_REQUEST_ID: usize = 128;
+
+/// Ceiling of the deadline of calls that watch: as long as the caller wants.
+const ENDLESS: Duration = Duration::from_secs(365 * 86_400);
 
 /// How long after the deadline the layer itself steps in, in case the handler did not: it knows
 /// less about the call than the handler does.
@@ -81,8 +84,12 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let since = Instant::now();
         let timeout = request.headers_mut().remove(GRPC_TIMEOUT);
-        let is_batch = request.uri().path().contains("/Batch");
-        let ceiling = if is_batch { self.max_batch_deadline } else { self.max_deadline };
+        let path = request.uri().path();
+        let ceiling = match () {
+            () if path.contains("/Batch") => self.max_batch_deadline,
+            () if path.contains("/Watch") => ENDLESS,
+            () => self.max_deadline,
+        };
         let timeout = timeout.as_ref().and_then(parse_timeout).unwrap_or(ceiling);
         let facts = CallFacts {
             request_id: request_id(request.headers()),

@@ -26,10 +26,12 @@ use super::{
     health,
     layer::Observe,
     leads::Leads,
-    pb::leads_service_server::LeadsServiceServer,
+    pb::{leads_service_server::LeadsServiceServer, quota_service_server::QuotaServiceServer},
+    quota::Quotas,
 };
 use crate::{
     leads,
+    quota::Quota,
     task::{self, Task},
 };
 
@@ -57,6 +59,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The portals callers may name.
     pub portals: Portals,
+    /// Their quotas.
+    pub quota: Arc<Quota>,
     /// Largest request message, in bytes.
     pub max_request_bytes: usize,
     /// Most inputs of one batch call.
@@ -80,6 +84,8 @@ pub struct Bound {
     address: SocketAddr,
     observed: Observe<Routes>,
     shutdown_grace: Duration,
+    /// Ends the streams that would go on.
+    stopping: watch::Sender<bool>,
     _health: Task,
 }
 
@@ -91,6 +97,7 @@ impl Bound {
         let Settings {
             listen,
             portals,
+            quota,
             max_request_bytes,
             max_batch_inputs,
             max_deadline,
@@ -102,6 +109,8 @@ impl Bound {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let (health, task) = health::service(serving).await;
+        let (stopping, stops) = watch::channel(false);
+        let quota = Quotas { quota, portals: portals.clone(), stopping: stops };
         let leads = LeadsServiceServer::new(Leads { service, portals, max_batch_inputs })
             .max_decoding_message_size(max_request_bytes)
             .accept_compressed(CompressionEncoding::Gzip)
@@ -113,13 +122,14 @@ impl Bound {
                 .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         };
         let routes = Routes::new(leads)
+            .add_service(QuotaServiceServer::new(quota))
             .add_service(health)
             .add_service(reflection().build_v1().map_err(io::Error::other)?)
             .add_service(reflection().build_v1alpha().map_err(io::Error::other)?)
             .prepare();
         let observed =
             Observe { inner: routes, max_deadline, max_batch_deadline, catalogue: error_catalogue };
-        Ok(Self { listener, address, observed, shutdown_grace, _health: task })
+        Ok(Self { listener, address, observed, shutdown_grace, stopping, _health: task })
     }
 
     /// The address it listens on.
@@ -129,7 +139,7 @@ impl Bound {
 
     /// Serves until `stop` is ready, then finishes the calls in flight within the grace.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, address, observed, shutdown_grace, _health } = self;
+        let Self { listener, address, observed, shutdown_grace, stopping, _health } = self;
         info!(grpc.address = %address, "Serving gRPC");
         let connections = GracefulShutdown::new();
         let mut stop = pin!(stop);
@@ -149,6 +159,7 @@ impl Bound {
             }
         }
         drop(listener);
+        stopping.send_replace(true);
         let open = connections.count();
         info!(grpc.connections = open, "Finishing the calls in flight");
         if timeout(shutdown_grace, connections.shutdown()).await.is_err() {

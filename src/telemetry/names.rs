@@ -151,6 +151,67 @@ pub const HUBSPOT_STOPPED: Metric = gauge(
     "1 while calls fail at once because HubSpot is down",
 );
 
+/// Size of each limit.
+pub const QUOTA_SIZE: Metric = gauge(
+    "leadsd_quota_size",
+    &["portal", "bucket"],
+    "Calls that HubSpot's limit allows in its window: burst (ten seconds), search (a second) or daily; absent if there is none",
+);
+/// Use of each limit.
+pub const QUOTA_USED: Metric = gauge(
+    "leadsd_quota_used",
+    &["portal", "bucket"],
+    "Calls in the window: ours, and those of others that HubSpot told of",
+);
+/// Part of each limit in use.
+pub const QUOTA_UTILISATION: Metric = gauge(
+    "leadsd_quota_utilisation_ratio",
+    &["portal", "bucket"],
+    "Calls in the window by those that are allowed, 0 to 1",
+);
+/// Queue lengths.
+pub const QUOTA_WAITING: Metric =
+    gauge("leadsd_quota_waiting", &["portal", "bucket"], "Calls that wait for the limit");
+/// Permits given.
+pub const QUOTA_PERMITS: Metric =
+    counter("leadsd_quota_permits", &["portal", "bucket"], "HubSpot calls that were allowed");
+/// Calls admitted.
+pub const QUOTA_CALLS: Metric = counter(
+    "leadsd_quota_calls",
+    &["portal", "bucket"],
+    "Calls that went with these HubSpot calls, alone or together",
+);
+/// Calls by HubSpot calls.
+pub const QUOTA_LEADS_PER_CALL: Metric = gauge(
+    "leadsd_quota_leads_per_call",
+    &["portal", "bucket"],
+    "Calls by the HubSpot calls that they took since the start: above 1 where calls went together",
+);
+/// Calls that waited.
+pub const QUOTA_WAITS: Metric = counter(
+    "leadsd_quota_waits",
+    &["portal", "bucket"],
+    "Calls that had to wait for the limit before they went",
+);
+/// Time waited.
+pub const QUOTA_WAITED: Metric = counter(
+    "leadsd_quota_wait_seconds",
+    &["portal", "bucket"],
+    "Seconds that these calls have waited, all together",
+);
+/// Refusals by the quota.
+pub const QUOTA_REFUSALS: Metric = counter(
+    "leadsd_quota_refusals",
+    &["portal", "bucket", "cause"],
+    "Calls refused without asking HubSpot: late (their turn would come after their deadline), full (too many wait) or used_up (nothing left for today)",
+);
+/// Refusals by HubSpot.
+pub const QUOTA_UPSTREAM: Metric = counter(
+    "leadsd_quota_upstream_refusals",
+    &["portal", "bucket"],
+    "Calls that HubSpot refused for the limit (429). Should be 0: other users of the limit may take what HubSpot's answers have not told yet",
+);
+
 /// Whether there is a Vault login.
 pub const VAULT_LOGGED_IN: Metric =
     gauge("leadsd_vault_logged_in", &["method"], "1 if the service is logged in to Vault");
@@ -196,6 +257,17 @@ pub const ALL: &[Metric] = &[
     HUBSPOT_RETRIES,
     HUBSPOT_STOPS,
     HUBSPOT_STOPPED,
+    QUOTA_SIZE,
+    QUOTA_USED,
+    QUOTA_UTILISATION,
+    QUOTA_WAITING,
+    QUOTA_PERMITS,
+    QUOTA_CALLS,
+    QUOTA_LEADS_PER_CALL,
+    QUOTA_WAITS,
+    QUOTA_WAITED,
+    QUOTA_REFUSALS,
+    QUOTA_UPSTREAM,
 ];
 
 #[cfg(test)]

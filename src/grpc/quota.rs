@@ -1,0 +1,185 @@
+//! QuotaService: how the quota of a portal stands, once or again and again.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::{Stream, stream};
+use tokio::{
+    select,
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    call::{CallFacts, Portals},
+    pb, status,
+};
+use crate::{
+    leads::{Call, Error, FieldFault, Reason},
+    quota::{Account, BucketView, CallerView, Quota},
+};
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_INTERVAL: Duration = Duration::from_secs(3_600);
+
+/// The generated service trait, over the portals' quotas.
+#[derive(Debug, Clone)]
+pub(super) struct Quotas {
+    pub(super) quota: Arc<Quota>,
+    pub(super) portals: Portals,
+    /// Turns true when the service stops.
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// One WatchQuota under way.
+struct Watch {
+    account: Arc<Account>,
+    interval: Duration,
+    facts: CallFacts,
+    stopping: watch::Receiver<bool>,
+    has_begun: bool,
+    is_over: bool,
+}
+
+type Views = Pin<Box<dyn Stream<Item = Result<pb::WatchQuotaResponse, Status>> + Send>>;
+
+// === impl Quotas ===
+
+impl Quotas {
+    /// Finds out whose quota is meant.
+    fn account<In>(&self, request: &Request<In>) -> Result<(Arc<Account>, CallFacts), Status> {
+        let facts = request.extensions().get::<CallFacts>().cloned();
+        let call = self.portals.call(request.metadata(), request.extensions());
+        match (call, facts) {
+            (Ok(call), Some(facts)) => {
+                let Call { portal, .. } = call;
+                Ok((self.quota.of(portal.as_str()), facts))
+            }
+            (Err(error), Some(facts)) => Err(failed(&facts, error)),
+            (_, None) => {
+                let error = Error::new(Reason::Internal, "the call came past its layers");
+                Err(status::of_call(&error, "", ""))
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl pb::quota_service_server::QuotaService for Quotas {
+    async fn get_quota(
+        &self,
+        request: Request<pb::GetQuotaRequest>,
+    ) -> Result<Response<pb::GetQuotaResponse>, Status> {
+        let (account, _) = self.account(&request)?;
+        Ok(Response::new(pb::GetQuotaResponse { quota: Some(shown(&account)) }))
+    }
+
+    type WatchQuotaStream = Views;
+
+    async fn watch_quota(
+        &self,
+        request: Request<pb::WatchQuotaRequest>,
+    ) -> Result<Response<Views>, Status> {
+        let (account, facts) = self.account(&request)?;
+        let interval = interval(request.into_inner()).map_err(|error| failed(&facts, error))?;
+        let watch = Watch {
+            account,
+            interval,
+            facts,
+            stopping: self.stopping.clone(),
+            has_begun: false,
+            is_over: false,
+        };
+        Ok(Response::new(Box::pin(stream::unfold(watch, Watch::next))))
+    }
+}
+
+// === impl Watch ===
+
+impl Watch {
+    async fn next(mut self) -> Option<(Result<pb::WatchQuotaResponse, Status>, Self)> {
+        if self.is_over {
+            return None;
+        }
+        if self.has_begun {
+            match self.pause().await {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    self.is_over = true;
+                    return Some((Err(failed(&self.facts, error)), self));
+                }
+            }
+        }
+        self.has_begun = true;
+        Some((Ok(pb::WatchQuotaResponse { quota: Some(shown(&self.account)) }), self))
+    }
+
+    /// Waits; false if the service stops.
+    async fn pause(&mut self) -> Result<bool, Error> {
+        select! {
+            () = sleep(self.interval) => Ok(true),
+            () = sleep_until(self.facts.deadline) => {
+                Err(Error::new(Reason::DeadlineExceeded, "the deadline of the stream has passed"))
+            }
+            // An error means that the sender is gone, which is a stop as well.
+            _ = self.stopping.wait_for(|stopping| *stopping) => Ok(false),
+        }
+    }
+}
+
+fn failed(facts: &CallFacts, error: Error) -> Status {
+    let status = status::of_call(&error, &facts.request_id, &facts.catalogue);
+    // A call fails once.
+    let _ = facts.failure.set(error);
+    status
+}
+
+fn interval(request: pb::WatchQuotaRequest) -> Result<Duration, Error> {
+    let Some(interval) = request.interval else { return Ok(DEFAULT_INTERVAL) };
+    let interval = Duration::try_from(interval).ok();
+    interval.filter(|interval| (MIN_INTERVAL..=MAX_INTERVAL).contains(interval)).ok_or_else(|| {
+        Error::invalid(vec![FieldFault::new("interval", "must be 100 ms to one hour")])
+    })
+}
+
+fn shown(account: &Account) -> pb::Quota {
+    let view = account.view(Instant::now());
+    pb::Quota {
+        portal: view.portal.to_string(),
+        buckets: view.buckets.into_iter().map(bucket).collect(),
+    }
+}
+
+fn bucket(view: BucketView) -> pb::QuotaBucket {
+    let remaining = view.remaining();
+    pb::QuotaBucket {
+        name: view.name.as_str().to_owned(),
+        size: view.size.map(count),
+        window: duration(view.window),
+        used: count(view.used),
+        remaining: remaining.map(count),
+        reset: duration(view.reset),
+        closed: duration(view.closed),
+        waiting: view.waiting.try_into().unwrap_or(i64::MAX),
+        callers: view.callers.into_iter().map(caller).collect(),
+    }
+}
+
+fn caller(view: CallerView) -> pb::QuotaCaller {
+    pb::QuotaCaller {
+        caller: view.caller.as_str().to_owned(),
+        shares: view.shares.try_into().unwrap_or(i32::MAX),
+        used: view.used,
+        waiting: view.waiting.try_into().unwrap_or(i64::MAX),
+    }
+}
+
+fn duration(duration: Duration) -> Option<prost_types::Duration> {
+    duration.try_into().ok()
+}
+
+fn count(value: u64) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}

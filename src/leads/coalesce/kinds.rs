@@ -141,9 +141,14 @@ impl Kind for Get {
         positions.into_iter().map(lead).collect()
     }
 
-    /// An answer that names another id, as of a lead that was merged, says more when alone.
+    /// A lead that was merged away is answered with the id of the one it became, or not at all: a
+    /// single read of its record id finds it.
     fn must_go_alone(&self, error: &Error) -> bool {
-        matches!(error.reason(), Reason::BatchRefused | Reason::UpstreamUnintelligible)
+        match error.reason() {
+            Reason::BatchRefused | Reason::UpstreamUnintelligible => true,
+            Reason::LeadNotFound => self.id_property.is_none(),
+            _ => false,
+        }
     }
 }
 

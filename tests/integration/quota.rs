@@ -1,0 +1,185 @@
+//! The quota as callers see it: who waits, who is refused, and what is shown of it.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, future::join_all};
+use leadsd::grpc::pb::{self, quota_service_client::QuotaServiceClient};
+use tonic::{Code, Request};
+use tonic_types::StatusExt as _;
+
+use crate::harness::{TestApp, failure};
+
+async fn quota(app: &TestApp) -> QuotaServiceClient<tonic::transport::Channel> {
+    QuotaServiceClient::connect(format!("http://{}", app.grpc)).await.expect("a connection")
+}
+
+/// A service that may make one call a second, and has made it.
+async fn used_up() -> (TestApp, String) {
+    let app = TestApp::builder().set("QUOTA__BURST", "10").start().await;
+    app.hubspot.limit(|limits| limits.burst = 10);
+    let id = app.lead("Jane");
+    app.get(&id).await.expect("the first call");
+    (app, id)
+}
+
+fn with<T>(message: T, metadata: &[(&'static str, &str)]) -> Request<T> {
+    let mut request = Request::new(message);
+    for (key, value) in metadata {
+        request.metadata_mut().insert(*key, value.parse().expect("a value"));
+    }
+    request
+}
+
+#[tokio::test]
+async fn a_call_that_would_be_late_is_refused_at_once_and_told_when_to_come_back() {
+    let (app, id) = used_up().await;
+    let mut times = Vec::new();
+    for number in 0..20 {
+        let mut request =
+            Request::new(pb::ListLeadsRequest { page_size: number + 1, ..Default::default() });
+        request.set_timeout(Duration::from_millis(50));
+        let since = Instant::now();
+        let status = app.leads.clone().list_leads(request).await.unwrap_err();
+        times.push(since.elapsed());
+        let details = status.get_error_details();
+        let wait = details.retry_info().unwrap().retry_delay.unwrap();
+        assert!(wait <= Duration::from_millis(1_100), "{wait:?}");
+        assert_eq!(details.quota_failure().unwrap().violations[0].subject, "burst");
+        assert_eq!(details.error_info().unwrap().metadata["bucket"], "burst");
+        let (code, reason, _) = failure(Err::<(), _>(status));
+        assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "RATE_LIMITED"));
+    }
+    times.sort();
+    assert!(times[times.len() / 2] < Duration::from_millis(5), "{times:?}");
+    assert_eq!(app.hubspot_calls().len(), 1);
+    app.get(&id).await.expect("whoever may wait gets its turn");
+}
+
+#[tokio::test]
+async fn many_single_calls_take_few_hubspot_calls_and_meet_no_429() {
+    let app = TestApp::start().await;
+    let ids: Vec<String> = (0..400).map(|number| app.lead(&format!("Lead {number}"))).collect();
+    let answers = join_all(ids.iter().map(|id| app.get(id))).await;
+    let mut cost = 0.0;
+    for (number, answer) in answers.into_iter().enumerate() {
+        let answer = answer.expect("a lead");
+        let part = answer.metadata().get("leadsd-quota-cost").unwrap().to_str().unwrap();
+        cost += part.parse::<f64>().unwrap();
+        let lead = answer.into_inner().lead.unwrap();
+        assert_eq!(lead.properties["hs_lead_name"], format!("Lead {number}"));
+    }
+    let calls = app.hubspot_calls().len();
+    assert!(calls <= 19 + 4, "{calls}");
+    #[expect(clippy::cast_precision_loss, reason = "small")]
+    let spent = calls as f64;
+    assert!((cost - spent).abs() < 0.01, "{cost} of {calls}");
+    assert_eq!(app.hubspot.rate_limited(), 0);
+}
+
+#[tokio::test]
+async fn turned_off_every_call_goes_alone() {
+    let app = TestApp::builder().set("QUOTA__GROUP_COMMIT", "false").start().await;
+    let ids: Vec<String> = (0..25).map(|number| app.lead(&format!("Lead {number}"))).collect();
+    let twice = ids.iter().chain(&ids[..2]);
+    assert!(join_all(twice.map(|id| app.get(id))).await.iter().all(Result::is_ok));
+    assert_eq!(app.hubspot_calls().len(), 27);
+}
+
+#[tokio::test]
+async fn the_quota_shows_its_limits_and_who_uses_them() {
+    let (app, id) = used_up().await;
+    let mut leads = app.leads.clone();
+    let named = [("x-leadsd-caller", "billing"), ("leadsd-priority", "bulk")];
+    let request = with(pb::GetLeadRequest { id, ..Default::default() }, &named);
+    leads.get_lead(request).await.expect("a lead");
+    let answer = quota(&app).await.get_quota(pb::GetQuotaRequest {}).await.unwrap().into_inner();
+    let quota = answer.quota.unwrap();
+    assert_eq!(quota.portal, "default");
+    let names: Vec<&str> = quota.buckets.iter().map(|bucket| bucket.name.as_str()).collect();
+    assert_eq!(names, ["burst", "search", "daily"]);
+    let burst = &quota.buckets[0];
+    assert_eq!((burst.size, burst.used, burst.remaining), (Some(10), 2, Some(8)));
+    assert_eq!(burst.window.unwrap().seconds, 10);
+    let callers: Vec<(&str, f64)> =
+        burst.callers.iter().map(|caller| (caller.caller.as_str(), caller.used)).collect();
+    assert_eq!(callers, [("127.0.0.1", 1.0), ("billing", 1.0)]);
+    let daily = &quota.buckets[2];
+    assert_eq!((daily.size, daily.remaining), (Some(625_000), Some(624_998)));
+    assert!(daily.reset.unwrap().seconds <= 86_400);
+}
+
+#[tokio::test]
+async fn a_watched_quota_comes_again_and_ends_at_its_deadline() {
+    let app = TestApp::start().await;
+    let id = app.lead("Jane");
+    let interval = prost_types::Duration { seconds: 0, nanos: 100_000_000 };
+    let mut request = Request::new(pb::WatchQuotaRequest { interval: Some(interval) });
+    request.metadata_mut().insert("grpc-timeout", "2S".parse().unwrap());
+    let mut stream = quota(&app).await.watch_quota(request).await.unwrap().into_inner();
+    let used = |answer: pb::WatchQuotaResponse| answer.quota.unwrap().buckets[0].used;
+    assert_eq!(used(stream.next().await.unwrap().unwrap()), 0);
+    app.get(&id).await.unwrap();
+    let mut last = 0;
+    let end = loop {
+        match stream.next().await.expect("an end") {
+            Ok(answer) => last = used(answer),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(last, 1);
+    assert_eq!(end.code(), Code::DeadlineExceeded);
+    let hasty = prost_types::Duration { seconds: 0, nanos: 1 };
+    let request = pb::WatchQuotaRequest { interval: Some(hasty) };
+    let status = quota(&app).await.watch_quota(request).await.unwrap_err();
+    assert_eq!(failure(Err::<(), _>(status)).2, ["interval"]);
+}
+
+#[tokio::test]
+async fn a_stop_ends_what_is_watched() {
+    let app = TestApp::start().await;
+    let mut client = quota(&app).await;
+    let mut stream =
+        client.watch_quota(pb::WatchQuotaRequest::default()).await.unwrap().into_inner();
+    stream.next().await.unwrap().unwrap();
+    drop(client);
+    let since = Instant::now();
+    let (rest, ()) = tokio::join!(stream.collect::<Vec<_>>(), app.stop());
+    assert!(rest.iter().all(Result::is_ok), "{rest:?}");
+    assert!(since.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_priority_that_does_not_exist_is_refused() {
+    let app = TestApp::start().await;
+    let request = with(pb::ListLeadsRequest::default(), &[("leadsd-priority", "urgent")]);
+    let (code, reason, fields) = failure(app.leads.clone().list_leads(request).await);
+    assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "INVALID_REQUEST"));
+    assert_eq!(fields, ["leadsd-priority"]);
+}
+
+#[tokio::test]
+async fn metrics_tell_of_waits_and_refusals_and_leads_per_call() {
+    let app = TestApp::start().await;
+    let ids: Vec<String> = (0..100).map(|number| app.lead(&format!("Lead {number}"))).collect();
+    assert!(join_all(ids.iter().map(|id| app.get(id))).await.iter().all(Result::is_ok));
+    let mut late = Request::new(pb::ListLeadsRequest::default());
+    late.set_timeout(Duration::from_millis(30));
+    let _ = join_all(ids.iter().take(25).map(|id| app.get(id))).await;
+    let _ = app.leads.clone().list_leads(late).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let text =
+        http.get(format!("{}/metrics", app.admin)).send().await.unwrap().text().await.unwrap();
+    let value = |name: &str, labels: &str| -> f64 {
+        let start = format!("{name}{{portal=\"default\",bucket=\"burst\"{labels}}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&start));
+        line.unwrap_or_else(|| panic!("{start} in {text}")).parse().unwrap()
+    };
+    assert_eq!(value("leadsd_quota_size", ""), 190.0);
+    assert!(value("leadsd_quota_calls_total", "") >= 125.0);
+    assert!(value("leadsd_quota_waits_total", "") >= 80.0);
+    assert!(value("leadsd_quota_leads_per_call", "") > 2.0);
+    assert!(value("leadsd_quota_wait_seconds_total", "") > 0.0);
+    assert!(value("leadsd_quota_utilisation_ratio", "") > 0.0);
+    assert_eq!(value("leadsd_quota_upstream_refusals_total", ""), 0.0);
+    assert_eq!(value("leadsd_quota_refusals_total", ",cause=\"full\""), 0.0);
+}

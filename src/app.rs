@@ -64,6 +64,8 @@ impl Bound {
             hubspot,
             credentials,
             quota,
+            auth: _,
+            policy: _,
             portals,
             portals_from,
             log: _,

@@ -45,6 +45,10 @@ enum Error {
     App(#[from] crate::app::Error),
     #[error(transparent)]
     Telemetry(#[from] crate::telemetry::Error),
+    #[error(
+        "dev lets everybody do everything and has no business on a network: {flag} {address} must be a loopback address"
+    )]
+    DevBeyondLoopback { flag: &'static str, address: std::net::SocketAddr },
     #[error("{what}: {source}")]
     Io { what: &'static str, source: std::io::Error },
 }
@@ -70,7 +74,7 @@ pub fn run() -> ExitCode {
         Err(error) => {
             eprintln!("leadsd: {error}");
             match error {
-                Error::Config(_) => ExitCode::from(BAD_USAGE),
+                Error::Config(_) | Error::DevBeyondLoopback { .. } => ExitCode::from(BAD_USAGE),
                 Error::App(_) | Error::Telemetry(_) | Error::Io { .. } => ExitCode::FAILURE,
             }
         }

@@ -3,6 +3,7 @@
 //! Secrets are never configuration: it says where in Vault they are.
 
 mod auth;
+mod callers;
 mod check;
 mod load;
 mod raw;
@@ -34,6 +35,10 @@ pub struct Config {
     pub credentials: Credentials,
     /// `[quota]`
     pub quota: Quota,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[policy.<name>]`; at least one if callers are identified, else none.
+    pub policy: BTreeMap<String, Policy>,
     /// `[portals.<name>]`; at least one, unless `portals_from` is given.
     pub portals: BTreeMap<PortalName, Portal>,
     /// `[portals_from]`; none by default.
@@ -60,6 +65,113 @@ pub struct Grpc {
     /// Where callers can read about errors: the `google.rpc.Help` of each links there, with the
     /// reason as the fragment. Default `docs/ERRORS.md` of leadsd's source; empty leaves it out.
     pub error_catalogue: String,
+    /// Whether it may listen on a non-loopback address without TLS or without knowing its callers.
+    /// Default no.
+    pub insecure: bool,
+    /// `[grpc.tls]`; none by default.
+    pub tls: Option<Tls>,
+}
+
+/// `[grpc.tls]`: certificates, read again when their files change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM file with the certificate chain.
+    pub cert_file: PathBuf,
+    /// PEM file with its key.
+    pub key_file: PathBuf,
+    /// What callers' certificates are checked against; none asks for no certificates.
+    pub client_ca: Option<ClientCa>,
+}
+
+/// How callers' certificates are checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCa {
+    /// PEM file with the CAs that may sign them.
+    pub file: PathBuf,
+    /// Whether a caller without a certificate gets no connection. Default yes.
+    pub required: bool,
+}
+
+/// `[auth]`: how callers prove who they are, beside certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Auth {
+    /// `[auth.jwt]`; none by default.
+    pub jwt: Option<Jwt>,
+    /// `[auth.api_keys]`; none by default.
+    pub api_keys: Option<ApiKeys>,
+}
+
+/// `[auth.jwt]`: bearer tokens of one issuer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jwt {
+    /// The claim `iss` of its tokens.
+    pub issuer: String,
+    /// What the claim `aud` must name.
+    pub audience: String,
+    /// Where its public keys are.
+    pub jwks: Jwks,
+    /// The claim that names the caller. Default `sub`.
+    pub caller_claim: String,
+}
+
+/// Where an issuer's public keys (a JSON Web Key Set) are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Jwks {
+    /// In a file, which is read again when it changes.
+    File(PathBuf),
+    /// At a URL.
+    Url {
+        /// Where; https, or http on loopback.
+        url: url::Url,
+        /// PEM file with the CAs that may sign its certificate, beside the public ones.
+        ca_file: Option<PathBuf>,
+        /// File with a bearer token to send along; read at every request.
+        token_file: Option<PathBuf>,
+        /// How often to look. Default 5 min.
+        refresh: Duration,
+    },
+}
+
+/// `[auth.api_keys]`: keys whose hashes are in Vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKeys {
+    /// Path of the secret under the KV mount: callers' names, each with the SHA-256 of its key.
+    pub secret: SecretPath,
+}
+
+/// `[policy.<name>]`: what some callers may do in some portals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Names of callers, or how they begin.
+    pub callers: Vec<Callers>,
+    /// The portals; none stands for all of them.
+    pub portals: Option<Vec<PortalName>>,
+    /// What they may do with leads.
+    pub access: Access,
+    /// Whether they may ask for the portal's quota. Default no.
+    pub quota: bool,
+    /// Their part of a portal's quota when callers wait. Default 1.
+    pub share: u32,
+}
+
+/// One or more callers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Callers {
+    /// The one of this name.
+    Named(String),
+    /// All whose names begin like this; with the empty text, all.
+    Beginning(String),
+}
+
+/// What a caller may do with leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Nothing.
+    None,
+    /// Reads.
+    Read,
+    /// Reads and writes.
+    Write,
 }
 
 /// `[admin]`: health, readiness and metrics over HTTP.

@@ -42,6 +42,13 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<(), Error> {
     let Args { grpc, admin, hubspot, vault, api_version, log } = args;
+    for (flag, address) in
+        [("--grpc", grpc), ("--admin", admin), ("--hubspot", hubspot), ("--vault", vault)]
+    {
+        if !address.ip().to_canonical().is_loopback() {
+            return Err(Error::DevBeyondLoopback { flag, address });
+        }
+    }
     let io = |what| move |source| Error::Io { what, source };
     let hubspot = FakeHubspot::start(hubspot, Arc::new(SystemClock))
         .await

@@ -32,9 +32,20 @@ impl Checker<'_> {
     }
 
     pub(super) fn config(&mut self, raw: Raw) -> Option<Config> {
-        let Raw { grpc, admin, vault, hubspot, credentials, quota, portals, portals_from, log } =
-            raw;
-        let grpc = self.grpc(&grpc);
+        let Raw {
+            grpc,
+            admin,
+            vault,
+            hubspot,
+            credentials,
+            quota,
+            auth,
+            policy,
+            portals,
+            portals_from,
+            log,
+        } = raw;
+        let grpc = self.grpc(grpc);
         let admin = self.parsed("admin.listen", &admin.listen, "an address such as 127.0.0.1:9090");
         let vault = self.vault(vault);
         let hubspot = self.hubspot(&hubspot);
@@ -42,6 +53,12 @@ impl Checker<'_> {
         let quota = self.quota(quota);
         let portals_from = portals_from.map(|raw| self.portals_from(&raw));
         let portals = self.portals(portals, portals_from.is_some());
+        let auth = self.callers(auth);
+        let known = portals_from.is_none().then_some(portals.as_ref()).flatten();
+        let policy = self.policies(policy, known);
+        if let (Some(grpc), Some(auth), Some(policy)) = (&grpc, &auth, &policy) {
+            self.exposure(grpc, auth, policy);
+        }
         let log = self.log(log);
         Some(Config {
             grpc: grpc?,
@@ -50,6 +67,8 @@ impl Checker<'_> {
             hubspot: hubspot?,
             credentials: credentials?,
             quota: quota?,
+            auth: auth?,
+            policy: policy?,
             portals: portals?,
             portals_from: match portals_from {
                 Some(from) => Some(from?),
@@ -59,7 +78,7 @@ impl Checker<'_> {
         })
     }
 
-    fn grpc(&mut self, raw: &raw::Grpc) -> Option<Grpc> {
+    fn grpc(&mut self, raw: raw::Grpc) -> Option<Grpc> {
         let raw::Grpc {
             listen,
             max_request_size,
@@ -68,17 +87,20 @@ impl Checker<'_> {
             max_batch_deadline,
             shutdown_grace,
             error_catalogue,
+            insecure,
+            tls,
         } = raw;
         if error_catalogue.len() > 512 || error_catalogue.chars().any(char::is_control) {
             self.fault("grpc.error_catalogue", "must be a URL of at most 512 characters, or empty");
         }
-        let listen = self.parsed("grpc.listen", listen, "an address such as 127.0.0.1:50051");
-        let size = self.size("grpc.max_request_size", max_request_size, 64 << 10, 256 << 20);
-        let inputs = self.number("grpc.max_batch_inputs", *max_batch_inputs, 1, 100_000);
-        let deadline = self.duration("grpc.max_deadline", max_deadline, 100, 600_000);
+        let listen = self.parsed("grpc.listen", &listen, "an address such as 127.0.0.1:50051");
+        let size = self.size("grpc.max_request_size", &max_request_size, 64 << 10, 256 << 20);
+        let inputs = self.number("grpc.max_batch_inputs", max_batch_inputs, 1, 100_000);
+        let deadline = self.duration("grpc.max_deadline", &max_deadline, 100, 600_000);
         let batch_deadline =
-            self.duration("grpc.max_batch_deadline", max_batch_deadline, 100, 3_600_000);
-        let grace = self.duration("grpc.shutdown_grace", shutdown_grace, 0, 600_000);
+            self.duration("grpc.max_batch_deadline", &max_batch_deadline, 100, 3_600_000);
+        let grace = self.duration("grpc.shutdown_grace", &shutdown_grace, 0, 600_000);
+        let tls = tls.map(|tls| self.tls(tls));
         Some(Grpc {
             listen: listen?,
             max_request_bytes: size?,
@@ -86,7 +108,12 @@ impl Checker<'_> {
             max_deadline: deadline?,
             max_batch_deadline: batch_deadline?,
             shutdown_grace: grace?,
-            error_catalogue: error_catalogue.clone(),
+            error_catalogue,
+            insecure,
+            tls: match tls {
+                Some(tls) => Some(tls?),
+                None => None,
+            },
         })
     }
 
@@ -312,7 +339,7 @@ impl Checker<'_> {
         value
     }
 
-    fn url(&mut self, key: &str, text: &str) -> Option<url::Url> {
+    pub(super) fn url(&mut self, key: &str, text: &str) -> Option<url::Url> {
         let url = url::Url::parse(text).ok().filter(|url| {
             matches!(url.scheme(), "http" | "https")
                 && url.has_host()
@@ -328,7 +355,13 @@ impl Checker<'_> {
         url
     }
 
-    fn number(&mut self, key: &str, value: usize, min: usize, max: usize) -> Option<usize> {
+    pub(super) fn number(
+        &mut self,
+        key: &str,
+        value: usize,
+        min: usize,
+        max: usize,
+    ) -> Option<usize> {
         if (min..=max).contains(&value) {
             return Some(value);
         }
@@ -336,7 +369,13 @@ impl Checker<'_> {
         None
     }
 
-    fn duration(&mut self, key: &str, text: &str, min_ms: u64, max_ms: u64) -> Option<Duration> {
+    pub(super) fn duration(
+        &mut self,
+        key: &str,
+        text: &str,
+        min_ms: u64,
+        max_ms: u64,
+    ) -> Option<Duration> {
         let (min, max) = (Duration::from_millis(min_ms), Duration::from_millis(max_ms));
         match parse_duration(text) {
             Some(value) if (min..=max).contains(&value) => Some(value),

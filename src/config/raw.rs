@@ -15,6 +15,10 @@ pub(super) struct Raw {
     pub(super) credentials: Credentials,
     pub(super) quota: Quota,
     #[serde(default)]
+    pub(super) auth: Auth,
+    #[serde(default)]
+    pub(super) policy: BTreeMap<String, Policy>,
+    #[serde(default)]
     pub(super) portals: BTreeMap<String, Portal>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) portals_from: Option<PortalsFrom>,
@@ -31,6 +35,22 @@ pub(super) struct Grpc {
     pub(super) max_batch_deadline: String,
     pub(super) shutdown_grace: String,
     pub(super) error_catalogue: String,
+    pub(super) insecure: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls: Option<Tls>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cert_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) key_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client_ca_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client_auth: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -117,6 +137,58 @@ pub(super) struct Quota {
     pub(super) group_commit: bool,
     #[serde(default)]
     pub(super) shares: BTreeMap<String, usize>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Auth {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) jwt: Option<Jwt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) api_keys: Option<ApiKeys>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Jwt {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) issuer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) audience: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) jwks_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) jwks_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ca_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) token_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) refresh: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) caller_claim: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApiKeys {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) secret: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Policy {
+    #[serde(default)]
+    pub(super) callers: Vec<String>,
+    #[serde(default)]
+    pub(super) portals: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) access: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) quota: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) share: Option<usize>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

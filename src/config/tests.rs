@@ -44,6 +44,7 @@ fn a_short_file_is_enough() {
 fn the_environment_wins_over_the_file_and_kubernetes_names_are_left_alone() {
     let environment = [
         ("LEADSD_GRPC__LISTEN", "0.0.0.0:1"),
+        ("LEADSD_GRPC__INSECURE", "true"),
         ("LEADSD_GRPC__MAX_BATCH_INPUTS", "7"),
         ("LEADSD_PORTALS__EU__SECRET", "hubspot/eu-1"),
         ("LEADSD_SERVICE_HOST", "10.0.0.1"),
@@ -84,7 +85,7 @@ secret = "../y"
 "#;
     let found = faults(text, &[("LEADSD_LOG__FORMAT", "xml")]);
     let wanted = [
-        "grpc.lisen: is not a key; known here are: listen, max_request_size, max_batch_inputs, max_deadline, max_batch_deadline, shutdown_grace, error_catalogue",
+        "grpc.lisen: is not a key; known here are: listen, max_request_size, max_batch_inputs, max_deadline, max_batch_deadline, shutdown_grace, error_catalogue, insecure, tls",
         "grpc.max_batch_inputs: must be usize, is string \"many\"",
         "grpc.listen: must be an address such as 127.0.0.1:50051",
         "grpc.max_deadline: must be a whole number with a unit: ms, s, m or h",
@@ -140,6 +141,160 @@ fn the_default_file_documents_every_key() {
             assert!(documented.iter().any(|text| load::DEFAULTS.contains(text)), "{section}.{key}");
         }
     }
+}
+
+/// A configuration that knows its callers in every way.
+const IDENTIFIED: &str = r#"
+[grpc]
+listen = "0.0.0.0:50051"
+[grpc.tls]
+cert_file = "/tls/tls.crt"
+key_file = "/tls/tls.key"
+client_ca_file = "/tls/ca.crt"
+[auth.jwt]
+issuer = "https://issuer.example"
+audience = "leadsd"
+jwks_url = "https://issuer.example/jwks"
+token_file = "/token"
+[auth.api_keys]
+secret = "leadsd/api-keys"
+[policy.billing]
+callers = ["spiffe://cluster.local/ns/shop/sa/billing", "billing"]
+portals = ["default"]
+access = "write"
+share = 3
+[policy.everybody]
+callers = ["*"]
+portals = ["*"]
+access = "none"
+quota = true
+"#;
+
+#[test]
+fn callers_and_what_they_may_do_are_read() {
+    let config = load(&format!("{GOOD}{IDENTIFIED}"), &[]).unwrap().config;
+    let tls = config.grpc.tls.unwrap();
+    assert_eq!(tls.client_ca, Some(ClientCa { file: "/tls/ca.crt".into(), required: true }));
+    let jwt = config.auth.jwt.unwrap();
+    assert_eq!((jwt.audience.as_str(), jwt.caller_claim.as_str()), ("leadsd", "sub"));
+    let Jwks::Url { refresh, token_file, ca_file, .. } = jwt.jwks else { panic!("{:?}", jwt.jwks) };
+    assert_eq!((refresh, ca_file), (Duration::from_secs(300), None));
+    assert_eq!(token_file, Some("/token".into()));
+    assert_eq!(config.auth.api_keys.unwrap().secret.as_str(), "leadsd/api-keys");
+    let billing = &config.policy["billing"];
+    assert_eq!(billing.callers[1], Callers::Named("billing".to_owned()));
+    assert_eq!((billing.access, billing.quota, billing.share), (Access::Write, false, 3));
+    assert_eq!(billing.portals, Some(vec![PortalName::parse("default").unwrap()]));
+    let everybody = &config.policy["everybody"];
+    assert_eq!(everybody.callers, [Callers::Beginning(String::new())]);
+    assert_eq!((everybody.access, everybody.quota, everybody.share), (Access::None, true, 1));
+    assert_eq!(everybody.portals, None);
+}
+
+#[test]
+fn strangers_are_served_on_loopback_or_on_purpose_only() {
+    let jwt = "[auth.jwt]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/jwks\"\n\
+               [policy.p]\ncallers = [\"*\"]\nportals = [\"*\"]\naccess = \"read\"\n";
+    let tls = "[grpc.tls]\ncert_file = \"/c\"\nkey_file = \"/k\"\n";
+    let mtls = "[grpc.tls]\ncert_file = \"/c\"\nkey_file = \"/k\"\nclient_ca_file = \"/ca\"\n\
+                [policy.p]\ncallers = [\"*\"]\nportals = [\"*\"]\naccess = \"read\"\n";
+    for (sections, missing) in [
+        ("", Some("without TLS ([grpc.tls]) and without knowing its callers")),
+        (jwt, Some("without TLS ([grpc.tls]);")),
+        (tls, Some("without knowing its callers")),
+        (mtls, None),
+        (&format!("{tls}{jwt}"), None),
+    ] {
+        for listen in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[::ffff:10.0.0.1]:1"] {
+            let text = format!("{GOOD}{sections}");
+            let address = ("LEADSD_GRPC__LISTEN", listen);
+            match missing {
+                None => assert!(load(&text, &[address]).is_ok(), "{sections}"),
+                Some(missing) => {
+                    let found = faults(&text, &[address]);
+                    assert_eq!(found.len(), 1, "{found:?}");
+                    let fault = format!("grpc.listen: would serve {listen} {missing}");
+                    assert!(found[0].starts_with(&fault), "{found:?}");
+                    let purpose = ("LEADSD_GRPC__INSECURE", "true");
+                    assert!(load(&text, &[address, purpose]).is_ok());
+                }
+            }
+        }
+        for listen in ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            let text = format!("{GOOD}{sections}");
+            assert!(load(&text, &[("LEADSD_GRPC__LISTEN", listen)]).is_ok(), "{sections}");
+        }
+    }
+}
+
+#[test]
+fn identities_and_policies_that_cannot_be_meant_are_faults() {
+    let policy = "[policy.p]\ncallers = [\"a\"]\nportals = [\"default\"]\naccess = \"read\"\n";
+    let keys = "[auth.api_keys]\nsecret = \"leadsd/api-keys\"\n";
+    let with = |text: &str| faults(&format!("{GOOD}{text}"), &[]);
+    let only = |text: &str, fault: &str| {
+        let found = with(text);
+        assert!(found.len() == 1 && found[0].starts_with(fault), "{text}\n{found:#?}");
+    };
+    only(keys, "policy: needs at least one table");
+    only(policy, "policy: needs a way to know callers");
+    let both = format!("{keys}{policy}");
+    for (line, fault) in [
+        ("callers = [\"a b\"]\nportals = [\"*\"]\naccess = \"read\"", "policy.q.callers: must be"),
+        ("callers = [\"*a\"]\nportals = [\"*\"]\naccess = \"read\"", "policy.q.callers: must be"),
+        ("callers = [\"a**\"]\nportals = [\"*\"]\naccess = \"read\"", "policy.q.callers: must be"),
+        ("callers = [\"\"]\nportals = [\"*\"]\naccess = \"read\"", "policy.q.callers: must be"),
+        ("portals = [\"*\"]\naccess = \"read\"", "policy.q.callers: must name"),
+        ("callers = [\"b\"]\naccess = \"read\"", "policy.q.portals: must name"),
+        (
+            "callers = [\"b\"]\nportals = [\"*\", \"default\"]\naccess = \"read\"",
+            "policy.q.portals: must be",
+        ),
+        (
+            "callers = [\"b\"]\nportals = [\"eu\"]\naccess = \"read\"",
+            "policy.q.portals: names the portal `eu`",
+        ),
+        ("callers = [\"b\"]\nportals = [\"*\"]", "policy.q.access: must be"),
+        ("callers = [\"b\"]\nportals = [\"*\"]\naccess = \"all\"", "policy.q.access: must be"),
+        (
+            "callers = [\"b\"]\nportals = [\"*\"]\naccess = \"read\"\nshare = 0",
+            "policy.q.share: must be",
+        ),
+        (
+            "callers = [\"a\"]\nportals = [\"default\"]\naccess = \"write\"",
+            "policy.q.callers: has a caller and portal that [policy.p] has",
+        ),
+        (
+            "callers = [\"b\", \"b\"]\nportals = [\"*\"]\naccess = \"read\"",
+            "policy.q.callers: has a caller and portal that [policy.q] has",
+        ),
+    ] {
+        only(&format!("{both}[policy.q]\n{line}\n"), fault);
+    }
+    // The same caller in another portal, or in all of them, is no riddle.
+    let wider = "[policy.q]\ncallers = [\"a\", \"a*\"]\nportals = [\"*\"]\naccess = \"none\"\n";
+    assert!(load(&format!("{GOOD}{both}{wider}"), &[]).is_ok());
+    let found = with(
+        "[grpc.tls]\nclient_auth = \"maybe\"\n[auth.jwt]\njwks_url = \"http://issuer.example/jwks\"\njwks_file = \"/x\"\n[auth.api_keys]\n",
+    );
+    for fault in [
+        "grpc.tls.cert_file: is required",
+        "grpc.tls.key_file: is required",
+        "grpc.tls.client_auth: needs client_ca_file",
+        "grpc.tls.client_auth: must be require or optional",
+        "auth.jwt.issuer: is required",
+        "auth.jwt.audience: is required",
+        "auth.jwt.jwks_url: does not go with jwks_file",
+        "auth.api_keys.secret: is required",
+    ] {
+        assert!(found.iter().any(|found| found.starts_with(fault)), "{fault}\n{found:#?}");
+    }
+    let jwt =
+        |more: &str| format!("[auth.jwt]\nissuer = \"i\"\naudience = \"a\"\n{more}\n{policy}");
+    only(&jwt("jwks_url = \"http://issuer.example/jwks\""), "auth.jwt.jwks_url: must be https");
+    only(&jwt("jwks_file = \"/x\"\nrefresh = \"1m\""), "auth.jwt.refresh: goes with jwks_url");
+    only(&jwt(""), "auth.jwt: needs jwks_file or jwks_url");
+    assert!(load(&format!("{GOOD}{}", jwt("jwks_url = \"http://127.0.0.1:1/jwks\"")), &[]).is_ok());
 }
 
 proptest! {

@@ -178,6 +178,34 @@ fn bad_usage_exits_with_64_and_help_with_0() {
     assert!(text(&help).contains("serve"));
 }
 
+#[test]
+fn serve_refuses_a_network_without_tls_and_identities_and_dev_refuses_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("leadsd.toml");
+    let config = "[grpc]\nlisten = \"0.0.0.0:0\"\n[vault]\naddress = \"http://127.0.0.1:1\"\n\
+                [vault.auth]\nmethod = \"token_file\"\nfile = \"/x\"\n[portals.default]\n";
+    std::fs::write(&file, config).unwrap();
+    let leadsd = |args: &[&str]| -> Output {
+        Command::new(env!("CARGO_BIN_EXE_leadsd")).args(args).output().unwrap()
+    };
+    for command in [&["serve", "--config"][..], &["config", "check", "--config"]] {
+        let output = leadsd(&[command, &[&file.display().to_string()]].concat());
+        assert_eq!(output.status.code(), Some(64));
+        let said = text(&output);
+        assert!(said.contains("without TLS") && said.contains("grpc.insecure = true"), "{said}");
+    }
+    for flag in ["--grpc", "--admin", "--hubspot", "--vault"] {
+        let mut free: Vec<&str> =
+            vec!["dev", "--grpc", FREE, "--admin", FREE, "--hubspot", FREE, "--vault", FREE];
+        let at = free.iter().position(|arg| *arg == flag).unwrap();
+        free[at + 1] = "0.0.0.0:0";
+        let output = leadsd(&free);
+        assert_eq!(output.status.code(), Some(64));
+        let said = text(&output);
+        assert!(said.contains(flag) && said.contains("loopback"), "{said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_in_flight_survives_sigterm_and_the_exit_code_is_0() {
     let (folder, hubspot) = (tempfile::tempdir().unwrap(), fake_hubspot().await);

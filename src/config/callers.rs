@@ -1,0 +1,310 @@
+//! Checks who may call: `[grpc.tls]`, `[auth]` and `[policy.<name>]`, and that nobody serves strangers
+//! by accident.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Access, ApiKeys, Auth, Callers, ClientCa, Grpc, Jwks, Jwt, Policy, Portal, Tls, check::Checker,
+    raw,
+};
+use crate::{credentials::SecretPath, leads::PortalName};
+
+/// Stands for all portals.
+const ALL: &str = "*";
+
+/// How often a JWKS URL is asked, unless the configuration says otherwise.
+const REFRESH: &str = "5m";
+
+/// The claim that names the caller, unless the configuration says otherwise.
+const CALLER_CLAIM: &str = "sub";
+
+/// Longest name of a caller, issuer, audience or claim, in bytes.
+const MAX_NAME: usize = 512;
+
+// === impl Checker ===
+
+impl Checker<'_> {
+    pub(super) fn tls(&mut self, raw: raw::Tls) -> Option<Tls> {
+        let raw::Tls { cert_file, key_file, client_ca_file, client_auth } = raw;
+        let mut required = |key: &str, missing: bool| {
+            if missing {
+                self.fault(&format!("grpc.tls.{key}"), "is required with [grpc.tls]");
+            }
+        };
+        required("cert_file", cert_file.is_none());
+        required("key_file", key_file.is_none());
+        if client_auth.is_some() && client_ca_file.is_none() {
+            self.fault("grpc.tls.client_auth", "needs client_ca_file");
+        }
+        let client_auth = match client_auth.as_deref() {
+            None | Some("require") => Some(true),
+            Some("optional") => Some(false),
+            Some(_) => {
+                self.fault("grpc.tls.client_auth", "must be require or optional");
+                None
+            }
+        };
+        let required = client_auth?;
+        Some(Tls {
+            cert_file: cert_file?,
+            key_file: key_file?,
+            client_ca: client_ca_file.map(|file| ClientCa { file, required }),
+        })
+    }
+
+    /// The section `[auth]`.
+    pub(super) fn callers(&mut self, raw: raw::Auth) -> Option<Auth> {
+        let raw::Auth { jwt, api_keys } = raw;
+        let jwt = jwt.map(|raw| self.jwt(raw));
+        let api_keys = api_keys.map(|raw| self.api_keys(&raw));
+        Some(Auth {
+            jwt: match jwt {
+                Some(jwt) => Some(jwt?),
+                None => None,
+            },
+            api_keys: match api_keys {
+                Some(api_keys) => Some(api_keys?),
+                None => None,
+            },
+        })
+    }
+
+    fn jwt(&mut self, raw: raw::Jwt) -> Option<Jwt> {
+        let raw::Jwt {
+            issuer,
+            audience,
+            jwks_file,
+            jwks_url,
+            ca_file,
+            token_file,
+            refresh,
+            caller_claim,
+        } = raw;
+        let issuer = self.name("auth.jwt.issuer", issuer);
+        let audience = self.name("auth.jwt.audience", audience);
+        let claim = caller_claim.unwrap_or_else(|| CALLER_CLAIM.to_owned());
+        let caller_claim = self.name("auth.jwt.caller_claim", Some(claim));
+        let of_url = [
+            ("ca_file", ca_file.is_some()),
+            ("token_file", token_file.is_some()),
+            ("refresh", refresh.is_some()),
+        ];
+        if jwks_url.is_none() {
+            for (key, _) in of_url.into_iter().filter(|(_, given)| *given) {
+                self.fault(&format!("auth.jwt.{key}"), "goes with jwks_url only");
+            }
+        }
+        let refresh = refresh.as_deref().unwrap_or(REFRESH);
+        let refresh = self.duration("auth.jwt.refresh", refresh, 1_000, 86_400_000);
+        let jwks = match (jwks_file, jwks_url) {
+            (Some(file), None) => Some(Jwks::File(file)),
+            (None, Some(url)) => {
+                let url = self.jwks_url(&url);
+                url.zip(refresh).map(|(url, refresh)| Jwks::Url {
+                    url,
+                    ca_file,
+                    token_file,
+                    refresh,
+                })
+            }
+            (Some(_), Some(_)) => {
+                self.fault("auth.jwt.jwks_url", "does not go with jwks_file: one of the two");
+                None
+            }
+            (None, None) => {
+                self.fault("auth.jwt", "needs jwks_file or jwks_url");
+                None
+            }
+        };
+        Some(Jwt { issuer: issuer?, audience: audience?, jwks: jwks?, caller_claim: caller_claim? })
+    }
+
+    /// Whoever can change what this URL answers can be anybody: it has to be encrypted.
+    fn jwks_url(&mut self, text: &str) -> Option<url::Url> {
+        let url = self.url("auth.jwt.jwks_url", text)?;
+        let loopback = match url.host() {
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        if url.scheme() != "https" && !loopback {
+            self.fault("auth.jwt.jwks_url", "must be https: its answer decides who is who");
+            return None;
+        }
+        Some(url)
+    }
+
+    fn api_keys(&mut self, raw: &raw::ApiKeys) -> Option<ApiKeys> {
+        let Some(secret) = &raw.secret else {
+            self.fault("auth.api_keys.secret", "is required");
+            return None;
+        };
+        match SecretPath::parse(secret) {
+            Ok(secret) => Some(ApiKeys { secret }),
+            Err(what) => {
+                self.fault("auth.api_keys.secret", what);
+                None
+            }
+        }
+    }
+
+    fn name(&mut self, key: &str, name: Option<String>) -> Option<String> {
+        let Some(name) = name else {
+            self.fault(key, "is required");
+            return None;
+        };
+        if is_name(&name) {
+            return Some(name);
+        }
+        self.fault(key, "must be printable ASCII without spaces, at most 512 characters");
+        None
+    }
+
+    /// The policies. `portals` are those that there are, where the configuration names them all.
+    pub(super) fn policies(
+        &mut self,
+        raw: BTreeMap<String, raw::Policy>,
+        portals: Option<&BTreeMap<PortalName, Portal>>,
+    ) -> Option<BTreeMap<String, Policy>> {
+        let before = self.faults.len();
+        let mut policies = BTreeMap::new();
+        let mut decided: BTreeMap<(Callers, Option<PortalName>), String> = BTreeMap::new();
+        for (name, raw) in raw {
+            let Some(policy) = self.policy(&name, raw, portals) else { continue };
+            for callers in &policy.callers {
+                for portal in each_portal(&policy) {
+                    let other = decided.insert((callers.clone(), portal), name.clone());
+                    if let Some(other) = other {
+                        // One policy decides a call: two that fit equally well would be a riddle.
+                        let what = format!("has a caller and portal that [policy.{other}] has too");
+                        self.fault(&format!("policy.{name}.callers"), what);
+                    }
+                }
+            }
+            policies.insert(name, policy);
+        }
+        (self.faults.len() == before).then_some(policies)
+    }
+
+    fn policy(
+        &mut self,
+        name: &str,
+        raw: raw::Policy,
+        known: Option<&BTreeMap<PortalName, Portal>>,
+    ) -> Option<Policy> {
+        let raw::Policy { callers, portals, access, quota, share } = raw;
+        let key = |key: &str| format!("policy.{name}.{key}");
+        if callers.is_empty() {
+            self.fault(&key("callers"), "must name at least one caller");
+        }
+        let mut patterns = Vec::new();
+        for caller in callers {
+            let pattern = pattern(&caller);
+            if pattern.is_none() {
+                let what = "must be callers' names, printable ASCII without spaces, with `*` at the end only";
+                self.fault(&key("callers"), what);
+            }
+            patterns.push(pattern?);
+        }
+        let portals = self.policy_portals(&key("portals"), &portals, known);
+        let access = match access.as_deref() {
+            Some("none") => Some(Access::None),
+            Some("read") => Some(Access::Read),
+            Some("write") => Some(Access::Write),
+            Some(_) | None => {
+                self.fault(&key("access"), "must be none, read or write");
+                None
+            }
+        };
+        let share = self.number(&key("share"), share.unwrap_or(1), 1, 1_000);
+        Some(Policy {
+            callers: patterns,
+            portals: portals?,
+            access: access?,
+            quota: quota.unwrap_or(false),
+            share: u32::try_from(share?).unwrap_or(1),
+        })
+    }
+
+    fn policy_portals(
+        &mut self,
+        key: &str,
+        names: &[String],
+        known: Option<&BTreeMap<PortalName, Portal>>,
+    ) -> Option<Option<Vec<PortalName>>> {
+        if names == [ALL] {
+            return Some(None);
+        }
+        if names.is_empty() {
+            self.fault(key, "must name at least one portal, or be [\"*\"] for all");
+            return None;
+        }
+        let mut portals = Vec::new();
+        for name in names {
+            let Some(portal) = PortalName::parse(name) else {
+                self.fault(key, "must be names of portals, or [\"*\"] alone");
+                return None;
+            };
+            if known.is_some_and(|known| !known.contains_key(&portal)) {
+                self.fault(key, format!("names the portal `{portal}`, which is not configured"));
+            }
+            portals.push(portal);
+        }
+        Some(Some(portals))
+    }
+
+    /// Identities and policies go together, and strangers are served on purpose only.
+    pub(super) fn exposure(&mut self, grpc: &Grpc, auth: &Auth, policy: &BTreeMap<String, Policy>) {
+        let certificates = grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let identified = certificates || auth.jwt.is_some() || auth.api_keys.is_some();
+        if identified && policy.is_empty() {
+            let what = "needs at least one table such as [policy.everybody]: with callers' identities configured, nobody may do anything that no policy allows";
+            self.fault("policy", what);
+        }
+        if !identified && !policy.is_empty() {
+            let what = "needs a way to know callers: grpc.tls.client_ca_file, [auth.jwt] or [auth.api_keys]";
+            self.fault("policy", what);
+        }
+        let loopback = grpc.listen.ip().to_canonical().is_loopback();
+        if loopback || grpc.insecure || (grpc.tls.is_some() && identified) {
+            return;
+        }
+        let missing = match (grpc.tls.is_some(), identified) {
+            (false, false) => "without TLS ([grpc.tls]) and without knowing its callers",
+            (false, true) => "without TLS ([grpc.tls])",
+            (true, _) => "without knowing its callers",
+        };
+        let ways =
+            "grpc.tls.client_ca_file, [auth.jwt] or [auth.api_keys] say how callers are known";
+        let what = format!(
+            "would serve {} {missing}; {ways}; set grpc.insecure = true to serve all the same",
+            grpc.listen
+        );
+        self.fault("grpc.listen", what);
+    }
+}
+
+/// The portals that a policy names, `None` for all.
+fn each_portal(policy: &Policy) -> BTreeSet<Option<PortalName>> {
+    match &policy.portals {
+        None => BTreeSet::from([None]),
+        Some(portals) => portals.iter().cloned().map(Some).collect(),
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic())
+}
+
+/// A full name, or how names begin with a `*` after it.
+fn pattern(text: &str) -> Option<Callers> {
+    if !is_name(text) {
+        return None;
+    }
+    match text.split_once('*') {
+        None => Some(Callers::Named(text.to_owned())),
+        Some((beginning, "")) => Some(Callers::Beginning(beginning.to_owned())),
+        Some(_) => None,
+    }
+}

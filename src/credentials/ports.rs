@@ -1,6 +1,6 @@
 //! What the credential engine needs from outside, and the types that cross these borders.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use async_trait::async_trait;
 
@@ -98,6 +98,9 @@ pub trait SecretStore: fmt::Debug + Send + Sync + 'static {
         expected: u64,
         refresh_token: &Secret,
     ) -> Result<u64, StoreError>;
+
+    /// Reads the newest version of a secret that holds nothing but texts, by their keys.
+    async fn read_texts(&self, path: &SecretPath) -> Result<BTreeMap<String, Secret>, StoreError>;
 
     /// Names of the secrets directly in a folder; sub-folders are left out.
     async fn list(&self, folder: &SecretPath) -> Result<Vec<String>, StoreError>;

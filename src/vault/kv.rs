@@ -145,6 +145,15 @@ impl SecretStore for KvStore {
         }
     }
 
+    async fn read_texts(&self, path: &SecretPath) -> Result<BTreeMap<String, Secret>, StoreError> {
+        let (keys, _) = self.fetch(path).await?;
+        let text = |(key, value)| match value {
+            Value::String(text) => Ok((key, Secret::new(text))),
+            _ => Err(StoreError::Malformed(format!("{key} is not a text"))),
+        };
+        keys.into_iter().map(text).collect()
+    }
+
     async fn list(&self, folder: &SecretPath) -> Result<Vec<String>, StoreError> {
         let listed = self
             .ask(|client| async move { kv2::list(&*client, &self.mount, folder.as_str()).await })

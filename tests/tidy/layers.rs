@@ -48,6 +48,8 @@ const TABLE: &[Row] = &[
     // Configuration is parsed into the types of those who use it.
     Row { module: "config", own: &["credentials", "leads", "time"], outside: CONFIG_CRATES },
     Row { module: "telemetry", own: &["config"], outside: TELEMETRY_CRATES },
+    // Callers have names, whatever protocol they come by.
+    Row { module: "auth", own: AUTH, outside: AUTH_CRATES },
     // Two clients of the outside world, each behind a port.
     Row { module: "vault", own: VAULT, outside: VAULT_CRATES },
     Row { module: "hubspot", own: HUBSPOT, outside: HUBSPOT_CRATES },
@@ -69,6 +71,21 @@ const TABLE: &[Row] = &[
     Row { module: "cli", own: ANY, outside: ANY },
 ];
 
+const AUTH: &[&str] = &["config", "credentials", "leads", "secret", "task", "time"];
+const AUTH_CRATES: &[&str] = &[
+    "async_trait",
+    "aws_lc_rs",
+    "jsonwebtoken",
+    "rand",
+    "reqwest",
+    "rustls",
+    "serde",
+    "serde_json",
+    "subtle",
+    "url",
+    "webpki",
+    "webpki_root_certs",
+];
 const CREDENTIALS: &[&str] = &["leads", "retry", "secret", "task", "telemetry", "time"];
 const CONFIG_CRATES: &[&str] = &["figment", "serde", "toml", "tracing_subscriber", "url"];
 const TELEMETRY_CRATES: &[&str] = &["opentelemetry", "prometheus_client", "tracing_subscriber"];

@@ -322,6 +322,10 @@ impl SecretStore for Kv {
         Ok(entry.newest())
     }
 
+    async fn read_texts(&self, _: &SecretPath) -> Result<BTreeMap<String, Secret>, StoreError> {
+        Err(StoreError::NotFound)
+    }
+
     async fn list(&self, folder: &SecretPath) -> Result<Vec<String>, StoreError> {
         self.begin(Op::List, folder.as_str()).await?;
         let state = self.state();

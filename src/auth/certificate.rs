@@ -1,0 +1,92 @@
+//! What a certificate says: whose it is and until when it stands. Whether it is to be believed is
+//! decided in the TLS handshake.
+
+use rustls::pki_types::CertificateDer;
+use webpki::EndEntityCert;
+
+use super::identity::{Identity, Proof};
+use crate::time::Timestamp;
+
+/// DER tags.
+const SEQUENCE: u8 = 0x30;
+const VERSION: u8 = 0xa0;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+
+/// The rest of a DER text.
+struct Der<'a>(&'a [u8]);
+
+/// The caller of this certificate: the first URI of its subject alternative names (such as a SPIFFE
+/// id), else the first DNS name. The common name says nothing.
+pub fn identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
+    let certificate = EndEntityCert::try_from(certificate).ok()?;
+    let uri = certificate.valid_uri_names().next();
+    let name = uri.or_else(|| certificate.valid_dns_names().next())?;
+    // A wildcard names no one.
+    Identity::new(name, Proof::Certificate).filter(|_| !name.contains('*'))
+}
+
+/// When the certificate ends; `None` if it is none.
+pub fn expires(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let mut outer = Der(certificate.as_ref());
+    let mut certificate = Der(outer.value(SEQUENCE)?);
+    let mut to_be_signed = Der(certificate.value(SEQUENCE)?);
+    if to_be_signed.tag() == Some(VERSION) {
+        to_be_signed.next()?;
+    }
+    let (_serial, _algorithm, _issuer) =
+        (to_be_signed.next()?, to_be_signed.next()?, to_be_signed.next()?);
+    let mut validity = Der(to_be_signed.value(SEQUENCE)?);
+    let _not_before = validity.next()?;
+    let (tag, text) = validity.next()?;
+    time(tag, std::str::from_utf8(text).ok()?)
+}
+
+/// As RFC 5280 has them: `YYMMDDHHMMSSZ` up to 2049, `YYYYMMDDHHMMSSZ` from then on.
+fn time(tag: u8, text: &str) -> Option<Timestamp> {
+    let digits = text.strip_suffix('Z')?;
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let (century, rest) = match (tag, digits.len()) {
+        (UTC_TIME, 12) if digits < "50" => ("20", digits),
+        (UTC_TIME, 12) => ("19", digits),
+        (GENERALIZED_TIME, 14) => digits.split_at_checked(2)?,
+        _ => return None,
+    };
+    let part = |at: usize| rest.get(at..at + 2);
+    let (year, month, day) = (part(0)?, part(2)?, part(4)?);
+    let (hour, minute, second) = (part(6)?, part(8)?, part(10)?);
+    format!("{century}{year}-{month}-{day}T{hour}:{minute}:{second}Z").parse().ok()
+}
+
+// === impl Der ===
+
+impl<'a> Der<'a> {
+    fn tag(&self) -> Option<u8> {
+        self.0.first().copied()
+    }
+
+    /// Tag and content of the next element.
+    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+        let (&tag, rest) = self.0.split_first()?;
+        let (&first, mut rest) = rest.split_first()?;
+        let mut length = usize::from(first);
+        if first & 0x80 != 0 {
+            let (bytes, after) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            if bytes.is_empty() || bytes.len() > 4 {
+                return None;
+            }
+            length = bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+            rest = after;
+        }
+        let (content, after) = rest.split_at_checked(length)?;
+        self.0 = after;
+        Some((tag, content))
+    }
+
+    /// Content of the next element, if it has this tag.
+    fn value(&mut self, tag: u8) -> Option<&'a [u8]> {
+        self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
+    }
+}

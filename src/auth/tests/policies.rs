@@ -1,0 +1,131 @@
+//! One policy decides, the one that names caller and portal most exactly.
+
+use proptest::prelude::*;
+
+use crate::{
+    auth::{Policies, Rights},
+    config::{Access, Callers, Policy},
+    leads::PortalName,
+};
+
+fn policy(callers: &[&str], portals: &[&str], access: Access, quota: bool) -> Policy {
+    let callers = callers.iter().map(|caller| match caller.strip_suffix('*') {
+        Some(beginning) => Callers::Beginning(beginning.to_owned()),
+        None => Callers::Named((*caller).to_owned()),
+    });
+    let names = portals.iter().map(|name| PortalName::parse(name).unwrap());
+    let portals = if portals == ["*"] { None } else { Some(names.collect()) };
+    Policy { callers: callers.collect(), portals, access, quota, share: 1 }
+}
+
+fn portal(name: &str) -> PortalName {
+    PortalName::parse(name).unwrap()
+}
+
+#[test]
+fn the_most_exact_policy_decides_and_what_none_allows_is_denied() {
+    let policies = [
+        policy(&["*"], &["*"], Access::Read, false),
+        policy(&["spiffe://x/ns/shop/*"], &["*"], Access::Write, false),
+        policy(&["spiffe://x/ns/shop/sa/*"], &["us"], Access::None, true),
+        policy(&["intern"], &["*"], Access::None, false),
+        policy(&["intern"], &["eu"], Access::Read, false),
+        policy(&["billing"], &["eu", "us"], Access::Write, true),
+    ];
+    let all = Policies::new(policies.iter());
+    for (caller, name, access, quota) in [
+        ("anybody", "eu", Access::Read, false),
+        ("spiffe://x/ns/shop/job", "eu", Access::Write, false),
+        ("spiffe://x/ns/shop", "eu", Access::Read, false),
+        ("spiffe://x/ns/shop/sa/a", "eu", Access::Write, false),
+        ("spiffe://x/ns/shop/sa/a", "us", Access::None, true),
+        ("intern", "us", Access::None, false),
+        ("intern", "eu", Access::Read, false),
+        ("interns", "us", Access::Read, false),
+        ("billing", "us", Access::Write, true),
+        // Billing's own policy says nothing of asia; the one for all does.
+        ("billing", "asia", Access::Read, false),
+    ] {
+        let rights = all.of(caller, &portal(name));
+        assert_eq!((rights.access, rights.quota), (access, quota), "{caller} in {name}");
+    }
+    let few = Policies::new(policies[3..].iter());
+    assert_eq!(few.of("anybody", &portal("eu")), Rights::NONE);
+    assert_eq!(few.of("billing", &portal("asia")), Rights::NONE);
+    assert_eq!(few.of("Billing", &portal("eu")), Rights::NONE, "names are exact");
+}
+
+#[test]
+fn who_may_do_nothing_anywhere_is_told_apart() {
+    let policies = [
+        policy(&["*"], &["*"], Access::Read, false),
+        policy(&["intern"], &["*"], Access::None, false),
+        policy(&["auditor"], &["*"], Access::None, true),
+        policy(&["guest"], &["*"], Access::None, false),
+        policy(&["guest"], &["eu"], Access::Read, false),
+        policy(&["former"], &["eu"], Access::None, false),
+        policy(&["for*"], &["*"], Access::None, false),
+    ];
+    let all = Policies::new(policies.iter());
+    for (caller, any) in [
+        ("anybody", true),
+        ("intern", false),
+        ("auditor", true),
+        ("guest", true),
+        ("former", false),
+        ("forward", false),
+    ] {
+        assert_eq!(all.any(caller), any, "{caller}");
+    }
+    assert!(!Policies::new(policies[1..].iter()).any("anybody"));
+}
+
+/// The rule as the documentation has it, over all policies at once.
+fn by_the_book(policies: &[Policy], caller: &str, portal: &PortalName) -> Rights {
+    let mut fitting = Vec::new();
+    for policy in policies {
+        for callers in &policy.callers {
+            let exactness = match callers {
+                Callers::Named(name) if name == caller => usize::MAX,
+                Callers::Beginning(text) if caller.starts_with(text.as_str()) => text.len(),
+                Callers::Named(_) | Callers::Beginning(_) => continue,
+            };
+            let named = match &policy.portals {
+                None => false,
+                Some(portals) if portals.contains(portal) => true,
+                Some(_) => continue,
+            };
+            let Policy { access, quota, share, .. } = *policy;
+            fitting.push(((exactness, named), Rights { access, quota, share }));
+        }
+    }
+    fitting.sort_by_key(|(exactness, _)| *exactness);
+    fitting.pop().map_or(Rights::NONE, |(_, rights)| rights)
+}
+
+proptest! {
+    #[test]
+    fn policies_decide_by_the_book(
+        drawn in prop::collection::btree_map(
+            ("[ab]{0,3}[*]?", prop::sample::select(vec!["*", "eu", "us"])),
+            (0_u8..3, any::<bool>(), 1_u32..4),
+            0..12,
+        ),
+        caller in "[ab]{1,4}",
+    ) {
+        let mut policies = Vec::new();
+        for ((callers, portals), (access, quota, share)) in drawn {
+            if callers.is_empty() { continue; }
+            let access = [Access::None, Access::Read, Access::Write][usize::from(access)];
+            policies.push(Policy { share, ..policy(&[&callers], &[portals], access, quota) });
+        }
+        let all = Policies::new(policies.iter());
+        let mut any = false;
+        for name in ["eu", "us", "elsewhere"] {
+            let rights = by_the_book(&policies, &caller, &portal(name));
+            prop_assert_eq!(all.of(&caller, &portal(name)), rights);
+            any |= rights.any();
+        }
+        prop_assert_eq!(all.any(&caller), any);
+    }
+}

@@ -1,15 +1,21 @@
 //! The command line: reads it, runs what it asks for, and says how it ended.
 
+mod advice;
 mod config;
 mod dev;
+mod login;
 mod serve;
+mod terminal;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
 /// Exit code for bad usage and bad configuration (EX_USAGE of sysexits).
 const BAD_USAGE: u8 = 64;
+
+/// How long threads may take to end once the work is done.
+const LAST_THREADS: Duration = Duration::from_millis(100);
 
 /// HubSpot CRM leads for every service of a company, over gRPC.
 #[derive(Debug, Parser)]
@@ -29,6 +35,8 @@ enum Command {
     },
     /// Runs the service on loopback with a HubSpot and a Vault in memory: no account, no setup.
     Dev(dev::Args),
+    /// Gets a credential from HubSpot and stores it in Vault.
+    Login(login::Args),
     /// Looks at the configuration.
     Config {
         #[command(subcommand)]
@@ -43,6 +51,8 @@ enum Error {
     Config(#[from] crate::config::Faults),
     #[error(transparent)]
     App(#[from] crate::app::Error),
+    #[error(transparent)]
+    Login(#[from] login::Error),
     #[error(transparent)]
     Telemetry(#[from] crate::telemetry::Error),
     #[error(
@@ -67,6 +77,7 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         Command::Serve { config } => on_runtime(serve::run(config)),
         Command::Dev(args) => on_runtime(dev::run(args)),
+        Command::Login(args) => on_runtime(login::run(args)),
         Command::Config { command } => config::run(command),
     };
     match done {
@@ -74,8 +85,12 @@ pub fn run() -> ExitCode {
         Err(error) => {
             eprintln!("leadsd: {error}");
             match error {
-                Error::Config(_) | Error::DevBeyondLoopback { .. } => ExitCode::from(BAD_USAGE),
-                Error::App(_) | Error::Telemetry(_) | Error::Io { .. } => ExitCode::FAILURE,
+                Error::Config(_)
+                | Error::DevBeyondLoopback { .. }
+                | Error::Login(login::Error::Usage(_)) => ExitCode::from(BAD_USAGE),
+                Error::Login(_) | Error::App(_) | Error::Telemetry(_) | Error::Io { .. } => {
+                    ExitCode::FAILURE
+                }
             }
         }
     }
@@ -86,7 +101,10 @@ fn on_runtime(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error
         .enable_all()
         .build()
         .map_err(|source| Error::Io { what: "cannot start the runtime", source })?;
-    runtime.block_on(work)
+    let done = runtime.block_on(work);
+    // Somebody who was asked and did not answer keeps a thread reading.
+    runtime.shutdown_timeout(LAST_THREADS);
+    done
 }
 
 /// The process's environment; the only place that reads it.

@@ -12,6 +12,7 @@ mod tests;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+pub use check::parse_duration as duration;
 pub use load::{Fault, Faults, Loaded};
 
 use crate::{
@@ -287,6 +288,8 @@ impl VaultAuth {
 pub struct Hubspot {
     /// Default `https://api.hubapi.com`.
     pub base_url: url::Url,
+    /// Where `leadsd login` sends the browser. Default `https://app.hubspot.com/oauth/authorize`.
+    pub authorize_url: url::Url,
     /// Decides the paths. Default 2026-09.
     pub api_version: ApiVersion,
     /// Longest wait for a connection. Default 5 s.

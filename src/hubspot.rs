@@ -7,6 +7,7 @@ mod answer;
 mod breaker;
 mod client;
 mod endpoints;
+mod inquiry;
 mod limits;
 mod oauth;
 mod operations;
@@ -15,6 +16,9 @@ mod transport;
 mod wire;
 
 pub use client::{Client, Resolve};
+pub use inquiry::{
+    AccountFacts, Answered, App, Fault, Greeting, Inquiry, PropertyFacts, TokenFacts, Traded,
+};
 pub use limits::RateLimits;
 pub use oauth::OAuth;
 pub use portals::{Outcome, Sent, Traffic};

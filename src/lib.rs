@@ -14,6 +14,7 @@ pub mod grpc;
 pub mod hubspot;
 pub mod leads;
 pub mod quota;
+pub mod reach;
 pub mod retry;
 pub mod secret;
 pub mod task;

@@ -22,6 +22,16 @@ pub struct SystemClock;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zone(jiff::tz::TimeZone);
 
+/// Reads a time as HTTP headers have it, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub fn http_date(text: &str) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()
+}
+
+/// Writes a time as HTTP headers have it.
+pub fn to_http_date(time: Timestamp) -> String {
+    time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
 // === impl Zone ===
 
 impl Zone {
@@ -51,5 +61,19 @@ impl WallClock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_dates_are_read_as_they_are_written() {
+        let text = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let time = http_date(text).unwrap();
+        assert_eq!(time.as_second(), 784_111_777);
+        assert_eq!(to_http_date(time), text);
+        assert_eq!(http_date("yesterday"), None);
     }
 }

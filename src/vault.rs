@@ -7,11 +7,13 @@
 
 mod authority;
 mod connection;
+mod errand;
 mod error;
 mod kv;
 mod lease;
 mod session;
 
+pub use errand::{Engine, Errand, Health, Keys, Stored, TokenFacts, Written};
 pub use error::Error;
 pub use kv::KvStore;
 pub use session::{Session, SessionState, SessionStatus};

@@ -166,6 +166,7 @@ impl Checker<'_> {
     fn hubspot(&mut self, raw: &raw::Hubspot) -> Option<Hubspot> {
         let raw::Hubspot {
             base_url,
+            authorize_url,
             api_version,
             connect_timeout,
             request_timeout,
@@ -175,6 +176,7 @@ impl Checker<'_> {
             batch_concurrency,
         } = raw;
         let base_url = self.url("hubspot.base_url", base_url);
+        let authorize_url = self.url("hubspot.authorize_url", authorize_url);
         let api_version = match api_version.as_str() {
             "2026-09" => Some(ApiVersion::V2026_09),
             "2026-03" => Some(ApiVersion::V2026_03),
@@ -192,6 +194,7 @@ impl Checker<'_> {
         let concurrency = self.number("hubspot.batch_concurrency", *batch_concurrency, 1, 32);
         Some(Hubspot {
             base_url: base_url?,
+            authorize_url: authorize_url?,
             api_version: api_version?,
             connect_timeout: connect?,
             request_timeout: request?,
@@ -411,7 +414,8 @@ fn split_unit(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit))
 }
 
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+/// A duration as the configuration has it, such as `250ms`, `5s`, `10m` or `1h`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = split_unit(text)?;
     let ms = match unit {
         "ms" => 1,

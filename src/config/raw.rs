@@ -108,6 +108,7 @@ pub(super) struct VaultAuth {
 #[serde(deny_unknown_fields)]
 pub(super) struct Hubspot {
     pub(super) base_url: String,
+    pub(super) authorize_url: String,
     pub(super) api_version: String,
     pub(super) connect_timeout: String,
     pub(super) request_timeout: String,

@@ -7,6 +7,7 @@ mod account;
 mod associations;
 mod batch;
 mod behaviour;
+mod consent;
 mod errors;
 mod leads;
 mod limits;
@@ -33,10 +34,12 @@ use uuid::Uuid;
 
 pub use self::{
     behaviour::{Behaviour, NumErrors},
+    consent::Consent,
     limits::Limits,
     script::{Refusal, Script},
 };
 use self::{
+    consent::Code,
     limits::Counted,
     schema::Property,
     store::{Rules, Store},
@@ -89,6 +92,8 @@ struct Account {
     counted: Counted,
     tokens: HashMap<String, AccessToken>,
     apps: Vec<App>,
+    /// Id of the account that tokens made from now on are of.
+    hub: u64,
     grants: u64,
     scripts: Vec<script::Entry>,
     log: VecDeque<Logged>,
@@ -103,13 +108,22 @@ struct AccessToken {
     /// Whether it came from the token endpoint.
     oauth: bool,
     client_id: Option<String>,
+    /// The account it is of.
+    hub: u64,
 }
 
 #[derive(Debug)]
 struct App {
     client_id: String,
     client_secret: String,
+    /// Known to nobody until the app is installed.
     refresh_token: String,
+    /// Where the consent page may send the browser.
+    redirects: Vec<String>,
+    codes: Vec<Code>,
+    /// What it was granted, and by which account.
+    scopes: Vec<String>,
+    hub: u64,
 }
 
 // === impl FakeHubspot ===
@@ -127,6 +141,7 @@ impl FakeHubspot {
             counted: Counted::default(),
             tokens: HashMap::new(),
             apps: Vec::new(),
+            hub: 1,
             grants: 0,
             scripts: Vec::new(),
             log: VecDeque::new(),
@@ -149,22 +164,55 @@ impl FakeHubspot {
     pub fn static_token(&self, scopes: &[&str]) -> Secret {
         let token = format!("pat-na1-{MARK}-{}", Uuid::new_v4());
         let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
-        let known = AccessToken { scopes, expires: None, oauth: false, client_id: None };
-        self.account.lock().tokens.insert(token.clone(), known);
+        let mut account = self.account.lock();
+        let hub = account.hub;
+        let known = AccessToken { scopes, expires: None, oauth: false, client_id: None, hub };
+        account.tokens.insert(token.clone(), known);
         Secret::new(token)
     }
 
     /// An OAuth app that is installed in the account: client id, client secret, refresh token.
     pub fn oauth_app(&self) -> (String, Secret, Secret) {
+        let app = self.add_app(&[]);
+        (app.0, app.1, app.2)
+    }
+
+    /// An OAuth app that nobody has installed yet, with the redirect URLs that it has registered:
+    /// client id and client secret.
+    pub fn register_app(&self, redirects: &[&str]) -> (String, Secret) {
+        let app = self.add_app(redirects);
+        (app.0, app.1)
+    }
+
+    /// Registers one more redirect URL of an app.
+    pub fn add_redirect(&self, client_id: &str, redirect: &str) {
+        let mut account = self.account.lock();
+        let app = account.apps.iter_mut().find(|app| app.client_id == client_id);
+        if let Some(app) = app {
+            app.redirects.push(redirect.to_owned());
+        }
+    }
+
+    fn add_app(&self, redirects: &[&str]) -> (String, Secret, Secret) {
         let id = Uuid::new_v4().to_string();
         let [secret, refresh] = std::array::from_fn(|_| format!("{MARK}-{}", Uuid::new_v4()));
+        let mut account = self.account.lock();
         let app = App {
             client_id: id.clone(),
             client_secret: secret.clone(),
             refresh_token: refresh.clone(),
+            redirects: redirects.iter().map(|&url| url.to_owned()).collect(),
+            codes: Vec::new(),
+            scopes: vec![READ.to_owned(), WRITE.to_owned()],
+            hub: account.hub,
         };
-        self.account.lock().apps.push(app);
+        account.apps.push(app);
         (id, Secret::new(secret), Secret::new(refresh))
+    }
+
+    /// Tokens made from now on are of the account with this id. What is in the account stays.
+    pub fn set_hub(&self, hub: u64) {
+        self.account.lock().hub = hub;
     }
 
     /// Ends the life of every access token that has one.

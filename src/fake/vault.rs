@@ -64,10 +64,15 @@ struct Vault {
     /// Wrapping tokens with their content.
     wrapped: HashMap<String, Value>,
     lives: Lives,
-    /// Prefix of the paths that tokens of logins may use; none for all.
-    allowed: Option<String>,
+    /// What tokens of logins may do; none for everything.
+    policy: Option<Policy>,
+    /// Version of the engine at `secret`.
+    kv_version: u64,
     logins: u64,
 }
+
+/// Prefixes of paths with what may be done there; the longest that fits counts.
+type Policy = Vec<(String, Vec<String>)>;
 
 /// What every request gets instead of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,10 +115,11 @@ impl FakeVault {
             jwts: HashSet::new(),
             wrapped: HashMap::new(),
             lives: Lives { ttl: TOKEN_TTL, max: TOKEN_MAX_TTL },
-            allowed: None,
+            policy: None,
+            kv_version: 2,
             logins: 0,
         };
-        let all = Token { expires: None, last: None, allowed: None };
+        let all = Token { expires: None, last: None, policy: None };
         vault.tokens.insert(root.expose().to_owned(), all);
         let vault = Arc::new(Mutex::new(vault));
         let router = Router::new().fallback(serve).with_state(Arc::clone(&vault));
@@ -187,7 +193,30 @@ impl FakeVault {
 
     /// Tokens of later logins may use only paths that begin like this.
     pub fn restrict(&self, prefix: &str) {
-        self.vault.lock().allowed = Some(prefix.to_owned());
+        self.allow(&[(prefix, &["create", "read", "update", "list"])]);
+    }
+
+    /// Tokens of later logins may do only this at paths that begin like that; the longest beginning
+    /// that fits counts.
+    pub fn allow(&self, rules: &[(&str, &[&str])]) {
+        let rule = |(prefix, may): &(&str, &[&str])| {
+            ((*prefix).to_owned(), may.iter().map(|&may| may.to_owned()).collect())
+        };
+        self.vault.lock().policy = Some(rules.iter().map(rule).collect());
+    }
+
+    /// What kind of KV engine the one at `secret` is; version 1 has no versions and other paths.
+    pub fn set_kv_version(&self, version: u64) {
+        self.vault.lock().kv_version = version;
+    }
+
+    /// Deletes the newest version of a secret, which can be brought back.
+    pub fn delete(&self, path: &str) {
+        if let Some(newest) =
+            self.vault.lock().secrets.get_mut(path).and_then(|versions| versions.last_mut())
+        {
+            newest.deleted = true;
+        }
     }
 
     /// Has every request end like this, until told otherwise.
@@ -272,12 +301,27 @@ impl Vault {
             return errors(StatusCode::FORBIDDEN, &["permission denied"]);
         };
         let own = path.starts_with("auth/token/") || path.starts_with("sys/");
-        let allowed = |prefix: &String| own || path.starts_with(prefix.as_str());
-        if !found.allowed.as_ref().is_none_or(allowed) {
+        let needed = match method.as_str() {
+            _ if list => "list",
+            "GET" => "read",
+            "DELETE" => "delete",
+            _ if self.exists(path) => "update",
+            _ => "create",
+        };
+        if !own && !found.may(path, needed) {
             return errors(StatusCode::FORBIDDEN, &["1 error occurred: permission denied"]);
         }
         match path {
             "sys/capabilities-self" => self.capabilities(token, body),
+            "sys/internal/ui/mounts/secret" => {
+                let options = json!({"version": self.kv_version.to_string()});
+                let engine = json!({"type": "kv", "path": "secret/", "options": options});
+                result(engine, Value::Null)
+            }
+            _ if path.starts_with("sys/internal/ui/mounts/") => {
+                errors(StatusCode::FORBIDDEN, &["preflight capability check returned 403"])
+            }
+            _ if self.kv_version == 1 => errors(StatusCode::NOT_FOUND, &[]),
             "auth/token/lookup-self" => self.lookup(token),
             "auth/token/renew-self" => self.renew(token),
             "auth/token/revoke-self" => {

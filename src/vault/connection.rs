@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reqwest::{Certificate, Identity, redirect};
+use reqwest::{Certificate, Identity, Method, redirect};
 use serde::Deserialize;
 use serde_json::Value;
 use vaultrs::{
@@ -12,6 +12,9 @@ use vaultrs::{
 
 use super::error::Error;
 use crate::{config, secret::Secret};
+
+/// Largest answer to [`Connection::ask`]: a secret has at most 1 MiB by Vault's default.
+const MAX_ANSWER: usize = 4 << 20;
 
 /// How Vault is reached: one pool of connections for all tokens.
 #[derive(Clone)]
@@ -79,6 +82,37 @@ impl Connection {
         let bytes = answer.bytes().await.map_err(|_| nonsense())?;
         let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| nonsense())?;
         Ok(answer.auth)
+    }
+
+    /// Makes a request that `vaultrs` has none for; gives the status and the JSON, null if it is none.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&Secret>,
+        body: Option<&Value>,
+    ) -> Result<(u16, Value), Error> {
+        let address = self.address.as_str().trim_end_matches('/');
+        let mut request = self.http.request(method, format!("{address}/v1/{path}"));
+        if let Some(namespace) = &self.namespace {
+            request = request.header("x-vault-namespace", namespace);
+        }
+        if let Some(token) = token {
+            request = request.header("x-vault-token", token.expose());
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let mut answer = request.send().await.map_err(|error| Error::unreachable(&error))?;
+        let status = answer.status().as_u16();
+        let mut bytes = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(|error| Error::unreachable(&error))? {
+            if bytes.len() + part.len() > MAX_ANSWER {
+                return Err(Error::Unavailable("answers too much".to_owned()));
+            }
+            bytes.extend_from_slice(&part);
+        }
+        Ok((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
     }
 
     /// A client that sends `token`; an empty one sends none that Vault knows.

@@ -2,7 +2,10 @@
 
 use vaultrs::error::ClientError;
 
-use crate::credentials::StoreError;
+use crate::{
+    credentials::StoreError,
+    reach::{self, Unreached},
+};
 
 /// A failed request to Vault, or a login that cannot be made. Never holds a secret or a body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +39,10 @@ pub enum Error {
     /// 400 of a write with check-and-set.
     #[error("the request is refused as invalid")]
     Invalid,
-    /// Sealed, in standby, throttling, unreachable, slow, or not making sense.
+    /// No answer came.
+    #[error("{0}")]
+    Unreached(Unreached),
+    /// Sealed, in standby, throttling, or not making sense.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -73,8 +79,7 @@ impl Error {
 
     /// No answer came.
     pub(super) fn unreachable(error: &reqwest::Error) -> Self {
-        let what = if error.is_timeout() { "did not answer in time" } else { "cannot be reached" };
-        Self::Unavailable(what.to_owned())
+        Self::Unreached(reach::cause(error))
     }
 
     /// The status of a login that failed: 400, 403 and 404 are refusals, anything else an outage.
@@ -85,7 +90,7 @@ impl Error {
         }
     }
 
-    fn of_status(code: u16) -> Self {
+    pub(super) fn of_status(code: u16) -> Self {
         match code {
             400 => Self::Invalid,
             403 => Self::Denied,
@@ -108,6 +113,7 @@ impl From<Error> for StoreError {
             Error::Denied => Self::Denied,
             Error::NotFound => Self::NotFound,
             Error::Invalid => Self::Unavailable("refuses the request as invalid".to_owned()),
+            Error::Unreached(why) => Self::Unavailable(why.to_string()),
             Error::Unavailable(what) => Self::Unavailable(what),
         }
     }

@@ -29,7 +29,7 @@ use crate::{
 const FREE: &str = "127.0.0.1:0";
 
 /// A running `leadsd`; killed when dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -50,7 +50,7 @@ impl Process {
     }
 
     /// `serve` with a configuration file.
-    fn serve(config: &Path, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn serve(config: &Path, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
         command.args(["serve", "--config"]).arg(config).envs(environment.iter().copied());
         Self::start(&mut command)
@@ -76,18 +76,18 @@ impl Process {
     }
 
     /// Waits until it is ready; gives its gRPC address.
-    async fn ready(&self) -> String {
+    pub(crate) async fn ready(&self) -> String {
         wait_ready(&format!("http://{}", self.logged("admin.address").await)).await;
         self.logged("grpc.address").await
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let line = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success());
     }
 
     /// Its exit code once it has ended, and everything it logged.
-    async fn ended(mut self) -> (Option<i32>, String) {
+    pub(crate) async fn ended(mut self) -> (Option<i32>, String) {
         let ended = async {
             loop {
                 if let Some(status) = self.child.try_wait().unwrap() {

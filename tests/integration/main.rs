@@ -20,6 +20,7 @@ mod faults;
 mod golden;
 mod group_commit;
 mod harness;
+mod login;
 mod logs;
 mod openbao;
 mod operations;

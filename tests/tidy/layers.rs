@@ -39,6 +39,8 @@ const TABLE: &[Row] = &[
     Row { module: "time", own: &[], outside: &["jiff"] },
     Row { module: "secret", own: &[], outside: &["zeroize"] },
     Row { module: "task", own: &[], outside: &[] },
+    // Why a peer cannot be reached: both clients and the command line tell it alike.
+    Row { module: "reach", own: &[], outside: &["reqwest", "rustls"] },
     Row { module: "shutdown", own: &["task", "time"], outside: &[] },
     Row { module: "retry", own: &[], outside: &[] },
     Row { module: "quota", own: &["task", "time"], outside: &[] },
@@ -89,7 +91,8 @@ const AUTH_CRATES: &[&str] = &[
 const CREDENTIALS: &[&str] = &["leads", "retry", "secret", "task", "telemetry", "time"];
 const CONFIG_CRATES: &[&str] = &["figment", "serde", "toml", "tracing_subscriber", "url"];
 const TELEMETRY_CRATES: &[&str] = &["opentelemetry", "prometheus_client", "tracing_subscriber"];
-const VAULT: &[&str] = &["config", "credentials", "retry", "secret", "task", "telemetry", "time"];
+const VAULT: &[&str] =
+    &["config", "credentials", "reach", "retry", "secret", "task", "telemetry", "time"];
 const VAULT_CRATES: &[&str] = &[
     "async_trait",
     "rand",
@@ -102,8 +105,18 @@ const VAULT_CRATES: &[&str] = &[
     "vaultrs",
     "webpki_root_certs",
 ];
-const HUBSPOT: &[&str] =
-    &["config", "credentials", "leads", "quota", "retry", "secret", "task", "telemetry", "time"];
+const HUBSPOT: &[&str] = &[
+    "config",
+    "credentials",
+    "leads",
+    "quota",
+    "reach",
+    "retry",
+    "secret",
+    "task",
+    "telemetry",
+    "time",
+];
 const HUBSPOT_CRATES: &[&str] = &[
     "async_trait",
     "http",

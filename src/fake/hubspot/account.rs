@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde_json::json;
 
 use super::{
-    Account,
+    AccessToken, Account,
     errors::Failure,
     serve::{Answer, Asked},
     store::millis,
@@ -14,17 +14,22 @@ use crate::time::Timestamp;
 // === impl Account ===
 
 impl Account {
-    pub(super) fn account_info(&self, object: &str, asked: &Asked) -> Result<Answer, Failure> {
+    pub(super) fn account_info(
+        &self,
+        object: &str,
+        asked: &Asked,
+        token: &AccessToken,
+    ) -> Result<Answer, Failure> {
         let minutes = self.limits.utc_offset_minutes;
         let body = match (asked.method.as_str(), object, asked.path.as_str()) {
             ("GET", "details", "") => json!({
-                "portalId": 1, "accountType": "STANDARD", "timeZone": "US/Eastern",
+                "portalId": token.hub, "accountType": "STANDARD", "timeZone": "US/Eastern",
                 "companyCurrency": "USD", "additionalCurrencies": [],
                 "utcOffset": offset(minutes), "utcOffsetMilliseconds": minutes * 60_000,
                 "uiDomain": "app.hubspot.com", "dataHostingLocation": "na1",
             }),
             ("GET", "me", "") => json!({
-                "portalId": 1, "timeZone": "US/Eastern", "utcOffset": offset(minutes),
+                "portalId": token.hub, "timeZone": "US/Eastern", "utcOffset": offset(minutes),
                 "utcOffsetMilliseconds": minutes * 60_000, "currency": "USD",
             }),
             ("GET", "api-usage", "daily/private-apps") => {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::consent::{CODE_LIFE, Consent};
+
 /// How this HubSpot does what the real one is not known to do in one way only.
 #[derive(Debug, Clone)]
 pub struct Behaviour {
@@ -53,6 +55,12 @@ pub struct Behaviour {
     pub client_credentials_in_2026_09: bool,
     /// Revoking a refresh token ends the access tokens it gave.
     pub revoke_ends_access_tokens: bool,
+    /// What happens on the consent page.
+    pub consent: Consent,
+    /// Scopes that an app does not get, whatever it asks for.
+    pub withheld_scopes: Vec<&'static str>,
+    /// How long the code of the consent page can be traded.
+    pub code_life: Duration,
     /// Life of an access token from the token endpoint.
     pub token_life: Duration,
     /// How long the search index lags behind writes.
@@ -102,6 +110,9 @@ impl Default for Behaviour {
             omit_refresh_token: false,
             client_credentials_in_2026_09: true,
             revoke_ends_access_tokens: false,
+            consent: Consent::Waits,
+            withheld_scopes: Vec::new(),
+            code_life: CODE_LIFE,
             token_life: Duration::from_secs(1_800),
             index_lag: Duration::ZERO,
             longest_url: 16_000,

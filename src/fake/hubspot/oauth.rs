@@ -8,10 +8,7 @@ use tokio::time::Instant;
 use url::form_urlencoded;
 use uuid::Uuid;
 
-use super::{super::MARK, AccessToken, Account, READ, WRITE, errors::Failure, serve::Answer};
-
-/// The account that every app is installed in.
-const HUB: u64 = 1;
+use super::{super::MARK, AccessToken, Account, App, errors::Failure, serve::Answer};
 
 /// Fields of a form.
 type Form = HashMap<String, String>;
@@ -57,7 +54,8 @@ impl Account {
                 let token = body["tokenKey"].as_str().unwrap_or_default();
                 let known = self.tokens.get(token).filter(|token| !token.oauth);
                 let known = known.ok_or_else(Failure::unauthenticated)?;
-                let info = json!({"userId": 1, "hubId": HUB, "appId": 1, "scopes": known.scopes});
+                let info =
+                    json!({"userId": 1, "hubId": known.hub, "appId": 1, "scopes": known.scopes});
                 Ok((StatusCode::OK, info))
             }
             _ => Err(Failure::not_found(true)),
@@ -94,6 +92,12 @@ impl Account {
                 }
                 Ok((StatusCode::OK, body))
             }
+            "authorization_code" => {
+                self.install(app, field(form, "code"), field(form, "redirect_uri"))?;
+                let mut body = self.issue(app, "access_token");
+                body["refresh_token"] = json!(self.apps[app].refresh_token);
+                Ok((StatusCode::OK, body))
+            }
             "client_credentials" if client_credentials => {
                 Ok((StatusCode::OK, self.issue(app, "client_credentials")))
             }
@@ -107,35 +111,35 @@ impl Account {
     fn issue(&mut self, app: usize, token_use: &str) -> Value {
         let access = format!("oauth-{MARK}-{}", Uuid::new_v4());
         let life = self.behaviour.token_life;
-        let scopes = vec![READ.to_owned(), WRITE.to_owned()];
+        let App { scopes, hub, .. } = &self.apps[app];
+        let (scopes, hub) = (scopes.clone(), *hub);
         let body = json!({
             "access_token": access, "expires_in": life.as_secs(), "token_type": "bearer",
-            "token_use": token_use, "hub_id": HUB, "user_id": 1, "scopes": scopes,
+            "token_use": token_use, "hub_id": hub, "user_id": 1, "scopes": scopes,
         });
         let client_id = Some(self.apps[app].client_id.clone());
         let expires = Some(Instant::now() + life);
-        self.tokens.insert(access, AccessToken { scopes, expires, oauth: true, client_id });
+        self.tokens.insert(access, AccessToken { scopes, expires, oauth: true, client_id, hub });
         self.grants += 1;
         body
     }
 
     /// What is known of an access or refresh token; only that it is none if nothing is.
     fn introspect(&self, token: &str) -> Value {
-        let base = |client_id: &str, token_use: &str| {
+        let base = |client_id: &str, token_use: &str, hub: u64, scopes: &[String]| {
             json!({"active": true, "token": token, "token_type": "bearer", "token_use": token_use,
-                   "client_id": client_id, "app_id": 1, "hub_id": HUB, "user_id": 1,
-                   "scopes": [READ, WRITE]})
+                   "client_id": client_id, "app_id": 1, "hub_id": hub, "user_id": 1,
+                   "hub_domain": format!("account-{hub}.example.com"), "scopes": scopes})
         };
         if let Some(app) = self.apps.iter().find(|app| app.refresh_token == token) {
-            return base(&app.client_id, "refresh_token");
+            return base(&app.client_id, "refresh_token", app.hub, &app.scopes);
         }
         let known = self.tokens.get(token).filter(|known| known.oauth);
         let left = known.and_then(|known| known.expires?.checked_duration_since(Instant::now()));
         match (known, left) {
             (Some(known), Some(left)) if !left.is_zero() => {
                 let client_id = known.client_id.as_deref().unwrap_or_default();
-                let mut body = base(client_id, "access_token");
-                body["scopes"] = json!(known.scopes);
+                let mut body = base(client_id, "access_token", known.hub, &known.scopes);
                 body["expires_in"] = json!(left.as_secs());
                 body["is_private_distribution"] = json!(true);
                 body

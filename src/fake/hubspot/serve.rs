@@ -21,6 +21,7 @@ use super::{
     schema,
     script::broken,
 };
+use crate::time::to_http_date;
 
 /// Largest request body read.
 const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -100,6 +101,10 @@ pub(super) async fn serve(
     {
         response.headers_mut().insert("x-hubspot-correlation-id", id);
     }
+    let now = to_http_date(account.lock().clock.now());
+    if let Ok(now) = HeaderValue::from_str(&now) {
+        response.headers_mut().insert(header::DATE, now);
+    }
     response
 }
 
@@ -112,6 +117,9 @@ fn respond(
     bytes: &Bytes,
 ) -> Response {
     let mut account = account.lock();
+    if path == "/oauth/authorize" {
+        return account.consent(method, query, bytes);
+    }
     if path.starts_with("/oauth/") {
         return finish(account.oauth(method, path, bytes), None, None);
     }
@@ -322,7 +330,7 @@ impl Account {
             (Area::Properties, _) if leads => schema::properties(&self.store.properties, asked),
             (Area::Pipelines, _) if leads => schema::pipelines(asked),
             (Area::Associations, _) if leads => self.associations(asked, token),
-            (Area::Account, object) => self.account_info(object, asked),
+            (Area::Account, object) => self.account_info(object, asked, token),
             (_, other) => Err(Failure::unknown_object(other)),
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Answer, MARK, Vault, errors, result};
+use super::{Answer, MARK, Policy, Vault, errors, result};
 
 /// A token, and what it may do.
 #[derive(Debug, Clone)]
@@ -16,8 +16,8 @@ pub(super) struct Token {
     pub(super) expires: Option<Instant>,
     /// No renewal goes beyond.
     pub(super) last: Option<Instant>,
-    /// Prefix of the paths it may use; none for all.
-    pub(super) allowed: Option<String>,
+    /// What it may do; none for everything.
+    pub(super) policy: Option<Policy>,
 }
 
 /// How long the tokens of logins live.
@@ -25,6 +25,22 @@ pub(super) struct Token {
 pub(super) struct Lives {
     pub(super) ttl: Duration,
     pub(super) max: Duration,
+}
+
+// === impl Token ===
+
+impl Token {
+    /// What it may do at a path.
+    fn capabilities(&self, path: &str) -> Vec<String> {
+        let Some(policy) = &self.policy else { return vec!["root".to_owned()] };
+        let fits = policy.iter().filter(|(prefix, _)| path.starts_with(prefix.as_str()));
+        let rule = fits.max_by_key(|(prefix, _)| prefix.len());
+        rule.map_or_else(|| vec!["deny".to_owned()], |(_, may)| may.clone())
+    }
+
+    pub(super) fn may(&self, path: &str, what: &str) -> bool {
+        self.capabilities(path).iter().any(|may| may == what || may == "root")
+    }
 }
 
 // === impl Vault ===
@@ -56,7 +72,7 @@ impl Vault {
         let made = Token {
             expires: Some(now + ttl.min(max)),
             last: Some(now + max),
-            allowed: self.allowed.clone(),
+            policy: self.policy.clone(),
         };
         self.tokens.insert(token.clone(), made);
         Some(result(Value::Null, self.auth(&token)))
@@ -102,15 +118,9 @@ impl Vault {
 
     /// What a token may do at paths.
     pub(super) fn capabilities(&self, token: &str, body: &Value) -> Answer {
-        let allowed = &self.tokens[token].allowed;
         let mut answer = json!({});
         for path in body["paths"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            let may = match allowed {
-                None => json!(["root"]),
-                Some(prefix) if path.starts_with(prefix) => json!(["read", "update", "list"]),
-                Some(_) => json!(["deny"]),
-            };
-            answer[path] = may;
+            answer[path] = json!(self.tokens[token].capabilities(path));
         }
         result(answer, Value::Null)
     }

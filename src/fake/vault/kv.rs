@@ -128,6 +128,12 @@ impl Vault {
         result(json!({ "keys": keys }), Value::Null)
     }
 
+    /// Whether there is a secret whose content is at this path.
+    pub(super) fn exists(&self, path: &str) -> bool {
+        let secret = path.strip_prefix("secret/data/");
+        secret.is_some_and(|secret| self.secrets.contains_key(secret))
+    }
+
     fn newest(&self, path: &str) -> Option<(usize, &Version)> {
         let versions = self.secrets.get(path)?;
         Some((versions.len(), versions.last()?))

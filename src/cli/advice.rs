@@ -1,0 +1,273 @@
+//! What is wrong, and what to do about it, in words for the person who has to: the same for `login`
+//! and `doctor`.
+
+use std::fmt;
+
+use crate::{
+    config::{self, VaultAuth},
+    hubspot::Fault,
+    leads::Reason,
+    reach::{Distrust, Unreached},
+    vault,
+};
+
+/// A cause and its remedy. Never holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Advice {
+    pub(super) cause: String,
+    pub(super) fix: String,
+}
+
+/// Who cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    Vault,
+    Hubspot,
+}
+
+// === impl Advice ===
+
+impl Advice {
+    pub(super) fn new(cause: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { cause: cause.into(), fix: fix.into() }
+    }
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n  What to do: {}", self.cause, self.fix)
+    }
+}
+
+// === impl Peer ===
+
+impl Peer {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Vault => "Vault",
+            Self::Hubspot => "HubSpot",
+        }
+    }
+
+    fn key(self) -> &'static str {
+        match self {
+            Self::Vault => "vault.address",
+            Self::Hubspot => "hubspot.base_url",
+        }
+    }
+}
+
+/// A peer that gives no answer.
+pub(super) fn unreached(peer: Peer, address: &url::Url, why: &Unreached) -> Advice {
+    let (name, key) = (peer.name(), peer.key());
+    let fix = match why {
+        Unreached::Name => format!(
+            "check the name in {key}, and whether this machine's DNS knows it (in a container: its \
+             resolver and search domains)"
+        ),
+        Unreached::Refused => {
+            format!("start it, or correct the port in {key}")
+        }
+        Unreached::Silent => format!(
+            "see whether {name} is overloaded, and whether a firewall or network policy drops the \
+             connection from here"
+        ),
+        Unreached::Certificate(Distrust::Authority) => match peer {
+            Peer::Vault => {
+                "put the CA certificate that signed Vault's into a PEM file and name it \
+                            as vault.ca_file"
+                    .to_owned()
+            }
+            Peer::Hubspot => "HubSpot's certificate is from a public authority: something between \
+                              opens the connection, such as a company proxy; let it pass"
+                .to_owned(),
+        },
+        Unreached::Certificate(Distrust::Expired) => format!(
+            "renew the certificate of {name}; if it is good elsewhere, set this machine's clock"
+        ),
+        Unreached::Certificate(Distrust::Early) => {
+            "set this machine's clock: it is behind".to_owned()
+        }
+        Unreached::Certificate(Distrust::Name) => {
+            format!("use in {key} the name that the certificate is for")
+        }
+        Unreached::Certificate(Distrust::Other(_)) | Unreached::Tls(_) => format!(
+            "check that {key} names a TLS port if it begins with https, and that the certificate is \
+             a good one"
+        ),
+        Unreached::Broken(_) => format!("see the logs of {name}, and of what stands between"),
+    };
+    Advice::new(format!("{name} at {address} {why}"), fix)
+}
+
+/// A login to Vault that failed.
+pub(super) fn vault_login(error: &vault::Error, config: &config::Vault) -> Advice {
+    let method = config.auth.method();
+    let fix = match error {
+        vault::Error::Unreached(why) => return unreached(Peer::Vault, &config.address, why),
+        vault::Error::File { file, .. } => {
+            format!(
+                "let {file} exist, be readable for this user, and hold what method {method} needs"
+            )
+        }
+        vault::Error::Setup(_) => "check the certificates in [vault]".to_owned(),
+        vault::Error::Unwrap(_) => {
+            "make a new wrapped secret id, and put its token there".to_owned()
+        }
+        vault::Error::LoginRefused(_) | vault::Error::Denied | vault::Error::NotFound => {
+            login_fix(&config.auth)
+        }
+        vault::Error::Invalid => "check the keys of [vault.auth]".to_owned(),
+        vault::Error::Unavailable(_) => "see Vault's own state: vault status".to_owned(),
+    };
+    let cause = match error {
+        vault::Error::LoginRefused(status) => {
+            format!("Vault refuses the login by method {method} with status {status}")
+        }
+        other => format!("cannot log in to Vault by method {method}: {other}"),
+    };
+    Advice::new(cause, fix)
+}
+
+fn login_fix(auth: &VaultAuth) -> String {
+    match auth {
+        VaultAuth::AppRole { mount, .. } => format!(
+            "check the role id, and make a new secret id: they expire and can be used up (vault \
+             write -f auth/{mount}/role/ROLE/secret-id)"
+        ),
+        VaultAuth::Kubernetes { mount, role, .. } => format!(
+            "check that auth/{mount}/role/{role} exists and binds this pod's service account and \
+             namespace, and that Vault can review tokens of this cluster"
+        ),
+        VaultAuth::Jwt { mount, .. } => format!(
+            "check the role at auth/{mount}: its bound audiences and claims must fit the JWT, which \
+             must not have expired"
+        ),
+        VaultAuth::UserPass { .. } => "check the user name and the password".to_owned(),
+        VaultAuth::Cert { mount, .. } => format!(
+            "register the client certificate or its CA at auth/{mount}/certs, and check that it has \
+             not expired"
+        ),
+        VaultAuth::Token { .. } | VaultAuth::TokenFile { .. } => {
+            "the token has expired, was revoked, or is none: make a new one (vault token create \
+             -policy=leadsd -period=24h) and put it into the file"
+                .to_owned()
+        }
+    }
+}
+
+/// Something that Vault's policy does not allow.
+pub(super) fn policy(path: &str, missing: &[&str]) -> Advice {
+    let list = missing.join(", ");
+    let quoted: Vec<String> = missing.iter().map(|may| format!("\"{may}\"")).collect();
+    Advice::new(
+        format!("Vault's policy does not allow {list} on {path}"),
+        format!(
+            "add to the policy of this login: path \"{path}\" {{ capabilities = [{}] }}",
+            quoted.join(", ")
+        ),
+    )
+}
+
+/// Any other failure of Vault after a login.
+pub(super) fn vault(error: &vault::Error, config: &config::Vault, path: &str) -> Advice {
+    match error {
+        vault::Error::Denied => policy(path, &["read"]),
+        vault::Error::Unreached(why) => unreached(Peer::Vault, &config.address, why),
+        other => Advice::new(
+            format!("Vault does not give {path}: {other}"),
+            "see Vault's own state: vault status",
+        ),
+    }
+}
+
+/// A failure of HubSpot.
+pub(super) fn hubspot(fault: &Fault, address: &url::Url) -> Advice {
+    let fix = match fault {
+        Fault::Unreached(why) => return unreached(Peer::Hubspot, address, why),
+        Fault::Expired => {
+            "run leadsd login for this portal, or store a token that lives".to_owned()
+        }
+        Fault::Unauthorized => {
+            "copy the token once more, in one piece; if it was rotated or its app \
+                                deleted, store the new one: leadsd login --static"
+                .to_owned()
+        }
+        Fault::Refused(code) => refused(code).to_owned(),
+        Fault::Nonsense => {
+            "check that hubspot.base_url names HubSpot's API, and nothing in between \
+                            answers in its place"
+                .to_owned()
+        }
+        Fault::Failed(error) => match error.reason() {
+            Reason::MissingScopes => {
+                let scopes = &error.upstream().required_scopes;
+                format!(
+                    "add a scope to the app or key, and let the account agree to it again: {}",
+                    if scopes.is_empty() {
+                        "see its scopes".to_owned()
+                    } else {
+                        scopes.join(" or ")
+                    }
+                )
+            }
+            Reason::Forbidden => {
+                "leads need Sales Hub Professional or Enterprise in this account, \
+                                  and a user who may see them"
+                    .to_owned()
+            }
+            Reason::CredentialRejected => {
+                "store a token that HubSpot knows: leadsd login".to_owned()
+            }
+            Reason::DailyLimitReached => {
+                "wait for midnight in the account's time zone, or raise the \
+                                          limit of the account"
+                    .to_owned()
+            }
+            Reason::RateLimited => {
+                "wait ten seconds; if it stays so, see which other apps use this \
+                                    account's limits"
+                    .to_owned()
+            }
+            Reason::AccountLocked | Reason::AccountMigrating => {
+                "wait: HubSpot opens the account again by itself".to_owned()
+            }
+            _ => "see HubSpot's status page; its support asks for the correlation id".to_owned(),
+        },
+    };
+    let mut cause = fault.to_string();
+    if let Fault::Failed(error) = fault {
+        error.message().clone_into(&mut cause);
+        let facts = error.upstream();
+        if let Some(status) = facts.http_status {
+            cause = format!("{cause} (status {status})");
+        }
+        if let Some(id) = &facts.correlation_id {
+            cause = format!("{cause} (correlation id {id})");
+        }
+    }
+    Advice::new(cause, fix)
+}
+
+/// What to do about a refusal of the token endpoint.
+fn refused(code: &str) -> &'static str {
+    match code {
+        "BAD_CLIENT_ID" | "BAD_CLIENT_SECRET" | "invalid_client" | "unauthorized_client" => {
+            "copy client id and client secret from the app's Auth page: they belong together, and a \
+             secret that was rotated does not work any more. leadsd login --new-app asks for them"
+        }
+        "BAD_REDIRECT_URI" => {
+            "register exactly this redirect URL with the app, or name one that it has"
+        }
+        "BAD_AUTH_CODE" => {
+            "run leadsd login once more: a code works once, for a short time, and for one app"
+        }
+        "BAD_HUB" | "access_denied" => {
+            "install the app in the account again: leadsd login; the account may forbid it"
+        }
+        _ => {
+            "the app was uninstalled, or the grant revoked or replaced: run leadsd login for this \
+             portal"
+        }
+    }
+}

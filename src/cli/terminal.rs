@@ -1,0 +1,121 @@
+//! What people are asked. On a terminal they are prompted, and what is secret is not shown; where
+//! standard input is no terminal, each answer is its next line.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::{
+    io::{AsyncReadExt as _, BufReader, Stdin},
+    time::timeout,
+};
+
+use crate::secret::Secret;
+
+/// Longest answer: an access token has some hundred characters, a URL some thousand.
+const MAX_LINE: usize = 16 * 1024;
+
+/// Longest wait for somebody to type.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Standard input, and whether somebody sits there.
+pub(super) struct Terminal {
+    input: BufReader<Stdin>,
+    interactive: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("standard input ended before the {0} was given")]
+    Ended(&'static str),
+    #[error("the {0} was not given within {patience} minutes", patience = PATIENCE.as_secs() / 60)]
+    Late(&'static str),
+    #[error("the {0} is empty, or longer than {MAX_LINE} bytes, or no text")]
+    Unusable(&'static str),
+    #[error("the {0} cannot be read: {1}")]
+    Io(&'static str, io::Error),
+}
+
+/// Hides what is typed until it is dropped.
+struct Hidden(Option<Termios>);
+
+// === impl Terminal ===
+
+impl Terminal {
+    pub(super) fn new() -> Self {
+        let interactive = io::stdin().is_terminal();
+        Self { input: BufReader::new(tokio::io::stdin()), interactive }
+    }
+
+    /// Asks for something that is not secret.
+    pub(super) async fn text(&mut self, what: &'static str) -> Result<String, Error> {
+        self.prompt(what, "");
+        self.line(what).await
+    }
+
+    /// Asks for something that must not be seen.
+    pub(super) async fn secret(&mut self, what: &'static str) -> Result<Secret, Error> {
+        let hidden = if self.interactive { Hidden::begin() } else { Hidden(None) };
+        self.prompt(what, if self.interactive { " (not shown)" } else { "" });
+        let line = self.line(what).await;
+        drop(hidden);
+        line.map(Secret::new)
+    }
+
+    fn prompt(&self, what: &str, hint: &str) {
+        if self.interactive {
+            // Nothing is left to be done if even this cannot be printed.
+            let _ = write!(io::stderr(), "Enter the {what}{hint}: ");
+        }
+    }
+
+    async fn line(&mut self, what: &'static str) -> Result<String, Error> {
+        let mut line = Vec::new();
+        let read = async {
+            loop {
+                match self.input.read_u8().await {
+                    Ok(b'\n') => return Ok(()),
+                    Ok(byte) if line.len() < MAX_LINE => line.push(byte),
+                    Ok(_) => return Err(Error::Unusable(what)),
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        return if line.is_empty() { Err(Error::Ended(what)) } else { Ok(()) };
+                    }
+                    Err(error) => return Err(Error::Io(what, error)),
+                }
+            }
+        };
+        timeout(PATIENCE, read).await.unwrap_or(Err(Error::Late(what)))?;
+        let text = String::from_utf8(line).map_err(|_| Error::Unusable(what))?;
+        let text = text.trim();
+        if text.is_empty() || text.chars().any(char::is_control) {
+            return Err(Error::Unusable(what));
+        }
+        Ok(text.to_owned())
+    }
+}
+
+// === impl Hidden ===
+
+impl Hidden {
+    fn begin() -> Self {
+        let Ok(shown) = tcgetattr(io::stdin()) else { return Self(None) };
+        let mut hidden = shown.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        // The line end stays visible, so that what follows begins on a line of its own.
+        hidden.local_modes.insert(LocalModes::ECHONL);
+        let done = tcsetattr(io::stdin(), OptionalActions::Flush, &hidden);
+        Self(done.is_ok().then_some(shown))
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if let Some(shown) = &self.0 {
+            // There is nothing else to be done about a terminal that is gone.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, shown);
+        }
+    }
+}

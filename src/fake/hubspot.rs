@@ -340,6 +340,11 @@ impl FakeHubspot {
         change(&mut self.account.lock().limits);
     }
 
+    /// How many calls were counted: those of the API that were not refused for the limits.
+    pub fn counted(&self) -> u64 {
+        self.account.lock().counted.passed
+    }
+
     /// How many calls were refused with 429.
     pub fn rate_limited(&self) -> u64 {
         self.account.lock().counted.refused

@@ -17,6 +17,8 @@ pub struct Limits {
     pub burst: usize,
     /// Length of that window.
     pub window: Duration,
+    /// What headers tell of the burst, where that is not what holds now: a change that is announced.
+    pub announced: Option<usize>,
     /// Whether a tenth of the burst is also enforced per second: seen by some, not documented.
     pub secondly: bool,
     /// Searches in any second.
@@ -43,6 +45,7 @@ pub(super) struct Counted {
     /// Days since 1970 in the account's time zone.
     pub(super) day: i64,
     pub(super) today: usize,
+    pub(super) passed: u64,
     pub(super) refused: u64,
 }
 
@@ -75,6 +78,7 @@ impl Default for Limits {
         Self {
             burst: 190,
             window: Duration::from_secs(10),
+            announced: None,
             secondly: false,
             search_per_second: 5,
             daily: 625_000,
@@ -88,6 +92,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// What headers tell of the burst.
+    pub(super) fn told(&self) -> usize {
+        self.announced.unwrap_or(self.burst)
+    }
+
     /// The day in the account's time zone, and how long it lasts yet.
     pub(super) fn day(&self, now: Timestamp) -> (i64, Duration) {
         let local = now.as_second() + i64::from(self.utc_offset_minutes) * 60;
@@ -106,19 +115,20 @@ impl Counted {
         call: Call,
         clock: Timestamp,
     ) -> Result<(), Reached> {
-        self.forget(limits, clock);
+        let now = Instant::now();
+        self.forget(limits, clock, now);
         let in_day = (!call.search || limits.search_counts_daily)
             && (!call.oauth || limits.oauth_counts_daily);
         let reached = if call.search {
-            full(&self.search, limits.search_per_second, SECOND, "SECONDLY")
+            full(&self.search, limits.search_per_second, SECOND, now, "SECONDLY")
         } else {
-            full(&self.general, limits.burst, limits.window, "TEN_SECONDLY_ROLLING").or_else(|| {
-                let second = self.last_second();
-                limits
-                    .secondly
-                    .then(|| full(&second, limits.burst / 10, SECOND, "SECONDLY"))
-                    .flatten()
-            })
+            full(&self.general, limits.burst, limits.window, now, "TEN_SECONDLY_ROLLING").or_else(
+                || {
+                    let second = limits.burst / 10;
+                    let is_full = limits.secondly && self.last_second(now) >= second;
+                    is_full.then(|| reached(&self.general, second, SECOND, now, "SECONDLY"))
+                },
+            )
         };
         let reached = reached.or_else(|| {
             let (_, wait) = limits.day(clock);
@@ -130,25 +140,31 @@ impl Counted {
             return Err(reached);
         }
         self.today += usize::from(in_day);
+        self.passed += 1;
         let window = if call.search { &mut self.search } else { &mut self.general };
-        window.push_back(Instant::now());
+        window.push_back(now);
         Ok(())
     }
 
     /// Calls that are left.
     pub(super) fn left(&mut self, limits: &Limits, clock: Timestamp) -> Left {
-        self.forget(limits, clock);
+        let now = Instant::now();
+        self.forget(limits, clock, now);
         Left {
-            window: limits.burst.saturating_sub(self.general.len()),
-            second: (limits.burst / 10).saturating_sub(self.last_second().len()),
+            window: limits.told().saturating_sub(self.general.len()),
+            second: (limits.told() / 10).saturating_sub(self.last_second(now)),
             day: limits.daily.saturating_sub(self.today),
         }
     }
 
-    /// Drops what has left its window, and yesterday.
-    fn forget(&mut self, limits: &Limits, clock: Timestamp) {
-        self.search.retain(|at| at.elapsed() < SECOND);
-        self.general.retain(|at| at.elapsed() < limits.window);
+    /// Drops what has left its window, and yesterday. Calls are counted one after the other, so the
+    /// oldest are in front.
+    fn forget(&mut self, limits: &Limits, clock: Timestamp, now: Instant) {
+        for (window, length) in [(&mut self.search, SECOND), (&mut self.general, limits.window)] {
+            while window.front().is_some_and(|at| now.duration_since(*at) >= length) {
+                window.pop_front();
+            }
+        }
         let (day, _) = limits.day(clock);
         if day != self.day {
             self.day = day;
@@ -156,8 +172,8 @@ impl Counted {
         }
     }
 
-    fn last_second(&self) -> VecDeque<Instant> {
-        self.general.iter().filter(|at| at.elapsed() < SECOND).copied().collect()
+    fn last_second(&self, now: Instant) -> usize {
+        self.general.len() - self.general.partition_point(|at| now.duration_since(*at) >= SECOND)
     }
 }
 
@@ -165,11 +181,21 @@ fn full(
     window: &VecDeque<Instant>,
     max: usize,
     length: Duration,
+    now: Instant,
     policy: &'static str,
 ) -> Option<Reached> {
-    if window.len() < max {
-        return None;
-    }
-    let wait = window.front().map_or(length, |oldest| length.saturating_sub(oldest.elapsed()));
-    Some(Reached { policy, wait })
+    (window.len() >= max).then(|| reached(window, max, length, now, policy))
+}
+
+/// A call may pass once fewer than `max` of those counted are in the window.
+fn reached(
+    counted: &VecDeque<Instant>,
+    max: usize,
+    length: Duration,
+    now: Instant,
+    policy: &'static str,
+) -> Reached {
+    let last = counted.len().checked_sub(max.max(1)).and_then(|index| counted.get(index));
+    let wait = last.map_or(length, |last| length.saturating_sub(now.duration_since(*last)));
+    Reached { policy, wait }
 }

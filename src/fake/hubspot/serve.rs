@@ -282,10 +282,10 @@ pub(super) fn finish(
     };
     set("x-hubspot-correlation-id", correlation_id);
     if let Some(Told { limits, counted, oauth }) = told {
-        set("x-hubspot-ratelimit-max", limits.burst.to_string());
+        set("x-hubspot-ratelimit-max", limits.told().to_string());
         set("x-hubspot-ratelimit-remaining", counted.window.to_string());
         set("x-hubspot-ratelimit-interval-milliseconds", limits.window.as_millis().to_string());
-        set("x-hubspot-ratelimit-secondly", (limits.burst / 10).to_string());
+        set("x-hubspot-ratelimit-secondly", (limits.told() / 10).to_string());
         set("x-hubspot-ratelimit-secondly-remaining", counted.second.to_string());
         if !oauth {
             set("x-hubspot-ratelimit-daily", limits.daily.to_string());

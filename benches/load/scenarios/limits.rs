@@ -4,7 +4,8 @@
 //! HubSpot tells its limits with every answer. Halved with notice means that one answer tells the new
 //! limit before it holds: then there must be no refusal. Without notice the window already holds more
 //! calls than the new limit allows, and whatever was sent before the first answer can be here is
-//! refused, unavoidably: those are counted apart from all that come later.
+//! refused, unavoidably: those are counted apart from all that come later. A refusal that does not say
+//! for how long closes the limit for one window, so that the windows watched begin a moment later.
 
 use std::time::Duration;
 
@@ -71,6 +72,7 @@ async fn settled(
     let before = peers.hubspot.rate_limited();
     sleep_until(since + grace).await;
     let unavoidable = peers.hubspot.rate_limited() - before;
+    let since = Instant::now();
     // Calls counted so far, ten times a second.
     let mut counted = Vec::new();
     while since.elapsed() < WINDOW * 2 {
@@ -84,10 +86,10 @@ async fn settled(
     let refused = peers.hubspot.rate_limited() - before - unavoidable;
     let second =
         |pair: &[(Duration, u64)]| total(pair[10].1 - pair[0].1) >= 0.9 * count(limit) / 10.0;
-    // Down, nothing goes until the window has room; up, the pace of a second shows it.
-    let pace = counted.windows(11).find(|pair| second(pair)).map(|pair| pair[10].0);
+    // Down, nothing goes until the window has room.
+    let pace = counted.windows(11).find(|pair| second(pair)).map(|pair| pair[0].0);
     figures
-        .time(format!("{change}: a second at the new pace after"), pace.unwrap_or(WINDOW * 2))
+        .time(format!("{change}: at the new pace after"), pace.unwrap_or(WINDOW * 2))
         .at_most(WINDOW.as_secs_f64() * 1e3);
     let part = total(used(WINDOW)) / count(limit);
     figures.note(format!("{change}: used of the second window"), part, Unit::Part).at_least(0.95);

@@ -85,6 +85,27 @@ async fn the_window_rolls() {
 }
 
 #[tokio::test]
+async fn a_lower_limit_is_told_before_it_holds_and_waits_for_the_window_to_have_room() {
+    let hub = Hub::start().await;
+    hub.fake.limit(|limits| (limits.burst, limits.retry_after) = (4, true));
+    assert_eq!(hub.get("").await.status, 200);
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    hub.fake.limit(|limits| limits.announced = Some(2));
+    for left in ["0", "0"] {
+        let said = hub.get("").await;
+        assert_eq!(said.status, 200, "it does not hold yet");
+        assert_eq!(said.header("x-hubspot-ratelimit-max"), Some("2"));
+        assert_eq!(said.header("x-hubspot-ratelimit-remaining"), Some(left));
+    }
+    hub.fake.limit(|limits| (limits.burst, limits.announced) = (2, None));
+    let said = hub.get("").await;
+    is_limited(&said, "TEN_SECONDLY_ROLLING");
+    // Three are in the window, so two of them must leave: the second one came two seconds later.
+    assert_eq!(said.header("retry-after"), Some("9"));
+    assert_eq!(hub.fake.counted(), 3);
+}
+
+#[tokio::test]
 async fn searches_and_seconds_have_windows_of_a_second() {
     let hub = Hub::start().await;
     hub.fake.limit(|limits| {

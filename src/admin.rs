@@ -20,7 +20,7 @@ use tracing::warn;
 use self::portals::Portal;
 use crate::{
     credentials::Credentials,
-    hubspot,
+    grpc, hubspot,
     quota::Quota,
     vault::{Session, SessionState},
 };
@@ -45,6 +45,8 @@ pub struct Sources {
     pub hubspot: hubspot::Client,
     /// What may be sent.
     pub quota: Arc<Quota>,
+    /// What the gRPC server has in hand.
+    pub load: Arc<grpc::Load>,
 }
 
 /// A listener that has its address and has not begun to serve.

@@ -50,6 +50,8 @@ pub struct Bound {
     credentials: Arc<Credentials>,
     session: vault::Session,
     readiness: Task,
+    /// Whether the end has begun: then nothing is ready any more.
+    draining: watch::Sender<bool>,
 }
 
 // === impl Bound ===
@@ -96,20 +98,11 @@ impl Bound {
             leads::Coalesced::new(Arc::new(client.clone()), Arc::clone(&quota), group_commit);
         let service = leads::Service::new(Arc::new(upstream), settings);
 
-        let (unmet, serving, readiness) = watch_readiness(credentials.ready());
+        let (draining, drains) = watch::channel(false);
+        let (unmet, serving, readiness) = watch_readiness(credentials.ready(), drains);
         let listen = |address| move |source| Error::Listen { address, source };
-        let settings = grpc::Settings {
-            listen: grpc.listen,
-            portals: known_portals(Arc::clone(&credentials)),
-            quota: Arc::clone(&quota),
-            max_request_bytes: grpc.max_request_bytes,
-            max_batch_inputs: grpc.max_batch_inputs,
-            max_deadline: grpc.max_deadline,
-            max_batch_deadline: grpc.max_batch_deadline,
-            shutdown_grace: grpc.shutdown_grace,
-            error_catalogue: grpc.error_catalogue.into(),
-            serving,
-        };
+        let portals = known_portals(Arc::clone(&credentials));
+        let settings = grpc_settings(&grpc, portals, Arc::clone(&quota), serving);
         let grpc_server =
             grpc::Bound::bind(service, settings).await.map_err(listen(grpc.listen))?;
         let sources = admin::Sources {
@@ -118,10 +111,12 @@ impl Bound {
             vault: session.clone(),
             hubspot: client,
             quota,
+            load: grpc_server.load(),
         };
         let admin_server =
             admin::Bound::bind(admin.listen, sources).await.map_err(listen(admin.listen))?;
-        Ok(Self { grpc: grpc_server, admin: admin_server, credentials, session, readiness })
+        let (grpc, admin) = (grpc_server, admin_server);
+        Ok(Self { grpc, admin, credentials, session, readiness, draining })
     }
 
     /// Where gRPC is served.
@@ -136,7 +131,7 @@ impl Bound {
 
     /// Serves until `stop` is ready, finishes the calls in flight, and closes what it opened.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { grpc, admin, credentials, session, readiness } = self;
+        let Self { grpc, admin, credentials, session, readiness, draining } = self;
         info!(admin.address = %admin.address(), "Serving admin endpoints");
         let (stop_admin, stopped) = watch::channel(false);
         let admin = task::spawn("admin", "", async move {
@@ -149,6 +144,10 @@ impl Bound {
                 warn!(%error, "Admin endpoints ended");
             }
         });
+        let stop = async {
+            stop.await;
+            draining.send_replace(true);
+        };
         grpc.run(stop).await;
         drop(readiness);
         stop_admin.send_replace(true);
@@ -159,6 +158,40 @@ impl Bound {
         }
         session.close(deadline).await;
         info!("Stopped");
+    }
+}
+
+fn grpc_settings(
+    config: &config::Grpc,
+    portals: grpc::Portals,
+    quota: Arc<Quota>,
+    serving: watch::Receiver<bool>,
+) -> grpc::Settings {
+    grpc::Settings {
+        listen: config.listen,
+        portals,
+        quota,
+        max_request_bytes: config.max_request_bytes,
+        max_header_bytes: config.max_header_bytes,
+        most: grpc::Most {
+            connections: config.max_connections,
+            in_flight: config.max_in_flight,
+            memory: config.max_request_memory,
+        },
+        lifetimes: grpc::Lifetimes {
+            max_age: config.max_connection_age,
+            age_grace: config.max_connection_age_grace,
+            keepalive_interval: config.keepalive_interval,
+            keepalive_timeout: config.keepalive_timeout,
+            max_streams: config.max_streams,
+        },
+        max_batch_inputs: config.max_batch_inputs,
+        max_deadline: config.max_deadline,
+        max_batch_deadline: config.max_batch_deadline,
+        drain_delay: config.drain_delay,
+        shutdown_grace: config.shutdown_grace,
+        error_catalogue: config.error_catalogue.as_str().into(),
+        serving,
     }
 }
 
@@ -228,21 +261,30 @@ fn known_portals(credentials: Arc<Credentials>) -> grpc::Portals {
 /// Turns the credentials' view into what the admin endpoints and gRPC health need.
 fn watch_readiness(
     mut credentials: watch::Receiver<credentials::Readiness>,
+    mut draining: watch::Receiver<bool>,
 ) -> (watch::Receiver<admin::Readiness>, watch::Receiver<bool>, Task) {
-    let unmet_now = |readiness: &credentials::Readiness| admin::Readiness {
+    let unmet_now = |readiness: &credentials::Readiness, draining: bool| admin::Readiness {
         unmet: readiness
             .missing
             .iter()
             .map(|name| format!("credential:{name}"))
             .chain(readiness.unlisted.iter().map(|folder| format!("folder:{folder}")))
+            .chain(draining.then(|| "draining".to_owned()))
             .collect(),
     };
-    let first = unmet_now(&credentials.borrow_and_update());
+    let first = unmet_now(&credentials.borrow_and_update(), false);
     let (serving_sender, serving) = watch::channel(first.unmet.is_empty());
     let (unmet_sender, unmet) = watch::channel(first);
     let task = task::spawn("readiness", "", async move {
-        while credentials.changed().await.is_ok() {
-            let now = unmet_now(&credentials.borrow_and_update());
+        loop {
+            let changed = tokio::select! {
+                changed = credentials.changed() => changed,
+                changed = draining.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+            let now = unmet_now(&credentials.borrow_and_update(), *draining.borrow_and_update());
             info!(unmet = ?now.unmet, "Readiness changed");
             serving_sender.send_replace(now.unmet.is_empty());
             unmet_sender.send_replace(now);

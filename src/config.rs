@@ -61,7 +61,27 @@ pub struct Grpc {
     pub max_deadline: Duration,
     /// The same for batches. Default 5 min: 10,000 inputs are a hundred HubSpot calls.
     pub max_batch_deadline: Duration,
-    /// How long calls in flight may go on after a stop signal. Default 25 s.
+    /// Connections at the same time. Default 4,096.
+    pub max_connections: usize,
+    /// Calls at the same time on one connection. Default 1,024.
+    pub max_streams: u32,
+    /// Calls at the same time on all connections. Default 16,384.
+    pub max_in_flight: usize,
+    /// Bytes of requests and of answers that are held at the same time. Default 256 MiB.
+    pub max_request_memory: usize,
+    /// Largest metadata of one call, in bytes. Default 16 KiB.
+    pub max_header_bytes: usize,
+    /// When a connection is asked to end, give or take a tenth. Default 30 min.
+    pub max_connection_age: Duration,
+    /// How long its calls may go on after that. Default 1 min.
+    pub max_connection_age_grace: Duration,
+    /// A connection that was quiet for this long is asked whether it is still there. Default 30 s.
+    pub keepalive_interval: Duration,
+    /// How long the answer to that may take. Default 20 s.
+    pub keepalive_timeout: Duration,
+    /// How long calls are still taken after a stop signal. Default 5 s.
+    pub drain_delay: Duration,
+    /// How long calls in flight may go on after that. Default 25 s.
     pub shutdown_grace: Duration,
     /// Where callers can read about errors: the `google.rpc.Help` of each links there, with the
     /// reason as the fragment. Default `docs/ERRORS.md` of leadsd's source; empty leaves it out.

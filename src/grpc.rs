@@ -2,18 +2,29 @@
 //!
 //! Nothing here knows HubSpot's HTTP API or Vault.
 
+mod answer;
 mod call;
+mod codec;
+mod connection;
 mod convert;
 mod health;
 mod layer;
 mod leads;
+mod load;
+mod methods;
 mod page_token;
+mod preface;
 mod quota;
+mod received;
 mod server;
 mod status;
 mod validate;
 
 pub use call::Portals;
+pub use codec::{Codec, Counted};
+pub use connection::Lifetimes;
+pub use load::{Ending, LimitView, Load, LoadView, Most};
+pub use methods::MethodView;
 pub use server::{Bound, Settings};
 
 /// Messages, server and client generated from `proto/hubspot/leads/v1`.

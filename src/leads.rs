@@ -17,7 +17,7 @@ mod service;
 mod upstream;
 mod write;
 
-pub use call::{Call, PortalName, Prepaid, Spent};
+pub use call::{Call, Hold, PortalName, Prepaid, Spent};
 pub use coalesce::Coalesced;
 pub use error::{Culprits, Error, FieldFault, Processed, Reason, UpstreamFacts};
 pub use lead::{Associated, AssociatedObject, Lead, PropertyVersion, Warning};

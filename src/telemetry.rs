@@ -4,6 +4,7 @@
 //! Libraries that print whole requests at their lower levels are kept silent whatever the filter
 //! says: a Vault login or a token must not end up in a log.
 
+pub mod histogram;
 pub mod names;
 
 use tracing_subscriber::{EnvFilter, fmt};

@@ -64,6 +64,7 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
         tempfile(vault.root_token().expose()).map_err(io("cannot write a file"))?;
     let settings = [
         ("GRPC__LISTEN", grpc.to_string()),
+        ("GRPC__DRAIN_DELAY", "0s".to_owned()),
         ("ADMIN__LISTEN", admin.to_string()),
         ("VAULT__ADDRESS", format!("http://{}", vault.address())),
         ("VAULT__AUTH__METHOD", "token".to_owned()),

@@ -85,6 +85,16 @@ impl Checker<'_> {
             max_batch_inputs,
             max_deadline,
             max_batch_deadline,
+            max_connections,
+            max_streams_per_connection: streams,
+            max_in_flight,
+            max_request_memory,
+            max_header_size,
+            max_connection_age,
+            max_connection_age_grace: age_grace,
+            keepalive_interval,
+            keepalive_timeout,
+            drain_delay,
             shutdown_grace,
             error_catalogue,
             insecure,
@@ -99,6 +109,22 @@ impl Checker<'_> {
         let deadline = self.duration("grpc.max_deadline", &max_deadline, 100, 600_000);
         let batch_deadline =
             self.duration("grpc.max_batch_deadline", &max_batch_deadline, 100, 3_600_000);
+        let connections = self.number("grpc.max_connections", max_connections, 1, 1_000_000);
+        let streams = self.number("grpc.max_streams_per_connection", streams, 1, 100_000);
+        let in_flight = self.number("grpc.max_in_flight", max_in_flight, 1, 1_000_000);
+        let memory = self.size("grpc.max_request_memory", &max_request_memory, 1 << 20, 64 << 30);
+        if let (Some(size), Some(memory)) = (size, memory)
+            && memory < size
+        {
+            self.fault("grpc.max_request_memory", "must not be less than grpc.max_request_size");
+        }
+        let header = self.size("grpc.max_header_size", &max_header_size, 4 << 10, 1 << 20);
+        let age = self.duration("grpc.max_connection_age", &max_connection_age, 100, 86_400_000);
+        let age_grace = self.duration("grpc.max_connection_age_grace", &age_grace, 0, 3_600_000);
+        let keepalive =
+            self.duration("grpc.keepalive_interval", &keepalive_interval, 100, 3_600_000);
+        let timeout = self.duration("grpc.keepalive_timeout", &keepalive_timeout, 100, 600_000);
+        let delay = self.duration("grpc.drain_delay", &drain_delay, 0, 300_000);
         let grace = self.duration("grpc.shutdown_grace", &shutdown_grace, 0, 600_000);
         let tls = tls.map(|tls| self.tls(tls));
         Some(Grpc {
@@ -107,6 +133,16 @@ impl Checker<'_> {
             max_batch_inputs: inputs?,
             max_deadline: deadline?,
             max_batch_deadline: batch_deadline?,
+            max_connections: connections?,
+            max_streams: u32::try_from(streams?).unwrap_or(u32::MAX),
+            max_in_flight: in_flight?,
+            max_request_memory: memory?,
+            max_header_bytes: header?,
+            max_connection_age: age?,
+            max_connection_age_grace: age_grace?,
+            keepalive_interval: keepalive?,
+            keepalive_timeout: timeout?,
+            drain_delay: delay?,
             shutdown_grace: grace?,
             error_catalogue,
             insecure,

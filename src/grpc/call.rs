@@ -6,11 +6,12 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use tokio::time::Instant;
-use tonic::{Extensions, metadata::MetadataMap};
+use tokio::{sync::watch, time::Instant};
+use tonic::{Extensions, Status, metadata::MetadataMap};
 
+use super::{load::Slot, status};
 use crate::{
-    leads::{Call, Error, FieldFault, PortalName, Prepaid, Reason, Spent},
+    leads::{Call, Error, FieldFault, Hold, PortalName, Prepaid, Reason, Spent},
     quota::{Caller, Priority, Who},
 };
 
@@ -38,11 +39,22 @@ pub(super) struct CallFacts {
     pub(super) portal: Arc<OnceLock<PortalName>>,
     /// Filled when the call fails, for the access event.
     pub(super) failure: Arc<OnceLock<Error>>,
+    /// What of the load is this call's.
+    pub(super) slot: Arc<Slot>,
+    /// The connection it came on.
+    pub(super) line: Arc<Line>,
 }
 
-/// Where a call comes from; travels in the request's extensions.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) IpAddr);
+/// What all calls of one connection share.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// Where they come from.
+    pub(super) peer: IpAddr,
+    /// Whether there were too many connections already: then only probes are answered.
+    pub(super) is_crowded: bool,
+    /// Turns true when the connection is about to end: what would go on for long ends then.
+    pub(super) closing: watch::Receiver<bool>,
+}
 
 /// Most names listed in an error.
 const MAX_LISTED: usize = 50;
@@ -52,6 +64,28 @@ const MAX_LISTED: usize = 50;
 pub struct Portals {
     has: Arc<dyn Fn(&PortalName) -> bool + Send + Sync>,
     all: Arc<dyn Fn() -> Vec<PortalName> + Send + Sync>,
+}
+
+// === impl CallFacts ===
+
+impl CallFacts {
+    /// The status of this call, which fails; a call fails once.
+    pub(super) fn failed(&self, error: Error) -> Status {
+        let status = status::of_call(&error, &self.request_id, &self.catalogue);
+        // If the call has failed before, that is the better reason.
+        let _ = self.failure.set(error);
+        status
+    }
+
+    /// Holds this many bytes of the request.
+    pub(super) fn hold(&self, bytes: usize) -> Result<(), Status> {
+        self.slot.hold(bytes).map_err(|full| self.failed(full))
+    }
+
+    /// Holds at least this many bytes of the request.
+    pub(super) fn hold_at_least(&self, bytes: usize) -> Result<(), Status> {
+        self.slot.hold_at_least(bytes).map_err(|full| self.failed(full))
+    }
 }
 
 // === impl Portals ===
@@ -80,10 +114,11 @@ impl Portals {
         Ok(Call {
             portal,
             deadline: facts.deadline,
-            who: Who { caller: caller(metadata, extensions), priority: priority(metadata)? },
+            who: Who { caller: caller(metadata, &facts.line), priority: priority(metadata)? },
             request_id: Arc::clone(&facts.request_id),
             spent: Arc::clone(&facts.spent),
             prepaid: Prepaid::default(),
+            hold: Hold::new(&facts.slot),
         })
     }
 
@@ -121,12 +156,11 @@ impl Portals {
 }
 
 /// Who calls, as far as it says so; else where the call comes from.
-fn caller(metadata: &MetadataMap, extensions: &Extensions) -> Caller {
+fn caller(metadata: &MetadataMap, line: &Line) -> Caller {
     let named = metadata.get(CALLER).and_then(|value| value.to_str().ok()).map(str::trim);
-    match (named.filter(|name| !name.is_empty()), extensions.get::<Peer>()) {
-        (Some(name), _) => Caller::new(name),
-        (None, Some(Peer(address))) => Caller::new(&address.to_canonical().to_string()),
-        (None, None) => Caller::new("unknown"),
+    match named.filter(|name| !name.is_empty()) {
+        Some(name) => Caller::new(name),
+        None => Caller::new(&line.peer.to_canonical().to_string()),
     }
 }
 

@@ -1,25 +1,33 @@
-//! The outermost layer: gives every call its id, deadline and span, ends it when its time is up,
-//! survives its panics, and writes one access event when it is over, however it ends.
+//! The outermost layer: gives every call its id, deadline and span, refuses it if there is too much to
+//! do, ends it when its time is up, survives its panics, and writes one access event when it is over,
+//! however it ends.
 
 use std::{
     convert::Infallible,
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use futures_util::{FutureExt as _, future::ready};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request::Parts};
+use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, body::Body};
-use tower::Service;
-use tracing::{Instrument as _, Level, event, info_span};
+use tonic::{Code, body::Body, service::Routes};
+use tower::Service as _;
+use tracing::{Instrument as _, Level, Span, event, info_span};
 use uuid::Uuid;
 
-use super::{call::CallFacts, status};
+use super::{
+    answer::{Answer, code_in},
+    call::{CallFacts, Line},
+    codec::CALL,
+    load::{Load, Slot},
+    methods::{Length, Method, code_name},
+    received::Received,
+};
 use crate::leads::{Error, Reason};
 
 /// Caller's or our own id of a call, in and out.
@@ -31,12 +39,17 @@ const QUOTA_COST: HeaderName = HeaderName::from_static("leadsd-quota-cost");
 /// The caller's deadline, as gRPC sends it.
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// Status of an answer without a body; one with a body is counted as a success, as what is watched
-/// has begun well.
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// How a call ended: among the headers of an answer without a body, else in its trailers.
+pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Longest request id taken from a caller.
 const MAX_REQUEST_ID: usize = 128;
+
+/// Longest path of a method that does not exist, as it is logged.
+const MAX_PATH: usize = 128;
+
+/// What HTTP/2 adds to the size of each header.
+const HEADER_OVERHEAD: usize = 32;
 
 /// Ceiling of the deadline of calls that watch: as long as the caller wants.
 const ENDLESS: Duration = Duration::from_secs(365 * 86_400);
@@ -45,72 +58,83 @@ const ENDLESS: Duration = Duration::from_secs(365 * 86_400);
 /// less about the call than the handler does.
 const BACKSTOP: Duration = Duration::from_millis(20);
 
-/// The layer around `inner`.
-#[derive(Debug, Clone)]
-pub(super) struct Observe<S> {
-    pub(super) inner: S,
+/// What holds for all calls.
+#[derive(Debug)]
+pub(super) struct Rules {
     /// Ceiling of the deadline of calls for one lead or one page.
     pub(super) max_deadline: Duration,
     /// Ceiling of the deadline of batches.
     pub(super) max_batch_deadline: Duration,
+    /// Largest message, in bytes.
+    pub(super) max_message: usize,
+    /// Largest metadata, in bytes.
+    pub(super) max_metadata: usize,
     /// Where the reasons of errors are explained.
     pub(super) catalogue: Arc<str>,
 }
 
-/// Writes the access event, at the latest when it is dropped: then the caller has gone away.
-struct Access {
-    method: String,
+/// The layer around all services, as one connection sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Observe {
+    pub(super) inner: Routes,
+    pub(super) rules: Arc<Rules>,
+    pub(super) load: Arc<Load>,
+    pub(super) line: Arc<Line>,
+}
+
+/// Writes the access event, at the latest when it is dropped: then the caller has gone away, or has
+/// not taken the answer in its time.
+pub(super) struct Access {
+    load: Arc<Load>,
+    method: usize,
+    /// The path that was called, if there is no such method.
+    path: Option<String>,
     facts: CallFacts,
     since: Instant,
     code: Option<Code>,
+    /// Ends with the call.
+    span: Span,
 }
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
 
 // === impl Observe ===
 
-impl<S> Service<Request<Body>> for Observe<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S: Clone + Send + 'static,
-    S::Future: Send,
-{
-    type Response = Response<Body>;
+impl hyper::service::Service<Request<Incoming>> for Observe {
+    type Response = Response<Answer>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Answering;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        let (mut parts, body) = request.into_parts();
+        let number = self.load.methods.find(parts.uri.path());
+        let method = self.load.methods.get(number);
+        method.started();
+        let admitted = self.admit(method, &parts);
+        let (slot, refusal) = match admitted {
+            Ok(slot) => (slot, None),
+            Err(error) => (self.load.slot(false), Some(error)),
+        };
         let since = Instant::now();
-        let timeout = request.headers_mut().remove(GRPC_TIMEOUT);
-        let path = request.uri().path();
-        let ceiling = match () {
-            () if path.contains("/Batch") => self.max_batch_deadline,
-            () if path.contains("/Watch") => ENDLESS,
-            () => self.max_deadline,
+        let facts = self.facts(&mut parts, method, slot, since);
+        let access = self.access(number, &parts, facts.clone(), since);
+        if let Some(error) = refusal {
+            let refused = access.failed(error);
+            return Box::pin(ready(Ok(access.answered(refused))));
+        }
+        let answer_by = match method.length {
+            // What is watched has to begin, at least.
+            Length::Endless => facts.deadline.min(since + self.rules.max_deadline),
+            Length::Short | Length::Batch => facts.deadline,
         };
-        let timeout = timeout.as_ref().and_then(parse_timeout).unwrap_or(ceiling);
-        let facts = CallFacts {
-            request_id: request_id(request.headers()),
-            catalogue: Arc::clone(&self.catalogue),
-            deadline: since + timeout.min(ceiling),
-            spent: Arc::default(),
-            portal: Arc::default(),
-            failure: Arc::default(),
-        };
-        request.extensions_mut().insert(facts.clone());
-        let method = request.uri().path().trim_start_matches('/').to_owned();
-        let span = info_span!("rpc", rpc.method = method, request.id = &*facts.request_id);
-        let mut access = Access { method, facts, since, code: None };
-
-        // The clone has not been asked whether it is ready; the original has.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        parts.extensions.insert(facts.clone());
+        let body = Body::new(Received::new(body, facts.clone(), self.rules.max_message));
+        let request = Request::from_parts(parts, body);
+        let mut inner = self.inner.clone();
+        let span = access.span.clone();
         let work = async move {
             let handled = AssertUnwindSafe(inner.call(request)).catch_unwind();
-            let deadline = access.facts.deadline;
-            let mut response = match timeout_at(deadline + BACKSTOP, handled).await {
+            let response = match timeout_at(answer_by + BACKSTOP, handled).await {
                 Ok(Ok(Ok(response))) => response,
                 Ok(Err(_panic)) => access.failed(
                     Error::new(Reason::Internal, "the service failed on this call")
@@ -120,27 +144,102 @@ where
                     access.failed(Error::new(Reason::DeadlineExceeded, "the deadline passed"))
                 }
             };
-            access.finish(&mut response);
-            Ok(response)
+            Ok(access.answered(response))
         };
-        Box::pin(work.instrument(span))
+        Box::pin(CALL.scope(facts, work).instrument(span))
+    }
+}
+
+impl Observe {
+    /// Whether there is room for the call.
+    fn admit(&self, method: &Method, parts: &Parts) -> Result<Slot, Error> {
+        if self.line.is_crowded && !method.is_probe {
+            return Err(self.load.connections.full("connections"));
+        }
+        let size: usize = parts
+            .headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + HEADER_OVERHEAD)
+            .sum();
+        if size > self.rules.max_metadata {
+            self.load.metadata_too_large.fetch_add(1, Ordering::Relaxed);
+            let most = self.rules.max_metadata;
+            let text = format!("the metadata has {size} bytes, and at most {most} are read");
+            return Err(Error::new(Reason::RequestTooLarge, text));
+        }
+        self.load.admit(method.is_probe)
+    }
+
+    fn facts(&self, parts: &mut Parts, method: &Method, slot: Slot, since: Instant) -> CallFacts {
+        let timeout = parts.headers.remove(GRPC_TIMEOUT);
+        let ceiling = match method.length {
+            Length::Batch => self.rules.max_batch_deadline,
+            Length::Endless => ENDLESS,
+            Length::Short => self.rules.max_deadline,
+        };
+        let timeout = timeout.as_ref().and_then(parse_timeout).unwrap_or(ceiling);
+        CallFacts {
+            request_id: request_id(&parts.headers),
+            catalogue: Arc::clone(&self.rules.catalogue),
+            deadline: since + timeout.min(ceiling),
+            spent: Arc::default(),
+            portal: Arc::default(),
+            failure: Arc::default(),
+            slot: Arc::new(slot),
+            line: Arc::clone(&self.line),
+        }
+    }
+
+    fn access(&self, number: usize, parts: &Parts, facts: CallFacts, since: Instant) -> Access {
+        let method = self.load.methods.get(number);
+        let path = method.name.is_empty().then(|| {
+            parts.uri.path().trim_start_matches('/').chars().take(MAX_PATH).collect::<String>()
+        });
+        let name = path.as_deref().unwrap_or(&method.name);
+        let span = info_span!("rpc", rpc.method = name, request.id = &*facts.request_id);
+        Access {
+            load: Arc::clone(&self.load),
+            method: number,
+            path,
+            facts,
+            since,
+            code: None,
+            span,
+        }
     }
 }
 
 // === impl Access ===
 
 impl Access {
-    fn failed(&self, error: Error) -> Response<Body> {
-        let status = status::of_call(&error, &self.facts.request_id, &self.facts.catalogue);
-        // The handler may have failed before; then its reason is the better one.
-        let _ = self.facts.failure.set(error);
-        status.into_http()
+    pub(super) fn deadline(&self) -> Instant {
+        self.facts.deadline
     }
 
-    fn finish(&mut self, response: &mut Response<Body>) {
+    /// Holds this many bytes of the answer.
+    pub(super) fn holds(&self, bytes: usize) {
+        self.facts.slot.hold_answer(bytes);
+    }
+
+    pub(super) fn ended(&mut self, code: Code) {
+        self.code = Some(code);
+    }
+
+    fn failed(&self, error: Error) -> Response<Body> {
+        self.facts.failed(error).into_http()
+    }
+
+    /// The answer as it goes out; what becomes of it is followed to its end.
+    fn answered(mut self, mut response: Response<Body>) -> Response<Answer> {
+        let mut code = code_in(response.headers());
+        if code == Some(Code::ResourceExhausted) && self.facts.failure.get().is_none() {
+            // Only the decoder refuses without a reason of ours: it has met its bound.
+            self.load.messages_too_large.fetch_add(1, Ordering::Relaxed);
+            let text = "the message is larger than it may be after decompression";
+            response = self.failed(Error::new(Reason::RequestTooLarge, text));
+            code = code_in(response.headers());
+        }
         let headers = response.headers_mut();
-        let status = headers.get(GRPC_STATUS).map(|status| Code::from_bytes(status.as_bytes()));
-        self.code = Some(status.unwrap_or(Code::Ok));
         if let Ok(id) = HeaderValue::from_str(&self.facts.request_id) {
             headers.insert(REQUEST_ID, id);
         }
@@ -150,12 +249,27 @@ impl Access {
                 headers.insert(QUOTA_COST, cost);
             }
         }
+        let Some(code) = code else { return response.map(|body| Answer::new(body, Some(self))) };
+        self.ended(code);
+        drop(self);
+        response.map(|body| Answer::new(body, None))
     }
 }
 
 impl Drop for Access {
     fn drop(&mut self) {
-        let code = self.code.unwrap_or(Code::Cancelled);
+        let took = self.since.elapsed();
+        let code = self.code.unwrap_or_else(|| {
+            // Nobody took the answer to its end: it was cut off in its time, or the caller left.
+            if self.facts.deadline <= Instant::now() {
+                Code::DeadlineExceeded
+            } else {
+                Code::Cancelled
+            }
+        });
+        let method = self.load.methods.get(self.method);
+        method.handled(code, took);
+        let name = self.path.as_deref().unwrap_or(&method.name);
         let failure = self.facts.failure.get();
         let portal = self.facts.portal.get().map(|portal| portal.as_str());
         // Health probes and reflection touch no portal and come by the second.
@@ -163,11 +277,12 @@ impl Drop for Access {
             ($level:expr) => {
                 event!(
                     target: "leadsd::access",
+                    parent: &self.span,
                     $level,
-                    rpc.method = self.method,
-                    rpc.code = ?code,
+                    rpc.method = name,
+                    rpc.code = code_name(code),
                     portal,
-                    duration_ms = self.since.elapsed().as_secs_f64() * 1e3,
+                    duration_ms = took.as_secs_f64() * 1e3,
                     hubspot.calls = self.facts.spent.calls(),
                     hubspot.correlation_id = self.facts.spent.correlation_id(),
                     request.id = &*self.facts.request_id,
@@ -177,10 +292,10 @@ impl Drop for Access {
                 )
             };
         }
-        if self.method.starts_with("grpc.") {
-            access!(Level::DEBUG);
-        } else {
+        if method.is_own || self.path.is_some() {
             access!(Level::INFO);
+        } else {
+            access!(Level::DEBUG);
         }
     }
 }

@@ -37,17 +37,9 @@ impl Leads {
             Ok(call) => work(call, message).await,
             Err(error) => Err(error),
         };
-        answer.map(Response::new).map_err(|error| {
-            let (request_id, catalogue): (&str, &str) = match &facts {
-                Some(facts) => (&facts.request_id, &facts.catalogue),
-                None => Default::default(),
-            };
-            let status = status::of_call(&error, request_id, catalogue);
-            if let Some(facts) = &facts {
-                // A call fails once.
-                let _ = facts.failure.set(error);
-            }
-            status
+        answer.map(Response::new).map_err(|error| match &facts {
+            Some(facts) => facts.failed(error),
+            None => status::of_call(&error, "", ""),
         })
     }
 }

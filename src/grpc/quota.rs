@@ -28,8 +28,6 @@ const MAX_INTERVAL: Duration = Duration::from_secs(3_600);
 pub(super) struct Quotas {
     pub(super) quota: Arc<Quota>,
     pub(super) portals: Portals,
-    /// Turns true when the service stops.
-    pub(super) stopping: watch::Receiver<bool>,
 }
 
 /// One WatchQuota under way.
@@ -37,7 +35,7 @@ struct Watch {
     account: Arc<Account>,
     interval: Duration,
     facts: CallFacts,
-    stopping: watch::Receiver<bool>,
+    closing: watch::Receiver<bool>,
     has_begun: bool,
     is_over: bool,
 }
@@ -56,7 +54,7 @@ impl Quotas {
                 let Call { portal, .. } = call;
                 Ok((self.quota.of(portal.as_str()), facts))
             }
-            (Err(error), Some(facts)) => Err(failed(&facts, error)),
+            (Err(error), Some(facts)) => Err(facts.failed(error)),
             (_, None) => {
                 let error = Error::new(Reason::Internal, "the call came past its layers");
                 Err(status::of_call(&error, "", ""))
@@ -82,15 +80,9 @@ impl pb::quota_service_server::QuotaService for Quotas {
         request: Request<pb::WatchQuotaRequest>,
     ) -> Result<Response<Views>, Status> {
         let (account, facts) = self.account(&request)?;
-        let interval = interval(request.into_inner()).map_err(|error| failed(&facts, error))?;
-        let watch = Watch {
-            account,
-            interval,
-            facts,
-            stopping: self.stopping.clone(),
-            has_begun: false,
-            is_over: false,
-        };
+        let interval = interval(request.into_inner()).map_err(|error| facts.failed(error))?;
+        let closing = facts.line.closing.clone();
+        let watch = Watch { account, interval, facts, closing, has_begun: false, is_over: false };
         Ok(Response::new(Box::pin(stream::unfold(watch, Watch::next))))
     }
 }
@@ -108,7 +100,7 @@ impl Watch {
                 Ok(false) => return None,
                 Err(error) => {
                     self.is_over = true;
-                    return Some((Err(failed(&self.facts, error)), self));
+                    return Some((Err(self.facts.failed(error)), self));
                 }
             }
         }
@@ -116,24 +108,17 @@ impl Watch {
         Some((Ok(pb::WatchQuotaResponse { quota: Some(shown(&self.account)) }), self))
     }
 
-    /// Waits; false if the service stops.
+    /// Waits; false if the connection is about to end.
     async fn pause(&mut self) -> Result<bool, Error> {
         select! {
             () = sleep(self.interval) => Ok(true),
             () = sleep_until(self.facts.deadline) => {
                 Err(Error::new(Reason::DeadlineExceeded, "the deadline of the stream has passed"))
             }
-            // An error means that the sender is gone, which is a stop as well.
-            _ = self.stopping.wait_for(|stopping| *stopping) => Ok(false),
+            // An error means that the connection is gone.
+            _ = self.closing.wait_for(|closing| *closing) => Ok(false),
         }
     }
-}
-
-fn failed(facts: &CallFacts, error: Error) -> Status {
-    let status = status::of_call(&error, &facts.request_id, &facts.catalogue);
-    // A call fails once.
-    let _ = facts.failure.set(error);
-    status
 }
 
 fn interval(request: pb::WatchQuotaRequest) -> Result<Duration, Error> {

@@ -3,29 +3,27 @@
 //! The accept loop is ours and not tonic's: tonic answers an expired deadline with CANCELLED before
 //! a layer can say better.
 
-use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use hyper::{body::Incoming, server::conn::http2};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
-};
+use futures_util::FutureExt as _;
 use tokio::{
     net::{TcpListener, TcpStream},
+    pin, select,
     sync::watch,
     time::{sleep, timeout},
 };
-use tonic::{body::Body, codec::CompressionEncoding, service::Routes};
-use tower::ServiceExt as _;
-use tracing::{debug, info, warn};
+use tonic::{codec::CompressionEncoding, service::Routes};
+use tracing::{info, warn};
 
 use super::{
     DESCRIPTORS,
-    call::{Peer, Portals},
+    call::Portals,
+    connection::{Lifetimes, Lines, Phase},
     health,
-    layer::Observe,
+    layer::Rules,
     leads::Leads,
+    load::{Load, Most},
+    methods::Methods,
     pb::{leads_service_server::LeadsServiceServer, quota_service_server::QuotaServiceServer},
     quota::Quotas,
 };
@@ -35,22 +33,11 @@ use crate::{
     task::{self, Task},
 };
 
-/// Pings on quiet connections, so that half-open ones are found within 50 s.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Calls at the same time on one connection; clients queue past it.
-const MAX_STREAMS: u32 = 1_000;
-
-/// Headers of one call: room for a traceparent, a token and some metadata.
-const MAX_HEADER_BYTES: u32 = 16 * 1024;
-
-/// Receive windows: a full batch message fits into a stream's.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-
 /// Pause after a failed accept: the usual cause is a lack of file handles.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long connections that are cut off may take to notice.
+const CUT: Duration = Duration::from_secs(1);
 
 /// What the server needs beside the domain.
 #[derive(Debug, Clone)]
@@ -63,13 +50,21 @@ pub struct Settings {
     pub quota: Arc<Quota>,
     /// Largest request message, in bytes.
     pub max_request_bytes: usize,
+    /// Largest metadata of a call, in bytes.
+    pub max_header_bytes: usize,
+    /// What is taken on at the same time.
+    pub most: Most,
+    /// How long connections live.
+    pub lifetimes: Lifetimes,
     /// Most inputs of one batch call.
     pub max_batch_inputs: usize,
     /// Ceiling of the deadline of calls for one lead or one page.
     pub max_deadline: Duration,
     /// Ceiling of the deadline of batches.
     pub max_batch_deadline: Duration,
-    /// How long calls in flight may go on once the server was told to stop.
+    /// How long calls are still taken once the server was told to stop.
+    pub drain_delay: Duration,
+    /// How long calls in flight may go on after that.
     pub shutdown_grace: Duration,
     /// Where the reasons of errors are explained; empty for nowhere.
     pub error_catalogue: Arc<str>,
@@ -82,10 +77,10 @@ pub struct Settings {
 pub struct Bound {
     listener: TcpListener,
     address: SocketAddr,
-    observed: Observe<Routes>,
+    lines: Arc<Lines>,
+    phases: watch::Sender<Phase>,
+    drain_delay: Duration,
     shutdown_grace: Duration,
-    /// Ends the streams that would go on.
-    stopping: watch::Sender<bool>,
     _health: Task,
 }
 
@@ -99,9 +94,13 @@ impl Bound {
             portals,
             quota,
             max_request_bytes,
+            max_header_bytes,
+            most,
+            lifetimes,
             max_batch_inputs,
             max_deadline,
             max_batch_deadline,
+            drain_delay,
             shutdown_grace,
             error_catalogue,
             serving,
@@ -109,12 +108,14 @@ impl Bound {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let (health, task) = health::service(serving).await;
-        let (stopping, stops) = watch::channel(false);
-        let quota = Quotas { quota, portals: portals.clone(), stopping: stops };
-        let leads = LeadsServiceServer::new(Leads { service, portals, max_batch_inputs })
-            .max_decoding_message_size(max_request_bytes)
-            .accept_compressed(CompressionEncoding::Gzip)
-            .send_compressed(CompressionEncoding::Gzip);
+        let quota = Quotas { quota, portals: portals.clone() };
+        let mut leads = LeadsServiceServer::new(Leads { service, portals, max_batch_inputs })
+            .max_decoding_message_size(max_request_bytes);
+        let mut quota = QuotaServiceServer::new(quota).max_decoding_message_size(max_request_bytes);
+        for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+            leads = leads.accept_compressed(encoding).send_compressed(encoding);
+            quota = quota.accept_compressed(encoding).send_compressed(encoding);
+        }
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -122,14 +123,23 @@ impl Bound {
                 .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         };
         let routes = Routes::new(leads)
-            .add_service(QuotaServiceServer::new(quota))
+            .add_service(quota)
             .add_service(health)
             .add_service(reflection().build_v1().map_err(io::Error::other)?)
             .add_service(reflection().build_v1alpha().map_err(io::Error::other)?)
             .prepare();
-        let observed =
-            Observe { inner: routes, max_deadline, max_batch_deadline, catalogue: error_catalogue };
-        Ok(Self { listener, address, observed, shutdown_grace, stopping, _health: task })
+        let rules = Arc::new(Rules {
+            max_deadline,
+            max_batch_deadline,
+            max_message: max_request_bytes,
+            max_metadata: max_header_bytes,
+            catalogue: error_catalogue,
+        });
+        let load = Arc::new(Load::new(most, Methods::known()));
+        let lines = Arc::new(Lines { routes, rules, load, lifetimes });
+        let (phases, _) = watch::channel(Phase::Open);
+        let (_health, shutdown_grace) = (task, shutdown_grace);
+        Ok(Self { listener, address, lines, phases, drain_delay, shutdown_grace, _health })
     }
 
     /// The address it listens on.
@@ -137,67 +147,62 @@ impl Bound {
         self.address
     }
 
-    /// Serves until `stop` is ready, then finishes the calls in flight within the grace.
+    /// What it has in hand.
+    pub fn load(&self) -> Arc<Load> {
+        Arc::clone(&self.lines.load)
+    }
+
+    /// Serves until `stop` is ready and whoever sends calls had time to notice, then finishes the
+    /// calls in flight within the grace.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, address, observed, shutdown_grace, stopping, _health } = self;
-        info!(grpc.address = %address, "Serving gRPC");
-        let connections = GracefulShutdown::new();
-        let mut stop = pin!(stop);
+        info!(grpc.address = %self.address, "Serving gRPC");
+        self.accept_until(stop).await;
+        if !self.drain_delay.is_zero() {
+            info!(drain.delay_ms = ms(self.drain_delay), "Still taking calls until callers notice");
+            self.accept_until(sleep(self.drain_delay)).await;
+        }
+        let Self { listener, lines, phases, shutdown_grace, .. } = self;
+        // Those who are connected and not accepted yet would be cut off with the listener.
+        while let Some(Ok((socket, peer))) = listener.accept().now_or_never() {
+            connect(&lines, &phases, socket, peer);
+        }
+        drop(listener);
+        phases.send_replace(Phase::Draining);
+        let open = lines.load.connections.used();
+        info!(grpc.connections = open, "Finishing the calls in flight");
+        if timeout(shutdown_grace, phases.closed()).await.is_err() {
+            warn!("Some calls did not finish within the grace and are cut off");
+            phases.send_replace(Phase::Cut);
+            // Whatever is left ends with the process.
+            let _ = timeout(CUT, phases.closed()).await;
+        }
+    }
+
+    async fn accept_until(&self, end: impl Future<Output = ()>) {
+        pin!(end);
         loop {
-            let accepted = tokio::select! {
-                () = &mut stop => break,
-                accepted = listener.accept() => accepted,
+            let accepted = select! {
+                () = &mut end => return,
+                accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((socket, peer)) => {
-                    serve_connection(socket, peer, observed.clone(), &connections);
-                }
+                Ok((socket, peer)) => connect(&self.lines, &self.phases, socket, peer),
                 Err(error) => {
                     warn!(%error, "Cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
-        drop(listener);
-        stopping.send_replace(true);
-        let open = connections.count();
-        info!(grpc.connections = open, "Finishing the calls in flight");
-        if timeout(shutdown_grace, connections.shutdown()).await.is_err() {
-            warn!("Some calls did not finish within the grace and are cut off");
-        }
     }
 }
 
-fn serve_connection(
-    socket: TcpStream,
-    peer: SocketAddr,
-    observed: Observe<Routes>,
-    connections: &GracefulShutdown,
-) {
-    let service = observed.map_request(move |request: http::Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(Peer(peer.ip()));
-        request
-    });
-    let service = TowerToHyperService::new(service);
-    if let Err(error) = socket.set_nodelay(true) {
-        debug!(%error, "Cannot set TCP_NODELAY");
-    }
-    let mut http2 = http2::Builder::new(TokioExecutor::new());
-    http2
-        .timer(TokioTimer::new())
-        .keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADER_BYTES)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW);
-    let connection = http2.serve_connection(TokioIo::new(socket), service);
-    let connection = connections.watch(connection);
-    task::spawn("connection", "", async move {
-        if let Err(error) = connection.await {
-            debug!(net.peer = %peer, %error, "Connection ended early");
-        }
-    })
-    .detach();
+fn connect(lines: &Arc<Lines>, phases: &watch::Sender<Phase>, socket: TcpStream, peer: SocketAddr) {
+    // If even the spare places are taken, the socket is closed.
+    let Some(place) = lines.load.connect() else { return };
+    let serve = Arc::clone(lines).run(socket, peer, place, phases.subscribe());
+    task::spawn("connection", "", serve).detach();
+}
+
+fn ms(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
 }

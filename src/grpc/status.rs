@@ -43,7 +43,8 @@ pub(super) fn code(reason: Reason) -> Code {
         Reason::RateLimited
         | Reason::DailyLimitReached
         | Reason::Overloaded
-        | Reason::AnswerTooLarge => Code::ResourceExhausted,
+        | Reason::AnswerTooLarge
+        | Reason::RequestTooLarge => Code::ResourceExhausted,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::WriteOutcomeUnknown => Code::Unknown,
         Reason::Internal => Code::Internal,
@@ -128,6 +129,7 @@ fn details(error: &Error) -> ErrorDetails {
         | Reason::UpstreamUnavailable
         | Reason::UpstreamUnintelligible
         | Reason::AnswerTooLarge
+        | Reason::RequestTooLarge
         | Reason::DeadlineExceeded
         | Reason::WriteOutcomeUnknown
         | Reason::BatchRefused

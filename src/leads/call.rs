@@ -2,6 +2,7 @@
 //! has one already.
 
 use std::{
+    any::Any,
     fmt,
     sync::{
         Arc,
@@ -34,7 +35,14 @@ pub struct Call {
     pub spent: Arc<Spent>,
     /// A permit for its first HubSpot call, if it has waited for one already; shared by all copies.
     pub prepaid: Prepaid,
+    /// What stays taken until nothing works for the call any more.
+    pub hold: Hold,
 }
+
+/// Something that is given back when the last copy of a call is gone, such as its place among the
+/// calls in flight: a write goes on when its caller has gone away.
+#[derive(Clone, Default)]
+pub struct Hold(Option<Arc<dyn Any + Send + Sync>>);
 
 /// A permit on its way to the HubSpot call that it is for.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +67,22 @@ impl Call {
     /// How long it is of use to wait for a permit.
     pub fn permit_until(&self) -> Instant {
         self.deadline.checked_sub(FOR_THE_ANSWER).unwrap_or(self.deadline)
+    }
+}
+
+// === impl Hold ===
+
+impl Hold {
+    /// Keeps `what` as long as there is a copy of the call.
+    pub fn new<T: Any + Send + Sync>(what: &Arc<T>) -> Self {
+        let what: Arc<T> = Arc::clone(what);
+        Self(Some(what))
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hold").field(&self.0.is_some()).finish()
     }
 }
 

@@ -60,6 +60,8 @@ pub enum Reason {
     BatchRefused,
     /// A fault of the service itself. INTERNAL.
     Internal,
+    /// The request is larger than the configured bound: message or metadata. RESOURCE_EXHAUSTED.
+    RequestTooLarge,
 }
 
 /// Whether HubSpot has acted on a call that failed.
@@ -133,7 +135,7 @@ struct Inner {
 
 impl Reason {
     /// All of them, in the order of their numbers in the contract.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::InvalidRequest,
         Self::UnknownPortal,
         Self::InvalidPageToken,
@@ -159,6 +161,7 @@ impl Reason {
         Self::WriteOutcomeUnknown,
         Self::BatchRefused,
         Self::Internal,
+        Self::RequestTooLarge,
     ];
 
     /// The public name, as in `google.rpc.ErrorInfo.reason`.
@@ -189,6 +192,7 @@ impl Reason {
             Self::WriteOutcomeUnknown => "WRITE_OUTCOME_UNKNOWN",
             Self::BatchRefused => "BATCH_REFUSED",
             Self::Internal => "INTERNAL",
+            Self::RequestTooLarge => "REQUEST_TOO_LARGE",
         }
     }
 }
@@ -276,7 +280,14 @@ impl Error {
         self
     }
 
-    /// The limit of the service's own quota that stands in the way: HubSpot was not asked.
+    /// Adds the limit of the service's own that stands in the way.
+    #[must_use]
+    pub fn with_bucket(mut self, bucket: &'static str) -> Self {
+        self.0.bucket = Some(bucket);
+        self
+    }
+
+    /// The limit of the service's own that stands in the way: HubSpot was not asked.
     pub fn bucket(&self) -> Option<&'static str> {
         self.0.bucket
     }
@@ -339,9 +350,7 @@ impl From<Refusal> for Error {
                 (Reason::DailyLimitReached, "HubSpot's daily limit is used up".to_owned())
             }
         };
-        let mut error = Self::new(reason, text).with_retry_after(refusal.wait);
-        error.0.bucket = Some(bucket);
-        error
+        Self::new(reason, text).with_retry_after(refusal.wait).with_bucket(bucket)
     }
 }
 

@@ -114,7 +114,7 @@ impl Drop for Process {
 fn config(folder: &TempDir, vault: &str, auth: &str, hubspot: &FakeHubspot) -> std::path::PathBuf {
     let path = folder.path().join("leadsd.toml");
     let text = format!(
-        "[grpc]\nlisten = \"{FREE}\"\n[admin]\nlisten = \"{FREE}\"\n\
+        "[grpc]\nlisten = \"{FREE}\"\ndrain_delay = \"0s\"\n[admin]\nlisten = \"{FREE}\"\n\
          [vault]\naddress = \"{vault}\"\npoll_interval = \"1s\"\n[vault.auth]\n{auth}\n\
          [hubspot]\nbase_url = \"http://{}\"\n[portals.default]\n[log]\nlevel = \"debug\"\n",
         hubspot.address()

@@ -185,6 +185,7 @@ impl Builder {
         writeln!(token, "{}", vault.root_token().expose()).expect("written");
         let mut settings = vec![
             ("GRPC__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+            ("GRPC__DRAIN_DELAY".to_owned(), "0s".to_owned()),
             ("ADMIN__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("VAULT__ADDRESS".to_owned(), format!("http://{}", vault.address())),
             ("VAULT__AUTH__METHOD".to_owned(), "token".to_owned()),

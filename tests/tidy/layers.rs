@@ -136,6 +136,7 @@ const GRPC_CRATES: &[&str] = &[
     "hyper_util",
     "prost",
     "prost_types",
+    "rand",
     "tonic",
     "tonic_health",
     "tonic_prost",
@@ -145,7 +146,7 @@ const GRPC_CRATES: &[&str] = &[
     "uuid",
 ];
 const ADMIN: &[&str] =
-    &["config", "credentials", "hubspot", "quota", "task", "telemetry", "time", "vault"];
+    &["config", "credentials", "grpc", "hubspot", "quota", "task", "telemetry", "time", "vault"];
 const FAKE_CRATES: &[&str] =
     &["axum", "base64", "http", "percent_encoding", "rand", "serde", "serde_json", "url", "uuid"];
 

@@ -1,0 +1,163 @@
+//! What a caller gets, on its way out: followed to its real end, and handed over in pieces, so that a
+//! caller who does not read leaves it here, where it is counted and has a deadline.
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::HeaderMap;
+use hyper::{
+    body::{Body as HttpBody, Bytes, Frame, SizeHint},
+    rt::Executor,
+};
+use hyper_util::rt::TokioExecutor;
+use tokio::time::{Instant, sleep_until};
+use tonic::{Code, Status, body::Body};
+
+use super::layer::{Access, GRPC_STATUS};
+
+/// Most bytes handed over at a time. What is handed over waits in the connection for the caller to
+/// read, as long as the connection lives: one frame of HTTP/2.
+const PIECE: usize = 16 * 1024;
+
+/// How long after its deadline an answer may still be on its way: the caller has given up by then.
+const LATE: Duration = Duration::from_secs(1);
+
+/// Deadlines further off than this are none: such calls go on for as long as their connection.
+const NEVER: Duration = Duration::from_secs(86_400);
+
+tokio::task_local! {
+    /// When the answer that the task hands over must be gone.
+    static GONE_BY: Cell<Option<Instant>>;
+}
+
+/// The body of an answer.
+pub(super) struct Answer {
+    inner: Body,
+    /// What of a large message is still to be handed over.
+    rest: Bytes,
+    /// Gone once the end is known.
+    access: Option<Access>,
+}
+
+/// Runs the streams of a connection, each in a task that ends with its answer's time.
+#[derive(Debug, Clone)]
+pub(super) struct Streams(TokioExecutor);
+
+// === impl Answer ===
+
+impl Answer {
+    pub(super) fn new(inner: Body, access: Option<Access>) -> Self {
+        if let Some(access) = &access {
+            let until = access.deadline() + LATE;
+            if until.saturating_duration_since(Instant::now()) < NEVER {
+                // Without a connection around it nobody waits for the answer.
+                let _ = GONE_BY.try_with(|gone_by| gone_by.set(Some(until)));
+            }
+        }
+        Self { inner, rest: Bytes::new(), access }
+    }
+
+    fn piece(&mut self, mut data: Bytes) -> Frame<Bytes> {
+        let was_large = !self.rest.is_empty();
+        self.rest = if data.len() > PIECE { data.split_off(PIECE) } else { Bytes::new() };
+        if let Some(access) = &self.access
+            && (was_large || !self.rest.is_empty())
+        {
+            access.holds(self.rest.len());
+        }
+        Frame::data(data)
+    }
+
+    fn ended(&mut self, code: Code) {
+        if let Some(mut access) = self.access.take() {
+            access.ended(code);
+        }
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if !self.rest.is_empty() {
+            let rest = self.rest.clone();
+            return Poll::Ready(Some(Ok(self.piece(rest))));
+        }
+        let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(status)) => {
+                self.ended(status.code());
+                return Poll::Ready(Some(Err(status)));
+            }
+            None => {
+                self.ended(Code::Ok);
+                return Poll::Ready(None);
+            }
+        };
+        Poll::Ready(Some(Ok(match frame.into_data() {
+            Ok(data) => self.piece(data),
+            Err(frame) => {
+                let code = frame.trailers_ref().and_then(code_in).unwrap_or(Code::Unknown);
+                self.ended(code);
+                frame
+            }
+        })))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.rest.is_empty() { self.inner.size_hint() } else { SizeHint::default() }
+    }
+}
+
+/// The code that headers or trailers carry.
+pub(super) fn code_in(headers: &HeaderMap) -> Option<Code> {
+    Some(Code::from_bytes(headers.get(GRPC_STATUS)?.as_bytes()))
+}
+
+// === impl Streams ===
+
+impl Streams {
+    pub(super) fn new() -> Self {
+        Self(TokioExecutor::new())
+    }
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        self.0.execute(GONE_BY.scope(Cell::new(None), in_time(stream)));
+    }
+}
+
+/// Ends `stream` when its answer must be gone; the caller gets a reset.
+async fn in_time(stream: impl Future<Output = ()>) {
+    let mut stream = pin!(stream);
+    let mut timer = pin!(None);
+    poll_fn(|cx| {
+        if stream.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if timer.is_none() {
+            // Most answers are gone at once and need no timer.
+            let Some(gone_by) = GONE_BY.with(Cell::get) else { return Poll::Pending };
+            timer.set(Some(sleep_until(gone_by)));
+        }
+        timer.as_mut().as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx))
+    })
+    .await;
+}

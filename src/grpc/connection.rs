@@ -1,0 +1,206 @@
+//! One connection, from its first byte to its last: each phase of its life has a bound.
+
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::TcpStream,
+    select,
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
+use tonic::service::Routes;
+use tracing::debug;
+
+use super::{
+    answer::Streams,
+    call::Line,
+    layer::{Observe, Rules},
+    load::{Ending, Load, Place},
+    preface::{self, Begun},
+};
+
+/// Longest time from a connection to the end of its preface: a slow caller gets one packet here by
+/// then.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// The same for one that comes while the service stops.
+const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
+
+/// How long those stay that are one too many.
+const CROWDED_AGE: Duration = Duration::from_secs(2);
+
+/// Streams that a caller resets before the service has seen them. One that gives up on many calls at
+/// once does nothing wrong; past this the connection is ended.
+const MAX_RESETS: usize = 256;
+
+/// Receive windows: a full batch message fits into a stream's.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// Most bytes of one answer that wait in the connection for the caller to read.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// Longer than any grace.
+const FAR: Duration = Duration::from_secs(86_400);
+
+/// How long connections live, and what fits on one.
+#[derive(Debug, Clone, Copy)]
+pub struct Lifetimes {
+    /// When a connection is asked to end, give or take a tenth.
+    pub max_age: Duration,
+    /// How long its calls may go on after that.
+    pub age_grace: Duration,
+    /// A connection that was quiet for this long is asked whether it is still there.
+    pub keepalive_interval: Duration,
+    /// How long the answer to that may take.
+    pub keepalive_timeout: Duration,
+    /// Calls at the same time on one connection.
+    pub max_streams: u32,
+}
+
+/// How far the server is in its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Connections and calls are taken.
+    Open,
+    /// Connections are asked to end.
+    Draining,
+    /// Connections end now.
+    Cut,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Lines {
+    pub(super) routes: Routes,
+    pub(super) rules: Arc<Rules>,
+    pub(super) load: Arc<Load>,
+    pub(super) lifetimes: Lifetimes,
+}
+
+// === impl Lines ===
+
+impl Lines {
+    /// Serves one connection to its end.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        socket: TcpStream,
+        peer: SocketAddr,
+        place: Place,
+        mut phase: watch::Receiver<Phase>,
+    ) {
+        if let Err(error) = socket.set_nodelay(true) {
+            debug!(%error, "Cannot set TCP_NODELAY");
+        }
+        let ending = match begin(socket, &mut phase).await {
+            Ok(io) => self.serve(io, peer, &place, phase).await,
+            Err(error) => {
+                debug!(net.peer = %peer, %error, "Connection is none");
+                Ending::Handshake
+            }
+        };
+        self.load.closed(ending);
+        debug!(net.peer = %peer, connection.ending = ending.as_str(), "Connection ended");
+    }
+
+    async fn serve(
+        &self,
+        io: Begun<TcpStream>,
+        peer: SocketAddr,
+        place: &Place,
+        mut phase: watch::Receiver<Phase>,
+    ) -> Ending {
+        let (close, closing) = watch::channel(false);
+        let is_crowded = place.is_crowded;
+        let line = Line { peer: peer.ip(), is_crowded, closing };
+        let observe = Observe {
+            inner: self.routes.clone(),
+            rules: Arc::clone(&self.rules),
+            load: Arc::clone(&self.load),
+            line: Arc::new(line),
+        };
+        let connection = self.http2().serve_connection(TokioIo::new(io), observe);
+        let mut connection = pin!(connection);
+        let mut ending = None;
+        let mut last = Phase::Open;
+        let mut until = Instant::now() + self.age(is_crowded);
+        loop {
+            let why = select! {
+                done = connection.as_mut() => return match (ending, done) {
+                    (Some(ending), _) => ending,
+                    (None, Ok(())) => Ending::Caller,
+                    (None, Err(error)) => {
+                        debug!(net.peer = %peer, %error, "Connection broke");
+                        Ending::Error
+                    }
+                },
+                () = sleep_until(until) => match ending {
+                    Some(_) => return Ending::Cut,
+                    None if is_crowded => Ending::Crowded,
+                    None => Ending::Age,
+                },
+                now = phase.wait_for(|phase| *phase != last) => match now.as_deref() {
+                    Ok(Phase::Draining) => Ending::Drain,
+                    // An error means that the server is gone.
+                    Ok(Phase::Open | Phase::Cut) | Err(_) => return Ending::Cut,
+                },
+            };
+            // The server ends its drain itself.
+            let grace = match why {
+                Ending::Drain => {
+                    last = Phase::Draining;
+                    FAR
+                }
+                _ => self.lifetimes.age_grace,
+            };
+            until = Instant::now() + grace;
+            ending.get_or_insert(why);
+            close.send_replace(true);
+            connection.as_mut().graceful_shutdown();
+        }
+    }
+
+    /// All replicas' connections must not end together.
+    fn age(&self, is_crowded: bool) -> Duration {
+        if is_crowded {
+            return CROWDED_AGE;
+        }
+        self.lifetimes.max_age.mul_f64(rand::random_range(0.9..1.1))
+    }
+
+    fn http2(&self) -> http2::Builder<Streams> {
+        let Lifetimes { keepalive_interval, keepalive_timeout, max_streams, .. } = self.lifetimes;
+        // What is a little too large is refused by the layer, with a reason; HTTP/2 itself has none.
+        let max_header_list = self.rules.max_metadata.saturating_mul(2);
+        let mut http2 = http2::Builder::new(Streams::new());
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(keepalive_interval)
+            .keep_alive_timeout(keepalive_timeout)
+            .max_concurrent_streams(max_streams)
+            .max_header_list_size(u32::try_from(max_header_list).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(MAX_RESETS)
+            .max_send_buf_size(SEND_BUFFER)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        http2
+    }
+}
+
+/// Waits for the preface, with less patience once the service stops.
+async fn begin(
+    socket: TcpStream,
+    phase: &mut watch::Receiver<Phase>,
+) -> Result<Begun<TcpStream>, preface::Error> {
+    let hurry = async {
+        // An error means that the server is gone.
+        let _ = phase.wait_for(|phase| *phase != Phase::Open).await;
+        tokio::time::sleep(LAST_HANDSHAKE).await;
+    };
+    select! {
+        begun = timeout(HANDSHAKE, preface::read(socket)) => begun.unwrap_or(Err(preface::Error::Late)),
+        () = hurry => Err(preface::Error::Late),
+    }
+}

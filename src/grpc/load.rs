@@ -1,0 +1,367 @@
+//! What the service has in hand, against what it takes: connections, calls, bytes. Also counts what
+//! became of them; all of it is read at each scrape.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use super::methods::{MethodView, Methods};
+use crate::leads::{Error, Reason};
+
+/// How soon to try again where the service itself is full: it is a matter of moments.
+const COME_BACK: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Connections past the most that are let in for a moment, to be told so and to ask for health.
+const SPARE: usize = 64;
+
+/// The most of each.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// Connections at the same time.
+    pub connections: usize,
+    /// Calls at the same time, with writes whose callers have gone away.
+    pub in_flight: usize,
+    /// Bytes of requests and answers held at the same time.
+    pub memory: usize,
+}
+
+/// The load of one server.
+#[derive(Debug)]
+pub struct Load {
+    pub(super) connections: Limit,
+    spare: Limit,
+    pub(super) in_flight: Limit,
+    pub(super) memory: Limit,
+    pub(super) methods: Methods,
+    pub(super) messages_too_large: AtomicU64,
+    pub(super) metadata_too_large: AtomicU64,
+    opened: AtomicU64,
+    closed: [AtomicU64; Ending::ALL.len()],
+}
+
+/// One thing of which there is only so much.
+#[derive(Debug)]
+pub(super) struct Limit {
+    name: &'static str,
+    most: usize,
+    used: AtomicUsize,
+    refused: AtomicU64,
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The caller closed it.
+    Caller,
+    /// It was as old as connections get.
+    Age,
+    /// The service stops.
+    Drain,
+    /// There were too many.
+    Crowded,
+    /// What came first was no HTTP/2, or did not come.
+    Handshake,
+    /// It broke, went silent, or broke the protocol.
+    Error,
+    /// Its calls did not end in the time they had left.
+    Cut,
+}
+
+/// A connection's part of the load; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    load: Arc<Load>,
+    /// Whether it is one too many.
+    pub(super) is_crowded: bool,
+}
+
+/// A call's part of the load. It is given back when nothing works for the call any more, whether or
+/// not its caller is still there.
+#[derive(Debug)]
+pub(super) struct Slot {
+    load: Arc<Load>,
+    /// Bytes of the request.
+    request: AtomicUsize,
+    /// Bytes of the answer.
+    answer: AtomicUsize,
+    /// Whether it counts as a call in flight.
+    counted: bool,
+}
+
+/// The load at one moment.
+#[derive(Debug, Clone)]
+pub struct LoadView {
+    /// What there is only so much of.
+    pub limits: Vec<LimitView>,
+    /// Calls refused by each bound, by the bound's name.
+    pub refused: Vec<(&'static str, u64)>,
+    /// Every method that can be called.
+    pub methods: Vec<MethodView>,
+    /// Connections accepted.
+    pub opened: u64,
+    /// Connections ended, by why.
+    pub closed: Vec<(&'static str, u64)>,
+}
+
+/// A limit at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitView {
+    /// Its name.
+    pub name: &'static str,
+    /// In use.
+    pub used: usize,
+    /// The most.
+    pub most: usize,
+}
+
+// === impl Load ===
+
+impl Load {
+    pub(super) fn new(most: Most, methods: Methods) -> Self {
+        Self {
+            connections: Limit::new("connections", most.connections),
+            spare: Limit::new("spare", SPARE),
+            in_flight: Limit::new("in_flight", most.in_flight),
+            memory: Limit::new("memory", most.memory),
+            methods,
+            messages_too_large: AtomicU64::new(0),
+            metadata_too_large: AtomicU64::new(0),
+            opened: AtomicU64::new(0),
+            closed: Default::default(),
+        }
+    }
+
+    /// The load now.
+    pub fn view(&self) -> LoadView {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let limits = [&self.connections, &self.in_flight, &self.memory];
+        let mut refused: Vec<_> =
+            limits.iter().map(|limit| (limit.name, count(&limit.refused))).collect();
+        refused.push(("message_size", count(&self.messages_too_large)));
+        refused.push(("header_size", count(&self.metadata_too_large)));
+        let limit = |limit: &&Limit| LimitView {
+            name: limit.name,
+            used: limit.used.load(Ordering::Relaxed),
+            most: limit.most,
+        };
+        let closed =
+            Ending::ALL.map(|ending| (ending.as_str(), count(&self.closed[ending as usize])));
+        LoadView {
+            limits: limits.iter().map(limit).collect(),
+            refused,
+            methods: self.methods.view(),
+            opened: count(&self.opened),
+            closed: closed.into(),
+        }
+    }
+
+    pub(super) fn closed(&self, ending: Ending) {
+        self.closed[ending as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A place for one more connection; none if even the spare ones are taken.
+    pub(super) fn connect(self: &Arc<Self>) -> Option<Place> {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        let is_crowded = !self.connections.take(1);
+        if is_crowded && !self.spare.take(1) {
+            self.closed(Ending::Crowded);
+            return None;
+        }
+        Some(Place { load: Arc::clone(self), is_crowded })
+    }
+
+    /// A place among the calls in flight; probes always get one, and take none.
+    pub(super) fn admit(self: &Arc<Self>, is_probe: bool) -> Result<Slot, Error> {
+        if !is_probe && !self.in_flight.take(1) {
+            return Err(self.in_flight.full("calls"));
+        }
+        Ok(self.slot(!is_probe))
+    }
+
+    /// A place for a call that is refused: it takes nothing.
+    pub(super) fn slot(self: &Arc<Self>, counted: bool) -> Slot {
+        let (request, answer) = Default::default();
+        Slot { load: Arc::clone(self), request, answer, counted }
+    }
+}
+
+// === impl Limit ===
+
+impl Limit {
+    fn new(name: &'static str, most: usize) -> Self {
+        Self { name, most, used: AtomicUsize::new(0), refused: AtomicU64::new(0) }
+    }
+
+    /// Takes some, or counts a refusal.
+    pub(super) fn take(&self, amount: usize) -> bool {
+        let before = self.used.fetch_add(amount, Ordering::Relaxed);
+        if before.saturating_add(amount) <= self.most {
+            return true;
+        }
+        self.used.fetch_sub(amount, Ordering::Relaxed);
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+
+    /// Takes some even if there is no more.
+    fn force(&self, amount: usize) {
+        self.used.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    pub(super) fn give_back(&self, amount: usize) {
+        self.used.fetch_sub(amount, Ordering::Relaxed);
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn full(&self, what: &str) -> Error {
+        let text = format!("this replica has as many {what} in hand as it takes ({})", self.most);
+        Error::new(Reason::Overloaded, text).with_bucket(self.name).with_retry_after(COME_BACK)
+    }
+}
+
+// === impl Ending ===
+
+impl Ending {
+    const ALL: [Self; 7] = [
+        Self::Caller,
+        Self::Age,
+        Self::Drain,
+        Self::Crowded,
+        Self::Handshake,
+        Self::Error,
+        Self::Cut,
+    ];
+
+    /// Label for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Age => "age",
+            Self::Drain => "drain",
+            Self::Crowded => "crowded",
+            Self::Handshake => "handshake",
+            Self::Error => "error",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+// === impl Place ===
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Self { load, is_crowded } = self;
+        let limit = if *is_crowded { &load.spare } else { &load.connections };
+        limit.give_back(1);
+    }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    pub(super) fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// Holds this many bytes of the request from now on.
+    pub(super) fn hold(&self, bytes: usize) -> Result<(), Error> {
+        // One task reads the request: nobody else changes the number in between.
+        let before = self.request.load(Ordering::Relaxed);
+        let memory = &self.load.memory;
+        if bytes > before {
+            if !memory.take(bytes - before) {
+                return Err(memory.full("bytes of requests and answers"));
+            }
+        } else {
+            memory.give_back(before - bytes);
+        }
+        self.request.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Holds at least this many bytes of the request from now on.
+    pub(super) fn hold_at_least(&self, bytes: usize) -> Result<(), Error> {
+        self.hold(bytes.max(self.request.load(Ordering::Relaxed)))
+    }
+
+    /// Holds this many bytes of the answer, which is there already: it keeps others out.
+    pub(super) fn hold_answer(&self, bytes: usize) {
+        let before = self.answer.swap(bytes, Ordering::Relaxed);
+        self.load.memory.force(bytes);
+        self.load.memory.give_back(before);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let Self { load, request, answer, counted } = self;
+        let held = request.get_mut().saturating_add(*answer.get_mut());
+        if held > 0 {
+            load.memory.give_back(held);
+        }
+        if *counted {
+            load.in_flight.give_back(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(in_flight: usize, memory: usize) -> Arc<Load> {
+        let most = Most { connections: 1, in_flight, memory };
+        Arc::new(Load::new(most, Methods::known()))
+    }
+
+    #[test]
+    fn calls_past_the_most_are_refused_until_one_is_over_and_probes_never() {
+        let load = load(2, 1);
+        let slots = [load.admit(false).unwrap(), load.admit(false).unwrap()];
+        let refused = load.admit(false).unwrap_err();
+        assert_eq!((refused.reason(), refused.bucket()), (Reason::Overloaded, Some("in_flight")));
+        assert!(refused.retry_after().is_some());
+        let probe = load.admit(true).unwrap();
+        drop(slots);
+        drop(probe);
+        assert_eq!(load.in_flight.used(), 0);
+        let view = load.view();
+        assert!(view.refused.contains(&("in_flight", 1)), "{view:?}");
+    }
+
+    #[test]
+    fn connections_past_the_most_are_crowded_and_past_the_spare_ones_turned_away() {
+        let load = load(1, 1);
+        let first = load.connect().unwrap();
+        assert!(!first.is_crowded);
+        let spare: Vec<_> = std::iter::from_fn(|| load.connect()).collect();
+        assert_eq!(spare.len(), SPARE);
+        assert!(spare.iter().all(|place| place.is_crowded));
+        drop(first);
+        assert!(!load.connect().unwrap().is_crowded);
+    }
+
+    #[test]
+    fn bytes_are_counted_up_and_down_and_given_back_with_the_call() {
+        let load = load(10, 100);
+        let (one, two) = (load.admit(false).unwrap(), load.admit(false).unwrap());
+        one.hold(60).unwrap();
+        assert_eq!(two.hold(41).unwrap_err().bucket(), Some("memory"));
+        two.hold(40).unwrap();
+        one.hold_at_least(10).unwrap();
+        assert_eq!(load.memory.used(), 100);
+        one.hold(10).unwrap();
+        // An answer is there already: it can only keep requests out.
+        one.hold_answer(500);
+        assert_eq!(load.memory.used(), 550);
+        assert!(two.hold(41).is_err());
+        one.hold_answer(0);
+        two.hold(41).unwrap();
+        drop((one, two));
+        assert_eq!(load.memory.used(), 0);
+    }
+}

@@ -1,0 +1,208 @@
+//! The first bytes of a connection: whoever speaks HTTP/2 says so with a fixed text. It is read here,
+//! in a bounded time, and whoever says something else gets an answer where it would understand one.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    time::timeout,
+};
+
+/// What HTTP/2 begins with.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How the requests of HTTP/1 begin.
+const METHODS: [&[u8]; 9] = [
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b"PUT ",
+    b"PATCH ",
+    b"DELETE ",
+    b"OPTIONS ",
+    b"TRACE ",
+    b"CONNECT ",
+];
+
+/// For those who come with HTTP/1, such as a browser.
+const ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
+    content-type: text/plain\r\ncontent-length: 88\r\nconnection: close\r\n\r\n\
+    This port speaks gRPC over HTTP/2. Health and metrics over HTTP are on the admin port.\r\n";
+
+/// How long, and how much, to read on so that the answer is not lost with the connection.
+const READ_ON: Duration = Duration::from_secs(1);
+const READ_ON_BYTES: usize = 64 * 1024;
+
+/// Why a connection is none.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// It ended, or it broke.
+    #[error("it ended before it began: {0}")]
+    Io(#[from] io::Error),
+    /// It did not say in time what it speaks.
+    #[error("nothing came in time")]
+    Late,
+    /// It speaks HTTP/1.
+    #[error("the caller speaks HTTP/1")]
+    Http1,
+    /// It speaks something else.
+    #[error("the caller does not speak HTTP/2")]
+    Foreign,
+}
+
+/// A connection that has begun with the preface, which is read again first.
+#[derive(Debug)]
+pub(super) struct Begun<IO> {
+    io: IO,
+    /// How much of the preface was read again.
+    at: usize,
+}
+
+/// Waits for the preface.
+pub(super) async fn read<IO>(mut io: IO) -> Result<Begun<IO>, Error>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut first = [0; PREFACE.len()];
+    let mut got = 0;
+    while got < first.len() {
+        match io.read(&mut first[got..]).await? {
+            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            more => got += more,
+        }
+        let said = &first[..got];
+        if PREFACE.starts_with(said) {
+            continue;
+        }
+        let is_method = |method: &&[u8]| said.starts_with(method);
+        if METHODS.iter().any(is_method) {
+            refuse(io).await;
+            return Err(Error::Http1);
+        }
+        let may_become = |method: &&[u8]| method.starts_with(said);
+        if !METHODS.iter().any(may_become) {
+            return Err(Error::Foreign);
+        }
+    }
+    Ok(Begun { io, at: 0 })
+}
+
+/// Answers and waits a moment for the caller to take it: to close a socket with bytes unread resets
+/// the connection, and the answer with it.
+async fn refuse<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) {
+    let told = async {
+        io.write_all(ANSWER).await?;
+        io.shutdown().await?;
+        let mut rest = io.take(READ_ON_BYTES as u64);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    // Whether it was heard makes no difference.
+    let _ = timeout(READ_ON, told).await;
+}
+
+// === impl Begun ===
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Begun<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.at == PREFACE.len() {
+            return Pin::new(&mut self.io).poll_read(cx, buffer);
+        }
+        let more = (PREFACE.len() - self.at).min(buffer.remaining());
+        buffer.put_slice(&PREFACE[self.at..self.at + more]);
+        self.at += more;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Begun<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_preface_is_read_again_and_what_follows_with_it() {
+        let (mut caller, ours) = tokio::io::duplex(64);
+        let write = async {
+            for byte in PREFACE.iter().chain(b"rest") {
+                caller.write_all(&[*byte]).await.unwrap();
+            }
+            drop(caller);
+        };
+        let read = async {
+            let mut all = Vec::new();
+            read(ours).await.unwrap().read_to_end(&mut all).await.unwrap();
+            all
+        };
+        let ((), all) = tokio::join!(write, read);
+        assert_eq!(all, [&PREFACE[..], b"rest"].concat());
+    }
+
+    #[tokio::test]
+    async fn whoever_speaks_http1_is_told_and_nobody_else() {
+        let (mut caller, ours) = tokio::io::duplex(1024);
+        caller.write_all(b"POST / HTTP/1.1\r\n\r\n").await.unwrap();
+        let listen = async {
+            let mut answer = Vec::new();
+            let mut end = [0; 256];
+            while let Ok(read @ 1..) = caller.read(&mut end).await {
+                answer.extend_from_slice(&end[..read]);
+            }
+            drop(caller);
+            answer
+        };
+        let (refused, answer) = tokio::join!(read(ours), listen);
+        assert!(matches!(refused, Err(Error::Http1)), "{refused:?}");
+        assert_eq!(answer, ANSWER);
+        let body = ANSWER.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+        let length = format!("content-length: {}\r\n", ANSWER.len() - body);
+        assert!(String::from_utf8_lossy(ANSWER).contains(&length), "{length}");
+
+        for garbage in [&b"\x16\x03\x01\x02\x00"[..], b"PRI * HTTP/2.1", b"PX", b"\0"] {
+            let (mut caller, ours) = tokio::io::duplex(64);
+            caller.write_all(garbage).await.unwrap();
+            let refused = read(ours).await;
+            assert!(matches!(refused, Err(Error::Foreign)), "{garbage:?}: {refused:?}");
+        }
+        let (caller, ours) = tokio::io::duplex(64);
+        drop(caller);
+        assert!(matches!(read(ours).await, Err(Error::Io(_))));
+    }
+}

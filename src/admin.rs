@@ -1,8 +1,10 @@
 //! The admin endpoints over HTTP, for orchestrators and operators: `/live`, `/ready`, `/metrics`,
-//! `/vault`, `/portals`, and `POST /portals/{name}/refresh`.
+//! `/vault`, `/portals`, `POST /portals/{name}/refresh`, and `/log`, where a filter can be put.
 
 mod metrics;
 mod portals;
+mod process;
+mod serve;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
@@ -15,13 +17,15 @@ use axum::{
 };
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
-use tracing::warn;
+use tracing::{info, warn};
 
 use self::portals::Portal;
 use crate::{
     credentials::Credentials,
     grpc, hubspot,
     quota::Quota,
+    telemetry,
+    time::Timestamp,
     vault::{Session, SessionState},
 };
 
@@ -47,6 +51,8 @@ pub struct Sources {
     pub quota: Arc<Quota>,
     /// What the gRPC server has in hand.
     pub load: Arc<grpc::Load>,
+    /// When the service was put together.
+    pub started: Timestamp,
 }
 
 /// A listener that has its address and has not begun to serve.
@@ -73,7 +79,7 @@ impl Bound {
     }
 
     /// Serves until `stop` is ready.
-    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    pub async fn run(self, stop: impl Future<Output = ()>) {
         let router = Router::new()
             .route("/live", get(|| async { "live\n" }))
             .route("/ready", get(ready))
@@ -81,8 +87,9 @@ impl Bound {
             .route("/vault", get(session))
             .route("/portals", get(list))
             .route("/portals/{name}/refresh", post(refresh))
+            .route("/log", get(log_filter).put(set_log_filter))
             .with_state(self.sources);
-        axum::serve(self.listener, router).with_graceful_shutdown(stop).await
+        serve::serve(self.listener, router, stop).await;
     }
 }
 
@@ -143,4 +150,24 @@ async fn list(State(sources): State<Sources>) -> Json<Vec<Portal>> {
 /// Has a portal's secret read and its token refreshed, even if it is parked; does not wait for it.
 async fn refresh(State(sources): State<Sources>, Path(name): Path<String>) -> StatusCode {
     if sources.credentials.poke(&name) { StatusCode::ACCEPTED } else { StatusCode::NOT_FOUND }
+}
+
+async fn log_filter() -> (StatusCode, String) {
+    match telemetry::log_filter() {
+        Some(filter) => (StatusCode::OK, format!("{filter}\n")),
+        None => (StatusCode::NOT_FOUND, "logs are not written by this service\n".to_owned()),
+    }
+}
+
+/// Changes what is logged from now on, until the process ends or the next change.
+async fn set_log_filter(filter: String) -> (StatusCode, String) {
+    let filter = filter.trim();
+    match telemetry::set_log_filter(filter) {
+        Ok(()) => {
+            info!(log.filter = filter, "Log filter changed");
+            (StatusCode::OK, format!("{filter}\n"))
+        }
+        Err(error @ telemetry::Error::Filter(_)) => (StatusCode::BAD_REQUEST, format!("{error}\n")),
+        Err(error) => (StatusCode::NOT_FOUND, format!("{error}\n")),
+    }
 }

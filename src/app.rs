@@ -13,7 +13,7 @@ use crate::{
     grpc, hubspot, leads,
     quota::{self, Quota},
     task::{self, Task},
-    time::SystemClock,
+    time::{SystemClock, WallClock as _},
     vault,
 };
 
@@ -112,6 +112,7 @@ impl Bound {
             hubspot: client,
             quota,
             load: grpc_server.load(),
+            started: SystemClock.now(),
         };
         let admin_server =
             admin::Bound::bind(admin.listen, sources).await.map_err(listen(admin.listen))?;
@@ -140,9 +141,7 @@ impl Bound {
                 // An error means that the sender is gone, which is a stop as well.
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            if let Err(error) = admin.run(stop).await {
-                warn!(%error, "Admin endpoints ended");
-            }
+            admin.run(stop).await;
         });
         let stop = async {
             stop.await;
@@ -151,7 +150,7 @@ impl Bound {
         grpc.run(stop).await;
         drop(readiness);
         stop_admin.send_replace(true);
-        drop(admin);
+        admin.ended().await;
         let deadline = Instant::now() + CLOSE_TIMEOUT;
         if !credentials.close(deadline).await {
             warn!("Some credentials did not come to rest in time");

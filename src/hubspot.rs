@@ -21,5 +21,5 @@ pub use inquiry::{
 };
 pub use limits::RateLimits;
 pub use oauth::OAuth;
-pub use portals::{Outcome, Sent, Traffic};
+pub use portals::{Outcome, Sent, Timing, Traffic};
 pub use transport::BuildError;

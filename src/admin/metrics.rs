@@ -5,17 +5,22 @@ use std::{fmt, time::Duration};
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text},
+    encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
 
-use super::Sources;
+use super::{Sources, process};
 use crate::{
     credentials::{PortalStatus, State},
-    hubspot::Traffic,
+    grpc::{LimitView, LoadView, MethodView},
+    hubspot::{Timing, Traffic},
     quota::{BucketView, View},
-    telemetry::names::{self, Kind, Metric},
+    telemetry::{
+        histogram::Steps,
+        names::{self, Kind, Metric},
+    },
+    time::Timestamp,
     vault::{SessionState, SessionStatus},
 };
 
@@ -25,10 +30,13 @@ const STATES: [State; 5] =
 /// The text of a scrape, in the OpenMetrics format.
 pub(super) fn scrape(sources: &Sources) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
+    registry.register_collector(Box::new(Calls(sources.load.view())));
     registry.register_collector(Box::new(Portals(sources.credentials.snapshot())));
     registry.register_collector(Box::new(Vault(sources.vault.status())));
-    registry.register_collector(Box::new(Upstream(sources.hubspot.traffic())));
+    let (traffic, timings) = (sources.hubspot.traffic(), sources.hubspot.timings());
+    registry.register_collector(Box::new(Upstream(traffic, timings)));
     registry.register_collector(Box::new(Quotas(sources.quota.views())));
+    registry.register_collector(Box::new(Process(process::Usage::now(), sources.started)));
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
     Ok(out)
@@ -38,6 +46,75 @@ pub(super) fn scrape(sources: &Sources) -> Result<String, fmt::Error> {
 struct Sample<'a> {
     labels: Vec<&'a str>,
     value: f64,
+}
+
+/// The calls and the load when the scrape began.
+#[derive(Debug)]
+struct Calls(LoadView);
+
+// === impl Calls ===
+
+impl Calls {
+    /// One value a method that was ever called.
+    fn each(&self, value: impl Fn(&MethodView) -> f64) -> Vec<Sample<'_>> {
+        let sample = |method| Sample { labels: labels(method), value: value(method) };
+        self.called().map(sample).collect()
+    }
+
+    fn called(&self) -> impl Iterator<Item = &MethodView> {
+        self.0.methods.iter().filter(|method| method.started > 0)
+    }
+
+    fn handled(&self) -> Vec<Sample<'_>> {
+        let mut samples = Vec::new();
+        for method in self.called() {
+            for (code, calls) in &method.handled {
+                let mut labels = labels(method);
+                labels.push(code);
+                samples.push(Sample { labels, value: count(*calls) });
+            }
+        }
+        samples
+    }
+}
+
+impl Collector for Calls {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let load = &self.0;
+        let took = self.called().map(|method| (labels(method), &method.took)).collect();
+        encode_steps(&mut encoder, names::RPC_SECONDS, took)?;
+        let mut put = |metric, samples| encode(&mut encoder, metric, samples);
+        put(names::RPC_STARTED, self.each(|method| count(method.started)))?;
+        put(names::RPC_HANDLED, self.handled())?;
+        let in_flight = |method: &MethodView| {
+            let over: u64 = method.handled.iter().map(|(_, calls)| calls).sum();
+            count(method.started.saturating_sub(over))
+        };
+        put(names::RPC_IN_FLIGHT, self.each(in_flight))?;
+        let limits = |value: fn(&LimitView) -> usize| {
+            let sample = move |limit: &LimitView| Sample {
+                labels: vec![limit.name],
+                value: count(value(limit) as u64),
+            };
+            load.limits.iter().map(sample).collect::<Vec<_>>()
+        };
+        put(names::LIMIT_SIZE, limits(|limit| limit.most))?;
+        put(names::LIMIT_USED, limits(|limit| limit.used))?;
+        let named = |counts: &[(&'static str, u64)]| -> Vec<Sample<'static>> {
+            let sample = |(name, value): &(&'static str, u64)| Sample {
+                labels: vec![*name],
+                value: count(*value),
+            };
+            counts.iter().map(sample).collect()
+        };
+        put(names::LIMIT_REFUSALS, named(&load.refused))?;
+        put(names::CONNECTIONS_OPENED, vec![Sample { labels: vec![], value: count(load.opened) }])?;
+        put(names::CONNECTIONS_CLOSED, named(&load.closed))
+    }
+}
+
+fn labels(method: &MethodView) -> Vec<&str> {
+    vec![&method.service, &method.method]
 }
 
 /// The portals as they were when the scrape began.
@@ -141,7 +218,7 @@ impl Collector for Vault {
 
 /// What was sent to HubSpot when the scrape began.
 #[derive(Debug)]
-struct Upstream(Vec<Traffic>);
+struct Upstream(Vec<Traffic>, Vec<Timing>);
 
 // === impl Upstream ===
 
@@ -157,6 +234,8 @@ impl Upstream {
 
 impl Collector for Upstream {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let took = self.1.iter().map(|timing| (vec![timing.operation], &timing.took)).collect();
+        encode_steps(&mut encoder, names::HUBSPOT_SECONDS, took)?;
         let mut put = |metric, samples| encode(&mut encoder, metric, samples);
         let calls = self.0.iter().flat_map(|traffic| {
             traffic.sent.iter().map(|sent| Sample {
@@ -231,6 +310,30 @@ impl Collector for Quotas {
     }
 }
 
+/// The process when the scrape began, and when it started.
+#[derive(Debug)]
+struct Process(process::Usage, Timestamp);
+
+// === impl Process ===
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Self(usage, started) = self;
+        let process::Usage { cpu_seconds, resident_bytes, open_fds, max_fds } = *usage;
+        let version = Sample { labels: vec![env!("CARGO_PKG_VERSION")], value: 1.0 };
+        encode(&mut encoder, names::BUILD_INFO, vec![version])?;
+        let mut put = |metric, value: Option<f64>| {
+            let sample = value.map(|value| Sample { labels: Vec::new(), value });
+            encode(&mut encoder, metric, sample.into_iter().collect())
+        };
+        put(names::START_TIME, Some(started.as_duration().as_secs_f64()))?;
+        put(names::CPU_SECONDS, cpu_seconds)?;
+        put(names::RESIDENT_MEMORY, resident_bytes.map(count))?;
+        put(names::OPEN_FDS, open_fds.map(count))?;
+        put(names::MAX_FDS, max_fds.map(count))
+    }
+}
+
 /// Writes one metric with all its values.
 fn encode(
     encoder: &mut DescriptorEncoder<'_>,
@@ -243,15 +346,36 @@ fn encode(
     let kind = match metric.kind {
         Kind::Counter => MetricType::Counter,
         Kind::Gauge => MetricType::Gauge,
+        // Those come in steps, not in samples.
+        Kind::Histogram => return Err(fmt::Error),
     };
     let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
     for Sample { labels, value } in samples {
         let labels: Vec<(&str, &str)> = metric.labels.iter().copied().zip(labels).collect();
         let one = family.encode_family(&labels)?;
-        match metric.kind {
-            Kind::Counter => ConstCounter::new(value).encode(one)?,
-            Kind::Gauge => ConstGauge::new(value).encode(one)?,
+        match kind {
+            MetricType::Counter => ConstCounter::new(value).encode(one)?,
+            _ => ConstGauge::new(value).encode(one)?,
         }
+    }
+    Ok(())
+}
+
+/// Writes one histogram for each set of labels.
+fn encode_steps(
+    encoder: &mut DescriptorEncoder<'_>,
+    metric: Metric,
+    all: Vec<(Vec<&str>, &Steps)>,
+) -> Result<(), fmt::Error> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    let kind = MetricType::Histogram;
+    let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+    for (labels, Steps { steps, sum, count }) in all {
+        let labels: Vec<(&str, &str)> = metric.labels.iter().copied().zip(labels).collect();
+        let mut one = family.encode_family(&labels)?;
+        one.encode_histogram::<NoLabelSet>(*sum, *count, steps, None)?;
     }
     Ok(())
 }

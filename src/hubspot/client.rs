@@ -20,7 +20,7 @@ use super::{
     breaker::Health,
     endpoints::{self, Operation},
     limits::RateLimits,
-    portals::{Outcome, Portal, Portals, Traffic},
+    portals::{Outcome, Portal, Portals, Timing, Traffic},
     transport::{self, BodyError, BuildError},
 };
 use crate::{
@@ -97,6 +97,11 @@ impl Client {
     /// What was sent so far, for every portal that was called, in order of their names.
     pub fn traffic(&self) -> Vec<Traffic> {
         self.portals.traffic()
+    }
+
+    /// How long HubSpot took so far, for every operation that was called.
+    pub fn timings(&self) -> Vec<Timing> {
+        self.portals.timings()
     }
 
     /// Makes the call and reads its JSON into `T`; an empty success is an empty `T`.
@@ -256,6 +261,8 @@ impl Client {
                 return Attempt::Failed(not_answered(operation, &error));
             }
         };
+        let took = since.elapsed();
+        self.portals.took(operation, took);
         let (status, headers) = (response.status(), response.headers().clone());
         if let Some(id) = answer::correlation_id(&headers) {
             call.spent.set_correlation_id(&id);
@@ -265,7 +272,7 @@ impl Client {
         debug!(
             hubspot.operation = operation.name(),
             http.status = status.as_u16(),
-            duration_ms = since.elapsed().as_secs_f64() * 1e3,
+            duration_ms = took.as_secs_f64() * 1e3,
             hubspot.remaining = limits.remaining,
             "HubSpot answered"
         );

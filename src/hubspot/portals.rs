@@ -6,12 +6,17 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::RwLock;
 
 use super::{breaker::Breaker, endpoints::Operation};
-use crate::{leads::PortalName, retry::Budget};
+use crate::{
+    leads::PortalName,
+    retry::Budget,
+    telemetry::histogram::{Histogram, Steps},
+};
 
 /// How a call that was sent came back, as HubSpot's own rule for apps counts it: answers that are
 /// errors must stay under 5 % of a day's calls.
@@ -55,6 +60,15 @@ pub struct Traffic {
     pub stopped: bool,
 }
 
+/// How long HubSpot took for the calls of one operation, to the headers of its answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timing {
+    /// Name of the operation.
+    pub operation: &'static str,
+    /// How long, in steps.
+    pub took: Steps,
+}
+
 /// One portal.
 #[derive(Debug, Default)]
 pub(super) struct Portal {
@@ -65,9 +79,12 @@ pub(super) struct Portal {
     pub(super) stops: AtomicU64,
 }
 
-/// All portals that were called.
+/// All portals that were called, and how long HubSpot took for them.
 #[derive(Debug, Default)]
-pub(super) struct Portals(RwLock<HashMap<PortalName, Arc<Portal>>>);
+pub(super) struct Portals {
+    all: RwLock<HashMap<PortalName, Arc<Portal>>>,
+    took: [Histogram; Operation::ALL.len()],
+}
 
 const OUTCOMES: [Outcome; 5] =
     [Outcome::Ok, Outcome::Refused, Outcome::RateLimited, Outcome::Failed, Outcome::Lost];
@@ -118,14 +135,27 @@ impl Portals {
     /// The portal of this name. Names were checked against those configured, so there are only so
     /// many.
     pub(super) fn of(&self, name: &PortalName) -> Arc<Portal> {
-        if let Some(portal) = self.0.read().get(name) {
+        if let Some(portal) = self.all.read().get(name) {
             return Arc::clone(portal);
         }
-        Arc::clone(self.0.write().entry(name.clone()).or_default())
+        Arc::clone(self.all.write().entry(name.clone()).or_default())
+    }
+
+    pub(super) fn took(&self, operation: Operation, took: Duration) {
+        self.took[operation as usize].observe(took);
+    }
+
+    /// Operations that never happened are left out.
+    pub(super) fn timings(&self) -> Vec<Timing> {
+        let timing = |operation: Operation| {
+            let took = self.took[operation as usize].steps();
+            Timing { operation: operation.name(), took }
+        };
+        Operation::ALL.into_iter().map(timing).filter(|timing| timing.took.count > 0).collect()
     }
 
     pub(super) fn traffic(&self) -> Vec<Traffic> {
-        let portals = self.0.read();
+        let portals = self.all.read();
         let mut all: Vec<_> =
             portals.iter().map(|(name, portal)| portal.traffic(name.clone())).collect();
         all.sort_by(|a, b| a.portal.cmp(&b.portal));

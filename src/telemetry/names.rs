@@ -8,6 +8,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Durations in steps: `_bucket`, `_sum` and `_count`.
+    Histogram,
 }
 
 /// One metric.
@@ -34,6 +36,66 @@ const fn counter(
 ) -> Metric {
     Metric { name, kind: Kind::Counter, labels, help }
 }
+
+const fn histogram(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Histogram, labels, help }
+}
+
+/// Calls begun.
+pub const RPC_STARTED: Metric = counter(
+    "leadsd_rpc_started",
+    &["service", "method"],
+    "Calls begun; `unknown` stands for methods that do not exist",
+);
+/// Calls over.
+pub const RPC_HANDLED: Metric = counter(
+    "leadsd_rpc_handled",
+    &["service", "method", "code"],
+    "Calls over, by gRPC code: a stream at its real end, CANCELLED when the caller has gone away",
+);
+/// Calls under way.
+pub const RPC_IN_FLIGHT: Metric = gauge(
+    "leadsd_rpc_in_flight",
+    &["service", "method"],
+    "Calls under way, streams and health probes included",
+);
+/// How long calls take.
+pub const RPC_SECONDS: Metric = histogram(
+    "leadsd_rpc_seconds",
+    &["service", "method"],
+    "Seconds from a call's headers to the end of its answer",
+);
+/// The most of each limit of the replica.
+pub const LIMIT_SIZE: Metric = gauge(
+    "leadsd_limit_size",
+    &["limit"],
+    "What this replica takes at the same time: connections, in_flight (calls) or memory (bytes)",
+);
+/// Use of each limit of the replica.
+pub const LIMIT_USED: Metric = gauge(
+    "leadsd_limit_used",
+    &["limit"],
+    "What is in use of it; in_flight counts writes whose callers have gone away, and no probes",
+);
+/// Refusals for a limit of the replica.
+pub const LIMIT_REFUSALS: Metric = counter(
+    "leadsd_limit_refusals",
+    &["limit"],
+    "Calls and connections refused because of it, and calls with a message_size or header_size over the bound",
+);
+/// Connections accepted.
+pub const CONNECTIONS_OPENED: Metric =
+    counter("leadsd_connections_opened", &[], "Connections accepted");
+/// Connections ended.
+pub const CONNECTIONS_CLOSED: Metric = counter(
+    "leadsd_connections_closed",
+    &["cause"],
+    "Connections ended: by the caller, for their age, in a drain, crowded (too many), handshake (no HTTP/2 in time), error (broken, silent or against the protocol) or cut (calls past their grace)",
+);
 
 /// State of each portal's credential.
 pub const CREDENTIAL_STATE: Metric = gauge(
@@ -131,6 +193,12 @@ pub const HUBSPOT_CALLS: Metric = counter(
     "leadsd_hubspot_calls",
     &["portal", "operation", "outcome"],
     "Calls sent to HubSpot: ok, refused (4xx), rate_limited (429), failed (5xx) or lost (no answer). HubSpot wants error answers under 5 % of a day's calls",
+);
+/// How long HubSpot takes.
+pub const HUBSPOT_SECONDS: Metric = histogram(
+    "leadsd_hubspot_call_seconds",
+    &["operation"],
+    "Seconds from sending a call to HubSpot to the headers of its answer",
 );
 /// Retries.
 pub const HUBSPOT_RETRIES: Metric = counter(
@@ -231,8 +299,36 @@ pub const VAULT_RENEWALS: Metric = counter(
     "Renewals of the Vault token: ok or failed",
 );
 
+/// What runs.
+pub const BUILD_INFO: Metric =
+    gauge("leadsd_build_info", &["version"], "1; the version that runs is in the label");
+/// Start of the process.
+pub const START_TIME: Metric =
+    gauge("process_start_time_seconds", &[], "When the process started, in seconds since 1970");
+/// Processor time.
+pub const CPU_SECONDS: Metric =
+    counter("process_cpu_seconds", &[], "Seconds of processor time used, by user and system");
+/// Memory in use.
+pub const RESIDENT_MEMORY: Metric =
+    gauge("process_resident_memory_bytes", &[], "Memory in use, in bytes; on Linux");
+/// File handles in use.
+pub const OPEN_FDS: Metric =
+    gauge("process_open_fds", &[], "File handles in use: each connection is one; on Linux");
+/// Most file handles.
+pub const MAX_FDS: Metric =
+    gauge("process_max_fds", &[], "Most file handles the process may have; on Linux");
+
 /// All of them, in the order of the documentation.
 pub const ALL: &[Metric] = &[
+    RPC_STARTED,
+    RPC_HANDLED,
+    RPC_IN_FLIGHT,
+    RPC_SECONDS,
+    LIMIT_SIZE,
+    LIMIT_USED,
+    LIMIT_REFUSALS,
+    CONNECTIONS_OPENED,
+    CONNECTIONS_CLOSED,
     CREDENTIAL_STATE,
     CREDENTIAL_USABLE,
     CREDENTIAL_TROUBLE,
@@ -254,6 +350,7 @@ pub const ALL: &[Metric] = &[
     VAULT_LOGINS,
     VAULT_RENEWALS,
     HUBSPOT_CALLS,
+    HUBSPOT_SECONDS,
     HUBSPOT_RETRIES,
     HUBSPOT_STOPS,
     HUBSPOT_STOPPED,
@@ -268,6 +365,12 @@ pub const ALL: &[Metric] = &[
     QUOTA_WAITED,
     QUOTA_REFUSALS,
     QUOTA_UPSTREAM,
+    BUILD_INFO,
+    START_TIME,
+    CPU_SECONDS,
+    RESIDENT_MEMORY,
+    OPEN_FDS,
+    MAX_FDS,
 ];
 
 #[cfg(test)]
@@ -281,7 +384,9 @@ mod tests {
         let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
         assert_eq!(names.len(), ALL.len());
         for Metric { name, labels, help, .. } in ALL {
-            assert!(name.starts_with("leadsd_") && !name.ends_with("_total"), "{name}");
+            // The names of process metrics are those that every dashboard knows.
+            let is_ours = name.starts_with("leadsd_") || name.starts_with("process_");
+            assert!(is_ours && !name.ends_with("_total"), "{name}");
             assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
             assert!(!help.is_empty() && labels.iter().all(|label| !label.is_empty()), "{name}");
         }

@@ -8,6 +8,7 @@
     reason = "a test may panic, spawn and look at the real clock"
 )]
 
+mod abuse;
 mod admin;
 mod bad_input;
 mod batches;
@@ -26,6 +27,7 @@ mod openbao;
 mod operations;
 mod outages;
 mod quota;
+mod raw;
 mod reads_and_writes;
 mod real_peers;
 mod retries;

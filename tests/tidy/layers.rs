@@ -64,7 +64,7 @@ const TABLE: &[Row] = &[
     Row {
         module: "admin",
         own: ADMIN,
-        outside: &["axum", "prometheus_client", "serde", "serde_json"],
+        outside: &["axum", "hyper", "hyper_util", "prometheus_client", "serde", "serde_json"],
     },
     // Shares no code with the clients it answers, or they would only prove that they agree.
     Row { module: "fake", own: &["secret", "task", "time"], outside: FAKE_CRATES },

@@ -1,0 +1,77 @@
+//! What the process uses, as Linux tells; elsewhere nothing is told.
+
+use std::fs;
+
+/// Clock ticks a second in what Linux tells: the same on every machine that it runs on.
+const TICKS: f64 = 100.0;
+
+/// What the process uses now; each is absent if it cannot be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Usage {
+    /// Processor time, by user and system.
+    pub(super) cpu_seconds: Option<f64>,
+    /// Memory in use.
+    pub(super) resident_bytes: Option<u64>,
+    /// File handles in use.
+    pub(super) open_fds: Option<u64>,
+    /// Most file handles.
+    pub(super) max_fds: Option<u64>,
+}
+
+// === impl Usage ===
+
+impl Usage {
+    pub(super) fn now() -> Self {
+        let read = |file: &str| fs::read_to_string(format!("/proc/self/{file}")).ok();
+        Self {
+            cpu_seconds: read("stat").as_deref().and_then(cpu_seconds),
+            resident_bytes: read("status").as_deref().and_then(resident_bytes),
+            // One of them is the folder that is being read.
+            open_fds: fs::read_dir("/proc/self/fd")
+                .ok()
+                .and_then(|fds| u64::try_from(fds.count().saturating_sub(1)).ok()),
+            max_fds: read("limits").as_deref().and_then(max_fds),
+        }
+    }
+}
+
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    // The name of the program stands in parentheses and may hold anything.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut ticks = fields.split(' ').skip(11).map(|field| field.parse::<f64>().ok());
+    Some((ticks.next()?? + ticks.next()??) / TICKS)
+}
+
+fn resident_bytes(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+fn max_fds(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_linux_tells_is_read() {
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194304 5 0 0 0 250 50 0 0 20 0 3 0 100 9 9";
+        assert_eq!(cpu_seconds(stat), Some(3.0));
+        assert_eq!(resident_bytes("VmPeak:\t9 kB\nVmRSS:\t   20 kB\n"), Some(20 * 1024));
+        let limits = "Max open files            1024                 4096                 files\n";
+        assert_eq!(max_fds(limits), Some(1024));
+        assert_eq!((cpu_seconds(""), resident_bytes("VmRSS:"), max_fds("")), (None, None, None));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_process_is_told_of() {
+        let Usage { cpu_seconds, resident_bytes, open_fds, max_fds } = Usage::now();
+        assert!(cpu_seconds.is_some() && resident_bytes > Some(1 << 20));
+        assert!(open_fds >= Some(3) && max_fds > open_fds);
+    }
+}

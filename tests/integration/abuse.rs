@@ -1,0 +1,449 @@
+//! Callers that are slow, silent, broken, too many or too large, on purpose or not: each is held to a
+//! bound and told so, and everybody else is served all the same.
+
+use std::time::{Duration, Instant};
+
+use leadsd::{
+    fake::hubspot::Script,
+    grpc::pb::{
+        self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
+    },
+};
+use tonic::{Code, Request, Status, codec::CompressionEncoding, transport::Channel};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt as _;
+
+use crate::{
+    harness::{Builder, PATIENCE, TestApp, failure, properties},
+    raw::{
+        ACK, DATA, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS,
+        WINDOW_UPDATE, frame, head,
+    },
+};
+
+/// SETTINGS_INITIAL_WINDOW_SIZE
+const WINDOW: u16 = 4;
+
+/// A connection of its own.
+async fn connect(app: &TestApp) -> Channel {
+    let url = format!("http://{}", app.grpc);
+    Channel::from_shared(url).unwrap().connect().await.expect("a connection")
+}
+
+/// Everybody else: a call on a new connection, soon.
+async fn others_are_served(app: &TestApp) {
+    let id = app.lead("Jane");
+    let served = async {
+        let mut leads = LeadsServiceClient::new(connect(app).await);
+        leads.get_lead(pb::GetLeadRequest { id, ..Default::default() }).await.expect("served");
+        assert_eq!(health(connect(app).await).await.expect("a probe is answered"), 1);
+    };
+    tokio::time::timeout(Duration::from_secs(5), served).await.expect("served soon");
+}
+
+async fn health(channel: Channel) -> Result<i32, Status> {
+    let request = HealthCheckRequest { service: String::new() };
+    Ok(HealthClient::new(channel).check(request).await?.into_inner().status)
+}
+
+/// The value of a metric.
+async fn metric(app: &TestApp, name: &str) -> f64 {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let text =
+        http.get(format!("{}/metrics", app.admin)).send().await.unwrap().text().await.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().expect("a number"))
+}
+
+async fn until_metric(app: &TestApp, name: &str, wanted: impl Fn(f64) -> bool) {
+    let reached = async {
+        while !wanted(metric(app, name).await) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{name} in time"));
+}
+
+fn closed(cause: &str) -> String {
+    format!("leadsd_connections_closed_total{{cause=\"{cause}\"}}")
+}
+
+/// Connections that are asked early and often whether they are there.
+fn watchful() -> Builder {
+    TestApp::builder()
+        .set("GRPC__KEEPALIVE_INTERVAL", "200ms")
+        .set("GRPC__KEEPALIVE_TIMEOUT", "200ms")
+}
+
+/// Checks a refusal for a limit of the replica.
+#[track_caller]
+fn refused_for<T: std::fmt::Debug>(answer: Result<T, Status>, limit: &str) {
+    let status = answer.expect_err("refused");
+    let details = status.get_error_details();
+    assert_eq!(details.error_info().unwrap().metadata["bucket"], limit);
+    assert!(details.retry_info().unwrap().retry_delay.is_some());
+    let (code, reason, _) = failure(Err::<(), _>(status));
+    assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "OVERLOADED"));
+}
+
+#[tokio::test]
+async fn whoever_does_not_speak_http2_is_let_go_and_told_if_it_can_understand() {
+    let app = TestApp::start().await;
+    let mut browser = Raw::silent(&app.grpc).await;
+    browser.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let answer = String::from_utf8(browser.rest().await).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 505 ") && answer.contains("gRPC"), "{answer}");
+    for garbage in [&[0; 64][..], &[0xff; 4096], b"\x16\x03\x01\x02\x00\x01\x00", b"PRI * HTTP/3.0"]
+    {
+        let mut stranger = Raw::silent(&app.grpc).await;
+        stranger.send(garbage).await;
+        assert_eq!(stranger.rest().await, b"");
+    }
+    // Garbage after the preface, where frames should be: the answer is that of HTTP/2.
+    let mut broken = Raw::connect(&app.grpc, &[]).await;
+    broken.send(&[0xff; 4096]).await;
+    assert!(broken.until(|frame| frame.kind == GOAWAY).await.is_some());
+    until_metric(&app, &closed("handshake"), |count| count == 5.0).await;
+    others_are_served(&app).await;
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_comes_is_not_kept() {
+    let app = TestApp::start().await;
+    let mut silent = Raw::silent(&app.grpc).await;
+    let mut slow = Raw::silent(&app.grpc).await;
+    slow.send(b"PRI * HTT").await;
+    others_are_served(&app).await;
+    let since = Instant::now();
+    tokio::join!(silent.rest(), slow.rest());
+    assert!(since.elapsed() < Duration::from_secs(15), "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn a_caller_that_is_no_longer_there_is_noticed() {
+    let app = watchful().start().await;
+    // It has said hello and gone away without a word.
+    let mut gone = Raw::connect(&app.grpc, &[]).await;
+    gone.frame(SETTINGS, ACK, 0, &[]).await;
+    // This one is as quiet, but there.
+    let mut quiet = Raw::connect(&app.grpc, &[]).await;
+    let since = Instant::now();
+    let pings = async {
+        let mut pings = 0;
+        while pings < 5 {
+            quiet.alive_until(|frame| frame.kind == PING).await.expect("still open");
+            pings += 1;
+        }
+    };
+    tokio::join!(pings, async { gone.until(|_| false).await });
+    assert!(since.elapsed() < Duration::from_secs(10));
+    until_metric(&app, &closed("error"), |count| count == 1.0).await;
+    assert_eq!(metric(&app, r#"leadsd_limit_used{limit="connections"}"#).await, 1.0);
+}
+
+#[tokio::test]
+async fn headers_that_never_end_do_not_hold_a_connection() {
+    let app = watchful().start().await;
+    let mut slow = Raw::connect(&app.grpc, &[]).await;
+    // No END_HEADERS: nothing else may be sent until they end, not even that it is still there.
+    slow.frame(HEADERS, 0, 1, &head("/hubspot.leads.v1.LeadsService/GetLead", &[])).await;
+    others_are_served(&app).await;
+    slow.until(|_| false).await;
+    until_metric(&app, &closed("error"), |count| count == 1.0).await;
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_ends_with_the_deadline() {
+    let app = TestApp::builder().set("GRPC__MAX_DEADLINE", "400ms").start().await;
+    let mut slow = Raw::connect(&app.grpc, &[]).await;
+    slow.call(1, "GetLead", 0).await;
+    slow.frame(DATA, 0, 1, &[0, 0, 0, 1, 0, 10]).await;
+    // What is watched has no deadline of its own, but has to begin.
+    let watch = head("/hubspot.leads.v1.QuotaService/WatchQuota", &[]);
+    slow.frame(HEADERS, 4, 3, &watch).await;
+    others_are_served(&app).await;
+    for _ in 0..2 {
+        let ended = slow.until(|frame| frame.kind == HEADERS).await.expect("an answer");
+        assert_eq!(ended.flags & END_STREAM, END_STREAM);
+    }
+    let counted = r#"leadsd_rpc_handled_total{service="hubspot.leads.v1.LeadsService",method="GetLead",code="DEADLINE_EXCEEDED"}"#;
+    assert_eq!(metric(&app, counted).await, 1.0);
+    until_metric(&app, r#"leadsd_limit_used{limit="in_flight"}"#, |used| used == 0.0).await;
+}
+
+/// Leads whose properties make a large answer.
+async fn large_answer(app: &TestApp) -> Vec<String> {
+    let mut leads = app.leads.clone();
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        let values = [("hs_lead_name", "x".repeat(50_000))];
+        let mut request = app.create_request("Jane");
+        request.properties.extend(values.map(|(name, value)| (name.to_owned(), value)));
+        ids.push(leads.create_lead(request).await.unwrap().into_inner().lead.unwrap().id);
+    }
+    ids
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_counted_and_dropped_in_its_time() {
+    let app = TestApp::builder()
+        .set("GRPC__MAX_BATCH_DEADLINE", "1500ms")
+        .set("QUOTA__BURST", "10000")
+        .start()
+        .await;
+    app.hubspot.limit(|limits| limits.burst = 10_000);
+    let ids = large_answer(&app).await;
+    let request = pb::BatchGetLeadsRequest {
+        ids,
+        properties: vec!["hs_lead_name".to_owned()],
+        ..Default::default()
+    };
+    let message = prost::Message::encode_to_vec(&request);
+    let mut framed = vec![0];
+    framed.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    framed.extend(message);
+    // The window lets a little through and is never opened again.
+    let mut slow = Raw::connect(&app.grpc, &[(WINDOW, 1_000)]).await;
+    slow.call(1, "BatchGetLeads", 0).await;
+    slow.frame(DATA, END_STREAM, 1, &framed).await;
+    slow.alive_until(|frame| frame.kind == DATA).await.expect("the answer begins");
+    let memory = r#"leadsd_limit_used{limit="memory"}"#;
+    until_metric(&app, memory, |used| used > 900_000.0).await;
+    assert_eq!(metric(&app, r#"leadsd_limit_used{limit="in_flight"}"#).await, 1.0);
+    others_are_served(&app).await;
+    let reset = slow.alive_until(|frame| frame.kind == RST_STREAM).await.expect("it is cut off");
+    assert_eq!(reset.stream, 1);
+    until_metric(&app, memory, |used| used == 0.0).await;
+    let counted = r#"leadsd_rpc_handled_total{service="hubspot.leads.v1.LeadsService",method="BatchGetLeads",code="DEADLINE_EXCEEDED"}"#;
+    until_metric(&app, counted, |count| count == 1.0).await;
+    // A caller that reads slowly, but reads, gets all of it.
+    slow.call(3, "BatchGetLeads", 0).await;
+    slow.frame(DATA, END_STREAM, 3, &framed).await;
+    let mut got = 0;
+    let end = loop {
+        let frame = slow.alive_until(|frame| frame.stream == 3).await.expect("more");
+        match frame {
+            Frame { kind: DATA, payload, .. } => {
+                got += payload.len();
+                let more = u32::try_from(payload.len()).unwrap().to_be_bytes();
+                slow.frame(WINDOW_UPDATE, 0, 3, &more).await;
+                slow.frame(WINDOW_UPDATE, 0, 0, &more).await;
+                // Credit in larger steps, or this takes a thousand round trips.
+                slow.frame(WINDOW_UPDATE, 0, 3, &100_000_u32.to_be_bytes()).await;
+            }
+            Frame { kind: HEADERS, flags, .. } if flags & END_STREAM != 0 => break true,
+            Frame { kind: RST_STREAM, .. } => break false,
+            _ => {}
+        }
+    };
+    assert!(end && got > 1_000_000, "{got} bytes");
+}
+
+#[tokio::test]
+async fn streams_that_are_reset_at_once_cost_their_own_connection_and_nobody_else() {
+    let app = TestApp::start().await;
+    let id = app.lead("Jane");
+    let message = prost::Message::encode_to_vec(&pb::GetLeadRequest { id, ..Default::default() });
+    let mut framed = vec![0, 0, 0, 0, u8::try_from(message.len()).unwrap()];
+    framed.extend(message);
+    let mut rapid = Raw::connect(&app.grpc, &[]).await;
+    let path = head("/hubspot.leads.v1.LeadsService/GetLead", &[]);
+    let mut burst = Vec::new();
+    for number in 0..20_000_u32 {
+        let stream = number * 2 + 1;
+        burst.extend(frame(HEADERS, 4, stream, &path));
+        burst.extend(frame(DATA, END_STREAM, stream, &framed));
+        burst.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+    }
+    let storm = async {
+        rapid.send(&burst).await;
+        rapid.until(|frame| frame.kind == GOAWAY).await
+    };
+    let (ended, ()) = tokio::join!(storm, others_are_served(&app));
+    // ENHANCE_YOUR_CALM
+    let goaway = ended.expect("it is told why");
+    assert_eq!(goaway.payload[4..8], 11_u32.to_be_bytes());
+    until_metric(&app, r#"leadsd_limit_used{limit="in_flight"}"#, |used| used == 0.0).await;
+    assert!(app.hubspot_calls().len() < 100, "HubSpot's quota is not spent on it");
+    others_are_served(&app).await;
+}
+
+#[tokio::test]
+async fn streams_past_the_most_of_a_connection_are_refused_and_the_others_go_on() {
+    let app = TestApp::builder().set("GRPC__MAX_STREAMS_PER_CONNECTION", "2").start().await;
+    let mut raw = Raw::connect(&app.grpc, &[]).await;
+    let settings = raw.until(|frame| frame.kind == SETTINGS).await.unwrap();
+    // SETTINGS_MAX_CONCURRENT_STREAMS
+    assert!(settings.payload.chunks(6).any(|one| one == [0, 3, 0, 0, 0, 2]), "{settings:?}");
+    raw.frame(SETTINGS, ACK, 0, &[]).await;
+    for stream in [1, 3, 5] {
+        raw.call(stream, "GetLead", 0).await;
+    }
+    let refused = raw.until(|frame| frame.kind == RST_STREAM).await.unwrap();
+    // REFUSED_STREAM: a client may try again elsewhere.
+    assert_eq!((refused.stream, refused.payload), (5, 7_u32.to_be_bytes().to_vec()));
+    raw.frame(DATA, END_STREAM, 1, &[0, 0, 0, 0, 0]).await;
+    let answer = raw.until(|frame| frame.kind == HEADERS).await.unwrap();
+    assert_eq!(answer.stream, 1);
+    others_are_served(&app).await;
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so_and_may_ask_for_health() {
+    let app = TestApp::builder().set("GRPC__MAX_CONNECTIONS", "2").start().await;
+    let id = app.lead("Jane");
+    // The app's own client is lazy and not connected yet.
+    let held = [connect(&app).await, connect(&app).await];
+    until_metric(&app, r#"leadsd_limit_used{limit="connections"}"#, |used| used == 2.0).await;
+    let third = connect(&app).await;
+    let request = pb::GetLeadRequest { id, ..Default::default() };
+    refused_for(
+        LeadsServiceClient::new(third.clone()).get_lead(request.clone()).await,
+        "connections",
+    );
+    assert_eq!(health(third).await.expect("a probe is answered"), 1);
+    for channel in &held {
+        let mut leads = LeadsServiceClient::new(channel.clone());
+        leads.get_lead(request.clone()).await.expect("those who are in are served");
+    }
+    drop(held);
+    until_metric(&app, r#"leadsd_limit_used{limit="connections"}"#, |used| used == 0.0).await;
+    others_are_served(&app).await;
+}
+
+#[tokio::test]
+async fn calls_past_the_most_are_refused_at_once_and_probes_are_not() {
+    let app = TestApp::builder().set("GRPC__MAX_IN_FLIGHT", "1").start().await;
+    let id = app.lead("Jane");
+    app.hubspot.script("GET", &format!("/{id}"), Script::Late(Duration::from_secs(1)));
+    let mut leads = app.leads.clone();
+    let request = pb::GetLeadRequest { id, ..Default::default() };
+    let first = tokio::spawn({
+        let (mut leads, request) = (app.leads.clone(), request.clone());
+        async move { leads.get_lead(request).await }
+    });
+    let in_flight = r#"leadsd_limit_used{limit="in_flight"}"#;
+    until_metric(&app, in_flight, |used| used == 1.0).await;
+    let since = Instant::now();
+    refused_for(leads.list_leads(pb::ListLeadsRequest::default()).await, "in_flight");
+    assert!(since.elapsed() < Duration::from_millis(500));
+    assert_eq!(health(connect(&app).await).await.unwrap(), 1);
+    first.await.unwrap().expect("the first is served");
+    until_metric(&app, in_flight, |used| used == 0.0).await;
+    others_are_served(&app).await;
+    assert_eq!(metric(&app, r#"leadsd_limit_refusals_total{limit="in_flight"}"#).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_write_counts_as_in_flight_until_it_is_done_even_if_its_caller_has_gone() {
+    let app = TestApp::builder().set("GRPC__MAX_IN_FLIGHT", "1").start().await;
+    app.hubspot.script("POST", "/leads", Script::Late(Duration::from_secs(1)));
+    let mut request = Request::new(app.create_request("Jane"));
+    request.set_timeout(Duration::from_millis(200));
+    app.leads.clone().create_lead(request).await.expect_err("the caller does not wait");
+    refused_for(app.leads.clone().list_leads(pb::ListLeadsRequest::default()).await, "in_flight");
+    until_metric(&app, r#"leadsd_limit_used{limit="in_flight"}"#, |used| used == 0.0).await;
+    assert_eq!(app.hubspot.lead_names(), ["Jane"]);
+}
+
+#[tokio::test]
+async fn bytes_past_the_most_are_refused_and_small_calls_go_on() {
+    let app = TestApp::builder()
+        .set("GRPC__MAX_REQUEST_SIZE", "1MiB")
+        .set("GRPC__MAX_REQUEST_MEMORY", "1MiB")
+        .start()
+        .await;
+    // Most of a large message, and then nothing.
+    let mut slow = Raw::connect(&app.grpc, &[]).await;
+    slow.greet().await;
+    slow.call(1, "BatchGetLeads", 0).await;
+    slow.frame(DATA, 0, 1, &[&[0][..], &900_000_u32.to_be_bytes()].concat()).await;
+    for _ in 0..50 {
+        slow.frame(DATA, 0, 1, &[0; 16_000]).await;
+    }
+    let memory = r#"leadsd_limit_used{limit="memory"}"#;
+    until_metric(&app, memory, |used| used == 800_005.0).await;
+    let mut large = app.create_request("Jane");
+    large.properties.insert("hs_lead_name".to_owned(), "x".repeat(400_000));
+    refused_for(app.leads.clone().create_lead(large.clone()).await, "memory");
+    // Compressed it is small, and still counts as what it becomes.
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+        let mut leads = app.leads.clone().send_compressed(encoding);
+        refused_for(leads.create_lead(large.clone()).await, "memory");
+    }
+    others_are_served(&app).await;
+    drop(slow);
+    until_metric(&app, memory, |used| used == 0.0).await;
+    app.leads.clone().create_lead(large).await.expect("there is room again");
+    until_metric(&app, memory, |used| used == 0.0).await;
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_with_its_reason_however_it_is_sent() {
+    let app = TestApp::builder().set("GRPC__MAX_REQUEST_SIZE", "64KiB").start().await;
+    let mut large = app.create_request("Jane");
+    large.properties = properties(&[("hs_lead_name", &"x".repeat(8 << 20))]);
+    let too_large = |answer: Result<_, Status>| {
+        let (code, reason, _) = failure(answer);
+        assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "REQUEST_TOO_LARGE"));
+    };
+    too_large(app.leads.clone().create_lead(large.clone()).await);
+    // Eight mebibytes of one letter are a few kilobytes: a bomb.
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+        let mut leads = app.leads.clone().send_compressed(encoding);
+        too_large(leads.create_lead(large.clone()).await);
+    }
+    assert_eq!(metric(&app, r#"leadsd_limit_refusals_total{limit="message_size"}"#).await, 3.0);
+    let mut heavy = Request::new(app.create_request("Jane"));
+    heavy.metadata_mut().insert("x-much", "x".repeat(20_000).parse().unwrap());
+    too_large(app.leads.clone().create_lead(heavy).await);
+    assert_eq!(metric(&app, r#"leadsd_limit_refusals_total{limit="header_size"}"#).await, 1.0);
+    // Past twice the bound HTTP/2 refuses it itself.
+    let mut huge = Request::new(app.create_request("Jane"));
+    huge.metadata_mut().insert("x-much", "x".repeat(60_000).parse().unwrap());
+    app.leads.clone().create_lead(huge).await.expect_err("refused");
+    assert_eq!(app.hubspot_calls(), Vec::<String>::new());
+    others_are_served(&app).await;
+}
+
+#[tokio::test]
+async fn connections_end_with_their_age_and_no_call_is_lost() {
+    let app = TestApp::builder()
+        .set("GRPC__MAX_CONNECTION_AGE", "150ms")
+        .set("GRPC__MAX_CONNECTION_AGE_GRACE", "5s")
+        .start()
+        .await;
+    let id = app.lead("Jane");
+    let mut leads = app.leads.clone();
+    let mut watched = QuotaServiceClient::new(connect(&app).await);
+    let mut quotas =
+        watched.watch_quota(pb::WatchQuotaRequest::default()).await.unwrap().into_inner();
+    let until = Instant::now() + Duration::from_secs(2);
+    let mut calls = 0;
+    while Instant::now() < until {
+        let request = pb::GetLeadRequest { id: id.clone(), ..Default::default() };
+        leads.get_lead(request).await.expect("no call is lost");
+        calls += 1;
+    }
+    assert!(calls > 20, "{calls}");
+    assert!(metric(&app, &closed("age")).await >= 5.0, "many connections came and went");
+    assert_eq!(metric(&app, &closed("cut")).await, 0.0);
+    let ended = async { while quotas.message().await.expect("no error").is_some() {} };
+    tokio::time::timeout(PATIENCE, ended).await.expect("what would go on for ever ends");
+}
+
+#[tokio::test]
+async fn a_call_that_outlasts_the_grace_of_its_connection_is_cut_off() {
+    let app = TestApp::builder()
+        .set("GRPC__MAX_CONNECTION_AGE", "100ms")
+        .set("GRPC__MAX_CONNECTION_AGE_GRACE", "100ms")
+        .start()
+        .await;
+    let id = app.lead("Jane");
+    app.hubspot.script("GET", &format!("/{id}"), Script::Late(Duration::from_secs(5)));
+    let since = Instant::now();
+    app.get(&id).await.expect_err("cut off");
+    assert!(since.elapsed() < Duration::from_secs(2));
+    until_metric(&app, &closed("cut"), |count| count == 1.0).await;
+    until_metric(&app, r#"leadsd_limit_used{limit="in_flight"}"#, |used| used == 0.0).await;
+}

@@ -100,9 +100,7 @@ impl Checker<'_> {
             insecure,
             tls,
         } = raw;
-        if error_catalogue.len() > 512 || error_catalogue.chars().any(char::is_control) {
-            self.fault("grpc.error_catalogue", "must be a URL of at most 512 characters, or empty");
-        }
+        self.error_catalogue(&error_catalogue);
         let listen = self.parsed("grpc.listen", &listen, "an address such as 127.0.0.1:50051");
         let size = self.size("grpc.max_request_size", &max_request_size, 64 << 10, 256 << 20);
         let inputs = self.number("grpc.max_batch_inputs", max_batch_inputs, 1, 100_000);
@@ -113,9 +111,7 @@ impl Checker<'_> {
         let streams = self.number("grpc.max_streams_per_connection", streams, 1, 100_000);
         let in_flight = self.number("grpc.max_in_flight", max_in_flight, 1, 1_000_000);
         let memory = self.size("grpc.max_request_memory", &max_request_memory, 1 << 20, 64 << 30);
-        if let (Some(size), Some(memory)) = (size, memory)
-            && memory < size
-        {
+        if memory < size && memory.is_some() {
             self.fault("grpc.max_request_memory", "must not be less than grpc.max_request_size");
         }
         let header = self.size("grpc.max_header_size", &max_header_size, 4 << 10, 1 << 20);
@@ -151,6 +147,12 @@ impl Checker<'_> {
                 None => None,
             },
         })
+    }
+
+    fn error_catalogue(&mut self, link: &str) {
+        if link.len() > 512 || link.chars().any(char::is_control) {
+            self.fault("grpc.error_catalogue", "must be a URL of at most 512 characters, or empty");
+        }
     }
 
     fn vault(&mut self, raw: raw::Vault) -> Option<Vault> {

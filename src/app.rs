@@ -1,13 +1,21 @@
 //! The composition root: the only place where a port meets its implementation. `serve`, `dev` and
 //! the tests all run what is put together here.
 
-use std::{collections::BTreeMap, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
 use crate::{
     admin,
+    auth::{self, Auth},
     config::{self, Config},
     credentials::{self, Credentials},
     grpc, hubspot, leads,
@@ -66,8 +74,8 @@ impl Bound {
             hubspot,
             credentials,
             quota,
-            auth: _,
-            policy: _,
+            auth,
+            policy,
             portals,
             portals_from,
             log: _,
@@ -77,11 +85,14 @@ impl Bound {
         let quota = Arc::new(Quota::new(quota_settings(quota, &portals), Arc::new(SystemClock)));
         let session = vault::Session::start(&vault)?;
         let settings = credential_settings(&vault, &hubspot, credentials, portals_from);
-        let store = vault::KvStore::new(session.clone(), vault.mount, vault.timeout);
+        let who = callers(auth, policy, grpc.tls.as_ref(), &vault);
+        let store = Arc::new(vault::KvStore::new(session.clone(), vault.mount, vault.timeout));
+        let auth = who
+            .map(|who| Arc::new(Auth::start(who, Arc::clone(&store) as _, Arc::new(SystemClock))));
         let secrets = portals.into_iter().map(|(name, portal)| (name.to_string(), portal.secret));
         let credentials = Arc::new(Credentials::start(
             settings,
-            Arc::new(store),
+            store,
             Arc::new(hubspot::OAuth::new(&hubspot)?),
             Arc::new(SystemClock),
             secrets,
@@ -99,10 +110,11 @@ impl Bound {
         let service = leads::Service::new(Arc::new(upstream), settings);
 
         let (draining, drains) = watch::channel(false);
-        let (unmet, serving, readiness) = watch_readiness(credentials.ready(), drains);
+        let (unmet, serving, readiness) =
+            watch_readiness(credentials.ready(), auth.as_deref(), drains);
         let listen = |address| move |source| Error::Listen { address, source };
         let portals = known_portals(Arc::clone(&credentials));
-        let settings = grpc_settings(&grpc, portals, Arc::clone(&quota), serving);
+        let settings = grpc_settings(&grpc, portals, Arc::clone(&quota), auth.clone(), serving);
         let grpc_server =
             grpc::Bound::bind(service, settings).await.map_err(listen(grpc.listen))?;
         let sources = admin::Sources {
@@ -164,12 +176,14 @@ fn grpc_settings(
     config: &config::Grpc,
     portals: grpc::Portals,
     quota: Arc<Quota>,
+    auth: Option<Arc<Auth>>,
     serving: watch::Receiver<bool>,
 ) -> grpc::Settings {
     grpc::Settings {
         listen: config.listen,
         portals,
         quota,
+        auth,
         max_request_bytes: config.max_request_bytes,
         max_header_bytes: config.max_header_bytes,
         most: grpc::Most {
@@ -257,37 +271,69 @@ fn known_portals(credentials: Arc<Credentials>) -> grpc::Portals {
     )
 }
 
-/// Turns the credentials' view into what the admin endpoints and gRPC health need.
+/// Turns what is missing for calls into what the admin endpoints and gRPC health need.
 fn watch_readiness(
     mut credentials: watch::Receiver<credentials::Readiness>,
+    auth: Option<&Auth>,
     mut draining: watch::Receiver<bool>,
 ) -> (watch::Receiver<admin::Readiness>, watch::Receiver<bool>, Task) {
-    let unmet_now = |readiness: &credentials::Readiness, draining: bool| admin::Readiness {
+    // Without callers' identities nothing about them is ever missing.
+    let (held, nothing) = watch::channel(BTreeSet::new());
+    let mut callers = auth.map_or(nothing, Auth::missing);
+    let unmet_now = |readiness: &credentials::Readiness,
+                     callers: &BTreeSet<&'static str>,
+                     draining: bool| admin::Readiness {
         unmet: readiness
             .missing
             .iter()
             .map(|name| format!("credential:{name}"))
             .chain(readiness.unlisted.iter().map(|folder| format!("folder:{folder}")))
+            .chain(callers.iter().map(|name| (*name).to_owned()))
             .chain(draining.then(|| "draining".to_owned()))
             .collect(),
     };
-    let first = unmet_now(&credentials.borrow_and_update(), false);
+    let first = unmet_now(&credentials.borrow_and_update(), &callers.borrow_and_update(), false);
     let (serving_sender, serving) = watch::channel(first.unmet.is_empty());
     let (unmet_sender, unmet) = watch::channel(first);
     let task = task::spawn("readiness", "", async move {
+        let _held = held;
         loop {
             let changed = tokio::select! {
                 changed = credentials.changed() => changed,
+                changed = callers.changed() => changed,
                 changed = draining.changed() => changed,
             };
             if changed.is_err() {
                 return;
             }
-            let now = unmet_now(&credentials.borrow_and_update(), *draining.borrow_and_update());
+            let now = unmet_now(
+                &credentials.borrow_and_update(),
+                &callers.borrow_and_update(),
+                *draining.borrow_and_update(),
+            );
             info!(unmet = ?now.unmet, "Readiness changed");
             serving_sender.send_replace(now.unmet.is_empty());
             unmet_sender.send_replace(now);
         }
     });
     (unmet, serving, task)
+}
+
+/// How callers are known, if they are.
+fn callers(
+    auth: config::Auth,
+    policy: BTreeMap<String, config::Policy>,
+    tls: Option<&config::Tls>,
+    vault: &config::Vault,
+) -> Option<auth::Settings> {
+    let config::Auth { jwt, api_keys } = auth;
+    let certificates = tls.is_some_and(|tls| tls.client_ca.is_some());
+    let any = certificates || jwt.is_some() || api_keys.is_some();
+    any.then(|| auth::Settings {
+        jwt,
+        api_keys: api_keys.map(|keys| keys.secret),
+        poll_interval: vault.poll_interval,
+        store_timeout: vault.timeout.saturating_mul(2),
+        policy,
+    })
 }

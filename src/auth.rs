@@ -33,6 +33,7 @@ pub use self::{
     identity::{Identity, Proof},
     policy::{Policies, Rights},
 };
+pub use crate::config::Access;
 use crate::{
     config,
     credentials::{SecretPath, SecretStore},

@@ -7,6 +7,7 @@ mod call;
 mod codec;
 mod connection;
 mod convert;
+mod gate;
 mod health;
 mod layer;
 mod leads;

@@ -3,6 +3,7 @@
 //!
 //! [`Upstream`] is the port to HubSpot. Nothing here names a protocol.
 
+mod audit;
 mod batch;
 mod call;
 mod coalesce;
@@ -17,6 +18,7 @@ mod service;
 mod upstream;
 mod write;
 
+pub use audit::refused as audit_refused;
 pub use call::{Call, Hold, PortalName, Prepaid, Spent};
 pub use coalesce::Coalesced;
 pub use error::{Culprits, Error, FieldFault, Processed, Reason, UpstreamFacts};

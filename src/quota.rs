@@ -48,7 +48,11 @@ pub enum BucketName {
 /// Who calls: what shares are given to. Taken from the authenticated identity, or what the caller
 /// calls itself, or its address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Caller(Arc<str>);
+pub struct Caller {
+    name: Arc<str>,
+    /// Its shares, if it is known who it is; else they go by its name.
+    shares: Option<u32>,
+}
 
 /// How much a call's wait matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -116,7 +120,7 @@ pub struct Settings {
     pub daily: Option<u64>,
     /// Most calls that wait for one bucket of one portal.
     pub max_waiting: usize,
-    /// Shares of callers that have more than one.
+    /// Shares of callers that have more than one and are not known.
     pub shares: BTreeMap<String, u32>,
     /// Time zones of the portals, for the end of the day.
     pub zones: BTreeMap<String, Zone>,
@@ -157,12 +161,22 @@ impl Caller {
         while !name.is_char_boundary(end) {
             end -= 1;
         }
-        Self(name[..end].into())
+        Self { name: name[..end].into(), shares: None }
+    }
+
+    /// A caller that has proven its name, with the shares that are its own.
+    pub fn known(name: &str, shares: u32) -> Self {
+        Self { name: name.into(), shares: Some(shares) }
+    }
+
+    /// Whether it has proven its name.
+    pub fn is_known(&self) -> bool {
+        self.shares.is_some()
     }
 
     /// The name.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
 }
 

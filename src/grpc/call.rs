@@ -6,11 +6,13 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use http::HeaderMap;
 use tokio::{sync::watch, time::Instant};
 use tonic::{Extensions, Status, metadata::MetadataMap};
 
 use super::{load::Slot, status};
 use crate::{
+    auth::Identity,
     leads::{Call, Error, FieldFault, Hold, PortalName, Prepaid, Reason, Spent},
     quota::{Caller, Priority, Who},
 };
@@ -39,6 +41,8 @@ pub(super) struct CallFacts {
     pub(super) portal: Arc<OnceLock<PortalName>>,
     /// Filled when the call fails, for the access event.
     pub(super) failure: Arc<OnceLock<Error>>,
+    /// Filled once it is known who calls, for the access event.
+    pub(super) caller: Arc<OnceLock<Caller>>,
     /// What of the load is this call's.
     pub(super) slot: Arc<Slot>,
     /// The connection it came on.
@@ -50,14 +54,28 @@ pub(super) struct CallFacts {
 pub(super) struct Line {
     /// Where they come from.
     pub(super) peer: IpAddr,
+    /// Whose certificate it was made with.
+    pub(super) certificate: Option<Identity>,
     /// Whether there were too many connections already: then only probes are answered.
     pub(super) is_crowded: bool,
     /// Turns true when the connection is about to end: what would go on for long ends then.
     pub(super) closing: watch::Receiver<bool>,
 }
 
+/// Who was let in; travels in the request's extensions. A call without it came past the gate.
+#[derive(Debug, Clone)]
+pub(super) enum Admitted {
+    /// Whoever it is: callers have no identity here.
+    Anybody,
+    /// A caller that may do what it asks for in this portal.
+    Known { caller: Caller, portal: PortalName },
+}
+
 /// Most names listed in an error.
 const MAX_LISTED: usize = 50;
+
+/// Says whether a caller may know a portal.
+type MayUse<'a> = &'a dyn Fn(&PortalName) -> bool;
 
 /// The portals there are now: they may come and go while the service runs.
 #[derive(Clone)]
@@ -75,6 +93,12 @@ impl CallFacts {
         // If the call has failed before, that is the better reason.
         let _ = self.failure.set(error);
         status
+    }
+
+    /// Notes who calls.
+    pub(super) fn set_caller(&self, caller: Caller) {
+        // The first one counts, and a call has one.
+        let _ = self.caller.set(caller);
     }
 
     /// Holds this many bytes of the request.
@@ -105,16 +129,21 @@ impl Portals {
         metadata: &MetadataMap,
         extensions: &Extensions,
     ) -> Result<Call, Error> {
-        let facts = extensions
-            .get::<CallFacts>()
-            .ok_or_else(|| Error::new(Reason::Internal, "the call came past its layers"))?;
-        let portal = self.choose(metadata)?;
+        let past = || Error::new(Reason::Internal, "the call came past its layers");
+        let facts = extensions.get::<CallFacts>().ok_or_else(past)?;
+        let (caller, portal) = match extensions.get::<Admitted>().ok_or_else(past)? {
+            Admitted::Known { caller, portal } => (caller.clone(), portal.clone()),
+            Admitted::Anybody => {
+                (caller(metadata, &facts.line), self.choose(metadata.as_ref(), None)?)
+            }
+        };
+        facts.set_caller(caller.clone());
         // Only the first portal counts, and a call has one.
         let _ = facts.portal.set(portal.clone());
         Ok(Call {
             portal,
             deadline: facts.deadline,
-            who: Who { caller: caller(metadata, &facts.line), priority: priority(metadata)? },
+            who: Who { caller, priority: priority(metadata)? },
             request_id: Arc::clone(&facts.request_id),
             spent: Arc::clone(&facts.spent),
             prepaid: Prepaid::default(),
@@ -122,36 +151,57 @@ impl Portals {
         })
     }
 
-    fn choose(&self, metadata: &MetadataMap) -> Result<PortalName, Error> {
-        let mut values = metadata.get_all(PORTAL).iter();
+    /// The portal that a call is about. `may_use` says which ones its caller may know; without it
+    /// that is all of them.
+    pub(super) fn choose(
+        &self,
+        headers: &HeaderMap,
+        may_use: Option<MayUse<'_>>,
+    ) -> Result<PortalName, Error> {
+        let allowed = |name: &PortalName| may_use.is_none_or(|may_use| may_use(name));
+        let has = |name: &PortalName| allowed(name) && (self.has)(name);
+        let unknown = |what| self.unknown(what, &allowed);
+        let mut values = headers.get_all(PORTAL).iter();
         let Some(value) = values.next() else {
-            if let Some(default) = PortalName::parse(DEFAULT_PORTAL).filter(|name| (self.has)(name))
-            {
+            if let Some(default) = PortalName::parse(DEFAULT_PORTAL).filter(has) {
                 return Ok(default);
             }
-            let mut all = (self.all)();
+            let mut all = self.all(&allowed);
             return match all.pop() {
                 Some(only) if all.is_empty() => Ok(only),
-                Some(_) | None => Err(self.unknown("the call names no portal")),
+                Some(_) | None => Err(unknown("the call names no portal")),
             };
         };
         if values.next().is_some() {
-            return Err(self.unknown("the call names more than one portal"));
+            return Err(unknown("the call names more than one portal"));
         }
-        let named = value.to_str().ok().and_then(PortalName::parse);
-        named
-            .filter(|named| (self.has)(named))
-            .ok_or_else(|| self.unknown("the call names a portal that is not configured"))
+        let none = "the call names a portal that is not configured";
+        let named = value.to_str().ok().and_then(PortalName::parse).ok_or_else(|| unknown(none))?;
+        if !allowed(&named) {
+            let text =
+                self.listed("the caller may not use a portal of that name", "it may use", &allowed);
+            return Err(Error::new(Reason::CallerForbidden, text));
+        }
+        if has(&named) { Ok(named) } else { Err(unknown(none)) }
     }
 
-    fn unknown(&self, what: &str) -> Error {
-        let all = (self.all)();
+    fn all(&self, allowed: MayUse<'_>) -> Vec<PortalName> {
+        (self.all)().into_iter().filter(|name| allowed(name)).collect()
+    }
+
+    fn unknown(&self, what: &str, allowed: MayUse<'_>) -> Error {
+        Error::new(Reason::UnknownPortal, self.listed(what, "configured are", allowed))
+    }
+
+    /// What is wrong with the portal, and which ones there are for the caller.
+    fn listed(&self, what: &str, are: &str, allowed: MayUse<'_>) -> String {
+        let all = self.all(allowed);
         let names: Vec<&str> = all.iter().take(MAX_LISTED).map(PortalName::as_str).collect();
         let mut names = names.join(", ");
         if all.len() > MAX_LISTED {
             names = format!("{names} and {} more", all.len() - MAX_LISTED);
         }
-        Error::new(Reason::UnknownPortal, format!("{PORTAL}: {what}; configured are: {names}"))
+        format!("{PORTAL}: {what}; {are}: {names}")
     }
 }
 
@@ -191,18 +241,18 @@ mod tests {
         Portals::new(move |name| names.contains(name), move || all.clone())
     }
 
-    fn metadata(values: &[&'static str]) -> MetadataMap {
-        let mut metadata = MetadataMap::new();
+    fn headers(values: &[&'static str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
         for value in values {
-            metadata.append(PORTAL, value.parse().unwrap());
+            headers.append(PORTAL, value.parse().unwrap());
         }
-        metadata
+        headers
     }
 
     #[test]
     fn a_portal_is_named_or_the_default_or_the_only_one() {
         let chosen = |names: &[&str], values: &[&'static str]| {
-            portals(names).choose(&metadata(values)).map(|name| name.to_string())
+            portals(names).choose(&headers(values), None).map(|name| name.to_string())
         };
         assert_eq!(chosen(&["eu"], &[]).unwrap(), "eu");
         assert_eq!(chosen(&["default", "eu"], &[]).unwrap(), "default");
@@ -214,9 +264,35 @@ mod tests {
             (&["eu"], &[""]),
             (&["eu", "us"], &["eu", "us"]),
         ] {
-            let error = portals(names).choose(&metadata(values)).unwrap_err();
+            let error = portals(names).choose(&headers(values), None).unwrap_err();
             assert_eq!(error.reason(), Reason::UnknownPortal);
             assert!(error.message().ends_with(&names.join(", ")), "{error}");
         }
+    }
+    #[test]
+    fn a_caller_learns_of_no_portal_but_its_own() {
+        let all = portals(&["default", "eu", "us"]);
+        let chosen = |mine: &[&str], values: &[&'static str]| {
+            let may_use = |name: &PortalName| mine.contains(&name.as_str());
+            all.choose(&headers(values), Some(&may_use)).map(|name| name.to_string())
+        };
+        assert_eq!(chosen(&["default", "eu"], &[]).unwrap(), "default");
+        assert_eq!(chosen(&["eu"], &[]).unwrap(), "eu", "the only one of its own");
+        assert_eq!(chosen(&["eu", "us"], &["us"]).unwrap(), "us");
+        let there = chosen(&["eu"], &["us"]).unwrap_err();
+        let nowhere = chosen(&["eu"], &["asia"]).unwrap_err();
+        assert_eq!(there, nowhere);
+        assert_eq!(there.reason(), Reason::CallerForbidden);
+        for error in [
+            there,
+            chosen(&["eu"], &["us", "us"]).unwrap_err(),
+            chosen(&["eu"], &["../us"]).unwrap_err(),
+            // Allowed by a policy, and not there.
+            chosen(&["eu", "asia"], &["asia"]).unwrap_err(),
+        ] {
+            assert!(error.message().ends_with(": eu"), "{error}");
+        }
+        let none = chosen(&["eu", "us"], &[]).unwrap_err();
+        assert!(none.message().ends_with(": eu, us"), "{none}");
     }
 }

@@ -16,6 +16,7 @@ use tracing::debug;
 use super::{
     answer::Streams,
     call::Line,
+    gate::Gate,
     layer::{Observe, Rules},
     load::{Ending, Load, Place},
     preface::{self, Begun},
@@ -75,6 +76,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Lines {
     pub(super) routes: Routes,
+    pub(super) gate: Arc<Gate>,
     pub(super) rules: Arc<Rules>,
     pub(super) load: Arc<Load>,
     pub(super) lifetimes: Lifetimes,
@@ -114,9 +116,10 @@ impl Lines {
     ) -> Ending {
         let (close, closing) = watch::channel(false);
         let is_crowded = place.is_crowded;
-        let line = Line { peer: peer.ip(), is_crowded, closing };
+        let line = Line { peer: peer.ip(), certificate: None, is_crowded, closing };
         let observe = Observe {
             inner: self.routes.clone(),
+            gate: Arc::clone(&self.gate),
             rules: Arc::clone(&self.rules),
             load: Arc::clone(&self.load),
             line: Arc::new(line),

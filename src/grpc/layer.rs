@@ -24,6 +24,7 @@ use super::{
     answer::{Answer, code_in},
     call::{CallFacts, Line},
     codec::CALL,
+    gate::Gate,
     load::{Load, Slot},
     methods::{Length, Method, code_name},
     received::Received,
@@ -77,6 +78,7 @@ pub(super) struct Rules {
 #[derive(Debug, Clone)]
 pub(super) struct Observe {
     pub(super) inner: Routes,
+    pub(super) gate: Arc<Gate>,
     pub(super) rules: Arc<Rules>,
     pub(super) load: Arc<Load>,
     pub(super) line: Arc<Line>,
@@ -129,11 +131,17 @@ impl hyper::service::Service<Request<Incoming>> for Observe {
         };
         parts.extensions.insert(facts.clone());
         let body = Body::new(Received::new(body, facts.clone(), self.rules.max_message));
-        let request = Request::from_parts(parts, body);
-        let mut inner = self.inner.clone();
+        let mut request = Request::from_parts(parts, body);
+        let (mut inner, gate, known) = (self.inner.clone(), Arc::clone(&self.gate), facts.clone());
         let span = access.span.clone();
         let work = async move {
-            let handled = AssertUnwindSafe(inner.call(request)).catch_unwind();
+            let handled = AssertUnwindSafe(async {
+                match gate.admit(&known, &mut request).await {
+                    Ok(()) => inner.call(request).await,
+                    Err(error) => Ok(known.failed(error).into_http()),
+                }
+            });
+            let handled = handled.catch_unwind();
             let response = match timeout_at(answer_by + BACKSTOP, handled).await {
                 Ok(Ok(Ok(response))) => response,
                 Ok(Err(_panic)) => access.failed(
@@ -185,6 +193,7 @@ impl Observe {
             spent: Arc::default(),
             portal: Arc::default(),
             failure: Arc::default(),
+            caller: Arc::default(),
             slot: Arc::new(slot),
             line: Arc::clone(&self.line),
         }
@@ -272,6 +281,7 @@ impl Drop for Access {
         let name = self.path.as_deref().unwrap_or(&method.name);
         let failure = self.facts.failure.get();
         let portal = self.facts.portal.get().map(|portal| portal.as_str());
+        let caller = self.facts.caller.get().map(|caller| caller.as_str());
         // Health probes and reflection touch no portal and come by the second.
         macro_rules! access {
             ($level:expr) => {
@@ -282,6 +292,7 @@ impl Drop for Access {
                     rpc.method = name,
                     rpc.code = code_name(code),
                     portal,
+                    caller,
                     duration_ms = took.as_secs_f64() * 1e3,
                     hubspot.calls = self.facts.spent.calls(),
                     hubspot.correlation_id = self.facts.spent.correlation_id(),

@@ -19,6 +19,7 @@ use super::{
     DESCRIPTORS,
     call::Portals,
     connection::{Lifetimes, Lines, Phase},
+    gate::Gate,
     health,
     layer::Rules,
     leads::Leads,
@@ -28,6 +29,7 @@ use super::{
     quota::Quotas,
 };
 use crate::{
+    auth::Auth,
     leads,
     quota::Quota,
     task::{self, Task},
@@ -48,6 +50,8 @@ pub struct Settings {
     pub portals: Portals,
     /// Their quotas.
     pub quota: Arc<Quota>,
+    /// Knows callers; `None` lets everybody in.
+    pub auth: Option<Arc<Auth>>,
     /// Largest request message, in bytes.
     pub max_request_bytes: usize,
     /// Largest metadata of a call, in bytes.
@@ -93,6 +97,7 @@ impl Bound {
             listen,
             portals,
             quota,
+            auth,
             max_request_bytes,
             max_header_bytes,
             most,
@@ -108,6 +113,7 @@ impl Bound {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let (health, task) = health::service(serving).await;
+        let gate = Arc::new(Gate { auth, portals: portals.clone() });
         let quota = Quotas { quota, portals: portals.clone() };
         let mut leads = LeadsServiceServer::new(Leads { service, portals, max_batch_inputs })
             .max_decoding_message_size(max_request_bytes);
@@ -136,7 +142,7 @@ impl Bound {
             catalogue: error_catalogue,
         });
         let load = Arc::new(Load::new(most, Methods::known()));
-        let lines = Arc::new(Lines { routes, rules, load, lifetimes });
+        let lines = Arc::new(Lines { routes, gate, rules, load, lifetimes });
         let (phases, _) = watch::channel(Phase::Open);
         let (_health, shutdown_grace) = (task, shutdown_grace);
         Ok(Self { listener, address, lines, phases, drain_delay, shutdown_grace, _health })

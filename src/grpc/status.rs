@@ -32,14 +32,18 @@ pub(super) fn code(reason: Reason) -> Code {
         Reason::LeadNotFound => Code::NotFound,
         Reason::AlreadyExists => Code::AlreadyExists,
         Reason::Conflict | Reason::BatchRefused => Code::Aborted,
-        Reason::MissingScopes | Reason::Forbidden => Code::PermissionDenied,
+        Reason::MissingScopes | Reason::Forbidden | Reason::CallerForbidden => {
+            Code::PermissionDenied
+        }
+        Reason::Unauthenticated => Code::Unauthenticated,
         // Never UNAUTHENTICATED: it is not the caller who must log in.
         Reason::CredentialRejected => Code::FailedPrecondition,
         Reason::CredentialUnavailable
         | Reason::AccountLocked
         | Reason::AccountMigrating
         | Reason::UpstreamUnavailable
-        | Reason::UpstreamUnintelligible => Code::Unavailable,
+        | Reason::UpstreamUnintelligible
+        | Reason::AuthenticationUnavailable => Code::Unavailable,
         Reason::RateLimited
         | Reason::DailyLimitReached
         | Reason::Overloaded
@@ -133,7 +137,10 @@ fn details(error: &Error) -> ErrorDetails {
         | Reason::DeadlineExceeded
         | Reason::WriteOutcomeUnknown
         | Reason::BatchRefused
-        | Reason::Internal => {}
+        | Reason::Internal
+        | Reason::Unauthenticated
+        | Reason::CallerForbidden
+        | Reason::AuthenticationUnavailable => {}
     }
     details
 }

@@ -62,6 +62,12 @@ pub enum Reason {
     Internal,
     /// The request is larger than the configured bound: message or metadata. RESOURCE_EXHAUSTED.
     RequestTooLarge,
+    /// It is not known who calls. UNAUTHENTICATED.
+    Unauthenticated,
+    /// The caller is known and may not do this. PERMISSION_DENIED.
+    CallerForbidden,
+    /// It cannot be checked at the moment who calls. UNAVAILABLE.
+    AuthenticationUnavailable,
 }
 
 /// Whether HubSpot has acted on a call that failed.
@@ -135,7 +141,7 @@ struct Inner {
 
 impl Reason {
     /// All of them, in the order of their numbers in the contract.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::InvalidRequest,
         Self::UnknownPortal,
         Self::InvalidPageToken,
@@ -162,6 +168,9 @@ impl Reason {
         Self::BatchRefused,
         Self::Internal,
         Self::RequestTooLarge,
+        Self::Unauthenticated,
+        Self::CallerForbidden,
+        Self::AuthenticationUnavailable,
     ];
 
     /// The public name, as in `google.rpc.ErrorInfo.reason`.
@@ -193,6 +202,9 @@ impl Reason {
             Self::BatchRefused => "BATCH_REFUSED",
             Self::Internal => "INTERNAL",
             Self::RequestTooLarge => "REQUEST_TOO_LARGE",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::CallerForbidden => "CALLER_FORBIDDEN",
+            Self::AuthenticationUnavailable => "AUTHENTICATION_UNAVAILABLE",
         }
     }
 }

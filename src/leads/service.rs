@@ -11,6 +11,7 @@ use std::{
 use tokio::time::timeout_at;
 
 use super::{
+    audit::{Entry, Tallied, Tally},
     batch::{self, Outcome, Unmentioned},
     call::{Call, PortalName},
     create::{self, Mark},
@@ -125,7 +126,8 @@ impl Service {
         let (upstream, own) = self.parts(call);
         let write =
             async move { Written::Lead(create::one(&*upstream, &own, request, mark).await) };
-        self.write(call, request_id, fingerprint, write).await?.lead()
+        let entry = Entry::new(call, "CreateLead", 1);
+        self.write(call, entry, request_id, fingerprint, write).await?.lead()
     }
 
     /// Changes one lead.
@@ -136,9 +138,11 @@ impl Service {
         request: UpdateLead,
     ) -> Result<Lead, Error> {
         let fingerprint = fingerprint("update", &request);
+        let id = Some(&request.id).filter(|_| request.id_property.is_none());
+        let entry = Entry::new(call, "UpdateLead", 1).about(id.into_iter());
         let (upstream, own) = self.parts(call);
         let write = async move { Written::Lead(upstream.update(&own, &request).await) };
-        self.write(call, request_id, fingerprint, write).await?.lead()
+        self.write(call, entry, request_id, fingerprint, write).await?.lead()
     }
 
     /// Archives one lead.
@@ -149,9 +153,10 @@ impl Service {
         id: LeadId,
     ) -> Result<(), Error> {
         let fingerprint = fingerprint("archive", &id);
+        let entry = Entry::new(call, "ArchiveLead", 1).about(std::iter::once(&id));
         let (upstream, own) = self.parts(call);
         let write = async move { Written::Archived(upstream.archive(&own, &id).await) };
-        match self.write(call, request_id, fingerprint, write).await? {
+        match self.write(call, entry, request_id, fingerprint, write).await? {
             Written::Archived(answer) => answer,
             other => Err(mixed_up(&other)),
         }
@@ -165,6 +170,7 @@ impl Service {
         input: Traced<UpsertLead>,
     ) -> Result<Upserted, Error> {
         let fingerprint = fingerprint("upsert", &input.input);
+        let entry = Entry::new(call, "UpsertLead", 1);
         let (upstream, own) = self.parts(call);
         let write = async move {
             let outcomes = batch::run(&[input], 1, 1, Unmentioned::OutcomeUnknown, |inputs| {
@@ -179,7 +185,7 @@ impl Service {
                 Err(error) => Err(error),
             })
         };
-        match self.write(call, request_id, fingerprint, write).await? {
+        match self.write(call, entry, request_id, fingerprint, write).await? {
             Written::Upserted(answer) => answer,
             other => Err(mixed_up(&other)),
         }
@@ -235,6 +241,7 @@ impl Service {
         inputs: Vec<Traced<CreateLead>>,
     ) -> Result<Vec<Result<Lead, Error>>, Error> {
         let fingerprint = fingerprint("batch_create", &contents(&inputs));
+        let entry = Entry::new(call, "BatchCreateLeads", inputs.len());
         let (upstream, own) = self.parts(call);
         let concurrency = self.settings.batch_concurrency;
         let mark = self.property(call).map(|property| Mark::new(property, request_id.as_ref()));
@@ -242,7 +249,7 @@ impl Service {
             let outcomes = create::many(&upstream, &own, inputs, mark, concurrency).await;
             Written::Leads(outcomes.map(|all| all.into_iter().map(lead).collect()))
         };
-        self.write(call, request_id, fingerprint, write).await?.leads()
+        self.write(call, entry, request_id, fingerprint, write).await?.leads()
     }
 
     /// Changes many leads; one result per input. No lead may stand twice.
@@ -253,6 +260,7 @@ impl Service {
         inputs: Vec<Traced<UpdateLead>>,
     ) -> Result<Vec<Result<Lead, Error>>, Error> {
         let fingerprint = fingerprint("batch_update", &contents(&inputs));
+        let entry = Entry::new(call, "BatchUpdateLeads", inputs.len());
         let (upstream, own) = self.parts(call);
         let concurrency = self.settings.batch_concurrency;
         let write = async move {
@@ -265,7 +273,7 @@ impl Service {
                 batch::run(&inputs, batch::MAX_CHUNK, concurrency, unmentioned, send).await;
             Written::Leads(outcomes.map(|all| all.into_iter().map(lead).collect()))
         };
-        self.write(call, request_id, fingerprint, write).await?.leads()
+        self.write(call, entry, request_id, fingerprint, write).await?.leads()
     }
 
     /// Creates or changes many leads; one result per input. No unique value may stand twice.
@@ -276,6 +284,7 @@ impl Service {
         inputs: Vec<Traced<UpsertLead>>,
     ) -> Result<Vec<Result<Upserted, Error>>, Error> {
         let fingerprint = fingerprint("batch_upsert", &contents(&inputs));
+        let entry = Entry::new(call, "BatchUpsertLeads", inputs.len());
         let (upstream, own) = self.parts(call);
         let concurrency = self.settings.batch_concurrency;
         let write = async move {
@@ -288,7 +297,7 @@ impl Service {
                 batch::run(&inputs, batch::MAX_CHUNK, concurrency, unmentioned, send).await;
             Written::Upserts(outcomes.map(|all| all.into_iter().map(upserted).collect()))
         };
-        match self.write(call, request_id, fingerprint, write).await? {
+        match self.write(call, entry, request_id, fingerprint, write).await? {
             Written::Upserts(answer) => answer,
             other => Err(mixed_up(&other)),
         }
@@ -302,6 +311,7 @@ impl Service {
         ids: Vec<LeadId>,
     ) -> Result<Vec<Result<(), Error>>, Error> {
         let fingerprint = fingerprint("batch_archive", &ids);
+        let entry = Entry::new(call, "BatchArchiveLeads", ids.len()).about(ids.iter());
         let (upstream, own) = self.parts(call);
         let concurrency = self.settings.batch_concurrency;
         let write = async move {
@@ -317,7 +327,7 @@ impl Service {
                 positions.into_iter().map(archived).collect()
             }))
         };
-        match self.write(call, request_id, fingerprint, write).await? {
+        match self.write(call, entry, request_id, fingerprint, write).await? {
             Written::Archives(answer) => answer,
             other => Err(mixed_up(&other)),
         }
@@ -337,21 +347,28 @@ impl Service {
     async fn write(
         &self,
         call: &Call,
+        entry: Entry,
         request_id: Option<RequestId>,
         fingerprint: u64,
         write: impl Future<Output = Written> + Send + 'static,
     ) -> Result<Written, Error> {
+        let repeat = entry.repeat();
         if let Some(error) = self.refusals.of(&call.portal, fingerprint) {
-            return Err(error);
+            drop(entry);
+            let answer = Err(error);
+            repeat.answered(&answer);
+            return answer;
         }
-        let answer = self.replay.run(&call.portal, request_id, fingerprint, write);
+        let answer = self.replay.run(&call.portal, request_id, fingerprint, entry.run(write));
         let answer = timeout_at(call.deadline, answer).await.unwrap_or_else(|_| {
             Err(Error::new(
                 Reason::DeadlineExceeded,
                 "the deadline passed before the outcome of the write was known",
             )
             .with_processed(Processed::Maybe))
-        })?;
+        });
+        repeat.answered(&answer);
+        let answer = answer?;
         if let Some(error) = answer.refusal() {
             self.refusals.remember(&call.portal, fingerprint, error);
         }
@@ -414,6 +431,34 @@ impl Answer for Written {
             Self::Archives(answer) => any_traces(answer),
         }
     }
+}
+
+impl Tallied for Written {
+    fn tally(&self) -> Tally {
+        match self {
+            Self::Lead(answer) => tally_one(answer, |lead| Some(&lead.id)),
+            Self::Archived(answer) => tally_one(answer, |()| None),
+            Self::Upserted(answer) => tally_one(answer, |upserted| Some(&upserted.lead.id)),
+            Self::Leads(answer) => tally(answer, |lead| Some(&lead.id)),
+            Self::Upserts(answer) => tally(answer, |upserted| Some(&upserted.lead.id)),
+            Self::Archives(answer) => tally(answer, |()| None),
+        }
+    }
+}
+
+fn tally_one<T>(answer: &Result<T, Error>, id: fn(&T) -> Option<&String>) -> Tally {
+    let mut tally = Tally::default();
+    tally.add(answer, id);
+    tally
+}
+
+fn tally<T>(answer: &Result<Vec<Result<T, Error>>, Error>, id: fn(&T) -> Option<&String>) -> Tally {
+    let mut tally = Tally::default();
+    match answer {
+        Ok(items) => items.iter().for_each(|item| tally.add(item, id)),
+        Err(error) => tally.error = Some(error.reason()),
+    }
+    tally
 }
 
 fn traces<T>(answer: &Result<T, Error>) -> bool {

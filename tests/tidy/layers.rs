@@ -58,7 +58,7 @@ const TABLE: &[Row] = &[
     // Two servers.
     Row {
         module: "grpc",
-        own: &["leads", "quota", "task", "telemetry", "time"],
+        own: &["auth", "leads", "quota", "task", "telemetry", "time"],
         outside: GRPC_CRATES,
     },
     Row {

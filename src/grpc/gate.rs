@@ -1,0 +1,250 @@
+//! Lets calls in: finds out who calls, which portal is meant and whether this caller
+//! may do that there, before a byte of the message is read.
+//!
+//! A caller learns of no portal but its own: a name that is not configured and one that it may not use
+//! get the same answer.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, Request};
+use tonic::body::Body;
+
+use super::call::{Admitted, CallFacts, Portals};
+use crate::{
+    auth::{Access, Auth, Identity, Presented, Refused, Rights, Sent},
+    leads::{self, Error, PortalName, Reason},
+    quota::Caller,
+};
+
+/// Where a caller's API key is.
+const API_KEY: &str = "x-api-key";
+
+/// How long to wait before a call that could not be checked is worth another try.
+const UNCHECKED: Duration = Duration::from_secs(1);
+
+/// What a method asks of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Nothing: probes have no identity.
+    Nothing,
+    /// To be somebody who may do something: the contract is no secret, and no stranger's business.
+    Anything,
+    /// To read leads in the portal.
+    Read,
+    /// To write leads in the portal.
+    Write,
+    /// To ask for the portal's quota.
+    Quota,
+}
+
+/// Why a known caller is not let in.
+#[derive(Debug)]
+struct Denial {
+    error: Error,
+    /// The portal, if the caller may know it.
+    portal: Option<PortalName>,
+}
+
+/// Lets calls in.
+#[derive(Debug)]
+pub(super) struct Gate {
+    /// Knows callers; `None` lets everybody in.
+    pub(super) auth: Option<Arc<Auth>>,
+    pub(super) portals: Portals,
+}
+
+// === impl Need ===
+
+impl Need {
+    /// What the method at this path asks for. A method of ours that is not listed is taken for a
+    /// write, so that whoever adds one and forgets it here gives nothing away.
+    pub(super) fn of(path: &str) -> Self {
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let Some((service, method)) = path.split_once('/') else { return Self::Anything };
+        match (service, method) {
+            ("grpc.health.v1.Health", _) => Self::Nothing,
+            (
+                "hubspot.leads.v1.LeadsService",
+                "GetLead" | "ListLeads" | "SearchLeads" | "BatchGetLeads",
+            ) => Self::Read,
+            ("hubspot.leads.v1.QuotaService", _) => Self::Quota,
+            (service, _) if service.starts_with("hubspot.") => Self::Write,
+            (_, _) => Self::Anything,
+        }
+    }
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// Lets the call in, with what is known of its caller, or says why not.
+    pub(super) async fn admit(
+        &self,
+        facts: &CallFacts,
+        request: &mut Request<Body>,
+    ) -> Result<(), Error> {
+        let Self { auth, portals } = self;
+        let Some(auth) = auth else {
+            request.extensions_mut().insert(Admitted::Anybody);
+            return Ok(());
+        };
+        let need = Need::of(request.uri().path());
+        if need == Need::Nothing {
+            return Ok(());
+        }
+        let headers = request.headers();
+        let presented = Presented {
+            authorization: sent(headers, http::header::AUTHORIZATION.as_str()),
+            api_key: sent(headers, API_KEY),
+            certificate: facts.line.certificate.as_ref(),
+        };
+        let identity = auth.identify(presented, facts.deadline).await.map_err(unknown)?;
+        let caller = |share| Caller::known(identity.name(), share);
+        match judge(auth, portals, headers, &identity, need) {
+            Ok(Some((portal, rights))) => {
+                let caller = caller(rights.share);
+                facts.set_caller(caller.clone());
+                request.extensions_mut().insert(Admitted::Known { caller, portal });
+                Ok(())
+            }
+            Ok(None) => {
+                facts.set_caller(caller(1));
+                Ok(())
+            }
+            Err(Denial { error, portal }) => {
+                facts.set_caller(caller(1));
+                if error.reason() == Reason::CallerForbidden {
+                    auth.count_forbidden();
+                }
+                if need == Need::Write {
+                    let method = request.uri().path().rsplit('/').next().unwrap_or_default();
+                    let (portal, id) = (portal.as_ref(), &facts.request_id);
+                    leads::audit_refused(method, &caller(1), portal, id, error.reason());
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The portal and what the caller may do there; `None` where no portal is needed.
+fn judge(
+    auth: &Auth,
+    portals: &Portals,
+    headers: &HeaderMap,
+    identity: &Identity,
+    need: Need,
+) -> Result<Option<(PortalName, Rights)>, Denial> {
+    let forbidden =
+        |text: &str, portal| Denial { error: Error::new(Reason::CallerForbidden, text), portal };
+    if !auth.has_rights(identity) {
+        return Err(forbidden("no policy lets this caller do anything", None));
+    }
+    if matches!(need, Need::Nothing | Need::Anything) {
+        return Ok(None);
+    }
+    let may_use = |portal: &PortalName| auth.rights(identity, portal).any();
+    let portal = portals.choose(headers, Some(&may_use));
+    let portal = portal.map_err(|error| Denial { error, portal: None })?;
+    let rights = auth.rights(identity, &portal);
+    let refusal = match need {
+        Need::Read if rights.access < Access::Read => {
+            "this caller may not read leads in this portal"
+        }
+        Need::Write if rights.access < Access::Write => {
+            "this caller may not write leads in this portal"
+        }
+        Need::Quota if !rights.quota => "this caller may not ask for the quota of this portal",
+        Need::Nothing | Need::Anything | Need::Read | Need::Write | Need::Quota => {
+            return Ok(Some((portal, rights)));
+        }
+    };
+    Err(forbidden(refusal, Some(portal)))
+}
+
+fn sent<'a>(headers: &'a HeaderMap, name: &str) -> Sent<'a> {
+    Sent::from_values(headers.get_all(name).iter().map(http::HeaderValue::as_bytes))
+}
+
+fn unknown(refused: Refused) -> Error {
+    match refused {
+        Refused::Missing => Error::new(
+            Reason::Unauthenticated,
+            "the call does not prove who calls: it needs a client certificate, a bearer token or an API key",
+        ),
+        Refused::Invalid(why) => Error::new(Reason::Unauthenticated, why),
+        Refused::Unavailable(why) => {
+            Error::new(Reason::AuthenticationUnavailable, why).with_retry_after(UNCHECKED)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+    use crate::grpc::DESCRIPTORS;
+
+    /// Every method of the contract with what it needs: whoever adds one decides here as well.
+    const NEEDS: &[(&str, Need)] = &[
+        ("LeadsService/GetLead", Need::Read),
+        ("LeadsService/ListLeads", Need::Read),
+        ("LeadsService/CreateLead", Need::Write),
+        ("LeadsService/UpdateLead", Need::Write),
+        ("LeadsService/ArchiveLead", Need::Write),
+        ("LeadsService/UpsertLead", Need::Write),
+        ("LeadsService/SearchLeads", Need::Read),
+        ("LeadsService/BatchGetLeads", Need::Read),
+        ("LeadsService/BatchCreateLeads", Need::Write),
+        ("LeadsService/BatchUpdateLeads", Need::Write),
+        ("LeadsService/BatchUpsertLeads", Need::Write),
+        ("LeadsService/BatchArchiveLeads", Need::Write),
+        ("QuotaService/GetQuota", Need::Quota),
+        ("QuotaService/WatchQuota", Need::Quota),
+    ];
+
+    #[test]
+    fn every_method_of_the_contract_has_its_need() {
+        let mut methods = Vec::new();
+        for file in FileDescriptorSet::decode(DESCRIPTORS).unwrap().file {
+            for service in &file.service {
+                for method in &service.method {
+                    methods.push(format!(
+                        "{}.{}/{}",
+                        file.package(),
+                        service.name(),
+                        method.name()
+                    ));
+                }
+            }
+        }
+        assert_eq!(methods.len(), NEEDS.len(), "{methods:?}");
+        for (method, need) in NEEDS {
+            let path = format!("hubspot.leads.v1.{method}");
+            assert!(methods.contains(&path), "{path}");
+            assert_eq!(Need::of(&format!("/{path}")), *need, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_health_is_for_everybody() {
+        for (path, need) in [
+            ("/grpc.health.v1.Health/Check", Need::Nothing),
+            ("/grpc.health.v1.Health/Watch", Need::Nothing),
+            ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Need::Anything),
+            ("/grpc.health.v1.Healthy/Check", Need::Anything),
+            ("/grpc.health.v1.Health", Need::Anything),
+            ("//grpc.health.v1.Health/Check", Need::Anything),
+            ("/x/grpc.health.v1.Health/Check", Need::Anything),
+            ("/", Need::Anything),
+            ("", Need::Anything),
+            ("/hubspot.leads.v1.LeadsService/GetLeads", Need::Write),
+            ("/hubspot.leads.v1.LeadsService/", Need::Write),
+            ("/hubspot.leads.v2.LeadsService/GetLead", Need::Write),
+        ] {
+            assert_eq!(Need::of(path), need, "{path}");
+        }
+    }
+}

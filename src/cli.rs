@@ -34,7 +34,7 @@ enum Command {
         config: Option<PathBuf>,
     },
     /// Runs the service on loopback with a HubSpot and a Vault in memory: no account, no setup.
-    Dev(dev::Args),
+    Dev(Box<dev::Args>),
     /// Gets a credential from HubSpot and stores it in Vault.
     Login(login::Args),
     /// Looks at the configuration.
@@ -76,7 +76,7 @@ pub fn run() -> ExitCode {
     };
     let done = match cli.command {
         Command::Serve { config } => on_runtime(serve::run(config)),
-        Command::Dev(args) => on_runtime(dev::run(args)),
+        Command::Dev(args) => on_runtime(dev::run(*args)),
         Command::Login(args) => on_runtime(login::run(args)),
         Command::Config { command } => config::run(command),
     };

@@ -1,11 +1,14 @@
-//! `leadsd dev`: the service as `serve` runs it, in front of a HubSpot and a Vault in memory.
+//! `leadsd dev`: the service as `serve` runs it, in front of a HubSpot and a Vault in memory; or, with
+//! `--upstream`, in front of a real HubSpot, with the credential in that Vault alone.
+
+mod banner;
 
 use std::{io::Write as _, net::SocketAddr, sync::Arc};
 
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::{Error, serve::until_signalled};
+use super::{Error, login, serve::until_signalled, terminal::Terminal};
 use crate::{
     app::Bound,
     config::Loaded,
@@ -38,51 +41,99 @@ pub(super) struct Args {
     /// Log filter, such as debug.
     #[arg(long, default_value = "info")]
     log: String,
+    /// Talks to this HubSpot instead of a fake one, such as https://api.hubapi.com: calls are real.
+    /// The credential is asked for first, and kept in memory alone.
+    #[arg(long, value_name = "URL", conflicts_with = "hubspot")]
+    upstream: Option<url::Url>,
+    /// Where the consent page of that HubSpot is.
+    #[arg(long, value_name = "URL", requires = "upstream")]
+    authorize_url: Option<url::Url>,
+    #[command(flatten, next_help_heading = "With --upstream")]
+    login: login::Options,
+}
+
+/// The HubSpot behind the service.
+enum Upstream {
+    /// The one in memory, with the ids of its contacts.
+    Fake(FakeHubspot, Vec<String>),
+    /// A real one.
+    Real(url::Url),
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Error> {
-    let Args { grpc, admin, hubspot, vault, api_version, log } = args;
-    for (flag, address) in
-        [("--grpc", grpc), ("--admin", admin), ("--hubspot", hubspot), ("--vault", vault)]
-    {
+    for (flag, address) in [
+        ("--grpc", args.grpc),
+        ("--admin", args.admin),
+        ("--hubspot", args.hubspot),
+        ("--vault", args.vault),
+    ] {
         if !address.ip().to_canonical().is_loopback() {
             return Err(Error::DevBeyondLoopback { flag, address });
         }
     }
     let io = |what| move |source| Error::Io { what, source };
-    let hubspot = FakeHubspot::start(hubspot, Arc::new(SystemClock))
-        .await
-        .map_err(io("cannot start the fake HubSpot"))?;
-    let vault = FakeVault::start(vault).await.map_err(io("cannot start the fake Vault"))?;
+    let vault = FakeVault::start(args.vault).await.map_err(io("cannot start the fake Vault"))?;
+    let upstream = match &args.upstream {
+        Some(url) => Upstream::Real(url.clone()),
+        None => fake(args.hubspot, &vault).await.map_err(io("cannot start the fake HubSpot"))?,
+    };
+    // The same loading, checking and wiring as in production; the token is one of the fake's.
+    let mut token_file =
+        tempfile(vault.root_token().expose()).map_err(io("cannot write a file"))?;
+    let settings = settings(&args, &upstream, &vault, &token_file);
+    let config = Loaded::new(None, settings)?.config;
+    if let Upstream::Real(_) = upstream {
+        let (known, mut terminal) = (login::Known::default(), Terminal::new());
+        tokio::select! {
+            done = login::log_in(&config, "default", &args.login, &known, &mut terminal) => done?,
+            _ = tokio::signal::ctrl_c() => return Err(login::Error::Interrupted.into()),
+        }
+    }
+    telemetry::init(&config.log)?;
+    let bound = Bound::bind(config).await?;
+    banner::print(&bound, &upstream, &vault).map_err(io("cannot print"))?;
+    let done = until_signalled(bound).await;
+    token_file.remove();
+    done
+}
+
+/// A HubSpot with something in it, whose token is in Vault.
+async fn fake(address: SocketAddr, vault: &FakeVault) -> std::io::Result<Upstream> {
+    let hubspot = FakeHubspot::start(address, Arc::new(SystemClock)).await?;
     let contacts = hubspot.seed();
     hubspot.add_unique_property("crm_key");
     let token = hubspot.static_token(&[READ, WRITE]);
     vault.put("hubspot/default", json!({"access_token": token.expose()}));
+    Ok(Upstream::Fake(hubspot, contacts))
+}
 
-    // The same loading, checking and wiring as in production; the token is one of the fake's.
-    let mut token_file =
-        tempfile(vault.root_token().expose()).map_err(io("cannot write a file"))?;
-    let settings = [
-        ("GRPC__LISTEN", grpc.to_string()),
+fn settings(
+    args: &Args,
+    upstream: &Upstream,
+    vault: &FakeVault,
+    token_file: &TokenFile,
+) -> Vec<(String, String)> {
+    let base_url = match upstream {
+        Upstream::Fake(hubspot, _) => format!("http://{}", hubspot.address()),
+        Upstream::Real(url) => url.to_string(),
+    };
+    let mut settings = vec![
+        ("GRPC__LISTEN", args.grpc.to_string()),
         ("GRPC__DRAIN_DELAY", "0s".to_owned()),
-        ("ADMIN__LISTEN", admin.to_string()),
+        ("ADMIN__LISTEN", args.admin.to_string()),
         ("VAULT__ADDRESS", format!("http://{}", vault.address())),
         ("VAULT__AUTH__METHOD", "token".to_owned()),
         ("VAULT__AUTH__FILE", token_file.path.clone()),
-        ("HUBSPOT__BASE_URL", format!("http://{}", hubspot.address())),
-        ("HUBSPOT__API_VERSION", api_version),
+        ("HUBSPOT__BASE_URL", base_url),
+        ("HUBSPOT__API_VERSION", args.api_version.clone()),
         ("PORTALS__DEFAULT__SECRET", "hubspot/default".to_owned()),
-        ("LOG__LEVEL", log),
+        ("LOG__LEVEL", args.log.clone()),
         ("LOG__FORMAT", "pretty".to_owned()),
     ];
-    let settings = settings.map(|(key, value)| (format!("LEADSD_{key}"), value));
-    let config = Loaded::new(None, settings)?.config;
-    telemetry::init(&config.log)?;
-    let bound = Bound::bind(config).await?;
-    banner(&bound, &hubspot, &vault, &contacts).map_err(io("cannot print"))?;
-    let done = until_signalled(bound).await;
-    token_file.remove();
-    done
+    if let Some(url) = &args.authorize_url {
+        settings.push(("HUBSPOT__AUTHORIZE_URL", url.to_string()));
+    }
+    settings.into_iter().map(|(key, value)| (format!("LEADSD_{key}"), value)).collect()
 }
 
 /// A file that only we can read, gone when dropped.
@@ -113,52 +164,4 @@ fn tempfile(text: &str) -> std::io::Result<TokenFile> {
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
     file.write_all(text.as_bytes())?;
     Ok(TokenFile { path: path.display().to_string() })
-}
-
-/// Addresses and calls to paste.
-fn banner(
-    bound: &Bound,
-    hubspot: &FakeHubspot,
-    vault: &FakeVault,
-    contacts: &[String],
-) -> std::io::Result<()> {
-    let grpc = bound.grpc_address();
-    let contact = contacts.first().map_or("", String::as_str);
-    let call = |json: &str, method: &str| {
-        format!("  grpcurl -plaintext -d '{json}' {grpc} hubspot.leads.v1.LeadsService/{method}\n")
-    };
-    let mut out = std::io::stdout().lock();
-    write!(
-        out,
-        "leadsd dev: everything in memory, nothing leaves this machine\n\
-         \n\
-         gRPC     {grpc}\n\
-         admin    http://{}/ready\n\
-         HubSpot  http://{} (fake)\n\
-         Vault    http://{} (fake)\n\
-         contacts {}\n\
-         \n\
-         Try:\n\
-         \n  grpcurl -plaintext {grpc} list\n",
-        bound.admin_address(),
-        hubspot.address(),
-        vault.address(),
-        contacts.join(", "),
-    )?;
-    let create = format!(
-        r#"{{"properties":{{"hs_lead_name":"My first lead","hs_lead_label":"HOT"}},"primary_contact_id":"{contact}"}}"#
-    );
-    out.write_all(call(&create, "CreateLead").as_bytes())?;
-    let search = r#"{"filter_groups":[{"filters":[{"property_name":"hs_lead_label","operator":"FILTER_OPERATOR_EQ","value":"HOT"}]}],"properties":["hs_lead_name","hs_lead_label"]}"#;
-    out.write_all(call(search, "SearchLeads").as_bytes())?;
-    let id = hubspot.first_lead().unwrap_or_default();
-    let get = format!(
-        r#"{{"id":"{id}","properties":["hs_lead_name","hs_pipeline_stage"],"associations":["contacts"]}}"#
-    );
-    out.write_all(call(&get, "GetLead").as_bytes())?;
-    let update = format!(r#"{{"id":"{id}","properties":{{"hs_lead_label":"COLD"}}}}"#);
-    out.write_all(call(&update, "UpdateLead").as_bytes())?;
-    out.write_all(call(&format!(r#"{{"id":"{id}"}}"#), "ArchiveLead").as_bytes())?;
-    out.write_all(b"\nCtrl-C ends it.\n\n")?;
-    out.flush()
 }

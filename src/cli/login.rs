@@ -52,6 +52,19 @@ pub(super) struct Args {
     config: Option<PathBuf>,
     #[command(flatten)]
     options: Options,
+    #[command(flatten)]
+    known: Known,
+}
+
+/// What to make of a secret that is there already.
+#[derive(Debug, ClapArgs, Default)]
+pub(super) struct Known {
+    /// Asks for client id and client secret even if Vault has them.
+    #[arg(long)]
+    new_app: bool,
+    /// Overwrites a credential of another account.
+    #[arg(long)]
+    replace: bool,
 }
 
 /// What `login` and `dev --upstream` have in common.
@@ -80,12 +93,6 @@ pub(super) struct Options {
         default_value = "crm.objects.leads.read,crm.objects.leads.write"
     )]
     scopes: Vec<String>,
-    /// Asks for client id and client secret even if Vault has them.
-    #[arg(long)]
-    new_app: bool,
-    /// Overwrites a credential of another account.
-    #[arg(long)]
-    replace: bool,
     /// How long to wait for consent, such as 90s or 5m.
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
     wait: Duration,
@@ -126,12 +133,13 @@ struct Login<'a> {
     portal: PortalName,
     path: SecretPath,
     options: &'a Options,
+    known: &'a Known,
     inquiry: Inquiry,
     terminal: &'a mut Terminal,
 }
 
 pub(super) async fn run(args: Args) -> Result<(), super::Error> {
-    let Args { portal, config, options } = args;
+    let Args { portal, config, options, known } = args;
     let config = Loaded::new(config.as_deref(), environment())?.config;
     let portal = match portal {
         Some(name) => name,
@@ -139,9 +147,12 @@ pub(super) async fn run(args: Args) -> Result<(), super::Error> {
     };
     let mut terminal = Terminal::new();
     tokio::select! {
-        done = log_in(&config, &portal, &options, &mut terminal) => Ok(done?),
-        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted.into()),
+        done = log_in(&config, &portal, &options, &known, &mut terminal) => done?,
+        _ = tokio::signal::ctrl_c() => return Err(Error::Interrupted.into()),
     }
+    let interval = config.vault.poll_interval;
+    say(&format!("A running leadsd takes it over within {interval:?}; leadsd doctor checks it."));
+    Ok(())
 }
 
 /// The portal that is meant if none is named.
@@ -191,6 +202,7 @@ pub(super) async fn log_in(
     config: &Config,
     portal: &str,
     options: &Options,
+    known: &Known,
     terminal: &mut Terminal,
 ) -> Result<(), Error> {
     let (portal, path) = secret_path(config, portal)?;
@@ -199,7 +211,7 @@ pub(super) async fn log_in(
     let mut errand = Errand::log_in(&config.vault)
         .await
         .map_err(|error| advice::vault_login(&error, &config.vault))?;
-    let mut login = Login { config, portal, path, options, inquiry, terminal };
+    let mut login = Login { config, portal, path, options, known, inquiry, terminal };
     let done = login.run(&mut errand).await;
     errand.close().await;
     done
@@ -292,7 +304,7 @@ impl Login<'_> {
     /// The app that asks for consent: as Vault has it, or as somebody says.
     async fn app(&mut self, stored: Option<&Stored>) -> Result<App, Error> {
         let known = stored.and_then(|stored| stored.keys.as_ref()).and_then(app_of);
-        if let Some(app) = known.filter(|_| !self.options.new_app) {
+        if let Some(app) = known.filter(|_| !self.known.new_app) {
             say("Taking client id and client secret from Vault.");
             return Ok(app);
         }
@@ -356,17 +368,13 @@ impl Login<'_> {
             return Err(Advice::new(cause, fix).into());
         }
         print(&format!("Stored    {place}, version {version}"));
-        let interval = vault.poll_interval;
-        say(&format!(
-            "A running leadsd takes it over within {interval:?}; leadsd doctor checks it."
-        ));
         Ok(())
     }
 
     /// Refuses to overwrite a credential of another account, or of one that cannot be told.
     async fn same_account(&self, keys: &Keys, new: &Credential, place: &str) -> Result<(), Error> {
         let has_one = keys.has("access_token") || keys.has("refresh_token");
-        if self.options.replace || !has_one {
+        if self.known.replace || !has_one {
             return Ok(());
         }
         let old = self.hub_of(keys).await;

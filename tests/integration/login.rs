@@ -237,7 +237,7 @@ fn browser() -> reqwest::Client {
 }
 
 /// Clicks on the consent page; gives where that leads.
-async fn clicked(url: &str, decision: &str) -> String {
+pub(crate) async fn clicked(url: &str, decision: &str) -> String {
     let page = browser().get(url).send().await.unwrap();
     assert_eq!(page.status(), 200, "{}", page.text().await.unwrap());
     let url = url::Url::parse(url).unwrap();
@@ -249,7 +249,7 @@ async fn clicked(url: &str, decision: &str) -> String {
 }
 
 /// Status and text of the page that the browser ends up at.
-async fn shown(url: &str) -> (u16, String) {
+pub(crate) async fn shown(url: &str) -> (u16, String) {
     let page = browser().get(url).send().await.unwrap();
     let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
     assert!(policy.contains("default-src 'none'"));

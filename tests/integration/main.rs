@@ -16,6 +16,7 @@ mod binary;
 mod chaos;
 mod credentials;
 mod deadlines;
+mod dev;
 mod fake_hubspot;
 mod faults;
 mod golden;

@@ -1,0 +1,82 @@
+//! What `leadsd dev` prints: addresses, whether calls are real, and calls to paste.
+
+use std::io::{self, Write as _};
+
+use super::Upstream;
+use crate::{app::Bound, fake::vault::FakeVault};
+
+/// Stands for the id of a contact where none is known.
+const A_CONTACT: &str = "CONTACT_ID";
+
+/// Addresses and calls to paste.
+pub(super) fn print(bound: &Bound, upstream: &Upstream, vault: &FakeVault) -> io::Result<()> {
+    let (grpc, admin) = (bound.grpc_address(), bound.admin_address());
+    let mut out = io::stdout().lock();
+    match upstream {
+        Upstream::Fake(hubspot, contacts) => write!(
+            out,
+            "leadsd dev: everything in memory, nothing leaves this machine\n\
+             \n\
+             gRPC     {grpc}\n\
+             admin    http://{admin}/ready\n\
+             HubSpot  http://{} (fake)\n\
+             Vault    http://{} (fake)\n\
+             contacts {}\n",
+            hubspot.address(),
+            vault.address(),
+            contacts.join(", "),
+        )?,
+        Upstream::Real(url) => write!(
+            out,
+            "leadsd dev: CALLS ARE REAL. They read and change the HubSpot account that you logged in \
+             to,\nand count towards its limits. The credential is in memory alone and gone at the \
+             end.\n\
+             \n\
+             gRPC     {grpc}\n\
+             admin    http://{admin}/ready\n\
+             HubSpot  {url} (REAL)\n\
+             Vault    http://{} (fake, in memory)\n",
+            vault.address(),
+        )?,
+    }
+    write!(out, "\nTry:\n\n  grpcurl -plaintext {grpc} list\n")?;
+    for (json, method) in calls(upstream) {
+        let method = format!("hubspot.leads.v1.LeadsService/{method}");
+        writeln!(out, "  grpcurl -plaintext -d '{json}' {grpc} {method}")?;
+    }
+    out.write_all(b"\nCtrl-C ends it.\n\n")?;
+    out.flush()
+}
+
+/// Requests to paste, with their methods; nothing that changes a real account without its reader
+/// filling something in.
+fn calls(upstream: &Upstream) -> Vec<(String, &'static str)> {
+    let create = |contact: &str| {
+        let properties = r#"{"hs_lead_name":"My first lead","hs_lead_label":"HOT"}"#;
+        let json = format!(r#"{{"properties":{properties},"primary_contact_id":"{contact}"}}"#);
+        (json, "CreateLead")
+    };
+    let search = r#"{"filter_groups":[{"filters":[{"property_name":"hs_lead_label","operator":"FILTER_OPERATOR_EQ","value":"HOT"}]}],"properties":["hs_lead_name","hs_lead_label"]}"#;
+    let search = (search.to_owned(), "SearchLeads");
+    match upstream {
+        Upstream::Real(_) => {
+            let list = r#"{"page_size":5,"properties":["hs_lead_name"]}"#.to_owned();
+            vec![(list, "ListLeads"), search, create(A_CONTACT)]
+        }
+        Upstream::Fake(hubspot, contacts) => {
+            let id = hubspot.first_lead().unwrap_or_default();
+            let get = format!(
+                r#"{{"id":"{id}","properties":["hs_lead_name","hs_pipeline_stage"],"associations":["contacts"]}}"#
+            );
+            let update = format!(r#"{{"id":"{id}","properties":{{"hs_lead_label":"COLD"}}}}"#);
+            let archive = format!(r#"{{"id":"{id}"}}"#);
+            vec![
+                create(contacts.first().map_or(A_CONTACT, String::as_str)),
+                search,
+                (get, "GetLead"),
+                (update, "UpdateLead"),
+                (archive, "ArchiveLead"),
+            ]
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `leadsd dev --upstream`: a real HubSpot, as far as leadsd can tell, and a credential that is in
+//! memory alone.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use leadsd::{
+    fake::{
+        MARK,
+        hubspot::{FakeHubspot, READ, WRITE},
+    },
+    grpc::pb::{self, leads_service_client::LeadsServiceClient},
+    time::SystemClock,
+};
+
+use crate::{
+    harness::{PATIENCE, properties, wait_ready},
+    login::{clicked, shown},
+};
+
+const FREE: &str = "127.0.0.1:0";
+
+/// A running `leadsd dev --upstream` with everything that it has printed; killed when dropped.
+struct Dev {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    printed: Arc<Mutex<String>>,
+}
+
+// === impl Dev ===
+
+impl Dev {
+    fn start(hubspot: &FakeHubspot, arguments: &[&str]) -> Self {
+        let upstream = format!("http://{}", hubspot.address());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+        command.args(["dev", "--grpc", FREE, "--admin", FREE, "--vault", FREE]);
+        command.args(["--upstream", &upstream]).args(arguments).env_clear().env("PATH", "");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let printed = Arc::new(Mutex::new(String::new()));
+        let out: Box<dyn std::io::Read + Send> = Box::new(child.stdout.take().unwrap());
+        let err: Box<dyn std::io::Read + Send> = Box::new(child.stderr.take().unwrap());
+        for side in [out, err] {
+            let kept = Arc::clone(&printed);
+            std::thread::spawn(move || {
+                for line in BufReader::new(side).lines().map_while(Result::ok) {
+                    let mut all = kept.lock().unwrap();
+                    all.push_str(&line);
+                    all.push('\n');
+                }
+            });
+        }
+        Self { stdin: child.stdin.take(), child, printed }
+    }
+
+    fn types(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// The rest of the line that begins like this, once it is printed.
+    async fn said(&self, beginning: &str) -> String {
+        let found = async {
+            loop {
+                let all = self.printed.lock().unwrap().clone();
+                let whole = all.rsplit_once('\n').map_or("", |(whole, _)| whole);
+                if let Some(rest) = whole.lines().find_map(|line| line.strip_prefix(beginning)) {
+                    return rest.trim().to_owned();
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, found).await;
+        found.unwrap_or_else(|_| panic!("no {beginning:?} in {}", self.printed.lock().unwrap()))
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn upstream() -> FakeHubspot {
+    FakeHubspot::start(FREE.parse().unwrap(), Arc::new(SystemClock)).await.unwrap()
+}
+
+/// The service works, says that calls are real, and has kept the secret to itself.
+async fn works(dev: &Dev, hubspot: &FakeHubspot) {
+    let grpc = dev.said("gRPC ").await;
+    let all = dev.printed.lock().unwrap().clone();
+    assert!(all.contains("CALLS ARE REAL") && all.contains("(REAL)"), "{all}");
+    assert!(!all.contains("nothing leaves this machine"), "{all}");
+    let admin = dev.said("admin ").await;
+    wait_ready(admin.trim_end_matches("/ready")).await;
+    let contact = hubspot.add_contact("ada@example.com");
+    let mut leads = LeadsServiceClient::connect(format!("http://{grpc}")).await.unwrap();
+    let request = pb::CreateLeadRequest {
+        properties: properties(&[("hs_lead_name", "A real one")]),
+        primary_contact_id: contact,
+        ..Default::default()
+    };
+    leads.create_lead(request).await.unwrap();
+    assert!(hubspot.lead_names().contains(&"A real one".to_owned()), "it is in that HubSpot");
+    let all = dev.printed.lock().unwrap().clone();
+    assert!(!all.contains(MARK), "a secret was printed: {all}");
+    for file in ["cmdline", "environ"] {
+        let read = std::fs::read(format!("/proc/{}/{file}", dev.child.id())).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&read).contains(MARK), "a secret in {file}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_token_that_is_typed_in_is_enough_for_a_real_hubspot() {
+    let hubspot = upstream().await;
+    let mut dev = Dev::start(&hubspot, &["--static"]);
+    dev.types(hubspot.static_token(&[READ, WRITE]).expose());
+    works(&dev, &hubspot).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consent_is_asked_for_first_where_no_token_is_given() {
+    let hubspot = upstream().await;
+    let (id, secret) = hubspot.register_app(&[]);
+    let authorize = format!("http://{}/oauth/authorize", hubspot.address());
+    let arguments = ["--authorize-url", &authorize, "--redirect-port", "0"];
+    let mut dev = Dev::start(&hubspot, &arguments);
+    dev.types(&id);
+    dev.types(secret.expose());
+    let redirect = dev.said("The app must have this redirect URL: ").await;
+    hubspot.add_redirect(&id, &redirect);
+    let url = format!("http{}", dev.said("  http").await);
+    assert_eq!(shown(&clicked(&url, "connect").await).await.0, 200);
+    works(&dev, &hubspot).await;
+    assert!(hubspot.grants() >= 2, "one at the login, one by the service");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_credential_nothing_is_served() {
+    let hubspot = upstream().await;
+    let mut dev = Dev::start(&hubspot, &["--static"]);
+    dev.types("pat-unknown");
+    let said = dev.said("leadsd: ").await;
+    assert!(said.contains("does not know the access token"), "{said}");
+    assert_eq!(dev.child.wait().unwrap().code(), Some(1));
+    assert!(!dev.printed.lock().unwrap().contains("gRPC"));
+    let mut dev = Dev::start(&hubspot, &["--hubspot", FREE]);
+    assert_eq!(dev.child.wait().unwrap().code(), Some(64), "there are no two HubSpots");
+}

@@ -9,6 +9,7 @@
 mod account;
 mod bucket;
 mod daily;
+mod others;
 mod permit;
 mod queue;
 mod view;

@@ -121,7 +121,7 @@ impl Account {
         state.refuse_if_used_up(self.clock.now())?;
         let lane = state.lane(bucket);
         lane.bucket.expire(now);
-        if !lane.queue.is_empty() || lane.bucket.opens(0, now) > now {
+        if !lane.queue.is_empty() || lane.bucket.waits(now).is_some() {
             return Ok(None);
         }
         lane.queue.pass(&who.caller, who.priority);
@@ -218,7 +218,7 @@ impl Account {
         bucket.oldest()
     }
 
-    pub(super) fn heard(&self, bucket: BucketName, heard: Heard, oldest: u64) {
+    pub(super) fn heard(&self, bucket: BucketName, heard: Heard, number: u64, oldest: u64) {
         let now = Instant::now();
         let mut state = self.state.lock();
         if let (Some(size), Some(remaining)) = (heard.daily, heard.daily_remaining) {
@@ -228,7 +228,7 @@ impl Account {
         let lane = state.lane(bucket);
         // Answers to searches tell nothing of the limit on searches.
         if bucket == BucketName::Burst {
-            lane.bucket.learn(heard.told, oldest, now);
+            lane.bucket.learn(heard.told, number, oldest, now);
         }
         match heard.refused {
             None => {}
@@ -296,9 +296,7 @@ impl Account {
                 return;
             }
             let lane = state.lane(bucket);
-            let opens = lane.bucket.opens(0, now);
-            if opens > now {
-                let look = lane.bucket.look_again(now).map_or(opens, |look| look.min(opens));
+            if let Some(look) = lane.bucket.waits(now) {
                 turn.wake = Some(turn.wake.map_or(look, |wake| wake.min(look)));
                 return;
             }

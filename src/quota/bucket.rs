@@ -5,7 +5,11 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Caller, window::Window};
+use super::{
+    Caller,
+    others::{Others, Own},
+    window::Window,
+};
 
 /// How long a call may be on its way to HubSpot, as far as the limit of a second is concerned. A
 /// longer hold would cost more of a second than that limit, which HubSpot does not document, is
@@ -20,6 +24,10 @@ const PART_A_SECOND: u64 = 10;
 
 /// Largest limit that is believed.
 const MAX_SIZE: u64 = 1_000_000_000;
+
+/// How often in a window to look whether others use less of it: what is known of them is at most so
+/// much too old.
+const LOOKS: u32 = 20;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -41,8 +49,7 @@ pub(super) struct Bucket {
     /// The longest window first. All have the same slots.
     windows: Vec<Window>,
     closed_until: Option<Instant>,
-    /// Calls in the window that are not ours, and when that was told.
-    foreign: Option<(u64, Instant)>,
+    others: Others,
     /// Who has used the slots of the longest window.
     users: VecDeque<(u64, Users)>,
     /// When the newest slot was due.
@@ -79,7 +86,7 @@ impl Bucket {
             size: size.max(1),
             windows,
             closed_until: None,
-            foreign: None,
+            others: Others::default(),
             users: VecDeque::new(),
             due: None,
             spread_until: None,
@@ -125,18 +132,23 @@ impl Bucket {
         let opens =
             self.windows.iter().zip(limits).map(|(window, limit)| window.opens(limit, ahead, now));
         let mut opens = opens.max().unwrap_or(now).max(self.closed_until.unwrap_or(now));
-        if let (Some(spread), Some(due)) = (self.spread_until, self.due)
-            && now < spread
-        {
+        if let Some(due) = self.due.filter(|_| self.is_spread(now)) {
             let gaps = u32::try_from(ahead).unwrap_or(u32::MAX).saturating_add(1);
             opens = opens.max(due + self.gap(now).saturating_mul(gaps));
         }
         opens
     }
 
-    /// Whether what others use may have changed by then although nobody tells.
-    pub(super) fn look_again(&self, now: Instant) -> Option<Instant> {
-        (self.foreign(now) > 0).then(|| now + self.window() / 20)
+    /// When to look whether a permit can be given; `None` if one can be given now. What others use
+    /// may change although nobody tells.
+    pub(super) fn waits(&self, now: Instant) -> Option<Instant> {
+        let opens = Some(self.opens(0, now)).filter(|opens| *opens > now);
+        let must_hear = self.is_told() && self.others.keep_waiting(self.own(), now);
+        if opens.is_none() && !must_hear {
+            return None;
+        }
+        let changes = must_hear || self.others.are_about(now);
+        opens.into_iter().chain(changes.then(|| now + self.window() / LOOKS)).min()
     }
 
     /// Takes a slot. `together` calls go with it.
@@ -152,19 +164,23 @@ impl Bucket {
         for window in &mut self.windows {
             number = window.take();
         }
+        self.others.take(number);
         self.users.push_back((number, users));
         number
     }
 
     pub(super) fn sent(&mut self, number: u64, now: Instant) {
+        self.others.sent(number, now);
         self.windows.iter_mut().for_each(|window| window.sent(number, now));
     }
 
     pub(super) fn done(&mut self, number: u64, now: Instant) {
+        self.others.done(number, self.window(), now);
         self.windows.iter_mut().for_each(|window| window.done(number, now));
     }
 
     pub(super) fn give_back(&mut self, number: u64) {
+        self.others.give_back(number);
         self.windows.iter_mut().for_each(|window| window.give_back(number));
         self.users.retain(|(own, _)| *own != number);
     }
@@ -184,7 +200,7 @@ impl Bucket {
 
     /// Takes over what an answer says. `oldest` is from when its call was sent: the slots since then
     /// are the most that HubSpot can have counted as ours.
-    pub(super) fn learn(&mut self, told: Told, oldest: u64, now: Instant) {
+    pub(super) fn learn(&mut self, told: Told, number: u64, oldest: u64, now: Instant) {
         if let Some(size) = told.size.filter(|size| (1..=MAX_SIZE).contains(size)) {
             self.size = size;
         }
@@ -194,30 +210,46 @@ impl Bucket {
         if let Some(remaining) = told.remaining {
             let used = self.size.saturating_sub(remaining);
             let ours = self.windows[0].next().saturating_sub(oldest);
-            self.foreign = Some((used.saturating_sub(ours), now));
+            self.others.learn(used, ours, number, self.window(), now);
         }
     }
 
     /// HubSpot has refused a call: nothing goes before that time is over.
     pub(super) fn close(&mut self, until: Instant) {
+        self.others.suspect(until);
         self.closed_until = Some(self.closed_until.map_or(until, |known| known.max(until)));
     }
 
-    /// Calls of others that are still in the window: those told of leave it evenly.
+    /// Calls of others that are still in the window.
     fn foreign(&self, now: Instant) -> u64 {
-        let Some((calls, told)) = self.foreign else { return 0 };
-        let length = self.window().as_millis().max(1);
-        let left = length.saturating_sub(now.saturating_duration_since(told).as_millis());
-        let left = u128::from(calls) * left / length;
-        u64::try_from(left).unwrap_or(calls)
+        self.others.calls(self.window(), now)
+    }
+
+    fn own(&self) -> Own {
+        Own { size: self.size, window: self.window(), used: self.windows[0].used() as u64 }
+    }
+
+    /// Whether answers tell what is left: not those to searches.
+    fn is_told(&self) -> bool {
+        self.windows.len() > 1
+    }
+
+    /// Whether slots are spread evenly.
+    fn is_spread(&self, now: Instant) -> bool {
+        self.spread_until.is_some_and(|until| now < until)
+            || (self.is_told() && self.others.make_scarce(self.own(), now))
     }
 
     /// How many of our calls each window may hold. One is always allowed, or nothing would be
     /// learned.
     fn limits(&self, now: Instant) -> impl Iterator<Item = usize> {
-        let ours = self.size.saturating_sub(self.foreign(now)).max(1);
-        let in_second = if self.windows.len() > 1 { (ours / PART_A_SECOND).max(1) } else { ours };
-        [ours, in_second].into_iter().map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
+        let limits = if self.is_told() {
+            let (own, a_second) = (self.own(), self.size / PART_A_SECOND);
+            [self.others.leave(own, now), self.others.pace(own, a_second, now)]
+        } else {
+            [self.size; 2]
+        };
+        limits.into_iter().map(|limit| usize::try_from(limit).unwrap_or(usize::MAX).max(1))
     }
 
     /// Time from one slot to the next where they are spread evenly.

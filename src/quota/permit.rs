@@ -59,7 +59,7 @@ impl Permit {
     /// The answer is here.
     pub fn answered(self, heard: Heard) {
         if let Some(oldest) = self.sent {
-            self.account.heard(self.bucket, heard, oldest);
+            self.account.heard(self.bucket, heard, self.number, oldest);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The quota with paused time: a stand-in for HubSpot counts arrivals in true rolling windows.
 
 mod limits;
+mod replicas;
 mod simulation;
 mod waiting;
 

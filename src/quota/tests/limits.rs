@@ -83,7 +83,8 @@ async fn limits_are_learned_up_and_down_within_one_window() {
 #[tokio::test(start_paused = true)]
 async fn what_others_use_is_left_to_them() {
     let account = account(settings(100));
-    for expected in [(100, 0), (40, 60)] {
+    // Of what others leave, a tenth is left as well: they may be replicas that want as much.
+    for expected in [(100, 0), (36, 60)] {
         let (ours, foreign) = expected;
         let mut sent = 0;
         let begin = Instant::now();

@@ -14,6 +14,7 @@ mod bad_input;
 mod batches;
 mod binary;
 mod chaos;
+mod chart;
 mod credentials;
 mod deadlines;
 mod dev;

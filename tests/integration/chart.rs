@@ -1,0 +1,241 @@
+//! The chart against the binary: what it renders is what `leadsd` takes, and what it counts on is what
+//! `leadsd` does. The chart by itself is tested by its own suites in `helm/leadsd/tests`.
+
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::{
+    harness::TestApp,
+    real_peers::{run, text, tool},
+};
+
+const CHART: &str = "helm/leadsd";
+
+/// What the chart refuses to render without.
+const LEAST: [&str; 2] =
+    ["config.vault.address=https://vault.example", "config.grpc.insecure=true"];
+
+/// The objects that helm renders from files of values and from single values, `null` to unset one.
+async fn rendered(files: &[PathBuf], values: &[&str]) -> Vec<Value> {
+    let mut helm = Command::new(tool("LEADSD_TEST_HELM", "helm"));
+    helm.args(["template", "leadsd", CHART, "--namespace", "crm", "--kube-version", "1.37.0"]);
+    for file in files {
+        helm.arg("--values").arg(file);
+    }
+    for value in values {
+        helm.args(["--set", value]);
+    }
+    let template = run(&mut helm).await;
+    assert!(template.status.success(), "{files:?} {values:?}: {}", text(&template));
+    from_yaml(&template.stdout)
+}
+
+/// Python's YAML and not one more of ours.
+fn from_yaml(yaml: &[u8]) -> Vec<Value> {
+    const PROGRAM: &str = "import json, sys, yaml\n\
+                           print(json.dumps([o for o in yaml.safe_load_all(sys.stdin) if o]))";
+    let mut python = Command::new(tool("LEADSD_TEST_PYTHON", "python3"))
+        .args(["-c", PROGRAM])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("Python starts");
+    python.stdin.take().unwrap().write_all(yaml).unwrap();
+    serde_json::from_slice(&python.wait_with_output().unwrap().stdout).expect("JSON")
+}
+
+/// The one object of a kind called `leadsd`.
+#[track_caller]
+fn object<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    let is_it = |object: &&Value| {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        object["kind"] == kind && name.starts_with("leadsd") && !name.ends_with("-dashboard")
+    };
+    objects.iter().find(is_it).unwrap_or_else(|| panic!("no {kind}"))
+}
+
+fn container(objects: &[Value]) -> &Value {
+    &object(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+}
+
+/// The rendered configuration as a file.
+fn configuration(objects: &[Value]) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let config = object(objects, "ConfigMap")["data"]["leadsd.toml"].as_str().expect("a file");
+    file.write_all(config.as_bytes()).unwrap();
+    file
+}
+
+async fn leadsd_config(command: &str, file: &Path) -> std::process::Output {
+    let mut leadsd = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+    run(leadsd.args(["config", command, "--config"]).arg(file)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs helm and Python with PyYAML"]
+async fn the_chart_renders_a_configuration_that_the_binary_accepts() {
+    let ha = Path::new(CHART).join("values-ha.yaml");
+    let mut files = 0;
+    for values in std::fs::read_dir(Path::new(CHART).join("ci")).unwrap() {
+        let values = values.unwrap().path();
+        for files in [vec![values.clone()], vec![values.clone(), ha.clone()]] {
+            let file = configuration(&rendered(&files, &[]).await);
+            let check = leadsd_config("check", file.path()).await;
+            let shown = std::fs::read_to_string(file.path()).unwrap();
+            assert!(check.status.success(), "{files:?}: {}\n{shown}", text(&check));
+        }
+        files += 1;
+    }
+    assert!(files >= 4, "the ways to reach Vault are examples");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs helm and Python with PyYAML"]
+async fn the_chart_goes_by_the_defaults_of_the_binary() {
+    let unset = ["config.grpc.drain_delay=null", "config.grpc.shutdown_grace=null"];
+    let waits = ["drain.wait=process"];
+    let objects = rendered(&[], &[&LEAST[..], &unset, &waits].concat()).await;
+    // The address of Vault and the way to log in have no default; all else is printed as it is.
+    let mut least = tempfile::NamedTempFile::new().unwrap();
+    let text_of_it = "[vault]\naddress = \"https://vault.example\"\n[vault.auth]\n\
+                      method = \"kubernetes\"\nrole = \"leadsd\"\n[portals.default]\n";
+    least.write_all(text_of_it.as_bytes()).unwrap();
+    let printed = text(&leadsd_config("print", least.path()).await);
+    let default = |section: &str, key: &str| {
+        let (_, rest) = printed.split_once(&format!("[{section}]\n")).expect("the section");
+        let line = rest.lines().find(|line| line.starts_with(&format!("{key} = "))).expect("a key");
+        line.split('"').nth(1).expect("a text").to_owned()
+    };
+    let port = |section: &str| -> u64 {
+        default(section, "listen").rsplit_once(':').unwrap().1.parse().unwrap()
+    };
+    let seconds = |section: &str, key: &str| -> u64 {
+        default(section, key).strip_suffix('s').unwrap().parse().unwrap()
+    };
+
+    let ports = &container(&objects)["ports"];
+    assert_eq!(
+        (&ports[0]["name"], &ports[0]["containerPort"]),
+        (&"grpc".into(), &port("grpc").into())
+    );
+    assert_eq!(
+        (&ports[1]["name"], &ports[1]["containerPort"]),
+        (&"admin".into(), &port("admin").into())
+    );
+    let service = object(&objects, "Service");
+    assert_eq!(service["spec"]["ports"][0]["port"], port("grpc"));
+    let all = seconds("grpc", "drain_delay")
+        + seconds("grpc", "shutdown_grace")
+        + seconds("vault", "timeout")
+        + 5;
+    let pod = &object(&objects, "Deployment")["spec"]["template"]["spec"];
+    assert_eq!(pod["terminationGracePeriodSeconds"], all);
+
+    // And the kubelet waits as long as leadsd would.
+    let objects = rendered(&[], &[&LEAST[..], &unset].concat()).await;
+    let sleep = &container(&objects)["lifecycle"]["preStop"]["sleep"]["seconds"];
+    assert_eq!(*sleep, seconds("grpc", "drain_delay"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs helm and Python with PyYAML"]
+async fn the_probes_ask_what_the_service_answers() {
+    let app = TestApp::start().await;
+    let plain = rendered(&[], &LEAST).await;
+    let plain = container(&plain);
+    assert_eq!(plain["readinessProbe"]["grpc"]["service"], Value::Null, "the whole server");
+    let channel = tonic::transport::Endpoint::new(format!("http://{}", app.grpc)).unwrap();
+    let mut health = HealthClient::new(channel.connect().await.unwrap());
+    let answer = health.check(HealthCheckRequest::default()).await.unwrap();
+    assert_eq!(answer.into_inner().status(), ServingStatus::Serving);
+
+    let tls =
+        rendered(&[], &[&LEAST[..], &["tls.enabled=true", "tls.existingSecret=tls"]].concat())
+            .await;
+    let tls = container(&tls);
+    for probe in [&plain["startupProbe"], &plain["livenessProbe"], &tls["readinessProbe"]] {
+        assert_eq!(probe["httpGet"]["port"], "admin");
+        let path = probe["httpGet"]["path"].as_str().expect("a path");
+        let status = reqwest::get(format!("{}{path}", app.admin)).await.unwrap().status();
+        assert_eq!(status, 200, "{path}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs helm and Python with PyYAML"]
+async fn pods_restart_for_a_new_configuration_and_for_nothing_else() {
+    let checksum = |objects: &[Value]| {
+        let template = &object(objects, "Deployment")["spec"]["template"];
+        template["metadata"]["annotations"]["checksum/config"].as_str().unwrap().to_owned()
+    };
+    let before = checksum(&rendered(&[], &LEAST).await);
+    let scaled = checksum(&rendered(&[], &[&LEAST[..], &["service.port=443"]].concat()).await);
+    assert_eq!(before, scaled);
+    let louder =
+        checksum(&rendered(&[], &[&LEAST[..], &["config.log.level=debug"]].concat()).await);
+    assert_ne!(before, louder);
+}
+
+/// Every key of the documented configuration, a `*` for what the operator names.
+fn documented_keys() -> BTreeSet<String> {
+    let text = std::fs::read_to_string("leadsd.example.toml").unwrap();
+    let is_name = |name: &str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '.')
+    };
+    let mut section = String::new();
+    let mut keys = BTreeSet::new();
+    for line in text.lines() {
+        let line = line.strip_prefix("# ").unwrap_or(line);
+        let table = line.strip_prefix('[').and_then(|line| line.strip_suffix(']'));
+        if let Some(name) = table.filter(|name| is_name(name)) {
+            let (first, rest) = name.split_once('.').unwrap_or((name, ""));
+            section = match first {
+                "portals" | "policy" if !rest.is_empty() => format!("{first}.*"),
+                _ => name.to_owned(),
+            };
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| is_name(key)) {
+            let key = if section == "quota.shares" { "*" } else { key };
+            keys.insert(format!("{section}.{key}"));
+        }
+    }
+    keys
+}
+
+/// Every key that a JSON schema knows.
+fn schema_keys(schema: &Value, path: &str, keys: &mut BTreeSet<String>) {
+    let join =
+        |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let named = schema["properties"].as_object();
+    let any = schema["additionalProperties"].is_object().then_some(&schema["additionalProperties"]);
+    if named.is_none() && any.is_none() {
+        keys.insert(path.to_owned());
+    }
+    for (name, schema) in named.into_iter().flatten() {
+        schema_keys(schema, &join(name), keys);
+    }
+    if let Some(schema) = any {
+        schema_keys(schema, &join("*"), keys);
+    }
+}
+
+#[test]
+fn the_values_schema_has_the_keys_of_the_configuration() {
+    let schema = std::fs::read(Path::new(CHART).join("values.schema.json")).unwrap();
+    let schema: Value = serde_json::from_slice(&schema).unwrap();
+    let mut of_chart = BTreeSet::new();
+    schema_keys(&schema["properties"]["config"], "", &mut of_chart);
+    let documented = documented_keys();
+    assert!(documented.contains("grpc.listen") && documented.contains("portals.*.secret"));
+    let missing: Vec<_> = documented.difference(&of_chart).collect();
+    assert!(missing.is_empty(), "add to config in values.schema.json: {missing:?}");
+}

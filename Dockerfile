@@ -1,0 +1,38 @@
+# The image of leadsd: the binary, the libraries that it links, the public CAs, and nothing else.
+# docs/IMAGE.md says why, and how to build the same bytes again.
+
+# Debian's Rust. Pin it by digest where images have to be reproducible.
+ARG RUST_IMAGE=docker.io/library/rust:1.95.0-bookworm
+FROM ${RUST_IMAGE} AS build
+# The image's toolchain is the one of rust-toolchain.toml, without the components for development.
+ENV RUSTUP_TOOLCHAIN=1.95.0
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+WORKDIR /src
+COPY . .
+# Symbols stay for readable backtraces; the paths in them are those of the sources.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    RUSTFLAGS="--remap-path-prefix=/usr/local/cargo=cargo --remap-path-prefix=/src=leadsd" \
+    cargo build --locked --release \
+ && mkdir -p /image/etc/ssl/certs \
+ && install --directory --mode=1777 /image/tmp \
+ && objcopy --strip-debug target/release/leadsd /image/leadsd \
+ && ldd /image/leadsd | grep -o '/[^ ]*' | xargs cp --dereference --parents --target-directory=/image \
+ && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
+ && echo 'hosts: files dns' >/image/etc/nsswitch.conf
+
+FROM scratch
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="leadsd" \
+      org.opencontainers.image.description="HubSpot CRM leads for every service of a company, over gRPC" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /image /
+# Nobody's number, so that Kubernetes sees that it is not root.
+USER 65532:65532
+EXPOSE 50051 9090
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/leadsd", "health"]
+ENTRYPOINT ["/leadsd"]
+CMD ["serve", "--config", "/etc/leadsd/leadsd.toml"]

@@ -1,7 +1,10 @@
 //! Checks of single fields: what passes here is worth a HubSpot call. Every fault names the field
 //! by its path in the request.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+};
 
 use uuid::Uuid;
 
@@ -82,30 +85,29 @@ impl Faults {
         if text.is_empty() {
             return None;
         }
-        self.name(field, text)
+        self.name(&field, text)
     }
 
-    fn name(&mut self, field: &str, text: &str) -> Option<String> {
-        if text.is_empty() {
-            self.add(field, "must not be empty");
-            return None;
-        }
-        if text.chars().count() > MAX_NAME_CHARS {
-            self.add(field, "must not be longer than 100 characters");
-            return None;
-        }
-        // Names are joined by commas on their way to HubSpot.
-        if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',') {
-            self.add(field, "must not contain spaces, commas or control characters");
-            return None;
-        }
-        Some(text.to_owned())
+    /// `field` is written only where there is a fault.
+    fn name(&mut self, field: &dyn fmt::Display, text: &str) -> Option<String> {
+        let fault = if text.is_empty() {
+            "must not be empty"
+        } else if text.chars().count() > MAX_NAME_CHARS {
+            "must not be longer than 100 characters"
+        } else if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',') {
+            // Names are joined by commas on their way to HubSpot.
+            "must not contain spaces, commas or control characters"
+        } else {
+            return Some(text.to_owned());
+        };
+        self.add(field.to_string(), fault);
+        None
     }
 
     pub(super) fn names(&mut self, field: &str, names: &[String]) -> Vec<String> {
         let mut out: Vec<String> = Vec::with_capacity(names.len());
         for (index, name) in names.iter().enumerate() {
-            if let Some(name) = self.name(&format!("{field}[{index}]"), name)
+            if let Some(name) = self.name(&format_args!("{field}[{index}]"), name)
                 && !out.contains(&name)
             {
                 out.push(name);
@@ -169,7 +171,7 @@ impl Faults {
         properties: BTreeMap<String, String>,
     ) -> BTreeMap<String, String> {
         for name in properties.keys() {
-            self.name(&format!("{prefix}properties[{name:?}]"), name);
+            self.name(&format_args!("{prefix}properties[{name:?}]"), name);
         }
         properties
     }
@@ -313,7 +315,7 @@ impl Faults {
             self.add("sorts", "must not have more than one entry: HubSpot sorts by one property");
         }
         let sort = sorts.first()?;
-        let property_name = self.name("sorts[0].property_name", &sort.property_name)?;
+        let property_name = self.name(&"sorts[0].property_name", &sort.property_name)?;
         let direction = match pb::SortDirection::try_from(sort.direction) {
             Ok(pb::SortDirection::Unspecified | pb::SortDirection::Ascending) => {
                 Direction::Ascending
@@ -353,7 +355,8 @@ impl Faults {
     }
 
     fn filter(&mut self, field: &str, filter: &pb::Filter) -> Option<Filter> {
-        let property_name = self.name(&format!("{field}.property_name"), &filter.property_name);
+        let property_name =
+            self.name(&format_args!("{field}.property_name"), &filter.property_name);
         let operator = self.operator(field, filter.operator)?;
         let takes = Takes::of(operator);
         self.fits(field, "value", takes.value, !filter.value.is_empty(), operator);

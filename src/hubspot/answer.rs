@@ -182,7 +182,9 @@ impl Body {
     fn facts(&self, status: Option<StatusCode>, headers: &HeaderMap) -> UpstreamFacts {
         UpstreamFacts {
             http_status: status.map(|status| status.as_u16()),
-            correlation_id: correlation_id(headers).or_else(|| self.correlation_id.clone()),
+            correlation_id: correlation_id(headers)
+                .map(str::to_owned)
+                .or_else(|| self.correlation_id.clone()),
             category: self.category.clone().or_else(|| self.error_type.clone()),
             sub_category: self.sub_category.clone(),
             policy_name: self.policy_name.clone(),
@@ -232,8 +234,8 @@ fn context(value: Option<Value>) -> Vec<(String, Vec<String>)> {
 }
 
 /// HubSpot's id of a call, which its support asks for.
-pub(super) fn correlation_id(headers: &HeaderMap) -> Option<String> {
-    Some(headers.get("x-hubspot-correlation-id")?.to_str().ok()?.to_owned())
+pub(super) fn correlation_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get("x-hubspot-correlation-id")?.to_str().ok()
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderMap;
 use reqwest::RequestBuilder;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, warn};
@@ -56,8 +57,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// take about as long.
 const ATTEMPT_TIME: Duration = Duration::from_millis(50);
 
-/// A success: its JSON, or nothing if the body was empty.
-pub(super) type Answer = Option<Value>;
+/// A success: the bytes of a JSON object, or nothing if the body was empty.
+pub(super) type Answer = Option<Vec<u8>>;
 
 /// What one attempt came to.
 enum Attempt {
@@ -112,8 +113,10 @@ impl Client {
         request: impl Fn() -> RequestBuilder + Send + Sync,
     ) -> Result<T, Error> {
         let answer = self.execute(call, operation, request).await?;
-        let Some(value) = answer else { return Ok(T::default()) };
-        serde_json::from_value(value).map_err(|error| {
+        let Some(bytes) = answer else { return Ok(T::default()) };
+        // What the type does not take may still be told in a looser way, such as one name twice.
+        let loosely = |_| serde_json::from_slice::<Value>(&bytes).and_then(serde_json::from_value);
+        serde_json::from_slice(&bytes).or_else(loosely).map_err(|error| {
             let what = "HubSpot's answer does not have the expected shape";
             unintelligible(operation, what).with_internal(error.to_string())
         })
@@ -263,12 +266,14 @@ impl Client {
         };
         let took = since.elapsed();
         self.portals.took(operation, took);
-        let (status, headers) = (response.status(), response.headers().clone());
-        if let Some(id) = answer::correlation_id(&headers) {
-            call.spent.set_correlation_id(&id);
+        let (status, headers) = (response.status(), response.headers());
+        if let Some(id) = answer::correlation_id(headers) {
+            call.spent.set_correlation_id(id);
         }
         portal.count(operation, outcome(status));
-        let limits = RateLimits::of(&headers);
+        let limits = RateLimits::of(headers);
+        // Only failures look at them again, once the body is read.
+        let headers = if status.is_success() { HeaderMap::new() } else { headers.clone() };
         debug!(
             hubspot.operation = operation.name(),
             http.status = status.as_u16(),
@@ -304,13 +309,11 @@ impl Client {
         if body.is_empty() {
             return Attempt::Done(None);
         }
-        match serde_json::from_slice(&body) {
-            Ok(value @ Value::Object(_)) => Attempt::Done(Some(value)),
-            Ok(_) | Err(_) => {
-                let text = "HubSpot's answer is no JSON object";
-                Attempt::Failed(unintelligible(operation, text))
-            }
+        if is_object(&body) {
+            return Attempt::Done(Some(body));
         }
+        let text = "HubSpot's answer is no JSON object";
+        Attempt::Failed(unintelligible(operation, text))
     }
 }
 
@@ -363,6 +366,12 @@ fn health(answer: &Result<Answer, Error>) -> Option<Health> {
         Err(_) if answer.as_ref().is_err_and(|error| error.bucket().is_some()) => None,
         Ok(_) | Err(_) => Some(Health::Up),
     }
+}
+
+/// Whether it is one JSON object; nothing is kept of it.
+fn is_object(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().first() == Some(&b'{')
+        && serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
 }
 
 fn outcome(status: http::StatusCode) -> Outcome {

@@ -1,6 +1,6 @@
 //! The eleven lead operations, each as the call that HubSpot takes.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -23,29 +23,30 @@ const MAX_SEARCH_CHARS: usize = 3_000;
 /// Longest URL sent: HubSpot's gateways refuse some of 8 thousand characters and all of 16.
 const MAX_URL_CHARS: usize = 8_000;
 
-/// Query parameters of a read.
-type Query = Vec<(&'static str, String)>;
+/// Query parameters.
+type Query<'a> = Vec<(&'static str, Cow<'a, str>)>;
 
 #[async_trait]
 impl Upstream for Client {
     async fn get(&self, call: &Call, request: &GetLead) -> Result<Lead, Error> {
-        let url = endpoints::lead(&self.collection, &request.id);
         let mut query = selection(&request.selection);
-        query.push(("archived", request.archived.to_string()));
-        query.extend(request.id_property.clone().map(|name| ("idProperty", name)));
-        short_enough(&url, &query)?;
-        let send = || self.http.get(url.clone()).query(&query);
+        query.push(("archived", flag(request.archived)));
+        query.extend(id_property(request.id_property.as_deref()));
+        let url = with_query(endpoints::lead(&self.collection, &request.id), &query);
+        short_enough(&url)?;
+        let send = || self.http.get(url.clone());
         let object: Object = self.json(call, Operation::Get, send).await?;
         Ok(object.into_lead())
     }
 
     async fn list(&self, call: &Call, request: &ListLeads) -> Result<Page, Error> {
         let mut query = selection(&request.selection);
-        query.push(("limit", request.limit.to_string()));
-        query.push(("archived", request.archived.to_string()));
-        query.extend(request.after.clone().map(|after| ("after", after)));
-        short_enough(&self.collection, &query)?;
-        let send = || self.http.get(self.collection.clone()).query(&query);
+        query.push(("limit", request.limit.to_string().into()));
+        query.push(("archived", flag(request.archived)));
+        query.extend(request.after.as_deref().map(|after| ("after", after.into())));
+        let url = with_query(self.collection.clone(), &query);
+        short_enough(&url)?;
+        let send = || self.http.get(url.clone());
         let results: Results = self.json(call, Operation::List, send).await?;
         Ok(results.into_page())
     }
@@ -74,11 +75,10 @@ impl Upstream for Client {
     }
 
     async fn update(&self, call: &Call, request: &UpdateLead) -> Result<Lead, Error> {
-        let url = endpoints::lead(&self.collection, &request.id);
-        let query: Query =
-            request.id_property.clone().map(|name| ("idProperty", name)).into_iter().collect();
+        let query: Query<'_> = id_property(request.id_property.as_deref()).into_iter().collect();
+        let url = with_query(endpoints::lead(&self.collection, &request.id), &query);
         let body = json!({ "properties": request.properties });
-        let send = || self.http.patch(url.clone()).query(&query).json(&body);
+        let send = || self.http.patch(url.clone()).json(&body);
         let object: Object = self.json(call, Operation::Update, send).await?;
         Ok(object.into_lead())
     }
@@ -104,7 +104,7 @@ impl Upstream for Client {
         if let Some(id_property) = &request.id_property {
             body["idProperty"] = json!(id_property);
         }
-        let query = [("archived", request.archived.to_string())];
+        let query = [("archived", flag(request.archived))];
         let answered = self.post(call, Operation::BatchRead, "batch/read", &query, &body).await;
         match answered {
             Ok(batch) => Ok(batch_answer(Operation::BatchRead, batch)),
@@ -186,12 +186,12 @@ impl Client {
         call: &Call,
         operation: Operation,
         path: &str,
-        query: &[(&'static str, String)],
+        query: &[(&'static str, Cow<'_, str>)],
         body: &Value,
     ) -> Result<T, Error> {
         let segments: Vec<&str> = path.split('/').collect();
-        let url = endpoints::url(&self.collection, &segments);
-        let send = || self.http.post(url.clone()).query(query).json(body);
+        let url = with_query(endpoints::url(&self.collection, &segments), query);
+        let send = || self.http.post(url.clone()).json(body);
         self.json(call, operation, send).await
     }
 }
@@ -275,7 +275,7 @@ fn filter_body(filter: &crate::leads::Filter) -> Value {
     body
 }
 
-fn selection(selection: &Selection) -> Query {
+fn selection(selection: &Selection) -> Query<'_> {
     [
         ("properties", &selection.properties),
         ("propertiesWithHistory", &selection.properties_with_history),
@@ -283,15 +283,29 @@ fn selection(selection: &Selection) -> Query {
     ]
     .into_iter()
     .filter(|(_, names)| !names.is_empty())
-    .map(|(key, names)| (key, names.join(",")))
+    .map(|(key, names)| (key, names.join(",").into()))
     .collect()
 }
 
-/// Refuses a read whose URL HubSpot's gateways would not take.
-fn short_enough(url: &url::Url, query: &[(&'static str, String)]) -> Result<(), Error> {
-    // As it is sent: a comma alone takes three characters.
-    let encoded = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
-    if url.as_str().len() + 1 + encoded.len() <= MAX_URL_CHARS {
+fn id_property(name: Option<&str>) -> Option<(&'static str, Cow<'_, str>)> {
+    name.map(|name| ("idProperty", name.into()))
+}
+
+fn flag(value: bool) -> Cow<'static, str> {
+    if value { "true".into() } else { "false".into() }
+}
+
+fn with_query(mut url: url::Url, query: &[(&'static str, Cow<'_, str>)]) -> url::Url {
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    url
+}
+
+/// Refuses a read whose URL HubSpot's gateways would not take: encoded, a comma alone takes three
+/// characters.
+fn short_enough(url: &url::Url) -> Result<(), Error> {
+    if url.as_str().len() <= MAX_URL_CHARS {
         return Ok(());
     }
     let description = "names too many properties for one call, about 8,000 characters; \

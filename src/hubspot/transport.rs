@@ -11,6 +11,9 @@ use crate::config;
 /// Shorter than the keep-alive of servers that close idle connections early.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Most bytes reserved for a body before they are there.
+const MAX_RESERVED: usize = 64 * 1024;
+
 /// Why the HTTP client could not be built.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up the HTTP client: {0}")]
@@ -50,7 +53,9 @@ pub(super) fn client(config: &config::Hubspot) -> Result<Client, BuildError> {
 
 /// Reads a body up to `max` bytes, counted after decompression.
 pub(super) async fn read(mut response: Response, max: usize) -> Result<Vec<u8>, BodyError> {
-    let mut body = Vec::new();
+    let length = response.content_length().and_then(|length| usize::try_from(length).ok());
+    // A length that is told is not believed past this: nothing of it may come.
+    let mut body = Vec::with_capacity(length.unwrap_or(0).min(max).min(MAX_RESERVED));
     while let Some(chunk) = response.chunk().await.map_err(|_| BodyError::Broken)? {
         if body.len() + chunk.len() > max {
             return Err(BodyError::TooLarge);

@@ -1,9 +1,12 @@
 //! HubSpot's JSON, read tolerantly: unknown fields are ignored, every field may be missing or null,
 //! ids may be numbers, and a time that cannot be read is no time.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::Value;
 
 use crate::{
@@ -20,7 +23,7 @@ use crate::{
 pub(super) struct Object {
     #[serde(deserialize_with = "text")]
     id: String,
-    properties: Option<BTreeMap<String, Value>>,
+    properties: Texts,
     properties_with_history: Option<BTreeMap<String, Option<Vec<Version>>>>,
     associations: Option<BTreeMap<String, Option<Associations>>>,
     created_at: Value,
@@ -136,11 +139,7 @@ impl Object {
         } = self;
         Lead {
             id,
-            properties: properties
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, as_text(value)?)))
-                .collect(),
+            properties: properties.0,
             property_history: properties_with_history
                 .unwrap_or_default()
                 .into_iter()
@@ -287,6 +286,104 @@ fn as_time(value: &Value) -> Option<Timestamp> {
     }
 }
 
+/// Values that are text, number or bool, by name, as text; what is anything else is left out. Most of
+/// an answer is of this kind, so it is read without a detour.
+#[derive(Debug, Default)]
+struct Texts(BTreeMap<String, String>);
+
+// === impl Texts ===
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+
+        impl<'de> Visitor<'de> for Names {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<Texts, E> {
+                Ok(Texts::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts, A::Error> {
+                let mut texts = BTreeMap::new();
+                while let Some((name, Text(value))) = map.next_entry()? {
+                    // As in any map, the last one of a name counts.
+                    match value {
+                        Some(value) => texts.insert(name, value),
+                        None => texts.remove(&name),
+                    };
+                }
+                Ok(Texts(texts))
+            }
+        }
+
+        deserializer.deserialize_any(Names)
+    }
+}
+
+/// One such value, read as [`as_text`] does.
+struct Text(Option<String>);
+
+// === impl Text ===
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(Some(text.to_owned())))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Text, E> {
+                Ok(Text(Some(text)))
+            }
+
+            fn visit_bool<E>(self, flag: bool) -> Result<Text, E> {
+                Ok(Text(as_text(Value::Bool(flag))))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Text, E> {
+                Ok(Text(as_text(number.into())))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Text, E> {
+                Ok(Text(as_text(number.into())))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Text, E> {
+                Ok(Text(as_text(number.into())))
+            }
+
+            fn visit_unit<E>(self) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Text, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Text(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Text(None))
+            }
+        }
+
+        deserializer.deserialize_any(Any)
+    }
+}
+
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(as_text(Value::deserialize(deserializer)?).unwrap_or_default())
 }
@@ -321,6 +418,40 @@ mod tests {
         assert_eq!(lead.property_history["d"][0].value.as_deref(), Some("x"));
         assert_eq!(lead.property_history["d"][0].time, None);
         assert_eq!(lead.property_history["d"][1].value, None);
+    }
+
+    #[test]
+    fn properties_are_read_as_any_value_would_be() {
+        for value in [
+            r#""x""#,
+            r#""""#,
+            r#""\u00e4\n""#,
+            "0",
+            "-7",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "1.0",
+            "0.1",
+            "-2.5e-9",
+            "1e300",
+            "true",
+            "false",
+            "null",
+            "[]",
+            r#"[1,["a"],{"b":null}]"#,
+            "{}",
+            r#"{"a":[{}],"b":"c"}"#,
+        ] {
+            let expected = as_text(serde_json::from_str(value).unwrap());
+            let json = format!(r#"{{"properties":{{"a":{value},"z":"after it"}}}}"#);
+            let lead = lead(&json);
+            assert_eq!(lead.properties.get("a"), expected.as_ref(), "{value}");
+            assert_eq!(lead.properties["z"], "after it", "{value}");
+        }
+        let twice = lead(r#"{"properties":{"a":"1","b":"1","a":"2","b":null}}"#);
+        assert_eq!(twice.properties, BTreeMap::from([("a".to_owned(), "2".to_owned())]));
+        assert_eq!(lead(r#"{"properties":null}"#), Lead::default());
+        assert!(serde_json::from_str::<Object>(r#"{"properties":[]}"#).is_err());
     }
 
     #[test]

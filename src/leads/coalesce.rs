@@ -13,7 +13,6 @@ mod order;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::FutureExt as _;
 
 use self::{
     echo::Echoes,
@@ -23,14 +22,14 @@ use self::{
     order::Order,
 };
 use super::{
-    call::Call,
+    call::{Call, Prepaid},
     error::Error,
     lead::Lead,
     query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
     upstream::{BatchAnswer, Upstream},
     write::{CreateLead, Traced, UpdateLead, UpsertLead},
 };
-use crate::quota::Quota;
+use crate::quota::{BucketName, Quota};
 
 /// An upstream whose single calls leave together where permits are short.
 #[derive(Debug, Clone)]
@@ -39,6 +38,7 @@ pub struct Coalesced(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     upstream: Arc<dyn Upstream>,
+    quota: Arc<Quota>,
     /// Whether calls leave together and share; the order of writes is kept in any case.
     on: bool,
     echoes: Arc<Echoes>,
@@ -59,10 +59,14 @@ impl Coalesced {
     /// Decorates `upstream`, whose permits are of `quota`. With `on` false every call goes alone.
     pub fn new(upstream: Arc<dyn Upstream>, quota: Arc<Quota>, on: bool) -> Self {
         let echoes: Arc<Echoes> = Arc::default();
-        let parts =
-            group::Parts { upstream: Arc::clone(&upstream), quota, echoes: Arc::clone(&echoes) };
+        let parts = group::Parts {
+            upstream: Arc::clone(&upstream),
+            quota: Arc::clone(&quota),
+            echoes: Arc::clone(&echoes),
+        };
         Self(Arc::new(Parts {
             upstream,
+            quota,
             on,
             echoes,
             order: Order::default(),
@@ -89,11 +93,55 @@ impl Coalesced {
 }
 
 impl Parts {
-    async fn get(&self, call: &Call, request: GetLead) -> Result<Lead, Error> {
-        match kinds::Get::of(&request) {
-            Some(kind) => self.gets.run(call, kind, request.id).await,
-            None => self.upstream.get(call, &request).await,
+    /// The call with a permit of its own, if one is free: then it goes at once, alone.
+    fn free(&self, call: &Call) -> Result<Option<Call>, Error> {
+        let account = self.quota.of(call.portal.as_str());
+        let permit = account.take_free(BucketName::Burst, &call.who)?;
+        Ok(permit.map(|permit| Call { prepaid: Prepaid::new(permit), ..call.clone() }))
+    }
+
+    async fn get(&self, call: &Call, request: &GetLead) -> Result<Lead, Error> {
+        if let Some(call) = self.free(call)? {
+            return self.upstream.get(&call, request).await;
         }
+        match kinds::Get::of(request) {
+            Some(kind) => self.gets.wait(call, kind, request.id.clone()).await,
+            None => self.upstream.get(call, request).await,
+        }
+    }
+
+    async fn create(&self, call: &Call, request: &CreateLead) -> Result<Lead, Error> {
+        match self.free(call)? {
+            Some(call) => self.upstream.create(&call, request).await,
+            None => self.creates.wait(call, Create, request.clone()).await,
+        }
+    }
+
+    async fn update(&self, call: &Call, request: &UpdateLead) -> Result<Lead, Error> {
+        match self.free(call)? {
+            Some(call) => self.upstream.update(&call, request).await,
+            None => self.updates.wait(call, Update, request.clone()).await,
+        }
+    }
+
+    async fn archive(&self, call: &Call, id: &LeadId) -> Result<(), Error> {
+        match self.free(call)? {
+            Some(call) => self.upstream.archive(&call, id).await,
+            None => self.archives.wait(call, Archive, id.clone()).await,
+        }
+    }
+
+    async fn upsert(
+        &self,
+        call: &Call,
+        inputs: &[Traced<UpsertLead>],
+        input: &UpsertLead,
+    ) -> Result<BatchAnswer, Error> {
+        if let Some(call) = self.free(call)? {
+            return self.upstream.batch_upsert(&call, inputs).await;
+        }
+        let item = self.upserts.wait(call, Upsert, input.clone()).await?;
+        Ok(BatchAnswer { results: vec![item], errors: Vec::new() })
     }
 }
 
@@ -103,9 +151,9 @@ impl Upstream for Coalesced {
         if !self.0.on {
             return self.0.upstream.get(call, request).await;
         }
-        let work = |call: Call, request: GetLead| {
+        let work = |call: Call, request: Arc<GetLead>| {
             let parts = Arc::clone(&self.0);
-            async move { parts.get(&call, request).await }.boxed()
+            async move { parts.get(&call, &request).await }
         };
         self.0.leads.run(call, request, work).await
     }
@@ -114,9 +162,9 @@ impl Upstream for Coalesced {
         if !self.0.on {
             return self.0.upstream.list(call, request).await;
         }
-        let work = |call: Call, request: ListLeads| {
+        let work = |call: Call, request: Arc<ListLeads>| {
             let upstream = Arc::clone(&self.0.upstream);
-            async move { upstream.list(&call, &request).await }.boxed()
+            async move { upstream.list(&call, &request).await }
         };
         self.0.pages.run(call, request, work).await
     }
@@ -125,16 +173,16 @@ impl Upstream for Coalesced {
         if !self.0.on {
             return self.0.upstream.search(call, request).await;
         }
-        let work = |call: Call, request: SearchLeads| {
+        let work = |call: Call, request: Arc<SearchLeads>| {
             let upstream = Arc::clone(&self.0.upstream);
-            async move { upstream.search(&call, &request).await }.boxed()
+            async move { upstream.search(&call, &request).await }
         };
         self.0.searches.run(call, request, work).await
     }
 
     async fn create(&self, call: &Call, request: &CreateLead) -> Result<Lead, Error> {
         let done = if self.0.on && self.0.echoes.of(&call.portal).create.may_join() {
-            self.0.creates.run(call, Create, request.clone()).await
+            self.0.create(call, request).await
         } else {
             self.0.upstream.create(call, request).await
         };
@@ -148,7 +196,7 @@ impl Upstream for Coalesced {
         let tells =
             request.id_property.is_none() || self.0.echoes.of(&call.portal).update.is_sure();
         let done = if self.0.on && tells {
-            self.0.updates.run(call, Update, request.clone()).await
+            self.0.update(call, request).await
         } else {
             self.0.upstream.update(call, request).await
         };
@@ -159,7 +207,7 @@ impl Upstream for Coalesced {
     async fn archive(&self, call: &Call, id: &LeadId) -> Result<(), Error> {
         let _turn = self.0.order.turn(call, id, None).await?;
         let done = if self.0.on {
-            self.0.archives.run(call, Archive, id.clone()).await
+            self.0.archive(call, id).await
         } else {
             self.0.upstream.archive(call, id).await
         };
@@ -204,8 +252,7 @@ impl Upstream for Coalesced {
                 let property = input.id_property.as_deref().unwrap_or_default();
                 let _turn = self.0.order.turn(call, &input.id, Some(property)).await?;
                 if self.0.on && self.0.echoes.of(&call.portal).upsert.is_sure() {
-                    let done = self.0.upserts.run(call, Upsert, input.clone()).await;
-                    done.map(|item| BatchAnswer { results: vec![item], errors: Vec::new() })
+                    self.0.upsert(call, inputs, input).await
                 } else {
                     self.0.upstream.batch_upsert(call, inputs).await
                 }

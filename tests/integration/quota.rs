@@ -49,8 +49,9 @@ async fn a_call_that_would_be_late_is_refused_at_once_and_told_when_to_come_back
         let (code, reason, _) = failure(Err::<(), _>(status));
         assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "RATE_LIMITED"));
     }
-    times.sort();
-    assert!(times[times.len() / 2] < Duration::from_millis(5), "{times:?}");
+    // That it does not wait at all; how long it takes on a quiet machine, the bench `refusal` says.
+    let fastest = times.iter().min().expect("some");
+    assert!(*fastest < Duration::from_millis(5), "{times:?}");
     assert_eq!(app.hubspot_calls().len(), 1);
     app.get(&id).await.expect("whoever may wait gets its turn");
 }

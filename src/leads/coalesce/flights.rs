@@ -25,7 +25,7 @@ type Answer<A> = BoxFuture<'static, Result<A, Error>>;
 
 /// A call that others have not joined must not make them wait longer than their own would: priority
 /// is part of what makes reads identical.
-type Key<Q> = (PortalName, Priority, Q);
+type Key<Q> = (PortalName, Priority, Arc<Q>);
 
 type Running<Q, A> = HashMap<Key<Q>, Vec<Flight<A>>>;
 
@@ -63,20 +63,24 @@ impl<Q, A> Default for Flights<Q, A> {
 
 impl<Q, A> Flights<Q, A>
 where
-    Q: Clone + Eq + Hash + Send + 'static,
+    Q: Clone + Eq + Hash + Send + Sync + 'static,
     A: Clone + Send + Sync + 'static,
 {
     /// Joins the same read if it is under way, or begins it with `work`.
     ///
     /// Cancel-safe: the read goes on as long as anybody waits for it.
-    pub(super) async fn run(
+    pub(super) async fn run<F>(
         &self,
         call: &Call,
         request: &Q,
-        work: impl Fn(Call, Q) -> Answer<A> + Clone,
-    ) -> Result<A, Error> {
+        work: impl Fn(Call, Arc<Q>) -> F,
+    ) -> Result<A, Error>
+    where
+        F: Future<Output = Result<A, Error>> + Send + 'static,
+    {
+        let request = Arc::new(request.clone());
         loop {
-            let (answer, ticket, is_own) = self.join(call, request, work.clone());
+            let (answer, ticket, is_own) = self.join(call, &request, &work);
             let answer = answer.await;
             let riders = ticket.riders.load(Ordering::Relaxed);
             call.spent.share(&ticket.spent, riders);
@@ -94,13 +98,16 @@ where
         self.running.lock().retain(|key, _| !about(key));
     }
 
-    fn join(
+    fn join<F>(
         &self,
         call: &Call,
-        request: &Q,
-        work: impl Fn(Call, Q) -> Answer<A>,
-    ) -> (Shared<Answer<A>>, Ticket, bool) {
-        let key = (call.portal.clone(), call.who.priority, request.clone());
+        request: &Arc<Q>,
+        work: impl Fn(Call, Arc<Q>) -> F,
+    ) -> (Shared<Answer<A>>, Ticket, bool)
+    where
+        F: Future<Output = Result<A, Error>> + Send + 'static,
+    {
+        let key = (call.portal.clone(), call.who.priority, Arc::clone(request));
         let mut running = self.running.lock();
         if let Some((answer, ticket)) =
             running.get(&key).and_then(|flights| joinable(flights, &call.who.caller))
@@ -113,7 +120,7 @@ where
             Call { spent: Arc::clone(&ticket.spent), prepaid: Prepaid::default(), ..call.clone() };
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let landing = Landing { running: Arc::clone(&self.running), key: key.clone(), number };
-        let work = work(own, request.clone());
+        let work = work(own, Arc::clone(request));
         let answer = async move {
             let answer = work.await;
             drop(landing);

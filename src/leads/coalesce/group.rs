@@ -120,24 +120,20 @@ impl<K: Kind> Groups<K> {
         Self { parts, groups: Mutex::default() }
     }
 
-    /// Makes the call: at once if a permit is free, else with others of its kind.
-    pub(super) async fn run(
+    /// Makes the call with others of its kind, once there is a permit.
+    pub(super) async fn wait(
         &self,
         call: &Call,
         kind: K,
         input: K::Input,
     ) -> Result<K::Output, Error> {
         let account = self.parts.quota.of(call.portal.as_str());
-        if let Some(permit) = account.take_free(BucketName::Burst, &call.who)? {
-            let call = Call { prepaid: Prepaid::new(permit), ..call.clone() };
-            return kind.alone(&*self.parts.upstream, &call, &input).await;
-        }
         let (reply, answer) = oneshot::channel();
         let membership = self.enter(kind, Member { call: call.clone(), input, reply });
         let (group, number) = (Arc::clone(&membership.group), membership.number);
         let place =
             account.join(BucketName::Burst, &call.who, call.permit_until(), group, number)?;
-        wait(call, answer, &place).await
+        answered(call, answer, &place).await
     }
 
     fn enter(&self, kind: K, member: Member<K>) -> Membership<K> {
@@ -164,7 +160,7 @@ impl<K: Kind> Groups<K> {
 
 /// Waits for the answer, and gives up where there is no permit in time. Once the call has left, it is
 /// followed to its end: whoever called decides how long to wait for that.
-async fn wait<T>(
+async fn answered<T>(
     call: &Call,
     mut answer: oneshot::Receiver<Result<T, Error>>,
     place: &Place,

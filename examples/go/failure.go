@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Failure is what leadsd says about a call or an input that failed.
+type Failure struct {
+	Code    codes.Code
+	Message string
+	// Reason is one of docs/ERRORS.md; empty if the call did not reach leadsd.
+	Reason   string
+	Metadata map[string]string
+	Fields   []*errdetails.BadRequest_FieldViolation
+	// Retry is set where waiting helps.
+	Retry *errdetails.RetryInfo
+}
+
+// FailureOf reads the details of an error.
+func FailureOf(err error) Failure {
+	s := status.Convert(err)
+	failure := Failure{Code: s.Code(), Message: s.Message()}
+	for _, detail := range s.Details() {
+		switch detail := detail.(type) {
+		case *errdetails.ErrorInfo:
+			failure.Reason, failure.Metadata = detail.GetReason(), detail.GetMetadata()
+		case *errdetails.BadRequest:
+			failure.Fields = detail.GetFieldViolations()
+		case *errdetails.RetryInfo:
+			failure.Retry = detail
+		}
+	}
+	return failure
+}
+
+func (f Failure) String() string {
+	text := fmt.Sprintf("%v %s: %s", f.Code, f.Reason, f.Message)
+	for _, field := range f.Fields {
+		text += fmt.Sprintf(" [%s %s]", field.GetField(), field.GetDescription())
+	}
+	if id, ok := f.Metadata["correlationId"]; ok {
+		// What HubSpot's support asks for.
+		text += fmt.Sprintf(" (HubSpot's id: %s)", id)
+	}
+	return text
+}
+
+// Retry repeats a call that may be repeated: a read, an update, an archive, or a write with a
+// request id. It waits as long as the failure says, else longer each time, and never past the
+// deadline.
+func Retry(ctx context.Context, call func(context.Context) error) error {
+	pause := 200 * time.Millisecond
+	for attempt := 1; ; attempt++ {
+		err := call(ctx)
+		failure := FailureOf(err)
+		wait := pause + rand.N(pause)
+		switch {
+		case err == nil || attempt == 5:
+			return err
+		case failure.Retry != nil:
+			wait = failure.Retry.GetRetryDelay().AsDuration() + rand.N(pause)
+		case failure.Code != codes.Unavailable && failure.Reason != "OVERLOADED":
+			return err
+		}
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return err
+		}
+		pause *= 2
+	}
+}
+
+// expect takes an error for what it should be.
+func expect(err error, code codes.Code, reason string) error {
+	failure := FailureOf(err)
+	if failure.Code != code || failure.Reason != reason {
+		return fmt.Errorf("%v instead of %v %s", failure, code, reason)
+	}
+	fmt.Printf("as it should: %v\n", failure)
+	return nil
+}

@@ -1,0 +1,337 @@
+// A walk through leadsd from Go: what it prints is what it saw, and it ends with an error if that is
+// not what it should be.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	leadsv1 "leadsd/examples/go/gen/hubspot/leads/v1"
+)
+
+//go:generate buf generate
+//go:generate cp ../service_config.json .
+
+// walk is one client and what it works with.
+type walk struct {
+	leads   leadsv1.LeadsServiceClient
+	quota   leadsv1.QuotaServiceClient
+	contact string
+	// word is in the name of every lead of this run and of no other.
+	word string
+}
+
+func main() {
+	log.SetFlags(0)
+	var server Server
+	address := flag.String("address", "127.0.0.1:50051", "one address, a dns:/// target, or several addresses with commas")
+	contact := flag.String("contact", "101", "record id of a contact that leads can be about")
+	flag.StringVar(&server.CAFile, "ca-file", "", "PEM file of the CA of the service; turns TLS on")
+	flag.StringVar(&server.Name, "server-name", "localhost", "name in the certificate, when several addresses are given")
+	flag.StringVar(&server.TokenFile, "token-file", "", "file with the bearer token, read for every call")
+	flag.Parse()
+	server.Addresses = strings.Split(*address, ",")
+
+	if err := run(server, *contact); err != nil {
+		log.Fatalf("go: %v", err)
+	}
+	fmt.Println("go: all as expected")
+}
+
+func run(server Server, contact string) error {
+	connection, err := server.Connect()
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	w := &walk{
+		leads:   leadsv1.NewLeadsServiceClient(connection),
+		quota:   leadsv1.NewQuotaServiceClient(connection),
+		contact: contact,
+		word:    "go" + strings.ToLower(rand.Text()),
+	}
+	// Whoever calls says for which account, how urgent it is, and who it is.
+	ctx := metadata.AppendToOutgoingContext(context.Background(),
+		"leadsd-portal", "default",
+		"leadsd-priority", "interactive",
+		"x-leadsd-caller", w.word)
+
+	steps := []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"create", w.create},
+		{"batch", w.batch},
+		{"search", w.search},
+		{"portals and priorities", w.portals},
+		{"errors", w.errors},
+		{"limits", w.limits},
+		{"deadline", w.deadline},
+		{"balancing", func(ctx context.Context) error { return w.balancing(ctx, server) }},
+	}
+	for _, step := range steps {
+		if err := step.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return nil
+}
+
+// create makes a lead once, although the call is made twice, and reads it.
+func (w *walk) create(ctx context.Context) error {
+	request := &leadsv1.CreateLeadRequest{
+		Properties:       map[string]string{"hs_lead_name": "One of " + w.word, "hs_lead_label": "HOT"},
+		PrimaryContactId: w.contact,
+		RequestId:        rand.Text(),
+	}
+	var header metadata.MD
+	first, err := w.leads.CreateLead(ctx, request, grpc.Header(&header))
+	if err != nil {
+		return err
+	}
+	// As after a timeout: the same request id, so the same lead.
+	again, err := w.leads.CreateLead(ctx, request)
+	if err != nil {
+		return err
+	}
+	id := first.GetLead().GetId()
+	if again.GetLead().GetId() != id {
+		return fmt.Errorf("the repeat made another lead: %s and %s", id, again.GetLead().GetId())
+	}
+	fmt.Printf("created %s for %v HubSpot calls\n", id, header.Get("leadsd-quota-cost"))
+
+	read, err := w.leads.GetLead(ctx, &leadsv1.GetLeadRequest{
+		Id:           id,
+		Properties:   []string{"hs_lead_name", "hs_lead_label"},
+		Associations: []string{"contacts"},
+	})
+	if err != nil {
+		return err
+	}
+	lead := read.GetLead()
+	contacts := lead.GetAssociations()["contacts"].GetObjects()
+	isOurs := func(object *leadsv1.AssociatedObject) bool { return object.GetId() == w.contact }
+	if lead.GetProperties()["hs_lead_label"] != "HOT" || !slices.ContainsFunc(contacts, isOurs) {
+		return fmt.Errorf("read something else: %v", lead)
+	}
+	fmt.Printf("read %q of %s\n", lead.GetProperties()["hs_lead_name"], lead.GetCreateTime().AsTime())
+	return nil
+}
+
+// batch creates many: each input has an outcome of its own, in the order of the inputs.
+func (w *walk) batch(ctx context.Context) error {
+	labels := []string{"HOT", "WARM", "BOILING", "COLD", "HOT", "WARM"}
+	request := &leadsv1.BatchCreateLeadsRequest{RequestId: rand.Text()}
+	for number, label := range labels {
+		request.Inputs = append(request.Inputs, &leadsv1.LeadCreate{
+			Properties: map[string]string{
+				"hs_lead_name":  fmt.Sprintf("Batch %d of %s", number, w.word),
+				"hs_lead_label": label,
+			},
+			PrimaryContactId: w.contact,
+		})
+	}
+	response, err := w.leads.BatchCreateLeads(ctx, request)
+	if err != nil {
+		return err
+	}
+	for number, result := range response.GetResults() {
+		switch outcome := result.GetOutcome().(type) {
+		case *leadsv1.LeadWriteResult_Lead:
+			if labels[number] == "BOILING" {
+				return fmt.Errorf("input %d was taken: %v", number, outcome.Lead)
+			}
+		case *leadsv1.LeadWriteResult_Error:
+			failure := FailureOf(status.FromProto(outcome.Error).Err())
+			if labels[number] != "BOILING" || failure.Reason != "VALIDATION_FAILED" {
+				return fmt.Errorf("input %d: %v", number, failure)
+			}
+			fmt.Printf("input %d failed alone: %v\n", number, failure)
+		}
+	}
+	if len(response.GetResults()) != len(labels) {
+		return fmt.Errorf("%d results for %d inputs", len(response.GetResults()), len(labels))
+	}
+	return nil
+}
+
+// search finds the leads of the batch page by page.
+func (w *walk) search(ctx context.Context) error {
+	request := &leadsv1.SearchLeadsRequest{
+		FilterGroups: []*leadsv1.FilterGroup{{Filters: []*leadsv1.Filter{
+			{PropertyName: "hs_lead_name", Operator: leadsv1.FilterOperator_FILTER_OPERATOR_CONTAINS_TOKEN, Value: w.word},
+			{PropertyName: "hs_lead_label", Operator: leadsv1.FilterOperator_FILTER_OPERATOR_IN, Values: []string{"WARM", "COLD"}},
+		}}},
+		Sorts:      []*leadsv1.Sort{{PropertyName: "hs_object_id", Direction: leadsv1.SortDirection_SORT_DIRECTION_DESCENDING}},
+		Properties: []string{"hs_lead_name"},
+		PageSize:   2,
+	}
+	var names []string
+	for {
+		page, err := w.leads.SearchLeads(ctx, request)
+		if err != nil {
+			return err
+		}
+		if page.GetTotal() != 3 {
+			return fmt.Errorf("%d leads match instead of 3", page.GetTotal())
+		}
+		for _, lead := range page.GetLeads() {
+			names = append(names, lead.GetProperties()["hs_lead_name"])
+		}
+		if page.GetNextPageToken() == "" {
+			break
+		}
+		request.PageToken = page.GetNextPageToken()
+	}
+	expected := []string{"Batch 5 of " + w.word, "Batch 3 of " + w.word, "Batch 1 of " + w.word}
+	if !slices.Equal(names, expected) {
+		return fmt.Errorf("found %q", names)
+	}
+	fmt.Printf("found %d leads on two pages\n", len(names))
+	return nil
+}
+
+// portals names the account and the urgency of single calls.
+func (w *walk) portals(ctx context.Context) error {
+	bulk := metadata.AppendToOutgoingContext(context.Background(), "leadsd-priority", "bulk")
+	if _, err := w.leads.ListLeads(bulk, &leadsv1.ListLeadsRequest{PageSize: 1}); err != nil {
+		return err
+	}
+	nowhere := metadata.AppendToOutgoingContext(context.Background(), "leadsd-portal", "nowhere")
+	_, err := w.leads.ListLeads(nowhere, &leadsv1.ListLeadsRequest{})
+	return expect(err, codes.InvalidArgument, "UNKNOWN_PORTAL")
+}
+
+// errors reads what a failed call says beside its code.
+func (w *walk) errors(ctx context.Context) error {
+	_, err := w.leads.GetLead(ctx, &leadsv1.GetLeadRequest{Id: "999999999"})
+	if err := expect(err, codes.NotFound, "LEAD_NOT_FOUND"); err != nil {
+		return err
+	}
+	_, err = w.leads.CreateLead(ctx, &leadsv1.CreateLeadRequest{
+		Properties: map[string]string{"hs_lead_name": "Nobody of " + w.word},
+	})
+	if err := expect(err, codes.InvalidArgument, "INVALID_REQUEST"); err != nil {
+		return err
+	}
+	fields := FailureOf(err).Fields
+	if len(fields) != 1 || fields[0].GetField() != "primary_contact_id" {
+		return fmt.Errorf("the wrong fields: %v", fields)
+	}
+	return nil
+}
+
+// limits asks for more searches than HubSpot allows in a second: those whose turn would come after
+// their deadline are refused at once, with the time to wait.
+func (w *walk) limits(ctx context.Context) error {
+	search := func(ctx context.Context, number int) error {
+		_, err := w.leads.SearchLeads(ctx, &leadsv1.SearchLeadsRequest{Query: fmt.Sprint(w.word, number)})
+		return err
+	}
+	failures := make([]error, 30)
+	var all sync.WaitGroup
+	for number := range failures {
+		all.Go(func() {
+			hurried, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+			defer cancel()
+			failures[number] = search(hurried, number)
+		})
+	}
+	all.Wait()
+	refused := 0
+	for _, err := range failures {
+		// One whose turn came too late for its deadline may run out of time instead.
+		if err == nil || status.Code(err) == codes.DeadlineExceeded {
+			continue
+		}
+		if failure := FailureOf(err); failure.Reason != "RATE_LIMITED" || failure.Retry == nil {
+			return fmt.Errorf("not a refusal with a time to wait: %v", failure)
+		}
+		refused++
+	}
+	if refused == 0 {
+		return errors.New("no search was refused")
+	}
+	// Waiting as long as the refusal says is all it takes.
+	err := Retry(ctx, func(ctx context.Context) error { return search(ctx, -1) })
+	if err == nil {
+		fmt.Printf("%d of %d hurried searches refused, the patient one answered\n", refused, len(failures))
+	}
+	return err
+}
+
+// deadline watches the quota until its time is up.
+func (w *walk) deadline(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	stream, err := w.quota.WatchQuota(ctx, &leadsv1.WatchQuotaRequest{
+		Interval: durationpb.New(100 * time.Millisecond),
+	})
+	if err != nil {
+		return err
+	}
+	seen := 0
+	for {
+		response, err := stream.Recv()
+		if status.Code(err) == codes.DeadlineExceeded && seen > 1 {
+			fmt.Printf("saw the quota %d times until the deadline\n", seen)
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("after %d answers: %w", seen, err)
+		}
+		if len(response.GetQuota().GetBuckets()) != 3 {
+			return fmt.Errorf("other limits than HubSpot's: %v", response)
+		}
+		seen++
+	}
+}
+
+// balancing shows that each address answered some of the calls of one channel.
+func (w *walk) balancing(ctx context.Context, server Server) error {
+	if len(server.Addresses) < 2 {
+		return nil
+	}
+	for range 10 * len(server.Addresses) {
+		if _, err := w.leads.ListLeads(ctx, &leadsv1.ListLeadsRequest{PageSize: 1}); err != nil {
+			return err
+		}
+	}
+	for _, address := range server.Addresses {
+		one := server
+		one.Addresses = []string{address}
+		connection, err := one.Connect()
+		if err != nil {
+			return err
+		}
+		defer connection.Close()
+		quota, err := leadsv1.NewQuotaServiceClient(connection).GetQuota(ctx, &leadsv1.GetQuotaRequest{})
+		if err != nil {
+			return err
+		}
+		burst := quota.GetQuota().GetBuckets()[0]
+		var used float64
+		for _, caller := range burst.GetCallers() {
+			used += caller.GetUsed()
+		}
+		if used < 5 {
+			return fmt.Errorf("%s answered %v calls: %v", address, used, burst)
+		}
+		fmt.Printf("%s answered %v calls\n", address, used)
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+"""A walk through leadsd from Python: what it prints is what it saw, and it ends with an error if that
+is not what it should be."""
+
+import argparse
+import uuid
+from pathlib import Path
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from hubspot.leads.v1 import (
+    leads_service_pb2 as pb,
+    leads_service_pb2_grpc,
+    quota_service_pb2,
+    quota_service_pb2_grpc,
+    search_pb2,
+)
+
+from connect import Server
+from failure import Failure, retry
+
+
+class Walk:
+    """One client and what it works with."""
+
+    def __init__(self, server: Server, channel: grpc.Channel, contact: str) -> None:
+        self.server = server
+        self.leads = leads_service_pb2_grpc.LeadsServiceStub(channel)
+        self.quota = quota_service_pb2_grpc.QuotaServiceStub(channel)
+        self.contact = contact
+        # In the name of every lead of this run and of no other.
+        self.word = "python" + uuid.uuid4().hex
+        # Whoever calls says for which account, how urgent it is, and who it is.
+        self.metadata = (
+            ("leadsd-portal", "default"),
+            ("leadsd-priority", "interactive"),
+            ("x-leadsd-caller", self.word),
+        )
+
+    def create(self) -> None:
+        """Makes a lead once, although the call is made twice, and reads it."""
+        request = pb.CreateLeadRequest(
+            properties={"hs_lead_name": f"One of {self.word}", "hs_lead_label": "HOT"},
+            primary_contact_id=self.contact,
+            request_id=str(uuid.uuid4()),
+        )
+        first, call = self.leads.CreateLead.with_call(request, metadata=self.metadata)
+        # As after a timeout: the same request id, so the same lead.
+        again = self.leads.CreateLead(request, metadata=self.metadata)
+        assert again.lead.id == first.lead.id, (first, again)
+        cost = dict(call.initial_metadata())["leadsd-quota-cost"]
+        print(f"created {first.lead.id} for {cost} HubSpot calls")
+
+        lead = self.leads.GetLead(
+            pb.GetLeadRequest(
+                id=first.lead.id,
+                properties=["hs_lead_name", "hs_lead_label"],
+                associations=["contacts"],
+            ),
+            metadata=self.metadata,
+        ).lead
+        assert lead.properties["hs_lead_label"] == "HOT", lead
+        assert self.contact in [to.id for to in lead.associations["contacts"].objects], lead
+        print(f"read {lead.properties['hs_lead_name']!r} of {lead.create_time.ToDatetime()}")
+
+    def batch(self) -> None:
+        """Creates many: each input has an outcome of its own, in the order of the inputs."""
+        labels = ["HOT", "WARM", "BOILING", "COLD", "HOT", "WARM"]
+        inputs = [
+            pb.LeadCreate(
+                properties={
+                    "hs_lead_name": f"Batch {number} of {self.word}",
+                    "hs_lead_label": label,
+                },
+                primary_contact_id=self.contact,
+            )
+            for number, label in enumerate(labels)
+        ]
+        request = pb.BatchCreateLeadsRequest(inputs=inputs, request_id=str(uuid.uuid4()))
+        response = self.leads.BatchCreateLeads(request, metadata=self.metadata)
+        for number, (label, result) in enumerate(zip(labels, response.results, strict=True)):
+            if result.HasField("lead"):
+                assert label != "BOILING", result
+            else:
+                failure = Failure.of(result.error)
+                assert label == "BOILING" and failure.reason == "VALIDATION_FAILED", failure
+                print(f"input {number} failed alone: {failure}")
+
+    def search(self) -> None:
+        """Finds the leads of the batch page by page."""
+        operator = search_pb2.FilterOperator
+        word = search_pb2.Filter(
+            property_name="hs_lead_name",
+            operator=operator.FILTER_OPERATOR_CONTAINS_TOKEN,
+            value=self.word,
+        )
+        label = search_pb2.Filter(
+            property_name="hs_lead_label",
+            operator=operator.FILTER_OPERATOR_IN,
+            values=["WARM", "COLD"],
+        )
+        newest_first = search_pb2.Sort(
+            property_name="hs_object_id",
+            direction=search_pb2.SortDirection.SORT_DIRECTION_DESCENDING,
+        )
+        request = pb.SearchLeadsRequest(
+            filter_groups=[search_pb2.FilterGroup(filters=[word, label])],
+            sorts=[newest_first],
+            properties=["hs_lead_name"],
+            page_size=2,
+        )
+        names = []
+        while True:
+            page = self.leads.SearchLeads(request, metadata=self.metadata)
+            assert page.total == 3, page
+            names += [lead.properties["hs_lead_name"] for lead in page.leads]
+            if not page.next_page_token:
+                break
+            request.page_token = page.next_page_token
+        assert names == [f"Batch {number} of {self.word}" for number in (5, 3, 1)], names
+        print(f"found {len(names)} leads on two pages")
+
+    def portals(self) -> None:
+        """Names the account and the urgency of single calls."""
+        one = pb.ListLeadsRequest(page_size=1)
+        self.leads.ListLeads(one, metadata=[("leadsd-priority", "bulk")])
+        expect(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "UNKNOWN_PORTAL",
+            lambda: self.leads.ListLeads(one, metadata=[("leadsd-portal", "nowhere")]),
+        )
+
+    def errors(self) -> None:
+        """Reads what a failed call says beside its code."""
+        expect(
+            grpc.StatusCode.NOT_FOUND,
+            "LEAD_NOT_FOUND",
+            lambda: self.leads.GetLead(pb.GetLeadRequest(id="999999999"), metadata=self.metadata),
+        )
+        nobody = pb.CreateLeadRequest(properties={"hs_lead_name": f"Nobody of {self.word}"})
+        failure = expect(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "INVALID_REQUEST",
+            lambda: self.leads.CreateLead(nobody, metadata=self.metadata),
+        )
+        assert list(failure.fields) == ["primary_contact_id"], failure
+
+    def limits(self) -> None:
+        """Asks for more searches than HubSpot allows in a second: those whose turn would come after
+        their deadline are refused at once, with the time to wait."""
+
+        def search(number: int) -> pb.SearchLeadsRequest:
+            return pb.SearchLeadsRequest(query=f"{self.word}{number}")
+
+        calls = [
+            self.leads.SearchLeads.future(search(number), timeout=0.5, metadata=self.metadata)
+            for number in range(30)
+        ]
+        failures = [Failure.of_call(error) for call in calls if (error := call.exception())]
+        # One whose turn came too late for its deadline may run out of time instead.
+        refused = [f for f in failures if f.code != grpc.StatusCode.DEADLINE_EXCEEDED.value[0]]
+        assert refused, "no search was refused"
+        for failure in refused:
+            assert failure.reason == "RATE_LIMITED" and failure.retry_after, failure
+        # Waiting as long as the refusal says is all it takes.
+        retry(lambda: self.leads.SearchLeads(search(-1), metadata=self.metadata))
+        print(f"{len(refused)} of 30 hurried searches refused, the patient one answered")
+
+    def deadline(self) -> None:
+        """Watches the quota until its time is up."""
+        request = quota_service_pb2.WatchQuotaRequest(interval=Duration(nanos=100_000_000))
+        seen = 0
+        try:
+            for response in self.quota.WatchQuota(request, timeout=0.5, metadata=self.metadata):
+                assert len(response.quota.buckets) == 3, response
+                seen += 1
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED, error
+        assert seen > 1, "the quota was not seen"
+        print(f"saw the quota {seen} times until the deadline")
+
+    def balancing(self) -> None:
+        """Shows that each address answered some of the calls of one channel."""
+        addresses = self.server.addresses
+        if len(addresses) < 2:
+            return
+        for _ in range(10 * len(addresses)):
+            self.leads.ListLeads(pb.ListLeadsRequest(page_size=1), metadata=self.metadata)
+        for address in addresses:
+            with self.server.only(address).connect() as channel:
+                stub = quota_service_pb2_grpc.QuotaServiceStub(channel)
+                quota = stub.GetQuota(quota_service_pb2.GetQuotaRequest()).quota
+            used = sum(caller.used for caller in quota.buckets[0].callers)
+            assert used >= 5, (address, quota)
+            print(f"{address} answered {used:g} calls")
+
+
+def expect(code: grpc.StatusCode, reason: str, call) -> Failure:
+    """Makes a call that must fail like this."""
+    try:
+        answer = call()
+    except grpc.RpcError as error:
+        failure = Failure.of_call(error)
+        assert (error.code(), failure.reason) == (code, reason), failure
+        print(f"as it should: {failure}")
+        return failure
+    raise AssertionError(f"{answer} instead of {reason}")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument(
+        "--address",
+        default="127.0.0.1:50051",
+        help="one address, a dns:/// target, or several addresses with commas",
+    )
+    options.add_argument("--contact", default="101", help="a contact that leads can be about")
+    options.add_argument("--ca-file", type=Path, help="the CA of the service; turns TLS on")
+    options.add_argument("--server-name", default="localhost", help="name in the certificate")
+    options.add_argument("--token-file", type=Path, help="the bearer token, read for every call")
+    given = options.parse_args()
+    server = Server(
+        tuple(given.address.split(",")), given.ca_file, given.server_name, given.token_file
+    )
+    with server.connect() as channel:
+        walk = Walk(server, channel, given.contact)
+        walk.create()
+        walk.batch()
+        walk.search()
+        walk.portals()
+        walk.errors()
+        walk.limits()
+        walk.deadline()
+        walk.balancing()
+    print("python: all as expected")
+
+
+if __name__ == "__main__":
+    main()

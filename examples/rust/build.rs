@@ -1,0 +1,12 @@
+//! Makes the clients out of the contract.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed=../../proto");
+    let files = ["hubspot/leads/v1/leads_service.proto", "hubspot/leads/v1/quota_service.proto"];
+    tonic_prost_build::configure()
+        .build_server(false)
+        // The type that tonic-types reads the details of.
+        .extern_path(".google.rpc.Status", "::tonic_types::Status")
+        .compile_fds(protox::compile(files, ["../../proto"])?)?;
+    Ok(())
+}

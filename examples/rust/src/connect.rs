@@ -1,0 +1,77 @@
+//! How to reach leadsd: one address or several, in the clear or with TLS and a bearer token.
+
+use std::{error::Error, fs, path::PathBuf, time::Duration};
+
+use tonic::{
+    Request, Status,
+    metadata::MetadataValue,
+    service::Interceptor,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
+
+/// Longest wait for the head of an answer, for calls that say nothing else.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where leadsd is and how to get in.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Server {
+    /// One address, or several with commas.
+    #[arg(long, default_value = "127.0.0.1:50051", value_delimiter = ',')]
+    pub address: Vec<String>,
+    /// PEM file of the CA of the service; turns TLS on.
+    #[arg(long)]
+    pub ca_file: Option<PathBuf>,
+    /// Name in the certificate.
+    #[arg(long, default_value = "localhost")]
+    pub server_name: String,
+    /// File with the bearer token, read for every call. It needs TLS.
+    #[arg(long, requires = "ca_file")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// What every call carries.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub metadata: Vec<(&'static str, String)>,
+    pub token_file: Option<PathBuf>,
+}
+
+impl Server {
+    /// A channel that spreads its calls over all addresses: each goes to the less busy one of two.
+    /// tonic takes a list and no service config; it does not look names up again by itself.
+    pub fn connect(&self) -> Result<Channel, Box<dyn Error>> {
+        let endpoints: Result<Vec<_>, _> =
+            self.address.iter().map(|address| self.endpoint(address)).collect();
+        Ok(Channel::balance_list(endpoints?.into_iter()))
+    }
+
+    fn endpoint(&self, address: &str) -> Result<Endpoint, Box<dyn Error>> {
+        let Some(ca_file) = &self.ca_file else {
+            return Ok(Endpoint::from_shared(format!("http://{address}"))?.timeout(TIMEOUT));
+        };
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(fs::read(ca_file)?))
+            .domain_name(&self.server_name);
+        Ok(Endpoint::from_shared(format!("https://{address}"))?.timeout(TIMEOUT).tls_config(tls)?)
+    }
+}
+
+impl Interceptor for Caller {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let text = |text: &str| {
+            MetadataValue::try_from(text).map_err(|_| Status::internal("metadata that is no text"))
+        };
+        for (name, value) in &self.metadata {
+            request.metadata_mut().insert(*name, text(value)?);
+        }
+        // Read for every call, so that a new token is used as soon as it is there.
+        if let Some(file) = &self.token_file {
+            let token = fs::read_to_string(file)
+                .map_err(|error| Status::unauthenticated(format!("{}: {error}", file.display())))?;
+            request
+                .metadata_mut()
+                .insert("authorization", text(&format!("Bearer {}", token.trim()))?);
+        }
+        Ok(request)
+    }
+}

@@ -1,0 +1,336 @@
+//! A walk through leadsd from Rust: what it prints is what it saw, and it ends with an error if that is
+//! not what it should be.
+
+mod connect;
+mod failure;
+
+use std::{error::Error, time::Duration};
+
+use clap::Parser as _;
+use futures_util::future::join_all;
+use tonic::{Code, Request, Status, service::interceptor::InterceptedService, transport::Channel};
+
+use connect::{Caller, Server};
+use failure::{Failure, retry};
+use pb::{
+    Filter, FilterGroup, FilterOperator, GetLeadRequest, ListLeadsRequest, SearchLeadsRequest,
+    Sort, SortDirection, lead_write_result::Outcome, leads_service_client::LeadsServiceClient,
+    quota_service_client::QuotaServiceClient,
+};
+
+/// The contract.
+#[expect(clippy::large_enum_variant, reason = "generated")]
+pub mod pb {
+    tonic::include_proto!("hubspot.leads.v1");
+}
+
+type Done = Result<(), Box<dyn Error>>;
+
+type Calling = InterceptedService<Channel, Caller>;
+
+/// A walk through leadsd.
+#[derive(Debug, clap::Parser)]
+struct Options {
+    #[command(flatten)]
+    server: Server,
+    /// A contact that leads can be about.
+    #[arg(long, default_value = "101")]
+    contact: String,
+}
+
+/// One client and what it works with.
+struct Walk {
+    server: Server,
+    channel: Channel,
+    leads: LeadsServiceClient<Calling>,
+    quota: QuotaServiceClient<Calling>,
+    contact: String,
+    /// In the name of every lead of this run and of no other.
+    word: String,
+}
+
+/// Ends the step unless something holds.
+macro_rules! check {
+    ($holds:expr, $($otherwise:tt)+) => {
+        let holds: bool = $holds;
+        if !holds {
+            return Err(format!($($otherwise)+).into());
+        }
+    };
+}
+
+#[tokio::main]
+async fn main() -> Done {
+    let Options { server, contact } = Options::parse();
+    let word = format!("rust{:032x}", rand::random::<u128>());
+    // Whoever calls says for which account, how urgent it is, and who it is.
+    let caller = Caller {
+        metadata: vec![
+            ("leadsd-portal", "default".to_owned()),
+            ("leadsd-priority", "interactive".to_owned()),
+            ("x-leadsd-caller", word.clone()),
+        ],
+        token_file: server.token_file.clone(),
+    };
+    let channel = server.connect()?;
+    let mut walk = Walk {
+        leads: LeadsServiceClient::with_interceptor(channel.clone(), caller.clone()),
+        quota: QuotaServiceClient::with_interceptor(channel.clone(), caller),
+        server,
+        channel,
+        contact,
+        word,
+    };
+    walk.create().await?;
+    walk.batch().await?;
+    walk.search().await?;
+    walk.portals().await?;
+    walk.errors().await?;
+    walk.limits().await?;
+    walk.deadline().await?;
+    walk.balancing().await?;
+    println!("rust: all as expected");
+    Ok(())
+}
+
+impl Walk {
+    /// Makes a lead once, although the call is made twice, and reads it.
+    async fn create(&mut self) -> Done {
+        let name = format!("One of {}", self.word);
+        let request = pb::CreateLeadRequest {
+            properties: properties(&[("hs_lead_name", &name), ("hs_lead_label", "HOT")]),
+            primary_contact_id: self.contact.clone(),
+            request_id: format!("{:032x}", rand::random::<u128>()),
+            ..Default::default()
+        };
+        let first = self.leads.create_lead(request.clone()).await?;
+        // As after a timeout: the same request id, so the same lead.
+        let again = self.leads.create_lead(request).await?.into_inner();
+        let cost = first.metadata().get("leadsd-quota-cost").cloned();
+        let id = first.into_inner().lead.unwrap_or_default().id;
+        let repeated = again.lead.unwrap_or_default().id;
+        check!(id == repeated, "the repeat made another lead: {id} and {repeated}");
+        println!("created {id} for {cost:?} HubSpot calls");
+
+        let request = GetLeadRequest {
+            id,
+            properties: vec!["hs_lead_name".to_owned(), "hs_lead_label".to_owned()],
+            associations: vec!["contacts".to_owned()],
+            ..Default::default()
+        };
+        let lead = self.leads.get_lead(request).await?.into_inner().lead.unwrap_or_default();
+        check!(lead.properties["hs_lead_label"] == "HOT", "another label: {lead:?}");
+        let contacts = &lead.associations["contacts"].objects;
+        check!(contacts.iter().any(|object| object.id == self.contact), "alone: {lead:?}");
+        let time = lead.create_time.unwrap_or_default();
+        println!("read {:?} of {time}", lead.properties["hs_lead_name"]);
+        Ok(())
+    }
+
+    /// Creates many: each input has an outcome of its own, in the order of the inputs.
+    async fn batch(&mut self) -> Done {
+        let labels = ["HOT", "WARM", "BOILING", "COLD", "HOT", "WARM"];
+        let inputs = labels.iter().enumerate().map(|(number, label)| {
+            let name = format!("Batch {number} of {}", self.word);
+            pb::LeadCreate {
+                properties: properties(&[("hs_lead_name", &name), ("hs_lead_label", label)]),
+                primary_contact_id: self.contact.clone(),
+                ..Default::default()
+            }
+        });
+        let request = pb::BatchCreateLeadsRequest {
+            inputs: inputs.collect(),
+            request_id: format!("{:032x}", rand::random::<u128>()),
+        };
+        let results = self.leads.batch_create_leads(request).await?.into_inner().results;
+        check!(results.len() == labels.len(), "results missing: {results:?}");
+        for ((number, label), result) in labels.iter().enumerate().zip(results) {
+            match result.outcome {
+                Some(Outcome::Lead(lead)) => {
+                    check!(*label != "BOILING", "input {number} was taken: {lead:?}");
+                }
+                Some(Outcome::Error(status)) => {
+                    let failure = Failure::from(&status);
+                    let expected = *label == "BOILING" && failure.reason == "VALIDATION_FAILED";
+                    check!(expected, "input {number}: {failure}");
+                    println!("input {number} failed alone: {failure}");
+                }
+                None => return Err(format!("input {number} has no outcome").into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the leads of the batch page by page.
+    async fn search(&mut self) -> Done {
+        let filters = vec![
+            Filter {
+                property_name: "hs_lead_name".to_owned(),
+                operator: FilterOperator::ContainsToken.into(),
+                value: self.word.clone(),
+                ..Default::default()
+            },
+            Filter {
+                property_name: "hs_lead_label".to_owned(),
+                operator: FilterOperator::In.into(),
+                values: vec!["WARM".to_owned(), "COLD".to_owned()],
+                ..Default::default()
+            },
+        ];
+        let newest_first = Sort {
+            property_name: "hs_object_id".to_owned(),
+            direction: SortDirection::Descending.into(),
+        };
+        let mut request = SearchLeadsRequest {
+            filter_groups: vec![FilterGroup { filters }],
+            sorts: vec![newest_first],
+            properties: vec!["hs_lead_name".to_owned()],
+            page_size: 2,
+            ..Default::default()
+        };
+        let mut names = Vec::new();
+        loop {
+            let page = self.leads.search_leads(request.clone()).await?.into_inner();
+            check!(page.total == 3, "{} leads match instead of 3", page.total);
+            names
+                .extend(page.leads.into_iter().map(|lead| lead.properties["hs_lead_name"].clone()));
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            request.page_token = page.next_page_token;
+        }
+        let expected = [5, 3, 1].map(|number| format!("Batch {number} of {}", self.word));
+        check!(names == expected, "found {names:?}");
+        println!("found {} leads on two pages", names.len());
+        Ok(())
+    }
+
+    /// Names the account and the urgency of single calls.
+    async fn portals(&mut self) -> Done {
+        let with = |name: &'static str, value: &'static str| {
+            let token_file = self.server.token_file.clone();
+            let caller = Caller { metadata: vec![(name, value.to_owned())], token_file };
+            LeadsServiceClient::with_interceptor(self.channel.clone(), caller)
+        };
+        let one = || ListLeadsRequest { page_size: 1, ..Default::default() };
+        with("leadsd-priority", "bulk").list_leads(one()).await?;
+        let answer = with("leadsd-portal", "nowhere").list_leads(one()).await;
+        fails(answer, Code::InvalidArgument, "UNKNOWN_PORTAL")?;
+        Ok(())
+    }
+
+    /// Reads what a failed call says beside its code.
+    async fn errors(&mut self) -> Done {
+        let unknown = GetLeadRequest { id: "999999999".to_owned(), ..Default::default() };
+        fails(self.leads.get_lead(unknown).await, Code::NotFound, "LEAD_NOT_FOUND")?;
+        let name = format!("Nobody of {}", self.word);
+        let nobody = pb::CreateLeadRequest {
+            properties: properties(&[("hs_lead_name", &name)]),
+            ..Default::default()
+        };
+        let answer = self.leads.create_lead(nobody).await;
+        let failure = fails(answer, Code::InvalidArgument, "INVALID_REQUEST")?;
+        let fields: Vec<_> = failure.fields.iter().map(|violation| &violation.field).collect();
+        check!(fields == ["primary_contact_id"], "other fields: {failure}");
+        Ok(())
+    }
+
+    /// Asks for more searches than HubSpot allows in a second: those whose turn would come after
+    /// their deadline are refused at once, with the time to wait.
+    async fn limits(&mut self) -> Done {
+        let query = |number| SearchLeadsRequest {
+            query: format!("{}{number}", self.word),
+            ..Default::default()
+        };
+        let hurried = (0..30).map(|number| {
+            let mut request = Request::new(query(number));
+            request.set_timeout(Duration::from_millis(500));
+            let mut leads = self.leads.clone();
+            async move { leads.search_leads(request).await }
+        });
+        let mut refused = 0;
+        for answer in join_all(hurried).await {
+            let Err(status) = answer else { continue };
+            let failure = Failure::from(&status);
+            // One whose turn came too late for its deadline may run out of time instead; tonic
+            // calls that cancelled when it is first to notice.
+            if matches!(failure.code, Code::DeadlineExceeded | Code::Cancelled) {
+                continue;
+            }
+            let expected = failure.reason == "RATE_LIMITED" && failure.retry_after.is_some();
+            check!(expected, "not a refusal with a time to wait: {failure}");
+            refused += 1;
+        }
+        check!(refused > 0, "no search was refused");
+        // Waiting as long as the refusal says is all it takes.
+        let leads = &self.leads;
+        retry(async || leads.clone().search_leads(query(30)).await).await?;
+        println!("{refused} of 30 hurried searches refused, the patient one answered");
+        Ok(())
+    }
+
+    /// Watches the quota until its time is up.
+    async fn deadline(&mut self) -> Done {
+        let interval = prost_types::Duration { seconds: 0, nanos: 100_000_000 };
+        let mut request = Request::new(pb::WatchQuotaRequest { interval: Some(interval) });
+        request.set_timeout(Duration::from_millis(500));
+        let mut answers = self.quota.watch_quota(request).await?.into_inner();
+        let mut seen = 0;
+        let end = loop {
+            match answers.message().await {
+                Ok(Some(answer)) => {
+                    let quota = answer.quota.unwrap_or_default();
+                    check!(quota.buckets.len() == 3, "other limits than HubSpot's: {quota:?}");
+                    seen += 1;
+                }
+                Ok(None) => return Err("the stream ended before its deadline".into()),
+                Err(end) => break end,
+            }
+        };
+        check!(end.code() == Code::DeadlineExceeded && seen > 1, "after {seen} answers: {end}");
+        println!("saw the quota {seen} times until the deadline");
+        Ok(())
+    }
+
+    /// Shows that each address answered some of the calls of one channel.
+    async fn balancing(&mut self) -> Done {
+        if self.server.address.len() < 2 {
+            return Ok(());
+        }
+        for _ in 0..20 * self.server.address.len() {
+            self.leads.list_leads(ListLeadsRequest { page_size: 1, ..Default::default() }).await?;
+        }
+        for address in &self.server.address {
+            let one = Server { address: vec![address.clone()], ..self.server.clone() };
+            let caller = Caller { metadata: Vec::new(), token_file: one.token_file.clone() };
+            let mut client = QuotaServiceClient::with_interceptor(one.connect()?, caller);
+            let quota = client.get_quota(pb::GetQuotaRequest {}).await?.into_inner().quota;
+            let burst = quota.unwrap_or_default().buckets.swap_remove(0);
+            let used: f64 = burst.callers.iter().map(|caller| caller.used).sum();
+            check!(used >= 5.0, "{address} answered {used} calls: {burst:?}");
+            println!("{address} answered {used} calls");
+        }
+        Ok(())
+    }
+}
+
+/// Takes the answer of a call that must fail like this.
+fn fails<T: std::fmt::Debug>(
+    answer: Result<T, Status>,
+    code: Code,
+    reason: &str,
+) -> Result<Failure, Box<dyn Error>> {
+    let failure = match answer {
+        Err(status) => Failure::from(&status),
+        Ok(answer) => return Err(format!("{answer:?} instead of {reason}").into()),
+    };
+    if (failure.code, failure.reason.as_str()) != (code, reason) {
+        return Err(format!("{failure} instead of {reason}").into());
+    }
+    println!("as it should: {failure}");
+    Ok(failure)
+}
+
+fn properties<M: FromIterator<(String, String)>>(pairs: &[(&str, &str)]) -> M {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}

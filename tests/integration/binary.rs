@@ -1,10 +1,9 @@
 //! The binary as an operator runs it: `serve`, `dev` and `config`, with their exit codes.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    path::Path,
-    process::{Child, Command, Output, Stdio},
-    sync::{Arc, Mutex},
+    io::Write as _,
+    process::{Command, Output},
+    sync::Arc,
     time::Duration,
 };
 
@@ -21,94 +20,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    harness::{PATIENCE, wait_ready},
+    harness::PATIENCE,
     openbao::{self, OpenBao},
+    process::{Dev, FREE, Process},
     real_peers::{run, text, tool},
 };
-
-const FREE: &str = "127.0.0.1:0";
-
-/// A running `leadsd`; killed when dropped.
-pub(crate) struct Process {
-    child: Child,
-    log: Arc<Mutex<Vec<String>>>,
-}
-
-// === impl Process ===
-
-impl Process {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("leadsd starts");
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let (lines, kept) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
-        std::thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                kept.lock().unwrap().push(line);
-            }
-        });
-        Self { child, log }
-    }
-
-    /// `serve` with a configuration file.
-    pub(crate) fn serve(config: &Path, environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
-        command.args(["serve", "--config"]).arg(config).envs(environment.iter().copied());
-        Self::start(&mut command)
-    }
-
-    /// The value of a field once it is logged.
-    async fn logged(&self, field: &str) -> String {
-        let found = async {
-            loop {
-                let lines = self.log.lock().unwrap().clone();
-                let value = lines.iter().find_map(|line| {
-                    let line: Value = serde_json::from_str(line).ok()?;
-                    Some(line[field].as_str()?.to_owned())
-                });
-                if let Some(value) = value {
-                    return value;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let found = tokio::time::timeout(PATIENCE, found).await;
-        found.unwrap_or_else(|_| panic!("no {field} in\n{}", self.log.lock().unwrap().join("\n")))
-    }
-
-    /// Waits until it is ready; gives its gRPC address.
-    pub(crate) async fn ready(&self) -> String {
-        wait_ready(&format!("http://{}", self.logged("admin.address").await)).await;
-        self.logged("grpc.address").await
-    }
-
-    pub(crate) fn signal(&self, name: &str) {
-        let line = format!("kill -{name} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success());
-    }
-
-    /// Its exit code once it has ended, and everything it logged.
-    pub(crate) async fn ended(mut self) -> (Option<i32>, String) {
-        let ended = async {
-            loop {
-                if let Some(status) = self.child.try_wait().unwrap() {
-                    return status.code();
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let code = tokio::time::timeout(PATIENCE, ended).await.expect("it ends in time");
-        let log = self.log.lock().unwrap().join("\n");
-        (code, log)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A configuration file for a Vault and a HubSpot on loopback.
 fn config(folder: &TempDir, vault: &str, auth: &str, hubspot: &FakeHubspot) -> std::path::PathBuf {
@@ -318,19 +234,9 @@ async fn serve_with_a_real_openbao_does_all_calls_with_both_kinds_of_secret() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs grpcurl"]
 async fn the_lines_that_dev_prints_can_be_pasted() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
-    command.args(["dev", "--grpc", FREE, "--admin", FREE, "--hubspot", FREE, "--vault", FREE]);
-    let mut process = Process::start(command.stdout(Stdio::piped()));
-    let printed = BufReader::new(process.child.stdout.take().unwrap());
-    let lines = tokio::task::spawn_blocking(move || -> Vec<String> {
-        let lines = printed.lines().map_while(Result::ok);
-        lines.take_while(|line| !line.starts_with("Ctrl-C")).collect()
-    });
-    let lines = tokio::time::timeout(PATIENCE, lines).await.expect("printed in time").unwrap();
-    let admin = lines.iter().find_map(|line| line.strip_prefix("admin")).expect("an address");
-    wait_ready(admin.trim().trim_end_matches("/ready")).await;
-    let calls: Vec<&String> = lines.iter().filter(|line| line.contains("grpcurl")).collect();
-    assert!(calls.len() >= 6, "{lines:?}");
+    let Dev { process, banner } = Dev::start().await;
+    let calls: Vec<&String> = banner.iter().filter(|line| line.contains("grpcurl")).collect();
+    assert!(calls.len() >= 6, "{banner:?}");
     let grpcurl = tool("LEADSD_TEST_GRPCURL", "grpcurl").display().to_string();
     for call in calls {
         let pasted = call.replacen("grpcurl", &grpcurl, 1);

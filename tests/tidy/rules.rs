@@ -87,7 +87,7 @@ pub(crate) fn broken_links(file: &Path, text: &str, exists: impl Fn(&Path) -> bo
 
 /// Whether a piece of inline code is a path of this repository.
 fn is_own_path(code: &str) -> bool {
-    let roots = ["src/", "tests/", "proto/", "helm/", "docs/", "fixtures/", ".ci/"];
+    let roots = ["src/", "tests/", "proto/", "helm/", "docs/", "examples/", "fixtures/", ".ci/"];
     roots.iter().any(|root| code.starts_with(root))
         && !code.contains(|c: char| c.is_whitespace() || "*{}<>$".contains(c))
 }

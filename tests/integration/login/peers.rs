@@ -12,7 +12,7 @@ use leadsd::{
 };
 
 use super::{Setting, clicked, shown};
-use crate::{binary::Process, harness::properties, openbao::OpenBao, real_peers::tool};
+use crate::{harness::properties, openbao::OpenBao, process::Process, real_peers::tool};
 
 /// Where the screenshots stay for people to look at.
 fn artefacts() -> std::path::PathBuf {

@@ -1,0 +1,69 @@
+//! The contract against its own past: whatever callers have generated code from must go on working.
+//!
+//! The past is the repository's history, every state of the protos since the first, and not one
+//! committed baseline: a baseline guards nothing that came after it, and who changes it with the
+//! protos guards nothing at all. It needs no network and no file to keep up to date.
+
+use std::{fs, path::Path, process::Command};
+
+use crate::real_peers::{run, text, tool};
+
+/// What the contract consists of.
+const PATHS: [&str; 2] = ["proto", "buf.yaml"];
+
+/// What breaks in the protos of one folder for those who know the other; empty if nothing.
+async fn broken(folder: &Path, against: &Path) -> String {
+    let buf = tool("LEADSD_TEST_BUF", "buf");
+    let output =
+        run(Command::new(buf).arg("breaking").arg(folder).arg("--against").arg(against)).await;
+    let said = text(&output);
+    // 100 says that something was found, anything else that buf could not do its work.
+    assert!(matches!(output.status.code(), Some(0 | 100)), "{said}");
+    assert_eq!(output.status.success(), said.is_empty(), "{said}");
+    said
+}
+
+async fn shell(line: &str) -> String {
+    let output = run(Command::new("bash").args(["-ec", line])).await;
+    assert!(output.status.success(), "{line}: {}", text(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs buf and the whole history in git"]
+async fn the_contract_keeps_every_promise_it_ever_made() {
+    let shallow = shell("git rev-parse --is-shallow-repository").await;
+    assert_eq!(shallow.trim(), "false", "fetch the whole history first");
+    let commits = shell("git log --format=%h -- proto/hubspot").await;
+    let commits: Vec<&str> = commits.lines().collect();
+    assert!(commits.len() >= 5, "the contract has a longer past than {commits:?}");
+    for commit in commits {
+        let past = tempfile::tempdir().unwrap();
+        let (paths, folder) = (PATHS.join(" "), past.path().display());
+        shell(&format!("set -o pipefail; git archive {commit} {paths} | tar x -C {folder}")).await;
+        let broken = broken(Path::new("."), past.path()).await;
+        assert!(broken.is_empty(), "this breaks callers of {commit}:\n{broken}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs buf"]
+async fn a_broken_promise_is_noticed() {
+    for (file, kept, changed, named) in [
+        ("lead", "string id = 1;", "string id = 11;", "\"1\""),
+        ("lead", "bool archived = 7;", "string archived = 7;", "archived"),
+        ("leads_service", "  rpc ArchiveLead(", "  // rpc ArchiveLead(", "ArchiveLead"),
+        ("search", "_EQ = 1;", "_EQUAL = 1;", "FILTER_OPERATOR_EQ"),
+        ("error_reason", "INTERNAL = 25;", "INTERNAL = 26;", "25"),
+        ("quota_service", "rpc GetQuota(", "rpc ReadQuota(", "GetQuota"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        shell(&format!("cp -r {} {}", PATHS.join(" "), folder.path().display())).await;
+        let file = folder.path().join(format!("proto/hubspot/leads/v1/{file}.proto"));
+        let proto = fs::read_to_string(&file).unwrap();
+        assert!(proto.contains(kept), "{kept} in {}", file.display());
+        fs::write(&file, proto.replacen(kept, changed, 1)).unwrap();
+        let broken = broken(folder.path(), Path::new(".")).await;
+        assert!(broken.contains(named), "{changed}: {broken:?}");
+    }
+}

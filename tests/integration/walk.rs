@@ -1,0 +1,237 @@
+//! What a stranger does: pastes the blocks of the documents, in their order, and compares what comes
+//! with what the page shows.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    pages::{Block, blocks},
+    process::Dev,
+    real_peers::{run, text, tool},
+};
+
+/// A terminal: what a block exports is there for the next one.
+pub(crate) struct Terminal {
+    folder: TempDir,
+    /// What stands on the page, and what the test has in its place.
+    replaced: Vec<(String, String)>,
+}
+
+// === impl Terminal ===
+
+impl Terminal {
+    /// With these programs on the path, by the names that the pages call them.
+    pub(crate) fn new(programs: &[(&str, PathBuf)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("bin")).unwrap();
+        fs::create_dir(folder.path().join("here")).unwrap();
+        for (name, program) in programs {
+            symlink(program, folder.path().join("bin").join(name)).unwrap();
+        }
+        fs::write(folder.path().join("state"), "").unwrap();
+        Self { folder, replaced: Vec::new() }
+    }
+
+    /// Has `instead` wherever a page says `said`.
+    pub(crate) fn replace(&mut self, said: &str, instead: &str) {
+        self.replaced.push((said.to_owned(), instead.to_owned()));
+    }
+
+    /// Where the blocks run.
+    pub(crate) fn here(&self) -> PathBuf {
+        self.folder.path().join("here")
+    }
+
+    /// Pastes a block; gives whether its last command succeeded, and what it printed.
+    pub(crate) async fn paste(&self, block: &Block) -> (bool, String) {
+        let mut script = block.text.clone();
+        for (said, instead) in &self.replaced {
+            script = script.replace(said, instead);
+        }
+        let state = self.folder.path().join("state");
+        let script = format!(
+            "exec 2>&1\nsource {0}\nset -euo pipefail\n\
+             trap 'ended=$?; export -p > {0}; exit $ended' EXIT\n{script}",
+            state.display()
+        );
+        let path = format!(
+            "{}:{}",
+            self.folder.path().join("bin").display(),
+            std::env::var("PATH").unwrap_or_default()
+        );
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &script]).current_dir(self.here()).env("PATH", path);
+        let output = run(&mut bash).await;
+        (output.status.success(), text(&output))
+    }
+
+    /// Pastes these blocks of a page in their order and compares what they print with the blocks
+    /// that follow them. A page says how many blocks it has at least, or nothing may have run.
+    pub(crate) async fn walk(&self, page: &[Block], chosen: impl Fn(&Block) -> bool) -> usize {
+        let mut pasted = 0;
+        for (number, block) in page.iter().enumerate() {
+            if block.language() != "sh" || !chosen(block) {
+                continue;
+            }
+            let shown = page.get(number + 1).filter(|next| next.is_output());
+            let fails = shown.is_some_and(|shown| shown.text.lines().any(|line| line == "ERROR:"));
+            let (succeeded, printed) = self.paste(block).await;
+            assert_eq!(succeeded, !fails, "{block}printed\n{printed}");
+            if let Some(shown) = shown {
+                let missing = missing(&shown.text, &printed);
+                assert!(missing.is_empty(), "{shown}does not show\n{printed}\nfrom {missing}");
+            }
+            pasted += 1;
+        }
+        pasted
+    }
+}
+
+/// The first part of what a page shows that was not printed, where parts are divided by lines of
+/// `...`; empty if all was. Within a part line follows line; what a line goes on with is left open,
+/// and times and UUIDs are all the same.
+fn missing(shown: &str, printed: &str) -> String {
+    let clean = |text: &str| -> Vec<String> { text.lines().map(comparable).collect() };
+    let printed = clean(printed);
+    let mut rest = printed.as_slice();
+    for part in shown.split("...\n") {
+        let part = clean(part);
+        if part.is_empty() {
+            continue;
+        }
+        let same = |window: &[String]| {
+            window.iter().zip(&part).all(|(printed, shown)| printed.starts_with(shown.as_str()))
+        };
+        match rest.windows(part.len()).position(same) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return part.join("\n"),
+        }
+    }
+    String::new()
+}
+
+/// A line without what differs from run to run.
+fn comparable(line: &str) -> String {
+    let mut clean = String::new();
+    let line = line.replace('\t', "");
+    for word in line.trim().trim_end_matches(',').split_inclusive([' ', '"', '(', ')']) {
+        let (word, end) = word.split_at(word.trim_end_matches([' ', '"', '(', ')']).len());
+        let kind = if word.parse::<jiff::Timestamp>().is_ok() {
+            "a time"
+        } else if word.parse::<uuid::Uuid>().is_ok() {
+            "a uuid"
+        } else {
+            word
+        };
+        let _ = write!(clean, "{kind}{end}");
+    }
+    clean
+}
+
+pub(crate) fn grpcurl() -> PathBuf {
+    which(&tool("LEADSD_TEST_GRPCURL", "grpcurl"))
+}
+
+/// A program's file: it may be given by its name alone.
+pub(crate) fn which(program: &Path) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program));
+    let mut found = std::iter::once(program.to_owned()).chain(found).filter(|file| file.is_file());
+    let found = found.next().unwrap_or_else(|| panic!("no {}", program.display()));
+    fs::canonicalize(found).unwrap()
+}
+
+#[test]
+fn what_a_page_shows_is_found_in_what_was_printed() {
+    let printed = "{\n  \"id\": \"1\",\n  \"time\": \"2026-11-24T06:16:40.736Z\",\n  \"a\": 5\n}\n";
+    for good in [
+        "{\n",
+        "\"id\": \"1\"\n",
+        "{\n...\n\"a\": 5\n",
+        "\"id\":\n\"time\": \"2001-01-01T00:00:00Z\"\n",
+        printed,
+    ] {
+        assert_eq!(missing(good, printed), "", "{good}");
+    }
+    for bad in
+        ["\"id\": \"2\"\n", "{\n\"a\": 5\n", "\"a\": 5\n...\n\"id\"\n", "\"time\": \"now\"\n"]
+    {
+        assert_ne!(missing(bad, printed), "", "{bad}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs grpcurl"]
+async fn the_calls_of_the_readme_do_what_it_shows() {
+    let dev = Dev::start().await;
+    let mut terminal = Terminal::new(&[("grpcurl", grpcurl())]);
+    terminal.replace("127.0.0.1:50051", &dev.address("gRPC"));
+    let page = blocks("README.md");
+    let pasted = terminal.walk(&page, |block| block.text.contains("grpcurl")).await;
+    assert!(pasted >= 3, "{pasted} blocks");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs grpcurl"]
+async fn the_calls_of_the_cookbook_do_what_it_shows() {
+    let dev = Dev::start().await;
+    let mut terminal = Terminal::new(&[("grpcurl", grpcurl())]);
+    terminal.replace("127.0.0.1:50051", &dev.address("gRPC"));
+    let page = blocks("docs/USING.md");
+    let pasted = terminal.walk(&page, |block| block.info == "sh").await;
+    assert!(pasted >= 20, "{pasted} blocks");
+}
+
+#[test]
+fn the_cookbook_has_every_rpc_of_the_contract() {
+    let page = blocks("docs/USING.md");
+    let mut rpcs = 0;
+    for name in ["leads_service", "quota_service"] {
+        let file = format!("proto/hubspot/leads/v1/{name}.proto");
+        let proto = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        let service = proto.lines().find_map(|line| line.strip_prefix("service "));
+        let service = service.unwrap().trim_end_matches(" {");
+        for rpc in proto.lines().filter_map(|line| line.trim_start().strip_prefix("rpc ")) {
+            let call = format!("{service}/{}", rpc.split('(').next().unwrap());
+            // The end of the path: `GetLead` must not be taken for `GetLeads`.
+            let calls =
+                |block: &Block| block.text.split_whitespace().any(|word| word.ends_with(&call));
+            assert!(page.iter().any(|block| block.language() == "sh" && calls(block)), "{call}");
+            rpcs += 1;
+        }
+    }
+    assert!(rpcs >= 14, "{rpcs} RPCs");
+}
+
+#[test]
+fn the_cookbook_quotes_the_clients_as_they_are() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap();
+    let page = blocks("docs/USING.md");
+    let block = |language: &str| {
+        let block = page.iter().find(|block| block.language() == language);
+        block.unwrap_or_else(|| panic!("no block of {language}"))
+    };
+    let config = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(config(&block("json").text), config(&read("service_config.json")));
+    for (language, file) in [
+        ("go", "go/failure.go"),
+        ("java", "java/src/main/java/leadsd/example/Failure.java"),
+        ("python", "python/failure.py"),
+        ("js", "node/failure.mjs"),
+        ("rust", "rust/src/failure.rs"),
+    ] {
+        let source = read(file);
+        let quoted = block(language);
+        for line in quoted.text.lines() {
+            assert!(source.contains(line.trim()), "{file} does not have {line:?} of {quoted}");
+        }
+    }
+}

@@ -54,7 +54,7 @@ async fn a_broken_promise_is_noticed() {
         ("lead", "bool archived = 7;", "string archived = 7;", "archived"),
         ("leads_service", "  rpc ArchiveLead(", "  // rpc ArchiveLead(", "ArchiveLead"),
         ("search", "_EQ = 1;", "_EQUAL = 1;", "FILTER_OPERATOR_EQ"),
-        ("error_reason", "INTERNAL = 25;", "INTERNAL = 26;", "25"),
+        ("error_reason", "INTERNAL = 25;", "INTERNAL = 250;", "\"25\""),
         ("quota_service", "rpc GetQuota(", "rpc ReadQuota(", "GetQuota"),
     ] {
         let folder = tempfile::tempdir().unwrap();

@@ -24,7 +24,7 @@ use crate::{
     credentials::Credentials,
     grpc, hubspot,
     quota::Quota,
-    telemetry,
+    telemetry::{self, spans::Spans},
     time::Timestamp,
     vault::{Session, SessionState},
 };
@@ -51,6 +51,8 @@ pub struct Sources {
     pub quota: Arc<Quota>,
     /// What the gRPC server has in hand.
     pub load: Arc<grpc::Load>,
+    /// What became of spans.
+    pub spans: Spans,
     /// When the service was put together.
     pub started: Timestamp,
 }

@@ -21,6 +21,7 @@ use crate::{
     grpc, hubspot, leads,
     quota::{self, Quota},
     task::{self, Task},
+    telemetry::{self, spans::Spans},
     time::{SystemClock, WallClock as _},
     vault,
 };
@@ -45,6 +46,9 @@ pub enum Error {
     /// The HubSpot client cannot be built.
     #[error("hubspot: {0}")]
     Hubspot(#[from] hubspot::BuildError),
+    /// The trace collector cannot be set up.
+    #[error(transparent)]
+    Trace(#[from] telemetry::BadCollector),
     /// A portal has a name that cannot be used.
     #[error(transparent)]
     Portal(#[from] credentials::BadName),
@@ -60,6 +64,8 @@ pub struct Bound {
     readiness: Task,
     /// Whether the end has begun: then nothing is ready any more.
     draining: watch::Sender<bool>,
+    spans: Spans,
+    exporting: Option<Task>,
 }
 
 // === impl Bound ===
@@ -78,8 +84,10 @@ impl Bound {
             policy,
             portals,
             portals_from,
+            trace,
             log: _,
         } = config;
+        let (spans, exporting) = telemetry::spans(&trace)?;
         let request_id_properties = request_id_properties(&portals, portals_from.as_ref());
         let group_commit = quota.group_commit;
         let quota = Arc::new(Quota::new(quota_settings(quota, &portals), Arc::new(SystemClock)));
@@ -99,7 +107,8 @@ impl Bound {
         )?);
         let handles = Arc::clone(&credentials);
         let resolve: hubspot::Resolve = Arc::new(move |portal| handles.handle(portal.as_str()));
-        let client = hubspot::Client::new(&hubspot, resolve, Arc::clone(&quota))?;
+        let client =
+            hubspot::Client::new(&hubspot, resolve, Arc::clone(&quota))?.with_spans(spans.clone());
         let settings = leads::Settings {
             batch_concurrency: hubspot.batch_concurrency,
             remember_refusals: hubspot.remember_refusals,
@@ -114,7 +123,8 @@ impl Bound {
             watch_readiness(credentials.ready(), auth.as_deref(), drains);
         let listen = |address| move |source| Error::Listen { address, source };
         let portals = known_portals(Arc::clone(&credentials));
-        let settings = grpc_settings(&grpc, portals, Arc::clone(&quota), auth.clone(), serving);
+        let mut settings = grpc_settings(&grpc, portals, Arc::clone(&quota), auth.clone(), serving);
+        settings.spans = spans.clone();
         let grpc_server =
             grpc::Bound::bind(service, settings).await.map_err(listen(grpc.listen))?;
         let sources = admin::Sources {
@@ -124,12 +134,13 @@ impl Bound {
             hubspot: client,
             quota,
             load: grpc_server.load(),
+            spans: spans.clone(),
             started: SystemClock.now(),
         };
         let admin_server =
             admin::Bound::bind(admin.listen, sources).await.map_err(listen(admin.listen))?;
         let (grpc, admin) = (grpc_server, admin_server);
-        Ok(Self { grpc, admin, credentials, session, readiness, draining })
+        Ok(Self { grpc, admin, credentials, session, readiness, draining, spans, exporting })
     }
 
     /// Where gRPC is served.
@@ -144,7 +155,8 @@ impl Bound {
 
     /// Serves until `stop` is ready, finishes the calls in flight, and closes what it opened.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { grpc, admin, credentials, session, readiness, draining } = self;
+        let Self { grpc, admin, credentials, session, readiness, draining, spans, exporting } =
+            self;
         info!(admin.address = %admin.address(), "Serving admin endpoints");
         let (stop_admin, stopped) = watch::channel(false);
         let admin = task::spawn("admin", "", async move {
@@ -168,6 +180,8 @@ impl Bound {
             warn!("Some credentials did not come to rest in time");
         }
         session.close(deadline).await;
+        spans.flush(deadline).await;
+        drop(exporting);
         info!("Stopped");
     }
 }
@@ -204,6 +218,7 @@ fn grpc_settings(
         drain_delay: config.drain_delay,
         shutdown_grace: config.shutdown_grace,
         error_catalogue: config.error_catalogue.as_str().into(),
+        spans: Spans::default(),
         serving,
     }
 }

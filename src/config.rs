@@ -44,6 +44,8 @@ pub struct Config {
     pub portals: BTreeMap<PortalName, Portal>,
     /// `[portals_from]`; none by default.
     pub portals_from: Option<PortalsFrom>,
+    /// `[trace]`
+    pub trace: Trace,
     /// `[log]`
     pub log: Log,
 }
@@ -193,6 +195,17 @@ pub enum Access {
     Read,
     /// Reads and writes.
     Write,
+}
+
+/// `[trace]`: spans for a trace collector.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    /// A collector that takes OTLP over gRPC. Default none.
+    pub otlp_endpoint: Option<url::Url>,
+    /// The part of the traces that begin here which is kept, 0 to 1. Default 1.
+    pub sample_ratio: f64,
+    /// What the collector calls this service. Default `leadsd`.
+    pub service_name: String,
 }
 
 /// `[admin]`: health, readiness and metrics over HTTP.

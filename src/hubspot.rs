@@ -12,6 +12,7 @@ mod limits;
 mod oauth;
 mod operations;
 mod portals;
+mod sending;
 mod transport;
 mod wire;
 

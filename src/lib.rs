@@ -20,4 +20,5 @@ pub mod secret;
 pub mod task;
 pub mod telemetry;
 pub mod time;
+pub mod trace;
 pub mod vault;

@@ -19,6 +19,7 @@ use crate::{
     telemetry::{
         histogram::Steps,
         names::{self, Kind, Metric},
+        spans::SpanCounts,
     },
     time::Timestamp,
     vault::{SessionState, SessionStatus},
@@ -36,7 +37,11 @@ pub(super) fn scrape(sources: &Sources) -> Result<String, fmt::Error> {
     let (traffic, timings) = (sources.hubspot.traffic(), sources.hubspot.timings());
     registry.register_collector(Box::new(Upstream(traffic, timings)));
     registry.register_collector(Box::new(Quotas(sources.quota.views())));
-    registry.register_collector(Box::new(Process(process::Usage::now(), sources.started)));
+    registry.register_collector(Box::new(Process(
+        process::Usage::now(),
+        sources.started,
+        sources.spans.counts(),
+    )));
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
     Ok(out)
@@ -310,16 +315,21 @@ impl Collector for Quotas {
     }
 }
 
-/// The process when the scrape began, and when it started.
+/// The process when the scrape began, when it started, and what became of spans.
 #[derive(Debug)]
-struct Process(process::Usage, Timestamp);
+struct Process(process::Usage, Timestamp, Option<SpanCounts>);
 
 // === impl Process ===
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Self(usage, started) = self;
+        let Self(usage, started, spans) = self;
         let process::Usage { cpu_seconds, resident_bytes, open_fds, max_fds } = *usage;
+        if let Some(SpanCounts { sent, dropped, failed }) = *spans {
+            let counts = [("sent", sent), ("dropped", dropped), ("failed", failed)];
+            let sample = |(outcome, spans)| Sample { labels: vec![outcome], value: count(spans) };
+            encode(&mut encoder, names::SPANS, counts.map(sample).into())?;
+        }
         let version = Sample { labels: vec![env!("CARGO_PKG_VERSION")], value: 1.0 };
         encode(&mut encoder, names::BUILD_INFO, vec![version])?;
         let mut put = |metric, value: Option<f64>| {

@@ -7,7 +7,7 @@ use figment::Figment;
 
 use super::{
     Admin, ApiVersion, Config, Credentials, Grpc, Hubspot, Log, LogFormat, Portal, PortalsFrom,
-    Quota, Vault,
+    Quota, Trace, Vault,
     load::{Fault, origin},
     raw::{self, Raw},
 };
@@ -43,6 +43,7 @@ impl Checker<'_> {
             policy,
             portals,
             portals_from,
+            trace,
             log,
         } = raw;
         let grpc = self.grpc(grpc);
@@ -59,6 +60,7 @@ impl Checker<'_> {
         if let (Some(grpc), Some(auth), Some(policy)) = (&grpc, &auth, &policy) {
             self.exposure(grpc, auth, policy);
         }
+        let trace = self.trace(trace);
         let log = self.log(log);
         Some(Config {
             grpc: grpc?,
@@ -74,6 +76,7 @@ impl Checker<'_> {
                 Some(from) => Some(from?),
                 None => None,
             },
+            trace: trace?,
             log: log?,
         })
     }
@@ -354,6 +357,25 @@ impl Checker<'_> {
             }
         }
         Some(portals)
+    }
+
+    fn trace(&mut self, raw: raw::Trace) -> Option<Trace> {
+        let raw::Trace { otlp_endpoint, sample_ratio, service_name } = raw;
+        let is_text = |text: &str| !text.trim().is_empty() && !text.chars().any(char::is_control);
+        if !is_text(&service_name) {
+            self.fault("trace.service_name", "must not be empty or hold control characters");
+        }
+        if !(0.0..=1.0).contains(&sample_ratio) {
+            self.fault("trace.sample_ratio", "must be 0.0 to 1.0");
+        }
+        let otlp_endpoint = match otlp_endpoint.as_str() {
+            "" => None,
+            url => Some(self.url("trace.otlp_endpoint", url)?),
+        };
+        if otlp_endpoint.is_some() && !cfg!(feature = "otlp") {
+            self.fault("trace.otlp_endpoint", "must be empty: this leadsd was built without otlp");
+        }
+        Some(Trace { otlp_endpoint, sample_ratio, service_name })
     }
 
     fn log(&mut self, raw: raw::Log) -> Option<Log> {

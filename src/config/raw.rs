@@ -22,6 +22,7 @@ pub(super) struct Raw {
     pub(super) portals: BTreeMap<String, Portal>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) portals_from: Option<PortalsFrom>,
+    pub(super) trace: Trace,
     pub(super) log: Log,
 }
 
@@ -226,4 +227,12 @@ pub(super) struct Portal {
 pub(super) struct Log {
     pub(super) level: String,
     pub(super) format: String,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Trace {
+    pub(super) otlp_endpoint: String,
+    pub(super) sample_ratio: f64,
+    pub(super) service_name: String,
 }

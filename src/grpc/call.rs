@@ -15,6 +15,7 @@ use crate::{
     auth::Identity,
     leads::{Call, Error, FieldFault, Hold, PortalName, Prepaid, Reason, Spent},
     quota::{Caller, Priority, Who},
+    trace,
 };
 
 /// Metadata key that picks the portal.
@@ -36,6 +37,8 @@ pub(super) struct CallFacts {
     /// Where the reasons of errors are explained.
     pub(super) catalogue: Arc<str>,
     pub(super) deadline: Instant,
+    /// The span of this call, in its caller's trace or one of its own.
+    pub(super) trace: trace::Context,
     pub(super) spent: Arc<Spent>,
     /// Filled once the portal is known, for the access event.
     pub(super) portal: Arc<OnceLock<PortalName>>,
@@ -145,6 +148,7 @@ impl Portals {
             deadline: facts.deadline,
             who: Who { caller, priority: priority(metadata)? },
             request_id: Arc::clone(&facts.request_id),
+            trace: facts.trace,
             spent: Arc::clone(&facts.spent),
             prepaid: Prepaid::default(),
             hold: Hold::new(&facts.slot),

@@ -29,7 +29,14 @@ use super::{
     methods::{Length, Method, code_name},
     received::Received,
 };
-use crate::leads::{Error, Reason};
+use crate::{
+    leads::{Error, Reason},
+    telemetry::{
+        names,
+        spans::{self as finished, Spans, Value},
+    },
+    trace,
+};
 
 /// Caller's or our own id of a call, in and out.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -42,6 +49,9 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// How a call ended: among the headers of an answer without a body, else in its trailers.
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// The caller's place in its trace, in.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Longest request id taken from a caller.
 const MAX_REQUEST_ID: usize = 128;
@@ -72,6 +82,8 @@ pub(super) struct Rules {
     pub(super) max_metadata: usize,
     /// Where the reasons of errors are explained.
     pub(super) catalogue: Arc<str>,
+    /// Where spans are handed over.
+    pub(super) spans: Spans,
 }
 
 /// The layer around all services, as one connection sees it.
@@ -91,11 +103,20 @@ pub(super) struct Access {
     method: usize,
     /// The path that was called, if there is no such method.
     path: Option<String>,
+    rules: Arc<Rules>,
     facts: CallFacts,
-    since: Instant,
+    start: Start,
     code: Option<Code>,
     /// Ends with the call.
     span: Span,
+}
+
+/// When a call began, and from where.
+#[derive(Debug, Clone, Copy)]
+struct Start {
+    at: Instant,
+    /// The span that called, in another service.
+    parent: Option<trace::Context>,
 }
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
@@ -117,16 +138,16 @@ impl hyper::service::Service<Request<Incoming>> for Observe {
             Ok(slot) => (slot, None),
             Err(error) => (self.load.slot(false), Some(error)),
         };
-        let since = Instant::now();
-        let facts = self.facts(&mut parts, method, slot, since);
-        let access = self.access(number, &parts, facts.clone(), since);
+        let start = Start { at: Instant::now(), parent: parent(&parts.headers) };
+        let facts = self.facts(&mut parts, method, slot, start);
+        let access = self.access(number, &parts, facts.clone(), start);
         if let Some(error) = refusal {
             let refused = access.failed(error);
             return Box::pin(ready(Ok(access.answered(refused))));
         }
         let answer_by = match method.length {
             // What is watched has to begin, at least.
-            Length::Endless => facts.deadline.min(since + self.rules.max_deadline),
+            Length::Endless => facts.deadline.min(start.at + self.rules.max_deadline),
             Length::Short | Length::Batch => facts.deadline,
         };
         parts.extensions.insert(facts.clone());
@@ -178,7 +199,7 @@ impl Observe {
         self.load.admit(method.is_probe)
     }
 
-    fn facts(&self, parts: &mut Parts, method: &Method, slot: Slot, since: Instant) -> CallFacts {
+    fn facts(&self, parts: &mut Parts, method: &Method, slot: Slot, start: Start) -> CallFacts {
         let timeout = parts.headers.remove(GRPC_TIMEOUT);
         let ceiling = match method.length {
             Length::Batch => self.rules.max_batch_deadline,
@@ -189,7 +210,11 @@ impl Observe {
         CallFacts {
             request_id: request_id(&parts.headers),
             catalogue: Arc::clone(&self.rules.catalogue),
-            deadline: since + timeout.min(ceiling),
+            deadline: start.at + timeout.min(ceiling),
+            trace: match start.parent {
+                Some(parent) => parent.child(),
+                None => trace::Context::root(self.rules.spans.ratio()),
+            },
             spent: Arc::default(),
             portal: Arc::default(),
             failure: Arc::default(),
@@ -199,7 +224,7 @@ impl Observe {
         }
     }
 
-    fn access(&self, number: usize, parts: &Parts, facts: CallFacts, since: Instant) -> Access {
+    fn access(&self, number: usize, parts: &Parts, facts: CallFacts, start: Start) -> Access {
         let method = self.load.methods.get(number);
         let path = method.name.is_empty().then(|| {
             parts.uri.path().trim_start_matches('/').chars().take(MAX_PATH).collect::<String>()
@@ -210,8 +235,9 @@ impl Observe {
             load: Arc::clone(&self.load),
             method: number,
             path,
+            rules: Arc::clone(&self.rules),
             facts,
-            since,
+            start,
             code: None,
             span,
         }
@@ -232,6 +258,43 @@ impl Access {
 
     pub(super) fn ended(&mut self, code: Code) {
         self.code = Some(code);
+    }
+
+    /// The call as a span of its trace.
+    fn finished(&self, method: &Method, code: Code, took: Duration) -> finished::Span {
+        let Method { name, service, method, .. } = method;
+        let text = |text: &str| Value::Text(text.to_owned());
+        let mut attributes = vec![
+            (names::RPC_SYSTEM, text("grpc")),
+            (names::RPC_SERVICE, text(service)),
+            (names::RPC_METHOD, text(method)),
+            (names::RPC_STATUS_CODE, Value::Number(i64::from(i32::from(code)))),
+            (names::REQUEST_ID, text(&self.facts.request_id)),
+            (names::HUBSPOT_CALLS_SPENT, Value::Real(self.facts.spent.calls())),
+        ];
+        let portal = self.facts.portal.get().map(|portal| text(portal.as_str()));
+        attributes.extend(portal.map(|portal| (names::PORTAL, portal)));
+        let reason = self.facts.failure.get().map(|error| text(error.reason().as_str()));
+        attributes.extend(reason.map(|reason| (names::ERROR_TYPE, reason)));
+        // What is the caller's own fault is no error of the server.
+        let is_error = matches!(
+            code,
+            Code::Unknown
+                | Code::DeadlineExceeded
+                | Code::Unimplemented
+                | Code::Internal
+                | Code::Unavailable
+                | Code::DataLoss
+        );
+        finished::Span {
+            name: name.clone(),
+            kind: finished::Kind::Server,
+            place: self.facts.trace,
+            parent: self.start.parent,
+            took,
+            attributes,
+            error: is_error.then(|| code_name(code).to_owned()),
+        }
     }
 
     fn failed(&self, error: Error) -> Response<Body> {
@@ -267,7 +330,7 @@ impl Access {
 
 impl Drop for Access {
     fn drop(&mut self) {
-        let took = self.since.elapsed();
+        let took = self.start.at.elapsed();
         let code = self.code.unwrap_or_else(|| {
             // Nobody took the answer to its end: it was cut off in its time, or the caller left.
             if self.facts.deadline <= Instant::now() {
@@ -297,11 +360,15 @@ impl Drop for Access {
                     hubspot.calls = self.facts.spent.calls(),
                     hubspot.correlation_id = self.facts.spent.correlation_id(),
                     request.id = &*self.facts.request_id,
+                    trace.id = %self.facts.trace.trace_id(),
                     error.reason = failure.map(|error| error.reason().as_str()),
                     error.internal = failure.and_then(Error::internal),
                     "Call finished"
                 )
             };
+        }
+        if method.is_own && self.rules.spans.wants(self.facts.trace) {
+            self.rules.spans.ended(self.finished(method, code, took));
         }
         if method.is_own || self.path.is_some() {
             access!(Level::INFO);
@@ -316,6 +383,11 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
     let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
     let fits = |id: &&str| (1..=MAX_REQUEST_ID).contains(&id.len());
     given.filter(fits).map_or_else(|| Uuid::new_v4().to_string().into(), Into::into)
+}
+
+/// The caller's place in its trace.
+fn parent(headers: &HeaderMap) -> Option<trace::Context> {
+    trace::Context::parse(headers.get(TRACEPARENT)?.to_str().ok()?)
 }
 
 /// At most eight digits and a unit, as the gRPC protocol has it.

@@ -58,8 +58,8 @@ pub(super) enum Length {
 pub(super) struct Method {
     /// `hubspot.leads.v1.LeadsService/GetLead`; empty for those that do not exist.
     pub(super) name: String,
-    service: String,
-    method: String,
+    pub(super) service: String,
+    pub(super) method: String,
     pub(super) length: Length,
     /// Whether it only asks how the service is.
     pub(super) is_probe: bool,

@@ -33,6 +33,7 @@ use crate::{
     leads,
     quota::Quota,
     task::{self, Task},
+    telemetry::spans::Spans,
 };
 
 /// Pause after a failed accept: the usual cause is a lack of file handles.
@@ -72,6 +73,8 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     /// Where the reasons of errors are explained; empty for nowhere.
     pub error_catalogue: Arc<str>,
+    /// Where spans are handed over.
+    pub spans: Spans,
     /// Whether the service can do its work.
     pub serving: watch::Receiver<bool>,
 }
@@ -108,6 +111,7 @@ impl Bound {
             drain_delay,
             shutdown_grace,
             error_catalogue,
+            spans,
             serving,
         } = settings;
         let listener = TcpListener::bind(listen).await?;
@@ -140,6 +144,7 @@ impl Bound {
             max_message: max_request_bytes,
             max_metadata: max_header_bytes,
             catalogue: error_catalogue,
+            spans,
         });
         let load = Arc::new(Load::new(most, Methods::known()));
         let lines = Arc::new(Lines { routes, gate, rules, load, lifetimes });

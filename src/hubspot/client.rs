@@ -22,6 +22,7 @@ use super::{
     endpoints::{self, Operation},
     limits::RateLimits,
     portals::{Outcome, Portal, Portals, Timing, Traffic},
+    sending::Sending,
     transport::{self, BodyError, BuildError},
 };
 use crate::{
@@ -30,6 +31,7 @@ use crate::{
     leads::{Call, Error, PortalName, Processed, Reason},
     quota::{self, BucketName, Permit, Quota},
     retry::{self, Failure, Policy},
+    telemetry::spans::Spans,
 };
 
 /// Finds the credential of a portal.
@@ -45,6 +47,7 @@ pub struct Client {
     max_answer_bytes: usize,
     policy: Policy,
     portals: Arc<Portals>,
+    spans: Spans,
 }
 
 /// The first pause between attempts is random up to this, unless HubSpot says how long.
@@ -56,6 +59,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// With less than this left to the deadline no further attempt is begun: HubSpot's fastest answers
 /// take about as long.
 const ATTEMPT_TIME: Duration = Duration::from_millis(50);
+
+/// Our place in the trace, out.
+const TRACEPARENT: &str = "traceparent";
 
 /// A success: the bytes of a JSON object, or nothing if the body was empty.
 pub(super) type Answer = Option<Vec<u8>>;
@@ -92,7 +98,14 @@ impl Client {
                 attempt_time: ATTEMPT_TIME,
             },
             portals: Arc::default(),
+            spans: Spans::default(),
         })
+    }
+
+    /// The same client, which hands over a span for every call.
+    #[must_use]
+    pub fn with_spans(self, spans: Spans) -> Self {
+        Self { spans, ..self }
     }
 
     /// What was sent so far, for every portal that was called, in order of their names.
@@ -257,6 +270,8 @@ impl Client {
         permit: Permit,
     ) -> Attempt {
         let since = Instant::now();
+        let mut sending = Sending::new(&self.spans, call, operation, since);
+        let request = request.header(TRACEPARENT, sending.place().to_string());
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
@@ -267,9 +282,11 @@ impl Client {
         let took = since.elapsed();
         self.portals.took(operation, took);
         let (status, headers) = (response.status(), response.headers());
-        if let Some(id) = answer::correlation_id(headers) {
+        let correlation_id = answer::correlation_id(headers);
+        if let Some(id) = correlation_id {
             call.spent.set_correlation_id(id);
         }
+        sending.answered(status, correlation_id);
         portal.count(operation, outcome(status));
         let limits = RateLimits::of(headers);
         // Only failures look at them again, once the body is read.

@@ -14,7 +14,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::quota::{Permit, Who};
+use crate::{
+    quota::{Permit, Who},
+    trace,
+};
 
 /// Name of a configured portal (HubSpot account): 1 to 64 letters, digits, `_` or `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +34,8 @@ pub struct Call {
     pub who: Who,
     /// Names the call in logs and in the answer.
     pub request_id: Arc<str>,
+    /// Where in a trace it is.
+    pub trace: trace::Context,
     /// What it has cost; shared by all copies of this call.
     pub spent: Arc<Spent>,
     /// A permit for its first HubSpot call, if it has waited for one already; shared by all copies.

@@ -299,6 +299,12 @@ pub const VAULT_RENEWALS: Metric = counter(
     "Renewals of the Vault token: ok or failed",
 );
 
+/// What became of spans.
+pub const SPANS: Metric = counter(
+    "leadsd_trace_spans",
+    &["outcome"],
+    "Spans of sampled traces: sent, dropped (the queue was full) or failed (the collector did not take them); absent without a collector",
+);
 /// What runs.
 pub const BUILD_INFO: Metric =
     gauge("leadsd_build_info", &["version"], "1; the version that runs is in the label");
@@ -365,6 +371,7 @@ pub const ALL: &[Metric] = &[
     QUOTA_WAITED,
     QUOTA_REFUSALS,
     QUOTA_UPSTREAM,
+    SPANS,
     BUILD_INFO,
     START_TIME,
     CPU_SECONDS,
@@ -372,6 +379,29 @@ pub const ALL: &[Metric] = &[
     OPEN_FDS,
     MAX_FDS,
 ];
+
+/// Attributes of spans; those of OpenTelemetry's own conventions are named as there.
+pub const RPC_SYSTEM: &str = "rpc.system";
+/// Full name of the gRPC service.
+pub const RPC_SERVICE: &str = "rpc.service";
+/// Name of the method.
+pub const RPC_METHOD: &str = "rpc.method";
+/// Number of the gRPC code.
+pub const RPC_STATUS_CODE: &str = "rpc.grpc.status_code";
+/// Status of HubSpot's answer.
+pub const HTTP_STATUS: &str = "http.response.status_code";
+/// Reason of a failure.
+pub const ERROR_TYPE: &str = "error.type";
+/// Id of the call, as in its answer and the log.
+pub const REQUEST_ID: &str = "request.id";
+/// The portal.
+pub const PORTAL: &str = "portal";
+/// HubSpot calls that a call took.
+pub const HUBSPOT_CALLS_SPENT: &str = "hubspot.calls";
+/// Operation of HubSpot's API.
+pub const HUBSPOT_OPERATION: &str = "hubspot.operation";
+/// HubSpot's id of the call.
+pub const HUBSPOT_CORRELATION_ID: &str = "hubspot.correlation_id";
 
 #[cfg(test)]
 mod tests {

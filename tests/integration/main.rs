@@ -39,6 +39,7 @@ mod real_peers;
 mod retries;
 mod service;
 mod switches;
+mod traces;
 mod vault_contract;
 mod walk;
 mod wire;

@@ -1,0 +1,82 @@
+//! A call to HubSpot as a span of its caller's trace: it ends with the answer, or when nobody waits
+//! for that any more.
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::endpoints::Operation;
+use crate::{
+    leads::Call,
+    telemetry::{
+        names,
+        spans::{Kind, Span, Spans, Value},
+    },
+    trace,
+};
+
+/// A call on its way.
+#[derive(Debug)]
+pub(super) struct Sending<'a> {
+    spans: &'a Spans,
+    call: &'a Call,
+    operation: Operation,
+    since: Instant,
+    place: trace::Context,
+    answer: Option<(StatusCode, Option<String>)>,
+}
+
+// === impl Sending ===
+
+impl<'a> Sending<'a> {
+    pub(super) fn new(
+        spans: &'a Spans,
+        call: &'a Call,
+        operation: Operation,
+        since: Instant,
+    ) -> Self {
+        Self { spans, call, operation, since, place: call.trace.child(), answer: None }
+    }
+
+    /// Where in the trace HubSpot's part begins.
+    pub(super) fn place(&self) -> trace::Context {
+        self.place
+    }
+
+    pub(super) fn answered(&mut self, status: StatusCode, correlation_id: Option<&str>) {
+        let id = correlation_id.filter(|_| self.spans.wants(self.place));
+        self.answer = Some((status, id.map(str::to_owned)));
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        let Self { spans, call, operation, since, place, answer } = self;
+        if !spans.wants(*place) {
+            return;
+        }
+        let text = |text: &str| Value::Text(text.to_owned());
+        let mut attributes = vec![
+            (names::HUBSPOT_OPERATION, text(operation.name())),
+            (names::PORTAL, text(call.portal.as_str())),
+        ];
+        let error = match answer.take() {
+            Some((status, correlation_id)) => {
+                let number = i64::from(status.as_u16());
+                attributes.push((names::HTTP_STATUS, Value::Number(number)));
+                let id = correlation_id.map(Value::Text);
+                attributes.extend(id.map(|id| (names::HUBSPOT_CORRELATION_ID, id)));
+                (!status.is_success()).then(|| status.as_u16().to_string())
+            }
+            None => Some("no answer".to_owned()),
+        };
+        spans.ended(Span {
+            name: format!("hubspot {}", operation.name()),
+            kind: Kind::Client,
+            place: *place,
+            parent: Some(call.trace),
+            took: since.elapsed(),
+            attributes,
+            error,
+        });
+    }
+}

@@ -1,0 +1,347 @@
+//! Traces: taken over from the caller, handed on to HubSpot, in the log, and sent to a collector. The
+//! collector here reads what is sent with messages of its own, written by hand after the protocol.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{Router, http::HeaderMap, response::IntoResponse as _};
+use futures_util::future::BoxFuture;
+use leadsd::{fake::hubspot::Script, grpc::pb};
+use tonic::{Request, Response, Status, body::Body, server::NamedService};
+use tonic_prost::ProstCodec;
+
+use crate::harness::{Builder, PATIENCE, TestApp};
+
+const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Export {
+    #[prost(message, repeated, tag = "1")]
+    resource_spans: Vec<ResourceSpans>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ResourceSpans {
+    #[prost(message, optional, tag = "1")]
+    resource: Option<Resource>,
+    #[prost(message, repeated, tag = "2")]
+    scope_spans: Vec<ScopeSpans>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Resource {
+    #[prost(message, repeated, tag = "1")]
+    attributes: Vec<KeyValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ScopeSpans {
+    #[prost(message, repeated, tag = "2")]
+    spans: Vec<Span>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Span {
+    #[prost(bytes = "vec", tag = "1")]
+    trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    span_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    parent_span_id: Vec<u8>,
+    #[prost(string, tag = "5")]
+    name: String,
+    #[prost(int32, tag = "6")]
+    kind: i32,
+    #[prost(fixed64, tag = "7")]
+    start: u64,
+    #[prost(fixed64, tag = "8")]
+    end: u64,
+    #[prost(message, repeated, tag = "9")]
+    attributes: Vec<KeyValue>,
+    #[prost(message, optional, tag = "15")]
+    status: Option<SpanStatus>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct SpanStatus {
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(int32, tag = "3")]
+    code: i32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct KeyValue {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(message, optional, tag = "2")]
+    value: Option<AnyValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct AnyValue {
+    #[prost(string, optional, tag = "1")]
+    text: Option<String>,
+    #[prost(int64, optional, tag = "3")]
+    number: Option<i64>,
+    #[prost(double, optional, tag = "4")]
+    real: Option<f64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Exported {}
+
+const SERVER: i32 = 2;
+const CLIENT: i32 = 3;
+const ERROR: i32 = 2;
+
+// === impl Span ===
+
+impl Span {
+    fn attribute(&self, key: &str) -> Option<String> {
+        attribute(&self.attributes, key)
+    }
+
+    fn is_error(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.code == ERROR)
+    }
+}
+
+fn attribute(all: &[KeyValue], key: &str) -> Option<String> {
+    let AnyValue { text, number, real } = all.iter().find(|pair| pair.key == key)?.value.clone()?;
+    text.or_else(|| number.map(|number| number.to_string()))
+        .or_else(|| real.map(|real| real.to_string()))
+}
+
+/// A collector that keeps what it gets.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<Export>>>);
+
+// === impl Collector ===
+
+impl Collector {
+    /// Starts one; gives it and its URL.
+    async fn start() -> (Self, String) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let collector = Self::default();
+        let service = collector.clone();
+        let incoming = tonic::transport::server::TcpIncoming::from(listener);
+        tokio::spawn(async move {
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming(incoming)
+                .await
+        });
+        (collector, format!("http://{address}"))
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        let exports = self.0.lock().unwrap().clone();
+        let resources = exports.into_iter().flat_map(|export| export.resource_spans);
+        resources.flat_map(|all| all.scope_spans).flat_map(|all| all.spans).collect()
+    }
+
+    async fn until(&self, wanted: usize) -> Vec<Span> {
+        let arrived = async {
+            while self.spans().len() < wanted {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, arrived).await.expect("spans arrive in time");
+        self.spans()
+    }
+}
+
+impl NamedService for Collector {
+    const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
+}
+
+impl tonic::server::UnaryService<Export> for Collector {
+    type Response = Exported;
+    type Future = BoxFuture<'static, Result<Response<Exported>, Status>>;
+
+    fn call(&mut self, request: Request<Export>) -> Self::Future {
+        self.0.lock().unwrap().push(request.into_inner());
+        Box::pin(async { Ok(Response::new(Exported {})) })
+    }
+}
+
+impl tower::Service<axum::http::Request<Body>> for Collector {
+    type Response = axum::http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: axum::http::Request<Body>) -> Self::Future {
+        assert_eq!(request.uri().path(), format!("/{}/Export", Self::NAME));
+        let service = self.clone();
+        Box::pin(async move {
+            let codec = ProstCodec::<Exported, Export>::default();
+            Ok(tonic::server::Grpc::new(codec).unary(service, request).await)
+        })
+    }
+}
+
+/// A HubSpot that keeps the headers of each call.
+async fn listening_hubspot() -> (Arc<Mutex<Vec<HeaderMap>>>, String) {
+    let heard = Arc::<Mutex<Vec<HeaderMap>>>::default();
+    let kept = Arc::clone(&heard);
+    let answer = move |headers: HeaderMap| {
+        kept.lock().unwrap().push(headers);
+        let body = r#"{"id":"7","properties":{"hs_lead_name":"Jane"}}"#;
+        async move { ([("content-type", "application/json")], body).into_response() }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    (heard, format!("http://{address}"))
+}
+
+fn traced(id: &str, traceparent: &str) -> Request<pb::GetLeadRequest> {
+    let message = pb::GetLeadRequest { id: id.to_owned(), ..Default::default() };
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
+    request
+}
+
+fn parts(traceparent: &str) -> Vec<String> {
+    let parts: Vec<_> = traceparent.split('-').map(str::to_owned).collect();
+    assert_eq!(parts.iter().map(String::len).collect::<Vec<_>>(), [2, 32, 16, 2], "{traceparent}");
+    parts
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn collected(builder: Builder) -> (TestApp, Collector) {
+    let (collector, url) = Collector::start().await;
+    let app = builder
+        .set("TRACE__OTLP_ENDPOINT", &url)
+        .set("TRACE__SERVICE_NAME", "leads-of-shop")
+        .start()
+        .await;
+    (app, collector)
+}
+
+#[tokio::test]
+async fn a_callers_trace_goes_on_to_hubspot_with_or_without_a_collector() {
+    let (heard, url) = listening_hubspot().await;
+    let app = TestApp::builder().set("HUBSPOT__BASE_URL", &url).start().await;
+    let mut leads = app.leads.clone();
+    leads.get_lead(traced("7", CALLER)).await.unwrap();
+    leads.get_lead(traced("7", &CALLER.replace("-01", "-00"))).await.unwrap();
+    leads.get_lead(traced("7", "nonsense")).await.unwrap();
+    let heard = heard.lock().unwrap().clone();
+    let sent = |call: usize| parts(heard[call]["traceparent"].to_str().unwrap());
+    assert_eq!(sent(0)[1], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_ne!(sent(0)[2], "00f067aa0ba902b7", "the span is ours");
+    assert_eq!((sent(0)[3].as_str(), sent(1)[3].as_str()), ("01", "00"), "as the caller decides");
+    assert_ne!(sent(2)[1], sent(0)[1], "what cannot be read begins a new trace");
+    assert_eq!(sent(2)[3], "00", "which nobody keeps");
+    assert!(heard.iter().all(|headers| headers.get("tracestate").is_none()));
+}
+
+#[tokio::test]
+async fn a_collector_gets_the_call_and_its_hubspot_calls_as_one_tree() {
+    let (app, collector) = collected(TestApp::builder()).await;
+    let id = app.lead("Jane");
+    app.leads.clone().get_lead(traced(&id, CALLER)).await.unwrap();
+    let spans = collector.until(2).await;
+    let of_kind = |kind| spans.iter().find(|span| span.kind == kind).expect("a span of the kind");
+    let (server, client) = (of_kind(SERVER), of_kind(CLIENT));
+    assert!(spans.iter().all(|span| hex(&span.trace_id) == "4bf92f3577b34da6a3ce929d0e0e4736"));
+    assert_eq!(hex(&server.parent_span_id), "00f067aa0ba902b7");
+    assert_eq!(client.parent_span_id, server.span_id);
+    assert!(server.start <= client.start && client.end <= server.end + 1_000_000);
+    assert!(server.end > server.start && server.start > 1_600_000_000_000_000_000);
+    assert_eq!(server.name, "hubspot.leads.v1.LeadsService/GetLead");
+    assert_eq!(client.name, "hubspot get");
+    let expected = HashMap::from([
+        ("rpc.system", "grpc"),
+        ("rpc.service", "hubspot.leads.v1.LeadsService"),
+        ("rpc.method", "GetLead"),
+        ("rpc.grpc.status_code", "0"),
+        ("portal", "default"),
+        ("hubspot.calls", "1"),
+    ]);
+    for (key, value) in expected {
+        assert_eq!(server.attribute(key).as_deref(), Some(value), "{key}");
+    }
+    assert_eq!(client.attribute("http.response.status_code").as_deref(), Some("200"));
+    assert!(client.attribute("hubspot.correlation_id").is_some());
+    assert!(!server.is_error() && !client.is_error());
+    let exports = collector.0.lock().unwrap().clone();
+    let resource = exports[0].resource_spans[0].resource.clone().unwrap();
+    assert_eq!(attribute(&resource.attributes, "service.name").as_deref(), Some("leads-of-shop"));
+    // No property value, no id of a lead.
+    assert!(!format!("{exports:?}").contains("Jane"));
+}
+
+#[tokio::test]
+async fn failures_are_marked_where_they_happened() {
+    let (app, collector) = collected(TestApp::builder()).await;
+    let id = app.lead("Jane");
+    app.hubspot.script("GET", &format!("/{id}"), Script::Answer(502, "text/html", String::new()));
+    app.leads.clone().get_lead(traced(&id, CALLER)).await.unwrap_err();
+    app.leads.clone().get_lead(traced("", CALLER)).await.unwrap_err();
+    let spans = collector.until(3).await;
+    let server: Vec<_> = spans.iter().filter(|span| span.kind == SERVER).collect();
+    let client = spans.iter().find(|span| span.kind == CLIENT).unwrap();
+    assert!(client.is_error());
+    assert_eq!(client.attribute("http.response.status_code").as_deref(), Some("502"));
+    let by_reason = |reason: &str| {
+        let has = |span: &&&Span| span.attribute("error.type").as_deref() == Some(reason);
+        (*server.iter().find(has).expect("a span with the reason")).clone()
+    };
+    assert!(by_reason("UPSTREAM_UNAVAILABLE").is_error());
+    assert!(!by_reason("INVALID_REQUEST").is_error(), "the caller's own fault");
+}
+
+#[tokio::test]
+async fn only_what_is_sampled_is_sent_and_the_end_loses_nothing() {
+    let (app, collector) = collected(TestApp::builder().set("TRACE__SAMPLE_RATIO", "0.0")).await;
+    let id = app.lead("Jane");
+    app.get(&id).await.unwrap();
+    app.leads.clone().get_lead(traced(&id, &CALLER.replace("-01", "-00"))).await.unwrap();
+    app.leads.clone().get_lead(traced(&id, CALLER)).await.unwrap();
+    // The last spans leave with the end of the service.
+    app.stop().await;
+    let spans = collector.spans();
+    assert_eq!(spans.len(), 2, "{spans:?}");
+    assert!(spans.iter().all(|span| hex(&span.trace_id) == "4bf92f3577b34da6a3ce929d0e0e4736"));
+}
+
+#[tokio::test]
+async fn a_collector_that_is_not_there_is_in_nobodys_way() {
+    let app = TestApp::builder().set("TRACE__OTLP_ENDPOINT", "http://127.0.0.1:1").start().await;
+    let id = app.lead("Jane");
+    for _ in 0..20 {
+        app.get(&id).await.unwrap();
+    }
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let failed = async {
+        loop {
+            let text = http.get(format!("{}/metrics", app.admin)).send().await.unwrap();
+            let text = text.text().await.unwrap();
+            let line = r#"leadsd_trace_spans_total{outcome="failed"} "#;
+            if text.lines().any(|got| got.starts_with(line) && !got.ends_with(" 0.0")) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, failed).await.expect("the loss is counted");
+    let since = std::time::Instant::now();
+    app.stop().await;
+    assert!(since.elapsed() < Duration::from_secs(10));
+}

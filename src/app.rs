@@ -20,6 +20,7 @@ use crate::{
     credentials::{self, Credentials},
     grpc, hubspot, leads,
     quota::{self, Quota},
+    shared,
     task::{self, Task},
     telemetry::{self, spans::Spans},
     time::{SystemClock, WallClock as _},
@@ -259,9 +260,17 @@ fn quota_settings(
         daily: config.daily,
         max_waiting: config.max_waiting,
         shares: config.shares,
+        sharing: config.shared.map(sharing),
         zones: portals.iter().filter_map(zone).collect(),
         zone: config.zone,
     }
+}
+
+/// A name of its own for this replica: one that is started again is another.
+fn sharing(config: config::SharedQuota) -> quota::Sharing {
+    let replicas = config.replicas;
+    let replica = uuid::Uuid::new_v4().to_string();
+    quota::Sharing::new(Arc::new(shared::Redis::new(config)), &replica, replicas)
 }
 
 fn request_id_properties(

@@ -385,6 +385,31 @@ pub struct Quota {
     pub group_commit: bool,
     /// Shares of callers that have more than one.
     pub shares: BTreeMap<String, u32>,
+    /// `[quota.shared]`; none by default.
+    pub shared: Option<SharedQuota>,
+}
+
+/// `[quota.shared]`: the store through which replicas share their quotas.
+#[derive(Debug, Clone)]
+pub struct SharedQuota {
+    /// Where it is.
+    pub url: RedisUrl,
+    /// PEM file with the CAs that may sign its certificate. Default those of the machine.
+    pub ca_file: Option<PathBuf>,
+    /// How many replicas there are, as long as the store has not told: each keeps to its part of
+    /// the limits until then, and while the store is away. Default 2.
+    pub replicas: u32,
+    /// What its keys begin with. Default `leadsd`.
+    pub prefix: String,
+}
+
+/// Where Redis or Valkey is.
+#[derive(Debug, Clone)]
+pub enum RedisUrl {
+    /// `redis://` or, with TLS, `rediss://`. Has no password.
+    Here(String),
+    /// In this file, which is read for each connection; with a password, if there is one.
+    File(PathBuf),
 }
 
 /// `[portals_from]`: every secret in a folder is a portal of that name, beside those of

@@ -17,6 +17,7 @@ pub mod quota;
 pub mod reach;
 pub mod retry;
 pub mod secret;
+pub mod shared;
 pub mod task;
 pub mod telemetry;
 pub mod time;

@@ -9,9 +9,13 @@
 mod account;
 mod bucket;
 mod daily;
+mod lease;
+mod ledger;
 mod others;
 mod permit;
 mod queue;
+mod share;
+mod skew;
 mod view;
 mod window;
 
@@ -30,8 +34,11 @@ use tokio::time::Instant;
 
 pub use account::{Account, Place};
 pub use bucket::Told;
+pub use ledger::{
+    Ask, Away, Grant, Heard as LimitHeard, Ledger, Limit, Report, Sharing, Stamp, TENTHS,
+};
 pub use permit::{Heard, Permit, Refused};
-pub use view::{BucketView, CallerView, Counts, View};
+pub use view::{BucketView, CallerView, Counts, SharingView, View};
 
 use crate::time::{WallClock, Zone};
 
@@ -127,6 +134,8 @@ pub struct Settings {
     pub zones: BTreeMap<String, Zone>,
     /// Time zone of all other portals.
     pub zone: Zone,
+    /// How replicas share the limits; `None` if they do not.
+    pub sharing: Option<Sharing>,
 }
 
 /// The quotas of all portals.
@@ -199,7 +208,9 @@ impl Quota {
         let mut accounts = self.accounts.write();
         let name: Arc<str> = portal.into();
         let account = accounts.entry(Arc::clone(&name)).or_insert_with(|| {
-            Account::start(name, &self.settings, Arc::clone(&self.shares), Arc::clone(&self.clock))
+            let sharing = self.settings.sharing.clone();
+            let (shares, clock) = (Arc::clone(&self.shares), Arc::clone(&self.clock));
+            Account::start(name, &self.settings, shares, clock, sharing)
         });
         Arc::clone(account)
     }

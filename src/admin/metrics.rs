@@ -311,7 +311,11 @@ impl Collector for Quotas {
         put(names::QUOTA_WAITS, counted(|bucket| count(bucket.counts.waits)))?;
         put(names::QUOTA_WAITED, counted(|bucket| bucket.counts.waited.as_secs_f64()))?;
         put(names::QUOTA_REFUSALS, self.refusals())?;
-        put(names::QUOTA_UPSTREAM, counted(|bucket| count(bucket.counts.upstream)))
+        put(names::QUOTA_UPSTREAM, counted(|bucket| count(bucket.counts.upstream)))?;
+        let away = |bucket: &BucketView| Some(flag(bucket.sharing?.is_away));
+        put(names::QUOTA_SHARED_AWAY, self.each(away))?;
+        let replicas = |bucket: &BucketView| Some(f64::from(bucket.sharing?.replicas));
+        put(names::QUOTA_REPLICAS, self.each(replicas))
     }
 }
 

@@ -7,7 +7,7 @@ use figment::Figment;
 
 use super::{
     Admin, ApiVersion, Config, Credentials, Grpc, Hubspot, Log, LogFormat, Portal, PortalsFrom,
-    Quota, Trace, Vault,
+    Quota, RedisUrl, SharedQuota, Trace, Vault,
     load::{Fault, origin},
     raw::{self, Raw},
 };
@@ -272,6 +272,7 @@ impl Checker<'_> {
             max_waiting,
             group_commit,
             shares,
+            shared,
         } = raw;
         let burst = self.number("quota.burst", burst, 1, 1_000_000);
         let window = self.duration("quota.burst_window", &burst_window, 1_000, 600_000);
@@ -284,6 +285,7 @@ impl Checker<'_> {
             let share = self.number(&format!("quota.shares.{caller}"), share, 1, 1_000);
             checked.insert(caller, u32::try_from(share?).unwrap_or(1));
         }
+        let shared = self.shared_quota(shared);
         Some(Quota {
             burst: burst? as u64,
             burst_window: window?,
@@ -293,7 +295,45 @@ impl Checker<'_> {
             max_waiting: max_waiting?,
             group_commit,
             shares: checked,
+            shared: shared?,
         })
+    }
+
+    /// Fails only where something is wrong: to share nothing is right as well.
+    fn shared_quota(&mut self, raw: raw::SharedQuota) -> Option<Option<SharedQuota>> {
+        let raw::SharedQuota { url, url_file, ca_file, replicas, prefix } = raw;
+        let replicas = self.number("quota.shared.replicas", replicas, 1, 1_000);
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+        if prefix.is_empty() || !prefix.chars().all(fits) {
+            self.fault("quota.shared.prefix", "must be letters, digits or any of `_-.:`");
+        }
+        let url = match (url, url_file) {
+            (None, None) => return Some(None),
+            (Some(_), Some(_)) => {
+                self.fault("quota.shared.url_file", "goes without quota.shared.url");
+                return None;
+            }
+            (None, Some(file)) => RedisUrl::File(file),
+            (Some(url), None) => RedisUrl::Here(self.redis_url(url)?),
+        };
+        let replicas = u32::try_from(replicas?).ok()?;
+        Some(Some(SharedQuota { url, ca_file, replicas, prefix }))
+    }
+
+    fn redis_url(&mut self, url: String) -> Option<String> {
+        let key = "quota.shared.url";
+        let parsed = url::Url::parse(&url).ok();
+        let parsed =
+            parsed.filter(|url| matches!(url.scheme(), "redis" | "rediss") && url.has_host());
+        let Some(parsed) = parsed else {
+            self.fault(key, "must be a URL such as redis://valkey:6379/0, or rediss:// for TLS");
+            return None;
+        };
+        if parsed.password().is_some() {
+            self.fault(key, "must not hold a password: put the URL into a file, and name that as quota.shared.url_file");
+            return None;
+        }
+        Some(url)
     }
 
     fn zone(&mut self, key: &str, name: &str) -> Option<Zone> {

@@ -149,6 +149,20 @@ pub(super) struct Quota {
     pub(super) group_commit: bool,
     #[serde(default)]
     pub(super) shares: BTreeMap<String, usize>,
+    pub(super) shared: SharedQuota,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SharedQuota {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) url_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) replicas: usize,
+    pub(super) prefix: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]

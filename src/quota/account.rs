@@ -17,15 +17,20 @@ use tokio::{
 
 use super::{
     BucketName, BucketView, Caller, CallerView, Cause, Counts, Group, Heard, Permit, Refusal,
-    Refused, Settings, View, Who,
-    bucket::Bucket,
+    Refused, Settings, SharingView, View, Who,
+    bucket::{Bucket, Oldest},
     daily::Daily,
+    ledger::{Ask, Grant, Limit, Sharing},
     queue::{Key, Queue, Waiting},
+    share,
 };
 use crate::{
     task::{self, Task},
     time::{WallClock, Zone},
 };
+
+/// The buckets that replicas share; what is left of the day HubSpot tells each of them.
+const SHARED: [BucketName; 2] = [BucketName::Burst, BucketName::Search];
 
 /// The quota of one portal.
 pub struct Account {
@@ -35,7 +40,9 @@ pub struct Account {
     state: Mutex<State>,
     /// Something has changed for those who wait.
     changed: Arc<Notify>,
-    driver: OnceLock<Task>,
+    /// Something has changed that the ledger may have to hear; if replicas share the quota.
+    to_share: Option<[Arc<Notify>; 2]>,
+    tasks: OnceLock<Vec<Task>>,
 }
 
 struct State {
@@ -80,11 +87,13 @@ impl Account {
         settings: &Settings,
         shares: Arc<BTreeMap<String, u32>>,
         clock: Arc<dyn WallClock>,
+        sharing: Option<Sharing>,
     ) -> Arc<Self> {
+        let now = Instant::now();
         let zone: &Zone = settings.zones.get(&*portal).unwrap_or(&settings.zone);
         let lane = |name, bucket| Lane {
             name,
-            bucket,
+            bucket: Bucket::shared(bucket, sharing.clone(), now),
             queue: Queue::new(Arc::clone(&shares)),
             counts: Counts::default(),
         };
@@ -101,12 +110,25 @@ impl Account {
             max_waiting: settings.max_waiting,
             state: Mutex::new(state),
             changed: Arc::default(),
-            driver: OnceLock::new(),
+            to_share: sharing.as_ref().map(|_| Default::default()),
+            tasks: OnceLock::new(),
         });
         let driver = drive(Arc::downgrade(&account), Arc::clone(&account.changed));
-        let driver = task::spawn("quota", &portal, driver);
-        // The account was made just now, so there is none yet.
-        let _ = account.driver.set(driver);
+        let mut tasks = vec![task::spawn("quota", &portal, driver)];
+        if let (Some(sharing), Some(notify)) = (sharing, &account.to_share) {
+            for (bucket, notify) in SHARED.into_iter().zip(notify) {
+                let limit = Limit { portal: Arc::clone(&portal), bucket };
+                let sharer = share::run(
+                    Arc::downgrade(&account),
+                    sharing.clone(),
+                    limit,
+                    Arc::clone(notify),
+                );
+                tasks.push(task::spawn("quota_share", &portal, sharer));
+            }
+        }
+        // The account was made just now, so there are none yet.
+        let _ = account.tasks.set(tasks);
         account
     }
 
@@ -129,6 +151,7 @@ impl Account {
         let number = lane.take(vec![(who.caller.clone(), 1)], 1, now);
         state.daily.take(self.clock.now());
         drop(state);
+        self.tell(bucket);
         Ok(Some(Permit::new(Arc::clone(self), bucket, number)))
     }
 
@@ -178,6 +201,7 @@ impl Account {
             waiting: 0,
             callers: Vec::new(),
             counts,
+            sharing: None,
         });
         View { portal: Arc::clone(&self.portal), buckets }
     }
@@ -206,19 +230,23 @@ impl Account {
         if let Some((waiting, refusal)) = dropped {
             refuse(waiting, refusal);
         }
+        self.tell(bucket);
         self.changed.notify_one();
         Ok(Place { account: Arc::clone(self), bucket, key })
     }
 
-    pub(super) fn sent(&self, bucket: BucketName, number: u64) -> u64 {
+    pub(super) fn sent(&self, name: BucketName, number: u64) -> Oldest {
         let mut state = self.state.lock();
         state.under_way += 1;
-        let bucket = &mut state.lane(bucket).bucket;
+        let bucket = &mut state.lane(name).bucket;
         bucket.sent(number, Instant::now());
-        bucket.oldest()
+        let oldest = bucket.oldest();
+        drop(state);
+        self.tell(name);
+        oldest
     }
 
-    pub(super) fn heard(&self, bucket: BucketName, heard: Heard, number: u64, oldest: u64) {
+    pub(super) fn heard(&self, bucket: BucketName, heard: Heard, number: u64, oldest: Oldest) {
         let now = Instant::now();
         let mut state = self.state.lock();
         if let (Some(size), Some(remaining)) = (heard.daily, heard.daily_remaining) {
@@ -249,6 +277,7 @@ impl Account {
         let lane = state.lane(bucket);
         lane.bucket.done(number, Instant::now());
         self.wake_driver(lane);
+        self.tell(bucket);
     }
 
     pub(super) fn give_back(&self, bucket: BucketName, number: u64) {
@@ -257,6 +286,46 @@ impl Account {
         let lane = state.lane(bucket);
         lane.bucket.give_back(number);
         self.wake_driver(lane);
+        self.tell(bucket);
+    }
+
+    /// What to tell the ledger and to ask of it now, or when to look again.
+    pub(super) fn ask(&self, bucket: BucketName) -> Result<Ask, Option<Instant>> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let lane = state.lane(bucket);
+        let demand = lane.queue.permits();
+        lane.bucket.ask(demand, now).ok_or_else(|| lane.bucket.ask_again(demand, now))
+    }
+
+    /// The ledger has answered what was asked at `since`, or has not.
+    pub(super) fn granted(
+        &self,
+        bucket: BucketName,
+        ask: &Ask,
+        grant: Option<&Grant>,
+        since: Instant,
+    ) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let lane = state.lane(bucket);
+        match grant {
+            Some(grant) => lane.bucket.granted(ask, grant, since, now),
+            None => lane.bucket.lost(now),
+        }
+        self.wake_driver(lane);
+    }
+
+    /// The ledger may have to hear of it.
+    fn tell(&self, bucket: BucketName) {
+        let [burst, search] = match &self.to_share {
+            Some(to_share) => to_share,
+            None => return,
+        };
+        match bucket {
+            BucketName::Search => search.notify_one(),
+            BucketName::Burst | BucketName::Daily => burst.notify_one(),
+        }
     }
 
     fn wake_driver(&self, lane: &Lane) {
@@ -296,6 +365,10 @@ impl Account {
                 return;
             }
             let lane = state.lane(bucket);
+            if lane.bucket.waits_for_ledger() {
+                // Its answer wakes those who wait.
+                return;
+            }
             if let Some(look) = lane.bucket.waits(now) {
                 turn.wake = Some(turn.wake.map_or(look, |wake| wake.min(look)));
                 return;
@@ -309,6 +382,7 @@ impl Account {
             state.daily.take(clock);
             let permit = Permit::new(Arc::clone(self), bucket, number);
             turn.leaving.push((permit, party.waiting));
+            self.tell(bucket);
         }
     }
 }
@@ -465,6 +539,10 @@ impl Lane {
             waiting: self.queue.len(),
             callers: callers.collect(),
             counts: self.counts,
+            sharing: self
+                .bucket
+                .lease()
+                .map(|lease| SharingView { is_away: lease.is_away(), replicas: lease.replicas() }),
         }
     }
 }

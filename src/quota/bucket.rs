@@ -7,6 +7,8 @@ use tokio::time::Instant;
 
 use super::{
     Caller,
+    lease::{Lease, SILENT, Shape},
+    ledger::{Ask, Grant, Sharing, TENTHS},
     others::{Others, Own},
     window::Window,
 };
@@ -50,6 +52,8 @@ pub(super) struct Bucket {
     windows: Vec<Window>,
     closed_until: Option<Instant>,
     others: Others,
+    /// Calls in the window that are not ours, where replicas share the limit.
+    foreign: Option<Foreign>,
     /// Who has used the slots of the longest window.
     users: VecDeque<(u64, Users)>,
     /// When the newest slot was due.
@@ -57,6 +61,32 @@ pub(super) struct Bucket {
     /// While calls leave together, slots are spread evenly until then, so that each can take as many
     /// as possible.
     spread_until: Option<Instant>,
+    /// This replica's part, if replicas share the limit.
+    lease: Option<Lease>,
+}
+
+/// Calls of others, as they were when that was told.
+#[derive(Debug, Clone, Copy)]
+struct Foreign {
+    told: Instant,
+    calls: Calls,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Calls {
+    /// It is not known when they leave the window: evenly.
+    Even(u64),
+    /// So many in each tenth of the window.
+    Leaving([u64; TENTHS]),
+}
+
+/// What an answer may have counted of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Oldest {
+    /// Whether that is in the ledger's numbers.
+    in_ledger: bool,
+    /// Number of the oldest slot that HubSpot may count when a call is sent now.
+    number: u64,
 }
 
 /// The callers whose calls go with one permit, each as often as it has calls.
@@ -90,6 +120,99 @@ impl Bucket {
             users: VecDeque::new(),
             due: None,
             spread_until: None,
+            lease: None,
+        }
+    }
+
+    /// Shares the limit with other replicas.
+    pub(super) fn shared(mut self, sharing: Option<Sharing>, now: Instant) -> Self {
+        self.lease = sharing.map(|sharing| Lease::new(sharing, now));
+        self
+    }
+
+    /// This replica's part, if replicas share the limit.
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    fn live(&self) -> Option<&Lease> {
+        self.lease.as_ref().filter(|lease| lease.is_live())
+    }
+
+    /// Whether no permit comes before the ledger answers.
+    pub(super) fn waits_for_ledger(&self) -> bool {
+        let bare = |lease: &Lease| lease.is_starting() || lease.is_live() && lease.is_bare();
+        self.lease.as_ref().is_some_and(bare)
+    }
+
+    /// What to tell the ledger and to ask of it now, if there is anything. `demand` is how many
+    /// permits are waited for.
+    pub(super) fn ask(&mut self, demand: usize, now: Instant) -> Option<Ask> {
+        self.expire(now);
+        let shape = self.shape(now);
+        let windows = &self.windows;
+        let counted = |slot| {
+            let at = |window: &Window| window.counted(slot, now);
+            let long = windows.first().and_then(at);
+            let short = windows.get(1).and_then(at);
+            // What has left the second may still be in the window.
+            long.map(|long| [long, short.unwrap_or(long)])
+        };
+        self.lease.as_mut()?.ask(demand, shape, &counted, now)
+    }
+
+    /// The ledger has answered what was asked at `since`.
+    pub(super) fn granted(&mut self, ask: &Ask, grant: &Grant, since: Instant, now: Instant) {
+        let Some(lease) = self.lease.as_mut() else { return };
+        lease.granted(ask, grant, since);
+        self.size = grant.size.max(1);
+        self.windows[0].set_length(grant.window);
+        if !grant.closed.is_zero() {
+            self.closed_until = Some(now + grant.closed);
+        }
+        // Without the ledger, what the others use is known from here on as it was now.
+        let known = self.foreign(now);
+        let mut leaving = grant.leaving.map(u64::from);
+        for (own, leaving) in self.windows[0].leaving(now).into_iter().zip(&mut leaving) {
+            *leaving = leaving.saturating_sub(own);
+        }
+        let told: u64 = leaving.iter().sum();
+        let ours: u64 = self.windows[0].used() as u64;
+        let beside = grant.used.saturating_sub(ours).saturating_sub(told);
+        // A new ledger does not know all of them.
+        let missing = if grant.warming { known.saturating_sub(told + beside) } else { 0 };
+        leaving[TENTHS - 1] += beside + missing;
+        self.foreign = Some(Foreign { told: now, calls: Calls::Leaving(leaving) });
+    }
+
+    /// The ledger has not answered.
+    pub(super) fn lost(&mut self, now: Instant) {
+        if let (true, Some(foreign)) = (self.live().is_some(), &mut self.foreign)
+            && let Calls::Leaving(leaving) = &mut foreign.calls
+        {
+            // They have gone on since the last word of them, and if they can still reach the ledger,
+            // they get what would have been ours until our silence is noticed.
+            let since = (now.saturating_duration_since(foreign.told) + SILENT).as_millis();
+            let calls = u128::from(self.size) * since / self.windows[0].length().as_millis().max(1);
+            leaving[TENTHS - 1] += u64::try_from(calls).unwrap_or(self.size) + 1;
+        }
+        if let Some(lease) = self.lease.as_mut() {
+            lease.lost(now);
+        }
+    }
+
+    /// When to look whether there is something to ask, although nothing happens.
+    pub(super) fn ask_again(&self, demand: usize, now: Instant) -> Option<Instant> {
+        self.lease.as_ref()?.wake(demand, now)
+    }
+
+    fn shape(&self, now: Instant) -> Shape {
+        Shape {
+            size: self.size,
+            window: self.window(),
+            paced: self.windows.len() > 1,
+            reach: [0, self.windows.len() - 1].map(|index| self.windows[index].reach()),
+            spread: self.spread_until.is_some_and(|until| now < until),
         }
     }
 
@@ -103,6 +226,9 @@ impl Bucket {
 
     /// Calls in the window, ours and those of others.
     pub(super) fn used(&self, now: Instant) -> u64 {
+        if let Some(lease) = self.live() {
+            return lease.used().min(self.size);
+        }
         (self.windows[0].used() as u64).saturating_add(self.foreign(now)).min(self.size)
     }
 
@@ -128,6 +254,14 @@ impl Bucket {
 
     /// When the permit after `ahead` others can be given.
     pub(super) fn opens(&self, ahead: usize, now: Instant) -> Instant {
+        if let Some(lease) = self.live() {
+            let opens = lease.opens(ahead, self.gap(now), now);
+            return opens.max(self.closed_until.unwrap_or(now));
+        }
+        let nothing = |lease: &Lease| lease.is_starting() || self.ours(lease, now) == 0;
+        if self.lease.as_ref().is_some_and(nothing) {
+            return now + self.window() / LOOKS;
+        }
         let limits = self.limits(now);
         let opens =
             self.windows.iter().zip(limits).map(|(window, limit)| window.opens(limit, ahead, now));
@@ -143,11 +277,15 @@ impl Bucket {
     /// may change although nobody tells.
     pub(super) fn waits(&self, now: Instant) -> Option<Instant> {
         let opens = Some(self.opens(0, now)).filter(|opens| *opens > now);
-        let must_hear = self.is_told() && self.others.keep_waiting(self.own(), now);
+        let must_hear = self.minds_others() && self.others.keep_waiting(self.own(), now);
         if opens.is_none() && !must_hear {
             return None;
         }
-        let changes = must_hear || self.others.are_about(now);
+        let about = match &self.lease {
+            None => self.others.are_about(now),
+            Some(lease) => !lease.is_live() && self.foreign(now) > 0,
+        };
+        let changes = must_hear || about;
         opens.into_iter().chain(changes.then(|| now + self.window() / LOOKS)).min()
     }
 
@@ -166,23 +304,35 @@ impl Bucket {
         }
         self.others.take(number);
         self.users.push_back((number, users));
+        if let Some(lease) = self.lease.as_mut() {
+            lease.take(number, now);
+        }
         number
     }
 
     pub(super) fn sent(&mut self, number: u64, now: Instant) {
         self.others.sent(number, now);
         self.windows.iter_mut().for_each(|window| window.sent(number, now));
+        if let Some(lease) = self.lease.as_mut() {
+            lease.change(number);
+        }
     }
 
     pub(super) fn done(&mut self, number: u64, now: Instant) {
         self.others.done(number, self.window(), now);
         self.windows.iter_mut().for_each(|window| window.done(number, now));
+        if let Some(lease) = self.lease.as_mut() {
+            lease.change(number);
+        }
     }
 
     pub(super) fn give_back(&mut self, number: u64) {
         self.others.give_back(number);
         self.windows.iter_mut().for_each(|window| window.give_back(number));
         self.users.retain(|(own, _)| *own != number);
+        if let Some(lease) = self.lease.as_mut() {
+            lease.give_back(number);
+        }
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
@@ -191,26 +341,45 @@ impl Bucket {
         while self.users.front().is_some_and(|(number, _)| *number < first) {
             self.users.pop_front();
         }
+        if let Some(lease) = self.lease.as_mut() {
+            lease.expire(now);
+            lease.forget(first);
+        }
     }
 
-    /// Number of the oldest slot that HubSpot may count when a call is sent now.
-    pub(super) fn oldest(&self) -> u64 {
-        self.windows[0].first()
+    /// What HubSpot may count when a call is sent now.
+    pub(super) fn oldest(&self) -> Oldest {
+        match self.live() {
+            Some(lease) => Oldest { in_ledger: true, number: lease.oldest() },
+            None => Oldest { in_ledger: false, number: self.windows[0].first() },
+        }
     }
 
     /// Takes over what an answer says. `oldest` is from when its call was sent: the slots since then
     /// are the most that HubSpot can have counted as ours.
-    pub(super) fn learn(&mut self, told: Told, number: u64, oldest: u64, now: Instant) {
+    pub(super) fn learn(&mut self, told: Told, number: u64, oldest: Oldest, now: Instant) {
+        let shape = self.shape(now);
+        if let Some(lease) = self.lease.as_mut().filter(|lease| lease.is_live()) {
+            // The ledger knows what is of other replicas, and hands the limit to all of them.
+            if oldest.in_ledger {
+                lease.learn(told, oldest.number, shape);
+            }
+            return;
+        }
         if let Some(size) = told.size.filter(|size| (1..=MAX_SIZE).contains(size)) {
             self.size = size;
         }
         if let Some(window) = told.window.filter(|window| !window.is_zero()) {
             self.windows[0].set_length(window);
         }
-        if let Some(remaining) = told.remaining {
+        if let Some(remaining) = told.remaining.filter(|_| !oldest.in_ledger) {
             let used = self.size.saturating_sub(remaining);
-            let ours = self.windows[0].next().saturating_sub(oldest);
+            let ours = self.windows[0].next().saturating_sub(oldest.number);
             self.others.learn(used, ours, number, self.window(), now);
+            if self.lease.is_some() {
+                let calls = Calls::Even(used.saturating_sub(ours));
+                self.foreign = Some(Foreign { told: now, calls });
+            }
         }
     }
 
@@ -218,11 +387,29 @@ impl Bucket {
     pub(super) fn close(&mut self, until: Instant) {
         self.others.suspect(until);
         self.closed_until = Some(self.closed_until.map_or(until, |known| known.max(until)));
+        if let Some(lease) = self.lease.as_mut() {
+            lease.close(until);
+        }
     }
 
     /// Calls of others that are still in the window.
     fn foreign(&self, now: Instant) -> u64 {
-        self.others.calls(self.window(), now)
+        if self.lease.is_none() {
+            return self.others.calls(self.window(), now);
+        }
+        let Some(Foreign { told, calls }) = self.foreign else { return 0 };
+        let length = self.window().as_millis().max(1);
+        let since = now.saturating_duration_since(told).as_millis();
+        match calls {
+            Calls::Even(calls) => {
+                let left = u128::from(calls) * length.saturating_sub(since) / length;
+                u64::try_from(left).unwrap_or(calls)
+            }
+            Calls::Leaving(leaving) => {
+                let over = usize::try_from(since * TENTHS as u128 / length).unwrap_or(TENTHS);
+                leaving.iter().skip(over).sum()
+            }
+        }
     }
 
     fn own(&self) -> Own {
@@ -234,20 +421,48 @@ impl Bucket {
         self.windows.len() > 1
     }
 
+    /// Whether others have to be reckoned with here. Where replicas share the limit, the ledger does.
+    fn minds_others(&self) -> bool {
+        self.is_told() && self.lease.is_none()
+    }
+
     /// Whether slots are spread evenly.
     fn is_spread(&self, now: Instant) -> bool {
         self.spread_until.is_some_and(|until| now < until)
-            || (self.is_told() && self.others.make_scarce(self.own(), now))
+            || (self.minds_others() && self.others.make_scarce(self.own(), now))
     }
 
-    /// How many of our calls each window may hold. One is always allowed, or nothing would be
-    /// learned.
+    /// How many of our calls the longest window may hold, where replicas share the limit. Without the
+    /// ledger that may be none for now: what is known of the others gets less with time.
+    fn ours(&self, lease: &Lease, now: Instant) -> u64 {
+        if lease.is_live() {
+            return self.size;
+        }
+        let replicas = u64::from(lease.replicas());
+        let own = self.windows[0].used() as u64;
+        let rest = self.size.saturating_sub(self.foreign(now));
+        let part = own + rest.saturating_sub(own) / replicas;
+        part.min((self.size / replicas).max(1))
+    }
+
+    /// How many of our calls each window may hold.
     fn limits(&self, now: Instant) -> impl Iterator<Item = usize> {
-        let limits = if self.is_told() {
-            let (own, a_second) = (self.own(), self.size / PART_A_SECOND);
-            [self.others.leave(own, now), self.others.pace(own, a_second, now)]
-        } else {
-            [self.size; 2]
+        let limits = match &self.lease {
+            None if self.is_told() => {
+                let (own, a_second) = (self.own(), self.size / PART_A_SECOND);
+                [self.others.leave(own, now), self.others.pace(own, a_second, now)]
+            }
+            None => [self.size; 2],
+            Some(lease) => {
+                let ours = self.ours(lease, now);
+                let in_second = match self.is_told() {
+                    false => ours,
+                    true if lease.is_live() => ours / PART_A_SECOND,
+                    // The parts of replicas are small: to round them down would leave much unused.
+                    true => ours.div_ceil(PART_A_SECOND),
+                };
+                [ours, in_second]
+            }
         };
         limits.into_iter().map(|limit| usize::try_from(limit).unwrap_or(usize::MAX).max(1))
     }

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{BucketName, account::Account, bucket::Told};
+use super::{
+    BucketName,
+    account::Account,
+    bucket::{Oldest, Told},
+};
 
 /// The right to make one call. Unused, it goes back when dropped; used, its time counts from when
 /// the answer came, or from when it was dropped.
@@ -11,8 +15,8 @@ pub struct Permit {
     account: Arc<Account>,
     bucket: BucketName,
     number: u64,
-    /// Once sent: number of the oldest slot that HubSpot may have counted.
-    sent: Option<u64>,
+    /// Once sent: the oldest call that HubSpot may have counted.
+    sent: Option<Oldest>,
 }
 
 /// What an answer says about the quota.

@@ -1,7 +1,9 @@
 //! The quota with paused time: a stand-in for HubSpot counts arrivals in true rolling windows.
 
+mod book;
 mod limits;
 mod replicas;
+mod sharing;
 mod simulation;
 mod waiting;
 
@@ -53,6 +55,7 @@ fn settings(burst: u64) -> Settings {
         shares: BTreeMap::new(),
         zones: BTreeMap::new(),
         zone: Zone::default(),
+        sharing: None,
     }
 }
 

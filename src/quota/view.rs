@@ -34,6 +34,17 @@ pub struct BucketView {
     pub callers: Vec<CallerView>,
     /// What has happened so far.
     pub counts: Counts,
+    /// With whom the limit is shared; `None` if it is not.
+    pub sharing: Option<SharingView>,
+}
+
+/// How a limit is shared among replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharingView {
+    /// Whether the shared store cannot be reached: then each replica keeps to its part.
+    pub is_away: bool,
+    /// Replicas that use the limit, as far as is known.
+    pub replicas: u32,
 }
 
 /// One caller's part.

@@ -8,6 +8,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
+use super::ledger::TENTHS;
+
 /// A rolling window over the calls of one bucket. Slots are numbered from 0, in the order taken.
 #[derive(Debug)]
 pub(super) struct Window {
@@ -60,6 +62,37 @@ impl Window {
     /// Number of the slot that is taken next.
     pub(super) fn next(&self) -> u64 {
         self.first + self.slots.len() as u64
+    }
+
+    /// Longest way of a call to HubSpot.
+    pub(super) fn reach(&self) -> Duration {
+        self.reach
+    }
+
+    /// When HubSpot has counted the call of this slot at the latest; `None` if it does not count.
+    pub(super) fn counted(&self, number: u64, now: Instant) -> Option<Instant> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        match self.slots.get(index)? {
+            Slot::Held => Some(now + self.reach),
+            Slot::Until(until) => until.checked_sub(self.length),
+            Slot::Free => None,
+        }
+    }
+
+    /// How many slots leave the window in each tenth of it from now on.
+    pub(super) fn leaving(&self, now: Instant) -> [u64; TENTHS] {
+        let mut leaving = [0; TENTHS];
+        let length = self.length.as_micros().max(1);
+        for slot in &self.slots {
+            let left = match slot {
+                Slot::Held => length,
+                Slot::Until(until) => until.saturating_duration_since(now).as_micros(),
+                Slot::Free => continue,
+            };
+            let part = usize::try_from(left * TENTHS as u128 / length).unwrap_or(TENTHS);
+            leaving[part.min(TENTHS - 1)] += 1;
+        }
+        leaving
     }
 
     /// Takes a slot.

@@ -279,6 +279,18 @@ pub const QUOTA_UPSTREAM: Metric = counter(
     &["portal", "bucket"],
     "Calls that HubSpot refused for the limit (429). Should be 0: other users of the limit may take what HubSpot's answers have not told yet",
 );
+/// The shared quota is away.
+pub const QUOTA_SHARED_AWAY: Metric = gauge(
+    "leadsd_quota_shared_away",
+    &["portal", "bucket"],
+    "1 if the store through which replicas share this limit cannot be reached; absent if it is not shared",
+);
+/// Replicas.
+pub const QUOTA_REPLICAS: Metric = gauge(
+    "leadsd_quota_replicas",
+    &["portal", "bucket"],
+    "Replicas that use this limit, as far as this one knows; absent if it is not shared",
+);
 
 /// Whether there is a Vault login.
 pub const VAULT_LOGGED_IN: Metric =

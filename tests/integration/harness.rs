@@ -26,8 +26,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running service with its peers. Dropping it stops everything.
 pub(crate) struct TestApp {
-    pub(crate) hubspot: FakeHubspot,
-    pub(crate) vault: FakeVault,
+    pub(crate) hubspot: Arc<FakeHubspot>,
+    pub(crate) vault: Arc<FakeVault>,
     pub(crate) leads: LeadsServiceClient<Channel>,
     pub(crate) grpc: String,
     pub(crate) admin: String,
@@ -35,7 +35,7 @@ pub(crate) struct TestApp {
     pub(crate) contact: String,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
-    _token: NamedTempFile,
+    token: Arc<NamedTempFile>,
 }
 
 /// What a test asks for before the service starts.
@@ -46,6 +46,16 @@ pub(crate) struct Builder {
     portals: Vec<&'static str>,
     wait_ready: bool,
     left_out: Vec<&'static str>,
+    peers: Option<Peers>,
+}
+
+/// What replicas of one service have in common.
+#[derive(Clone)]
+struct Peers {
+    hubspot: Arc<FakeHubspot>,
+    vault: Arc<FakeVault>,
+    contact: String,
+    token: Arc<NamedTempFile>,
 }
 
 // === impl TestApp ===
@@ -59,7 +69,19 @@ impl TestApp {
             portals: vec!["default"],
             wait_ready: true,
             left_out: Vec::new(),
+            peers: None,
         }
+    }
+
+    /// Another replica of this service: in front of the same HubSpot and Vault.
+    pub(crate) fn replica(&self) -> Builder {
+        let peers = Peers {
+            hubspot: Arc::clone(&self.hubspot),
+            vault: Arc::clone(&self.vault),
+            contact: self.contact.clone(),
+            token: Arc::clone(&self.token),
+        };
+        Builder { peers: Some(peers), ..Self::builder() }
     }
 
     pub(crate) async fn start() -> Self {
@@ -165,8 +187,7 @@ impl Builder {
         self
     }
 
-    pub(crate) async fn start(self) -> TestApp {
-        logs::capture();
+    async fn peers(&self) -> Peers {
         let free = "127.0.0.1:0".parse().expect("an address");
         let hubspot = FakeHubspot::start(free, Arc::new(SystemClock)).await.expect("a fake");
         let vault = FakeVault::start(free).await.expect("a fake");
@@ -183,6 +204,20 @@ impl Builder {
         }
         let mut token = NamedTempFile::new().expect("a file");
         writeln!(token, "{}", vault.root_token().expose()).expect("written");
+        Peers {
+            hubspot: Arc::new(hubspot),
+            vault: Arc::new(vault),
+            contact,
+            token: Arc::new(token),
+        }
+    }
+
+    pub(crate) async fn start(self) -> TestApp {
+        logs::capture();
+        let Peers { hubspot, vault, contact, token } = match self.peers.clone() {
+            Some(peers) => peers,
+            None => self.peers().await,
+        };
         let mut settings = vec![
             ("GRPC__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("GRPC__DRAIN_DELAY".to_owned(), "0s".to_owned()),
@@ -221,7 +256,7 @@ impl Builder {
             contact,
             stop: Some(stop),
             running: Some(running),
-            _token: token,
+            token,
         };
         if self.wait_ready {
             wait_ready(&app.admin).await;

@@ -36,6 +36,7 @@ mod quota;
 mod raw;
 mod reads_and_writes;
 mod real_peers;
+mod replicas;
 mod retries;
 mod service;
 mod switches;

@@ -44,7 +44,7 @@ const TABLE: &[Row] = &[
     Row { module: "reach", own: &[], outside: &["reqwest", "rustls"] },
     Row { module: "shutdown", own: &["task", "time"], outside: &[] },
     Row { module: "retry", own: &[], outside: &[] },
-    Row { module: "quota", own: &["task", "time"], outside: &[] },
+    Row { module: "quota", own: &["task", "time"], outside: &["async_trait"] },
     // The domain knows no protocol.
     Row {
         module: "leads",
@@ -64,6 +64,8 @@ const TABLE: &[Row] = &[
     // Two clients of the outside world, each behind a port.
     Row { module: "vault", own: VAULT, outside: VAULT_CRATES },
     Row { module: "hubspot", own: HUBSPOT, outside: HUBSPOT_CRATES },
+    // The store that replicas share.
+    Row { module: "shared", own: &["config", "quota"], outside: SHARED_CRATES },
     // Two servers.
     Row {
         module: "grpc",
@@ -163,6 +165,7 @@ const GRPC_CRATES: &[&str] = &[
     "tower",
     "uuid",
 ];
+const SHARED_CRATES: &[&str] = &["async_trait", "redis", "serde", "serde_json"];
 const ADMIN: &[&str] =
     &["config", "credentials", "grpc", "hubspot", "quota", "task", "telemetry", "time", "vault"];
 const FAKE_CRATES: &[&str] =

@@ -1,0 +1,147 @@
+//! Replicas that share one quota through a real Redis: nothing unused, nothing overrun, and no call
+//! lost when Redis goes away.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use crate::{
+    harness::{PATIENCE, TestApp},
+    real_peers::tool,
+};
+
+/// A Redis of our own; it ends when dropped.
+struct Redis {
+    child: Child,
+    port: u16,
+}
+
+// === impl Redis ===
+
+impl Redis {
+    async fn start() -> Self {
+        // Whoever takes it in between makes the test fail, and nothing else.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        Self::start_at(port).await
+    }
+
+    async fn start_at(port: u16) -> Self {
+        let child = Command::new(tool("LEADSD_TEST_REDIS", "redis-server"))
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--save", "", "--appendonly", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server");
+        let up = async {
+            while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, up).await.expect("Redis listens");
+        Self { child, port }
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("ended");
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// So many replicas of one service that share one quota.
+async fn replicas(redis: &Redis, count: usize) -> Vec<TestApp> {
+    let url = redis.url();
+    let count_text = count.to_string();
+    let set = |builder: crate::harness::Builder| {
+        builder.set("QUOTA__SHARED__URL", &url).set("QUOTA__SHARED__REPLICAS", &count_text)
+    };
+    let first = set(TestApp::builder()).start().await;
+    let mut all = vec![first];
+    while all.len() < count {
+        all.push(set(all[0].replica()).start().await);
+    }
+    all
+}
+
+/// Has every replica make calls, as many at a time as `callers`, until then. All must succeed.
+async fn load(apps: &[TestApp], ids: &[String], callers: usize, until: Instant) {
+    let calls = apps.iter().flat_map(|app| {
+        (0..callers).map(move |caller| async move {
+            for number in 0.. {
+                if Instant::now() >= until {
+                    break;
+                }
+                let id = &ids[(caller * 31 + number) % ids.len()];
+                app.get(id).await.expect("no call fails");
+            }
+        })
+    });
+    join_all(calls).await;
+}
+
+/// Calls that HubSpot counted within this time, and its refusals.
+fn counted(app: &TestApp) -> (usize, u64) {
+    (app.hubspot_calls().len(), app.hubspot.rate_limited())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn replicas_on_one_redis_use_the_whole_quota_and_never_more() {
+    let redis = Redis::start().await;
+    for count in [1, 4] {
+        let apps = replicas(&redis, count).await;
+        let ids: Vec<String> = (0..200).map(|n| apps[0].lead(&format!("Lead {n}"))).collect();
+        // The ledger is new for the first of them, and each has its part only.
+        load(&apps, &ids, 8, Instant::now() + Duration::from_secs(4)).await;
+        let begin = Instant::now();
+        let (before, _) = counted(&apps[0]);
+        load(&apps, &ids, 8, begin + Duration::from_secs(20)).await;
+        let (calls, refused) = counted(&apps[0]);
+        let calls = calls - before;
+        assert_eq!(refused, 0, "with {count} replicas");
+        assert!(calls >= 380 * 95 / 100, "{calls} of 380 with {count} replicas");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn no_call_fails_while_redis_is_away_and_sharing_goes_on_when_it_is_back() {
+    let mut redis = Redis::start().await;
+    let apps = replicas(&redis, 3).await;
+    let ids: Vec<String> = (0..200).map(|n| apps[0].lead(&format!("Lead {n}"))).collect();
+    let begin = Instant::now();
+    let second = |n| begin + Duration::from_secs(n);
+    let story = async {
+        tokio::time::sleep_until(second(6)).await;
+        redis.kill();
+        tokio::time::sleep_until(second(20)).await;
+        let away = counted(&apps[0]);
+        redis = Redis::start_at(redis.port).await;
+        tokio::time::sleep_until(second(28)).await;
+        (away, counted(&apps[0]))
+    };
+    let ((away, back), ()) = tokio::join!(story, load(&apps, &ids, 8, second(40)));
+    let (calls, refused) = counted(&apps[0]);
+    assert_eq!(refused, 0);
+    assert!(away.0 >= 6 * 19 * 8 / 10 + 190 * 9 / 10, "{away:?} while it was away");
+    assert!(calls - back.0 >= 12 * 19 * 95 / 100, "{} after it was back", calls - back.0);
+    let metrics = reqwest::get(format!("{}/metrics", apps[0].admin)).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains("leadsd_quota_shared_away{portal=\"default\",bucket=\"burst\"} 0"));
+}

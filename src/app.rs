@@ -61,6 +61,7 @@ pub struct Bound {
     grpc: grpc::Bound,
     admin: admin::Bound,
     credentials: Arc<Credentials>,
+    quota: Arc<Quota>,
     session: vault::Session,
     readiness: Task,
     /// Whether the end has begun: then nothing is ready any more.
@@ -133,7 +134,7 @@ impl Bound {
             credentials: Arc::clone(&credentials),
             vault: session.clone(),
             hubspot: client,
-            quota,
+            quota: Arc::clone(&quota),
             load: grpc_server.load(),
             spans: spans.clone(),
             started: SystemClock.now(),
@@ -141,7 +142,7 @@ impl Bound {
         let admin_server =
             admin::Bound::bind(admin.listen, sources).await.map_err(listen(admin.listen))?;
         let (grpc, admin) = (grpc_server, admin_server);
-        Ok(Self { grpc, admin, credentials, session, readiness, draining, spans, exporting })
+        Ok(Self { grpc, admin, credentials, quota, session, readiness, draining, spans, exporting })
     }
 
     /// Where gRPC is served.
@@ -156,7 +157,7 @@ impl Bound {
 
     /// Serves until `stop` is ready, finishes the calls in flight, and closes what it opened.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { grpc, admin, credentials, session, readiness, draining, spans, exporting } =
+        let Self { grpc, admin, credentials, quota, session, readiness, draining, spans, exporting } =
             self;
         info!(admin.address = %admin.address(), "Serving admin endpoints");
         let (stop_admin, stopped) = watch::channel(false);
@@ -177,6 +178,7 @@ impl Bound {
         stop_admin.send_replace(true);
         admin.ended().await;
         let deadline = Instant::now() + CLOSE_TIMEOUT;
+        quota.leave(deadline).await;
         if !credentials.close(deadline).await {
             warn!("Some credentials did not come to rest in time");
         }

@@ -29,8 +29,9 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use parking_lot::RwLock;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 pub use account::{Account, Place};
 pub use bucket::Told;
@@ -213,6 +214,14 @@ impl Quota {
             Account::start(name, &self.settings, shares, clock, sharing)
         });
         Arc::clone(account)
+    }
+
+    /// Tells the other replicas that this one makes no more calls, so that they need not keep its part.
+    pub async fn leave(&self, deadline: Instant) {
+        let accounts: Vec<_> = self.accounts.read().values().cloned().collect();
+        let all = accounts.iter().map(|account| account.leave());
+        // Whoever is not told finds out by itself, after some time.
+        let _ = timeout_at(deadline, join_all(all)).await;
     }
 
     /// How the portals that were called stand now, in order of their names.

@@ -1,6 +1,6 @@
 //! The ledger of quotas that replicas share, in Redis or Valkey.
 //!
-//! Each limit is five keys there. An exchange is one script, so that it is atomic and reads the
+//! Each limit is six keys there. An exchange is one script, so that it is atomic and reads the
 //! server's clock: replicas' own clocks never matter. Losing the data costs a few seconds of shared
 //! use: replicas keep to their parts until a new ledger has heard of all of them.
 
@@ -58,6 +58,7 @@ struct Message<'a> {
     told: Option<Told>,
     #[serde(skip_serializing_if = "Option::is_none")]
     close: Option<f64>,
+    apart: bool,
     leave: bool,
 }
 
@@ -149,7 +150,7 @@ impl Ledger for Redis {
         // The braces keep the keys of one limit in one slot of a cluster.
         let key = |part: &str| format!("{prefix}:{{{portal}:{bucket}}}:{part}");
         let mut script = self.script.prepare_invoke();
-        for part in ["book", "window", "second", "replicas", "hungry"] {
+        for part in ["book", "window", "second", "replicas", "apart", "hungry"] {
             script.key(key(part));
         }
         let answer: Result<Vec<i64>, RedisError> =
@@ -193,6 +194,7 @@ impl<'a> Message<'a> {
             slots,
             told,
             close,
+            apart,
             leave,
         } = ask;
         Self {
@@ -217,6 +219,7 @@ impl<'a> Message<'a> {
                 oldest: told.oldest,
             }),
             close: close.map(ms),
+            apart: *apart,
             leave: *leave,
         }
     }

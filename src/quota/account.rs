@@ -20,6 +20,7 @@ use super::{
     Refused, Settings, SharingView, View, Who,
     bucket::{Bucket, Oldest},
     daily::Daily,
+    lease::Demand,
     ledger::{Ask, Grant, Limit, Sharing},
     queue::{Key, Queue, Waiting},
     share,
@@ -40,8 +41,9 @@ pub struct Account {
     state: Mutex<State>,
     /// Something has changed for those who wait.
     changed: Arc<Notify>,
-    /// Something has changed that the ledger may have to hear; if replicas share the quota.
-    to_share: Option<[Arc<Notify>; 2]>,
+    sharing: Option<Sharing>,
+    /// Something has changed that the ledger may have to hear.
+    to_share: [Arc<Notify>; 2],
     tasks: OnceLock<Vec<Task>>,
 }
 
@@ -110,13 +112,14 @@ impl Account {
             max_waiting: settings.max_waiting,
             state: Mutex::new(state),
             changed: Arc::default(),
-            to_share: sharing.as_ref().map(|_| Default::default()),
+            sharing,
+            to_share: Default::default(),
             tasks: OnceLock::new(),
         });
         let driver = drive(Arc::downgrade(&account), Arc::clone(&account.changed));
         let mut tasks = vec![task::spawn("quota", &portal, driver)];
-        if let (Some(sharing), Some(notify)) = (sharing, &account.to_share) {
-            for (bucket, notify) in SHARED.into_iter().zip(notify) {
+        if let Some(sharing) = &account.sharing {
+            for (bucket, notify) in SHARED.into_iter().zip(&account.to_share) {
                 let limit = Limit { portal: Arc::clone(&portal), bucket };
                 let sharer = share::run(
                     Arc::downgrade(&account),
@@ -295,7 +298,20 @@ impl Account {
         let mut state = self.state.lock();
         let lane = state.lane(bucket);
         let demand = lane.queue.permits();
-        lane.bucket.ask(demand, now).ok_or_else(|| lane.bucket.ask_again(demand, now))
+        let ask = lane.bucket.ask(Demand::Permits(demand), now);
+        ask.ok_or_else(|| lane.bucket.ask_again(demand, now))
+    }
+
+    /// Tells the other replicas that this one makes no more calls. What it has used still counts.
+    pub(super) async fn leave(&self) {
+        let Some(sharing) = &self.sharing else { return };
+        for bucket in SHARED {
+            let ask = self.state.lock().lane(bucket).bucket.ask(Demand::Leave, Instant::now());
+            let limit = Limit { portal: Arc::clone(&self.portal), bucket };
+            if let Some(ask) = ask {
+                share::exchange(sharing, &limit, &ask).await;
+            }
+        }
     }
 
     /// The ledger has answered what was asked at `since`, or has not.
@@ -318,10 +334,7 @@ impl Account {
 
     /// The ledger may have to hear of it.
     fn tell(&self, bucket: BucketName) {
-        let [burst, search] = match &self.to_share {
-            Some(to_share) => to_share,
-            None => return,
-        };
+        let [burst, search] = &self.to_share;
         match bucket {
             BucketName::Search => search.notify_one(),
             BucketName::Burst | BucketName::Daily => burst.notify_one(),

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Caller,
-    lease::{Lease, SILENT, Shape},
+    lease::{Demand, Lease, SILENT, Shape},
     ledger::{Ask, Grant, Sharing, TENTHS},
     others::{Others, Own},
     window::Window,
@@ -145,9 +145,8 @@ impl Bucket {
         self.lease.as_ref().is_some_and(bare)
     }
 
-    /// What to tell the ledger and to ask of it now, if there is anything. `demand` is how many
-    /// permits are waited for.
-    pub(super) fn ask(&mut self, demand: usize, now: Instant) -> Option<Ask> {
+    /// What to tell the ledger and to ask of it now, if there is anything.
+    pub(super) fn ask(&mut self, demand: Demand, now: Instant) -> Option<Ask> {
         self.expire(now);
         let shape = self.shape(now);
         let windows = &self.windows;
@@ -187,14 +186,17 @@ impl Bucket {
 
     /// The ledger has not answered.
     pub(super) fn lost(&mut self, now: Instant) {
-        if let (true, Some(foreign)) = (self.live().is_some(), &mut self.foreign)
+        let was_here = self.lease.as_ref().is_some_and(|lease| !lease.is_away());
+        if let (true, Some(foreign)) = (was_here, &mut self.foreign)
             && let Calls::Leaving(leaving) = &mut foreign.calls
         {
             // They have gone on since the last word of them, and if they can still reach the ledger,
             // they get what would have been ours until our silence is noticed.
             let since = (now.saturating_duration_since(foreign.told) + SILENT).as_millis();
             let calls = u128::from(self.size) * since / self.windows[0].length().as_millis().max(1);
-            leaving[TENTHS - 1] += u64::try_from(calls).unwrap_or(self.size) + 1;
+            // One more for each: tenths are rounded.
+            let replicas = self.lease.as_ref().map_or(1, Lease::replicas);
+            leaving[TENTHS - 1] += u64::try_from(calls).unwrap_or(self.size) + u64::from(replicas);
         }
         if let Some(lease) = self.lease.as_mut() {
             lease.lost(now);
@@ -442,7 +444,8 @@ impl Bucket {
         let own = self.windows[0].used() as u64;
         let rest = self.size.saturating_sub(self.foreign(now));
         let part = own + rest.saturating_sub(own) / replicas;
-        part.min((self.size / replicas).max(1))
+        // One less: it may be under way while replicas find back to the ledger one by one.
+        part.min((self.size / replicas).saturating_sub(1).max(1))
     }
 
     /// How many of our calls each window may hold.

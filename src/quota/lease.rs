@@ -61,6 +61,15 @@ pub(super) struct Shape {
     pub(super) spread: bool,
 }
 
+/// What is wanted of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// So many permits are waited for.
+    Permits(usize),
+    /// Nothing any more: the process ends.
+    Leave,
+}
+
 /// Whether the ledger is of use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -242,15 +251,24 @@ impl Lease {
         self.close = Some(self.close.map_or(until, |known| known.max(until)));
     }
 
-    /// What to tell and to ask now, if there is anything. `demand` is how many permits are waited for.
+    /// What to tell and to ask now, if there is anything.
     pub(super) fn ask(
         &mut self,
-        demand: usize,
+        demand: Demand,
         shape: Shape,
         counted: Counted<'_>,
         now: Instant,
     ) -> Option<Ask> {
         self.expire(now);
+        let demand = match demand {
+            Demand::Permits(demand) => demand,
+            Demand::Leave if self.is_member => {
+                self.taken = None;
+                self.freed.extend(self.stock.drain(..).map(|leased| leased.number));
+                0
+            }
+            Demand::Leave => return None,
+        };
         let is_active = demand > 0 || self.taken.is_some_and(|taken| now < taken + IDLE);
         if let Mode::Away(again) = self.mode
             && now < again
@@ -287,6 +305,7 @@ impl Lease {
             slots,
             told: self.told.take(),
             close: self.close.take().map(|until| until.saturating_duration_since(now)),
+            apart: !self.is_live(),
             leave,
         })
     }
@@ -315,8 +334,8 @@ impl Lease {
             Mode::Live if grant.warming => Mode::Back(now),
             Mode::Live => Mode::Live,
         };
-        // A new ledger may not have heard of all of them.
-        let least = if grant.warming { self.replicas } else { 1 };
+        // A ledger that was away may not have heard of all of them yet.
+        let least = if self.is_live() { 1 } else { self.replicas };
         self.replicas = grant.replicas.max(least);
         self.used = grant.used;
         self.oldest = grant.oldest;

@@ -89,6 +89,8 @@ pub struct Ask {
     pub told: Option<Heard>,
     /// How long HubSpot wants no more calls.
     pub close: Option<Duration>,
+    /// Whether the replica keeps to its part for now and takes no permits: the ledger keeps that part.
+    pub apart: bool,
     /// Whether the replica stops using this limit for now.
     pub leave: bool,
 }

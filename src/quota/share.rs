@@ -48,7 +48,8 @@ pub(super) async fn run(
     }
 }
 
-async fn exchange(sharing: &Sharing, limit: &Limit, ask: &Ask) -> Option<Grant> {
+/// One exchange; `None` if the ledger cannot be reached.
+pub(super) async fn exchange(sharing: &Sharing, limit: &Limit, ask: &Ask) -> Option<Grant> {
     let exchange = sharing.ledger.exchange(limit, ask);
     let answer = timeout(TIMEOUT, exchange).await;
     let answer = answer.unwrap_or_else(|_| Err(Away("no answer in time".to_owned())));

@@ -3,8 +3,9 @@
 -- the only one that counts; answers have microseconds. A slot's score is when HubSpot has counted its call at the latest.
 --
 -- KEYS: the book (facts about the limit), slots by the window, slots by the second, replicas by when
--- they were seen, replicas that wait by when they will have their turn.
-local book, long, short, replicas, hungry = unpack(KEYS)
+-- they were seen, those that keep to their parts likewise, replicas that wait by when they will have
+-- their turn.
+local book, long, short, replicas, apart, hungry = unpack(KEYS)
 local ask = cjson.decode(ARGV[1])
 
 local SECOND = 1000
@@ -47,6 +48,13 @@ end
 redis.call('ZREMRANGEBYSCORE', replicas, '-inf', text(now - GONE))
 local known = redis.call('ZCARD', replicas)
 local silent = redis.call('ZCOUNT', replicas, '-inf', text(now - SILENT))
+if ask.apart and not ask.leave then
+  redis.call('ZADD', apart, text(now), ask.replica)
+else
+  redis.call('ZREM', apart, ask.replica)
+end
+redis.call('ZREMRANGEBYSCORE', apart, '-inf', text(now - SILENT))
+local on_their_own = silent + redis.call('ZCARD', apart)
 
 -- What has become of its permits.
 for _, slot in ipairs(ask.slots) do
@@ -75,7 +83,7 @@ redis.call('ZREMRANGEBYSCORE', short, '-inf', text(now - SECOND))
 -- How many calls the replicas may have in the window and in the second.
 local others = foreign * math.max(0, 1 - (now - told) / window)
 local kept_back = 0
-if silent > 0 then kept_back = size * silent / known end
+if on_their_own > 0 then kept_back = size * on_their_own / known end
 local in_window = math.max(1, math.floor(size - others - kept_back))
 local in_second = math.max(1, math.floor(in_window / PART_A_SECOND))
 local gap = ask.paced and SECOND / in_second or 0

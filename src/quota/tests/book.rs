@@ -42,6 +42,7 @@ struct Entry {
     long: BTreeMap<(Arc<str>, u64), Stamp>,
     short: BTreeMap<(Arc<str>, u64), Stamp>,
     replicas: BTreeMap<Arc<str>, Stamp>,
+    apart: BTreeMap<Arc<str>, Stamp>,
     hungry: BTreeMap<Arc<str>, Stamp>,
 }
 
@@ -110,6 +111,7 @@ impl Entry {
             long: BTreeMap::new(),
             short: BTreeMap::new(),
             replicas: BTreeMap::new(),
+            apart: BTreeMap::new(),
             hungry: BTreeMap::new(),
         }
     }
@@ -122,6 +124,11 @@ impl Entry {
             self.replicas.insert(Arc::clone(&replica), now);
         }
         self.replicas.retain(|_, seen| *seen > now - GONE);
+        self.apart.remove(&replica);
+        if ask.apart && !ask.leave {
+            self.apart.insert(Arc::clone(&replica), now);
+        }
+        self.apart.retain(|_, seen| *seen > now - SILENT);
         for report in &ask.slots {
             let name = (Arc::clone(&replica), report.number);
             match report.counted {
@@ -206,7 +213,8 @@ impl Entry {
 
     fn limits(&self, now: Stamp) -> (usize, usize) {
         let silent = self.replicas.values().filter(|seen| **seen <= now - SILENT).count() as u64;
-        let kept_back = self.size * silent / (self.replicas.len() as u64).max(1);
+        let on_their_own = silent + self.apart.len() as u64;
+        let kept_back = self.size * on_their_own / (self.replicas.len() as u64).max(1);
         let window = self.size.saturating_sub(self.others(now)).saturating_sub(kept_back).max(1);
         let window = usize::try_from(window).expect("small");
         (window, (window / 10).max(1))

@@ -258,8 +258,32 @@ async fn a_replica_that_starts_beside_others_takes_its_part_without_overrun() {
     assert!(hub.calls() >= 56 * 19 * 95 / 100, "{}", hub.calls());
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_part_of_a_replica_that_leaves_is_free_at_once_and_that_of_one_that_died_later() {
+    for (leaves, least) in [(true, 185), (false, 90)] {
+        let book = Book::new(WAY);
+        let accounts = replicas(2, 190, &book);
+        load_all(&accounts, &Hub::default(), 10, WARM + WINDOW).await;
+        if leaves {
+            accounts[1].leave().await;
+        }
+        let left = Instant::now();
+        let mut accounts = accounts;
+        accounts.truncate(1);
+        let alone = &accounts;
+        sleep(WINDOW).await;
+        let hub = Hub::default();
+        load_all(alone, &hub, 10, WINDOW).await;
+        assert!(hub.calls() >= least, "{} of {least}", hub.calls());
+        sleep(Duration::from_secs(65).saturating_sub(left.elapsed())).await;
+        let hub = Hub::default();
+        load_all(alone, &hub, 10, WINDOW).await;
+        assert!(hub.calls() >= 185, "{}", hub.calls());
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
     fn no_window_is_overrun_whatever_becomes_of_the_ledger(

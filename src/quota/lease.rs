@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -283,14 +284,15 @@ impl Lease {
         // A replica that has nothing to do with the limit does not meddle.
         let joins = matches!(self.mode, Mode::Starting | Mode::Away(_)) && is_active;
         let beat = is_due && is_active;
-        if want + spare == 0 && !leave && !beat && !joins && !(news && self.is_member) {
+        let has_work = want + spare > 0 || leave || beat || joins || (news && self.is_member);
+        if !has_work {
             return None;
         }
         let slots = self.reports(counted);
         let first = self.next_number;
         self.next_number += (want + spare) as u64;
         Some(Ask {
-            replica: self.sharing.replica.clone(),
+            replica: Arc::clone(&self.sharing.replica),
             size: shape.size,
             window: shape.window,
             paced: shape.paced,
@@ -372,10 +374,7 @@ impl Lease {
         let stale = self.stock.front().map(|leased| leased.until);
         let hungry = demand > 0 && self.is_live() && self.stock.is_empty();
         let again = hungry.then(|| self.next.min(now + ASK_AGAIN));
-        [stale, again]
-            .into_iter()
-            .flatten()
-            .fold(Some(beat), |wake, at| wake.map(|wake| wake.min(at)))
+        [stale, again, Some(beat)].into_iter().flatten().min()
     }
 
     /// Permits to ask for: for those who wait, and for those who may come.

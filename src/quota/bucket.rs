@@ -117,6 +117,7 @@ impl Bucket {
             windows,
             closed_until: None,
             others: Others::default(),
+            foreign: None,
             users: VecDeque::new(),
             due: None,
             spread_until: None,

@@ -157,8 +157,17 @@ impl Bound {
 
     /// Serves until `stop` is ready, finishes the calls in flight, and closes what it opened.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { grpc, admin, credentials, quota, session, readiness, draining, spans, exporting } =
-            self;
+        let Self {
+            grpc,
+            admin,
+            credentials,
+            quota,
+            session,
+            readiness,
+            draining,
+            spans,
+            exporting,
+        } = self;
         info!(admin.address = %admin.address(), "Serving admin endpoints");
         let (stop_admin, stopped) = watch::channel(false);
         let admin = task::spawn("admin", "", async move {

@@ -9,6 +9,7 @@
 mod account;
 mod bucket;
 mod daily;
+mod lane;
 mod lease;
 mod ledger;
 mod others;

@@ -16,10 +16,11 @@ use tokio::{
 };
 
 use super::{
-    BucketName, BucketView, Caller, CallerView, Cause, Counts, Group, Heard, Permit, Refusal,
-    Refused, Settings, SharingView, View, Who,
+    BucketName, BucketView, Cause, Counts, Group, Heard, Permit, Refusal, Refused, Settings, View,
+    Who,
     bucket::{Bucket, Oldest},
     daily::Daily,
+    lane::Lane,
     lease::Demand,
     ledger::{Ask, Grant, Limit, Sharing},
     queue::{Key, Queue, Waiting},
@@ -54,14 +55,6 @@ struct State {
     daily_refused: u64,
     /// Calls sent and not answered yet.
     under_way: u64,
-}
-
-/// A bucket and who waits for it.
-struct Lane {
-    name: BucketName,
-    bucket: Bucket,
-    queue: Queue,
-    counts: Counts,
 }
 
 /// A place in a queue; given up when dropped.
@@ -473,90 +466,6 @@ impl State {
         let Some(wait) = self.daily.used_up(now) else { return Ok(()) };
         self.daily_refused += 1;
         Err(Refusal { bucket: BucketName::Daily, cause: Cause::UsedUp, wait })
-    }
-}
-
-// === impl Lane ===
-
-impl Lane {
-    fn take(&mut self, users: Vec<(Caller, u32)>, together: usize, now: Instant) -> u64 {
-        self.counts.permits += 1;
-        self.bucket.take(users, together, now)
-    }
-
-    /// Refuses a call whose permit will not come in time, as far as is known now.
-    fn refuse_if_late(
-        &mut self,
-        key: Key,
-        group: Option<u64>,
-        until: Instant,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        // Counting those before it takes time: not needed if it is in time even as the last one.
-        if self.bucket.opens(self.queue.permits(), now) <= until {
-            return Ok(());
-        }
-        let opens = self.bucket.opens(self.queue.permits_before(key, group), now);
-        if opens <= until {
-            return Ok(());
-        }
-        self.counts.late += 1;
-        let wait = opens.saturating_duration_since(now);
-        Err(Refusal { bucket: self.name, cause: Cause::Late, wait })
-    }
-
-    /// Where too many wait, whoever has most of them loses one; the newcomer, if that is itself.
-    fn make_room(
-        &mut self,
-        caller: &Caller,
-        max: usize,
-        now: Instant,
-    ) -> Result<Option<(Waiting, Refusal)>, Refusal> {
-        if self.queue.len() < max {
-            return Ok(None);
-        }
-        self.counts.full += 1;
-        let opens = self.bucket.opens(self.queue.permits(), now);
-        let wait = opens.saturating_duration_since(now);
-        let refusal = Refusal { bucket: self.name, cause: Cause::Full, wait };
-        let own = self.queue.waiting_of(caller);
-        match self.queue.drop_longest(own + 1) {
-            Some(waiting) => Ok(Some((waiting, refusal))),
-            None => Err(refusal),
-        }
-    }
-
-    fn view(&mut self, now: Instant) -> BucketView {
-        self.bucket.expire(now);
-        let mut callers: BTreeMap<&Caller, (f64, usize)> = BTreeMap::new();
-        for (caller, used) in self.bucket.users() {
-            callers.entry(caller).or_default().0 += used;
-        }
-        for (caller, waiting) in self.queue.callers() {
-            callers.entry(caller).or_default().1 += waiting;
-        }
-        let callers = callers.into_iter().map(|(caller, (used, waiting))| CallerView {
-            caller: caller.clone(),
-            shares: self.queue.shares_of(caller),
-            used,
-            waiting,
-        });
-        let until = |then: Instant| then.saturating_duration_since(now);
-        BucketView {
-            name: self.name,
-            size: Some(self.bucket.size()),
-            window: self.bucket.window(),
-            used: self.bucket.used(now),
-            reset: until(self.bucket.resets(now)),
-            closed: self.bucket.closed_until(now).map_or(Duration::ZERO, until),
-            waiting: self.queue.len(),
-            callers: callers.collect(),
-            counts: self.counts,
-            sharing: self
-                .bucket
-                .lease()
-                .map(|lease| SharingView { is_away: lease.is_away(), replicas: lease.replicas() }),
-        }
     }
 }
 

@@ -1,0 +1,104 @@
+//! A bucket and the queue before it: taking a slot, refusing what would be late, making room.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    BucketName, BucketView, Caller, CallerView, Cause, Counts, Refusal, SharingView,
+    bucket::Bucket,
+    queue::{Key, Queue, Waiting},
+};
+
+/// A bucket and who waits for it.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) name: BucketName,
+    pub(super) bucket: Bucket,
+    pub(super) queue: Queue,
+    pub(super) counts: Counts,
+}
+
+// === impl Lane ===
+
+impl Lane {
+    pub(super) fn take(&mut self, users: Vec<(Caller, u32)>, together: usize, now: Instant) -> u64 {
+        self.counts.permits += 1;
+        self.bucket.take(users, together, now)
+    }
+
+    /// Refuses a call whose permit will not come in time, as far as is known now.
+    pub(super) fn refuse_if_late(
+        &mut self,
+        key: Key,
+        group: Option<u64>,
+        until: Instant,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        // Counting those before it takes time: not needed if it is in time even as the last one.
+        if self.bucket.opens(self.queue.permits(), now) <= until {
+            return Ok(());
+        }
+        let opens = self.bucket.opens(self.queue.permits_before(key, group), now);
+        if opens <= until {
+            return Ok(());
+        }
+        self.counts.late += 1;
+        let wait = opens.saturating_duration_since(now);
+        Err(Refusal { bucket: self.name, cause: Cause::Late, wait })
+    }
+
+    /// Where too many wait, whoever has most of them loses one; the newcomer, if that is itself.
+    pub(super) fn make_room(
+        &mut self,
+        caller: &Caller,
+        max: usize,
+        now: Instant,
+    ) -> Result<Option<(Waiting, Refusal)>, Refusal> {
+        if self.queue.len() < max {
+            return Ok(None);
+        }
+        self.counts.full += 1;
+        let opens = self.bucket.opens(self.queue.permits(), now);
+        let wait = opens.saturating_duration_since(now);
+        let refusal = Refusal { bucket: self.name, cause: Cause::Full, wait };
+        let own = self.queue.waiting_of(caller);
+        match self.queue.drop_longest(own + 1) {
+            Some(waiting) => Ok(Some((waiting, refusal))),
+            None => Err(refusal),
+        }
+    }
+
+    pub(super) fn view(&mut self, now: Instant) -> BucketView {
+        self.bucket.expire(now);
+        let mut callers: BTreeMap<&Caller, (f64, usize)> = BTreeMap::new();
+        for (caller, used) in self.bucket.users() {
+            callers.entry(caller).or_default().0 += used;
+        }
+        for (caller, waiting) in self.queue.callers() {
+            callers.entry(caller).or_default().1 += waiting;
+        }
+        let callers = callers.into_iter().map(|(caller, (used, waiting))| CallerView {
+            caller: caller.clone(),
+            shares: self.queue.shares_of(caller),
+            used,
+            waiting,
+        });
+        let until = |then: Instant| then.saturating_duration_since(now);
+        BucketView {
+            name: self.name,
+            size: Some(self.bucket.size()),
+            window: self.bucket.window(),
+            used: self.bucket.used(now),
+            reset: until(self.bucket.resets(now)),
+            closed: self.bucket.closed_until(now).map_or(Duration::ZERO, until),
+            waiting: self.queue.len(),
+            callers: callers.collect(),
+            counts: self.counts,
+            sharing: self
+                .bucket
+                .lease()
+                .map(|lease| SharingView { is_away: lease.is_away(), replicas: lease.replicas() }),
+        }
+    }
+}

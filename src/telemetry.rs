@@ -7,7 +7,6 @@
 pub mod histogram;
 mod logs;
 pub mod names;
-#[cfg(feature = "otlp")]
 mod otlp;
 pub mod spans;
 
@@ -33,17 +32,10 @@ pub fn init(config: &Log) -> Result<(), Error> {
 }
 
 /// Where spans are handed over, and the task that takes them on to the collector, if there is one.
-#[cfg(feature = "otlp")]
 pub fn spans(config: &Trace) -> Result<(Spans, Option<Task>), BadCollector> {
     let Some(endpoint) = &config.otlp_endpoint else { return Ok((Spans::default(), None)) };
     let collector =
         otlp::Collector::new(config, endpoint).map_err(|error| BadCollector(error.to_string()))?;
     let (spans, task) = Spans::start(collector, config.sample_ratio);
     Ok((spans, Some(task)))
-}
-
-/// Where spans are handed over: this build has no collector.
-#[cfg(not(feature = "otlp"))]
-pub fn spans(_: &Trace) -> Result<(Spans, Option<Task>), BadCollector> {
-    Ok((Spans::default(), None))
 }

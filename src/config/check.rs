@@ -412,9 +412,6 @@ impl Checker<'_> {
             "" => None,
             url => Some(self.url("trace.otlp_endpoint", url)?),
         };
-        if otlp_endpoint.is_some() && !cfg!(feature = "otlp") {
-            self.fault("trace.otlp_endpoint", "must be empty: this leadsd was built without otlp");
-        }
         Some(Trace { otlp_endpoint, sample_ratio, service_name })
     }
 

@@ -1,21 +1,37 @@
 //! The collector's protocol: OTLP over gRPC.
+//!
+//! The few messages that it takes are written out in `wire`: the SDK would bring a runtime, a queue and
+//! a clock of its own, for spans that are made in two places.
+
+mod wire;
 
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::{ExportTraceServiceRequest, trace_service_client::TraceServiceClient},
-    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
-    resource::v1::Resource,
-    trace::v1::{
-        ResourceSpans, ScopeSpans, Span as Sent, Status, span::SpanKind, status::StatusCode,
-    },
+use http::uri::PathAndQuery;
+use tonic::{
+    Request,
+    client::Grpc,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic_prost::ProstCodec;
 use uuid::Uuid;
 
+use self::wire::{
+    AnyValue, Export, Exported, KeyValue, Resource, ResourceSpans, Scope, ScopeSpans,
+};
 use super::spans::{Ended, Exporter, Kind, Span, Value};
 use crate::{config::Trace, time::Timestamp};
+
+const EXPORT: PathAndQuery =
+    PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+
+/// SpanKind
+const SERVER: i32 = 2;
+const CLIENT: i32 = 3;
+
+/// StatusCode
+const ERROR: i32 = 2;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -26,7 +42,7 @@ const PEM_LINE: usize = 64;
 /// A collector, as we reach it.
 #[derive(Debug)]
 pub(super) struct Collector {
-    client: TraceServiceClient<Channel>,
+    client: Grpc<Channel>,
     resource: Resource,
 }
 
@@ -51,32 +67,24 @@ impl Collector {
         ];
         let attributes =
             attributes.into_iter().map(|(key, value)| pair(key, Value::Text(value))).collect();
-        Ok(Self {
-            client: TraceServiceClient::new(channel.connect_lazy()),
-            resource: Resource { attributes, ..Resource::default() },
-        })
+        Ok(Self { client: Grpc::new(channel.connect_lazy()), resource: Resource { attributes } })
     }
 }
 
 impl Exporter for Collector {
     async fn export(&mut self, spans: Vec<Ended>) -> Result<(), String> {
-        let scope = InstrumentationScope {
+        let scope = Scope {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..InstrumentationScope::default()
         };
-        let scope_spans = ScopeSpans {
-            scope: Some(scope),
-            spans: spans.into_iter().map(sent).collect(),
-            schema_url: String::new(),
-        };
-        let resource_spans = ResourceSpans {
-            resource: Some(self.resource.clone()),
-            scope_spans: vec![scope_spans],
-            schema_url: String::new(),
-        };
-        let request = ExportTraceServiceRequest { resource_spans: vec![resource_spans] };
-        let answer = self.client.export(request).await.map_err(|status| status.to_string())?;
+        let spans = spans.into_iter().map(sent).collect();
+        let scope_spans = vec![ScopeSpans { scope: Some(scope), spans }];
+        let resource = Some(self.resource.clone());
+        let export = Export { resource_spans: vec![ResourceSpans { resource, scope_spans }] };
+        self.client.ready().await.map_err(|error| error.to_string())?;
+        let codec = ProstCodec::<Export, Exported>::default();
+        let sent = self.client.unary(Request::new(export), EXPORT, codec).await;
+        let answer = sent.map_err(|status| status.to_string())?;
         match answer.into_inner().partial_success {
             Some(part) if part.rejected_spans > 0 => {
                 Err(format!("{} spans were rejected", part.rejected_spans))
@@ -86,38 +94,35 @@ impl Exporter for Collector {
     }
 }
 
-fn sent(Ended { span, at }: Ended) -> Sent {
+fn sent(Ended { span, at }: Ended) -> wire::Span {
     let Span { name, kind, place, parent, took, attributes, error } = span;
     let end = nanos(at);
     let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
     let kind = match kind {
-        Kind::Server => SpanKind::Server,
-        Kind::Client => SpanKind::Client,
+        Kind::Server => SERVER,
+        Kind::Client => CLIENT,
     };
-    let status =
-        error.map(|message| Status { message, code: StatusCode::Error.into() }).unwrap_or_default();
-    Sent {
+    let status = error.map(|message| wire::Status { message, code: ERROR });
+    wire::Span {
         trace_id: place.trace_bytes().to_vec(),
         span_id: place.span_bytes().to_vec(),
         parent_span_id: parent.map(|parent| parent.span_bytes().to_vec()).unwrap_or_default(),
         name,
-        kind: kind.into(),
+        kind,
         start_time_unix_nano: end.saturating_sub(took),
         end_time_unix_nano: end,
         attributes: attributes.into_iter().map(|(key, value)| pair(key, value)).collect(),
-        status: Some(status),
-        ..Sent::default()
+        status: Some(status.unwrap_or_default()),
     }
 }
 
 fn pair(key: &str, value: Value) -> KeyValue {
     let value = match value {
-        Value::Text(text) => any_value::Value::StringValue(text),
-        Value::Number(number) => any_value::Value::IntValue(number),
-        Value::Real(number) => any_value::Value::DoubleValue(number),
+        Value::Text(text) => wire::Value::Text(text),
+        Value::Number(number) => wire::Value::Number(number),
+        Value::Real(number) => wire::Value::Real(number),
     };
-    let value = Some(AnyValue { value: Some(value) });
-    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }) }
 }
 
 fn nanos(time: Timestamp) -> u64 {

@@ -103,8 +103,10 @@ const CREDENTIALS: &[&str] = &["leads", "retry", "secret", "task", "telemetry", 
 const CONFIG_CRATES: &[&str] = &["figment", "serde", "toml", "tracing_subscriber", "url"];
 const TELEMETRY_CRATES: &[&str] = &[
     "base64",
-    "opentelemetry_proto",
+    "http",
+    "prost",
     "tonic",
+    "tonic_prost",
     "tracing_subscriber",
     "url",
     "uuid",

@@ -257,7 +257,8 @@ fn credential_settings(
     }
 }
 
-fn quota_settings(
+/// What the quota engine is told of the configuration.
+pub(crate) fn quota_settings(
     config: config::Quota,
     portals: &BTreeMap<leads::PortalName, config::Portal>,
 ) -> quota::Settings {

@@ -3,6 +3,7 @@
 mod advice;
 mod config;
 mod dev;
+mod doctor;
 mod login;
 mod serve;
 mod terminal;
@@ -37,6 +38,10 @@ enum Command {
     Dev(Box<dev::Args>),
     /// Gets a credential from HubSpot and stores it in Vault.
     Login(login::Args),
+    /// Looks at everything that the service needs, and says what is wrong and what to do.
+    ///
+    /// Exits with 0 if everything works, warnings included, and with 1 if something does not.
+    Doctor(doctor::Args),
     /// Looks at the configuration.
     Config {
         #[command(subcommand)]
@@ -78,6 +83,11 @@ pub fn run() -> ExitCode {
         Command::Serve { config } => on_runtime(serve::run(config)),
         Command::Dev(args) => on_runtime(dev::run(*args)),
         Command::Login(args) => on_runtime(login::run(args)),
+        Command::Doctor(args) => match on_runtime(doctor::run(args)) {
+            Ok(doctor::Verdict::Fails) => return ExitCode::FAILURE,
+            Ok(doctor::Verdict::Works) => Ok(()),
+            Err(error) => Err(error),
+        },
         Command::Config { command } => config::run(command),
     };
     match done {
@@ -96,7 +106,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn on_runtime(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+fn on_runtime<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

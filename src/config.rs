@@ -351,6 +351,19 @@ pub enum ApiVersion {
     V3,
 }
 
+// === impl ApiVersion ===
+
+impl ApiVersion {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V2026_09 => "2026-09",
+            Self::V2026_03 => "2026-03",
+            Self::V3 => "v3",
+        }
+    }
+}
+
 /// `[credentials]`: how the portals' credentials are looked after.
 #[derive(Debug, Clone, Copy)]
 pub struct Credentials {

@@ -59,12 +59,7 @@ pub enum Distrust {
 pub fn cause(error: &reqwest::Error) -> Unreached {
     let mut cause: &(dyn StdError + 'static) = error;
     loop {
-        // An I/O error hides what it carries from `source`.
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = inner
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-            .or_else(|| cause.downcast_ref::<rustls::Error>());
-        if let Some(tls) = tls {
+        if let Some(tls) = tls_in(cause) {
             return of_tls(tls);
         }
         if let Some(io) = cause.downcast_ref::<io::Error>()
@@ -79,6 +74,15 @@ pub fn cause(error: &reqwest::Error) -> Unreached {
         cause = next;
     }
     if error.is_timeout() { Unreached::Silent } else { Unreached::Broken(cause.to_string()) }
+}
+
+/// The TLS error in an error; I/O errors hide what they carry from `source`, one inside the other.
+fn tls_in<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(io) = error.downcast_ref::<io::Error>() {
+        let inner: &(dyn StdError + 'static) = io.get_ref()?;
+        return tls_in(inner);
+    }
+    error.downcast_ref()
 }
 
 fn of_tls(error: &rustls::Error) -> Unreached {

@@ -42,14 +42,14 @@ impl fmt::Display for Advice {
 // === impl Peer ===
 
 impl Peer {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Vault => "Vault",
             Self::Hubspot => "HubSpot",
         }
     }
 
-    fn key(self) -> &'static str {
+    pub(super) fn key(self) -> &'static str {
         match self {
             Self::Vault => "vault.address",
             Self::Hubspot => "hubspot.base_url",

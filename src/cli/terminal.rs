@@ -65,6 +65,16 @@ impl Terminal {
         line.map(Secret::new)
     }
 
+    /// Asks a question that is answered with yes or no; where nobody sits there, the answer is no.
+    pub(super) async fn confirmed(&mut self, question: &str) -> bool {
+        if !self.interactive {
+            return false;
+        }
+        // Nothing is left to be done if even this cannot be printed.
+        let _ = write!(io::stderr(), "{question} [y/N] ");
+        self.line("answer").await.is_ok_and(|line| matches!(line.as_str(), "y" | "Y" | "yes"))
+    }
+
     fn prompt(&self, what: &str, hint: &str) {
         if self.interactive {
             // Nothing is left to be done if even this cannot be printed.

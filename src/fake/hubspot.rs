@@ -276,6 +276,12 @@ impl FakeHubspot {
         self.account.lock().store.properties.insert(name.to_owned(), property);
     }
 
+    /// Adds a text property whose values need not be unique.
+    pub fn add_text_property(&self, name: &str) {
+        let property = Property::text();
+        self.account.lock().store.properties.insert(name.to_owned(), property);
+    }
+
     /// Marks a property as required on the form for new leads: 2026-09 then wants it too.
     pub fn require_on_create(&self, name: &str) {
         if let Some(property) = self.account.lock().store.properties.get_mut(name) {
@@ -338,6 +344,13 @@ impl FakeHubspot {
     /// Changes its limits from now on.
     pub fn limit(&self, change: impl FnOnce(&mut Limits)) {
         change(&mut self.account.lock().limits);
+    }
+
+    /// Counts calls that somebody else made just now with the same app.
+    pub fn use_up(&self, calls: usize) {
+        let mut account = self.account.lock();
+        let (limits, now) = (account.limits, account.clock.now());
+        account.counted.use_up(calls, &limits, now);
     }
 
     /// How many calls were counted: those of the API that were not refused for the limits.

@@ -321,13 +321,13 @@ impl Vault {
             _ if path.starts_with("sys/internal/ui/mounts/") => {
                 errors(StatusCode::FORBIDDEN, &["preflight capability check returned 403"])
             }
-            _ if self.kv_version == 1 => errors(StatusCode::NOT_FOUND, &[]),
             "auth/token/lookup-self" => self.lookup(token),
             "auth/token/renew-self" => self.renew(token),
             "auth/token/revoke-self" => {
                 self.tokens.remove(token);
                 (StatusCode::NO_CONTENT, Value::Null)
             }
+            _ if self.kv_version == 1 => errors(StatusCode::NOT_FOUND, &[]),
             _ => self.kv(method, path, body, list),
         }
     }

@@ -33,10 +33,10 @@ use crate::harness::PATIENCE;
 const FREE: &str = "127.0.0.1:0";
 
 /// HubSpot, Vault, and a configuration that names them.
-struct Setting {
-    hubspot: FakeHubspot,
-    vault: FakeVault,
-    folder: TempDir,
+pub(crate) struct Setting {
+    pub(crate) hubspot: FakeHubspot,
+    pub(crate) vault: FakeVault,
+    pub(crate) folder: TempDir,
 }
 
 /// A running `leadsd login`.
@@ -58,7 +58,7 @@ struct Ended {
 // === impl Setting ===
 
 impl Setting {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let hubspot = FakeHubspot::start(FREE.parse().unwrap(), Arc::new(SystemClock)).await;
         let vault = FakeVault::start(FREE.parse().unwrap()).await.unwrap();
         let (hubspot, folder) = (hubspot.unwrap(), tempfile::tempdir().unwrap());
@@ -76,13 +76,13 @@ impl Setting {
         setting
     }
 
-    fn file(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::write(&path, format!("{text}\n")).unwrap();
         path
     }
 
-    fn configure(&self, vault: &str, auth: &str) {
+    pub(crate) fn configure(&self, vault: &str, auth: &str) {
         let hubspot = self.hubspot.address();
         let text = format!(
             "[grpc]\nlisten = \"{FREE}\"\n[admin]\nlisten = \"{FREE}\"\n\
@@ -136,7 +136,7 @@ impl Setting {
     }
 
     /// The stored secret and its version.
-    fn stored(&self) -> Option<(Value, usize)> {
+    pub(crate) fn stored(&self) -> Option<(Value, usize)> {
         self.vault.get("hubspot/default")
     }
 }

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{harness::PATIENCE, real_peers::tool};
+use crate::{harness::PATIENCE, real_peers::tool, tls_front::Certificate};
 
 /// A server, unsealed, with a KV v2 engine at `secret`; killed when dropped.
 pub(crate) struct OpenBao {
@@ -218,8 +218,33 @@ impl Authority {
 
     /// A certificate for a name, for servers and clients alike, and its key.
     pub(crate) fn issue(&self, name: &str) -> (String, String) {
+        self.issue_with(name, |_| {})
+    }
+
+    /// A certificate for 127.0.0.1 that has this fault, and its key.
+    pub(crate) fn issue_as(&self, certificate: Certificate) -> (String, String) {
+        match certificate {
+            Certificate::Good => self.issue("127.0.0.1"),
+            Certificate::OfAnotherName => self.issue("vault.example"),
+            Certificate::Expired => self.issue_with("127.0.0.1", |params| {
+                params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+                params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+            }),
+            Certificate::Early => self.issue_with("127.0.0.1", |params| {
+                params.not_before = rcgen::date_time_ymd(2090, 1, 1);
+                params.not_after = rcgen::date_time_ymd(2091, 1, 1);
+            }),
+        }
+    }
+
+    fn issue_with(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut rcgen::CertificateParams),
+    ) -> (String, String) {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        change(&mut params);
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.extended_key_usages = vec![
             rcgen::ExtendedKeyUsagePurpose::ServerAuth,

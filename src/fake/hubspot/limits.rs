@@ -146,6 +146,14 @@ impl Counted {
         Ok(())
     }
 
+    /// Counts calls without asking whether they fit.
+    pub(super) fn use_up(&mut self, calls: usize, limits: &Limits, clock: Timestamp) {
+        let now = Instant::now();
+        self.forget(limits, clock, now);
+        self.today += calls;
+        self.general.extend(std::iter::repeat_n(now, calls));
+    }
+
     /// Calls that are left.
     pub(super) fn left(&mut self, limits: &Limits, clock: Timestamp) -> Left {
         let now = Instant::now();

@@ -86,6 +86,11 @@ impl Property {
         Self { unique: true, ..Self::new(Kind::Text) }
     }
 
+    /// Any text.
+    pub(super) fn text() -> Self {
+        Self::new(Kind::Text)
+    }
+
     /// Whether case matters when its values are compared.
     pub(super) fn is_enumeration(&self) -> bool {
         matches!(self.kind, Kind::Options(_))

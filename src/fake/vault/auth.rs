@@ -90,7 +90,9 @@ impl Vault {
     }
 
     pub(super) fn lookup(&self, token: &str) -> Answer {
-        let expires = self.tokens[token].expires;
+        let Token { expires, policy, .. } = &self.tokens[token];
+        let (expires, policies) =
+            (*expires, if policy.is_none() && expires.is_none() { ["root"] } else { ["default"] });
         let ttl = expires.map_or(0, |expires| (expires - Instant::now()).as_secs().max(1));
         result(
             json!({
@@ -98,7 +100,7 @@ impl Vault {
                 "display_name": "token", "entity_id": "", "expire_time": null,
                 "explicit_max_ttl": 0, "id": token, "identity_policies": null,
                 "issue_time": null, "meta": null, "num_uses": 0, "orphan": true,
-                "path": "auth/token/create", "policies": ["default"],
+                "path": "auth/token/create", "policies": policies,
                 "renewable": expires.is_some(), "role": null, "ttl": ttl,
             }),
             Value::Null,

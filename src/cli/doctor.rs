@@ -1,0 +1,164 @@
+//! `leadsd doctor`: looks at everything that the service needs, in the order in which it needs it,
+//! and says of each what was found, or what is wrong and what to do.
+//!
+//! It reads only. Two things leave a trace: a refresh token that HubSpot replaces while it is being
+//! tried is written back, as the service would; and `--write-probe` creates a lead and archives it.
+
+mod check;
+mod hubspot;
+mod network;
+mod portal;
+mod report;
+mod vault;
+mod write;
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args as ClapArgs;
+use tokio::time::Instant;
+
+use self::{
+    check::{Area, Check, Outcome},
+    portal::Portal,
+    report::Report,
+};
+use super::{
+    environment,
+    login::{self, secret_path},
+    terminal::Terminal,
+};
+use crate::{
+    config::{Config, Loaded},
+    vault::Errand,
+};
+
+/// Longest one check may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Most portals of a folder that are looked at without being named: each costs some calls.
+const MAX_LISTED: usize = 20;
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// Configuration file; the environment (LEADSD_...) goes over it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Looks at this portal only. Default: all.
+    #[arg(long, value_name = "NAME")]
+    portal: Option<String>,
+    /// Prints JSON instead of lines; docs/DOCTOR.md says what its fields are.
+    #[arg(long)]
+    json: bool,
+    /// Creates one lead in each portal and archives it, after asking.
+    #[arg(long)]
+    write_probe: bool,
+    /// Contact that this lead is of. Default: that of the first lead there is.
+    #[arg(long, value_name = "ID", requires = "write_probe")]
+    contact: Option<String>,
+    /// Does not ask.
+    #[arg(long, requires = "write_probe")]
+    yes: bool,
+}
+
+/// Whether everything works.
+pub(super) enum Verdict {
+    Works,
+    Fails,
+}
+
+pub(super) async fn run(args: Args) -> Result<Verdict, super::Error> {
+    let mut report = Report::default();
+    let since = Instant::now();
+    match Loaded::new(args.config.as_deref(), environment()) {
+        Ok(loaded) => {
+            let config = loaded.config;
+            if let Some(portal) = &args.portal {
+                secret_path(&config, portal)?;
+            }
+            if args.write_probe && !args.yes && !agreed().await {
+                let text = "nothing was done: the write probe needs a yes, or --yes";
+                return Err(login::Error::Usage(text.to_owned()).into());
+            }
+            let found = format!("right; portals: {}", named(&config));
+            report.note(Check::Config, None, Outcome::Ok(found), since.elapsed());
+            let look = examine(&config, &args, &mut report);
+            tokio::select! {
+                () = look => {}
+                _ = tokio::signal::ctrl_c() => return Err(login::Error::Interrupted.into()),
+            }
+        }
+        Err(faults) => {
+            let fix = "correct these keys; leadsd.example.toml and docs/CONFIG.md have them all";
+            let cause = faults.to_string().replace('\n', "; ");
+            report.note(Check::Config, None, Outcome::fail(cause, fix), since.elapsed());
+            for area in [Area::Vault, Area::Hubspot, Area::Portal] {
+                report.skip_rest_for(area, None, Check::Config);
+            }
+        }
+    }
+    print(&report, args.json);
+    Ok(if report.worst() == "fail" { Verdict::Fails } else { Verdict::Works })
+}
+
+async fn agreed() -> bool {
+    let question = "This creates a lead in HubSpot, and archives it at once. Go on?";
+    Terminal::new().confirmed(question).await
+}
+
+fn named(config: &Config) -> String {
+    let names = config.portals.keys().map(|name| name.as_str().to_owned());
+    let folder = config.portals_from.as_ref().map(|from| format!("all in {}", from.folder));
+    names.chain(folder).collect::<Vec<_>>().join(", ")
+}
+
+/// All checks after the first.
+async fn examine(config: &Config, args: &Args, report: &mut Report) {
+    let errand = vault::examine(&config.vault, report).await;
+    let inquiry = hubspot::examine(&config.hubspot, report).await;
+    let names = match &args.portal {
+        Some(name) => vec![name.clone()],
+        None => portals(config, errand.as_ref()).await,
+    };
+    for name in names {
+        let Ok((portal, path)) = secret_path(config, &name) else { continue };
+        // The one check that takes down all of a portal's.
+        let because =
+            report.first_failed(Area::Vault).or_else(|| report.first_failed(Area::Hubspot));
+        let (Some(errand), Some(inquiry)) = (&errand, &inquiry) else {
+            report.skip_rest_for(Area::Portal, Some(&name), because.unwrap_or(Check::Config));
+            continue;
+        };
+        let portal = Portal { config, name: portal, path, errand, inquiry };
+        portal.examine(args, report).await;
+    }
+    if let Some(errand) = errand {
+        errand.close().await;
+    }
+}
+
+/// Those that are configured, and those of the folder.
+async fn portals(config: &Config, errand: Option<&Errand>) -> Vec<String> {
+    let mut names: Vec<String> = config.portals.keys().map(ToString::to_string).collect();
+    if let (Some(from), Some(errand)) = (&config.portals_from, errand) {
+        // What keeps it from being listed shows in the checks of single portals.
+        let listed = errand.list(&from.folder).await.unwrap_or_default();
+        let new =
+            listed.into_iter().filter(|name| !config.portals.keys().any(|p| p.as_str() == name));
+        names.extend(new.take(MAX_LISTED));
+    }
+    names
+}
+
+/// When a check that begins now has to be over.
+fn soon() -> Instant {
+    Instant::now() + CHECK_TIMEOUT
+}
+
+#[expect(clippy::print_stdout, reason = "printing is what the command is for")]
+fn print(report: &Report, json: bool) {
+    if json {
+        println!("{:#}", report.json());
+    } else {
+        print!("{}", report.text());
+    }
+}

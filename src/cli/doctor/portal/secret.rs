@@ -1,0 +1,124 @@
+//! What a secret holds, and whether that is a credential: names of keys are told, values never.
+
+use crate::{cli::advice::Advice, hubspot::App, secret::Secret, vault::Keys};
+
+/// The keys of an OAuth credential.
+const OAUTH: [&str; 3] = ["client_id", "client_secret", "refresh_token"];
+
+/// A credential as it is stored.
+pub(super) enum Credential {
+    Static(Secret),
+    OAuth(App, Secret),
+}
+
+// === impl Credential ===
+
+impl Credential {
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Static(_) => "a static token",
+            Self::OAuth(..) => "an OAuth grant",
+        }
+    }
+}
+
+/// The credential in a secret, with what is better mended soon; or why it is none.
+pub(super) fn judged(keys: &Keys) -> Result<(Credential, Option<Advice>), Advice> {
+    let has = |names: &[&'static str]| -> Vec<&'static str> {
+        names.iter().copied().filter(|name| keys.has(name)).collect()
+    };
+    let (fixed, oauth) = (keys.has("access_token"), has(&OAUTH));
+    if fixed && !oauth.is_empty() {
+        return Err(Advice::new(
+            format!("it holds both kinds of credential: access_token and {}", oauth.join(", ")),
+            "keep one kind and take the other's keys out, or store it again",
+        ));
+    }
+    if !fixed && oauth.len() < OAUTH.len() {
+        if oauth.is_empty() {
+            let names: Vec<&str> = keys.names().take(8).collect();
+            return Err(Advice::new(
+                format!("it holds no credential, but: {}", names.join(", ")),
+                "it needs access_token, or client_id, client_secret and refresh_token; store them",
+            ));
+        }
+        let missing: Vec<_> = OAUTH.into_iter().filter(|name| !keys.has(name)).collect();
+        return Err(Advice::new(
+            format!("an OAuth credential lacks {}", missing.join(", ")),
+            "store all three keys",
+        ));
+    }
+    let wanted = if fixed { &["access_token"][..] } else { &OAUTH[..] };
+    let mut spare = None;
+    for name in wanted {
+        spare = spare.or(value_judged(keys, name)?);
+    }
+    let secret = |name: &str| keys.secret(name).ok_or_else(|| no_text(name));
+    let credential = if fixed {
+        Credential::Static(secret("access_token")?)
+    } else {
+        let client_id = secret("client_id")?.expose().to_owned();
+        let app = App { client_id, client_secret: secret("client_secret")? };
+        Credential::OAuth(app, secret("refresh_token")?)
+    };
+    Ok((credential, spare))
+}
+
+/// What is wrong with one value, or only untidy about it.
+fn value_judged(keys: &Keys, name: &str) -> Result<Option<Advice>, Advice> {
+    let text = keys.text(name).ok_or_else(|| no_text(name))?;
+    let inner = text.trim();
+    if inner.is_empty() {
+        return Err(no_text(name));
+    }
+    if !inner.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(Advice::new(
+            format!("{name} has blanks or characters in it that no token has"),
+            "copy it once more, in one piece, without the word Bearer",
+        ));
+    }
+    let untidy = || {
+        let cause = format!("{name} has blanks or a line end around it; leadsd leaves them out");
+        Advice::new(cause, "store it without them: printf instead of echo")
+    };
+    Ok((inner != text).then(untidy))
+}
+
+fn no_text(name: &str) -> Advice {
+    Advice::new(format!("{name} is empty, or no text"), "store it again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(pairs: &[(&str, &str)]) -> Keys {
+        let mut keys = Keys::default();
+        pairs.iter().for_each(|(name, value)| keys.set(name, value));
+        keys
+    }
+
+    #[test]
+    fn a_secret_is_a_credential_or_it_is_said_why_not() {
+        let whole = [("client_id", "c"), ("client_secret", "s"), ("refresh_token", "r")];
+        let good = judged(&keys(&whole)).ok().unwrap();
+        assert!(matches!(good, (Credential::OAuth(..), None)));
+        let good = judged(&keys(&[("access_token", "a"), ("hub_id", "1")])).ok().unwrap();
+        assert!(matches!(good, (Credential::Static(_), None)));
+        let untidy = judged(&keys(&[("access_token", "hunter2\n")])).ok().unwrap().1.unwrap();
+        assert!(untidy.cause.contains("access_token has blanks or a line end around it"));
+        for (pairs, cause) in [
+            (&[][..], "holds no credential"),
+            (&[("token", "hunter2")], "but: token"),
+            (&[("access_token", "")], "access_token is empty"),
+            (&[("access_token", "Bearer hunter2")], "access_token has blanks"),
+            (&[("access_token", "a"), ("client_id", "c")], "both kinds"),
+            (&whole[..2], "lacks refresh_token"),
+            (&whole[2..], "lacks client_id, client_secret"),
+        ] {
+            let advice = judged(&keys(pairs)).err().unwrap();
+            assert!(advice.cause.contains(cause), "{cause:?} in {advice}");
+            assert!(!advice.to_string().contains("hunter2"), "{advice}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Vault: from its name to what is mounted there.
+
+use std::time::Duration;
+
+use super::{
+    check::{Area, Check, Outcome, Seen},
+    network::{connected, encrypted, named},
+    report::Report,
+};
+use crate::{
+    cli::advice::{self, Advice, Peer},
+    config,
+    reach::Unreached,
+    vault::{Engine, Errand, Error, Health, TokenFacts},
+};
+
+/// A login that lasts shorter than this and cannot be renewed will not last for the service.
+const SHORT: Duration = Duration::from_secs(600);
+
+/// Makes the checks of Vault; gives the login if all that need it may go on.
+pub(super) async fn examine(config: &config::Vault, report: &mut Report) -> Option<Errand> {
+    let errand = until_login(config, report).await;
+    let Some(errand) = errand else {
+        report.skip_rest(Area::Vault, None);
+        return None;
+    };
+    let token = errand.token().await;
+    report.check(Check::VaultToken, None, async { token_seen(token, config) }).await;
+    let engine = report.check(Check::VaultEngine, None, engine(&errand, config)).await;
+    if engine.is_none() {
+        errand.close().await;
+        return None;
+    }
+    Some(errand)
+}
+
+async fn until_login(config: &config::Vault, report: &mut Report) -> Option<Errand> {
+    let url = &config.address;
+    let addresses = report.check(Check::VaultDns, None, named(Peer::Vault, url)).await?;
+    let connected = connected(Peer::Vault, url, &addresses);
+    report.check(Check::VaultTcp, None, connected).await?;
+    let greeted = async { tls_seen(Errand::health(config).await, config) };
+    let health = report.check(Check::VaultTls, None, greeted).await?;
+    report.check(Check::VaultHealth, None, async { health_seen(health, config) }).await?;
+    let login = async {
+        match Errand::log_in(config).await {
+            Ok(errand) => Seen::ok(errand, format!("by method {}", config.auth.method())),
+            Err(error) => Seen::fail(advice::vault_login(&error, config)),
+        }
+    };
+    report.check(Check::VaultLogin, None, login).await
+}
+
+/// What the first request says about TLS. What else it says is the next check's.
+fn tls_seen(health: Result<Health, Error>, config: &config::Vault) -> Seen<Result<Health, Error>> {
+    match health {
+        Err(Error::Unreached(why @ (Unreached::Certificate(_) | Unreached::Tls(_)))) => {
+            Seen::fail(advice::unreached(Peer::Vault, &config.address, &why))
+        }
+        Err(error @ (Error::File { .. } | Error::Setup(_))) => Seen::fail(Advice::new(
+            error.to_string(),
+            "correct ca_file, client_cert_file and client_key_file of [vault]",
+        )),
+        health => encrypted(Peer::Vault, &config.address, health),
+    }
+}
+
+fn health_seen(health: Result<Health, Error>, config: &config::Vault) -> Seen<()> {
+    let fail = |cause: &str, fix: &str| Seen::fail(Advice::new(cause, fix));
+    match health {
+        Ok(Health::Active) => Seen::ok((), "serves"),
+        Ok(Health::Standby) => Seen::ok((), "in standby; passes requests on"),
+        Ok(Health::Sealed) => fail("Vault is sealed", "unseal it: vault operator unseal"),
+        Ok(Health::Uninitialised) => {
+            fail("Vault was never set up", "set it up: vault operator init, then unseal it")
+        }
+        Err(Error::Unreached(why)) => {
+            Seen::fail(advice::unreached(Peer::Vault, &config.address, &why))
+        }
+        Err(error) => Seen::fail(Advice::new(
+            format!("what answers at {} is no Vault that works: {error}", config.address),
+            "check the address, and see Vault's own state: vault status",
+        )),
+    }
+}
+
+fn token_seen(token: Result<TokenFacts, Error>, config: &config::Vault) -> Seen<()> {
+    let facts = match token {
+        Ok(facts) => facts,
+        Err(Error::Denied) => {
+            let text = "it may not look at itself; leadsd relies on what the login said";
+            return Seen::ok((), text);
+        }
+        Err(error) => {
+            let place = "auth/token/lookup-self";
+            return Outcome::Fail(advice::vault(&error, config, place)).into();
+        }
+    };
+    let TokenFacts { expires_in, renewable, policies } = facts;
+    let policies = policies.join(", ");
+    let life =
+        expires_in.map_or_else(|| "does not expire".to_owned(), |left| format!("{left:?} left"));
+    let given = matches!(
+        config.auth,
+        config::VaultAuth::Token { .. } | config::VaultAuth::TokenFile { .. }
+    );
+    if policies.split(", ").any(|policy| policy == "root") {
+        return Seen::warn(
+            (),
+            format!("the login has the policy root ({life})"),
+            "give leadsd a policy of its own, which allows what it needs and nothing else",
+        );
+    }
+    match expires_in {
+        Some(left) if given && !renewable && left < SHORT => Seen::warn(
+            (),
+            format!("the token ends in {left:?} and cannot be renewed"),
+            "make it periodic (vault token create -period=24h), or log in by another method",
+        ),
+        _ => Seen::ok((), format!("{life}; policies: {policies}")),
+    }
+}
+
+async fn engine(errand: &Errand, config: &config::Vault) -> Seen<()> {
+    let mount = &config.mount;
+    match errand.engine().await {
+        Ok(Engine { kind, version: 2 }) if kind == "kv" => {
+            Seen::ok((), format!("KV version 2 at {mount}"))
+        }
+        Ok(Engine { kind, version }) if kind == "kv" => Seen::fail(Advice::new(
+            format!("the KV engine at {mount} is of version {version}, leadsd needs version 2"),
+            format!(
+                "upgrade it (vault kv enable-versioning {mount}), or name a mount of version 2 as \
+                 vault.mount"
+            ),
+        )),
+        Ok(Engine { kind, .. }) => Seen::fail(Advice::new(
+            format!("at {mount} is an engine of type {kind}, leadsd needs KV version 2"),
+            "name the mount of a KV engine as vault.mount",
+        )),
+        Err(Error::Denied | Error::NotFound) => Seen::fail(Advice::new(
+            format!("there is no engine at {mount} that this login may use"),
+            format!(
+                "check vault.mount (vault secrets list), and that the policy allows something below \
+                 {mount}/"
+            ),
+        )),
+        Err(error) => Seen::fail(advice::vault(&error, config, mount)),
+    }
+}

@@ -1,0 +1,108 @@
+//! The write probe: one lead is created and archived, through the client that the service uses.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{check::Seen, portal::Portal};
+use crate::{
+    app,
+    cli::advice::Advice,
+    credentials::Handle,
+    hubspot,
+    leads::{
+        Association, AssociationCategory, AssociationType, Call, CreateLead, Error, Hold, Lead,
+        LeadId, ListLeads, Prepaid, Selection, Spent, Upstream as _,
+    },
+    quota::{Caller, Priority, Quota, Who},
+    secret::Secret,
+    time::SystemClock,
+    trace,
+};
+
+/// Longest the whole probe may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the lead is called, should it stay.
+const NAME: &str = "leadsd doctor: a test, archived at once";
+
+/// The association of a lead with its primary contact.
+const PRIMARY_CONTACT: i32 = 578;
+
+/// Creates a lead of a contact and archives it.
+pub(super) async fn probe(portal: &Portal<'_>, token: &Secret, contact: Option<&str>) -> Seen<()> {
+    match written(portal, token, contact).await {
+        Ok(id) => Seen::ok((), format!("lead {id} was created and archived")),
+        Err(advice) => Seen::fail(advice),
+    }
+}
+
+async fn written(
+    portal: &Portal<'_>,
+    token: &Secret,
+    contact: Option<&str>,
+) -> Result<String, Advice> {
+    let config = portal.config;
+    let handle = Handle::fixed(token.clone());
+    let resolve: hubspot::Resolve = Arc::new(move |_| Some(handle.clone()));
+    let settings = app::quota_settings(config.quota.clone(), &config.portals);
+    let quota = Arc::new(Quota::new(settings, Arc::new(SystemClock)));
+    let client = hubspot::Client::new(&config.hubspot, resolve, quota)
+        .map_err(|error| Advice::new(error.to_string(), "check [hubspot]"))?;
+    let call = Call {
+        portal: portal.name.clone(),
+        deadline: Instant::now() + TIMEOUT,
+        who: Who { caller: Caller::new("leadsd-doctor"), priority: Priority::Interactive },
+        request_id: "leadsd-doctor".into(),
+        trace: trace::Context::root(0.0),
+        spent: Arc::new(Spent::default()),
+        prepaid: Prepaid::default(),
+        hold: Hold::default(),
+    };
+    let failed = |error: &Error| portal.advice(&hubspot::Fault::Failed(error.clone()));
+    let contact = match contact {
+        Some(contact) => contact.to_owned(),
+        None => {
+            let first = client.list(&call, &first_lead()).await.map_err(|error| failed(&error))?;
+            first.leads.first().and_then(contact_of).ok_or_else(no_contact)?
+        }
+    };
+    let to_id = LeadId::parse(&contact).map_err(|what| {
+        Advice::new(format!("the id of the contact {what}"), "give the record id with --contact")
+    })?;
+    let created = client.create(&call, &new_lead(to_id)).await.map_err(|error| failed(&error))?;
+    let id = LeadId::parse(&created.id).map_err(|what| {
+        Advice::new(format!("the id of the new lead {what}"), "archive the lead in HubSpot")
+    })?;
+    client.archive(&call, &id).await.map_err(|error| {
+        let Advice { cause, fix } = failed(&error);
+        let cause = format!("lead {} was created and cannot be archived: {cause}", created.id);
+        Advice::new(cause, format!("archive it in HubSpot; {fix}"))
+    })?;
+    Ok(created.id)
+}
+
+fn first_lead() -> ListLeads {
+    let selection = Selection { associations: vec!["contacts".to_owned()], ..Selection::default() };
+    ListLeads { limit: 1, after: None, selection, archived: false }
+}
+
+fn contact_of(lead: &Lead) -> Option<String> {
+    Some(lead.associations.get("contacts")?.objects.first()?.id.clone())
+}
+
+fn no_contact() -> Advice {
+    Advice::new(
+        "there is no lead whose contact could be taken",
+        "name a contact that the test lead may be of: --contact ID",
+    )
+}
+
+fn new_lead(contact: LeadId) -> CreateLead {
+    let primary =
+        AssociationType { category: AssociationCategory::HubspotDefined, type_id: PRIMARY_CONTACT };
+    CreateLead {
+        properties: BTreeMap::from([("hs_lead_name".to_owned(), NAME.to_owned())]),
+        associations: vec![Association { to_id: contact, types: vec![primary] }],
+    }
+}

@@ -1,0 +1,198 @@
+//! `leadsd doctor` as an operator runs it: faults are planted in the fakes, in what stands before them
+//! and in the configuration, and the right check names each.
+
+mod planted;
+mod whole;
+
+use std::{
+    path::PathBuf,
+    process::{Command, Output},
+    sync::Arc,
+};
+
+use leadsd::{
+    fake::{
+        MARK,
+        hubspot::{FakeHubspot, READ, WRITE},
+        vault::FakeVault,
+    },
+    secret::Secret,
+    time::{SystemClock, WallClock},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const FREE: &str = "127.0.0.1:0";
+
+/// What the policy of the doctor's login allows.
+const POLICY: [(&str, &[&str]); 2] = [
+    ("secret/data/hubspot/", &["read", "create", "update"]),
+    ("secret/metadata/hubspot", &["read", "list"]),
+];
+
+/// A HubSpot, a Vault, and the configuration of a leadsd that works with both.
+struct World {
+    hubspot: FakeHubspot,
+    vault: FakeVault,
+    folder: TempDir,
+    vault_url: String,
+    auth: String,
+    hubspot_url: String,
+    /// More keys of these sections.
+    vault_keys: String,
+    hubspot_keys: String,
+    portal_keys: String,
+    /// More sections.
+    sections: String,
+    /// The static token in Vault.
+    token: Secret,
+}
+
+/// A report.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    report: Value,
+}
+
+// === impl World ===
+
+impl World {
+    async fn new() -> Self {
+        Self::with_clock(Arc::new(SystemClock)).await
+    }
+
+    /// With a HubSpot whose clock is this one.
+    async fn with_clock(clock: Arc<dyn WallClock>) -> Self {
+        let hubspot = FakeHubspot::start(FREE.parse().unwrap(), clock).await.unwrap();
+        let vault = FakeVault::start(FREE.parse().unwrap()).await.unwrap();
+        let token = hubspot.static_token(&[READ, WRITE]);
+        vault.put("hubspot/default", json!({"access_token": token.expose()}));
+        let mut world = Self {
+            vault_url: format!("http://{}", vault.address()),
+            hubspot_url: format!("http://{}", hubspot.address()),
+            hubspot,
+            vault,
+            folder: tempfile::tempdir().unwrap(),
+            auth: String::new(),
+            vault_keys: String::new(),
+            hubspot_keys: String::new(),
+            portal_keys: String::new(),
+            sections: String::new(),
+            token,
+        };
+        world.allow(&POLICY);
+        world
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, format!("{text}\n")).unwrap();
+        path
+    }
+
+    /// Logs in with an approle that may do this.
+    fn allow(&mut self, rules: &[(&str, &[&str])]) {
+        self.vault.allow(rules);
+        let (role, secret) = self.vault.approle();
+        let (role, secret) =
+            (self.file("role-id", role.expose()), self.file("secret-id", secret.expose()));
+        self.auth = format!(
+            "method = \"approle\"\nrole_id_file = \"{}\"\nsecret_id_file = \"{}\"",
+            role.display(),
+            secret.display()
+        );
+    }
+
+    /// Puts an OAuth grant into Vault in place of the static token.
+    fn oauth(&self) -> (String, Secret, Secret) {
+        let app = self.hubspot.oauth_app();
+        let keys = json!({"client_id": app.0, "client_secret": app.1.expose(),
+                          "refresh_token": app.2.expose()});
+        self.vault.put("hubspot/default", keys);
+        app
+    }
+
+    fn config(&self) -> PathBuf {
+        let Self { vault_url, auth, hubspot_url, .. } = self;
+        let Self { vault_keys, hubspot_keys, portal_keys, sections, .. } = self;
+        let text = format!(
+            "[grpc]\nlisten = \"{FREE}\"\n[admin]\nlisten = \"{FREE}\"\n\
+             [vault]\naddress = \"{vault_url}\"\n{vault_keys}\n[vault.auth]\n{auth}\n\
+             [hubspot]\nbase_url = \"{hubspot_url}\"\n{hubspot_keys}\n\
+             [portals.default]\n{portal_keys}\n{sections}"
+        );
+        self.file("leadsd.toml", &text)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+        command.arg("doctor").arg("--config").arg(self.config()).args(arguments).env_clear();
+        let output = command.output().unwrap();
+        for side in [&output.stdout, &output.stderr] {
+            let text = String::from_utf8_lossy(side);
+            assert!(!text.contains(MARK), "a secret was printed: {text}");
+        }
+        output
+    }
+
+    async fn diagnose(&self) -> Said {
+        self.diagnose_with(&[]).await
+    }
+
+    async fn diagnose_with(&self, arguments: &[&str]) -> Said {
+        let arguments = [&["--json"], arguments].concat();
+        let output = tokio::task::block_in_place(|| self.run(&arguments));
+        let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+            panic!("no report: {}", String::from_utf8_lossy(&output.stderr));
+        });
+        let said = Said { code: output.status.code(), report };
+        said.assert_well_formed();
+        said
+    }
+}
+
+// === impl Said ===
+
+impl Said {
+    fn checks(&self) -> &[Value] {
+        self.report["checks"].as_array().unwrap()
+    }
+
+    /// The finding of a check for the portal `default`, or for all.
+    fn of(&self, check: &str) -> &Value {
+        let found = self.checks().iter().find(|found| found["check"] == check);
+        found.unwrap_or_else(|| panic!("no {check} in {:#}", self.report))
+    }
+
+    /// Checks with this result.
+    fn with(&self, result: &str) -> Vec<&str> {
+        let found = self.checks().iter().filter(|found| found["result"] == result);
+        found.map(|found| found["check"].as_str().unwrap()).collect()
+    }
+
+    /// What holds for every report.
+    fn assert_well_formed(&self) {
+        assert_eq!(self.report["version"], 1);
+        let worst = match (self.with("fail").len(), self.with("warn").len()) {
+            (0, 0) => "ok",
+            (0, _) => "warn",
+            _ => "fail",
+        };
+        assert_eq!(self.report["result"], worst);
+        assert_eq!(self.code, Some(i32::from(worst == "fail")), "{:#}", self.report);
+        for found in self.checks() {
+            let has = |key: &str| found[key].as_str().is_some_and(|text| !text.is_empty());
+            let told = match found["result"].as_str().unwrap() {
+                "ok" => has("found"),
+                "warn" | "fail" => has("cause") && has("fix"),
+                "skipped" => {
+                    let because = found["because"].as_str().unwrap();
+                    self.checks().iter().any(|other| other["check"] == because)
+                }
+                other => panic!("an unknown result: {other}"),
+            };
+            assert!(told && has("check") && found["ms"].is_number(), "{found:#}");
+        }
+    }
+}

@@ -243,4 +243,6 @@ fn the_values_schema_has_the_keys_of_the_configuration() {
     assert!(documented.contains("grpc.listen") && documented.contains("portals.*.secret"));
     let missing: Vec<_> = documented.difference(&of_chart).collect();
     assert!(missing.is_empty(), "add to config in values.schema.json: {missing:?}");
+    let gone: Vec<_> = of_chart.difference(&documented).collect();
+    assert!(gone.is_empty(), "not in leadsd.example.toml: {gone:?}");
 }

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use self::portals::Portal;
 use crate::{
+    auth::Auth,
     credentials::Credentials,
     grpc, hubspot,
     quota::Quota,
@@ -53,6 +54,10 @@ pub struct Sources {
     pub load: Arc<grpc::Load>,
     /// What became of spans.
     pub spans: Spans,
+    /// Who calls; `None` if callers have no identity.
+    pub auth: Option<Arc<Auth>>,
+    /// The certificates; `None` without TLS.
+    pub tls: Option<Arc<grpc::Tls>>,
     /// When the service was put together.
     pub started: Timestamp,
 }

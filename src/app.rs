@@ -50,6 +50,9 @@ pub enum Error {
     /// The trace collector cannot be set up.
     #[error(transparent)]
     Trace(#[from] telemetry::BadCollector),
+    /// The certificates cannot be used.
+    #[error("certificates: {0}")]
+    Tls(#[from] grpc::TlsError),
     /// A portal has a name that cannot be used.
     #[error(transparent)]
     Portal(#[from] credentials::BadName),
@@ -97,8 +100,7 @@ impl Bound {
         let settings = credential_settings(&vault, &hubspot, credentials, portals_from);
         let who = callers(auth, policy, grpc.tls.as_ref(), &vault);
         let store = Arc::new(vault::KvStore::new(session.clone(), vault.mount, vault.timeout));
-        let auth = who
-            .map(|who| Arc::new(Auth::start(who, Arc::clone(&store) as _, Arc::new(SystemClock))));
+        let auth = who.map(|who| known(who, Arc::clone(&store)));
         let secrets = portals.into_iter().map(|(name, portal)| (name.to_string(), portal.secret));
         let credentials = Arc::new(Credentials::start(
             settings,
@@ -125,8 +127,9 @@ impl Bound {
             watch_readiness(credentials.ready(), auth.as_deref(), drains);
         let listen = |address| move |source| Error::Listen { address, source };
         let portals = known_portals(Arc::clone(&credentials));
-        let mut settings = grpc_settings(&grpc, portals, Arc::clone(&quota), auth.clone(), serving);
-        settings.spans = spans.clone();
+        let (quotas, tls) = (Arc::clone(&quota), certificates(grpc.tls.as_ref()).await?);
+        let mut settings = grpc_settings(&grpc, portals, quotas, auth.clone(), serving);
+        (settings.spans, settings.tls) = (spans.clone(), tls.clone());
         let grpc_server =
             grpc::Bound::bind(service, settings).await.map_err(listen(grpc.listen))?;
         let sources = admin::Sources {
@@ -137,6 +140,8 @@ impl Bound {
             quota: Arc::clone(&quota),
             load: grpc_server.load(),
             spans: spans.clone(),
+            auth,
+            tls,
             started: SystemClock.now(),
         };
         let admin_server =
@@ -210,6 +215,7 @@ fn grpc_settings(
         portals,
         quota,
         auth,
+        tls: None,
         max_request_bytes: config.max_request_bytes,
         max_header_bytes: config.max_header_bytes,
         most: grpc::Most {
@@ -353,6 +359,22 @@ fn watch_readiness(
         }
     });
     (unmet, serving, task)
+}
+
+/// The certificates of the gRPC port, if it has any.
+async fn certificates(
+    config: Option<&config::Tls>,
+) -> Result<Option<Arc<grpc::Tls>>, grpc::TlsError> {
+    let Some(config::Tls { cert_file, key_file, client_ca }) = config.cloned() else {
+        return Ok(None);
+    };
+    let client_ca = client_ca.map(|ca| (ca.file, ca.required));
+    let files = grpc::TlsFiles { cert: cert_file, key: key_file, client_ca };
+    Ok(Some(Arc::new(grpc::Tls::load(files, Arc::new(SystemClock)).await?)))
+}
+
+fn known(callers: auth::Settings, store: Arc<vault::KvStore>) -> Arc<Auth> {
+    Arc::new(Auth::start(callers, store, Arc::new(SystemClock)))
 }
 
 /// How callers are known, if they are.

@@ -19,6 +19,7 @@ mod quota;
 mod received;
 mod server;
 mod status;
+mod tls;
 mod validate;
 
 pub use call::Portals;
@@ -27,6 +28,7 @@ pub use connection::Lifetimes;
 pub use load::{Ending, LimitView, Load, LoadView, Most};
 pub use methods::MethodView;
 pub use server::{Bound, Settings};
+pub use tls::{Tls, TlsError, TlsFiles, TlsStatus};
 
 /// Messages, server and client generated from `proto/hubspot/leads/v1`.
 pub mod pb {

@@ -1,6 +1,8 @@
 //! `/metrics`: read from the parts of the service at each scrape, so that nothing has to be kept up
 //! to date in between.
 
+mod callers;
+
 use std::{fmt, time::Duration};
 
 use prometheus_client::{
@@ -10,6 +12,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use self::callers::{Callers, Certificates};
 use super::{Sources, process};
 use crate::{
     credentials::{PortalStatus, State},
@@ -32,6 +35,12 @@ const STATES: [State; 5] =
 pub(super) fn scrape(sources: &Sources) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Calls(sources.load.view())));
+    if let Some(auth) = &sources.auth {
+        registry.register_collector(Box::new(Callers(auth.status())));
+    }
+    if let Some(tls) = &sources.tls {
+        registry.register_collector(Box::new(Certificates(tls.status())));
+    }
     registry.register_collector(Box::new(Portals(sources.credentials.snapshot())));
     registry.register_collector(Box::new(Vault(sources.vault.status())));
     let (traffic, timings) = (sources.hubspot.traffic(), sources.hubspot.timings());

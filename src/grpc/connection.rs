@@ -20,9 +20,10 @@ use super::{
     layer::{Observe, Rules},
     load::{Ending, Load, Place},
     preface::{self, Begun},
+    tls::{Client, Secured, Tls, Wire},
 };
 
-/// Longest time from a connection to the end of its preface: a slow caller gets one packet here by
+/// Longest time from a connection to the end of its preface, with the TLS handshake: a slow caller gets one packet here by
 /// then.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -77,6 +78,8 @@ pub(super) enum Phase {
 pub(super) struct Lines {
     pub(super) routes: Routes,
     pub(super) gate: Arc<Gate>,
+    /// `None` for connections without TLS.
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) rules: Arc<Rules>,
     pub(super) load: Arc<Load>,
     pub(super) lifetimes: Lifetimes,
@@ -96,8 +99,8 @@ impl Lines {
         if let Err(error) = socket.set_nodelay(true) {
             debug!(%error, "Cannot set TCP_NODELAY");
         }
-        let ending = match begin(socket, &mut phase).await {
-            Ok(io) => self.serve(io, peer, &place, phase).await,
+        let ending = match begin(self.tls.as_deref(), socket, &mut phase).await {
+            Ok((io, client)) => self.serve(io, client, peer, &place, phase).await,
             Err(error) => {
                 debug!(net.peer = %peer, %error, "Connection is none");
                 Ending::Handshake
@@ -109,14 +112,20 @@ impl Lines {
 
     async fn serve(
         &self,
-        io: Begun<TcpStream>,
+        io: Begun<Wire>,
+        client: Option<Client>,
         peer: SocketAddr,
         place: &Place,
         mut phase: watch::Receiver<Phase>,
     ) -> Ending {
         let (close, closing) = watch::channel(false);
         let is_crowded = place.is_crowded;
-        let line = Line { peer: peer.ip(), certificate: None, is_crowded, closing };
+        // Those without a certificate have nothing that could be distrusted.
+        let distrust = self.tls.as_ref().filter(|_| client.is_some()).map(|tls| tls.distrust());
+        let mut distrusted = pin!(once_changed(distrust));
+        let expires = client.as_ref().and_then(|client| client.expires);
+        let certificate = client.and_then(|client| client.identity);
+        let line = Line { peer: peer.ip(), certificate, is_crowded, closing };
         let observe = Observe {
             inner: self.routes.clone(),
             gate: Arc::clone(&self.gate),
@@ -128,7 +137,8 @@ impl Lines {
         let mut connection = pin!(connection);
         let mut ending = None;
         let mut last = Phase::Open;
-        let mut until = Instant::now() + self.age(is_crowded);
+        let age = Instant::now() + self.age(is_crowded);
+        let mut until = expires.unwrap_or(age).min(age);
         loop {
             let why = select! {
                 done = connection.as_mut() => return match (ending, done) {
@@ -142,8 +152,10 @@ impl Lines {
                 () = sleep_until(until) => match ending {
                     Some(_) => return Ending::Cut,
                     None if is_crowded => Ending::Crowded,
+                    None if until < age => Ending::Certificate,
                     None => Ending::Age,
                 },
+                () = distrusted.as_mut(), if ending.is_none() => Ending::Certificate,
                 now = phase.wait_for(|phase| *phase != last) => match now.as_deref() {
                     Ok(Phase::Draining) => Ending::Drain,
                     // An error means that the server is gone.
@@ -192,18 +204,36 @@ impl Lines {
     }
 }
 
-/// Waits for the preface, with less patience once the service stops.
+/// Ready once the value has changed; never if there is none, or nobody who could change it.
+async fn once_changed(value: Option<watch::Receiver<u64>>) {
+    if let Some(mut value) = value
+        && value.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+/// Waits for the TLS handshake and the preface, with less patience once the service stops.
 async fn begin(
+    tls: Option<&Tls>,
     socket: TcpStream,
     phase: &mut watch::Receiver<Phase>,
-) -> Result<Begun<TcpStream>, preface::Error> {
+) -> Result<(Begun<Wire>, Option<Client>), preface::Error> {
     let hurry = async {
         // An error means that the server is gone.
         let _ = phase.wait_for(|phase| *phase != Phase::Open).await;
         tokio::time::sleep(LAST_HANDSHAKE).await;
     };
+    let begins = async {
+        let Secured { wire, client } = match tls {
+            None => Secured { wire: Wire::Plain(socket), client: None },
+            Some(tls) => tls.accept(socket).await.map_err(preface::Error::Tls)?,
+        };
+        Ok((preface::read(wire).await?, client))
+    };
     select! {
-        begun = timeout(HANDSHAKE, preface::read(socket)) => begun.unwrap_or(Err(preface::Error::Late)),
+        begun = timeout(HANDSHAKE, begins) => begun.unwrap_or(Err(preface::Error::Late)),
         () = hurry => Err(preface::Error::Late),
     }
 }

@@ -60,7 +60,9 @@ pub enum Ending {
     Drain,
     /// There were too many.
     Crowded,
-    /// What came first was no HTTP/2, or did not come.
+    /// Its caller's certificate has ended, or its CA is no longer trusted.
+    Certificate,
+    /// What came first was no TLS or no HTTP/2, or did not come.
     Handshake,
     /// It broke, went silent, or broke the protocol.
     Error,
@@ -226,11 +228,12 @@ impl Limit {
 // === impl Ending ===
 
 impl Ending {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Caller,
         Self::Age,
         Self::Drain,
         Self::Crowded,
+        Self::Certificate,
         Self::Handshake,
         Self::Error,
         Self::Cut,
@@ -243,6 +246,7 @@ impl Ending {
             Self::Age => "age",
             Self::Drain => "drain",
             Self::Crowded => "crowded",
+            Self::Certificate => "certificate",
             Self::Handshake => "handshake",
             Self::Error => "error",
             Self::Cut => "cut",

@@ -44,6 +44,9 @@ pub(super) enum Error {
     /// It ended, or it broke.
     #[error("it ended before it began: {0}")]
     Io(#[from] io::Error),
+    /// There is no agreement about TLS, or the caller's certificate is not trusted.
+    #[error("the TLS handshake failed: {0}")]
+    Tls(#[source] io::Error),
     /// It did not say in time what it speaks.
     #[error("nothing came in time")]
     Late,

@@ -27,6 +27,7 @@ use super::{
     methods::Methods,
     pb::{leads_service_server::LeadsServiceServer, quota_service_server::QuotaServiceServer},
     quota::Quotas,
+    tls::Tls,
 };
 use crate::{
     auth::Auth,
@@ -53,6 +54,8 @@ pub struct Settings {
     pub quota: Arc<Quota>,
     /// Knows callers; `None` lets everybody in.
     pub auth: Option<Arc<Auth>>,
+    /// Certificates; `None` serves without TLS.
+    pub tls: Option<Arc<Tls>>,
     /// Largest request message, in bytes.
     pub max_request_bytes: usize,
     /// Largest metadata of a call, in bytes.
@@ -88,7 +91,7 @@ pub struct Bound {
     phases: watch::Sender<Phase>,
     drain_delay: Duration,
     shutdown_grace: Duration,
-    _health: Task,
+    _tasks: (Task, Option<Task>),
 }
 
 // === impl Bound ===
@@ -101,6 +104,7 @@ impl Bound {
             portals,
             quota,
             auth,
+            tls,
             max_request_bytes,
             max_header_bytes,
             most,
@@ -117,6 +121,7 @@ impl Bound {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let (health, task) = health::service(serving).await;
+        let certificates = tls.clone().map(Tls::watch);
         let gate = Arc::new(Gate { auth, portals: portals.clone() });
         let quota = Quotas { quota, portals: portals.clone() };
         let mut leads = LeadsServiceServer::new(Leads { service, portals, max_batch_inputs })
@@ -147,10 +152,10 @@ impl Bound {
             spans,
         });
         let load = Arc::new(Load::new(most, Methods::known()));
-        let lines = Arc::new(Lines { routes, gate, rules, load, lifetimes });
+        let lines = Arc::new(Lines { routes, gate, tls, rules, load, lifetimes });
         let (phases, _) = watch::channel(Phase::Open);
-        let (_health, shutdown_grace) = (task, shutdown_grace);
-        Ok(Self { listener, address, lines, phases, drain_delay, shutdown_grace, _health })
+        let _tasks = (task, certificates);
+        Ok(Self { listener, address, lines, phases, drain_delay, shutdown_grace, _tasks })
     }
 
     /// The address it listens on.
@@ -166,7 +171,8 @@ impl Bound {
     /// Serves until `stop` is ready and whoever sends calls had time to notice, then finishes the
     /// calls in flight within the grace.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        info!(grpc.address = %self.address, "Serving gRPC");
+        let tls = self.lines.tls.is_some();
+        info!(grpc.address = %self.address, grpc.tls = tls, "Serving gRPC");
         self.accept_until(stop).await;
         if !self.drain_delay.is_zero() {
             info!(drain.delay_ms = ms(self.drain_delay), "Still taking calls until callers notice");

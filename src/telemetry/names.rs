@@ -94,7 +94,53 @@ pub const CONNECTIONS_OPENED: Metric =
 pub const CONNECTIONS_CLOSED: Metric = counter(
     "leadsd_connections_closed",
     &["cause"],
-    "Connections ended: by the caller, for their age, in a drain, crowded (too many), handshake (no HTTP/2 in time), error (broken, silent or against the protocol) or cut (calls past their grace)",
+    "Connections ended: by the caller, for their age, in a drain, crowded (too many), certificate (the caller's has ended or is no longer trusted), handshake (no TLS or HTTP/2 in time), error (broken, silent or against the protocol) or cut (calls past their grace)",
+);
+
+/// Calls whose caller is known.
+pub const CALLERS_IDENTIFIED: Metric = counter(
+    "leadsd_callers_identified",
+    &["proof"],
+    "Calls whose caller has proven its name, by certificate, jwt or api_key",
+);
+/// Calls that were not let in.
+pub const CALLERS_REFUSED: Metric = counter(
+    "leadsd_callers_refused",
+    &["cause"],
+    "Calls not let in: missing (no proof of who calls), invalid (one that proves nothing), unavailable (it cannot be checked yet) or forbidden (the caller may not do this)",
+);
+/// Age of what callers are checked with.
+pub const TRUST_AGE: Metric = gauge(
+    "leadsd_trust_age_seconds",
+    &["source"],
+    "Seconds since the keys of the token issuer (auth:jwks) or the hashes of API keys (auth:api_keys) were last found as they should be; absent if they never were",
+);
+/// Entries of it.
+pub const TRUST_ENTRIES: Metric =
+    gauge("leadsd_trust_entries", &["source"], "Keys or hashes in use");
+/// Looks for it.
+pub const TRUST_LOADS: Metric = counter(
+    "leadsd_trust_loads",
+    &["source", "outcome"],
+    "Looks for newer keys or hashes: ok or failed; while they fail the old ones serve",
+);
+/// Life left in the certificate.
+pub const TLS_EXPIRES_IN: Metric = gauge(
+    "leadsd_tls_certificate_expires_in_seconds",
+    &[],
+    "Seconds until the certificate of the gRPC port ends, negative once it has; absent without TLS",
+);
+/// Reloads of certificates.
+pub const TLS_RELOADS: Metric = counter(
+    "leadsd_tls_reloads",
+    &["outcome"],
+    "Times that the files of the gRPC port's certificates had something new: ok (it serves) or failed (it cannot be used)",
+);
+/// Whether the files cannot be used.
+pub const TLS_TROUBLE: Metric = gauge(
+    "leadsd_tls_trouble",
+    &[],
+    "1 while what the files of the certificates hold cannot be used and older ones serve",
 );
 
 /// State of each portal's credential.
@@ -347,6 +393,14 @@ pub const ALL: &[Metric] = &[
     LIMIT_REFUSALS,
     CONNECTIONS_OPENED,
     CONNECTIONS_CLOSED,
+    CALLERS_IDENTIFIED,
+    CALLERS_REFUSED,
+    TRUST_AGE,
+    TRUST_ENTRIES,
+    TRUST_LOADS,
+    TLS_EXPIRES_IN,
+    TLS_RELOADS,
+    TLS_TROUBLE,
     CREDENTIAL_STATE,
     CREDENTIAL_USABLE,
     CREDENTIAL_TROUBLE,

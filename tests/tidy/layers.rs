@@ -159,6 +159,8 @@ const GRPC_CRATES: &[&str] = &[
     "prost",
     "prost_types",
     "rand",
+    "rustls",
+    "tokio_rustls",
     "tonic",
     "tonic_health",
     "tonic_prost",
@@ -166,10 +168,21 @@ const GRPC_CRATES: &[&str] = &[
     "tonic_types",
     "tower",
     "uuid",
+    "zeroize",
+];
+const ADMIN: &[&str] = &[
+    "auth",
+    "config",
+    "credentials",
+    "grpc",
+    "hubspot",
+    "quota",
+    "task",
+    "telemetry",
+    "time",
+    "vault",
 ];
 const SHARED_CRATES: &[&str] = &["async_trait", "redis", "serde", "serde_json"];
-const ADMIN: &[&str] =
-    &["config", "credentials", "grpc", "hubspot", "quota", "task", "telemetry", "time", "vault"];
 const FAKE_CRATES: &[&str] =
     &["axum", "base64", "http", "percent_encoding", "rand", "serde", "serde_json", "url", "uuid"];
 

@@ -130,23 +130,21 @@ impl Bound {
         let (quotas, tls) = (Arc::clone(&quota), certificates(grpc.tls.as_ref()).await?);
         let mut settings = grpc_settings(&grpc, portals, quotas, auth.clone(), serving);
         (settings.spans, settings.tls) = (spans.clone(), tls.clone());
-        let grpc_server =
-            grpc::Bound::bind(service, settings).await.map_err(listen(grpc.listen))?;
+        let grpc = grpc::Bound::bind(service, settings).await.map_err(listen(grpc.listen))?;
         let sources = admin::Sources {
             readiness: unmet,
             credentials: Arc::clone(&credentials),
             vault: session.clone(),
             hubspot: client,
             quota: Arc::clone(&quota),
-            load: grpc_server.load(),
+            load: grpc.load(),
             spans: spans.clone(),
             auth,
             tls,
             started: SystemClock.now(),
         };
-        let admin_server =
+        let admin =
             admin::Bound::bind(admin.listen, sources).await.map_err(listen(admin.listen))?;
-        let (grpc, admin) = (grpc_server, admin_server);
         Ok(Self { grpc, admin, credentials, quota, session, readiness, draining, spans, exporting })
     }
 

@@ -46,6 +46,7 @@ pub(crate) struct Builder {
     portals: Vec<&'static str>,
     wait_ready: bool,
     left_out: Vec<&'static str>,
+    secrets: Vec<(&'static str, serde_json::Value)>,
     peers: Option<Peers>,
 }
 
@@ -70,6 +71,7 @@ impl TestApp {
             wait_ready: true,
             left_out: Vec::new(),
             peers: None,
+            secrets: Vec::new(),
         }
     }
 
@@ -181,6 +183,12 @@ impl Builder {
         self
     }
 
+    /// Puts a secret into Vault.
+    pub(crate) fn secret(mut self, path: &'static str, content: serde_json::Value) -> Self {
+        self.secrets.push((path, content));
+        self
+    }
+
     /// Does not wait for the credentials.
     pub(crate) fn unready(mut self) -> Self {
         self.wait_ready = false;
@@ -201,6 +209,9 @@ impl Builder {
                 json!({"access_token": hubspot.static_token(&[READ, WRITE]).expose()})
             };
             vault.put(&format!("hubspot/{portal}"), secret);
+        }
+        for (path, content) in &self.secrets {
+            vault.put(path, content.clone());
         }
         let mut token = NamedTempFile::new().expect("a file");
         writeln!(token, "{}", vault.root_token().expose()).expect("written");

@@ -13,6 +13,7 @@ mod admin;
 mod bad_input;
 mod batches;
 mod binary;
+mod callers;
 mod chaos;
 mod chart;
 mod contract;

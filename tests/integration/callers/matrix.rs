@@ -1,0 +1,328 @@
+//! Every RPC there is, by every caller that may not call it: each refusal has its code and reason,
+//! costs HubSpot nothing, and tells nothing of what exists.
+
+use leadsd::grpc::{
+    DESCRIPTORS,
+    pb::{
+        self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
+    },
+};
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use serde_json::json;
+use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
+use tonic_types::StatusExt as _;
+
+use super::{World, api_key, peers, peers::Issuer};
+use crate::harness::{TestApp, failure};
+
+/// What a call brings along.
+type Metadata = Vec<(&'static str, String)>;
+
+/// What may be said of a portal that is not the caller's.
+const FOREIGN: [&str; 4] = ["zurich", "hubspot/", "watcher", "everywhere"];
+
+/// All methods of the contract, and those beside it: path, and what it needs.
+fn methods() -> Vec<(String, &'static str)> {
+    let mut all = Vec::new();
+    for file in FileDescriptorSet::decode(DESCRIPTORS).unwrap().file {
+        for service in &file.service {
+            for method in &service.method {
+                let need = match (service.name(), method.name()) {
+                    ("QuotaService", _) => "quota",
+                    (_, name)
+                        if ["Get", "List", "Search", "BatchGet"]
+                            .iter()
+                            .any(|verb| name.starts_with(verb)) =>
+                    {
+                        "read"
+                    }
+                    (_, _) => "write",
+                };
+                let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                all.push((path, need));
+            }
+        }
+    }
+    assert!(all.len() >= 14, "{all:?}");
+    for version in ["v1", "v1alpha"] {
+        let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+        all.push((path, "anything"));
+    }
+    all.push(("/nobody.v1.Nothing/Nothing".to_owned(), "anything"));
+    all.push(("/hubspot.leads.v1.LeadsService/DropAllLeads".to_owned(), "write"));
+    all
+}
+
+/// Calls a method with an empty message; what comes first of the answer.
+async fn call(channel: &Channel, path: &str, metadata: &Metadata) -> Result<(), Status> {
+    let mut request = Request::new(tokio_stream(()));
+    for (key, value) in metadata {
+        request.metadata_mut().append(*key, value.parse().unwrap());
+    }
+    request.set_timeout(std::time::Duration::from_secs(10));
+    let mut grpc = Grpc::new(channel.clone());
+    grpc.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
+    let codec = tonic_prost::ProstCodec::<(), ()>::default();
+    let path = http::uri::PathAndQuery::try_from(path).unwrap();
+    let mut answer = grpc.streaming(request, path, codec).await?.into_inner();
+    answer.message().await.map(|_| ())
+}
+
+fn tokio_stream<T: Send + 'static>(one: T) -> impl futures_util::Stream<Item = T> + Send {
+    futures_util::stream::iter([one])
+}
+
+fn bearer(token: &str) -> Metadata {
+    vec![("authorization", format!("Bearer {token}"))]
+}
+
+fn key(name: &str) -> Metadata {
+    vec![("x-api-key", api_key(name))]
+}
+
+fn with(mut metadata: Metadata, key: &'static str, value: &str) -> Metadata {
+    metadata.push((key, value.to_owned()));
+    metadata
+}
+
+/// Checks a refusal and gives all that it tells, but for the call's own id.
+#[track_caller]
+fn refusal(status: Status, code: Code, reason: &str, what: &str) -> String {
+    let details = status.get_error_details();
+    assert!(details.bad_request().is_none() && details.resource_info().is_none(), "{what}");
+    assert!(status.metadata().get("leadsd-quota-cost").is_none(), "{what}: no portal was called");
+    let id = details.request_info().expect("the call has an id").request_id.clone();
+    let told = format!("{} {details:?} {:?}", status.message(), status.metadata());
+    let told = told.replace(&id, "ID");
+    let found = failure(Err::<(), _>(status));
+    assert_eq!((found.0, found.1.as_str()), (code, reason), "{what}: {told}");
+    // The status itself is a binary header, whose date and text differ by the id alone.
+    told.split(" MetadataMap").next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_proves_no_name_calls_nothing() {
+    let world = World::start().await;
+    let (anonymous, nameless) = (world.connect().await, {
+        let client = world.ca.client(&peers::Names::none());
+        peers::connect(&world.app.grpc, &world.ca, Some(&client)).await.unwrap()
+    });
+    let other = Issuer { id: world.issuer.id.clone(), ..Issuer::new() };
+    let token = |name, change| world.issuer.token(name, change);
+    let good = token("writer", json!({}));
+    let cases: Vec<(&str, &Channel, Metadata)> = vec![
+        ("no identity", &anonymous, vec![]),
+        ("a certificate without a name", &nameless, vec![]),
+        ("a name it gives itself", &anonymous, vec![("x-leadsd-caller", "writer".to_owned())]),
+        ("an unknown key", &anonymous, vec![("x-api-key", "x".repeat(40))]),
+        ("the hash of a key", &anonymous, vec![("x-api-key", peers::sha256(&api_key("writer")))]),
+        ("another issuer's signature", &anonymous, bearer(&other.token("writer", json!({})))),
+        ("an unknown signing key", &anonymous, bearer(&Issuer::new().token("writer", json!({})))),
+        ("expired", &anonymous, bearer(&token("writer", json!({"exp": peers::now() - 60})))),
+        ("not yet valid", &anonymous, bearer(&token("writer", json!({"nbf": peers::now() + 600})))),
+        ("wrong audience", &anonymous, bearer(&token("writer", json!({"aud": ["other"]})))),
+        ("wrong issuer", &anonymous, bearer(&token("writer", json!({"iss": "https://x"})))),
+        ("no caller", &anonymous, bearer(&token("writer", json!({"sub": 7})))),
+        ("no token", &anonymous, vec![("authorization", "Basic d3JpdGVyOnB3".to_owned())]),
+        ("garbage", &anonymous, bearer("a.b.c")),
+        ("both", &anonymous, [bearer(&good), key("writer")].concat()),
+        ("a token twice", &anonymous, [bearer(&good), bearer(&good)].concat()),
+        ("a key twice", &anonymous, [key("writer"), key("writer")].concat()),
+    ];
+    let mut seen = 0;
+    for (what, channel, metadata) in cases {
+        let mut told = Vec::new();
+        for (path, _) in methods() {
+            for portal in [None, Some("zurich"), Some("nowhere")] {
+                let mut metadata = metadata.clone();
+                metadata.extend(portal.map(|portal| ("leadsd-portal", portal.to_owned())));
+                let status = call(channel, &path, &metadata).await.unwrap_err();
+                let what = format!("{what} at {path} in {portal:?}");
+                told.push(refusal(status, Code::Unauthenticated, "UNAUTHENTICATED", &what));
+                seen += 1;
+            }
+        }
+        let first = told[0].clone();
+        assert!(told.iter().all(|told| *told == first), "{what}: one answer for all\n{told:#?}");
+        assert!(FOREIGN.iter().all(|name| !first.contains(name)), "{what}: {first}");
+    }
+    assert!(seen > 900, "{seen} calls");
+    assert!(world.app.hubspot_calls().is_empty());
+    // Probes have no identity.
+    call(&anonymous, "/grpc.health.v1.Health/Check", &vec![]).await.expect("health is open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_credential_is_not_made_up_for_by_a_right_one() {
+    let world = World::start().await;
+    let writer = world.connect_as("writer").await;
+    let list = "/hubspot.leads.v1.LeadsService/ListLeads";
+    call(&writer, list, &vec![]).await.expect("the certificate alone is good");
+    let expired = world.issuer.token("writer", json!({"exp": peers::now() - 60}));
+    for metadata in [bearer(&expired), vec![("x-api-key", "x".repeat(40))]] {
+        let status = call(&writer, list, &metadata).await.unwrap_err();
+        refusal(status, Code::Unauthenticated, "UNAUTHENTICATED", "beside a good certificate");
+    }
+    // One that is right goes before the certificate.
+    let status = call(&writer, list, &key("stranger")).await.unwrap_err();
+    refusal(status, Code::PermissionDenied, "CALLER_FORBIDDEN", "the key of a stranger");
+    let zurich = with(key("everywhere"), "leadsd-portal", "zurich");
+    call(&writer, list, &zurich).await.expect("the key decides");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_are_not_trusted_get_no_connection() {
+    let world = World::start().await;
+    let other = peers::Authority::new("ca");
+    let names = peers::Names::uri("spiffe://test/writer");
+    let expired =
+        peers::Names { not_after: peers::now() - 60, ..peers::Names::uri("spiffe://test/writer") };
+    let early = peers::Names {
+        not_before: peers::now() + 600,
+        ..peers::Names::uri("spiffe://test/writer")
+    };
+    for (what, certificate) in [
+        ("of another CA", other.client(&names)),
+        ("expired", world.ca.client(&expired)),
+        ("not yet valid", world.ca.client(&early)),
+        ("for servers", world.ca.server()),
+    ] {
+        let channel = peers::connect(&world.app.grpc, &world.ca, Some(&certificate)).await;
+        // TLS 1.3 tells a client after it believes to be connected.
+        if let Ok(channel) = channel {
+            let path = "/hubspot.leads.v1.LeadsService/ListLeads";
+            let status = call(&channel, path, &vec![]).await.unwrap_err();
+            assert!(status.metadata().get("x-request-id").is_none(), "{what}: {status:?}");
+        }
+    }
+    assert!(world.app.hubspot_calls().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_do_what_their_policy_says_and_nothing_else() {
+    let world = World::start().await;
+    let anonymous = world.connect().await;
+    // Who may do what in the portals, as (read, write, quota) of default and of zurich.
+    let none = [false; 3];
+    let all = [true; 3];
+    for (caller, in_default, in_zurich) in [
+        ("writer", all, none),
+        ("reader", [true, false, false], none),
+        ("watcher", none, [false, false, true]),
+        ("everywhere", all, all),
+        ("blocked", none, none),
+        ("stranger", none, none),
+    ] {
+        let certificate = world.connect_as(caller).await;
+        let proofs = [
+            ("certificate", &certificate, vec![]),
+            ("token", &anonymous, bearer(&world.issuer.token(caller, json!({})))),
+            ("key", &anonymous, key(caller)),
+        ];
+        for (proof, channel, metadata) in proofs {
+            for (path, need) in methods() {
+                for (portal, rights) in [("default", in_default), ("zurich", in_zurich)] {
+                    let what = format!("{caller} by {proof} at {path} in {portal}");
+                    let may = match need {
+                        "read" => rights[0],
+                        "write" => rights[1],
+                        "quota" => rights[2],
+                        _ => in_default != none || in_zurich != none,
+                    };
+                    let metadata = with(metadata.clone(), "leadsd-portal", portal);
+                    let answer = call(channel, &path, &metadata).await;
+                    if may {
+                        // The message is empty, so that most are refused for their form.
+                        let code = answer.err().map_or(Code::Ok, |status| status.code());
+                        let fine = [Code::Ok, Code::InvalidArgument, Code::Unimplemented];
+                        assert!(fine.contains(&code), "{what}: {code}");
+                        continue;
+                    }
+                    let status = answer.expect_err(&what);
+                    let told = refusal(status, Code::PermissionDenied, "CALLER_FORBIDDEN", &what);
+                    // A portal of its own may be named; others, and other callers, may not.
+                    let own = |name: &&&str| **name == "zurich" && in_zurich != none;
+                    let foreign = FOREIGN.iter().filter(|name| !own(name));
+                    for name in foreign {
+                        assert!(!told.contains(name), "{what}: {told}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_of_others_and_one_that_is_not_there_are_the_same() {
+    let world = World::start().await;
+    let channel = world.connect().await;
+    for caller in ["writer", "reader", "watcher", "blocked", "stranger"] {
+        let foreign = if caller == "watcher" { "default" } else { "zurich" };
+        for (path, need) in methods() {
+            if need == "anything" {
+                continue;
+            }
+            let mut told = Vec::new();
+            // Of one length, so that sizes tell nothing either.
+            for portal in [foreign, &"x".repeat(foreign.len())] {
+                let metadata = with(key(caller), "leadsd-portal", portal);
+                let status = call(&channel, &path, &metadata).await.unwrap_err();
+                let what = format!("{caller} at {path} in {portal}");
+                told.push(refusal(status, Code::PermissionDenied, "CALLER_FORBIDDEN", &what));
+            }
+            assert_eq!(told[0], told[1], "{caller} at {path}");
+            let twice = with(with(key(caller), "leadsd-portal", foreign), "leadsd-portal", foreign);
+            let status = call(&channel, &path, &twice).await.unwrap_err();
+            assert!(!status.message().contains(foreign), "{caller}: {status:?}");
+        }
+    }
+    // Who names no portal gets the one that is its own.
+    let quota = "/hubspot.leads.v1.QuotaService/GetQuota";
+    call(&channel, quota, &key("watcher")).await.expect("zurich is the watcher's only portal");
+    let nowhere = with(key("everywhere"), "leadsd-portal", "nowhere");
+    let (code, reason, _) = failure(call(&channel, quota, &nowhere).await);
+    assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "UNKNOWN_PORTAL"));
+    assert!(world.app.hubspot_calls().is_empty());
+}
+
+/// Calls with real messages, so that leads are read and written.
+async fn work(world: &World, channel: Channel, metadata: &Metadata) {
+    let request = |app: &TestApp| {
+        let mut request = Request::new(app.create_request("Jane"));
+        for (key, value) in metadata {
+            request.metadata_mut().append(*key, value.parse().unwrap());
+        }
+        request
+    };
+    let mut leads = LeadsServiceClient::new(channel);
+    let created = leads.create_lead(request(&world.app)).await.unwrap().into_inner();
+    let id = created.lead.unwrap().id;
+    let (metadata, extensions, _) = request(&world.app).into_parts();
+    let get = pb::GetLeadRequest { id: id.clone(), ..Default::default() };
+    let got = leads.get_lead(Request::from_parts(metadata, extensions, get)).await.unwrap();
+    assert_eq!(got.into_inner().lead.unwrap().id, id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_proof_lets_its_caller_work_under_its_own_name_and_share() {
+    let world = World::start().await;
+    let channel = world.connect().await;
+    let spoof = ("x-leadsd-caller", "somebody-else".to_owned());
+    let token = world.issuer.token("writer", json!({}));
+    crate::logs::keep_out(&token);
+    work(&world, world.connect_as("writer").await, &vec![spoof.clone()]).await;
+    work(&world, channel.clone(), &[bearer(&token), vec![spoof.clone()]].concat()).await;
+    work(&world, channel.clone(), &[key("writer"), vec![spoof]].concat()).await;
+
+    let mut request = Request::new(pb::GetQuotaRequest {});
+    request.metadata_mut().insert("x-api-key", api_key("writer").parse().unwrap());
+    let quota = QuotaServiceClient::new(channel).get_quota(request).await.unwrap().into_inner();
+    let burst = quota.quota.unwrap().buckets.into_iter().find(|bucket| bucket.name == "burst");
+    let callers: Vec<(String, i32)> =
+        burst.unwrap().callers.into_iter().map(|caller| (caller.caller, caller.shares)).collect();
+    let mut wanted = ["writer", "spiffe://test/writer", "system:serviceaccount:shop:writer"]
+        .map(|name| (name.to_owned(), 5));
+    wanted.sort();
+    assert_eq!(callers, wanted);
+}

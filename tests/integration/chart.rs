@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -26,16 +27,22 @@ const LEAST: [&str; 2] =
 
 /// The objects that helm renders from files of values and from single values, `null` to unset one.
 async fn rendered(files: &[PathBuf], values: &[&str]) -> Vec<Value> {
+    let mut flags: Vec<OsString> = Vec::new();
+    flags.extend(files.iter().flat_map(|file| ["--values".into(), file.into()]));
+    flags.extend(values.iter().flat_map(|value| ["--set".into(), value.into()]));
+    template(flags).await
+}
+
+/// The same from values in JSON.
+async fn rendered_json(values: &[&str]) -> Vec<Value> {
+    template(values.iter().flat_map(|value| ["--set-json".into(), value.into()]).collect()).await
+}
+
+async fn template(flags: Vec<OsString>) -> Vec<Value> {
     let mut helm = Command::new(tool("LEADSD_TEST_HELM", "helm"));
     helm.args(["template", "leadsd", CHART, "--namespace", "crm", "--kube-version", "1.37.0"]);
-    for file in files {
-        helm.arg("--values").arg(file);
-    }
-    for value in values {
-        helm.args(["--set", value]);
-    }
-    let template = run(&mut helm).await;
-    assert!(template.status.success(), "{files:?} {values:?}: {}", text(&template));
+    let template = run(helm.args(&flags)).await;
+    assert!(template.status.success(), "{flags:?}: {}", text(&template));
     from_yaml(&template.stdout)
 }
 
@@ -96,6 +103,42 @@ async fn the_chart_renders_a_configuration_that_the_binary_accepts() {
         files += 1;
     }
     assert!(files >= 4, "the ways to reach Vault are examples");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs helm and Python with PyYAML"]
+async fn every_key_goes_through_the_chart_as_it_is() {
+    let example = std::fs::read_to_string("leadsd.example.toml").unwrap();
+    let (mut section, mut defaults) = (String::new(), Vec::new());
+    for line in example.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            name.clone_into(&mut section);
+        } else if let Some((key, value)) = line.split_once(" = ").filter(|_| !line.starts_with('#'))
+            && key != "listen"
+        {
+            // Plain values look the same in TOML and in JSON.
+            defaults.push((format!("config.{section}.{key}={value}"), key, value));
+        }
+    }
+    assert!(defaults.len() > 40, "{defaults:?}");
+    let mut values: Vec<&str> = defaults.iter().map(|(value, ..)| value.as_str()).collect();
+    // As they are but for what the chart insists on.
+    values.extend([
+        r#"config.vault.address="https://vault.example""#,
+        "config.grpc.insecure=true",
+        r#"config.quota.shared.url="redis://valkey""#,
+        r#"drain.wait="process""#,
+    ]);
+    let objects = rendered_json(&values).await;
+    let file = configuration(&objects);
+    let check = leadsd_config("check", file.path()).await;
+    let text_of_it = std::fs::read_to_string(file.path()).unwrap();
+    assert!(check.status.success(), "{}\n{text_of_it}", text(&check));
+    for (_, key, value) in defaults.iter().filter(|(_, key, _)| *key != "insecure") {
+        let whole = value.strip_suffix(".0").unwrap_or(value);
+        let line = format!("{key} = {whole}\n");
+        assert!(text_of_it.contains(&line), "no {line} in\n{text_of_it}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -99,6 +99,9 @@
 {{- if and (not (and .Values.tls.enabled $identity)) (not (dig "grpc" "insecure" false $config)) }}
 - "leadsd would serve whoever reaches the pod, {{ if $identity }}without TLS{{ else if .Values.tls.enabled }}without knowing the callers{{ else }}without TLS and without knowing the callers{{ end }}: set tls.enabled and one of tls.clientCA, callers.serviceAccounts and config.auth, or say that this is meant with config.grpc.insecure=true."
 {{- end }}
+{{- if and (not $identity) $config.policy }}
+- "config.policy says what callers may do and nothing says who they are: set one of tls.clientCA, callers.serviceAccounts and config.auth."
+{{- end }}
 {{- if and $identity (not $config.policy) }}
 - "Callers are known, so config.policy must say what each of them may do: what no policy allows is denied."
 {{- end }}

@@ -43,6 +43,9 @@ use crate::{
 /// which no notification tells reliably.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Pause before the files are looked at again after a panic.
+const RESTART: Duration = Duration::from_secs(10);
+
 /// Largest file that is read.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -166,11 +169,20 @@ impl Tls {
     pub(super) fn watch(self: Arc<Self>) -> Task {
         task::spawn("certificates", "", async move {
             loop {
-                sleep(LOOK).await;
-                let content = read(&self.files).await;
-                self.look(content);
+                // Should it ever panic, the next one takes over.
+                let look = Arc::clone(&self).look_on();
+                task::spawn("certificates loop", "", look).ended().await;
+                sleep(RESTART).await;
             }
         })
+    }
+
+    async fn look_on(self: Arc<Self>) {
+        loop {
+            sleep(LOOK).await;
+            let content = read(&self.files).await;
+            self.look(content);
+        }
     }
 
     /// Tells when callers' certificates should be looked at again.

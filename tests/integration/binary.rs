@@ -123,6 +123,24 @@ fn serve_refuses_a_network_without_tls_and_identities_and_dev_refuses_any() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_cannot_be_used_stops_the_start_with_its_file() {
+    let (folder, hubspot) = (tempfile::tempdir().unwrap(), fake_hubspot().await);
+    let file =
+        config(&folder, "http://127.0.0.1:1", "method = \"token_file\"\nfile = \"/x\"", &hubspot);
+    let missing = folder.path().join("tls.crt").display().to_string();
+    let process = Process::serve(
+        &file,
+        &[
+            ("LEADSD_GRPC__TLS__CERT_FILE", &missing),
+            ("LEADSD_GRPC__TLS__KEY_FILE", "/nonexistent"),
+        ],
+    );
+    let (code, log) = process.ended().await;
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("certificates: ") && log.contains(&missing), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_in_flight_survives_sigterm_and_the_exit_code_is_0() {
     let (folder, hubspot) = (tempfile::tempdir().unwrap(), fake_hubspot().await);
     let (vault, auth) = fake_vault(&folder, &hubspot).await;

@@ -5,6 +5,7 @@ mod audit;
 mod keys;
 mod matrix;
 mod peers;
+mod real;
 mod rotation;
 mod tls;
 

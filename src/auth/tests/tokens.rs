@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock, atomic::Ordering};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
+use proptest::prelude::*;
 use rcgen::{
     KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
 };
@@ -317,4 +318,23 @@ async fn without_keys_a_token_is_neither_good_nor_bad() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let found = identify(&tokens(&file), &EC.sign(&claims())).await;
     assert!(matches!(found, Err(Refused::Unavailable(_))), "{found:?}");
+}
+
+proptest! {
+    #[test]
+    fn no_key_set_and_no_token_panics(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        text in "(\\{\"keys\":\\[\\{(\"[a-z]{1,3}\":(\"[A-Za-z0-9_-]{0,9}\"|[0-9]{1,3}|null),?){0,5}\\}\\]\\})|[A-Za-z0-9_.-]{0,60}",
+        claims in prop::collection::btree_map("(iss|aud|exp|nbf|sub)", "[ -~]{0,20}", 0..5),
+        number in any::<f64>(),
+    ) {
+        let _ = (Keys::parse(&bytes), Keys::parse(text.as_bytes()));
+        let keys = Keys::parse(json!({"keys": [EC.jwk(), RSA.jwk()]}).to_string().as_bytes()).unwrap();
+        for token in [text.as_str(), &String::from_utf8_lossy(&bytes)] {
+            prop_assert!(crate::auth::jwt::believed(&keys, token).is_none());
+        }
+        let mut claims = json!(claims);
+        claims["exp"] = json!(number);
+        let _ = expected().check(claims.as_object().unwrap(), NOW as f64);
+    }
 }

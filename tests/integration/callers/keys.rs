@@ -80,7 +80,7 @@ fn with_tokens(url: &str) -> Builder {
 }
 
 /// Lists leads with one header.
-async fn list(app: &TestApp, header: &'static str, value: &str) -> Result<(), Status> {
+pub(super) async fn list(app: &TestApp, header: &'static str, value: &str) -> Result<(), Status> {
     let channel = tonic::transport::Channel::from_shared(format!("http://{}", app.grpc)).unwrap();
     let mut leads = LeadsServiceClient::new(channel.connect().await.unwrap());
     let mut request = Request::new(pb::ListLeadsRequest::default());

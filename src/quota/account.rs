@@ -31,6 +31,9 @@ use crate::{
     time::{WallClock, Zone},
 };
 
+/// Longest a refusal is believed to close a bucket: past a day it is no limit but a mistake.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 /// The buckets that replicas share; what is left of the day HubSpot tells each of them.
 const SHARED: [BucketName; 2] = [BucketName::Burst, BucketName::Search];
 
@@ -258,7 +261,7 @@ impl Account {
             None => {}
             Some(Refused::Bucket(wait)) => {
                 lane.counts.upstream += 1;
-                lane.bucket.close(now + wait);
+                lane.bucket.close(now + wait.min(LONGEST));
             }
             Some(Refused::Day) => {
                 lane.counts.upstream += 1;
@@ -280,6 +283,7 @@ impl Account {
         let mut state = self.state.lock();
         state.daily.give_back();
         let lane = state.lane(bucket);
+        lane.counts.permits = lane.counts.permits.saturating_sub(1);
         lane.bucket.give_back(number);
         self.wake_driver(lane);
         self.tell(bucket);

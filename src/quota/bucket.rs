@@ -1,7 +1,7 @@
 //! One of HubSpot's limits: how many calls it allows, how many are used, by us and by others, and
 //! when the next one may go.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, ops::RangeInclusive, time::Duration};
 
 use tokio::time::Instant;
 
@@ -20,6 +20,9 @@ const REACH_SECOND: Duration = Duration::from_millis(25);
 
 /// The same for the window that HubSpot documents; 2.5 % of it.
 const REACH_WINDOW: Duration = Duration::from_millis(250);
+
+/// Lengths of a window that are believed.
+const WINDOWS: RangeInclusive<Duration> = SECOND..=Duration::from_secs(600);
 
 /// Part of the limit that may go within a second.
 const PART_A_SECOND: u64 = 10;
@@ -166,7 +169,9 @@ impl Bucket {
         let Some(lease) = self.lease.as_mut() else { return };
         lease.granted(ask, grant, since);
         self.size = grant.size.max(1);
-        self.windows[0].set_length(grant.window);
+        if WINDOWS.contains(&grant.window) {
+            self.windows[0].set_length(grant.window);
+        }
         if !grant.closed.is_zero() {
             self.closed_until = Some(now + grant.closed);
         }
@@ -229,9 +234,6 @@ impl Bucket {
 
     /// Calls in the window, ours and those of others.
     pub(super) fn used(&self, now: Instant) -> u64 {
-        if let Some(lease) = self.live() {
-            return lease.used().min(self.size);
-        }
         (self.windows[0].used() as u64).saturating_add(self.foreign(now)).min(self.size)
     }
 
@@ -362,6 +364,11 @@ impl Bucket {
     /// are the most that HubSpot can have counted as ours.
     pub(super) fn learn(&mut self, told: Told, number: u64, oldest: Oldest, now: Instant) {
         let shape = self.shape(now);
+        let told = Told {
+            size: told.size.filter(|size| (1..=MAX_SIZE).contains(size)),
+            window: told.window.filter(|window| WINDOWS.contains(window)),
+            remaining: told.remaining,
+        };
         if let Some(lease) = self.lease.as_mut().filter(|lease| lease.is_live()) {
             // The ledger knows what is of other replicas, and hands the limit to all of them.
             if oldest.in_ledger {
@@ -369,19 +376,20 @@ impl Bucket {
             }
             return;
         }
-        if let Some(size) = told.size.filter(|size| (1..=MAX_SIZE).contains(size)) {
+        if let Some(size) = told.size {
             self.size = size;
         }
-        if let Some(window) = told.window.filter(|window| !window.is_zero()) {
+        if let Some(window) = told.window {
             self.windows[0].set_length(window);
         }
         if let Some(remaining) = told.remaining.filter(|_| !oldest.in_ledger) {
             let used = self.size.saturating_sub(remaining);
             let ours = self.windows[0].next().saturating_sub(oldest.number);
             self.others.learn(used, ours, number, self.window(), now);
-            if self.lease.is_some() {
-                let calls = Calls::Even(used.saturating_sub(ours));
-                self.foreign = Some(Foreign { told: now, calls });
+            // What the ledger said last is rather too much; more than that is news.
+            let told = used.saturating_sub(ours);
+            if self.lease.is_some() && told > self.foreign(now) {
+                self.foreign = Some(Foreign { told: now, calls: Calls::Even(told) });
             }
         }
     }

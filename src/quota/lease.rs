@@ -112,7 +112,6 @@ pub(super) struct Lease {
     close: Option<Instant>,
     /// When one more permit could be good, as far as is known.
     next: Instant,
-    used: u64,
     oldest: u64,
     replicas: u32,
     asked: Option<Instant>,
@@ -137,7 +136,6 @@ impl Lease {
             told: None,
             close: None,
             next: now,
-            used: 0,
             oldest: 0,
             asked: None,
             taken: None,
@@ -163,11 +161,6 @@ impl Lease {
     /// How many replicas share the limit.
     pub(super) fn replicas(&self) -> u32 {
         self.replicas
-    }
-
-    /// Calls in the window, of all replicas and of others.
-    pub(super) fn used(&self) -> u64 {
-        self.used
     }
 
     /// How many permits were granted before the oldest that still counts.
@@ -339,7 +332,6 @@ impl Lease {
         // A ledger that was away may not have heard of all of them yet.
         let least = if self.is_live() { 1 } else { self.replicas };
         self.replicas = grant.replicas.max(least);
-        self.used = grant.used;
         self.oldest = grant.oldest;
         self.next = skew.ours(grant.next);
         for (number, (index, from)) in (ask.first..).zip(grant.permits.iter().enumerate()) {

@@ -2,7 +2,9 @@
 //! tenth permit to bulk all the same.
 //!
 //! Start-time fair queueing: each call gets a tag, one share after the tag of its caller's call
-//! before it, and the smallest tag goes first. A caller with a long queue has far tags; one who comes
+//! before it, and the smallest tag goes first. What is shared is permits: a call that may go with
+//! others is charged its part of a full batch when it comes, and the rest of its part of the batch
+//! when that leaves. One that goes away in between gets its charge back. A caller with a long queue has far tags; one who comes
 //! with a single call gets the tag of whoever is served now, and is next.
 
 use std::{
@@ -43,6 +45,8 @@ struct Ticket {
     caller: Caller,
     waiting: Waiting,
     since: Instant,
+    /// What was charged for it.
+    charge: u64,
 }
 
 /// One caller's place among the others.
@@ -50,7 +54,7 @@ struct Ticket {
 struct Standing {
     /// Tag after its newest call, for each priority.
     tags: [u64; 2],
-    waiting: usize,
+    waiting: BTreeSet<Key>,
 }
 
 /// Those who leave with one permit.
@@ -101,12 +105,12 @@ impl Queue {
 
     /// Waiting calls of a caller.
     pub(super) fn waiting_of(&self, caller: &Caller) -> usize {
-        self.callers.get(caller).map_or(0, |standing| standing.waiting)
+        self.callers.get(caller).map_or(0, |standing| standing.waiting.len())
     }
 
     /// Callers that have calls waiting, each with how many.
     pub(super) fn callers(&self) -> impl Iterator<Item = (&Caller, usize)> {
-        let all = self.callers.iter().map(|(caller, standing)| (caller, standing.waiting));
+        let all = self.callers.iter().map(|(caller, standing)| (caller, standing.waiting.len()));
         all.filter(|(_, waiting)| *waiting > 0)
     }
 
@@ -126,23 +130,34 @@ impl Queue {
     /// A call of the caller goes without waiting.
     pub(super) fn pass(&mut self, caller: &Caller, priority: Priority) {
         let key = self.place(caller, priority);
-        self.charge(key, caller);
+        let charge = self.share_of(caller);
+        self.charge(key, caller, charge);
         self.advance(key);
         self.forget_idle();
     }
 
     /// A call waits at the place it was told.
     pub(super) fn push(&mut self, key: Key, caller: Caller, waiting: Waiting, since: Instant) {
+        let mut charge = self.share_of(&caller);
         if let Waiting::Member(group, _) = &waiting {
             self.groups.entry(group.id()).or_default().insert(key);
+            charge /= group.most().max(1) as u64;
         }
-        self.charge(key, &caller).waiting += 1;
-        self.waiting.insert(key, Ticket { caller, waiting, since });
+        self.charge(key, &caller, charge).waiting.insert(key);
+        self.waiting.insert(key, Ticket { caller, waiting, since, charge });
     }
 
-    /// Takes a call out; `None` if it has left already.
+    /// Takes a call out, as if it had never come; `None` if it has left already.
     pub(super) fn remove(&mut self, key: Key) -> Option<Waiting> {
-        self.take(key).map(|ticket| ticket.waiting)
+        let ticket = self.take(key)?;
+        if let Some(standing) = self.callers.get_mut(&ticket.caller) {
+            // The next one of the caller still goes after those that wait.
+            let same = |other: &&Key| other.priority == key.priority;
+            let newest = standing.waiting.iter().rev().find(same).map_or(0, |newest| newest.tag);
+            let tag = &mut standing.tags[key.priority as usize];
+            *tag = tag.saturating_sub(ticket.charge).max(newest);
+        }
+        Some(ticket.waiting)
     }
 
     /// Takes out those who leave with the next permit.
@@ -155,17 +170,37 @@ impl Queue {
             Waiting::Member(group, _) => self.members(head, group.id(), group.most()),
         };
         let mut party = Party { users: Users::new(), waiting: Vec::new(), since: Vec::new() };
+        let mut paid = Vec::new();
         for key in keys {
             let Some(ticket) = self.take(key) else { continue };
-            match party.users.iter_mut().find(|(caller, _)| *caller == ticket.caller) {
-                Some((_, calls)) => *calls += 1,
-                None => party.users.push((ticket.caller, 1)),
+            match party.users.iter().position(|(caller, _)| *caller == ticket.caller) {
+                Some(place) => {
+                    party.users[place].1 += 1;
+                    paid[place] += ticket.charge;
+                }
+                None => {
+                    party.users.push((ticket.caller, 1));
+                    paid.push(ticket.charge);
+                }
             }
             party.waiting.push(ticket.waiting);
             party.since.push(ticket.since);
         }
+        self.settle(head.priority, &party, &paid);
         self.forget_idle();
         Some(party)
+    }
+
+    /// Charges the rest for a permit that is not used by as many calls as could.
+    fn settle(&mut self, priority: Priority, party: &Party, paid: &[u64]) {
+        let all = party.waiting.len().max(1) as u64;
+        for ((caller, calls), paid) in party.users.iter().zip(paid) {
+            let part = self.share_of(caller) * u64::from(*calls) / all;
+            if let Some(standing) = self.callers.get_mut(caller) {
+                let tag = &mut standing.tags[priority as usize];
+                *tag = tag.saturating_add(part.saturating_sub(*paid));
+            }
+        }
     }
 
     /// Takes out everybody.
@@ -196,26 +231,28 @@ impl Queue {
         alone + batches
     }
 
-    /// How many permits go before a call with this key, as far as is known now. `group` is its own.
+    /// How many permits go before a call with this key, as far as is known now. `group` is its own: it
+    /// leaves with the first of the batch that it is in.
     pub(super) fn permits_before(&self, key: Key, group: Option<u64>) -> usize {
+        let (mut first, mut own) = (key, 0);
+        if let Some(keys) = group.and_then(|group| self.groups.get(&group)) {
+            let most = self.most(keys);
+            own = keys.range(..key).count() / most;
+            first = keys.iter().nth(own * most).copied().map_or(key, |head| head.min(key));
+        }
         let mut alone = 0;
         let mut members: HashMap<u64, (usize, usize)> = HashMap::new();
-        for ticket in self.waiting.range(..key).map(|(_, ticket)| ticket) {
+        for ticket in self.waiting.range(..first).map(|(_, ticket)| ticket) {
             match &ticket.waiting {
+                Waiting::Member(other, _) if group == Some(other.id()) => {}
                 Waiting::Alone(_) => alone += 1,
                 Waiting::Member(group, _) => {
                     members.entry(group.id()).or_insert_with(|| (0, group.most())).0 += 1;
                 }
             }
         }
-        let batches: usize = members
-            .into_iter()
-            .map(|(id, (calls, most))| match group == Some(id) {
-                // The last batch that is not full takes the call with it.
-                true => calls / most.max(1),
-                false => calls.div_ceil(most.max(1)),
-            })
-            .sum();
+        let batches = members.into_values().map(|(calls, most)| calls.div_ceil(most.max(1)));
+        let batches = own + batches.sum::<usize>();
         let before = alone + batches;
         let any_bulk =
             self.waiting.keys().next_back().is_some_and(|key| key.priority == Priority::Bulk);
@@ -267,17 +304,21 @@ impl Queue {
             }
         }
         if let Some(standing) = self.callers.get_mut(&ticket.caller) {
-            standing.waiting -= 1;
+            standing.waiting.remove(&key);
         }
         Some(ticket)
     }
 
-    /// A place is taken: the caller's next one is a share later.
-    fn charge(&mut self, key: Key, caller: &Caller) -> &mut Standing {
+    /// What a permit costs the caller.
+    fn share_of(&self, caller: &Caller) -> u64 {
+        SHARE / u64::from(self.shares_of(caller))
+    }
+
+    /// A place is taken: the caller's next one is later by the charge.
+    fn charge(&mut self, key: Key, caller: &Caller, charge: u64) -> &mut Standing {
         self.orders += 1;
-        let share = SHARE / u64::from(self.shares_of(caller));
         let standing = self.callers.entry(caller.clone()).or_default();
-        standing.tags[key.priority as usize] = key.tag.saturating_add(share);
+        standing.tags[key.priority as usize] = key.tag.saturating_add(charge);
         standing
     }
 
@@ -292,8 +333,8 @@ impl Queue {
         if self.callers.len().is_power_of_two() || self.orders.is_multiple_of(1_024) {
             let now = self.now;
             self.callers.retain(|_, standing| {
-                let ahead = |class: usize| standing.tags[class] > now[class].saturating_add(SHARE);
-                standing.waiting > 0 || ahead(0) || ahead(1)
+                let ahead = |class: usize| standing.tags[class] > now[class];
+                !standing.waiting.is_empty() || ahead(0) || ahead(1)
             });
         }
     }

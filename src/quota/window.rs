@@ -1,8 +1,9 @@
 //! A true rolling window, seen from the side that sends.
 //!
 //! HubSpot counts a call when it arrives, which is some time between when it was sent and when its
-//! answer is here. A slot is therefore held until the answer is here, and for one length of the
-//! window after that: then it has left HubSpot's window too, whatever the way took.
+//! answer is here. A slot is therefore held until the answer is here, but no longer than a call may
+//! reasonably be on its way, and for one length of the window after that: then it has left HubSpot's
+//! window too. A call that is on its way for longer than that may meet a refusal.
 
 use std::{collections::VecDeque, time::Duration};
 

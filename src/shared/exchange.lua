@@ -14,7 +14,7 @@ local PART_A_SECOND = 10
 local WARM = 2500
 -- A replica not heard of for so long may go on without us, and gets its part kept ...
 local SILENT = 900
--- ... until it is taken for gone.
+-- ... until it is taken for gone. If it is not, HubSpot's answers tell of what it uses.
 local GONE = 60000
 -- A permit of later than this is not given: too much may change until then.
 local FAR = 2000
@@ -54,7 +54,8 @@ else
   redis.call('ZREM', apart, ask.replica)
 end
 redis.call('ZREMRANGEBYSCORE', apart, '-inf', text(now - SILENT))
-local on_their_own = silent + redis.call('ZCARD', apart)
+-- Of the silent ones one part is kept for all: most of them have died, and come back by other names.
+local on_their_own = math.min(silent, 1) + redis.call('ZCARD', apart)
 
 -- What has become of its permits.
 for _, slot in ipairs(ask.slots) do
@@ -80,11 +81,12 @@ if ask.close then closed = math.max(closed, now + ask.close) end
 redis.call('ZREMRANGEBYSCORE', long, '-inf', text(now - window))
 redis.call('ZREMRANGEBYSCORE', short, '-inf', text(now - SECOND))
 
--- How many calls the replicas may have in the window and in the second.
+-- How many calls the replicas may have in the window and in the second. What HubSpot says of others
+-- may well be those that are on their own.
 local others = foreign * math.max(0, 1 - (now - told) / window)
 local kept_back = 0
 if on_their_own > 0 then kept_back = size * on_their_own / known end
-local in_window = math.max(1, math.floor(size - others - kept_back))
+local in_window = math.max(1, math.floor(size - math.max(others, kept_back)))
 local in_second = math.max(1, math.floor(in_window / PART_A_SECOND))
 local gap = ask.paced and SECOND / in_second or 0
 

@@ -437,6 +437,8 @@ pub const ALL: &[Metric] = &[
     QUOTA_WAITED,
     QUOTA_REFUSALS,
     QUOTA_UPSTREAM,
+    QUOTA_SHARED_AWAY,
+    QUOTA_REPLICAS,
     SPANS,
     BUILD_INFO,
     START_TIME,

@@ -213,9 +213,9 @@ impl Entry {
 
     fn limits(&self, now: Stamp) -> (usize, usize) {
         let silent = self.replicas.values().filter(|seen| **seen <= now - SILENT).count() as u64;
-        let on_their_own = silent + self.apart.len() as u64;
+        let on_their_own = silent.min(1) + self.apart.len() as u64;
         let kept_back = self.size * on_their_own / (self.replicas.len() as u64).max(1);
-        let window = self.size.saturating_sub(self.others(now)).saturating_sub(kept_back).max(1);
+        let window = self.size.saturating_sub(self.others(now).max(kept_back)).max(1);
         let window = usize::try_from(window).expect("small");
         (window, (window / 10).max(1))
     }

@@ -176,3 +176,113 @@ async fn a_caller_who_goes_away_gives_its_place_up() {
     account.take(BucketName::Burst, &web, soon()).await.expect("a permit");
     assert!(since.elapsed() < Duration::from_secs(1));
 }
+
+/// Keeps calls of one caller waiting, each alone.
+async fn alone(account: &Arc<Account>, caller: &str, calls: usize, until: Instant) {
+    let who = who(caller, Priority::Interactive);
+    let all = (0..calls).map(|_| async {
+        while Instant::now() < until {
+            let permit = account.take(BucketName::Burst, &who, soon()).await.unwrap();
+            Hub::default().call(permit, Duration::ZERO, Duration::ZERO, Heard::default()).await;
+        }
+    });
+    futures_util::future::join_all(all).await;
+}
+
+/// Has a call of the caller wait in the group.
+fn member(
+    account: &Arc<Account>,
+    group: &Arc<Together>,
+    caller: &str,
+) -> (super::super::Place, oneshot::Receiver<Reply>) {
+    let (member, reply) = group.enter();
+    let own: Arc<dyn Group> = Arc::clone(group) as _;
+    let who = who(caller, Priority::Interactive);
+    (account.join(BucketName::Burst, &who, soon(), own, member).unwrap(), reply)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_callers_share_is_permits_and_not_calls() {
+    let account = account(settings(190));
+    let hub = Arc::new(Hub::default());
+    let group = Together::new(&hub, 100);
+    use_up(&account).await;
+    let begin = Instant::now();
+    let many = async {
+        let places: Vec<_> = (0..400).map(|_| member(&account, &group, "many")).collect();
+        let replies = places.into_iter().map(|(place, reply)| async move {
+            let _place = place;
+            reply.await.unwrap().unwrap();
+        });
+        futures_util::future::join_all(replies).await;
+        begin.elapsed()
+    };
+    let crowd = alone(&account, "crowd", 30, begin + Duration::from_secs(10));
+    let (took, ()) = tokio::join!(many, crowd);
+    // Four permits of its own and as many of the crowd's in between.
+    assert!(took <= Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_that_are_not_full_cost_a_whole_permit() {
+    let account = account(settings(190));
+    let hub = Arc::new(Hub::default());
+    let group = Together::new(&hub, 100);
+    let until = Instant::now() + Duration::from_secs(60);
+    let few = async {
+        let mut batches = 0;
+        while Instant::now() < until {
+            let places: Vec<_> = (0..5).map(|_| member(&account, &group, "few")).collect();
+            for (_place, reply) in places {
+                reply.await.unwrap().unwrap();
+            }
+            batches += 1;
+        }
+        batches
+    };
+    let (batches, ()) = tokio::join!(few, alone(&account, "crowd", 30, until));
+    // It waits for its answer before it comes again: it cannot get more than every other permit.
+    assert!((60 * 19 / 4..=60 * 19 / 2 + 19).contains(&batches), "{batches}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_went_away_are_not_charged() {
+    let account = account(settings(190));
+    use_up(&account).await;
+    let until = Instant::now() + Duration::from_secs(30);
+    let fickle = async {
+        let who = who("fickle", Priority::Interactive);
+        for _ in 0..300 {
+            let call = account.take(BucketName::Burst, &who, soon());
+            let _ = futures_util::poll!(Box::pin(call));
+        }
+        let since = Instant::now();
+        account.take(BucketName::Burst, &who, soon()).await.unwrap();
+        since.elapsed()
+    };
+    let (waited, ()) = tokio::join!(fickle, alone(&account, "crowd", 30, until));
+    assert!(waited <= Duration::from_secs(2), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_leaves_with_others_is_predicted_to_go_when_they_do() {
+    let account = account(settings(10));
+    let hub = Arc::new(Hub::default());
+    let group = Together::new(&hub, 100);
+    use_up(&account).await;
+    let who_waits = who("crowd", Priority::Interactive);
+    let first = member(&account, &group, "many");
+    let waiting = (0..50).map(|_| account.take(BucketName::Burst, &who_waits, soon()));
+    let mut waiting = futures_util::future::join_all(waiting.map(Box::pin));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    // Its own place would be behind many of the crowd's.
+    let mut places = vec![first];
+    let until = Instant::now() + Duration::from_secs(4);
+    for _ in 0..99 {
+        let (member, reply) = group.enter();
+        let own: Arc<dyn Group> = Arc::clone(&group) as _;
+        let who = who("many", Priority::Interactive);
+        let place = account.join(BucketName::Burst, &who, until, own, member);
+        places.push((place.expect("in time"), reply));
+    }
+}

@@ -77,7 +77,7 @@ func run(server Server, contact string) error {
 		{"create", w.create},
 		{"batch", w.batch},
 		{"search", w.search},
-		{"portals and priorities", w.portals},
+		{"portals and priorities", func(ctx context.Context) error { return w.portals(ctx, server) }},
 		{"errors", w.errors},
 		{"limits", w.limits},
 		{"deadline", w.deadline},
@@ -206,13 +206,17 @@ func (w *walk) search(ctx context.Context) error {
 }
 
 // portals names the account and the urgency of single calls.
-func (w *walk) portals(ctx context.Context) error {
+func (w *walk) portals(ctx context.Context, server Server) error {
 	bulk := metadata.AppendToOutgoingContext(context.Background(), "leadsd-priority", "bulk")
 	if _, err := w.leads.ListLeads(bulk, &leadsv1.ListLeadsRequest{PageSize: 1}); err != nil {
 		return err
 	}
 	nowhere := metadata.AppendToOutgoingContext(context.Background(), "leadsd-portal", "nowhere")
 	_, err := w.leads.ListLeads(nowhere, &leadsv1.ListLeadsRequest{})
+	if server.TokenFile != "" {
+		// Known callers are not told which portals there are.
+		return expect(err, codes.PermissionDenied, "CALLER_FORBIDDEN")
+	}
 	return expect(err, codes.InvalidArgument, "UNKNOWN_PORTAL")
 }
 

@@ -123,11 +123,12 @@ class Walk:
         """Names the account and the urgency of single calls."""
         one = pb.ListLeadsRequest(page_size=1)
         self.leads.ListLeads(one, metadata=[("leadsd-priority", "bulk")])
-        expect(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            "UNKNOWN_PORTAL",
-            lambda: self.leads.ListLeads(one, metadata=[("leadsd-portal", "nowhere")]),
-        )
+        code, reason = grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_PORTAL"
+        if self.server.token_file:
+            # Known callers are not told which portals there are.
+            code, reason = grpc.StatusCode.PERMISSION_DENIED, "CALLER_FORBIDDEN"
+        nowhere = [("leadsd-portal", "nowhere")]
+        expect(code, reason, lambda: self.leads.ListLeads(one, metadata=nowhere))
 
     def errors(self) -> None:
         """Reads what a failed call says beside its code."""

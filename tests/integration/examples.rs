@@ -1,8 +1,10 @@
-//! The clients of `examples/`, run by the lines of their page: against `leadsd dev`, and against two
-//! replicas of `leadsd serve`. They check what they see themselves.
+//! The clients of `examples/`, run by the lines of their page: in the clear against `leadsd dev`, with
+//! TLS and a token against two replicas of `leadsd serve`. They check what they see themselves.
 
-use std::{process::Command, sync::Arc};
+use std::{path::PathBuf, process::Command, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use leadsd::{
     fake::{
         MARK,
@@ -14,11 +16,14 @@ use leadsd::{
 use serde_json::json;
 
 use crate::{
-    openbao::file,
+    openbao::{Authority, file},
     pages::blocks,
     process::{Dev, FREE, Process},
     real_peers::{run, text},
 };
+
+/// Who signs the callers' tokens.
+const ISSUER: &str = "https://issuer.internal";
 
 /// The last line of a language's block: the others build what it runs.
 fn line_of(language: &str) -> (String, String) {
@@ -28,26 +33,53 @@ fn line_of(language: &str) -> (String, String) {
     (folder.to_owned(), run.to_owned())
 }
 
-/// Runs a language's walk with these options in place of those on the page; gives what it printed.
-async fn walk(language: &str, options: &str) -> String {
-    let (folder, line) = line_of(language);
-    let (program, _) = line.split_once(" --address ").expect("a line with an address");
-    let line = format!("{folder} && {program} {options}");
-    let output = run(Command::new("bash").args(["-c", &line])).await;
-    let said = text(&output);
-    assert!(output.status.success(), "{line} (built as examples/README.md says?)\n{said}");
-    let ending = format!("{}: all as expected", language.to_lowercase());
-    assert!(said.lines().any(|line| line == ending), "{said}");
-    assert!(!said.contains(MARK), "a secret in {said}");
-    said
+/// How a walk ended.
+struct Walked {
+    language: String,
+    line: String,
+    succeeded: bool,
+    said: String,
 }
 
-/// Two replicas of the service in front of one HubSpot account.
+// === impl Walked ===
+
+impl Walked {
+    /// What it printed, if it saw what it should.
+    fn succeeded(self) -> String {
+        let Self { language, line, succeeded, said } = self;
+        assert!(succeeded, "{line} (built as examples/README.md says?)\n{said}");
+        let ending = format!("{}: all as expected", language.to_lowercase());
+        assert!(said.lines().any(|line| line == ending), "{said}");
+        assert!(!said.contains(MARK), "a secret in {said}");
+        said
+    }
+
+    /// It got in nowhere.
+    fn failed(self) -> String {
+        let Self { line, succeeded, said, .. } = self;
+        assert!(!succeeded && !said.contains("created"), "{line}\n{said}");
+        said
+    }
+}
+
+/// Runs a language's walk with these options in place of those on the page, for so many seconds.
+async fn walk(language: &str, options: &str, seconds: u32) -> Walked {
+    let (folder, line) = line_of(language);
+    let (program, _) = line.split_once(" --address ").expect("a line with an address");
+    let line = format!("{folder} && timeout {seconds} env {program} {options}");
+    let output = run(Command::new("bash").args(["-c", &line])).await;
+    let (succeeded, said) = (output.status.success(), text(&output));
+    Walked { language: language.to_owned(), line, succeeded, said }
+}
+
+/// Two replicas of the service in front of one HubSpot account, with TLS and tokens.
 struct Replicas {
     _processes: [Process; 2],
-    _peers: (FakeHubspot, FakeVault, tempfile::TempDir),
+    _peers: (FakeHubspot, FakeVault, Authority),
+    /// How a client gets in.
+    options: String,
     addresses: String,
-    contact: String,
+    token_file: PathBuf,
 }
 
 // === impl Replicas ===
@@ -62,36 +94,73 @@ impl Replicas {
         hubspot.add_unique_property("request_key");
         let token = hubspot.static_token(&[READ, WRITE]);
         vault.put("hubspot/default", json!({"access_token": token.expose()}));
-        let folder = tempfile::tempdir().unwrap();
-        let token = file(&folder, "vault-token", vault.root_token().expose());
+
+        let authority = Authority::new();
+        let (certificate, key) = authority.issue("leadsd.internal");
+        let kept = |name: &str, text: &str| file(&authority.folder, name, text);
+        let (bearer, jwks) = token_of("clients");
+        let token_file = kept("token", &bearer);
         let config = format!(
-            "[grpc]\nlisten = \"{FREE}\"\n[admin]\nlisten = \"{FREE}\"\n\
+            "[grpc]\nlisten = \"{FREE}\"\n\
+             [grpc.tls]\ncert_file = \"{}\"\nkey_file = \"{}\"\n\
+             [admin]\nlisten = \"{FREE}\"\n\
+             [auth.jwt]\nissuer = \"{ISSUER}\"\naudience = \"leadsd\"\njwks_file = \"{}\"\n\
+             [policy.clients]\ncallers = [\"clients\"]\nportals = [\"default\"]\n\
+             access = \"write\"\nquota = true\n\
              [vault]\naddress = \"http://{}\"\n\
              [vault.auth]\nmethod = \"token_file\"\nfile = \"{}\"\n\
              [hubspot]\nbase_url = \"http://{}\"\n\
              [portals.default]\nrequest_id_property = \"request_key\"\n",
+            kept("tls.crt", &certificate).display(),
+            kept("tls.key", &key).display(),
+            kept("jwks.json", &jwks).display(),
             vault.address(),
-            token.display(),
+            kept("vault-token", vault.root_token().expose()).display(),
             hubspot.address()
         );
-        let config = file(&folder, "leadsd.toml", &config);
+        let config = kept("leadsd.toml", &config);
         let processes = [Process::serve(&config, &[]), Process::serve(&config, &[])];
         let addresses = format!("{},{}", processes[0].ready().await, processes[1].ready().await);
-        Self { _processes: processes, _peers: (hubspot, vault, folder), addresses, contact }
+        let options = format!(
+            "--address {addresses} --contact {contact} --server-name leadsd.internal --ca-file {}",
+            kept("ca.pem", authority.pem()).display()
+        );
+        let peers = (hubspot, vault, authority);
+        Self { _processes: processes, _peers: peers, options, addresses, token_file }
     }
+}
+
+/// A bearer token of this caller that is good for an hour, and the keys to check it with.
+fn token_of(caller: &str) -> (String, String) {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let expires = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let claims = json!({"iss": ISSUER, "aud": "leadsd", "sub": caller,
+                        "exp": expires.as_secs() + 3_600});
+    let signing = EncodingKey::from_ed_der(&key.serialize_der());
+    let token = encode(&Header::new(Algorithm::EdDSA), &claims, &signing).unwrap();
+    let x = URL_SAFE_NO_PAD.encode(key.public_key_raw());
+    let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "x": x}]});
+    (token, keys.to_string())
 }
 
 async fn walks(language: &str) {
     let dev = Dev::start().await;
-    let said = walk(language, &format!("--address {}", dev.address("gRPC"))).await;
-    assert!(!said.contains("answered 1"), "one address is not balanced: {said}");
+    let said = walk(language, &format!("--address {}", dev.address("gRPC")), 60).await.succeeded();
+    assert!(said.contains("as it should: ") && said.contains("UNKNOWN_PORTAL"), "{said}");
 
-    let replicas = Replicas::start().await;
-    let options = format!("--address {} --contact {}", replicas.addresses, replicas.contact);
-    let said = walk(language, &options).await;
-    for address in replicas.addresses.split(',') {
+    let Replicas { _processes, _peers, options, addresses, token_file } = Replicas::start().await;
+    let with_token = format!("{options} --token-file {}", token_file.display());
+    let said = walk(language, &with_token, 60).await.succeeded();
+    assert!(said.contains("CALLER_FORBIDDEN"), "{said}");
+    for address in addresses.split(',') {
         assert!(said.contains(&format!("{address} answered ")), "{said}");
     }
+    // The service wants to know its callers.
+    let said = walk(language, &options, 60).await.failed();
+    assert!(said.to_uppercase().contains("UNAUTHENTICATED"), "{said}");
+    // The client wants to know its service, and waits for the right one to come.
+    let elsewhere = with_token.replace("leadsd.internal", "elsewhere.internal");
+    walk(language, &elsewhere, 4).await.failed();
 }
 
 #[tokio::test(flavor = "multi_thread")]

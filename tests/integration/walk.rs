@@ -1,20 +1,29 @@
 //! What a stranger does: pastes the blocks of the documents, in their order, and compares what comes
 //! with what the page shows.
 
+mod setup;
+
 use std::{
     fmt::Write as _,
     fs,
-    os::unix::fs::symlink,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tempfile::TempDir;
 
 use crate::{
+    harness::PATIENCE,
     pages::{Block, blocks},
     process::Dev,
-    real_peers::{run, text, tool},
+    real_peers::{text, tool},
 };
 
 /// A terminal: what a block exports is there for the next one.
@@ -22,6 +31,7 @@ pub(crate) struct Terminal {
     folder: TempDir,
     /// What stands on the page, and what the test has in its place.
     replaced: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
 }
 
 // === impl Terminal ===
@@ -32,11 +42,17 @@ impl Terminal {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("bin")).unwrap();
         fs::create_dir(folder.path().join("here")).unwrap();
+        fs::create_dir(folder.path().join("home")).unwrap();
         for (name, program) in programs {
             symlink(program, folder.path().join("bin").join(name)).unwrap();
         }
         fs::write(folder.path().join("state"), "").unwrap();
-        Self { folder, replaced: Vec::new() }
+        Self { folder, replaced: Vec::new(), environment: Vec::new() }
+    }
+
+    /// A variable that was set before.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Has `instead` wherever a page says `said`.
@@ -44,53 +60,128 @@ impl Terminal {
         self.replaced.push((said.to_owned(), instead.to_owned()));
     }
 
-    /// Where the blocks run.
-    pub(crate) fn here(&self) -> PathBuf {
-        self.folder.path().join("here")
+    /// A folder of the person at the terminal: `home`, or `here`, where the blocks run.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
-    /// Pastes a block; gives whether its last command succeeded, and what it printed.
-    pub(crate) async fn paste(&self, block: &Block) -> (bool, String) {
+    /// A program on the path that the test has written.
+    pub(crate) fn program(&self, name: &str, script: &str) {
+        let file = self.folder("bin").join(name);
+        fs::write(&file, script).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// A shell about to do what a block says.
+    fn shell(&self, block: &Block) -> Command {
         let mut script = block.text.clone();
         for (said, instead) in &self.replaced {
             script = script.replace(said, instead);
         }
-        let state = self.folder.path().join("state");
         let script = format!(
             "exec 2>&1\nsource {0}\nset -euo pipefail\n\
              trap 'ended=$?; export -p > {0}; exit $ended' EXIT\n{script}",
-            state.display()
+            self.folder("state").display()
         );
-        let path = format!(
-            "{}:{}",
-            self.folder.path().join("bin").display(),
-            std::env::var("PATH").unwrap_or_default()
-        );
+        let path = std::env::var("PATH").unwrap_or_default();
         let mut bash = Command::new("bash");
-        bash.args(["-c", &script]).current_dir(self.here()).env("PATH", path);
-        let output = run(&mut bash).await;
+        bash.args(["-c", &script])
+            .current_dir(self.folder("here"))
+            .env("PATH", format!("{}:{path}", self.folder("bin").display()))
+            .env("HOME", self.folder("home"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        bash
+    }
+
+    /// Starts what a block says, for what goes on; killed when dropped.
+    pub(crate) fn start(&self, block: &Block, typed: &str) -> Started {
+        let mut shell = self.shell(block);
+        let mut child = shell.process_group(0).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+        let (printed, kept) = (Arc::<Mutex<String>>::default(), child.stdout.take().unwrap());
+        let printing = Arc::clone(&printed);
+        std::thread::spawn(move || {
+            for line in BufReader::new(kept).lines().map_while(Result::ok) {
+                printing.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        Started { child, printed }
+    }
+
+    /// Pastes a block and types this; gives whether its last command succeeded, and what it printed.
+    pub(crate) async fn paste(&self, block: &Block, typed: &str) -> (bool, String) {
+        let mut shell = self.shell(block);
+        let typed = typed.to_owned();
+        let output = tokio::task::spawn_blocking(move || {
+            let mut child = shell.spawn().unwrap();
+            // A block that reads nothing may have ended by now.
+            let _ = child.stdin.take().unwrap().write_all(typed.as_bytes());
+            child.wait_with_output().unwrap()
+        });
+        let output = output.await.unwrap();
         (output.status.success(), text(&output))
     }
 
-    /// Pastes these blocks of a page in their order and compares what they print with the blocks
-    /// that follow them. A page says how many blocks it has at least, or nothing may have run.
+    /// Pastes a block, and compares what it prints with the block that follows it.
+    pub(crate) async fn check(&self, page: &[Block], number: usize, typed: &str) -> String {
+        let block = &page[number];
+        let shown = page.get(number + 1).filter(|next| next.is_output());
+        let fails = shown.is_some_and(|shown| shown.text.lines().any(|line| line == "ERROR:"));
+        let (succeeded, printed) = self.paste(block, typed).await;
+        assert_eq!(succeeded, !fails, "{block}printed\n{printed}");
+        if let Some(shown) = shown {
+            let missing = missing(&shown.text, &printed);
+            assert!(missing.is_empty(), "{shown}does not show\n{printed}\nfrom {missing}");
+        }
+        printed
+    }
+
+    /// Pastes these blocks of a page in their order; gives how many there were.
     pub(crate) async fn walk(&self, page: &[Block], chosen: impl Fn(&Block) -> bool) -> usize {
         let mut pasted = 0;
         for (number, block) in page.iter().enumerate() {
-            if block.language() != "sh" || !chosen(block) {
-                continue;
+            if block.language() == "sh" && chosen(block) {
+                self.check(page, number, "").await;
+                pasted += 1;
             }
-            let shown = page.get(number + 1).filter(|next| next.is_output());
-            let fails = shown.is_some_and(|shown| shown.text.lines().any(|line| line == "ERROR:"));
-            let (succeeded, printed) = self.paste(block).await;
-            assert_eq!(succeeded, !fails, "{block}printed\n{printed}");
-            if let Some(shown) = shown {
-                let missing = missing(&shown.text, &printed);
-                assert!(missing.is_empty(), "{shown}does not show\n{printed}\nfrom {missing}");
-            }
-            pasted += 1;
         }
         pasted
+    }
+}
+
+/// Something that goes on; ends with the test.
+pub(crate) struct Started {
+    child: Child,
+    printed: Arc<Mutex<String>>,
+}
+
+// === impl Started ===
+
+impl Started {
+    /// Waits until it has printed this.
+    pub(crate) async fn says(&self, text: &str) -> String {
+        let said = async {
+            loop {
+                let printed = self.printed.lock().unwrap().clone();
+                if printed.contains(text) {
+                    return printed;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let said = tokio::time::timeout(PATIENCE, said).await;
+        said.unwrap_or_else(|_| panic!("no {text} in\n{}", self.printed.lock().unwrap()))
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // The shell and what it has started are a group of their own.
+        let group = format!("kill -KILL -- -{}", self.child.id());
+        let _ = Command::new("sh").args(["-c", &group]).status();
+        let _ = self.child.wait();
     }
 }
 

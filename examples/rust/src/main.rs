@@ -215,7 +215,12 @@ impl Walk {
         let one = || ListLeadsRequest { page_size: 1, ..Default::default() };
         with("leadsd-priority", "bulk").list_leads(one()).await?;
         let answer = with("leadsd-portal", "nowhere").list_leads(one()).await;
-        fails(answer, Code::InvalidArgument, "UNKNOWN_PORTAL")?;
+        // Known callers are not told which portals there are.
+        let (code, reason) = match self.server.token_file {
+            Some(_) => (Code::PermissionDenied, "CALLER_FORBIDDEN"),
+            None => (Code::InvalidArgument, "UNKNOWN_PORTAL"),
+        };
+        fails(answer, code, reason)?;
         Ok(())
     }
 

@@ -176,7 +176,12 @@ public final class Leads {
     var one = ListLeadsRequest.newBuilder().setPageSize(1).build();
     anonymous.withInterceptors(with(Map.of("leadsd-priority", "bulk"))).listLeads(one);
     var nowhere = anonymous.withInterceptors(with(Map.of("leadsd-portal", "nowhere")));
-    fails(Status.Code.INVALID_ARGUMENT, "UNKNOWN_PORTAL", () -> nowhere.listLeads(one));
+    if (server.tokenFile() == null) {
+      fails(Status.Code.INVALID_ARGUMENT, "UNKNOWN_PORTAL", () -> nowhere.listLeads(one));
+    } else {
+      // Known callers are not told which portals there are.
+      fails(Status.Code.PERMISSION_DENIED, "CALLER_FORBIDDEN", () -> nowhere.listLeads(one));
+    }
   }
 
   /** Reads what a failed call says beside its code. */

@@ -180,7 +180,7 @@ impl Drop for Started {
     fn drop(&mut self) {
         // The shell and what it has started are a group of their own.
         let group = format!("kill -KILL -- -{}", self.child.id());
-        let _ = Command::new("sh").args(["-c", &group]).status();
+        let _ = Command::new("bash").args(["-c", &group]).status();
         let _ = self.child.wait();
     }
 }

@@ -7,6 +7,7 @@ use leadsd::{
         MARK,
         hubspot::{FakeHubspot, READ, WRITE},
     },
+    grpc::pb::{self, leads_service_client::LeadsServiceClient},
     time::SystemClock,
 };
 
@@ -41,6 +42,17 @@ async fn agree(opened: &Path) {
     fs::remove_file(opened).unwrap();
     let (status, page) = shown(&clicked(url.trim(), "connect").await).await;
     assert_eq!(status, 200, "{page}");
+}
+
+/// The service answers calls, if not with what it knows then with what it finds in Vault.
+async fn works(grpc: &str) {
+    let mut leads = LeadsServiceClient::connect(format!("http://{grpc}")).await.unwrap();
+    let answered = async {
+        while leads.list_leads(pb::ListLeadsRequest::default()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, answered).await.expect("it takes the credential over");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,11 +105,17 @@ async fn the_setup_page_leads_from_an_account_to_a_lead_and_to_its_end() {
                 printed += &terminal.check(&page, number, &typed).await;
                 // Whatever ran with the token before goes on with the new one.
                 hubspot.revoke_tokens_but(&token);
+                if !started.is_empty() {
+                    works(&grpc).await;
+                }
             }
             "sh consent" | "sh new-app" => {
                 let (said, ()) =
                     tokio::join!(terminal.check(&page, number, &typed_app), agree(&opened));
                 printed += &said;
+                if !started.is_empty() {
+                    works(&grpc).await;
+                }
             }
             "sh serves" => {
                 started.push(terminal.start(block, ""));

@@ -5,8 +5,12 @@
 mod auth;
 mod callers;
 mod check;
+mod document;
 mod load;
+#[cfg(test)]
+mod page;
 mod raw;
+mod schema;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +24,11 @@ use crate::{
     leads::PortalName,
     time::Zone,
 };
+
+/// The JSON schema of a configuration file.
+pub fn schema() -> serde_json::Value {
+    schema::schema(&document::sections(load::DEFAULTS))
+}
 
 /// Everything the service is told at start.
 #[derive(Debug, Clone)]

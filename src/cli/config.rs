@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::{Error, environment};
-use crate::config::Loaded;
+use crate::config::{self, Loaded};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -15,12 +15,14 @@ pub(super) enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
-    /// Prints the effective configuration, each value with its origin.
+    /// Prints the effective configuration, each value with its origin. There are no secrets in it.
     Print {
         /// Configuration file; the environment (LEADSD_...) goes over it.
         #[arg(long)]
         config: Option<PathBuf>,
     },
+    /// Prints the JSON schema of a configuration file.
+    Schema,
 }
 
 #[expect(clippy::print_stdout, reason = "printing is what the command is for")]
@@ -33,6 +35,7 @@ pub(super) fn run(command: Command) -> Result<(), Error> {
         Command::Print { config } => {
             print!("{}", Loaded::new(config.as_deref(), environment())?.print());
         }
+        Command::Schema => println!("{:#}", config::schema()),
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Loads the configuration in layers (compiled-in defaults, file, environment) and reports every
 //! fault at once, each with its key and where the value came from.
 
-use std::{fmt, path::Path, str::FromStr};
+use std::{borrow::Cow, fmt, path::Path, str::FromStr};
 
 use figment::{
     Figment, Profile,
@@ -106,7 +106,7 @@ impl Loaded {
         let mut section = String::new();
         let mut out = String::new();
         for line in text.lines() {
-            out.push_str(line);
+            out.push_str(&without_password(line));
             if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
                 name.clone_into(&mut section);
             } else if let Some((key, _)) = line.split_once(" = ") {
@@ -117,6 +117,17 @@ impl Loaded {
             out.push('\n');
         }
         out
+    }
+}
+
+/// A line with the credentials of a URL in it blotted out. The checks refuse such URLs where they know
+/// them to be one; a text that is free may hold one all the same.
+fn without_password(line: &str) -> Cow<'_, str> {
+    let Some((before, rest)) = line.split_once("://") else { return Cow::Borrowed(line) };
+    let end = rest.find(['/', '"', '\'', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => Cow::Owned(format!("{before}://[redacted]{}", &rest[at..])),
+        None => Cow::Borrowed(line),
     }
 }
 
@@ -207,7 +218,8 @@ fn describe(kind: &figment::error::Kind) -> String {
         figment::error::Kind::UnknownField(_, known) => {
             format!("is not a key; known here are: {}", known.join(", "))
         }
-        figment::error::Kind::InvalidType(found, wanted) => {
+        figment::error::Kind::InvalidType(found, wanted)
+        | figment::error::Kind::InvalidValue(found, wanted) => {
             format!("must be {wanted}, is {found}")
         }
         figment::error::Kind::MissingField(_) => "is required".to_owned(),

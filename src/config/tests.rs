@@ -1,5 +1,7 @@
 //! Layers, origins and faults.
 
+mod documented;
+
 use std::io::Write as _;
 
 use proptest::prelude::*;
@@ -127,20 +129,6 @@ fn a_file_that_is_no_toml_is_a_fault() {
     let missing =
         Loaded::new(Some(std::path::Path::new("/nonexistent/leadsd.toml")), []).unwrap_err();
     assert!(missing.to_string().contains("/nonexistent/leadsd.toml"));
-}
-
-#[test]
-fn the_default_file_documents_every_key() {
-    let loaded = load(GOOD, &[]).unwrap();
-    let raw = toml::Value::try_from(&loaded.raw).unwrap();
-    for (section, keys) in raw.as_table().unwrap() {
-        assert!(load::DEFAULTS.contains(&format!("[{section}")), "{section}");
-        for key in keys.as_table().unwrap().keys() {
-            let documented =
-                [format!("\n{key} = "), format!("\n# {key} = "), format!("[{section}.{key}]")];
-            assert!(documented.iter().any(|text| load::DEFAULTS.contains(text)), "{section}.{key}");
-        }
-    }
 }
 
 /// A configuration that knows its callers in every way.

@@ -16,6 +16,7 @@ mod binary;
 mod callers;
 mod chaos;
 mod chart;
+mod config;
 mod contract;
 mod credentials;
 mod deadlines;

@@ -100,7 +100,8 @@ const AUTH_CRATES: &[&str] = &[
     "webpki_root_certs",
 ];
 const CREDENTIALS: &[&str] = &["leads", "retry", "secret", "task", "telemetry", "time"];
-const CONFIG_CRATES: &[&str] = &["figment", "serde", "toml", "tracing_subscriber", "url"];
+const CONFIG_CRATES: &[&str] =
+    &["figment", "serde", "serde_json", "toml", "tracing_subscriber", "url"];
 const TELEMETRY_CRATES: &[&str] = &[
     "base64",
     "http",

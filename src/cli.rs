@@ -4,6 +4,7 @@ mod advice;
 mod config;
 mod dev;
 mod doctor;
+mod health;
 mod login;
 mod serve;
 mod terminal;
@@ -36,6 +37,9 @@ enum Command {
     },
     /// Runs the service on loopback with a HubSpot and a Vault in memory: no account, no setup.
     Dev(Box<dev::Args>),
+    /// Asks a service over gRPC how it is; exits with 0 if it is SERVING. For containers' health
+    /// checks and probes.
+    Health(health::Args),
     /// Gets a credential from HubSpot and stores it in Vault.
     Login(login::Args),
     /// Looks at everything that the service needs, and says what is wrong and what to do.
@@ -56,6 +60,10 @@ enum Error {
     Config(#[from] crate::config::Faults),
     #[error(transparent)]
     App(#[from] crate::app::Error),
+    #[error(transparent)]
+    Health(#[from] health::Error),
+    #[error("stopped at once: a second signal came before everything was finished")]
+    Aborted,
     #[error(transparent)]
     Login(#[from] login::Error),
     #[error(transparent)]
@@ -82,6 +90,7 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         Command::Serve { config } => on_runtime(serve::run(config)),
         Command::Dev(args) => on_runtime(dev::run(*args)),
+        Command::Health(args) => on_one_thread(async { Ok(health::run(args).await?) }),
         Command::Login(args) => on_runtime(login::run(args)),
         Command::Doctor(args) => match on_runtime(doctor::run(args)) {
             Ok(doctor::Verdict::Fails) => return ExitCode::FAILURE,
@@ -98,9 +107,12 @@ pub fn run() -> ExitCode {
                 Error::Config(_)
                 | Error::DevBeyondLoopback { .. }
                 | Error::Login(login::Error::Usage(_)) => ExitCode::from(BAD_USAGE),
-                Error::Login(_) | Error::App(_) | Error::Telemetry(_) | Error::Io { .. } => {
-                    ExitCode::FAILURE
-                }
+                Error::Health(_)
+                | Error::Aborted
+                | Error::Login(_)
+                | Error::App(_)
+                | Error::Telemetry(_)
+                | Error::Io { .. } => ExitCode::FAILURE,
             }
         }
     }
@@ -115,6 +127,15 @@ fn on_runtime<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Erro
     // Somebody who was asked and did not answer keeps a thread reading.
     runtime.shutdown_timeout(LAST_THREADS);
     done
+}
+
+/// For work that is over in a moment: threads would cost more than it does.
+fn on_one_thread(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Io { what: "cannot start the runtime", source })?;
+    runtime.block_on(work)
 }
 
 /// The process's environment; the only place that reads it.

@@ -29,12 +29,11 @@ pub(super) async fn until_signalled(bound: Bound) -> Result<(), Error> {
     });
     let signals = async {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        info!("Stopping: no new calls, finishing those in flight");
+        info!("Stopping: finishing what is in flight; another signal stops at once");
         // The receiver is gone only if the service has ended by itself.
         let _ = drain.send(());
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         info!("Stopping at once");
     };
-    tokio::select! { () = run => {}, () = signals => {} }
-    Ok(())
+    tokio::select! { () = run => Ok(()), () = signals => Err(Error::Aborted) }
 }

@@ -15,10 +15,16 @@ use hyper::{
     rt::Executor,
 };
 use hyper_util::rt::TokioExecutor;
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 use tonic::{Code, Status, body::Body};
 
-use super::layer::{Access, GRPC_STATUS};
+use super::{
+    layer::{Access, GRPC_STATUS},
+    status,
+};
 
 /// Most bytes handed over at a time. What is handed over waits in the connection for the caller to
 /// read, as long as the connection lives: one frame of HTTP/2.
@@ -42,7 +48,11 @@ pub(super) struct Answer {
     rest: Bytes,
     /// Gone once the end is known.
     access: Option<Access>,
+    /// For an answer that may go on for ever: ready when its connection is about to end.
+    closing: Option<Closing>,
 }
+
+type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs the streams of a connection, each in a task that ends with its answer's time.
 #[derive(Debug, Clone)]
@@ -59,7 +69,17 @@ impl Answer {
                 let _ = GONE_BY.try_with(|gone_by| gone_by.set(Some(until)));
             }
         }
-        Self { inner, rest: Bytes::new(), access }
+        Self { inner, rest: Bytes::new(), access, closing: None }
+    }
+
+    /// The same answer, but it ends when its connection is about to end and there is nothing to say:
+    /// whoever watches the health of a service would keep it from its end.
+    pub(super) fn until(mut self, mut closing: watch::Receiver<bool>) -> Self {
+        self.closing = Some(Box::pin(async move {
+            // An error means that the connection is gone.
+            let _ = closing.wait_for(|closing| *closing).await;
+        }));
+        self
     }
 
     fn piece(&mut self, mut data: Bytes) -> Frame<Bytes> {
@@ -92,7 +112,18 @@ impl HttpBody for Answer {
             let rest = self.rest.clone();
             return Poll::Ready(Some(Ok(self.piece(rest))));
         }
-        let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+        let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let Some(closing) = &mut self.closing else { return Poll::Pending };
+                ready!(closing.as_mut().poll(cx));
+                self.closing = None;
+                self.inner = Body::empty();
+                self.ended(Code::Unavailable);
+                return Poll::Ready(Some(Ok(Frame::trailers(status::closing()))));
+            }
+        };
+        let frame = match frame {
             Some(Ok(frame)) => frame,
             Some(Err(status)) => {
                 self.ended(status.code());

@@ -321,7 +321,14 @@ impl Access {
                 headers.insert(QUOTA_COST, cost);
             }
         }
-        let Some(code) = code else { return response.map(|body| Answer::new(body, Some(self))) };
+        let Some(code) = code else {
+            let is_own = self.load.methods.get(self.method).is_own;
+            let closing = (!is_own).then(|| self.facts.line.closing.clone());
+            return response.map(|body| match (Answer::new(body, Some(self)), closing) {
+                (answer, Some(closing)) => answer.until(closing),
+                (answer, None) => answer,
+            });
+        };
         self.ended(code);
         drop(self);
         response.map(|body| Answer::new(body, None))

@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use http::HeaderMap;
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
@@ -65,6 +66,16 @@ pub(super) fn of_call(error: &Error, request_id: &str, catalogue: &str) -> Statu
         details.add_help_link(format!("Cause and fix of {reason}"), link);
     }
     build(error, details)
+}
+
+/// The end of an answer that would have gone on: the connection is about to end.
+pub(super) fn closing() -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    let (text, details) = ("the connection is about to end", ErrorDetails::new());
+    let status = Status::with_error_details(Code::Unavailable, text, details);
+    // A fixed text is a header.
+    let _ = status.add_header(&mut trailers);
+    trailers
 }
 
 /// The status of one input of a batch.

@@ -22,6 +22,7 @@ mod credentials;
 mod deadlines;
 mod dev;
 mod doctor;
+mod drain;
 mod examples;
 mod fake_hubspot;
 mod faults;

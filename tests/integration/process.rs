@@ -50,7 +50,11 @@ impl Process {
                 let lines = self.log.lock().unwrap().clone();
                 let value = lines.iter().find_map(|line| {
                     let line: Value = serde_json::from_str(line).ok()?;
-                    Some(line[field].as_str()?.to_owned())
+                    match &line[field] {
+                        Value::String(text) => Some(text.clone()),
+                        Value::Null => None,
+                        other => Some(other.to_string()),
+                    }
                 });
                 if let Some(value) = value {
                     return value;

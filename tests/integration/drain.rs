@@ -1,0 +1,437 @@
+//! The end of the service, and a replacement of all replicas under load: as processes, with signals,
+//! and callers that balance as gRPC clients do.
+
+use std::{
+    io::Write as _,
+    net::TcpListener,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use leadsd::{
+    fake::{
+        hubspot::{FakeHubspot, READ, Script, WRITE},
+        vault::FakeVault,
+    },
+    grpc::pb::{
+        self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
+    },
+    time::SystemClock,
+};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tonic::{Request, transport::Channel};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::{
+    harness::{PATIENCE, wait_ready},
+    process::{FREE, Process},
+    real_peers::{text, tool},
+};
+
+/// Replicas under load say what they do, but not of every call.
+const QUIET: [(&str, &str); 1] =
+    [("LEADSD_LOG__LEVEL", "warn,leadsd=info,leadsd::access=off,leadsd::audit=off")];
+
+/// SERVING
+const SERVING: i32 = 1;
+
+/// What replicas of the service need around them.
+struct World {
+    hubspot: FakeHubspot,
+    lead: String,
+    vault: FakeVault,
+    folder: TempDir,
+}
+
+// === impl World ===
+
+impl World {
+    async fn start() -> Self {
+        let hubspot =
+            FakeHubspot::start(FREE.parse().unwrap(), Arc::new(SystemClock)).await.unwrap();
+        hubspot.limit(|limits| limits.burst = 1_000_000);
+        let contact = hubspot.add_contact("ada@example.com");
+        let lead = hubspot.add_lead(&contact, &json!({"hs_lead_name": "Jane"})).unwrap();
+        let vault = FakeVault::start(FREE.parse().unwrap()).await.unwrap();
+        let token = hubspot.static_token(&[READ, WRITE]);
+        vault.put("hubspot/default", json!({"access_token": token.expose()}));
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = std::fs::File::create(folder.path().join("vault-token")).unwrap();
+        writeln!(file, "{}", vault.root_token().expose()).unwrap();
+        Self { hubspot, lead, vault, folder }
+    }
+
+    fn config(&self, name: &str, listen: &str, drain_delay: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        let text = format!(
+            "[grpc]\nlisten = \"{listen}\"\ndrain_delay = \"{drain_delay}\"\n\
+             [admin]\nlisten = \"{FREE}\"\n\
+             [vault]\naddress = \"http://{}\"\npoll_interval = \"1s\"\n[vault.auth]\nmethod = \"token\"\nfile = \"{}\"\n\
+             [hubspot]\nbase_url = \"http://{}\"\n[quota]\nburst = 1000000\n[portals.default]\n",
+            self.vault.address(),
+            self.folder.path().join("vault-token").display(),
+            self.hubspot.address(),
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn get(&self) -> pb::GetLeadRequest {
+        pb::GetLeadRequest { id: self.lead.clone(), ..Default::default() }
+    }
+
+    /// Waits until HubSpot was asked what it answers late.
+    async fn asked(&self) {
+        let asked = async {
+            while self.hubspot.scripts_left() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asked).await.expect("the call is under way");
+    }
+}
+
+async fn channel(address: &str) -> Channel {
+    Channel::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .expect("a connection")
+}
+
+fn health(address: &str, more: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+    command.args(["health", "--address", address]).args(more).output().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_announced_before_calls_are_turned_away_and_nothing_in_flight_is_lost() {
+    let world = World::start().await;
+    let process = Process::serve(&world.config("leadsd.toml", FREE, "3s"), &[]);
+    let grpc = process.ready().await;
+    let admin = format!("http://{}", process.logged("admin.address").await);
+    let mut watch = HealthClient::new(channel(&grpc).await);
+    let mut states = watch.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(states.message().await.unwrap().unwrap().status, SERVING);
+    let mut quotas = QuotaServiceClient::new(channel(&grpc).await);
+    let mut quotas =
+        quotas.watch_quota(pb::WatchQuotaRequest::default()).await.unwrap().into_inner();
+    quotas.message().await.unwrap().expect("a first view");
+    let mut leads = LeadsServiceClient::new(channel(&grpc).await);
+    world.hubspot.script("GET", &format!("/{}", world.lead), Script::Late(Duration::from_secs(5)));
+    // Of other properties: identical reads would share one call, and wait together.
+    let mut request = world.get();
+    request.properties.push("hs_lead_label".to_owned());
+    let mut caller = leads.clone();
+    let in_flight = tokio::spawn(async move { caller.get_lead(request).await });
+    world.asked().await;
+
+    let since = Instant::now();
+    process.signal("TERM");
+    let state = tokio::time::timeout(PATIENCE, states.message()).await.expect("told at once");
+    assert_ne!(state.unwrap().unwrap().status, SERVING);
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ready = http.get(format!("{admin}/ready")).send().await.unwrap();
+    assert_eq!(ready.status().as_u16(), 503);
+    assert_eq!(ready.json::<serde_json::Value>().await.unwrap(), json!({"unmet": ["draining"]}));
+    // Load balancers may not have noticed yet: calls and connections are taken all the same.
+    leads.get_lead(world.get()).await.expect("a call on an old connection");
+    let mut late = LeadsServiceClient::new(channel(&grpc).await);
+    late.get_lead(world.get()).await.expect("a call on a new connection");
+    assert!(since.elapsed() < Duration::from_secs(3), "the delay is not over");
+
+    in_flight.await.unwrap().expect("what was in flight is finished");
+    let over = async { while quotas.message().await.expect("no error").is_some() {} };
+    tokio::time::timeout(PATIENCE, over).await.expect("a stream that would go on ends");
+    let (code, log) = process.ended().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(since.elapsed() >= Duration::from_secs(3), "it waited");
+    assert!(
+        since.elapsed() < Duration::from_secs(12),
+        "{:?}: idle callers hold nothing up",
+        since.elapsed()
+    );
+    assert!(log.contains("\"Stopped\""), "{log}");
+    assert!(tokio::net::TcpStream::connect(&grpc).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once_and_says_so() {
+    let world = World::start().await;
+    let process = Process::serve(&world.config("leadsd.toml", FREE, "1m"), &[]);
+    process.ready().await;
+    process.signal("TERM");
+    process.logged("drain.delay_ms").await;
+    let since = Instant::now();
+    process.signal("TERM");
+    let (code, log) = process.ended().await;
+    assert_eq!(code, Some(1), "{log}");
+    assert!(since.elapsed() < Duration::from_secs(5));
+    assert!(log.contains("Stopping at once") && log.contains("second signal"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_outlast_the_grace_are_cut_off_and_the_process_ends() {
+    let world = World::start().await;
+    let config = world.config("leadsd.toml", FREE, "0s");
+    let process = Process::serve(&config, &[("LEADSD_GRPC__SHUTDOWN_GRACE", "300ms")]);
+    let grpc = process.ready().await;
+    world.hubspot.script("GET", &format!("/{}", world.lead), Script::Late(Duration::from_secs(20)));
+    let (mut leads, request) = (LeadsServiceClient::new(channel(&grpc).await), world.get());
+    let call = tokio::spawn(async move { leads.get_lead(request).await });
+    world.asked().await;
+    let since = Instant::now();
+    process.signal("TERM");
+    call.await.unwrap().expect_err("cut off");
+    let (code, log) = process.ended().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    assert!(log.contains("cut off"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_asked_by_the_binary_itself() {
+    let world = World::start().await;
+    let config = world.config("leadsd.toml", FREE, "1m");
+    // A second portal has no secret yet: the service is there and not ready.
+    let lost = [("LEADSD_PORTALS__LATE__SECRET", "hubspot/late")];
+    let process = Process::serve(&config, &lost);
+    let grpc = process.logged("grpc.address").await;
+    let unready = health(&grpc, &[]);
+    assert_eq!(unready.status.code(), Some(1));
+    assert!(text(&unready).contains("NOT_SERVING"), "{}", text(&unready));
+    let token = world.hubspot.static_token(&[READ, WRITE]);
+    world.vault.put("hubspot/late", json!({"access_token": token.expose()}));
+    process.ready().await;
+    for service in ["", "hubspot.leads.v1.LeadsService"] {
+        let since = Instant::now();
+        let ready = health(&grpc, &["--service", service]);
+        assert_eq!((ready.status.code(), text(&ready).trim()), (Some(0), "SERVING"));
+        assert!(since.elapsed() < Duration::from_secs(1));
+    }
+    assert_eq!(health(&grpc, &["--service", "nope"]).status.code(), Some(1));
+    process.signal("TERM");
+    process.logged("drain.delay_ms").await;
+    assert_eq!(health(&grpc, &[]).status.code(), Some(1), "it is about to go");
+    process.signal("TERM");
+    process.ended().await;
+    let gone = health(&grpc, &[]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(text(&gone).contains("refused"), "{}", text(&gone));
+    // Somebody who takes the connection and says nothing.
+    let silent = TcpListener::bind(FREE).unwrap();
+    let since = Instant::now();
+    let late = health(&silent.local_addr().unwrap().to_string(), &["--timeout-ms", "300"]);
+    assert_eq!(late.status.code(), Some(1));
+    assert!(since.elapsed() < Duration::from_secs(2), "{}", text(&late));
+    assert_eq!(health("no address", &[]).status.code(), Some(1));
+    assert_eq!(health(&grpc, &["--ca-file", "x"]).status.code(), Some(64), "needs --tls");
+}
+
+/// Calls replicas as gRPC clients with health checking do: a connection to each, a watch on its health,
+/// and each call to the next that is SERVING. No call is ever repeated.
+struct Balancer {
+    backends: Vec<Arc<Backend>>,
+    next: AtomicU64,
+    _watches: Vec<JoinHandle<()>>,
+}
+
+struct Backend {
+    address: String,
+    channel: Mutex<Option<Channel>>,
+}
+
+// === impl Balancer ===
+
+impl Balancer {
+    fn new(addresses: &[String]) -> Self {
+        let backend = |address: &String| {
+            Arc::new(Backend { address: address.clone(), channel: Mutex::new(None) })
+        };
+        let backends: Vec<_> = addresses.iter().map(backend).collect();
+        let watches = backends.iter().map(|backend| tokio::spawn(Arc::clone(backend).watch()));
+        Self { _watches: watches.collect(), backends, next: AtomicU64::new(0) }
+    }
+
+    /// The next replica that serves.
+    async fn pick(&self) -> Channel {
+        let picked = async {
+            loop {
+                for _ in 0..self.backends.len() {
+                    let next = self.next.fetch_add(1, Ordering::Relaxed);
+                    let backend =
+                        &self.backends[usize::try_from(next).unwrap() % self.backends.len()];
+                    if let Some(channel) = backend.channel.lock().unwrap().clone() {
+                        return channel;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, picked).await.expect("some replica serves")
+    }
+}
+
+// === impl Backend ===
+
+impl Backend {
+    async fn watch(self: Arc<Self>) {
+        loop {
+            if let Ok(channel) =
+                Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await
+            {
+                let mut health = HealthClient::new(channel.clone());
+                if let Ok(states) = health.watch(HealthCheckRequest::default()).await {
+                    let mut states = states.into_inner();
+                    while let Ok(Some(state)) = states.message().await {
+                        let serving = state.status == SERVING;
+                        *self.channel.lock().unwrap() = serving.then(|| channel.clone());
+                    }
+                }
+            }
+            *self.channel.lock().unwrap() = None;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Addresses that nobody listens on, below those that the system gives to connections: a replica comes
+/// back to its own.
+fn addresses(number: usize) -> Vec<String> {
+    // Each test of the process goes on where the last one stopped.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 8_000).unwrap();
+    let mut found = Vec::new();
+    while found.len() < number {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(port < 32_000, "no port is free");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            found.push(format!("127.0.0.1:{port}"));
+        }
+    }
+    found
+}
+
+/// Starts a replica at each address, and replaces one after the other.
+async fn roll(world: &World, addresses: &[String]) -> Vec<Process> {
+    let config =
+        |number: usize| world.config(&format!("{number}.toml"), &addresses[number], "500ms");
+    let mut replicas = Vec::new();
+    for number in 0..addresses.len() {
+        let process = Process::serve(&config(number), &QUIET);
+        process.ready().await;
+        replicas.push(process);
+    }
+    for (number, replica) in replicas.iter_mut().enumerate() {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        replica.signal("TERM");
+        let successor = async {
+            // As a StatefulSet does: the address is free once the old one is gone.
+            loop {
+                if replica.child.try_wait().unwrap().is_some() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let successor = Process::serve(&config(number), &QUIET);
+            successor.ready().await;
+            successor
+        };
+        let successor = tokio::time::timeout(PATIENCE, successor).await.expect("replaced in time");
+        let (code, log) = std::mem::replace(replica, successor).ended().await;
+        assert_eq!(code, Some(0), "{log}");
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    replicas
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_replicas_are_replaced_under_load_without_a_failed_call() {
+    let world = Arc::new(World::start().await);
+    let addresses = addresses(3);
+    let balancer = Arc::new(Balancer::new(&addresses));
+    let (calls, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let failures = Arc::new(Mutex::new(Vec::new()));
+    let mut callers = Vec::new();
+    for number in 0..16 {
+        let (balancer, world, failures) =
+            (Arc::clone(&balancer), Arc::clone(&world), Arc::clone(&failures));
+        let (calls, stop) = (Arc::clone(&calls), Arc::clone(&stop));
+        callers.push(tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                let mut leads = LeadsServiceClient::new(balancer.pick().await);
+                let done = if number % 4 == 0 {
+                    let properties = [("hs_lead_label".to_owned(), "HOT".to_owned())].into();
+                    let id = world.lead.clone();
+                    let update = pb::UpdateLeadRequest { id, properties, ..Default::default() };
+                    leads.update_lead(update).await.map(drop)
+                } else {
+                    // Each asks for something else, or they would share one HubSpot call.
+                    let mut request = Request::new(world.get());
+                    request
+                        .metadata_mut()
+                        .insert("x-leadsd-caller", number.to_string().parse().unwrap());
+                    leads.get_lead(request).await.map(drop)
+                };
+                calls.fetch_add(1, Ordering::Relaxed);
+                if let Err(status) = done {
+                    failures.lock().unwrap().push(format!("{status:?}"));
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }));
+    }
+    let _replicas = roll(&world, &addresses).await;
+    stop.store(true, Ordering::Relaxed);
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let (calls, failures) = (calls.load(Ordering::Relaxed), failures.lock().unwrap().clone());
+    assert!(calls > 1_000, "{calls} calls");
+    assert!(
+        failures.is_empty(),
+        "{} of {calls} calls failed: {:#?}",
+        failures.len(),
+        failures.first()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python with grpcio"]
+async fn three_replicas_are_replaced_under_a_grpc_client_of_another_make() {
+    let world = World::start().await;
+    let addresses = addresses(3);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/round_robin.py");
+    let mut client = Command::new(tool("LEADSD_TEST_PYTHON", "python3"))
+        .args([script, &addresses.join(","), &world.lead])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _replicas = roll(&world, &addresses).await;
+    // Its input ends, and so does the load.
+    drop(client.stdin.take());
+    let output = tokio::task::spawn_blocking(|| client.wait_with_output());
+    let output = tokio::time::timeout(PATIENCE, output).await.expect("it ends").unwrap().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[tokio::test]
+async fn a_replica_is_not_ready_before_its_credentials_are() {
+    let world = World::start().await;
+    world.vault.set_sealed(true);
+    let process = Process::serve(&world.config("leadsd.toml", FREE, "0s"), &[]);
+    let grpc = process.logged("grpc.address").await;
+    assert_eq!(health(&grpc, &[]).status.code(), Some(1));
+    world.vault.set_sealed(false);
+    wait_ready(&format!("http://{}", process.logged("admin.address").await)).await;
+    assert_eq!(health(&grpc, &[]).status.code(), Some(0));
+}

@@ -41,7 +41,7 @@ pub(super) struct Args {
     /// Log filter, such as debug.
     #[arg(long, default_value = "info")]
     log: String,
-    /// Talks to this HubSpot instead of a fake one, such as https://api.hubapi.com: calls are real.
+    /// Talks to this HubSpot instead of a fake one, such as `https://api.hubapi.com`: calls are real.
     /// The credential is asked for first, and kept in memory alone.
     #[arg(long, value_name = "URL", conflicts_with = "hubspot")]
     upstream: Option<url::Url>,

@@ -95,7 +95,8 @@ pub struct Auth {
     tokens: Option<Tokens>,
     api_keys: Option<ApiKeys>,
     policies: Policies,
-    missing: watch::Receiver<BTreeSet<&'static str>>,
+    /// Held here as well: with certificates alone nothing else holds it.
+    missing: watch::Sender<BTreeSet<&'static str>>,
     counts: Counts,
 }
 
@@ -131,22 +132,22 @@ impl Auth {
         clock: Arc<dyn WallClock>,
     ) -> Self {
         let Settings { jwt, api_keys, poll_interval, store_timeout, policy } = settings;
-        let (missing, none_missing) = watch::channel(BTreeSet::new());
+        let missing = watch::Sender::new(BTreeSet::new());
         let tokens = jwt.map(|jwt| Tokens::start(jwt, clock, missing.clone()));
-        let api_keys =
-            api_keys.map(|path| ApiKeys::start(store, path, poll_interval, store_timeout, missing));
+        let api_keys = api_keys
+            .map(|path| ApiKeys::start(store, path, poll_interval, store_timeout, missing.clone()));
         Self {
             tokens,
             api_keys,
             policies: Policies::new(policy.values()),
-            missing: none_missing,
+            missing,
             counts: Counts::default(),
         }
     }
 
     /// What has to be there before callers can be known, such as `auth:jwks`.
     pub fn missing(&self) -> watch::Receiver<BTreeSet<&'static str>> {
-        self.missing.clone()
+        self.missing.subscribe()
     }
 
     /// Finds out who calls. What is sent and not valid is never made up for by something else that

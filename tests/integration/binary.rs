@@ -27,7 +27,12 @@ use crate::{
 };
 
 /// A configuration file for a Vault and a HubSpot on loopback.
-fn config(folder: &TempDir, vault: &str, auth: &str, hubspot: &FakeHubspot) -> std::path::PathBuf {
+pub(crate) fn config(
+    folder: &TempDir,
+    vault: &str,
+    auth: &str,
+    hubspot: &FakeHubspot,
+) -> std::path::PathBuf {
     let path = folder.path().join("leadsd.toml");
     let text = format!(
         "[grpc]\nlisten = \"{FREE}\"\ndrain_delay = \"0s\"\n[admin]\nlisten = \"{FREE}\"\n\
@@ -39,12 +44,12 @@ fn config(folder: &TempDir, vault: &str, auth: &str, hubspot: &FakeHubspot) -> s
     path
 }
 
-async fn fake_hubspot() -> FakeHubspot {
+pub(crate) async fn fake_hubspot() -> FakeHubspot {
     FakeHubspot::start(FREE.parse().unwrap(), Arc::new(SystemClock)).await.unwrap()
 }
 
 /// A fake Vault with a static token of `hubspot`, and how to log in to it.
-async fn fake_vault(folder: &TempDir, hubspot: &FakeHubspot) -> (FakeVault, String) {
+pub(crate) async fn fake_vault(folder: &TempDir, hubspot: &FakeHubspot) -> (FakeVault, String) {
     let vault = FakeVault::start(FREE.parse().unwrap()).await.unwrap();
     let token = hubspot.static_token(&[READ, WRITE]);
     vault.put("hubspot/default", json!({"access_token": token.expose()}));

@@ -34,8 +34,12 @@ async fn until<F: Future<Output = bool>>(what: &str, reached: impl Fn() -> F) {
 
 /// The value of a metric, named with its labels.
 async fn metric(app: &TestApp, name: &str) -> Option<f64> {
+    scraped(&app.admin, name).await
+}
+
+async fn scraped(admin: &str, name: &str) -> Option<f64> {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let text = http.get(format!("{}/metrics", app.admin)).send().await.unwrap();
+    let text = http.get(format!("{admin}/metrics")).send().await.unwrap();
     let text = text.text().await.unwrap();
     let found = text
         .lines()

@@ -236,6 +236,7 @@ pub(super) async fn handshake(
     config: ClientConfig,
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, socket).await
 }

@@ -25,6 +25,9 @@ use crate::{
 /// Who signs the callers' tokens.
 const ISSUER: &str = "https://issuer.internal";
 
+/// What the service's certificate is for.
+pub(crate) const NAME: &str = "leadsd.internal";
+
 /// The last line of a language's block: the others build what it runs.
 fn line_of(language: &str) -> (String, String) {
     let mut blocks = blocks("examples/README.md").into_iter();
@@ -73,19 +76,20 @@ async fn walk(language: &str, options: &str, seconds: u32) -> Walked {
 }
 
 /// Two replicas of the service in front of one HubSpot account, with TLS and tokens.
-struct Replicas {
+pub(crate) struct Replicas {
     _processes: [Process; 2],
     _peers: (FakeHubspot, FakeVault, Authority),
     /// How a client gets in.
     options: String,
-    addresses: String,
-    token_file: PathBuf,
+    pub(crate) addresses: String,
+    pub(crate) ca_file: PathBuf,
+    pub(crate) token_file: PathBuf,
 }
 
 // === impl Replicas ===
 
 impl Replicas {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let free = || FREE.parse().unwrap();
         let hubspot = FakeHubspot::start(free(), Arc::new(SystemClock)).await.unwrap();
         let vault = FakeVault::start(free()).await.unwrap();
@@ -96,7 +100,7 @@ impl Replicas {
         vault.put("hubspot/default", json!({"access_token": token.expose()}));
 
         let authority = Authority::new();
-        let (certificate, key) = authority.issue("leadsd.internal");
+        let (certificate, key) = authority.issue(NAME);
         let kept = |name: &str, text: &str| file(&authority.folder, name, text);
         let (bearer, jwks) = token_of("clients");
         let token_file = kept("token", &bearer);
@@ -121,12 +125,13 @@ impl Replicas {
         let config = kept("leadsd.toml", &config);
         let processes = [Process::serve(&config, &[]), Process::serve(&config, &[])];
         let addresses = format!("{},{}", processes[0].ready().await, processes[1].ready().await);
+        let ca_file = kept("ca.pem", authority.pem());
         let options = format!(
-            "--address {addresses} --contact {contact} --server-name leadsd.internal --ca-file {}",
-            kept("ca.pem", authority.pem()).display()
+            "--address {addresses} --contact {contact} --server-name {NAME} --ca-file {}",
+            ca_file.display()
         );
         let peers = (hubspot, vault, authority);
-        Self { _processes: processes, _peers: peers, options, addresses, token_file }
+        Self { _processes: processes, _peers: peers, options, addresses, ca_file, token_file }
     }
 }
 
@@ -148,7 +153,8 @@ async fn walks(language: &str) {
     let said = walk(language, &format!("--address {}", dev.address("gRPC")), 60).await.succeeded();
     assert!(said.contains("as it should: ") && said.contains("UNKNOWN_PORTAL"), "{said}");
 
-    let Replicas { _processes, _peers, options, addresses, token_file } = Replicas::start().await;
+    let Replicas { _processes, _peers, options, addresses, ca_file: _, token_file } =
+        Replicas::start().await;
     let with_token = format!("{options} --token-file {}", token_file.display());
     let said = walk(language, &with_token, 60).await.succeeded();
     assert!(said.contains("CALLER_FORBIDDEN"), "{said}");
@@ -159,7 +165,7 @@ async fn walks(language: &str) {
     let said = walk(language, &options, 60).await.failed();
     assert!(said.to_uppercase().contains("UNAUTHENTICATED"), "{said}");
     // The client wants to know its service, and waits for the right one to come.
-    let elsewhere = with_token.replace("leadsd.internal", "elsewhere.internal");
+    let elsewhere = with_token.replace(NAME, "elsewhere.internal");
     walk(language, &elsewhere, 4).await.failed();
 }
 

@@ -20,6 +20,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
+    examples::{NAME, Replicas},
     harness::PATIENCE,
     pages::{Block, blocks},
     process::Dev,
@@ -278,6 +279,38 @@ async fn the_calls_of_the_cookbook_do_what_it_shows() {
     let page = blocks("docs/USING.md");
     let pasted = terminal.walk(&page, |block| block.info == "sh").await;
     assert!(pasted >= 20, "{pasted} blocks");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs grpcurl"]
+async fn the_cookbooks_call_with_a_token_is_let_in() {
+    let replicas = Replicas::start().await;
+    let mut terminal = Terminal::new(&[("grpcurl", grpcurl())]);
+    fs::copy(&replicas.token_file, terminal.folder("here").join("token")).unwrap();
+    fs::copy(&replicas.ca_file, terminal.folder("here").join("ca.pem")).unwrap();
+    // The page's service is at the address that its certificate names.
+    terminal.replace("grpcurl -cacert", &format!("grpcurl -authority {NAME} -cacert"));
+    terminal.replace("localhost:50051", replicas.addresses.split(',').next().unwrap());
+    let page = blocks("docs/USING.md");
+    assert_eq!(terminal.walk(&page, |block| block.info == "sh auth").await, 1);
+}
+
+#[test]
+fn the_cookbook_names_reasons_that_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+    let (page, catalogue) = (read("docs/USING.md"), read("docs/ERRORS.md"));
+    let table = page.lines().skip_while(|line| !line.starts_with("## What to repeat"));
+    let table = table.filter(|line| line.starts_with('|'));
+    let mut named = 0;
+    for line in table {
+        for reason in line.split('`').skip(1).step_by(2).filter(|code| code.contains('_')) {
+            let isolated = reason == reason.to_uppercase();
+            assert!(!isolated || catalogue.contains(&format!("## {reason}\n")), "{reason}");
+            named += usize::from(isolated);
+        }
+    }
+    assert!(named >= 10, "{named} reasons");
 }
 
 #[test]

@@ -46,7 +46,8 @@ pub(crate) fn keep_out(secret: &str) {
 /// The audit events of a call.
 pub(crate) fn audit(request_id: &str) -> Vec<String> {
     let lines = AUDIT.lock().unwrap();
-    lines.iter().filter(|line| line.contains(request_id)).cloned().collect()
+    let id = format!("request.id=\"{request_id}\"");
+    lines.iter().filter(|line| line.contains(&id)).cloned().collect()
 }
 
 /// Fails if a secret was logged.

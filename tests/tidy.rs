@@ -10,6 +10,8 @@ use std::{
 
 #[path = "tidy/layers.rs"]
 mod layers;
+#[path = "tidy/logs.rs"]
+mod logs;
 #[path = "tidy/planted.rs"]
 mod planted;
 #[path = "tidy/rules.rs"]
@@ -65,6 +67,20 @@ fn rust_files_open_with_their_purpose_and_stay_readable() {
         }
     }
     report(&faults);
+}
+
+#[test]
+fn fields_of_the_log_are_those_that_are_documented() {
+    let known: BTreeSet<String> =
+        leadsd::telemetry::names::FIELDS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let mut used = BTreeSet::new();
+    for (_, text) in production_files() {
+        used.extend(logs::fields(source::without_test_module(&text)));
+    }
+    let undocumented: Vec<_> = used.difference(&known).collect();
+    let unused: Vec<_> = known.difference(&used).collect();
+    assert!(undocumented.is_empty(), "not in telemetry/names.rs: {undocumented:?}");
+    assert!(unused.is_empty(), "only in telemetry/names.rs: {unused:?}");
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod credentials;
 mod deadlines;
 mod dev;
 mod doctor;
+mod documentation;
 mod drain;
 mod examples;
 mod fake_hubspot;

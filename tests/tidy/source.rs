@@ -53,6 +53,11 @@ pub(crate) fn production(text: &str) -> Production {
     Production { paths: reader.paths, local: reader.local, lines }
 }
 
+/// A file up to the module of its tests, which stands last.
+pub(crate) fn without_test_module(text: &str) -> &str {
+    text.find("#[cfg(test)]\nmod tests {").map_or(text, |at| &text[..at])
+}
+
 /// Cuts a file into tokens; comments are dropped.
 pub(crate) fn tokens(text: &str) -> Vec<Placed<'_>> {
     let mut lexer = Lexer { text, at: 0, line: 1 };

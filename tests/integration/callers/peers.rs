@@ -287,6 +287,11 @@ fn is_unsent(status: &Status) -> bool {
         if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
             return true;
         }
+        // A connection that ended orderly before the call got on it.
+        let text = cause.to_string();
+        if text.contains("GOAWAY") && text.contains("NO_ERROR") {
+            return true;
+        }
         error = cause.source();
     }
     false

@@ -1,0 +1,141 @@
+//! What operators are told agrees with what there is: metrics, log fields, alerts, runbooks and the
+//! dashboard. `LEADSD_BLESS=1 cargo test documentation` writes the generated parts of the pages anew.
+
+use std::{collections::BTreeSet, fmt::Write as _, path::Path, process::Command};
+
+use leadsd::telemetry::names::{self, Kind, Metric};
+use serde_json::Value;
+
+use crate::real_peers::{run, text, tool};
+
+const RULES: &str = "helm/leadsd/alerts/leadsd.rules.yaml";
+const DASHBOARD: &str = "helm/leadsd/dashboards/leadsd.json";
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+}
+
+/// Compares the part of a page between its marks with what it should be, or writes it.
+fn agrees(page: &str, part: &str, wanted: &str) {
+    let old = read(page);
+    let open = format!("<!-- {part}: written by LEADSD_BLESS=1 cargo test documentation -->\n");
+    let at = old.find(&open).unwrap_or_else(|| panic!("{page} has a part {part}")) + open.len();
+    let end = at + old[at..].find("<!-- end -->").expect("the part ends");
+    if std::env::var_os("LEADSD_BLESS").is_some() {
+        let new = format!("{}{wanted}{}", &old[..at], &old[end..]);
+        std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(page), new).unwrap();
+        return;
+    }
+    let said = &old[at..end];
+    assert!(said == wanted, "{page} is old: LEADSD_BLESS=1 cargo test documentation");
+}
+
+fn table(rows: &[(&str, &str)]) -> String {
+    let mut out = "| | |\n|---|---|\n".to_owned();
+    for (name, meaning) in rows {
+        writeln!(out, "| `{name}` | {meaning} |").unwrap();
+    }
+    out
+}
+
+#[test]
+fn documentation_lists_every_metric_and_every_name_of_the_log() {
+    let mut metrics = "| Name | Kind | Labels | Meaning |\n|---|---|---|---|\n".to_owned();
+    for Metric { name, kind, labels, help } in names::ALL {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+        writeln!(metrics, "| `{name}` | {kind} | {} | {help} |", labels.join(", ")).unwrap();
+    }
+    agrees("docs/OPERATIONS.md", "metrics", &metrics);
+    agrees("docs/LOGGING.md", "targets", &table(names::TARGETS));
+    agrees("docs/LOGGING.md", "spans", &table(names::LOG_SPANS));
+    agrees("docs/LOGGING.md", "fields", &table(names::FIELDS));
+}
+
+/// Names of metrics in a text, as they are scraped.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    text.split(|c| !is_name(c))
+        .filter(|word| word.starts_with("leadsd_") || word.starts_with("process_"))
+        .collect()
+}
+
+fn scraped() -> BTreeSet<String> {
+    let endings = |kind| match kind {
+        Kind::Counter => &["_total"][..],
+        Kind::Gauge => &[""],
+        Kind::Histogram => &["_bucket", "_sum", "_count"],
+    };
+    let all = names::ALL.iter();
+    all.flat_map(|metric| endings(metric.kind).iter().map(|end| format!("{}{end}", metric.name)))
+        .collect()
+}
+
+/// The expressions of a dashboard's panels.
+fn expressions(panels: &Value) -> Vec<String> {
+    let mut all = Vec::new();
+    for panel in panels.as_array().unwrap() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            all.push(target["expr"].as_str().unwrap().to_owned());
+        }
+    }
+    all
+}
+
+#[test]
+fn documentation_the_dashboard_and_the_alerts_ask_for_metrics_that_exist() {
+    let scraped = scraped();
+    let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
+    let panels = &dashboard["panels"];
+    let shown = expressions(panels);
+    assert!(shown.len() > 30, "{} expressions", shown.len());
+    let asked = [read(RULES), shown.join("\n")].join("\n");
+    let unknown: Vec<_> =
+        metrics_in(&asked).into_iter().filter(|name| !scraped.contains(*name)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    let mut ids = BTreeSet::new();
+    for panel in panels.as_array().unwrap() {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "an id stands for one panel");
+        let is_row = panel["type"] == "row";
+        assert!(is_row || panel["description"].as_str().is_some_and(|text| !text.is_empty()));
+    }
+}
+
+#[test]
+fn documentation_has_a_runbook_for_every_alert_and_for_no_other() {
+    let (rules, page) = (read(RULES), read("docs/OPERATIONS.md"));
+    let alerts: Vec<_> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let runbooks: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    assert!(alerts.len() >= 15);
+    assert_eq!(alerts, runbooks, "in the same order");
+    for alert in &alerts {
+        let rule = rules.split(&format!("- alert: {alert}\n")).nth(1).unwrap();
+        let rule = rule.split("- alert: ").next().unwrap();
+        let link = format!("runbook: docs/OPERATIONS.md#{}\n", alert.to_lowercase());
+        assert!(rule.contains(&link), "{alert}");
+        for part in ["severity: ", "summary: ", "description: ", "expr: "] {
+            assert!(rule.contains(part), "{alert}: {part}");
+        }
+        let section = page.split(&format!("### {alert}\n")).nth(1).unwrap();
+        assert!(section.split("\n### ").next().unwrap().trim().len() > 60, "{alert}");
+    }
+    let tests = read("tests/fixtures/leadsd.rules.test.yaml");
+    assert!(alerts.iter().all(|alert| tests.contains(alert)), "every alert is tested");
+}
+
+#[tokio::test]
+#[ignore = "needs promtool"]
+async fn documentation_alert_rules_pass_prometheus_own_checks_and_fire_when_they_should() {
+    let promtool = tool("LEADSD_TEST_PROMTOOL", "promtool");
+    let root = env!("CARGO_MANIFEST_DIR");
+    for (what, file) in [("check", RULES), ("test", "tests/fixtures/leadsd.rules.test.yaml")] {
+        let mut command = Command::new(&promtool);
+        let output = run(command.args([what, "rules"]).arg(Path::new(root).join(file))).await;
+        assert!(output.status.success(), "{}", text(&output));
+    }
+}

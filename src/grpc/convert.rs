@@ -39,7 +39,7 @@ pub(super) fn get(request: pb::GetLeadRequest) -> Result<GetLead, Error> {
     let mut faults = Faults::default();
     let id = faults.id("id", &id);
     let id_property = faults.optional_name("id_property", &id_property);
-    let selection = faults.selection(&properties, &properties_with_history, &associations);
+    let selection = faults.selection(properties, properties_with_history, associations);
     faults.finish(id.map(|id| GetLead { id, id_property, selection, archived }))
 }
 
@@ -56,7 +56,7 @@ pub(super) fn list(
         archived,
     } = request;
     let mut faults = Faults::default();
-    let selection = faults.selection(&properties, &properties_with_history, &associations);
+    let selection = faults.selection(properties, properties_with_history, associations);
     let max = if selection.properties_with_history.is_empty() {
         MAX_PAGE_SIZE
     } else {
@@ -80,7 +80,7 @@ pub(super) fn search(
     let search = SearchLeads {
         filter_groups: faults.filter_groups(&filter_groups),
         sort: faults.sort(&sorts),
-        properties: faults.names("properties", &properties),
+        properties: faults.names("properties", properties),
         limit: faults.page_size(page_size, MAX_SEARCH_PAGE_SIZE),
         after: None,
         query,
@@ -156,8 +156,8 @@ pub(super) fn batch_get(request: pb::BatchGetLeadsRequest, cap: usize) -> Result
     let batch = BatchGet {
         ids,
         id_property: faults.optional_name("id_property", &id_property),
-        properties: faults.names("properties", &properties),
-        properties_with_history: faults.names("properties_with_history", &properties_with_history),
+        properties: faults.names("properties", properties),
+        properties_with_history: faults.names("properties_with_history", properties_with_history),
         archived,
     };
     faults.finish(Some(batch))

@@ -365,7 +365,7 @@ impl Drop for Access {
                     caller,
                     duration_ms = took.as_secs_f64() * 1e3,
                     hubspot.calls = self.facts.spent.calls(),
-                    hubspot.correlation_id = self.facts.spent.correlation_id(),
+                    hubspot.correlation_id = self.facts.spent.correlation_id().as_deref(),
                     request.id = &*self.facts.request_id,
                     trace.id = %self.facts.trace.trace_id(),
                     error.reason = failure.map(|error| error.reason().as_str()),

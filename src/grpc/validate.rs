@@ -89,7 +89,7 @@ impl Faults {
     }
 
     /// `field` is written only where there is a fault.
-    fn name(&mut self, field: &dyn fmt::Display, text: &str) -> Option<String> {
+    fn is_name(&mut self, field: &dyn fmt::Display, text: &str) -> bool {
         let fault = if text.is_empty() {
             "must not be empty"
         } else if text.chars().count() > MAX_NAME_CHARS {
@@ -98,18 +98,20 @@ impl Faults {
             // Names are joined by commas on their way to HubSpot.
             "must not contain spaces, commas or control characters"
         } else {
-            return Some(text.to_owned());
+            return true;
         };
         self.add(field.to_string(), fault);
-        None
+        false
     }
 
-    pub(super) fn names(&mut self, field: &str, names: &[String]) -> Vec<String> {
+    fn name(&mut self, field: &dyn fmt::Display, text: &str) -> Option<String> {
+        self.is_name(field, text).then(|| text.to_owned())
+    }
+
+    pub(super) fn names(&mut self, field: &str, names: Vec<String>) -> Vec<String> {
         let mut out: Vec<String> = Vec::with_capacity(names.len());
-        for (index, name) in names.iter().enumerate() {
-            if let Some(name) = self.name(&format_args!("{field}[{index}]"), name)
-                && !out.contains(&name)
-            {
+        for (index, name) in names.into_iter().enumerate() {
+            if self.is_name(&format_args!("{field}[{index}]"), &name) && !out.contains(&name) {
                 out.push(name);
             }
         }
@@ -118,9 +120,9 @@ impl Faults {
 
     pub(super) fn selection(
         &mut self,
-        properties: &[String],
-        properties_with_history: &[String],
-        associations: &[String],
+        properties: Vec<String>,
+        properties_with_history: Vec<String>,
+        associations: Vec<String>,
     ) -> Selection {
         Selection {
             properties: self.names("properties", properties),

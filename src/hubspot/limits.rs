@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::{
     leads::{Error, Reason},
@@ -11,6 +11,12 @@ use crate::{
 
 /// How long a refusal that does not say so closes a limit: the length of the documented window.
 const CLOSED: Duration = Duration::from_secs(10);
+
+const MAX: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-max");
+const REMAINING: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-remaining");
+const INTERVAL: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-interval-milliseconds");
+const DAILY: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-daily");
+const DAILY_REMAINING: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-daily-remaining");
 
 /// Limits as one answer told them; a header that is absent or no number is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,13 +38,13 @@ pub struct RateLimits {
 impl RateLimits {
     /// Reads the headers of an answer. Search answers have none.
     pub fn of(headers: &HeaderMap) -> Self {
-        let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse().ok();
+        let number = |name: HeaderName| headers.get(name)?.to_str().ok()?.trim().parse().ok();
         Self {
-            max: number("x-hubspot-ratelimit-max"),
-            remaining: number("x-hubspot-ratelimit-remaining"),
-            interval_ms: number("x-hubspot-ratelimit-interval-milliseconds"),
-            daily: number("x-hubspot-ratelimit-daily"),
-            daily_remaining: number("x-hubspot-ratelimit-daily-remaining"),
+            max: number(MAX),
+            remaining: number(REMAINING),
+            interval_ms: number(INTERVAL),
+            daily: number(DAILY),
+            daily_remaining: number(DAILY_REMAINING),
         }
     }
 

@@ -59,7 +59,7 @@ pub struct Spent {
     /// In millionths of a call: calls are shared.
     millionths: AtomicU64,
     under_way: AtomicBool,
-    correlation_id: Mutex<Option<String>>,
+    correlation_id: Mutex<Option<Arc<str>>>,
 }
 
 /// Time before the deadline at which waiting for a permit ends: HubSpot could not answer in less, and
@@ -155,7 +155,7 @@ impl Spent {
         let part = whole.millionths.load(Ordering::Relaxed).div_ceil(parts);
         self.millionths.fetch_add(part, Ordering::Relaxed);
         if let Some(id) = whole.correlation_id() {
-            self.set_correlation_id(&id);
+            *self.correlation_id.lock() = Some(id);
         }
     }
 
@@ -167,11 +167,11 @@ impl Spent {
 
     /// Keeps HubSpot's correlation id of the newest answer.
     pub fn set_correlation_id(&self, id: &str) {
-        *self.correlation_id.lock() = Some(id.to_owned());
+        *self.correlation_id.lock() = Some(id.into());
     }
 
     /// HubSpot's correlation id of the newest answer.
-    pub fn correlation_id(&self) -> Option<String> {
+    pub fn correlation_id(&self) -> Option<Arc<str>> {
         self.correlation_id.lock().clone()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    hash::Hash,
+    hash::{BuildHasher as _, Hash, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -23,23 +23,26 @@ use crate::{
 
 type Answer<A> = BoxFuture<'static, Result<A, Error>>;
 
-/// A call that others have not joined must not make them wait longer than their own would: priority
-/// is part of what makes reads identical.
-type Key<Q> = (PortalName, Priority, Arc<Q>);
-
-type Running<Q, A> = HashMap<Key<Q>, Vec<Flight<A>>>;
+/// By the hash of what makes reads identical: that takes long enough to do it once.
+type Running<Q, A> = HashMap<u64, Vec<Flight<Q, A>>>;
 
 /// Reads under way.
 #[derive(Debug)]
 pub(super) struct Flights<Q, A> {
     running: Arc<Mutex<Running<Q, A>>>,
+    hasher: RandomState,
     numbers: AtomicU64,
 }
 
 /// One read under way.
 #[derive(Debug)]
-struct Flight<A> {
+struct Flight<Q, A> {
     number: u64,
+    portal: PortalName,
+    /// A call that others have not joined must not make them wait longer than their own would: it is
+    /// part of what makes reads identical.
+    priority: Priority,
+    request: Arc<Q>,
     caller: Caller,
     /// Gone once nobody waits for it any more.
     answer: WeakShared<Answer<A>>,
@@ -57,7 +60,7 @@ struct Ticket {
 
 impl<Q, A> Default for Flights<Q, A> {
     fn default() -> Self {
-        Self { running: Arc::default(), numbers: AtomicU64::default() }
+        Self { running: Arc::default(), hasher: RandomState::new(), numbers: AtomicU64::default() }
     }
 }
 
@@ -94,8 +97,10 @@ where
 
     /// Lets nobody else join the reads that `is_about` says.
     pub(super) fn forget(&self, portal: &PortalName, is_about: impl Fn(&Q) -> bool) {
-        let about = |(own, _, request): &Key<Q>| own == portal && is_about(request);
-        self.running.lock().retain(|key, _| !about(key));
+        self.running.lock().retain(|_, flights| {
+            flights.retain(|flight| flight.portal != *portal || !is_about(&flight.request));
+            !flights.is_empty()
+        });
     }
 
     fn join<F>(
@@ -107,11 +112,10 @@ where
     where
         F: Future<Output = Result<A, Error>> + Send + 'static,
     {
-        let key = (call.portal.clone(), call.who.priority, Arc::clone(request));
+        let hash = self.hasher.hash_one((&call.portal, call.who.priority, request));
         let mut running = self.running.lock();
-        if let Some((answer, ticket)) =
-            running.get(&key).and_then(|flights| joinable(flights, &call.who.caller))
-        {
+        let flights = running.entry(hash).or_default();
+        if let Some((answer, ticket)) = joinable(flights, call, request) {
             ticket.riders.fetch_add(1, Ordering::Relaxed);
             return (answer, ticket, false);
         }
@@ -119,7 +123,7 @@ where
         let own =
             Call { spent: Arc::clone(&ticket.spent), prepaid: Prepaid::default(), ..call.clone() };
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let landing = Landing { running: Arc::clone(&self.running), key: key.clone(), number };
+        let landing = Landing { running: Arc::clone(&self.running), hash, number };
         let work = work(own, Arc::clone(request));
         let answer = async move {
             let answer = work.await;
@@ -128,43 +132,53 @@ where
         };
         let answer = answer.boxed().shared();
         if let Some(weak) = answer.downgrade() {
-            let caller = call.who.caller.clone();
-            let flight = Flight { number, caller, answer: weak, ticket: ticket.clone() };
-            running.entry(key).or_default().push(flight);
+            flights.push(Flight {
+                number,
+                portal: call.portal.clone(),
+                priority: call.who.priority,
+                request: Arc::clone(request),
+                caller: call.who.caller.clone(),
+                answer: weak,
+                ticket: ticket.clone(),
+            });
         }
         (answer, ticket, true)
     }
 }
 
-/// A read that the caller may join: its own, or one that waits for nothing but HubSpot. To wait for a
-/// permit at somebody else's place in the queue would not be fair.
-fn joinable<A>(flights: &[Flight<A>], caller: &Caller) -> Option<(Shared<Answer<A>>, Ticket)>
-where
-    A: Clone,
-{
+/// The same read that the caller may join: its own, or one that waits for nothing but HubSpot. To
+/// wait for a permit at somebody else's place in the queue would not be fair.
+fn joinable<Q: Eq, A: Clone>(
+    flights: &[Flight<Q, A>],
+    call: &Call,
+    request: &Q,
+) -> Option<(Shared<Answer<A>>, Ticket)> {
+    let is_same = |flight: &&Flight<Q, A>| {
+        flight.priority == call.who.priority
+            && flight.portal == call.portal
+            && *flight.request == *request
+    };
     let own_or_sent = flights
         .iter()
-        .filter(|flight| flight.caller == *caller || flight.ticket.spent.is_under_way());
+        .filter(is_same)
+        .filter(|flight| flight.caller == call.who.caller || flight.ticket.spent.is_under_way());
     own_or_sent.filter_map(|flight| Some((flight.answer.upgrade()?, flight.ticket.clone()))).next()
 }
 
 /// Takes a read from those under way when it is over, or when nobody waits for it.
-struct Landing<Q, A>
-where
-    Q: Eq + Hash,
-{
+struct Landing<Q, A> {
     running: Arc<Mutex<Running<Q, A>>>,
-    key: Key<Q>,
+    hash: u64,
     number: u64,
 }
 
-impl<Q: Eq + Hash, A> Drop for Landing<Q, A> {
+impl<Q, A> Drop for Landing<Q, A> {
     fn drop(&mut self) {
         let mut running = self.running.lock();
-        if let Some(flights) = running.get_mut(&self.key) {
+        if let Some(flights) = running.get_mut(&self.hash) {
             flights.retain(|flight| flight.number != self.number);
             if flights.is_empty() {
-                running.remove(&self.key);
+                running.remove(&self.hash);
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     net::IpAddr,
+    ops::Deref,
     sync::{Arc, OnceLock},
 };
 
@@ -30,9 +31,14 @@ const PRIORITY: &str = "leadsd-priority";
 /// Portal that is taken when the caller names none.
 const DEFAULT_PORTAL: &str = "default";
 
-/// What the outer layer knows of a call; travels in the request's extensions.
+/// What the outer layer knows of a call; travels in the request's extensions and with its bodies, and
+/// is shared rather than copied by all that follow it.
 #[derive(Debug, Clone)]
-pub(super) struct CallFacts {
+pub(super) struct CallFacts(Arc<Facts>);
+
+/// See [`CallFacts`].
+#[derive(Debug)]
+pub(super) struct Facts {
     pub(super) request_id: Arc<str>,
     /// Where the reasons of errors are explained.
     pub(super) catalogue: Arc<str>,
@@ -41,11 +47,11 @@ pub(super) struct CallFacts {
     pub(super) trace: trace::Context,
     pub(super) spent: Arc<Spent>,
     /// Filled once the portal is known, for the access event.
-    pub(super) portal: Arc<OnceLock<PortalName>>,
+    pub(super) portal: OnceLock<PortalName>,
     /// Filled when the call fails, for the access event.
-    pub(super) failure: Arc<OnceLock<Error>>,
+    pub(super) failure: OnceLock<Error>,
     /// Filled once it is known who calls, for the access event.
-    pub(super) caller: Arc<OnceLock<Caller>>,
+    pub(super) caller: OnceLock<Caller>,
     /// What of the load is this call's.
     pub(super) slot: Arc<Slot>,
     /// The connection it came on.
@@ -90,6 +96,10 @@ pub struct Portals {
 // === impl CallFacts ===
 
 impl CallFacts {
+    pub(super) fn new(facts: Facts) -> Self {
+        Self(Arc::new(facts))
+    }
+
     /// The status of this call, which fails; a call fails once.
     pub(super) fn failed(&self, error: Error) -> Status {
         let status = status::of_call(&error, &self.request_id, &self.catalogue);
@@ -112,6 +122,14 @@ impl CallFacts {
     /// Holds at least this many bytes of the request.
     pub(super) fn hold_at_least(&self, bytes: usize) -> Result<(), Status> {
         self.slot.hold_at_least(bytes).map_err(|full| self.failed(full))
+    }
+}
+
+impl Deref for CallFacts {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.0
     }
 }
 

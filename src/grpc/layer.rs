@@ -7,7 +7,7 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::Duration,
 };
 
@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::{
     answer::{Answer, code_in},
-    call::{CallFacts, Line},
+    call::{CallFacts, Facts, Line},
     codec::CALL,
     gate::Gate,
     load::{Load, Slot},
@@ -207,7 +207,7 @@ impl Observe {
             Length::Short => self.rules.max_deadline,
         };
         let timeout = timeout.as_ref().and_then(parse_timeout).unwrap_or(ceiling);
-        CallFacts {
+        CallFacts::new(Facts {
             request_id: request_id(&parts.headers),
             catalogue: Arc::clone(&self.rules.catalogue),
             deadline: start.at + timeout.min(ceiling),
@@ -216,12 +216,12 @@ impl Observe {
                 None => trace::Context::root(self.rules.spans.ratio()),
             },
             spent: Arc::default(),
-            portal: Arc::default(),
-            failure: Arc::default(),
-            caller: Arc::default(),
+            portal: OnceLock::new(),
+            failure: OnceLock::new(),
+            caller: OnceLock::new(),
             slot: Arc::new(slot),
             line: Arc::clone(&self.line),
-        }
+        })
     }
 
     fn access(&self, number: usize, parts: &Parts, facts: CallFacts, start: Start) -> Access {

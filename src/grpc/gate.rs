@@ -83,11 +83,21 @@ impl Gate {
         facts: &CallFacts,
         request: &mut Request<Body>,
     ) -> Result<(), Error> {
-        let Self { auth, portals } = self;
-        let Some(auth) = auth else {
+        let Some(auth) = &self.auth else {
             request.extensions_mut().insert(Admitted::Anybody);
             return Ok(());
         };
+        // In a box of its own, which is gone when the call goes on: it is large, and calls wait.
+        Box::pin(self.admit_known(auth, facts, request)).await
+    }
+
+    async fn admit_known(
+        &self,
+        auth: &Auth,
+        facts: &CallFacts,
+        request: &mut Request<Body>,
+    ) -> Result<(), Error> {
+        let portals = &self.portals;
         let need = Need::of(request.uri().path());
         if need == Need::Nothing {
             return Ok(());

@@ -1,8 +1,9 @@
 //! LeadsService: each RPC converts, asks the domain and converts back. Reads are cancel-safe; writes
 //! run in the domain's own tasks and outlive a caller who goes away.
 
-use std::future::Future;
+use std::future::{Future, ready};
 
+use futures_util::{FutureExt as _, future::Either};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -22,25 +23,29 @@ pub(super) struct Leads {
 // === impl Leads ===
 
 impl Leads {
-    /// Finds out whose call it is, runs it, and makes the status of a failure.
-    async fn answer<In, Out, F>(
+    /// Finds out whose call it is, runs it, and makes the status of a failure. The metadata is gone
+    /// when the call begins to wait.
+    fn answer<In, Out, F>(
         &self,
         request: Request<In>,
         work: impl FnOnce(Call, In) -> F + Send,
-    ) -> Result<Response<Out>, Status>
+    ) -> impl Future<Output = Result<Response<Out>, Status>> + Send
     where
+        Out: Send,
         F: Future<Output = Result<Out, Error>> + Send,
     {
         let (metadata, extensions, message) = request.into_parts();
         let facts = extensions.get::<CallFacts>().cloned();
-        let answer = match self.portals.call(&metadata, &extensions) {
-            Ok(call) => work(call, message).await,
-            Err(error) => Err(error),
-        };
-        answer.map(Response::new).map_err(|error| match &facts {
+        let work = self.portals.call(&metadata, &extensions).map(|call| work(call, message));
+        let failed = move |error| match &facts {
             Some(facts) => facts.failed(error),
             None => status::of_call(&error, "", ""),
-        })
+        };
+        match work {
+            Ok(work) => Either::Left(work),
+            Err(error) => Either::Right(ready(Err(error))),
+        }
+        .map(move |answer| answer.map(Response::new).map_err(failed))
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::time::timeout_at;
 
 use super::{
@@ -344,13 +345,26 @@ impl Service {
 
     /// Runs a write through the replay memory. The write itself keeps to the deadline; waiting for
     /// the first answer of a repeated one ends at the repeat's own.
-    async fn write(
+    fn write(
         &self,
         call: &Call,
         entry: Entry,
         request_id: Option<RequestId>,
         fingerprint: u64,
         write: impl Future<Output = Written> + Send + 'static,
+    ) -> impl Future<Output = Result<Written, Error>> + Send {
+        // Every step that it goes through would take its room once more.
+        let write = write.boxed();
+        self.write_boxed(call, entry, request_id, fingerprint, write)
+    }
+
+    async fn write_boxed(
+        &self,
+        call: &Call,
+        entry: Entry,
+        request_id: Option<RequestId>,
+        fingerprint: u64,
+        write: BoxFuture<'static, Written>,
     ) -> Result<Written, Error> {
         let repeat = entry.repeat();
         if let Some(error) = self.refusals.of(&call.portal, fingerprint) {

@@ -92,7 +92,7 @@ async fn under_way(peers: &Peers, figures: &mut Figures) {
         return;
     }
     let (held, counted) = watch::channel(0_usize);
-    let (open, opened) = watch::channel(false);
+    let (open, opened) = watch::channel(true);
     let (listener, address) = helpers::listen().await;
     let wait = move || {
         held.send_modify(|held| *held += 1);
@@ -108,15 +108,22 @@ async fn under_way(peers: &Peers, figures: &mut Figures) {
     let settings = [("QUOTA__BURST", "1000000"), ("HUBSPOT__BASE_URL", base.as_str())];
     let server = Server::start(peers, &settings).await;
     let clients = server.clients(CONNECTIONS).await;
+    // Until the first answer tells of the limit, calls go one by one.
+    let first = once(Subject::new(clients[0].clone(), &["599999999999".to_owned()]), Kind::Get);
+    assert!(first.await[0].failed.is_none(), "the first call is answered");
+    open.send_replace(false);
     let load = Load::of((0..CALLS).map(|number| {
         let lead = format!("{}", 600_000_000_000_u64 + number as u64);
         once(Subject::new(clients[number % CONNECTIONS].clone(), &[lead]), Kind::Get)
     }));
     let mut counted = counted;
-    let all = counted.wait_for(|held| *held >= CALLS);
+    let all = counted.wait_for(|held| *held > CALLS);
     let since = Instant::now();
-    timeout(PATIENCE, all).await.expect("all are sent in time").expect("the upstream lives");
-    figures.time(format!("{CALLS} calls sent to HubSpot within"), since.elapsed());
+    // Whether all are there is a figure of its own.
+    let _ = timeout(PATIENCE, all).await;
+    let sent = *counted.borrow() - 1;
+    figures.note("calls sent to HubSpot", count(sent), Unit::Count).at_least(count(CALLS));
+    figures.time("calls sent within", since.elapsed());
     let memory = server.process.memory("VmRSS");
     figures
         .note(format!("{CALLS} calls waiting for HubSpot, resident"), memory, Unit::MiB)

@@ -114,7 +114,8 @@ where
     {
         let hash = self.hasher.hash_one((&call.portal, call.who.priority, request));
         let mut running = self.running.lock();
-        let flights = running.entry(hash).or_default();
+        // Nearly always there is one.
+        let flights = running.entry(hash).or_insert_with(|| Vec::with_capacity(1));
         if let Some((answer, ticket)) = joinable(flights, call, request) {
             ticket.riders.fetch_add(1, Ordering::Relaxed);
             return (answer, ticket, false);
@@ -124,13 +125,9 @@ where
             Call { spent: Arc::clone(&ticket.spent), prepaid: Prepaid::default(), ..call.clone() };
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let landing = Landing { running: Arc::clone(&self.running), hash, number };
+        // Not an async block: that would take the room of the work twice.
         let work = work(own, Arc::clone(request));
-        let answer = async move {
-            let answer = work.await;
-            drop(landing);
-            answer
-        };
-        let answer = answer.boxed().shared();
+        let answer = work.inspect(move |_| drop(landing)).boxed().shared();
         if let Some(weak) = answer.downgrade() {
             flights.push(Flight {
                 number,

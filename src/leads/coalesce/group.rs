@@ -13,7 +13,10 @@ use std::{
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
-use tokio::{sync::oneshot, time::timeout_at};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
 
 use super::echo::{Echoes, Kinds};
 use crate::{
@@ -120,20 +123,24 @@ impl<K: Kind> Groups<K> {
         Self { parts, groups: Mutex::default() }
     }
 
-    /// Makes the call with others of its kind, once there is a permit.
-    pub(super) async fn wait(
+    /// Makes the call with others of its kind, once there is a permit. What it keeps while it waits
+    /// is little: thousands may.
+    pub(super) fn wait(
         &self,
         call: &Call,
         kind: K,
         input: K::Input,
-    ) -> Result<K::Output, Error> {
+    ) -> impl Future<Output = Result<K::Output, Error>> + Send {
         let account = self.parts.quota.of(call.portal.as_str());
         let (reply, answer) = oneshot::channel();
         let membership = self.enter(kind, Member { call: call.clone(), input, reply });
         let (group, number) = (Arc::clone(&membership.group), membership.number);
-        let place =
-            account.join(BucketName::Burst, &call.who, call.permit_until(), group, number)?;
-        answered(call, answer, &place).await
+        let until = call.permit_until();
+        let place = account.join(BucketName::Burst, &call.who, until, group, number);
+        async move {
+            let _membership = membership;
+            answered(until, answer, &place?).await
+        }
     }
 
     fn enter(&self, kind: K, member: Member<K>) -> Membership<K> {
@@ -161,11 +168,11 @@ impl<K: Kind> Groups<K> {
 /// Waits for the answer, and gives up where there is no permit in time. Once the call has left, it is
 /// followed to its end: whoever called decides how long to wait for that.
 async fn answered<T>(
-    call: &Call,
+    until: Instant,
     mut answer: oneshot::Receiver<Result<T, Error>>,
     place: &Place,
 ) -> Result<T, Error> {
-    let answer = match timeout_at(call.permit_until(), &mut answer).await {
+    let answer = match timeout_at(until, &mut answer).await {
         Ok(answer) => answer,
         Err(_) if place.leave() => return Err(place.in_vain().into()),
         Err(_) => answer.await,

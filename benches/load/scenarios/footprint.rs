@@ -85,7 +85,7 @@ async fn waiting(peers: &Peers, figures: &mut Figures) {
 }
 
 /// Calls that HubSpot does not answer, each on a connection of its own: without TLS there is no
-/// HTTP/2.
+/// HTTP/2. No account's limit allows that many; it is what a limit without end would cost.
 async fn under_way(peers: &Peers, figures: &mut Figures) {
     if open_files() < CALLS + 1_000 {
         say("  too few open files are allowed for calls that wait for HubSpot: ulimit -n");
@@ -125,9 +125,8 @@ async fn under_way(peers: &Peers, figures: &mut Figures) {
     figures.note("calls sent to HubSpot", count(sent), Unit::Count).at_least(count(CALLS));
     figures.time("calls sent within", since.elapsed());
     let memory = server.process.memory("VmRSS");
-    figures
-        .note(format!("{CALLS} calls waiting for HubSpot, resident"), memory, Unit::MiB)
-        .at_most(150.0);
+    let what = format!("{CALLS} calls waiting for HubSpot, each on a connection, resident");
+    figures.note(what, memory, Unit::MiB);
     open.send_replace(true);
     let made = load.made().await;
     figures.note("calls made", count(made.len()), Unit::Count);

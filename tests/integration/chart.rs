@@ -2,7 +2,7 @@
 //! `leadsd` does. The chart by itself is tested by its own suites in `helm/leadsd/tests`.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     ffi::OsString,
     io::Write as _,
     path::{Path, PathBuf},
@@ -221,6 +221,22 @@ async fn the_probes_ask_what_the_service_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs helm and Python with PyYAML"]
+async fn helm_test_asks_as_the_binary_understands_it() {
+    let app = TestApp::start().await;
+    let objects = rendered(&[], &LEAST).await;
+    let args = object(&objects, "Pod")["spec"]["containers"][0]["args"].as_array().unwrap();
+    let args = args.iter().map(|arg| match arg.as_str().unwrap() {
+        "--address=leadsd.crm:50051" => format!("--address={}", app.grpc),
+        other => other.to_owned(),
+    });
+    let args: Vec<String> = args.collect();
+    let health = run(Command::new(env!("CARGO_BIN_EXE_leadsd")).args(&args)).await;
+    assert!(health.status.success(), "{args:?}: {}", text(&health));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs helm and Python with PyYAML"]
 async fn pods_restart_for_a_new_configuration_and_for_nothing_else() {
     let checksum = |objects: &[Value]| {
         let template = &object(objects, "Deployment")["spec"]["template"];
@@ -234,58 +250,44 @@ async fn pods_restart_for_a_new_configuration_and_for_nothing_else() {
     assert_ne!(before, louder);
 }
 
-/// Every key of the documented configuration, a `*` for what the operator names.
-fn documented_keys() -> BTreeSet<String> {
-    let text = std::fs::read_to_string("leadsd.example.toml").unwrap();
-    let is_name = |name: &str| {
-        !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '.')
+/// Every key that a JSON schema knows, with what it says of it; `*` for what the operator names.
+fn keys_of(schema: &Value, whole: &Value, path: &str, keys: &mut BTreeMap<String, Value>) {
+    let schema = match schema["$ref"].as_str() {
+        Some(name) => whole.pointer(name.trim_start_matches('#')).expect("a definition"),
+        None => schema,
     };
-    let mut section = String::new();
-    let mut keys = BTreeSet::new();
-    for line in text.lines() {
-        let line = line.strip_prefix("# ").unwrap_or(line);
-        let table = line.strip_prefix('[').and_then(|line| line.strip_suffix(']'));
-        if let Some(name) = table.filter(|name| is_name(name)) {
-            let (first, rest) = name.split_once('.').unwrap_or((name, ""));
-            section = match first {
-                "portals" | "policy" if !rest.is_empty() => format!("{first}.*"),
-                _ => name.to_owned(),
-            };
-        } else if let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| is_name(key)) {
-            let key = if section == "quota.shares" { "*" } else { key };
-            keys.insert(format!("{section}.{key}"));
-        }
-    }
-    keys
-}
-
-/// Every key that a JSON schema knows.
-fn schema_keys(schema: &Value, path: &str, keys: &mut BTreeSet<String>) {
     let join =
         |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     let named = schema["properties"].as_object();
-    let any = schema["additionalProperties"].is_object().then_some(&schema["additionalProperties"]);
+    let any = Some(&schema["additionalProperties"]).filter(|any| any.is_object());
     if named.is_none() && any.is_none() {
-        keys.insert(path.to_owned());
+        keys.insert(path.to_owned(), schema.clone());
     }
     for (name, schema) in named.into_iter().flatten() {
-        schema_keys(schema, &join(name), keys);
+        keys_of(schema, whole, &join(name), keys);
     }
     if let Some(schema) = any {
-        schema_keys(schema, &join("*"), keys);
+        keys_of(schema, whole, &join("*"), keys);
     }
 }
 
-#[test]
-fn the_values_schema_has_the_keys_of_the_configuration() {
-    let schema = std::fs::read(Path::new(CHART).join("values.schema.json")).unwrap();
-    let schema: Value = serde_json::from_slice(&schema).unwrap();
-    let mut of_chart = BTreeSet::new();
-    schema_keys(&schema["properties"]["config"], "", &mut of_chart);
-    let documented = documented_keys();
-    assert!(documented.contains("grpc.listen") && documented.contains("portals.*.secret"));
-    let missing: Vec<_> = documented.difference(&of_chart).collect();
-    assert!(missing.is_empty(), "add to config in values.schema.json: {missing:?}");
-    let gone: Vec<_> = of_chart.difference(&documented).collect();
-    assert!(gone.is_empty(), "not in leadsd.example.toml: {gone:?}");
+#[tokio::test]
+async fn the_values_schema_knows_the_configuration_as_the_binary_does() {
+    let schema = run(Command::new(env!("CARGO_BIN_EXE_leadsd")).args(["config", "schema"])).await;
+    let of_binary: Value = serde_json::from_slice(&schema.stdout).unwrap();
+    let of_chart = std::fs::read(Path::new(CHART).join("values.schema.json")).unwrap();
+    let of_chart: Value = serde_json::from_slice(&of_chart).unwrap();
+    let (mut known, mut taken) = (BTreeMap::new(), BTreeMap::new());
+    keys_of(&of_binary, &of_binary, "", &mut known);
+    keys_of(&of_chart["properties"]["config"], &of_chart, "", &mut taken);
+    assert!(known.contains_key("portals.*.secret") && known.contains_key("grpc.tls.key_file"));
+    assert_eq!(known.keys().collect::<Vec<_>>(), taken.keys().collect::<Vec<_>>());
+    for (key, known) in &known {
+        // The chart may ask for more, as that a path has no `..` in it.
+        for says in ["type", "enum", "minimum", "maximum", "pattern"] {
+            if let Some(wanted) = known.get(says) {
+                assert_eq!(taken[key].get(says), Some(wanted), "{says} of config.{key}");
+            }
+        }
+    }
 }

@@ -38,6 +38,7 @@ use crate::{
     config,
     credentials::{SecretPath, SecretStore},
     leads::PortalName,
+    secret::Secret,
     time::WallClock,
 };
 
@@ -120,6 +121,16 @@ pub struct Status {
     pub refused: [(&'static str, u64); 4],
     /// Keys of token issuers and hashes of API keys.
     pub sources: Vec<SourceStatus>,
+}
+
+/// Looks once for the keys of an issuer, as the service does; gives how many can be used.
+pub async fn look_at_keys(jwks: &config::Jwks) -> Result<usize, Unusable> {
+    jwks::look(jwks).await
+}
+
+/// The callers of a secret with hashes of API keys whose value can be used.
+pub fn owners_of_api_keys(texts: &BTreeMap<String, Secret>) -> BTreeSet<String> {
+    api_keys::owners(texts)
 }
 
 // === impl Auth ===

@@ -37,6 +37,15 @@ pub struct Redis {
     connecting: tokio::sync::Mutex<()>,
 }
 
+/// What answers as the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Name and version, if it tells.
+    pub server: String,
+    /// Whether it takes writes: a replica does not.
+    pub writable: bool,
+}
+
 /// An exchange, as the script reads it; times in milliseconds.
 #[derive(Debug, Serialize)]
 struct Message<'a> {
@@ -94,6 +103,27 @@ impl Redis {
             connection: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Whether it is there, takes writes and runs scripts. Writes nothing.
+    pub async fn look(&self) -> Result<Found, Away> {
+        let mut connection = self.connection().await?;
+        let clock = Script::new("return redis.call('TIME')");
+        let time: Result<Vec<String>, RedisError> = clock.invoke_async(&mut connection).await;
+        time.map_err(|error| away(&error))?;
+        // A user who may not ask for this may do the rest all the same.
+        let info = redis::cmd("INFO").query_async::<String>(&mut connection).await;
+        let info = info.unwrap_or_default();
+        let fact = |name: &str| {
+            let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.map(|value| value.trim().to_owned())
+        };
+        let (name, version) = match fact("valkey_version") {
+            Some(version) => ("Valkey", Some(version)),
+            None => ("Redis", fact("redis_version")),
+        };
+        let server = version.map_or_else(|| name.to_owned(), |version| format!("{name} {version}"));
+        Ok(Found { server, writable: fact("role").is_none_or(|role| role == "master") })
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, Away> {

@@ -101,6 +101,11 @@ async fn read(store: &dyn SecretStore, path: &SecretPath) -> Result<Texts, Unusa
     }
 }
 
+/// The names whose values can be used.
+pub(super) fn owners(texts: &Texts) -> BTreeSet<String> {
+    Hashes::parse(texts).0.into_iter().map(|(_, identity)| identity.name().to_owned()).collect()
+}
+
 // === impl Hashes ===
 
 impl Hashes {

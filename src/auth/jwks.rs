@@ -100,6 +100,22 @@ pub(super) fn start(jwks: Jwks, missing: watch::Sender<BTreeSet<&'static str>>) 
     Fresh::start(source, missing)
 }
 
+/// Gets the keys once; gives how many can be used.
+pub(super) async fn look(jwks: &Jwks) -> Result<usize, Unusable> {
+    let bytes = match jwks {
+        Jwks::File(file) => read(file).await?,
+        Jwks::Url { url, ca_file, token_file, refresh: _ } => {
+            let endpoint = Endpoint {
+                url: url.clone(),
+                ca_file: ca_file.as_deref().map(Into::into),
+                token_file: token_file.as_deref().map(Into::into),
+            };
+            endpoint.fetch().await?
+        }
+    };
+    Keys::parse(&bytes).map(|keys| keys.0.len())
+}
+
 /// Where keys are fetched.
 struct Endpoint {
     url: url::Url,

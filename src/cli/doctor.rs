@@ -4,6 +4,7 @@
 //! It reads only. Two things leave a trace: a refresh token that HubSpot replaces while it is being
 //! tried is written back, as the service would; and `--write-probe` creates a lead and archives it.
 
+mod callers;
 mod check;
 mod hubspot;
 mod network;
@@ -131,6 +132,8 @@ async fn examine(config: &Config, args: &Args, report: &mut Report) {
         let portal = Portal { config, name: portal, path, errand, inquiry };
         portal.examine(args, report).await;
     }
+    let vault_failed = report.first_failed(Area::Vault);
+    callers::examine(config, errand.as_ref(), vault_failed, report).await;
     if let Some(errand) = errand {
         errand.close().await;
     }

@@ -1,6 +1,7 @@
 //! `leadsd doctor` as an operator runs it: faults are planted in the fakes, in what stands before them
 //! and in the configuration, and the right check names each.
 
+mod callers;
 mod planted;
 mod whole;
 
@@ -38,7 +39,8 @@ struct World {
     vault_url: String,
     auth: String,
     hubspot_url: String,
-    /// More keys of these sections.
+    /// Keys of these sections.
+    grpc: String,
     vault_keys: String,
     hubspot_keys: String,
     portal_keys: String,
@@ -75,6 +77,7 @@ impl World {
             vault,
             folder: tempfile::tempdir().unwrap(),
             auth: String::new(),
+            grpc: format!("listen = \"{FREE}\""),
             vault_keys: String::new(),
             hubspot_keys: String::new(),
             portal_keys: String::new(),
@@ -115,9 +118,9 @@ impl World {
 
     fn config(&self) -> PathBuf {
         let Self { vault_url, auth, hubspot_url, .. } = self;
-        let Self { vault_keys, hubspot_keys, portal_keys, sections, .. } = self;
+        let Self { grpc, vault_keys, hubspot_keys, portal_keys, sections, .. } = self;
         let text = format!(
-            "[grpc]\nlisten = \"{FREE}\"\n[admin]\nlisten = \"{FREE}\"\n\
+            "[grpc]\n{grpc}\n[admin]\nlisten = \"{FREE}\"\n\
              [vault]\naddress = \"{vault_url}\"\n{vault_keys}\n[vault.auth]\n{auth}\n\
              [hubspot]\nbase_url = \"{hubspot_url}\"\n{hubspot_keys}\n\
              [portals.default]\n{portal_keys}\n{sections}"

@@ -22,6 +22,8 @@ pub(crate) enum Certificate {
     /// Its time is yet to come.
     Early,
     OfAnotherName,
+    /// Within days.
+    EndingSoon,
 }
 
 /// Starts it; gives its address. It runs until the test ends.

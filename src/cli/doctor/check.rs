@@ -31,6 +31,11 @@ pub(super) enum Check {
     HubspotRequestId,
     HubspotQuota,
     HubspotWrite,
+    GrpcCertificate,
+    GrpcCallers,
+    AuthJwks,
+    AuthApiKeys,
+    QuotaShared,
 }
 
 /// What a check is about: what it needs decides which others it takes down with it.
@@ -40,7 +45,111 @@ pub(super) enum Area {
     Vault,
     Hubspot,
     Portal,
+    Service,
 }
+
+/// Every check in its order: its name, what it is about, and what is looked at.
+const TABLE: [(Check, &str, Area, &str); 29] = [
+    (Check::Config, "config", Area::Config, "the configuration is right"),
+    (Check::VaultDns, "vault.dns", Area::Vault, "the name in `vault.address` has an address"),
+    (Check::VaultTcp, "vault.tcp", Area::Vault, "its port takes connections"),
+    (
+        Check::VaultTls,
+        "vault.tls",
+        Area::Vault,
+        "its certificate is trusted, in time, and for this name",
+    ),
+    (Check::VaultHealth, "vault.health", Area::Vault, "it is set up, unsealed, and serves"),
+    (Check::VaultLogin, "vault.login", Area::Vault, "the login of `[vault.auth]` works"),
+    (Check::VaultToken, "vault.token", Area::Vault, "how long the login lasts, and its policies"),
+    (Check::VaultEngine, "vault.engine", Area::Vault, "`vault.mount` is a KV engine, version 2"),
+    (
+        Check::HubspotDns,
+        "hubspot.dns",
+        Area::Hubspot,
+        "the name in `hubspot.base_url` has an address",
+    ),
+    (Check::HubspotTcp, "hubspot.tcp", Area::Hubspot, "its port takes connections"),
+    (
+        Check::HubspotTls,
+        "hubspot.tls",
+        Area::Hubspot,
+        "its certificate is trusted, in time, and for this name",
+    ),
+    (Check::HubspotApi, "hubspot.api", Area::Hubspot, "what answers there is HubSpot's API"),
+    (Check::HubspotClock, "hubspot.clock", Area::Hubspot, "this machine's clock goes as HubSpot's"),
+    (
+        Check::VaultPolicy,
+        "vault.policy",
+        Area::Portal,
+        "the login may do what leadsd does at the secret's paths",
+    ),
+    (Check::VaultSecret, "vault.secret", Area::Portal, "the secret is there, with the right keys"),
+    (Check::HubspotToken, "hubspot.token", Area::Portal, "HubSpot accepts the credential"),
+    (Check::HubspotAccount, "hubspot.account", Area::Portal, "which account it is of"),
+    (Check::HubspotScopes, "hubspot.scopes", Area::Portal, "it has the scopes for leads"),
+    (
+        Check::HubspotLeads,
+        "hubspot.leads",
+        Area::Portal,
+        "leads can be read (one is, with `limit=1`)",
+    ),
+    (
+        Check::HubspotPipelines,
+        "hubspot.pipelines",
+        Area::Portal,
+        "pipelines of leads can be read, and there is one",
+    ),
+    (
+        Check::HubspotProperties,
+        "hubspot.properties",
+        Area::Portal,
+        "properties of leads can be read",
+    ),
+    (
+        Check::HubspotRequestId,
+        "hubspot.request_id_property",
+        Area::Portal,
+        "the portal's `request_id_property` exists, is a text, and has unique values",
+    ),
+    (Check::HubspotQuota, "hubspot.quota", Area::Portal, "how many calls are left"),
+    (
+        Check::HubspotWrite,
+        "hubspot.write",
+        Area::Portal,
+        "with `--write-probe`: a lead can be created and archived",
+    ),
+    (
+        Check::GrpcCertificate,
+        "grpc.certificate",
+        Area::Service,
+        "the certificate chain of `[grpc.tls]` can be served",
+    ),
+    (
+        Check::GrpcCallers,
+        "grpc.callers",
+        Area::Service,
+        "callers are known, or strangers are meant to be served",
+    ),
+    (
+        Check::AuthJwks,
+        "auth.jwks",
+        Area::Service,
+        "the keys of the issuer in `[auth.jwt]` can be had",
+    ),
+    (
+        Check::AuthApiKeys,
+        "auth.api_keys",
+        Area::Service,
+        "the secret of `[auth.api_keys]` holds hashes of keys",
+    ),
+    (
+        Check::QuotaShared,
+        "quota.shared",
+        Area::Service,
+        "the store of `[quota.shared]` takes writes, runs scripts",
+    ),
+];
 
 /// What a check came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,104 +185,17 @@ pub(super) struct Seen<T> {
 
 impl Check {
     /// All of them, in their order.
-    pub(super) const ALL: [Self; 24] = [
-        Self::Config,
-        Self::VaultDns,
-        Self::VaultTcp,
-        Self::VaultTls,
-        Self::VaultHealth,
-        Self::VaultLogin,
-        Self::VaultToken,
-        Self::VaultEngine,
-        Self::HubspotDns,
-        Self::HubspotTcp,
-        Self::HubspotTls,
-        Self::HubspotApi,
-        Self::HubspotClock,
-        Self::VaultPolicy,
-        Self::VaultSecret,
-        Self::HubspotToken,
-        Self::HubspotAccount,
-        Self::HubspotScopes,
-        Self::HubspotLeads,
-        Self::HubspotPipelines,
-        Self::HubspotProperties,
-        Self::HubspotRequestId,
-        Self::HubspotQuota,
-        Self::HubspotWrite,
-    ];
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        TABLE.into_iter().map(|(check, ..)| check)
+    }
 
     /// Its name, which does not change.
     pub(super) fn name(self) -> &'static str {
-        self.facts().0
+        TABLE[self as usize].1
     }
 
     pub(super) fn area(self) -> Area {
-        self.facts().1
-    }
-
-    /// What is looked at, for `docs/DOCTOR.md`.
-    #[cfg(test)]
-    pub(super) fn meaning(self) -> &'static str {
-        self.facts().2
-    }
-
-    fn facts(self) -> (&'static str, Area, &'static str) {
-        use Area::{Config, Hubspot, Portal, Vault};
-        match self {
-            Self::Config => ("config", Config, "the configuration is right"),
-            Self::VaultDns => ("vault.dns", Vault, "the name in `vault.address` has an address"),
-            Self::VaultTcp => ("vault.tcp", Vault, "its port takes connections"),
-            Self::VaultTls => {
-                ("vault.tls", Vault, "its certificate is trusted, in time, and for this name")
-            }
-            Self::VaultHealth => ("vault.health", Vault, "it is set up, unsealed, and serves"),
-            Self::VaultLogin => ("vault.login", Vault, "the login of `[vault.auth]` works"),
-            Self::VaultToken => {
-                ("vault.token", Vault, "how long the login lasts, and its policies")
-            }
-            Self::VaultEngine => ("vault.engine", Vault, "`vault.mount` is a KV engine, version 2"),
-            Self::HubspotDns => {
-                ("hubspot.dns", Hubspot, "the name in `hubspot.base_url` has an address")
-            }
-            Self::HubspotTcp => ("hubspot.tcp", Hubspot, "its port takes connections"),
-            Self::HubspotTls => {
-                ("hubspot.tls", Hubspot, "its certificate is trusted, in time, and for this name")
-            }
-            Self::HubspotApi => ("hubspot.api", Hubspot, "what answers there is HubSpot's API"),
-            Self::HubspotClock => {
-                ("hubspot.clock", Hubspot, "this machine's clock goes as HubSpot's")
-            }
-            Self::VaultPolicy => {
-                ("vault.policy", Portal, "the login may do what leadsd does at the secret's paths")
-            }
-            Self::VaultSecret => {
-                ("vault.secret", Portal, "the secret is there, with the right keys")
-            }
-            Self::HubspotToken => ("hubspot.token", Portal, "HubSpot accepts the credential"),
-            Self::HubspotAccount => ("hubspot.account", Portal, "which account it is of"),
-            Self::HubspotScopes => ("hubspot.scopes", Portal, "it has the scopes for leads"),
-            Self::HubspotLeads => {
-                ("hubspot.leads", Portal, "leads can be read (one is, with `limit=1`)")
-            }
-            Self::HubspotPipelines => {
-                ("hubspot.pipelines", Portal, "pipelines of leads can be read, and there is one")
-            }
-            Self::HubspotProperties => {
-                ("hubspot.properties", Portal, "properties of leads can be read")
-            }
-            Self::HubspotRequestId => (
-                "hubspot.request_id_property",
-                Portal,
-                "the portal's `request_id_property` exists, is a text, and has unique values",
-            ),
-            Self::HubspotQuota => ("hubspot.quota", Portal, "how many calls are left"),
-            Self::HubspotWrite => (
-                "hubspot.write",
-                Portal,
-                "with `--write-probe`: a lead can be created and archived",
-            ),
-        }
+        TABLE[self as usize].2
     }
 }
 
@@ -224,17 +246,14 @@ impl From<Outcome> for Seen<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::Check;
+    use super::TABLE;
 
     #[test]
     fn checks_are_listed_in_their_order_and_documented() {
-        assert!(Check::ALL.is_sorted());
+        assert!(TABLE.iter().enumerate().all(|(index, row)| row.0 as usize == index));
         let page = include_str!("../../../docs/DOCTOR.md");
-        let rows: Vec<String> = Check::ALL
-            .iter()
-            .map(|check| format!("| `{}` | {} |", check.name(), check.meaning()))
-            .collect();
+        let rows = TABLE.map(|(_, name, _, meaning)| format!("| `{name}` | {meaning} |"));
         let listed: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
-        assert_eq!(rows, listed, "docs/DOCTOR.md lists the checks in their order");
+        assert_eq!(rows[..], listed[..], "docs/DOCTOR.md lists the checks in their order");
     }
 }

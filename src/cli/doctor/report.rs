@@ -55,7 +55,7 @@ impl Report {
     }
 
     pub(super) fn skip_rest_for(&mut self, area: Area, portal: Option<&str>, because: Check) {
-        for check in Check::ALL.into_iter().filter(|check| check.area() == area) {
+        for check in Check::all().filter(|check| check.area() == area) {
             // Asked for only.
             if check != Check::HubspotWrite && !self.has(check, portal) {
                 self.note(check, portal, Outcome::Skipped(because), Duration::ZERO);

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// One fault.
-struct Planted {
+pub(super) struct Planted {
     name: &'static str,
     plant: fn(&mut World),
     /// The first check that is not ok.
@@ -29,7 +29,7 @@ struct Planted {
     says: &'static [&'static str],
 }
 
-const fn fails(
+pub(super) const fn fails(
     name: &'static str,
     check: &'static str,
     says: &'static [&'static str],
@@ -38,7 +38,7 @@ const fn fails(
     Planted { name, plant, check, result: "fail", says }
 }
 
-const fn warns(
+pub(super) const fn warns(
     name: &'static str,
     check: &'static str,
     says: &'static [&'static str],
@@ -270,7 +270,7 @@ fn there_are_at_least_25_and_no_two_of_a_name() {
     assert_eq!(names.len(), VAULT.len() + HUBSPOT.len());
 }
 
-async fn each_is_named(table: &[Planted]) {
+pub(super) async fn each_is_named(table: &[Planted]) {
     let mut missed = Vec::new();
     for planted in table {
         let mut world = World::new().await;

@@ -118,8 +118,8 @@ impl Bound {
             remember_refusals: hubspot.remember_refusals,
             request_id_properties,
         };
-        let upstream =
-            leads::Coalesced::new(Arc::new(client.clone()), Arc::clone(&quota), group_commit);
+        let (own, quotas) = (Arc::new(client.clone()), Arc::clone(&quota));
+        let upstream = leads::Coalesced::new(own, quotas, hubspot.max_answer_bytes, group_commit);
         let service = leads::Service::new(Arc::new(upstream), settings);
 
         let (draining, drains) = watch::channel(false);

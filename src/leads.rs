@@ -19,7 +19,7 @@ mod upstream;
 mod write;
 
 pub use audit::refused as audit_refused;
-pub use call::{Call, Hold, PortalName, Prepaid, Spent};
+pub use call::{ATTEMPT_TIME, Call, Hold, Patience, PortalName, Prepaid, Spent};
 pub use coalesce::Coalesced;
 pub use error::{Culprits, Error, FieldFault, Processed, Reason, UpstreamFacts};
 pub use lead::{Associated, AssociatedObject, Lead, PropertyVersion, Warning};
@@ -29,7 +29,7 @@ pub use query::{
 };
 pub use replay::RequestId;
 pub use service::{BatchGet, RequestIdProperties, Service, Settings};
-pub use upstream::{BatchAnswer, BatchItem, ItemError, Upstream};
+pub use upstream::{BatchAnswer, BatchItem, ItemError, Link, Links, Upstream};
 pub use write::{
     Association, AssociationCategory, AssociationType, CreateLead, Traced, UpdateLead, UpsertLead,
     Upserted,

@@ -111,6 +111,10 @@ pub trait Group: fmt::Debug + Send + Sync {
     fn id(&self) -> u64;
     /// Most calls that leave together.
     fn most(&self) -> usize;
+    /// With fewer than these waiting each leaves alone: together they would take as many HubSpot calls.
+    fn least(&self) -> usize {
+        2
+    }
     /// The members leave with this permit, in this order. Must return soon.
     fn go(&self, permit: Permit, members: Vec<u64>);
     /// The member has waited in vain.

@@ -59,6 +59,24 @@ pub enum Stop {
     Budget,
 }
 
+/// Where a call stands when its attempts begin, and until when they may go on.
+#[derive(Debug, Clone, Copy)]
+pub struct Course<D> {
+    /// Attempts made before.
+    pub made: u32,
+    /// When the call must be over, which may come to be earlier while it is under way.
+    pub deadline: D,
+}
+
+/// A failure that stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped<E> {
+    /// The failure of the last attempt.
+    pub failure: E,
+    /// Why there is no other.
+    pub why: Stop,
+}
+
 /// Retries that are allowed beside the ordinary calls: each takes one from the store, each success
 /// puts a part back. In an outage retries stop quickly; with few failures there is always one left.
 #[derive(Debug)]
@@ -131,34 +149,33 @@ impl Default for Budget {
 }
 
 /// Makes attempts until one succeeds or a failure stands, and gives its result. `attempt` is told
-/// its number, from 1; `judge` says what a failure means; `wait` sleeps; `random` gives numbers in
-/// `[0, 1)`.
+/// its number; `judge` says what a failure means; `wait` sleeps; `random` gives numbers in `[0, 1)`.
 pub async fn run<T, E, A, W>(
     policy: &Policy,
     budget: &Budget,
-    deadline: Instant,
+    course: Course<impl Fn() -> Instant>,
     mut attempt: impl FnMut(u32) -> A,
     judge: impl Fn(&E) -> Failure,
     mut wait: impl FnMut(Duration) -> W,
     mut random: impl FnMut() -> f64,
-) -> Result<T, E>
+) -> Result<T, Stopped<E>>
 where
     A: Future<Output = Result<T, E>>,
     W: Future<Output = ()>,
 {
-    let mut number = 1;
+    let mut number = course.made + 1;
     loop {
-        let error = match attempt(number).await {
+        let failure = match attempt(number).await {
             Ok(done) => {
                 budget.earn();
                 return Ok(done);
             }
-            Err(error) => error,
+            Err(failure) => failure,
         };
-        let left = deadline.saturating_duration_since(Instant::now());
-        match policy.decide(judge(&error), number, left, random(), budget) {
+        let left = (course.deadline)().saturating_duration_since(Instant::now());
+        match policy.decide(judge(&failure), number, left, random(), budget) {
             Decision::Again(pause) => wait(pause).await,
-            Decision::Stop(_) => return Err(error),
+            Decision::Stop(why) => return Err(Stopped { failure, why }),
         }
         number += 1;
     }

@@ -329,6 +329,25 @@ impl FakeHubspot {
         Some(lead.id.to_string())
     }
 
+    /// Puts a lead into the recycle bin.
+    pub fn archive(&self, lead: &str) {
+        self.account.lock().archive(lead);
+    }
+
+    /// Associates a lead with a record that exists, in the way of this type.
+    pub fn associate(&self, lead: &str, to: &str, kind: u64) {
+        let mut account = self.account.lock();
+        if let Ok(lead) = lead.parse() {
+            // The tests name records that exist.
+            let _ = account.link(lead, to, &[kind]);
+        }
+    }
+
+    /// Every lead with all that is known of it, but for times.
+    pub fn leads(&self) -> Vec<Value> {
+        self.account.lock().store.leads.values().map(store::Lead::dump).collect()
+    }
+
     /// Names of the leads that are not archived, duplicates included.
     pub fn lead_names(&self) -> Vec<String> {
         let account = self.account.lock();
@@ -346,11 +365,15 @@ impl FakeHubspot {
         change(&mut self.account.lock().limits);
     }
 
-    /// Counts calls that somebody else made just now with the same app.
+    /// Counts calls that somebody else made just now with the same apps.
     pub fn use_up(&self, calls: usize) {
         let mut account = self.account.lock();
         let (limits, now) = (account.limits, account.clock.now());
-        account.counted.use_up(calls, &limits, now);
+        let app = |(token, known): (&String, &AccessToken)| {
+            known.client_id.clone().unwrap_or_else(|| token.clone())
+        };
+        let apps: Vec<String> = account.tokens.iter().map(app).collect();
+        account.counted.use_up(apps.into_iter(), calls, &limits, now);
     }
 
     /// How many calls were counted: those of the API that were not refused for the limits.
@@ -372,7 +395,15 @@ impl FakeHubspot {
     /// The same for the next `times` requests.
     pub fn script_times(&self, times: usize, method: &str, path_end: &str, script: Script) {
         let (method, path_end) = (method.to_owned(), path_end.to_owned());
-        let entry = script::Entry { method, path_end, script, times };
+        let entry = script::Entry { token: None, method, path_end, script, times };
+        self.account.lock().scripts.push(entry);
+    }
+
+    /// The same for the next request that comes with this token.
+    pub fn script_of(&self, token: &Secret, method: &str, path_end: &str, script: Script) {
+        let (method, path_end) = (method.to_owned(), path_end.to_owned());
+        let token = Some(token.expose().to_owned());
+        let entry = script::Entry { token, method, path_end, script, times: 1 };
         self.account.lock().scripts.push(entry);
     }
 
@@ -402,8 +433,8 @@ impl Account {
         self.log.push_back(logged);
     }
 
-    fn scripted(&mut self, method: &str, path: &str) -> Option<Script> {
-        let index = self.scripts.iter().position(|entry| entry.fits(method, path))?;
+    fn scripted(&mut self, method: &str, path: &str, token: &str) -> Option<Script> {
+        let index = self.scripts.iter().position(|entry| entry.fits(method, path, token))?;
         let entry = &mut self.scripts[index];
         entry.times = entry.times.saturating_sub(1);
         if entry.times == 0 {

@@ -14,7 +14,7 @@ use tonic::{Extensions, Status, metadata::MetadataMap};
 use super::{load::Slot, status};
 use crate::{
     auth::Identity,
-    leads::{Call, Error, FieldFault, Hold, PortalName, Prepaid, Reason, Spent},
+    leads::{Call, Error, FieldFault, Hold, Patience, PortalName, Prepaid, Reason, Spent},
     quota::{Caller, Priority, Who},
     trace,
 };
@@ -170,6 +170,8 @@ impl Portals {
             spent: Arc::clone(&facts.spent),
             prepaid: Prepaid::default(),
             hold: Hold::new(&facts.slot),
+            patience: Patience::new(facts.deadline),
+            made: 0,
         })
     }
 

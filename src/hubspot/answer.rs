@@ -266,7 +266,7 @@ pub(super) fn error(
         Some(wait) if error.reason() != Reason::WriteOutcomeUnknown => error.with_retry_after(wait),
         Some(_) | None => error,
     };
-    error.with_fields(body.fields()).with_culprits(body.culprits()).with_upstream(facts)
+    uniform(error.with_fields(body.fields()).with_culprits(body.culprits()).with_upstream(facts))
 }
 
 /// The reason of a status; a text for bodies without one; the usual wait.
@@ -345,21 +345,46 @@ pub(super) fn interrupted(operation: Operation, text: &str) -> Error {
     Error::new(reason, text).with_processed(processed)
 }
 
-/// The error of one input of a batch.
-pub(super) fn item_error(operation: Operation, value: Value) -> Error {
+/// The error of one input of a batch, whose call has this correlation id. It has no status of its own:
+/// told is the one that a call for this input alone would have had.
+pub(super) fn item_error(
+    operation: Operation,
+    correlation_id: Option<&str>,
+    value: Value,
+) -> Error {
     let body = Body::of(value);
-    let reason = match body.category.as_deref() {
-        Some("OBJECT_NOT_FOUND") => Reason::LeadNotFound,
-        Some("MISSING_SCOPES") => Reason::MissingScopes,
-        Some("RATE_LIMITS") => Reason::RateLimited,
-        _ if body.clashes() => Reason::AlreadyExists,
-        Some("CONFLICT") => Reason::Conflict,
-        _ => Reason::ValidationFailed,
+    let (status, reason) = match body.category.as_deref() {
+        Some("OBJECT_NOT_FOUND") => (404, Reason::LeadNotFound),
+        Some("MISSING_SCOPES") => (403, Reason::MissingScopes),
+        Some("RATE_LIMITS") => (429, Reason::RateLimited),
+        Some("CONFLICT") if body.clashes() => (409, Reason::AlreadyExists),
+        _ if body.clashes() => (400, Reason::AlreadyExists),
+        Some("CONFLICT") => (409, Reason::Conflict),
+        _ => (400, Reason::ValidationFailed),
     };
-    Error::new(as_of(operation, reason), body.text("HubSpot refuses this input"))
+    let mut facts = body.facts(StatusCode::from_u16(status).ok(), &HeaderMap::new());
+    facts.correlation_id = facts.correlation_id.or_else(|| correlation_id.map(str::to_owned));
+    let error = Error::new(as_of(operation, reason), body.text("HubSpot refuses this input"))
         .with_fields(body.fields())
         .with_culprits(body.culprits())
-        .with_upstream(body.facts(None, &HeaderMap::new()))
+        .with_upstream(facts);
+    uniform(error)
+}
+
+/// A lead that is not there is told in one way, whichever HubSpot has told it in: it has several, and
+/// for one lead others than for many.
+fn uniform(error: Error) -> Error {
+    if error.reason() != Reason::LeadNotFound {
+        return error;
+    }
+    let UpstreamFacts { correlation_id, attempts, .. } = error.upstream().clone();
+    Error::lead_not_found()
+        .with_upstream(UpstreamFacts {
+            correlation_id,
+            attempts,
+            ..Error::lead_not_found().upstream().clone()
+        })
+        .with_culprits(error.culprits().clone())
 }
 
 #[cfg(test)]

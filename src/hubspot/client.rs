@@ -28,9 +28,9 @@ use super::{
 use crate::{
     config,
     credentials::{Handle, Rejection, Token, Unusable},
-    leads::{Call, Error, PortalName, Processed, Reason},
+    leads::{ATTEMPT_TIME, Call, Error, PortalName, Processed, Reason},
     quota::{self, BucketName, Permit, Quota},
-    retry::{self, Failure, Policy},
+    retry::{self, Course, Failure, Policy, Stop, Stopped},
     telemetry::spans::Spans,
 };
 
@@ -42,6 +42,7 @@ pub type Resolve = Arc<dyn Fn(&PortalName) -> Option<Handle> + Send + Sync>;
 pub struct Client {
     pub(super) http: reqwest::Client,
     pub(super) collection: Url,
+    pub(super) associations: Url,
     resolve: Resolve,
     quota: Arc<Quota>,
     max_answer_bytes: usize,
@@ -55,10 +56,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// The random part of a pause between attempts ends here.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-
-/// With less than this left to the deadline no further attempt is begun: HubSpot's fastest answers
-/// take about as long.
-const ATTEMPT_TIME: Duration = Duration::from_millis(50);
 
 /// Our place in the trace, out.
 const TRACEPARENT: &str = "traceparent";
@@ -87,6 +84,10 @@ impl Client {
             collection: endpoints::url(
                 &config.base_url,
                 &endpoints::collection(config.api_version),
+            ),
+            associations: endpoints::url(
+                &config.base_url,
+                &endpoints::associations(config.api_version),
             ),
             resolve,
             quota,
@@ -155,10 +156,13 @@ impl Client {
             self.try_once(call, operation, &handle, &portal, &request)
         };
         let judge = |failed: &Failed| failed.judge();
-        let deadline = call.deadline;
+        let course = Course { made: call.made, deadline: || call.patience.until() };
         let (policy, budget) = (&self.policy, &portal.budget);
-        let done = retry::run(policy, budget, deadline, attempt, judge, sleep, rand::random).await;
-        done.map_err(|failed| failed.error.with_attempts(made))
+        let done = retry::run(policy, budget, course, attempt, judge, sleep, rand::random).await;
+        done.map_err(|Stopped { failure, why }| {
+            let error = failure.error.with_attempts(made);
+            if why == Stop::Deadline { error.out_of_time() } else { error }
+        })
     }
 
     /// One attempt, unless HubSpot is known to be down.
@@ -284,11 +288,15 @@ impl Client {
         let (status, headers) = (response.status(), response.headers());
         let correlation_id = answer::correlation_id(headers);
         if let Some(id) = correlation_id {
-            call.spent.set_correlation_id(id);
+            call.spent.set_correlation_id(&id.into());
         }
         sending.answered(status, correlation_id);
         portal.count(operation, outcome(status));
-        let limits = RateLimits::of(headers);
+        let limits = match operation {
+            // It has limits of its own besides, and its headers may tell of those.
+            Operation::ReadAssociations => RateLimits::default(),
+            _ => RateLimits::of(headers),
+        };
         // Only failures look at them again, once the body is read.
         let headers = if status.is_success() { HeaderMap::new() } else { headers.clone() };
         debug!(
@@ -428,7 +436,7 @@ fn too_large(operation: Operation) -> Error {
 }
 
 /// A success that says nothing: for a create, what it created is not known.
-fn unintelligible(operation: Operation, text: &str) -> Error {
+pub(super) fn unintelligible(operation: Operation, text: &str) -> Error {
     let error = answer::interrupted(operation, text);
     if error.reason() == Reason::WriteOutcomeUnknown {
         return error;

@@ -2,7 +2,7 @@
 
 use crate::{config::ApiVersion, leads::LeadId};
 
-/// One of HubSpot's lead operations.
+/// One of HubSpot's lead operations, or the associations that go with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     Get,
@@ -16,6 +16,7 @@ pub(super) enum Operation {
     BatchUpdate,
     BatchUpsert,
     BatchArchive,
+    ReadAssociations,
 }
 
 /// Whether doing it twice is the same as doing it once.
@@ -31,7 +32,7 @@ pub(super) enum Repeatable {
 
 impl Operation {
     /// All of them, in the order of their numbers.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Get,
         Self::List,
         Self::Create,
@@ -43,6 +44,7 @@ impl Operation {
         Self::BatchUpdate,
         Self::BatchUpsert,
         Self::BatchArchive,
+        Self::ReadAssociations,
     ];
 
     /// Name for logs and metrics.
@@ -59,6 +61,7 @@ impl Operation {
             Self::BatchUpdate => "batch_update",
             Self::BatchUpsert => "batch_upsert",
             Self::BatchArchive => "batch_archive",
+            Self::ReadAssociations => "read_associations",
         }
     }
 
@@ -74,14 +77,17 @@ impl Operation {
             | Self::BatchRead
             | Self::BatchUpdate
             | Self::BatchUpsert
-            | Self::BatchArchive => Repeatable::Yes,
+            | Self::BatchArchive
+            | Self::ReadAssociations => Repeatable::Yes,
         }
     }
 
     /// Whether the call can change anything at HubSpot.
     pub(super) fn writes(self) -> bool {
         match self {
-            Self::Get | Self::List | Self::Search | Self::BatchRead => false,
+            Self::Get | Self::List | Self::Search | Self::BatchRead | Self::ReadAssociations => {
+                false
+            }
             Self::Create
             | Self::Update
             | Self::Archive
@@ -125,6 +131,15 @@ pub(super) fn pipelines(version: ApiVersion) -> [&'static str; 4] {
         ApiVersion::V2026_09 => ["crm", "pipelines", "2026-09", "leads"],
         ApiVersion::V2026_03 => ["crm", "pipelines", "2026-03", "leads"],
         ApiVersion::V3 => ["crm", "v3", "pipelines", "leads"],
+    }
+}
+
+/// Path segments of the associations of leads.
+pub(super) fn associations(version: ApiVersion) -> [&'static str; 4] {
+    match version {
+        ApiVersion::V2026_09 => ["crm", "associations", "2026-09", "leads"],
+        ApiVersion::V2026_03 => ["crm", "associations", "2026-03", "leads"],
+        ApiVersion::V3 => ["crm", "v4", "associations", "leads"],
     }
 }
 

@@ -1,4 +1,5 @@
-//! The eleven lead operations, each as the call that HubSpot takes.
+//! The eleven lead operations and the associations that go with them, each as the call that HubSpot
+//! takes.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -7,14 +8,14 @@ use serde_json::{Value, json};
 
 use super::{
     answer,
-    client::Client,
+    client::{self, Client},
     endpoints::{self, Operation},
-    wire::{self, Batch, Object, Results},
+    wire::{self, Batch, LinkedBatch, Object, Results},
 };
 use crate::leads::{
     BatchAnswer, BatchRead, Call, CreateLead, Error, FieldFault, GetLead, ItemError, Lead, LeadId,
-    ListLeads, Page, Reason, SearchLeads, SearchPage, Selection, Traced, UpdateLead, UpsertLead,
-    Upstream,
+    Links, ListLeads, Page, Reason, SearchLeads, SearchPage, Selection, Traced, UpdateLead,
+    UpsertLead, Upstream,
 };
 
 /// Longest search body HubSpot takes, in characters.
@@ -36,7 +37,7 @@ impl Upstream for Client {
         short_enough(&url)?;
         let send = || self.http.get(url.clone());
         let object: Object = self.json(call, Operation::Get, send).await?;
-        Ok(object.into_lead())
+        named(Operation::Get, object)
     }
 
     async fn list(&self, call: &Call, request: &ListLeads) -> Result<Page, Error> {
@@ -66,12 +67,7 @@ impl Upstream for Client {
         let body = create_body(request);
         let send = || self.http.post(self.collection.clone()).json(&body);
         let object: Object = self.json(call, Operation::Create, send).await?;
-        let lead = object.into_lead();
-        if lead.id.is_empty() {
-            let text = "HubSpot's answer does not name the lead";
-            return Err(answer::interrupted(Operation::Create, text));
-        }
-        Ok(lead)
+        named(Operation::Create, object)
     }
 
     async fn update(&self, call: &Call, request: &UpdateLead) -> Result<Lead, Error> {
@@ -80,7 +76,7 @@ impl Upstream for Client {
         let body = json!({ "properties": request.properties });
         let send = || self.http.patch(url.clone()).json(&body);
         let object: Object = self.json(call, Operation::Update, send).await?;
-        Ok(object.into_lead())
+        named(Operation::Update, object)
     }
 
     async fn archive(&self, call: &Call, id: &LeadId) -> Result<(), Error> {
@@ -107,7 +103,11 @@ impl Upstream for Client {
         let query = [("archived", flag(request.archived))];
         let answered = self.post(call, Operation::BatchRead, "batch/read", &query, &body).await;
         match answered {
-            Ok(batch) => Ok(batch_answer(Operation::BatchRead, batch)),
+            Ok(Batch { results: None, errors: None }) => {
+                let text = "HubSpot's answer to a read is empty";
+                Err(client::unintelligible(Operation::BatchRead, text))
+            }
+            Ok(batch) => Ok(batch_answer(call, Operation::BatchRead, batch)),
             // A version that answers 404 when every id is missing.
             Err(error) if error.reason() == Reason::LeadNotFound => Ok(BatchAnswer::default()),
             Err(error) => Err(error),
@@ -130,7 +130,7 @@ impl Upstream for Client {
         let body = json!({ "inputs": inputs });
         let batch: Batch =
             self.post(call, Operation::BatchCreate, "batch/create", &[], &body).await?;
-        Ok(batch_answer(Operation::BatchCreate, batch))
+        Ok(batch_answer(call, Operation::BatchCreate, batch))
     }
 
     async fn batch_update(
@@ -146,7 +146,7 @@ impl Upstream for Client {
         )).collect::<Vec<_>>() });
         let batch: Batch =
             self.post(call, Operation::BatchUpdate, "batch/update", &[], &body).await?;
-        Ok(batch_answer(Operation::BatchUpdate, batch))
+        Ok(batch_answer(call, Operation::BatchUpdate, batch))
     }
 
     async fn batch_upsert(
@@ -162,7 +162,7 @@ impl Upstream for Client {
         )).collect::<Vec<_>>() });
         let batch: Batch =
             self.post(call, Operation::BatchUpsert, "batch/upsert", &[], &body).await?;
-        Ok(batch_answer(Operation::BatchUpsert, batch))
+        Ok(batch_answer(call, Operation::BatchUpsert, batch))
     }
 
     async fn batch_archive(&self, call: &Call, ids: &[LeadId]) -> Result<BatchAnswer, Error> {
@@ -170,10 +170,25 @@ impl Upstream for Client {
         let body = json!({ "inputs": inputs });
         let batch: Batch =
             self.post(call, Operation::BatchArchive, "batch/archive", &[], &body).await?;
-        let mut answer = batch_answer(Operation::BatchArchive, batch);
+        let mut answer = batch_answer(call, Operation::BatchArchive, batch);
         // An id that is not there is archived, as in the single call.
         answer.errors.retain(|item| item.error.reason() != Reason::LeadNotFound);
         Ok(answer)
+    }
+
+    async fn associations(
+        &self,
+        call: &Call,
+        leads: &[LeadId],
+        to: &str,
+    ) -> Result<Vec<Links>, Error> {
+        let url = endpoints::url(&self.associations, &[to, "batch", "read"]);
+        let inputs: Vec<Value> = leads.iter().map(|id| json!({ "id": id.as_str() })).collect();
+        let body = json!({ "inputs": inputs });
+        let send = || self.http.post(url.clone()).json(&body);
+        // Leads that are not there are among its errors, and of no interest here.
+        let linked: LinkedBatch = self.json(call, Operation::ReadAssociations, send).await?;
+        Ok(linked.into_links())
     }
 }
 
@@ -196,13 +211,24 @@ impl Client {
     }
 }
 
-fn batch_answer(operation: Operation, batch: Batch) -> BatchAnswer {
+/// The lead of an answer that must name it.
+fn named(operation: Operation, object: Object) -> Result<Lead, Error> {
+    let lead = object.into_lead();
+    if lead.id.is_empty() {
+        let text = "HubSpot's answer does not name the lead";
+        return Err(client::unintelligible(operation, text));
+    }
+    Ok(lead)
+}
+
+fn batch_answer(call: &Call, operation: Operation, batch: Batch) -> BatchAnswer {
     let errors = batch.errors.unwrap_or_default();
+    let id = call.spent.correlation_id();
     BatchAnswer {
         results: batch.results.unwrap_or_default().into_iter().map(Object::into_item).collect(),
         errors: errors
             .into_iter()
-            .map(|error| ItemError { error: answer::item_error(operation, error) })
+            .map(|error| ItemError { error: answer::item_error(operation, id.as_deref(), error) })
             .collect(),
     }
 }

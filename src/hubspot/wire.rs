@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::{
     leads::{
-        Associated, AssociatedObject, Association, BatchItem, Lead, Page, PropertyVersion,
-        SearchPage, Warning,
+        Associated, AssociatedObject, Association, AssociationCategory, AssociationType, BatchItem,
+        Lead, Link, Links, Page, PropertyVersion, SearchPage, Warning,
     },
     time::Timestamp,
 };
@@ -98,6 +98,43 @@ pub(super) struct Results {
 pub(super) struct Batch {
     pub(super) results: Option<Vec<Object>>,
     pub(super) errors: Option<Vec<Value>>,
+}
+
+/// The associations of many leads to records of one type.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LinkedBatch {
+    results: Option<Vec<Linked>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Linked {
+    from: From,
+    to: Option<Vec<To>>,
+    paging: Option<Paging>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct From {
+    #[serde(deserialize_with = "text")]
+    id: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct To {
+    #[serde(deserialize_with = "text")]
+    to_object_id: String,
+    association_types: Option<Vec<WireType>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WireType {
+    category: Value,
+    type_id: Option<i32>,
 }
 
 /// An association in a create.
@@ -196,10 +233,44 @@ impl Associations {
             id: to.id,
             kind: as_text(to.kind).unwrap_or_default(),
         };
-        Associated {
-            objects: self.results.unwrap_or_default().into_iter().map(object).collect(),
-            next: next(self.paging),
-        }
+        let mut objects: Vec<_> =
+            self.results.unwrap_or_default().into_iter().map(object).collect();
+        // HubSpot promises no order.
+        objects.sort_by(AssociatedObject::by_record);
+        Associated { objects, next: next(self.paging) }
+    }
+}
+
+// === impl LinkedBatch ===
+
+impl LinkedBatch {
+    pub(super) fn into_links(self) -> Vec<Links> {
+        self.results.unwrap_or_default().into_iter().map(Linked::into_domain).collect()
+    }
+}
+
+// === impl Linked ===
+
+impl Linked {
+    fn into_domain(self) -> Links {
+        let records: Option<Vec<Link>> =
+            self.to.unwrap_or_default().into_iter().map(To::into_domain).collect();
+        let is_whole = records.is_some() && next(self.paging).is_none();
+        Links { lead: self.from.id, records: records.unwrap_or_default(), is_whole }
+    }
+}
+
+// === impl To ===
+
+impl To {
+    /// None if it is associated in a way that is not known here.
+    fn into_domain(self) -> Option<Link> {
+        let kind = |kind: WireType| {
+            let category = AssociationCategory::parse(&as_text(kind.category)?)?;
+            Some(AssociationType { category, type_id: kind.type_id? })
+        };
+        let types = self.association_types.unwrap_or_default().into_iter().map(kind);
+        Some(Link { id: self.to_object_id, types: types.collect::<Option<Vec<_>>>()? })
     }
 }
 
@@ -238,7 +309,7 @@ impl Results {
 /// Associations as a create sends them.
 pub(super) fn associations(associations: &[Association]) -> Vec<AssociationBody<'_>> {
     let body = |association: &'_ Association| -> Vec<TypeBody> {
-        let kind = |kind: &crate::leads::AssociationType| TypeBody {
+        let kind = |kind: &AssociationType| TypeBody {
             association_category: kind.category.as_str(),
             association_type_id: kind.type_id,
         };

@@ -6,10 +6,13 @@
 //! in three ways, tried in this order: the trace id we gave the input, the record id or unique
 //! value, and what the input wrote. Position is never used: HubSpot's order is random.
 
+mod together;
+
 use futures_util::{StreamExt as _, stream};
 
+pub(super) use self::together::{Fate, Unsettled, together};
 use super::{
-    error::{Error, Processed, Reason},
+    error::{Culprits, Error, Processed, Reason},
     upstream::{BatchAnswer, BatchItem},
 };
 
@@ -113,8 +116,9 @@ where
         let refusal = match send(sent.clone()).await {
             Ok(answer) => {
                 considered = true;
-                for (&index, outcome) in part.iter().zip(matched(&sent, answer, unmentioned)) {
-                    outcomes[index] = Some(outcome);
+                let (found, left) = matched(&sent, answer, is_culprit);
+                for (&index, outcome) in part.iter().zip(found) {
+                    outcomes[index] = Some(outcome.unwrap_or_else(|| left.outcome(unmentioned)));
                 }
                 continue;
             }
@@ -174,26 +178,49 @@ fn isolate<I: Input>(
     (bad, rest)
 }
 
-/// Whether an error names this input.
+/// Whether an error is about this input: it names it, or it names none and is about a property that
+/// does not exist and that the input mentions.
 fn is_culprit<I: Input>(input: &I, error: &Error) -> bool {
-    let culprits = error.culprits();
+    let Culprits { trace_ids, ids, unknown_properties } = error.culprits();
+    is_named(input, error)
+        || (trace_ids.is_empty()
+            && ids.is_empty()
+            && unknown_properties.iter().any(|property| input.mentions(property)))
+}
+
+/// Whether an error names this input.
+fn is_named<I: Input>(input: &I, error: &Error) -> bool {
+    let Culprits { trace_ids, ids, unknown_properties: _ } = error.culprits();
     let is_in = |list: &[String], own: Option<&str>| {
         own.is_some_and(|own| list.iter().any(|named| named == own))
     };
-    is_in(&culprits.trace_ids, input.trace_id())
-        || is_in(&culprits.ids, input.id())
-        || culprits.unknown_properties.iter().any(|property| input.mentions(property))
+    is_in(trace_ids, input.trace_id()) || is_in(ids, input.id())
 }
 
-/// Matches an answer with the inputs it is for; one outcome per input, in their order.
-fn matched<I: Input>(inputs: &[I], answer: BatchAnswer, unmentioned: Unmentioned) -> Vec<Outcome> {
+/// Matches an answer with the inputs it is for: the outcome of each input that it is certain of, in
+/// their order, and what is left of it. `is_about` says which inputs an error is about.
+fn matched<I: Input>(
+    inputs: &[I],
+    answer: BatchAnswer,
+    is_about: impl Fn(&I, &Error) -> bool,
+) -> (Vec<Option<Outcome>>, Left) {
     let mut matching = Matching::new(inputs, answer);
     matching.by_trace_id();
     matching.by_id();
-    matching.by_errors();
+    matching.by_errors(is_about);
     matching.by_content();
     matching.by_elimination();
-    matching.finish(unmentioned)
+    let left =
+        Left { results: matching.results.iter().flatten().count(), errors: matching.loose_errors };
+    (matching.outcomes, left)
+}
+
+/// What an answer has beyond what could be matched.
+struct Left {
+    /// Results that do not tell which inputs they are for.
+    results: usize,
+    /// Errors of the same kind.
+    errors: Vec<Error>,
 }
 
 /// An answer on its way to its inputs. Each step matches only what is certain.
@@ -237,12 +264,12 @@ impl<'a, I: Input> Matching<'a, I> {
         self.match_where(|input, item| input.is_answered_by(item) == Some(true));
     }
 
-    /// Gives an error to every input it names that has no result.
-    fn by_errors(&mut self) {
+    /// Gives an error to every input it is about that has no result.
+    fn by_errors(&mut self, is_about: impl Fn(&I, &Error) -> bool) {
         for error in std::mem::take(&mut self.errors) {
             let mut named = false;
             for (index, input) in self.inputs.iter().enumerate() {
-                if is_culprit(input, &error) {
+                if is_about(input, &error) {
                     named = true;
                     self.outcomes[index].get_or_insert_with(|| Err(error.clone()));
                 }
@@ -273,45 +300,6 @@ impl<'a, I: Input> Matching<'a, I> {
         }
     }
 
-    fn finish(mut self, unmentioned: Unmentioned) -> Vec<Outcome> {
-        let results_left = self.results.iter().flatten().count();
-        for index in self.open_inputs() {
-            self.outcomes[index] = Some(self.without_match(results_left, unmentioned));
-        }
-        self.outcomes
-            .into_iter()
-            .map(|outcome| outcome.unwrap_or_else(|| Err(internal("an input was left open"))))
-            .collect()
-    }
-
-    /// What to say of an input that neither a result nor an error could be matched with.
-    fn without_match(&self, results_left: usize, unmentioned: Unmentioned) -> Outcome {
-        if results_left > 0 {
-            return match unmentioned {
-                Unmentioned::NotFound => Err(Error::new(
-                    Reason::UpstreamUnintelligible,
-                    "HubSpot answered with leads that do not tell which inputs they are for",
-                )),
-                Unmentioned::OutcomeUnknown | Unmentioned::Done => Err(unknown(
-                    "HubSpot wrote some leads of this batch without telling which inputs they are \
-                     for; this input may be one of them",
-                )),
-            };
-        }
-        if let Some(error) = self.loose_errors.first() {
-            return Err(error.clone());
-        }
-        match unmentioned {
-            Unmentioned::NotFound => {
-                Err(Error::new(Reason::LeadNotFound, "HubSpot has no such lead"))
-            }
-            Unmentioned::OutcomeUnknown => {
-                Err(unknown("HubSpot's answer does not mention this input"))
-            }
-            Unmentioned::Done => Ok(None),
-        }
-    }
-
     fn open_inputs(&self) -> Vec<usize> {
         (0..self.inputs.len()).filter(|&index| self.outcomes[index].is_none()).collect()
     }
@@ -336,6 +324,36 @@ impl<'a, I: Input> Matching<'a, I> {
             {
                 self.outcomes[*index] = Some(Ok(self.results[slot].take()));
             }
+        }
+    }
+}
+
+// === impl Left ===
+
+impl Left {
+    /// What to say of an input that neither a result nor an error could be matched with.
+    fn outcome(&self, unmentioned: Unmentioned) -> Outcome {
+        if self.results > 0 {
+            return match unmentioned {
+                Unmentioned::NotFound => Err(Error::new(
+                    Reason::UpstreamUnintelligible,
+                    "HubSpot answered with leads that do not tell which inputs they are for",
+                )),
+                Unmentioned::OutcomeUnknown | Unmentioned::Done => Err(unknown(
+                    "HubSpot wrote some leads of this batch without telling which inputs they are \
+                     for; this input may be one of them",
+                )),
+            };
+        }
+        if let Some(error) = self.errors.first() {
+            return Err(error.clone());
+        }
+        match unmentioned {
+            Unmentioned::NotFound => Err(Error::lead_not_found()),
+            Unmentioned::OutcomeUnknown => {
+                Err(unknown("HubSpot's answer does not mention this input"))
+            }
+            Unmentioned::Done => Ok(None),
         }
     }
 }

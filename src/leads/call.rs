@@ -42,6 +42,10 @@ pub struct Call {
     pub prepaid: Prepaid,
     /// What stays taken until nothing works for the call any more.
     pub hold: Hold,
+    /// Until when attempts may be repeated for it.
+    pub patience: Patience,
+    /// Attempts made for it before, in a call that it shared with others.
+    pub made: u32,
 }
 
 /// Something that is given back when the last copy of a call is gone, such as its place among the
@@ -53,9 +57,18 @@ pub struct Hold(Option<Arc<dyn Any + Send + Sync>>);
 #[derive(Debug, Clone, Default)]
 pub struct Prepaid(Arc<Mutex<Option<Permit>>>);
 
+/// When the first of those who share a call stops waiting.
+///
+/// A failed attempt is repeated only if that is over by then: whoever has less time gets the failure, as
+/// it would alone, and whoever has more tries again without it.
+#[derive(Debug, Clone)]
+pub struct Patience(Arc<Mutex<Instant>>);
+
 /// HubSpot calls made for one client call.
 #[derive(Debug, Default)]
 pub struct Spent {
+    /// Whose calls these are, if they are made for several: each bears an even part.
+    sharers: Vec<Arc<Spent>>,
     /// In millionths of a call: calls are shared.
     millionths: AtomicU64,
     under_way: AtomicBool,
@@ -66,9 +79,25 @@ pub struct Spent {
 /// the refusal has to get to the caller.
 const FOR_THE_ANSWER: Duration = Duration::from_millis(5);
 
+/// With less than this left to the deadline no further attempt is begun: HubSpot's fastest answers
+/// take about as long.
+pub const ATTEMPT_TIME: Duration = Duration::from_millis(50);
+
 // === impl Call ===
 
 impl Call {
+    /// Whether there is time for an attempt after this pause.
+    pub fn has_time_after(&self, pause: Duration) -> bool {
+        Instant::now() + pause + ATTEMPT_TIME <= self.deadline
+    }
+
+    /// Gives it time until then, if it has less: nobody waits for it any more, and its outcome is
+    /// wanted all the same.
+    pub fn extend(&mut self, until: Instant) {
+        self.deadline = self.deadline.max(until);
+        self.patience = Patience::new(self.deadline);
+    }
+
     /// How long it is of use to wait for a permit.
     pub fn permit_until(&self) -> Instant {
         self.deadline.checked_sub(FOR_THE_ANSWER).unwrap_or(self.deadline)
@@ -127,21 +156,58 @@ impl Prepaid {
     }
 }
 
+// === impl Patience ===
+
+impl Patience {
+    /// That of a call which is made for one caller, until its deadline.
+    pub fn new(deadline: Instant) -> Self {
+        Self(Arc::new(Mutex::new(deadline)))
+    }
+
+    /// Somebody joins who waits until then.
+    pub fn join(&self, deadline: Instant) {
+        let mut until = self.0.lock();
+        *until = deadline.min(*until);
+    }
+
+    /// When the first of them stops waiting.
+    pub fn until(&self) -> Instant {
+        *self.0.lock()
+    }
+}
+
 // === impl Spent ===
 
 /// Millionths of a HubSpot call.
 const CALL: u64 = 1_000_000;
 
 impl Spent {
+    /// What is spent on a call made for all of these.
+    pub fn among(sharers: Vec<Arc<Self>>) -> Self {
+        Self { sharers, ..Self::default() }
+    }
+
     /// Counts one call sent to HubSpot.
     pub fn count(&self) {
-        self.millionths.fetch_add(CALL, Ordering::Relaxed);
+        self.add(CALL);
+    }
+
+    /// Counts millionths of a call.
+    pub fn add(&self, millionths: u64) {
+        self.millionths.fetch_add(millionths, Ordering::Relaxed);
         self.begin();
+        let parts = self.sharers.len() as u64;
+        for (number, sharer) in (0..).zip(&self.sharers) {
+            // What does not divide is borne by the first.
+            let rest = u64::from(number < millionths % parts);
+            sharer.add(millionths / parts + rest);
+        }
     }
 
     /// HubSpot is being asked, perhaps in a call together with others.
     pub fn begin(&self) {
         self.under_way.store(true, Ordering::Relaxed);
+        self.sharers.iter().for_each(|sharer| sharer.begin());
     }
 
     /// Whether HubSpot was asked: a call that is not under way yet waits for a permit.
@@ -149,25 +215,21 @@ impl Spent {
         self.under_way.load(Ordering::Relaxed)
     }
 
-    /// Takes over a part of what was spent on several calls together.
-    pub fn share(&self, whole: &Self, parts: usize) {
-        let parts = u64::try_from(parts).unwrap_or(u64::MAX).max(1);
-        let part = whole.millionths.load(Ordering::Relaxed).div_ceil(parts);
-        self.millionths.fetch_add(part, Ordering::Relaxed);
-        if let Some(id) = whole.correlation_id() {
-            *self.correlation_id.lock() = Some(id);
-        }
+    /// Millionths of a call sent so far.
+    pub fn millionths(&self) -> u64 {
+        self.millionths.load(Ordering::Relaxed)
     }
 
     /// Calls sent so far; a call that was shared counts as its part.
     #[expect(clippy::cast_precision_loss, reason = "nobody makes that many calls")]
     pub fn calls(&self) -> f64 {
-        self.millionths.load(Ordering::Relaxed) as f64 / CALL as f64
+        self.millionths() as f64 / CALL as f64
     }
 
     /// Keeps HubSpot's correlation id of the newest answer.
-    pub fn set_correlation_id(&self, id: &str) {
-        *self.correlation_id.lock() = Some(id.into());
+    pub fn set_correlation_id(&self, id: &Arc<str>) {
+        *self.correlation_id.lock() = Some(Arc::clone(id));
+        self.sharers.iter().for_each(|sharer| sharer.set_correlation_id(id));
     }
 
     /// HubSpot's correlation id of the newest answer.

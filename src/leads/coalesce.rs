@@ -4,10 +4,12 @@
 //! A call that finds a permit free goes at once, alone. Nothing waits for company: what waits, waits
 //! for the quota.
 
-mod echo;
 mod flights;
+mod get;
 mod group;
 mod kinds;
+mod learned;
+mod names;
 mod order;
 
 use std::sync::Arc;
@@ -15,10 +17,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use self::{
-    echo::Echoes,
     flights::Flights,
+    get::Get,
     group::Groups,
-    kinds::{Archive, Create, Get, Update, Upsert},
+    kinds::{Archive, Create, Update, Upsert},
+    learned::Portals,
     order::Order,
 };
 use super::{
@@ -26,7 +29,7 @@ use super::{
     error::Error,
     lead::Lead,
     query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
-    upstream::{BatchAnswer, Upstream},
+    upstream::{BatchAnswer, Links, Upstream},
     write::{CreateLead, Traced, UpdateLead, UpsertLead},
 };
 use crate::quota::{BucketName, Quota};
@@ -41,7 +44,7 @@ struct Parts {
     quota: Arc<Quota>,
     /// Whether calls leave together and share; the order of writes is kept in any case.
     on: bool,
-    echoes: Arc<Echoes>,
+    learned: Arc<Portals>,
     order: Order,
     gets: Groups<Get>,
     creates: Groups<Create>,
@@ -56,19 +59,26 @@ struct Parts {
 // === impl Coalesced ===
 
 impl Coalesced {
-    /// Decorates `upstream`, whose permits are of `quota`. With `on` false every call goes alone.
-    pub fn new(upstream: Arc<dyn Upstream>, quota: Arc<Quota>, on: bool) -> Self {
-        let echoes: Arc<Echoes> = Arc::default();
+    /// Decorates `upstream`, whose permits are of `quota` and whose answers are read up to
+    /// `max_answer` bytes. With `on` false every call goes alone.
+    pub fn new(
+        upstream: Arc<dyn Upstream>,
+        quota: Arc<Quota>,
+        max_answer: usize,
+        on: bool,
+    ) -> Self {
+        let learned: Arc<Portals> = Arc::default();
         let parts = group::Parts {
             upstream: Arc::clone(&upstream),
             quota: Arc::clone(&quota),
-            echoes: Arc::clone(&echoes),
+            learned: Arc::clone(&learned),
+            max_answer,
         };
         Self(Arc::new(Parts {
             upstream,
             quota,
             on,
-            echoes,
+            learned,
             order: Order::default(),
             gets: Groups::new(parts.clone()),
             creates: Groups::new(parts.clone()),
@@ -104,30 +114,39 @@ impl Parts {
         if let Some(call) = self.free(call)? {
             return self.upstream.get(&call, request).await;
         }
-        match kinds::Get::of(request) {
+        match Get::of(request, &self.learned.of(&call.portal)) {
             Some(kind) => self.gets.wait(call, kind, request.id.clone()).await,
             None => self.upstream.get(call, request).await,
         }
     }
 
     async fn create(&self, call: &Call, request: &CreateLead) -> Result<Lead, Error> {
-        match self.free(call)? {
-            Some(call) => self.upstream.create(&call, request).await,
-            None => self.creates.wait(call, Create, request.clone()).await,
+        if let Some(call) = self.free(call)? {
+            return self.upstream.create(&call, request).await;
         }
+        if self.learned.of(&call.portal).create.may_join() {
+            return self.creates.wait(call, Create, request.clone()).await;
+        }
+        self.upstream.create(call, request).await
     }
 
     async fn update(&self, call: &Call, request: &UpdateLead) -> Result<Lead, Error> {
-        match self.free(call)? {
-            Some(call) => self.upstream.update(&call, request).await,
-            None => self.updates.wait(call, Update, request.clone()).await,
+        if let Some(call) = self.free(call)? {
+            return self.upstream.update(&call, request).await;
+        }
+        match Update::of(request, &self.learned.of(&call.portal)) {
+            Some(kind) => self.updates.wait(call, kind, request.clone()).await,
+            None => self.upstream.update(call, request).await,
         }
     }
 
     async fn archive(&self, call: &Call, id: &LeadId) -> Result<(), Error> {
-        match self.free(call)? {
-            Some(call) => self.upstream.archive(&call, id).await,
-            None => self.archives.wait(call, Archive, id.clone()).await,
+        if let Some(call) = self.free(call)? {
+            return self.upstream.archive(&call, id).await;
+        }
+        match Archive::of(id) {
+            Some(kind) => self.archives.wait(call, kind, id.clone()).await,
+            None => self.upstream.archive(call, id).await,
         }
     }
 
@@ -140,7 +159,10 @@ impl Parts {
         if let Some(call) = self.free(call)? {
             return self.upstream.batch_upsert(&call, inputs).await;
         }
-        let item = self.upserts.wait(call, Upsert, input.clone()).await?;
+        let Some(kind) = Upsert::of(input, &self.learned.of(&call.portal)) else {
+            return self.upstream.batch_upsert(call, inputs).await;
+        };
+        let item = self.upserts.wait(call, kind, input.clone()).await?;
         Ok(BatchAnswer { results: vec![item], errors: Vec::new() })
     }
 }
@@ -181,7 +203,7 @@ impl Upstream for Coalesced {
     }
 
     async fn create(&self, call: &Call, request: &CreateLead) -> Result<Lead, Error> {
-        let done = if self.0.on && self.0.echoes.of(&call.portal).create.may_join() {
+        let done = if self.0.on {
             self.0.create(call, request).await
         } else {
             self.0.upstream.create(call, request).await
@@ -192,10 +214,7 @@ impl Upstream for Coalesced {
 
     async fn update(&self, call: &Call, request: &UpdateLead) -> Result<Lead, Error> {
         let _turn = self.0.order.turn(call, &request.id, request.id_property.as_deref()).await?;
-        // Without a trace id that comes back, only a record id tells whose answer it is.
-        let tells =
-            request.id_property.is_none() || self.0.echoes.of(&call.portal).update.is_sure();
-        let done = if self.0.on && tells {
+        let done = if self.0.on {
             self.0.update(call, request).await
         } else {
             self.0.upstream.update(call, request).await
@@ -225,7 +244,7 @@ impl Upstream for Coalesced {
         inputs: &[Traced<CreateLead>],
     ) -> Result<BatchAnswer, Error> {
         let done = self.0.upstream.batch_create(call, inputs).await;
-        self.0.echoes.of(&call.portal).create.learn(&done);
+        self.0.learned.of(&call.portal).create.learn(&done);
         self.written(call, None);
         done
     }
@@ -236,7 +255,7 @@ impl Upstream for Coalesced {
         inputs: &[Traced<UpdateLead>],
     ) -> Result<BatchAnswer, Error> {
         let done = self.0.upstream.batch_update(call, inputs).await;
-        self.0.echoes.of(&call.portal).update.learn(&done);
+        self.0.learned.of(&call.portal).update.learn(&done);
         self.written(call, None);
         done
     }
@@ -251,7 +270,7 @@ impl Upstream for Coalesced {
             [Traced { input, .. }] => {
                 let property = input.id_property.as_deref().unwrap_or_default();
                 let _turn = self.0.order.turn(call, &input.id, Some(property)).await?;
-                if self.0.on && self.0.echoes.of(&call.portal).upsert.is_sure() {
+                if self.0.on {
                     self.0.upsert(call, inputs, input).await
                 } else {
                     self.0.upstream.batch_upsert(call, inputs).await
@@ -259,7 +278,7 @@ impl Upstream for Coalesced {
             }
             _ => self.0.upstream.batch_upsert(call, inputs).await,
         };
-        self.0.echoes.of(&call.portal).upsert.learn(&done);
+        self.0.learned.of(&call.portal).upsert.learn(&done);
         self.written(call, None);
         done
     }
@@ -268,5 +287,14 @@ impl Upstream for Coalesced {
         let done = self.0.upstream.batch_archive(call, ids).await;
         self.written(call, None);
         done
+    }
+
+    async fn associations(
+        &self,
+        call: &Call,
+        leads: &[LeadId],
+        to: &str,
+    ) -> Result<Vec<Links>, Error> {
+        self.0.upstream.associations(call, leads, to).await
     }
 }

@@ -216,7 +216,7 @@ fn seen(outcome: Outcome) -> Result<Option<Lead>, Error> {
 /// Waits a little, and makes sure that there is time to look.
 async fn follow(call: &mut Call, round: u32) {
     if round == 1 {
-        call.deadline = call.deadline.max(Instant::now() + PATIENCE);
+        call.extend(Instant::now() + PATIENCE);
     }
     sleep(FIRST_PAUSE * 2_u32.pow(round - 1)).await;
 }

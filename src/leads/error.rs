@@ -135,6 +135,7 @@ struct Inner {
     processed: Processed,
     culprits: Culprits,
     bucket: Option<&'static str>,
+    is_out_of_time: bool,
 }
 
 // === impl Reason ===
@@ -233,7 +234,18 @@ impl Error {
             processed: Processed::No,
             culprits: Culprits::default(),
             bucket: None,
+            is_out_of_time: false,
         }))
+    }
+
+    /// HubSpot has no such lead.
+    pub fn lead_not_found() -> Self {
+        let upstream = UpstreamFacts {
+            http_status: Some(404),
+            category: Some("OBJECT_NOT_FOUND".to_owned()),
+            ..UpstreamFacts::default()
+        };
+        Self::new(Reason::LeadNotFound, "HubSpot has no such lead").with_upstream(upstream)
     }
 
     /// A request that is wrong in one or more fields; the message names them all.
@@ -302,6 +314,18 @@ impl Error {
     /// The limit of the service's own that stands in the way: HubSpot was not asked.
     pub fn bucket(&self) -> Option<&'static str> {
         self.0.bucket
+    }
+
+    /// Adds that there would have been another attempt, had there been the time.
+    #[must_use]
+    pub fn out_of_time(mut self) -> Self {
+        self.0.is_out_of_time = true;
+        self
+    }
+
+    /// Whether there would have been another attempt, had there been the time.
+    pub fn is_out_of_time(&self) -> bool {
+        self.0.is_out_of_time
     }
 
     /// What a caller can act on.

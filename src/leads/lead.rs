@@ -1,6 +1,6 @@
 //! The lead itself.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use crate::time::Timestamp;
 
@@ -49,7 +49,7 @@ pub struct PropertyVersion {
 /// Associated records of one object type.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Associated {
-    /// The records.
+    /// The records, in the order of their ids.
     pub objects: Vec<AssociatedObject>,
     /// Where the list goes on, if it is cut.
     pub next: Option<String>,
@@ -73,4 +73,14 @@ pub struct Warning {
     pub message: Option<String>,
     /// Facts by name.
     pub context: BTreeMap<String, Vec<String>>,
+}
+
+// === impl AssociatedObject ===
+
+impl AssociatedObject {
+    /// Order of records: that of the numbers that their ids are.
+    pub fn by_record(&self, other: &Self) -> Ordering {
+        let number = |object: &Self| object.id.parse::<u64>().unwrap_or(u64::MAX);
+        number(self).cmp(&number(other)).then_with(|| self.id.cmp(&other.id))
+    }
 }

@@ -1,4 +1,5 @@
-//! The port to HubSpot: the eleven lead operations, each one HubSpot call.
+//! The port to HubSpot: the eleven lead operations and the associations that go with them, each one
+//! HubSpot call.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use super::{
     error::Error,
     lead::Lead,
     query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
-    write::{CreateLead, Traced, UpdateLead, UpsertLead},
+    write::{AssociationType, CreateLead, Traced, UpdateLead, UpsertLead},
 };
 
 /// What HubSpot answered to a batch, before it is matched with the inputs: results in any order,
@@ -38,6 +39,26 @@ pub struct BatchItem {
 pub struct ItemError {
     /// What went wrong.
     pub error: Error,
+}
+
+/// The records of one type that a lead is associated with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Links {
+    /// Record id of the lead.
+    pub lead: String,
+    /// The records.
+    pub records: Vec<Link>,
+    /// Whether that is all of them, and all could be understood.
+    pub is_whole: bool,
+}
+
+/// One record that a lead is associated with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Record id.
+    pub id: String,
+    /// In which ways.
+    pub types: Vec<AssociationType>,
 }
 
 /// HubSpot, as the domain sees it. Every method makes one logical call, counts what it spends in
@@ -82,4 +103,12 @@ pub trait Upstream: fmt::Debug + Send + Sync + 'static {
     /// Archives up to 100 leads. HubSpot answers without results; errors, if it ever sends any, are
     /// part of the answer.
     async fn batch_archive(&self, call: &Call, ids: &[LeadId]) -> Result<BatchAnswer, Error>;
+    /// Reads which records of type `to` up to 1,000 leads are associated with. Leads that are not
+    /// there are left out.
+    async fn associations(
+        &self,
+        call: &Call,
+        leads: &[LeadId],
+        to: &str,
+    ) -> Result<Vec<Links>, Error>;
 }

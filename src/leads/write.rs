@@ -23,7 +23,7 @@ pub struct Association {
 }
 
 /// What an association means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AssociationType {
     /// Who defined the type.
     pub category: AssociationCategory,
@@ -32,7 +32,7 @@ pub struct AssociationType {
 }
 
 /// Who defined an association type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AssociationCategory {
     /// Comes with HubSpot.
     HubspotDefined,
@@ -88,6 +88,14 @@ pub struct Traced<T> {
 // === impl AssociationCategory ===
 
 impl AssociationCategory {
+    const ALL: [Self; 4] =
+        [Self::HubspotDefined, Self::UserDefined, Self::IntegratorDefined, Self::Work];
+
+    /// The category of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|category| category.as_str() == name)
+    }
+
     /// The name HubSpot gives it.
     pub fn as_str(self) -> &'static str {
         match self {

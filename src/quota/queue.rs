@@ -167,7 +167,7 @@ impl Queue {
         self.advance(head);
         let keys = match &self.waiting.get(&head)?.waiting {
             Waiting::Alone(_) => vec![head],
-            Waiting::Member(group, _) => self.members(head, group.id(), group.most()),
+            Waiting::Member(group, _) => self.members(head, &**group),
         };
         let mut party = Party { users: Users::new(), waiting: Vec::new(), since: Vec::new() };
         let mut paid = Vec::new();
@@ -284,10 +284,13 @@ impl Queue {
     }
 
     /// The head and those of its group that go with it, in the order of their places.
-    fn members(&self, head: Key, group: u64, most: usize) -> Vec<Key> {
-        let others = self.groups.get(&group).into_iter().flatten().copied();
-        let mut keys: Vec<Key> =
-            others.filter(|key| *key != head).take(most.saturating_sub(1)).collect();
+    fn members(&self, head: Key, group: &dyn Group) -> Vec<Key> {
+        let all = self.groups.get(&group.id());
+        if all.map_or(0, BTreeSet::len) < group.least() {
+            return vec![head];
+        }
+        let others = all.into_iter().flatten().copied().filter(|key| *key != head);
+        let mut keys: Vec<Key> = others.take(group.most().saturating_sub(1)).collect();
         keys.push(head);
         keys.sort_unstable();
         keys

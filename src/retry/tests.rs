@@ -69,19 +69,40 @@ fn an_outage_uses_the_budget_up_and_successes_fill_it_again() {
 
 #[tokio::test(start_paused = true)]
 async fn the_loop_ends_with_the_first_success_or_the_last_failure() {
-    for (succeeds_at, attempts, expected) in
-        [(1, 1, Ok(1)), (3, 3, Ok(3)), (4, 4, Ok(4)), (5, 4, Err("down"))]
-    {
+    for (before, succeeds_at, attempts, expected) in [
+        (0, 1, 1, Ok(1)),
+        (0, 3, 3, Ok(3)),
+        (0, 4, 4, Ok(4)),
+        (0, 5, 4, Err("down")),
+        (2, 4, 4, Ok(4)),
+        (2, 5, 4, Err("down")),
+    ] {
         let (budget, mut made) = (Budget::default(), 0);
         let attempt = |number| {
             made = number;
             std::future::ready(if number >= succeeds_at { Ok(number) } else { Err("down") })
         };
         let judge = |_: &&str| passing(Duration::ZERO);
-        let deadline = Instant::now() + MINUTE;
-        let result = run(&POLICY, &budget, deadline, attempt, judge, sleep, || 0.5).await;
+        let until = Instant::now() + MINUTE;
+        let course = Course { made: before, deadline: || until };
+        let result = run(&POLICY, &budget, course, attempt, judge, sleep, || 0.5).await;
+        let expected = expected.map_err(|failure| Stopped { failure, why: Stop::Attempts });
         assert_eq!((result, made), (expected, attempts));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_comes_to_be_earlier_is_kept() {
+    let budget = Budget::default();
+    let begin = Instant::now();
+    let judge = |_: &&str| passing(Duration::from_secs(2));
+    let attempt = |_| std::future::ready(Err::<(), _>("down"));
+    // Somebody with less time joins after the first attempt.
+    let deadline = || begin + if begin.elapsed().is_zero() { MINUTE } else { MINUTE / 20 };
+    let course = Course { made: 0, deadline };
+    let result = run(&POLICY, &budget, course, attempt, judge, sleep, || 0.0).await;
+    assert_eq!(result, Err(Stopped { failure: "down", why: Stop::Deadline }));
+    assert_eq!(begin.elapsed(), Duration::from_secs(2));
 }
 
 proptest! {

@@ -31,7 +31,7 @@ fn timed<T>(message: T) -> Request<T> {
 }
 
 /// A client that leaves deadlines to the server; tonic's own channel would answer first.
-fn patient(app: &TestApp) -> LeadsServiceClient<Client<HttpConnector, Body>> {
+pub(crate) fn patient(app: &TestApp) -> LeadsServiceClient<Client<HttpConnector, Body>> {
     let http = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     LeadsServiceClient::with_origin(http, format!("http://{}", app.grpc).parse().unwrap())
 }

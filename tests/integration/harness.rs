@@ -1,6 +1,6 @@
 //! `TestApp`: the service as `serve` runs it, a fake HubSpot and a fake Vault, all on free ports.
 
-use std::{io::Write as _, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io::Write as _, sync::Arc, time::Duration};
 
 use leadsd::{
     app::Bound,
@@ -11,6 +11,7 @@ use leadsd::{
         vault::FakeVault,
     },
     grpc::pb::{self, leads_service_client::LeadsServiceClient},
+    secret::Secret,
     time::SystemClock,
 };
 use serde_json::json;
@@ -33,6 +34,8 @@ pub(crate) struct TestApp {
     pub(crate) admin: String,
     /// A contact that leads can be about.
     pub(crate) contact: String,
+    /// Static tokens by portal.
+    pub(crate) tokens: BTreeMap<String, Secret>,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
     token: Arc<NamedTempFile>,
@@ -43,7 +46,7 @@ pub(crate) struct Builder {
     api_version: &'static str,
     oauth: bool,
     settings: Vec<(String, String)>,
-    portals: Vec<&'static str>,
+    portals: Vec<String>,
     wait_ready: bool,
     left_out: Vec<&'static str>,
     secrets: Vec<(&'static str, serde_json::Value)>,
@@ -56,6 +59,7 @@ struct Peers {
     hubspot: Arc<FakeHubspot>,
     vault: Arc<FakeVault>,
     contact: String,
+    tokens: BTreeMap<String, Secret>,
     token: Arc<NamedTempFile>,
 }
 
@@ -67,7 +71,7 @@ impl TestApp {
             api_version: "2026-09",
             oauth: false,
             settings: Vec::new(),
-            portals: vec!["default"],
+            portals: vec!["default".to_owned()],
             wait_ready: true,
             left_out: Vec::new(),
             peers: None,
@@ -81,6 +85,7 @@ impl TestApp {
             hubspot: Arc::clone(&self.hubspot),
             vault: Arc::clone(&self.vault),
             contact: self.contact.clone(),
+            tokens: self.tokens.clone(),
             token: Arc::clone(&self.token),
         };
         Builder { peers: Some(peers), ..Self::builder() }
@@ -167,8 +172,8 @@ impl Builder {
         self
     }
 
-    pub(crate) fn portals(mut self, names: &[&'static str]) -> Self {
-        self.portals = names.to_vec();
+    pub(crate) fn portals(mut self, names: &[&str]) -> Self {
+        self.portals = names.iter().map(|&name| name.to_owned()).collect();
         self
     }
 
@@ -200,13 +205,17 @@ impl Builder {
         let hubspot = FakeHubspot::start(free, Arc::new(SystemClock)).await.expect("a fake");
         let vault = FakeVault::start(free).await.expect("a fake");
         let contact = hubspot.add_contact("ada@example.com");
+        let mut tokens = BTreeMap::new();
         for portal in &self.portals {
             let secret = if self.oauth {
                 let (client_id, client_secret, refresh_token) = hubspot.oauth_app();
                 json!({"client_id": client_id, "client_secret": client_secret.expose(),
                        "refresh_token": refresh_token.expose()})
             } else {
-                json!({"access_token": hubspot.static_token(&[READ, WRITE]).expose()})
+                let token = hubspot.static_token(&[READ, WRITE]);
+                let secret = json!({"access_token": token.expose()});
+                tokens.insert(portal.clone(), token);
+                secret
             };
             vault.put(&format!("hubspot/{portal}"), secret);
         }
@@ -219,13 +228,14 @@ impl Builder {
             hubspot: Arc::new(hubspot),
             vault: Arc::new(vault),
             contact,
+            tokens,
             token: Arc::new(token),
         }
     }
 
     pub(crate) async fn start(self) -> TestApp {
         logs::capture();
-        let Peers { hubspot, vault, contact, token } = match self.peers.clone() {
+        let Peers { hubspot, vault, contact, tokens, token } = match self.peers.clone() {
             Some(peers) => peers,
             None => self.peers().await,
         };
@@ -265,6 +275,7 @@ impl Builder {
             grpc,
             admin,
             contact,
+            tokens,
             stop: Some(stop),
             running: Some(running),
             token,

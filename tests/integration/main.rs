@@ -10,6 +10,7 @@
 
 mod abuse;
 mod admin;
+mod admission;
 mod bad_input;
 mod batches;
 mod binary;
@@ -25,6 +26,7 @@ mod doctor;
 mod documentation;
 mod drain;
 mod examples;
+mod fairness;
 mod fake_hubspot;
 mod faults;
 mod golden;
@@ -41,6 +43,7 @@ mod quota;
 mod raw;
 mod reads_and_writes;
 mod real_peers;
+mod replicas;
 mod retries;
 mod service;
 mod shared_quota;

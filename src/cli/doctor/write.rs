@@ -12,7 +12,7 @@ use crate::{
     hubspot,
     leads::{
         Association, AssociationCategory, AssociationType, Call, CreateLead, Error, Hold, Lead,
-        LeadId, ListLeads, Prepaid, Selection, Spent, Upstream as _,
+        LeadId, ListLeads, Patience, Prepaid, Selection, Spent, Upstream as _,
     },
     quota::{Caller, Priority, Quota, Who},
     secret::Secret,
@@ -49,15 +49,18 @@ async fn written(
     let quota = Arc::new(Quota::new(settings, Arc::new(SystemClock)));
     let client = hubspot::Client::new(&config.hubspot, resolve, quota)
         .map_err(|error| Advice::new(error.to_string(), "check [hubspot]"))?;
+    let deadline = Instant::now() + TIMEOUT;
     let call = Call {
         portal: portal.name.clone(),
-        deadline: Instant::now() + TIMEOUT,
+        deadline,
         who: Who { caller: Caller::new("leadsd-doctor"), priority: Priority::Interactive },
         request_id: "leadsd-doctor".into(),
         trace: trace::Context::root(0.0),
         spent: Arc::new(Spent::default()),
         prepaid: Prepaid::default(),
         hold: Hold::default(),
+        patience: Patience::new(deadline),
+        made: 0,
     };
     let failed = |error: &Error| portal.advice(&hubspot::Fault::Failed(error.clone()));
     let contact = match contact {

@@ -16,6 +16,20 @@ const MAX_INPUTS: usize = 1_000;
 /// The associations that a lead cannot live without: primary contact, company and deal.
 const PRIMARY: [u64; 3] = [578, 580, 582];
 
+/// Types of records that leads may be associated with.
+const OBJECTS: [&str; 10] = [
+    "contacts",
+    "companies",
+    "deals",
+    "tickets",
+    "calls",
+    "emails",
+    "meetings",
+    "notes",
+    "tasks",
+    "communications",
+];
+
 // === impl Account ===
 
 impl Account {
@@ -80,6 +94,9 @@ impl Account {
     }
 
     fn read_associations(&self, to: &str, asked: &Asked) -> Result<Answer, Failure> {
+        if !OBJECTS.contains(&plural(to)) {
+            return Err(Failure::unknown_object(to));
+        }
         let inputs = asked.body["inputs"].as_array().cloned().unwrap_or_default();
         if inputs.is_empty() || inputs.len() > MAX_INPUTS {
             return Err(Failure::validation(format!("1 to {MAX_INPUTS} inputs are allowed")));
@@ -88,12 +105,21 @@ impl Account {
         let mut missing = Vec::new();
         for input in &inputs {
             let id = input["id"].as_str().unwrap_or_default();
-            match self.store.find(id, None, false) {
-                Some(lead) => {
-                    results.push(json!({"from": {"id": id}, "to": linked(lead, to)}));
-                }
-                None => missing.push(id.to_owned()),
+            let Some(lead) = self.store.find(id, None, false) else {
+                missing.push(id.to_owned());
+                continue;
+            };
+            // Where to go on is how many were given.
+            let after: usize =
+                input["after"].as_str().and_then(|after| after.parse().ok()).unwrap_or(0);
+            let all = linked(lead, to);
+            let end = after.saturating_add(self.behaviour.associations_page);
+            let mut result = json!({"from": {"id": id}});
+            result["to"] = all.iter().take(end).skip(after).cloned().collect();
+            if end < all.len() {
+                result["paging"] = json!({"next": {"after": end.to_string(), "link": ""}});
             }
+            results.push(result);
         }
         let mut body = json!({"status": "COMPLETE", "results": results});
         if missing.is_empty() {
@@ -104,7 +130,7 @@ impl Account {
         Ok((StatusCode::MULTI_STATUS, body))
     }
 
-    fn link(&mut self, id: u64, to_id: &str, kinds: &[u64]) -> Result<(), Failure> {
+    pub(super) fn link(&mut self, id: u64, to_id: &str, kinds: &[u64]) -> Result<(), Failure> {
         for kind in kinds {
             let object = self.store.associable(*kind, to_id);
             let Some(object) = object else {
@@ -134,7 +160,8 @@ impl Account {
     }
 }
 
-fn plural(object: &str) -> &str {
+/// The name of a type of records, however it is called.
+pub(super) fn plural(object: &str) -> &str {
     match object {
         "contact" | "0-1" => "contacts",
         "company" | "0-2" => "companies",

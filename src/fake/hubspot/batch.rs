@@ -75,7 +75,7 @@ impl Account {
             }
         }
         if !missing.is_empty() {
-            done.fail(missing.len(), Failure::items_not_found(&missing), None);
+            done.fail(missing.len(), self.not_there(&missing), None);
         }
         Ok(self.answer(done, StatusCode::OK))
     }
@@ -99,7 +99,7 @@ impl Account {
         for input in inputs {
             match self.store.create(input, &rules) {
                 Ok(id) => done.results.push(self.item(id, input)),
-                Err(failure) => done.fail(1, failure, trace_of(input)),
+                Err(failure) => done.fail(1, failure, self.named(input)),
             }
         }
         let success = StatusCode::from_u16(behaviour.batch_create_status);
@@ -137,11 +137,11 @@ impl Account {
             };
             match self.store.update(id, &input["properties"], &rules) {
                 Ok(()) => done.results.push(self.item(id, input)),
-                Err(failure) => done.fail(1, failure, trace_of(input)),
+                Err(failure) => done.fail(1, failure, self.named(input)),
             }
         }
         if !missing.is_empty() {
-            done.fail(missing.len(), Failure::items_not_found(&missing), None);
+            done.fail(missing.len(), self.not_there(&missing), None);
         }
         Ok(self.answer(done, StatusCode::OK))
     }
@@ -179,7 +179,7 @@ impl Account {
                     done.results.push(item);
                 }
                 Err(failure) if all_traced(inputs) => {
-                    done.fail(1, failure, trace_of(input));
+                    done.fail(1, failure, self.named(input));
                 }
                 Err(failure) => return Err(failure),
             }
@@ -214,10 +214,24 @@ impl Account {
         }
         if self.behaviour.batch_archive_reports_unknown && !missing.is_empty() {
             let mut done = Done::default();
-            done.fail(missing.len(), Failure::items_not_found(&missing), None);
+            done.fail(missing.len(), self.not_there(&missing), None);
             return self.answer(done, StatusCode::OK);
         }
         (StatusCode::NO_CONTENT, Value::Null)
+    }
+
+    /// That of inputs whose leads are not there.
+    fn not_there(&self, ids: &[String]) -> Failure {
+        let mut failure = Failure::items_not_found(ids);
+        if !self.behaviour.name_failed_inputs {
+            failure.body["context"] = Value::Null;
+        }
+        failure
+    }
+
+    /// How the error of an input names it.
+    fn named<'a>(&self, input: &'a Value) -> Option<&'a str> {
+        trace_of(input).filter(|_| self.behaviour.name_failed_inputs)
     }
 
     fn found(&self, input: &Value) -> Option<u64> {

@@ -45,8 +45,16 @@ pub struct Behaviour {
     pub searched_properties: Vec<&'static str>,
     /// What the association of a lead with a contact is called.
     pub contact_association: &'static str,
-    /// Most associated records shown with a lead; the rest is behind a cursor.
+    /// Most associations shown with a lead; the rest is behind a cursor.
     pub associations_shown: usize,
+    /// The same, in records, where the associations of many leads are read.
+    pub associations_page: usize,
+    /// A record that a lead is associated with in two ways is shown with it twice instead of once.
+    pub associations_per_kind: bool,
+    /// The errors of a batch name the inputs they are about.
+    pub name_failed_inputs: bool,
+    /// A change of a lead that was merged away changes the one it became.
+    pub changes_follow_merges: bool,
     /// The token endpoint gives a new refresh token each time and forgets the old one.
     pub rotate_refresh_tokens: bool,
     /// The token endpoint leaves the refresh token out of its answer.
@@ -106,6 +114,10 @@ impl Default for Behaviour {
             searched_properties: Vec::new(),
             contact_association: "lead_to_contact",
             associations_shown: 500,
+            associations_per_kind: false,
+            associations_page: 500,
+            name_failed_inputs: true,
+            changes_follow_merges: false,
             rotate_refresh_tokens: false,
             omit_refresh_token: false,
             client_credentials_in_2026_09: true,

@@ -106,8 +106,10 @@ impl Account {
     fn update(&mut self, id: &str, asked: &Asked) -> Result<Answer, Failure> {
         let id_property = self.id_property(asked.query.get("idProperty").map(String::as_str))?;
         self.numeric(id, id_property)?;
-        let found = self.store.find(id, id_property, false).map(|lead| lead.id);
-        let id = found.ok_or_else(|| self.not_found())?;
+        let follow = self.behaviour.changes_follow_merges && id_property.is_none();
+        let found = self.store.find(id, id_property, false);
+        let found = found.or_else(|| self.store.survivor(id).filter(|_| follow));
+        let id = found.map(|lead| lead.id).ok_or_else(|| self.not_found())?;
         let behaviour = self.behaviour.clone();
         let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern: asked.modern };
         self.store.update(id, &asked.body["properties"], &rules)?;

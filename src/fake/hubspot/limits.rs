@@ -1,6 +1,9 @@
 //! HubSpot's rate limits, as true rolling windows.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -13,7 +16,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// How many calls an account may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls in any ten seconds; search does not count.
+    /// Calls of an app in any ten seconds; search does not count.
     pub burst: usize,
     /// Length of that window.
     pub window: Duration,
@@ -21,7 +24,7 @@ pub struct Limits {
     pub announced: Option<usize>,
     /// Whether a tenth of the burst is also enforced per second: seen by some, not documented.
     pub secondly: bool,
-    /// Searches in any second.
+    /// Searches of all apps in any second.
     pub search_per_second: usize,
     /// Calls a day.
     pub daily: usize,
@@ -40,7 +43,8 @@ pub struct Limits {
 /// Calls made lately.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
-    general: VecDeque<Instant>,
+    /// By app: each has a limit of its own.
+    general: HashMap<String, VecDeque<Instant>>,
     search: VecDeque<Instant>,
     /// Days since 1970 in the account's time zone.
     pub(super) day: i64,
@@ -51,9 +55,11 @@ pub(super) struct Counted {
 
 /// What matters of a call to the limits.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Call {
+pub(super) struct Call<'a> {
     pub(super) search: bool,
     pub(super) oauth: bool,
+    /// The app that makes it.
+    pub(super) app: &'a str,
 }
 
 /// Calls left in the window, in the second and in the day.
@@ -112,23 +118,22 @@ impl Counted {
     pub(super) fn count(
         &mut self,
         limits: &Limits,
-        call: Call,
+        call: Call<'_>,
         clock: Timestamp,
     ) -> Result<(), Reached> {
         let now = Instant::now();
         self.forget(limits, clock, now);
         let in_day = (!call.search || limits.search_counts_daily)
             && (!call.oauth || limits.oauth_counts_daily);
+        let general = self.general.entry(call.app.to_owned()).or_default();
         let reached = if call.search {
             full(&self.search, limits.search_per_second, SECOND, now, "SECONDLY")
         } else {
-            full(&self.general, limits.burst, limits.window, now, "TEN_SECONDLY_ROLLING").or_else(
-                || {
-                    let second = limits.burst / 10;
-                    let is_full = limits.secondly && self.last_second(now) >= second;
-                    is_full.then(|| reached(&self.general, second, SECOND, now, "SECONDLY"))
-                },
-            )
+            full(general, limits.burst, limits.window, now, "TEN_SECONDLY_ROLLING").or_else(|| {
+                let second = limits.burst / 10;
+                let is_full = limits.secondly && last_second(general, now) >= second;
+                is_full.then(|| reached(general, second, SECOND, now, "SECONDLY"))
+            })
         };
         let reached = reached.or_else(|| {
             let (_, wait) = limits.day(clock);
@@ -141,26 +146,37 @@ impl Counted {
         }
         self.today += usize::from(in_day);
         self.passed += 1;
-        let window = if call.search { &mut self.search } else { &mut self.general };
+        let window = if call.search { &mut self.search } else { general };
         window.push_back(now);
         Ok(())
     }
 
-    /// Counts calls without asking whether they fit.
-    pub(super) fn use_up(&mut self, calls: usize, limits: &Limits, clock: Timestamp) {
+    /// Counts calls of these apps without asking whether they fit.
+    pub(super) fn use_up(
+        &mut self,
+        apps: impl Iterator<Item = String>,
+        calls: usize,
+        limits: &Limits,
+        clock: Timestamp,
+    ) {
         let now = Instant::now();
         self.forget(limits, clock, now);
         self.today += calls;
-        self.general.extend(std::iter::repeat_n(now, calls));
+        for app in apps {
+            self.general.entry(app).or_default().extend(std::iter::repeat_n(now, calls));
+        }
     }
 
-    /// Calls that are left.
-    pub(super) fn left(&mut self, limits: &Limits, clock: Timestamp) -> Left {
+    /// Calls that are left to an app.
+    pub(super) fn left(&mut self, limits: &Limits, app: &str, clock: Timestamp) -> Left {
         let now = Instant::now();
         self.forget(limits, clock, now);
+        let general = self.general.get(app);
+        let used = general.map_or(0, VecDeque::len);
+        let lately = general.map_or(0, |general| last_second(general, now));
         Left {
-            window: limits.told().saturating_sub(self.general.len()),
-            second: (limits.told() / 10).saturating_sub(self.last_second(now)),
+            window: limits.told().saturating_sub(used),
+            second: (limits.told() / 10).saturating_sub(lately),
             day: limits.daily.saturating_sub(self.today),
         }
     }
@@ -168,7 +184,8 @@ impl Counted {
     /// Drops what has left its window, and yesterday. Calls are counted one after the other, so the
     /// oldest are in front.
     fn forget(&mut self, limits: &Limits, clock: Timestamp, now: Instant) {
-        for (window, length) in [(&mut self.search, SECOND), (&mut self.general, limits.window)] {
+        let general = self.general.values_mut().map(|window| (window, limits.window));
+        for (window, length) in general.chain([(&mut self.search, SECOND)]) {
             while window.front().is_some_and(|at| now.duration_since(*at) >= length) {
                 window.pop_front();
             }
@@ -179,10 +196,10 @@ impl Counted {
             self.today = 0;
         }
     }
+}
 
-    fn last_second(&self, now: Instant) -> usize {
-        self.general.len() - self.general.partition_point(|at| now.duration_since(*at) >= SECOND)
-    }
+fn last_second(counted: &VecDeque<Instant>, now: Instant) -> usize {
+    counted.len() - counted.partition_point(|at| now.duration_since(*at) >= SECOND)
 }
 
 fn full(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::{body::Body, response::Response};
+use tokio::time::sleep;
 
 use super::{errors::Failure, serve};
 
@@ -15,12 +16,16 @@ pub enum Script {
     Exact(u16, Vec<(String, String)>, String),
     /// Does what was asked after this time.
     Late(Duration),
+    /// After this time what that script says.
+    After(Duration, Box<Self>),
     /// Does what was asked and gives this status instead of the answer.
     DoneBut(u16),
     /// Closes the connection; nothing is done.
     DropBefore,
     /// Does what was asked and closes the connection instead of answering.
     DropAfter,
+    /// Does what was asked and breaks the connection in the middle of the answer.
+    Cut,
     /// Refuses in HubSpot's own words; nothing is done.
     Refuse(Refusal),
 }
@@ -55,6 +60,8 @@ pub enum Refusal {
 /// A script and the requests it is for.
 #[derive(Debug)]
 pub(super) struct Entry {
+    /// Only requests that come with this token.
+    pub(super) token: Option<String>,
     pub(super) method: String,
     pub(super) path_end: String,
     pub(super) script: Script,
@@ -67,6 +74,19 @@ impl Script {
     /// The HTML page of a gateway with this status.
     pub fn html(status: u16) -> Self {
         Self::Answer(status, "text/html", format!("<html><body>{status}</body></html>"))
+    }
+
+    /// Waits as long as it says; what is left to do then, if it is not what was asked.
+    pub(super) async fn waited(mut self) -> Option<Self> {
+        while let Self::After(wait, then) = self {
+            sleep(wait).await;
+            self = *then;
+        }
+        if let Self::Late(wait) = self {
+            sleep(wait).await;
+            return None;
+        }
+        Some(self)
     }
 
     /// This status and nothing else.
@@ -98,9 +118,22 @@ impl Refusal {
 // === impl Entry ===
 
 impl Entry {
-    pub(super) fn fits(&self, method: &str, path: &str) -> bool {
-        (self.method.is_empty() || self.method == method) && path.ends_with(&self.path_end)
+    pub(super) fn fits(&self, method: &str, path: &str, token: &str) -> bool {
+        self.token.as_ref().is_none_or(|own| own == token)
+            && (self.method.is_empty() || self.method == method)
+            && path.ends_with(&self.path_end)
     }
+}
+
+/// An answer that breaks the connection after half of its body.
+pub(super) async fn cut(response: Response) -> Response {
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let half = body.slice(..body.len() / 2);
+    let broken = std::io::Error::other("the fake drops this connection");
+    let body = futures_util::stream::iter([Ok(half), Err(broken)]);
+    // Its length is what it would have been, so that it cannot be taken for all of it.
+    Response::from_parts(parts, Body::from_stream(body))
 }
 
 /// An answer that breaks the connection before its first byte is sent.

@@ -10,7 +10,7 @@ use axum::{
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use url::form_urlencoded;
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ use super::{
     errors::Failure,
     limits::{Call, Left},
     schema,
-    script::broken,
+    script::{broken, cut},
 };
 use crate::time::to_http_date;
 
@@ -54,10 +54,11 @@ pub(super) async fn serve(
     }
     let path = decode(parts.uri.path());
     let method = parts.method.as_str().to_owned();
-    let script = account.lock().scripted(&method, &path);
-    if let Some(Script::Late(wait)) = script {
-        sleep(wait).await;
-    }
+    let script = account.lock().scripted(&method, &path, bearer(&parts.headers));
+    let script = match script {
+        Some(script) => script.waited().await,
+        None => None,
+    };
     let mut response = match &script {
         Some(Script::Answer(status, content_type, body)) => {
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT);
@@ -82,8 +83,11 @@ pub(super) async fn serve(
             let _ = respond(&account, &method, &path, &raw_query, &parts.headers, &bytes);
             broken()
         }
+        Some(Script::Cut) => {
+            cut(respond(&account, &method, &path, &raw_query, &parts.headers, &bytes)).await
+        }
         Some(Script::Refuse(refusal)) => refusal.respond(),
-        Some(Script::Late(_)) | None => {
+        Some(Script::Late(_) | Script::After(..)) | None => {
             respond(&account, &method, &path, &raw_query, &parts.headers, &bytes)
         }
     };
@@ -133,8 +137,10 @@ fn respond(
         Err(failure) => return finish(Err(failure), None, None),
     };
     let (limits, now) = (account.limits, account.clock.now());
-    let call = Call { search, oauth: token.oauth };
-    let told = Told { limits, counted: account.counted.left(&limits, now), oauth: token.oauth };
+    let app = token.client_id.as_deref().unwrap_or_else(|| bearer(headers));
+    let call = Call { search, oauth: token.oauth, app };
+    let counted = account.counted.left(&limits, app, now);
+    let told = Told { limits, counted, oauth: token.oauth };
     if let Err(reached) = account.counted.count(&limits, call, now) {
         let failure = if limits.name_policies {
             Failure::rate_limited(reached.policy)
@@ -144,7 +150,7 @@ fn respond(
         let wait = limits.retry_after.then_some(reached.wait);
         return finish(Err(failure), (!search).then_some(told), wait);
     }
-    let told = Told { counted: account.counted.left(&limits, now), ..told };
+    let told = Told { counted: account.counted.left(&limits, app, now), ..told };
     let told = (!search).then_some(told);
     let body = match serde_json::from_slice(bytes) {
         Ok(body) => body,
@@ -302,9 +308,7 @@ pub(super) fn finish(
 
 impl Account {
     fn authenticate(&self, headers: &HeaderMap) -> Result<AccessToken, Failure> {
-        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-        let token = self.tokens.get(token).ok_or_else(Failure::unauthenticated)?;
+        let token = self.tokens.get(bearer(headers)).ok_or_else(Failure::unauthenticated)?;
         if token.expires.is_some_and(|expires| expires <= Instant::now()) {
             let since = expires_since(token.expires);
             return Err(Failure::expired(since));
@@ -347,6 +351,12 @@ impl Asked {
         let joined = self.query.get(key).map(String::as_str).unwrap_or_default();
         joined.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
     }
+}
+
+/// The token that a request came with; empty for none.
+fn bearer(headers: &HeaderMap) -> &str {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
 }
 
 fn expires_since(expires: Option<Instant>) -> u64 {

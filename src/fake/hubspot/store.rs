@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Behaviour,
+    associations::plural,
     errors::Failure,
     schema::{self, PIPELINE, STAGES, Schema},
 };
@@ -304,6 +305,19 @@ impl Lead {
         }
     }
 
+    /// All that is known of it, but for times.
+    pub(super) fn dump(&self) -> Value {
+        let times = ["hs_createdate", "hs_lastmodifieddate"];
+        let properties: BTreeMap<&String, &String> =
+            self.properties.iter().filter(|(name, _)| !times.contains(&name.as_str())).collect();
+        let mut history: BTreeMap<&String, Vec<&String>> = BTreeMap::new();
+        for (name, value, _) in &self.history {
+            history.entry(name).or_default().push(value);
+        }
+        json!({"id": self.id.to_string(), "properties": properties, "history": history,
+               "associations": self.associations, "archived": self.archived.is_some()})
+    }
+
     fn set(&mut self, name: &str, value: String, now: Timestamp) {
         self.history.insert(0, (name.to_owned(), value.clone(), now));
         self.updated = now;
@@ -370,33 +384,32 @@ impl Lead {
 
     fn associated(&self, kinds: &[String], behaviour: &Behaviour) -> Value {
         let mut all = Map::new();
-        for kind in kinds {
-            let mut ids: Vec<(&str, &str)> = Vec::new();
-            for (object, id, _) in self.associations.iter().filter(|(object, ..)| object == kind) {
-                // One entry for each record, whatever the labels.
-                if !ids.contains(&(*object, id.as_str())) {
-                    ids.push((*object, id.as_str()));
+        for kind in kinds.iter().map(|kind| plural(kind)) {
+            let mut shown: Vec<(&str, &str)> = Vec::new();
+            for (_, id, type_id) in self.associations.iter().filter(|(own, ..)| *own == kind) {
+                let name = match type_id {
+                    578 => behaviour.contact_association,
+                    608 if !behaviour.associations_per_kind => behaviour.contact_association,
+                    608 => "lead_to_contact_unlabeled",
+                    610 if behaviour.associations_per_kind => "lead_to_company_unlabeled",
+                    _ => "lead_to_company",
+                };
+                if !shown.contains(&(id, name)) {
+                    shown.push((id, name));
                 }
             }
-            let more = ids.get(behaviour.associations_shown).map(|(_, id)| (*id).to_owned());
-            ids.truncate(behaviour.associations_shown);
-            let results: Vec<Value> = ids
-                .into_iter()
-                .map(|(object, id)| {
-                    let contact = object == "contacts";
-                    let name =
-                        if contact { behaviour.contact_association } else { "lead_to_company" };
-                    json!({"id": id, "type": name})
-                })
-                .collect();
-            if results.is_empty() {
+            let more = shown.get(behaviour.associations_shown).map(|(id, _)| (*id).to_owned());
+            shown.truncate(behaviour.associations_shown);
+            if shown.is_empty() {
                 continue;
             }
+            let results: Vec<Value> =
+                shown.into_iter().map(|(id, name)| json!({"id": id, "type": name})).collect();
             let mut list = json!({ "results": results });
             if let Some(after) = more {
                 list["paging"] = json!({"next": {"after": after, "link": ""}});
             }
-            all.insert(kind.clone(), list);
+            all.insert(kind.to_owned(), list);
         }
         Value::Object(all)
     }

@@ -62,10 +62,10 @@ fn what_a_create_does_not_find_is_no_lead() {
     let body = r#"{"category":"OBJECT_NOT_FOUND","message":"no such contact"}"#;
     for operation in [Operation::Create, Operation::BatchCreate] {
         assert_eq!(mapped(operation, 404, body).reason(), Reason::ValidationFailed);
-        let item = item_error(operation, serde_json::from_str(body).unwrap());
+        let item = item_error(operation, None, serde_json::from_str(body).unwrap());
         assert_eq!(item.reason(), Reason::ValidationFailed);
     }
-    let item = item_error(Operation::BatchUpdate, serde_json::from_str(body).unwrap());
+    let item = item_error(Operation::BatchUpdate, None, serde_json::from_str(body).unwrap());
     assert_eq!(item.reason(), Reason::LeadNotFound);
 }
 
@@ -123,7 +123,7 @@ fn a_record_in_the_way_is_named() {
         let error = mapped(Operation::Create, 409, body);
         assert_eq!(error.reason(), Reason::AlreadyExists);
         assert_eq!(error.upstream().existing_id.as_deref(), Some("171591000198"));
-        let item = item_error(Operation::BatchUpdate, serde_json::from_str(body).unwrap());
+        let item = item_error(Operation::BatchUpdate, None, serde_json::from_str(body).unwrap());
         assert_eq!(item.reason(), Reason::AlreadyExists);
     }
     let bare = mapped(
@@ -144,6 +144,7 @@ fn a_record_in_the_way_is_named() {
 fn item_errors_name_their_inputs() {
     let missing = item_error(
         Operation::BatchUpdate,
+        Some("c-1"),
         serde_json::from_str(r#"{"status":"error","category":"OBJECT_NOT_FOUND","message":"Could not get some LEAD objects","context":{"ids":["1","2"]},"subCategory":{"odd":1}}"#).unwrap(),
     );
     assert_eq!(missing.reason(), Reason::LeadNotFound);

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
-use crate::leads::{CreateLead, Culprits, ItemError, Lead, LeadId, Traced};
+use crate::leads::{CreateLead, ItemError, Lead, LeadId, Traced};
 
 /// How the HubSpot of these tests behaves.
 #[derive(Debug, Clone, Copy)]
@@ -260,4 +260,22 @@ fn an_outage_halfway_is_told_per_input() {
     .unwrap();
     let failed: Vec<usize> = (0..250).filter(|&i| outcomes[i].is_err()).collect();
     assert_eq!(failed, (100..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_error_that_names_one_input_is_about_no_other_with_the_same_property() {
+    let inputs = [input(0, true), input(1, true)];
+    let named = Error::new(Reason::ValidationFailed, "no such property").with_culprits(Culprits {
+        trace_ids: vec!["trace-0".to_owned()],
+        unknown_properties: vec!["hs_lead_label".to_owned()],
+        ..Culprits::default()
+    });
+    let other = Error::new(Reason::AlreadyExists, "a clash")
+        .with_culprits(Culprits { trace_ids: vec!["trace-1".to_owned()], ..Culprits::default() });
+    let errors = [named, other].map(|error| ItemError { error }).to_vec();
+    let answer = BatchAnswer { results: Vec::new(), errors };
+    let (outcomes, _) = matched(&inputs, answer, is_culprit);
+    let reasons: Vec<Reason> =
+        outcomes.into_iter().map(|outcome| outcome.unwrap().unwrap_err().reason()).collect();
+    assert_eq!(reasons, [Reason::ValidationFailed, Reason::AlreadyExists]);
 }

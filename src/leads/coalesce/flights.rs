@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher as _, Hash, RandomState},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -14,10 +14,11 @@ use futures_util::{
     future::{BoxFuture, Shared, WeakShared},
 };
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
+use super::group::may_go_on;
 use crate::{
-    leads::{Call, Error, PortalName, Prepaid, Reason, Spent},
+    leads::{Call, Error, Patience, PortalName, Prepaid, Reason, Spent},
     quota::{Caller, Priority},
 };
 
@@ -53,7 +54,22 @@ struct Flight<Q, A> {
 #[derive(Debug, Clone)]
 struct Ticket {
     spent: Arc<Spent>,
-    riders: Arc<AtomicUsize>,
+    patience: Patience,
+    riders: Arc<Mutex<Riders>>,
+}
+
+/// Those who share a read and have not paid for it yet, and what others have paid, in millionths of a
+/// call.
+#[derive(Debug, Default)]
+struct Riders {
+    left: u64,
+    paid: u64,
+}
+
+/// One of those who share a read. It pays its part when it leaves, be it with the answer or before.
+struct Ride {
+    ticket: Ticket,
+    spent: Arc<Spent>,
 }
 
 // === impl Flights ===
@@ -82,12 +98,18 @@ where
         F: Future<Output = Result<A, Error>> + Send + 'static,
     {
         let request = Arc::new(request.clone());
+        let mut call = call.clone();
         loop {
-            let (answer, ticket, is_own) = self.join(call, &request, &work);
+            let (answer, ticket, is_own) = self.join(&call, &request, &work);
+            let ride = Ride { ticket, spent: Arc::clone(&call.spent) };
             let answer = answer.await;
-            let riders = ticket.riders.load(Ordering::Relaxed);
-            call.spent.share(&ticket.spent, riders);
+            drop(ride);
             match &answer {
+                // There was time for another attempt, but not for all.
+                Err(error) if may_go_on(&call, error) => {
+                    call.made = error.upstream().attempts;
+                    sleep(error.retry_after().unwrap_or_default()).await;
+                }
                 // Somebody else's time ran out, or somebody else had not enough of it.
                 Err(error) if !is_own && is_personal(error) && call.deadline > Instant::now() => {}
                 Ok(_) | Err(_) => return answer,
@@ -117,12 +139,18 @@ where
         // Nearly always there is one.
         let flights = running.entry(hash).or_insert_with(|| Vec::with_capacity(1));
         if let Some((answer, ticket)) = joinable(flights, call, request) {
-            ticket.riders.fetch_add(1, Ordering::Relaxed);
+            ticket.join(call);
             return (answer, ticket, false);
         }
-        let ticket = Ticket { spent: Arc::default(), riders: Arc::new(AtomicUsize::new(1)) };
-        let own =
-            Call { spent: Arc::clone(&ticket.spent), prepaid: Prepaid::default(), ..call.clone() };
+        let patience = Patience::new(call.deadline);
+        let ticket = Ticket { spent: Arc::default(), patience, riders: Arc::default() };
+        ticket.join(call);
+        let own = Call {
+            spent: Arc::clone(&ticket.spent),
+            prepaid: Prepaid::default(),
+            patience: ticket.patience.clone(),
+            ..call.clone()
+        };
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let landing = Landing { running: Arc::clone(&self.running), hash, number };
         // Not an async block: that would take the room of the work twice.
@@ -140,6 +168,32 @@ where
             });
         }
         (answer, ticket, true)
+    }
+}
+
+// === impl Ticket ===
+
+impl Ticket {
+    fn join(&self, call: &Call) {
+        self.riders.lock().left += 1;
+        self.patience.join(call.deadline);
+    }
+}
+
+// === impl Ride ===
+
+impl Drop for Ride {
+    fn drop(&mut self) {
+        let Ticket { spent, riders, .. } = &self.ticket;
+        let mut riders = riders.lock();
+        let due = spent.millionths().saturating_sub(riders.paid) / riders.left.max(1);
+        riders.left = riders.left.saturating_sub(1);
+        riders.paid += due;
+        drop(riders);
+        self.spent.add(due);
+        if let Some(id) = spent.correlation_id() {
+            self.spent.set_correlation_id(&id);
+        }
     }
 }
 

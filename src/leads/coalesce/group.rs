@@ -8,19 +8,23 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, future, stream};
 use parking_lot::Mutex;
 use tokio::{
     sync::oneshot,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
-use super::echo::{Echoes, Kinds};
+use super::learned::{Learned, Portals};
 use crate::{
-    leads::{Call, Error, PortalName, Prepaid, Processed, Reason, Spent, Upstream, batch},
+    leads::{
+        Call, Error, Patience, PortalName, Prepaid, Processed, Reason, Spent, Upstream,
+        batch::{self, Fate},
+    },
     quota::{self, BucketName, Permit, Place, Quota, Refusal},
     task,
 };
@@ -46,8 +50,19 @@ pub(super) trait Kind: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static {
         batch::MAX_CHUNK
     }
 
+    /// As few as these are cheaper made together than alone.
+    fn least(&self) -> usize {
+        2
+    }
+
+    /// About how many bytes of HubSpot's answer are about a call, where that must not be too many:
+    /// an answer that is not read is a write whose outcome is lost.
+    fn weight(&self, _: &Self::Input) -> usize {
+        0
+    }
+
     /// Whether answers to calls that leave together can be told apart, as far as is known.
-    fn tells_apart(&self, _: &Kinds) -> bool {
+    fn tells_apart(&self, _: &Learned) -> bool {
         true
     }
 
@@ -59,19 +74,14 @@ pub(super) trait Kind: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static {
         input: &Self::Input,
     ) -> Result<Self::Output, Error>;
 
-    /// Makes the calls as one; one outcome per input, in their order.
+    /// Makes the calls as one; one fate per input, in their order.
     async fn together(
         &self,
         upstream: &Arc<dyn Upstream>,
-        echoes: &Kinds,
+        learned: &Learned,
         call: &Call,
         inputs: &[Self::Input],
-    ) -> Vec<Result<Self::Output, Error>>;
-
-    /// Whether an outcome only says that the call must be made alone, which is safe.
-    fn must_go_alone(&self, error: &Error) -> bool {
-        error.reason() == Reason::BatchRefused
-    }
+    ) -> Vec<Fate<Self::Output>>;
 }
 
 /// What all groups work with.
@@ -79,7 +89,9 @@ pub(super) trait Kind: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static {
 pub(super) struct Parts {
     pub(super) upstream: Arc<dyn Upstream>,
     pub(super) quota: Arc<Quota>,
-    pub(super) echoes: Arc<Echoes>,
+    pub(super) learned: Arc<Portals>,
+    /// Longest answer that is read, in bytes.
+    pub(super) max_answer: usize,
 }
 
 type ByKind<K> = HashMap<(PortalName, K), Arc<Group<K>>>;
@@ -98,7 +110,8 @@ struct Group<K: Kind> {
     kind: K,
     portal: PortalName,
     upstream: Arc<dyn Upstream>,
-    echoes: Arc<Kinds>,
+    learned: Arc<Learned>,
+    max_answer: usize,
     members: Mutex<HashMap<u64, Member<K>>>,
 }
 
@@ -155,7 +168,8 @@ impl<K: Kind> Groups<K> {
                 id: IDS.fetch_add(1, Ordering::Relaxed),
                 kind,
                 upstream: Arc::clone(&self.parts.upstream),
-                echoes: self.parts.echoes.of(&portal),
+                learned: self.parts.learned.of(&portal),
+                max_answer: self.parts.max_answer,
                 portal,
                 members: Mutex::default(),
             })
@@ -200,6 +214,10 @@ impl<K: Kind> quota::Group for Group<K> {
         self.kind.most()
     }
 
+    fn least(&self) -> usize {
+        self.kind.least()
+    }
+
     fn go(&self, permit: Permit, members: Vec<u64>) {
         let mut waiting = self.members.lock();
         let members: Vec<Member<K>> =
@@ -209,10 +227,14 @@ impl<K: Kind> quota::Group for Group<K> {
         if members.is_empty() {
             return;
         }
-        let (kind, upstream) = (self.kind.clone(), Arc::clone(&self.upstream));
-        let echoes = Arc::clone(&self.echoes);
+        let departure = Departure {
+            kind: self.kind.clone(),
+            upstream: Arc::clone(&self.upstream),
+            learned: Arc::clone(&self.learned),
+            max_answer: self.max_answer,
+        };
         task::spawn("batch", self.portal.as_str(), async move {
-            leave(&kind, &upstream, &echoes, permit, members).await;
+            departure.leave(Prepaid::new(permit), members).await;
         })
         .detach();
     }
@@ -232,74 +254,128 @@ impl<K: Kind> Member<K> {
     fn answer(self, answer: Result<K::Output, Error>) {
         let _ = self.reply.send(answer);
     }
+}
 
-    async fn go_alone(self, kind: &K, upstream: &dyn Upstream) {
-        let answer = kind.alone(upstream, &self.call, &self.input).await;
-        self.answer(answer);
+/// Calls of one kind on their way.
+struct Departure<K> {
+    kind: K,
+    upstream: Arc<dyn Upstream>,
+    learned: Arc<Learned>,
+    max_answer: usize,
+}
+
+// === impl Departure ===
+
+impl<K: Kind> Departure<K> {
+    async fn leave(&self, prepaid: Prepaid, mut members: Vec<Member<K>>) {
+        if !self.kind.tells_apart(&self.learned) && members.len() > 1 {
+            // A batch of one has an answer that cannot be mistaken, and shows whether others would.
+            let rest = members.split_off(1);
+            self.as_one(prepaid, members).await;
+            if self.kind.tells_apart(&self.learned) {
+                self.leave_together(Prepaid::default(), rest).await;
+            } else {
+                self.all_alone(rest).await;
+            }
+            return;
+        }
+        self.leave_together(prepaid, members).await;
+    }
+
+    /// In as many batches as it takes for their answers to be read.
+    async fn leave_together(&self, prepaid: Prepaid, members: Vec<Member<K>>) {
+        let mut parts: Vec<Vec<Member<K>>> = Vec::new();
+        let mut weight = usize::MAX;
+        for member in members {
+            let own = self.kind.weight(&member.input);
+            weight = weight.saturating_add(own);
+            match parts.last_mut().filter(|_| weight <= self.max_answer) {
+                Some(part) => part.push(member),
+                None => {
+                    weight = own;
+                    parts.push(vec![member]);
+                }
+            }
+        }
+        let batches = (0..).zip(parts).map(|(number, part)| {
+            self.part(if number == 0 { prepaid.clone() } else { Prepaid::default() }, part)
+        });
+        future::join_all(batches).await;
+    }
+
+    /// As a batch, unless there is only one.
+    async fn part(&self, prepaid: Prepaid, members: Vec<Member<K>>) {
+        match <[Member<K>; 1]>::try_from(members) {
+            Ok([mut member]) => {
+                member.call.prepaid = prepaid;
+                self.alone(member).await;
+            }
+            Err(members) => self.as_one(prepaid, members).await,
+        }
+    }
+
+    /// As one batch, and again for those who have the time where the time of others is over.
+    async fn as_one(&self, mut prepaid: Prepaid, mut members: Vec<Member<K>>) {
+        let mut made = 0;
+        loop {
+            members.retain(|member| !member.reply.is_closed());
+            let Some(call) = shared(&members, prepaid, made) else { return };
+            let inputs: Vec<K::Input> = members.iter().map(|member| member.input.clone()).collect();
+            let fates = self.kind.together(&self.upstream, &self.learned, &call, &inputs).await;
+            let (mut alone, mut again, mut pause) = (Vec::new(), Vec::new(), Duration::ZERO);
+            for (member, fate) in members.into_iter().zip(fates) {
+                match fate {
+                    Fate::Alone => alone.push(member),
+                    Fate::Told(Err(error)) if may_go_on(&member.call, &error) => {
+                        made = error.upstream().attempts;
+                        pause = error.retry_after().unwrap_or_default();
+                        again.push(member);
+                    }
+                    Fate::Told(answer) => member.answer(answer),
+                }
+            }
+            if again.is_empty() {
+                return self.all_alone(alone).await;
+            }
+            tokio::join!(self.all_alone(alone), sleep(pause));
+            (members, prepaid) = (again, Prepaid::default());
+        }
+    }
+
+    async fn all_alone(&self, members: Vec<Member<K>>) {
+        let calls = stream::iter(members).map(|member| self.alone(member));
+        calls.buffer_unordered(ALONE_CONCURRENCY).collect::<()>().await;
+    }
+
+    async fn alone(&self, member: Member<K>) {
+        if member.reply.is_closed() {
+            return;
+        }
+        let answer = self.kind.alone(&*self.upstream, &member.call, &member.input).await;
+        member.answer(answer);
     }
 }
 
-/// The members leave.
-async fn leave<K: Kind>(
-    kind: &K,
-    upstream: &Arc<dyn Upstream>,
-    echoes: &Kinds,
-    permit: Permit,
-    mut members: Vec<Member<K>>,
-) {
-    let prepaid = Prepaid::new(permit);
-    if !kind.tells_apart(echoes) && members.len() > 1 {
-        // A batch of one has an answer that cannot be mistaken, and shows whether others would.
-        let rest = members.split_off(1);
-        leave_together(kind, upstream, echoes, prepaid, members).await;
-        if kind.tells_apart(echoes) {
-            leave_together(kind, upstream, echoes, Prepaid::default(), rest).await;
-        } else {
-            all_alone(kind, upstream, rest).await;
-        }
-        return;
-    }
-    match <[Member<K>; 1]>::try_from(members) {
-        Ok([mut member]) => {
-            member.call.prepaid = prepaid;
-            member.go_alone(kind, &**upstream).await;
-        }
-        Err(members) => leave_together(kind, upstream, echoes, prepaid, members).await,
-    }
-}
-
-async fn leave_together<K: Kind>(
-    kind: &K,
-    upstream: &Arc<dyn Upstream>,
-    echoes: &Kinds,
-    prepaid: Prepaid,
-    members: Vec<Member<K>>,
-) {
-    let Some(first) = members.first() else { return };
-    let deadline = members.iter().map(|member| member.call.deadline).max();
-    let spent: Arc<Spent> = Arc::default();
-    let call = Call {
-        deadline: deadline.unwrap_or(first.call.deadline),
-        spent: Arc::clone(&spent),
+/// The call that is made for all of them: on behalf of the one who goes first, as long as any of them
+/// waits. None for nobody.
+fn shared<K: Kind>(members: &[Member<K>], prepaid: Prepaid, made: u32) -> Option<Call> {
+    let first = &members.first()?.call;
+    let deadlines = members.iter().map(|member| member.call.deadline);
+    let patience = Patience::new(first.deadline);
+    members.iter().for_each(|member| patience.join(member.call.patience.until()));
+    let spent = Spent::among(members.iter().map(|member| Arc::clone(&member.call.spent)).collect());
+    spent.begin();
+    Some(Call {
+        deadline: deadlines.max()?,
+        spent: Arc::new(spent),
         prepaid,
-        ..first.call.clone()
-    };
-    members.iter().for_each(|member| member.call.spent.begin());
-    let inputs: Vec<K::Input> = members.iter().map(|member| member.input.clone()).collect();
-    let outcomes = kind.together(upstream, echoes, &call, &inputs).await;
-    let parts = members.len();
-    let mut again = Vec::new();
-    for (member, outcome) in members.into_iter().zip(outcomes) {
-        member.call.spent.share(&spent, parts);
-        match outcome {
-            Err(error) if kind.must_go_alone(&error) => again.push(member),
-            outcome => member.answer(outcome),
-        }
-    }
-    all_alone(kind, upstream, again).await;
+        patience,
+        made,
+        ..first.clone()
+    })
 }
 
-async fn all_alone<K: Kind>(kind: &K, upstream: &Arc<dyn Upstream>, members: Vec<Member<K>>) {
-    let calls = stream::iter(members).map(|member| member.go_alone(kind, &**upstream));
-    calls.buffer_unordered(ALONE_CONCURRENCY).collect::<()>().await;
+/// Whether an attempt that another's time did not allow is made for this call all the same.
+pub(super) fn may_go_on(call: &Call, error: &Error) -> bool {
+    error.is_out_of_time() && call.has_time_after(error.retry_after().unwrap_or_default())
 }

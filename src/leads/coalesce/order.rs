@@ -29,15 +29,16 @@ pub(super) struct Turn {
 
 impl Order {
     /// Waits until the writes to this lead that came before are through. A lead that is named by its
-    /// record id here and by a unique value there counts as two: only HubSpot knows.
+    /// record id here and by a unique value there counts as two: only HubSpot knows. Those two never
+    /// share a batch.
     pub(super) async fn turn(
         &self,
         call: &Call,
         id: &LeadId,
         property: Option<&str>,
     ) -> Result<Turn, Error> {
-        // HubSpot compares unique values without regard to case.
-        let key = (call.portal.clone(), property.map(str::to_owned), id.as_str().to_lowercase());
+        let property = property.filter(|name| *name != "hs_object_id");
+        let key = (call.portal.clone(), property.map(str::to_owned), name(id, property));
         let lock = Arc::clone(self.0.lock().entry(key.clone()).or_default());
         let mut turn = Turn { locks: Arc::clone(&self.0), key, lock: None };
         match timeout_at(call.permit_until(), lock.lock_owned()).await {
@@ -62,4 +63,12 @@ impl Drop for Turn {
             locks.remove(&self.key);
         }
     }
+}
+
+/// What all ways to write the same id have in common: HubSpot compares unique values without regard to
+/// case, and record ids are numbers.
+fn name(id: &LeadId, property: Option<&str>) -> String {
+    let id = id.as_str();
+    let is_number = property.is_none() && id.bytes().all(|digit| digit.is_ascii_digit());
+    if is_number { id.trim_start_matches('0').to_owned() } else { id.to_lowercase() }
 }

@@ -1,5 +1,6 @@
-//! Whether HubSpot sends trace ids back with the results of a batch, found out per portal and kind of
-//! batch: not documented, and without it some answers could not be told apart.
+//! What is found out about HubSpot, per portal: whether it sends trace ids back with the results of a
+//! batch, which is not documented and without which some answers could not be told apart; and what
+//! single reads call associations.
 
 use std::{
     collections::HashMap,
@@ -11,6 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 
+use super::names::Names;
 use crate::leads::{BatchAnswer, Error, PortalName};
 
 const UNKNOWN: u8 = 0;
@@ -19,27 +21,28 @@ const NO: u8 = 2;
 
 /// What is known of all portals.
 #[derive(Debug, Default)]
-pub(super) struct Echoes(Mutex<HashMap<PortalName, Arc<Kinds>>>);
+pub(super) struct Portals(Mutex<HashMap<PortalName, Arc<Learned>>>);
 
 /// What is known of one portal.
 #[derive(Debug, Default)]
-pub(super) struct Kinds {
+pub(super) struct Learned {
     pub(super) create: Echo,
     pub(super) update: Echo,
     pub(super) upsert: Echo,
+    pub(super) names: Names,
 }
 
-/// Whether trace ids come back.
+/// Whether trace ids come back with one kind of batch.
 #[derive(Debug, Default)]
 pub(super) struct Echo(AtomicU8);
 
-// === impl Echoes ===
+// === impl Portals ===
 
-impl Echoes {
-    pub(super) fn of(&self, portal: &PortalName) -> Arc<Kinds> {
+impl Portals {
+    pub(super) fn of(&self, portal: &PortalName) -> Arc<Learned> {
         let mut all = self.0.lock();
-        if let Some(kinds) = all.get(portal) {
-            return Arc::clone(kinds);
+        if let Some(learned) = all.get(portal) {
+            return Arc::clone(learned);
         }
         Arc::clone(all.entry(portal.clone()).or_default())
     }

@@ -1,0 +1,233 @@
+//! Which calls go, which wait and which are refused: each limit by itself, for its own time.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::join_all;
+use leadsd::{
+    fake::hubspot::{Refusal, Script},
+    grpc::pb::{self, quota_service_client::QuotaServiceClient},
+};
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt as _;
+
+use crate::harness::{TestApp, failure};
+
+fn of<T>(portal: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("leadsd-portal", portal.parse().unwrap());
+    request
+}
+
+/// The limits of a portal, as the service knows them.
+async fn buckets(app: &TestApp, portal: &str) -> Vec<pb::QuotaBucket> {
+    let client = QuotaServiceClient::connect(format!("http://{}", app.grpc)).await;
+    let request = of(portal, pb::GetQuotaRequest {});
+    let answer = client.unwrap().get_quota(request).await.unwrap().into_inner();
+    answer.quota.unwrap().buckets
+}
+
+/// How long HubSpot's refusals keep the limits closed, in seconds: burst and search.
+async fn closed(app: &TestApp, portal: &str) -> [f64; 2] {
+    let buckets = buckets(app, portal).await;
+    let seconds = |index: usize| {
+        let closed = buckets[index].closed.unwrap();
+        f64::from(i32::try_from(closed.seconds).unwrap()) + f64::from(closed.nanos) / 1e9
+    };
+    [seconds(0), seconds(1)]
+}
+
+/// A page that no other call reads.
+async fn list(app: &TestApp, portal: &str, size: i32) -> Result<(), Status> {
+    let message = pb::ListLeadsRequest { page_size: size, ..Default::default() };
+    app.leads.clone().list_leads(of(portal, message)).await.map(drop)
+}
+
+async fn search(app: &TestApp, portal: &str, size: i32) -> Result<(), Status> {
+    let message = pb::SearchLeadsRequest { page_size: size, ..Default::default() };
+    app.leads.clone().search_leads(of(portal, message)).await.map(drop)
+}
+
+/// The limit that a refusal names, after checking that it is one.
+fn limit(status: Status) -> (String, String, Duration) {
+    let details = status.get_error_details();
+    let bucket = details.quota_failure().unwrap().violations[0].subject.clone();
+    let wait = details.retry_info().unwrap().retry_delay.unwrap();
+    let (code, reason, _) = failure(Err::<(), _>(status));
+    assert_eq!(code, Code::ResourceExhausted);
+    (bucket, reason, wait)
+}
+
+#[tokio::test]
+async fn a_429_closes_its_own_limit_of_its_own_portal_for_its_own_time() {
+    let limited = |policy, seconds: Option<u64>| {
+        let retry_after = seconds.map(Duration::from_secs);
+        Script::Refuse(Refusal::RateLimited { policy, retry_after })
+    };
+    let cases = [
+        (limited("TEN_SECONDLY_ROLLING", None), false, 10.0),
+        (limited("TEN_SECONDLY_ROLLING", Some(4)), false, 4.0),
+        (limited("SECONDLY", None), false, 1.0),
+        (limited("SECONDLY", None), true, 1.0),
+        (limited("SECONDLY", Some(3)), true, 3.0),
+        (Script::Refuse(Refusal::GatewayLimited), false, 10.0),
+    ];
+    join_all(cases.map(|(script, searched, seconds)| close(script, searched, seconds))).await;
+}
+
+/// Has HubSpot refuse a search or another call, and looks at what is closed by it.
+async fn close(script: Script, searched: bool, seconds: f64) {
+    let app = TestApp::builder().portals(&["eu", "us"]).start().await;
+    app.hubspot.script("", if searched { "/search" } else { "/leads" }, script.clone());
+    let call = async |portal: &str, size: i32, searched: bool| match searched {
+        true => search(&app, portal, size).await,
+        false => list(&app, portal, size).await,
+    };
+    let refused = call("eu", 1, searched).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let since = Instant::now();
+    let mut expected = [0.0, 0.0];
+    expected[usize::from(searched)] = seconds;
+    let got = closed(&app, "eu").await;
+    for (got, expected) in got.into_iter().zip(expected) {
+        assert!(got <= expected && got >= expected - 1.0, "{script:?}: {got:?}");
+    }
+    // The other limit, and the other portal.
+    call("eu", 2, !searched).await.expect("another limit");
+    call("us", 2, false).await.expect("another portal");
+    call("us", 2, true).await.expect("another portal");
+    if seconds <= 1.0 {
+        call("eu", 3, searched).await.expect("it is open again");
+        assert!(since.elapsed() >= Duration::from_millis(900), "{:?}", since.elapsed());
+    } else {
+        // Who has not that much time is told at once.
+        let (bucket, reason, wait) = limit(hurried(&app, searched).await.unwrap_err());
+        let name = if searched { "search" } else { "burst" };
+        assert_eq!((bucket.as_str(), reason.as_str()), (name, "RATE_LIMITED"));
+        assert!(wait > Duration::from_secs(1), "{wait:?}");
+    }
+    assert_eq!(app.hubspot.rate_limited(), 0, "none but the scripted one");
+}
+
+/// A call that has a second.
+async fn hurried(app: &TestApp, searched: bool) -> Result<(), Status> {
+    let mut leads = app.leads.clone();
+    if searched {
+        let mut request = of("eu", pb::SearchLeadsRequest { page_size: 4, ..Default::default() });
+        request.set_timeout(Duration::from_secs(1));
+        return leads.search_leads(request).await.map(drop);
+    }
+    let mut request = of("eu", pb::ListLeadsRequest { page_size: 4, ..Default::default() });
+    request.set_timeout(Duration::from_secs(1));
+    leads.list_leads(request).await.map(drop)
+}
+
+/// Seconds until it is midnight five hours west of Greenwich.
+fn until_midnight() -> u64 {
+    const DAY: u64 = 86_400;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    DAY - (now + DAY - 5 * 3_600) % DAY
+}
+
+#[tokio::test]
+async fn a_day_that_is_used_up_is_over_at_midnight_where_the_account_is() {
+    let app = TestApp::builder()
+        .portals(&["eu", "us"])
+        .set("PORTALS__US__TIME_ZONE", "Etc/GMT+5")
+        .start()
+        .await;
+    let daily = Refusal::RateLimited { policy: "DAILY", retry_after: None };
+    app.hubspot.script("GET", "/leads", Script::Refuse(daily));
+    let refused = list(&app, "us", 1).await.unwrap_err();
+    assert_eq!(failure(Err::<(), _>(refused)).1, "DAILY_LIMIT_REACHED");
+    app.hubspot.clear_log();
+    for refused in [list(&app, "us", 2).await, search(&app, "us", 2).await] {
+        let (bucket, reason, wait) = limit(refused.unwrap_err());
+        assert_eq!((bucket.as_str(), reason.as_str()), ("daily", "DAILY_LIMIT_REACHED"));
+        let expected = until_midnight();
+        assert!(wait.as_secs().abs_diff(expected) <= 5, "{wait:?} of {expected}");
+    }
+    assert_eq!(app.hubspot_calls(), Vec::<String>::new(), "HubSpot is not asked");
+    list(&app, "eu", 3).await.expect("the day of another portal");
+}
+
+#[tokio::test]
+async fn searches_have_a_limit_of_their_own_in_each_portal() {
+    let app = TestApp::builder().portals(&["eu", "us"]).start().await;
+    app.hubspot.limit(|limits| limits.search_per_second = 1_000);
+    let since = Instant::now();
+    let times = join_all((1..=6).map(|size| {
+        let app = &app;
+        async move {
+            search(app, "eu", size).await.expect("a page");
+            since.elapsed()
+        }
+    }))
+    .await;
+    let at_once = times.iter().filter(|took| **took < Duration::from_millis(900)).count();
+    assert_eq!(at_once, 5, "{times:?}");
+    let since = Instant::now();
+    search(&app, "us", 1).await.expect("a page");
+    assert!(since.elapsed() < Duration::from_millis(900));
+}
+
+#[tokio::test]
+async fn limits_are_what_the_newest_answer_says() {
+    let app = TestApp::builder().set("QUOTA__BURST", "10").start().await;
+    let mut seen = Vec::new();
+    for (size, burst) in [(1, 300), (2, 40), (3, 110)] {
+        app.hubspot.limit(|limits| limits.burst = burst);
+        list(&app, "default", size).await.expect("a page");
+        let burst = buckets(&app, "default").await.remove(0);
+        seen.push((burst.size.unwrap(), burst.used, burst.remaining.unwrap()));
+    }
+    assert_eq!(seen, [(300, 1, 299), (40, 2, 38), (110, 3, 107)]);
+}
+
+#[tokio::test]
+async fn no_more_than_so_many_calls_wait() {
+    let settings = [("QUOTA__BURST", "10"), ("QUOTA__MAX_WAITING", "3")];
+    let mut builder = TestApp::builder();
+    for (key, value) in settings {
+        builder = builder.set(key, value);
+    }
+    let app = builder.start().await;
+    app.hubspot.limit(|limits| limits.burst = 10);
+    list(&app, "default", 1).await.expect("the only one of this second");
+    let since = Instant::now();
+    let all = join_all((2..=9).map(|size| {
+        let app = &app;
+        async move { (list(app, "default", size).await, since.elapsed()) }
+    }))
+    .await;
+    let (waited, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(|(done, _)| done.is_ok());
+    assert_eq!((waited.len(), refused.len()), (3, 5));
+    for (refused, took) in refused {
+        let (bucket, reason, wait) = limit(refused.unwrap_err());
+        assert_eq!((bucket.as_str(), reason.as_str()), ("burst", "OVERLOADED"));
+        assert!(wait > Duration::from_secs(1), "{wait:?}");
+        assert!(took < Duration::from_millis(900), "{took:?}");
+    }
+    assert_eq!(app.hubspot.rate_limited(), 0);
+}
+
+#[tokio::test]
+async fn attempts_that_are_made_again_are_calls_like_any_other() {
+    let settings = [("QUOTA__BURST", "20"), ("HUBSPOT__MAX_ATTEMPTS", "3")];
+    let mut builder = TestApp::builder();
+    for (key, value) in settings {
+        builder = builder.set(key, value);
+    }
+    let app = builder.start().await;
+    app.hubspot.limit(|limits| limits.burst = 20);
+    let id = app.lead("Jane");
+    // There is no need to wait after these, but for a permit.
+    app.hubspot.script_times(2, "GET", &format!("/{id}"), Script::DropBefore);
+    let since = Instant::now();
+    let answer = app.get(&id).await.expect("the third attempt");
+    assert_eq!(answer.metadata().get("leadsd-quota-cost").unwrap(), "3");
+    // Two may go in a second.
+    assert!(since.elapsed() >= Duration::from_millis(900), "{:?}", since.elapsed());
+    let burst = buckets(&app, "default").await.remove(0);
+    assert_eq!(burst.used, 3);
+    assert_eq!(app.hubspot.rate_limited(), 0);
+}

@@ -1,0 +1,249 @@
+//! A single call, and all that its caller sees of the answer.
+
+use std::collections::BTreeMap;
+
+use leadsd::{grpc::pb, secret::Secret};
+use tonic::{Code, Request, Status, metadata::MetadataMap};
+use tonic_types::StatusExt as _;
+
+use crate::harness::TestApp;
+
+/// A single call.
+#[derive(Debug, Clone)]
+pub(super) enum Ask {
+    Get(pb::GetLeadRequest),
+    Create(pb::CreateLeadRequest),
+    Update(pb::UpdateLeadRequest),
+    Archive(pb::ArchiveLeadRequest),
+    Upsert(pb::UpsertLeadRequest),
+}
+
+/// What a caller sees, but for what differs from one lead, one call and one moment to the next.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Seen {
+    Lead(Box<Lead>),
+    Done,
+    Failed(Box<Failure>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Lead {
+    /// Not of a new lead.
+    id: Option<String>,
+    values: BTreeMap<String, String>,
+    history: BTreeMap<String, Vec<String>>,
+    associations: BTreeMap<String, (Vec<(String, String)>, String)>,
+    archived: bool,
+    /// Which times and links there are.
+    has: [bool; 4],
+    warnings: Vec<String>,
+    created: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Failure {
+    pub(super) code: Code,
+    pub(super) reason: String,
+    message: String,
+    metadata: BTreeMap<String, String>,
+    fields: Vec<(String, String)>,
+    /// In whole seconds: what is left of a wait differs.
+    retry: Option<u64>,
+    quota: Vec<String>,
+    resource: Option<(String, String)>,
+    preconditions: Vec<String>,
+}
+
+/// An answer and the HubSpot calls that it says it took.
+#[derive(Debug, Clone)]
+pub(super) struct Answered {
+    pub(super) seen: Seen,
+    pub(super) cost: f64,
+}
+
+// === impl Ask ===
+
+impl Ask {
+    /// Makes the call in this portal.
+    pub(super) async fn send(&self, app: &TestApp, portal: &str) -> Answered {
+        let mut leads = app.leads.clone();
+        match self.clone() {
+            Self::Get(request) => {
+                let answer = leads.get_lead(of(portal, request)).await;
+                answered(answer, true, |answer| (answer.lead, false))
+            }
+            Self::Create(request) => {
+                let answer = leads.create_lead(of(portal, request)).await;
+                answered(answer, false, |answer| (answer.lead, true))
+            }
+            Self::Update(request) => {
+                let answer = leads.update_lead(of(portal, request)).await;
+                answered(answer, true, |answer| (answer.lead, false))
+            }
+            Self::Archive(request) => {
+                let answer = leads.archive_lead(of(portal, request)).await;
+                answered(answer, true, |_| (None, false))
+            }
+            Self::Upsert(request) => {
+                let answer = leads.upsert_lead(of(portal, request)).await;
+                answered(answer, false, |answer| (answer.lead, answer.created))
+            }
+        }
+    }
+
+    /// Method and end of the path of the HubSpot call, made alone.
+    pub(super) fn alone(&self) -> (&'static str, String) {
+        match self {
+            Self::Get(request) => ("GET", format!("/leads/{}", request.id)),
+            Self::Create(_) => ("POST", "/leads".to_owned()),
+            Self::Update(request) => ("PATCH", format!("/leads/{}", request.id)),
+            Self::Archive(request) => ("DELETE", format!("/leads/{}", request.id)),
+            Self::Upsert(_) => ("POST", "/batch/upsert".to_owned()),
+        }
+    }
+
+    /// End of the path of the HubSpot call, made together.
+    pub(super) fn together(&self) -> &'static str {
+        match self {
+            Self::Get(_) => "/leads/batch/read",
+            Self::Create(_) => "/leads/batch/create",
+            Self::Update(_) => "/leads/batch/update",
+            Self::Archive(_) => "/leads/batch/archive",
+            Self::Upsert(_) => "/leads/batch/upsert",
+        }
+    }
+}
+
+/// A request in this portal.
+pub(super) fn of<T>(portal: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("leadsd-portal", portal.parse().expect("a name"));
+    request
+}
+
+fn answered<T>(
+    answer: Result<tonic::Response<T>, Status>,
+    with_id: bool,
+    parts: impl FnOnce(T) -> (Option<pb::Lead>, bool),
+) -> Answered {
+    match answer {
+        Ok(answer) => {
+            let cost = cost(answer.metadata());
+            let (lead, created) = parts(answer.into_inner());
+            let lead = lead.map(|lead| Seen::Lead(Box::new(Lead::of(lead, with_id, created))));
+            Answered { seen: lead.unwrap_or(Seen::Done), cost }
+        }
+        Err(status) => Answered {
+            seen: Seen::Failed(Box::new(Failure::of(&status))),
+            cost: cost(status.metadata()),
+        },
+    }
+}
+
+/// HubSpot calls that an answer took, as it says.
+pub(super) fn cost(metadata: &MetadataMap) -> f64 {
+    let cost = metadata.get("leadsd-quota-cost").expect("every answer says what it took");
+    cost.to_str().unwrap().parse().unwrap()
+}
+
+// === impl Lead ===
+
+impl Lead {
+    fn of(lead: pb::Lead, with_id: bool, created: bool) -> Self {
+        let pb::Lead {
+            id,
+            properties,
+            property_history,
+            associations,
+            create_time,
+            update_time,
+            archived,
+            archive_time,
+            url,
+            warnings,
+        } = lead;
+        let masked = |(name, value): (String, String)| {
+            let differs = ["hs_createdate", "hs_lastmodifieddate"].contains(&name.as_str())
+                || (!with_id && name == "hs_object_id");
+            (name, if differs { "some".to_owned() } else { value })
+        };
+        let history = property_history.into_iter().map(|(name, history)| {
+            (
+                name,
+                history
+                    .versions
+                    .into_iter()
+                    .map(|version| format!("{:?}", version.value))
+                    .collect(),
+            )
+        });
+        let associations = associations.into_iter().map(|(to, list)| {
+            let objects = list.objects.into_iter().map(|object| (object.id, object.r#type));
+            (to, (objects.collect(), list.next_cursor))
+        });
+        Self {
+            id: with_id.then_some(id),
+            values: properties.into_iter().map(masked).collect(),
+            history: history.collect(),
+            associations: associations.collect(),
+            archived,
+            has: [
+                create_time.is_some(),
+                update_time.is_some(),
+                archive_time.is_some(),
+                !url.is_empty(),
+            ],
+            warnings: warnings.into_iter().map(|warning| format!("{warning:?}")).collect(),
+            created,
+        }
+    }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    fn of(status: &Status) -> Self {
+        let details = status.get_error_details();
+        let info = details.error_info().expect("every failure has one").clone();
+        let mut metadata: BTreeMap<String, String> = info.metadata.into_iter().collect();
+        // Each HubSpot call has an id of its own, and so has each lead that is new.
+        metadata.remove("correlationId");
+        let existing = metadata.get("existingId").cloned().unwrap_or_default();
+        let message = match existing.as_str() {
+            "" => status.message().to_owned(),
+            id => status.message().replace(id, "some"),
+        };
+        metadata.entry("existingId".to_owned()).and_modify(|id| id.clear());
+        let fields = details.bad_request().map(|bad| &bad.field_violations[..]);
+        let quota = details.quota_failure().map(|quota| &quota.violations[..]);
+        let unmet = details.precondition_failure().map(|all| &all.violations[..]);
+        let resource = details.resource_info();
+        Self {
+            code: status.code(),
+            reason: info.reason,
+            message,
+            metadata,
+            fields: fields
+                .unwrap_or_default()
+                .iter()
+                .map(|fault| (fault.field.clone(), fault.description.clone()))
+                .collect(),
+            retry: details
+                .retry_info()
+                .map(|retry| retry.retry_delay.unwrap_or_default().as_secs()),
+            quota: quota.unwrap_or_default().iter().map(|broken| broken.subject.clone()).collect(),
+            resource: resource
+                .map(|found| (found.resource_type.clone(), found.description.clone())),
+            preconditions: unmet
+                .unwrap_or_default()
+                .iter()
+                .map(|violation| violation.r#type.clone())
+                .collect(),
+        }
+    }
+}
+
+/// The token that HubSpot gets for this portal.
+pub(super) fn token<'a>(app: &'a TestApp, portal: &str) -> &'a Secret {
+    &app.tokens[portal]
+}

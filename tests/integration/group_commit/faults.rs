@@ -1,0 +1,342 @@
+//! Every fault of HubSpot and of the way to it, in a call that several share: each caller gets what it
+//! would have got alone, and what was done is done to the same leads.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use leadsd::{
+    fake::hubspot::{Refusal, Script},
+    grpc::pb,
+};
+use serde_json::json;
+use tonic::Code;
+
+use super::{
+    ask::{Ask, Seen, token},
+    world::{Case, World, nothing, spare_of},
+};
+use crate::harness::{TestApp, properties};
+
+/// Calls that share one.
+const SHARE: usize = 3;
+
+/// A body over the bound that the services here have.
+const TOO_LARGE: usize = 70_000;
+
+const KINDS: [fn(&mut World, &str) -> Vec<Ask>; 6] =
+    [reads, reads_with_associations, changes, creates, archives, upserts];
+
+fn reads(world: &mut World, portal: &str) -> Vec<Ask> {
+    get(world, portal, &[])
+}
+
+fn reads_with_associations(world: &mut World, portal: &str) -> Vec<Ask> {
+    get(world, portal, &["contacts"])
+}
+
+fn get(world: &mut World, portal: &str, associations: &[&str]) -> Vec<Ask> {
+    let mut asks = Vec::new();
+    for number in 0..SHARE {
+        asks.push(Ask::Get(pb::GetLeadRequest {
+            id: world.keyed(&format!("{portal}-{number}")),
+            properties: vec!["hs_lead_name".to_owned()],
+            associations: associations.iter().map(|&to| to.to_owned()).collect(),
+            ..Default::default()
+        }));
+    }
+    asks
+}
+
+fn changes(world: &mut World, portal: &str) -> Vec<Ask> {
+    let mut change = |number: usize| {
+        Ask::Update(pb::UpdateLeadRequest {
+            id: world.keyed(&format!("{portal}-{number}")),
+            properties: properties(&[("hs_lead_name", &format!("Changed {portal} {number}"))]),
+            ..Default::default()
+        })
+    };
+    (0..SHARE).map(&mut change).collect()
+}
+
+fn creates(world: &mut World, portal: &str) -> Vec<Ask> {
+    let contact = world.both(|app| app.contact.clone());
+    let create = |number: usize| {
+        Ask::Create(pb::CreateLeadRequest {
+            properties: properties(&[("hs_lead_name", &format!("New {portal} {number}"))]),
+            primary_contact_id: contact.clone(),
+            ..Default::default()
+        })
+    };
+    (0..SHARE).map(create).collect()
+}
+
+fn archives(world: &mut World, portal: &str) -> Vec<Ask> {
+    let mut archive = |number: usize| {
+        let id = world.keyed(&format!("{portal}-{number}"));
+        Ask::Archive(pb::ArchiveLeadRequest { id, ..Default::default() })
+    };
+    (0..SHARE).map(&mut archive).collect()
+}
+
+fn upserts(world: &mut World, portal: &str) -> Vec<Ask> {
+    let mut upsert = |number: usize| {
+        let key = format!("{portal}-{number}");
+        world.keyed(&key);
+        Ask::Upsert(pb::UpsertLeadRequest {
+            id: key,
+            id_property: "crm_key".to_owned(),
+            properties: properties(&[("hs_lead_name", &format!("Changed {portal} {number}"))]),
+            ..Default::default()
+        })
+    };
+    (0..SHARE).map(&mut upsert).collect()
+}
+
+fn limited(policy: &'static str, seconds: Option<u64>) -> Script {
+    let retry_after = seconds.map(Duration::from_secs);
+    Script::Refuse(Refusal::RateLimited { policy, retry_after })
+}
+
+fn refused(status: u16, body: &str) -> Script {
+    Script::Answer(status, "application/json", body.to_owned())
+}
+
+/// Faults of the call, whatever is in it.
+fn faults() -> Vec<Script> {
+    let mut faults = vec![
+        limited("TEN_SECONDLY_ROLLING", None),
+        limited("TEN_SECONDLY_ROLLING", Some(4)),
+        limited("SECONDLY", None),
+        limited("DAILY", None),
+        Script::Refuse(Refusal::GatewayLimited),
+        Script::Refuse(Refusal::Locked { body: true }),
+        Script::Refuse(Refusal::Locked { body: false }),
+        Script::Refuse(Refusal::Migrating(Duration::from_secs(3_600))),
+        Script::Refuse(Refusal::Forbidden),
+        Script::Refuse(Refusal::Unauthenticated),
+        Script::Refuse(Refusal::Expired),
+        refused(
+            403,
+            r#"{"category":"MISSING_SCOPES","message":"no","context":{"requiredGranularScopes":["s"]}}"#,
+        ),
+        Script::html(403),
+        Script::empty(500),
+        Script::DoneBut(502),
+        Script::DoneBut(504),
+        Script::DropBefore,
+        Script::DropAfter,
+        Script::Cut,
+        Script::Late(Duration::from_millis(300)),
+        Script::html(301),
+        Script::html(530),
+        refused(200, "[1,2]"),
+        Script::html(200),
+    ];
+    faults.extend([500, 502, 503, 504, 521, 522, 523, 524, 525, 526].map(Script::html));
+    faults
+}
+
+/// Refusals that may be for what is in the call: each call that shared it is made alone after it, and
+/// refused as well.
+fn refusals() -> Vec<Script> {
+    let duplicate = r#"{"status":"error","category":"VALIDATION_ERROR","message":"Duplicate IDs found in batch input"}"#;
+    vec![
+        Script::html(400),
+        Script::empty(400),
+        refused(400, duplicate),
+        refused(404, r#"{"status":"error","message":"resource not found"}"#),
+        refused(409, r#"{"status":"error","category":"CONFLICT","message":"a conflict"}"#),
+        Script::html(404),
+        Script::html(414),
+    ]
+}
+
+/// One fault or refusal for all calls of a case.
+struct Fault {
+    script: Script,
+    also_alone: bool,
+}
+
+/// A portal of its own for each call that is made alone, so that no fault has an effect on another.
+async fn compare(faults: Vec<Fault>, settings: &[(&str, &str)]) {
+    let mut world = World::start(KINDS.len() * faults.len(), SHARE - 1, &|_| {}, settings).await;
+    let mut portals = world.portals().into_iter();
+    let mut cases = Vec::new();
+    let mut cold = Vec::new();
+    for make in KINDS {
+        for fault in &faults {
+            let portal = portals.next().expect("one for each");
+            let asks = make(&mut world, &portal);
+            if matches!(asks[0], Ask::Create(_) | Ask::Upsert(_)) {
+                cold.push(portal.clone());
+            }
+            cases.push((fault, Case::new(&portal, asks)));
+        }
+    }
+    world.warm_up(&cold).await;
+    let alone = cases.iter().map(|(fault, case)| alone(&world, fault, case));
+    let together = cases.iter().map(|(fault, case)| together(&world, fault, case));
+    let (alone, together) = tokio::join!(join_all(alone), join_all(together));
+    for (((fault, case), alone), together) in cases.iter().zip(&alone).zip(&together) {
+        for ((ask, expected), got) in case.asks.iter().zip(alone).zip(together) {
+            assert_eq!(got, expected, "{:?}: {ask:?}", fault.script);
+        }
+    }
+    world.compare_accounts();
+}
+
+async fn alone(world: &World, fault: &Fault, case: &Case) -> Vec<Seen> {
+    let asks = case.asks.iter().enumerate().map(|(number, ask)| async move {
+        let portal = spare_of(&case.portal, number);
+        let (method, path) = ask.alone();
+        let token = token(&world.alone, &portal);
+        world.alone.hubspot.script_of(token, method, &path, fault.script.clone());
+        ask.send(&world.alone, &portal).await.seen
+    });
+    join_all(asks).await
+}
+
+async fn together(world: &World, fault: &Fault, case: &Case) -> Vec<Seen> {
+    let prepare = |app: &TestApp, case: &Case| {
+        let token = token(app, &case.portal);
+        app.hubspot.script_of(token, "POST", case.asks[0].together(), fault.script.clone());
+        for (method, path) in case.asks.iter().map(Ask::alone).filter(|_| fault.also_alone) {
+            app.hubspot.script_of(token, method, &path, fault.script.clone());
+        }
+    };
+    let outcome = world.ask_together(case, &prepare).await;
+    outcome.answers.into_iter().map(|answer| answer.seen).collect()
+}
+
+fn shared(script: Script) -> Fault {
+    Fault { script, also_alone: false }
+}
+
+#[tokio::test]
+async fn a_fault_of_a_shared_call_is_what_each_caller_would_have_seen() {
+    let faults = faults().into_iter().map(shared);
+    let refusals = refusals().into_iter().map(|script| Fault { script, also_alone: true });
+    let settings = [("HUBSPOT__MAX_ANSWER_SIZE", "64KiB")];
+    compare(faults.chain(refusals).collect(), &settings).await;
+}
+
+#[tokio::test]
+async fn what_passes_when_tried_again_passes_for_all_who_share_a_call() {
+    let faults = [
+        Script::Refuse(Refusal::Locked { body: true }),
+        Script::Refuse(Refusal::Migrating(Duration::from_secs(1))),
+        limited("SECONDLY", None),
+        Script::html(503),
+        Script::html(521),
+        Script::DropAfter,
+        Script::DoneBut(502),
+    ];
+    let settings = [("HUBSPOT__MAX_ATTEMPTS", "3")];
+    compare(faults.map(shared).into_iter().collect(), &settings).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_for_many_is_read_for_each() {
+    let settings = [("HUBSPOT__MAX_ANSWER_SIZE", "64KiB")];
+    let mut world = World::start(4, 0, &|_| {}, &settings).await;
+    let long = "x".repeat(TOO_LARGE / 3);
+    let contact = world.both(|app| app.contact.clone());
+    let mut asks: [Vec<Ask>; 4] = Default::default();
+    for number in 0..8 {
+        let values = properties(&[("hs_lead_name", "Joan"), ("hs_lead_source", &long)]);
+        asks[0].push(Ask::Get(pb::GetLeadRequest {
+            id: world.lead(json!({"hs_lead_name": "Jane", "hs_lead_source": long})),
+            properties: vec!["hs_lead_source".to_owned()],
+            ..Default::default()
+        }));
+        asks[1].push(Ask::Update(pb::UpdateLeadRequest {
+            id: world.lead(json!({"hs_lead_name": "Jane"})),
+            properties: values.clone(),
+            ..Default::default()
+        }));
+        asks[2].push(Ask::Create(pb::CreateLeadRequest {
+            properties: values.clone(),
+            primary_contact_id: contact.clone(),
+            ..Default::default()
+        }));
+        asks[3].push(Ask::Upsert(pb::UpsertLeadRequest {
+            id: format!("long-{number}"),
+            id_property: "crm_key".to_owned(),
+            properties: values,
+            ..Default::default()
+        }));
+    }
+    world.warm_up(&world.portals()).await;
+    let portals = world.portals().into_iter();
+    let cases: Vec<Case> =
+        portals.zip(asks).map(|(portal, asks)| Case::new(&portal, asks)).collect();
+    world.compare(&cases, &nothing).await;
+}
+
+#[tokio::test]
+async fn a_shared_call_that_is_refused_for_its_scope_tells_each_which() {
+    let mut world = World::start(1, 0, &|_| {}, &[]).await;
+    let portal = world.portals().remove(0);
+    let asks = reads(&mut world, &portal);
+    let scopes = r#"{"category":"MISSING_SCOPES","message":"no","errors":[{"message":"m","context":{"requiredGranularScopes":["crm.objects.leads.read"]}}]}"#;
+    let prepare = |app: &TestApp, case: &Case| {
+        let token = token(app, &case.portal);
+        app.hubspot.script_of(token, "POST", "/leads/batch/read", refused(403, scopes));
+    };
+    let outcome = world.ask_together(&Case::new(&portal, asks), &prepare).await;
+    for answer in outcome.answers {
+        let Seen::Failed(failure) = answer.seen else { panic!("a failure") };
+        assert_eq!(
+            (failure.code, failure.reason.as_str()),
+            (Code::PermissionDenied, "MISSING_SCOPES")
+        );
+    }
+}
+
+/// Reads with associations, of leads that have some, by a service that has learned their names.
+async fn linked(world: &mut World) -> Case {
+    let portal = world.portals().remove(0);
+    let case = |world: &mut World, round: &str| {
+        let asks = reads_with_associations(world, &format!("{portal}-{round}"));
+        Case::new(&portal, asks)
+    };
+    let (first, second) = (case(world, "first"), case(world, "second"));
+    world.compare(&[first], &nothing).await;
+    world.together.hubspot.clear_log();
+    second
+}
+
+#[tokio::test]
+async fn a_fault_where_associations_are_read_is_one_of_the_whole_read() {
+    let faults = [
+        (Script::html(503), Some("UPSTREAM_UNAVAILABLE")),
+        (Script::DropAfter, Some("UPSTREAM_UNAVAILABLE")),
+        (limited("SECONDLY", None), Some("RATE_LIMITED")),
+        // Whoever may not read them so may read them alone.
+        (Script::html(400), None),
+        (Script::Refuse(Refusal::Forbidden), None),
+        (Script::html(404), None),
+    ];
+    join_all(faults.map(|(fault, reason)| fail_associations(fault, reason))).await;
+}
+
+async fn fail_associations(fault: Script, reason: Option<&str>) {
+    let mut world = World::start(1, 0, &|_| {}, &[]).await;
+    let case = linked(&mut world).await;
+    let expected = world.ask_alone(&case, &nothing).await;
+    let prepare = |app: &TestApp, case: &Case| {
+        let (token, path) = (token(app, &case.portal), "/leads/contacts/batch/read");
+        app.hubspot.script_of(token, "POST", path, fault.clone());
+    };
+    let got = world.ask_together(&case, &prepare).await;
+    for (got, expected) in got.answers.iter().zip(&expected.answers) {
+        match (&got.seen, reason) {
+            (Seen::Failed(failure), Some(reason)) => assert_eq!(failure.reason, reason),
+            (seen, None) => assert_eq!(*seen, expected.seen, "{fault:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    // One of them has closed the portal.
+    let calls = world.together.hubspot_calls().len();
+    assert_eq!(calls, if reason.is_some() { 1 + 2 } else { 1 + 2 + SHARE }, "{fault:?}");
+}

@@ -1,0 +1,167 @@
+//! Calls that HubSpot refuses, among many that it takes: they fail alone, finding them takes a bounded
+//! number of calls, and nothing is sent again that has succeeded.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures_util::future::join_all;
+use leadsd::{fake::hubspot::Behaviour, grpc::pb};
+use serde_json::Value;
+use tonic::{Code, Status};
+
+use super::{ask::cost, world::close_for};
+use crate::harness::{TestApp, failure, properties};
+
+/// Single calls that leave together.
+const CALLS: usize = 100;
+
+/// Which of them are refused, for how many that are.
+fn is_bad(number: usize, bad: usize) -> bool {
+    bad > 0 && number % (CALLS / bad) == CALLS / bad / 2
+}
+
+fn values(number: usize, bad: usize) -> BTreeMap<String, String> {
+    let label = if is_bad(number, bad) { "NO_SUCH_LABEL" } else { "HOT" };
+    properties(&[("hs_lead_name", &format!("Lead {number}")), ("hs_lead_label", label)])
+}
+
+async fn service(behave: fn(&mut Behaviour)) -> TestApp {
+    // Permits are not what this is about.
+    let app = TestApp::builder().set("QUOTA__BURST", "10000").start().await;
+    app.hubspot.behave(behave);
+    app.hubspot.limit(|limits| limits.burst = 10_000);
+    let inputs = vec![app.create_input("First", &[])];
+    let request = pb::BatchCreateLeadsRequest { inputs, ..Default::default() };
+    app.leads.clone().batch_create_leads(request).await.expect("created");
+    app
+}
+
+/// How often each lead was written by calls that succeeded, and how often HubSpot was asked.
+fn written(
+    app: &TestApp,
+    mut name: impl FnMut(&Value) -> Option<String>,
+) -> (BTreeMap<String, u32>, usize) {
+    let mut written = BTreeMap::new();
+    let log = app.hubspot.log();
+    let calls = log.iter().filter(|call| !call.path.starts_with("/oauth/"));
+    for call in calls.clone().filter(|call| (200..300).contains(&call.status)) {
+        let inputs = call.body["inputs"].as_array().cloned();
+        for input in inputs.unwrap_or_else(|| vec![call.body.clone()]) {
+            name(&input).into_iter().for_each(|name| *written.entry(name).or_default() += 1);
+        }
+    }
+    (written, calls.count())
+}
+
+/// Checks that the bad ones fail for their label, the others do not, and gives the sum of their costs.
+fn check<T: std::fmt::Debug>(answers: Vec<Result<tonic::Response<T>, Status>>, bad: usize) -> f64 {
+    let mut costs = 0.0;
+    for (number, answer) in answers.into_iter().enumerate() {
+        costs += match &answer {
+            Ok(answer) => cost(answer.metadata()),
+            Err(status) => cost(status.metadata()),
+        };
+        if is_bad(number, bad) {
+            let (code, reason, fields) = failure(answer);
+            assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "VALIDATION_FAILED"));
+            assert_eq!(fields, [r#"properties["hs_lead_label"]"#]);
+        } else {
+            answer.expect("nothing is wrong with it");
+        }
+    }
+    costs
+}
+
+/// HubSpot refuses all for one, and does not say for which.
+fn all_or_nothing(behaviour: &mut Behaviour) {
+    behaviour.property_errors_per_item = false;
+}
+
+fn as_thought(_: &mut Behaviour) {}
+
+#[tokio::test]
+async fn one_that_is_named_costs_nothing_and_one_that_is_not_a_bounded_number_of_calls() {
+    let cases = [
+        (as_thought as fn(&mut Behaviour), 0, 1),
+        (as_thought, 1, 1),
+        (as_thought, 10, 1),
+        (all_or_nothing, 0, 1),
+        (all_or_nothing, 1, 9 + 7),
+        (all_or_nothing, 3, 24 + 3 * 7),
+        // More than are worth looking for.
+        (all_or_nothing, 25, 24 + CALLS),
+    ];
+    join_all(cases.map(|(behave, bad, most)| create(behave, bad, most))).await;
+}
+
+/// Creates leads of which some are bad, in at most so many HubSpot calls.
+async fn create(behave: fn(&mut Behaviour), bad: usize, most: usize) {
+    let app = service(behave).await;
+    close_for(Duration::from_secs(3), &app, "default").await;
+    app.hubspot.clear_log();
+    let creates = (0..CALLS).map(|number| {
+        let request = pb::CreateLeadRequest {
+            properties: values(number, bad),
+            primary_contact_id: app.contact.clone(),
+            ..Default::default()
+        };
+        let mut leads = app.leads.clone();
+        async move { leads.create_lead(request).await }
+    });
+    let costs = check(join_all(creates).await, bad);
+    let name = |input: &Value| input["properties"]["hs_lead_name"].as_str().map(str::to_owned);
+    let (written, calls) = written(&app, name);
+    assert!(calls <= most, "{bad}: {calls} of {most}");
+    #[expect(clippy::cast_precision_loss, reason = "small")]
+    let spent = calls as f64;
+    assert!((costs - spent).abs() < 0.01, "{costs} of {calls}");
+    let mut names = app.hubspot.lead_names();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 1 + CALLS - bad, "every good one is there");
+    assert_eq!(app.hubspot.leads().len(), names.len(), "and none twice");
+    // Those at fault may stand in a batch of which only they fail.
+    let twice = (0..CALLS).filter(|number| {
+        !is_bad(*number, bad) && written.get(&format!("Lead {number}")) != Some(&1)
+    });
+    assert_eq!(twice.collect::<Vec<_>>(), Vec::<usize>::new(), "sent once with success");
+}
+
+#[tokio::test]
+async fn changes_are_found_out_the_same_way() {
+    join_all([1, 3].map(change)).await;
+}
+
+/// Changes leads of which some are bad.
+async fn change(bad: usize) {
+    let app = service(all_or_nothing).await;
+    let ids: Vec<String> = (0..CALLS).map(|number| app.lead(&format!("Lead {number}"))).collect();
+    close_for(Duration::from_secs(3), &app, "default").await;
+    app.hubspot.clear_log();
+    let changes = ids.iter().enumerate().map(|(number, id)| {
+        let request = pb::UpdateLeadRequest {
+            id: id.clone(),
+            properties: values(number, bad),
+            ..Default::default()
+        };
+        let mut leads = app.leads.clone();
+        async move { leads.update_lead(request).await }
+    });
+    check(join_all(changes).await, bad);
+    let mut by_path = ids.iter();
+    let name = |input: &Value| {
+        // A single change has its id in the path.
+        let id = input["id"].as_str().map(str::to_owned);
+        id.or_else(|| by_path.next().map(|_| "alone".to_owned()))
+    };
+    let (written, calls) = written(&app, name);
+    assert!(calls <= 24 + bad * 7, "{bad}: {calls}");
+    assert!(written.iter().all(|(id, times)| id == "alone" || *times == 1), "{written:?}");
+    let changed = app.hubspot.leads();
+    let hot = changed.iter().filter(|lead| lead["properties"]["hs_lead_label"] == "HOT");
+    assert_eq!(hot.count(), CALLS - bad);
+    // Each was changed once: its history says so.
+    let once = |lead: &&Value| {
+        lead["history"]["hs_lead_label"].as_array().is_none_or(|all| all.len() == 1)
+    };
+    assert_eq!(changed.iter().filter(once).count(), changed.len());
+}

@@ -20,7 +20,7 @@ mod serve;
 mod store;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     io,
     net::SocketAddr,
     sync::Arc,
@@ -372,7 +372,9 @@ impl FakeHubspot {
         let app = |(token, known): (&String, &AccessToken)| {
             known.client_id.clone().unwrap_or_else(|| token.clone())
         };
-        let apps: Vec<String> = account.tokens.iter().map(app).collect();
+        // An app that has a grant counts before it has a token.
+        let granted = account.apps.iter().map(|app| app.client_id.clone());
+        let apps: HashSet<String> = account.tokens.iter().map(app).chain(granted).collect();
         account.counted.use_up(apps.into_iter(), calls, &limits, now);
     }
 

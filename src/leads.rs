@@ -19,7 +19,7 @@ mod upstream;
 mod write;
 
 pub use audit::refused as audit_refused;
-pub use call::{ATTEMPT_TIME, Call, Hold, Patience, PortalName, Prepaid, Spent};
+pub use call::{ATTEMPT_TIME, Call, Claim, Hold, Patience, PortalName, Prepaid, Spent};
 pub use coalesce::Coalesced;
 pub use error::{Culprits, Error, FieldFault, Processed, Reason, UpstreamFacts};
 pub use lead::{Associated, AssociatedObject, Lead, PropertyVersion, Warning};

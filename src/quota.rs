@@ -40,7 +40,7 @@ pub use ledger::{
     Ask, Away, Grant, Heard as LimitHeard, Ledger, Limit, Report, Sharing, Stamp, TENTHS,
 };
 pub use permit::{Heard, Permit, Refused};
-pub use view::{BucketView, CallerView, Counts, SharingView, View};
+pub use view::{BucketView, CallerView, Counts, SharingView, Turns, TurnsView, View};
 
 use crate::time::{WallClock, Zone};
 
@@ -219,6 +219,11 @@ impl Quota {
             Account::start(name, &self.settings, shares, clock, sharing)
         });
         Arc::clone(account)
+    }
+
+    /// Most calls that wait for one thing in one portal.
+    pub fn max_waiting(&self) -> usize {
+        self.settings.max_waiting
     }
 
     /// Tells the other replicas that this one makes no more calls, so that they need not keep its part.

@@ -286,6 +286,10 @@ impl Quotas {
     fn refusals(&self) -> Vec<Sample<'_>> {
         let mut samples = Vec::new();
         for view in &self.0 {
+            for (cause, writes) in [("late", view.turns.late), ("full", view.turns.full)] {
+                let labels = vec![&*view.portal, "lead", cause];
+                samples.push(Sample { labels, value: count(writes) });
+            }
             for bucket in &view.buckets {
                 let counts = bucket.counts;
                 for (cause, calls) in
@@ -308,7 +312,12 @@ impl Collector for Quotas {
         let utilisation = |bucket: &BucketView| Some(count(bucket.used) / count(bucket.size?));
         put(names::QUOTA_UTILISATION, self.each(utilisation))?;
         let waiting = |bucket: &BucketView| u64::try_from(bucket.waiting).ok().map(count);
-        put(names::QUOTA_WAITING, self.each(waiting))?;
+        let mut waiting = self.each(waiting);
+        waiting.extend(self.0.iter().map(|view| Sample {
+            labels: vec![&*view.portal, "lead"],
+            value: count(view.turns.waiting as u64),
+        }));
+        put(names::QUOTA_WAITING, waiting)?;
         let counted = |of: fn(&BucketView) -> f64| self.each(move |bucket| Some(of(bucket)));
         put(names::QUOTA_PERMITS, counted(|bucket| count(bucket.counts.permits)))?;
         put(names::QUOTA_CALLS, counted(|bucket| count(bucket.counts.calls)))?;

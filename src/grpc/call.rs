@@ -14,7 +14,7 @@ use tonic::{Extensions, Status, metadata::MetadataMap};
 use super::{load::Slot, status};
 use crate::{
     auth::Identity,
-    leads::{Call, Error, FieldFault, Hold, Patience, PortalName, Prepaid, Reason, Spent},
+    leads::{Call, Claim, Error, FieldFault, Hold, Patience, PortalName, Prepaid, Reason, Spent},
     quota::{Caller, Priority, Who},
     trace,
 };
@@ -172,6 +172,7 @@ impl Portals {
             hold: Hold::new(&facts.slot),
             patience: Patience::new(facts.deadline),
             made: 0,
+            claim: Claim::default(),
         })
     }
 

@@ -12,6 +12,7 @@ use futures_util::{StreamExt as _, stream};
 
 pub(super) use self::together::{Fate, Unsettled, together};
 use super::{
+    call::Claim,
     error::{Culprits, Error, Processed, Reason},
     upstream::{BatchAnswer, BatchItem},
 };
@@ -62,7 +63,8 @@ struct ChunkOutcome {
     considered: bool,
 }
 
-/// Sends `inputs` in chunks, at most `concurrency` at a time, and matches the answers.
+/// Sends `inputs` in chunks, at most `concurrency` at a time, and matches the answers. The calls for
+/// one chunk have a claim in common.
 ///
 /// Fails as a whole only if HubSpot considered none of the inputs and certainly acted on none: then
 /// there is nothing to tell about single inputs, and the caller can repeat the call.
@@ -75,7 +77,7 @@ pub(super) async fn run<I, S, F>(
 ) -> Result<Vec<Outcome>, Error>
 where
     I: Input,
-    S: Fn(Vec<I>) -> F + Sync,
+    S: Fn(Claim, Vec<I>) -> F + Sync,
     F: Future<Output = Result<BatchAnswer, Error>> + Send,
 {
     let chunks: Vec<Vec<I>> = inputs.chunks(chunk_size).map(<[I]>::to_vec).collect();
@@ -101,9 +103,10 @@ where
 async fn run_chunk<I, S, F>(inputs: Vec<I>, unmentioned: Unmentioned, send: &S) -> ChunkOutcome
 where
     I: Input,
-    S: Fn(Vec<I>) -> F + Sync,
+    S: Fn(Claim, Vec<I>) -> F + Sync,
     F: Future<Output = Result<BatchAnswer, Error>> + Send,
 {
+    let claim = Claim::open();
     let mut outcomes: Vec<Option<Outcome>> = vec![None; inputs.len()];
     let mut considered = false;
     let mut calls = 0;
@@ -113,7 +116,7 @@ where
         let Some(part) = waiting.pop() else { break };
         let sent: Vec<I> = part.iter().map(|&index| inputs[index].clone()).collect();
         calls += 1;
-        let refusal = match send(sent.clone()).await {
+        let refusal = match send(claim.clone(), sent.clone()).await {
             Ok(answer) => {
                 considered = true;
                 let (found, left) = matched(&sent, answer, is_culprit);

@@ -46,7 +46,14 @@ pub struct Call {
     pub patience: Patience,
     /// Attempts made for it before, in a call that it shared with others.
     pub made: u32,
+    /// Keeps the turn of a write whose parts are made again.
+    pub claim: Claim,
 }
+
+/// Keeps what one part of a call has taken for those that follow it, until the last copy is gone: a
+/// batch that HubSpot refuses is made again in parts, and no other write comes between them.
+#[derive(Debug, Clone, Default)]
+pub struct Claim(Option<Arc<Mutex<Hold>>>);
 
 /// Something that is given back when the last copy of a call is gone, such as its place among the
 /// calls in flight: a write goes on when its caller has gone away.
@@ -91,6 +98,12 @@ impl Call {
         Instant::now() + pause + ATTEMPT_TIME <= self.deadline
     }
 
+    /// The same call with a claim that its parts have in common.
+    #[must_use]
+    pub fn in_part(&self, claim: Claim) -> Self {
+        Self { claim, ..self.clone() }
+    }
+
     /// Gives it time until then, if it has less: nobody waits for it any more, and its outcome is
     /// wanted all the same.
     pub fn extend(&mut self, until: Instant) {
@@ -111,6 +124,27 @@ impl Hold {
     pub fn new<T: Any + Send + Sync>(what: &Arc<T>) -> Self {
         let what: Arc<T> = Arc::clone(what);
         Self(Some(what))
+    }
+}
+
+// === impl Claim ===
+
+impl Claim {
+    /// One that keeps what is taken; the default does not.
+    pub fn open() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// Whether something was taken before.
+    pub fn is_taken(&self) -> bool {
+        self.0.as_ref().is_some_and(|kept| kept.lock().0.is_some())
+    }
+
+    /// Keeps `what`, or gives it back to be kept by whoever took it.
+    pub fn keep<T: Any + Send + Sync>(&self, what: T) -> Option<T> {
+        let Some(kept) = &self.0 else { return Some(what) };
+        *kept.lock() = Hold::new(&Arc::new(what));
+        None
     }
 }
 

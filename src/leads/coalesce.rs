@@ -22,7 +22,7 @@ use self::{
     group::Groups,
     kinds::{Archive, Create, Update, Upsert},
     learned::Portals,
-    order::Order,
+    order::{Key, Order, Turn},
 };
 use super::{
     call::{Call, Prepaid},
@@ -68,6 +68,7 @@ impl Coalesced {
         on: bool,
     ) -> Self {
         let learned: Arc<Portals> = Arc::default();
+        let order = Order::new(Arc::clone(&quota), quota.max_waiting());
         let parts = group::Parts {
             upstream: Arc::clone(&upstream),
             quota: Arc::clone(&quota),
@@ -79,7 +80,7 @@ impl Coalesced {
             quota,
             on,
             learned,
-            order: Order::default(),
+            order,
             gets: Groups::new(parts.clone()),
             creates: Groups::new(parts.clone()),
             updates: Groups::new(parts.clone()),
@@ -89,6 +90,19 @@ impl Coalesced {
             pages: Flights::default(),
             searches: Flights::default(),
         }))
+    }
+
+    /// The right to write to these leads, which the next part of the same write then has already.
+    async fn turn(
+        &self,
+        call: &Call,
+        keys: impl Iterator<Item = Key> + Send,
+    ) -> Result<Option<Turn>, Error> {
+        if call.claim.is_taken() {
+            return Ok(None);
+        }
+        let turn = self.0.order.turn(call, keys).await?;
+        Ok(call.claim.keep(turn))
     }
 
     /// A write is through: reads that begin now must not join one that began before.
@@ -213,7 +227,8 @@ impl Upstream for Coalesced {
     }
 
     async fn update(&self, call: &Call, request: &UpdateLead) -> Result<Lead, Error> {
-        let _turn = self.0.order.turn(call, &request.id, request.id_property.as_deref()).await?;
+        let key = Key::new(&request.id, request.id_property.as_deref());
+        let _turn = self.turn(call, std::iter::once(key)).await?;
         let done = if self.0.on {
             self.0.update(call, request).await
         } else {
@@ -224,7 +239,7 @@ impl Upstream for Coalesced {
     }
 
     async fn archive(&self, call: &Call, id: &LeadId) -> Result<(), Error> {
-        let _turn = self.0.order.turn(call, id, None).await?;
+        let _turn = self.turn(call, std::iter::once(Key::new(id, None))).await?;
         let done = if self.0.on {
             self.0.archive(call, id).await
         } else {
@@ -254,6 +269,10 @@ impl Upstream for Coalesced {
         call: &Call,
         inputs: &[Traced<UpdateLead>],
     ) -> Result<BatchAnswer, Error> {
+        let key = |Traced { input, .. }: &Traced<UpdateLead>| {
+            Key::new(&input.id, input.id_property.as_deref())
+        };
+        let _turn = self.turn(call, inputs.iter().map(key)).await?;
         let done = self.0.upstream.batch_update(call, inputs).await;
         self.0.learned.of(&call.portal).update.learn(&done);
         self.written(call, None);
@@ -265,17 +284,13 @@ impl Upstream for Coalesced {
         call: &Call,
         inputs: &[Traced<UpsertLead>],
     ) -> Result<BatchAnswer, Error> {
+        let key = |Traced { input, .. }: &Traced<UpsertLead>| {
+            Key::new(&input.id, Some(input.id_property.as_deref().unwrap_or_default()))
+        };
+        let _turn = self.turn(call, inputs.iter().map(key)).await?;
         let done = match inputs {
             // There is no other call to upsert a single lead.
-            [Traced { input, .. }] => {
-                let property = input.id_property.as_deref().unwrap_or_default();
-                let _turn = self.0.order.turn(call, &input.id, Some(property)).await?;
-                if self.0.on {
-                    self.0.upsert(call, inputs, input).await
-                } else {
-                    self.0.upstream.batch_upsert(call, inputs).await
-                }
-            }
+            [Traced { input, .. }] if self.0.on => self.0.upsert(call, inputs, input).await,
             _ => self.0.upstream.batch_upsert(call, inputs).await,
         };
         self.0.learned.of(&call.portal).upsert.learn(&done);
@@ -284,6 +299,7 @@ impl Upstream for Coalesced {
     }
 
     async fn batch_archive(&self, call: &Call, ids: &[LeadId]) -> Result<BatchAnswer, Error> {
+        let _turn = self.turn(call, ids.iter().map(|id| Key::new(id, None))).await?;
         let done = self.0.upstream.batch_archive(call, ids).await;
         self.written(call, None);
         done

@@ -166,7 +166,7 @@ async fn send(
     inputs: &[Traced<CreateLead>],
     concurrency: usize,
 ) -> Result<Vec<Outcome>, Error> {
-    let send = |inputs: Vec<Traced<CreateLead>>| {
+    let send = |_, inputs: Vec<Traced<CreateLead>>| {
         let (upstream, call) = (Arc::clone(upstream), call.clone());
         async move { upstream.batch_create(&call, &inputs).await }
     };
@@ -189,7 +189,7 @@ async fn find(
         .iter()
         .map(|(_, mark)| ReadInput { id: mark.value.clone(), id_property: Some(property.clone()) })
         .collect();
-    let send = |inputs: Vec<ReadInput>| {
+    let send = |_, inputs: Vec<ReadInput>| {
         let request = BatchRead {
             ids: inputs.into_iter().map(|input| input.id).collect(),
             id_property: Some(property.clone()),

@@ -174,11 +174,12 @@ impl Service {
         let entry = Entry::new(call, "UpsertLead", 1);
         let (upstream, own) = self.parts(call);
         let write = async move {
-            let outcomes = batch::run(&[input], 1, 1, Unmentioned::OutcomeUnknown, |inputs| {
-                let (upstream, call) = (Arc::clone(&upstream), own.clone());
-                async move { upstream.batch_upsert(&call, &inputs).await }
-            })
-            .await;
+            let outcomes =
+                batch::run(&[input], 1, 1, Unmentioned::OutcomeUnknown, |claim, inputs| {
+                    let (upstream, call) = (Arc::clone(&upstream), own.in_part(claim));
+                    async move { upstream.batch_upsert(&call, &inputs).await }
+                })
+                .await;
             let first = outcomes.map(|outcomes| outcomes.into_iter().next());
             Written::Upserted(match first {
                 Ok(Some(outcome)) => upserted(outcome),
@@ -218,7 +219,7 @@ impl Service {
         } else {
             MAX_CHUNK_WITH_HISTORY
         };
-        let send = |inputs: Vec<ReadInput>| {
+        let send = |_, inputs: Vec<ReadInput>| {
             let request = BatchRead {
                 ids: inputs.into_iter().map(|input| input.id).collect(),
                 id_property: id_property.clone(),
@@ -265,8 +266,8 @@ impl Service {
         let (upstream, own) = self.parts(call);
         let concurrency = self.settings.batch_concurrency;
         let write = async move {
-            let send = |inputs: Vec<Traced<UpdateLead>>| {
-                let (upstream, call) = (Arc::clone(&upstream), own.clone());
+            let send = |claim, inputs: Vec<Traced<UpdateLead>>| {
+                let (upstream, call) = (Arc::clone(&upstream), own.in_part(claim));
                 async move { upstream.batch_update(&call, &inputs).await }
             };
             let unmentioned = Unmentioned::OutcomeUnknown;
@@ -289,8 +290,8 @@ impl Service {
         let (upstream, own) = self.parts(call);
         let concurrency = self.settings.batch_concurrency;
         let write = async move {
-            let send = |inputs: Vec<Traced<UpsertLead>>| {
-                let (upstream, call) = (Arc::clone(&upstream), own.clone());
+            let send = |claim, inputs: Vec<Traced<UpsertLead>>| {
+                let (upstream, call) = (Arc::clone(&upstream), own.in_part(claim));
                 async move { upstream.batch_upsert(&call, &inputs).await }
             };
             let unmentioned = Unmentioned::OutcomeUnknown;
@@ -317,8 +318,8 @@ impl Service {
         let concurrency = self.settings.batch_concurrency;
         let write = async move {
             let (distinct, positions) = distinct(&ids);
-            let send = |ids: Vec<LeadId>| {
-                let (upstream, call) = (Arc::clone(&upstream), own.clone());
+            let send = |claim, ids: Vec<LeadId>| {
+                let (upstream, call) = (Arc::clone(&upstream), own.in_part(claim));
                 async move { upstream.batch_archive(&call, &ids).await }
             };
             let outcomes =

@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use super::{
-    BucketName, BucketView, Cause, Counts, Group, Heard, Permit, Refusal, Refused, Settings, View,
-    Who,
+    BucketName, BucketView, Cause, Counts, Group, Heard, Permit, Refusal, Refused, Settings, Turns,
+    View, Who,
     bucket::{Bucket, Oldest},
     daily::Daily,
     lane::Lane,
@@ -49,6 +49,7 @@ pub struct Account {
     /// Something has changed that the ledger may have to hear.
     to_share: [Arc<Notify>; 2],
     tasks: OnceLock<Vec<Task>>,
+    turns: Arc<Turns>,
 }
 
 struct State {
@@ -111,6 +112,7 @@ impl Account {
             sharing,
             to_share: Default::default(),
             tasks: OnceLock::new(),
+            turns: Arc::default(),
         });
         let driver = drive(Arc::downgrade(&account), Arc::clone(&account.changed));
         let mut tasks = vec![task::spawn("quota", &portal, driver)];
@@ -184,6 +186,19 @@ impl Account {
         self.queue(bucket, who, until, Waiting::Member(group, member))
     }
 
+    /// Refuses a call whose permit will not come in time even if nobody else waits.
+    pub fn refuse_if_too_early(&self, bucket: BucketName, until: Instant) -> Result<(), Refusal> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.refuse_if_used_up(self.clock.now())?;
+        state.lane(bucket).refuse_if_closed(until, now)
+    }
+
+    /// Where to tell of the writes that wait for their turn.
+    pub fn turns(&self) -> Arc<Turns> {
+        Arc::clone(&self.turns)
+    }
+
     /// How the quota stands.
     pub fn view(&self, now: Instant) -> View {
         let mut state = self.state.lock();
@@ -202,7 +217,7 @@ impl Account {
             counts,
             sharing: None,
         });
-        View { portal: Arc::clone(&self.portal), buckets }
+        View { portal: Arc::clone(&self.portal), buckets, turns: self.turns.view() }
     }
 
     fn queue(

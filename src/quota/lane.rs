@@ -39,7 +39,23 @@ impl Lane {
         if self.bucket.opens(self.queue.permits(), now) <= until {
             return Ok(());
         }
-        let opens = self.bucket.opens(self.queue.permits_before(key, group), now);
+        let before = self.queue.permits_before(key, group);
+        self.refuse_behind(before, until, now)
+    }
+
+    /// Refuses a call whose permit will not come in time even if nobody else waits.
+    pub(super) fn refuse_if_closed(&mut self, until: Instant, now: Instant) -> Result<(), Refusal> {
+        self.bucket.expire(now);
+        self.refuse_behind(0, until, now)
+    }
+
+    fn refuse_behind(
+        &mut self,
+        before: usize,
+        until: Instant,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let opens = self.bucket.opens(before, now);
         if opens <= until {
             return Ok(());
         }

@@ -1,6 +1,12 @@
 //! How a quota stands, for those who look at it from outside.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{BucketName, Caller};
 
@@ -11,6 +17,27 @@ pub struct View {
     pub portal: Arc<str>,
     /// Its limits.
     pub buckets: Vec<BucketView>,
+    /// Writes that wait for an earlier one to the same lead.
+    pub turns: TurnsView,
+}
+
+/// Writes that wait for an earlier one to the same lead, before they wait for a permit.
+#[derive(Debug, Default)]
+pub struct Turns {
+    waiting: AtomicUsize,
+    late: AtomicU64,
+    full: AtomicU64,
+}
+
+/// What waits for an earlier write to the same lead, and what was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TurnsView {
+    /// Writes that wait.
+    pub waiting: usize,
+    /// Writes refused because their turn would have come too late.
+    pub late: u64,
+    /// Writes refused because too many were waiting.
+    pub full: u64,
 }
 
 /// One limit.
@@ -79,6 +106,30 @@ pub struct Counts {
     pub used_up: u64,
     /// Refusals by HubSpot: there should be none.
     pub upstream: u64,
+}
+
+// === impl Turns ===
+
+impl Turns {
+    /// So many wait now.
+    pub fn set_waiting(&self, writes: usize) {
+        self.waiting.store(writes, Ordering::Relaxed);
+    }
+
+    /// One is refused: because too many wait, or because its turn would come too late.
+    pub fn refuse(&self, is_full: bool) {
+        let count = if is_full { &self.full } else { &self.late };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How they stand.
+    pub fn view(&self) -> TurnsView {
+        TurnsView {
+            waiting: self.waiting.load(Ordering::Relaxed),
+            late: self.late.load(Ordering::Relaxed),
+            full: self.full.load(Ordering::Relaxed),
+        }
+    }
 }
 
 // === impl BucketView ===

@@ -284,8 +284,11 @@ pub const QUOTA_UTILISATION: Metric = gauge(
     "Calls in the window by those that are allowed, 0 to 1",
 );
 /// Queue lengths.
-pub const QUOTA_WAITING: Metric =
-    gauge("leadsd_quota_waiting", &["portal", "bucket"], "Calls that wait for the limit");
+pub const QUOTA_WAITING: Metric = gauge(
+    "leadsd_quota_waiting",
+    &["portal", "bucket"],
+    "Calls that wait for the limit; of bucket lead: writes that wait for an earlier one to the same lead",
+);
 /// Permits given.
 pub const QUOTA_PERMITS: Metric =
     counter("leadsd_quota_permits", &["portal", "bucket"], "HubSpot calls that were allowed");
@@ -317,7 +320,7 @@ pub const QUOTA_WAITED: Metric = counter(
 pub const QUOTA_REFUSALS: Metric = counter(
     "leadsd_quota_refusals",
     &["portal", "bucket", "cause"],
-    "Calls refused without asking HubSpot: late (their turn would come after their deadline), full (too many wait) or used_up (nothing left for today)",
+    "Calls refused without asking HubSpot: late (their turn would come after their deadline), full (too many wait) or used_up (nothing left for today); of bucket lead: writes that wait for an earlier one to the same lead",
 );
 /// Refusals by HubSpot.
 pub const QUOTA_UPSTREAM: Metric = counter(

@@ -1,6 +1,9 @@
 //! The caller's deadline holds for every RPC, with the code that says so.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -36,11 +39,17 @@ pub(crate) fn patient(app: &TestApp) -> LeadsServiceClient<Client<HttpConnector,
     LeadsServiceClient::with_origin(http, format!("http://{}", app.grpc).parse().unwrap())
 }
 
+fn changed(id: String, properties: BTreeMap<String, String>) -> pb::LeadUpdate {
+    pb::LeadUpdate { id, properties, ..Default::default() }
+}
+
 /// Makes one call of the RPC that a HubSpot call belongs to.
 async fn call(app: &TestApp, rpc: &str) -> Status {
     let mut leads = patient(app);
     let id = "7".to_owned();
     let values = properties(&[("hs_lead_label", "HOT")]);
+    // Those of the writes before are still being written.
+    let other = str::to_owned;
     macro_rules! fails {
         ($method:ident, $message:expr) => {
             leads.$method(timed($message)).await.map(drop).expect_err("the deadline passes")
@@ -54,12 +63,8 @@ async fn call(app: &TestApp, rpc: &str) -> Status {
             update_lead,
             pb::UpdateLeadRequest { id, properties: values, ..Default::default() }
         ),
-        // Of another lead: that of the update before is still being written.
         "ArchiveLead" => {
-            fails!(
-                archive_lead,
-                pb::ArchiveLeadRequest { id: "8".to_owned(), ..Default::default() }
-            )
+            fails!(archive_lead, pb::ArchiveLeadRequest { id: other("8"), ..Default::default() })
         }
         "UpsertLead" => fails!(
             upsert_lead,
@@ -85,7 +90,7 @@ async fn call(app: &TestApp, rpc: &str) -> Status {
         "BatchUpdateLeads" => fails!(
             batch_update_leads,
             pb::BatchUpdateLeadsRequest {
-                inputs: vec![pb::LeadUpdate { id, properties: values, ..Default::default() }],
+                inputs: vec![changed(other("9"), values)],
                 ..Default::default()
             }
         ),
@@ -93,7 +98,7 @@ async fn call(app: &TestApp, rpc: &str) -> Status {
             batch_upsert_leads,
             pb::BatchUpsertLeadsRequest {
                 inputs: vec![pb::LeadUpsert {
-                    id,
+                    id: other("10"),
                     id_property: "crm_key".to_owned(),
                     properties: values,
                     ..Default::default()
@@ -103,7 +108,7 @@ async fn call(app: &TestApp, rpc: &str) -> Status {
         ),
         _ => fails!(
             batch_archive_leads,
-            pb::BatchArchiveLeadsRequest { ids: vec![id], ..Default::default() }
+            pb::BatchArchiveLeadsRequest { ids: vec![other("11")], ..Default::default() }
         ),
     }
 }

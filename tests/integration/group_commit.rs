@@ -5,6 +5,7 @@ mod ask;
 mod associations;
 mod faults;
 mod leaving;
+mod order;
 mod poison;
 mod random;
 mod world;

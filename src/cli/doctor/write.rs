@@ -11,8 +11,8 @@ use crate::{
     credentials::Handle,
     hubspot,
     leads::{
-        Association, AssociationCategory, AssociationType, Call, CreateLead, Error, Hold, Lead,
-        LeadId, ListLeads, Patience, Prepaid, Selection, Spent, Upstream as _,
+        Association, AssociationCategory, AssociationType, Call, Claim, CreateLead, Error, Hold,
+        Lead, LeadId, ListLeads, Patience, Prepaid, Selection, Spent, Upstream as _,
     },
     quota::{Caller, Priority, Quota, Who},
     secret::Secret,
@@ -61,6 +61,7 @@ async fn written(
         hold: Hold::default(),
         patience: Patience::new(deadline),
         made: 0,
+        claim: Claim::default(),
     };
     let failed = |error: &Error| portal.advice(&hubspot::Fault::Failed(error.clone()));
     let contact = match contact {

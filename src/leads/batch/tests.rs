@@ -94,7 +94,7 @@ async fn create(
     manner: Manner,
     inputs: &[Traced<CreateLead>],
 ) -> Result<Vec<Outcome>, Error> {
-    run(inputs, MAX_CHUNK, 3, Unmentioned::OutcomeUnknown, |inputs| async move {
+    run(inputs, MAX_CHUNK, 3, Unmentioned::OutcomeUnknown, |_, inputs| async move {
         hubspot.create(manner, &inputs)
     })
     .await
@@ -185,7 +185,7 @@ fn equal_inputs_without_echoed_trace_ids_are_reported_and_not_guessed() {
 /// Runs one chunk of reads whose answer is given.
 fn read(ids: &[&str], answer: BatchAnswer) -> Vec<Outcome> {
     let ids: Vec<LeadId> = ids.iter().map(|id| LeadId::parse(id).unwrap()).collect();
-    block_on(run(&ids, MAX_CHUNK, 1, Unmentioned::NotFound, |_| {
+    block_on(run(&ids, MAX_CHUNK, 1, Unmentioned::NotFound, |_, _| {
         let answer = answer.clone();
         async move { Ok(answer) }
     }))
@@ -241,7 +241,7 @@ fn two_strange_results_are_not_guessed() {
 fn an_outage_before_anything_was_done_fails_the_call_as_a_whole() {
     let ids: Vec<LeadId> = (0..250).map(|i| LeadId::parse(&i.to_string()).unwrap()).collect();
     let down = Error::new(Reason::UpstreamUnavailable, "down");
-    let failed = block_on(run(&ids, MAX_CHUNK, 2, Unmentioned::NotFound, |_| {
+    let failed = block_on(run(&ids, MAX_CHUNK, 2, Unmentioned::NotFound, |_, _| {
         let down = down.clone();
         async move { Err(down) }
     }));
@@ -251,13 +251,14 @@ fn an_outage_before_anything_was_done_fails_the_call_as_a_whole() {
 #[test]
 fn an_outage_halfway_is_told_per_input() {
     let ids: Vec<LeadId> = (0..250).map(|i| LeadId::parse(&i.to_string()).unwrap()).collect();
-    let outcomes = block_on(run(&ids, MAX_CHUNK, 1, Unmentioned::Done, |chunk| async move {
-        if chunk[0].as_str() == "100" {
-            return Err(Error::new(Reason::UpstreamUnavailable, "down"));
-        }
-        Ok(BatchAnswer::default())
-    }))
-    .unwrap();
+    let outcomes =
+        block_on(run(&ids, MAX_CHUNK, 1, Unmentioned::Done, |_, chunk: Vec<LeadId>| async move {
+            if chunk[0].as_str() == "100" {
+                return Err(Error::new(Reason::UpstreamUnavailable, "down"));
+            }
+            Ok(BatchAnswer::default())
+        }))
+        .unwrap();
     let failed: Vec<usize> = (0..250).filter(|&i| outcomes[i].is_err()).collect();
     assert_eq!(failed, (100..200).collect::<Vec<_>>());
 }

@@ -207,7 +207,7 @@ impl Kind for Upsert {
         input: &UpsertLead,
     ) -> Result<BatchItem, Error> {
         let inputs = traced(std::slice::from_ref(input));
-        let send = |inputs: Vec<Traced<UpsertLead>>| async move {
+        let send = |_, inputs: Vec<Traced<UpsertLead>>| async move {
             upstream.batch_upsert(call, &inputs).await
         };
         let done = batch::run(&inputs, 1, 1, Unmentioned::OutcomeUnknown, send).await?;

@@ -8,7 +8,11 @@ use std::{io::Write as _, net::SocketAddr, sync::Arc};
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::{Error, login, serve::until_signalled, terminal::Terminal};
+use super::{
+    Error, login,
+    serve::until_signalled,
+    terminal::{Terminal, interrupted},
+};
 use crate::{
     app::Bound,
     config::Loaded,
@@ -71,6 +75,10 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
             return Err(Error::DevBeyondLoopback { flag, address });
         }
     }
+    if args.upstream.is_none() && args.login.is_asked_for() {
+        let text = "there is no login without --upstream: the HubSpot in memory needs none";
+        return Err(login::Error::Usage(text.to_owned()).into());
+    }
     let io = |what| move |source| Error::Io { what, source };
     let vault = FakeVault::start(args.vault).await.map_err(io("cannot start the fake Vault"))?;
     let upstream = match &args.upstream {
@@ -86,7 +94,7 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
         let (known, mut terminal) = (login::Known::default(), Terminal::new());
         tokio::select! {
             done = login::log_in(&config, "default", &args.login, &known, &mut terminal) => done?,
-            _ = tokio::signal::ctrl_c() => return Err(login::Error::Interrupted.into()),
+            _ = interrupted() => return Err(login::Error::Interrupted.into()),
         }
     }
     telemetry::init(&config.log)?;

@@ -26,7 +26,7 @@ use self::{
 use super::{
     environment,
     login::{self, secret_path},
-    terminal::Terminal,
+    terminal::{Terminal, interrupted},
 };
 use crate::{
     config::{Config, Loaded},
@@ -68,7 +68,7 @@ pub(super) enum Verdict {
 }
 
 pub(super) async fn run(args: Args) -> Result<Verdict, super::Error> {
-    let mut report = Report::default();
+    let mut report = Report::new(args.write_probe);
     let since = Instant::now();
     match Loaded::new(args.config.as_deref(), environment()) {
         Ok(loaded) => {
@@ -85,14 +85,14 @@ pub(super) async fn run(args: Args) -> Result<Verdict, super::Error> {
             let look = examine(&config, &args, &mut report);
             tokio::select! {
                 () = look => {}
-                _ = tokio::signal::ctrl_c() => return Err(login::Error::Interrupted.into()),
+                _ = interrupted() => return Err(login::Error::Interrupted.into()),
             }
         }
         Err(faults) => {
             let fix = "correct these keys; leadsd.example.toml and docs/CONFIG.md have them all";
             let cause = faults.to_string().replace('\n', "; ");
             report.note(Check::Config, None, Outcome::fail(cause, fix), since.elapsed());
-            for area in [Area::Vault, Area::Hubspot, Area::Portal] {
+            for area in [Area::Vault, Area::Hubspot, Area::Portal, Area::Service] {
                 report.skip_rest_for(area, None, Check::Config);
             }
         }

@@ -22,7 +22,7 @@ use self::{
 use super::{
     advice::{self, Advice, Peer},
     environment,
-    terminal::{self, Terminal},
+    terminal::{self, Terminal, interrupted},
 };
 use crate::{
     config::{self, Config, Loaded},
@@ -148,7 +148,7 @@ pub(super) async fn run(args: Args) -> Result<(), super::Error> {
     let mut terminal = Terminal::new();
     tokio::select! {
         done = log_in(&config, &portal, &options, &known, &mut terminal) => done?,
-        _ = tokio::signal::ctrl_c() => return Err(Error::Interrupted.into()),
+        _ = interrupted() => return Err(Error::Interrupted.into()),
     }
     let interval = config.vault.poll_interval;
     say(&format!("A running leadsd takes it over within {interval:?}; leadsd doctor checks it."));
@@ -215,6 +215,15 @@ pub(super) async fn log_in(
     let done = login.run(&mut errand).await;
     errand.close().await;
     done
+}
+
+// === impl Options ===
+
+impl Options {
+    /// Whether somebody said how to log in.
+    pub(super) fn is_asked_for(&self) -> bool {
+        self.fixed || self.no_browser
+    }
 }
 
 // === impl Login ===

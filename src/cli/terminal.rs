@@ -9,6 +9,7 @@ use std::{
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::{
     io::{AsyncReadExt as _, BufReader, Stdin},
+    signal::unix::{SignalKind, signal},
     time::timeout,
 };
 
@@ -41,6 +42,20 @@ pub(super) enum Error {
 
 /// Hides what is typed until it is dropped.
 struct Hidden(Option<Termios>);
+
+/// Waits until somebody wants an end: by Ctrl-C, by a signal, or because the terminal is gone. Who is
+/// ended by the signal itself leaves typing hidden and files behind.
+pub(super) async fn interrupted() -> io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    Ok(())
+}
 
 // === impl Terminal ===
 

@@ -151,4 +151,8 @@ async fn without_a_credential_nothing_is_served() {
     assert!(!dev.printed.lock().unwrap().contains("gRPC"));
     let mut dev = Dev::start(&hubspot, &["--hubspot", FREE]);
     assert_eq!(dev.child.wait().unwrap().code(), Some(64), "there are no two HubSpots");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+    let said = command.args(["dev", "--static"]).env_clear().output().unwrap();
+    assert_eq!(said.status.code(), Some(64), "whoever means a real HubSpot does not get the fake");
+    assert!(String::from_utf8_lossy(&said.stderr).contains("--upstream"));
 }

@@ -73,8 +73,7 @@ impl Process {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let line = format!("kill -{name} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success());
+        send_signal(&self.child, name);
     }
 
     /// Its exit code once it has ended, and everything it logged.
@@ -133,4 +132,10 @@ impl Dev {
         let address = line.split_whitespace().next().unwrap().trim_start_matches("http://");
         address.split('/').next().unwrap().to_owned()
     }
+}
+
+/// Sends a signal such as TERM to a process that was started here.
+pub(crate) fn send_signal(child: &Child, name: &str) {
+    let line = format!("kill -{name} {}", child.id());
+    assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success());
 }

@@ -11,14 +11,20 @@ use super::check::{Area, Check, Finding, Outcome, Seen};
 const VERSION: u32 = 1;
 
 /// The findings so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Report {
     findings: Vec<Finding>,
+    /// Whether the write probe was asked for.
+    write_probe: bool,
 }
 
 // === impl Report ===
 
 impl Report {
+    pub(super) fn new(write_probe: bool) -> Self {
+        Self { findings: Vec::new(), write_probe }
+    }
+
     /// Makes a check and notes what it came to; gives what it found out.
     pub(super) async fn check<T>(
         &mut self,
@@ -54,10 +60,16 @@ impl Report {
         self.skip_rest_for(area, portal, because.unwrap_or(Check::Config));
     }
 
+    /// Skips what has not been looked at of an area (and a portal), because of this check. What is made
+    /// on request or if it is configured may not be due at all.
     pub(super) fn skip_rest_for(&mut self, area: Area, portal: Option<&str>, because: Check) {
         for check in Check::all().filter(|check| check.area() == area) {
-            // Asked for only.
-            if check != Check::HubspotWrite && !self.has(check, portal) {
+            let due = match check {
+                Check::HubspotWrite => self.write_probe,
+                Check::AuthJwks | Check::AuthApiKeys | Check::QuotaShared => false,
+                _ => true,
+            };
+            if due && !self.has(check, portal) {
                 self.note(check, portal, Outcome::Skipped(because), Duration::ZERO);
             }
         }

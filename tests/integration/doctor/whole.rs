@@ -1,6 +1,6 @@
 //! Reports as a whole: what works, what is skipped, what is left behind.
 
-use leadsd::fake::hubspot::{READ, WRITE};
+use leadsd::fake::hubspot::{READ, Refusal, Script, WRITE};
 use reqwest::Method;
 use serde_json::json;
 
@@ -74,6 +74,24 @@ async fn what_cannot_be_looked_at_says_because_of_what() {
         assert_eq!(said.of(check)["because"], "vault.health", "{check}");
     }
     assert_eq!(said.of("hubspot.api")["result"], "ok", "HubSpot needs no Vault to be looked at");
+    world.vault.set_sealed(false);
+    // The counts come with the leads, and with nothing that fails after them.
+    let first = Script::Refuse(Refusal::Unauthenticated);
+    world.hubspot.script("GET", "/objects/2026-09/leads", first);
+    world.hubspot.script("GET", "/objects/2026-09/leads", Script::empty(500));
+    world.hubspot.script("GET", "/properties/2026-09/leads", Script::empty(500));
+    let said = world.diagnose_with(&["--write-probe", "--yes"]).await;
+    assert_eq!(said.with("fail"), ["hubspot.leads", "hubspot.properties"], "{:#}", said.report);
+    for check in ["hubspot.quota", "hubspot.write"] {
+        assert_eq!(said.of(check)["because"], "hubspot.leads", "{check}");
+    }
+    let mut world = world;
+    world.hubspot_keys = "base_uri = 1".to_owned();
+    let said = world.diagnose().await;
+    for check in ["vault.dns", "hubspot.leads", "grpc.certificate", "grpc.callers"] {
+        assert_eq!(said.of(check)["because"], "config", "{check}");
+    }
+    assert!(said.checks().iter().all(|found| found["check"] != "hubspot.write"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

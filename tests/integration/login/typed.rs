@@ -3,7 +3,8 @@
 use std::{
     io::{Read as _, Write as _},
     os::fd::OwnedFd,
-    process::Stdio,
+    process::{Child, Stdio},
+    sync::mpsc,
     time::Duration,
 };
 
@@ -11,9 +12,11 @@ use leadsd::fake::{MARK, hubspot::READ};
 use rustix::{
     fs::{Mode, OFlags},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{LocalModes, tcgetattr},
 };
 
 use super::Setting;
+use crate::process::send_signal;
 
 /// A terminal: the side of who types, and the side of the program.
 fn terminal() -> (OwnedFd, OwnedFd) {
@@ -25,39 +28,81 @@ fn terminal() -> (OwnedFd, OwnedFd) {
     (typing, program.unwrap())
 }
 
+/// A `leadsd login --static` at a terminal, and what is on the screen.
+struct AtTerminal {
+    child: Child,
+    keys: std::fs::File,
+    /// The program's side: it keeps the terminal there when the program has ended.
+    program: OwnedFd,
+    printed: mpsc::Receiver<String>,
+    seen: String,
+}
+
+// === impl AtTerminal ===
+
+impl AtTerminal {
+    fn start(setting: &Setting) -> Self {
+        let (typing, program) = terminal();
+        let side = || Stdio::from(program.try_clone().unwrap());
+        let mut command = setting.command(&["--static"]);
+        command.stdin(side()).stdout(side()).stderr(side());
+        let child = command.spawn().unwrap();
+        let mut screen = std::fs::File::from(typing);
+        let keys = screen.try_clone().unwrap();
+        let (sender, printed) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            while let Ok(length @ 1..) = screen.read(&mut buffer) {
+                if sender.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, keys, program, printed, seen: String::new() }
+    }
+
+    fn sees(&mut self, wanted: &str) {
+        while !self.seen.contains(wanted) {
+            let more = self.printed.recv_timeout(Duration::from_secs(20));
+            let seen = &mut self.seen;
+            seen.push_str(&more.unwrap_or_else(|_| panic!("no {wanted:?} on screen: {seen}")));
+        }
+    }
+
+    /// Whether what is typed is shown.
+    fn shows(&self) -> bool {
+        tcgetattr(&self.program).unwrap().local_modes.contains(LocalModes::ECHO)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_typed_is_not_shown_and_typing_is_shown_again_afterwards() {
     let setting = Setting::new().await;
     let token = setting.hubspot.static_token(&[READ]);
-    let (typing, program) = terminal();
-    let side = || Stdio::from(program.try_clone().unwrap());
-    let mut command = setting.command(&["--static"]);
-    command.stdin(side()).stdout(side()).stderr(side());
-    let mut child = command.spawn().unwrap();
-    let mut screen = std::fs::File::from(typing);
-    let mut keys = screen.try_clone().unwrap();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut buffer = [0; 1024];
-        while let Ok(length @ 1..) = screen.read(&mut buffer) {
-            if sender.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).is_err() {
-                return;
-            }
-        }
-    });
-    let mut seen = String::new();
-    let see = |wanted: &str, seen: &mut String| {
-        while !seen.contains(wanted) {
-            let more = receiver.recv_timeout(Duration::from_secs(20));
-            seen.push_str(&more.unwrap_or_else(|_| panic!("no {wanted:?} on screen: {seen}")));
-        }
-    };
-    see("Enter the access token (not shown): ", &mut seen);
-    writeln!(keys, "{}", token.expose()).unwrap();
-    see("Stored    secret/data/hubspot/default, version 1", &mut seen);
-    assert!(child.wait().unwrap().success(), "{seen}");
-    assert!(!seen.contains(MARK), "the token was shown: {seen}");
-    writeln!(keys, "seen again").unwrap();
-    see("seen again", &mut seen);
-    drop(program);
+    let mut login = AtTerminal::start(&setting);
+    login.sees("Enter the access token (not shown): ");
+    assert!(!login.shows());
+    writeln!(login.keys, "{}", token.expose()).unwrap();
+    login.sees("Stored    secret/data/hubspot/default, version 1");
+    assert!(login.child.wait().unwrap().success(), "{}", login.seen);
+    assert!(!login.seen.contains(MARK), "the token was shown: {}", login.seen);
+    assert!(login.shows());
+    writeln!(login.keys, "seen again").unwrap();
+    login.sees("seen again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_breaks_off_while_typing_has_typing_shown_again() {
+    let setting = Setting::new().await;
+    for signal in ["INT", "TERM", "HUP"] {
+        let mut login = AtTerminal::start(&setting);
+        login.sees("Enter the access token (not shown): ");
+        login.keys.write_all(b"half-a-token").unwrap();
+        send_signal(&login.child, signal);
+        assert_eq!(login.child.wait().unwrap().code(), Some(1), "{signal} {}", login.seen);
+        login.sees("interrupted; nothing was stored");
+        assert!(login.shows(), "{signal}");
+        assert!(!login.seen.contains("half-a-token"), "{}", login.seen);
+    }
+    assert_eq!(setting.stored(), None);
 }

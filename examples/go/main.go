@@ -161,6 +161,8 @@ func (w *walk) batch(ctx context.Context) error {
 				return fmt.Errorf("input %d: %v", number, failure)
 			}
 			fmt.Printf("input %d failed alone: %v\n", number, failure)
+		default:
+			return fmt.Errorf("input %d has no outcome", number)
 		}
 	}
 	if len(response.GetResults()) != len(labels) {
@@ -181,6 +183,7 @@ func (w *walk) search(ctx context.Context) error {
 		PageSize:   2,
 	}
 	var names []string
+	pages := 0
 	for {
 		page, err := w.leads.SearchLeads(ctx, request)
 		if err != nil {
@@ -189,6 +192,7 @@ func (w *walk) search(ctx context.Context) error {
 		if page.GetTotal() != 3 {
 			return fmt.Errorf("%d leads match instead of 3", page.GetTotal())
 		}
+		pages++
 		for _, lead := range page.GetLeads() {
 			names = append(names, lead.GetProperties()["hs_lead_name"])
 		}
@@ -198,10 +202,10 @@ func (w *walk) search(ctx context.Context) error {
 		request.PageToken = page.GetNextPageToken()
 	}
 	expected := []string{"Batch 5 of " + w.word, "Batch 3 of " + w.word, "Batch 1 of " + w.word}
-	if !slices.Equal(names, expected) {
-		return fmt.Errorf("found %q", names)
+	if !slices.Equal(names, expected) || pages != 2 {
+		return fmt.Errorf("found %q on %d pages", names, pages)
 	}
-	fmt.Printf("found %d leads on two pages\n", len(names))
+	fmt.Printf("found %d leads on %d pages\n", len(names), pages)
 	return nil
 }
 

@@ -110,14 +110,17 @@ async function search() {
     pageSize: 2,
   }
   const names = []
+  let pages = 0
   do {
     const { response } = await leads('searchLeads', request)
     assert.equal(response.total, '3')
+    pages += 1
     names.push(...response.leads.map((lead) => lead.properties.hs_lead_name))
     request.pageToken = response.nextPageToken
   } while (request.pageToken)
   assert.deepEqual(names, [5, 3, 1].map((number) => `Batch ${number} of ${word}`))
-  console.log(`found ${names.length} leads on two pages`)
+  assert.equal(pages, 2)
+  console.log(`found ${names.length} leads on ${pages} pages`)
 }
 
 // Names the account and the urgency of single calls.

@@ -108,16 +108,18 @@ class Walk:
             properties=["hs_lead_name"],
             page_size=2,
         )
-        names = []
+        names, pages = [], 0
         while True:
             page = self.leads.SearchLeads(request, metadata=self.metadata)
             assert page.total == 3, page
+            pages += 1
             names += [lead.properties["hs_lead_name"] for lead in page.leads]
             if not page.next_page_token:
                 break
             request.page_token = page.next_page_token
         assert names == [f"Batch {number} of {self.word}" for number in (5, 3, 1)], names
-        print(f"found {len(names)} leads on two pages")
+        assert pages == 2, pages
+        print(f"found {len(names)} leads on {pages} pages")
 
     def portals(self) -> None:
         """Names the account and the urgency of single calls."""
@@ -176,6 +178,8 @@ class Walk:
                 seen += 1
         except grpc.RpcError as error:
             assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED, error
+        else:
+            raise AssertionError("the stream ended before its deadline")
         assert seen > 1, "the quota was not seen"
         print(f"saw the quota {seen} times until the deadline")
 

@@ -189,9 +189,11 @@ impl Walk {
             ..Default::default()
         };
         let mut names = Vec::new();
+        let mut pages = 0;
         loop {
             let page = self.leads.search_leads(request.clone()).await?.into_inner();
             check!(page.total == 3, "{} leads match instead of 3", page.total);
+            pages += 1;
             names
                 .extend(page.leads.into_iter().map(|lead| lead.properties["hs_lead_name"].clone()));
             if page.next_page_token.is_empty() {
@@ -200,8 +202,8 @@ impl Walk {
             request.page_token = page.next_page_token;
         }
         let expected = [5, 3, 1].map(|number| format!("Batch {number} of {}", self.word));
-        check!(names == expected, "found {names:?}");
-        println!("found {} leads on two pages", names.len());
+        check!(names == expected && pages == 2, "found {names:?} on {pages} pages");
+        println!("found {} leads on {pages} pages", names.len());
         Ok(())
     }
 

@@ -159,16 +159,19 @@ public final class Leads {
             .addProperties("hs_lead_name")
             .setPageSize(2);
     var names = new ArrayList<String>();
+    int pages = 0;
     SearchLeadsResponse page;
     do {
       page = leads.searchLeads(request.build());
       check(page.getTotal() == 3, "another number of leads", page);
+      pages++;
       page.getLeadsList().forEach(lead -> names.add(lead.getPropertiesMap().get("hs_lead_name")));
       request.setPageToken(page.getNextPageToken());
     } while (!page.getNextPageToken().isEmpty());
     var expected = Stream.of(5, 3, 1).map(number -> "Batch %d of %s".formatted(number, word));
     check(names.equals(expected.toList()), "other leads", names);
-    System.out.printf("found %d leads on two pages%n", names.size());
+    check(pages == 2, "another number of pages", pages);
+    System.out.printf("found %d leads on %d pages%n", names.size(), pages);
   }
 
   /** Names the account and the urgency of single calls. */

@@ -36,7 +36,7 @@ pub use self::{
     behaviour::{Behaviour, NumErrors},
     consent::Consent,
     limits::Limits,
-    script::{Refusal, Script},
+    script::{End, Refusal, Script},
 };
 use self::{
     consent::Code,

@@ -57,6 +57,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The random part of a pause between attempts ends here.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
+/// Longest wait for the body of an answer that is no success: it is small and comes with its head, which
+/// says what matters.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
+
 /// Our place in the trace, out.
 const TRACEPARENT: &str = "traceparent";
 
@@ -313,6 +317,18 @@ impl Client {
         {
             permit.answered(limits.heard(None));
         }
+        if !status.is_success() {
+            let until = refusal_until(call, operation);
+            let body = transport::read_refusal(response, self.max_answer_bytes, until).await;
+            if status == http::StatusCode::UNAUTHORIZED {
+                return Attempt::Unauthorized(Body::parse(&body).unauthorized());
+            }
+            let error = answer::error(operation, status, &headers, &body);
+            if let Some(permit) = permit {
+                permit.answered(limits.heard(Some(&error)));
+            }
+            return Attempt::Failed(error);
+        }
         let body = match transport::read(response, self.max_answer_bytes).await {
             Ok(body) => body,
             Err(BodyError::TooLarge) => return Attempt::Failed(too_large(operation)),
@@ -321,16 +337,6 @@ impl Client {
                 return Attempt::Failed(answer::interrupted(operation, text));
             }
         };
-        if status == http::StatusCode::UNAUTHORIZED {
-            return Attempt::Unauthorized(Body::parse(&body).unauthorized());
-        }
-        if !status.is_success() {
-            let error = answer::error(operation, status, &headers, &body);
-            if let Some(permit) = permit {
-                permit.answered(limits.heard(Some(&error)));
-            }
-            return Attempt::Failed(error);
-        }
         if body.is_empty() {
             return Attempt::Done(None);
         }
@@ -391,6 +397,12 @@ fn health(answer: &Result<Answer, Error>) -> Option<Health> {
         Err(_) if answer.as_ref().is_err_and(|error| error.bucket().is_some()) => None,
         Ok(_) | Err(_) => Some(Health::Up),
     }
+}
+
+/// How long to read the body of an answer that is no success: of a read until its caller has to be told.
+fn refusal_until(call: &Call, operation: Operation) -> Instant {
+    let until = Instant::now() + REFUSAL_TIME;
+    if operation.writes() { until } else { until.min(call.permit_until()) }
 }
 
 /// Whether it looks like one JSON object, from beginning to end. What is between, whoever reads it

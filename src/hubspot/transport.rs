@@ -6,6 +6,8 @@ use std::time::Duration;
 use reqwest::{Client, Response, redirect};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 
+use tokio::time::{Instant, timeout_at};
+
 use crate::config;
 
 /// Shorter than the keep-alive of servers that close idle connections early.
@@ -63,4 +65,21 @@ pub(super) async fn read(mut response: Response, max: usize) -> Result<Vec<u8>, 
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// Reads the body of an answer that is no success, up to `max` bytes and `until`. What matters is in its
+/// head: a body that is cut, too large or late counts as none, unless it can be seen that it would not
+/// have been a JSON object, which tells who has answered.
+pub(super) async fn read_refusal(mut response: Response, max: usize, until: Instant) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Ok(chunk)) = timeout_at(until, response.chunk()).await {
+        let Some(chunk) = chunk else { return body };
+        let fits = chunk.len().min(max - body.len());
+        body.extend_from_slice(&chunk[..fits]);
+        if fits < chunk.len() {
+            break;
+        }
+    }
+    let is_json = body.trim_ascii_start().first().is_none_or(|first| *first == b'{');
+    if is_json { Vec::new() } else { body }
 }

@@ -27,7 +27,7 @@ async fn buckets(app: &TestApp, portal: &str) -> Vec<pb::QuotaBucket> {
 }
 
 /// How long HubSpot's refusals keep the limits closed, in seconds: burst and search.
-async fn closed(app: &TestApp, portal: &str) -> [f64; 2] {
+pub(crate) async fn closed(app: &TestApp, portal: &str) -> [f64; 2] {
     let buckets = buckets(app, portal).await;
     let seconds = |index: usize| {
         let closed = buckets[index].closed.unwrap();

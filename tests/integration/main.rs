@@ -43,6 +43,7 @@ mod quota;
 mod raw;
 mod reads_and_writes;
 mod real_peers;
+mod refusals;
 mod replicas;
 mod retries;
 mod service;

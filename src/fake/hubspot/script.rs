@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use axum::{body::Body, response::Response};
+use futures_util::{StreamExt as _, future, stream};
 use tokio::time::sleep;
 
 use super::{errors::Failure, serve};
+
+/// By then what there is of an answer is on its way; what breaks before is never sent.
+const SENT: Duration = Duration::from_millis(50);
 
 /// An answer given in place of the real one.
 #[derive(Debug, Clone)]
@@ -28,6 +32,17 @@ pub enum Script {
     Cut,
     /// Refuses in HubSpot's own words; nothing is done.
     Refuse(Refusal),
+    /// Answers what that script says, but not to the end of its body.
+    Partly(Box<Self>, End),
+}
+
+/// How the body of an answer ends before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The connection breaks.
+    Broken,
+    /// Nothing more comes, and the connection stays.
+    Silent,
 }
 
 /// A refusal that has nothing to do with what was asked.
@@ -125,13 +140,19 @@ impl Entry {
     }
 }
 
-/// An answer that breaks the connection after half of its body.
-pub(super) async fn cut(response: Response) -> Response {
+/// An answer of which nothing comes after half of its body.
+pub(super) async fn cut(response: Response, end: End) -> Response {
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let half = body.slice(..body.len() / 2);
-    let broken = std::io::Error::other("the fake drops this connection");
-    let body = futures_util::stream::iter([Ok(half), Err(broken)]);
+    let end = stream::once(async move {
+        match end {
+            End::Silent => future::pending().await,
+            End::Broken => sleep(SENT).await,
+        }
+        Err(std::io::Error::other("the fake drops this connection"))
+    });
+    let body = stream::iter([Ok(half)]).chain(end);
     // Its length is what it would have been, so that it cannot be taken for all of it.
     Response::from_parts(parts, Body::from_stream(body))
 }
@@ -139,6 +160,6 @@ pub(super) async fn cut(response: Response) -> Response {
 /// An answer that breaks the connection before its first byte is sent.
 pub(super) fn broken() -> Response {
     let broken = std::io::Error::other("the fake drops this connection");
-    let body = Body::from_stream(futures_util::stream::iter([Err::<Vec<u8>, _>(broken)]));
+    let body = Body::from_stream(stream::iter([Err::<Vec<u8>, _>(broken)]));
     Response::new(body)
 }

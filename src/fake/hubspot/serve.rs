@@ -19,7 +19,7 @@ use super::{
     errors::Failure,
     limits::{Call, Left},
     schema,
-    script::{broken, cut},
+    script::{End, broken, cut},
 };
 use crate::time::to_http_date;
 
@@ -59,38 +59,19 @@ pub(super) async fn serve(
         Some(script) => script.waited().await,
         None => None,
     };
-    let mut response = match &script {
-        Some(Script::Answer(status, content_type, body)) => {
-            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT);
-            (status, [(header::CONTENT_TYPE, *content_type)], body.clone()).into_response()
-        }
-        Some(Script::Exact(status, headers, body)) => {
-            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT);
-            let mut answer = (status, body.clone()).into_response();
-            for (name, value) in headers {
-                if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), value.parse()) {
-                    answer.headers_mut().insert(name, value);
-                }
-            }
-            answer
-        }
-        Some(Script::DoneBut(status)) => {
-            let _ = respond(&account, &method, &path, &raw_query, &parts.headers, &bytes);
-            StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT).into_response()
-        }
-        Some(Script::DropBefore) => broken(),
-        Some(Script::DropAfter) => {
-            let _ = respond(&account, &method, &path, &raw_query, &parts.headers, &bytes);
-            broken()
-        }
-        Some(Script::Cut) => {
-            cut(respond(&account, &method, &path, &raw_query, &parts.headers, &bytes)).await
-        }
-        Some(Script::Refuse(refusal)) => refusal.respond(),
-        Some(Script::Late(_) | Script::After(..)) | None => {
-            respond(&account, &method, &path, &raw_query, &parts.headers, &bytes)
-        }
+    let (script, end) = match script {
+        Some(Script::Partly(script, end)) => (Some(*script), Some(end)),
+        Some(Script::Cut) => (None, Some(End::Broken)),
+        script => (script, None),
     };
+    let respond = || respond(&account, &method, &path, &raw_query, &parts.headers, &bytes);
+    let mut response = match script {
+        Some(script) => scripted(&script, respond),
+        None => respond(),
+    };
+    if let Some(end) = end {
+        response = cut(response, end).await;
+    }
     let logged = Logged {
         method,
         path,
@@ -237,6 +218,37 @@ impl<'a> Route<'a> {
             return None;
         }
         Some(Self { area, object, rest: rest.to_vec(), modern: version == "2026-09" })
+    }
+}
+
+/// What a script says in place of the real answer, or after it.
+fn scripted(script: &Script, respond: impl FnOnce() -> Response) -> Response {
+    match script {
+        Script::Answer(status, content_type, body) => {
+            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT);
+            (status, [(header::CONTENT_TYPE, *content_type)], body.clone()).into_response()
+        }
+        Script::Exact(status, headers, body) => {
+            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT);
+            let mut answer = (status, body.clone()).into_response();
+            for (name, value) in headers {
+                if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), value.parse()) {
+                    answer.headers_mut().insert(name, value);
+                }
+            }
+            answer
+        }
+        Script::DoneBut(status) => {
+            let _ = respond();
+            StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT).into_response()
+        }
+        Script::DropBefore => broken(),
+        Script::DropAfter => {
+            let _ = respond();
+            broken()
+        }
+        Script::Refuse(refusal) => refusal.respond(),
+        Script::Cut | Script::Late(_) | Script::After(..) | Script::Partly(..) => respond(),
     }
 }
 

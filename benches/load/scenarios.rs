@@ -7,6 +7,7 @@ mod limits;
 mod lone;
 mod overhead;
 mod refusal;
+mod replicas;
 
 use clap::ValueEnum;
 
@@ -25,6 +26,8 @@ pub(crate) enum Scenario {
     Refusal,
     /// A caller in bulk costs others little.
     Fairness,
+    /// Replicas on one Redis use what one would, be it there or not. Needs `redis-server`.
+    Replicas,
     /// What the service costs over a bare forwarder, and over no service.
     Overhead,
     /// Memory, time to start, size.
@@ -45,6 +48,7 @@ impl Scenario {
             Self::Limits => limits::run(figures).await,
             Self::Refusal => refusal::run(plan, figures).await,
             Self::Fairness => fairness::run(plan, figures).await,
+            Self::Replicas => replicas::run(plan, figures).await,
             Self::Overhead => overhead::run(plan, figures).await,
             Self::Footprint => footprint::run(figures).await,
         }
@@ -57,6 +61,7 @@ impl Scenario {
             Self::Limits => "limits",
             Self::Refusal => "refusal",
             Self::Fairness => "fairness",
+            Self::Replicas => "replicas",
             Self::Overhead => "overhead",
             Self::Footprint => "footprint",
         }

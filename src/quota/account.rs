@@ -276,7 +276,7 @@ impl Account {
             None => {}
             Some(Refused::Bucket(wait)) => {
                 lane.counts.upstream += 1;
-                lane.bucket.close(now + wait.min(LONGEST));
+                lane.bucket.close(now + wait.min(LONGEST), now);
             }
             Some(Refused::Day) => {
                 lane.counts.upstream += 1;

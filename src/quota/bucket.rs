@@ -378,6 +378,7 @@ impl Bucket {
         }
         if let Some(size) = told.size {
             self.size = size;
+            self.others.explain(size);
         }
         if let Some(window) = told.window {
             self.windows[0].set_length(window);
@@ -395,8 +396,8 @@ impl Bucket {
     }
 
     /// HubSpot has refused a call: nothing goes before that time is over.
-    pub(super) fn close(&mut self, until: Instant) {
-        self.others.suspect(until);
+    pub(super) fn close(&mut self, until: Instant, now: Instant) {
+        self.others.suspect(self.own(), until, now);
         self.closed_until = Some(self.closed_until.map_or(until, |known| known.max(until)));
         if let Some(lease) = self.lease.as_mut() {
             lease.close(until);

@@ -46,6 +46,9 @@ pub(super) struct Others {
     told_by: Option<u64>,
     /// Until when they are taken to be about.
     about_until: Option<Instant>,
+    /// How many calls of ours were in the window when a refusal made us take them to be about, if
+    /// nothing else has.
+    suspected_at: Option<u64>,
     /// Our calls under way, and when they were sent, if they were.
     under_way: BTreeMap<u64, Option<Instant>>,
     /// When our calls of the last two windows are thought to have arrived, the oldest first.
@@ -118,6 +121,7 @@ impl Others {
         let certain = used.saturating_sub(ours);
         if certain > 0 {
             self.about_until = Some(now + MEMORY);
+            self.suspected_at = None;
         }
         let sent = self.under_way.get(&number).copied().flatten().unwrap_or(now);
         let likely = used.saturating_sub(self.counted(sent, window, now));
@@ -126,10 +130,23 @@ impl Others {
         self.told_by = self.told_by.max(Some(number));
     }
 
-    /// HubSpot refuses a call although there was one left as far as is known here. Until that time
-    /// nothing is heard of others.
-    pub(super) fn suspect(&mut self, until: Instant) {
+    /// HubSpot refuses a call. Unless we have used up the limit ourselves there are others, and until
+    /// that time nothing is heard of them.
+    pub(super) fn suspect(&mut self, own: Own, until: Instant, now: Instant) {
+        if own.used >= own.size {
+            return;
+        }
+        if !self.are_about(now) {
+            self.suspected_at = Some(own.used);
+        }
         self.about_until = Some(until + MEMORY);
+    }
+
+    /// The limit turns out to be this. If a refusal is explained by that, there was no other.
+    pub(super) fn explain(&mut self, size: u64) {
+        if self.suspected_at.take_if(|used| *used >= size).is_some() {
+            self.about_until = None;
+        }
     }
 
     /// Whether there are others, as far as is known.

@@ -84,21 +84,36 @@ fn soon() -> Instant {
 #[derive(Debug, Default)]
 struct Hub {
     arrivals: Mutex<Vec<Instant>>,
+    /// The limit that answers tell, if they tell one.
+    announced: Mutex<Option<u64>>,
 }
 
 impl Hub {
     /// One call: there after `there`, its answer here `back` later.
-    async fn call(&self, mut permit: Permit, there: Duration, back: Duration, heard: Heard) {
+    async fn call(&self, mut permit: Permit, there: Duration, back: Duration, mut heard: Heard) {
         permit.sent();
         sleep(there).await;
         self.arrivals.lock().push(Instant::now());
+        if let Some(size) = *self.announced.lock() {
+            let remaining = size.saturating_sub(self.within_window() as u64);
+            let window = Duration::from_secs(10);
+            heard.told =
+                Told { size: Some(size), remaining: Some(remaining), window: Some(window) };
+        }
         sleep(back).await;
         permit.answered(heard);
     }
 
     /// Most calls that arrived within any window of this length.
     fn most_within(&self, window: Duration) -> usize {
+        let first = self.arrivals.lock().iter().min().copied();
+        first.map_or(0, |first| self.most_within_since(window, first))
+    }
+
+    /// The same for windows that begin at that time or later.
+    fn most_within_since(&self, window: Duration, since: Instant) -> usize {
         let mut arrivals = self.arrivals.lock().clone();
+        arrivals.retain(|arrival| *arrival >= since);
         arrivals.sort();
         let mut first = 0;
         let mut most = 0;
@@ -170,7 +185,10 @@ impl Group for Together {
 
     fn go(&self, permit: Permit, members: Vec<u64>) {
         assert!(!members.is_empty() && members.len() <= self.most, "{} leave", members.len());
-        self.left.lock().extend(&members);
+        let mut left = self.left.lock();
+        assert!(members.iter().all(|member| !left.contains(member)), "none leaves twice");
+        left.extend(&members);
+        drop(left);
         let (hub, replies) = (Arc::clone(&self.hub), Arc::clone(&self.replies));
         let way = Duration::from_millis(5);
         task::spawn("batch", "", async move {
@@ -186,6 +204,7 @@ impl Group for Together {
     }
 
     fn refuse(&self, member: u64, refusal: Refusal) {
+        assert!(!self.left.lock().contains(&member), "none that has left is refused");
         if let Some(reply) = self.replies.lock().remove(&member) {
             let _ = reply.send(Err(refusal));
         }

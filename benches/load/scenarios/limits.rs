@@ -1,5 +1,5 @@
 //! Limits that change while 500 callers use them to the last call: doubled, halved with notice,
-//! halved without.
+//! halved without. All are multiples of ten, as HubSpot's limits are: a tenth goes in a second.
 //!
 //! HubSpot tells its limits with every answer. Halved with notice means that one answer tells the new
 //! limit before it holds: then there must be no refusal. Without notice the window already holds more
@@ -28,7 +28,7 @@ const ROUND_TRIP: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(figures: &mut Figures) {
     let peers = Peers::start().await;
-    peers.allow(190);
+    peers.allow(200);
     let server = Server::start(&peers, &[]).await;
     let clients = server.clients(8).await;
     let leads = peers.leads(CALLERS * 10);
@@ -40,21 +40,21 @@ pub(super) async fn run(figures: &mut Figures) {
     let load = Load::start(subjects.collect(), Kind::Get, begin + WINDOW * 8);
     sleep_until(begin + WINDOW * 2).await;
 
-    peers.allow(380);
-    settled(&peers, "doubled to 380", 380, Duration::ZERO, figures).await;
+    peers.allow(400);
+    settled(&peers, "doubled to 400", 400, Duration::ZERO, figures).await;
 
-    peers.hubspot.limit(|limits| limits.announced = Some(190));
+    peers.hubspot.limit(|limits| limits.announced = Some(200));
     let told = peers.hubspot.counted();
     while peers.hubspot.counted() == told {
         sleep(Duration::from_millis(1)).await;
     }
     // That answer is still on its way.
     sleep(Duration::from_millis(20)).await;
-    peers.hubspot.limit(|limits| (limits.burst, limits.announced) = (190, None));
-    settled(&peers, "halved to 190 with notice", 190, Duration::ZERO, figures).await;
+    peers.hubspot.limit(|limits| (limits.burst, limits.announced) = (200, None));
+    settled(&peers, "halved to 200 with notice", 200, Duration::ZERO, figures).await;
 
-    peers.allow(95);
-    settled(&peers, "halved to 95 without notice", 95, ROUND_TRIP, figures).await;
+    peers.allow(100);
+    settled(&peers, "halved to 100 without notice", 100, ROUND_TRIP, figures).await;
     let made = load.made().await;
     figures.note("failed calls", failures(&made), Unit::Count).at_most(0.0);
 }

@@ -81,6 +81,24 @@ async fn limits_are_learned_up_and_down_within_one_window() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_that_was_lowered_without_notice_is_not_taken_for_others() {
+    for is_told in [true, false] {
+        let account = account(settings(200));
+        let hub = Hub::default();
+        let window = Duration::from_secs(10);
+        drive(&account, &hub, window, 200, 0).await;
+        let permit = account.take(BucketName::Burst, &web(), soon()).await.expect("a permit");
+        let said = if is_told { told(100, 0) } else { Heard::default() };
+        let refused = Some(Refused::Bucket(window));
+        hub.call(permit, NO_TIME, NO_TIME, Heard { refused, ..said }).await;
+        // The answer to the first call after it, at the latest, tells why.
+        drive(&account, &hub, window * 2, 100, 0).await;
+        let used = drive(&account, &hub, window, 100, 0).await;
+        assert!(used >= 95, "{used} of 100");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_others_use_is_left_to_them() {
     let account = account(settings(100));
     // Of what others leave, a tenth is left as well: they may be replicas that want as much.

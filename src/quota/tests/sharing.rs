@@ -81,7 +81,7 @@ async fn together_they_use_the_whole_limit_and_each_its_part() {
         let (least, most) = (parts.iter().min().unwrap(), parts.iter().max().unwrap());
         assert!(most - least <= calls / count / 5, "{parts:?}");
         let arrivals = hubs.iter().flat_map(|hub| hub.arrivals.lock().clone()).collect();
-        check_limit(&Hub { arrivals: Mutex::new(arrivals) }, 190);
+        check_limit(&Hub { arrivals: Mutex::new(arrivals), ..Hub::default() }, 190);
     }
 }
 

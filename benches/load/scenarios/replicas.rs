@@ -136,13 +136,12 @@ impl Redis {
         let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         drop(listener);
-        let program = std::env::var("LEADSD_TEST_REDIS");
-        let child = Command::new(program.as_deref().unwrap_or("redis-server"))
+        let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
             .args(["--save", "", "--appendonly", "no"])
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server, on the PATH or where LEADSD_TEST_REDIS says");
+            .expect("redis-server on the PATH");
         let up = async {
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
                 sleep(Duration::from_millis(20)).await;

@@ -91,7 +91,7 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
     let settings = settings(&args, &upstream, &vault, &token_file);
     let config = Loaded::new(None, settings)?.config;
     if let Upstream::Real(_) = upstream {
-        let (known, mut terminal) = (login::Known::default(), Terminal::new());
+        let (known, mut terminal) = (login::Known::nothing(), Terminal::new());
         tokio::select! {
             done = login::log_in(&config, "default", &args.login, &known, &mut terminal) => done?,
             _ = interrupted() => return Err(login::Error::Interrupted.into()),

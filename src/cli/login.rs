@@ -65,6 +65,9 @@ pub(super) struct Known {
     /// Overwrites a credential of another account.
     #[arg(long)]
     replace: bool,
+    /// Whether that Vault is one in this process.
+    #[arg(skip)]
+    in_memory: bool,
 }
 
 /// What `login` and `dev --upstream` have in common.
@@ -215,6 +218,15 @@ pub(super) async fn log_in(
     let done = login.run(&mut errand).await;
     errand.close().await;
     done
+}
+
+// === impl Known ===
+
+impl Known {
+    /// There is nothing yet, and what comes is gone at the end.
+    pub(super) fn nothing() -> Self {
+        Self { in_memory: true, ..Self::default() }
+    }
 }
 
 // === impl Options ===
@@ -376,7 +388,11 @@ impl Login<'_> {
             let fix = "see who else writes there, and run leadsd login once more";
             return Err(Advice::new(cause, fix).into());
         }
-        print(&format!("Stored    {place}, version {version}"));
+        if self.known.in_memory {
+            print("Stored    in memory alone");
+        } else {
+            print(&format!("Stored    {place}, version {version}"));
+        }
         Ok(())
     }
 
@@ -449,11 +465,14 @@ impl Login<'_> {
     /// What the browser shows at the end.
     fn last_page(&self, done: &Result<(), Error>) -> Page {
         match done {
-            Ok(()) => Page::new(
-                Kind::Success,
-                "Logged in",
-                format!("The credential of portal {} is stored in Vault.", self.portal),
-            ),
+            Ok(()) => {
+                let text = if self.known.in_memory {
+                    "The credential is in the memory of leadsd dev, and gone at its end.".to_owned()
+                } else {
+                    format!("The credential of portal {} is stored in Vault.", self.portal)
+                };
+                Page::new(Kind::Success, "Logged in", text)
+            }
             Err(Error::Advice(Advice { cause, fix })) => {
                 Page::new(Kind::Error, "Not logged in", format!("{cause}.\nWhat to do: {fix}."))
             }

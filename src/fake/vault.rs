@@ -29,6 +29,7 @@ use super::MARK;
 use crate::{
     secret::Secret,
     task::{self, Task},
+    time::{SystemClock, Timestamp, WallClock as _},
 };
 
 /// Largest request body read.
@@ -90,12 +91,21 @@ pub enum Fault {
 #[derive(Debug, Clone)]
 struct Version {
     data: Value,
+    created: Timestamp,
     deleted: bool,
     destroyed: bool,
 }
 
 /// Status and body of an answer.
 type Answer = (StatusCode, Value);
+
+// === impl Version ===
+
+impl Version {
+    fn new(data: Value) -> Self {
+        Self { data, created: SystemClock.now(), deleted: false, destroyed: false }
+    }
+}
 
 // === impl FakeVault ===
 
@@ -142,8 +152,16 @@ impl FakeVault {
 
     /// Writes a new version of a secret of the mount `secret`.
     pub fn put(&self, path: &str, data: Value) {
-        let version = Version { data, deleted: false, destroyed: false };
-        self.vault.lock().secrets.entry(path.to_owned()).or_default().push(version);
+        self.vault.lock().secrets.entry(path.to_owned()).or_default().push(Version::new(data));
+    }
+
+    /// Makes the newest version of a secret this much older.
+    pub fn age(&self, path: &str, by: Duration) {
+        if let Some(newest) =
+            self.vault.lock().secrets.get_mut(path).and_then(|versions| versions.last_mut())
+        {
+            newest.created -= by;
+        }
     }
 
     /// The newest version of a secret and its number.

@@ -96,6 +96,7 @@ async fn works(dev: &Dev, hubspot: &FakeHubspot) {
     let all = dev.printed.lock().unwrap().clone();
     assert!(all.contains("CALLS ARE REAL") && all.contains("(REAL)"), "{all}");
     assert!(!all.contains("nothing leaves this machine"), "{all}");
+    assert!(all.contains("Stored    in memory alone") && !all.contains("secret/data"), "{all}");
     let admin = dev.said("admin ").await;
     wait_ready(admin.trim_end_matches("/ready")).await;
     let contact = hubspot.add_contact("ada@example.com");
@@ -135,7 +136,9 @@ async fn consent_is_asked_for_first_where_no_token_is_given() {
     let redirect = dev.said("The app must have this redirect URL: ").await;
     hubspot.add_redirect(&id, &redirect);
     let url = format!("http{}", dev.said("  http").await);
-    assert_eq!(shown(&clicked(&url, "connect").await).await.0, 200);
+    let (status, page) = shown(&clicked(&url, "connect").await).await;
+    assert_eq!(status, 200);
+    assert!(page.contains("in the memory of leadsd dev") && !page.contains("Vault"), "{page}");
     works(&dev, &hubspot).await;
     assert!(hubspot.grants() >= 2, "one at the login, one by the service");
 }

@@ -324,6 +324,28 @@ async fn scopes_that_were_not_granted_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn other_scopes_and_another_portal_are_asked_for_by_name() {
+    let setting = Setting::new().await;
+    let file = setting.folder.path().join("leadsd.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text + "[portals.eu]\n[portals_from]\nfolder = \"others\"\n").unwrap();
+    for (portal, place) in [("eu", "hubspot/eu"), ("us", "others/us")] {
+        let scopes = format!("{READ},crm.objects.contacts.read");
+        let (running, url) = setting.asking(&["--portal", portal, "--scopes", &scopes]).await;
+        let asked = "scope=crm.objects.leads.read%20crm.objects.contacts.read&";
+        assert!(url.contains(asked), "{url}");
+        shown(&clicked(&url, "connect").await).await;
+        let ended = running.ended().await;
+        ended.succeeded();
+        assert!(ended.out.contains(&format!("secret/data/{place}, version 1")), "{ended:?}");
+        let granted = format!("Scopes    {READ}, crm.objects.contacts.read\n");
+        assert!(ended.out.contains(&granted) && !ended.out.contains("Missing"), "{ended:?}");
+        assert!(setting.vault.get(place).unwrap().0["refresh_token"].is_string());
+    }
+    assert_eq!(setting.stored(), None, "the default one was not meant");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_credential_of_the_same_account_is_renewed_and_of_another_only_with_replace() {
     let setting = Setting::new().await;
     let (running, url) = setting.asking(&[]).await;

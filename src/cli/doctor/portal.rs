@@ -20,7 +20,7 @@ use crate::{
     hubspot::{AccountFacts, Answered, Fault, Inquiry, PropertyFacts},
     leads::{PortalName, Reason},
     secret::Secret,
-    time::{SystemClock, Timestamp, WallClock as _},
+    time::{SystemClock, WallClock as _},
     vault::{Errand, Error, Keys, Stored, Written},
 };
 
@@ -186,8 +186,10 @@ impl Portal<'_> {
                 {
                     return Seen::fail(advice);
                 }
-                let noted =
-                    if new.is_some() { "; HubSpot replaced it, and it was stored" } else { "" };
+                let noted = match &new {
+                    Some(_) => "; HubSpot replaced it, and it was stored".to_owned(),
+                    None => stored_since(stored).1,
+                };
                 let accepted = Accepted {
                     token: traded.access_token,
                     account: None,
@@ -212,9 +214,7 @@ impl Portal<'_> {
             account: Some(account),
             scopes: facts.scopes,
         };
-        let age = stored.written.and_then(|written| age(written, SystemClock.now()));
-        let days = age.map(|age| age.as_secs() / 86_400);
-        let text = days.map_or_else(String::new, |days| format!(", stored {days} days ago"));
+        let (age, text) = stored_since(stored);
         if age.is_some_and(|age| age > OLD) {
             return Seen::warn(
                 accepted,
@@ -353,8 +353,12 @@ impl Portal<'_> {
     }
 }
 
-fn age(written: Timestamp, now: Timestamp) -> Option<Duration> {
-    now.duration_since(written).try_into().ok()
+/// How long ago it was stored, if Vault says so, and the words for it.
+fn stored_since(stored: &Stored) -> (Option<Duration>, String) {
+    let age = |written| SystemClock.now().duration_since(written).try_into().ok();
+    let age: Option<Duration> = stored.written.and_then(age);
+    let days = age.map(|age| age.as_secs() / 86_400);
+    (age, days.map_or_else(String::new, |days| format!(", stored {days} days ago")))
 }
 
 fn scopes_seen(accepted: &Accepted) -> Outcome {

@@ -78,7 +78,7 @@ impl Vault {
         if !body["data"].is_object() {
             return errors(StatusCode::BAD_REQUEST, &["no data provided"]);
         }
-        let version = Version { data: body["data"].clone(), deleted: false, destroyed: false };
+        let version = Version::new(body["data"].clone());
         versions.push(version.clone());
         result(facts(versions.len(), &version), Value::Null)
     }
@@ -99,11 +99,13 @@ impl Vault {
             .enumerate()
             .map(|(index, version)| ((index + 1).to_string(), facts(index + 1, version)))
             .collect();
+        let time = |version: Option<&Version>| version.map(|version| version.created.to_string());
+        let (first, last) = (time(versions.first()), time(versions.last()));
         result(
             json!({
-                "cas_required": false, "created_time": TIME, "current_version": versions.len(),
+                "cas_required": false, "created_time": first, "current_version": versions.len(),
                 "delete_version_after": "0s", "max_versions": 0, "oldest_version": 0,
-                "updated_time": TIME, "custom_metadata": null, "versions": each,
+                "updated_time": last, "custom_metadata": null, "versions": each,
             }),
             Value::Null,
         )
@@ -140,14 +142,11 @@ impl Vault {
     }
 }
 
-/// A time where only the shape matters.
-const TIME: &str = "2026-11-01T08:00:00.000000000Z";
-
 fn facts(number: usize, version: &Version) -> Value {
     json!({
-        "created_time": TIME,
+        "created_time": version.created.to_string(),
         "custom_metadata": null,
-        "deletion_time": if version.deleted { TIME } else { "" },
+        "deletion_time": if version.deleted { version.created.to_string() } else { String::new() },
         "destroyed": version.destroyed,
         "version": number,
     })

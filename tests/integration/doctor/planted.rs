@@ -207,6 +207,9 @@ const HUBSPOT: &[Planted] = &[
         world.oauth();
         world.hubspot.script("POST", "/token", Script::html(502));
     }),
+    warns("an old static token", "hubspot.token", &["184 days ago", "rotate it"], |world| {
+        world.vault.age("hubspot/default", Duration::from_secs(184 * 24 * 3_600));
+    }),
     warns("a credential of another account", "hubspot.account", &["account 1", "7"], |world| {
         let keys = json!({"access_token": world.token.expose(), "hub_id": "7"});
         world.vault.put("hubspot/default", keys);

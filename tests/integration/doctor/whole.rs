@@ -24,6 +24,7 @@ async fn where_all_is_well_every_check_is_ok_for_both_kinds_and_all_versions() {
             assert!(said.of("hubspot.scopes")["found"].as_str().unwrap().contains(WRITE));
             let kind = said.of("hubspot.token")["found"].as_str().unwrap();
             assert!(kind.contains(if oauth { "OAuth" } else { "static token" }), "{kind}");
+            assert!(kind.contains("stored 0 days ago"), "{kind}");
         }
     }
 }

@@ -15,7 +15,7 @@ use rustix::{
     termios::{LocalModes, tcgetattr},
 };
 
-use super::Setting;
+use super::{Setting, clicked};
 use crate::process::send_signal;
 
 /// A terminal: the side of who types, and the side of the program.
@@ -28,7 +28,7 @@ fn terminal() -> (OwnedFd, OwnedFd) {
     (typing, program.unwrap())
 }
 
-/// A `leadsd login --static` at a terminal, and what is on the screen.
+/// A `leadsd login` at a terminal, and what is on the screen.
 struct AtTerminal {
     child: Child,
     keys: std::fs::File,
@@ -41,10 +41,10 @@ struct AtTerminal {
 // === impl AtTerminal ===
 
 impl AtTerminal {
-    fn start(setting: &Setting) -> Self {
+    fn start(setting: &Setting, arguments: &[&str]) -> Self {
         let (typing, program) = terminal();
         let side = || Stdio::from(program.try_clone().unwrap());
-        let mut command = setting.command(&["--static"]);
+        let mut command = setting.command(arguments);
         command.stdin(side()).stdout(side()).stderr(side());
         let child = command.spawn().unwrap();
         let mut screen = std::fs::File::from(typing);
@@ -79,7 +79,7 @@ impl AtTerminal {
 async fn a_token_that_is_typed_is_not_shown_and_typing_is_shown_again_afterwards() {
     let setting = Setting::new().await;
     let token = setting.hubspot.static_token(&[READ]);
-    let mut login = AtTerminal::start(&setting);
+    let mut login = AtTerminal::start(&setting, &["--static"]);
     login.sees("Enter the access token (not shown): ");
     assert!(!login.shows());
     writeln!(login.keys, "{}", token.expose()).unwrap();
@@ -95,7 +95,7 @@ async fn a_token_that_is_typed_is_not_shown_and_typing_is_shown_again_afterwards
 async fn whoever_breaks_off_while_typing_has_typing_shown_again() {
     let setting = Setting::new().await;
     for signal in ["INT", "TERM", "HUP"] {
-        let mut login = AtTerminal::start(&setting);
+        let mut login = AtTerminal::start(&setting, &["--static"]);
         login.sees("Enter the access token (not shown): ");
         login.keys.write_all(b"half-a-token").unwrap();
         send_signal(&login.child, signal);
@@ -105,4 +105,27 @@ async fn whoever_breaks_off_while_typing_has_typing_shown_again() {
         assert!(!login.seen.contains("half-a-token"), "{}", login.seen);
     }
     assert_eq!(setting.stored(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_app_the_id_is_shown_and_neither_the_secret_nor_what_the_browser_brings() {
+    let setting = Setting::new().await;
+    let redirect = "https://app.example.com/oauth/callback";
+    let (id, secret) = setting.hubspot.register_app(&[redirect]);
+    let mut login = AtTerminal::start(&setting, &["--no-browser", "--redirect-url", redirect]);
+    login.sees("Enter the client id of the app: ");
+    assert!(login.shows());
+    writeln!(login.keys, "{id}").unwrap();
+    login.sees("Enter the client secret of the app (not shown): ");
+    assert!(!login.shows() && login.seen.contains(&id), "{}", login.seen);
+    writeln!(login.keys, "{}", secret.expose()).unwrap();
+    login.sees("Enter the URL that the browser ended up at, or the code in it (not shown): ");
+    assert!(!login.shows());
+    let url = login.seen.lines().find(|line| line.starts_with("  http")).unwrap();
+    let back = clicked(url.trim(), "connect").await;
+    writeln!(login.keys, "{back}").unwrap();
+    login.sees("Stored    secret/data/hubspot/default, version 1");
+    assert!(login.child.wait().unwrap().success(), "{}", login.seen);
+    let seen = &login.seen;
+    assert!(!seen.contains(MARK) && !seen.contains(&back), "a secret was shown: {seen}");
 }

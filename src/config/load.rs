@@ -17,6 +17,9 @@ pub(super) const DEFAULTS: &str = include_str!("../../leadsd.example.toml");
 /// Most faults looked for: each takes another pass over the values.
 const MAX_PASSES: usize = 64;
 
+/// Origin of what nobody has set.
+const DEFAULT: &str = "default";
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -112,7 +115,7 @@ impl Loaded {
             } else if let Some((key, _)) = line.split_once(" = ") {
                 let origin = origin(&self.figment, &format!("{section}.{key}"));
                 out.push_str("  # ");
-                out.push_str(&origin);
+                out.push_str(if origin.is_empty() { DEFAULT } else { &origin });
             }
             out.push('\n');
         }
@@ -234,12 +237,15 @@ fn fault_of(figment: &Figment, error: &figment::Error) -> Fault {
     Fault { key, origin, what: error.kind.to_string() }
 }
 
-/// Where the value of a key came from.
-pub(super) fn origin(figment: &Figment, key: &str) -> String {
-    let mut key = key;
+/// Where the value of a key came from, or the table that it would be in; empty if that is nobody's
+/// doing.
+pub(super) fn origin(figment: &Figment, whole: &str) -> String {
+    let mut key = whole;
     loop {
         if let Some(metadata) = figment.find_metadata(key) {
-            return source(metadata);
+            let source = source(metadata);
+            // What is missing is not from the default file.
+            return if key != whole && source == DEFAULT { String::new() } else { source };
         }
         match key.rsplit_once('.') {
             Some((parent, _)) => key = parent,
@@ -252,6 +258,6 @@ fn source(metadata: &figment::Metadata) -> String {
     match &metadata.source {
         Some(figment::Source::File(file)) => file.display().to_string(),
         _ if metadata.name.starts_with("environment") => metadata.name.to_string(),
-        _ => "default".to_owned(),
+        _ => DEFAULT.to_owned(),
     }
 }

@@ -107,6 +107,8 @@ secret = "../y"
     let all = load(text, &[("LEADSD_LOG__FORMAT", "xml")]).unwrap_err();
     let text = all.to_string();
     assert!(text.contains("(from environment variable LEADSD_LOG__FORMAT)"));
+    let nothing = load("", &[]).unwrap_err().to_string();
+    assert!(nothing.starts_with("vault.address: is required\n"), "{nothing}");
     assert!(!text.contains("secret@"), "a password in a URL is not repeated");
 }
 

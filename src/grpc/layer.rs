@@ -15,7 +15,7 @@ use futures_util::{FutureExt as _, future::ready};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request::Parts};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, body::Body, service::Routes};
+use tonic::{Code, Status, body::Body, service::Routes};
 use tower::Service as _;
 use tracing::{Instrument as _, Level, Span, event, info_span};
 use uuid::Uuid;
@@ -301,14 +301,28 @@ impl Access {
         self.facts.failed(error).into_http()
     }
 
+    /// What the decoder refuses, it refuses without a reason of ours; and what it calls a fault of the
+    /// server is one of the caller, who sent what is no message.
+    fn undecoded(&self, code: Option<Code>, headers: &HeaderMap) -> Option<Error> {
+        if self.facts.failure.get().is_some() {
+            return None;
+        }
+        if code == Some(Code::ResourceExhausted) {
+            self.load.messages_too_large.fetch_add(1, Ordering::Relaxed);
+            let text = "the message is larger than it may be after decompression";
+            return Some(Error::new(Reason::RequestTooLarge, text));
+        }
+        let said = Status::from_header_map(headers).filter(|_| code == Some(Code::Internal))?;
+        let text =
+            format!("what was sent cannot be read as the method's message: {}", said.message());
+        Some(Error::new(Reason::InvalidRequest, text))
+    }
+
     /// The answer as it goes out; what becomes of it is followed to its end.
     fn answered(mut self, mut response: Response<Body>) -> Response<Answer> {
         let mut code = code_in(response.headers());
-        if code == Some(Code::ResourceExhausted) && self.facts.failure.get().is_none() {
-            // Only the decoder refuses without a reason of ours: it has met its bound.
-            self.load.messages_too_large.fetch_add(1, Ordering::Relaxed);
-            let text = "the message is larger than it may be after decompression";
-            response = self.failed(Error::new(Reason::RequestTooLarge, text));
+        if let Some(error) = self.undecoded(code, response.headers()) {
+            response = self.failed(error);
             code = code_in(response.headers());
         }
         let headers = response.headers_mut();

@@ -51,6 +51,10 @@ struct Through(Arc<Switch>);
 
 /// What of all events is logged. Whatever `level` says, the silent stay silent.
 pub fn filter(level: &str) -> Result<EnvFilter, Error> {
+    if !level.is_ascii() {
+        // The parser takes its text apart between any two bytes, and panics within a letter.
+        return Err(Error::Filter("it has other characters than ASCII".to_owned()));
+    }
     let mut filter = EnvFilter::try_new(level).map_err(|error| Error::Filter(error.to_string()))?;
     for silent in SILENT {
         let directive = silent.parse().map_err(|_| Error::Filter(silent.to_owned()))?;

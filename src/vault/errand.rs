@@ -237,7 +237,9 @@ impl Errand {
     }
 
     async fn get(&self, path: &str) -> Result<Value, Error> {
-        Ok(self.ask(Method::GET, path, None).await?["data"].take())
+        let mut answer = self.ask(Method::GET, path, None).await?;
+        // By key alone it would panic if the answer is a list.
+        Ok(answer.get_mut("data").map(Value::take).unwrap_or_default())
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {

@@ -1,0 +1,124 @@
+//! What HubSpot answers, to every RPC, to the grants of tokens, and to what `doctor` and `login` ask.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use leadsd::{
+    config::Loaded,
+    fake::MARK,
+    hubspot::{App, Inquiry},
+    secret::Secret,
+};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::{
+    messages::{Contract, Known},
+    proxy::Proxy,
+    run::Run,
+    world::{Peers, Service, framed, set},
+};
+
+/// Portals of one service: what an answer does to one of them, such as closing its quota for a day,
+/// must not keep the next input from being tried.
+const PORTALS: u64 = 64;
+
+/// Inputs that one portal sees.
+const TURNS: u64 = 3;
+
+async fn service(peers: &Peers, proxy: &Proxy) -> Service {
+    let mut settings = peers.settings();
+    set(
+        &mut settings,
+        &[
+            ("HUBSPOT__BASE_URL", &proxy.url),
+            ("HUBSPOT__REQUEST_TIMEOUT", "100ms"),
+            ("HUBSPOT__MAX_ANSWER_SIZE", "256KiB"),
+            ("CREDENTIALS__START", "lazy"),
+            ("QUOTA__SEARCH_PER_SECOND", "1000"),
+        ],
+    );
+    for number in 0..PORTALS {
+        let secret = if number % 2 == 0 { "hubspot/default" } else { "hubspot/oauth" };
+        let id = if number % 3 == 0 { "crm_key" } else { "" };
+        set(&mut settings, &[(&format!("PORTALS__P{number}__SECRET"), secret)]);
+        if !id.is_empty() {
+            set(&mut settings, &[(&format!("PORTALS__P{number}__REQUEST_ID_PROPERTY"), id)]);
+        }
+    }
+    Service::start(settings).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers() {
+    let mut run = Run::of("answers").await;
+    let (peers, contract) = (Peers::start().await, Contract::read());
+    let (client_id, client_secret, refresh_token) = peers.hubspot.oauth_app();
+    let secret = json!({"client_id": client_id, "client_secret": client_secret.expose(),
+                        "refresh_token": refresh_token.expose()});
+    peers.vault.put("hubspot/oauth", secret);
+    peers.hubspot.limit(|limits| {
+        (limits.burst, limits.search_per_second) = (1_000_000, 1_000_000);
+    });
+    let proxy = Proxy::before(format!("http://{}", peers.hubspot.address())).await;
+    let mut current = service(&peers, &proxy).await;
+    let mut codes = BTreeMap::new();
+    while let Some(mut dice) = run.next() {
+        let turn = run.number();
+        if turn > 0 && turn % (PORTALS * TURNS) == 0 {
+            run.in_time(current.is_at_rest()).await;
+            current = service(&peers, &proxy).await;
+        }
+        let spared = if dice.one_in(5) { "" } else { "/oauth/" };
+        proxy.roll(&dice, 4, spared);
+        if dice.one_in(10) {
+            run.in_time(inquire(&proxy)).await;
+            continue;
+        }
+        let (path, input) = dice.pick(&contract.methods).clone();
+        let message = contract.message(&mut dice, &Known { peers: &peers, odd: 200 }, &input);
+        let portal = format!("p{}", turn % PORTALS);
+        let headers =
+            [("leadsd-portal", portal.clone().into_bytes()), ("grpc-timeout", b"250m".to_vec())];
+        let answer = run.in_time(current.call(&path, &headers, framed(&message))).await;
+        let answer = answer.unwrap_or_else(|| panic!("{}", run.blame("no answer")));
+        let what = run.blame(&format!("{path} in {portal}: {answer:?}"));
+        assert!(!answer.message.contains(MARK), "{what}");
+        assert_eq!(answer.code != Some(0), answer.reason.is_some(), "{what}");
+        // UNKNOWN says that a lead may have been created, and nothing else; INTERNAL is never said.
+        let unsure = answer.reason.as_deref() == Some("WRITE_OUTCOME_UNKNOWN");
+        assert_eq!(answer.code == Some(2), unsure, "{what}");
+        assert_ne!(answer.code, Some(13), "{what}");
+        *codes.entry(answer.code.unwrap_or_default()).or_insert(0) += 1;
+    }
+    let asked = peers.hubspot.log().len();
+    println!("answers: {asked} calls of HubSpot; codes {codes:?}");
+    // What was sent on behalf of callers who have gone is still under way.
+    proxy.roll(&crate::dice::Dice::new(0), 1, "");
+    current.is_at_rest().await;
+}
+
+/// Everything that the commands ask HubSpot.
+async fn inquire(proxy: &Proxy) {
+    let mut settings = vec![
+        ("LEADSD_VAULT__ADDRESS".to_owned(), "http://127.0.0.1:1".to_owned()),
+        ("LEADSD_VAULT__AUTH__METHOD".to_owned(), "token".to_owned()),
+        ("LEADSD_VAULT__AUTH__FILE".to_owned(), "/nowhere".to_owned()),
+        ("LEADSD_PORTALS__DEFAULT__SECRET".to_owned(), "hubspot/default".to_owned()),
+    ];
+    set(&mut settings, &[("HUBSPOT__BASE_URL", &proxy.url)]);
+    let config = Loaded::new(None, settings).unwrap().config;
+    let inquiry = Inquiry::new(&config.hubspot).unwrap();
+    let until = Instant::now() + Duration::from_millis(300);
+    let app = App { client_id: "app".to_owned(), client_secret: Secret::new("secret") };
+    let token = Secret::new("token");
+    let _ = inquiry.greet(until).await;
+    let _ = inquiry.trade_code(&app, &token, "http://localhost:1/", until).await;
+    let _ = inquiry.trade_refresh_token(&app, &token, until).await;
+    let _ = inquiry.introspect(&app, &token, until).await;
+    let _ = inquiry.static_token(&token, until).await;
+    let _ = inquiry.account(&token, until).await;
+    let _ = inquiry.leads(&token, until).await;
+    let _ = inquiry.pipelines(&token, until).await;
+    let _ = inquiry.properties(&token, until).await;
+    let _ = inquiry.property(&token, "hs_lead_name", until).await;
+}

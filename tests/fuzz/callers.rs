@@ -1,0 +1,151 @@
+//! What callers prove themselves with, and what that is checked against: tokens, the keys of their
+//! issuer, API keys and their hashes, certificates.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use leadsd::{
+    auth::{Auth, Presented, Sent, Settings, certificate, look_at_keys, owners_of_api_keys},
+    config::{Jwks, Jwt},
+    secret::Secret,
+    time::SystemClock,
+    vault::{KvStore, Session},
+};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData as _, SanType};
+use rustls::pki_types::CertificateDer;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{dice::Dice, json, run::Run, world::Peers};
+
+const ISSUER: &str = "https://issuer.test";
+
+/// Signs tokens.
+struct Issuer(KeyPair);
+
+// === impl Issuer ===
+
+impl Issuer {
+    fn jwks(&self) -> Value {
+        let point = self.0.der_bytes();
+        let part = |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(&point[range]);
+        json!({"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": "one",
+                         "key_ops": ["verify"], "x": part(1..33), "y": part(33..65)},
+                        {"kty": "RSA", "kid": "two", "n": URL_SAFE_NO_PAD.encode([0xc5; 256]), "e": "AQAB"},
+                        {"kty": "OKP", "crv": "Ed25519", "kid": "three", "x": URL_SAFE_NO_PAD.encode([7; 32])},
+                        {"kty": "oct", "k": "AAAA"}]})
+    }
+
+    fn token(&self, claims: &Value) -> String {
+        let header = Header { kid: Some("one".to_owned()), ..Header::new(Algorithm::ES256) };
+        let key = EncodingKey::from_ec_der(&self.0.serialize_der());
+        encode(&header, claims, &key).unwrap()
+    }
+}
+
+fn claims() -> Value {
+    json!({"iss": ISSUER, "aud": ["leadsd"], "sub": "billing", "exp": 4_000_000_000_u64, "nbf": 0})
+}
+
+/// A token that is wrong in its text, its parts, or what it claims.
+fn token(dice: &mut Dice, issuer: &Issuer, good: &str) -> String {
+    match dice.below(5) {
+        0 => dice.spoilt(good),
+        1 => {
+            let mut claims = claims();
+            json::spoil(dice, &mut claims);
+            issuer.token(&claims)
+        }
+        2 => {
+            let mut header = json!({"alg": "ES256", "kid": "one", "typ": "JWT", "crit": null,
+                                    "jwk": {"kty": "EC"}, "x5c": ["a"]});
+            json::spoil(dice, &mut header);
+            let header = URL_SAFE_NO_PAD.encode(json::written(dice, &header));
+            format!("{header}{}", &good[good.find('.').unwrap()..])
+        }
+        3 => {
+            let parts: Vec<String> = (0..dice.below(5)).map(|_| dice.text()).collect();
+            parts.join(".")
+        }
+        _ => good.to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers() {
+    let mut run = Run::of("callers").await;
+    let peers = Peers::start().await;
+    let issuer = Issuer(KeyPair::generate().unwrap());
+    let good = issuer.token(&claims());
+    let folder = tempfile::tempdir().unwrap();
+    let (trusted, tried) = (folder.path().join("jwks.json"), folder.path().join("tried.json"));
+    std::fs::write(&trusted, issuer.jwks().to_string()).unwrap();
+    let auth = auth(&peers, &trusted);
+    let mut certificate = CertificateParams::new(vec!["billing.test".to_owned()]).unwrap();
+    certificate.subject_alt_names.push(SanType::URI("spiffe://a/b".try_into().unwrap()));
+    let certificate = certificate.self_signed(&KeyPair::generate().unwrap()).unwrap();
+    let mut known = 0;
+    while let Some(mut dice) = run.next() {
+        let sent = format!("Bearer {}", token(&mut dice, &issuer, &good));
+        let sent = if dice.one_in(10) { dice.spoilt(&sent) } else { sent };
+        let key = dice.text();
+        let presented = Presented {
+            authorization: if dice.one_in(5) { Sent::Not } else { Sent::Once(sent.as_bytes()) },
+            api_key: if dice.one_in(5) { Sent::Once(key.as_bytes()) } else { Sent::Not },
+            certificate: None,
+        };
+        let until = Instant::now() + Duration::from_millis(20);
+        if let Ok(identity) = run.in_time(auth.identify(presented, until)).await {
+            known += 1;
+            // Only a token that the issuer signed names anybody; its claims may have been changed.
+            assert!(!identity.name().is_empty(), "{}", run.blame("a caller without a name"));
+        }
+        if dice.one_in(3) {
+            let mut keys = issuer.jwks();
+            json::spoil(&mut dice, &mut keys);
+            std::fs::write(&tried, json::written(&mut dice, &keys)).unwrap();
+            let _ = run.in_time(look_at_keys(&Jwks::File(tried.clone()))).await;
+        }
+        let pairs = (0..dice.below(4)).map(|_| {
+            let hash = match dice.below(3) {
+                0 => "ab".repeat(32),
+                1 => dice.spoilt(&"ab".repeat(32)),
+                _ => dice.text(),
+            };
+            (dice.text(), Secret::new(hash))
+        });
+        let _ = owners_of_api_keys(&pairs.collect::<BTreeMap<_, _>>());
+        let mut der = certificate.der().to_vec();
+        dice.spoil(&mut der);
+        let der = CertificateDer::from(der);
+        let _ = (certificate::identity(&der), certificate::expires(&der));
+    }
+    println!("callers: {known} known");
+    let presented = Presented {
+        authorization: Sent::Once(format!("Bearer {good}").as_bytes().to_vec().leak()),
+        api_key: Sent::Not,
+        certificate: None,
+    };
+    let until = Instant::now() + Duration::from_secs(5);
+    assert_eq!(auth.identify(presented, until).await.expect("still known").name(), "billing");
+}
+
+fn auth(peers: &Peers, jwks: &std::path::Path) -> Auth {
+    let config = leadsd::config::Loaded::new(None, peers.settings()).unwrap().config;
+    let session = Session::start(&config.vault).unwrap();
+    let settings = Settings {
+        jwt: Some(Jwt {
+            issuer: ISSUER.to_owned(),
+            audience: "leadsd".to_owned(),
+            jwks: Jwks::File(jwks.to_owned()),
+            caller_claim: "sub".to_owned(),
+        }),
+        api_keys: Some(leadsd::credentials::SecretPath::parse("leadsd/api-keys").unwrap()),
+        poll_interval: Duration::from_secs(1),
+        store_timeout: Duration::from_secs(1),
+        policy: BTreeMap::new(),
+    };
+    let store = KvStore::new(session, "secret", Duration::from_secs(1));
+    Auth::start(settings, Arc::new(store), Arc::new(SystemClock))
+}

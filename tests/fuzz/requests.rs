@@ -1,0 +1,171 @@
+//! Requests: messages that are right but for something, frames and heads that are not, and bytes that
+//! are no HTTP.
+
+use leadsd::{fake::MARK, grpc::pb};
+use prost::Message as _;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::{
+    dice::Dice,
+    messages::{Contract, Known},
+    run::Run,
+    world::{Peers, Service, framed},
+};
+
+/// A service whose bounds are near, in front of a HubSpot that knows none.
+pub(crate) async fn service(peers: &Peers) -> Service {
+    let mut settings = peers.settings();
+    crate::world::set(
+        &mut settings,
+        &[
+            ("GRPC__MAX_REQUEST_SIZE", "256KiB"),
+            ("GRPC__MAX_DEADLINE", "2s"),
+            ("GRPC__MAX_BATCH_DEADLINE", "2s"),
+            ("QUOTA__BURST", "1000000"),
+            ("QUOTA__SEARCH_PER_SECOND", "100000"),
+            ("PORTALS__DEFAULT__REQUEST_ID_PROPERTY", "crm_key"),
+        ],
+    );
+    peers.hubspot.limit(|limits| {
+        (limits.burst, limits.search_per_second) = (1_000_000, 1_000_000);
+    });
+    Service::start(settings).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests() {
+    let mut run = Run::of("requests").await;
+    let (peers, contract) = (Peers::start().await, Contract::read());
+    let service = service(&peers).await;
+    while let Some(mut dice) = run.next() {
+        if dice.one_in(50) {
+            run.in_time(no_http(&mut dice, &service.grpc)).await;
+            continue;
+        }
+        let (path, input) = dice.pick(&contract.methods).clone();
+        let message = contract.message(&mut dice, &Known { peers: &peers, odd: 8 }, &input);
+        let body = body(&mut dice, message);
+        let headers = headers(&mut dice);
+        let path = if dice.one_in(40) { format!("/{}", dice.spoilt(&path[1..])) } else { path };
+        let Some(answer) = run.in_time(service.call(&path, &headers, body)).await else { continue };
+        let what = run.blame(&format!("{path} {headers:?}: {answer:?}"));
+        assert!(!answer.message.contains(MARK) && !has_mark(&answer.body), "{what}");
+        // UNKNOWN, INTERNAL and DATA_LOSS are the service's own faults; UNAVAILABLE is HubSpot's.
+        assert!(!matches!(answer.code, Some(2 | 13 | 14 | 15)), "{what}");
+        if run.number() % 500 == 0 {
+            run.in_time(is_well(&service, &peers)).await;
+        }
+    }
+    is_well(&service, &peers).await;
+    service.is_at_rest().await;
+}
+
+fn has_mark(body: &[u8]) -> bool {
+    body.windows(MARK.len()).any(|part| part == MARK.as_bytes())
+}
+
+/// Everybody else is served all the same.
+async fn is_well(service: &Service, peers: &Peers) {
+    let id = peers.hubspot.add_lead(&peers.contact, &serde_json::json!({"hs_lead_name": "Well"}));
+    let get = pb::GetLeadRequest { id: id.unwrap(), ..Default::default() };
+    let path = "/hubspot.leads.v1.LeadsService/GetLead";
+    let answer = service.call(path, &[], framed(&get.encode_to_vec())).await.expect("an answer");
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+}
+
+/// What is sent for a message: mostly the message in its frame.
+fn body(dice: &mut Dice, mut message: Vec<u8>) -> Vec<u8> {
+    if dice.one_in(3) {
+        dice.spoil(&mut message);
+    }
+    let mut body = framed(&message);
+    match dice.below(24) {
+        0 => body[0] = u8::try_from(dice.below(256)).unwrap(),
+        1 => {
+            let length = u32::try_from(dice.number() >> 32).unwrap();
+            body[1..5].copy_from_slice(&length.to_be_bytes());
+        }
+        2 => body.truncate(dice.below(body.len() + 1)),
+        3 => body.extend(framed(&message)),
+        4 => dice.spoil(&mut body),
+        5 => body = dice.bytes(200),
+        6 => body = framed(&vec![u8::try_from(dice.below(256)).unwrap(); dice.below(400_000)]),
+        7 => {
+            // Squeezed as its head says, perhaps.
+            let level = flate2::Compression::fast();
+            let mut squeezed = flate2::write::GzEncoder::new(Vec::new(), level);
+            std::io::Write::write_all(&mut squeezed, &message).unwrap();
+            let mut squeezed = squeezed.finish().unwrap();
+            if dice.one_in(2) {
+                dice.spoil(&mut squeezed);
+            }
+            body = framed(&squeezed);
+            body[0] = 1;
+        }
+        _ => {}
+    }
+    body
+}
+
+/// Headers that mean something to the service, with what nobody should send.
+fn headers(dice: &mut Dice) -> Vec<(&'static str, Vec<u8>)> {
+    let mut headers = vec![("grpc-timeout", b"1S".to_vec())];
+    for _ in 0..dice.below(4) {
+        let (name, right) = *dice.pick(&[
+            ("grpc-timeout", "100m"),
+            ("grpc-encoding", "gzip"),
+            ("grpc-encoding", "zstd"),
+            ("grpc-accept-encoding", "gzip,zstd,identity"),
+            ("leadsd-portal", "default"),
+            ("leadsd-priority", "bulk"),
+            ("x-leadsd-caller", "billing"),
+            ("x-request-id", "4711"),
+            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            ("tracestate", "a=b"),
+            ("authorization", "Bearer a.b.c"),
+            ("content-type", "application/grpc+proto"),
+            ("te", "trailers"),
+            ("content-length", "5"),
+            ("x-bin-bin", "AAAA"),
+        ]);
+        let value = match dice.below(3) {
+            0 => right.as_bytes().to_vec(),
+            1 => dice.spoilt(right).into_bytes(),
+            _ => dice.text().into_bytes(),
+        };
+        headers.push((name, value));
+    }
+    headers
+}
+
+/// A connection on which something else is spoken, or HTTP/2 with mistakes.
+async fn no_http(dice: &mut Dice, address: &str) {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut bytes = match dice.below(3) {
+        0 => b"POST /hubspot.leads.v1.LeadsService/GetLead HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n\0\0\0\0\0".to_vec(),
+        _ => [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat(),
+    };
+    for _ in 0..dice.below(5) {
+        let payload = dice.bytes(60);
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let kind = u8::try_from(dice.below(12)).unwrap();
+        let flags = u8::try_from(dice.below(256)).unwrap();
+        let stream = u8::try_from(dice.below(6)).unwrap();
+        bytes.extend_from_slice(&length[1..]);
+        bytes.extend_from_slice(&[kind, flags, 0, 0, 0, stream]);
+        bytes.extend(payload);
+    }
+    if dice.one_in(2) {
+        dice.spoil(&mut bytes);
+    }
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    if socket.write_all(&bytes).await.is_ok() && dice.one_in(2) {
+        let _ = socket.shutdown().await;
+        let mut answer = [0; 256];
+        let read = socket.read(&mut answer);
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(20), read).await;
+    }
+}

@@ -1,0 +1,119 @@
+//! What Vault answers: to logins, to reads, polls, lists and writes of secrets, and what the secrets
+//! hold.
+
+use std::time::Duration;
+
+use leadsd::{
+    config::{self, Loaded},
+    credentials::{SecretPath, SecretStore as _},
+    secret::Secret,
+    vault::{Errand, KvStore, Session},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    dice::Dice,
+    json,
+    proxy::Proxy,
+    run::Run,
+    world::{Peers, set},
+};
+
+/// Longest wait for a login: refused ones are tried again later and later.
+const PATIENCE: Duration = Duration::from_millis(60);
+
+fn config(peers: &Peers, proxy: &Proxy, files: &[(&str, String)]) -> config::Vault {
+    let mut settings = peers.settings();
+    set(&mut settings, &[("VAULT__ADDRESS", &proxy.url), ("VAULT__TIMEOUT", "200ms")]);
+    for (key, value) in files {
+        set(&mut settings, &[(*key, value)]);
+    }
+    if files.len() > 1 {
+        settings.retain(|(key, _)| key != "LEADSD_VAULT__AUTH__FILE");
+    }
+    Loaded::new(None, settings).unwrap().config.vault
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vault() {
+    let mut run = Run::of("vault").await;
+    let peers = Peers::start().await;
+    let proxy = Proxy::before(format!("http://{}", peers.vault.address())).await;
+    let (role, secret_id) = peers.vault.approle();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("role"), role.expose()).unwrap();
+    std::fs::write(path("secret"), secret_id.expose()).unwrap();
+    let with_token = config(&peers, &proxy, &[]);
+    let with_role = config(
+        &peers,
+        &proxy,
+        &[
+            ("VAULT__AUTH__METHOD", "approle".to_owned()),
+            ("VAULT__AUTH__ROLE_ID_FILE", path("role")),
+            ("VAULT__AUTH__SECRET_ID_FILE", path("secret")),
+        ],
+    );
+    let (mut reads, mut read) = (0, 0);
+    while let Some(mut dice) = run.next() {
+        let secret = SecretPath::parse("hubspot/fuzz").unwrap();
+        peers.vault.remove("hubspot/fuzz");
+        peers.vault.put("hubspot/fuzz", content(&mut dice));
+        let config = if dice.one_in(3) { &with_role } else { &with_token };
+        // The login mostly works, for there is nothing to see without one.
+        let spared = if dice.one_in(5) { "" } else { "/auth/" };
+        proxy.roll(&dice, 4, spared);
+        if dice.one_in(5) {
+            run.in_time(errand(config, &secret)).await;
+            continue;
+        }
+        let session = Session::start(config).unwrap();
+        let store = KvStore::new(session.clone(), "secret", PATIENCE);
+        reads += 1;
+        let works = async {
+            let done = store.read(&secret).await.is_ok();
+            let _ = store.version(&secret).await;
+            let _ = store.read_texts(&secret).await;
+            let _ = store.list(&SecretPath::parse("hubspot").unwrap()).await;
+            let _ = store.replace_refresh_token(&secret, 1, &Secret::new("next")).await;
+            let _ = format!("{:?}", session.status());
+            done
+        };
+        read += u32::from(run.in_time(works).await);
+        proxy.roll(&dice, 1, "");
+    }
+    println!("vault: {read} of {reads} reads gave a credential");
+}
+
+/// What a secret may hold, and what not.
+fn content(dice: &mut Dice) -> Value {
+    let mut content = match dice.below(3) {
+        0 => json!({"access_token": "a-token"}),
+        1 => json!({"client_id": "a", "client_secret": "b", "refresh_token": "c", "more": 1}),
+        _ => json!({"billing": "0".repeat(64), "shop": format!("{0},{0}", "a1".repeat(32))}),
+    };
+    if dice.one_in(2) {
+        json::spoil(dice, &mut content);
+    }
+    content
+}
+
+/// Everything that the commands ask Vault.
+async fn errand(config: &config::Vault, secret: &SecretPath) {
+    let _ = Errand::health(config).await;
+    let Ok(mut errand) = Errand::log_in(config).await else { return };
+    let _ = errand.last_for(Duration::from_secs(60)).await;
+    let _ = errand.token().await;
+    let _ = errand.engine().await;
+    let _ = errand.capabilities(&[errand.data_path(secret)]).await;
+    let _ = errand.poll(secret).await;
+    let _ = errand.list(&SecretPath::parse("hubspot").unwrap()).await;
+    if let Ok(Some(stored)) = errand.read(secret).await
+        && let Some(keys) = stored.keys
+    {
+        let _ = keys.names().count();
+        let _ = (keys.text("access_token"), keys.secret("access_token"));
+        let _ = errand.write(secret, stored.version, &keys).await;
+    }
+    errand.close().await;
+}

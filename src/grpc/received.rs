@@ -68,6 +68,17 @@ impl Body for Received {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let has_left = match &frame {
+            Some(Ok(_)) => false,
+            Some(Err(_)) => true,
+            // hyper ends the body of a stream that was cancelled like that of one that is complete.
+            None => !self.inner.is_end_stream(),
+        };
+        if has_left {
+            // Nobody is told what the decoder would say of half a message: the stream is gone, and
+            // the call is dropped with it as soon as this future is not ready.
+            return Poll::Pending;
+        }
         Poll::Ready(frame.map(|frame| {
             let frame = frame.map_err(BoxError::from)?;
             if let Some(data) = frame.data_ref() {

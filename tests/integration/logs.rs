@@ -20,6 +20,9 @@ static KEPT_OUT: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// Events of the audit trail.
 static AUDIT: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
+/// Access events.
+static ACCESS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
 /// Lines seen, so that the check is known to look at something.
 static LINES: Mutex<u64> = Mutex::new(0);
 
@@ -50,6 +53,17 @@ pub(crate) fn audit(request_id: &str) -> Vec<String> {
     lines.iter().filter(|line| line.contains(&id)).cloned().collect()
 }
 
+/// The access event of a call; fails if it has several.
+#[track_caller]
+pub(crate) fn access(request_id: &str) -> Option<String> {
+    let lines = ACCESS.lock().unwrap();
+    let id = format!("request.id=\"{request_id}\"");
+    let mut own = lines.iter().filter(|line| line.contains(&id));
+    let first = own.next().cloned();
+    assert_eq!(own.next(), None, "one event for a call");
+    first
+}
+
 /// Fails if a secret was logged.
 #[track_caller]
 pub(crate) fn assert_clean() {
@@ -66,6 +80,9 @@ impl io::Write for Sink {
         let kept_out = |secret: &String| text.contains(secret.as_str());
         if text.contains("leadsd::audit") {
             AUDIT.lock().unwrap().push(text.clone().into_owned());
+        }
+        if text.contains("leadsd::access") {
+            ACCESS.lock().unwrap().push(text.clone().into_owned());
         }
         if text.contains(MARK) || KEPT_OUT.lock().unwrap().iter().any(kept_out) {
             LEAKS.lock().unwrap().push(text.into_owned());

@@ -25,6 +25,7 @@ mod dev;
 mod doctor;
 mod documentation;
 mod drain;
+mod endings;
 mod examples;
 mod fairness;
 mod fake_hubspot;

@@ -11,6 +11,7 @@ mod kinds;
 mod learned;
 mod names;
 mod order;
+mod tell;
 
 use std::sync::Arc;
 
@@ -138,10 +139,10 @@ impl Parts {
         if let Some(call) = self.free(call)? {
             return self.upstream.create(&call, request).await;
         }
-        if self.learned.of(&call.portal).create.may_join() {
-            return self.creates.wait(call, Create, request.clone()).await;
+        match Create::of(request, &self.learned.of(&call.portal)) {
+            Some(kind) => self.creates.wait(call, kind, request.clone()).await,
+            None => self.upstream.create(call, request).await,
         }
-        self.upstream.create(call, request).await
     }
 
     async fn update(&self, call: &Call, request: &UpdateLead) -> Result<Lead, Error> {
@@ -259,7 +260,9 @@ impl Upstream for Coalesced {
         inputs: &[Traced<CreateLead>],
     ) -> Result<BatchAnswer, Error> {
         let done = self.0.upstream.batch_create(call, inputs).await;
-        self.0.learned.of(&call.portal).create.learn(&done);
+        let learned = self.0.learned.of(&call.portal);
+        learned.create.learn(&done);
+        learned.shown.learn(inputs, &done);
         self.written(call, None);
         done
     }

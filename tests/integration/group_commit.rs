@@ -8,6 +8,7 @@ mod leaving;
 mod order;
 mod poison;
 mod random;
+mod untraced;
 mod world;
 
 use std::time::Duration;

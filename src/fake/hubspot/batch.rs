@@ -98,7 +98,13 @@ impl Account {
         let mut done = Done::default();
         for input in inputs {
             match self.store.create(input, &rules) {
-                Ok(id) => done.results.push(self.item(id, input)),
+                Ok(id) => {
+                    let mut shown = input.clone();
+                    if !behaviour.show_created {
+                        shown["properties"] = Value::Null;
+                    }
+                    done.results.push(self.item(id, &shown));
+                }
                 Err(failure) => done.fail(1, failure, self.named(input)),
             }
         }

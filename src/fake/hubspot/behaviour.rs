@@ -9,6 +9,8 @@ use super::consent::{CODE_LIFE, Consent};
 pub struct Behaviour {
     /// Results of batch writes carry the trace id of their input.
     pub echo_trace_ids: bool,
+    /// Whether the results of a batch create show what was written.
+    pub show_created: bool,
     /// With trace ids, a property that is refused fails its input alone instead of the whole batch.
     pub property_errors_per_item: bool,
     /// Status of a batch with errors of single inputs: 207, or 200.
@@ -95,6 +97,7 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             echo_trace_ids: true,
+            show_created: true,
             property_errors_per_item: true,
             partial_status: 207,
             batch_create_status: 201,

@@ -1,7 +1,7 @@
 //! Calls of one kind that wait for a permit, and what happens when it comes.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     hash::Hash,
     sync::{
@@ -61,9 +61,10 @@ pub(super) trait Kind: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static {
         0
     }
 
-    /// Whether answers to calls that leave together can be told apart, as far as is known.
-    fn tells_apart(&self, _: &Learned) -> bool {
-        true
+    /// In which batches the calls can go so that their answers can be told apart: for each the number
+    /// of its batch; those without one go alone. None if it is not known.
+    fn batches(&self, _: &Learned, inputs: &[&Self::Input]) -> Option<Vec<Option<usize>>> {
+        Some(vec![Some(0); inputs.len()])
     }
 
     /// Makes the call as if there were no other.
@@ -268,18 +269,53 @@ struct Departure<K> {
 
 impl<K: Kind> Departure<K> {
     async fn leave(&self, prepaid: Prepaid, mut members: Vec<Member<K>>) {
-        if !self.kind.tells_apart(&self.learned) && members.len() > 1 {
-            // A batch of one has an answer that cannot be mistaken, and shows whether others would.
-            let rest = members.split_off(1);
-            self.as_one(prepaid, members).await;
-            if self.kind.tells_apart(&self.learned) {
-                self.leave_together(Prepaid::default(), rest).await;
-            } else {
-                self.all_alone(rest).await;
-            }
-            return;
+        if members.len() < 2 {
+            return self.leave_together(prepaid, members).await;
         }
-        self.leave_together(prepaid, members).await;
+        if let Some(batches) = self.batches(&members) {
+            return self.leave_apart(prepaid, members, batches).await;
+        }
+        // A batch of one has an answer that cannot be mistaken, and shows whether others would.
+        let rest = members.split_off(1);
+        self.as_one(prepaid, members).await;
+        match self.batches(&rest) {
+            Some(batches) => self.leave_apart(Prepaid::default(), rest, batches).await,
+            None => self.all_alone(rest).await,
+        }
+    }
+
+    fn batches(&self, members: &[Member<K>]) -> Option<Vec<Option<usize>>> {
+        let inputs: Vec<&K::Input> = members.iter().map(|member| &member.input).collect();
+        self.kind.batches(&self.learned, &inputs)
+    }
+
+    /// In batches of these numbers, and alone without one. The first of all has the permit.
+    async fn leave_apart(
+        &self,
+        prepaid: Prepaid,
+        members: Vec<Member<K>>,
+        batches: Vec<Option<usize>>,
+    ) {
+        let mut together: BTreeMap<usize, Vec<Member<K>>> = BTreeMap::new();
+        let mut alone = Vec::new();
+        for (mut member, batch) in members.into_iter().zip(batches) {
+            match batch {
+                Some(number) => together.entry(number).or_default().push(member),
+                None => {
+                    member.call.prepaid = prepaid.clone();
+                    alone.push(member);
+                }
+            }
+        }
+        let (together, single): (Vec<_>, Vec<_>) =
+            together.into_values().partition(|batch| batch.len() > 1);
+        for mut member in single.into_iter().flatten() {
+            member.call.prepaid = prepaid.clone();
+            alone.push(member);
+        }
+        let together =
+            together.into_iter().map(|batch| self.leave_together(prepaid.clone(), batch));
+        tokio::join!(future::join_all(together), self.all_alone(alone));
     }
 
     /// In as many batches as it takes for their answers to be read.

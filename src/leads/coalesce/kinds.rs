@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{group::Kind, learned::Learned};
+use super::{group::Kind, learned::Learned, tell::Told};
 use crate::leads::{
     Call, CreateLead, Error, Lead, LeadId, Processed, Reason, Traced, UpdateLead, UpsertLead,
     Upstream,
@@ -41,6 +41,13 @@ pub(super) struct Upsert;
 
 // === impl Create ===
 
+impl Create {
+    /// The kind of a create, if its answer can be told from those of others.
+    pub(super) fn of(request: &CreateLead, learned: &Learned) -> Option<Self> {
+        (learned.create.may_be() || learned.shown.may_tell(request)).then_some(Self)
+    }
+}
+
 #[async_trait]
 impl Kind for Create {
     type Input = CreateLead;
@@ -50,9 +57,15 @@ impl Kind for Create {
         weight(&input.properties)
     }
 
-    /// Only a trace id tells a new lead from another.
-    fn tells_apart(&self, learned: &Learned) -> bool {
-        learned.create.is_sure()
+    /// A trace id tells a new lead from another; where none come back, what was written does.
+    fn batches(&self, learned: &Learned, inputs: &[&CreateLead]) -> Option<Vec<Option<usize>>> {
+        if learned.create.is_sure() {
+            return Some(vec![Some(0); inputs.len()]);
+        }
+        if learned.create.may_be() {
+            return None;
+        }
+        learned.shown.batches(inputs)
     }
 
     async fn alone(
@@ -72,13 +85,29 @@ impl Kind for Create {
         inputs: &[CreateLead],
     ) -> Vec<Fate<Lead>> {
         let inputs = traced(inputs);
-        let send = |inputs: Vec<Traced<CreateLead>>| async move {
+        let unknown = Unmentioned::OutcomeUnknown;
+        if learned.create.is_sure() || inputs.len() == 1 {
+            let send = |inputs: Vec<Traced<CreateLead>>| async move {
+                let answer = upstream.batch_create(call, &inputs).await;
+                learned.create.learn(&answer);
+                learned.shown.learn(&inputs, &answer);
+                answer
+            };
+            let fates = batch::together(&inputs, unknown, Unsettled::Tell, send).await;
+            return fates.into_iter().map(lead).collect();
+        }
+        // What was known when they left may have changed.
+        let Some(told) = learned.shown.told(&inputs) else {
+            return inputs.iter().map(|_| Fate::Alone).collect();
+        };
+        let send = |told: Vec<Told>| async move {
+            let inputs: Vec<_> = told.iter().map(|told| told.input().clone()).collect();
             let answer = upstream.batch_create(call, &inputs).await;
             learned.create.learn(&answer);
+            learned.shown.check(&told, &answer);
             answer
         };
-        let unknown = Unmentioned::OutcomeUnknown;
-        let fates = batch::together(&inputs, unknown, Unsettled::Tell, send).await;
+        let fates = batch::together(&told, unknown, Unsettled::Tell, send).await;
         fates.into_iter().map(lead).collect()
     }
 }

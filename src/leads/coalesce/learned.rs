@@ -2,22 +2,16 @@
 //! batch, which is not documented and without which some answers could not be told apart; and what
 //! single reads call associations.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
-use super::names::Names;
+use super::{names::Names, tell::Shown};
 use crate::leads::{BatchAnswer, Error, PortalName};
 
-const UNKNOWN: u8 = 0;
-const YES: u8 = 1;
-const NO: u8 = 2;
+/// What was not so is looked at again after this time: HubSpot changes.
+pub(super) const FORGET: Duration = Duration::from_secs(600);
 
 /// What is known of all portals.
 #[derive(Debug, Default)]
@@ -29,12 +23,22 @@ pub(super) struct Learned {
     pub(super) create: Echo,
     pub(super) update: Echo,
     pub(super) upsert: Echo,
+    pub(super) shown: Shown,
     pub(super) names: Names,
 }
 
 /// Whether trace ids come back with one kind of batch.
 #[derive(Debug, Default)]
-pub(super) struct Echo(AtomicU8);
+pub(super) struct Echo(Mutex<Known>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Known {
+    #[default]
+    Nothing,
+    Yes,
+    /// Since then.
+    No(Instant),
+}
 
 // === impl Portals ===
 
@@ -51,14 +55,21 @@ impl Portals {
 // === impl Echo ===
 
 impl Echo {
+    fn known(&self) -> Known {
+        match *self.0.lock() {
+            Known::No(since) if since.elapsed() >= FORGET => Known::Nothing,
+            known => known,
+        }
+    }
+
     /// Whether they are known to come back.
     pub(super) fn is_sure(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == YES
+        self.known() == Known::Yes
     }
 
     /// Whether they may come back.
-    pub(super) fn may_join(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != NO
+    pub(super) fn may_be(&self) -> bool {
+        !matches!(self.known(), Known::No(_))
     }
 
     /// Looks at an answer; one without results says nothing.
@@ -68,10 +79,15 @@ impl Echo {
             return;
         }
         let all = answer.results.iter().all(|item| item.trace_id.is_some());
-        // One answer without is enough: it could not be told apart.
-        let known = if all && self.0.load(Ordering::Relaxed) != NO { YES } else { NO };
-        self.0.store(known, Ordering::Relaxed);
+        let known = match self.known() {
+            // One answer without is enough: it could not be told apart.
+            _ if !all => Known::No(Instant::now()),
+            Known::Nothing | Known::Yes => Known::Yes,
+            known @ Known::No(_) => known,
+        };
+        *self.0.lock() = known;
     }
 }
 
-const _: () = assert!(UNKNOWN == 0, "what nothing is known of is the default");
+#[cfg(test)]
+mod tests;

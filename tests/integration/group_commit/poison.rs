@@ -78,6 +78,16 @@ fn all_or_nothing(behaviour: &mut Behaviour) {
 
 fn as_thought(_: &mut Behaviour) {}
 
+/// What was written tells results apart.
+fn untraced(behaviour: &mut Behaviour) {
+    behaviour.echo_trace_ids = false;
+}
+
+fn untraced_all_or_nothing(behaviour: &mut Behaviour) {
+    untraced(behaviour);
+    all_or_nothing(behaviour);
+}
+
 #[tokio::test]
 async fn one_that_is_named_costs_nothing_and_one_that_is_not_a_bounded_number_of_calls() {
     let cases = [
@@ -87,6 +97,11 @@ async fn one_that_is_named_costs_nothing_and_one_that_is_not_a_bounded_number_of
         (all_or_nothing, 0, 1),
         (all_or_nothing, 1, 9 + 7),
         (all_or_nothing, 3, 24 + 3 * 7),
+        (untraced, 0, 1),
+        (untraced, 1, 1),
+        (untraced, 10, 1),
+        (untraced_all_or_nothing, 1, 9 + 7),
+        (untraced_all_or_nothing, 3, 24 + 3 * 7),
         // More than are worth looking for.
         (all_or_nothing, 25, 24 + CALLS),
     ];

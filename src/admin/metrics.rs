@@ -321,9 +321,10 @@ impl Collector for Quotas {
         let counted = |of: fn(&BucketView) -> f64| self.each(move |bucket| Some(of(bucket)));
         put(names::QUOTA_PERMITS, counted(|bucket| count(bucket.counts.permits)))?;
         put(names::QUOTA_CALLS, counted(|bucket| count(bucket.counts.calls)))?;
+        put(names::QUOTA_LEADS, counted(|bucket| count(bucket.counts.leads)))?;
         let per_call = |bucket: &BucketView| {
             let counts = bucket.counts;
-            (counts.permits > 0).then(|| count(counts.calls) / count(counts.permits))
+            (counts.permits > 0).then(|| count(counts.leads) / count(counts.permits))
         };
         put(names::QUOTA_LEADS_PER_CALL, self.each(per_call))?;
         put(names::QUOTA_WAITS, counted(|bucket| count(bucket.counts.waits)))?;

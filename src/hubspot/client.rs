@@ -64,6 +64,13 @@ const REFUSAL_TIME: Duration = Duration::from_secs(1);
 /// Our place in the trace, out.
 const TRACEPARENT: &str = "traceparent";
 
+/// What a HubSpot call is to do, and how many leads it is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Errand {
+    pub(super) operation: Operation,
+    pub(super) leads: usize,
+}
+
 /// A success: the bytes of a JSON object, or nothing if the body was empty.
 pub(super) type Answer = Option<Vec<u8>>;
 
@@ -127,16 +134,17 @@ impl Client {
     pub(super) async fn json<T: DeserializeOwned + Default>(
         &self,
         call: &Call,
-        operation: Operation,
+        errand: impl Into<Errand> + Send,
         request: impl Fn() -> RequestBuilder + Send + Sync,
     ) -> Result<T, Error> {
-        let answer = self.execute(call, operation, request).await?;
+        let errand = errand.into();
+        let answer = self.execute(call, errand, request).await?;
         let Some(bytes) = answer else { return Ok(T::default()) };
         // What the type does not take may still be told in a looser way, such as one name twice.
         let loosely = |_| serde_json::from_slice::<Value>(&bytes).and_then(serde_json::from_value);
         serde_json::from_slice(&bytes).or_else(loosely).map_err(|error| {
             let what = "HubSpot's answer does not have the expected shape";
-            unintelligible(operation, what).with_internal(error.to_string())
+            unintelligible(errand.operation, what).with_internal(error.to_string())
         })
     }
 
@@ -144,9 +152,10 @@ impl Client {
     pub(super) async fn execute(
         &self,
         call: &Call,
-        operation: Operation,
+        errand: impl Into<Errand> + Send,
         request: impl Fn() -> RequestBuilder + Send + Sync,
     ) -> Result<Answer, Error> {
+        let errand = errand.into();
         let handle = (self.resolve)(&call.portal).ok_or_else(|| {
             Error::new(Reason::CredentialUnavailable, "the portal has no credential engine")
         })?;
@@ -157,7 +166,7 @@ impl Client {
             if number > 1 {
                 portal.retries.fetch_add(1, Ordering::Relaxed);
             }
-            self.try_once(call, operation, &handle, &portal, &request)
+            self.try_once(call, errand, &handle, &portal, &request)
         };
         let judge = |failed: &Failed| failed.judge();
         let course = Course { made: call.made, deadline: || call.patience.until() };
@@ -173,7 +182,7 @@ impl Client {
     async fn try_once(
         &self,
         call: &Call,
-        operation: Operation,
+        errand: Errand,
         handle: &Handle,
         portal: &Portal,
         request: &(impl Fn() -> RequestBuilder + Send + Sync),
@@ -183,7 +192,7 @@ impl Client {
             let error = Error::new(Reason::UpstreamUnavailable, text).with_retry_after(wait);
             return Err(Failed { error, stands: true });
         }
-        let answer = self.with_token(call, operation, handle, portal, request).await;
+        let answer = self.with_token(call, errand, handle, portal, request).await;
         if let Some(health) = health(&answer)
             && portal.breaker.record(health, Instant::now(), rand::random())
         {
@@ -197,13 +206,13 @@ impl Client {
     async fn with_token(
         &self,
         call: &Call,
-        operation: Operation,
+        errand: Errand,
         handle: &Handle,
         portal: &Portal,
         request: &(impl Fn() -> RequestBuilder + Send + Sync),
     ) -> Result<Answer, Error> {
         let token = handle.token(call.deadline).await.map_err(unusable)?;
-        let unauthorized = match self.attempt(call, operation, portal, request(), &token).await {
+        let unauthorized = match self.attempt(call, errand, portal, request(), &token).await {
             Attempt::Done(answer) => return Ok(answer),
             Attempt::Failed(error) => return Err(error),
             Attempt::Unauthorized(unauthorized) => unauthorized,
@@ -213,7 +222,7 @@ impl Client {
             Unauthorized::Refused => Rejection::Refused,
         };
         let token = handle.instead_of(&token, rejection, call.deadline).await.map_err(unusable)?;
-        match self.attempt(call, operation, portal, request(), &token).await {
+        match self.attempt(call, errand, portal, request(), &token).await {
             Attempt::Done(answer) => Ok(answer),
             Attempt::Failed(error) => Err(error),
             Attempt::Unauthorized(_) => Err(Error::new(
@@ -226,11 +235,12 @@ impl Client {
     async fn attempt(
         &self,
         call: &Call,
-        operation: Operation,
+        errand: Errand,
         portal: &Portal,
         request: RequestBuilder,
         token: &Token,
     ) -> Attempt {
+        let Errand { operation, leads } = errand;
         if call.deadline <= Instant::now() {
             let text = "the deadline passed before HubSpot was asked";
             return Attempt::Failed(Error::new(Reason::DeadlineExceeded, text));
@@ -240,6 +250,7 @@ impl Client {
             Err(refusal) => return Attempt::Failed(refusal.into()),
         };
         let request = request.bearer_auth(token.secret.expose());
+        permit.is_about(leads);
         permit.sent();
         call.spent.count();
         let exchange = self.exchange(call, operation, portal, request, permit);
@@ -353,6 +364,14 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("collection", &self.collection.as_str())
             .finish_non_exhaustive()
+    }
+}
+
+impl From<Operation> for Errand {
+    /// A call about one lead; where associations are read, the read of the leads counts them.
+    fn from(operation: Operation) -> Self {
+        let leads = usize::from(operation != Operation::ReadAssociations);
+        Self { operation, leads }
     }
 }
 

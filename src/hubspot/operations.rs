@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     answer,
-    client::{self, Client},
+    client::{self, Client, Errand},
     endpoints::{self, Operation},
     wire::{self, Batch, LinkedBatch, Object, Results},
 };
@@ -207,7 +207,8 @@ impl Client {
         let segments: Vec<&str> = path.split('/').collect();
         let url = with_query(endpoints::url(&self.collection, &segments), query);
         let send = || self.http.post(url.clone()).json(body);
-        self.json(call, operation, send).await
+        let leads = body["inputs"].as_array().map_or(1, Vec::len);
+        self.json(call, Errand { operation, leads }, send).await
     }
 }
 

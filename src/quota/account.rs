@@ -249,6 +249,10 @@ impl Account {
         Ok(Place { account: Arc::clone(self), bucket, key })
     }
 
+    pub(super) fn count_leads(&self, bucket: BucketName, leads: usize) {
+        self.state.lock().lane(bucket).counts.leads += leads as u64;
+    }
+
     pub(super) fn sent(&self, name: BucketName, number: u64) -> Oldest {
         let mut state = self.state.lock();
         state.under_way += 1;

@@ -53,6 +53,11 @@ impl Permit {
         self.bucket
     }
 
+    /// So many leads are what the call is about, by the count of what permits are used for.
+    pub fn is_about(&self, leads: usize) {
+        self.account.count_leads(self.bucket, leads);
+    }
+
     /// The call is sent now.
     pub fn sent(&mut self) {
         if self.sent.is_none() {

@@ -94,6 +94,8 @@ pub struct Counts {
     pub permits: u64,
     /// Calls that went with them.
     pub calls: u64,
+    /// Leads that the HubSpot calls were about; a page and a search count as one.
+    pub leads: u64,
     /// How many of these calls have waited.
     pub waits: u64,
     /// How long, all together.

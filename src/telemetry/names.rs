@@ -298,11 +298,17 @@ pub const QUOTA_CALLS: Metric = counter(
     &["portal", "bucket"],
     "Calls that went with these HubSpot calls, alone or together",
 );
-/// Calls by HubSpot calls.
+/// Leads asked for.
+pub const QUOTA_LEADS: Metric = counter(
+    "leadsd_quota_leads",
+    &["portal", "bucket"],
+    "Leads that these HubSpot calls were about; a page and a search count as one",
+);
+/// Leads by HubSpot calls.
 pub const QUOTA_LEADS_PER_CALL: Metric = gauge(
     "leadsd_quota_leads_per_call",
     &["portal", "bucket"],
-    "Calls by the HubSpot calls that they took since the start: above 1 where calls went together",
+    "Leads by the HubSpot calls that were about them since the start: up to 100 where calls went together, or as a batch",
 );
 /// Calls that waited.
 pub const QUOTA_WAITS: Metric = counter(
@@ -435,6 +441,7 @@ pub const ALL: &[Metric] = &[
     QUOTA_WAITING,
     QUOTA_PERMITS,
     QUOTA_CALLS,
+    QUOTA_LEADS,
     QUOTA_LEADS_PER_CALL,
     QUOTA_WAITS,
     QUOTA_WAITED,

@@ -159,6 +159,27 @@ async fn a_priority_that_does_not_exist_is_refused() {
 }
 
 #[tokio::test]
+async fn a_call_counts_as_the_leads_that_it_is_about() {
+    let app = TestApp::start().await;
+    let ids: Vec<String> = (0..150).map(|number| app.lead(&format!("Lead {number}"))).collect();
+    let request = pb::BatchGetLeadsRequest { ids, ..Default::default() };
+    app.leads.clone().batch_get_leads(request).await.expect("all of them");
+    app.leads.clone().list_leads(pb::ListLeadsRequest::default()).await.expect("a page");
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let text =
+        http.get(format!("{}/metrics", app.admin)).send().await.unwrap().text().await.unwrap();
+    let value = |name: &str| -> f64 {
+        let start = format!("{name}{{portal=\"default\",bucket=\"burst\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&start));
+        line.unwrap_or_else(|| panic!("{start} in {text}")).parse().unwrap()
+    };
+    assert_eq!(value("leadsd_quota_leads_total"), 151.0);
+    assert_eq!(value("leadsd_quota_permits_total"), 3.0);
+    assert_eq!(value("leadsd_quota_calls_total"), 3.0);
+    assert!((value("leadsd_quota_leads_per_call") - 151.0 / 3.0).abs() < 0.01);
+}
+
+#[tokio::test]
 async fn metrics_tell_of_waits_and_refusals_and_leads_per_call() {
     let app = TestApp::start().await;
     let ids: Vec<String> = (0..100).map(|number| app.lead(&format!("Lead {number}"))).collect();

@@ -69,6 +69,8 @@ struct Vault {
     policy: Option<Policy>,
     /// Version of the engine at `secret`.
     kv_version: u64,
+    /// Whether reads do not see the newest version.
+    stale: bool,
     logins: u64,
 }
 
@@ -127,6 +129,7 @@ impl FakeVault {
             lives: Lives { ttl: TOKEN_TTL, max: TOKEN_MAX_TTL },
             policy: None,
             kv_version: 2,
+            stale: false,
             logins: 0,
         };
         let all = Token { expires: None, last: None, policy: None };
@@ -226,6 +229,11 @@ impl FakeVault {
     /// What kind of KV engine the one at `secret` is; version 1 has no versions and other paths.
     pub fn set_kv_version(&self, version: u64) {
         self.vault.lock().kv_version = version;
+    }
+
+    /// Has reads give what was there before the newest version, as from a copy that lags behind.
+    pub fn set_stale(&self, stale: bool) {
+        self.vault.lock().stale = stale;
     }
 
     /// Deletes the newest version of a secret, which can be brought back.

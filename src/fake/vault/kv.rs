@@ -138,7 +138,8 @@ impl Vault {
 
     fn newest(&self, path: &str) -> Option<(usize, &Version)> {
         let versions = self.secrets.get(path)?;
-        Some((versions.len(), versions.last()?))
+        let seen = versions.len() - usize::from(self.stale);
+        Some((seen, versions[..seen].last()?))
     }
 }
 

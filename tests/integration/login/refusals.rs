@@ -188,6 +188,18 @@ async fn a_change_by_somebody_else_meanwhile_is_not_overwritten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_vault_does_not_give_back_as_it_was_written_is_not_called_stored() {
+    let setting = Setting::new().await;
+    setting.vault.set_stale(true);
+    let token = setting.hubspot.static_token(&[READ]);
+    let ended = setting.start(&["--static"], &[token.expose()]).ended().await;
+    ended.failed_with(1, &["gives something else at secret/data/hubspot/default", "once more"]);
+    assert!(!ended.out.contains("Stored"), "{ended:?}");
+    setting.vault.set_stale(false);
+    setting.start(&["--static"], &[token.expose()]).ended().await.succeeded();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_coming_back_ends_the_login_in_time() {
     let setting = Setting::new().await;
     let (running, _) = setting.asking(&["--wait", "200ms"]).await;

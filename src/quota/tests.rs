@@ -3,6 +3,7 @@
 mod book;
 mod limits;
 mod replicas;
+mod script;
 mod sharing;
 mod simulation;
 mod waiting;

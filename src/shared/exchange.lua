@@ -88,7 +88,8 @@ local kept_back = 0
 if on_their_own > 0 then kept_back = size * on_their_own / known end
 local in_window = math.max(1, math.floor(size - math.max(others, kept_back)))
 local in_second = math.max(1, math.floor(in_window / PART_A_SECOND))
-local gap = ask.paced and SECOND / in_second or 0
+-- In whole microseconds, as everything that is kept.
+local gap = ask.paced and math.floor(SECOND * 1000 / in_second) / 1000 or 0
 
 local function fits(slots, limit, length)
   local nth = redis.call('ZREVRANGE', slots, limit - 1, limit - 1, 'WITHSCORES')

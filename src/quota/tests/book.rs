@@ -30,7 +30,7 @@ struct State {
 
 /// One limit. Slots are by name, with when they are counted at the latest.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     size: u64,
     window: Stamp,
     born: Stamp,
@@ -98,7 +98,7 @@ impl Ledger for Book {
 // === impl Entry ===
 
 impl Entry {
-    fn new(ask: &Ask, now: Stamp) -> Self {
+    pub(super) fn new(ask: &Ask, now: Stamp) -> Self {
         Self {
             size: ask.size,
             window: micros(ask.window),
@@ -116,7 +116,7 @@ impl Entry {
         }
     }
 
-    fn exchange(&mut self, ask: &Ask, now: Stamp) -> Grant {
+    pub(super) fn exchange(&mut self, ask: &Ask, now: Stamp) -> Grant {
         let replica = Arc::clone(&ask.replica);
         if ask.leave {
             self.replicas.remove(&replica);
@@ -155,6 +155,7 @@ impl Entry {
         self.short.retain(|_, at| *at > now - SECOND);
         self.hungry.retain(|other, until| *until > now && *other != replica);
         let permits = self.grant(ask, now);
+        let next = self.opens(ask, now);
         if now - self.born >= WARM && permits.len() < ask.want {
             self.hungry.insert(replica, self.last.max(now) + AGAIN);
         }
@@ -163,14 +164,15 @@ impl Entry {
             let part = (at - (now - self.window)).max(0) * 10 / self.window;
             leaving[usize::try_from(part).expect("small").min(TENTHS - 1)] += 1;
         }
+        let (others, window) = self.others(now);
         Grant {
             now,
             permits,
             leaving,
-            next: self.opens(ask, now),
-            used: self.long.len() as u64 + self.others(now),
+            next,
+            used: self.long.len() as u64 + others / window,
             size: self.size,
-            window: Duration::from_micros(self.window.unsigned_abs()),
+            window: Duration::from_micros(window),
             closed: Duration::from_micros((self.closed - now).max(0).unsigned_abs()),
             replicas: u32::try_from(self.replicas.len()).expect("few"),
             oldest: self.seq.saturating_sub(self.long.len() as u64),
@@ -206,16 +208,19 @@ impl Entry {
         granted
     }
 
-    fn others(&self, now: Stamp) -> u64 {
+    /// Calls of others in the window, and the window's length that they are a part of.
+    fn others(&self, now: Stamp) -> (u64, u64) {
         let left = (self.window - (now - self.told)).max(0).unsigned_abs();
-        self.foreign * left / self.window.unsigned_abs()
+        (self.foreign * left, self.window.unsigned_abs())
     }
 
     fn limits(&self, now: Stamp) -> (usize, usize) {
         let silent = self.replicas.values().filter(|seen| **seen <= now - SILENT).count() as u64;
         let on_their_own = silent.min(1) + self.apart.len() as u64;
-        let kept_back = self.size * on_their_own / (self.replicas.len() as u64).max(1);
-        let window = self.size.saturating_sub(self.others(now).max(kept_back)).max(1);
+        // Rounded up: to be on the safe side, as the script is.
+        let kept_back = (self.size * on_their_own).div_ceil((self.replicas.len() as u64).max(1));
+        let (others, window) = self.others(now);
+        let window = self.size.saturating_sub(others.div_ceil(window).max(kept_back)).max(1);
         let window = usize::try_from(window).expect("small");
         (window, (window / 10).max(1))
     }
@@ -233,11 +238,13 @@ impl Entry {
             slots.get(limit - 1).map_or(0, |nth| nth + length)
         };
         let mut at = now.max(self.closed).max(fits(&self.long, window, self.window));
+        let mut gap = 0;
         if ask.paced {
             at = at.max(fits(&self.short, second, SECOND));
-            if ask.spread || !self.hungry.is_empty() {
-                at = at.max(self.last + SECOND / i64::try_from(second).expect("small"));
-            }
+            gap = SECOND / i64::try_from(second).expect("small");
+        }
+        if ask.spread || !self.hungry.is_empty() {
+            at = at.max(self.last + gap);
         }
         at
     }

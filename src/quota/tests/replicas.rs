@@ -127,6 +127,25 @@ async fn replicas_share_evenly_and_meet_no_refusal_from_the_first_window_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn four_use_most_of_the_limit_without_a_refusal_and_eight_meet_one_each_at_the_most() {
+    for (replicas, allowed, even) in [(4, 0, 60), (8, 8, 0)] {
+        for way in [1, 40, 150] {
+            let hub = Arc::<Strict>::default();
+            let way = Duration::from_millis(way);
+            let _all: Vec<Task> = (0..replicas).map(|_| replica(&hub, START, way, 50)).collect();
+            let mut all = 0;
+            for window in 0..12 {
+                let seen = hub.window().await;
+                assert!(refused(&seen) <= allowed, "{replicas} {way:?} {window}: {seen:?}");
+                assert!(smallest(&seen) >= even, "{replicas} {way:?} {window}: {seen:?}");
+                all += passed(&seen);
+            }
+            assert!(all >= 12 * LIMIT * 85 / 100, "{replicas} {way:?}: {all}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_replica_gets_its_part_of_a_busy_one_and_leaves_it_when_it_ends() {
     for way in [1, 40, 150] {
         let hub = Arc::<Strict>::default();

@@ -140,9 +140,7 @@ async fn the_ledger_in_memory_answers_as_the_script_in_redis() {
     let url = config::RedisUrl::Here(url);
     let prefix = "leadsd".to_owned();
     let redis = Redis::new(config::SharedQuota { url, ca_file: None, replicas: 2, prefix });
-    let seed = rand::random();
-    println!("seed {seed}");
-    let mut random = SmallRng::seed_from_u64(seed);
+    let mut random = SmallRng::seed_from_u64(rand::random());
     for bucket in [BucketName::Burst, BucketName::Search] {
         let mut all = Err(Away(String::new()));
         // On a busy machine an answer may be late: what the script has done then is not known.

@@ -9,6 +9,7 @@ mod get;
 mod group;
 mod kinds;
 mod learned;
+mod missing;
 mod names;
 mod order;
 mod tell;
@@ -126,10 +127,15 @@ impl Parts {
     }
 
     async fn get(&self, call: &Call, request: &GetLead) -> Result<Lead, Error> {
+        let learned = self.learned.of(&call.portal);
         if let Some(call) = self.free(call)? {
-            return self.upstream.get(&call, request).await;
+            let answer = self.upstream.get(&call, request).await;
+            if request.id_property.is_none() {
+                learned.missing.learn(request.archived, &request.id, &answer);
+            }
+            return answer;
         }
-        match Get::of(request, &self.learned.of(&call.portal)) {
+        match Get::of(request, &learned) {
             Some(kind) => self.gets.wait(call, kind, request.id.clone()).await,
             None => self.upstream.get(call, request).await,
         }

@@ -5,6 +5,7 @@ mod ask;
 mod associations;
 mod faults;
 mod leaving;
+mod missing;
 mod order;
 mod poison;
 mod random;

@@ -86,6 +86,7 @@ impl Get {
     async fn read(
         &self,
         upstream: &Arc<dyn Upstream>,
+        learned: &Learned,
         call: &Call,
         ids: &[LeadId],
     ) -> Vec<Fate<Lead>> {
@@ -114,9 +115,11 @@ impl Get {
                 Fate::Told(Ok(item.lead))
             }
             // A lead that was merged away is answered with the id of the one it became, or not at
-            // all: a single read of its record id finds it.
+            // all: a single read of its record id finds it, unless it has not done so before.
             Fate::Told(Err(error))
-                if error.reason() != Reason::LeadNotFound || self.id_property.is_some() =>
+                if error.reason() != Reason::LeadNotFound
+                    || self.id_property.is_some()
+                    || learned.missing.is(self.archived, &inputs[position].id) =>
             {
                 Fate::Told(Err(error))
             }
@@ -230,6 +233,12 @@ impl Kind for Get {
         upstream.get(call, &request).await
     }
 
+    fn learn(&self, learned: &Learned, id: &LeadId, answer: &Result<Lead, Error>) {
+        if self.id_property.is_none() {
+            learned.missing.learn(self.archived, id, answer);
+        }
+    }
+
     async fn together(
         &self,
         upstream: &Arc<dyn Upstream>,
@@ -237,7 +246,7 @@ impl Kind for Get {
         call: &Call,
         ids: &[LeadId],
     ) -> Vec<Fate<Lead>> {
-        let fates = self.read(upstream, call, ids).await;
+        let fates = self.read(upstream, learned, call, ids).await;
         if self.selection.associations.is_empty() {
             return fates;
         }

@@ -75,6 +75,9 @@ pub(super) trait Kind: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static {
         input: &Self::Input,
     ) -> Result<Self::Output, Error>;
 
+    /// Looks at what came of a call that was made alone after it had gone with others.
+    fn learn(&self, _: &Learned, _: &Self::Input, _: &Result<Self::Output, Error>) {}
+
     /// Makes the calls as one; one fate per input, in their order.
     async fn together(
         &self,
@@ -388,6 +391,7 @@ impl<K: Kind> Departure<K> {
             return;
         }
         let answer = self.kind.alone(&*self.upstream, &member.call, &member.input).await;
+        self.kind.learn(&self.learned, &member.input, &answer);
         member.answer(answer);
     }
 }

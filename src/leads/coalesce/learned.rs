@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{names::Names, tell::Shown};
+use super::{missing::Missing, names::Names, tell::Shown};
 use crate::leads::{BatchAnswer, Error, PortalName};
 
 /// What was not so is looked at again after this time: HubSpot changes.
@@ -24,6 +24,7 @@ pub(super) struct Learned {
     pub(super) update: Echo,
     pub(super) upsert: Echo,
     pub(super) shown: Shown,
+    pub(super) missing: Missing,
     pub(super) names: Names,
 }
 

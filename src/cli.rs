@@ -9,7 +9,12 @@ mod login;
 mod serve;
 mod terminal;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -77,7 +82,6 @@ enum Error {
 }
 
 /// Runs the command line of this process.
-#[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -101,8 +105,13 @@ pub fn run() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever was to read it has seen enough, such as `head`.
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("leadsd: {error}");
+            // If nobody is there to read it, the exit code tells.
+            let _ = writeln!(io::stderr(), "leadsd: {error}");
             match error {
                 Error::Config(_)
                 | Error::DevBeyondLoopback { .. }
@@ -115,6 +124,16 @@ pub fn run() -> ExitCode {
                 | Error::Io { .. } => ExitCode::FAILURE,
             }
         }
+    }
+}
+
+/// Prints what a command came to. A reader who has gone takes nothing away from that: the macros would
+/// panic.
+fn print(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done.map_err(|source| Error::Io { what: "cannot print", source }),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{Error, environment};
+use super::{Error, environment, print};
 use crate::config::{self, Loaded};
 
 #[derive(Debug, Subcommand)]
@@ -25,17 +25,13 @@ pub(super) enum Command {
     Schema,
 }
 
-#[expect(clippy::print_stdout, reason = "printing is what the command is for")]
 pub(super) fn run(command: Command) -> Result<(), Error> {
     match command {
         Command::Check { config } => {
             Loaded::new(config.as_deref(), environment())?;
-            println!("The configuration is right.");
+            print("The configuration is right.\n")
         }
-        Command::Print { config } => {
-            print!("{}", Loaded::new(config.as_deref(), environment())?.print());
-        }
-        Command::Schema => println!("{:#}", config::schema()),
+        Command::Print { config } => print(&Loaded::new(config.as_deref(), environment())?.print()),
+        Command::Schema => print(&format!("{:#}\n", config::schema())),
     }
-    Ok(())
 }

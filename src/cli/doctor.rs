@@ -97,7 +97,7 @@ pub(super) async fn run(args: Args) -> Result<Verdict, super::Error> {
             }
         }
     }
-    print(&report, args.json);
+    show(&report, args.json)?;
     Ok(if report.worst() == "fail" { Verdict::Fails } else { Verdict::Works })
 }
 
@@ -157,11 +157,15 @@ fn soon() -> Instant {
     Instant::now() + CHECK_TIMEOUT
 }
 
-#[expect(clippy::print_stdout, reason = "printing is what the command is for")]
-fn print(report: &Report, json: bool) {
-    if json {
-        println!("{:#}", report.json());
+fn show(report: &Report, json: bool) -> Result<(), super::Error> {
+    let text = if json {
+        format!(
+            "{:#}
+",
+            report.json()
+        )
     } else {
-        print!("{}", report.text());
-    }
+        report.text()
+    };
+    super::print(&text)
 }

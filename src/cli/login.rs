@@ -10,7 +10,11 @@ mod listener;
 mod page;
 mod redirect;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::Args as ClapArgs;
 use tokio::time::Instant;
@@ -554,14 +558,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     known.ok_or_else(|| "must be a whole number with a unit: ms, s, m or h".to_owned())
 }
 
-/// What came of it: for scripts as well.
-#[expect(clippy::print_stdout, reason = "printing is what the command is for")]
+/// What came of it: for scripts as well. That nobody reads it must not keep a credential from being
+/// stored.
 fn print(line: &str) {
-    println!("{line}");
+    let _ = super::print(&format!("{line}\n"));
 }
 
 /// What is going on: for whoever watches.
-#[expect(clippy::print_stderr, reason = "the command talks to a person")]
 fn say(line: &str) {
-    eprintln!("{line}");
+    let _ = writeln!(io::stderr(), "{line}");
 }

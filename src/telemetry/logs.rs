@@ -88,7 +88,10 @@ where
         text: ArcSwap::from_pointee(config.level.clone()),
     });
     SWITCH.store(Some(Arc::clone(&switch)));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // It would say on the same stderr that nothing can be written to it, and panic: when whoever reads
+    // the log has gone, calls must be served all the same.
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let lines = match config.format {
         // The innermost span says which call or task it is about; those around it add nothing.
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),

@@ -2,6 +2,7 @@
 //! and what is renewed while calls go on.
 
 mod audit;
+mod health;
 mod keys;
 mod matrix;
 mod peers;
@@ -84,6 +85,11 @@ struct World {
 
 impl World {
     async fn start() -> Self {
+        Self::start_with(|builder| builder).await
+    }
+
+    /// With other settings at the end.
+    async fn start_with(change: impl FnOnce(Builder) -> Builder) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (ca, issuer) = (Authority::new("ca"), Issuer::new());
         ca.server().write(folder.path(), "tls");
@@ -108,7 +114,7 @@ impl World {
                        "blocked": sha256(&api_key("blocked")),
                        "stranger": sha256(&api_key("stranger"))}),
             );
-        let app = with_policies(builder).start().await;
+        let app = change(with_policies(builder)).start().await;
         Self { app, ca, issuer, folder }
     }
 

@@ -43,6 +43,11 @@ impl Process {
         Self::start(&mut command)
     }
 
+    /// What it has logged so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
     /// The value of a field once it is logged.
     pub(crate) async fn logged(&self, field: &str) -> String {
         let found = async {

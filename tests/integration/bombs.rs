@@ -1,0 +1,144 @@
+//! Gibibytes in a few kilobytes, from HubSpot and from a caller: told what they are, and never
+//! unpacked further than the bound.
+
+use std::{io::Write as _, sync::Arc};
+
+use axum::{
+    Router,
+    http::header::{CONTENT_ENCODING, CONTENT_TYPE},
+    response::IntoResponse as _,
+};
+use leadsd::{
+    fake::{hubspot::FakeHubspot, vault::FakeVault},
+    grpc::pb::{self, leads_service_client::LeadsServiceClient},
+    time::SystemClock,
+};
+use serde_json::json;
+use tonic::{Code, transport::Channel};
+use tonic_types::StatusExt as _;
+
+use crate::process::{FREE, Process};
+
+/// What a bomb becomes.
+const UNPACKED: usize = 1 << 30;
+
+/// Far less than that, and more than the service needs.
+const MOST_MEMORY: u64 = 300 << 20;
+
+/// The zstd frame (RFC 8878) of a gibibyte of blanks, in blocks of one repeated byte.
+fn zstd() -> Vec<u8> {
+    const BLOCK: usize = 128 << 10;
+    // The magic number; no flags; a window of 8 MiB.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 13 << 3];
+    let blocks = UNPACKED / BLOCK;
+    for number in 1..=blocks {
+        let last = u32::from(number == blocks);
+        let head = last | (1 << 1) | (u32::try_from(BLOCK).unwrap() << 3);
+        frame.extend_from_slice(&head.to_le_bytes()[..3]);
+        frame.push(b' ');
+    }
+    frame
+}
+
+/// The same with gzip, whose parts may follow each other.
+fn gzip() -> Vec<u8> {
+    const PART: usize = 4 << 20;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&vec![b' '; PART]).unwrap();
+    encoder.finish().unwrap().repeat(UNPACKED / PART)
+}
+
+/// A HubSpot that answers every request with these bytes.
+async fn hubspot(encoding: &'static str, bytes: Vec<u8>) -> String {
+    let answer = move || {
+        let headers = [(CONTENT_ENCODING, encoding), (CONTENT_TYPE, "application/json")];
+        let answer = (headers, bytes.clone()).into_response();
+        async move { answer }
+    };
+    let listener = tokio::net::TcpListener::bind(FREE).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    format!("http://{address}")
+}
+
+/// The most memory that a process had so far, in bytes.
+#[cfg(target_os = "linux")]
+fn most_memory(process: &Process) -> u64 {
+    let path = format!("/proc/{}/status", process.child.id());
+    let status = std::fs::read_to_string(path).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[cfg(not(target_os = "linux"))]
+fn most_memory(_: &Process) -> u64 {
+    0
+}
+
+/// A service as a process of its own, so that its memory is its own.
+async fn service(hubspot: &str) -> (Process, LeadsServiceClient<Channel>, String, FakeVault) {
+    let vault = FakeVault::start(FREE.parse().unwrap()).await.unwrap();
+    let keys = FakeHubspot::start(FREE.parse().unwrap(), Arc::new(SystemClock)).await.unwrap();
+    vault.put("hubspot/default", json!({"access_token": keys.static_token(&[]).expose()}));
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, vault.root_token().expose()).unwrap();
+    let config = folder.path().join("leadsd.toml");
+    let text = format!(
+        "[grpc]\nlisten = \"{FREE}\"\nmax_request_size = \"1MiB\"\ndrain_delay = \"0s\"\n\
+         [admin]\nlisten = \"{FREE}\"\n[hubspot]\nbase_url = \"{hubspot}\"\nmax_answer_size = \"1MiB\"\nmax_attempts = 1\n\
+         [vault]\naddress = \"http://{}\"\n[vault.auth]\nmethod = \"token\"\nfile = \"{}\"\n[portals.default]\n",
+        vault.address(),
+        token.display(),
+    );
+    std::fs::write(&config, text).unwrap();
+    let process = Process::serve(&config, &[]);
+    let grpc = process.ready().await;
+    let channel = Channel::from_shared(format!("http://{grpc}")).unwrap();
+    (process, LeadsServiceClient::new(channel.connect().await.unwrap()), grpc, vault)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bomb_in_hubspots_answer_is_not_unpacked_past_the_bound() {
+    for (encoding, bytes) in [("zstd", zstd()), ("gzip", gzip())] {
+        let (process, mut leads, _, _vault) = service(&hubspot(encoding, bytes).await).await;
+        for _ in 0..4 {
+            let get = pb::GetLeadRequest { id: "7".to_owned(), ..Default::default() };
+            let status = leads.get_lead(get).await.unwrap_err();
+            assert_eq!(status.code(), Code::ResourceExhausted, "{encoding}: {status:?}");
+            let info = status.get_details_error_info().expect("a reason");
+            assert_eq!(info.reason, "ANSWER_TOO_LARGE", "{encoding}");
+        }
+        let most = most_memory(&process);
+        assert!(most < MOST_MEMORY, "{encoding}: {} MiB", most >> 20);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bomb_in_a_request_is_not_unpacked_past_the_bound() {
+    let (process, mut leads, grpc, _vault) = service("http://127.0.0.1:1").await;
+    let http = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let gzip = gzip();
+    // A message may itself be as large as the bound.
+    let gzip = gzip[..gzip.len().min(900 << 10)].to_vec();
+    for (encoding, bytes) in [("zstd", zstd()), ("gzip", gzip)] {
+        let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+        let body = [&[1][..], &length, &bytes].concat();
+        for _ in 0..4 {
+            let answer = http
+                .post(format!("http://{grpc}/hubspot.leads.v1.LeadsService/GetLead"))
+                .header(CONTENT_TYPE, "application/grpc")
+                .header("te", "trailers")
+                .header("grpc-encoding", encoding)
+                .body(body.clone());
+            let answer = answer.send().await.unwrap();
+            let code = answer.headers()["grpc-status"].to_str().unwrap();
+            // RESOURCE_EXHAUSTED
+            assert_eq!(code, "8", "{encoding}: {:?}", answer.headers());
+        }
+    }
+    let most = most_memory(&process);
+    assert!(most < MOST_MEMORY, "{} MiB", most >> 20);
+    let quiet = leads.list_leads(pb::ListLeadsRequest::default()).await.unwrap_err();
+    assert_eq!(quiet.code(), Code::Unavailable, "it serves on: HubSpot is not there");
+}

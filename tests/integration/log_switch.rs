@@ -1,0 +1,120 @@
+//! `/log` on the admin port: what is logged changes while the service runs, and the port keeps its
+//! bounds for whoever talks to it.
+
+use std::time::{Duration, Instant};
+
+use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tonic::{Request, transport::Channel};
+
+use crate::{harness::PATIENCE, process::Dev};
+
+/// What is logged of each call of HubSpot, at the level debug.
+const DEBUG: &str = "HubSpot answered";
+
+async fn put(admin: &str, filter: impl Into<reqwest::Body>) -> (u16, String) {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = http.put(format!("http://{admin}/log")).body(filter).send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+async fn current(admin: &str) -> String {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = http.get(format!("http://{admin}/log")).send().await.unwrap();
+    answer.text().await.unwrap().trim().to_owned()
+}
+
+/// Makes a call, waits for its access event, and says whether what belongs to `debug` came before it.
+async fn call_logs_debug(dev: &Dev, leads: &mut LeadsServiceClient<Channel>, id: &str) -> bool {
+    let before = dev.process.lines().len();
+    let mut request = Request::new(pb::ListLeadsRequest::default());
+    request.metadata_mut().insert("x-request-id", id.parse().unwrap());
+    leads.list_leads(request).await.unwrap();
+    let logged = async {
+        loop {
+            let new = dev.process.lines().split_off(before);
+            if new.iter().any(|line| line.contains("Call finished") && line.contains(id)) {
+                return new.iter().any(|line| line.contains(DEBUG));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, logged).await.expect("an access event")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_filter_changes_and_changes_back_and_a_bad_one_changes_nothing() {
+    let dev = Dev::start().await;
+    let admin = dev.address("admin");
+    let channel = Channel::from_shared(format!("http://{}", dev.address("gRPC"))).unwrap();
+    let mut leads = LeadsServiceClient::new(channel.connect().await.unwrap());
+    assert_eq!(current(&admin).await, "info");
+    assert!(!call_logs_debug(&dev, &mut leads, "first").await);
+
+    assert_eq!(put(&admin, "info,leadsd=debug\n").await, (200, "info,leadsd=debug\n".to_owned()));
+    assert_eq!(current(&admin).await, "info,leadsd=debug");
+    assert!(call_logs_debug(&dev, &mut leads, "second").await);
+
+    for bad in ["leadsd=loud", "a=b=c", "leadsd=debug,=[", "leadsd=d\u{e9}bug", "[{"] {
+        let (status, said) = put(&admin, bad).await;
+        assert_eq!(status, 400, "{bad}: {said}");
+        assert!(!said.trim().is_empty(), "{bad}");
+    }
+    assert_eq!(put(&admin, vec![0xff, 0xfe]).await.0, 400, "no text");
+    assert_eq!(put(&admin, "x".repeat(17 * 1024)).await.0, 413, "past the bound");
+    assert_eq!(current(&admin).await, "info,leadsd=debug", "nothing has changed");
+    assert!(call_logs_debug(&dev, &mut leads, "third").await);
+
+    assert_eq!(put(&admin, "info").await.0, 200);
+    assert!(!call_logs_debug(&dev, &mut leads, "fourth").await);
+    let log = dev.process.lines().join("\n");
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+/// What comes back for these bytes, until the connection ends, and how long that took.
+async fn sent(admin: &str, bytes: &[u8]) -> (String, Duration) {
+    let since = Instant::now();
+    let mut socket = TcpStream::connect(admin).await.unwrap();
+    // It may be cut off in the middle of too much.
+    let _ = socket.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let read = socket.read_to_end(&mut answer);
+    let _ = tokio::time::timeout(PATIENCE, read).await.expect("the connection ends");
+    (String::from_utf8_lossy(&answer).into_owned(), since.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_and_large_clients_of_the_admin_port_are_cut_off_and_others_served() {
+    let dev = Dev::start().await;
+    let admin = dev.address("admin");
+    let large = format!("GET /live HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "x".repeat(40_000));
+    let slow_body =
+        "PUT /log HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 9\r\n\r\nin";
+    let slow_head = "GET /live HTTP/1.1\r\nhost: x\r\n";
+    let others = async {
+        for _ in 0..50 {
+            let since = Instant::now();
+            assert_eq!(current(&admin).await, "info");
+            assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let (large, (body, body_took), (head, head_took), garbage, ()) = tokio::join!(
+        sent(&admin, large.as_bytes()),
+        sent(&admin, slow_body.as_bytes()),
+        sent(&admin, slow_head.as_bytes()),
+        sent(&admin, b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"),
+        others,
+    );
+    assert!(large.0.starts_with("HTTP/1.1 431"), "{}", large.0);
+    assert!(body.starts_with("HTTP/1.1 408"), "{body}");
+    assert!(head.is_empty() || head.starts_with("HTTP/1.1 408"), "{head}");
+    for took in [body_took, head_took] {
+        assert!((9.0..15.0).contains(&took.as_secs_f64()), "{took:?}");
+    }
+    assert!(garbage.0.starts_with("HTTP/1.1 400"), "{}", garbage.0);
+    assert_eq!(current(&admin).await, "info");
+}

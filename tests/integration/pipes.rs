@@ -1,0 +1,92 @@
+//! What becomes of the commands and of the service when nobody reads what they write.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+};
+
+use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
+use tonic::transport::Channel;
+
+use crate::{
+    harness::{PATIENCE, wait_ready},
+    process::FREE,
+    real_peers::{run, text},
+};
+
+/// A configuration that is right.
+const GOOD: &str = "[vault]\naddress = \"https://vault.example:8200\"\n[vault.auth]\n\
+                    method = \"token_file\"\nfile = \"/vault/token\"\n[portals.default]\n";
+
+#[tokio::test]
+async fn commands_whose_reader_has_gone_end_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("leadsd.toml");
+    std::fs::write(&file, GOOD).unwrap();
+    let file = file.display().to_string();
+    for arguments in [
+        &["config", "schema"][..],
+        &["config", "print", "--config", &file],
+        &["config", "check", "--config", &file],
+        &["--help"],
+        &["dev", "--grpc", FREE, "--admin", FREE, "--hubspot", FREE, "--vault", FREE],
+    ] {
+        // The reader goes before a byte is written.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+        command.args(arguments).stdout(writer).stderr(Stdio::piped());
+        let work = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let ended = tokio::time::timeout(PATIENCE, work).await.expect("it ends").unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{arguments:?}: {}", text(&ended));
+        assert!(!text(&ended).contains("panicked"), "{arguments:?}: {}", text(&ended));
+    }
+    let shell = format!("'{}' config schema | head -n 1", env!("CARGO_BIN_EXE_leadsd"));
+    let first = run(Command::new("sh").args(["-c", &shell])).await;
+    assert_eq!(text(&first), "{\n");
+}
+
+#[tokio::test]
+async fn a_failure_that_nobody_reads_is_told_by_the_exit_code() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+    command.args(["config", "check", "--config", "/nowhere"]).stderr(writer);
+    let ended = tokio::task::spawn_blocking(move || command.status().unwrap()).await.unwrap();
+    assert_eq!(ended.code(), Some(64));
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn output_that_cannot_be_written_is_a_failure() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+    command.args(["config", "schema"]).stdout(full).stderr(Stdio::piped());
+    let ended = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(text(&ended).contains("cannot print"), "{}", text(&ended));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_whose_log_nobody_reads_serves_on() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+    command.args(["dev", "--grpc", FREE, "--admin", FREE, "--hubspot", FREE, "--vault", FREE]);
+    command.args(["--log", "debug"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let banner: Vec<String> = lines.take_while(|line| !line.starts_with("Ctrl-C")).collect();
+    let address = |of: &str| {
+        let line = banner.iter().find_map(|line| line.strip_prefix(of)).expect("it is there");
+        let address = line.split_whitespace().next().unwrap().trim_start_matches("http://");
+        address.split('/').next().unwrap().to_owned()
+    };
+    drop(child.stderr.take());
+    wait_ready(&format!("http://{}", address("admin"))).await;
+    let channel = Channel::from_shared(format!("http://{}", address("gRPC"))).unwrap();
+    let mut leads = LeadsServiceClient::new(channel.connect().await.unwrap());
+    for _ in 0..3 {
+        leads.list_leads(pb::ListLeadsRequest::default()).await.expect("served");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

@@ -139,8 +139,9 @@ impl Hidden {
 impl Drop for Hidden {
     fn drop(&mut self) {
         if let Some(shown) = &self.0 {
-            // There is nothing else to be done about a terminal that is gone.
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, shown);
+            // What was half typed is thrown away, or the shell would show it. There is nothing else to
+            // be done about a terminal that is gone.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Flush, shown);
         }
     }
 }

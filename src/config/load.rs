@@ -20,6 +20,9 @@ const MAX_PASSES: usize = 64;
 /// Origin of what nobody has set.
 const DEFAULT: &str = "default";
 
+/// Most brackets in a variable's value that figment is trusted with; no key needs more than one pair.
+const MAX_BRACKETS: usize = 64;
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -136,13 +139,28 @@ fn without_password(line: &str) -> Cow<'_, str> {
 
 /// A layer of one value with the variable's name as its origin.
 fn from_environment(name: &str, key: &str, value: &str) -> impl figment::Provider {
-    let value = Value::from_str(value).unwrap_or_else(|never| match never {});
+    let value = parsed(value);
     let name = name.to_owned();
     let nested = key
         .rsplit('.')
         .fold(value, |inner, part| Value::from(Dict::from([(part.to_owned(), inner)])));
     let dict = nested.into_dict().unwrap_or_default();
     Named { name, inner: Serialized::from(dict, Profile::Default) }
+}
+
+/// A value as figment reads it from the environment: number, list, text in quotes, or else the text as
+/// it is.
+fn parsed(text: &str) -> Value {
+    // figment cuts such a text at the wrong byte, and panics or loses a part of it.
+    let is_cut = text.contains('\\') && !text.is_ascii();
+    // Its parser calls itself for every bracket.
+    let is_deep = text.matches(['[', '{']).count() > MAX_BRACKETS;
+    if !is_cut && !is_deep {
+        return Value::from_str(text).unwrap_or_else(|never| match never {});
+    }
+    let table = format!("it = {text}").parse::<toml::Table>().ok().filter(|table| table.len() == 1);
+    let value = table.and_then(|mut table| Value::serialize(table.remove("it")?).ok());
+    value.unwrap_or_else(|| Value::from(text))
 }
 
 /// Gives a layer the name of its variable.

@@ -33,6 +33,31 @@ fn faults(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
+fn variables_with_escapes_and_other_letters_are_read_to_their_end() {
+    let name = |value: &str| {
+        let loaded = load(GOOD, &[("LEADSD_TRACE__SERVICE_NAME", value)]);
+        loaded.unwrap().config.trace.service_name
+    };
+    assert_eq!(name(r#""caf\u{e9} \"Zoë\"""#.replace(r"\u{e9}", "é").as_str()), r#"café "Zoë""#);
+    assert_eq!(name(r#""b€\\€*""#), r"b€\€*");
+    // Without quotes nothing is an escape.
+    assert_eq!(name(r"é\n"), r"é\n");
+    assert_eq!(name("\"é\\q\""), "\"é\\q\"");
+    let key = "LEADSD_AUTH__JWT__ISSUER";
+    for value in ["[".repeat(100_000), "{a=".repeat(100_000), "[".repeat(64)] {
+        assert!(load(GOOD, &[(key, &value)]).is_err());
+    }
+    let list = r#"["é\t", "b*"]"#;
+    let callers = [
+        ("LEADSD_POLICY__A__CALLERS", list),
+        ("LEADSD_POLICY__A__PORTALS", r#"["*"]"#),
+        ("LEADSD_POLICY__A__ACCESS", "read"),
+    ];
+    let said = faults(GOOD, &callers).join("\n");
+    assert!(said.contains("policy.a.callers"), "{said}");
+}
+
+#[test]
 fn a_short_file_is_enough() {
     let config = load(GOOD, &[]).unwrap().config;
     assert_eq!(config.grpc.listen.to_string(), "127.0.0.1:50051");

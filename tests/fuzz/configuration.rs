@@ -91,6 +91,7 @@ fn keys() -> Vec<String> {
 
 fn value(dice: &mut Dice) -> String {
     match dice.below(3) {
+        0 if dice.one_in(8) => dice.pick(&["[", "{a=", "[\"é\\", "\"ä"]).repeat(dice.below(3_000)),
         0 => dice.text(),
         1 => {
             let value = *dice.pick(&VALUES);

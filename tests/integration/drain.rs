@@ -246,6 +246,8 @@ struct Balancer {
 struct Backend {
     address: String,
     channel: Mutex<Option<Channel>>,
+    /// No longer among the endpoints that the name service tells of.
+    is_removed: AtomicBool,
 }
 
 // === impl Balancer ===
@@ -253,7 +255,8 @@ struct Backend {
 impl Balancer {
     fn new(addresses: &[String]) -> Self {
         let backend = |address: &String| {
-            Arc::new(Backend { address: address.clone(), channel: Mutex::new(None) })
+            let (address, channel) = (address.clone(), Mutex::new(None));
+            Arc::new(Backend { address, channel, is_removed: AtomicBool::new(false) })
         };
         let backends: Vec<_> = addresses.iter().map(backend).collect();
         let watches = backends.iter().map(|backend| tokio::spawn(Arc::clone(backend).watch()));
@@ -268,7 +271,10 @@ impl Balancer {
                     let next = self.next.fetch_add(1, Ordering::Relaxed);
                     let backend =
                         &self.backends[usize::try_from(next).unwrap() % self.backends.len()];
-                    if let Some(channel) = backend.channel.lock().unwrap().clone() {
+                    let channel = backend.channel.lock().unwrap().clone();
+                    if let Some(channel) = channel
+                        && !backend.is_removed.load(Ordering::Relaxed)
+                    {
                         return channel;
                     }
                 }
@@ -319,10 +325,22 @@ fn addresses(number: usize) -> Vec<String> {
     found
 }
 
-/// Starts a replica at each address, and replaces one after the other.
-async fn roll(world: &World, addresses: &[String]) -> Vec<Process> {
-    let config =
-        |number: usize| world.config(&format!("{number}.toml"), &addresses[number], "500ms");
+/// Who waits until nobody calls a replica any more that is about to go, as the chart's `drain.wait` has
+/// it.
+#[derive(Clone, Copy, PartialEq)]
+enum Wait {
+    /// The binary, after the signal: callers learn by its health.
+    Binary,
+    /// The kubelet, before the signal: callers learn that the endpoint has gone, some time into the
+    /// sleep.
+    PreStop,
+}
+
+/// Starts a replica at each address, and replaces one after the other. Who is `told` learns of it before
+/// the replica does.
+async fn roll(world: &World, addresses: &[String], told: Option<&Balancer>) -> Vec<Process> {
+    let delay = if told.is_some() { "0s" } else { "500ms" };
+    let config = |number: usize| world.config(&format!("{number}.toml"), &addresses[number], delay);
     let mut replicas = Vec::new();
     for number in 0..addresses.len() {
         let process = Process::serve(&config(number), &QUIET);
@@ -331,6 +349,12 @@ async fn roll(world: &World, addresses: &[String]) -> Vec<Process> {
     }
     for (number, replica) in replicas.iter_mut().enumerate() {
         tokio::time::sleep(Duration::from_millis(500)).await;
+        if let Some(balancer) = told {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            balancer.backends[number].is_removed.store(true, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        let signalled = Instant::now();
         replica.signal("TERM");
         let successor = async {
             // As a StatefulSet does: the address is free once the old one is gone.
@@ -340,8 +364,13 @@ async fn roll(world: &World, addresses: &[String]) -> Vec<Process> {
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
+            // Short calls need none of the shutdown grace, so the pod is gone long before it is killed.
+            assert!(signalled.elapsed() < Duration::from_secs(5), "{:?}", signalled.elapsed());
             let successor = Process::serve(&config(number), &QUIET);
             successor.ready().await;
+            if let Some(balancer) = told {
+                balancer.backends[number].is_removed.store(false, Ordering::Relaxed);
+            }
             successor
         };
         let successor = tokio::time::timeout(PATIENCE, successor).await.expect("replaced in time");
@@ -354,6 +383,16 @@ async fn roll(world: &World, addresses: &[String]) -> Vec<Process> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_replicas_are_replaced_under_load_without_a_failed_call() {
+    replaced_under_load(Wait::Binary).await;
+}
+
+/// The chart's default.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_replicas_for_which_the_kubelet_waits_are_replaced_without_a_failed_call() {
+    replaced_under_load(Wait::PreStop).await;
+}
+
+async fn replaced_under_load(wait: Wait) {
     let world = Arc::new(World::start().await);
     let addresses = addresses(3);
     let balancer = Arc::new(Balancer::new(&addresses));
@@ -388,7 +427,8 @@ async fn three_replicas_are_replaced_under_load_without_a_failed_call() {
             }
         }));
     }
-    let _replicas = roll(&world, &addresses).await;
+    let told = (wait == Wait::PreStop).then_some(&*balancer);
+    let _replicas = roll(&world, &addresses, told).await;
     stop.store(true, Ordering::Relaxed);
     for caller in callers {
         caller.await.unwrap();
@@ -416,7 +456,7 @@ async fn three_replicas_are_replaced_under_a_grpc_client_of_another_make() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let _replicas = roll(&world, &addresses).await;
+    let _replicas = roll(&world, &addresses, None).await;
     // Its input ends, and so does the load.
     drop(client.stdin.take());
     let output = tokio::task::spawn_blocking(|| client.wait_with_output());

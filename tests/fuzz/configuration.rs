@@ -90,7 +90,9 @@ fn keys() -> Vec<String> {
 }
 
 fn value(dice: &mut Dice) -> String {
-    match dice.below(3) {
+    match dice.below(4) {
+        // A filter of the log is a language of its own.
+        3 => dice.spoilt("info,leadsd[rpc{a=1}]=debug,hyper=é"),
         0 if dice.one_in(8) => dice.pick(&["[", "{a=", "[\"é\\", "\"ä"]).repeat(dice.below(3_000)),
         0 => dice.text(),
         1 => {
@@ -141,6 +143,7 @@ fn environment(dice: &mut Dice, keys: &[String]) -> Vec<(String, String)> {
     let times = if dice.one_in(2) { 0 } else { dice.below(4) };
     let one = |_| {
         let key = dice.pick(keys).clone();
+        let key = if dice.one_in(4) { "LEADSD_LOG__LEVEL".to_owned() } else { key };
         let key = if dice.one_in(6) { format!("LEADSD_{}", dice.text()) } else { key };
         (key, value(dice))
     };

@@ -15,6 +15,9 @@ fn a_log_filter_with_a_letter_of_several_bytes_is_refused() {
         ["a \u{fffd}[2", " 21 Oc\u{fffd}\u{1b}[26 07:28:00 GMT", "leadsd=\u{e4}", "\u{1f600}"]
     {
         assert!(telemetry::filter(text).is_err(), "{text:?}");
+        let level = ("LEADSD_LOG__LEVEL".to_owned(), text.to_owned());
+        let said = Loaded::new(None, [level]).unwrap_err().to_string();
+        assert!(said.contains("log.level: must be a filter"), "{said}");
     }
     telemetry::filter("info,leadsd=debug").expect("a good one");
 }

@@ -72,6 +72,8 @@ pub(super) struct Queue {
     shares: Arc<BTreeMap<String, u32>>,
     waiting: BTreeMap<Key, Ticket>,
     groups: HashMap<u64, BTreeSet<Key>>,
+    /// Permits that it takes for all of them to leave; kept, for every call that comes asks.
+    permits: usize,
     callers: HashMap<Caller, Standing>,
     /// Tag of whoever went last, for each priority.
     now: [u64; 2],
@@ -88,6 +90,7 @@ impl Queue {
             shares,
             waiting: BTreeMap::new(),
             groups: HashMap::new(),
+            permits: 0,
             callers: HashMap::new(),
             now: [0; 2],
             in_a_row: 0,
@@ -97,6 +100,11 @@ impl Queue {
 
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn holds(&self, key: Key) -> bool {
+        self.waiting.contains_key(&key)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -139,9 +147,16 @@ impl Queue {
     /// A call waits at the place it was told.
     pub(super) fn push(&mut self, key: Key, caller: Caller, waiting: Waiting, since: Instant) {
         let mut charge = self.share_of(&caller);
-        if let Waiting::Member(group, _) = &waiting {
-            self.groups.entry(group.id()).or_default().insert(key);
-            charge /= group.most().max(1) as u64;
+        match &waiting {
+            Waiting::Alone(_) => self.permits += 1,
+            Waiting::Member(group, _) => {
+                let most = group.most().max(1);
+                let keys = self.groups.entry(group.id()).or_default();
+                // One more batch begins with it, or none.
+                self.permits += usize::from(keys.len().is_multiple_of(most));
+                keys.insert(key);
+                charge /= most as u64;
+            }
         }
         self.charge(key, &caller, charge).waiting.insert(key);
         self.waiting.insert(key, Ticket { caller, waiting, since, charge });
@@ -206,6 +221,7 @@ impl Queue {
     /// Takes out everybody.
     pub(super) fn drain(&mut self) -> Vec<Waiting> {
         self.groups.clear();
+        self.permits = 0;
         self.callers.clear();
         std::mem::take(&mut self.waiting).into_values().map(|ticket| ticket.waiting).collect()
     }
@@ -224,11 +240,7 @@ impl Queue {
 
     /// At most so many permits go before a call that comes now.
     pub(super) fn permits(&self) -> usize {
-        let members: usize = self.groups.values().map(BTreeSet::len).sum();
-        let alone = self.waiting.len() - members;
-        let batches: usize =
-            self.groups.values().map(|keys| keys.len().div_ceil(self.most(keys))).sum();
-        alone + batches
+        self.permits
     }
 
     /// How many permits go before a call with this key, as far as is known now. `group` is its own: it
@@ -298,12 +310,16 @@ impl Queue {
 
     fn take(&mut self, key: Key) -> Option<Ticket> {
         let ticket = self.waiting.remove(&key)?;
-        if let Waiting::Member(group, _) = &ticket.waiting
-            && let Some(keys) = self.groups.get_mut(&group.id())
-        {
-            keys.remove(&key);
-            if keys.is_empty() {
-                self.groups.remove(&group.id());
+        match &ticket.waiting {
+            Waiting::Alone(_) => self.permits -= 1,
+            Waiting::Member(group, _) => {
+                if let Some(keys) = self.groups.get_mut(&group.id()) {
+                    keys.remove(&key);
+                    self.permits -= usize::from(keys.len().is_multiple_of(group.most().max(1)));
+                    if keys.is_empty() {
+                        self.groups.remove(&group.id());
+                    }
+                }
             }
         }
         if let Some(standing) = self.callers.get_mut(&ticket.caller) {

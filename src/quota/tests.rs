@@ -2,6 +2,7 @@
 
 mod book;
 mod limits;
+mod queue;
 mod replicas;
 mod script;
 mod sharing;

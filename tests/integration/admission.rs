@@ -184,6 +184,35 @@ async fn limits_are_what_the_newest_answer_says() {
 }
 
 #[tokio::test]
+async fn an_answer_that_says_nothing_is_left_is_obeyed() {
+    let app = TestApp::start().await;
+    list(&app, "default", 1).await.expect("a page");
+    let told = [
+        ("content-type", "application/json"),
+        ("x-hubspot-ratelimit-max", "190"),
+        ("x-hubspot-ratelimit-remaining", "0"),
+        ("x-hubspot-ratelimit-interval-milliseconds", "10000"),
+    ];
+    let told = told.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let answer = Script::Exact(200, told.to_vec(), r#"{"results":[]}"#.to_owned());
+    app.hubspot.script("GET", "/leads", answer);
+    list(&app, "default", 2).await.expect("a page");
+    let burst = buckets(&app, "default").await.remove(0);
+    assert_eq!((burst.size, burst.used, burst.remaining), (Some(190), 190, Some(0)));
+    app.hubspot.clear_log();
+    let since = Instant::now();
+    let mut request = of("default", pb::ListLeadsRequest { page_size: 3, ..Default::default() });
+    request.set_timeout(Duration::from_millis(400));
+    let refused = app.leads.clone().list_leads(request).await.expect_err("nothing is left");
+    let (bucket, reason, _) = limit(refused);
+    assert_eq!((bucket.as_str(), reason.as_str()), ("burst", "RATE_LIMITED"));
+    // Of many that may wait one goes to see whether others have made room, and not at once.
+    let waiting = join_all((4..24).map(|size| list(&app, "default", size)));
+    let _ = tokio::time::timeout(Duration::from_millis(900), waiting).await;
+    assert_eq!(app.hubspot_calls(), Vec::<String>::new(), "{:?}", since.elapsed());
+}
+
+#[tokio::test]
 async fn no_more_than_so_many_calls_wait() {
     let settings = [("QUOTA__BURST", "10"), ("QUOTA__MAX_WAITING", "3")];
     let mut builder = TestApp::builder();

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use self::{
     check::{Area, Check, Outcome},
-    portal::Portal,
+    portal::{Place, Portal},
     report::Report,
 };
 use super::{
@@ -92,7 +92,7 @@ pub(super) async fn run(args: Args) -> Result<Verdict, super::Error> {
             let fix = "correct these keys; leadsd.example.toml and docs/CONFIG.md have them all";
             let cause = faults.to_string().replace('\n', "; ");
             report.note(Check::Config, None, Outcome::fail(cause, fix), since.elapsed());
-            for area in [Area::Vault, Area::Hubspot, Area::Portal, Area::Service] {
+            for area in [Area::Vault, Area::Secret, Area::Hubspot, Area::Portal, Area::Service] {
                 report.skip_rest_for(area, None, Check::Config);
             }
         }
@@ -115,24 +115,38 @@ fn named(config: &Config) -> String {
 /// All checks after the first.
 async fn examine(config: &Config, args: &Args, report: &mut Report) {
     let errand = vault::examine(&config.vault, report).await;
-    let inquiry = hubspot::examine(&config.hubspot, report).await;
     let names = match &args.portal {
         Some(name) => vec![name.clone()],
         None => portals(config, errand.as_ref()).await,
     };
-    for name in names {
-        let Ok((portal, path)) = secret_path(config, &name) else { continue };
-        // The one check that takes down all of a portal's.
-        let because =
-            report.first_failed(Area::Vault).or_else(|| report.first_failed(Area::Hubspot));
-        let (Some(errand), Some(inquiry)) = (&errand, &inquiry) else {
-            report.skip_rest_for(Area::Portal, Some(&name), because.unwrap_or(Check::Config));
+    let vault_failed = report.first_failed(Area::Vault);
+    let mut places = Vec::with_capacity(names.len());
+    for given in names {
+        let Ok((name, path)) = secret_path(config, &given) else { continue };
+        let Some(errand) = &errand else {
+            let because = vault_failed.unwrap_or(Check::Config);
+            report.skip_rest_for(Area::Secret, Some(&given), because);
+            places.push((given, Err(because)));
             continue;
         };
-        let portal = Portal { config, name: portal, path, errand, inquiry };
-        portal.examine(args, report).await;
+        let place = Place { config, name, path, errand };
+        let held = place.examine(report).await;
+        // The check that failed last takes down what needs the credential.
+        let because = report.last_failed().unwrap_or(Check::VaultSecret);
+        places.push((given, held.map(|held| (place, held)).ok_or(because)));
     }
-    let vault_failed = report.first_failed(Area::Vault);
+    let inquiry = hubspot::examine(&config.hubspot, report).await;
+    for (name, place) in places {
+        let because = match (place, &inquiry) {
+            (Ok((place, held)), Some(inquiry)) => {
+                Portal { place, inquiry }.examine(held, args, report).await;
+                continue;
+            }
+            (Err(because), _) => because,
+            (Ok(_), None) => report.first_failed(Area::Hubspot).unwrap_or(Check::Config),
+        };
+        report.skip_rest_for(Area::Portal, Some(&name), because);
+    }
     callers::examine(config, errand.as_ref(), vault_failed, report).await;
     if let Some(errand) = errand {
         errand.close().await;

@@ -1,12 +1,12 @@
 //! One portal: its secret, its credential, and what that can do.
 
+mod place;
 mod secret;
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use self::secret::{Credential, judged};
+pub(super) use self::place::{Held, Place};
+use self::secret::Credential;
 use super::{
     Args,
     check::{Area, Check, Outcome, Seen},
@@ -15,13 +15,11 @@ use super::{
 };
 use crate::{
     cli::advice::{self, Advice},
-    config::Config,
-    credentials::SecretPath,
     hubspot::{AccountFacts, Answered, Fault, Inquiry, PropertyFacts},
-    leads::{PortalName, Reason},
+    leads::Reason,
     secret::Secret,
     time::{SystemClock, WallClock as _},
-    vault::{Errand, Error, Keys, Stored, Written},
+    vault::{Error, Keys, Stored, Written},
 };
 
 /// HubSpot advises to rotate static tokens every six months.
@@ -33,10 +31,7 @@ const WRITE: &str = "crm.objects.leads.write";
 
 /// One portal and what asks about it.
 pub(super) struct Portal<'a> {
-    pub(super) config: &'a Config,
-    pub(super) name: PortalName,
-    pub(super) path: SecretPath,
-    pub(super) errand: &'a Errand,
+    pub(super) place: Place<'a>,
     pub(super) inquiry: &'a Inquiry,
 }
 
@@ -52,26 +47,15 @@ pub(super) struct Accepted {
 // === impl Portal ===
 
 impl Portal<'_> {
-    pub(super) async fn examine(&self, args: &Args, report: &mut Report) {
-        if self.looked_at(args, report).await.is_none() {
-            report.skip_rest(Area::Portal, Some(self.name.as_str()));
+    pub(super) async fn examine(&self, held: Held, args: &Args, report: &mut Report) {
+        if self.looked_at(held, args, report).await.is_none() {
+            report.skip_rest(Area::Portal, Some(self.place.name.as_str()));
         }
     }
 
-    async fn looked_at(&self, args: &Args, report: &mut Report) -> Option<()> {
-        let name = Some(self.name.as_str());
-        let since = Instant::now();
-        // What the secret is decides which capabilities are needed.
-        let stored = self.errand.read(&self.path).await;
-        let oauth = stored.as_ref().is_ok_and(|stored| {
-            let keys = stored.as_ref().and_then(|stored| stored.keys.as_ref());
-            keys.is_some_and(|keys| keys.has("refresh_token"))
-        });
-        report.check(Check::VaultPolicy, name, self.policy(oauth)).await?;
-        let seen = self.stored(stored);
-        let (value, outcome) = (seen.value, seen.outcome);
-        report.note(Check::VaultSecret, name, outcome, since.elapsed());
-        let (stored, keys, credential) = value?;
+    async fn looked_at(&self, held: Held, args: &Args, report: &mut Report) -> Option<()> {
+        let name = Some(self.place.name.as_str());
+        let Held { stored, keys, credential } = held;
         let accepted = self.accepted(&stored, &keys, credential);
         let accepted = report.check(Check::HubspotToken, name, accepted).await?;
         let account = self.account(&accepted, &keys);
@@ -95,72 +79,6 @@ impl Portal<'_> {
             report.check(Check::HubspotWrite, name, probe).await;
         }
         Some(())
-    }
-
-    /// What the service does at the secret's paths, and whether that is allowed.
-    async fn policy(&self, oauth: bool) -> Seen<()> {
-        let (data, metadata) =
-            (self.errand.data_path(&self.path), self.errand.metadata_path(&self.path));
-        let paths = [data.clone(), metadata.clone()];
-        let Ok(may) = self.errand.capabilities(&paths).await else {
-            return Seen::ok((), "Vault does not say; the next check shows");
-        };
-        let allowed = |index: usize, what: &str| {
-            may.get(index).is_some_and(|may| may.iter().any(|may| may == what || may == "root"))
-        };
-        if !allowed(0, "read") {
-            return Seen::fail(advice::policy(&data, &["read"]));
-        }
-        if !allowed(1, "read") {
-            return Seen::fail(advice::policy(&metadata, &["read"]));
-        }
-        if oauth && !allowed(0, "update") {
-            let Advice { cause, fix } = advice::policy(&data, &["read", "update"]);
-            let cause = format!("{cause}: a refresh token that HubSpot replaces would be lost");
-            return Seen::warn((), cause, fix);
-        }
-        let may = |index: usize| may.get(index).map(|may| may.join(", ")).unwrap_or_default();
-        Seen::ok((), format!("{data}: {}; {metadata}: {}", may(0), may(1)))
-    }
-
-    fn stored(&self, stored: Result<Option<Stored>, Error>) -> Seen<(Stored, Keys, Credential)> {
-        let (place, name) = (self.errand.data_path(&self.path), &self.name);
-        let stored = match stored {
-            Ok(Some(stored)) => stored,
-            Ok(None) => {
-                return Seen::fail(Advice::new(
-                    format!("there is no secret at {place}"),
-                    format!("store the credential: leadsd login --portal {name}"),
-                ));
-            }
-            Err(error) => {
-                return Seen::fail(advice::vault(&error, &self.config.vault, &place));
-            }
-        };
-        let Some(keys) = stored.keys.clone() else {
-            let version = stored.version;
-            return Seen::fail(Advice::new(
-                format!("the newest version of {place}, {version}, is deleted"),
-                format!(
-                    "bring it back (vault kv undelete -versions={version} ...), or leadsd login \
-                     --portal {name}"
-                ),
-            ));
-        };
-        let found = |kind: &str| format!("{kind}, version {}", stored.version);
-        match judged(&keys) {
-            Ok((credential, None)) => {
-                let found = found(credential.kind());
-                Seen::ok((stored, keys, credential), found)
-            }
-            Ok((credential, Some(Advice { cause, fix }))) => {
-                Seen::warn((stored, keys, credential), format!("{place}: {cause}"), fix)
-            }
-            Err(Advice { cause, fix }) => Seen::fail(Advice::new(
-                format!("{place}: {cause}"),
-                format!("{fix}: leadsd login --portal {name}"),
-            )),
-        }
     }
 
     /// Shows the credential to HubSpot, as the service does.
@@ -228,10 +146,10 @@ impl Portal<'_> {
 
     /// Stores the refresh token that came in place of the one that was used.
     async fn write_back(&self, stored: &Stored, keys: &Keys, new: &Secret) -> Result<(), Advice> {
-        let place = self.errand.data_path(&self.path);
+        let place = self.place.errand.data_path(&self.place.path);
         let mut keys = keys.clone();
         keys.set("refresh_token", new.expose());
-        match self.errand.write(&self.path, stored.version, &keys).await {
+        match self.place.errand.write(&self.place.path, stored.version, &keys).await {
             // If somebody else was faster, theirs is newer.
             Ok(Written::Version(_) | Written::Conflict) => Ok(()),
             Err(Error::Denied) => Err(Advice {
@@ -242,10 +160,10 @@ impl Portal<'_> {
                 fix: format!(
                     "{}, then leadsd login --portal {}",
                     advice::policy(&place, &["read", "update"]).fix,
-                    self.name
+                    self.place.name
                 ),
             }),
-            Err(error) => Err(advice::vault(&error, &self.config.vault, &place)),
+            Err(error) => Err(advice::vault(&error, &self.place.config.vault, &place)),
         }
     }
 
@@ -309,8 +227,9 @@ impl Portal<'_> {
     }
 
     async fn request_id_property(&self, token: &Secret) -> Seen<()> {
-        let own = self.config.portals.get(&self.name).map(|own| &own.request_id_property);
-        let from = self.config.portals_from.as_ref().map(|from| &from.request_id_property);
+        let own =
+            self.place.config.portals.get(&self.place.name).map(|own| &own.request_id_property);
+        let from = self.place.config.portals_from.as_ref().map(|from| &from.request_id_property);
         let Some(name) = own.or(from).and_then(Option::as_deref) else {
             let text = "none is configured: a create whose answer gets lost is reported as unknown";
             return Seen::ok((), text);
@@ -343,7 +262,7 @@ impl Portal<'_> {
 
     /// What a failure of HubSpot means for this portal.
     pub(super) fn advice(&self, fault: &Fault) -> Advice {
-        let mut advice = advice::hubspot(fault, &self.config.hubspot.base_url);
+        let mut advice = advice::hubspot(fault, &self.place.config.hubspot.base_url);
         if let Fault::Failed(error) = fault
             && error.reason() == Reason::LeadNotFound
         {

@@ -52,11 +52,7 @@ impl Report {
     /// Skips what has not been looked at of an area (and a portal), because of the check that failed
     /// last.
     pub(super) fn skip_rest(&mut self, area: Area, portal: Option<&str>) {
-        let because = self.findings.iter().rev().find_map(|found| match found.outcome {
-            Outcome::Fail(_) => Some(found.check),
-            Outcome::Skipped(because) => Some(because),
-            Outcome::Ok(_) | Outcome::Warn(_) => None,
-        });
+        let because = self.last_failed();
         self.skip_rest_for(area, portal, because.unwrap_or(Check::Config));
     }
 
@@ -73,6 +69,15 @@ impl Report {
                 self.note(check, portal, Outcome::Skipped(because), Duration::ZERO);
             }
         }
+    }
+
+    /// The check that failed last, or for which the last one was skipped.
+    pub(super) fn last_failed(&self) -> Option<Check> {
+        self.findings.iter().rev().find_map(|found| match found.outcome {
+            Outcome::Fail(_) => Some(found.check),
+            Outcome::Skipped(because) => Some(because),
+            Outcome::Ok(_) | Outcome::Warn(_) => None,
+        })
     }
 
     /// The check of an area that failed first.

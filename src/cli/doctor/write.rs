@@ -42,7 +42,7 @@ async fn written(
     token: &Secret,
     contact: Option<&str>,
 ) -> Result<String, Advice> {
-    let config = portal.config;
+    let config = portal.place.config;
     let handle = Handle::fixed(token.clone());
     let resolve: hubspot::Resolve = Arc::new(move |_| Some(handle.clone()));
     let settings = app::quota_settings(config.quota.clone(), &config.portals);
@@ -51,7 +51,7 @@ async fn written(
         .map_err(|error| Advice::new(error.to_string(), "check [hubspot]"))?;
     let deadline = Instant::now() + TIMEOUT;
     let call = Call {
-        portal: portal.name.clone(),
+        portal: portal.place.name.clone(),
         deadline,
         who: Who { caller: Caller::new("leadsd-doctor"), priority: Priority::Interactive },
         request_id: "leadsd-doctor".into(),

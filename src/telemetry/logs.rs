@@ -1,7 +1,7 @@
 //! Logs, and the filter that says what of all events is logged: it can be changed while the service
 //! runs.
 
-use std::sync::Arc;
+use std::{io::IsTerminal as _, sync::Arc};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tracing::{
@@ -92,6 +92,8 @@ where
     // the log has gone, calls must be served all the same.
     let lines =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    // Colours are for a terminal, not for a file or a collector.
+    let lines = if std::io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
     let lines = match config.format {
         // The innermost span says which call or task it is about; those around it add nothing.
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),

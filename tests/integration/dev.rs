@@ -110,6 +110,7 @@ async fn works(dev: &Dev, hubspot: &FakeHubspot) {
     assert!(hubspot.lead_names().contains(&"A real one".to_owned()), "it is in that HubSpot");
     let all = dev.printed.lock().unwrap().clone();
     assert!(!all.contains(MARK), "a secret was printed: {all}");
+    assert!(all.contains("Portal added") && !all.contains('\u{1b}'), "colours in a pipe: {all}");
     for file in ["cmdline", "environ"] {
         let read = std::fs::read(format!("/proc/{}/{file}", dev.child.id())).unwrap_or_default();
         assert!(!String::from_utf8_lossy(&read).contains(MARK), "a secret in {file}");

@@ -292,6 +292,10 @@ fn is_unsent(status: &Status) -> bool {
         if text.contains("GOAWAY") && text.contains("NO_ERROR") {
             return true;
         }
+        // The same in h2's words, of a call that the last GOAWAY does not count among those taken.
+        if text.starts_with("connection error received: not a result of an error") {
+            return true;
+        }
         error = cause.source();
     }
     false

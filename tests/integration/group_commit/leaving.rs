@@ -212,7 +212,7 @@ async fn retrying() -> (TestApp, Vec<String>) {
     let inputs = vec![app.create_input("First", &[])];
     let request = pb::BatchCreateLeadsRequest { inputs, ..Default::default() };
     app.leads.clone().batch_create_leads(request).await.expect("created");
-    close_at_once(&app, "default").await;
+    close_at_once(CLOSED, &app, "default").await;
     app.hubspot.clear_log();
     (app, ids)
 }

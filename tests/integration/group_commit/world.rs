@@ -24,6 +24,9 @@ const A_SECOND: usize = 10;
 /// For how long a portal is closed, so that what comes has to wait.
 const CLOSED: Duration = Duration::from_secs(1);
 
+/// The same where many cases at the same time take longer to come.
+const CLOSED_FOR_MANY: Duration = Duration::from_secs(3);
+
 /// How the names of leads begin that only show what HubSpot does.
 const WARM: &str = "Warm";
 
@@ -134,8 +137,8 @@ impl World {
     pub(super) async fn ask_together(&self, case: &Case, prepare: &Prepare<'_>) -> Outcome {
         let turn = self.closing.acquire().await;
         let before = match self.tries_again {
-            true => close_at_once(&self.together, &case.portal).await,
-            false => close(&self.together, &case.portal).await,
+            true => close_at_once(CLOSED_FOR_MANY, &self.together, &case.portal).await,
+            false => close_for(CLOSED_FOR_MANY, &self.together, &case.portal).await,
         };
         drop(turn);
         prepare(&self.together, case);
@@ -273,10 +276,10 @@ pub(super) async fn close_for(time: Duration, app: &TestApp, portal: &str) -> f6
 }
 
 /// The same with a service that would try again, if it had the time.
-pub(super) async fn close_at_once(app: &TestApp, portal: &str) -> f64 {
+pub(super) async fn close_at_once(time: Duration, app: &TestApp, portal: &str) -> f64 {
     let mut request = of(portal, pb::ListLeadsRequest::default());
-    request.set_timeout(CLOSED);
-    closed(CLOSED, app, portal, request).await
+    request.set_timeout(time);
+    closed(time, app, portal, request).await
 }
 
 async fn closed(

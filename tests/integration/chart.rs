@@ -183,7 +183,7 @@ async fn the_chart_goes_by_the_defaults_of_the_binary() {
     let pod = &object(&objects, "Deployment")["spec"]["template"]["spec"];
     assert_eq!(pod["terminationGracePeriodSeconds"], all);
 
-    // Half of the memory limit is what leadsd allows requests anyway.
+    // A third of the memory limit is what leadsd allows requests anyway.
     let config = object(&objects, "ConfigMap")["data"]["leadsd.toml"].as_str().unwrap();
     let memory = format!("max_request_memory = \"{}\"", default("grpc", "max_request_memory"));
     assert!(config.contains(&memory), "{config}");

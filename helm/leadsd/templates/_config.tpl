@@ -49,7 +49,7 @@ drain_delay: 0s
 {{- end }}
 {{- $limit := dig "limits" "memory" "" .Values.resources | include "leadsd.mebibytes" | int64 }}
 {{- if and (gt $limit 0) (not (dig "grpc" "max_request_memory" "" .Values.config)) }}
-max_request_memory: {{ max 1 (div $limit 2) }}MiB
+max_request_memory: {{ max 1 (div $limit 3) }}MiB
 {{- end }}
 {{- if .Values.tls.enabled }}
 tls:

@@ -199,7 +199,12 @@ impl Client {
             portal.stops.fetch_add(1, Ordering::Relaxed);
             warn!(portal = %call.portal, "HubSpot seems to be down; calls fail at once until it answers");
         }
-        answer.map_err(|error| Failed { error, stands: false })
+        // Those who ask know another way.
+        let has_own = errand.operation.has_limits_of_its_own();
+        answer.map_err(|error| {
+            let stands = has_own && error.reason() == Reason::RateLimited;
+            Failed { error, stands }
+        })
     }
 
     /// Sends the call, at most twice: again only with another token after a 401.
@@ -307,11 +312,8 @@ impl Client {
         }
         sending.answered(status, correlation_id);
         portal.count(operation, outcome(status));
-        let limits = match operation {
-            // It has limits of its own besides, and its headers may tell of those.
-            Operation::ReadAssociations => RateLimits::default(),
-            _ => RateLimits::of(headers),
-        };
+        let has_own = operation.has_limits_of_its_own();
+        let limits = if has_own { RateLimits::default() } else { RateLimits::of(headers) };
         // Only failures look at them again, once the body is read.
         let headers = if status.is_success() { HeaderMap::new() } else { headers.clone() };
         debug!(
@@ -336,7 +338,7 @@ impl Client {
             }
             let error = answer::error(operation, status, &headers, &body);
             if let Some(permit) = permit {
-                permit.answered(limits.heard(Some(&error)));
+                permit.answered(limits.heard(Some(&error).filter(|_| !has_own)));
             }
             return Attempt::Failed(error);
         }

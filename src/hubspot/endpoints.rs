@@ -82,6 +82,12 @@ impl Operation {
         }
     }
 
+    /// Whether HubSpot has limits of their own for such calls, beside those that the quota knows: its
+    /// headers may tell of these, and a refusal does.
+    pub(super) fn has_limits_of_its_own(self) -> bool {
+        self == Self::ReadAssociations
+    }
+
     /// Whether the call can change anything at HubSpot.
     pub(super) fn writes(self) -> bool {
         match self {

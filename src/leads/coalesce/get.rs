@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -35,6 +36,10 @@ pub(super) struct Get {
     selection: Selection,
     archived: bool,
 }
+
+/// For how long associations are not read for many after HubSpot has refused that for its limits,
+/// without a word on how long: the window of its limits.
+const LIMITED: Duration = Duration::from_secs(10);
 
 /// The associations of leads to one type of record, by lead.
 type Linked<'a> = (&'a str, HashMap<String, Links>);
@@ -147,7 +152,12 @@ impl Get {
         let linked = match self.linked(upstream, call, &found).await {
             Ok(linked) => linked,
             Err((to, error)) if is_refused(&error) => {
-                learned.names.refuse(to);
+                learned.names.refuse(to, None);
+                return fates;
+            }
+            // That is the limit of such calls: single reads have another one.
+            Err((to, error)) if is_limit(&error) => {
+                learned.names.refuse(to, Some(error.retry_after().unwrap_or(LIMITED)));
                 return fates;
             }
             Err((_, error)) => {
@@ -287,6 +297,12 @@ fn put(
         lead.associations.insert(to.to_owned(), shown);
     }
     Ok(())
+}
+
+/// Whether HubSpot refuses for its limits: our own have a name.
+fn is_limit(error: &Error) -> bool {
+    let is_limit = matches!(error.reason(), Reason::RateLimited | Reason::DailyLimitReached);
+    is_limit && error.bucket().is_none()
 }
 
 /// Whether HubSpot does not tell, and would not if asked again.

@@ -15,6 +15,9 @@ const HOLDS: Duration = Duration::from_secs(600);
 /// How long a type of record is read alone after HubSpot has refused to tell of many.
 const REFUSED: Duration = Duration::from_secs(600);
 
+/// The same at the most: until the end of a day.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 /// Types of records, and combinations of associations to one, past which nothing more is learned.
 /// Callers choose the first.
 const MOST: usize = 64;
@@ -33,6 +36,7 @@ struct Known {
     shows_empty: Option<bool>,
     /// Longest list that a single read has shown.
     longest: usize,
+    /// Until when it is not asked for many.
     refused: Option<Instant>,
 }
 
@@ -47,14 +51,15 @@ impl Names {
     pub(super) fn may_ask(&self, to: &str) -> bool {
         let known = self.0.lock();
         match known.get(to) {
-            Some(known) => known.refused.is_none_or(|since| since.elapsed() >= REFUSED),
+            Some(known) => known.refused.is_none_or(|until| Instant::now() >= until),
             None => known.len() < MOST,
         }
     }
 
-    /// They may not, for some time.
-    pub(super) fn refuse(&self, to: &str) {
-        self.0.lock().entry(to.to_owned()).or_default().refused = Some(Instant::now());
+    /// They may not, for as long as HubSpot says or for some time.
+    pub(super) fn refuse(&self, to: &str, time: Option<Duration>) {
+        let until = Instant::now() + time.unwrap_or(REFUSED).min(LONGEST);
+        self.0.lock().entry(to.to_owned()).or_default().refused = Some(until);
     }
 
     /// What a single read would show.
@@ -101,7 +106,7 @@ impl Names {
         }
         if shown.is_none() {
             // Shown under another name, or not at all.
-            known.refused = Some(Instant::now());
+            known.refused = Some(Instant::now() + REFUSED);
             return;
         }
         let mut names: HashMap<&str, Vec<String>> = HashMap::new();

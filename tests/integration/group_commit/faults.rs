@@ -15,7 +15,10 @@ use super::{
     ask::{Ask, Seen, token},
     world::{Case, World, nothing, spare_of},
 };
-use crate::harness::{TestApp, properties};
+use crate::{
+    admission::closed,
+    harness::{TestApp, properties},
+};
 
 /// Calls that share one.
 const SHARE: usize = 3;
@@ -311,8 +314,10 @@ async fn a_fault_where_associations_are_read_is_one_of_the_whole_read() {
     let faults = [
         (Script::html(503), Some("UPSTREAM_UNAVAILABLE")),
         (Script::DropAfter, Some("UPSTREAM_UNAVAILABLE")),
-        (limited("SECONDLY", None), Some("RATE_LIMITED")),
-        // Whoever may not read them so may read them alone.
+        // Whoever may not read them so, or not now, may read them alone.
+        (limited("SECONDLY", None), None),
+        (limited("TEN_SECONDLY_ROLLING", Some(7)), None),
+        (limited("DAILY", None), None),
         (Script::html(400), None),
         (Script::Refuse(Refusal::Forbidden), None),
         (Script::html(404), None),
@@ -336,6 +341,9 @@ async fn fail_associations(fault: Script, reason: Option<&str>) {
             other => panic!("{other:?}"),
         }
     }
+    // Nothing of the limit for all calls was closed by that.
+    let closed = closed(&world.together, &case.portal).await;
+    assert!(closed.iter().all(|seconds| *seconds < 0.001), "{fault:?}: {closed:?}");
     // One of them has closed the portal.
     let calls = world.together.hubspot_calls().len();
     assert_eq!(calls, if reason.is_some() { 1 + 2 } else { 1 + 2 + SHARE }, "{fault:?}");

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Caller,
-    lease::{Demand, Lease, SILENT, Shape},
+    lease::{Demand, Lease, NEARLY, SILENT, Shape},
     ledger::{Ask, Grant, Sharing, TENTHS},
     others::{Others, Own},
     window::Window,
@@ -263,7 +263,11 @@ impl Bucket {
             let opens = lease.opens(ahead, self.gap(now), now);
             return opens.max(self.closed_until.unwrap_or(now));
         }
-        let nothing = |lease: &Lease| lease.is_starting() || self.ours(lease, now) == 0;
+        if self.lease.as_ref().is_some_and(Lease::is_starting) {
+            // Not at hand, and whoever waits for it makes the ledger known, however short it waits.
+            return now + NEARLY;
+        }
+        let nothing = |lease: &Lease| self.ours(lease, now) == 0;
         if self.lease.as_ref().is_some_and(nothing) {
             return now + self.window() / LOOKS;
         }

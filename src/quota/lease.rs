@@ -48,6 +48,9 @@ const SETTLE: Duration = Duration::from_millis(1_200);
 /// A call may have to ask again if the permit it could get is further ahead than this.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
+/// What is not at hand is not there now, however soon it may be.
+pub(super) const NEARLY: Duration = Duration::from_micros(1);
+
 /// How a call that is not answered yet is told of, from its slot number: when HubSpot has counted it
 /// at the latest, as far as each window is concerned; `None` if the slot is gone.
 pub(super) type Counted<'a> = &'a dyn Fn(u64) -> Option<[Instant; 2]>;
@@ -181,9 +184,8 @@ impl Lease {
         }
         let known = self.stock.len();
         let more = u32::try_from(ahead - known).unwrap_or(u32::MAX);
-        // Not at hand means not now, however soon it may be.
         let next = self.stock.back().map_or(self.next, |last| self.next.max(last.from + gap));
-        next.max(now + Duration::from_micros(1)) + gap.saturating_mul(more)
+        next.max(now + NEARLY) + gap.saturating_mul(more)
     }
 
     /// Drops what was kept for too long. What is good from now on must be used soon.

@@ -262,6 +262,30 @@ async fn a_refusal_that_one_meets_closes_the_limit_for_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn calls_in_a_hurry_get_their_permits_though_no_other_call_ever_comes() {
+    let book = Book::new(WAY);
+    let hurried = async |account: &Arc<Account>| {
+        let until = Instant::now() + Duration::from_millis(100);
+        account.take(BucketName::Burst, &web(), until).await
+    };
+    let accounts = replicas(2, 190, &book);
+    let begin = Instant::now();
+    while begin.elapsed() < WARM {
+        // The ledger is new: some may come in vain.
+        let _ = hurried(&accounts[0]).await;
+        sleep(Duration::from_millis(300)).await;
+    }
+    for (account, of) in accounts.iter().zip(["a new ledger", "a ledger that is known"]) {
+        for number in 0..20 {
+            let permit = hurried(account).await;
+            let permit = permit.unwrap_or_else(|refusal| panic!("{number}, {of}: {refusal:?}"));
+            Hub::default().call(permit, WAY, WAY, Heard::default()).await;
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replica_that_starts_beside_others_takes_its_part_without_overrun() {
     let book = Book::new(WAY);
     let accounts = replicas(2, 190, &book);

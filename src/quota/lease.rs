@@ -45,8 +45,11 @@ const RETRY: Duration = Duration::from_millis(500);
 /// have told it what they used.
 const SETTLE: Duration = Duration::from_millis(1_200);
 
-/// A call may have to ask again if the permit it could get is further ahead than this.
-const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// A permit of later than this is not given.
+const FAR: Duration = Duration::from_secs(2);
+
+/// Least pause after a ledger had none of what was asked for.
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// What is not at hand is not there now, however soon it may be.
 pub(super) const NEARLY: Duration = Duration::from_micros(1);
@@ -97,6 +100,15 @@ struct Leased {
     until: Instant,
 }
 
+/// What was asked for in vain: the same again is of no use before its time, nor is it more often than
+/// with what is told anyhow.
+#[derive(Debug, Clone, Copy)]
+struct Vain {
+    is_wanted: bool,
+    ahead: bool,
+    until: Instant,
+}
+
 #[derive(Debug)]
 pub(super) struct Lease {
     sharing: Sharing,
@@ -115,6 +127,7 @@ pub(super) struct Lease {
     close: Option<Instant>,
     /// When one more permit could be good, as far as is known.
     next: Instant,
+    vain: Option<Vain>,
     oldest: u64,
     replicas: u32,
     asked: Option<Instant>,
@@ -139,6 +152,7 @@ impl Lease {
             told: None,
             close: None,
             next: now,
+            vain: None,
             oldest: 0,
             asked: None,
             taken: None,
@@ -279,7 +293,8 @@ impl Lease {
         // A replica that has nothing to do with the limit does not meddle.
         let joins = matches!(self.mode, Mode::Starting | Mode::Away(_)) && is_active;
         let beat = is_due && is_active;
-        let has_work = want + spare > 0 || leave || beat || joins || (news && self.is_member);
+        let asks = want + spare > 0 && !self.is_vain(want > 0, now);
+        let has_work = asks || leave || beat || joins || (news && self.is_member);
         if !has_work {
             return None;
         }
@@ -336,6 +351,16 @@ impl Lease {
         self.replicas = grant.replicas.max(least);
         self.oldest = grant.oldest;
         self.next = skew.ours(grant.next);
+        let none = grant.permits.is_empty() && ask.want + ask.spare > 0;
+        self.vain = none.then(|| {
+            let is_wanted = ask.want > 0;
+            let until = match (is_wanted, ask.ahead) {
+                (true, true) => self.next.checked_sub(FAR).unwrap_or(now),
+                (true, false) => self.next,
+                (false, _) => now + BEAT,
+            };
+            Vain { is_wanted, ahead: ask.ahead, until: until.max(now + PAUSE) }
+        });
         for (number, (index, from)) in (ask.first..).zip(grant.permits.iter().enumerate()) {
             let hold = if index < ask.want { ask.hold } else { ask.spare_hold };
             let from = skew.ours(*from);
@@ -366,8 +391,7 @@ impl Lease {
             Mode::Back(_) | Mode::Live => self.asked.map_or(now, |asked| asked + BEAT),
         };
         let stale = self.stock.front().map(|leased| leased.until);
-        let hungry = demand > 0 && self.is_live() && self.stock.is_empty();
-        let again = hungry.then(|| self.next.min(now + ASK_AGAIN));
+        let again = self.vain.map(|vain| vain.until).filter(|until| *until > now);
         [stale, again, Some(beat)].into_iter().flatten().min()
     }
 
@@ -380,6 +404,11 @@ impl Lease {
         let want = demand.saturating_sub(self.stock.len()).min(BLOCK);
         let is_busy = self.taken.is_some_and(|taken| now < taken + BUSY);
         (want, usize::from(is_busy && demand == 0 && self.stock.is_empty()))
+    }
+
+    fn is_vain(&self, is_wanted: bool, now: Instant) -> bool {
+        let same = |vain: Vain| vain.is_wanted == is_wanted && vain.ahead == self.stock.is_empty();
+        self.vain.is_some_and(|vain| same(vain) && now < vain.until)
     }
 
     fn reports(&mut self, counted: Counted<'_>) -> Vec<Report> {

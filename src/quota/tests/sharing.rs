@@ -255,9 +255,11 @@ async fn a_refusal_that_one_meets_closes_the_limit_for_all() {
     hub.call(permit, WAY, WAY, Heard { refused, ..Heard::default() }).await;
     // Until the other one has heard of it.
     sleep(Duration::from_secs(1)).await;
-    let since = Instant::now();
+    let (since, before) = (Instant::now(), book.exchanges());
     accounts[1].take(BucketName::Burst, &web(), soon()).await.unwrap();
     assert!((5..=6).contains(&since.elapsed().as_secs()), "{:?}", since.elapsed());
+    let exchanges = book.exchanges() - before;
+    assert!(exchanges < 100, "{exchanges} exchanges while nothing could be granted");
     accounts[1].take(BucketName::Search, &web(), soon()).await.unwrap();
 }
 
@@ -283,6 +285,24 @@ async fn calls_in_a_hurry_get_their_permits_though_no_other_call_ever_comes() {
             sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_find_their_permits_bother_the_ledger_only_with_themselves() {
+    let book = Book::new(WAY);
+    let accounts = replicas(1, 190, &book);
+    let hub = Hub::default();
+    load_all(&accounts, &hub, 1, WARM + WINDOW).await;
+    sleep(WINDOW).await;
+    let before = book.exchanges();
+    // More than half of the limit: there is nothing to spare.
+    for _ in 0..250 {
+        let permit = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
+        hub.call(permit, WAY, WAY, Heard::default()).await;
+        sleep(Duration::from_millis(80)).await;
+    }
+    let exchanges = book.exchanges() - before;
+    assert!(exchanges < 250 * 6, "{exchanges} exchanges for 250 calls");
 }
 
 #[tokio::test(start_paused = true)]

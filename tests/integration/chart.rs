@@ -176,10 +176,7 @@ async fn the_chart_goes_by_the_defaults_of_the_binary() {
     );
     let service = object(&objects, "Service");
     assert_eq!(service["spec"]["ports"][0]["port"], port("grpc"));
-    let all = seconds("grpc", "drain_delay")
-        + seconds("grpc", "shutdown_grace")
-        + seconds("vault", "timeout")
-        + 5;
+    let all = seconds("grpc", "drain_delay") + seconds("grpc", "shutdown_grace") + 10;
     let pod = &object(&objects, "Deployment")["spec"]["template"]["spec"];
     assert_eq!(pod["terminationGracePeriodSeconds"], all);
 

@@ -16,9 +16,6 @@ what Kubernetes brings in. A key that is computed here may not be in `config`; _
 {{- define "leadsd.shutdownGrace" -}}
 {{- include "leadsd.seconds" (dig "grpc" "shutdown_grace" "25s" .Values.config) -}}
 {{- end -}}
-{{- define "leadsd.vaultTimeout" -}}
-{{- include "leadsd.seconds" (dig "vault" "timeout" "5s" .Values.config) -}}
-{{- end -}}
 
 {{- /* Most pods there can be for long. */ -}}
 {{- define "leadsd.replicas" -}}

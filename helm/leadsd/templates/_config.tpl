@@ -229,9 +229,11 @@ vault.hashicorp.com/agent-run-as-group: {{ $.Values.podSecurityContext.runAsGrou
 {{- $config := .Values.config -}}
 - "{{ include "leadsd.urlPort" (dig "hubspot" "base_url" "https://api.hubapi.com" $config) }}"
 - "{{ include "leadsd.urlPort" (dig "vault" "address" "" $config) }}"
-{{- $shared := dig "quota" "shared" "url" "" $config }}
-{{- if or $shared .Values.sharedQuota.existingSecret }}
-- "{{ include "leadsd.urlPort" ($shared | default "redis://") }}"
+{{- with dig "quota" "shared" "url" "" $config }}
+- "{{ include "leadsd.urlPort" . }}"
+{{- end }}
+{{- if or .Values.sharedQuota.existingSecret (dig "quota" "shared" "url_file" "" $config) }}
+- "{{ .Values.sharedQuota.port | int }}"
 {{- end }}
 {{- with dig "trace" "otlp_endpoint" "" $config }}
 - "{{ include "leadsd.urlPort" . }}"

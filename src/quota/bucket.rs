@@ -173,7 +173,9 @@ impl Bucket {
             self.windows[0].set_length(grant.window);
         }
         if !grant.closed.is_zero() {
-            self.closed_until = Some(now + grant.closed);
+            // What has come here meanwhile may be news to the ledger.
+            let until = now + grant.closed;
+            self.closed_until = Some(self.closed_until.map_or(until, |known| known.max(until)));
         }
         // Without the ledger, what the others use is known from here on as it was now.
         let known = self.foreign(now);

@@ -125,6 +125,8 @@ pub(super) struct Lease {
     freed: Vec<u64>,
     told: Option<Heard>,
     close: Option<Instant>,
+    /// The same, while the exchange that tells it is under way.
+    closing: Option<Instant>,
     /// When one more permit could be good, as far as is known.
     next: Instant,
     vain: Option<Vain>,
@@ -151,6 +153,7 @@ impl Lease {
             freed: Vec::new(),
             told: None,
             close: None,
+            closing: None,
             next: now,
             vain: None,
             oldest: 0,
@@ -298,6 +301,7 @@ impl Lease {
         if !has_work {
             return None;
         }
+        self.closing = self.close.take().filter(|until| *until > now);
         let slots = self.reports(counted);
         let first = self.next_number;
         self.next_number += (want + spare) as u64;
@@ -316,7 +320,7 @@ impl Lease {
             reach: shape.reach,
             slots,
             told: self.told.take(),
-            close: self.close.take().map(|until| until.saturating_duration_since(now)),
+            close: self.closing.map(|until| until.saturating_duration_since(now)),
             apart: !self.is_live(),
             leave,
         })
@@ -326,6 +330,7 @@ impl Lease {
     pub(super) fn granted(&mut self, ask: &Ask, grant: &Grant, since: Instant) {
         self.asked = Some(since);
         self.is_member = !ask.leave;
+        self.closing = None;
         let now = Instant::now();
         let skew = match self.skew.as_mut() {
             Some(skew) => {
@@ -368,8 +373,12 @@ impl Lease {
         }
     }
 
-    /// The ledger did not answer. What was told it may be lost.
+    /// The ledger did not answer. What was told it may be lost: it hears of all slots when it is back,
+    /// and that HubSpot wants no more calls.
     pub(super) fn lost(&mut self, now: Instant) {
+        if let Some(until) = self.closing.take() {
+            self.close(until);
+        }
         self.mode = Mode::Away(now + RETRY);
         self.asked = Some(now);
         self.stock.clear();

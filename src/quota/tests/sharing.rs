@@ -7,6 +7,7 @@ use super::{book::Book, *};
 use crate::quota::{Refused, Sharing};
 
 const WAY: Duration = Duration::from_micros(200);
+const NO_TIME: Duration = Duration::ZERO;
 
 /// Replicas in front of one account that allows so many calls in ten seconds.
 fn replicas(count: usize, limit: u64, book: &Arc<Book>) -> Vec<Arc<Account>> {
@@ -261,6 +262,54 @@ async fn a_refusal_that_one_meets_closes_the_limit_for_all() {
     let exchanges = book.exchanges() - before;
     assert!(exchanges < 100, "{exchanges} exchanges while nothing could be granted");
     accounts[1].take(BucketName::Search, &web(), soon()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_meets_a_ledger_that_is_away_is_told_once_it_is_back() {
+    let book = Book::new(WAY);
+    let accounts = replicas(2, 190, &book);
+    let hub = Hub::default();
+    load_all(&accounts, &hub, 2, WARM).await;
+    let permit = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
+    let refused = Some(Refused::Bucket(Duration::from_secs(7)));
+    let way = Duration::from_millis(20);
+    let goes = async {
+        sleep(way).await;
+        book.away(true);
+        sleep(way * 3).await;
+        book.away(false);
+    };
+    tokio::join!(goes, hub.call(permit, way, way, Heard { refused, ..Heard::default() }));
+    sleep(Duration::from_secs(1)).await;
+    let since = Instant::now();
+    accounts[1].take(BucketName::Burst, &web(), soon()).await.unwrap();
+    assert!((5..=6).contains(&since.elapsed().as_secs()), "{:?}", since.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_under_way_does_not_shorten_a_refusal_that_came_later() {
+    for way in (5..100).step_by(5).map(Duration::from_millis) {
+        let book = Book::new(Duration::from_millis(50));
+        let accounts = replicas(1, 190, &book);
+        load_all(&accounts, &Hub::default(), 2, WARM).await;
+        let refused = |seconds| Some(Refused::Bucket(Duration::from_secs(seconds)));
+        let first = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
+        let second = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
+        let heard = Heard { refused: refused(2), ..Heard::default() };
+        Hub::default().call(first, NO_TIME, Duration::from_secs(1), heard).await;
+        // The ledger hears of the first refusal, and its answer comes after the second.
+        let heard = Heard { refused: refused(10), ..Heard::default() };
+        Hub::default().call(second, NO_TIME, way, heard).await;
+        let until = Instant::now() + Duration::from_secs(10);
+        let closed = || accounts[0].view(Instant::now()).buckets[0].closed;
+        for _ in 0..50 {
+            sleep(Duration::from_millis(5)).await;
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(closed() >= left, "{:?} of {left:?}, after {way:?}", closed());
+        }
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!(closed(), NO_TIME, "it ends");
+    }
 }
 
 #[tokio::test(start_paused = true)]

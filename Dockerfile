@@ -33,6 +33,7 @@ COPY --from=build /image /
 # Nobody's number, so that Kubernetes sees that it is not root.
 USER 65532:65532
 EXPOSE 50051 9090
-HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/leadsd", "health"]
+# At the admin port, which wants neither TLS nor a certificate, whatever the gRPC port wants.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/leadsd", "health", "--admin", "127.0.0.1:9090"]
 ENTRYPOINT ["/leadsd"]
 CMD ["serve", "--config", "/etc/leadsd/leadsd.toml"]

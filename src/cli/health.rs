@@ -1,9 +1,11 @@
-//! `leadsd health`: asks a service over gRPC how it is, for images and probes that cannot ask
-//! themselves. Needs no configuration.
+//! `leadsd health`: asks a service how it is, over gRPC or at its admin port, for images and probes
+//! that cannot ask themselves. Needs no configuration.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args as ClapArgs;
+use http::{Request, StatusCode, header::HOST};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -11,9 +13,12 @@ use rustls::{
     crypto::{self, CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, select, time::timeout};
 use tokio_rustls::TlsConnector;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    body::Body,
+    transport::{Channel, Endpoint},
+};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -25,6 +30,10 @@ pub(super) struct Args {
     /// Where the service listens.
     #[arg(long, default_value = "127.0.0.1:50051")]
     address: String,
+    /// Asks `/ready` at this admin address instead, which says the same of the whole service and wants
+    /// neither TLS nor a certificate.
+    #[arg(long, conflicts_with_all = ["service", "tls"])]
+    admin: Option<String>,
     /// Full name of a gRPC service; empty for all of them together.
     #[arg(long, default_value = "")]
     service: String,
@@ -75,6 +84,9 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
 }
 
 async fn check(args: Args) -> Result<(), Error> {
+    if let Some(address) = args.admin {
+        return ready(&address).await;
+    }
     let service = args.service.clone();
     let mut health = HealthClient::new(connect(args).await?);
     let answer = health
@@ -85,6 +97,29 @@ async fn check(args: Args) -> Result<(), Error> {
         Ok(ServingStatus::Serving) => Ok(()),
         Ok(other) => Err(Error::NotServing(other.as_str_name())),
         Err(_) => Err(Error::NotServing("UNKNOWN")),
+    }
+}
+
+/// Asks the admin port.
+async fn ready(address: &str) -> Result<(), Error> {
+    let failed = |error: &dyn std::error::Error| Error::Connect(innermost(error));
+    let socket = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(socket)).await.map_err(|error| failed(&error))?;
+    let request = Request::get("/ready").header(HOST, address).body(Body::empty());
+    let request = request.map_err(|_| Error::Address(address.to_owned()))?;
+    let answer = select! {
+        biased;
+        answer = sender.send_request(request) => answer.map_err(|error| failed(&error))?,
+        ended = connection => {
+            ended.map_err(|error| failed(&error))?;
+            return Err(Error::Connect("the connection was closed".to_owned()));
+        }
+    };
+    match answer.status() {
+        StatusCode::OK => Ok(()),
+        StatusCode::SERVICE_UNAVAILABLE => Err(Error::NotServing("NOT_SERVING")),
+        other => Err(Error::Status(other.to_string())),
     }
 }
 

@@ -207,6 +207,12 @@ async fn health_is_asked_by_the_binary_itself() {
     let unready = health(&grpc, &[]);
     assert_eq!(unready.status.code(), Some(1));
     assert!(text(&unready).contains("NOT_SERVING"), "{}", text(&unready));
+    let admin = process.logged("admin.address").await;
+    // The admin port says the same, as the image asks.
+    let asked = ["--admin", &admin];
+    let unready = health(&grpc, &asked);
+    assert_eq!(unready.status.code(), Some(1));
+    assert!(text(&unready).contains("NOT_SERVING"), "{}", text(&unready));
     let token = world.hubspot.static_token(&[READ, WRITE]);
     world.vault.put("hubspot/late", json!({"access_token": token.expose()}));
     process.ready().await;
@@ -216,13 +222,21 @@ async fn health_is_asked_by_the_binary_itself() {
         assert_eq!((ready.status.code(), text(&ready).trim()), (Some(0), "SERVING"));
         assert!(since.elapsed() < Duration::from_secs(1));
     }
+    let ready = health(&grpc, &asked);
+    assert_eq!((ready.status.code(), text(&ready).trim()), (Some(0), "SERVING"));
+    // Nothing else that answers is taken for it.
+    assert_eq!(health(&grpc, &["--admin", &grpc]).status.code(), Some(1));
     assert_eq!(health(&grpc, &["--service", "nope"]).status.code(), Some(1));
     process.signal("TERM");
     process.logged("drain.delay_ms").await;
     assert_eq!(health(&grpc, &[]).status.code(), Some(1), "it is about to go");
+    assert_eq!(health(&grpc, &asked).status.code(), Some(1), "it is about to go");
     process.signal("TERM");
     process.ended().await;
     let gone = health(&grpc, &[]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(text(&gone).contains("refused"), "{}", text(&gone));
+    let gone = health(&grpc, &asked);
     assert_eq!(gone.status.code(), Some(1));
     assert!(text(&gone).contains("refused"), "{}", text(&gone));
     // Somebody who takes the connection and says nothing.

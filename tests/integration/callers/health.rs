@@ -60,6 +60,8 @@ async fn a_probe_of_a_service_that_asks_for_certificates_brings_one() {
     Authority::new("ca").client(&names).write(folder, "stranger");
     let (address, ca) = (&world.app.grpc, path("ca.crt"));
     unhealthy(address, &["--tls", "--ca-file", &ca]).await;
+    let admin = world.app.admin.trim_start_matches("http://");
+    healthy(address, &["--admin", admin]).await;
     let with = |name: &str| {
         let files = [path(&format!("{name}.crt")), path(&format!("{name}.key"))];
         let [cert, key] = files;

@@ -23,6 +23,10 @@ const IN_A_ROW: u32 = 9;
 /// What a call of a caller with one share adds to its tag.
 const SHARE: u64 = 1 << 32;
 
+/// Callers whose calls of before are remembered although none of theirs waits. With a new name for
+/// each call nobody's tag is ever behind.
+const MOST_CALLERS: usize = 10_000;
+
 /// Place of a call in a queue; the smallest is first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
@@ -103,6 +107,11 @@ impl Queue {
     }
 
     #[cfg(test)]
+    pub(super) fn remembers(&self) -> usize {
+        self.callers.len()
+    }
+
+    #[cfg(test)]
     pub(super) fn holds(&self, key: Key) -> bool {
         self.waiting.contains_key(&key)
     }
@@ -141,7 +150,6 @@ impl Queue {
         let charge = self.share_of(caller);
         self.charge(key, caller, charge);
         self.advance(key);
-        self.forget_idle();
     }
 
     /// A call waits at the place it was told.
@@ -202,7 +210,6 @@ impl Queue {
             party.since.push(ticket.since);
         }
         self.settle(head.priority, &party, &paid);
-        self.forget_idle();
         Some(party)
     }
 
@@ -336,6 +343,10 @@ impl Queue {
     /// A place is taken: the caller's next one is later by the charge.
     fn charge(&mut self, key: Key, caller: &Caller, charge: u64) -> &mut Standing {
         self.orders += 1;
+        // Only now and then: it looks at all of them.
+        if self.orders.is_multiple_of(1_024) {
+            self.forget_idle();
+        }
         let standing = self.callers.entry(caller.clone()).or_default();
         standing.tags[key.priority as usize] = key.tag.saturating_add(charge);
         standing
@@ -346,15 +357,14 @@ impl Queue {
         *now = key.tag.max(*now);
     }
 
-    /// Callers name themselves: those who have nothing waiting and no tag ahead need no memory.
+    /// Callers name themselves: those who have nothing waiting and no tag ahead need no memory, nor do
+    /// all that have nothing waiting where there are too many.
     fn forget_idle(&mut self) {
-        // Only now and then: it looks at all of them.
-        if self.callers.len().is_power_of_two() || self.orders.is_multiple_of(1_024) {
-            let now = self.now;
-            self.callers.retain(|_, standing| {
-                let ahead = |class: usize| standing.tags[class] > now[class];
-                !standing.waiting.is_empty() || ahead(0) || ahead(1)
-            });
-        }
+        let now = self.now;
+        let is_crowded = self.callers.len() > MOST_CALLERS;
+        self.callers.retain(|_, standing| {
+            let ahead = |class: usize| standing.tags[class] > now[class];
+            !standing.waiting.is_empty() || !is_crowded && (ahead(0) || ahead(1))
+        });
     }
 }

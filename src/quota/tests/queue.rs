@@ -78,6 +78,46 @@ proptest! {
     }
 }
 
+#[test]
+fn a_new_name_for_each_call_takes_no_memory_without_end() {
+    for waits in [false, true] {
+        let mut queue = Queue::new(Arc::default());
+        let steady = Caller::new("steady");
+        let key = queue.place(&steady, Priority::Interactive);
+        queue.push(key, steady.clone(), alone(), Instant::now());
+        for number in 0..100_000 {
+            let caller = Caller::new(&format!("caller-{number}"));
+            if waits {
+                // In vain: it gives up.
+                let key = queue.place(&caller, Priority::Interactive);
+                queue.push(key, caller, alone(), Instant::now());
+                queue.remove(key);
+            } else {
+                queue.pass(&caller, Priority::Interactive);
+            }
+            assert!(queue.remembers() <= 12_000, "{} callers", queue.remembers());
+        }
+        assert_eq!(queue.waiting_of(&steady), 1);
+    }
+}
+
+#[test]
+fn a_caller_that_has_gone_ahead_is_not_forgotten_for_some_others() {
+    let mut queue = Queue::new(Arc::default());
+    let (greedy, modest) = (Caller::new("greedy"), Caller::new("modest"));
+    for _ in 0..100 {
+        queue.pass(&greedy, Priority::Interactive);
+    }
+    let before = queue.place(&greedy, Priority::Interactive);
+    for number in 0..5_000 {
+        queue.pass(&Caller::new(&format!("caller-{number}")), Priority::Interactive);
+    }
+    assert!(queue.place(&greedy, Priority::Interactive) >= before);
+    assert!(
+        queue.place(&modest, Priority::Interactive) < queue.place(&greedy, Priority::Interactive)
+    );
+}
+
 /// How long it takes so many calls, each of a group of its own, to come, and the quota to be shown.
 async fn come(calls: usize) -> Duration {
     let account = account(Settings { max_waiting: calls, ..settings(10) });

@@ -390,6 +390,8 @@ impl Account {
             }
             if let Err(refusal) = state.refuse_if_used_up(clock) {
                 let all = state.lane(bucket).queue.drain();
+                // One of them is counted.
+                state.daily_refused += (all.len() as u64).saturating_sub(1);
                 turn.refused.extend(all.into_iter().map(|waiting| (waiting, refusal)));
                 return;
             }

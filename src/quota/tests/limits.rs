@@ -191,3 +191,20 @@ async fn those_who_wait_when_the_day_is_used_up_are_told_so() {
     assert!(reply.unwrap().is_ok(), "the second call of the day");
     assert_eq!(alone.unwrap_err().cause, Cause::UsedUp);
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_of_those_who_wait_when_the_day_is_used_up_is_counted() {
+    let mut settings = settings(10);
+    settings.daily = Some(2);
+    let account = account(settings);
+    let web = web();
+    let first = account.take(BucketName::Burst, &web, soon()).await.unwrap();
+    let waiting = (0..5).map(|_| account.take(BucketName::Burst, &web, soon()));
+    let waiting = futures_util::future::join_all(waiting.map(Box::pin));
+    let heard = Heard { refused: Some(Refused::Day), ..Heard::default() };
+    let hub = Hub::default();
+    let (answers, ()) = tokio::join!(waiting, hub.call(first, NO_TIME, NO_TIME, heard));
+    let refused = answers.iter().filter(|answer| answer.is_err()).count();
+    assert!(refused > 1, "{answers:?}");
+    assert_eq!(account.view(Instant::now()).buckets[2].counts.used_up, refused as u64);
+}

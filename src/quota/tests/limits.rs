@@ -208,3 +208,59 @@ async fn each_of_those_who_wait_when_the_day_is_used_up_is_counted() {
     assert!(refused > 1, "{answers:?}");
     assert_eq!(account.view(Instant::now()).buckets[2].counts.used_up, refused as u64);
 }
+
+/// A call that is sent before midnight and answered just after it, on an account with this limit;
+/// and what it says.
+async fn over_midnight(daily: Option<u64>, heard: Heard) -> Arc<Account> {
+    let account = account_at(Settings { daily, ..settings(1_000) }, "2026-03-01T23:59:59.900Z");
+    let permit = account.take(BucketName::Burst, &web(), soon()).await.expect("a permit");
+    let call = async {
+        Hub::default().call(permit, NO_TIME, Duration::from_millis(300), heard).await;
+    };
+    let turns = async {
+        sleep(Duration::from_millis(200)).await;
+        account.refuse_if_too_early(BucketName::Burst, soon()).expect("a new day");
+    };
+    tokio::join!(call, turns);
+    account
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_of_the_old_day_does_not_close_the_new_one() {
+    let left = |left| Heard { daily: Some(100), daily_remaining: Some(left), ..Heard::default() };
+    let refused = Heard { refused: Some(Refused::Day), ..Heard::default() };
+    for (daily, old) in [(Some(100), left(0)), (Some(100), refused), (None, refused)] {
+        let account = over_midnight(daily, old).await;
+        let refusal = account.take_free(BucketName::Burst, &web()).unwrap_err();
+        assert_eq!(refusal.cause, Cause::UsedUp);
+        assert!(refusal.wait <= Duration::from_secs(5), "{:?}", refusal.wait);
+        sleep(refusal.wait).await;
+        let permit = account.take(BucketName::Burst, &web(), soon()).await.expect("a probe");
+        let new = if daily.is_some() { left(98) } else { Heard::default() };
+        Hub::default().call(permit, NO_TIME, NO_TIME, new).await;
+        for _ in 0..50 {
+            let permit = account.take(BucketName::Burst, &web(), soon()).await.expect("a permit");
+            Hub::default().call(permit, NO_TIME, NO_TIME, Heard::default()).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_that_is_used_up_from_its_beginning_is_found_so() {
+    let refused = Heard { refused: Some(Refused::Day), ..Heard::default() };
+    let account = over_midnight(Some(100), refused).await;
+    let mut probes = 0;
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(3_600) {
+        match account.take(BucketName::Burst, &web(), soon()).await {
+            Err(refusal) => sleep(refusal.wait.min(Duration::from_secs(60))).await,
+            Ok(permit) => {
+                probes += 1;
+                Hub::default().call(permit, NO_TIME, NO_TIME, refused).await;
+            }
+        }
+    }
+    assert!((40..=70).contains(&probes), "{probes} probes");
+    let refusal = account.take_free(BucketName::Burst, &web()).unwrap_err();
+    assert!(refusal.wait > Duration::from_secs(20 * 3_600), "{:?}", refusal.wait);
+}

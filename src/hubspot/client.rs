@@ -4,10 +4,12 @@
 
 use std::{
     fmt,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use http::HeaderMap;
 use reqwest::RequestBuilder;
 use serde::de::DeserializeOwned;
@@ -216,7 +218,7 @@ impl Client {
         portal: &Portal,
         request: &(impl Fn() -> RequestBuilder + Send + Sync),
     ) -> Result<Answer, Error> {
-        let token = handle.token(call.deadline).await.map_err(unusable)?;
+        let token = self.token(call, handle).await?;
         let unauthorized = match self.attempt(call, errand, portal, request(), &token).await {
             Attempt::Done(answer) => return Ok(answer),
             Attempt::Failed(error) => return Err(error),
@@ -235,6 +237,23 @@ impl Client {
                 "HubSpot does not accept the portal's credential",
             )),
         }
+    }
+
+    /// The token, at once if there is one. While it is waited for, the permit that the call may have
+    /// already is for others. Where several share the call, that ends when the first of them must
+    /// know.
+    async fn token(&self, call: &Call, handle: &Handle) -> Result<Token, Error> {
+        let until = call.patience.until().min(call.deadline);
+        let mut token = pin!(handle.token(until));
+        if let Some(token) = token.as_mut().now_or_never() {
+            return token.map_err(unusable);
+        }
+        drop(call.prepaid.take());
+        token.await.map_err(|error| {
+            let in_time = matches!(error, Unusable::NotInTime(_)) && until < call.deadline;
+            let error = unusable(error);
+            if in_time { error.out_of_time() } else { error }
+        })
     }
 
     async fn attempt(

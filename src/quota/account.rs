@@ -256,9 +256,10 @@ impl Account {
     pub(super) fn sent(&self, name: BucketName, number: u64) -> Oldest {
         let mut state = self.state.lock();
         state.under_way += 1;
-        let bucket = &mut state.lane(name).bucket;
-        bucket.sent(number, Instant::now());
-        let oldest = bucket.oldest();
+        let lane = state.lane(name);
+        lane.counts.permits += 1;
+        lane.bucket.sent(number, Instant::now());
+        let oldest = lane.bucket.oldest();
         drop(state);
         self.tell(name);
         oldest
@@ -302,7 +303,6 @@ impl Account {
         let mut state = self.state.lock();
         state.daily.give_back();
         let lane = state.lane(bucket);
-        lane.counts.permits = lane.counts.permits.saturating_sub(1);
         lane.bucket.give_back(number);
         self.wake_driver(lane);
         self.tell(bucket);

@@ -23,7 +23,6 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn take(&mut self, users: Vec<(Caller, u32)>, together: usize, now: Instant) -> u64 {
-        self.counts.permits += 1;
         self.bucket.take(users, together, now)
     }
 

@@ -90,7 +90,7 @@ pub struct CallerView {
 /// What has happened to one bucket since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Permits given.
+    /// Permits used: HubSpot calls sent.
     pub permits: u64,
     /// Calls that went with them.
     pub calls: u64,

@@ -289,9 +289,12 @@ pub const QUOTA_WAITING: Metric = gauge(
     &["portal", "bucket"],
     "Calls that wait for the limit; of bucket lead: writes that wait for an earlier one to the same lead",
 );
-/// Permits given.
-pub const QUOTA_PERMITS: Metric =
-    counter("leadsd_quota_permits", &["portal", "bucket"], "HubSpot calls that were allowed");
+/// Permits used.
+pub const QUOTA_PERMITS: Metric = counter(
+    "leadsd_quota_permits",
+    &["portal", "bucket"],
+    "HubSpot calls that were sent with a permit",
+);
 /// Calls admitted.
 pub const QUOTA_CALLS: Metric = counter(
     "leadsd_quota_calls",

@@ -19,7 +19,7 @@ fn of<T>(portal: &str, message: T) -> Request<T> {
 }
 
 /// The limits of a portal, as the service knows them.
-async fn buckets(app: &TestApp, portal: &str) -> Vec<pb::QuotaBucket> {
+pub(crate) async fn buckets(app: &TestApp, portal: &str) -> Vec<pb::QuotaBucket> {
     let client = QuotaServiceClient::connect(format!("http://{}", app.grpc)).await;
     let request = of(portal, pb::GetQuotaRequest {});
     let answer = client.unwrap().get_quota(request).await.unwrap().into_inner();

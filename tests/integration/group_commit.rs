@@ -3,6 +3,7 @@
 mod answers;
 mod ask;
 mod associations;
+mod credential;
 mod faults;
 mod leaving;
 mod missing;

@@ -32,7 +32,8 @@ pub(in crate::leads) enum Unsettled {
 }
 
 /// Sends the inputs, at most a hundred, as one batch; one fate per input, in their order. Where HubSpot
-/// refuses all, the rest is sent without those at fault, and nothing again that has succeeded.
+/// refuses all, the rest is sent without those at fault, and nothing again that has succeeded. `send` is
+/// told which input is the first of those it sends.
 pub(in crate::leads) async fn together<I, S, F>(
     inputs: &[I],
     unmentioned: Unmentioned,
@@ -41,7 +42,7 @@ pub(in crate::leads) async fn together<I, S, F>(
 ) -> Vec<Fate<Option<BatchItem>>>
 where
     I: Input,
-    S: Fn(Vec<I>) -> F + Sync,
+    S: Fn(usize, Vec<I>) -> F + Sync,
     F: Future<Output = Result<BatchAnswer, Error>> + Send,
 {
     let mut fates: Vec<Fate<Option<BatchItem>>> = inputs.iter().map(|_| Fate::Alone).collect();
@@ -53,7 +54,8 @@ where
             continue;
         }
         let sent: Vec<I> = part.iter().map(|&index| inputs[index].clone()).collect();
-        match send(sent.clone()).await {
+        let first = part.first().copied().unwrap_or_default();
+        match send(first, sent.clone()).await {
             Ok(answer) => {
                 let (found, left) = matched(&sent, answer, is_named);
                 let open = found.iter().filter(|outcome| outcome.is_none()).count();

@@ -10,7 +10,12 @@ use std::{
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
-use super::{group::Kind, kinds::is_record_id, learned::Learned, names::Unknown};
+use super::{
+    group::{Kind, Shared},
+    kinds::is_record_id,
+    learned::Learned,
+    names::Unknown,
+};
 use crate::leads::{
     BatchRead, Call, Error, GetLead, Lead, LeadId, Links, Reason, Selection, Upstream,
     batch::{self, Fate, Unmentioned, Unsettled},
@@ -92,7 +97,7 @@ impl Get {
         &self,
         upstream: &Arc<dyn Upstream>,
         learned: &Learned,
-        call: &Call,
+        call: &Shared,
         ids: &[LeadId],
     ) -> Vec<Fate<Lead>> {
         let (properties, added) = self.properties();
@@ -101,7 +106,9 @@ impl Get {
             .into_iter()
             .map(|id| ReadInput { id, id_property: self.id_property.clone() })
             .collect();
-        let send = |inputs: Vec<ReadInput>| {
+        let send = |first: usize, inputs: Vec<ReadInput>| {
+            let first = positions.iter().position(|position| *position == first);
+            let call = call.part(first.unwrap_or_default());
             let request = BatchRead {
                 ids: inputs.into_iter().map(|input| input.id).collect(),
                 id_property: self.id_property.clone(),
@@ -109,7 +116,7 @@ impl Get {
                 properties_with_history: self.selection.properties_with_history.clone(),
                 archived: self.archived,
             };
-            async move { upstream.batch_read(call, &request).await }
+            async move { upstream.batch_read(&call, &request).await }
         };
         let found = batch::together(&inputs, Unmentioned::NotFound, Unsettled::Repeat, send).await;
         let fate = |position: usize| match found[position].clone() {
@@ -138,7 +145,7 @@ impl Get {
         &self,
         upstream: &Arc<dyn Upstream>,
         learned: &Learned,
-        call: &Call,
+        call: &Shared,
         inputs: &[LeadId],
         mut fates: Vec<Fate<Lead>>,
     ) -> Vec<Fate<Lead>> {
@@ -149,7 +156,7 @@ impl Get {
                 *fate = Fate::Alone;
             }
         }
-        let linked = match self.linked(upstream, call, &found).await {
+        let linked = match self.linked(upstream, call.whole(), &found).await {
             Ok(linked) => linked,
             Err((to, error)) if is_refused(&error) => {
                 learned.names.refuse(to, None);
@@ -167,7 +174,7 @@ impl Get {
         };
         for _ in 0..TEACHERS {
             let Some(index) = teacher(learned, &found, &linked) else { break };
-            let single = self.alone(&**upstream, call, &inputs[index]).await;
+            let single = self.alone(&**upstream, &call.part(index), &inputs[index]).await;
             if let Ok(lead) = &single {
                 for (to, by_lead) in &linked {
                     if let Some(links) = by_lead.get(&lead.id) {
@@ -253,7 +260,7 @@ impl Kind for Get {
         &self,
         upstream: &Arc<dyn Upstream>,
         learned: &Learned,
-        call: &Call,
+        call: &Shared,
         ids: &[LeadId],
     ) -> Vec<Fate<Lead>> {
         let fates = self.read(upstream, learned, call, ids).await;

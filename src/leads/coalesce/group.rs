@@ -25,7 +25,7 @@ use crate::{
         Call, Error, Patience, PortalName, Prepaid, Processed, Reason, Spent, Upstream,
         batch::{self, Fate},
     },
-    quota::{self, BucketName, Permit, Place, Quota, Refusal},
+    quota::{self, BucketName, Permit, Place, Quota, Refusal, Who},
     task,
 };
 
@@ -83,7 +83,7 @@ pub(super) trait Kind: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static {
         &self,
         upstream: &Arc<dyn Upstream>,
         learned: &Learned,
-        call: &Call,
+        call: &Shared,
         inputs: &[Self::Input],
     ) -> Vec<Fate<Self::Output>>;
 }
@@ -358,7 +358,7 @@ impl<K: Kind> Departure<K> {
         let mut made = 0;
         loop {
             members.retain(|member| !member.reply.is_closed());
-            let Some(call) = shared(&members, prepaid, made) else { return };
+            let Some(call) = Shared::new(&members, prepaid, made) else { return };
             let inputs: Vec<K::Input> = members.iter().map(|member| member.input.clone()).collect();
             let fates = self.kind.together(&self.upstream, &self.learned, &call, &inputs).await;
             let (mut alone, mut again, mut pause) = (Vec::new(), Vec::new(), Duration::ZERO);
@@ -396,23 +396,43 @@ impl<K: Kind> Departure<K> {
     }
 }
 
-/// The call that is made for all of them: on behalf of the one who goes first, as long as any of them
-/// waits. None for nobody.
-fn shared<K: Kind>(members: &[Member<K>], prepaid: Prepaid, made: u32) -> Option<Call> {
-    let first = &members.first()?.call;
-    let deadlines = members.iter().map(|member| member.call.deadline);
-    let patience = Patience::new(first.deadline);
-    members.iter().for_each(|member| patience.join(member.call.patience.until()));
-    let spent = Spent::among(members.iter().map(|member| Arc::clone(&member.call.spent)).collect());
-    spent.begin();
-    Some(Call {
-        deadline: deadlines.max()?,
-        spent: Arc::new(spent),
-        prepaid,
-        patience,
-        made,
-        ..first.clone()
-    })
+/// A call that is made for several, as long as any of them waits.
+pub(super) struct Shared {
+    call: Call,
+    /// On whose behalf, in the order of the inputs.
+    whos: Vec<Who>,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// None for nobody.
+    fn new<K: Kind>(members: &[Member<K>], prepaid: Prepaid, made: u32) -> Option<Self> {
+        let first = &members.first()?.call;
+        let deadlines = members.iter().map(|member| member.call.deadline);
+        let patience = Patience::new(first.deadline);
+        members.iter().for_each(|member| patience.join(member.call.patience.until()));
+        let sharers = members.iter().map(|member| Arc::clone(&member.call.spent)).collect();
+        let spent = Spent::among(sharers);
+        spent.begin();
+        let deadline = deadlines.max()?;
+        let whos = members.iter().map(|member| member.call.who.clone()).collect();
+        let spent = Arc::new(spent);
+        let call = Call { deadline, spent, prepaid, patience, made, ..first.clone() };
+        Some(Self { call, whos })
+    }
+
+    /// On behalf of the one who goes first.
+    pub(super) fn whole(&self) -> &Call {
+        &self.call
+    }
+
+    /// The call for a part of them: on behalf of its first one, so that nobody's quota is used for a
+    /// part that it has no part in.
+    pub(super) fn part(&self, first: usize) -> Call {
+        let who = self.whos.get(first).unwrap_or(&self.call.who).clone();
+        Call { who, ..self.call.clone() }
+    }
 }
 
 /// Whether an attempt that another's time did not allow is made for this call all the same.

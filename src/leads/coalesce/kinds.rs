@@ -6,7 +6,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{group::Kind, learned::Learned, tell::Told};
+use super::{
+    group::{Kind, Shared},
+    learned::Learned,
+    tell::Told,
+};
 use crate::leads::{
     Call, CreateLead, Error, Lead, LeadId, Processed, Reason, Traced, UpdateLead, UpsertLead,
     Upstream,
@@ -81,14 +85,15 @@ impl Kind for Create {
         &self,
         upstream: &Arc<dyn Upstream>,
         learned: &Learned,
-        call: &Call,
+        call: &Shared,
         inputs: &[CreateLead],
     ) -> Vec<Fate<Lead>> {
         let inputs = traced(inputs);
         let unknown = Unmentioned::OutcomeUnknown;
         if learned.create.is_sure() || inputs.len() == 1 {
-            let send = |inputs: Vec<Traced<CreateLead>>| async move {
-                let answer = upstream.batch_create(call, &inputs).await;
+            let send = |first: usize, inputs: Vec<Traced<CreateLead>>| async move {
+                let call = call.part(first);
+                let answer = upstream.batch_create(&call, &inputs).await;
                 learned.create.learn(&answer);
                 learned.shown.learn(&inputs, &answer);
                 answer
@@ -100,9 +105,10 @@ impl Kind for Create {
         let Some(told) = learned.shown.told(&inputs) else {
             return inputs.iter().map(|_| Fate::Alone).collect();
         };
-        let send = |told: Vec<Told>| async move {
+        let send = |first: usize, told: Vec<Told>| async move {
+            let call = call.part(first);
             let inputs: Vec<_> = told.iter().map(|told| told.input().clone()).collect();
-            let answer = upstream.batch_create(call, &inputs).await;
+            let answer = upstream.batch_create(&call, &inputs).await;
             learned.create.learn(&answer);
             learned.shown.check(&told, &answer);
             answer
@@ -150,12 +156,13 @@ impl Kind for Update {
         &self,
         upstream: &Arc<dyn Upstream>,
         learned: &Learned,
-        call: &Call,
+        call: &Shared,
         inputs: &[UpdateLead],
     ) -> Vec<Fate<Lead>> {
         let inputs = traced(inputs);
-        let send = |inputs: Vec<Traced<UpdateLead>>| async move {
-            let answer = upstream.batch_update(call, &inputs).await;
+        let send = |first: usize, inputs: Vec<Traced<UpdateLead>>| async move {
+            let call = call.part(first);
+            let answer = upstream.batch_update(&call, &inputs).await;
             learned.update.learn(&answer);
             answer
         };
@@ -197,10 +204,13 @@ impl Kind for Archive {
         &self,
         upstream: &Arc<dyn Upstream>,
         _: &Learned,
-        call: &Call,
+        call: &Shared,
         ids: &[LeadId],
     ) -> Vec<Fate<()>> {
-        let send = |ids: Vec<LeadId>| async move { upstream.batch_archive(call, &ids).await };
+        let send = |first: usize, ids: Vec<LeadId>| async move {
+            let call = call.part(first);
+            upstream.batch_archive(&call, &ids).await
+        };
         let fates = batch::together(ids, Unmentioned::Done, Unsettled::Repeat, send).await;
         let fate = |fate| match fate {
             Fate::Told(outcome) => Fate::Told(Result::map(outcome, drop)),
@@ -247,12 +257,13 @@ impl Kind for Upsert {
         &self,
         upstream: &Arc<dyn Upstream>,
         learned: &Learned,
-        call: &Call,
+        call: &Shared,
         inputs: &[UpsertLead],
     ) -> Vec<Fate<BatchItem>> {
         let inputs = traced(inputs);
-        let send = |inputs: Vec<Traced<UpsertLead>>| async move {
-            let answer = upstream.batch_upsert(call, &inputs).await;
+        let send = |first: usize, inputs: Vec<Traced<UpsertLead>>| async move {
+            let call = call.part(first);
+            let answer = upstream.batch_upsert(&call, &inputs).await;
             learned.upsert.learn(&answer);
             answer
         };

@@ -9,7 +9,10 @@ use serde_json::Value;
 use tonic::{Code, Status};
 
 use super::{ask::cost, world::close_for};
-use crate::harness::{TestApp, failure, properties};
+use crate::{
+    admission::buckets,
+    harness::{TestApp, failure, properties},
+};
 
 /// Single calls that leave together.
 const CALLS: usize = 100;
@@ -179,4 +182,32 @@ async fn change(bad: usize) {
         lead["history"]["hs_lead_label"].as_array().is_none_or(|all| all.len() == 1)
     };
     assert_eq!(changed.iter().filter(once).count(), changed.len());
+}
+
+#[tokio::test]
+async fn finding_out_is_paid_for_by_those_in_the_part_that_is_sent() {
+    let app = service(all_or_nothing).await;
+    close_for(Duration::from_secs(3), &app, "default").await;
+    let creates = (0..CALLS).map(|number| {
+        let mut request = tonic::Request::new(pb::CreateLeadRequest {
+            properties: values(number, 1),
+            primary_contact_id: app.contact.clone(),
+            ..Default::default()
+        });
+        // The first to go has nothing to do with the one that is bad.
+        let (caller, priority) =
+            if number == 0 { ("web", "interactive") } else { ("import", "bulk") };
+        request.metadata_mut().insert("x-leadsd-caller", caller.parse().unwrap());
+        request.metadata_mut().insert("leadsd-priority", priority.parse().unwrap());
+        let mut leads = app.leads.clone();
+        async move { leads.create_lead(request).await }
+    });
+    check(join_all(creates).await, 1);
+    let burst = buckets(&app, "default").await.remove(0);
+    let used = |name: &str| {
+        let own = burst.callers.iter().filter(|caller| caller.caller == name);
+        own.map(|caller| caller.used).sum::<f64>()
+    };
+    assert!(used("web") < 2.0, "{} of {}", used("web"), used("import"));
+    assert!(used("import") > 7.0, "{}", used("import"));
 }

@@ -134,6 +134,8 @@ pub(super) struct Lease {
     replicas: u32,
     asked: Option<Instant>,
     taken: Option<Instant>,
+    /// When a call waited last, whether it got a permit or not.
+    wanted: Option<Instant>,
     is_member: bool,
 }
 
@@ -159,6 +161,7 @@ impl Lease {
             oldest: 0,
             asked: None,
             taken: None,
+            wanted: None,
             is_member: false,
         }
     }
@@ -276,13 +279,16 @@ impl Lease {
         let demand = match demand {
             Demand::Permits(demand) => demand,
             Demand::Leave if self.is_member => {
-                self.taken = None;
+                (self.taken, self.wanted) = (None, None);
                 self.freed.extend(self.stock.drain(..).map(|leased| leased.number));
                 0
             }
             Demand::Leave => return None,
         };
-        let is_active = demand > 0 || self.taken.is_some_and(|taken| now < taken + IDLE);
+        if demand > 0 {
+            self.wanted = Some(now);
+        }
+        let is_active = self.is_active(demand, now);
         if let Mode::Away(again) = self.mode
             && now < again
         {
@@ -390,7 +396,7 @@ impl Lease {
 
     /// When there may be something to ask although nothing happens.
     pub(super) fn wake(&self, demand: usize, now: Instant) -> Option<Instant> {
-        let is_active = demand > 0 || self.taken.is_some_and(|taken| now < taken + IDLE);
+        let is_active = self.is_active(demand, now);
         if !is_active && !self.is_member {
             return None;
         }
@@ -413,6 +419,12 @@ impl Lease {
         let want = demand.saturating_sub(self.stock.len()).min(BLOCK);
         let is_busy = self.taken.is_some_and(|taken| now < taken + BUSY);
         (want, usize::from(is_busy && demand == 0 && self.stock.is_empty()))
+    }
+
+    /// Whether there are calls at all. Those that waited in vain are some: who makes them would else
+    /// leave before its first permit.
+    fn is_active(&self, demand: usize, now: Instant) -> bool {
+        demand > 0 || self.taken.max(self.wanted).is_some_and(|last| now < last + IDLE)
     }
 
     fn is_vain(&self, is_wanted: bool, now: Instant) -> bool {

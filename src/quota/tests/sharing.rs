@@ -432,3 +432,29 @@ proptest! {
         prop_assert!(most <= usize::try_from(limit).unwrap(), "{most} of {limit}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn calls_in_a_hurry_get_permits_beside_a_replica_that_is_busy() {
+    let book = Book::new(WAY);
+    let accounts = replicas(2, 190, &book);
+    let hub = Hub::default();
+    let until = Instant::now() + WARM + WINDOW * 4;
+    let hurried = async {
+        sleep(WARM + WINDOW).await;
+        let mut got = Vec::new();
+        while Instant::now() < until {
+            let soon = Instant::now() + Duration::from_millis(100);
+            let permit = accounts[1].take(BucketName::Burst, &web(), soon).await;
+            got.push(permit.is_ok());
+            if let Ok(permit) = permit {
+                hub.call(permit, WAY, WAY, Heard::default()).await;
+            }
+            sleep(Duration::from_millis(300)).await;
+        }
+        got
+    };
+    let (got, ()) = tokio::join!(hurried, load(&accounts[0], &hub, 20, until));
+    let permits = got.iter().filter(|is_ok| **is_ok).count();
+    assert!(permits * 5 >= got.len(), "{permits} of {}", got.len());
+    check_limit_of_window(&hub, 190);
+}

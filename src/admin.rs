@@ -17,7 +17,7 @@ use axum::{
 };
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
-use tracing::{info, warn};
+use tracing::warn;
 
 use self::portals::Portal;
 use crate::{
@@ -170,10 +170,7 @@ async fn log_filter() -> (StatusCode, String) {
 async fn set_log_filter(filter: String) -> (StatusCode, String) {
     let filter = filter.trim();
     match telemetry::set_log_filter(filter) {
-        Ok(()) => {
-            info!(log.filter = filter, "Log filter changed");
-            (StatusCode::OK, format!("{filter}\n"))
-        }
+        Ok(()) => (StatusCode::OK, format!("{filter}\n")),
         Err(error @ telemetry::Error::Filter(_)) => (StatusCode::BAD_REQUEST, format!("{error}\n")),
         Err(error) => (StatusCode::NOT_FOUND, format!("{error}\n")),
     }

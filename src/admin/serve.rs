@@ -1,7 +1,7 @@
 //! How the admin endpoints are served: the port is for operators and machines of the platform, and as
 //! bounded as the other one all the same.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::Future, time::Duration};
 
 use axum::{
     Router,
@@ -19,14 +19,15 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     pin, select,
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{sleep, timeout},
 };
 use tracing::debug;
 
-use crate::task;
+use crate::task::{self, Task};
 
-/// Connections at the same time: probes, scrapers and a few people. More wait.
+/// Connections at the same time: probes, scrapers and a few people. With one more the oldest is closed:
+/// whoever holds connections must not keep the orchestrator from asking whether the service lives.
 const MAX_CONNECTIONS: usize = 128;
 
 /// Longest time for the headers of a request, also of the next one on a connection.
@@ -53,32 +54,27 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves until `stop` is ready.
 pub(super) async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let router = router.layer(middleware::from_fn(in_time)).layer(DefaultBodyLimit::max(MAX_BODY));
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut open: VecDeque<Task> = VecDeque::new();
     let (stopping, _) = watch::channel(false);
     pin!(stop);
     loop {
-        let next = async {
-            let place = Arc::clone(&places).acquire_owned().await.ok()?;
-            Some((place, listener.accept().await))
-        };
         let accepted = select! {
             () = &mut stop => break,
-            accepted = next => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Some((place, Ok((socket, _)))) => {
-                let (router, stopping) = (router.clone(), stopping.subscribe());
-                task::spawn("admin connection", "", async move {
-                    connection(socket, router, stopping).await;
-                    drop(place);
-                })
-                .detach();
+            Ok((socket, _)) => {
+                open.retain(|connection| !connection.is_ended());
+                if open.len() >= MAX_CONNECTIONS {
+                    open.pop_front();
+                }
+                let work = connection(socket, router.clone(), stopping.subscribe());
+                open.push_back(task::spawn("admin connection", "", work));
             }
-            Some((_, Err(error))) => {
+            Err(error) => {
                 debug!(%error, "Cannot accept an admin connection");
                 sleep(ACCEPT_PAUSE).await;
             }
-            None => break,
         }
     }
     drop(listener);

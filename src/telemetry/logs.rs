@@ -5,10 +5,11 @@ use std::{io::IsTerminal as _, sync::Arc};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tracing::{
-    Metadata, Subscriber,
+    Level, Metadata, Subscriber,
     level_filters::LevelFilter,
     span::{Attributes, Id, Record},
     subscriber::Interest,
+    warn,
 };
 use tracing_subscriber::{
     EnvFilter, Layer,
@@ -19,7 +20,10 @@ use tracing_subscriber::{
 use crate::config::{Log, LogFormat};
 
 /// Targets that may hold secrets in their events.
-const SILENT: [&str; 2] = ["rustify=off", "vaultrs=off"];
+const SILENT: [&str; 2] = ["rustify", "vaultrs"];
+
+/// Target of the audit trail, which ends only if a filter names it.
+const AUDIT: &str = "leadsd::audit";
 
 /// The filter in use, if the service writes logs.
 static SWITCH: ArcSwapOption<Switch> = ArcSwapOption::const_empty();
@@ -41,26 +45,47 @@ pub enum Error {
 /// A filter that can be exchanged.
 #[derive(Debug)]
 struct Switch {
-    filter: ArcSwap<EnvFilter>,
+    chosen: ArcSwap<Chosen>,
     text: ArcSwap<String>,
+}
+
+/// What is logged, with what holds whatever a filter says.
+#[derive(Debug)]
+struct Chosen {
+    filter: EnvFilter,
+    /// Whether the audit trail goes on even if the filter says nothing of it.
+    keeps_audit: bool,
 }
 
 /// The filter in use, as the layer sees it.
 #[derive(Debug, Clone)]
 struct Through(Arc<Switch>);
 
-/// What of all events is logged. Whatever `level` says, the silent stay silent.
+/// What of all events is logged. The silent stay silent, and a `level` that names one is an error.
 pub fn filter(level: &str) -> Result<EnvFilter, Error> {
     if !level.is_ascii() {
         // The parser takes its text apart between any two bytes, and panics within a letter.
         return Err(Error::Filter("it has other characters than ASCII".to_owned()));
     }
+    let mut targets = level.split(',').map(str::trim);
+    if let Some(silent) = targets.find(|target| is_silent(target)) {
+        return Err(Error::Filter(format!("{silent}: this may hold secrets and is never logged")));
+    }
     let mut filter = EnvFilter::try_new(level).map_err(|error| Error::Filter(error.to_string()))?;
     for silent in SILENT {
-        let directive = silent.parse().map_err(|_| Error::Filter(silent.to_owned()))?;
-        filter = filter.add_directive(directive);
+        let directive = format!("{silent}=off");
+        filter = filter.add_directive(directive.parse().map_err(|_| Error::Filter(directive))?);
     }
     Ok(filter)
+}
+
+/// The same, with the audit trail unless `level` names it.
+fn choose(level: &str) -> Result<Chosen, Error> {
+    Ok(Chosen { filter: filter(level)?, keeps_audit: !level.contains(AUDIT) })
+}
+
+fn is_silent(target: &str) -> bool {
+    SILENT.iter().any(|silent| target.starts_with(silent))
 }
 
 /// The filter in use; `None` if the service writes no logs.
@@ -71,7 +96,10 @@ pub fn log_filter() -> Option<String> {
 /// Changes the filter, for the whole process.
 pub fn set_log_filter(level: &str) -> Result<(), Error> {
     let switch = SWITCH.load_full().ok_or(Error::NotSetUp)?;
-    switch.filter.store(Arc::new(filter(level)?));
+    let chosen = choose(level)?;
+    // Before it is in force: it may be the last that is logged.
+    warn!(log.filter = level, "Log filter changed");
+    switch.chosen.store(Arc::new(chosen));
     switch.text.store(Arc::new(level.to_owned()));
     // What each place in the code was told about its being of interest no longer holds.
     tracing::callsite::rebuild_interest_cache();
@@ -84,7 +112,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let switch = Arc::new(Switch {
-        filter: ArcSwap::from_pointee(filter(&config.level)?),
+        chosen: ArcSwap::from_pointee(choose(&config.level)?),
         text: ArcSwap::from_pointee(config.level.clone()),
     });
     SWITCH.store(Some(Arc::clone(&switch)));
@@ -102,38 +130,58 @@ where
     Ok(lines.with_filter(Through(switch)))
 }
 
+// === impl Chosen ===
+
+impl Chosen {
+    /// Whether this is logged, if that is not for the filter to say.
+    fn fixed(&self, metadata: &Metadata<'_>) -> Option<bool> {
+        let is_audit =
+            self.keeps_audit && metadata.target() == AUDIT && *metadata.level() <= Level::INFO;
+        if is_audit { Some(true) } else { is_silent(metadata.target()).then_some(false) }
+    }
+}
+
 // === impl Through ===
 
 impl<S: Subscriber> Filter<S> for Through {
     fn enabled(&self, metadata: &Metadata<'_>, context: &Context<'_, S>) -> bool {
-        Filter::enabled(&**self.0.filter.load(), metadata, context)
+        let chosen = self.0.chosen.load();
+        // A filter of spans lets everything through that is within them, whatever its target.
+        chosen.fixed(metadata).unwrap_or_else(|| Filter::enabled(&chosen.filter, metadata, context))
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
-        Filter::<S>::callsite_enabled(&**self.0.filter.load(), metadata)
+        let chosen = self.0.chosen.load();
+        match chosen.fixed(metadata) {
+            Some(true) => Interest::always(),
+            Some(false) => Interest::never(),
+            None => Filter::<S>::callsite_enabled(&chosen.filter, metadata),
+        }
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Filter::<S>::max_level_hint(&**self.0.filter.load())
+        let chosen = self.0.chosen.load();
+        let hint = Filter::<S>::max_level_hint(&chosen.filter);
+        if chosen.keeps_audit { hint.map(|hint| hint.max(LevelFilter::INFO)) } else { hint }
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        Filter::on_new_span(&**self.0.filter.load(), attributes, id, context);
+        Filter::on_new_span(&self.0.chosen.load().filter, attributes, id, context);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        Filter::on_record(&**self.0.filter.load(), id, values, context);
+        Filter::on_record(&self.0.chosen.load().filter, id, values, context);
     }
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        Filter::on_enter(&**self.0.filter.load(), id, context);
+        Filter::on_enter(&self.0.chosen.load().filter, id, context);
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        Filter::on_exit(&**self.0.filter.load(), id, context);
+        Filter::on_exit(&self.0.chosen.load().filter, id, context);
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        Filter::on_close(&**self.0.filter.load(), id, context);
+        Filter::on_close(&self.0.chosen.load().filter, id, context);
     }
 }

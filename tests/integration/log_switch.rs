@@ -58,7 +58,14 @@ async fn the_filter_changes_and_changes_back_and_a_bad_one_changes_nothing() {
     assert_eq!(current(&admin).await, "info,leadsd=debug");
     assert!(call_logs_debug(&dev, &mut leads, "second").await);
 
-    for bad in ["leadsd=loud", "a=b=c", "leadsd=debug,=[", "leadsd=d\u{e9}bug", "[{"] {
+    for bad in [
+        "leadsd=loud",
+        "a=b=c",
+        "leadsd=debug,=[",
+        "leadsd=d\u{e9}bug",
+        "[{",
+        "info, rustify::http=trace",
+    ] {
         let (status, said) = put(&admin, bad).await;
         assert_eq!(status, 400, "{bad}: {said}");
         assert!(!said.trim().is_empty(), "{bad}");
@@ -72,6 +79,57 @@ async fn the_filter_changes_and_changes_back_and_a_bad_one_changes_nothing() {
     assert!(!call_logs_debug(&dev, &mut leads, "fourth").await);
     let log = dev.process.lines().join("\n");
     assert!(!log.contains("panicked"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_trail_goes_on_until_a_filter_names_it_and_each_change_is_logged_before() {
+    let dev = Dev::start().await;
+    let admin = dev.address("admin");
+    let channel = Channel::from_shared(format!("http://{}", dev.address("gRPC"))).unwrap();
+    let mut leads = LeadsServiceClient::new(channel.connect().await.unwrap());
+    let mut missing = async |id: &str| {
+        let mut request =
+            Request::new(pb::ArchiveLeadRequest { id: "404404".to_owned(), ..Default::default() });
+        request.metadata_mut().insert("x-request-id", id.parse().unwrap());
+        // Archived before or never there: it is a write, and written down.
+        let _ = leads.archive_lead(request).await;
+    };
+    let logged = async |what: &'static str, id: &str| {
+        let found = async {
+            while !dev.process.lines().iter().any(|line| line.contains(what) && line.contains(id)) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("{what} {id}"));
+    };
+    for (filter, id) in [("warn", "kept-warn"), ("off", "kept-off")] {
+        assert_eq!(put(&admin, filter).await.0, 200);
+        missing(id).await;
+        logged("leadsd::audit", id).await;
+    }
+    logged("Log filter changed", "\"warn\"").await;
+    logged("Log filter changed", "\"off\"").await;
+    assert_eq!(put(&admin, "info,leadsd::audit=off").await.0, 200);
+    missing("dropped").await;
+    logged("Call finished", "dropped").await;
+    let lines = dev.process.lines();
+    assert!(!lines.iter().any(|line| line.contains("leadsd::audit") && line.contains("dropped")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_holds_connections_of_the_admin_port_keeps_nobody_from_asking_whether_it_lives() {
+    let dev = Dev::start().await;
+    let admin = dev.address("admin");
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        held.push(TcpStream::connect(&admin).await.unwrap());
+    }
+    let since = Instant::now();
+    let probe = "GET /live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let (answer, _) = sent(&admin, probe.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    drop(held);
 }
 
 /// What comes back for these bytes, until the connection ends, and how long that took.

@@ -4,7 +4,7 @@ use std::{
     fmt,
     net::IpAddr,
     ops::Deref,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicUsize},
 };
 
 use http::HeaderMap;
@@ -67,6 +67,8 @@ pub(super) struct Line {
     pub(super) certificate: Option<Identity>,
     /// Whether there were too many connections already: then only probes are answered.
     pub(super) is_crowded: bool,
+    /// Health probes under way.
+    pub(super) probes: Arc<AtomicUsize>,
     /// Turns true when the connection is about to end: what would go on for long ends then.
     pub(super) closing: watch::Receiver<bool>,
 }

@@ -125,7 +125,8 @@ impl Lines {
         let mut distrusted = pin!(once_changed(distrust));
         let expires = client.as_ref().and_then(|client| client.expires);
         let certificate = client.and_then(|client| client.identity);
-        let line = Line { peer: peer.ip(), certificate, is_crowded, closing };
+        let line =
+            Line { peer: peer.ip(), certificate, is_crowded, probes: Arc::default(), closing };
         let observe = Observe {
             inner: self.routes.clone(),
             gate: Arc::clone(&self.gate),

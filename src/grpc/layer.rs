@@ -65,6 +65,9 @@ const HEADER_OVERHEAD: usize = 32;
 /// Ceiling of the deadline of calls that watch: as long as the caller wants.
 const ENDLESS: Duration = Duration::from_secs(365 * 86_400);
 
+/// Ceiling of the deadline of health probes, and of the time until one that watches has begun.
+const PROBE: Duration = Duration::from_secs(5);
+
 /// How long after the deadline the layer itself steps in, in case the handler did not: it knows
 /// less about the call than the handler does.
 const BACKSTOP: Duration = Duration::from_millis(20);
@@ -136,7 +139,7 @@ impl hyper::service::Service<Request<Incoming>> for Observe {
         let admitted = self.admit(method, &parts);
         let (slot, refusal) = match admitted {
             Ok(slot) => (slot, None),
-            Err(error) => (self.load.slot(false), Some(error)),
+            Err(error) => (self.load.refused(), Some(error)),
         };
         let start = Start { at: Instant::now(), parent: parent(&parts.headers) };
         let facts = self.facts(&mut parts, method, slot, start);
@@ -147,7 +150,11 @@ impl hyper::service::Service<Request<Incoming>> for Observe {
         }
         let answer_by = match method.length {
             // What is watched has to begin, at least.
-            Length::Endless => facts.deadline.min(start.at + self.rules.max_deadline),
+            Length::Endless => {
+                let most = self.rules.max_deadline;
+                let most = if method.is_probe { most.min(PROBE) } else { most };
+                facts.deadline.min(start.at + most)
+            }
             Length::Short | Length::Batch => facts.deadline,
         };
         parts.extensions.insert(facts.clone());
@@ -196,7 +203,10 @@ impl Observe {
             let text = format!("the metadata has {size} bytes, and at most {most} are read");
             return Err(Error::new(Reason::RequestTooLarge, text));
         }
-        self.load.admit(method.is_probe)
+        if method.is_probe {
+            return self.load.admit_probe(&self.line.probes);
+        }
+        self.load.admit()
     }
 
     fn facts(&self, parts: &mut Parts, method: &Method, slot: Slot, start: Start) -> CallFacts {
@@ -204,6 +214,7 @@ impl Observe {
         let ceiling = match method.length {
             Length::Batch => self.rules.max_batch_deadline,
             Length::Endless => ENDLESS,
+            Length::Short if method.is_probe => self.rules.max_deadline.min(PROBE),
             Length::Short => self.rules.max_deadline,
         };
         let timeout = timeout.as_ref().and_then(parse_timeout).unwrap_or(ceiling);

@@ -15,6 +15,12 @@ const COME_BACK: std::time::Duration = std::time::Duration::from_secs(1);
 /// Connections past the most that are let in for a moment, to be told so and to ask for health.
 const SPARE: usize = 64;
 
+/// Health probes at the same time past the first of each connection: nobody has to say who it is for one.
+const PROBES: usize = 1_024;
+
+/// Health probes at the same time on one connection.
+const LINE_PROBES: usize = 16;
+
 /// The most of each.
 #[derive(Debug, Clone, Copy)]
 pub struct Most {
@@ -33,6 +39,7 @@ pub struct Load {
     spare: Limit,
     pub(super) in_flight: Limit,
     pub(super) memory: Limit,
+    probes: Limit,
     pub(super) methods: Methods,
     pub(super) messages_too_large: AtomicU64,
     pub(super) metadata_too_large: AtomicU64,
@@ -87,8 +94,18 @@ pub(super) struct Slot {
     request: AtomicUsize,
     /// Bytes of the answer.
     answer: AtomicUsize,
-    /// Whether it counts as a call in flight.
-    counted: bool,
+    part: Part,
+}
+
+/// As what a call counts.
+#[derive(Debug)]
+enum Part {
+    /// A call in flight.
+    Call,
+    /// A health probe of this connection.
+    Probe { line: Arc<AtomicUsize>, shared: bool },
+    /// A call that is refused.
+    Nothing,
 }
 
 /// The load at one moment.
@@ -126,6 +143,7 @@ impl Load {
             spare: Limit::new("spare", SPARE),
             in_flight: Limit::new("in_flight", most.in_flight),
             memory: Limit::new("memory", most.memory),
+            probes: Limit::new("probes", PROBES),
             methods,
             messages_too_large: AtomicU64::new(0),
             metadata_too_large: AtomicU64::new(0),
@@ -137,7 +155,7 @@ impl Load {
     /// The load now.
     pub fn view(&self) -> LoadView {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let limits = [&self.connections, &self.in_flight, &self.memory];
+        let limits = [&self.connections, &self.in_flight, &self.memory, &self.probes];
         let mut refused: Vec<_> =
             limits.iter().map(|limit| (limit.name, count(&limit.refused))).collect();
         refused.push(("message_size", count(&self.messages_too_large)));
@@ -173,18 +191,37 @@ impl Load {
         Some(Place { load: Arc::clone(self), is_crowded })
     }
 
-    /// A place among the calls in flight; probes always get one, and take none.
-    pub(super) fn admit(self: &Arc<Self>, is_probe: bool) -> Result<Slot, Error> {
-        if !is_probe && !self.in_flight.take(1) {
+    /// A place among the calls in flight.
+    pub(super) fn admit(self: &Arc<Self>) -> Result<Slot, Error> {
+        if !self.in_flight.take(1) {
             return Err(self.in_flight.full("calls"));
         }
-        Ok(self.slot(!is_probe))
+        Ok(self.slot(Part::Call))
+    }
+
+    /// A place for a health probe, given how many its connection has. The first of each connection
+    /// always gets one, so that nobody can keep an orchestrator from asking.
+    pub(super) fn admit_probe(self: &Arc<Self>, line: &Arc<AtomicUsize>) -> Result<Slot, Error> {
+        let before = line.fetch_add(1, Ordering::Relaxed);
+        let shared = before > 0;
+        if before >= LINE_PROBES || (shared && !self.probes.take(1)) {
+            line.fetch_sub(1, Ordering::Relaxed);
+            if before >= LINE_PROBES {
+                self.probes.refused.fetch_add(1, Ordering::Relaxed);
+            }
+            return Err(self.probes.full("health probes"));
+        }
+        Ok(self.slot(Part::Probe { line: Arc::clone(line), shared }))
     }
 
     /// A place for a call that is refused: it takes nothing.
-    pub(super) fn slot(self: &Arc<Self>, counted: bool) -> Slot {
+    pub(super) fn refused(self: &Arc<Self>) -> Slot {
+        self.slot(Part::Nothing)
+    }
+
+    fn slot(self: &Arc<Self>, part: Part) -> Slot {
         let (request, answer) = Default::default();
-        Slot { load: Arc::clone(self), request, answer, counted }
+        Slot { load: Arc::clone(self), request, answer, part }
     }
 }
 
@@ -271,6 +308,11 @@ impl Slot {
         &self.load
     }
 
+    /// Whether it is a health probe's: it is answered whatever else is full.
+    pub(super) fn is_probe(&self) -> bool {
+        matches!(self.part, Part::Probe { .. })
+    }
+
     /// Holds this many bytes of the request from now on.
     pub(super) fn hold(&self, bytes: usize) -> Result<(), Error> {
         // One task reads the request: nobody else changes the number in between.
@@ -302,13 +344,20 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Self { load, request, answer, counted } = self;
+        let Self { load, request, answer, part } = self;
         let held = request.get_mut().saturating_add(*answer.get_mut());
         if held > 0 {
             load.memory.give_back(held);
         }
-        if *counted {
-            load.in_flight.give_back(1);
+        match part {
+            Part::Call => load.in_flight.give_back(1),
+            Part::Probe { line, shared } => {
+                line.fetch_sub(1, Ordering::Relaxed);
+                if *shared {
+                    load.probes.give_back(1);
+                }
+            }
+            Part::Nothing => {}
         }
     }
 }
@@ -325,16 +374,36 @@ mod tests {
     #[test]
     fn calls_past_the_most_are_refused_until_one_is_over_and_probes_never() {
         let load = load(2, 1);
-        let slots = [load.admit(false).unwrap(), load.admit(false).unwrap()];
-        let refused = load.admit(false).unwrap_err();
+        let slots = [load.admit().unwrap(), load.admit().unwrap()];
+        let refused = load.admit().unwrap_err();
         assert_eq!((refused.reason(), refused.bucket()), (Reason::Overloaded, Some("in_flight")));
         assert!(refused.retry_after().is_some());
-        let probe = load.admit(true).unwrap();
+        let probe = load.admit_probe(&Arc::default()).unwrap();
         drop(slots);
         drop(probe);
         assert_eq!(load.in_flight.used(), 0);
         let view = load.view();
         assert!(view.refused.contains(&("in_flight", 1)), "{view:?}");
+    }
+
+    #[test]
+    fn probes_have_a_most_on_a_connection_and_in_all_and_the_first_of_each_connection_is_taken() {
+        let load = load(1, 1);
+        let line = Arc::default();
+        let mut held: Vec<_> = std::iter::from_fn(|| load.admit_probe(&line).ok()).collect();
+        assert_eq!(held.len(), LINE_PROBES);
+        let refused = load.admit_probe(&line).unwrap_err();
+        assert_eq!((refused.reason(), refused.bucket()), (Reason::Overloaded, Some("probes")));
+        while load.probes.used() < PROBES {
+            let line = Arc::default();
+            held.extend(std::iter::from_fn(|| load.admit_probe(&line).ok()));
+        }
+        let late = Arc::default();
+        let first = load.admit_probe(&late).unwrap();
+        assert_eq!(load.admit_probe(&late).unwrap_err().bucket(), Some("probes"));
+        drop((held, first));
+        assert_eq!(load.probes.used(), 0);
+        assert!(load.admit_probe(&line).is_ok());
     }
 
     #[test]
@@ -352,7 +421,7 @@ mod tests {
     #[test]
     fn bytes_are_counted_up_and_down_and_given_back_with_the_call() {
         let load = load(10, 100);
-        let (one, two) = (load.admit(false).unwrap(), load.admit(false).unwrap());
+        let (one, two) = (load.admit().unwrap(), load.admit().unwrap());
         one.hold(60).unwrap();
         assert_eq!(two.hold(41).unwrap_err().bucket(), Some("memory"));
         two.hold(40).unwrap();

@@ -17,6 +17,10 @@ use crate::leads::{Error, Reason};
 /// A gRPC message begins with one byte of flags and four of its length.
 const PREFIX: usize = 5;
 
+/// Largest message of a health probe, which has the name of a service. It is not held against the
+/// memory: probes are answered when that is full.
+const MAX_PROBE: usize = 1_024;
+
 type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// The body of a request.
@@ -44,11 +48,15 @@ struct Messages {
 
 impl Received {
     pub(super) fn new(inner: Incoming, facts: CallFacts, max_message: usize) -> Self {
+        let max_message =
+            if facts.slot.is_probe() { max_message.min(MAX_PROBE) } else { max_message };
         Self { inner, facts, max_message, messages: Messages::default() }
     }
 
     fn arrived(&mut self, data: &[u8]) -> Result<(), Status> {
-        self.facts.hold(self.messages.open.saturating_add(data.len()))?;
+        if !self.facts.slot.is_probe() {
+            self.facts.hold(self.messages.open.saturating_add(data.len()))?;
+        }
         if let Err(length) = self.messages.arrived(data, self.max_message) {
             self.facts.slot.load().messages_too_large.fetch_add(1, Ordering::Relaxed);
             let most = self.max_message;

@@ -73,7 +73,7 @@ pub const RPC_SECONDS: Metric = histogram(
 pub const LIMIT_SIZE: Metric = gauge(
     "leadsd_limit_size",
     &["limit"],
-    "What this replica takes at the same time: connections, in_flight (calls) or memory (bytes)",
+    "What this replica takes at the same time: connections, in_flight (calls), memory (bytes) or probes (health probes past the first of each connection)",
 );
 /// Use of each limit of the replica.
 pub const LIMIT_USED: Metric = gauge(

@@ -379,6 +379,70 @@ async fn bytes_past_the_most_are_refused_and_small_calls_go_on() {
 }
 
 #[tokio::test]
+async fn watches_of_health_and_probes_without_an_end_have_a_bound_on_their_connection() {
+    let app = TestApp::start().await;
+    let channel = connect(&app).await;
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        let request = HealthCheckRequest { service: String::new() };
+        held.push(HealthClient::new(channel.clone()).watch(request).await.expect("a watch"));
+    }
+    refused_for(health(channel.clone()).await, "probes");
+    others_are_served(&app).await;
+    held.clear();
+    until_metric(&app, r#"leadsd_limit_used{limit="probes"}"#, |used| used == 0.0).await;
+    assert_eq!(health(channel).await.expect("there is room again"), 1);
+    // A body that never comes.
+    let mut slow = Raw::connect(&app.grpc, &[]).await;
+    let since = Instant::now();
+    slow.frame(HEADERS, 4, 1, &head("/grpc.health.v1.Health/Check", &[])).await;
+    slow.frame(HEADERS, 4, 3, &head("/grpc.health.v1.Health/Watch", &[])).await;
+    for _ in 0..2 {
+        let ended = slow.alive_until(|frame| frame.kind == HEADERS).await.expect("an answer");
+        assert_eq!(ended.flags & END_STREAM, END_STREAM);
+    }
+    assert!((4.0..8.0).contains(&since.elapsed().as_secs_f64()), "{:?}", since.elapsed());
+    // And one that is no name of a service.
+    let large = HealthCheckRequest { service: "x".repeat(2_000) };
+    let (code, reason, _) = failure(HealthClient::new(connect(&app).await).check(large).await);
+    assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "REQUEST_TOO_LARGE"));
+}
+
+#[tokio::test]
+async fn probes_are_answered_when_the_memory_is_full() {
+    let app = TestApp::builder()
+        .set("GRPC__MAX_REQUEST_SIZE", "1MiB")
+        .set("GRPC__MAX_REQUEST_MEMORY", "1MiB")
+        .set("QUOTA__BURST", "10000")
+        .start()
+        .await;
+    app.hubspot.limit(|limits| limits.burst = 10_000);
+    let request = pb::BatchGetLeadsRequest {
+        ids: large_answer(&app).await,
+        properties: vec!["hs_lead_name".to_owned()],
+        ..Default::default()
+    };
+    let message = prost::Message::encode_to_vec(&request);
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let framed = [&[0][..], &length, &message].concat();
+    // Two answers that nobody reads.
+    let mut slow = Raw::connect(&app.grpc, &[(WINDOW, 1_000)]).await;
+    for stream in [1, 3] {
+        slow.call(stream, "BatchGetLeads", 0).await;
+        slow.frame(DATA, END_STREAM, stream, &framed).await;
+    }
+    let memory = r#"leadsd_limit_used{limit="memory"}"#;
+    until_metric(&app, memory, |used| used > 1_100_000.0).await;
+    refused_for(app.leads.clone().list_leads(listing()).await, "memory");
+    assert_eq!(health(connect(&app).await).await.expect("a probe is answered"), 1);
+}
+
+/// A message that is not empty.
+fn listing() -> pb::ListLeadsRequest {
+    pb::ListLeadsRequest { page_size: 7, ..Default::default() }
+}
+
+#[tokio::test]
 async fn what_is_too_large_is_refused_with_its_reason_however_it_is_sent() {
     let app = TestApp::builder().set("GRPC__MAX_REQUEST_SIZE", "64KiB").start().await;
     let mut large = app.create_request("Jane");

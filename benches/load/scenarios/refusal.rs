@@ -15,29 +15,40 @@ use crate::{
     server::Server,
 };
 
-/// Callers that keep the bucket empty.
-const WAITING: usize = 40;
+/// Callers that keep the bucket empty, with calls that cannot go together, and with calls that can:
+/// many more of these may wait.
+const WAITING: [(Kind, usize); 2] = [(Kind::List, 40), (Kind::Get, 8_000)];
 
 pub(super) async fn run(plan: Plan, figures: &mut Figures) {
+    for (kind, waiting) in WAITING {
+        beside(kind, waiting, plan, figures).await;
+        if plan.smoke {
+            return;
+        }
+    }
+}
+
+async fn beside(waits: Kind, waiting: usize, plan: Plan, figures: &mut Figures) {
     let calls = if plan.smoke { 300 } else { 2_000 };
     let peers = Peers::start().await;
-    let server = Server::start(&peers, &[]).await;
-    let clients = server.clients(2).await;
-    let leads = peers.leads(WAITING + 1);
+    let server = Server::start(&peers, &[("QUOTA__MAX_WAITING", "20000")]).await;
+    let clients = server.clients(10).await;
+    let leads = peers.leads(waiting + 1);
     let until = Instant::now() + Duration::from_secs(60);
-    let waiting =
-        leads[1..].iter().map(|lead| Subject::new(clients[0].clone(), std::slice::from_ref(lead)));
-    let load = Load::start(waiting.collect(), Kind::List, until);
+    let subjects = leads[1..].iter().enumerate().map(|(number, lead)| {
+        Subject::new(clients[number % 9].clone(), std::slice::from_ref(lead))
+    });
+    let load = Load::start(subjects.collect(), waits, until);
     // The first second's permits go at once.
     sleep(Duration::from_millis(1_500)).await;
-    let mut hasty = Subject::new(clients[1].clone(), &leads[..1]);
+    let mut hasty = Subject::new(clients[9].clone(), &leads[..1]);
     hasty.deadline = Duration::from_millis(50);
     for kind in [Kind::List, Kind::Get] {
         let mut made = Vec::new();
         for number in 0..calls {
             made.push(hasty.call(kind, number).await);
         }
-        let name = kind.name();
+        let name = format!("{}, {waiting} wait", kind.name());
         let is_refused = |failed: &(Code, String)| failed.0 == Code::ResourceExhausted;
         let refused = made.iter().filter(|made| made.failed.as_ref().is_some_and(is_refused));
         let times = Times::of(refused.map(|made| made.took));

@@ -141,14 +141,14 @@ async fn come(calls: usize) -> Duration {
 }
 
 #[tokio::test]
-async fn ten_times_as_many_groups_take_about_ten_times_as_long() {
+async fn twenty_times_as_many_groups_take_about_twenty_times_as_long() {
     // What else the machine does only makes it longer.
     let mut few = Duration::MAX;
     let mut many = Duration::MAX;
     for _ in 0..5 {
-        few = few.min(come(1_000).await);
+        few = few.min(come(500).await);
         many = many.min(come(10_000).await);
     }
-    // A hundred times, if each looked at all others.
-    assert!(many < few * 40, "{few:?} and {many:?}");
+    // Four hundred times, if each looked at all others.
+    assert!(many < few * 150, "{few:?} and {many:?}");
 }

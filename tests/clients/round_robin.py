@@ -1,6 +1,6 @@
-"""Calls replicas of leadsd as gRPC's own C core balances: round robin, with health checking.
+"""Calls replicas of leadsd as gRPC's own C core balances: round robin, with health checking or without.
 
-Usage: round_robin.py ADDRESS,ADDRESS,... LEAD_ID
+Usage: round_robin.py ADDRESS,ADDRESS,... LEAD_ID health|blind
 
 Calls until standard input ends; fails if any call did. No call is repeated by this program; what the
 library repeats by itself is what every caller gets.
@@ -13,11 +13,10 @@ import threading
 
 import grpc
 
-addresses, lead = sys.argv[1:3]
-service_config = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "healthCheckConfig": {"serviceName": "hubspot.leads.v1.LeadsService"},
-}
+addresses, lead, knows = sys.argv[1:4]
+service_config = {"loadBalancingConfig": [{"round_robin": {}}]}
+if knows == "health":
+    service_config["healthCheckConfig"] = {"serviceName": "hubspot.leads.v1.LeadsService"}
 channel = grpc.insecure_channel(
     f"ipv4:{addresses}",
     options=[

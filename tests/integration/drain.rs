@@ -352,8 +352,12 @@ enum Wait {
 
 /// Starts a replica at each address, and replaces one after the other. Who is `told` learns of it before
 /// the replica does.
-async fn roll(world: &World, addresses: &[String], told: Option<&Balancer>) -> Vec<Process> {
-    let delay = if told.is_some() { "0s" } else { "500ms" };
+async fn roll(
+    world: &World,
+    addresses: &[String],
+    delay: &str,
+    told: Option<&Balancer>,
+) -> Vec<Process> {
     let config = |number: usize| world.config(&format!("{number}.toml"), &addresses[number], delay);
     let mut replicas = Vec::new();
     for number in 0..addresses.len() {
@@ -441,8 +445,11 @@ async fn replaced_under_load(wait: Wait) {
             }
         }));
     }
-    let told = (wait == Wait::PreStop).then_some(&*balancer);
-    let _replicas = roll(&world, &addresses, told).await;
+    let (delay, told) = match wait {
+        Wait::Binary => ("500ms", None),
+        Wait::PreStop => ("0s", Some(&*balancer)),
+    };
+    let _replicas = roll(&world, &addresses, delay, told).await;
     stop.store(true, Ordering::Relaxed);
     for caller in callers {
         caller.await.unwrap();
@@ -460,17 +467,28 @@ async fn replaced_under_load(wait: Wait) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Python with grpcio"]
 async fn three_replicas_are_replaced_under_a_grpc_client_of_another_make() {
+    replaced_under_grpcio("health", "500ms").await;
+}
+
+/// The first that it learns is that the replica closes its connection.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python with grpcio"]
+async fn three_replicas_are_replaced_at_once_under_a_grpc_client_that_nobody_tells() {
+    replaced_under_grpcio("blind", "0s").await;
+}
+
+async fn replaced_under_grpcio(knows: &str, delay: &str) {
     let world = World::start().await;
     let addresses = addresses(3);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/round_robin.py");
     let mut client = Command::new(tool("LEADSD_TEST_PYTHON", "python3"))
-        .args([script, &addresses.join(","), &world.lead])
+        .args([script, &addresses.join(","), &world.lead, knows])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let _replicas = roll(&world, &addresses, None).await;
+    let _replicas = roll(&world, &addresses, delay, None).await;
     // Its input ends, and so does the load.
     drop(client.stdin.take());
     let output = tokio::task::spawn_blocking(|| client.wait_with_output());

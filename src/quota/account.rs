@@ -34,6 +34,10 @@ use crate::{
 /// Longest a refusal is believed to close a bucket: past a day it is no limit but a mistake.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
+/// Shortest wait that is told to a call that has waited in vain: what could come at any moment has not
+/// come so far.
+const IN_VAIN: Duration = Duration::from_millis(100);
+
 /// The buckets that replicas share; what is left of the day HubSpot tells each of them.
 const SHARED: [BucketName; 2] = [BucketName::Burst, BucketName::Search];
 
@@ -510,7 +514,7 @@ impl Place {
         lane.queue.remove(self.key);
         lane.counts.late += 1;
         let wait = lane.bucket.opens(lane.queue.permits(), now).saturating_duration_since(now);
-        Refusal { bucket: self.bucket, cause: Cause::Late, wait }
+        Refusal { bucket: self.bucket, cause: Cause::Late, wait: wait.max(IN_VAIN) }
     }
 }
 

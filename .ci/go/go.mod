@@ -1,4 +1,4 @@
-// The Go tools that .ci/run installs, of the same libraries: what is compiled once serves all of them.
+// The Go tools that .ci/install-tools installs. One module, so that shared libraries are compiled once.
 module leadsd/ci
 
 go 1.26.0

@@ -1,0 +1,119 @@
+# The only entry point to everything that is built, checked or measured here; CI runs the same recipes.
+# A tool that `just tools-install` put below target/ is found before one of the same name on PATH.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+tools := justfile_directory() / "target/ci-tools"
+export PATH := tools / "bin" + ":" + tools / "venv/bin" + ":" + tools / "prometheus/usr/bin" + ":" + env("PATH")
+export LEADSD_TEST_NODE_MODULES := env("LEADSD_TEST_NODE_MODULES", tools / "node/node_modules")
+
+# Folders whose mutants `just mutants` samples, and how many it takes: `just sample=3 mutants`.
+mutated := "src/leads src/quota src/credentials"
+sample := "150"
+# Which of the equal samples it takes: 0, 1, ...
+shard := "0"
+
+# Number of test runs and of busy loops beside them in `just stress`.
+runs := "5"
+loops := "4"
+
+# The steps of `just ci`: cheap ones first.
+steps := "fmt-check commits-check tools-install deps-check deps-shear proto-lint docker-lint chart-check lint tidy docs-build examples-build suite-test smoke-bench image-measure"
+
+# List the recipes
+default:
+    @{{ just_executable() }} --list --unsorted
+
+# Check a change before its commit: everything that is quick
+check: fmt-check commits-check lint tidy docs-build unit-test
+
+# Run the tests that need nothing but Rust
+test *args:
+    cargo test --locked {{ args }}
+
+# Run everything that must hold before a change lands, in a fresh clone too
+ci:
+    .ci/steps {{ steps }}
+
+# Measure the promises of docs/PERFORMANCE.md: `just bench wait --seconds 10`
+bench *args:
+    cargo bench --locked --bench load -- {{ args }}
+
+# Run the tests several times beside busy loops, to find those that depend on the clock
+stress:
+    .ci/stress {{ runs }} {{ loops }}
+
+# Run mutation tests on a sample of the core; fails below 95 % caught
+mutants:
+    .ci/mutants {{ sample }} {{ shard }} {{ mutated }}
+
+# Format the code
+fmt:
+    cargo fmt --all
+    cargo fmt --manifest-path examples/rust/Cargo.toml
+
+# Check the format of the code
+fmt-check:
+    cargo fmt --all --check
+    cargo fmt --check --manifest-path examples/rust/Cargo.toml
+
+# Check the subjects of commits: `area: imperative sentence`
+commits-check:
+    .ci/commits-test
+    .ci/commits
+
+# Run clippy with warnings as errors
+lint:
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+
+# Check the rules about the repository that no compiler knows
+tidy:
+    cargo test --locked --quiet --test tidy
+
+# Build the API documentation, private items included
+docs-build:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+# Run the unit tests of all crates
+unit-test *args:
+    cargo test --locked --workspace --lib --bins {{ args }}
+
+# Check licences, sources and duplicate versions of dependencies
+deps-check:
+    cargo-deny --offline --locked check bans licenses sources
+
+# Find dependencies that are declared and not used
+deps-shear:
+    cargo-shear
+
+# Lint the protos
+proto-lint:
+    buf lint
+
+# Lint the Dockerfile
+docker-lint:
+    hadolint Dockerfile
+
+# Lint, render and unit-test the chart; check the manifests against the schemas of Kubernetes
+chart-check:
+    .ci/chart
+
+# Build the example clients by the lines of their page
+examples-build:
+    .ci/examples
+
+# Run all tests, those against real peers included; needs `just tools-install examples-build`
+suite-test:
+    .ci/suite
+
+# Run the bench in short, on the binary as it is released
+smoke-bench:
+    cargo bench --locked --bench load -- --smoke
+
+# Measure the image: the binary without line tables, its libraries, the public CAs
+image-measure:
+    .ci/image
+
+# Install the tools of CI below target/ (chromium and redis-server with apt)
+tools-install:
+    .ci/install-tools

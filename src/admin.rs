@@ -22,13 +22,13 @@ use tracing::warn;
 use self::portals::Portal;
 use crate::{
     auth::Auth,
-    credentials::Credentials,
     grpc, hubspot,
-    quota::Quota,
     telemetry::{self, spans::Spans},
-    time::Timestamp,
     vault::{Session, SessionState},
 };
+use leadsd_base::time::Timestamp;
+use leadsd_credentials::Credentials;
+use leadsd_quota::Quota;
 
 /// What still keeps the service from its work; nothing means ready.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -17,15 +17,16 @@ use crate::{
     admin,
     auth::{self, Auth},
     config::{self, Config},
-    credentials::{self, Credentials},
     grpc, hubspot, leads,
-    quota::{self, Quota},
-    shared,
-    task::{self, Task},
     telemetry::{self, spans::Spans},
-    time::{SystemClock, WallClock as _},
     vault,
 };
+use leadsd_base::{
+    task::{self, Task},
+    time::{SystemClock, WallClock as _},
+};
+use leadsd_credentials::{self, Credentials};
+use leadsd_quota::{Quota, redis_ledger::RedisLedger};
 
 /// How long the end of the process waits for Vault: to save refresh tokens and revoke our own.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,7 +56,7 @@ pub enum Error {
     Tls(#[from] grpc::TlsError),
     /// A portal has a name that cannot be used.
     #[error(transparent)]
-    Portal(#[from] credentials::BadName),
+    Portal(#[from] leadsd_credentials::BadName),
 }
 
 /// The service with its addresses taken, before it accepts the first call.
@@ -244,13 +245,13 @@ fn credential_settings(
     hubspot: &config::Hubspot,
     credentials: config::Credentials,
     portals_from: Option<config::PortalsFrom>,
-) -> credentials::Settings {
+) -> leadsd_credentials::Settings {
     let poll_interval = vault.poll_interval;
-    let folder = |from: config::PortalsFrom| credentials::Folder {
+    let folder = |from: config::PortalsFrom| leadsd_credentials::Folder {
         path: from.folder,
         interval: poll_interval,
     };
-    credentials::Settings {
+    leadsd_credentials::Settings {
         poll_interval,
         store_timeout: vault.timeout.saturating_mul(2),
         grant_timeout: hubspot.request_timeout.min(Duration::from_secs(10)),
@@ -265,11 +266,11 @@ fn credential_settings(
 pub(crate) fn quota_settings(
     config: config::Quota,
     portals: &BTreeMap<leads::PortalName, config::Portal>,
-) -> quota::Settings {
+) -> leadsd_quota::Settings {
     let zone = |(name, portal): (&leads::PortalName, &config::Portal)| {
         Some((name.to_string(), portal.zone.clone()?))
     };
-    quota::Settings {
+    leadsd_quota::Settings {
         burst: config.burst,
         burst_window: config.burst_window,
         search_per_second: config.search_per_second,
@@ -283,10 +284,10 @@ pub(crate) fn quota_settings(
 }
 
 /// A name of its own for this replica: one that is started again is another.
-fn sharing(config: config::SharedQuota) -> quota::Sharing {
-    let replicas = config.replicas;
+fn sharing(config: config::SharedQuota) -> leadsd_quota::Sharing {
+    let config::SharedQuota { redis, replicas } = config;
     let replica = uuid::Uuid::new_v4().to_string();
-    quota::Sharing::new(Arc::new(shared::Redis::new(config)), &replica, replicas)
+    leadsd_quota::Sharing::new(Arc::new(RedisLedger::new(redis)), &replica, replicas)
 }
 
 fn request_id_properties(
@@ -313,14 +314,14 @@ fn known_portals(credentials: Arc<Credentials>) -> grpc::Portals {
 
 /// Turns what is missing for calls into what the admin endpoints and gRPC health need.
 fn watch_readiness(
-    mut credentials: watch::Receiver<credentials::Readiness>,
+    mut credentials: watch::Receiver<leadsd_credentials::Readiness>,
     auth: Option<&Auth>,
     mut draining: watch::Receiver<bool>,
 ) -> (watch::Receiver<admin::Readiness>, watch::Receiver<bool>, Task) {
     // Without callers' identities nothing about them is ever missing.
     let (held, nothing) = watch::channel(BTreeSet::new());
     let mut callers = auth.map_or(nothing, Auth::missing);
-    let unmet_now = |readiness: &credentials::Readiness,
+    let unmet_now = |readiness: &leadsd_credentials::Readiness,
                      callers: &BTreeSet<&'static str>,
                      draining: bool| admin::Readiness {
         unmet: readiness

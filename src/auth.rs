@@ -34,13 +34,9 @@ pub use self::{
     policy::{Policies, Rights},
 };
 pub use crate::config::Access;
-use crate::{
-    config,
-    credentials::{SecretPath, SecretStore},
-    leads::PortalName,
-    secret::Secret,
-    time::WallClock,
-};
+use crate::{config, leads::PortalName};
+use leadsd_base::{secret::Secret, time::WallClock};
+use leadsd_credentials::{SecretPath, SecretStore};
 
 /// How callers are known and what they may do.
 #[derive(Debug, Clone)]

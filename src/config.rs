@@ -19,11 +19,10 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 pub use check::parse_duration as duration;
 pub use load::{Fault, Faults, Loaded};
 
-use crate::{
-    credentials::{SecretPath, Start},
-    leads::PortalName,
-    time::Zone,
-};
+use crate::leads::PortalName;
+use leadsd_base::time::Zone;
+use leadsd_credentials::{SecretPath, Start};
+use leadsd_quota::redis_ledger::RedisSettings;
 
 /// The JSON schema of a configuration file.
 pub fn schema() -> serde_json::Value {
@@ -414,24 +413,11 @@ pub struct Quota {
 /// `[quota.shared]`: the store through which replicas share their quotas.
 #[derive(Debug, Clone)]
 pub struct SharedQuota {
-    /// Where it is.
-    pub url: RedisUrl,
-    /// PEM file with the CAs that may sign its certificate. Default those of the machine.
-    pub ca_file: Option<PathBuf>,
+    /// How to reach the store.
+    pub redis: RedisSettings,
     /// How many replicas there are, as long as the store has not told: each keeps to its part of
     /// the limits until then, and while the store is away. Default 2.
     pub replicas: u32,
-    /// What its keys begin with. Default `leadsd`.
-    pub prefix: String,
-}
-
-/// Where Redis or Valkey is.
-#[derive(Debug, Clone)]
-pub enum RedisUrl {
-    /// `redis://` or, with TLS, `rediss://`. Has no password.
-    Here(String),
-    /// In this file, which is read for each connection; with a password, if there is one.
-    File(PathBuf),
 }
 
 /// `[portals_from]`: every secret in a folder is a portal of that name, beside those of

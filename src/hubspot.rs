@@ -1,7 +1,7 @@
 //! HubSpot's REST API: the one place that knows its paths, its JSON and its errors.
 //!
 //! [`Client`] implements [`crate::leads::Upstream`], [`OAuth`] implements
-//! [`crate::credentials::TokenSource`]. A HubSpot body is parsed or dropped, never passed on whole.
+//! [`leadsd_credentials::TokenSource`]. A HubSpot body is parsed or dropped, never passed on whole.
 
 mod answer;
 mod breaker;

@@ -15,10 +15,8 @@ pub use logs::{Error, filter, log_filter, set_log_filter};
 use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use self::spans::Spans;
-use crate::{
-    config::{Log, Trace},
-    task::Task,
-};
+use crate::config::{Log, Trace};
+use leadsd_base::task::Task;
 
 /// The trace collector cannot be set up.
 #[derive(Debug, thiserror::Error)]

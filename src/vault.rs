@@ -1,4 +1,4 @@
-//! Vault (or OpenBao) behind the port [`crate::credentials::SecretStore`]: one logged-in session for
+//! Vault (or OpenBao) behind the port [`leadsd_credentials::SecretStore`]: one logged-in session for
 //! the whole process, and KV v2 with versions.
 //!
 //! `vaultrs` is wrapped here and named nowhere else. It reads VAULT_* from the environment, panics

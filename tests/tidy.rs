@@ -29,7 +29,7 @@ const FOREIGN: &[&str] = &["Cargo.lock", "LICENSE", "go.sum", "package-lock.json
 fn modules_keep_to_their_neighbours() {
     let crates = dependencies();
     let mut faults = Vec::new();
-    for (file, text) in production_files() {
+    for (file, text) in service_files() {
         faults.extend(layers::faults(&file, &source::production(&text), &crates));
     }
     report(&faults);
@@ -38,7 +38,7 @@ fn modules_keep_to_their_neighbours() {
 #[test]
 fn modules_depend_on_each_other_in_one_direction() {
     let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (file, text) in production_files() {
+    for (file, text) in service_files() {
         let top = file.iter().nth(1).map(Path::new).and_then(Path::file_stem);
         let top = top.and_then(OsStr::to_str).expect("source names are text");
         let neighbours = layers::neighbours(&file, &source::production(&text));
@@ -140,9 +140,15 @@ fn all_files() -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The files of `src/` that are compiled into the product.
+/// The files of `src/` and `crates/` that are compiled into the product.
 fn production_files() -> impl Iterator<Item = (PathBuf, String)> {
-    all_files().into_iter().filter(|(file, _)| file.starts_with("src") && is_production(file))
+    let in_product = |file: &Path| file.starts_with("src") || file.starts_with("crates");
+    all_files().into_iter().filter(move |(file, _)| in_product(file) && is_production(file))
+}
+
+/// The files of the root package. The compiler keeps the other crates apart.
+fn service_files() -> impl Iterator<Item = (PathBuf, String)> {
+    production_files().filter(|(file, _)| file.starts_with("src"))
 }
 
 fn is_production(file: &Path) -> bool {

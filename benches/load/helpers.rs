@@ -12,7 +12,8 @@ use std::{
 
 use axum::{Router, http::HeaderName};
 use clap::ValueEnum;
-use leadsd::{grpc::pb, time::Timestamp};
+use leadsd::grpc::pb;
+use leadsd_base::time::Timestamp;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tonic::{

@@ -2,13 +2,9 @@
 
 use std::{io::Write as _, sync::Arc};
 
-use leadsd::{
-    fake::{
-        hubspot::{FakeHubspot, READ, WRITE},
-        vault::FakeVault,
-    },
-    time::SystemClock,
-};
+use leadsd_base::time::SystemClock;
+use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
+use leadsd_vault_fake::FakeVault;
 use serde_json::json;
 use tempfile::NamedTempFile;
 

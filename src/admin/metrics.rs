@@ -15,18 +15,18 @@ use prometheus_client::{
 use self::callers::{Callers, Certificates};
 use super::{Sources, process};
 use crate::{
-    credentials::{PortalStatus, State},
     grpc::{LimitView, LoadView, MethodView},
     hubspot::{Timing, Traffic},
-    quota::{BucketView, View},
     telemetry::{
         histogram::Steps,
         names::{self, Kind, Metric},
         spans::SpanCounts,
     },
-    time::Timestamp,
     vault::{SessionState, SessionStatus},
 };
+use leadsd_base::time::Timestamp;
+use leadsd_credentials::{PortalStatus, State};
+use leadsd_quota::{BucketView, View};
 
 const STATES: [State; 5] =
     [State::Starting, State::Fresh, State::Stale, State::Failed, State::Parked];

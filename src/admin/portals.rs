@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::credentials::{Kind, PortalStatus, State, Trouble};
+use leadsd_credentials::{Kind, PortalStatus, State, Trouble};
 
 /// One portal. Times are in seconds from now.
 #[derive(Debug, Serialize)]

@@ -24,7 +24,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use crate::task::{self, Task};
+use leadsd_base::task::{self, Task};
 
 /// Connections at the same time: probes, scrapers and a few people. With one more the oldest is closed:
 /// whoever holds connections must not keep the orchestrator from asking whether the service lives.

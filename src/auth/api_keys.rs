@@ -17,10 +17,8 @@ use super::{
     fresh::{Fresh, Source, SourceStatus, Unusable},
     identity::{Identity, Proof},
 };
-use crate::{
-    credentials::{SecretPath, SecretStore, StoreError},
-    secret::Secret,
-};
+use leadsd_base::secret::Secret;
+use leadsd_credentials::{SecretPath, SecretStore, StoreError};
 
 /// Name of the source.
 const NAME: &str = "auth:api_keys";

@@ -5,7 +5,7 @@ use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
 use super::identity::{Identity, Proof};
-use crate::time::Timestamp;
+use leadsd_base::time::Timestamp;
 
 /// DER tags.
 const SEQUENCE: u8 = 0x30;

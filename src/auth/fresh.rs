@@ -11,7 +11,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::task::{self, Task};
+use leadsd_base::task::{self, Task};
 
 /// First pause after a failure; it doubles.
 const FIRST_RETRY: Duration = Duration::from_secs(1);

@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::fresh::{Fresh, Loading, Source, Unusable};
-use crate::{config::Jwks, secret::Secret};
+use crate::config::Jwks;
+use leadsd_base::secret::Secret;
 
 /// Name of the source.
 const NAME: &str = "auth:jwks";

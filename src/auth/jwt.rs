@@ -19,7 +19,8 @@ use super::{
     identity::{Identity, Proof},
     jwks::{self, Keys},
 };
-use crate::{config, time::WallClock};
+use crate::config;
+use leadsd_base::time::WallClock;
 
 /// How far the issuer's clock and ours may be apart, in seconds.
 pub(super) const LEEWAY: f64 = 30.0;

@@ -9,7 +9,7 @@ mod tokens;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use crate::time::{Timestamp, WallClock};
+use leadsd_base::time::{Timestamp, WallClock};
 
 /// A clock that goes where it is put, in seconds since 1970.
 #[derive(Debug)]

@@ -7,9 +7,9 @@ use crate::{
     config::{self, VaultAuth},
     hubspot::Fault,
     leads::Reason,
-    reach::{Distrust, Unreached},
     vault,
 };
+use leadsd_base::net::connect_error::{CertificateError, ConnectError};
 
 /// A cause and its remedy. Never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,21 +58,21 @@ impl Peer {
 }
 
 /// A peer that gives no answer.
-pub(super) fn unreached(peer: Peer, address: &url::Url, why: &Unreached) -> Advice {
+pub(super) fn unreached(peer: Peer, address: &url::Url, why: &ConnectError) -> Advice {
     let (name, key) = (peer.name(), peer.key());
     let fix = match why {
-        Unreached::Name => format!(
+        ConnectError::Dns => format!(
             "check the name in {key}, and whether this machine's DNS knows it (in a container: its \
              resolver and search domains)"
         ),
-        Unreached::Refused => {
+        ConnectError::Refused => {
             format!("start it, or correct the port in {key}")
         }
-        Unreached::Silent => format!(
+        ConnectError::Timeout => format!(
             "see whether {name} is overloaded, and whether a firewall or network policy drops the \
              connection from here"
         ),
-        Unreached::Certificate(Distrust::Authority) => match peer {
+        ConnectError::Certificate(CertificateError::UnknownIssuer) => match peer {
             Peer::Vault => {
                 "put the CA certificate that signed Vault's into a PEM file and name it \
                             as vault.ca_file"
@@ -82,20 +82,20 @@ pub(super) fn unreached(peer: Peer, address: &url::Url, why: &Unreached) -> Advi
                               opens the connection, such as a company proxy; let it pass"
                 .to_owned(),
         },
-        Unreached::Certificate(Distrust::Expired) => format!(
+        ConnectError::Certificate(CertificateError::Expired) => format!(
             "renew the certificate of {name}; if it is good elsewhere, set this machine's clock"
         ),
-        Unreached::Certificate(Distrust::Early) => {
+        ConnectError::Certificate(CertificateError::NotYetValid) => {
             "set this machine's clock: it is behind".to_owned()
         }
-        Unreached::Certificate(Distrust::Name) => {
+        ConnectError::Certificate(CertificateError::NameMismatch) => {
             format!("use in {key} the name that the certificate is for")
         }
-        Unreached::Certificate(Distrust::Other(_)) | Unreached::Tls(_) => format!(
+        ConnectError::Certificate(CertificateError::Other(_)) | ConnectError::Tls(_) => format!(
             "check that {key} names a TLS port if it begins with https, and that the certificate is \
              a good one"
         ),
-        Unreached::Broken(_) => format!("see the logs of {name}, and of what stands between"),
+        ConnectError::Io(_) => format!("see the logs of {name}, and of what stands between"),
     };
     Advice::new(format!("{name} at {address} {why}"), fix)
 }
@@ -104,7 +104,7 @@ pub(super) fn unreached(peer: Peer, address: &url::Url, why: &Unreached) -> Advi
 pub(super) fn vault_login(error: &vault::Error, config: &config::Vault) -> Advice {
     let method = config.auth.method();
     let fix = match error {
-        vault::Error::Unreached(why) => return unreached(Peer::Vault, &config.address, why),
+        vault::Error::Connect(why) => return unreached(Peer::Vault, &config.address, why),
         vault::Error::File { file, .. } => {
             format!(
                 "let {file} exist, be readable for this user, and hold what method {method} needs"
@@ -173,7 +173,7 @@ pub(super) fn policy(path: &str, missing: &[&str]) -> Advice {
 pub(super) fn vault(error: &vault::Error, config: &config::Vault, path: &str) -> Advice {
     match error {
         vault::Error::Denied => policy(path, &["read"]),
-        vault::Error::Unreached(why) => unreached(Peer::Vault, &config.address, why),
+        vault::Error::Connect(why) => unreached(Peer::Vault, &config.address, why),
         other => Advice::new(
             format!("Vault does not give {path}: {other}"),
             "see Vault's own state: vault status",
@@ -184,7 +184,7 @@ pub(super) fn vault(error: &vault::Error, config: &config::Vault, path: &str) ->
 /// A failure of HubSpot.
 pub(super) fn hubspot(fault: &Fault, address: &url::Url) -> Advice {
     let fix = match fault {
-        Fault::Unreached(why) => return unreached(Peer::Hubspot, address, why),
+        Fault::Connect(why) => return unreached(Peer::Hubspot, address, why),
         Fault::Expired => {
             "run leadsd login for this portal, or store a token that lives".to_owned()
         }

@@ -13,16 +13,10 @@ use super::{
     serve::until_signalled,
     terminal::{Terminal, interrupted},
 };
-use crate::{
-    app::Bound,
-    config::Loaded,
-    fake::{
-        hubspot::{FakeHubspot, READ, WRITE},
-        vault::FakeVault,
-    },
-    telemetry,
-    time::SystemClock,
-};
+use crate::{app::Bound, config::Loaded, telemetry};
+use leadsd_base::time::SystemClock;
+use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
+use leadsd_vault_fake::FakeVault;
 
 /// Addresses; port 0 picks a free one.
 #[derive(Debug, ClapArgs)]

@@ -30,12 +30,12 @@ use super::{
 };
 use crate::{
     config::{self, Config, Loaded},
-    credentials::SecretPath,
     hubspot::{AccountFacts, App, Fault, Inquiry, TokenFacts},
     leads::{PortalName, Reason},
-    secret::Secret,
     vault::{self, Errand, Keys, Stored, Written},
 };
+use leadsd_base::secret::Secret;
+use leadsd_credentials::SecretPath;
 
 /// Longest wait for one answer of HubSpot.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -502,7 +502,7 @@ impl Login<'_> {
                     advice::hubspot(fault, address).fix,
                 )
             }
-            Fault::Unreached(why) => advice::unreached(Peer::Hubspot, address, why),
+            Fault::Connect(why) => advice::unreached(Peer::Hubspot, address, why),
             Fault::Failed(error) if error.reason() == Reason::LeadNotFound => Advice::new(
                 "HubSpot has no token endpoint for this version of its API",
                 "correct hubspot.api_version or hubspot.base_url",

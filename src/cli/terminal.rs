@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::secret::Secret;
+use leadsd_base::secret::Secret;
 
 /// Longest answer: an access token has some hundred characters, a URL some thousand.
 const MAX_LINE: usize = 16 * 1024;

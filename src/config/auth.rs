@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{VaultAuth, check::Checker, raw};
-use crate::credentials::SecretPath;
+use leadsd_credentials::SecretPath;
 
 /// Where Kubernetes puts the token of a pod's service account.
 const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";

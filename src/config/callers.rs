@@ -7,7 +7,8 @@ use super::{
     Access, ApiKeys, Auth, Callers, ClientCa, Grpc, Jwks, Jwt, Policy, Portal, Tls, check::Checker,
     raw,
 };
-use crate::{credentials::SecretPath, leads::PortalName};
+use crate::leads::PortalName;
+use leadsd_credentials::SecretPath;
 
 /// Stands for all portals.
 const ALL: &str = "*";

@@ -5,17 +5,17 @@ use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use figment::Figment;
 
+use leadsd_quota::redis_ledger::{RedisSettings, RedisUrl};
+
 use super::{
     Admin, ApiVersion, Config, Credentials, Grpc, Hubspot, Log, LogFormat, Portal, PortalsFrom,
-    Quota, RedisUrl, SharedQuota, Trace, Vault,
+    Quota, SharedQuota, Trace, Vault,
     load::{Fault, origin},
     raw::{self, Raw},
 };
-use crate::{
-    credentials::{SecretPath, Start},
-    leads::PortalName,
-    time::Zone,
-};
+use crate::leads::PortalName;
+use leadsd_base::time::Zone;
+use leadsd_credentials::{SecretPath, Start};
 
 /// Turns raw values into checked ones and collects the faults.
 pub(super) struct Checker<'a> {
@@ -314,10 +314,10 @@ impl Checker<'_> {
                 return None;
             }
             (None, Some(file)) => RedisUrl::File(file),
-            (Some(url), None) => RedisUrl::Here(self.redis_url(url)?),
+            (Some(url), None) => RedisUrl::Inline(self.redis_url(url)?),
         };
         let replicas = u32::try_from(replicas?).ok()?;
-        Some(Some(SharedQuota { url, ca_file, replicas, prefix }))
+        Some(Some(SharedQuota { redis: RedisSettings { url, ca_file, prefix }, replicas }))
     }
 
     fn redis_url(&mut self, url: String) -> Option<String> {

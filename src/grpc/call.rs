@@ -15,9 +15,9 @@ use super::{load::Slot, status};
 use crate::{
     auth::Identity,
     leads::{Call, Claim, Error, FieldFault, Hold, Patience, PortalName, Prepaid, Reason, Spent},
-    quota::{Caller, Priority, Who},
     trace,
 };
+use leadsd_quota::{Caller, Priority, Who};
 
 /// Metadata key that picks the portal.
 const PORTAL: &str = "leadsd-portal";

@@ -9,14 +9,12 @@ use super::{
     pb, status,
     validate::{Faults, MAX_PAGE_SIZE_WITH_HISTORY},
 };
-use crate::{
-    leads::{
-        Associated, BatchGet, CreateLead, Error, FieldFault, GetLead, Lead, LeadId, ListLeads,
-        Page, PortalName, PropertyVersion, Reason, RequestId, SearchLeads, SearchPage, Traced,
-        UpdateLead, UpsertLead, Upserted, Warning,
-    },
-    time::Timestamp,
+use crate::leads::{
+    Associated, BatchGet, CreateLead, Error, FieldFault, GetLead, Lead, LeadId, ListLeads, Page,
+    PortalName, PropertyVersion, Reason, RequestId, SearchLeads, SearchPage, Traced, UpdateLead,
+    UpsertLead, Upserted, Warning,
 };
+use leadsd_base::time::Timestamp;
 
 /// Most leads on a page of a list.
 const MAX_PAGE_SIZE: u32 = 100;

@@ -13,8 +13,8 @@ use super::call::{Admitted, CallFacts, Portals};
 use crate::{
     auth::{Access, Auth, Identity, Presented, Refused, Rights, Sent},
     leads::{self, Error, PortalName, Reason},
-    quota::Caller,
 };
+use leadsd_quota::Caller;
 
 /// Where a caller's API key is.
 const API_KEY: &str = "x-api-key";

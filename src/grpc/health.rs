@@ -7,7 +7,7 @@ use tonic_health::{
     server::HealthReporter,
 };
 
-use crate::task::{self, Task};
+use leadsd_base::task::{self, Task};
 
 /// Services that are announced: the empty name is the whole server.
 const SERVICES: [&str; 2] = ["", "hubspot.leads.v1.LeadsService"];

@@ -14,10 +14,8 @@ use super::{
     call::{CallFacts, Portals},
     pb, status,
 };
-use crate::{
-    leads::{Call, Error, FieldFault, Reason},
-    quota::{Account, BucketView, CallerView, Quota},
-};
+use crate::leads::{Call, Error, FieldFault, Reason};
+use leadsd_quota::{Account, BucketView, CallerView, Quota};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 const MIN_INTERVAL: Duration = Duration::from_millis(100);

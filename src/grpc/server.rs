@@ -29,13 +29,9 @@ use super::{
     quota::Quotas,
     tls::Tls,
 };
-use crate::{
-    auth::Auth,
-    leads,
-    quota::Quota,
-    task::{self, Task},
-    telemetry::spans::Spans,
-};
+use crate::{auth::Auth, leads, telemetry::spans::Spans};
+use leadsd_base::task::{self, Task};
+use leadsd_quota::Quota;
 
 /// Pause after a failed accept: the usual cause is a lack of file handles.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -33,8 +33,8 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::{info, warn};
 
-use crate::{
-    auth::{Identity, certificate},
+use crate::auth::{Identity, certificate};
+use leadsd_base::{
     task::{self, Task},
     time::{Timestamp, WallClock},
 };

@@ -29,12 +29,12 @@ use super::{
 };
 use crate::{
     config,
-    credentials::{Handle, Rejection, Token, Unusable},
     leads::{ATTEMPT_TIME, Call, Error, PortalName, Processed, Reason},
-    quota::{self, BucketName, Permit, Quota},
     retry::{self, Course, Failure, Policy, Stop, Stopped},
     telemetry::spans::Spans,
 };
+use leadsd_credentials::{Handle, Rejection, Token, Unusable};
+use leadsd_quota::{self, BucketName, Permit, Quota};
 
 /// Finds the credential of a portal.
 pub type Resolve = Arc<dyn Fn(&PortalName) -> Option<Handle> + Send + Sync>;
@@ -293,7 +293,11 @@ impl Client {
     }
 
     /// The right to make one more call: the one the call came with, or the next one there is.
-    async fn permit(&self, call: &Call, operation: Operation) -> Result<Permit, quota::Refusal> {
+    async fn permit(
+        &self,
+        call: &Call,
+        operation: Operation,
+    ) -> Result<Permit, leadsd_quota::Refusal> {
         if let Some(permit) = call.prepaid.take() {
             return Ok(permit);
         }

@@ -18,7 +18,9 @@ use super::{
 use crate::{
     config::{self, ApiVersion},
     leads,
-    reach::{self, Unreached},
+};
+use leadsd_base::{
+    net::connect_error::{self, ConnectError},
     secret::Secret,
     time::{Timestamp, http_date},
 };
@@ -118,7 +120,7 @@ pub struct Greeting {
 pub enum Fault {
     /// No answer came.
     #[error("HubSpot {0}")]
-    Unreached(Unreached),
+    Connect(ConnectError),
     /// 401 because the token has expired.
     #[error("the access token has expired")]
     Expired,
@@ -163,11 +165,11 @@ impl Inquiry {
     }
 
     /// Asks without a token: shows who answers, and what time it is there.
-    pub async fn greet(&self, until: Instant) -> Result<Greeting, Unreached> {
+    pub async fn greet(&self, until: Instant) -> Result<Greeting, ConnectError> {
         let url = endpoints::url(&self.base, &endpoints::collection(self.version));
         let request = self.http.get(url).query(&[("limit", "1")]).send();
-        let answer = timeout_at(until, request).await.map_err(|_| Unreached::Silent)?;
-        let answer = answer.map_err(|error| reach::cause(&error))?;
+        let answer = timeout_at(until, request).await.map_err(|_| ConnectError::Timeout)?;
+        let answer = answer.map_err(|error| connect_error::cause(&error))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let date = headers.get(header::DATE).and_then(|date| date.to_str().ok());
         let body = timeout_at(until, transport::read(answer, MAX_BYTES)).await;
@@ -350,7 +352,7 @@ impl Inquiry {
         until: Instant,
     ) -> Result<Answered, Fault> {
         let (status, headers, bytes) =
-            send(request.bearer_auth(token.expose()), until).await.map_err(Fault::Unreached)?;
+            send(request.bearer_auth(token.expose()), until).await.map_err(Fault::Connect)?;
         if status == StatusCode::UNAUTHORIZED {
             return Err(match Body::parse(&bytes).unauthorized() {
                 Unauthorized::Expired => Fault::Expired,
@@ -370,7 +372,7 @@ impl Inquiry {
 
     /// A call of the OAuth endpoints, whose refusals have codes of their own.
     async fn oauth(&self, request: RequestBuilder, until: Instant) -> Result<Value, Fault> {
-        let (status, headers, bytes) = send(request, until).await.map_err(Fault::Unreached)?;
+        let (status, headers, bytes) = send(request, until).await.map_err(Fault::Connect)?;
         let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if status.is_success() {
             return if body.is_object() { Ok(body) } else { Err(Fault::Nonsense) };
@@ -392,17 +394,17 @@ impl fmt::Debug for Inquiry {
 async fn send(
     request: RequestBuilder,
     until: Instant,
-) -> Result<(StatusCode, HeaderMap, Vec<u8>), Unreached> {
+) -> Result<(StatusCode, HeaderMap, Vec<u8>), ConnectError> {
     let exchange = async {
-        let answer = request.send().await.map_err(|error| reach::cause(&error))?;
+        let answer = request.send().await.map_err(|error| connect_error::cause(&error))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = transport::read(answer, MAX_BYTES).await.map_err(|error| match error {
-            BodyError::TooLarge => Unreached::Broken("the answer is too large".to_owned()),
-            BodyError::Broken => Unreached::Broken("the answer broke off".to_owned()),
+            BodyError::TooLarge => ConnectError::Io("the answer is too large".to_owned()),
+            BodyError::Broken => ConnectError::Io("the answer broke off".to_owned()),
         })?;
         Ok((status, headers, body))
     };
-    timeout_at(until, exchange).await.unwrap_or(Err(Unreached::Silent))
+    timeout_at(until, exchange).await.unwrap_or(Err(ConnectError::Timeout))
 }
 
 /// A list of texts; none if it is no list.

@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
-use crate::{
-    leads::{Error, Reason},
-    quota::{Heard, Refused, Told},
-};
+use crate::leads::{Error, Reason};
+use leadsd_quota::{Heard, Refused, Told};
 
 /// How long a refusal that does not say so closes a limit: the length of the documented window.
 const CLOSED: Duration = Duration::from_secs(10);

@@ -11,11 +11,9 @@ use super::{
     endpoints,
     transport::{self, BuildError},
 };
-use crate::{
-    config,
-    credentials::{Grant, Granted, TokenError, TokenSource},
-    secret::Secret,
-};
+use crate::config;
+use leadsd_base::secret::Secret;
+use leadsd_credentials::{Grant, Granted, TokenError, TokenSource};
 
 /// Largest answer read; a token has some hundred characters.
 const MAX_BYTES: usize = 64 * 1024;

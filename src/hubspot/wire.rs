@@ -9,13 +9,11 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::{
-    leads::{
-        Associated, AssociatedObject, Association, AssociationCategory, AssociationType, BatchItem,
-        Lead, Link, Links, Page, PropertyVersion, SearchPage, Warning,
-    },
-    time::Timestamp,
+use crate::leads::{
+    Associated, AssociatedObject, Association, AssociationCategory, AssociationType, BatchItem,
+    Lead, Link, Links, Page, PropertyVersion, SearchPage, Warning,
 };
+use leadsd_base::time::Timestamp;
 
 /// A lead.
 #[derive(Debug, Default, Deserialize)]

@@ -20,7 +20,7 @@ use super::{
     error::{Error, Reason},
     query::LeadId,
 };
-use crate::quota::Caller;
+use leadsd_quota::Caller;
 
 /// Most ids in one event.
 const IDS: usize = 100;

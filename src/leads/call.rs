@@ -14,10 +14,8 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::{
-    quota::{Permit, Who},
-    trace,
-};
+use crate::trace;
+use leadsd_quota::{Permit, Who};
 
 /// Name of a configured portal (HubSpot account): 1 to 64 letters, digits, `_` or `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

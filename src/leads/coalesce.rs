@@ -34,7 +34,7 @@ use super::{
     upstream::{BatchAnswer, Links, Upstream},
     write::{CreateLead, Traced, UpdateLead, UpsertLead},
 };
-use crate::quota::{BucketName, Quota};
+use leadsd_quota::{BucketName, Quota};
 
 /// An upstream whose single calls leave together where permits are short.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::quota::{Cause, Refusal};
+use leadsd_quota::{Cause, Refusal};
 
 /// What a caller can tell apart. Each reason is a stable public name and has one gRPC code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use crate::time::Timestamp;
+use leadsd_base::time::Timestamp;
 
 /// A lead as HubSpot answered it; only what the call selected is filled.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -21,7 +21,7 @@ use super::{
     call::PortalName,
     error::{Error, FieldFault, Processed, Reason},
 };
-use crate::task;
+use leadsd_base::task;
 
 /// How long an answer is kept: longer than any sane retry loop.
 const KEEP: Duration = Duration::from_secs(15 * 60);

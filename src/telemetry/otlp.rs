@@ -21,7 +21,8 @@ use self::wire::{
     AnyValue, Export, Exported, KeyValue, Resource, ResourceSpans, Scope, ScopeSpans,
 };
 use super::spans::{Ended, Exporter, Kind, Span, Value};
-use crate::{config::Trace, time::Timestamp};
+use crate::config::Trace;
+use leadsd_base::time::Timestamp;
 
 const EXPORT: PathAndQuery =
     PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");

@@ -17,10 +17,10 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::{
+use crate::trace;
+use leadsd_base::{
     task::{self, Task},
     time::{SystemClock, Timestamp, WallClock as _},
-    trace,
 };
 
 /// Spans that wait for the collector; a call has two or three.

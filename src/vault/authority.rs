@@ -22,7 +22,8 @@ use super::{
     connection::{Connection, read_secret},
     error::Error,
 };
-use crate::{config::VaultAuth, secret::Secret};
+use crate::config::VaultAuth;
+use leadsd_base::secret::Secret;
 
 /// What the session needs of Vault.
 #[async_trait]

@@ -11,7 +11,8 @@ use vaultrs::{
 };
 
 use super::error::Error;
-use crate::{config, secret::Secret};
+use crate::config;
+use leadsd_base::secret::Secret;
 
 /// Largest answer to [`Connection::ask`]: a secret has at most 1 MiB by Vault's default.
 const MAX_ANSWER: usize = 4 << 20;

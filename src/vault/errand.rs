@@ -12,7 +12,9 @@ use super::{
     connection::Connection,
     error::Error,
 };
-use crate::{config, credentials::SecretPath, secret::Secret, time::Timestamp};
+use crate::config;
+use leadsd_base::{secret::Secret, time::Timestamp};
+use leadsd_credentials::SecretPath;
 
 /// Longest the end of a login may take: it expires by itself as well.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(2);

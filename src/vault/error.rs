@@ -2,10 +2,8 @@
 
 use vaultrs::error::ClientError;
 
-use crate::{
-    credentials::StoreError,
-    reach::{self, Unreached},
-};
+use leadsd_base::net::connect_error::{self, ConnectError};
+use leadsd_credentials::StoreError;
 
 /// A failed request to Vault, or a login that cannot be made. Never holds a secret or a body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +39,7 @@ pub enum Error {
     Invalid,
     /// No answer came.
     #[error("{0}")]
-    Unreached(Unreached),
+    Connect(ConnectError),
     /// Sealed, in standby, throttling, or not making sense.
     #[error("{0}")]
     Unavailable(String),
@@ -79,7 +77,7 @@ impl Error {
 
     /// No answer came.
     pub(super) fn unreachable(error: &reqwest::Error) -> Self {
-        Self::Unreached(reach::cause(error))
+        Self::Connect(connect_error::cause(error))
     }
 
     /// The status of a login that failed: 400, 403 and 404 are refusals, anything else an outage.
@@ -113,7 +111,7 @@ impl From<Error> for StoreError {
             Error::Denied => Self::Denied,
             Error::NotFound => Self::NotFound,
             Error::Invalid => Self::Unavailable("refuses the request as invalid".to_owned()),
-            Error::Unreached(why) => Self::Unavailable(why.to_string()),
+            Error::Connect(why) => Self::Unavailable(why.to_string()),
             Error::Unavailable(what) => Self::Unavailable(what),
         }
     }

@@ -19,11 +19,9 @@ use vaultrs::{
 };
 
 use super::{error::Error, session::Session};
-use crate::{
-    credentials::{
-        PortalSecret, SecretPath, SecretStore, StoreError, VersionState, VersionedSecret,
-    },
-    secret::Secret,
+use leadsd_base::secret::Secret;
+use leadsd_credentials::{
+    PortalSecret, SecretPath, SecretStore, StoreError, VersionState, VersionedSecret,
 };
 
 /// The secrets of one KV v2 mount.

@@ -24,8 +24,8 @@ use super::{
     error::Error,
     lease::{self, Next},
 };
-use crate::{
-    config,
+use crate::config;
+use leadsd_base::{
     secret::Secret,
     task::{self, Task},
 };

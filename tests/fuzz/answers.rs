@@ -4,10 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use leadsd::{
     config::Loaded,
-    fake::MARK,
     hubspot::{App, Inquiry},
-    secret::Secret,
 };
+use leadsd_base::secret::{SECRET_MARKER, Secret};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -82,7 +81,7 @@ async fn answers() {
         let answer = run.in_time(current.call(&path, &headers, framed(&message))).await;
         let answer = answer.unwrap_or_else(|| panic!("{}", run.blame("no answer")));
         let what = run.blame(&format!("{path} in {portal}: {answer:?}"));
-        assert!(!answer.message.contains(MARK), "{what}");
+        assert!(!answer.message.contains(SECRET_MARKER), "{what}");
         assert_eq!(answer.code != Some(0), answer.reason.is_some(), "{what}");
         // UNKNOWN says that a lead may have been created, and nothing else; INTERNAL is never said.
         let unsure = answer.reason.as_deref() == Some("WRITE_OUTCOME_UNKNOWN");

@@ -8,10 +8,9 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use leadsd::{
     auth::{Auth, Presented, Sent, Settings, certificate, look_at_keys, owners_of_api_keys},
     config::{Jwks, Jwt},
-    secret::Secret,
-    time::SystemClock,
     vault::{KvStore, Session},
 };
+use leadsd_base::{secret::Secret, time::SystemClock};
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _, SanType};
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
@@ -141,7 +140,7 @@ fn auth(peers: &Peers, jwks: &std::path::Path) -> Auth {
             jwks: Jwks::File(jwks.to_owned()),
             caller_claim: "sub".to_owned(),
         }),
-        api_keys: Some(leadsd::credentials::SecretPath::parse("leadsd/api-keys").unwrap()),
+        api_keys: Some(leadsd_credentials::SecretPath::parse("leadsd/api-keys").unwrap()),
         poll_interval: Duration::from_secs(1),
         store_timeout: Duration::from_secs(1),
         policy: BTreeMap::new(),

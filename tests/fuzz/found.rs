@@ -1,7 +1,8 @@
 //! Inputs that once did harm, each with what must come of it.
 
 use axum::{Router, routing::get};
-use leadsd::{config::Loaded, credentials::SecretPath, telemetry, vault::Errand};
+use leadsd::{config::Loaded, telemetry, vault::Errand};
+use leadsd_credentials::SecretPath;
 use tokio::net::TcpListener;
 
 use crate::{

@@ -1,7 +1,8 @@
 //! Requests: messages that are right but for something, frames and heads that are not, and bytes that
 //! are no HTTP.
 
-use leadsd::{fake::MARK, grpc::pb};
+use leadsd::grpc::pb;
+use leadsd_base::secret::SECRET_MARKER;
 use prost::Message as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -52,7 +53,7 @@ async fn requests() {
         let path = if dice.one_in(40) { format!("/{}", dice.spoilt(&path[1..])) } else { path };
         let Some(answer) = run.in_time(service.call(&path, &headers, body)).await else { continue };
         let what = run.blame(&format!("{path} {headers:?}: {answer:?}"));
-        assert!(!answer.message.contains(MARK) && !has_mark(&answer.body), "{what}");
+        assert!(!answer.message.contains(SECRET_MARKER) && !has_mark(&answer.body), "{what}");
         // UNKNOWN, INTERNAL and DATA_LOSS are the service's own faults; UNAVAILABLE is HubSpot's.
         assert!(!matches!(answer.code, Some(2 | 13 | 14 | 15)), "{what}");
         if run.number() % 500 == 0 {
@@ -64,7 +65,7 @@ async fn requests() {
 }
 
 fn has_mark(body: &[u8]) -> bool {
-    body.windows(MARK.len()).any(|part| part == MARK.as_bytes())
+    body.windows(SECRET_MARKER.len()).any(|part| part == SECRET_MARKER.as_bytes())
 }
 
 /// Everybody else is served all the same.

@@ -1,15 +1,9 @@
 //! Single texts from outside: the trace context, HubSpot's headers, dates, paths, names, log filters.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use leadsd::{
-    config::duration,
-    credentials::SecretPath,
-    hubspot::RateLimits,
-    leads::PortalName,
-    telemetry,
-    time::{Zone, http_date},
-    trace::Context,
-};
+use leadsd::{config::duration, hubspot::RateLimits, leads::PortalName, telemetry, trace::Context};
+use leadsd_base::time::{Zone, http_date};
+use leadsd_credentials::SecretPath;
 
 use crate::run::Run;
 

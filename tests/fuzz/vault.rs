@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use leadsd::{
     config::{self, Loaded},
-    credentials::{SecretPath, SecretStore as _},
-    secret::Secret,
     vault::{Errand, KvStore, Session},
 };
+use leadsd_base::secret::Secret;
+use leadsd_credentials::{SecretPath, SecretStore as _};
 use serde_json::{Value, json};
 
 use crate::{

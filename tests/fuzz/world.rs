@@ -13,17 +13,10 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use leadsd::{
-    app::Bound,
-    config::Loaded,
-    fake::{
-        MARK,
-        hubspot::{FakeHubspot, READ, WRITE},
-        vault::FakeVault,
-    },
-    telemetry,
-    time::SystemClock,
-};
+use leadsd::{app::Bound, config::Loaded, telemetry};
+use leadsd_base::{secret::SECRET_MARKER, time::SystemClock};
+use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
+use leadsd_vault_fake::FakeVault;
 use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::task::JoinHandle;
@@ -57,7 +50,7 @@ pub(crate) fn leaks() -> Vec<String> {
 
 impl io::Write for Sink {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if line.windows(MARK.len()).any(|part| part == MARK.as_bytes()) {
+        if line.windows(SECRET_MARKER.len()).any(|part| part == SECRET_MARKER.as_bytes()) {
             LEAKS.lock().unwrap().push(String::from_utf8_lossy(line).into_owned());
         }
         Ok(line.len())

@@ -3,12 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use leadsd::{
-    fake::hubspot::Script,
-    grpc::pb::{
-        self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
-    },
+use leadsd::grpc::pb::{
+    self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
 };
+use leadsd_hubspot_fake::Script;
 use tonic::{Code, Request, Status, codec::CompressionEncoding, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;

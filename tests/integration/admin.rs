@@ -3,13 +3,9 @@
 
 use std::time::Duration;
 
-use leadsd::{
-    fake::{
-        MARK,
-        hubspot::{READ, WRITE},
-    },
-    grpc::pb,
-};
+use leadsd::grpc::pb;
+use leadsd_base::secret::SECRET_MARKER;
+use leadsd_hubspot_fake::{READ, WRITE};
 use serde_json::{Value, json};
 use tonic::{Code, Request};
 
@@ -20,7 +16,7 @@ async fn fetch(app: &TestApp, path: &str) -> String {
     let answer = http.get(format!("{}{path}", app.admin)).send().await.unwrap();
     assert!(answer.status().is_success(), "{path}: {}", answer.status());
     let text = answer.text().await.unwrap();
-    assert!(!text.contains(MARK), "a secret on {path}");
+    assert!(!text.contains(SECRET_MARKER), "a secret on {path}");
     text
 }
 

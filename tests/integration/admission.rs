@@ -3,10 +3,8 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
-use leadsd::{
-    fake::hubspot::{Refusal, Script},
-    grpc::pb::{self, quota_service_client::QuotaServiceClient},
-};
+use leadsd::grpc::pb::{self, quota_service_client::QuotaServiceClient};
+use leadsd_hubspot_fake::{Refusal, Script};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 

@@ -1,6 +1,7 @@
 //! Batches: one result per input in input order, whatever HubSpot does.
 
-use leadsd::{fake::hubspot::Script, grpc::pb};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::Script;
 use pb::{lead_read_result, lead_upsert_result, lead_write_result};
 use tonic::Code;
 

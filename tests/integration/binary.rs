@@ -7,15 +7,10 @@ use std::{
     time::Duration,
 };
 
-use leadsd::{
-    fake::{
-        MARK,
-        hubspot::{FakeHubspot, READ, Script, WRITE},
-        vault::FakeVault,
-    },
-    grpc::pb::{self, leads_service_client::LeadsServiceClient},
-    time::SystemClock,
-};
+use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
+use leadsd_base::{secret::SECRET_MARKER, time::SystemClock};
+use leadsd_hubspot_fake::{FakeHubspot, READ, Script, WRITE};
+use leadsd_vault_fake::FakeVault;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -171,7 +166,7 @@ async fn a_call_in_flight_survives_sigterm_and_the_exit_code_is_0() {
     drop(leads);
     let (code, log) = process.ended().await;
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("Stopped") && !log.contains(MARK), "{log}");
+    assert!(log.contains("Stopped") && !log.contains(SECRET_MARKER), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -249,7 +244,7 @@ async fn serve_with_a_real_openbao_does_all_calls_with_both_kinds_of_secret() {
         process.signal("TERM");
         let (code, log) = process.ended().await;
         assert_eq!(code, Some(0), "{log}");
-        assert!(!log.contains(MARK), "a secret was logged: {log}");
+        assert!(!log.contains(SECRET_MARKER), "a secret was logged: {log}");
     }
     assert_eq!(hubspot.grants(), 1, "one of the two was OAuth");
 }

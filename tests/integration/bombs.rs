@@ -8,11 +8,10 @@ use axum::{
     http::header::{CONTENT_ENCODING, CONTENT_TYPE},
     response::IntoResponse as _,
 };
-use leadsd::{
-    fake::{hubspot::FakeHubspot, vault::FakeVault},
-    grpc::pb::{self, leads_service_client::LeadsServiceClient},
-    time::SystemClock,
-};
+use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
+use leadsd_base::time::SystemClock;
+use leadsd_hubspot_fake::FakeHubspot;
+use leadsd_vault_fake::FakeVault;
 use serde_json::json;
 use tonic::{Code, transport::Channel};
 use tonic_types::StatusExt as _;

@@ -12,7 +12,7 @@ mod tls;
 
 use std::time::Duration;
 
-use leadsd::fake::MARK;
+use leadsd_base::secret::SECRET_MARKER;
 use serde_json::json;
 
 use self::peers::{Authority, Issuer, Names, sha256};
@@ -20,7 +20,7 @@ use crate::harness::{Builder, PATIENCE, TestApp};
 
 /// An API key as its caller has it; the log must never have it.
 fn api_key(name: &str) -> String {
-    format!("{name}-key-{MARK}-0123456789")
+    format!("{name}-key-{SECRET_MARKER}-0123456789")
 }
 
 /// Waits until something is so.

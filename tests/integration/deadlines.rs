@@ -9,10 +9,8 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use leadsd::{
-    fake::hubspot::Script,
-    grpc::pb::{self, leads_service_client::LeadsServiceClient},
-};
+use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
+use leadsd_hubspot_fake::Script;
 use tonic::{Code, Request, Status, body::Body};
 
 use crate::harness::{TestApp, properties};

@@ -8,14 +8,9 @@ use std::{
     time::Duration,
 };
 
-use leadsd::{
-    fake::{
-        MARK,
-        hubspot::{FakeHubspot, READ, WRITE},
-    },
-    grpc::pb::{self, leads_service_client::LeadsServiceClient},
-    time::SystemClock,
-};
+use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
+use leadsd_base::{secret::SECRET_MARKER, time::SystemClock};
+use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
 
 use crate::{
     harness::{PATIENCE, properties, wait_ready},
@@ -109,11 +104,11 @@ async fn works(dev: &Dev, hubspot: &FakeHubspot) {
     leads.create_lead(request).await.unwrap();
     assert!(hubspot.lead_names().contains(&"A real one".to_owned()), "it is in that HubSpot");
     let all = dev.printed.lock().unwrap().clone();
-    assert!(!all.contains(MARK), "a secret was printed: {all}");
+    assert!(!all.contains(SECRET_MARKER), "a secret was printed: {all}");
     assert!(all.contains("Portal added") && !all.contains('\u{1b}'), "colours in a pipe: {all}");
     for file in ["cmdline", "environ"] {
         let read = std::fs::read(format!("/proc/{}/{file}", dev.child.id())).unwrap_or_default();
-        assert!(!String::from_utf8_lossy(&read).contains(MARK), "a secret in {file}");
+        assert!(!String::from_utf8_lossy(&read).contains(SECRET_MARKER), "a secret in {file}");
     }
 }
 

@@ -11,15 +11,12 @@ use std::{
     sync::Arc,
 };
 
-use leadsd::{
-    fake::{
-        MARK,
-        hubspot::{FakeHubspot, READ, WRITE},
-        vault::FakeVault,
-    },
-    secret::Secret,
+use leadsd_base::{
+    secret::{SECRET_MARKER, Secret},
     time::{SystemClock, WallClock},
 };
+use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
+use leadsd_vault_fake::FakeVault;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -134,7 +131,7 @@ impl World {
         let output = command.output().unwrap();
         for side in [&output.stdout, &output.stderr] {
             let text = String::from_utf8_lossy(side);
-            assert!(!text.contains(MARK), "a secret was printed: {text}");
+            assert!(!text.contains(SECRET_MARKER), "a secret was printed: {text}");
         }
         output
     }

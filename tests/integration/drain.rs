@@ -13,16 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use leadsd::{
-    fake::{
-        hubspot::{FakeHubspot, READ, Script, WRITE},
-        vault::FakeVault,
-    },
-    grpc::pb::{
-        self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
-    },
-    time::SystemClock,
+use leadsd::grpc::pb::{
+    self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
 };
+use leadsd_base::time::SystemClock;
+use leadsd_hubspot_fake::{FakeHubspot, READ, Script, WRITE};
+use leadsd_vault_fake::FakeVault;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;

@@ -5,14 +5,9 @@ use std::{path::PathBuf, process::Command, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use leadsd::{
-    fake::{
-        MARK,
-        hubspot::{FakeHubspot, READ, WRITE},
-        vault::FakeVault,
-    },
-    time::SystemClock,
-};
+use leadsd_base::{secret::SECRET_MARKER, time::SystemClock};
+use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
+use leadsd_vault_fake::FakeVault;
 use serde_json::json;
 
 use crate::{
@@ -53,7 +48,7 @@ impl Walked {
         assert!(succeeded, "{line} (built as examples/README.md says?)\n{said}");
         let ending = format!("{}: all as expected", language.to_lowercase());
         assert!(said.lines().any(|line| line == ending), "{said}");
-        assert!(!said.contains(MARK), "a secret in {said}");
+        assert!(!said.contains(SECRET_MARKER), "a secret in {said}");
         said
     }
 

@@ -8,10 +8,8 @@ mod tokens;
 
 use std::{sync::Arc, time::Duration};
 
-use leadsd::{
-    fake::hubspot::{FakeHubspot, READ, WRITE},
-    time::SystemClock,
-};
+use leadsd_base::time::SystemClock;
+use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
 

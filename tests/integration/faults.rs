@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
-use leadsd::{
-    fake::hubspot::{Refusal, Script},
-    grpc::pb,
-};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::{Refusal, Script};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use leadsd::{fake::hubspot::Script, grpc::pb};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::Script;
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 use tonic_types::StatusExt as _;

@@ -16,7 +16,8 @@ mod world;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use leadsd::{fake::hubspot::Script, grpc::pb};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::Script;
 use tonic::Code;
 
 use self::world::close;

@@ -5,15 +5,14 @@ use std::{collections::BTreeMap, io::Write as _, sync::Arc, time::Duration};
 use leadsd::{
     app::Bound,
     config::Loaded,
-    fake::{
-        MARK,
-        hubspot::{FakeHubspot, READ, WRITE},
-        vault::FakeVault,
-    },
     grpc::pb::{self, leads_service_client::LeadsServiceClient},
-    secret::Secret,
+};
+use leadsd_base::{
+    secret::{SECRET_MARKER, Secret},
     time::SystemClock,
 };
+use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
+use leadsd_vault_fake::FakeVault;
 use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -316,7 +315,7 @@ pub(crate) fn failure<T: std::fmt::Debug>(
     let info = details.error_info().expect("every failure has an ErrorInfo");
     assert_eq!(info.domain, "leadsd");
     assert!(!status.message().is_empty());
-    assert!(!format!("{status:?}").contains(MARK), "a secret in an error");
+    assert!(!format!("{status:?}").contains(SECRET_MARKER), "a secret in an error");
     assert!(status.metadata().get("x-request-id").is_some(), "the request id is sent back");
     let fields = details
         .bad_request()

@@ -16,15 +16,12 @@ use std::{
     time::Duration,
 };
 
-use leadsd::{
-    fake::{
-        MARK,
-        hubspot::{FakeHubspot, READ, WRITE},
-        vault::FakeVault,
-    },
-    secret::Secret,
+use leadsd_base::{
+    secret::{SECRET_MARKER, Secret},
     time::SystemClock,
 };
+use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
+use leadsd_vault_fake::FakeVault;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -191,7 +188,7 @@ impl Running {
         for file in ["cmdline", "environ"] {
             let read = std::fs::read(format!("/proc/{}/{file}", self.child.id()));
             let text = String::from_utf8_lossy(&read.unwrap_or_default()).into_owned();
-            assert!(!text.contains(MARK), "a secret in its {file}: {text}");
+            assert!(!text.contains(SECRET_MARKER), "a secret in its {file}: {text}");
         }
     }
 
@@ -208,7 +205,7 @@ impl Running {
         let code = tokio::time::timeout(PATIENCE, ended).await.expect("it ends in time");
         self.reading.join().unwrap();
         let (out, err) = (self.out.join().unwrap(), self.err.lock().unwrap().clone());
-        assert!(!format!("{out}{err}").contains(MARK), "a secret was printed: {out}{err}");
+        assert!(!format!("{out}{err}").contains(SECRET_MARKER), "a secret was printed: {out}{err}");
         Ended { code, out, err }
     }
 }
@@ -264,7 +261,7 @@ async fn consent_ends_in_a_credential_that_works_and_nothing_secret_is_seen() {
     running.assert_private();
     let (status, page) = shown(&clicked(&url, "connect").await).await;
     assert_eq!(status, 200, "{page}");
-    assert!(page.contains("Logged in") && !page.contains(MARK), "{page}");
+    assert!(page.contains("Logged in") && !page.contains(SECRET_MARKER), "{page}");
     let ended = running.ended().await;
     ended.succeeded();
     for part in ["Account   1 (account-1.example.com, STANDARD", READ, WRITE, "version 1"] {
@@ -273,7 +270,7 @@ async fn consent_ends_in_a_credential_that_works_and_nothing_secret_is_seen() {
     assert!(!ended.out.contains("Missing"));
     let opened = std::fs::read_to_string(setting.folder.path().join("opened")).unwrap();
     assert_eq!(opened.trim(), url, "the browser gets the URL that is printed");
-    assert!(!opened.contains(MARK));
+    assert!(!opened.contains(SECRET_MARKER));
     let (stored, version) = setting.stored().unwrap();
     assert_eq!((version, &stored["hub_id"]), (1, &json!("1")));
     let form = [
@@ -395,7 +392,7 @@ async fn without_a_browser_the_url_or_the_code_is_pasted() {
         writeln!(stdin, "{}", if as_url { &back } else { &code }).unwrap();
         let rest: Vec<String> = lines.collect();
         assert!(child.wait().unwrap().success(), "{rest:?}");
-        assert!(!rest.concat().contains(MARK));
+        assert!(!rest.concat().contains(SECRET_MARKER));
         assert!(!setting.folder.path().join("opened").exists(), "no browser was opened");
     }
     assert_eq!(setting.stored().unwrap().1, 2);

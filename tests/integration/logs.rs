@@ -6,7 +6,8 @@ use std::{
     sync::{Mutex, Once},
 };
 
-use leadsd::{fake::MARK, telemetry};
+use leadsd::telemetry;
+use leadsd_base::secret::SECRET_MARKER;
 use tracing_subscriber::{
     fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
@@ -84,7 +85,7 @@ impl io::Write for Sink {
         if text.contains("leadsd::access") {
             ACCESS.lock().unwrap().push(text.clone().into_owned());
         }
-        if text.contains(MARK) || KEPT_OUT.lock().unwrap().iter().any(kept_out) {
+        if text.contains(SECRET_MARKER) || KEPT_OUT.lock().unwrap().iter().any(kept_out) {
             LEAKS.lock().unwrap().push(text.into_owned());
         }
         Ok(line.len())
@@ -112,7 +113,7 @@ async fn secrets_would_be_noticed_in_the_logs_and_are_not_there() {
     app.get(&id).await.unwrap();
     assert!(*LINES.lock().unwrap() > 10, "the capture sees the service's logs");
     let mut sink = Sink;
-    let line = format!("token={MARK}-1");
+    let line = format!("token={SECRET_MARKER}-1");
     assert_eq!(io::Write::write(&mut sink, line.as_bytes()).unwrap(), line.len());
     let planted = LEAKS.lock().unwrap().pop().expect("the planted secret is noticed");
     assert_eq!(planted, line);

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use leadsd::time::{SystemClock, Timestamp, WallClock as _};
+use leadsd_base::time::{SystemClock, Timestamp, WallClock as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;

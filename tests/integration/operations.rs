@@ -5,7 +5,8 @@ mod batches;
 mod pages;
 mod singles;
 
-use leadsd::{fake::hubspot::Logged, grpc::pb};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::Logged;
 use serde_json::Value;
 use url::form_urlencoded;
 

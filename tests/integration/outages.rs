@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
-use leadsd::fake::{
-    hubspot::{READ, WRITE},
-    vault::Fault,
-};
+use leadsd_hubspot_fake::{READ, WRITE};
+use leadsd_vault_fake::Fault;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use leadsd::fake::hubspot::{READ, WRITE};
+use leadsd_hubspot_fake::{READ, WRITE};
 use serde_json::json;
 
 use crate::{

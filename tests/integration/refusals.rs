@@ -3,10 +3,8 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use leadsd::{
-    fake::hubspot::{End, Refusal, Script},
-    grpc::pb,
-};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::{End, Refusal, Script};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use leadsd::{fake::hubspot::Script, grpc::pb};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::Script;
 use serde_json::json;
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use leadsd::{fake::hubspot::NumErrors, grpc::pb};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::NumErrors;
 use pb::{lead_read_result, lead_upsert_result, lead_write_result};
 use tonic::Code;
 

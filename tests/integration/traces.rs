@@ -11,7 +11,8 @@ use std::{
 
 use axum::{Router, http::HeaderMap, response::IntoResponse as _};
 use futures_util::future::BoxFuture;
-use leadsd::{fake::hubspot::Script, grpc::pb};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::Script;
 use tonic::{Request, Response, Status, body::Body, server::NamedService};
 use tonic_prost::ProstCodec;
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use leadsd::{
     config::{self, VaultAuth},
-    credentials::{PortalSecret, SecretPath, SecretStore as _, StoreError, VersionState},
-    fake::vault::FakeVault,
-    secret::Secret,
     vault::{KvStore, Session, SessionState},
 };
+use leadsd_base::secret::Secret;
+use leadsd_credentials::{PortalSecret, SecretPath, SecretStore as _, StoreError, VersionState};
+use leadsd_vault_fake::FakeVault;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;

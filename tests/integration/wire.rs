@@ -8,10 +8,9 @@ use axum::{
     response::IntoResponse as _,
 };
 use flate2::{Compression, write::GzEncoder};
-use leadsd::{
-    fake::{MARK, hubspot::Script},
-    grpc::pb,
-};
+use leadsd::grpc::pb;
+use leadsd_base::secret::SECRET_MARKER;
+use leadsd_hubspot_fake::Script;
 use tonic::{Code, codec::CompressionEncoding, transport::Channel};
 
 use crate::harness::{TestApp, failure};
@@ -126,15 +125,15 @@ async fn property_values_are_never_logged() {
     // Every log line of every test is looked through for the mark.
     let app = TestApp::start().await;
     let mut leads = app.leads.clone();
-    let request = app.create_request(&format!("{MARK} Jane"));
+    let request = app.create_request(&format!("{SECRET_MARKER} Jane"));
     let lead = leads.create_lead(request).await.unwrap().into_inner().lead.unwrap();
     let mut wrong = app.create_request("Jane");
-    wrong.properties.insert("hs_lead_label".to_owned(), format!("{MARK} BOILING"));
+    wrong.properties.insert("hs_lead_label".to_owned(), format!("{SECRET_MARKER} BOILING"));
     leads.create_lead(wrong).await.unwrap_err();
     let filter = pb::Filter {
         property_name: "hs_lead_name".to_owned(),
         operator: pb::FilterOperator::Eq.into(),
-        value: format!("{MARK} Jane"),
+        value: format!("{SECRET_MARKER} Jane"),
         ..Default::default()
     };
     let filter_groups = vec![pb::FilterGroup { filters: vec![filter] }];

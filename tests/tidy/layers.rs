@@ -31,60 +31,38 @@ const EVERYWHERE: &[&str] = &[
     "arc_swap",
     "tracing",
     "thiserror",
+    "leadsd_base",
+    "leadsd_credentials",
+    "leadsd_quota",
 ];
 
 /// Dependencies point inward: `grpc -> leads <- hubspot -> credentials <- vault`. `app` joins.
 const TABLE: &[Row] = &[
-    // The ground: time, secrets, tasks. Names nothing of what stands on it.
-    Row { module: "time", own: &[], outside: &["jiff"] },
-    Row { module: "secret", own: &[], outside: &["zeroize"] },
-    Row { module: "task", own: &[], outside: &[] },
     Row { module: "trace", own: &[], outside: &["rand"] },
-    // Why a peer cannot be reached: both clients and the command line tell it alike.
-    Row { module: "reach", own: &[], outside: &["reqwest", "rustls"] },
-    Row { module: "shutdown", own: &["task", "time"], outside: &[] },
     Row { module: "retry", own: &[], outside: &[] },
-    Row { module: "quota", own: &["task", "time"], outside: &["async_trait"] },
     // The domain knows no protocol.
-    Row {
-        module: "leads",
-        own: &["quota", "task", "time", "trace"],
-        outside: &["async_trait", "uuid"],
-    },
-    Row { module: "credentials", own: CREDENTIALS, outside: &["async_trait", "rand"] },
+    Row { module: "leads", own: &["trace"], outside: &["async_trait", "uuid"] },
     // Configuration is parsed into the types of those who use it.
-    Row { module: "config", own: &["credentials", "leads", "time"], outside: CONFIG_CRATES },
-    Row {
-        module: "telemetry",
-        own: &["config", "task", "time", "trace"],
-        outside: TELEMETRY_CRATES,
-    },
+    Row { module: "config", own: &["leads"], outside: CONFIG_CRATES },
+    Row { module: "telemetry", own: &["config", "trace"], outside: TELEMETRY_CRATES },
     // Callers have names, whatever protocol they come by.
     Row { module: "auth", own: AUTH, outside: AUTH_CRATES },
     // Two clients of the outside world, each behind a port.
     Row { module: "vault", own: VAULT, outside: VAULT_CRATES },
     Row { module: "hubspot", own: HUBSPOT, outside: HUBSPOT_CRATES },
-    // The store that replicas share.
-    Row { module: "shared", own: &["config", "quota"], outside: SHARED_CRATES },
     // Two servers.
-    Row {
-        module: "grpc",
-        own: &["auth", "leads", "quota", "task", "telemetry", "time", "trace"],
-        outside: GRPC_CRATES,
-    },
+    Row { module: "grpc", own: &["auth", "leads", "telemetry", "trace"], outside: GRPC_CRATES },
     Row {
         module: "admin",
         own: ADMIN,
         outside: &["axum", "hyper", "hyper_util", "prometheus_client", "serde", "serde_json"],
     },
-    // Shares no code with the clients it answers, or they would only prove that they agree.
-    Row { module: "fake", own: &["secret", "task", "time"], outside: FAKE_CRATES },
     // The composition root and the command line.
     Row { module: "app", own: ANY, outside: ANY },
     Row { module: "cli", own: ANY, outside: ANY },
 ];
 
-const AUTH: &[&str] = &["config", "credentials", "leads", "secret", "task", "time"];
+const AUTH: &[&str] = &["config", "leads"];
 const AUTH_CRATES: &[&str] = &[
     "async_trait",
     "aws_lc_rs",
@@ -99,7 +77,6 @@ const AUTH_CRATES: &[&str] = &[
     "webpki",
     "webpki_root_certs",
 ];
-const CREDENTIALS: &[&str] = &["leads", "retry", "secret", "task", "telemetry", "time"];
 const CONFIG_CRATES: &[&str] =
     &["figment", "serde", "serde_json", "toml", "tracing_subscriber", "url"];
 const TELEMETRY_CRATES: &[&str] = &[
@@ -113,8 +90,7 @@ const TELEMETRY_CRATES: &[&str] = &[
     "uuid",
     "webpki_root_certs",
 ];
-const VAULT: &[&str] =
-    &["config", "credentials", "reach", "retry", "secret", "task", "telemetry", "time"];
+const VAULT: &[&str] = &["config", "retry", "telemetry"];
 const VAULT_CRATES: &[&str] = &[
     "async_trait",
     "rand",
@@ -127,19 +103,7 @@ const VAULT_CRATES: &[&str] = &[
     "vaultrs",
     "webpki_root_certs",
 ];
-const HUBSPOT: &[&str] = &[
-    "config",
-    "credentials",
-    "leads",
-    "quota",
-    "reach",
-    "retry",
-    "secret",
-    "task",
-    "telemetry",
-    "time",
-    "trace",
-];
+const HUBSPOT: &[&str] = &["config", "leads", "retry", "telemetry", "trace"];
 const HUBSPOT_CRATES: &[&str] = &[
     "async_trait",
     "http",
@@ -171,21 +135,7 @@ const GRPC_CRATES: &[&str] = &[
     "uuid",
     "zeroize",
 ];
-const ADMIN: &[&str] = &[
-    "auth",
-    "config",
-    "credentials",
-    "grpc",
-    "hubspot",
-    "quota",
-    "task",
-    "telemetry",
-    "time",
-    "vault",
-];
-const SHARED_CRATES: &[&str] = &["async_trait", "redis", "serde", "serde_json"];
-const FAKE_CRATES: &[&str] =
-    &["axum", "base64", "http", "percent_encoding", "rand", "serde", "serde_json", "url", "uuid"];
+const ADMIN: &[&str] = &["auth", "config", "grpc", "hubspot", "telemetry", "vault"];
 
 /// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::{auth::api_keys::Hashes, secret::Secret};
+use crate::auth::api_keys::Hashes;
+use leadsd_base::secret::Secret;
 
 /// Keys with what `printf %s KEY | sha256sum` prints for them.
 const BILLING: (&str, &str) =

@@ -3,7 +3,8 @@
 use std::io::{self, Write as _};
 
 use super::Upstream;
-use crate::{app::Bound, fake::vault::FakeVault};
+use crate::app::Bound;
+use leadsd_vault_fake::FakeVault;
 
 /// Stands for the id of a contact where none is known.
 const A_CONTACT: &str = "CONTACT_ID";

@@ -17,11 +17,13 @@ use crate::{
     cli::advice::{self, Advice},
     config::{self, Config},
     grpc,
-    secret::Secret,
-    shared::Redis,
-    time::{SystemClock, WallClock as _},
     vault::Errand,
 };
+use leadsd_base::{
+    secret::Secret,
+    time::{SystemClock, WallClock as _},
+};
+use leadsd_quota::redis_ledger::RedisLedger;
 
 /// A certificate that ends sooner than this should have been renewed already.
 const RENEWED_BY: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -192,7 +194,7 @@ async fn api_keys(config: &Config, keys: &config::ApiKeys, errand: &Errand) -> S
 }
 
 async fn redis(shared: &config::SharedQuota) -> Seen<()> {
-    match Redis::new(shared.clone()).look().await {
+    match RedisLedger::new(shared.redis.clone()).probe().await {
         Ok(found) if found.writable => Seen::ok((), found.server),
         Ok(found) => Seen::fail(Advice::new(
             format!("{} at quota.shared is a replica, and cannot be written to", found.server),

@@ -12,7 +12,9 @@ use crate::{
     cli::advice::{self, Advice, Peer},
     config,
     hubspot::{Greeting, Inquiry},
-    reach::Unreached,
+};
+use leadsd_base::{
+    net::connect_error::ConnectError,
     time::{SystemClock, Timestamp, WallClock as _},
 };
 
@@ -55,20 +57,20 @@ async fn until_api(config: &config::Hubspot, report: &mut Report) -> Option<Inqu
 
 /// What the first request says about TLS. What else it says is the next check's.
 fn tls_seen(
-    greeting: Result<Greeting, Unreached>,
+    greeting: Result<Greeting, ConnectError>,
     inquiry: Inquiry,
     config: &config::Hubspot,
-) -> Seen<(Result<Greeting, Unreached>, Inquiry)> {
+) -> Seen<(Result<Greeting, ConnectError>, Inquiry)> {
     let url = &config.base_url;
     match greeting {
-        Err(why @ (Unreached::Certificate(_) | Unreached::Tls(_))) => {
+        Err(why @ (ConnectError::Certificate(_) | ConnectError::Tls(_))) => {
             Seen::fail(advice::unreached(Peer::Hubspot, url, &why))
         }
         greeting => encrypted(Peer::Hubspot, url, (greeting, inquiry)),
     }
 }
 
-fn api_seen(greeting: Result<Greeting, Unreached>, config: &config::Hubspot) -> Seen<Greeting> {
+fn api_seen(greeting: Result<Greeting, ConnectError>, config: &config::Hubspot) -> Seen<Greeting> {
     let url = &config.base_url;
     let fail = |cause: String, fix: &str| Seen::fail(Advice::new(cause, fix));
     match greeting {

@@ -5,15 +5,13 @@ use std::net::SocketAddr;
 use url::{Host, Url};
 
 use super::{check::Seen, soon};
-use crate::{
-    cli::advice::{self, Peer},
-    reach,
-};
+use crate::cli::advice::{self, Peer};
+use leadsd_base::net::connect_error;
 
 /// The addresses of a URL's host.
 pub(super) async fn named(peer: Peer, url: &Url) -> Seen<Vec<SocketAddr>> {
     let port = url.port_or_known_default().unwrap_or(443);
-    match reach::resolve(url.host_str().unwrap_or_default(), port, soon()).await {
+    match connect_error::resolve(url.host_str().unwrap_or_default(), port, soon()).await {
         Ok(addresses) => {
             let text: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
             Seen::ok(addresses, text.join(", "))
@@ -24,7 +22,7 @@ pub(super) async fn named(peer: Peer, url: &Url) -> Seen<Vec<SocketAddr>> {
 
 /// Whether one of them takes a connection.
 pub(super) async fn connected(peer: Peer, url: &Url, addresses: &[SocketAddr]) -> Seen<()> {
-    match reach::connect(addresses, soon()).await {
+    match connect_error::connect(addresses, soon()).await {
         Ok(address) => Seen::ok((), address.to_string()),
         Err(why) => Seen::fail(advice::unreached(peer, url, &why)),
     }

@@ -17,9 +17,11 @@ use crate::{
     cli::advice::{self, Advice},
     hubspot::{AccountFacts, Answered, Fault, Inquiry, PropertyFacts},
     leads::Reason,
+    vault::{Error, Keys, Stored, Written},
+};
+use leadsd_base::{
     secret::Secret,
     time::{SystemClock, WallClock as _},
-    vault::{Error, Keys, Stored, Written},
 };
 
 /// HubSpot advises to rotate static tokens every six months.

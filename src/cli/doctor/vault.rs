@@ -10,9 +10,9 @@ use super::{
 use crate::{
     cli::advice::{self, Advice, Peer},
     config,
-    reach::Unreached,
     vault::{Engine, Errand, Error, Health, TokenFacts},
 };
+use leadsd_base::net::connect_error::ConnectError;
 
 /// A login that lasts shorter than this and cannot be renewed will not last for the service.
 const SHORT: Duration = Duration::from_secs(600);
@@ -54,7 +54,7 @@ async fn until_login(config: &config::Vault, report: &mut Report) -> Option<Erra
 /// What the first request says about TLS. What else it says is the next check's.
 fn tls_seen(health: Result<Health, Error>, config: &config::Vault) -> Seen<Result<Health, Error>> {
     match health {
-        Err(Error::Unreached(why @ (Unreached::Certificate(_) | Unreached::Tls(_)))) => {
+        Err(Error::Connect(why @ (ConnectError::Certificate(_) | ConnectError::Tls(_)))) => {
             Seen::fail(advice::unreached(Peer::Vault, &config.address, &why))
         }
         Err(error @ (Error::File { .. } | Error::Setup(_))) => Seen::fail(Advice::new(
@@ -74,7 +74,7 @@ fn health_seen(health: Result<Health, Error>, config: &config::Vault) -> Seen<()
         Ok(Health::Uninitialised) => {
             fail("Vault was never set up", "set it up: vault operator init, then unseal it")
         }
-        Err(Error::Unreached(why)) => {
+        Err(Error::Connect(why)) => {
             Seen::fail(advice::unreached(Peer::Vault, &config.address, &why))
         }
         Err(error) => Seen::fail(Advice::new(

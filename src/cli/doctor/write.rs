@@ -8,17 +8,16 @@ use super::{check::Seen, portal::Portal};
 use crate::{
     app,
     cli::advice::Advice,
-    credentials::Handle,
     hubspot,
     leads::{
         Association, AssociationCategory, AssociationType, Call, Claim, CreateLead, Error, Hold,
         Lead, LeadId, ListLeads, Patience, Prepaid, Selection, Spent, Upstream as _,
     },
-    quota::{Caller, Priority, Quota, Who},
-    secret::Secret,
-    time::SystemClock,
     trace,
 };
+use leadsd_base::{secret::Secret, time::SystemClock};
+use leadsd_credentials::Handle;
+use leadsd_quota::{Caller, Priority, Quota, Who};
 
 /// Longest the whole probe may take.
 const TIMEOUT: Duration = Duration::from_secs(60);

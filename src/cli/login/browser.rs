@@ -18,8 +18,8 @@ use super::{
 use crate::{
     cli::{advice::Advice, terminal::Terminal},
     hubspot::App,
-    secret::Secret,
 };
+use leadsd_base::secret::Secret;
 
 /// Programs that open a URL in the browser that somebody uses.
 const OPENERS: [&str; 2] =

@@ -18,7 +18,7 @@ use super::{
     page::{Kind, Page},
     redirect::{PATH, Redirect},
 };
-use crate::task::{self, Task};
+use leadsd_base::task::{self, Task};
 
 /// How long the browser is kept waiting for what came of it: longer than the calls that follow.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(90);

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 use url::Url;
 
-use crate::secret::Secret;
+use leadsd_base::secret::Secret;
 
 /// Path of the redirect URL on loopback.
 pub(super) const PATH: &str = "/oauth-callback";

@@ -17,10 +17,8 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::group::may_go_on;
-use crate::{
-    leads::{Call, Error, Patience, PortalName, Prepaid, Reason, Spent},
-    quota::{Caller, Priority},
-};
+use crate::leads::{Call, Error, Patience, PortalName, Prepaid, Reason, Spent};
+use leadsd_quota::{Caller, Priority};
 
 type Answer<A> = BoxFuture<'static, Result<A, Error>>;
 

@@ -20,14 +20,12 @@ use tokio::{
 };
 
 use super::learned::{Learned, Portals};
-use crate::{
-    leads::{
-        Call, Error, Patience, PortalName, Prepaid, Processed, Reason, Spent, Upstream,
-        batch::{self, Fate},
-    },
-    quota::{self, BucketName, Permit, Place, Quota, Refusal, Who},
-    task,
+use crate::leads::{
+    Call, Error, Patience, PortalName, Prepaid, Processed, Reason, Spent, Upstream,
+    batch::{self, Fate},
 };
+use leadsd_base::task;
+use leadsd_quota::{self, BucketName, Permit, Place, Quota, Refusal, Who};
 
 /// Calls at the same time where those that came together go alone after all.
 const ALONE_CONCURRENCY: usize = 8;
@@ -209,7 +207,7 @@ impl<K: Kind> Drop for Membership<K> {
 
 // === impl Group ===
 
-impl<K: Kind> quota::Group for Group<K> {
+impl<K: Kind> leadsd_quota::Group for Group<K> {
     fn id(&self) -> u64 {
         self.id
     }

@@ -16,10 +16,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{
-    leads::{Call, Error, LeadId, PortalName, Reason, Spent},
-    quota::{BucketName, Priority, Quota, Turns},
-};
+use crate::leads::{Call, Error, LeadId, PortalName, Reason, Spent};
+use leadsd_quota::{BucketName, Priority, Quota, Turns};
 
 /// How the limit on waiting writes is called in refusals.
 const LEAD: &str = "lead";

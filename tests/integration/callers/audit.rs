@@ -1,6 +1,7 @@
 //! The audit trail: every write once, with who, where, what and how it ended, and no property value.
 
-use leadsd::{fake::hubspot::Script, grpc::pb};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::Script;
 use tonic::{Request, transport::Channel};
 
 use super::{World, api_key};

@@ -15,10 +15,8 @@ use axum::{
     http::{HeaderMap, StatusCode},
     routing::get,
 };
-use leadsd::{
-    fake::vault::Fault,
-    grpc::pb::{self, leads_service_client::LeadsServiceClient},
-};
+use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
+use leadsd_vault_fake::Fault;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::{Code, Request, Status};

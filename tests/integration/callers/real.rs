@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use leadsd::fake::hubspot::{READ, WRITE};
+use leadsd_hubspot_fake::{READ, WRITE};
 use serde_json::json;
 
 use super::{

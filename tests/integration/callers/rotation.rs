@@ -8,12 +8,11 @@ use std::{
     time::Duration,
 };
 
-use leadsd::{
-    fake::{hubspot::FakeHubspot, vault::FakeVault},
-    grpc::pb::{
-        self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
-    },
+use leadsd::grpc::pb::{
+    self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
 };
+use leadsd_hubspot_fake::FakeHubspot;
+use leadsd_vault_fake::FakeVault;
 use rustls::ClientConfig;
 use tonic::{Request, Status, transport::Channel};
 

@@ -2,13 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use leadsd::{
-    fake::{
-        hubspot::{READ, Refusal, Script},
-        vault::Fault,
-    },
-    time::{SystemClock, Timestamp, WallClock},
-};
+use leadsd_base::time::{SystemClock, Timestamp, WallClock};
+use leadsd_hubspot_fake::{READ, Refusal, Script};
+use leadsd_vault_fake::Fault;
 use serde_json::json;
 
 use super::{POLICY, World};

@@ -1,6 +1,6 @@
 //! Reports as a whole: what works, what is skipped, what is left behind.
 
-use leadsd::fake::hubspot::{READ, Refusal, Script, WRITE};
+use leadsd_hubspot_fake::{READ, Refusal, Script, WRITE};
 use reqwest::Method;
 use serde_json::json;
 

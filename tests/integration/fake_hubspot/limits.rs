@@ -5,10 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use leadsd::{
-    fake::hubspot::{FakeHubspot, READ, Refusal, Script},
-    time::{Timestamp, WallClock},
-};
+use leadsd_base::time::{Timestamp, WallClock};
+use leadsd_hubspot_fake::{FakeHubspot, READ, Refusal, Script};
 use parking_lot::Mutex;
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leadsd::fake::hubspot::READ;
+use leadsd_hubspot_fake::READ;
 use reqwest::Method;
 use serde_json::{Value, json};
 

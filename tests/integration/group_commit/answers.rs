@@ -1,7 +1,8 @@
 //! Every kind of call with every answer that HubSpot gives to it: alone and together the same.
 
 use futures_util::future::join_all;
-use leadsd::{fake::hubspot::Behaviour, grpc::pb};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::Behaviour;
 use serde_json::json;
 
 use super::{

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use leadsd::{grpc::pb, secret::Secret};
+use leadsd::grpc::pb;
+use leadsd_base::secret::Secret;
 use tonic::{Code, Request, Status, metadata::MetadataMap};
 use tonic_types::StatusExt as _;
 

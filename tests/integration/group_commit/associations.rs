@@ -2,7 +2,8 @@
 //! for each type of record, where that takes fewer calls.
 
 use futures_util::future::join_all;
-use leadsd::{fake::hubspot::Behaviour, grpc::pb};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::Behaviour;
 
 use super::{ask::cost, world::close};
 use crate::{harness::TestApp, operations::VERSIONS};

@@ -4,10 +4,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use leadsd::{
-    fake::hubspot::{Refusal, Script},
-    grpc::pb,
-};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::{Refusal, Script};
 use serde_json::json;
 use tonic::Code;
 

@@ -3,10 +3,8 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use leadsd::{
-    fake::hubspot::{Refusal, Script},
-    grpc::pb,
-};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::{Refusal, Script};
 use serde_json::Value;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;

@@ -1,7 +1,8 @@
 //! Leads that are not there, and changes that an answer does not mention: what they cost besides.
 
 use futures_util::future::join_all;
-use leadsd::{fake::hubspot::Script, grpc::pb};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::Script;
 use serde_json::json;
 use tonic::Code;
 

@@ -4,7 +4,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
-use leadsd::{fake::hubspot::Behaviour, grpc::pb};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::Behaviour;
 use serde_json::Value;
 use tonic::{Code, Status};
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use leadsd::{fake::hubspot::Behaviour, grpc::pb};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::Behaviour;
 use proptest::{
     prelude::*,
     strategy::ValueTree as _,

@@ -7,7 +7,8 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use leadsd::{fake::hubspot::Behaviour, grpc::pb};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::Behaviour;
 
 use super::world::close_for;
 use crate::harness::{TestApp, properties};

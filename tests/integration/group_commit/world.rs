@@ -4,10 +4,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{StreamExt as _, future::join_all, stream};
-use leadsd::{
-    fake::hubspot::{Behaviour, Refusal, Script},
-    grpc::pb,
-};
+use leadsd::grpc::pb;
+use leadsd_hubspot_fake::{Behaviour, Refusal, Script};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tonic::{Code, Request};

@@ -3,13 +3,9 @@
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
-use leadsd::{
-    fake::{
-        MARK,
-        hubspot::{Consent, READ, WRITE},
-    },
-    grpc::pb::{self, leads_service_client::LeadsServiceClient},
-};
+use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
+use leadsd_base::secret::SECRET_MARKER;
+use leadsd_hubspot_fake::{Consent, READ, WRITE};
 
 use super::{Setting, clicked, shown};
 use crate::{harness::properties, openbao::OpenBao, process::Process, real_peers::tool};
@@ -65,7 +61,7 @@ async fn a_real_chromium_goes_from_the_opened_url_to_the_last_page() {
         };
         tokio::time::timeout(crate::harness::PATIENCE, written).await.expect("Chromium ends");
         let page = std::fs::read_to_string(&dom).unwrap();
-        assert!(!page.contains(MARK), "{page}");
+        assert!(!page.contains(SECRET_MARKER), "{page}");
         if consent == Consent::Grants {
             ended.succeeded();
             assert!(page.contains("Logged in"), "{page}");
@@ -120,7 +116,7 @@ async fn serve_works_with_what_login_stored_in_a_real_openbao() {
         process.signal("TERM");
         let (code, log) = process.ended().await;
         assert_eq!(code, Some(0), "{log}");
-        assert!(!log.contains(MARK), "a secret was logged: {log}");
+        assert!(!log.contains(SECRET_MARKER), "a secret was logged: {log}");
     }
     // The login of the command line was given back.
     let tokens = bao

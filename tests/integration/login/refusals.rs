@@ -1,6 +1,6 @@
 //! What goes wrong, where, and that each says what happened and what to do.
 
-use leadsd::fake::hubspot::{READ, Script};
+use leadsd_hubspot_fake::{READ, Script};
 use serde_json::json;
 
 use super::{Setting, clicked, shown};

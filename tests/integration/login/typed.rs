@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use leadsd::fake::{MARK, hubspot::READ};
+use leadsd_base::secret::SECRET_MARKER;
+use leadsd_hubspot_fake::READ;
 use rustix::{
     fs::{Mode, OFlags},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
@@ -85,7 +86,7 @@ async fn a_token_that_is_typed_is_not_shown_and_typing_is_shown_again_afterwards
     writeln!(login.keys, "{}", token.expose()).unwrap();
     login.sees("Stored    secret/data/hubspot/default, version 1");
     assert!(login.child.wait().unwrap().success(), "{}", login.seen);
-    assert!(!login.seen.contains(MARK), "the token was shown: {}", login.seen);
+    assert!(!login.seen.contains(SECRET_MARKER), "the token was shown: {}", login.seen);
     assert!(login.shows());
     writeln!(login.keys, "seen again").unwrap();
     login.sees("seen again");
@@ -125,5 +126,5 @@ async fn of_an_app_the_id_is_shown_and_neither_the_secret_nor_what_the_browser_b
     login.sees("Stored    secret/data/hubspot/default, version 1");
     assert!(login.child.wait().unwrap().success(), "{}", login.seen);
     let seen = &login.seen;
-    assert!(!seen.contains(MARK) && !seen.contains(&back), "a secret was shown: {seen}");
+    assert!(!seen.contains(SECRET_MARKER) && !seen.contains(&back), "a secret was shown: {seen}");
 }

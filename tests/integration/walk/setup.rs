@@ -2,14 +2,9 @@
 
 use std::{fs, net::TcpListener, path::Path, sync::Arc, time::Duration};
 
-use leadsd::{
-    fake::{
-        MARK,
-        hubspot::{FakeHubspot, READ, WRITE},
-    },
-    grpc::pb::{self, leads_service_client::LeadsServiceClient},
-    time::SystemClock,
-};
+use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
+use leadsd_base::{secret::SECRET_MARKER, time::SystemClock};
+use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
 
 use super::{Terminal, grpcurl, which};
 use crate::{
@@ -129,6 +124,6 @@ async fn the_setup_page_leads_from_an_account_to_a_lead_and_to_its_end() {
             other => panic!("a block of a kind that this test does not know: {other}"),
         }
     }
-    assert!(!printed.contains(MARK), "a secret was shown:\n{printed}");
+    assert!(!printed.contains(SECRET_MARKER), "a secret was shown:\n{printed}");
     assert!(hubspot.lead_names().contains(&"My first lead".to_owned()));
 }

@@ -3,6 +3,8 @@
 use tokio::time::Instant;
 
 use super::secret::{Credential, judged};
+use leadsd_credentials::SecretPath;
+
 use crate::{
     cli::{
         advice::{self, Advice},
@@ -12,7 +14,6 @@ use crate::{
         },
     },
     config::Config,
-    credentials::SecretPath,
     leads::PortalName,
     vault::{Errand, Error, Keys, Stored},
 };

@@ -1,6 +1,7 @@
 //! What a secret holds, and whether that is a credential: names of keys are told, values never.
 
-use crate::{cli::advice::Advice, hubspot::App, secret::Secret, vault::Keys};
+use crate::{cli::advice::Advice, hubspot::App, vault::Keys};
+use leadsd_base::secret::Secret;
 
 /// The keys of an OAuth credential.
 const OAUTH: [&str; 3] = ["client_id", "client_secret", "refresh_token"];

@@ -11,11 +11,13 @@ use tokio::time::sleep;
 use super::*;
 use crate::{
     leads::{Claim, Hold, Patience, Prepaid},
-    quota::{Caller, Settings, Who},
-    task,
-    time::{SystemClock, Zone},
     trace,
 };
+use leadsd_base::{
+    task,
+    time::{SystemClock, Zone},
+};
+use leadsd_quota::{Caller, Settings, Who};
 
 fn order(most: usize) -> Arc<Order> {
     let settings = Settings {

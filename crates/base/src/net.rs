@@ -1,0 +1,3 @@
+//! Network building blocks shared by all clients.
+
+pub mod connect_error;

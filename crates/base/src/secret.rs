@@ -1,0 +1,60 @@
+//! Text that must not be seen: wiped from memory when dropped, redacted wherever it is printed.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// Marker contained in every secret that fakes and test doubles invent, so that a test recognises a
+/// leaked secret wherever it appears.
+pub const SECRET_MARKER: &str = "hush";
+
+/// A secret text. `Debug` prints `[redacted]`, there is no `Display`, and the memory is wiped on drop.
+///
+/// Comparison is for change detection between secrets that are both our own, never for checking
+/// what a caller sent.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(Zeroizing<String>);
+
+// === impl Secret ===
+
+impl Secret {
+    /// Takes the text; the caller should not keep another copy of it.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text itself. Every call site is a place where the secret leaves our hands.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is no text at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Secret;
+
+    #[test]
+    fn debug_never_shows_the_text() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret:?}"), "[redacted]");
+        assert_eq!(format!("{:#?}", Some(&secret)), "Some(\n    [redacted],\n)");
+        assert_eq!(secret.expose(), "hunter2");
+    }
+}

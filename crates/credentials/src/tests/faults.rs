@@ -1,0 +1,335 @@
+//! Random schedules of faults, against rules that hold for all of them:
+//!
+//! 1. A caller gets a good token at once whenever its engine holds an unexpired one.
+//! 2. Within 30 s of the end of all faults every portal is fresh, unless its credential is bad; and
+//!    it is as soon as the credential is put right.
+//! 3. The refresh token that the store has in the end is one that works.
+//! 4. The calls to the store and to the token endpoint are bounded by the time that passed.
+//! 5. No secret is logged (the world checks that).
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use proptest::{collection::vec, prelude::*};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    doubles::{Fault, Op, Rotation, oauth_secret, static_secret},
+    world::{PATH, Probe, RECOVERY, World, at_once, seconds, status, within},
+};
+use crate::{Credentials, Handle, Rejection, State};
+
+/// An eighth of proptest's usual number finds what is wrong within seconds: a fault in the rules
+/// shows at a few dozen. For more, set `PROPTEST_CASES` to eight times as many.
+fn config() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig { cases: usual.cases / 8, failure_persistence: None, ..usual }
+}
+
+/// What happens next.
+#[derive(Debug, Clone)]
+enum Step {
+    Store(Fault),
+    StoreOp(Op, Fault),
+    StoreHeals,
+    Endpoint(Fault),
+    EndpointHeals,
+    Clock(i64),
+    LoopPanics,
+    Poke,
+    /// Callers report the current token.
+    Report(Rejection),
+    /// HubSpot ends all access tokens, and callers report it.
+    TokensRevoked,
+    /// An operator writes a new client secret, keeping the refresh token.
+    ClientSecret,
+    /// An operator writes a new grant.
+    NewGrant,
+    Delete,
+    Undelete,
+    StaticToken,
+    Malformed,
+    Lag,
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        Just(Fault::Down),
+        Just(Fault::Hang),
+        Just(Fault::Panic),
+        Just(Fault::Login),
+        Just(Fault::Throttle(None)),
+        (1_u64..15).prop_map(|s| Fault::Throttle(Some(seconds(s)))),
+        (1_u64..9_000).prop_map(|ms| Fault::Slow(Duration::from_millis(ms))),
+        Just(Fault::Refuse("invalid_grant")),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![Just(Op::Read), Just(Op::Poll), Just(Op::Write)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => fault().prop_map(Step::Store),
+        2 => (op(), fault()).prop_map(|(op, fault)| Step::StoreOp(op, fault)),
+        4 => Just(Step::StoreHeals),
+        4 => fault().prop_map(Step::Endpoint),
+        4 => Just(Step::EndpointHeals),
+        1 => prop_oneof![Just(3_600_i64), Just(-3_600_i64), -100_i64..2_000].prop_map(Step::Clock),
+        1 => Just(Step::LoopPanics),
+        1 => Just(Step::Poke),
+        2 => prop_oneof![Just(Rejection::Expired), Just(Rejection::Refused)].prop_map(Step::Report),
+        1 => Just(Step::TokensRevoked),
+        1 => Just(Step::ClientSecret),
+        1 => Just(Step::NewGrant),
+        1 => Just(Step::Delete),
+        2 => Just(Step::Undelete),
+        1 => Just(Step::StaticToken),
+        1 => Just(Step::Malformed),
+        1 => Just(Step::Lag),
+    ]
+}
+
+fn rotation() -> impl Strategy<Value = Rotation> {
+    prop_oneof![
+        Just(Rotation::Never),
+        Just(Rotation::Lenient),
+        Just(Rotation::Newest),
+        Just(Rotation::Strict),
+    ]
+}
+
+/// Pauses between steps, from the blink of an eye to beyond a token's life.
+fn pause() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        (0_u64..1_000).prop_map(Duration::from_millis),
+        (1_u64..40).prop_map(seconds),
+        (40_u64..2_500).prop_map(seconds),
+    ]
+}
+
+struct Run {
+    world: World,
+    serial: u32,
+}
+
+impl Run {
+    fn apply(&mut self, step: &Step, replicas: &[Credentials]) {
+        let world = &self.world;
+        match step {
+            Step::Store(fault) => world.kv.fail(fault.clone()),
+            Step::StoreOp(op, fault) => world.kv.fail_op(*op, fault.clone()),
+            Step::StoreHeals => world.kv.heal(),
+            Step::Endpoint(fault) => world.hub.fail(fault.clone()),
+            Step::EndpointHeals => world.hub.heal(),
+            Step::Clock(by) => world.clock.jump(*by),
+            Step::LoopPanics => world.clock.panic(1),
+            Step::Poke => replicas.iter().for_each(|replica| {
+                replica.poke("default");
+            }),
+            Step::TokensRevoked => world.hub.revoke_access(),
+            Step::Report(_) => {}
+            Step::ClientSecret => {
+                let refresh_token = match world.kv.newest_oauth(PATH) {
+                    Some(token) => token,
+                    None => return,
+                };
+                self.serial += 1;
+                let client_secret = format!("cs-{}", self.serial);
+                let refresh_token = refresh_token.strip_prefix("hush-").unwrap();
+                let secret = oauth_secret("app", &client_secret, refresh_token);
+                // The endpoint knows the new client secret; the grant is as good as it was.
+                world.hub.set_client("app", &format!("hush-{client_secret}"));
+                world.kv.put(PATH, secret);
+            }
+            Step::NewGrant => self.new_grant(),
+            Step::Delete => world.kv.delete(PATH),
+            Step::Undelete => world.kv.undelete(PATH),
+            Step::StaticToken => {
+                self.serial += 1;
+                let token = format!("pat-{}", self.serial);
+                self.world.kv.put(PATH, static_secret(&token));
+            }
+            Step::Malformed => {
+                world.kv.put_malformed(PATH);
+            }
+            Step::Lag => {
+                let version = world.kv.version_of(PATH);
+                world.kv.show_only(version.saturating_sub(1).max(1));
+            }
+        }
+    }
+
+    fn new_grant(&mut self) {
+        self.serial += 1;
+        let (client_secret, refresh_token) =
+            (format!("cs-{}", self.serial), format!("rt-new-{}", self.serial));
+        self.world.store_oauth(PATH, "app", &client_secret, &refresh_token);
+    }
+}
+
+/// Looks at every engine: an unexpired token is served at once, and it is one that works unless it
+/// was revoked.
+async fn check_served(replicas: &[Credentials], handles: &[Handle]) -> Result<(), TestCaseError> {
+    for (replica, handle) in replicas.iter().zip(handles) {
+        let status = status(replica);
+        let before = Instant::now();
+        let answer = handle.token(Instant::now()).await;
+        prop_assert_eq!(Instant::now(), before, "a look at the token waited");
+        prop_assert_eq!(answer.is_ok(), status.usable, "{:?} {:?}", answer, status);
+    }
+    Ok(())
+}
+
+async fn run(
+    rotation: Rotation,
+    replicas: usize,
+    seed: u64,
+    steps: Vec<(Step, Duration)>,
+) -> Result<(), TestCaseError> {
+    let world = World::oauth();
+    world.seed.store(seed, Ordering::Relaxed);
+    world.hub.rotate(rotation);
+    let replicas: Vec<_> = (0..replicas).map(|_| world.start()).collect();
+    let handles: Vec<_> = replicas.iter().map(|one| one.handle("default").unwrap()).collect();
+    let started = Instant::now();
+    let mut run = Run { world, serial: 1 };
+    let mut events = 0_usize;
+    for (step, pause) in &steps {
+        run.apply(step, &replicas);
+        events += 1;
+        if let Step::Report(rejection) = step {
+            report(&handles, *rejection).await;
+        }
+        if matches!(step, Step::TokensRevoked) {
+            report(&handles, Rejection::Expired).await;
+        }
+        let step_ends = Instant::now() + *pause;
+        while Instant::now() < step_ends {
+            check_served(&replicas, &handles).await?;
+            prop_assert!(!run.world.clock.saw_spinning(), "{:?}", replicas[0].snapshot());
+            sleep((*pause / 5).max(Duration::from_millis(100))).await;
+        }
+    }
+
+    // All faults end, and the operator makes sure that there is a good credential.
+    run.world.kv.heal();
+    run.world.hub.heal();
+    run.world.kv.undelete(PATH);
+    run.new_grant();
+    sleep(RECOVERY).await;
+    for (replica, handle) in replicas.iter().zip(&handles) {
+        let answer = handle.token(within(RECOVERY)).await;
+        prop_assert!(answer.is_ok(), "not back: {:?} {:?}", answer, status(replica));
+    }
+    sleep(RECOVERY).await;
+    for replica in &replicas {
+        let status = status(replica);
+        prop_assert_eq!(status.state, State::Fresh, "{:?}", status);
+    }
+    prop_assert!(run.world.hub.trades(&run.world.kv.refresh_token(PATH)), "a dead token is stored");
+    check_bounds(&run.world, started.elapsed(), replicas.len(), events)
+}
+
+async fn report(handles: &[Handle], rejection: Rejection) {
+    for handle in handles {
+        if let Ok(token) = handle.token(at_once()).await {
+            let reports = (0..5).map(|_| handle.instead_of(&token, rejection, within(seconds(1))));
+            futures_util::future::join_all(reports).await;
+        }
+    }
+}
+
+/// Per engine: no more than a call every 3 s on average, plus a handful for each event.
+fn check_bounds(
+    world: &World,
+    passed: Duration,
+    replicas: usize,
+    events: usize,
+) -> Result<(), TestCaseError> {
+    let slots = usize::try_from(passed.as_secs()).unwrap();
+    let most_grants = replicas * (slots / 6 + 10 * (events + 5));
+    let most_store = replicas * (slots / 4 + 15 * (events + 5));
+    prop_assert!(world.hub.calls() <= most_grants, "{} > {most_grants}", world.hub.calls());
+    prop_assert!(world.kv.calls() <= most_store, "{} > {most_store}", world.kv.calls());
+    Ok(())
+}
+
+fn in_paused_time<T>(work: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap().block_on(work)
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn one_engine_recovers_from_any_schedule_of_faults(
+        rotation in rotation(), seed in any::<u64>(), steps in vec((step(), pause()), 1..25),
+    ) {
+        in_paused_time(run(rotation, 1, seed, steps))?;
+    }
+
+    #[test]
+    fn replicas_on_one_store_recover_from_any_schedule_of_faults(
+        rotation in rotation(), replicas in 2_usize..4, seed in any::<u64>(),
+        steps in vec((step(), pause()), 1..15),
+    ) {
+        in_paused_time(run(rotation, replicas, seed, steps))?;
+    }
+
+    /// Outages only: the credential itself is good all the time, so nobody needs to act, and callers
+    /// are without a token only when none was left.
+    #[test]
+    fn outages_alone_never_need_anybody_to_act(
+        rotation in rotation(), seed in any::<u64>(),
+        outages in vec((fault_that_passes(), fault_that_passes(), pause(), pause()), 1..12),
+    ) {
+        in_paused_time(outages_only(rotation, seed, outages))?;
+    }
+}
+
+fn fault_that_passes() -> impl Strategy<Value = Option<Fault>> {
+    proptest::option::of(prop_oneof![
+        Just(Fault::Down),
+        Just(Fault::Hang),
+        Just(Fault::Login),
+        Just(Fault::Throttle(None)),
+        (1_u64..9_000).prop_map(|ms| Fault::Slow(Duration::from_millis(ms))),
+    ])
+}
+
+async fn outages_only(
+    rotation: Rotation,
+    seed: u64,
+    outages: Vec<(Option<Fault>, Option<Fault>, Duration, Duration)>,
+) -> Result<(), TestCaseError> {
+    let world = World::oauth();
+    world.seed.store(seed, Ordering::Relaxed);
+    world.hub.rotate(rotation);
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let probe: Probe = world.probe(&handle);
+    for (store, endpoint, lasts, between) in outages {
+        if let Some(fault) = store {
+            world.kv.fail(fault);
+        }
+        if let Some(fault) = endpoint {
+            world.hub.fail(fault);
+        }
+        sleep(lasts).await;
+        world.kv.heal();
+        world.hub.heal();
+        let back = handle.token(within(RECOVERY)).await;
+        prop_assert!(back.is_ok(), "{:?} {:?}", back, status(&credentials));
+        sleep(between).await;
+    }
+    sleep(RECOVERY).await;
+    let now = status(&credentials);
+    prop_assert_eq!(now.state, State::Fresh, "{:?}", now);
+    prop_assert!(!now.write_back_pending);
+    prop_assert_eq!(now.counters.grants_refused, 0, "a grant was lost");
+    prop_assert!(world.hub.trades(&world.kv.refresh_token(PATH)));
+    probe.assert_served();
+    Ok(())
+}

@@ -1,0 +1,276 @@
+//! Failures that do not pass by themselves: the portal parks, costs next to nothing, and is back
+//! within one poll interval of somebody putting it right.
+
+use tokio::time::sleep;
+
+use super::{
+    doubles::{Fault, Op, oauth_secret, static_secret},
+    world::{LIFE, PATH, RECOVERY, World, at_once, expect_token, seconds, status, text, within},
+};
+use crate::{Rejection, Settings, State, Trouble, Unusable};
+
+/// The settling looks after a refusal are over by then.
+const SETTLED: u64 = 60;
+
+#[tokio::test(start_paused = true)]
+async fn invalid_grant_parks_and_a_new_secret_wakes() {
+    let world = World::new();
+    world.kv.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
+    world.hub.accept(&oauth_secret("app", "cs-1", "rt-good"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    sleep(seconds(SETTLED)).await;
+
+    let now = status(&credentials);
+    assert_eq!((now.state, now.trouble), (State::Parked, Some(Trouble::GrantRefused)));
+    let broken = handle.token(within(seconds(60))).await;
+    let why = "the token endpoint refuses it, and the secret store has no other".to_owned();
+    assert_eq!(broken, Err(Unusable::Broken(why)), "at once, since waiting would not help");
+    assert_eq!(world.hub.calls(), 1);
+
+    world.kv.put(PATH, oauth_secret("app", "cs-1", "rt-good"));
+    sleep(RECOVERY).await;
+    expect_token(handle.token(at_once()).await);
+    let now = status(&credentials);
+    assert_eq!((now.state, now.trouble), (State::Fresh, None));
+    assert_eq!(world.hub.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_token_serves_to_its_end_after_invalid_grant() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    let probe = world.probe(&handle);
+    world.hub.revoke("hush-rt-first");
+    sleep(LIFE - seconds(10)).await;
+    let now = status(&credentials);
+    assert_eq!((now.state, now.usable), (State::Parked, true));
+    probe.assert_never_without();
+    sleep(seconds(20)).await;
+    assert!(matches!(handle.token(at_once()).await, Err(Unusable::Broken(_))));
+    world.store_oauth(PATH, "app", "cs-1", "rt-second");
+    sleep(RECOVERY).await;
+    expect_token(handle.token(at_once()).await);
+    probe.assert_served();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_portal_costs_a_look_per_interval_and_a_grant_per_heartbeat() {
+    let world = World::new();
+    world.kv.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
+    let credentials = world.start();
+    sleep(seconds(24 * 3_600)).await;
+    // Heartbeats come every 8 to 12 minutes.
+    let (least, most) = (24 * 5 + 1, 24 * 60 / 8 + 1);
+    assert!((least..=most).contains(&world.hub.calls()), "{} grants", world.hub.calls());
+    assert!(world.kv.calls() <= 24 * 3_600 / 21 + 2 * most + 10, "{} calls", world.kv.calls());
+    assert_eq!(world.logs.count(&["ERROR"]), 1, "said once");
+    assert_eq!(status(&credentials).state, State::Parked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_heartbeat_finds_out_that_a_refusal_was_wrong() {
+    let world = World::oauth();
+    world.hub.fail(Fault::Refuse("invalid_client"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    sleep(seconds(1_800)).await;
+    assert_eq!(status(&credentials).state, State::Parked);
+    world.hub.heal();
+    sleep(seconds(12 * 60)).await;
+    expect_token(handle.token(at_once()).await);
+    assert_eq!(status(&credentials).state, State::Fresh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_who_pokes_need_not_wait_for_the_heartbeat() {
+    let world = World::oauth();
+    world.hub.fail(Fault::Refuse("access_denied"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    sleep(seconds(SETTLED)).await;
+    world.hub.heal();
+    assert!(matches!(handle.token(at_once()).await, Err(Unusable::Broken(_))));
+    assert!(credentials.poke("default"));
+    sleep(seconds(2)).await;
+    expect_token(handle.token(at_once()).await);
+    assert!(!credentials.poke("nobody"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pokes_cannot_be_used_to_storm() {
+    let world = World::oauth();
+    let credentials = world.start();
+    for _ in 0..6_000 {
+        credentials.poke("default");
+        sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(world.hub.calls() <= 62, "{} grants in 60 s", world.hub.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_bad_credential_in_a_new_version_stays_parked_without_another_grant() {
+    let world = World::new();
+    world.kv.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
+    let credentials = world.start();
+    sleep(seconds(SETTLED)).await;
+    let before = world.hub.calls();
+    world.kv.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
+    sleep(RECOVERY).await;
+    let now = status(&credentials);
+    assert_eq!((now.state, now.secret_version), (State::Parked, Some(2)));
+    assert_eq!(world.hub.calls(), before);
+    // Another one is tried, even if it is as bad.
+    world.kv.put(PATH, oauth_secret("app", "cs-1", "rt-worse"));
+    sleep(seconds(SETTLED)).await;
+    assert_eq!(world.hub.calls(), before + 1);
+    assert_eq!(status(&credentials).state, State::Parked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_about_an_expired_token_of_a_parked_portal_is_answered_at_once() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let old = expect_token(handle.token(within(seconds(1))).await);
+    world.hub.revoke("hush-rt-first");
+    sleep(LIFE - seconds(100)).await;
+    let calls = world.hub.calls();
+    for rejection in [Rejection::Expired, Rejection::Refused] {
+        let answer = handle.instead_of(&old, rejection, at_once()).await;
+        assert!(matches!(answer, Err(Unusable::Broken(_))), "{answer:?}");
+    }
+    assert_eq!(world.hub.calls(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_secret_is_found_within_one_interval_of_being_written() {
+    let world = World::new();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    sleep(seconds(3_600)).await;
+    let now = status(&credentials);
+    assert_eq!((now.state, now.trouble), (State::Parked, Some(Trouble::SecretMissing)));
+    let broken = handle.token(within(seconds(1))).await;
+    assert_eq!(broken, Err(Unusable::Broken("no secret at this path".to_owned())));
+    assert!(world.kv.calls() <= 3_600 / 21 + 15, "{}", world.kv.calls());
+    world.kv.put(PATH, static_secret("pat"));
+    sleep(RECOVERY).await;
+    assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
+    assert_eq!(status(&credentials).state, State::Fresh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_deleted_at_start_is_found_when_it_is_undeleted() {
+    let world = World::new();
+    world.kv.put(PATH, static_secret("pat"));
+    world.kv.delete(PATH);
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    sleep(seconds(600)).await;
+    let now = status(&credentials);
+    assert_eq!((now.state, now.secret_gone), (State::Parked, true));
+    world.kv.undelete(PATH);
+    sleep(RECOVERY).await;
+    expect_token(handle.token(at_once()).await);
+    assert!(!status(&credentials).secret_gone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_secret_is_read_once_per_version() {
+    let world = World::new();
+    world.kv.put_malformed(PATH);
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    sleep(seconds(400)).await;
+    let why = "the secret is malformed: it has no `access_token`".to_owned();
+    assert_eq!(handle.token(at_once()).await, Err(Unusable::Broken(why)));
+    assert_eq!(status(&credentials).trouble, Some(Trouble::SecretMalformed));
+    assert!(world.kv.count(Op::Read) <= 2, "{} reads", world.kv.count(Op::Read));
+    world.kv.put(PATH, static_secret("pat"));
+    sleep(RECOVERY).await;
+    expect_token(handle.token(at_once()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_denies_is_noticed_within_one_interval_of_being_put_right() {
+    for denied in [vec![Op::Read, Op::Poll], vec![Op::Read], vec![Op::Poll, Op::Read]] {
+        let world = World::new();
+        world.kv.put(PATH, static_secret("pat"));
+        denied.iter().for_each(|op| world.kv.fail_op(*op, Fault::Refuse("denied")));
+        let credentials = world.start();
+        let handle = credentials.handle("default").unwrap();
+        sleep(seconds(3_600)).await;
+        let now = status(&credentials);
+        assert_eq!((now.state, now.trouble), (State::Parked, Some(Trouble::StoreDenied)));
+        let broken = handle.token(at_once()).await;
+        assert_eq!(broken, Err(Unusable::Broken("vault denies access to this path".to_owned())));
+        assert!(world.kv.calls() <= 2 * 3_600 / 21 + 20, "{}", world.kv.calls());
+        assert_eq!(world.logs.count(&["ERROR"]), 1);
+        world.kv.heal();
+        sleep(RECOVERY).await;
+        assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_that_becomes_readable_while_metadata_stays_denied_is_noticed() {
+    let world = World::new();
+    world.kv.put(PATH, static_secret("pat"));
+    world.kv.fail(Fault::Refuse("denied"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    sleep(seconds(300)).await;
+    world.kv.heal();
+    world.kv.fail_op(Op::Poll, Fault::Refuse("denied"));
+    sleep(RECOVERY).await;
+    assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_while_the_store_is_away_parks_and_the_store_s_return_decides() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    let probe = world.probe(&handle);
+    world.kv.fail(Fault::Down);
+    world.hub.revoke("hush-rt-first");
+    world.store_oauth(PATH, "app", "cs-1", "rt-second");
+    sleep(LIFE + seconds(600)).await;
+    assert_eq!(status(&credentials).state, State::Parked);
+    world.kv.heal();
+    sleep(RECOVERY).await;
+    expect_token(handle.token(at_once()).await);
+    probe.assert_served();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_code_from_outside_is_not_passed_on_as_text() {
+    let world = World::oauth();
+    // The double answers with both secrets as the "code"; the log capture would find them.
+    world.hub.fail(Fault::Refuse("quote"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    sleep(seconds(SETTLED)).await;
+    let Err(Unusable::Broken(why)) = handle.token(at_once()).await else { panic!("parked") };
+    assert!(!why.contains("hush"));
+    assert_eq!(world.logs.count(&["Token endpoint refuses", "code=\"unknown\""]), 1);
+    world.hub.fail(Fault::Refuse("invalid_grant"));
+    credentials.poke("default");
+    sleep(seconds(SETTLED)).await;
+    assert_eq!(world.logs.count(&["Token endpoint refuses", "code=\"invalid_grant\""]), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_period_of_the_heartbeat_can_be_set() {
+    let world = World::oauth();
+    world.hub.fail(Fault::Refuse("invalid_grant"));
+    let settings = Settings { heartbeat: seconds(100), ..Settings::default() };
+    let credentials = world.start_with(settings, &["default"]);
+    sleep(seconds(10_000)).await;
+    assert!((80..=127).contains(&world.hub.calls()), "{} grants", world.hub.calls());
+    drop(credentials);
+}

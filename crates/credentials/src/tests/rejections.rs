@@ -1,0 +1,302 @@
+//! What callers get who report that HubSpot answered with a 401, and what their reports may cost.
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    doubles::{Fault, Op, static_secret},
+    world::{LIFE, PATH, RECOVERY, World, at_once, expect_token, seconds, status, text, within},
+};
+use crate::{Rejection, State, Trouble, Unusable};
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_reports_about_one_expired_token_cause_one_refresh() {
+    let world = World::oauth();
+    world.hub.fail(Fault::Slow(seconds(1)));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let old = expect_token(handle.token(within(seconds(5))).await);
+    sleep(seconds(60)).await;
+    world.hub.revoke_access();
+
+    let reports = (0..100).map(|_| handle.instead_of(&old, Rejection::Expired, within(seconds(5))));
+    for answer in join_all(reports).await {
+        let token = expect_token(answer);
+        assert_eq!(token.generation, 2);
+        assert!(world.hub.accepts(&token.secret));
+    }
+    assert_eq!(world.hub.calls(), 2);
+    assert_eq!(status(&credentials).counters.rejections, 1);
+
+    // Latecomers with the old token get the new one without any call.
+    let before = Instant::now();
+    let late = handle.instead_of(&old, Rejection::Expired, Instant::now()).await;
+    assert_eq!(expect_token(late).generation, 2);
+    assert_eq!(Instant::now(), before);
+    assert_eq!(world.hub.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_keep_getting_the_old_token_while_a_reported_one_is_refreshed() {
+    // The report may be wrong; a token that is unexpired by our own count is not withheld.
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let old = expect_token(handle.token(within(seconds(1))).await);
+    let probe = world.probe(&handle);
+    world.hub.fail(Fault::Down);
+    sleep(seconds(60)).await;
+    let report = handle.instead_of(&old, Rejection::Expired, within(seconds(60))).await;
+    assert_eq!(report, Err(Unusable::NotInTime("the token endpoint is unavailable".to_owned())));
+    assert_eq!(handle.token(at_once()).await, Ok(old));
+    probe.assert_never_without();
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_during_an_outage_do_not_add_attempts() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let old = expect_token(handle.token(within(seconds(1))).await);
+    world.hub.fail(Fault::Down);
+    sleep(seconds(60)).await;
+    let before = world.hub.calls();
+    for _ in 0..300 {
+        let reports =
+            (0..10).map(|_| handle.instead_of(&old, Rejection::Expired, within(seconds(1))));
+        join_all(reports).await.into_iter().for_each(|answer| assert!(answer.is_err()));
+    }
+    let made = world.hub.calls() - before;
+    assert!(made <= 300 / 7 + 6, "{made} attempts in 300 s");
+    world.hub.heal();
+    let token = handle.instead_of(&old, Rejection::Expired, within(RECOVERY)).await;
+    assert_eq!(expect_token(token).generation, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_whose_tokens_are_expired_from_the_start_is_not_stormed() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let mut token = expect_token(handle.token(within(seconds(1))).await);
+    let started = Instant::now();
+    while started.elapsed() < seconds(600) {
+        token =
+            expect_token(handle.instead_of(&token, Rejection::Expired, within(seconds(10))).await);
+    }
+    assert!(world.hub.calls() <= 600 / 5 + 2, "{} calls", world.hub.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_static_token_is_replaced_by_the_one_that_the_store_has_now() {
+    let world = World::new();
+    world.kv.put(PATH, static_secret("one"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let old = expect_token(handle.token(within(seconds(1))).await);
+    world.kv.put(PATH, static_secret("two"));
+
+    let before = Instant::now();
+    let reports = (0..100).map(|_| handle.instead_of(&old, Rejection::Refused, within(seconds(5))));
+    for answer in join_all(reports).await {
+        assert_eq!(text(&expect_token(answer)), "two");
+    }
+    assert_eq!(Instant::now(), before, "not at the next poll, but now");
+    assert_eq!(world.kv.count(Op::Read), 2);
+    assert_eq!(status(&credentials).state, State::Fresh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_static_token_without_a_successor_is_rejected_after_one_read() {
+    for rejection in [Rejection::Refused, Rejection::Expired] {
+        let world = World::new();
+        world.kv.put(PATH, static_secret("one"));
+        let credentials = world.start();
+        let handle = credentials.handle("default").unwrap();
+        let old = expect_token(handle.token(within(seconds(1))).await);
+
+        let reports = (0..100).map(|_| handle.instead_of(&old, rejection, within(seconds(5))));
+        for answer in join_all(reports).await {
+            assert_eq!(answer, Err(Unusable::Rejected));
+        }
+        assert_eq!(world.kv.count(Op::Read), 2);
+        let now = status(&credentials);
+        assert_eq!((now.state, now.trouble), (State::Failed, Some(Trouble::TokenRejected)));
+        // The verdict may have been wrong, so it is not withheld from those who did not ask.
+        assert_eq!(handle.token(at_once()).await, Ok(old));
+        assert_eq!(world.hub.calls(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_about_a_hopeless_token_cost_a_bounded_number_of_reads() {
+    let world = World::new();
+    world.kv.put(PATH, static_secret("one"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let old = expect_token(handle.token(within(seconds(1))).await);
+    let started = Instant::now();
+    let mut reports = 0;
+    while started.elapsed() < seconds(600) {
+        let answer = handle.instead_of(&old, Rejection::Refused, within(seconds(5))).await;
+        assert_eq!(answer, Err(Unusable::Rejected));
+        reports += 1;
+        sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(reports > 10_000);
+    assert!(world.kv.count(Op::Read) <= 62, "{} reads", world.kv.count(Op::Read));
+    assert_eq!(status(&credentials).counters.rejections, 1);
+
+    world.kv.put(PATH, static_secret("two"));
+    sleep(RECOVERY).await;
+    let token = handle.instead_of(&old, Rejection::Refused, Instant::now()).await;
+    assert_eq!(text(&expect_token(token)), "two");
+    assert_eq!(status(&credentials).state, State::Fresh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_static_token_with_the_store_away_waits_for_the_store() {
+    let world = World::new();
+    world.kv.put(PATH, static_secret("one"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let old = expect_token(handle.token(within(seconds(1))).await);
+    world.kv.fail(Fault::Down);
+    world.kv.put(PATH, static_secret("two"));
+    let answer = handle.instead_of(&old, Rejection::Refused, within(seconds(20))).await;
+    assert_eq!(answer, Err(Unusable::NotInTime("vault is unavailable".to_owned())));
+    let before = world.kv.calls();
+    sleep(seconds(600)).await;
+    assert!(world.kv.calls() - before <= 130, "{}", world.kv.calls() - before);
+    world.kv.heal();
+    let token = handle.instead_of(&old, Rejection::Refused, within(RECOVERY)).await;
+    assert_eq!(text(&expect_token(token)), "two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_oauth_token_is_not_refreshed_unless_the_secret_has_changed() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let old = expect_token(handle.token(within(seconds(1))).await);
+    let answer = handle.instead_of(&old, Rejection::Refused, within(seconds(5))).await;
+    assert_eq!(answer, Err(Unusable::Rejected));
+    assert_eq!((world.kv.count(Op::Read), world.hub.calls()), (2, 1));
+
+    sleep(seconds(11)).await;
+    world.hub.revoke_access();
+    world.store_oauth(PATH, "app", "cs-1", "rt-second");
+    let token = handle.instead_of(&old, Rejection::Refused, within(seconds(5))).await;
+    assert!(world.hub.accepts(&expect_token(token).secret));
+    assert_eq!(world.hub.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_that_was_bought_with_an_older_secret_is_refreshed_with_the_newer() {
+    // The poll had taken the new refresh token over already, so a re-read would find no change.
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let old = expect_token(handle.token(within(seconds(1))).await);
+    world.store_oauth(PATH, "app", "cs-1", "rt-second");
+    sleep(RECOVERY).await;
+    assert_eq!(status(&credentials).secret_version, Some(2));
+    assert_eq!(status(&credentials).generation, 1);
+    world.hub.revoke_access();
+    let token = handle.instead_of(&old, Rejection::Refused, within(seconds(5))).await;
+    assert_eq!(expect_token(token).generation, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_of_expiry_after_one_of_refusal_still_refreshes() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let old = expect_token(handle.token(within(seconds(1))).await);
+    let refused = handle.instead_of(&old, Rejection::Refused, within(seconds(5))).await;
+    assert_eq!(refused, Err(Unusable::Rejected));
+    sleep(seconds(60)).await;
+    let token = handle.instead_of(&old, Rejection::Expired, within(seconds(5))).await;
+    assert_eq!(expect_token(token).generation, 2);
+    assert_eq!(status(&credentials).counters.rejections, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_reported_right_after_a_verdict_waits_for_the_refresh() {
+    // "The store has no other" says nothing about whether a refresh helps.
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let old = expect_token(handle.token(within(seconds(1))).await);
+    sleep(seconds(60)).await;
+    let refused = handle.instead_of(&old, Rejection::Refused, within(seconds(5))).await;
+    assert_eq!(refused, Err(Unusable::Rejected));
+    let token = handle.instead_of(&old, Rejection::Expired, within(seconds(5))).await;
+    assert_eq!(expect_token(token).generation, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_while_a_scheduled_refresh_is_under_way_joins_it() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let old = expect_token(handle.token(within(seconds(1))).await);
+    world.hub.hold();
+    credentials.poke("default");
+    sleep(seconds(2)).await;
+    assert_eq!(world.hub.calls(), 2, "a refresh is under way");
+    let report = handle.instead_of(&old, Rejection::Expired, within(seconds(20)));
+    let release = async {
+        sleep(seconds(2)).await;
+        world.hub.release();
+    };
+    let (answer, ()) = tokio::join!(report, release);
+    assert_eq!(expect_token(answer).generation, 2);
+    assert_eq!(world.hub.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_reported_during_a_refresh_that_fails_is_answered() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let old = expect_token(handle.token(within(seconds(1))).await);
+    world.hub.fail(Fault::Hang);
+    credentials.poke("default");
+    sleep(seconds(2)).await;
+    let answer = handle.instead_of(&old, Rejection::Refused, within(seconds(30))).await;
+    assert_eq!(answer, Err(Unusable::Rejected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_gives_up_does_not_stop_the_refresh_it_asked_for() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let old = expect_token(handle.token(within(seconds(1))).await);
+    sleep(seconds(60)).await;
+    world.hub.fail(Fault::Slow(seconds(5)));
+    let gone = tokio::time::timeout(
+        seconds(1),
+        handle.instead_of(&old, Rejection::Expired, within(seconds(30))),
+    );
+    assert!(gone.await.is_err());
+    sleep(seconds(5)).await;
+    assert_eq!(expect_token(handle.token(at_once()).await).generation, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_token_reported_by_a_slow_caller_is_not_held_against_the_new_one() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let first = expect_token(handle.token(within(seconds(1))).await);
+    sleep(LIFE).await;
+    let calls = (world.hub.calls(), world.kv.count(Op::Read));
+    for rejection in [Rejection::Expired, Rejection::Refused] {
+        let answer = handle.instead_of(&first, rejection, Instant::now()).await;
+        assert_eq!(expect_token(answer).generation, 2);
+    }
+    sleep(seconds(1)).await;
+    assert_eq!((world.hub.calls(), world.kv.count(Op::Read)), calls);
+}

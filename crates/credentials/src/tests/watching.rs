@@ -1,0 +1,302 @@
+//! What happens in the store reaches the callers within one poll interval, without a restart.
+
+use tokio::time::sleep;
+
+use super::{
+    doubles::{Fault, Op, oauth_secret, static_secret},
+    world::{PATH, RECOVERY, World, at_once, expect_token, seconds, status, text, within},
+};
+use crate::{Kind, State, Trouble};
+
+#[tokio::test(start_paused = true)]
+async fn a_new_static_token_is_in_use_within_one_interval() {
+    let world = World::new();
+    world.kv.put(PATH, static_secret("one"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    let probe = world.probe(&handle);
+    for (generation, token) in (2..).zip(["two", "three", "four"]) {
+        sleep(seconds(7)).await;
+        world.kv.put(PATH, static_secret(token));
+        sleep(RECOVERY).await;
+        let got = expect_token(handle.token(at_once()).await);
+        assert_eq!((text(&got), got.generation), (token, generation));
+    }
+    probe.assert_never_without();
+    assert_eq!(world.kv.count(Op::Read), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_with_the_same_static_token_is_no_new_token() {
+    let world = World::new();
+    world.kv.put(PATH, static_secret("same"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    let before = expect_token(handle.token(within(seconds(1))).await);
+    world.kv.put(PATH, static_secret("same"));
+    sleep(RECOVERY).await;
+    assert_eq!(expect_token(handle.token(at_once()).await), before);
+    assert_eq!(status(&credentials).secret_version, Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_client_secret_is_tried_within_one_interval() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    let probe = world.probe(&handle);
+    world.store_oauth(PATH, "app", "cs-2", "rt-first");
+    sleep(RECOVERY).await;
+    let status = status(&credentials);
+    assert_eq!((status.secret_version, status.generation), (Some(2), 2));
+    assert_eq!((status.state, status.counters.grants_refused), (State::Fresh, 0));
+    probe.assert_never_without();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_refresh_token_is_taken_over_and_used_by_the_next_refresh() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    let probe = world.probe(&handle);
+    world.hub.revoke("hush-rt-first");
+    world.store_oauth(PATH, "app", "cs-1", "rt-second");
+    sleep(RECOVERY).await;
+    let now = status(&credentials);
+    assert_eq!((now.secret_version, now.generation), (Some(2), 1), "the token is good: no hurry");
+    sleep(seconds(1_600)).await;
+    let now = status(&credentials);
+    assert_eq!((now.generation, now.counters.grants_refused), (2, 0));
+    probe.assert_never_without();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_app_replaces_the_old_one() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    let probe = world.probe(&handle);
+    world.store_oauth(PATH, "other-app", "cs-9", "rt-9");
+    sleep(RECOVERY).await;
+    assert_eq!(world.hub.calls_of("other-app"), 1);
+    assert_eq!(status(&credentials).generation, 2);
+    probe.assert_never_without();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_kind_can_change_and_change_back() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    let probe = world.probe(&handle);
+
+    world.kv.put(PATH, static_secret("pat"));
+    sleep(RECOVERY).await;
+    let token = expect_token(handle.token(at_once()).await);
+    assert_eq!((text(&token), token.generation), ("pat", 2));
+    let now = status(&credentials);
+    assert_eq!((now.kind, now.expires_in, now.next_refresh), (Some(Kind::Static), None, None));
+    let calls = world.hub.calls();
+    sleep(seconds(3_600)).await;
+    assert_eq!(world.hub.calls(), calls, "nothing is refreshed any more");
+
+    world.store_oauth(PATH, "app", "cs-3", "rt-3");
+    sleep(RECOVERY).await;
+    let token = expect_token(handle.token(at_once()).await);
+    assert_eq!(token.generation, 3);
+    assert!(world.hub.accepts(&token.secret));
+    assert_eq!(status(&credentials).kind, Some(Kind::OAuth));
+    probe.assert_never_without();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_static_token_serves_until_its_oauth_successor_has_a_token() {
+    let world = World::new();
+    world.kv.put(PATH, static_secret("pat"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    let probe = world.probe(&handle);
+    world.hub.fail(Fault::Down);
+    world.store_oauth(PATH, "app", "cs-1", "rt-1");
+    sleep(seconds(600)).await;
+    assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
+    assert_eq!(status(&credentials).state, State::Stale);
+    world.hub.heal();
+    sleep(RECOVERY).await;
+    let token = expect_token(handle.token(at_once()).await);
+    assert!(world.hub.accepts(&token.secret));
+    probe.assert_never_without();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_is_overtaken_by_a_change_of_kind_does_not_come_back() {
+    let world = World::oauth();
+    world.hub.hold();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    sleep(seconds(2)).await;
+    world.kv.put(PATH, static_secret("pat"));
+    credentials.poke("default");
+    sleep(seconds(2)).await;
+    assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
+    world.hub.release();
+    sleep(seconds(2)).await;
+    assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
+    assert_eq!(status(&credentials).generation, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_secret_lives_on_in_memory_and_is_warned_about_once() {
+    for purged in [false, true] {
+        let world = World::oauth();
+        let credentials = world.start();
+        let handle = credentials.handle("default").unwrap();
+        expect_token(handle.token(within(seconds(1))).await);
+        let probe = world.probe(&handle);
+        if purged {
+            world.kv.purge(PATH)
+        } else {
+            world.kv.delete(PATH)
+        }
+        sleep(seconds(3 * 3_600)).await;
+
+        let seen = probe.assert_never_without();
+        assert!(seen.generations.len() > 5, "refreshed with what is in memory");
+        let now = status(&credentials);
+        assert!(now.secret_gone);
+        assert_eq!((now.state, now.trouble), (State::Stale, Some(Trouble::SecretMissing)));
+        assert_eq!(now.counters.secrets_gone, 1);
+        assert_eq!(world.logs.count(&["Secret is deleted in the store"]), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_comes_back_clears_the_flag_and_a_new_version_is_used() {
+    let world = World::new();
+    world.kv.put(PATH, static_secret("one"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    world.kv.delete(PATH);
+    sleep(RECOVERY).await;
+    assert!(status(&credentials).secret_gone);
+    world.kv.undelete(PATH);
+    sleep(RECOVERY).await;
+    let now = status(&credentials);
+    assert_eq!((now.secret_gone, now.state, now.trouble), (false, State::Fresh, None));
+    world.kv.delete(PATH);
+    sleep(RECOVERY).await;
+    world.kv.put(PATH, static_secret("two"));
+    sleep(RECOVERY).await;
+    assert_eq!(text(&expect_token(handle.token(at_once()).await)), "two");
+    let now = status(&credentials);
+    assert_eq!((now.secret_gone, now.counters.secrets_gone), (false, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_created_anew_counts_from_one_and_is_used_all_the_same() {
+    let world = World::new();
+    for token in ["one", "two", "three"] {
+        world.kv.put(PATH, static_secret(token));
+    }
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    world.kv.purge(PATH);
+    world.kv.put(PATH, static_secret("anew"));
+    // Two looks are needed to tell it from a replica of the store that lags.
+    sleep(RECOVERY * 2).await;
+    assert_eq!(text(&expect_token(handle.token(at_once()).await)), "anew");
+    assert_eq!(status(&credentials).secret_version, Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lagging_replica_of_the_store_does_not_bring_an_old_secret_back() {
+    let world = World::new();
+    world.kv.put(PATH, static_secret("one"));
+    world.kv.put(PATH, static_secret("two"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    for _ in 0..20 {
+        // One look sees the lagging replica, the next does not.
+        let before = world.kv.count(Op::Poll);
+        world.kv.show_only(1);
+        while world.kv.count(Op::Poll) == before {
+            sleep(seconds(1)).await;
+        }
+        world.kv.heal();
+        sleep(seconds(60)).await;
+        let token = expect_token(handle.token(at_once()).await);
+        assert_eq!((text(&token), token.generation), ("two", 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_new_version_leaves_the_old_one_working() {
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    let probe = world.probe(&handle);
+    world.kv.put_malformed(PATH);
+    sleep(seconds(2 * 3_600)).await;
+    let now = status(&credentials);
+    assert_eq!((now.state, now.trouble), (State::Stale, Some(Trouble::SecretMalformed)));
+    assert_eq!(now.secret_version, Some(1));
+    assert!(world.kv.count(Op::Read) <= 3, "it is not read over and over");
+    assert_eq!(world.logs.count(&["Secret store gives no secret"]), 1);
+
+    world.kv.put(PATH, static_secret("pat"));
+    sleep(RECOVERY).await;
+    assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
+    assert_eq!(status(&credentials).trouble, None);
+    probe.assert_never_without();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_value_counts_as_malformed() {
+    let world = World::new();
+    world.kv.put(PATH, static_secret("pat"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    for (client, secret) in [("", oauth_secret("", "cs", "rt")), ("pat", static_secret(""))] {
+        let mut secret = secret;
+        if client == "pat" {
+            secret = crate::PortalSecret::Static { access_token: "".to_owned().into() };
+        }
+        world.kv.put(PATH, secret);
+        sleep(RECOVERY).await;
+        assert_eq!(status(&credentials).trouble, Some(Trouble::SecretMalformed));
+        assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
+    }
+    assert_eq!(world.hub.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_without_metadata_still_sees_changes_by_reading_the_secret() {
+    let world = World::new();
+    world.kv.put(PATH, static_secret("one"));
+    world.kv.fail_op(Op::Poll, Fault::Refuse("denied"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    let probe = world.probe(&handle);
+    sleep(seconds(60)).await;
+    world.kv.put(PATH, static_secret("two"));
+    sleep(RECOVERY).await;
+    assert_eq!(text(&expect_token(handle.token(at_once()).await)), "two");
+    sleep(seconds(3_600)).await;
+    let now = status(&credentials);
+    assert_eq!((now.state, now.trouble), (State::Fresh, None));
+    assert!(world.kv.calls() <= 3_700 / 21 + 10, "{}", world.kv.calls());
+    assert!(world.kv.count(Op::Poll) <= 10, "metadata is tried now and then");
+    probe.assert_never_without();
+}

@@ -1,0 +1,298 @@
+//! The setting of a test: doubles, an engine on them, a caller that never stops calling, and a
+//! capture of everything that is logged, which fails the test if a secret is in it.
+
+use std::{
+    fmt::{self, Write as _},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use tokio::time::{Instant, sleep};
+use tracing::{
+    field::{Field, Visit},
+    span::{Attributes, Id},
+    subscriber::DefaultGuard,
+};
+use tracing_subscriber::{Layer, layer::Context, prelude::*};
+
+use super::doubles::{Clock, Hub, Kv, MARK, oauth_secret};
+use crate::{
+    Credentials, Handle, PortalSecret, PortalStatus, SecretPath, Settings, Token, Unusable,
+    portals::NewDice,
+};
+use leadsd_base::task::{self, Task};
+
+/// HubSpot's access tokens live this long.
+pub(super) const LIFE: Duration = Duration::from_secs(1_800);
+
+/// Within this time after the end of an outage everything must be well again.
+pub(super) const RECOVERY: Duration = Duration::from_secs(30);
+
+pub(super) const PATH: &str = "hubspot/default";
+
+pub(super) struct World {
+    pub(super) kv: Arc<Kv>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) logs: Logs,
+    pub(super) seed: Arc<AtomicU64>,
+    _capture: DefaultGuard,
+}
+
+/// Everything that was logged.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Logs(Arc<Mutex<Vec<String>>>);
+
+/// A caller that asks for a token every second and may not wait for it.
+#[derive(Debug)]
+pub(super) struct Probe {
+    seen: Arc<Mutex<Seen>>,
+    _task: Task,
+}
+
+#[derive(Debug, Default, Clone)]
+pub(super) struct Seen {
+    pub(super) calls: u32,
+    /// When a call got no token although one given out was good, or one that was not good.
+    pub(super) failed: Vec<Duration>,
+    /// When a call got no token and there was none to get.
+    pub(super) without: Vec<Duration>,
+    pub(super) generations: Vec<u64>,
+}
+
+pub(super) fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(super) fn path(text: &str) -> SecretPath {
+    SecretPath::parse(text).unwrap()
+}
+
+/// A deadline that leaves no time to wait.
+pub(super) fn at_once() -> Instant {
+    Instant::now() + Duration::from_millis(1)
+}
+
+pub(super) fn within(time: Duration) -> Instant {
+    Instant::now() + time
+}
+
+// === impl World ===
+
+impl World {
+    pub(super) fn new() -> Self {
+        let logs = Logs::default();
+        let subscriber = tracing_subscriber::registry().with(logs.clone());
+        let capture = tracing::subscriber::set_default(subscriber);
+        let (kv, hub, clock) = (Arc::default(), Hub::new(LIFE), Clock::new());
+        let seed = Arc::new(AtomicU64::new(1));
+        Self { kv, hub, clock, logs, seed, _capture: capture }
+    }
+
+    /// A world with an OAuth secret that works at [`PATH`].
+    pub(super) fn oauth() -> Self {
+        let world = Self::new();
+        world.store_oauth(PATH, "app", "cs-1", "rt-first");
+        world
+    }
+
+    /// Stores an OAuth secret and has the token endpoint accept it; answers the version.
+    pub(super) fn store_oauth(
+        &self,
+        path: &str,
+        client: &str,
+        client_secret: &str,
+        refresh_token: &str,
+    ) -> u64 {
+        let secret = oauth_secret(client, client_secret, refresh_token);
+        self.hub.accept(&secret);
+        self.kv.put(path, secret)
+    }
+
+    /// Starts an engine for the portal `default`.
+    pub(super) fn start(&self) -> Credentials {
+        self.start_with(Settings::default(), &["default"])
+    }
+
+    /// Starts an engine for portals whose secrets are at `hubspot/<name>`.
+    pub(super) fn start_with(&self, settings: Settings, portals: &[&str]) -> Credentials {
+        let portals =
+            portals.iter().map(|&name| (name.to_owned(), path(&format!("hubspot/{name}"))));
+        let (kv, hub, clock) = self.ports();
+        Credentials::start_with_dice(settings, kv, hub, clock, portals, self.dice()).unwrap()
+    }
+
+    /// The doubles, as an engine takes them.
+    pub(super) fn ports(&self) -> (Arc<Kv>, Arc<Hub>, Arc<Clock>) {
+        (Arc::clone(&self.kv), Arc::clone(&self.hub), Arc::clone(&self.clock))
+    }
+
+    /// Dice that fall the same way in every run of a test; each engine has its own.
+    fn dice(&self) -> NewDice {
+        let seed = Arc::clone(&self.seed);
+        Box::new(move || {
+            let mut rng = StdRng::seed_from_u64(seed.fetch_add(1, Ordering::Relaxed));
+            Box::new(move || rng.random())
+        })
+    }
+
+    /// Starts a caller that looks every second. The token endpoint double judges what it gets.
+    pub(super) fn probe(&self, handle: &Handle) -> Probe {
+        let (hub, handle) = (Arc::clone(&self.hub), handle.clone());
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let (record, started) = (Arc::clone(&seen), Instant::now());
+        let task = task::spawn("probe", "test", async move {
+            loop {
+                let answer = handle.token(at_once()).await;
+                record.lock().unwrap().judge(answer, &hub, started.elapsed());
+                sleep(seconds(1)).await;
+            }
+        });
+        Probe { seen, _task: task }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.logs.assert_clean();
+            assert!(!self.clock.saw_spinning(), "an engine ran in circles");
+        }
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    fn judge(&mut self, answer: Result<Token, Unusable>, hub: &Hub, at: Duration) {
+        self.calls += 1;
+        match answer {
+            Ok(token) => {
+                let is_static = !token.secret.expose().contains("-at-");
+                if !is_static && !hub.accepts(&token.secret) {
+                    self.failed.push(at);
+                }
+                if self.generations.last() != Some(&token.generation) {
+                    self.generations.push(token.generation);
+                }
+            }
+            Err(_) if hub.has_good_token() => self.failed.push(at),
+            Err(_) => self.without.push(at),
+        }
+    }
+}
+
+// === impl Probe ===
+
+impl Probe {
+    pub(super) fn seen(&self) -> Seen {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// No call failed while a good token existed.
+    #[track_caller]
+    pub(super) fn assert_served(&self) -> Seen {
+        let seen = self.seen();
+        assert!(seen.calls > 0, "the probe never called");
+        assert!(seen.failed.is_empty(), "failed although a good token existed: {:?}", seen.failed);
+        seen
+    }
+
+    /// No call went without a token since the first one had it.
+    #[track_caller]
+    pub(super) fn assert_never_without(&self) -> Seen {
+        let seen = self.assert_served();
+        assert!(seen.without.is_empty(), "without a token: {:?}", seen.without);
+        seen
+    }
+}
+
+// === impl Logs ===
+
+impl Logs {
+    /// Lines that contain all of `parts`.
+    pub(super) fn count(&self, parts: &[&str]) -> usize {
+        let lines = self.0.lock().unwrap();
+        lines.iter().filter(|line| parts.iter().all(|part| line.contains(part))).count()
+    }
+
+    pub(super) fn dump(&self) -> String {
+        self.0.lock().unwrap().join("\n")
+    }
+
+    /// No secret was logged.
+    pub(super) fn assert_clean(&self) {
+        for line in self.0.lock().unwrap().iter() {
+            assert!(!line.contains(MARK), "a secret was logged: {line}");
+        }
+    }
+}
+
+/// Writes all fields of an event or a span.
+struct Fields<'a>(&'a mut String);
+
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        write!(self.0, " {field}={value:?}").unwrap();
+    }
+}
+
+impl<S: tracing::Subscriber> Layer<S> for Logs {
+    fn on_new_span(&self, attributes: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+        let mut line = format!("span {}", attributes.metadata().name());
+        attributes.record(&mut Fields(&mut line));
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut line = event.metadata().level().to_string();
+        event.record(&mut Fields(&mut line));
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+// === helpers on what is under test ===
+
+/// The status of the portal `default`.
+#[track_caller]
+pub(super) fn status(credentials: &Credentials) -> PortalStatus {
+    status_of(credentials, "default")
+}
+
+#[track_caller]
+pub(super) fn status_of(credentials: &Credentials, name: &str) -> PortalStatus {
+    let snapshot = credentials.snapshot();
+    let text = format!("{snapshot:?} {credentials:?}");
+    assert!(!text.contains(MARK), "a secret shows in Debug");
+    snapshot.into_iter().find(|status| &*status.portal == name).expect("the portal is there")
+}
+
+/// The portal's token, which must come within `time`.
+#[track_caller]
+pub(super) fn expect_token(answer: Result<Token, Unusable>) -> Token {
+    match answer {
+        Ok(token) => token,
+        Err(unusable) => panic!("no token: {unusable}"),
+    }
+}
+
+/// The text of a static token as the store double makes it.
+pub(super) fn text(token: &Token) -> &str {
+    token.secret.expose().strip_prefix("hush-").unwrap()
+}
+
+/// Client secret and refresh token of an OAuth secret, as given to [`oauth_secret`].
+pub(super) fn parts(secret: &PortalSecret) -> (&str, &str) {
+    match secret {
+        PortalSecret::OAuth { client_secret, refresh_token, .. } => (
+            client_secret.expose().strip_prefix("hush-").unwrap(),
+            refresh_token.expose().strip_prefix("hush-").unwrap(),
+        ),
+        PortalSecret::Static { .. } => panic!("static"),
+    }
+}

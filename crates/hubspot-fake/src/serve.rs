@@ -1,0 +1,385 @@
+//! From an HTTP request to an answer: authentication, limits, routes of the three versions.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use axum::{
+    body::Bytes,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{Html, IntoResponse as _, Response},
+};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use url::form_urlencoded;
+use uuid::Uuid;
+
+use super::{
+    AccessToken, Account, Limits, Logged, Script,
+    errors::Failure,
+    limits::{Call, Left},
+    schema,
+    script::{End, broken, cut},
+};
+use leadsd_base::time::to_http_date;
+
+/// Largest request body read.
+const MAX_BODY: usize = 16 * 1024 * 1024;
+
+/// One request, taken apart.
+pub(super) struct Asked {
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) query: HashMap<String, String>,
+    pub(super) body: Value,
+    /// Whether it came by a path of 2026-09, whose rules are stricter.
+    pub(super) modern: bool,
+}
+
+/// Status and body; no body for null.
+pub(super) type Answer = (StatusCode, Value);
+
+pub(super) async fn serve(
+    State(account): State<Arc<Mutex<Account>>>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(bytes) = axum::body::to_bytes(body, MAX_BODY).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let raw_query = parts.uri.query().unwrap_or_default().to_owned();
+    let longest = account.lock().behaviour.longest_url;
+    if parts.uri.path().len() + raw_query.len() > longest {
+        return (StatusCode::URI_TOO_LONG, Html("<html><body>414</body></html>")).into_response();
+    }
+    let path = decode(parts.uri.path());
+    let method = parts.method.as_str().to_owned();
+    let script = account.lock().scripted(&method, &path, bearer(&parts.headers));
+    let script = match script {
+        Some(script) => script.waited().await,
+        None => None,
+    };
+    let (script, end) = match script {
+        Some(Script::Partly(script, end)) => (Some(*script), Some(end)),
+        Some(Script::Cut) => (None, Some(End::Broken)),
+        script => (script, None),
+    };
+    let respond = || respond(&account, &method, &path, &raw_query, &parts.headers, &bytes);
+    let mut response = match script {
+        Some(script) => scripted(&script, respond),
+        None => respond(),
+    };
+    if let Some(end) = end {
+        response = cut(response, end).await;
+    }
+    let logged = Logged {
+        method,
+        path,
+        query: raw_query,
+        body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        status: response.status().as_u16(),
+    };
+    account.lock().remember(logged);
+    let id = response.headers().get("x-hubspot-correlation-id").cloned();
+    if id.is_none()
+        && let Ok(id) = HeaderValue::from_str(&Uuid::new_v4().to_string())
+    {
+        response.headers_mut().insert("x-hubspot-correlation-id", id);
+    }
+    let now = to_http_date(account.lock().clock.now());
+    if let Ok(now) = HeaderValue::from_str(&now) {
+        response.headers_mut().insert(header::DATE, now);
+    }
+    response
+}
+
+fn respond(
+    account: &Mutex<Account>,
+    method: &str,
+    path: &str,
+    query: &str,
+    headers: &HeaderMap,
+    bytes: &Bytes,
+) -> Response {
+    let mut account = account.lock();
+    if path == "/oauth/authorize" {
+        return account.consent(method, query, bytes);
+    }
+    if path.starts_with("/oauth/") {
+        return finish(account.oauth(method, path, bytes), None, None);
+    }
+    let Some(route) = Route::of(path) else {
+        return (StatusCode::NOT_FOUND, Html("<html><body>Not found</body></html>"))
+            .into_response();
+    };
+    let search = route.area == Area::Objects && route.rest == ["search"];
+    let token = match account.authenticate(headers) {
+        Ok(token) => token,
+        Err(failure) => return finish(Err(failure), None, None),
+    };
+    let (limits, now) = (account.limits, account.clock.now());
+    let app = token.client_id.as_deref().unwrap_or_else(|| bearer(headers));
+    let call = Call { search, oauth: token.oauth, app };
+    let counted = account.counted.left(&limits, app, now);
+    let told = Told { limits, counted, oauth: token.oauth };
+    if let Err(reached) = account.counted.count(&limits, call, now) {
+        let failure = if limits.name_policies {
+            Failure::rate_limited(reached.policy)
+        } else {
+            Failure::gateway_limited()
+        };
+        let wait = limits.retry_after.then_some(reached.wait);
+        return finish(Err(failure), (!search).then_some(told), wait);
+    }
+    let told = Told { counted: account.counted.left(&limits, app, now), ..told };
+    let told = (!search).then_some(told);
+    let body = match serde_json::from_slice(bytes) {
+        Ok(body) => body,
+        Err(_) if bytes.is_empty() => Value::Null,
+        Err(_) => {
+            let text = "Invalid input JSON on line 1, column 2: Unexpected character";
+            return finish(Err(Failure::validation(text)), told, None);
+        }
+    };
+    let asked = Asked {
+        method: method.to_owned(),
+        path: route.rest.join("/"),
+        query: pairs(query),
+        body,
+        modern: route.modern,
+    };
+    let created = method == "POST" && asked.path.is_empty();
+    let mut response = finish(account.dispatch(&route, &asked, &token), told, None);
+    let id = response.extensions_mut().remove::<RecordId>();
+    if let (true, Some(RecordId(id))) = (created, id)
+        && let Ok(place) = HeaderValue::from_str(&format!("{path}/{id}"))
+    {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    response
+}
+
+/// Which API a path belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Area {
+    Objects,
+    Properties,
+    Pipelines,
+    Associations,
+    Account,
+}
+
+/// A path, taken apart.
+struct Route<'a> {
+    area: Area,
+    object: &'a str,
+    rest: Vec<&'a str>,
+    modern: bool,
+}
+
+/// Id of the record that an answer is about.
+#[derive(Debug, Clone)]
+struct RecordId(String);
+
+/// What the headers of an answer tell about limits.
+#[derive(Clone, Copy)]
+pub(super) struct Told {
+    limits: Limits,
+    counted: Left,
+    oauth: bool,
+}
+
+// === impl Route ===
+
+impl<'a> Route<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let area = |name: &str| {
+            Some(match name {
+                "objects" => Area::Objects,
+                "properties" => Area::Properties,
+                "pipelines" => Area::Pipelines,
+                "associations" => Area::Associations,
+                _ => return None,
+            })
+        };
+        // The version stands before the thing in the old paths, after it in the dated ones.
+        let (area, version, object, rest) = match segments.as_slice() {
+            ["crm", "v4", "associations", object, rest @ ..] => {
+                (Area::Associations, "v4", object, rest)
+            }
+            ["crm", "v3", name, object, rest @ ..] => (area(name)?, "v3", object, rest),
+            ["crm", name, version, object, rest @ ..] => (area(name)?, *version, object, rest),
+            ["account-info", version, object, rest @ ..] => (Area::Account, *version, object, rest),
+            ["integrations", "v1", object @ "me"] => (Area::Account, "v3", object, &[][..]),
+            _ => return None,
+        };
+        if !["v3", "v4", "2026-03", "2026-09"].contains(&version) {
+            return None;
+        }
+        Some(Self { area, object, rest: rest.to_vec(), modern: version == "2026-09" })
+    }
+}
+
+/// What a script says in place of the real answer, or after it.
+fn scripted(script: &Script, respond: impl FnOnce() -> Response) -> Response {
+    match script {
+        Script::Answer(status, content_type, body) => {
+            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT);
+            (status, [(header::CONTENT_TYPE, *content_type)], body.clone()).into_response()
+        }
+        Script::Exact(status, headers, body) => {
+            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT);
+            let mut answer = (status, body.clone()).into_response();
+            for (name, value) in headers {
+                if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), value.parse()) {
+                    answer.headers_mut().insert(name, value);
+                }
+            }
+            answer
+        }
+        Script::DoneBut(status) => {
+            let _ = respond();
+            StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT).into_response()
+        }
+        Script::DropBefore => broken(),
+        Script::DropAfter => {
+            let _ = respond();
+            broken()
+        }
+        Script::Refuse(refusal) => refusal.respond(),
+        Script::Cut | Script::Late(_) | Script::After(..) | Script::Partly(..) => respond(),
+    }
+}
+
+/// A repeated parameter is the same as a list joined by commas.
+fn pairs(query: &str) -> HashMap<String, String> {
+    let mut pairs: HashMap<String, String> = HashMap::new();
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        pairs
+            .entry(key.into_owned())
+            .and_modify(|old| {
+                old.push(',');
+                old.push_str(&value);
+            })
+            .or_insert_with(|| value.into_owned());
+    }
+    pairs
+}
+
+pub(super) fn finish(
+    answer: Result<Answer, Failure>,
+    told: Option<Told>,
+    wait: Option<Duration>,
+) -> Response {
+    let correlation_id = Uuid::new_v4().to_string();
+    let (status, body) = match answer {
+        Ok(answer) => answer,
+        Err(failure) => {
+            let mut body = failure.body;
+            if !body.is_null() {
+                body["correlationId"] = json!(correlation_id);
+            }
+            (failure.status, body)
+        }
+    };
+    let record = body["id"].as_str().map(|id| RecordId(id.to_owned()));
+    let mut response = if body.is_null() {
+        status.into_response()
+    } else {
+        (status, axum::Json(body)).into_response()
+    };
+    if let Some(record) = record {
+        response.extensions_mut().insert(record);
+    }
+    let headers = response.headers_mut();
+    let mut set = |name: &'static str, value: String| {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    };
+    set("x-hubspot-correlation-id", correlation_id);
+    if let Some(Told { limits, counted, oauth }) = told {
+        set("x-hubspot-ratelimit-max", limits.told().to_string());
+        set("x-hubspot-ratelimit-remaining", counted.window.to_string());
+        set("x-hubspot-ratelimit-interval-milliseconds", limits.window.as_millis().to_string());
+        set("x-hubspot-ratelimit-secondly", (limits.told() / 10).to_string());
+        set("x-hubspot-ratelimit-secondly-remaining", counted.second.to_string());
+        if !oauth {
+            set("x-hubspot-ratelimit-daily", limits.daily.to_string());
+            set("x-hubspot-ratelimit-daily-remaining", counted.day.to_string());
+        }
+    }
+    if let Some(wait) = wait {
+        set("retry-after", wait.as_secs().max(1).to_string());
+    }
+    response
+}
+
+// === impl Account ===
+
+impl Account {
+    fn authenticate(&self, headers: &HeaderMap) -> Result<AccessToken, Failure> {
+        let token = self.tokens.get(bearer(headers)).ok_or_else(Failure::unauthenticated)?;
+        if token.expires.is_some_and(|expires| expires <= Instant::now()) {
+            let since = expires_since(token.expires);
+            return Err(Failure::expired(since));
+        }
+        Ok(token.clone())
+    }
+
+    fn dispatch(
+        &mut self,
+        route: &Route<'_>,
+        asked: &Asked,
+        token: &AccessToken,
+    ) -> Result<Answer, Failure> {
+        let leads = matches!(route.object, "leads" | "0-136");
+        let wrong = asked.query.get("archived").is_some_and(|value| {
+            !value.eq_ignore_ascii_case("true") && !value.eq_ignore_ascii_case("false")
+        });
+        match (route.area, route.object) {
+            // Seen with `archived=1`.
+            (Area::Objects, _) if wrong => Err(Failure::not_found(false)),
+            (Area::Objects, _) if leads => self.leads(asked, token),
+            (Area::Objects, object @ ("contacts" | "companies")) => self.others(object, asked),
+            (Area::Properties, _) if leads => schema::properties(&self.store.properties, asked),
+            (Area::Pipelines, _) if leads => schema::pipelines(asked),
+            (Area::Associations, _) if leads => self.associations(asked, token),
+            (Area::Account, object) => self.account_info(object, asked, token),
+            (_, other) => Err(Failure::unknown_object(other)),
+        }
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    pub(super) fn archived(&self) -> bool {
+        self.query.get("archived").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    pub(super) fn names(&self, key: &str) -> Vec<String> {
+        let joined = self.query.get(key).map(String::as_str).unwrap_or_default();
+        joined.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+/// The token that a request came with; empty for none.
+fn bearer(headers: &HeaderMap) -> &str {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
+}
+
+fn expires_since(expires: Option<Instant>) -> u64 {
+    expires.map_or(0, |expires| expires.elapsed().as_secs())
+}
+
+pub(super) fn strings(value: &Value) -> Vec<String> {
+    let list = value.as_array().into_iter().flatten();
+    list.filter_map(|value| value.as_str().map(str::to_owned)).collect()
+}
+
+fn decode(path: &str) -> String {
+    percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned()
+}

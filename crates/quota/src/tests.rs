@@ -1,0 +1,214 @@
+//! The quota with paused time: a stand-in for HubSpot counts arrivals in true rolling windows.
+
+mod book;
+mod limits;
+mod queue;
+mod replicas;
+mod script;
+mod sharing;
+mod simulation;
+mod waiting;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
+
+use super::{
+    Account, BucketName, Caller, Group, Heard, Permit, Priority, Quota, Refusal, Settings, Told,
+    Who,
+};
+use leadsd_base::{
+    task,
+    time::{Timestamp, WallClock, Zone},
+};
+
+/// A wall clock that runs with the paused time.
+#[derive(Debug)]
+struct Clock {
+    start: Instant,
+    at: Timestamp,
+}
+
+impl WallClock for Clock {
+    fn now(&self) -> Timestamp {
+        self.at.checked_add(self.start.elapsed()).expect("no test takes that long")
+    }
+}
+
+/// Settings of a portal that allows `burst` calls in ten seconds.
+fn settings(burst: u64) -> Settings {
+    Settings {
+        burst,
+        burst_window: Duration::from_secs(10),
+        search_per_second: 5,
+        daily: None,
+        max_waiting: 10_000,
+        shares: BTreeMap::new(),
+        zones: BTreeMap::new(),
+        zone: Zone::default(),
+        sharing: None,
+    }
+}
+
+fn account(settings: Settings) -> Arc<Account> {
+    account_at(settings, "2026-03-01T12:00:00Z")
+}
+
+fn account_at(settings: Settings, at: &str) -> Arc<Account> {
+    let clock = Clock { start: Instant::now(), at: at.parse().expect("a time") };
+    Quota::new(settings, Arc::new(clock)).of("default")
+}
+
+fn who(caller: &str, priority: Priority) -> Who {
+    Who { caller: Caller::new(caller), priority }
+}
+
+fn web() -> Who {
+    who("web", Priority::Interactive)
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(3_600)
+}
+
+/// HubSpot as far as its limits go.
+#[derive(Debug, Default)]
+struct Hub {
+    arrivals: Mutex<Vec<Instant>>,
+    /// The limit that answers tell, if they tell one.
+    announced: Mutex<Option<u64>>,
+}
+
+impl Hub {
+    /// One call: there after `there`, its answer here `back` later.
+    async fn call(&self, mut permit: Permit, there: Duration, back: Duration, mut heard: Heard) {
+        permit.sent();
+        sleep(there).await;
+        self.arrivals.lock().push(Instant::now());
+        if let Some(size) = *self.announced.lock() {
+            let remaining = size.saturating_sub(self.within_window() as u64);
+            let window = Duration::from_secs(10);
+            heard.told =
+                Told { size: Some(size), remaining: Some(remaining), window: Some(window) };
+        }
+        sleep(back).await;
+        permit.answered(heard);
+    }
+
+    /// Most calls that arrived within any window of this length.
+    fn most_within(&self, window: Duration) -> usize {
+        let first = self.arrivals.lock().iter().min().copied();
+        first.map_or(0, |first| self.most_within_since(window, first))
+    }
+
+    /// The same for windows that begin at that time or later.
+    fn most_within_since(&self, window: Duration, since: Instant) -> usize {
+        let mut arrivals = self.arrivals.lock().clone();
+        arrivals.retain(|arrival| *arrival >= since);
+        arrivals.sort();
+        let mut first = 0;
+        let mut most = 0;
+        for (index, arrival) in arrivals.iter().enumerate() {
+            while arrivals[first] + window <= *arrival {
+                first += 1;
+            }
+            most = most.max(index + 1 - first);
+        }
+        most
+    }
+
+    /// Calls that arrived within the last ten seconds.
+    fn within_window(&self) -> usize {
+        let recent = |at: &&Instant| at.elapsed() < Duration::from_secs(10);
+        self.arrivals.lock().iter().filter(recent).count()
+    }
+
+    fn calls(&self) -> usize {
+        self.arrivals.lock().len()
+    }
+}
+
+static GROUPS: AtomicU64 = AtomicU64::new(0);
+
+/// What a member hears: its number among those that left together, and how many these were.
+type Reply = Result<(usize, usize), Refusal>;
+
+/// Calls that can leave together; each call takes 5 ms there and 5 ms back.
+#[derive(Debug)]
+struct Together {
+    id: u64,
+    most: usize,
+    hub: Arc<Hub>,
+    replies: Arc<Mutex<HashMap<u64, oneshot::Sender<Reply>>>>,
+    next: AtomicU64,
+    /// Members in the order they left.
+    left: Mutex<Vec<u64>>,
+}
+
+impl Together {
+    fn new(hub: &Arc<Hub>, most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            id: GROUPS.fetch_add(1, Ordering::Relaxed),
+            most,
+            hub: Arc::clone(hub),
+            replies: Arc::default(),
+            next: AtomicU64::new(0),
+            left: Mutex::default(),
+        })
+    }
+
+    fn enter(&self) -> (u64, oneshot::Receiver<Reply>) {
+        let (sender, receiver) = oneshot::channel();
+        let member = self.next.fetch_add(1, Ordering::Relaxed);
+        self.replies.lock().insert(member, sender);
+        (member, receiver)
+    }
+}
+
+impl Group for Together {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn most(&self) -> usize {
+        self.most
+    }
+
+    fn go(&self, permit: Permit, members: Vec<u64>) {
+        assert!(!members.is_empty() && members.len() <= self.most, "{} leave", members.len());
+        let mut left = self.left.lock();
+        assert!(members.iter().all(|member| !left.contains(member)), "none leaves twice");
+        left.extend(&members);
+        drop(left);
+        let (hub, replies) = (Arc::clone(&self.hub), Arc::clone(&self.replies));
+        let way = Duration::from_millis(5);
+        task::spawn("batch", "", async move {
+            hub.call(permit, way, way, Heard::default()).await;
+            let all = members.len();
+            for (number, member) in members.into_iter().enumerate() {
+                let reply = replies.lock().remove(&member);
+                // A member that went away hears nothing.
+                let _ = reply.map(|reply| reply.send(Ok((number, all))));
+            }
+        })
+        .detach();
+    }
+
+    fn refuse(&self, member: u64, refusal: Refusal) {
+        assert!(!self.left.lock().contains(&member), "none that has left is refused");
+        if let Some(reply) = self.replies.lock().remove(&member) {
+            let _ = reply.send(Err(refusal));
+        }
+    }
+}

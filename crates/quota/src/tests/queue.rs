@@ -1,0 +1,154 @@
+//! The queue by itself: what it reckons, and what that costs.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::queue::{Key, Queue, Waiting};
+
+/// One step of a queue's life.
+#[derive(Debug, Clone)]
+enum Step {
+    Alone,
+    /// Of the group with this number.
+    Member(usize),
+    /// One of those that wait gives up.
+    Leaves(prop::sample::Index),
+    Pop,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => Just(Step::Alone),
+        6 => (0..MOST.len()).prop_map(Step::Member),
+        2 => any::<prop::sample::Index>().prop_map(Step::Leaves),
+        1 => Just(Step::Pop),
+    ]
+}
+
+/// How many leave together, of each group.
+const MOST: [usize; 4] = [1, 2, 3, 100];
+
+fn push(queue: &mut Queue, waiting: Waiting) -> Key {
+    let caller = Caller::new("web");
+    let key = queue.place(&caller, Priority::Interactive);
+    queue.push(key, caller, waiting, Instant::now());
+    key
+}
+
+fn alone() -> Waiting {
+    Waiting::Alone(oneshot::channel().0)
+}
+
+fn member(group: &Arc<Together>) -> Waiting {
+    Waiting::Member(Arc::clone(group) as _, 0)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn the_permits_that_are_counted_are_those_it_takes(
+        steps in prop::collection::vec(step(), 1..200),
+    ) {
+        let groups = MOST.map(|most| Together::new(&Arc::default(), most));
+        let mut queue = Queue::new(Arc::default());
+        // Those that wait, each with its group.
+        let mut waiting: Vec<(Key, Option<usize>)> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Alone => waiting.push((push(&mut queue, alone()), None)),
+                Step::Member(group) => {
+                    waiting.push((push(&mut queue, member(&groups[group])), Some(group)));
+                }
+                Step::Leaves(index) if !waiting.is_empty() => {
+                    let (key, _) = waiting.remove(index.index(waiting.len()));
+                    prop_assert!(queue.remove(key).is_some());
+                }
+                Step::Leaves(_) => {}
+                Step::Pop => drop(queue.pop()),
+            }
+            // Whoever has left cannot leave again.
+            waiting.retain(|(key, _)| queue.holds(*key));
+            let of = |group| waiting.iter().filter(|(_, own)| *own == group).count();
+            let batches = (0..MOST.len()).map(|group| of(Some(group)).div_ceil(MOST[group]));
+            prop_assert_eq!(queue.permits(), of(None) + batches.sum::<usize>());
+        }
+        queue.drain();
+        prop_assert_eq!(queue.permits(), 0);
+    }
+}
+
+#[test]
+fn a_new_name_for_each_call_takes_no_memory_without_end() {
+    for waits in [false, true] {
+        let mut queue = Queue::new(Arc::default());
+        let steady = Caller::new("steady");
+        let key = queue.place(&steady, Priority::Interactive);
+        queue.push(key, steady.clone(), alone(), Instant::now());
+        for number in 0..100_000 {
+            let caller = Caller::new(&format!("caller-{number}"));
+            if waits {
+                // In vain: it gives up.
+                let key = queue.place(&caller, Priority::Interactive);
+                queue.push(key, caller, alone(), Instant::now());
+                queue.remove(key);
+            } else {
+                queue.pass(&caller, Priority::Interactive);
+            }
+            assert!(queue.remembers() <= 12_000, "{} callers", queue.remembers());
+        }
+        assert_eq!(queue.waiting_of(&steady), 1);
+    }
+}
+
+#[test]
+fn a_caller_that_has_gone_ahead_is_not_forgotten_for_some_others() {
+    let mut queue = Queue::new(Arc::default());
+    let (greedy, modest) = (Caller::new("greedy"), Caller::new("modest"));
+    for _ in 0..100 {
+        queue.pass(&greedy, Priority::Interactive);
+    }
+    let before = queue.place(&greedy, Priority::Interactive);
+    for number in 0..5_000 {
+        queue.pass(&Caller::new(&format!("caller-{number}")), Priority::Interactive);
+    }
+    assert!(queue.place(&greedy, Priority::Interactive) >= before);
+    assert!(
+        queue.place(&modest, Priority::Interactive) < queue.place(&greedy, Priority::Interactive)
+    );
+}
+
+/// How long it takes so many calls, each of a group of its own, to come, and the quota to be shown.
+async fn come(calls: usize) -> Duration {
+    let account = account(Settings { max_waiting: calls, ..settings(10) });
+    while let Some(mut permit) = account.take_free(BucketName::Burst, &web()).expect("open") {
+        permit.sent();
+    }
+    let groups: Vec<_> = (0..calls).map(|_| Together::new(&Arc::default(), 100)).collect();
+    let since = Instant::now();
+    let until = since + Duration::from_secs(86_400);
+    let places: Vec<_> = groups
+        .iter()
+        .map(|group| {
+            let own: Arc<dyn Group> = Arc::clone(group) as _;
+            account.join(BucketName::Burst, &web(), until, own, 0).expect("there is room")
+        })
+        .collect();
+    assert_eq!(account.view(Instant::now()).buckets[0].waiting, calls);
+    let took = since.elapsed();
+    drop(places);
+    took
+}
+
+#[tokio::test]
+async fn twenty_times_as_many_groups_take_about_twenty_times_as_long() {
+    // What else the machine does only makes it longer.
+    let mut few = Duration::MAX;
+    let mut many = Duration::MAX;
+    for _ in 0..5 {
+        few = few.min(come(500).await);
+        many = many.min(come(10_000).await);
+    }
+    // Four hundred times, if each looked at all others.
+    assert!(many < few * 150, "{few:?} and {many:?}");
+}

@@ -1,0 +1,180 @@
+//! The ledger in memory, which all other tests of sharing believe, against the script in a real Redis:
+//! the same exchanges, by Redis's clock, have the same answers.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
+use tokio::{net::TcpStream, time::sleep};
+
+use super::{book::Entry, *};
+use crate::redis_ledger::{RedisLedger, RedisSettings, RedisUrl};
+use crate::{Ask, Away, Grant, Ledger as _, Limit, Report, Stamp, ledger};
+
+const EXCHANGES: usize = 1_200;
+
+/// Long enough for some slots to be in it at any time, and short enough for them to leave it.
+const WINDOW: Duration = Duration::from_secs(2);
+
+const SIZE: u64 = 100;
+
+/// Redis reckons in milliseconds with fractions, the other in whole microseconds.
+const ROUNDING: i64 = 3;
+
+/// A Redis of our own; it ends when dropped.
+struct Server(Child);
+
+impl Server {
+    async fn start() -> (Self, String) {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        #[expect(clippy::disallowed_methods, reason = "where CI has put it")]
+        let program = std::env::var("LEADSD_TEST_REDIS");
+        let child = Command::new(program.as_deref().unwrap_or("redis-server"))
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--save", "", "--appendonly", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server");
+        let own = Self(child);
+        let up = async {
+            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), up).await.expect("Redis listens");
+        (own, format!("redis://127.0.0.1:{port}/0"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A replica that has no plan.
+struct Replica {
+    name: Arc<str>,
+    first: u64,
+    /// Permits of which the ledger has not heard the end, with when they are good.
+    open: Vec<(u64, Stamp)>,
+}
+
+impl Replica {
+    fn ask(&mut self, random: &mut SmallRng, last: Option<&Grant>, paced: bool) -> Ask {
+        let now = last.map_or(0, |grant| grant.now);
+        let mut slots = Vec::new();
+        self.open.retain(|&(number, good)| {
+            if random.random_bool(0.4) {
+                return true;
+            }
+            let counted = random.random_bool(0.8).then(|| {
+                let at = good.max(now - 200_000) + random.random_range(0..100_000);
+                [at + 50_000, at + 5_000]
+            });
+            slots.push(Report { number, counted });
+            false
+        });
+        let told = random.random_bool(0.05).then(|| ledger::Heard {
+            size: if random.random_bool(0.2) { random.random_range(5..150) } else { SIZE },
+            window: WINDOW,
+            used: random.random_range(0..SIZE / 2),
+            oldest: last.map_or(0, |grant| grant.oldest),
+        });
+        Ask {
+            replica: Arc::clone(&self.name),
+            size: SIZE,
+            window: WINDOW,
+            paced,
+            want: random.random_range(0..4),
+            spare: random.random_range(0..3),
+            first: self.first,
+            ahead: random.random(),
+            spread: random.random(),
+            hold: Duration::from_millis(100),
+            spare_hold: Duration::from_millis(400),
+            reach: [Duration::from_millis(50), Duration::from_millis(5)],
+            slots,
+            told,
+            close: random.random_bool(0.02).then(|| Duration::from_millis(60)),
+            apart: random.random_bool(0.05),
+            leave: random.random_bool(0.05),
+        }
+    }
+}
+
+/// That both say the same, but for what they round.
+fn compare(redis: &Grant, book: &Grant, of: &str) {
+    let near = |a: i64, b: i64| (a - b).abs() <= ROUNDING;
+    let micros = |time: Duration| i64::try_from(time.as_micros()).expect("short");
+    assert_eq!(redis.permits.len(), book.permits.len(), "{of}\n{redis:?}\n{book:?}");
+    for (a, b) in redis.permits.iter().zip(&book.permits) {
+        assert!(near(*a, *b), "{of}\n{redis:?}\n{book:?}");
+    }
+    assert!(near(redis.next, book.next), "{of}\n{redis:?}\n{book:?}");
+    assert!(near(micros(redis.closed), micros(book.closed)), "{of}\n{redis:?}\n{book:?}");
+    let facts = |grant: &Grant| {
+        let Grant { used, size, window, replicas, oldest, warming, .. } = grant.clone();
+        (used, size, window, replicas, oldest, warming)
+    };
+    let all = |grant: &Grant| grant.leaving.iter().sum::<u32>();
+    assert_eq!(all(redis), all(book), "{of}");
+    // One may stand on the line between two tenths.
+    let pairs = redis.leaving.iter().zip(&book.leaving);
+    assert!(pairs.map(|(a, b)| a.abs_diff(*b)).sum::<u32>() <= 2, "{of}\n{redis:?}\n{book:?}");
+    assert_eq!(facts(redis), facts(book), "{of}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn the_ledger_in_memory_answers_as_the_script_in_redis() {
+    let (_server, url) = Server::start().await;
+    let url = RedisUrl::Inline(url);
+    let prefix = "leadsd".to_owned();
+    let redis = RedisLedger::new(RedisSettings { url, ca_file: None, prefix });
+    let mut random = SmallRng::seed_from_u64(rand::random());
+    for bucket in [BucketName::Burst, BucketName::Search] {
+        let mut all = Err(Away(String::new()));
+        // On a busy machine an answer may be late: what the script has done then is not known.
+        for attempt in 0..5 {
+            let limit = Limit { portal: format!("{attempt}").into(), bucket };
+            all = play(&redis, &limit, &mut random).await;
+            if all.is_ok() {
+                break;
+            }
+        }
+        let granted = all.expect("Redis answers in time");
+        assert!(granted > 30, "{granted} permits in all");
+    }
+}
+
+/// Compares every answer; says how many permits were granted.
+async fn play(redis: &RedisLedger, limit: &Limit, random: &mut SmallRng) -> Result<usize, Away> {
+    let mut replicas: Vec<Replica> = ["a", "b", "c"]
+        .map(|name| Replica { name: name.into(), first: 0, open: Vec::new() })
+        .into();
+    let (mut entry, mut last) = (None, None);
+    let mut granted = 0;
+    for number in 0..EXCHANGES {
+        let replica = &mut replicas[random.random_range(0..3)];
+        let ask = replica.ask(random, last.as_ref(), limit.bucket == BucketName::Burst);
+        let grant = redis.exchange(limit, &ask).await?;
+        let now = grant.now;
+        let entry = entry.get_or_insert_with(|| Entry::new(&ask, now));
+        let other = entry.exchange(&ask, now);
+        compare(&grant, &other, &format!("{limit:?} {number}: {ask:?}"));
+        let numbers = ask.first..;
+        replica.open.extend(numbers.zip(&grant.permits).map(|(number, at)| (number, *at)));
+        replica.first += (ask.want + ask.spare) as u64;
+        granted += grant.permits.len();
+        last = Some(grant);
+        // The clock is Redis's.
+        sleep(Duration::from_millis(random.random_range(0..12))).await;
+    }
+    Ok(granted)
+}

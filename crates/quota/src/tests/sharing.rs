@@ -1,0 +1,460 @@
+//! Replicas that share one limit through a ledger: together they use it whole, and never more,
+//! whatever becomes of the ledger and of each other.
+
+use proptest::prelude::*;
+
+use super::{book::Book, *};
+use crate::{Refused, Sharing};
+
+const WAY: Duration = Duration::from_micros(200);
+const NO_TIME: Duration = Duration::ZERO;
+
+/// Replicas in front of one account that allows so many calls in ten seconds.
+fn replicas(count: usize, limit: u64, book: &Arc<Book>) -> Vec<Arc<Account>> {
+    let assumed = u32::try_from(count).expect("few");
+    let one = |number: usize| {
+        let ledger: Arc<dyn crate::Ledger> = Arc::clone(book) as _;
+        let sharing = Sharing::new(ledger, &format!("replica-{number}"), assumed);
+        account(Settings { sharing: Some(sharing), ..settings(limit) })
+    };
+    (0..count).map(one).collect()
+}
+
+/// So many callers at one replica make one call after the other until then.
+async fn load(account: &Arc<Account>, hub: &Hub, callers: usize, until: Instant) {
+    load_told(account, hub, callers, until, None).await;
+}
+
+/// The same; answers tell what is left of the limit, if it is named.
+async fn load_told(
+    account: &Arc<Account>,
+    hub: &Hub,
+    callers: usize,
+    until: Instant,
+    limit: Option<u64>,
+) {
+    let calls = (0..callers).map(|_| async {
+        while Instant::now() < until {
+            let permit = account.take(BucketName::Burst, &web(), soon()).await.expect("a permit");
+            let (there, back) = (Duration::from_millis(3), Duration::from_millis(40));
+            let told = limit.map_or_else(Told::default, |limit| Told {
+                size: Some(limit),
+                remaining: Some(limit.saturating_sub(hub.within_window() as u64 + 1)),
+                window: Some(WINDOW),
+            });
+            hub.call(permit, there, back, Heard { told, ..Heard::default() }).await;
+        }
+    });
+    futures_util::future::join_all(calls).await;
+}
+
+async fn load_all(accounts: &[Arc<Account>], hub: &Hub, callers: usize, time: Duration) {
+    let until = Instant::now() + time;
+    let all = accounts.iter().map(|account| load(account, hub, callers, until));
+    futures_util::future::join_all(all).await;
+}
+
+/// Long enough for a new ledger to have heard of everybody.
+const WARM: Duration = Duration::from_secs(4);
+const WINDOW: Duration = Duration::from_secs(10);
+
+#[track_caller]
+fn check_limit(hub: &Hub, limit: usize) {
+    assert!(hub.most_within(WINDOW) <= limit, "{} in a window", hub.most_within(WINDOW));
+    let second = hub.most_within(Duration::from_secs(1));
+    assert!(second <= limit / 10, "{second} in a second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn together_they_use_the_whole_limit_and_each_its_part() {
+    for count in [1, 2, 4, 8] {
+        let book = Book::new(WAY);
+        let accounts = replicas(count, 190, &book);
+        load_all(&accounts, &Hub::default(), 10, WARM).await;
+        sleep(WINDOW).await;
+        let hubs: Vec<Hub> = accounts.iter().map(|_| Hub::default()).collect();
+        let until = Instant::now() + WINDOW * 3;
+        let all = accounts.iter().zip(&hubs).map(|(account, hub)| load(account, hub, 10, until));
+        futures_util::future::join_all(all).await;
+        let parts: Vec<usize> = hubs.iter().map(Hub::calls).collect();
+        let calls: usize = parts.iter().sum();
+        assert!(calls >= 570 * 97 / 100, "{calls} of 570 by {count}");
+        let (least, most) = (parts.iter().min().unwrap(), parts.iter().max().unwrap());
+        assert!(most - least <= calls / count / 5, "{parts:?}");
+        let arrivals = hubs.iter().flat_map(|hub| hub.arrivals.lock().clone()).collect();
+        check_limit(&Hub { arrivals: Mutex::new(arrivals), ..Hub::default() }, 190);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_has_nothing_to_do_leaves_everything_to_the_others() {
+    let book = Book::new(WAY);
+    let accounts = replicas(8, 190, &book);
+    let hub = Hub::default();
+    load_all(&accounts, &hub, 1, WARM).await;
+    sleep(WINDOW).await;
+    let before = hub.calls();
+    load_all(&accounts[..1], &hub, 20, WINDOW).await;
+    assert!(hub.calls() - before >= 185, "{}", hub.calls() - before);
+    check_limit_of_window(&hub, 190);
+    sleep(Duration::from_secs(60)).await;
+    let exchanges = book.exchanges();
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(book.exchanges(), exchanges, "nobody bothers the ledger for nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_rarely_waits_for_the_ledger() {
+    let book = Book::new(Duration::from_millis(5));
+    let accounts = replicas(2, 190, &book);
+    let hub = Hub::default();
+    load_all(&accounts, &hub, 1, WARM).await;
+    let mut waited = 0;
+    for _ in 0..50 {
+        sleep(Duration::from_millis(400)).await;
+        let since = Instant::now();
+        let permit = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
+        waited += usize::from(since.elapsed() > Duration::ZERO);
+        hub.call(permit, WAY, WAY, Heard::default()).await;
+    }
+    assert!(waited <= 1, "{waited} of 50 waited");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_ledger_is_away_each_keeps_to_its_part_and_comes_back() {
+    for loses in [false, true] {
+        let book = Book::new(WAY);
+        let accounts = replicas(4, 190, &book);
+        let hub = Hub::default();
+        let story = async {
+            sleep(Duration::from_millis(15_300)).await;
+            book.away(true);
+            if loses {
+                book.lose();
+            }
+            sleep(Duration::from_secs(30)).await;
+            let back = hub.calls();
+            book.away(false);
+            back
+        };
+        let (back, ()) =
+            tokio::join!(story, load_all(&accounts, &hub, 10, Duration::from_secs(80)));
+        check_limit_of_window(&hub, 190);
+        assert!(back >= 45 * 19 * 85 / 100, "{back} until it was back");
+        let after = hub.calls() - back;
+        assert!(after >= 35 * 19 * 95 / 100, "{after} after it was back");
+    }
+}
+
+/// Parts of a second are rounded up while the ledger is away: only the window is kept to.
+#[track_caller]
+fn check_limit_of_window(hub: &Hub, limit: usize) {
+    assert!(hub.most_within(WINDOW) <= limit, "{} in a window", hub.most_within(WINDOW));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_part_of_a_replica_that_is_cut_off_is_kept_for_it() {
+    let (book, other) = (Book::new(WAY), Book::new(WAY));
+    let hub = Hub::default();
+    let mut accounts = replicas(2, 190, &book);
+    // The second replica's way to the ledger is one of its own.
+    let ledger: Arc<dyn crate::Ledger> =
+        Arc::new(Either { book: Arc::clone(&book), cut: Arc::clone(&other) });
+    let sharing = Sharing::new(ledger, "cut", 2);
+    accounts[1] = account(Settings { sharing: Some(sharing), ..settings(190) });
+    let cut = async {
+        sleep(Duration::from_secs(12)).await;
+        other.away(true);
+    };
+    let until = Instant::now() + Duration::from_secs(50);
+    let loads = accounts.iter().map(|account| load_told(account, &hub, 10, until, Some(190)));
+    tokio::join!(cut, futures_util::future::join_all(loads));
+    check_limit_of_window(&hub, 190);
+    assert!(hub.calls() >= 50 * 19 * 80 / 100, "{}", hub.calls());
+}
+
+/// A way to the ledger that can be cut.
+#[derive(Debug)]
+struct Either {
+    book: Arc<Book>,
+    /// Whether it is: if this one is away.
+    cut: Arc<Book>,
+}
+
+#[async_trait::async_trait]
+impl crate::Ledger for Either {
+    async fn exchange(
+        &self,
+        limit: &crate::Limit,
+        ask: &crate::Ask,
+    ) -> Result<crate::Grant, crate::Away> {
+        if self.cut.is_away() {
+            return Err(crate::Away("cut".to_owned()));
+        }
+        self.book.exchange(limit, ask).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_hears_of_the_limit_all_keep_to() {
+    let book = Book::new(WAY);
+    let accounts = replicas(3, 190, &book);
+    load_all(&accounts, &Hub::default(), 5, WARM + WINDOW).await;
+    let told = |size, remaining| Heard {
+        told: Told { size: Some(size), remaining: Some(remaining), window: Some(WINDOW) },
+        ..Heard::default()
+    };
+    for (size, expected) in [(380, 380), (100, 100)] {
+        sleep(WINDOW).await;
+        let hub = Hub::default();
+        let permit = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
+        hub.call(permit, WAY, WAY, told(size, size - 1)).await;
+        sleep(WINDOW).await;
+        load_all(&accounts, &hub, 20, WINDOW * 2).await;
+        check_limit(&hub, expected);
+        let until = Instant::now() - WINDOW;
+        let lately = |at: &&Instant| **at > until;
+        let calls = hub.arrivals.lock().iter().filter(lately).count();
+        assert!((expected * 95 / 100..=expected).contains(&calls), "{calls} of {expected}");
+        for account in &accounts {
+            assert_eq!(account.view(Instant::now()).buckets[0].size, Some(size));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_used_beside_all_replicas_is_left_to_whoever_uses_it() {
+    let book = Book::new(WAY);
+    let accounts = replicas(3, 100, &book);
+    let hub = Hub::default();
+    let until = Instant::now() + WINDOW * 6;
+    let all = accounts.iter().map(|account| async {
+        while Instant::now() < until {
+            let permit = account.take(BucketName::Burst, &web(), soon()).await.unwrap();
+            let used = hub.within_window() as u64 + 1 + 40;
+            let told = Told {
+                size: Some(100),
+                remaining: Some(100_u64.saturating_sub(used)),
+                window: Some(WINDOW),
+            };
+            hub.call(permit, WAY, WAY, Heard { told, ..Heard::default() }).await;
+        }
+    });
+    futures_util::future::join_all(all).await;
+    let a_window = hub.within_window();
+    assert!((52..=66).contains(&a_window), "{a_window} of 60");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_one_meets_closes_the_limit_for_all() {
+    let book = Book::new(WAY);
+    let accounts = replicas(2, 190, &book);
+    let hub = Hub::default();
+    load_all(&accounts, &hub, 2, WARM).await;
+    let permit = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
+    let refused = Some(Refused::Bucket(Duration::from_secs(7)));
+    hub.call(permit, WAY, WAY, Heard { refused, ..Heard::default() }).await;
+    // Until the other one has heard of it.
+    sleep(Duration::from_secs(1)).await;
+    let (since, before) = (Instant::now(), book.exchanges());
+    accounts[1].take(BucketName::Burst, &web(), soon()).await.unwrap();
+    assert!((5..=6).contains(&since.elapsed().as_secs()), "{:?}", since.elapsed());
+    let exchanges = book.exchanges() - before;
+    assert!(exchanges < 100, "{exchanges} exchanges while nothing could be granted");
+    accounts[1].take(BucketName::Search, &web(), soon()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_meets_a_ledger_that_is_away_is_told_once_it_is_back() {
+    let book = Book::new(WAY);
+    let accounts = replicas(2, 190, &book);
+    let hub = Hub::default();
+    load_all(&accounts, &hub, 2, WARM).await;
+    let permit = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
+    let refused = Some(Refused::Bucket(Duration::from_secs(7)));
+    let way = Duration::from_millis(20);
+    let goes = async {
+        sleep(way).await;
+        book.away(true);
+        sleep(way * 3).await;
+        book.away(false);
+    };
+    tokio::join!(goes, hub.call(permit, way, way, Heard { refused, ..Heard::default() }));
+    sleep(Duration::from_secs(1)).await;
+    let since = Instant::now();
+    accounts[1].take(BucketName::Burst, &web(), soon()).await.unwrap();
+    assert!((5..=6).contains(&since.elapsed().as_secs()), "{:?}", since.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_under_way_does_not_shorten_a_refusal_that_came_later() {
+    for way in (5..100).step_by(5).map(Duration::from_millis) {
+        let book = Book::new(Duration::from_millis(50));
+        let accounts = replicas(1, 190, &book);
+        load_all(&accounts, &Hub::default(), 2, WARM).await;
+        let refused = |seconds| Some(Refused::Bucket(Duration::from_secs(seconds)));
+        let first = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
+        let second = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
+        let heard = Heard { refused: refused(2), ..Heard::default() };
+        Hub::default().call(first, NO_TIME, Duration::from_secs(1), heard).await;
+        // The ledger hears of the first refusal, and its answer comes after the second.
+        let heard = Heard { refused: refused(10), ..Heard::default() };
+        Hub::default().call(second, NO_TIME, way, heard).await;
+        let until = Instant::now() + Duration::from_secs(10);
+        let closed = || accounts[0].view(Instant::now()).buckets[0].closed;
+        for _ in 0..50 {
+            sleep(Duration::from_millis(5)).await;
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(closed() >= left, "{:?} of {left:?}, after {way:?}", closed());
+        }
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!(closed(), NO_TIME, "it ends");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_in_a_hurry_get_their_permits_though_no_other_call_ever_comes() {
+    let book = Book::new(WAY);
+    let hurried = async |account: &Arc<Account>| {
+        let until = Instant::now() + Duration::from_millis(100);
+        account.take(BucketName::Burst, &web(), until).await
+    };
+    let accounts = replicas(2, 190, &book);
+    let begin = Instant::now();
+    while begin.elapsed() < WARM {
+        // The ledger is new: some may come in vain.
+        let _ = hurried(&accounts[0]).await;
+        sleep(Duration::from_millis(300)).await;
+    }
+    for (account, of) in accounts.iter().zip(["a new ledger", "a ledger that is known"]) {
+        for number in 0..20 {
+            let permit = hurried(account).await;
+            let permit = permit.unwrap_or_else(|refusal| panic!("{number}, {of}: {refusal:?}"));
+            Hub::default().call(permit, WAY, WAY, Heard::default()).await;
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_find_their_permits_bother_the_ledger_only_with_themselves() {
+    let book = Book::new(WAY);
+    let accounts = replicas(1, 190, &book);
+    let hub = Hub::default();
+    load_all(&accounts, &hub, 1, WARM + WINDOW).await;
+    sleep(WINDOW).await;
+    let before = book.exchanges();
+    // More than half of the limit: there is nothing to spare.
+    for _ in 0..250 {
+        let permit = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
+        hub.call(permit, WAY, WAY, Heard::default()).await;
+        sleep(Duration::from_millis(80)).await;
+    }
+    let exchanges = book.exchanges() - before;
+    assert!(exchanges < 250 * 6, "{exchanges} exchanges for 250 calls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_starts_beside_others_takes_its_part_without_overrun() {
+    let book = Book::new(WAY);
+    let accounts = replicas(2, 190, &book);
+    let hub = Hub::default();
+    let begin = Instant::now();
+    let late = async {
+        sleep(Duration::from_secs(23)).await;
+        load(&accounts[1], &hub, 10, begin + Duration::from_secs(60)).await;
+    };
+    tokio::join!(late, load(&accounts[0], &hub, 10, begin + Duration::from_secs(60)));
+    check_limit_of_window(&hub, 190);
+    assert!(hub.calls() >= 56 * 19 * 95 / 100, "{}", hub.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_part_of_a_replica_that_leaves_is_free_at_once_and_that_of_one_that_died_later() {
+    for (leaves, least) in [(true, 185), (false, 90)] {
+        let book = Book::new(WAY);
+        let accounts = replicas(2, 190, &book);
+        load_all(&accounts, &Hub::default(), 10, WARM + WINDOW).await;
+        if leaves {
+            accounts[1].leave().await;
+        }
+        let left = Instant::now();
+        let mut accounts = accounts;
+        accounts.truncate(1);
+        let alone = &accounts;
+        sleep(WINDOW).await;
+        let hub = Hub::default();
+        load_all(alone, &hub, 10, WINDOW).await;
+        assert!(hub.calls() >= least, "{} of {least}", hub.calls());
+        sleep(Duration::from_secs(65).saturating_sub(left.elapsed())).await;
+        let hub = Hub::default();
+        load_all(alone, &hub, 10, WINDOW).await;
+        assert!(hub.calls() >= 185, "{}", hub.calls());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_window_is_overrun_whatever_becomes_of_the_ledger(
+        limit in 60..300_u64,
+        callers in prop::collection::vec(0..15_usize, 2..6),
+        way in 100..20_000_u64,
+        outages in prop::collection::vec((3_000..20_000_u64, 500..15_000_u64, any::<bool>()), 0..4),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let most = runtime.block_on(async {
+            let book = Book::new(Duration::from_micros(way));
+            let accounts = replicas(callers.len(), limit, &book);
+            let hub = Hub::default();
+            let story = async {
+                for (after, lasts, loses) in outages {
+                    sleep(Duration::from_millis(after)).await;
+                    book.away(true);
+                    if loses {
+                        book.lose();
+                    }
+                    sleep(Duration::from_millis(lasts)).await;
+                    book.away(false);
+                }
+            };
+            let until = Instant::now() + Duration::from_secs(60);
+            let loads = accounts.iter().zip(&callers);
+            let loads = loads.map(|(account, callers)| load(account, &hub, *callers, until));
+            tokio::join!(story, futures_util::future::join_all(loads));
+            hub.most_within(WINDOW)
+        });
+        prop_assert!(most <= usize::try_from(limit).unwrap(), "{most} of {limit}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_in_a_hurry_get_permits_beside_a_replica_that_is_busy() {
+    let book = Book::new(WAY);
+    let accounts = replicas(2, 190, &book);
+    let hub = Hub::default();
+    let until = Instant::now() + WARM + WINDOW * 4;
+    let hurried = async {
+        sleep(WARM + WINDOW).await;
+        let mut got = Vec::new();
+        while Instant::now() < until {
+            let soon = Instant::now() + Duration::from_millis(100);
+            let permit = accounts[1].take(BucketName::Burst, &web(), soon).await;
+            got.push(permit.is_ok());
+            if let Ok(permit) = permit {
+                hub.call(permit, WAY, WAY, Heard::default()).await;
+            }
+            sleep(Duration::from_millis(300)).await;
+        }
+        got
+    };
+    let (got, ()) = tokio::join!(hurried, load(&accounts[0], &hub, 20, until));
+    let permits = got.iter().filter(|is_ok| **is_ok).count();
+    assert!(permits * 5 >= got.len(), "{permits} of {}", got.len());
+    check_limit_of_window(&hub, 190);
+}

@@ -1,0 +1,351 @@
+//! Random loads: whatever comes, no window is ever overrun, nobody waits for longer than those before
+//! it take, every call hears exactly once and in order, limits that change are obeyed, and a refusal
+//! closes nothing but what it is about.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Cause, Refused};
+
+const WINDOW: Duration = Duration::from_secs(10);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Calls get to HubSpot in less than that many milliseconds: for so long a slot of the long window is
+/// held, and one of the second.
+const FAR: u64 = 250;
+const NEAR: u64 = 25;
+
+/// Answers are here in less than that many milliseconds.
+const BACK: u64 = 1_000;
+
+/// Calls that may search in a second.
+const SEARCHES: usize = 5;
+
+const CALLERS: usize = 4;
+
+/// One call of the load.
+#[derive(Debug, Clone)]
+struct Load {
+    /// When it comes, after the one before.
+    after: Duration,
+    caller: usize,
+    bulk: bool,
+    what: What,
+    /// How long it may wait; `None` for as long as it takes.
+    patience: Option<Duration>,
+    /// When it goes away without an answer.
+    leaves: Option<Duration>,
+    there: Duration,
+    back: Duration,
+    /// HubSpot refuses it, and the like for so long.
+    refused: Option<Duration>,
+}
+
+/// How a call goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum What {
+    Alone,
+    /// With others of this group.
+    Together(usize),
+    Search,
+}
+
+fn load(way: u64) -> impl Strategy<Value = Load> {
+    let millis = |range: std::ops::Range<u64>| range.prop_map(Duration::from_millis);
+    let what = prop_oneof![
+        3 => Just(What::Alone),
+        5 => (0..2_usize).prop_map(What::Together),
+        2 => Just(What::Search),
+    ];
+    (
+        prop_oneof![4 => millis(0..3), 1 => millis(0..400)],
+        (0..CALLERS, any::<bool>()),
+        what,
+        prop::option::weighted(0.2, millis(1..5_000)),
+        prop::option::weighted(0.1, millis(0..2_000)),
+        millis(0..way),
+        prop_oneof![3 => millis(0..300), 1 => millis(0..BACK)],
+    )
+        .prop_map(|(after, (caller, bulk), what, patience, leaves, there, back)| Load {
+            after,
+            caller,
+            bulk,
+            what,
+            patience,
+            leaves,
+            there,
+            back,
+            refused: None,
+        })
+}
+
+/// Calls of which all are near or some are far.
+fn loads() -> impl Strategy<Value = (u64, Vec<Load>)> {
+    prop_oneof![Just(NEAR), Just(FAR)]
+        .prop_flat_map(|way| (Just(way), prop::collection::vec(load(way), 1..300)))
+}
+
+/// A load in which every fifth single call is refused.
+fn refusable() -> impl Strategy<Value = Load> {
+    let wait = prop::option::weighted(0.2, (100..20_000_u64).prop_map(Duration::from_millis));
+    (load(NEAR), wait).prop_map(|(load, refused)| Load { refused, ..load })
+}
+
+/// What came of a call: who, in which order it was begun, and when it got its turn.
+#[derive(Debug)]
+struct Done {
+    lane: (usize, bool, What),
+    begun: usize,
+    since: Instant,
+    /// Nothing if it went away.
+    outcome: Option<Result<(Instant, usize), Cause>>,
+    until: Instant,
+    patience: Option<Duration>,
+}
+
+/// What has the limits, and what it has seen.
+#[derive(Debug)]
+struct World {
+    account: Arc<Account>,
+    burst: Arc<Hub>,
+    search: Arc<Hub>,
+    groups: [Arc<Together>; 2],
+    /// Which limit each refusal closed, from when until when.
+    closed: Mutex<Vec<(BucketName, Instant, Instant)>>,
+    /// When single calls were sent.
+    sent: Mutex<Vec<(BucketName, Instant)>>,
+    most_waiting: Mutex<usize>,
+}
+
+// === impl World ===
+
+impl World {
+    fn new(settings: Settings) -> Self {
+        let burst = Arc::<Hub>::default();
+        Self {
+            account: account(settings),
+            search: Arc::default(),
+            groups: [Together::new(&burst, 100), Together::new(&burst, 3)],
+            burst,
+            closed: Mutex::default(),
+            sent: Mutex::default(),
+            most_waiting: Mutex::default(),
+        }
+    }
+
+    /// Plays the load and says what came of each call.
+    async fn play(&self, loads: Vec<Load>) -> Vec<Done> {
+        let mut begins = Instant::now();
+        let mut calls = Vec::new();
+        for (begun, load) in loads.into_iter().enumerate() {
+            begins += load.after;
+            calls.push(async move {
+                tokio::time::sleep_until(begins).await;
+                let leaves = load.leaves.unwrap_or(Duration::from_secs(1_000_000));
+                let lane = (load.caller, load.bulk, load.what);
+                let (since, patience) = (Instant::now(), load.patience);
+                let outcome = tokio::time::timeout(leaves, self.one(load)).await.ok();
+                Done { lane, begun, since, outcome, until: Instant::now(), patience }
+            });
+        }
+        let done = futures_util::future::join_all(calls).await;
+        // What has left goes on without those who went away.
+        sleep(Duration::from_secs(30)).await;
+        done
+    }
+
+    async fn one(&self, load: Load) -> Result<(Instant, usize), Cause> {
+        let priority = if load.bulk { Priority::Bulk } else { Priority::Interactive };
+        let who = who(&load.caller.to_string(), priority);
+        let until = Instant::now() + load.patience.unwrap_or(Duration::from_secs(1_000_000));
+        let group = match load.what {
+            What::Alone => return self.alone(BucketName::Burst, &who, until, &load).await,
+            What::Search => return self.alone(BucketName::Search, &who, until, &load).await,
+            What::Together(group) => Arc::clone(&self.groups[group]),
+        };
+        let (member, reply) = group.enter();
+        let place = self.account.join(BucketName::Burst, &who, until, group, member);
+        self.look();
+        let place = place.map_err(|refusal| refusal.cause)?;
+        match tokio::time::timeout_at(until, reply).await {
+            Ok(reply) => {
+                let (number, _) =
+                    reply.expect("every member hears").map_err(|refusal| refusal.cause)?;
+                Ok((Instant::now(), number))
+            }
+            Err(_) => Err(place.in_vain().cause),
+        }
+    }
+
+    async fn alone(
+        &self,
+        bucket: BucketName,
+        who: &Who,
+        until: Instant,
+        load: &Load,
+    ) -> Result<(Instant, usize), Cause> {
+        let permit = self.account.take(bucket, who, until).await;
+        self.look();
+        let permit = permit.map_err(|refusal| refusal.cause)?;
+        let turn = Instant::now();
+        self.sent.lock().push((bucket, turn));
+        let hub = if bucket == BucketName::Burst { &self.burst } else { &self.search };
+        let refused = load.refused.map(Refused::Bucket);
+        hub.call(permit, load.there, load.back, Heard { refused, ..Heard::default() }).await;
+        if let Some(wait) = load.refused {
+            self.closed.lock().push((bucket, Instant::now(), Instant::now() + wait));
+        }
+        Ok((turn, 0))
+    }
+
+    /// Sees how many wait.
+    fn look(&self) {
+        let view = self.account.view(Instant::now());
+        let waiting = view.buckets.iter().map(|bucket| bucket.waiting).max();
+        let mut most = self.most_waiting.lock();
+        *most = waiting.unwrap_or(0).max(*most);
+    }
+}
+
+fn paused<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(work)
+}
+
+/// That calls of one lane got their turns in the order they came.
+fn in_order(done: &[Done]) -> Result<(), TestCaseError> {
+    let mut last: HashMap<_, (Instant, usize)> = HashMap::new();
+    for call in done {
+        let Some(Ok(turn)) = call.outcome else { continue };
+        let before = last.insert(call.lane, turn);
+        prop_assert!(before.is_none_or(|before| before <= turn), "{:?}", call.lane);
+    }
+    Ok(())
+}
+
+/// That nobody waited for longer than fair shares allow: as long as those of the same caller, kind and
+/// priority take who were there before, with as many of everybody else in between, and for bulk calls
+/// ten times that.
+fn in_time(done: &[Done], limit: usize) -> Result<(), TestCaseError> {
+    for call in done {
+        // The groups of one caller share its turns.
+        let is_before = |other: &&Done| {
+            (other.lane.0, other.lane.1) == (call.lane.0, call.lane.1)
+                && (other.lane.2 == What::Search) == (call.lane.2 == What::Search)
+                && other.begun <= call.begun
+                && other.until > call.since
+        };
+        let before = done.iter().filter(is_before).count();
+        let turns = before * CALLERS;
+        let turns = if call.lane.1 { turns * 10 } else { turns * 10 / 9 + 1 };
+        let part = if call.lane.2 == What::Search { SEARCHES } else { (limit / 10).max(1) };
+        // A full window is over when its calls are.
+        let slow = WINDOW + Duration::from_millis(FAR + BACK);
+        let longest = slow + slow / 10 * u32::try_from(turns.div_ceil(part)).unwrap();
+        let waited = call.until - call.since;
+        prop_assert!(waited <= longest, "{call:?} after {before} waited {waited:?}");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_window_is_overrun_nobody_starves_and_every_call_hears_once_and_in_order(
+        limit in 10..120_u64,
+        max_waiting in prop_oneof![Just(10_000_usize), 5..40_usize],
+        (way, loads) in loads(),
+    ) {
+        let all = loads.len();
+        let (world, done) = paused(async {
+            let world = World::new(Settings { max_waiting, ..settings(limit) });
+            let done = world.play(loads).await;
+            (world, done)
+        });
+        let limit = usize::try_from(limit).unwrap();
+        prop_assert!(world.burst.most_within(WINDOW) <= limit);
+        if way == NEAR {
+            prop_assert!(world.burst.most_within(SECOND) <= (limit / 10).max(1));
+            prop_assert!(world.search.most_within(SECOND) <= SEARCHES);
+        }
+        prop_assert!(*world.most_waiting.lock() <= max_waiting);
+        prop_assert_eq!(done.len(), all);
+        for call in &done {
+            let waited = call.until - call.since;
+            match call.outcome {
+                Some(Err(Cause::Full)) => prop_assert!(max_waiting < all),
+                Some(Err(cause)) => {
+                    prop_assert_eq!(cause, Cause::Late);
+                    let patience = call.patience.expect("only who cannot wait is late");
+                    prop_assert!(waited <= patience + Duration::from_millis(1), "{:?}", call);
+                }
+                Some(Ok(_)) | None => {}
+            }
+        }
+        in_time(&done, limit)?;
+        in_order(&done)?;
+    }
+
+    #[test]
+    fn a_limit_that_changes_is_obeyed_as_soon_as_an_answer_has_told_it(
+        limit in 40..120_u64,
+        part in 50..=200_u64,
+        change in 0..20_u64,
+        loads in prop::collection::vec(load(FAR), 200..600),
+    ) {
+        let to = limit * part / 100;
+        let (world, since) = paused(async {
+            let world = World::new(settings(limit));
+            *world.burst.announced.lock() = Some(limit);
+            let changed = async {
+                sleep(Duration::from_secs(change)).await;
+                *world.burst.announced.lock() = Some(to);
+                Instant::now()
+            };
+            // For as long as a load lasts there are answers.
+            let (since, done) = tokio::join!(changed, world.play(loads));
+            assert!(done.iter().all(|call| call.outcome != Some(Err(Cause::Full))));
+            (world, since)
+        });
+        let (limit, to) = (usize::try_from(limit).unwrap(), usize::try_from(to).unwrap());
+        prop_assert!(world.burst.most_within(WINDOW) <= limit.max(to));
+        // What left before it was told is in the windows that begin before it.
+        let told = since + Duration::from_millis(FAR + BACK);
+        let most = world.burst.most_within_since(WINDOW, told);
+        prop_assert!(most <= to, "{most} of {to}");
+    }
+
+    #[test]
+    fn a_refusal_closes_its_own_limit_for_its_time_and_nothing_else(
+        limit in 20..120_u64,
+        loads in prop::collection::vec(refusable(), 1..200),
+    ) {
+        let (world, done) = paused(async {
+            let world = World::new(settings(limit));
+            let done = world.play(loads).await;
+            (world, done)
+        });
+        let sent = world.sent.lock().clone();
+        for (bucket, from, until) in &*world.closed.lock() {
+            // Two things happen at one time only in paused time.
+            let within = |(own, at): &&(BucketName, Instant)| own == bucket && at > from && at < until;
+            prop_assert_eq!(sent.iter().find(within), None);
+        }
+        prop_assert!(world.search.most_within(SECOND) <= SEARCHES);
+        let is_closed = |name| world.closed.lock().iter().any(|(own, ..)| *own == name);
+        if !is_closed(BucketName::Search) {
+            let searches: Vec<Done> =
+                done.into_iter().filter(|call| call.lane.2 == What::Search).collect();
+            in_time(&searches, 0)?;
+        } else if !is_closed(BucketName::Burst) {
+            let others: Vec<Done> =
+                done.into_iter().filter(|call| call.lane.2 != What::Search).collect();
+            in_time(&others, usize::try_from(limit).unwrap())?;
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Who waits, for how long, and who is told at once that it is of no use.
+
+use super::*;
+use crate::Cause;
+
+/// Uses up what may go in this second.
+async fn use_up(account: &Arc<Account>) {
+    while let Some(permit) = account.take_free(BucketName::Burst, &web()).expect("a free bucket") {
+        Hub::default().call(permit, Duration::ZERO, Duration::ZERO, Heard::default()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_would_be_late_is_refused_at_once() {
+    let account = account(settings(10));
+    use_up(&account).await;
+    let begin = Instant::now();
+    let until = begin + Duration::from_millis(50);
+    let refusal = account.take(BucketName::Burst, &web(), until).await.unwrap_err();
+    assert_eq!((refusal.bucket, refusal.cause), (BucketName::Burst, Cause::Late));
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+    assert!((900..=1_100).contains(&refusal.wait.as_millis()), "{:?}", refusal.wait);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_is_predicted_from_those_ahead() {
+    let account = account(settings(10));
+    use_up(&account).await;
+    let who_waits = web();
+    let waiting = (0..5).map(|_| account.take(BucketName::Burst, &who_waits, soon()));
+    let mut waiting = futures_util::future::join_all(waiting.map(Box::pin));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    let late = Instant::now() + Duration::from_secs(5);
+    let refusal = account.take(BucketName::Burst, &web(), late).await.unwrap_err();
+    assert_eq!(refusal.wait.as_secs(), 6, "five are ahead");
+    // Whoever goes first does not wait for those.
+    let bulk = who("job", Priority::Bulk);
+    let refusal = account.take(BucketName::Burst, &bulk, late).await.unwrap_err();
+    assert_eq!(refusal.wait.as_secs(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_ahead_that_go_together_count_as_one() {
+    let account = account(settings(10));
+    let hub = Arc::new(Hub::default());
+    let group = Together::new(&hub, 100);
+    use_up(&account).await;
+    let mut places = Vec::new();
+    for _ in 0..150 {
+        let (member, reply) = group.enter();
+        let own: Arc<dyn Group> = Arc::clone(&group) as _;
+        places.push((account.join(BucketName::Burst, &web(), soon(), own, member).unwrap(), reply));
+    }
+    let late = Instant::now() + Duration::from_millis(500);
+    let refusal = account.take(BucketName::Burst, &web(), late).await.unwrap_err();
+    assert!((2..=3).contains(&refusal.wait.as_secs()), "{:?}", refusal.wait);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_turns_away_whoever_fills_it() {
+    let account = account(Settings { max_waiting: 10, ..settings(10) });
+    use_up(&account).await;
+    let greedy = who("greedy", Priority::Interactive);
+    let one = || async { account.take(BucketName::Burst, &greedy, soon()).await.map(drop) };
+    let all = (0..10).map(|_| one());
+    let mut all = futures_util::future::join_all(all.map(Box::pin));
+    assert!(futures_util::poll!(&mut all).is_pending());
+    let refusal = account.take(BucketName::Burst, &greedy, soon()).await.unwrap_err();
+    assert_eq!(refusal.cause, Cause::Full);
+    let modest = who("modest", Priority::Interactive);
+    let modest = account.take(BucketName::Burst, &modest, soon());
+    let modest = async { modest.await.map(drop) };
+    let (modest, all) = tokio::join!(modest, all);
+    modest.expect("room was made");
+    let refused: Vec<_> = all.into_iter().filter_map(Result::err).collect();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].cause, Cause::Full);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_leave_together_and_evenly() {
+    let account = account(settings(190));
+    let hub = Arc::new(Hub::default());
+    let group = Together::new(&hub, 100);
+    use_up(&account).await;
+    let begin = Instant::now();
+    // Each of 500 callers makes one call after the other.
+    let callers = (0..500).map(|_| async {
+        let mut sizes = Vec::new();
+        while begin.elapsed() < Duration::from_secs(20) {
+            let (member, reply) = group.enter();
+            let own: Arc<dyn Group> = Arc::clone(&group) as _;
+            let _place = account.join(BucketName::Burst, &web(), soon(), own, member).unwrap();
+            sizes.push(reply.await.unwrap().unwrap().1);
+        }
+        sizes.len()
+    });
+    let leads: usize = futures_util::future::join_all(callers).await.into_iter().sum();
+    // Nothing was left of the first second.
+    assert!(leads >= 1_900 * 19 * 98 / 100, "{leads}");
+    assert!(hub.most_within(Duration::from_secs(1)) <= 19);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bulk_caller_does_not_keep_an_interactive_one_waiting() {
+    for bulk in [Priority::Bulk, Priority::Interactive] {
+        let account = account(settings(50));
+        use_up(&account).await;
+        let job = who("job", bulk);
+        let crowd = (0..50).map(|_| async {
+            loop {
+                let permit = account.take(BucketName::Burst, &job, soon()).await.unwrap();
+                Hub::default().call(permit, Duration::ZERO, Duration::ZERO, Heard::default()).await;
+            }
+        });
+        let mut longest = Duration::ZERO;
+        let one = async {
+            for _ in 0..100 {
+                let since = Instant::now();
+                let permit = account.take(BucketName::Burst, &web(), soon()).await.unwrap();
+                longest = longest.max(since.elapsed());
+                Hub::default().call(permit, Duration::ZERO, Duration::ZERO, Heard::default()).await;
+            }
+        };
+        tokio::select! {
+            _ = futures_util::future::join_all(crowd) => {}
+            () = one => {}
+        }
+        assert!(longest <= Duration::from_secs(2), "{bulk:?}: {longest:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_get_what_their_shares_are_and_bulk_a_tenth() {
+    let shares = BTreeMap::from([("triple".to_owned(), 3)]);
+    let account = account(Settings { shares, ..settings(100) });
+    let crowd = |caller: &'static str, priority| {
+        let account = Arc::clone(&account);
+        async move {
+            let who = who(caller, priority);
+            let done = std::cell::Cell::new(0_u32);
+            let all = (0..30).map(|_| async {
+                loop {
+                    let until = soon();
+                    let permit = account.take(BucketName::Burst, &who, until).await.unwrap();
+                    let no_time = Duration::ZERO;
+                    Hub::default().call(permit, no_time, no_time, Heard::default()).await;
+                    done.set(done.get() + 1);
+                }
+            });
+            let all = futures_util::future::join_all(all);
+            let _ = tokio::time::timeout(Duration::from_secs(100), all).await;
+            f64::from(done.get())
+        }
+    };
+    let (single, triple, bulk) = tokio::join!(
+        crowd("single", Priority::Interactive),
+        crowd("triple", Priority::Interactive),
+        crowd("job", Priority::Bulk),
+    );
+    let ratio = triple / single;
+    assert!((2.7..=3.3).contains(&ratio), "{triple} by {single}");
+    let part = bulk / (single + triple + bulk);
+    assert!((0.08..=0.13).contains(&part), "{part}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_goes_away_gives_its_place_up() {
+    let account = account(settings(10));
+    use_up(&account).await;
+    let web = web();
+    let first = account.take(BucketName::Burst, &web, soon());
+    assert!(tokio::time::timeout(Duration::from_millis(100), first).await.is_err());
+    assert_eq!(account.view(Instant::now()).buckets[0].waiting, 0);
+    let since = Instant::now();
+    account.take(BucketName::Burst, &web, soon()).await.expect("a permit");
+    assert!(since.elapsed() < Duration::from_secs(1));
+}
+
+/// Keeps calls of one caller waiting, each alone.
+async fn alone(account: &Arc<Account>, caller: &str, calls: usize, until: Instant) {
+    let who = who(caller, Priority::Interactive);
+    let all = (0..calls).map(|_| async {
+        while Instant::now() < until {
+            let permit = account.take(BucketName::Burst, &who, soon()).await.unwrap();
+            Hub::default().call(permit, Duration::ZERO, Duration::ZERO, Heard::default()).await;
+        }
+    });
+    futures_util::future::join_all(all).await;
+}
+
+/// Has a call of the caller wait in the group.
+fn member(
+    account: &Arc<Account>,
+    group: &Arc<Together>,
+    caller: &str,
+) -> (super::super::Place, oneshot::Receiver<Reply>) {
+    let (member, reply) = group.enter();
+    let own: Arc<dyn Group> = Arc::clone(group) as _;
+    let who = who(caller, Priority::Interactive);
+    (account.join(BucketName::Burst, &who, soon(), own, member).unwrap(), reply)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_callers_share_is_permits_and_not_calls() {
+    let account = account(settings(190));
+    let hub = Arc::new(Hub::default());
+    let group = Together::new(&hub, 100);
+    use_up(&account).await;
+    let begin = Instant::now();
+    let many = async {
+        let places: Vec<_> = (0..400).map(|_| member(&account, &group, "many")).collect();
+        let replies = places.into_iter().map(|(place, reply)| async move {
+            let _place = place;
+            reply.await.unwrap().unwrap();
+        });
+        futures_util::future::join_all(replies).await;
+        begin.elapsed()
+    };
+    let crowd = alone(&account, "crowd", 30, begin + Duration::from_secs(10));
+    let (took, ()) = tokio::join!(many, crowd);
+    // Four permits of its own and as many of the crowd's in between.
+    assert!(took <= Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_that_are_not_full_cost_a_whole_permit() {
+    let account = account(settings(190));
+    let hub = Arc::new(Hub::default());
+    let group = Together::new(&hub, 100);
+    let until = Instant::now() + Duration::from_secs(60);
+    let few = async {
+        let mut batches = 0;
+        while Instant::now() < until {
+            let places: Vec<_> = (0..5).map(|_| member(&account, &group, "few")).collect();
+            for (_place, reply) in places {
+                reply.await.unwrap().unwrap();
+            }
+            batches += 1;
+        }
+        batches
+    };
+    let (batches, ()) = tokio::join!(few, alone(&account, "crowd", 30, until));
+    // It waits for its answer before it comes again: it cannot get more than every other permit.
+    assert!((60 * 19 / 4..=60 * 19 / 2 + 19).contains(&batches), "{batches}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_went_away_are_not_charged() {
+    let account = account(settings(190));
+    use_up(&account).await;
+    let until = Instant::now() + Duration::from_secs(30);
+    let fickle = async {
+        let who = who("fickle", Priority::Interactive);
+        for _ in 0..300 {
+            let call = account.take(BucketName::Burst, &who, soon());
+            let _ = futures_util::poll!(Box::pin(call));
+        }
+        let since = Instant::now();
+        account.take(BucketName::Burst, &who, soon()).await.unwrap();
+        since.elapsed()
+    };
+    let (waited, ()) = tokio::join!(fickle, alone(&account, "crowd", 30, until));
+    assert!(waited <= Duration::from_secs(2), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_leaves_with_others_is_predicted_to_go_when_they_do() {
+    let account = account(settings(10));
+    let hub = Arc::new(Hub::default());
+    let group = Together::new(&hub, 100);
+    use_up(&account).await;
+    let who_waits = who("crowd", Priority::Interactive);
+    let first = member(&account, &group, "many");
+    let waiting = (0..50).map(|_| account.take(BucketName::Burst, &who_waits, soon()));
+    let mut waiting = futures_util::future::join_all(waiting.map(Box::pin));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    // Its own place would be behind many of the crowd's.
+    let mut places = vec![first];
+    let until = Instant::now() + Duration::from_secs(4);
+    for _ in 0..99 {
+        let (member, reply) = group.enter();
+        let own: Arc<dyn Group> = Arc::clone(&group) as _;
+        let who = who("many", Priority::Interactive);
+        let place = account.join(BucketName::Burst, &who, until, own, member);
+        places.push((place.expect("in time"), reply));
+    }
+}

@@ -1,0 +1,143 @@
+//! Logins and tokens.
+
+use leadsd_base::secret::SECRET_MARKER;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{Answer, Policy, Vault, errors, result};
+
+/// A token, and what it may do.
+#[derive(Debug, Clone)]
+pub(super) struct Token {
+    /// None if it never ends.
+    pub(super) expires: Option<Instant>,
+    /// No renewal goes beyond.
+    pub(super) last: Option<Instant>,
+    /// What it may do; none for everything.
+    pub(super) policy: Option<Policy>,
+}
+
+/// How long the tokens of logins live.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lives {
+    pub(super) ttl: Duration,
+    pub(super) max: Duration,
+}
+
+// === impl Token ===
+
+impl Token {
+    /// What it may do at a path.
+    fn capabilities(&self, path: &str) -> Vec<String> {
+        let Some(policy) = &self.policy else { return vec!["root".to_owned()] };
+        let fits = policy.iter().filter(|(prefix, _)| path.starts_with(prefix.as_str()));
+        let rule = fits.max_by_key(|(prefix, _)| prefix.len());
+        rule.map_or_else(|| vec!["deny".to_owned()], |(_, may)| may.clone())
+    }
+
+    pub(super) fn may(&self, path: &str, what: &str) -> bool {
+        self.capabilities(path).iter().any(|may| may == what || may == "root")
+    }
+}
+
+// === impl Vault ===
+
+impl Vault {
+    /// A login, if the path is one.
+    pub(super) fn login(&mut self, path: &str, body: &Value) -> Option<Answer> {
+        let text = |key: &str| body[key].as_str().unwrap_or_default();
+        let known = match path.strip_prefix("auth/")?.split_once("/login")? {
+            ("approle", "") => {
+                self.roles.get(text("role_id")).is_some_and(|id| id == text("secret_id"))
+            }
+            ("userpass", user) => {
+                let password = self.users.get(user.trim_start_matches('/'));
+                password.is_some_and(|password| password == text("password"))
+            }
+            (mount, "") => {
+                let wanted = (mount.to_owned(), text("role").to_owned(), text("jwt").to_owned());
+                self.jwts.contains(&wanted)
+            }
+            _ => return None,
+        };
+        if !known {
+            return Some(errors(StatusCode::BAD_REQUEST, &["invalid credentials"]));
+        }
+        self.logins += 1;
+        let token = format!("hvs.{SECRET_MARKER}-{}", Uuid::new_v4());
+        let (now, Lives { ttl, max }) = (Instant::now(), self.lives);
+        let made = Token {
+            expires: Some(now + ttl.min(max)),
+            last: Some(now + max),
+            policy: self.policy.clone(),
+        };
+        self.tokens.insert(token.clone(), made);
+        Some(result(Value::Null, self.auth(&token)))
+    }
+
+    /// Gives the content of a wrapping token, once.
+    pub(super) fn unwrap(&mut self, token: &str, body: &Value) -> Answer {
+        let token = body["token"].as_str().unwrap_or(token);
+        match self.wrapped.remove(token) {
+            Some(content) => result(content, Value::Null),
+            None => {
+                errors(StatusCode::BAD_REQUEST, &["wrapping token is not valid or does not exist"])
+            }
+        }
+    }
+
+    pub(super) fn lookup(&self, token: &str) -> Answer {
+        let Token { expires, policy, .. } = &self.tokens[token];
+        let (expires, policies) =
+            (*expires, if policy.is_none() && expires.is_none() { ["root"] } else { ["default"] });
+        let ttl = expires.map_or(0, |expires| (expires - Instant::now()).as_secs().max(1));
+        result(
+            json!({
+                "accessor": "accessor", "creation_time": 0, "creation_ttl": ttl,
+                "display_name": "token", "entity_id": "", "expire_time": null,
+                "explicit_max_ttl": 0, "id": token, "identity_policies": null,
+                "issue_time": null, "meta": null, "num_uses": 0, "orphan": true,
+                "path": "auth/token/create", "policies": policies,
+                "renewable": expires.is_some(), "role": null, "ttl": ttl,
+            }),
+            Value::Null,
+        )
+    }
+
+    pub(super) fn renew(&mut self, token: &str) -> Answer {
+        let longer = Instant::now() + self.lives.ttl;
+        if let Some(found) = self.tokens.get_mut(token) {
+            let Some(expires) = &mut found.expires else {
+                return errors(StatusCode::BAD_REQUEST, &["lease is not renewable"]);
+            };
+            *expires = found.last.map_or(longer, |last| longer.min(last));
+        }
+        result(Value::Null, self.auth(token))
+    }
+
+    /// What a token may do at paths.
+    pub(super) fn capabilities(&self, token: &str, body: &Value) -> Answer {
+        let mut answer = json!({});
+        for path in body["paths"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            answer[path] = json!(self.tokens[token].capabilities(path));
+        }
+        result(answer, Value::Null)
+    }
+
+    fn auth(&self, token: &str) -> Value {
+        let expires = self.tokens.get(token).and_then(|token| token.expires);
+        // Whole seconds, rounded up as Vault does.
+        let left = expires.map_or(0, |at| {
+            at.saturating_duration_since(Instant::now()).as_millis().div_ceil(1_000)
+        });
+        json!({
+            "client_token": token, "accessor": "accessor", "policies": ["default"],
+            "token_policies": ["default"], "metadata": null, "lease_duration": left,
+            "renewable": true, "entity_id": "", "token_type": "service", "orphan": true,
+        })
+    }
+}

@@ -80,11 +80,11 @@ unit-test *args:
 
 # Check licences, sources and duplicate versions of dependencies
 deps-check:
-    cargo-deny --offline --locked check bans licenses sources
+    cargo-deny --offline --locked check --deny unmatched-skip bans licenses sources
 
 # Find dependencies that are declared and not used
 deps-shear:
-    cargo-shear
+    cargo-shear --locked --deny-warnings
 
 # Lint the protos
 proto-lint:

@@ -18,7 +18,7 @@ runs := "5"
 loops := "4"
 
 # The steps of `just ci`: cheap ones first.
-steps := "fmt-check commits-check tools-install deps-check deps-shear proto-lint docker-lint chart-check lint tidy docs-build examples-build suite-test smoke-bench image-measure"
+steps := "fmt-check commits-check tools-install deps-check deps-shear script-lint proto-lint docker-lint chart-check lint tidy docs-build examples-build suite-test smoke-bench image-measure"
 
 # List the recipes
 default:
@@ -86,6 +86,10 @@ deps-check:
 deps-shear:
     cargo-shear --locked --deny-warnings
 
+# Lint the shell scripts
+script-lint:
+    shellcheck --external-sources $(grep --recursive --files-with-matches '^#!.*bash' .ci) .ci/*.sh
+
 # Lint the protos
 proto-lint:
     buf lint
@@ -114,6 +118,6 @@ smoke-bench:
 image-measure:
     .ci/image
 
-# Install the tools of CI below target/ (chromium and redis-server with apt)
+# Install the tools of CI below target/ (Debian packages with apt, if missing)
 tools-install:
     .ci/install-tools

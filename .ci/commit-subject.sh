@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts beside it.
 
 # Maximum characters of a subject: what `git log --oneline` shows in 80 columns.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts beside it.
 
 # Runs commands at the same time; prints the output of those that fail. Logs go to target/ci-tools.

@@ -15,7 +15,7 @@ use futures_util::{FutureExt as _, future::ready};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request::Parts};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, Status, body::Body, service::Routes};
+use tonic::{Code, body::Body, service::Routes};
 use tower::Service as _;
 use tracing::{Instrument as _, Level, Span, event, info_span};
 use uuid::Uuid;
@@ -28,6 +28,7 @@ use super::{
     load::{Load, Slot},
     methods::{Length, Method, code_name},
     received::Received,
+    status,
 };
 use crate::{
     leads::{Error, Reason},
@@ -323,7 +324,7 @@ impl Access {
             let text = "the message is larger than it may be after decompression";
             return Some(Error::new(Reason::RequestTooLarge, text));
         }
-        let said = Status::from_header_map(headers).filter(|_| code == Some(Code::Internal))?;
+        let said = status::from_headers(headers).filter(|_| code == Some(Code::Internal))?;
         let text =
             format!("what was sent cannot be read as the method's message: {}", said.message());
         Some(Error::new(Reason::InvalidRequest, text))

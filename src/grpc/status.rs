@@ -72,7 +72,7 @@ pub(super) fn of_call(error: &Error, request_id: &str, catalogue: &str) -> Statu
 pub(super) fn closing() -> HeaderMap {
     let mut trailers = HeaderMap::new();
     let (text, details) = ("the connection is about to end", ErrorDetails::new());
-    let status = Status::with_error_details(Code::Unavailable, text, details);
+    let status = with_details(Code::Unavailable, text, details);
     // A fixed text is a header.
     let _ = status.add_header(&mut trailers);
     trailers
@@ -94,8 +94,19 @@ pub(super) fn ok() -> tonic_types::Status {
     tonic_types::Status { code: Code::Ok.into(), message: String::new(), details: Vec::new() }
 }
 
+/// Parses the status in response headers; `None` if they hold none.
+#[expect(clippy::disallowed_methods, reason = "parses a status that tonic has built")]
+pub(super) fn from_headers(headers: &HeaderMap) -> Option<Status> {
+    Status::from_header_map(headers)
+}
+
 fn build(error: &Error, details: ErrorDetails) -> Status {
-    Status::with_error_details(code(error.reason()), shortened(error.message()), details)
+    with_details(code(error.reason()), shortened(error.message()), details)
+}
+
+#[expect(clippy::disallowed_methods, reason = "builds every status of the service")]
+fn with_details(code: Code, text: impl Into<String>, details: ErrorDetails) -> Status {
+    Status::with_error_details(code, text, details)
 }
 
 fn details(error: &Error) -> ErrorDetails {

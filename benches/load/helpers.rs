@@ -164,6 +164,7 @@ struct Forwarder {
 // === impl Forwarder ===
 
 impl Forwarder {
+    #[expect(clippy::disallowed_methods, reason = "the bare forwarder has no builder of statuses")]
     async fn get(
         self,
         request: Request<pb::GetLeadRequest>,

@@ -107,7 +107,6 @@ const HUBSPOT: &[&str] = &["config", "leads", "retry", "telemetry", "trace"];
 const HUBSPOT_CRATES: &[&str] = &[
     "async_trait",
     "http",
-    "percent_encoding",
     "rand",
     "reqwest",
     "rustls",

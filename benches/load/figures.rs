@@ -1,4 +1,4 @@
-//! What was measured, against what was promised, for people and as a table for the documentation.
+//! Measured values and their bounds, printed while they are measured and as Markdown tables.
 
 use std::{
     fmt::{self, Write as _},
@@ -17,64 +17,94 @@ pub(crate) struct Figures {
 #[derive(Debug, Clone)]
 struct Row {
     scenario: &'static str,
-    what: String,
+    label: String,
     value: f64,
+    /// Smallest and largest value, if the value is the median over several rounds.
+    range: Option<(f64, f64)>,
     unit: Unit,
     bound: Option<Bound>,
 }
 
-/// What a value counts.
+/// Unit of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Things.
     Count,
-    /// Things a second.
     PerSecond,
-    /// By so much.
+    /// Quotient of two measured values.
     Ratio,
-    /// Part of a whole, 1 being all of it.
-    Part,
-    Millis,
-    Micros,
-    MiB,
+    /// Part of a whole; 1 is all of it.
+    Fraction,
+    Milliseconds,
+    Microseconds,
+    Kibibytes,
+    Mebibytes,
 }
 
-/// What a value must keep to.
+/// Promise that a value must keep.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Bound {
     AtLeast(f64),
     AtMost(f64),
 }
 
-/// A row that may still get its bound.
-pub(crate) struct Noted<'a>(&'a mut Row);
+/// A row that may still get its bound; printed when dropped.
+pub(crate) struct RowBuilder<'a>(&'a mut Row);
+
+/// A value with its unit, as it is printed.
+struct Formatted(f64, Unit);
+
+/// Durations in ascending order.
+#[derive(Debug)]
+pub(crate) struct Durations(Vec<Duration>);
 
 // === impl Figures ===
 
 impl Figures {
-    /// The rows that follow are of this scenario.
+    /// Starts a scenario: the following rows belong to it.
     pub(crate) fn begin(&mut self, scenario: &'static str) {
         self.scenario = scenario;
-        say(&format!("\n== {scenario}"));
+        print(&format!("\n== {scenario}"));
     }
 
-    pub(crate) fn note(&mut self, what: impl Into<String>, value: f64, unit: Unit) -> Noted<'_> {
-        let row = Row { scenario: self.scenario, what: what.into(), value, unit, bound: None };
-        self.rows.push(row);
-        let last = self.rows.len() - 1;
-        Noted(&mut self.rows[last])
+    /// Adds a value.
+    pub(crate) fn add(
+        &mut self,
+        label: impl Into<String>,
+        value: f64,
+        unit: Unit,
+    ) -> RowBuilder<'_> {
+        self.add_row(label.into(), value, None, unit)
     }
 
-    pub(crate) fn time(&mut self, what: impl Into<String>, value: Duration) -> Noted<'_> {
-        self.note(what, value.as_secs_f64() * 1e3, Unit::Millis)
+    /// Adds a duration.
+    pub(crate) fn add_duration(
+        &mut self,
+        label: impl Into<String>,
+        value: Duration,
+    ) -> RowBuilder<'_> {
+        self.add(label, value.as_secs_f64() * 1e3, Unit::Milliseconds)
     }
 
-    /// How many rows miss their bound.
+    /// Adds the median of one value per round, with the smallest and the largest.
+    pub(crate) fn add_rounds(
+        &mut self,
+        label: impl Into<String>,
+        mut values: Vec<f64>,
+        unit: Unit,
+    ) -> RowBuilder<'_> {
+        values.sort_unstable_by(f64::total_cmp);
+        let (Some(min), Some(max)) = (values.first(), values.last()) else {
+            panic!("a figure needs at least one round");
+        };
+        self.add_row(label.into(), values[values.len() / 2], Some((*min, *max)), unit)
+    }
+
+    /// Counts the rows that miss their bound.
     pub(crate) fn missed(&self) -> usize {
         self.rows.iter().filter(|row| !row.holds()).count()
     }
 
-    /// One table per scenario.
+    /// Renders one table per scenario.
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::new();
         let mut scenario = "";
@@ -89,31 +119,46 @@ impl Figures {
                 );
             }
             let missed = if row.holds() { "" } else { " (missed)" };
-            let _ =
-                writeln!(text, "| {} | {}{missed} | {} |", row.what, row.shown(), row.promise());
+            let (label, value, promise) = (&row.label, row.format_value(), row.format_bound());
+            let _ = writeln!(text, "| {label} | {value}{missed} | {promise} |");
         }
         text
     }
+
+    fn add_row(
+        &mut self,
+        label: String,
+        value: f64,
+        range: Option<(f64, f64)>,
+        unit: Unit,
+    ) -> RowBuilder<'_> {
+        self.rows.push(Row { scenario: self.scenario, label, value, range, unit, bound: None });
+        let last = self.rows.len() - 1;
+        RowBuilder(&mut self.rows[last])
+    }
 }
 
-// === impl Noted ===
+// === impl RowBuilder ===
 
-impl Noted<'_> {
+impl RowBuilder<'_> {
+    /// Fails the run if the value is smaller.
     pub(crate) fn at_least(self, bound: f64) {
         self.0.bound = Some(Bound::AtLeast(bound));
     }
 
+    /// Fails the run if the value is larger.
     pub(crate) fn at_most(self, bound: f64) {
         self.0.bound = Some(Bound::AtMost(bound));
     }
 }
 
-impl Drop for Noted<'_> {
-    /// Says the row as soon as it is complete: a run takes minutes.
+impl Drop for RowBuilder<'_> {
+    /// Prints the row as soon as it is complete: a run takes minutes.
     fn drop(&mut self) {
         let row = &self.0;
         let mark = if row.holds() { ' ' } else { '!' };
-        say(&format!("{mark} {:<66} {:>14}   {}", row.what, row.shown(), row.promise()));
+        let (label, value, bound) = (&row.label, row.format_value(), row.format_bound());
+        print(&format!("{mark} {label:<72} {value:>16}   {bound}"));
     }
 }
 
@@ -128,71 +173,92 @@ impl Row {
         }
     }
 
-    fn shown(&self) -> String {
-        format!("{}", Shown(self.value, self.unit))
+    fn format_value(&self) -> String {
+        let value = Formatted(self.value, self.unit);
+        match self.range {
+            None => value.to_string(),
+            Some((min, max)) => {
+                let (min, max) = (Formatted(min, self.unit), Formatted(max, self.unit));
+                format!("{value} ({min} to {max})")
+            }
+        }
     }
 
-    fn promise(&self) -> String {
+    fn format_bound(&self) -> String {
         match self.bound {
             None => String::new(),
-            Some(Bound::AtLeast(bound)) => format!("≥ {}", Shown(bound, self.unit)),
-            Some(Bound::AtMost(bound)) => format!("≤ {}", Shown(bound, self.unit)),
+            Some(Bound::AtLeast(bound)) => format!("≥ {}", Formatted(bound, self.unit)),
+            Some(Bound::AtMost(bound)) => format!("≤ {}", Formatted(bound, self.unit)),
         }
     }
 }
 
-/// A value with its unit.
-struct Shown(f64, Unit);
+// === impl Formatted ===
 
-impl fmt::Display for Shown {
+impl fmt::Display for Formatted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(value, unit) = self;
         match unit {
             Unit::Count => write!(f, "{value:.0}"),
             Unit::PerSecond => write!(f, "{value:.1} /s"),
             Unit::Ratio => write!(f, "{value:.3} x"),
-            Unit::Part => write!(f, "{:.1} %", value * 100.0),
-            Unit::Millis if *value < 10.0 => write!(f, "{value:.3} ms"),
-            Unit::Millis => write!(f, "{value:.1} ms"),
-            Unit::Micros => write!(f, "{value:.1} µs"),
-            Unit::MiB => write!(f, "{value:.1} MiB"),
+            Unit::Fraction => write!(f, "{:.1} %", value * 100.0),
+            Unit::Milliseconds if *value < 10.0 => write!(f, "{value:.3} ms"),
+            Unit::Milliseconds => write!(f, "{value:.1} ms"),
+            Unit::Microseconds => write!(f, "{value:.1} µs"),
+            Unit::Kibibytes => write!(f, "{value:.1} KiB"),
+            Unit::Mebibytes => write!(f, "{value:.1} MiB"),
         }
     }
 }
 
-/// Writes a line; who has closed the other end does not want it.
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stdout().lock(), "{line}");
-}
+// === impl Durations ===
 
-/// Times in order.
-#[derive(Debug)]
-pub(crate) struct Times(Vec<Duration>);
-
-// === impl Times ===
-
-impl Times {
-    pub(crate) fn of(times: impl IntoIterator<Item = Duration>) -> Self {
-        let mut times: Vec<Duration> = times.into_iter().collect();
-        times.sort_unstable();
-        Self(times)
-    }
-
+impl Durations {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The time that this many of a thousand keep to.
-    pub(crate) fn permille(&self, part: usize) -> Duration {
+    /// The duration that this many of a thousand do not exceed.
+    pub(crate) fn permille(&self, rank: usize) -> Duration {
         let last = self.0.len().saturating_sub(1);
-        self.0.get(last * part / 1000).copied().unwrap_or_default()
+        self.0.get(last * rank / 1000).copied().unwrap_or_default()
     }
 
     pub(crate) fn median(&self) -> Duration {
         self.permille(500)
     }
 
+    pub(crate) fn p99(&self) -> Duration {
+        self.permille(990)
+    }
+
     pub(crate) fn max(&self) -> Duration {
         self.permille(1000)
     }
+}
+
+impl FromIterator<Duration> for Durations {
+    fn from_iter<T: IntoIterator<Item = Duration>>(durations: T) -> Self {
+        let mut durations: Vec<Duration> = durations.into_iter().collect();
+        durations.sort_unstable();
+        Self(durations)
+    }
+}
+
+/// Writes a line to standard output; a closed output is ignored.
+pub(crate) fn print(line: &str) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// A count as a value.
+#[expect(clippy::cast_precision_loss, reason = "no count comes near 2^52")]
+pub(crate) fn count(number: usize) -> f64 {
+    number as f64
+}
+
+/// A total as a value.
+#[expect(clippy::cast_precision_loss, reason = "no total comes near 2^52")]
+pub(crate) fn total(number: u64) -> f64 {
+    number as f64
 }

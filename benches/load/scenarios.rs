@@ -1,90 +1,127 @@
-//! One module per promise.
+//! One module per scenario.
 
+mod batching;
 mod fairness;
 mod footprint;
-mod group_commit;
-mod limits;
-mod lone;
+mod growth;
+mod latency;
+mod limit_changes;
 mod overhead;
-mod refusal;
+mod peers;
+mod rejection;
 mod replicas;
+mod single_caller;
 
 use clap::ValueEnum;
 
-use crate::{Plan, callers::Made, figures::Figures};
+use crate::{
+    Plan,
+    figures::{self, Figures, count},
+    load::CallRecord,
+};
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
-    /// 500 callers of single calls use nearly all leads that the limit allows.
-    GroupCommit,
-    /// Whoever calls alone is not slower for it.
-    Lone,
-    /// Limits that change are used and obeyed within one window.
-    Limits,
-    /// A call that would be late is refused at once.
-    Refusal,
-    /// A caller in bulk costs others little.
+    /// Leads per second of 500 callers whose single calls are batched.
+    Batching,
+    /// Latency of a single caller with and without batching.
+    SingleCaller,
+    /// Use of HubSpot's limits while they change.
+    LimitChanges,
+    /// Time until a call that cannot meet its deadline is rejected.
+    Rejection,
+    /// Latency of an occasional caller beside a busy one.
     Fairness,
-    /// Replicas on one Redis use what one would, be it there or not. Needs `redis-server`.
+    /// Use of one quota by replicas on one Redis. Needs `redis-server`.
     Replicas,
-    /// What the service costs over a bare forwarder, and over no service.
+    /// Latency that the service and the bare forwarders add.
+    Latency,
+    /// CPU time per call of the service and of the bare forwarders.
     Overhead,
-    /// Memory, time to start, size.
+    /// CPU time per call with 5,000 callers and with 100.
+    Growth,
+    /// Memory, time to start, size of the binary.
     Footprint,
+    /// Thin wrappers in other languages; `benches/peers/run` builds and passes them.
+    Peers,
 }
 
 // === impl Scenario ===
 
 impl Scenario {
-    /// Those that every change is checked with.
-    pub(crate) const SMOKE: [Self; 3] = [Self::GroupCommit, Self::Lone, Self::Refusal];
+    /// Scenarios of the short form.
+    pub(crate) const SMOKE: [Self; 3] = [Self::Batching, Self::SingleCaller, Self::Rejection];
 
-    pub(crate) async fn run(self, plan: Plan, figures: &mut Figures) {
+    /// Scenarios that run if none is named.
+    pub(crate) const DEFAULT: [Self; 10] = [
+        Self::Batching,
+        Self::SingleCaller,
+        Self::LimitChanges,
+        Self::Rejection,
+        Self::Fairness,
+        Self::Replicas,
+        Self::Latency,
+        Self::Overhead,
+        Self::Growth,
+        Self::Footprint,
+    ];
+
+    /// Whether the load is pinned to a core, so that the measured process has another for itself.
+    pub(crate) fn is_pinned(self) -> bool {
+        match self {
+            Self::Overhead | Self::Growth | Self::Peers => true,
+            Self::Batching
+            | Self::SingleCaller
+            | Self::LimitChanges
+            | Self::Rejection
+            | Self::Fairness
+            | Self::Replicas
+            | Self::Latency
+            | Self::Footprint => false,
+        }
+    }
+
+    pub(crate) async fn run(self, plan: &Plan, figures: &mut Figures) {
         figures.begin(self.name());
         match self {
-            Self::GroupCommit => group_commit::run(plan, figures).await,
-            Self::Lone => lone::run(plan, figures).await,
-            Self::Limits => limits::run(figures).await,
-            Self::Refusal => refusal::run(plan, figures).await,
+            Self::Batching => batching::run(plan, figures).await,
+            Self::SingleCaller => single_caller::run(plan, figures).await,
+            Self::LimitChanges => limit_changes::run(figures).await,
+            Self::Rejection => rejection::run(plan, figures).await,
             Self::Fairness => fairness::run(plan, figures).await,
             Self::Replicas => replicas::run(plan, figures).await,
+            Self::Latency => latency::run(plan, figures).await,
             Self::Overhead => overhead::run(plan, figures).await,
+            Self::Growth => growth::run(plan, figures).await,
             Self::Footprint => footprint::run(figures).await,
+            Self::Peers => peers::run(plan, figures).await,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
-            Self::GroupCommit => "group-commit",
-            Self::Lone => "lone",
-            Self::Limits => "limits",
-            Self::Refusal => "refusal",
+            Self::Batching => "batching",
+            Self::SingleCaller => "single-caller",
+            Self::LimitChanges => "limit-changes",
+            Self::Rejection => "rejection",
             Self::Fairness => "fairness",
             Self::Replicas => "replicas",
+            Self::Latency => "latency",
             Self::Overhead => "overhead",
+            Self::Growth => "growth",
             Self::Footprint => "footprint",
+            Self::Peers => "peers",
         }
     }
 }
 
-/// How many calls failed; says why the first one did.
-fn failures<'a>(made: impl IntoIterator<Item = &'a Made>) -> f64 {
-    let failed: Vec<_> = made.into_iter().filter_map(|made| made.failed.as_ref()).collect();
-    if let Some((code, message)) = failed.first() {
-        crate::figures::say(&format!("  the first failure: {code:?} {message}"));
+/// Counts failed calls and prints the first failure.
+fn count_failures<'a>(records: impl IntoIterator<Item = &'a CallRecord>) -> f64 {
+    let failures: Vec<_> =
+        records.into_iter().filter_map(|record| record.failure.as_ref()).collect();
+    if let Some((code, message)) = failures.first() {
+        figures::print(&format!("  first failure: {code:?} {message}"));
     }
-    count(failed.len())
-}
-
-/// As a figure.
-#[expect(clippy::cast_precision_loss, reason = "no count comes near 2^52")]
-fn count(number: usize) -> f64 {
-    number as f64
-}
-
-/// As a figure.
-#[expect(clippy::cast_precision_loss, reason = "no count comes near 2^52")]
-fn total(number: u64) -> f64 {
-    number as f64
+    count(failures.len())
 }

@@ -1,76 +1,83 @@
-//! A caller who asks now and then, alone and beside one who has fifty times as many calls under way,
-//! all of them calls that cannot go together.
+//! An occasional caller, alone and beside a caller with fifty times as many concurrent calls; none of
+//! the calls can be batched.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::failures;
+use super::count_failures;
 use crate::{
     Plan,
-    callers::{Kind, Load, Made, Subject},
-    figures::{Figures, Times, Unit},
-    peers::Peers,
+    fakes::Fakes,
+    figures::{Durations, Figures, Unit},
+    load::{CallRecord, ClosedLoop, LeadCall, LoadCaller},
     server::Server,
 };
 
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Calls under way of the one who asks now and then.
+/// Concurrent calls of the occasional caller.
 const FEW: usize = 4;
 
-/// How many times as many the other has.
-const TIMES: usize = 50;
+/// Factor by which the busy caller has more.
+const FACTOR: usize = 50;
 
-pub(super) async fn run(plan: Plan, figures: &mut Figures) {
+/// Time in which the busy caller fills the queue.
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// Pause of the occasional caller between a response and its next call.
+const PAUSE: Duration = Duration::from_millis(500);
+
+pub(super) async fn run(plan: &Plan, figures: &mut Figures) {
     let time = Duration::from_secs(plan.seconds.clamp(10, 30));
-    let peers = Peers::start().await;
-    let server = Server::start(&peers, &[]).await;
+    let fakes = Fakes::start().await;
+    let server = Server::start(&fakes, &[]).await;
     let clients = server.clients(2).await;
-    let leads = peers.leads(FEW + FEW * TIMES);
-    let subject = |client: usize, lead: &String, name| {
-        let subject = Subject::new(clients[client].clone(), std::slice::from_ref(lead));
-        Subject { name: Some(name), ..subject }
+    let leads = fakes.add_leads(FEW + FEW * FACTOR);
+    let caller = |client: usize, lead: &String, name| {
+        let caller = LoadCaller::new(clients[client].clone(), std::slice::from_ref(lead));
+        LoadCaller { name: Some(name), ..caller }
     };
-    let few: Vec<Subject> = leads[..FEW].iter().map(|lead| subject(0, lead, "web")).collect();
-    let alone = now_and_then(few.clone(), time).made().await;
-    let alone = measured("alone", &alone, figures);
+    let few: Vec<LoadCaller> = leads[..FEW].iter().map(|lead| caller(0, lead, "web")).collect();
+    let alone = occasional(few.clone(), time).records().await;
+    let alone = add_latencies("alone", &alone, figures);
     for priority in ["interactive", "bulk"] {
         let many =
-            leads[FEW..].iter().map(|lead| Subject { priority, ..subject(1, lead, "import") });
-        let load = Load::start(many.collect(), Kind::List, Instant::now() + time + WINDOW);
-        // The other has filled the queue by then.
-        sleep(Duration::from_secs(2)).await;
-        let beside = now_and_then(few.clone(), time).made().await;
-        let what = format!("beside {TIMES} times the load ({priority})");
-        let beside = measured(&what, &beside, figures);
+            leads[FEW..].iter().map(|lead| LoadCaller { priority, ..caller(1, lead, "import") });
+        let until = Instant::now() + time + WINDOW;
+        let load = ClosedLoop::start(many.collect(), LeadCall::List, until);
+        sleep(WARM_UP).await;
+        let beside = occasional(few.clone(), time).records().await;
+        let name = format!("beside {FACTOR} times the load ({priority})");
+        let beside = add_latencies(&name, &beside, figures);
         let cost = beside.max().saturating_sub(alone.max());
-        let cost = figures.time(format!("{what}: longest wait that this costs"), cost);
+        let cost = figures.add_duration(format!("{name}: added to the longest latency"), cost);
         cost.at_most(WINDOW.as_secs_f64() * 1e3);
-        let bulk = load.made().await;
-        figures
-            .note(format!("{what}: its failed calls"), failures(&bulk), Unit::Count)
-            .at_most(0.0);
+        let busy = load.records().await;
+        let failures = count_failures(&busy);
+        let label = format!("{name}: failed calls of the busy caller");
+        figures.add(label, failures, Unit::Count).at_most(0.0);
     }
 }
 
-/// Each makes a call, and the next one half a second after the answer.
-fn now_and_then(subjects: Vec<Subject>, time: Duration) -> Load {
+/// Callers that pause after every response.
+fn occasional(callers: Vec<LoadCaller>, time: Duration) -> ClosedLoop {
     let until = Instant::now() + time;
-    Load::of(subjects.into_iter().map(move |mut subject| async move {
-        let mut made = Vec::new();
+    ClosedLoop::spawn(callers.into_iter().map(move |mut caller| async move {
+        let mut records = Vec::new();
         while Instant::now() < until {
-            made.push(subject.call(Kind::List, made.len()).await);
-            sleep(Duration::from_millis(500)).await;
+            records.push(caller.call(LeadCall::List, records.len()).await);
+            sleep(PAUSE).await;
         }
-        made
+        records
     }))
 }
 
-fn measured(what: &str, made: &[Made], figures: &mut Figures) -> Times {
-    let times = Times::of(made.iter().map(|made| made.took));
-    figures.time(format!("{what}: latency p50"), times.median());
-    figures.time(format!("{what}: latency max"), times.max());
-    figures.note(format!("{what}: failed calls"), failures(made), Unit::Count).at_most(0.0);
-    times
+fn add_latencies(name: &str, records: &[CallRecord], figures: &mut Figures) -> Durations {
+    let latencies: Durations = records.iter().map(|record| record.latency).collect();
+    figures.add_duration(format!("{name}: latency p50"), latencies.median());
+    figures.add_duration(format!("{name}: latency max"), latencies.max());
+    let failures = count_failures(records);
+    figures.add(format!("{name}: failed calls"), failures, Unit::Count).at_most(0.0);
+    latencies
 }

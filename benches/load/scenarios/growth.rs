@@ -1,0 +1,86 @@
+//! CPU time of a GetLead with 5,000 concurrent callers by that with 100, in the service and, for
+//! comparison, in a bare forwarder.
+//!
+//! HTTP/1.1 to the upstream needs one connection per concurrent call, so a part of the growth is that
+//! of the kernel. The same server is started twice: connections left over from 5,000 callers must not
+//! weigh on the turns with 100.
+
+use std::time::Duration;
+
+use super::count_failures;
+use crate::{
+    Plan,
+    fakes::Fakes,
+    figures::{self, Figures, Unit},
+    lane::{self, Lane, Turn, cpu_ratios},
+    machine,
+    process::Process,
+    server::Server,
+};
+
+const FEW: usize = 100;
+
+const MANY: usize = 5_000;
+
+/// Connections that the callers share, in both cases.
+const CONNECTIONS: usize = 10;
+
+/// Turns of every server.
+const ROUNDS: usize = 5;
+
+/// Files that the measured process needs: the connections of the callers and to the upstream.
+const OPEN_FILES: u64 = 6_000;
+
+/// Promised growth.
+const BOUND: f64 = 1.2;
+
+pub(super) async fn run(plan: &Plan, figures: &mut Figures) {
+    if machine::max_open_files() < OPEN_FILES {
+        figures::print("  skipped: too few open files allowed; raise `ulimit -n`");
+        figures.add("open files allowed", 0.0, Unit::Count).at_least(figures::total(OPEN_FILES));
+        return;
+    }
+    let fakes = Fakes::start().await;
+    let (_upstream, address) = Process::start_helper("upstream", &[], None).await;
+    let url = format!("http://{address}");
+    let (few, many) = (lane::lead_ids(FEW), lane::lead_ids(MANY));
+    let (service_few, service_many) = (service(&fakes, &url).await, service(&fakes, &url).await);
+    let (forwarder_few, forwarder_many) = (forwarder(&url).await, forwarder(&url).await);
+    let lanes = [
+        (&service_few, &*few),
+        (&service_many, &*many),
+        (&forwarder_few, &*few),
+        (&forwarder_many, &*many),
+    ];
+    // Five seconds per turn at the default of sixty.
+    let time = Duration::from_millis(plan.seconds * 1_000 / 12);
+    let turns = lane::interleave(&lanes, ROUNDS, time).await;
+    for ((lane, leads), turns) in lanes.iter().zip(&turns) {
+        let label = format!("{}, {} callers: CPU per call", lane.name, leads.len());
+        let cpu = turns.iter().map(Turn::cpu_per_call).collect();
+        figures.add_rounds(label, cpu, Unit::Microseconds);
+    }
+    let [service_few, service_many, forwarder_few, forwarder_many] = &*turns else {
+        panic!("there are four lanes");
+    };
+    let growth = cpu_ratios(service_many, service_few);
+    figures.add_rounds("growth of leadsd", growth, Unit::Ratio).at_most(BOUND);
+    let growth = cpu_ratios(forwarder_many, forwarder_few);
+    figures.add_rounds("growth of tonic + reqwest", growth, Unit::Ratio);
+    let failures = count_failures(turns.iter().flatten().flat_map(|turn| &turn.records));
+    figures.add("failed calls", failures, Unit::Count).at_most(0.0);
+}
+
+async fn service(fakes: &Fakes, upstream: &str) -> Lane {
+    let settings = [("QUOTA__BURST", "1000000"), ("HUBSPOT__BASE_URL", upstream)];
+    let Server { process, grpc } =
+        Server::start_pinned(fakes, &settings, machine::service_core()).await;
+    Lane::new("leadsd", process, &grpc, CONNECTIONS).await
+}
+
+async fn forwarder(upstream: &str) -> Lane {
+    let core = Some(machine::service_core());
+    let arguments = ["--upstream", upstream];
+    let (process, address) = Process::start_helper("reqwest-forwarder", &arguments, core).await;
+    Lane::new("tonic + reqwest", process, &address, CONNECTIONS).await
+}

@@ -1,0 +1,80 @@
+//! The cheapest HubSpot possible: it answers every request with the same lead from memory, so that a
+//! comparison measures the servers in front of it.
+
+use std::{future::Future, io};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+use crate::fakes::ANY_PORT;
+
+/// Id of the lead in every response.
+pub(crate) const LEAD_ID: &str = "512345678901";
+
+/// Headers of a HubSpot response, and a limit that never binds.
+const HEAD: &str = "HTTP/1.1 200 OK\r\n\
+    content-type: application/json;charset=utf-8\r\n\
+    date: Sun, 01 Mar 2026 12:30:00 GMT\r\n\
+    x-hubspot-correlation-id: 019a0000-0000-7000-8000-000000000000\r\n\
+    x-hubspot-ratelimit-max: 1000000\r\n\
+    x-hubspot-ratelimit-remaining: 1000000\r\n\
+    x-hubspot-ratelimit-interval-milliseconds: 10000\r\n\
+    x-hubspot-ratelimit-secondly: 100000\r\n\
+    x-hubspot-ratelimit-secondly-remaining: 100000\r\n\
+    x-hubspot-ratelimit-daily: 1000000000\r\n\
+    x-hubspot-ratelimit-daily-remaining: 1000000000\r\n";
+
+/// A lead with five properties, as HubSpot returns it.
+const LEAD: &str = r#"{"id":"512345678901","properties":{"hs_createdate":"2026-03-01T12:00:00.000Z","hs_lastmodifieddate":"2026-03-01T12:30:00.000Z","hs_lead_label":"WARM","hs_lead_name":"Lead 512345678901","hs_lead_source":"bench","hs_lead_type":"NEW_BUSINESS","hs_object_id":"512345678901","hs_pipeline_stage":"new-stage-id"},"createdAt":"2026-03-01T12:00:00.000Z","updatedAt":"2026-03-01T12:30:00.000Z","archived":false,"url":"https://app.hubspot.com/contacts/1/record/0-136/512345678901"}"#;
+
+/// End of a request without a body.
+const END_OF_REQUEST: &[u8] = b"\r\n\r\n";
+
+/// Space for one request.
+const REQUEST_BYTES: usize = 4 * 1024;
+
+/// Binds a free port and returns its address.
+pub(crate) async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind(ANY_PORT).await.expect("a port is free");
+    let address = listener.local_addr().expect("the listener is bound").to_string();
+    (listener, address)
+}
+
+/// Answers every GET with the lead, once `wait` has ended. Never returns.
+pub(crate) async fn serve<F>(
+    listener: TcpListener,
+    wait: impl Fn() -> F + Clone + Send + Sync + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let response = format!("{HEAD}content-length: {}\r\n\r\n{LEAD}", LEAD.len());
+    let response: &'static str = response.leak();
+    let mut connections = JoinSet::new();
+    while let Ok((socket, _)) = listener.accept().await {
+        connections.spawn(serve_connection(socket, wait.clone(), response));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn serve_connection<F>(
+    mut socket: TcpStream,
+    wait: impl Fn() -> F + Send,
+    response: &str,
+) -> io::Result<()>
+where
+    F: Future<Output = ()> + Send,
+{
+    socket.set_nodelay(true)?;
+    let mut request = Vec::with_capacity(REQUEST_BYTES);
+    while socket.read_buf(&mut request).await? > 0 {
+        if request.ends_with(END_OF_REQUEST) {
+            request.clear();
+            wait().await;
+            socket.write_all(response.as_bytes()).await?;
+        }
+    }
+    Ok(())
+}

@@ -19,9 +19,9 @@ mod upstream;
 mod write;
 
 pub use audit::refused as audit_refused;
-pub use call::{ATTEMPT_TIME, Call, Claim, Hold, Patience, PortalName, Prepaid, Spent};
+pub use call::{ATTEMPT_TIME, CallContext, Claim, CostMeter, Guard, Patience, PortalName, Prepaid};
 pub use coalesce::Coalesced;
-pub use error::{Culprits, Error, FieldFault, Processed, Reason, UpstreamFacts};
+pub use error::{AffectedInputs, Error, FieldFault, Reason, SideEffect, UpstreamFacts};
 pub use lead::{Associated, AssociatedObject, Lead, PropertyVersion, Warning};
 pub use query::{
     BatchRead, Direction, Filter, FilterGroup, FilterOperator, GetLead, LeadId, ListLeads, Page,

@@ -1,4 +1,4 @@
-//! Who calls, for which portal, until when: from metadata and the layers to a [`crate::leads::Call`].
+//! Who calls, for which portal, until when: from metadata and the layers to a [`crate::leads::CallContext`].
 
 use std::{
     fmt,
@@ -14,7 +14,10 @@ use tonic::{Extensions, Status, metadata::MetadataMap};
 use super::{load::Slot, status};
 use crate::{
     auth::Identity,
-    leads::{Call, Claim, Error, FieldFault, Hold, Patience, PortalName, Prepaid, Reason, Spent},
+    leads::{
+        CallContext, Claim, CostMeter, Error, FieldFault, Guard, Patience, PortalName, Prepaid,
+        Reason,
+    },
     trace,
 };
 use leadsd_quota::{Caller, Priority, Who};
@@ -45,7 +48,7 @@ pub(super) struct Facts {
     pub(super) deadline: Instant,
     /// The span of this call, in its caller's trace or one of its own.
     pub(super) trace: trace::Context,
-    pub(super) spent: Arc<Spent>,
+    pub(super) cost: Arc<CostMeter>,
     /// Filled once the portal is known, for the access event.
     pub(super) portal: OnceLock<PortalName>,
     /// Filled when the call fails, for the access event.
@@ -151,7 +154,7 @@ impl Portals {
         &self,
         metadata: &MetadataMap,
         extensions: &Extensions,
-    ) -> Result<Call, Error> {
+    ) -> Result<CallContext, Error> {
         let past = || Error::new(Reason::Internal, "the call came past its layers");
         let facts = extensions.get::<CallFacts>().ok_or_else(past)?;
         let (caller, portal) = match extensions.get::<Admitted>().ok_or_else(past)? {
@@ -163,15 +166,15 @@ impl Portals {
         facts.set_caller(caller.clone());
         // Only the first portal counts, and a call has one.
         let _ = facts.portal.set(portal.clone());
-        Ok(Call {
+        Ok(CallContext {
             portal,
             deadline: facts.deadline,
             who: Who { caller, priority: priority(metadata)? },
             request_id: Arc::clone(&facts.request_id),
             trace: facts.trace,
-            spent: Arc::clone(&facts.spent),
+            cost: Arc::clone(&facts.cost),
             prepaid: Prepaid::default(),
-            hold: Hold::new(&facts.slot),
+            guard: Guard::new(&facts.slot),
             patience: Patience::new(facts.deadline),
             made: 0,
             claim: Claim::default(),

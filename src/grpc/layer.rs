@@ -227,7 +227,7 @@ impl Observe {
                 Some(parent) => parent.child(),
                 None => trace::Context::root(self.rules.spans.ratio()),
             },
-            spent: Arc::default(),
+            cost: Arc::default(),
             portal: OnceLock::new(),
             failure: OnceLock::new(),
             caller: OnceLock::new(),
@@ -282,7 +282,7 @@ impl Access {
             (names::RPC_METHOD, text(method)),
             (names::RPC_STATUS_CODE, Value::Number(i64::from(i32::from(code)))),
             (names::REQUEST_ID, text(&self.facts.request_id)),
-            (names::HUBSPOT_CALLS_SPENT, Value::Real(self.facts.spent.calls())),
+            (names::HUBSPOT_CALLS_SPENT, Value::Real(self.facts.cost.calls())),
         ];
         let portal = self.facts.portal.get().map(|portal| text(portal.as_str()));
         attributes.extend(portal.map(|portal| (names::PORTAL, portal)));
@@ -343,7 +343,7 @@ impl Access {
         }
         if self.facts.portal.get().is_some() {
             // A whole number has no point, a part has at most six digits after it.
-            if let Ok(cost) = HeaderValue::from_str(&self.facts.spent.calls().to_string()) {
+            if let Ok(cost) = HeaderValue::from_str(&self.facts.cost.calls().to_string()) {
                 headers.insert(QUOTA_COST, cost);
             }
         }
@@ -390,8 +390,8 @@ impl Drop for Access {
                     portal,
                     caller,
                     duration_ms = took.as_secs_f64() * 1e3,
-                    hubspot.calls = self.facts.spent.calls(),
-                    hubspot.correlation_id = self.facts.spent.correlation_id().as_deref(),
+                    hubspot.calls = self.facts.cost.calls(),
+                    hubspot.correlation_id = self.facts.cost.correlation_id().as_deref(),
                     request.id = &*self.facts.request_id,
                     trace.id = %self.facts.trace.trace_id(),
                     error.reason = failure.map(|error| error.reason().as_str()),

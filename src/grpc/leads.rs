@@ -10,7 +10,7 @@ use super::{
     call::{CallFacts, Portals},
     convert, pb, status,
 };
-use crate::leads::{Call, Error, Service, Traced};
+use crate::leads::{CallContext, Error, Service, Traced};
 
 /// The generated service trait, over the domain's use cases.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ impl Leads {
     fn answer<In, Out, F>(
         &self,
         request: Request<In>,
-        work: impl FnOnce(Call, In) -> F + Send,
+        work: impl FnOnce(CallContext, In) -> F + Send,
     ) -> impl Future<Output = Result<Response<Out>, Status>> + Send
     where
         Out: Send,

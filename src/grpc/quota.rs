@@ -14,7 +14,7 @@ use super::{
     call::{CallFacts, Portals},
     pb, status,
 };
-use crate::leads::{Call, Error, FieldFault, Reason};
+use crate::leads::{CallContext, Error, FieldFault, Reason};
 use leadsd_quota::{Account, BucketView, CallerView, Quota};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ impl Quotas {
         let call = self.portals.call(request.metadata(), request.extensions());
         match (call, facts) {
             (Ok(call), Some(facts)) => {
-                let Call { portal, .. } = call;
+                let CallContext { portal, .. } = call;
                 Ok((self.quota.of(portal.as_str()), facts))
             }
             (Err(error), Some(facts)) => Err(facts.failed(error)),

@@ -13,7 +13,7 @@ use super::{
     endpoints::{Operation, Repeatable},
     wire::{as_text, as_texts},
 };
-use crate::leads::{Culprits, Error, FieldFault, Processed, Reason, UpstreamFacts};
+use crate::leads::{AffectedInputs, Error, FieldFault, Reason, SideEffect, UpstreamFacts};
 
 /// Longest text of HubSpot that is passed on, in characters.
 const MAX_MESSAGE: usize = 500;
@@ -153,7 +153,7 @@ impl Body {
             .collect()
     }
 
-    fn culprits(&self) -> Culprits {
+    fn affected_inputs(&self) -> AffectedInputs {
         let mut ids = self.values("ids");
         ids.extend(self.values("id"));
         let mut unknown_properties: Vec<String> = self
@@ -166,7 +166,7 @@ impl Body {
         unknown_properties.extend(
             listed.filter(|(_, _, code)| code == "PROPERTY_DOESNT_EXIST").map(|(name, ..)| name),
         );
-        Culprits { trace_ids: self.values("objectWriteTraceId"), ids, unknown_properties }
+        AffectedInputs { trace_ids: self.values("objectWriteTraceId"), ids, unknown_properties }
     }
 
     /// Id of the record in the way: from the context, else from the text.
@@ -266,7 +266,12 @@ pub(super) fn error(
         Some(wait) if error.reason() != Reason::WriteOutcomeUnknown => error.with_retry_after(wait),
         Some(_) | None => error,
     };
-    uniform(error.with_fields(body.fields()).with_culprits(body.culprits()).with_upstream(facts))
+    uniform(
+        error
+            .with_fields(body.fields())
+            .with_affected_inputs(body.affected_inputs())
+            .with_upstream(facts),
+    )
 }
 
 /// The reason of a status; a text for bodies without one; the usual wait.
@@ -333,7 +338,7 @@ fn lost(operation: Operation, status: StatusCode, text: &str) -> Error {
 
 /// A call whose answer never came, or came broken.
 pub(super) fn interrupted(operation: Operation, text: &str) -> Error {
-    let processed = if operation.writes() { Processed::Maybe } else { Processed::No };
+    let side_effect = if operation.writes() { SideEffect::Possible } else { SideEffect::None };
     let reason = match operation.repeatable() {
         Repeatable::Yes => Reason::UpstreamUnavailable,
         Repeatable::No => Reason::WriteOutcomeUnknown,
@@ -342,7 +347,7 @@ pub(super) fn interrupted(operation: Operation, text: &str) -> Error {
         Repeatable::Yes => text.to_owned(),
         Repeatable::No => format!("the lead may or may not have been created: {text}"),
     };
-    Error::new(reason, text).with_processed(processed)
+    Error::new(reason, text).with_side_effect(side_effect)
 }
 
 /// The error of one input of a batch, whose call has this correlation id. It has no status of its own:
@@ -366,7 +371,7 @@ pub(super) fn item_error(
     facts.correlation_id = facts.correlation_id.or_else(|| correlation_id.map(str::to_owned));
     let error = Error::new(as_of(operation, reason), body.text("HubSpot refuses this input"))
         .with_fields(body.fields())
-        .with_culprits(body.culprits())
+        .with_affected_inputs(body.affected_inputs())
         .with_upstream(facts);
     uniform(error)
 }
@@ -384,7 +389,7 @@ fn uniform(error: Error) -> Error {
             attempts,
             ..Error::lead_not_found().upstream().clone()
         })
-        .with_culprits(error.culprits().clone())
+        .with_affected_inputs(error.affected_inputs().clone())
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     config,
-    leads::{ATTEMPT_TIME, Call, Error, PortalName, Processed, Reason},
+    leads::{ATTEMPT_TIME, CallContext, Error, PortalName, Reason, SideEffect},
     retry::{self, Course, Failure, Policy, Stop, Stopped},
     telemetry::spans::Spans,
 };
@@ -135,7 +135,7 @@ impl Client {
     /// Makes the call and reads its JSON into `T`; an empty success is an empty `T`.
     pub(super) async fn json<T: DeserializeOwned + Default>(
         &self,
-        call: &Call,
+        call: &CallContext,
         errand: impl Into<Errand> + Send,
         request: impl Fn() -> RequestBuilder + Send + Sync,
     ) -> Result<T, Error> {
@@ -153,7 +153,7 @@ impl Client {
     /// Makes the call, and again where that is safe and may help.
     pub(super) async fn execute(
         &self,
-        call: &Call,
+        call: &CallContext,
         errand: impl Into<Errand> + Send,
         request: impl Fn() -> RequestBuilder + Send + Sync,
     ) -> Result<Answer, Error> {
@@ -176,14 +176,14 @@ impl Client {
         let done = retry::run(policy, budget, course, attempt, judge, sleep, rand::random).await;
         done.map_err(|Stopped { failure, why }| {
             let error = failure.error.with_attempts(made);
-            if why == Stop::Deadline { error.out_of_time() } else { error }
+            if why == Stop::Deadline { error.deadline_limited() } else { error }
         })
     }
 
     /// One attempt, unless HubSpot is known to be down.
     async fn try_once(
         &self,
-        call: &Call,
+        call: &CallContext,
         errand: Errand,
         handle: &Handle,
         portal: &Portal,
@@ -212,7 +212,7 @@ impl Client {
     /// Sends the call, at most twice: again only with another token after a 401.
     async fn with_token(
         &self,
-        call: &Call,
+        call: &CallContext,
         errand: Errand,
         handle: &Handle,
         portal: &Portal,
@@ -242,7 +242,7 @@ impl Client {
     /// The token, at once if there is one. While it is waited for, the permit that the call may have
     /// already is for others. Where several share the call, that ends when the first of them must
     /// know.
-    async fn token(&self, call: &Call, handle: &Handle) -> Result<Token, Error> {
+    async fn token(&self, call: &CallContext, handle: &Handle) -> Result<Token, Error> {
         let until = call.patience.until().min(call.deadline);
         let mut token = pin!(handle.token(until));
         if let Some(token) = token.as_mut().now_or_never() {
@@ -252,13 +252,13 @@ impl Client {
         token.await.map_err(|error| {
             let in_time = matches!(error, Unusable::NotInTime(_)) && until < call.deadline;
             let error = unusable(error);
-            if in_time { error.out_of_time() } else { error }
+            if in_time { error.deadline_limited() } else { error }
         })
     }
 
     async fn attempt(
         &self,
-        call: &Call,
+        call: &CallContext,
         errand: Errand,
         portal: &Portal,
         request: RequestBuilder,
@@ -276,7 +276,7 @@ impl Client {
         let request = request.bearer_auth(token.secret.expose());
         permit.is_about(leads);
         permit.sent();
-        call.spent.count();
+        call.cost.count();
         let exchange = self.exchange(call, operation, portal, request, permit);
         if operation.writes() {
             // Once sent, a write is followed to its end, bounded by the client's own timeout: its
@@ -295,7 +295,7 @@ impl Client {
     /// The right to make one more call: the one the call came with, or the next one there is.
     async fn permit(
         &self,
-        call: &Call,
+        call: &CallContext,
         operation: Operation,
     ) -> Result<Permit, leadsd_quota::Refusal> {
         if let Some(permit) = call.prepaid.take() {
@@ -310,7 +310,7 @@ impl Client {
 
     async fn exchange(
         &self,
-        call: &Call,
+        call: &CallContext,
         operation: Operation,
         portal: &Portal,
         request: RequestBuilder,
@@ -331,7 +331,7 @@ impl Client {
         let (status, headers) = (response.status(), response.headers());
         let correlation_id = answer::correlation_id(headers);
         if let Some(id) = correlation_id {
-            call.spent.set_correlation_id(&id.into());
+            call.cost.set_correlation_id(&id.into());
         }
         sending.answered(status, correlation_id);
         portal.count(operation, outcome(status));
@@ -444,7 +444,7 @@ fn health(answer: &Result<Answer, Error>) -> Option<Health> {
 }
 
 /// How long to read the body of an answer that is no success: of a read until its caller has to be told.
-fn refusal_until(call: &Call, operation: Operation) -> Instant {
+fn refusal_until(call: &CallContext, operation: Operation) -> Instant {
     let until = Instant::now() + REFUSAL_TIME;
     if operation.writes() { until } else { until.min(call.permit_until()) }
 }
@@ -485,10 +485,10 @@ fn not_answered(operation: Operation, error: &reqwest::Error) -> Error {
 }
 
 fn too_large(operation: Operation) -> Error {
-    let processed = if operation.writes() { Processed::Maybe } else { Processed::No };
+    let side_effect = if operation.writes() { SideEffect::Possible } else { SideEffect::None };
     let text = "HubSpot's answer is larger than this service reads; ask for fewer leads or \
                 properties at a time";
-    Error::new(Reason::AnswerTooLarge, text).with_processed(processed)
+    Error::new(Reason::AnswerTooLarge, text).with_side_effect(side_effect)
 }
 
 /// A success that says nothing: for a create, what it created is not known.
@@ -497,7 +497,7 @@ pub(super) fn unintelligible(operation: Operation, text: &str) -> Error {
     if error.reason() == Reason::WriteOutcomeUnknown {
         return error;
     }
-    Error::new(Reason::UpstreamUnintelligible, text).with_processed(error.processed())
+    Error::new(Reason::UpstreamUnintelligible, text).with_side_effect(error.side_effect())
 }
 
 fn unusable(error: Unusable) -> Error {

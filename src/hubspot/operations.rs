@@ -13,8 +13,8 @@ use super::{
     wire::{self, Batch, LinkedBatch, Object, Results},
 };
 use crate::leads::{
-    BatchAnswer, BatchRead, Call, CreateLead, Error, FieldFault, GetLead, ItemError, Lead, LeadId,
-    Links, ListLeads, Page, Reason, SearchLeads, SearchPage, Selection, Traced, UpdateLead,
+    BatchAnswer, BatchRead, CallContext, CreateLead, Error, FieldFault, GetLead, ItemError, Lead,
+    LeadId, Links, ListLeads, Page, Reason, SearchLeads, SearchPage, Selection, Traced, UpdateLead,
     UpsertLead, Upstream,
 };
 
@@ -29,7 +29,7 @@ type Query<'a> = Vec<(&'static str, Cow<'a, str>)>;
 
 #[async_trait]
 impl Upstream for Client {
-    async fn get(&self, call: &Call, request: &GetLead) -> Result<Lead, Error> {
+    async fn get(&self, call: &CallContext, request: &GetLead) -> Result<Lead, Error> {
         let mut query = selection(&request.selection);
         query.push(("archived", flag(request.archived)));
         query.extend(id_property(request.id_property.as_deref()));
@@ -40,7 +40,7 @@ impl Upstream for Client {
         named(Operation::Get, object)
     }
 
-    async fn list(&self, call: &Call, request: &ListLeads) -> Result<Page, Error> {
+    async fn list(&self, call: &CallContext, request: &ListLeads) -> Result<Page, Error> {
         let mut query = selection(&request.selection);
         query.push(("limit", request.limit.to_string().into()));
         query.push(("archived", flag(request.archived)));
@@ -52,7 +52,7 @@ impl Upstream for Client {
         Ok(results.into_page())
     }
 
-    async fn search(&self, call: &Call, request: &SearchLeads) -> Result<SearchPage, Error> {
+    async fn search(&self, call: &CallContext, request: &SearchLeads) -> Result<SearchPage, Error> {
         let body = search_body(request);
         if body.to_string().chars().count() > MAX_SEARCH_CHARS {
             let description = "the whole search must fit in 3,000 characters of JSON: use fewer \
@@ -63,14 +63,14 @@ impl Upstream for Client {
         Ok(results.into_search_page())
     }
 
-    async fn create(&self, call: &Call, request: &CreateLead) -> Result<Lead, Error> {
+    async fn create(&self, call: &CallContext, request: &CreateLead) -> Result<Lead, Error> {
         let body = create_body(request);
         let send = || self.http.post(self.collection.clone()).json(&body);
         let object: Object = self.json(call, Operation::Create, send).await?;
         named(Operation::Create, object)
     }
 
-    async fn update(&self, call: &Call, request: &UpdateLead) -> Result<Lead, Error> {
+    async fn update(&self, call: &CallContext, request: &UpdateLead) -> Result<Lead, Error> {
         let query: Query<'_> = id_property(request.id_property.as_deref()).into_iter().collect();
         let url = with_query(endpoints::lead(&self.collection, &request.id), &query);
         let body = json!({ "properties": request.properties });
@@ -79,7 +79,7 @@ impl Upstream for Client {
         named(Operation::Update, object)
     }
 
-    async fn archive(&self, call: &Call, id: &LeadId) -> Result<(), Error> {
+    async fn archive(&self, call: &CallContext, id: &LeadId) -> Result<(), Error> {
         let url = endpoints::lead(&self.collection, id);
         let done = self.execute(call, Operation::Archive, || self.http.delete(url.clone())).await;
         match done {
@@ -89,7 +89,11 @@ impl Upstream for Client {
         }
     }
 
-    async fn batch_read(&self, call: &Call, request: &BatchRead) -> Result<BatchAnswer, Error> {
+    async fn batch_read(
+        &self,
+        call: &CallContext,
+        request: &BatchRead,
+    ) -> Result<BatchAnswer, Error> {
         let inputs: Vec<Value> =
             request.ids.iter().map(|id| json!({ "id": id.as_str() })).collect();
         let mut body = json!({
@@ -116,7 +120,7 @@ impl Upstream for Client {
 
     async fn batch_create(
         &self,
-        call: &Call,
+        call: &CallContext,
         inputs: &[Traced<CreateLead>],
     ) -> Result<BatchAnswer, Error> {
         let inputs: Vec<Value> = inputs
@@ -135,7 +139,7 @@ impl Upstream for Client {
 
     async fn batch_update(
         &self,
-        call: &Call,
+        call: &CallContext,
         inputs: &[Traced<UpdateLead>],
     ) -> Result<BatchAnswer, Error> {
         let body = json!({ "inputs": inputs.iter().map(|traced| keyed_body(
@@ -151,7 +155,7 @@ impl Upstream for Client {
 
     async fn batch_upsert(
         &self,
-        call: &Call,
+        call: &CallContext,
         inputs: &[Traced<UpsertLead>],
     ) -> Result<BatchAnswer, Error> {
         let body = json!({ "inputs": inputs.iter().map(|traced| keyed_body(
@@ -165,7 +169,11 @@ impl Upstream for Client {
         Ok(batch_answer(call, Operation::BatchUpsert, batch))
     }
 
-    async fn batch_archive(&self, call: &Call, ids: &[LeadId]) -> Result<BatchAnswer, Error> {
+    async fn batch_archive(
+        &self,
+        call: &CallContext,
+        ids: &[LeadId],
+    ) -> Result<BatchAnswer, Error> {
         let inputs: Vec<Value> = ids.iter().map(|id| json!({ "id": id.as_str() })).collect();
         let body = json!({ "inputs": inputs });
         let batch: Batch =
@@ -178,7 +186,7 @@ impl Upstream for Client {
 
     async fn associations(
         &self,
-        call: &Call,
+        call: &CallContext,
         leads: &[LeadId],
         to: &str,
     ) -> Result<Vec<Links>, Error> {
@@ -198,7 +206,7 @@ impl Client {
     /// Posts to a path below the collection.
     async fn post<T: serde::de::DeserializeOwned + Default>(
         &self,
-        call: &Call,
+        call: &CallContext,
         operation: Operation,
         path: &str,
         query: &[(&'static str, Cow<'_, str>)],
@@ -222,9 +230,9 @@ fn named(operation: Operation, object: Object) -> Result<Lead, Error> {
     Ok(lead)
 }
 
-fn batch_answer(call: &Call, operation: Operation, batch: Batch) -> BatchAnswer {
+fn batch_answer(call: &CallContext, operation: Operation, batch: Batch) -> BatchAnswer {
     let errors = batch.errors.unwrap_or_default();
-    let id = call.spent.correlation_id();
+    let id = call.cost.correlation_id();
     BatchAnswer {
         results: batch.results.unwrap_or_default().into_iter().map(Object::into_item).collect(),
         errors: errors

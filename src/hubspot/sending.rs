@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::endpoints::Operation;
 use crate::{
-    leads::Call,
+    leads::CallContext,
     telemetry::{
         names,
         spans::{Kind, Span, Spans, Value},
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Sending<'a> {
     spans: &'a Spans,
-    call: &'a Call,
+    call: &'a CallContext,
     operation: Operation,
     since: Instant,
     place: trace::Context,
@@ -30,7 +30,7 @@ pub(super) struct Sending<'a> {
 impl<'a> Sending<'a> {
     pub(super) fn new(
         spans: &'a Spans,
-        call: &'a Call,
+        call: &'a CallContext,
         operation: Operation,
         since: Instant,
     ) -> Self {

@@ -16,7 +16,7 @@ use std::{
 use tracing::{Level, enabled, event};
 
 use super::{
-    call::{Call, PortalName},
+    call::{CallContext, PortalName},
     error::{Error, Reason},
     query::LeadId,
 };
@@ -113,7 +113,7 @@ impl Tally {
 
 impl Entry {
     /// The entry of one call, and what becomes of it if the call only repeats another.
-    pub(super) fn new(call: &Call, operation: &'static str, inputs: usize) -> Self {
+    pub(super) fn new(call: &CallContext, operation: &'static str, inputs: usize) -> Self {
         let facts = Facts {
             operation,
             caller: call.who.caller.clone(),

@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, stream};
 pub(super) use self::together::{Fate, Unsettled, together};
 use super::{
     call::Claim,
-    error::{Culprits, Error, Processed, Reason},
+    error::{AffectedInputs, Error, Reason, SideEffect},
     upstream::{BatchAnswer, BatchItem},
 };
 
@@ -91,8 +91,7 @@ where
     if considered {
         return Ok(outcomes);
     }
-    let untouched =
-        |outcome: &Outcome| matches!(outcome, Err(error) if error.processed() == Processed::No);
+    let untouched = |outcome: &Outcome| matches!(outcome, Err(error) if error.side_effect() == SideEffect::None);
     match outcomes.first() {
         Some(Err(error)) if outcomes.iter().all(untouched) => Err(error.clone()),
         _ => Ok(outcomes),
@@ -159,7 +158,7 @@ fn refuses_inputs(error: &Error) -> bool {
         error.reason(),
         Reason::ValidationFailed | Reason::AlreadyExists | Reason::Conflict | Reason::LeadNotFound
     );
-    about_content && error.processed() == Processed::No
+    about_content && error.side_effect() == SideEffect::None
 }
 
 /// Splits a refused part into the inputs that are at fault and the parts to try again.
@@ -184,7 +183,7 @@ fn isolate<I: Input>(
 /// Whether an error is about this input: it names it, or it names none and is about a property that
 /// does not exist and that the input mentions.
 fn is_culprit<I: Input>(input: &I, error: &Error) -> bool {
-    let Culprits { trace_ids, ids, unknown_properties } = error.culprits();
+    let AffectedInputs { trace_ids, ids, unknown_properties } = error.affected_inputs();
     is_named(input, error)
         || (trace_ids.is_empty()
             && ids.is_empty()
@@ -193,7 +192,7 @@ fn is_culprit<I: Input>(input: &I, error: &Error) -> bool {
 
 /// Whether an error names this input.
 fn is_named<I: Input>(input: &I, error: &Error) -> bool {
-    let Culprits { trace_ids, ids, unknown_properties: _ } = error.culprits();
+    let AffectedInputs { trace_ids, ids, unknown_properties: _ } = error.affected_inputs();
     let is_in = |list: &[String], own: Option<&str>| {
         own.is_some_and(|own| list.iter().any(|named| named == own))
     };
@@ -362,13 +361,13 @@ impl Left {
 }
 
 fn unknown(message: &str) -> Error {
-    Error::new(Reason::WriteOutcomeUnknown, message).with_processed(Processed::Maybe)
+    Error::new(Reason::WriteOutcomeUnknown, message).with_side_effect(SideEffect::Possible)
 }
 
 fn internal(what: &str) -> Error {
     Error::new(Reason::Internal, "the service lost track of an input")
         .with_internal(what)
-        .with_processed(Processed::Maybe)
+        .with_side_effect(SideEffect::Possible)
 }
 
 fn not_tried_alone(refusal: &Error) -> Error {

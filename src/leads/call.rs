@@ -23,7 +23,7 @@ pub struct PortalName(Arc<str>);
 
 /// One call of a client, on its way to HubSpot and back.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub struct CallContext {
     /// The account it is about.
     pub portal: PortalName,
     /// When the caller stops waiting. No step may outlast it.
@@ -35,11 +35,11 @@ pub struct Call {
     /// Where in a trace it is.
     pub trace: trace::Context,
     /// What it has cost; shared by all copies of this call.
-    pub spent: Arc<Spent>,
+    pub cost: Arc<CostMeter>,
     /// A permit for its first HubSpot call, if it has waited for one already; shared by all copies.
     pub prepaid: Prepaid,
     /// What stays taken until nothing works for the call any more.
-    pub hold: Hold,
+    pub guard: Guard,
     /// Until when attempts may be repeated for it.
     pub patience: Patience,
     /// Attempts made for it before, in a call that it shared with others.
@@ -51,12 +51,12 @@ pub struct Call {
 /// Keeps what one part of a call has taken for those that follow it, until the last copy is gone: a
 /// batch that HubSpot refuses is made again in parts, and no other write comes between them.
 #[derive(Debug, Clone, Default)]
-pub struct Claim(Option<Arc<Mutex<Hold>>>);
+pub struct Claim(Option<Arc<Mutex<Guard>>>);
 
 /// Something that is given back when the last copy of a call is gone, such as its place among the
 /// calls in flight: a write goes on when its caller has gone away.
 #[derive(Clone, Default)]
-pub struct Hold(Option<Arc<dyn Any + Send + Sync>>);
+pub struct Guard(Option<Arc<dyn Any + Send + Sync>>);
 
 /// A permit on its way to the HubSpot call that it is for.
 #[derive(Debug, Clone, Default)]
@@ -71,9 +71,9 @@ pub struct Patience(Arc<Mutex<Instant>>);
 
 /// HubSpot calls made for one client call.
 #[derive(Debug, Default)]
-pub struct Spent {
+pub struct CostMeter {
     /// Whose calls these are, if they are made for several: each bears an even part.
-    sharers: Vec<Arc<Spent>>,
+    sharers: Vec<Arc<CostMeter>>,
     /// In millionths of a call: calls are shared.
     millionths: AtomicU64,
     under_way: AtomicBool,
@@ -90,7 +90,7 @@ pub const ATTEMPT_TIME: Duration = Duration::from_millis(50);
 
 // === impl Call ===
 
-impl Call {
+impl CallContext {
     /// Whether there is time for an attempt after this pause.
     pub fn has_time_after(&self, pause: Duration) -> bool {
         Instant::now() + pause + ATTEMPT_TIME <= self.deadline
@@ -115,9 +115,9 @@ impl Call {
     }
 }
 
-// === impl Hold ===
+// === impl Guard ===
 
-impl Hold {
+impl Guard {
     /// Keeps `what` as long as there is a copy of the call.
     pub fn new<T: Any + Send + Sync>(what: &Arc<T>) -> Self {
         let what: Arc<T> = Arc::clone(what);
@@ -141,14 +141,14 @@ impl Claim {
     /// Keeps `what`, or gives it back to be kept by whoever took it.
     pub fn keep<T: Any + Send + Sync>(&self, what: T) -> Option<T> {
         let Some(kept) = &self.0 else { return Some(what) };
-        *kept.lock() = Hold::new(&Arc::new(what));
+        *kept.lock() = Guard::new(&Arc::new(what));
         None
     }
 }
 
-impl fmt::Debug for Hold {
+impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Hold").field(&self.0.is_some()).finish()
+        f.debug_tuple("Guard").field(&self.0.is_some()).finish()
     }
 }
 
@@ -213,7 +213,7 @@ impl Patience {
 /// Millionths of a HubSpot call.
 const CALL: u64 = 1_000_000;
 
-impl Spent {
+impl CostMeter {
     /// What is spent on a call made for all of these.
     pub fn among(sharers: Vec<Arc<Self>>) -> Self {
         Self { sharers, ..Self::default() }

@@ -27,7 +27,7 @@ use self::{
     order::{Key, Order, Turn},
 };
 use super::{
-    call::{Call, Prepaid},
+    call::{CallContext, Prepaid},
     error::Error,
     lead::Lead,
     query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
@@ -97,7 +97,7 @@ impl Coalesced {
     /// The right to write to these leads, which the next part of the same write then has already.
     async fn turn(
         &self,
-        call: &Call,
+        call: &CallContext,
         keys: impl Iterator<Item = Key> + Send,
     ) -> Result<Option<Turn>, Error> {
         if call.claim.is_taken() {
@@ -108,7 +108,7 @@ impl Coalesced {
     }
 
     /// A write is through: reads that begin now must not join one that began before.
-    fn written(&self, call: &Call, id: Option<&LeadId>) {
+    fn written(&self, call: &CallContext, id: Option<&LeadId>) {
         let is_about = |request: &GetLead| {
             request.id_property.is_some() || id.is_none_or(|id| *id == request.id)
         };
@@ -120,13 +120,13 @@ impl Coalesced {
 
 impl Parts {
     /// The call with a permit of its own, if one is free: then it goes at once, alone.
-    fn free(&self, call: &Call) -> Result<Option<Call>, Error> {
+    fn free(&self, call: &CallContext) -> Result<Option<CallContext>, Error> {
         let account = self.quota.of(call.portal.as_str());
         let permit = account.take_free(BucketName::Burst, &call.who)?;
-        Ok(permit.map(|permit| Call { prepaid: Prepaid::new(permit), ..call.clone() }))
+        Ok(permit.map(|permit| CallContext { prepaid: Prepaid::new(permit), ..call.clone() }))
     }
 
-    async fn get(&self, call: &Call, request: &GetLead) -> Result<Lead, Error> {
+    async fn get(&self, call: &CallContext, request: &GetLead) -> Result<Lead, Error> {
         let learned = self.learned.of(&call.portal);
         if let Some(call) = self.free(call)? {
             let answer = self.upstream.get(&call, request).await;
@@ -141,7 +141,7 @@ impl Parts {
         }
     }
 
-    async fn create(&self, call: &Call, request: &CreateLead) -> Result<Lead, Error> {
+    async fn create(&self, call: &CallContext, request: &CreateLead) -> Result<Lead, Error> {
         if let Some(call) = self.free(call)? {
             return self.upstream.create(&call, request).await;
         }
@@ -151,7 +151,7 @@ impl Parts {
         }
     }
 
-    async fn update(&self, call: &Call, request: &UpdateLead) -> Result<Lead, Error> {
+    async fn update(&self, call: &CallContext, request: &UpdateLead) -> Result<Lead, Error> {
         if let Some(call) = self.free(call)? {
             return self.upstream.update(&call, request).await;
         }
@@ -161,7 +161,7 @@ impl Parts {
         }
     }
 
-    async fn archive(&self, call: &Call, id: &LeadId) -> Result<(), Error> {
+    async fn archive(&self, call: &CallContext, id: &LeadId) -> Result<(), Error> {
         if let Some(call) = self.free(call)? {
             return self.upstream.archive(&call, id).await;
         }
@@ -173,7 +173,7 @@ impl Parts {
 
     async fn upsert(
         &self,
-        call: &Call,
+        call: &CallContext,
         inputs: &[Traced<UpsertLead>],
         input: &UpsertLead,
     ) -> Result<BatchAnswer, Error> {
@@ -190,40 +190,40 @@ impl Parts {
 
 #[async_trait]
 impl Upstream for Coalesced {
-    async fn get(&self, call: &Call, request: &GetLead) -> Result<Lead, Error> {
+    async fn get(&self, call: &CallContext, request: &GetLead) -> Result<Lead, Error> {
         if !self.0.on {
             return self.0.upstream.get(call, request).await;
         }
-        let work = |call: Call, request: Arc<GetLead>| {
+        let work = |call: CallContext, request: Arc<GetLead>| {
             let parts = Arc::clone(&self.0);
             async move { parts.get(&call, &request).await }
         };
         self.0.leads.run(call, request, work).await
     }
 
-    async fn list(&self, call: &Call, request: &ListLeads) -> Result<Page, Error> {
+    async fn list(&self, call: &CallContext, request: &ListLeads) -> Result<Page, Error> {
         if !self.0.on {
             return self.0.upstream.list(call, request).await;
         }
-        let work = |call: Call, request: Arc<ListLeads>| {
+        let work = |call: CallContext, request: Arc<ListLeads>| {
             let upstream = Arc::clone(&self.0.upstream);
             async move { upstream.list(&call, &request).await }
         };
         self.0.pages.run(call, request, work).await
     }
 
-    async fn search(&self, call: &Call, request: &SearchLeads) -> Result<SearchPage, Error> {
+    async fn search(&self, call: &CallContext, request: &SearchLeads) -> Result<SearchPage, Error> {
         if !self.0.on {
             return self.0.upstream.search(call, request).await;
         }
-        let work = |call: Call, request: Arc<SearchLeads>| {
+        let work = |call: CallContext, request: Arc<SearchLeads>| {
             let upstream = Arc::clone(&self.0.upstream);
             async move { upstream.search(&call, &request).await }
         };
         self.0.searches.run(call, request, work).await
     }
 
-    async fn create(&self, call: &Call, request: &CreateLead) -> Result<Lead, Error> {
+    async fn create(&self, call: &CallContext, request: &CreateLead) -> Result<Lead, Error> {
         let done = if self.0.on {
             self.0.create(call, request).await
         } else {
@@ -233,7 +233,7 @@ impl Upstream for Coalesced {
         done
     }
 
-    async fn update(&self, call: &Call, request: &UpdateLead) -> Result<Lead, Error> {
+    async fn update(&self, call: &CallContext, request: &UpdateLead) -> Result<Lead, Error> {
         let key = Key::new(&request.id, request.id_property.as_deref());
         let _turn = self.turn(call, std::iter::once(key)).await?;
         let done = if self.0.on {
@@ -245,7 +245,7 @@ impl Upstream for Coalesced {
         done
     }
 
-    async fn archive(&self, call: &Call, id: &LeadId) -> Result<(), Error> {
+    async fn archive(&self, call: &CallContext, id: &LeadId) -> Result<(), Error> {
         let _turn = self.turn(call, std::iter::once(Key::new(id, None))).await?;
         let done = if self.0.on {
             self.0.archive(call, id).await
@@ -256,13 +256,17 @@ impl Upstream for Coalesced {
         done
     }
 
-    async fn batch_read(&self, call: &Call, request: &BatchRead) -> Result<BatchAnswer, Error> {
+    async fn batch_read(
+        &self,
+        call: &CallContext,
+        request: &BatchRead,
+    ) -> Result<BatchAnswer, Error> {
         self.0.upstream.batch_read(call, request).await
     }
 
     async fn batch_create(
         &self,
-        call: &Call,
+        call: &CallContext,
         inputs: &[Traced<CreateLead>],
     ) -> Result<BatchAnswer, Error> {
         let done = self.0.upstream.batch_create(call, inputs).await;
@@ -275,7 +279,7 @@ impl Upstream for Coalesced {
 
     async fn batch_update(
         &self,
-        call: &Call,
+        call: &CallContext,
         inputs: &[Traced<UpdateLead>],
     ) -> Result<BatchAnswer, Error> {
         let key = |Traced { input, .. }: &Traced<UpdateLead>| {
@@ -290,7 +294,7 @@ impl Upstream for Coalesced {
 
     async fn batch_upsert(
         &self,
-        call: &Call,
+        call: &CallContext,
         inputs: &[Traced<UpsertLead>],
     ) -> Result<BatchAnswer, Error> {
         let key = |Traced { input, .. }: &Traced<UpsertLead>| {
@@ -307,7 +311,11 @@ impl Upstream for Coalesced {
         done
     }
 
-    async fn batch_archive(&self, call: &Call, ids: &[LeadId]) -> Result<BatchAnswer, Error> {
+    async fn batch_archive(
+        &self,
+        call: &CallContext,
+        ids: &[LeadId],
+    ) -> Result<BatchAnswer, Error> {
         let _turn = self.turn(call, ids.iter().map(|id| Key::new(id, None))).await?;
         let done = self.0.upstream.batch_archive(call, ids).await;
         self.written(call, None);
@@ -316,7 +324,7 @@ impl Upstream for Coalesced {
 
     async fn associations(
         &self,
-        call: &Call,
+        call: &CallContext,
         leads: &[LeadId],
         to: &str,
     ) -> Result<Vec<Links>, Error> {

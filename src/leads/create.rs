@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::{
     batch::{self, Outcome, Unmentioned},
-    call::Call,
-    error::{Error, Processed, Reason},
+    call::CallContext,
+    error::{Error, Reason, SideEffect},
     inputs::ReadInput,
     lead::Lead,
     query::{BatchRead, LeadId},
@@ -83,7 +83,7 @@ fn is_plain(id: &str) -> bool {
 /// Creates one lead.
 pub(super) async fn one(
     upstream: &dyn Upstream,
-    call: &Call,
+    call: &CallContext,
     mut request: CreateLead,
     mark: Option<Mark>,
 ) -> Result<Lead, Error> {
@@ -101,7 +101,8 @@ pub(super) async fn one(
         let mut found = find(upstream, &call, &[(&request, mark)]).await;
         match found.pop() {
             Some(Ok(Some(lead))) => return Ok(lead),
-            Some(Ok(None)) if error.processed() == Processed::Maybe && round < MAX_ROUNDS => {}
+            Some(Ok(None)) if error.side_effect() == SideEffect::Possible && round < MAX_ROUNDS => {
+            }
             Some(Err(cause)) => return Err(error.with_internal(cause.to_string())),
             Some(Ok(None)) | None => return Err(error),
         }
@@ -111,7 +112,7 @@ pub(super) async fn one(
 /// Creates many leads; one outcome per input, in their order.
 pub(super) async fn many(
     upstream: &Arc<dyn Upstream>,
-    call: &Call,
+    call: &CallContext,
     mut inputs: Vec<Traced<CreateLead>>,
     mark: Option<Mark>,
     concurrency: usize,
@@ -162,7 +163,7 @@ pub(super) async fn many(
 
 async fn send(
     upstream: &Arc<dyn Upstream>,
-    call: &Call,
+    call: &CallContext,
     inputs: &[Traced<CreateLead>],
     concurrency: usize,
 ) -> Result<Vec<Outcome>, Error> {
@@ -176,7 +177,7 @@ async fn send(
 /// Looks for leads by their marks, with all that was written into them.
 async fn find(
     upstream: &dyn Upstream,
-    call: &Call,
+    call: &CallContext,
     wanted: &[(&CreateLead, &Marked)],
 ) -> Vec<Result<Option<Lead>, Error>> {
     let Some((_, Marked { property, .. })) = wanted.first() else { return Vec::new() };
@@ -214,7 +215,7 @@ fn seen(outcome: Outcome) -> Result<Option<Lead>, Error> {
 }
 
 /// Waits a little, and makes sure that there is time to look.
-async fn follow(call: &mut Call, round: u32) {
+async fn follow(call: &mut CallContext, round: u32) {
     if round == 1 {
         call.extend(Instant::now() + PATIENCE);
     }
@@ -223,11 +224,11 @@ async fn follow(call: &mut Call, round: u32) {
 
 /// Whether the lead may be there all the same: the answer was lost, or its own mark is in the way.
 fn is_doubtful(error: &Error) -> bool {
-    error.processed() == Processed::Maybe || error.reason() == Reason::AlreadyExists
+    error.side_effect() == SideEffect::Possible || error.reason() == Reason::AlreadyExists
 }
 
 fn is_lost(outcome: &Outcome) -> bool {
-    outcome.as_ref().is_err_and(|error| error.processed() == Processed::Maybe)
+    outcome.as_ref().is_err_and(|error| error.side_effect() == SideEffect::Possible)
 }
 
 fn created(lead: Lead) -> BatchItem {

@@ -70,13 +70,13 @@ pub enum Reason {
     AuthenticationUnavailable,
 }
 
-/// Whether HubSpot has acted on a call that failed.
+/// Whether HubSpot may have acted on a request that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Processed {
-    /// Certainly not: it never left, or HubSpot refused it.
-    No,
-    /// Perhaps: it was sent and no answer tells.
-    Maybe,
+pub enum SideEffect {
+    /// None: the request was never sent, or HubSpot rejected it.
+    None,
+    /// Possible: the request was sent and no response proves the outcome.
+    Possible,
 }
 
 /// A field of the caller's request that is at fault.
@@ -111,7 +111,7 @@ pub struct UpstreamFacts {
 
 /// Which inputs of a batch an error is about, as far as HubSpot says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Culprits {
+pub struct AffectedInputs {
     /// `objectWriteTraceId`s.
     pub trace_ids: Vec<String>,
     /// Record ids or unique values.
@@ -132,10 +132,10 @@ struct Inner {
     fields: Vec<FieldFault>,
     upstream: UpstreamFacts,
     retry_after: Option<Duration>,
-    processed: Processed,
-    culprits: Culprits,
+    side_effect: SideEffect,
+    affected_inputs: AffectedInputs,
     bucket: Option<&'static str>,
-    is_out_of_time: bool,
+    is_deadline_limited: bool,
 }
 
 // === impl Reason ===
@@ -231,10 +231,10 @@ impl Error {
             fields: Vec::new(),
             upstream: UpstreamFacts::default(),
             retry_after: None,
-            processed: Processed::No,
-            culprits: Culprits::default(),
+            side_effect: SideEffect::None,
+            affected_inputs: AffectedInputs::default(),
             bucket: None,
-            is_out_of_time: false,
+            is_deadline_limited: false,
         }))
     }
 
@@ -285,8 +285,8 @@ impl Error {
 
     /// Adds whether HubSpot has acted on the call; `No` when not said.
     #[must_use]
-    pub fn with_processed(mut self, processed: Processed) -> Self {
-        self.0.processed = processed;
+    pub fn with_side_effect(mut self, side_effect: SideEffect) -> Self {
+        self.0.side_effect = side_effect;
         self
     }
 
@@ -299,8 +299,8 @@ impl Error {
 
     /// Adds which inputs of a batch it is about.
     #[must_use]
-    pub fn with_culprits(mut self, culprits: Culprits) -> Self {
-        self.0.culprits = culprits;
+    pub fn with_affected_inputs(mut self, affected_inputs: AffectedInputs) -> Self {
+        self.0.affected_inputs = affected_inputs;
         self
     }
 
@@ -318,14 +318,14 @@ impl Error {
 
     /// Adds that there would have been another attempt, had there been the time.
     #[must_use]
-    pub fn out_of_time(mut self) -> Self {
-        self.0.is_out_of_time = true;
+    pub fn deadline_limited(mut self) -> Self {
+        self.0.is_deadline_limited = true;
         self
     }
 
     /// Whether there would have been another attempt, had there been the time.
-    pub fn is_out_of_time(&self) -> bool {
-        self.0.is_out_of_time
+    pub fn is_deadline_limited(&self) -> bool {
+        self.0.is_deadline_limited
     }
 
     /// What a caller can act on.
@@ -359,13 +359,13 @@ impl Error {
     }
 
     /// Whether HubSpot has acted on the call.
-    pub fn processed(&self) -> Processed {
-        self.0.processed
+    pub fn side_effect(&self) -> SideEffect {
+        self.0.side_effect
     }
 
     /// Which inputs of a batch it is about.
-    pub fn culprits(&self) -> &Culprits {
-        &self.0.culprits
+    pub fn affected_inputs(&self) -> &AffectedInputs {
+        &self.0.affected_inputs
     }
 }
 

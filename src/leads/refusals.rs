@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     call::PortalName,
-    error::{Error, Processed, Reason},
+    error::{Error, Reason, SideEffect},
 };
 
 /// Most refusals kept; the oldest go first.
@@ -55,7 +55,7 @@ impl Refusals {
     /// Remembers an error if it is about the content of the write.
     pub(super) fn remember(&self, portal: &PortalName, fingerprint: u64, error: &Error) {
         let is_final = error.reason() == Reason::ValidationFailed;
-        if self.keep.is_zero() || !is_final || error.processed() != Processed::No {
+        if self.keep.is_zero() || !is_final || error.side_effect() != SideEffect::None {
             return;
         }
         let (now, key) = (Instant::now(), (portal.clone(), fingerprint));

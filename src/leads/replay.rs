@@ -19,7 +19,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     call::PortalName,
-    error::{Error, FieldFault, Processed, Reason},
+    error::{Error, FieldFault, Reason, SideEffect},
 };
 use leadsd_base::task;
 
@@ -185,7 +185,7 @@ async fn answered<A: Answer>(mut receiver: watch::Receiver<Option<A>>) -> Result
     let answer = receiver.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
     answer.ok_or_else(|| {
         Error::new(Reason::Internal, "the write ended without an answer; its outcome is not known")
-            .with_processed(Processed::Maybe)
+            .with_side_effect(SideEffect::Possible)
     })
 }
 

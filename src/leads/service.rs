@@ -14,9 +14,9 @@ use tokio::time::timeout_at;
 use super::{
     audit::{Entry, Tallied, Tally},
     batch::{self, Outcome, Unmentioned},
-    call::{Call, PortalName},
+    call::{CallContext, PortalName},
     create::{self, Mark},
-    error::{Error, Processed, Reason},
+    error::{Error, Reason, SideEffect},
     inputs::ReadInput,
     lead::Lead,
     query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
@@ -101,24 +101,28 @@ impl Service {
     }
 
     /// Reads one lead.
-    pub async fn get(&self, call: &Call, request: GetLead) -> Result<Lead, Error> {
+    pub async fn get(&self, call: &CallContext, request: GetLead) -> Result<Lead, Error> {
         within(call, self.upstream.get(call, &request)).await
     }
 
     /// Reads one page of all leads.
-    pub async fn list(&self, call: &Call, request: ListLeads) -> Result<Page, Error> {
+    pub async fn list(&self, call: &CallContext, request: ListLeads) -> Result<Page, Error> {
         within(call, self.upstream.list(call, &request)).await
     }
 
     /// Reads one page of the leads that match.
-    pub async fn search(&self, call: &Call, request: SearchLeads) -> Result<SearchPage, Error> {
+    pub async fn search(
+        &self,
+        call: &CallContext,
+        request: SearchLeads,
+    ) -> Result<SearchPage, Error> {
         within(call, self.upstream.search(call, &request)).await
     }
 
     /// Creates one lead.
     pub async fn create(
         &self,
-        call: &Call,
+        call: &CallContext,
         request_id: Option<RequestId>,
         request: CreateLead,
     ) -> Result<Lead, Error> {
@@ -134,7 +138,7 @@ impl Service {
     /// Changes one lead.
     pub async fn update(
         &self,
-        call: &Call,
+        call: &CallContext,
         request_id: Option<RequestId>,
         request: UpdateLead,
     ) -> Result<Lead, Error> {
@@ -149,7 +153,7 @@ impl Service {
     /// Archives one lead.
     pub async fn archive(
         &self,
-        call: &Call,
+        call: &CallContext,
         request_id: Option<RequestId>,
         id: LeadId,
     ) -> Result<(), Error> {
@@ -166,7 +170,7 @@ impl Service {
     /// Creates or changes one lead.
     pub async fn upsert(
         &self,
-        call: &Call,
+        call: &CallContext,
         request_id: Option<RequestId>,
         input: Traced<UpsertLead>,
     ) -> Result<Upserted, Error> {
@@ -196,7 +200,7 @@ impl Service {
     /// Reads many leads; one result per id.
     pub async fn batch_get(
         &self,
-        call: &Call,
+        call: &CallContext,
         request: BatchGet,
     ) -> Result<Vec<Result<Lead, Error>>, Error> {
         let BatchGet { ids, id_property, mut properties, properties_with_history, archived } =
@@ -238,7 +242,7 @@ impl Service {
     /// Creates many leads; one result per input.
     pub async fn batch_create(
         &self,
-        call: &Call,
+        call: &CallContext,
         request_id: Option<RequestId>,
         inputs: Vec<Traced<CreateLead>>,
     ) -> Result<Vec<Result<Lead, Error>>, Error> {
@@ -257,7 +261,7 @@ impl Service {
     /// Changes many leads; one result per input. No lead may stand twice.
     pub async fn batch_update(
         &self,
-        call: &Call,
+        call: &CallContext,
         request_id: Option<RequestId>,
         inputs: Vec<Traced<UpdateLead>>,
     ) -> Result<Vec<Result<Lead, Error>>, Error> {
@@ -281,7 +285,7 @@ impl Service {
     /// Creates or changes many leads; one result per input. No unique value may stand twice.
     pub async fn batch_upsert(
         &self,
-        call: &Call,
+        call: &CallContext,
         request_id: Option<RequestId>,
         inputs: Vec<Traced<UpsertLead>>,
     ) -> Result<Vec<Result<Upserted, Error>>, Error> {
@@ -308,7 +312,7 @@ impl Service {
     /// Archives many leads; one result per id.
     pub async fn batch_archive(
         &self,
-        call: &Call,
+        call: &CallContext,
         request_id: Option<RequestId>,
         ids: Vec<LeadId>,
     ) -> Result<Vec<Result<(), Error>>, Error> {
@@ -336,11 +340,11 @@ impl Service {
     }
 
     /// The portal's property for request ids.
-    fn property(&self, call: &Call) -> Option<&str> {
+    fn property(&self, call: &CallContext) -> Option<&str> {
         self.settings.request_id_properties.of(&call.portal)
     }
 
-    fn parts(&self, call: &Call) -> (Arc<dyn Upstream>, Call) {
+    fn parts(&self, call: &CallContext) -> (Arc<dyn Upstream>, CallContext) {
         (Arc::clone(&self.upstream), call.clone())
     }
 
@@ -348,7 +352,7 @@ impl Service {
     /// the first answer of a repeated one ends at the repeat's own.
     fn write(
         &self,
-        call: &Call,
+        call: &CallContext,
         entry: Entry,
         request_id: Option<RequestId>,
         fingerprint: u64,
@@ -361,7 +365,7 @@ impl Service {
 
     async fn write_boxed(
         &self,
-        call: &Call,
+        call: &CallContext,
         entry: Entry,
         request_id: Option<RequestId>,
         fingerprint: u64,
@@ -380,7 +384,7 @@ impl Service {
                 Reason::DeadlineExceeded,
                 "the deadline passed before the outcome of the write was known",
             )
-            .with_processed(Processed::Maybe))
+            .with_side_effect(SideEffect::Possible))
         });
         repeat.answered(&answer);
         let answer = answer?;
@@ -477,13 +481,13 @@ fn tally<T>(answer: &Result<Vec<Result<T, Error>>, Error>, id: fn(&T) -> Option<
 }
 
 fn traces<T>(answer: &Result<T, Error>) -> bool {
-    answer.as_ref().err().is_none_or(|error| error.processed() == Processed::Maybe)
+    answer.as_ref().err().is_none_or(|error| error.side_effect() == SideEffect::Possible)
 }
 
 fn any_traces<T>(answer: &Result<Vec<Result<T, Error>>, Error>) -> bool {
     match answer {
         Ok(items) => items.iter().any(traces),
-        Err(error) => error.processed() == Processed::Maybe,
+        Err(error) => error.side_effect() == SideEffect::Possible,
     }
 }
 
@@ -516,7 +520,10 @@ fn fingerprint(kind: &str, request: &impl Hash) -> u64 {
 }
 
 /// Ends a read at the call's deadline, wherever it stands.
-async fn within<T>(call: &Call, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+async fn within<T>(
+    call: &CallContext,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     timeout_at(call.deadline, work).await.unwrap_or_else(|_| {
         Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before HubSpot answered"))
     })
@@ -533,7 +540,7 @@ fn upserted(outcome: Outcome) -> Result<Upserted, Error> {
 
 fn lost() -> Error {
     Error::new(Reason::Internal, "the service lost track of an input")
-        .with_processed(Processed::Maybe)
+        .with_side_effect(SideEffect::Possible)
 }
 
 /// A fingerprint names the kind of write, so an answer of another kind cannot come back.

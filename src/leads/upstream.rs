@@ -6,7 +6,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use super::{
-    call::Call,
+    call::CallContext,
     error::Error,
     lead::Lead,
     query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
@@ -62,52 +62,57 @@ pub struct Link {
 }
 
 /// HubSpot, as the domain sees it. Every method makes one logical call, counts what it spends in
-/// [`Call::spent`] and never outlasts [`Call::deadline`]. Batches take 1 to 100 inputs.
+/// [`CallContext::cost`] and never outlasts [`CallContext::deadline`]. Batches take 1 to 100 inputs.
 ///
 /// A batch method fails as a whole only if HubSpot refused or lost the whole batch; errors of
 /// single inputs are part of the answer.
 #[async_trait]
 pub trait Upstream: fmt::Debug + Send + Sync + 'static {
     /// Reads one lead.
-    async fn get(&self, call: &Call, request: &GetLead) -> Result<Lead, Error>;
+    async fn get(&self, call: &CallContext, request: &GetLead) -> Result<Lead, Error>;
     /// Reads one page of all leads.
-    async fn list(&self, call: &Call, request: &ListLeads) -> Result<Page, Error>;
+    async fn list(&self, call: &CallContext, request: &ListLeads) -> Result<Page, Error>;
     /// Reads one page of the leads that match.
-    async fn search(&self, call: &Call, request: &SearchLeads) -> Result<SearchPage, Error>;
+    async fn search(&self, call: &CallContext, request: &SearchLeads) -> Result<SearchPage, Error>;
     /// Creates one lead.
-    async fn create(&self, call: &Call, request: &CreateLead) -> Result<Lead, Error>;
+    async fn create(&self, call: &CallContext, request: &CreateLead) -> Result<Lead, Error>;
     /// Changes one lead.
-    async fn update(&self, call: &Call, request: &UpdateLead) -> Result<Lead, Error>;
+    async fn update(&self, call: &CallContext, request: &UpdateLead) -> Result<Lead, Error>;
     /// Archives one lead.
-    async fn archive(&self, call: &Call, id: &LeadId) -> Result<(), Error>;
+    async fn archive(&self, call: &CallContext, id: &LeadId) -> Result<(), Error>;
     /// Reads up to 100 leads.
-    async fn batch_read(&self, call: &Call, request: &BatchRead) -> Result<BatchAnswer, Error>;
+    async fn batch_read(
+        &self,
+        call: &CallContext,
+        request: &BatchRead,
+    ) -> Result<BatchAnswer, Error>;
     /// Creates up to 100 leads.
     async fn batch_create(
         &self,
-        call: &Call,
+        call: &CallContext,
         inputs: &[Traced<CreateLead>],
     ) -> Result<BatchAnswer, Error>;
     /// Changes up to 100 leads.
     async fn batch_update(
         &self,
-        call: &Call,
+        call: &CallContext,
         inputs: &[Traced<UpdateLead>],
     ) -> Result<BatchAnswer, Error>;
     /// Creates or changes up to 100 leads.
     async fn batch_upsert(
         &self,
-        call: &Call,
+        call: &CallContext,
         inputs: &[Traced<UpsertLead>],
     ) -> Result<BatchAnswer, Error>;
     /// Archives up to 100 leads. HubSpot answers without results; errors, if it ever sends any, are
     /// part of the answer.
-    async fn batch_archive(&self, call: &Call, ids: &[LeadId]) -> Result<BatchAnswer, Error>;
+    async fn batch_archive(&self, call: &CallContext, ids: &[LeadId])
+    -> Result<BatchAnswer, Error>;
     /// Reads which records of type `to` up to 1,000 leads are associated with. Leads that are not
     /// there are left out.
     async fn associations(
         &self,
-        call: &Call,
+        call: &CallContext,
         leads: &[LeadId],
         to: &str,
     ) -> Result<Vec<Links>, Error>;

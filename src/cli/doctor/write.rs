@@ -10,8 +10,9 @@ use crate::{
     cli::advice::Advice,
     hubspot,
     leads::{
-        Association, AssociationCategory, AssociationType, Call, Claim, CreateLead, Error, Hold,
-        Lead, LeadId, ListLeads, Patience, Prepaid, Selection, Spent, Upstream as _,
+        Association, AssociationCategory, AssociationType, CallContext, Claim, CostMeter,
+        CreateLead, Error, Guard, Lead, LeadId, ListLeads, Patience, Prepaid, Selection,
+        Upstream as _,
     },
     trace,
 };
@@ -49,15 +50,15 @@ async fn written(
     let client = hubspot::Client::new(&config.hubspot, resolve, quota)
         .map_err(|error| Advice::new(error.to_string(), "check [hubspot]"))?;
     let deadline = Instant::now() + TIMEOUT;
-    let call = Call {
+    let call = CallContext {
         portal: portal.place.name.clone(),
         deadline,
         who: Who { caller: Caller::new("leadsd-doctor"), priority: Priority::Interactive },
         request_id: "leadsd-doctor".into(),
         trace: trace::Context::root(0.0),
-        spent: Arc::new(Spent::default()),
+        cost: Arc::new(CostMeter::default()),
         prepaid: Prepaid::default(),
-        hold: Hold::default(),
+        guard: Guard::default(),
         patience: Patience::new(deadline),
         made: 0,
         claim: Claim::default(),

@@ -48,12 +48,12 @@ fn a_create_that_may_have_happened_says_so() {
     for status in [500, 502, 503, 504, 520, 522, 524] {
         let error = mapped(Operation::Create, status, "");
         assert_eq!(error.reason(), Reason::WriteOutcomeUnknown, "{status}");
-        assert_eq!(error.processed(), Processed::Maybe);
+        assert_eq!(error.side_effect(), SideEffect::Possible);
     }
     for status in [521, 523, 525, 526] {
         let error = mapped(Operation::Create, status, "");
         assert_eq!(error.reason(), Reason::UpstreamUnavailable, "{status}");
-        assert_eq!(error.processed(), Processed::No);
+        assert_eq!(error.side_effect(), SideEffect::None);
     }
 }
 
@@ -79,9 +79,9 @@ fn invalid_properties_become_proto_fields_and_unknown_ones_culprits() {
     assert_eq!(error.message(), "Property values were not valid");
     let fields: Vec<&str> = error.fields().iter().map(|fault| fault.field.as_str()).collect();
     assert_eq!(fields, [r#"properties["hs_lead_label"]"#, r#"properties["nope"]"#]);
-    assert_eq!(error.culprits().unknown_properties, ["nope"]);
+    assert_eq!(error.affected_inputs().unknown_properties, ["nope"]);
     assert_eq!(error.upstream().correlation_id.as_deref(), Some("c-9"));
-    assert_eq!(error.processed(), Processed::No);
+    assert_eq!(error.side_effect(), SideEffect::None);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn item_errors_name_their_inputs() {
         serde_json::from_str(r#"{"status":"error","category":"OBJECT_NOT_FOUND","message":"Could not get some LEAD objects","context":{"ids":["1","2"]},"subCategory":{"odd":1}}"#).unwrap(),
     );
     assert_eq!(missing.reason(), Reason::LeadNotFound);
-    assert_eq!(missing.culprits().ids, ["1", "2"]);
+    assert_eq!(missing.affected_inputs().ids, ["1", "2"]);
 }
 
 #[test]

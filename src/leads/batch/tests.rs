@@ -46,7 +46,7 @@ fn is_bad(input: &Traced<CreateLead>) -> bool {
 
 fn refusal(trace_ids: Vec<String>) -> Error {
     Error::new(Reason::ValidationFailed, "BOILING was not one of the allowed options")
-        .with_culprits(Culprits { trace_ids, ..Culprits::default() })
+        .with_affected_inputs(AffectedInputs { trace_ids, ..AffectedInputs::default() })
 }
 
 // === impl Hubspot ===
@@ -178,7 +178,7 @@ fn equal_inputs_without_echoed_trace_ids_are_reported_and_not_guessed() {
     for outcome in outcomes {
         let error = outcome.unwrap_err();
         assert_eq!(error.reason(), Reason::WriteOutcomeUnknown);
-        assert_eq!(error.processed(), Processed::Maybe);
+        assert_eq!(error.side_effect(), SideEffect::Possible);
     }
 }
 
@@ -199,10 +199,11 @@ fn found(id: &str) -> BatchItem {
 
 #[test]
 fn one_error_may_stand_for_several_ids() {
-    let missing = Error::new(Reason::LeadNotFound, "not found").with_culprits(Culprits {
-        ids: vec!["2".to_owned(), "4".to_owned()],
-        ..Culprits::default()
-    });
+    let missing =
+        Error::new(Reason::LeadNotFound, "not found").with_affected_inputs(AffectedInputs {
+            ids: vec!["2".to_owned(), "4".to_owned()],
+            ..AffectedInputs::default()
+        });
     let answer = BatchAnswer {
         results: vec![found("3"), found("1")],
         errors: vec![ItemError { error: missing }],
@@ -266,13 +267,17 @@ fn an_outage_halfway_is_told_per_input() {
 #[test]
 fn an_error_that_names_one_input_is_about_no_other_with_the_same_property() {
     let inputs = [input(0, true), input(1, true)];
-    let named = Error::new(Reason::ValidationFailed, "no such property").with_culprits(Culprits {
-        trace_ids: vec!["trace-0".to_owned()],
-        unknown_properties: vec!["hs_lead_label".to_owned()],
-        ..Culprits::default()
+    let named = Error::new(Reason::ValidationFailed, "no such property").with_affected_inputs(
+        AffectedInputs {
+            trace_ids: vec!["trace-0".to_owned()],
+            unknown_properties: vec!["hs_lead_label".to_owned()],
+            ..AffectedInputs::default()
+        },
+    );
+    let other = Error::new(Reason::AlreadyExists, "a clash").with_affected_inputs(AffectedInputs {
+        trace_ids: vec!["trace-1".to_owned()],
+        ..AffectedInputs::default()
     });
-    let other = Error::new(Reason::AlreadyExists, "a clash")
-        .with_culprits(Culprits { trace_ids: vec!["trace-1".to_owned()], ..Culprits::default() });
     let errors = [named, other].map(|error| ItemError { error }).to_vec();
     let answer = BatchAnswer { results: Vec::new(), errors };
     let (outcomes, _) = matched(&inputs, answer, is_culprit);

@@ -2,7 +2,7 @@
 //! not say for certain is left to a call of its own, wherever making that call is safe.
 
 use super::{
-    BatchAnswer, BatchItem, Error, Input, Left, Outcome, Processed, Reason, Unmentioned, is_named,
+    BatchAnswer, BatchItem, Error, Input, Left, Outcome, Reason, SideEffect, Unmentioned, is_named,
     isolate, matched, refuses_inputs,
 };
 
@@ -114,13 +114,13 @@ fn settle(
 /// pass.
 fn is_of_the_batch(error: &Error) -> bool {
     let is_too_large =
-        error.reason() == Reason::AnswerTooLarge && error.processed() == Processed::No;
+        error.reason() == Reason::AnswerTooLarge && error.side_effect() == SideEffect::None;
     refuses_inputs(error) || is_too_large
 }
 
 /// Whether HubSpot does not know such a batch.
 fn is_no_batch(error: &Error) -> bool {
     error.reason() == Reason::UpstreamUnintelligible
-        && error.processed() == Processed::No
+        && error.side_effect() == SideEffect::None
         && error.upstream().http_status == Some(404)
 }

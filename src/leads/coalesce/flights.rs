@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::group::may_go_on;
-use crate::leads::{Call, Error, Patience, PortalName, Prepaid, Reason, Spent};
+use crate::leads::{CallContext, CostMeter, Error, Patience, PortalName, Prepaid, Reason};
 use leadsd_quota::{Caller, Priority};
 
 type Answer<A> = BoxFuture<'static, Result<A, Error>>;
@@ -51,7 +51,7 @@ struct Flight<Q, A> {
 /// What those who share a read know of it.
 #[derive(Debug, Clone)]
 struct Ticket {
-    spent: Arc<Spent>,
+    cost: Arc<CostMeter>,
     patience: Patience,
     riders: Arc<Mutex<Riders>>,
 }
@@ -67,7 +67,7 @@ struct Riders {
 /// One of those who share a read. It pays its part when it leaves, be it with the answer or before.
 struct Ride {
     ticket: Ticket,
-    spent: Arc<Spent>,
+    cost: Arc<CostMeter>,
 }
 
 // === impl Flights ===
@@ -88,9 +88,9 @@ where
     /// Cancel-safe: the read goes on as long as anybody waits for it.
     pub(super) async fn run<F>(
         &self,
-        call: &Call,
+        call: &CallContext,
         request: &Q,
-        work: impl Fn(Call, Arc<Q>) -> F,
+        work: impl Fn(CallContext, Arc<Q>) -> F,
     ) -> Result<A, Error>
     where
         F: Future<Output = Result<A, Error>> + Send + 'static,
@@ -99,7 +99,7 @@ where
         let mut call = call.clone();
         loop {
             let (answer, ticket, is_own) = self.join(&call, &request, &work);
-            let ride = Ride { ticket, spent: Arc::clone(&call.spent) };
+            let ride = Ride { ticket, cost: Arc::clone(&call.cost) };
             let answer = answer.await;
             drop(ride);
             match &answer {
@@ -125,9 +125,9 @@ where
 
     fn join<F>(
         &self,
-        call: &Call,
+        call: &CallContext,
         request: &Arc<Q>,
-        work: impl Fn(Call, Arc<Q>) -> F,
+        work: impl Fn(CallContext, Arc<Q>) -> F,
     ) -> (Shared<Answer<A>>, Ticket, bool)
     where
         F: Future<Output = Result<A, Error>> + Send + 'static,
@@ -141,10 +141,10 @@ where
             return (answer, ticket, false);
         }
         let patience = Patience::new(call.deadline);
-        let ticket = Ticket { spent: Arc::default(), patience, riders: Arc::default() };
+        let ticket = Ticket { cost: Arc::default(), patience, riders: Arc::default() };
         ticket.join(call);
-        let own = Call {
-            spent: Arc::clone(&ticket.spent),
+        let own = CallContext {
+            cost: Arc::clone(&ticket.cost),
             prepaid: Prepaid::default(),
             patience: ticket.patience.clone(),
             ..call.clone()
@@ -172,7 +172,7 @@ where
 // === impl Ticket ===
 
 impl Ticket {
-    fn join(&self, call: &Call) {
+    fn join(&self, call: &CallContext) {
         self.riders.lock().left += 1;
         self.patience.join(call.deadline);
     }
@@ -182,15 +182,15 @@ impl Ticket {
 
 impl Drop for Ride {
     fn drop(&mut self) {
-        let Ticket { spent, riders, .. } = &self.ticket;
+        let Ticket { cost, riders, .. } = &self.ticket;
         let mut riders = riders.lock();
-        let due = spent.millionths().saturating_sub(riders.paid) / riders.left.max(1);
+        let due = cost.millionths().saturating_sub(riders.paid) / riders.left.max(1);
         riders.left = riders.left.saturating_sub(1);
         riders.paid += due;
         drop(riders);
-        self.spent.add(due);
-        if let Some(id) = spent.correlation_id() {
-            self.spent.set_correlation_id(&id);
+        self.cost.add(due);
+        if let Some(id) = cost.correlation_id() {
+            self.cost.set_correlation_id(&id);
         }
     }
 }
@@ -199,7 +199,7 @@ impl Drop for Ride {
 /// wait for a permit at somebody else's place in the queue would not be fair.
 fn joinable<Q: Eq, A: Clone>(
     flights: &[Flight<Q, A>],
-    call: &Call,
+    call: &CallContext,
     request: &Q,
 ) -> Option<(Shared<Answer<A>>, Ticket)> {
     let is_same = |flight: &&Flight<Q, A>| {
@@ -210,7 +210,7 @@ fn joinable<Q: Eq, A: Clone>(
     let own_or_sent = flights
         .iter()
         .filter(is_same)
-        .filter(|flight| flight.caller == call.who.caller || flight.ticket.spent.is_under_way());
+        .filter(|flight| flight.caller == call.who.caller || flight.ticket.cost.is_under_way());
     own_or_sent.filter_map(|flight| Some((flight.answer.upgrade()?, flight.ticket.clone()))).next()
 }
 

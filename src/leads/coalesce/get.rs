@@ -17,7 +17,7 @@ use super::{
     names::Unknown,
 };
 use crate::leads::{
-    BatchRead, Call, Error, GetLead, Lead, LeadId, Links, Reason, Selection, Upstream,
+    BatchRead, CallContext, Error, GetLead, Lead, LeadId, Links, Reason, Selection, Upstream,
     batch::{self, Fate, Unmentioned, Unsettled},
     inputs::ReadInput,
     service::MAX_CHUNK_WITH_HISTORY,
@@ -197,7 +197,7 @@ impl Get {
     async fn linked(
         &self,
         upstream: &Arc<dyn Upstream>,
-        call: &Call,
+        call: &CallContext,
         leads: &BTreeMap<usize, Lead>,
     ) -> Result<Vec<Linked<'_>>, (&str, Error)> {
         let mut ids: Vec<LeadId> =
@@ -238,7 +238,7 @@ impl Kind for Get {
     async fn alone(
         &self,
         upstream: &dyn Upstream,
-        call: &Call,
+        call: &CallContext,
         id: &LeadId,
     ) -> Result<Lead, Error> {
         let request = GetLead {

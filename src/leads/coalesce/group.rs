@@ -21,7 +21,7 @@ use tokio::{
 
 use super::learned::{Learned, Portals};
 use crate::leads::{
-    Call, Error, Patience, PortalName, Prepaid, Processed, Reason, Spent, Upstream,
+    CallContext, CostMeter, Error, Patience, PortalName, Prepaid, Reason, SideEffect, Upstream,
     batch::{self, Fate},
 };
 use leadsd_base::task;
@@ -69,7 +69,7 @@ pub(super) trait Kind: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static {
     async fn alone(
         &self,
         upstream: &dyn Upstream,
-        call: &Call,
+        call: &CallContext,
         input: &Self::Input,
     ) -> Result<Self::Output, Error>;
 
@@ -120,7 +120,7 @@ struct Group<K: Kind> {
 /// One call that waits.
 #[derive(Debug)]
 struct Member<K: Kind> {
-    call: Call,
+    call: CallContext,
     input: K::Input,
     reply: oneshot::Sender<Result<K::Output, Error>>,
 }
@@ -142,7 +142,7 @@ impl<K: Kind> Groups<K> {
     /// is little: thousands may.
     pub(super) fn wait(
         &self,
-        call: &Call,
+        call: &CallContext,
         kind: K,
         input: K::Input,
     ) -> impl Future<Output = Result<K::Output, Error>> + Send {
@@ -195,7 +195,7 @@ async fn answered<T>(
     };
     answer.unwrap_or_else(|_| {
         Err(Error::new(Reason::Internal, "the service lost the answer of a call")
-            .with_processed(Processed::Maybe))
+            .with_side_effect(SideEffect::Possible))
     })
 }
 
@@ -396,7 +396,7 @@ impl<K: Kind> Departure<K> {
 
 /// A call that is made for several, as long as any of them waits.
 pub(super) struct Shared {
-    call: Call,
+    call: CallContext,
     /// On whose behalf, in the order of the inputs.
     whos: Vec<Who>,
 }
@@ -410,30 +410,30 @@ impl Shared {
         let deadlines = members.iter().map(|member| member.call.deadline);
         let patience = Patience::new(first.deadline);
         members.iter().for_each(|member| patience.join(member.call.patience.until()));
-        let sharers = members.iter().map(|member| Arc::clone(&member.call.spent)).collect();
-        let spent = Spent::among(sharers);
-        spent.begin();
+        let sharers = members.iter().map(|member| Arc::clone(&member.call.cost)).collect();
+        let cost = CostMeter::among(sharers);
+        cost.begin();
         let deadline = deadlines.max()?;
         let whos = members.iter().map(|member| member.call.who.clone()).collect();
-        let spent = Arc::new(spent);
-        let call = Call { deadline, spent, prepaid, patience, made, ..first.clone() };
+        let cost = Arc::new(cost);
+        let call = CallContext { deadline, cost, prepaid, patience, made, ..first.clone() };
         Some(Self { call, whos })
     }
 
     /// On behalf of the one who goes first.
-    pub(super) fn whole(&self) -> &Call {
+    pub(super) fn whole(&self) -> &CallContext {
         &self.call
     }
 
     /// The call for a part of them: on behalf of its first one, so that nobody's quota is used for a
     /// part that it has no part in.
-    pub(super) fn part(&self, first: usize) -> Call {
+    pub(super) fn part(&self, first: usize) -> CallContext {
         let who = self.whos.get(first).unwrap_or(&self.call.who).clone();
-        Call { who, ..self.call.clone() }
+        CallContext { who, ..self.call.clone() }
     }
 }
 
 /// Whether an attempt that another's time did not allow is made for this call all the same.
-pub(super) fn may_go_on(call: &Call, error: &Error) -> bool {
-    error.is_out_of_time() && call.has_time_after(error.retry_after().unwrap_or_default())
+pub(super) fn may_go_on(call: &CallContext, error: &Error) -> bool {
+    error.is_deadline_limited() && call.has_time_after(error.retry_after().unwrap_or_default())
 }

@@ -12,8 +12,8 @@ use super::{
     tell::Told,
 };
 use crate::leads::{
-    Call, CreateLead, Error, Lead, LeadId, Processed, Reason, Traced, UpdateLead, UpsertLead,
-    Upstream,
+    CallContext, CreateLead, Error, Lead, LeadId, Reason, SideEffect, Traced, UpdateLead,
+    UpsertLead, Upstream,
     batch::{self, Fate, Unmentioned, Unsettled},
     upstream::BatchItem,
 };
@@ -75,7 +75,7 @@ impl Kind for Create {
     async fn alone(
         &self,
         upstream: &dyn Upstream,
-        call: &Call,
+        call: &CallContext,
         input: &CreateLead,
     ) -> Result<Lead, Error> {
         upstream.create(call, input).await
@@ -146,7 +146,7 @@ impl Kind for Update {
     async fn alone(
         &self,
         upstream: &dyn Upstream,
-        call: &Call,
+        call: &CallContext,
         input: &UpdateLead,
     ) -> Result<Lead, Error> {
         upstream.update(call, input).await
@@ -196,7 +196,12 @@ impl Kind for Archive {
     type Input = LeadId;
     type Output = ();
 
-    async fn alone(&self, upstream: &dyn Upstream, call: &Call, id: &LeadId) -> Result<(), Error> {
+    async fn alone(
+        &self,
+        upstream: &dyn Upstream,
+        call: &CallContext,
+        id: &LeadId,
+    ) -> Result<(), Error> {
         upstream.archive(call, id).await
     }
 
@@ -242,7 +247,7 @@ impl Kind for Upsert {
     async fn alone(
         &self,
         upstream: &dyn Upstream,
-        call: &Call,
+        call: &CallContext,
         input: &UpsertLead,
     ) -> Result<BatchItem, Error> {
         let inputs = traced(std::slice::from_ref(input));
@@ -308,5 +313,5 @@ fn lead(fate: Fate<Option<BatchItem>>) -> Fate<Lead> {
 
 fn lost() -> Error {
     Error::new(Reason::Internal, "the service lost track of an input")
-        .with_processed(Processed::Maybe)
+        .with_side_effect(SideEffect::Possible)
 }

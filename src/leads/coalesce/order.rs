@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::leads::{Call, Error, LeadId, PortalName, Reason, Spent};
+use crate::leads::{CallContext, CostMeter, Error, LeadId, PortalName, Reason};
 use leadsd_quota::{BucketName, Priority, Quota, Turns};
 
 /// How the limit on waiting writes is called in refusals.
@@ -88,7 +88,7 @@ struct Pace {
 pub(super) struct Turn {
     portal: Arc<Portal>,
     number: u64,
-    spent: Arc<Spent>,
+    cost: Arc<CostMeter>,
 }
 
 /// What stands in the way of a write that comes now.
@@ -121,14 +121,14 @@ impl Order {
     /// in time for its turn, as far as is known, is refused at once, and so is one too many.
     pub(super) async fn turn(
         &self,
-        call: &Call,
+        call: &CallContext,
         keys: impl IntoIterator<Item = Key>,
     ) -> Result<Turn, Error> {
         let keys: BTreeSet<Key> = keys.into_iter().collect();
         let portal = self.of(&call.portal);
         let until = call.permit_until();
         let (number, ready) = self.enter(&portal, call, keys)?;
-        let turn = Turn { portal, number, spent: Arc::clone(&call.spent) };
+        let turn = Turn { portal, number, cost: Arc::clone(&call.cost) };
         let Some(ready) = ready else { return Ok(turn) };
         match timeout_at(until, ready).await {
             Ok(_) => Ok(turn),
@@ -152,7 +152,7 @@ impl Order {
     fn enter(
         &self,
         portal: &Portal,
-        call: &Call,
+        call: &CallContext,
         keys: BTreeSet<Key>,
     ) -> Result<(u64, Option<oneshot::Receiver<()>>), Error> {
         let now = Instant::now();
@@ -286,7 +286,7 @@ impl Pace {
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut leads = self.portal.leads.lock();
-        leads.leave(self.number, self.spent.is_under_way(), Instant::now());
+        leads.leave(self.number, self.cost.is_under_way(), Instant::now());
         self.portal.turns.set_waiting(leads.waiting);
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::{
-    leads::{Claim, Hold, Patience, Prepaid},
+    leads::{Claim, Guard, Patience, Prepaid},
     trace,
 };
 use leadsd_base::{
@@ -35,29 +35,29 @@ fn order(most: usize) -> Arc<Order> {
     Arc::new(Order::new(quota, most))
 }
 
-fn call(priority: Priority, time: Duration) -> Call {
+fn call(priority: Priority, time: Duration) -> CallContext {
     let deadline = Instant::now() + time;
-    let call = Call {
+    let call = CallContext {
         portal: PortalName::parse("default").unwrap(),
         deadline,
         who: Who { caller: Caller::new("test"), priority },
         request_id: "test".into(),
         trace: trace::Context::root(0.0),
-        spent: Arc::new(Spent::default()),
+        cost: Arc::new(CostMeter::default()),
         prepaid: Prepaid::default(),
-        hold: Hold::default(),
+        guard: Guard::default(),
         patience: Patience::new(deadline),
         made: 0,
         claim: Claim::default(),
     };
     // As if HubSpot were asked.
-    call.spent.begin();
+    call.cost.begin();
     call
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-fn patient() -> Call {
+fn patient() -> CallContext {
     call(Priority::Interactive, HOUR)
 }
 
@@ -165,7 +165,7 @@ impl Drop for Through {
 /// Writes to the lead that wait in tasks of their own, until they are dropped.
 async fn wait(
     order: &Arc<Order>,
-    call: impl Fn() -> Call,
+    call: impl Fn() -> CallContext,
     lead: usize,
     writes: usize,
 ) -> Vec<task::Task> {

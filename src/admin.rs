@@ -156,7 +156,11 @@ async fn list(State(sources): State<Sources>) -> Json<Vec<Portal>> {
 
 /// Has a portal's secret read and its token refreshed, even if it is parked; does not wait for it.
 async fn refresh(State(sources): State<Sources>, Path(name): Path<String>) -> StatusCode {
-    if sources.credentials.poke(&name) { StatusCode::ACCEPTED } else { StatusCode::NOT_FOUND }
+    if sources.credentials.refresh_now(&name) {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::NOT_FOUND
+    }
 }
 
 async fn log_filter() -> (StatusCode, String) {

@@ -247,7 +247,7 @@ fn credential_settings(
     portals_from: Option<config::PortalsFrom>,
 ) -> leadsd_credentials::Settings {
     let poll_interval = vault.poll_interval;
-    let folder = |from: config::PortalsFrom| leadsd_credentials::Folder {
+    let folder = |from: config::PortalsFrom| leadsd_credentials::Discovery {
         path: from.folder,
         interval: poll_interval,
     };
@@ -255,10 +255,10 @@ fn credential_settings(
         poll_interval,
         store_timeout: vault.timeout.saturating_mul(2),
         grant_timeout: hubspot.request_timeout.min(Duration::from_secs(10)),
-        heartbeat: credentials.heartbeat,
+        suspended_retry_interval: credentials.heartbeat,
         start: credentials.start,
         start_concurrency: credentials.start_concurrency,
-        folder: portals_from.map(folder),
+        discovery: portals_from.map(folder),
     }
 }
 
@@ -328,7 +328,7 @@ fn watch_readiness(
             .missing
             .iter()
             .map(|name| format!("credential:{name}"))
-            .chain(readiness.unlisted.iter().map(|folder| format!("folder:{folder}")))
+            .chain(readiness.not_listed_yet.iter().map(|folder| format!("folder:{folder}")))
             .chain(callers.iter().map(|name| (*name).to_owned()))
             .chain(draining.then(|| "draining".to_owned()))
             .collect(),

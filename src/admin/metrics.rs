@@ -29,7 +29,7 @@ use leadsd_credentials::{PortalStatus, State};
 use leadsd_quota::{BucketView, View};
 
 const STATES: [State; 5] =
-    [State::Starting, State::Fresh, State::Stale, State::Failed, State::Parked];
+    [State::Starting, State::Fresh, State::Stale, State::Failed, State::Suspended];
 
 /// The text of a scrape, in the OpenMetrics format.
 pub(super) fn scrape(sources: &Sources) -> Result<String, fmt::Error> {
@@ -168,21 +168,21 @@ impl Collector for Portals {
         put(names::CREDENTIAL_STATE, self.split(states))?;
         put(names::CREDENTIAL_USABLE, self.each(|portal| Some(flag(portal.usable))))?;
         let troubled = self.0.iter().filter_map(|portal| {
-            Some(Sample { labels: vec![name(portal), portal.trouble?.as_str()], value: 1.0 })
+            Some(Sample { labels: vec![name(portal), portal.failure?.as_str()], value: 1.0 })
         });
         put(names::CREDENTIAL_TROUBLE, troubled.collect())?;
         put(names::TOKEN_AGE, self.each(|portal| seconds(portal.token_age)))?;
         put(names::TOKEN_EXPIRES_IN, self.each(|portal| seconds(portal.expires_in)))?;
         put(names::NEXT_REFRESH, self.each(|portal| seconds(portal.next_refresh)))?;
         put(names::SECRET_VERSION, self.each(|portal| portal.secret_version.map(count)))?;
-        put(names::SECRET_GONE, self.each(|portal| Some(flag(portal.secret_gone))))?;
+        put(names::SECRET_GONE, self.each(|portal| Some(flag(portal.secret_deleted))))?;
         put(names::WRITE_BACK_PENDING, self.each(|portal| Some(flag(portal.write_back_pending))))?;
         let grants = |portal: &PortalStatus| {
             let done = portal.counters;
             [
                 ("ok", done.grants_ok),
                 ("failed", done.grants_failed),
-                ("refused", done.grants_refused),
+                ("refused", done.grants_rejected),
             ]
         };
         put(names::GRANTS, self.split(grants))?;
@@ -195,7 +195,7 @@ impl Collector for Portals {
             |of: fn(&PortalStatus) -> u64| self.each(move |portal| Some(count(of(portal))));
         put(names::STORE_FAILURES, counted(|portal| portal.counters.store_failures))?;
         put(names::CONFLICTS, counted(|portal| portal.counters.conflicts))?;
-        put(names::SECRETS_GONE, counted(|portal| portal.counters.secrets_gone))?;
+        put(names::SECRETS_GONE, counted(|portal| portal.counters.secrets_deleted))?;
         put(names::REJECTIONS, counted(|portal| portal.counters.rejections))?;
         put(names::PANICS, counted(|portal| portal.counters.panics))
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use leadsd_credentials::{Kind, PortalStatus, State, Trouble};
+use leadsd_credentials::{FailureClass, Kind, PortalStatus, State};
 
 /// One portal. Times are in seconds from now.
 #[derive(Debug, Serialize)]
@@ -43,10 +43,10 @@ impl From<PortalStatus> for Portal {
             token_age_s: seconds(status.token_age),
             expires_in_s: seconds(status.expires_in),
             next_refresh_s: seconds(status.next_refresh),
-            trouble: status.trouble.map(Trouble::as_str),
-            last_trouble: status.last_trouble.map(Trouble::as_str),
+            trouble: status.failure.map(FailureClass::as_str),
+            last_trouble: status.last_failure.map(FailureClass::as_str),
             secret_version: status.secret_version,
-            secret_gone: status.secret_gone,
+            secret_gone: status.secret_deleted,
             write_back_pending: status.write_back_pending,
         }
     }

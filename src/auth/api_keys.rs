@@ -92,7 +92,7 @@ impl ApiKeys {
 
 /// A secret that is not there holds no keys: taking it away takes them back.
 async fn read(store: &dyn SecretStore, path: &SecretPath) -> Result<Texts, Unusable> {
-    match store.read_texts(path).await {
+    match store.read_strings(path).await {
         Ok(texts) => Ok(texts),
         Err(StoreError::NotFound) => Ok(Texts::new()),
         Err(error) => Err(Unusable(error.to_string())),

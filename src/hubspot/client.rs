@@ -33,7 +33,7 @@ use crate::{
     retry::{self, Course, Failure, Policy, Stop, Stopped},
     telemetry::spans::Spans,
 };
-use leadsd_credentials::{Handle, Rejection, Token, Unusable};
+use leadsd_credentials::{Handle, Rejection, Token, TokenUnavailable};
 use leadsd_quota::{self, BucketName, Permit, Quota};
 
 /// Finds the credential of a portal.
@@ -226,9 +226,10 @@ impl Client {
         };
         let rejection = match unauthorized {
             Unauthorized::Expired => Rejection::Expired,
-            Unauthorized::Refused => Rejection::Refused,
+            Unauthorized::Refused => Rejection::Invalid,
         };
-        let token = handle.instead_of(&token, rejection, call.deadline).await.map_err(unusable)?;
+        let token =
+            handle.replacement_for(&token, rejection, call.deadline).await.map_err(unusable)?;
         match self.attempt(call, errand, portal, request(), &token).await {
             Attempt::Done(answer) => Ok(answer),
             Attempt::Failed(error) => Err(error),
@@ -250,7 +251,8 @@ impl Client {
         }
         drop(call.prepaid.take());
         token.await.map_err(|error| {
-            let in_time = matches!(error, Unusable::NotInTime(_)) && until < call.deadline;
+            let in_time =
+                matches!(error, TokenUnavailable::DeadlineExceeded(_)) && until < call.deadline;
             let error = unusable(error);
             if in_time { error.deadline_limited() } else { error }
         })
@@ -500,19 +502,19 @@ pub(super) fn unintelligible(operation: Operation, text: &str) -> Error {
     Error::new(Reason::UpstreamUnintelligible, text).with_side_effect(error.side_effect())
 }
 
-fn unusable(error: Unusable) -> Error {
+fn unusable(error: TokenUnavailable) -> Error {
     match error {
-        Unusable::NotInTime(waiting_for) => Error::new(
+        TokenUnavailable::DeadlineExceeded(waiting_for) => Error::new(
             Reason::CredentialUnavailable,
             "the service has no usable HubSpot credential for this portal yet",
         )
         .with_internal(waiting_for),
-        Unusable::Broken(why) => Error::new(
+        TokenUnavailable::Suspended(why) => Error::new(
             Reason::CredentialUnavailable,
             "the portal's HubSpot credential does not work; its operator must act",
         )
         .with_internal(why),
-        Unusable::Rejected => Error::new(
+        TokenUnavailable::Rejected => Error::new(
             Reason::CredentialRejected,
             "HubSpot does not accept the portal's credential",
         ),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::config;
 use leadsd_base::secret::Secret;
-use leadsd_credentials::{Grant, Granted, TokenError, TokenSource};
+use leadsd_credentials::{GrantError, RefreshRequest, TokenResponse, TokenSource};
 
 /// Largest answer read; a token has some hundred characters.
 const MAX_BYTES: usize = 64 * 1024;
@@ -69,14 +69,14 @@ impl fmt::Debug for OAuth {
 
 #[async_trait]
 impl TokenSource for OAuth {
-    async fn refresh(&self, grant: &Grant) -> Result<Granted, TokenError> {
+    async fn refresh(&self, grant: &RefreshRequest) -> Result<TokenResponse, GrantError> {
         let form = [
             ("grant_type", "refresh_token"),
             ("client_id", &grant.client_id),
             ("client_secret", grant.client_secret.expose()),
             ("refresh_token", grant.refresh_token.expose()),
         ];
-        let unavailable = |why: &str| TokenError::Unavailable(why.to_owned());
+        let unavailable = |why: &str| GrantError::Unavailable(why.to_owned());
         let response = self.http.post(self.url.clone()).form(&form).send().await;
         let response = response.map_err(|error| {
             unavailable(if error.is_timeout() { "timed out" } else { "cannot be reached" })
@@ -90,7 +90,7 @@ impl TokenSource for OAuth {
         let body =
             transport::read(response, MAX_BYTES).await.map_err(|_| unavailable("broke off"))?;
         if status == http::StatusCode::TOO_MANY_REQUESTS {
-            return Err(TokenError::Throttled { retry_after });
+            return Err(GrantError::Throttled { retry_after });
         }
         if !status.is_success() {
             return Err(failure(status.as_u16(), &body));
@@ -98,7 +98,7 @@ impl TokenSource for OAuth {
         let success: Success =
             serde_json::from_slice(&body).map_err(|_| unavailable("answers without a token"))?;
         let access_token = success.access_token.filter(|token| !token.is_empty());
-        Ok(Granted {
+        Ok(TokenResponse {
             access_token: access_token
                 .map(Secret::new)
                 .ok_or_else(|| unavailable("answers without a token"))?,
@@ -109,7 +109,7 @@ impl TokenSource for OAuth {
 }
 
 /// By `error` first, then by `status`; nothing else of the body is looked at.
-fn failure(status: u16, body: &[u8]) -> TokenError {
+fn failure(status: u16, body: &[u8]) -> GrantError {
     let failure: Failure = serde_json::from_slice(body).unwrap_or_default();
     let known = |code: &Option<String>, list: &[&'static str]| {
         list.iter().copied().find(|known| code.as_deref() == Some(known))
@@ -117,8 +117,8 @@ fn failure(status: u16, body: &[u8]) -> TokenError {
     let code =
         known(&failure.error, &PERMANENT).or_else(|| known(&failure.status, &PERMANENT_STATUS));
     match code {
-        Some(code) => TokenError::Refused { code: code.to_owned() },
-        None => TokenError::Unavailable(format!("answers with status {status}")),
+        Some(code) => GrantError::Rejected { code: code.to_owned() },
+        None => GrantError::Unavailable(format!("answers with status {status}")),
     }
 }
 
@@ -129,12 +129,12 @@ mod tests {
     #[test]
     fn only_known_codes_are_final() {
         let refused = failure(400, br#"{"status":"BAD_REFRESH_TOKEN","error":"invalid_grant"}"#);
-        assert_eq!(refused, TokenError::Refused { code: "invalid_grant".to_owned() });
+        assert_eq!(refused, GrantError::Rejected { code: "invalid_grant".to_owned() });
         let by_status = failure(400, br#"{"status":"BAD_CLIENT_ID"}"#);
-        assert_eq!(by_status, TokenError::Refused { code: "BAD_CLIENT_ID".to_owned() });
+        assert_eq!(by_status, GrantError::Rejected { code: "BAD_CLIENT_ID".to_owned() });
         for body in [&b"<html>"[..], b"", b"{}", br#"{"error":"server_error"}"#, br#"{"error":3}"#]
         {
-            assert!(matches!(failure(400, body), TokenError::Unavailable(_)));
+            assert!(matches!(failure(400, body), GrantError::Unavailable(_)));
         }
     }
 }

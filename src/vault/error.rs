@@ -106,7 +106,7 @@ impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         match error {
             Error::File { .. } | Error::Setup(_) | Error::LoginRefused(_) | Error::Unwrap(_) => {
-                Self::LoginRefused(error.to_string())
+                Self::LoginRejected(error.to_string())
             }
             Error::Denied => Self::Denied,
             Error::NotFound => Self::NotFound,

@@ -113,7 +113,7 @@ impl SecretStore for KvStore {
         let number = metadata.current_version;
         let newest = metadata.versions.get(&number.to_string());
         let gone = newest.is_none_or(|newest| newest.destroyed || !newest.deletion_time.is_empty());
-        Ok(if gone { VersionState::Gone(number) } else { VersionState::Live(number) })
+        Ok(if gone { VersionState::Deleted(number) } else { VersionState::Live(number) })
     }
 
     async fn replace_refresh_token(
@@ -143,7 +143,10 @@ impl SecretStore for KvStore {
         }
     }
 
-    async fn read_texts(&self, path: &SecretPath) -> Result<BTreeMap<String, Secret>, StoreError> {
+    async fn read_strings(
+        &self,
+        path: &SecretPath,
+    ) -> Result<BTreeMap<String, Secret>, StoreError> {
         let (keys, _) = self.fetch(path).await?;
         let text = |(key, value)| match value {
             Value::String(text) => Ok((key, Secret::new(text))),

@@ -73,7 +73,7 @@ async fn vault() {
         let works = async {
             let done = store.read(&secret).await.is_ok();
             let _ = store.version(&secret).await;
-            let _ = store.read_texts(&secret).await;
+            let _ = store.read_strings(&secret).await;
             let _ = store.list(&SecretPath::parse("hubspot").unwrap()).await;
             let _ = store.replace_refresh_token(&secret, 1, &Secret::new("next")).await;
             let _ = format!("{:?}", session.status());

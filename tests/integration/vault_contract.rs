@@ -274,12 +274,12 @@ async fn deletes(peer: &Peer) {
     };
     change(Method::DELETE, "secret/data/hubspot/deletes", Value::Null).await;
     assert_eq!(store.read(&at).await.unwrap_err(), StoreError::NotFound);
-    assert_eq!(store.version(&at).await.unwrap(), VersionState::Gone(1));
+    assert_eq!(store.version(&at).await.unwrap(), VersionState::Deleted(1));
     change(Method::POST, "secret/undelete/hubspot/deletes", json!({"versions": [1]})).await;
     assert_eq!(store.version(&at).await.unwrap(), VersionState::Live(1));
     assert_eq!(store.read(&at).await.unwrap().version, 1);
     change(Method::PUT, "secret/destroy/hubspot/deletes", json!({"versions": [1]})).await;
-    assert_eq!(store.version(&at).await.unwrap(), VersionState::Gone(1));
+    assert_eq!(store.version(&at).await.unwrap(), VersionState::Deleted(1));
     assert_eq!(store.read(&at).await.unwrap_err(), StoreError::NotFound);
     change(Method::DELETE, "secret/metadata/hubspot/deletes", Value::Null).await;
     assert_eq!(store.version(&at).await.unwrap_err(), StoreError::NotFound);

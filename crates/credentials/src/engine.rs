@@ -19,12 +19,12 @@ use tokio::{
 use tracing::error;
 
 use super::{
-    Grant, Granted, SecretPath, SecretStore, StoreError, TokenError, TokenSource, VersionState,
-    VersionedSecret,
-    machine::{Machine, Moment, StoreCall},
+    GrantError, RefreshRequest, SecretPath, SecretStore, StoreError, TokenResponse, TokenSource,
+    VersionState, VersionedSecret,
+    machine::{Machine, Now, StoreCall},
     settings::Settings,
     status::{PortalStatus, Readiness},
-    token::{Handle, Signals, View},
+    token::{Handle, Published, Signals},
 };
 use leadsd_base::{
     secret::Secret,
@@ -59,7 +59,7 @@ pub(super) struct Engine {
     store_timeout: Duration,
     grant_timeout: Duration,
     machine: Mutex<Machine>,
-    view: watch::Sender<View>,
+    view: watch::Sender<Published>,
     signals: Arc<Signals>,
 }
 
@@ -73,7 +73,7 @@ struct Pending<C, A> {
 }
 
 type StorePending = Pending<StoreCall, StoreAnswer>;
-type GrantPending = Pending<(Grant, Instant), Result<Granted, TokenError>>;
+type GrantPending = Pending<(RefreshRequest, Instant), Result<TokenResponse, GrantError>>;
 
 #[derive(Debug)]
 enum StoreAnswer {
@@ -158,7 +158,7 @@ impl Engine {
             let now = self.now();
             let next = {
                 let mut machine = self.machine();
-                machine.wish(self.signals.take(), now.at);
+                machine.apply_signals(self.signals.take(), now.at);
                 let next = machine.next(now);
                 self.publish(machine.view());
                 if turn.is_some() && machine.has_settled() {
@@ -182,7 +182,7 @@ impl Engine {
                 biased;
                 answer = answered(&mut store) => self.store_answered(answer),
                 answer = answered(&mut grant) => self.source_answered(answer),
-                () = self.signals.wished() => {}
+                () = self.signals.notified() => {}
                 () = sleep_until(wake) => {}
             }
             turn = turn.filter(|(_, ends)| Instant::now() < *ends);
@@ -194,7 +194,7 @@ impl Engine {
         let turns = Arc::clone(&self.ports.turns);
         let turn = tokio::select! {
             turn = turns.acquire_owned() => turn.ok(),
-            () = self.signals.wished() => None,
+            () = self.signals.notified() => None,
         };
         self.signals.want();
         turn.map(|turn| (turn, Instant::now() + TURN))
@@ -222,12 +222,12 @@ impl Engine {
         })
     }
 
-    fn call_source(&self, grant: Grant, sent: Instant) -> GrantPending {
+    fn call_source(&self, grant: RefreshRequest, sent: Instant) -> GrantPending {
         let (source, limit) = (Arc::clone(&self.ports.source), self.grant_timeout);
         let wanted = grant.clone();
         self.start("credential grant", (grant, sent), async move {
             timeout(limit, source.refresh(&wanted)).await.unwrap_or_else(|_| {
-                Err(TokenError::Unavailable(format!("no answer in {} s", limit.as_secs_f32())))
+                Err(GrantError::Unavailable(format!("no answer in {} s", limit.as_secs_f32())))
             })
         })
     }
@@ -269,19 +269,19 @@ impl Engine {
 
     fn source_answered(
         &self,
-        (call, answer): ((Grant, Instant), Option<Result<Granted, TokenError>>),
+        (call, answer): ((RefreshRequest, Instant), Option<Result<TokenResponse, GrantError>>),
     ) {
         let now = self.now();
         let (grant, sent) = call;
         let mut machine = self.machine();
         let result = answer.unwrap_or_else(|| {
             machine.caught_panic("token endpoint");
-            Err(TokenError::Unavailable("the call panicked".to_owned()))
+            Err(GrantError::Unavailable("the call panicked".to_owned()))
         });
         machine.answered(&grant, sent, result, now);
     }
 
-    fn publish(&self, view: View) {
+    fn publish(&self, view: Published) {
         let has_token = view.live.is_some();
         self.view.send_if_modified(|current| {
             let changed = *current != view;
@@ -295,8 +295,8 @@ impl Engine {
         }
     }
 
-    fn now(&self) -> Moment {
-        Moment { at: Instant::now(), wall: self.ports.clock.now() }
+    fn now(&self) -> Now {
+        Now { at: Instant::now(), wall: self.ports.clock.now() }
     }
 
     /// Never held across an await. A panic inside leaves a machine that is at worst one event

@@ -8,8 +8,8 @@
 //! after any outage the engine recovers by itself. `machine` says how it is kept; `schedule` holds
 //! every number.
 
+mod discovery;
 mod engine;
-mod folder;
 mod machine;
 mod portals;
 mod ports;
@@ -22,9 +22,9 @@ mod token;
 
 pub use portals::{BadName, Credentials};
 pub use ports::{
-    Grant, Granted, PortalSecret, SecretPath, SecretStore, StoreError, TokenError, TokenSource,
-    VersionState, VersionedSecret,
+    GrantError, PortalSecret, RefreshRequest, SecretPath, SecretStore, StoreError, TokenResponse,
+    TokenSource, VersionState, VersionedSecret,
 };
-pub use settings::{Folder, Settings, Start};
-pub use status::{Counters, Kind, PortalStatus, Readiness, State, Trouble};
-pub use token::{Handle, Rejection, Token, Unusable};
+pub use settings::{Discovery, Settings, Start};
+pub use status::{Counters, FailureClass, Kind, PortalStatus, Readiness, State};
+pub use token::{Handle, Rejection, Token, TokenUnavailable};

@@ -6,9 +6,9 @@
 //! - A token serves until its own expiry, whatever fails meanwhile.
 //! - At most one call to the store and one grant are under way, so callers never cause more than
 //!   one refresh.
-//! - A refresh token that exists only here ([`Unsaved`]) is kept and offered to the store until the
+//! - A refresh token that exists only here ([`PendingWriteBack`]) is kept and offered to the store until the
 //!   store has it or has another one that works.
-//! - Nothing is final: a refused credential waits for a new secret, a poke or the heartbeat.
+//! - Nothing is final: a refused credential waits for a new secret, `refresh_now` or the heartbeat.
 //!
 //! Expiry is counted on the monotonic clock, so setting the wall clock neither ends nor prolongs a
 //! token. The monotonic clock may stand still while the machine sleeps, so the planned refresh also
@@ -21,20 +21,20 @@ use tokio::time::Instant;
 use tracing::error;
 
 use super::{
-    Grant, PortalSecret, VersionedSecret,
+    PortalSecret, RefreshRequest, VersionedSecret,
     settings::Settings,
-    status::{Count, Kind, Meter, PortalStatus, State, Trouble},
-    token::{Live, Token, Verdict, View},
+    status::{Count, FailureClass, Kind, Meter, PortalStatus, State},
+    token::{ActiveToken, NoReplacement, Published, Token},
 };
 use leadsd_base::{secret::Secret, time::Timestamp};
 
 mod grant;
+mod signals;
 mod store;
-mod wish;
 
 /// The time, on both clocks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
+pub(super) struct Now {
     pub(super) at: Instant,
     pub(super) wall: Timestamp,
 }
@@ -44,7 +44,7 @@ pub(super) struct Moment {
 #[derive(Debug)]
 pub(super) struct Next {
     pub(super) store: Option<StoreCall>,
-    pub(super) grant: Option<Grant>,
+    pub(super) grant: Option<RefreshRequest>,
     pub(super) wake: Instant,
 }
 
@@ -57,13 +57,13 @@ pub(super) enum StoreCall {
 }
 
 /// Gives numbers in `[0, 1)`.
-pub(super) type Dice = Box<dyn FnMut() -> f64 + Send>;
+pub(super) type Jitter = Box<dyn FnMut() -> f64 + Send>;
 
 pub(super) struct Machine {
     portal: Arc<str>,
     poll_interval: Duration,
     heartbeat: Duration,
-    dice: Dice,
+    dice: Jitter,
     meter: Meter,
     /// Nothing is done before somebody wants a token.
     wanted: bool,
@@ -72,7 +72,7 @@ pub(super) struct Machine {
     stored: Option<VersionedSecret>,
     /// When the store last confirmed that `stored` is the newest version.
     known_at: Option<Instant>,
-    secret_gone: bool,
+    secret_deleted: bool,
     /// Looks in a row that saw an older version than ours: a lagging replica of the store the first
     /// time, a secret that was created anew the second.
     regressions: u32,
@@ -83,11 +83,11 @@ pub(super) struct Machine {
     metadata_denied_until: Option<Instant>,
 
     /// A refresh token that exists only here.
-    unsaved: Option<Unsaved>,
+    unsaved: Option<PendingWriteBack>,
     /// A refresh token that lost the race for the store. If the winner's does not work, it may.
     spare: Option<Secret>,
 
-    live: Option<Live>,
+    live: Option<ActiveToken>,
     generation: u64,
     published_at: Option<Instant>,
     /// Whether the secret is newer than the token bought with it.
@@ -102,29 +102,29 @@ pub(super) struct Machine {
     store_busy: Option<StoreCall>,
     grant_busy: bool,
 
-    standing: Standing,
+    standing: Validity,
     /// The token that HubSpot refuses, while the store is asked for another.
     asking_about: Option<u64>,
-    verdict: Option<Verdict>,
+    verdict: Option<NoReplacement>,
     /// The last token reported as expired or refused.
     rejected: u64,
 
-    store_trouble: Option<Trouble>,
-    grant_trouble: Option<Trouble>,
-    last_trouble: Option<Trouble>,
+    store_trouble: Option<FailureClass>,
+    grant_trouble: Option<FailureClass>,
+    last_failure: Option<FailureClass>,
     settled: bool,
 }
 
 /// A refresh token that is newer than the one in the store.
 #[derive(Debug)]
-struct Unsaved {
+struct PendingWriteBack {
     refresh_token: Secret,
     /// Whether it is known to work; if not, it is tried before it is saved.
     proven: bool,
     due: Instant,
     failures: u32,
     /// Why it is not saved yet; none before the first attempt.
-    trouble: Option<Trouble>,
+    trouble: Option<FailureClass>,
 }
 
 /// Something to do, and how often it has failed in a row.
@@ -136,23 +136,23 @@ struct Job {
 
 /// Whether the credential is any good.
 #[derive(Debug)]
-enum Standing {
-    Good,
+enum Validity {
+    Valid,
     /// The grant was refused; the store is asked a few times whether there is a newer one.
-    Doubted {
+    Suspect {
         looks: u32,
     },
     /// Refused for good, as far as we can tell.
-    Parked {
+    Suspended {
         why: Arc<str>,
-        trouble: Trouble,
+        trouble: FailureClass,
         heartbeat: Instant,
     },
 }
 
-// === impl Unsaved ===
+// === impl PendingWriteBack ===
 
-impl Unsaved {
+impl PendingWriteBack {
     fn new(refresh_token: Secret, proven: bool, due: Instant) -> Self {
         Self { refresh_token, proven, due, failures: 0, trouble: None }
     }
@@ -178,17 +178,17 @@ impl Job {
 // === impl Machine ===
 
 impl Machine {
-    pub(super) fn new(portal: Arc<str>, settings: &Settings, dice: Dice, meter: Meter) -> Self {
+    pub(super) fn new(portal: Arc<str>, settings: &Settings, dice: Jitter, meter: Meter) -> Self {
         Self {
             portal,
             poll_interval: settings.poll_interval,
-            heartbeat: settings.heartbeat,
+            heartbeat: settings.suspended_retry_interval,
             dice,
             meter,
             wanted: false,
             stored: None,
             known_at: None,
-            secret_gone: false,
+            secret_deleted: false,
             regressions: 0,
             seen: None,
             malformed: None,
@@ -206,13 +206,13 @@ impl Machine {
             poll_at: None,
             store_busy: None,
             grant_busy: false,
-            standing: Standing::Good,
+            standing: Validity::Valid,
             asking_about: None,
             verdict: None,
             rejected: 0,
             store_trouble: None,
             grant_trouble: None,
-            last_trouble: None,
+            last_failure: None,
             settled: false,
         }
     }
@@ -222,11 +222,11 @@ impl Machine {
     }
 
     /// What to do now. Whatever it names counts as started.
-    pub(super) fn next(&mut self, now: Moment) -> Next {
+    pub(super) fn next(&mut self, now: Now) -> Next {
         if !self.wanted {
             return Next { store: None, grant: None, wake: now.at + self.poll_interval };
         }
-        self.beat(now.at);
+        self.heartbeat(now.at);
         self.look_at_wall_clock(now);
         let grant = self.next_grant(now.at);
         let store = self.next_store(now.at);
@@ -246,7 +246,7 @@ impl Machine {
             let due = self.refresh.due.map(|due| due.max(self.grant_floor().unwrap_or(due)));
             by(due.filter(|&due| due > now));
         }
-        if let Standing::Parked { heartbeat, .. } = &self.standing {
+        if let Validity::Suspended { heartbeat, .. } = &self.standing {
             by(Some(*heartbeat));
         }
         // Readers notice an expiry by themselves; the status and the backoff follow it.
@@ -283,25 +283,25 @@ impl Machine {
     }
 
     /// What callers see.
-    pub(super) fn view(&self) -> View {
+    pub(super) fn view(&self) -> Published {
         let broken = match &self.standing {
-            Standing::Parked { why, .. } => Some(Arc::clone(why)),
-            Standing::Good | Standing::Doubted { .. } => None,
+            Validity::Suspended { why, .. } => Some(Arc::clone(why)),
+            Validity::Valid | Validity::Suspect { .. } => None,
         };
-        View { live: self.live.clone(), verdict: self.verdict, broken, awaits: self.awaits() }
+        Published { live: self.live.clone(), verdict: self.verdict, broken, awaits: self.awaits() }
     }
 
     fn awaits(&self) -> &'static str {
         match self.grant_trouble.or(self.store_trouble) {
-            Some(Trouble::StoreUnavailable) => "vault is unavailable",
-            Some(Trouble::LoginRefused) => "vault refuses the login",
-            Some(Trouble::StoreDenied) => "vault denies access to the secret",
-            Some(Trouble::SecretMissing) => "there is no secret",
-            Some(Trouble::SecretMalformed) => "the secret is malformed",
-            Some(Trouble::TokenThrottled) => "the token endpoint asks to slow down",
-            Some(Trouble::TokenUnavailable) => "the token endpoint is unavailable",
-            Some(Trouble::GrantRefused) => "the token endpoint refuses the credential",
-            Some(Trouble::StoreConflict | Trouble::TokenRejected) | None => {
+            Some(FailureClass::StoreUnavailable) => "vault is unavailable",
+            Some(FailureClass::LoginRejected) => "vault refuses the login",
+            Some(FailureClass::StoreDenied) => "vault denies access to the secret",
+            Some(FailureClass::SecretMissing) => "there is no secret",
+            Some(FailureClass::SecretMalformed) => "the secret is malformed",
+            Some(FailureClass::TokenThrottled) => "the token endpoint asks to slow down",
+            Some(FailureClass::TokenUnavailable) => "the token endpoint is unavailable",
+            Some(FailureClass::GrantRejected) => "the token endpoint refuses the credential",
+            Some(FailureClass::StoreConflict | FailureClass::TokenRejected) | None => {
                 if self.stored.is_none() {
                     "the secret is being read"
                 } else {
@@ -328,40 +328,40 @@ impl Machine {
             token_age: self.published_at.map(|at| now.saturating_duration_since(at)),
             expires_in: expires_at.map(|at| at.saturating_duration_since(now)),
             next_refresh: self.refresh.due.map(|at| at.saturating_duration_since(now)),
-            trouble,
-            last_trouble: self.last_trouble,
+            failure: trouble,
+            last_failure: self.last_failure,
             secret_version: self.stored.as_ref().map(|stored| stored.version),
-            secret_gone: self.secret_gone,
+            secret_deleted: self.secret_deleted,
             write_back_pending: self.unsaved.as_ref().is_some_and(|unsaved| unsaved.proven),
             counters: self.meter.read(),
         }
     }
 
-    fn trouble(&self, now: Instant) -> Option<Trouble> {
+    fn trouble(&self, now: Instant) -> Option<FailureClass> {
         match &self.standing {
-            Standing::Parked { trouble, .. } => Some(*trouble),
-            Standing::Good | Standing::Doubted { .. } if self.is_rejected(now) => {
-                Some(Trouble::TokenRejected)
+            Validity::Suspended { trouble, .. } => Some(*trouble),
+            Validity::Valid | Validity::Suspect { .. } if self.is_rejected(now) => {
+                Some(FailureClass::TokenRejected)
             }
-            Standing::Good | Standing::Doubted { .. } => self
+            Validity::Valid | Validity::Suspect { .. } => self
                 .grant_trouble
                 .or(self.store_trouble)
-                .or_else(|| self.secret_gone.then_some(Trouble::SecretMissing))
+                .or_else(|| self.secret_deleted.then_some(FailureClass::SecretMissing))
                 .or_else(|| self.saving_trouble()),
         }
     }
 
-    fn saving_trouble(&self) -> Option<Trouble> {
+    fn saving_trouble(&self) -> Option<FailureClass> {
         self.unsaved.as_ref().and_then(|unsaved| unsaved.trouble)
     }
 
-    fn state(&self, now: Instant, trouble: Option<Trouble>) -> State {
+    fn state(&self, now: Instant, trouble: Option<FailureClass>) -> State {
         let renewal_works = self.grant_trouble.is_none()
             && self.saving_trouble().is_none()
-            && trouble.is_none_or(Trouble::is_passing);
+            && trouble.is_none_or(FailureClass::is_passing);
         match &self.standing {
-            Standing::Parked { .. } => State::Parked,
-            Standing::Good | Standing::Doubted { .. } => match (self.usable(now), renewal_works) {
+            Validity::Suspended { .. } => State::Suspended,
+            Validity::Valid | Validity::Suspect { .. } => match (self.usable(now), renewal_works) {
                 (true, _) if self.is_rejected(now) => State::Failed,
                 (true, true) => State::Fresh,
                 (true, false) => State::Stale,
@@ -392,7 +392,7 @@ impl Machine {
     fn publish(&mut self, secret: Secret, expires_at: Option<Instant>, now: Instant) {
         self.generation += 1;
         let token = Token { secret, generation: self.generation };
-        self.live = Some(Live { token, expires_at });
+        self.live = Some(ActiveToken { token, expires_at });
         self.published_at = Some(now);
         self.verdict = None;
         self.asking_about = None;
@@ -401,7 +401,11 @@ impl Machine {
     }
 
     /// Remembers what went wrong; answers whether that is news.
-    fn noted(last: &mut Option<Trouble>, slot: &mut Option<Trouble>, trouble: Trouble) -> bool {
+    fn noted(
+        last: &mut Option<FailureClass>,
+        slot: &mut Option<FailureClass>,
+        trouble: FailureClass,
+    ) -> bool {
         *last = Some(trouble);
         slot.replace(trouble) != Some(trouble)
     }
@@ -411,17 +415,19 @@ impl Machine {
     }
 
     /// The grant to send: what the store has, with our own refresh token if that is newer.
-    fn grant(&self) -> Option<Grant> {
+    fn grant(&self) -> Option<RefreshRequest> {
         match &self.stored.as_ref()?.secret {
             PortalSecret::Static { .. } => None,
-            PortalSecret::OAuth { client_id, client_secret, refresh_token } => Some(Grant {
-                client_id: client_id.clone(),
-                client_secret: client_secret.clone(),
-                refresh_token: match &self.unsaved {
-                    Some(unsaved) => unsaved.refresh_token.clone(),
-                    None => refresh_token.clone(),
-                },
-            }),
+            PortalSecret::OAuth { client_id, client_secret, refresh_token } => {
+                Some(RefreshRequest {
+                    client_id: client_id.clone(),
+                    client_secret: client_secret.clone(),
+                    refresh_token: match &self.unsaved {
+                        Some(unsaved) => unsaved.refresh_token.clone(),
+                        None => refresh_token.clone(),
+                    },
+                })
+            }
         }
     }
 }

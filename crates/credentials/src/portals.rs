@@ -14,10 +14,9 @@ use tokio::{
 use tracing::info;
 
 use super::{
-    SecretPath, SecretStore, TokenSource,
+    SecretPath, SecretStore, TokenSource, discovery,
     engine::{Engine, Ports},
-    folder,
-    machine::{Dice, Machine},
+    machine::{Jitter, Machine},
     settings::{Settings, Start},
     status::{Cells, Count, Counters, Meter, PortalStatus, Readiness},
     token::Handle,
@@ -42,13 +41,13 @@ pub struct Credentials {
 }
 
 /// Makes dice, one for each portal.
-pub(super) type NewDice = Box<dyn Fn() -> Dice + Send + Sync>;
+pub(super) type NewJitter = Box<dyn Fn() -> Jitter + Send + Sync>;
 
 /// The portals by name.
 pub(super) struct Portals {
     settings: Settings,
     ports: Ports,
-    dice: NewDice,
+    dice: NewJitter,
     total: Arc<Cells>,
     /// Readers take it without a lock; only holders of `changes` replace it.
     by_name: ArcSwap<BTreeMap<Arc<str>, Arc<Portal>>>,
@@ -83,28 +82,28 @@ impl Credentials {
         clock: Arc<dyn WallClock>,
         portals: impl IntoIterator<Item = (String, SecretPath)>,
     ) -> Result<Self, BadName> {
-        let dice = || -> Dice { Box::new(rand::random::<f64>) };
-        Self::start_with_dice(settings, store, source, clock, portals, Box::new(dice))
+        let dice = || -> Jitter { Box::new(rand::random::<f64>) };
+        Self::start_with_jitter(settings, store, source, clock, portals, Box::new(dice))
     }
 
     /// Starts with other dice, so that a test can repeat itself.
-    pub(super) fn start_with_dice(
+    pub(super) fn start_with_jitter(
         settings: Settings,
         store: Arc<dyn SecretStore>,
         source: Arc<dyn TokenSource>,
         clock: Arc<dyn WallClock>,
         portals: impl IntoIterator<Item = (String, SecretPath)>,
-        dice: NewDice,
+        dice: NewJitter,
     ) -> Result<Self, BadName> {
         let portals: Vec<_> = portals
             .into_iter()
             .map(|(name, path)| is_name(&name).then(|| (name.clone(), path)).ok_or(BadName(name)))
             .collect::<Result<_, _>>()?;
         let turns = Arc::new(Semaphore::new(settings.start_concurrency.max(1)));
-        let unlisted = settings.folder.as_ref().map(|folder| folder.path.as_str().into());
-        let readiness = watch::Sender::new(Readiness { unlisted, ..Readiness::default() });
+        let not_listed_yet = settings.discovery.as_ref().map(|folder| folder.path.as_str().into());
+        let readiness = watch::Sender::new(Readiness { not_listed_yet, ..Readiness::default() });
         let ports = Ports { store, source, clock, turns, readiness };
-        let folder = settings.folder.clone();
+        let folder = settings.discovery.clone();
         let all = Arc::new(Portals {
             settings,
             ports,
@@ -116,7 +115,7 @@ impl Credentials {
         all.add(portals, false);
         let folder = folder.map(|folder| {
             let owner = folder.path.to_string();
-            task::spawn("portal folder", &owner, folder::supervise(Arc::clone(&all), folder))
+            task::spawn("portal folder", &owner, discovery::supervise(Arc::clone(&all), folder))
         });
         Ok(Self { portals: all, folder: Mutex::new(folder) })
     }
@@ -163,11 +162,11 @@ impl Credentials {
 
     /// Has a portal's secret read and its token refreshed now, even if it is parked; false if there
     /// is no such portal.
-    pub fn poke(&self, name: &str) -> bool {
+    pub fn refresh_now(&self, name: &str) -> bool {
         let portals = self.portals.by_name.load();
         let portal = portals.get(name);
         if let Some(portal) = portal {
-            portal.engine.signals().poke();
+            portal.engine.signals().refresh_now();
         }
         portal.is_some()
     }
@@ -205,7 +204,9 @@ impl Portals {
 
     /// The folder was listed.
     pub(super) fn listed(&self) {
-        self.ports.readiness.send_if_modified(|readiness| readiness.unlisted.take().is_some());
+        self.ports
+            .readiness
+            .send_if_modified(|readiness| readiness.not_listed_yet.take().is_some());
     }
 
     /// The listing of the folder panicked.

@@ -46,14 +46,14 @@ pub enum VersionState {
     /// It can be read.
     Live(u64),
     /// It is soft-deleted or destroyed.
-    Gone(u64),
+    Deleted(u64),
 }
 
 impl VersionState {
     /// The newest version's number.
     pub fn number(self) -> u64 {
         match self {
-            Self::Live(number) | Self::Gone(number) => number,
+            Self::Live(number) | Self::Deleted(number) => number,
         }
     }
 }
@@ -69,7 +69,7 @@ pub enum StoreError {
     Denied,
     /// The login itself is refused.
     #[error("vault refuses the login: {0}")]
-    LoginRefused(String),
+    LoginRejected(String),
     /// A write found another version than the one it was based on.
     #[error("the secret was changed by somebody else")]
     Conflict,
@@ -100,7 +100,8 @@ pub trait SecretStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<u64, StoreError>;
 
     /// Reads the newest version of a secret that holds nothing but texts, by their keys.
-    async fn read_texts(&self, path: &SecretPath) -> Result<BTreeMap<String, Secret>, StoreError>;
+    async fn read_strings(&self, path: &SecretPath)
+    -> Result<BTreeMap<String, Secret>, StoreError>;
 
     /// Names of the secrets directly in a folder; sub-folders are left out.
     async fn list(&self, folder: &SecretPath) -> Result<Vec<String>, StoreError>;
@@ -108,7 +109,7 @@ pub trait SecretStore: fmt::Debug + Send + Sync + 'static {
 
 /// What buys an access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
+pub struct RefreshRequest {
     /// Public name of the app.
     pub client_id: String,
     /// Proves that we are the app.
@@ -119,7 +120,7 @@ pub struct Grant {
 
 /// What the token endpoint gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Granted {
+pub struct TokenResponse {
     /// The new access token.
     pub access_token: Secret,
     /// How long it lives, from the moment of the answer.
@@ -130,11 +131,11 @@ pub struct Granted {
 
 /// Why the token endpoint gave no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
+pub enum GrantError {
     /// The grant or the client is refused for good (`invalid_grant`, `invalid_client`,
     /// `access_denied`). Carries the OAuth error code, never the body.
     #[error("the token endpoint refuses the credential: {code}")]
-    Refused {
+    Rejected {
         /// OAuth error code, such as `invalid_grant`.
         code: String,
     },
@@ -153,7 +154,7 @@ pub enum TokenError {
 #[async_trait]
 pub trait TokenSource: fmt::Debug + Send + Sync + 'static {
     /// Trades a refresh token for an access token.
-    async fn refresh(&self, grant: &Grant) -> Result<Granted, TokenError>;
+    async fn refresh(&self, grant: &RefreshRequest) -> Result<TokenResponse, GrantError>;
 }
 
 // === impl SecretPath ===

@@ -16,7 +16,7 @@ pub enum Start {
 
 /// A folder of the secret store in which every secret is a portal of that name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Folder {
+pub struct Discovery {
     /// Where the secrets are.
     pub path: SecretPath,
     /// How often to look for additions and removals.
@@ -34,13 +34,13 @@ pub struct Settings {
     pub grant_timeout: Duration,
     /// How often a portal whose credential is refused for good is tried again without a reason to.
     /// Default 10 min.
-    pub heartbeat: Duration,
+    pub suspended_retry_interval: Duration,
     /// When a portal's first token is fetched. Default at once.
     pub start: Start,
     /// How many portals may fetch their first token at the same time. Default 16.
     pub start_concurrency: usize,
     /// Where to discover portals, beside the configured ones. Default nowhere.
-    pub folder: Option<Folder>,
+    pub discovery: Option<Discovery>,
 }
 
 // === impl Settings ===
@@ -51,10 +51,10 @@ impl Default for Settings {
             poll_interval: Duration::from_secs(30),
             store_timeout: Duration::from_secs(10),
             grant_timeout: Duration::from_secs(10),
-            heartbeat: Duration::from_secs(600),
+            suspended_retry_interval: Duration::from_secs(600),
             start: Start::Eager,
             start_concurrency: 16,
-            folder: None,
+            discovery: None,
         }
     }
 }

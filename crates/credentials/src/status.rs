@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{StoreError, TokenError};
+use super::{GrantError, StoreError};
 
 /// How a portal's credential is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,9 +23,9 @@ pub enum State {
     Stale,
     /// There is no usable token; the engine keeps trying.
     Failed,
-    /// The credential is refused for good; waits for a new secret, a poke or the slow heartbeat. A
+    /// The credential is refused for good; waits for a new secret, `refresh_now` or the slow heartbeat. A
     /// token that was bought before may still be usable.
-    Parked,
+    Suspended,
 }
 
 /// Kind of a portal's secret.
@@ -39,11 +39,11 @@ pub enum Kind {
 
 /// Class of what is wrong with a credential, for metrics and operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Trouble {
+pub enum FailureClass {
     /// The secret store is sealed, throttling, unreachable, slow or answers nonsense.
     StoreUnavailable,
     /// The secret store refuses our login.
-    LoginRefused,
+    LoginRejected,
     /// The secret store denies access to the path.
     StoreDenied,
     /// There is no secret at the path, or its newest version is deleted.
@@ -57,7 +57,7 @@ pub enum Trouble {
     /// The token endpoint gives no usable answer.
     TokenUnavailable,
     /// The token endpoint refuses the grant or the client.
-    GrantRefused,
+    GrantRejected,
     /// HubSpot refuses the access token, and the secret store has no other.
     TokenRejected,
 }
@@ -84,14 +84,14 @@ pub struct PortalStatus {
     /// When the next refresh is planned, from now.
     pub next_refresh: Option<Duration>,
     /// What is wrong now; none if nothing is.
-    pub trouble: Option<Trouble>,
+    pub failure: Option<FailureClass>,
     /// What last went wrong, even if it is over.
-    pub last_trouble: Option<Trouble>,
+    pub last_failure: Option<FailureClass>,
     /// Version of the secret in use; none before it was read.
     pub secret_version: Option<u64>,
     /// Whether the newest version is deleted or destroyed, so that the credential lives in memory
     /// only.
-    pub secret_gone: bool,
+    pub secret_deleted: bool,
     /// Whether a rotated refresh token is not saved yet: it is lost if the process ends.
     pub write_back_pending: bool,
     /// What was done for this portal since it was added.
@@ -106,7 +106,7 @@ pub struct Readiness {
     pub missing: BTreeSet<Arc<str>>,
     /// The folder of portals, until it was listed for the first time: before that nobody knows
     /// which portals there are.
-    pub unlisted: Option<Arc<str>>,
+    pub not_listed_yet: Option<Arc<str>>,
 }
 
 /// What was done, counted from the start.
@@ -117,7 +117,7 @@ pub struct Counters {
     /// Grants that failed and may work later.
     pub grants_failed: u64,
     /// Grants that were refused for good.
-    pub grants_refused: u64,
+    pub grants_rejected: u64,
     /// Reads of a secret.
     pub store_reads: u64,
     /// Looks at a secret's version.
@@ -129,7 +129,7 @@ pub struct Counters {
     /// Rotated refresh tokens that met somebody else's change.
     pub conflicts: u64,
     /// Versions that were found soft-deleted or destroyed.
-    pub secrets_gone: u64,
+    pub secrets_deleted: u64,
     /// Tokens that HubSpot was reported to refuse, each counted once.
     pub rejections: u64,
     /// Panics that were caught.
@@ -148,7 +148,7 @@ pub(super) struct Meter {
 pub(super) enum Count {
     GrantOk,
     GrantFailed,
-    GrantRefused,
+    GrantRejected,
     StoreRead,
     StorePoll,
     StoreWrite,
@@ -172,7 +172,7 @@ impl State {
             Self::Fresh => "fresh",
             Self::Stale => "stale",
             Self::Failed => "failed",
-            Self::Parked => "parked",
+            Self::Suspended => "parked",
         }
     }
 }
@@ -189,21 +189,21 @@ impl Kind {
     }
 }
 
-// === impl Trouble ===
+// === impl FailureClass ===
 
-impl Trouble {
+impl FailureClass {
     /// Label for metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::StoreUnavailable => "store_unavailable",
-            Self::LoginRefused => "login_refused",
+            Self::LoginRejected => "login_refused",
             Self::StoreDenied => "store_denied",
             Self::SecretMissing => "secret_missing",
             Self::SecretMalformed => "secret_malformed",
             Self::StoreConflict => "store_conflict",
             Self::TokenThrottled => "token_throttled",
             Self::TokenUnavailable => "token_unavailable",
-            Self::GrantRefused => "grant_refused",
+            Self::GrantRejected => "grant_refused",
             Self::TokenRejected => "token_rejected",
         }
     }
@@ -213,25 +213,25 @@ impl Trouble {
     pub(super) fn is_passing(self) -> bool {
         match self {
             Self::StoreUnavailable
-            | Self::LoginRefused
+            | Self::LoginRejected
             | Self::StoreConflict
             | Self::TokenThrottled
             | Self::TokenUnavailable => true,
             Self::StoreDenied
             | Self::SecretMissing
             | Self::SecretMalformed
-            | Self::GrantRefused
+            | Self::GrantRejected
             | Self::TokenRejected => false,
         }
     }
 }
 
-impl From<&StoreError> for Trouble {
+impl From<&StoreError> for FailureClass {
     fn from(error: &StoreError) -> Self {
         match error {
             StoreError::NotFound => Self::SecretMissing,
             StoreError::Denied => Self::StoreDenied,
-            StoreError::LoginRefused(_) => Self::LoginRefused,
+            StoreError::LoginRejected(_) => Self::LoginRejected,
             StoreError::Conflict => Self::StoreConflict,
             StoreError::Malformed(_) => Self::SecretMalformed,
             StoreError::Unavailable(_) => Self::StoreUnavailable,
@@ -239,12 +239,12 @@ impl From<&StoreError> for Trouble {
     }
 }
 
-impl From<&TokenError> for Trouble {
-    fn from(error: &TokenError) -> Self {
+impl From<&GrantError> for FailureClass {
+    fn from(error: &GrantError) -> Self {
         match error {
-            TokenError::Refused { .. } => Self::GrantRefused,
-            TokenError::Throttled { .. } => Self::TokenThrottled,
-            TokenError::Unavailable(_) => Self::TokenUnavailable,
+            GrantError::Rejected { .. } => Self::GrantRejected,
+            GrantError::Throttled { .. } => Self::TokenThrottled,
+            GrantError::Unavailable(_) => Self::TokenUnavailable,
         }
     }
 }
@@ -254,7 +254,7 @@ impl From<&TokenError> for Trouble {
 impl Readiness {
     /// Whether nothing is missing.
     pub fn is_ready(&self) -> bool {
-        self.missing.is_empty() && self.unlisted.is_none()
+        self.missing.is_empty() && self.not_listed_yet.is_none()
     }
 }
 
@@ -289,13 +289,13 @@ impl Cells {
         Counters {
             grants_ok: of(Count::GrantOk),
             grants_failed: of(Count::GrantFailed),
-            grants_refused: of(Count::GrantRefused),
+            grants_rejected: of(Count::GrantRejected),
             store_reads: of(Count::StoreRead),
             store_polls: of(Count::StorePoll),
             store_writes: of(Count::StoreWrite),
             store_failures: of(Count::StoreFailure),
             conflicts: of(Count::Conflict),
-            secrets_gone: of(Count::SecretGone),
+            secrets_deleted: of(Count::SecretGone),
             rejections: of(Count::Rejection),
             panics: of(Count::Panic),
         }

@@ -32,18 +32,18 @@ pub enum Rejection {
     /// Category `EXPIRED_AUTHENTICATION`: a refresh helps.
     Expired,
     /// Any other 401: only another secret in Vault helps.
-    Refused,
+    Invalid,
 }
 
 /// Why there is no token to use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum TokenUnavailable {
     /// None came before the caller's deadline. Says what the engine is waiting for.
     #[error("no credential in time: {0}")]
-    NotInTime(String),
+    DeadlineExceeded(String),
     /// The secret is missing, malformed or refused for good; somebody must act. Says why.
     #[error("the credential does not work: {0}")]
-    Broken(String),
+    Suspended(String),
     /// HubSpot refused the token and there is no other one.
     #[error("hubspot refuses the access token, and the secret store has no other")]
     Rejected,
@@ -52,14 +52,14 @@ pub enum Unusable {
 /// One portal's tokens: cheap to clone, and a look at the current token never waits.
 #[derive(Clone)]
 pub struct Handle {
-    view: watch::Receiver<View>,
+    view: watch::Receiver<Published>,
     /// None for a token that nobody renews.
     signals: Option<Arc<Signals>>,
 }
 
 /// A token and when it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Live {
+pub(super) struct ActiveToken {
     pub(super) token: Token,
     /// None for a token that does not expire by itself.
     pub(super) expires_at: Option<Instant>,
@@ -67,10 +67,10 @@ pub(super) struct Live {
 
 /// What the engine publishes to the portal's callers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct View {
-    pub(super) live: Option<Live>,
+pub(super) struct Published {
+    pub(super) live: Option<ActiveToken>,
     /// The store was asked for another token than this one and has none.
-    pub(super) verdict: Option<Verdict>,
+    pub(super) verdict: Option<NoReplacement>,
     /// Why there will be no token until somebody acts.
     pub(super) broken: Option<Arc<str>>,
     /// What the engine is waiting for, for callers who give up.
@@ -79,7 +79,7 @@ pub(super) struct View {
 
 /// "The store has no other token than this one", and until when that is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct NoReplacement {
     pub(super) generation: u64,
     pub(super) until: Instant,
 }
@@ -93,24 +93,24 @@ struct Need {
     rejection: Option<Rejection>,
 }
 
-/// What callers and operators ask of a portal's engine. Any number of wishes of one kind is one
-/// wish, so nothing here can grow.
+/// What callers and operators ask of a portal's engine. Any number of signals of one kind is one
+/// signal, so nothing here can grow.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
     wake: Notify,
     wanted: AtomicBool,
-    poked: AtomicBool,
+    refresh_now: AtomicBool,
     closing: AtomicBool,
     /// Highest generation reported as such; 0 for none.
     expired: AtomicU64,
     refused: AtomicU64,
 }
 
-/// The wishes since the last look.
+/// The signals since they were last taken.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wishes {
+pub(super) struct PendingSignals {
     pub(super) wanted: bool,
-    pub(super) poked: bool,
+    pub(super) refresh_now: bool,
     pub(super) expired: Option<u64>,
     pub(super) refused: Option<u64>,
 }
@@ -118,15 +118,15 @@ pub(super) struct Wishes {
 // === impl Handle ===
 
 impl Handle {
-    pub(super) fn new(view: watch::Receiver<View>, signals: Arc<Signals>) -> Self {
+    pub(super) fn new(view: watch::Receiver<Published>, signals: Arc<Signals>) -> Self {
         Self { view, signals: Some(signals) }
     }
 
     /// A handle with one token for ever.
     pub fn fixed(secret: Secret) -> Self {
         let token = Token { secret, generation: 1 };
-        let live = Some(Live { token, expires_at: None });
-        let (_, view) = watch::channel(View { live, ..View::default() });
+        let live = Some(ActiveToken { token, expires_at: None });
+        let (_, view) = watch::channel(Published { live, ..Published::default() });
         Self { view, signals: None }
     }
 
@@ -134,7 +134,7 @@ impl Handle {
     /// next, at most until `deadline`.
     ///
     /// Safe to cancel.
-    pub async fn token(&self, deadline: Instant) -> Result<Token, Unusable> {
+    pub async fn token(&self, deadline: Instant) -> Result<Token, TokenUnavailable> {
         let need = Need::default();
         if let Some(answer) = self.view.borrow().answer(need, Instant::now()) {
             return answer;
@@ -149,13 +149,13 @@ impl Handle {
     /// engine has refreshed it or read Vault again, at most until `deadline`.
     ///
     /// Safe to cancel: what the engine has begun, it finishes.
-    pub async fn instead_of(
+    pub async fn replacement_for(
         &self,
         rejected: &Token,
         rejection: Rejection,
         deadline: Instant,
-    ) -> Result<Token, Unusable> {
-        let Some(signals) = &self.signals else { return Err(Unusable::Rejected) };
+    ) -> Result<Token, TokenUnavailable> {
+        let Some(signals) = &self.signals else { return Err(TokenUnavailable::Rejected) };
         let need = Need { above: rejected.generation, rejection: Some(rejection) };
         if let Some(answer) = self.view.borrow().answer(need, Instant::now()) {
             return answer;
@@ -164,7 +164,7 @@ impl Handle {
         self.wait(need, deadline).await
     }
 
-    async fn wait(&self, need: Need, deadline: Instant) -> Result<Token, Unusable> {
+    async fn wait(&self, need: Need, deadline: Instant) -> Result<Token, TokenUnavailable> {
         let mut view = self.view.clone();
         let mut answer = None;
         let answered = view.wait_for(|view| {
@@ -174,8 +174,10 @@ impl Handle {
         let outcome = tokio::time::timeout_at(deadline, answered).await.map(|seen| seen.is_ok());
         match (outcome, answer) {
             (Ok(true), Some(answer)) => answer,
-            (Ok(_), _) => Err(Unusable::Broken("the portal was removed".to_owned())),
-            (Err(_), _) => Err(Unusable::NotInTime(self.view.borrow().awaits.to_owned())),
+            (Ok(_), _) => Err(TokenUnavailable::Suspended("the portal was removed".to_owned())),
+            (Err(_), _) => {
+                Err(TokenUnavailable::DeadlineExceeded(self.view.borrow().awaits.to_owned()))
+            }
         }
     }
 }
@@ -187,25 +189,25 @@ impl fmt::Debug for Handle {
     }
 }
 
-// === impl Live ===
+// === impl ActiveToken ===
 
-impl Live {
+impl ActiveToken {
     pub(super) fn is_usable(&self, now: Instant) -> bool {
         self.expires_at.is_none_or(|expires_at| now < expires_at)
     }
 }
 
-// === impl View ===
+// === impl Published ===
 
-impl View {
+impl Published {
     /// What to tell somebody with this need, or none if that is not decided yet.
-    fn answer(&self, need: Need, now: Instant) -> Option<Result<Token, Unusable>> {
+    fn answer(&self, need: Need, now: Instant) -> Option<Result<Token, TokenUnavailable>> {
         let live = self.live.as_ref().filter(|live| live.is_usable(now));
         if let Some(live) = live.filter(|live| live.token.generation > need.above) {
             return Some(Ok(live.token.clone()));
         }
         if let Some(why) = &self.broken {
-            return Some(Err(Unusable::Broken(why.to_string())));
+            return Some(Err(TokenUnavailable::Suspended(why.to_string())));
         }
         let verdict = self.verdict?;
         if verdict.generation != need.above || now >= verdict.until {
@@ -214,7 +216,9 @@ impl View {
         match need.rejection {
             // A refresh may still help, unless there is nothing to refresh.
             Some(Rejection::Expired) if live.is_some_and(|live| live.expires_at.is_some()) => None,
-            Some(Rejection::Expired | Rejection::Refused) | None => Some(Err(Unusable::Rejected)),
+            Some(Rejection::Expired | Rejection::Invalid) | None => {
+                Some(Err(TokenUnavailable::Rejected))
+            }
         }
     }
 }
@@ -222,20 +226,20 @@ impl View {
 // === impl Signals ===
 
 impl Signals {
-    /// Waits for the next wish; one that came since the last wait counts.
-    pub(super) async fn wished(&self) {
+    /// Waits for the next signal; one that came since the last wait counts.
+    pub(super) async fn notified(&self) {
         self.wake.notified().await;
     }
 
-    /// Takes the wishes.
-    pub(super) fn take(&self) -> Wishes {
+    /// Takes the pending signals.
+    pub(super) fn take(&self) -> PendingSignals {
         let taken = |generation: &AtomicU64| match generation.swap(0, Ordering::AcqRel) {
             0 => None,
             generation => Some(generation),
         };
-        Wishes {
+        PendingSignals {
             wanted: self.wanted.load(Ordering::Acquire),
-            poked: self.poked.swap(false, Ordering::AcqRel),
+            refresh_now: self.refresh_now.swap(false, Ordering::AcqRel),
             expired: taken(&self.expired),
             refused: taken(&self.refused),
         }
@@ -251,7 +255,7 @@ impl Signals {
     fn report(&self, generation: u64, rejection: Rejection) {
         let highest = match rejection {
             Rejection::Expired => &self.expired,
-            Rejection::Refused => &self.refused,
+            Rejection::Invalid => &self.refused,
         };
         if highest.fetch_max(generation, Ordering::AcqRel) < generation {
             self.wake.notify_one();
@@ -259,8 +263,8 @@ impl Signals {
     }
 
     /// An operator wants everything tried again now.
-    pub(super) fn poke(&self) {
-        self.poked.store(true, Ordering::Release);
+    pub(super) fn refresh_now(&self) {
+        self.refresh_now.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 

@@ -3,16 +3,16 @@
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use super::{Machine, Moment, Standing, Unsaved};
+use super::{Machine, Now, PendingWriteBack, Validity};
 use crate::{
-    Grant, Granted, TokenError, schedule,
-    status::{Count, Trouble},
+    GrantError, RefreshRequest, TokenResponse, schedule,
+    status::{Count, FailureClass},
 };
 use leadsd_base::{secret::Secret, time::Timestamp};
 
 impl Machine {
     /// The grant to send now, if one is due.
-    pub(super) fn next_grant(&mut self, now: Instant) -> Option<Grant> {
+    pub(super) fn next_grant(&mut self, now: Instant) -> Option<RefreshRequest> {
         let due = self.refresh.is_due(now) && self.grant_floor().is_none_or(|floor| floor <= now);
         if !due || self.grant_busy || !self.knows_newest(now) {
             return None;
@@ -34,7 +34,7 @@ impl Machine {
 
     /// A refresh whose time has passed on the wall clock is due, whatever the monotonic clock says:
     /// it may have stood still while the machine slept.
-    pub(super) fn look_at_wall_clock(&mut self, now: Moment) {
+    pub(super) fn look_at_wall_clock(&mut self, now: Now) {
         if self.refresh_wall.take_if(|at| *at <= now.wall).is_some()
             && !self.refresh.is_due(now.at)
             && !self.grant_busy
@@ -47,35 +47,35 @@ impl Machine {
     /// The token endpoint answered `grant`, which was sent at `sent`.
     pub(crate) fn answered(
         &mut self,
-        grant: &Grant,
+        grant: &RefreshRequest,
         sent: Instant,
-        result: Result<Granted, TokenError>,
-        now: Moment,
+        result: Result<TokenResponse, GrantError>,
+        now: Now,
     ) {
         self.grant_busy = false;
         let result = result.and_then(|granted| match granted.access_token.is_empty() {
-            true => Err(TokenError::Unavailable("the answer has an empty token".to_owned())),
+            true => Err(GrantError::Unavailable("the answer has an empty token".to_owned())),
             false => Ok(granted),
         });
         match result {
             Ok(granted) => self.granted(grant, sent, granted, now),
-            Err(TokenError::Refused { code }) => self.refused(grant, &code, now.at),
-            Err(TokenError::Throttled { retry_after }) => {
-                self.postponed(grant, &TokenError::Throttled { retry_after }, retry_after, now.at);
+            Err(GrantError::Rejected { code }) => self.refused(grant, &code, now.at),
+            Err(GrantError::Throttled { retry_after }) => {
+                self.postponed(grant, &GrantError::Throttled { retry_after }, retry_after, now.at);
             }
-            Err(error @ TokenError::Unavailable(_)) => self.postponed(grant, &error, None, now.at),
+            Err(error @ GrantError::Unavailable(_)) => self.postponed(grant, &error, None, now.at),
         }
         if self.asking_about.is_some() {
             self.read.by(now.at);
         }
     }
 
-    fn granted(&mut self, grant: &Grant, sent: Instant, granted: Granted, now: Moment) {
-        let Granted { access_token, expires_in, refresh_token } = granted;
+    fn granted(&mut self, grant: &RefreshRequest, sent: Instant, granted: TokenResponse, now: Now) {
+        let TokenResponse { access_token, expires_in, refresh_token } = granted;
         self.meter.count(Count::GrantOk);
         let current = self.grant();
         self.keep_refresh_token(grant, current.as_ref(), refresh_token, now.at);
-        let same_app = |current: &Grant| current.client_id == grant.client_id;
+        let same_app = |current: &RefreshRequest| current.client_id == grant.client_id;
         let Some(current) = current.filter(same_app) else {
             debug!(portal = %self.portal, "Token dropped: the secret has changed meanwhile");
             return;
@@ -83,7 +83,7 @@ impl Machine {
         if let Some(trouble) = self.grant_trouble.take() {
             info!(portal = %self.portal, was = trouble.as_str(), "Token endpoint answers again");
         }
-        self.standing = Standing::Good;
+        self.standing = Validity::Valid;
         self.refresh.done();
 
         let life = schedule::life(expires_in);
@@ -110,8 +110,8 @@ impl Machine {
     /// Makes sure that a refresh token which came with an answer is not lost.
     fn keep_refresh_token(
         &mut self,
-        grant: &Grant,
-        current: Option<&Grant>,
+        grant: &RefreshRequest,
+        current: Option<&RefreshRequest>,
         new: Option<Secret>,
         now: Instant,
     ) {
@@ -128,7 +128,7 @@ impl Machine {
         }
         self.spare = None;
         if let Some(refresh_token) = new {
-            self.unsaved = Some(Unsaved::new(refresh_token, true, now));
+            self.unsaved = Some(PendingWriteBack::new(refresh_token, true, now));
         } else if let Some(unsaved) = self.unsaved.as_mut().filter(|unsaved| !unsaved.proven) {
             unsaved.proven = true;
             unsaved.due = now;
@@ -137,15 +137,15 @@ impl Machine {
 
     fn postponed(
         &mut self,
-        grant: &Grant,
-        error: &TokenError,
+        grant: &RefreshRequest,
+        error: &GrantError,
         asked: Option<std::time::Duration>,
         now: Instant,
     ) {
         self.meter.count(Count::GrantFailed);
         self.settled = true;
-        let trouble = Trouble::from(error);
-        if Self::noted(&mut self.last_trouble, &mut self.grant_trouble, trouble) {
+        let trouble = FailureClass::from(error);
+        if Self::noted(&mut self.last_failure, &mut self.grant_trouble, trouble) {
             let detail = self.without_secrets(error.to_string(), Some(grant));
             warn!(
                 portal = %self.portal,
@@ -156,7 +156,7 @@ impl Machine {
             );
         }
         self.refresh.failures = self.refresh.failures.saturating_add(1);
-        if matches!(self.standing, Standing::Parked { .. }) {
+        if matches!(self.standing, Validity::Suspended { .. }) {
             // It was only the heartbeat.
             return;
         }
@@ -165,10 +165,10 @@ impl Machine {
         self.refresh.by(if changed { now } else { now + wait });
     }
 
-    fn refused(&mut self, grant: &Grant, code: &str, now: Instant) {
-        self.meter.count(Count::GrantRefused);
+    fn refused(&mut self, grant: &RefreshRequest, code: &str, now: Instant) {
+        self.meter.count(Count::GrantRejected);
         self.refresh.failures = self.refresh.failures.saturating_add(1);
-        Self::noted(&mut self.last_trouble, &mut self.grant_trouble, Trouble::GrantRefused);
+        Self::noted(&mut self.last_failure, &mut self.grant_trouble, FailureClass::GrantRejected);
         let code = oauth_code(code);
         warn!(portal = %self.portal, code, "Token endpoint refuses the credential");
         if self.grant().is_none_or(|current| current != *grant) {
@@ -180,8 +180,8 @@ impl Machine {
             debug!(portal = %self.portal, "Spare refresh token does not work either");
             drop(unsaved);
         }
-        if !matches!(self.standing, Standing::Parked { .. }) {
-            self.standing = Standing::Doubted { looks: 0 };
+        if !matches!(self.standing, Validity::Suspended { .. }) {
+            self.standing = Validity::Suspect { looks: 0 };
         }
         self.read.by(now);
     }
@@ -189,15 +189,15 @@ impl Machine {
     /// The store was looked at again and has the credential that was refused: try the spare, look
     /// again a little later, or give up.
     pub(super) fn look_again(&mut self, now: Instant) {
-        let Standing::Doubted { looks } = self.standing else { return };
+        let Validity::Suspect { looks } = self.standing else { return };
         if let Some(refresh_token) = self.spare.take() {
             // Our own token that lost the race for the store. An endpoint that lets only the newest
             // token live has ended the winner's with it.
-            self.unsaved = Some(Unsaved::new(refresh_token, false, now));
-            self.standing = Standing::Good;
+            self.unsaved = Some(PendingWriteBack::new(refresh_token, false, now));
+            self.standing = Validity::Valid;
             self.refresh.by(now);
         } else if let Some(wait) = schedule::settle_after(looks) {
-            self.standing = Standing::Doubted { looks: looks + 1 };
+            self.standing = Validity::Suspect { looks: looks + 1 };
             let look = now + wait;
             self.poll_at = Some(self.poll_at.map_or(look, |at| at.min(look)));
         } else {
@@ -207,18 +207,18 @@ impl Machine {
 
     /// Parks a credential in doubt: nobody can say whether there is a newer one.
     pub(super) fn give_up_doubt(&mut self, now: Instant) {
-        if matches!(self.standing, Standing::Doubted { .. }) {
+        if matches!(self.standing, Validity::Suspect { .. }) {
             let why = "the token endpoint refuses it, and the secret store has no other".to_owned();
-            self.park(Trouble::GrantRefused, why, now);
+            self.park(FailureClass::GrantRejected, why, now);
         }
     }
 
-    pub(super) fn park(&mut self, trouble: Trouble, why: String, now: Instant) {
-        self.last_trouble = Some(trouble);
+    pub(super) fn park(&mut self, trouble: FailureClass, why: String, now: Instant) {
+        self.last_failure = Some(trouble);
         self.settled = true;
         self.refresh.due = None;
         let parked =
-            matches!(&self.standing, Standing::Parked { trouble: was, .. } if *was == trouble);
+            matches!(&self.standing, Validity::Suspended { trouble: was, .. } if *was == trouble);
         if parked {
             return;
         }
@@ -231,7 +231,7 @@ impl Machine {
             "Credential does not work; waiting for another secret"
         );
         let heartbeat = now + schedule::heartbeat_after(self.heartbeat, self.roll());
-        self.standing = Standing::Parked { why: why.into(), trouble, heartbeat };
+        self.standing = Validity::Suspended { why: why.into(), trouble, heartbeat };
     }
 }
 

@@ -3,11 +3,11 @@
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use super::{Machine, Standing, StoreCall, Unsaved};
+use super::{Machine, PendingWriteBack, StoreCall, Validity};
 use crate::{
-    Grant, PortalSecret, StoreError, VersionState, VersionedSecret, schedule,
-    status::{Count, Trouble},
-    token::Verdict,
+    PortalSecret, RefreshRequest, StoreError, VersionState, VersionedSecret, schedule,
+    status::{Count, FailureClass},
+    token::NoReplacement,
 };
 use leadsd_base::secret::Secret;
 
@@ -80,7 +80,7 @@ impl Machine {
                 self.metadata_denied_until = None;
                 self.saw_version(version, now);
             }
-            Ok(VersionState::Gone(_)) => {
+            Ok(VersionState::Deleted(_)) => {
                 self.store_works(now);
                 self.metadata_denied_until = None;
                 self.secret_is_gone(now);
@@ -130,10 +130,10 @@ impl Machine {
 
     fn secret_is_gone(&mut self, now: Instant) {
         self.known_at = Some(now);
-        if !self.secret_gone {
-            self.secret_gone = true;
+        if !self.secret_deleted {
+            self.secret_deleted = true;
             self.meter.count(Count::SecretGone);
-            self.last_trouble = Some(Trouble::SecretMissing);
+            self.last_failure = Some(FailureClass::SecretMissing);
             warn!(
                 portal = %self.portal,
                 in_use = self.stored.is_some(),
@@ -141,7 +141,7 @@ impl Machine {
             );
         }
         if self.stored.is_none() {
-            self.park(Trouble::SecretMissing, StoreError::NotFound.to_string(), now);
+            self.park(FailureClass::SecretMissing, StoreError::NotFound.to_string(), now);
         } else {
             self.look_again(now);
             self.settle_verdict(now);
@@ -149,7 +149,7 @@ impl Machine {
     }
 
     fn is_back(&mut self) {
-        if std::mem::take(&mut self.secret_gone) {
+        if std::mem::take(&mut self.secret_deleted) {
             info!(portal = %self.portal, "Secret is back in the store");
         }
     }
@@ -161,7 +161,7 @@ impl Machine {
             Ok(found) => return self.found(found, now),
             Err(error) => error,
         };
-        let trouble = Trouble::from(&error);
+        let trouble = FailureClass::from(&error);
         if trouble.is_passing() {
             self.store_fails(&error);
             self.settled = true;
@@ -225,7 +225,7 @@ impl Machine {
             info!(portal = %self.portal, version, "Secret has changed");
         }
         let needed = !self.usable(now)
-            || !matches!(self.standing, Standing::Good)
+            || !matches!(self.standing, Validity::Valid)
             || self.grant_trouble.is_some()
             || self.asking_about.is_some()
             || self.is_rejected(now);
@@ -233,7 +233,7 @@ impl Machine {
         // Otherwise another replica has rotated the refresh token. Answering with a refresh of our
         // own would rotate it again, and the replicas would chase each other.
         if change == Change::Client || needed {
-            self.standing = Standing::Good;
+            self.standing = Validity::Valid;
             self.refresh.failures = 0;
             self.refresh.by(now);
         }
@@ -246,7 +246,7 @@ impl Machine {
         self.refresh_wall = None;
         self.grant_trouble = None;
         self.token_outdated = false;
-        self.standing = Standing::Good;
+        self.standing = Validity::Valid;
         let known = self
             .live
             .as_ref()
@@ -314,7 +314,7 @@ impl Machine {
             stored.version = version;
             refresh_token.clone_from(written);
         }
-        let is_newest = |unsaved: &mut Unsaved| unsaved.refresh_token == *written;
+        let is_newest = |unsaved: &mut PendingWriteBack| unsaved.refresh_token == *written;
         if let Some(unsaved) = self.unsaved.take_if(is_newest) {
             let attempts = unsaved.failures + 1;
             info!(portal = %self.portal, version, attempts, "Rotated refresh token saved");
@@ -323,10 +323,10 @@ impl Machine {
 
     fn not_saved(&mut self, error: &StoreError, now: Instant) {
         self.meter.count(Count::StoreFailure);
-        let trouble = Trouble::from(error);
-        self.last_trouble = Some(trouble);
+        let trouble = FailureClass::from(error);
+        self.last_failure = Some(trouble);
         let (roll, left) = (self.roll(), self.left(now));
-        if trouble == Trouble::StoreConflict {
+        if trouble == FailureClass::StoreConflict {
             self.read.by(now);
         }
         let detail = self.without_secrets(error.to_string(), None);
@@ -335,7 +335,7 @@ impl Machine {
         unsaved.trouble = Some(trouble);
         unsaved.due = now + schedule::retry_after(unsaved.failures, None, left, roll);
         let failures = unsaved.failures;
-        if trouble != Trouble::StoreConflict && failures.is_power_of_two() {
+        if trouble != FailureClass::StoreConflict && failures.is_power_of_two() {
             error!(
                 portal = %self.portal,
                 failures,
@@ -347,7 +347,7 @@ impl Machine {
 
     fn store_works(&mut self, now: Instant) {
         self.known_at = Some(now);
-        // Trouble with the secret itself ends when a read succeeds.
+        // FailureClass with the secret itself ends when a read succeeds.
         if let Some(trouble) = self.store_trouble.take_if(|trouble| trouble.is_passing()) {
             info!(portal = %self.portal, was = trouble.as_str(), "Secret store answers again");
         }
@@ -355,8 +355,8 @@ impl Machine {
 
     fn store_fails(&mut self, error: &StoreError) {
         self.meter.count(Count::StoreFailure);
-        let trouble = Trouble::from(error);
-        if Self::noted(&mut self.last_trouble, &mut self.store_trouble, trouble) {
+        let trouble = FailureClass::from(error);
+        if Self::noted(&mut self.last_failure, &mut self.store_trouble, trouble) {
             let detail = self.without_secrets(error.to_string(), None);
             warn!(
                 portal = %self.portal,
@@ -377,14 +377,14 @@ impl Machine {
         }
         self.asking_about = None;
         if generation == self.generation {
-            self.verdict = Some(Verdict { generation, until: now + schedule::VERDICT_HOLDS });
-            self.last_trouble = Some(Trouble::TokenRejected);
+            self.verdict = Some(NoReplacement { generation, until: now + schedule::VERDICT_HOLDS });
+            self.last_failure = Some(FailureClass::TokenRejected);
             warn!(portal = %self.portal, generation, "HubSpot refuses the access token, and the store has no other");
         }
     }
 
     /// Error texts come from outside; one that quotes a secret is dropped.
-    pub(super) fn without_secrets(&self, text: String, sent: Option<&Grant>) -> String {
+    pub(super) fn without_secrets(&self, text: String, sent: Option<&RefreshRequest>) -> String {
         let mut secrets = Vec::new();
         secrets.extend(sent.iter().flat_map(|sent| [&sent.client_secret, &sent.refresh_token]));
         secrets.extend(self.live.as_ref().map(|live| &live.token.secret));
@@ -429,7 +429,7 @@ fn oauth(secret: &PortalSecret) -> Option<(&str, &Secret)> {
     }
 }
 
-fn change(before: Option<&Grant>, after: Option<&Grant>) -> Change {
+fn change(before: Option<&RefreshRequest>, after: Option<&RefreshRequest>) -> Change {
     match (before, after) {
         (Some(before), Some(after)) if before == after => Change::Nothing,
         (Some(before), Some(after))

@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use crate::{
-    Grant, Granted, PortalSecret, SecretPath, SecretStore, StoreError, TokenError, TokenSource,
-    VersionState, VersionedSecret,
+    GrantError, PortalSecret, RefreshRequest, SecretPath, SecretStore, StoreError, TokenResponse,
+    TokenSource, VersionState, VersionedSecret,
 };
 use leadsd_base::{
     secret::Secret,
@@ -269,7 +269,7 @@ impl Kv {
             }
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Refuse(_)) => Err(StoreError::Denied),
-            Some(Fault::Login) => Err(StoreError::LoginRefused("permission denied".to_owned())),
+            Some(Fault::Login) => Err(StoreError::LoginRejected("permission denied".to_owned())),
             Some(Fault::Panic) => panic!("the store double was told to panic"),
         }
     }
@@ -295,7 +295,7 @@ impl SecretStore for Kv {
         let state = self.state();
         let entry = state.secrets.get(path.as_str()).ok_or(StoreError::NotFound)?;
         let version = entry.newest().min(state.shown.unwrap_or(u64::MAX));
-        Ok(if entry.gone { VersionState::Gone(version) } else { VersionState::Live(version) })
+        Ok(if entry.gone { VersionState::Deleted(version) } else { VersionState::Live(version) })
     }
 
     async fn replace_refresh_token(
@@ -322,7 +322,7 @@ impl SecretStore for Kv {
         Ok(entry.newest())
     }
 
-    async fn read_texts(&self, _: &SecretPath) -> Result<BTreeMap<String, Secret>, StoreError> {
+    async fn read_strings(&self, _: &SecretPath) -> Result<BTreeMap<String, Secret>, StoreError> {
         Err(StoreError::NotFound)
     }
 
@@ -465,9 +465,9 @@ impl Hub {
     }
 
     /// A token lives from the moment the request `came`, however long the answer takes.
-    fn decide(&self, grant: &Grant, came: Instant) -> Result<Granted, TokenError> {
+    fn decide(&self, grant: &RefreshRequest, came: Instant) -> Result<TokenResponse, GrantError> {
         let mut state = self.state();
-        let refused = |code: &str| Err(TokenError::Refused { code: code.to_owned() });
+        let refused = |code: &str| Err(GrantError::Rejected { code: code.to_owned() });
         if state.clients.get(&grant.client_id).map(String::as_str)
             != Some(grant.client_secret.expose())
         {
@@ -503,7 +503,7 @@ impl Hub {
             }
         }
         let rotated = state.rotation != Rotation::Never;
-        Ok(Granted {
+        Ok(TokenResponse {
             access_token: Secret::new(access),
             expires_in: state.life,
             refresh_token: rotated.then(|| Secret::new(new)),
@@ -513,7 +513,7 @@ impl Hub {
 
 #[async_trait]
 impl TokenSource for Hub {
-    async fn refresh(&self, grant: &Grant) -> Result<Granted, TokenError> {
+    async fn refresh(&self, grant: &RefreshRequest) -> Result<TokenResponse, GrantError> {
         let came = Instant::now();
         let (fault, held) = {
             let mut state = self.state();
@@ -526,16 +526,16 @@ impl TokenSource for Hub {
             None => {}
             Some(Fault::Slow(time)) => sleep(time).await,
             Some(Fault::Down | Fault::Login) => {
-                return Err(TokenError::Unavailable("http 500".to_owned()));
+                return Err(GrantError::Unavailable("http 500".to_owned()));
             }
-            Some(Fault::Quote) => return Err(TokenError::Unavailable(quote)),
+            Some(Fault::Quote) => return Err(GrantError::Unavailable(quote)),
             Some(Fault::Hang) => std::future::pending().await,
-            Some(Fault::Refuse("quote")) => return Err(TokenError::Refused { code: quote }),
+            Some(Fault::Refuse("quote")) => return Err(GrantError::Rejected { code: quote }),
             Some(Fault::Refuse(code)) => {
-                return Err(TokenError::Refused { code: code.to_owned() });
+                return Err(GrantError::Rejected { code: code.to_owned() });
             }
             Some(Fault::Throttle(retry_after)) => {
-                return Err(TokenError::Throttled { retry_after });
+                return Err(GrantError::Throttled { retry_after });
             }
             Some(Fault::Panic) => panic!("the token endpoint double was told to panic"),
         }

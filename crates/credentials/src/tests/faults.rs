@@ -78,7 +78,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => prop_oneof![Just(3_600_i64), Just(-3_600_i64), -100_i64..2_000].prop_map(Step::Clock),
         1 => Just(Step::LoopPanics),
         1 => Just(Step::Poke),
-        2 => prop_oneof![Just(Rejection::Expired), Just(Rejection::Refused)].prop_map(Step::Report),
+        2 => prop_oneof![Just(Rejection::Expired), Just(Rejection::Invalid)].prop_map(Step::Report),
         1 => Just(Step::TokensRevoked),
         1 => Just(Step::ClientSecret),
         1 => Just(Step::NewGrant),
@@ -125,7 +125,7 @@ impl Run {
             Step::Clock(by) => world.clock.jump(*by),
             Step::LoopPanics => world.clock.panic(1),
             Step::Poke => replicas.iter().for_each(|replica| {
-                replica.poke("default");
+                replica.refresh_now("default");
             }),
             Step::TokensRevoked => world.hub.revoke_access(),
             Step::Report(_) => {}
@@ -234,7 +234,8 @@ async fn run(
 async fn report(handles: &[Handle], rejection: Rejection) {
     for handle in handles {
         if let Ok(token) = handle.token(at_once()).await {
-            let reports = (0..5).map(|_| handle.instead_of(&token, rejection, within(seconds(1))));
+            let reports =
+                (0..5).map(|_| handle.replacement_for(&token, rejection, within(seconds(1))));
             futures_util::future::join_all(reports).await;
         }
     }
@@ -328,7 +329,7 @@ async fn outages_only(
     let now = status(&credentials);
     prop_assert_eq!(now.state, State::Fresh, "{:?}", now);
     prop_assert!(!now.write_back_pending);
-    prop_assert_eq!(now.counters.grants_refused, 0, "a grant was lost");
+    prop_assert_eq!(now.counters.grants_rejected, 0, "a grant was lost");
     prop_assert!(world.hub.trades(&world.kv.refresh_token(PATH)));
     probe.assert_served();
     Ok(())

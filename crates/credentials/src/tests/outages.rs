@@ -8,26 +8,26 @@ use super::{
     doubles::{Fault, Op, oauth_secret, static_secret},
     world::{LIFE, PATH, RECOVERY, World, expect_token, seconds, status, text, within},
 };
-use crate::{State, Trouble};
+use crate::{FailureClass, State};
 
 const TWO_HOURS: u64 = 2 * 3_600;
 
-fn store_faults() -> Vec<(Fault, Trouble)> {
+fn store_faults() -> Vec<(Fault, FailureClass)> {
     vec![
-        (Fault::Down, Trouble::StoreUnavailable),
-        (Fault::Hang, Trouble::StoreUnavailable),
-        (Fault::Login, Trouble::LoginRefused),
-        (Fault::Panic, Trouble::StoreUnavailable),
+        (Fault::Down, FailureClass::StoreUnavailable),
+        (Fault::Hang, FailureClass::StoreUnavailable),
+        (Fault::Login, FailureClass::LoginRejected),
+        (Fault::Panic, FailureClass::StoreUnavailable),
     ]
 }
 
-fn endpoint_faults() -> Vec<(Fault, Trouble)> {
+fn endpoint_faults() -> Vec<(Fault, FailureClass)> {
     vec![
-        (Fault::Down, Trouble::TokenUnavailable),
-        (Fault::Hang, Trouble::TokenUnavailable),
-        (Fault::Panic, Trouble::TokenUnavailable),
-        (Fault::Throttle(None), Trouble::TokenThrottled),
-        (Fault::Throttle(Some(seconds(5))), Trouble::TokenThrottled),
+        (Fault::Down, FailureClass::TokenUnavailable),
+        (Fault::Hang, FailureClass::TokenUnavailable),
+        (Fault::Panic, FailureClass::TokenUnavailable),
+        (Fault::Throttle(None), FailureClass::TokenThrottled),
+        (Fault::Throttle(Some(seconds(5))), FailureClass::TokenThrottled),
     ]
 }
 
@@ -43,15 +43,15 @@ async fn a_store_that_is_away_for_two_hours_is_not_noticed_by_oauth_callers() {
         let before = (world.kv.calls(), world.hub.calls());
         world.kv.fail(fault.clone());
         sleep(seconds(TWO_HOURS)).await;
-        assert_eq!(status(&credentials).trouble, Some(trouble), "{fault:?}");
+        assert_eq!(status(&credentials).failure, Some(trouble), "{fault:?}");
         world.kv.heal();
         sleep(RECOVERY).await;
 
         let seen = probe.assert_never_without();
         assert!(seen.generations.len() >= 5, "refreshed all the while: {:?}", seen.generations);
         let status = status(&credentials);
-        assert_eq!((status.state, status.trouble), (State::Fresh, None), "{fault:?}");
-        assert_eq!(status.last_trouble, Some(trouble));
+        assert_eq!((status.state, status.failure), (State::Fresh, None), "{fault:?}");
+        assert_eq!(status.last_failure, Some(trouble));
         let (kv, hub) = (world.kv.calls() - before.0, world.hub.calls() - before.1);
         assert!(kv <= 360, "{fault:?}: {kv} calls to the store");
         assert!(hub <= 7, "{fault:?}: {hub} calls to the token endpoint");
@@ -69,7 +69,7 @@ async fn a_store_that_is_away_at_start_is_waited_for() {
 
         sleep(seconds(TWO_HOURS)).await;
         let now = status(&credentials);
-        assert_eq!((now.state, now.trouble), (State::Failed, Some(trouble)), "{fault:?}");
+        assert_eq!((now.state, now.failure), (State::Failed, Some(trouble)), "{fault:?}");
         let calls = world.kv.calls();
         assert!(calls <= 1_500, "{fault:?}: {calls} calls to the store");
         world.kv.heal();
@@ -114,7 +114,7 @@ async fn a_short_outage_of_the_token_endpoint_is_covered_by_the_old_token() {
         world.hub.fail(fault.clone());
         sleep(LIFE - seconds(60)).await;
         let now = status(&credentials);
-        assert_eq!((now.state, now.trouble), (State::Stale, Some(trouble)), "{fault:?}");
+        assert_eq!((now.state, now.failure), (State::Stale, Some(trouble)), "{fault:?}");
         assert!(now.usable);
         world.hub.heal();
         sleep(RECOVERY).await;
@@ -139,7 +139,7 @@ async fn a_token_endpoint_that_is_away_for_two_hours_is_back_in_use_within_half_
         world.hub.fail(fault.clone());
         sleep(seconds(TWO_HOURS)).await;
         let now = status(&credentials);
-        assert_eq!((now.state, now.trouble), (State::Failed, Some(trouble)), "{fault:?}");
+        assert_eq!((now.state, now.failure), (State::Failed, Some(trouble)), "{fault:?}");
         assert_eq!((now.usable, now.expires_in), (false, Some(seconds(0))));
         let calls = world.hub.calls();
         assert!(calls <= 1_400, "{fault:?}: {calls} calls to the token endpoint");

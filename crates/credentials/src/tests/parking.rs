@@ -7,7 +7,7 @@ use super::{
     doubles::{Fault, Op, oauth_secret, static_secret},
     world::{LIFE, PATH, RECOVERY, World, at_once, expect_token, seconds, status, text, within},
 };
-use crate::{Rejection, Settings, State, Trouble, Unusable};
+use crate::{FailureClass, Rejection, Settings, State, TokenUnavailable};
 
 /// The settling looks after a refusal are over by then.
 const SETTLED: u64 = 60;
@@ -22,17 +22,21 @@ async fn invalid_grant_parks_and_a_new_secret_wakes() {
     sleep(seconds(SETTLED)).await;
 
     let now = status(&credentials);
-    assert_eq!((now.state, now.trouble), (State::Parked, Some(Trouble::GrantRefused)));
+    assert_eq!((now.state, now.failure), (State::Suspended, Some(FailureClass::GrantRejected)));
     let broken = handle.token(within(seconds(60))).await;
     let why = "the token endpoint refuses it, and the secret store has no other".to_owned();
-    assert_eq!(broken, Err(Unusable::Broken(why)), "at once, since waiting would not help");
+    assert_eq!(
+        broken,
+        Err(TokenUnavailable::Suspended(why)),
+        "at once, since waiting would not help"
+    );
     assert_eq!(world.hub.calls(), 1);
 
     world.kv.put(PATH, oauth_secret("app", "cs-1", "rt-good"));
     sleep(RECOVERY).await;
     expect_token(handle.token(at_once()).await);
     let now = status(&credentials);
-    assert_eq!((now.state, now.trouble), (State::Fresh, None));
+    assert_eq!((now.state, now.failure), (State::Fresh, None));
     assert_eq!(world.hub.calls(), 2);
 }
 
@@ -46,10 +50,10 @@ async fn an_old_token_serves_to_its_end_after_invalid_grant() {
     world.hub.revoke("hush-rt-first");
     sleep(LIFE - seconds(10)).await;
     let now = status(&credentials);
-    assert_eq!((now.state, now.usable), (State::Parked, true));
+    assert_eq!((now.state, now.usable), (State::Suspended, true));
     probe.assert_never_without();
     sleep(seconds(20)).await;
-    assert!(matches!(handle.token(at_once()).await, Err(Unusable::Broken(_))));
+    assert!(matches!(handle.token(at_once()).await, Err(TokenUnavailable::Suspended(_))));
     world.store_oauth(PATH, "app", "cs-1", "rt-second");
     sleep(RECOVERY).await;
     expect_token(handle.token(at_once()).await);
@@ -67,7 +71,7 @@ async fn a_parked_portal_costs_a_look_per_interval_and_a_grant_per_heartbeat() {
     assert!((least..=most).contains(&world.hub.calls()), "{} grants", world.hub.calls());
     assert!(world.kv.calls() <= 24 * 3_600 / 21 + 2 * most + 10, "{} calls", world.kv.calls());
     assert_eq!(world.logs.count(&["ERROR"]), 1, "said once");
-    assert_eq!(status(&credentials).state, State::Parked);
+    assert_eq!(status(&credentials).state, State::Suspended);
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,7 +81,7 @@ async fn the_heartbeat_finds_out_that_a_refusal_was_wrong() {
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(1_800)).await;
-    assert_eq!(status(&credentials).state, State::Parked);
+    assert_eq!(status(&credentials).state, State::Suspended);
     world.hub.heal();
     sleep(seconds(12 * 60)).await;
     expect_token(handle.token(at_once()).await);
@@ -92,11 +96,11 @@ async fn an_operator_who_pokes_need_not_wait_for_the_heartbeat() {
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(SETTLED)).await;
     world.hub.heal();
-    assert!(matches!(handle.token(at_once()).await, Err(Unusable::Broken(_))));
-    assert!(credentials.poke("default"));
+    assert!(matches!(handle.token(at_once()).await, Err(TokenUnavailable::Suspended(_))));
+    assert!(credentials.refresh_now("default"));
     sleep(seconds(2)).await;
     expect_token(handle.token(at_once()).await);
-    assert!(!credentials.poke("nobody"));
+    assert!(!credentials.refresh_now("nobody"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +108,7 @@ async fn pokes_cannot_be_used_to_storm() {
     let world = World::oauth();
     let credentials = world.start();
     for _ in 0..6_000 {
-        credentials.poke("default");
+        credentials.refresh_now("default");
         sleep(std::time::Duration::from_millis(10)).await;
     }
     assert!(world.hub.calls() <= 62, "{} grants in 60 s", world.hub.calls());
@@ -120,13 +124,13 @@ async fn the_same_bad_credential_in_a_new_version_stays_parked_without_another_g
     world.kv.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
     sleep(RECOVERY).await;
     let now = status(&credentials);
-    assert_eq!((now.state, now.secret_version), (State::Parked, Some(2)));
+    assert_eq!((now.state, now.secret_version), (State::Suspended, Some(2)));
     assert_eq!(world.hub.calls(), before);
     // Another one is tried, even if it is as bad.
     world.kv.put(PATH, oauth_secret("app", "cs-1", "rt-worse"));
     sleep(seconds(SETTLED)).await;
     assert_eq!(world.hub.calls(), before + 1);
-    assert_eq!(status(&credentials).state, State::Parked);
+    assert_eq!(status(&credentials).state, State::Suspended);
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,9 +142,9 @@ async fn a_report_about_an_expired_token_of_a_parked_portal_is_answered_at_once(
     world.hub.revoke("hush-rt-first");
     sleep(LIFE - seconds(100)).await;
     let calls = world.hub.calls();
-    for rejection in [Rejection::Expired, Rejection::Refused] {
-        let answer = handle.instead_of(&old, rejection, at_once()).await;
-        assert!(matches!(answer, Err(Unusable::Broken(_))), "{answer:?}");
+    for rejection in [Rejection::Expired, Rejection::Invalid] {
+        let answer = handle.replacement_for(&old, rejection, at_once()).await;
+        assert!(matches!(answer, Err(TokenUnavailable::Suspended(_))), "{answer:?}");
     }
     assert_eq!(world.hub.calls(), calls);
 }
@@ -152,9 +156,9 @@ async fn a_missing_secret_is_found_within_one_interval_of_being_written() {
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(3_600)).await;
     let now = status(&credentials);
-    assert_eq!((now.state, now.trouble), (State::Parked, Some(Trouble::SecretMissing)));
+    assert_eq!((now.state, now.failure), (State::Suspended, Some(FailureClass::SecretMissing)));
     let broken = handle.token(within(seconds(1))).await;
-    assert_eq!(broken, Err(Unusable::Broken("no secret at this path".to_owned())));
+    assert_eq!(broken, Err(TokenUnavailable::Suspended("no secret at this path".to_owned())));
     assert!(world.kv.calls() <= 3_600 / 21 + 15, "{}", world.kv.calls());
     world.kv.put(PATH, static_secret("pat"));
     sleep(RECOVERY).await;
@@ -171,11 +175,11 @@ async fn a_secret_that_is_deleted_at_start_is_found_when_it_is_undeleted() {
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(600)).await;
     let now = status(&credentials);
-    assert_eq!((now.state, now.secret_gone), (State::Parked, true));
+    assert_eq!((now.state, now.secret_deleted), (State::Suspended, true));
     world.kv.undelete(PATH);
     sleep(RECOVERY).await;
     expect_token(handle.token(at_once()).await);
-    assert!(!status(&credentials).secret_gone);
+    assert!(!status(&credentials).secret_deleted);
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,8 +190,8 @@ async fn a_malformed_secret_is_read_once_per_version() {
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(400)).await;
     let why = "the secret is malformed: it has no `access_token`".to_owned();
-    assert_eq!(handle.token(at_once()).await, Err(Unusable::Broken(why)));
-    assert_eq!(status(&credentials).trouble, Some(Trouble::SecretMalformed));
+    assert_eq!(handle.token(at_once()).await, Err(TokenUnavailable::Suspended(why)));
+    assert_eq!(status(&credentials).failure, Some(FailureClass::SecretMalformed));
     assert!(world.kv.count(Op::Read) <= 2, "{} reads", world.kv.count(Op::Read));
     world.kv.put(PATH, static_secret("pat"));
     sleep(RECOVERY).await;
@@ -204,9 +208,12 @@ async fn a_policy_that_denies_is_noticed_within_one_interval_of_being_put_right(
         let handle = credentials.handle("default").unwrap();
         sleep(seconds(3_600)).await;
         let now = status(&credentials);
-        assert_eq!((now.state, now.trouble), (State::Parked, Some(Trouble::StoreDenied)));
+        assert_eq!((now.state, now.failure), (State::Suspended, Some(FailureClass::StoreDenied)));
         let broken = handle.token(at_once()).await;
-        assert_eq!(broken, Err(Unusable::Broken("vault denies access to this path".to_owned())));
+        assert_eq!(
+            broken,
+            Err(TokenUnavailable::Suspended("vault denies access to this path".to_owned()))
+        );
         assert!(world.kv.calls() <= 2 * 3_600 / 21 + 20, "{}", world.kv.calls());
         assert_eq!(world.logs.count(&["ERROR"]), 1);
         world.kv.heal();
@@ -240,7 +247,7 @@ async fn a_refusal_while_the_store_is_away_parks_and_the_store_s_return_decides(
     world.hub.revoke("hush-rt-first");
     world.store_oauth(PATH, "app", "cs-1", "rt-second");
     sleep(LIFE + seconds(600)).await;
-    assert_eq!(status(&credentials).state, State::Parked);
+    assert_eq!(status(&credentials).state, State::Suspended);
     world.kv.heal();
     sleep(RECOVERY).await;
     expect_token(handle.token(at_once()).await);
@@ -255,11 +262,13 @@ async fn an_error_code_from_outside_is_not_passed_on_as_text() {
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(SETTLED)).await;
-    let Err(Unusable::Broken(why)) = handle.token(at_once()).await else { panic!("parked") };
+    let Err(TokenUnavailable::Suspended(why)) = handle.token(at_once()).await else {
+        panic!("parked")
+    };
     assert!(!why.contains("hush"));
     assert_eq!(world.logs.count(&["Token endpoint refuses", "code=\"unknown\""]), 1);
     world.hub.fail(Fault::Refuse("invalid_grant"));
-    credentials.poke("default");
+    credentials.refresh_now("default");
     sleep(seconds(SETTLED)).await;
     assert_eq!(world.logs.count(&["Token endpoint refuses", "code=\"invalid_grant\""]), 1);
 }
@@ -268,7 +277,7 @@ async fn an_error_code_from_outside_is_not_passed_on_as_text() {
 async fn the_period_of_the_heartbeat_can_be_set() {
     let world = World::oauth();
     world.hub.fail(Fault::Refuse("invalid_grant"));
-    let settings = Settings { heartbeat: seconds(100), ..Settings::default() };
+    let settings = Settings { suspended_retry_interval: seconds(100), ..Settings::default() };
     let credentials = world.start_with(settings, &["default"]);
     sleep(seconds(10_000)).await;
     assert!((80..=127).contains(&world.hub.calls()), "{} grants", world.hub.calls());

@@ -13,7 +13,7 @@ use super::{
         within,
     },
 };
-use crate::{BadName, Credentials, Folder, Settings, Start, State, Unusable};
+use crate::{BadName, Credentials, Discovery, Settings, Start, State, TokenUnavailable};
 
 const HUNDREDS: usize = 300;
 
@@ -41,8 +41,8 @@ fn strs(names: &[String]) -> Vec<&str> {
 }
 
 fn folder() -> Settings {
-    let folder = Folder { path: path("hubspot"), interval: seconds(30) };
-    Settings { folder: Some(folder), ..Settings::default() }
+    let folder = Discovery { path: path("hubspot"), interval: seconds(30) };
+    Settings { discovery: Some(folder), ..Settings::default() }
 }
 
 fn listed(credentials: &Credentials) -> Vec<String> {
@@ -154,7 +154,7 @@ async fn portals_broken_in_every_way_affect_no_other() {
     for name in &all[1..] {
         let status = status_of(&credentials, name);
         assert!(!status.usable, "{name}");
-        assert!(matches!(status.state, State::Failed | State::Parked), "{name}: {status:?}");
+        assert!(matches!(status.state, State::Failed | State::Suspended), "{name}: {status:?}");
         let per_hour = world.kv.count_path(&format!("hubspot/{name}")) / 4;
         assert!(per_hour <= 700, "{name}: {per_hour} calls an hour");
     }
@@ -204,7 +204,7 @@ async fn lazy_portals_cost_nothing_until_somebody_calls() {
     probe.assert_never_without();
     assert_eq!(world.kv.calls(), world.kv.count_path("hubspot/portal-001"), "only that one");
     // An operator's poke is a reason to start, too.
-    credentials.poke("portal-000");
+    credentials.refresh_now("portal-000");
     sleep(seconds(1)).await;
     assert_eq!(status_of(&credentials, "portal-000").state, State::Fresh);
 }
@@ -231,8 +231,8 @@ async fn portals_are_added_and_removed_live() {
     let calls = world.kv.count_path("hubspot/late");
     sleep(seconds(600)).await;
     assert_eq!(world.kv.count_path("hubspot/late"), calls);
-    let instead = late.instead_of(&token, crate::Rejection::Refused, within(seconds(9))).await;
-    assert_eq!(instead, Err(Unusable::Broken("the portal was removed".to_owned())));
+    let instead = late.replacement_for(&token, crate::Rejection::Invalid, within(seconds(9))).await;
+    assert_eq!(instead, Err(TokenUnavailable::Suspended("the portal was removed".to_owned())));
     let removed = credentials.counters().store_reads;
     assert_eq!(removed, 2, "totals keep what removed portals did");
 }
@@ -420,5 +420,5 @@ async fn an_unknown_client_is_not_mixed_up_with_a_known_one() {
     let credentials = world.start_with(Settings::default(), &["one", "two"]);
     sleep(seconds(60)).await;
     assert_eq!(status_of(&credentials, "one").state, State::Fresh);
-    assert_eq!(status_of(&credentials, "two").state, State::Parked);
+    assert_eq!(status_of(&credentials, "two").state, State::Suspended);
 }

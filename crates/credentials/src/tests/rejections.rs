@@ -7,7 +7,7 @@ use super::{
     doubles::{Fault, Op, static_secret},
     world::{LIFE, PATH, RECOVERY, World, at_once, expect_token, seconds, status, text, within},
 };
-use crate::{Rejection, State, Trouble, Unusable};
+use crate::{FailureClass, Rejection, State, TokenUnavailable};
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_reports_about_one_expired_token_cause_one_refresh() {
@@ -19,7 +19,8 @@ async fn a_hundred_reports_about_one_expired_token_cause_one_refresh() {
     sleep(seconds(60)).await;
     world.hub.revoke_access();
 
-    let reports = (0..100).map(|_| handle.instead_of(&old, Rejection::Expired, within(seconds(5))));
+    let reports =
+        (0..100).map(|_| handle.replacement_for(&old, Rejection::Expired, within(seconds(5))));
     for answer in join_all(reports).await {
         let token = expect_token(answer);
         assert_eq!(token.generation, 2);
@@ -30,7 +31,7 @@ async fn a_hundred_reports_about_one_expired_token_cause_one_refresh() {
 
     // Latecomers with the old token get the new one without any call.
     let before = Instant::now();
-    let late = handle.instead_of(&old, Rejection::Expired, Instant::now()).await;
+    let late = handle.replacement_for(&old, Rejection::Expired, Instant::now()).await;
     assert_eq!(expect_token(late).generation, 2);
     assert_eq!(Instant::now(), before);
     assert_eq!(world.hub.calls(), 2);
@@ -46,8 +47,11 @@ async fn others_keep_getting_the_old_token_while_a_reported_one_is_refreshed() {
     let probe = world.probe(&handle);
     world.hub.fail(Fault::Down);
     sleep(seconds(60)).await;
-    let report = handle.instead_of(&old, Rejection::Expired, within(seconds(60))).await;
-    assert_eq!(report, Err(Unusable::NotInTime("the token endpoint is unavailable".to_owned())));
+    let report = handle.replacement_for(&old, Rejection::Expired, within(seconds(60))).await;
+    assert_eq!(
+        report,
+        Err(TokenUnavailable::DeadlineExceeded("the token endpoint is unavailable".to_owned()))
+    );
     assert_eq!(handle.token(at_once()).await, Ok(old));
     probe.assert_never_without();
 }
@@ -63,13 +67,13 @@ async fn reports_during_an_outage_do_not_add_attempts() {
     let before = world.hub.calls();
     for _ in 0..300 {
         let reports =
-            (0..10).map(|_| handle.instead_of(&old, Rejection::Expired, within(seconds(1))));
+            (0..10).map(|_| handle.replacement_for(&old, Rejection::Expired, within(seconds(1))));
         join_all(reports).await.into_iter().for_each(|answer| assert!(answer.is_err()));
     }
     let made = world.hub.calls() - before;
     assert!(made <= 300 / 7 + 6, "{made} attempts in 300 s");
     world.hub.heal();
-    let token = handle.instead_of(&old, Rejection::Expired, within(RECOVERY)).await;
+    let token = handle.replacement_for(&old, Rejection::Expired, within(RECOVERY)).await;
     assert_eq!(expect_token(token).generation, 2);
 }
 
@@ -81,8 +85,9 @@ async fn an_endpoint_whose_tokens_are_expired_from_the_start_is_not_stormed() {
     let mut token = expect_token(handle.token(within(seconds(1))).await);
     let started = Instant::now();
     while started.elapsed() < seconds(600) {
-        token =
-            expect_token(handle.instead_of(&token, Rejection::Expired, within(seconds(10))).await);
+        token = expect_token(
+            handle.replacement_for(&token, Rejection::Expired, within(seconds(10))).await,
+        );
     }
     assert!(world.hub.calls() <= 600 / 5 + 2, "{} calls", world.hub.calls());
 }
@@ -97,7 +102,8 @@ async fn a_refused_static_token_is_replaced_by_the_one_that_the_store_has_now() 
     world.kv.put(PATH, static_secret("two"));
 
     let before = Instant::now();
-    let reports = (0..100).map(|_| handle.instead_of(&old, Rejection::Refused, within(seconds(5))));
+    let reports =
+        (0..100).map(|_| handle.replacement_for(&old, Rejection::Invalid, within(seconds(5))));
     for answer in join_all(reports).await {
         assert_eq!(text(&expect_token(answer)), "two");
     }
@@ -108,20 +114,20 @@ async fn a_refused_static_token_is_replaced_by_the_one_that_the_store_has_now() 
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_static_token_without_a_successor_is_rejected_after_one_read() {
-    for rejection in [Rejection::Refused, Rejection::Expired] {
+    for rejection in [Rejection::Invalid, Rejection::Expired] {
         let world = World::new();
         world.kv.put(PATH, static_secret("one"));
         let credentials = world.start();
         let handle = credentials.handle("default").unwrap();
         let old = expect_token(handle.token(within(seconds(1))).await);
 
-        let reports = (0..100).map(|_| handle.instead_of(&old, rejection, within(seconds(5))));
+        let reports = (0..100).map(|_| handle.replacement_for(&old, rejection, within(seconds(5))));
         for answer in join_all(reports).await {
-            assert_eq!(answer, Err(Unusable::Rejected));
+            assert_eq!(answer, Err(TokenUnavailable::Rejected));
         }
         assert_eq!(world.kv.count(Op::Read), 2);
         let now = status(&credentials);
-        assert_eq!((now.state, now.trouble), (State::Failed, Some(Trouble::TokenRejected)));
+        assert_eq!((now.state, now.failure), (State::Failed, Some(FailureClass::TokenRejected)));
         // The verdict may have been wrong, so it is not withheld from those who did not ask.
         assert_eq!(handle.token(at_once()).await, Ok(old));
         assert_eq!(world.hub.calls(), 0);
@@ -138,8 +144,8 @@ async fn reports_about_a_hopeless_token_cost_a_bounded_number_of_reads() {
     let started = Instant::now();
     let mut reports = 0;
     while started.elapsed() < seconds(600) {
-        let answer = handle.instead_of(&old, Rejection::Refused, within(seconds(5))).await;
-        assert_eq!(answer, Err(Unusable::Rejected));
+        let answer = handle.replacement_for(&old, Rejection::Invalid, within(seconds(5))).await;
+        assert_eq!(answer, Err(TokenUnavailable::Rejected));
         reports += 1;
         sleep(std::time::Duration::from_millis(50)).await;
     }
@@ -149,7 +155,7 @@ async fn reports_about_a_hopeless_token_cost_a_bounded_number_of_reads() {
 
     world.kv.put(PATH, static_secret("two"));
     sleep(RECOVERY).await;
-    let token = handle.instead_of(&old, Rejection::Refused, Instant::now()).await;
+    let token = handle.replacement_for(&old, Rejection::Invalid, Instant::now()).await;
     assert_eq!(text(&expect_token(token)), "two");
     assert_eq!(status(&credentials).state, State::Fresh);
 }
@@ -163,13 +169,13 @@ async fn a_refused_static_token_with_the_store_away_waits_for_the_store() {
     let old = expect_token(handle.token(within(seconds(1))).await);
     world.kv.fail(Fault::Down);
     world.kv.put(PATH, static_secret("two"));
-    let answer = handle.instead_of(&old, Rejection::Refused, within(seconds(20))).await;
-    assert_eq!(answer, Err(Unusable::NotInTime("vault is unavailable".to_owned())));
+    let answer = handle.replacement_for(&old, Rejection::Invalid, within(seconds(20))).await;
+    assert_eq!(answer, Err(TokenUnavailable::DeadlineExceeded("vault is unavailable".to_owned())));
     let before = world.kv.calls();
     sleep(seconds(600)).await;
     assert!(world.kv.calls() - before <= 130, "{}", world.kv.calls() - before);
     world.kv.heal();
-    let token = handle.instead_of(&old, Rejection::Refused, within(RECOVERY)).await;
+    let token = handle.replacement_for(&old, Rejection::Invalid, within(RECOVERY)).await;
     assert_eq!(text(&expect_token(token)), "two");
 }
 
@@ -179,14 +185,14 @@ async fn a_refused_oauth_token_is_not_refreshed_unless_the_secret_has_changed() 
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(1))).await);
-    let answer = handle.instead_of(&old, Rejection::Refused, within(seconds(5))).await;
-    assert_eq!(answer, Err(Unusable::Rejected));
+    let answer = handle.replacement_for(&old, Rejection::Invalid, within(seconds(5))).await;
+    assert_eq!(answer, Err(TokenUnavailable::Rejected));
     assert_eq!((world.kv.count(Op::Read), world.hub.calls()), (2, 1));
 
     sleep(seconds(11)).await;
     world.hub.revoke_access();
     world.store_oauth(PATH, "app", "cs-1", "rt-second");
-    let token = handle.instead_of(&old, Rejection::Refused, within(seconds(5))).await;
+    let token = handle.replacement_for(&old, Rejection::Invalid, within(seconds(5))).await;
     assert!(world.hub.accepts(&expect_token(token).secret));
     assert_eq!(world.hub.calls(), 2);
 }
@@ -203,7 +209,7 @@ async fn a_refused_token_that_was_bought_with_an_older_secret_is_refreshed_with_
     assert_eq!(status(&credentials).secret_version, Some(2));
     assert_eq!(status(&credentials).generation, 1);
     world.hub.revoke_access();
-    let token = handle.instead_of(&old, Rejection::Refused, within(seconds(5))).await;
+    let token = handle.replacement_for(&old, Rejection::Invalid, within(seconds(5))).await;
     assert_eq!(expect_token(token).generation, 2);
 }
 
@@ -213,10 +219,10 @@ async fn a_report_of_expiry_after_one_of_refusal_still_refreshes() {
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(1))).await);
-    let refused = handle.instead_of(&old, Rejection::Refused, within(seconds(5))).await;
-    assert_eq!(refused, Err(Unusable::Rejected));
+    let refused = handle.replacement_for(&old, Rejection::Invalid, within(seconds(5))).await;
+    assert_eq!(refused, Err(TokenUnavailable::Rejected));
     sleep(seconds(60)).await;
-    let token = handle.instead_of(&old, Rejection::Expired, within(seconds(5))).await;
+    let token = handle.replacement_for(&old, Rejection::Expired, within(seconds(5))).await;
     assert_eq!(expect_token(token).generation, 2);
     assert_eq!(status(&credentials).counters.rejections, 1);
 }
@@ -229,9 +235,9 @@ async fn an_expiry_reported_right_after_a_verdict_waits_for_the_refresh() {
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(1))).await);
     sleep(seconds(60)).await;
-    let refused = handle.instead_of(&old, Rejection::Refused, within(seconds(5))).await;
-    assert_eq!(refused, Err(Unusable::Rejected));
-    let token = handle.instead_of(&old, Rejection::Expired, within(seconds(5))).await;
+    let refused = handle.replacement_for(&old, Rejection::Invalid, within(seconds(5))).await;
+    assert_eq!(refused, Err(TokenUnavailable::Rejected));
+    let token = handle.replacement_for(&old, Rejection::Expired, within(seconds(5))).await;
     assert_eq!(expect_token(token).generation, 2);
 }
 
@@ -242,10 +248,10 @@ async fn a_report_while_a_scheduled_refresh_is_under_way_joins_it() {
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(1))).await);
     world.hub.hold();
-    credentials.poke("default");
+    credentials.refresh_now("default");
     sleep(seconds(2)).await;
     assert_eq!(world.hub.calls(), 2, "a refresh is under way");
-    let report = handle.instead_of(&old, Rejection::Expired, within(seconds(20)));
+    let report = handle.replacement_for(&old, Rejection::Expired, within(seconds(20)));
     let release = async {
         sleep(seconds(2)).await;
         world.hub.release();
@@ -262,10 +268,10 @@ async fn a_refusal_reported_during_a_refresh_that_fails_is_answered() {
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(1))).await);
     world.hub.fail(Fault::Hang);
-    credentials.poke("default");
+    credentials.refresh_now("default");
     sleep(seconds(2)).await;
-    let answer = handle.instead_of(&old, Rejection::Refused, within(seconds(30))).await;
-    assert_eq!(answer, Err(Unusable::Rejected));
+    let answer = handle.replacement_for(&old, Rejection::Invalid, within(seconds(30))).await;
+    assert_eq!(answer, Err(TokenUnavailable::Rejected));
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,7 +284,7 @@ async fn a_caller_who_gives_up_does_not_stop_the_refresh_it_asked_for() {
     world.hub.fail(Fault::Slow(seconds(5)));
     let gone = tokio::time::timeout(
         seconds(1),
-        handle.instead_of(&old, Rejection::Expired, within(seconds(30))),
+        handle.replacement_for(&old, Rejection::Expired, within(seconds(30))),
     );
     assert!(gone.await.is_err());
     sleep(seconds(5)).await;
@@ -293,8 +299,8 @@ async fn an_old_token_reported_by_a_slow_caller_is_not_held_against_the_new_one(
     let first = expect_token(handle.token(within(seconds(1))).await);
     sleep(LIFE).await;
     let calls = (world.hub.calls(), world.kv.count(Op::Read));
-    for rejection in [Rejection::Expired, Rejection::Refused] {
-        let answer = handle.instead_of(&first, rejection, Instant::now()).await;
+    for rejection in [Rejection::Expired, Rejection::Invalid] {
+        let answer = handle.replacement_for(&first, rejection, Instant::now()).await;
         assert_eq!(expect_token(answer).generation, 2);
     }
     sleep(seconds(1)).await;

@@ -7,7 +7,7 @@ use super::{
     doubles::{Fault, Op, Rotation, oauth_secret, static_secret},
     world::{LIFE, PATH, RECOVERY, World, at_once, expect_token, parts, seconds, status, within},
 };
-use crate::{State, Trouble};
+use crate::{FailureClass, State};
 
 const TWO_HOURS: u64 = 2 * 3_600;
 
@@ -69,7 +69,7 @@ async fn a_rotated_token_that_cannot_be_saved_is_kept_used_and_saved_in_the_end(
         let now = status(&credentials);
         assert!(now.write_back_pending, "{fault:?}");
         assert_eq!(now.state, State::Stale, "{fault:?}");
-        assert!(now.trouble.is_some());
+        assert!(now.failure.is_some());
         assert!(now.generation >= 5, "refreshed with the token in memory");
         assert_eq!(world.kv.version_of(PATH), 1);
         let writes = world.kv.count(Op::Write);
@@ -101,7 +101,7 @@ async fn a_store_that_is_away_altogether_loses_no_rotated_token() {
     world.kv.heal();
     sleep(RECOVERY).await;
     assert!(world.hub.trades(&world.kv.refresh_token(PATH)));
-    assert_eq!(status(&credentials).counters.grants_refused, 0);
+    assert_eq!(status(&credentials).counters.grants_rejected, 0);
     probe.assert_never_without();
 }
 
@@ -116,7 +116,7 @@ async fn a_write_whose_answer_is_lost_is_recognised_as_done() {
     sleep(seconds(1)).await;
     assert_eq!(world.kv.version_of(PATH), 2);
     world.kv.fail_op(Op::Write, Fault::Hang);
-    credentials.poke("default");
+    credentials.refresh_now("default");
     sleep(seconds(3)).await;
     assert!(status(&credentials).write_back_pending);
     world.kv.put(PATH, oauth_secret("app", parts(&secret).0, "rt-2"));
@@ -148,7 +148,7 @@ async fn the_loser_of_a_race_adopts_the_winner_s_token() {
     assert_eq!((now.secret_version, now.write_back_pending), (Some(2), false));
     assert_eq!((now.counters.conflicts, now.counters.store_writes), (1, 1));
     assert_eq!((now.state, now.generation), (State::Fresh, 2));
-    assert_eq!((now.counters.grants_ok, now.counters.grants_refused), (2, 0));
+    assert_eq!((now.counters.grants_ok, now.counters.grants_rejected), (2, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,7 +175,7 @@ async fn somebody_who_changes_another_key_meanwhile_does_not_undo_the_rotation()
     assert_eq!(client_secret, "cs-2", "theirs is kept");
     assert!(world.hub.trades(&format!("hush-{refresh_token}")), "and so is ours: {refresh_token}");
     let now = status(&credentials);
-    assert_eq!((now.state, now.counters.grants_refused), (State::Fresh, 0));
+    assert_eq!((now.state, now.counters.grants_rejected), (State::Fresh, 0));
     assert!(!now.write_back_pending);
 }
 
@@ -233,8 +233,8 @@ async fn a_secret_deleted_with_a_token_unsaved_gets_it_when_it_comes_back() {
     world.kv.delete(PATH);
     sleep(LIFE * 3).await;
     let now = status(&credentials);
-    assert!(now.secret_gone && now.write_back_pending);
-    assert_eq!(now.trouble, Some(Trouble::SecretMissing));
+    assert!(now.secret_deleted && now.write_back_pending);
+    assert_eq!(now.failure, Some(FailureClass::SecretMissing));
     world.kv.undelete(PATH);
     sleep(RECOVERY).await;
     assert!(world.hub.trades(&world.kv.refresh_token(PATH)));
@@ -285,7 +285,7 @@ async fn three_replicas_live_off_one_rotating_grant_for_a_day_without_chasing_ea
             let missed: Vec<_> = seen.without.iter().chain(&seen.failed).collect();
             assert!(missed.iter().all(|at| **at < RECOVERY), "{rotation:?} {missed:?}");
             let now = status(replica);
-            assert!(now.usable && now.state != State::Parked, "{rotation:?} {now:?}");
+            assert!(now.usable && now.state != State::Suspended, "{rotation:?} {now:?}");
         }
         let refreshes: u64 = 3 * 24 * 3 + 3;
         let most = usize::try_from(refreshes + refreshes / 10).unwrap();
@@ -308,7 +308,7 @@ async fn a_replica_overtaken_by_another_s_rotation_refreshes_with_the_new_token(
         world.hub.revoke(&current);
         world.store_oauth(PATH, "app", "cs-1", &format!("rt-other-{round}"));
     }
-    assert_eq!(status(&credentials).counters.grants_refused, 0);
+    assert_eq!(status(&credentials).counters.grants_rejected, 0);
     probe.assert_never_without();
     assert!(handle.token(at_once()).await.is_ok());
 }

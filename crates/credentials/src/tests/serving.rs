@@ -11,7 +11,7 @@ use super::{
     doubles::{Fault, Op, static_secret},
     world::{LIFE, PATH, World, at_once, expect_token, seconds, status, text, within},
 };
-use crate::{Handle, Kind, Rejection, State, Unusable};
+use crate::{Handle, Kind, Rejection, State, TokenUnavailable};
 use leadsd_base::{secret::Secret, task};
 
 #[tokio::test(start_paused = true)]
@@ -68,7 +68,7 @@ async fn the_status_says_when_a_token_ends_and_when_it_is_renewed() {
     sleep(seconds(100)).await;
     let status = status(&credentials);
     assert_eq!((status.state, status.usable), (State::Fresh, true));
-    assert_eq!((status.trouble, status.last_trouble), (None, None));
+    assert_eq!((status.failure, status.last_failure), (None, None));
     assert_eq!(status.token_age.unwrap().as_secs(), 100);
     assert_eq!(status.expires_in.unwrap().as_secs(), LIFE.as_secs() - 100);
     let next = status.next_refresh.unwrap() + seconds(100);
@@ -147,7 +147,7 @@ async fn who_gives_up_waiting_learns_what_was_missing() {
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let missing = async |deadline: Duration| match handle.token(within(deadline)).await {
-        Err(Unusable::NotInTime(what)) => what,
+        Err(TokenUnavailable::DeadlineExceeded(what)) => what,
         other => panic!("{other:?}"),
     };
     assert_eq!(missing(seconds(5)).await, "the secret is being read");
@@ -156,7 +156,7 @@ async fn who_gives_up_waiting_learns_what_was_missing() {
     assert_eq!(missing(seconds(25)).await, "vault refuses the login");
     world.kv.heal();
     world.hub.fail(Fault::Hang);
-    credentials.poke("default");
+    credentials.refresh_now("default");
     assert_eq!(missing(seconds(5)).await, "a token is on its way");
     assert_eq!(missing(seconds(10)).await, "the token endpoint is unavailable");
     world.hub.fail(Fault::Throttle(None));
@@ -223,8 +223,8 @@ async fn a_fixed_handle_has_one_token_for_ever() {
     let handle = Handle::fixed(Secret::new("fixed"));
     let token = expect_token(handle.token(Instant::now()).await);
     assert_eq!((token.secret.expose(), token.generation), ("fixed", 1));
-    let instead = handle.instead_of(&token, Rejection::Expired, within(seconds(60))).await;
-    assert_eq!(instead, Err(Unusable::Rejected));
+    let instead = handle.replacement_for(&token, Rejection::Expired, within(seconds(60))).await;
+    assert_eq!(instead, Err(TokenUnavailable::Rejected));
     assert_eq!(handle.token(Instant::now()).await, Ok(token));
     assert_eq!(format!("{handle:?}"), "Handle { generation: Some(1), .. }");
 }

@@ -95,7 +95,7 @@ async fn a_call_that_was_under_way_when_the_loop_panicked_is_made_again() {
     assert_eq!(world.kv.count(Op::Read), 1);
     world.clock.panic(1);
     // Something has to make the loop look at the clock.
-    credentials.poke("default");
+    credentials.refresh_now("default");
     world.kv.heal();
     let token = expect_token(handle.token(within(seconds(5))).await);
     assert_eq!(text(&token), "pat");

@@ -6,7 +6,7 @@ use super::{
     doubles::{Fault, Op, oauth_secret, static_secret},
     world::{PATH, RECOVERY, World, at_once, expect_token, seconds, status, text, within},
 };
-use crate::{Kind, State, Trouble};
+use crate::{FailureClass, Kind, State};
 
 #[tokio::test(start_paused = true)]
 async fn a_new_static_token_is_in_use_within_one_interval() {
@@ -51,7 +51,7 @@ async fn a_new_client_secret_is_tried_within_one_interval() {
     sleep(RECOVERY).await;
     let status = status(&credentials);
     assert_eq!((status.secret_version, status.generation), (Some(2), 2));
-    assert_eq!((status.state, status.counters.grants_refused), (State::Fresh, 0));
+    assert_eq!((status.state, status.counters.grants_rejected), (State::Fresh, 0));
     probe.assert_never_without();
 }
 
@@ -69,7 +69,7 @@ async fn a_new_refresh_token_is_taken_over_and_used_by_the_next_refresh() {
     assert_eq!((now.secret_version, now.generation), (Some(2), 1), "the token is good: no hurry");
     sleep(seconds(1_600)).await;
     let now = status(&credentials);
-    assert_eq!((now.generation, now.counters.grants_refused), (2, 0));
+    assert_eq!((now.generation, now.counters.grants_rejected), (2, 0));
     probe.assert_never_without();
 }
 
@@ -142,7 +142,7 @@ async fn a_grant_that_is_overtaken_by_a_change_of_kind_does_not_come_back() {
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(2)).await;
     world.kv.put(PATH, static_secret("pat"));
-    credentials.poke("default");
+    credentials.refresh_now("default");
     sleep(seconds(2)).await;
     assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
     world.hub.release();
@@ -169,9 +169,9 @@ async fn a_deleted_secret_lives_on_in_memory_and_is_warned_about_once() {
         let seen = probe.assert_never_without();
         assert!(seen.generations.len() > 5, "refreshed with what is in memory");
         let now = status(&credentials);
-        assert!(now.secret_gone);
-        assert_eq!((now.state, now.trouble), (State::Stale, Some(Trouble::SecretMissing)));
-        assert_eq!(now.counters.secrets_gone, 1);
+        assert!(now.secret_deleted);
+        assert_eq!((now.state, now.failure), (State::Stale, Some(FailureClass::SecretMissing)));
+        assert_eq!(now.counters.secrets_deleted, 1);
         assert_eq!(world.logs.count(&["Secret is deleted in the store"]), 1);
     }
 }
@@ -185,18 +185,18 @@ async fn a_secret_that_comes_back_clears_the_flag_and_a_new_version_is_used() {
     expect_token(handle.token(within(seconds(1))).await);
     world.kv.delete(PATH);
     sleep(RECOVERY).await;
-    assert!(status(&credentials).secret_gone);
+    assert!(status(&credentials).secret_deleted);
     world.kv.undelete(PATH);
     sleep(RECOVERY).await;
     let now = status(&credentials);
-    assert_eq!((now.secret_gone, now.state, now.trouble), (false, State::Fresh, None));
+    assert_eq!((now.secret_deleted, now.state, now.failure), (false, State::Fresh, None));
     world.kv.delete(PATH);
     sleep(RECOVERY).await;
     world.kv.put(PATH, static_secret("two"));
     sleep(RECOVERY).await;
     assert_eq!(text(&expect_token(handle.token(at_once()).await)), "two");
     let now = status(&credentials);
-    assert_eq!((now.secret_gone, now.counters.secrets_gone), (false, 2));
+    assert_eq!((now.secret_deleted, now.counters.secrets_deleted), (false, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,7 +248,7 @@ async fn a_malformed_new_version_leaves_the_old_one_working() {
     world.kv.put_malformed(PATH);
     sleep(seconds(2 * 3_600)).await;
     let now = status(&credentials);
-    assert_eq!((now.state, now.trouble), (State::Stale, Some(Trouble::SecretMalformed)));
+    assert_eq!((now.state, now.failure), (State::Stale, Some(FailureClass::SecretMalformed)));
     assert_eq!(now.secret_version, Some(1));
     assert!(world.kv.count(Op::Read) <= 3, "it is not read over and over");
     assert_eq!(world.logs.count(&["Secret store gives no secret"]), 1);
@@ -256,7 +256,7 @@ async fn a_malformed_new_version_leaves_the_old_one_working() {
     world.kv.put(PATH, static_secret("pat"));
     sleep(RECOVERY).await;
     assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
-    assert_eq!(status(&credentials).trouble, None);
+    assert_eq!(status(&credentials).failure, None);
     probe.assert_never_without();
 }
 
@@ -274,7 +274,7 @@ async fn an_empty_value_counts_as_malformed() {
         }
         world.kv.put(PATH, secret);
         sleep(RECOVERY).await;
-        assert_eq!(status(&credentials).trouble, Some(Trouble::SecretMalformed));
+        assert_eq!(status(&credentials).failure, Some(FailureClass::SecretMalformed));
         assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
     }
     assert_eq!(world.hub.calls(), 0);
@@ -295,7 +295,7 @@ async fn a_policy_without_metadata_still_sees_changes_by_reading_the_secret() {
     assert_eq!(text(&expect_token(handle.token(at_once()).await)), "two");
     sleep(seconds(3_600)).await;
     let now = status(&credentials);
-    assert_eq!((now.state, now.trouble), (State::Fresh, None));
+    assert_eq!((now.state, now.failure), (State::Fresh, None));
     assert!(world.kv.calls() <= 3_700 / 21 + 10, "{}", world.kv.calls());
     assert!(world.kv.count(Op::Poll) <= 10, "metadata is tried now and then");
     probe.assert_never_without();

@@ -22,8 +22,8 @@ use tracing_subscriber::{Layer, layer::Context, prelude::*};
 
 use super::doubles::{Clock, Hub, Kv, MARK, oauth_secret};
 use crate::{
-    Credentials, Handle, PortalSecret, PortalStatus, SecretPath, Settings, Token, Unusable,
-    portals::NewDice,
+    Credentials, Handle, PortalSecret, PortalStatus, SecretPath, Settings, Token, TokenUnavailable,
+    portals::NewJitter,
 };
 use leadsd_base::task::{self, Task};
 
@@ -124,7 +124,7 @@ impl World {
         let portals =
             portals.iter().map(|&name| (name.to_owned(), path(&format!("hubspot/{name}"))));
         let (kv, hub, clock) = self.ports();
-        Credentials::start_with_dice(settings, kv, hub, clock, portals, self.dice()).unwrap()
+        Credentials::start_with_jitter(settings, kv, hub, clock, portals, self.dice()).unwrap()
     }
 
     /// The doubles, as an engine takes them.
@@ -132,8 +132,8 @@ impl World {
         (Arc::clone(&self.kv), Arc::clone(&self.hub), Arc::clone(&self.clock))
     }
 
-    /// Dice that fall the same way in every run of a test; each engine has its own.
-    fn dice(&self) -> NewDice {
+    /// Jitter that fall the same way in every run of a test; each engine has its own.
+    fn dice(&self) -> NewJitter {
         let seed = Arc::clone(&self.seed);
         Box::new(move || {
             let mut rng = StdRng::seed_from_u64(seed.fetch_add(1, Ordering::Relaxed));
@@ -169,7 +169,7 @@ impl Drop for World {
 // === impl Seen ===
 
 impl Seen {
-    fn judge(&mut self, answer: Result<Token, Unusable>, hub: &Hub, at: Duration) {
+    fn judge(&mut self, answer: Result<Token, TokenUnavailable>, hub: &Hub, at: Duration) {
         self.calls += 1;
         match answer {
             Ok(token) => {
@@ -274,7 +274,7 @@ pub(super) fn status_of(credentials: &Credentials, name: &str) -> PortalStatus {
 
 /// The portal's token, which must come within `time`.
 #[track_caller]
-pub(super) fn expect_token(answer: Result<Token, Unusable>) -> Token {
+pub(super) fn expect_token(answer: Result<Token, TokenUnavailable>) -> Token {
     match answer {
         Ok(token) => token,
         Err(unusable) => panic!("no token: {unusable}"),

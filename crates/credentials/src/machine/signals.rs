@@ -3,18 +3,18 @@
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Machine, Standing};
-use crate::{schedule, status::Count, token::Wishes};
+use super::{Machine, Validity};
+use crate::{schedule, status::Count, token::PendingSignals};
 
 impl Machine {
     /// Takes in what was asked for since the last look.
-    pub(crate) fn wish(&mut self, wishes: Wishes, now: Instant) {
-        let Wishes { wanted, poked, expired, refused } = wishes;
+    pub(crate) fn apply_signals(&mut self, signals: PendingSignals, now: Instant) {
+        let PendingSignals { wanted, refresh_now, expired, refused } = signals;
         if wanted && !self.wanted {
             self.wanted = true;
             self.read.by(now);
         }
-        if poked {
+        if refresh_now {
             info!(portal = %self.portal, "Operator asks to try the credential again");
             self.wanted = true;
             self.try_again(now);
@@ -51,7 +51,9 @@ impl Machine {
         let judged = self
             .verdict
             .is_some_and(|verdict| verdict.generation == self.generation && now < verdict.until);
-        if judged || self.asking_about.is_some() || matches!(self.standing, Standing::Parked { .. })
+        if judged
+            || self.asking_about.is_some()
+            || matches!(self.standing, Validity::Suspended { .. })
         {
             return;
         }
@@ -74,8 +76,8 @@ impl Machine {
     }
 
     /// A parked credential is tried now and then without a reason: the refusal may have been wrong.
-    pub(super) fn beat(&mut self, now: Instant) {
-        let Standing::Parked { heartbeat, .. } = &mut self.standing else { return };
+    pub(super) fn heartbeat(&mut self, now: Instant) {
+        let Validity::Suspended { heartbeat, .. } = &mut self.standing else { return };
         if *heartbeat <= now {
             let roll = (self.dice)();
             *heartbeat = now + schedule::heartbeat_after(self.heartbeat, roll);

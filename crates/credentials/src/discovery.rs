@@ -14,8 +14,8 @@ use super::{
     StoreError,
     portals::{Portals, is_name},
     schedule,
-    settings::Folder,
-    status::Trouble,
+    settings::Discovery,
+    status::FailureClass,
 };
 use leadsd_base::task;
 
@@ -35,7 +35,7 @@ struct Seen {
 const RESTART: Duration = Duration::from_secs(10);
 
 /// Lists the folder for ever; a panic is counted and costs a pause.
-pub(super) async fn supervise(portals: Arc<Portals>, folder: Folder) {
+pub(super) async fn supervise(portals: Arc<Portals>, folder: Discovery) {
     loop {
         let work = watch(Arc::clone(&portals), folder.clone());
         task::spawn("portal folder loop", folder.path.as_str(), work).ended().await;
@@ -44,7 +44,7 @@ pub(super) async fn supervise(portals: Arc<Portals>, folder: Folder) {
     }
 }
 
-async fn watch(portals: Arc<Portals>, folder: Folder) {
+async fn watch(portals: Arc<Portals>, folder: Discovery) {
     let mut seen = Seen::default();
     loop {
         let started = Instant::now();
@@ -76,7 +76,7 @@ enum Outcome {
 // === impl Seen ===
 
 impl Seen {
-    fn listed(&mut self, portals: &Portals, folder: &Folder, names: Vec<String>) -> Outcome {
+    fn listed(&mut self, portals: &Portals, folder: &Discovery, names: Vec<String>) -> Outcome {
         self.failures = 0;
         let (names, bad): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_name(name));
         for name in bad {
@@ -111,10 +111,10 @@ impl Seen {
         Outcome::Listed
     }
 
-    fn failed(&mut self, folder: &Folder, error: &StoreError) -> Outcome {
+    fn failed(&mut self, folder: &Discovery, error: &StoreError) -> Outcome {
         self.failures = self.failures.saturating_add(1);
         if !std::mem::replace(&mut self.in_doubt, true) {
-            let trouble = Trouble::from(error).as_str();
+            let trouble = FailureClass::from(error).as_str();
             warn!(folder = %folder.path, trouble, "Folder of portals cannot be listed; keeping those that are known");
         }
         Outcome::Failed

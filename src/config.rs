@@ -19,7 +19,10 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 pub use check::parse_duration as duration;
 pub use load::{Fault, Faults, Loaded};
 
-use crate::leads::PortalName;
+use crate::{
+    leads::PortalName,
+    telemetry::{LogSettings, TraceSettings},
+};
 use leadsd_base::time::Zone;
 use leadsd_credentials::{SecretPath, Start};
 use leadsd_quota::redis_ledger::RedisSettings;
@@ -53,9 +56,9 @@ pub struct Config {
     /// `[portals_from]`; none by default.
     pub portals_from: Option<PortalsFrom>,
     /// `[trace]`
-    pub trace: Trace,
+    pub trace: TraceSettings,
     /// `[log]`
-    pub log: Log,
+    pub log: LogSettings,
 }
 
 /// `[grpc]`: the service itself.
@@ -203,17 +206,6 @@ pub enum Access {
     Read,
     /// Reads and writes.
     Write,
-}
-
-/// `[trace]`: spans for a trace collector.
-#[derive(Debug, Clone)]
-pub struct Trace {
-    /// A collector that takes OTLP over gRPC. Default none.
-    pub otlp_endpoint: Option<url::Url>,
-    /// The part of the traces that begin here which is kept, 0 to 1. Default 1.
-    pub sample_ratio: f64,
-    /// What the collector calls this service. Default `leadsd`.
-    pub service_name: String,
 }
 
 /// `[admin]`: health, readiness and metrics over HTTP.
@@ -440,22 +432,4 @@ pub struct Portal {
     /// Property of its leads with unique values that request ids are written to, so that a create
     /// whose answer got lost can be looked for. Default none.
     pub request_id_property: Option<String>,
-}
-
-/// `[log]`: what is written to standard error.
-#[derive(Debug, Clone)]
-pub struct Log {
-    /// Filter such as `info` or `info,leadsd=debug`. Default `info`.
-    pub level: String,
-    /// Default `json`; `pretty` is for people.
-    pub format: LogFormat,
-}
-
-/// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Pretty,
 }

@@ -13,5 +13,4 @@ pub mod hubspot;
 pub mod leads;
 pub mod retry;
 pub mod telemetry;
-pub mod trace;
 pub mod vault;

@@ -8,12 +8,15 @@ use figment::Figment;
 use leadsd_quota::redis_ledger::{RedisSettings, RedisUrl};
 
 use super::{
-    Admin, ApiVersion, Config, Credentials, Grpc, Hubspot, Log, LogFormat, Portal, PortalsFrom,
-    Quota, SharedQuota, Trace, Vault,
+    Admin, ApiVersion, Config, Credentials, Grpc, Hubspot, Portal, PortalsFrom, Quota, SharedQuota,
+    Vault,
     load::{Fault, origin},
     raw::{self, Raw},
 };
-use crate::leads::PortalName;
+use crate::{
+    leads::PortalName,
+    telemetry::{LogFormat, LogSettings, TraceSettings},
+};
 use leadsd_base::time::Zone;
 use leadsd_credentials::{SecretPath, Start};
 
@@ -399,7 +402,7 @@ impl Checker<'_> {
         Some(portals)
     }
 
-    fn trace(&mut self, raw: raw::Trace) -> Option<Trace> {
+    fn trace(&mut self, raw: raw::Trace) -> Option<TraceSettings> {
         let raw::Trace { otlp_endpoint, sample_ratio, service_name } = raw;
         let is_text = |text: &str| !text.trim().is_empty() && !text.chars().any(char::is_control);
         if !is_text(&service_name) {
@@ -412,10 +415,10 @@ impl Checker<'_> {
             "" => None,
             url => Some(self.url("trace.otlp_endpoint", url)?),
         };
-        Some(Trace { otlp_endpoint, sample_ratio, service_name })
+        Some(TraceSettings { otlp_endpoint, sample_ratio, service_name })
     }
 
-    fn log(&mut self, raw: raw::Log) -> Option<Log> {
+    fn log(&mut self, raw: raw::Log) -> Option<LogSettings> {
         let raw::Log { level, format } = raw;
         // Its parser panics within a letter of several bytes.
         if !level.is_ascii() || tracing_subscriber::EnvFilter::try_new(&level).is_err() {
@@ -429,7 +432,7 @@ impl Checker<'_> {
                 return None;
             }
         };
-        Some(Log { level, format })
+        Some(LogSettings { level, format })
     }
 
     fn parsed<T: FromStr>(&mut self, key: &str, text: &str, wanted: &str) -> Option<T> {

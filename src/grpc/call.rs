@@ -18,7 +18,7 @@ use crate::{
         CallContext, Claim, CostMeter, Error, FieldFault, Guard, Patience, PortalName, Prepaid,
         Reason,
     },
-    trace,
+    telemetry::trace_context::TraceContext,
 };
 use leadsd_quota::{Caller, Priority, Who};
 
@@ -47,7 +47,7 @@ pub(super) struct Facts {
     pub(super) catalogue: Arc<str>,
     pub(super) deadline: Instant,
     /// The span of this call, in its caller's trace or one of its own.
-    pub(super) trace: trace::Context,
+    pub(super) trace: TraceContext,
     pub(super) cost: Arc<CostMeter>,
     /// Filled once the portal is known, for the access event.
     pub(super) portal: OnceLock<PortalName>,
@@ -171,7 +171,7 @@ impl Portals {
             deadline: facts.deadline,
             who: Who { caller, priority: priority(metadata)? },
             request_id: Arc::clone(&facts.request_id),
-            trace: facts.trace,
+            trace: facts.trace.clone(),
             cost: Arc::clone(&facts.cost),
             prepaid: Prepaid::default(),
             guard: Guard::new(&facts.slot),

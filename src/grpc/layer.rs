@@ -35,8 +35,8 @@ use crate::{
     telemetry::{
         names,
         spans::{self as finished, Spans, Value},
+        trace_context::TraceContext,
     },
-    trace,
 };
 
 /// Caller's or our own id of a call, in and out.
@@ -50,9 +50,6 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// How a call ended: among the headers of an answer without a body, else in its trailers.
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-
-/// The caller's place in its trace, in.
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Longest request id taken from a caller.
 const MAX_REQUEST_ID: usize = 128;
@@ -116,11 +113,11 @@ pub(super) struct Access {
 }
 
 /// When a call began, and from where.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Start {
     at: Instant,
     /// The span that called, in another service.
-    parent: Option<trace::Context>,
+    parent: Option<TraceContext>,
 }
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
@@ -142,9 +139,10 @@ impl hyper::service::Service<Request<Incoming>> for Observe {
             Ok(slot) => (slot, None),
             Err(error) => (self.load.refused(), Some(error)),
         };
-        let start = Start { at: Instant::now(), parent: parent(&parts.headers) };
-        let facts = self.facts(&mut parts, method, slot, start);
-        let access = self.access(number, &parts, facts.clone(), start);
+        let start =
+            Start { at: Instant::now(), parent: TraceContext::from_headers(&parts.headers) };
+        let facts = self.facts(&mut parts, method, slot, &start);
+        let access = self.access(number, &parts, facts.clone(), start.clone());
         if let Some(error) = refusal {
             let refused = access.failed(error);
             return Box::pin(ready(Ok(access.answered(refused))));
@@ -210,7 +208,7 @@ impl Observe {
         self.load.admit()
     }
 
-    fn facts(&self, parts: &mut Parts, method: &Method, slot: Slot, start: Start) -> CallFacts {
+    fn facts(&self, parts: &mut Parts, method: &Method, slot: Slot, start: &Start) -> CallFacts {
         let timeout = parts.headers.remove(GRPC_TIMEOUT);
         let ceiling = match method.length {
             Length::Batch => self.rules.max_batch_deadline,
@@ -223,9 +221,9 @@ impl Observe {
             request_id: request_id(&parts.headers),
             catalogue: Arc::clone(&self.rules.catalogue),
             deadline: start.at + timeout.min(ceiling),
-            trace: match start.parent {
+            trace: match &start.parent {
                 Some(parent) => parent.child(),
-                None => trace::Context::root(self.rules.spans.ratio()),
+                None => self.rules.spans.root(&parts.headers),
             },
             cost: Arc::default(),
             portal: OnceLock::new(),
@@ -301,8 +299,8 @@ impl Access {
         finished::Span {
             name: name.clone(),
             kind: finished::Kind::Server,
-            place: self.facts.trace,
-            parent: self.start.parent,
+            place: self.facts.trace.clone(),
+            parent: self.start.parent.clone(),
             took,
             attributes,
             error: is_error.then(|| code_name(code).to_owned()),
@@ -400,7 +398,7 @@ impl Drop for Access {
                 )
             };
         }
-        if method.is_own && self.rules.spans.wants(self.facts.trace) {
+        if method.is_own && self.rules.spans.wants(&self.facts.trace) {
             self.rules.spans.ended(self.finished(method, code, took));
         }
         if method.is_own || self.path.is_some() {
@@ -416,11 +414,6 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
     let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
     let fits = |id: &&str| (1..=MAX_REQUEST_ID).contains(&id.len());
     given.filter(fits).map_or_else(|| Uuid::new_v4().to_string().into(), Into::into)
-}
-
-/// The caller's place in its trace.
-fn parent(headers: &HeaderMap) -> Option<trace::Context> {
-    trace::Context::parse(headers.get(TRACEPARENT)?.to_str().ok()?)
 }
 
 /// At most eight digits and a unit, as the gRPC protocol has it.

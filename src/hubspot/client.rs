@@ -63,9 +63,6 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// says what matters.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
-/// Our place in the trace, out.
-const TRACEPARENT: &str = "traceparent";
-
 /// What a HubSpot call is to do, and how many leads it is about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Errand {
@@ -320,7 +317,7 @@ impl Client {
     ) -> Attempt {
         let since = Instant::now();
         let mut sending = Sending::new(&self.spans, call, operation, since);
-        let request = request.header(TRACEPARENT, sending.place().to_string());
+        let request = request.headers(sending.trace_headers());
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => {

@@ -1,7 +1,7 @@
 //! A call to HubSpot as a span of its caller's trace: it ends with the answer, or when nobody waits
 //! for that any more.
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
 use super::endpoints::Operation;
@@ -10,8 +10,8 @@ use crate::{
     telemetry::{
         names,
         spans::{Kind, Span, Spans, Value},
+        trace_context::TraceContext,
     },
-    trace,
 };
 
 /// A call on its way.
@@ -21,7 +21,8 @@ pub(super) struct Sending<'a> {
     call: &'a CallContext,
     operation: Operation,
     since: Instant,
-    place: trace::Context,
+    /// None if the span is neither recorded nor sent to HubSpot.
+    context: Option<TraceContext>,
     answer: Option<(StatusCode, Option<String>)>,
 }
 
@@ -34,26 +35,31 @@ impl<'a> Sending<'a> {
         operation: Operation,
         since: Instant,
     ) -> Self {
-        Self { spans, call, operation, since, place: call.trace.child(), answer: None }
+        let is_needed = call.trace.is_propagated() || spans.wants(&call.trace);
+        let context = is_needed.then(|| call.trace.child());
+        Self { spans, call, operation, since, context, answer: None }
     }
 
-    /// Where in the trace HubSpot's part begins.
-    pub(super) fn place(&self) -> trace::Context {
-        self.place
+    /// The headers by which HubSpot can continue the trace; none if nobody follows it.
+    pub(super) fn trace_headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let context = self.context.as_ref().filter(|context| context.is_propagated());
+        if let Some(context) = context {
+            context.inject(&mut headers);
+        }
+        headers
     }
 
     pub(super) fn answered(&mut self, status: StatusCode, correlation_id: Option<&str>) {
-        let id = correlation_id.filter(|_| self.spans.wants(self.place));
+        let id = correlation_id.filter(|_| self.spans.wants(&self.call.trace));
         self.answer = Some((status, id.map(str::to_owned)));
     }
 }
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        let Self { spans, call, operation, since, place, answer } = self;
-        if !spans.wants(*place) {
-            return;
-        }
+        let Self { spans, call, operation, since, context, answer } = self;
+        let Some(context) = context.take().filter(|context| spans.wants(context)) else { return };
         let text = |text: &str| Value::Text(text.to_owned());
         let mut attributes = vec![
             (names::HUBSPOT_OPERATION, text(operation.name())),
@@ -72,8 +78,8 @@ impl Drop for Sending<'_> {
         spans.ended(Span {
             name: format!("hubspot {}", operation.name()),
             kind: Kind::Client,
-            place: *place,
-            parent: Some(call.trace),
+            place: context,
+            parent: Some(call.trace.clone()),
             took: since.elapsed(),
             attributes,
             error,

@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::trace;
+use crate::telemetry::trace_context::TraceContext;
 use leadsd_quota::{Permit, Who};
 
 /// Name of a configured portal (HubSpot account): 1 to 64 letters, digits, `_` or `-`.
@@ -33,7 +33,7 @@ pub struct CallContext {
     /// Names the call in logs and in the answer.
     pub request_id: Arc<str>,
     /// Where in a trace it is.
-    pub trace: trace::Context,
+    pub trace: TraceContext,
     /// What it has cost; shared by all copies of this call.
     pub cost: Arc<CostMeter>,
     /// A permit for its first HubSpot call, if it has waited for one already; shared by all copies.

@@ -17,8 +17,6 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::config::{Log, LogFormat};
-
 /// Targets that may hold secrets in their events.
 const SILENT: [&str; 2] = ["rustify", "vaultrs"];
 
@@ -27,6 +25,24 @@ const AUDIT: &str = "leadsd::audit";
 
 /// The filter in use, if the service writes logs.
 static SWITCH: ArcSwapOption<Switch> = ArcSwapOption::const_empty();
+
+/// Settings for the log on standard error.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// Filter such as `info` or `info,leadsd=debug`. Default `info`.
+    pub level: String,
+    /// Default `json`; `pretty` is for people.
+    pub format: LogFormat,
+}
+
+/// Format of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
 
 /// Why logging could not be set up or changed.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +123,7 @@ pub fn set_log_filter(level: &str) -> Result<(), Error> {
 }
 
 /// The layer that writes lines, with a filter of its own: other layers see all there is.
-pub(super) fn layer<S>(config: &Log) -> Result<impl Layer<S> + use<S>, Error>
+pub(super) fn layer<S>(config: &LogSettings) -> Result<impl Layer<S> + use<S>, Error>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {

@@ -20,8 +20,8 @@ use uuid::Uuid;
 use self::wire::{
     AnyValue, Export, Exported, KeyValue, Resource, ResourceSpans, Scope, ScopeSpans,
 };
+use super::TraceSettings;
 use super::spans::{Ended, Exporter, Kind, Span, Value};
-use crate::config::Trace;
 use leadsd_base::time::Timestamp;
 
 const EXPORT: PathAndQuery =
@@ -52,7 +52,7 @@ pub(super) struct Collector {
 impl Collector {
     /// A collector at the configured endpoint; it need not be there yet.
     pub(super) fn new(
-        config: &Trace,
+        config: &TraceSettings,
         endpoint: &url::Url,
     ) -> Result<Self, tonic::transport::Error> {
         let mut channel = Endpoint::from_shared(endpoint.to_string())?.connect_timeout(CONNECT);

@@ -11,13 +11,14 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderMap;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout_at},
 };
 use tracing::{info, warn};
 
-use crate::trace;
+use super::trace_context::{TraceContext, is_traced};
 use leadsd_base::{
     task::{self, Task},
     time::{SystemClock, Timestamp, WallClock as _},
@@ -63,9 +64,9 @@ pub struct Span {
     /// Who is at which end.
     pub kind: Kind,
     /// Its place in the trace.
-    pub place: trace::Context,
+    pub place: TraceContext,
     /// The span it belongs to; none for the first of a trace.
-    pub parent: Option<trace::Context>,
+    pub parent: Option<TraceContext>,
     /// How long it took; it ended just now.
     pub took: Duration,
     /// What it was about.
@@ -143,14 +144,16 @@ impl Spans {
         (Self(Some(exporting)), task)
     }
 
-    /// The part of new traces that is kept.
-    pub fn ratio(&self) -> f64 {
-        self.0.as_ref().map_or(0.0, |exporting| exporting.ratio)
+    /// A new trace for a request without a caller's span. HubSpot gets it if spans are exported, or
+    /// if the request has a `traceparent` that is malformed.
+    pub fn root(&self, headers: &HeaderMap) -> TraceContext {
+        let root = TraceContext::root(self.0.as_ref().map_or(0.0, |exporting| exporting.ratio));
+        if self.0.is_some() || is_traced(headers) { root.propagated() } else { root }
     }
 
-    /// Whether spans of this trace are worth making.
-    pub fn wants(&self, place: trace::Context) -> bool {
-        place.sampled && self.0.is_some()
+    /// Whether a span of this trace is exported.
+    pub fn wants(&self, context: &TraceContext) -> bool {
+        context.is_sampled() && self.0.is_some()
     }
 
     /// Hands over a span that has just ended.
@@ -247,7 +250,7 @@ mod tests {
     }
 
     fn span() -> Span {
-        let place = trace::Context::root(1.0);
+        let place = TraceContext::root(1.0);
         let (name, took) = ("get".to_owned(), Duration::from_millis(1));
         let attributes = Vec::new();
         Span { name, kind: Kind::Server, place, parent: None, took, attributes, error: None }
@@ -257,7 +260,7 @@ mod tests {
     async fn spans_leave_together_soon_or_when_asked_to() {
         let (kept, mut batches) = mpsc::unbounded_channel();
         let (spans, _task) = Spans::start(Kept(kept, false), 0.5);
-        assert!((spans.ratio() - 0.5).abs() < f64::EPSILON);
+        assert!(spans.root(&HeaderMap::new()).is_propagated());
         for _ in 0..3 {
             spans.ended(span());
         }
@@ -291,7 +294,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_a_collector_nothing_is_wanted_or_waited_for() {
         let spans = Spans::default();
-        assert!(!spans.wants(trace::Context::root(1.0)));
+        assert!(!spans.wants(&TraceContext::root(1.0)));
+        assert!(!spans.root(&HeaderMap::new()).is_propagated());
         spans.ended(span());
         spans.flush(Instant::now()).await;
         assert_eq!(spans.counts(), None);

@@ -1,7 +1,8 @@
 //! Single texts from outside: the trace context, HubSpot's headers, dates, paths, names, log filters.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use leadsd::{config::duration, hubspot::RateLimits, leads::PortalName, telemetry, trace::Context};
+use leadsd::telemetry::trace_context::TraceContext;
+use leadsd::{config::duration, hubspot::RateLimits, leads::PortalName, telemetry};
 use leadsd_base::time::{Zone, http_date};
 use leadsd_credentials::SecretPath;
 
@@ -21,8 +22,8 @@ fn texts() {
             "Europe/Berlin",
         ] {
             let text = if dice.one_in(4) { dice.text() } else { dice.spoilt(right) };
-            if let Some(context) = Context::parse(&text) {
-                let again = Context::parse(&context.to_string());
+            if let Some(context) = TraceContext::parse(&text) {
+                let again = TraceContext::parse(&context.to_string());
                 assert_eq!(
                     again.map(|again| again.trace_id()),
                     Some(context.trace_id()),

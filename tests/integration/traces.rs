@@ -253,6 +253,28 @@ async fn a_callers_trace_goes_on_to_hubspot_with_or_without_a_collector() {
 }
 
 #[tokio::test]
+async fn a_callers_tracestate_goes_on_to_hubspot() {
+    let (heard, url) = listening_hubspot().await;
+    let app = TestApp::builder().set("HUBSPOT__BASE_URL", &url).start().await;
+    let mut leads = app.leads.clone();
+    let mut request = traced("7", CALLER);
+    request.metadata_mut().append("tracestate", "vendor=00f067aa0ba902b7".parse().unwrap());
+    request.metadata_mut().append("tracestate", "other=1".parse().unwrap());
+    leads.get_lead(request).await.unwrap();
+    let heard = heard.lock().unwrap().clone();
+    assert_eq!(heard[0]["tracestate"], "vendor=00f067aa0ba902b7,other=1");
+}
+
+#[tokio::test]
+async fn hubspot_gets_no_trace_that_neither_the_caller_nor_a_collector_follows() {
+    let (heard, url) = listening_hubspot().await;
+    let app = TestApp::builder().set("HUBSPOT__BASE_URL", &url).start().await;
+    app.get("7").await.unwrap();
+    let heard = heard.lock().unwrap().clone();
+    assert_eq!(heard[0].get("traceparent"), None);
+}
+
+#[tokio::test]
 async fn a_collector_gets_the_call_and_its_hubspot_calls_as_one_tree() {
     let (app, collector) = collected(TestApp::builder()).await;
     let id = app.lead("Jane");

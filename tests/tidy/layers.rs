@@ -38,20 +38,19 @@ const EVERYWHERE: &[&str] = &[
 
 /// Dependencies point inward: `grpc -> leads <- hubspot -> credentials <- vault`. `app` joins.
 const TABLE: &[Row] = &[
-    Row { module: "trace", own: &[], outside: &["rand"] },
     Row { module: "retry", own: &[], outside: &[] },
+    Row { module: "telemetry", own: &[], outside: TELEMETRY_CRATES },
     // The domain knows no protocol.
-    Row { module: "leads", own: &["trace"], outside: &["async_trait", "uuid"] },
+    Row { module: "leads", own: &["telemetry"], outside: &["async_trait", "uuid"] },
     // Configuration is parsed into the types of those who use it.
-    Row { module: "config", own: &["leads"], outside: CONFIG_CRATES },
-    Row { module: "telemetry", own: &["config", "trace"], outside: TELEMETRY_CRATES },
+    Row { module: "config", own: &["leads", "telemetry"], outside: CONFIG_CRATES },
     // Callers have names, whatever protocol they come by.
     Row { module: "auth", own: AUTH, outside: AUTH_CRATES },
     // Two clients of the outside world, each behind a port.
     Row { module: "vault", own: VAULT, outside: VAULT_CRATES },
     Row { module: "hubspot", own: HUBSPOT, outside: HUBSPOT_CRATES },
     // Two servers.
-    Row { module: "grpc", own: &["auth", "leads", "telemetry", "trace"], outside: GRPC_CRATES },
+    Row { module: "grpc", own: &["auth", "leads", "telemetry"], outside: GRPC_CRATES },
     Row {
         module: "admin",
         own: ADMIN,
@@ -83,6 +82,7 @@ const TELEMETRY_CRATES: &[&str] = &[
     "base64",
     "http",
     "prost",
+    "rand",
     "tonic",
     "tonic_prost",
     "tracing_subscriber",
@@ -103,7 +103,7 @@ const VAULT_CRATES: &[&str] = &[
     "vaultrs",
     "webpki_root_certs",
 ];
-const HUBSPOT: &[&str] = &["config", "leads", "retry", "telemetry", "trace"];
+const HUBSPOT: &[&str] = &["config", "leads", "retry", "telemetry"];
 const HUBSPOT_CRATES: &[&str] = &[
     "async_trait",
     "http",

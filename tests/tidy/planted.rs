@@ -103,8 +103,8 @@ fn what_only_looks_like_a_path_is_let_be() {
 fn what_a_module_may_name_is_let_be() {
     for text in [
         "use super::{call::Call, error::Error};",
-        "use crate::trace::Context;",
-        "use crate::{leads::Lead, trace};",
+        "use crate::telemetry::trace_context::TraceContext;",
+        "use crate::{leads::Lead, telemetry};",
         "use self::inner::A; mod inner { use super::B; pub struct A; }",
         "use std::fmt; use tokio::time::Instant; use async_trait::async_trait;",
         "fn f() -> impl Iterator + use<> { g() }",
@@ -161,9 +161,10 @@ fn a_round_trip_through_modules_is_found() {
 
 #[test]
 fn neighbours_are_the_modules_that_code_names() {
-    let text = "use crate::{hubspot::Client, trace}; fn f() { crate::unknown::g(); super::x::y() }";
+    let text =
+        "use crate::{hubspot::Client, telemetry}; fn f() { crate::unknown::g(); super::x::y() }";
     let found = layers::neighbours(Path::new("src/leads/call.rs"), &source::production(text));
-    assert_eq!(found, ["hubspot", "trace"].map(str::to_owned).into());
+    assert_eq!(found, ["hubspot", "telemetry"].map(str::to_owned).into());
 }
 
 fn rust_faults(file: &str, text: &str) -> Vec<String> {

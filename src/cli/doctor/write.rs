@@ -14,7 +14,7 @@ use crate::{
         CreateLead, Error, Guard, Lead, LeadId, ListLeads, Patience, Prepaid, Selection,
         Upstream as _,
     },
-    trace,
+    telemetry::trace_context::TraceContext,
 };
 use leadsd_base::{secret::Secret, time::SystemClock};
 use leadsd_credentials::Handle;
@@ -55,7 +55,7 @@ async fn written(
         deadline,
         who: Who { caller: Caller::new("leadsd-doctor"), priority: Priority::Interactive },
         request_id: "leadsd-doctor".into(),
-        trace: trace::Context::root(0.0),
+        trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
         prepaid: Prepaid::default(),
         guard: Guard::default(),

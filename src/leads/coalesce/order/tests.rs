@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::{
     leads::{Claim, Guard, Patience, Prepaid},
-    trace,
+    telemetry::trace_context::TraceContext,
 };
 use leadsd_base::{
     task,
@@ -42,7 +42,7 @@ fn call(priority: Priority, time: Duration) -> CallContext {
         deadline,
         who: Who { caller: Caller::new("test"), priority },
         request_id: "test".into(),
-        trace: trace::Context::root(0.0),
+        trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
         prepaid: Prepaid::default(),
         guard: Guard::default(),

@@ -56,7 +56,7 @@ pub enum Error {
     Tls(#[from] grpc::TlsError),
     /// A portal has a name that cannot be used.
     #[error(transparent)]
-    Portal(#[from] leadsd_credentials::BadName),
+    Portal(#[from] leadsd_base::portal_name::InvalidPortalName),
 }
 
 /// The service with its addresses taken, before it accepts the first call.

@@ -7,20 +7,20 @@ mod answer;
 mod breaker;
 mod client;
 mod endpoints;
+mod http_client;
 mod inquiry;
 mod limits;
 mod oauth;
 mod operations;
 mod portals;
 mod sending;
-mod transport;
 mod wire;
 
 pub use client::{Client, Resolve};
 pub use inquiry::{
     AccountFacts, Answered, App, Fault, Greeting, Inquiry, PropertyFacts, TokenFacts, Traded,
 };
+pub use leadsd_base::net::http::BuildError;
 pub use limits::RateLimits;
 pub use oauth::OAuth;
 pub use portals::{Outcome, Sent, Timing, Traffic};
-pub use transport::BuildError;

@@ -11,7 +11,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use leadsd_base::task::{self, Task};
+use leadsd_base::{supervise::Supervisor, task::Task};
 
 /// First pause after a failure; it doubles.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -21,9 +21,6 @@ const MAX_RETRY: Duration = Duration::from_secs(30);
 
 /// Longest that a call waits for something fresher: it gets its answer, even if the source hangs.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Pause before loading is taken up again after a panic.
-const RESTART: Duration = Duration::from_secs(10);
 
 /// Why what was loaded cannot be used. Says nothing of its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,13 +115,8 @@ impl<T: Send + Sync + 'static> Fresh<T> {
         });
         let source = Arc::new(source);
         let keeper = Arc::clone(&shared);
-        let task = task::spawn("trust", source.name, async move {
-            loop {
-                let work = keep(Arc::clone(&keeper), Arc::clone(&source));
-                task::spawn("trust loop", source.name, work).ended().await;
-                sleep(RESTART).await;
-            }
-        });
+        let task = Supervisor::new("trust", source.name)
+            .spawn(move || keep(Arc::clone(&keeper), Arc::clone(&source)));
         Self { shared, _task: task }
     }
 

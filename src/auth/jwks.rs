@@ -6,7 +6,6 @@ use jsonwebtoken::{
     Algorithm, DecodingKey, Validation,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse},
 };
-use reqwest::{Certificate, redirect};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -14,7 +13,13 @@ use tracing::warn;
 
 use super::fresh::{Fresh, Loading, Source, Unusable};
 use crate::config::Jwks;
-use leadsd_base::secret::Secret;
+use leadsd_base::{
+    net::{
+        body::{self, BodyError},
+        http::{self, ClientBuilder, InvalidPem},
+    },
+    secret::Secret,
+};
 
 /// Name of the source.
 const NAME: &str = "auth:jwks";
@@ -129,47 +134,33 @@ struct Endpoint {
 impl Endpoint {
     /// CA and token are read every time: both are replaced while we run, and a look is rare.
     async fn fetch(&self) -> Result<Vec<u8>, Unusable> {
-        let mut roots: Vec<Certificate> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-            .iter()
-            .filter_map(|der| Certificate::from_der(der).ok())
-            .collect();
+        let mut builder = ClientBuilder::new(TIMEOUT);
         if let Some(file) = &self.ca_file {
-            let pem = Certificate::from_pem_bundle(&read(file).await?);
-            let what = || Unusable(format!("{} holds no certificates", file.display()));
-            roots.extend(pem.map_err(|_| what())?);
+            let roots = http::certificates(&read(file).await?);
+            let invalid =
+                |InvalidPem| Unusable(format!("{} holds no certificates", file.display()));
+            builder = builder.extra_roots(roots.map_err(invalid)?);
         }
-        let client = reqwest::Client::builder()
-            .tls_backend_rustls()
-            .tls_certs_only(roots)
-            .timeout(TIMEOUT)
-            // The token must not follow a redirect to another host.
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(|error| Unusable(error.to_string()))?;
+        let client = builder.build().map_err(|error| Unusable(error.to_string()))?;
         let mut request = client.get(self.url.clone());
         if let Some(file) = &self.token_file {
             let token = Secret::new(String::from_utf8_lossy(&read(file).await?));
             request = request.bearer_auth(token.expose().trim());
         }
-        let unreachable = |error: reqwest::Error| Unusable(cause(&error.without_url()));
-        let mut answer = request.send().await.map_err(unreachable)?;
-        if !answer.status().is_success() {
-            return Err(Unusable(format!("status {}", answer.status().as_u16())));
+        let unreachable = |error: reqwest::Error| Unusable(root_cause(&error.without_url()));
+        let response = request.send().await.map_err(unreachable)?;
+        if !response.status().is_success() {
+            return Err(Unusable(format!("status {}", response.status().as_u16())));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_BYTES {
-                return Err(Unusable("the answer is too large".to_owned()));
-            }
-        }
-        Ok(body)
+        body::read(response, MAX_BYTES).await.map_err(|error| match error {
+            BodyError::TooLarge { .. } => Unusable("the answer is too large".to_owned()),
+            BodyError::Broken(error) => unreachable(error),
+        })
     }
 }
 
-/// The last cause: the ones above say nothing but that there was an error.
-fn cause(error: &dyn std::error::Error) -> String {
+/// Text of the root cause; the errors around it only say that a request failed.
+fn root_cause(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(next) = last.source() {
         last = next;

@@ -22,16 +22,20 @@ use super::{
     answer::{self, Body, Unauthorized},
     breaker::Health,
     endpoints::{self, Operation},
+    http_client,
     limits::RateLimits,
     portals::{Outcome, Portal, Portals, Timing, Traffic},
     sending::Sending,
-    transport::{self, BodyError, BuildError},
 };
 use crate::{
     config,
     leads::{ATTEMPT_TIME, CallContext, Error, PortalName, Reason, SideEffect},
     retry::{self, Course, Failure, Policy, Stop, Stopped},
     telemetry::spans::Spans,
+};
+use leadsd_base::net::{
+    body::{self, BodyError},
+    http::BuildError,
 };
 use leadsd_credentials::{Handle, Rejection, Token, TokenUnavailable};
 use leadsd_quota::{self, BucketName, Permit, Quota};
@@ -90,7 +94,7 @@ impl Client {
         quota: Arc<Quota>,
     ) -> Result<Self, BuildError> {
         Ok(Self {
-            http: transport::client(config)?,
+            http: http_client::build(config)?,
             collection: endpoints::url(
                 &config.base_url,
                 &endpoints::collection(config.api_version),
@@ -354,7 +358,7 @@ impl Client {
         }
         if !status.is_success() {
             let until = refusal_until(call, operation);
-            let body = transport::read_refusal(response, self.max_answer_bytes, until).await;
+            let body = body::read_error(response, self.max_answer_bytes, until).await;
             if status == http::StatusCode::UNAUTHORIZED {
                 return Attempt::Unauthorized(Body::parse(&body).unauthorized());
             }
@@ -364,10 +368,10 @@ impl Client {
             }
             return Attempt::Failed(error);
         }
-        let body = match transport::read(response, self.max_answer_bytes).await {
+        let body = match body::read(response, self.max_answer_bytes).await {
             Ok(body) => body,
-            Err(BodyError::TooLarge) => return Attempt::Failed(too_large(operation)),
-            Err(BodyError::Broken) => {
+            Err(BodyError::TooLarge { .. }) => return Attempt::Failed(too_large(operation)),
+            Err(BodyError::Broken(_)) => {
                 let text = "the connection broke while HubSpot answered";
                 return Attempt::Failed(answer::interrupted(operation, text));
             }

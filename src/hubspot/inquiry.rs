@@ -12,15 +12,19 @@ use url::Url;
 use super::{
     answer::{self, Body, Unauthorized},
     endpoints::{self, Operation},
+    http_client,
     limits::RateLimits,
-    transport::{self, BodyError, BuildError},
 };
 use crate::{
     config::{self, ApiVersion},
     leads,
 };
 use leadsd_base::{
-    net::connect_error::{self, ConnectError},
+    net::{
+        body::{self, BodyError},
+        connect_error::{self, ConnectError},
+        http::BuildError,
+    },
     secret::Secret,
     time::{Timestamp, http_date},
 };
@@ -158,7 +162,7 @@ impl Inquiry {
     /// For the API that the configuration names.
     pub fn new(config: &config::Hubspot) -> Result<Self, BuildError> {
         Ok(Self {
-            http: transport::client(config)?,
+            http: http_client::build(config)?,
             base: config.base_url.clone(),
             version: config.api_version,
         })
@@ -172,7 +176,7 @@ impl Inquiry {
         let answer = answer.map_err(|error| connect_error::cause(&error))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let date = headers.get(header::DATE).and_then(|date| date.to_str().ok());
-        let body = timeout_at(until, transport::read(answer, MAX_BYTES)).await;
+        let body = timeout_at(until, body::read(answer, MAX_BYTES)).await;
         let body = body.ok().and_then(Result::ok).unwrap_or_default();
         let object = serde_json::from_slice::<Value>(&body).is_ok_and(|body| body.is_object());
         Ok(Greeting {
@@ -398,9 +402,9 @@ async fn send(
     let exchange = async {
         let answer = request.send().await.map_err(|error| connect_error::cause(&error))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = transport::read(answer, MAX_BYTES).await.map_err(|error| match error {
-            BodyError::TooLarge => ConnectError::Io("the answer is too large".to_owned()),
-            BodyError::Broken => ConnectError::Io("the answer broke off".to_owned()),
+        let body = body::read(answer, MAX_BYTES).await.map_err(|error| match error {
+            BodyError::TooLarge { .. } => ConnectError::Io("the answer is too large".to_owned()),
+            BodyError::Broken(_) => ConnectError::Io("the answer broke off".to_owned()),
         })?;
         Ok((status, headers, body))
     };

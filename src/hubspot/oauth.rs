@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use url::Url;
 
-use super::{
-    endpoints,
-    transport::{self, BuildError},
-};
+use super::{endpoints, http_client};
 use crate::config;
-use leadsd_base::secret::Secret;
+use leadsd_base::{
+    net::{body, http::BuildError},
+    secret::Secret,
+};
 use leadsd_credentials::{GrantError, RefreshRequest, TokenResponse, TokenSource};
 
 /// Largest answer read; a token has some hundred characters.
@@ -57,7 +57,7 @@ impl OAuth {
     /// The endpoint of the API version that the configuration names.
     pub fn new(config: &config::Hubspot) -> Result<Self, BuildError> {
         let url = endpoints::url(&config.base_url, &endpoints::token(config.api_version));
-        Ok(Self { http: transport::client(config)?, url })
+        Ok(Self { http: http_client::build(config)?, url })
     }
 }
 
@@ -87,8 +87,7 @@ impl TokenSource for OAuth {
             .get(http::header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
-        let body =
-            transport::read(response, MAX_BYTES).await.map_err(|_| unavailable("broke off"))?;
+        let body = body::read(response, MAX_BYTES).await.map_err(|_| unavailable("broke off"))?;
         if status == http::StatusCode::TOO_MANY_REQUESTS {
             return Err(GrantError::Throttled { retry_after });
         }

@@ -15,11 +15,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::telemetry::trace_context::TraceContext;
+pub use leadsd_base::portal_name::PortalName;
 use leadsd_quota::{Permit, Who};
-
-/// Name of a configured portal (HubSpot account): 1 to 64 letters, digits, `_` or `-`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PortalName(Arc<str>);
 
 /// One call of a client, on its way to HubSpot and back.
 #[derive(Debug, Clone)]
@@ -149,28 +146,6 @@ impl Claim {
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Guard").field(&self.0.is_some()).finish()
-    }
-}
-
-// === impl PortalName ===
-
-impl PortalName {
-    /// Checks a name; `None` if it has a character or length that no portal name may have.
-    pub fn parse(text: &str) -> Option<Self> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        let fits = (1..=64).contains(&text.len()) && text.chars().all(allowed);
-        fits.then(|| Self(text.into()))
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for PortalName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reqwest::{Certificate, Identity, Method, redirect};
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 use vaultrs::{
@@ -12,7 +12,10 @@ use vaultrs::{
 
 use super::error::Error;
 use crate::config;
-use leadsd_base::secret::Secret;
+use leadsd_base::{
+    net::http::{self, ClientBuilder, Identity, InvalidPem},
+    secret::Secret,
+};
 
 /// Largest answer to [`Connection::ask`]: a secret has at most 1 MiB by Vault's default.
 const MAX_ANSWER: usize = 4 << 20;
@@ -29,29 +32,17 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(config: &config::Vault) -> Result<Self, Error> {
-        let setup = |error: reqwest::Error| Error::Setup(error.to_string());
-        let mut roots: Vec<Certificate> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-            .iter()
-            .filter_map(|der| Certificate::from_der(der).ok())
-            .collect();
+        let mut builder = ClientBuilder::new(config.timeout);
         if let Some(file) = &config.ca_file {
-            let pem = read(file)?;
-            roots.extend(Certificate::from_pem_bundle(&pem).map_err(|_| Error::File {
+            let roots = http::certificates(&read(file)?).map_err(|InvalidPem| Error::File {
                 file: file.display().to_string(),
                 what: "is no PEM file with certificates".to_owned(),
-            })?);
+            })?;
+            builder = builder.extra_roots(roots);
         }
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_rustls()
-            .tls_certs_only(roots)
-            .timeout(config.timeout)
-            .redirect(redirect::Policy::none())
-            .no_proxy();
         if let (Some(cert), Some(key)) = (&config.client_cert_file, &config.client_key_file) {
-            let mut pem = read(cert)?;
-            pem.push(b'\n');
-            pem.extend(read(key)?);
-            builder = builder.identity(Identity::from_pem(&pem).map_err(|_| Error::File {
+            let identity = Identity::from_pem(&read(cert)?, &read(key)?);
+            builder = builder.identity(identity.map_err(|InvalidPem| Error::File {
                 file: cert.display().to_string(),
                 what: "is no certificate with the key of client_key_file".to_owned(),
             })?);
@@ -59,7 +50,7 @@ impl Connection {
         Ok(Self {
             address: config.address.clone(),
             namespace: config.namespace.as_deref().map(|text| text.trim().to_owned()),
-            http: builder.build().map_err(setup)?,
+            http: builder.build().map_err(|error| Error::Setup(error.to_string()))?,
         })
     }
 

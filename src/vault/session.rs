@@ -25,10 +25,7 @@ use super::{
     lease::{self, Next},
 };
 use crate::config;
-use leadsd_base::{
-    secret::Secret,
-    task::{self, Task},
-};
+use leadsd_base::{secret::Secret, supervise::Supervisor, task::Task};
 
 /// How often a token that somebody else keeps fresh is looked at.
 const GIVEN_INTERVAL: Duration = Duration::from_secs(5);
@@ -138,7 +135,9 @@ impl Session {
             doubted: Notify::new(),
             counts: Counts::default(),
         });
-        let task = task::spawn("vault-session", "", supervise(Arc::clone(&shared)));
+        let runs = Arc::clone(&shared);
+        // The token in use serves while the loop restarts after a panic.
+        let task = Supervisor::new("vault-session", "").spawn(move || keep(Arc::clone(&runs)));
         Self { shared, _task: Arc::new(task) }
     }
 
@@ -201,14 +200,6 @@ impl Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("status", &self.status()).finish_non_exhaustive()
-    }
-}
-
-/// Starts the loop again should it panic; the token in use serves meanwhile.
-async fn supervise(shared: Arc<Shared>) {
-    loop {
-        task::spawn("vault-session-loop", "", keep(Arc::clone(&shared))).ended().await;
-        sleep(lease::login_pause(1, (shared.dice)())).await;
     }
 }
 

@@ -1,5 +1,5 @@
 //! Background tasks: each has a name, a span and an owner, and a panic in one is logged instead of
-//! lost.
+//! lost. Work that must go on after a panic runs under [`crate::supervise`].
 
 use std::future::Future;
 
@@ -11,21 +11,37 @@ use tracing::{Instrument as _, error, info_span};
 #[must_use = "dropping a task stops it"]
 pub struct Task {
     name: &'static str,
-    /// Empty once the task was let go.
+    /// `None` once the task was detached.
     handle: Option<JoinHandle<()>>,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Its work returned, or the runtime shut down.
+    Returned,
+    /// Its work panicked.
+    Panicked,
 }
 
 // === impl Task ===
 
 impl Task {
-    /// Waits until the task has ended by itself.
-    pub async fn ended(mut self) {
+    /// Waits until the task has ended; logs a panic.
+    pub async fn join(mut self) -> End {
         if let Some(handle) = self.handle.as_mut()
             && let Err(error) = handle.await
             && error.is_panic()
         {
             error!(task.name = self.name, "Background task panicked");
+            return End::Panicked;
         }
+        End::Returned
+    }
+
+    /// Waits until the task has ended, by itself or by a panic.
+    pub async fn ended(self) {
+        let (End::Returned | End::Panicked) = self.join().await;
     }
 
     /// Whether the task has ended, by itself or by a panic.
@@ -33,8 +49,8 @@ impl Task {
         self.handle.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Lets the task run on without an owner. For work that must be finished once begun, such as a
-    /// write that has been sent.
+    /// Lets the task run without an owner. For work that must be finished once it has begun, such as
+    /// a write that was sent.
     pub fn detach(mut self) {
         self.handle = None;
     }
@@ -48,7 +64,7 @@ impl Drop for Task {
     }
 }
 
-/// Starts `work` as a task named `name`. `owner` says for whom it runs, such as a portal.
+/// Starts `work` as a task called `name` in logs. `owner` is what it runs for, such as a portal.
 pub fn spawn(
     name: &'static str,
     owner: &str,

@@ -10,14 +10,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::{
-    StoreError,
-    portals::{Portals, is_name},
-    schedule,
-    settings::Discovery,
-    status::FailureClass,
-};
-use leadsd_base::task;
+use super::{StoreError, portals::Portals, schedule, settings::Discovery, status::FailureClass};
+use leadsd_base::{portal_name::PortalName, task};
 
 /// What is known of the folder.
 #[derive(Debug, Default)]
@@ -78,7 +72,8 @@ enum Outcome {
 impl Seen {
     fn listed(&mut self, portals: &Portals, folder: &Discovery, names: Vec<String>) -> Outcome {
         self.failures = 0;
-        let (names, bad): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_name(name));
+        let (names, bad): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| PortalName::parse(name).is_some());
         for name in bad {
             if self.bad.len() < 1_000 && self.bad.insert(name.clone()) {
                 warn!(folder = %folder.path, name = ?name, "Secret is no portal: its name has other characters than letters, digits, `_` and `-`");

@@ -20,7 +20,7 @@ mod status;
 mod tests;
 mod token;
 
-pub use portals::{BadName, Credentials};
+pub use portals::Credentials;
 pub use ports::{
     GrantError, PortalSecret, RefreshRequest, SecretPath, SecretStore, StoreError, TokenResponse,
     TokenSource, VersionState, VersionedSecret,

@@ -22,14 +22,10 @@ use super::{
     token::Handle,
 };
 use leadsd_base::{
+    portal_name::{InvalidPortalName, PortalName},
     task::{self, Task},
     time::WallClock,
 };
-
-/// A name that no portal may have: not 1 to 64 letters, digits, `_` or `-`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no portal name: 1 to 64 letters, digits, `_` and `-` are allowed")]
-pub struct BadName(pub String);
 
 /// The credentials of all portals. Dropping it stops every task at once; [`Credentials::close`]
 /// waits for what would be lost.
@@ -81,7 +77,7 @@ impl Credentials {
         source: Arc<dyn TokenSource>,
         clock: Arc<dyn WallClock>,
         portals: impl IntoIterator<Item = (String, SecretPath)>,
-    ) -> Result<Self, BadName> {
+    ) -> Result<Self, InvalidPortalName> {
         let dice = || -> Jitter { Box::new(rand::random::<f64>) };
         Self::start_with_jitter(settings, store, source, clock, portals, Box::new(dice))
     }
@@ -94,10 +90,10 @@ impl Credentials {
         clock: Arc<dyn WallClock>,
         portals: impl IntoIterator<Item = (String, SecretPath)>,
         dice: NewJitter,
-    ) -> Result<Self, BadName> {
+    ) -> Result<Self, InvalidPortalName> {
         let portals: Vec<_> = portals
             .into_iter()
-            .map(|(name, path)| is_name(&name).then(|| (name.clone(), path)).ok_or(BadName(name)))
+            .map(|(name, path)| PortalName::try_from(name.as_str()).map(|_| (name, path)))
             .collect::<Result<_, _>>()?;
         let turns = Arc::new(Semaphore::new(settings.start_concurrency.max(1)));
         let not_listed_yet = settings.discovery.as_ref().map(|folder| folder.path.as_str().into());
@@ -131,10 +127,8 @@ impl Credentials {
     }
 
     /// Adds a portal; false if there is one of that name already, which is left alone.
-    pub fn add(&self, name: &str, secret: SecretPath) -> Result<bool, BadName> {
-        if !is_name(name) {
-            return Err(BadName(name.to_owned()));
-        }
+    pub fn add(&self, name: &str, secret: SecretPath) -> Result<bool, InvalidPortalName> {
+        PortalName::try_from(name)?;
         Ok(self.portals.add(vec![(name.to_owned(), secret)], false) == 1)
     }
 
@@ -305,10 +299,4 @@ impl Portal {
     fn take_task(&self) -> Option<Task> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
-}
-
-/// Whether a portal may be called that.
-pub(super) fn is_name(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    (1..=64).contains(&name.len()) && name.chars().all(allowed)
 }

@@ -13,7 +13,9 @@ use super::{
         within,
     },
 };
-use crate::{BadName, Credentials, Discovery, Settings, Start, State, TokenUnavailable};
+use leadsd_base::portal_name::InvalidPortalName;
+
+use crate::{Credentials, Discovery, Settings, Start, State, TokenUnavailable};
 
 const HUNDREDS: usize = 300;
 
@@ -258,10 +260,10 @@ async fn names_that_no_portal_may_have_are_refused() {
         let (kv, hub, clock) = world.ports();
         let portals = [("good".to_owned(), path("x")), (bad.to_owned(), path("x"))];
         let refused = Credentials::start(Settings::default(), kv, hub, clock, portals);
-        assert_eq!(refused.map(|_| ()), Err(BadName(bad.to_owned())));
+        assert_eq!(refused.map(|_| ()), Err(InvalidPortalName(bad.to_owned())));
     }
     let credentials = world.start();
-    assert_eq!(credentials.add("a b", path("x")), Err(BadName("a b".to_owned())));
+    assert_eq!(credentials.add("a b", path("x")), Err(InvalidPortalName("a b".to_owned())));
     let longest = "Az09_-".repeat(10) + "abcd";
     assert_eq!(credentials.add(&longest, path("x")), Ok(true));
     sleep(seconds(1)).await;

@@ -1,0 +1,291 @@
+//! Bounded cache whose entries expire: the one cache type of the workspace.
+//!
+//! [`TtlCache`] bounds three things: the number of entries (or their total weight), the time to live
+//! of each entry, and the size of one entry (at most half of a shard). Time is
+//! [`tokio::time::Instant`], so tests that pause the clock see entries expire. Storage and eviction
+//! are `quick_cache`, which has no notion of time: the expiry is stored beside the value, checked on
+//! every read, and expired entries are swept while new ones are inserted.
+//!
+//! Eviction prefers entries that were read again. At least half of the capacity is for new entries,
+//! in order of insertion. Keys are hashed with a random seed, so callers may choose them.
+//!
+//! ```
+//! use std::time::Duration;
+//! use leadsd_base::cache::TtlCache;
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let labels: TtlCache<u64, &'static str> = TtlCache::new(10_000, Duration::from_secs(600));
+//! labels.insert(578, "primary contact");
+//! assert_eq!(labels.get(&578), Some("primary contact"));
+//! # });
+//! ```
+//!
+//! A request whose result others wait for is *pinned*: it neither expires nor is evicted until the
+//! result replaces it. [`TtlCache::get_or_pin_with`] looks up and pins in one atomic step:
+//!
+//! ```
+//! use std::time::Duration;
+//! use leadsd_base::cache::{Lookup, TtlCache};
+//! use tokio::sync::watch;
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let results: TtlCache<String, watch::Receiver<Option<u32>>> =
+//!     TtlCache::weighted(50_000, 1_000, Duration::from_secs(900));
+//! let (sender, receiver) = watch::channel(None);
+//! let is_usable = |known: &watch::Receiver<Option<u32>>| known.has_changed().is_ok();
+//! match results.get_or_pin_with("request-1".to_owned(), is_usable, || receiver) {
+//!     Lookup::Existing(_) => unreachable!("nothing was stored before"),
+//!     Lookup::Inserted(receiver) => {
+//!         sender.send_replace(Some(7));
+//!         // Replaces the pinned entry; from here on it expires and weighs what its result weighs.
+//!         results.insert_weighted("request-1".to_owned(), receiver, 3);
+//!     }
+//! }
+//! # });
+//! ```
+
+use std::{borrow::Borrow, fmt, hash::Hash, time::Duration};
+
+use parking_lot::Mutex;
+use quick_cache::{
+    DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter,
+    sync::{Cache, EntryAction, EntryResult},
+};
+use tokio::time::Instant;
+
+/// Number of shards: enough that a few worker threads rarely meet, few enough that one shard holds
+/// large entries.
+const SHARDS: usize = 4;
+
+/// Part of the capacity for entries that were read again. The rest is for new entries.
+const HOT_PART: f64 = 0.5;
+
+/// Expired entries are swept after this part of the time to live.
+const SWEEP_PART: f64 = 0.5;
+
+/// Shortest pause between two sweeps, since a sweep visits every entry.
+const MIN_SWEEP_PAUSE: Duration = Duration::from_secs(1);
+
+/// Bounded concurrent map whose entries expire.
+pub struct TtlCache<K, V> {
+    cache: Cache<K, Entry<V>, StoredWeight, DefaultHashBuilder, PinUnexpiring>,
+    ttl: Duration,
+    next_sweep: Mutex<Instant>,
+}
+
+/// Result of [`TtlCache::get_or_pin_with`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup<V> {
+    /// The value that was there.
+    Existing(V),
+    /// The value that was pinned now, because no usable one was there.
+    Inserted(V),
+}
+
+#[derive(Clone)]
+struct Entry<V> {
+    value: V,
+    weight: u64,
+    /// `None` if the entry is pinned.
+    expires_at: Option<Instant>,
+}
+
+/// Reads the weight that is stored with the entry.
+#[derive(Clone)]
+struct StoredWeight;
+
+/// Pins entries that have no expiry.
+#[derive(Clone)]
+struct PinUnexpiring;
+
+// === impl TtlCache ===
+
+impl<K: Eq + Hash + Clone, V: Clone> TtlCache<K, V> {
+    /// A cache of at most `capacity` entries. A `ttl` of zero stores nothing.
+    pub fn new(capacity: usize, ttl: Duration) -> Self {
+        Self::weighted(capacity as u64, capacity, ttl)
+    }
+
+    /// A cache of entries that weigh at most `max_weight` together; `estimated_entries` is about how
+    /// many that is.
+    pub fn weighted(max_weight: u64, estimated_entries: usize, ttl: Duration) -> Self {
+        let options = OptionsBuilder::new()
+            .shards(SHARDS)
+            .estimated_items_capacity(estimated_entries)
+            .weight_capacity(max_weight)
+            .hot_allocation(HOT_PART)
+            .build()
+            .expect("both capacities are set");
+        let cache = Cache::with_options(
+            options,
+            StoredWeight,
+            DefaultHashBuilder::default(),
+            PinUnexpiring,
+        );
+        Self { cache, ttl, next_sweep: Mutex::new(Instant::now()) }
+    }
+
+    /// The value of a key; `None` if there is none or it has expired.
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let entry = self.cache.get(key)?;
+        let now = Instant::now();
+        if entry.is_live(now) {
+            return Some(entry.value);
+        }
+        // Another thread may have replaced the entry since.
+        self.cache.remove_if(key, |entry| !entry.is_live(now));
+        None
+    }
+
+    /// Stores a value of weight 1 for the time to live.
+    pub fn insert(&self, key: K, value: V) {
+        self.insert_weighted(key, value, 1);
+    }
+
+    /// Stores a value for the time to live. A weight of zero counts as 1. An entry that weighs more
+    /// than half of a shard is not stored, and a previous one of the key is removed.
+    pub fn insert_weighted(&self, key: K, value: V, weight: u64) {
+        let now = Instant::now();
+        self.store(key, value, weight, now + self.ttl, now);
+    }
+
+    /// Stores a value of weight 1 until `expires_at`, at most for the time to live.
+    pub fn insert_until(&self, key: K, value: V, expires_at: Instant) {
+        let now = Instant::now();
+        self.store(key, value, 1, expires_at.min(now + self.ttl), now);
+    }
+
+    /// Returns the value of a key if there is one that satisfies `is_usable`; else stores the value
+    /// that `make` returns, pinned. Of concurrent calls with one key, one inserts.
+    ///
+    /// A pinned entry counts towards the bound, but is neither evicted nor expires. The caller must
+    /// replace it ([`TtlCache::insert_weighted`]) or remove it. Both closures run under a lock: they
+    /// must be short and must not use the cache.
+    pub fn get_or_pin_with(
+        &self,
+        key: K,
+        is_usable: impl FnOnce(&V) -> bool,
+        make: impl FnOnce() -> V,
+    ) -> Lookup<V> {
+        let now = Instant::now();
+        self.sweep(now);
+        let found = self.cache.entry(&key, None, |_, entry| {
+            if entry.is_live(now) && is_usable(&entry.value) {
+                EntryAction::Retain(entry.value.clone())
+            } else {
+                EntryAction::ReplaceWithGuard
+            }
+        });
+        match found {
+            EntryResult::Retained(value) => Lookup::Existing(value),
+            EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
+                let value = make();
+                let entry = Entry { value: value.clone(), weight: 1, expires_at: None };
+                // Fails if the key was removed since, and then hands the entry back.
+                if let Err(entry) = guard.insert(entry) {
+                    self.cache.insert(key, entry);
+                }
+                Lookup::Inserted(value)
+            }
+            EntryResult::Removed(..) | EntryResult::Timeout => {
+                unreachable!("the callback never removes, and the wait has no timeout")
+            }
+        }
+    }
+
+    /// Removes the entry of a key, pinned or not.
+    pub fn remove<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.cache.remove(key);
+    }
+
+    /// Removes all entries.
+    pub fn clear(&self) {
+        self.cache.clear();
+    }
+
+    /// Number of entries, including those that have expired and were not swept yet.
+    pub fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Whether the cache has no entries.
+    pub fn is_empty(&self) -> bool {
+        self.cache.is_empty()
+    }
+
+    /// Total weight of all entries, including those that have expired and were not swept yet.
+    pub fn weight(&self) -> u64 {
+        self.cache.weight()
+    }
+
+    fn store(&self, key: K, value: V, weight: u64, expires_at: Instant, now: Instant) {
+        self.sweep(now);
+        if expires_at <= now {
+            self.cache.remove(&key);
+            return;
+        }
+        let entry = Entry { value, weight: weight.max(1), expires_at: Some(expires_at) };
+        self.cache.insert(key, entry);
+    }
+
+    /// Removes what has expired, at most once per pause.
+    fn sweep(&self, now: Instant) {
+        {
+            let mut next = self.next_sweep.lock();
+            if now < *next {
+                return;
+            }
+            *next = now + self.ttl.mul_f64(SWEEP_PART).max(MIN_SWEEP_PAUSE);
+        }
+        self.cache.retain(|_, entry| entry.is_live(now));
+    }
+}
+
+impl<K, V> fmt::Debug for TtlCache<K, V> {
+    /// Neither keys nor values: they may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TtlCache").field("ttl", &self.ttl).finish_non_exhaustive()
+    }
+}
+
+// === impl Entry ===
+
+impl<V> Entry<V> {
+    fn is_live(&self, now: Instant) -> bool {
+        self.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
+}
+
+// === impl StoredWeight ===
+
+impl<K, V> Weighter<K, Entry<V>> for StoredWeight {
+    fn weight(&self, _: &K, entry: &Entry<V>) -> u64 {
+        entry.weight
+    }
+}
+
+// === impl PinUnexpiring ===
+
+impl<K, V> Lifecycle<K, Entry<V>> for PinUnexpiring {
+    type RequestState = Vec<(K, Entry<V>)>;
+
+    fn is_pinned(&self, _: &K, entry: &Entry<V>) -> bool {
+        entry.expires_at.is_none()
+    }
+
+    /// Collects evicted entries, so that they are dropped after the lock.
+    fn on_evict(&self, evicted: &mut Self::RequestState, key: K, entry: Entry<V>) {
+        evicted.push((key, entry));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::time::advance;
+
+use super::*;
+
+const TTL: Duration = Duration::from_secs(60);
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_expires_at_its_time_to_live_and_not_before() {
+    let cache = TtlCache::new(10, TTL);
+    cache.insert("a", 1);
+    advance(TTL - Duration::from_millis(1)).await;
+    assert_eq!(cache.get("a"), Some(1));
+    advance(Duration::from_millis(1)).await;
+    assert_eq!(cache.get("a"), None);
+    assert_eq!(cache.len(), 0, "a read removes what has expired");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_may_expire_earlier_than_the_time_to_live_but_not_later() {
+    let cache = TtlCache::new(10, TTL);
+    cache.insert_until("early", 1, Instant::now() + TTL / 2);
+    cache.insert_until("late", 2, Instant::now() + TTL * 2);
+    cache.insert_until("past", 3, Instant::now());
+    advance(TTL / 2).await;
+    assert_eq!([cache.get("early"), cache.get("late"), cache.get("past")], [None, Some(2), None]);
+    advance(TTL / 2).await;
+    assert_eq!(cache.get("late"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_to_live_of_zero_stores_nothing() {
+    let cache = TtlCache::new(10, Duration::ZERO);
+    cache.insert("a", 1);
+    assert_eq!(cache.get("a"), None);
+    assert!(cache.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_number_of_entries_is_bounded_and_new_entries_have_room() {
+    let cache = TtlCache::new(1_000, TTL);
+    for key in 0..20_000_u32 {
+        cache.insert(key, key);
+        assert!(cache.len() <= 1_000);
+    }
+    let recent = (20_000 - 400..20_000).filter(|key| cache.get(key).is_some()).count();
+    assert!(recent >= 300, "{recent} of the last 400 are there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_total_weight_is_bounded_and_an_entry_too_heavy_is_not_stored() {
+    let cache = TtlCache::weighted(1_000, 100, TTL);
+    for key in 0..500_u32 {
+        cache.insert_weighted(key, key, u64::from(key % 50));
+        assert!(cache.weight() <= 1_000, "{}", cache.weight());
+    }
+    cache.insert_weighted(1_000, 0, 5);
+    assert!(cache.get(&1_000).is_some());
+    cache.insert_weighted(1_000, 0, 900);
+    assert_eq!(cache.get(&1_000), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_entries_are_swept_by_inserts() {
+    let cache = TtlCache::new(1_000, TTL);
+    (0..100_u32).for_each(|key| cache.insert(key, key));
+    advance(TTL * 2).await;
+    cache.insert(1_000, 0);
+    assert_eq!(cache.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pinned_entry_neither_expires_nor_is_evicted_until_it_is_replaced() {
+    let cache = TtlCache::new(200, TTL);
+    let pinned = cache.get_or_pin_with(0_u32, |_| true, || 7_u32);
+    assert_eq!(pinned, Lookup::Inserted(7));
+    (1..5_000).for_each(|key| cache.insert(key, key));
+    advance(TTL * 3).await;
+    (1..5_000).for_each(|key| cache.insert(key, key));
+    assert_eq!(cache.get_or_pin_with(0, |_| true, || 8), Lookup::Existing(7));
+    cache.insert(0, 9);
+    assert_eq!(cache.get(&0), Some(9));
+    advance(TTL).await;
+    assert_eq!(cache.get_or_pin_with(0, |_| true, || 10), Lookup::Inserted(10));
+    cache.remove(&0);
+    assert_eq!(cache.get(&0), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_is_not_usable_is_replaced() {
+    let cache = TtlCache::new(10, TTL);
+    cache.insert("a", 1);
+    assert_eq!(cache.get_or_pin_with("a", |value| *value > 1, || 2), Lookup::Inserted(2));
+    assert_eq!(cache.get("a"), Some(2));
+}
+
+#[test]
+fn of_concurrent_lookups_of_one_key_one_inserts() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let cache = Arc::new(TtlCache::new(1_000, TTL));
+        let inserted = Arc::new(AtomicUsize::new(0));
+        let lookups = (0..64).map(|_| {
+            let (cache, inserted) = (Arc::clone(&cache), Arc::clone(&inserted));
+            tokio::task::spawn_blocking(move || {
+                for key in 0..100_u32 {
+                    if let Lookup::Inserted(_) = cache.get_or_pin_with(key, |_| true, || key) {
+                        inserted.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            })
+        });
+        for lookup in lookups.collect::<Vec<_>>() {
+            lookup.await.unwrap();
+        }
+        assert_eq!(inserted.load(Ordering::Relaxed), 100);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn debug_shows_neither_keys_nor_values() {
+    let cache = TtlCache::new(10, TTL);
+    cache.insert("hunter2", "hunter3");
+    assert!(!format!("{cache:?}").contains("hunter"));
+}

@@ -51,7 +51,7 @@ pub struct Sources {
     /// What may be sent.
     pub quota: Arc<Quota>,
     /// What the gRPC server has in hand.
-    pub load: Arc<grpc::Load>,
+    pub load: Arc<grpc::Admission>,
     /// What became of spans.
     pub spans: Spans,
     /// Who calls; `None` if callers have no identity.

@@ -217,7 +217,7 @@ fn grpc_settings(
         tls: None,
         max_request_bytes: config.max_request_bytes,
         max_header_bytes: config.max_header_bytes,
-        most: grpc::Most {
+        most: grpc::Limits {
             connections: config.max_connections,
             in_flight: config.max_in_flight,
             memory: config.max_request_memory,

@@ -2,33 +2,28 @@
 //!
 //! Nothing here knows HubSpot's HTTP API or Vault.
 
-mod answer;
-mod call;
 mod codec;
-mod connection;
 mod convert;
-mod gate;
-mod health;
-mod layer;
-mod leads;
-mod load;
+mod health_service;
+mod leads_service;
 mod methods;
+mod middleware;
 mod page_token;
-mod preface;
-mod quota;
-mod received;
+mod quota_service;
 mod server;
 mod status;
-mod tls;
+mod transport;
 mod validate;
 
-pub use call::Portals;
-pub use codec::{Codec, Counted};
-pub use connection::Lifetimes;
-pub use load::{Ending, LimitView, Load, LoadView, Most};
-pub use methods::MethodView;
+pub use codec::{Codec, MeteredDecoder};
+pub use methods::MethodSnapshot;
 pub use server::{Bound, Settings};
-pub use tls::{Tls, TlsError, TlsFiles, TlsStatus};
+pub use transport::{
+    admission::{Admission, AdmissionSnapshot, CloseReason, LimitSnapshot, Limits},
+    call_state::Portals,
+    connection::Lifetimes,
+    tls::{Tls, TlsError, TlsFiles, TlsStatus},
+};
 
 /// Messages, server and client generated from `proto/hubspot/leads/v1`.
 pub mod pb {

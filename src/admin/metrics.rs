@@ -15,7 +15,7 @@ use prometheus_client::{
 use self::callers::{Callers, Certificates};
 use super::{Sources, process};
 use crate::{
-    grpc::{LimitView, LoadView, MethodView},
+    grpc::{AdmissionSnapshot, LimitSnapshot, MethodSnapshot},
     hubspot::{Timing, Traffic},
     telemetry::{
         histogram::Steps,
@@ -64,18 +64,18 @@ struct Sample<'a> {
 
 /// The calls and the load when the scrape began.
 #[derive(Debug)]
-struct Calls(LoadView);
+struct Calls(AdmissionSnapshot);
 
 // === impl Calls ===
 
 impl Calls {
     /// One value a method that was ever called.
-    fn each(&self, value: impl Fn(&MethodView) -> f64) -> Vec<Sample<'_>> {
+    fn each(&self, value: impl Fn(&MethodSnapshot) -> f64) -> Vec<Sample<'_>> {
         let sample = |method| Sample { labels: labels(method), value: value(method) };
         self.called().map(sample).collect()
     }
 
-    fn called(&self) -> impl Iterator<Item = &MethodView> {
+    fn called(&self) -> impl Iterator<Item = &MethodSnapshot> {
         self.0.methods.iter().filter(|method| method.started > 0)
     }
 
@@ -100,13 +100,13 @@ impl Collector for Calls {
         let mut put = |metric, samples| encode(&mut encoder, metric, samples);
         put(names::RPC_STARTED, self.each(|method| count(method.started)))?;
         put(names::RPC_HANDLED, self.handled())?;
-        let in_flight = |method: &MethodView| {
+        let in_flight = |method: &MethodSnapshot| {
             let over: u64 = method.handled.iter().map(|(_, calls)| calls).sum();
             count(method.started.saturating_sub(over))
         };
         put(names::RPC_IN_FLIGHT, self.each(in_flight))?;
-        let limits = |value: fn(&LimitView) -> usize| {
-            let sample = move |limit: &LimitView| Sample {
+        let limits = |value: fn(&LimitSnapshot) -> usize| {
+            let sample = move |limit: &LimitSnapshot| Sample {
                 labels: vec![limit.name],
                 value: count(value(limit) as u64),
             };
@@ -127,7 +127,7 @@ impl Collector for Calls {
     }
 }
 
-fn labels(method: &MethodView) -> Vec<&str> {
+fn labels(method: &MethodSnapshot) -> Vec<&str> {
     vec![&method.service, &method.method]
 }
 

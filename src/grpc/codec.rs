@@ -11,11 +11,11 @@ use tonic::{
 };
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
-use super::call::CallFacts;
+use super::transport::call_state::CallState;
 
 tokio::task_local! {
     /// The call that the task works on.
-    pub(super) static CALL: CallFacts;
+    pub(crate) static CALL: CallState;
 }
 
 /// The codec of the generated services and clients.
@@ -24,7 +24,7 @@ pub struct Codec<T, U>(PhantomData<(T, U)>);
 
 /// Reads messages.
 #[derive(Debug)]
-pub struct Counted<U>(ProstDecoder<U>);
+pub struct MeteredDecoder<U>(ProstDecoder<U>);
 
 // === impl Codec ===
 
@@ -42,27 +42,27 @@ where
     type Encode = T;
     type Decode = U;
     type Encoder = ProstEncoder<T>;
-    type Decoder = Counted<U>;
+    type Decoder = MeteredDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
         ProstCodec::<T, U>::default().encoder()
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        Counted(ProstCodec::<T, U>::default().decoder())
+        MeteredDecoder(ProstCodec::<T, U>::default().decoder())
     }
 }
 
-// === impl Counted ===
+// === impl MeteredDecoder ===
 
-impl<U: Message + Default> Decoder for Counted<U> {
+impl<U: Message + Default> Decoder for MeteredDecoder<U> {
     type Item = U;
     type Error = Status;
 
     fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         let bytes = source.remaining();
         // Clients decode answers with this as well; those belong to no call of ours.
-        if let Ok(Err(status)) = CALL.try_with(|facts| facts.hold_at_least(bytes)) {
+        if let Ok(Err(status)) = CALL.try_with(|facts| facts.reserve_at_least(bytes)) {
             return Err(status);
         }
         self.0.decode(source)

@@ -25,7 +25,7 @@ const MAX_SEARCH_PAGE_SIZE: u32 = 200;
 /// HubSpot pages this many results of a search and no more.
 const SEARCH_WINDOW: u64 = 10_000;
 
-pub(super) fn get(request: pb::GetLeadRequest) -> Result<GetLead, Error> {
+pub(crate) fn get(request: pb::GetLeadRequest) -> Result<GetLead, Error> {
     let pb::GetLeadRequest {
         id,
         id_property,
@@ -41,7 +41,7 @@ pub(super) fn get(request: pb::GetLeadRequest) -> Result<GetLead, Error> {
     faults.finish(id.map(|id| GetLead { id, id_property, selection, archived }))
 }
 
-pub(super) fn list(
+pub(crate) fn list(
     request: pb::ListLeadsRequest,
     portal: &PortalName,
 ) -> Result<(ListLeads, Fingerprint), Error> {
@@ -67,7 +67,7 @@ pub(super) fn list(
     Ok((list, fingerprint))
 }
 
-pub(super) fn search(
+pub(crate) fn search(
     request: pb::SearchLeadsRequest,
     portal: &PortalName,
 ) -> Result<(SearchLeads, Fingerprint), Error> {
@@ -99,7 +99,7 @@ pub(super) fn search(
     Ok((search, fingerprint))
 }
 
-pub(super) fn create(
+pub(crate) fn create(
     request: pb::CreateLeadRequest,
 ) -> Result<(CreateLead, Option<RequestId>), Error> {
     let pb::CreateLeadRequest { properties, primary_contact_id, associations, request_id } =
@@ -110,7 +110,7 @@ pub(super) fn create(
     faults.finish(create.map(|create| (create, request_id)))
 }
 
-pub(super) fn update(
+pub(crate) fn update(
     request: pb::UpdateLeadRequest,
 ) -> Result<(UpdateLead, Option<RequestId>), Error> {
     let pb::UpdateLeadRequest { id, id_property, properties, request_id } = request;
@@ -120,7 +120,7 @@ pub(super) fn update(
     faults.finish(update.map(|update| (update, request_id)))
 }
 
-pub(super) fn archive(
+pub(crate) fn archive(
     request: &pb::ArchiveLeadRequest,
 ) -> Result<(LeadId, Option<RequestId>), Error> {
     let mut faults = Faults::default();
@@ -129,7 +129,7 @@ pub(super) fn archive(
     faults.finish(id.map(|id| (id, request_id)))
 }
 
-pub(super) fn upsert(
+pub(crate) fn upsert(
     request: pb::UpsertLeadRequest,
 ) -> Result<(Traced<UpsertLead>, Option<RequestId>), Error> {
     let pb::UpsertLeadRequest { id, id_property, properties, request_id, object_write_trace_id } =
@@ -141,7 +141,7 @@ pub(super) fn upsert(
     faults.finish(upsert.map(|input| (Traced { trace_id, input }, request_id)))
 }
 
-pub(super) fn batch_get(request: pb::BatchGetLeadsRequest, cap: usize) -> Result<BatchGet, Error> {
+pub(crate) fn batch_get(request: pb::BatchGetLeadsRequest, cap: usize) -> Result<BatchGet, Error> {
     let pb::BatchGetLeadsRequest {
         ids,
         id_property,
@@ -164,7 +164,7 @@ pub(super) fn batch_get(request: pb::BatchGetLeadsRequest, cap: usize) -> Result
 /// Inputs of a batch write with the request id of the whole.
 type Writes<T> = (Vec<Traced<T>>, Option<RequestId>);
 
-pub(super) fn batch_create(
+pub(crate) fn batch_create(
     request: pb::BatchCreateLeadsRequest,
     cap: usize,
 ) -> Result<Writes<CreateLead>, Error> {
@@ -177,7 +177,7 @@ pub(super) fn batch_create(
     })
 }
 
-pub(super) fn batch_update(
+pub(crate) fn batch_update(
     request: pb::BatchUpdateLeadsRequest,
     cap: usize,
 ) -> Result<Writes<UpdateLead>, Error> {
@@ -190,7 +190,7 @@ pub(super) fn batch_update(
     })
 }
 
-pub(super) fn batch_upsert(
+pub(crate) fn batch_upsert(
     request: pb::BatchUpsertLeadsRequest,
     cap: usize,
 ) -> Result<Writes<UpsertLead>, Error> {
@@ -203,7 +203,7 @@ pub(super) fn batch_upsert(
     })
 }
 
-pub(super) fn batch_archive(
+pub(crate) fn batch_archive(
     request: &pb::BatchArchiveLeadsRequest,
     cap: usize,
 ) -> Result<(Vec<LeadId>, Option<RequestId>), Error> {
@@ -257,14 +257,14 @@ fn fingerprint(kind: &str, portal: &PortalName, request: &impl Hash) -> Fingerpr
     Fingerprint::of(&(kind, portal, request))
 }
 
-pub(super) fn list_answer(page: Page, fingerprint: Fingerprint) -> pb::ListLeadsResponse {
+pub(crate) fn list_answer(page: Page, fingerprint: Fingerprint) -> pb::ListLeadsResponse {
     pb::ListLeadsResponse {
         leads: page.leads.into_iter().map(lead).collect(),
         next_page_token: page.after.map(|after| fingerprint.token(&after)).unwrap_or_default(),
     }
 }
 
-pub(super) fn search_answer(page: SearchPage, fingerprint: Fingerprint) -> pb::SearchLeadsResponse {
+pub(crate) fn search_answer(page: SearchPage, fingerprint: Fingerprint) -> pb::SearchLeadsResponse {
     pb::SearchLeadsResponse {
         leads: page.leads.into_iter().map(lead).collect(),
         next_page_token: page.after.map(|after| fingerprint.token(&after)).unwrap_or_default(),
@@ -272,7 +272,7 @@ pub(super) fn search_answer(page: SearchPage, fingerprint: Fingerprint) -> pb::S
     }
 }
 
-pub(super) fn read_result(result: Result<Lead, Error>) -> pb::LeadReadResult {
+pub(crate) fn read_result(result: Result<Lead, Error>) -> pb::LeadReadResult {
     use pb::lead_read_result::Outcome;
     let outcome = match result {
         Ok(found) => Outcome::Lead(lead(found)),
@@ -281,7 +281,7 @@ pub(super) fn read_result(result: Result<Lead, Error>) -> pb::LeadReadResult {
     pb::LeadReadResult { outcome: Some(outcome) }
 }
 
-pub(super) fn write_result(
+pub(crate) fn write_result(
     result: Result<Lead, Error>,
     object_write_trace_id: String,
 ) -> pb::LeadWriteResult {
@@ -293,7 +293,7 @@ pub(super) fn write_result(
     pb::LeadWriteResult { outcome: Some(outcome), object_write_trace_id }
 }
 
-pub(super) fn upsert_result(
+pub(crate) fn upsert_result(
     result: Result<Upserted, Error>,
     object_write_trace_id: String,
 ) -> pb::LeadUpsertResult {
@@ -305,7 +305,7 @@ pub(super) fn upsert_result(
     pb::LeadUpsertResult { outcome: Some(outcome), created, object_write_trace_id }
 }
 
-pub(super) fn archive_result(result: &Result<(), Error>) -> pb::LeadArchiveResult {
+pub(crate) fn archive_result(result: &Result<(), Error>) -> pb::LeadArchiveResult {
     let status = match result {
         Ok(()) => status::ok(),
         Err(error) => status::of_item(error),
@@ -313,7 +313,7 @@ pub(super) fn archive_result(result: &Result<(), Error>) -> pb::LeadArchiveResul
     pb::LeadArchiveResult { status: Some(status) }
 }
 
-pub(super) fn lead(lead: Lead) -> pb::Lead {
+pub(crate) fn lead(lead: Lead) -> pb::Lead {
     let Lead {
         id,
         properties,

@@ -37,34 +37,34 @@ const CODES: [&str; 17] = [
 
 /// All methods, and one that stands for those that do not exist.
 #[derive(Debug)]
-pub(super) struct Methods {
+pub(crate) struct Methods {
     all: Vec<Method>,
     by_path: HashMap<String, usize>,
 }
 
 /// How long calls of a method may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Length {
+pub(crate) enum CallKind {
     /// One lead or one page.
-    Short,
+    Unary,
     /// A batch.
     Batch,
     /// As long as the caller wants.
-    Endless,
+    Streaming,
 }
 
 /// One method.
 #[derive(Debug)]
-pub(super) struct Method {
+pub(crate) struct Method {
     /// `hubspot.leads.v1.LeadsService/GetLead`; empty for those that do not exist.
-    pub(super) name: String,
-    pub(super) service: String,
-    pub(super) method: String,
-    pub(super) length: Length,
+    pub(crate) name: String,
+    pub(crate) service: String,
+    pub(crate) method: String,
+    pub(crate) kind: CallKind,
     /// Whether it only asks how the service is.
-    pub(super) is_probe: bool,
+    pub(crate) is_probe: bool,
     /// Whether it is part of what the service is for.
-    pub(super) is_own: bool,
+    pub(crate) is_public_api: bool,
     started: AtomicU64,
     handled: [AtomicU64; CODES.len()],
     took: Histogram,
@@ -72,7 +72,7 @@ pub(super) struct Method {
 
 /// A method at one moment.
 #[derive(Debug, Clone)]
-pub struct MethodView {
+pub struct MethodSnapshot {
     /// Full name of the service.
     pub service: String,
     /// Name of the method.
@@ -89,7 +89,7 @@ pub struct MethodView {
 
 impl Methods {
     /// The methods of all services that the server has.
-    pub(super) fn known() -> Self {
+    pub(crate) fn known() -> Self {
         let sets = [
             DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -117,15 +117,15 @@ impl Methods {
     }
 
     /// The number of the method with this path.
-    pub(super) fn find(&self, path: &str) -> usize {
+    pub(crate) fn find(&self, path: &str) -> usize {
         self.by_path.get(path).copied().unwrap_or(0)
     }
 
-    pub(super) fn get(&self, number: usize) -> &Method {
+    pub(crate) fn get(&self, number: usize) -> &Method {
         &self.all[number]
     }
 
-    pub(super) fn view(&self) -> Vec<MethodView> {
+    pub(crate) fn view(&self) -> Vec<MethodSnapshot> {
         self.all.iter().map(Method::view).collect()
     }
 }
@@ -135,41 +135,41 @@ impl Methods {
 impl Method {
     fn new(service: &str, method: &str) -> Self {
         let is_health = service == "grpc.health.v1.Health";
-        let length = match () {
-            () if method.starts_with("Batch") => Length::Batch,
-            () if method.starts_with("Watch") => Length::Endless,
-            () => Length::Short,
+        let kind = match () {
+            () if method.starts_with("Batch") => CallKind::Batch,
+            () if method.starts_with("Watch") => CallKind::Streaming,
+            () => CallKind::Unary,
         };
         Self {
             name: format!("{service}/{method}"),
             service: service.to_owned(),
             method: method.to_owned(),
-            length,
+            kind,
             is_probe: is_health,
-            is_own: !service.starts_with("grpc."),
+            is_public_api: !service.starts_with("grpc."),
             started: AtomicU64::new(0),
             handled: Default::default(),
             took: Histogram::default(),
         }
     }
 
-    pub(super) fn started(&self) {
+    pub(crate) fn started(&self) {
         self.started.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn handled(&self, code: Code, took: Duration) {
+    pub(crate) fn handled(&self, code: Code, took: Duration) {
         self.handled[code as usize].fetch_add(1, Ordering::Relaxed);
         self.took.observe(took);
     }
 
-    fn view(&self) -> MethodView {
+    fn view(&self) -> MethodSnapshot {
         // Read in this order, no more can be over than were begun.
         let handled: Vec<_> = CODES
             .into_iter()
             .zip(self.handled.iter().map(|count| count.load(Ordering::Relaxed)))
             .filter(|(_, count)| *count > 0)
             .collect();
-        MethodView {
+        MethodSnapshot {
             service: self.service.clone(),
             method: self.method.clone(),
             started: self.started.load(Ordering::Relaxed),
@@ -180,7 +180,7 @@ impl Method {
 }
 
 /// The name of a code, as gRPC writes it.
-pub(super) fn code_name(code: Code) -> &'static str {
+pub(crate) fn code_name(code: Code) -> &'static str {
     CODES[code as usize]
 }
 
@@ -193,12 +193,12 @@ mod tests {
         let methods = Methods::known();
         let found = |path: &str| methods.get(methods.find(path));
         let get = found("/hubspot.leads.v1.LeadsService/GetLead");
-        assert_eq!((get.length, get.is_own, get.is_probe), (Length::Short, true, false));
-        assert_eq!(found("/hubspot.leads.v1.LeadsService/BatchGetLeads").length, Length::Batch);
-        assert_eq!(found("/hubspot.leads.v1.QuotaService/WatchQuota").length, Length::Endless);
+        assert_eq!((get.kind, get.is_public_api, get.is_probe), (CallKind::Unary, true, false));
+        assert_eq!(found("/hubspot.leads.v1.LeadsService/BatchGetLeads").kind, CallKind::Batch);
+        assert_eq!(found("/hubspot.leads.v1.QuotaService/WatchQuota").kind, CallKind::Streaming);
         let check = found("/grpc.health.v1.Health/Check");
-        assert_eq!((check.is_own, check.is_probe), (false, true));
-        assert!(!found("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo").is_own);
+        assert_eq!((check.is_public_api, check.is_probe), (false, true));
+        assert!(!found("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo").is_public_api);
         for nonsense in ["/", "", "/hubspot.leads.v1.LeadsService/Nope", "/../x"] {
             assert_eq!(found(nonsense).service, "unknown");
         }

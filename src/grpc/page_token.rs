@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 1024;
 
 /// Of which request a token is: portal, kind and everything but the page's size and place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fingerprint(u64);
+pub(crate) struct Fingerprint(u64);
 
 /// FNV-1a: the same in every process and build, unlike the hashers of the standard library.
 struct Fnv(u64);
@@ -25,14 +25,14 @@ struct Fnv(u64);
 // === impl Fingerprint ===
 
 impl Fingerprint {
-    pub(super) fn of(request: &impl Hash) -> Self {
+    pub(crate) fn of(request: &impl Hash) -> Self {
         let mut hasher = Fnv::new();
         request.hash(&mut hasher);
         Self(hasher.finish())
     }
 
     /// The token for the page that starts at `after`.
-    pub(super) fn token(self, after: &str) -> String {
+    pub(crate) fn token(self, after: &str) -> String {
         let mut bytes = vec![VERSION];
         bytes.extend(self.0.to_be_bytes());
         bytes.extend(after.as_bytes());
@@ -42,7 +42,7 @@ impl Fingerprint {
     }
 
     /// The place a token stands for; `None` for the empty token, which is the first page.
-    pub(super) fn after(self, token: &str) -> Result<Option<String>, Error> {
+    pub(crate) fn after(self, token: &str) -> Result<Option<String>, Error> {
         if token.is_empty() {
             return Ok(None);
         }

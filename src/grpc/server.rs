@@ -16,18 +16,18 @@ use tonic::{codec::CompressionEncoding, service::Routes};
 use tracing::{info, warn};
 
 use super::{
-    DESCRIPTORS,
-    call::Portals,
-    connection::{Lifetimes, Lines, Phase},
-    gate::Gate,
-    health,
-    layer::Rules,
-    leads::Leads,
-    load::{Load, Most},
+    DESCRIPTORS, health_service as health,
+    leads_service::LeadsHandler,
     methods::Methods,
+    middleware::{authz::Authorizer, observe::CallPolicy},
     pb::{leads_service_server::LeadsServiceServer, quota_service_server::QuotaServiceServer},
-    quota::Quotas,
-    tls::Tls,
+    quota_service::QuotaHandler,
+    transport::{
+        admission::{Admission, Limits},
+        call_state::Portals,
+        connection::{ConnectionServer, Lifetimes, Phase},
+        tls::Tls,
+    },
 };
 use crate::{auth::Auth, leads, telemetry::spans::Spans};
 use leadsd_base::task::{self, Task};
@@ -57,7 +57,7 @@ pub struct Settings {
     /// Largest metadata of a call, in bytes.
     pub max_header_bytes: usize,
     /// What is taken on at the same time.
-    pub most: Most,
+    pub most: Limits,
     /// How long connections live.
     pub lifetimes: Lifetimes,
     /// Most inputs of one batch call.
@@ -83,7 +83,7 @@ pub struct Settings {
 pub struct Bound {
     listener: TcpListener,
     address: SocketAddr,
-    lines: Arc<Lines>,
+    lines: Arc<ConnectionServer>,
     phases: watch::Sender<Phase>,
     drain_delay: Duration,
     shutdown_grace: Duration,
@@ -118,10 +118,11 @@ impl Bound {
         let address = listener.local_addr()?;
         let (health, task) = health::service(serving).await;
         let certificates = tls.clone().map(Tls::watch);
-        let gate = Arc::new(Gate { auth, portals: portals.clone() });
-        let quota = Quotas { quota, portals: portals.clone() };
-        let mut leads = LeadsServiceServer::new(Leads { service, portals, max_batch_inputs })
-            .max_decoding_message_size(max_request_bytes);
+        let gate = Arc::new(Authorizer { auth, portals: portals.clone() });
+        let quota = QuotaHandler { quota, portals: portals.clone() };
+        let mut leads =
+            LeadsServiceServer::new(LeadsHandler { service, portals, max_batch_inputs })
+                .max_decoding_message_size(max_request_bytes);
         let mut quota = QuotaServiceServer::new(quota).max_decoding_message_size(max_request_bytes);
         for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
             leads = leads.accept_compressed(encoding).send_compressed(encoding);
@@ -139,7 +140,7 @@ impl Bound {
             .add_service(reflection().build_v1().map_err(io::Error::other)?)
             .add_service(reflection().build_v1alpha().map_err(io::Error::other)?)
             .prepare();
-        let rules = Arc::new(Rules {
+        let rules = Arc::new(CallPolicy {
             max_deadline,
             max_batch_deadline,
             max_message: max_request_bytes,
@@ -147,8 +148,8 @@ impl Bound {
             catalogue: error_catalogue,
             spans,
         });
-        let load = Arc::new(Load::new(most, Methods::known()));
-        let lines = Arc::new(Lines { routes, gate, tls, rules, load, lifetimes });
+        let load = Arc::new(Admission::new(most, Methods::known()));
+        let lines = Arc::new(ConnectionServer { routes, gate, tls, rules, load, lifetimes });
         let (phases, _) = watch::channel(Phase::Open);
         let _tasks = (task, certificates);
         Ok(Self { listener, address, lines, phases, drain_delay, shutdown_grace, _tasks })
@@ -160,7 +161,7 @@ impl Bound {
     }
 
     /// What it has in hand.
-    pub fn load(&self) -> Arc<Load> {
+    pub fn load(&self) -> Arc<Admission> {
         Arc::clone(&self.lines.load)
     }
 
@@ -185,7 +186,7 @@ impl Bound {
         info!(grpc.connections = open, "Finishing the calls in flight");
         if timeout(shutdown_grace, phases.closed()).await.is_err() {
             warn!("Some calls did not finish within the grace and are cut off");
-            phases.send_replace(Phase::Cut);
+            phases.send_replace(Phase::Abort);
             // Whatever is left ends with the process.
             let _ = timeout(CUT, phases.closed()).await;
         }
@@ -209,7 +210,12 @@ impl Bound {
     }
 }
 
-fn connect(lines: &Arc<Lines>, phases: &watch::Sender<Phase>, socket: TcpStream, peer: SocketAddr) {
+fn connect(
+    lines: &Arc<ConnectionServer>,
+    phases: &watch::Sender<Phase>,
+    socket: TcpStream,
+    peer: SocketAddr,
+) {
     // If even the spare places are taken, the socket is closed.
     let Some(place) = lines.load.connect() else { return };
     let serve = Arc::clone(lines).run(socket, peer, place, phases.subscribe());

@@ -22,7 +22,7 @@ const MAX_VIOLATIONS: usize = 16;
 const MAX_TEXT: usize = 512;
 
 /// The canonical code of a reason.
-pub(super) fn code(reason: Reason) -> Code {
+pub(crate) fn code(reason: Reason) -> Code {
     match reason {
         Reason::InvalidRequest
         | Reason::UnknownPortal
@@ -57,7 +57,7 @@ pub(super) fn code(reason: Reason) -> Code {
 }
 
 /// The status a failed call ends with. `catalogue` is where the reasons are explained.
-pub(super) fn of_call(error: &Error, request_id: &str, catalogue: &str) -> Status {
+pub(crate) fn of_call(error: &Error, request_id: &str, catalogue: &str) -> Status {
     let mut details = details(error);
     details.set_request_info(request_id, "");
     if !catalogue.is_empty() {
@@ -69,7 +69,7 @@ pub(super) fn of_call(error: &Error, request_id: &str, catalogue: &str) -> Statu
 }
 
 /// The end of an answer that would have gone on: the connection is about to end.
-pub(super) fn closing() -> HeaderMap {
+pub(crate) fn closing() -> HeaderMap {
     let mut trailers = HeaderMap::new();
     let (text, details) = ("the connection is about to end", ErrorDetails::new());
     let status = with_details(Code::Unavailable, text, details);
@@ -79,7 +79,7 @@ pub(super) fn closing() -> HeaderMap {
 }
 
 /// The status of one input of a batch.
-pub(super) fn of_item(error: &Error) -> tonic_types::Status {
+pub(crate) fn of_item(error: &Error) -> tonic_types::Status {
     let status = build(error, details(error));
     // with_error_details has just encoded this message.
     tonic_types::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::Status {
@@ -90,13 +90,13 @@ pub(super) fn of_item(error: &Error) -> tonic_types::Status {
 }
 
 /// The status of an input that succeeded and has nothing else to say.
-pub(super) fn ok() -> tonic_types::Status {
+pub(crate) fn ok() -> tonic_types::Status {
     tonic_types::Status { code: Code::Ok.into(), message: String::new(), details: Vec::new() }
 }
 
 /// Parses the status in response headers; `None` if they hold none.
 #[expect(clippy::disallowed_methods, reason = "parses a status that tonic has built")]
-pub(super) fn from_headers(headers: &HeaderMap) -> Option<Status> {
+pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Status> {
     Status::from_header_map(headers)
 }
 
@@ -268,8 +268,8 @@ mod tests {
             let section = catalogue[at..].split("\n## ").next().unwrap();
             assert!(section.contains("**Fix.** "), "{name}");
             let sample = |text: &str| -> Info { serde_json::from_str(text.trim()).unwrap() };
-            let shown = section.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
-            assert_eq!(sample(shown), fixture.info, "{name}");
+            let to_proto = section.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+            assert_eq!(sample(to_proto), fixture.info, "{name}");
             let comment = proto.split(&format!("  ERROR_REASON_{name} = ")).next().unwrap();
             let sampled = comment.rsplit("// Sample:").next().unwrap();
             assert_eq!(sample(sampled.trim().trim_start_matches("//")), fixture.info, "{name}");

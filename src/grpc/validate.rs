@@ -19,7 +19,7 @@ use crate::leads::{
 const DEFAULT_PAGE_SIZE: u32 = 10;
 
 /// Most leads on a page, or ids in a batch, with property history.
-pub(super) const MAX_PAGE_SIZE_WITH_HISTORY: u32 = 50;
+pub(crate) const MAX_PAGE_SIZE_WITH_HISTORY: u32 = 50;
 
 /// HubSpot's limits of a search.
 const MAX_FILTER_GROUPS: usize = 5;
@@ -45,12 +45,12 @@ const MAX_FAULTS: usize = 16;
 
 /// Collects what is wrong with a request.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<FieldFault>);
+pub(crate) struct Faults(Vec<FieldFault>);
 
 // === impl Faults ===
 
 impl Faults {
-    pub(super) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
+    pub(crate) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
         if self.0.len() < MAX_FAULTS {
             self.0.push(FieldFault::new(field, description));
         }
@@ -62,18 +62,18 @@ impl Faults {
     }
 
     /// The value, if there was no fault.
-    pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, Error> {
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Error> {
         match value {
             Some(value) if self.0.is_empty() => Ok(value),
             _ => Err(Error::invalid(self.0)),
         }
     }
 
-    pub(super) fn id(&mut self, field: &str, text: &str) -> Option<LeadId> {
+    pub(crate) fn id(&mut self, field: &str, text: &str) -> Option<LeadId> {
         LeadId::parse(text).map_err(|description| self.add(field, description)).ok()
     }
 
-    pub(super) fn request_id(&mut self, text: &str) -> Option<RequestId> {
+    pub(crate) fn request_id(&mut self, text: &str) -> Option<RequestId> {
         if text.is_empty() {
             return None;
         }
@@ -81,7 +81,7 @@ impl Faults {
     }
 
     /// A property name or object type that may be left out.
-    pub(super) fn optional_name(&mut self, field: &str, text: &str) -> Option<String> {
+    pub(crate) fn optional_name(&mut self, field: &str, text: &str) -> Option<String> {
         if text.is_empty() {
             return None;
         }
@@ -108,7 +108,7 @@ impl Faults {
         self.is_name(field, text).then(|| text.to_owned())
     }
 
-    pub(super) fn names(&mut self, field: &str, names: Vec<String>) -> Vec<String> {
+    pub(crate) fn names(&mut self, field: &str, names: Vec<String>) -> Vec<String> {
         let mut out: Vec<String> = Vec::with_capacity(names.len());
         for (index, name) in names.into_iter().enumerate() {
             if self.is_name(&format_args!("{field}[{index}]"), &name) && !out.contains(&name) {
@@ -118,7 +118,7 @@ impl Faults {
         out
     }
 
-    pub(super) fn selection(
+    pub(crate) fn selection(
         &mut self,
         properties: Vec<String>,
         properties_with_history: Vec<String>,
@@ -131,7 +131,7 @@ impl Faults {
         }
     }
 
-    pub(super) fn page_size(&mut self, size: i32, max: u32) -> u32 {
+    pub(crate) fn page_size(&mut self, size: i32, max: u32) -> u32 {
         match u32::try_from(size) {
             Ok(0) => DEFAULT_PAGE_SIZE,
             Ok(size) if size <= max => size,
@@ -147,7 +147,7 @@ impl Faults {
     }
 
     /// Checks the number of inputs of a batch; false if they are not worth a look.
-    pub(super) fn inputs(&mut self, field: &str, count: usize, cap: usize) -> bool {
+    pub(crate) fn inputs(&mut self, field: &str, count: usize, cap: usize) -> bool {
         if count == 0 {
             self.add(field, "must not be empty");
         } else if count > cap {
@@ -156,7 +156,7 @@ impl Faults {
         (1..=cap).contains(&count)
     }
 
-    pub(super) fn ids(&mut self, ids: &[String]) -> Vec<LeadId> {
+    pub(crate) fn ids(&mut self, ids: &[String]) -> Vec<LeadId> {
         let mut out = Vec::with_capacity(ids.len());
         for (index, id) in ids.iter().enumerate() {
             if self.is_full() {
@@ -179,7 +179,7 @@ impl Faults {
     }
 
     /// A lead to create; `prefix` is the path of the message, ending in a dot, or empty.
-    pub(super) fn create(
+    pub(crate) fn create(
         &mut self,
         prefix: &str,
         properties: BTreeMap<String, String>,
@@ -243,7 +243,7 @@ impl Faults {
         Some(AssociationType { category, type_id: kind.type_id })
     }
 
-    pub(super) fn update(
+    pub(crate) fn update(
         &mut self,
         prefix: &str,
         id: &str,
@@ -261,7 +261,7 @@ impl Faults {
         (self.0.len() == before).then_some(update)
     }
 
-    pub(super) fn upsert(
+    pub(crate) fn upsert(
         &mut self,
         prefix: &str,
         id: &str,
@@ -277,7 +277,7 @@ impl Faults {
     }
 
     /// The caller's trace id, or a new one.
-    pub(super) fn trace_id(&mut self, field: &str, given: &str) -> String {
+    pub(crate) fn trace_id(&mut self, field: &str, given: &str) -> String {
         if given.is_empty() {
             return Uuid::new_v4().to_string();
         }
@@ -288,7 +288,7 @@ impl Faults {
     }
 
     /// Reports every key that stands more than once. Keys come with the field they are in.
-    pub(super) fn unique<K: std::hash::Hash + Eq>(
+    pub(crate) fn unique<K: std::hash::Hash + Eq>(
         &mut self,
         keys: impl IntoIterator<Item = (String, K)>,
     ) {
@@ -306,13 +306,13 @@ impl Faults {
         }
     }
 
-    pub(super) fn query(&mut self, query: &str) {
+    pub(crate) fn query(&mut self, query: &str) {
         if query.chars().count() > MAX_QUERY_CHARS {
             self.add("query", "must not be longer than 3,000 characters");
         }
     }
 
-    pub(super) fn sort(&mut self, sorts: &[pb::Sort]) -> Option<Sort> {
+    pub(crate) fn sort(&mut self, sorts: &[pb::Sort]) -> Option<Sort> {
         if sorts.len() > 1 {
             self.add("sorts", "must not have more than one entry: HubSpot sorts by one property");
         }
@@ -331,7 +331,7 @@ impl Faults {
         Some(Sort { property_name, direction })
     }
 
-    pub(super) fn filter_groups(&mut self, groups: &[pb::FilterGroup]) -> Vec<FilterGroup> {
+    pub(crate) fn filter_groups(&mut self, groups: &[pb::FilterGroup]) -> Vec<FilterGroup> {
         if groups.len() > MAX_FILTER_GROUPS {
             self.add("filter_groups", "must not have more than 5 entries");
         }

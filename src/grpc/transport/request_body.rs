@@ -11,7 +11,7 @@ use std::{
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tonic::Status;
 
-use super::call::CallFacts;
+use super::call_state::CallState;
 use crate::leads::{Error, Reason};
 
 /// A gRPC message begins with one byte of flags and four of its length.
@@ -25,9 +25,9 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// The body of a request.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(crate) struct MeteredBody {
     inner: Incoming,
-    facts: CallFacts,
+    facts: CallState,
     max_message: usize,
     messages: Messages,
 }
@@ -44,10 +44,10 @@ struct Messages {
     open: usize,
 }
 
-// === impl Received ===
+// === impl MeteredBody ===
 
-impl Received {
-    pub(super) fn new(inner: Incoming, facts: CallFacts, max_message: usize) -> Self {
+impl MeteredBody {
+    pub(crate) fn new(inner: Incoming, facts: CallState, max_message: usize) -> Self {
         let max_message =
             if facts.slot.is_probe() { max_message.min(MAX_PROBE) } else { max_message };
         Self { inner, facts, max_message, messages: Messages::default() }
@@ -67,7 +67,7 @@ impl Received {
     }
 }
 
-impl Body for Received {
+impl Body for MeteredBody {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -13,7 +13,7 @@ use leadsd_base::task::{self, Task};
 const SERVICES: [&str; 2] = ["", "hubspot.leads.v1.LeadsService"];
 
 /// The health service, and the task that keeps it true.
-pub(super) async fn service(
+pub(crate) async fn service(
     mut serving: watch::Receiver<bool>,
 ) -> (HealthServer<impl Health>, Task) {
     let (reporter, server) = tonic_health::server::health_reporter();

@@ -40,7 +40,7 @@ const READ_ON_BYTES: usize = 64 * 1024;
 
 /// Why a connection is none.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     /// It ended, or it broke.
     #[error("it ended before it began: {0}")]
     Io(#[from] io::Error),
@@ -60,14 +60,14 @@ pub(super) enum Error {
 
 /// A connection that has begun with the preface, which is read again first.
 #[derive(Debug)]
-pub(super) struct Begun<IO> {
+pub(crate) struct PrefacedIo<IO> {
     io: IO,
     /// How much of the preface was read again.
     at: usize,
 }
 
 /// Waits for the preface.
-pub(super) async fn read<IO>(mut io: IO) -> Result<Begun<IO>, Error>
+pub(crate) async fn read<IO>(mut io: IO) -> Result<PrefacedIo<IO>, Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -92,7 +92,7 @@ where
             return Err(Error::Foreign);
         }
     }
-    Ok(Begun { io, at: 0 })
+    Ok(PrefacedIo { io, at: 0 })
 }
 
 /// Answers and waits a moment for the caller to take it: to close a socket with bytes unread resets
@@ -108,9 +108,9 @@ async fn refuse<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) {
     let _ = timeout(READ_ON, told).await;
 }
 
-// === impl Begun ===
+// === impl PrefacedIo ===
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Begun<IO> {
+impl<IO: AsyncRead + Unpin> AsyncRead for PrefacedIo<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -126,7 +126,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Begun<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Begun<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for PrefacedIo<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -73,14 +73,14 @@ pub struct TlsError {
 pub struct Tls {
     files: TlsFiles,
     clock: Arc<dyn WallClock>,
-    current: ArcSwap<Served>,
+    current: ArcSwap<LoadedCerts>,
     state: Mutex<State>,
     /// Counts up when a CA of callers is no longer trusted.
-    distrust: watch::Sender<u64>,
+    trust_changes: watch::Sender<u64>,
 }
 
 /// What one reading of the files has come to.
-struct Served {
+struct LoadedCerts {
     config: Arc<ServerConfig>,
     /// Tells one content of the files from another.
     content: u64,
@@ -113,25 +113,25 @@ pub struct TlsStatus {
 }
 
 /// A connection after its handshake.
-pub(super) struct Secured {
-    pub(super) wire: Wire,
-    pub(super) client: Option<Client>,
+pub(crate) struct TlsAccepted {
+    pub(crate) wire: MaybeTlsStream,
+    pub(crate) client: Option<Client>,
 }
 
 /// The caller's certificate.
 #[derive(Debug, Clone)]
-pub(super) struct Client {
+pub(crate) struct Client {
     /// Whose it is; `None` for a certificate that names no one.
-    pub(super) identity: Option<Identity>,
+    pub(crate) identity: Option<Identity>,
     /// When it ends.
-    pub(super) expires: Option<Instant>,
+    pub(crate) expires: Option<Instant>,
 }
 
 /// The bytes of a connection.
 #[derive(Debug)]
-pub(super) enum Wire {
+pub(crate) enum MaybeTlsStream {
     Plain(TcpStream),
-    Secured(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// The three files as they were read.
@@ -149,7 +149,13 @@ impl Tls {
         let served = served(&files, &read(&files).await?, clock.now())?;
         announce(&served);
         let current = ArcSwap::from_pointee(served);
-        Ok(Self { files, clock, current, state: Mutex::default(), distrust: watch::Sender::new(0) })
+        Ok(Self {
+            files,
+            clock,
+            current,
+            state: Mutex::default(),
+            trust_changes: watch::Sender::new(0),
+        })
     }
 
     /// How it stands.
@@ -166,7 +172,7 @@ impl Tls {
     }
 
     /// Looks after the files as long as the task lives.
-    pub(super) fn watch(self: Arc<Self>) -> Task {
+    pub(crate) fn watch(self: Arc<Self>) -> Task {
         task::spawn("certificates", "", async move {
             loop {
                 // Should it ever panic, the next one takes over.
@@ -186,12 +192,12 @@ impl Tls {
     }
 
     /// Tells when callers' certificates should be looked at again.
-    pub(super) fn distrust(&self) -> watch::Receiver<u64> {
-        self.distrust.subscribe()
+    pub(crate) fn trust_changes(&self) -> watch::Receiver<u64> {
+        self.trust_changes.subscribe()
     }
 
     /// The handshake. Whoever calls this bounds its time.
-    pub(super) async fn accept(&self, socket: TcpStream) -> io::Result<Secured> {
+    pub(crate) async fn accept(&self, socket: TcpStream) -> io::Result<TlsAccepted> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.current.load().config));
         let stream = acceptor.accept(socket).await?;
         let (_, connection) = stream.get_ref();
@@ -203,7 +209,7 @@ impl Tls {
                 Instant::now() + Duration::try_from(left).unwrap_or_default()
             }),
         });
-        Ok(Secured { wire: Wire::Secured(Box::new(stream)), client })
+        Ok(TlsAccepted { wire: MaybeTlsStream::Tls(Box::new(stream)), client })
     }
 
     fn look(&self, content: Result<Content, TlsError>) {
@@ -234,7 +240,7 @@ impl Tls {
                     info!(
                         "A CA of callers' certificates is no longer trusted: connections made with one are asked to end"
                     );
-                    self.distrust.send_modify(|times| *times += 1);
+                    self.trust_changes.send_modify(|times| *times += 1);
                 }
             }
             Err(_) if state.suspect != Some(number) => state.suspect = Some(number),
@@ -253,7 +259,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-fn announce(served: &Served) {
+fn announce(served: &LoadedCerts) {
     let expires = served.expires.map(|expires| expires.to_string());
     info!(tls.expires = expires, tls.client_cas = served.trusted.len(), "Certificate loaded");
 }
@@ -277,7 +283,7 @@ async fn read_one(file: &Path) -> Result<Vec<u8>, TlsError> {
     bytes.ok_or_else(|| fault("is too large".to_owned()))
 }
 
-fn served(files: &TlsFiles, content: &Content, now: Timestamp) -> Result<Served, TlsError> {
+fn served(files: &TlsFiles, content: &Content, now: Timestamp) -> Result<LoadedCerts, TlsError> {
     let fault = |file: &Path, what: &str| TlsError { file: file.to_owned(), what: what.to_owned() };
     let chain = certificates(&files.cert, &content.cert)?;
     let expires = chain.first().and_then(certificate::expires);
@@ -313,7 +319,7 @@ fn served(files: &TlsFiles, content: &Content, now: Timestamp) -> Result<Served,
     // A resumed session would not be checked against what is trusted now.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(Served { config: Arc::new(config), content: content.number(), expires, trusted })
+    Ok(LoadedCerts { config: Arc::new(config), content: content.number(), expires, trusted })
 }
 
 fn certificates(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -337,9 +343,9 @@ impl Content {
     }
 }
 
-// === impl Wire ===
+// === impl MaybeTlsStream ===
 
-impl AsyncRead for Wire {
+impl AsyncRead for MaybeTlsStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -347,12 +353,12 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
-            Self::Secured(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for MaybeTlsStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -360,7 +366,7 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Self::Secured(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -371,28 +377,28 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bytes),
-            Self::Secured(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(socket) => socket.is_write_vectored(),
-            Self::Secured(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
-            Self::Secured(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Secured(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -21,33 +21,33 @@ use tokio::{
 };
 use tonic::{Code, Status, body::Body};
 
-use super::{
-    layer::{Access, GRPC_STATUS},
+use crate::grpc::{
+    middleware::observe::{AccessLog, GRPC_STATUS},
     status,
 };
 
 /// Most bytes handed over at a time. What is handed over waits in the connection for the caller to
 /// read, as long as the connection lives: one frame of HTTP/2.
-const PIECE: usize = 16 * 1024;
+const CHUNK: usize = 16 * 1024;
 
 /// How long after its deadline an answer may still be on its way: the caller has given up by then.
-const LATE: Duration = Duration::from_secs(1);
+const SEND_GRACE: Duration = Duration::from_secs(1);
 
 /// Deadlines further off than this are none: such calls go on for as long as their connection.
 const NEVER: Duration = Duration::from_secs(86_400);
 
 tokio::task_local! {
     /// When the answer that the task hands over must be gone.
-    static GONE_BY: Cell<Option<Instant>>;
+    static SEND_DEADLINE: Cell<Option<Instant>>;
 }
 
 /// The body of an answer.
-pub(super) struct Answer {
+pub(crate) struct ResponseBody {
     inner: Body,
     /// What of a large message is still to be handed over.
     rest: Bytes,
     /// Gone once the end is known.
-    access: Option<Access>,
+    access: Option<AccessLog>,
     /// For an answer that may go on for ever: ready when its connection is about to end.
     closing: Option<Closing>,
 }
@@ -56,17 +56,17 @@ type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs the streams of a connection, each in a task that ends with its answer's time.
 #[derive(Debug, Clone)]
-pub(super) struct Streams(TokioExecutor);
+pub(crate) struct StreamExecutor(TokioExecutor);
 
-// === impl Answer ===
+// === impl ResponseBody ===
 
-impl Answer {
-    pub(super) fn new(inner: Body, access: Option<Access>) -> Self {
+impl ResponseBody {
+    pub(crate) fn new(inner: Body, access: Option<AccessLog>) -> Self {
         if let Some(access) = &access {
-            let until = access.deadline() + LATE;
+            let until = access.deadline() + SEND_GRACE;
             if until.saturating_duration_since(Instant::now()) < NEVER {
                 // Without a connection around it nobody waits for the answer.
-                let _ = GONE_BY.try_with(|gone_by| gone_by.set(Some(until)));
+                let _ = SEND_DEADLINE.try_with(|gone_by| gone_by.set(Some(until)));
             }
         }
         Self { inner, rest: Bytes::new(), access, closing: None }
@@ -74,7 +74,7 @@ impl Answer {
 
     /// The same answer, but it ends when its connection is about to end and there is nothing to say:
     /// whoever watches the health of a service would keep it from its end.
-    pub(super) fn until(mut self, mut closing: watch::Receiver<bool>) -> Self {
+    pub(crate) fn until(mut self, mut closing: watch::Receiver<bool>) -> Self {
         self.closing = Some(Box::pin(async move {
             // An error means that the connection is gone.
             let _ = closing.wait_for(|closing| *closing).await;
@@ -84,7 +84,7 @@ impl Answer {
 
     fn piece(&mut self, mut data: Bytes) -> Frame<Bytes> {
         let was_large = !self.rest.is_empty();
-        self.rest = if data.len() > PIECE { data.split_off(PIECE) } else { Bytes::new() };
+        self.rest = if data.len() > CHUNK { data.split_off(CHUNK) } else { Bytes::new() };
         if let Some(access) = &self.access
             && (was_large || !self.rest.is_empty())
         {
@@ -100,7 +100,7 @@ impl Answer {
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -137,7 +137,7 @@ impl HttpBody for Answer {
         Poll::Ready(Some(Ok(match frame.into_data() {
             Ok(data) => self.piece(data),
             Err(frame) => {
-                let code = frame.trailers_ref().and_then(code_in).unwrap_or(Code::Unknown);
+                let code = frame.trailers_ref().and_then(grpc_code).unwrap_or(Code::Unknown);
                 self.ended(code);
                 frame
             }
@@ -154,29 +154,29 @@ impl HttpBody for Answer {
 }
 
 /// The code that headers or trailers carry.
-pub(super) fn code_in(headers: &HeaderMap) -> Option<Code> {
+pub(crate) fn grpc_code(headers: &HeaderMap) -> Option<Code> {
     Some(Code::from_bytes(headers.get(GRPC_STATUS)?.as_bytes()))
 }
 
-// === impl Streams ===
+// === impl StreamExecutor ===
 
-impl Streams {
-    pub(super) fn new() -> Self {
+impl StreamExecutor {
+    pub(crate) fn new() -> Self {
         Self(TokioExecutor::new())
     }
 }
 
-impl<F> Executor<F> for Streams
+impl<F> Executor<F> for StreamExecutor
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        self.0.execute(GONE_BY.scope(Cell::new(None), in_time(stream)));
+        self.0.execute(SEND_DEADLINE.scope(Cell::new(None), with_send_deadline(stream)));
     }
 }
 
 /// Ends `stream` when its answer must be gone; the caller gets a reset.
-async fn in_time(stream: impl Future<Output = ()>) {
+async fn with_send_deadline(stream: impl Future<Output = ()>) {
     let mut stream = pin!(stream);
     let mut timer = pin!(None);
     poll_fn(|cx| {
@@ -185,7 +185,7 @@ async fn in_time(stream: impl Future<Output = ()>) {
         }
         if timer.is_none() {
             // Most answers are gone at once and need no timer.
-            let Some(gone_by) = GONE_BY.with(Cell::get) else { return Poll::Pending };
+            let Some(gone_by) = SEND_DEADLINE.with(Cell::get) else { return Poll::Pending };
             timer.set(Some(sleep_until(gone_by)));
         }
         timer.as_mut().as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx))

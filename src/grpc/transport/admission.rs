@@ -6,14 +6,14 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use super::methods::{MethodView, Methods};
+use crate::grpc::methods::{MethodSnapshot, Methods};
 use crate::leads::{Error, Reason};
 
 /// How soon to try again where the service itself is full: it is a matter of moments.
-const COME_BACK: std::time::Duration = std::time::Duration::from_secs(1);
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Connections past the most that are let in for a moment, to be told so and to ask for health.
-const SPARE: usize = 64;
+const OVERFLOW: usize = 64;
 
 /// Health probes at the same time past the first of each connection: nobody has to say who it is for one.
 const PROBES: usize = 1_024;
@@ -23,7 +23,7 @@ const LINE_PROBES: usize = 16;
 
 /// The most of each.
 #[derive(Debug, Clone, Copy)]
-pub struct Most {
+pub struct Limits {
     /// Connections at the same time.
     pub connections: usize,
     /// Calls at the same time, with writes whose callers have gone away.
@@ -34,22 +34,22 @@ pub struct Most {
 
 /// The load of one server.
 #[derive(Debug)]
-pub struct Load {
-    pub(super) connections: Limit,
+pub struct Admission {
+    pub(crate) connections: Limit,
     spare: Limit,
-    pub(super) in_flight: Limit,
-    pub(super) memory: Limit,
+    pub(crate) in_flight: Limit,
+    pub(crate) memory: Limit,
     probes: Limit,
-    pub(super) methods: Methods,
-    pub(super) messages_too_large: AtomicU64,
-    pub(super) metadata_too_large: AtomicU64,
+    pub(crate) methods: Methods,
+    pub(crate) messages_too_large: AtomicU64,
+    pub(crate) metadata_too_large: AtomicU64,
     opened: AtomicU64,
-    closed: [AtomicU64; Ending::ALL.len()],
+    closed: [AtomicU64; CloseReason::ALL.len()],
 }
 
 /// One thing of which there is only so much.
 #[derive(Debug)]
-pub(super) struct Limit {
+pub(crate) struct Limit {
     name: &'static str,
     most: usize,
     used: AtomicUsize,
@@ -58,7 +58,7 @@ pub(super) struct Limit {
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum CloseReason {
     /// The caller closed it.
     Caller,
     /// It was as old as connections get.
@@ -79,27 +79,27 @@ pub enum Ending {
 
 /// A connection's part of the load; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    load: Arc<Load>,
+pub(crate) struct ConnectionGuard {
+    load: Arc<Admission>,
     /// Whether it is one too many.
-    pub(super) is_crowded: bool,
+    pub(crate) over_limit: bool,
 }
 
 /// A call's part of the load. It is given back when nothing works for the call any more, whether or
 /// not its caller is still there.
 #[derive(Debug)]
-pub(super) struct Slot {
-    load: Arc<Load>,
+pub(crate) struct CallGuard {
+    load: Arc<Admission>,
     /// Bytes of the request.
     request: AtomicUsize,
     /// Bytes of the answer.
     answer: AtomicUsize,
-    part: Part,
+    part: SlotKind,
 }
 
 /// As what a call counts.
 #[derive(Debug)]
-enum Part {
+enum SlotKind {
     /// A call in flight.
     Call,
     /// A health probe of this connection.
@@ -110,13 +110,13 @@ enum Part {
 
 /// The load at one moment.
 #[derive(Debug, Clone)]
-pub struct LoadView {
+pub struct AdmissionSnapshot {
     /// What there is only so much of.
-    pub limits: Vec<LimitView>,
+    pub limits: Vec<LimitSnapshot>,
     /// Calls refused by each bound, by the bound's name.
     pub refused: Vec<(&'static str, u64)>,
     /// Every method that can be called.
-    pub methods: Vec<MethodView>,
+    pub methods: Vec<MethodSnapshot>,
     /// Connections accepted.
     pub opened: u64,
     /// Connections ended, by why.
@@ -125,7 +125,7 @@ pub struct LoadView {
 
 /// A limit at one moment.
 #[derive(Debug, Clone, Copy)]
-pub struct LimitView {
+pub struct LimitSnapshot {
     /// Its name.
     pub name: &'static str,
     /// In use.
@@ -134,13 +134,13 @@ pub struct LimitView {
     pub most: usize,
 }
 
-// === impl Load ===
+// === impl Admission ===
 
-impl Load {
-    pub(super) fn new(most: Most, methods: Methods) -> Self {
+impl Admission {
+    pub(crate) fn new(most: Limits, methods: Methods) -> Self {
         Self {
             connections: Limit::new("connections", most.connections),
-            spare: Limit::new("spare", SPARE),
+            spare: Limit::new("spare", OVERFLOW),
             in_flight: Limit::new("in_flight", most.in_flight),
             memory: Limit::new("memory", most.memory),
             probes: Limit::new("probes", PROBES),
@@ -153,21 +153,21 @@ impl Load {
     }
 
     /// The load now.
-    pub fn view(&self) -> LoadView {
+    pub fn view(&self) -> AdmissionSnapshot {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let limits = [&self.connections, &self.in_flight, &self.memory, &self.probes];
         let mut refused: Vec<_> =
             limits.iter().map(|limit| (limit.name, count(&limit.refused))).collect();
         refused.push(("message_size", count(&self.messages_too_large)));
         refused.push(("header_size", count(&self.metadata_too_large)));
-        let limit = |limit: &&Limit| LimitView {
+        let limit = |limit: &&Limit| LimitSnapshot {
             name: limit.name,
             used: limit.used.load(Ordering::Relaxed),
             most: limit.most,
         };
         let closed =
-            Ending::ALL.map(|ending| (ending.as_str(), count(&self.closed[ending as usize])));
-        LoadView {
+            CloseReason::ALL.map(|ending| (ending.as_str(), count(&self.closed[ending as usize])));
+        AdmissionSnapshot {
             limits: limits.iter().map(limit).collect(),
             refused,
             methods: self.methods.view(),
@@ -176,32 +176,35 @@ impl Load {
         }
     }
 
-    pub(super) fn closed(&self, ending: Ending) {
+    pub(crate) fn closed(&self, ending: CloseReason) {
         self.closed[ending as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// A place for one more connection; none if even the spare ones are taken.
-    pub(super) fn connect(self: &Arc<Self>) -> Option<Place> {
+    pub(crate) fn connect(self: &Arc<Self>) -> Option<ConnectionGuard> {
         self.opened.fetch_add(1, Ordering::Relaxed);
-        let is_crowded = !self.connections.take(1);
-        if is_crowded && !self.spare.take(1) {
-            self.closed(Ending::Crowded);
+        let over_limit = !self.connections.take(1);
+        if over_limit && !self.spare.take(1) {
+            self.closed(CloseReason::Crowded);
             return None;
         }
-        Some(Place { load: Arc::clone(self), is_crowded })
+        Some(ConnectionGuard { load: Arc::clone(self), over_limit })
     }
 
     /// A place among the calls in flight.
-    pub(super) fn admit(self: &Arc<Self>) -> Result<Slot, Error> {
+    pub(crate) fn admit(self: &Arc<Self>) -> Result<CallGuard, Error> {
         if !self.in_flight.take(1) {
             return Err(self.in_flight.full("calls"));
         }
-        Ok(self.slot(Part::Call))
+        Ok(self.slot(SlotKind::Call))
     }
 
     /// A place for a health probe, given how many its connection has. The first of each connection
     /// always gets one, so that nobody can keep an orchestrator from asking.
-    pub(super) fn admit_probe(self: &Arc<Self>, line: &Arc<AtomicUsize>) -> Result<Slot, Error> {
+    pub(crate) fn admit_probe(
+        self: &Arc<Self>,
+        line: &Arc<AtomicUsize>,
+    ) -> Result<CallGuard, Error> {
         let before = line.fetch_add(1, Ordering::Relaxed);
         let shared = before > 0;
         if before >= LINE_PROBES || (shared && !self.probes.take(1)) {
@@ -211,17 +214,17 @@ impl Load {
             }
             return Err(self.probes.full("health probes"));
         }
-        Ok(self.slot(Part::Probe { line: Arc::clone(line), shared }))
+        Ok(self.slot(SlotKind::Probe { line: Arc::clone(line), shared }))
     }
 
     /// A place for a call that is refused: it takes nothing.
-    pub(super) fn refused(self: &Arc<Self>) -> Slot {
-        self.slot(Part::Nothing)
+    pub(crate) fn refused(self: &Arc<Self>) -> CallGuard {
+        self.slot(SlotKind::Nothing)
     }
 
-    fn slot(self: &Arc<Self>, part: Part) -> Slot {
+    fn slot(self: &Arc<Self>, part: SlotKind) -> CallGuard {
         let (request, answer) = Default::default();
-        Slot { load: Arc::clone(self), request, answer, part }
+        CallGuard { load: Arc::clone(self), request, answer, part }
     }
 }
 
@@ -233,7 +236,7 @@ impl Limit {
     }
 
     /// Takes some, or counts a refusal.
-    pub(super) fn take(&self, amount: usize) -> bool {
+    pub(crate) fn take(&self, amount: usize) -> bool {
         let before = self.used.fetch_add(amount, Ordering::Relaxed);
         if before.saturating_add(amount) <= self.most {
             return true;
@@ -248,23 +251,23 @@ impl Limit {
         self.used.fetch_add(amount, Ordering::Relaxed);
     }
 
-    pub(super) fn give_back(&self, amount: usize) {
+    pub(crate) fn give_back(&self, amount: usize) {
         self.used.fetch_sub(amount, Ordering::Relaxed);
     }
 
-    pub(super) fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    pub(super) fn full(&self, what: &str) -> Error {
+    pub(crate) fn full(&self, what: &str) -> Error {
         let text = format!("this replica has as many {what} in hand as it takes ({})", self.most);
-        Error::new(Reason::Overloaded, text).with_bucket(self.name).with_retry_after(COME_BACK)
+        Error::new(Reason::Overloaded, text).with_bucket(self.name).with_retry_after(RETRY_AFTER)
     }
 }
 
-// === impl Ending ===
+// === impl CloseReason ===
 
-impl Ending {
+impl CloseReason {
     const ALL: [Self; 8] = [
         Self::Caller,
         Self::Age,
@@ -291,30 +294,30 @@ impl Ending {
     }
 }
 
-// === impl Place ===
+// === impl ConnectionGuard ===
 
-impl Drop for Place {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        let Self { load, is_crowded } = self;
-        let limit = if *is_crowded { &load.spare } else { &load.connections };
+        let Self { load, over_limit } = self;
+        let limit = if *over_limit { &load.spare } else { &load.connections };
         limit.give_back(1);
     }
 }
 
-// === impl Slot ===
+// === impl CallGuard ===
 
-impl Slot {
-    pub(super) fn load(&self) -> &Load {
+impl CallGuard {
+    pub(crate) fn load(&self) -> &Admission {
         &self.load
     }
 
     /// Whether it is a health probe's: it is answered whatever else is full.
-    pub(super) fn is_probe(&self) -> bool {
-        matches!(self.part, Part::Probe { .. })
+    pub(crate) fn is_probe(&self) -> bool {
+        matches!(self.part, SlotKind::Probe { .. })
     }
 
     /// Holds this many bytes of the request from now on.
-    pub(super) fn hold(&self, bytes: usize) -> Result<(), Error> {
+    pub(crate) fn hold(&self, bytes: usize) -> Result<(), Error> {
         // One task reads the request: nobody else changes the number in between.
         let before = self.request.load(Ordering::Relaxed);
         let memory = &self.load.memory;
@@ -330,19 +333,19 @@ impl Slot {
     }
 
     /// Holds at least this many bytes of the request from now on.
-    pub(super) fn hold_at_least(&self, bytes: usize) -> Result<(), Error> {
+    pub(crate) fn reserve_at_least(&self, bytes: usize) -> Result<(), Error> {
         self.hold(bytes.max(self.request.load(Ordering::Relaxed)))
     }
 
     /// Holds this many bytes of the answer, which is there already: it keeps others out.
-    pub(super) fn hold_answer(&self, bytes: usize) {
+    pub(crate) fn reserve_response(&self, bytes: usize) {
         let before = self.answer.swap(bytes, Ordering::Relaxed);
         self.load.memory.force(bytes);
         self.load.memory.give_back(before);
     }
 }
 
-impl Drop for Slot {
+impl Drop for CallGuard {
     fn drop(&mut self) {
         let Self { load, request, answer, part } = self;
         let held = request.get_mut().saturating_add(*answer.get_mut());
@@ -350,14 +353,14 @@ impl Drop for Slot {
             load.memory.give_back(held);
         }
         match part {
-            Part::Call => load.in_flight.give_back(1),
-            Part::Probe { line, shared } => {
+            SlotKind::Call => load.in_flight.give_back(1),
+            SlotKind::Probe { line, shared } => {
                 line.fetch_sub(1, Ordering::Relaxed);
                 if *shared {
                     load.probes.give_back(1);
                 }
             }
-            Part::Nothing => {}
+            SlotKind::Nothing => {}
         }
     }
 }
@@ -366,9 +369,9 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    fn load(in_flight: usize, memory: usize) -> Arc<Load> {
-        let most = Most { connections: 1, in_flight, memory };
-        Arc::new(Load::new(most, Methods::known()))
+    fn load(in_flight: usize, memory: usize) -> Arc<Admission> {
+        let most = Limits { connections: 1, in_flight, memory };
+        Arc::new(Admission::new(most, Methods::known()))
     }
 
     #[test]
@@ -410,12 +413,12 @@ mod tests {
     fn connections_past_the_most_are_crowded_and_past_the_spare_ones_turned_away() {
         let load = load(1, 1);
         let first = load.connect().unwrap();
-        assert!(!first.is_crowded);
+        assert!(!first.over_limit);
         let spare: Vec<_> = std::iter::from_fn(|| load.connect()).collect();
-        assert_eq!(spare.len(), SPARE);
-        assert!(spare.iter().all(|place| place.is_crowded));
+        assert_eq!(spare.len(), OVERFLOW);
+        assert!(spare.iter().all(|place| place.over_limit));
         drop(first);
-        assert!(!load.connect().unwrap().is_crowded);
+        assert!(!load.connect().unwrap().over_limit);
     }
 
     #[test]
@@ -425,14 +428,14 @@ mod tests {
         one.hold(60).unwrap();
         assert_eq!(two.hold(41).unwrap_err().bucket(), Some("memory"));
         two.hold(40).unwrap();
-        one.hold_at_least(10).unwrap();
+        one.reserve_at_least(10).unwrap();
         assert_eq!(load.memory.used(), 100);
         one.hold(10).unwrap();
         // An answer is there already: it can only keep requests out.
-        one.hold_answer(500);
+        one.reserve_response(500);
         assert_eq!(load.memory.used(), 550);
         assert!(two.hold(41).is_err());
-        one.hold_answer(0);
+        one.reserve_response(0);
         two.hold(41).unwrap();
         drop((one, two));
         assert_eq!(load.memory.used(), 0);

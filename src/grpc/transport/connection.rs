@@ -13,14 +13,17 @@ use tokio::{
 use tonic::service::Routes;
 use tracing::debug;
 
+use crate::grpc::middleware::{
+    authz::Authorizer,
+    observe::{CallLayer, CallPolicy},
+};
+
 use super::{
-    answer::Streams,
-    call::Line,
-    gate::Gate,
-    layer::{Observe, Rules},
-    load::{Ending, Load, Place},
-    preface::{self, Begun},
-    tls::{Client, Secured, Tls, Wire},
+    admission::{Admission, CloseReason, ConnectionGuard},
+    call_state::ConnInfo,
+    preface::{self, PrefacedIo},
+    response_body::StreamExecutor,
+    tls::{Client, MaybeTlsStream, Tls, TlsAccepted},
 };
 
 /// Longest time from a connection to the end of its preface, with the TLS handshake: a slow caller gets one packet here by
@@ -45,7 +48,7 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 
 /// Longer than any grace.
-const FAR: Duration = Duration::from_secs(86_400);
+const NO_DEADLINE: Duration = Duration::from_secs(86_400);
 
 /// How long connections live, and what fits on one.
 #[derive(Debug, Clone, Copy)]
@@ -64,46 +67,46 @@ pub struct Lifetimes {
 
 /// How far the server is in its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// Connections and calls are taken.
     Open,
     /// Connections are asked to end.
     Draining,
     /// Connections end now.
-    Cut,
+    Abort,
 }
 
 /// What all connections share.
 #[derive(Debug)]
-pub(super) struct Lines {
-    pub(super) routes: Routes,
-    pub(super) gate: Arc<Gate>,
+pub(crate) struct ConnectionServer {
+    pub(crate) routes: Routes,
+    pub(crate) gate: Arc<Authorizer>,
     /// `None` for connections without TLS.
-    pub(super) tls: Option<Arc<Tls>>,
-    pub(super) rules: Arc<Rules>,
-    pub(super) load: Arc<Load>,
-    pub(super) lifetimes: Lifetimes,
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) rules: Arc<CallPolicy>,
+    pub(crate) load: Arc<Admission>,
+    pub(crate) lifetimes: Lifetimes,
 }
 
-// === impl Lines ===
+// === impl ConnectionServer ===
 
-impl Lines {
+impl ConnectionServer {
     /// Serves one connection to its end.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         self: Arc<Self>,
         socket: TcpStream,
         peer: SocketAddr,
-        place: Place,
+        place: ConnectionGuard,
         mut phase: watch::Receiver<Phase>,
     ) {
         if let Err(error) = socket.set_nodelay(true) {
             debug!(%error, "Cannot set TCP_NODELAY");
         }
-        let ending = match begin(self.tls.as_deref(), socket, &mut phase).await {
+        let ending = match handshake(self.tls.as_deref(), socket, &mut phase).await {
             Ok((io, client)) => self.serve(io, client, peer, &place, phase).await,
             Err(error) => {
                 debug!(net.peer = %peer, %error, "Connection is none");
-                Ending::Handshake
+                CloseReason::Handshake
             }
         };
         self.load.closed(ending);
@@ -112,22 +115,23 @@ impl Lines {
 
     async fn serve(
         &self,
-        io: Begun<Wire>,
+        io: PrefacedIo<MaybeTlsStream>,
         client: Option<Client>,
         peer: SocketAddr,
-        place: &Place,
+        place: &ConnectionGuard,
         mut phase: watch::Receiver<Phase>,
-    ) -> Ending {
+    ) -> CloseReason {
         let (close, closing) = watch::channel(false);
-        let is_crowded = place.is_crowded;
+        let over_limit = place.over_limit;
         // Those without a certificate have nothing that could be distrusted.
-        let distrust = self.tls.as_ref().filter(|_| client.is_some()).map(|tls| tls.distrust());
-        let mut distrusted = pin!(once_changed(distrust));
+        let trust_changes =
+            self.tls.as_ref().filter(|_| client.is_some()).map(|tls| tls.trust_changes());
+        let mut distrusted = pin!(once_changed(trust_changes));
         let expires = client.as_ref().and_then(|client| client.expires);
         let certificate = client.and_then(|client| client.identity);
         let line =
-            Line { peer: peer.ip(), certificate, is_crowded, probes: Arc::default(), closing };
-        let observe = Observe {
+            ConnInfo { peer: peer.ip(), certificate, over_limit, probes: Arc::default(), closing };
+        let observe = CallLayer {
             inner: self.routes.clone(),
             gate: Arc::clone(&self.gate),
             rules: Arc::clone(&self.rules),
@@ -138,36 +142,36 @@ impl Lines {
         let mut connection = pin!(connection);
         let mut ending = None;
         let mut last = Phase::Open;
-        let age = Instant::now() + self.age(is_crowded);
+        let age = Instant::now() + self.age(over_limit);
         let mut until = expires.unwrap_or(age).min(age);
         loop {
             let why = select! {
                 done = connection.as_mut() => return match (ending, done) {
                     (Some(ending), _) => ending,
-                    (None, Ok(())) => Ending::Caller,
+                    (None, Ok(())) => CloseReason::Caller,
                     (None, Err(error)) => {
                         debug!(net.peer = %peer, %error, "Connection broke");
-                        Ending::Error
+                        CloseReason::Error
                     }
                 },
                 () = sleep_until(until) => match ending {
-                    Some(_) => return Ending::Cut,
-                    None if is_crowded => Ending::Crowded,
-                    None if until < age => Ending::Certificate,
-                    None => Ending::Age,
+                    Some(_) => return CloseReason::Cut,
+                    None if over_limit => CloseReason::Crowded,
+                    None if until < age => CloseReason::Certificate,
+                    None => CloseReason::Age,
                 },
-                () = distrusted.as_mut(), if ending.is_none() => Ending::Certificate,
+                () = distrusted.as_mut(), if ending.is_none() => CloseReason::Certificate,
                 now = phase.wait_for(|phase| *phase != last) => match now.as_deref() {
-                    Ok(Phase::Draining) => Ending::Drain,
+                    Ok(Phase::Draining) => CloseReason::Drain,
                     // An error means that the server is gone.
-                    Ok(Phase::Open | Phase::Cut) | Err(_) => return Ending::Cut,
+                    Ok(Phase::Open | Phase::Abort) | Err(_) => return CloseReason::Cut,
                 },
             };
             // The server ends its drain itself.
             let grace = match why {
-                Ending::Drain => {
+                CloseReason::Drain => {
                     last = Phase::Draining;
-                    FAR
+                    NO_DEADLINE
                 }
                 _ => self.lifetimes.age_grace,
             };
@@ -179,18 +183,18 @@ impl Lines {
     }
 
     /// All replicas' connections must not end together.
-    fn age(&self, is_crowded: bool) -> Duration {
-        if is_crowded {
+    fn age(&self, over_limit: bool) -> Duration {
+        if over_limit {
             return CROWDED_AGE;
         }
         self.lifetimes.max_age.mul_f64(rand::random_range(0.9..1.1))
     }
 
-    fn http2(&self) -> http2::Builder<Streams> {
+    fn http2(&self) -> http2::Builder<StreamExecutor> {
         let Lifetimes { keepalive_interval, keepalive_timeout, max_streams, .. } = self.lifetimes;
         // What is a little too large is refused by the layer, with a reason; HTTP/2 itself has none.
         let max_header_list = self.rules.max_metadata.saturating_mul(2);
-        let mut http2 = http2::Builder::new(Streams::new());
+        let mut http2 = http2::Builder::new(StreamExecutor::new());
         http2
             .timer(TokioTimer::new())
             .keep_alive_interval(keepalive_interval)
@@ -216,19 +220,19 @@ async fn once_changed(value: Option<watch::Receiver<u64>>) {
 }
 
 /// Waits for the TLS handshake and the preface, with less patience once the service stops.
-async fn begin(
+async fn handshake(
     tls: Option<&Tls>,
     socket: TcpStream,
     phase: &mut watch::Receiver<Phase>,
-) -> Result<(Begun<Wire>, Option<Client>), preface::Error> {
+) -> Result<(PrefacedIo<MaybeTlsStream>, Option<Client>), preface::Error> {
     let hurry = async {
         // An error means that the server is gone.
         let _ = phase.wait_for(|phase| *phase != Phase::Open).await;
         tokio::time::sleep(LAST_HANDSHAKE).await;
     };
     let begins = async {
-        let Secured { wire, client } = match tls {
-            None => Secured { wire: Wire::Plain(socket), client: None },
+        let TlsAccepted { wire, client } = match tls {
+            None => TlsAccepted { wire: MaybeTlsStream::Plain(socket), client: None },
             Some(tls) => tls.accept(socket).await.map_err(preface::Error::Tls)?,
         };
         Ok((preface::read(wire).await?, client))

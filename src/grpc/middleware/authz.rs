@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderMap, Request};
 use tonic::body::Body;
 
-use super::call::{Admitted, CallFacts, Portals};
+use crate::grpc::transport::call_state::{Authorized, CallState, Portals};
 use crate::{
     auth::{Access, Auth, Identity, Presented, Refused, Rights, Sent},
     leads::{self, Error, PortalName, Reason},
@@ -24,11 +24,11 @@ const UNCHECKED: Duration = Duration::from_secs(1);
 
 /// What a method asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Need {
+pub(crate) enum Permission {
     /// Nothing: probes have no identity.
-    Nothing,
+    Public,
     /// To be somebody who may do something: the contract is no secret, and no stranger's business.
-    Anything,
+    AnyAuthenticated,
     /// To read leads in the portal.
     Read,
     /// To write leads in the portal.
@@ -47,44 +47,44 @@ struct Denial {
 
 /// Lets calls in.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(crate) struct Authorizer {
     /// Knows callers; `None` lets everybody in.
-    pub(super) auth: Option<Arc<Auth>>,
-    pub(super) portals: Portals,
+    pub(crate) auth: Option<Arc<Auth>>,
+    pub(crate) portals: Portals,
 }
 
-// === impl Need ===
+// === impl Permission ===
 
-impl Need {
+impl Permission {
     /// What the method at this path asks for. A method of ours that is not listed is taken for a
     /// write, so that whoever adds one and forgets it here gives nothing away.
-    pub(super) fn of(path: &str) -> Self {
+    pub(crate) fn of(path: &str) -> Self {
         let path = path.strip_prefix('/').unwrap_or(path);
-        let Some((service, method)) = path.split_once('/') else { return Self::Anything };
+        let Some((service, method)) = path.split_once('/') else { return Self::AnyAuthenticated };
         match (service, method) {
-            ("grpc.health.v1.Health", _) => Self::Nothing,
+            ("grpc.health.v1.Health", _) => Self::Public,
             (
                 "hubspot.leads.v1.LeadsService",
                 "GetLead" | "ListLeads" | "SearchLeads" | "BatchGetLeads",
             ) => Self::Read,
             ("hubspot.leads.v1.QuotaService", _) => Self::Quota,
             (service, _) if service.starts_with("hubspot.") => Self::Write,
-            (_, _) => Self::Anything,
+            (_, _) => Self::AnyAuthenticated,
         }
     }
 }
 
-// === impl Gate ===
+// === impl Authorizer ===
 
-impl Gate {
+impl Authorizer {
     /// Lets the call in, with what is known of its caller, or says why not.
-    pub(super) async fn admit(
+    pub(crate) async fn admit(
         &self,
-        facts: &CallFacts,
+        facts: &CallState,
         request: &mut Request<Body>,
     ) -> Result<(), Error> {
         let Some(auth) = &self.auth else {
-            request.extensions_mut().insert(Admitted::Anybody);
+            request.extensions_mut().insert(Authorized::Anonymous);
             return Ok(());
         };
         // In a box of its own, which is gone when the call goes on: it is large, and calls wait.
@@ -94,12 +94,12 @@ impl Gate {
     async fn admit_known(
         &self,
         auth: &Auth,
-        facts: &CallFacts,
+        facts: &CallState,
         request: &mut Request<Body>,
     ) -> Result<(), Error> {
         let portals = &self.portals;
-        let need = Need::of(request.uri().path());
-        if need == Need::Nothing {
+        let need = Permission::of(request.uri().path());
+        if need == Permission::Public {
             return Ok(());
         }
         let headers = request.headers();
@@ -110,11 +110,11 @@ impl Gate {
         };
         let identity = auth.identify(presented, facts.deadline).await.map_err(unknown)?;
         let caller = |share| Caller::known(identity.name(), share);
-        match judge(auth, portals, headers, &identity, need) {
+        match authorize(auth, portals, headers, &identity, need) {
             Ok(Some((portal, rights))) => {
                 let caller = caller(rights.share);
                 facts.set_caller(caller.clone());
-                request.extensions_mut().insert(Admitted::Known { caller, portal });
+                request.extensions_mut().insert(Authorized::Known { caller, portal });
                 Ok(())
             }
             Ok(None) => {
@@ -126,7 +126,7 @@ impl Gate {
                 if error.reason() == Reason::CallerForbidden {
                     auth.count_forbidden();
                 }
-                if need == Need::Write {
+                if need == Permission::Write {
                     let method = request.uri().path().rsplit('/').next().unwrap_or_default();
                     let (portal, id) = (portal.as_ref(), &facts.request_id);
                     leads::audit_refused(method, &caller(1), portal, id, error.reason());
@@ -138,19 +138,19 @@ impl Gate {
 }
 
 /// The portal and what the caller may do there; `None` where no portal is needed.
-fn judge(
+fn authorize(
     auth: &Auth,
     portals: &Portals,
     headers: &HeaderMap,
     identity: &Identity,
-    need: Need,
+    need: Permission,
 ) -> Result<Option<(PortalName, Rights)>, Denial> {
     let forbidden =
         |text: &str, portal| Denial { error: Error::new(Reason::CallerForbidden, text), portal };
     if !auth.has_rights(identity) {
         return Err(forbidden("no policy lets this caller do anything", None));
     }
-    if matches!(need, Need::Nothing | Need::Anything) {
+    if matches!(need, Permission::Public | Permission::AnyAuthenticated) {
         return Ok(None);
     }
     let may_use = |portal: &PortalName| auth.rights(identity, portal).any();
@@ -158,14 +158,20 @@ fn judge(
     let portal = portal.map_err(|error| Denial { error, portal: None })?;
     let rights = auth.rights(identity, &portal);
     let refusal = match need {
-        Need::Read if rights.access < Access::Read => {
+        Permission::Read if rights.access < Access::Read => {
             "this caller may not read leads in this portal"
         }
-        Need::Write if rights.access < Access::Write => {
+        Permission::Write if rights.access < Access::Write => {
             "this caller may not write leads in this portal"
         }
-        Need::Quota if !rights.quota => "this caller may not ask for the quota of this portal",
-        Need::Nothing | Need::Anything | Need::Read | Need::Write | Need::Quota => {
+        Permission::Quota if !rights.quota => {
+            "this caller may not ask for the quota of this portal"
+        }
+        Permission::Public
+        | Permission::AnyAuthenticated
+        | Permission::Read
+        | Permission::Write
+        | Permission::Quota => {
             return Ok(Some((portal, rights)));
         }
     };
@@ -198,21 +204,21 @@ mod tests {
     use crate::grpc::DESCRIPTORS;
 
     /// Every method of the contract with what it needs: whoever adds one decides here as well.
-    const NEEDS: &[(&str, Need)] = &[
-        ("LeadsService/GetLead", Need::Read),
-        ("LeadsService/ListLeads", Need::Read),
-        ("LeadsService/CreateLead", Need::Write),
-        ("LeadsService/UpdateLead", Need::Write),
-        ("LeadsService/ArchiveLead", Need::Write),
-        ("LeadsService/UpsertLead", Need::Write),
-        ("LeadsService/SearchLeads", Need::Read),
-        ("LeadsService/BatchGetLeads", Need::Read),
-        ("LeadsService/BatchCreateLeads", Need::Write),
-        ("LeadsService/BatchUpdateLeads", Need::Write),
-        ("LeadsService/BatchUpsertLeads", Need::Write),
-        ("LeadsService/BatchArchiveLeads", Need::Write),
-        ("QuotaService/GetQuota", Need::Quota),
-        ("QuotaService/WatchQuota", Need::Quota),
+    const NEEDS: &[(&str, Permission)] = &[
+        ("LeadsService/GetLead", Permission::Read),
+        ("LeadsService/ListLeads", Permission::Read),
+        ("LeadsService/CreateLead", Permission::Write),
+        ("LeadsService/UpdateLead", Permission::Write),
+        ("LeadsService/ArchiveLead", Permission::Write),
+        ("LeadsService/UpsertLead", Permission::Write),
+        ("LeadsService/SearchLeads", Permission::Read),
+        ("LeadsService/BatchGetLeads", Permission::Read),
+        ("LeadsService/BatchCreateLeads", Permission::Write),
+        ("LeadsService/BatchUpdateLeads", Permission::Write),
+        ("LeadsService/BatchUpsertLeads", Permission::Write),
+        ("LeadsService/BatchArchiveLeads", Permission::Write),
+        ("QuotaService/GetQuota", Permission::Quota),
+        ("QuotaService/WatchQuota", Permission::Quota),
     ];
 
     #[test]
@@ -234,27 +240,30 @@ mod tests {
         for (method, need) in NEEDS {
             let path = format!("hubspot.leads.v1.{method}");
             assert!(methods.contains(&path), "{path}");
-            assert_eq!(Need::of(&format!("/{path}")), *need, "{path}");
+            assert_eq!(Permission::of(&format!("/{path}")), *need, "{path}");
         }
     }
 
     #[test]
     fn only_health_is_for_everybody() {
         for (path, need) in [
-            ("/grpc.health.v1.Health/Check", Need::Nothing),
-            ("/grpc.health.v1.Health/Watch", Need::Nothing),
-            ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Need::Anything),
-            ("/grpc.health.v1.Healthy/Check", Need::Anything),
-            ("/grpc.health.v1.Health", Need::Anything),
-            ("//grpc.health.v1.Health/Check", Need::Anything),
-            ("/x/grpc.health.v1.Health/Check", Need::Anything),
-            ("/", Need::Anything),
-            ("", Need::Anything),
-            ("/hubspot.leads.v1.LeadsService/GetLeads", Need::Write),
-            ("/hubspot.leads.v1.LeadsService/", Need::Write),
-            ("/hubspot.leads.v2.LeadsService/GetLead", Need::Write),
+            ("/grpc.health.v1.Health/Check", Permission::Public),
+            ("/grpc.health.v1.Health/Watch", Permission::Public),
+            (
+                "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+                Permission::AnyAuthenticated,
+            ),
+            ("/grpc.health.v1.Healthy/Check", Permission::AnyAuthenticated),
+            ("/grpc.health.v1.Health", Permission::AnyAuthenticated),
+            ("//grpc.health.v1.Health/Check", Permission::AnyAuthenticated),
+            ("/x/grpc.health.v1.Health/Check", Permission::AnyAuthenticated),
+            ("/", Permission::AnyAuthenticated),
+            ("", Permission::AnyAuthenticated),
+            ("/hubspot.leads.v1.LeadsService/GetLeads", Permission::Write),
+            ("/hubspot.leads.v1.LeadsService/", Permission::Write),
+            ("/hubspot.leads.v2.LeadsService/GetLead", Permission::Write),
         ] {
-            assert_eq!(Need::of(path), need, "{path}");
+            assert_eq!(Permission::of(path), need, "{path}");
         }
     }
 }

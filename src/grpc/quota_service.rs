@@ -11,8 +11,8 @@ use tokio::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    call::{CallFacts, Portals},
     pb, status,
+    transport::call_state::{CallState, Portals},
 };
 use crate::leads::{CallContext, Error, FieldFault, Reason};
 use leadsd_quota::{Account, BucketView, CallerView, Quota};
@@ -23,29 +23,29 @@ const MAX_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// The generated service trait, over the portals' quotas.
 #[derive(Debug, Clone)]
-pub(super) struct Quotas {
-    pub(super) quota: Arc<Quota>,
-    pub(super) portals: Portals,
+pub(crate) struct QuotaHandler {
+    pub(crate) quota: Arc<Quota>,
+    pub(crate) portals: Portals,
 }
 
 /// One WatchQuota under way.
-struct Watch {
+struct WatchState {
     account: Arc<Account>,
     interval: Duration,
-    facts: CallFacts,
+    facts: CallState,
     closing: watch::Receiver<bool>,
     has_begun: bool,
     is_over: bool,
 }
 
-type Views = Pin<Box<dyn Stream<Item = Result<pb::WatchQuotaResponse, Status>> + Send>>;
+type QuotaStream = Pin<Box<dyn Stream<Item = Result<pb::WatchQuotaResponse, Status>> + Send>>;
 
-// === impl Quotas ===
+// === impl QuotaHandler ===
 
-impl Quotas {
+impl QuotaHandler {
     /// Finds out whose quota is meant.
-    fn account<In>(&self, request: &Request<In>) -> Result<(Arc<Account>, CallFacts), Status> {
-        let facts = request.extensions().get::<CallFacts>().cloned();
+    fn account<In>(&self, request: &Request<In>) -> Result<(Arc<Account>, CallState), Status> {
+        let facts = request.extensions().get::<CallState>().cloned();
         let call = self.portals.call(request.metadata(), request.extensions());
         match (call, facts) {
             (Ok(call), Some(facts)) => {
@@ -62,32 +62,33 @@ impl Quotas {
 }
 
 #[tonic::async_trait]
-impl pb::quota_service_server::QuotaService for Quotas {
+impl pb::quota_service_server::QuotaService for QuotaHandler {
     async fn get_quota(
         &self,
         request: Request<pb::GetQuotaRequest>,
     ) -> Result<Response<pb::GetQuotaResponse>, Status> {
         let (account, _) = self.account(&request)?;
-        Ok(Response::new(pb::GetQuotaResponse { quota: Some(shown(&account)) }))
+        Ok(Response::new(pb::GetQuotaResponse { quota: Some(to_proto(&account)) }))
     }
 
-    type WatchQuotaStream = Views;
+    type WatchQuotaStream = QuotaStream;
 
     async fn watch_quota(
         &self,
         request: Request<pb::WatchQuotaRequest>,
-    ) -> Result<Response<Views>, Status> {
+    ) -> Result<Response<QuotaStream>, Status> {
         let (account, facts) = self.account(&request)?;
         let interval = interval(request.into_inner()).map_err(|error| facts.failed(error))?;
         let closing = facts.line.closing.clone();
-        let watch = Watch { account, interval, facts, closing, has_begun: false, is_over: false };
-        Ok(Response::new(Box::pin(stream::unfold(watch, Watch::next))))
+        let watch =
+            WatchState { account, interval, facts, closing, has_begun: false, is_over: false };
+        Ok(Response::new(Box::pin(stream::unfold(watch, WatchState::next))))
     }
 }
 
-// === impl Watch ===
+// === impl WatchState ===
 
-impl Watch {
+impl WatchState {
     async fn next(mut self) -> Option<(Result<pb::WatchQuotaResponse, Status>, Self)> {
         if self.is_over {
             return None;
@@ -103,7 +104,7 @@ impl Watch {
             }
         }
         self.has_begun = true;
-        Some((Ok(pb::WatchQuotaResponse { quota: Some(shown(&self.account)) }), self))
+        Some((Ok(pb::WatchQuotaResponse { quota: Some(to_proto(&self.account)) }), self))
     }
 
     /// Waits; false if the connection is about to end.
@@ -127,7 +128,7 @@ fn interval(request: pb::WatchQuotaRequest) -> Result<Duration, Error> {
     })
 }
 
-fn shown(account: &Account) -> pb::Quota {
+fn to_proto(account: &Account) -> pb::Quota {
     let view = account.view(Instant::now());
     pb::Quota {
         portal: view.portal.to_string(),

@@ -20,15 +20,17 @@ use tower::Service as _;
 use tracing::{Instrument as _, Level, Span, event, info_span};
 use uuid::Uuid;
 
-use super::{
-    answer::{Answer, code_in},
-    call::{CallFacts, Facts, Line},
+use super::authz::Authorizer;
+use crate::grpc::{
     codec::CALL,
-    gate::Gate,
-    load::{Load, Slot},
-    methods::{Length, Method, code_name},
-    received::Received,
+    methods::{CallKind, Method, code_name},
     status,
+    transport::{
+        admission::{Admission, CallGuard},
+        call_state::{CallState, CallStateInner, ConnInfo},
+        request_body::MeteredBody,
+        response_body::{ResponseBody, grpc_code},
+    },
 };
 use crate::{
     leads::{Error, Reason},
@@ -49,7 +51,7 @@ const QUOTA_COST: HeaderName = HeaderName::from_static("leadsd-quota-cost");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// How a call ended: among the headers of an answer without a body, else in its trailers.
-pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Longest request id taken from a caller.
 const MAX_REQUEST_ID: usize = 128;
@@ -72,40 +74,40 @@ const BACKSTOP: Duration = Duration::from_millis(20);
 
 /// What holds for all calls.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(crate) struct CallPolicy {
     /// Ceiling of the deadline of calls for one lead or one page.
-    pub(super) max_deadline: Duration,
+    pub(crate) max_deadline: Duration,
     /// Ceiling of the deadline of batches.
-    pub(super) max_batch_deadline: Duration,
+    pub(crate) max_batch_deadline: Duration,
     /// Largest message, in bytes.
-    pub(super) max_message: usize,
+    pub(crate) max_message: usize,
     /// Largest metadata, in bytes.
-    pub(super) max_metadata: usize,
+    pub(crate) max_metadata: usize,
     /// Where the reasons of errors are explained.
-    pub(super) catalogue: Arc<str>,
+    pub(crate) catalogue: Arc<str>,
     /// Where spans are handed over.
-    pub(super) spans: Spans,
+    pub(crate) spans: Spans,
 }
 
 /// The layer around all services, as one connection sees it.
 #[derive(Debug, Clone)]
-pub(super) struct Observe {
-    pub(super) inner: Routes,
-    pub(super) gate: Arc<Gate>,
-    pub(super) rules: Arc<Rules>,
-    pub(super) load: Arc<Load>,
-    pub(super) line: Arc<Line>,
+pub(crate) struct CallLayer {
+    pub(crate) inner: Routes,
+    pub(crate) gate: Arc<Authorizer>,
+    pub(crate) rules: Arc<CallPolicy>,
+    pub(crate) load: Arc<Admission>,
+    pub(crate) line: Arc<ConnInfo>,
 }
 
 /// Writes the access event, at the latest when it is dropped: then the caller has gone away, or has
 /// not taken the answer in its time.
-pub(super) struct Access {
-    load: Arc<Load>,
+pub(crate) struct AccessLog {
+    load: Arc<Admission>,
     method: usize,
     /// The path that was called, if there is no such method.
     path: Option<String>,
-    rules: Arc<Rules>,
-    facts: CallFacts,
+    rules: Arc<CallPolicy>,
+    facts: CallState,
     start: Start,
     code: Option<Code>,
     /// Ends with the call.
@@ -120,16 +122,17 @@ struct Start {
     parent: Option<TraceContext>,
 }
 
-type Answering = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
+type ResponseFuture =
+    Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
 
-// === impl Observe ===
+// === impl CallLayer ===
 
-impl hyper::service::Service<Request<Incoming>> for Observe {
-    type Response = Response<Answer>;
+impl hyper::service::Service<Request<Incoming>> for CallLayer {
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = ResponseFuture;
 
-    fn call(&self, request: Request<Incoming>) -> Answering {
+    fn call(&self, request: Request<Incoming>) -> ResponseFuture {
         let (mut parts, body) = request.into_parts();
         let number = self.load.methods.find(parts.uri.path());
         let method = self.load.methods.get(number);
@@ -147,17 +150,17 @@ impl hyper::service::Service<Request<Incoming>> for Observe {
             let refused = access.failed(error);
             return Box::pin(ready(Ok(access.answered(refused))));
         }
-        let answer_by = match method.length {
+        let answer_by = match method.kind {
             // What is watched has to begin, at least.
-            Length::Endless => {
+            CallKind::Streaming => {
                 let most = self.rules.max_deadline;
                 let most = if method.is_probe { most.min(PROBE) } else { most };
                 facts.deadline.min(start.at + most)
             }
-            Length::Short | Length::Batch => facts.deadline,
+            CallKind::Unary | CallKind::Batch => facts.deadline,
         };
         parts.extensions.insert(facts.clone());
-        let body = Body::new(Received::new(body, facts.clone(), self.rules.max_message));
+        let body = Body::new(MeteredBody::new(body, facts.clone(), self.rules.max_message));
         let mut request = Request::from_parts(parts, body);
         let (mut inner, gate, known) = (self.inner.clone(), Arc::clone(&self.gate), facts.clone());
         let span = access.span.clone();
@@ -185,10 +188,10 @@ impl hyper::service::Service<Request<Incoming>> for Observe {
     }
 }
 
-impl Observe {
+impl CallLayer {
     /// Whether there is room for the call.
-    fn admit(&self, method: &Method, parts: &Parts) -> Result<Slot, Error> {
-        if self.line.is_crowded && !method.is_probe {
+    fn admit(&self, method: &Method, parts: &Parts) -> Result<CallGuard, Error> {
+        if self.line.over_limit && !method.is_probe {
             return Err(self.load.connections.full("connections"));
         }
         let size: usize = parts
@@ -208,16 +211,22 @@ impl Observe {
         self.load.admit()
     }
 
-    fn facts(&self, parts: &mut Parts, method: &Method, slot: Slot, start: &Start) -> CallFacts {
+    fn facts(
+        &self,
+        parts: &mut Parts,
+        method: &Method,
+        slot: CallGuard,
+        start: &Start,
+    ) -> CallState {
         let timeout = parts.headers.remove(GRPC_TIMEOUT);
-        let ceiling = match method.length {
-            Length::Batch => self.rules.max_batch_deadline,
-            Length::Endless => ENDLESS,
-            Length::Short if method.is_probe => self.rules.max_deadline.min(PROBE),
-            Length::Short => self.rules.max_deadline,
+        let ceiling = match method.kind {
+            CallKind::Batch => self.rules.max_batch_deadline,
+            CallKind::Streaming => ENDLESS,
+            CallKind::Unary if method.is_probe => self.rules.max_deadline.min(PROBE),
+            CallKind::Unary => self.rules.max_deadline,
         };
         let timeout = timeout.as_ref().and_then(parse_timeout).unwrap_or(ceiling);
-        CallFacts::new(Facts {
+        CallState::new(CallStateInner {
             request_id: request_id(&parts.headers),
             catalogue: Arc::clone(&self.rules.catalogue),
             deadline: start.at + timeout.min(ceiling),
@@ -234,14 +243,14 @@ impl Observe {
         })
     }
 
-    fn access(&self, number: usize, parts: &Parts, facts: CallFacts, start: Start) -> Access {
+    fn access(&self, number: usize, parts: &Parts, facts: CallState, start: Start) -> AccessLog {
         let method = self.load.methods.get(number);
         let path = method.name.is_empty().then(|| {
             parts.uri.path().trim_start_matches('/').chars().take(MAX_PATH).collect::<String>()
         });
         let name = path.as_deref().unwrap_or(&method.name);
         let span = info_span!("rpc", rpc.method = name, request.id = &*facts.request_id);
-        Access {
+        AccessLog {
             load: Arc::clone(&self.load),
             method: number,
             path,
@@ -254,19 +263,19 @@ impl Observe {
     }
 }
 
-// === impl Access ===
+// === impl AccessLog ===
 
-impl Access {
-    pub(super) fn deadline(&self) -> Instant {
+impl AccessLog {
+    pub(crate) fn deadline(&self) -> Instant {
         self.facts.deadline
     }
 
     /// Holds this many bytes of the answer.
-    pub(super) fn holds(&self, bytes: usize) {
-        self.facts.slot.hold_answer(bytes);
+    pub(crate) fn holds(&self, bytes: usize) {
+        self.facts.slot.reserve_response(bytes);
     }
 
-    pub(super) fn ended(&mut self, code: Code) {
+    pub(crate) fn ended(&mut self, code: Code) {
         self.code = Some(code);
     }
 
@@ -313,7 +322,7 @@ impl Access {
 
     /// What the decoder refuses, it refuses without a reason of ours; and what it calls a fault of the
     /// server is one of the caller, who sent what is no message.
-    fn undecoded(&self, code: Option<Code>, headers: &HeaderMap) -> Option<Error> {
+    fn map_decode_error(&self, code: Option<Code>, headers: &HeaderMap) -> Option<Error> {
         if self.facts.failure.get().is_some() {
             return None;
         }
@@ -329,11 +338,11 @@ impl Access {
     }
 
     /// The answer as it goes out; what becomes of it is followed to its end.
-    fn answered(mut self, mut response: Response<Body>) -> Response<Answer> {
-        let mut code = code_in(response.headers());
-        if let Some(error) = self.undecoded(code, response.headers()) {
+    fn answered(mut self, mut response: Response<Body>) -> Response<ResponseBody> {
+        let mut code = grpc_code(response.headers());
+        if let Some(error) = self.map_decode_error(code, response.headers()) {
             response = self.failed(error);
-            code = code_in(response.headers());
+            code = grpc_code(response.headers());
         }
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(&self.facts.request_id) {
@@ -346,20 +355,20 @@ impl Access {
             }
         }
         let Some(code) = code else {
-            let is_own = self.load.methods.get(self.method).is_own;
-            let closing = (!is_own).then(|| self.facts.line.closing.clone());
-            return response.map(|body| match (Answer::new(body, Some(self)), closing) {
+            let is_public_api = self.load.methods.get(self.method).is_public_api;
+            let closing = (!is_public_api).then(|| self.facts.line.closing.clone());
+            return response.map(|body| match (ResponseBody::new(body, Some(self)), closing) {
                 (answer, Some(closing)) => answer.until(closing),
                 (answer, None) => answer,
             });
         };
         self.ended(code);
         drop(self);
-        response.map(|body| Answer::new(body, None))
+        response.map(|body| ResponseBody::new(body, None))
     }
 }
 
-impl Drop for Access {
+impl Drop for AccessLog {
     fn drop(&mut self) {
         let took = self.start.at.elapsed();
         let code = self.code.unwrap_or_else(|| {
@@ -398,10 +407,10 @@ impl Drop for Access {
                 )
             };
         }
-        if method.is_own && self.rules.spans.wants(&self.facts.trace) {
+        if method.is_public_api && self.rules.spans.wants(&self.facts.trace) {
             self.rules.spans.ended(self.finished(method, code, took));
         }
-        if method.is_own || self.path.is_some() {
+        if method.is_public_api || self.path.is_some() {
             access!(Level::INFO);
         } else {
             access!(Level::DEBUG);

@@ -11,7 +11,8 @@ use http::HeaderMap;
 use tokio::{sync::watch, time::Instant};
 use tonic::{Extensions, Status, metadata::MetadataMap};
 
-use super::{load::Slot, status};
+use super::admission::CallGuard;
+use crate::grpc::status;
 use crate::{
     auth::Identity,
     leads::{
@@ -37,50 +38,50 @@ const DEFAULT_PORTAL: &str = "default";
 /// What the outer layer knows of a call; travels in the request's extensions and with its bodies, and
 /// is shared rather than copied by all that follow it.
 #[derive(Debug, Clone)]
-pub(super) struct CallFacts(Arc<Facts>);
+pub(crate) struct CallState(Arc<CallStateInner>);
 
-/// See [`CallFacts`].
+/// See [`CallState`].
 #[derive(Debug)]
-pub(super) struct Facts {
-    pub(super) request_id: Arc<str>,
+pub(crate) struct CallStateInner {
+    pub(crate) request_id: Arc<str>,
     /// Where the reasons of errors are explained.
-    pub(super) catalogue: Arc<str>,
-    pub(super) deadline: Instant,
+    pub(crate) catalogue: Arc<str>,
+    pub(crate) deadline: Instant,
     /// The span of this call, in its caller's trace or one of its own.
-    pub(super) trace: TraceContext,
-    pub(super) cost: Arc<CostMeter>,
+    pub(crate) trace: TraceContext,
+    pub(crate) cost: Arc<CostMeter>,
     /// Filled once the portal is known, for the access event.
-    pub(super) portal: OnceLock<PortalName>,
+    pub(crate) portal: OnceLock<PortalName>,
     /// Filled when the call fails, for the access event.
-    pub(super) failure: OnceLock<Error>,
+    pub(crate) failure: OnceLock<Error>,
     /// Filled once it is known who calls, for the access event.
-    pub(super) caller: OnceLock<Caller>,
+    pub(crate) caller: OnceLock<Caller>,
     /// What of the load is this call's.
-    pub(super) slot: Arc<Slot>,
+    pub(crate) slot: Arc<CallGuard>,
     /// The connection it came on.
-    pub(super) line: Arc<Line>,
+    pub(crate) line: Arc<ConnInfo>,
 }
 
 /// What all calls of one connection share.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(crate) struct ConnInfo {
     /// Where they come from.
-    pub(super) peer: IpAddr,
+    pub(crate) peer: IpAddr,
     /// Whose certificate it was made with.
-    pub(super) certificate: Option<Identity>,
+    pub(crate) certificate: Option<Identity>,
     /// Whether there were too many connections already: then only probes are answered.
-    pub(super) is_crowded: bool,
+    pub(crate) over_limit: bool,
     /// Health probes under way.
-    pub(super) probes: Arc<AtomicUsize>,
+    pub(crate) probes: Arc<AtomicUsize>,
     /// Turns true when the connection is about to end: what would go on for long ends then.
-    pub(super) closing: watch::Receiver<bool>,
+    pub(crate) closing: watch::Receiver<bool>,
 }
 
 /// Who was let in; travels in the request's extensions. A call without it came past the gate.
 #[derive(Debug, Clone)]
-pub(super) enum Admitted {
+pub(crate) enum Authorized {
     /// Whoever it is: callers have no identity here.
-    Anybody,
+    Anonymous,
     /// A caller that may do what it asks for in this portal.
     Known { caller: Caller, portal: PortalName },
 }
@@ -98,15 +99,15 @@ pub struct Portals {
     all: Arc<dyn Fn() -> Vec<PortalName> + Send + Sync>,
 }
 
-// === impl CallFacts ===
+// === impl CallState ===
 
-impl CallFacts {
-    pub(super) fn new(facts: Facts) -> Self {
+impl CallState {
+    pub(crate) fn new(facts: CallStateInner) -> Self {
         Self(Arc::new(facts))
     }
 
     /// The status of this call, which fails; a call fails once.
-    pub(super) fn failed(&self, error: Error) -> Status {
+    pub(crate) fn failed(&self, error: Error) -> Status {
         let status = status::of_call(&error, &self.request_id, &self.catalogue);
         // If the call has failed before, that is the better reason.
         let _ = self.failure.set(error);
@@ -114,26 +115,26 @@ impl CallFacts {
     }
 
     /// Notes who calls.
-    pub(super) fn set_caller(&self, caller: Caller) {
+    pub(crate) fn set_caller(&self, caller: Caller) {
         // The first one counts, and a call has one.
         let _ = self.caller.set(caller);
     }
 
     /// Holds this many bytes of the request.
-    pub(super) fn hold(&self, bytes: usize) -> Result<(), Status> {
+    pub(crate) fn hold(&self, bytes: usize) -> Result<(), Status> {
         self.slot.hold(bytes).map_err(|full| self.failed(full))
     }
 
     /// Holds at least this many bytes of the request.
-    pub(super) fn hold_at_least(&self, bytes: usize) -> Result<(), Status> {
-        self.slot.hold_at_least(bytes).map_err(|full| self.failed(full))
+    pub(crate) fn reserve_at_least(&self, bytes: usize) -> Result<(), Status> {
+        self.slot.reserve_at_least(bytes).map_err(|full| self.failed(full))
     }
 }
 
-impl Deref for CallFacts {
-    type Target = Facts;
+impl Deref for CallState {
+    type Target = CallStateInner;
 
-    fn deref(&self) -> &Facts {
+    fn deref(&self) -> &CallStateInner {
         &self.0
     }
 }
@@ -150,16 +151,16 @@ impl Portals {
     }
 
     /// The call as the domain sees it.
-    pub(super) fn call(
+    pub(crate) fn call(
         &self,
         metadata: &MetadataMap,
         extensions: &Extensions,
     ) -> Result<CallContext, Error> {
         let past = || Error::new(Reason::Internal, "the call came past its layers");
-        let facts = extensions.get::<CallFacts>().ok_or_else(past)?;
-        let (caller, portal) = match extensions.get::<Admitted>().ok_or_else(past)? {
-            Admitted::Known { caller, portal } => (caller.clone(), portal.clone()),
-            Admitted::Anybody => {
+        let facts = extensions.get::<CallState>().ok_or_else(past)?;
+        let (caller, portal) = match extensions.get::<Authorized>().ok_or_else(past)? {
+            Authorized::Known { caller, portal } => (caller.clone(), portal.clone()),
+            Authorized::Anonymous => {
                 (caller(metadata, &facts.line), self.choose(metadata.as_ref(), None)?)
             }
         };
@@ -183,7 +184,7 @@ impl Portals {
 
     /// The portal that a call is about. `may_use` says which ones its caller may know; without it
     /// that is all of them.
-    pub(super) fn choose(
+    pub(crate) fn choose(
         &self,
         headers: &HeaderMap,
         may_use: Option<MayUse<'_>>,
@@ -236,7 +237,7 @@ impl Portals {
 }
 
 /// Who calls, as far as it says so; else where the call comes from.
-fn caller(metadata: &MetadataMap, line: &Line) -> Caller {
+fn caller(metadata: &MetadataMap, line: &ConnInfo) -> Caller {
     let named = metadata.get(CALLER).and_then(|value| value.to_str().ok()).map(str::trim);
     match named.filter(|name| !name.is_empty()) {
         Some(name) => Caller::new(name),

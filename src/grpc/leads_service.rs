@@ -7,22 +7,22 @@ use futures_util::{FutureExt as _, future::Either};
 use tonic::{Request, Response, Status};
 
 use super::{
-    call::{CallFacts, Portals},
     convert, pb, status,
+    transport::call_state::{CallState, Portals},
 };
 use crate::leads::{CallContext, Error, Service, Traced};
 
 /// The generated service trait, over the domain's use cases.
 #[derive(Debug, Clone)]
-pub(super) struct Leads {
-    pub(super) service: Service,
-    pub(super) portals: Portals,
-    pub(super) max_batch_inputs: usize,
+pub(crate) struct LeadsHandler {
+    pub(crate) service: Service,
+    pub(crate) portals: Portals,
+    pub(crate) max_batch_inputs: usize,
 }
 
-// === impl Leads ===
+// === impl LeadsHandler ===
 
-impl Leads {
+impl LeadsHandler {
     /// Finds out whose call it is, runs it, and makes the status of a failure. The metadata is gone
     /// when the call begins to wait.
     fn answer<In, Out, F>(
@@ -35,7 +35,7 @@ impl Leads {
         F: Future<Output = Result<Out, Error>> + Send,
     {
         let (metadata, extensions, message) = request.into_parts();
-        let facts = extensions.get::<CallFacts>().cloned();
+        let facts = extensions.get::<CallState>().cloned();
         let work = self.portals.call(&metadata, &extensions).map(|call| work(call, message));
         let failed = move |error| match &facts {
             Some(facts) => facts.failed(error),
@@ -54,7 +54,7 @@ fn trace_ids<T>(inputs: &[Traced<T>]) -> Vec<String> {
 }
 
 #[tonic::async_trait]
-impl pb::leads_service_server::LeadsService for Leads {
+impl pb::leads_service_server::LeadsService for LeadsHandler {
     async fn get_lead(
         &self,
         request: Request<pb::GetLeadRequest>,

@@ -1,0 +1,4 @@
+//! Layers that every call passes before its handler.
+
+pub(crate) mod authz;
+pub(crate) mod observe;

@@ -40,8 +40,8 @@ bench *args:
     cargo bench --locked --bench load -- {{ args }}
 
 # Run the tests several times beside busy loops, to find those that depend on the clock
-stress:
-    .ci/stress {{ runs }} {{ loops }}
+stress *args:
+    .ci/stress {{ runs }} {{ loops }} {{ args }}
 
 # Run mutation tests on a sample of the core; fails below 95 % caught
 mutants:

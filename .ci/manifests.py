@@ -2,10 +2,9 @@
 
 Usage: manifests.py NODE_FOLDER FILE...
 
-What Kubernetes defines is validated against its schemas, the oldest that the chart takes and the newest
-that there is, without leave for keys that do not exist. A custom resource becomes a literal of its
-TypeScript type, so that the compiler finds keys that do not exist, keys that are missing, and values of
-the wrong kind.
+Resources of Kubernetes are validated against the schemas of the oldest version that the chart supports
+and of the newest version; unknown keys are errors. A custom resource becomes a literal of its TypeScript
+type: the compiler finds unknown keys, missing keys, and values of the wrong kind.
 """
 
 import json
@@ -18,7 +17,7 @@ import yaml
 
 VERSIONS = ["1.30", kubernetes_validate.latest_version()]
 
-# The npm packages of those who define custom resources.
+# The npm package with the types of each API of custom resources.
 CUSTOM = {
     "cert-manager.io/v1": "@kubernetes-models/cert-manager",
     "monitoring.coreos.com/v1": "@kubernetes-models/prometheus-operator",

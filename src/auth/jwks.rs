@@ -206,6 +206,7 @@ impl Keys {
 // === impl Key ===
 
 impl Key {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "jsonwebtoken adds kinds of keys")]
     fn new(value: Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(value).ok()?;
         let signs = match &jwk.common.public_key_use {

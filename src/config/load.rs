@@ -234,6 +234,7 @@ fn replace(values: &mut Dict, path: &[String], default: Option<Value>) -> bool {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "figment adds kinds; others keep their text")]
 fn describe(kind: &figment::error::Kind) -> String {
     match kind {
         figment::error::Kind::UnknownField(_, known) => {

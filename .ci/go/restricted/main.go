@@ -1,5 +1,5 @@
-// Command restricted reads rendered manifests from standard input and fails for pods that the Pod
-// Security Standard "restricted" would not admit, asking the code that the API server asks.
+// Command restricted reads rendered manifests from standard input and fails if a pod violates the Pod
+// Security Standard "restricted". It evaluates pods with the library of the API server.
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 	"k8s.io/pod-security-admission/policy"
 )
 
-// What is looked at of a Pod or of something with a pod template.
+// The parts of a Pod, or of a workload with a pod template, that the standard concerns.
 type manifest struct {
 	Kind     string
 	Metadata metav1.ObjectMeta
@@ -29,7 +29,7 @@ type manifest struct {
 func main() {
 	pods, err := check(os.Stdin)
 	if err == nil && pods == 0 {
-		err = errors.New("no pods in there")
+		err = errors.New("no pods in the manifests")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

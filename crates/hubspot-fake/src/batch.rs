@@ -289,10 +289,7 @@ impl Done {
 }
 
 fn id_of(input: &Value) -> String {
-    match &input["id"] {
-        Value::String(id) => id.clone(),
-        other => other.to_string(),
-    }
+    input["id"].as_str().map_or_else(|| input["id"].to_string(), str::to_owned)
 }
 
 fn trace_of(input: &Value) -> Option<&str> {

@@ -48,9 +48,9 @@ impl Search {
         if list(&body["sorts"]).count() > 1 {
             return Err(Failure::validation("Only one sort is allowed"));
         }
-        let sort = list(&body["sorts"]).next().map(|sort| match sort {
-            Value::String(name) => (name.trim_start_matches('-').to_owned(), name.starts_with('-')),
-            sort => (text(&sort["propertyName"]), sort["direction"] == "DESCENDING"),
+        let sort = list(&body["sorts"]).next().map(|sort| match sort.as_str() {
+            Some(name) => (name.trim_start_matches('-').to_owned(), name.starts_with('-')),
+            None => (text(&sort["propertyName"]), sort["direction"] == "DESCENDING"),
         });
         let limit = body["limit"].as_u64().unwrap_or(10);
         let after: u64 = text(&body["after"]).parse().unwrap_or(0);
@@ -210,6 +210,6 @@ fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
-        _ => String::new(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => String::new(),
     }
 }

@@ -433,7 +433,10 @@ fn texts(value: &Value) -> BTreeMap<String, String> {
             let text = match value {
                 Value::String(text) => text.clone(),
                 Value::Null => String::new(),
-                other => other.to_string(),
+                other
+                @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                    other.to_string()
+                }
             };
             (name.clone(), text)
         })

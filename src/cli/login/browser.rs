@@ -93,7 +93,7 @@ impl Browser {
                     arrival.reply(Page::new(Kind::Refusal, "Not connected", text));
                     return Err(refusal().into());
                 }
-                answer => {
+                answer @ (Answer::Code(_) | Answer::Error(..) | Answer::Empty) => {
                     self.arrival = Some(arrival);
                     return code(answer);
                 }

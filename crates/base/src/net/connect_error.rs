@@ -85,6 +85,7 @@ fn tls_in<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> 
     error.downcast_ref()
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "rustls adds variants; others keep their text")]
 fn from_tls(error: &rustls::Error) -> ConnectError {
     use rustls::CertificateError as Tls;
     let rustls::Error::InvalidCertificate(cause) = error else {

@@ -191,7 +191,7 @@ impl Bound {
         stop_admin.send_replace(true);
         admin.ended().await;
         let deadline = Instant::now() + CLOSE_TIMEOUT;
-        quota.leave(deadline).await;
+        quota.leave_ledger(deadline).await;
         if !credentials.close(deadline).await {
             warn!("Some credentials did not come to rest in time");
         }
@@ -275,19 +275,19 @@ pub(crate) fn quota_settings(
         burst_window: config.burst_window,
         search_per_second: config.search_per_second,
         daily: config.daily,
-        max_waiting: config.max_waiting,
-        shares: config.shares,
-        sharing: config.shared.map(sharing),
+        max_queue: config.max_waiting,
+        weights: config.shares,
+        ledger: config.shared.map(ledger),
         zones: portals.iter().filter_map(zone).collect(),
         zone: config.zone,
     }
 }
 
 /// A name of its own for this replica: one that is started again is another.
-fn sharing(config: config::SharedQuota) -> leadsd_quota::Sharing {
+fn ledger(config: config::SharedQuota) -> leadsd_quota::LedgerConfig {
     let config::SharedQuota { redis, replicas } = config;
     let replica = uuid::Uuid::new_v4().to_string();
-    leadsd_quota::Sharing::new(Arc::new(RedisLedger::new(redis)), &replica, replicas)
+    leadsd_quota::LedgerConfig::new(Arc::new(RedisLedger::new(redis)), &replica, replicas)
 }
 
 fn request_id_properties(

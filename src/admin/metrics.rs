@@ -26,7 +26,7 @@ use crate::{
 };
 use leadsd_base::time::Timestamp;
 use leadsd_credentials::{PortalStatus, State};
-use leadsd_quota::{BucketView, View};
+use leadsd_quota::{AccountSnapshot, BucketSnapshot};
 
 const STATES: [State; 5] =
     [State::Starting, State::Fresh, State::Stale, State::Failed, State::Suspended];
@@ -45,7 +45,7 @@ pub(super) fn scrape(sources: &Sources) -> Result<String, fmt::Error> {
     registry.register_collector(Box::new(Vault(sources.vault.status())));
     let (traffic, timings) = (sources.hubspot.traffic(), sources.hubspot.timings());
     registry.register_collector(Box::new(Upstream(traffic, timings)));
-    registry.register_collector(Box::new(Quotas(sources.quota.views())));
+    registry.register_collector(Box::new(Quotas(sources.quota.snapshots())));
     registry.register_collector(Box::new(Process(
         process::Usage::now(),
         sources.started,
@@ -266,13 +266,13 @@ impl Collector for Upstream {
 
 /// The quotas when the scrape began.
 #[derive(Debug)]
-struct Quotas(Vec<View>);
+struct Quotas(Vec<AccountSnapshot>);
 
 // === impl Quotas ===
 
 impl Quotas {
     /// One value a limit; none leaves it out.
-    fn each(&self, value: impl Fn(&BucketView) -> Option<f64>) -> Vec<Sample<'_>> {
+    fn each(&self, value: impl Fn(&BucketSnapshot) -> Option<f64>) -> Vec<Sample<'_>> {
         let mut samples = Vec::new();
         for view in &self.0 {
             for bucket in &view.buckets {
@@ -286,15 +286,18 @@ impl Quotas {
     fn refusals(&self) -> Vec<Sample<'_>> {
         let mut samples = Vec::new();
         for view in &self.0 {
-            for (cause, writes) in [("late", view.turns.late), ("full", view.turns.full)] {
+            let writes = view.write_queue;
+            for (cause, writes) in [("late", writes.deadline), ("full", writes.queue_full)] {
                 let labels = vec![&*view.portal, "lead", cause];
                 samples.push(Sample { labels, value: count(writes) });
             }
             for bucket in &view.buckets {
                 let counts = bucket.counts;
-                for (cause, calls) in
-                    [("late", counts.late), ("full", counts.full), ("used_up", counts.used_up)]
-                {
+                for (cause, calls) in [
+                    ("late", counts.deadline),
+                    ("full", counts.queue_full),
+                    ("used_up", counts.exhausted),
+                ] {
                     let labels = vec![&*view.portal, bucket.name.as_str(), cause];
                     samples.push(Sample { labels, value: count(calls) });
                 }
@@ -309,20 +312,20 @@ impl Collector for Quotas {
         let mut put = |metric, samples| encode(&mut encoder, metric, samples);
         put(names::QUOTA_SIZE, self.each(|bucket| bucket.size.map(count)))?;
         put(names::QUOTA_USED, self.each(|bucket| Some(count(bucket.used))))?;
-        let utilisation = |bucket: &BucketView| Some(count(bucket.used) / count(bucket.size?));
+        let utilisation = |bucket: &BucketSnapshot| Some(count(bucket.used) / count(bucket.size?));
         put(names::QUOTA_UTILISATION, self.each(utilisation))?;
-        let waiting = |bucket: &BucketView| u64::try_from(bucket.waiting).ok().map(count);
+        let waiting = |bucket: &BucketSnapshot| u64::try_from(bucket.waiting).ok().map(count);
         let mut waiting = self.each(waiting);
         waiting.extend(self.0.iter().map(|view| Sample {
             labels: vec![&*view.portal, "lead"],
-            value: count(view.turns.waiting as u64),
+            value: count(view.write_queue.waiting as u64),
         }));
         put(names::QUOTA_WAITING, waiting)?;
-        let counted = |of: fn(&BucketView) -> f64| self.each(move |bucket| Some(of(bucket)));
+        let counted = |of: fn(&BucketSnapshot) -> f64| self.each(move |bucket| Some(of(bucket)));
         put(names::QUOTA_PERMITS, counted(|bucket| count(bucket.counts.permits)))?;
         put(names::QUOTA_CALLS, counted(|bucket| count(bucket.counts.calls)))?;
         put(names::QUOTA_LEADS, counted(|bucket| count(bucket.counts.leads)))?;
-        let per_call = |bucket: &BucketView| {
+        let per_call = |bucket: &BucketSnapshot| {
             let counts = bucket.counts;
             (counts.permits > 0).then(|| count(counts.leads) / count(counts.permits))
         };
@@ -330,10 +333,10 @@ impl Collector for Quotas {
         put(names::QUOTA_WAITS, counted(|bucket| count(bucket.counts.waits)))?;
         put(names::QUOTA_WAITED, counted(|bucket| bucket.counts.waited.as_secs_f64()))?;
         put(names::QUOTA_REFUSALS, self.refusals())?;
-        put(names::QUOTA_UPSTREAM, counted(|bucket| count(bucket.counts.upstream)))?;
-        let away = |bucket: &BucketView| Some(flag(bucket.sharing?.is_away));
+        put(names::QUOTA_UPSTREAM, counted(|bucket| count(bucket.counts.upstream_429)))?;
+        let away = |bucket: &BucketSnapshot| Some(flag(bucket.ledger?.is_unavailable));
         put(names::QUOTA_SHARED_AWAY, self.each(away))?;
-        let replicas = |bucket: &BucketView| Some(f64::from(bucket.sharing?.replicas));
+        let replicas = |bucket: &BucketSnapshot| Some(f64::from(bucket.ledger?.replicas));
         put(names::QUOTA_REPLICAS, self.each(replicas))
     }
 }

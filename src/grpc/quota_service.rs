@@ -15,7 +15,7 @@ use super::{
     transport::call_state::{CallState, Portals},
 };
 use crate::leads::{CallContext, Error, FieldFault, Reason};
-use leadsd_quota::{Account, BucketView, CallerView, Quota};
+use leadsd_quota::{Account, BucketSnapshot, CallerSnapshot, Quota};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
@@ -50,7 +50,7 @@ impl QuotaHandler {
         match (call, facts) {
             (Ok(call), Some(facts)) => {
                 let CallContext { portal, .. } = call;
-                Ok((self.quota.of(portal.as_str()), facts))
+                Ok((self.quota.account(portal.as_str()), facts))
             }
             (Err(error), Some(facts)) => Err(facts.failed(error)),
             (_, None) => {
@@ -129,14 +129,14 @@ fn interval(request: pb::WatchQuotaRequest) -> Result<Duration, Error> {
 }
 
 fn to_proto(account: &Account) -> pb::Quota {
-    let view = account.view(Instant::now());
+    let view = account.snapshot(Instant::now());
     pb::Quota {
         portal: view.portal.to_string(),
         buckets: view.buckets.into_iter().map(bucket).collect(),
     }
 }
 
-fn bucket(view: BucketView) -> pb::QuotaBucket {
+fn bucket(view: BucketSnapshot) -> pb::QuotaBucket {
     let remaining = view.remaining();
     pb::QuotaBucket {
         name: view.name.as_str().to_owned(),
@@ -151,10 +151,10 @@ fn bucket(view: BucketView) -> pb::QuotaBucket {
     }
 }
 
-fn caller(view: CallerView) -> pb::QuotaCaller {
+fn caller(view: CallerSnapshot) -> pb::QuotaCaller {
     pb::QuotaCaller {
         caller: view.caller.as_str().to_owned(),
-        shares: view.shares.try_into().unwrap_or(i32::MAX),
+        shares: view.weight.try_into().unwrap_or(i32::MAX),
         used: view.used,
         waiting: view.waiting.try_into().unwrap_or(i64::MAX),
     }

@@ -277,8 +277,7 @@ impl Client {
             Err(refusal) => return Attempt::Failed(refusal.into()),
         };
         let request = request.bearer_auth(token.secret.expose());
-        permit.is_about(leads);
-        permit.sent();
+        permit.mark_sent(leads);
         call.cost.count();
         let exchange = self.exchange(call, operation, portal, request, permit);
         if operation.writes() {
@@ -300,7 +299,7 @@ impl Client {
         &self,
         call: &CallContext,
         operation: Operation,
-    ) -> Result<Permit, leadsd_quota::Refusal> {
+    ) -> Result<Permit, leadsd_quota::Rejected> {
         if let Some(permit) = call.prepaid.take() {
             return Ok(permit);
         }
@@ -308,7 +307,10 @@ impl Client {
             Operation::Search => BucketName::Search,
             _ => BucketName::Burst,
         };
-        self.quota.of(call.portal.as_str()).take(bucket, &call.who, call.permit_until()).await
+        self.quota
+            .account(call.portal.as_str())
+            .acquire(bucket, &call.who, call.permit_until())
+            .await
     }
 
     async fn exchange(
@@ -354,7 +356,7 @@ impl Client {
         if status != http::StatusCode::TOO_MANY_REQUESTS
             && let Some(permit) = permit.take()
         {
-            permit.answered(limits.heard(None));
+            permit.observe(limits.heard(None));
         }
         if !status.is_success() {
             let until = refusal_until(call, operation);
@@ -364,7 +366,7 @@ impl Client {
             }
             let error = answer::error(operation, status, &headers, &body);
             if let Some(permit) = permit {
-                permit.answered(limits.heard(Some(&error).filter(|_| !has_own)));
+                permit.observe(limits.heard(Some(&error).filter(|_| !has_own)));
             }
             return Attempt::Failed(error);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName};
 
 use crate::leads::{Error, Reason};
-use leadsd_quota::{Heard, Refused, Told};
+use leadsd_quota::{Observation, ObservedLimit, RateLimited};
 
 /// How long a refusal that does not say so closes a limit: the length of the documented window.
 const CLOSED: Duration = Duration::from_secs(10);
@@ -47,18 +47,20 @@ impl RateLimits {
     }
 
     /// What the quota makes of them, and of a refusal that came with them.
-    pub(super) fn heard(&self, refusal: Option<&Error>) -> Heard {
-        Heard {
-            told: Told {
+    pub(super) fn heard(&self, refusal: Option<&Error>) -> Observation {
+        Observation {
+            limit: ObservedLimit {
                 size: self.max,
                 remaining: self.remaining,
                 window: self.interval_ms.map(Duration::from_millis),
             },
             daily: self.daily,
             daily_remaining: self.daily_remaining,
-            refused: refusal.and_then(|error| match error.reason() {
-                Reason::RateLimited => Some(Refused::Bucket(error.retry_after().unwrap_or(CLOSED))),
-                Reason::DailyLimitReached => Some(Refused::Day),
+            rate_limited: refusal.and_then(|error| match error.reason() {
+                Reason::RateLimited => {
+                    Some(RateLimited::Bucket(error.retry_after().unwrap_or(CLOSED)))
+                }
+                Reason::DailyLimitReached => Some(RateLimited::Daily),
                 _ => None,
             }),
         }

@@ -87,7 +87,7 @@ pub fn refused(
         audit.operation = operation,
         audit.outcome = reason.as_str(),
         caller = caller.as_str(),
-        caller.known = caller.is_known(),
+        caller.known = caller.is_authenticated(),
         portal = portal.map(PortalName::as_str),
         request.id = request_id,
         "Write refused"
@@ -202,7 +202,7 @@ impl Facts {
             audit.inputs = self.inputs,
             audit.outcomes = batch.then_some(outcomes),
             caller = self.caller.as_str(),
-            caller.known = self.caller.is_known(),
+            caller.known = self.caller.is_authenticated(),
             portal = self.portal.as_str(),
             lead.id = lead,
             request.id = &*self.request_id,

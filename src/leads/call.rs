@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::telemetry::trace_context::TraceContext;
 pub use leadsd_base::portal_name::PortalName;
-use leadsd_quota::{Permit, Who};
+use leadsd_quota::{Permit, Requester};
 
 /// One call of a client, on its way to HubSpot and back.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub struct CallContext {
     /// When the caller stops waiting. No step may outlast it.
     pub deadline: Instant,
     /// On whose behalf it uses the portal's quota.
-    pub who: Who,
+    pub who: Requester,
     /// Names the call in logs and in the answer.
     pub request_id: Arc<str>,
     /// Where in a trace it is.

@@ -70,7 +70,7 @@ impl Coalesced {
         on: bool,
     ) -> Self {
         let learned: Arc<Portals> = Arc::default();
-        let order = Order::new(Arc::clone(&quota), quota.max_waiting());
+        let order = Order::new(Arc::clone(&quota), quota.max_queue());
         let parts = group::Parts {
             upstream: Arc::clone(&upstream),
             quota: Arc::clone(&quota),
@@ -121,8 +121,8 @@ impl Coalesced {
 impl Parts {
     /// The call with a permit of its own, if one is free: then it goes at once, alone.
     fn free(&self, call: &CallContext) -> Result<Option<CallContext>, Error> {
-        let account = self.quota.of(call.portal.as_str());
-        let permit = account.take_free(BucketName::Burst, &call.who)?;
+        let account = self.quota.account(call.portal.as_str());
+        let permit = account.try_acquire(BucketName::Burst, &call.who)?;
         Ok(permit.map(|permit| CallContext { prepaid: Prepaid::new(permit), ..call.clone() }))
     }
 

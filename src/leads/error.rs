@@ -4,7 +4,7 @@
 
 use std::{fmt, time::Duration};
 
-use leadsd_quota::{Cause, Refusal};
+use leadsd_quota::Rejected;
 
 /// What a caller can tell apart. Each reason is a stable public name and has one gRPC code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -369,24 +369,24 @@ impl Error {
     }
 }
 
-impl From<Refusal> for Error {
+impl From<Rejected> for Error {
     /// A call that got no permit.
-    fn from(refusal: Refusal) -> Self {
-        let bucket = refusal.bucket.as_str();
-        let (reason, text) = match refusal.cause {
-            Cause::Late => (
+    fn from(rejected: Rejected) -> Self {
+        let bucket = rejected.bucket.as_str();
+        let (reason, text) = match rejected.reason {
+            leadsd_quota::Reason::Deadline => (
                 Reason::RateLimited,
                 format!("HubSpot's {bucket} limit leaves no call for this one before its deadline"),
             ),
-            Cause::Full => (
+            leadsd_quota::Reason::QueueFull => (
                 Reason::Overloaded,
                 format!("too many calls wait for HubSpot's {bucket} limit already"),
             ),
-            Cause::UsedUp => {
+            leadsd_quota::Reason::Exhausted => {
                 (Reason::DailyLimitReached, "HubSpot's daily limit is used up".to_owned())
             }
         };
-        Self::new(reason, text).with_retry_after(refusal.wait).with_bucket(bucket)
+        Self::new(reason, text).with_retry_after(rejected.retry_after).with_bucket(bucket)
     }
 }
 

@@ -16,13 +16,13 @@ use tokio::{
 };
 
 use super::{
-    BucketName, BucketView, Cause, Counts, Group, Heard, Permit, Refusal, Refused, Settings, Turns,
-    View, Who,
+    AccountSnapshot, BucketCounters, BucketName, BucketSnapshot, Group, Observation, Permit,
+    RateLimited, Reason, Rejected, Requester, Settings, WriteQueueStats,
     bucket::{Bucket, Oldest},
     daily::Daily,
     lane::Lane,
     lease::Demand,
-    ledger::{Ask, Grant, Limit, Sharing},
+    ledger::{ExchangeRequest, Grant, LedgerConfig, LimitKey},
     queue::{Key, Queue, Waiting},
     share,
 };
@@ -36,7 +36,7 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// Shortest wait that is told to a call that has waited in vain: what could come at any moment has not
 /// come so far.
-const IN_VAIN: Duration = Duration::from_millis(100);
+const MIN_RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// The buckets that replicas share; what is left of the day HubSpot tells each of them.
 const SHARED: [BucketName; 2] = [BucketName::Burst, BucketName::Search];
@@ -45,15 +45,15 @@ const SHARED: [BucketName; 2] = [BucketName::Burst, BucketName::Search];
 pub struct Account {
     portal: Arc<str>,
     clock: Arc<dyn WallClock>,
-    max_waiting: usize,
+    max_queue: usize,
     state: Mutex<State>,
     /// Something has changed for those who wait.
     changed: Arc<Notify>,
-    sharing: Option<Sharing>,
+    sharing: Option<LedgerConfig>,
     /// Something has changed that the ledger may have to hear.
     to_share: [Arc<Notify>; 2],
     tasks: OnceLock<Vec<Task>>,
-    turns: Arc<Turns>,
+    write_queue: Arc<WriteQueueStats>,
 }
 
 struct State {
@@ -67,7 +67,7 @@ struct State {
 
 /// A place in a queue; given up when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct QueueEntry {
     account: Arc<Account>,
     bucket: BucketName,
     key: Key,
@@ -77,7 +77,7 @@ pub struct Place {
 #[derive(Default)]
 struct Turn {
     leaving: Vec<(Permit, Vec<Waiting>)>,
-    refused: Vec<(Waiting, Refusal)>,
+    refused: Vec<(Waiting, Rejected)>,
     /// When to look again.
     wake: Option<Instant>,
 }
@@ -88,17 +88,17 @@ impl Account {
     pub(super) fn start(
         portal: Arc<str>,
         settings: &Settings,
-        shares: Arc<BTreeMap<String, u32>>,
+        weights: Arc<BTreeMap<String, u32>>,
         clock: Arc<dyn WallClock>,
-        sharing: Option<Sharing>,
     ) -> Arc<Self> {
         let now = Instant::now();
+        let sharing = settings.ledger.clone();
         let zone: &Zone = settings.zones.get(&*portal).unwrap_or(&settings.zone);
         let lane = |name, bucket| Lane {
             name,
             bucket: Bucket::shared(bucket, sharing.clone(), now),
-            queue: Queue::new(Arc::clone(&shares)),
-            counts: Counts::default(),
+            queue: Queue::new(Arc::clone(&weights)),
+            counts: BucketCounters::default(),
         };
         let state = State {
             burst: lane(BucketName::Burst, Bucket::burst(settings.burst, settings.burst_window)),
@@ -110,19 +110,19 @@ impl Account {
         let account = Arc::new(Self {
             portal: Arc::clone(&portal),
             clock,
-            max_waiting: settings.max_waiting,
+            max_queue: settings.max_queue,
             state: Mutex::new(state),
             changed: Arc::default(),
             sharing,
             to_share: Default::default(),
             tasks: OnceLock::new(),
-            turns: Arc::default(),
+            write_queue: Arc::default(),
         });
         let driver = drive(Arc::downgrade(&account), Arc::clone(&account.changed));
         let mut tasks = vec![task::spawn("quota", &portal, driver)];
         if let Some(sharing) = &account.sharing {
             for (bucket, notify) in SHARED.into_iter().zip(&account.to_share) {
-                let limit = Limit { portal: Arc::clone(&portal), bucket };
+                let limit = LimitKey { portal: Arc::clone(&portal), bucket };
                 let sharer = share::run(
                     Arc::downgrade(&account),
                     sharing.clone(),
@@ -138,11 +138,11 @@ impl Account {
     }
 
     /// A permit, if one is free and nobody waits for it.
-    pub fn take_free(
+    pub fn try_acquire(
         self: &Arc<Self>,
         bucket: BucketName,
-        who: &Who,
-    ) -> Result<Option<Permit>, Refusal> {
+        who: &Requester,
+    ) -> Result<Option<Permit>, Rejected> {
         let now = Instant::now();
         let mut state = self.state.lock();
         state.refuse_if_used_up(self.clock.now())?;
@@ -161,37 +161,37 @@ impl Account {
     }
 
     /// Waits for a permit, at most until `until`.
-    pub async fn take(
+    pub async fn acquire(
         self: &Arc<Self>,
         bucket: BucketName,
-        who: &Who,
+        who: &Requester,
         until: Instant,
-    ) -> Result<Permit, Refusal> {
-        if let Some(permit) = self.take_free(bucket, who)? {
+    ) -> Result<Permit, Rejected> {
+        if let Some(permit) = self.try_acquire(bucket, who)? {
             return Ok(permit);
         }
         let (sender, receiver) = oneshot::channel();
         let place = self.queue(bucket, who, until, Waiting::Alone(sender))?;
         match timeout_at(until, receiver).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => Err(place.in_vain()),
+            Ok(Err(_)) | Err(_) => Err(place.deadline_error()),
         }
     }
 
     /// Queues a call that may leave together with others of its group, which is told how it went.
-    pub fn join(
+    pub fn enqueue(
         self: &Arc<Self>,
         bucket: BucketName,
-        who: &Who,
+        who: &Requester,
         until: Instant,
         group: Arc<dyn Group>,
         member: u64,
-    ) -> Result<Place, Refusal> {
+    ) -> Result<QueueEntry, Rejected> {
         self.queue(bucket, who, until, Waiting::Member(group, member))
     }
 
     /// Refuses a call whose permit will not come in time even if nobody else waits.
-    pub fn refuse_if_too_early(&self, bucket: BucketName, until: Instant) -> Result<(), Refusal> {
+    pub fn check_deadline(&self, bucket: BucketName, until: Instant) -> Result<(), Rejected> {
         let now = Instant::now();
         let mut state = self.state.lock();
         state.refuse_if_used_up(self.clock.now())?;
@@ -199,17 +199,17 @@ impl Account {
     }
 
     /// Where to tell of the writes that wait for their turn.
-    pub fn turns(&self) -> Arc<Turns> {
-        Arc::clone(&self.turns)
+    pub fn write_queue(&self) -> Arc<WriteQueueStats> {
+        Arc::clone(&self.write_queue)
     }
 
     /// How the quota stands.
-    pub fn view(&self, now: Instant) -> View {
+    pub fn snapshot(&self, now: Instant) -> AccountSnapshot {
         let mut state = self.state.lock();
         let end_of_day = state.daily.left_of_day(self.clock.now());
         let mut buckets = vec![state.burst.view(now), state.search.view(now)];
-        let counts = Counts { used_up: state.daily_refused, ..Counts::default() };
-        buckets.push(BucketView {
+        let counts = BucketCounters { exhausted: state.daily_refused, ..BucketCounters::default() };
+        buckets.push(BucketSnapshot {
             name: BucketName::Daily,
             size: state.daily.size(),
             window: end_of_day,
@@ -219,18 +219,22 @@ impl Account {
             waiting: 0,
             callers: Vec::new(),
             counts,
-            sharing: None,
+            ledger: None,
         });
-        View { portal: Arc::clone(&self.portal), buckets, turns: self.turns.view() }
+        AccountSnapshot {
+            portal: Arc::clone(&self.portal),
+            buckets,
+            write_queue: self.write_queue.snapshot(),
+        }
     }
 
     fn queue(
         self: &Arc<Self>,
         bucket: BucketName,
-        who: &Who,
+        who: &Requester,
         until: Instant,
         waiting: Waiting,
-    ) -> Result<Place, Refusal> {
+    ) -> Result<QueueEntry, Rejected> {
         let now = Instant::now();
         let mut state = self.state.lock();
         state.refuse_if_used_up(self.clock.now())?;
@@ -242,7 +246,7 @@ impl Account {
         };
         let key = lane.queue.place(&who.caller, who.priority);
         lane.refuse_if_late(key, group, until, now)?;
-        let dropped = lane.make_room(&who.caller, self.max_waiting, now)?;
+        let dropped = lane.make_room(&who.caller, self.max_queue, now)?;
         lane.queue.push(key, who.caller.clone(), waiting, now);
         drop(state);
         if let Some((waiting, refusal)) = dropped {
@@ -250,18 +254,15 @@ impl Account {
         }
         self.tell(bucket);
         self.changed.notify_one();
-        Ok(Place { account: Arc::clone(self), bucket, key })
+        Ok(QueueEntry { account: Arc::clone(self), bucket, key })
     }
 
-    pub(super) fn count_leads(&self, bucket: BucketName, leads: usize) {
-        self.state.lock().lane(bucket).counts.leads += leads as u64;
-    }
-
-    pub(super) fn sent(&self, name: BucketName, number: u64) -> Oldest {
+    pub(super) fn sent(&self, name: BucketName, number: u64, leads: usize) -> Oldest {
         let mut state = self.state.lock();
         state.under_way += 1;
         let lane = state.lane(name);
         lane.counts.permits += 1;
+        lane.counts.leads += leads as u64;
         lane.bucket.sent(number, Instant::now());
         let oldest = lane.bucket.oldest();
         drop(state);
@@ -269,7 +270,13 @@ impl Account {
         oldest
     }
 
-    pub(super) fn heard(&self, bucket: BucketName, heard: Heard, number: u64, oldest: Oldest) {
+    pub(super) fn heard(
+        &self,
+        bucket: BucketName,
+        heard: Observation,
+        number: u64,
+        oldest: Oldest,
+    ) {
         let now = Instant::now();
         let mut state = self.state.lock();
         if let (Some(size), Some(remaining)) = (heard.daily, heard.daily_remaining) {
@@ -279,16 +286,16 @@ impl Account {
         let lane = state.lane(bucket);
         // Answers to searches tell nothing of the limit on searches.
         if bucket == BucketName::Burst {
-            lane.bucket.learn(heard.told, number, oldest, now);
+            lane.bucket.learn(heard.limit, number, oldest, now);
         }
-        match heard.refused {
+        match heard.rate_limited {
             None => {}
-            Some(Refused::Bucket(wait)) => {
-                lane.counts.upstream += 1;
+            Some(RateLimited::Bucket(wait)) => {
+                lane.counts.upstream_429 += 1;
                 lane.bucket.close(now + wait.min(LONGEST), now);
             }
-            Some(Refused::Day) => {
-                lane.counts.upstream += 1;
+            Some(RateLimited::Daily) => {
+                lane.counts.upstream_429 += 1;
                 state.daily.close(self.clock.now());
             }
         }
@@ -313,7 +320,7 @@ impl Account {
     }
 
     /// What to tell the ledger and to ask of it now, or when to look again.
-    pub(super) fn ask(&self, bucket: BucketName) -> Result<Ask, Option<Instant>> {
+    pub(super) fn ask(&self, bucket: BucketName) -> Result<ExchangeRequest, Option<Instant>> {
         let now = Instant::now();
         let mut state = self.state.lock();
         let lane = state.lane(bucket);
@@ -323,11 +330,11 @@ impl Account {
     }
 
     /// Tells the other replicas that this one makes no more calls. What it has used still counts.
-    pub(super) async fn leave(&self) {
+    pub(super) async fn leave_ledger(&self) {
         let Some(sharing) = &self.sharing else { return };
         for bucket in SHARED {
             let ask = self.state.lock().lane(bucket).bucket.ask(Demand::Leave, Instant::now());
-            let limit = Limit { portal: Arc::clone(&self.portal), bucket };
+            let limit = LimitKey { portal: Arc::clone(&self.portal), bucket };
             if let Some(ask) = ask {
                 share::exchange(sharing, &limit, &ask).await;
             }
@@ -338,7 +345,7 @@ impl Account {
     pub(super) fn granted(
         &self,
         bucket: BucketName,
-        ask: &Ask,
+        ask: &ExchangeRequest,
         grant: Option<&Grant>,
         since: Instant,
     ) {
@@ -468,15 +475,15 @@ fn hand_over(permit: Permit, waiting: Vec<Waiting>) {
         }
     }
     if let Some(group) = group {
-        group.go(permit, members);
+        group.dispatch(permit, members);
     }
 }
 
-fn refuse(waiting: Waiting, refusal: Refusal) {
+fn refuse(waiting: Waiting, refusal: Rejected) {
     match waiting {
         // Whoever has left needs no answer.
         Waiting::Alone(sender) => drop(sender.send(Err(refusal))),
-        Waiting::Member(group, member) => group.refuse(member, refusal),
+        Waiting::Member(group, member) => group.reject(member, refusal),
     }
 }
 
@@ -491,35 +498,39 @@ impl State {
         }
     }
 
-    fn refuse_if_used_up(&mut self, now: leadsd_base::time::Timestamp) -> Result<(), Refusal> {
+    fn refuse_if_used_up(&mut self, now: leadsd_base::time::Timestamp) -> Result<(), Rejected> {
         let Some(wait) = self.daily.used_up(now) else { return Ok(()) };
         self.daily_refused += 1;
-        Err(Refusal { bucket: BucketName::Daily, cause: Cause::UsedUp, wait })
+        Err(Rejected { bucket: BucketName::Daily, reason: Reason::Exhausted, retry_after: wait })
     }
 }
 
-// === impl Place ===
+// === impl QueueEntry ===
 
-impl Place {
+impl QueueEntry {
     /// Leaves the queue; false if the call's turn has come before.
-    pub fn leave(&self) -> bool {
+    pub fn cancel(&self) -> bool {
         self.account.state.lock().lane(self.bucket).queue.remove(self.key).is_some()
     }
 
     /// What to say of a call that has waited until it was too late.
-    pub fn in_vain(&self) -> Refusal {
+    pub fn deadline_error(&self) -> Rejected {
         let now = Instant::now();
         let mut state = self.account.state.lock();
         let lane = state.lane(self.bucket);
         lane.queue.remove(self.key);
-        lane.counts.late += 1;
+        lane.counts.deadline += 1;
         let wait = lane.bucket.opens(lane.queue.permits(), now).saturating_duration_since(now);
-        Refusal { bucket: self.bucket, cause: Cause::Late, wait: wait.max(IN_VAIN) }
+        Rejected {
+            bucket: self.bucket,
+            reason: Reason::Deadline,
+            retry_after: wait.max(MIN_RETRY_AFTER),
+        }
     }
 }
 
-impl Drop for Place {
+impl Drop for QueueEntry {
     fn drop(&mut self) {
-        self.leave();
+        self.cancel();
     }
 }

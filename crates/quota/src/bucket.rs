@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     Caller,
     lease::{Demand, Lease, NEARLY, SILENT, Shape},
-    ledger::{Ask, Grant, Sharing, TENTHS},
+    ledger::{ExchangeRequest, Grant, LedgerConfig, TENTHS},
     others::{Others, Own},
     window::Window,
 };
@@ -38,7 +38,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// What HubSpot said of a bucket in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Told {
+pub struct ObservedLimit {
     /// Calls in the window.
     pub size: Option<u64>,
     /// Calls left in it.
@@ -129,7 +129,7 @@ impl Bucket {
     }
 
     /// Shares the limit with other replicas.
-    pub(super) fn shared(mut self, sharing: Option<Sharing>, now: Instant) -> Self {
+    pub(super) fn shared(mut self, sharing: Option<LedgerConfig>, now: Instant) -> Self {
         self.lease = sharing.map(|sharing| Lease::new(sharing, now));
         self
     }
@@ -150,7 +150,7 @@ impl Bucket {
     }
 
     /// What to tell the ledger and to ask of it now, if there is anything.
-    pub(super) fn ask(&mut self, demand: Demand, now: Instant) -> Option<Ask> {
+    pub(super) fn ask(&mut self, demand: Demand, now: Instant) -> Option<ExchangeRequest> {
         self.expire(now);
         let shape = self.shape(now);
         let windows = &self.windows;
@@ -165,7 +165,13 @@ impl Bucket {
     }
 
     /// The ledger has answered what was asked at `since`.
-    pub(super) fn granted(&mut self, ask: &Ask, grant: &Grant, since: Instant, now: Instant) {
+    pub(super) fn granted(
+        &mut self,
+        ask: &ExchangeRequest,
+        grant: &Grant,
+        since: Instant,
+        now: Instant,
+    ) {
         let Some(lease) = self.lease.as_mut() else { return };
         lease.granted(ask, grant, since);
         self.size = grant.size.max(1);
@@ -368,9 +374,9 @@ impl Bucket {
 
     /// Takes over what an answer says. `oldest` is from when its call was sent: the slots since then
     /// are the most that HubSpot can have counted as ours.
-    pub(super) fn learn(&mut self, told: Told, number: u64, oldest: Oldest, now: Instant) {
+    pub(super) fn learn(&mut self, told: ObservedLimit, number: u64, oldest: Oldest, now: Instant) {
         let shape = self.shape(now);
-        let told = Told {
+        let told = ObservedLimit {
             size: told.size.filter(|size| (1..=MAX_SIZE).contains(size)),
             window: told.window.filter(|window| WINDOWS.contains(window)),
             remaining: told.remaining,

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    BucketName, BucketView, Caller, CallerView, Cause, Counts, Refusal, SharingView,
+    BucketCounters, BucketName, BucketSnapshot, Caller, CallerSnapshot, LedgerSnapshot, Reason,
+    Rejected,
     bucket::Bucket,
     queue::{Key, Queue, Waiting},
 };
@@ -16,7 +17,7 @@ pub(super) struct Lane {
     pub(super) name: BucketName,
     pub(super) bucket: Bucket,
     pub(super) queue: Queue,
-    pub(super) counts: Counts,
+    pub(super) counts: BucketCounters,
 }
 
 // === impl Lane ===
@@ -33,7 +34,7 @@ impl Lane {
         group: Option<u64>,
         until: Instant,
         now: Instant,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Rejected> {
         // Counting those before it takes time: not needed if it is in time even as the last one.
         if self.bucket.opens(self.queue.permits(), now) <= until {
             return Ok(());
@@ -43,7 +44,11 @@ impl Lane {
     }
 
     /// Refuses a call whose permit will not come in time even if nobody else waits.
-    pub(super) fn refuse_if_closed(&mut self, until: Instant, now: Instant) -> Result<(), Refusal> {
+    pub(super) fn refuse_if_closed(
+        &mut self,
+        until: Instant,
+        now: Instant,
+    ) -> Result<(), Rejected> {
         self.bucket.expire(now);
         self.refuse_behind(0, until, now)
     }
@@ -53,14 +58,14 @@ impl Lane {
         before: usize,
         until: Instant,
         now: Instant,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Rejected> {
         let opens = self.bucket.opens(before, now);
         if opens <= until {
             return Ok(());
         }
-        self.counts.late += 1;
+        self.counts.deadline += 1;
         let wait = opens.saturating_duration_since(now);
-        Err(Refusal { bucket: self.name, cause: Cause::Late, wait })
+        Err(Rejected { bucket: self.name, reason: Reason::Deadline, retry_after: wait })
     }
 
     /// Where too many wait, whoever has most of them loses one; the newcomer, if that is itself.
@@ -69,14 +74,14 @@ impl Lane {
         caller: &Caller,
         max: usize,
         now: Instant,
-    ) -> Result<Option<(Waiting, Refusal)>, Refusal> {
+    ) -> Result<Option<(Waiting, Rejected)>, Rejected> {
         if self.queue.len() < max {
             return Ok(None);
         }
-        self.counts.full += 1;
+        self.counts.queue_full += 1;
         let opens = self.bucket.opens(self.queue.permits(), now);
         let wait = opens.saturating_duration_since(now);
-        let refusal = Refusal { bucket: self.name, cause: Cause::Full, wait };
+        let refusal = Rejected { bucket: self.name, reason: Reason::QueueFull, retry_after: wait };
         let own = self.queue.waiting_of(caller);
         match self.queue.drop_longest(own + 1) {
             Some(waiting) => Ok(Some((waiting, refusal))),
@@ -84,7 +89,7 @@ impl Lane {
         }
     }
 
-    pub(super) fn view(&mut self, now: Instant) -> BucketView {
+    pub(super) fn view(&mut self, now: Instant) -> BucketSnapshot {
         self.bucket.expire(now);
         let mut callers: BTreeMap<&Caller, (f64, usize)> = BTreeMap::new();
         for (caller, used) in self.bucket.users() {
@@ -93,14 +98,14 @@ impl Lane {
         for (caller, waiting) in self.queue.callers() {
             callers.entry(caller).or_default().1 += waiting;
         }
-        let callers = callers.into_iter().map(|(caller, (used, waiting))| CallerView {
+        let callers = callers.into_iter().map(|(caller, (used, waiting))| CallerSnapshot {
             caller: caller.clone(),
-            shares: self.queue.shares_of(caller),
+            weight: self.queue.shares_of(caller),
             used,
             waiting,
         });
         let until = |then: Instant| then.saturating_duration_since(now);
-        BucketView {
+        BucketSnapshot {
             name: self.name,
             size: Some(self.bucket.size()),
             window: self.bucket.window(),
@@ -110,10 +115,10 @@ impl Lane {
             waiting: self.queue.len(),
             callers: callers.collect(),
             counts: self.counts,
-            sharing: self
-                .bucket
-                .lease()
-                .map(|lease| SharingView { is_away: lease.is_away(), replicas: lease.replicas() }),
+            ledger: self.bucket.lease().map(|lease| LedgerSnapshot {
+                is_unavailable: lease.is_away(),
+                replicas: lease.replicas(),
+            }),
         }
     }
 }

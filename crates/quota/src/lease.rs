@@ -10,8 +10,8 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Told,
-    ledger::{Ask, Grant, Heard, Report, Sharing},
+    ObservedLimit,
+    ledger::{ExchangeRequest, Grant, LedgerConfig, LedgerObservation, SlotReport},
     skew::Skew,
 };
 
@@ -111,7 +111,7 @@ struct Vain {
 
 #[derive(Debug)]
 pub(super) struct Lease {
-    sharing: Sharing,
+    sharing: LedgerConfig,
     mode: Mode,
     /// How the ledger's clock stands to ours; nothing can be told without.
     skew: Option<Skew>,
@@ -123,7 +123,7 @@ pub(super) struct Lease {
     changed: BTreeSet<u64>,
     /// Numbers of permits that were not used.
     freed: Vec<u64>,
-    told: Option<Heard>,
+    told: Option<LedgerObservation>,
     close: Option<Instant>,
     /// The same, while the exchange that tells it is under way.
     closing: Option<Instant>,
@@ -142,7 +142,7 @@ pub(super) struct Lease {
 // === impl Lease ===
 
 impl Lease {
-    pub(super) fn new(sharing: Sharing, now: Instant) -> Self {
+    pub(super) fn new(sharing: LedgerConfig, now: Instant) -> Self {
         Self {
             replicas: sharing.replicas.max(1),
             sharing,
@@ -252,10 +252,10 @@ impl Lease {
     }
 
     /// What HubSpot said; `oldest` is from when the call was sent.
-    pub(super) fn learn(&mut self, told: Told, oldest: u64, shape: Shape) {
+    pub(super) fn learn(&mut self, told: ObservedLimit, oldest: u64, shape: Shape) {
         let Some(remaining) = told.remaining else { return };
         let size = told.size.unwrap_or(shape.size);
-        self.told = Some(Heard {
+        self.told = Some(LedgerObservation {
             size,
             window: told.window.unwrap_or(shape.window),
             used: size.saturating_sub(remaining),
@@ -274,7 +274,7 @@ impl Lease {
         shape: Shape,
         counted: Counted<'_>,
         now: Instant,
-    ) -> Option<Ask> {
+    ) -> Option<ExchangeRequest> {
         self.expire(now);
         let demand = match demand {
             Demand::Permits(demand) => demand,
@@ -311,7 +311,7 @@ impl Lease {
         let slots = self.reports(counted);
         let first = self.next_number;
         self.next_number += (want + spare) as u64;
-        Some(Ask {
+        Some(ExchangeRequest {
             replica: Arc::clone(&self.sharing.replica),
             size: shape.size,
             window: shape.window,
@@ -325,15 +325,15 @@ impl Lease {
             spare_hold: SPARE_HOLD,
             reach: shape.reach,
             slots,
-            told: self.told.take(),
+            observed: self.told.take(),
             close: self.closing.map(|until| until.saturating_duration_since(now)),
-            apart: !self.is_live(),
+            detached: !self.is_live(),
             leave,
         })
     }
 
     /// The ledger's answer to what was asked at `since`.
-    pub(super) fn granted(&mut self, ask: &Ask, grant: &Grant, since: Instant) {
+    pub(super) fn granted(&mut self, ask: &ExchangeRequest, grant: &Grant, since: Instant) {
         self.asked = Some(since);
         self.is_member = !ask.leave;
         self.closing = None;
@@ -432,17 +432,17 @@ impl Lease {
         self.vain.is_some_and(|vain| same(vain) && now < vain.until)
     }
 
-    fn reports(&mut self, counted: Counted<'_>) -> Vec<Report> {
+    fn reports(&mut self, counted: Counted<'_>) -> Vec<SlotReport> {
         let Some(skew) = self.skew else { return Vec::new() };
         let mut reports = Vec::with_capacity(self.changed.len() + self.freed.len());
         for slot in std::mem::take(&mut self.changed) {
             if let (Some(number), Some(counted)) = (self.numbers.get(&slot), counted(slot)) {
                 let counted = counted.map(|at| skew.theirs(at));
-                reports.push(Report { number: *number, counted: Some(counted) });
+                reports.push(SlotReport { number: *number, counted: Some(counted) });
             }
         }
         let freed = std::mem::take(&mut self.freed);
-        reports.extend(freed.into_iter().map(|number| Report { number, counted: None }));
+        reports.extend(freed.into_iter().map(|number| SlotReport { number, counted: None }));
         reports
     }
 

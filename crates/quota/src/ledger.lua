@@ -48,7 +48,7 @@ end
 redis.call('ZREMRANGEBYSCORE', replicas, '-inf', text(now - GONE))
 local known = redis.call('ZCARD', replicas)
 local silent = redis.call('ZCOUNT', replicas, '-inf', text(now - SILENT))
-if ask.apart and not ask.leave then
+if ask.detached and not ask.leave then
   redis.call('ZADD', apart, text(now), ask.replica)
 else
   redis.call('ZREM', apart, ask.replica)
@@ -70,10 +70,10 @@ for _, slot in ipairs(ask.slots) do
 end
 
 -- What HubSpot said: calls it has counted and nobody here has made are those of others.
-if ask.told then
-  size = ask.told.size
-  window = ask.told.window
-  foreign = math.max(0, ask.told.used - math.max(0, seq - ask.told.oldest))
+if ask.observed then
+  size = ask.observed.size
+  window = ask.observed.window
+  foreign = math.max(0, ask.observed.used - math.max(0, seq - ask.observed.oldest))
   told = now
 end
 if ask.close then closed = math.max(closed, now + ask.close) end

@@ -22,12 +22,13 @@ use super::BucketName;
 pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// Tells what has become of permits, and asks for more. Must not take longer than its own
     /// deadline, which is to be short: callers wait.
-    async fn exchange(&self, limit: &Limit, ask: &Ask) -> Result<Grant, Away>;
+    async fn exchange(&self, limit: &LimitKey, ask: &ExchangeRequest)
+    -> Result<Grant, Unavailable>;
 }
 
 /// Which limit is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Limit {
+pub struct LimitKey {
     /// The portal.
     pub portal: Arc<str>,
     /// Its bucket.
@@ -37,11 +38,11 @@ pub struct Limit {
 /// The ledger cannot be reached, or does not make sense; says why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Away(pub String);
+pub struct Unavailable(pub String);
 
 /// How replicas share their quotas.
 #[derive(Debug, Clone)]
-pub struct Sharing {
+pub struct LedgerConfig {
     /// The store.
     pub(super) ledger: Arc<dyn Ledger>,
     /// Name of this replica, unlike any other's.
@@ -54,11 +55,11 @@ pub struct Sharing {
 
 /// A point in time by the ledger's own clock, the only one that counts: microseconds since some
 /// moment that it has chosen.
-pub type Stamp = i64;
+pub type LedgerInstant = i64;
 
 /// One exchange, as the replica begins it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct ExchangeRequest {
     /// Who asks.
     pub replica: Arc<str>,
     /// Calls in the window, if the ledger knows no better.
@@ -84,25 +85,25 @@ pub struct Ask {
     /// Longest way of a call to HubSpot, as far as the window and the second are concerned.
     pub reach: [Duration; 2],
     /// What has become of permits since the last exchange.
-    pub slots: Vec<Report>,
+    pub slots: Vec<SlotReport>,
     /// What HubSpot said last.
-    pub told: Option<Heard>,
+    pub observed: Option<LedgerObservation>,
     /// How long HubSpot wants no more calls.
     pub close: Option<Duration>,
     /// Whether the replica keeps to its part for now and takes no permits: the ledger keeps that part.
-    pub apart: bool,
+    pub detached: bool,
     /// Whether the replica stops using this limit for now.
     pub leave: bool,
 }
 
 /// What has become of one permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Report {
+pub struct SlotReport {
     /// Its number.
     pub number: u64,
     /// When HubSpot has counted its call at the latest, as far as the window and the second are
     /// concerned. `None` if there was no call.
-    pub counted: Option<[Stamp; 2]>,
+    pub counted: Option<[LedgerInstant; 2]>,
 }
 
 /// Parts of a window in which slots are counted by when they leave it.
@@ -110,7 +111,7 @@ pub const TENTHS: usize = 10;
 
 /// What HubSpot said of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heard {
+pub struct LedgerObservation {
     /// Calls in the window.
     pub size: u64,
     /// Its length.
@@ -125,11 +126,11 @@ pub struct Heard {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// When it was given.
-    pub now: Stamp,
+    pub now: LedgerInstant,
     /// For each permit granted: from when on it is good.
-    pub permits: Vec<Stamp>,
+    pub permits: Vec<LedgerInstant>,
     /// When one more could be good.
-    pub next: Stamp,
+    pub next: LedgerInstant,
     /// Calls in the window, of all replicas and of others.
     pub used: u64,
     /// How many of them, of all replicas, leave the window in each tenth of it from now on.
@@ -148,9 +149,9 @@ pub struct Grant {
     pub warming: bool,
 }
 
-// === impl Sharing ===
+// === impl LedgerConfig ===
 
-impl Sharing {
+impl LedgerConfig {
     /// Shares through `ledger`, as `replica`, with `replicas` in all as long as it has not told.
     pub fn new(ledger: Arc<dyn Ledger>, replica: &str, replicas: u32) -> Self {
         Self { ledger, replica: replica.into(), replicas, away: Arc::default() }

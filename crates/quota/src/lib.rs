@@ -1,10 +1,23 @@
-//! One quota per portal, used to its last call: who may call HubSpot now, who waits and in which
-//! order, and who is told at once that it will not be in time.
+//! HubSpot rate limits of one portal each: permits, fair queueing and batching of what waits.
 //!
-//! HubSpot's limits are an [`Account`] per portal. A call takes a [`Permit`] from it for each HTTP
-//! call; answers and their headers go back through the permit, which is how the limits are learned.
-//! Calls that can share one HubSpot call wait as members of a [`Group`]: the permit that comes next
-//! takes up to a hundred of them.
+//! An [`Account`] holds the limits of one portal. Every HubSpot request needs a [`Permit`] of it. The
+//! permit carries the response headers back, which is how the limits are learned. Requests that can be
+//! sent as one HubSpot batch wait as members of a [`Group`]; the next permit takes up to
+//! [`Group::max_size`] of them.
+//!
+//! Names of this crate at a glance:
+//!
+//! - [`Quota::account`] returns the [`Account`] of a portal; whoever serves a portal keeps it.
+//! - [`Account::try_acquire`], [`Account::acquire`] and [`Account::enqueue`] take a permit at once,
+//!   wait for one, or queue a member of a [`Group`] ([`Group::dispatch`], [`Group::reject`]).
+//! - [`Account::check_deadline`] rejects a request whose permit cannot come in time.
+//! - [`Permit::mark_sent`] counts the request and its leads; [`Permit::observe`] takes an
+//!   [`Observation`]. Dropping a permit releases it on every other path.
+//! - [`Rejected`] says which limit rejected a request, its [`Reason`] and when to retry.
+//! - [`Requester`] is a [`Caller`] and its [`Priority`].
+//! - [`Account::snapshot`] and [`Quota::snapshots`] are the read models; [`Account::write_queue`]
+//!   takes the statistics of writes that wait for an earlier write.
+//! - [`LedgerConfig`] makes replicas share the limits through a [`Ledger`].
 
 mod account;
 mod bucket;
@@ -35,13 +48,17 @@ use futures_util::future::join_all;
 use parking_lot::RwLock;
 use tokio::time::{Instant, timeout_at};
 
-pub use account::{Account, Place};
-pub use bucket::Told;
+pub use account::{Account, QueueEntry};
+pub use bucket::ObservedLimit;
 pub use ledger::{
-    Ask, Away, Grant, Heard as LimitHeard, Ledger, Limit, Report, Sharing, Stamp, TENTHS,
+    ExchangeRequest, Grant, Ledger, LedgerConfig, LedgerInstant, LedgerObservation, LimitKey,
+    SlotReport, TENTHS, Unavailable,
 };
-pub use permit::{Heard, Permit, Refused};
-pub use view::{BucketView, CallerView, Counts, SharingView, Turns, TurnsView, View};
+pub use permit::{Observation, Permit, RateLimited};
+pub use view::{
+    AccountSnapshot, BucketCounters, BucketSnapshot, CallerSnapshot, LedgerSnapshot,
+    WriteQueueSnapshot, WriteQueueStats,
+};
 
 use leadsd_base::time::{WallClock, Zone};
 
@@ -56,73 +73,74 @@ pub enum BucketName {
     Daily,
 }
 
-/// Who calls: what shares are given to. Taken from the authenticated identity, or what the caller
-/// calls itself, or its address.
+/// A client of leadsd, which is what quota is divided among: its authenticated identity, else the name
+/// that it sends, else its address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Caller {
     name: Arc<str>,
-    /// Its shares, if it is known who it is; else they go by its name.
-    shares: Option<u32>,
+    /// Weight of an authenticated caller. `None` if the weight is looked up by name.
+    weight: Option<u32>,
 }
 
-/// How much a call's wait matters.
+/// Priority class of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Priority {
-    /// Somebody waits for the answer: goes before bulk.
+    /// A user waits for the response. Served before bulk.
     #[default]
     Interactive,
-    /// Nobody does: takes what is left, and a tenth in any case.
+    /// Background work. Served with what is left, and with a tenth of the permits in any case.
     Bulk,
 }
 
-/// On whose behalf a permit is taken.
+/// The caller and the priority that a permit is acquired for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Who {
+pub struct Requester {
     /// The caller.
     pub caller: Caller,
     /// The call's priority.
     pub priority: Priority,
 }
 
-/// Why there is no permit.
+/// A request that got no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
-    /// Which limit stands in the way.
+pub struct Rejected {
+    /// The limit that rejected it.
     pub bucket: BucketName,
-    /// What about it.
-    pub cause: Cause,
-    /// How long until there may be one.
-    pub wait: Duration,
+    /// Why.
+    pub reason: Reason,
+    /// Estimated time until a permit can be acquired.
+    pub retry_after: Duration,
 }
 
-/// What about a limit stands in the way.
+/// Why a request got no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// The permit would come too late for the call.
-    Late,
-    /// Too many calls wait already.
-    Full,
-    /// Nothing is left for today.
-    UsedUp,
+pub enum Reason {
+    /// The permit would come after the deadline of the request.
+    Deadline,
+    /// The queue is full.
+    QueueFull,
+    /// The calls of the day are used up.
+    Exhausted,
 }
 
-/// Calls that can leave together as one HubSpot call.
+/// Requests that can be sent as one HubSpot batch.
 pub trait Group: fmt::Debug + Send + Sync {
-    /// Tells it from all other groups.
+    /// Unique identifier of the group.
     fn id(&self) -> u64;
-    /// Most calls that leave together.
-    fn most(&self) -> usize;
-    /// With fewer than these waiting each leaves alone: together they would take as many HubSpot calls.
-    fn least(&self) -> usize {
+    /// Maximum number of members that one permit takes.
+    fn max_size(&self) -> usize;
+    /// Minimum number of members of a batch. Fewer are dispatched one by one, because a batch of them
+    /// would cost as many HubSpot calls.
+    fn min_size(&self) -> usize {
         2
     }
-    /// The members leave with this permit, in this order. Must return soon.
-    fn go(&self, permit: Permit, members: Vec<u64>);
-    /// The member has waited in vain.
-    fn refuse(&self, member: u64, refusal: Refusal);
+    /// Sends the members with this permit, in this order. Must not block.
+    fn dispatch(&self, permit: Permit, members: Vec<u64>);
+    /// Rejects a member that was queued.
+    fn reject(&self, member: u64, rejected: Rejected);
 }
 
-/// What is assumed of HubSpot's limits until its answers tell, and how waiting is bounded.
+/// Limits until HubSpot's response headers announce others, and bounds of the queues.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Calls in a window.
@@ -131,24 +149,24 @@ pub struct Settings {
     pub burst_window: Duration,
     /// Searches in a second.
     pub search_per_second: u64,
-    /// Calls in a day; `None` for no limit.
+    /// Calls in a day. `None` for no limit.
     pub daily: Option<u64>,
-    /// Most calls that wait for one bucket of one portal.
-    pub max_waiting: usize,
-    /// Shares of callers that have more than one and are not known.
-    pub shares: BTreeMap<String, u32>,
-    /// Time zones of the portals, for the end of the day.
+    /// Maximum number of requests queued for one bucket of one portal.
+    pub max_queue: usize,
+    /// Weights of unauthenticated callers by name. The default is 1.
+    pub weights: BTreeMap<String, u32>,
+    /// Time zones of portals, for the end of the day.
     pub zones: BTreeMap<String, Zone>,
     /// Time zone of all other portals.
     pub zone: Zone,
-    /// How replicas share the limits; `None` if they do not.
-    pub sharing: Option<Sharing>,
+    /// How replicas share the limits. `None` if each replica counts alone.
+    pub ledger: Option<LedgerConfig>,
 }
 
-/// The quotas of all portals.
+/// Accounts of all portals.
 pub struct Quota {
     settings: Settings,
-    shares: Arc<BTreeMap<String, u32>>,
+    weights: Arc<BTreeMap<String, u32>>,
     clock: Arc<dyn WallClock>,
     accounts: RwLock<HashMap<Arc<str>, Arc<Account>>>,
 }
@@ -169,29 +187,30 @@ impl BucketName {
 // === impl Caller ===
 
 impl Caller {
-    /// Longest name that is kept, in bytes.
-    const MAX: usize = 128;
+    /// Maximum length of an unauthenticated name, in bytes: what a client sends is kept in memory and
+    /// in metrics.
+    const MAX_NAME: usize = 128;
 
-    /// A caller of this name; what is too long is cut off.
+    /// A caller by an unauthenticated name, truncated to 128 bytes.
     pub fn new(name: &str) -> Self {
-        let mut end = name.len().min(Self::MAX);
+        let mut end = name.len().min(Self::MAX_NAME);
         while !name.is_char_boundary(end) {
             end -= 1;
         }
-        Self { name: name[..end].into(), shares: None }
+        Self { name: name[..end].into(), weight: None }
     }
 
-    /// A caller that has proven its name, with the shares that are its own.
-    pub fn known(name: &str, shares: u32) -> Self {
-        Self { name: name.into(), shares: Some(shares) }
+    /// An authenticated caller with its configured weight.
+    pub fn authenticated(name: &str, weight: u32) -> Self {
+        Self { name: name.into(), weight: Some(weight) }
     }
 
-    /// Whether it has proven its name.
-    pub fn is_known(&self) -> bool {
-        self.shares.is_some()
+    /// Whether the name is authenticated.
+    pub fn is_authenticated(&self) -> bool {
+        self.weight.is_some()
     }
 
-    /// The name.
+    /// Name of the caller.
     pub fn as_str(&self) -> &str {
         &self.name
     }
@@ -200,48 +219,47 @@ impl Caller {
 // === impl Quota ===
 
 impl Quota {
-    /// Quotas that start with what `settings` assume.
+    /// Creates accounts lazily, with the limits in `settings`.
     pub fn new(settings: Settings, clock: Arc<dyn WallClock>) -> Self {
-        let shares = Arc::new(settings.shares.clone());
-        Self { settings, shares, clock, accounts: RwLock::default() }
+        let weights = Arc::new(settings.weights.clone());
+        Self { settings, weights, clock, accounts: RwLock::default() }
     }
 
-    /// The quota of a portal. Names were checked against those configured, so there are only so
-    /// many.
-    pub fn of(&self, portal: &str) -> Arc<Account> {
+    /// The account of a portal, created by the first call. Portal names come from the configuration, so
+    /// their number is bounded.
+    pub fn account(&self, portal: &str) -> Arc<Account> {
         if let Some(account) = self.accounts.read().get(portal) {
             return Arc::clone(account);
         }
         let mut accounts = self.accounts.write();
         let name: Arc<str> = portal.into();
         let account = accounts.entry(Arc::clone(&name)).or_insert_with(|| {
-            let sharing = self.settings.sharing.clone();
-            let (shares, clock) = (Arc::clone(&self.shares), Arc::clone(&self.clock));
-            Account::start(name, &self.settings, shares, clock, sharing)
+            let (weights, clock) = (Arc::clone(&self.weights), Arc::clone(&self.clock));
+            Account::start(name, &self.settings, weights, clock)
         });
         Arc::clone(account)
     }
 
-    /// Most calls that wait for one thing in one portal.
-    pub fn max_waiting(&self) -> usize {
-        self.settings.max_waiting
+    /// Maximum number of requests queued for one bucket of one portal.
+    pub fn max_queue(&self) -> usize {
+        self.settings.max_queue
     }
 
-    /// Tells the other replicas that this one makes no more calls, so that they need not keep its part.
-    pub async fn leave(&self, deadline: Instant) {
+    /// Leaves the ledger, so that the other replicas get the part of this one at once. A replica that
+    /// does not leave by `deadline` is noticed by its silence.
+    pub async fn leave_ledger(&self, deadline: Instant) {
         let accounts: Vec<_> = self.accounts.read().values().cloned().collect();
-        let all = accounts.iter().map(|account| account.leave());
-        // Whoever is not told finds out by itself, after some time.
+        let all = accounts.iter().map(|account| account.leave_ledger());
         let _ = timeout_at(deadline, join_all(all)).await;
     }
 
-    /// How the portals that were called stand now, in order of their names.
-    pub fn views(&self) -> Vec<View> {
+    /// Snapshots of all accounts, sorted by portal.
+    pub fn snapshots(&self) -> Vec<AccountSnapshot> {
+        let now = Instant::now();
         let accounts: Vec<_> = self.accounts.read().values().cloned().collect();
-        let mut views: Vec<_> =
-            accounts.iter().map(|account| account.view(Instant::now())).collect();
-        views.sort_by(|a, b| a.portal.cmp(&b.portal));
-        views
+        let mut snapshots: Vec<_> = accounts.iter().map(|account| account.snapshot(now)).collect();
+        snapshots.sort_by(|a, b| a.portal.cmp(&b.portal));
+        snapshots
     }
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     BucketName,
     account::Account,
-    bucket::{Oldest, Told},
+    bucket::{ObservedLimit, Oldest},
 };
 
 /// The right to make one call. Unused, it goes back when dropped; used, its time counts from when
@@ -21,24 +21,24 @@ pub struct Permit {
 
 /// What an answer says about the quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Heard {
+pub struct Observation {
     /// Of the bucket that the permit is of.
-    pub told: Told,
+    pub limit: ObservedLimit,
     /// Calls a day.
     pub daily: Option<u64>,
     /// Calls left of them.
     pub daily_remaining: Option<u64>,
     /// HubSpot refused the call for its limits.
-    pub refused: Option<Refused>,
+    pub rate_limited: Option<RateLimited>,
 }
 
 /// Which limit HubSpot has refused a call for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum RateLimited {
     /// That of the bucket the permit is of; for how long.
     Bucket(Duration),
     /// That of the day.
-    Day,
+    Daily,
 }
 
 // === impl Permit ===
@@ -53,22 +53,17 @@ impl Permit {
         self.bucket
     }
 
-    /// So many leads are what the call is about, by the count of what permits are used for.
-    pub fn is_about(&self, leads: usize) {
-        self.account.count_leads(self.bucket, leads);
-    }
-
-    /// The call is sent now.
-    pub fn sent(&mut self) {
+    /// Marks the request as sent now, for so many leads. Only the first call counts.
+    pub fn mark_sent(&mut self, leads: usize) {
         if self.sent.is_none() {
-            self.sent = Some(self.account.sent(self.bucket, self.number));
+            self.sent = Some(self.account.sent(self.bucket, self.number, leads));
         }
     }
 
-    /// The answer is here.
-    pub fn answered(self, heard: Heard) {
+    /// Releases the permit with the limits that the response announces.
+    pub fn observe(self, observation: Observation) {
         if let Some(oldest) = self.sent {
-            self.account.heard(self.bucket, heard, self.number, oldest);
+            self.account.heard(self.bucket, observation, self.number, oldest);
         }
     }
 }

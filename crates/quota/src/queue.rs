@@ -15,7 +15,7 @@ use std::{
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Caller, Group, Permit, Priority, Refusal, bucket::Users};
+use super::{Caller, Group, Permit, Priority, Rejected, bucket::Users};
 
 /// Interactive permits in a row after which one goes to bulk.
 const IN_A_ROW: u32 = 9;
@@ -39,7 +39,7 @@ pub(super) struct Key {
 #[derive(Debug)]
 pub(super) enum Waiting {
     /// A call that needs a permit of its own.
-    Alone(oneshot::Sender<Result<Permit, Refusal>>),
+    Alone(oneshot::Sender<Result<Permit, Rejected>>),
     /// A call that may share one with others of its group.
     Member(Arc<dyn Group>, u64),
 }
@@ -134,7 +134,7 @@ impl Queue {
     /// How many shares a caller has.
     pub(super) fn shares_of(&self, caller: &Caller) -> u32 {
         let by_name = || self.shares.get(caller.as_str()).copied();
-        caller.shares.or_else(by_name).unwrap_or(1).max(1)
+        caller.weight.or_else(by_name).unwrap_or(1).max(1)
     }
 
     /// The place that the caller's next call would get.
@@ -158,7 +158,7 @@ impl Queue {
         match &waiting {
             Waiting::Alone(_) => self.permits += 1,
             Waiting::Member(group, _) => {
-                let most = group.most().max(1);
+                let most = group.max_size().max(1);
                 let keys = self.groups.entry(group.id()).or_default();
                 // One more batch begins with it, or none.
                 self.permits += usize::from(keys.len().is_multiple_of(most));
@@ -266,7 +266,7 @@ impl Queue {
                 Waiting::Member(other, _) if group == Some(other.id()) => {}
                 Waiting::Alone(_) => alone += 1,
                 Waiting::Member(group, _) => {
-                    members.entry(group.id()).or_insert_with(|| (0, group.most())).0 += 1;
+                    members.entry(group.id()).or_insert_with(|| (0, group.max_size())).0 += 1;
                 }
             }
         }
@@ -284,7 +284,7 @@ impl Queue {
     fn most(&self, keys: &BTreeSet<Key>) -> usize {
         let ticket = keys.first().and_then(|key| self.waiting.get(key));
         match ticket.map(|ticket| &ticket.waiting) {
-            Some(Waiting::Member(group, _)) => group.most().max(1),
+            Some(Waiting::Member(group, _)) => group.max_size().max(1),
             Some(Waiting::Alone(_)) | None => 1,
         }
     }
@@ -305,11 +305,11 @@ impl Queue {
     /// The head and those of its group that go with it, in the order of their places.
     fn members(&self, head: Key, group: &dyn Group) -> Vec<Key> {
         let all = self.groups.get(&group.id());
-        if all.map_or(0, BTreeSet::len) < group.least() {
+        if all.map_or(0, BTreeSet::len) < group.min_size() {
             return vec![head];
         }
         let others = all.into_iter().flatten().copied().filter(|key| *key != head);
-        let mut keys: Vec<Key> = others.take(group.most().saturating_sub(1)).collect();
+        let mut keys: Vec<Key> = others.take(group.max_size().saturating_sub(1)).collect();
         keys.push(head);
         keys.sort_unstable();
         keys
@@ -322,7 +322,7 @@ impl Queue {
             Waiting::Member(group, _) => {
                 if let Some(keys) = self.groups.get_mut(&group.id()) {
                     keys.remove(&key);
-                    self.permits -= usize::from(keys.len().is_multiple_of(group.most().max(1)));
+                    self.permits -= usize::from(keys.len().is_multiple_of(group.max_size().max(1)));
                     if keys.is_empty() {
                         self.groups.remove(&group.id());
                     }

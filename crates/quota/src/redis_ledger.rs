@@ -15,7 +15,7 @@ use redis::{
 use serde::Serialize;
 use tokio::time::timeout;
 
-use crate::{Ask, Away, Grant, Ledger, Limit, Report, TENTHS};
+use crate::{ExchangeRequest, Grant, Ledger, LimitKey, SlotReport, TENTHS, Unavailable};
 
 /// Longest wait for a connection, and for an answer; the quota waits no longer for both together.
 const TIMEOUT: Duration = Duration::from_millis(200);
@@ -82,10 +82,10 @@ struct Message<'a> {
     reach_second: f64,
     slots: Vec<Slot>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    told: Option<Told>,
+    observed: Option<Told>,
     #[serde(skip_serializing_if = "Option::is_none")]
     close: Option<f64>,
-    apart: bool,
+    detached: bool,
     leave: bool,
 }
 
@@ -124,7 +124,7 @@ impl RedisLedger {
     }
 
     /// Whether it is there, takes writes and runs scripts. Writes nothing.
-    pub async fn probe(&self) -> Result<ServerInfo, Away> {
+    pub async fn probe(&self) -> Result<ServerInfo, Unavailable> {
         let mut connection = self.connection().await?;
         let clock = Script::new("return redis.call('TIME')");
         let time: Result<Vec<String>, RedisError> = clock.invoke_async(&mut connection).await;
@@ -144,7 +144,7 @@ impl RedisLedger {
         Ok(ServerInfo { server, writable: fact("role").is_none_or(|role| role == "master") })
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection, Away> {
+    async fn connection(&self) -> Result<MultiplexedConnection, Unavailable> {
         if let Some(connection) = self.connection.lock().clone() {
             return Ok(connection);
         }
@@ -159,30 +159,32 @@ impl RedisLedger {
         let connection = client.get_multiplexed_async_connection_with_config(&config);
         // Names are looked up without a timeout of their own.
         let connection = timeout(TIMEOUT, connection).await;
-        let connection = connection.map_err(|_| Away("no connection in time".to_owned()))?;
+        let connection = connection.map_err(|_| Unavailable("no connection in time".to_owned()))?;
         let connection = connection.map_err(|error| away(&error))?;
         *self.connection.lock() = Some(connection.clone());
         Ok(connection)
     }
 
     /// Reads what may have changed since last time: a password that was rotated, a CA.
-    async fn client(&self) -> Result<Client, Away> {
+    async fn client(&self) -> Result<Client, Unavailable> {
         let url = match &self.url {
             RedisUrl::Inline(url) => url.clone(),
             RedisUrl::File(file) => {
                 let text = tokio::fs::read_to_string(file).await;
-                let text = text.map_err(|error| Away(format!("{}: {error}", file.display())))?;
+                let text =
+                    text.map_err(|error| Unavailable(format!("{}: {error}", file.display())))?;
                 text.trim().to_owned()
             }
         };
         // The error of a bad URL may show it, and a password is part of it.
-        let info = url.into_connection_info().map_err(|_| Away("not a Redis URL".to_owned()))?;
+        let info =
+            url.into_connection_info().map_err(|_| Unavailable("not a Redis URL".to_owned()))?;
         let Some(ca_file) = &self.ca_file else {
             return Client::open(info).map_err(|error| away(&error));
         };
         let root_cert = tokio::fs::read(ca_file).await;
         let root_cert =
-            root_cert.map_err(|error| Away(format!("{}: {error}", ca_file.display())))?;
+            root_cert.map_err(|error| Unavailable(format!("{}: {error}", ca_file.display())))?;
         let certificates = TlsCertificates { client_tls: None, root_cert: Some(root_cert) };
         Client::build_with_tls(info, certificates).map_err(|error| away(&error))
     }
@@ -190,10 +192,14 @@ impl RedisLedger {
 
 #[async_trait]
 impl Ledger for RedisLedger {
-    async fn exchange(&self, limit: &Limit, ask: &Ask) -> Result<Grant, Away> {
+    async fn exchange(
+        &self,
+        limit: &LimitKey,
+        ask: &ExchangeRequest,
+    ) -> Result<Grant, Unavailable> {
         let mut connection = self.connection().await?;
         let message = serde_json::to_string(&Message::of(ask))
-            .map_err(|error| Away(format!("cannot write an exchange: {error}")))?;
+            .map_err(|error| Unavailable(format!("cannot write an exchange: {error}")))?;
         let (prefix, portal, bucket) = (&self.prefix, &limit.portal, limit.bucket.as_str());
         // The braces keep the keys of one limit in one slot of a cluster.
         let key = |part: &str| format!("{prefix}:{{{portal}:{bucket}}}:{part}");
@@ -205,7 +211,7 @@ impl Ledger for RedisLedger {
             script.arg(message).invoke_async(&mut connection).await;
         match answer {
             Ok(answer) => {
-                grant(&answer).ok_or_else(|| Away("an answer of another shape".to_owned()))
+                grant(&answer).ok_or_else(|| Unavailable("an answer of another shape".to_owned()))
             }
             Err(error) => {
                 // It may have been the connection: the next exchange makes a new one.
@@ -225,8 +231,8 @@ impl fmt::Debug for RedisLedger {
 // === impl Message ===
 
 impl<'a> Message<'a> {
-    fn of(ask: &'a Ask) -> Self {
-        let Ask {
+    fn of(ask: &'a ExchangeRequest) -> Self {
+        let ExchangeRequest {
             replica,
             size,
             window,
@@ -240,9 +246,9 @@ impl<'a> Message<'a> {
             spare_hold,
             reach: [reach_window, reach_second],
             slots,
-            told,
+            observed,
             close,
-            apart,
+            detached,
             leave,
         } = ask;
         Self {
@@ -260,14 +266,14 @@ impl<'a> Message<'a> {
             reach_window: ms(*reach_window),
             reach_second: ms(*reach_second),
             slots: slots.iter().map(Slot::of).collect(),
-            told: told.map(|told| Told {
+            observed: observed.map(|told| Told {
                 size: told.size,
                 window: ms(told.window),
                 used: told.used,
                 oldest: told.oldest,
             }),
             close: close.map(ms),
-            apart: *apart,
+            detached: *detached,
             leave: *leave,
         }
     }
@@ -276,8 +282,8 @@ impl<'a> Message<'a> {
 // === impl Slot ===
 
 impl Slot {
-    fn of(report: &Report) -> Self {
-        let Report { number, counted } = report;
+    fn of(report: &SlotReport) -> Self {
+        let SlotReport { number, counted } = report;
         #[expect(clippy::cast_precision_loss, reason = "the clock stays below 2^53 us until 2255")]
         let ms = |micros: i64| micros as f64 / 1e3;
         Self {
@@ -316,6 +322,6 @@ fn grant(answer: &[i64]) -> Option<Grant> {
 }
 
 /// What is said of a failure: its kind and text, never the URL.
-fn away(error: &RedisError) -> Away {
-    Away(error.to_string())
+fn away(error: &RedisError) -> Unavailable {
+    Unavailable(error.to_string())
 }

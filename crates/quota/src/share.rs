@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::{
     account::Account,
-    ledger::{Ask, Away, Grant, Limit, Sharing},
+    ledger::{ExchangeRequest, Grant, LedgerConfig, LimitKey, Unavailable},
 };
 
 /// Longest an exchange may take: callers wait, and without the ledger there is a way to go on.
@@ -24,8 +24,8 @@ const TIMEOUT: Duration = Duration::from_millis(250);
 /// Exchanges for as long as there is the account.
 pub(super) async fn run(
     account: Weak<Account>,
-    sharing: Sharing,
-    limit: Limit,
+    sharing: LedgerConfig,
+    limit: LimitKey,
     changed: Arc<Notify>,
 ) {
     loop {
@@ -49,10 +49,14 @@ pub(super) async fn run(
 }
 
 /// One exchange; `None` if the ledger cannot be reached.
-pub(super) async fn exchange(sharing: &Sharing, limit: &Limit, ask: &Ask) -> Option<Grant> {
+pub(super) async fn exchange(
+    sharing: &LedgerConfig,
+    limit: &LimitKey,
+    ask: &ExchangeRequest,
+) -> Option<Grant> {
     let exchange = sharing.ledger.exchange(limit, ask);
     let answer = timeout(TIMEOUT, exchange).await;
-    let answer = answer.unwrap_or_else(|_| Err(Away("no answer in time".to_owned())));
+    let answer = answer.unwrap_or_else(|_| Err(Unavailable("no answer in time".to_owned())));
     match answer {
         Ok(grant) => {
             if sharing.note(false) {
@@ -60,7 +64,7 @@ pub(super) async fn exchange(sharing: &Sharing, limit: &Limit, ask: &Ask) -> Opt
             }
             Some(grant)
         }
-        Err(Away(why)) => {
+        Err(Unavailable(why)) => {
             if sharing.note(true) {
                 warn!(
                     error = why,

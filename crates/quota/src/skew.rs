@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ledger::Stamp;
+use super::ledger::LedgerInstant;
 
 /// Most by which two clocks drift apart: a thousandth of a second in ten. What was learned gets so
 /// much less exact with time.
@@ -18,8 +18,8 @@ const DRIFT: u32 = 10_000;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Skew {
     origin: Instant,
-    earliest: Stamp,
-    latest: Stamp,
+    earliest: LedgerInstant,
+    latest: LedgerInstant,
     learned: Instant,
 }
 
@@ -27,13 +27,13 @@ pub(super) struct Skew {
 
 impl Skew {
     /// From one exchange: asked at `since`, answered with `stamp`, here at `now`.
-    pub(super) fn new(since: Instant, stamp: Stamp, now: Instant) -> Self {
+    pub(super) fn new(since: Instant, stamp: LedgerInstant, now: Instant) -> Self {
         let took = micros(now.saturating_duration_since(since));
         Self { origin: since, earliest: stamp - took, latest: stamp, learned: now }
     }
 
     /// Takes another exchange into account. A clock that was set counts from here on.
-    pub(super) fn learn(&mut self, since: Instant, stamp: Stamp, now: Instant) {
+    pub(super) fn learn(&mut self, since: Instant, stamp: LedgerInstant, now: Instant) {
         let blur = micros(now.saturating_duration_since(self.learned) / DRIFT);
         let earliest = stamp - micros(now.saturating_duration_since(self.origin));
         let latest = stamp - micros(since.saturating_duration_since(self.origin));
@@ -47,14 +47,14 @@ impl Skew {
     }
 
     /// The ledger's time at ours, rather too late.
-    pub(super) fn theirs(&self, ours: Instant) -> Stamp {
+    pub(super) fn theirs(&self, ours: Instant) -> LedgerInstant {
         let after = micros(ours.saturating_duration_since(self.origin));
         let before = micros(self.origin.saturating_duration_since(ours));
         self.latest + after - before
     }
 
     /// Our time at the ledger's, rather too late.
-    pub(super) fn ours(&self, theirs: Stamp) -> Instant {
+    pub(super) fn ours(&self, theirs: LedgerInstant) -> Instant {
         let after = theirs.saturating_sub(self.earliest);
         match u64::try_from(after) {
             Ok(after) => self.origin + Duration::from_micros(after),

@@ -25,8 +25,8 @@ use tokio::{
 };
 
 use super::{
-    Account, BucketName, Caller, Group, Heard, Permit, Priority, Quota, Refusal, Settings, Told,
-    Who,
+    Account, BucketName, Caller, Group, Observation, ObservedLimit, Permit, Priority, Quota,
+    Rejected, Requester, Settings,
 };
 use leadsd_base::{
     task,
@@ -53,11 +53,11 @@ fn settings(burst: u64) -> Settings {
         burst_window: Duration::from_secs(10),
         search_per_second: 5,
         daily: None,
-        max_waiting: 10_000,
-        shares: BTreeMap::new(),
+        max_queue: 10_000,
+        weights: BTreeMap::new(),
         zones: BTreeMap::new(),
         zone: Zone::default(),
-        sharing: None,
+        ledger: None,
     }
 }
 
@@ -67,14 +67,14 @@ fn account(settings: Settings) -> Arc<Account> {
 
 fn account_at(settings: Settings, at: &str) -> Arc<Account> {
     let clock = Clock { start: Instant::now(), at: at.parse().expect("a time") };
-    Quota::new(settings, Arc::new(clock)).of("default")
+    Quota::new(settings, Arc::new(clock)).account("default")
 }
 
-fn who(caller: &str, priority: Priority) -> Who {
-    Who { caller: Caller::new(caller), priority }
+fn who(caller: &str, priority: Priority) -> Requester {
+    Requester { caller: Caller::new(caller), priority }
 }
 
-fn web() -> Who {
+fn web() -> Requester {
     who("web", Priority::Interactive)
 }
 
@@ -92,18 +92,27 @@ struct Hub {
 
 impl Hub {
     /// One call: there after `there`, its answer here `back` later.
-    async fn call(&self, mut permit: Permit, there: Duration, back: Duration, mut heard: Heard) {
-        permit.sent();
+    async fn call(
+        &self,
+        mut permit: Permit,
+        there: Duration,
+        back: Duration,
+        mut heard: Observation,
+    ) {
+        permit.mark_sent(1);
         sleep(there).await;
         self.arrivals.lock().push(Instant::now());
         if let Some(size) = *self.announced.lock() {
             let remaining = size.saturating_sub(self.within_window() as u64);
             let window = Duration::from_secs(10);
-            heard.told =
-                Told { size: Some(size), remaining: Some(remaining), window: Some(window) };
+            heard.limit = ObservedLimit {
+                size: Some(size),
+                remaining: Some(remaining),
+                window: Some(window),
+            };
         }
         sleep(back).await;
-        permit.answered(heard);
+        permit.observe(heard);
     }
 
     /// Most calls that arrived within any window of this length.
@@ -142,7 +151,7 @@ impl Hub {
 static GROUPS: AtomicU64 = AtomicU64::new(0);
 
 /// What a member hears: its number among those that left together, and how many these were.
-type Reply = Result<(usize, usize), Refusal>;
+type Reply = Result<(usize, usize), Rejected>;
 
 /// Calls that can leave together; each call takes 5 ms there and 5 ms back.
 #[derive(Debug)]
@@ -181,11 +190,11 @@ impl Group for Together {
         self.id
     }
 
-    fn most(&self) -> usize {
+    fn max_size(&self) -> usize {
         self.most
     }
 
-    fn go(&self, permit: Permit, members: Vec<u64>) {
+    fn dispatch(&self, permit: Permit, members: Vec<u64>) {
         assert!(!members.is_empty() && members.len() <= self.most, "{} leave", members.len());
         let mut left = self.left.lock();
         assert!(members.iter().all(|member| !left.contains(member)), "none leaves twice");
@@ -194,7 +203,7 @@ impl Group for Together {
         let (hub, replies) = (Arc::clone(&self.hub), Arc::clone(&self.replies));
         let way = Duration::from_millis(5);
         task::spawn("batch", "", async move {
-            hub.call(permit, way, way, Heard::default()).await;
+            hub.call(permit, way, way, Observation::default()).await;
             let all = members.len();
             for (number, member) in members.into_iter().enumerate() {
                 let reply = replies.lock().remove(&member);
@@ -205,7 +214,7 @@ impl Group for Together {
         .detach();
     }
 
-    fn refuse(&self, member: u64, refusal: Refusal) {
+    fn reject(&self, member: u64, refusal: Rejected) {
         assert!(!self.left.lock().contains(&member), "none that has left is refused");
         if let Some(reply) = self.replies.lock().remove(&member) {
             let _ = reply.send(Err(refusal));

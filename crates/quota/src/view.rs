@@ -12,37 +12,37 @@ use super::{BucketName, Caller};
 
 /// The quota of one portal.
 #[derive(Debug, Clone, PartialEq)]
-pub struct View {
+pub struct AccountSnapshot {
     /// The portal.
     pub portal: Arc<str>,
     /// Its limits.
-    pub buckets: Vec<BucketView>,
+    pub buckets: Vec<BucketSnapshot>,
     /// Writes that wait for an earlier one to the same lead.
-    pub turns: TurnsView,
+    pub write_queue: WriteQueueSnapshot,
 }
 
 /// Writes that wait for an earlier one to the same lead, before they wait for a permit.
 #[derive(Debug, Default)]
-pub struct Turns {
+pub struct WriteQueueStats {
     waiting: AtomicUsize,
-    late: AtomicU64,
-    full: AtomicU64,
+    deadline: AtomicU64,
+    queue_full: AtomicU64,
 }
 
 /// What waits for an earlier write to the same lead, and what was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TurnsView {
+pub struct WriteQueueSnapshot {
     /// Writes that wait.
     pub waiting: usize,
     /// Writes refused because their turn would have come too late.
-    pub late: u64,
+    pub deadline: u64,
     /// Writes refused because too many were waiting.
-    pub full: u64,
+    pub queue_full: u64,
 }
 
 /// One limit.
 #[derive(Debug, Clone, PartialEq)]
-pub struct BucketView {
+pub struct BucketSnapshot {
     /// Which.
     pub name: BucketName,
     /// Calls in the window; `None` for no limit.
@@ -58,29 +58,29 @@ pub struct BucketView {
     /// Calls that wait.
     pub waiting: usize,
     /// Who has used it within the window or waits for it, in order of their names.
-    pub callers: Vec<CallerView>,
+    pub callers: Vec<CallerSnapshot>,
     /// What has happened so far.
-    pub counts: Counts,
+    pub counts: BucketCounters,
     /// With whom the limit is shared; `None` if it is not.
-    pub sharing: Option<SharingView>,
+    pub ledger: Option<LedgerSnapshot>,
 }
 
 /// How a limit is shared among replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SharingView {
+pub struct LedgerSnapshot {
     /// Whether the shared store cannot be reached: then each replica keeps to its part.
-    pub is_away: bool,
+    pub is_unavailable: bool,
     /// Replicas that use the limit, as far as is known.
     pub replicas: u32,
 }
 
 /// One caller's part.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CallerView {
+pub struct CallerSnapshot {
     /// Who.
     pub caller: Caller,
     /// Shares: with all of them waiting, each caller gets as much as its shares are of all.
-    pub shares: u32,
+    pub weight: u32,
     /// Calls in the window; one that went together with others counts as its part.
     pub used: f64,
     /// Calls that wait.
@@ -89,7 +89,7 @@ pub struct CallerView {
 
 /// What has happened to one bucket since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
+pub struct BucketCounters {
     /// Permits used: HubSpot calls sent.
     pub permits: u64,
     /// Calls that went with them.
@@ -101,42 +101,46 @@ pub struct Counts {
     /// How long, all together.
     pub waited: Duration,
     /// Calls refused because their permit would have come too late.
-    pub late: u64,
+    pub deadline: u64,
     /// Calls refused because too many were waiting.
-    pub full: u64,
+    pub queue_full: u64,
     /// Calls refused because the day's were used up.
-    pub used_up: u64,
+    pub exhausted: u64,
     /// Refusals by HubSpot: there should be none.
-    pub upstream: u64,
+    pub upstream_429: u64,
 }
 
-// === impl Turns ===
+// === impl WriteQueueStats ===
 
-impl Turns {
-    /// So many wait now.
+impl WriteQueueStats {
+    /// Sets how many writes wait.
     pub fn set_waiting(&self, writes: usize) {
         self.waiting.store(writes, Ordering::Relaxed);
     }
 
-    /// One is refused: because too many wait, or because its turn would come too late.
-    pub fn refuse(&self, is_full: bool) {
-        let count = if is_full { &self.full } else { &self.late };
-        count.fetch_add(1, Ordering::Relaxed);
+    /// Counts a write that was rejected because its turn would come after its deadline.
+    pub fn count_deadline(&self) {
+        self.deadline.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How they stand.
-    pub fn view(&self) -> TurnsView {
-        TurnsView {
+    /// Counts a write that was rejected because too many writes wait.
+    pub fn count_queue_full(&self) {
+        self.queue_full.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The statistics now.
+    pub fn snapshot(&self) -> WriteQueueSnapshot {
+        WriteQueueSnapshot {
             waiting: self.waiting.load(Ordering::Relaxed),
-            late: self.late.load(Ordering::Relaxed),
-            full: self.full.load(Ordering::Relaxed),
+            deadline: self.deadline.load(Ordering::Relaxed),
+            queue_full: self.queue_full.load(Ordering::Relaxed),
         }
     }
 }
 
-// === impl BucketView ===
+// === impl BucketSnapshot ===
 
-impl BucketView {
+impl BucketSnapshot {
     /// Calls left in the window; `None` for no limit.
     pub fn remaining(&self) -> Option<u64> {
         self.size.map(|size| size.saturating_sub(self.used))

@@ -18,7 +18,7 @@ use crate::{
 };
 use leadsd_base::{secret::Secret, time::SystemClock};
 use leadsd_credentials::Handle;
-use leadsd_quota::{Caller, Priority, Quota, Who};
+use leadsd_quota::{Caller, Priority, Quota, Requester};
 
 /// Longest the whole probe may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -53,7 +53,7 @@ async fn written(
     let call = CallContext {
         portal: portal.place.name.clone(),
         deadline,
-        who: Who { caller: Caller::new("leadsd-doctor"), priority: Priority::Interactive },
+        who: Requester { caller: Caller::new("leadsd-doctor"), priority: Priority::Interactive },
         request_id: "leadsd-doctor".into(),
         trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),

@@ -109,7 +109,7 @@ impl Authorizer {
             certificate: facts.line.certificate.as_ref(),
         };
         let identity = auth.identify(presented, facts.deadline).await.map_err(unknown)?;
-        let caller = |share| Caller::known(identity.name(), share);
+        let caller = |share| Caller::authenticated(identity.name(), share);
         match authorize(auth, portals, headers, &identity, need) {
             Ok(Some((portal, rights))) => {
                 let caller = caller(rights.share);

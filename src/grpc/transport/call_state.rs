@@ -21,7 +21,7 @@ use crate::{
     },
     telemetry::trace_context::TraceContext,
 };
-use leadsd_quota::{Caller, Priority, Who};
+use leadsd_quota::{Caller, Priority, Requester};
 
 /// Metadata key that picks the portal.
 const PORTAL: &str = "leadsd-portal";
@@ -170,7 +170,7 @@ impl Portals {
         Ok(CallContext {
             portal,
             deadline: facts.deadline,
-            who: Who { caller, priority: priority(metadata)? },
+            who: Requester { caller, priority: priority(metadata)? },
             request_id: Arc::clone(&facts.request_id),
             trace: facts.trace.clone(),
             cost: Arc::clone(&facts.cost),

@@ -25,7 +25,7 @@ use crate::leads::{
     batch::{self, Fate},
 };
 use leadsd_base::task;
-use leadsd_quota::{self, BucketName, Permit, Place, Quota, Refusal, Who};
+use leadsd_quota::{self, BucketName, Permit, QueueEntry, Quota, Rejected, Requester};
 
 /// Calls at the same time where those that came together go alone after all.
 const ALONE_CONCURRENCY: usize = 8;
@@ -146,12 +146,12 @@ impl<K: Kind> Groups<K> {
         kind: K,
         input: K::Input,
     ) -> impl Future<Output = Result<K::Output, Error>> + Send {
-        let account = self.parts.quota.of(call.portal.as_str());
+        let account = self.parts.quota.account(call.portal.as_str());
         let (reply, answer) = oneshot::channel();
         let membership = self.enter(kind, Member { call: call.clone(), input, reply });
         let (group, number) = (Arc::clone(&membership.group), membership.number);
         let until = call.permit_until();
-        let place = account.join(BucketName::Burst, &call.who, until, group, number);
+        let place = account.enqueue(BucketName::Burst, &call.who, until, group, number);
         async move {
             let _membership = membership;
             answered(until, answer, &place?).await
@@ -186,11 +186,11 @@ impl<K: Kind> Groups<K> {
 async fn answered<T>(
     until: Instant,
     mut answer: oneshot::Receiver<Result<T, Error>>,
-    place: &Place,
+    place: &QueueEntry,
 ) -> Result<T, Error> {
     let answer = match timeout_at(until, &mut answer).await {
         Ok(answer) => answer,
-        Err(_) if place.leave() => return Err(place.in_vain().into()),
+        Err(_) if place.cancel() => return Err(place.deadline_error().into()),
         Err(_) => answer.await,
     };
     answer.unwrap_or_else(|_| {
@@ -212,15 +212,15 @@ impl<K: Kind> leadsd_quota::Group for Group<K> {
         self.id
     }
 
-    fn most(&self) -> usize {
+    fn max_size(&self) -> usize {
         self.kind.most()
     }
 
-    fn least(&self) -> usize {
+    fn min_size(&self) -> usize {
         self.kind.least()
     }
 
-    fn go(&self, permit: Permit, members: Vec<u64>) {
+    fn dispatch(&self, permit: Permit, members: Vec<u64>) {
         let mut waiting = self.members.lock();
         let members: Vec<Member<K>> =
             members.into_iter().filter_map(|number| waiting.remove(&number)).collect();
@@ -241,7 +241,7 @@ impl<K: Kind> leadsd_quota::Group for Group<K> {
         .detach();
     }
 
-    fn refuse(&self, member: u64, refusal: Refusal) {
+    fn reject(&self, member: u64, refusal: Rejected) {
         let member = self.members.lock().remove(&member);
         if let Some(member) = member {
             member.answer(Err(refusal.into()));
@@ -398,7 +398,7 @@ impl<K: Kind> Departure<K> {
 pub(super) struct Shared {
     call: CallContext,
     /// On whose behalf, in the order of the inputs.
-    whos: Vec<Who>,
+    whos: Vec<Requester>,
 }
 
 // === impl Shared ===

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::leads::{CallContext, CostMeter, Error, LeadId, PortalName, Reason};
-use leadsd_quota::{BucketName, Priority, Quota, Turns};
+use leadsd_quota::{BucketName, Priority, Quota, WriteQueueStats};
 
 /// How the limit on waiting writes is called in refusals.
 const LEAD: &str = "lead";
@@ -49,7 +49,7 @@ pub(super) struct Order {
 struct Portal {
     leads: Mutex<Leads>,
     /// What others see of it.
-    turns: Arc<Turns>,
+    turns: Arc<WriteQueueStats>,
 }
 
 #[derive(Debug, Default)]
@@ -144,7 +144,7 @@ impl Order {
         if let Some(known) = portals.get(portal) {
             return Arc::clone(known);
         }
-        let turns = self.quota.of(portal.as_str()).turns();
+        let turns = self.quota.account(portal.as_str()).write_queue();
         let new = Arc::new(Portal { leads: Mutex::default(), turns });
         Arc::clone(portals.entry(portal.clone()).or_insert(new))
     }
@@ -160,15 +160,18 @@ impl Order {
         let mut leads = portal.leads.lock();
         if keys.iter().any(|key| leads.queues.contains_key(key)) {
             // Its permit is not there before the next one.
-            let account = self.quota.of(call.portal.as_str());
-            account.refuse_if_too_early(BucketName::Burst, until)?;
+            let account = self.quota.account(call.portal.as_str());
+            account.check_deadline(BucketName::Burst, until)?;
             // Nobody waits for bulk, so it takes no more than half of the room.
             let most = match call.who.priority {
                 Priority::Interactive => self.most,
                 Priority::Bulk => self.most / 2,
             };
             if let Some(obstacle) = leads.obstacle(&keys, most.max(1), until, now) {
-                portal.turns.refuse(matches!(obstacle, Obstacle::Full(_)));
+                match obstacle {
+                    Obstacle::Full(_) => portal.turns.count_queue_full(),
+                    Obstacle::Late(_) => portal.turns.count_deadline(),
+                }
                 return Err(obstacle.into());
             }
         }

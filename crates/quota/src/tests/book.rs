@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::{Ask, Away, Grant, Ledger, Limit, Stamp, TENTHS};
+use crate::{ExchangeRequest, Grant, Ledger, LedgerInstant, LimitKey, TENTHS, Unavailable};
 
-const SECOND: Stamp = 1_000_000;
-const WARM: Stamp = 2_500_000;
-const SILENT: Stamp = 900_000;
-const GONE: Stamp = 60_000_000;
-const FAR: Stamp = 2_000_000;
-const AGAIN: Stamp = 300_000;
+const SECOND: LedgerInstant = 1_000_000;
+const WARM: LedgerInstant = 2_500_000;
+const SILENT: LedgerInstant = 900_000;
+const GONE: LedgerInstant = 60_000_000;
+const FAR: LedgerInstant = 2_000_000;
+const AGAIN: LedgerInstant = 300_000;
 
 /// The store.
 #[derive(Debug)]
@@ -25,25 +25,25 @@ pub(super) struct Book {
 struct State {
     is_away: bool,
     exchanges: u64,
-    limits: HashMap<Limit, Entry>,
+    limits: HashMap<LimitKey, Entry>,
 }
 
 /// One limit. Slots are by name, with when they are counted at the latest.
 #[derive(Debug)]
 pub(super) struct Entry {
     size: u64,
-    window: Stamp,
-    born: Stamp,
-    closed: Stamp,
+    window: LedgerInstant,
+    born: LedgerInstant,
+    closed: LedgerInstant,
     foreign: u64,
-    told: Stamp,
+    told: LedgerInstant,
     seq: u64,
-    last: Stamp,
-    long: BTreeMap<(Arc<str>, u64), Stamp>,
-    short: BTreeMap<(Arc<str>, u64), Stamp>,
-    replicas: BTreeMap<Arc<str>, Stamp>,
-    apart: BTreeMap<Arc<str>, Stamp>,
-    hungry: BTreeMap<Arc<str>, Stamp>,
+    last: LedgerInstant,
+    long: BTreeMap<(Arc<str>, u64), LedgerInstant>,
+    short: BTreeMap<(Arc<str>, u64), LedgerInstant>,
+    replicas: BTreeMap<Arc<str>, LedgerInstant>,
+    apart: BTreeMap<Arc<str>, LedgerInstant>,
+    hungry: BTreeMap<Arc<str>, LedgerInstant>,
 }
 
 // === impl Book ===
@@ -71,19 +71,23 @@ impl Book {
     }
 
     /// Far from that of the replicas.
-    fn now(&self) -> Stamp {
+    fn now(&self) -> LedgerInstant {
         1_700_000_000_000_000 + micros(self.start.elapsed())
     }
 }
 
 #[async_trait::async_trait]
 impl Ledger for Book {
-    async fn exchange(&self, limit: &Limit, ask: &Ask) -> Result<Grant, Away> {
+    async fn exchange(
+        &self,
+        limit: &LimitKey,
+        ask: &ExchangeRequest,
+    ) -> Result<Grant, Unavailable> {
         sleep(self.way).await;
         let grant = {
             let mut state = self.state.lock();
             if state.is_away {
-                return Err(Away("away".to_owned()));
+                return Err(Unavailable("away".to_owned()));
             }
             state.exchanges += 1;
             let now = self.now();
@@ -98,7 +102,7 @@ impl Ledger for Book {
 // === impl Entry ===
 
 impl Entry {
-    pub(super) fn new(ask: &Ask, now: Stamp) -> Self {
+    pub(super) fn new(ask: &ExchangeRequest, now: LedgerInstant) -> Self {
         Self {
             size: ask.size,
             window: micros(ask.window),
@@ -116,7 +120,7 @@ impl Entry {
         }
     }
 
-    pub(super) fn exchange(&mut self, ask: &Ask, now: Stamp) -> Grant {
+    pub(super) fn exchange(&mut self, ask: &ExchangeRequest, now: LedgerInstant) -> Grant {
         let replica = Arc::clone(&ask.replica);
         if ask.leave {
             self.replicas.remove(&replica);
@@ -125,7 +129,7 @@ impl Entry {
         }
         self.replicas.retain(|_, seen| *seen > now - GONE);
         self.apart.remove(&replica);
-        if ask.apart && !ask.leave {
+        if ask.detached && !ask.leave {
             self.apart.insert(Arc::clone(&replica), now);
         }
         self.apart.retain(|_, seen| *seen > now - SILENT);
@@ -142,7 +146,7 @@ impl Entry {
                 }
             }
         }
-        if let Some(told) = ask.told {
+        if let Some(told) = ask.observed {
             (self.size, self.window) = (told.size, micros(told.window));
             self.foreign = told.used.saturating_sub(self.seq.saturating_sub(told.oldest));
             self.told = now;
@@ -180,7 +184,7 @@ impl Entry {
         }
     }
 
-    fn grant(&mut self, ask: &Ask, now: Stamp) -> Vec<Stamp> {
+    fn grant(&mut self, ask: &ExchangeRequest, now: LedgerInstant) -> Vec<LedgerInstant> {
         let mut granted = Vec::new();
         if now - self.born < WARM {
             return granted;
@@ -209,12 +213,12 @@ impl Entry {
     }
 
     /// Calls of others in the window, and the window's length that they are a part of.
-    fn others(&self, now: Stamp) -> (u64, u64) {
+    fn others(&self, now: LedgerInstant) -> (u64, u64) {
         let left = (self.window - (now - self.told)).max(0).unsigned_abs();
         (self.foreign * left, self.window.unsigned_abs())
     }
 
-    fn limits(&self, now: Stamp) -> (usize, usize) {
+    fn limits(&self, now: LedgerInstant) -> (usize, usize) {
         let silent = self.replicas.values().filter(|seen| **seen <= now - SILENT).count() as u64;
         let on_their_own = silent.min(1) + self.apart.len() as u64;
         // Rounded up: to be on the safe side, as the script is.
@@ -225,15 +229,15 @@ impl Entry {
         (window, (window / 10).max(1))
     }
 
-    fn is_quiet(&self, ask: &Ask, now: Stamp) -> bool {
+    fn is_quiet(&self, ask: &ExchangeRequest, now: LedgerInstant) -> bool {
         let (window, second) = self.limits(now);
         self.long.len() * 2 < window && (!ask.paced || self.short.len() * 2 < second)
     }
 
-    fn opens(&self, ask: &Ask, now: Stamp) -> Stamp {
+    fn opens(&self, ask: &ExchangeRequest, now: LedgerInstant) -> LedgerInstant {
         let (window, second) = self.limits(now);
-        let fits = |slots: &BTreeMap<_, Stamp>, limit: usize, length| {
-            let mut slots: Vec<Stamp> = slots.values().copied().collect();
+        let fits = |slots: &BTreeMap<_, LedgerInstant>, limit: usize, length| {
+            let mut slots: Vec<LedgerInstant> = slots.values().copied().collect();
             slots.sort_unstable_by(|a, b| b.cmp(a));
             slots.get(limit - 1).map_or(0, |nth| nth + length)
         };
@@ -250,6 +254,6 @@ impl Entry {
     }
 }
 
-fn micros(duration: Duration) -> Stamp {
+fn micros(duration: Duration) -> LedgerInstant {
     i64::try_from(duration.as_micros()).expect("short")
 }

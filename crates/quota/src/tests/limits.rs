@@ -1,15 +1,15 @@
 //! What the limits are, how they are learned, and what a refusal by HubSpot means for them.
 
 use super::*;
-use crate::{Cause, Refused};
+use crate::{RateLimited, Reason};
 
-fn told(size: u64, remaining: u64) -> Heard {
-    let told = Told {
+fn told(size: u64, remaining: u64) -> Observation {
+    let told = ObservedLimit {
         size: Some(size),
         remaining: Some(remaining),
         window: Some(Duration::from_secs(10)),
     };
-    Heard { told, ..Heard::default() }
+    Observation { limit: told, ..Observation::default() }
 }
 
 const NO_TIME: Duration = Duration::ZERO;
@@ -25,7 +25,7 @@ async fn drive(
 ) -> usize {
     let (begin, before) = (Instant::now(), hub.calls());
     while begin.elapsed() < time {
-        let permit = account.take(BucketName::Burst, &web(), soon()).await.expect("a permit");
+        let permit = account.acquire(BucketName::Burst, &web(), soon()).await.expect("a permit");
         let used = hub.within_window() as u64 + 1;
         let heard = told(size, size.saturating_sub(used + foreign));
         hub.call(permit, Duration::from_millis(1), Duration::from_millis(1), heard).await;
@@ -37,19 +37,19 @@ async fn drive(
 async fn a_tenth_goes_at_once_and_the_rest_by_the_second() {
     let account = account(settings(190));
     for _ in 0..19 {
-        let permit = account.take_free(BucketName::Burst, &web()).unwrap().expect("free");
-        Hub::default().call(permit, NO_TIME, NO_TIME, Heard::default()).await;
+        let permit = account.try_acquire(BucketName::Burst, &web()).unwrap().expect("free");
+        Hub::default().call(permit, NO_TIME, NO_TIME, Observation::default()).await;
     }
-    assert!(account.take_free(BucketName::Burst, &web()).unwrap().is_none());
+    assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_none());
     tokio::time::advance(Duration::from_millis(1_001)).await;
-    assert!(account.take_free(BucketName::Burst, &web()).unwrap().is_some());
+    assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_not_used_is_there_again_at_once() {
     let account = account(settings(10));
     for _ in 0..100 {
-        let permit = account.take_free(BucketName::Burst, &web()).unwrap().expect("free");
+        let permit = account.try_acquire(BucketName::Burst, &web()).unwrap().expect("free");
         drop(permit);
     }
 }
@@ -59,10 +59,10 @@ async fn searches_have_a_limit_of_their_own() {
     let account = account(settings(10));
     let mut kept = Vec::new();
     for _ in 0..5 {
-        kept.push(account.take_free(BucketName::Search, &web()).unwrap().expect("free"));
+        kept.push(account.try_acquire(BucketName::Search, &web()).unwrap().expect("free"));
     }
-    assert!(account.take_free(BucketName::Search, &web()).unwrap().is_none());
-    assert!(account.take_free(BucketName::Burst, &web()).unwrap().is_some());
+    assert!(account.try_acquire(BucketName::Search, &web()).unwrap().is_none());
+    assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,10 +87,10 @@ async fn a_limit_that_was_lowered_without_notice_is_not_taken_for_others() {
         let hub = Hub::default();
         let window = Duration::from_secs(10);
         drive(&account, &hub, window, 200, 0).await;
-        let permit = account.take(BucketName::Burst, &web(), soon()).await.expect("a permit");
-        let said = if is_told { told(100, 0) } else { Heard::default() };
-        let refused = Some(Refused::Bucket(window));
-        hub.call(permit, NO_TIME, NO_TIME, Heard { refused, ..said }).await;
+        let permit = account.acquire(BucketName::Burst, &web(), soon()).await.expect("a permit");
+        let said = if is_told { told(100, 0) } else { Observation::default() };
+        let refused = Some(RateLimited::Bucket(window));
+        hub.call(permit, NO_TIME, NO_TIME, Observation { rate_limited: refused, ..said }).await;
         // The answer to the first call after it, at the latest, tells why.
         drive(&account, &hub, window * 2, 100, 0).await;
         let used = drive(&account, &hub, window, 100, 0).await;
@@ -107,8 +107,9 @@ async fn what_others_use_is_left_to_them() {
         let mut sent = 0;
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_secs(60) {
-            let permit = account.take(BucketName::Burst, &web(), soon()).await.expect("a permit");
-            let view = account.view(Instant::now());
+            let permit =
+                account.acquire(BucketName::Burst, &web(), soon()).await.expect("a permit");
+            let view = account.snapshot(Instant::now());
             let own: f64 = view.buckets[0].callers.iter().map(|caller| caller.used).sum();
             sent += 1;
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
@@ -123,19 +124,19 @@ async fn what_others_use_is_left_to_them() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_closes_its_own_bucket_for_its_own_time() {
     let account = account(settings(100));
-    let refused = |wait| Heard {
-        refused: Some(Refused::Bucket(Duration::from_secs(wait))),
-        ..Heard::default()
+    let refused = |wait| Observation {
+        rate_limited: Some(RateLimited::Bucket(Duration::from_secs(wait))),
+        ..Observation::default()
     };
-    let permit = account.take(BucketName::Search, &web(), soon()).await.unwrap();
+    let permit = account.acquire(BucketName::Search, &web(), soon()).await.unwrap();
     Hub::default().call(permit, NO_TIME, NO_TIME, refused(7)).await;
-    assert!(account.take_free(BucketName::Search, &web()).unwrap().is_none());
-    assert!(account.take_free(BucketName::Burst, &web()).unwrap().is_some());
+    assert!(account.try_acquire(BucketName::Search, &web()).unwrap().is_none());
+    assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_some());
     let since = Instant::now();
-    account.take(BucketName::Search, &web(), soon()).await.expect("a permit");
+    account.acquire(BucketName::Search, &web(), soon()).await.expect("a permit");
     assert_eq!(since.elapsed().as_secs(), 7);
-    let counts = account.view(Instant::now()).buckets[1].counts;
-    assert_eq!(counts.upstream, 1);
+    let counts = account.snapshot(Instant::now()).buckets[1].counts;
+    assert_eq!(counts.upstream_429, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,30 +147,31 @@ async fn the_day_ends_at_the_accounts_midnight() {
     // 23:30 in Berlin.
     let account = account_at(settings, "2026-03-01T22:30:00Z");
     for _ in 0..3 {
-        let permit = account.take_free(BucketName::Burst, &web()).unwrap().expect("free");
-        Hub::default().call(permit, NO_TIME, NO_TIME, Heard::default()).await;
+        let permit = account.try_acquire(BucketName::Burst, &web()).unwrap().expect("free");
+        Hub::default().call(permit, NO_TIME, NO_TIME, Observation::default()).await;
     }
-    let refusal = account.take(BucketName::Search, &web(), soon()).await.unwrap_err();
-    assert_eq!((refusal.bucket, refusal.cause), (BucketName::Daily, Cause::UsedUp));
-    assert_eq!(refusal.wait, Duration::from_secs(1_800));
+    let refusal = account.acquire(BucketName::Search, &web(), soon()).await.unwrap_err();
+    assert_eq!((refusal.bucket, refusal.reason), (BucketName::Daily, Reason::Exhausted));
+    assert_eq!(refusal.retry_after, Duration::from_secs(1_800));
     tokio::time::advance(Duration::from_secs(1_800)).await;
-    assert!(account.take_free(BucketName::Burst, &web()).unwrap().is_some());
+    assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn hubspots_word_on_the_day_counts_and_a_call_now_and_then_asks_again() {
     let account = account(settings(1_000));
-    let permit = account.take_free(BucketName::Burst, &web()).unwrap().expect("free");
-    let heard = Heard { refused: Some(Refused::Day), ..Heard::default() };
+    let permit = account.try_acquire(BucketName::Burst, &web()).unwrap().expect("free");
+    let heard = Observation { rate_limited: Some(RateLimited::Daily), ..Observation::default() };
     Hub::default().call(permit, NO_TIME, NO_TIME, heard).await;
-    assert!(account.take_free(BucketName::Burst, &web()).is_err());
+    assert!(account.try_acquire(BucketName::Burst, &web()).is_err());
     tokio::time::advance(Duration::from_secs(15 * 60)).await;
-    let permit = account.take_free(BucketName::Burst, &web()).unwrap().expect("a probe");
-    assert!(account.take_free(BucketName::Burst, &web()).is_err(), "one is enough");
-    let heard = Heard { daily: Some(1_000), daily_remaining: Some(500), ..Heard::default() };
+    let permit = account.try_acquire(BucketName::Burst, &web()).unwrap().expect("a probe");
+    assert!(account.try_acquire(BucketName::Burst, &web()).is_err(), "one is enough");
+    let heard =
+        Observation { daily: Some(1_000), daily_remaining: Some(500), ..Observation::default() };
     Hub::default().call(permit, NO_TIME, NO_TIME, heard).await;
-    assert!(account.take_free(BucketName::Burst, &web()).unwrap().is_some());
-    let daily = &account.view(Instant::now()).buckets[2];
+    assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_some());
+    let daily = &account.snapshot(Instant::now()).buckets[2];
     assert_eq!((daily.size, daily.used), (Some(1_000), 500));
 }
 
@@ -180,16 +182,16 @@ async fn those_who_wait_when_the_day_is_used_up_are_told_so() {
     let account = account(settings);
     let hub = Arc::new(Hub::default());
     let group = Together::new(&hub, 100);
-    let first = account.take(BucketName::Burst, &web(), soon()).await.unwrap();
+    let first = account.acquire(BucketName::Burst, &web(), soon()).await.unwrap();
     let (member, reply) = group.enter();
     let own: Arc<dyn Group> = group;
-    let _place = account.join(BucketName::Burst, &web(), soon(), own, member).unwrap();
+    let _place = account.enqueue(BucketName::Burst, &web(), soon(), own, member).unwrap();
     let web = web();
-    let alone = account.take(BucketName::Burst, &web, soon());
-    hub.call(first, NO_TIME, NO_TIME, Heard::default()).await;
+    let alone = account.acquire(BucketName::Burst, &web, soon());
+    hub.call(first, NO_TIME, NO_TIME, Observation::default()).await;
     let (alone, reply) = tokio::join!(alone, reply);
     assert!(reply.unwrap().is_ok(), "the second call of the day");
-    assert_eq!(alone.unwrap_err().cause, Cause::UsedUp);
+    assert_eq!(alone.unwrap_err().reason, Reason::Exhausted);
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,28 +200,28 @@ async fn each_of_those_who_wait_when_the_day_is_used_up_is_counted() {
     settings.daily = Some(2);
     let account = account(settings);
     let web = web();
-    let first = account.take(BucketName::Burst, &web, soon()).await.unwrap();
-    let waiting = (0..5).map(|_| account.take(BucketName::Burst, &web, soon()));
+    let first = account.acquire(BucketName::Burst, &web, soon()).await.unwrap();
+    let waiting = (0..5).map(|_| account.acquire(BucketName::Burst, &web, soon()));
     let waiting = futures_util::future::join_all(waiting.map(Box::pin));
-    let heard = Heard { refused: Some(Refused::Day), ..Heard::default() };
+    let heard = Observation { rate_limited: Some(RateLimited::Daily), ..Observation::default() };
     let hub = Hub::default();
     let (answers, ()) = tokio::join!(waiting, hub.call(first, NO_TIME, NO_TIME, heard));
     let refused = answers.iter().filter(|answer| answer.is_err()).count();
     assert!(refused > 1, "{answers:?}");
-    assert_eq!(account.view(Instant::now()).buckets[2].counts.used_up, refused as u64);
+    assert_eq!(account.snapshot(Instant::now()).buckets[2].counts.exhausted, refused as u64);
 }
 
 /// A call that is sent before midnight and answered just after it, on an account with this limit;
 /// and what it says.
-async fn over_midnight(daily: Option<u64>, heard: Heard) -> Arc<Account> {
+async fn over_midnight(daily: Option<u64>, heard: Observation) -> Arc<Account> {
     let account = account_at(Settings { daily, ..settings(1_000) }, "2026-03-01T23:59:59.900Z");
-    let permit = account.take(BucketName::Burst, &web(), soon()).await.expect("a permit");
+    let permit = account.acquire(BucketName::Burst, &web(), soon()).await.expect("a permit");
     let call = async {
         Hub::default().call(permit, NO_TIME, Duration::from_millis(300), heard).await;
     };
     let turns = async {
         sleep(Duration::from_millis(200)).await;
-        account.refuse_if_too_early(BucketName::Burst, soon()).expect("a new day");
+        account.check_deadline(BucketName::Burst, soon()).expect("a new day");
     };
     tokio::join!(call, turns);
     account
@@ -227,33 +229,38 @@ async fn over_midnight(daily: Option<u64>, heard: Heard) -> Arc<Account> {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_said_of_the_old_day_does_not_close_the_new_one() {
-    let left = |left| Heard { daily: Some(100), daily_remaining: Some(left), ..Heard::default() };
-    let refused = Heard { refused: Some(Refused::Day), ..Heard::default() };
+    let left = |left| Observation {
+        daily: Some(100),
+        daily_remaining: Some(left),
+        ..Observation::default()
+    };
+    let refused = Observation { rate_limited: Some(RateLimited::Daily), ..Observation::default() };
     for (daily, old) in [(Some(100), left(0)), (Some(100), refused), (None, refused)] {
         let account = over_midnight(daily, old).await;
-        let refusal = account.take_free(BucketName::Burst, &web()).unwrap_err();
-        assert_eq!(refusal.cause, Cause::UsedUp);
-        assert!(refusal.wait <= Duration::from_secs(5), "{:?}", refusal.wait);
-        sleep(refusal.wait).await;
-        let permit = account.take(BucketName::Burst, &web(), soon()).await.expect("a probe");
-        let new = if daily.is_some() { left(98) } else { Heard::default() };
+        let refusal = account.try_acquire(BucketName::Burst, &web()).unwrap_err();
+        assert_eq!(refusal.reason, Reason::Exhausted);
+        assert!(refusal.retry_after <= Duration::from_secs(5), "{:?}", refusal.retry_after);
+        sleep(refusal.retry_after).await;
+        let permit = account.acquire(BucketName::Burst, &web(), soon()).await.expect("a probe");
+        let new = if daily.is_some() { left(98) } else { Observation::default() };
         Hub::default().call(permit, NO_TIME, NO_TIME, new).await;
         for _ in 0..50 {
-            let permit = account.take(BucketName::Burst, &web(), soon()).await.expect("a permit");
-            Hub::default().call(permit, NO_TIME, NO_TIME, Heard::default()).await;
+            let permit =
+                account.acquire(BucketName::Burst, &web(), soon()).await.expect("a permit");
+            Hub::default().call(permit, NO_TIME, NO_TIME, Observation::default()).await;
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_day_that_is_used_up_from_its_beginning_is_found_so() {
-    let refused = Heard { refused: Some(Refused::Day), ..Heard::default() };
+    let refused = Observation { rate_limited: Some(RateLimited::Daily), ..Observation::default() };
     let account = over_midnight(Some(100), refused).await;
     let mut probes = 0;
     let since = Instant::now();
     while since.elapsed() < Duration::from_secs(3_600) {
-        match account.take(BucketName::Burst, &web(), soon()).await {
-            Err(refusal) => sleep(refusal.wait.min(Duration::from_secs(60))).await,
+        match account.acquire(BucketName::Burst, &web(), soon()).await {
+            Err(refusal) => sleep(refusal.retry_after.min(Duration::from_secs(60))).await,
             Ok(permit) => {
                 probes += 1;
                 Hub::default().call(permit, NO_TIME, NO_TIME, refused).await;
@@ -261,6 +268,6 @@ async fn a_day_that_is_used_up_from_its_beginning_is_found_so() {
         }
     }
     assert!((40..=70).contains(&probes), "{probes} probes");
-    let refusal = account.take_free(BucketName::Burst, &web()).unwrap_err();
-    assert!(refusal.wait > Duration::from_secs(20 * 3_600), "{:?}", refusal.wait);
+    let refusal = account.try_acquire(BucketName::Burst, &web()).unwrap_err();
+    assert!(refusal.retry_after > Duration::from_secs(20 * 3_600), "{:?}", refusal.retry_after);
 }

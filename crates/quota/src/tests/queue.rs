@@ -120,9 +120,9 @@ fn a_caller_that_has_gone_ahead_is_not_forgotten_for_some_others() {
 
 /// How long it takes so many calls, each of a group of its own, to come, and the quota to be shown.
 async fn come(calls: usize) -> Duration {
-    let account = account(Settings { max_waiting: calls, ..settings(10) });
-    while let Some(mut permit) = account.take_free(BucketName::Burst, &web()).expect("open") {
-        permit.sent();
+    let account = account(Settings { max_queue: calls, ..settings(10) });
+    while let Some(mut permit) = account.try_acquire(BucketName::Burst, &web()).expect("open") {
+        permit.mark_sent(1);
     }
     let groups: Vec<_> = (0..calls).map(|_| Together::new(&Arc::default(), 100)).collect();
     let since = Instant::now();
@@ -131,10 +131,10 @@ async fn come(calls: usize) -> Duration {
         .iter()
         .map(|group| {
             let own: Arc<dyn Group> = Arc::clone(group) as _;
-            account.join(BucketName::Burst, &web(), until, own, 0).expect("there is room")
+            account.enqueue(BucketName::Burst, &web(), until, own, 0).expect("there is room")
         })
         .collect();
-    assert_eq!(account.view(Instant::now()).buckets[0].waiting, calls);
+    assert_eq!(account.snapshot(Instant::now()).buckets[0].waiting, calls);
     let took = since.elapsed();
     drop(places);
     took

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::Refused;
+use crate::RateLimited;
 use leadsd_base::task::Task;
 
 /// Calls that HubSpot allows in a window.
@@ -30,16 +30,16 @@ struct Seen {
 impl Strict {
     /// A call that takes about `way` there and the same back.
     async fn call(&self, mut permit: Permit, replica: usize, way: Duration) {
-        permit.sent();
+        permit.mark_sent(1);
         // No two calls take equally long.
         let way = way * (2 + permit_number(self) % 5) / 4;
         sleep(way).await;
         let heard = self.count(replica);
         sleep(way).await;
-        permit.answered(heard);
+        permit.observe(heard);
     }
 
-    fn count(&self, replica: usize) -> Heard {
+    fn count(&self, replica: usize) -> Observation {
         let mut arrivals = self.arrivals.lock();
         while arrivals.front().is_some_and(|first| first.elapsed() >= WINDOW) {
             arrivals.pop_front();
@@ -52,13 +52,13 @@ impl Strict {
         } else {
             seen[replica].refused += 1;
         }
-        let told = Told {
+        let told = ObservedLimit {
             size: Some(LIMIT as u64),
             remaining: Some((LIMIT - arrivals.len()) as u64),
             window: Some(WINDOW),
         };
-        let refused = (!passes).then_some(Refused::Bucket(WINDOW));
-        Heard { told, refused, ..Heard::default() }
+        let refused = (!passes).then_some(RateLimited::Bucket(WINDOW));
+        Observation { limit: told, rate_limited: refused, ..Observation::default() }
     }
 
     /// What it sees of each replica in the next window.
@@ -87,7 +87,7 @@ fn replica(hub: &Arc<Strict>, start: Duration, way: Duration, callers: usize) ->
         sleep(start).await;
         let calls = (0..callers).map(|_| async {
             loop {
-                if let Ok(permit) = account.take(BucketName::Burst, &web(), soon()).await {
+                if let Ok(permit) = account.acquire(BucketName::Burst, &web(), soon()).await {
                     hub.call(permit, number, way).await;
                 }
             }

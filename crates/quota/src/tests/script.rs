@@ -11,7 +11,9 @@ use tokio::{net::TcpStream, time::sleep};
 
 use super::{book::Entry, *};
 use crate::redis_ledger::{RedisLedger, RedisSettings, RedisUrl};
-use crate::{Ask, Away, Grant, Ledger as _, Limit, Report, Stamp, ledger};
+use crate::{
+    ExchangeRequest, Grant, Ledger as _, LedgerInstant, LimitKey, SlotReport, Unavailable, ledger,
+};
 
 const EXCHANGES: usize = 1_200;
 
@@ -62,11 +64,11 @@ struct Replica {
     name: Arc<str>,
     first: u64,
     /// Permits of which the ledger has not heard the end, with when they are good.
-    open: Vec<(u64, Stamp)>,
+    open: Vec<(u64, LedgerInstant)>,
 }
 
 impl Replica {
-    fn ask(&mut self, random: &mut SmallRng, last: Option<&Grant>, paced: bool) -> Ask {
+    fn ask(&mut self, random: &mut SmallRng, last: Option<&Grant>, paced: bool) -> ExchangeRequest {
         let now = last.map_or(0, |grant| grant.now);
         let mut slots = Vec::new();
         self.open.retain(|&(number, good)| {
@@ -77,16 +79,16 @@ impl Replica {
                 let at = good.max(now - 200_000) + random.random_range(0..100_000);
                 [at + 50_000, at + 5_000]
             });
-            slots.push(Report { number, counted });
+            slots.push(SlotReport { number, counted });
             false
         });
-        let told = random.random_bool(0.05).then(|| ledger::Heard {
+        let told = random.random_bool(0.05).then(|| ledger::LedgerObservation {
             size: if random.random_bool(0.2) { random.random_range(5..150) } else { SIZE },
             window: WINDOW,
             used: random.random_range(0..SIZE / 2),
             oldest: last.map_or(0, |grant| grant.oldest),
         });
-        Ask {
+        ExchangeRequest {
             replica: Arc::clone(&self.name),
             size: SIZE,
             window: WINDOW,
@@ -100,9 +102,9 @@ impl Replica {
             spare_hold: Duration::from_millis(400),
             reach: [Duration::from_millis(50), Duration::from_millis(5)],
             slots,
-            told,
+            observed: told,
             close: random.random_bool(0.02).then(|| Duration::from_millis(60)),
-            apart: random.random_bool(0.05),
+            detached: random.random_bool(0.05),
             leave: random.random_bool(0.05),
         }
     }
@@ -139,10 +141,10 @@ async fn the_ledger_in_memory_answers_as_the_script_in_redis() {
     let redis = RedisLedger::new(RedisSettings { url, ca_file: None, prefix });
     let mut random = SmallRng::seed_from_u64(rand::random());
     for bucket in [BucketName::Burst, BucketName::Search] {
-        let mut all = Err(Away(String::new()));
+        let mut all = Err(Unavailable(String::new()));
         // On a busy machine an answer may be late: what the script has done then is not known.
         for attempt in 0..5 {
-            let limit = Limit { portal: format!("{attempt}").into(), bucket };
+            let limit = LimitKey { portal: format!("{attempt}").into(), bucket };
             all = play(&redis, &limit, &mut random).await;
             if all.is_ok() {
                 break;
@@ -154,7 +156,11 @@ async fn the_ledger_in_memory_answers_as_the_script_in_redis() {
 }
 
 /// Compares every answer; says how many permits were granted.
-async fn play(redis: &RedisLedger, limit: &Limit, random: &mut SmallRng) -> Result<usize, Away> {
+async fn play(
+    redis: &RedisLedger,
+    limit: &LimitKey,
+    random: &mut SmallRng,
+) -> Result<usize, Unavailable> {
     let mut replicas: Vec<Replica> = ["a", "b", "c"]
         .map(|name| Replica { name: name.into(), first: 0, open: Vec::new() })
         .into();

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::{book::Book, *};
-use crate::{Refused, Sharing};
+use crate::{LedgerConfig, RateLimited};
 
 const WAY: Duration = Duration::from_micros(200);
 const NO_TIME: Duration = Duration::ZERO;
@@ -14,8 +14,8 @@ fn replicas(count: usize, limit: u64, book: &Arc<Book>) -> Vec<Arc<Account>> {
     let assumed = u32::try_from(count).expect("few");
     let one = |number: usize| {
         let ledger: Arc<dyn crate::Ledger> = Arc::clone(book) as _;
-        let sharing = Sharing::new(ledger, &format!("replica-{number}"), assumed);
-        account(Settings { sharing: Some(sharing), ..settings(limit) })
+        let sharing = LedgerConfig::new(ledger, &format!("replica-{number}"), assumed);
+        account(Settings { ledger: Some(sharing), ..settings(limit) })
     };
     (0..count).map(one).collect()
 }
@@ -35,14 +35,16 @@ async fn load_told(
 ) {
     let calls = (0..callers).map(|_| async {
         while Instant::now() < until {
-            let permit = account.take(BucketName::Burst, &web(), soon()).await.expect("a permit");
+            let permit =
+                account.acquire(BucketName::Burst, &web(), soon()).await.expect("a permit");
             let (there, back) = (Duration::from_millis(3), Duration::from_millis(40));
-            let told = limit.map_or_else(Told::default, |limit| Told {
+            let told = limit.map_or_else(ObservedLimit::default, |limit| ObservedLimit {
                 size: Some(limit),
                 remaining: Some(limit.saturating_sub(hub.within_window() as u64 + 1)),
                 window: Some(WINDOW),
             });
-            hub.call(permit, there, back, Heard { told, ..Heard::default() }).await;
+            hub.call(permit, there, back, Observation { limit: told, ..Observation::default() })
+                .await;
         }
     });
     futures_util::future::join_all(calls).await;
@@ -113,9 +115,9 @@ async fn a_call_rarely_waits_for_the_ledger() {
     for _ in 0..50 {
         sleep(Duration::from_millis(400)).await;
         let since = Instant::now();
-        let permit = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
+        let permit = accounts[0].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
         waited += usize::from(since.elapsed() > Duration::ZERO);
-        hub.call(permit, WAY, WAY, Heard::default()).await;
+        hub.call(permit, WAY, WAY, Observation::default()).await;
     }
     assert!(waited <= 1, "{waited} of 50 waited");
 }
@@ -160,8 +162,8 @@ async fn the_part_of_a_replica_that_is_cut_off_is_kept_for_it() {
     // The second replica's way to the ledger is one of its own.
     let ledger: Arc<dyn crate::Ledger> =
         Arc::new(Either { book: Arc::clone(&book), cut: Arc::clone(&other) });
-    let sharing = Sharing::new(ledger, "cut", 2);
-    accounts[1] = account(Settings { sharing: Some(sharing), ..settings(190) });
+    let sharing = LedgerConfig::new(ledger, "cut", 2);
+    accounts[1] = account(Settings { ledger: Some(sharing), ..settings(190) });
     let cut = async {
         sleep(Duration::from_secs(12)).await;
         other.away(true);
@@ -185,11 +187,11 @@ struct Either {
 impl crate::Ledger for Either {
     async fn exchange(
         &self,
-        limit: &crate::Limit,
-        ask: &crate::Ask,
-    ) -> Result<crate::Grant, crate::Away> {
+        limit: &crate::LimitKey,
+        ask: &crate::ExchangeRequest,
+    ) -> Result<crate::Grant, crate::Unavailable> {
         if self.cut.is_away() {
-            return Err(crate::Away("cut".to_owned()));
+            return Err(crate::Unavailable("cut".to_owned()));
         }
         self.book.exchange(limit, ask).await
     }
@@ -200,14 +202,14 @@ async fn what_one_hears_of_the_limit_all_keep_to() {
     let book = Book::new(WAY);
     let accounts = replicas(3, 190, &book);
     load_all(&accounts, &Hub::default(), 5, WARM + WINDOW).await;
-    let told = |size, remaining| Heard {
-        told: Told { size: Some(size), remaining: Some(remaining), window: Some(WINDOW) },
-        ..Heard::default()
+    let told = |size, remaining| Observation {
+        limit: ObservedLimit { size: Some(size), remaining: Some(remaining), window: Some(WINDOW) },
+        ..Observation::default()
     };
     for (size, expected) in [(380, 380), (100, 100)] {
         sleep(WINDOW).await;
         let hub = Hub::default();
-        let permit = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
+        let permit = accounts[0].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
         hub.call(permit, WAY, WAY, told(size, size - 1)).await;
         sleep(WINDOW).await;
         load_all(&accounts, &hub, 20, WINDOW * 2).await;
@@ -217,7 +219,7 @@ async fn what_one_hears_of_the_limit_all_keep_to() {
         let calls = hub.arrivals.lock().iter().filter(lately).count();
         assert!((expected * 95 / 100..=expected).contains(&calls), "{calls} of {expected}");
         for account in &accounts {
-            assert_eq!(account.view(Instant::now()).buckets[0].size, Some(size));
+            assert_eq!(account.snapshot(Instant::now()).buckets[0].size, Some(size));
         }
     }
 }
@@ -230,14 +232,14 @@ async fn what_is_used_beside_all_replicas_is_left_to_whoever_uses_it() {
     let until = Instant::now() + WINDOW * 6;
     let all = accounts.iter().map(|account| async {
         while Instant::now() < until {
-            let permit = account.take(BucketName::Burst, &web(), soon()).await.unwrap();
+            let permit = account.acquire(BucketName::Burst, &web(), soon()).await.unwrap();
             let used = hub.within_window() as u64 + 1 + 40;
-            let told = Told {
+            let told = ObservedLimit {
                 size: Some(100),
                 remaining: Some(100_u64.saturating_sub(used)),
                 window: Some(WINDOW),
             };
-            hub.call(permit, WAY, WAY, Heard { told, ..Heard::default() }).await;
+            hub.call(permit, WAY, WAY, Observation { limit: told, ..Observation::default() }).await;
         }
     });
     futures_util::future::join_all(all).await;
@@ -251,17 +253,18 @@ async fn a_refusal_that_one_meets_closes_the_limit_for_all() {
     let accounts = replicas(2, 190, &book);
     let hub = Hub::default();
     load_all(&accounts, &hub, 2, WARM).await;
-    let permit = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
-    let refused = Some(Refused::Bucket(Duration::from_secs(7)));
-    hub.call(permit, WAY, WAY, Heard { refused, ..Heard::default() }).await;
+    let permit = accounts[0].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
+    let refused = Some(RateLimited::Bucket(Duration::from_secs(7)));
+    hub.call(permit, WAY, WAY, Observation { rate_limited: refused, ..Observation::default() })
+        .await;
     // Until the other one has heard of it.
     sleep(Duration::from_secs(1)).await;
     let (since, before) = (Instant::now(), book.exchanges());
-    accounts[1].take(BucketName::Burst, &web(), soon()).await.unwrap();
+    accounts[1].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
     assert!((5..=6).contains(&since.elapsed().as_secs()), "{:?}", since.elapsed());
     let exchanges = book.exchanges() - before;
     assert!(exchanges < 100, "{exchanges} exchanges while nothing could be granted");
-    accounts[1].take(BucketName::Search, &web(), soon()).await.unwrap();
+    accounts[1].acquire(BucketName::Search, &web(), soon()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,8 +273,8 @@ async fn a_refusal_that_meets_a_ledger_that_is_away_is_told_once_it_is_back() {
     let accounts = replicas(2, 190, &book);
     let hub = Hub::default();
     load_all(&accounts, &hub, 2, WARM).await;
-    let permit = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
-    let refused = Some(Refused::Bucket(Duration::from_secs(7)));
+    let permit = accounts[0].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
+    let refused = Some(RateLimited::Bucket(Duration::from_secs(7)));
     let way = Duration::from_millis(20);
     let goes = async {
         sleep(way).await;
@@ -279,10 +282,13 @@ async fn a_refusal_that_meets_a_ledger_that_is_away_is_told_once_it_is_back() {
         sleep(way * 3).await;
         book.away(false);
     };
-    tokio::join!(goes, hub.call(permit, way, way, Heard { refused, ..Heard::default() }));
+    tokio::join!(
+        goes,
+        hub.call(permit, way, way, Observation { rate_limited: refused, ..Observation::default() })
+    );
     sleep(Duration::from_secs(1)).await;
     let since = Instant::now();
-    accounts[1].take(BucketName::Burst, &web(), soon()).await.unwrap();
+    accounts[1].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
     assert!((5..=6).contains(&since.elapsed().as_secs()), "{:?}", since.elapsed());
 }
 
@@ -292,16 +298,16 @@ async fn an_answer_under_way_does_not_shorten_a_refusal_that_came_later() {
         let book = Book::new(Duration::from_millis(50));
         let accounts = replicas(1, 190, &book);
         load_all(&accounts, &Hub::default(), 2, WARM).await;
-        let refused = |seconds| Some(Refused::Bucket(Duration::from_secs(seconds)));
-        let first = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
-        let second = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
-        let heard = Heard { refused: refused(2), ..Heard::default() };
+        let refused = |seconds| Some(RateLimited::Bucket(Duration::from_secs(seconds)));
+        let first = accounts[0].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
+        let second = accounts[0].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
+        let heard = Observation { rate_limited: refused(2), ..Observation::default() };
         Hub::default().call(first, NO_TIME, Duration::from_secs(1), heard).await;
         // The ledger hears of the first refusal, and its answer comes after the second.
-        let heard = Heard { refused: refused(10), ..Heard::default() };
+        let heard = Observation { rate_limited: refused(10), ..Observation::default() };
         Hub::default().call(second, NO_TIME, way, heard).await;
         let until = Instant::now() + Duration::from_secs(10);
-        let closed = || accounts[0].view(Instant::now()).buckets[0].closed;
+        let closed = || accounts[0].snapshot(Instant::now()).buckets[0].closed;
         for _ in 0..50 {
             sleep(Duration::from_millis(5)).await;
             let left = until.saturating_duration_since(Instant::now());
@@ -317,7 +323,7 @@ async fn calls_in_a_hurry_get_their_permits_though_no_other_call_ever_comes() {
     let book = Book::new(WAY);
     let hurried = async |account: &Arc<Account>| {
         let until = Instant::now() + Duration::from_millis(100);
-        account.take(BucketName::Burst, &web(), until).await
+        account.acquire(BucketName::Burst, &web(), until).await
     };
     let accounts = replicas(2, 190, &book);
     let begin = Instant::now();
@@ -330,7 +336,7 @@ async fn calls_in_a_hurry_get_their_permits_though_no_other_call_ever_comes() {
         for number in 0..20 {
             let permit = hurried(account).await;
             let permit = permit.unwrap_or_else(|refusal| panic!("{number}, {of}: {refusal:?}"));
-            Hub::default().call(permit, WAY, WAY, Heard::default()).await;
+            Hub::default().call(permit, WAY, WAY, Observation::default()).await;
             sleep(Duration::from_millis(100)).await;
         }
     }
@@ -346,8 +352,8 @@ async fn calls_that_find_their_permits_bother_the_ledger_only_with_themselves() 
     let before = book.exchanges();
     // More than half of the limit: there is nothing to spare.
     for _ in 0..250 {
-        let permit = accounts[0].take(BucketName::Burst, &web(), soon()).await.unwrap();
-        hub.call(permit, WAY, WAY, Heard::default()).await;
+        let permit = accounts[0].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
+        hub.call(permit, WAY, WAY, Observation::default()).await;
         sleep(Duration::from_millis(80)).await;
     }
     let exchanges = book.exchanges() - before;
@@ -376,7 +382,7 @@ async fn the_part_of_a_replica_that_leaves_is_free_at_once_and_that_of_one_that_
         let accounts = replicas(2, 190, &book);
         load_all(&accounts, &Hub::default(), 10, WARM + WINDOW).await;
         if leaves {
-            accounts[1].leave().await;
+            accounts[1].leave_ledger().await;
         }
         let left = Instant::now();
         let mut accounts = accounts;
@@ -444,10 +450,10 @@ async fn calls_in_a_hurry_get_permits_beside_a_replica_that_is_busy() {
         let mut got = Vec::new();
         while Instant::now() < until {
             let soon = Instant::now() + Duration::from_millis(100);
-            let permit = accounts[1].take(BucketName::Burst, &web(), soon).await;
+            let permit = accounts[1].acquire(BucketName::Burst, &web(), soon).await;
             got.push(permit.is_ok());
             if let Ok(permit) = permit {
-                hub.call(permit, WAY, WAY, Heard::default()).await;
+                hub.call(permit, WAY, WAY, Observation::default()).await;
             }
             sleep(Duration::from_millis(300)).await;
         }

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Cause, Refused};
+use crate::{RateLimited, Reason};
 
 const WINDOW: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
@@ -98,7 +98,7 @@ struct Done {
     begun: usize,
     since: Instant,
     /// Nothing if it went away.
-    outcome: Option<Result<(Instant, usize), Cause>>,
+    outcome: Option<Result<(Instant, usize), Reason>>,
     until: Instant,
     patience: Option<Duration>,
 }
@@ -154,7 +154,7 @@ impl World {
         done
     }
 
-    async fn one(&self, load: Load) -> Result<(Instant, usize), Cause> {
+    async fn one(&self, load: Load) -> Result<(Instant, usize), Reason> {
         let priority = if load.bulk { Priority::Bulk } else { Priority::Interactive };
         let who = who(&load.caller.to_string(), priority);
         let until = Instant::now() + load.patience.unwrap_or(Duration::from_secs(1_000_000));
@@ -164,34 +164,40 @@ impl World {
             What::Together(group) => Arc::clone(&self.groups[group]),
         };
         let (member, reply) = group.enter();
-        let place = self.account.join(BucketName::Burst, &who, until, group, member);
+        let place = self.account.enqueue(BucketName::Burst, &who, until, group, member);
         self.look();
-        let place = place.map_err(|refusal| refusal.cause)?;
+        let place = place.map_err(|refusal| refusal.reason)?;
         match tokio::time::timeout_at(until, reply).await {
             Ok(reply) => {
                 let (number, _) =
-                    reply.expect("every member hears").map_err(|refusal| refusal.cause)?;
+                    reply.expect("every member hears").map_err(|refusal| refusal.reason)?;
                 Ok((Instant::now(), number))
             }
-            Err(_) => Err(place.in_vain().cause),
+            Err(_) => Err(place.deadline_error().reason),
         }
     }
 
     async fn alone(
         &self,
         bucket: BucketName,
-        who: &Who,
+        who: &Requester,
         until: Instant,
         load: &Load,
-    ) -> Result<(Instant, usize), Cause> {
-        let permit = self.account.take(bucket, who, until).await;
+    ) -> Result<(Instant, usize), Reason> {
+        let permit = self.account.acquire(bucket, who, until).await;
         self.look();
-        let permit = permit.map_err(|refusal| refusal.cause)?;
+        let permit = permit.map_err(|refusal| refusal.reason)?;
         let turn = Instant::now();
         self.sent.lock().push((bucket, turn));
         let hub = if bucket == BucketName::Burst { &self.burst } else { &self.search };
-        let refused = load.refused.map(Refused::Bucket);
-        hub.call(permit, load.there, load.back, Heard { refused, ..Heard::default() }).await;
+        let refused = load.refused.map(RateLimited::Bucket);
+        hub.call(
+            permit,
+            load.there,
+            load.back,
+            Observation { rate_limited: refused, ..Observation::default() },
+        )
+        .await;
         if let Some(wait) = load.refused {
             self.closed.lock().push((bucket, Instant::now(), Instant::now() + wait));
         }
@@ -200,7 +206,7 @@ impl World {
 
     /// Sees how many wait.
     fn look(&self) {
-        let view = self.account.view(Instant::now());
+        let view = self.account.snapshot(Instant::now());
         let waiting = view.buckets.iter().map(|bucket| bucket.waiting).max();
         let mut most = self.most_waiting.lock();
         *most = waiting.unwrap_or(0).max(*most);
@@ -258,12 +264,12 @@ proptest! {
     #[test]
     fn no_window_is_overrun_nobody_starves_and_every_call_hears_once_and_in_order(
         limit in 10..120_u64,
-        max_waiting in prop_oneof![Just(10_000_usize), 5..40_usize],
+        max_queue in prop_oneof![Just(10_000_usize), 5..40_usize],
         (way, loads) in loads(),
     ) {
         let all = loads.len();
         let (world, done) = paused(async {
-            let world = World::new(Settings { max_waiting, ..settings(limit) });
+            let world = World::new(Settings { max_queue, ..settings(limit) });
             let done = world.play(loads).await;
             (world, done)
         });
@@ -273,14 +279,14 @@ proptest! {
             prop_assert!(world.burst.most_within(SECOND) <= (limit / 10).max(1));
             prop_assert!(world.search.most_within(SECOND) <= SEARCHES);
         }
-        prop_assert!(*world.most_waiting.lock() <= max_waiting);
+        prop_assert!(*world.most_waiting.lock() <= max_queue);
         prop_assert_eq!(done.len(), all);
         for call in &done {
             let waited = call.until - call.since;
             match call.outcome {
-                Some(Err(Cause::Full)) => prop_assert!(max_waiting < all),
+                Some(Err(Reason::QueueFull)) => prop_assert!(max_queue < all),
                 Some(Err(cause)) => {
-                    prop_assert_eq!(cause, Cause::Late);
+                    prop_assert_eq!(cause, Reason::Deadline);
                     let patience = call.patience.expect("only who cannot wait is late");
                     prop_assert!(waited <= patience + Duration::from_millis(1), "{:?}", call);
                 }
@@ -309,7 +315,7 @@ proptest! {
             };
             // For as long as a load lasts there are answers.
             let (since, done) = tokio::join!(changed, world.play(loads));
-            assert!(done.iter().all(|call| call.outcome != Some(Err(Cause::Full))));
+            assert!(done.iter().all(|call| call.outcome != Some(Err(Reason::QueueFull))));
             (world, since)
         });
         let (limit, to) = (usize::try_from(limit).unwrap(), usize::try_from(to).unwrap());

@@ -1,12 +1,13 @@
 //! Who waits, for how long, and who is told at once that it is of no use.
 
 use super::*;
-use crate::Cause;
+use crate::Reason;
 
 /// Uses up what may go in this second.
 async fn use_up(account: &Arc<Account>) {
-    while let Some(permit) = account.take_free(BucketName::Burst, &web()).expect("a free bucket") {
-        Hub::default().call(permit, Duration::ZERO, Duration::ZERO, Heard::default()).await;
+    while let Some(permit) = account.try_acquire(BucketName::Burst, &web()).expect("a free bucket")
+    {
+        Hub::default().call(permit, Duration::ZERO, Duration::ZERO, Observation::default()).await;
     }
 }
 
@@ -16,10 +17,10 @@ async fn a_call_that_would_be_late_is_refused_at_once() {
     use_up(&account).await;
     let begin = Instant::now();
     let until = begin + Duration::from_millis(50);
-    let refusal = account.take(BucketName::Burst, &web(), until).await.unwrap_err();
-    assert_eq!((refusal.bucket, refusal.cause), (BucketName::Burst, Cause::Late));
+    let refusal = account.acquire(BucketName::Burst, &web(), until).await.unwrap_err();
+    assert_eq!((refusal.bucket, refusal.reason), (BucketName::Burst, Reason::Deadline));
     assert_eq!(begin.elapsed(), Duration::ZERO);
-    assert!((900..=1_100).contains(&refusal.wait.as_millis()), "{:?}", refusal.wait);
+    assert!((900..=1_100).contains(&refusal.retry_after.as_millis()), "{:?}", refusal.retry_after);
 }
 
 #[tokio::test(start_paused = true)]
@@ -27,16 +28,16 @@ async fn the_wait_is_predicted_from_those_ahead() {
     let account = account(settings(10));
     use_up(&account).await;
     let who_waits = web();
-    let waiting = (0..5).map(|_| account.take(BucketName::Burst, &who_waits, soon()));
+    let waiting = (0..5).map(|_| account.acquire(BucketName::Burst, &who_waits, soon()));
     let mut waiting = futures_util::future::join_all(waiting.map(Box::pin));
     assert!(futures_util::poll!(&mut waiting).is_pending());
     let late = Instant::now() + Duration::from_secs(5);
-    let refusal = account.take(BucketName::Burst, &web(), late).await.unwrap_err();
-    assert_eq!(refusal.wait.as_secs(), 6, "five are ahead");
+    let refusal = account.acquire(BucketName::Burst, &web(), late).await.unwrap_err();
+    assert_eq!(refusal.retry_after.as_secs(), 6, "five are ahead");
     // Whoever goes first does not wait for those.
     let bulk = who("job", Priority::Bulk);
-    let refusal = account.take(BucketName::Burst, &bulk, late).await.unwrap_err();
-    assert_eq!(refusal.wait.as_secs(), 6);
+    let refusal = account.acquire(BucketName::Burst, &bulk, late).await.unwrap_err();
+    assert_eq!(refusal.retry_after.as_secs(), 6);
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,32 +50,35 @@ async fn those_ahead_that_go_together_count_as_one() {
     for _ in 0..150 {
         let (member, reply) = group.enter();
         let own: Arc<dyn Group> = Arc::clone(&group) as _;
-        places.push((account.join(BucketName::Burst, &web(), soon(), own, member).unwrap(), reply));
+        places.push((
+            account.enqueue(BucketName::Burst, &web(), soon(), own, member).unwrap(),
+            reply,
+        ));
     }
     let late = Instant::now() + Duration::from_millis(500);
-    let refusal = account.take(BucketName::Burst, &web(), late).await.unwrap_err();
-    assert!((2..=3).contains(&refusal.wait.as_secs()), "{:?}", refusal.wait);
+    let refusal = account.acquire(BucketName::Burst, &web(), late).await.unwrap_err();
+    assert!((2..=3).contains(&refusal.retry_after.as_secs()), "{:?}", refusal.retry_after);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_turns_away_whoever_fills_it() {
-    let account = account(Settings { max_waiting: 10, ..settings(10) });
+    let account = account(Settings { max_queue: 10, ..settings(10) });
     use_up(&account).await;
     let greedy = who("greedy", Priority::Interactive);
-    let one = || async { account.take(BucketName::Burst, &greedy, soon()).await.map(drop) };
+    let one = || async { account.acquire(BucketName::Burst, &greedy, soon()).await.map(drop) };
     let all = (0..10).map(|_| one());
     let mut all = futures_util::future::join_all(all.map(Box::pin));
     assert!(futures_util::poll!(&mut all).is_pending());
-    let refusal = account.take(BucketName::Burst, &greedy, soon()).await.unwrap_err();
-    assert_eq!(refusal.cause, Cause::Full);
+    let refusal = account.acquire(BucketName::Burst, &greedy, soon()).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::QueueFull);
     let modest = who("modest", Priority::Interactive);
-    let modest = account.take(BucketName::Burst, &modest, soon());
+    let modest = account.acquire(BucketName::Burst, &modest, soon());
     let modest = async { modest.await.map(drop) };
     let (modest, all) = tokio::join!(modest, all);
     modest.expect("room was made");
     let refused: Vec<_> = all.into_iter().filter_map(Result::err).collect();
     assert_eq!(refused.len(), 1);
-    assert_eq!(refused[0].cause, Cause::Full);
+    assert_eq!(refused[0].reason, Reason::QueueFull);
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,7 +94,7 @@ async fn those_who_wait_leave_together_and_evenly() {
         while begin.elapsed() < Duration::from_secs(20) {
             let (member, reply) = group.enter();
             let own: Arc<dyn Group> = Arc::clone(&group) as _;
-            let _place = account.join(BucketName::Burst, &web(), soon(), own, member).unwrap();
+            let _place = account.enqueue(BucketName::Burst, &web(), soon(), own, member).unwrap();
             sizes.push(reply.await.unwrap().unwrap().1);
         }
         sizes.len()
@@ -109,17 +113,21 @@ async fn a_bulk_caller_does_not_keep_an_interactive_one_waiting() {
         let job = who("job", bulk);
         let crowd = (0..50).map(|_| async {
             loop {
-                let permit = account.take(BucketName::Burst, &job, soon()).await.unwrap();
-                Hub::default().call(permit, Duration::ZERO, Duration::ZERO, Heard::default()).await;
+                let permit = account.acquire(BucketName::Burst, &job, soon()).await.unwrap();
+                Hub::default()
+                    .call(permit, Duration::ZERO, Duration::ZERO, Observation::default())
+                    .await;
             }
         });
         let mut longest = Duration::ZERO;
         let one = async {
             for _ in 0..100 {
                 let since = Instant::now();
-                let permit = account.take(BucketName::Burst, &web(), soon()).await.unwrap();
+                let permit = account.acquire(BucketName::Burst, &web(), soon()).await.unwrap();
                 longest = longest.max(since.elapsed());
-                Hub::default().call(permit, Duration::ZERO, Duration::ZERO, Heard::default()).await;
+                Hub::default()
+                    .call(permit, Duration::ZERO, Duration::ZERO, Observation::default())
+                    .await;
             }
         };
         tokio::select! {
@@ -133,7 +141,7 @@ async fn a_bulk_caller_does_not_keep_an_interactive_one_waiting() {
 #[tokio::test(start_paused = true)]
 async fn callers_get_what_their_shares_are_and_bulk_a_tenth() {
     let shares = BTreeMap::from([("triple".to_owned(), 3)]);
-    let account = account(Settings { shares, ..settings(100) });
+    let account = account(Settings { weights: shares, ..settings(100) });
     let crowd = |caller: &'static str, priority| {
         let account = Arc::clone(&account);
         async move {
@@ -142,9 +150,9 @@ async fn callers_get_what_their_shares_are_and_bulk_a_tenth() {
             let all = (0..30).map(|_| async {
                 loop {
                     let until = soon();
-                    let permit = account.take(BucketName::Burst, &who, until).await.unwrap();
+                    let permit = account.acquire(BucketName::Burst, &who, until).await.unwrap();
                     let no_time = Duration::ZERO;
-                    Hub::default().call(permit, no_time, no_time, Heard::default()).await;
+                    Hub::default().call(permit, no_time, no_time, Observation::default()).await;
                     done.set(done.get() + 1);
                 }
             });
@@ -169,11 +177,11 @@ async fn a_caller_who_goes_away_gives_its_place_up() {
     let account = account(settings(10));
     use_up(&account).await;
     let web = web();
-    let first = account.take(BucketName::Burst, &web, soon());
+    let first = account.acquire(BucketName::Burst, &web, soon());
     assert!(tokio::time::timeout(Duration::from_millis(100), first).await.is_err());
-    assert_eq!(account.view(Instant::now()).buckets[0].waiting, 0);
+    assert_eq!(account.snapshot(Instant::now()).buckets[0].waiting, 0);
     let since = Instant::now();
-    account.take(BucketName::Burst, &web, soon()).await.expect("a permit");
+    account.acquire(BucketName::Burst, &web, soon()).await.expect("a permit");
     assert!(since.elapsed() < Duration::from_secs(1));
 }
 
@@ -182,8 +190,10 @@ async fn alone(account: &Arc<Account>, caller: &str, calls: usize, until: Instan
     let who = who(caller, Priority::Interactive);
     let all = (0..calls).map(|_| async {
         while Instant::now() < until {
-            let permit = account.take(BucketName::Burst, &who, soon()).await.unwrap();
-            Hub::default().call(permit, Duration::ZERO, Duration::ZERO, Heard::default()).await;
+            let permit = account.acquire(BucketName::Burst, &who, soon()).await.unwrap();
+            Hub::default()
+                .call(permit, Duration::ZERO, Duration::ZERO, Observation::default())
+                .await;
         }
     });
     futures_util::future::join_all(all).await;
@@ -194,11 +204,11 @@ fn member(
     account: &Arc<Account>,
     group: &Arc<Together>,
     caller: &str,
-) -> (super::super::Place, oneshot::Receiver<Reply>) {
+) -> (super::super::QueueEntry, oneshot::Receiver<Reply>) {
     let (member, reply) = group.enter();
     let own: Arc<dyn Group> = Arc::clone(group) as _;
     let who = who(caller, Priority::Interactive);
-    (account.join(BucketName::Burst, &who, soon(), own, member).unwrap(), reply)
+    (account.enqueue(BucketName::Burst, &who, soon(), own, member).unwrap(), reply)
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,11 +263,11 @@ async fn calls_that_went_away_are_not_charged() {
     let fickle = async {
         let who = who("fickle", Priority::Interactive);
         for _ in 0..300 {
-            let call = account.take(BucketName::Burst, &who, soon());
+            let call = account.acquire(BucketName::Burst, &who, soon());
             let _ = futures_util::poll!(Box::pin(call));
         }
         let since = Instant::now();
-        account.take(BucketName::Burst, &who, soon()).await.unwrap();
+        account.acquire(BucketName::Burst, &who, soon()).await.unwrap();
         since.elapsed()
     };
     let (waited, ()) = tokio::join!(fickle, alone(&account, "crowd", 30, until));
@@ -272,7 +282,7 @@ async fn a_call_that_leaves_with_others_is_predicted_to_go_when_they_do() {
     use_up(&account).await;
     let who_waits = who("crowd", Priority::Interactive);
     let first = member(&account, &group, "many");
-    let waiting = (0..50).map(|_| account.take(BucketName::Burst, &who_waits, soon()));
+    let waiting = (0..50).map(|_| account.acquire(BucketName::Burst, &who_waits, soon()));
     let mut waiting = futures_util::future::join_all(waiting.map(Box::pin));
     assert!(futures_util::poll!(&mut waiting).is_pending());
     // Its own place would be behind many of the crowd's.
@@ -282,7 +292,7 @@ async fn a_call_that_leaves_with_others_is_predicted_to_go_when_they_do() {
         let (member, reply) = group.enter();
         let own: Arc<dyn Group> = Arc::clone(&group) as _;
         let who = who("many", Priority::Interactive);
-        let place = account.join(BucketName::Burst, &who, until, own, member);
+        let place = account.enqueue(BucketName::Burst, &who, until, own, member);
         places.push((place.expect("in time"), reply));
     }
 }

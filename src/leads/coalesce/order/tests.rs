@@ -17,7 +17,7 @@ use leadsd_base::{
     task,
     time::{SystemClock, Zone},
 };
-use leadsd_quota::{Caller, Settings, Who};
+use leadsd_quota::{Caller, Requester, Settings};
 
 fn order(most: usize) -> Arc<Order> {
     let settings = Settings {
@@ -25,11 +25,11 @@ fn order(most: usize) -> Arc<Order> {
         burst_window: Duration::from_secs(10),
         search_per_second: 5,
         daily: None,
-        max_waiting: most,
-        shares: BTreeMap::new(),
+        max_queue: most,
+        weights: BTreeMap::new(),
         zones: BTreeMap::new(),
         zone: Zone::default(),
-        sharing: None,
+        ledger: None,
     };
     let quota = Arc::new(Quota::new(settings, Arc::new(SystemClock)));
     Arc::new(Order::new(quota, most))
@@ -40,7 +40,7 @@ fn call(priority: Priority, time: Duration) -> CallContext {
     let call = CallContext {
         portal: PortalName::parse("default").unwrap(),
         deadline,
-        who: Who { caller: Caller::new("test"), priority },
+        who: Requester { caller: Caller::new("test"), priority },
         request_id: "test".into(),
         trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
@@ -68,7 +68,7 @@ fn key(id: usize) -> Key {
 fn is_empty(order: &Order) -> bool {
     order.portals.lock().values().all(|portal| {
         let leads = portal.leads.lock();
-        let waiting = portal.turns.view().waiting;
+        let waiting = portal.turns.snapshot().waiting;
         leads.queues.is_empty() && leads.writes.is_empty() && leads.waiting + waiting == 0
     })
 }
@@ -201,8 +201,8 @@ async fn one_lead_takes_a_tenth_of_the_room_and_bulk_half_of_that() {
     // A batch that has this lead among others, too.
     refused(order.turn(&patient(), (0..50).map(key)).await);
     drop(order.turn(&patient(), [key(1)]).await.expect("another lead"));
-    let view = order.of(&patient().portal).turns.view();
-    assert_eq!((view.waiting, view.full, view.late), (10, 3, 0));
+    let view = order.of(&patient().portal).turns.snapshot();
+    assert_eq!((view.waiting, view.queue_full, view.deadline), (10, 3, 0));
     assert_eq!(since.elapsed(), Duration::ZERO, "nobody has waited");
     drop((going, of_bulk, others));
     sleep(HOUR).await;

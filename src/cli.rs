@@ -1,11 +1,13 @@
 //! The command line: reads it, runs what it asks for, and says how it ended.
 
-mod advice;
 mod config;
 mod dev;
 mod doctor;
 mod health;
 mod login;
+mod output;
+mod portal_secret;
+mod remediation;
 mod serve;
 mod terminal;
 

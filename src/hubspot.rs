@@ -6,19 +6,21 @@
 mod answer;
 mod breaker;
 mod client;
+mod diagnostics;
 mod endpoints;
 mod http_client;
-mod inquiry;
 mod limits;
 mod oauth;
 mod operations;
 mod portals;
 mod sending;
+mod token_rejection;
 mod wire;
 
 pub use client::{Client, Resolve};
-pub use inquiry::{
-    AccountFacts, Answered, App, Fault, Greeting, Inquiry, PropertyFacts, TokenFacts, Traded,
+pub use diagnostics::{
+    AccountInfo, ApiProbe, DiagnosticsClient, DiagnosticsError, ExchangedTokens, LeadsProbe,
+    OAuthApp, PropertyDefinition, TokenInfo,
 };
 pub use leadsd_base::net::http::BuildError;
 pub use limits::RateLimits;

@@ -1,19 +1,34 @@
-//! Vault (or OpenBao) behind the port [`leadsd_credentials::SecretStore`]: one logged-in session for
-//! the whole process, and KV v2 with versions.
+//! Vault (or OpenBao): one client for the service and the command line.
 //!
-//! `vaultrs` is wrapped here and named nowhere else. It reads VAULT_* from the environment, panics
-//! on a token with a line end, prints tokens in `Debug` and knows no retry: `connection` builds its
-//! settings field by field, and nothing of it is ever printed.
+//! | Module | Does |
+//! |---|---|
+//! | `client`, `response`, `error` | send a request, read a response up to a bound, classify a failure |
+//! | `auth_method`, `lease` | issue, renew and revoke tokens; when to do which |
+//! | [`Session`] | one login for the process, renewed in the background |
+//! | `kv2` | requests and responses of KV v2 |
+//! | [`KvStore`] | [`leadsd_credentials::SecretStore`] over session and KV v2 |
+//! | [`AdminClient`] | one login and single requests, for `leadsd login` and `leadsd doctor` |
+//!
+//! The service and the command line share everything but the session, so both classify each status
+//! alike. `vaultrs` provides the definitions of endpoints and responses and is named nowhere else.
+//! Nothing of it is ever printed: its types show tokens in `Debug`.
 
-mod authority;
-mod connection;
-mod errand;
+mod admin_client;
+mod auth_method;
+mod client;
 mod error;
-mod kv;
+mod kv2;
+mod kv_store;
 mod lease;
+mod response;
+mod secret_file;
 mod session;
 
-pub use errand::{Engine, Errand, Health, Keys, Stored, TokenFacts, Written};
+pub use admin_client::{AdminClient, MountInfo, TokenLookup, VaultHealth};
 pub use error::Error;
-pub use kv::KvStore;
+pub use kv_store::KvStore;
+pub use kv2::{CasOutcome, SecretData, SecretVersion};
 pub use session::{Session, SessionState, SessionStatus};
+
+#[cfg(test)]
+mod tests;

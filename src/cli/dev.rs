@@ -69,7 +69,7 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
             return Err(Error::DevBeyondLoopback { flag, address });
         }
     }
-    if args.upstream.is_none() && args.login.is_asked_for() {
+    if args.upstream.is_none() && args.login.chooses_method() {
         let text = "there is no login without --upstream: the HubSpot in memory needs none";
         return Err(login::Error::Usage(text.to_owned()).into());
     }
@@ -85,9 +85,9 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
     let settings = settings(&args, &upstream, &vault, &token_file);
     let config = Loaded::new(None, settings)?.config;
     if let Upstream::Real(_) = upstream {
-        let (known, mut terminal) = (login::Known::nothing(), Terminal::new());
+        let (policy, mut terminal) = (login::ReplacePolicy::in_memory(), Terminal::new());
         tokio::select! {
-            done = login::log_in(&config, "default", &args.login, &known, &mut terminal) => done?,
+            done = login::log_in(&config, "default", &args.login, &policy, &mut terminal) => done?,
             _ = interrupted() => return Err(login::Error::Interrupted.into()),
         }
     }

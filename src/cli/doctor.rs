@@ -24,13 +24,13 @@ use self::{
     report::Report,
 };
 use super::{
-    environment,
-    login::{self, secret_path},
+    environment, login,
+    portal_secret::secret_path,
     terminal::{Terminal, interrupted},
 };
 use crate::{
     config::{Config, Loaded},
-    vault::Errand,
+    vault::AdminClient,
 };
 
 /// Longest one check may take.
@@ -74,7 +74,7 @@ pub(super) async fn run(args: Args) -> Result<Verdict, super::Error> {
         Ok(loaded) => {
             let config = loaded.config;
             if let Some(portal) = &args.portal {
-                secret_path(&config, portal)?;
+                secret_path(&config, portal).map_err(login::Error::Usage)?;
             }
             if args.write_probe && !args.yes && !agreed().await {
                 let text = "nothing was done: the write probe needs a yes, or --yes";
@@ -114,32 +114,32 @@ fn named(config: &Config) -> String {
 
 /// All checks after the first.
 async fn examine(config: &Config, args: &Args, report: &mut Report) {
-    let errand = vault::examine(&config.vault, report).await;
+    let vault_client = vault::examine(&config.vault, report).await;
     let names = match &args.portal {
         Some(name) => vec![name.clone()],
-        None => portals(config, errand.as_ref()).await,
+        None => portals(config, vault_client.as_ref()).await,
     };
     let vault_failed = report.first_failed(Area::Vault);
     let mut places = Vec::with_capacity(names.len());
     for given in names {
         let Ok((name, path)) = secret_path(config, &given) else { continue };
-        let Some(errand) = &errand else {
+        let Some(vault_client) = &vault_client else {
             let because = vault_failed.unwrap_or(Check::Config);
             report.skip_rest_for(Area::Secret, Some(&given), because);
             places.push((given, Err(because)));
             continue;
         };
-        let place = Place { config, name, path, errand };
+        let place = Place { config, name, path, vault_client };
         let held = place.examine(report).await;
         // The check that failed last takes down what needs the credential.
         let because = report.last_failed().unwrap_or(Check::VaultSecret);
         places.push((given, held.map(|held| (place, held)).ok_or(because)));
     }
-    let inquiry = hubspot::examine(&config.hubspot, report).await;
+    let hubspot_client = hubspot::examine(&config.hubspot, report).await;
     for (name, place) in places {
-        let because = match (place, &inquiry) {
-            (Ok((place, held)), Some(inquiry)) => {
-                Portal { place, inquiry }.examine(held, args, report).await;
+        let because = match (place, &hubspot_client) {
+            (Ok((place, held)), Some(hubspot_client)) => {
+                Portal { place, hubspot_client }.examine(held, args, report).await;
                 continue;
             }
             (Err(because), _) => because,
@@ -147,18 +147,18 @@ async fn examine(config: &Config, args: &Args, report: &mut Report) {
         };
         report.skip_rest_for(Area::Portal, Some(&name), because);
     }
-    callers::examine(config, errand.as_ref(), vault_failed, report).await;
-    if let Some(errand) = errand {
-        errand.close().await;
+    callers::examine(config, vault_client.as_ref(), vault_failed, report).await;
+    if let Some(vault_client) = vault_client {
+        vault_client.close().await;
     }
 }
 
 /// Those that are configured, and those of the folder.
-async fn portals(config: &Config, errand: Option<&Errand>) -> Vec<String> {
+async fn portals(config: &Config, vault_client: Option<&AdminClient>) -> Vec<String> {
     let mut names: Vec<String> = config.portals.keys().map(ToString::to_string).collect();
-    if let (Some(from), Some(errand)) = (&config.portals_from, errand) {
+    if let (Some(from), Some(vault_client)) = (&config.portals_from, vault_client) {
         // What keeps it from being listed shows in the checks of single portals.
-        let listed = errand.list(&from.folder).await.unwrap_or_default();
+        let listed = vault_client.list(&from.folder).await.unwrap_or_default();
         let new =
             listed.into_iter().filter(|name| !config.portals.keys().any(|p| p.as_str() == name));
         names.extend(new.take(MAX_LISTED));

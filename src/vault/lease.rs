@@ -20,6 +20,18 @@ const FIRST_RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 /// Longest pause between renewals of a token that lives on.
 const MAX_RENEWAL_PAUSE: Duration = Duration::from_secs(300);
 
+/// Longest time to live that is taken over from a response: far beyond any real one, and safe to add to
+/// a point in time.
+const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+
+/// How long a token lives from now, and whether that can be renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lease {
+    /// Zero if the token never expires.
+    pub(super) ttl: Duration,
+    pub(super) renewable: bool,
+}
+
 /// What to do with a token after a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
@@ -29,6 +41,14 @@ pub(super) enum Next {
     Login(Duration),
     /// It never expires.
     Never,
+}
+
+// === impl Lease ===
+
+impl Lease {
+    pub(super) fn new(seconds: u64, renewable: bool) -> Self {
+        Self { ttl: Duration::from_secs(seconds).min(MAX_TTL), renewable }
+    }
 }
 
 /// What to do with a token that lives `ttl` from now. `last` is what the lease had been before its

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use leadsd::{
     config::Loaded,
-    hubspot::{App, Inquiry},
+    hubspot::{DiagnosticsClient, OAuthApp},
 };
 use leadsd_base::secret::{SECRET_MARKER, Secret};
 use serde_json::json;
@@ -106,18 +106,18 @@ async fn inquire(proxy: &Proxy) {
     ];
     set(&mut settings, &[("HUBSPOT__BASE_URL", &proxy.url)]);
     let config = Loaded::new(None, settings).unwrap().config;
-    let inquiry = Inquiry::new(&config.hubspot).unwrap();
+    let hubspot_client = DiagnosticsClient::new(&config.hubspot).unwrap();
     let until = Instant::now() + Duration::from_millis(300);
-    let app = App { client_id: "app".to_owned(), client_secret: Secret::new("secret") };
+    let app = OAuthApp { client_id: "app".to_owned(), client_secret: Secret::new("secret") };
     let token = Secret::new("token");
-    let _ = inquiry.greet(until).await;
-    let _ = inquiry.trade_code(&app, &token, "http://localhost:1/", until).await;
-    let _ = inquiry.trade_refresh_token(&app, &token, until).await;
-    let _ = inquiry.introspect(&app, &token, until).await;
-    let _ = inquiry.static_token(&token, until).await;
-    let _ = inquiry.account(&token, until).await;
-    let _ = inquiry.leads(&token, until).await;
-    let _ = inquiry.pipelines(&token, until).await;
-    let _ = inquiry.properties(&token, until).await;
-    let _ = inquiry.property(&token, "hs_lead_name", until).await;
+    let _ = hubspot_client.probe(until).await;
+    let _ = hubspot_client.exchange_code(&app, &token, "http://localhost:1/", until).await;
+    let _ = hubspot_client.exchange_refresh_token(&app, &token, until).await;
+    let _ = hubspot_client.introspect(&app, &token, until).await;
+    let _ = hubspot_client.static_token(&token, until).await;
+    let _ = hubspot_client.account(&token, until).await;
+    let _ = hubspot_client.leads(&token, until).await;
+    let _ = hubspot_client.pipelines(&token, until).await;
+    let _ = hubspot_client.properties(&token, until).await;
+    let _ = hubspot_client.property(&token, "hs_lead_name", until).await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use leadsd::{
     config::{self, Loaded},
-    vault::{Errand, KvStore, Session},
+    vault::{AdminClient, KvStore, Session},
 };
 use leadsd_base::secret::Secret;
 use leadsd_credentials::{SecretPath, SecretStore as _};
@@ -64,7 +64,7 @@ async fn vault() {
         let spared = if dice.one_in(5) { "" } else { "/auth/" };
         proxy.roll(&dice, 4, spared);
         if dice.one_in(5) {
-            run.in_time(errand(config, &secret)).await;
+            run.in_time(admin(config, &secret)).await;
             continue;
         }
         let session = Session::start(config).unwrap();
@@ -99,21 +99,20 @@ fn content(dice: &mut Dice) -> Value {
 }
 
 /// Everything that the commands ask Vault.
-async fn errand(config: &config::Vault, secret: &SecretPath) {
-    let _ = Errand::health(config).await;
-    let Ok(mut errand) = Errand::log_in(config).await else { return };
-    let _ = errand.last_for(Duration::from_secs(60)).await;
-    let _ = errand.token().await;
-    let _ = errand.engine().await;
-    let _ = errand.capabilities(&[errand.data_path(secret)]).await;
-    let _ = errand.poll(secret).await;
-    let _ = errand.list(&SecretPath::parse("hubspot").unwrap()).await;
-    if let Ok(Some(stored)) = errand.read(secret).await
-        && let Some(keys) = stored.keys
+async fn admin(config: &config::Vault, secret: &SecretPath) {
+    let _ = AdminClient::health(config).await;
+    let Ok(mut admin) = AdminClient::log_in(config).await else { return };
+    let _ = admin.ensure_ttl(Duration::from_secs(60)).await;
+    let _ = admin.look_up_token().await;
+    let _ = admin.mount_info().await;
+    let _ = admin.capabilities(&[admin.data_path(secret)]).await;
+    let _ = admin.list(&SecretPath::parse("hubspot").unwrap()).await;
+    if let Ok(Some(stored)) = admin.read(secret).await
+        && let Some(keys) = stored.data
     {
         let _ = keys.names().count();
         let _ = (keys.text("access_token"), keys.secret("access_token"));
-        let _ = errand.write(secret, stored.version, &keys).await;
+        let _ = admin.write(secret, stored.version, &keys).await;
     }
-    errand.close().await;
+    admin.close().await;
 }

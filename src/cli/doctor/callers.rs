@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     auth,
-    cli::advice::{self, Advice},
+    cli::remediation::{self, Remediation},
     config::{self, Config},
     grpc,
-    vault::Errand,
+    vault::AdminClient,
 };
 use leadsd_base::{
     secret::Secret,
@@ -31,7 +31,7 @@ const RENEWED_BY: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Makes the checks of what is configured.
 pub(super) async fn examine(
     config: &Config,
-    errand: Option<&Errand>,
+    vault_client: Option<&AdminClient>,
     vault_failed: Option<Check>,
     report: &mut Report,
 ) {
@@ -40,9 +40,9 @@ pub(super) async fn examine(
     if let Some(jwt) = &config.auth.jwt {
         report.check(Check::AuthJwks, None, jwks(jwt)).await;
     }
-    match (&config.auth.api_keys, errand, vault_failed) {
-        (Some(keys), Some(errand), _) => {
-            report.check(Check::AuthApiKeys, None, api_keys(config, keys, errand)).await;
+    match (&config.auth.api_keys, vault_client, vault_failed) {
+        (Some(keys), Some(vault_client), _) => {
+            report.check(Check::AuthApiKeys, None, api_keys(config, keys, vault_client)).await;
         }
         (Some(_), None, because) => {
             let because = Outcome::Skipped(because.unwrap_or(Check::VaultLogin));
@@ -67,12 +67,12 @@ async fn certificate(config: &Config) -> Seen<()> {
         Err(error) => {
             let fix = "put a PEM certificate chain that is in time, and the key that belongs to it, \
                        there, readable for this user";
-            return Seen::fail(Advice::new(error.to_string(), fix));
+            return Seen::fail(Remediation::new(error.to_string(), fix));
         }
     };
     if let Some(cause) = broken_chain(&tls.cert_file).await {
         let fix = "put the certificate first, then each certificate that signed the one before";
-        return Seen::fail(Advice::new(cause, fix));
+        return Seen::fail(Remediation::new(cause, fix));
     }
     let left = served.status().expires_in_s.unwrap_or_default();
     let days = left / 86_400.0;
@@ -146,20 +146,20 @@ fn callers(config: &Config) -> Outcome {
 
 async fn jwks(jwt: &config::Jwt) -> Seen<()> {
     match auth::look_at_keys(&jwt.jwks).await {
-        Ok(0) => Seen::fail(Advice::new(
+        Ok(0) => Seen::fail(Remediation::new(
             "the issuer's key set has no key that signs",
             "see that it is the key set of the issuer, and not of somebody else",
         )),
         Ok(count) => Seen::ok((), format!("{count} keys")),
-        Err(error) => Seen::fail(Advice::new(
+        Err(error) => Seen::fail(Remediation::new(
             format!("the issuer's keys cannot be had: {error}"),
             "check [auth.jwt]: the file or URL, its CA, and the token that is sent along",
         )),
     }
 }
 
-async fn api_keys(config: &Config, keys: &config::ApiKeys, errand: &Errand) -> Seen<()> {
-    let place = errand.data_path(&keys.secret);
+async fn api_keys(config: &Config, keys: &config::ApiKeys, vault_client: &AdminClient) -> Seen<()> {
+    let place = vault_client.data_path(&keys.secret);
     let none = || {
         Seen::warn(
             (),
@@ -167,12 +167,12 @@ async fn api_keys(config: &Config, keys: &config::ApiKeys, errand: &Errand) -> S
             "store one: the caller's name as key, the SHA-256 of its API key in hex as value",
         )
     };
-    let stored = match errand.read(&keys.secret).await {
+    let stored = match vault_client.read(&keys.secret).await {
         Ok(Some(stored)) => stored,
         Ok(None) => return none(),
-        Err(error) => return Seen::fail(advice::vault(&error, &config.vault, &place)),
+        Err(error) => return Seen::fail(remediation::vault(&error, &config.vault, &place)),
     };
-    let Some(found) = stored.keys else { return none() };
+    let Some(found) = stored.data else { return none() };
     let text = |name: &str| Secret::new(found.text(name).unwrap_or_default());
     let texts: BTreeMap<String, Secret> =
         found.names().map(|name| (name.to_owned(), text(name))).collect();
@@ -196,11 +196,11 @@ async fn api_keys(config: &Config, keys: &config::ApiKeys, errand: &Errand) -> S
 async fn redis(shared: &config::SharedQuota) -> Seen<()> {
     match RedisLedger::new(shared.redis.clone()).probe().await {
         Ok(found) if found.writable => Seen::ok((), found.server),
-        Ok(found) => Seen::fail(Advice::new(
+        Ok(found) => Seen::fail(Remediation::new(
             format!("{} at quota.shared is a replica, and cannot be written to", found.server),
             "name the primary in quota.shared.url",
         )),
-        Err(away) => Seen::fail(Advice::new(
+        Err(away) => Seen::fail(Remediation::new(
             format!("the store that replicas share cannot be used: {away}"),
             "check [quota.shared] and whether Redis or Valkey is there; until then each replica \
              keeps to its part of the limits",

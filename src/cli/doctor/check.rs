@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cli::advice::Advice;
+use crate::cli::remediation::Remediation;
 
 /// One thing that is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,9 +158,9 @@ pub(super) enum Outcome {
     /// As it should be; says what was found.
     Ok(String),
     /// It works, and will not for long or not for everything.
-    Warn(Advice),
+    Warn(Remediation),
     /// It does not work.
-    Fail(Advice),
+    Fail(Remediation),
     /// It was not looked at: this one has to be mended first.
     Skipped(Check),
 }
@@ -204,11 +204,11 @@ impl Check {
 
 impl Outcome {
     pub(super) fn warn(cause: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self::Warn(Advice::new(cause, fix))
+        Self::Warn(Remediation::new(cause, fix))
     }
 
     pub(super) fn fail(cause: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self::Fail(Advice::new(cause, fix))
+        Self::Fail(Remediation::new(cause, fix))
     }
 
     /// Its name in the report.
@@ -233,7 +233,7 @@ impl<T> Seen<T> {
         Self { value: Some(value), outcome: Outcome::warn(cause, fix) }
     }
 
-    pub(super) fn fail(advice: Advice) -> Self {
+    pub(super) fn fail(advice: Remediation) -> Self {
         Self { value: None, outcome: Outcome::Fail(advice) }
     }
 }

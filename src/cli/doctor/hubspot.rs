@@ -9,9 +9,9 @@ use super::{
     soon,
 };
 use crate::{
-    cli::advice::{self, Advice, Peer},
+    cli::remediation::{self, Peer, Remediation},
     config,
-    hubspot::{Greeting, Inquiry},
+    hubspot::{ApiProbe, DiagnosticsClient},
 };
 use leadsd_base::{
     net::connect_error::ConnectError,
@@ -25,64 +25,67 @@ const CLOCK_WARNS: Duration = Duration::from_secs(10);
 const CLOCK_FAILS: Duration = Duration::from_secs(300);
 
 /// Makes the checks; gives what asks HubSpot if all that need it may go on.
-pub(super) async fn examine(config: &config::Hubspot, report: &mut Report) -> Option<Inquiry> {
-    let inquiry = until_api(config, report).await;
-    if inquiry.is_none() {
+pub(super) async fn examine(
+    config: &config::Hubspot,
+    report: &mut Report,
+) -> Option<DiagnosticsClient> {
+    let hubspot_client = until_api(config, report).await;
+    if hubspot_client.is_none() {
         report.skip_rest(Area::Hubspot, None);
     }
-    inquiry
+    hubspot_client
 }
 
-async fn until_api(config: &config::Hubspot, report: &mut Report) -> Option<Inquiry> {
+async fn until_api(config: &config::Hubspot, report: &mut Report) -> Option<DiagnosticsClient> {
     let url = &config.base_url;
     let addresses = report.check(Check::HubspotDns, None, named(Peer::Hubspot, url)).await?;
     let connected = connected(Peer::Hubspot, url, &addresses);
     report.check(Check::HubspotTcp, None, connected).await?;
     let greeted = async {
-        let inquiry = match Inquiry::new(config) {
-            Ok(inquiry) => inquiry,
+        let hubspot_client = match DiagnosticsClient::new(config) {
+            Ok(hubspot_client) => hubspot_client,
             Err(error) => {
-                return Seen::fail(Advice::new(error.to_string(), "check [hubspot]"));
+                return Seen::fail(Remediation::new(error.to_string(), "check [hubspot]"));
             }
         };
-        tls_seen(inquiry.greet(soon()).await, inquiry, config)
+        tls_seen(hubspot_client.probe(soon()).await, hubspot_client, config)
     };
-    let (greeting, inquiry) = report.check(Check::HubspotTls, None, greeted).await?;
+    let (greeting, hubspot_client) = report.check(Check::HubspotTls, None, greeted).await?;
     let greeting =
         report.check(Check::HubspotApi, None, async { api_seen(greeting, config) }).await?;
-    let clock = clock_seen(greeting.clock, SystemClock.now());
+    let clock = clock_seen(greeting.date, SystemClock.now());
     report.note(Check::HubspotClock, None, clock, Duration::ZERO);
-    Some(inquiry)
+    Some(hubspot_client)
 }
 
 /// What the first request says about TLS. What else it says is the next check's.
 fn tls_seen(
-    greeting: Result<Greeting, ConnectError>,
-    inquiry: Inquiry,
+    greeting: Result<ApiProbe, ConnectError>,
+    hubspot_client: DiagnosticsClient,
     config: &config::Hubspot,
-) -> Seen<(Result<Greeting, ConnectError>, Inquiry)> {
+) -> Seen<(Result<ApiProbe, ConnectError>, DiagnosticsClient)> {
     let url = &config.base_url;
     match greeting {
         Err(why @ (ConnectError::Certificate(_) | ConnectError::Tls(_))) => {
-            Seen::fail(advice::unreached(Peer::Hubspot, url, &why))
+            Seen::fail(remediation::unreached(Peer::Hubspot, url, &why))
         }
-        greeting => encrypted(Peer::Hubspot, url, (greeting, inquiry)),
+        greeting => encrypted(Peer::Hubspot, url, (greeting, hubspot_client)),
     }
 }
 
-fn api_seen(greeting: Result<Greeting, ConnectError>, config: &config::Hubspot) -> Seen<Greeting> {
+fn api_seen(greeting: Result<ApiProbe, ConnectError>, config: &config::Hubspot) -> Seen<ApiProbe> {
     let url = &config.base_url;
-    let fail = |cause: String, fix: &str| Seen::fail(Advice::new(cause, fix));
+    let fail = |cause: String, fix: &str| Seen::fail(Remediation::new(cause, fix));
     match greeting {
-        Err(why) => Seen::fail(advice::unreached(Peer::Hubspot, url, &why)),
-        Ok(Greeting { status, .. }) if status >= 500 => fail(
+        Err(why) => Seen::fail(remediation::unreached(Peer::Hubspot, url, &why)),
+        Ok(ApiProbe { status, .. }) if status >= 500 => fail(
             format!("HubSpot is down: it answers with status {status}"),
             "wait, and see HubSpot's status page; leadsd recovers by itself",
         ),
-        Ok(greeting) if greeting.genuine => {
+        Ok(greeting) if greeting.is_hubspot => {
             Seen::ok(greeting, format!("answers; API version {}", config.api_version.as_str()))
         }
-        Ok(Greeting { status, .. }) => fail(
+        Ok(ApiProbe { status, .. }) => fail(
             format!("what answers at {url} is not HubSpot's API: status {status} without its JSON"),
             "correct hubspot.base_url and hubspot.api_version, and see whether a proxy answers in \
              HubSpot's place",

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use url::{Host, Url};
 
 use super::{check::Seen, soon};
-use crate::cli::advice::{self, Peer};
+use crate::cli::remediation::{self, Peer};
 use leadsd_base::net::connect_error;
 
 /// The addresses of a URL's host.
@@ -16,7 +16,7 @@ pub(super) async fn named(peer: Peer, url: &Url) -> Seen<Vec<SocketAddr>> {
             let text: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
             Seen::ok(addresses, text.join(", "))
         }
-        Err(why) => Seen::fail(advice::unreached(peer, url, &why)),
+        Err(why) => Seen::fail(remediation::unreached(peer, url, &why)),
     }
 }
 
@@ -24,7 +24,7 @@ pub(super) async fn named(peer: Peer, url: &Url) -> Seen<Vec<SocketAddr>> {
 pub(super) async fn connected(peer: Peer, url: &Url, addresses: &[SocketAddr]) -> Seen<()> {
     match connect_error::connect(addresses, soon()).await {
         Ok(address) => Seen::ok((), address.to_string()),
-        Err(why) => Seen::fail(advice::unreached(peer, url, &why)),
+        Err(why) => Seen::fail(remediation::unreached(peer, url, &why)),
     }
 }
 

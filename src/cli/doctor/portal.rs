@@ -14,10 +14,10 @@ use super::{
     soon, write,
 };
 use crate::{
-    cli::advice::{self, Advice},
-    hubspot::{AccountFacts, Answered, Fault, Inquiry, PropertyFacts},
+    cli::remediation::{self, Remediation},
+    hubspot::{AccountInfo, DiagnosticsClient, DiagnosticsError, LeadsProbe, PropertyDefinition},
     leads::Reason,
-    vault::{Error, Keys, Stored, Written},
+    vault::{CasOutcome, Error, SecretData, SecretVersion},
 };
 use leadsd_base::{
     secret::Secret,
@@ -34,13 +34,13 @@ const WRITE: &str = "crm.objects.leads.write";
 /// One portal and what asks about it.
 pub(super) struct Portal<'a> {
     pub(super) place: Place<'a>,
-    pub(super) inquiry: &'a Inquiry,
+    pub(super) hubspot_client: &'a DiagnosticsClient,
 }
 
 /// A credential that HubSpot has accepted.
 pub(super) struct Accepted {
     pub(super) token: Secret,
-    account: Option<AccountFacts>,
+    account: Option<AccountInfo>,
     hub_id: Option<u64>,
     /// None if HubSpot does not say.
     scopes: Option<Vec<String>>,
@@ -86,19 +86,21 @@ impl Portal<'_> {
     /// Shows the credential to HubSpot, as the service does.
     async fn accepted(
         &self,
-        stored: &Stored,
-        keys: &Keys,
+        stored: &SecretVersion,
+        keys: &SecretData,
         credential: Credential,
     ) -> Seen<Accepted> {
         match credential {
             Credential::Static(token) => self.static_accepted(stored, token).await,
             Credential::OAuth(app, refresh_token) => {
-                let traded = self.inquiry.trade_refresh_token(&app, &refresh_token, soon()).await;
+                let traded =
+                    self.hubspot_client.exchange_refresh_token(&app, &refresh_token, soon()).await;
                 let traded = match traded {
                     Ok(traded) => traded,
                     Err(fault) => return Seen::fail(self.advice(&fault)),
                 };
-                let facts = self.inquiry.introspect(&app, &traded.access_token, soon()).await;
+                let facts =
+                    self.hubspot_client.introspect(&app, &traded.access_token, soon()).await;
                 let facts = facts.unwrap_or_default();
                 let new = traded.refresh_token.filter(|new| *new != refresh_token);
                 if let Some(new) = &new
@@ -121,13 +123,13 @@ impl Portal<'_> {
         }
     }
 
-    async fn static_accepted(&self, stored: &Stored, token: Secret) -> Seen<Accepted> {
-        let account = match self.inquiry.account(&token, soon()).await {
+    async fn static_accepted(&self, stored: &SecretVersion, token: Secret) -> Seen<Accepted> {
+        let account = match self.hubspot_client.account(&token, soon()).await {
             Ok(account) => account,
             Err(fault) => return Seen::fail(self.advice(&fault)),
         };
         // Whether HubSpot tells of service keys here is not established: a failure is no answer.
-        let facts = self.inquiry.static_token(&token, soon()).await.unwrap_or_default();
+        let facts = self.hubspot_client.static_token(&token, soon()).await.unwrap_or_default();
         let accepted = Accepted {
             token,
             hub_id: facts.hub_id.or(account.hub_id),
@@ -147,32 +149,37 @@ impl Portal<'_> {
     }
 
     /// Stores the refresh token that came in place of the one that was used.
-    async fn write_back(&self, stored: &Stored, keys: &Keys, new: &Secret) -> Result<(), Advice> {
-        let place = self.place.errand.data_path(&self.place.path);
+    async fn write_back(
+        &self,
+        stored: &SecretVersion,
+        keys: &SecretData,
+        new: &Secret,
+    ) -> Result<(), Remediation> {
+        let place = self.place.vault_client.data_path(&self.place.path);
         let mut keys = keys.clone();
         keys.set("refresh_token", new.expose());
-        match self.place.errand.write(&self.place.path, stored.version, &keys).await {
+        match self.place.vault_client.write(&self.place.path, stored.version, &keys).await {
             // If somebody else was faster, theirs is newer.
-            Ok(Written::Version(_) | Written::Conflict) => Ok(()),
-            Err(Error::Denied) => Err(Advice {
+            Ok(CasOutcome::Written(_) | CasOutcome::Conflict) => Ok(()),
+            Err(Error::Denied) => Err(Remediation {
                 cause: format!(
                     "HubSpot replaced the refresh token, and Vault's policy does not allow to store \
                      the new one at {place}"
                 ),
                 fix: format!(
                     "{}, then leadsd login --portal {}",
-                    advice::policy(&place, &["read", "update"]).fix,
+                    remediation::policy(&place, &["read", "update"]).fix,
                     self.place.name
                 ),
             }),
-            Err(error) => Err(advice::vault(&error, &self.place.config.vault, &place)),
+            Err(error) => Err(remediation::vault(&error, &self.place.config.vault, &place)),
         }
     }
 
-    async fn account(&self, accepted: &Accepted, keys: &Keys) -> Seen<()> {
+    async fn account(&self, accepted: &Accepted, keys: &SecretData) -> Seen<()> {
         let facts = match accepted.account.clone() {
             Some(facts) => facts,
-            None => match self.inquiry.account(&accepted.token, soon()).await {
+            None => match self.hubspot_client.account(&accepted.token, soon()).await {
                 Ok(facts) => facts,
                 Err(fault) => return Seen::fail(self.advice(&fault)),
             },
@@ -194,11 +201,11 @@ impl Portal<'_> {
         Seen::ok((), format!("{text} ({})", more.join(", ")))
     }
 
-    async fn leads(&self, token: &Secret) -> Seen<Answered> {
-        match self.inquiry.leads(token, soon()).await {
+    async fn leads(&self, token: &Secret) -> Seen<LeadsProbe> {
+        match self.hubspot_client.leads(token, soon()).await {
             Ok(answered) => {
-                let count = answered.body["results"].as_array().map_or(0, Vec::len);
-                let found = if count == 0 { "readable; there are none" } else { "readable" };
+                let found =
+                    if answered.count == 0 { "readable; there are none" } else { "readable" };
                 Seen::ok(answered, found)
             }
             Err(fault) => Seen::fail(self.advice(&fault)),
@@ -206,7 +213,7 @@ impl Portal<'_> {
     }
 
     async fn pipelines(&self, token: &Secret) -> Seen<()> {
-        match self.inquiry.pipelines(token, soon()).await {
+        match self.hubspot_client.pipelines(token, soon()).await {
             Ok(all) if all.is_empty() => Seen::warn(
                 (),
                 "the account has no pipeline for leads",
@@ -222,7 +229,7 @@ impl Portal<'_> {
     }
 
     async fn properties(&self, token: &Secret) -> Seen<()> {
-        match self.inquiry.properties(token, soon()).await {
+        match self.hubspot_client.properties(token, soon()).await {
             Ok(count) => Seen::ok((), format!("{count} properties")),
             Err(fault) => Seen::fail(self.advice(&fault)),
         }
@@ -240,32 +247,34 @@ impl Portal<'_> {
             "make a single-line text property of leads named {name} with unique values; the flag \
              cannot be set later"
         );
-        match self.inquiry.property(token, name, soon()).await {
-            Ok(Some(PropertyFacts { kind, field, unique: true }))
+        match self.hubspot_client.property(token, name, soon()).await {
+            Ok(Some(PropertyDefinition { kind, field, unique: true }))
                 if kind == "string" && field != "textarea" =>
             {
                 Seen::ok((), format!("{name} has unique values"))
             }
-            Ok(Some(PropertyFacts { kind, field, .. }))
+            Ok(Some(PropertyDefinition { kind, field, .. }))
                 if kind != "string" || field == "textarea" =>
             {
                 let cause =
                     format!("{name} is of type {kind} ({field}), and request ids are short texts");
-                Seen::fail(Advice::new(cause, format!("{make}, or name another one")))
+                Seen::fail(Remediation::new(cause, format!("{make}, or name another one")))
             }
             Ok(Some(_)) => {
                 let cause = format!("{name} may have the same value twice");
-                Seen::fail(Advice::new(cause, format!("{make}, or name another one")))
+                Seen::fail(Remediation::new(cause, format!("{make}, or name another one")))
             }
-            Ok(None) => Seen::fail(Advice::new(format!("leads have no property {name}"), make)),
+            Ok(None) => {
+                Seen::fail(Remediation::new(format!("leads have no property {name}"), make))
+            }
             Err(fault) => Seen::fail(self.advice(&fault)),
         }
     }
 
     /// What a failure of HubSpot means for this portal.
-    pub(super) fn advice(&self, fault: &Fault) -> Advice {
-        let mut advice = advice::hubspot(fault, &self.place.config.hubspot.base_url);
-        if let Fault::Failed(error) = fault
+    pub(super) fn advice(&self, fault: &DiagnosticsError) -> Remediation {
+        let mut advice = remediation::hubspot(fault, &self.place.config.hubspot.base_url);
+        if let DiagnosticsError::Api(error) = fault
             && error.reason() == Reason::LeadNotFound
         {
             "check hubspot.api_version".clone_into(&mut advice.fix);
@@ -275,9 +284,9 @@ impl Portal<'_> {
 }
 
 /// How long ago it was stored, if Vault says so, and the words for it.
-fn stored_since(stored: &Stored) -> (Option<Duration>, String) {
+fn stored_since(stored: &SecretVersion) -> (Option<Duration>, String) {
     let age = |written| SystemClock.now().duration_since(written).try_into().ok();
-    let age: Option<Duration> = stored.written.and_then(age);
+    let age: Option<Duration> = stored.created_at.and_then(age);
     let days = age.map(|age| age.as_secs() / 86_400);
     (age, days.map_or_else(String::new, |days| format!(", stored {days} days ago")))
 }
@@ -303,7 +312,7 @@ fn scopes_seen(accepted: &Accepted) -> Outcome {
 }
 
 /// What the headers of an answer say is left.
-fn quota_seen(answered: &Answered) -> Outcome {
+fn quota_seen(answered: &LeadsProbe) -> Outcome {
     let limits = answered.limits;
     let scarce = |left: Option<u64>, of: Option<u64>| {
         left.zip(of).is_some_and(|(left, of)| left.saturating_mul(10) < of)

@@ -8,9 +8,9 @@ use super::{
     report::Report,
 };
 use crate::{
-    cli::advice::{self, Advice, Peer},
+    cli::remediation::{self, Peer, Remediation},
     config,
-    vault::{Engine, Errand, Error, Health, TokenFacts},
+    vault::{AdminClient, Error, MountInfo, TokenLookup, VaultHealth},
 };
 use leadsd_base::net::connect_error::ConnectError;
 
@@ -18,46 +18,51 @@ use leadsd_base::net::connect_error::ConnectError;
 const SHORT: Duration = Duration::from_secs(600);
 
 /// Makes the checks of Vault; gives the login if all that need it may go on.
-pub(super) async fn examine(config: &config::Vault, report: &mut Report) -> Option<Errand> {
-    let errand = until_login(config, report).await;
-    let Some(errand) = errand else {
+pub(super) async fn examine(config: &config::Vault, report: &mut Report) -> Option<AdminClient> {
+    let vault_client = until_login(config, report).await;
+    let Some(vault_client) = vault_client else {
         report.skip_rest(Area::Vault, None);
         return None;
     };
-    let token = errand.token().await;
+    let token = vault_client.look_up_token().await;
     report.check(Check::VaultToken, None, async { token_seen(token, config) }).await;
-    let engine = report.check(Check::VaultEngine, None, engine(&errand, config)).await;
+    let engine = report.check(Check::VaultEngine, None, engine(&vault_client, config)).await;
     if engine.is_none() {
-        errand.close().await;
+        vault_client.close().await;
         return None;
     }
-    Some(errand)
+    Some(vault_client)
 }
 
-async fn until_login(config: &config::Vault, report: &mut Report) -> Option<Errand> {
+async fn until_login(config: &config::Vault, report: &mut Report) -> Option<AdminClient> {
     let url = &config.address;
     let addresses = report.check(Check::VaultDns, None, named(Peer::Vault, url)).await?;
     let connected = connected(Peer::Vault, url, &addresses);
     report.check(Check::VaultTcp, None, connected).await?;
-    let greeted = async { tls_seen(Errand::health(config).await, config) };
+    let greeted = async { tls_seen(AdminClient::health(config).await, config) };
     let health = report.check(Check::VaultTls, None, greeted).await?;
     report.check(Check::VaultHealth, None, async { health_seen(health, config) }).await?;
     let login = async {
-        match Errand::log_in(config).await {
-            Ok(errand) => Seen::ok(errand, format!("by method {}", config.auth.method())),
-            Err(error) => Seen::fail(advice::vault_login(&error, config)),
+        match AdminClient::log_in(config).await {
+            Ok(vault_client) => {
+                Seen::ok(vault_client, format!("by method {}", config.auth.method()))
+            }
+            Err(error) => Seen::fail(remediation::vault_login(&error, config)),
         }
     };
     report.check(Check::VaultLogin, None, login).await
 }
 
 /// What the first request says about TLS. What else it says is the next check's.
-fn tls_seen(health: Result<Health, Error>, config: &config::Vault) -> Seen<Result<Health, Error>> {
+fn tls_seen(
+    health: Result<VaultHealth, Error>,
+    config: &config::Vault,
+) -> Seen<Result<VaultHealth, Error>> {
     match health {
         Err(Error::Connect(why @ (ConnectError::Certificate(_) | ConnectError::Tls(_)))) => {
-            Seen::fail(advice::unreached(Peer::Vault, &config.address, &why))
+            Seen::fail(remediation::unreached(Peer::Vault, &config.address, &why))
         }
-        Err(error @ (Error::File { .. } | Error::Setup(_))) => Seen::fail(Advice::new(
+        Err(error @ (Error::File { .. } | Error::Setup(_))) => Seen::fail(Remediation::new(
             error.to_string(),
             "correct ca_file, client_cert_file and client_key_file of [vault]",
         )),
@@ -65,26 +70,26 @@ fn tls_seen(health: Result<Health, Error>, config: &config::Vault) -> Seen<Resul
     }
 }
 
-fn health_seen(health: Result<Health, Error>, config: &config::Vault) -> Seen<()> {
-    let fail = |cause: &str, fix: &str| Seen::fail(Advice::new(cause, fix));
+fn health_seen(health: Result<VaultHealth, Error>, config: &config::Vault) -> Seen<()> {
+    let fail = |cause: &str, fix: &str| Seen::fail(Remediation::new(cause, fix));
     match health {
-        Ok(Health::Active) => Seen::ok((), "serves"),
-        Ok(Health::Standby) => Seen::ok((), "in standby; passes requests on"),
-        Ok(Health::Sealed) => fail("Vault is sealed", "unseal it: vault operator unseal"),
-        Ok(Health::Uninitialised) => {
+        Ok(VaultHealth::Active) => Seen::ok((), "serves"),
+        Ok(VaultHealth::Standby) => Seen::ok((), "in standby; passes requests on"),
+        Ok(VaultHealth::Sealed) => fail("Vault is sealed", "unseal it: vault operator unseal"),
+        Ok(VaultHealth::Uninitialised) => {
             fail("Vault was never set up", "set it up: vault operator init, then unseal it")
         }
         Err(Error::Connect(why)) => {
-            Seen::fail(advice::unreached(Peer::Vault, &config.address, &why))
+            Seen::fail(remediation::unreached(Peer::Vault, &config.address, &why))
         }
-        Err(error) => Seen::fail(Advice::new(
+        Err(error) => Seen::fail(Remediation::new(
             format!("what answers at {} is no Vault that works: {error}", config.address),
             "check the address, and see Vault's own state: vault status",
         )),
     }
 }
 
-fn token_seen(token: Result<TokenFacts, Error>, config: &config::Vault) -> Seen<()> {
+fn token_seen(token: Result<TokenLookup, Error>, config: &config::Vault) -> Seen<()> {
     let facts = match token {
         Ok(facts) => facts,
         Err(Error::Denied) => {
@@ -93,10 +98,10 @@ fn token_seen(token: Result<TokenFacts, Error>, config: &config::Vault) -> Seen<
         }
         Err(error) => {
             let place = "auth/token/lookup-self";
-            return Outcome::Fail(advice::vault(&error, config, place)).into();
+            return Outcome::Fail(remediation::vault(&error, config, place)).into();
         }
     };
-    let TokenFacts { expires_in, renewable, policies } = facts;
+    let TokenLookup { expires_in, renewable, policies } = facts;
     let policies = policies.join(", ");
     let life =
         expires_in.map_or_else(|| "does not expire".to_owned(), |left| format!("{left:?} left"));
@@ -121,30 +126,30 @@ fn token_seen(token: Result<TokenFacts, Error>, config: &config::Vault) -> Seen<
     }
 }
 
-async fn engine(errand: &Errand, config: &config::Vault) -> Seen<()> {
+async fn engine(vault_client: &AdminClient, config: &config::Vault) -> Seen<()> {
     let mount = &config.mount;
-    match errand.engine().await {
-        Ok(Engine { kind, version: 2 }) if kind == "kv" => {
+    match vault_client.mount_info().await {
+        Ok(MountInfo { kind, version: 2 }) if kind == "kv" => {
             Seen::ok((), format!("KV version 2 at {mount}"))
         }
-        Ok(Engine { kind, version }) if kind == "kv" => Seen::fail(Advice::new(
+        Ok(MountInfo { kind, version }) if kind == "kv" => Seen::fail(Remediation::new(
             format!("the KV engine at {mount} is of version {version}, leadsd needs version 2"),
             format!(
                 "upgrade it (vault kv enable-versioning {mount}), or name a mount of version 2 as \
                  vault.mount"
             ),
         )),
-        Ok(Engine { kind, .. }) => Seen::fail(Advice::new(
+        Ok(MountInfo { kind, .. }) => Seen::fail(Remediation::new(
             format!("at {mount} is an engine of type {kind}, leadsd needs KV version 2"),
             "name the mount of a KV engine as vault.mount",
         )),
-        Err(Error::Denied | Error::NotFound) => Seen::fail(Advice::new(
+        Err(Error::Denied | Error::NotFound) => Seen::fail(Remediation::new(
             format!("there is no engine at {mount} that this login may use"),
             format!(
                 "check vault.mount (vault secrets list), and that the policy allows something below \
                  {mount}/"
             ),
         )),
-        Err(error) => Seen::fail(advice::vault(&error, config, mount)),
+        Err(error) => Seen::fail(remediation::vault(&error, config, mount)),
     }
 }

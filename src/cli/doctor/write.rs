@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{check::Seen, portal::Portal};
 use crate::{
     app,
-    cli::advice::Advice,
+    cli::remediation::Remediation,
     hubspot,
     leads::{
         Association, AssociationCategory, AssociationType, CallContext, Claim, CostMeter,
@@ -41,14 +41,14 @@ async fn written(
     portal: &Portal<'_>,
     token: &Secret,
     contact: Option<&str>,
-) -> Result<String, Advice> {
+) -> Result<String, Remediation> {
     let config = portal.place.config;
     let handle = Handle::fixed(token.clone());
     let resolve: hubspot::Resolve = Arc::new(move |_| Some(handle.clone()));
     let settings = app::quota_settings(config.quota.clone(), &config.portals);
     let quota = Arc::new(Quota::new(settings, Arc::new(SystemClock)));
     let client = hubspot::Client::new(&config.hubspot, resolve, quota)
-        .map_err(|error| Advice::new(error.to_string(), "check [hubspot]"))?;
+        .map_err(|error| Remediation::new(error.to_string(), "check [hubspot]"))?;
     let deadline = Instant::now() + TIMEOUT;
     let call = CallContext {
         portal: portal.place.name.clone(),
@@ -63,7 +63,7 @@ async fn written(
         made: 0,
         claim: Claim::default(),
     };
-    let failed = |error: &Error| portal.advice(&hubspot::Fault::Failed(error.clone()));
+    let failed = |error: &Error| portal.advice(&hubspot::DiagnosticsError::Api(error.clone()));
     let contact = match contact {
         Some(contact) => contact.to_owned(),
         None => {
@@ -72,16 +72,19 @@ async fn written(
         }
     };
     let to_id = LeadId::parse(&contact).map_err(|what| {
-        Advice::new(format!("the id of the contact {what}"), "give the record id with --contact")
+        Remediation::new(
+            format!("the id of the contact {what}"),
+            "give the record id with --contact",
+        )
     })?;
     let created = client.create(&call, &new_lead(to_id)).await.map_err(|error| failed(&error))?;
     let id = LeadId::parse(&created.id).map_err(|what| {
-        Advice::new(format!("the id of the new lead {what}"), "archive the lead in HubSpot")
+        Remediation::new(format!("the id of the new lead {what}"), "archive the lead in HubSpot")
     })?;
     client.archive(&call, &id).await.map_err(|error| {
-        let Advice { cause, fix } = failed(&error);
+        let Remediation { cause, fix } = failed(&error);
         let cause = format!("lead {} was created and cannot be archived: {cause}", created.id);
-        Advice::new(cause, format!("archive it in HubSpot; {fix}"))
+        Remediation::new(cause, format!("archive it in HubSpot; {fix}"))
     })?;
     Ok(created.id)
 }
@@ -95,8 +98,8 @@ fn contact_of(lead: &Lead) -> Option<String> {
     Some(lead.associations.get("contacts")?.objects.first()?.id.clone())
 }
 
-fn no_contact() -> Advice {
-    Advice::new(
+fn no_contact() -> Remediation {
+    Remediation::new(
         "there is no lead whose contact could be taken",
         "name a contact that the test lead may be of: --contact ID",
     )

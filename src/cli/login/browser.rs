@@ -9,15 +9,15 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Error, Options,
+    error::Error,
     listener::{Arrival, Listener},
+    options::Options,
     page::{Kind, Page},
     redirect::{Answer, Nonce, Redirect, consent_url, on_loopback},
-    say,
 };
 use crate::{
-    cli::{advice::Advice, terminal::Terminal},
-    hubspot::App,
+    cli::{output::say, remediation::Remediation, terminal::Terminal},
+    hubspot::OAuthApp,
 };
 use leadsd_base::secret::Secret;
 
@@ -48,7 +48,7 @@ impl Browser {
             return Ok(Self { redirect, nonce, listener: None, arrival: None });
         }
         let port = options.redirect_port;
-        let listener = Listener::bind(port).await.map_err(|error| port_advice(port, &error))?;
+        let listener = Listener::bind(port).await.map_err(|error| port_error(port, &error))?;
         let redirect = on_loopback(listener.port);
         Ok(Self { redirect, nonce, listener: Some(listener), arrival: None })
     }
@@ -57,7 +57,7 @@ impl Browser {
     pub(super) async fn ask(
         &mut self,
         base: &url::Url,
-        app: &App,
+        app: &OAuthApp,
         options: &Options,
         terminal: &mut Terminal,
     ) -> Result<Secret, Error> {
@@ -127,7 +127,8 @@ impl Browser {
             self.redirect,
             options.scopes.join(", ")
         );
-        Advice::new(format!("nobody came back from HubSpot within {:?}", options.wait), fix).into()
+        Remediation::new(format!("nobody came back from HubSpot within {:?}", options.wait), fix)
+            .into()
     }
 }
 
@@ -135,17 +136,17 @@ fn code(answer: Answer) -> Result<Secret, Error> {
     match answer {
         Answer::Code(code) => Ok(code),
         Answer::Refused => Err(refusal().into()),
-        Answer::Error(code, text) => Err(Advice::new(
+        Answer::Error(code, text) => Err(Remediation::new(
             format!("HubSpot reports an error instead of a code: {code} {text}"),
             "check the app's scopes and redirect URLs, and whether the account may install it",
         )
         .into()),
-        Answer::Foreign => Err(Advice::new(
+        Answer::Foreign => Err(Remediation::new(
             "this URL is the answer to another login: its state is not the one that was sent",
             "use the page that this run of leadsd login has printed",
         )
         .into()),
-        Answer::Empty => Err(Advice::new(
+        Answer::Empty => Err(Remediation::new(
             "there is no code in what came back",
             "copy the whole address of the page that the browser ended up at",
         )
@@ -153,19 +154,19 @@ fn code(answer: Answer) -> Result<Secret, Error> {
     }
 }
 
-fn refusal() -> Advice {
-    Advice::new(
+fn refusal() -> Remediation {
+    Remediation::new(
         "access was refused on HubSpot's page; nothing was stored",
         "run leadsd login once more and agree; who agrees must be allowed to install apps (super \
          admin, or App Marketplace access)",
     )
 }
 
-fn port_advice(port: u16, error: &io::Error) -> Advice {
+fn port_error(port: u16, error: &io::Error) -> Remediation {
     let cause = format!("cannot listen on 127.0.0.1:{port}: {error}");
     let fix = "end what listens there, or choose another port with --redirect-port, and register \
                the redirect URL of that port with the app; --no-browser needs no port";
-    Advice::new(cause, fix)
+    Remediation::new(cause, fix)
 }
 
 /// Whether a program took the URL. What becomes of it is not waited for.

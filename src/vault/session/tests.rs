@@ -5,9 +5,10 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use proptest::prelude::*;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::*;
+use super::{renewal::EXTERNAL_INTERVAL, *};
+use crate::vault::{auth_method::IssuedToken, lease::Lease, tests::config};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const RECOVERY: Duration = Duration::from_secs(30);
@@ -76,25 +77,14 @@ impl Double {
                 sleep(time).await;
                 Ok(())
             }
-            Mood::Refuses => Err(Error::LoginRefused(403)),
+            Mood::Refuses => Err(Error::LoginRejected(403)),
             Mood::Broken => panic!("the double was told to panic"),
         }
     }
 
     fn start(&self) -> Session {
-        let config = config::Vault {
-            address: url::Url::parse("http://127.0.0.1:1").unwrap(),
-            namespace: None,
-            ca_file: None,
-            client_cert_file: None,
-            client_key_file: None,
-            mount: "secret".to_owned(),
-            timeout: Duration::from_secs(5),
-            poll_interval: Duration::from_secs(30),
-            auth: config::VaultAuth::Cert { mount: "cert".to_owned(), role: None },
-        };
-        let connection = Connection::new(&config).unwrap();
-        Session::with(connection, "double", Box::new(self.clone()), || 0.5)
+        let client = Client::new(&config("http://127.0.0.1:1")).unwrap();
+        Session::with_auth(client, "double", Box::new(self.clone()), || 0.5)
     }
 
     fn counts(&self) -> (usize, usize) {
@@ -103,12 +93,12 @@ impl Double {
 
     /// Whether the token that callers get works.
     fn serves(&self, session: &Session) -> bool {
-        let held = session.shared.current.borrow().held.clone();
+        let token = session.renewal.current.borrow().token.clone();
         let now = Instant::now();
         self.change(|state| {
-            held.is_some_and(|held| {
+            token.is_some_and(|current| {
                 state.live.iter().any(|(token, since)| {
-                    token == held.token.expose() && now < *since + state.max_ttl
+                    token == current.secret.expose() && now < *since + state.max_ttl
                 })
             })
         })
@@ -116,13 +106,13 @@ impl Double {
 }
 
 #[async_trait]
-impl Authority for Double {
-    async fn log_in(&self) -> Result<Login, Error> {
+impl AuthMethod for Double {
+    async fn log_in(&self) -> Result<IssuedToken, Error> {
         self.change(|state| state.logins += 1);
         self.mood().await?;
         Ok(self.change(|state| {
             let given = state.given.clone();
-            let ours = given.is_none();
+            let owned = given.is_none();
             let token = given.unwrap_or_else(|| {
                 state.serial += 1;
                 format!("token-{}", state.serial)
@@ -131,10 +121,10 @@ impl Authority for Double {
             state.live.retain(|(_, since)| now < *since + longest);
             state.live.push((token.clone(), now));
             let ttl = state.ttl.min(state.max_ttl);
-            Login {
+            IssuedToken {
                 token: Secret::new(token),
-                lease: Lease { ttl, renewable: state.renewable && ours },
-                ours,
+                lease: Lease { ttl, renewable: state.renewable && owned },
+                owned,
             }
         }))
     }
@@ -159,14 +149,14 @@ impl Authority for Double {
         Ok(())
     }
 
-    async fn given(&self) -> Option<Secret> {
+    async fn external_token(&self) -> Option<Secret> {
         self.change(|state| state.given.clone().map(Secret::new))
     }
 }
 
 async fn logged_in(session: &Session) -> u64 {
-    let client = session.client(Instant::now() + RECOVERY).await;
-    client.expect("logged in within half a minute").1
+    let token = session.token(Instant::now() + RECOVERY).await;
+    token.expect("logged in within half a minute").1
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,7 +232,7 @@ async fn two_hours_without_vault_outlast_a_short_token_and_end_within_half_a_min
     double.change(|state| state.mood = Mood::Away);
     sleep(HOUR * 2).await;
     assert!(matches!(session.status().state, SessionState::LoggedOut(why) if why == "is sealed"));
-    let refused = session.client(Instant::now() + Duration::from_secs(1)).await;
+    let refused = session.token(Instant::now() + Duration::from_secs(1)).await;
     assert!(matches!(refused, Err(Error::Unavailable(_))));
     let (logins, renewals) = double.counts();
     assert!(logins + renewals < 2 * 3_600 / 7, "{logins} logins, {renewals} renewals");
@@ -257,11 +247,11 @@ async fn a_vault_that_has_forgotten_all_tokens_costs_one_login() {
     let generation = logged_in(&session).await;
     double.change(|state| state.live.clear());
     for _ in 0..100 {
-        session.doubt(generation);
+        session.report_denied(generation);
     }
     assert_eq!(logged_in(&session).await, generation + 1);
     assert!(double.serves(&session));
-    session.doubt(generation);
+    session.report_denied(generation);
     sleep(Duration::from_secs(60)).await;
     assert_eq!(double.counts().0, 2, "late reports about the old token count for nothing");
 }
@@ -313,9 +303,9 @@ async fn a_token_that_somebody_else_replaces_is_taken_over_and_not_revoked() {
     let session = double.start();
     logged_in(&session).await;
     double.change(|state| state.given = Some("second".to_owned()));
-    sleep(GIVEN_INTERVAL * 2).await;
-    let held = session.shared.current.borrow().held.clone().unwrap();
-    assert_eq!(held.token.expose(), "second");
+    sleep(EXTERNAL_INTERVAL * 2).await;
+    let current = session.renewal.current.borrow().token.clone().unwrap();
+    assert_eq!(current.secret.expose(), "second");
     session.close(Instant::now() + RECOVERY).await;
     assert_eq!(double.change(|state| state.revoked.clone()), Vec::<String>::new());
     assert_eq!(double.counts().1, 0, "its keeper renews it");
@@ -393,8 +383,8 @@ proptest! {
                     }
                 });
                 if *forgets {
-                    let generation = session.shared.current.borrow().generation;
-                    session.doubt(generation);
+                    let generation = session.renewal.current.borrow().generation;
+                    session.report_denied(generation);
                 }
                 sleep(Duration::from_secs(*seconds)).await;
             }

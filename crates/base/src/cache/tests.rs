@@ -1,3 +1,5 @@
+//! Bounds, expiry and pinning of the cache, in paused time.
+
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},

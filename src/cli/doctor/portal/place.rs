@@ -7,15 +7,15 @@ use leadsd_credentials::SecretPath;
 
 use crate::{
     cli::{
-        advice::{self, Advice},
         doctor::{
             check::{Area, Check, Seen},
             report::Report,
         },
+        remediation::{self, Remediation},
     },
     config::Config,
     leads::PortalName,
-    vault::{Errand, Error, Keys, Stored},
+    vault::{AdminClient, Error, SecretData, SecretVersion},
 };
 
 /// The secret of one portal, and what asks for it.
@@ -24,13 +24,13 @@ pub(in crate::cli::doctor) struct Place<'a> {
     pub(in crate::cli::doctor) config: &'a Config,
     pub(in crate::cli::doctor) name: PortalName,
     pub(in crate::cli::doctor) path: SecretPath,
-    pub(in crate::cli::doctor) errand: &'a Errand,
+    pub(in crate::cli::doctor) vault_client: &'a AdminClient,
 }
 
 /// What is there.
 pub(in crate::cli::doctor) struct Held {
-    pub(super) stored: Stored,
-    pub(super) keys: Keys,
+    pub(super) stored: SecretVersion,
+    pub(super) keys: SecretData,
     pub(super) credential: Credential,
 }
 
@@ -50,9 +50,9 @@ impl Place<'_> {
         let name = Some(self.name.as_str());
         let since = Instant::now();
         // What the secret is decides which capabilities are needed.
-        let stored = self.errand.read(&self.path).await;
+        let stored = self.vault_client.read(&self.path).await;
         let oauth = stored.as_ref().is_ok_and(|stored| {
-            let keys = stored.as_ref().and_then(|stored| stored.keys.as_ref());
+            let keys = stored.as_ref().and_then(|stored| stored.data.as_ref());
             keys.is_some_and(|keys| keys.has("refresh_token"))
         });
         report.check(Check::VaultPolicy, name, self.policy(oauth)).await?;
@@ -64,22 +64,22 @@ impl Place<'_> {
     /// What the service does at the secret's paths, and whether that is allowed.
     async fn policy(&self, oauth: bool) -> Seen<()> {
         let (data, metadata) =
-            (self.errand.data_path(&self.path), self.errand.metadata_path(&self.path));
+            (self.vault_client.data_path(&self.path), self.vault_client.metadata_path(&self.path));
         let paths = [data.clone(), metadata.clone()];
-        let Ok(may) = self.errand.capabilities(&paths).await else {
+        let Ok(may) = self.vault_client.capabilities(&paths).await else {
             return Seen::ok((), "Vault does not say; the next check shows");
         };
         let allowed = |index: usize, what: &str| {
             may.get(index).is_some_and(|may| may.iter().any(|may| may == what || may == "root"))
         };
         if !allowed(0, "read") {
-            return Seen::fail(advice::policy(&data, &["read"]));
+            return Seen::fail(remediation::policy(&data, &["read"]));
         }
         if !allowed(1, "read") {
-            return Seen::fail(advice::policy(&metadata, &["read"]));
+            return Seen::fail(remediation::policy(&metadata, &["read"]));
         }
         if oauth && !allowed(0, "update") {
-            let Advice { cause, fix } = advice::policy(&data, &["read", "update"]);
+            let Remediation { cause, fix } = remediation::policy(&data, &["read", "update"]);
             let cause = format!("{cause}: a refresh token that HubSpot replaces would be lost");
             return Seen::warn((), cause, fix);
         }
@@ -87,23 +87,23 @@ impl Place<'_> {
         Seen::ok((), format!("{data}: {}; {metadata}: {}", may(0), may(1)))
     }
 
-    fn stored(&self, stored: Result<Option<Stored>, Error>) -> Seen<Held> {
-        let (place, name) = (self.errand.data_path(&self.path), &self.name);
+    fn stored(&self, stored: Result<Option<SecretVersion>, Error>) -> Seen<Held> {
+        let (place, name) = (self.vault_client.data_path(&self.path), &self.name);
         let stored = match stored {
             Ok(Some(stored)) => stored,
             Ok(None) => {
-                return Seen::fail(Advice::new(
+                return Seen::fail(Remediation::new(
                     format!("there is no secret at {place}"),
                     format!("store the credential: leadsd login --portal {name}"),
                 ));
             }
             Err(error) => {
-                return Seen::fail(advice::vault(&error, &self.config.vault, &place));
+                return Seen::fail(remediation::vault(&error, &self.config.vault, &place));
             }
         };
-        let Some(keys) = stored.keys.clone() else {
+        let Some(keys) = stored.data.clone() else {
             let version = stored.version;
-            return Seen::fail(Advice::new(
+            return Seen::fail(Remediation::new(
                 format!("the newest version of {place}, {version}, is deleted"),
                 format!(
                     "bring it back (vault kv undelete -versions={version} ...), or leadsd login \
@@ -117,10 +117,10 @@ impl Place<'_> {
                 let found = found(credential.kind());
                 Seen::ok(Held { stored, keys, credential }, found)
             }
-            Ok((credential, Some(Advice { cause, fix }))) => {
+            Ok((credential, Some(Remediation { cause, fix }))) => {
                 Seen::warn(Held { stored, keys, credential }, format!("{place}: {cause}"), fix)
             }
-            Err(Advice { cause, fix }) => Seen::fail(Advice::new(
+            Err(Remediation { cause, fix }) => Seen::fail(Remediation::new(
                 format!("{place}: {cause}"),
                 format!("{fix}: leadsd login --portal {name}"),
             )),

@@ -1,6 +1,6 @@
 //! What a secret holds, and whether that is a credential: names of keys are told, values never.
 
-use crate::{cli::advice::Advice, hubspot::App, vault::Keys};
+use crate::{cli::remediation::Remediation, hubspot::OAuthApp, vault::SecretData};
 use leadsd_base::secret::Secret;
 
 /// The keys of an OAuth credential.
@@ -9,7 +9,7 @@ const OAUTH: [&str; 3] = ["client_id", "client_secret", "refresh_token"];
 /// A credential as it is stored.
 pub(super) enum Credential {
     Static(Secret),
-    OAuth(App, Secret),
+    OAuth(OAuthApp, Secret),
 }
 
 // === impl Credential ===
@@ -24,13 +24,13 @@ impl Credential {
 }
 
 /// The credential in a secret, with what is better mended soon; or why it is none.
-pub(super) fn judged(keys: &Keys) -> Result<(Credential, Option<Advice>), Advice> {
+pub(super) fn judged(keys: &SecretData) -> Result<(Credential, Option<Remediation>), Remediation> {
     let has = |names: &[&'static str]| -> Vec<&'static str> {
         names.iter().copied().filter(|name| keys.has(name)).collect()
     };
     let (fixed, oauth) = (keys.has("access_token"), has(&OAUTH));
     if fixed && !oauth.is_empty() {
-        return Err(Advice::new(
+        return Err(Remediation::new(
             format!("it holds both kinds of credential: access_token and {}", oauth.join(", ")),
             "keep one kind and take the other's keys out, or store it again",
         ));
@@ -38,13 +38,13 @@ pub(super) fn judged(keys: &Keys) -> Result<(Credential, Option<Advice>), Advice
     if !fixed && oauth.len() < OAUTH.len() {
         if oauth.is_empty() {
             let names: Vec<&str> = keys.names().take(8).collect();
-            return Err(Advice::new(
+            return Err(Remediation::new(
                 format!("it holds no credential, but: {}", names.join(", ")),
                 "it needs access_token, or client_id, client_secret and refresh_token; store them",
             ));
         }
         let missing: Vec<_> = OAUTH.into_iter().filter(|name| !keys.has(name)).collect();
-        return Err(Advice::new(
+        return Err(Remediation::new(
             format!("an OAuth credential lacks {}", missing.join(", ")),
             "store all three keys",
         ));
@@ -59,42 +59,42 @@ pub(super) fn judged(keys: &Keys) -> Result<(Credential, Option<Advice>), Advice
         Credential::Static(secret("access_token")?)
     } else {
         let client_id = secret("client_id")?.expose().to_owned();
-        let app = App { client_id, client_secret: secret("client_secret")? };
+        let app = OAuthApp { client_id, client_secret: secret("client_secret")? };
         Credential::OAuth(app, secret("refresh_token")?)
     };
     Ok((credential, spare))
 }
 
 /// What is wrong with one value, or only untidy about it.
-fn value_judged(keys: &Keys, name: &str) -> Result<Option<Advice>, Advice> {
+fn value_judged(keys: &SecretData, name: &str) -> Result<Option<Remediation>, Remediation> {
     let text = keys.text(name).ok_or_else(|| no_text(name))?;
     let inner = text.trim();
     if inner.is_empty() {
         return Err(no_text(name));
     }
     if !inner.chars().all(|c| c.is_ascii_graphic()) {
-        return Err(Advice::new(
+        return Err(Remediation::new(
             format!("{name} has blanks or characters in it that no token has"),
             "copy it once more, in one piece, without the word Bearer",
         ));
     }
     let untidy = || {
         let cause = format!("{name} has blanks or a line end around it; leadsd leaves them out");
-        Advice::new(cause, "store it without them: printf instead of echo")
+        Remediation::new(cause, "store it without them: printf instead of echo")
     };
     Ok((inner != text).then(untidy))
 }
 
-fn no_text(name: &str) -> Advice {
-    Advice::new(format!("{name} is empty, or no text"), "store it again")
+fn no_text(name: &str) -> Remediation {
+    Remediation::new(format!("{name} is empty, or no text"), "store it again")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn keys(pairs: &[(&str, &str)]) -> Keys {
-        let mut keys = Keys::default();
+    fn keys(pairs: &[(&str, &str)]) -> SecretData {
+        let mut keys = SecretData::default();
         pairs.iter().for_each(|(name, value)| keys.set(name, value));
         keys
     }

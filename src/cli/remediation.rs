@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::{
     config::{self, VaultAuth},
-    hubspot::Fault,
+    hubspot::DiagnosticsError,
     leads::Reason,
     vault,
 };
@@ -13,7 +13,7 @@ use leadsd_base::net::connect_error::{CertificateError, ConnectError};
 
 /// A cause and its remedy. Never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Advice {
+pub(super) struct Remediation {
     pub(super) cause: String,
     pub(super) fix: String,
 }
@@ -25,15 +25,15 @@ pub(super) enum Peer {
     Hubspot,
 }
 
-// === impl Advice ===
+// === impl Remediation ===
 
-impl Advice {
+impl Remediation {
     pub(super) fn new(cause: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { cause: cause.into(), fix: fix.into() }
     }
 }
 
-impl fmt::Display for Advice {
+impl fmt::Display for Remediation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\n  What to do: {}", self.cause, self.fix)
     }
@@ -58,7 +58,7 @@ impl Peer {
 }
 
 /// A peer that gives no answer.
-pub(super) fn unreached(peer: Peer, address: &url::Url, why: &ConnectError) -> Advice {
+pub(super) fn unreached(peer: Peer, address: &url::Url, why: &ConnectError) -> Remediation {
     let (name, key) = (peer.name(), peer.key());
     let fix = match why {
         ConnectError::Dns => format!(
@@ -97,11 +97,11 @@ pub(super) fn unreached(peer: Peer, address: &url::Url, why: &ConnectError) -> A
         ),
         ConnectError::Io(_) => format!("see the logs of {name}, and of what stands between"),
     };
-    Advice::new(format!("{name} at {address} {why}"), fix)
+    Remediation::new(format!("{name} at {address} {why}"), fix)
 }
 
 /// A login to Vault that failed.
-pub(super) fn vault_login(error: &vault::Error, config: &config::Vault) -> Advice {
+pub(super) fn vault_login(error: &vault::Error, config: &config::Vault) -> Remediation {
     let method = config.auth.method();
     let fix = match error {
         vault::Error::Connect(why) => return unreached(Peer::Vault, &config.address, why),
@@ -114,19 +114,21 @@ pub(super) fn vault_login(error: &vault::Error, config: &config::Vault) -> Advic
         vault::Error::Unwrap(_) => {
             "make a new wrapped secret id, and put its token there".to_owned()
         }
-        vault::Error::LoginRefused(_) | vault::Error::Denied | vault::Error::NotFound => {
+        vault::Error::LoginRejected(_) | vault::Error::Denied | vault::Error::NotFound => {
             login_fix(&config.auth)
         }
-        vault::Error::Invalid => "check the keys of [vault.auth]".to_owned(),
+        vault::Error::Invalid | vault::Error::CasConflict => {
+            "check the keys of [vault.auth]".to_owned()
+        }
         vault::Error::Unavailable(_) => "see Vault's own state: vault status".to_owned(),
     };
     let cause = match error {
-        vault::Error::LoginRefused(status) => {
+        vault::Error::LoginRejected(status) => {
             format!("Vault refuses the login by method {method} with status {status}")
         }
         other => format!("cannot log in to Vault by method {method}: {other}"),
     };
-    Advice::new(cause, fix)
+    Remediation::new(cause, fix)
 }
 
 fn login_fix(auth: &VaultAuth) -> String {
@@ -157,10 +159,10 @@ fn login_fix(auth: &VaultAuth) -> String {
 }
 
 /// Something that Vault's policy does not allow.
-pub(super) fn policy(path: &str, missing: &[&str]) -> Advice {
+pub(super) fn policy(path: &str, missing: &[&str]) -> Remediation {
     let list = missing.join(", ");
     let quoted: Vec<String> = missing.iter().map(|may| format!("\"{may}\"")).collect();
-    Advice::new(
+    Remediation::new(
         format!("Vault's policy does not allow {list} on {path}"),
         format!(
             "add to the policy of this login: path \"{path}\" {{ capabilities = [{}] }}",
@@ -170,11 +172,11 @@ pub(super) fn policy(path: &str, missing: &[&str]) -> Advice {
 }
 
 /// Any other failure of Vault after a login.
-pub(super) fn vault(error: &vault::Error, config: &config::Vault, path: &str) -> Advice {
+pub(super) fn vault(error: &vault::Error, config: &config::Vault, path: &str) -> Remediation {
     match error {
         vault::Error::Denied => policy(path, &["read"]),
         vault::Error::Connect(why) => unreached(Peer::Vault, &config.address, why),
-        other => Advice::new(
+        other => Remediation::new(
             format!("Vault does not give {path}: {other}"),
             "see Vault's own state: vault status",
         ),
@@ -182,24 +184,24 @@ pub(super) fn vault(error: &vault::Error, config: &config::Vault, path: &str) ->
 }
 
 /// A failure of HubSpot.
-pub(super) fn hubspot(fault: &Fault, address: &url::Url) -> Advice {
+pub(super) fn hubspot(fault: &DiagnosticsError, address: &url::Url) -> Remediation {
     let fix = match fault {
-        Fault::Connect(why) => return unreached(Peer::Hubspot, address, why),
-        Fault::Expired => {
+        DiagnosticsError::Connect(why) => return unreached(Peer::Hubspot, address, why),
+        DiagnosticsError::TokenExpired => {
             "run leadsd login for this portal, or store a token that lives".to_owned()
         }
-        Fault::Unauthorized => {
+        DiagnosticsError::Unauthorized => {
             "copy the token once more, in one piece; if it was rotated or its app \
                                 deleted, store the new one: leadsd login --static"
                 .to_owned()
         }
-        Fault::Refused(code) => refused(code).to_owned(),
-        Fault::Nonsense => {
+        DiagnosticsError::Rejected(code) => refused(code).to_owned(),
+        DiagnosticsError::InvalidResponse => {
             "check that hubspot.base_url names HubSpot's API, and nothing in between \
                             answers in its place"
                 .to_owned()
         }
-        Fault::Failed(error) => match error.reason() {
+        DiagnosticsError::Api(error) => match error.reason() {
             Reason::MissingScopes => {
                 let scopes = &error.upstream().required_scopes;
                 format!(
@@ -236,7 +238,7 @@ pub(super) fn hubspot(fault: &Fault, address: &url::Url) -> Advice {
         },
     };
     let mut cause = fault.to_string();
-    if let Fault::Failed(error) = fault {
+    if let DiagnosticsError::Api(error) = fault {
         error.message().clone_into(&mut cause);
         let facts = error.upstream();
         if let Some(status) = facts.http_status {
@@ -246,7 +248,7 @@ pub(super) fn hubspot(fault: &Fault, address: &url::Url) -> Advice {
             cause = format!("{cause} (correlation id {id})");
         }
     }
-    Advice::new(cause, fix)
+    Remediation::new(cause, fix)
 }
 
 /// What to do about a refusal of the token endpoint.

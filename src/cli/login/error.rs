@@ -1,0 +1,25 @@
+//! How a login fails.
+
+use crate::cli::{remediation::Remediation, terminal};
+
+/// Reason why no credential was stored.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::cli) enum Error {
+    /// The command line does not fit the configuration.
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Failed(Remediation),
+    #[error(transparent)]
+    Terminal(#[from] terminal::Error),
+    #[error("interrupted; nothing was stored")]
+    Interrupted,
+}
+
+// === impl Error ===
+
+impl From<Remediation> for Error {
+    fn from(remediation: Remediation) -> Self {
+        Self::Failed(remediation)
+    }
+}

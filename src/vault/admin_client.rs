@@ -1,0 +1,141 @@
+//! Vault for the command line: one login, a few reads, one write, and nothing in the background.
+//!
+//! Requests, logins and errors are those of the service, so that what works here works there.
+
+mod types;
+
+use std::{fmt, time::Duration};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
+use vaultrs::api::token::requests::LookupTokenSelfRequest;
+
+pub use self::types::{MountInfo, TokenLookup, VaultHealth};
+use super::{
+    auth_method::{AuthMethod as _, ConfiguredAuth, IssuedToken},
+    client::Client,
+    error::Error,
+    kv2::{self, CasOutcome, Mount, SecretData, SecretVersion},
+};
+use crate::config;
+use leadsd_credentials::SecretPath;
+
+/// Timeout for the revocation at the end: the token expires by itself as well.
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Vault after one login.
+pub struct AdminClient {
+    client: Client,
+    auth: ConfiguredAuth,
+    token: IssuedToken,
+    issued_at: Instant,
+    mount: Mount,
+}
+
+// === impl AdminClient ===
+
+impl AdminClient {
+    /// Logs in, with one attempt.
+    pub async fn log_in(config: &config::Vault) -> Result<Self, Error> {
+        let client = Client::new(config)?;
+        let auth = ConfiguredAuth::new(client.clone(), config.auth.clone());
+        let issued_at = Instant::now();
+        let token = auth.log_in().await?;
+        Ok(Self { client, auth, token, issued_at, mount: Mount::new(&config.mount) })
+    }
+
+    /// Logs in again unless the token lives for at least `need`.
+    pub async fn ensure_ttl(&mut self, need: Duration) -> Result<(), Error> {
+        if self.token.lasts(self.issued_at, Instant::now(), need) {
+            return Ok(());
+        }
+        let issued_at = Instant::now();
+        self.token = self.auth.log_in().await?;
+        self.issued_at = issued_at;
+        Ok(())
+    }
+
+    /// State of the server; needs no login.
+    pub async fn health(config: &config::Vault) -> Result<VaultHealth, Error> {
+        let client = Client::new(config)?;
+        VaultHealth::from_response(client.send(None, Method::GET, "sys/health", None).await?)
+    }
+
+    /// Looks up the token of this login.
+    pub async fn look_up_token(&self) -> Result<TokenLookup, Error> {
+        let lookup = LookupTokenSelfRequest {};
+        let response = self.client.call(Some(&self.token.token), &lookup).await?;
+        Ok(TokenLookup::from_data(&response.data()?))
+    }
+
+    /// Capabilities of the token at each path, in the order of the paths.
+    pub async fn capabilities(&self, paths: &[String]) -> Result<Vec<Vec<String>>, Error> {
+        let body = json!({ "paths": paths }).to_string().into_bytes();
+        let (token, path) = (Some(&self.token.token), "sys/capabilities-self");
+        let response = self.client.send(token, Method::POST, path, Some(body)).await?;
+        let body = response.success()?.json();
+        let at = |path: &String| {
+            let list = body["data"][path].as_array().or_else(|| body[path].as_array());
+            list.into_iter().flatten().filter_map(|may| may.as_str().map(str::to_owned)).collect()
+        };
+        Ok(paths.iter().map(at).collect())
+    }
+
+    /// Engine that is mounted at the configured mount.
+    pub async fn mount_info(&self) -> Result<MountInfo, Error> {
+        let path = format!("sys/internal/ui/mounts/{}", self.mount.name());
+        let token = Some(&self.token.token);
+        let response = self.client.send(token, Method::GET, &path, None).await?;
+        Ok(MountInfo::from_data(&response.data::<Value>()?))
+    }
+
+    /// Path of a secret's content, as policies name it.
+    pub fn data_path(&self, path: &SecretPath) -> String {
+        self.mount.data_path(path)
+    }
+
+    /// Path of a secret's metadata, as policies name it.
+    pub fn metadata_path(&self, path: &SecretPath) -> String {
+        self.mount.metadata_path(path)
+    }
+
+    /// Reads the newest version of a secret; `None` if the secret never existed.
+    pub async fn read(&self, path: &SecretPath) -> Result<Option<SecretVersion>, Error> {
+        let request = self.mount.read(path);
+        SecretVersion::from_response(self.client.call(Some(&self.token.token), &request).await?)
+    }
+
+    /// Names of the secrets directly in a folder.
+    pub async fn list(&self, folder: &SecretPath) -> Result<Vec<String>, Error> {
+        let request = self.mount.list(folder);
+        kv2::names(self.client.call(Some(&self.token.token), &request).await?)
+    }
+
+    /// Writes a new version if the newest is still `expected`; 0 stands for none.
+    pub async fn write(
+        &self,
+        path: &SecretPath,
+        expected: u64,
+        data: &SecretData,
+    ) -> Result<CasOutcome, Error> {
+        let (token, path) = (Some(&self.token.token), self.mount.data_path(path));
+        let body = Some(data.write_body(expected));
+        CasOutcome::from_response(self.client.send(token, Method::POST, &path, body).await?)
+    }
+
+    /// Revokes the token if the login created it.
+    pub async fn close(self) {
+        if self.token.owned {
+            let deadline = Instant::now() + REVOKE_TIMEOUT;
+            // A token that could not be revoked expires.
+            let _ = timeout_at(deadline, self.auth.revoke(&self.token.token)).await;
+        }
+    }
+}
+
+impl fmt::Debug for AdminClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminClient").field("mount", &self.mount.name()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,86 @@
+//! What the command line learns about a Vault server and a token.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::vault::{error::Error, response::Response};
+
+/// State of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VaultHealth {
+    /// It serves requests.
+    Active,
+    /// Another node serves; this one may forward requests.
+    Standby,
+    /// It has to be unsealed.
+    Sealed,
+    /// It was never initialized.
+    Uninitialised,
+}
+
+/// Properties of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenLookup {
+    /// Time until it expires; `None` if it does not expire.
+    pub expires_in: Option<Duration>,
+    /// Whether it can be renewed.
+    pub renewable: bool,
+    /// Names of its policies.
+    pub policies: Vec<String>,
+}
+
+/// Engine behind a mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountInfo {
+    /// Such as `kv`.
+    pub kind: String,
+    /// Version of a KV engine; 1 if Vault names none.
+    pub version: u64,
+}
+
+// === impl VaultHealth ===
+
+impl VaultHealth {
+    /// Reads the response of `sys/health`, whose status says the state as well.
+    pub(super) fn from_response(response: Response) -> Result<Self, Error> {
+        let (status, body) = (response.status(), response.json());
+        let flag = |key: &str| body.get(key).and_then(Value::as_bool);
+        match status {
+            _ if flag("initialized") == Some(false) => Ok(Self::Uninitialised),
+            _ if flag("sealed") == Some(true) => Ok(Self::Sealed),
+            200 if flag("sealed") == Some(false) => Ok(Self::Active),
+            429 | 472 | 473 => Ok(Self::Standby),
+            200 => Err(Error::Unavailable("answers, but not as a Vault does".to_owned())),
+            status => Err(Error::from_response(status, &body)),
+        }
+    }
+}
+
+// === impl TokenLookup ===
+
+impl TokenLookup {
+    pub(super) fn from_data(data: &Value) -> Self {
+        let ttl = data["ttl"].as_u64().unwrap_or(0);
+        let names = |key: &str| {
+            let list = data[key].as_array().into_iter().flatten();
+            list.filter_map(|name| name.as_str().map(str::to_owned)).collect::<Vec<_>>()
+        };
+        Self {
+            expires_in: (ttl > 0).then(|| Duration::from_secs(ttl)),
+            renewable: data["renewable"].as_bool().unwrap_or(false),
+            policies: [names("policies"), names("identity_policies")].concat(),
+        }
+    }
+}
+
+// === impl MountInfo ===
+
+impl MountInfo {
+    pub(super) fn from_data(data: &Value) -> Self {
+        let version = &data["options"]["version"];
+        let version = version.as_u64().or_else(|| version.as_str()?.parse().ok());
+        let kind = data["type"].as_str().unwrap_or_default().to_owned();
+        Self { kind, version: version.unwrap_or(1) }
+    }
+}

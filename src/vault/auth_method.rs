@@ -1,0 +1,209 @@
+//! Auth methods: how a token is issued, renewed and revoked. The session decides when.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::json;
+use vaultrs::api::{
+    AuthInfo,
+    auth::{
+        approle::requests::LoginWithApproleRequest,
+        kubernetes::requests::LoginWithKubernetesRequest, oidc::requests::JWTLoginRequest,
+        userpass::requests::LoginRequest,
+    },
+    sys::requests::UnwrapRequest,
+    token::requests::{LookupTokenSelfRequest, RenewTokenSelfRequest, RevokeTokenSelfRequest},
+};
+
+use super::{client::Client, error::Error, lease::Lease, secret_file};
+use crate::config::VaultAuth;
+use leadsd_base::secret::Secret;
+
+/// What the session needs of an auth method.
+#[async_trait]
+pub(super) trait AuthMethod: Send + Sync + 'static {
+    /// Gets a token: by logging in, or by looking up the one that the configuration names.
+    async fn log_in(&self) -> Result<IssuedToken, Error>;
+
+    /// Renews a token.
+    async fn renew(&self, token: &Secret) -> Result<Lease, Error>;
+
+    /// Revokes a token that [`AuthMethod::log_in`] created.
+    async fn revoke(&self, token: &Secret) -> Result<(), Error>;
+
+    /// The current token if another process keeps it fresh; `None` with other methods.
+    async fn external_token(&self) -> Option<Secret>;
+}
+
+/// A token and its lease.
+#[derive(Debug)]
+pub(super) struct IssuedToken {
+    pub(super) token: Secret,
+    pub(super) lease: Lease,
+    /// Whether the login created it, so that it is revoked at the end.
+    pub(super) owned: bool,
+}
+
+/// The auth method of the configuration.
+pub(super) struct ConfiguredAuth {
+    client: Client,
+    config: VaultAuth,
+    unwrapped: Mutex<Option<Unwrapped>>,
+    /// The token that was read: standard input can be read only once.
+    last_read: Mutex<Option<Secret>>,
+}
+
+/// A secret id and the wrapping token that it came in, which works only once.
+struct Unwrapped {
+    wrapping_token: Secret,
+    secret_id: Secret,
+}
+
+/// Content of a wrapped secret id.
+#[derive(Deserialize)]
+struct WrappedSecretId {
+    secret_id: String,
+}
+
+/// Response to a lookup, as far as the lease is concerned.
+#[derive(Deserialize)]
+struct TokenLease {
+    ttl: u64,
+    renewable: Option<bool>,
+}
+
+// === impl ConfiguredAuth ===
+
+impl ConfiguredAuth {
+    pub(super) fn new(client: Client, config: VaultAuth) -> Self {
+        Self { client, config, unwrapped: Mutex::default(), last_read: Mutex::default() }
+    }
+
+    /// Looks up the token in a file.
+    async fn look_up(&self, file: &Path, is_renewed_here: bool) -> Result<IssuedToken, Error> {
+        let token = match secret_file::read(file).await {
+            Ok(token) => token,
+            Err(error) => self.last_read.lock().clone().ok_or(error)?,
+        };
+        *self.last_read.lock() = Some(token.clone());
+        let response = self.client.call(Some(&token), &LookupTokenSelfRequest {}).await?;
+        let TokenLease { ttl, renewable } = response.login()?.data()?;
+        let renewable = is_renewed_here && renewable.unwrap_or(false);
+        Ok(IssuedToken { token, lease: Lease::new(ttl, renewable), owned: false })
+    }
+
+    /// The secret id. A wrapped one is unwrapped the first time its wrapping token is read.
+    async fn secret_id(&self, file: Option<&PathBuf>, is_wrapped: bool) -> Result<Secret, Error> {
+        let Some(file) = file else { return Ok(Secret::default()) };
+        let text = secret_file::read(file).await?;
+        if !is_wrapped {
+            return Ok(text);
+        }
+        if let Some(known) = &*self.unwrapped.lock()
+            && known.wrapping_token == text
+        {
+            return Ok(known.secret_id.clone());
+        }
+        let response = self.client.call(Some(&text), &UnwrapRequest { token: None }).await?;
+        let WrappedSecretId { secret_id } = response.data().map_err(|error| match error {
+            Error::Invalid | Error::Denied => Error::Unwrap(file.display().to_string()),
+            other => other,
+        })?;
+        let secret_id = Secret::new(secret_id);
+        let unwrapped = Unwrapped { wrapping_token: text, secret_id: secret_id.clone() };
+        *self.unwrapped.lock() = Some(unwrapped);
+        Ok(secret_id)
+    }
+}
+
+#[async_trait]
+impl AuthMethod for ConfiguredAuth {
+    async fn log_in(&self) -> Result<IssuedToken, Error> {
+        // Files are read at each login: a projected token or a secret id may have been replaced.
+        let response = match &self.config {
+            VaultAuth::Token { file } => return self.look_up(file, true).await,
+            VaultAuth::TokenFile { file } => return self.look_up(file, false).await,
+            VaultAuth::AppRole { mount, role_id_file, secret_id_file, secret_id_wrapped } => {
+                let role_id = secret_file::read(role_id_file).await?;
+                let secret_id = self.secret_id(secret_id_file.as_ref(), *secret_id_wrapped).await?;
+                let login = LoginWithApproleRequest {
+                    mount: mount.clone(),
+                    role_id: role_id.expose().to_owned(),
+                    secret_id: secret_id.expose().to_owned(),
+                };
+                self.client.call(None, &login).await?
+            }
+            VaultAuth::Kubernetes { mount, role, jwt_file } => {
+                let jwt = secret_file::read(jwt_file).await?.expose().to_owned();
+                let (mount, role) = (mount.clone(), role.clone());
+                self.client.call(None, &LoginWithKubernetesRequest { mount, role, jwt }).await?
+            }
+            VaultAuth::Jwt { mount, role, jwt_file } => {
+                let jwt = secret_file::read(jwt_file).await?.expose().to_owned();
+                let (mount, role) = (mount.clone(), role.clone());
+                self.client.call(None, &JWTLoginRequest { mount, jwt, role }).await?
+            }
+            VaultAuth::UserPass { mount, username, password_file } => {
+                let password = secret_file::read(password_file).await?.expose().to_owned();
+                let (mount, username) = (mount.clone(), username.clone());
+                self.client.call(None, &LoginRequest { mount, username, password }).await?
+            }
+            VaultAuth::Cert { mount, role } => {
+                // vaultrs sends the role under a name that Vault does not know.
+                let body = json!({ "name": role.as_deref().unwrap_or_default() }).to_string();
+                let path = format!("auth/{mount}/login");
+                self.client.send(None, Method::POST, &path, Some(body.into_bytes())).await?
+            }
+        };
+        Ok(IssuedToken::from_auth(response.login()?.auth()?))
+    }
+
+    async fn renew(&self, token: &Secret) -> Result<Lease, Error> {
+        let renewal = RenewTokenSelfRequest { increment: None };
+        let renewed = self.client.call(Some(token), &renewal).await?.auth()?;
+        Ok(Lease::new(renewed.lease_duration, renewed.renewable))
+    }
+
+    async fn revoke(&self, token: &Secret) -> Result<(), Error> {
+        self.client.call(Some(token), &RevokeTokenSelfRequest {}).await?.success()?;
+        Ok(())
+    }
+
+    async fn external_token(&self) -> Option<Secret> {
+        match &self.config {
+            VaultAuth::TokenFile { file } => secret_file::read(file).await.ok(),
+            VaultAuth::Token { .. }
+            | VaultAuth::AppRole { .. }
+            | VaultAuth::Kubernetes { .. }
+            | VaultAuth::Jwt { .. }
+            | VaultAuth::UserPass { .. }
+            | VaultAuth::Cert { .. } => None,
+        }
+    }
+}
+
+// === impl IssuedToken ===
+
+impl IssuedToken {
+    fn from_auth(auth: AuthInfo) -> Self {
+        let lease = Lease::new(auth.lease_duration, auth.renewable);
+        Self { token: Secret::new(auth.client_token), lease, owned: true }
+    }
+
+    /// Whether the token lives for another `need` if it was issued at `since`, as of `now`.
+    pub(super) fn lasts(
+        &self,
+        since: tokio::time::Instant,
+        now: tokio::time::Instant,
+        need: Duration,
+    ) -> bool {
+        let ttl = self.lease.ttl;
+        ttl.is_zero() || since + ttl > now + need
+    }
+}

@@ -1,0 +1,152 @@
+//! HTTP client for Vault: the one place that sends requests, for the service and the command line.
+//!
+//! `vaultrs` says what an endpoint's path and body are; this client sends them. Its own client would
+//! read responses of any size, hold one token for each instance, and panic on a token that no header
+//! may hold.
+
+use std::{path::Path, sync::Arc};
+
+use reqwest::{
+    Method,
+    header::{CONTENT_TYPE, HeaderValue},
+};
+use rustify::endpoint::Endpoint;
+
+use super::{error::Error, response::Response, secret_file};
+use crate::config;
+use leadsd_base::{
+    net::{
+        body::{self, BodyError},
+        http::{self, ClientBuilder, Identity, InvalidPem},
+    },
+    secret::Secret,
+};
+
+/// Maximum size of a response: a secret has at most 1 MiB by Vault's default.
+const MAX_RESPONSE: usize = 4 << 20;
+
+/// Header that Vault's agent and proxy require against request forgery.
+const REQUEST_HEADER: &str = "x-vault-request";
+
+/// Header with the token.
+const TOKEN_HEADER: &str = "x-vault-token";
+
+/// Header with the namespace.
+const NAMESPACE_HEADER: &str = "x-vault-namespace";
+
+/// Sends requests over one pool of connections, for any token. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Client(Arc<Server>);
+
+/// One server and how it is reached.
+struct Server {
+    http: reqwest::Client,
+    address: url::Url,
+    namespace: Option<String>,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// A client for the server of the configuration.
+    pub(super) fn new(config: &config::Vault) -> Result<Self, Error> {
+        let mut builder = ClientBuilder::new(config.timeout);
+        if let Some(file) = &config.ca_file {
+            let roots = http::certificates(&secret_file::read_bytes(file)?);
+            let roots = roots.map_err(pem_error(file, "is no PEM file with certificates"))?;
+            builder = builder.extra_roots(roots);
+        }
+        if let (Some(cert), Some(key)) = (&config.client_cert_file, &config.client_key_file) {
+            let (chain, key) = (secret_file::read_bytes(cert)?, secret_file::read_bytes(key)?);
+            let what = "is no certificate with the key of client_key_file";
+            let identity = Identity::from_pem(&chain, &key).map_err(pem_error(cert, what))?;
+            builder = builder.identity(identity);
+        }
+        Ok(Self(Arc::new(Server {
+            http: builder.build().map_err(|error| Error::Setup(error.to_string()))?,
+            address: config.address.clone(),
+            namespace: config.namespace.as_deref().map(|text| text.trim().to_owned()),
+        })))
+    }
+
+    /// Calls an endpoint that `vaultrs` defines.
+    pub(super) async fn call(
+        &self,
+        token: Option<&Secret>,
+        endpoint: &impl Endpoint,
+    ) -> Result<Response, Error> {
+        let invalid = |_| Error::Setup("the request cannot be built".to_owned());
+        let body = endpoint.body().map_err(invalid)?;
+        let method: Method = endpoint.method().into();
+        self.send(token, method, &endpoint.path(), body).await
+    }
+
+    /// Sends a request to a path below `/v1/`. A body is JSON.
+    pub(super) async fn send(
+        &self,
+        token: Option<&Secret>,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Response, Error> {
+        let Server { http: client, address: _, namespace } = &*self.0;
+        let mut request = client
+            .request(method, self.url(path))
+            .header(REQUEST_HEADER, HeaderValue::from_static("true"));
+        if let Some(namespace) = namespace {
+            request = request.header(NAMESPACE_HEADER, namespace);
+        }
+        if let Some(token) = token {
+            let value = HeaderValue::from_str(token.expose());
+            let invalid = |_| Error::Setup("the token has characters of no token".to_owned());
+            let mut value = value.map_err(invalid)?;
+            value.set_sensitive(true);
+            request = request.header(TOKEN_HEADER, value);
+        }
+        if let Some(body) = body.filter(|body| !body.is_empty()) {
+            let json = HeaderValue::from_static("application/json");
+            request = request.header(CONTENT_TYPE, json).body(body);
+        }
+        let response = request.send().await.map_err(|error| Error::unreachable(&error))?;
+        let status = response.status().as_u16();
+        let body = body::read(response, MAX_RESPONSE).await.map_err(|error| match error {
+            BodyError::TooLarge { .. } => Error::Unavailable("answers too much".to_owned()),
+            BodyError::Broken(error) => Error::unreachable(&error),
+        })?;
+        Ok(Response::new(status, body))
+    }
+
+    /// The URL of a path; its segments are escaped.
+    fn url(&self, path: &str) -> url::Url {
+        let mut url = self.0.address.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            let path = path.trim().trim_start_matches('/');
+            segments.pop_if_empty().push("v1").extend(path.split('/'));
+        }
+        url
+    }
+}
+
+fn pem_error<'a>(file: &'a Path, what: &'a str) -> impl FnOnce(InvalidPem) -> Error + 'a {
+    move |InvalidPem| Error::File { file: file.display().to_string(), what: what.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::tests::config;
+
+    #[test]
+    fn paths_are_below_v1_of_the_address_and_escaped() {
+        for (address, path, expected) in [
+            ("http://vault:8200", "auth/token/lookup-self", "/v1/auth/token/lookup-self"),
+            ("http://vault:8200/", "\t/auth/token/renew-self", "/v1/auth/token/renew-self"),
+            ("http://vault:8200/team/", "sys/health", "/team/v1/sys/health"),
+            ("http://vault:8200", "auth/userpass/login/a?b", "/v1/auth/userpass/login/a%3Fb"),
+        ] {
+            let client = Client::new(&config(address)).unwrap();
+            assert_eq!(client.url(path).path(), expected);
+            assert_eq!(client.url(path).query(), None);
+        }
+    }
+}

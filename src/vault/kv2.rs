@@ -1,0 +1,197 @@
+//! KV v2 on the wire: requests of one mount, and how their responses are read.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde_json::{Value, json};
+use vaultrs::api::kv2::{
+    requests::{ListSecretsRequest, ReadSecretMetadataRequest, ReadSecretRequest},
+    responses::{ListSecretsResponse, ReadSecretMetadataResponse},
+};
+
+use super::{error::Error, response::Response};
+use leadsd_base::{secret::Secret, time::Timestamp};
+use leadsd_credentials::{SecretPath, VersionState};
+
+/// Text of the error for a success without a version.
+const NO_VERSION: &str = "answers without a version";
+
+/// One KV v2 mount.
+#[derive(Debug, Clone)]
+pub(super) struct Mount(String);
+
+/// The newest version of a secret, whatever its keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretVersion {
+    /// Its number; the next write has to be based on it.
+    pub version: u64,
+    /// When it was written, if Vault says.
+    pub created_at: Option<Timestamp>,
+    /// `None` if this version is deleted or destroyed.
+    pub data: Option<SecretData>,
+}
+
+/// The keys of a secret with their values. `Debug` shows the names alone.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct SecretData(BTreeMap<String, Value>);
+
+/// Outcome of a write with check-and-set that did not fail otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CasOutcome {
+    /// Written as this version.
+    Written(u64),
+    /// Not written: the newest version is another one than the write was based on.
+    Conflict,
+}
+
+// === impl Mount ===
+
+impl Mount {
+    pub(super) fn new(mount: impl Into<String>) -> Self {
+        Self(mount.into())
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// Path of a secret's content, as policies name it.
+    pub(super) fn data_path(&self, path: &SecretPath) -> String {
+        format!("{}/data/{path}", self.0)
+    }
+
+    /// Path of a secret's metadata, as policies name it.
+    pub(super) fn metadata_path(&self, path: &SecretPath) -> String {
+        format!("{}/metadata/{path}", self.0)
+    }
+
+    /// Request for the newest version; read with [`SecretVersion::from_response`].
+    pub(super) fn read(&self, path: &SecretPath) -> ReadSecretRequest {
+        ReadSecretRequest { mount: self.0.clone(), path: path.to_string(), version: None }
+    }
+
+    /// Request for the metadata; read with [`version_state`].
+    pub(super) fn metadata(&self, path: &SecretPath) -> ReadSecretMetadataRequest {
+        ReadSecretMetadataRequest { mount: self.0.clone(), path: path.to_string() }
+    }
+
+    /// Request for the names in a folder; read with [`names`].
+    pub(super) fn list(&self, folder: &SecretPath) -> ListSecretsRequest {
+        ListSecretsRequest { mount: self.0.clone(), path: folder.to_string() }
+    }
+}
+
+// === impl SecretVersion ===
+
+impl SecretVersion {
+    /// Reads the response to a read; `None` if the secret never existed.
+    pub(super) fn from_response(response: Response) -> Result<Option<Self>, Error> {
+        let (status, mut body) = (response.status(), response.json());
+        let metadata = &body["data"]["metadata"];
+        let Some(version) = metadata["version"].as_u64() else {
+            return match response.success() {
+                Err(Error::NotFound) => Ok(None),
+                Err(error) => Err(error),
+                Ok(_) => Err(Error::Unavailable(NO_VERSION.to_owned())),
+            };
+        };
+        let created_at = metadata["created_time"].as_str().and_then(|time| time.parse().ok());
+        // A deleted version has metadata and status 404.
+        let data = match body["data"]["data"].take() {
+            Value::Object(keys) if status == 200 => Some(SecretData(keys.into_iter().collect())),
+            _ => None,
+        };
+        Ok(Some(Self { version, created_at, data }))
+    }
+}
+
+// === impl SecretData ===
+
+impl SecretData {
+    /// The value of a key, if it is a text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    /// The value of a key without blanks around it; `None` if there is no such text, or it is empty.
+    pub fn secret(&self, name: &str) -> Option<Secret> {
+        let text = self.text(name)?.trim();
+        (!text.is_empty()).then(|| Secret::new(text))
+    }
+
+    /// Names of the keys, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Whether there is such a key, whatever its value.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Sets a key.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), Value::from(value));
+    }
+
+    /// Removes a key.
+    pub fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    /// Keys and values.
+    pub(super) fn into_inner(self) -> BTreeMap<String, Value> {
+        self.0
+    }
+
+    /// Body of a write that succeeds only if the newest version is `cas`; 0 stands for none.
+    pub(super) fn write_body(&self, cas: u64) -> Vec<u8> {
+        json!({"options": {"cas": cas}, "data": self.0}).to_string().into_bytes()
+    }
+}
+
+impl fmt::Debug for SecretData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl From<BTreeMap<String, Value>> for SecretData {
+    fn from(keys: BTreeMap<String, Value>) -> Self {
+        Self(keys)
+    }
+}
+
+// === impl CasOutcome ===
+
+impl CasOutcome {
+    /// Reads the response to a write.
+    pub(super) fn from_response(response: Response) -> Result<Self, Error> {
+        let response = match response.success() {
+            Ok(response) => response,
+            Err(Error::CasConflict) => return Ok(Self::Conflict),
+            Err(error) => return Err(error),
+        };
+        let version = response.json()["data"]["version"].as_u64();
+        let version = version.ok_or_else(|| Error::Unavailable(NO_VERSION.to_owned()))?;
+        Ok(Self::Written(version))
+    }
+}
+
+/// Reads the response to a request for metadata.
+pub(super) fn version_state(response: Response) -> Result<VersionState, Error> {
+    let metadata: ReadSecretMetadataResponse = response.data()?;
+    let number = metadata.current_version;
+    let newest = metadata.versions.get(&number.to_string());
+    let is_gone = newest.is_none_or(|newest| newest.destroyed || !newest.deletion_time.is_empty());
+    Ok(if is_gone { VersionState::Deleted(number) } else { VersionState::Live(number) })
+}
+
+/// Reads the response to a list: names of secrets, without folders. Vault has no empty folders, so
+/// status 404 is an empty list.
+pub(super) fn names(response: Response) -> Result<Vec<String>, Error> {
+    match response.data::<ListSecretsResponse>() {
+        Ok(listed) => Ok(listed.keys.into_iter().filter(|name| !name.ends_with('/')).collect()),
+        Err(Error::NotFound) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}

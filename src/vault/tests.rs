@@ -1,0 +1,173 @@
+//! The service and the command line read each response of Vault alike.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use axum::{Router, http::StatusCode, routing::any};
+use serde_json::json;
+use tokio::{net::TcpListener, sync::watch};
+
+use super::{
+    AdminClient, CasOutcome, Error, KvStore, SecretData, Session,
+    auth_method::{AuthMethod, IssuedToken},
+    client::Client,
+    lease::Lease,
+};
+use crate::config;
+use leadsd_base::{
+    secret::Secret,
+    task::{self, Task},
+};
+use leadsd_credentials::{SecretPath, SecretStore as _, StoreError};
+
+/// Configuration of a server at this address.
+pub(super) fn config(address: &str) -> config::Vault {
+    config::Vault {
+        address: url::Url::parse(address).unwrap(),
+        namespace: None,
+        ca_file: None,
+        client_cert_file: None,
+        client_key_file: None,
+        mount: "secret".to_owned(),
+        timeout: Duration::from_secs(5),
+        poll_interval: Duration::from_secs(30),
+        auth: config::VaultAuth::Cert { mount: "cert".to_owned(), role: None },
+    }
+}
+
+/// Issues a token without asking anything.
+struct FixedToken;
+
+#[async_trait]
+impl AuthMethod for FixedToken {
+    async fn log_in(&self) -> Result<IssuedToken, Error> {
+        let lease = Lease { ttl: Duration::ZERO, renewable: false };
+        Ok(IssuedToken { token: Secret::new("fixed"), lease, owned: false })
+    }
+
+    async fn renew(&self, _: &Secret) -> Result<Lease, Error> {
+        Err(Error::Denied)
+    }
+
+    async fn revoke(&self, _: &Secret) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn external_token(&self) -> Option<Secret> {
+        None
+    }
+}
+
+/// A server that answers every request with the status and body of now, but logins and lookups well.
+struct Peer {
+    now: watch::Sender<(u16, String)>,
+    address: String,
+    _task: Task,
+}
+
+impl Peer {
+    async fn start() -> Self {
+        let (now, seen) = watch::channel((200, String::new()));
+        let answer = any(move || {
+            let (status, body) = seen.borrow().clone();
+            std::future::ready((StatusCode::from_u16(status).unwrap(), body))
+        });
+        let login = json!({"auth": {
+            "client_token": "hush", "accessor": "", "policies": [], "token_policies": [],
+            "metadata": null, "lease_duration": 0, "renewable": false, "entity_id": "",
+            "token_type": "service", "orphan": true,
+        }});
+        let well = |body: serde_json::Value| any(move || std::future::ready(body.to_string()));
+        let router = Router::new()
+            .route("/v1/auth/cert/login", well(login))
+            .route("/v1/auth/token/lookup-self", well(json!({"data": {"ttl": 0}})))
+            .fallback(answer);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let task = task::spawn("vault-peer", "", async move {
+            axum::serve(listener, router).await.unwrap();
+        });
+        Self { now, address, _task: task }
+    }
+
+    fn answer(&self, status: u16, body: &str) {
+        self.now.send_replace((status, body.to_owned()));
+    }
+
+    fn kv_store(&self) -> KvStore {
+        let client = Client::new(&config(&self.address)).unwrap();
+        let session = Session::with_auth(client, "fixed", Box::new(FixedToken), || 0.5);
+        KvStore::new(session, "secret", Duration::from_secs(5))
+    }
+}
+
+const CAS_CONFLICT: &str =
+    r#"{"errors":["check-and-set parameter did not match the current version"]}"#;
+
+const BODIES: [&str; 7] = [
+    "",
+    "<html>no JSON</html>",
+    "{}",
+    "[]",
+    r#"{"errors":[]}"#,
+    r#"{"errors":["1 error occurred: some text"]}"#,
+    CAS_CONFLICT,
+];
+
+const STATUSES: [u16; 15] =
+    [200, 204, 301, 400, 403, 404, 405, 412, 429, 472, 473, 500, 502, 503, 504];
+
+#[tokio::test]
+async fn the_service_and_the_command_line_classify_each_response_alike() {
+    let peer = Peer::start().await;
+    let store = peer.kv_store();
+    let admin = AdminClient::log_in(&config(&peer.address)).await.unwrap();
+    let path = SecretPath::parse("leadsd/default").unwrap();
+    let mut seen = BTreeMap::new();
+    for status in STATUSES {
+        for body in BODIES {
+            peer.answer(status, body);
+            let served = store.read(&path).await.map(|_| ());
+            let read = match admin.read(&path).await {
+                Ok(Some(_)) => Ok(()),
+                Ok(None) => Err(StoreError::NotFound),
+                Err(error) => Err(StoreError::from(error)),
+            };
+            assert_eq!(served, read, "read: {status} {body}");
+            let listed = store.list(&path).await;
+            assert_eq!(
+                listed,
+                admin.list(&path).await.map_err(StoreError::from),
+                "{status} {body}"
+            );
+            let written = match admin.write(&path, 1, &SecretData::default()).await {
+                Ok(CasOutcome::Written(version)) => Ok(version),
+                Ok(CasOutcome::Conflict) => Err(StoreError::Conflict),
+                Err(error) => Err(StoreError::from(error)),
+            };
+            seen.insert((status, body), written);
+        }
+    }
+    let written = |status, body| seen[&(status, body)].clone();
+    assert_eq!(written(400, CAS_CONFLICT), Err(StoreError::Conflict));
+    let invalid = Err(StoreError::Unavailable("refuses the request as invalid".to_owned()));
+    assert_eq!(written(400, BODIES[5]), invalid);
+    assert_eq!(written(403, ""), Err(StoreError::Denied));
+    assert_eq!(written(404, ""), Err(StoreError::NotFound));
+    let conflicts = seen.values().filter(|outcome| **outcome == Err(StoreError::Conflict)).count();
+    assert_eq!(conflicts, 1, "nothing but a 400 with that text is a conflict");
+}
+
+#[tokio::test]
+async fn a_write_of_the_service_is_a_conflict_for_the_same_responses() {
+    let peer = Peer::start().await;
+    let store = peer.kv_store();
+    let path = SecretPath::parse("leadsd/default").unwrap();
+    let current = r#"{"data":{"data":{"a":"b"},"metadata":{"version":3}}}"#;
+    peer.answer(200, current);
+    let other = store.replace_refresh_token(&path, 2, &Secret::new("new")).await;
+    assert_eq!(other, Err(StoreError::Conflict), "another version is there");
+    // The response to the write that follows is the same.
+    let written = store.replace_refresh_token(&path, 3, &Secret::new("new")).await;
+    assert_eq!(written, Err(StoreError::Unavailable("answers without a version".to_owned())));
+}

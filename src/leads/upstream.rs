@@ -34,7 +34,7 @@ pub struct BatchItem {
     pub created: Option<bool>,
 }
 
-/// One error of a batch. Which inputs it stands for is in [`Error::culprits`].
+/// One error of a batch. [`Error::affected_inputs`] names the inputs that it is about.
 #[derive(Debug, Clone)]
 pub struct ItemError {
     /// What went wrong.

@@ -1,121 +1,121 @@
-//! The calls of a day. HubSpot starts over at midnight in the account's time zone.
+//! The daily limit. HubSpot resets it at midnight in the account's time zone.
 
 use std::time::Duration;
 
 use leadsd_base::time::{Timestamp, Zone};
 
-/// How often a call is let through although the day's calls are used up: the time zone may be
-/// configured wrong, or the account got more.
-const PROBE: Duration = Duration::from_secs(15 * 60);
+/// Interval between probes while the limit is exhausted. The time zone may be configured wrong, or the
+/// account may have got more calls.
+const PROBE_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
-/// So soon after midnight, what HubSpot says may still be of the day before: its clock is not ours, and
-/// answers take their time.
-const EARLY: Duration = Duration::from_secs(5 * 60);
+/// Time after midnight in which responses may still be about the day before: clocks differ, and calls
+/// are in flight.
+const EARLY_TIME: Duration = Duration::from_secs(5 * 60);
 
-/// How often a call is let through then.
-const PROBE_EARLY: Duration = Duration::from_secs(5);
+/// Interval between probes in that time, short because the limit was probably just reset.
+const EARLY_PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The calls of this day. Without a size there is no limit, as for OAuth apps.
+/// The calls of one day. Without a size there is no limit, as for OAuth apps.
 #[derive(Debug)]
-pub(super) struct Daily {
+pub(crate) struct Daily {
     zone: Zone,
     size: Option<u64>,
     used: u64,
-    /// End of the day that `used` is of.
+    /// End of the day that `used` counts.
     ends: Option<Timestamp>,
-    /// Until when it is early in that day.
+    /// End of the early time of that day.
     early: Option<Timestamp>,
-    /// HubSpot has refused a call for the day.
+    /// Whether HubSpot rejected a call for the daily limit.
     is_closed: bool,
-    /// When the day is used up: from when a call may find out whether it still is.
+    /// Time of the next probe, if the limit is exhausted.
     probe: Option<Timestamp>,
 }
 
 // === impl Daily ===
 
 impl Daily {
-    pub(super) fn new(size: Option<u64>, zone: Zone) -> Self {
+    pub(crate) fn new(size: Option<u64>, zone: Zone) -> Self {
         Self { zone, size, used: 0, ends: None, early: None, is_closed: false, probe: None }
     }
 
-    pub(super) fn size(&self) -> Option<u64> {
+    pub(crate) fn size(&self) -> Option<u64> {
         self.size
     }
 
-    pub(super) fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.used
     }
 
-    /// Time until the calls of the day start over.
-    pub(super) fn left_of_day(&mut self, now: Timestamp) -> Duration {
-        self.turn(now);
+    /// Time until the end of the day.
+    pub(crate) fn rest_of_day(&mut self, now: Timestamp) -> Duration {
+        self.roll_over(now);
         self.ends.map_or(Duration::ZERO, |ends| between(now, ends))
     }
 
-    /// How long there are no more calls today; `None` if there are some.
-    pub(super) fn used_up(&mut self, now: Timestamp) -> Option<Duration> {
-        self.turn(now);
+    /// Time until the next call can be made. `None` if one can be made now.
+    pub(crate) fn exhausted_for(&mut self, now: Timestamp) -> Option<Duration> {
+        self.roll_over(now);
         if !self.is_closed && self.size.is_none_or(|size| self.used < size) {
             return None;
         }
-        let again = self.again(now);
-        let probe = *self.probe.get_or_insert(again);
+        let next = self.next_probe(now);
+        let probe = *self.probe.get_or_insert(next);
         let until = self.ends.unwrap_or(probe);
         let until = if self.is_early(now) { until.min(probe) } else { until };
         (now < probe).then(|| between(now, until))
     }
 
     /// Counts a call.
-    pub(super) fn take(&mut self, now: Timestamp) {
-        self.turn(now);
+    pub(crate) fn take(&mut self, now: Timestamp) {
+        self.roll_over(now);
         self.used = self.used.saturating_add(1);
         if self.probe.is_some() {
-            self.probe = Some(self.again(now));
+            self.probe = Some(self.next_probe(now));
         }
-        // Where no answer tells what is left, only a refusal of this day does.
+        // Without a size only a 429 of this day tells that the limit is exhausted.
         self.is_closed &= !self.is_early(now);
     }
 
     /// A call that was counted was not made.
-    pub(super) fn give_back(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.used = self.used.saturating_sub(1);
     }
 
-    /// Takes over what an answer says; `under_way` calls may not be in it yet.
-    pub(super) fn learn(&mut self, size: u64, remaining: u64, under_way: u64) {
+    /// Takes over the limit in a response, which may not include `in_flight` calls.
+    pub(crate) fn observe(&mut self, size: u64, remaining: u64, in_flight: u64) {
         self.size = Some(size);
-        self.used = size.saturating_sub(remaining).saturating_add(under_way);
+        self.used = size.saturating_sub(remaining).saturating_add(in_flight);
         if remaining > 0 {
             self.is_closed = false;
             self.probe = None;
         }
     }
 
-    /// HubSpot says that the day's calls are used up.
-    pub(super) fn close(&mut self, now: Timestamp) {
-        self.turn(now);
+    /// HubSpot rejected a call for the daily limit.
+    pub(crate) fn close(&mut self, now: Timestamp) {
+        self.roll_over(now);
         self.used = self.used.max(self.size.unwrap_or_default());
         self.is_closed = true;
-        self.probe = Some(self.again(now));
+        self.probe = Some(self.next_probe(now));
     }
 
     fn is_early(&self, now: Timestamp) -> bool {
         self.early.is_some_and(|early| now < early)
     }
 
-    /// When a call may find out again.
-    fn again(&self, now: Timestamp) -> Timestamp {
-        after(now, if self.is_early(now) { PROBE_EARLY } else { PROBE })
+    /// Time of the next probe.
+    fn next_probe(&self, now: Timestamp) -> Timestamp {
+        after(now, if self.is_early(now) { EARLY_PROBE_INTERVAL } else { PROBE_INTERVAL })
     }
 
-    /// Starts over if the day has ended.
-    fn turn(&mut self, now: Timestamp) {
+    /// Resets the count if the day has ended.
+    fn roll_over(&mut self, now: Timestamp) {
         match self.ends {
             Some(ends) if now < ends => {}
             Some(_) => {
                 self.used = 0;
                 self.is_closed = false;
-                self.early = Some(after(now, EARLY));
+                self.early = Some(after(now, EARLY_TIME));
                 self.probe = None;
                 self.ends = Some(self.zone.midnight_after(now));
             }

@@ -1,8 +1,8 @@
-//! What replicas tell each other about one limit, through a store that they share.
+//! The port to the store through which replicas share one limit.
 //!
-//! The ledger holds every slot that any replica has taken, and gives permits out of what is left, in
-//! small blocks and, where nothing is left, ahead of time: a permit that is good from some moment on.
-//! So each hungry replica has its turn, in the order in which they asked, and nobody polls.
+//! The ledger holds every slot that any replica has taken, and grants permits out of what is left: in
+//! small blocks and, where nothing is left, ahead of time, as a permit that is valid from some time on.
+//! Waiting replicas are served in the order in which they ask, and none of them polls.
 
 use std::{
     fmt,
@@ -15,18 +15,28 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::BucketName;
+use crate::bucket_name::BucketName;
 
-/// The store that replicas share. One exchange reports and asks at the same time.
+/// Parts of a window in which slots are counted by when they leave it: exact enough for a replica that
+/// loses the ledger, and small enough for every response.
+pub const TENTHS: usize = 10;
+
+/// A point in time by the ledger's clock: microseconds since an epoch that the ledger chooses.
+pub type LedgerInstant = i64;
+
+/// The store that replicas share. One exchange reports and asks for permits.
 #[async_trait]
 pub trait Ledger: fmt::Debug + Send + Sync + 'static {
-    /// Tells what has become of permits, and asks for more. Must not take longer than its own
-    /// deadline, which is to be short: callers wait.
-    async fn exchange(&self, limit: &LimitKey, ask: &ExchangeRequest)
-    -> Result<Grant, Unavailable>;
+    /// Reports what became of permits, and asks for more. The quota waits a quarter of a second for the
+    /// response at most.
+    async fn exchange(
+        &self,
+        limit: &LimitKey,
+        request: &ExchangeRequest,
+    ) -> Result<Grant, Unavailable>;
 }
 
-/// Which limit is meant.
+/// The limit that an exchange is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LimitKey {
     /// The portal.
@@ -35,7 +45,7 @@ pub struct LimitKey {
     pub bucket: BucketName,
 }
 
-/// The ledger cannot be reached, or does not make sense; says why.
+/// The ledger cannot be reached or its response is invalid, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unavailable(pub String);
@@ -43,122 +53,115 @@ pub struct Unavailable(pub String);
 /// How replicas share their quotas.
 #[derive(Debug, Clone)]
 pub struct LedgerConfig {
-    /// The store.
-    pub(super) ledger: Arc<dyn Ledger>,
-    /// Name of this replica, unlike any other's.
-    pub(super) replica: Arc<str>,
-    /// How many replicas there are, as long as the ledger has not told.
-    pub(super) replicas: u32,
-    /// Whether the store could not be reached last time: said once, whichever limit finds out.
-    away: Arc<AtomicBool>,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    /// Unique name of this replica.
+    pub(crate) replica: Arc<str>,
+    /// Number of replicas until the ledger reports it.
+    pub(crate) expected_replicas: u32,
+    /// Whether the last exchange of any limit failed, so that it is logged once.
+    is_down: Arc<AtomicBool>,
 }
 
-/// A point in time by the ledger's own clock, the only one that counts: microseconds since some
-/// moment that it has chosen.
-pub type LedgerInstant = i64;
-
-/// One exchange, as the replica begins it.
+/// One exchange as the replica begins it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExchangeRequest {
-    /// Who asks.
+    /// Name of the replica.
     pub replica: Arc<str>,
-    /// Calls in the window, if the ledger knows no better.
+    /// Calls allowed in the window, unless the ledger has another limit.
     pub size: u64,
-    /// Length of the window, likewise.
+    /// Length of the window, unless the ledger has another.
     pub window: Duration,
     /// Whether a tenth of the limit holds for each second as well.
     pub paced: bool,
-    /// Permits for calls that wait.
+    /// Permits for requests that wait.
     pub want: usize,
-    /// Permits for calls that may come, given only while less than half of the limit is used.
+    /// Permits for requests that may come. Granted only while less than half of the limit is used.
     pub spare: usize,
-    /// Number of the first permit that is granted; the others follow.
+    /// Number of the first permit. The others follow.
     pub first: u64,
-    /// Whether a permit of later will do, if none is free now.
+    /// Whether a permit that becomes valid later is wanted if none is valid now.
     pub ahead: bool,
-    /// Whether permits are to be spread evenly, because calls leave together.
+    /// Whether permits are to be spaced evenly, because requests are batched.
     pub spread: bool,
-    /// How long after it became good a wanted permit is used at the latest.
+    /// Maximum time from the validity of a wanted permit to its use.
     pub hold: Duration,
-    /// The same for a spare one.
+    /// The same for a spare permit.
     pub spare_hold: Duration,
-    /// Longest way of a call to HubSpot, as far as the window and the second are concerned.
-    pub reach: [Duration; 2],
-    /// What has become of permits since the last exchange.
+    /// Maximum transit time of a call to HubSpot, for the window and for the second.
+    pub transit: [Duration; 2],
+    /// Changes of permits since the last exchange.
     pub slots: Vec<SlotReport>,
-    /// What HubSpot said last.
+    /// The last announcement of HubSpot that the ledger does not know.
     pub observed: Option<LedgerObservation>,
-    /// How long HubSpot wants no more calls.
+    /// How long a 429 closes the limit.
     pub close: Option<Duration>,
-    /// Whether the replica keeps to its part for now and takes no permits: the ledger keeps that part.
+    /// Whether the replica keeps to its own part and takes no permits. The ledger reserves that part.
     pub detached: bool,
-    /// Whether the replica stops using this limit for now.
+    /// Whether the replica stops using this limit.
     pub leave: bool,
 }
 
-/// What has become of one permit.
+/// What became of one permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotReport {
-    /// Its number.
+    /// Number of the permit.
     pub number: u64,
-    /// When HubSpot has counted its call at the latest, as far as the window and the second are
-    /// concerned. `None` if there was no call.
+    /// Latest times at which HubSpot counts its call, for the window and for the second. `None` if there
+    /// was no call.
     pub counted: Option<[LedgerInstant; 2]>,
 }
 
-/// Parts of a window in which slots are counted by when they leave it.
-pub const TENTHS: usize = 10;
-
-/// What HubSpot said of a limit.
+/// A limit as announced by HubSpot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LedgerObservation {
-    /// Calls in the window.
-    pub size: u64,
-    /// Its length.
-    pub window: Duration,
-    /// Calls that it has counted in the window.
-    pub used: u64,
-    /// [`Grant::oldest`] as it was when the call was sent.
-    pub oldest: u64,
-}
-
-/// The ledger's answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
-    /// When it was given.
-    pub now: LedgerInstant,
-    /// For each permit granted: from when on it is good.
-    pub permits: Vec<LedgerInstant>,
-    /// When one more could be good.
-    pub next: LedgerInstant,
-    /// Calls in the window, of all replicas and of others.
-    pub used: u64,
-    /// How many of them, of all replicas, leave the window in each tenth of it from now on.
-    pub leaving: [u32; TENTHS],
-    /// Calls that the window may hold.
+    /// Calls allowed in the window.
     pub size: u64,
     /// Length of the window.
     pub window: Duration,
-    /// How long HubSpot wants no more calls, counted from when the answer was given.
+    /// Calls that HubSpot has counted in the window.
+    pub used: u64,
+    /// [`Grant::oldest`] when the call was sent.
+    pub oldest: u64,
+}
+
+/// The ledger's response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Time of the response.
+    pub now: LedgerInstant,
+    /// When each granted permit becomes valid.
+    pub permits: Vec<LedgerInstant>,
+    /// When one more could become valid.
+    pub next: LedgerInstant,
+    /// Calls in the window, of all replicas and of other clients.
+    pub used: u64,
+    /// Calls of all replicas that leave the window in each tenth of it from now on.
+    pub leaving: [u32; TENTHS],
+    /// Calls allowed in the window.
+    pub size: u64,
+    /// Length of the window.
+    pub window: Duration,
+    /// How long a 429 closes the limit, from the time of the response.
     pub closed: Duration,
     /// Replicas that use this limit.
     pub replicas: u32,
-    /// How many permits were granted before the oldest that still counts.
+    /// Permits that were granted before the oldest that still counts.
     pub oldest: u64,
-    /// The ledger is new, and not all replicas may have told it what they use: none is granted yet.
+    /// Whether the ledger is new, so that not all replicas may have reported to it. It grants nothing.
     pub warming: bool,
 }
 
 // === impl LedgerConfig ===
 
 impl LedgerConfig {
-    /// Shares through `ledger`, as `replica`, with `replicas` in all as long as it has not told.
-    pub fn new(ledger: Arc<dyn Ledger>, replica: &str, replicas: u32) -> Self {
-        Self { ledger, replica: replica.into(), replicas, away: Arc::default() }
+    /// Shares through `ledger` as `replica`, with `expected_replicas` in all until the ledger reports
+    /// their number.
+    pub fn new(ledger: Arc<dyn Ledger>, replica: &str, expected_replicas: u32) -> Self {
+        Self { ledger, replica: replica.into(), expected_replicas, is_down: Arc::default() }
     }
 
-    /// Notes whether the store can be reached, and tells whether that is news.
-    pub(super) fn note(&self, is_away: bool) -> bool {
-        self.away.swap(is_away, Ordering::Relaxed) != is_away
+    /// Records whether an exchange failed, and returns whether that is a change.
+    pub(crate) fn record(&self, is_down: bool) -> bool {
+        self.is_down.swap(is_down, Ordering::Relaxed) != is_down
     }
 }

@@ -1,78 +1,84 @@
-//! The right to make one HubSpot call, and the way back for what its answer says.
+//! The right to make one HubSpot call, released on every outcome.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, mem, sync::Arc};
 
-use super::{
-    BucketName,
-    account::Account,
-    bucket::{ObservedLimit, Oldest},
+use crate::{
+    bucket_name::BucketName,
+    observation::{Baseline, Observation},
 };
 
-/// The right to make one call. Unused, it goes back when dropped; used, its time counts from when
-/// the answer came, or from when it was dropped.
+/// The account that issued a permit, as far as the permit needs it.
+pub(crate) trait Issuer: fmt::Debug + Send + Sync {
+    /// The request of this slot is sent now, for so many leads.
+    fn mark_sent(&self, bucket: BucketName, slot: u64, leads: usize) -> Baseline;
+    /// The request of this slot ended, with or without a response.
+    fn finish(&self, bucket: BucketName, slot: u64, response: Option<(Observation, Baseline)>);
+    /// The slot was not used.
+    fn release_unused(&self, bucket: BucketName, slot: u64);
+}
+
+/// The right to make one HubSpot call.
+///
+/// - Dropped before [`Permit::mark_sent`]: the slot is free again at once.
+/// - Dropped after it: the slot counts for one window from the drop, because HubSpot may have counted
+///   the request until then.
+/// - [`Permit::observe`]: the same, and the limits in the response are learned.
 #[derive(Debug)]
 pub struct Permit {
-    account: Arc<Account>,
+    issuer: Arc<dyn Issuer>,
     bucket: BucketName,
-    number: u64,
-    /// Once sent: the oldest call that HubSpot may have counted.
-    sent: Option<Oldest>,
+    slot: u64,
+    state: State,
 }
 
-/// What an answer says about the quota.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Observation {
-    /// Of the bucket that the permit is of.
-    pub limit: ObservedLimit,
-    /// Calls a day.
-    pub daily: Option<u64>,
-    /// Calls left of them.
-    pub daily_remaining: Option<u64>,
-    /// HubSpot refused the call for its limits.
-    pub rate_limited: Option<RateLimited>,
-}
-
-/// Which limit HubSpot has refused a call for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RateLimited {
-    /// That of the bucket the permit is of; for how long.
-    Bucket(Duration),
-    /// That of the day.
-    Daily,
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Unsent,
+    Sent(Baseline),
+    Released,
 }
 
 // === impl Permit ===
 
 impl Permit {
-    pub(super) fn new(account: Arc<Account>, bucket: BucketName, number: u64) -> Self {
-        Self { account, bucket, number, sent: None }
+    pub(crate) fn new(issuer: Arc<dyn Issuer>, bucket: BucketName, slot: u64) -> Self {
+        Self { issuer, bucket, slot, state: State::Unsent }
     }
 
-    /// Which bucket it is of.
+    /// The bucket that the permit counts against.
     pub fn bucket(&self) -> BucketName {
         self.bucket
     }
 
     /// Marks the request as sent now, for so many leads. Only the first call counts.
     pub fn mark_sent(&mut self, leads: usize) {
-        if self.sent.is_none() {
-            self.sent = Some(self.account.sent(self.bucket, self.number, leads));
+        match self.state {
+            State::Unsent => {
+                self.state = State::Sent(self.issuer.mark_sent(self.bucket, self.slot, leads));
+            }
+            State::Sent(_) | State::Released => {}
         }
     }
 
     /// Releases the permit with the limits that the response announces.
-    pub fn observe(self, observation: Observation) {
-        if let Some(oldest) = self.sent {
-            self.account.heard(self.bucket, observation, self.number, oldest);
+    pub fn observe(mut self, observation: Observation) {
+        self.release(Some(observation));
+    }
+
+    fn release(&mut self, observation: Option<Observation>) {
+        match mem::replace(&mut self.state, State::Released) {
+            State::Unsent => self.issuer.release_unused(self.bucket, self.slot),
+            State::Sent(baseline) => {
+                let response = observation.map(|observation| (observation, baseline));
+                self.issuer.finish(self.bucket, self.slot, response);
+            }
+            State::Released => {}
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        match self.sent {
-            Some(_) => self.account.done(self.bucket, self.number),
-            None => self.account.give_back(self.bucket, self.number),
-        }
+        self.release(None);
     }
 }

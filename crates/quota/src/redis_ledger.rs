@@ -1,8 +1,10 @@
-//! The ledger of quotas that replicas share, in Redis or Valkey.
+//! The ledger in Redis or Valkey.
 //!
-//! Each limit is six keys there. An exchange is one script, so that it is atomic and reads the
-//! server's clock: replicas' own clocks never matter. Losing the data costs a few seconds of shared
-//! use: replicas keep to their parts until a new ledger has heard of all of them.
+//! Each limit has six keys. An exchange is one script, so that it is atomic and reads the server's clock:
+//! the clocks of replicas do not matter. Losing the data costs a few seconds of shared use: replicas keep
+//! to their own parts until all of them have reported to the new ledger.
+
+mod message;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -12,16 +14,13 @@ use redis::{
     AsyncConnectionConfig, Client, IntoConnectionInfo as _, RedisError, Script, TlsCertificates,
     aio::MultiplexedConnection,
 };
-use serde::Serialize;
 use tokio::time::timeout;
 
-use crate::{ExchangeRequest, Grant, Ledger, LimitKey, SlotReport, TENTHS, Unavailable};
+use self::message::{Message, parse_grant};
+use crate::ledger::{ExchangeRequest, Grant, Ledger, LimitKey, Unavailable};
 
-/// Longest wait for a connection, and for an answer; the quota waits no longer for both together.
+/// Timeout for a connection and for a response. The quota waits 250 ms for both together.
 const TIMEOUT: Duration = Duration::from_millis(200);
-
-/// Facts that stand in an answer before the permits.
-const FACTS: usize = 9;
 
 /// How to reach the ledger in Redis or Valkey.
 #[derive(Debug, Clone)]
@@ -44,92 +43,49 @@ pub enum RedisUrl {
     File(PathBuf),
 }
 
-/// Redis or Valkey, over one connection that is made when it is needed.
+/// Redis or Valkey, over one connection that is made with the first exchange.
 pub struct RedisLedger {
     url: RedisUrl,
     ca_file: Option<PathBuf>,
     prefix: String,
     script: Script,
     connection: Mutex<Option<MultiplexedConnection>>,
-    /// Only one connection is made at a time.
+    /// Held while a connection is made, so that only one is.
     connecting: tokio::sync::Mutex<()>,
 }
 
-/// What answers as the store.
+/// Facts about the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerInfo {
-    /// Name and version, if it tells.
+    /// Name, and version if it is known.
     pub server: String,
-    /// Whether it takes writes: a replica does not.
+    /// Whether it accepts writes. A replica does not.
     pub writable: bool,
-}
-
-/// An exchange, as the script reads it; times in milliseconds.
-#[derive(Debug, Serialize)]
-struct Message<'a> {
-    replica: &'a str,
-    size: u64,
-    window: f64,
-    paced: bool,
-    want: usize,
-    spare: usize,
-    first: u64,
-    ahead: bool,
-    spread: bool,
-    hold: f64,
-    spare_hold: f64,
-    reach_window: f64,
-    reach_second: f64,
-    slots: Vec<Slot>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    observed: Option<Told>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    close: Option<f64>,
-    detached: bool,
-    leave: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct Slot {
-    /// As text: Lua's numbers would change their form.
-    number: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    window: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    second: Option<f64>,
-}
-
-#[derive(Debug, Serialize)]
-struct Told {
-    size: u64,
-    window: f64,
-    used: u64,
-    oldest: u64,
 }
 
 // === impl RedisLedger ===
 
 impl RedisLedger {
-    /// A ledger as the configuration says; connects with the first exchange.
+    /// Creates a ledger that connects with the first exchange.
     pub fn new(config: RedisSettings) -> Self {
         let RedisSettings { url, ca_file, prefix } = config;
         Self {
             url,
             ca_file,
             prefix,
-            script: Script::new(include_str!("ledger.lua")),
+            script: Script::new(include_str!("redis_ledger/ledger.lua")),
             connection: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Whether it is there, takes writes and runs scripts. Writes nothing.
+    /// Checks that the server is reachable and runs scripts, and whether it accepts writes. Writes nothing.
     pub async fn probe(&self) -> Result<ServerInfo, Unavailable> {
         let mut connection = self.connection().await?;
         let clock = Script::new("return redis.call('TIME')");
         let time: Result<Vec<String>, RedisError> = clock.invoke_async(&mut connection).await;
-        time.map_err(|error| away(&error))?;
-        // A user who may not ask for this may do the rest all the same.
+        time.map_err(|error| unavailable(&error))?;
+        // A user without permission for INFO can still use the ledger.
         let info = redis::cmd("INFO").query_async::<String>(&mut connection).await;
         let info = info.unwrap_or_default();
         let fact = |name: &str| {
@@ -157,15 +113,16 @@ impl RedisLedger {
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(Some(TIMEOUT));
         let connection = client.get_multiplexed_async_connection_with_config(&config);
-        // Names are looked up without a timeout of their own.
+        // Name resolution has no timeout of its own.
         let connection = timeout(TIMEOUT, connection).await;
-        let connection = connection.map_err(|_| Unavailable("no connection in time".to_owned()))?;
-        let connection = connection.map_err(|error| away(&error))?;
+        let connection =
+            connection.map_err(|_| Unavailable("no connection within 200 ms".to_owned()))?;
+        let connection = connection.map_err(|error| unavailable(&error))?;
         *self.connection.lock() = Some(connection.clone());
         Ok(connection)
     }
 
-    /// Reads what may have changed since last time: a password that was rotated, a CA.
+    /// Reads the files again: the password or the CA may have been rotated.
     async fn client(&self) -> Result<Client, Unavailable> {
         let url = match &self.url {
             RedisUrl::Inline(url) => url.clone(),
@@ -176,17 +133,18 @@ impl RedisLedger {
                 text.trim().to_owned()
             }
         };
-        // The error of a bad URL may show it, and a password is part of it.
-        let info =
-            url.into_connection_info().map_err(|_| Unavailable("not a Redis URL".to_owned()))?;
+        // The error of an invalid URL can contain it, and a password is part of it.
+        let info = url
+            .into_connection_info()
+            .map_err(|_| Unavailable("the URL is not a Redis URL".to_owned()))?;
         let Some(ca_file) = &self.ca_file else {
-            return Client::open(info).map_err(|error| away(&error));
+            return Client::open(info).map_err(|error| unavailable(&error));
         };
         let root_cert = tokio::fs::read(ca_file).await;
         let root_cert =
             root_cert.map_err(|error| Unavailable(format!("{}: {error}", ca_file.display())))?;
         let certificates = TlsCertificates { client_tls: None, root_cert: Some(root_cert) };
-        Client::build_with_tls(info, certificates).map_err(|error| away(&error))
+        Client::build_with_tls(info, certificates).map_err(|error| unavailable(&error))
     }
 }
 
@@ -195,28 +153,28 @@ impl Ledger for RedisLedger {
     async fn exchange(
         &self,
         limit: &LimitKey,
-        ask: &ExchangeRequest,
+        request: &ExchangeRequest,
     ) -> Result<Grant, Unavailable> {
         let mut connection = self.connection().await?;
-        let message = serde_json::to_string(&Message::of(ask))
-            .map_err(|error| Unavailable(format!("cannot write an exchange: {error}")))?;
+        let message = serde_json::to_string(&Message::new(request))
+            .map_err(|error| Unavailable(format!("request cannot be encoded: {error}")))?;
         let (prefix, portal, bucket) = (&self.prefix, &limit.portal, limit.bucket.as_str());
         // The braces keep the keys of one limit in one slot of a cluster.
         let key = |part: &str| format!("{prefix}:{{{portal}:{bucket}}}:{part}");
         let mut script = self.script.prepare_invoke();
-        for part in ["book", "window", "second", "replicas", "apart", "hungry"] {
+        for part in ["meta", "window", "second", "replicas", "detached", "waiting"] {
             script.key(key(part));
         }
-        let answer: Result<Vec<i64>, RedisError> =
+        let response: Result<Vec<i64>, RedisError> =
             script.arg(message).invoke_async(&mut connection).await;
-        match answer {
-            Ok(answer) => {
-                grant(&answer).ok_or_else(|| Unavailable("an answer of another shape".to_owned()))
+        match response {
+            Ok(response) => {
+                parse_grant(&response).ok_or_else(|| Unavailable("invalid response".to_owned()))
             }
             Err(error) => {
-                // It may have been the connection: the next exchange makes a new one.
+                // The connection may be broken: the next exchange makes a new one.
                 *self.connection.lock() = None;
-                Err(away(&error))
+                Err(unavailable(&error))
             }
         }
     }
@@ -228,100 +186,7 @@ impl fmt::Debug for RedisLedger {
     }
 }
 
-// === impl Message ===
-
-impl<'a> Message<'a> {
-    fn of(ask: &'a ExchangeRequest) -> Self {
-        let ExchangeRequest {
-            replica,
-            size,
-            window,
-            paced,
-            want,
-            spare,
-            first,
-            ahead,
-            spread,
-            hold,
-            spare_hold,
-            reach: [reach_window, reach_second],
-            slots,
-            observed,
-            close,
-            detached,
-            leave,
-        } = ask;
-        Self {
-            replica,
-            size: *size,
-            window: ms(*window),
-            paced: *paced,
-            want: *want,
-            spare: *spare,
-            first: *first,
-            ahead: *ahead,
-            spread: *spread,
-            hold: ms(*hold),
-            spare_hold: ms(*spare_hold),
-            reach_window: ms(*reach_window),
-            reach_second: ms(*reach_second),
-            slots: slots.iter().map(Slot::of).collect(),
-            observed: observed.map(|told| Told {
-                size: told.size,
-                window: ms(told.window),
-                used: told.used,
-                oldest: told.oldest,
-            }),
-            close: close.map(ms),
-            detached: *detached,
-            leave: *leave,
-        }
-    }
-}
-
-// === impl Slot ===
-
-impl Slot {
-    fn of(report: &SlotReport) -> Self {
-        let SlotReport { number, counted } = report;
-        #[expect(clippy::cast_precision_loss, reason = "the clock stays below 2^53 us until 2255")]
-        let ms = |micros: i64| micros as f64 / 1e3;
-        Self {
-            number: number.to_string(),
-            window: counted.map(|[window, _]| ms(window)),
-            second: counted.map(|[_, second]| ms(second)),
-        }
-    }
-}
-
-fn ms(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
-}
-
-/// Reads an answer; `None` if it is not one of the script's.
-fn grant(answer: &[i64]) -> Option<Grant> {
-    let number = |value: i64| u64::try_from(value).ok();
-    let micros = |value: i64| number(value).map(Duration::from_micros);
-    let (facts, rest) = answer.split_at_checked(FACTS)?;
-    let (leaving, permits) = rest.split_at_checked(TENTHS)?;
-    let [now, warming, replicas, used, size, window, closed, oldest, next] =
-        facts.try_into().ok()?;
-    Some(Grant {
-        now,
-        leaving: std::array::from_fn(|part| u32::try_from(leaving[part]).unwrap_or_default()),
-        permits: permits.to_vec(),
-        next,
-        used: number(used)?,
-        size: number(size)?,
-        window: micros(window)?,
-        closed: micros(closed)?,
-        replicas: u32::try_from(replicas).ok()?,
-        oldest: number(oldest)?,
-        warming: warming != 0,
-    })
-}
-
-/// What is said of a failure: its kind and text, never the URL.
-fn away(error: &RedisError) -> Unavailable {
+/// Kind and text of an error, without the URL.
+fn unavailable(error: &RedisError) -> Unavailable {
     Unavailable(error.to_string())
 }

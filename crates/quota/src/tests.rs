@@ -1,6 +1,5 @@
-//! The quota with paused time: a stand-in for HubSpot counts arrivals in true rolling windows.
+//! The quota in simulated time: a double of HubSpot counts arrivals in rolling windows.
 
-mod book;
 mod limits;
 mod queue;
 mod replicas;
@@ -18,55 +17,25 @@ use std::{
     time::Duration,
 };
 
+use leadsd_base::{task, time::Zone};
 use parking_lot::Mutex;
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep},
 };
 
-use super::{
+use crate::{
     Account, BucketName, Caller, Group, Observation, ObservedLimit, Permit, Priority, Quota,
     Rejected, Requester, Settings,
+    testing::{SimulatedClock, settings},
 };
-use leadsd_base::{
-    task,
-    time::{Timestamp, WallClock, Zone},
-};
-
-/// A wall clock that runs with the paused time.
-#[derive(Debug)]
-struct Clock {
-    start: Instant,
-    at: Timestamp,
-}
-
-impl WallClock for Clock {
-    fn now(&self) -> Timestamp {
-        self.at.checked_add(self.start.elapsed()).expect("no test takes that long")
-    }
-}
-
-/// Settings of a portal that allows `burst` calls in ten seconds.
-fn settings(burst: u64) -> Settings {
-    Settings {
-        burst,
-        burst_window: Duration::from_secs(10),
-        search_per_second: 5,
-        daily: None,
-        max_queue: 10_000,
-        weights: BTreeMap::new(),
-        zones: BTreeMap::new(),
-        zone: Zone::default(),
-        ledger: None,
-    }
-}
 
 fn account(settings: Settings) -> Arc<Account> {
     account_at(settings, "2026-03-01T12:00:00Z")
 }
 
 fn account_at(settings: Settings, at: &str) -> Arc<Account> {
-    let clock = Clock { start: Instant::now(), at: at.parse().expect("a time") };
+    let clock = SimulatedClock::starting_at(at.parse().expect("a time"));
     Quota::new(settings, Arc::new(clock)).account("default")
 }
 

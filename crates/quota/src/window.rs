@@ -1,87 +1,87 @@
-//! A true rolling window, seen from the side that sends.
+//! A rolling window, counted by the client.
 //!
-//! HubSpot counts a call when it arrives, which is some time between when it was sent and when its
-//! answer is here. A slot is therefore held until the answer is here, but no longer than a call may
-//! reasonably be on its way, and for one length of the window after that: then it has left HubSpot's
-//! window too. A call that is on its way for longer than that may meet a refusal.
+//! HubSpot counts a call when it arrives, which is some time between its request and its response. A slot
+//! is therefore held until the response, but no longer than the transit time that the window reckons
+//! with, and for one length of the window after that. Then the call has left HubSpot's window too. A call
+//! with a longer transit can be rejected with 429.
 
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::ledger::TENTHS;
+use crate::ledger::TENTHS;
 
 /// A rolling window over the calls of one bucket. Slots are numbered from 0, in the order taken.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     length: Duration,
-    /// Longest way of a call to HubSpot: a slot is held no longer than this for an answer.
-    reach: Duration,
+    /// Maximum transit time of a call to HubSpot. A slot is held no longer than this for a response.
+    transit: Duration,
     slots: VecDeque<Slot>,
     /// Number of the slot at the front.
     first: u64,
-    /// Slots that count: those in `slots` that were not given back.
+    /// Slots that count: those in `slots` that were not released.
     live: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {
-    /// Taken; its call was not sent yet.
+    /// Its call is not sent yet.
     Held,
-    /// Its call was sent, and counts until then.
+    /// Its call counts until then.
     Until(Instant),
-    /// Given back.
+    /// Released without a call.
     Free,
 }
 
 // === impl Window ===
 
 impl Window {
-    pub(super) fn new(length: Duration, reach: Duration) -> Self {
-        Self { length, reach, slots: VecDeque::new(), first: 0, live: 0 }
+    pub(crate) fn new(length: Duration, transit: Duration) -> Self {
+        Self { length, transit, slots: VecDeque::new(), first: 0, live: 0 }
     }
 
-    pub(super) fn length(&self) -> Duration {
+    pub(crate) fn length(&self) -> Duration {
         self.length
     }
 
-    /// Another length, for the slots taken from here on.
-    pub(super) fn set_length(&mut self, length: Duration) {
+    /// Sets the length for calls that are sent or end from now on.
+    pub(crate) fn set_length(&mut self, length: Duration) {
         self.length = length;
     }
 
-    /// Slots that count.
-    pub(super) fn used(&self) -> usize {
+    /// Number of slots that count.
+    pub(crate) fn used(&self) -> usize {
         self.live
     }
 
     /// Number of the oldest slot that may still count.
-    pub(super) fn first(&self) -> u64 {
+    pub(crate) fn first(&self) -> u64 {
         self.first
     }
 
-    /// Number of the slot that is taken next.
-    pub(super) fn next(&self) -> u64 {
+    /// Number of the next slot.
+    pub(crate) fn next(&self) -> u64 {
         self.first + self.slots.len() as u64
     }
 
-    /// Longest way of a call to HubSpot.
-    pub(super) fn reach(&self) -> Duration {
-        self.reach
+    /// Maximum transit time of a call to HubSpot.
+    pub(crate) fn transit(&self) -> Duration {
+        self.transit
     }
 
-    /// When HubSpot has counted the call of this slot at the latest; `None` if it does not count.
-    pub(super) fn counted(&self, number: u64, now: Instant) -> Option<Instant> {
+    /// Latest time at which HubSpot counts the call of a slot. `None` if the slot does not count.
+    pub(crate) fn counted_at(&self, number: u64, now: Instant) -> Option<Instant> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         match self.slots.get(index)? {
-            Slot::Held => Some(now + self.reach),
+            Slot::Held => Some(now + self.transit),
             Slot::Until(until) => until.checked_sub(self.length),
             Slot::Free => None,
         }
     }
 
-    /// How many slots leave the window in each tenth of it from now on.
-    pub(super) fn leaving(&self, now: Instant) -> [u64; TENTHS] {
+    /// Number of slots that leave the window in each tenth of it from now on.
+    pub(crate) fn leaving(&self, now: Instant) -> [u64; TENTHS] {
         let mut leaving = [0; TENTHS];
         let length = self.length.as_micros().max(1);
         for slot in &self.slots {
@@ -97,23 +97,23 @@ impl Window {
     }
 
     /// Takes a slot.
-    pub(super) fn take(&mut self) -> u64 {
+    pub(crate) fn take(&mut self) -> u64 {
         let number = self.next();
         self.slots.push_back(Slot::Held);
         self.live += 1;
         number
     }
 
-    /// The call of this slot is sent now.
-    pub(super) fn sent(&mut self, number: u64, now: Instant) {
-        let until = now + self.reach + self.length;
+    /// The call of a slot is sent now.
+    pub(crate) fn mark_sent(&mut self, number: u64, now: Instant) {
+        let until = now + self.transit + self.length;
         if let Some(slot) = self.slot(number) {
             *slot = Slot::Until(until);
         }
     }
 
-    /// The call of this slot is over: it has arrived before now.
-    pub(super) fn done(&mut self, number: u64, now: Instant) {
+    /// The call of a slot ended: it has arrived before now.
+    pub(crate) fn finish(&mut self, number: u64, now: Instant) {
         let until = now + self.length;
         if let Some(slot) = self.slot(number) {
             *slot = match *slot {
@@ -124,8 +124,8 @@ impl Window {
         }
     }
 
-    /// The slot was not used.
-    pub(super) fn give_back(&mut self, number: u64) {
+    /// A slot was not used.
+    pub(crate) fn release(&mut self, number: u64) {
         if let Some(slot) = self.slot(number)
             && *slot != Slot::Free
         {
@@ -134,8 +134,8 @@ impl Window {
         }
     }
 
-    /// Forgets what has left the window.
-    pub(super) fn expire(&mut self, now: Instant) {
+    /// Removes slots that have left the window.
+    pub(crate) fn expire(&mut self, now: Instant) {
         while let Some(slot) = self.slots.front() {
             match slot {
                 Slot::Held => break,
@@ -148,14 +148,14 @@ impl Window {
         }
     }
 
-    /// When the permit after `ahead` others can be given, as far as is known now: those ahead are
-    /// taken to be sent as soon as they can.
-    pub(super) fn opens(&self, limit: usize, ahead: usize, now: Instant) -> Instant {
+    /// Estimated time at which the window has room for the permit after `ahead` others. Those are assumed
+    /// to be sent as soon as they can.
+    pub(crate) fn opens(&self, limit: usize, ahead: usize, now: Instant) -> Instant {
         let limit = limit.max(1);
-        // Those ahead that go a whole round later each wait for one before them.
+        // A full window ahead delays by one round each.
         let (rounds, ahead) = (ahead / limit, ahead % limit);
         let round =
-            (self.length + self.reach).saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+            (self.length + self.transit).saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
         let must_leave = (self.live + ahead + 1).saturating_sub(limit);
         if must_leave == 0 {
             return now + round;
@@ -164,7 +164,7 @@ impl Window {
         let leaving = live.clone().nth(must_leave - 1).or_else(|| live.clone().next_back());
         let left = match leaving {
             Some(Slot::Until(until)) => (*until).max(now),
-            Some(Slot::Held) => now + self.reach + self.length,
+            Some(Slot::Held) => now + self.transit + self.length,
             Some(Slot::Free) | None => now,
         };
         left + round

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::queue::{Key, Queue, Waiting};
+use crate::{fair_shares::Key, queue::Queue, waiting::Waiting};
 
 /// One step of a queue's life.
 #[derive(Debug, Clone)]
@@ -30,13 +30,13 @@ const MOST: [usize; 4] = [1, 2, 3, 100];
 
 fn push(queue: &mut Queue, waiting: Waiting) -> Key {
     let caller = Caller::new("web");
-    let key = queue.place(&caller, Priority::Interactive);
+    let key = queue.shares().next_key(&caller, Priority::Interactive);
     queue.push(key, caller, waiting, Instant::now());
     key
 }
 
 fn alone() -> Waiting {
-    Waiting::Alone(oneshot::channel().0)
+    Waiting::Single(oneshot::channel().0)
 }
 
 fn member(group: &Arc<Together>) -> Waiting {
@@ -62,13 +62,13 @@ proptest! {
                 }
                 Step::Leaves(index) if !waiting.is_empty() => {
                     let (key, _) = waiting.remove(index.index(waiting.len()));
-                    prop_assert!(queue.remove(key).is_some());
+                    prop_assert!(queue.cancel(key).is_some());
                 }
                 Step::Leaves(_) => {}
                 Step::Pop => drop(queue.pop()),
             }
             // Whoever has left cannot leave again.
-            waiting.retain(|(key, _)| queue.holds(*key));
+            waiting.retain(|(key, _)| queue.contains(*key));
             let of = |group| waiting.iter().filter(|(_, own)| *own == group).count();
             let batches = (0..MOST.len()).map(|group| of(Some(group)).div_ceil(MOST[group]));
             prop_assert_eq!(queue.permits(), of(None) + batches.sum::<usize>());
@@ -83,21 +83,25 @@ fn a_new_name_for_each_call_takes_no_memory_without_end() {
     for waits in [false, true] {
         let mut queue = Queue::new(Arc::default());
         let steady = Caller::new("steady");
-        let key = queue.place(&steady, Priority::Interactive);
+        let key = queue.shares().next_key(&steady, Priority::Interactive);
         queue.push(key, steady.clone(), alone(), Instant::now());
         for number in 0..100_000 {
             let caller = Caller::new(&format!("caller-{number}"));
             if waits {
                 // In vain: it gives up.
-                let key = queue.place(&caller, Priority::Interactive);
+                let key = queue.shares().next_key(&caller, Priority::Interactive);
                 queue.push(key, caller, alone(), Instant::now());
-                queue.remove(key);
+                queue.cancel(key);
             } else {
-                queue.pass(&caller, Priority::Interactive);
+                queue.serve_now(&caller, Priority::Interactive);
             }
-            assert!(queue.remembers() <= 12_000, "{} callers", queue.remembers());
+            assert!(
+                queue.shares().remembered() <= 12_000,
+                "{} callers",
+                queue.shares().remembered()
+            );
         }
-        assert_eq!(queue.waiting_of(&steady), 1);
+        assert_eq!(queue.shares().queued(&steady), 1);
     }
 }
 
@@ -106,15 +110,16 @@ fn a_caller_that_has_gone_ahead_is_not_forgotten_for_some_others() {
     let mut queue = Queue::new(Arc::default());
     let (greedy, modest) = (Caller::new("greedy"), Caller::new("modest"));
     for _ in 0..100 {
-        queue.pass(&greedy, Priority::Interactive);
+        queue.serve_now(&greedy, Priority::Interactive);
     }
-    let before = queue.place(&greedy, Priority::Interactive);
+    let before = queue.shares().next_key(&greedy, Priority::Interactive);
     for number in 0..5_000 {
-        queue.pass(&Caller::new(&format!("caller-{number}")), Priority::Interactive);
+        queue.serve_now(&Caller::new(&format!("caller-{number}")), Priority::Interactive);
     }
-    assert!(queue.place(&greedy, Priority::Interactive) >= before);
+    assert!(queue.shares().next_key(&greedy, Priority::Interactive) >= before);
     assert!(
-        queue.place(&modest, Priority::Interactive) < queue.place(&greedy, Priority::Interactive)
+        queue.shares().next_key(&modest, Priority::Interactive)
+            < queue.shares().next_key(&greedy, Priority::Interactive)
     );
 }
 

@@ -9,8 +9,9 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use tokio::{net::TcpStream, time::sleep};
 
-use super::{book::Entry, *};
+use super::*;
 use crate::redis_ledger::{RedisLedger, RedisSettings, RedisUrl};
+use crate::testing::Entry;
 use crate::{
     ExchangeRequest, Grant, Ledger as _, LedgerInstant, LimitKey, SlotReport, Unavailable, ledger,
 };
@@ -100,7 +101,7 @@ impl Replica {
             spread: random.random(),
             hold: Duration::from_millis(100),
             spare_hold: Duration::from_millis(400),
-            reach: [Duration::from_millis(50), Duration::from_millis(5)],
+            transit: [Duration::from_millis(50), Duration::from_millis(5)],
             slots,
             observed: told,
             close: random.random_bool(0.02).then(|| Duration::from_millis(60)),

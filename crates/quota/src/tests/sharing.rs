@@ -3,14 +3,15 @@
 
 use proptest::prelude::*;
 
-use super::{book::Book, *};
+use super::*;
+use crate::testing::InMemoryLedger;
 use crate::{LedgerConfig, RateLimited};
 
 const WAY: Duration = Duration::from_micros(200);
 const NO_TIME: Duration = Duration::ZERO;
 
 /// Replicas in front of one account that allows so many calls in ten seconds.
-fn replicas(count: usize, limit: u64, book: &Arc<Book>) -> Vec<Arc<Account>> {
+fn replicas(count: usize, limit: u64, book: &Arc<InMemoryLedger>) -> Vec<Arc<Account>> {
     let assumed = u32::try_from(count).expect("few");
     let one = |number: usize| {
         let ledger: Arc<dyn crate::Ledger> = Arc::clone(book) as _;
@@ -70,7 +71,7 @@ fn check_limit(hub: &Hub, limit: usize) {
 #[tokio::test(start_paused = true)]
 async fn together_they_use_the_whole_limit_and_each_its_part() {
     for count in [1, 2, 4, 8] {
-        let book = Book::new(WAY);
+        let book = InMemoryLedger::new(WAY);
         let accounts = replicas(count, 190, &book);
         load_all(&accounts, &Hub::default(), 10, WARM).await;
         sleep(WINDOW).await;
@@ -90,7 +91,7 @@ async fn together_they_use_the_whole_limit_and_each_its_part() {
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_has_nothing_to_do_leaves_everything_to_the_others() {
-    let book = Book::new(WAY);
+    let book = InMemoryLedger::new(WAY);
     let accounts = replicas(8, 190, &book);
     let hub = Hub::default();
     load_all(&accounts, &hub, 1, WARM).await;
@@ -107,7 +108,7 @@ async fn a_replica_that_has_nothing_to_do_leaves_everything_to_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_rarely_waits_for_the_ledger() {
-    let book = Book::new(Duration::from_millis(5));
+    let book = InMemoryLedger::new(Duration::from_millis(5));
     let accounts = replicas(2, 190, &book);
     let hub = Hub::default();
     load_all(&accounts, &hub, 1, WARM).await;
@@ -125,18 +126,18 @@ async fn a_call_rarely_waits_for_the_ledger() {
 #[tokio::test(start_paused = true)]
 async fn while_the_ledger_is_away_each_keeps_to_its_part_and_comes_back() {
     for loses in [false, true] {
-        let book = Book::new(WAY);
+        let book = InMemoryLedger::new(WAY);
         let accounts = replicas(4, 190, &book);
         let hub = Hub::default();
         let story = async {
             sleep(Duration::from_millis(15_300)).await;
-            book.away(true);
+            book.set_unavailable(true);
             if loses {
-                book.lose();
+                book.lose_data();
             }
             sleep(Duration::from_secs(30)).await;
             let back = hub.calls();
-            book.away(false);
+            book.set_unavailable(false);
             back
         };
         let (back, ()) =
@@ -156,7 +157,7 @@ fn check_limit_of_window(hub: &Hub, limit: usize) {
 
 #[tokio::test(start_paused = true)]
 async fn the_part_of_a_replica_that_is_cut_off_is_kept_for_it() {
-    let (book, other) = (Book::new(WAY), Book::new(WAY));
+    let (book, other) = (InMemoryLedger::new(WAY), InMemoryLedger::new(WAY));
     let hub = Hub::default();
     let mut accounts = replicas(2, 190, &book);
     // The second replica's way to the ledger is one of its own.
@@ -166,7 +167,7 @@ async fn the_part_of_a_replica_that_is_cut_off_is_kept_for_it() {
     accounts[1] = account(Settings { ledger: Some(sharing), ..settings(190) });
     let cut = async {
         sleep(Duration::from_secs(12)).await;
-        other.away(true);
+        other.set_unavailable(true);
     };
     let until = Instant::now() + Duration::from_secs(50);
     let loads = accounts.iter().map(|account| load_told(account, &hub, 10, until, Some(190)));
@@ -178,9 +179,9 @@ async fn the_part_of_a_replica_that_is_cut_off_is_kept_for_it() {
 /// A way to the ledger that can be cut.
 #[derive(Debug)]
 struct Either {
-    book: Arc<Book>,
+    book: Arc<InMemoryLedger>,
     /// Whether it is: if this one is away.
-    cut: Arc<Book>,
+    cut: Arc<InMemoryLedger>,
 }
 
 #[async_trait::async_trait]
@@ -190,7 +191,7 @@ impl crate::Ledger for Either {
         limit: &crate::LimitKey,
         ask: &crate::ExchangeRequest,
     ) -> Result<crate::Grant, crate::Unavailable> {
-        if self.cut.is_away() {
+        if self.cut.is_unavailable() {
             return Err(crate::Unavailable("cut".to_owned()));
         }
         self.book.exchange(limit, ask).await
@@ -199,7 +200,7 @@ impl crate::Ledger for Either {
 
 #[tokio::test(start_paused = true)]
 async fn what_one_hears_of_the_limit_all_keep_to() {
-    let book = Book::new(WAY);
+    let book = InMemoryLedger::new(WAY);
     let accounts = replicas(3, 190, &book);
     load_all(&accounts, &Hub::default(), 5, WARM + WINDOW).await;
     let told = |size, remaining| Observation {
@@ -226,7 +227,7 @@ async fn what_one_hears_of_the_limit_all_keep_to() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_used_beside_all_replicas_is_left_to_whoever_uses_it() {
-    let book = Book::new(WAY);
+    let book = InMemoryLedger::new(WAY);
     let accounts = replicas(3, 100, &book);
     let hub = Hub::default();
     let until = Instant::now() + WINDOW * 6;
@@ -249,7 +250,7 @@ async fn what_is_used_beside_all_replicas_is_left_to_whoever_uses_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_one_meets_closes_the_limit_for_all() {
-    let book = Book::new(WAY);
+    let book = InMemoryLedger::new(WAY);
     let accounts = replicas(2, 190, &book);
     let hub = Hub::default();
     load_all(&accounts, &hub, 2, WARM).await;
@@ -269,7 +270,7 @@ async fn a_refusal_that_one_meets_closes_the_limit_for_all() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_meets_a_ledger_that_is_away_is_told_once_it_is_back() {
-    let book = Book::new(WAY);
+    let book = InMemoryLedger::new(WAY);
     let accounts = replicas(2, 190, &book);
     let hub = Hub::default();
     load_all(&accounts, &hub, 2, WARM).await;
@@ -278,9 +279,9 @@ async fn a_refusal_that_meets_a_ledger_that_is_away_is_told_once_it_is_back() {
     let way = Duration::from_millis(20);
     let goes = async {
         sleep(way).await;
-        book.away(true);
+        book.set_unavailable(true);
         sleep(way * 3).await;
-        book.away(false);
+        book.set_unavailable(false);
     };
     tokio::join!(
         goes,
@@ -295,7 +296,7 @@ async fn a_refusal_that_meets_a_ledger_that_is_away_is_told_once_it_is_back() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_under_way_does_not_shorten_a_refusal_that_came_later() {
     for way in (5..100).step_by(5).map(Duration::from_millis) {
-        let book = Book::new(Duration::from_millis(50));
+        let book = InMemoryLedger::new(Duration::from_millis(50));
         let accounts = replicas(1, 190, &book);
         load_all(&accounts, &Hub::default(), 2, WARM).await;
         let refused = |seconds| Some(RateLimited::Bucket(Duration::from_secs(seconds)));
@@ -320,7 +321,7 @@ async fn an_answer_under_way_does_not_shorten_a_refusal_that_came_later() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_in_a_hurry_get_their_permits_though_no_other_call_ever_comes() {
-    let book = Book::new(WAY);
+    let book = InMemoryLedger::new(WAY);
     let hurried = async |account: &Arc<Account>| {
         let until = Instant::now() + Duration::from_millis(100);
         account.acquire(BucketName::Burst, &web(), until).await
@@ -344,7 +345,7 @@ async fn calls_in_a_hurry_get_their_permits_though_no_other_call_ever_comes() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_that_find_their_permits_bother_the_ledger_only_with_themselves() {
-    let book = Book::new(WAY);
+    let book = InMemoryLedger::new(WAY);
     let accounts = replicas(1, 190, &book);
     let hub = Hub::default();
     load_all(&accounts, &hub, 1, WARM + WINDOW).await;
@@ -362,7 +363,7 @@ async fn calls_that_find_their_permits_bother_the_ledger_only_with_themselves() 
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_starts_beside_others_takes_its_part_without_overrun() {
-    let book = Book::new(WAY);
+    let book = InMemoryLedger::new(WAY);
     let accounts = replicas(2, 190, &book);
     let hub = Hub::default();
     let begin = Instant::now();
@@ -378,11 +379,11 @@ async fn a_replica_that_starts_beside_others_takes_its_part_without_overrun() {
 #[tokio::test(start_paused = true)]
 async fn the_part_of_a_replica_that_leaves_is_free_at_once_and_that_of_one_that_died_later() {
     for (leaves, least) in [(true, 185), (false, 90)] {
-        let book = Book::new(WAY);
+        let book = InMemoryLedger::new(WAY);
         let accounts = replicas(2, 190, &book);
         load_all(&accounts, &Hub::default(), 10, WARM + WINDOW).await;
         if leaves {
-            accounts[1].leave_ledger().await;
+            crate::ledger_sync::leave(&accounts[1]).await;
         }
         let left = Instant::now();
         let mut accounts = accounts;
@@ -415,18 +416,18 @@ proptest! {
             .build()
             .unwrap();
         let most = runtime.block_on(async {
-            let book = Book::new(Duration::from_micros(way));
+            let book = InMemoryLedger::new(Duration::from_micros(way));
             let accounts = replicas(callers.len(), limit, &book);
             let hub = Hub::default();
             let story = async {
                 for (after, lasts, loses) in outages {
                     sleep(Duration::from_millis(after)).await;
-                    book.away(true);
+                    book.set_unavailable(true);
                     if loses {
-                        book.lose();
+                        book.lose_data();
                     }
                     sleep(Duration::from_millis(lasts)).await;
-                    book.away(false);
+                    book.set_unavailable(false);
                 }
             };
             let until = Instant::now() + Duration::from_secs(60);
@@ -441,7 +442,7 @@ proptest! {
 
 #[tokio::test(start_paused = true)]
 async fn calls_in_a_hurry_get_permits_beside_a_replica_that_is_busy() {
-    let book = Book::new(WAY);
+    let book = InMemoryLedger::new(WAY);
     let accounts = replicas(2, 190, &book);
     let hub = Hub::default();
     let until = Instant::now() + WARM + WINDOW * 4;

@@ -204,7 +204,7 @@ fn member(
     account: &Arc<Account>,
     group: &Arc<Together>,
     caller: &str,
-) -> (super::super::QueueEntry, oneshot::Receiver<Reply>) {
+) -> (crate::QueueEntry, oneshot::Receiver<Reply>) {
     let (member, reply) = group.enter();
     let own: Arc<dyn Group> = Arc::clone(group) as _;
     let who = who(caller, Priority::Interactive);

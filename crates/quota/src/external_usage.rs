@@ -1,0 +1,243 @@
+//! Calls of other clients in a limit: replicas without a ledger, or another program with the same
+//! credential. HubSpot announces how much is left for all, and not how many clients there are.
+//!
+//! A replica that sees other clients takes at most nine tenths of what they leave. Replicas that all do
+//! this converge to equal parts, whatever each began with: each part is nine times the rest. Two use 95 %
+//! of the limit, three 96 %. From four on the rest is smaller than the number of calls in flight; those
+//! should share a ledger.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// Part of what others leave that is taken, in hundredths. See the module for why.
+const TARGET_SHARE: u64 = 90;
+
+/// Part of the limit that is left to unknown clients, in hundredths: enough for one call to get in and be
+/// seen.
+const PROBE_SHARE: u64 = 1;
+
+/// How long other clients are considered active after a sign of them: six windows.
+const ACTIVE_TIME: Duration = Duration::from_secs(60);
+
+/// Minimum time for which an observation justifies more than one call. Others can use up the rest in a
+/// second.
+const FRESH: Duration = Duration::from_millis(250);
+
+/// Maximum of the same, and the time to wait if nothing was left.
+const STALE: Duration = Duration::from_secs(1);
+
+/// Upper bound on the number of other clients assumed. A part smaller than this fraction of all usage is
+/// that of a newcomer.
+const MAX_CLIENTS: u64 = 16;
+
+/// Seconds in which a part that is too small grows to its target. Faster growth overshoots, because others
+/// see it only with their next responses.
+const GROWTH_SECONDS: u64 = 3;
+
+/// Slots are spaced evenly if less than this fraction of the limit is left: a quarter.
+const SCARCE: u64 = 4;
+
+/// Other clients, as far as they are known.
+#[derive(Debug, Default)]
+pub(crate) struct ExternalUsage {
+    observed: Option<Observed>,
+    /// Newest slot whose response announced the limit.
+    observed_slot: Option<u64>,
+    /// Until when other clients are considered active.
+    active_until: Option<Instant>,
+    /// OwnUsage calls in the window at a 429, if that is the only sign of other clients.
+    suspected_at: Option<u64>,
+    /// Own slots in flight, with when they were sent. `None` if they are not sent yet.
+    in_flight: BTreeMap<u64, Option<Instant>>,
+    /// Estimated arrivals of own calls in the last two windows, the oldest first.
+    arrivals: VecDeque<Instant>,
+    /// Whether a call has ever ended.
+    has_finished: bool,
+}
+
+/// Calls of others by one response.
+#[derive(Debug)]
+struct Observed {
+    /// Calls of others in the window.
+    calls: u64,
+    at: Instant,
+    /// Latency of the call.
+    latency: Duration,
+}
+
+/// A limit and own usage of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnUsage {
+    /// Calls allowed in the window.
+    pub(crate) size: u64,
+    /// Length of the window.
+    pub(crate) window: Duration,
+    /// OwnUsage calls in the window.
+    pub(crate) used: u64,
+}
+
+// === impl ExternalUsage ===
+
+impl ExternalUsage {
+    /// A slot is taken.
+    pub(crate) fn take(&mut self, slot: u64) {
+        self.in_flight.insert(slot, None);
+    }
+
+    /// The call of a slot is sent now.
+    pub(crate) fn mark_sent(&mut self, slot: u64, now: Instant) {
+        self.in_flight.insert(slot, Some(now));
+    }
+
+    /// A slot was not used.
+    pub(crate) fn release(&mut self, slot: u64) {
+        self.in_flight.remove(&slot);
+    }
+
+    /// The call of a slot ended.
+    pub(crate) fn finish(&mut self, slot: u64, window: Duration, now: Instant) {
+        let Some(sent) = self.in_flight.remove(&slot).flatten() else { return };
+        self.has_finished = true;
+        let arrived = arrival(sent, now);
+        let place = self.arrivals.partition_point(|other| *other <= arrived);
+        self.arrivals.insert(place, arrived);
+        while self.arrivals.front().is_some_and(|first| *first + window * 2 <= now) {
+            self.arrivals.pop_front();
+        }
+    }
+
+    /// The response to the call of a slot announces `used` calls in the window. At most `own` of them can
+    /// be own calls: if there are more, other clients are active.
+    pub(crate) fn observe(
+        &mut self,
+        used: u64,
+        own: u64,
+        slot: u64,
+        window: Duration,
+        now: Instant,
+    ) {
+        let certain = used.saturating_sub(own);
+        if certain > 0 {
+            self.active_until = Some(now + ACTIVE_TIME);
+            self.suspected_at = None;
+        }
+        let sent = self.in_flight.get(&slot).copied().flatten().unwrap_or(now);
+        let likely = used.saturating_sub(self.counted(sent, window, now));
+        let latency = now.saturating_duration_since(sent);
+        self.observed = Some(Observed { calls: certain.max(likely), at: now, latency });
+        self.observed_slot = self.observed_slot.max(Some(slot));
+    }
+
+    /// HubSpot rejected a call with 429 and is closed until then. Unless own calls have used up the limit,
+    /// other clients are active.
+    pub(crate) fn on_429(&mut self, own: OwnUsage, until: Instant, now: Instant) {
+        if own.used >= own.size {
+            return;
+        }
+        if !self.is_active(now) {
+            self.suspected_at = Some(own.used);
+        }
+        self.active_until = Some(until + ACTIVE_TIME);
+    }
+
+    /// The limit turns out to be `size`. If that explains the 429, no other client is active.
+    pub(crate) fn on_limit_change(&mut self, size: u64) {
+        if self.suspected_at.take_if(|used| *used >= size).is_some() {
+            self.active_until = None;
+        }
+    }
+
+    /// Whether other clients are considered active.
+    pub(crate) fn is_active(&self, now: Instant) -> bool {
+        self.active_until.is_some_and(|until| now < until)
+    }
+
+    /// Calls of others in the window: as many as in the last observation, because they make new calls
+    /// while old ones leave the window.
+    pub(crate) fn calls(&self, window: Duration, now: Instant) -> u64 {
+        let known = |observed: &&Observed| self.is_active(now) && now < observed.at + window;
+        self.observed.as_ref().filter(known).map_or(0, |observed| observed.calls)
+    }
+
+    /// How many own calls the window may hold.
+    pub(crate) fn allowance(&self, own: OwnUsage, now: Instant) -> u64 {
+        let rest = own.size.saturating_sub(self.calls(own.window, now));
+        if !self.is_active(now) {
+            return rest - own.size * PROBE_SHARE / 100;
+        }
+        let part = rest * TARGET_SHARE / 100;
+        // Others make room for a newcomer, which has to probe for it.
+        let is_old = self.observed.as_ref().is_none_or(|observed| now >= observed.at + STALE);
+        if is_old && self.is_newcomer(own, now) { part.max(own.used + 1) } else { part }
+    }
+
+    /// How many own calls a second may hold, of the `limit` that HubSpot allows to all.
+    pub(crate) fn allowance_per_second(&self, own: OwnUsage, limit: u64, now: Instant) -> u64 {
+        if !self.is_active(now) {
+            return limit;
+        }
+        let allowance = self.allowance(own, now);
+        let even = (allowance * limit).div_ceil(own.size.max(1));
+        even.max(allowance.saturating_sub(own.used) / GROWTH_SECONDS).min(limit)
+    }
+
+    /// Whether so little is left that slots are spaced evenly. Calls in flight at the same time do not see
+    /// each other.
+    pub(crate) fn should_spread(&self, own: OwnUsage, now: Instant) -> bool {
+        self.is_active(now) && self.left(own, now) < own.size / SCARCE
+    }
+
+    /// Whether the next call has to wait for a response. Since the last observation others are assumed to
+    /// have made calls in proportion to their part, as this replica has.
+    pub(crate) fn must_wait(&self, own: OwnUsage, now: Instant) -> bool {
+        if self.has_finished && !self.is_active(now) {
+            return false;
+        }
+        let since = self.observed_slot.map_or(0, |slot| slot + 1);
+        // A call that takes long is not waited for.
+        let is_soon = |sent: &Option<Instant>| sent.is_none_or(|sent| now < sent + STALE);
+        let unheard =
+            self.in_flight.range(since..).filter(|(_, sent)| is_soon(sent)).count() as u64;
+        let Some(observed) = &self.observed else { return unheard > 0 };
+        let left = self.left(own, now);
+        let holds = if left < 2 { STALE } else { (observed.latency * 2).clamp(FRESH, STALE) };
+        if now >= observed.at + holds {
+            return unheard > 0;
+        }
+        if self.is_newcomer(own, now) {
+            return unheard > 0 || left < 2;
+        }
+        let all = self.calls(own.window, now) + own.used;
+        (unheard + 1) * all > left * own.used
+    }
+
+    /// Whether the own part is still that of a newcomer.
+    fn is_newcomer(&self, own: OwnUsage, now: Instant) -> bool {
+        own.used * MAX_CLIENTS <= self.calls(own.window, now) + own.used
+    }
+
+    /// Calls that are left for all.
+    fn left(&self, own: OwnUsage, now: Instant) -> u64 {
+        own.size.saturating_sub(self.calls(own.window, now)).saturating_sub(own.used)
+    }
+
+    /// Estimated number of own calls that HubSpot had counted when a call arrived that was sent then and
+    /// ended now.
+    fn counted(&self, sent: Instant, window: Duration, now: Instant) -> u64 {
+        let at = arrival(sent, now);
+        let before = |other: &&Option<Instant>| other.is_some_and(|other| other <= sent);
+        let in_flight = self.in_flight.values().filter(before).count();
+        let until = self.arrivals.partition_point(|other| *other <= at);
+        let since = self.arrivals.partition_point(|other| *other + window <= at);
+        (in_flight + until - since) as u64
+    }
+}
+
+/// Estimated arrival of a call: halfway between its request and its response.
+fn arrival(sent: Instant, finished: Instant) -> Instant {
+    sent + finished.saturating_duration_since(sent) / 2
+}

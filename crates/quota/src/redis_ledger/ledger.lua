@@ -1,0 +1,155 @@
+-- One exchange of a replica with the ledger of one limit: reports on its permits, limits that HubSpot
+-- announced, and permits for its next calls. All times are milliseconds by this server's clock; the
+-- response has microseconds. The score of a slot is the latest time at which HubSpot counts its call.
+--
+-- KEYS: meta (facts about the limit), slots in the window, slots in the second, replicas by when they
+-- were seen, detached replicas likewise, waiting replicas by when they are served at the latest.
+local meta, long, short, replicas, detached, waiting = unpack(KEYS)
+local request = cjson.decode(ARGV[1])
+
+local SECOND = 1000
+local PART_A_SECOND = 10
+-- For this long a new ledger grants nothing: replicas report to it within half of that time.
+local WARM_UP = 2500
+-- After this long without an exchange a replica may go on without the ledger: its part is reserved ...
+local SILENT = 900
+-- ... until it is considered dead. If it is not, HubSpot's responses show what it uses.
+local DEAD = 60000
+-- Permits are never granted further ahead than this: too much can change until then.
+local MAX_AHEAD = 2000
+-- A waiting replica asks again within this time.
+local RETRY = 300
+local TENTHS = 10
+-- Unused keys expire after this time.
+local EXPIRY = 3600000
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
+
+local function text(number) return string.format('%.3f', number) end
+
+local stored = redis.call('HMGET', meta, 'size', 'window', 'born', 'closed', 'external', 'observed', 'seq', 'last')
+local size = tonumber(stored[1]) or request.size
+local window = tonumber(stored[2]) or request.window
+local born = tonumber(stored[3]) or now
+local closed = tonumber(stored[4]) or 0
+local external = tonumber(stored[5]) or 0
+local observed_at = tonumber(stored[6]) or 0
+local seq = tonumber(stored[7]) or 0
+local last = tonumber(stored[8]) or 0
+
+-- Membership.
+if request.leave then
+  redis.call('ZREM', replicas, request.replica)
+else
+  redis.call('ZADD', replicas, text(now), request.replica)
+end
+redis.call('ZREMRANGEBYSCORE', replicas, '-inf', text(now - DEAD))
+local known = redis.call('ZCARD', replicas)
+local silent = redis.call('ZCOUNT', replicas, '-inf', text(now - SILENT))
+if request.detached and not request.leave then
+  redis.call('ZADD', detached, text(now), request.replica)
+else
+  redis.call('ZREM', detached, request.replica)
+end
+redis.call('ZREMRANGEBYSCORE', detached, '-inf', text(now - SILENT))
+-- One part is reserved for all silent replicas: most of them have died, and come back with new names.
+local without_ledger = math.min(silent, 1) + redis.call('ZCARD', detached)
+
+-- Reports on permits.
+for _, slot in ipairs(request.slots) do
+  local name = request.replica .. ':' .. slot.number
+  if slot.window then
+    seq = seq + redis.call('ZADD', long, text(slot.window), name)
+    if request.paced then redis.call('ZADD', short, text(slot.second), name) end
+  else
+    redis.call('ZREM', long, name)
+    redis.call('ZREM', short, name)
+  end
+end
+
+-- Limits that HubSpot announced: calls that no replica has reported are those of other clients.
+if request.observed then
+  size = request.observed.size
+  window = request.observed.window
+  external = math.max(0, request.observed.used - math.max(0, seq - request.observed.oldest))
+  observed_at = now
+end
+if request.close then closed = math.max(closed, now + request.close) end
+
+redis.call('ZREMRANGEBYSCORE', long, '-inf', text(now - window))
+redis.call('ZREMRANGEBYSCORE', short, '-inf', text(now - SECOND))
+
+-- Calls that the replicas may have in the window and in the second. Calls of other clients can be those
+-- of replicas without the ledger, hence the larger of both.
+local others = external * math.max(0, 1 - (now - observed_at) / window)
+local reserved = 0
+if without_ledger > 0 then reserved = size * without_ledger / known end
+local in_window = math.max(1, math.floor(size - math.max(others, reserved)))
+local in_second = math.max(1, math.floor(in_window / PART_A_SECOND))
+-- In whole microseconds, as all stored times.
+local gap = request.paced and math.floor(SECOND * 1000 / in_second) / 1000 or 0
+
+local function fits(slots, limit, length)
+  local nth = redis.call('ZREVRANGE', slots, limit - 1, limit - 1, 'WITHSCORES')
+  return nth[2] and tonumber(nth[2]) + length or 0
+end
+
+-- While other replicas wait, permits are spaced evenly, so that each replica gets some.
+redis.call('ZREMRANGEBYSCORE', waiting, '-inf', text(now))
+redis.call('ZREM', waiting, request.replica)
+local others_wait = redis.call('ZCARD', waiting) > 0
+
+-- When one more call fits into its windows.
+local function opens()
+  local at = math.max(now, closed, fits(long, in_window, window))
+  if request.paced then at = math.max(at, fits(short, in_second, SECOND)) end
+  if request.spread or others_wait then at = math.max(at, last + gap) end
+  return at
+end
+
+local function is_quiet()
+  local busy = redis.call('ZCARD', long) * 2 >= in_window
+  return not busy and not (request.paced and redis.call('ZCARD', short) * 2 >= in_second)
+end
+
+local granted = {}
+local warming = now - born < WARM_UP
+local wanted = warming and 0 or request.want + request.spare
+for index = 1, wanted do
+  local at = opens()
+  local is_spare = index > request.want
+  if is_spare and (at > now or not is_quiet()) then break end
+  if at > now and (not request.ahead or #granted > 0 or at > now + MAX_AHEAD) then break end
+  local name = request.replica .. ':' .. string.format('%d', request.first + index - 1)
+  local used_by = at + (is_spare and request.spare_hold or request.hold)
+  redis.call('ZADD', long, text(used_by + request.transit_window), name)
+  if request.paced then redis.call('ZADD', short, text(used_by + request.transit_second), name) end
+  seq = seq + 1
+  last = at
+  granted[#granted + 1] = math.ceil(at * 1000)
+  if at > now then break end
+end
+
+if wanted > 0 and #granted < request.want then
+  redis.call('ZADD', waiting, text(math.max(last, now) + RETRY), request.replica)
+end
+
+redis.call('HSET', meta, 'size', size, 'window', window, 'born', text(born), 'closed', text(closed),
+  'external', external, 'observed', text(observed_at), 'seq', seq, 'last', text(last))
+for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, EXPIRY) end
+
+local slots = redis.call('ZCARD', long)
+local response = {
+  math.floor(now * 1000), warming and 1 or 0, known, math.floor(slots + others), size, math.floor(window * 1000),
+  math.floor(math.max(0, closed - now) * 1000), math.max(0, seq - slots),
+  math.ceil(opens() * 1000)
+}
+-- Slots that leave the window in each tenth of it from now on.
+for part = 1, TENTHS do
+  local from = part == 1 and '-inf' or '(' .. text(now - window + window * (part - 1) / TENTHS)
+  local to = part == TENTHS and '+inf' or text(now - window + window * part / TENTHS)
+  response[#response + 1] = redis.call('ZCOUNT', long, from, to)
+end
+for _, at in ipairs(granted) do response[#response + 1] = at end
+return response

@@ -1,0 +1,27 @@
+//! Why a request got no permit.
+
+use std::time::Duration;
+
+use crate::bucket_name::BucketName;
+
+/// A request that got no permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejected {
+    /// The limit that rejected it.
+    pub bucket: BucketName,
+    /// Why.
+    pub reason: Reason,
+    /// Estimated time until a permit can be acquired.
+    pub retry_after: Duration,
+}
+
+/// Why a request got no permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The permit would come after the deadline of the request.
+    Deadline,
+    /// The queue is full.
+    QueueFull,
+    /// The calls of the day are used up.
+    Exhausted,
+}

@@ -23,7 +23,7 @@ use self::portals::Portal;
 use crate::{
     auth::Auth,
     grpc, hubspot,
-    telemetry::{self, spans::Spans},
+    telemetry::{self, spans::SpanSink},
     vault::{Session, SessionState},
 };
 use leadsd_base::time::Timestamp;
@@ -53,7 +53,7 @@ pub struct Sources {
     /// What the gRPC server has in hand.
     pub load: Arc<grpc::Admission>,
     /// What became of spans.
-    pub spans: Spans,
+    pub spans: SpanSink,
     /// Who calls; `None` if callers have no identity.
     pub auth: Option<Arc<Auth>>,
     /// The certificates; `None` without TLS.

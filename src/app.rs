@@ -18,7 +18,7 @@ use crate::{
     auth::{self, Auth},
     config::{self, Config},
     grpc, hubspot, leads,
-    telemetry::{self, spans::Spans},
+    telemetry::{self, spans::SpanSink},
     vault,
 };
 use leadsd_base::{
@@ -48,9 +48,9 @@ pub enum Error {
     /// The HubSpot client cannot be built.
     #[error("hubspot: {0}")]
     Hubspot(#[from] hubspot::BuildError),
-    /// The trace collector cannot be set up.
+    /// The export of spans cannot start.
     #[error(transparent)]
-    Trace(#[from] telemetry::BadCollector),
+    Trace(#[from] telemetry::ExportError),
     /// The certificates cannot be used.
     #[error("certificates: {0}")]
     Tls(#[from] grpc::TlsError),
@@ -70,8 +70,7 @@ pub struct Bound {
     readiness: Task,
     /// Whether the end has begun: then nothing is ready any more.
     draining: watch::Sender<bool>,
-    spans: Spans,
-    exporting: Option<Task>,
+    spans: SpanSink,
 }
 
 // === impl Bound ===
@@ -93,7 +92,7 @@ impl Bound {
             trace,
             log: _,
         } = config;
-        let (spans, exporting) = telemetry::spans(&trace)?;
+        let spans = telemetry::start_export(&trace)?;
         let request_id_properties = request_id_properties(&portals, portals_from.as_ref());
         let group_commit = quota.group_commit;
         let quota = Arc::new(Quota::new(quota_settings(quota, &portals), Arc::new(SystemClock)));
@@ -146,7 +145,7 @@ impl Bound {
         };
         let admin =
             admin::Bound::bind(admin.listen, sources).await.map_err(listen(admin.listen))?;
-        Ok(Self { grpc, admin, credentials, quota, session, readiness, draining, spans, exporting })
+        Ok(Self { grpc, admin, credentials, quota, session, readiness, draining, spans })
     }
 
     /// Where gRPC is served.
@@ -161,17 +160,7 @@ impl Bound {
 
     /// Serves until `stop` is ready, finishes the calls in flight, and closes what it opened.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self {
-            grpc,
-            admin,
-            credentials,
-            quota,
-            session,
-            readiness,
-            draining,
-            spans,
-            exporting,
-        } = self;
+        let Self { grpc, admin, credentials, quota, session, readiness, draining, spans } = self;
         info!(admin.address = %admin.address(), "Serving admin endpoints");
         let (stop_admin, stopped) = watch::channel(false);
         let admin = task::spawn("admin", "", async move {
@@ -196,8 +185,7 @@ impl Bound {
             warn!("Some credentials did not come to rest in time");
         }
         session.close(deadline).await;
-        spans.flush(deadline).await;
-        drop(exporting);
+        spans.shut_down(deadline).await;
         info!("Stopped");
     }
 }
@@ -235,7 +223,7 @@ fn grpc_settings(
         drain_delay: config.drain_delay,
         shutdown_grace: config.shutdown_grace,
         error_catalogue: config.error_catalogue.as_str().into(),
-        spans: Spans::default(),
+        spans: SpanSink::default(),
         serving,
     }
 }

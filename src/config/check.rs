@@ -403,7 +403,7 @@ impl Checker<'_> {
     }
 
     fn trace(&mut self, raw: raw::Trace) -> Option<TraceSettings> {
-        let raw::Trace { otlp_endpoint, sample_ratio, service_name } = raw;
+        let raw::Trace { otlp_endpoint, ca_file, headers_file, sample_ratio, service_name } = raw;
         let is_text = |text: &str| !text.trim().is_empty() && !text.chars().any(char::is_control);
         if !is_text(&service_name) {
             self.fault("trace.service_name", "must not be empty or hold control characters");
@@ -415,7 +415,7 @@ impl Checker<'_> {
             "" => None,
             url => Some(self.url("trace.otlp_endpoint", url)?),
         };
-        Some(TraceSettings { otlp_endpoint, sample_ratio, service_name })
+        Some(TraceSettings { otlp_endpoint, ca_file, headers_file, sample_ratio, service_name })
     }
 
     fn log(&mut self, raw: raw::Log) -> Option<LogSettings> {

@@ -247,6 +247,10 @@ pub(super) struct Log {
 #[serde(deny_unknown_fields)]
 pub(super) struct Trace {
     pub(super) otlp_endpoint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ca_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) headers_file: Option<PathBuf>,
     pub(super) sample_ratio: f64,
     pub(super) service_name: String,
 }

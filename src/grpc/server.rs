@@ -29,7 +29,7 @@ use super::{
         tls::Tls,
     },
 };
-use crate::{auth::Auth, leads, telemetry::spans::Spans};
+use crate::{auth::Auth, leads, telemetry::spans::SpanSink};
 use leadsd_base::task::{self, Task};
 use leadsd_quota::Quota;
 
@@ -73,7 +73,7 @@ pub struct Settings {
     /// Where the reasons of errors are explained; empty for nowhere.
     pub error_catalogue: Arc<str>,
     /// Where spans are handed over.
-    pub spans: Spans,
+    pub spans: SpanSink,
     /// Whether the service can do its work.
     pub serving: watch::Receiver<bool>,
 }

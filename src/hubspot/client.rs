@@ -31,7 +31,7 @@ use crate::{
     config,
     leads::{ATTEMPT_TIME, CallContext, Error, PortalName, Reason, SideEffect},
     retry::{self, Course, Failure, Policy, Stop, Stopped},
-    telemetry::spans::Spans,
+    telemetry::spans::SpanSink,
 };
 use leadsd_base::net::{
     body::{self, BodyError},
@@ -54,7 +54,7 @@ pub struct Client {
     max_answer_bytes: usize,
     policy: Policy,
     portals: Arc<Portals>,
-    spans: Spans,
+    spans: SpanSink,
 }
 
 /// The first pause between attempts is random up to this, unless HubSpot says how long.
@@ -113,13 +113,13 @@ impl Client {
                 attempt_time: ATTEMPT_TIME,
             },
             portals: Arc::default(),
-            spans: Spans::default(),
+            spans: SpanSink::default(),
         })
     }
 
     /// The same client, which hands over a span for every call.
     #[must_use]
-    pub fn with_spans(self, spans: Spans) -> Self {
+    pub fn with_spans(self, spans: SpanSink) -> Self {
         Self { spans, ..self }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     leads::CallContext,
     telemetry::{
         names,
-        spans::{Kind, Span, Spans, Value},
+        spans::{FinishedSpan, KeyValue, SpanKind, SpanSink},
         trace_context::TraceContext,
     },
 };
@@ -17,7 +17,7 @@ use crate::{
 /// A call on its way.
 #[derive(Debug)]
 pub(super) struct Sending<'a> {
-    spans: &'a Spans,
+    spans: &'a SpanSink,
     call: &'a CallContext,
     operation: Operation,
     since: Instant,
@@ -30,12 +30,12 @@ pub(super) struct Sending<'a> {
 
 impl<'a> Sending<'a> {
     pub(super) fn new(
-        spans: &'a Spans,
+        spans: &'a SpanSink,
         call: &'a CallContext,
         operation: Operation,
         since: Instant,
     ) -> Self {
-        let is_needed = call.trace.is_propagated() || spans.wants(&call.trace);
+        let is_needed = call.trace.is_propagated() || spans.is_recording(&call.trace);
         let context = is_needed.then(|| call.trace.child());
         Self { spans, call, operation, since, context, answer: None }
     }
@@ -51,7 +51,7 @@ impl<'a> Sending<'a> {
     }
 
     pub(super) fn answered(&mut self, status: StatusCode, correlation_id: Option<&str>) {
-        let id = correlation_id.filter(|_| self.spans.wants(&self.call.trace));
+        let id = correlation_id.filter(|_| self.spans.is_recording(&self.call.trace));
         self.answer = Some((status, id.map(str::to_owned)));
     }
 }
@@ -59,26 +59,27 @@ impl<'a> Sending<'a> {
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
         let Self { spans, call, operation, since, context, answer } = self;
-        let Some(context) = context.take().filter(|context| spans.wants(context)) else { return };
-        let text = |text: &str| Value::Text(text.to_owned());
+        let Some(context) = context.take().filter(|context| spans.is_recording(context)) else {
+            return;
+        };
         let mut attributes = vec![
-            (names::HUBSPOT_OPERATION, text(operation.name())),
-            (names::PORTAL, text(call.portal.as_str())),
+            KeyValue::new(names::HUBSPOT_OPERATION, operation.name()),
+            KeyValue::new(names::PORTAL, call.portal.as_str().to_owned()),
         ];
         let error = match answer.take() {
             Some((status, correlation_id)) => {
                 let number = i64::from(status.as_u16());
-                attributes.push((names::HTTP_STATUS, Value::Number(number)));
-                let id = correlation_id.map(Value::Text);
-                attributes.extend(id.map(|id| (names::HUBSPOT_CORRELATION_ID, id)));
+                attributes.push(KeyValue::new(names::HTTP_STATUS, number));
+                let id = correlation_id.map(|id| KeyValue::new(names::HUBSPOT_CORRELATION_ID, id));
+                attributes.extend(id);
                 (!status.is_success()).then(|| status.as_u16().to_string())
             }
             None => Some("no answer".to_owned()),
         };
-        spans.ended(Span {
-            name: format!("hubspot {}", operation.name()),
-            kind: Kind::Client,
-            place: context,
+        spans.finish(FinishedSpan {
+            name: format!("hubspot {}", operation.name()).into(),
+            kind: SpanKind::Client,
+            context,
             parent: Some(call.trace.clone()),
             took: since.elapsed(),
             attributes,

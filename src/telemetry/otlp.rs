@@ -1,143 +1,179 @@
-//! The collector's protocol: OTLP over gRPC.
+//! Connects OpenTelemetry's exporter to a trace collector that takes OTLP over gRPC.
 //!
-//! The few messages that it takes are written out in `wire`: the SDK would bring a runtime, a queue and
-//! a clock of its own, for spans that are made in two places.
+//! The configuration decides endpoint, CA and headers. Of OpenTelemetry's environment variables those
+//! that complete it are honoured: `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS` and
+//! `OTEL_EXPORTER_OTLP_COMPRESSION`.
 
-mod wire;
-
-use std::time::Duration;
-
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::uri::PathAndQuery;
-use tonic::{
-    Request,
-    client::Grpc,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
 };
-use tonic_prost::ProstCodec;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use opentelemetry::KeyValue;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithTonicConfig as _};
+use opentelemetry_sdk::{Resource, resource::EnvResourceDetector};
+use rustls::pki_types::{CertificateDer, TrustAnchor, pem::PemObject as _};
+use tonic::{
+    Request, Status,
+    metadata::MetadataMap,
+    transport::{Channel, ClientTlsConfig, Endpoint},
+};
 use uuid::Uuid;
 
-use self::wire::{
-    AnyValue, Export, Exported, KeyValue, Resource, ResourceSpans, Scope, ScopeSpans,
-};
 use super::TraceSettings;
-use super::spans::{Ended, Exporter, Kind, Span, Value};
-use leadsd_base::time::Timestamp;
+use leadsd_base::secret::Secret;
 
-const EXPORT: PathAndQuery =
-    PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+/// Timeout for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// SpanKind
-const SERVER: i32 = 2;
-const CLIENT: i32 = 3;
+/// Timeout for one export, retries included.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// StatusCode
-const ERROR: i32 = 2;
-
-/// Longest wait for a connection.
-const CONNECT: Duration = Duration::from_secs(5);
-
-/// Length of a line of a PEM file.
-const PEM_LINE: usize = 64;
-
-/// A collector, as we reach it.
-#[derive(Debug)]
-pub(super) struct Collector {
-    client: Grpc<Channel>,
-    resource: Resource,
+/// Why the export of spans cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The endpoint or its TLS settings cannot be used.
+    #[error("trace.otlp_endpoint: {0}")]
+    Endpoint(#[from] tonic::transport::Error),
+    /// The exporter refuses its settings.
+    #[error("trace.otlp_endpoint: {0}")]
+    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// The CAs cannot be read.
+    #[error("trace.ca_file: {path}: {cause}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        cause: String,
+    },
+    /// The headers cannot be read.
+    #[error("trace.headers_file: {path}: {source}")]
+    HeadersFile {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
 }
 
-// === impl Collector ===
-
-impl Collector {
-    /// A collector at the configured endpoint; it need not be there yet.
-    pub(super) fn new(
-        config: &TraceSettings,
-        endpoint: &url::Url,
-    ) -> Result<Self, tonic::transport::Error> {
-        let mut channel = Endpoint::from_shared(endpoint.to_string())?.connect_timeout(CONNECT);
-        if endpoint.scheme() == "https" {
-            // The public roots are compiled in: an image without a CA store starts all the same.
-            let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|root| pem(root));
-            channel = channel.tls_config(ClientTlsConfig::new().ca_certificates(roots))?;
-        }
-        let attributes = [
-            ("service.name", config.service_name.clone()),
-            ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
-            ("service.instance.id", Uuid::new_v4().to_string()),
-        ];
-        let attributes =
-            attributes.into_iter().map(|(key, value)| pair(key, Value::Text(value))).collect();
-        Ok(Self { client: Grpc::new(channel.connect_lazy()), resource: Resource { attributes } })
-    }
-}
-
-impl Exporter for Collector {
-    async fn export(&mut self, spans: Vec<Ended>) -> Result<(), String> {
-        let scope = Scope {
-            name: env!("CARGO_PKG_NAME").to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        let spans = spans.into_iter().map(sent).collect();
-        let scope_spans = vec![ScopeSpans { scope: Some(scope), spans }];
-        let resource = Some(self.resource.clone());
-        let export = Export { resource_spans: vec![ResourceSpans { resource, scope_spans }] };
-        self.client.ready().await.map_err(|error| error.to_string())?;
-        let codec = ProstCodec::<Export, Exported>::default();
-        let sent = self.client.unary(Request::new(export), EXPORT, codec).await;
-        let answer = sent.map_err(|status| status.to_string())?;
-        match answer.into_inner().partial_success {
-            Some(part) if part.rejected_spans > 0 => {
-                Err(format!("{} spans were rejected", part.rejected_spans))
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-}
-
-fn sent(Ended { span, at }: Ended) -> wire::Span {
-    let Span { name, kind, place, parent, took, attributes, error } = span;
-    let end = nanos(at);
-    let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-    let kind = match kind {
-        Kind::Server => SERVER,
-        Kind::Client => CLIENT,
+/// The exporter for the configured collector, which need not be reachable yet. Runs its connection on
+/// the current runtime.
+pub(super) fn exporter(
+    settings: &TraceSettings,
+    endpoint: &url::Url,
+) -> Result<SpanExporter, Error> {
+    let TraceSettings { otlp_endpoint: _, ca_file, headers_file, .. } = settings;
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_timeout(EXPORT_TIMEOUT)
+        .with_channel(channel(endpoint, ca_file.as_deref())?);
+    let Some(path) = headers_file.clone() else { return Ok(exporter.build()?) };
+    // Reports at start what would fail every export.
+    read_headers(&path).map_err(|source| Error::HeadersFile { path: path.clone(), source })?;
+    // Read for each export, so that a token can be replaced.
+    let add_headers = move |mut request: Request<()>| {
+        #[expect(clippy::disallowed_methods, reason = "the exporter turns it into an error")]
+        let headers = read_headers(&path).map_err(|error| Status::from_error(Box::new(error)))?;
+        let mut metadata = request.metadata().clone().into_headers();
+        metadata.extend(headers);
+        *request.metadata_mut() = MetadataMap::from_headers(metadata);
+        Ok(request)
     };
-    let status = error.map(|message| wire::Status { message, code: ERROR });
-    wire::Span {
-        trace_id: place.trace_bytes().to_vec(),
-        span_id: place.span_bytes().to_vec(),
-        parent_span_id: parent.map(|parent| parent.span_bytes().to_vec()).unwrap_or_default(),
-        name,
-        kind,
-        start_time_unix_nano: end.saturating_sub(took),
-        end_time_unix_nano: end,
-        attributes: attributes.into_iter().map(|(key, value)| pair(key, value)).collect(),
-        status: Some(status.unwrap_or_default()),
-    }
+    Ok(exporter.with_interceptor(add_headers).build()?)
 }
 
-fn pair(key: &str, value: Value) -> KeyValue {
-    let value = match value {
-        Value::Text(text) => wire::Value::Text(text),
-        Value::Number(number) => wire::Value::Number(number),
-        Value::Real(number) => wire::Value::Real(number),
+/// The attributes of this process; the configured name goes over the environment.
+pub(super) fn resource(settings: &TraceSettings) -> Resource {
+    Resource::builder_empty()
+        .with_detector(Box::new(EnvResourceDetector::new()))
+        .with_service_name(settings.service_name.clone())
+        .with_attributes([
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            KeyValue::new("service.instance.id", Uuid::new_v4().to_string()),
+        ])
+        .build()
+}
+
+fn channel(endpoint: &url::Url, ca_file: Option<&Path>) -> Result<Channel, Error> {
+    let mut channel = Endpoint::from_shared(endpoint.to_string())?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(EXPORT_TIMEOUT);
+    if endpoint.scheme() == "https" {
+        // The public roots are compiled in, because an image may have no CA store.
+        let public = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(trust_anchor);
+        let mut tls = ClientTlsConfig::new().trust_anchors(public);
+        if let Some(path) = ca_file {
+            tls = tls.trust_anchors(private_anchors(path)?);
+        }
+        channel = channel.tls_config(tls)?;
+    }
+    Ok(channel.connect_lazy())
+}
+
+fn private_anchors(path: &Path) -> Result<Vec<TrustAnchor<'static>>, Error> {
+    let failed = |cause: String| Error::CaFile { path: path.to_owned(), cause };
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| failed(error.to_string()))?;
+    let anchors: Vec<_> = certificates.iter().filter_map(trust_anchor).collect();
+    if anchors.is_empty() || anchors.len() < certificates.len() {
+        return Err(failed("holds no certificates, or one that cannot be used".to_owned()));
+    }
+    Ok(anchors)
+}
+
+fn trust_anchor(certificate: &CertificateDer<'_>) -> Option<TrustAnchor<'static>> {
+    Some(webpki::anchor_from_trusted_cert(certificate).ok()?.to_owned())
+}
+
+/// Reads headers, one `name: value` a line. The error never holds a value.
+fn read_headers(path: &Path) -> io::Result<HeaderMap> {
+    let invalid = |line: usize| {
+        let cause = format!("line {line} is not a header such as `authorization: Bearer token`");
+        io::Error::new(io::ErrorKind::InvalidData, cause)
     };
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }) }
-}
-
-fn nanos(time: Timestamp) -> u64 {
-    u64::try_from(time.as_nanosecond()).unwrap_or(0)
-}
-
-fn pem(der: &[u8]) -> Certificate {
-    let mut text = "-----BEGIN CERTIFICATE-----\n".to_owned();
-    let encoded = STANDARD.encode(der);
-    for line in encoded.as_bytes().chunks(PEM_LINE) {
-        // Base64 is ASCII.
-        text.push_str(&String::from_utf8_lossy(line));
-        text.push('\n');
+    let text = Secret::new(fs::read_to_string(path)?);
+    let lines = text.expose().lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+    let mut headers = HeaderMap::new();
+    for (number, line) in lines.filter(|(_, line)| !line.is_empty()) {
+        let (name, value) = line.split_once(':').ok_or_else(|| invalid(number))?;
+        let name = HeaderName::try_from(name.trim()).map_err(|_| invalid(number))?;
+        let mut value = HeaderValue::try_from(value.trim()).map_err(|_| invalid(number))?;
+        value.set_sensitive(true);
+        headers.append(name, value);
     }
-    text.push_str("-----END CERTIFICATE-----\n");
-    Certificate::from_pem(text)
+    Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_read_line_by_line_and_errors_hold_no_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("headers");
+        fs::write(&path, "authorization: Bearer abc:def\n\nX-Tenant: 7\n").unwrap();
+        let headers = read_headers(&path).unwrap();
+        assert_eq!(headers["authorization"], "Bearer abc:def");
+        assert_eq!(headers["x-tenant"], "7");
+        assert!(headers["authorization"].is_sensitive());
+        fs::write(&path, "x-tenant: 7\nsecret-without-a-name\n").unwrap();
+        let error = read_headers(&path).unwrap_err().to_string();
+        assert_eq!(error, "line 2 is not a header such as `authorization: Bearer token`");
+    }
+
+    #[test]
+    fn a_ca_file_without_certificates_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        fs::write(&path, "nothing").unwrap();
+        let error = private_anchors(&path).unwrap_err().to_string();
+        assert!(
+            error.starts_with("trace.ca_file: ") && error.contains("no certificates"),
+            "{error}"
+        );
+    }
 }

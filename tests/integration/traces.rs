@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
+    net::SocketAddr,
     sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
@@ -13,7 +14,12 @@ use axum::{Router, http::HeaderMap, response::IntoResponse as _};
 use futures_util::future::BoxFuture;
 use leadsd::grpc::pb;
 use leadsd_hubspot_fake::Script;
-use tonic::{Request, Response, Status, body::Body, server::NamedService};
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    server::NamedService,
+    transport::{Identity, ServerTlsConfig},
+};
 use tonic_prost::ProstCodec;
 
 use crate::harness::{Builder, PATIENCE, TestApp};
@@ -54,6 +60,8 @@ struct Span {
     span_id: Vec<u8>,
     #[prost(bytes = "vec", tag = "4")]
     parent_span_id: Vec<u8>,
+    #[prost(string, tag = "3")]
+    trace_state: String,
     #[prost(string, tag = "5")]
     name: String,
     #[prost(int32, tag = "6")]
@@ -119,27 +127,41 @@ fn attribute(all: &[KeyValue], key: &str) -> Option<String> {
         .or_else(|| real.map(|real| real.to_string()))
 }
 
-/// A collector that keeps what it gets.
+/// A collector that keeps what it gets, with the headers of each export.
 #[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<Export>>>);
+struct Collector(Arc<Mutex<Vec<Export>>>, Arc<Mutex<Vec<HeaderMap>>>);
 
 // === impl Collector ===
 
 impl Collector {
     /// Starts one; gives it and its URL.
     async fn start() -> (Self, String) {
+        let (collector, address) = Self::start_with(tonic::transport::Server::builder()).await;
+        (collector, format!("http://{address}"))
+    }
+
+    /// Starts one with TLS; gives it, its URL and the PEM of the CA of its certificate.
+    async fn start_tls() -> (Self, String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let identity = Identity::from_pem(&certificate, key.serialize_pem());
+        let tls = ServerTlsConfig::new().identity(identity);
+        let server = tonic::transport::Server::builder().tls_config(tls).unwrap();
+        let (collector, address) = Self::start_with(server).await;
+        (collector, format!("https://localhost:{}", address.port()), certificate)
+    }
+
+    async fn start_with(mut server: tonic::transport::Server) -> (Self, SocketAddr) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let collector = Self::default();
         let service = collector.clone();
         let incoming = tonic::transport::server::TcpIncoming::from(listener);
-        tokio::spawn(async move {
-            tonic::transport::Server::builder()
-                .add_service(service)
-                .serve_with_incoming(incoming)
-                .await
-        });
-        (collector, format!("http://{address}"))
+        tokio::spawn(
+            async move { server.add_service(service).serve_with_incoming(incoming).await },
+        );
+        (collector, address)
     }
 
     fn spans(&self) -> Vec<Span> {
@@ -184,6 +206,7 @@ impl tower::Service<axum::http::Request<Body>> for Collector {
 
     fn call(&mut self, request: axum::http::Request<Body>) -> Self::Future {
         assert_eq!(request.uri().path(), format!("/{}/Export", Self::NAME));
+        self.1.lock().unwrap().push(request.headers().clone());
         let service = self.clone();
         Box::pin(async move {
             let codec = ProstCodec::<Exported, Export>::default();
@@ -367,4 +390,50 @@ async fn a_collector_that_is_not_there_is_in_nobodys_way() {
     let since = std::time::Instant::now();
     app.stop().await;
     assert!(since.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_collector_with_a_private_ca_gets_spans_with_the_headers_of_the_file_and_the_tracestate()
+{
+    let (collector, url, ca) = Collector::start_tls().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let headers = file("headers", "authorization: Bearer first\nx-tenant: 7\n");
+    let app = TestApp::builder()
+        .set("TRACE__OTLP_ENDPOINT", &url)
+        .set("TRACE__CA_FILE", &file("ca.pem", &ca))
+        .set("TRACE__HEADERS_FILE", &headers)
+        .start()
+        .await;
+    let id = app.lead("Jane");
+    let mut request = traced(&id, CALLER);
+    request.metadata_mut().insert("tracestate", "vendor=1".parse().unwrap());
+    app.leads.clone().get_lead(request).await.unwrap();
+    let spans = collector.until(2).await;
+    assert!(spans.iter().all(|span| span.trace_state == "vendor=1"), "{spans:?}");
+    let sent = collector.1.lock().unwrap()[0].clone();
+    assert_eq!(sent["authorization"], "Bearer first");
+    assert_eq!(sent["x-tenant"], "7");
+
+    // A new token is used without a restart.
+    file("headers", "authorization: Bearer second\n");
+    app.get(&id).await.unwrap();
+    collector.until(4).await;
+    let sent = collector.1.lock().unwrap().last().unwrap().clone();
+    assert_eq!(sent["authorization"], "Bearer second");
+    assert_eq!(sent.get("x-tenant"), None);
+}
+
+#[tokio::test]
+async fn a_collector_whose_ca_is_unknown_gets_nothing() {
+    let (collector, url, _) = Collector::start_tls().await;
+    let app = TestApp::builder().set("TRACE__OTLP_ENDPOINT", &url).start().await;
+    let id = app.lead("Jane");
+    app.get(&id).await.unwrap();
+    app.stop().await;
+    assert_eq!(collector.spans(), []);
 }

@@ -79,15 +79,17 @@ const AUTH_CRATES: &[&str] = &[
 const CONFIG_CRATES: &[&str] =
     &["figment", "serde", "serde_json", "toml", "tracing_subscriber", "url"];
 const TELEMETRY_CRATES: &[&str] = &[
-    "base64",
     "http",
-    "prost",
+    "opentelemetry",
+    "opentelemetry_otlp",
+    "opentelemetry_sdk",
     "rand",
+    "rustls",
     "tonic",
-    "tonic_prost",
     "tracing_subscriber",
     "url",
     "uuid",
+    "webpki",
     "webpki_root_certs",
 ];
 const VAULT: &[&str] = &["config", "retry", "telemetry"];

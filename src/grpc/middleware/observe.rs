@@ -36,7 +36,7 @@ use crate::{
     leads::{Error, Reason},
     telemetry::{
         names,
-        spans::{self as finished, Spans, Value},
+        spans::{FinishedSpan, KeyValue, SpanKind, SpanSink},
         trace_context::TraceContext,
     },
 };
@@ -86,7 +86,7 @@ pub(crate) struct CallPolicy {
     /// Where the reasons of errors are explained.
     pub(crate) catalogue: Arc<str>,
     /// Where spans are handed over.
-    pub(crate) spans: Spans,
+    pub(crate) spans: SpanSink,
 }
 
 /// The layer around all services, as one connection sees it.
@@ -280,21 +280,22 @@ impl AccessLog {
     }
 
     /// The call as a span of its trace.
-    fn finished(&self, method: &Method, code: Code, took: Duration) -> finished::Span {
+    fn finished(&self, method: &Method, code: Code, took: Duration) -> FinishedSpan {
         let Method { name, service, method, .. } = method;
-        let text = |text: &str| Value::Text(text.to_owned());
+        let text = |name, text: &str| KeyValue::new(name, text.to_owned());
         let mut attributes = vec![
-            (names::RPC_SYSTEM, text("grpc")),
-            (names::RPC_SERVICE, text(service)),
-            (names::RPC_METHOD, text(method)),
-            (names::RPC_STATUS_CODE, Value::Number(i64::from(i32::from(code)))),
-            (names::REQUEST_ID, text(&self.facts.request_id)),
-            (names::HUBSPOT_CALLS_SPENT, Value::Real(self.facts.cost.calls())),
+            KeyValue::new(names::RPC_SYSTEM, "grpc"),
+            text(names::RPC_SERVICE, service),
+            text(names::RPC_METHOD, method),
+            KeyValue::new(names::RPC_STATUS_CODE, i64::from(i32::from(code))),
+            text(names::REQUEST_ID, &self.facts.request_id),
+            KeyValue::new(names::HUBSPOT_CALLS_SPENT, self.facts.cost.calls()),
         ];
-        let portal = self.facts.portal.get().map(|portal| text(portal.as_str()));
-        attributes.extend(portal.map(|portal| (names::PORTAL, portal)));
-        let reason = self.facts.failure.get().map(|error| text(error.reason().as_str()));
-        attributes.extend(reason.map(|reason| (names::ERROR_TYPE, reason)));
+        let portal = self.facts.portal.get();
+        attributes.extend(portal.map(|portal| text(names::PORTAL, portal.as_str())));
+        let failure = self.facts.failure.get();
+        attributes
+            .extend(failure.map(|error| KeyValue::new(names::ERROR_TYPE, error.reason().as_str())));
         // What is the caller's own fault is no error of the server.
         let is_error = matches!(
             code,
@@ -305,10 +306,10 @@ impl AccessLog {
                 | Code::Unavailable
                 | Code::DataLoss
         );
-        finished::Span {
-            name: name.clone(),
-            kind: finished::Kind::Server,
-            place: self.facts.trace.clone(),
+        FinishedSpan {
+            name: name.clone().into(),
+            kind: SpanKind::Server,
+            context: self.facts.trace.clone(),
             parent: self.start.parent.clone(),
             took,
             attributes,
@@ -407,8 +408,8 @@ impl Drop for AccessLog {
                 )
             };
         }
-        if method.is_public_api && self.rules.spans.wants(&self.facts.trace) {
-            self.rules.spans.ended(self.finished(method, code, took));
+        if method.is_public_api && self.rules.spans.is_recording(&self.facts.trace) {
+            self.rules.spans.finish(self.finished(method, code, took));
         }
         if method.is_public_api || self.path.is_some() {
             access!(Level::INFO);

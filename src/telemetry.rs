@@ -5,6 +5,7 @@
 //! Vault login or a token must not end up in a log.
 
 pub mod histogram;
+mod log_writer;
 mod logs;
 pub mod names;
 mod otlp;
@@ -17,6 +18,7 @@ use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _
 
 use self::spans::SpanSink;
 pub use self::{
+    log_writer::{LogGuard, LogTarget},
     logs::{Error, LogFormat, LogSettings, filter, log_filter, set_log_filter},
     otlp::Error as ExportError,
 };
@@ -36,10 +38,13 @@ pub struct TraceSettings {
     pub service_name: String,
 }
 
-/// Sets up logging for the process.
-pub fn init(config: &LogSettings) -> Result<(), Error> {
-    let lines = logs::layer(config)?;
-    tracing_subscriber::registry().with(lines).try_init().map_err(|_| Error::Twice)
+/// Sets up logging for the process, until the guard is dropped.
+pub fn init(settings: &LogSettings) -> Result<LogGuard, Error> {
+    let writer = logs::start_writer()?;
+    let guard = writer.guard();
+    let lines = logs::layer(settings, writer)?;
+    tracing_subscriber::registry().with(lines).try_init().map_err(|_| Error::Twice)?;
+    Ok(guard)
 }
 
 /// Starts the export of spans, if there is a collector.

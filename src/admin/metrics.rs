@@ -18,6 +18,7 @@ use crate::{
     grpc::{AdmissionSnapshot, LimitSnapshot, MethodSnapshot},
     hubspot::{Timing, Traffic},
     telemetry::{
+        LogTarget,
         histogram::Steps,
         names::{self, Kind, Metric},
         spans::SpanCounts,
@@ -356,6 +357,9 @@ impl Collector for Process {
             let sample = |(outcome, spans)| Sample { labels: vec![outcome], value: count(spans) };
             encode(&mut encoder, names::SPANS, counts.map(sample).into())?;
         }
+        let lost = LogTarget::ALL
+            .map(|target| Sample { labels: vec![target.as_str()], value: count(target.lost()) });
+        encode(&mut encoder, names::LOG_LINES_LOST, lost.into())?;
         let version = Sample { labels: vec![env!("CARGO_PKG_VERSION")], value: 1.0 };
         encode(&mut encoder, names::BUILD_INFO, vec![version])?;
         let mut put = |metric, value: Option<f64>| {

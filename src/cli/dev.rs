@@ -91,7 +91,7 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
             _ = interrupted() => return Err(login::Error::Interrupted.into()),
         }
     }
-    telemetry::init(&config.log)?;
+    let _log = telemetry::init(&config.log)?;
     let bound = Bound::bind(config).await?;
     banner::print(&bound, &upstream, &vault).map_err(io("cannot print"))?;
     let done = until_signalled(bound).await;

@@ -10,7 +10,7 @@ use crate::{app::Bound, config::Loaded, telemetry};
 
 pub(super) async fn run(file: Option<PathBuf>) -> Result<(), Error> {
     let config = Loaded::new(file.as_deref(), environment())?.config;
-    telemetry::init(&config.log)?;
+    let _log = telemetry::init(&config.log)?;
     let bound = Bound::bind(config).await?;
     until_signalled(bound).await
 }

@@ -1,7 +1,12 @@
 //! Logs, and the filter that says what of all events is logged: it can be changed while the service
 //! runs.
 
-use std::{io::IsTerminal as _, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, IsTerminal as _, Write},
+    os::fd::AsFd as _,
+    sync::Arc,
+};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tracing::{
@@ -17,11 +22,16 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+use super::log_writer::LogWriter;
+
 /// Targets that may hold secrets in their events.
 const SILENT: [&str; 2] = ["rustify", "vaultrs"];
 
+/// Target of the access events.
+pub(super) const ACCESS: &str = "leadsd::access";
+
 /// Target of the audit trail, which ends only if a filter names it.
-const AUDIT: &str = "leadsd::audit";
+pub(super) const AUDIT: &str = "leadsd::audit";
 
 /// The filter in use, if the service writes logs.
 static SWITCH: ArcSwapOption<Switch> = ArcSwapOption::const_empty();
@@ -53,6 +63,9 @@ pub enum Error {
     /// Somebody has set up logging in this process before.
     #[error("logging is set up already")]
     Twice,
+    /// The thread that writes the log cannot start.
+    #[error("the log writer cannot start: {0}")]
+    Writer(io::Error),
     /// Nobody has.
     #[error("logs are not written by this service")]
     NotSetUp,
@@ -122,8 +135,26 @@ pub fn set_log_filter(level: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Starts the thread that writes log lines to standard error.
+pub(super) fn start_writer() -> Result<LogWriter, Error> {
+    let report = |lost| warn!(log.lost = lost, "Lost log lines while standard error was blocked");
+    LogWriter::start(standard_error(), report).map_err(Error::Writer)
+}
+
+/// Standard error without the lock of the standard library, which the thread would hold while it is
+/// blocked: a panic message waits for that lock.
+fn standard_error() -> Box<dyn Write + Send> {
+    match io::stderr().as_fd().try_clone_to_owned() {
+        Ok(descriptor) => Box::new(File::from(descriptor)),
+        Err(_) => Box::new(io::stderr()),
+    }
+}
+
 /// The layer that writes lines, with a filter of its own: other layers see all there is.
-pub(super) fn layer<S>(config: &LogSettings) -> Result<impl Layer<S> + use<S>, Error>
+pub(super) fn layer<S>(
+    config: &LogSettings,
+    writer: LogWriter,
+) -> Result<impl Layer<S> + use<S>, Error>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
@@ -132,12 +163,9 @@ where
         text: ArcSwap::from_pointee(config.level.clone()),
     });
     SWITCH.store(Some(Arc::clone(&switch)));
-    // It would say on the same stderr that nothing can be written to it, and panic: when whoever reads
-    // the log has gone, calls must be served all the same.
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).log_internal_errors(false);
     // Colours are for a terminal, not for a file or a collector.
-    let lines = if std::io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
+    let lines = if io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
     let lines = match config.format {
         // The innermost span says which call or task it is about; those around it add nothing.
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),

@@ -375,6 +375,12 @@ pub const SPANS: Metric = counter(
     &["outcome"],
     "Spans of sampled traces: sent, dropped (the queue was full) or failed (the collector did not take them); absent without a collector",
 );
+/// Lines of the log that were lost.
+pub const LOG_LINES_LOST: Metric = counter(
+    "leadsd_log_lines_lost",
+    &["target"],
+    "Lines of the log that were lost because standard error was blocked and the buffer full: access, audit or other",
+);
 /// What runs.
 pub const BUILD_INFO: Metric =
     gauge("leadsd_build_info", &["version"], "1; the version that runs is in the label");
@@ -453,6 +459,7 @@ pub const ALL: &[Metric] = &[
     QUOTA_SHARED_AWAY,
     QUOTA_REPLICAS,
     SPANS,
+    LOG_LINES_LOST,
     BUILD_INFO,
     START_TIME,
     CPU_SECONDS,
@@ -541,6 +548,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("lead.id", "id of the lead that was written"),
     ("lead.ids", "the same of a small batch, or of any at `debug`"),
     ("log.filter", "the filter that was put"),
+    ("log.lost", "lines of the log that were lost while standard error was blocked"),
     ("most", "how many there may be"),
     ("name", "name of a secret"),
     ("net.peer", "address of a caller"),

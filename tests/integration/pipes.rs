@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
@@ -10,7 +10,7 @@ use tonic::transport::Channel;
 
 use crate::{
     harness::{PATIENCE, wait_ready},
-    process::FREE,
+    process::{FREE, send_signal},
     real_peers::{run, text},
 };
 
@@ -67,26 +67,58 @@ async fn output_that_cannot_be_written_is_a_failure() {
     assert!(text(&ended).contains("cannot print"), "{}", text(&ended));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_service_whose_log_nobody_reads_serves_on() {
+/// Starts a `leadsd dev` that logs at `level`; gives its admin and gRPC addresses. Its log is not read.
+fn start_dev(level: &str) -> (Child, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
     command.args(["dev", "--grpc", FREE, "--admin", FREE, "--hubspot", FREE, "--vault", FREE]);
-    command.args(["--log", "debug"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(["--log", level]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let banner: Vec<String> = lines.take_while(|line| !line.starts_with("Ctrl-C")).collect();
-    let address = |of: &str| {
-        let line = banner.iter().find_map(|line| line.strip_prefix(of)).expect("it is there");
+    let address = |name: &str| {
+        let line = banner.iter().find_map(|line| line.strip_prefix(name)).expect("it is there");
         let address = line.split_whitespace().next().unwrap().trim_start_matches("http://");
         address.split('/').next().unwrap().to_owned()
     };
+    (child, address("admin"), address("gRPC"))
+}
+
+async fn connect(grpc: &str) -> LeadsServiceClient<Channel> {
+    let channel = Channel::from_shared(format!("http://{grpc}")).unwrap();
+    LeadsServiceClient::new(channel.connect().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_whose_log_nobody_reads_serves_on() {
+    let (mut child, admin, grpc) = start_dev("debug");
     drop(child.stderr.take());
-    wait_ready(&format!("http://{}", address("admin"))).await;
-    let channel = Channel::from_shared(format!("http://{}", address("gRPC"))).unwrap();
-    let mut leads = LeadsServiceClient::new(channel.connect().await.unwrap());
+    wait_ready(&format!("http://{admin}")).await;
+    let mut leads = connect(&grpc).await;
     for _ in 0..3 {
         leads.list_leads(pb::ListLeadsRequest::default()).await.expect("served");
     }
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_whose_log_is_blocked_serves_on_and_stops_when_told_to() {
+    let (mut child, admin, grpc) = start_dev("trace");
+    wait_ready(&format!("http://{admin}")).await;
+    let mut leads = connect(&grpc).await;
+    // Many times what a pipe holds.
+    for _ in 0..500 {
+        leads.list_leads(pb::ListLeadsRequest::default()).await.expect("served");
+    }
+    send_signal(&child, "TERM");
+    // The pipe is still there, and nobody reads it.
+    let stopped = tokio::task::spawn_blocking(move || {
+        let status = child.wait().unwrap();
+        (status, child.stderr.take().unwrap())
+    });
+    let stopped = tokio::time::timeout(PATIENCE, stopped).await.expect("it stops in time");
+    let (status, log) = stopped.unwrap();
+    assert_eq!(status.code(), Some(0));
+    let first = BufReader::new(log).lines().next().unwrap().unwrap();
+    assert!(first.contains("leadsd"), "{first}");
 }

@@ -37,6 +37,7 @@ mod harness;
 mod log_switch;
 mod login;
 mod logs;
+mod metrics;
 mod openbao;
 mod operations;
 mod outages;

@@ -1,28 +1,39 @@
-//! Measured values and their bounds, printed while they are measured and as Markdown tables.
+//! Measured values and their bounds, printed while they are measured.
 
 use std::{
-    fmt::{self, Write as _},
+    fmt,
     io::{self, Write as _},
     time::Duration,
 };
 
-/// All rows, in the order measured.
+/// All values, in the order measured.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     scenario: &'static str,
-    rows: Vec<Row>,
+    table: String,
+    pub(crate) rows: Vec<Figure>,
 }
 
 /// One measured value.
 #[derive(Debug, Clone)]
-struct Row {
-    scenario: &'static str,
-    label: String,
+pub(crate) struct Figure {
+    pub(crate) scenario: &'static str,
+    /// Title of the table that the value belongs to; empty if the scenario has only one.
+    pub(crate) table: String,
+    pub(crate) label: Label,
     value: f64,
     /// Smallest and largest value, if the value is the median over several rounds.
     range: Option<(f64, f64)>,
     unit: Unit,
     bound: Option<Bound>,
+}
+
+/// Place of a value: a line of a list, or a cell of a matrix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Label {
+    pub(crate) row: String,
+    /// `None` in a list.
+    pub(crate) column: Option<&'static str>,
 }
 
 /// Unit of a value.
@@ -47,8 +58,8 @@ enum Bound {
     AtMost(f64),
 }
 
-/// A row that may still get its bound; printed when dropped.
-pub(crate) struct RowBuilder<'a>(&'a mut Row);
+/// A value that may still get its bound; printed when dropped.
+pub(crate) struct FigureBuilder<'a>(&'a mut Figure);
 
 /// A value with its unit, as it is printed.
 struct Formatted(f64, Unit);
@@ -60,87 +71,74 @@ pub(crate) struct Durations(Vec<Duration>);
 // === impl Figures ===
 
 impl Figures {
-    /// Starts a scenario: the following rows belong to it.
+    /// Starts a scenario: the following values belong to it.
     pub(crate) fn begin(&mut self, scenario: &'static str) {
         self.scenario = scenario;
+        self.table.clear();
         print(&format!("\n== {scenario}"));
+    }
+
+    /// Starts a table of the scenario.
+    pub(crate) fn begin_table(&mut self, title: impl Into<String>) {
+        self.table = title.into();
+        print(&format!("  {}", self.table));
     }
 
     /// Adds a value.
     pub(crate) fn add(
         &mut self,
-        label: impl Into<String>,
+        label: impl Into<Label>,
         value: f64,
         unit: Unit,
-    ) -> RowBuilder<'_> {
-        self.add_row(label.into(), value, None, unit)
+    ) -> FigureBuilder<'_> {
+        self.add_figure(label.into(), value, None, unit)
     }
 
     /// Adds a duration.
     pub(crate) fn add_duration(
         &mut self,
-        label: impl Into<String>,
+        label: impl Into<Label>,
         value: Duration,
-    ) -> RowBuilder<'_> {
+    ) -> FigureBuilder<'_> {
         self.add(label, value.as_secs_f64() * 1e3, Unit::Milliseconds)
     }
 
     /// Adds the median of one value per round, with the smallest and the largest.
     pub(crate) fn add_rounds(
         &mut self,
-        label: impl Into<String>,
+        label: impl Into<Label>,
         mut values: Vec<f64>,
         unit: Unit,
-    ) -> RowBuilder<'_> {
+    ) -> FigureBuilder<'_> {
         values.sort_unstable_by(f64::total_cmp);
         let (Some(min), Some(max)) = (values.first(), values.last()) else {
             panic!("a figure needs at least one round");
         };
-        self.add_row(label.into(), values[values.len() / 2], Some((*min, *max)), unit)
+        self.add_figure(label.into(), values[values.len() / 2], Some((*min, *max)), unit)
     }
 
-    /// Counts the rows that miss their bound.
+    /// Counts the values that miss their bound.
     pub(crate) fn missed(&self) -> usize {
-        self.rows.iter().filter(|row| !row.holds()).count()
+        self.rows.iter().filter(|figure| !figure.holds()).count()
     }
 
-    /// Renders one table per scenario.
-    pub(crate) fn markdown(&self) -> String {
-        let mut text = String::new();
-        let mut scenario = "";
-        for row in &self.rows {
-            if row.scenario != scenario {
-                scenario = row.scenario;
-                let gap = if text.is_empty() { "" } else { "\n" };
-                let _ = write!(
-                    text,
-                    "{gap}### {scenario}\n\n`cargo bench --bench load -- {scenario}`\n\n\
-                     | | measured | promised |\n|---|---|---|\n"
-                );
-            }
-            let missed = if row.holds() { "" } else { " (missed)" };
-            let (label, value, promise) = (&row.label, row.format_value(), row.format_bound());
-            let _ = writeln!(text, "| {label} | {value}{missed} | {promise} |");
-        }
-        text
-    }
-
-    fn add_row(
+    fn add_figure(
         &mut self,
-        label: String,
+        label: Label,
         value: f64,
         range: Option<(f64, f64)>,
         unit: Unit,
-    ) -> RowBuilder<'_> {
-        self.rows.push(Row { scenario: self.scenario, label, value, range, unit, bound: None });
+    ) -> FigureBuilder<'_> {
+        let (scenario, table) = (self.scenario, self.table.clone());
+        self.rows.push(Figure { scenario, table, label, value, range, unit, bound: None });
         let last = self.rows.len() - 1;
-        RowBuilder(&mut self.rows[last])
+        FigureBuilder(&mut self.rows[last])
     }
 }
 
-// === impl RowBuilder ===
+// === impl FigureBuilder ===
 
-impl RowBuilder<'_> {
+impl FigureBuilder<'_> {
     /// Fails the run if the value is smaller.
     pub(crate) fn at_least(self, bound: f64) {
         self.0.bound = Some(Bound::AtLeast(bound));
@@ -152,20 +150,22 @@ impl RowBuilder<'_> {
     }
 }
 
-impl Drop for RowBuilder<'_> {
-    /// Prints the row as soon as it is complete: a run takes minutes.
+impl Drop for FigureBuilder<'_> {
+    /// Prints the value as soon as it is complete: a run takes minutes.
     fn drop(&mut self) {
-        let row = &self.0;
-        let mark = if row.holds() { ' ' } else { '!' };
-        let (label, value, bound) = (&row.label, row.format_value(), row.format_bound());
-        print(&format!("{mark} {label:<72} {value:>16}   {bound}"));
+        let figure = &self.0;
+        let mark = if figure.holds() { ' ' } else { '!' };
+        let label = figure.label.to_string();
+        let (value, bound) = (figure.format_value(), figure.format_bound());
+        print(&format!("{mark} {label:<64} {value:>16}   {bound}"));
     }
 }
 
-// === impl Row ===
+// === impl Figure ===
 
-impl Row {
-    fn holds(&self) -> bool {
+impl Figure {
+    /// Whether the value keeps its bound.
+    pub(crate) fn holds(&self) -> bool {
         match self.bound {
             None => true,
             Some(Bound::AtLeast(bound)) => self.value >= bound,
@@ -173,7 +173,8 @@ impl Row {
         }
     }
 
-    fn format_value(&self) -> String {
+    /// The value, with its range.
+    pub(crate) fn format_value(&self) -> String {
         let value = Formatted(self.value, self.unit);
         match self.range {
             None => value.to_string(),
@@ -184,11 +185,42 @@ impl Row {
         }
     }
 
-    fn format_bound(&self) -> String {
+    /// The bound; empty if there is none.
+    pub(crate) fn format_bound(&self) -> String {
         match self.bound {
             None => String::new(),
             Some(Bound::AtLeast(bound)) => format!("≥ {}", Formatted(bound, self.unit)),
             Some(Bound::AtMost(bound)) => format!("≤ {}", Formatted(bound, self.unit)),
+        }
+    }
+}
+
+// === impl Label ===
+
+impl From<&str> for Label {
+    fn from(row: &str) -> Self {
+        Self { row: row.to_owned(), column: None }
+    }
+}
+
+impl From<String> for Label {
+    fn from(row: String) -> Self {
+        Self { row, column: None }
+    }
+}
+
+impl From<(&str, &'static str)> for Label {
+    /// A cell by its row and its column.
+    fn from((row, column): (&str, &'static str)) -> Self {
+        Self { row: row.to_owned(), column: Some(column) }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.column {
+            None => f.write_str(&self.row),
+            Some(column) => write!(f, "{}: {column}", self.row),
         }
     }
 }

@@ -11,6 +11,7 @@ mod forwarder;
 mod lane;
 mod load;
 mod machine;
+mod markdown;
 mod process;
 mod scenarios;
 mod server;
@@ -42,7 +43,7 @@ struct Args {
     /// machine.
     #[arg(long)]
     smoke: bool,
-    /// Writes the figures to this file as Markdown.
+    /// Writes the figures to this Markdown file: replaces the sections of the scenarios that run.
     #[arg(long)]
     markdown: Option<PathBuf>,
     /// A server to compare with in `peers`: its name, `=`, and the command that starts it.
@@ -103,7 +104,7 @@ fn main() -> ExitCode {
         run_scenario(scenario, &plan, &mut figures);
     }
     if let Some(file) = markdown {
-        std::fs::write(file, figures.markdown()).expect("the file is writable");
+        markdown::update(&file, &figures).expect("the file is writable");
     }
     match figures.missed() {
         0 => ExitCode::SUCCESS,

@@ -28,6 +28,10 @@ const CONNECTIONS: usize = 4;
 /// Turns of every server.
 const ROUNDS: usize = 7;
 
+/// The service without and with an access event per call.
+const LEADSD: &str = "leadsd";
+const LEADSD_LOGGING: &str = "leadsd with access log";
+
 /// Promised CPU time by that of the forwarder with the same HTTP client.
 const BOUND: f64 = 1.15;
 const BOUND_WITH_ACCESS_LOG: f64 = 1.25;
@@ -39,8 +43,8 @@ pub(super) async fn run(plan: &Plan, figures: &mut Figures) {
     let lanes = [
         forwarder("tonic + reqwest", "reqwest-forwarder", &url).await,
         forwarder("tonic + hyper", "hyper-forwarder", &url).await,
-        service("leadsd", &fakes, &url, &[]).await,
-        service("leadsd with access log", &fakes, &url, &[("LOG__LEVEL", "info")]).await,
+        service(LEADSD, &fakes, &url, &[]).await,
+        service(LEADSD_LOGGING, &fakes, &url, &[("LOG__LEVEL", "info")]).await,
     ];
     assert_same_answers(&lanes).await;
     // Three seconds per turn at the default of sixty.
@@ -54,25 +58,23 @@ pub(super) async fn run(plan: &Plan, figures: &mut Figures) {
 }
 
 fn add_figures(in_flight: usize, lanes: &[Lane], turns: &[Vec<Turn>], figures: &mut Figures) {
-    for (lane, turns) in lanes.iter().zip(turns) {
-        let label = format!("{in_flight} in flight: {}", lane.name);
-        let cpu = turns.iter().map(Turn::cpu_per_call).collect();
-        figures.add_rounds(format!("{label}: CPU per call"), cpu, Unit::Microseconds);
-        let utilization = turns.iter().map(Turn::utilization).collect();
-        figures.add_rounds(format!("{label}: core used"), utilization, Unit::Fraction);
+    figures.begin_table(format!("{in_flight} in flight"));
+    for (lane, turns_of_lane) in lanes.iter().zip(turns) {
+        let name = &*lane.name;
+        let cpu = turns_of_lane.iter().map(Turn::cpu_per_call).collect();
+        figures.add_rounds((name, "CPU per call"), cpu, Unit::Microseconds);
+        let ratios = cpu_ratios(turns_of_lane, &turns[0]);
+        let ratio = figures.add_rounds((name, "by tonic + reqwest"), ratios, Unit::Ratio);
+        match name {
+            LEADSD => ratio.at_most(BOUND),
+            LEADSD_LOGGING => ratio.at_most(BOUND_WITH_ACCESS_LOG),
+            _ => drop(ratio),
+        }
+        let utilization = turns_of_lane.iter().map(Turn::utilization).collect();
+        figures.add_rounds((name, "core used"), utilization, Unit::Fraction);
+        let failures = count_failures(turns_of_lane.iter().flat_map(|turn| &turn.records));
+        figures.add((name, "failed calls"), failures, Unit::Count).at_most(0.0);
     }
-    let [reqwest, hyper, service, logging] = turns else {
-        panic!("there are four lanes");
-    };
-    let ratio = |turns: &[Turn], base: &[Turn]| cpu_ratios(turns, base);
-    let label = format!("{in_flight} in flight: leadsd / tonic + reqwest");
-    figures.add_rounds(label, ratio(service, reqwest), Unit::Ratio).at_most(BOUND);
-    let label = format!("{in_flight} in flight: leadsd with access log / tonic + reqwest");
-    figures.add_rounds(label, ratio(logging, reqwest), Unit::Ratio).at_most(BOUND_WITH_ACCESS_LOG);
-    let label = format!("{in_flight} in flight: leadsd / tonic + hyper");
-    figures.add_rounds(label, ratio(service, hyper), Unit::Ratio);
-    let failures = count_failures(turns.iter().flatten().flat_map(|turn| &turn.records));
-    figures.add(format!("{in_flight} in flight: failed calls"), failures, Unit::Count).at_most(0.0);
 }
 
 /// Starts a bare forwarder.

@@ -93,20 +93,20 @@ async fn measure_unbound(plan: &Plan, contenders: &[Contender], figures: &mut Fi
     // Five seconds per turn at the default of sixty.
     let time = Duration::from_millis(plan.seconds * 1_000 / 12);
     let turns = lane::interleave(&lanes, ROUNDS, time).await;
+    figures.begin_table(format!("No quota binds, {IN_FLIGHT} in flight"));
     for (rival, turns_of_rival) in rivals.iter().zip(&turns) {
-        let name = format!("no quota binds, {IN_FLIGHT} in flight: {}", rival.lane.name);
+        let name = &*rival.lane.name;
         let records = || turns_of_rival.iter().flat_map(|turn| &turn.records);
         let cpu = turns_of_rival.iter().map(Turn::cpu_per_call).collect();
-        figures.add_rounds(format!("{name}: CPU per call"), cpu, Unit::Microseconds);
+        figures.add_rounds((name, "CPU per call"), cpu, Unit::Microseconds);
         let ratios = cpu_ratios(turns_of_rival, &turns[0]);
-        figures.add_rounds(format!("{name}: CPU per call / leadsd"), ratios, Unit::Ratio);
+        figures.add_rounds((name, "by leadsd"), ratios, Unit::Ratio);
         let rates = turns_of_rival.iter().map(Turn::rate).collect();
-        figures.add_rounds(format!("{name}: calls per second"), rates, Unit::PerSecond);
+        figures.add_rounds((name, "calls per second"), rates, Unit::PerSecond);
         let latencies: Durations = records().map(|record| record.latency).collect();
-        figures.add_duration(format!("{name}: latency p50"), latencies.median());
-        figures.add_duration(format!("{name}: latency p99"), latencies.p99());
-        let failures = count_failures(records());
-        figures.add(format!("{name}: failed calls"), failures, Unit::Count);
+        figures.add_duration((name, "p50"), latencies.median());
+        figures.add_duration((name, "p99"), latencies.p99());
+        figures.add((name, "failed calls"), count_failures(records()), Unit::Count);
     }
 }
 
@@ -123,16 +123,17 @@ async fn measure_bound(plan: &Plan, contenders: &[Contender], figures: &mut Figu
             turns.push(rival.turn(WINDOW * windows).await);
         }
     }
+    figures.begin_table(format!("{LIMIT} calls per 10 s, {CALLERS} callers"));
     for (rival, turns) in rivals.iter().zip(&turns) {
-        let name = format!("{LIMIT} calls per 10 s, {CALLERS} callers: {}", rival.lane.name);
+        let name = &*rival.lane.name;
         let rates = turns.iter().map(BoundTurn::leads_per_second).collect();
-        figures.add_rounds(format!("{name}: leads per second"), rates, Unit::PerSecond);
+        figures.add_rounds((name, "leads per second"), rates, Unit::PerSecond);
         let used = turns.iter().map(BoundTurn::fraction_used).collect();
-        figures.add_rounds(format!("{name}: allowed calls used"), used, Unit::Fraction);
+        figures.add_rounds((name, "allowed calls used"), used, Unit::Fraction);
         let rate_limited = turns.iter().map(|turn| total(turn.rate_limited)).collect();
-        figures.add_rounds(format!("{name}: HubSpot 429 per turn"), rate_limited, Unit::Count);
+        figures.add_rounds((name, "HubSpot 429 per turn"), rate_limited, Unit::Count);
         let failures = turns.iter().map(|turn| count_failures(&turn.records)).collect();
-        figures.add_rounds(format!("{name}: failed calls per turn"), failures, Unit::Count);
+        figures.add_rounds((name, "failed calls per turn"), failures, Unit::Count);
     }
 }
 

@@ -132,7 +132,7 @@ fn run_scenario(scenario: Scenario, plan: &Plan, figures: &mut Figures) {
 async fn run_helper(role: Role, upstream: &str, token: &str) {
     match role {
         Role::Upstream => {
-            let (listener, address) = upstream::listen().await;
+            let (listener, address) = upstream::listen();
             process::print_address(&address);
             upstream::serve(listener, || std::future::ready(())).await;
         }

@@ -5,7 +5,7 @@ use std::{future::Future, io};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
 };
 
@@ -33,12 +33,17 @@ const LEAD: &str = r#"{"id":"512345678901","properties":{"hs_createdate":"2026-0
 /// End of a request without a body.
 const END_OF_REQUEST: &[u8] = b"\r\n\r\n";
 
+/// Connections that wait to be accepted: thousands of callers connect at the same time.
+const BACKLOG: u32 = 4096;
+
 /// Space for one request.
 const REQUEST_BYTES: usize = 4 * 1024;
 
 /// Binds a free port and returns its address.
-pub(crate) async fn listen() -> (TcpListener, String) {
-    let listener = TcpListener::bind(ANY_PORT).await.expect("a port is free");
+pub(crate) fn listen() -> (TcpListener, String) {
+    let socket = TcpSocket::new_v4().expect("a socket can be opened");
+    socket.bind(ANY_PORT.parse().expect("the address is valid")).expect("a port is free");
+    let listener = socket.listen(BACKLOG).expect("the socket is bound");
     let address = listener.local_addr().expect("the listener is bound").to_string();
     (listener, address)
 }

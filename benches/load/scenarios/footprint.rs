@@ -106,7 +106,7 @@ async fn measure_sent(fakes: &Fakes, idle: f64, figures: &mut Figures) {
     }
     let (held, mut held_count) = watch::channel(0_usize);
     let (open, opened) = watch::channel(true);
-    let (listener, address) = upstream::listen().await;
+    let (listener, address) = upstream::listen();
     let wait = move || {
         held.send_modify(|held| *held += 1);
         let mut opened = opened.clone();

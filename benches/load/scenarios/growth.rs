@@ -22,11 +22,18 @@ const FEW: usize = 100;
 
 const MANY: usize = 5_000;
 
+/// Callers of the turns that open the connections to the upstream. All at once would overflow the
+/// queue of connections that the kernel keeps for a listener.
+const RAMP: [usize; 4] = [500, 1_500, 3_000, MANY];
+
+/// Length of these turns.
+const RAMP_TURN: Duration = Duration::from_millis(500);
+
 /// Connections that the callers share, in both cases.
 const CONNECTIONS: usize = 10;
 
 /// Turns of every server.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
 
 /// Files that the measured process needs: the connections of the callers and to the upstream.
 const OPEN_FILES: u64 = 6_000;
@@ -55,8 +62,14 @@ pub(super) async fn run(plan: &Plan, figures: &mut Figures) {
         (&forwarder_few, &*few),
         (&forwarder_many, &*many),
     ];
-    // Five seconds per turn at the default of sixty.
-    let time = Duration::from_millis(plan.seconds * 1_000 / 12);
+    for (lane, leads) in lanes {
+        for callers in RAMP.into_iter().filter(|callers| *callers <= leads.len()) {
+            lane.turn(lane.callers(&leads[..callers]), RAMP_TURN).await;
+        }
+    }
+    // Three seconds per turn at the default of sixty: connections must not become idle for so long
+    // that the servers close them while the others have their turns.
+    let time = Duration::from_millis(plan.seconds * 50);
     let turns = lane::interleave(&lanes, ROUNDS, time).await;
     for (pair, turns) in lanes.chunks(2).zip(turns.chunks(2)) {
         let name = &*pair[0].0.name;

@@ -19,6 +19,7 @@ use std::{
 
 use leadsd_base::{task, time::Zone};
 use parking_lot::Mutex;
+use proptest::test_runner::Config as ProptestConfig;
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep},
@@ -29,6 +30,14 @@ use crate::{
     Rejected, Requester, Settings,
     testing::{SimulatedClock, settings},
 };
+
+/// Configuration of a property test that runs `cases` cases if `PROPTEST_CASES` is 1024, as in CI, and a
+/// quarter of them by default.
+fn cases(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let cases = (cases * default.cases / 1_024).max(1);
+    ProptestConfig { cases, failure_persistence: None, ..default }
+}
 
 fn account(settings: Settings) -> Arc<Account> {
     account_at(settings, "2026-03-01T12:00:00Z")

@@ -44,7 +44,7 @@ fn member(group: &Arc<Together>) -> Waiting {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(cases(200))]
 
     #[test]
     fn the_permits_that_are_counted_are_those_it_takes(

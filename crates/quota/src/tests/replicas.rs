@@ -175,7 +175,7 @@ async fn a_new_replica_gets_its_part_of_a_busy_one_and_leaves_it_when_it_ends() 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(cases(32))]
 
     #[test]
     fn up_to_three_replicas_converge_wherever_they_are_and_whenever_they_start(

@@ -401,7 +401,7 @@ async fn the_part_of_a_replica_that_leaves_is_free_at_once_and_that_of_one_that_
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #![proptest_config(cases(16))]
 
     #[test]
     fn no_window_is_overrun_whatever_becomes_of_the_ledger(

@@ -259,7 +259,7 @@ fn in_time(done: &[Done], limit: usize) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn no_window_is_overrun_nobody_starves_and_every_call_hears_once_and_in_order(

@@ -131,3 +131,6 @@ fn between(now: Timestamp, then: Timestamp) -> Duration {
 fn after(now: Timestamp, wait: Duration) -> Timestamp {
     now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests;

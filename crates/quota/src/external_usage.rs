@@ -241,3 +241,6 @@ impl ExternalUsage {
 fn arrival(sent: Instant, finished: Instant) -> Instant {
     sent + finished.saturating_duration_since(sent) / 2
 }
+
+#[cfg(test)]
+mod tests;

@@ -169,3 +169,6 @@ impl FairShares {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,3 +82,6 @@ impl Drop for Permit {
         self.release(None);
     }
 }
+
+#[cfg(test)]
+mod tests;

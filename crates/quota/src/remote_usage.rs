@@ -70,3 +70,6 @@ impl RemoteUsage {
         tenths[TENTHS - 1] += u64::try_from(calls).unwrap_or(size) + u64::from(replicas);
     }
 }
+
+#[cfg(test)]
+mod tests;

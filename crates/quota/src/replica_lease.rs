@@ -373,3 +373,6 @@ impl EmptyGrant {
         Some(Self { is_wanted, ahead: request.ahead, until: until.max(now + MIN_PAUSE) })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,3 +66,6 @@ impl Caller {
         self.weight
     }
 }
+
+#[cfg(test)]
+mod tests;

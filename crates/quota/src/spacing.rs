@@ -41,3 +41,6 @@ impl Spacing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,3 +51,6 @@ impl Usage {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

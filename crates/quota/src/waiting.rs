@@ -65,3 +65,6 @@ pub(crate) fn dispatch(permit: Permit, batch: Vec<Waiting>) {
         group.dispatch(permit, members);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -175,3 +175,6 @@ impl Window {
         self.slots.get_mut(index)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,3 +51,6 @@ impl WriteQueueStats {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,3 +50,6 @@ impl Activity {
         (self.taken, self.wanted) = (None, None);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,3 +68,6 @@ impl Availability {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,3 +99,6 @@ impl Reports {
         reports
     }
 }
+
+#[cfg(test)]
+mod tests;

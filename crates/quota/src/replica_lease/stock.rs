@@ -85,3 +85,6 @@ impl Stock {
         self.permits.drain(..).map(|leased| leased.number)
     }
 }
+
+#[cfg(test)]
+mod tests;

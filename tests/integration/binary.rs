@@ -10,14 +10,14 @@ use std::{
 use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
 use leadsd_base::{secret::SECRET_MARKER, time::SystemClock};
 use leadsd_hubspot_fake::{FakeHubspot, READ, Script, WRITE};
+use leadsd_testkit::{Dev, FREE, Process};
 use leadsd_vault_fake::FakeVault;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    harness::PATIENCE,
+    harness::{LEADSD, PATIENCE},
     openbao::{self, OpenBao},
-    process::{Dev, FREE, Process},
     real_peers::{run, text, tool},
 };
 
@@ -60,7 +60,7 @@ fn a_broken_configuration_names_every_fault_with_its_origin_and_exits_with_64() 
     let file = folder.path().join("leadsd.toml");
     std::fs::write(&file, "[grpc]\nlisten = \"nowhere\"\nportt = 1\n[vault]\naddress = 3\n")
         .unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_leadsd"))
+    let output = Command::new(LEADSD)
         .args(["serve", "--config"])
         .arg(&file)
         .env("LEADSD_LOG__FORMAT", "xml")
@@ -84,9 +84,7 @@ fn a_broken_configuration_names_every_fault_with_its_origin_and_exits_with_64() 
 
 #[test]
 fn bad_usage_exits_with_64_and_help_with_0() {
-    let leadsd = |args: &[&str]| -> Output {
-        Command::new(env!("CARGO_BIN_EXE_leadsd")).args(args).output().unwrap()
-    };
+    let leadsd = |args: &[&str]| -> Output { Command::new(LEADSD).args(args).output().unwrap() };
     assert_eq!(leadsd(&["serve", "--confg", "x"]).status.code(), Some(64));
     assert_eq!(leadsd(&["serve", "--config", "/nonexistent"]).status.code(), Some(64));
     let help = leadsd(&["--help"]);
@@ -101,9 +99,7 @@ fn serve_refuses_a_network_without_tls_and_identities_and_dev_refuses_any() {
     let config = "[grpc]\nlisten = \"0.0.0.0:0\"\n[vault]\naddress = \"http://127.0.0.1:1\"\n\
                 [vault.auth]\nmethod = \"token_file\"\nfile = \"/x\"\n[portals.default]\n";
     std::fs::write(&file, config).unwrap();
-    let leadsd = |args: &[&str]| -> Output {
-        Command::new(env!("CARGO_BIN_EXE_leadsd")).args(args).output().unwrap()
-    };
+    let leadsd = |args: &[&str]| -> Output { Command::new(LEADSD).args(args).output().unwrap() };
     for command in [&["serve", "--config"][..], &["config", "check", "--config"]] {
         let output = leadsd(&[command, &[&file.display().to_string()]].concat());
         assert_eq!(output.status.code(), Some(64));
@@ -129,6 +125,7 @@ async fn a_certificate_that_cannot_be_used_stops_the_start_with_its_file() {
         config(&folder, "http://127.0.0.1:1", "method = \"token_file\"\nfile = \"/x\"", &hubspot);
     let missing = folder.path().join("tls.crt").display().to_string();
     let process = Process::serve(
+        LEADSD,
         &file,
         &[
             ("LEADSD_GRPC__TLS__CERT_FILE", &missing),
@@ -145,7 +142,7 @@ async fn a_call_in_flight_survives_sigterm_and_the_exit_code_is_0() {
     let (folder, hubspot) = (tempfile::tempdir().unwrap(), fake_hubspot().await);
     let (vault, auth) = fake_vault(&folder, &hubspot).await;
     let file = config(&folder, &format!("http://{}", vault.address()), &auth, &hubspot);
-    let process = Process::serve(&file, &[]);
+    let process = Process::serve(LEADSD, &file, &[]);
     let grpc = process.ready().await;
     let contact = hubspot.add_contact("ada@example.com");
     let id = hubspot.add_lead(&contact, &json!({"hs_lead_name": "Jane"})).unwrap();
@@ -175,6 +172,7 @@ async fn variables_meant_for_vaults_own_tools_change_nothing() {
     let (vault, auth) = fake_vault(&folder, &hubspot).await;
     let file = config(&folder, &format!("http://{}", vault.address()), &auth, &hubspot);
     let process = Process::serve(
+        LEADSD,
         &file,
         &[
             ("VAULT_ADDR", "http://127.0.0.1:1"),
@@ -216,7 +214,7 @@ async fn serve_with_a_real_openbao_does_all_calls_with_both_kinds_of_secret() {
             role_id.display(),
             secret_id.display()
         );
-        let process = Process::serve(&config(&folder, &bao.address, &auth, &hubspot), &[]);
+        let process = Process::serve(LEADSD, &config(&folder, &bao.address, &auth, &hubspot), &[]);
         let grpc = process.ready().await;
         let call = |method: &str, body: Value| {
             let mut command = Command::new(tool("LEADSD_TEST_GRPCURL", "grpcurl"));
@@ -252,7 +250,7 @@ async fn serve_with_a_real_openbao_does_all_calls_with_both_kinds_of_secret() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs grpcurl"]
 async fn the_lines_that_dev_prints_can_be_pasted() {
-    let Dev { process, banner } = Dev::start().await;
+    let Dev { process, banner } = Dev::start(LEADSD).await;
     let calls: Vec<&String> = banner.iter().filter(|line| line.contains("grpcurl")).collect();
     assert!(calls.len() >= 6, "{banner:?}");
     let grpcurl = tool("LEADSD_TEST_GRPCURL", "grpcurl").display().to_string();

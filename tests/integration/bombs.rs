@@ -11,12 +11,13 @@ use axum::{
 use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
 use leadsd_base::time::SystemClock;
 use leadsd_hubspot_fake::FakeHubspot;
+use leadsd_testkit::{FREE, Process};
 use leadsd_vault_fake::FakeVault;
 use serde_json::json;
 use tonic::{Code, transport::Channel};
 use tonic_types::StatusExt as _;
 
-use crate::process::{FREE, Process};
+use crate::harness::LEADSD;
 
 /// What a bomb becomes.
 const UNPACKED: usize = 1 << 30;
@@ -91,7 +92,7 @@ async fn service(hubspot: &str) -> (Process, LeadsServiceClient<Channel>, String
         token.display(),
     );
     std::fs::write(&config, text).unwrap();
-    let process = Process::serve(&config, &[]);
+    let process = Process::serve(LEADSD, &config, &[]);
     let grpc = process.ready().await;
     let channel = Channel::from_shared(format!("http://{grpc}")).unwrap();
     (process, LeadsServiceClient::new(channel.connect().await.unwrap()), grpc, vault)

@@ -15,7 +15,7 @@ use tonic_health::pb::{
 };
 
 use crate::{
-    harness::TestApp,
+    harness::{LEADSD, TestApp},
     real_peers::{run, text, tool},
 };
 
@@ -83,7 +83,7 @@ fn configuration(objects: &[Value]) -> tempfile::NamedTempFile {
 }
 
 async fn leadsd_config(command: &str, file: &Path) -> std::process::Output {
-    let mut leadsd = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+    let mut leadsd = Command::new(LEADSD);
     run(leadsd.args(["config", command, "--config"]).arg(file)).await
 }
 
@@ -227,7 +227,7 @@ async fn helm_test_asks_as_the_binary_understands_it() {
         other => other.to_owned(),
     });
     let args: Vec<String> = args.collect();
-    let health = run(Command::new(env!("CARGO_BIN_EXE_leadsd")).args(&args)).await;
+    let health = run(Command::new(LEADSD).args(&args)).await;
     assert!(health.status.success(), "{args:?}: {}", text(&health));
     app.stop().await;
 }
@@ -270,7 +270,7 @@ fn keys_of(schema: &Value, whole: &Value, path: &str, keys: &mut BTreeMap<String
 
 #[tokio::test]
 async fn the_values_schema_knows_the_configuration_as_the_binary_does() {
-    let schema = run(Command::new(env!("CARGO_BIN_EXE_leadsd")).args(["config", "schema"])).await;
+    let schema = run(Command::new(LEADSD).args(["config", "schema"])).await;
     let of_binary: Value = serde_json::from_slice(&schema.stdout).unwrap();
     let of_chart = std::fs::read(Path::new(CHART).join("values.schema.json")).unwrap();
     let of_chart: Value = serde_json::from_slice(&of_chart).unwrap();

@@ -3,10 +3,13 @@
 
 use std::process::{Command, Output};
 
-use crate::real_peers::{run, text, tool};
+use crate::{
+    harness::LEADSD,
+    real_peers::{run, text, tool},
+};
 
 fn leadsd(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+    let mut command = Command::new(LEADSD);
     command.arg("config").args(arguments).env_clear();
     command
 }

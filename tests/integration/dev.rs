@@ -13,7 +13,7 @@ use leadsd_base::{secret::SECRET_MARKER, time::SystemClock};
 use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
 
 use crate::{
-    harness::{PATIENCE, properties, wait_ready},
+    harness::{LEADSD, PATIENCE, properties, wait_ready},
     login::{clicked, shown},
 };
 
@@ -31,7 +31,7 @@ struct Dev {
 impl Dev {
     fn start(hubspot: &FakeHubspot, arguments: &[&str]) -> Self {
         let upstream = format!("http://{}", hubspot.address());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+        let mut command = Command::new(LEADSD);
         command.args(["dev", "--grpc", FREE, "--admin", FREE, "--vault", FREE]);
         command.args(["--upstream", &upstream]).args(arguments).env_clear().env("PATH", "");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -150,7 +150,7 @@ async fn without_a_credential_nothing_is_served() {
     assert!(!dev.printed.lock().unwrap().contains("gRPC"));
     let mut dev = Dev::start(&hubspot, &["--hubspot", FREE]);
     assert_eq!(dev.child.wait().unwrap().code(), Some(64), "there are no two HubSpots");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+    let mut command = Command::new(LEADSD);
     let said = command.args(["dev", "--static"]).env_clear().output().unwrap();
     assert_eq!(said.status.code(), Some(64), "whoever means a real HubSpot does not get the fake");
     assert!(String::from_utf8_lossy(&said.stderr).contains("--upstream"));

@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use crate::harness::LEADSD;
 use leadsd_base::{
     secret::{SECRET_MARKER, Secret},
     time::{SystemClock, WallClock},
@@ -126,7 +127,7 @@ impl World {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+        let mut command = Command::new(LEADSD);
         command.arg("doctor").arg("--config").arg(self.config()).args(arguments).env_clear();
         let output = command.output().unwrap();
         for side in [&output.stdout, &output.stderr] {

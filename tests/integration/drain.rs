@@ -10,14 +10,14 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use leadsd::grpc::pb::{
     self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
 };
 use leadsd_base::time::SystemClock;
-use leadsd_hubspot_fake::{FakeHubspot, READ, Script, WRITE};
+use leadsd_hubspot_fake::{FakeHubspot, Gate, READ, Script, WRITE};
 use leadsd_vault_fake::FakeVault;
 use serde_json::json;
 use tempfile::TempDir;
@@ -25,15 +25,19 @@ use tokio::task::JoinHandle;
 use tonic::{Request, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
+use leadsd_testkit::{FREE, Process, found, silent_peer};
+
 use crate::{
-    harness::{PATIENCE, wait_ready},
-    process::{FREE, Process},
+    harness::{LEADSD, PATIENCE, eventually, wait_ready},
     real_peers::{text, tool},
 };
 
 /// Replicas under load say what they do, but not of every call.
 const QUIET: [(&str, &str); 1] =
     [("LEADSD_LOG__LEVEL", "warn,leadsd=info,leadsd::access=off,leadsd::audit=off")];
+
+/// Calls that HubSpot answers between two replacements, so that each happens under load.
+const CALLS_BETWEEN: u64 = 100;
 
 /// SERVING
 const SERVING: i32 = 1;
@@ -83,14 +87,17 @@ impl World {
         pb::GetLeadRequest { id: self.lead.clone(), ..Default::default() }
     }
 
-    /// Waits until HubSpot was asked what it answers late.
-    async fn asked(&self) {
-        let asked = async {
-            while self.hubspot.scripts_left() > 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, asked).await.expect("the call is under way");
+    /// Waits until HubSpot has received the request that its scripted response is for.
+    async fn script_used(&self) {
+        let used = async || self.hubspot.scripts_left() == 0;
+        eventually("HubSpot receives the scripted request", used).await;
+    }
+
+    /// Waits until HubSpot has answered so many more requests.
+    async fn answers(&self, more: u64) {
+        let wanted = self.hubspot.counted() + more;
+        eventually("HubSpot answers more requests", async || self.hubspot.counted() >= wanted)
+            .await;
     }
 }
 
@@ -103,14 +110,14 @@ async fn channel(address: &str) -> Channel {
 }
 
 fn health(address: &str, more: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+    let mut command = Command::new(LEADSD);
     command.args(["health", "--address", address]).args(more).output().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_is_announced_before_calls_are_turned_away_and_nothing_in_flight_is_lost() {
     let world = World::start().await;
-    let process = Process::serve(&world.config("leadsd.toml", FREE, "3s"), &[]);
+    let process = Process::serve(LEADSD, &world.config("leadsd.toml", FREE, "3s"), &[]);
     let grpc = process.ready().await;
     let admin = format!("http://{}", process.logged("admin.address").await);
     let mut watch = HealthClient::new(channel(&grpc).await);
@@ -121,15 +128,15 @@ async fn a_stop_is_announced_before_calls_are_turned_away_and_nothing_in_flight_
         quotas.watch_quota(pb::WatchQuotaRequest::default()).await.unwrap().into_inner();
     quotas.message().await.unwrap().expect("a first view");
     let mut leads = LeadsServiceClient::new(channel(&grpc).await);
-    world.hubspot.script("GET", &format!("/{}", world.lead), Script::Late(Duration::from_secs(5)));
+    let gate = Gate::new();
+    world.hubspot.script("GET", &format!("/{}", world.lead), Script::Held(gate.clone()));
     // Of other properties: identical reads would share one call, and wait together.
     let mut request = world.get();
     request.properties.push("hs_lead_label".to_owned());
     let mut caller = leads.clone();
     let in_flight = tokio::spawn(async move { caller.get_lead(request).await });
-    world.asked().await;
+    world.script_used().await;
 
-    let since = Instant::now();
     process.signal("TERM");
     let state = tokio::time::timeout(PATIENCE, states.message()).await.expect("told at once");
     assert_ne!(state.unwrap().unwrap().status, SERVING);
@@ -141,19 +148,13 @@ async fn a_stop_is_announced_before_calls_are_turned_away_and_nothing_in_flight_
     leads.get_lead(world.get()).await.expect("a call on an old connection");
     let mut late = LeadsServiceClient::new(channel(&grpc).await);
     late.get_lead(world.get()).await.expect("a call on a new connection");
-    assert!(since.elapsed() < Duration::from_secs(3), "the delay is not over");
 
+    gate.open();
     in_flight.await.unwrap().expect("what was in flight is finished");
     let over = async { while quotas.message().await.expect("no error").is_some() {} };
     tokio::time::timeout(PATIENCE, over).await.expect("a stream that would go on ends");
     let (code, log) = process.ended().await;
     assert_eq!(code, Some(0), "{log}");
-    assert!(since.elapsed() >= Duration::from_secs(3), "it waited");
-    assert!(
-        since.elapsed() < Duration::from_secs(12),
-        "{:?}: idle callers hold nothing up",
-        since.elapsed()
-    );
     assert!(log.contains("\"Stopped\""), "{log}");
     assert!(tokio::net::TcpStream::connect(&grpc).await.is_err(), "nobody listens any more");
 }
@@ -161,15 +162,14 @@ async fn a_stop_is_announced_before_calls_are_turned_away_and_nothing_in_flight_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once_and_says_so() {
     let world = World::start().await;
-    let process = Process::serve(&world.config("leadsd.toml", FREE, "1m"), &[]);
+    let process = Process::serve(LEADSD, &world.config("leadsd.toml", FREE, "1m"), &[]);
     process.ready().await;
     process.signal("TERM");
     process.logged("drain.delay_ms").await;
-    let since = Instant::now();
     process.signal("TERM");
+    // The delay is longer than the patience of a test.
     let (code, log) = process.ended().await;
     assert_eq!(code, Some(1), "{log}");
-    assert!(since.elapsed() < Duration::from_secs(5));
     assert!(log.contains("Stopping at once") && log.contains("second signal"), "{log}");
 }
 
@@ -177,18 +177,16 @@ async fn a_second_signal_ends_it_at_once_and_says_so() {
 async fn calls_that_outlast_the_grace_are_cut_off_and_the_process_ends() {
     let world = World::start().await;
     let config = world.config("leadsd.toml", FREE, "0s");
-    let process = Process::serve(&config, &[("LEADSD_GRPC__SHUTDOWN_GRACE", "300ms")]);
+    let process = Process::serve(LEADSD, &config, &[("LEADSD_GRPC__SHUTDOWN_GRACE", "300ms")]);
     let grpc = process.ready().await;
-    world.hubspot.script("GET", &format!("/{}", world.lead), Script::Late(Duration::from_secs(20)));
+    world.hubspot.script("GET", &format!("/{}", world.lead), Script::Held(Gate::new()));
     let (mut leads, request) = (LeadsServiceClient::new(channel(&grpc).await), world.get());
     let call = tokio::spawn(async move { leads.get_lead(request).await });
-    world.asked().await;
-    let since = Instant::now();
+    world.script_used().await;
     process.signal("TERM");
     call.await.unwrap().expect_err("cut off");
     let (code, log) = process.ended().await;
     assert_eq!(code, Some(0), "{log}");
-    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
     assert!(log.contains("cut off"), "{log}");
 }
 
@@ -198,7 +196,7 @@ async fn health_is_asked_by_the_binary_itself() {
     let config = world.config("leadsd.toml", FREE, "1m");
     // A second portal has no secret yet: the service is there and not ready.
     let lost = [("LEADSD_PORTALS__LATE__SECRET", "hubspot/late")];
-    let process = Process::serve(&config, &lost);
+    let process = Process::serve(LEADSD, &config, &lost);
     let grpc = process.logged("grpc.address").await;
     let unready = health(&grpc, &[]);
     assert_eq!(unready.status.code(), Some(1));
@@ -213,10 +211,8 @@ async fn health_is_asked_by_the_binary_itself() {
     world.vault.put("hubspot/late", json!({"access_token": token.expose()}));
     process.ready().await;
     for service in ["", "hubspot.leads.v1.LeadsService"] {
-        let since = Instant::now();
         let ready = health(&grpc, &["--service", service]);
         assert_eq!((ready.status.code(), text(&ready).trim()), (Some(0), "SERVING"));
-        assert!(since.elapsed() < Duration::from_secs(1));
     }
     let ready = health(&grpc, &asked);
     assert_eq!((ready.status.code(), text(&ready).trim()), (Some(0), "SERVING"));
@@ -235,18 +231,16 @@ async fn health_is_asked_by_the_binary_itself() {
     let gone = health(&grpc, &asked);
     assert_eq!(gone.status.code(), Some(1));
     assert!(text(&gone).contains("refused"), "{}", text(&gone));
-    // Somebody who takes the connection and says nothing.
-    let silent = TcpListener::bind(FREE).unwrap();
-    let since = Instant::now();
-    let late = health(&silent.local_addr().unwrap().to_string(), &["--timeout-ms", "300"]);
-    assert_eq!(late.status.code(), Some(1));
-    assert!(since.elapsed() < Duration::from_secs(2), "{}", text(&late));
+    // A server that opens the connection and sends nothing.
+    let (_listener, silent) = silent_peer();
+    let late = health(&silent.to_string(), &["--timeout-ms", "300"]);
+    assert_eq!(late.status.code(), Some(1), "{}", text(&late));
     assert_eq!(health("no address", &[]).status.code(), Some(1));
     assert_eq!(health(&grpc, &["--ca-file", "x"]).status.code(), Some(64), "needs --tls");
 }
 
-/// Calls replicas as gRPC clients with health checking do: a connection to each, a watch on its health,
-/// and each call to the next that is SERVING. No call is ever repeated.
+/// Calls replicas as gRPC clients with health checking do: a connection to each, a watch on its
+/// health, and each call to the next that is SERVING. No call is repeated.
 struct Balancer {
     backends: Vec<Arc<Backend>>,
     next: AtomicU64,
@@ -256,8 +250,16 @@ struct Balancer {
 struct Backend {
     address: String,
     channel: Mutex<Option<Channel>>,
-    /// No longer among the endpoints that the name service tells of.
+    /// Whether the name service no longer lists it.
     is_removed: AtomicBool,
+    /// Calls that were given this replica and have not ended.
+    calls: AtomicU64,
+}
+
+/// A replica for one call.
+struct Picked {
+    backend: Arc<Backend>,
+    channel: Channel,
 }
 
 // === impl Balancer ===
@@ -265,8 +267,12 @@ struct Backend {
 impl Balancer {
     fn new(addresses: &[String]) -> Self {
         let backend = |address: &String| {
-            let (address, channel) = (address.clone(), Mutex::new(None));
-            Arc::new(Backend { address, channel, is_removed: AtomicBool::new(false) })
+            Arc::new(Backend {
+                address: address.clone(),
+                channel: Mutex::new(None),
+                is_removed: AtomicBool::new(false),
+                calls: AtomicU64::new(0),
+            })
         };
         let backends: Vec<_> = addresses.iter().map(backend).collect();
         let watches = backends.iter().map(|backend| tokio::spawn(Arc::clone(backend).watch()));
@@ -274,24 +280,50 @@ impl Balancer {
     }
 
     /// The next replica that serves.
-    async fn pick(&self) -> Channel {
-        let picked = async {
-            loop {
-                for _ in 0..self.backends.len() {
-                    let next = self.next.fetch_add(1, Ordering::Relaxed);
-                    let backend =
-                        &self.backends[usize::try_from(next).unwrap() % self.backends.len()];
-                    let channel = backend.channel.lock().unwrap().clone();
-                    if let Some(channel) = channel
-                        && !backend.is_removed.load(Ordering::Relaxed)
-                    {
-                        return channel;
-                    }
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+    async fn pick(&self) -> Picked {
+        let pick = || {
+            (0..self.backends.len()).find_map(|_| {
+                let next = usize::try_from(self.next.fetch_add(1, Ordering::Relaxed)).unwrap();
+                Picked::new(&self.backends[next % self.backends.len()])
+            })
         };
-        tokio::time::timeout(PATIENCE, picked).await.expect("some replica serves")
+        found("some replica serves", pick).await
+    }
+
+    /// Removes a replica from the name service and waits until no call uses it.
+    async fn remove(&self, number: usize) {
+        let backend = &self.backends[number];
+        backend.is_removed.store(true, Ordering::SeqCst);
+        eventually("its calls end", async || backend.calls.load(Ordering::SeqCst) == 0).await;
+    }
+
+    fn restore(&self, number: usize) {
+        self.backends[number].is_removed.store(false, Ordering::SeqCst);
+    }
+}
+
+// === impl Picked ===
+
+impl Picked {
+    fn new(backend: &Arc<Backend>) -> Option<Self> {
+        // Counted before the look, or a removal could miss it.
+        backend.calls.fetch_add(1, Ordering::SeqCst);
+        let channel = backend.channel.lock().unwrap().clone();
+        match channel {
+            Some(channel) if !backend.is_removed.load(Ordering::SeqCst) => {
+                Some(Self { backend: Arc::clone(backend), channel })
+            }
+            _ => {
+                backend.calls.fetch_sub(1, Ordering::SeqCst);
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Picked {
+    fn drop(&mut self) {
+        self.backend.calls.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -313,6 +345,7 @@ impl Backend {
                 }
             }
             *self.channel.lock().unwrap() = None;
+            // Between two attempts to connect, as gRPC clients have it.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -335,63 +368,48 @@ fn addresses(number: usize) -> Vec<String> {
     found
 }
 
-/// Who waits until nobody calls a replica any more that is about to go, as the chart's `drain.wait` has
-/// it.
+/// How callers learn that a replica is about to stop, as the chart's `drain.wait` has it.
 #[derive(Clone, Copy, PartialEq)]
 enum Wait {
-    /// The binary, after the signal: callers learn by its health.
+    /// By its health, after the signal: the binary waits.
     Binary,
-    /// The kubelet, before the signal: callers learn that the endpoint has gone, some time into the
-    /// sleep.
+    /// By the name service, before the signal: the kubelet waits.
     PreStop,
 }
 
-/// Starts a replica at each address, and replaces one after the other. Who is `told` learns of it before
-/// the replica does.
+/// Starts a replica at each address, and replaces one after the other. `balancer` removes a replica
+/// before its signal.
 async fn roll(
     world: &World,
     addresses: &[String],
     delay: &str,
-    told: Option<&Balancer>,
+    balancer: Option<&Balancer>,
 ) -> Vec<Process> {
     let config = |number: usize| world.config(&format!("{number}.toml"), &addresses[number], delay);
     let mut replicas = Vec::new();
     for number in 0..addresses.len() {
-        let process = Process::serve(&config(number), &QUIET);
+        let process = Process::serve(LEADSD, &config(number), &QUIET);
         process.ready().await;
         replicas.push(process);
     }
     for (number, replica) in replicas.iter_mut().enumerate() {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        if let Some(balancer) = told {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            balancer.backends[number].is_removed.store(true, Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(300)).await;
+        world.answers(CALLS_BETWEEN).await;
+        if let Some(balancer) = balancer {
+            balancer.remove(number).await;
         }
-        let signalled = Instant::now();
         replica.signal("TERM");
-        let successor = async {
-            // As a StatefulSet does: the address is free once the old one is gone.
-            loop {
-                if replica.child.try_wait().unwrap().is_some() {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            // Short calls need none of the shutdown grace, so the pod is gone long before it is killed.
-            assert!(signalled.elapsed() < Duration::from_secs(5), "{:?}", signalled.elapsed());
-            let successor = Process::serve(&config(number), &QUIET);
-            successor.ready().await;
-            if let Some(balancer) = told {
-                balancer.backends[number].is_removed.store(false, Ordering::Relaxed);
-            }
-            successor
-        };
-        let successor = tokio::time::timeout(PATIENCE, successor).await.expect("replaced in time");
+        // As in a StatefulSet, the address is free once the old process has ended. Short calls need
+        // none of the shutdown grace, which is longer than the patience of a test.
+        replica.wait().await;
+        let successor = Process::serve(LEADSD, &config(number), &QUIET);
+        successor.ready().await;
+        if let Some(balancer) = balancer {
+            balancer.restore(number);
+        }
         let (code, log) = std::mem::replace(replica, successor).ended().await;
         assert_eq!(code, Some(0), "{log}");
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.answers(CALLS_BETWEEN).await;
     replicas
 }
 
@@ -410,16 +428,17 @@ async fn replaced_under_load(wait: Wait) {
     let world = Arc::new(World::start().await);
     let addresses = addresses(3);
     let balancer = Arc::new(Balancer::new(&addresses));
-    let (calls, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let stop = Arc::new(AtomicBool::new(false));
     let failures = Arc::new(Mutex::new(Vec::new()));
     let mut callers = Vec::new();
     for number in 0..16 {
         let (balancer, world, failures) =
             (Arc::clone(&balancer), Arc::clone(&world), Arc::clone(&failures));
-        let (calls, stop) = (Arc::clone(&calls), Arc::clone(&stop));
+        let stop = Arc::clone(&stop);
         callers.push(tokio::spawn(async move {
             while !stop.load(Ordering::Relaxed) {
-                let mut leads = LeadsServiceClient::new(balancer.pick().await);
+                let picked = balancer.pick().await;
+                let mut leads = LeadsServiceClient::new(picked.channel.clone());
                 let done = if number % 4 == 0 {
                     let properties = [("hs_lead_label".to_owned(), "HOT".to_owned())].into();
                     let id = world.lead.clone();
@@ -433,37 +452,32 @@ async fn replaced_under_load(wait: Wait) {
                         .insert("x-leadsd-caller", number.to_string().parse().unwrap());
                     leads.get_lead(request).await.map(drop)
                 };
-                calls.fetch_add(1, Ordering::Relaxed);
+                drop(picked);
                 if let Err(status) = done {
                     failures.lock().unwrap().push(format!("{status:?}"));
                 }
+                // A load that leaves time for others on the machine.
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }));
     }
-    let (delay, told) = match wait {
-        Wait::Binary => ("500ms", None),
+    let (delay, balancer) = match wait {
+        Wait::Binary => ("2s", None),
         Wait::PreStop => ("0s", Some(&*balancer)),
     };
-    let _replicas = roll(&world, &addresses, delay, told).await;
+    let _replicas = roll(&world, &addresses, delay, balancer).await;
     stop.store(true, Ordering::Relaxed);
     for caller in callers {
         caller.await.unwrap();
     }
-    let (calls, failures) = (calls.load(Ordering::Relaxed), failures.lock().unwrap().clone());
-    assert!(calls > 1_000, "{calls} calls");
-    assert!(
-        failures.is_empty(),
-        "{} of {calls} calls failed: {:#?}",
-        failures.len(),
-        failures.first()
-    );
+    let failures = failures.lock().unwrap().clone();
+    assert!(failures.is_empty(), "{} calls failed: {:#?}", failures.len(), failures.first());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Python with grpcio"]
 async fn three_replicas_are_replaced_under_a_grpc_client_of_another_make() {
-    replaced_under_grpcio("health", "500ms").await;
+    replaced_under_grpcio("health", "2s").await;
 }
 
 /// The first that it learns is that the replica closes its connection.
@@ -496,7 +510,7 @@ async fn replaced_under_grpcio(knows: &str, delay: &str) {
 async fn a_replica_is_not_ready_before_its_credentials_are() {
     let world = World::start().await;
     world.vault.set_sealed(true);
-    let process = Process::serve(&world.config("leadsd.toml", FREE, "0s"), &[]);
+    let process = Process::serve(LEADSD, &world.config("leadsd.toml", FREE, "0s"), &[]);
     let grpc = process.logged("grpc.address").await;
     assert_eq!(health(&grpc, &[]).status.code(), Some(1));
     world.vault.set_sealed(false);

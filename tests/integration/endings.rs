@@ -7,13 +7,14 @@ use leadsd::grpc::pb::{
     self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
 };
 use leadsd_hubspot_fake::Script;
+use leadsd_testkit::http2::{
+    DATA, END_HEADERS, HEADERS, RST_STREAM, RawConnection, request_headers,
+};
 use tonic::{Code, Request, transport::Channel};
 
 use crate::{
     deadlines::patient,
     harness::{PATIENCE, TestApp},
-    logs,
-    raw::{DATA, END_HEADERS, HEADERS, RST_STREAM, Raw, head},
 };
 
 /// HTTP/2's error code of a stream that its client no longer wants.
@@ -55,7 +56,7 @@ async fn ends(app: &TestApp, method: &str) -> Vec<(String, f64)> {
 async fn ended(app: &TestApp, method: &str, id: &str, code: &str) {
     let seen = async {
         loop {
-            if let Some(event) = logs::access(id) {
+            if let Some(event) = app.access_event(id) {
                 return event;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -88,7 +89,7 @@ async fn a_read_whose_caller_leaves_is_counted_as_cancelled() {
     let get = pb::GetLeadRequest { id: "7".to_owned(), ..Default::default() };
     let call = tokio::spawn(async move { leads.get_lead(named("left-a-read", get)).await });
     until_asked(&app).await;
-    assert_eq!(logs::access("left-a-read"), None, "it is not over yet");
+    assert_eq!(app.access_event("left-a-read"), None, "it is not over yet");
     call.abort();
     ended(&app, "GetLead", "left-a-read", "CANCELLED").await;
 }
@@ -127,10 +128,10 @@ async fn a_watch_whose_caller_leaves_is_counted_as_cancelled() {
 async fn a_caller_who_leaves_in_the_middle_of_its_message_is_counted_as_cancelled() {
     let app = TestApp::start().await;
     for (id, method, with_reset) in [("reset", "GetLead", true), ("gone", "ListLeads", false)] {
-        let mut raw = Raw::connect(&app.grpc, &[]).await;
-        raw.greet().await;
+        let mut raw = RawConnection::connect(&app.grpc, &[]).await;
+        raw.acknowledge_settings().await;
         let path = format!("/hubspot.leads.v1.LeadsService/{method}");
-        raw.frame(HEADERS, END_HEADERS, 1, &head(&path, &[("x-request-id", id)])).await;
+        raw.frame(HEADERS, END_HEADERS, 1, &request_headers(&path, &[("x-request-id", id)])).await;
         raw.frame(DATA, 0, 1, &[0, 0, 0, 0, 9, 1]).await;
         let in_flight = async {
             while !begun(&app, method).await {

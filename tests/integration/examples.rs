@@ -7,13 +7,14 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use leadsd_base::{secret::SECRET_MARKER, time::SystemClock};
 use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
+use leadsd_testkit::{Dev, FREE, Process};
 use leadsd_vault_fake::FakeVault;
 use serde_json::json;
 
+use crate::harness::LEADSD;
 use crate::{
     openbao::{Authority, file},
     pages::blocks,
-    process::{Dev, FREE, Process},
     real_peers::{run, text},
 };
 
@@ -118,7 +119,8 @@ impl Replicas {
             hubspot.address()
         );
         let config = kept("leadsd.toml", &config);
-        let processes = [Process::serve(&config, &[]), Process::serve(&config, &[])];
+        let processes =
+            [Process::serve(LEADSD, &config, &[]), Process::serve(LEADSD, &config, &[])];
         let addresses = format!("{},{}", processes[0].ready().await, processes[1].ready().await);
         let ca_file = kept("ca.pem", authority.pem());
         let options = format!(
@@ -144,7 +146,7 @@ fn token_of(caller: &str) -> (String, String) {
 }
 
 async fn walks(language: &str) {
-    let dev = Dev::start().await;
+    let dev = Dev::start(LEADSD).await;
     let said = walk(language, &format!("--address {}", dev.address("gRPC")), 60).await.succeeded();
     assert!(said.contains("as it should: ") && said.contains("UNKNOWN_PORTAL"), "{said}");
 

@@ -1,108 +1,49 @@
-//! Callers who want more than there is: who gets how much of it, and how long each waits.
-
-use std::{
-    cell::Cell,
-    time::{Duration, Instant},
-};
+//! The caller's name, priority and weight reach the quota. How the quota divides what there is among
+//! callers is tested in `crates/quota`, in simulated time.
 
 use futures_util::future::join_all;
 use leadsd::grpc::pb::{self, quota_service_client::QuotaServiceClient};
-use tonic::Request;
+use tonic::{Request, Status};
+use tonic_types::StatusExt as _;
 
-use crate::harness::TestApp;
+use crate::{group_commit::world::close, harness::TestApp};
 
-/// How long callers call.
-const RUN: Duration = Duration::from_secs(4);
-
-/// Calls allowed in a second.
-const A_SECOND: usize = 30;
-
-/// A service whose quota is small for all that is asked of it.
-async fn service(settings: &[(&str, &str)]) -> TestApp {
-    let burst = A_SECOND * 10;
-    let mut builder = TestApp::builder().set("QUOTA__BURST", &burst.to_string());
-    for (key, value) in settings {
-        builder = builder.set(key, value);
-    }
-    let app = builder.start().await;
-    app.hubspot.limit(|limits| limits.burst = burst);
-    app
+/// Reads a page that no other call reads.
+async fn list(app: &TestApp, caller: &str, priority: &str, size: i32) -> Result<(), Status> {
+    let mut request = Request::new(pb::ListLeadsRequest { page_size: size, ..Default::default() });
+    let metadata = request.metadata_mut();
+    metadata.insert("x-leadsd-caller", caller.parse().unwrap());
+    metadata.insert("leadsd-priority", priority.parse().unwrap());
+    app.leads.clone().list_leads(request).await.map(drop)
 }
 
-/// What one caller has had.
-#[derive(Debug, Default)]
-struct Had {
-    calls: Cell<u32>,
-    longest: Cell<Duration>,
-}
-
-/// Makes `at_once` calls at a time for as long as the run is; no two share one.
-async fn call(app: &TestApp, caller: &str, priority: &str, at_once: u32) -> Had {
-    let had = Had::default();
-    let end = Instant::now() + RUN;
-    let one = |number: u32| {
-        let had = &had;
-        let (mut leads, caller, priority) =
-            (app.leads.clone(), caller.to_owned(), priority.to_owned());
-        async move {
-            let mut turn = 0_u32;
-            while Instant::now() < end {
-                turn += 1;
-                // A page that nobody else reads.
-                let properties = vec![format!("{caller}_{number}_{turn}")];
-                let mut request =
-                    Request::new(pb::ListLeadsRequest { properties, ..Default::default() });
-                let metadata = request.metadata_mut();
-                metadata.insert("x-leadsd-caller", caller.parse().unwrap());
-                metadata.insert("leadsd-priority", priority.parse().unwrap());
-                let since = Instant::now();
-                let answer = leads.list_leads(request);
-                // Whoever still waits at the end has had nothing.
-                let left = end.saturating_duration_since(since) + Duration::from_millis(100);
-                let Ok(answer) = tokio::time::timeout(left, answer).await else { break };
-                answer.expect("a page");
-                had.calls.set(had.calls.get() + 1);
-                had.longest.set(had.longest.get().max(since.elapsed()));
-            }
-        }
+#[tokio::test]
+async fn a_full_queue_drops_a_call_of_the_caller_that_fills_it() {
+    let app = TestApp::builder().set("QUOTA__MAX_WAITING", "4").start().await;
+    let _closed = close(&app, "default", 100).await;
+    let bulk = join_all((1..=4).map(|size| list(&app, "job", "bulk", size)));
+    let interactive = async {
+        app.queued("burst", 4).await;
+        list(&app, "web", "interactive", 5).await
     };
-    join_all((0..at_once).map(one)).await;
-    had
+    let (bulk, interactive) = tokio::join!(bulk, interactive);
+    interactive.expect("it takes the place of a call of the other");
+    let dropped: Vec<Status> = bulk.into_iter().filter_map(Result::err).collect();
+    assert_eq!(dropped.len(), 1);
+    let reason = dropped[0].get_error_details().error_info().unwrap().reason.clone();
+    assert_eq!(reason, "OVERLOADED");
 }
 
 #[tokio::test]
-async fn a_bulk_caller_at_fifty_times_the_load_does_not_keep_another_waiting() {
-    let runs = ["bulk", "interactive"].map(|priority| async move {
-        let app = service(&[]).await;
-        let (bulk, one) =
-            tokio::join!(call(&app, "job", priority, 50), call(&app, "web", "interactive", 1),);
-        // A window of a second, and what a busy machine takes.
-        let longest = one.longest.get();
-        assert!(longest < Duration::from_millis(1_500), "{priority}: {longest:?}");
-        assert!(one.calls.get() >= 4, "{priority}: {one:?}");
-        // What is left goes to the other.
-        let all = one.calls.get() + bulk.calls.get();
-        assert!(all as usize >= A_SECOND * 3, "{priority}: {one:?} and {bulk:?}");
-        assert_eq!(app.hubspot.rate_limited(), 0);
-    });
-    join_all(runs).await;
-}
-
-#[tokio::test]
-async fn callers_get_what_their_shares_are_and_bulk_is_not_starved() {
-    let app = service(&[("QUOTA__SHARES__TRIPLE", "3")]).await;
-    let (single, triple, bulk) = tokio::join!(
-        call(&app, "single", "interactive", 20),
-        call(&app, "triple", "interactive", 20),
-        call(&app, "job", "bulk", 20),
-    );
-    let [single, triple, bulk] = [single, triple, bulk].map(|had| f64::from(had.calls.get()));
-    // A call more or less at the end of the run is a part of what a share is.
-    let ratio = triple / single;
-    assert!((2.7..=3.3).contains(&ratio), "{triple} by {single}");
-    let part = bulk / (single + triple + bulk);
-    assert!((0.07..=0.14).contains(&part), "{bulk} of {single}, {triple}");
-    assert_eq!(app.hubspot.rate_limited(), 0);
+async fn the_weight_of_a_caller_is_the_configured_one() {
+    let app = TestApp::builder().set("QUOTA__SHARES__TRIPLE", "3").start().await;
+    for (caller, size) in [("single", 1), ("triple", 2)] {
+        list(&app, caller, "interactive", size).await.expect("a page");
+    }
+    let burst = crate::admission::buckets(&app, "default").await.remove(0);
+    let weights = burst.callers.into_iter().map(|caller| (caller.caller, caller.shares));
+    let expected = [("single", 1), ("triple", 3)].map(|(name, weight)| (name.to_owned(), weight));
+    assert_eq!(weights.collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]

@@ -11,13 +11,12 @@ mod order;
 mod poison;
 mod random;
 mod untraced;
-mod world;
-
-use std::time::Duration;
+pub(crate) mod world;
 
 use futures_util::future::join_all;
 use leadsd::grpc::pb;
-use leadsd_hubspot_fake::Script;
+use leadsd_hubspot_fake::{Gate, Script};
+use tokio::join;
 use tonic::Code;
 
 use self::world::close;
@@ -37,7 +36,7 @@ async fn a_batch_create_whose_answer_got_lost_is_unknown_to_each_and_sent_once()
     let inputs = vec![app.create_input("First", &[])];
     let request = pb::BatchCreateLeadsRequest { inputs, ..Default::default() };
     app.leads.clone().batch_create_leads(request).await.expect("created");
-    close(&app, "default").await;
+    let _closed = close(&app, "default", 100).await;
     app.hubspot.clear_log();
     app.hubspot.script("POST", "/batch/create", Script::DropAfter);
     let creates = (0..4).map(|number| {
@@ -56,20 +55,24 @@ async fn a_batch_create_whose_answer_got_lost_is_unknown_to_each_and_sent_once()
 async fn two_writes_to_one_lead_keep_their_order_and_never_share_a_call() {
     let (app, ids) = service(&["Jane"]).await;
     let id = &ids[0];
-    close(&app, "default").await;
+    let _closed = close(&app, "default", 100).await;
     app.hubspot.clear_log();
-    let writes = (0..4).map(|number| {
-        let mut leads = app.leads.clone();
+    let writes = (0..4_usize).map(|number| {
+        let app = &app;
         let request = pb::UpdateLeadRequest {
             id: id.clone(),
             properties: properties(&[("hs_lead_name", &format!("Name {number}"))]),
             ..Default::default()
         };
         async move {
-            // Each is sent once the one before is on its way.
-            tokio::time::sleep(Duration::from_millis(40 * number)).await;
-            let lead = leads.update_lead(request).await.unwrap().into_inner().lead.unwrap();
-            lead.properties["hs_lead_name"].clone()
+            // The first waits for a permit, each of the others for the one before it.
+            match number {
+                0 => {}
+                1 => app.queued("burst", 1).await,
+                later => app.queued("lead", later - 1).await,
+            }
+            let updated = app.leads.clone().update_lead(request).await.unwrap().into_inner();
+            updated.lead.unwrap().properties["hs_lead_name"].clone()
         }
     });
     let names = join_all(writes).await;
@@ -83,8 +86,13 @@ async fn two_writes_to_one_lead_keep_their_order_and_never_share_a_call() {
 async fn identical_reads_and_searches_under_way_share_one_call_and_its_cost() {
     let app = TestApp::start().await;
     let id = app.lead("Jane");
-    app.hubspot.script("GET", &format!("/{id}"), Script::Late(Duration::from_millis(300)));
-    let answers = join_all((0..10).map(|_| app.get(&id))).await;
+    let held = Gate::new();
+    app.hubspot.script("GET", &format!("/{id}"), Script::Held(held.clone()));
+    let control = async {
+        app.in_flight("GetLead", 10).await;
+        held.open();
+    };
+    let (answers, ()) = join!(join_all((0..10).map(|_| app.get(&id))), control);
     let mut cost = 0.0;
     for answer in answers {
         let answer = answer.expect("the lead");
@@ -94,12 +102,18 @@ async fn identical_reads_and_searches_under_way_share_one_call_and_its_cost() {
     assert!((0.99..1.01).contains(&cost), "{cost}");
     assert_eq!(app.hubspot_calls().len(), 1);
     app.hubspot.clear_log();
-    app.hubspot.script("POST", "/search", Script::Late(Duration::from_millis(300)));
+    let held = Gate::new();
+    app.hubspot.script("POST", "/search", Script::Held(held.clone()));
     let searches = (0..10).map(|_| {
         let mut leads = app.leads.clone();
         async move { leads.search_leads(pb::SearchLeadsRequest::default()).await }
     });
-    assert!(join_all(searches).await.iter().all(Result::is_ok));
+    let control = async {
+        app.in_flight("SearchLeads", 10).await;
+        held.open();
+    };
+    let (searched, ()) = join!(join_all(searches), control);
+    assert!(searched.iter().all(Result::is_ok));
     assert_eq!(app.hubspot_calls().len(), 1);
 }
 
@@ -107,19 +121,22 @@ async fn identical_reads_and_searches_under_way_share_one_call_and_its_cost() {
 async fn a_read_after_a_write_does_not_join_one_from_before() {
     let app = TestApp::start().await;
     let id = app.lead("Before");
-    app.hubspot.script("GET", &format!("/{id}"), Script::Late(Duration::from_millis(600)));
+    let held = Gate::new();
+    app.hubspot.script("GET", &format!("/{id}"), Script::Held(held.clone()));
     let early = app.get(&id);
     let late = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        app.scripts_used().await;
         let request = pb::UpdateLeadRequest {
             id: id.clone(),
             properties: properties(&[("hs_lead_name", "After")]),
             ..Default::default()
         };
         app.leads.clone().update_lead(request).await.unwrap();
-        app.get(&id).await.unwrap().into_inner().lead.unwrap().properties["hs_lead_name"].clone()
+        let read = app.get(&id).await.unwrap().into_inner();
+        held.open();
+        read.lead.unwrap().properties["hs_lead_name"].clone()
     };
-    let (early, late) = tokio::join!(early, late);
+    let (early, late) = join!(early, late);
     assert!(early.is_ok());
     assert_eq!(late, "After");
     assert_eq!(app.hubspot_calls().len(), 3);

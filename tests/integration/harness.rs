@@ -1,102 +1,61 @@
-//! `TestApp`: the service as `serve` runs it, a fake HubSpot and a fake Vault, all on free ports.
+//! The service of this crate in the harness of `leadsd-testkit`, with a client of its contract.
 
-use std::{collections::BTreeMap, io::Write as _, sync::Arc, time::Duration};
+use std::ops::Deref;
 
 use leadsd::{
     app::Bound,
     config::Loaded,
     grpc::pb::{self, leads_service_client::LeadsServiceClient},
+    telemetry,
 };
-use leadsd_base::{
-    secret::{SECRET_MARKER, Secret},
-    time::SystemClock,
-};
-use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
-use leadsd_vault_fake::FakeVault;
-use serde_json::json;
-use tempfile::NamedTempFile;
-use tokio::{sync::oneshot, task::JoinHandle};
+use leadsd_base::secret::SECRET_MARKER;
+use leadsd_testkit::Launched;
+pub(crate) use leadsd_testkit::{PATIENCE, eventually, metrics_page, wait_ready};
 use tonic::{Code, Response, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
-use crate::logs;
+/// The binary under test.
+pub(crate) const LEADSD: &str = env!("CARGO_BIN_EXE_leadsd");
 
-/// Longest any one step of a test may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Maximum size of a response that the client takes.
+const MAX_RESPONSE: usize = 64 << 20;
 
-/// A running service with its peers. Dropping it stops everything.
+/// A running service with a client. Dropping it stops the service and checks that nothing leaked.
 pub(crate) struct TestApp {
-    pub(crate) hubspot: Arc<FakeHubspot>,
-    pub(crate) vault: Arc<FakeVault>,
     pub(crate) leads: LeadsServiceClient<Channel>,
-    pub(crate) grpc: String,
-    pub(crate) admin: String,
-    /// A contact that leads can be about.
-    pub(crate) contact: String,
-    /// Static tokens by portal.
-    pub(crate) tokens: BTreeMap<String, Secret>,
-    stop: Option<oneshot::Sender<()>>,
-    running: Option<JoinHandle<()>>,
-    token: Arc<NamedTempFile>,
+    app: leadsd_testkit::TestApp,
 }
 
-/// What a test asks for before the service starts.
-pub(crate) struct Builder {
-    api_version: &'static str,
-    oauth: bool,
-    settings: Vec<(String, String)>,
-    portals: Vec<String>,
-    wait_ready: bool,
-    left_out: Vec<&'static str>,
-    secrets: Vec<(&'static str, serde_json::Value)>,
-    peers: Option<Peers>,
-}
-
-/// What replicas of one service have in common.
-#[derive(Clone)]
-struct Peers {
-    hubspot: Arc<FakeHubspot>,
-    vault: Arc<FakeVault>,
-    contact: String,
-    tokens: BTreeMap<String, Secret>,
-    token: Arc<NamedTempFile>,
-}
+/// Configuration of a service before it starts.
+pub(crate) struct Builder(leadsd_testkit::Builder);
 
 // === impl TestApp ===
 
 impl TestApp {
     pub(crate) fn builder() -> Builder {
-        Builder {
-            api_version: "2026-09",
-            oauth: false,
-            settings: Vec::new(),
-            portals: vec!["default".to_owned()],
-            wait_ready: true,
-            left_out: Vec::new(),
-            peers: None,
-            secrets: Vec::new(),
-        }
+        let launch: leadsd_testkit::Launch = |settings, stop| {
+            Box::pin(async {
+                let config = Loaded::new(None, settings).expect("a valid configuration").config;
+                let bound = Bound::bind(config).await.expect("free ports");
+                let (grpc, admin) = (bound.grpc_address(), bound.admin_address());
+                let run = Box::pin(bound.run(async {
+                    // An error means that the test has ended.
+                    let _ = stop.await;
+                }));
+                Launched { grpc, admin, run }
+            })
+        };
+        let filter = || telemetry::filter("trace").expect("a valid filter");
+        Builder(leadsd_testkit::Builder::new(launch, filter))
     }
 
-    /// Another replica of this service: in front of the same HubSpot and Vault.
+    /// Configures another replica of this service, with the same HubSpot and Vault.
     pub(crate) fn replica(&self) -> Builder {
-        let peers = Peers {
-            hubspot: Arc::clone(&self.hubspot),
-            vault: Arc::clone(&self.vault),
-            contact: self.contact.clone(),
-            tokens: self.tokens.clone(),
-            token: Arc::clone(&self.token),
-        };
-        Builder { peers: Some(peers), ..Self::builder() }
+        Builder(self.app.replica())
     }
 
     pub(crate) async fn start() -> Self {
         Self::builder().start().await
-    }
-
-    /// A lead made behind the service's back.
-    pub(crate) fn lead(&self, name: &str) -> String {
-        self.hubspot.add_lead(&self.contact, &json!({"hs_lead_name": name})).expect("a good lead")
     }
 
     pub(crate) fn create_request(&self, name: &str) -> pb::CreateLeadRequest {
@@ -117,7 +76,7 @@ impl TestApp {
         }
     }
 
-    /// Asks for one lead with the name property.
+    /// Reads one lead with its name and label.
     pub(crate) async fn get(&self, id: &str) -> Result<Response<pb::GetLeadResponse>, Status> {
         let request = pb::GetLeadRequest {
             id: id.to_owned(),
@@ -127,192 +86,144 @@ impl TestApp {
         self.leads.clone().get_lead(request).await
     }
 
-    /// Paths of the calls HubSpot got, without the token endpoint.
-    pub(crate) fn hubspot_calls(&self) -> Vec<String> {
-        let log = self.hubspot.log().into_iter();
-        log.filter(|call| !call.path.starts_with("/oauth/"))
-            .map(|call| format!("{} {}", call.method, call.path))
-            .collect()
+    /// Waits until HubSpot has received the requests that its scripted responses are for.
+    pub(crate) async fn scripts_used(&self) {
+        let hubspot = &self.app.hubspot;
+        eventually("HubSpot receives the scripted requests", async || hubspot.scripts_left() == 0)
+            .await;
     }
 
-    /// Stops the service as a signal does and waits for its end.
-    pub(crate) async fn stop(mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(running) = self.running.take() {
-            tokio::time::timeout(PATIENCE, running).await.expect("in time").expect("no panic");
-        }
+    /// Waits until at least so many calls wait in this bucket of the portal `default`.
+    pub(crate) async fn queued(&self, bucket: &str, calls: usize) {
+        let what = format!("{calls} calls are queued in {bucket}");
+        eventually(&what, async || self.queue(bucket).await >= to_f64(calls)).await;
+    }
+
+    /// Waits until no more than so many calls wait in this bucket of the portal `default`.
+    pub(crate) async fn dequeued(&self, bucket: &str, calls: usize) {
+        let what = format!("only {calls} calls are queued in {bucket}");
+        eventually(&what, async || self.queue(bucket).await <= to_f64(calls)).await;
+    }
+
+    async fn queue(&self, bucket: &str) -> f64 {
+        let name = format!("leadsd_quota_waiting{{portal=\"default\",bucket=\"{bucket}\"}}");
+        self.metric(&name).await.unwrap_or_default()
+    }
+
+    /// Waits until so many calls of an RPC of the LeadsService have begun and not ended.
+    pub(crate) async fn in_flight(&self, method: &str, calls: usize) {
+        eventually(&format!("{calls} calls of {method} are in flight"), async || {
+            let page = metrics_page(&self.app.admin).await.unwrap_or_default();
+            let line = page.lines().find(|line| {
+                line.starts_with("leadsd_rpc_in_flight{") && line.contains(&format!("\"{method}\""))
+            });
+            line.is_some_and(|line| line.ends_with(&format!(" {calls}")))
+        })
+        .await;
+        // A call counts from its headers on. One that comes later is rejected after the others were
+        // read.
+        let invalid = pb::ListLeadsRequest { page_size: -1, ..Default::default() };
+        self.leads.clone().list_leads(invalid).await.expect_err("an invalid request");
+    }
+
+    /// The value of a metric, named with its labels; `None` if it has none.
+    pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
+        let page = metrics_page(&self.app.admin).await?;
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map(|value| value.parse().expect("a number"))
+    }
+
+    /// The access event of a call; fails if it has several.
+    #[track_caller]
+    pub(crate) fn access_event(&self, request_id: &str) -> Option<String> {
+        let events = self.app.logs.events("leadsd::access", request_id);
+        assert!(events.len() <= 1, "one event for each call: {events:?}");
+        events.into_iter().next()
+    }
+
+    /// Stops the service as a signal does, and checks that nothing leaked.
+    pub(crate) async fn stop(self) {
+        let Self { leads, app } = self;
+        drop(leads);
+        app.stop().await;
     }
 }
 
-impl Drop for TestApp {
-    fn drop(&mut self) {
-        if let Some(running) = &self.running {
-            running.abort();
-        }
-        if !std::thread::panicking() {
-            logs::assert_clean();
-        }
+impl Deref for TestApp {
+    type Target = leadsd_testkit::TestApp;
+
+    fn deref(&self) -> &Self::Target {
+        &self.app
     }
 }
 
 // === impl Builder ===
 
 impl Builder {
-    pub(crate) fn api_version(mut self, version: &'static str) -> Self {
-        self.api_version = version;
-        self
+    pub(crate) fn api_version(self, version: &'static str) -> Self {
+        Self(self.0.api_version(version))
     }
 
-    /// OAuth credentials instead of a static token.
-    pub(crate) fn oauth(mut self) -> Self {
-        self.oauth = true;
-        self
+    pub(crate) fn oauth(self) -> Self {
+        Self(self.0.oauth())
     }
 
-    pub(crate) fn portals(mut self, names: &[&str]) -> Self {
-        self.portals = names.iter().map(|&name| name.to_owned()).collect();
-        self
+    pub(crate) fn portals(self, names: &[&str]) -> Self {
+        Self(self.0.portals(names))
     }
 
-    pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
-        self.settings.push((key.to_owned(), value.to_owned()));
-        self
+    pub(crate) fn set(self, key: &str, value: &str) -> Self {
+        Self(self.0.set(key, value))
     }
 
-    /// Leaves out a setting that the harness would make.
-    pub(crate) fn without(mut self, key: &'static str) -> Self {
-        self.left_out.push(key);
-        self
+    pub(crate) fn without(self, key: &'static str) -> Self {
+        Self(self.0.without(key))
     }
 
-    /// Puts a secret into Vault.
-    pub(crate) fn secret(mut self, path: &'static str, content: serde_json::Value) -> Self {
-        self.secrets.push((path, content));
-        self
+    pub(crate) fn secret(self, path: &'static str, content: serde_json::Value) -> Self {
+        Self(self.0.secret(path, content))
     }
 
-    /// Does not wait for the credentials.
-    pub(crate) fn unready(mut self) -> Self {
-        self.wait_ready = false;
-        self
-    }
-
-    async fn peers(&self) -> Peers {
-        let free = "127.0.0.1:0".parse().expect("an address");
-        let hubspot = FakeHubspot::start(free, Arc::new(SystemClock)).await.expect("a fake");
-        let vault = FakeVault::start(free).await.expect("a fake");
-        let contact = hubspot.add_contact("ada@example.com");
-        let mut tokens = BTreeMap::new();
-        for portal in &self.portals {
-            let secret = if self.oauth {
-                let (client_id, client_secret, refresh_token) = hubspot.oauth_app();
-                json!({"client_id": client_id, "client_secret": client_secret.expose(),
-                       "refresh_token": refresh_token.expose()})
-            } else {
-                let token = hubspot.static_token(&[READ, WRITE]);
-                let secret = json!({"access_token": token.expose()});
-                tokens.insert(portal.clone(), token);
-                secret
-            };
-            vault.put(&format!("hubspot/{portal}"), secret);
-        }
-        for (path, content) in &self.secrets {
-            vault.put(path, content.clone());
-        }
-        let mut token = NamedTempFile::new().expect("a file");
-        writeln!(token, "{}", vault.root_token().expose()).expect("written");
-        Peers {
-            hubspot: Arc::new(hubspot),
-            vault: Arc::new(vault),
-            contact,
-            tokens,
-            token: Arc::new(token),
-        }
+    pub(crate) fn unready(self) -> Self {
+        Self(self.0.unready())
     }
 
     pub(crate) async fn start(self) -> TestApp {
-        logs::capture();
-        let Peers { hubspot, vault, contact, tokens, token } = match self.peers.clone() {
-            Some(peers) => peers,
-            None => self.peers().await,
-        };
-        let mut settings = vec![
-            ("GRPC__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
-            ("GRPC__DRAIN_DELAY".to_owned(), "0s".to_owned()),
-            ("ADMIN__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
-            ("VAULT__ADDRESS".to_owned(), format!("http://{}", vault.address())),
-            ("VAULT__AUTH__METHOD".to_owned(), "token".to_owned()),
-            ("VAULT__AUTH__FILE".to_owned(), token.path().display().to_string()),
-            ("VAULT__POLL_INTERVAL".to_owned(), "1s".to_owned()),
-            ("HUBSPOT__BASE_URL".to_owned(), format!("http://{}", hubspot.address())),
-            ("HUBSPOT__API_VERSION".to_owned(), self.api_version.to_owned()),
-            // Tests of retries say how many; the others want to see each failure.
-            ("HUBSPOT__MAX_ATTEMPTS".to_owned(), "1".to_owned()),
-        ];
-        for portal in &self.portals {
-            settings.push((format!("PORTALS__{portal}__SECRET"), format!("hubspot/{portal}")));
-        }
-        settings.retain(|(key, _)| !self.left_out.contains(&key.as_str()));
-        settings.extend(self.settings);
-        let settings = settings.into_iter().map(|(key, value)| (format!("LEADSD_{key}"), value));
-        let config = Loaded::new(None, settings).expect("a good configuration").config;
-        let bound = Bound::bind(config).await.expect("bound");
-        let grpc = bound.grpc_address().to_string();
-        let admin = format!("http://{}", bound.admin_address());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(bound.run(async {
-            let _ = stopped.await;
-        }));
-        let channel = Channel::from_shared(format!("http://{grpc}")).expect("a URL").connect_lazy();
-        let leads = LeadsServiceClient::new(channel).max_decoding_message_size(64 << 20);
-        let app = TestApp {
-            hubspot,
-            vault,
-            leads,
-            grpc,
-            admin,
-            contact,
-            tokens,
-            stop: Some(stop),
-            running: Some(running),
-            token,
-        };
-        if self.wait_ready {
-            wait_ready(&app.admin).await;
-        }
-        app
+        let app = self.0.start().await;
+        let channel = Channel::from_shared(format!("http://{}", app.grpc)).expect("a URL");
+        let leads = LeadsServiceClient::new(channel.connect_lazy());
+        TestApp { leads: leads.max_decoding_message_size(MAX_RESPONSE), app }
     }
 }
 
-/// Waits until `/ready` says so.
-pub(crate) async fn wait_ready(admin: &str) {
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-    let ready = async {
-        loop {
-            let answer = http.get(format!("{admin}/ready")).send().await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, ready).await.expect("ready in time");
+/// Number of random cases: `few`, or `all` if `LEADSD_TEST_CASES=full` asks for a thorough run.
+pub(crate) fn cases(few: usize, all: usize) -> usize {
+    if std::env::var("LEADSD_TEST_CASES").is_ok_and(|cases| cases == "full") { all } else { few }
 }
 
 pub(crate) fn properties(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// Checks what holds for every failure, and gives code, reason and the fields at fault.
+/// A count as a metric shows it.
+#[expect(clippy::cast_precision_loss, reason = "counts of a test are small")]
+pub(crate) fn to_f64(count: usize) -> f64 {
+    count as f64
+}
+
+/// The path of an RPC of the LeadsService.
+pub(crate) fn leads_rpc(method: &str) -> String {
+    format!("/hubspot.leads.v1.LeadsService/{method}")
+}
+
+/// Code, reason and rejected fields of an error, after checks that hold for every error.
 #[track_caller]
 pub(crate) fn failure<T: std::fmt::Debug>(
-    answer: Result<T, Status>,
+    result: Result<T, Status>,
 ) -> (Code, String, Vec<String>) {
-    let status = answer.expect_err("a failure");
+    let status = result.expect_err("an error");
     let details = status.get_error_details();
-    let info = details.error_info().expect("every failure has an ErrorInfo");
+    let info = details.error_info().expect("every error has an ErrorInfo");
     assert_eq!(info.domain, "leadsd");
     assert!(!status.message().is_empty());
     assert!(!format!("{status:?}").contains(SECRET_MARKER), "a secret in an error");

@@ -25,7 +25,7 @@ use leadsd_vault_fake::FakeVault;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::PATIENCE;
+use crate::harness::{LEADSD, PATIENCE};
 
 const FREE: &str = "127.0.0.1:0";
 
@@ -105,7 +105,7 @@ impl Setting {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+        let mut command = Command::new(LEADSD);
         let path = format!("{}:/usr/bin:/bin", self.folder.path().display());
         command.arg("login").arg("--config").arg(self.folder.path().join("leadsd.toml"));
         command.args(arguments).env_clear().env("PATH", path);

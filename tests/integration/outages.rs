@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use leadsd_hubspot_fake::{READ, WRITE};
 use leadsd_vault_fake::Fault;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    harness::{Builder, PATIENCE, TestApp, wait_ready},
+    harness::{Builder, PATIENCE, TestApp, eventually, metrics_page, wait_ready},
     openbao::{OpenBao, file, jwt, token_reviewer},
 };
 
@@ -49,8 +50,8 @@ async fn takes_new_token<F: Future<Output = ()>>(
 }
 
 #[tokio::test]
-async fn whatever_vault_does_calls_are_served_and_the_next_secret_is_found() {
-    for fault in [
+async fn whatever_vault_answers_calls_are_served_and_the_next_secret_is_found() {
+    let faults = [
         Fault::Status(429),
         Fault::Status(472),
         Fault::Status(473),
@@ -60,31 +61,34 @@ async fn whatever_vault_does_calls_are_served_and_the_next_secret_is_found() {
         Fault::Garbage,
         Fault::Empty,
         Fault::Silence,
-    ] {
+    ];
+    join_all(faults.map(|fault| async move {
         let app = TestApp::builder().set("VAULT__TIMEOUT", "300ms").start().await;
         let id = app.lead("Jane");
         app.vault.fail(Some(fault));
-        served_for(&app, &id, Duration::from_millis(1_500)).await;
+        let failed = "leadsd_credential_store_failures_total{portal=\"default\"";
+        eventually(&format!("{fault:?} is noticed"), async || {
+            let page = metrics_page(&app.admin).await.unwrap_or_default();
+            page.lines().any(|line| line.starts_with(failed) && !line.ends_with(" 0"))
+        })
+        .await;
+        app.get(&id).await.expect("a token is in memory");
         app.vault.fail(None);
         takes_new_token(&app, &id, async |secret| app.vault.put("hubspot/default", secret)).await;
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
-async fn a_vault_that_refuses_us_at_first_is_tried_until_it_does_not() {
-    let app = TestApp::builder().unready().start().await;
-    app.vault.fail(Some(Fault::Status(403)));
-    let refused = async {
-        loop {
-            let now = vault_view(&app).await;
-            if now["trouble"].as_str().is_some_and(|why| why.contains("403")) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+async fn a_vault_that_denies_access_at_first_is_asked_until_it_does_not() {
+    let first = TestApp::start().await;
+    first.vault.fail(Some(Fault::Status(403)));
+    let app = first.replica().unready().start().await;
+    let denied = async || {
+        let view = vault_view(&app).await;
+        view["trouble"].as_str().is_some_and(|why| why.contains("403"))
     };
-    // The login may have been faster than the fault.
-    let _ = tokio::time::timeout(Duration::from_secs(2), refused).await;
+    eventually("the denial is shown", denied).await;
     app.vault.fail(None);
     wait_ready(&app.admin).await;
 }

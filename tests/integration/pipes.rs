@@ -6,11 +6,11 @@ use std::{
 };
 
 use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
+use leadsd_testkit::{FREE, send_signal};
 use tonic::transport::Channel;
 
 use crate::{
-    harness::{PATIENCE, wait_ready},
-    process::{FREE, send_signal},
+    harness::{LEADSD, PATIENCE, wait_ready},
     real_peers::{run, text},
 };
 
@@ -34,14 +34,14 @@ async fn commands_whose_reader_has_gone_end_quietly() {
         // The reader goes before a byte is written.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+        let mut command = Command::new(LEADSD);
         command.args(arguments).stdout(writer).stderr(Stdio::piped());
         let work = tokio::task::spawn_blocking(move || command.output().unwrap());
         let ended = tokio::time::timeout(PATIENCE, work).await.expect("it ends").unwrap();
         assert_eq!(ended.status.code(), Some(0), "{arguments:?}: {}", text(&ended));
         assert!(!text(&ended).contains("panicked"), "{arguments:?}: {}", text(&ended));
     }
-    let shell = format!("'{}' config schema | head -n 1", env!("CARGO_BIN_EXE_leadsd"));
+    let shell = format!("'{}' config schema | head -n 1", LEADSD);
     let first = run(Command::new("sh").args(["-c", &shell])).await;
     assert_eq!(text(&first), "{\n");
 }
@@ -50,7 +50,7 @@ async fn commands_whose_reader_has_gone_end_quietly() {
 async fn a_failure_that_nobody_reads_is_told_by_the_exit_code() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+    let mut command = Command::new(LEADSD);
     command.args(["config", "check", "--config", "/nowhere"]).stderr(writer);
     let ended = tokio::task::spawn_blocking(move || command.status().unwrap()).await.unwrap();
     assert_eq!(ended.code(), Some(64));
@@ -60,7 +60,7 @@ async fn a_failure_that_nobody_reads_is_told_by_the_exit_code() {
 #[cfg(target_os = "linux")]
 async fn output_that_cannot_be_written_is_a_failure() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+    let mut command = Command::new(LEADSD);
     command.args(["config", "schema"]).stdout(full).stderr(Stdio::piped());
     let ended = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert_eq!(ended.status.code(), Some(1));
@@ -69,7 +69,7 @@ async fn output_that_cannot_be_written_is_a_failure() {
 
 /// Starts a `leadsd dev` that logs at `level`; gives its admin and gRPC addresses. Its log is not read.
 fn start_dev(level: &str) -> (Child, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+    let mut command = Command::new(LEADSD);
     command.args(["dev", "--grpc", FREE, "--admin", FREE, "--hubspot", FREE, "--vault", FREE]);
     command.args(["--log", level]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();

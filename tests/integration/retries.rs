@@ -1,7 +1,8 @@
 //! What is tried again and what is not, and what happens when HubSpot is down.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use leadsd::grpc::pb;
 use leadsd_hubspot_fake::Script;
 use serde_json::json;
@@ -29,12 +30,18 @@ fn update(id: &str) -> pb::UpdateLeadRequest {
 #[tokio::test]
 async fn a_read_survives_a_locked_account_and_a_broken_gateway() {
     let app = retrying().await;
-    let id = app.lead("Jane");
-    for passing in [423, 500, 502, 503, 504, 521, 524] {
+    // The first response of all tells what others use of the quota, and is waited for.
+    app.get("1").await.expect_err("there is no such lead");
+    // At the same time, for each has a backoff in real time.
+    let reads = [423, 500, 502, 503, 504, 521, 524].map(|passing| {
+        let (app, id) = (&app, app.lead("Jane"));
         app.hubspot.script("GET", &format!("/{id}"), status(passing));
-        let answer = app.get(&id).await.unwrap();
-        assert_eq!(answer.metadata().get("leadsd-quota-cost").unwrap(), "2", "{passing}");
-    }
+        async move {
+            let answer = app.get(&id).await.unwrap();
+            assert_eq!(answer.metadata().get("leadsd-quota-cost").unwrap(), "2", "{passing}");
+        }
+    });
+    join_all(reads).await;
 }
 
 #[tokio::test]
@@ -55,9 +62,14 @@ async fn a_create_is_sent_again_only_if_hubspot_cannot_have_seen_it() {
     let app = retrying().await;
     for refused in [423, 521] {
         app.hubspot.script("POST", "/leads", status(refused));
-        let name = format!("after {refused}");
-        app.leads.clone().create_lead(app.create_request(&name)).await.unwrap();
     }
+    let creates = ["first", "second"].map(|name| {
+        let mut leads = app.leads.clone();
+        let request = app.create_request(name);
+        async move { leads.create_lead(request).await.unwrap() }
+    });
+    join_all(creates).await;
+    assert_eq!(app.hubspot.scripts_left(), 0);
     for doubtful in [500, 502, 503, 504, 522, 524] {
         app.hubspot.script("POST", "/leads", Script::DoneBut(doubtful));
         let name = format!("during {doubtful}");
@@ -91,9 +103,8 @@ async fn a_retry_that_would_miss_the_deadline_is_not_begun_and_the_caller_is_tol
     app.hubspot.script("GET", &format!("/{id}"), status(503));
     let mut request = Request::new(pb::GetLeadRequest { id: id.clone(), ..Default::default() });
     request.set_timeout(Duration::from_secs(2));
-    let since = Instant::now();
     let status = app.leads.clone().get_lead(request).await.unwrap_err();
-    assert!(since.elapsed() < Duration::from_secs(1), "it does not wait for nothing");
+    assert_eq!(app.hubspot_calls().len(), 1);
     assert_eq!(status.code(), Code::Unavailable);
     let wait = status.get_error_details().retry_info().unwrap().retry_delay.unwrap();
     assert_eq!(wait, Duration::from_secs(3));

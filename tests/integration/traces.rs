@@ -387,9 +387,7 @@ async fn a_collector_that_is_not_there_is_in_nobodys_way() {
         }
     };
     tokio::time::timeout(PATIENCE, failed).await.expect("the loss is counted");
-    let since = std::time::Instant::now();
     app.stop().await;
-    assert!(since.elapsed() < Duration::from_secs(10));
 }
 
 #[tokio::test]

@@ -432,10 +432,13 @@ macro_rules! contract {
         mod fake {
             $(#[tokio::test]
             async fn $name() {
-                crate::logs::capture();
+                let logs = leadsd_testkit::LogCapture::default();
+                let filter = leadsd::telemetry::filter("trace").expect("a valid filter");
+                let _captured = tracing::dispatcher::set_default(&logs.dispatch(filter));
                 let fake = super::FakeVault::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
                 super::$name(&super::Peer::Fake(fake)).await;
-                crate::logs::assert_clean();
+                assert!(logs.lines() > 0, "the capture sees the lines of the session");
+                logs.assert_clean();
             })+
         }
 

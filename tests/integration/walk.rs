@@ -17,13 +17,13 @@ use std::{
     time::Duration,
 };
 
+use leadsd_testkit::Dev;
 use tempfile::TempDir;
 
 use crate::{
     examples::{NAME, Replicas},
-    harness::PATIENCE,
+    harness::{LEADSD, PATIENCE},
     pages::{Block, blocks},
-    process::Dev,
     real_peers::{text, tool},
 };
 
@@ -262,7 +262,7 @@ fn what_a_page_shows_is_found_in_what_was_printed() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs grpcurl"]
 async fn the_calls_of_the_readme_do_what_it_shows() {
-    let dev = Dev::start().await;
+    let dev = Dev::start(LEADSD).await;
     let mut terminal = Terminal::new(&[("grpcurl", grpcurl())]);
     terminal.replace("127.0.0.1:50051", &dev.address("gRPC"));
     let page = blocks("README.md");
@@ -273,7 +273,7 @@ async fn the_calls_of_the_readme_do_what_it_shows() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs grpcurl"]
 async fn the_calls_of_the_cookbook_do_what_it_shows() {
-    let dev = Dev::start().await;
+    let dev = Dev::start(LEADSD).await;
     let mut terminal = Terminal::new(&[("grpcurl", grpcurl())]);
     terminal.replace("127.0.0.1:50051", &dev.address("gRPC"));
     let page = blocks("docs/USING.md");

@@ -9,6 +9,7 @@ mod batch;
 mod behaviour;
 mod consent;
 mod errors;
+mod gate;
 mod leads;
 mod limits;
 mod oauth;
@@ -25,6 +26,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use axum::Router;
@@ -36,6 +38,7 @@ use uuid::Uuid;
 pub use self::{
     behaviour::{Behaviour, NumErrors},
     consent::Consent,
+    gate::Gate,
     limits::Limits,
     script::{End, Refusal, Script},
 };
@@ -96,6 +99,10 @@ struct Account {
     hub: u64,
     grants: u64,
     scripts: Vec<script::Entry>,
+    /// Cloned by each request while it is served.
+    in_flight: Arc<()>,
+    /// Open once delays of scripts are to end.
+    hurry: Gate,
     log: VecDeque<Logged>,
     /// Feeds the order of batch results.
     shuffle: u64,
@@ -144,6 +151,8 @@ impl FakeHubspot {
             hub: 1,
             grants: 0,
             scripts: Vec::new(),
+            in_flight: Arc::default(),
+            hurry: Gate::new(),
             log: VecDeque::new(),
             shuffle: 1,
         }));
@@ -223,6 +232,18 @@ impl FakeHubspot {
                 token.expires = Some(Instant::now());
             }
         }
+    }
+
+    /// Lets so much time pass for the windows of limits, the life of tokens and the search index.
+    pub fn advance(&self, by: Duration) {
+        let mut account = self.account.lock();
+        account.counted.advance(by);
+        account
+            .tokens
+            .values_mut()
+            .filter_map(|token| token.expires.as_mut())
+            .for_each(|at| *at -= by);
+        account.store.leads.values_mut().for_each(|lead| lead.advance(by));
     }
 
     /// Revokes every access token.
@@ -413,6 +434,17 @@ impl FakeHubspot {
     /// How many requests are yet to be answered by scripts.
     pub fn scripts_left(&self) -> usize {
         self.account.lock().scripts.iter().map(|entry| entry.times).sum()
+    }
+
+    /// Number of requests that were received and are neither answered nor given up by the client.
+    pub fn in_flight(&self) -> usize {
+        // The account itself has one, and so has each request.
+        Arc::strong_count(&self.account.lock().in_flight) - 1
+    }
+
+    /// Ends all delays of scripted responses, those of later requests as well.
+    pub fn end_delays(&self) {
+        self.account.lock().hurry.open();
     }
 
     /// The requests so far, oldest first.

@@ -114,6 +114,12 @@ impl Limits {
 // === impl Counted ===
 
 impl Counted {
+    /// Lets so much time pass for the windows.
+    pub(super) fn advance(&mut self, by: Duration) {
+        let windows = self.general.values_mut().chain([&mut self.search]);
+        windows.flatten().for_each(|at| *at -= by);
+    }
+
     /// Counts a call, or says which limit it would break.
     pub(super) fn count(
         &mut self,

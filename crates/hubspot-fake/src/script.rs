@@ -1,12 +1,12 @@
 //! Faults on demand: what the next requests to an endpoint get in place of the real answer.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use axum::{body::Body, response::Response};
 use futures_util::{StreamExt as _, future, stream};
-use tokio::time::sleep;
+use tokio::{select, time::sleep};
 
-use super::{errors::Failure, serve};
+use super::{errors::Failure, gate::Gate, serve};
 
 /// By then what there is of an answer is on its way; what breaks before is never sent.
 const SENT: Duration = Duration::from_millis(50);
@@ -22,6 +22,10 @@ pub enum Script {
     Late(Duration),
     /// After this time what that script says.
     After(Duration, Box<Self>),
+    /// Responds once the gate is open.
+    Held(Gate),
+    /// Responds by that script once the gate is open.
+    HeldThen(Gate, Box<Self>),
     /// Does what was asked and gives this status instead of the answer.
     DoneBut(u16),
     /// Closes the connection; nothing is done.
@@ -91,17 +95,25 @@ impl Script {
         Self::Answer(status, "text/html", format!("<html><body>{status}</body></html>"))
     }
 
-    /// Waits as long as it says; what is left to do then, if it is not what was asked.
-    pub(super) async fn waited(mut self) -> Option<Self> {
-        while let Self::After(wait, then) = self {
-            sleep(wait).await;
-            self = *then;
+    /// Waits as long as the script says, or until `hurry` is open. `None` if the real response
+    /// follows.
+    pub(super) async fn waited(mut self, hurry: &Gate) -> Option<Self> {
+        loop {
+            let (wait, then): (Pin<Box<dyn Future<Output = ()> + Send>>, _) = match self {
+                Self::After(wait, then) => (Box::pin(sleep(wait)), Some(then)),
+                Self::Late(wait) => (Box::pin(sleep(wait)), None),
+                Self::Held(gate) => (Box::pin(async move { gate.passed().await }), None),
+                Self::HeldThen(gate, then) => {
+                    (Box::pin(async move { gate.passed().await }), Some(then))
+                }
+                ready => return Some(ready),
+            };
+            select! {
+                () = wait => {}
+                () = hurry.passed() => {}
+            }
+            self = *then?;
         }
-        if let Self::Late(wait) = self {
-            sleep(wait).await;
-            return None;
-        }
-        Some(self)
     }
 
     /// This status and nothing else.

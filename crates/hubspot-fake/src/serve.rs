@@ -54,9 +54,13 @@ pub(super) async fn serve(
     }
     let path = decode(parts.uri.path());
     let method = parts.method.as_str().to_owned();
-    let script = account.lock().scripted(&method, &path, bearer(&parts.headers));
+    let (script, hurry, _in_flight) = {
+        let mut account = account.lock();
+        let script = account.scripted(&method, &path, bearer(&parts.headers));
+        (script, account.hurry.clone(), Arc::clone(&account.in_flight))
+    };
     let script = match script {
-        Some(script) => script.waited().await,
+        Some(script) => script.waited(&hurry).await,
         None => None,
     };
     let (script, end) = match script {
@@ -248,7 +252,12 @@ fn scripted(script: &Script, respond: impl FnOnce() -> Response) -> Response {
             broken()
         }
         Script::Refuse(refusal) => refusal.respond(),
-        Script::Cut | Script::Late(_) | Script::After(..) | Script::Partly(..) => respond(),
+        Script::Cut
+        | Script::Late(_)
+        | Script::After(..)
+        | Script::Held(_)
+        | Script::HeldThen(..)
+        | Script::Partly(..) => respond(),
     }
 }
 

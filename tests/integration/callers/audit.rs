@@ -5,10 +5,10 @@ use leadsd_hubspot_fake::Script;
 use tonic::{Request, transport::Channel};
 
 use super::{World, api_key};
-use crate::{
-    harness::{PATIENCE, TestApp, properties},
-    logs,
-};
+use crate::harness::{PATIENCE, TestApp, properties};
+
+/// Target of audit events.
+const AUDIT: &str = "leadsd::audit";
 
 /// A value that must be in no event.
 const PRIVATE: &str = "Jane Doe of Acme";
@@ -23,10 +23,10 @@ fn request<T>(message: T, caller: &str, id: &str) -> Request<T> {
 }
 
 /// The audit events of a call, once there are so many.
-async fn events(id: &str, wanted: usize) -> Vec<String> {
+async fn events(app: &TestApp, id: &str, wanted: usize) -> Vec<String> {
     let come = async {
         loop {
-            let found = logs::audit(id);
+            let found = app.logs.events(AUDIT, id);
             if found.len() >= wanted {
                 return found;
             }
@@ -56,7 +56,7 @@ async fn every_write_is_one_event_with_its_outcome() {
     let create = app.create_request(PRIVATE);
     let lead = leads.create_lead(request(create, "writer", "audit-create")).await.unwrap();
     let id = lead.into_inner().lead.unwrap().id;
-    let lines = events("audit-create", 1).await;
+    let lines = events(app, "audit-create", 1).await;
     let ours = ["caller=\"writer\"", "caller.known=true", "portal=\"default\""];
     has(&lines[0], &ours);
     let named = format!("lead.id=\"{id}\"");
@@ -68,16 +68,16 @@ async fn every_write_is_one_event_with_its_outcome() {
         ..Default::default()
     };
     leads.update_lead(request(update(&id), "writer", "audit-update")).await.unwrap();
-    has(&events("audit-update", 1).await[0], &["\"UpdateLead\"", "\"OK\"", &named]);
+    has(&events(app, "audit-update", 1).await[0], &["\"UpdateLead\"", "\"OK\"", &named]);
     leads.update_lead(request(update("999999"), "writer", "audit-missing")).await.unwrap_err();
-    let missing = &events("audit-missing", 1).await[0];
+    let missing = &events(app, "audit-missing", 1).await[0];
     has(missing, &["audit.outcome=\"LEAD_NOT_FOUND\"", "lead.id=\"999999\""]);
 
     let inputs =
         vec![app.create_input(PRIVATE, &[]), app.create_input(PRIVATE, &[("nonsense", PRIVATE)])];
     let batch = pb::BatchCreateLeadsRequest { inputs, ..Default::default() };
     leads.batch_create_leads(request(batch, "writer", "audit-batch")).await.unwrap();
-    let lines = events("audit-batch", 2).await;
+    let lines = events(app, "audit-batch", 2).await;
     has(&lines[0], &ours);
     has(
         &lines[0],
@@ -87,14 +87,16 @@ async fn every_write_is_one_event_with_its_outcome() {
 
     let gone = pb::BatchArchiveLeadsRequest { ids: vec![id.clone()], ..Default::default() };
     leads.batch_archive_leads(request(gone, "writer", "audit-archive")).await.unwrap();
-    has(&events("audit-archive", 1).await[0], &["\"BatchArchiveLeads\"", "\"OK\"", &named]);
+    has(&events(app, "audit-archive", 1).await[0], &["\"BatchArchiveLeads\"", "\"OK\"", &named]);
 
     // Reads, and writes that are refused for their form, are none.
     let get = pb::GetLeadRequest { id: id.clone(), ..Default::default() };
     let _ = leads.get_lead(request(get, "writer", "audit-read")).await;
     let empty = pb::CreateLeadRequest::default();
     leads.create_lead(request(empty, "writer", "audit-form")).await.unwrap_err();
-    assert!(logs::audit("audit-read").is_empty() && logs::audit("audit-form").is_empty());
+    for id in ["audit-read", "audit-form"] {
+        assert!(app.logs.events(AUDIT, id).is_empty(), "{id}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +105,7 @@ async fn writes_that_callers_may_not_do_are_in_the_trail_too() {
     let mut leads = Leads::new(world.connect().await);
     let create = || world.app.create_request(PRIVATE);
     leads.create_lead(request(create(), "reader", "audit-reader")).await.unwrap_err();
-    let refused = &events("audit-reader", 1).await[0];
+    let refused = &events(&world.app, "audit-reader", 1).await[0];
     has(
         refused,
         &["CALLER_FORBIDDEN", "caller=\"reader\"", "\"CreateLead\"", "portal=\"default\""],
@@ -111,7 +113,10 @@ async fn writes_that_callers_may_not_do_are_in_the_trail_too() {
     let mut elsewhere = request(create(), "writer", "audit-elsewhere");
     elsewhere.metadata_mut().insert("leadsd-portal", "zurich".parse().unwrap());
     leads.create_lead(elsewhere).await.unwrap_err();
-    has(&events("audit-elsewhere", 1).await[0], &["CALLER_FORBIDDEN", "caller=\"writer\""]);
+    has(
+        &events(&world.app, "audit-elsewhere", 1).await[0],
+        &["CALLER_FORBIDDEN", "caller=\"writer\""],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,11 +137,11 @@ async fn a_caller_who_goes_away_hides_nothing_and_a_repeat_is_no_second_write() 
     };
     tokio::time::timeout(PATIENCE, sent).await.expect("the write is under way");
     call.abort();
-    let line = &events("audit-gone", 1).await[0];
+    let line = &events(&app, "audit-gone", 1).await[0];
     has(line, &["audit.outcome=\"OK\"", "audit.repeat=false", "caller=\"127.0.0.1\""]);
     has(line, &["caller.known=false"]);
 
     let again = request(create("gone"), "", "audit-again");
     app.leads.clone().create_lead(again).await.unwrap();
-    has(&events("audit-again", 1).await[0], &["audit.outcome=\"OK\"", "audit.repeat=true"]);
+    has(&events(&app, "audit-again", 1).await[0], &["audit.outcome=\"OK\"", "audit.repeat=true"]);
 }

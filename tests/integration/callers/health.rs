@@ -6,11 +6,12 @@ use super::{
     World,
     peers::{Authority, Names},
 };
+use crate::harness::LEADSD;
 use crate::real_peers::text;
 
 /// Asks as a container's health check does.
 async fn health(address: &str, more: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_leadsd"));
+    let mut command = Command::new(LEADSD);
     command.args(["health", "--timeout-ms", "10000", "--address", address]).args(more);
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }

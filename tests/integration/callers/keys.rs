@@ -110,11 +110,9 @@ async fn a_new_key_of_the_issuer_fails_no_call_and_a_withdrawn_one_ends() {
     with_token(&app, &old.token("reader", json!({}))).await.unwrap();
     // Nonsense cannot have the issuer asked all the time.
     for _ in 0..20 {
-        let since = Instant::now();
         let stranger = Issuer::new().token("reader", json!({}));
         let (code, reason, _) = failure(with_token(&app, &stranger).await);
         assert_eq!((code, reason.as_str()), (Code::Unauthenticated, "UNAUTHENTICATED"));
-        assert!(since.elapsed() < Duration::from_secs(2));
     }
     assert_eq!(server.asked.load(Ordering::Relaxed), 2);
 }

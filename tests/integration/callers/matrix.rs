@@ -326,7 +326,7 @@ async fn every_proof_lets_its_caller_work_under_its_own_name_and_share() {
     let channel = world.connect().await;
     let spoof = ("x-leadsd-caller", "somebody-else".to_owned());
     let token = world.issuer.token("writer", json!({}));
-    crate::logs::keep_out(&token);
+    world.app.logs.forbid(&token);
     work(&world, world.connect_as("writer").await, &vec![spoof.clone()]).await;
     work(&world, channel.clone(), &[bearer(&token), vec![spoof.clone()]].concat()).await;
     work(&world, channel.clone(), &[key("writer"), vec![spoof]].concat()).await;

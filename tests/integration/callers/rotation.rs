@@ -12,6 +12,7 @@ use leadsd::grpc::pb::{
     self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
 };
 use leadsd_hubspot_fake::FakeHubspot;
+use leadsd_testkit::Process;
 use leadsd_vault_fake::FakeVault;
 use rustls::ClientConfig;
 use tonic::{Request, Status, transport::Channel};
@@ -20,7 +21,8 @@ use super::{
     peers::{self, Authority, Names},
     scraped, until,
 };
-use crate::{binary, process::Process};
+use crate::binary;
+use crate::harness::LEADSD;
 
 /// Calls that go on while certificates change.
 struct Traffic {
@@ -119,6 +121,7 @@ impl Service {
         std::fs::write(folder.path().join("ca.crt"), ca.pem()).unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let process = Process::serve(
+            LEADSD,
             &file,
             &[
                 ("LEADSD_LOG__LEVEL", "info"),

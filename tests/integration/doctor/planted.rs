@@ -336,8 +336,6 @@ async fn a_peer_that_never_answers_does_not_hold_the_doctor_up() {
     world.hubspot.script_times(100, "", "", Script::Late(Duration::from_secs(600)));
     let mut slow = world;
     slow.hubspot_keys = "request_timeout = \"300ms\"".to_owned();
-    let since = std::time::Instant::now();
-    let said = slow.diagnose().await;
+    let said = tokio::time::timeout(PATIENCE, slow.diagnose()).await.expect("it ends");
     assert_eq!(said.of("hubspot.api")["result"], "fail");
-    assert!(since.elapsed() < Duration::from_secs(10));
 }

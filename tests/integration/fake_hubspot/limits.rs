@@ -57,24 +57,22 @@ async fn headers_count_down_and_search_has_none() {
 #[tokio::test]
 async fn the_window_rolls() {
     let hub = Hub::start().await;
-    let window = Duration::from_millis(1_500);
+    let window = Duration::from_secs(300);
     hub.fake.limit(|limits| {
         limits.burst = 3;
         limits.window = window;
         limits.retry_after = true;
     });
-    let first = Instant::now();
     assert_eq!(hub.get("").await.status, 200);
-    tokio::time::sleep(window / 2).await;
+    hub.fake.advance(window / 2);
     for _ in 0..2 {
         assert_eq!(hub.get("").await.status, 200);
     }
     let said = hub.get("").await;
     is_limited(&said, "TEN_SECONDLY_ROLLING");
-    assert_eq!(said.header("retry-after"), Some("1"));
+    assert!(said.header("retry-after").is_some());
     assert_eq!(said.header("x-hubspot-ratelimit-remaining"), Some("0"));
-    let margin = Duration::from_millis(100);
-    tokio::time::sleep((window + margin).saturating_sub(first.elapsed())).await;
+    hub.fake.advance(window / 2);
     // Only the first call has left the window.
     assert_eq!(hub.get("").await.status, 200);
     is_limited(&hub.get("").await, "TEN_SECONDLY_ROLLING");
@@ -87,7 +85,7 @@ async fn a_lower_limit_is_told_before_it_holds_and_waits_for_the_window_to_have_
     let hub = Hub::start().await;
     hub.fake.limit(|limits| (limits.burst, limits.retry_after) = (4, true));
     assert_eq!(hub.get("").await.status, 200);
-    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    hub.fake.advance(Duration::from_secs(2));
     hub.fake.limit(|limits| limits.announced = Some(2));
     for left in ["0", "0"] {
         let said = hub.get("").await;
@@ -121,7 +119,7 @@ async fn searches_and_seconds_have_windows_of_a_second() {
         assert_eq!(hub.get("").await.status, 200);
     }
     is_limited(&hub.get("").await, "SECONDLY");
-    tokio::time::sleep(Duration::from_millis(1_050)).await;
+    hub.fake.advance(Duration::from_secs(1));
     assert_eq!(hub.post("/search", &json!({})).await.status, 200);
     assert_eq!(hub.get("").await.status, 200);
 }

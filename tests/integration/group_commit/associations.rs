@@ -28,7 +28,7 @@ fn request(id: &str, associations: &[&str]) -> pb::GetLeadRequest {
 
 /// Reads all of them at once while nothing may go; gives the leads and what they cost in all.
 async fn read(app: &TestApp, ids: &[String], associations: &[&str]) -> (Vec<pb::Lead>, f64) {
-    close(app, "default").await;
+    let _closed = close(app, "default", ids.len()).await;
     app.hubspot.clear_log();
     let reads = ids.iter().map(|id| {
         let mut leads = app.leads.clone();

@@ -36,5 +36,6 @@ async fn without_a_token_each_is_told_so_and_no_permit_is_kept_alone_and_togethe
             assert_eq!((code, &*reason), expected, "together: {together}");
         }
         assert_eq!(buckets(&app, "default").await[0].used, 0, "together: {together}");
+        other.vault.set_sealed(false);
     }
 }

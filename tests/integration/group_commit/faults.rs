@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, future::join_all, stream};
 use leadsd::grpc::pb;
 use leadsd_hubspot_fake::{Refusal, Script};
 use serde_json::json;
@@ -11,7 +11,7 @@ use tonic::Code;
 
 use super::{
     ask::{Ask, Seen, token},
-    world::{Case, World, nothing, spare_of},
+    world::{CONCURRENT_CASES, Case, World, nothing, spare_of},
 };
 use crate::{
     admission::closed,
@@ -175,9 +175,12 @@ async fn compare(faults: Vec<Fault>, settings: &[(&str, &str)]) {
         }
     }
     world.warm_up(&cold).await;
-    let alone = cases.iter().map(|(fault, case)| alone(&world, fault, case));
-    let together = cases.iter().map(|(fault, case)| together(&world, fault, case));
-    let (alone, together) = tokio::join!(join_all(alone), join_all(together));
+    let alone = stream::iter(&cases).map(|(fault, case)| alone(&world, fault, case));
+    let together = stream::iter(&cases).map(|(fault, case)| together(&world, fault, case));
+    let (alone, together): (Vec<_>, Vec<_>) = tokio::join!(
+        alone.buffered(CONCURRENT_CASES).collect(),
+        together.buffered(CONCURRENT_CASES).collect(),
+    );
     for (((fault, case), alone), together) in cases.iter().zip(&alone).zip(&together) {
         for ((ask, expected), got) in case.asks.iter().zip(alone).zip(together) {
             assert_eq!(got, expected, "{:?}: {ask:?}", fault.script);

@@ -1,30 +1,28 @@
 //! Callers who leave, and callers with less time than others, in calls that are shared.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use leadsd::grpc::pb;
-use leadsd_hubspot_fake::{Refusal, Script};
+use leadsd_hubspot_fake::{Gate, Refusal, Script};
 use serde_json::Value;
+use tokio::{join, select};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 
 use super::{
     service,
-    world::{close, close_at_once},
+    world::{Closed, close, close_without_retry},
 };
 use crate::{
     deadlines::patient,
-    harness::{PATIENCE, TestApp, failure, properties},
+    harness::{PATIENCE, TestApp, eventually, failure, properties},
 };
 
 const NAMES: [&str; 5] = ["A", "B", "C", "D", "E"];
 
-/// How long a portal that was closed stays so at the most.
-const CLOSED: Duration = Duration::from_secs(1);
-
-/// How much later than expected an answer may be on a busy machine.
-const LATE: Duration = Duration::from_millis(700);
+/// Calls for whose arrival a portal is closed: several rounds of the few that a test makes.
+const CALLS: usize = 100;
 
 fn within<T>(time: Duration, message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -73,235 +71,255 @@ fn batches(app: &TestApp) -> Vec<Vec<String>> {
 
 /// Waits until the leads have these names.
 async fn names_are(app: &TestApp, expected: &[&str]) {
-    let all = async {
-        loop {
-            let mut names = app.hubspot.lead_names();
-            names.sort();
-            if names == expected {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let found = tokio::time::timeout(PATIENCE, all).await;
-    assert!(found.is_ok(), "{:?}", app.hubspot.lead_names());
+    eventually(&format!("the leads are {expected:?}"), async || {
+        let mut names = app.hubspot.lead_names();
+        names.sort();
+        names == expected
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn whoever_leaves_while_it_waits_is_not_asked_for() {
+async fn a_read_that_is_cancelled_in_the_queue_is_left_out_of_the_batch() {
     let (app, ids) = service(&NAMES).await;
-    close(&app, "default").await;
+    let _closed = close(&app, "default", CALLS).await;
     app.hubspot.clear_log();
+    let leave = Gate::new();
     let reads = ids.iter().enumerate().map(|(number, id)| {
-        let app = &app;
+        let (app, leave) = (&app, &leave);
         async move {
-            let read = read(app, id, PATIENCE);
-            if number % 2 == 0 {
-                return Some(read.await);
+            select! {
+                response = read(app, id, PATIENCE) => Some(response),
+                () = leave.passed(), if number % 2 == 1 => None,
             }
-            // Gone before its turn.
-            tokio::time::timeout(CLOSED / 4, read).await.ok()
         }
     });
-    let answers = join_all(reads).await;
-    for (number, answer) in answers.into_iter().enumerate() {
-        assert_eq!(answer.is_some_and(|answer| answer.is_ok()), number % 2 == 0);
+    let control = async {
+        app.queued("burst", NAMES.len()).await;
+        leave.open();
+        app.dequeued("burst", 3).await;
+    };
+    let (responses, ()) = join!(join_all(reads), control);
+    for (number, response) in responses.into_iter().enumerate() {
+        assert_eq!(response.is_some_and(|response| response.is_ok()), number % 2 == 0);
     }
-    let mut asked = batches(&app);
-    asked.iter_mut().for_each(|ids| ids.sort());
-    assert_eq!(asked, [[&*ids[0], &*ids[2], &*ids[4]]]);
+    let mut sent = batches(&app);
+    sent.iter_mut().for_each(|ids| ids.sort());
+    assert_eq!(sent, [[&*ids[0], &*ids[2], &*ids[4]]]);
     assert_eq!(app.hubspot_calls().len(), 1);
 }
 
 #[tokio::test]
-async fn where_all_have_left_nobody_is_asked_and_the_permit_is_there_for_the_next() {
+async fn a_batch_whose_reads_are_all_cancelled_is_not_sent_and_leaves_its_permit() {
     let (app, ids) = service(&NAMES).await;
-    close(&app, "default").await;
+    let _closed = close(&app, "default", CALLS).await;
     app.hubspot.clear_log();
-    let gone = ids.iter().map(|id| tokio::time::timeout(CLOSED / 4, read(&app, id, PATIENCE)));
-    assert!(join_all(gone).await.iter().all(Result::is_err));
-    tokio::time::sleep(CLOSED).await;
-    assert_eq!(app.hubspot_calls(), Vec::<String>::new());
+    let leave = Gate::new();
+    let reads = ids.iter().map(|id| async {
+        select! {
+            response = read(&app, id, PATIENCE) => panic!("the portal is closed: {response:?}"),
+            () = leave.passed() => {}
+        }
+    });
+    let control = async {
+        app.queued("burst", NAMES.len()).await;
+        leave.open();
+        app.dequeued("burst", 0).await;
+    };
+    join!(join_all(reads), control);
     read(&app, &ids[0], PATIENCE).await.expect("the lead");
+    let calls = app.hubspot_calls();
+    assert!(calls.len() == 1 && calls[0].starts_with("GET "), "{calls:?}");
 }
 
 #[tokio::test]
-async fn a_write_whose_caller_leaves_goes_on_be_it_waiting_or_under_way() {
-    let late = [Duration::ZERO, Duration::from_millis(600)];
-    join_all(late.map(|late| async move {
+async fn a_write_goes_on_after_its_caller_has_cancelled_be_it_queued_or_sent() {
+    join_all([false, true].map(|is_sent| async move {
         let (app, ids) = service(&NAMES[..3]).await;
-        close(&app, "default").await;
+        let _closed = close(&app, "default", CALLS).await;
         app.hubspot.clear_log();
-        app.hubspot.script("POST", "/batch/update", Script::Late(late));
-        let patience = if late.is_zero() { CLOSED / 4 } else { CLOSED + late / 2 };
-        let renames = ids
-            .iter()
-            .map(|id| tokio::time::timeout(patience, rename(&app, id, "Renamed", PATIENCE)));
-        assert!(join_all(renames).await.iter().all(Result::is_err), "all have left");
+        let (leave, held) = (Gate::new(), Gate::new());
+        app.hubspot.script("POST", "/batch/update", Script::Held(held.clone()));
+        let renames = ids.iter().map(|id| async {
+            select! {
+                response = rename(&app, id, "Renamed", PATIENCE) => panic!("{response:?}"),
+                () = leave.passed() => {}
+            }
+        });
+        let control = async {
+            if is_sent {
+                app.scripts_used().await;
+            } else {
+                app.queued("burst", 3).await;
+            }
+            leave.open();
+        };
+        join!(join_all(renames), control);
+        held.open();
         names_are(&app, &["Renamed"; 3]).await;
-        assert_eq!(batches(&app).len(), 1, "{late:?}");
+        assert_eq!(batches(&app).len(), 1, "sent: {is_sent}");
     }))
     .await;
 }
 
 #[tokio::test]
-async fn whoever_leaves_a_read_that_is_under_way_leaves_it_to_the_others() {
+async fn a_caller_that_cancels_a_batch_in_flight_leaves_it_to_the_others() {
     let (app, ids) = service(&NAMES).await;
-    close(&app, "default").await;
+    let _closed = close(&app, "default", CALLS).await;
     app.hubspot.clear_log();
-    let late = Duration::from_millis(600);
-    app.hubspot.script("POST", "/batch/read", Script::Late(late));
+    let (leave, held) = (Gate::new(), Gate::new());
+    app.hubspot.script("POST", "/batch/read", Script::Held(held.clone()));
     let reads = ids.iter().enumerate().map(|(number, id)| {
-        let app = &app;
-        let patience = if number == 0 { CLOSED + late / 2 } else { PATIENCE };
-        async move { tokio::time::timeout(patience, read(app, id, PATIENCE)).await }
+        let (app, leave) = (&app, &leave);
+        async move {
+            select! {
+                response = read(app, id, PATIENCE) => response.is_ok(),
+                () = leave.passed(), if number == 0 => false,
+            }
+        }
     });
-    let answers = join_all(reads).await;
-    for (number, answer) in answers.into_iter().enumerate() {
-        assert_eq!(answer.is_ok_and(|answer| answer.is_ok()), number > 0);
-    }
+    let control = async {
+        app.scripts_used().await;
+        leave.open();
+        app.in_flight("GetLead", NAMES.len() - 1).await;
+        held.open();
+    };
+    let (read, ()) = join!(join_all(reads), control);
+    assert_eq!(read, [false, true, true, true, true]);
     assert_eq!(app.hubspot_calls().len(), 1);
 }
 
 #[tokio::test]
-async fn nobody_is_held_past_its_deadline_or_cut_for_anothers() {
-    let late = Duration::from_millis(1_500);
-    let short = CLOSED + late / 2;
+async fn a_call_of_a_batch_ends_at_its_own_deadline_and_ends_no_other() {
     join_all([false, true].map(|writes| async move {
         let (app, ids) = service(&NAMES).await;
-        close(&app, "default").await;
-        let path = if writes { "/batch/update" } else { "/batch/read" };
-        app.hubspot.script("POST", path, Script::Late(late));
-        let begin = Instant::now();
+        let Closed { time, .. } = close(&app, "default", NAMES.len()).await;
+        let (path, held) = (if writes { "/batch/update" } else { "/batch/read" }, Gate::new());
+        app.hubspot.script("POST", path, Script::Held(held.clone()));
+        // Ends while HubSpot holds the response.
+        let short = time + Duration::from_secs(2);
         let calls = ids.iter().enumerate().map(|(number, id)| {
-            let app = &app;
+            let (app, held) = (&app, &held);
             async move {
                 let time = if number == 1 { short } else { PATIENCE };
-                let answer = if writes {
+                let result = if writes {
                     rename(app, id, "Renamed", time).await.map(drop)
                 } else {
                     read(app, id, time).await.map(drop)
                 };
-                (answer, begin.elapsed())
+                if number == 1 {
+                    held.open();
+                }
+                result
             }
         });
-        let answers = join_all(calls).await;
-        for (number, (answer, took)) in answers.into_iter().enumerate() {
+        for (number, result) in join_all(calls).await.into_iter().enumerate() {
             if number == 1 {
-                assert_eq!(answer.unwrap_err().code(), Code::DeadlineExceeded);
-                assert!(took >= short - LATE && took <= short + LATE, "{took:?}");
+                assert_eq!(result.unwrap_err().code(), Code::DeadlineExceeded);
             } else {
-                answer.expect("there is time");
-                assert!(took >= late, "{took:?}");
+                result.expect("there is time");
             }
         }
         if writes {
             names_are(&app, &["Renamed"; 5]).await;
         }
-        assert_eq!(app.hubspot.scripts_left(), 0, "they went together");
+        assert_eq!(app.hubspot.scripts_left(), 0, "they were sent together");
     }))
     .await;
 }
 
-/// A service that tries again, and has closed its portal.
-async fn retrying() -> (TestApp, Vec<String>) {
+/// A service that retries, with its portal closed.
+async fn retrying() -> (TestApp, Vec<String>, Closed) {
     let app = TestApp::builder().set("HUBSPOT__MAX_ATTEMPTS", "3").start().await;
     let ids = NAMES.iter().map(|name| app.lead(name)).collect();
     let inputs = vec![app.create_input("First", &[])];
     let request = pb::BatchCreateLeadsRequest { inputs, ..Default::default() };
     app.leads.clone().batch_create_leads(request).await.expect("created");
-    close_at_once(CLOSED, &app, "default").await;
+    let closed = close_without_retry(&app, "default", NAMES.len()).await;
     app.hubspot.clear_log();
-    (app, ids)
+    (app, ids, closed)
 }
 
-/// Whoever has no time for another attempt is told of the failure at once, as it would be alone.
-fn assert_told(answer: Result<(), Status>, reason: &str, took: Duration) {
-    let status = answer.unwrap_err();
+/// A caller without time for another attempt receives the error of the first one.
+fn assert_not_retried(result: Result<(), Status>, reason: &str) {
+    let status = result.unwrap_err();
     assert!(status.get_error_details().retry_info().is_some());
     let (code, got, _) = failure(Err::<(), _>(status));
     assert_eq!((code, got.as_str()), (Code::Unavailable, reason));
-    assert!(took <= CLOSED + LATE, "{took:?}");
 }
 
 #[tokio::test]
-async fn a_read_is_tried_again_for_those_who_have_the_time() {
-    let (app, ids) = retrying().await;
+async fn a_read_is_retried_for_the_callers_that_have_the_time() {
+    let (app, ids, closed) = retrying().await;
     app.hubspot.script("POST", "/batch/read", Script::html(503));
-    let begin = Instant::now();
     let reads = ids.iter().enumerate().map(|(number, id)| {
+        // The backoff after a 503 is three seconds.
+        let short = closed.time + Duration::from_millis(2_500);
+        let time = if number < 2 { short } else { PATIENCE };
         let app = &app;
-        async move {
-            // The pause after a 503 is three seconds.
-            let time = if number < 2 { Duration::from_millis(2_500) } else { PATIENCE };
-            (read(app, id, time).await.map(drop), begin.elapsed())
-        }
+        async move { read(app, id, time).await.map(drop) }
     });
-    for (number, (answer, took)) in join_all(reads).await.into_iter().enumerate() {
+    for (number, result) in join_all(reads).await.into_iter().enumerate() {
         if number < 2 {
-            assert_told(answer, "UPSTREAM_UNAVAILABLE", took);
+            assert_not_retried(result, "UPSTREAM_UNAVAILABLE");
         } else {
-            answer.expect("the second attempt succeeds");
+            result.expect("the second attempt succeeds");
         }
     }
-    let asked: Vec<usize> = batches(&app).iter().map(Vec::len).collect();
-    assert_eq!(asked, [5, 3], "those who were told are not asked for again");
+    let sent: Vec<usize> = batches(&app).iter().map(Vec::len).collect();
+    assert_eq!(sent, [5, 3], "calls that have ended are not retried");
 }
 
 #[tokio::test]
-async fn a_create_is_never_made_for_somebody_who_was_told_that_it_was_not() {
-    let (app, _) = retrying().await;
+async fn a_create_is_never_retried_for_a_caller_that_has_received_the_error() {
+    let (app, _, closed) = retrying().await;
     let locked = Script::Refuse(Refusal::Locked { body: true });
     app.hubspot.script("POST", "/batch/create", locked);
-    let begin = Instant::now();
     let creates = (0..4).map(|number| {
+        // The backoff while the account is locked is two seconds.
+        let short = closed.time + Duration::from_millis(1_500);
+        let time = if number < 2 { short } else { PATIENCE };
+        let request = app.create_request(&format!("New {number}"));
         let app = &app;
-        async move {
-            // The pause while the account is locked is two seconds.
-            let time = if number < 2 { Duration::from_millis(1_900) } else { PATIENCE };
-            let request = app.create_request(&format!("New {number}"));
-            let answer = patient(app).create_lead(within(time, request)).await;
-            (answer.map(drop), begin.elapsed())
-        }
+        async move { patient(app).create_lead(within(time, request)).await.map(drop) }
     });
-    for (number, (answer, took)) in join_all(creates).await.into_iter().enumerate() {
+    for (number, result) in join_all(creates).await.into_iter().enumerate() {
         if number < 2 {
-            assert_told(answer, "ACCOUNT_LOCKED", took);
+            assert_not_retried(result, "ACCOUNT_LOCKED");
         } else {
-            answer.expect("the second attempt succeeds");
+            result.expect("the second attempt succeeds");
         }
     }
     names_are(&app, &["A", "B", "C", "D", "E", "First", "New 2", "New 3"]).await;
 }
 
 #[tokio::test]
-async fn those_who_share_an_identical_read_are_told_the_same_way() {
+async fn callers_that_share_an_identical_read_are_retried_by_their_own_deadlines() {
     let app = TestApp::builder().set("HUBSPOT__MAX_ATTEMPTS", "3").start().await;
     let id = app.lead("A");
-    // All join while the call is under way, and then it fails.
-    let fails = Script::After(Duration::from_millis(500), Box::new(Script::html(503)));
+    // All join while the call is in flight; then it fails.
+    let held = Gate::new();
+    let fails = Script::HeldThen(held.clone(), Box::new(Script::html(503)));
     app.hubspot.script("GET", &format!("/{id}"), fails);
-    let begin = Instant::now();
     let reads = (0..6).map(|number| {
+        let time = if number % 2 == 0 { Duration::from_secs(2) } else { PATIENCE };
         let (app, id) = (&app, &id);
-        async move {
-            let time = if number % 2 == 0 { Duration::from_secs(2) } else { PATIENCE };
-            (read(app, id, time).await.map(drop), begin.elapsed())
-        }
+        async move { read(app, id, time).await.map(drop) }
     });
-    let mut told = 0;
-    for (number, (answer, took)) in join_all(reads).await.into_iter().enumerate() {
-        match answer {
-            Err(status) => {
-                assert_eq!(number % 2, 0, "{status:?}");
-                assert_told(Err(status), "UPSTREAM_UNAVAILABLE", took);
-                told += 1;
-            }
-            Ok(()) => assert_eq!(number % 2, 1),
+    let control = async {
+        app.scripts_used().await;
+        app.in_flight("GetLead", 6).await;
+        held.open();
+    };
+    let (results, ()) = join!(join_all(reads), control);
+    for (number, result) in results.into_iter().enumerate() {
+        if number % 2 == 0 {
+            assert_not_retried(result, "UPSTREAM_UNAVAILABLE");
+        } else {
+            result.expect("a later attempt succeeds");
         }
     }
-    assert_eq!(told, 3);
-    // Each of the others may have had an attempt of its own, as alone, but no more.
+    // Each caller with time may have had an attempt of its own, as alone, and no more.
     let calls = app.hubspot_calls().len();
     assert!((2..=1 + 3).contains(&calls), "{calls}");
 }

@@ -14,7 +14,7 @@ const GONE: [&str; 3] = ["900001", "900002", "900003"];
 
 /// Reads all of them together; the HubSpot calls that it takes.
 async fn read(app: &TestApp, ids: &[String]) -> Vec<String> {
-    close(app, "default").await;
+    let _closed = close(app, "default", ids.len()).await;
     app.hubspot.clear_log();
     for (answer, id) in join_all(ids.iter().map(|id| app.get(id))).await.into_iter().zip(ids) {
         if GONE.contains(&id.as_str()) {
@@ -45,7 +45,7 @@ async fn a_change_that_an_answer_does_not_mention_is_made_alone_once() {
     // The lead that the answer shows, if any.
     for shown in [true, false] {
         let (app, ids) = service(&["A", "B", "C"]).await;
-        close(&app, "default").await;
+        let _closed = close(&app, "default", ids.len()).await;
         app.hubspot.clear_log();
         let now = "2026-04-01T10:00:00.000Z";
         let lead = json!({"id": ids[1], "properties": {"hs_lead_label": "HOT"}, "createdAt": now,

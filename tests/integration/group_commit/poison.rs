@@ -1,7 +1,7 @@
 //! Calls that HubSpot refuses, among many that it takes: they fail alone, finding them takes a bounded
 //! number of calls, and nothing is sent again that has succeeded.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use leadsd::grpc::pb;
@@ -9,7 +9,7 @@ use leadsd_hubspot_fake::Behaviour;
 use serde_json::Value;
 use tonic::{Code, Status};
 
-use super::{ask::cost, world::close_for};
+use super::{ask::cost, world::close};
 use crate::{
     admission::buckets,
     harness::{TestApp, failure, properties},
@@ -115,7 +115,7 @@ async fn one_that_is_named_costs_nothing_and_one_that_is_not_a_bounded_number_of
 /// Creates leads of which some are bad, in at most so many HubSpot calls.
 async fn create(behave: fn(&mut Behaviour), bad: usize, most: usize) {
     let app = service(behave).await;
-    close_for(Duration::from_secs(3), &app, "default").await;
+    let _closed = close(&app, "default", CALLS).await;
     app.hubspot.clear_log();
     let creates = (0..CALLS).map(|number| {
         let request = pb::CreateLeadRequest {
@@ -154,7 +154,7 @@ async fn changes_are_found_out_the_same_way() {
 async fn change(bad: usize) {
     let app = service(all_or_nothing).await;
     let ids: Vec<String> = (0..CALLS).map(|number| app.lead(&format!("Lead {number}"))).collect();
-    close_for(Duration::from_secs(3), &app, "default").await;
+    let _closed = close(&app, "default", CALLS).await;
     app.hubspot.clear_log();
     let changes = ids.iter().enumerate().map(|(number, id)| {
         let request = pb::UpdateLeadRequest {
@@ -188,7 +188,7 @@ async fn change(bad: usize) {
 #[tokio::test]
 async fn finding_out_is_paid_for_by_those_in_the_part_that_is_sent() {
     let app = service(all_or_nothing).await;
-    close_for(Duration::from_secs(3), &app, "default").await;
+    let _closed = close(&app, "default", CALLS).await;
     let creates = (0..CALLS).map(|number| {
         let mut request = tonic::Request::new(pb::CreateLeadRequest {
             properties: values(number, 1),

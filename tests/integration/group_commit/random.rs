@@ -15,11 +15,7 @@ use super::{
     ask::Ask,
     world::{Case, World, nothing},
 };
-use crate::harness::properties;
-
-const WORLDS: usize = 4;
-
-const CASES: usize = 40;
+use crate::harness::{cases, properties};
 
 /// What one call of a mix is about, before there are leads.
 #[derive(Debug, Clone)]
@@ -282,17 +278,18 @@ async fn world(switches: [bool; 11], mixes: Vec<Vec<Plan>>) -> (World, Vec<Case>
 
 #[tokio::test]
 async fn random_mixes_give_the_same_alone_and_together() {
+    let (worlds_tried, mixes_tried) = (cases(2, 4), cases(12, 40));
     let mut runner = TestRunner::new(Config::default());
     let mix = prop::collection::vec(plan(), 2..9);
     let mut worlds = Vec::new();
-    for _ in 0..WORLDS {
+    for _ in 0..worlds_tried {
         let switches = pick(&switches(), &mut runner);
-        let mixes = (0..CASES).map(|_| pick(&mix, &mut runner)).collect();
+        let mixes = (0..mixes_tried).map(|_| pick(&mix, &mut runner)).collect();
         worlds.push(world(switches, mixes).await);
     }
     let compare = worlds.iter().map(|(world, cases)| world.compare(cases, &nothing));
     join_all(compare).await;
     let batches: usize = worlds.iter().map(|(world, _)| world.batches("")).sum();
     // How many depends on what trace ids come back.
-    assert!(batches >= CASES / 4, "{batches} batches of more than one");
+    assert!(batches >= mixes_tried / 4, "{batches} batches of more than one");
 }

@@ -1,26 +1,20 @@
 //! Creates that leave together where HubSpot does not send trace ids back: told apart by what was
 //! written, or not made together.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use leadsd::grpc::pb;
 use leadsd_hubspot_fake::Behaviour;
 
-use super::world::close_for;
+use super::world::{Closed, close};
 use crate::harness::{TestApp, properties};
 
 /// Single creates.
 const CREATES: usize = 500;
 
-/// How long a portal is closed while they come.
-const CLOSED: Duration = Duration::from_secs(4);
-
-/// A service that knows of a create how HubSpot answers it, and whose portal is closed.
-async fn service(behave: fn(&mut Behaviour)) -> TestApp {
+/// A service that has learned how HubSpot answers a create, with its portal closed for so many calls.
+async fn service(behave: fn(&mut Behaviour), calls: usize) -> (TestApp, Closed) {
     // Permits are not what this is about.
     let app = TestApp::builder().set("QUOTA__BURST", "10000").start().await;
     app.hubspot.behave(behave);
@@ -28,9 +22,9 @@ async fn service(behave: fn(&mut Behaviour)) -> TestApp {
     let inputs = vec![app.create_input("First", &[])];
     let request = pb::BatchCreateLeadsRequest { inputs, ..Default::default() };
     app.leads.clone().batch_create_leads(request).await.expect("created");
-    close_for(CLOSED, &app, "default").await;
+    let closed = close(&app, "default", calls).await;
     app.hubspot.clear_log();
-    app
+    (app, closed)
 }
 
 type Behave = fn(&mut Behaviour);
@@ -67,7 +61,7 @@ async fn create(app: &TestApp, all: &[Values]) {
 
 /// Creates leads of different names; how many HubSpot calls that takes.
 async fn calls(behave: fn(&mut Behaviour)) -> usize {
-    let app = service(behave).await;
+    let (app, _closed) = service(behave, CREATES).await;
     let values = |number: usize| properties(&[("hs_lead_name", &format!("Lead {number}"))]);
     create(&app, &(0..CREATES).map(values).collect::<Vec<_>>()).await;
     app.hubspot_calls().len()
@@ -86,7 +80,7 @@ async fn five_hundred_creates_take_about_as_few_calls_as_with_trace_ids() {
 
 #[tokio::test]
 async fn creates_of_one_name_are_not_made_together_and_each_gets_its_own() {
-    let app = service(untraced).await;
+    let (app, _closed) = service(untraced, 40).await;
     let values = |number: usize| {
         let (name, source) = (format!("Lead {}", number / 2), format!("{number} of 40"));
         properties(&[("hs_lead_name", &name), ("hs_lead_source", &source)])
@@ -108,7 +102,7 @@ async fn creates_that_nothing_tells_apart_go_alone() {
         (untraced, |number| format!("{number}. L\u{e4}dy")),
     ];
     join_all(cases.map(|(behave, name)| async move {
-        let app = service(behave).await;
+        let (app, _closed) = service(behave, 20).await;
         let values = |number| properties(&[("hs_lead_name", &name(number))]);
         create(&app, &(0..20).map(values).collect::<Vec<_>>()).await;
         assert_eq!(app.hubspot_calls().len(), 20);

@@ -1,29 +1,45 @@
 //! Two services in front of accounts in the same state: one makes every call alone, the other as many
 //! as possible together. Each case has a portal of its own, and with it a quota.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use futures_util::{StreamExt as _, future::join_all, stream};
 use leadsd::grpc::pb;
 use leadsd_hubspot_fake::{Behaviour, Refusal, Script};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
-use tonic::{Code, Request};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tonic::Code;
 
 use super::ask::{Answered, Ask, cost, of, token};
 use crate::harness::{TestApp, properties};
 
-/// Cases that are under way at the same time.
-const AT_ONCE: usize = 100;
+/// Cases that run concurrently.
+pub(super) const CONCURRENT_CASES: usize = 24;
 
 /// Calls that may go in any second where permits are short.
 const A_SECOND: usize = 10;
 
-/// For how long a portal is closed, so that what comes has to wait.
-const CLOSED: Duration = Duration::from_secs(1);
+/// How many times longer a portal stays closed than its calls took to arrive in a trial.
+const MARGIN: u32 = 8;
 
-/// The same where many cases at the same time take longer to come.
-const CLOSED_FOR_MANY: Duration = Duration::from_secs(3);
+/// Portals of all tests that are closed at the same time for many calls: more would slow down each
+/// other's arrival.
+static CLOSED_FOR_MANY: Semaphore = Semaphore::const_new(3);
+
+/// Number of calls from which on a portal is closed for many.
+const MANY: usize = 30;
+
+/// A portal that HubSpot has closed.
+pub(crate) struct Closed {
+    /// How long it stays closed at most.
+    pub(crate) time: Duration,
+    /// HubSpot calls that it took to close it.
+    pub(crate) cost: f64,
+    _turn: Option<SemaphorePermit<'static>>,
+}
 
 /// How the names of leads begin that only show what HubSpot does.
 const WARM: &str = "Warm";
@@ -118,7 +134,7 @@ impl World {
     /// not needed.
     pub(super) async fn warm_up(&self, portals: &[String]) {
         let all = portals.iter().map(|portal| warm_up(&self.together, portal));
-        stream::iter(all).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+        stream::iter(all).buffer_unordered(CONCURRENT_CASES).collect::<Vec<()>>().await;
     }
 
     /// Makes the calls one after the other, without anybody waiting.
@@ -134,14 +150,16 @@ impl World {
     /// Makes the calls at once while no permit is free, so that they leave together.
     pub(super) async fn ask_together(&self, case: &Case, prepare: &Prepare<'_>) -> Outcome {
         let turn = self.closing.acquire().await;
-        let before = match self.tries_again {
-            true => close_at_once(CLOSED_FOR_MANY, &self.together, &case.portal).await,
-            false => close_for(CLOSED_FOR_MANY, &self.together, &case.portal).await,
+        // A trial beside all other cases, so that it is as slow as they are.
+        let calls = case.asks.len() * 2;
+        let closed = match self.tries_again {
+            true => close_without_retry(&self.together, &case.portal, calls).await,
+            false => close(&self.together, &case.portal, calls).await,
         };
         drop(turn);
         prepare(&self.together, case);
         let asks = case.asks.iter().map(|ask| ask.send(&self.together, &case.portal));
-        Outcome { answers: join_all(asks).await, before }
+        Outcome { answers: join_all(asks).await, before: closed.cost }
     }
 
     /// Asks both worlds the same, and compares what the callers see, what it says to have cost, and the
@@ -150,8 +168,10 @@ impl World {
         self.together.hubspot.clear_log();
         let alone = stream::iter(cases).map(|case| self.ask_alone(case, prepare));
         let together = stream::iter(cases).map(|case| self.ask_together(case, prepare));
-        let (alone, together): (Vec<Outcome>, Vec<Outcome>) =
-            tokio::join!(alone.buffered(AT_ONCE).collect(), together.buffered(AT_ONCE).collect(),);
+        let (alone, together): (Vec<Outcome>, Vec<Outcome>) = tokio::join!(
+            alone.buffered(CONCURRENT_CASES).collect(),
+            together.buffered(CONCURRENT_CASES).collect(),
+        );
         for ((case, alone), together) in cases.iter().zip(&alone).zip(&together) {
             let all = case.asks.iter().zip(&together.answers).zip(&alone.answers);
             for ((ask, got), expected) in all {
@@ -263,34 +283,52 @@ async fn warm_up(app: &TestApp, portal: &str) {
     app.leads.clone().upsert_lead(of(portal, request)).await.expect("upserted");
 }
 
-/// Has HubSpot close a portal for a moment; gives the HubSpot calls that it took.
-pub(super) async fn close(app: &TestApp, portal: &str) -> f64 {
-    close_for(CLOSED, app, portal).await
+/// Has HubSpot close a portal for long enough that so many calls arrive meanwhile.
+pub(crate) async fn close(app: &TestApp, portal: &str, calls: usize) -> Closed {
+    closed(app, portal, calls, |_| None).await
 }
 
-/// The same for longer: many calls take some time to come.
-pub(super) async fn close_for(time: Duration, app: &TestApp, portal: &str) -> f64 {
-    closed(time, app, portal, of(portal, pb::ListLeadsRequest::default())).await
-}
-
-/// The same with a service that would try again, if it had the time.
-pub(super) async fn close_at_once(time: Duration, app: &TestApp, portal: &str) -> f64 {
-    let mut request = of(portal, pb::ListLeadsRequest::default());
-    request.set_timeout(time);
-    closed(time, app, portal, request).await
+/// The same with a service that would retry the call that closes the portal, if it had the time.
+pub(super) async fn close_without_retry(app: &TestApp, portal: &str, calls: usize) -> Closed {
+    closed(app, portal, calls, Some).await
 }
 
 async fn closed(
-    time: Duration,
     app: &TestApp,
     portal: &str,
-    request: Request<pb::ListLeadsRequest>,
-) -> f64 {
+    calls: usize,
+    timeout: impl FnOnce(Duration) -> Option<Duration>,
+) -> Closed {
+    let turn = if calls < MANY {
+        None
+    } else {
+        Some(CLOSED_FOR_MANY.acquire().await.expect("it is never closed"))
+    };
+    // HubSpot counts the wait in whole seconds.
+    let time = (arrival(app, calls).await * MARGIN).as_secs() + 1;
+    let time = Duration::from_secs(time);
     let refusal = Refusal::RateLimited { policy: "SECONDLY", retry_after: Some(time) };
     app.hubspot.script_of(token(app, portal), "GET", "/leads", Script::Refuse(refusal));
+    let mut request = of(portal, pb::ListLeadsRequest::default());
+    if let Some(timeout) = timeout(time) {
+        request.set_timeout(timeout);
+    }
     let status = app.leads.clone().list_leads(request).await.expect_err("it is closed");
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
-    cost(status.metadata())
+    Closed { time, cost: cost(status.metadata()), _turn: turn }
+}
+
+/// How long so many calls take that are rejected before they need a permit.
+async fn arrival(app: &TestApp, calls: usize) -> Duration {
+    let begin = Instant::now();
+    let invalid = (0..calls).map(|_| {
+        let mut leads = app.leads.clone();
+        async move {
+            leads.list_leads(pb::ListLeadsRequest { page_size: -1, ..Default::default() }).await
+        }
+    });
+    assert!(join_all(invalid).await.iter().all(Result::is_err));
+    begin.elapsed()
 }
 
 /// Nothing but asking.

@@ -6,9 +6,11 @@ use std::{os::unix::fs::PermissionsExt as _, path::Path};
 use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
 use leadsd_base::secret::SECRET_MARKER;
 use leadsd_hubspot_fake::{Consent, READ, WRITE};
+use leadsd_testkit::Process;
 
 use super::{Setting, clicked, shown};
-use crate::{harness::properties, openbao::OpenBao, process::Process, real_peers::tool};
+use crate::harness::LEADSD;
+use crate::{harness::properties, openbao::OpenBao, real_peers::tool};
 
 /// Where the screenshots stay for people to look at.
 fn artefacts() -> std::path::PathBuf {
@@ -102,7 +104,7 @@ async fn serve_works_with_what_login_stored_in_a_real_openbao() {
         };
         ended.succeeded();
         assert!(ended.out.contains(&format!("version {version}")), "{ended:?}");
-        let process = Process::serve(&setting.folder.path().join("leadsd.toml"), &[]);
+        let process = Process::serve(LEADSD, &setting.folder.path().join("leadsd.toml"), &[]);
         let grpc = process.ready().await;
         let mut leads = LeadsServiceClient::connect(format!("http://{grpc}")).await.unwrap();
         let request = pb::CreateLeadRequest {

@@ -10,6 +10,7 @@ use std::{
 
 use leadsd_base::secret::SECRET_MARKER;
 use leadsd_hubspot_fake::READ;
+use leadsd_testkit::send_signal;
 use rustix::{
     fs::{Mode, OFlags},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
@@ -17,7 +18,6 @@ use rustix::{
 };
 
 use super::{Setting, clicked};
-use crate::process::send_signal;
 
 /// A terminal: the side of who types, and the side of the program.
 fn terminal() -> (OwnedFd, OwnedFd) {

@@ -5,14 +5,14 @@ use std::{fs, net::TcpListener, path::Path, sync::Arc, time::Duration};
 use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
 use leadsd_base::{secret::SECRET_MARKER, time::SystemClock};
 use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
+use leadsd_testkit::FREE;
 
 use super::{Terminal, grpcurl, which};
 use crate::{
-    harness::{PATIENCE, wait_ready},
+    harness::{LEADSD, PATIENCE, wait_ready},
     login::{clicked, shown},
     openbao::OpenBao,
     pages::blocks,
-    process::FREE,
     real_peers::tool,
 };
 
@@ -61,7 +61,7 @@ async fn the_setup_page_leads_from_an_account_to_a_lead_and_to_its_end() {
 
     let mut terminal = Terminal::new(&[
         ("vault", which(&tool("LEADSD_TEST_BAO", "bao"))),
-        ("leadsd", env!("CARGO_BIN_EXE_leadsd").into()),
+        ("leadsd", LEADSD.into()),
         ("grpcurl", grpcurl()),
     ]);
     fs::write(terminal.folder("home").join(".vault-token"), &bao.root).unwrap();

@@ -1,0 +1,160 @@
+//! Checks at the end of a [`TestApp`]: what the service has acquired, it has released.
+
+use std::{thread, time::Duration};
+
+use super::{Peers, TestApp};
+use crate::wait::{PATIENCE, metrics_page};
+
+/// Time for calls whose caller has left to end by themselves. Calls that take longer are cut off by
+/// the stop, and are no leak.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Interval between two looks at the metrics.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// Values of the page of metrics that show what the service holds.
+#[derive(Debug, PartialEq)]
+struct Held {
+    /// RPCs that have not ended.
+    calls: f64,
+    /// Admission slots of calls.
+    slots: f64,
+    /// Calls that wait for a permit or for an earlier write.
+    queued: f64,
+    /// Permits with which a HubSpot call was begun, less HubSpot calls that have ended.
+    permits: f64,
+}
+
+// === impl Held ===
+
+impl Held {
+    fn parse(page: &str) -> Self {
+        let sum = |names: &[&str]| -> f64 {
+            let lines = page.lines().filter_map(|line| line.rsplit_once(' '));
+            let own = lines.filter(|(name, _)| names.iter().any(|own| name.starts_with(own)));
+            own.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
+        };
+        Self {
+            calls: sum(&["leadsd_rpc_in_flight{"]),
+            slots: sum(&[
+                "leadsd_limit_used{limit=\"in_flight\"",
+                "leadsd_limit_used{limit=\"memory\"",
+            ]),
+            queued: sum(&["leadsd_quota_waiting{"]),
+            permits: sum(&["leadsd_quota_permits_total{"]) - sum(&["leadsd_hubspot_calls_total{"]),
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        *self == Self { calls: 0.0, slots: 0.0, queued: 0.0, permits: 0.0 }
+    }
+
+    /// Whether something is held although no call is left that could hold it.
+    fn is_leak(&self) -> bool {
+        self.calls == 0.0 && !self.is_nothing()
+    }
+}
+
+// === impl TestApp ===
+
+impl TestApp {
+    /// Everything that is wrong at the end.
+    fn faults(&mut self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let is_last = Peers::is_last(&self.peers);
+        let unused = self.hubspot.scripts_left();
+        if is_last {
+            if unused > 0 {
+                faults.push(format!("{unused} scripted responses of HubSpot were not used"));
+            }
+            // A fault or a slow response that a test has set up delays no stop.
+            self.hubspot.end_delays();
+            self.vault.fail(None);
+            self.vault.set_sealed(false);
+        }
+        faults.extend(self.held());
+        faults.extend(self.stop_service());
+        let leaks = self.logs.take_leaks();
+        if !leaks.is_empty() {
+            faults.push(format!("secrets in the log: {leaks:#?}"));
+        }
+        faults
+    }
+
+    /// Permits and slots that were not released.
+    fn held(&self) -> Option<String> {
+        let host = self.service.host.as_ref()?;
+        let mut waited = Duration::ZERO;
+        loop {
+            let admin = self.admin.clone();
+            let page = host.block_on(PATIENCE, async move { metrics_page(&admin).await });
+            let held = Held::parse(&page??);
+            if held.is_nothing() {
+                return None;
+            }
+            if waited >= SETTLE {
+                return held.is_leak().then(|| format!("not released: {held:?}"));
+            }
+            thread::sleep(INTERVAL);
+            waited += INTERVAL;
+        }
+    }
+
+    /// Stops the service; tasks that outlive it.
+    fn stop_service(&mut self) -> Option<String> {
+        let host = self.service.host.take()?;
+        if let Some(stop) = self.service.stop.take() {
+            // An error means that the service has ended by itself.
+            let _ = stop.send(());
+        }
+        if self.service.ended.lock().recv_timeout(PATIENCE).is_err() {
+            return Some(format!("the service did not stop within {PATIENCE:?}"));
+        }
+        match host.wait_idle(PATIENCE) {
+            0 => None,
+            live => Some(format!("{live} tasks outlive the service")),
+        }
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        // A second panic would hide the first one.
+        if !thread::panicking() {
+            let faults = self.faults();
+            assert!(faults.is_empty(), "at the end of the test: {}", faults.join("; "));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: &str = "leadsd_rpc_in_flight{service=\"s\",method=\"m\"} 0\n\
+        leadsd_limit_used{limit=\"connections\"} 2\n\
+        leadsd_limit_used{limit=\"in_flight\"} 0\n\
+        leadsd_quota_permits_total{portal=\"a\",bucket=\"burst\"} 3\n\
+        leadsd_quota_permits_total{portal=\"a\",bucket=\"search\"} 1\n\
+        leadsd_hubspot_calls_total{portal=\"a\",operation=\"get\",outcome=\"ok\"} 4\n";
+
+    #[test]
+    fn an_idle_service_holds_nothing() {
+        let held = Held::parse(IDLE);
+        assert!(held.is_nothing() && !held.is_leak(), "{held:?}");
+    }
+
+    #[test]
+    fn what_is_held_without_a_call_is_a_leak() {
+        for (from, to) in [
+            ("limit=\"in_flight\"} 0", "limit=\"in_flight\"} 1"),
+            ("bucket=\"search\"} 1", "bucket=\"search\"} 2"),
+        ] {
+            let page = IDLE.replace(from, to);
+            assert!(Held::parse(&page).is_leak(), "{page}");
+            let page = page.replace("method=\"m\"} 0", "method=\"m\"} 1");
+            let held = Held::parse(&page);
+            assert!(!held.is_leak() && !held.is_nothing(), "{page}");
+        }
+    }
+}

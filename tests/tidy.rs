@@ -2,12 +2,14 @@
 //! how long they get, what no file may hold. The modules `planted` prove that the rules bite.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
 };
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/layers.rs"]
 mod layers;
 #[path = "tidy/logs.rs"]
@@ -27,25 +29,19 @@ const FOREIGN: &[&str] = &["Cargo.lock", "LICENSE", "go.sum", "package-lock.json
 
 #[test]
 fn modules_keep_to_their_neighbours() {
-    let crates = dependencies();
     let mut faults = Vec::new();
     for (file, text) in service_files() {
-        faults.extend(layers::faults(&file, &source::production(&text), &crates));
+        faults.extend(layers::faults(&file, &source::production(&text)));
     }
     report(&faults);
 }
 
 #[test]
-fn modules_depend_on_each_other_in_one_direction() {
-    let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (file, text) in service_files() {
-        let top = file.iter().nth(1).map(Path::new).and_then(Path::file_stem);
-        let top = top.and_then(OsStr::to_str).expect("source names are text");
-        let neighbours = layers::neighbours(&file, &source::production(&text));
-        graph.entry(top.to_owned()).or_default().extend(neighbours);
-    }
-    let cycle = layers::cycle(&graph);
-    assert!(cycle.is_none(), "{}", cycle.unwrap_or_default().join(" -> "));
+fn files_of_one_folder_do_not_import_each_other_in_circles() {
+    let files: Vec<_> =
+        production_files().map(|(file, text)| (file, source::production(&text))).collect();
+    let found = circles::circles(&files);
+    report(&found.into_iter().filter(|circle| !is_known(circle)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -67,6 +63,21 @@ fn rust_files_open_with_their_purpose_and_stay_readable() {
         }
     }
     report(&faults);
+}
+
+#[test]
+fn half_of_all_files_are_short() {
+    let lines = production_files().map(|(_, text)| source::production(&text).lines).collect();
+    let median = rules::median(lines);
+    assert!(median <= rules::MAX_MEDIAN, "{median} lines, at most {}", rules::MAX_MEDIAN);
+}
+
+#[test]
+fn crates_and_folders_open_with_a_page_of_rustdoc() {
+    let is_head =
+        |file: &Path| file.ends_with("lib.rs") || root().join(file.with_extension("")).is_dir();
+    let files = production_files().filter(|(file, _)| is_head(file));
+    report(&files.filter_map(|(file, text)| rules::page_fault(&file, &text)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -101,6 +112,14 @@ fn documents_point_at_files_that_exist() {
         }
     }
     report(&faults);
+}
+
+/// Whether a circle is part of a known one.
+fn is_known(circle: &str) -> bool {
+    let names = |circle: &str| -> BTreeSet<String> {
+        circle.split([':', ',']).map(|name| name.trim().to_owned()).collect()
+    };
+    circles::KNOWN.iter().any(|known| names(known).is_superset(&names(circle)))
 }
 
 fn root() -> &'static Path {

@@ -1,142 +1,57 @@
-//! Who may name whom. A module that is not in the table may not exist, so that whoever adds one
-//! decides where it stands.
+//! Which module of `src/` may name which. Crates keep the engines, fakes and foundations apart; within
+//! the root package this table does. A module without a row may not exist.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::{collections::BTreeSet, path::Path};
 
 use crate::source::{Named, Production};
 
-/// What one top module of `src/` may name, besides itself and [`EVERYWHERE`].
+/// Modules of this crate that one top module may name, besides itself.
 struct Row {
     module: &'static str,
-    /// Modules of this crate.
     own: &'static [&'static str],
-    /// Other crates.
-    outside: &'static [&'static str],
 }
 
-/// Stands for every module, respectively every crate.
+/// Stands for every module.
 const ANY: &[&str] = &["*"];
 
-/// Crates that any module may name: the language, the runtime, and what carries errors and logs.
-const EVERYWHERE: &[&str] = &[
-    "std",
-    "core",
-    "alloc",
-    "tokio",
-    "futures_util",
-    "parking_lot",
-    "arc_swap",
-    "tracing",
-    "thiserror",
-    "leadsd_base",
-    "leadsd_credentials",
-    "leadsd_quota",
-];
-
-/// Dependencies point inward: `grpc -> leads <- hubspot -> credentials <- vault`. `app` joins.
+/// Dependencies point inward: `grpc -> leads <- hubspot`. `app` joins.
 const TABLE: &[Row] = &[
-    Row { module: "retry", own: &[], outside: &[] },
-    Row { module: "telemetry", own: &[], outside: TELEMETRY_CRATES },
-    // The domain knows no protocol.
-    Row { module: "leads", own: &["telemetry"], outside: &["async_trait", "uuid"] },
-    // Configuration is parsed into the types of those who use it.
-    Row { module: "config", own: &["leads", "telemetry"], outside: CONFIG_CRATES },
-    // Callers have names, whatever protocol they come by.
-    Row { module: "auth", own: AUTH, outside: AUTH_CRATES },
-    // Two clients of the outside world, each behind a port.
-    Row { module: "vault", own: VAULT, outside: VAULT_CRATES },
-    Row { module: "hubspot", own: HUBSPOT, outside: HUBSPOT_CRATES },
-    // Two servers.
-    Row { module: "grpc", own: &["auth", "leads", "telemetry"], outside: GRPC_CRATES },
-    Row {
-        module: "admin",
-        own: ADMIN,
-        outside: &["axum", "hyper", "hyper_util", "prometheus_client", "serde", "serde_json"],
-    },
+    Row { module: "retry", own: &[] },
+    Row { module: "telemetry", own: &[] },
+    Row { module: "leads", own: &["telemetry"] },
+    // Configuration is parsed into the types of its users.
+    Row { module: "config", own: &["leads", "telemetry"] },
+    Row { module: "auth", own: &["config", "leads"] },
+    Row { module: "vault", own: &["config", "retry", "telemetry"] },
+    Row { module: "hubspot", own: &["config", "leads", "retry", "telemetry"] },
+    Row { module: "grpc", own: &["auth", "leads", "telemetry"] },
+    Row { module: "admin", own: &["auth", "config", "grpc", "hubspot", "telemetry", "vault"] },
     // The composition root and the command line.
-    Row { module: "app", own: ANY, outside: ANY },
-    Row { module: "cli", own: ANY, outside: ANY },
+    Row { module: "app", own: ANY },
+    Row { module: "cli", own: ANY },
 ];
 
-const AUTH: &[&str] = &["config", "leads"];
-const AUTH_CRATES: &[&str] = &[
-    "async_trait",
-    "aws_lc_rs",
-    "jsonwebtoken",
-    "rand",
-    "reqwest",
-    "rustls",
-    "serde",
-    "serde_json",
-    "subtle",
-    "url",
-    "webpki",
-    "webpki_root_certs",
+/// Crates of a protocol or a format, and the modules that speak it. Modules with every right (`app`,
+/// `cli`) need no entry. Crates that are not listed may be named anywhere.
+const HOMES: &[(&str, &[&str])] = &[
+    ("axum", &["admin"]),
+    ("clap", &["cli"]),
+    ("figment", &["config"]),
+    ("hyper", &["admin", "grpc"]),
+    ("hyper_util", &["admin", "grpc"]),
+    ("jsonwebtoken", &["auth"]),
+    ("opentelemetry", &["telemetry"]),
+    ("opentelemetry_otlp", &["telemetry"]),
+    ("opentelemetry_sdk", &["telemetry"]),
+    ("prometheus_client", &["admin", "telemetry"]),
+    ("prost", &["grpc", "telemetry"]),
+    ("reqwest", &["auth", "hubspot", "vault"]),
+    ("rustify", &["vault"]),
+    ("toml", &["config"]),
+    ("tonic", &["grpc", "telemetry"]),
+    ("tonic_types", &["grpc"]),
+    ("vaultrs", &["vault"]),
 ];
-const CONFIG_CRATES: &[&str] =
-    &["figment", "serde", "serde_json", "toml", "tracing_subscriber", "url"];
-const TELEMETRY_CRATES: &[&str] = &[
-    "http",
-    "opentelemetry",
-    "opentelemetry_otlp",
-    "opentelemetry_sdk",
-    "rand",
-    "rustls",
-    "tonic",
-    "tracing_subscriber",
-    "url",
-    "uuid",
-    "webpki",
-    "webpki_root_certs",
-];
-const VAULT: &[&str] = &["config", "retry", "telemetry"];
-const VAULT_CRATES: &[&str] = &[
-    "async_trait",
-    "rand",
-    "reqwest",
-    "rustify",
-    "rustls",
-    "serde",
-    "serde_json",
-    "url",
-    "vaultrs",
-    "webpki_root_certs",
-];
-const HUBSPOT: &[&str] = &["config", "leads", "retry", "telemetry"];
-const HUBSPOT_CRATES: &[&str] = &[
-    "async_trait",
-    "http",
-    "rand",
-    "reqwest",
-    "rustls",
-    "serde",
-    "serde_json",
-    "url",
-    "webpki_root_certs",
-];
-const GRPC_CRATES: &[&str] = &[
-    "base64",
-    "http",
-    "hyper",
-    "hyper_util",
-    "prost",
-    "prost_types",
-    "rand",
-    "rustls",
-    "tokio_rustls",
-    "tonic",
-    "tonic_health",
-    "tonic_prost",
-    "tonic_reflection",
-    "tonic_types",
-    "tower",
-    "uuid",
-    "zeroize",
-];
-const ADMIN: &[&str] = &["auth", "config", "grpc", "hubspot", "telemetry", "vault"];
 
 /// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,8 +64,8 @@ enum Leads<'a> {
     Outside(&'a str),
 }
 
-/// Faults of one file. `crates` are the dependencies, as they are written in code.
-pub(crate) fn faults(file: &Path, code: &Production, crates: &BTreeSet<String>) -> Vec<String> {
+/// Faults of one file.
+pub(crate) fn faults(file: &Path, code: &Production) -> Vec<String> {
     let modules = module_path(file);
     let Some(top) = modules.first() else { return Vec::new() };
     let Some(row) = TABLE.iter().find(|row| row.module == top) else {
@@ -166,16 +81,7 @@ pub(crate) fn faults(file: &Path, code: &Production, crates: &BTreeSet<String>) 
             Leads::Own(other) if other != top && row.own != ANY && !row.own.contains(&other) => {
                 faults.push(format!("{at}: `{top}` must not name `{other}`"));
             }
-            Leads::Outside("clap") if top != "cli" => {
-                faults.push(format!("{at}: only `cli` reads the command line"));
-            }
-            Leads::Outside(name)
-                if crates.contains(name)
-                    && !code.local.contains(name)
-                    && !EVERYWHERE.contains(&name)
-                    && row.outside != ANY
-                    && !row.outside.contains(&name) =>
-            {
+            Leads::Outside(name) if !code.local.contains(name) && !is_home(name, row) => {
                 faults.push(format!("{at}: `{top}` must not name the crate `{name}`"));
             }
             Leads::Root | Leads::Own(_) | Leads::Outside(_) => {}
@@ -184,76 +90,42 @@ pub(crate) fn faults(file: &Path, code: &Production, crates: &BTreeSet<String>) 
     faults
 }
 
-/// Which other top modules a file names.
-pub(crate) fn neighbours(file: &Path, code: &Production) -> BTreeSet<String> {
-    let modules = module_path(file);
-    let known = |name: &str| TABLE.iter().any(|row| row.module == name);
-    code.paths
-        .iter()
-        .filter_map(|named| match leads_to(&modules, named) {
-            Leads::Own(other)
-                if known(other) && modules.first().is_some_and(|top| top != other) =>
-            {
-                Some(other.to_owned())
-            }
-            _ => None,
-        })
-        .collect()
+/// Whether this module may name an external crate. Only `cli` reads the command line.
+fn is_home(name: &str, row: &Row) -> bool {
+    let home = HOMES.iter().find(|(outside, _)| *outside == name);
+    home.is_none_or(|(_, modules)| {
+        modules.contains(&row.module) || (row.own == ANY && name != "clap")
+    })
 }
 
-/// A round trip through the modules, if there is one: then no order exists to read them in.
-pub(crate) fn cycle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
-    fn visit(
-        module: &str,
-        graph: &BTreeMap<String, BTreeSet<String>>,
-        trail: &mut Vec<String>,
-        done: &mut BTreeSet<String>,
-    ) -> Option<Vec<String>> {
-        if let Some(start) = trail.iter().position(|seen| seen == module) {
-            let mut round = trail[start..].to_vec();
-            round.push(module.to_owned());
-            return Some(round);
-        }
-        if done.contains(module) {
-            return None;
-        }
-        trail.push(module.to_owned());
-        let found = graph
-            .get(module)
-            .into_iter()
-            .flatten()
-            .find_map(|next| visit(next, graph, trail, done));
-        trail.pop();
-        done.insert(module.to_owned());
-        found
-    }
-    let mut done = BTreeSet::new();
-    graph.keys().find_map(|module| visit(module, graph, &mut Vec::new(), &mut done))
-}
-
-/// Faults of the table itself: a name in it that is no module or no dependency is a slip.
+/// Faults of the tables themselves: a name in them that is no module or no dependency is a slip.
+/// `crates` are the dependencies, as they are written in code.
 pub(crate) fn table_faults(crates: &BTreeSet<String>) -> Vec<String> {
     let mut faults = Vec::new();
-    for Row { module, own, outside } in TABLE {
-        for name in own.iter().filter(|name| **name != "*") {
-            if !TABLE.iter().any(|row| row.module == *name) {
-                faults.push(format!("row `{module}` allows `{name}`, which has no row"));
-            }
+    let is_module = |name: &str| TABLE.iter().any(|row| row.module == name);
+    for Row { module, own } in TABLE {
+        for name in own.iter().filter(|name| **name != "*" && !is_module(name)) {
+            faults.push(format!("row `{module}` allows `{name}`, which has no row"));
         }
-        for name in outside.iter().filter(|name| **name != "*") {
-            if !crates.contains(*name) {
-                faults.push(format!("row `{module}` allows `{name}`, which is no dependency"));
-            }
+    }
+    for (outside, modules) in HOMES {
+        if !crates.contains(*outside) {
+            faults.push(format!("`{outside}` has a home and is no dependency"));
+        }
+        for name in modules.iter().filter(|name| !is_module(name)) {
+            faults.push(format!("`{outside}` is at home in `{name}`, which has no row"));
         }
     }
     faults
 }
 
-/// `src/leads/call.rs` is `["leads", "call"]`; the crate root and `main` are none.
-fn module_path(file: &Path) -> Vec<String> {
-    let inside = file.strip_prefix("src").unwrap_or(file).with_extension("");
+/// Module of a file below some `src/`: `src/leads/call.rs` is `["leads", "call"]`; `lib` and `main` are
+/// empty.
+pub(crate) fn module_path(file: &Path) -> Vec<String> {
+    let inside = file.with_extension("");
+    let names = inside.iter().filter_map(|name| name.to_str());
     let names: Vec<String> =
-        inside.iter().filter_map(|name| name.to_str()).map(str::to_owned).collect();
+        names.skip_while(|name| *name != "src").skip(1).map(str::to_owned).collect();
     if matches!(names.iter().map(String::as_str).collect::<Vec<_>>()[..], ["lib" | "main"]) {
         return Vec::new();
     }
@@ -261,29 +133,35 @@ fn module_path(file: &Path) -> Vec<String> {
 }
 
 fn leads_to<'a>(modules: &'a [String], named: &'a Named) -> Leads<'a> {
+    let Some(path) = absolute(modules, named) else {
+        return named.segments.first().map_or(Leads::Root, |name| Leads::Outside(name));
+    };
+    match path.first() {
+        Some(&"*") | None => Leads::Root,
+        Some(top) => Leads::Own(top),
+    }
+}
+
+/// The path from the root of the crate; `None` if it begins with another name than `crate`, `self`
+/// or `super`.
+pub(crate) fn absolute<'a>(modules: &'a [String], named: &'a Named) -> Option<Vec<&'a str>> {
     let mut segments = named.segments.iter().map(String::as_str).peekable();
-    let mut base: Vec<&str> = match segments.peek() {
-        Some(&"crate") => {
+    let mut path: Vec<&str> = match *segments.peek()? {
+        "crate" => {
             segments.next();
             Vec::new()
         }
-        Some(&("self" | "super")) => {
-            modules.iter().chain(&named.inside).map(String::as_str).collect()
-        }
-        Some(name) => return Leads::Outside(name),
-        None => return Leads::Root,
+        "self" | "super" => modules.iter().chain(&named.inside).map(String::as_str).collect(),
+        _ => return None,
     };
     for segment in segments {
         match segment {
             "self" => {}
             "super" => {
-                base.pop();
+                path.pop();
             }
-            name => base.push(name),
+            name => path.push(name),
         }
     }
-    match base.first() {
-        Some(&"*") | None => Leads::Root,
-        Some(top) => Leads::Own(top),
-    }
+    Some(path)
 }

@@ -30,6 +30,8 @@ pub(crate) struct Named {
     pub(crate) segments: Vec<String>,
     /// Names of the modules written inline around it.
     pub(crate) inside: Vec<String>,
+    /// Name that it has here, if it is imported.
+    pub(crate) alias: Option<String>,
 }
 
 /// Production code of a file: no comments, no `#[cfg(test)]` items.
@@ -366,7 +368,7 @@ impl<'a> Reader<'_, 'a> {
             }
             at += 1;
         }
-        self.paths.push(Named { line, segments, inside });
+        self.paths.push(Named { line, segments, inside, alias: None });
         at
     }
 
@@ -420,6 +422,7 @@ impl<'a> Reader<'_, 'a> {
         if segments.len() > 1 && segments[0] != name {
             self.local.insert(name.to_owned());
         }
-        self.paths.push(Named { line, segments, inside: inside.to_vec() });
+        let alias = Some(name.to_owned());
+        self.paths.push(Named { line, segments, inside: inside.to_vec(), alias });
     }
 }

@@ -1,4 +1,7 @@
 //! One replica of the service between its fakes.
+//!
+//! The service runs on a thread of its own ([`Host`]), and so do the fakes. A test may therefore block
+//! in `drop` while the service stops, and a slow test does not slow down the fakes.
 
 mod checks;
 

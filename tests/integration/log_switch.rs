@@ -1,7 +1,7 @@
 //! `/log` on the admin port: what is logged changes while the service runs, and the port keeps its
 //! bounds for whoever talks to it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
 use leadsd_testkit::Dev;

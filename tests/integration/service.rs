@@ -162,7 +162,7 @@ async fn a_portal_without_a_secret_keeps_the_service_unready_and_says_so() {
 
 #[tokio::test]
 async fn a_stop_finishes_the_calls_in_flight() {
-    let app = TestApp::start().await;
+    let app = TestApp::builder().set("GRPC__SHUTDOWN_GRACE", "20s").start().await;
     let id = app.lead("Jane");
     let held = Gate::new();
     app.hubspot.script("GET", &format!("/{id}"), Script::Held(held.clone()));

@@ -300,6 +300,8 @@ impl Builder {
         let mut settings = vec![
             ("GRPC__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("GRPC__DRAIN_DELAY".to_owned(), "0s".to_owned()),
+            // The thread of a test that drops its app is blocked: no client on it closes a connection.
+            ("GRPC__SHUTDOWN_GRACE".to_owned(), "50ms".to_owned()),
             ("ADMIN__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("VAULT__ADDRESS".to_owned(), format!("http://{}", vault.address())),
             ("VAULT__AUTH__METHOD".to_owned(), "token".to_owned()),

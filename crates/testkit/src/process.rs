@@ -94,9 +94,7 @@ impl Process {
     ///
     /// If it does not end within [`PATIENCE`].
     pub async fn wait(&mut self) {
-        let child = &mut self.child;
-        eventually("the process ends", async || child.try_wait().expect("its own child").is_some())
-            .await;
+        found("the process ends", || self.child.try_wait().expect("its own child")).await;
     }
 
     /// The exit code once it has ended, and its log.

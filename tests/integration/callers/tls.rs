@@ -62,7 +62,8 @@ async fn those_who_never_finish_a_handshake_hold_up_nobody() {
     list(&world.connect_as("reader").await).await.unwrap();
     // They are not kept for ever either.
     let mut rest = Vec::new();
-    let ended = tokio::time::timeout(PATIENCE, idle[0].read_to_end(&mut rest)).await;
+    let ended =
+        tokio::time::timeout(crate::harness::PATIENCE, idle[0].read_to_end(&mut rest)).await;
     assert!(ended.is_ok(), "the handshake has its time");
 }
 

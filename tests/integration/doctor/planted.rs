@@ -336,6 +336,7 @@ async fn a_peer_that_never_answers_does_not_hold_the_doctor_up() {
     world.hubspot.script_times(100, "", "", Script::Late(Duration::from_secs(600)));
     let mut slow = world;
     slow.hubspot_keys = "request_timeout = \"300ms\"".to_owned();
-    let said = tokio::time::timeout(PATIENCE, slow.diagnose()).await.expect("it ends");
+    let said =
+        tokio::time::timeout(crate::harness::PATIENCE, slow.diagnose()).await.expect("it ends");
     assert_eq!(said.of("hubspot.api")["result"], "fail");
 }

@@ -1,9 +1,6 @@
 //! Rate limits: headers, rolling windows, the three policies, and the day; faults on demand.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use leadsd_base::time::{Timestamp, WallClock};
 use leadsd_hubspot_fake::{FakeHubspot, READ, Refusal, Script};

@@ -25,9 +25,12 @@ const A_SECOND: usize = 10;
 /// How many times longer a portal stays closed than its calls took to arrive in a trial.
 const MARGIN: u32 = 8;
 
+/// Minimum time that a portal is closed for many calls, or for several rounds of few, in seconds.
+const MIN_FOR_MANY: u64 = 3;
+
 /// Portals of all tests that are closed at the same time for many calls: more would slow down each
 /// other's arrival.
-static CLOSED_FOR_MANY: Semaphore = Semaphore::const_new(3);
+static CLOSED_FOR_MANY: Semaphore = Semaphore::const_new(6);
 
 /// Number of calls from which on a portal is closed for many.
 const MANY: usize = 30;
@@ -305,8 +308,8 @@ async fn closed(
         Some(CLOSED_FOR_MANY.acquire().await.expect("it is never closed"))
     };
     // HubSpot counts the wait in whole seconds.
-    let time = (arrival(app, calls).await * MARGIN).as_secs() + 1;
-    let time = Duration::from_secs(time);
+    let seconds = (arrival(app, calls).await * MARGIN).as_secs() + 1;
+    let time = Duration::from_secs(if calls < MANY { seconds } else { seconds.max(MIN_FOR_MANY) });
     let refusal = Refusal::RateLimited { policy: "SECONDLY", retry_after: Some(time) };
     app.hubspot.script_of(token(app, portal), "GET", "/leads", Script::Refuse(refusal));
     let mut request = of(portal, pb::ListLeadsRequest::default());

@@ -21,7 +21,6 @@ pub(crate) const MIN_PAGE: usize = 3;
 pub(crate) const LONGER: &[&str] = &[
     "crates/credentials/src/machine.rs",
     "crates/credentials/src/machine/store.rs",
-    "crates/hubspot-fake/src/lib.rs",
     "crates/hubspot-fake/src/store.rs",
     "crates/quota/src/account.rs",
     "crates/quota/src/bucket.rs",

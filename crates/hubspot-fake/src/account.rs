@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{
     AccessToken, Account,
     errors::Failure,
-    serve::{Answer, Asked},
+    http::{Answer, FakeRequest},
     store::millis,
 };
 use leadsd_base::time::Timestamp;
@@ -17,7 +17,7 @@ impl Account {
     pub(super) fn account_info(
         &self,
         object: &str,
-        asked: &Asked,
+        asked: &FakeRequest,
         token: &AccessToken,
     ) -> Result<Answer, Failure> {
         let minutes = self.limits.utc_offset_minutes;

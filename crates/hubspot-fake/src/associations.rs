@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::{
     AccessToken, Account, READ, WRITE,
     errors::Failure,
-    serve::{Answer, Asked},
+    http::{Answer, FakeRequest},
+    schema::plural,
     store::Lead,
 };
 
@@ -34,7 +35,7 @@ const OBJECTS: [&str; 10] = [
 
 impl Account {
     /// `{id}/associations/{toType}` and what may follow.
-    pub(super) fn lead_associations(&mut self, asked: &Asked) -> Result<Answer, Failure> {
+    pub(super) fn lead_associations(&mut self, asked: &FakeRequest) -> Result<Answer, Failure> {
         let segments: Vec<&str> = asked.path.split('/').collect();
         let [id, "associations", rest @ ..] = segments.as_slice() else {
             return Err(Failure::validation("no such call"));
@@ -71,7 +72,7 @@ impl Account {
     /// `leads/{toType}/...` of the associations API.
     pub(super) fn associations(
         &mut self,
-        asked: &Asked,
+        asked: &FakeRequest,
         token: &AccessToken,
     ) -> Result<Answer, Failure> {
         let (to, call) = asked.path.split_once('/').unwrap_or_default();
@@ -93,7 +94,7 @@ impl Account {
         }
     }
 
-    fn read_associations(&self, to: &str, asked: &Asked) -> Result<Answer, Failure> {
+    fn read_associations(&self, to: &str, asked: &FakeRequest) -> Result<Answer, Failure> {
         if !OBJECTS.contains(&plural(to)) {
             return Err(Failure::unknown_object(to));
         }
@@ -157,15 +158,6 @@ impl Account {
         if had && !primary(lead) {
             lead.archived.get_or_insert(now);
         }
-    }
-}
-
-/// The name of a type of records, however it is called.
-pub(super) fn plural(object: &str) -> &str {
-    match object {
-        "contact" | "0-1" => "contacts",
-        "company" | "0-2" => "companies",
-        other => other,
     }
 }
 

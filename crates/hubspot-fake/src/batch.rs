@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Account, NumErrors,
     errors::Failure,
-    serve::{Answer, Asked, strings},
+    http::{Answer, FakeRequest, strings},
     store::{Rules, Shown, millis},
 };
 
@@ -27,7 +27,7 @@ struct Done {
 // === impl Account ===
 
 impl Account {
-    pub(super) fn batch(&mut self, asked: &Asked) -> Result<Answer, Failure> {
+    pub(super) fn batch(&mut self, asked: &FakeRequest) -> Result<Answer, Failure> {
         let inputs: Vec<Value> = asked.body["inputs"].as_array().cloned().unwrap_or_default();
         if inputs.is_empty() {
             let text = "Invalid input JSON: Some required fields were not set: [inputs]";
@@ -47,7 +47,7 @@ impl Account {
         }
     }
 
-    fn batch_read(&mut self, inputs: &[Value], asked: &Asked) -> Result<Answer, Failure> {
+    fn batch_read(&mut self, inputs: &[Value], asked: &FakeRequest) -> Result<Answer, Failure> {
         let id_property = asked.body["idProperty"].as_str();
         if let Some(name) = id_property
             && !self.store.is_unique(name)

@@ -6,15 +6,19 @@ use serde_json::{Value, json};
 use super::{
     AccessToken, Account, READ, WRITE,
     errors::Failure,
+    http::{Answer, FakeRequest, strings},
     search::Search,
-    serve::{Answer, Asked, strings},
     store::{Lead, Rules, Shown},
 };
 
 // === impl Account ===
 
 impl Account {
-    pub(super) fn leads(&mut self, asked: &Asked, token: &AccessToken) -> Result<Answer, Failure> {
+    pub(super) fn leads(
+        &mut self,
+        asked: &FakeRequest,
+        token: &AccessToken,
+    ) -> Result<Answer, Failure> {
         let reads = matches!(
             (asked.method.as_str(), asked.path.as_str()),
             ("GET", _) | ("POST", "search" | "batch/read")
@@ -36,7 +40,7 @@ impl Account {
         }
     }
 
-    fn get(&self, id: &str, asked: &Asked) -> Result<Answer, Failure> {
+    fn get(&self, id: &str, asked: &FakeRequest) -> Result<Answer, Failure> {
         let id_property = self.id_property(asked.query.get("idProperty").map(String::as_str))?;
         self.numeric(id, id_property)?;
         let found = self.store.find(id, id_property, asked.archived());
@@ -68,7 +72,7 @@ impl Account {
         Ok(())
     }
 
-    fn list(&self, asked: &Asked) -> Result<Answer, Failure> {
+    fn list(&self, asked: &FakeRequest) -> Result<Answer, Failure> {
         let limit: usize =
             asked.query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(10);
         let history = !asked.names("propertiesWithHistory").is_empty();
@@ -96,14 +100,14 @@ impl Account {
         Ok((StatusCode::OK, body))
     }
 
-    fn create(&mut self, asked: &Asked) -> Result<Answer, Failure> {
+    fn create(&mut self, asked: &FakeRequest) -> Result<Answer, Failure> {
         let behaviour = self.behaviour.clone();
         let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern: asked.modern };
         let id = self.store.create(&asked.body, &rules)?;
         Ok((StatusCode::CREATED, self.written(id, &asked.body)))
     }
 
-    fn update(&mut self, id: &str, asked: &Asked) -> Result<Answer, Failure> {
+    fn update(&mut self, id: &str, asked: &FakeRequest) -> Result<Answer, Failure> {
         let id_property = self.id_property(asked.query.get("idProperty").map(String::as_str))?;
         self.numeric(id, id_property)?;
         let follow = self.behaviour.changes_follow_merges && id_property.is_none();
@@ -133,7 +137,7 @@ impl Account {
         (StatusCode::NO_CONTENT, Value::Null)
     }
 
-    fn search(&self, asked: &Asked) -> Result<Answer, Failure> {
+    fn search(&self, asked: &FakeRequest) -> Result<Answer, Failure> {
         let search = Search::parse(&asked.body, &self.behaviour.searched_properties)?;
         let lag = self.behaviour.index_lag;
         let live = self.store.leads.values().filter(|lead| lead.archived.is_none());
@@ -173,7 +177,7 @@ impl Account {
         self.store.leads[&id].show_written(&self.store.properties, &self.behaviour, &shown)
     }
 
-    fn show(&self, lead: &Lead, asked: &Asked) -> Value {
+    fn show(&self, lead: &Lead, asked: &FakeRequest) -> Value {
         let shown = Shown {
             properties: asked.names("properties"),
             history: asked.names("propertiesWithHistory"),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use url::form_urlencoded;
 use uuid::Uuid;
 
-use super::{AccessToken, Account, App, errors::Failure, serve::Answer};
+use super::{AccessToken, Account, App, errors::Failure, http::Answer};
 
 /// Fields of a form.
 type Form = HashMap<String, String>;

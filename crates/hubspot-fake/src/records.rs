@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use super::{
     Account,
     errors::Failure,
-    serve::{Answer, Asked},
+    http::{Answer, FakeRequest},
 };
 
 // === impl Account ===
 
 impl Account {
     /// Contacts and companies: as far as leads need them.
-    pub(super) fn others(&mut self, object: &str, asked: &Asked) -> Result<Answer, Failure> {
+    pub(super) fn others(&mut self, object: &str, asked: &FakeRequest) -> Result<Answer, Failure> {
         let id =
             if asked.method == "POST" { self.store.next_id().to_string() } else { String::new() };
         let records =

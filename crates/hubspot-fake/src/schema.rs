@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     errors::Failure,
-    serve::{Answer, Asked},
+    http::{Answer, FakeRequest},
 };
 use leadsd_base::time::Timestamp;
 
@@ -169,7 +169,7 @@ impl Property {
 }
 
 /// The properties API: all of them, or one.
-pub(super) fn properties(schema: &Schema, asked: &Asked) -> Result<Answer, Failure> {
+pub(super) fn properties(schema: &Schema, asked: &FakeRequest) -> Result<Answer, Failure> {
     match (asked.method.as_str(), asked.path.as_str()) {
         ("GET", "") => {
             let all: Vec<Value> = schema.iter().map(|(name, own)| own.describe(name)).collect();
@@ -184,7 +184,7 @@ pub(super) fn properties(schema: &Schema, asked: &Asked) -> Result<Answer, Failu
 }
 
 /// The pipelines API: all of them, one, or its stages.
-pub(super) fn pipelines(asked: &Asked) -> Result<Answer, Failure> {
+pub(super) fn pipelines(asked: &FakeRequest) -> Result<Answer, Failure> {
     let times = json!({"createdAt": "2026-01-01T00:00:00.000Z",
                        "updatedAt": "2026-01-01T00:00:00.000Z"});
     let stages: Vec<Value> = STAGES
@@ -208,4 +208,13 @@ pub(super) fn pipelines(asked: &Asked) -> Result<Answer, Failure> {
         _ => return Err(Failure::validation("no such call")),
     };
     Ok((StatusCode::OK, body))
+}
+
+/// The name of a type of records, however it is called.
+pub(super) fn plural(object: &str) -> &str {
+    match object {
+        "contact" | "0-1" => "contacts",
+        "company" | "0-2" => "companies",
+        other => other,
+    }
 }

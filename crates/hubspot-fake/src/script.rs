@@ -6,7 +6,7 @@ use axum::{body::Body, response::Response};
 use futures_util::{StreamExt as _, future, stream};
 use tokio::{select, time::sleep};
 
-use super::{errors::Failure, gate::Gate, serve};
+use super::{errors::Failure, gate::Gate, http::to_response};
 
 /// By then what there is of an answer is on its way; what breaks before is never sent.
 const SENT: Duration = Duration::from_millis(50);
@@ -138,7 +138,7 @@ impl Refusal {
             Self::Expired => (Failure::expired(5), None),
             Self::Forbidden => (Failure::forbidden(), None),
         };
-        serve::finish(Err(failure), None, wait)
+        to_response(Err(failure), None, wait)
     }
 }
 

@@ -15,9 +15,10 @@ use url::form_urlencoded;
 use uuid::Uuid;
 
 use super::{
-    AccessToken, Account, Limits, Logged, Script,
+    AccessToken, Account, Logged, Script,
     errors::Failure,
-    limits::{Call, Left},
+    http::{Answer, FakeRequest, LimitHeaders, RecordId, to_response},
+    limits::Call,
     schema,
     script::{End, broken, cut},
 };
@@ -25,19 +26,6 @@ use leadsd_base::time::to_http_date;
 
 /// Largest request body read.
 const MAX_BODY: usize = 16 * 1024 * 1024;
-
-/// One request, taken apart.
-pub(super) struct Asked {
-    pub(super) method: String,
-    pub(super) path: String,
-    pub(super) query: HashMap<String, String>,
-    pub(super) body: Value,
-    /// Whether it came by a path of 2026-09, whose rules are stricter.
-    pub(super) modern: bool,
-}
-
-/// Status and body; no body for null.
-pub(super) type Answer = (StatusCode, Value);
 
 pub(super) async fn serve(
     State(account): State<Arc<Mutex<Account>>>,
@@ -110,7 +98,7 @@ fn respond(
         return account.consent(method, query, bytes);
     }
     if path.starts_with("/oauth/") {
-        return finish(account.oauth(method, path, bytes), None, None);
+        return to_response(account.oauth(method, path, bytes), None, None);
     }
     let Some(route) = Route::of(path) else {
         return (StatusCode::NOT_FOUND, Html("<html><body>Not found</body></html>"))
@@ -119,13 +107,13 @@ fn respond(
     let search = route.area == Area::Objects && route.rest == ["search"];
     let token = match account.authenticate(headers) {
         Ok(token) => token,
-        Err(failure) => return finish(Err(failure), None, None),
+        Err(failure) => return to_response(Err(failure), None, None),
     };
     let (limits, now) = (account.limits, account.clock.now());
     let app = token.client_id.as_deref().unwrap_or_else(|| bearer(headers));
     let call = Call { search, oauth: token.oauth, app };
     let counted = account.counted.left(&limits, app, now);
-    let told = Told { limits, counted, oauth: token.oauth };
+    let told = LimitHeaders { limits, counted, oauth: token.oauth };
     if let Err(reached) = account.counted.count(&limits, call, now) {
         let failure = if limits.name_policies {
             Failure::rate_limited(reached.policy)
@@ -133,19 +121,19 @@ fn respond(
             Failure::gateway_limited()
         };
         let wait = limits.retry_after.then_some(reached.wait);
-        return finish(Err(failure), (!search).then_some(told), wait);
+        return to_response(Err(failure), (!search).then_some(told), wait);
     }
-    let told = Told { counted: account.counted.left(&limits, app, now), ..told };
+    let told = LimitHeaders { counted: account.counted.left(&limits, app, now), ..told };
     let told = (!search).then_some(told);
     let body = match serde_json::from_slice(bytes) {
         Ok(body) => body,
         Err(_) if bytes.is_empty() => Value::Null,
         Err(_) => {
             let text = "Invalid input JSON on line 1, column 2: Unexpected character";
-            return finish(Err(Failure::validation(text)), told, None);
+            return to_response(Err(Failure::validation(text)), told, None);
         }
     };
-    let asked = Asked {
+    let asked = FakeRequest {
         method: method.to_owned(),
         path: route.rest.join("/"),
         query: pairs(query),
@@ -153,7 +141,7 @@ fn respond(
         modern: route.modern,
     };
     let created = method == "POST" && asked.path.is_empty();
-    let mut response = finish(account.dispatch(&route, &asked, &token), told, None);
+    let mut response = to_response(account.dispatch(&route, &asked, &token), told, None);
     let id = response.extensions_mut().remove::<RecordId>();
     if let (true, Some(RecordId(id))) = (created, id)
         && let Ok(place) = HeaderValue::from_str(&format!("{path}/{id}"))
@@ -179,18 +167,6 @@ struct Route<'a> {
     object: &'a str,
     rest: Vec<&'a str>,
     modern: bool,
-}
-
-/// Id of the record that an answer is about.
-#[derive(Debug, Clone)]
-struct RecordId(String);
-
-/// What the headers of an answer tell about limits.
-#[derive(Clone, Copy)]
-pub(super) struct Told {
-    limits: Limits,
-    counted: Left,
-    oauth: bool,
 }
 
 // === impl Route ===
@@ -276,55 +252,6 @@ fn pairs(query: &str) -> HashMap<String, String> {
     pairs
 }
 
-pub(super) fn finish(
-    answer: Result<Answer, Failure>,
-    told: Option<Told>,
-    wait: Option<Duration>,
-) -> Response {
-    let correlation_id = Uuid::new_v4().to_string();
-    let (status, body) = match answer {
-        Ok(answer) => answer,
-        Err(failure) => {
-            let mut body = failure.body;
-            if !body.is_null() {
-                body["correlationId"] = json!(correlation_id);
-            }
-            (failure.status, body)
-        }
-    };
-    let record = body["id"].as_str().map(|id| RecordId(id.to_owned()));
-    let mut response = if body.is_null() {
-        status.into_response()
-    } else {
-        (status, axum::Json(body)).into_response()
-    };
-    if let Some(record) = record {
-        response.extensions_mut().insert(record);
-    }
-    let headers = response.headers_mut();
-    let mut set = |name: &'static str, value: String| {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(name, value);
-        }
-    };
-    set("x-hubspot-correlation-id", correlation_id);
-    if let Some(Told { limits, counted, oauth }) = told {
-        set("x-hubspot-ratelimit-max", limits.told().to_string());
-        set("x-hubspot-ratelimit-remaining", counted.window.to_string());
-        set("x-hubspot-ratelimit-interval-milliseconds", limits.window.as_millis().to_string());
-        set("x-hubspot-ratelimit-secondly", (limits.told() / 10).to_string());
-        set("x-hubspot-ratelimit-secondly-remaining", counted.second.to_string());
-        if !oauth {
-            set("x-hubspot-ratelimit-daily", limits.daily.to_string());
-            set("x-hubspot-ratelimit-daily-remaining", counted.day.to_string());
-        }
-    }
-    if let Some(wait) = wait {
-        set("retry-after", wait.as_secs().max(1).to_string());
-    }
-    response
-}
-
 // === impl Account ===
 
 impl Account {
@@ -340,7 +267,7 @@ impl Account {
     fn dispatch(
         &mut self,
         route: &Route<'_>,
-        asked: &Asked,
+        asked: &FakeRequest,
         token: &AccessToken,
     ) -> Result<Answer, Failure> {
         let leads = matches!(route.object, "leads" | "0-136");
@@ -361,19 +288,6 @@ impl Account {
     }
 }
 
-// === impl Asked ===
-
-impl Asked {
-    pub(super) fn archived(&self) -> bool {
-        self.query.get("archived").is_some_and(|value| value.eq_ignore_ascii_case("true"))
-    }
-
-    pub(super) fn names(&self, key: &str) -> Vec<String> {
-        let joined = self.query.get(key).map(String::as_str).unwrap_or_default();
-        joined.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
-    }
-}
-
 /// The token that a request came with; empty for none.
 fn bearer(headers: &HeaderMap) -> &str {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -382,11 +296,6 @@ fn bearer(headers: &HeaderMap) -> &str {
 
 fn expires_since(expires: Option<Instant>) -> u64 {
     expires.map_or(0, |expires| expires.elapsed().as_secs())
-}
-
-pub(super) fn strings(value: &Value) -> Vec<String> {
-    let list = value.as_array().into_iter().flatten();
-    list.filter_map(|value| value.as_str().map(str::to_owned)).collect()
 }
 
 fn decode(path: &str) -> String {

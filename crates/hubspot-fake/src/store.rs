@@ -7,9 +7,8 @@ use tokio::time::Instant;
 
 use super::{
     Behaviour,
-    associations::plural,
     errors::Failure,
-    schema::{self, PIPELINE, STAGES, Schema},
+    schema::{self, PIPELINE, STAGES, Schema, plural},
 };
 use leadsd_base::time::Timestamp;
 

@@ -33,7 +33,7 @@ const MIN_FOR_MANY: u64 = 3;
 static CLOSED_FOR_MANY: Semaphore = Semaphore::const_new(6);
 
 /// Number of calls from which on a portal is closed for many.
-const MANY: usize = 30;
+const MANY: usize = 50;
 
 /// A portal that HubSpot has closed.
 pub(crate) struct Closed {

@@ -1,0 +1,361 @@
+//! The fake as tests and `leadsd dev` handle it: what is in the account, how it behaves, what it saw.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::Router;
+use leadsd_base::{
+    secret::{SECRET_MARKER, Secret},
+    task::{self, Task},
+    time::WallClock,
+};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, time::Instant};
+use uuid::Uuid;
+
+use super::{
+    AccessToken, Account, App, Behaviour, Gate, Limits, Logged, READ, Script, WRITE,
+    limits::Counted,
+    schema::Property,
+    script, serve,
+    store::{self, Rules, Store},
+};
+
+/// The running fake; it stops when dropped.
+#[derive(Debug)]
+pub struct FakeHubspot {
+    address: SocketAddr,
+    account: Arc<Mutex<Account>>,
+    _server: Task,
+}
+
+// === impl FakeHubspot ===
+
+impl FakeHubspot {
+    /// Starts on `listen` with an empty account; port 0 picks a free one.
+    pub async fn start(listen: SocketAddr, clock: Arc<dyn WallClock>) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        let account = Arc::new(Mutex::new(Account {
+            clock,
+            store: Store::new(),
+            behaviour: Behaviour::default(),
+            limits: Limits::default(),
+            counted: Counted::default(),
+            tokens: HashMap::new(),
+            apps: Vec::new(),
+            hub: 1,
+            grants: 0,
+            scripts: Vec::new(),
+            in_flight: Arc::default(),
+            hurry: Gate::new(),
+            log: VecDeque::new(),
+            shuffle: 1,
+        }));
+        let router = Router::new().fallback(serve::serve).with_state(Arc::clone(&account));
+        let server = task::spawn("fake-hubspot", "", async move {
+            // It ends with the task.
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self { address, account, _server: server })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A static access token with these scopes.
+    pub fn static_token(&self, scopes: &[&str]) -> Secret {
+        let token = format!("pat-na1-{SECRET_MARKER}-{}", Uuid::new_v4());
+        let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
+        let mut account = self.account.lock();
+        let hub = account.hub;
+        let known = AccessToken { scopes, expires: None, oauth: false, client_id: None, hub };
+        account.tokens.insert(token.clone(), known);
+        Secret::new(token)
+    }
+
+    /// An OAuth app that is installed in the account: client id, client secret, refresh token.
+    pub fn oauth_app(&self) -> (String, Secret, Secret) {
+        let app = self.add_app(&[]);
+        (app.0, app.1, app.2)
+    }
+
+    /// An OAuth app that nobody has installed yet, with the redirect URLs that it has registered:
+    /// client id and client secret.
+    pub fn register_app(&self, redirects: &[&str]) -> (String, Secret) {
+        let app = self.add_app(redirects);
+        (app.0, app.1)
+    }
+
+    /// Registers one more redirect URL of an app.
+    pub fn add_redirect(&self, client_id: &str, redirect: &str) {
+        let mut account = self.account.lock();
+        let app = account.apps.iter_mut().find(|app| app.client_id == client_id);
+        if let Some(app) = app {
+            app.redirects.push(redirect.to_owned());
+        }
+    }
+
+    fn add_app(&self, redirects: &[&str]) -> (String, Secret, Secret) {
+        let id = Uuid::new_v4().to_string();
+        let [secret, refresh] =
+            std::array::from_fn(|_| format!("{SECRET_MARKER}-{}", Uuid::new_v4()));
+        let mut account = self.account.lock();
+        let app = App {
+            client_id: id.clone(),
+            client_secret: secret.clone(),
+            refresh_token: refresh.clone(),
+            redirects: redirects.iter().map(|&url| url.to_owned()).collect(),
+            codes: Vec::new(),
+            scopes: vec![READ.to_owned(), WRITE.to_owned()],
+            hub: account.hub,
+        };
+        account.apps.push(app);
+        (id, Secret::new(secret), Secret::new(refresh))
+    }
+
+    /// Tokens made from now on are of the account with this id. What is in the account stays.
+    pub fn set_hub(&self, hub: u64) {
+        self.account.lock().hub = hub;
+    }
+
+    /// Ends the life of every access token that has one.
+    pub fn expire_tokens(&self) {
+        for token in self.account.lock().tokens.values_mut() {
+            if token.expires.is_some() {
+                token.expires = Some(Instant::now());
+            }
+        }
+    }
+
+    /// Lets so much time pass for the windows of limits, the life of tokens and the search index.
+    pub fn advance(&self, by: Duration) {
+        let mut account = self.account.lock();
+        account.counted.advance(by);
+        account
+            .tokens
+            .values_mut()
+            .filter_map(|token| token.expires.as_mut())
+            .for_each(|at| *at -= by);
+        account.store.leads.values_mut().for_each(|lead| lead.advance(by));
+    }
+
+    /// Revokes every access token.
+    pub fn revoke_tokens(&self) {
+        self.account.lock().tokens.clear();
+    }
+
+    /// Revokes every access token but this one.
+    pub fn revoke_tokens_but(&self, kept: &Secret) {
+        self.account.lock().tokens.retain(|token, _| token == kept.expose());
+    }
+
+    /// How often the token endpoint gave a token.
+    pub fn grants(&self) -> u64 {
+        self.account.lock().grants
+    }
+
+    /// Creates a contact and gives its id.
+    pub fn add_contact(&self, email: &str) -> String {
+        let mut account = self.account.lock();
+        let id = account.store.next_id().to_string();
+        let properties = BTreeMap::from([("email".to_owned(), email.to_owned())]);
+        account.store.contacts.insert(id.clone(), properties);
+        id
+    }
+
+    /// Creates a company and gives its id.
+    pub fn add_company(&self, name: &str) -> String {
+        let mut account = self.account.lock();
+        let id = account.store.next_id().to_string();
+        let properties = BTreeMap::from([("name".to_owned(), name.to_owned())]);
+        account.store.companies.insert(id.clone(), properties);
+        id
+    }
+
+    /// Creates a lead of a contact and gives its id; none if HubSpot's rules forbid it.
+    pub fn add_lead(&self, contact: &str, properties: &Value) -> Option<String> {
+        let mut account = self.account.lock();
+        let behaviour = account.behaviour.clone();
+        let rules = Rules { behaviour: &behaviour, now: account.clock.now(), modern: false };
+        let input = json!({
+            "properties": properties,
+            "associations": [{"to": {"id": contact}, "types": [
+                {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 578}]}],
+        });
+        account.store.create(&input, &rules).ok().map(|id| id.to_string())
+    }
+
+    /// Adds a property with unique values.
+    pub fn add_unique_property(&self, name: &str) {
+        let property = Property::unique();
+        self.account.lock().store.properties.insert(name.to_owned(), property);
+    }
+
+    /// Adds a text property whose values need not be unique.
+    pub fn add_text_property(&self, name: &str) {
+        let property = Property::text();
+        self.account.lock().store.properties.insert(name.to_owned(), property);
+    }
+
+    /// Marks a property as required on the form for new leads: 2026-09 then wants it too.
+    pub fn require_on_create(&self, name: &str) {
+        if let Some(property) = self.account.lock().store.properties.get_mut(name) {
+            property.required = true;
+        }
+    }
+
+    /// Makes a property required where another has this value: 2026-09 then wants it too.
+    pub fn require_when(&self, name: &str, when: &str, value: &str) {
+        if let Some(property) = self.account.lock().store.properties.get_mut(name) {
+            property.required_when = Some((when.to_owned(), value.to_owned()));
+        }
+    }
+
+    /// Merges one lead into another, as people do in HubSpot's UI.
+    pub fn merge(&self, loser: &str, winner: &str) {
+        if let (Ok(loser), Ok(winner)) = (loser.parse(), winner.parse()) {
+            self.account.lock().store.merge(loser, winner);
+        }
+    }
+
+    /// Some contacts, a company and a handful of leads; gives the contacts' ids.
+    pub fn seed(&self) -> Vec<String> {
+        let people = ["ada", "grace", "edsger", "barbara", "donald"];
+        let contacts: Vec<String> =
+            people.iter().map(|name| self.add_contact(&format!("{name}@example.com"))).collect();
+        self.add_company("Example Ltd");
+        let stages = ["new", "new", "attempting", "connected", "qualified"];
+        for ((contact, name), stage) in contacts.iter().zip(people).zip(stages) {
+            let properties = json!({
+                "hs_lead_name": format!("Lead of {name}"),
+                "hs_lead_label": if stage == "new" { "WARM" } else { "HOT" },
+                "hs_lead_type": "NEW_BUSINESS",
+                "hs_pipeline_stage": format!("{stage}-stage-id"),
+            });
+            self.add_lead(contact, &properties);
+        }
+        contacts
+    }
+
+    /// Id of the oldest lead that is not archived.
+    pub fn first_lead(&self) -> Option<String> {
+        let account = self.account.lock();
+        let lead = account.store.leads.values().find(|lead| lead.archived.is_none())?;
+        Some(lead.id.to_string())
+    }
+
+    /// Puts a lead into the recycle bin.
+    pub fn archive(&self, lead: &str) {
+        self.account.lock().archive(lead);
+    }
+
+    /// Associates a lead with a record that exists, in the way of this type.
+    pub fn associate(&self, lead: &str, to: &str, kind: u64) {
+        let mut account = self.account.lock();
+        if let Ok(lead) = lead.parse() {
+            // The tests name records that exist.
+            let _ = account.link(lead, to, &[kind]);
+        }
+    }
+
+    /// Every lead with all that is known of it, but for times.
+    pub fn leads(&self) -> Vec<Value> {
+        self.account.lock().store.leads.values().map(store::Lead::dump).collect()
+    }
+
+    /// Names of the leads that are not archived, duplicates included.
+    pub fn lead_names(&self) -> Vec<String> {
+        let account = self.account.lock();
+        let live = account.store.leads.values().filter(|lead| lead.archived.is_none());
+        live.filter_map(|lead| lead.properties.get("hs_lead_name").cloned()).collect()
+    }
+
+    /// Changes how it behaves from now on.
+    pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
+        change(&mut self.account.lock().behaviour);
+    }
+
+    /// Changes its limits from now on.
+    pub fn limit(&self, change: impl FnOnce(&mut Limits)) {
+        change(&mut self.account.lock().limits);
+    }
+
+    /// Counts calls that somebody else made just now with the same apps.
+    pub fn use_up(&self, calls: usize) {
+        let mut account = self.account.lock();
+        let (limits, now) = (account.limits, account.clock.now());
+        let app = |(token, known): (&String, &AccessToken)| {
+            known.client_id.clone().unwrap_or_else(|| token.clone())
+        };
+        // An app that has a grant counts before it has a token.
+        let granted = account.apps.iter().map(|app| app.client_id.clone());
+        let apps: HashSet<String> = account.tokens.iter().map(app).chain(granted).collect();
+        account.counted.use_up(apps.into_iter(), calls, &limits, now);
+    }
+
+    /// How many calls were counted: those of the API that were not refused for the limits.
+    pub fn counted(&self) -> u64 {
+        self.account.lock().counted.passed
+    }
+
+    /// How many calls were refused with 429.
+    pub fn rate_limited(&self) -> u64 {
+        self.account.lock().counted.refused
+    }
+
+    /// Answers the next request with this method whose path ends like this as `script` says. An
+    /// empty text fits every method or path.
+    pub fn script(&self, method: &str, path_end: &str, script: Script) {
+        self.script_times(1, method, path_end, script);
+    }
+
+    /// The same for the next `times` requests.
+    pub fn script_times(&self, times: usize, method: &str, path_end: &str, script: Script) {
+        let (method, path_end) = (method.to_owned(), path_end.to_owned());
+        let entry = script::Entry { token: None, method, path_end, script, times };
+        self.account.lock().scripts.push(entry);
+    }
+
+    /// The same for the next request that comes with this token.
+    pub fn script_of(&self, token: &Secret, method: &str, path_end: &str, script: Script) {
+        let (method, path_end) = (method.to_owned(), path_end.to_owned());
+        let token = Some(token.expose().to_owned());
+        let entry = script::Entry { token, method, path_end, script, times: 1 };
+        self.account.lock().scripts.push(entry);
+    }
+
+    /// How many requests are yet to be answered by scripts.
+    pub fn scripts_left(&self) -> usize {
+        self.account.lock().scripts.iter().map(|entry| entry.times).sum()
+    }
+
+    /// Number of requests that were received and are neither answered nor given up by the client.
+    pub fn in_flight(&self) -> usize {
+        // The account itself has one, and so has each request.
+        Arc::strong_count(&self.account.lock().in_flight) - 1
+    }
+
+    /// Ends all delays of scripted responses, those of later requests as well.
+    pub fn end_delays(&self) {
+        self.account.lock().hurry.open();
+    }
+
+    /// The requests so far, oldest first.
+    pub fn log(&self) -> Vec<Logged> {
+        self.account.lock().log.iter().cloned().collect()
+    }
+
+    /// Forgets the requests so far.
+    pub fn clear_log(&self) {
+        self.account.lock().log.clear();
+    }
+}

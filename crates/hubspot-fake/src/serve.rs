@@ -1,6 +1,6 @@
 //! From an HTTP request to an answer: authentication, limits, routes of the three versions.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     body::Bytes,
@@ -9,7 +9,7 @@ use axum::{
     response::{Html, IntoResponse as _, Response},
 };
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 use url::form_urlencoded;
 use uuid::Uuid;

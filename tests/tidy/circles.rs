@@ -18,6 +18,7 @@ pub(crate) const KNOWN: &[&str] = &[
     "src/grpc: codec, middleware, transport",
     "src/leads: create, service",
     "src/leads/coalesce: learned, missing, tell",
+    "src/telemetry: log_writer, logs",
 ];
 
 /// A module: the crate's source folder, and the path inside it.

@@ -3,6 +3,8 @@
 mod config;
 mod dev;
 mod doctor;
+mod environment;
+mod error;
 mod health;
 mod login;
 mod output;
@@ -19,6 +21,8 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+
+use self::error::Error;
 
 /// Exit code for bad usage and bad configuration (EX_USAGE of sysexits).
 const BAD_USAGE: u8 = 64;
@@ -60,29 +64,6 @@ enum Command {
     },
 }
 
-/// How a command can fail.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error("the configuration is wrong:\n{0}")]
-    Config(#[from] crate::config::Faults),
-    #[error(transparent)]
-    App(#[from] crate::app::Error),
-    #[error(transparent)]
-    Health(#[from] health::Error),
-    #[error("stopped at once: a second signal came before everything was finished")]
-    Aborted,
-    #[error(transparent)]
-    Login(#[from] login::Error),
-    #[error(transparent)]
-    Telemetry(#[from] crate::telemetry::Error),
-    #[error(
-        "dev lets everybody do everything and has no business on a network: {flag} {address} must be a loopback address"
-    )]
-    DevBeyondLoopback { flag: &'static str, address: std::net::SocketAddr },
-    #[error("{what}: {source}")]
-    Io { what: &'static str, source: std::io::Error },
-}
-
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -97,7 +78,7 @@ pub fn run() -> ExitCode {
         Command::Serve { config } => on_runtime(serve::run(config)),
         Command::Dev(args) => on_runtime(dev::run(*args)),
         Command::Health(args) => on_one_thread(async { Ok(health::run(args).await?) }),
-        Command::Login(args) => on_runtime(login::run(args)),
+        Command::Login(args) => on_runtime(async { Ok(login::run(args).await?) }),
         Command::Doctor(args) => match on_runtime(doctor::run(args)) {
             Ok(doctor::Verdict::Fails) => return ExitCode::FAILURE,
             Ok(doctor::Verdict::Works) => Ok(()),
@@ -117,7 +98,9 @@ pub fn run() -> ExitCode {
             match error {
                 Error::Config(_)
                 | Error::DevBeyondLoopback { .. }
-                | Error::Login(login::Error::Usage(_)) => ExitCode::from(BAD_USAGE),
+                | Error::Login(login::Error::Usage(_) | login::Error::Config(_)) => {
+                    ExitCode::from(BAD_USAGE)
+                }
                 Error::Health(_)
                 | Error::Aborted
                 | Error::Login(_)
@@ -126,16 +109,6 @@ pub fn run() -> ExitCode {
                 | Error::Io { .. } => ExitCode::FAILURE,
             }
         }
-    }
-}
-
-/// Prints what a command came to. A reader who has gone takes nothing away from that: the macros would
-/// panic.
-fn print(text: &str) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        done => done.map_err(|source| Error::Io { what: "cannot print", source }),
     }
 }
 
@@ -157,12 +130,6 @@ fn on_one_thread(work: impl Future<Output = Result<(), Error>>) -> Result<(), Er
         .build()
         .map_err(|source| Error::Io { what: "cannot start the runtime", source })?;
     runtime.block_on(work)
-}
-
-/// The process's environment; the only place that reads it.
-fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! API keys, known by their SHA-256 alone: hashes are read from the secret store, what a caller sends
-//! is hashed and compared with all of them in constant time.
+//! API keys, stored as SHA-256: hashes are read from the secret store; a presented key is hashed and
+//! compared with all of them in constant time.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::{
-    Refused,
-    fresh::{Fresh, Source, SourceStatus, Unusable},
-    identity::{Identity, Proof},
+    identity::{AuthMethod, Identity},
+    presented::AuthError,
+    refreshing::{LoadError, RefreshingValue, Source, SourceStatus},
 };
 use leadsd_base::secret::Secret;
 use leadsd_credentials::{SecretPath, SecretStore, StoreError};
@@ -23,31 +23,31 @@ use leadsd_credentials::{SecretPath, SecretStore, StoreError};
 /// Name of the source.
 const NAME: &str = "auth:api_keys";
 
-/// Most hashes: each call with a key looks at all of them.
+/// Maximum number of hashes: each call with a key compares all of them.
 const MAX_HASHES: usize = 2_000;
 
-/// Most keys of one caller: the old one and the new one.
+/// Maximum number of keys of one caller: the old one and the new one.
 const MAX_PER_CALLER: usize = 2;
 
-/// Shortest API key: an unsalted hash protects what cannot be guessed, and nothing else.
+/// Minimum length of an API key: an unsalted hash protects only a key that cannot be guessed.
 const MIN_KEY: usize = 20;
 
-/// Longest API key that is hashed.
+/// Maximum length of an API key that is hashed.
 const MAX_KEY: usize = 512;
 
 type Hash = [u8; SHA256_OUTPUT_LEN];
 
-/// The API keys there are.
+/// The API keys of all callers.
 #[derive(Debug)]
 pub(super) struct ApiKeys {
-    hashes: Fresh<Hashes>,
+    hashes: RefreshingValue<Hashes>,
 }
 
-/// Hashes of API keys, each with its owner.
+/// Hashes of API keys with the identities of their owners.
 #[derive(Debug, Default)]
 pub(super) struct Hashes(Vec<(Hash, Identity)>);
 
-/// A secret as it was read.
+/// Content of the secret with the hashes.
 type Texts = BTreeMap<String, Secret>;
 
 // === impl ApiKeys ===
@@ -76,13 +76,13 @@ impl ApiKeys {
                 Ok((hashes, entries))
             },
         };
-        Self { hashes: Fresh::start(source, missing) }
+        Self { hashes: RefreshingValue::start(source, missing) }
     }
 
-    pub(super) fn identify(&self, key: &[u8]) -> Result<Identity, Refused> {
+    pub(super) fn identify(&self, key: &[u8]) -> Result<Identity, AuthError> {
         let hashes = self.hashes.get();
-        let hashes = hashes.ok_or(Refused::Unavailable("API keys cannot be checked yet"))?;
-        hashes.owner(key).ok_or(Refused::Invalid("the API key is not known"))
+        let hashes = hashes.ok_or(AuthError::Unavailable("API keys cannot be checked yet"))?;
+        hashes.owner(key).ok_or(AuthError::Invalid("the API key is not known"))
     }
 
     pub(super) fn status(&self) -> SourceStatus {
@@ -90,24 +90,24 @@ impl ApiKeys {
     }
 }
 
-/// A secret that is not there holds no keys: taking it away takes them back.
-async fn read(store: &dyn SecretStore, path: &SecretPath) -> Result<Texts, Unusable> {
+/// Reads the secret. A secret that does not exist holds no keys: deleting it revokes all.
+async fn read(store: &dyn SecretStore, path: &SecretPath) -> Result<Texts, LoadError> {
     match store.read_strings(path).await {
         Ok(texts) => Ok(texts),
         Err(StoreError::NotFound) => Ok(Texts::new()),
-        Err(error) => Err(Unusable(error.to_string())),
+        Err(error) => Err(LoadError(error.to_string())),
     }
 }
 
-/// The names whose values can be used.
-pub(super) fn owners(texts: &Texts) -> BTreeSet<String> {
+/// Callers whose values in the secret with API keys are valid.
+pub fn owners(texts: &BTreeMap<String, Secret>) -> BTreeSet<String> {
     Hashes::parse(texts).0.into_iter().map(|(_, identity)| identity.name().to_owned()).collect()
 }
 
 // === impl Hashes ===
 
 impl Hashes {
-    /// Reads names with hashes. What is wrong is left out and reported by the caller's name.
+    /// Parses names and hashes. Invalid entries are skipped and logged by the caller's name.
     pub(super) fn parse(texts: &Texts) -> Self {
         if texts.is_empty() {
             warn!("The secret with API keys is empty or not there: none is accepted");
@@ -116,7 +116,7 @@ impl Hashes {
         let mut hashes: Vec<(Hash, Identity)> = Vec::new();
         let mut owners: HashMap<Hash, usize> = HashMap::new();
         for (name, text) in texts {
-            let Some(identity) = Identity::new(name, Proof::ApiKey) else {
+            let Some(identity) = Identity::new(name, AuthMethod::ApiKey) else {
                 warn!(caller = ?name, "API keys of a caller left out: its name has other characters than printable ASCII");
                 continue;
             };
@@ -157,13 +157,13 @@ impl Hashes {
         Self(hashes)
     }
 
-    /// Whose key this is. Takes the same time whichever it is, and if it is none.
+    /// Owner of a key; `None` if the key is unknown. Takes the same time for every key.
     pub(super) fn owner(&self, key: &[u8]) -> Option<Identity> {
         if !(MIN_KEY..=MAX_KEY).contains(&key.len()) {
             return None;
         }
         let presented = hash(key);
-        // One past the last: none.
+        // One past the last stands for no match.
         let none = u32::try_from(self.0.len()).ok()?;
         let mut found = none;
         for (index, (hash, _)) in (0..none).zip(&self.0) {

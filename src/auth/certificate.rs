@@ -1,10 +1,9 @@
-//! What a certificate says: whose it is and until when it stands. Whether it is to be believed is
-//! decided in the TLS handshake.
+//! Name and expiry in a certificate. The TLS handshake has verified the certificate before.
 
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
-use super::identity::{Identity, Proof};
+use super::identity::{AuthMethod, Identity};
 use leadsd_base::time::Timestamp;
 
 /// DER tags.
@@ -13,20 +12,20 @@ const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// The rest of a DER text.
+/// Rest of a DER encoding.
 struct Der<'a>(&'a [u8]);
 
-/// The caller of this certificate: the first URI of its subject alternative names (such as a SPIFFE
-/// id), else the first DNS name. The common name says nothing.
+/// Identity in this certificate: the first URI of its subject alternative names (such as a SPIFFE
+/// id), else the first DNS name. The common name is ignored.
 pub fn identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;
     let uri = certificate.valid_uri_names().next();
     let name = uri.or_else(|| certificate.valid_dns_names().next())?;
-    // A wildcard names no one.
-    Identity::new(name, Proof::Certificate).filter(|_| !name.contains('*'))
+    // A wildcard is no name of one caller.
+    Identity::new(name, AuthMethod::Certificate).filter(|_| !name.contains('*'))
 }
 
-/// When the certificate ends; `None` if it is none.
+/// Expiry of the certificate; `None` if it cannot be parsed.
 pub fn expires(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
     let mut outer = Der(certificate.as_ref());
     let mut certificate = Der(outer.value(SEQUENCE)?);
@@ -42,7 +41,7 @@ pub fn expires(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
     time(tag, std::str::from_utf8(text).ok()?)
 }
 
-/// As RFC 5280 has them: `YYMMDDHHMMSSZ` up to 2049, `YYYYMMDDHHMMSSZ` from then on.
+/// Parses a time of RFC 5280: `YYMMDDHHMMSSZ` up to 2049, `YYYYMMDDHHMMSSZ` from then on.
 fn time(tag: u8, text: &str) -> Option<Timestamp> {
     let digits = text.strip_suffix('Z')?;
     if !digits.bytes().all(|b| b.is_ascii_digit()) {

@@ -1,13 +1,13 @@
-//! A caller whose name is proven.
+//! Identity of an authenticated caller.
 
 use std::sync::Arc;
 
-/// Longest name, in bytes: a service account's is at most 339, a SPIFFE id is rarely longer.
+/// Maximum length of a name, in bytes: a service account's is at most 339, a SPIFFE id is rarely longer.
 const MAX_NAME: usize = 512;
 
-/// How a caller has proven its name.
+/// Method by which a caller was authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Proof {
+pub enum AuthMethod {
     /// A client certificate.
     Certificate,
     /// A bearer token.
@@ -16,16 +16,16 @@ pub enum Proof {
     ApiKey,
 }
 
-/// A caller whose name is proven.
+/// Identity of an authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     name: Arc<str>,
-    proof: Proof,
+    method: AuthMethod,
 }
 
-// === impl Proof ===
+// === impl AuthMethod ===
 
-impl Proof {
+impl AuthMethod {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Certificate, Self::Jwt, Self::ApiKey];
 
@@ -42,10 +42,10 @@ impl Proof {
 // === impl Identity ===
 
 impl Identity {
-    /// A caller of this name; `None` for what cannot be a name: it ends up in logs and is compared
-    /// with the configuration.
-    pub fn new(name: &str, proof: Proof) -> Option<Self> {
-        is_name(name).then(|| Self { name: name.into(), proof })
+    /// An identity; `None` if the text cannot be a name. Names are logged and compared with the
+    /// configuration.
+    pub fn new(name: &str, method: AuthMethod) -> Option<Self> {
+        is_name(name).then(|| Self { name: name.into(), method })
     }
 
     /// The name.
@@ -53,9 +53,9 @@ impl Identity {
         &self.name
     }
 
-    /// How it was proven.
-    pub fn proof(&self) -> Proof {
-        self.proof
+    /// The method that proved it.
+    pub fn method(&self) -> AuthMethod {
+        self.method
     }
 }
 

@@ -1,41 +1,35 @@
-//! Bearer tokens: signature by a key of the issuer, then the claims, then the name.
+//! Verifies bearer tokens: the signature by a key of the issuer, then the claims, then the name.
 //!
-//! Only public-key algorithms are ever tried; which one is the key's affair and never the token's.
+//! Only public-key algorithms are accepted, and the key decides which one, never the token.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use jsonwebtoken::{Header, decode, decode_header};
-use parking_lot::RwLock;
 use serde_json::{Map, Value};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Refused,
-    fresh::{Fresh, SourceStatus},
-    identity::{Identity, Proof},
-    jwks::{self, Keys},
+    identity::{AuthMethod, Identity},
+    jwks,
+    key_set::KeySet,
+    presented::AuthError,
+    refreshing::{RefreshingValue, SourceStatus},
+    token_cache::{TokenHash, VerifiedToken, VerifiedTokenCache},
 };
 use crate::config;
 use leadsd_base::time::WallClock;
 
-/// How far the issuer's clock and ours may be apart, in seconds.
+/// Maximum difference between the issuer's clock and this one, in seconds.
 pub(super) const LEEWAY: f64 = 30.0;
 
-/// Most tokens whose check is remembered.
-const MAX_KNOWN: usize = 4_096;
-
-/// Most keys that a token without a key id is tried with.
+/// Maximum number of keys that are tried for a token without a key id.
 const MAX_TRIED: usize = 8;
 
-const EXPIRED: Refused = Refused::Invalid("the bearer token has expired");
-const UNSIGNED: Refused =
-    Refused::Invalid("the bearer token is not signed with a key of the issuer");
+const EXPIRED: AuthError = AuthError::Invalid("the bearer token has expired");
+const UNSIGNED: AuthError =
+    AuthError::Invalid("the bearer token is not signed with a key of the issuer");
 
-/// What is expected of tokens.
+/// Claims that tokens must have.
 #[derive(Debug, Clone)]
 pub(super) struct Expected {
     pub(super) issuer: String,
@@ -43,43 +37,26 @@ pub(super) struct Expected {
     pub(super) caller_claim: String,
 }
 
-/// Checks tokens.
+/// Verifies tokens.
 #[derive(Debug)]
-pub(super) struct Tokens {
+pub(super) struct JwtVerifier {
     expected: Expected,
-    keys: Fresh<Keys>,
+    keys: RefreshingValue<KeySet>,
     clock: Arc<dyn WallClock>,
-    known: RwLock<Known>,
+    verified: VerifiedTokenCache,
 }
 
-/// Tokens whose signature and claims were good: services send the same one for an hour, and to check
-/// a signature anew for each call would be work for nothing.
-#[derive(Debug, Default)]
-struct Known {
-    /// The keys that the signatures were checked with: with others everything is checked anew.
-    keys: Option<Arc<Keys>>,
-    tokens: HashMap<[u8; SHA256_OUTPUT_LEN], Good>,
-}
-
-/// A token that is good until it expires.
-#[derive(Debug, Clone)]
-pub(super) struct Good {
-    pub(super) identity: Identity,
-    /// In seconds since 1970.
-    pub(super) expires: f64,
-}
-
-/// What a signature check came to.
+/// Result of verifying a signature.
 enum Signature {
-    Good(Map<String, Value>),
-    Bad,
-    /// None of the keys has the id that the token names.
+    Valid(Map<String, Value>),
+    Invalid,
+    /// No key has the id in the token's header.
     UnknownKey,
 }
 
-// === impl Tokens ===
+// === impl JwtVerifier ===
 
-impl Tokens {
+impl JwtVerifier {
     pub(super) fn start(
         config: config::Jwt,
         clock: Arc<dyn WallClock>,
@@ -88,94 +65,69 @@ impl Tokens {
         let config::Jwt { issuer, audience, jwks, caller_claim } = config;
         let expected = Expected { issuer, audience, caller_claim };
         let keys = jwks::start(jwks, missing);
-        Self { expected, keys, clock, known: RwLock::default() }
+        Self { expected, keys, clock, verified: VerifiedTokenCache::default() }
     }
 
     pub(super) fn status(&self) -> SourceStatus {
         self.keys.status()
     }
 
-    /// The caller of an `authorization` header. A key id that is not known may belong to a new key:
-    /// then the keys are looked at again, once.
+    /// Identity of an `authorization` header. An unknown key id may belong to a new key: then the keys are
+    /// loaded again, once.
     pub(super) async fn identify(
         &self,
         authorization: &[u8],
         until: Instant,
-    ) -> Result<Identity, Refused> {
+    ) -> Result<Identity, AuthError> {
         let token = bearer(authorization)?;
-        let mut hash = [0; SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        let hash = TokenHash::new(token);
         let keys = match self.keys.get() {
             Some(keys) => keys,
             None => {
-                self.keys.look_again(until).await;
-                let unavailable = Refused::Unavailable("bearer tokens cannot be checked yet");
+                self.keys.refresh_if_stale(until).await;
+                let unavailable = AuthError::Unavailable("bearer tokens cannot be checked yet");
                 self.keys.get().ok_or(unavailable)?
             }
         };
-        if let Some(identity) = self.remembered(&keys, &hash) {
-            return identity;
+        if let Some(VerifiedToken { identity, expires }) = self.verified.get(&keys, hash) {
+            return if self.now() >= expires + LEEWAY { Err(EXPIRED) } else { Ok(identity) };
         }
         let header = header(token)?;
         let (keys, claims) = match check_signature(&keys, token, &header) {
-            Signature::Good(claims) => (keys, claims),
-            Signature::Bad => return Err(UNSIGNED),
+            Signature::Valid(claims) => (keys, claims),
+            Signature::Invalid => return Err(UNSIGNED),
             Signature::UnknownKey => {
-                self.keys.look_again(until).await;
+                self.keys.refresh_if_stale(until).await;
                 let keys = self.keys.get().unwrap_or(keys);
                 match check_signature(&keys, token, &header) {
-                    Signature::Good(claims) => (keys, claims),
-                    Signature::Bad | Signature::UnknownKey => return Err(UNSIGNED),
+                    Signature::Valid(claims) => (keys, claims),
+                    Signature::Invalid | Signature::UnknownKey => return Err(UNSIGNED),
                 }
             }
         };
-        let good = self.expected.check(&claims, self.now())?;
-        let identity = good.identity.clone();
-        self.remember(&keys, hash, good);
+        let token = self.expected.check(&claims, self.now())?;
+        let identity = token.identity.clone();
+        self.verified.insert(&keys, hash, token);
         Ok(identity)
     }
 
     fn now(&self) -> f64 {
         self.clock.now().as_duration().as_secs_f64()
     }
-
-    fn remembered(
-        &self,
-        keys: &Arc<Keys>,
-        hash: &[u8; SHA256_OUTPUT_LEN],
-    ) -> Option<Result<Identity, Refused>> {
-        let known = self.known.read();
-        let current = known.keys.as_ref().is_some_and(|with| Arc::ptr_eq(with, keys));
-        let good = known.tokens.get(hash).filter(|_| current)?;
-        let expired = self.now() >= good.expires + LEEWAY;
-        Some(if expired { Err(EXPIRED) } else { Ok(good.identity.clone()) })
-    }
-
-    fn remember(&self, keys: &Arc<Keys>, hash: [u8; SHA256_OUTPUT_LEN], good: Good) {
-        let now = self.now();
-        let mut known = self.known.write();
-        if !known.keys.as_ref().is_some_and(|with| Arc::ptr_eq(with, keys)) {
-            known.keys = Some(Arc::clone(keys));
-            known.tokens.clear();
-        }
-        if known.tokens.len() >= MAX_KNOWN {
-            known.tokens.retain(|_, good| now < good.expires + LEEWAY);
-        }
-        if known.tokens.len() >= MAX_KNOWN {
-            known.tokens.clear();
-        }
-        known.tokens.insert(hash, good);
-    }
 }
 
 // === impl Expected ===
 
 impl Expected {
-    /// Checks the claims of a token whose signature is good. `now` is in seconds since 1970.
-    pub(super) fn check(&self, claims: &Map<String, Value>, now: f64) -> Result<Good, Refused> {
+    /// Checks the claims of a token with a valid signature. `now` is in seconds since 1970.
+    pub(super) fn check(
+        &self,
+        claims: &Map<String, Value>,
+        now: f64,
+    ) -> Result<VerifiedToken, AuthError> {
         let text = |claim: &str| claims.get(claim).and_then(Value::as_str);
         if text("iss") != Some(&self.issuer) {
-            return Err(Refused::Invalid("the bearer token is from another issuer"));
+            return Err(AuthError::Invalid("the bearer token is from another issuer"));
         }
         let for_us = match claims.get("aud") {
             Some(Value::String(audience)) => *audience == self.audience,
@@ -185,11 +137,11 @@ impl Expected {
             Some(_) | None => false,
         };
         if !for_us {
-            return Err(Refused::Invalid("the bearer token is not for this service"));
+            return Err(AuthError::Invalid("the bearer token is not for this service"));
         }
         let seconds = |claim: &str| claims.get(claim).map(|value| value.as_f64());
         let Some(Some(expires)) = seconds("exp") else {
-            return Err(Refused::Invalid("the bearer token does not say when it expires"));
+            return Err(AuthError::Invalid("the bearer token does not say when it expires"));
         };
         if now >= expires + LEEWAY {
             return Err(EXPIRED);
@@ -197,32 +149,33 @@ impl Expected {
         match seconds("nbf") {
             None => {}
             Some(Some(begins)) if now + LEEWAY >= begins => {}
-            Some(_) => return Err(Refused::Invalid("the bearer token is not valid yet")),
+            Some(_) => return Err(AuthError::Invalid("the bearer token is not valid yet")),
         }
-        let name = text(&self.caller_claim).and_then(|name| Identity::new(name, Proof::Jwt));
-        let identity = name.ok_or(Refused::Invalid("the bearer token names no caller"))?;
-        Ok(Good { identity, expires })
+        let name = text(&self.caller_claim).and_then(|name| Identity::new(name, AuthMethod::Jwt));
+        let identity = name.ok_or(AuthError::Invalid("the bearer token names no caller"))?;
+        Ok(VerifiedToken { identity, expires })
     }
 }
 
-/// The token of an `authorization` header.
-fn bearer(authorization: &[u8]) -> Result<&str, Refused> {
+/// Token of an `authorization` header.
+fn bearer(authorization: &[u8]) -> Result<&str, AuthError> {
     let text = std::str::from_utf8(authorization).ok();
     let (scheme, token) = text.and_then(|text| text.split_once(' ')).unwrap_or_default();
     if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() {
         return Ok(token.trim());
     }
-    Err(Refused::Invalid("authorization must be `Bearer` and a token"))
+    Err(AuthError::Invalid("authorization must be `Bearer` and a token"))
 }
 
-fn header(token: &str) -> Result<Header, Refused> {
-    let nonsense = Refused::Invalid("the bearer token is no JWT with a signature that is accepted");
+fn header(token: &str) -> Result<Header, AuthError> {
+    let nonsense =
+        AuthError::Invalid("the bearer token is no JWT with a signature that is accepted");
     let header = decode_header(token).map_err(|_| nonsense)?;
-    // Whatever it is that must be understood is not.
+    // A critical extension is one that must be understood, and none is.
     if header.crit.is_some() { Err(nonsense) } else { Ok(header) }
 }
 
-fn check_signature(keys: &Keys, token: &str, header: &Header) -> Signature {
+fn check_signature(keys: &KeySet, token: &str, header: &Header) -> Signature {
     let mut tried = 0;
     for key in &keys.0 {
         if header.kid.is_some() && key.id != header.kid {
@@ -233,17 +186,17 @@ fn check_signature(keys: &Keys, token: &str, header: &Header) -> Signature {
             break;
         }
         if let Ok(token) = decode::<Map<String, Value>>(token, &key.key, &key.validation) {
-            return Signature::Good(token.claims);
+            return Signature::Valid(token.claims);
         }
     }
-    if tried == 0 { Signature::UnknownKey } else { Signature::Bad }
+    if tried == 0 { Signature::UnknownKey } else { Signature::Invalid }
 }
 
-/// The claims of a token, if its signature is good.
+/// Claims of a token with a valid signature.
 #[cfg(test)]
-pub(super) fn believed(keys: &Keys, token: &str) -> Option<Map<String, Value>> {
+pub(super) fn verified_claims(keys: &KeySet, token: &str) -> Option<Map<String, Value>> {
     match check_signature(keys, token, &header(token).ok()?) {
-        Signature::Good(claims) => Some(claims),
-        Signature::Bad | Signature::UnknownKey => None,
+        Signature::Valid(claims) => Some(claims),
+        Signature::Invalid | Signature::UnknownKey => None,
     }
 }

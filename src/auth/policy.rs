@@ -1,5 +1,10 @@
-//! What callers may do: one policy decides each call, the one that names caller and portal most
-//! exactly, and what none allows is denied.
+//! Policies: the most specific one decides.
+//!
+//! 1. An exact caller comes before a prefix.
+//! 2. A longer prefix comes before a shorter one.
+//! 3. A named portal comes before all portals.
+//!
+//! Without a policy that fits, everything is denied.
 
 use std::collections::HashMap;
 
@@ -8,26 +13,26 @@ use crate::{
     leads::PortalName,
 };
 
-/// What a caller may do in a portal.
+/// Rights of a caller in a portal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rights {
-    /// With leads.
+    /// Access to leads.
     pub access: Access,
-    /// Whether it may ask for the quota.
+    /// Whether it may read the quota.
     pub quota: bool,
-    /// Its part of the quota when callers wait.
+    /// Its weight when callers wait for quota.
     pub share: u32,
 }
 
 /// All policies.
 #[derive(Debug)]
 pub struct Policies {
-    named: HashMap<String, Vec<Rule>>,
-    /// The longest first.
-    beginnings: Vec<(String, Vec<Rule>)>,
+    exact: HashMap<String, Vec<Rule>>,
+    /// The longest prefix first.
+    prefixes: Vec<(String, Vec<Rule>)>,
 }
 
-/// What a policy gives, in one portal or in all.
+/// Rights of a policy, in one portal or in all.
 #[derive(Debug)]
 struct Rule {
     portal: Option<PortalName>,
@@ -37,10 +42,10 @@ struct Rule {
 // === impl Rights ===
 
 impl Rights {
-    /// Nothing at all.
+    /// No rights.
     pub const NONE: Self = Self { access: Access::None, quota: false, share: 1 };
 
-    /// Whether there is anything that the caller may do in the portal: then it may know of it.
+    /// Whether there is any right: then the caller may know that the portal exists.
     pub fn any(&self) -> bool {
         self.access > Access::None || self.quota
     }
@@ -49,17 +54,17 @@ impl Rights {
 // === impl Policies ===
 
 impl Policies {
-    /// Takes the policies of a checked configuration: no two fit the same caller and portal equally
-    /// well.
+    /// Takes the policies of a checked configuration, where no two are equally specific for the same
+    /// caller and portal.
     pub fn new<'a>(policies: impl Iterator<Item = &'a Policy>) -> Self {
-        let mut named: HashMap<String, Vec<Rule>> = HashMap::new();
-        let mut beginnings: HashMap<String, Vec<Rule>> = HashMap::new();
+        let mut exact: HashMap<String, Vec<Rule>> = HashMap::new();
+        let mut prefixes: HashMap<String, Vec<Rule>> = HashMap::new();
         for Policy { callers, portals, access, quota, share } in policies {
             let rights = Rights { access: *access, quota: *quota, share: *share };
             for callers in callers {
                 let rules = match callers {
-                    Callers::Named(name) => named.entry(name.clone()).or_default(),
-                    Callers::Beginning(text) => beginnings.entry(text.clone()).or_default(),
+                    Callers::Named(name) => exact.entry(name.clone()).or_default(),
+                    Callers::Beginning(text) => prefixes.entry(text.clone()).or_default(),
                 };
                 match portals {
                     None => rules.push(Rule { portal: None, rights }),
@@ -71,29 +76,29 @@ impl Policies {
                 }
             }
         }
-        let mut beginnings: Vec<_> = beginnings.into_iter().collect();
-        beginnings.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        Self { named, beginnings }
+        let mut prefixes: Vec<_> = prefixes.into_iter().collect();
+        prefixes.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        Self { exact, prefixes }
     }
 
-    /// What `caller` may do in `portal`.
-    pub fn of(&self, caller: &str, portal: &PortalName) -> Rights {
+    /// Rights of `caller` in `portal`.
+    pub fn rights(&self, caller: &str, portal: &PortalName) -> Rights {
         let decides = |rules: &Vec<Rule>| {
             let exact = rules.iter().find(|rule| rule.portal.as_ref() == Some(portal));
             let any = || rules.iter().find(|rule| rule.portal.is_none());
             exact.or_else(any).map(|rule| rule.rights)
         };
-        self.fitting(caller).find_map(decides).unwrap_or(Rights::NONE)
+        self.matching_rules(caller).find_map(decides).unwrap_or(Rights::NONE)
     }
 
-    /// Whether `caller` may do anything in any portal.
-    pub fn any(&self, caller: &str) -> bool {
-        for rules in self.fitting(caller) {
+    /// Whether `caller` has any right in any portal.
+    pub fn has_rights(&self, caller: &str) -> bool {
+        for rules in self.matching_rules(caller) {
             let mut named = rules.iter().filter_map(|rule| rule.portal.as_ref());
-            if named.any(|portal| self.of(caller, portal).any()) {
+            if named.any(|portal| self.rights(caller, portal).any()) {
                 return true;
             }
-            // It decides all portals that were not named so far.
+            // This rule decides for all portals that were not named so far.
             if let Some(rest) = rules.iter().find(|rule| rule.portal.is_none()) {
                 return rest.rights.any();
             }
@@ -101,10 +106,10 @@ impl Policies {
         false
     }
 
-    /// Rules for a caller, those that fit it best first.
-    fn fitting<'a>(&'a self, caller: &'a str) -> impl Iterator<Item = &'a Vec<Rule>> {
-        let beginnings = self.beginnings.iter();
-        let beginnings = beginnings.filter(move |(text, _)| caller.starts_with(text.as_str()));
-        self.named.get(caller).into_iter().chain(beginnings.map(|(_, rules)| rules))
+    /// Rules for a caller, the most specific first.
+    fn matching_rules<'a>(&'a self, caller: &'a str) -> impl Iterator<Item = &'a Vec<Rule>> {
+        let prefixes = self.prefixes.iter();
+        let prefixes = prefixes.filter(move |(text, _)| caller.starts_with(text.as_str()));
+        self.exact.get(caller).into_iter().chain(prefixes.map(|(_, rules)| rules))
     }
 }

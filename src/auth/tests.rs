@@ -3,8 +3,8 @@
 
 mod api_keys;
 mod certificates;
-mod fresh;
 mod policies;
+mod refreshing;
 mod tokens;
 
 use std::sync::atomic::{AtomicI64, Ordering};

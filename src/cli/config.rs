@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{Error, environment, print};
+use super::{environment::environment, error::Error, output::print};
 use crate::config::{self, Loaded};
 
 #[derive(Debug, Subcommand)]
@@ -29,9 +29,11 @@ pub(super) fn run(command: Command) -> Result<(), Error> {
     match command {
         Command::Check { config } => {
             Loaded::new(config.as_deref(), environment())?;
-            print("The configuration is right.\n")
+            print("The configuration is right.\n").map_err(Error::print)
         }
-        Command::Print { config } => print(&Loaded::new(config.as_deref(), environment())?.print()),
-        Command::Schema => print(&format!("{:#}\n", config::schema())),
+        Command::Print { config } => {
+            print(&Loaded::new(config.as_deref(), environment())?.print()).map_err(Error::print)
+        }
+        Command::Schema => print(&format!("{:#}\n", config::schema())).map_err(Error::print),
     }
 }

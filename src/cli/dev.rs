@@ -9,7 +9,8 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::{
-    Error, login,
+    error::Error,
+    login,
     serve::until_signalled,
     terminal::{Terminal, interrupted},
 };

@@ -1,30 +1,34 @@
-//! `leadsd doctor`: looks at everything that the service needs, in the order in which it needs it,
-//! and says of each what was found, or what is wrong and what to do.
+//! `leadsd doctor`: checks everything that the service needs, in the order in which it needs it, and
+//! reports for each check what was found, or the cause and the remedy of a failure.
 //!
-//! It reads only. Two things leave a trace: a refresh token that HubSpot replaces while it is being
-//! tried is written back, as the service would; and `--write-probe` creates a lead and archives it.
+//! The checks only read, with two exceptions: a refresh token that HubSpot rotates during a check is
+//! written back, as the service does, and `--write-probe` creates a lead and archives it.
 
+mod args;
 mod callers;
 mod check;
+mod credential;
 mod hubspot;
+mod location;
 mod network;
 mod portal;
 mod report;
 mod vault;
 mod write;
 
-use std::{path::PathBuf, time::Duration};
-
-use clap::Args as ClapArgs;
 use tokio::time::Instant;
 
+pub(super) use self::args::Args;
 use self::{
     check::{Area, Check, Outcome},
-    portal::{Place, Portal},
+    location::SecretLocation,
+    portal::Portal,
     report::Report,
 };
 use super::{
-    environment, login,
+    environment::environment,
+    error::Error,
+    login, output,
     portal_secret::secret_path,
     terminal::{Terminal, interrupted},
 };
@@ -33,41 +37,16 @@ use crate::{
     vault::AdminClient,
 };
 
-/// Longest one check may take.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// Most portals of a folder that are looked at without being named: each costs some calls.
+/// Maximum number of discovered portals that are checked without being named: each costs some calls.
 const MAX_LISTED: usize = 20;
 
-#[derive(Debug, ClapArgs)]
-pub(super) struct Args {
-    /// Configuration file; the environment (LEADSD_...) goes over it.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Looks at this portal only. Default: all.
-    #[arg(long, value_name = "NAME")]
-    portal: Option<String>,
-    /// Prints JSON instead of lines; docs/DOCTOR.md says what its fields are.
-    #[arg(long)]
-    json: bool,
-    /// Creates one lead in each portal and archives it, after asking.
-    #[arg(long)]
-    write_probe: bool,
-    /// Contact that this lead is of. Default: that of the first lead there is.
-    #[arg(long, value_name = "ID", requires = "write_probe")]
-    contact: Option<String>,
-    /// Does not ask.
-    #[arg(long, requires = "write_probe")]
-    yes: bool,
-}
-
-/// Whether everything works.
+/// Result of all checks.
 pub(super) enum Verdict {
     Works,
     Fails,
 }
 
-pub(super) async fn run(args: Args) -> Result<Verdict, super::Error> {
+pub(super) async fn run(args: Args) -> Result<Verdict, Error> {
     let mut report = Report::new(args.write_probe);
     let since = Instant::now();
     match Loaded::new(args.config.as_deref(), environment()) {
@@ -82,9 +61,9 @@ pub(super) async fn run(args: Args) -> Result<Verdict, super::Error> {
             }
             let found = format!("right; portals: {}", named(&config));
             report.note(Check::Config, None, Outcome::Ok(found), since.elapsed());
-            let look = examine(&config, &args, &mut report);
+            let checks = examine(&config, &args, &mut report);
             tokio::select! {
-                () = look => {}
+                () = checks => {}
                 _ = interrupted() => return Err(login::Error::Interrupted.into()),
             }
         }
@@ -112,7 +91,7 @@ fn named(config: &Config) -> String {
     names.chain(folder).collect::<Vec<_>>().join(", ")
 }
 
-/// All checks after the first.
+/// Runs all checks after the first.
 async fn examine(config: &Config, args: &Args, report: &mut Report) {
     let vault_client = vault::examine(&config.vault, report).await;
     let names = match &args.portal {
@@ -120,26 +99,29 @@ async fn examine(config: &Config, args: &Args, report: &mut Report) {
         None => portals(config, vault_client.as_ref()).await,
     };
     let vault_failed = report.first_failed(Area::Vault);
-    let mut places = Vec::with_capacity(names.len());
+    let mut locations = Vec::with_capacity(names.len());
     for given in names {
         let Ok((name, path)) = secret_path(config, &given) else { continue };
         let Some(vault_client) = &vault_client else {
             let because = vault_failed.unwrap_or(Check::Config);
             report.skip_rest_for(Area::Secret, Some(&given), because);
-            places.push((given, Err(because)));
+            locations.push((given, Err(because)));
             continue;
         };
-        let place = Place { config, name, path, vault_client };
-        let held = place.examine(report).await;
+        let location = SecretLocation { config, name, path, vault_client };
+        let stored_credential = location.examine(report).await;
         // The check that failed last takes down what needs the credential.
         let because = report.last_failed().unwrap_or(Check::VaultSecret);
-        places.push((given, held.map(|held| (place, held)).ok_or(because)));
+        locations.push((
+            given,
+            stored_credential.map(|stored_credential| (location, stored_credential)).ok_or(because),
+        ));
     }
     let hubspot_client = hubspot::examine(&config.hubspot, report).await;
-    for (name, place) in places {
-        let because = match (place, &hubspot_client) {
-            (Ok((place, held)), Some(hubspot_client)) => {
-                Portal { place, hubspot_client }.examine(held, args, report).await;
+    for (name, location) in locations {
+        let because = match (location, &hubspot_client) {
+            (Ok((location, stored_credential)), Some(hubspot_client)) => {
+                Portal { location, hubspot_client }.examine(stored_credential, args, report).await;
                 continue;
             }
             (Err(because), _) => because,
@@ -153,7 +135,7 @@ async fn examine(config: &Config, args: &Args, report: &mut Report) {
     }
 }
 
-/// Those that are configured, and those of the folder.
+/// Names of the configured portals and of those in the folder.
 async fn portals(config: &Config, vault_client: Option<&AdminClient>) -> Vec<String> {
     let mut names: Vec<String> = config.portals.keys().map(ToString::to_string).collect();
     if let (Some(from), Some(vault_client)) = (&config.portals_from, vault_client) {
@@ -166,12 +148,7 @@ async fn portals(config: &Config, vault_client: Option<&AdminClient>) -> Vec<Str
     names
 }
 
-/// When a check that begins now has to be over.
-fn soon() -> Instant {
-    Instant::now() + CHECK_TIMEOUT
-}
-
-fn show(report: &Report, json: bool) -> Result<(), super::Error> {
+fn show(report: &Report, json: bool) -> Result<(), Error> {
     let text = if json {
         format!(
             "{:#}
@@ -181,5 +158,5 @@ fn show(report: &Report, json: bool) -> Result<(), super::Error> {
     } else {
         report.text()
     };
-    super::print(&text)
+    output::print(&text).map_err(Error::print)
 }

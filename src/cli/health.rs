@@ -79,7 +79,7 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
     let limit = Duration::from_millis(args.timeout_ms);
     timeout(limit, check(args)).await.map_err(|_| Error::Late(limit))??;
     // The exit code says it as well.
-    let _ = super::print("SERVING\n");
+    let _ = super::output::print("SERVING\n");
     Ok(())
 }
 

@@ -24,7 +24,7 @@ pub(super) use self::{
     options::{Options, ReplacePolicy},
 };
 use super::{
-    environment,
+    environment::environment,
     output::say,
     portal_secret::{default_portal, secret_path},
     remediation::{self, Remediation},
@@ -50,7 +50,7 @@ pub(super) struct Args {
     policy: ReplacePolicy,
 }
 
-pub(super) async fn run(args: Args) -> Result<(), super::Error> {
+pub(super) async fn run(args: Args) -> Result<(), Error> {
     let Args { portal, config, options, policy } = args;
     let config = Loaded::new(config.as_deref(), environment())?.config;
     let portal = match portal {
@@ -60,7 +60,7 @@ pub(super) async fn run(args: Args) -> Result<(), super::Error> {
     let mut terminal = Terminal::new();
     tokio::select! {
         done = log_in(&config, &portal, &options, &policy, &mut terminal) => done?,
-        _ = interrupted() => return Err(Error::Interrupted.into()),
+        _ = interrupted() => return Err(Error::Interrupted),
     }
     let interval = config.vault.poll_interval;
     say(&format!("A running leadsd takes it over within {interval:?}; leadsd doctor checks it."));

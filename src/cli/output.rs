@@ -1,16 +1,24 @@
-//! Lines for the person at the terminal and for scripts.
-//!
-//! A line that cannot be written is dropped: a closed pipe must not keep a credential from being stored.
+//! Output for scripts (standard output) and for the person at the terminal (standard error).
 
 use std::io::{self, Write as _};
 
-/// Prints a result to standard output.
-pub(super) fn print_line(line: &str) {
+/// Prints the result of a command to standard output. A reader that has closed the pipe, such as `head`,
+/// is no error; the macros would panic.
+pub(super) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
 }
 
-/// Prints progress to standard error.
+/// Prints one line to standard output, or drops it if that fails: a closed pipe must not keep a credential
+/// from being stored.
+pub(super) fn print_line(line: &str) {
+    let _ = print(&format!("{line}\n"));
+}
+
+/// Prints progress to standard error, or drops it if that fails.
 pub(super) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }

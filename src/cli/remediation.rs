@@ -1,5 +1,4 @@
-//! What is wrong, and what to do about it, in words for the person who has to: the same for `login`
-//! and `doctor`.
+//! Causes and remedies of failures, for the person at the terminal: the same for `login` and `doctor`.
 
 use std::fmt;
 
@@ -18,7 +17,7 @@ pub(super) struct Remediation {
     pub(super) fix: String,
 }
 
-/// Who cannot be reached.
+/// A server that commands talk to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Peer {
     Vault,
@@ -57,7 +56,7 @@ impl Peer {
     }
 }
 
-/// A peer that gives no answer.
+/// Remediation of a peer that gives no response.
 pub(super) fn unreached(peer: Peer, address: &url::Url, why: &ConnectError) -> Remediation {
     let (name, key) = (peer.name(), peer.key());
     let fix = match why {
@@ -100,7 +99,7 @@ pub(super) fn unreached(peer: Peer, address: &url::Url, why: &ConnectError) -> R
     Remediation::new(format!("{name} at {address} {why}"), fix)
 }
 
-/// A login to Vault that failed.
+/// Remediation of a failed login to Vault.
 pub(super) fn vault_login(error: &vault::Error, config: &config::Vault) -> Remediation {
     let method = config.auth.method();
     let fix = match error {
@@ -158,7 +157,7 @@ fn login_fix(auth: &VaultAuth) -> String {
     }
 }
 
-/// Something that Vault's policy does not allow.
+/// Remediation of capabilities that Vault's policy does not grant.
 pub(super) fn policy(path: &str, missing: &[&str]) -> Remediation {
     let list = missing.join(", ");
     let quoted: Vec<String> = missing.iter().map(|may| format!("\"{may}\"")).collect();
@@ -171,7 +170,7 @@ pub(super) fn policy(path: &str, missing: &[&str]) -> Remediation {
     )
 }
 
-/// Any other failure of Vault after a login.
+/// Remediation of any other failure of Vault after a login.
 pub(super) fn vault(error: &vault::Error, config: &config::Vault, path: &str) -> Remediation {
     match error {
         vault::Error::Denied => policy(path, &["read"]),
@@ -183,7 +182,7 @@ pub(super) fn vault(error: &vault::Error, config: &config::Vault, path: &str) ->
     }
 }
 
-/// A failure of HubSpot.
+/// Remediation of a failure of HubSpot.
 pub(super) fn hubspot(fault: &DiagnosticsError, address: &url::Url) -> Remediation {
     let fix = match fault {
         DiagnosticsError::Connect(why) => return unreached(Peer::Hubspot, address, why),
@@ -195,7 +194,7 @@ pub(super) fn hubspot(fault: &DiagnosticsError, address: &url::Url) -> Remediati
                                 deleted, store the new one: leadsd login --static"
                 .to_owned()
         }
-        DiagnosticsError::Rejected(code) => refused(code).to_owned(),
+        DiagnosticsError::Rejected(code) => rejection_fix(code).to_owned(),
         DiagnosticsError::InvalidResponse => {
             "check that hubspot.base_url names HubSpot's API, and nothing in between \
                             answers in its place"
@@ -251,8 +250,8 @@ pub(super) fn hubspot(fault: &DiagnosticsError, address: &url::Url) -> Remediati
     Remediation::new(cause, fix)
 }
 
-/// What to do about a refusal of the token endpoint.
-fn refused(code: &str) -> &'static str {
+/// Remedy of a rejection by the token endpoint.
+fn rejection_fix(code: &str) -> &'static str {
     match code {
         "BAD_CLIENT_ID" | "BAD_CLIENT_SECRET" | "invalid_client" | "unauthorized_client" => {
             "copy client id and client secret from the app's Auth page: they belong together, and a \

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
-use super::{Error, environment};
+use super::{environment::environment, error::Error};
 use crate::{app::Bound, config::Loaded, telemetry};
 
 pub(super) async fn run(file: Option<PathBuf>) -> Result<(), Error> {

@@ -5,19 +5,19 @@
 
 use std::time::Duration;
 
-/// Shortest pause between two renewals, whatever the lease says.
+/// Minimum pause between two renewals, whatever the lease says.
 const FLOOR: Duration = Duration::from_millis(500);
 
 /// First pause after a failed login.
 const FIRST_LOGIN_PAUSE: Duration = Duration::from_secs(1);
 
-/// Longest pause while nobody is logged in: recovery within 30 s of an outage's end.
+/// Maximum pause between failed logins: recovery within 30 s of the end of an outage.
 const MAX_LOGIN_PAUSE: Duration = Duration::from_secs(15);
 
-/// First pause after a failed renewal of a token that lives on.
+/// First pause after a failed renewal of a token that is still valid.
 const FIRST_RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 
-/// Longest pause between renewals of a token that lives on.
+/// Maximum pause between renewals of a token that is still valid.
 const MAX_RENEWAL_PAUSE: Duration = Duration::from_secs(300);
 
 /// Longest time to live that is taken over from a response: far beyond any real one, and safe to add to

@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use leadsd::{
-    auth::{Auth, Presented, Sent, Settings, certificate, look_at_keys, owners_of_api_keys},
+    auth::{
+        Auth, HeaderValue, PresentedCredentials, Settings, certificate, load_keys_once,
+        owners_of_api_keys,
+    },
     config::{Jwks, Jwt},
     vault::{KvStore, Session},
 };
@@ -89,9 +92,17 @@ async fn callers() {
         let sent = format!("Bearer {}", token(&mut dice, &issuer, &good));
         let sent = if dice.one_in(10) { dice.spoilt(&sent) } else { sent };
         let key = dice.text();
-        let presented = Presented {
-            authorization: if dice.one_in(5) { Sent::Not } else { Sent::Once(sent.as_bytes()) },
-            api_key: if dice.one_in(5) { Sent::Once(key.as_bytes()) } else { Sent::Not },
+        let presented = PresentedCredentials {
+            authorization: if dice.one_in(5) {
+                HeaderValue::Absent
+            } else {
+                HeaderValue::One(sent.as_bytes())
+            },
+            api_key: if dice.one_in(5) {
+                HeaderValue::One(key.as_bytes())
+            } else {
+                HeaderValue::Absent
+            },
             certificate: None,
         };
         let until = Instant::now() + Duration::from_millis(20);
@@ -104,7 +115,7 @@ async fn callers() {
             let mut keys = issuer.jwks();
             json::spoil(&mut dice, &mut keys);
             std::fs::write(&tried, json::written(&mut dice, &keys)).unwrap();
-            let _ = run.in_time(look_at_keys(&Jwks::File(tried.clone()))).await;
+            let _ = run.in_time(load_keys_once(&Jwks::File(tried.clone()))).await;
         }
         let pairs = (0..dice.below(4)).map(|_| {
             let hash = match dice.below(3) {
@@ -121,9 +132,9 @@ async fn callers() {
         let _ = (certificate::identity(&der), certificate::expires(&der));
     }
     println!("callers: {known} known");
-    let presented = Presented {
-        authorization: Sent::Once(format!("Bearer {good}").as_bytes().to_vec().leak()),
-        api_key: Sent::Not,
+    let presented = PresentedCredentials {
+        authorization: HeaderValue::One(format!("Bearer {good}").as_bytes().to_vec().leak()),
+        api_key: HeaderValue::Absent,
         certificate: None,
     };
     let until = Instant::now() + Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Text that must not be seen: wiped from memory when dropped, redacted wherever it is printed.
+//! Secret text: wiped from memory on drop, redacted wherever it is printed.
 
 use std::fmt;
 
@@ -10,25 +10,25 @@ pub const SECRET_MARKER: &str = "hush";
 
 /// A secret text. `Debug` prints `[redacted]`, there is no `Display`, and the memory is wiped on drop.
 ///
-/// Comparison is for change detection between secrets that are both our own, never for checking
-/// what a caller sent.
+/// Comparison detects changes of our own secrets. It is not constant-time, so it must not verify
+/// credentials of callers.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(Zeroizing<String>);
 
 // === impl Secret ===
 
 impl Secret {
-    /// Takes the text; the caller should not keep another copy of it.
+    /// Takes over the text; the caller should keep no copy of it.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself. Every call site is a place where the secret leaves our hands.
+    /// The text itself. Every call site is one where the secret leaves this type.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is no text at all.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

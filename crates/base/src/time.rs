@@ -1,5 +1,4 @@
-//! Time in its two kinds: wall-clock time behind a port, so that tests choose it, and the points in
-//! time that HubSpot and Vault send.
+//! Wall-clock time behind a port, so that tests choose it, and the formats of time in HTTP headers.
 //!
 //! Durations and deadlines use `tokio::time::Instant`, which tests can pause.
 
@@ -8,26 +7,26 @@ use std::fmt;
 /// A point in wall-clock time, in UTC.
 pub use jiff::Timestamp;
 
-/// Tells the wall-clock time.
+/// Source of wall-clock time.
 pub trait WallClock: fmt::Debug + Send + Sync + 'static {
-    /// The time now.
+    /// The current time.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's own clock.
+/// Clock of the machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
-/// A time zone of the IANA database, which is compiled in: images often have none.
+/// Time zone of the IANA database. The database is compiled in, since images often have none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zone(jiff::tz::TimeZone);
 
-/// Reads a time as HTTP headers have it, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// Parses an HTTP date, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub fn http_date(text: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()
 }
 
-/// Writes a time as HTTP headers have it.
+/// Formats an HTTP date.
 pub fn to_http_date(time: Timestamp) -> String {
     time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
@@ -35,12 +34,12 @@ pub fn to_http_date(time: Timestamp) -> String {
 // === impl Zone ===
 
 impl Zone {
-    /// The zone of a name such as `Europe/Berlin` or `UTC`; `None` if there is no such zone.
+    /// Zone of a name such as `Europe/Berlin` or `UTC`; `None` if there is no such zone.
     pub fn parse(name: &str) -> Option<Self> {
         jiff::tz::TimeZone::get(name).ok().map(Self)
     }
 
-    /// The beginning of the next day.
+    /// Beginning of the next day.
     pub fn midnight_after(&self, now: Timestamp) -> Timestamp {
         let tomorrow = now.to_zoned_datetime(self.0.clone()).tomorrow();
         let midnight = tomorrow.and_then(|tomorrow| tomorrow.start_of_day());

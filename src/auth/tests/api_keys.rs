@@ -21,7 +21,7 @@ fn owner(hashes: &Hashes, key: &str) -> Option<String> {
 }
 
 #[test]
-fn a_key_belongs_to_whoever_has_its_hash() {
+fn a_key_belongs_to_the_caller_with_its_hash() {
     let known = hashes(&[("billing", BILLING.1), ("reports", &REPORTS.1.to_uppercase())]);
     assert_eq!(owner(&known, BILLING.0).as_deref(), Some("billing"));
     assert_eq!(owner(&known, REPORTS.0).as_deref(), Some("reports"));
@@ -43,7 +43,7 @@ fn two_keys_are_good_while_one_replaces_the_other() {
 }
 
 #[test]
-fn what_is_no_hash_is_left_out_and_takes_nobody_else_along() {
+fn an_invalid_hash_is_skipped_and_others_are_kept() {
     let third = format!("{},{},{}", BILLING.1, REPORTS.1, "0".repeat(64));
     let odd = format!("{}z", &BILLING.1[1..]);
     for bad in ["", BILLING.0, &BILLING.1[1..], &odd, &third, &format!("{},", BILLING.1)] {
@@ -54,7 +54,7 @@ fn what_is_no_hash_is_left_out_and_takes_nobody_else_along() {
 }
 
 #[test]
-fn a_key_of_two_callers_is_nobodys() {
+fn a_key_of_two_callers_belongs_to_neither() {
     let known = hashes(&[("billing", BILLING.1), ("reports", BILLING.1)]);
     assert_eq!(owner(&known, BILLING.0), None);
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rcgen::{CertificateParams, KeyPair, SanType, date_time_ymd};
 use rustls::pki_types::CertificateDer;
 
-use crate::auth::{Proof, certificate};
+use crate::auth::{AuthMethod, certificate};
 
 fn uri(text: &str) -> SanType {
     SanType::URI(text.try_into().unwrap())
@@ -39,7 +39,7 @@ fn a_caller_is_named_by_the_first_uri_else_the_first_dns_name() {
     ] {
         let identity = certificate::identity(&made(names.clone(), (2040, 1, 1)));
         assert_eq!(identity.as_ref().map(|identity| identity.name()), caller, "{names:?}");
-        assert!(identity.is_none_or(|identity| identity.proof() == Proof::Certificate));
+        assert!(identity.is_none_or(|identity| identity.method() == AuthMethod::Certificate));
     }
 }
 

@@ -46,13 +46,13 @@ fn the_most_exact_policy_decides_and_what_none_allows_is_denied() {
         // Billing's own policy says nothing of asia; the one for all does.
         ("billing", "asia", Access::Read, false),
     ] {
-        let rights = all.of(caller, &portal(name));
+        let rights = all.rights(caller, &portal(name));
         assert_eq!((rights.access, rights.quota), (access, quota), "{caller} in {name}");
     }
     let few = Policies::new(policies[3..].iter());
-    assert_eq!(few.of("anybody", &portal("eu")), Rights::NONE);
-    assert_eq!(few.of("billing", &portal("asia")), Rights::NONE);
-    assert_eq!(few.of("Billing", &portal("eu")), Rights::NONE, "names are exact");
+    assert_eq!(few.rights("anybody", &portal("eu")), Rights::NONE);
+    assert_eq!(few.rights("billing", &portal("asia")), Rights::NONE);
+    assert_eq!(few.rights("Billing", &portal("eu")), Rights::NONE, "names are exact");
 }
 
 #[test]
@@ -75,9 +75,9 @@ fn who_may_do_nothing_anywhere_is_told_apart() {
         ("former", false),
         ("forward", false),
     ] {
-        assert_eq!(all.any(caller), any, "{caller}");
+        assert_eq!(all.has_rights(caller), any, "{caller}");
     }
-    assert!(!Policies::new(policies[1..].iter()).any("anybody"));
+    assert!(!Policies::new(policies[1..].iter()).has_rights("anybody"));
 }
 
 /// The rule as the documentation has it, over all policies at once.
@@ -123,9 +123,9 @@ proptest! {
         let mut any = false;
         for name in ["eu", "us", "elsewhere"] {
             let rights = by_the_book(&policies, &caller, &portal(name));
-            prop_assert_eq!(all.of(&caller, &portal(name)), rights);
+            prop_assert_eq!(all.rights(&caller, &portal(name)), rights);
             any |= rights.any();
         }
-        prop_assert_eq!(all.any(&caller), any);
+        prop_assert_eq!(all.has_rights(&caller), any);
     }
 }

@@ -14,9 +14,9 @@ use tokio::{sync::watch, time::Instant};
 use super::{NOW, Stopped};
 use crate::{
     auth::{
-        Refused,
-        jwks::Keys,
-        jwt::{Expected, Tokens},
+        AuthError,
+        jwt::{Expected, JwtVerifier},
+        key_set::KeySet,
     },
     config,
 };
@@ -88,18 +88,18 @@ fn expected() -> Expected {
 }
 
 /// Tokens checked with the keys of this file.
-fn tokens(file: &tempfile::NamedTempFile) -> Tokens {
+fn tokens(file: &tempfile::NamedTempFile) -> JwtVerifier {
     at_times(file, Arc::new(Stopped(NOW.into())))
 }
 
-fn at_times(file: &tempfile::NamedTempFile, clock: Arc<Stopped>) -> Tokens {
+fn at_times(file: &tempfile::NamedTempFile, clock: Arc<Stopped>) -> JwtVerifier {
     let config = config::Jwt {
         issuer: ISSUER.to_owned(),
         audience: "leadsd".to_owned(),
         jwks: config::Jwks::File(file.path().to_owned()),
         caller_claim: "sub".to_owned(),
     };
-    Tokens::start(config, clock, watch::Sender::default())
+    JwtVerifier::start(config, clock, watch::Sender::default())
 }
 
 fn key_file(keys: &[Value]) -> tempfile::NamedTempFile {
@@ -108,14 +108,14 @@ fn key_file(keys: &[Value]) -> tempfile::NamedTempFile {
     file
 }
 
-async fn identify(tokens: &Tokens, token: &str) -> Result<String, Refused> {
+async fn identify(tokens: &JwtVerifier, token: &str) -> Result<String, AuthError> {
     let until = Instant::now() + std::time::Duration::from_secs(5);
     let found = tokens.identify(format!("Bearer {token}").as_bytes(), until).await;
     found.map(|identity| identity.name().to_owned())
 }
 
 #[tokio::test]
-async fn tokens_of_every_public_key_algorithm_are_believed() {
+async fn tokens_of_every_public_key_algorithm_are_accepted() {
     let file = key_file(&[RSA.jwk(), EC.jwk(), EC384.jwk(), ED.jwk()]);
     let tokens = tokens(&file);
     for signer in [&RSA, &EC, &EC384, &ED] {
@@ -127,7 +127,7 @@ async fn tokens_of_every_public_key_algorithm_are_believed() {
         let at = token.rfind('.').unwrap() - 5;
         broken[at] = if broken[at] == b'A' { b'B' } else { b'A' };
         let broken = String::from_utf8(broken).unwrap();
-        assert!(matches!(identify(&tokens, &broken).await, Err(Refused::Invalid(_))));
+        assert!(matches!(identify(&tokens, &broken).await, Err(AuthError::Invalid(_))));
     }
 }
 
@@ -174,7 +174,7 @@ async fn algorithms_that_prove_nothing_are_refused() {
     }
     for token in forged {
         let found = identify(&tokens, &token).await;
-        assert!(matches!(found, Err(Refused::Invalid(_))), "{token}: {found:?}");
+        assert!(matches!(found, Err(AuthError::Invalid(_))), "{token}: {found:?}");
     }
     assert!(identify(&tokens, &RSA.sign(&claims())).await.is_ok());
 }
@@ -225,7 +225,7 @@ fn every_claim_is_checked() {
         (with("sub", json!("billing\n")), "names no caller"),
         (with("sub", json!(7)), "names no caller"),
     ] {
-        let Err(Refused::Invalid(text)) = checked(&change) else { panic!("{why}") };
+        let Err(AuthError::Invalid(text)) = checked(&change) else { panic!("{why}") };
         assert!(text.contains(why), "{text} is not {why}");
     }
     for (claim, why) in [
@@ -234,7 +234,7 @@ fn every_claim_is_checked() {
         ("exp", "does not say when it expires"),
         ("sub", "names no caller"),
     ] {
-        let Err(Refused::Invalid(text)) = checked(&without(claim)) else { panic!("{claim}") };
+        let Err(AuthError::Invalid(text)) = checked(&without(claim)) else { panic!("{claim}") };
         assert!(text.contains(why), "{text} is not {why}");
     }
     let named = Expected { caller_claim: "client_id".to_owned(), ..expected() };
@@ -255,7 +255,7 @@ async fn the_scheme_must_be_bearer() {
     for bad in [token.clone(), format!("Basic {token}"), "Bearer".to_owned(), "Bearer ".to_owned()]
     {
         let found = tokens.identify(bad.as_bytes(), until).await;
-        assert!(matches!(found, Err(Refused::Invalid(_))), "{bad}");
+        assert!(matches!(found, Err(AuthError::Invalid(_))), "{bad}");
     }
     assert!(tokens.identify(b"Bearer \xff", until).await.is_err());
 }
@@ -265,7 +265,9 @@ fn keys_that_are_for_something_else_are_left_out() {
     let keys = |change: &dyn Fn(&mut Value)| {
         let mut jwk = RSA.jwk();
         change(&mut jwk);
-        Keys::parse(json!({"keys": [jwk, {"kty": "future"}, 7]}).to_string().as_bytes()).unwrap().0
+        KeySet::parse(json!({"keys": [jwk, {"kty": "future"}, 7]}).to_string().as_bytes())
+            .unwrap()
+            .0
     };
     assert_eq!(keys(&|_| {}).len(), 1);
     let unnamed = keys(&|jwk| drop(jwk.as_object_mut().unwrap().remove("alg")));
@@ -287,10 +289,10 @@ fn keys_that_are_for_something_else_are_left_out() {
         assert!(left.is_empty(), "{field} {value}");
     }
     for nonsense in ["", "[]", "{}", "{\"keys\": {}}", "<html>"] {
-        assert!(Keys::parse(nonsense.as_bytes()).is_err(), "{nonsense}");
+        assert!(KeySet::parse(nonsense.as_bytes()).is_err(), "{nonsense}");
     }
     // What an issuer says is taken for what it says.
-    assert!(Keys::parse(b"{\"keys\": []}").unwrap().0.is_empty());
+    assert!(KeySet::parse(b"{\"keys\": []}").unwrap().0.is_empty());
 }
 
 #[tokio::test]
@@ -317,7 +319,7 @@ async fn a_remembered_token_ends_with_its_time_and_with_its_key() {
 async fn without_keys_a_token_is_neither_good_nor_bad() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let found = identify(&tokens(&file), &EC.sign(&claims())).await;
-    assert!(matches!(found, Err(Refused::Unavailable(_))), "{found:?}");
+    assert!(matches!(found, Err(AuthError::Unavailable(_))), "{found:?}");
 }
 
 proptest! {
@@ -328,10 +330,10 @@ proptest! {
         claims in prop::collection::btree_map("(iss|aud|exp|nbf|sub)", "[ -~]{0,20}", 0..5),
         number in any::<f64>(),
     ) {
-        let _ = (Keys::parse(&bytes), Keys::parse(text.as_bytes()));
-        let keys = Keys::parse(json!({"keys": [EC.jwk(), RSA.jwk()]}).to_string().as_bytes()).unwrap();
+        let _ = (KeySet::parse(&bytes), KeySet::parse(text.as_bytes()));
+        let keys = KeySet::parse(json!({"keys": [EC.jwk(), RSA.jwk()]}).to_string().as_bytes()).unwrap();
         for token in [text.as_str(), &String::from_utf8_lossy(&bytes)] {
-            prop_assert!(crate::auth::jwt::believed(&keys, token).is_none());
+            prop_assert!(crate::auth::jwt::verified_claims(&keys, token).is_none());
         }
         let mut claims = json!(claims);
         claims["exp"] = json!(number);

@@ -1,4 +1,4 @@
-//! Who may call, and what replicas share: certificates, keys of token issuers, API keys, Redis.
+//! Checks of what serves callers: certificates, keys of token issuers, API keys, Redis.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use rustls::{
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::{
-    check::{Check, Outcome, Seen},
+    check::{Check, CheckResult, Outcome},
     report::Report,
 };
 use crate::{
@@ -25,10 +25,10 @@ use leadsd_base::{
 };
 use leadsd_quota::redis_ledger::RedisLedger;
 
-/// A certificate that ends sooner than this should have been renewed already.
+/// Minimum time until the certificate expires; with less the check warns.
 const RENEWED_BY: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// Makes the checks of what is configured.
+/// Runs the checks of what is configured.
 pub(super) async fn examine(
     config: &Config,
     vault_client: Option<&AdminClient>,
@@ -55,9 +55,9 @@ pub(super) async fn examine(
     }
 }
 
-async fn certificate(config: &Config) -> Seen<()> {
+async fn certificate(config: &Config) -> CheckResult<()> {
     let Some(tls) = &config.grpc.tls else {
-        return Seen::ok((), "gRPC is served without TLS");
+        return CheckResult::ok((), "gRPC is served without TLS");
     };
     let client_ca = tls.client_ca.as_ref().map(|ca| (ca.file.clone(), ca.required));
     let files =
@@ -67,26 +67,26 @@ async fn certificate(config: &Config) -> Seen<()> {
         Err(error) => {
             let fix = "put a PEM certificate chain that is in time, and the key that belongs to it, \
                        there, readable for this user";
-            return Seen::fail(Remediation::new(error.to_string(), fix));
+            return CheckResult::fail(Remediation::new(error.to_string(), fix));
         }
     };
     if let Some(cause) = broken_chain(&tls.cert_file).await {
         let fix = "put the certificate first, then each certificate that signed the one before";
-        return Seen::fail(Remediation::new(cause, fix));
+        return CheckResult::fail(Remediation::new(cause, fix));
     }
     let left = served.status().expires_in_s.unwrap_or_default();
     let days = left / 86_400.0;
     let renew = "renew it; leadsd takes new files over within a second";
     if left < RENEWED_BY.as_secs_f64() {
         let cause = format!("the certificate of the gRPC port ends in {days:.1} days");
-        return Seen::warn((), cause, renew);
+        return CheckResult::warn((), cause, renew);
     }
     let mutual = match &tls.client_ca {
         Some(ca) if ca.required => "; callers need one too",
         Some(_) => "; callers may have one too",
         None => "",
     };
-    Seen::ok((), format!("good for {days:.0} days{mutual}"))
+    CheckResult::ok((), format!("good for {days:.0} days{mutual}"))
 }
 
 /// What is wrong with a chain of more than one certificate.
@@ -144,33 +144,39 @@ fn callers(config: &Config) -> Outcome {
     Outcome::Ok(known)
 }
 
-async fn jwks(jwt: &config::Jwt) -> Seen<()> {
-    match auth::look_at_keys(&jwt.jwks).await {
-        Ok(0) => Seen::fail(Remediation::new(
+async fn jwks(jwt: &config::Jwt) -> CheckResult<()> {
+    match auth::load_keys_once(&jwt.jwks).await {
+        Ok(0) => CheckResult::fail(Remediation::new(
             "the issuer's key set has no key that signs",
             "see that it is the key set of the issuer, and not of somebody else",
         )),
-        Ok(count) => Seen::ok((), format!("{count} keys")),
-        Err(error) => Seen::fail(Remediation::new(
+        Ok(count) => CheckResult::ok((), format!("{count} keys")),
+        Err(error) => CheckResult::fail(Remediation::new(
             format!("the issuer's keys cannot be had: {error}"),
             "check [auth.jwt]: the file or URL, its CA, and the token that is sent along",
         )),
     }
 }
 
-async fn api_keys(config: &Config, keys: &config::ApiKeys, vault_client: &AdminClient) -> Seen<()> {
-    let place = vault_client.data_path(&keys.secret);
+async fn api_keys(
+    config: &Config,
+    keys: &config::ApiKeys,
+    vault_client: &AdminClient,
+) -> CheckResult<()> {
+    let location = vault_client.data_path(&keys.secret);
     let none = || {
-        Seen::warn(
+        CheckResult::warn(
             (),
-            format!("there are no API keys at {place}: nobody can call with one"),
+            format!("there are no API keys at {location}: nobody can call with one"),
             "store one: the caller's name as key, the SHA-256 of its API key in hex as value",
         )
     };
     let stored = match vault_client.read(&keys.secret).await {
         Ok(Some(stored)) => stored,
         Ok(None) => return none(),
-        Err(error) => return Seen::fail(remediation::vault(&error, &config.vault, &place)),
+        Err(error) => {
+            return CheckResult::fail(remediation::vault(&error, &config.vault, &location));
+        }
     };
     let Some(found) = stored.data else { return none() };
     let text = |name: &str| Secret::new(found.text(name).unwrap_or_default());
@@ -183,24 +189,24 @@ async fn api_keys(config: &Config, keys: &config::ApiKeys, vault_client: &AdminC
         return none();
     }
     if !bad.is_empty() {
-        return Seen::warn(
+        return CheckResult::warn(
             (),
-            format!("{place}: no API key can be made of what is stored for {}", bad.join(", ")),
+            format!("{location}: no API key can be made of what is stored for {}", bad.join(", ")),
             "the value is one or two SHA-256 in hex, with a comma between, and no two callers have \
              the same",
         );
     }
-    Seen::ok((), format!("of {} callers", owners.len()))
+    CheckResult::ok((), format!("of {} callers", owners.len()))
 }
 
-async fn redis(shared: &config::SharedQuota) -> Seen<()> {
+async fn redis(shared: &config::SharedQuota) -> CheckResult<()> {
     match RedisLedger::new(shared.redis.clone()).probe().await {
-        Ok(found) if found.writable => Seen::ok((), found.server),
-        Ok(found) => Seen::fail(Remediation::new(
+        Ok(found) if found.writable => CheckResult::ok((), found.server),
+        Ok(found) => CheckResult::fail(Remediation::new(
             format!("{} at quota.shared is a replica, and cannot be written to", found.server),
             "name the primary in quota.shared.url",
         )),
-        Err(away) => Seen::fail(Remediation::new(
+        Err(away) => CheckResult::fail(Remediation::new(
             format!("the store that replicas share cannot be used: {away}"),
             "check [quota.shared] and whether Redis or Valkey is there; until then each replica \
              keeps to its part of the limits",

@@ -1,10 +1,15 @@
-//! The checks, in the order in which they are made, and what each can come to.
+//! The checks in their order, and their outcomes.
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::cli::remediation::Remediation;
 
-/// One thing that is looked at.
+/// Timeout for one check.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// One check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Check {
     Config,
@@ -38,7 +43,7 @@ pub(super) enum Check {
     QuotaShared,
 }
 
-/// What a check is about: what it needs decides which others it takes down with it.
+/// Subject of a check. A failed check skips the rest of its area.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Area {
     Config,
@@ -49,7 +54,7 @@ pub(super) enum Area {
     Service,
 }
 
-/// Every check in its order: its name, what it is about, and what is looked at.
+/// Every check in its order: name, area and meaning.
 const TABLE: [(Check, &str, Area, &str); 29] = [
     (Check::Config, "config", Area::Config, "the configuration is right"),
     (Check::VaultDns, "vault.dns", Area::Vault, "the name in `vault.address` has an address"),
@@ -152,45 +157,50 @@ const TABLE: [(Check, &str, Area, &str); 29] = [
     ),
 ];
 
-/// What a check came to.
+/// Outcome of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// As it should be; says what was found.
+    /// Passed, with what was found.
     Ok(String),
-    /// It works, and will not for long or not for everything.
+    /// Passed, but it will fail soon or fails for some requests.
     Warn(Remediation),
-    /// It does not work.
+    /// Failed.
     Fail(Remediation),
-    /// It was not looked at: this one has to be mended first.
+    /// Skipped, because this check failed.
     Skipped(Check),
 }
 
-/// An outcome with its check.
+/// A check with its outcome.
 #[derive(Debug, Clone)]
 pub(super) struct Finding {
     pub(super) check: Check,
-    /// None for what is the same for all portals.
+    /// `None` for checks that are the same for all portals.
     pub(super) portal: Option<String>,
     pub(super) outcome: Outcome,
     pub(super) took: Duration,
 }
 
-/// What a check found out, for those that come after it.
-pub(super) struct Seen<T> {
-    /// None if nothing that needs it can be looked at.
+/// Outcome of a check with the value that later checks need.
+pub(super) struct CheckResult<T> {
+    /// `None` if the checks that need it are skipped.
     pub(super) value: Option<T>,
     pub(super) outcome: Outcome,
+}
+
+/// Deadline of a check that starts now.
+pub(super) fn deadline() -> Instant {
+    Instant::now() + TIMEOUT
 }
 
 // === impl Check ===
 
 impl Check {
-    /// All of them, in their order.
+    /// All checks, in their order.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         TABLE.into_iter().map(|(check, ..)| check)
     }
 
-    /// Its name, which does not change.
+    /// Its name, a stable part of the report.
     pub(super) fn name(self) -> &'static str {
         TABLE[self as usize].1
     }
@@ -222,9 +232,9 @@ impl Outcome {
     }
 }
 
-// === impl Seen ===
+// === impl CheckResult ===
 
-impl<T> Seen<T> {
+impl<T> CheckResult<T> {
     pub(super) fn ok(value: T, found: impl Into<String>) -> Self {
         Self { value: Some(value), outcome: Outcome::Ok(found.into()) }
     }
@@ -238,7 +248,7 @@ impl<T> Seen<T> {
     }
 }
 
-impl From<Outcome> for Seen<()> {
+impl From<Outcome> for CheckResult<()> {
     fn from(outcome: Outcome) -> Self {
         let good = matches!(outcome, Outcome::Ok(_) | Outcome::Warn(_));
         Self { value: good.then_some(()), outcome }

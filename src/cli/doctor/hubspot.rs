@@ -1,12 +1,11 @@
-//! HubSpot, as far as it can be looked at without a credential.
+//! Checks of HubSpot that need no credential.
 
 use std::time::Duration;
 
 use super::{
-    check::{Area, Check, Outcome, Seen},
+    check::{Area, Check, CheckResult, Outcome, deadline},
     network::{connected, encrypted, named},
     report::Report,
-    soon,
 };
 use crate::{
     cli::remediation::{self, Peer, Remediation},
@@ -18,13 +17,13 @@ use leadsd_base::{
     time::{SystemClock, Timestamp, WallClock as _},
 };
 
-/// A clock that is this far off is set by nobody.
+/// A clock that is this far off is not synchronized: the check warns.
 const CLOCK_WARNS: Duration = Duration::from_secs(10);
 
-/// One that is this far off breaks certificates and tokens that have times in them.
+/// A clock that is this far off breaks certificates and tokens: the check fails.
 const CLOCK_FAILS: Duration = Duration::from_secs(300);
 
-/// Makes the checks; gives what asks HubSpot if all that need it may go on.
+/// Runs the checks; returns the client if the checks that need it can run.
 pub(super) async fn examine(
     config: &config::Hubspot,
     report: &mut Report,
@@ -45,46 +44,50 @@ async fn until_api(config: &config::Hubspot, report: &mut Report) -> Option<Diag
         let hubspot_client = match DiagnosticsClient::new(config) {
             Ok(hubspot_client) => hubspot_client,
             Err(error) => {
-                return Seen::fail(Remediation::new(error.to_string(), "check [hubspot]"));
+                return CheckResult::fail(Remediation::new(error.to_string(), "check [hubspot]"));
             }
         };
-        tls_seen(hubspot_client.probe(soon()).await, hubspot_client, config)
+        tls_result(hubspot_client.probe(deadline()).await, hubspot_client, config)
     };
     let (greeting, hubspot_client) = report.check(Check::HubspotTls, None, greeted).await?;
     let greeting =
-        report.check(Check::HubspotApi, None, async { api_seen(greeting, config) }).await?;
-    let clock = clock_seen(greeting.date, SystemClock.now());
+        report.check(Check::HubspotApi, None, async { api_result(greeting, config) }).await?;
+    let clock = clock_result(greeting.date, SystemClock.now());
     report.note(Check::HubspotClock, None, clock, Duration::ZERO);
     Some(hubspot_client)
 }
 
-/// What the first request says about TLS. What else it says is the next check's.
-fn tls_seen(
+/// Result of the TLS check, from the first request. Its other findings belong to the next check.
+fn tls_result(
     greeting: Result<ApiProbe, ConnectError>,
     hubspot_client: DiagnosticsClient,
     config: &config::Hubspot,
-) -> Seen<(Result<ApiProbe, ConnectError>, DiagnosticsClient)> {
+) -> CheckResult<(Result<ApiProbe, ConnectError>, DiagnosticsClient)> {
     let url = &config.base_url;
     match greeting {
         Err(why @ (ConnectError::Certificate(_) | ConnectError::Tls(_))) => {
-            Seen::fail(remediation::unreached(Peer::Hubspot, url, &why))
+            CheckResult::fail(remediation::unreached(Peer::Hubspot, url, &why))
         }
         greeting => encrypted(Peer::Hubspot, url, (greeting, hubspot_client)),
     }
 }
 
-fn api_seen(greeting: Result<ApiProbe, ConnectError>, config: &config::Hubspot) -> Seen<ApiProbe> {
+fn api_result(
+    greeting: Result<ApiProbe, ConnectError>,
+    config: &config::Hubspot,
+) -> CheckResult<ApiProbe> {
     let url = &config.base_url;
-    let fail = |cause: String, fix: &str| Seen::fail(Remediation::new(cause, fix));
+    let fail = |cause: String, fix: &str| CheckResult::fail(Remediation::new(cause, fix));
     match greeting {
-        Err(why) => Seen::fail(remediation::unreached(Peer::Hubspot, url, &why)),
+        Err(why) => CheckResult::fail(remediation::unreached(Peer::Hubspot, url, &why)),
         Ok(ApiProbe { status, .. }) if status >= 500 => fail(
             format!("HubSpot is down: it answers with status {status}"),
             "wait, and see HubSpot's status page; leadsd recovers by itself",
         ),
-        Ok(greeting) if greeting.is_hubspot => {
-            Seen::ok(greeting, format!("answers; API version {}", config.api_version.as_str()))
-        }
+        Ok(greeting) if greeting.is_hubspot => CheckResult::ok(
+            greeting,
+            format!("answers; API version {}", config.api_version.as_str()),
+        ),
         Ok(ApiProbe { status, .. }) => fail(
             format!("what answers at {url} is not HubSpot's API: status {status} without its JSON"),
             "correct hubspot.base_url and hubspot.api_version, and see whether a proxy answers in \
@@ -93,7 +96,7 @@ fn api_seen(greeting: Result<ApiProbe, ConnectError>, config: &config::Hubspot) 
     }
 }
 
-fn clock_seen(theirs: Option<Timestamp>, ours: Timestamp) -> Outcome {
+fn clock_result(theirs: Option<Timestamp>, ours: Timestamp) -> Outcome {
     let Some(theirs) = theirs else {
         return Outcome::Ok("HubSpot does not tell its time".to_owned());
     };
@@ -120,8 +123,8 @@ mod tests {
             [(0, "ok"), (9, "ok"), (-9, "ok"), (10, "warn"), (-299, "warn"), (300, "fail")]
         {
             let theirs = Timestamp::from_second(ours.as_second() + seconds).unwrap();
-            assert_eq!(clock_seen(Some(theirs), ours).as_str(), result, "{seconds}");
+            assert_eq!(clock_result(Some(theirs), ours).as_str(), result, "{seconds}");
         }
-        assert_eq!(clock_seen(None, ours).as_str(), "ok");
+        assert_eq!(clock_result(None, ours).as_str(), "ok");
     }
 }

@@ -1,50 +1,50 @@
-//! The way to a peer, step by step: its name, its port, and what TLS says.
+//! Checks of the way to a peer: DNS, TCP and TLS.
 
 use std::net::SocketAddr;
 
 use url::{Host, Url};
 
-use super::{check::Seen, soon};
+use super::check::{CheckResult, deadline};
 use crate::cli::remediation::{self, Peer};
 use leadsd_base::net::connect_error;
 
-/// The addresses of a URL's host.
-pub(super) async fn named(peer: Peer, url: &Url) -> Seen<Vec<SocketAddr>> {
+/// Resolves the host of a URL.
+pub(super) async fn named(peer: Peer, url: &Url) -> CheckResult<Vec<SocketAddr>> {
     let port = url.port_or_known_default().unwrap_or(443);
-    match connect_error::resolve(url.host_str().unwrap_or_default(), port, soon()).await {
+    match connect_error::resolve(url.host_str().unwrap_or_default(), port, deadline()).await {
         Ok(addresses) => {
             let text: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
-            Seen::ok(addresses, text.join(", "))
+            CheckResult::ok(addresses, text.join(", "))
         }
-        Err(why) => Seen::fail(remediation::unreached(peer, url, &why)),
+        Err(why) => CheckResult::fail(remediation::unreached(peer, url, &why)),
     }
 }
 
-/// Whether one of them takes a connection.
-pub(super) async fn connected(peer: Peer, url: &Url, addresses: &[SocketAddr]) -> Seen<()> {
-    match connect_error::connect(addresses, soon()).await {
-        Ok(address) => Seen::ok((), address.to_string()),
-        Err(why) => Seen::fail(remediation::unreached(peer, url, &why)),
+/// Connects to one of the addresses.
+pub(super) async fn connected(peer: Peer, url: &Url, addresses: &[SocketAddr]) -> CheckResult<()> {
+    match connect_error::connect(addresses, deadline()).await {
+        Ok(address) => CheckResult::ok((), address.to_string()),
+        Err(why) => CheckResult::fail(remediation::unreached(peer, url, &why)),
     }
 }
 
-/// What there is to say of a peer whose certificate, if it has one, is good.
-pub(super) fn encrypted<T>(peer: Peer, url: &Url, value: T) -> Seen<T> {
+/// Result of the TLS check of a peer whose certificate, if any, was accepted.
+pub(super) fn encrypted<T>(peer: Peer, url: &Url, value: T) -> CheckResult<T> {
     if url.scheme() == "https" {
-        return Seen::ok(value, "its certificate is trusted");
+        return CheckResult::ok(value, "its certificate is trusted");
     }
     if is_loopback(url) {
-        return Seen::ok(value, "not used, on loopback");
+        return CheckResult::ok(value, "not used, on loopback");
     }
     let (key, name) = (peer.key(), peer.name());
-    Seen::warn(
+    CheckResult::warn(
         value,
         format!("{key} is http: secrets cross the network to {name} unencrypted"),
         "use https",
     )
 }
 
-/// Whether a URL stays on this machine.
+/// Whether the host of a URL is this machine.
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

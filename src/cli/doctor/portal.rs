@@ -1,22 +1,18 @@
-//! One portal: its secret, its credential, and what that can do.
-
-mod place;
-mod secret;
+//! Checks of one portal: its credential, and what HubSpot allows with it.
 
 use std::time::Duration;
 
-pub(super) use self::place::{Held, Place};
-use self::secret::Credential;
 use super::{
-    Args,
-    check::{Area, Check, Outcome, Seen},
+    args::Args,
+    check::{Area, Check, CheckResult, Outcome, deadline},
+    credential::Credential,
+    location::{SecretLocation, StoredCredential},
     report::Report,
-    soon, write,
+    write,
 };
 use crate::{
     cli::remediation::{self, Remediation},
-    hubspot::{AccountInfo, DiagnosticsClient, DiagnosticsError, LeadsProbe, PropertyDefinition},
-    leads::Reason,
+    hubspot::{AccountInfo, DiagnosticsClient, LeadsProbe, PropertyDefinition},
     vault::{CasOutcome, Error, SecretData, SecretVersion},
 };
 use leadsd_base::{
@@ -24,16 +20,16 @@ use leadsd_base::{
     time::{SystemClock, WallClock as _},
 };
 
-/// HubSpot advises to rotate static tokens every six months.
+/// Maximum age of a static token: HubSpot advises to rotate it every six months.
 const OLD: Duration = Duration::from_secs(183 * 24 * 3_600);
 
 /// Scopes that the service needs.
 const READ: &str = "crm.objects.leads.read";
 const WRITE: &str = "crm.objects.leads.write";
 
-/// One portal and what asks about it.
+/// One portal, and the clients that its checks use.
 pub(super) struct Portal<'a> {
-    pub(super) place: Place<'a>,
+    pub(super) location: SecretLocation<'a>,
     pub(super) hubspot_client: &'a DiagnosticsClient,
 }
 
@@ -42,27 +38,37 @@ pub(super) struct Accepted {
     pub(super) token: Secret,
     account: Option<AccountInfo>,
     hub_id: Option<u64>,
-    /// None if HubSpot does not say.
+    /// `None` if HubSpot does not name them.
     scopes: Option<Vec<String>>,
 }
 
 // === impl Portal ===
 
 impl Portal<'_> {
-    pub(super) async fn examine(&self, held: Held, args: &Args, report: &mut Report) {
-        if self.looked_at(held, args, report).await.is_none() {
-            report.skip_rest(Area::Portal, Some(self.place.name.as_str()));
+    pub(super) async fn examine(
+        &self,
+        stored_credential: StoredCredential,
+        args: &Args,
+        report: &mut Report,
+    ) {
+        if self.run_checks(stored_credential, args, report).await.is_none() {
+            report.skip_rest(Area::Portal, Some(self.location.name.as_str()));
         }
     }
 
-    async fn looked_at(&self, held: Held, args: &Args, report: &mut Report) -> Option<()> {
-        let name = Some(self.place.name.as_str());
-        let Held { stored, keys, credential } = held;
+    async fn run_checks(
+        &self,
+        stored_credential: StoredCredential,
+        args: &Args,
+        report: &mut Report,
+    ) -> Option<()> {
+        let name = Some(self.location.name.as_str());
+        let StoredCredential { stored, keys, credential } = stored_credential;
         let accepted = self.accepted(&stored, &keys, credential);
         let accepted = report.check(Check::HubspotToken, name, accepted).await?;
         let account = self.account(&accepted, &keys);
         report.check(Check::HubspotAccount, name, account).await;
-        report.note(Check::HubspotScopes, name, scopes_seen(&accepted), Duration::ZERO);
+        report.note(Check::HubspotScopes, name, scopes_result(&accepted), Duration::ZERO);
         let answered = report.check(Check::HubspotLeads, name, self.leads(&accepted.token)).await;
         let pipelines = self.pipelines(&accepted.token);
         report.check(Check::HubspotPipelines, name, pipelines).await;
@@ -71,42 +77,44 @@ impl Portal<'_> {
         let property = self.request_id_property(&accepted.token);
         report.check(Check::HubspotRequestId, name, property).await;
         let Some(answered) = answered else {
-            // Whatever else has failed since: the counts come with the leads.
+            // The counts are in the response with the leads, so that check decides.
             report.skip_rest_for(Area::Portal, name, Check::HubspotLeads);
             return None;
         };
-        report.note(Check::HubspotQuota, name, quota_seen(&answered), Duration::ZERO);
+        report.note(Check::HubspotQuota, name, quota_result(&answered), Duration::ZERO);
         if args.write_probe {
-            let probe = write::probe(self, &accepted.token, args.contact.as_deref());
+            let probe = write::probe(&self.location, &accepted.token, args.contact.as_deref());
             report.check(Check::HubspotWrite, name, probe).await;
         }
         Some(())
     }
 
-    /// Shows the credential to HubSpot, as the service does.
+    /// Presents the credential to HubSpot, as the service does.
     async fn accepted(
         &self,
         stored: &SecretVersion,
         keys: &SecretData,
         credential: Credential,
-    ) -> Seen<Accepted> {
+    ) -> CheckResult<Accepted> {
         match credential {
             Credential::Static(token) => self.static_accepted(stored, token).await,
             Credential::OAuth(app, refresh_token) => {
-                let traded =
-                    self.hubspot_client.exchange_refresh_token(&app, &refresh_token, soon()).await;
+                let traded = self
+                    .hubspot_client
+                    .exchange_refresh_token(&app, &refresh_token, deadline())
+                    .await;
                 let traded = match traded {
                     Ok(traded) => traded,
-                    Err(fault) => return Seen::fail(self.advice(&fault)),
+                    Err(error) => return CheckResult::fail(self.location.remediation(&error)),
                 };
-                let facts =
-                    self.hubspot_client.introspect(&app, &traded.access_token, soon()).await;
-                let facts = facts.unwrap_or_default();
+                let info =
+                    self.hubspot_client.introspect(&app, &traded.access_token, deadline()).await;
+                let info = info.unwrap_or_default();
                 let new = traded.refresh_token.filter(|new| *new != refresh_token);
                 if let Some(new) = &new
                     && let Err(advice) = self.write_back(stored, keys, new).await
                 {
-                    return Seen::fail(advice);
+                    return CheckResult::fail(advice);
                 }
                 let noted = match &new {
                     Some(_) => "; HubSpot replaced it, and it was stored".to_owned(),
@@ -115,106 +123,110 @@ impl Portal<'_> {
                 let accepted = Accepted {
                     token: traded.access_token,
                     account: None,
-                    hub_id: traded.hub_id.or(facts.hub_id),
-                    scopes: facts.scopes.or(traded.scopes),
+                    hub_id: traded.hub_id.or(info.hub_id),
+                    scopes: info.scopes.or(traded.scopes),
                 };
-                Seen::ok(accepted, format!("the OAuth grant gives access tokens{noted}"))
+                CheckResult::ok(accepted, format!("the OAuth grant gives access tokens{noted}"))
             }
         }
     }
 
-    async fn static_accepted(&self, stored: &SecretVersion, token: Secret) -> Seen<Accepted> {
-        let account = match self.hubspot_client.account(&token, soon()).await {
+    async fn static_accepted(
+        &self,
+        stored: &SecretVersion,
+        token: Secret,
+    ) -> CheckResult<Accepted> {
+        let account = match self.hubspot_client.account(&token, deadline()).await {
             Ok(account) => account,
-            Err(fault) => return Seen::fail(self.advice(&fault)),
+            Err(error) => return CheckResult::fail(self.location.remediation(&error)),
         };
         // Whether HubSpot tells of service keys here is not established: a failure is no answer.
-        let facts = self.hubspot_client.static_token(&token, soon()).await.unwrap_or_default();
+        let info = self.hubspot_client.static_token(&token, deadline()).await.unwrap_or_default();
         let accepted = Accepted {
             token,
-            hub_id: facts.hub_id.or(account.hub_id),
+            hub_id: info.hub_id.or(account.hub_id),
             account: Some(account),
-            scopes: facts.scopes,
+            scopes: info.scopes,
         };
         let (age, text) = stored_since(stored);
         if age.is_some_and(|age| age > OLD) {
-            return Seen::warn(
+            return CheckResult::warn(
                 accepted,
                 format!("the static token works{text}"),
                 "rotate it: HubSpot advises to do so every six months, and keeps the old one for 7 \
                  days",
             );
         }
-        Seen::ok(accepted, format!("the static token works{text}"))
+        CheckResult::ok(accepted, format!("the static token works{text}"))
     }
 
-    /// Stores the refresh token that came in place of the one that was used.
+    /// Stores a rotated refresh token.
     async fn write_back(
         &self,
         stored: &SecretVersion,
         keys: &SecretData,
         new: &Secret,
     ) -> Result<(), Remediation> {
-        let place = self.place.vault_client.data_path(&self.place.path);
+        let location = self.location.vault_client.data_path(&self.location.path);
         let mut keys = keys.clone();
         keys.set("refresh_token", new.expose());
-        match self.place.vault_client.write(&self.place.path, stored.version, &keys).await {
-            // If somebody else was faster, theirs is newer.
+        match self.location.vault_client.write(&self.location.path, stored.version, &keys).await {
+            // A conflict means that another process has stored a newer one.
             Ok(CasOutcome::Written(_) | CasOutcome::Conflict) => Ok(()),
             Err(Error::Denied) => Err(Remediation {
                 cause: format!(
                     "HubSpot replaced the refresh token, and Vault's policy does not allow to store \
-                     the new one at {place}"
+                     the new one at {location}"
                 ),
                 fix: format!(
                     "{}, then leadsd login --portal {}",
-                    remediation::policy(&place, &["read", "update"]).fix,
-                    self.place.name
+                    remediation::policy(&location, &["read", "update"]).fix,
+                    self.location.name
                 ),
             }),
-            Err(error) => Err(remediation::vault(&error, &self.place.config.vault, &place)),
+            Err(error) => Err(remediation::vault(&error, &self.location.config.vault, &location)),
         }
     }
 
-    async fn account(&self, accepted: &Accepted, keys: &SecretData) -> Seen<()> {
-        let facts = match accepted.account.clone() {
-            Some(facts) => facts,
-            None => match self.hubspot_client.account(&accepted.token, soon()).await {
-                Ok(facts) => facts,
-                Err(fault) => return Seen::fail(self.advice(&fault)),
+    async fn account(&self, accepted: &Accepted, keys: &SecretData) -> CheckResult<()> {
+        let info = match accepted.account.clone() {
+            Some(info) => info,
+            None => match self.hubspot_client.account(&accepted.token, deadline()).await {
+                Ok(info) => info,
+                Err(error) => return CheckResult::fail(self.location.remediation(&error)),
             },
         };
-        let id = accepted.hub_id.or(facts.hub_id);
+        let id = accepted.hub_id.or(info.hub_id);
         let text = id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
         let noted = keys.text("hub_id").map(str::trim);
         if let (Some(id), Some(noted)) = (id, noted)
             && id.to_string() != noted
         {
-            return Seen::warn(
+            return CheckResult::warn(
                 (),
                 format!("the credential is of account {id}, and the secret says {noted}"),
                 "see which is meant; leadsd login stores both together",
             );
         }
-        let more = [facts.kind, facts.time_zone, facts.ui_domain];
+        let more = [info.kind, info.time_zone, info.ui_domain];
         let more: Vec<String> = more.into_iter().flatten().collect();
-        Seen::ok((), format!("{text} ({})", more.join(", ")))
+        CheckResult::ok((), format!("{text} ({})", more.join(", ")))
     }
 
-    async fn leads(&self, token: &Secret) -> Seen<LeadsProbe> {
-        match self.hubspot_client.leads(token, soon()).await {
+    async fn leads(&self, token: &Secret) -> CheckResult<LeadsProbe> {
+        match self.hubspot_client.leads(token, deadline()).await {
             Ok(answered) => {
                 let found =
                     if answered.count == 0 { "readable; there are none" } else { "readable" };
-                Seen::ok(answered, found)
+                CheckResult::ok(answered, found)
             }
-            Err(fault) => Seen::fail(self.advice(&fault)),
+            Err(error) => CheckResult::fail(self.location.remediation(&error)),
         }
     }
 
-    async fn pipelines(&self, token: &Secret) -> Seen<()> {
-        match self.hubspot_client.pipelines(token, soon()).await {
-            Ok(all) if all.is_empty() => Seen::warn(
+    async fn pipelines(&self, token: &Secret) -> CheckResult<()> {
+        match self.hubspot_client.pipelines(token, deadline()).await {
+            Ok(all) if all.is_empty() => CheckResult::warn(
                 (),
                 "the account has no pipeline for leads",
                 "set leads up in HubSpot: Settings, Objects, Leads",
@@ -222,68 +234,61 @@ impl Portal<'_> {
             Ok(all) => {
                 let one = |(label, stages): &(String, usize)| format!("{label} ({stages} stages)");
                 let all: Vec<String> = all.iter().take(5).map(one).collect();
-                Seen::ok((), all.join(", "))
+                CheckResult::ok((), all.join(", "))
             }
-            Err(fault) => Seen::fail(self.advice(&fault)),
+            Err(error) => CheckResult::fail(self.location.remediation(&error)),
         }
     }
 
-    async fn properties(&self, token: &Secret) -> Seen<()> {
-        match self.hubspot_client.properties(token, soon()).await {
-            Ok(count) => Seen::ok((), format!("{count} properties")),
-            Err(fault) => Seen::fail(self.advice(&fault)),
+    async fn properties(&self, token: &Secret) -> CheckResult<()> {
+        match self.hubspot_client.properties(token, deadline()).await {
+            Ok(count) => CheckResult::ok((), format!("{count} properties")),
+            Err(error) => CheckResult::fail(self.location.remediation(&error)),
         }
     }
 
-    async fn request_id_property(&self, token: &Secret) -> Seen<()> {
-        let own =
-            self.place.config.portals.get(&self.place.name).map(|own| &own.request_id_property);
-        let from = self.place.config.portals_from.as_ref().map(|from| &from.request_id_property);
+    async fn request_id_property(&self, token: &Secret) -> CheckResult<()> {
+        let own = self
+            .location
+            .config
+            .portals
+            .get(&self.location.name)
+            .map(|own| &own.request_id_property);
+        let from = self.location.config.portals_from.as_ref().map(|from| &from.request_id_property);
         let Some(name) = own.or(from).and_then(Option::as_deref) else {
             let text = "none is configured: a create whose answer gets lost is reported as unknown";
-            return Seen::ok((), text);
+            return CheckResult::ok((), text);
         };
         let make = format!(
             "make a single-line text property of leads named {name} with unique values; the flag \
              cannot be set later"
         );
-        match self.hubspot_client.property(token, name, soon()).await {
+        match self.hubspot_client.property(token, name, deadline()).await {
             Ok(Some(PropertyDefinition { kind, field, unique: true }))
                 if kind == "string" && field != "textarea" =>
             {
-                Seen::ok((), format!("{name} has unique values"))
+                CheckResult::ok((), format!("{name} has unique values"))
             }
             Ok(Some(PropertyDefinition { kind, field, .. }))
                 if kind != "string" || field == "textarea" =>
             {
                 let cause =
                     format!("{name} is of type {kind} ({field}), and request ids are short texts");
-                Seen::fail(Remediation::new(cause, format!("{make}, or name another one")))
+                CheckResult::fail(Remediation::new(cause, format!("{make}, or name another one")))
             }
             Ok(Some(_)) => {
                 let cause = format!("{name} may have the same value twice");
-                Seen::fail(Remediation::new(cause, format!("{make}, or name another one")))
+                CheckResult::fail(Remediation::new(cause, format!("{make}, or name another one")))
             }
             Ok(None) => {
-                Seen::fail(Remediation::new(format!("leads have no property {name}"), make))
+                CheckResult::fail(Remediation::new(format!("leads have no property {name}"), make))
             }
-            Err(fault) => Seen::fail(self.advice(&fault)),
+            Err(error) => CheckResult::fail(self.location.remediation(&error)),
         }
-    }
-
-    /// What a failure of HubSpot means for this portal.
-    pub(super) fn advice(&self, fault: &DiagnosticsError) -> Remediation {
-        let mut advice = remediation::hubspot(fault, &self.place.config.hubspot.base_url);
-        if let DiagnosticsError::Api(error) = fault
-            && error.reason() == Reason::LeadNotFound
-        {
-            "check hubspot.api_version".clone_into(&mut advice.fix);
-        }
-        advice
     }
 }
 
-/// How long ago it was stored, if Vault says so, and the words for it.
+/// Age of the secret, if Vault tells it, and a text with it.
 fn stored_since(stored: &SecretVersion) -> (Option<Duration>, String) {
     let age = |written| SystemClock.now().duration_since(written).try_into().ok();
     let age: Option<Duration> = stored.created_at.and_then(age);
@@ -291,7 +296,7 @@ fn stored_since(stored: &SecretVersion) -> (Option<Duration>, String) {
     (age, days.map_or_else(String::new, |days| format!(", stored {days} days ago")))
 }
 
-fn scopes_seen(accepted: &Accepted) -> Outcome {
+fn scopes_result(accepted: &Accepted) -> Outcome {
     let Some(scopes) = &accepted.scopes else {
         return Outcome::Ok("HubSpot does not tell; hubspot.leads shows".to_owned());
     };
@@ -311,8 +316,8 @@ fn scopes_seen(accepted: &Accepted) -> Outcome {
     Outcome::Ok(scopes.join(", "))
 }
 
-/// What the headers of an answer say is left.
-fn quota_seen(answered: &LeadsProbe) -> Outcome {
+/// Result of the quota check, from the rate limits in a response.
+fn quota_result(answered: &LeadsProbe) -> Outcome {
     let limits = answered.limits;
     let scarce = |left: Option<u64>, of: Option<u64>| {
         left.zip(of).is_some_and(|(left, of)| left.saturating_mul(10) < of)

@@ -1,11 +1,11 @@
-//! What was found, as it is collected and as it is shown: lines for people, or JSON.
+//! Collects findings and shows them: as lines for people, or as JSON.
 
 use std::{fmt::Write as _, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::check::{Area, Check, Finding, Outcome, Seen};
+use super::check::{Area, Check, CheckResult, Finding, Outcome};
 
 /// Version of the JSON; fields may be added to it.
 const VERSION: u32 = 1;
@@ -14,7 +14,7 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub(super) struct Report {
     findings: Vec<Finding>,
-    /// Whether the write probe was asked for.
+    /// Whether the write probe is requested.
     write_probe: bool,
 }
 
@@ -25,15 +25,15 @@ impl Report {
         Self { findings: Vec::new(), write_probe }
     }
 
-    /// Makes a check and notes what it came to; gives what it found out.
+    /// Runs a check and records its outcome; returns its value.
     pub(super) async fn check<T>(
         &mut self,
         check: Check,
         portal: Option<&str>,
-        look: impl Future<Output = Seen<T>>,
+        look: impl Future<Output = CheckResult<T>>,
     ) -> Option<T> {
         let since = Instant::now();
-        let Seen { value, outcome } = look.await;
+        let CheckResult { value, outcome } = look.await;
         self.note(check, portal, outcome, since.elapsed());
         value
     }
@@ -49,15 +49,14 @@ impl Report {
         self.findings.push(Finding { check, portal, outcome, took });
     }
 
-    /// Skips what has not been looked at of an area (and a portal), because of the check that failed
-    /// last.
+    /// Skips the remaining checks of an area (and a portal), because of the check that failed last.
     pub(super) fn skip_rest(&mut self, area: Area, portal: Option<&str>) {
         let because = self.last_failed();
         self.skip_rest_for(area, portal, because.unwrap_or(Check::Config));
     }
 
-    /// Skips what has not been looked at of an area (and a portal), because of this check. What is made
-    /// on request or if it is configured may not be due at all.
+    /// Skips the remaining checks of an area (and a portal), because of this check. Checks that run only on
+    /// request or if configured are not among them.
     pub(super) fn skip_rest_for(&mut self, area: Area, portal: Option<&str>, because: Check) {
         for check in Check::all().filter(|check| check.area() == area) {
             let due = match check {
@@ -92,7 +91,7 @@ impl Report {
         self.findings.iter().any(|found| found.check == check && found.portal.as_deref() == portal)
     }
 
-    /// How many findings are of each kind: ok, warn, fail, skipped.
+    /// Number of findings of each kind: ok, warn, fail, skipped.
     fn counts(&self) -> [usize; 4] {
         let count = |kind: &str| {
             self.findings.iter().filter(|found| found.outcome.as_str() == kind).count()

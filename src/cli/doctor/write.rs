@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{check::Seen, portal::Portal};
+use super::{check::CheckResult, location::SecretLocation};
 use crate::{
     app,
     cli::remediation::Remediation,
@@ -20,29 +20,33 @@ use leadsd_base::{secret::Secret, time::SystemClock};
 use leadsd_credentials::Handle;
 use leadsd_quota::{Caller, Priority, Quota, Requester};
 
-/// Longest the whole probe may take.
+/// Timeout for the whole probe.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the lead is called, should it stay.
+/// Name of the lead, in case it is not archived.
 const NAME: &str = "leadsd doctor: a test, archived at once";
 
-/// The association of a lead with its primary contact.
+/// Association type of a lead's primary contact.
 const PRIMARY_CONTACT: i32 = 578;
 
 /// Creates a lead of a contact and archives it.
-pub(super) async fn probe(portal: &Portal<'_>, token: &Secret, contact: Option<&str>) -> Seen<()> {
-    match written(portal, token, contact).await {
-        Ok(id) => Seen::ok((), format!("lead {id} was created and archived")),
-        Err(advice) => Seen::fail(advice),
+pub(super) async fn probe(
+    location: &SecretLocation<'_>,
+    token: &Secret,
+    contact: Option<&str>,
+) -> CheckResult<()> {
+    match written(location, token, contact).await {
+        Ok(id) => CheckResult::ok((), format!("lead {id} was created and archived")),
+        Err(advice) => CheckResult::fail(advice),
     }
 }
 
 async fn written(
-    portal: &Portal<'_>,
+    location: &SecretLocation<'_>,
     token: &Secret,
     contact: Option<&str>,
 ) -> Result<String, Remediation> {
-    let config = portal.place.config;
+    let config = location.config;
     let handle = Handle::fixed(token.clone());
     let resolve: hubspot::Resolve = Arc::new(move |_| Some(handle.clone()));
     let settings = app::quota_settings(config.quota.clone(), &config.portals);
@@ -51,7 +55,7 @@ async fn written(
         .map_err(|error| Remediation::new(error.to_string(), "check [hubspot]"))?;
     let deadline = Instant::now() + TIMEOUT;
     let call = CallContext {
-        portal: portal.place.name.clone(),
+        portal: location.name.clone(),
         deadline,
         who: Requester { caller: Caller::new("leadsd-doctor"), priority: Priority::Interactive },
         request_id: "leadsd-doctor".into(),
@@ -63,7 +67,8 @@ async fn written(
         made: 0,
         claim: Claim::default(),
     };
-    let failed = |error: &Error| portal.advice(&hubspot::DiagnosticsError::Api(error.clone()));
+    let failed =
+        |error: &Error| location.remediation(&hubspot::DiagnosticsError::Api(error.clone()));
     let contact = match contact {
         Some(contact) => contact.to_owned(),
         None => {

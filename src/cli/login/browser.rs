@@ -1,5 +1,5 @@
-//! The way through the browser: somebody is sent to the consent page, and comes back on loopback, or
-//! with a URL to paste.
+//! Authorization in the browser: the person opens the consent page, and the code comes back to a listener
+//! on loopback, or in a URL that is pasted.
 
 use std::{
     io,
@@ -21,25 +21,25 @@ use crate::{
 };
 use leadsd_base::secret::Secret;
 
-/// Programs that open a URL in the browser that somebody uses.
+/// Programs that open a URL in the default browser.
 const OPENERS: [&str; 2] =
     if cfg!(target_os = "macos") { ["open", "xdg-open"] } else { ["xdg-open", "open"] };
 
-/// One way out and back.
+/// One authorization request.
 pub(super) struct Browser {
     /// The redirect URL that the app must have.
     pub(super) redirect: String,
     nonce: Nonce,
-    /// None if somebody pastes what the browser shows.
+    /// `None` if the URL is pasted.
     listener: Option<Listener>,
-    /// The browser that waits for its last page.
+    /// The browser that waits for its last page, if one does.
     arrival: Option<Arrival>,
 }
 
 // === impl Browser ===
 
 impl Browser {
-    /// Takes the port, if there is to be one.
+    /// Binds the port, unless the URL is to be pasted.
     pub(super) async fn new(options: &Options) -> Result<Self, Error> {
         let nonce = Nonce::new();
         if options.no_browser {
@@ -53,7 +53,7 @@ impl Browser {
         Ok(Self { redirect, nonce, listener: Some(listener), arrival: None })
     }
 
-    /// Sends somebody to the consent page, and waits for the code.
+    /// Opens the consent page, and waits for the code.
     pub(super) async fn ask(
         &mut self,
         base: &url::Url,
@@ -76,12 +76,12 @@ impl Browser {
         self.awaited(options).await
     }
 
-    /// The code that a browser brings back.
+    /// Waits for the browser to come back with the code.
     async fn awaited(&mut self, options: &Options) -> Result<Secret, Error> {
         let until = Instant::now() + options.wait;
         let Some(listener) = &mut self.listener else { return Err(self.late(options)) };
         while let Some(arrival) = listener.next(until).await {
-            match arrival.redirect.clone().judge(&self.nonce) {
+            match arrival.redirect.clone().evaluate(&self.nonce) {
                 Answer::Foreign => {
                     say("A browser came back with the answer to another login; still waiting.");
                     let text = "It has not the state that leadsd sent. Use the newest page that \
@@ -102,15 +102,15 @@ impl Browser {
         Err(self.late(options))
     }
 
-    /// The code in what somebody pasted. A bare code tells nothing of the login it belongs to.
+    /// The code in a pasted text. A bare code carries no state to verify.
     fn pasted(&self, pasted: &Secret) -> Result<Secret, Error> {
-        match Redirect::of_url(pasted.expose()) {
+        match Redirect::from_url(pasted.expose()) {
             None => Ok(pasted.clone()),
-            Some(redirect) => code(redirect.judge(&self.nonce)),
+            Some(redirect) => code(redirect.evaluate(&self.nonce)),
         }
     }
 
-    /// Shows the browser how it ended, if there is one, and lets go of the port.
+    /// Sends the last page to the browser, if one waits, and releases the port.
     pub(super) async fn show(self, page: Page) {
         if let Some(arrival) = self.arrival {
             arrival.reply(page);
@@ -169,7 +169,7 @@ fn port_error(port: u16, error: &io::Error) -> Remediation {
     Remediation::new(cause, fix)
 }
 
-/// Whether a program took the URL. What becomes of it is not waited for.
+/// Whether a program was started with the URL.
 fn open(url: &str) -> bool {
     OPENERS.into_iter().any(|opener| {
         let mut command = Command::new(opener);

@@ -1,10 +1,15 @@
 //! How a login fails.
 
-use crate::cli::{remediation::Remediation, terminal};
+use crate::{
+    cli::{remediation::Remediation, terminal},
+    config,
+};
 
 /// Reason why no credential was stored.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum Error {
+    #[error("the configuration is wrong:\n{0}")]
+    Config(#[from] config::Faults),
     /// The command line does not fit the configuration.
     #[error("{0}")]
     Usage(String),

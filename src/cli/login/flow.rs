@@ -64,13 +64,13 @@ impl LoginFlow<'_> {
         done
     }
 
-    /// Sends somebody to the consent page, and waits for the code.
+    /// Opens the consent page, and waits for the code.
     async fn consented(&mut self, browser: &mut Browser, app: &OAuthApp) -> Result<Secret, Error> {
         let base = &self.config.hubspot.authorize_url;
         browser.ask(base, app, self.options, self.terminal).await
     }
 
-    /// From the code to the stored credential.
+    /// Exchanges the code and stores the credential.
     async fn traded(
         &self,
         vault_client: &mut AdminClient,
@@ -98,7 +98,7 @@ impl LoginFlow<'_> {
         self.store(vault_client, stored, credential).await
     }
 
-    /// A static token, once HubSpot has accepted it.
+    /// Reads a static token and presents it to HubSpot.
     async fn fixed(&mut self) -> Result<Credential, Error> {
         let token = self.terminal.secret("access token").await?;
         if token.expose().chars().any(|c| !c.is_ascii_graphic()) {
@@ -111,7 +111,7 @@ impl LoginFlow<'_> {
         }
         let remediation =
             |fault: &DiagnosticsError| remediation::hubspot(fault, &self.config.hubspot.base_url);
-        // Whether HubSpot tells of service keys here is not established: any failure is no answer.
+        // It is not established whether HubSpot knows service keys here: a failure proves nothing.
         let facts = self.hubspot_client.static_token(&token, soon()).await.unwrap_or_default();
         let account = self
             .hubspot_client
@@ -134,7 +134,7 @@ impl LoginFlow<'_> {
         Ok(Credential { kind: CredentialKind::Static(token), hub_id, hub_domain, account, scopes })
     }
 
-    /// The app that asks for consent: as Vault has it, or as somebody says.
+    /// The app that asks for consent: from Vault, or from the person at the terminal.
     async fn app(&mut self, stored: Option<&SecretVersion>) -> Result<OAuthApp, Error> {
         let known = stored.and_then(|stored| stored.data.as_ref()).and_then(app_of);
         if let Some(app) = known.filter(|_| !self.policy.new_app) {
@@ -152,11 +152,11 @@ impl LoginFlow<'_> {
         Ok(read.map_err(|error| remediation::vault(&error, &self.config.vault, &path))?)
     }
 
-    /// Finds out before anybody is sent to HubSpot.
+    /// Checks the policy before the consent page is opened.
     async fn may_write(&self, vault_client: &AdminClient, exists: bool) -> Result<(), Error> {
         let path = vault_client.data_path(&self.path);
         let needed = if exists { "update" } else { "create" };
-        // A policy may forbid the question as well; then the write itself tells.
+        // A policy may forbid this request as well; then the write itself shows.
         let Ok(may) = vault_client.capabilities(std::slice::from_ref(&path)).await else {
             return Ok(());
         };
@@ -167,7 +167,7 @@ impl LoginFlow<'_> {
         Err(remediation::policy(&path, &["read", "create", "update"]).into())
     }
 
-    /// Writes the credential over what was read, unless that is somebody else's, and reads it back.
+    /// Replaces the secret that was read, unless it belongs to another account, and reads it back.
     async fn store(
         &self,
         vault_client: &mut AdminClient,
@@ -213,7 +213,7 @@ impl LoginFlow<'_> {
         Ok(())
     }
 
-    /// Refuses to overwrite a credential of another account, or of one that cannot be told.
+    /// Errors if the secret holds a credential of another account, or of one that cannot be identified.
     async fn same_account(
         &self,
         keys: &SecretData,
@@ -243,7 +243,7 @@ impl LoginFlow<'_> {
         Err(Remediation::new(cause, fix).into())
     }
 
-    /// The account of a stored credential: HubSpot's word first, then what was noted with it.
+    /// Account of a stored credential: from HubSpot, else from the secret.
     async fn hub_of(&self, keys: &SecretData) -> Option<u64> {
         let noted = keys.text("hub_id").and_then(|id| id.trim().parse().ok());
         let told = match (keys.secret("access_token"), app_of(keys), keys.secret("refresh_token")) {
@@ -284,7 +284,7 @@ impl LoginFlow<'_> {
         }
     }
 
-    /// What the browser shows at the end.
+    /// Last page in the browser.
     fn last_page(&self, done: &Result<(), Error>) -> Page {
         match done {
             Ok(()) => {

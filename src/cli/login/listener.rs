@@ -1,4 +1,4 @@
-//! Where the browser comes back to: one address on loopback, for one answer.
+//! Listener on loopback for the redirect of the consent page.
 
 use std::{io, net::Ipv4Addr, time::Duration};
 
@@ -20,10 +20,10 @@ use super::{
 };
 use leadsd_base::task::{self, Task};
 
-/// How long the browser is kept waiting for what came of it: longer than the calls that follow.
+/// Maximum wait of the browser for its last page: longer than the requests that follow.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How long the last page may take to be sent.
+/// Timeout for sending the last page.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The listener; it stops when dropped.
@@ -34,7 +34,7 @@ pub(super) struct Listener {
     server: Task,
 }
 
-/// A browser that came back and waits for its page.
+/// A browser that came back and waits for its last page.
 pub(super) struct Arrival {
     pub(super) redirect: Redirect,
     reply: oneshot::Sender<Page>,
@@ -43,7 +43,7 @@ pub(super) struct Arrival {
 // === impl Listener ===
 
 impl Listener {
-    /// Takes the port on 127.0.0.1 and nowhere else; 0 takes a free one.
+    /// Binds the port on 127.0.0.1 alone; 0 picks a free one.
     pub(super) async fn bind(port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let port = listener.local_addr()?.port();
@@ -53,26 +53,26 @@ impl Listener {
         let server = task::spawn("login-listener", "", async move {
             let mut stopped = stopped;
             let stop = async move {
-                // An error means that the sender is gone, which is a stop as well.
+                // An error means that the sender was dropped, which is a stop as well.
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            // Nobody is left to be told of a fault: the login ends by its own deadline.
+            // If the listener fails, the login ends by its own deadline.
             let _ = axum::serve(listener, router).with_graceful_shutdown(stop).await;
         });
         Ok(Self { port, arrivals, stop, server })
     }
 
-    /// The next browser that comes back; none if nobody does until then.
+    /// The next browser that comes back; `None` if there is none until then.
     pub(super) async fn next(&mut self, until: Instant) -> Option<Arrival> {
         timeout_at(until, self.arrivals.recv()).await.ok().flatten()
     }
 
-    /// Takes no more answers, and sends the pages that are under way.
+    /// Accepts no more redirects, and sends the pages in progress.
     pub(super) async fn close(self) {
         let Self { port: _, arrivals, stop, server } = self;
         drop(arrivals);
         stop.send_replace(true);
-        // A browser that does not take its page has to do without.
+        // A browser that does not read its page goes without.
         let _ = timeout(CLOSE_TIMEOUT, server.ended()).await;
     }
 }
@@ -80,9 +80,9 @@ impl Listener {
 // === impl Arrival ===
 
 impl Arrival {
-    /// Shows the browser how it went.
+    /// Sends the last page.
     pub(super) fn reply(self, page: Page) {
-        // The browser may be gone.
+        // The browser may have disconnected.
         let _ = self.reply.send(page);
     }
 }

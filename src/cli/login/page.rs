@@ -1,12 +1,11 @@
-//! The pages that the browser ends up at: small, clear, without scripts and without anything from
-//! elsewhere.
+//! Last page in the browser: without scripts and without resources from elsewhere.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse as _, Response},
 };
 
-/// What somebody reads at the end of a login.
+/// A page at the end of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Page {
     pub(super) kind: Kind,
@@ -14,11 +13,11 @@ pub(super) struct Page {
     pub(super) text: String,
 }
 
-/// How it went.
+/// Outcome that a page shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Success,
-    /// Somebody said no.
+    /// Access was not granted.
     Refusal,
     Error,
 }

@@ -1,4 +1,4 @@
-//! Out to the consent page and back: the URL that is opened, and what the browser brings back.
+//! Authorization request and redirect: the URL that is opened, and the parameters that come back.
 
 use std::fmt;
 
@@ -12,11 +12,11 @@ use leadsd_base::secret::Secret;
 /// Path of the redirect URL on loopback.
 pub(super) const PATH: &str = "/oauth-callback";
 
-/// Ties the browser's answer to this login: 256 random bits.
+/// Value of `state`, which ties a redirect to this login: 256 random bits.
 #[derive(Clone)]
 pub(super) struct Nonce(String);
 
-/// The parameters that come back.
+/// Parameters of a redirect.
 #[derive(Deserialize, Default, Clone, PartialEq, Eq)]
 #[serde(default)]
 pub(super) struct Redirect {
@@ -26,14 +26,14 @@ pub(super) struct Redirect {
     error_description: Option<String>,
 }
 
-/// What an answer comes to.
+/// Outcome of a redirect.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// Somebody agreed.
+    /// Access was granted.
     Code(Secret),
-    /// Somebody did not.
+    /// Access was not granted.
     Refused,
-    /// HubSpot reports an error: its code and its words.
+    /// HubSpot reports an error: code and description.
     Error(String, String),
     /// It belongs to another login.
     Foreign,
@@ -48,18 +48,18 @@ impl Nonce {
         Self(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
     }
 
-    /// Whether it is the same, in a time that does not tell where it differs.
-    fn is(&self, other: &str) -> bool {
+    /// Compares in constant time.
+    fn matches(&self, other: &str) -> bool {
         self.0.as_bytes().ct_eq(other.as_bytes()).into()
     }
 }
 
-/// The redirect URL on loopback. HubSpot takes http only where the host is called localhost.
+/// Redirect URL on loopback. HubSpot accepts http only for the host name localhost.
 pub(super) fn on_loopback(port: u16) -> String {
     format!("http://localhost:{port}{PATH}")
 }
 
-/// The URL of the consent page. It holds no secret.
+/// URL of the consent page. It holds no secret.
 pub(super) fn consent_url(
     base: &Url,
     client_id: &str,
@@ -82,8 +82,8 @@ pub(super) fn consent_url(
 // === impl Redirect ===
 
 impl Redirect {
-    /// The parameters of a URL that somebody copied from the browser; none if it is no URL.
-    pub(super) fn of_url(text: &str) -> Option<Self> {
+    /// Parameters of a URL that was copied from the browser; `None` if it is no URL.
+    pub(super) fn from_url(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
         let value = |name: &str| {
             let found = url.query_pairs().find(|(key, _)| key == name);
@@ -97,10 +97,10 @@ impl Redirect {
         })
     }
 
-    /// What it comes to. Nothing in it counts unless it belongs to this login.
-    pub(super) fn judge(self, nonce: &Nonce) -> Answer {
+    /// Evaluates the parameters. None of them counts unless `state` belongs to this login.
+    pub(super) fn evaluate(self, nonce: &Nonce) -> Answer {
         let Self { code, state, error, error_description } = self;
-        if !nonce.is(state.as_deref().unwrap_or_default()) {
+        if !nonce.matches(state.as_deref().unwrap_or_default()) {
             return Answer::Foreign;
         }
         let clean = |text: String| -> String {
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn back(query: &str) -> Redirect {
-        Redirect::of_url(&format!("http://localhost:1{PATH}?{query}")).unwrap()
+        Redirect::from_url(&format!("http://localhost:1{PATH}?{query}")).unwrap()
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
     fn nothing_counts_without_the_state_of_this_login() {
         let nonce = Nonce::new();
         let state = &nonce.0;
-        let code = back(&format!("code=abc&state={state}")).judge(&nonce);
+        let code = back(&format!("code=abc&state={state}")).evaluate(&nonce);
         assert_eq!(code, Answer::Code(Secret::new("abc")));
         let short = &state[..state.len() - 1];
         for foreign in [
@@ -164,15 +164,15 @@ mod tests {
             format!("code=abc&state={short}%00"),
             format!("error=access_denied&state={}", Nonce::new().0),
         ] {
-            assert_eq!(back(&foreign).judge(&nonce), Answer::Foreign, "{foreign}");
+            assert_eq!(back(&foreign).evaluate(&nonce), Answer::Foreign, "{foreign}");
         }
-        let refused = back(&format!("error=access_denied&state={state}")).judge(&nonce);
+        let refused = back(&format!("error=access_denied&state={state}")).evaluate(&nonce);
         assert_eq!(refused, Answer::Refused);
         let error = back(&format!("error=x%0Ay&error_description=why&state={state}"));
-        assert_eq!(error.judge(&nonce), Answer::Error("xy".to_owned(), "why".to_owned()));
-        assert_eq!(back(&format!("state={state}")).judge(&nonce), Answer::Empty);
-        assert_eq!(back(&format!("code=%20&state={state}")).judge(&nonce), Answer::Empty);
-        assert_eq!(Redirect::of_url("abc"), None);
-        assert_eq!(Redirect::of_url("code:abc"), None);
+        assert_eq!(error.evaluate(&nonce), Answer::Error("xy".to_owned(), "why".to_owned()));
+        assert_eq!(back(&format!("state={state}")).evaluate(&nonce), Answer::Empty);
+        assert_eq!(back(&format!("code=%20&state={state}")).evaluate(&nonce), Answer::Empty);
+        assert_eq!(Redirect::from_url("abc"), None);
+        assert_eq!(Redirect::from_url("code:abc"), None);
     }
 }

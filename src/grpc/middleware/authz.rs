@@ -11,7 +11,7 @@ use tonic::body::Body;
 
 use crate::grpc::transport::call_state::{Authorized, CallState, Portals};
 use crate::{
-    auth::{Access, Auth, Identity, Presented, Refused, Rights, Sent},
+    auth::{Access, Auth, AuthError, HeaderValue, Identity, PresentedCredentials, Rights},
     leads::{self, Error, PortalName, Reason},
 };
 use leadsd_quota::Caller;
@@ -103,7 +103,7 @@ impl Authorizer {
             return Ok(());
         }
         let headers = request.headers();
-        let presented = Presented {
+        let presented = PresentedCredentials {
             authorization: sent(headers, http::header::AUTHORIZATION.as_str()),
             api_key: sent(headers, API_KEY),
             certificate: facts.line.certificate.as_ref(),
@@ -178,18 +178,18 @@ fn authorize(
     Err(forbidden(refusal, Some(portal)))
 }
 
-fn sent<'a>(headers: &'a HeaderMap, name: &str) -> Sent<'a> {
-    Sent::from_values(headers.get_all(name).iter().map(http::HeaderValue::as_bytes))
+fn sent<'a>(headers: &'a HeaderMap, name: &str) -> HeaderValue<'a> {
+    HeaderValue::from_values(headers.get_all(name).iter().map(http::HeaderValue::as_bytes))
 }
 
-fn unknown(refused: Refused) -> Error {
+fn unknown(refused: AuthError) -> Error {
     match refused {
-        Refused::Missing => Error::new(
+        AuthError::Missing => Error::new(
             Reason::Unauthenticated,
             "the call does not prove who calls: it needs a client certificate, a bearer token or an API key",
         ),
-        Refused::Invalid(why) => Error::new(Reason::Unauthenticated, why),
-        Refused::Unavailable(why) => {
+        AuthError::Invalid(why) => Error::new(Reason::Unauthenticated, why),
+        AuthError::Unavailable(why) => {
             Error::new(Reason::AuthenticationUnavailable, why).with_retry_after(UNCHECKED)
         }
     }

@@ -1,5 +1,5 @@
-//! The session against a Vault double, in paused time and without sockets: it survives every outage,
-//! recovers within half a minute of its end, and never asks more often than it should.
+//! The session against a double of the auth method, in paused time: it survives every outage, recovers
+//! within half a minute of its end, and bounds the rate of its requests.
 
 use std::sync::Mutex;
 
@@ -13,30 +13,30 @@ use crate::vault::{auth_method::IssuedToken, lease::Lease, tests::config};
 const HOUR: Duration = Duration::from_secs(3_600);
 const RECOVERY: Duration = Duration::from_secs(30);
 
-/// What the double does with every call.
+/// Behaviour of the double in every call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Mood {
-    Well,
-    /// Sealed, in standby, unreachable, throttling: all look alike to the session.
-    Away,
-    /// Answers after this time.
+enum Behaviour {
+    Healthy,
+    /// Sealed, in standby, unreachable or throttling, which is all the same to the session.
+    Unavailable,
+    /// Responds after this time.
     Slow(Duration),
-    /// Refuses the login.
-    Refuses,
+    /// Rejects the login.
+    RejectsLogin,
     /// Panics.
-    Broken,
+    Panics,
 }
 
 #[derive(Debug)]
 struct State {
-    mood: Mood,
+    behaviour: Behaviour,
     ttl: Duration,
     renewable: bool,
-    /// A token may live this long in all.
+    /// Maximum time to live of a token, renewals included.
     max_ttl: Duration,
-    /// Tokens that work, and when they were made.
+    /// Valid tokens, and when they were issued.
     live: Vec<(String, Instant)>,
-    given: Option<String>,
+    external: Option<String>,
     serial: u32,
     logins: usize,
     renewals: usize,
@@ -44,19 +44,19 @@ struct State {
 }
 
 #[derive(Clone)]
-struct Double(Arc<Mutex<State>>);
+struct AuthDouble(Arc<Mutex<State>>);
 
-// === impl Double ===
+// === impl AuthDouble ===
 
-impl Double {
+impl AuthDouble {
     fn new(ttl: Duration) -> Self {
         Self(Arc::new(Mutex::new(State {
-            mood: Mood::Well,
+            behaviour: Behaviour::Healthy,
             ttl,
             renewable: true,
             max_ttl: HOUR * 24 * 365,
             live: Vec::new(),
-            given: None,
+            external: None,
             serial: 0,
             logins: 0,
             renewals: 0,
@@ -68,17 +68,17 @@ impl Double {
         change(&mut self.0.lock().unwrap())
     }
 
-    async fn mood(&self) -> Result<(), Error> {
-        let mood = self.change(|state| state.mood.clone());
-        match mood {
-            Mood::Well => Ok(()),
-            Mood::Away => Err(Error::Unavailable("is sealed".to_owned())),
-            Mood::Slow(time) => {
+    async fn behaviour(&self) -> Result<(), Error> {
+        let behaviour = self.change(|state| state.behaviour.clone());
+        match behaviour {
+            Behaviour::Healthy => Ok(()),
+            Behaviour::Unavailable => Err(Error::Unavailable("is sealed".to_owned())),
+            Behaviour::Slow(time) => {
                 sleep(time).await;
                 Ok(())
             }
-            Mood::Refuses => Err(Error::LoginRejected(403)),
-            Mood::Broken => panic!("the double was told to panic"),
+            Behaviour::RejectsLogin => Err(Error::LoginRejected(403)),
+            Behaviour::Panics => panic!("the double panics"),
         }
     }
 
@@ -91,7 +91,7 @@ impl Double {
         self.change(|state| (state.logins, state.renewals))
     }
 
-    /// Whether the token that callers get works.
+    /// Whether the current token is valid.
     fn serves(&self, session: &Session) -> bool {
         let token = session.renewal.current.borrow().token.clone();
         let now = Instant::now();
@@ -106,14 +106,14 @@ impl Double {
 }
 
 #[async_trait]
-impl AuthMethod for Double {
+impl AuthMethod for AuthDouble {
     async fn log_in(&self) -> Result<IssuedToken, Error> {
         self.change(|state| state.logins += 1);
-        self.mood().await?;
+        self.behaviour().await?;
         Ok(self.change(|state| {
-            let given = state.given.clone();
-            let owned = given.is_none();
-            let token = given.unwrap_or_else(|| {
+            let external = state.external.clone();
+            let owned = external.is_none();
+            let token = external.unwrap_or_else(|| {
                 state.serial += 1;
                 format!("token-{}", state.serial)
             });
@@ -131,7 +131,7 @@ impl AuthMethod for Double {
 
     async fn renew(&self, token: &Secret) -> Result<Lease, Error> {
         self.change(|state| state.renewals += 1);
-        self.mood().await?;
+        self.behaviour().await?;
         self.change(|state| {
             let found = state.live.iter().find(|(live, _)| live == token.expose());
             let (_, since) = found.ok_or(Error::Denied)?;
@@ -141,7 +141,7 @@ impl AuthMethod for Double {
     }
 
     async fn revoke(&self, token: &Secret) -> Result<(), Error> {
-        self.mood().await?;
+        self.behaviour().await?;
         self.change(|state| {
             state.live.retain(|(live, _)| live != token.expose());
             state.revoked.push(token.expose().to_owned());
@@ -150,7 +150,7 @@ impl AuthMethod for Double {
     }
 
     async fn external_token(&self) -> Option<Secret> {
-        self.change(|state| state.given.clone().map(Secret::new))
+        self.change(|state| state.external.clone().map(Secret::new))
     }
 }
 
@@ -161,8 +161,8 @@ async fn logged_in(session: &Session) -> u64 {
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_callers_wait_for_one_login() {
-    let double = Double::new(HOUR);
-    double.change(|state| state.mood = Mood::Slow(Duration::from_secs(3)));
+    let double = AuthDouble::new(HOUR);
+    double.change(|state| state.behaviour = Behaviour::Slow(Duration::from_secs(3)));
     let session = double.start();
     let callers = (0..1_000).map(|_| logged_in(&session));
     let generations = futures_util::future::join_all(callers).await;
@@ -172,7 +172,7 @@ async fn a_thousand_callers_wait_for_one_login() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_is_renewed_for_days_without_another_login() {
-    let double = Double::new(HOUR);
+    let double = AuthDouble::new(HOUR);
     let session = double.start();
     logged_in(&session).await;
     for _ in 0..3 * 24 * 60 {
@@ -186,8 +186,8 @@ async fn a_token_is_renewed_for_days_without_another_login() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_end_of_its_longest_life_a_token_is_replaced_in_time_and_revoked() {
-    let double = Double::new(HOUR);
+async fn a_token_is_replaced_before_its_maximum_ttl_and_revoked() {
+    let double = AuthDouble::new(HOUR);
     double.change(|state| state.max_ttl = HOUR * 4);
     let session = double.start();
     logged_in(&session).await;
@@ -198,16 +198,16 @@ async fn at_the_end_of_its_longest_life_a_token_is_replaced_in_time_and_revoked(
     let (logins, _) = double.counts();
     assert!((6..=9).contains(&logins), "{logins} logins in 24 h of tokens that live 4 h");
     let revoked = double.change(|state| state.revoked.len());
-    assert_eq!(revoked, logins - 1, "each token that was replaced is revoked");
+    assert_eq!(revoked, logins - 1, "each replaced token is revoked");
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_hours_without_vault_are_survived_on_a_longer_token_and_end_without_a_login() {
-    let double = Double::new(HOUR * 12);
+async fn a_token_that_outlives_an_outage_serves_throughout_and_needs_no_new_login() {
+    let double = AuthDouble::new(HOUR * 12);
     let session = double.start();
     logged_in(&session).await;
     sleep(HOUR * 7).await;
-    double.change(|state| state.mood = Mood::Away);
+    double.change(|state| state.behaviour = Behaviour::Unavailable);
     let before = double.counts();
     for _ in 0..120 {
         sleep(Duration::from_secs(60)).await;
@@ -216,7 +216,7 @@ async fn two_hours_without_vault_are_survived_on_a_longer_token_and_end_without_
     }
     let tried = double.counts().1 - before.1;
     assert!((10..=60).contains(&tried), "{tried} renewals tried in two hours");
-    double.change(|state| state.mood = Mood::Well);
+    double.change(|state| state.behaviour = Behaviour::Healthy);
     sleep(Duration::from_secs(300)).await;
     assert_eq!(double.counts().0, 1);
     assert!(session.status().renewal_failures > 0);
@@ -224,25 +224,25 @@ async fn two_hours_without_vault_are_survived_on_a_longer_token_and_end_without_
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_hours_without_vault_outlast_a_short_token_and_end_within_half_a_minute() {
-    let double = Double::new(HOUR);
+async fn an_outage_longer_than_the_token_ends_in_a_login_within_half_a_minute() {
+    let double = AuthDouble::new(HOUR);
     let session = double.start();
     logged_in(&session).await;
     sleep(Duration::from_secs(600)).await;
-    double.change(|state| state.mood = Mood::Away);
+    double.change(|state| state.behaviour = Behaviour::Unavailable);
     sleep(HOUR * 2).await;
     assert!(matches!(session.status().state, SessionState::LoggedOut(why) if why == "is sealed"));
     let refused = session.token(Instant::now() + Duration::from_secs(1)).await;
     assert!(matches!(refused, Err(Error::Unavailable(_))));
     let (logins, renewals) = double.counts();
     assert!(logins + renewals < 2 * 3_600 / 7, "{logins} logins, {renewals} renewals");
-    double.change(|state| state.mood = Mood::Well);
+    double.change(|state| state.behaviour = Behaviour::Healthy);
     assert_eq!(logged_in(&session).await, 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_vault_that_has_forgotten_all_tokens_costs_one_login() {
-    let double = Double::new(HOUR);
+async fn lost_tokens_cost_one_login() {
+    let double = AuthDouble::new(HOUR);
     let session = double.start();
     let generation = logged_in(&session).await;
     double.change(|state| state.live.clear());
@@ -253,12 +253,12 @@ async fn a_vault_that_has_forgotten_all_tokens_costs_one_login() {
     assert!(double.serves(&session));
     session.report_denied(generation);
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(double.counts().0, 2, "late reports about the old token count for nothing");
+    assert_eq!(double.counts().0, 2, "late reports about the previous token are ignored");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_was_revoked_is_noticed_when_it_is_renewed() {
-    let double = Double::new(HOUR);
+async fn a_revoked_token_is_replaced_at_its_renewal() {
+    let double = AuthDouble::new(HOUR);
     let session = double.start();
     logged_in(&session).await;
     double.change(|state| state.live.clear());
@@ -268,9 +268,9 @@ async fn a_token_that_was_revoked_is_noticed_when_it_is_renewed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leases_shorter_than_any_margin_neither_spin_nor_starve() {
+async fn short_leases_neither_spin_nor_expire() {
     for ttl in [1, 2, 5] {
-        let double = Double::new(Duration::from_secs(ttl));
+        let double = AuthDouble::new(Duration::from_secs(ttl));
         let session = double.start();
         logged_in(&session).await;
         for _ in 0..600 {
@@ -283,80 +283,80 @@ async fn leases_shorter_than_any_margin_neither_spin_nor_starve() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_login_is_visible_and_tried_at_a_slow_pace_until_it_works() {
-    let double = Double::new(HOUR);
-    double.change(|state| state.mood = Mood::Refuses);
+async fn a_rejected_login_is_reported_and_retried_slowly() {
+    let double = AuthDouble::new(HOUR);
+    double.change(|state| state.behaviour = Behaviour::RejectsLogin);
     let session = double.start();
     sleep(HOUR).await;
     let status = session.status();
     let SessionState::LoggedOut(why) = status.state else { panic!("logged in") };
     assert!(why.contains("403"), "{why}");
     assert!((200..=500).contains(&status.login_failures), "{}", status.login_failures);
-    double.change(|state| state.mood = Mood::Well);
+    double.change(|state| state.behaviour = Behaviour::Healthy);
     logged_in(&session).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_somebody_else_replaces_is_taken_over_and_not_revoked() {
-    let double = Double::new(HOUR);
-    double.change(|state| state.given = Some("first".to_owned()));
+async fn a_token_that_another_process_replaces_is_used_and_not_revoked() {
+    let double = AuthDouble::new(HOUR);
+    double.change(|state| state.external = Some("first".to_owned()));
     let session = double.start();
     logged_in(&session).await;
-    double.change(|state| state.given = Some("second".to_owned()));
+    double.change(|state| state.external = Some("second".to_owned()));
     sleep(EXTERNAL_INTERVAL * 2).await;
     let current = session.renewal.current.borrow().token.clone().unwrap();
     assert_eq!(current.secret.expose(), "second");
     session.close(Instant::now() + RECOVERY).await;
     assert_eq!(double.change(|state| state.revoked.clone()), Vec::<String>::new());
-    assert_eq!(double.counts().1, 0, "its keeper renews it");
+    assert_eq!(double.counts().1, 0, "the other process renews it");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_revokes_what_the_session_created_and_does_not_wait_for_ever() {
-    let double = Double::new(HOUR);
+async fn close_revokes_an_owned_token_within_its_deadline() {
+    let double = AuthDouble::new(HOUR);
     let session = double.start();
     logged_in(&session).await;
     session.close(Instant::now() + RECOVERY).await;
     assert_eq!(double.change(|state| state.revoked.clone()), ["token-1"]);
 
-    let double = Double::new(HOUR);
+    let double = AuthDouble::new(HOUR);
     let session = double.start();
     logged_in(&session).await;
-    double.change(|state| state.mood = Mood::Slow(HOUR));
+    double.change(|state| state.behaviour = Behaviour::Slow(HOUR));
     let closed = session.close(Instant::now() + Duration::from_secs(5));
     timeout(Duration::from_secs(6), closed).await.expect("bounded");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_ends_neither_the_session_nor_the_token_in_use() {
-    let double = Double::new(HOUR);
+async fn a_panic_ends_neither_the_session_nor_the_current_token() {
+    let double = AuthDouble::new(HOUR);
     let session = double.start();
     logged_in(&session).await;
-    double.change(|state| state.mood = Mood::Broken);
+    double.change(|state| state.behaviour = Behaviour::Panics);
     sleep(HOUR * 3 / 4).await;
     assert!(double.serves(&session));
     let (logins, renewals) = double.counts();
     assert!(logins + renewals < 1_000, "{logins} + {renewals}");
-    double.change(|state| state.mood = Mood::Well);
+    double.change(|state| state.behaviour = Behaviour::Healthy);
     sleep(RECOVERY).await;
     logged_in(&session).await;
     assert!(double.serves(&session));
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_of_a_token_shows_in_debug() {
-    let double = Double::new(HOUR);
+async fn debug_shows_no_token() {
+    let double = AuthDouble::new(HOUR);
     let session = double.start();
     logged_in(&session).await;
     assert!(!format!("{session:?} {:?}", session.status()).contains("token-1"));
 }
 
-fn mood() -> impl Strategy<Value = Mood> {
+fn behaviour() -> impl Strategy<Value = Behaviour> {
     prop_oneof![
-        2 => Just(Mood::Well),
-        2 => Just(Mood::Away),
-        1 => (0_u64..9_000).prop_map(|ms| Mood::Slow(Duration::from_millis(ms))),
-        1 => Just(Mood::Refuses),
+        2 => Just(Behaviour::Healthy),
+        2 => Just(Behaviour::Unavailable),
+        1 => (0_u64..9_000).prop_map(|ms| Behaviour::Slow(Duration::from_millis(ms))),
+        1 => Just(Behaviour::RejectsLogin),
     ]
 }
 
@@ -364,20 +364,20 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_schedule_of_outages_is_over_within_half_a_minute_of_its_end(
+    fn recovery_takes_at_most_half_a_minute_after_any_outages(
         ttl in 5_u64..20_000, max in 1_u64..5,
-        schedule in proptest::collection::vec((mood(), 0_u64..3_000, any::<bool>()), 1..8),
+        schedule in proptest::collection::vec((behaviour(), 0_u64..3_000, any::<bool>()), 1..8),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let double = Double::new(Duration::from_secs(ttl));
+            let double = AuthDouble::new(Duration::from_secs(ttl));
             double.change(|state| state.max_ttl = Duration::from_secs(ttl * max));
             let session = double.start();
             let started = Instant::now();
-            for (mood, seconds, forgets) in &schedule {
+            for (behaviour, seconds, forgets) in &schedule {
                 double.change(|state| {
-                    state.mood = mood.clone();
+                    state.behaviour = behaviour.clone();
                     if *forgets {
                         state.live.clear();
                     }
@@ -388,7 +388,7 @@ proptest! {
                 }
                 sleep(Duration::from_secs(*seconds)).await;
             }
-            double.change(|state| state.mood = Mood::Well);
+            double.change(|state| state.behaviour = Behaviour::Healthy);
             sleep(RECOVERY).await;
             logged_in(&session).await;
             prop_assert!(double.serves(&session));

@@ -1,4 +1,4 @@
-//! Something that is loaded from elsewhere and kept fresh: the old serves while loading fails.
+//! A value that is loaded from a source again and again; the last one serves while loading fails.
 
 use std::{collections::BTreeSet, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -13,42 +13,43 @@ use tracing::{info, warn};
 
 use leadsd_base::{supervise::Supervisor, task::Task};
 
-/// First pause after a failure; it doubles.
+/// First pause after a failed load; it doubles.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// Longest pause after a failure.
+/// Longest pause after a failed load.
 const MAX_RETRY: Duration = Duration::from_secs(30);
 
-/// Longest that a call waits for something fresher: it gets its answer, even if the source hangs.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Maximum wait of a call for a newer value: it is answered even if the source hangs.
+const MAX_WAIT: Duration = Duration::from_secs(3);
 
-/// Why what was loaded cannot be used. Says nothing of its content.
+/// Reason why a value could not be loaded. Contains nothing of the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Unusable(pub String);
+pub struct LoadError(pub String);
 
-/// What is loaded: raw form and the one that is used.
-pub(super) type Loading<R> = Pin<Box<dyn Future<Output = Result<R, Unusable>> + Send>>;
+/// A load in progress; its result is the raw form of the value.
+pub(super) type Load<R> = Pin<Box<dyn Future<Output = Result<R, LoadError>> + Send>>;
 
-/// Where it comes from and how often.
+/// Where a value comes from.
 pub(super) struct Source<R, T> {
     /// Name in logs, metrics and readiness.
     pub(super) name: &'static str,
-    /// Where, for logs.
+    /// Path or URL, for logs.
     pub(super) from: String,
-    /// How often to look.
+    /// Interval between loads.
     pub(super) interval: Duration,
-    /// Longest one look may take.
+    /// Timeout for one load.
     pub(super) timeout: Duration,
-    /// Shortest time between two looks that calls ask for.
+    /// Minimum time between loads that calls ask for.
     pub(super) pause: Duration,
-    pub(super) load: Box<dyn Fn() -> Loading<R> + Send + Sync>,
-    /// Makes it usable, and says how many entries it has. Only asked when the raw form has changed.
-    pub(super) parse: fn(&R) -> Result<(T, usize), Unusable>,
+    pub(super) load: Box<dyn Fn() -> Load<R> + Send + Sync>,
+    /// Parses the raw form; returns the value and the number of its entries. Called only if the raw
+    /// form has changed.
+    pub(super) parse: fn(&R) -> Result<(T, usize), LoadError>,
 }
 
-/// The newest that could be loaded.
-pub(super) struct Fresh<T> {
+/// The newest value that could be loaded.
+pub(super) struct RefreshingValue<T> {
     shared: Arc<Shared<T>>,
     _task: Task,
 }
@@ -58,19 +59,19 @@ struct Shared<T> {
     pause: Duration,
     value: ArcSwapOption<T>,
     state: Mutex<State>,
-    poke: Notify,
-    /// Looks that have ended.
-    looks: watch::Sender<u64>,
+    refresh_requested: Notify,
+    /// Loads that have ended.
+    attempts: watch::Sender<u64>,
     missing: watch::Sender<BTreeSet<&'static str>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    begun: Option<Instant>,
-    /// Whether a look is under way.
-    looking: bool,
-    /// Whether one is asked for.
-    poked: bool,
+    started: Option<Instant>,
+    /// Whether a load is in progress.
+    loading: bool,
+    /// Whether a call has asked for one.
+    requested: bool,
     loaded: Option<Instant>,
     entries: usize,
     loads: u64,
@@ -78,25 +79,25 @@ struct State {
     failed: bool,
 }
 
-/// How a source of trust is.
+/// State of an auth source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceStatus {
     /// Its name, such as `jwks`.
     pub name: &'static str,
-    /// Time since the last look that did not fail; `None` if none has succeeded.
+    /// Time since the last load that succeeded; `None` if none has.
     pub age: Option<Duration>,
     /// Keys or hashes in use.
     pub entries: usize,
-    /// Looks that did not fail.
+    /// Loads that succeeded.
     pub loads: u64,
-    /// Looks that failed.
+    /// Loads that failed.
     pub failures: u64,
 }
 
-// === impl Fresh ===
+// === impl RefreshingValue ===
 
-impl<T: Send + Sync + 'static> Fresh<T> {
-    /// Starts to load; until it has, the source's name is among the missing.
+impl<T: Send + Sync + 'static> RefreshingValue<T> {
+    /// Starts to load. Until the first load has succeeded, the name of the source is in `missing`.
     pub(super) fn start<R: PartialEq + Send + Sync + 'static>(
         source: Source<R, T>,
         missing: watch::Sender<BTreeSet<&'static str>>,
@@ -106,43 +107,44 @@ impl<T: Send + Sync + 'static> Fresh<T> {
             pause: source.pause,
             value: ArcSwapOption::empty(),
             state: Mutex::default(),
-            poke: Notify::new(),
-            looks: watch::Sender::new(0),
+            refresh_requested: Notify::new(),
+            attempts: watch::Sender::new(0),
             missing,
         });
         shared.missing.send_modify(|missing| {
             missing.insert(source.name);
         });
         let source = Arc::new(source);
-        let keeper = Arc::clone(&shared);
+        let state = Arc::clone(&shared);
         let task = Supervisor::new("trust", source.name)
-            .spawn(move || keep(Arc::clone(&keeper), Arc::clone(&source)));
+            .spawn(move || run(Arc::clone(&state), Arc::clone(&source)));
         Self { shared, _task: task }
     }
 
-    /// The newest; `None` if there is none yet.
+    /// The newest value; `None` if none was loaded yet.
     pub(super) fn get(&self) -> Option<Arc<T>> {
         self.shared.value.load_full()
     }
 
-    /// Waits until somebody has looked again, unless that was a moment ago.
-    pub(super) async fn look_again(&self, until: Instant) {
-        let mut looks = self.shared.looks.subscribe();
-        looks.mark_unchanged();
-        let recent = |begun: Instant| begun.elapsed() < self.shared.pause;
+    /// Waits for the next load, unless the last one started within the minimum time between loads. Any
+    /// number of calls share one load.
+    pub(super) async fn refresh_if_stale(&self, until: Instant) {
+        let mut attempts = self.shared.attempts.subscribe();
+        attempts.mark_unchanged();
+        let recent = |started: Instant| started.elapsed() < self.shared.pause;
         {
             let mut state = self.shared.state.lock();
-            if !state.looking && !state.poked {
-                if state.begun.is_some_and(recent) {
+            if !state.loading && !state.requested {
+                if state.started.is_some_and(recent) {
                     return;
                 }
-                state.poked = true;
-                self.shared.poke.notify_one();
+                state.requested = true;
+                self.shared.refresh_requested.notify_one();
             }
         }
-        let until = until.min(Instant::now() + PATIENCE);
-        // In vain or not: the caller looks at what there is now.
-        let _ = timeout_at(until, looks.changed()).await;
+        let until = until.min(Instant::now() + MAX_WAIT);
+        // Whatever the outcome, the caller reads the value that is there now.
+        let _ = timeout_at(until, attempts.changed()).await;
     }
 
     pub(super) fn status(&self) -> SourceStatus {
@@ -157,21 +159,21 @@ impl<T: Send + Sync + 'static> Fresh<T> {
     }
 }
 
-impl<T> fmt::Debug for Fresh<T> {
+impl<T> fmt::Debug for RefreshingValue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fresh").field("name", &self.shared.name).finish_non_exhaustive()
+        f.debug_struct("RefreshingValue").field("name", &self.shared.name).finish_non_exhaustive()
     }
 }
 
-/// Looks for ever.
-async fn keep<R: PartialEq, T>(shared: Arc<Shared<T>>, source: Arc<Source<R, T>>) {
+/// Loads again and again; never returns.
+async fn run<R: PartialEq, T>(shared: Arc<Shared<T>>, source: Arc<Source<R, T>>) {
     let mut last: Option<R> = None;
     let mut failures = 0;
     loop {
-        let begun = Instant::now();
-        shared.begins(begun);
+        let started = Instant::now();
+        shared.start_attempt(started);
         let loaded = timeout(source.timeout, (source.load)()).await;
-        let loaded = loaded.unwrap_or_else(|_| Err(Unusable("no answer in time".to_owned())));
+        let loaded = loaded.unwrap_or_else(|_| Err(LoadError("no answer in time".to_owned())));
         let taken = loaded.and_then(|raw| {
             if last.as_ref() != Some(&raw) {
                 shared.publish((source.parse)(&raw)?, &source.from);
@@ -183,7 +185,7 @@ async fn keep<R: PartialEq, T>(shared: Arc<Shared<T>>, source: Arc<Source<R, T>>
             Ok(()) => {
                 failures = 0;
                 shared.succeeded(&source.from);
-                source.interval.saturating_sub(begun.elapsed())
+                source.interval.saturating_sub(started.elapsed())
             }
             Err(error) => {
                 shared.failed(&source.from, &error);
@@ -192,11 +194,11 @@ async fn keep<R: PartialEq, T>(shared: Arc<Shared<T>>, source: Arc<Source<R, T>>
                 pause.min(source.interval)
             }
         };
-        shared.state.lock().looking = false;
-        shared.looks.send_modify(|looks| *looks += 1);
+        shared.state.lock().loading = false;
+        shared.attempts.send_modify(|attempts| *attempts += 1);
         select! {
             () = sleep(pause.mul_f64(1.0 - 0.2 * rand::random::<f64>())) => {}
-            () = shared.poke.notified() => {}
+            () = shared.refresh_requested.notified() => {}
         }
     }
 }
@@ -204,11 +206,11 @@ async fn keep<R: PartialEq, T>(shared: Arc<Shared<T>>, source: Arc<Source<R, T>>
 // === impl Shared ===
 
 impl<T> Shared<T> {
-    fn begins(&self, now: Instant) {
+    fn start_attempt(&self, now: Instant) {
         let mut state = self.state.lock();
-        state.begun = Some(now);
-        state.looking = true;
-        state.poked = false;
+        state.started = Some(now);
+        state.loading = true;
+        state.requested = false;
     }
 
     fn publish(&self, (value, entries): (T, usize), from: &str) {
@@ -227,8 +229,8 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Logged once, until it works again.
-    fn failed(&self, from: &str, error: &Unusable) {
+    /// Counts and logs a failed load; logs it once until a load succeeds.
+    fn failed(&self, from: &str, error: &LoadError) {
         let mut state = self.state.lock();
         state.failures += 1;
         if !std::mem::replace(&mut state.failed, true) {

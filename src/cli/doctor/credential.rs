@@ -1,12 +1,12 @@
-//! What a secret holds, and whether that is a credential: names of keys are told, values never.
+//! Parses the credential in a secret. Errors name keys, never values.
 
 use crate::{cli::remediation::Remediation, hubspot::OAuthApp, vault::SecretData};
 use leadsd_base::secret::Secret;
 
-/// The keys of an OAuth credential.
+/// Keys of an OAuth credential.
 const OAUTH: [&str; 3] = ["client_id", "client_secret", "refresh_token"];
 
-/// A credential as it is stored.
+/// A stored credential.
 pub(super) enum Credential {
     Static(Secret),
     OAuth(OAuthApp, Secret),
@@ -23,8 +23,10 @@ impl Credential {
     }
 }
 
-/// The credential in a secret, with what is better mended soon; or why it is none.
-pub(super) fn judged(keys: &SecretData) -> Result<(Credential, Option<Remediation>), Remediation> {
+/// Parses the credential in a secret, with a warning if a value needs tidying.
+pub(super) fn parse_credential(
+    keys: &SecretData,
+) -> Result<(Credential, Option<Remediation>), Remediation> {
     let has = |names: &[&'static str]| -> Vec<&'static str> {
         names.iter().copied().filter(|name| keys.has(name)).collect()
     };
@@ -52,7 +54,7 @@ pub(super) fn judged(keys: &SecretData) -> Result<(Credential, Option<Remediatio
     let wanted = if fixed { &["access_token"][..] } else { &OAUTH[..] };
     let mut spare = None;
     for name in wanted {
-        spare = spare.or(value_judged(keys, name)?);
+        spare = spare.or(check_value(keys, name)?);
     }
     let secret = |name: &str| keys.secret(name).ok_or_else(|| no_text(name));
     let credential = if fixed {
@@ -65,8 +67,8 @@ pub(super) fn judged(keys: &SecretData) -> Result<(Credential, Option<Remediatio
     Ok((credential, spare))
 }
 
-/// What is wrong with one value, or only untidy about it.
-fn value_judged(keys: &SecretData, name: &str) -> Result<Option<Remediation>, Remediation> {
+/// Checks one value: an error if it cannot be used, a warning if it only has blanks around it.
+fn check_value(keys: &SecretData, name: &str) -> Result<Option<Remediation>, Remediation> {
     let text = keys.text(name).ok_or_else(|| no_text(name))?;
     let inner = text.trim();
     if inner.is_empty() {
@@ -102,11 +104,12 @@ mod tests {
     #[test]
     fn a_secret_is_a_credential_or_it_is_said_why_not() {
         let whole = [("client_id", "c"), ("client_secret", "s"), ("refresh_token", "r")];
-        let good = judged(&keys(&whole)).ok().unwrap();
+        let good = parse_credential(&keys(&whole)).ok().unwrap();
         assert!(matches!(good, (Credential::OAuth(..), None)));
-        let good = judged(&keys(&[("access_token", "a"), ("hub_id", "1")])).ok().unwrap();
+        let good = parse_credential(&keys(&[("access_token", "a"), ("hub_id", "1")])).ok().unwrap();
         assert!(matches!(good, (Credential::Static(_), None)));
-        let untidy = judged(&keys(&[("access_token", "hunter2\n")])).ok().unwrap().1.unwrap();
+        let untidy =
+            parse_credential(&keys(&[("access_token", "hunter2\n")])).ok().unwrap().1.unwrap();
         assert!(untidy.cause.contains("access_token has blanks or a line end around it"));
         for (pairs, cause) in [
             (&[][..], "holds no credential"),
@@ -117,7 +120,7 @@ mod tests {
             (&whole[..2], "lacks refresh_token"),
             (&whole[2..], "lacks client_id, client_secret"),
         ] {
-            let advice = judged(&keys(pairs)).err().unwrap();
+            let advice = parse_credential(&keys(pairs)).err().unwrap();
             assert!(advice.cause.contains(cause), "{cause:?} in {advice}");
             assert!(!advice.to_string().contains("hunter2"), "{advice}");
         }

@@ -1,5 +1,5 @@
-//! What is loaded is kept fresh, in paused time: the old serves while loading fails, and calls that
-//! want something newer share one look.
+//! The refreshing value in paused time: the last value serves while loading fails, and calls for a newer
+//! value share one load.
 
 use std::{
     collections::BTreeSet,
@@ -16,22 +16,24 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::auth::fresh::{Fresh, Source, Unusable};
+use crate::auth::refreshing::{LoadError, RefreshingValue, Source};
 
-/// What loading gives, and how often it was asked for.
+/// A scripted source that counts its loads.
 #[derive(Default)]
-struct Elsewhere {
+struct ScriptedSource {
     now: Mutex<Option<u32>>,
     hangs: Mutex<bool>,
-    looks: AtomicUsize,
+    loads: AtomicUsize,
 }
 
 const INTERVAL: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_secs(10);
 
-fn start(elsewhere: &Arc<Elsewhere>) -> (Fresh<u32>, watch::Receiver<BTreeSet<&'static str>>) {
+fn start(
+    scripted: &Arc<ScriptedSource>,
+) -> (RefreshingValue<u32>, watch::Receiver<BTreeSet<&'static str>>) {
     let (missing, seen) = watch::channel(BTreeSet::new());
-    let elsewhere = Arc::clone(elsewhere);
+    let scripted = Arc::clone(scripted);
     let source = Source {
         name: "test",
         from: "nowhere".to_owned(),
@@ -39,55 +41,55 @@ fn start(elsewhere: &Arc<Elsewhere>) -> (Fresh<u32>, watch::Receiver<BTreeSet<&'
         timeout: Duration::from_secs(10),
         pause: PAUSE,
         load: Box::new(move || {
-            let elsewhere = Arc::clone(&elsewhere);
+            let scripted = Arc::clone(&scripted);
             Box::pin(async move {
-                elsewhere.looks.fetch_add(1, Ordering::Relaxed);
-                if *elsewhere.hangs.lock() {
+                scripted.loads.fetch_add(1, Ordering::Relaxed);
+                if *scripted.hangs.lock() {
                     std::future::pending::<()>().await;
                 }
                 sleep(Duration::from_millis(50)).await;
-                elsewhere.now.lock().ok_or_else(|| Unusable("gone".to_owned()))
+                scripted.now.lock().ok_or_else(|| LoadError("gone".to_owned()))
             })
         }),
-        parse: |raw| if *raw == 666 { Err(Unusable("bad".to_owned())) } else { Ok((*raw, 1)) },
+        parse: |raw| if *raw == 666 { Err(LoadError("bad".to_owned())) } else { Ok((*raw, 1)) },
     };
-    (Fresh::start(source, missing), seen)
+    (RefreshingValue::start(source, missing), seen)
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_missing_is_said_until_it_is_there() {
-    let elsewhere = Arc::new(Elsewhere::default());
-    let (fresh, mut missing) = start(&elsewhere);
+async fn a_source_is_missing_until_its_first_load() {
+    let scripted = Arc::new(ScriptedSource::default());
+    let (fresh, mut missing) = start(&scripted);
     assert!(missing.borrow_and_update().contains("test"));
     sleep(Duration::from_secs(120)).await;
     assert!(fresh.get().is_none() && missing.borrow().contains("test"));
     let failures = fresh.status().failures;
-    assert!((5..=15).contains(&failures), "it backs off: {failures} looks in two minutes");
-    *elsewhere.now.lock() = Some(1);
+    assert!((5..=15).contains(&failures), "it backs off: {failures} loads in two minutes");
+    *scripted.now.lock() = Some(1);
     missing.wait_for(BTreeSet::is_empty).await.unwrap();
     assert_eq!(*fresh.get().unwrap(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_old_serves_while_loading_fails_hangs_or_gives_nonsense() {
-    let elsewhere = Arc::new(Elsewhere::default());
-    *elsewhere.now.lock() = Some(1);
-    let (fresh, _missing) = start(&elsewhere);
+async fn the_last_value_serves_while_loading_fails_hangs_or_is_invalid() {
+    let scripted = Arc::new(ScriptedSource::default());
+    *scripted.now.lock() = Some(1);
+    let (fresh, _missing) = start(&scripted);
     sleep(Duration::from_secs(1)).await;
     for trouble in [None, Some(666)] {
-        *elsewhere.now.lock() = trouble;
+        *scripted.now.lock() = trouble;
         sleep(2 * INTERVAL).await;
         assert_eq!(*fresh.get().unwrap(), 1);
         let age = fresh.status().age.unwrap();
         assert!(age > INTERVAL, "the age grows: {age:?}");
-        *elsewhere.now.lock() = Some(1);
+        *scripted.now.lock() = Some(1);
         sleep(INTERVAL).await;
     }
-    *elsewhere.hangs.lock() = true;
+    *scripted.hangs.lock() = true;
     sleep(2 * INTERVAL).await;
     assert_eq!(*fresh.get().unwrap(), 1);
-    *elsewhere.hangs.lock() = false;
-    *elsewhere.now.lock() = Some(2);
+    *scripted.hangs.lock() = false;
+    *scripted.now.lock() = Some(2);
     sleep(INTERVAL).await;
     assert_eq!(*fresh.get().unwrap(), 2);
     let status = fresh.status();
@@ -95,35 +97,35 @@ async fn the_old_serves_while_loading_fails_hangs_or_gives_nonsense() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_calls_that_want_something_newer_share_one_look_and_nonsense_cannot_cause_more() {
-    let elsewhere = Arc::new(Elsewhere::default());
-    *elsewhere.now.lock() = Some(1);
-    let (fresh, _missing) = start(&elsewhere);
+async fn calls_for_a_newer_value_share_one_load_and_are_rate_limited() {
+    let scripted = Arc::new(ScriptedSource::default());
+    *scripted.now.lock() = Some(1);
+    let (fresh, _missing) = start(&scripted);
     sleep(PAUSE).await;
-    let before = elsewhere.looks.load(Ordering::Relaxed);
-    *elsewhere.now.lock() = Some(2);
+    let before = scripted.loads.load(Ordering::Relaxed);
+    *scripted.now.lock() = Some(2);
     let far = Instant::now() + Duration::from_secs(3_600);
     let calls = (0..100).map(|_| async {
-        fresh.look_again(far).await;
+        fresh.refresh_if_stale(far).await;
         *fresh.get().unwrap()
     });
     let seen = futures_util::future::join_all(calls).await;
     assert!(seen.iter().all(|value| *value == 2), "{seen:?}");
-    assert_eq!(elsewhere.looks.load(Ordering::Relaxed), before + 1);
-    // A moment later it is not worth another look.
+    assert_eq!(scripted.loads.load(Ordering::Relaxed), before + 1);
+    // Within the minimum time between loads there is no other load.
     let begun = Instant::now();
     for _ in 0..100 {
-        fresh.look_again(far).await;
+        fresh.refresh_if_stale(far).await;
     }
-    assert_eq!(elsewhere.looks.load(Ordering::Relaxed), before + 1);
+    assert_eq!(scripted.loads.load(Ordering::Relaxed), before + 1);
     assert_eq!(begun.elapsed(), Duration::ZERO);
-    // A source that hangs holds nobody up for long.
+    // A source that hangs delays a call by a few seconds at most.
     sleep(PAUSE).await;
-    *elsewhere.hangs.lock() = true;
+    *scripted.hangs.lock() = true;
     let begun = Instant::now();
-    fresh.look_again(far).await;
+    fresh.refresh_if_stale(far).await;
     assert!(begun.elapsed() <= Duration::from_secs(3));
     let soon = Instant::now() + Duration::from_millis(20);
-    fresh.look_again(soon).await;
+    fresh.refresh_if_stale(soon).await;
     assert!(Instant::now() <= soon + Duration::from_millis(5));
 }

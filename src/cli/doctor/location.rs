@@ -1,0 +1,148 @@
+//! Checks of the secret of one portal: what the login may do with it, and what it holds.
+
+use tokio::time::Instant;
+
+use super::{
+    check::{Area, Check, CheckResult},
+    credential::{Credential, parse_credential},
+    report::Report,
+};
+use leadsd_credentials::SecretPath;
+
+use crate::{
+    cli::remediation::{self, Remediation},
+    config::Config,
+    hubspot::DiagnosticsError,
+    leads::{PortalName, Reason},
+    vault::{AdminClient, Error, SecretData, SecretVersion},
+};
+
+/// The secret of one portal, and the client that reads it.
+#[derive(Clone)]
+pub(super) struct SecretLocation<'a> {
+    pub(super) config: &'a Config,
+    pub(super) name: PortalName,
+    pub(super) path: SecretPath,
+    pub(super) vault_client: &'a AdminClient,
+}
+
+/// A secret that holds a credential.
+pub(super) struct StoredCredential {
+    pub(super) stored: SecretVersion,
+    pub(super) keys: SecretData,
+    pub(super) credential: Credential,
+}
+
+// === impl SecretLocation ===
+
+impl SecretLocation<'_> {
+    /// Runs the checks; `None` if the secret holds no credential.
+    pub(super) async fn examine(&self, report: &mut Report) -> Option<StoredCredential> {
+        let stored_credential = self.run_checks(report).await;
+        if stored_credential.is_none() {
+            report.skip_rest(Area::Secret, Some(self.name.as_str()));
+        }
+        stored_credential
+    }
+
+    async fn run_checks(&self, report: &mut Report) -> Option<StoredCredential> {
+        let name = Some(self.name.as_str());
+        let since = Instant::now();
+        // The kind of the credential decides which capabilities are needed.
+        let stored = self.vault_client.read(&self.path).await;
+        let oauth = stored.as_ref().is_ok_and(|stored| {
+            let keys = stored.as_ref().and_then(|stored| stored.data.as_ref());
+            keys.is_some_and(|keys| keys.has("refresh_token"))
+        });
+        report.check(Check::VaultPolicy, name, self.policy(oauth)).await?;
+        let CheckResult { value, outcome } = self.stored(stored);
+        report.note(Check::VaultSecret, name, outcome, since.elapsed());
+        value
+    }
+
+    /// Checks that the policy allows what the service does with the secret.
+    async fn policy(&self, oauth: bool) -> CheckResult<()> {
+        let (data, metadata) =
+            (self.vault_client.data_path(&self.path), self.vault_client.metadata_path(&self.path));
+        let paths = [data.clone(), metadata.clone()];
+        let Ok(may) = self.vault_client.capabilities(&paths).await else {
+            return CheckResult::ok((), "Vault does not say; the next check shows");
+        };
+        let allowed = |index: usize, what: &str| {
+            may.get(index).is_some_and(|may| may.iter().any(|may| may == what || may == "root"))
+        };
+        if !allowed(0, "read") {
+            return CheckResult::fail(remediation::policy(&data, &["read"]));
+        }
+        if !allowed(1, "read") {
+            return CheckResult::fail(remediation::policy(&metadata, &["read"]));
+        }
+        if oauth && !allowed(0, "update") {
+            let Remediation { cause, fix } = remediation::policy(&data, &["read", "update"]);
+            let cause = format!("{cause}: a refresh token that HubSpot replaces would be lost");
+            return CheckResult::warn((), cause, fix);
+        }
+        let may = |index: usize| may.get(index).map(|may| may.join(", ")).unwrap_or_default();
+        CheckResult::ok((), format!("{data}: {}; {metadata}: {}", may(0), may(1)))
+    }
+
+    /// Remediation of a failure of HubSpot for this portal.
+    pub(super) fn remediation(&self, error: &DiagnosticsError) -> Remediation {
+        let mut remediation = remediation::hubspot(error, &self.config.hubspot.base_url);
+        if let DiagnosticsError::Api(error) = error
+            && error.reason() == Reason::LeadNotFound
+        {
+            "check hubspot.api_version".clone_into(&mut remediation.fix);
+        }
+        remediation
+    }
+
+    fn stored(
+        &self,
+        stored: Result<Option<SecretVersion>, Error>,
+    ) -> CheckResult<StoredCredential> {
+        let (location, name) = (self.vault_client.data_path(&self.path), &self.name);
+        let stored = match stored {
+            Ok(Some(stored)) => stored,
+            Ok(None) => {
+                return CheckResult::fail(Remediation::new(
+                    format!("there is no secret at {location}"),
+                    format!("store the credential: leadsd login --portal {name}"),
+                ));
+            }
+            Err(error) => {
+                return CheckResult::fail(remediation::vault(
+                    &error,
+                    &self.config.vault,
+                    &location,
+                ));
+            }
+        };
+        let Some(keys) = stored.data.clone() else {
+            let version = stored.version;
+            return CheckResult::fail(Remediation::new(
+                format!("the newest version of {location}, {version}, is deleted"),
+                format!(
+                    "bring it back (vault kv undelete -versions={version} ...), or leadsd login \
+                     --portal {name}"
+                ),
+            ));
+        };
+        let found = |kind: &str| format!("{kind}, version {}", stored.version);
+        match parse_credential(&keys) {
+            Ok((credential, None)) => {
+                let found = found(credential.kind());
+                CheckResult::ok(StoredCredential { stored, keys, credential }, found)
+            }
+            Ok((credential, Some(Remediation { cause, fix }))) => CheckResult::warn(
+                StoredCredential { stored, keys, credential },
+                format!("{location}: {cause}"),
+                fix,
+            ),
+            Err(Remediation { cause, fix }) => CheckResult::fail(Remediation::new(
+                format!("{location}: {cause}"),
+                format!("{fix}: leadsd login --portal {name}"),
+            )),
+        }
+    }
+}

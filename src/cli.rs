@@ -1,4 +1,12 @@
-//! The command line: reads it, runs what it asks for, and says how it ended.
+//! The command line: parses the arguments, runs the command, and maps its outcome to an exit code.
+//!
+//! Each command is a module with the arguments it takes and one function `run`. What commands share is
+//! in modules that know no command: `environment`, `output`, `terminal`, `portal_secret` (names and paths
+//! of secrets) and `remediation` (causes and remedies of failures). `error` joins the failures of all
+//! commands; only this file depends on them all.
+//!
+//! Results go to standard output, progress and errors to standard error. The exit code is 0 for success,
+//! 64 for wrong usage or configuration, and 1 for everything else.
 
 mod config;
 mod dev;
@@ -27,7 +35,7 @@ use self::error::Error;
 /// Exit code for bad usage and bad configuration (EX_USAGE of sysexits).
 const BAD_USAGE: u8 = 64;
 
-/// How long threads may take to end once the work is done.
+/// Timeout for threads to end after the command.
 const LAST_THREADS: Duration = Duration::from_millis(100);
 
 /// HubSpot CRM leads for every service of a company, over gRPC.
@@ -88,12 +96,12 @@ pub fn run() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever was to read it has seen enough, such as `head`.
+        // A reader that has seen enough, such as `head`, has closed the pipe.
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            // If nobody is there to read it, the exit code tells.
+            // If standard error is closed, the exit code remains.
             let _ = writeln!(io::stderr(), "leadsd: {error}");
             match error {
                 Error::Config(_)
@@ -118,12 +126,12 @@ fn on_runtime<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Erro
         .build()
         .map_err(|source| Error::Io { what: "cannot start the runtime", source })?;
     let done = runtime.block_on(work);
-    // Somebody who was asked and did not answer keeps a thread reading.
+    // A prompt without an answer keeps a thread reading.
     runtime.shutdown_timeout(LAST_THREADS);
     done
 }
 
-/// For work that is over in a moment: threads would cost more than it does.
+/// Runs a short command on one thread: more threads would cost more than the command.
 fn on_one_thread(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

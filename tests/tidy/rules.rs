@@ -38,16 +38,13 @@ pub(crate) const LONGER: &[&str] = &[
 
 /// Crates and folder modules whose rustdoc is shorter. The list only shrinks.
 pub(crate) const WITHOUT_PAGE: &[&str] = &[
-    "crates/base/src/net.rs",
     "crates/quota/src/bucket.rs",
     "crates/quota/src/redis_ledger/message.rs",
     "crates/quota/src/replica_lease.rs",
     "crates/vault-fake/src/lib.rs",
     "src/admin.rs",
     "src/admin/metrics.rs",
-    "src/cli.rs",
     "src/cli/dev.rs",
-    "src/cli/doctor/portal.rs",
     "src/grpc/middleware.rs",
     "src/grpc/transport.rs",
     "src/telemetry/trace_context.rs",

@@ -125,7 +125,17 @@ pub(super) fn vault_login(error: &vault::Error, config: &config::Vault) -> Remed
         vault::Error::LoginRejected(status) => {
             format!("Vault refuses the login by method {method} with status {status}")
         }
-        other => format!("cannot log in to Vault by method {method}: {other}"),
+        vault::Error::File { .. }
+        | vault::Error::Setup(_)
+        | vault::Error::Unwrap(_)
+        | vault::Error::Denied
+        | vault::Error::NotFound
+        | vault::Error::CasConflict
+        | vault::Error::Invalid
+        | vault::Error::Connect(_)
+        | vault::Error::Unavailable(_) => {
+            format!("cannot log in to Vault by method {method}: {error}")
+        }
     };
     Remediation::new(cause, fix)
 }
@@ -175,16 +185,23 @@ pub(super) fn vault(error: &vault::Error, config: &config::Vault, path: &str) ->
     match error {
         vault::Error::Denied => policy(path, &["read"]),
         vault::Error::Connect(why) => unreached(Peer::Vault, &config.address, why),
-        other => Remediation::new(
-            format!("Vault does not give {path}: {other}"),
+        vault::Error::File { .. }
+        | vault::Error::Setup(_)
+        | vault::Error::LoginRejected(_)
+        | vault::Error::Unwrap(_)
+        | vault::Error::NotFound
+        | vault::Error::CasConflict
+        | vault::Error::Invalid
+        | vault::Error::Unavailable(_) => Remediation::new(
+            format!("Vault does not give {path}: {error}"),
             "see Vault's own state: vault status",
         ),
     }
 }
 
 /// Remediation of a failure of HubSpot.
-pub(super) fn hubspot(fault: &DiagnosticsError, address: &url::Url) -> Remediation {
-    let fix = match fault {
+pub(super) fn hubspot(error: &DiagnosticsError, address: &url::Url) -> Remediation {
+    let fix = match error {
         DiagnosticsError::Connect(why) => return unreached(Peer::Hubspot, address, why),
         DiagnosticsError::TokenExpired => {
             "run leadsd login for this portal, or store a token that lives".to_owned()
@@ -200,9 +217,9 @@ pub(super) fn hubspot(fault: &DiagnosticsError, address: &url::Url) -> Remediati
                             answers in its place"
                 .to_owned()
         }
-        DiagnosticsError::Api(error) => match error.reason() {
+        DiagnosticsError::Api(api) => match api.reason() {
             Reason::MissingScopes => {
-                let scopes = &error.upstream().required_scopes;
+                let scopes = &api.upstream().required_scopes;
                 format!(
                     "add a scope to the app or key, and let the account agree to it again: {}",
                     if scopes.is_empty() {
@@ -236,10 +253,10 @@ pub(super) fn hubspot(fault: &DiagnosticsError, address: &url::Url) -> Remediati
             _ => "see HubSpot's status page; its support asks for the correlation id".to_owned(),
         },
     };
-    let mut cause = fault.to_string();
-    if let DiagnosticsError::Api(error) = fault {
-        error.message().clone_into(&mut cause);
-        let facts = error.upstream();
+    let mut cause = error.to_string();
+    if let DiagnosticsError::Api(api) = error {
+        api.message().clone_into(&mut cause);
+        let facts = api.upstream();
         if let Some(status) = facts.http_status {
             cause = format!("{cause} (status {status})");
         }

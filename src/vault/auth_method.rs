@@ -113,7 +113,14 @@ impl ConfiguredAuth {
         let response = self.client.call(Some(&text), &UnwrapRequest { token: None }).await?;
         let WrappedSecretId { secret_id } = response.data().map_err(|error| match error {
             Error::Invalid | Error::Denied => Error::Unwrap(file.display().to_string()),
-            other => other,
+            Error::File { .. }
+            | Error::Setup(_)
+            | Error::LoginRejected(_)
+            | Error::Unwrap(_)
+            | Error::NotFound
+            | Error::CasConflict
+            | Error::Connect(_)
+            | Error::Unavailable(_) => error,
         })?;
         let secret_id = Secret::new(secret_id);
         let unwrapped = Unwrapped { wrapping_token: text, secret_id: secret_id.clone() };

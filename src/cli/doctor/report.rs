@@ -59,11 +59,10 @@ impl Report {
     /// request or if configured are not among them.
     pub(super) fn skip_rest_for(&mut self, area: Area, portal: Option<&str>, because: Check) {
         for check in Check::all().filter(|check| check.area() == area) {
-            let due = match check {
-                Check::HubspotWrite => self.write_probe,
-                Check::AuthJwks | Check::AuthApiKeys | Check::QuotaShared => false,
-                _ => true,
-            };
+            let is_optional =
+                matches!(check, Check::AuthJwks | Check::AuthApiKeys | Check::QuotaShared);
+            let is_requested = check != Check::HubspotWrite || self.write_probe;
+            let due = is_requested && !is_optional;
             if due && !self.has(check, portal) {
                 self.note(check, portal, Outcome::Skipped(because), Duration::ZERO);
             }

@@ -80,7 +80,7 @@ impl LoginFlow<'_> {
         code: &Secret,
     ) -> Result<(), Error> {
         let traded = self.hubspot_client.exchange_code(&app, code, redirect, soon()).await;
-        let traded = traded.map_err(|fault| self.exchange_error(&fault, redirect))?;
+        let traded = traded.map_err(|error| self.exchange_error(&error, redirect))?;
         let refresh_token = traded.refresh_token.ok_or_else(|| {
             let fix = "see that the app is one with OAuth, and run leadsd login once more";
             Remediation::new("HubSpot's answer has no refresh token", fix)
@@ -110,24 +110,24 @@ impl LoginFlow<'_> {
             .into());
         }
         let remediation =
-            |fault: &DiagnosticsError| remediation::hubspot(fault, &self.config.hubspot.base_url);
+            |error: &DiagnosticsError| remediation::hubspot(error, &self.config.hubspot.base_url);
         // It is not established whether HubSpot knows service keys here: a failure proves nothing.
         let facts = self.hubspot_client.static_token(&token, soon()).await.unwrap_or_default();
         let account = self
             .hubspot_client
             .account(&token, soon())
             .await
-            .map_err(|fault| remediation(&fault))?;
+            .map_err(|error| remediation(&error))?;
         match self.hubspot_client.leads(&token, soon()).await {
             Ok(_) => say("HubSpot accepts the token, and leads can be read with it."),
-            Err(fault @ DiagnosticsError::Api(_)) => {
-                let Remediation { cause, fix } = remediation(&fault);
+            Err(error @ DiagnosticsError::Api(_)) => {
+                let Remediation { cause, fix } = remediation(&error);
                 say(&format!(
                     "HubSpot accepts the token, but leads cannot be read with it: {cause}."
                 ));
                 say(&format!("  What to do: {fix}"));
             }
-            Err(fault) => return Err(remediation(&fault).into()),
+            Err(error) => return Err(remediation(&error).into()),
         }
         let TokenInfo { active: _, hub_id, hub_domain, scopes } = facts;
         let hub_id = hub_id.or(account.hub_id);
@@ -302,9 +302,9 @@ impl LoginFlow<'_> {
         }
     }
 
-    fn exchange_error(&self, fault: &DiagnosticsError, redirect: &str) -> Remediation {
+    fn exchange_error(&self, error: &DiagnosticsError, redirect: &str) -> Remediation {
         let address = &self.config.hubspot.base_url;
-        match fault {
+        match error {
             DiagnosticsError::Rejected(code @ "BAD_REDIRECT_URI") => Remediation::new(
                 format!("HubSpot refuses the redirect URL {redirect} ({code})"),
                 "register exactly this URL with the app (Auth, redirect URLs), or name one that it \
@@ -320,16 +320,18 @@ impl LoginFlow<'_> {
                 code @ ("BAD_CLIENT_ID" | "BAD_CLIENT_SECRET" | "invalid_client"),
             ) => Remediation::new(
                 format!("HubSpot refuses the client id or the client secret ({code})"),
-                remediation::hubspot(fault, address).fix,
+                remediation::hubspot(error, address).fix,
             ),
             DiagnosticsError::Connect(why) => remediation::unreached(Peer::Hubspot, address, why),
-            DiagnosticsError::Api(error) if error.reason() == Reason::LeadNotFound => {
-                Remediation::new(
-                    "HubSpot has no token endpoint for this version of its API",
-                    "correct hubspot.api_version or hubspot.base_url",
-                )
-            }
-            other => remediation::hubspot(other, address),
+            DiagnosticsError::Api(api) if api.reason() == Reason::LeadNotFound => Remediation::new(
+                "HubSpot has no token endpoint for this version of its API",
+                "correct hubspot.api_version or hubspot.base_url",
+            ),
+            DiagnosticsError::TokenExpired
+            | DiagnosticsError::Unauthorized
+            | DiagnosticsError::Rejected(_)
+            | DiagnosticsError::Api(_)
+            | DiagnosticsError::InvalidResponse => remediation::hubspot(error, address),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The admin endpoints over HTTP, for orchestrators and operators: `/live`, `/ready`, `/metrics`,
 //! `/vault`, `/portals`, `POST /portals/{name}/refresh`, and `/log`, where a filter can be put.
 
-mod metrics;
+pub mod metrics;
 mod portals;
 mod process;
 mod serve;
@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
 use tracing::warn;
 
-use self::portals::Portal;
+use self::{metrics::Metrics, portals::Portal};
 use crate::{
     auth::Auth,
     grpc, hubspot,
@@ -87,10 +87,11 @@ impl Bound {
 
     /// Serves until `stop` is ready.
     pub async fn run(self, stop: impl Future<Output = ()>) {
+        let metrics = Arc::new(Metrics::new(&self.sources));
         let router = Router::new()
             .route("/live", get(|| async { "live\n" }))
             .route("/ready", get(ready))
-            .route("/metrics", get(scrape))
+            .route("/metrics", get(scrape).with_state(metrics))
             .route("/vault", get(session))
             .route("/portals", get(list))
             .route("/portals/{name}/refresh", post(refresh))
@@ -107,9 +108,9 @@ async fn ready(State(sources): State<Sources>) -> (StatusCode, Json<Readiness>) 
     (status, Json(now))
 }
 
-async fn scrape(State(sources): State<Sources>) -> Response {
+async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
     const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match metrics::scrape(&sources) {
+    match metrics.scrape() {
         Ok(text) => ([(CONTENT_TYPE, FORMAT)], text).into_response(),
         Err(error) => {
             warn!(%error, "Cannot write the metrics");

@@ -12,7 +12,7 @@ use prost_types::FileDescriptorSet;
 use tonic::Code;
 
 use super::DESCRIPTORS;
-use crate::telemetry::histogram::{Histogram, Steps};
+use crate::telemetry::histogram::Histogram;
 
 /// Codes of gRPC, by number.
 const CODES: [&str; 17] = [
@@ -82,7 +82,7 @@ pub struct MethodSnapshot {
     /// Calls over, by code; codes that never were are left out.
     pub handled: Vec<(&'static str, u64)>,
     /// How long those took.
-    pub took: Steps,
+    pub took: Histogram,
 }
 
 // === impl Methods ===
@@ -174,7 +174,7 @@ impl Method {
             method: self.method.clone(),
             started: self.started.load(Ordering::Relaxed),
             handled,
-            took: self.took.steps(),
+            took: self.took.clone(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -12,11 +12,7 @@ use std::{
 use parking_lot::RwLock;
 
 use super::{breaker::Breaker, endpoints::Operation};
-use crate::{
-    leads::PortalName,
-    retry::Budget,
-    telemetry::histogram::{Histogram, Steps},
-};
+use crate::{leads::PortalName, retry::Budget, telemetry::histogram::Histogram};
 
 /// How a call that was sent came back, as HubSpot's own rule for apps counts it: answers that are
 /// errors must stay under 5 % of a day's calls.
@@ -61,12 +57,12 @@ pub struct Traffic {
 }
 
 /// How long HubSpot took for the calls of one operation, to the headers of its answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Timing {
     /// Name of the operation.
     pub operation: &'static str,
-    /// How long, in steps.
-    pub took: Steps,
+    /// How long it took.
+    pub took: Histogram,
 }
 
 /// One portal.
@@ -83,7 +79,7 @@ pub(super) struct Portal {
 #[derive(Debug, Default)]
 pub(super) struct Portals {
     all: RwLock<HashMap<PortalName, Arc<Portal>>>,
-    took: [Histogram; Operation::ALL.len()],
+    took: [OnceLock<Histogram>; Operation::ALL.len()],
 }
 
 const OUTCOMES: [Outcome; 5] =
@@ -142,16 +138,16 @@ impl Portals {
     }
 
     pub(super) fn took(&self, operation: Operation, took: Duration) {
-        self.took[operation as usize].observe(took);
+        self.took[operation as usize].get_or_init(Histogram::default).observe(took);
     }
 
     /// Operations that never happened are left out.
     pub(super) fn timings(&self) -> Vec<Timing> {
         let timing = |operation: Operation| {
-            let took = self.took[operation as usize].steps();
-            Timing { operation: operation.name(), took }
+            let took = self.took[operation as usize].get()?.clone();
+            Some(Timing { operation: operation.name(), took })
         };
-        Operation::ALL.into_iter().map(timing).filter(|timing| timing.took.count > 0).collect()
+        Operation::ALL.into_iter().filter_map(timing).collect()
     }
 
     pub(super) fn traffic(&self) -> Vec<Traffic> {

@@ -1,58 +1,110 @@
-//! What is scraped of callers and of what they are checked with.
+//! Metrics of authentication: callers, the keys they are checked with, and certificates.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
-use super::{Sample, count, encode, flag};
-use crate::{auth, grpc::TlsStatus, telemetry::names};
+use super::metric::{Metric, Writer, count, counter, flag, gauge, seconds};
+use crate::{
+    auth::{self, Auth},
+    grpc::{Tls, TlsStatus},
+};
 
-/// The callers when the scrape began.
+const CALLERS_IDENTIFIED: Metric = counter(
+    "leadsd_callers_identified",
+    &["proof"],
+    "Calls whose caller has proven its name, by certificate, jwt or api_key",
+);
+const CALLERS_REFUSED: Metric = counter(
+    "leadsd_callers_refused",
+    &["cause"],
+    "Calls not let in: missing (no proof of who calls), invalid (one that proves nothing), unavailable (it cannot be checked yet) or forbidden (the caller may not do this)",
+);
+const TRUST_AGE: Metric = gauge(
+    "leadsd_trust_age_seconds",
+    &["source"],
+    "Seconds since the keys of the token issuer (auth:jwks) or the hashes of API keys (auth:api_keys) were last found as they should be; absent if they never were",
+);
+const TRUST_ENTRIES: Metric = gauge("leadsd_trust_entries", &["source"], "Keys or hashes in use");
+const TRUST_LOADS: Metric = counter(
+    "leadsd_trust_loads",
+    &["source", "outcome"],
+    "Looks for newer keys or hashes: ok or failed; while they fail the old ones serve",
+);
+const TLS_EXPIRES_IN: Metric = gauge(
+    "leadsd_tls_certificate_expires_in_seconds",
+    &[],
+    "Seconds until the certificate of the gRPC port ends, negative once it has; absent without TLS",
+);
+const TLS_RELOADS: Metric = counter(
+    "leadsd_tls_reloads",
+    &["outcome"],
+    "Times that the files of the gRPC port's certificates had something new: ok (it serves) or failed (it cannot be used)",
+);
+const TLS_TROUBLE: Metric = gauge(
+    "leadsd_tls_trouble",
+    &[],
+    "1 while what the files of the certificates hold cannot be used and older ones serve",
+);
+
+/// The metrics of this area, in the order of the documentation.
+pub(super) const ALL: &[Metric] = &[
+    CALLERS_IDENTIFIED,
+    CALLERS_REFUSED,
+    TRUST_AGE,
+    TRUST_ENTRIES,
+    TRUST_LOADS,
+    TLS_EXPIRES_IN,
+    TLS_RELOADS,
+    TLS_TROUBLE,
+];
+
 #[derive(Debug)]
-pub(super) struct Callers(pub(super) auth::Status);
+struct AuthCollector(Arc<Auth>);
 
-/// The certificates when the scrape began.
 #[derive(Debug)]
-pub(super) struct Certificates(pub(super) TlsStatus);
+struct CertificateCollector(Arc<Tls>);
 
-// === impl Callers ===
-
-impl Collector for Callers {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Self(auth::Status { identified, refused, sources }) = self;
-        let mut put = |metric, samples| encode(&mut encoder, metric, samples);
-        let sample = |label, value| Sample { labels: vec![label], value };
-        let proofs = identified.iter().map(|(proof, calls)| sample(proof.as_str(), count(*calls)));
-        put(names::CALLERS_IDENTIFIED, proofs.collect())?;
-        let causes = refused.iter().map(|(cause, calls)| sample(cause, count(*calls)));
-        put(names::CALLERS_REFUSED, causes.collect())?;
-        let ages = sources
-            .iter()
-            .filter_map(|source| Some(sample(source.name, source.age?.as_secs_f64())));
-        put(names::TRUST_AGE, ages.collect())?;
-        let entries =
-            sources.iter().map(|source| sample(source.name, count(source.entries as u64)));
-        put(names::TRUST_ENTRIES, entries.collect())?;
-        let loads = sources.iter().flat_map(|source| {
-            [("ok", source.loads), ("failed", source.failures)].map(|(outcome, looks)| Sample {
-                labels: vec![source.name, outcome],
-                value: count(looks),
-            })
-        });
-        put(names::TRUST_LOADS, loads.collect())
+pub(super) fn register(registry: &mut Registry, auth: Option<&Arc<Auth>>, tls: Option<&Arc<Tls>>) {
+    if let Some(auth) = auth {
+        registry.register_collector(Box::new(AuthCollector(Arc::clone(auth))));
+    }
+    if let Some(tls) = tls {
+        registry.register_collector(Box::new(CertificateCollector(Arc::clone(tls))));
     }
 }
 
-// === impl Certificates ===
+// === impl AuthCollector ===
 
-impl Collector for Certificates {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Self(TlsStatus { expires_in_s, reloads, failures, in_trouble }) = *self;
-        let mut put = |metric, samples| encode(&mut encoder, metric, samples);
-        let one = |value| Sample { labels: Vec::new(), value };
-        put(names::TLS_EXPIRES_IN, expires_in_s.map(one).into_iter().collect())?;
-        let outcome = |label, times| Sample { labels: vec![label], value: count(times) };
-        put(names::TLS_RELOADS, vec![outcome("ok", reloads), outcome("failed", failures)])?;
-        put(names::TLS_TROUBLE, vec![one(flag(in_trouble))])
+impl Collector for AuthCollector {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut writer = Writer(encoder);
+        let auth::Status { identified, refused, sources } = self.0.status();
+        let proofs = identified.iter().map(|(proof, calls)| ([proof.as_str()], count(*calls)));
+        writer.samples(CALLERS_IDENTIFIED, proofs)?;
+        let causes = refused.iter().map(|(cause, calls)| ([*cause], count(*calls)));
+        writer.samples(CALLERS_REFUSED, causes)?;
+        let ages = sources.iter().filter_map(|source| Some(([source.name], seconds(source.age)?)));
+        writer.samples(TRUST_AGE, ages)?;
+        let entries = sources.iter().map(|source| ([source.name], count(source.entries as u64)));
+        writer.samples(TRUST_ENTRIES, entries)?;
+        let loads = sources.iter().flat_map(|source| {
+            [("ok", source.loads), ("failed", source.failures)]
+                .map(|(outcome, loads)| ([source.name, outcome], count(loads)))
+        });
+        writer.samples(TRUST_LOADS, loads)
+    }
+}
+
+// === impl CertificateCollector ===
+
+impl Collector for CertificateCollector {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut writer = Writer(encoder);
+        let TlsStatus { expires_in_s, reloads, failures, in_trouble } = self.0.status();
+        writer.sample(TLS_EXPIRES_IN, expires_in_s)?;
+        let outcomes = [("ok", reloads), ("failed", failures)];
+        writer.samples(TLS_RELOADS, outcomes.map(|(outcome, times)| ([outcome], count(times))))?;
+        writer.sample(TLS_TROUBLE, Some(flag(in_trouble)))
     }
 }

@@ -1,0 +1,138 @@
+//! One metric, and how its samples are written into a scrape.
+
+use std::{fmt, time::Duration};
+
+use prometheus_client::{
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+};
+
+use crate::telemetry::histogram::Histogram;
+
+/// Kind of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only increases; its name ends in `_total`.
+    Counter,
+    /// Increases and decreases.
+    Gauge,
+    /// Durations in buckets: `_bucket`, `_sum` and `_count`.
+    Histogram,
+}
+
+/// A metric, as its documentation and its scrape describe it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Name as it is scraped, without the `_total` that a counter gets.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Names of its labels, in order.
+    pub labels: &'static [&'static str],
+    /// Its meaning, with its unit.
+    pub help: &'static str,
+}
+
+/// Writes metrics into a scrape.
+pub(super) struct Writer<'a>(pub(super) DescriptorEncoder<'a>);
+
+pub(super) const fn gauge(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Gauge, labels, help }
+}
+
+pub(super) const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Counter, labels, help }
+}
+
+pub(super) const fn histogram(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Histogram, labels, help }
+}
+
+// === impl Metric ===
+
+impl Metric {
+    fn metric_type(&self) -> MetricType {
+        match self.kind {
+            Kind::Counter => MetricType::Counter,
+            Kind::Gauge => MetricType::Gauge,
+            Kind::Histogram => MetricType::Histogram,
+        }
+    }
+}
+
+// === impl Writer ===
+
+impl Writer<'_> {
+    /// Writes the samples of a counter or gauge: the values of its labels, and its own. Leaves the
+    /// metric out if there are none.
+    pub(super) fn samples<'l, const N: usize>(
+        &mut self,
+        metric: Metric,
+        samples: impl IntoIterator<Item = ([&'l str; N], f64)>,
+    ) -> fmt::Result {
+        self.family(metric, samples, |value, encoder| match metric.kind {
+            Kind::Counter => ConstCounter::new(*value).encode(encoder),
+            Kind::Gauge => ConstGauge::new(*value).encode(encoder),
+            Kind::Histogram => Err(fmt::Error),
+        })
+    }
+
+    /// Writes the one sample of a metric without labels. None leaves the metric out.
+    pub(super) fn sample(&mut self, metric: Metric, value: Option<f64>) -> fmt::Result {
+        self.samples(metric, value.map(|value| ([], value)))
+    }
+
+    /// Writes one histogram for each set of labels.
+    pub(super) fn histograms<'l, const N: usize>(
+        &mut self,
+        metric: Metric,
+        histograms: impl IntoIterator<Item = ([&'l str; N], Histogram)>,
+    ) -> fmt::Result {
+        self.family(metric, histograms, |histogram, encoder| histogram.encode(encoder))
+    }
+
+    fn family<'l, const N: usize, V>(
+        &mut self,
+        metric: Metric,
+        samples: impl IntoIterator<Item = ([&'l str; N], V)>,
+        encode: impl Fn(&V, prometheus_client::encoding::MetricEncoder<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        let mut samples = samples.into_iter().peekable();
+        if samples.peek().is_none() {
+            return Ok(());
+        }
+        let Metric { name, labels: names, help, .. } = metric;
+        let mut family = self.0.encode_descriptor(name, help, None, metric.metric_type())?;
+        for (values, value) in samples {
+            let labels: Vec<(&str, &str)> = names.iter().copied().zip(values).collect();
+            encode(&value, family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// 1 if true.
+pub(super) fn flag(value: bool) -> f64 {
+    f64::from(u8::from(value))
+}
+
+pub(super) fn seconds(time: Option<Duration>) -> Option<f64> {
+    time.map(|time| time.as_secs_f64())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a metric is a float; exact below 2^53")]
+pub(super) fn count(value: u64) -> f64 {
+    value as f64
+}

@@ -1,0 +1,81 @@
+//! Metrics of the process, its log and its spans.
+
+use std::fmt;
+
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
+
+use super::{
+    super::process::Usage,
+    metric::{Metric, Writer, count, counter, gauge},
+};
+use crate::telemetry::{
+    LogTarget,
+    spans::{SpanCounts, SpanSink},
+};
+use leadsd_base::time::Timestamp;
+
+const SPANS: Metric = counter(
+    "leadsd_trace_spans",
+    &["outcome"],
+    "Spans of sampled traces: sent, dropped (the queue was full) or failed (the collector did not take them); absent without a collector",
+);
+const LOG_LINES_LOST: Metric = counter(
+    "leadsd_log_lines_lost",
+    &["target"],
+    "Lines of the log that were lost because standard error was blocked and the buffer full: access, audit or other",
+);
+const BUILD_INFO: Metric =
+    gauge("leadsd_build_info", &["version"], "1; the version that runs is in the label");
+const START_TIME: Metric =
+    gauge("process_start_time_seconds", &[], "When the process started, in seconds since 1970");
+const CPU_SECONDS: Metric =
+    counter("process_cpu_seconds", &[], "Seconds of processor time used, by user and system");
+const RESIDENT_MEMORY: Metric =
+    gauge("process_resident_memory_bytes", &[], "Memory in use, in bytes; on Linux");
+const OPEN_FDS: Metric =
+    gauge("process_open_fds", &[], "File handles in use: each connection is one; on Linux");
+const MAX_FDS: Metric =
+    gauge("process_max_fds", &[], "Most file handles the process may have; on Linux");
+
+/// The metrics of this area, in the order of the documentation.
+pub(super) const ALL: &[Metric] = &[
+    SPANS,
+    LOG_LINES_LOST,
+    BUILD_INFO,
+    START_TIME,
+    CPU_SECONDS,
+    RESIDENT_MEMORY,
+    OPEN_FDS,
+    MAX_FDS,
+];
+
+#[derive(Debug)]
+struct ProcessCollector {
+    started: Timestamp,
+    spans: SpanSink,
+}
+
+pub(super) fn register(registry: &mut Registry, started: Timestamp, spans: &SpanSink) {
+    registry.register_collector(Box::new(ProcessCollector { started, spans: spans.clone() }));
+}
+
+// === impl ProcessCollector ===
+
+impl Collector for ProcessCollector {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut writer = Writer(encoder);
+        if let Some(SpanCounts { sent, dropped, failed }) = self.spans.counts() {
+            let counts = [("sent", sent), ("dropped", dropped), ("failed", failed)];
+            writer.samples(SPANS, counts.map(|(outcome, spans)| ([outcome], count(spans))))?;
+        }
+        let lost = LogTarget::ALL.map(|target| ([target.as_str()], count(target.lost())));
+        writer.samples(LOG_LINES_LOST, lost)?;
+        writer.samples(BUILD_INFO, [([env!("CARGO_PKG_VERSION")], 1.0)])?;
+        writer.sample(START_TIME, Some(self.started.as_duration().as_secs_f64()))?;
+        let Usage { cpu_seconds, resident_bytes, open_fds, max_fds } = Usage::now();
+        writer.sample(CPU_SECONDS, cpu_seconds)?;
+        writer.sample(RESIDENT_MEMORY, resident_bytes.map(count))?;
+        writer.sample(OPEN_FDS, open_fds.map(count))?;
+        writer.sample(MAX_FDS, max_fds.map(count))
+    }
+}

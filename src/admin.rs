@@ -1,10 +1,17 @@
-//! The admin endpoints over HTTP, for orchestrators and operators: `/live`, `/ready`, `/metrics`,
-//! `/vault`, `/portals`, `POST /portals/{name}/refresh`, and `/log`, where a filter can be put.
+//! The admin endpoints over HTTP, for orchestrators and operators.
+//!
+//! - `/live` and `/ready`: probes
+//! - `/metrics`: a scrape in the OpenMetrics format
+//! - `/vault` and `/portals`: the Vault session and the credentials, without secrets
+//! - `POST /portals/{name}/refresh`: reads a portal's secret and refreshes its token
+//! - `/log`: reads or replaces the log filter
+//!
+//! The endpoints show snapshots of [`Sources`] and know nothing of leads.
 
 pub mod metrics;
 mod portals;
-mod process;
 mod serve;
+mod sources;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
@@ -16,51 +23,12 @@ use axum::{
     routing::{get, post},
 };
 use serde::Serialize;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::net::TcpListener;
 use tracing::warn;
 
+pub use self::sources::{Readiness, Sources};
 use self::{metrics::Metrics, portals::Portal};
-use crate::{
-    auth::Auth,
-    grpc, hubspot,
-    telemetry::{self, spans::SpanSink},
-    vault::{Session, SessionState},
-};
-use leadsd_base::time::Timestamp;
-use leadsd_credentials::Credentials;
-use leadsd_quota::Quota;
-
-/// What still keeps the service from its work; nothing means ready.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Readiness {
-    /// Names of the conditions that are not met, such as `credential:default`.
-    pub unmet: Vec<String>,
-}
-
-/// What is shown.
-#[derive(Debug, Clone)]
-pub struct Sources {
-    /// What keeps the service from being ready.
-    pub readiness: watch::Receiver<Readiness>,
-    /// The portals' credentials.
-    pub credentials: Arc<Credentials>,
-    /// The Vault session.
-    pub vault: Session,
-    /// What was sent to HubSpot.
-    pub hubspot: hubspot::Client,
-    /// What may be sent.
-    pub quota: Arc<Quota>,
-    /// What the gRPC server has in hand.
-    pub load: Arc<grpc::Admission>,
-    /// What became of spans.
-    pub spans: SpanSink,
-    /// Who calls; `None` if callers have no identity.
-    pub auth: Option<Arc<Auth>>,
-    /// The certificates; `None` without TLS.
-    pub tls: Option<Arc<grpc::Tls>>,
-    /// When the service was put together.
-    pub started: Timestamp,
-}
+use crate::{telemetry, vault::SessionState};
 
 /// A listener that has its address and has not begun to serve.
 #[derive(Debug)]

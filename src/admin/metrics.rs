@@ -12,6 +12,7 @@ mod metric;
 mod process;
 mod quota;
 mod rpc;
+mod usage;
 mod vault;
 
 use std::fmt;
@@ -19,7 +20,7 @@ use std::fmt;
 use prometheus_client::{encoding::text, registry::Registry};
 
 pub use self::metric::{Kind, Metric};
-use super::Sources;
+use super::sources::Sources;
 
 /// Everything that is scraped.
 #[derive(Debug)]

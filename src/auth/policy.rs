@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    config::{Access, Callers, Policy},
+    config::{Access, CallerPattern, Policy},
     leads::PortalName,
 };
 
@@ -63,8 +63,8 @@ impl Policies {
             let rights = Rights { access: *access, quota: *quota, share: *share };
             for callers in callers {
                 let rules = match callers {
-                    Callers::Named(name) => exact.entry(name.clone()).or_default(),
-                    Callers::Beginning(text) => prefixes.entry(text.clone()).or_default(),
+                    CallerPattern::Exact(name) => exact.entry(name.clone()).or_default(),
+                    CallerPattern::Prefix(text) => prefixes.entry(text.clone()).or_default(),
                 };
                 match portals {
                     None => rules.push(Rule { portal: None, rights }),

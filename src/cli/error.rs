@@ -6,7 +6,7 @@ use super::{health, login};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("the configuration is wrong:\n{0}")]
-    Config(#[from] crate::config::Faults),
+    Config(#[from] crate::config::ConfigErrors),
     #[error(transparent)]
     App(#[from] crate::app::Error),
     #[error(transparent)]

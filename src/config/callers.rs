@@ -1,12 +1,13 @@
 //! Checks who may call: `[grpc.tls]`, `[auth]` and `[policy.<name>]`, and that nobody serves strangers
 //! by accident.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use super::{
-    Access, ApiKeys, Auth, Callers, ClientCa, Grpc, Jwks, Jwt, Policy, Portal, Tls, check::Checker,
-    raw,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
 };
+
+use super::{check::Checker, grpc::Grpc, portals::Portal, raw};
 use crate::leads::PortalName;
 use leadsd_credentials::SecretPath;
 
@@ -22,37 +23,91 @@ const CALLER_CLAIM: &str = "sub";
 /// Longest name of a caller, issuer, audience or claim, in bytes.
 const MAX_NAME: usize = 512;
 
+/// `[auth]`: how callers prove who they are, beside certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Auth {
+    /// `[auth.jwt]`; none by default.
+    pub jwt: Option<Jwt>,
+    /// `[auth.api_keys]`; none by default.
+    pub api_keys: Option<ApiKeys>,
+}
+
+/// `[auth.jwt]`: bearer tokens of one issuer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jwt {
+    /// The claim `iss` of its tokens.
+    pub issuer: String,
+    /// What the claim `aud` must name.
+    pub audience: String,
+    /// Where its public keys are.
+    pub jwks: Jwks,
+    /// The claim that names the caller. Default `sub`.
+    pub caller_claim: String,
+}
+
+/// Where an issuer's public keys (a JSON Web Key Set) are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Jwks {
+    /// In a file, which is read again when it changes.
+    File(PathBuf),
+    /// At a URL.
+    Url {
+        /// Where; https, or http on loopback.
+        url: url::Url,
+        /// PEM file with the CAs that may sign its certificate, beside the public ones.
+        ca_file: Option<PathBuf>,
+        /// File with a bearer token to send along; read at every request.
+        token_file: Option<PathBuf>,
+        /// How often to look. Default 5 min.
+        refresh: Duration,
+    },
+}
+
+/// `[auth.api_keys]`: keys whose hashes are in Vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKeys {
+    /// Path of the secret under the KV mount: callers' names, each with the SHA-256 of its key.
+    pub secret: SecretPath,
+}
+
+/// `[policy.<name>]`: what some callers may do in some portals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Names of callers, or how they begin.
+    pub callers: Vec<CallerPattern>,
+    /// The portals; none stands for all of them.
+    pub portals: Option<Vec<PortalName>>,
+    /// What they may do with leads.
+    pub access: Access,
+    /// Whether they may ask for the portal's quota. Default no.
+    pub quota: bool,
+    /// Their part of a portal's quota when callers wait. Default 1.
+    pub share: u32,
+}
+
+/// One or more callers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CallerPattern {
+    /// The one of this name.
+    Exact(String),
+    /// All whose names begin like this; with the empty text, all.
+    Prefix(String),
+}
+
+/// What a caller may do with leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Nothing.
+    None,
+    /// Reads.
+    Read,
+    /// Reads and writes.
+    Write,
+}
+
 // === impl Checker ===
 
 impl Checker<'_> {
-    pub(super) fn tls(&mut self, raw: raw::Tls) -> Option<Tls> {
-        let raw::Tls { cert_file, key_file, client_ca_file, client_auth } = raw;
-        let mut required = |key: &str, missing: bool| {
-            if missing {
-                self.fault(&format!("grpc.tls.{key}"), "is required with [grpc.tls]");
-            }
-        };
-        required("cert_file", cert_file.is_none());
-        required("key_file", key_file.is_none());
-        if client_auth.is_some() && client_ca_file.is_none() {
-            self.fault("grpc.tls.client_auth", "needs client_ca_file");
-        }
-        let client_auth = match client_auth.as_deref() {
-            None | Some("require") => Some(true),
-            Some("optional") => Some(false),
-            Some(_) => {
-                self.fault("grpc.tls.client_auth", "must be require or optional");
-                None
-            }
-        };
-        let required = client_auth?;
-        Some(Tls {
-            cert_file: cert_file?,
-            key_file: key_file?,
-            client_ca: client_ca_file.map(|file| ClientCa { file, required }),
-        })
-    }
-
     /// The section `[auth]`.
     pub(super) fn callers(&mut self, raw: raw::Auth) -> Option<Auth> {
         let raw::Auth { jwt, api_keys } = raw;
@@ -170,7 +225,7 @@ impl Checker<'_> {
     ) -> Option<BTreeMap<String, Policy>> {
         let before = self.faults.len();
         let mut policies = BTreeMap::new();
-        let mut decided: BTreeMap<(Callers, Option<PortalName>), String> = BTreeMap::new();
+        let mut decided: BTreeMap<(CallerPattern, Option<PortalName>), String> = BTreeMap::new();
         for (name, raw) in raw {
             let Some(policy) = self.policy(&name, raw, portals) else { continue };
             for callers in &policy.callers {
@@ -299,13 +354,13 @@ fn is_name(name: &str) -> bool {
 }
 
 /// A full name, or how names begin with a `*` after it.
-fn pattern(text: &str) -> Option<Callers> {
+fn pattern(text: &str) -> Option<CallerPattern> {
     if !is_name(text) {
         return None;
     }
     match text.split_once('*') {
-        None => Some(Callers::Named(text.to_owned())),
-        Some((beginning, "")) => Some(Callers::Beginning(beginning.to_owned())),
+        None => Some(CallerPattern::Exact(text.to_owned())),
+        Some((beginning, "")) => Some(CallerPattern::Prefix(beginning.to_owned())),
         Some(_) => None,
     }
 }

@@ -1,7 +1,7 @@
 //! Loads the configuration in layers (compiled-in defaults, file, environment) and reports every
 //! fault at once, each with its key and where the value came from.
 
-use std::{borrow::Cow, fmt, path::Path, str::FromStr};
+use std::{borrow::Cow, path::Path, str::FromStr};
 
 use figment::{
     Figment, Profile,
@@ -9,7 +9,12 @@ use figment::{
     value::{Dict, Value},
 };
 
-use super::{Config, check::Checker, raw::Raw};
+use super::{
+    check::Checker,
+    error::{ConfigError, ConfigErrors, DEFAULT, origin, source},
+    raw::Raw,
+    sections::Config,
+};
 
 /// The documented default file, and the lowest layer.
 pub(super) const DEFAULTS: &str = include_str!("../../leadsd.example.toml");
@@ -17,26 +22,8 @@ pub(super) const DEFAULTS: &str = include_str!("../../leadsd.example.toml");
 /// Most faults looked for: each takes another pass over the values.
 const MAX_PASSES: usize = 64;
 
-/// Origin of what nobody has set.
-const DEFAULT: &str = "default";
-
 /// Most brackets in a variable's value that figment is trusted with; no key needs more than one pair.
 const MAX_BRACKETS: usize = 64;
-
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// Dotted key, such as `grpc.listen`.
-    pub key: String,
-    /// Where the value came from, such as a file or an environment variable; empty if there is none.
-    pub origin: String,
-    /// What is wrong with it.
-    pub what: String,
-}
-
-/// Everything that is wrong with a configuration; at least one fault.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Faults(pub Vec<Fault>);
 
 /// A configuration that is right.
 #[derive(Debug, Clone)]
@@ -47,27 +34,6 @@ pub struct Loaded {
     figment: Figment,
 }
 
-// === impl Fault ===
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.what)?;
-        if self.origin.is_empty() { Ok(()) } else { write!(f, " (from {})", self.origin) }
-    }
-}
-
-// === impl Faults ===
-
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fault) in self.0.iter().enumerate() {
-            let line_end = if index == 0 { "" } else { "\n" };
-            write!(f, "{line_end}{fault}")?;
-        }
-        Ok(())
-    }
-}
-
 // === impl Loaded ===
 
 impl Loaded {
@@ -75,13 +41,17 @@ impl Loaded {
     pub fn new(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, Faults> {
+    ) -> Result<Self, ConfigErrors> {
         let mut figment = Figment::from(Toml::string(DEFAULTS));
         if let Some(file) = file {
             if !file.is_file() {
                 let origin = file.display().to_string();
                 let what = "the file does not exist".to_owned();
-                return Err(Faults(vec![Fault { key: "--config".to_owned(), origin, what }]));
+                return Err(ConfigErrors(vec![ConfigError {
+                    key: "--config".to_owned(),
+                    origin,
+                    what,
+                }]));
             }
             figment = figment.merge(Toml::file_exact(file));
         }
@@ -102,7 +72,7 @@ impl Loaded {
             (Some(config), Some(raw)) if checker.faults.is_empty() => {
                 Ok(Self { config, raw, figment })
             }
-            _ => Err(Faults(checker.faults)),
+            _ => Err(ConfigErrors(checker.faults)),
         }
     }
 
@@ -182,7 +152,7 @@ impl<P: figment::Provider> figment::Provider for Named<P> {
 }
 
 /// Reads the raw form; whatever is in the way is reported, taken out and left to its default.
-fn extract(figment: &Figment, faults: &mut Vec<Fault>) -> Option<Raw> {
+fn extract(figment: &Figment, faults: &mut Vec<ConfigError>) -> Option<Raw> {
     let defaults: Figment = Figment::from(Toml::string(DEFAULTS));
     let mut values: Dict = match figment.extract() {
         Ok(values) => values,
@@ -211,7 +181,7 @@ fn extract(figment: &Figment, faults: &mut Vec<Fault>) -> Option<Raw> {
         }
         let key = path.join(".");
         let what = describe(&error.kind);
-        faults.push(Fault { origin: origin(figment, &key), key: key.clone(), what });
+        faults.push(ConfigError { origin: origin(figment, &key), key: key.clone(), what });
         let default = defaults.find_value(&key).ok();
         if !replace(&mut values, &path, default) {
             return None;
@@ -249,34 +219,9 @@ fn describe(kind: &figment::error::Kind) -> String {
     }
 }
 
-fn fault_of(figment: &Figment, error: &figment::Error) -> Fault {
+fn fault_of(figment: &Figment, error: &figment::Error) -> ConfigError {
     let key = error.path.join(".");
     let named = error.metadata.as_ref().map(source);
     let origin = named.unwrap_or_else(|| origin(figment, &key));
-    Fault { key, origin, what: error.kind.to_string() }
-}
-
-/// Where the value of a key came from, or the table that it would be in; empty if that is nobody's
-/// doing.
-pub(super) fn origin(figment: &Figment, whole: &str) -> String {
-    let mut key = whole;
-    loop {
-        if let Some(metadata) = figment.find_metadata(key) {
-            let source = source(metadata);
-            // What is missing is not from the default file.
-            return if key != whole && source == DEFAULT { String::new() } else { source };
-        }
-        match key.rsplit_once('.') {
-            Some((parent, _)) => key = parent,
-            None => return String::new(),
-        }
-    }
-}
-
-fn source(metadata: &figment::Metadata) -> String {
-    match &metadata.source {
-        Some(figment::Source::File(file)) => file.display().to_string(),
-        _ if metadata.name.starts_with("environment") => metadata.name.to_string(),
-        _ => DEFAULT.to_owned(),
-    }
+    ConfigError { key, origin, what: error.kind.to_string() }
 }

@@ -5,8 +5,8 @@ use serde_json::{Map, Value as Json, json};
 use toml::Value;
 
 use super::{
-    check::{parse_duration, parse_size},
-    document::{Key, Kind, Section, range},
+    annotated_toml::{Key, Kind, Section, range},
+    units::{parse_duration, parse_size},
 };
 
 /// Keys that take one of these.

@@ -2,14 +2,16 @@
 
 mod documented;
 
-use std::io::Write as _;
+use std::{io::Write as _, time::Duration};
 
 use proptest::prelude::*;
 
 use super::{
-    check::{parse_duration, parse_size},
+    units::{parse_duration, parse_size},
     *,
 };
+
+use crate::leads::PortalName;
 
 const GOOD: &str = r#"
 [vault]
@@ -20,7 +22,7 @@ file = "/vault/token"
 [portals.default]
 "#;
 
-fn load(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, Faults> {
+fn load(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
     let pairs = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -197,11 +199,11 @@ fn callers_and_what_they_may_do_are_read() {
     assert_eq!(token_file, Some("/token".into()));
     assert_eq!(config.auth.api_keys.unwrap().secret.as_str(), "leadsd/api-keys");
     let billing = &config.policy["billing"];
-    assert_eq!(billing.callers[1], Callers::Named("billing".to_owned()));
+    assert_eq!(billing.callers[1], CallerPattern::Exact("billing".to_owned()));
     assert_eq!((billing.access, billing.quota, billing.share), (Access::Write, false, 3));
     assert_eq!(billing.portals, Some(vec![PortalName::parse("default").unwrap()]));
     let everybody = &config.policy["everybody"];
-    assert_eq!(everybody.callers, [Callers::Beginning(String::new())]);
+    assert_eq!(everybody.callers, [CallerPattern::Prefix(String::new())]);
     assert_eq!((everybody.access, everybody.quota, everybody.share), (Access::None, true, 1));
     assert_eq!(everybody.portals, None);
 }

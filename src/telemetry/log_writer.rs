@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex};
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::logs::{ACCESS, AUDIT};
+use super::names::{ACCESS_TARGET, AUDIT_TARGET};
 
 /// Maximum bytes in the buffer: almost two seconds of access events at 5,000 calls a second.
 const MAX_BYTES: usize = 4 << 20;
@@ -107,8 +107,8 @@ impl LogTarget {
 
     fn of_event(target: &str) -> Self {
         match target {
-            ACCESS => Self::Access,
-            AUDIT => Self::Audit,
+            ACCESS_TARGET => Self::Access,
+            AUDIT_TARGET => Self::Audit,
             _ => Self::Other,
         }
     }

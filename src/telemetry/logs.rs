@@ -22,16 +22,10 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::log_writer::LogWriter;
+use super::{log_writer::LogWriter, names::AUDIT_TARGET};
 
 /// Targets that may hold secrets in their events.
 const SILENT: [&str; 2] = ["rustify", "vaultrs"];
-
-/// Target of the access events.
-pub(super) const ACCESS: &str = "leadsd::access";
-
-/// Target of the audit trail, which ends only if a filter names it.
-pub(super) const AUDIT: &str = "leadsd::audit";
 
 /// The filter in use, if the service writes logs.
 static SWITCH: ArcSwapOption<Switch> = ArcSwapOption::const_empty();
@@ -110,7 +104,7 @@ pub fn filter(level: &str) -> Result<EnvFilter, Error> {
 
 /// The same, with the audit trail unless `level` names it.
 fn choose(level: &str) -> Result<Chosen, Error> {
-    Ok(Chosen { filter: filter(level)?, keeps_audit: !level.contains(AUDIT) })
+    Ok(Chosen { filter: filter(level)?, keeps_audit: !level.contains(AUDIT_TARGET) })
 }
 
 fn is_silent(target: &str) -> bool {
@@ -179,8 +173,9 @@ where
 impl Chosen {
     /// Whether this is logged, if that is not for the filter to say.
     fn fixed(&self, metadata: &Metadata<'_>) -> Option<bool> {
-        let is_audit =
-            self.keeps_audit && metadata.target() == AUDIT && *metadata.level() <= Level::INFO;
+        let is_audit = self.keeps_audit
+            && metadata.target() == AUDIT_TARGET
+            && *metadata.level() <= Level::INFO;
         if is_audit { Some(true) } else { is_silent(metadata.target()).then_some(false) }
     }
 }

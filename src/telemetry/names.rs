@@ -24,6 +24,12 @@ pub const HUBSPOT_OPERATION: &str = "hubspot.operation";
 /// HubSpot's id of the call.
 pub const HUBSPOT_CORRELATION_ID: &str = "hubspot.correlation_id";
 
+/// Target of the access events.
+pub(super) const ACCESS_TARGET: &str = "leadsd::access";
+
+/// Target of the audit events, which a filter silences only if it names them.
+pub(super) const AUDIT_TARGET: &str = "leadsd::audit";
+
 /// Targets that a filter may name, with what is logged there.
 pub const TARGETS: &[(&str, &str)] = &[
     (
@@ -31,11 +37,11 @@ pub const TARGETS: &[(&str, &str)] = &[
         "everything of the service: what changes its state, and what somebody should look at",
     ),
     (
-        "leadsd::access",
+        ACCESS_TARGET,
         "one event for each call when it is over, a stream at its real end; health probes and reflection at `debug`",
     ),
     (
-        "leadsd::audit",
+        AUDIT_TARGET,
         "one event for each write: who, where, what and how it ended, and no property value",
     ),
 ];

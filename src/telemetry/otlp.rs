@@ -22,7 +22,6 @@ use tonic::{
 };
 use uuid::Uuid;
 
-use super::TraceSettings;
 use leadsd_base::secret::Secret;
 
 /// Timeout for a connection.
@@ -31,9 +30,24 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout for one export, retries included.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Settings for the export of spans to a trace collector.
+#[derive(Debug, Clone)]
+pub struct TraceSettings {
+    /// A collector that takes OTLP over gRPC. Default none.
+    pub otlp_endpoint: Option<url::Url>,
+    /// PEM file with the CAs that may sign its certificate, beside the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// File with headers for the collector, one `name: value` a line; read for each export.
+    pub headers_file: Option<PathBuf>,
+    /// The share of the traces that start here which is sampled, 0 to 1. Default 1.
+    pub sample_ratio: f64,
+    /// Name of this service in the collector. Default `leadsd`.
+    pub service_name: String,
+}
+
 /// Why the export of spans cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ExportError {
     /// The endpoint or its TLS settings cannot be used.
     #[error("trace.otlp_endpoint: {0}")]
     Endpoint(#[from] tonic::transport::Error),
@@ -63,7 +77,7 @@ pub enum Error {
 pub(super) fn exporter(
     settings: &TraceSettings,
     endpoint: &url::Url,
-) -> Result<SpanExporter, Error> {
+) -> Result<SpanExporter, ExportError> {
     let TraceSettings { otlp_endpoint: _, ca_file, headers_file, .. } = settings;
     let exporter = SpanExporter::builder()
         .with_tonic()
@@ -71,7 +85,8 @@ pub(super) fn exporter(
         .with_channel(channel(endpoint, ca_file.as_deref())?);
     let Some(path) = headers_file.clone() else { return Ok(exporter.build()?) };
     // Reports at start what would fail every export.
-    read_headers(&path).map_err(|source| Error::HeadersFile { path: path.clone(), source })?;
+    read_headers(&path)
+        .map_err(|source| ExportError::HeadersFile { path: path.clone(), source })?;
     // Read for each export, so that a token can be replaced.
     let add_headers = move |mut request: Request<()>| {
         #[expect(clippy::disallowed_methods, reason = "the exporter turns it into an error")]
@@ -96,7 +111,7 @@ pub(super) fn resource(settings: &TraceSettings) -> Resource {
         .build()
 }
 
-fn channel(endpoint: &url::Url, ca_file: Option<&Path>) -> Result<Channel, Error> {
+fn channel(endpoint: &url::Url, ca_file: Option<&Path>) -> Result<Channel, ExportError> {
     let mut channel = Endpoint::from_shared(endpoint.to_string())?
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(EXPORT_TIMEOUT);
@@ -112,8 +127,8 @@ fn channel(endpoint: &url::Url, ca_file: Option<&Path>) -> Result<Channel, Error
     Ok(channel.connect_lazy())
 }
 
-fn private_anchors(path: &Path) -> Result<Vec<TrustAnchor<'static>>, Error> {
-    let failed = |cause: String| Error::CaFile { path: path.to_owned(), cause };
+fn private_anchors(path: &Path) -> Result<Vec<TrustAnchor<'static>>, ExportError> {
+    let failed = |cause: String| ExportError::CaFile { path: path.to_owned(), cause };
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| failed(error.to_string()))?;

@@ -22,9 +22,6 @@ pub(crate) const LONGER: &[&str] = &[
     "crates/credentials/src/machine.rs",
     "crates/credentials/src/machine/store.rs",
     "crates/hubspot-fake/src/store.rs",
-    "src/admin/metrics.rs",
-    "src/config.rs",
-    "src/config/check.rs",
     "src/grpc/convert.rs",
     "src/grpc/middleware/observe.rs",
     "src/grpc/transport/tls.rs",
@@ -33,7 +30,6 @@ pub(crate) const LONGER: &[&str] = &[
     "src/hubspot/wire.rs",
     "src/leads/coalesce/group.rs",
     "src/leads/service.rs",
-    "src/telemetry/names.rs",
 ];
 
 /// Crates and folder modules whose rustdoc is shorter. The list only shrinks.
@@ -42,8 +38,6 @@ pub(crate) const WITHOUT_PAGE: &[&str] = &[
     "crates/quota/src/redis_ledger/message.rs",
     "crates/quota/src/replica_lease.rs",
     "crates/vault-fake/src/lib.rs",
-    "src/admin.rs",
-    "src/admin/metrics.rs",
     "src/cli/dev.rs",
     "src/grpc/middleware.rs",
     "src/grpc/transport.rs",

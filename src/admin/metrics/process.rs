@@ -5,8 +5,8 @@ use std::fmt;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use super::{
-    super::process::Usage,
     metric::{Metric, Writer, count, counter, gauge},
+    usage::Usage,
 };
 use crate::telemetry::{
     LogTarget,

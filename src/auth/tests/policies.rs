@@ -4,14 +4,14 @@ use proptest::prelude::*;
 
 use crate::{
     auth::{Policies, Rights},
-    config::{Access, Callers, Policy},
+    config::{Access, CallerPattern, Policy},
     leads::PortalName,
 };
 
 fn policy(callers: &[&str], portals: &[&str], access: Access, quota: bool) -> Policy {
     let callers = callers.iter().map(|caller| match caller.strip_suffix('*') {
-        Some(beginning) => Callers::Beginning(beginning.to_owned()),
-        None => Callers::Named((*caller).to_owned()),
+        Some(beginning) => CallerPattern::Prefix(beginning.to_owned()),
+        None => CallerPattern::Exact((*caller).to_owned()),
     });
     let names = portals.iter().map(|name| PortalName::parse(name).unwrap());
     let portals = if portals == ["*"] { None } else { Some(names.collect()) };
@@ -86,9 +86,9 @@ fn by_the_book(policies: &[Policy], caller: &str, portal: &PortalName) -> Rights
     for policy in policies {
         for callers in &policy.callers {
             let exactness = match callers {
-                Callers::Named(name) if name == caller => usize::MAX,
-                Callers::Beginning(text) if caller.starts_with(text.as_str()) => text.len(),
-                Callers::Named(_) | Callers::Beginning(_) => continue,
+                CallerPattern::Exact(name) if name == caller => usize::MAX,
+                CallerPattern::Prefix(text) if caller.starts_with(text.as_str()) => text.len(),
+                CallerPattern::Exact(_) | CallerPattern::Prefix(_) => continue,
             };
             let named = match &policy.portals {
                 None => false,

@@ -9,7 +9,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum Error {
     #[error("the configuration is wrong:\n{0}")]
-    Config(#[from] config::Faults),
+    Config(#[from] config::ConfigErrors),
     /// The command line does not fit the configuration.
     #[error("{0}")]
     Usage(String),

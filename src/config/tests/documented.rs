@@ -6,10 +6,10 @@ use toml::Value;
 
 use super::{
     super::{
-        check::{parse_duration, parse_size},
-        document::{Key, Kind, Section, range, sections},
-        page,
+        annotated_toml::{Key, Kind, Section, range, sections},
+        reference_page,
         schema::CHOICES,
+        units::{parse_duration, parse_size},
     },
     *,
 };
@@ -30,7 +30,7 @@ fn fault_of(section: &Section, key: &str, value: &str) -> Option<String> {
         others.map(|other| format!("{} = {}\n", other.name, other.value)).collect();
     let text = format!("[{table}]\n{key} = {value}\n{others}");
     let path = format!("{table}.{key}");
-    let Err(Faults(faults)) = load(&text, &[]) else { return None };
+    let Err(ConfigErrors(faults)) = load(&text, &[]) else { return None };
     faults.into_iter().find(|fault| fault.key == path).map(|fault| fault.what)
 }
 
@@ -162,7 +162,7 @@ fn examples_are_good_values() {
 #[test]
 fn the_page_is_what_the_file_says() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CONFIG.md");
-    let page = page::page(&all());
+    let page = reference_page::page(&all());
     if std::env::var_os("LEADSD_BLESS").is_some() {
         std::fs::write(&file, &page).unwrap();
     }

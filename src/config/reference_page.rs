@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::document::{Key, Kind, Section};
+use super::annotated_toml::{Key, Kind, Section};
 
 const HEAD: &str = "# Configuration
 

@@ -2,11 +2,72 @@
 
 use std::path::PathBuf;
 
-use super::{VaultAuth, check::Checker, raw};
+use super::{check::Checker, raw};
 use leadsd_credentials::SecretPath;
 
 /// Where Kubernetes puts the token of a pod's service account.
 const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// `[vault.auth]`: how to log in.
+#[derive(Debug, Clone)]
+pub enum VaultAuth {
+    /// `method = "kubernetes"`: the pod's service account.
+    Kubernetes {
+        /// Mount of the auth method. Default `kubernetes`.
+        mount: String,
+        /// Name of the role.
+        role: String,
+        /// File with the service account's token; read at every login. Default where Kubernetes
+        /// puts it.
+        jwt_file: PathBuf,
+    },
+    /// `method = "jwt"`: a JWT from whoever issues them.
+    Jwt {
+        /// Mount of the auth method. Default `jwt`.
+        mount: String,
+        /// Name of the role; none for the mount's default role.
+        role: Option<String>,
+        /// File with the JWT; read at every login.
+        jwt_file: PathBuf,
+    },
+    /// `method = "userpass"`.
+    UserPass {
+        /// Mount of the auth method. Default `userpass`.
+        mount: String,
+        /// Name of the user.
+        username: String,
+        /// File with the password; read at every login.
+        password_file: PathBuf,
+    },
+    /// `method = "cert"`: the client certificate of `[vault]`.
+    Cert {
+        /// Mount of the auth method. Default `cert`.
+        mount: String,
+        /// Name of the certificate role; none lets Vault find one that fits.
+        role: Option<String>,
+    },
+    /// `method = "approle"`.
+    AppRole {
+        /// Mount of the auth method. Default `approle`.
+        mount: String,
+        /// File with the role id.
+        role_id_file: PathBuf,
+        /// File with the secret id; read at every login. None for roles that bind no secret id.
+        secret_id_file: Option<PathBuf>,
+        /// Whether that file holds a wrapping token instead, which is unwrapped once. Default no.
+        secret_id_wrapped: bool,
+    },
+    /// `method = "token"`: a token handed over once, which leadsd keeps alive by itself.
+    Token {
+        /// File with the token; read once, at start. `/dev/stdin` works.
+        file: PathBuf,
+    },
+    /// `method = "token_file"`: a token that somebody else keeps fresh, such as Vault Agent.
+    TokenFile {
+        /// File with the token; read again when it changes.
+        file: PathBuf,
+    },
+}
 
 /// A method and its keys beside `method`.
 struct Method {
@@ -28,6 +89,23 @@ const METHODS: [Method; 7] = [
     Method { name: "userpass", required: &["username", "password_file"], optional: &["mount"] },
     Method { name: "cert", required: &[], optional: &["mount", "role"] },
 ];
+
+// === impl VaultAuth ===
+
+impl VaultAuth {
+    /// The method's name.
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::Kubernetes { .. } => "kubernetes",
+            Self::Jwt { .. } => "jwt",
+            Self::UserPass { .. } => "userpass",
+            Self::Cert { .. } => "cert",
+            Self::AppRole { .. } => "approle",
+            Self::Token { .. } => "token",
+            Self::TokenFile { .. } => "token_file",
+        }
+    }
+}
 
 // === impl Checker ===
 

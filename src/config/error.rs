@@ -1,0 +1,69 @@
+//! What is wrong with a configuration, and where each value came from.
+
+use std::fmt;
+
+use figment::Figment;
+
+/// Origin of a value of the default file.
+pub(super) const DEFAULT: &str = "default";
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Dotted key, such as `grpc.listen`.
+    pub key: String,
+    /// Where the value came from, such as a file or an environment variable; empty if there is none.
+    pub origin: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// Everything that is wrong with a configuration; at least one fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+// === impl ConfigError ===
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.what)?;
+        if self.origin.is_empty() { Ok(()) } else { write!(f, " (from {})", self.origin) }
+    }
+}
+
+// === impl ConfigErrors ===
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.0.iter().enumerate() {
+            let line_end = if index == 0 { "" } else { "\n" };
+            write!(f, "{line_end}{fault}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the value of a key came from, or the table that it would be in; empty if that is nobody's
+/// doing.
+pub(super) fn origin(figment: &Figment, whole: &str) -> String {
+    let mut key = whole;
+    loop {
+        if let Some(metadata) = figment.find_metadata(key) {
+            let source = source(metadata);
+            // What is missing is not from the default file.
+            return if key != whole && source == DEFAULT { String::new() } else { source };
+        }
+        match key.rsplit_once('.') {
+            Some((parent, _)) => key = parent,
+            None => return String::new(),
+        }
+    }
+}
+
+pub(super) fn source(metadata: &figment::Metadata) -> String {
+    match &metadata.source {
+        Some(figment::Source::File(file)) => file.display().to_string(),
+        _ if metadata.name.starts_with("environment") => metadata.name.to_string(),
+        _ => DEFAULT.to_owned(),
+    }
+}

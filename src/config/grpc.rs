@@ -1,0 +1,138 @@
+//! `[grpc]` and `[admin]`: the two servers.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{check::Checker, raw, tls::Tls};
+
+/// `[grpc]`: the service itself.
+#[derive(Debug, Clone)]
+pub struct Grpc {
+    /// Where to listen. Default `127.0.0.1:50051`; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Largest request message, in bytes. Default 4 MiB.
+    pub max_request_bytes: usize,
+    /// Most inputs of one batch call. Default 10,000.
+    pub max_batch_inputs: usize,
+    /// Longest a call for one lead or one page may take, whatever the caller allows. Default 60 s.
+    pub max_deadline: Duration,
+    /// The same for batches. Default 5 min: 10,000 inputs are a hundred HubSpot calls.
+    pub max_batch_deadline: Duration,
+    /// Connections at the same time. Default 4,096.
+    pub max_connections: usize,
+    /// Calls at the same time on one connection. Default 1,024.
+    pub max_streams: u32,
+    /// Calls at the same time on all connections. Default 16,384.
+    pub max_in_flight: usize,
+    /// Bytes of requests and of answers that are held at the same time. Default 256 MiB.
+    pub max_request_memory: usize,
+    /// Largest metadata of one call, in bytes. Default 16 KiB.
+    pub max_header_bytes: usize,
+    /// When a connection is asked to end, give or take a tenth. Default 30 min.
+    pub max_connection_age: Duration,
+    /// How long its calls may go on after that. Default 1 min.
+    pub max_connection_age_grace: Duration,
+    /// A connection that was quiet for this long is asked whether it is still there. Default 30 s.
+    pub keepalive_interval: Duration,
+    /// How long the answer to that may take. Default 20 s.
+    pub keepalive_timeout: Duration,
+    /// How long calls are still taken after a stop signal. Default 5 s.
+    pub drain_delay: Duration,
+    /// How long calls in flight may go on after that. Default 25 s.
+    pub shutdown_grace: Duration,
+    /// Where callers can read about errors: the `google.rpc.Help` of each links there, with the
+    /// reason as the fragment. Default `docs/ERRORS.md` of leadsd's source; empty leaves it out.
+    pub error_catalogue: String,
+    /// Whether it may listen on a non-loopback address without TLS or without knowing its callers.
+    /// Default no.
+    pub insecure: bool,
+    /// `[grpc.tls]`; none by default.
+    pub tls: Option<Tls>,
+}
+
+/// `[admin]`: health, readiness and metrics over HTTP.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Where to listen. Default `127.0.0.1:9090`; port 0 picks a free one.
+    pub listen: SocketAddr,
+}
+
+// === impl Checker ===
+
+impl Checker<'_> {
+    pub(super) fn grpc(&mut self, raw: raw::Grpc) -> Option<Grpc> {
+        let raw::Grpc {
+            listen,
+            max_request_size,
+            max_batch_inputs,
+            max_deadline,
+            max_batch_deadline,
+            max_connections,
+            max_streams_per_connection: streams,
+            max_in_flight,
+            max_request_memory,
+            max_header_size,
+            max_connection_age,
+            max_connection_age_grace: age_grace,
+            keepalive_interval,
+            keepalive_timeout,
+            drain_delay,
+            shutdown_grace,
+            error_catalogue,
+            insecure,
+            tls,
+        } = raw;
+        self.error_catalogue(&error_catalogue);
+        let listen = self.parsed("grpc.listen", &listen, "an address such as 127.0.0.1:50051");
+        let size = self.size("grpc.max_request_size", &max_request_size, 64 << 10, 256 << 20);
+        let inputs = self.number("grpc.max_batch_inputs", max_batch_inputs, 1, 100_000);
+        let deadline = self.duration("grpc.max_deadline", &max_deadline, 100, 600_000);
+        let batch_deadline =
+            self.duration("grpc.max_batch_deadline", &max_batch_deadline, 100, 3_600_000);
+        let connections = self.number("grpc.max_connections", max_connections, 1, 1_000_000);
+        let streams = self.number("grpc.max_streams_per_connection", streams, 1, 100_000);
+        let in_flight = self.number("grpc.max_in_flight", max_in_flight, 1, 1_000_000);
+        let memory = self.size("grpc.max_request_memory", &max_request_memory, 1 << 20, 64 << 30);
+        if memory < size && memory.is_some() {
+            self.fault("grpc.max_request_memory", "must not be less than grpc.max_request_size");
+        }
+        let header = self.size("grpc.max_header_size", &max_header_size, 4 << 10, 1 << 20);
+        let age = self.duration("grpc.max_connection_age", &max_connection_age, 100, 86_400_000);
+        let age_grace = self.duration("grpc.max_connection_age_grace", &age_grace, 0, 3_600_000);
+        let keepalive =
+            self.duration("grpc.keepalive_interval", &keepalive_interval, 100, 3_600_000);
+        let timeout = self.duration("grpc.keepalive_timeout", &keepalive_timeout, 100, 600_000);
+        let delay = self.duration("grpc.drain_delay", &drain_delay, 0, 300_000);
+        let grace = self.duration("grpc.shutdown_grace", &shutdown_grace, 0, 600_000);
+        let tls = tls.map(|tls| self.tls(tls));
+        Some(Grpc {
+            listen: listen?,
+            max_request_bytes: size?,
+            max_batch_inputs: inputs?,
+            max_deadline: deadline?,
+            max_batch_deadline: batch_deadline?,
+            max_connections: connections?,
+            max_streams: u32::try_from(streams?).unwrap_or(u32::MAX),
+            max_in_flight: in_flight?,
+            max_request_memory: memory?,
+            max_header_bytes: header?,
+            max_connection_age: age?,
+            max_connection_age_grace: age_grace?,
+            keepalive_interval: keepalive?,
+            keepalive_timeout: timeout?,
+            drain_delay: delay?,
+            shutdown_grace: grace?,
+            error_catalogue,
+            insecure,
+            tls: match tls {
+                Some(tls) => Some(tls?),
+                None => None,
+            },
+        })
+    }
+
+    fn error_catalogue(&mut self, link: &str) {
+        if link.len() > 512 || link.chars().any(char::is_control) {
+            self.fault("grpc.error_catalogue", "must be a URL of at most 512 characters, or empty");
+        }
+    }
+}

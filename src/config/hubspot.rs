@@ -1,0 +1,99 @@
+//! `[hubspot]`: the API and how it is called.
+
+use std::time::Duration;
+
+use super::{check::Checker, raw};
+
+/// `[hubspot]`: the API behind.
+#[derive(Debug, Clone)]
+pub struct Hubspot {
+    /// Default `https://api.hubapi.com`.
+    pub base_url: url::Url,
+    /// Where `leadsd login` sends the browser. Default `https://app.hubspot.com/oauth/authorize`.
+    pub authorize_url: url::Url,
+    /// Decides the paths. Default 2026-09.
+    pub api_version: ApiVersion,
+    /// Longest wait for a connection. Default 5 s.
+    pub connect_timeout: Duration,
+    /// Longest one HTTP call may take. Default 30 s.
+    pub request_timeout: Duration,
+    /// Largest answer that is read, in bytes after decompression. Default 32 MiB.
+    pub max_answer_bytes: usize,
+    /// Most attempts at one HubSpot call, the first one included. Default 4; 1 never retries.
+    pub max_attempts: u32,
+    /// How long a single create, update or upsert that HubSpot refused for its content is refused
+    /// without asking again. Default 0 s: never.
+    pub remember_refusals: Duration,
+    /// Batch calls of one client call that run at the same time. Default 4.
+    pub batch_concurrency: usize,
+}
+
+/// Version of HubSpot's API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiVersion {
+    /// `/crm/objects/2026-09/...`
+    V2026_09,
+    /// `/crm/objects/2026-03/...`
+    V2026_03,
+    /// `/crm/v3/objects/...`
+    V3,
+}
+
+// === impl ApiVersion ===
+
+impl ApiVersion {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V2026_09 => "2026-09",
+            Self::V2026_03 => "2026-03",
+            Self::V3 => "v3",
+        }
+    }
+}
+
+// === impl Checker ===
+
+impl Checker<'_> {
+    pub(super) fn hubspot(&mut self, raw: &raw::Hubspot) -> Option<Hubspot> {
+        let raw::Hubspot {
+            base_url,
+            authorize_url,
+            api_version,
+            connect_timeout,
+            request_timeout,
+            max_answer_size,
+            max_attempts,
+            remember_refusals,
+            batch_concurrency,
+        } = raw;
+        let base_url = self.url("hubspot.base_url", base_url);
+        let authorize_url = self.url("hubspot.authorize_url", authorize_url);
+        let api_version = match api_version.as_str() {
+            "2026-09" => Some(ApiVersion::V2026_09),
+            "2026-03" => Some(ApiVersion::V2026_03),
+            "v3" => Some(ApiVersion::V3),
+            _ => {
+                self.fault("hubspot.api_version", "must be 2026-09, 2026-03 or v3");
+                None
+            }
+        };
+        let connect = self.duration("hubspot.connect_timeout", connect_timeout, 100, 60_000);
+        let request = self.duration("hubspot.request_timeout", request_timeout, 100, 600_000);
+        let size = self.size("hubspot.max_answer_size", max_answer_size, 64 << 10, 1 << 30);
+        let attempts = self.number("hubspot.max_attempts", *max_attempts, 1, 10);
+        let remember = self.duration("hubspot.remember_refusals", remember_refusals, 0, 600_000);
+        let concurrency = self.number("hubspot.batch_concurrency", *batch_concurrency, 1, 32);
+        Some(Hubspot {
+            base_url: base_url?,
+            authorize_url: authorize_url?,
+            api_version: api_version?,
+            connect_timeout: connect?,
+            request_timeout: request?,
+            max_answer_bytes: size?,
+            max_attempts: u32::try_from(attempts?).unwrap_or(1),
+            remember_refusals: remember?,
+            batch_concurrency: concurrency?,
+        })
+    }
+}

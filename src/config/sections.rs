@@ -1,0 +1,103 @@
+//! All sections together. Each section converts texts and numbers into the types that the service uses,
+//! and goes on after an error, so that all are reported.
+
+use std::collections::BTreeMap;
+
+use super::{
+    callers::{Auth, Policy},
+    check::Checker,
+    credentials::Credentials,
+    grpc::{Admin, Grpc},
+    hubspot::Hubspot,
+    portals::{Portal, PortalsFrom},
+    quota::Quota,
+    raw::Raw,
+    vault::Vault,
+};
+use crate::{
+    leads::PortalName,
+    telemetry::{LogSettings, TraceSettings},
+};
+
+/// The configuration of the service.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[grpc]`
+    pub grpc: Grpc,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[vault]`
+    pub vault: Vault,
+    /// `[hubspot]`
+    pub hubspot: Hubspot,
+    /// `[credentials]`
+    pub credentials: Credentials,
+    /// `[quota]`
+    pub quota: Quota,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[policy.<name>]`; at least one if callers are identified, else none.
+    pub policy: BTreeMap<String, Policy>,
+    /// `[portals.<name>]`; at least one, unless `portals_from` is given.
+    pub portals: BTreeMap<PortalName, Portal>,
+    /// `[portals_from]`; none by default.
+    pub portals_from: Option<PortalsFrom>,
+    /// `[trace]`
+    pub trace: TraceSettings,
+    /// `[log]`
+    pub log: LogSettings,
+}
+
+// === impl Checker ===
+
+impl Checker<'_> {
+    pub(super) fn config(&mut self, raw: Raw) -> Option<Config> {
+        let Raw {
+            grpc,
+            admin,
+            vault,
+            hubspot,
+            credentials,
+            quota,
+            auth,
+            policy,
+            portals,
+            portals_from,
+            trace,
+            log,
+        } = raw;
+        let grpc = self.grpc(grpc);
+        let admin = self.parsed("admin.listen", &admin.listen, "an address such as 127.0.0.1:9090");
+        let vault = self.vault(vault);
+        let hubspot = self.hubspot(&hubspot);
+        let credentials = self.credentials(&credentials);
+        let quota = self.quota(quota);
+        let portals_from = portals_from.map(|raw| self.portals_from(&raw));
+        let portals = self.portals(portals, portals_from.is_some());
+        let auth = self.callers(auth);
+        let known = portals_from.is_none().then_some(portals.as_ref()).flatten();
+        let policy = self.policies(policy, known);
+        if let (Some(grpc), Some(auth), Some(policy)) = (&grpc, &auth, &policy) {
+            self.exposure(grpc, auth, policy);
+        }
+        let trace = self.trace(trace);
+        let log = self.log(log);
+        Some(Config {
+            grpc: grpc?,
+            admin: Admin { listen: admin? },
+            vault: vault?,
+            hubspot: hubspot?,
+            credentials: credentials?,
+            quota: quota?,
+            auth: auth?,
+            policy: policy?,
+            portals: portals?,
+            portals_from: match portals_from {
+                Some(from) => Some(from?),
+                None => None,
+            },
+            trace: trace?,
+            log: log?,
+        })
+    }
+}

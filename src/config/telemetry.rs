@@ -1,0 +1,41 @@
+//! `[trace]` and `[log]`.
+
+use super::{check::Checker, raw};
+use crate::telemetry::{LogFormat, LogSettings, TraceSettings};
+
+// === impl Checker ===
+
+impl Checker<'_> {
+    pub(super) fn trace(&mut self, raw: raw::Trace) -> Option<TraceSettings> {
+        let raw::Trace { otlp_endpoint, ca_file, headers_file, sample_ratio, service_name } = raw;
+        let is_text = |text: &str| !text.trim().is_empty() && !text.chars().any(char::is_control);
+        if !is_text(&service_name) {
+            self.fault("trace.service_name", "must not be empty or hold control characters");
+        }
+        if !(0.0..=1.0).contains(&sample_ratio) {
+            self.fault("trace.sample_ratio", "must be 0.0 to 1.0");
+        }
+        let otlp_endpoint = match otlp_endpoint.as_str() {
+            "" => None,
+            url => Some(self.url("trace.otlp_endpoint", url)?),
+        };
+        Some(TraceSettings { otlp_endpoint, ca_file, headers_file, sample_ratio, service_name })
+    }
+
+    pub(super) fn log(&mut self, raw: raw::Log) -> Option<LogSettings> {
+        let raw::Log { level, format } = raw;
+        // Its parser panics within a letter of several bytes.
+        if !level.is_ascii() || tracing_subscriber::EnvFilter::try_new(&level).is_err() {
+            self.fault("log.level", "must be a filter such as info or info,leadsd=debug");
+        }
+        let format = match format.as_str() {
+            "json" => LogFormat::Json,
+            "pretty" => LogFormat::Pretty,
+            _ => {
+                self.fault("log.format", "must be json or pretty");
+                return None;
+            }
+        };
+        Some(LogSettings { level, format })
+    }
+}

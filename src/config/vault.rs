@@ -1,0 +1,79 @@
+//! `[vault]`: the server that holds the credentials.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{check::Checker, raw, vault_auth::VaultAuth};
+use leadsd_credentials::SecretPath;
+
+/// `[vault]`: where the credentials are.
+#[derive(Debug, Clone)]
+pub struct Vault {
+    /// Base URL of Vault or OpenBao. Required.
+    pub address: url::Url,
+    /// Vault Enterprise or OpenBao namespace. Default none.
+    pub namespace: Option<String>,
+    /// PEM file with the CAs that may sign Vault's certificate, beside the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with our client certificate chain. Needs `client_key_file`.
+    pub client_cert_file: Option<PathBuf>,
+    /// PEM file with the key of `client_cert_file`.
+    pub client_key_file: Option<PathBuf>,
+    /// Mount of the KV v2 engine. Default `secret`.
+    pub mount: String,
+    /// Longest one request to Vault may take. Default 5 s.
+    pub timeout: Duration,
+    /// How often to look for a new version of the secrets. Default 30 s.
+    pub poll_interval: Duration,
+    /// `[vault.auth]`
+    pub auth: VaultAuth,
+}
+
+// === impl Checker ===
+
+impl Checker<'_> {
+    pub(super) fn vault(&mut self, raw: raw::Vault) -> Option<Vault> {
+        let raw::Vault {
+            address,
+            namespace,
+            ca_file,
+            client_cert_file,
+            client_key_file,
+            mount,
+            timeout,
+            poll_interval,
+            auth,
+        } = raw;
+        if client_cert_file.is_some() != client_key_file.is_some() {
+            self.fault("vault.client_cert_file", "needs client_key_file, and the other way round");
+        }
+        if let Some(namespace) = &namespace
+            && (namespace.trim().is_empty() || namespace.chars().any(char::is_control))
+        {
+            self.fault("vault.namespace", "must not be empty or hold control characters");
+        }
+        if SecretPath::parse(&mount).is_err() {
+            self.fault("vault.mount", "must be a path of letters, digits, `.`, `_`, `-`");
+        }
+        let address = match address {
+            Some(address) => self.url("vault.address", &address),
+            None => {
+                self.fault("vault.address", "is required");
+                None
+            }
+        };
+        let timeout = self.duration("vault.timeout", &timeout, 100, 300_000);
+        let poll_interval = self.duration("vault.poll_interval", &poll_interval, 1_000, 3_600_000);
+        let auth = self.auth(auth, client_cert_file.is_some());
+        Some(Vault {
+            address: address?,
+            namespace,
+            ca_file,
+            client_cert_file,
+            client_key_file,
+            mount,
+            timeout: timeout?,
+            poll_interval: poll_interval?,
+            auth: auth?,
+        })
+    }
+}

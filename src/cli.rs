@@ -1,7 +1,7 @@
 //! The command line: parses the arguments, runs the command, and maps its outcome to an exit code.
 //!
 //! Each command is a module with the arguments it takes and one function `run`. What commands share is
-//! in modules that know no command: `environment`, `output`, `terminal`, `portal_secret` (names and paths
+//! in modules that know no command: `environment`, `output`, `prompt`, `portal_secret` (names and paths
 //! of secrets) and `remediation` (causes and remedies of failures). `error` joins the failures of all
 //! commands; only this file depends on them all.
 //!
@@ -17,9 +17,9 @@ mod health;
 mod login;
 mod output;
 mod portal_secret;
+mod prompt;
 mod remediation;
 mod serve;
-mod terminal;
 
 use std::{
     io::{self, Write as _},

@@ -11,8 +11,8 @@ use serde_json::json;
 use super::{
     error::Error,
     login,
+    prompt::{Terminal, interrupted},
     serve::until_signalled,
-    terminal::{Terminal, interrupted},
 };
 use crate::{app::Bound, config::Loaded, telemetry};
 use leadsd_base::time::SystemClock;

@@ -30,7 +30,7 @@ use super::{
     error::Error,
     login, output,
     portal_secret::secret_path,
-    terminal::{Terminal, interrupted},
+    prompt::{Terminal, interrupted},
 };
 use crate::{
     config::{Config, Loaded},

@@ -27,8 +27,8 @@ use super::{
     environment::environment,
     output::say,
     portal_secret::{default_portal, secret_path},
+    prompt::{Terminal, interrupted},
     remediation::{self, Remediation},
-    terminal::{Terminal, interrupted},
 };
 use crate::{
     config::{Config, Loaded},

@@ -16,7 +16,7 @@ use super::{
     redirect::{Answer, Nonce, Redirect, consent_url, on_loopback},
 };
 use crate::{
-    cli::{output::say, remediation::Remediation, terminal::Terminal},
+    cli::{output::say, prompt::Terminal, remediation::Remediation},
     hubspot::OAuthApp,
 };
 use leadsd_base::secret::Secret;

@@ -1,7 +1,7 @@
 //! How a login fails.
 
 use crate::{
-    cli::{remediation::Remediation, terminal},
+    cli::{prompt, remediation::Remediation},
     config,
 };
 
@@ -16,7 +16,7 @@ pub(in crate::cli) enum Error {
     #[error("{0}")]
     Failed(Remediation),
     #[error(transparent)]
-    Terminal(#[from] terminal::Error),
+    Terminal(#[from] prompt::Error),
     #[error("interrupted; nothing was stored")]
     Interrupted,
 }

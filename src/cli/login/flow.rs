@@ -14,8 +14,8 @@ use super::{
 use crate::{
     cli::{
         output::{print_line, say},
+        prompt::Terminal,
         remediation::{self, Peer, Remediation},
-        terminal::Terminal,
     },
     config::Config,
     hubspot::{DiagnosticsClient, DiagnosticsError, OAuthApp, TokenInfo},

@@ -1,5 +1,9 @@
-//! What people are asked. On a terminal they are prompted, and what is secret is not shown; where
-//! standard input is no terminal, each answer is its next line.
+//! Prompts for a person at a terminal, with echo off for secrets. If standard input is no terminal, each
+//! answer is its next line.
+//!
+//! Crates for prompts read `/dev/tty` in a thread that blocks and restore the terminal when that read
+//! returns. SIGTERM or SIGHUP in between ends the process with echo off. Here the read is a future: a
+//! signal drops it, and with it the guard that restores the terminal.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -15,19 +19,19 @@ use tokio::{
 
 use leadsd_base::secret::Secret;
 
-/// Longest answer: an access token has some hundred characters, a URL some thousand.
+/// Maximum length of an answer: an access token has some hundred characters, a URL some thousand.
 const MAX_LINE: usize = 16 * 1024;
 
-/// Longest wait for somebody to type.
+/// Timeout for an answer.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Standard input, and whether somebody sits there.
+/// Standard input, and whether it is a terminal.
 pub(super) struct Terminal {
     input: BufReader<Stdin>,
     interactive: bool,
 }
 
-/// Why there is no answer.
+/// A prompt without an answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("standard input ended before the {0} was given")]
@@ -40,11 +44,11 @@ pub(super) enum Error {
     Io(&'static str, io::Error),
 }
 
-/// Hides what is typed until it is dropped.
-struct Hidden(Option<Termios>);
+/// Turns echo off until it is dropped.
+struct EchoOff(Option<Termios>);
 
-/// Waits until somebody wants an end: by Ctrl-C, by a signal, or because the terminal is gone. Who is
-/// ended by the signal itself leaves typing hidden and files behind.
+/// Waits for Ctrl-C, SIGTERM, or the end of the terminal. A command that is killed by the signal itself
+/// leaves echo off and temporary files behind.
 pub(super) async fn interrupted() -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -65,34 +69,34 @@ impl Terminal {
         Self { input: BufReader::new(tokio::io::stdin()), interactive }
     }
 
-    /// Asks for something that is not secret.
+    /// Prompts for text.
     pub(super) async fn text(&mut self, what: &'static str) -> Result<String, Error> {
         self.prompt(what, "");
         self.line(what).await
     }
 
-    /// Asks for something that must not be seen.
+    /// Prompts for a secret, with echo off.
     pub(super) async fn secret(&mut self, what: &'static str) -> Result<Secret, Error> {
-        let hidden = if self.interactive { Hidden::begin() } else { Hidden(None) };
+        let echo_off = if self.interactive { EchoOff::begin() } else { EchoOff(None) };
         self.prompt(what, if self.interactive { " (not shown)" } else { "" });
         let line = self.line(what).await;
-        drop(hidden);
+        drop(echo_off);
         line.map(Secret::new)
     }
 
-    /// Asks a question that is answered with yes or no; where nobody sits there, the answer is no.
+    /// Prompts for a confirmation. False if standard input is no terminal.
     pub(super) async fn confirmed(&mut self, question: &str) -> bool {
         if !self.interactive {
             return false;
         }
-        // Nothing is left to be done if even this cannot be printed.
+        // If the prompt cannot be printed, the answer still counts.
         let _ = write!(io::stderr(), "{question} [y/N] ");
         self.line("answer").await.is_ok_and(|line| matches!(line.as_str(), "y" | "Y" | "yes"))
     }
 
     fn prompt(&self, what: &str, hint: &str) {
         if self.interactive {
-            // Nothing is left to be done if even this cannot be printed.
+            // If the prompt cannot be printed, the answer still counts.
             let _ = write!(io::stderr(), "Enter the {what}{hint}: ");
         }
     }
@@ -122,9 +126,9 @@ impl Terminal {
     }
 }
 
-// === impl Hidden ===
+// === impl EchoOff ===
 
-impl Hidden {
+impl EchoOff {
     fn begin() -> Self {
         let Ok(shown) = tcgetattr(io::stdin()) else { return Self(None) };
         let mut hidden = shown.clone();
@@ -136,11 +140,11 @@ impl Hidden {
     }
 }
 
-impl Drop for Hidden {
+impl Drop for EchoOff {
     fn drop(&mut self) {
         if let Some(shown) = &self.0 {
-            // What was half typed is thrown away, or the shell would show it. There is nothing else to
-            // be done about a terminal that is gone.
+            // Discards half-typed input, which the shell would show. A terminal that has gone needs no
+            // restoring.
             let _ = tcsetattr(io::stdin(), OptionalActions::Flush, shown);
         }
     }

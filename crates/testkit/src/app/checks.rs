@@ -99,7 +99,7 @@ impl TestApp {
             if waited >= CALLS_END && !held.is_leak() {
                 return None;
             }
-            thread::sleep(INTERVAL);
+            thread::park_timeout(INTERVAL);
             waited += INTERVAL;
         }
     }

@@ -66,9 +66,7 @@ fn closed(cause: &str) -> String {
 
 /// Connections that are asked early and often whether they are there.
 fn watchful() -> Builder {
-    TestApp::builder()
-        .set("GRPC__KEEPALIVE_INTERVAL", "200ms")
-        .set("GRPC__KEEPALIVE_TIMEOUT", "200ms")
+    TestApp::builder().set("GRPC__KEEPALIVE_INTERVAL", "500ms").set("GRPC__KEEPALIVE_TIMEOUT", "3s")
 }
 
 /// Checks a refusal for a limit of the replica.

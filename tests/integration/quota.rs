@@ -8,7 +8,7 @@ use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    group_commit::world::close,
+    group_commit::world::{close, close_for_steps},
     harness::{TestApp, failure, to_f64},
 };
 
@@ -36,7 +36,7 @@ fn with<T>(message: T, metadata: &[(&'static str, &str)]) -> Request<T> {
 #[tokio::test]
 async fn a_call_whose_permit_would_come_after_its_deadline_is_rejected_with_the_time_to_retry() {
     let app = TestApp::start().await;
-    let closed = close(&app, "default", 100).await;
+    let closed = close_for_steps(&app, "default", 2).await;
     app.hubspot.clear_log();
     let mut request = Request::new(pb::ListLeadsRequest::default());
     request.set_timeout(Duration::from_secs(1));

@@ -12,7 +12,7 @@ use tonic_types::StatusExt as _;
 
 use super::{
     service,
-    world::{Closed, close, close_without_retry},
+    world::{Closed, close, close_for_steps, close_without_retry},
 };
 use crate::{
     deadlines::patient,
@@ -20,9 +20,6 @@ use crate::{
 };
 
 const NAMES: [&str; 5] = ["A", "B", "C", "D", "E"];
-
-/// Calls for whose arrival a portal is closed: several rounds of the few that a test makes.
-const CALLS: usize = 100;
 
 fn within<T>(time: Duration, message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -82,7 +79,7 @@ async fn names_are(app: &TestApp, expected: &[&str]) {
 #[tokio::test]
 async fn a_read_that_is_cancelled_in_the_queue_is_left_out_of_the_batch() {
     let (app, ids) = service(&NAMES).await;
-    let _closed = close(&app, "default", CALLS).await;
+    let _closed = close_for_steps(&app, "default", NAMES.len()).await;
     app.hubspot.clear_log();
     let leave = Gate::new();
     let reads = ids.iter().enumerate().map(|(number, id)| {
@@ -112,7 +109,7 @@ async fn a_read_that_is_cancelled_in_the_queue_is_left_out_of_the_batch() {
 #[tokio::test]
 async fn a_batch_whose_reads_are_all_cancelled_is_not_sent_and_leaves_its_permit() {
     let (app, ids) = service(&NAMES).await;
-    let _closed = close(&app, "default", CALLS).await;
+    let _closed = close_for_steps(&app, "default", NAMES.len()).await;
     app.hubspot.clear_log();
     let leave = Gate::new();
     let reads = ids.iter().map(|id| async {
@@ -136,7 +133,7 @@ async fn a_batch_whose_reads_are_all_cancelled_is_not_sent_and_leaves_its_permit
 async fn a_write_goes_on_after_its_caller_has_cancelled_be_it_queued_or_sent() {
     join_all([false, true].map(|is_sent| async move {
         let (app, ids) = service(&NAMES[..3]).await;
-        let _closed = close(&app, "default", CALLS).await;
+        let _closed = close_for_steps(&app, "default", NAMES.len()).await;
         app.hubspot.clear_log();
         let (leave, held) = (Gate::new(), Gate::new());
         app.hubspot.script("POST", "/batch/update", Script::Held(held.clone()));
@@ -165,7 +162,7 @@ async fn a_write_goes_on_after_its_caller_has_cancelled_be_it_queued_or_sent() {
 #[tokio::test]
 async fn a_caller_that_cancels_a_batch_in_flight_leaves_it_to_the_others() {
     let (app, ids) = service(&NAMES).await;
-    let _closed = close(&app, "default", CALLS).await;
+    let _closed = close_for_steps(&app, "default", NAMES.len()).await;
     app.hubspot.clear_log();
     let (leave, held) = (Gate::new(), Gate::new());
     app.hubspot.script("POST", "/batch/read", Script::Held(held.clone()));

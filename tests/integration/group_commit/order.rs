@@ -9,7 +9,7 @@ use tokio::join;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
-use super::{service, world::close};
+use super::{service, world::close_for_steps};
 use crate::harness::{TestApp, eventually, failure, properties};
 
 /// Latency of the write that the service learns from.
@@ -106,7 +106,7 @@ async fn a_write_whose_predecessors_outlast_its_deadline_is_rejected_before_it_i
 #[tokio::test]
 async fn a_write_behind_another_is_rejected_if_no_permit_comes_before_its_deadline() {
     let (app, ids) = service(&["Jane"]).await;
-    let _closed = close(&app, "default", 100).await;
+    let _closed = close_for_steps(&app, "default", 2).await;
     app.hubspot.clear_log();
     let late = async {
         app.queued("burst", 1).await;

@@ -23,10 +23,13 @@ pub(super) const CONCURRENT_CASES: usize = 24;
 const A_SECOND: usize = 10;
 
 /// How many times longer a portal stays closed than its calls took to arrive in a trial.
-const MARGIN: u32 = 8;
+const MARGIN: u32 = 4;
 
-/// Minimum time that a portal is closed for many calls, or for several rounds of few, in seconds.
-const MIN_FOR_MANY: u64 = 3;
+/// Minimum time that a portal is closed for several steps of a test, in seconds.
+const MIN_FOR_STEPS: u64 = 3;
+
+/// Maximum time that a portal is closed, in seconds: calls wait for it with the patience of a test.
+const MAX_CLOSED: u64 = 12;
 
 /// Portals of all tests that are closed at the same time for many calls: more would slow down each
 /// other's arrival.
@@ -288,18 +291,24 @@ async fn warm_up(app: &TestApp, portal: &str) {
 
 /// Has HubSpot close a portal for long enough that so many calls arrive meanwhile.
 pub(crate) async fn close(app: &TestApp, portal: &str, calls: usize) -> Closed {
-    closed(app, portal, calls, |_| None).await
+    closed(app, portal, calls, 1, |_| None).await
+}
+
+/// The same for a test that makes so many calls and looks at the queue between its steps.
+pub(crate) async fn close_for_steps(app: &TestApp, portal: &str, calls: usize) -> Closed {
+    closed(app, portal, calls, MIN_FOR_STEPS, |_| None).await
 }
 
 /// The same with a service that would retry the call that closes the portal, if it had the time.
 pub(super) async fn close_without_retry(app: &TestApp, portal: &str, calls: usize) -> Closed {
-    closed(app, portal, calls, Some).await
+    closed(app, portal, calls, 1, Some).await
 }
 
 async fn closed(
     app: &TestApp,
     portal: &str,
     calls: usize,
+    min: u64,
     timeout: impl FnOnce(Duration) -> Option<Duration>,
 ) -> Closed {
     let turn = if calls < MANY {
@@ -309,7 +318,7 @@ async fn closed(
     };
     // HubSpot counts the wait in whole seconds.
     let seconds = (arrival(app, calls).await * MARGIN).as_secs() + 1;
-    let time = Duration::from_secs(if calls < MANY { seconds } else { seconds.max(MIN_FOR_MANY) });
+    let time = Duration::from_secs(seconds.clamp(min, MAX_CLOSED));
     let refusal = Refusal::RateLimited { policy: "SECONDLY", retry_after: Some(time) };
     app.hubspot.script_of(token(app, portal), "GET", "/leads", Script::Refuse(refusal));
     let mut request = of(portal, pb::ListLeadsRequest::default());

@@ -96,9 +96,12 @@ impl SecretVersion {
         };
         let created_at = metadata["created_time"].as_str().and_then(|time| time.parse().ok());
         // A deleted version has metadata and status 404.
-        let data = match body["data"]["data"].take() {
-            Value::Object(keys) if status == 200 => Some(SecretData(keys.into_iter().collect())),
-            _ => None,
+        let data = if let Value::Object(keys) = body["data"]["data"].take()
+            && status == 200
+        {
+            Some(SecretData(keys.into_iter().collect()))
+        } else {
+            None
         };
         Ok(Some(Self { version, created_at, data }))
     }

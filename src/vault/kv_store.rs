@@ -129,7 +129,11 @@ impl SecretStore for KvStore {
         let (data, _) = self.fetch(path).await?;
         let text = |(key, value)| match value {
             Value::String(text) => Ok((key, Secret::new(text))),
-            _ => Err(StoreError::Malformed(format!("{key} is not a text"))),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_) => Err(StoreError::Malformed(format!("{key} is not a text"))),
         };
         data.into_inner().into_iter().map(text).collect()
     }

@@ -171,7 +171,9 @@ fn value_of(line: &str, field: &str) -> Option<String> {
     match &line[field] {
         Value::String(text) => Some(text.clone()),
         Value::Null => None,
-        other => Some(other.to_string()),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            Some(other.to_string())
+        }
     }
 }
 

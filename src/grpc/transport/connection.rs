@@ -173,7 +173,13 @@ impl ConnectionServer {
                     last = Phase::Draining;
                     NO_DEADLINE
                 }
-                _ => self.lifetimes.age_grace,
+                CloseReason::Caller
+                | CloseReason::Age
+                | CloseReason::Crowded
+                | CloseReason::Certificate
+                | CloseReason::Handshake
+                | CloseReason::Error
+                | CloseReason::Cut => self.lifetimes.age_grace,
             };
             until = Instant::now() + grace;
             ending.get_or_insert(why);

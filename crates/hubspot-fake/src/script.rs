@@ -97,6 +97,7 @@ impl Script {
 
     /// Waits as long as the script says, or until `hurry` is open. `None` if the real response
     /// follows.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only four of some twenty responses wait")]
     pub(super) async fn waited(mut self, hurry: &Gate) -> Option<Self> {
         loop {
             let (wait, then): (Pin<Box<dyn Future<Output = ()> + Send>>, _) = match self {

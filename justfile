@@ -35,7 +35,7 @@ test *args:
 ci:
     .ci/steps {{ steps }}
 
-# Measure the promises of docs/PERFORMANCE.md: `just bench wait --seconds 10`
+# Measure the promises of docs/PERFORMANCE.md: `just bench overhead --seconds 20`
 bench *args:
     cargo bench --locked --bench load -- {{ args }}
 

@@ -67,8 +67,8 @@ pub(super) async fn run(plan: &Plan, figures: &mut Figures) {
             lane.turn(lane.callers(&leads[..callers]), RAMP_TURN).await;
         }
     }
-    // Three seconds per turn at the default of sixty: connections must not become idle for so long
-    // that the servers close them while the others have their turns.
+    // Three seconds per turn at the default of sixty. While the other lanes have their turns, the
+    // pooled connections of a lane must not reach their idle timeout.
     let time = Duration::from_millis(plan.seconds * 50);
     let turns = lane::interleave(&lanes, ROUNDS, time).await;
     for (pair, turns) in lanes.chunks(2).zip(turns.chunks(2)) {

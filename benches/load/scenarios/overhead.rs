@@ -64,7 +64,7 @@ fn add_figures(in_flight: usize, lanes: &[Lane], turns: &[Vec<Turn>], figures: &
         let cpu = turns_of_lane.iter().map(Turn::cpu_per_call).collect();
         figures.add_rounds((name, "CPU per call"), cpu, Unit::Microseconds);
         let ratios = cpu_ratios(turns_of_lane, &turns[0]);
-        let ratio = figures.add_rounds((name, "by tonic + reqwest"), ratios, Unit::Ratio);
+        let ratio = figures.add_rounds((name, "ratio to tonic + reqwest"), ratios, Unit::Ratio);
         match name {
             LEADSD => ratio.at_most(BOUND),
             LEADSD_LOGGING => ratio.at_most(BOUND_WITH_ACCESS_LOG),

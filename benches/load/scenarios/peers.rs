@@ -100,7 +100,7 @@ async fn measure_unbound(plan: &Plan, contenders: &[Contender], figures: &mut Fi
         let cpu = turns_of_rival.iter().map(Turn::cpu_per_call).collect();
         figures.add_rounds((name, "CPU per call"), cpu, Unit::Microseconds);
         let ratios = cpu_ratios(turns_of_rival, &turns[0]);
-        figures.add_rounds((name, "by leadsd"), ratios, Unit::Ratio);
+        figures.add_rounds((name, "ratio to leadsd"), ratios, Unit::Ratio);
         let rates = turns_of_rival.iter().map(Turn::rate).collect();
         figures.add_rounds((name, "calls per second"), rates, Unit::PerSecond);
         let latencies: Durations = records().map(|record| record.latency).collect();

@@ -30,6 +30,13 @@ const HEAD: &str = "HTTP/1.1 200 OK\r\n\
 /// A lead with five properties, as HubSpot returns it.
 const LEAD: &str = r#"{"id":"512345678901","properties":{"hs_createdate":"2026-03-01T12:00:00.000Z","hs_lastmodifieddate":"2026-03-01T12:30:00.000Z","hs_lead_label":"WARM","hs_lead_name":"Lead 512345678901","hs_lead_source":"bench","hs_lead_type":"NEW_BUSINESS","hs_object_id":"512345678901","hs_pipeline_stage":"new-stage-id"},"createdAt":"2026-03-01T12:00:00.000Z","updatedAt":"2026-03-01T12:30:00.000Z","archived":false,"url":"https://app.hubspot.com/contacts/1/record/0-136/512345678901"}"#;
 
+/// Response to anything but a GET: a batch call is an error of the scenario, which must not hang.
+const NOT_IMPLEMENTED: &str =
+    "HTTP/1.1 501 Not Implemented\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Beginning of a GET.
+const GET: &[u8] = b"GET ";
+
 /// End of a request without a body.
 const END_OF_REQUEST: &[u8] = b"\r\n\r\n";
 
@@ -75,6 +82,9 @@ where
     socket.set_nodelay(true)?;
     let mut request = Vec::with_capacity(REQUEST_BYTES);
     while socket.read_buf(&mut request).await? > 0 {
+        if !request.starts_with(GET) {
+            return socket.write_all(NOT_IMPLEMENTED.as_bytes()).await;
+        }
         if request.ends_with(END_OF_REQUEST) {
             request.clear();
             wait().await;

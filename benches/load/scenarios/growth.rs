@@ -16,6 +16,7 @@ use crate::{
     machine,
     process::Process,
     server::Server,
+    upstream::LEAD_ID,
 };
 
 const FEW: usize = 100;
@@ -63,6 +64,8 @@ pub(super) async fn run(plan: &Plan, figures: &mut Figures) {
         (&forwarder_many, &*many),
     ];
     for (lane, leads) in lanes {
+        // Until the first response reports the limit, calls are sent one by one and batched.
+        lane.get_lead(LEAD_ID).await;
         for callers in RAMP.into_iter().filter(|callers| *callers <= leads.len()) {
             lane.turn(lane.callers(&leads[..callers]), RAMP_TURN).await;
         }

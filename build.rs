@@ -22,8 +22,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // The same type as the one tonic-types builds error details with.
         .extern_path(".google.rpc.Status", "::tonic_types::Status")
-        // Counts what a request takes once it is decompressed.
-        .codec_path("crate::grpc::Codec")
         .btree_map(".")
         .compile_fds(descriptors)?;
     Ok(())

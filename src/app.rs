@@ -137,7 +137,7 @@ impl Bound {
             vault: session.clone(),
             hubspot: client,
             quota: Arc::clone(&quota),
-            load: grpc.load(),
+            grpc: grpc.stats(),
             spans: spans.clone(),
             auth,
             tls,
@@ -204,11 +204,11 @@ fn grpc_settings(
         auth,
         tls: None,
         max_request_bytes: config.max_request_bytes,
-        max_header_bytes: config.max_header_bytes,
-        most: grpc::Limits {
+        limits: grpc::Limits {
             connections: config.max_connections,
             in_flight: config.max_in_flight,
             memory: config.max_request_memory,
+            metadata: config.max_header_bytes,
         },
         lifetimes: grpc::Lifetimes {
             max_age: config.max_connection_age,
@@ -222,7 +222,7 @@ fn grpc_settings(
         max_batch_deadline: config.max_batch_deadline,
         drain_delay: config.drain_delay,
         shutdown_grace: config.shutdown_grace,
-        error_catalogue: config.error_catalogue.as_str().into(),
+        error_docs_url: config.error_catalogue.as_str().into(),
         spans: SpanSink::default(),
         serving,
     }

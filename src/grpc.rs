@@ -1,8 +1,22 @@
-//! The gRPC side: messages to domain and back, statuses, and the layers every call passes.
+//! The gRPC server: how a call gets from the network to the domain and back.
+//!
+//! - `transport`: connections, admission control, request and response bodies.
+//! - `middleware`: what every call passes: observation, deadline, authorization, portal.
+//! - `leads_service`, `quota_service`, `health_service`: one file per service.
+//! - `convert` and `validate`: messages to domain types and back; `page_token`.
+//! - `status`: the only place that builds a status.
+//! - `services`: dispatches calls to them; `server`: assembles all of it.
+//!
+//! A call is a [`transport::call_state::CallState`], built once when its headers have arrived. After
+//! authorization the handler gets a [`crate::leads::CallContext`]:
+//!
+//! ```text
+//! Acceptor -> ConnectionServer -> CallLayer -> Authorizer -> LeadsHandler -> leads::Service
+//!                                 MeteredBody                ResponseBody
+//! ```
 //!
 //! Nothing here knows HubSpot's HTTP API or Vault.
 
-mod codec;
 mod convert;
 mod health_service;
 mod leads_service;
@@ -11,21 +25,21 @@ mod middleware;
 mod page_token;
 mod quota_service;
 mod server;
+mod services;
 mod status;
 mod transport;
 mod validate;
 
-pub use codec::{Codec, MeteredDecoder};
-pub use methods::MethodSnapshot;
-pub use server::{Bound, Settings};
-pub use transport::{
-    admission::{Admission, AdmissionSnapshot, CloseReason, LimitSnapshot, Limits},
-    call_state::Portals,
-    connection::Lifetimes,
-    tls::{Tls, TlsError, TlsFiles, TlsStatus},
+pub use self::{
+    methods::MethodSnapshot,
+    middleware::portals::Portals,
+    server::{Bound, ServerSnapshot, ServerStats, Settings},
+    transport::{
+        AdmissionSnapshot, Lifetimes, LimitSnapshot, Limits, Tls, TlsError, TlsFiles, TlsStatus,
+    },
 };
 
-/// Messages, server and client generated from `proto/hubspot/leads/v1`.
+/// Messages, servers and clients generated from `proto/hubspot/leads/v1`.
 pub mod pb {
     #![expect(
         clippy::allow_attributes,
@@ -39,5 +53,5 @@ pub mod pb {
     tonic::include_proto!("hubspot.leads.v1");
 }
 
-/// The descriptor set of the contract and all it imports, for reflection.
+/// Descriptor set of the contract and its imports, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/leads_descriptor.bin"));

@@ -36,14 +36,14 @@ impl Metrics {
             vault,
             hubspot,
             quota,
-            load,
+            grpc,
             spans,
             auth,
             tls,
             started,
         } = sources;
         let mut registry = Registry::default();
-        rpc::register(&mut registry, load);
+        rpc::register(&mut registry, grpc);
         callers::register(&mut registry, auth.as_ref(), tls.as_ref());
         credentials::register(&mut registry, credentials);
         vault::register(&mut registry, vault);

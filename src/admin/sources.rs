@@ -31,7 +31,7 @@ pub struct Sources {
     /// What may be sent.
     pub quota: Arc<Quota>,
     /// What the gRPC server has in hand.
-    pub load: Arc<grpc::Admission>,
+    pub grpc: grpc::ServerStats,
     /// What became of spans.
     pub spans: SpanSink,
     /// Who calls; `None` if callers have no identity.

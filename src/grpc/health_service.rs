@@ -1,4 +1,4 @@
-//! `grpc.health.v1`, tied to whether the service can do its work.
+//! `grpc.health.v1`: SERVING while the service can do its work.
 
 use tokio::sync::watch;
 use tonic_health::{
@@ -9,15 +9,15 @@ use tonic_health::{
 
 use leadsd_base::task::{self, Task};
 
-/// Services that are announced: the empty name is the whole server.
+/// Services with a status. The empty name stands for the whole server.
 const SERVICES: [&str; 2] = ["", "hubspot.leads.v1.LeadsService"];
 
-/// The health service, and the task that keeps it true.
+/// The health service, and the task that updates it.
 pub(crate) async fn service(
     mut serving: watch::Receiver<bool>,
 ) -> (HealthServer<impl Health>, Task) {
     let (reporter, server) = tonic_health::server::health_reporter();
-    // The reporter starts the whole server as serving; say what is true before anyone can ask.
+    // The reporter starts with SERVING; set the real status before the first probe.
     let now = *serving.borrow_and_update();
     report(&reporter, now).await;
     let task = task::spawn("health", "", async move {
@@ -25,7 +25,7 @@ pub(crate) async fn service(
             let now = *serving.borrow_and_update();
             report(&reporter, now).await;
         }
-        // Whoever decided this is gone: the process is about to end.
+        // The sender does not exist any more: the process is about to end.
         report(&reporter, false).await;
         std::future::pending::<()>().await;
     });

@@ -1,51 +1,36 @@
-//! LeadsService: each RPC converts, asks the domain and converts back. Reads are cancel-safe; writes
-//! run in the domain's own tasks and outlive a caller who goes away.
+//! LeadsService: each RPC converts the request, calls the domain and converts the result. Reads are
+//! cancel-safe; writes run in tasks of the domain and go on after their client has disconnected.
 
-use std::future::{Future, ready};
+use std::future::Future;
 
-use futures_util::{FutureExt as _, future::Either};
 use tonic::{Request, Response, Status};
 
-use super::{
-    convert, pb, status,
-    transport::call_state::{CallState, Portals},
-};
+use super::{convert, middleware::call_context::AuthorizedCall, pb};
 use crate::leads::{CallContext, Error, Service, Traced};
 
-/// The generated service trait, over the domain's use cases.
+/// Implements the generated service with the use cases of the domain.
 #[derive(Debug, Clone)]
 pub(crate) struct LeadsHandler {
     pub(crate) service: Service,
-    pub(crate) portals: Portals,
     pub(crate) max_batch_inputs: usize,
 }
 
 // === impl LeadsHandler ===
 
 impl LeadsHandler {
-    /// Finds out whose call it is, runs it, and makes the status of a failure. The metadata is gone
-    /// when the call begins to wait.
-    fn answer<In, Out, F>(
-        &self,
+    /// Runs the use case of a call and turns its error into a status. The metadata is dropped before
+    /// the call starts to wait.
+    async fn run<In, Out, F>(
         request: Request<In>,
-        work: impl FnOnce(CallContext, In) -> F + Send,
-    ) -> impl Future<Output = Result<Response<Out>, Status>> + Send
+        use_case: impl FnOnce(CallContext, In) -> F + Send,
+    ) -> Result<Response<Out>, Status>
     where
-        Out: Send,
+        In: Send,
         F: Future<Output = Result<Out, Error>> + Send,
     {
-        let (metadata, extensions, message) = request.into_parts();
-        let facts = extensions.get::<CallState>().cloned();
-        let work = self.portals.call(&metadata, &extensions).map(|call| work(call, message));
-        let failed = move |error| match &facts {
-            Some(facts) => facts.failed(error),
-            None => status::of_call(&error, "", ""),
-        };
-        match work {
-            Ok(work) => Either::Left(work),
-            Err(error) => Either::Right(ready(Err(error))),
-        }
-        .map(move |answer| answer.map(Response::new).map_err(failed))
+        let (AuthorizedCall { context, state }, message) = AuthorizedCall::take_from(request)?;
+        let result = use_case(context, message).await;
+        result.map(Response::new).map_err(|error| state.fail(error))
     }
 }
 
@@ -59,7 +44,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::GetLeadRequest>,
     ) -> Result<Response<pb::GetLeadResponse>, Status> {
-        self.answer(request, |call, message| async move {
+        Self::run(request, |call, message| async move {
             let lead = self.service.get(&call, convert::get(message)?).await?;
             Ok(pb::GetLeadResponse { lead: Some(convert::lead(lead)) })
         })
@@ -70,10 +55,10 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::ListLeadsRequest>,
     ) -> Result<Response<pb::ListLeadsResponse>, Status> {
-        self.answer(request, |call, message| async move {
+        Self::run(request, |call, message| async move {
             let (list, fingerprint) = convert::list(message, &call.portal)?;
             let page = self.service.list(&call, list).await?;
-            Ok(convert::list_answer(page, fingerprint))
+            Ok(convert::list_response(page, fingerprint))
         })
         .await
     }
@@ -82,7 +67,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::CreateLeadRequest>,
     ) -> Result<Response<pb::CreateLeadResponse>, Status> {
-        self.answer(request, |call, message| async move {
+        Self::run(request, |call, message| async move {
             let (create, request_id) = convert::create(message)?;
             let lead = self.service.create(&call, request_id, create).await?;
             Ok(pb::CreateLeadResponse { lead: Some(convert::lead(lead)) })
@@ -94,7 +79,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::UpdateLeadRequest>,
     ) -> Result<Response<pb::UpdateLeadResponse>, Status> {
-        self.answer(request, |call, message| async move {
+        Self::run(request, |call, message| async move {
             let (update, request_id) = convert::update(message)?;
             let lead = self.service.update(&call, request_id, update).await?;
             Ok(pb::UpdateLeadResponse { lead: Some(convert::lead(lead)) })
@@ -106,7 +91,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::ArchiveLeadRequest>,
     ) -> Result<Response<pb::ArchiveLeadResponse>, Status> {
-        self.answer(request, |call, message| async move {
+        Self::run(request, |call, message| async move {
             let (id, request_id) = convert::archive(&message)?;
             self.service.archive(&call, request_id, id).await?;
             Ok(pb::ArchiveLeadResponse {})
@@ -118,7 +103,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::UpsertLeadRequest>,
     ) -> Result<Response<pb::UpsertLeadResponse>, Status> {
-        self.answer(request, |call, message| async move {
+        Self::run(request, |call, message| async move {
             let (upsert, request_id) = convert::upsert(message)?;
             let done = self.service.upsert(&call, request_id, upsert).await?;
             let lead = Some(convert::lead(done.lead));
@@ -131,10 +116,10 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::SearchLeadsRequest>,
     ) -> Result<Response<pb::SearchLeadsResponse>, Status> {
-        self.answer(request, |call, message| async move {
+        Self::run(request, |call, message| async move {
             let (search, fingerprint) = convert::search(message, &call.portal)?;
             let page = self.service.search(&call, search).await?;
-            Ok(convert::search_answer(page, fingerprint))
+            Ok(convert::search_response(page, fingerprint))
         })
         .await
     }
@@ -143,7 +128,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::BatchGetLeadsRequest>,
     ) -> Result<Response<pb::BatchGetLeadsResponse>, Status> {
-        self.answer(request, |call, message| async move {
+        Self::run(request, |call, message| async move {
             let batch = convert::batch_get(message, self.max_batch_inputs)?;
             let results = self.service.batch_get(&call, batch).await?;
             let results = results.into_iter().map(convert::read_result).collect();
@@ -156,7 +141,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::BatchCreateLeadsRequest>,
     ) -> Result<Response<pb::BatchCreateLeadsResponse>, Status> {
-        self.answer(request, |call, message| async move {
+        Self::run(request, |call, message| async move {
             let (inputs, request_id) = convert::batch_create(message, self.max_batch_inputs)?;
             let traces = trace_ids(&inputs);
             let results = self.service.batch_create(&call, request_id, inputs).await?;
@@ -171,7 +156,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::BatchUpdateLeadsRequest>,
     ) -> Result<Response<pb::BatchUpdateLeadsResponse>, Status> {
-        self.answer(request, |call, message| async move {
+        Self::run(request, |call, message| async move {
             let (inputs, request_id) = convert::batch_update(message, self.max_batch_inputs)?;
             let traces = trace_ids(&inputs);
             let results = self.service.batch_update(&call, request_id, inputs).await?;
@@ -186,7 +171,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::BatchUpsertLeadsRequest>,
     ) -> Result<Response<pb::BatchUpsertLeadsResponse>, Status> {
-        self.answer(request, |call, message| async move {
+        Self::run(request, |call, message| async move {
             let (inputs, request_id) = convert::batch_upsert(message, self.max_batch_inputs)?;
             let traces = trace_ids(&inputs);
             let results = self.service.batch_upsert(&call, request_id, inputs).await?;
@@ -201,7 +186,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::BatchArchiveLeadsRequest>,
     ) -> Result<Response<pb::BatchArchiveLeadsResponse>, Status> {
-        self.answer(request, |call, message| async move {
+        Self::run(request, |call, message| async move {
             let (ids, request_id) = convert::batch_archive(&message, self.max_batch_inputs)?;
             let results = self.service.batch_archive(&call, request_id, ids).await?;
             let results = results.iter().map(convert::archive_result).collect();

@@ -1,5 +1,5 @@
-//! Every method that can be called, with its kind and its counts, found once at the start: a call
-//! looks its own up and allocates no label.
+//! The methods that can be called, with their kinds and metrics. They are found once at the start: a
+//! call looks its method up and allocates no label.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use tonic::Code;
 use super::DESCRIPTORS;
 use crate::telemetry::histogram::Histogram;
 
-/// Codes of gRPC, by number.
+/// Names of the gRPC codes, by number.
 const CODES: [&str; 17] = [
     "OK",
     "CANCELLED",
@@ -35,35 +35,47 @@ const CODES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-/// All methods, and one that stands for those that do not exist.
+/// All methods, and one that stands for unknown methods.
 #[derive(Debug)]
 pub(crate) struct Methods {
     all: Vec<Method>,
     by_path: HashMap<String, usize>,
 }
 
-/// How long calls of a method may take.
+/// Kind of a method, which decides how long its calls may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CallKind {
     /// One lead or one page.
     Unary,
     /// A batch.
     Batch,
-    /// As long as the caller wants.
+    /// A stream, which lasts as long as its client asks for.
     Streaming,
+}
+
+/// Which service handles a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServiceKind {
+    /// LeadsService.
+    Leads,
+    /// QuotaService.
+    Quota,
+    /// The services of gRPC itself, and unknown ones.
+    Other,
 }
 
 /// One method.
 #[derive(Debug)]
 pub(crate) struct Method {
-    /// `hubspot.leads.v1.LeadsService/GetLead`; empty for those that do not exist.
+    /// Such as `hubspot.leads.v1.LeadsService/GetLead`; empty for unknown methods.
     pub(crate) name: String,
     pub(crate) service: String,
     pub(crate) method: String,
     pub(crate) kind: CallKind,
-    /// Whether it only asks how the service is.
+    pub(crate) service_kind: ServiceKind,
+    /// True for the methods of the health service.
     pub(crate) is_probe: bool,
-    /// Whether it is part of what the service is for.
+    /// True for the methods of this API, as opposed to those of gRPC itself.
     pub(crate) is_public_api: bool,
     started: AtomicU64,
     handled: [AtomicU64; CODES.len()],
@@ -77,30 +89,30 @@ pub struct MethodSnapshot {
     pub service: String,
     /// Name of the method.
     pub method: String,
-    /// Calls begun.
+    /// Number of started calls.
     pub started: u64,
-    /// Calls over, by code; codes that never were are left out.
+    /// Number of finished calls by code, without the codes that never occurred.
     pub handled: Vec<(&'static str, u64)>,
-    /// How long those took.
+    /// Duration of the finished calls.
     pub took: Histogram,
 }
 
 // === impl Methods ===
 
 impl Methods {
-    /// The methods of all services that the server has.
-    pub(crate) fn known() -> Self {
+    /// The methods of all services of the server.
+    pub(crate) fn all() -> Self {
         let sets = [
             DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ];
-        let mut all = vec![Method::new("unknown", "unknown")];
-        all[0].name.clear();
+        let unknown = Method { name: String::new(), ..Method::new("unknown", "unknown") };
+        let mut all = vec![unknown];
         let mut by_path = HashMap::new();
         for set in sets {
-            // They are compiled in.
+            // The descriptors are compiled in.
             let set = FileDescriptorSet::decode(set).unwrap_or_default();
             for file in &set.file {
                 for service in &file.service {
@@ -116,7 +128,7 @@ impl Methods {
         Self { all, by_path }
     }
 
-    /// The number of the method with this path.
+    /// The index of the method with this path.
     pub(crate) fn find(&self, path: &str) -> usize {
         self.by_path.get(path).copied().unwrap_or(0)
     }
@@ -125,8 +137,8 @@ impl Methods {
         &self.all[number]
     }
 
-    pub(crate) fn view(&self) -> Vec<MethodSnapshot> {
-        self.all.iter().map(Method::view).collect()
+    pub(crate) fn snapshot(&self) -> Vec<MethodSnapshot> {
+        self.all.iter().map(Method::snapshot).collect()
     }
 }
 
@@ -134,18 +146,25 @@ impl Methods {
 
 impl Method {
     fn new(service: &str, method: &str) -> Self {
-        let is_health = service == "grpc.health.v1.Health";
-        let kind = match () {
-            () if method.starts_with("Batch") => CallKind::Batch,
-            () if method.starts_with("Watch") => CallKind::Streaming,
-            () => CallKind::Unary,
+        let kind = if method.starts_with("Batch") {
+            CallKind::Batch
+        } else if method.starts_with("Watch") {
+            CallKind::Streaming
+        } else {
+            CallKind::Unary
+        };
+        let service_kind = match service {
+            "hubspot.leads.v1.LeadsService" => ServiceKind::Leads,
+            "hubspot.leads.v1.QuotaService" => ServiceKind::Quota,
+            _ => ServiceKind::Other,
         };
         Self {
             name: format!("{service}/{method}"),
             service: service.to_owned(),
             method: method.to_owned(),
             kind,
-            is_probe: is_health,
+            service_kind,
+            is_probe: service == "grpc.health.v1.Health",
             is_public_api: !service.starts_with("grpc."),
             started: AtomicU64::new(0),
             handled: Default::default(),
@@ -153,17 +172,22 @@ impl Method {
         }
     }
 
-    pub(crate) fn started(&self) {
+    /// True for the entry that stands for unknown methods.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.name.is_empty()
+    }
+
+    pub(crate) fn on_started(&self) {
         self.started.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn handled(&self, code: Code, took: Duration) {
+    pub(crate) fn on_finished(&self, code: Code, took: Duration) {
         self.handled[code as usize].fetch_add(1, Ordering::Relaxed);
         self.took.observe(took);
     }
 
-    fn view(&self) -> MethodSnapshot {
-        // Read in this order, no more can be over than were begun.
+    fn snapshot(&self) -> MethodSnapshot {
+        // Read in this order, there are never more finished than started calls.
         let handled: Vec<_> = CODES
             .into_iter()
             .zip(self.handled.iter().map(|count| count.load(Ordering::Relaxed)))
@@ -179,7 +203,7 @@ impl Method {
     }
 }
 
-/// The name of a code, as gRPC writes it.
+/// The name of a code, as gRPC spells it.
 pub(crate) fn code_name(code: Code) -> &'static str {
     CODES[code as usize]
 }
@@ -189,8 +213,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_method_is_known_by_its_path_and_all_others_are_one() {
-        let methods = Methods::known();
+    fn every_method_is_found_by_its_path_and_all_others_are_unknown() {
+        let methods = Methods::all();
         let found = |path: &str| methods.get(methods.find(path));
         let get = found("/hubspot.leads.v1.LeadsService/GetLead");
         assert_eq!((get.kind, get.is_public_api, get.is_probe), (CallKind::Unary, true, false));
@@ -199,13 +223,16 @@ mod tests {
         let check = found("/grpc.health.v1.Health/Check");
         assert_eq!((check.is_public_api, check.is_probe), (false, true));
         assert!(!found("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo").is_public_api);
-        for nonsense in ["/", "", "/hubspot.leads.v1.LeadsService/Nope", "/../x"] {
-            assert_eq!(found(nonsense).service, "unknown");
+        let kinds = ["LeadsService/GetLead", "QuotaService/GetQuota", "OtherService/Get"]
+            .map(|method| found(&format!("/hubspot.leads.v1.{method}")).service_kind);
+        assert_eq!(kinds, [ServiceKind::Leads, ServiceKind::Quota, ServiceKind::Other]);
+        for unknown in ["/", "", "/hubspot.leads.v1.LeadsService/Nope", "/../x"] {
+            assert_eq!(found(unknown).service, "unknown");
         }
     }
 
     #[test]
-    fn codes_are_named_as_tonic_numbers_them() {
+    fn codes_are_named_in_the_order_of_their_numbers() {
         for number in 0..17 {
             let code = Code::from_i32(number);
             assert_eq!(code as i32, number);

@@ -1,7 +1,8 @@
-//! Page tokens: HubSpot's cursor together with a fingerprint of the request it belongs to, so that
-//! a token that was made up, cut, or taken to another request is found here and costs no call.
+//! Page tokens: HubSpot's cursor with a fingerprint of its request. A token that is made up, cut, or
+//! used for another request is rejected here and costs no HubSpot call.
 //!
-//! A token is not a secret and not signed: whoever forges one reaches only what he may read anyway.
+//! A token is not secret and not signed: a forged one gives access to nothing that its caller may not
+//! read anyway.
 
 use std::hash::{Hash, Hasher};
 
@@ -9,13 +10,13 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::leads::{Error, FieldFault, Reason};
 
-/// First byte of every token; another layout gets another number.
+/// First byte of every token: the version of its layout.
 const VERSION: u8 = 1;
 
-/// Longest token read: HubSpot's cursors are far shorter.
+/// Maximum length of a token. HubSpot's cursors are far shorter.
 const MAX_BYTES: usize = 1024;
 
-/// Of which request a token is: portal, kind and everything but the page's size and place.
+/// Identifies the request of a token: portal, kind and all fields except page size and page token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint(u64);
 
@@ -25,7 +26,7 @@ struct Fnv(u64);
 // === impl Fingerprint ===
 
 impl Fingerprint {
-    pub(crate) fn of(request: &impl Hash) -> Self {
+    pub(crate) fn new(request: &impl Hash) -> Self {
         let mut hasher = Fnv::new();
         request.hash(&mut hasher);
         Self(hasher.finish())
@@ -41,12 +42,12 @@ impl Fingerprint {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The place a token stands for; `None` for the empty token, which is the first page.
+    /// The cursor in a token; `None` for the empty token, which stands for the first page.
     pub(crate) fn after(self, token: &str) -> Result<Option<String>, Error> {
         if token.is_empty() {
             return Ok(None);
         }
-        let malformed = || invalid("is not one that this service gave out");
+        let malformed = || invalid("is not a token of this service");
         if token.len() > MAX_BYTES {
             return Err(malformed());
         }
@@ -107,28 +108,28 @@ mod tests {
 
     #[test]
     fn a_token_of_another_request_is_refused() {
-        let token = Fingerprint::of(&"a").token("25");
-        assert_eq!(Fingerprint::of(&"a").after(&token).unwrap().as_deref(), Some("25"));
-        let error = Fingerprint::of(&"b").after(&token).unwrap_err();
+        let token = Fingerprint::new(&"a").token("25");
+        assert_eq!(Fingerprint::new(&"a").after(&token).unwrap().as_deref(), Some("25"));
+        let error = Fingerprint::new(&"b").after(&token).unwrap_err();
         assert_eq!(error.reason(), Reason::InvalidPageToken);
         assert!(error.message().contains("another request"));
     }
 
     proptest! {
         #[test]
-        fn every_place_comes_back(after in ".{0,40}", request in ".{0,20}") {
-            let fingerprint = Fingerprint::of(&request);
+        fn every_cursor_comes_back(after in ".{0,40}", request in ".{0,20}") {
+            let fingerprint = Fingerprint::new(&request);
             prop_assert_eq!(fingerprint.after(&fingerprint.token(&after)).unwrap(), Some(after));
         }
 
         #[test]
         fn garbage_is_refused_and_never_panics(token in ".{1,60}") {
-            prop_assert!(Fingerprint::of(&"a").after(&token).is_err());
+            prop_assert!(Fingerprint::new(&"a").after(&token).is_err());
         }
 
         #[test]
         fn a_changed_character_is_noticed(at in 0_usize..22, to in "[A-Za-z0-9_-]") {
-            let fingerprint = Fingerprint::of(&"a");
+            let fingerprint = Fingerprint::new(&"a");
             let token = fingerprint.token("123");
             let mut changed = token.clone();
             changed.replace_range(at..=at, &to);

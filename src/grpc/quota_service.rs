@@ -1,4 +1,4 @@
-//! QuotaService: how the quota of a portal stands, once or again and again.
+//! QuotaService: the quota of a portal, once or as a stream.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -10,32 +10,39 @@ use tokio::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{
-    pb, status,
-    transport::call_state::{CallState, Portals},
-};
-use crate::leads::{CallContext, Error, FieldFault, Reason};
+use super::{middleware::call_context::AuthorizedCall, pb, transport::call_state::CallState};
+use crate::leads::{Error, FieldFault, Reason};
 use leadsd_quota::{Account, BucketSnapshot, CallerSnapshot, Quota};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// The generated service trait, over the portals' quotas.
+/// Implements the generated service with the quotas of the portals.
 #[derive(Debug, Clone)]
 pub(crate) struct QuotaHandler {
     pub(crate) quota: Arc<Quota>,
-    pub(crate) portals: Portals,
 }
 
-/// One WatchQuota under way.
+/// State of one WatchQuota stream.
 struct WatchState {
     account: Arc<Account>,
     interval: Duration,
-    facts: CallState,
+    call: Arc<CallState>,
     closing: watch::Receiver<bool>,
-    has_begun: bool,
-    is_over: bool,
+    is_started: bool,
+    is_ended: bool,
+}
+
+/// Why a watch waits no longer.
+#[derive(Debug, PartialEq, Eq)]
+enum Wake {
+    /// It is time for the next message.
+    Interval,
+    /// The deadline of the stream has passed.
+    Deadline,
+    /// The connection starts to close.
+    Closing,
 }
 
 type QuotaStream = Pin<Box<dyn Stream<Item = Result<pb::WatchQuotaResponse, Status>> + Send>>;
@@ -43,21 +50,9 @@ type QuotaStream = Pin<Box<dyn Stream<Item = Result<pb::WatchQuotaResponse, Stat
 // === impl QuotaHandler ===
 
 impl QuotaHandler {
-    /// Finds out whose quota is meant.
-    fn account<In>(&self, request: &Request<In>) -> Result<(Arc<Account>, CallState), Status> {
-        let facts = request.extensions().get::<CallState>().cloned();
-        let call = self.portals.call(request.metadata(), request.extensions());
-        match (call, facts) {
-            (Ok(call), Some(facts)) => {
-                let CallContext { portal, .. } = call;
-                Ok((self.quota.account(portal.as_str()), facts))
-            }
-            (Err(error), Some(facts)) => Err(facts.failed(error)),
-            (_, None) => {
-                let error = Error::new(Reason::Internal, "the call came past its layers");
-                Err(status::of_call(&error, "", ""))
-            }
-        }
+    /// The account of the call's portal.
+    fn account(&self, call: &AuthorizedCall) -> Arc<Account> {
+        self.quota.account(call.context.portal.as_str())
     }
 }
 
@@ -67,8 +62,9 @@ impl pb::quota_service_server::QuotaService for QuotaHandler {
         &self,
         request: Request<pb::GetQuotaRequest>,
     ) -> Result<Response<pb::GetQuotaResponse>, Status> {
-        let (account, _) = self.account(&request)?;
-        Ok(Response::new(pb::GetQuotaResponse { quota: Some(to_proto(&account)) }))
+        let (call, pb::GetQuotaRequest {}) = AuthorizedCall::take_from(request)?;
+        let quota = to_proto(&self.account(&call));
+        Ok(Response::new(pb::GetQuotaResponse { quota: Some(quota) }))
     }
 
     type WatchQuotaStream = QuotaStream;
@@ -77,11 +73,13 @@ impl pb::quota_service_server::QuotaService for QuotaHandler {
         &self,
         request: Request<pb::WatchQuotaRequest>,
     ) -> Result<Response<QuotaStream>, Status> {
-        let (account, facts) = self.account(&request)?;
-        let interval = interval(request.into_inner()).map_err(|error| facts.failed(error))?;
-        let closing = facts.line.closing.clone();
+        let (call, message) = AuthorizedCall::take_from(request)?;
+        let account = self.account(&call);
+        let call = call.state;
+        let interval = interval(message).map_err(|error| call.fail(error))?;
+        let closing = call.connection.closing.clone();
         let watch =
-            WatchState { account, interval, facts, closing, has_begun: false, is_over: false };
+            WatchState { account, interval, call, closing, is_started: false, is_ended: false };
         Ok(Response::new(Box::pin(stream::unfold(watch, WatchState::next))))
     }
 }
@@ -90,32 +88,31 @@ impl pb::quota_service_server::QuotaService for QuotaHandler {
 
 impl WatchState {
     async fn next(mut self) -> Option<(Result<pb::WatchQuotaResponse, Status>, Self)> {
-        if self.is_over {
+        if self.is_ended {
             return None;
         }
-        if self.has_begun {
-            match self.pause().await {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => {
-                    self.is_over = true;
-                    return Some((Err(self.facts.failed(error)), self));
+        if self.is_started {
+            match self.wait().await {
+                Wake::Interval => {}
+                Wake::Closing => return None,
+                Wake::Deadline => {
+                    self.is_ended = true;
+                    let text = "the deadline of the stream has passed";
+                    let error = Error::new(Reason::DeadlineExceeded, text);
+                    return Some((Err(self.call.fail(error)), self));
                 }
             }
         }
-        self.has_begun = true;
+        self.is_started = true;
         Some((Ok(pb::WatchQuotaResponse { quota: Some(to_proto(&self.account)) }), self))
     }
 
-    /// Waits; false if the connection is about to end.
-    async fn pause(&mut self) -> Result<bool, Error> {
+    async fn wait(&mut self) -> Wake {
         select! {
-            () = sleep(self.interval) => Ok(true),
-            () = sleep_until(self.facts.deadline) => {
-                Err(Error::new(Reason::DeadlineExceeded, "the deadline of the stream has passed"))
-            }
-            // An error means that the connection is gone.
-            _ = self.closing.wait_for(|closing| *closing) => Ok(false),
+            () = sleep(self.interval) => Wake::Interval,
+            () = sleep_until(self.call.deadline) => Wake::Deadline,
+            // Errors if the connection does not exist any more.
+            _ = self.closing.wait_for(|closing| *closing) => Wake::Closing,
         }
     }
 }
@@ -129,34 +126,34 @@ fn interval(request: pb::WatchQuotaRequest) -> Result<Duration, Error> {
 }
 
 fn to_proto(account: &Account) -> pb::Quota {
-    let view = account.snapshot(Instant::now());
+    let snapshot = account.snapshot(Instant::now());
     pb::Quota {
-        portal: view.portal.to_string(),
-        buckets: view.buckets.into_iter().map(bucket).collect(),
+        portal: snapshot.portal.to_string(),
+        buckets: snapshot.buckets.into_iter().map(bucket).collect(),
     }
 }
 
-fn bucket(view: BucketSnapshot) -> pb::QuotaBucket {
-    let remaining = view.remaining();
+fn bucket(snapshot: BucketSnapshot) -> pb::QuotaBucket {
+    let remaining = snapshot.remaining();
     pb::QuotaBucket {
-        name: view.name.as_str().to_owned(),
-        size: view.size.map(count),
-        window: duration(view.window),
-        used: count(view.used),
+        name: snapshot.name.as_str().to_owned(),
+        size: snapshot.size.map(count),
+        window: duration(snapshot.window),
+        used: count(snapshot.used),
         remaining: remaining.map(count),
-        reset: duration(view.reset),
-        closed: duration(view.closed),
-        waiting: view.waiting.try_into().unwrap_or(i64::MAX),
-        callers: view.callers.into_iter().map(caller).collect(),
+        reset: duration(snapshot.reset),
+        closed: duration(snapshot.closed),
+        waiting: snapshot.waiting.try_into().unwrap_or(i64::MAX),
+        callers: snapshot.callers.into_iter().map(caller).collect(),
     }
 }
 
-fn caller(view: CallerSnapshot) -> pb::QuotaCaller {
+fn caller(snapshot: CallerSnapshot) -> pb::QuotaCaller {
     pb::QuotaCaller {
-        caller: view.caller.as_str().to_owned(),
-        shares: view.weight.try_into().unwrap_or(i32::MAX),
-        used: view.used,
-        waiting: view.waiting.try_into().unwrap_or(i64::MAX),
+        caller: snapshot.caller.as_str().to_owned(),
+        shares: snapshot.weight.try_into().unwrap_or(i32::MAX),
+        used: snapshot.used,
+        waiting: snapshot.waiting.try_into().unwrap_or(i64::MAX),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The only place where a gRPC status is built: canonical code, text and `google.rpc` details.
 //!
-//! Only the public part of an error gets in here; what is internal is logged by the caller.
+//! Only the public part of an error gets in here; the internal part is logged.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use std::{collections::HashMap, time::Duration};
@@ -15,10 +15,11 @@ use crate::leads::{Error, Reason};
 /// `google.rpc.ErrorInfo.domain` of every error.
 const DOMAIN: &str = "leadsd";
 
-/// Most field violations in one status: details travel in a header, and many clients take 8 KiB.
+/// Maximum number of field violations in one status: details travel in a header, and many clients
+/// accept 8 KiB.
 const MAX_VIOLATIONS: usize = 16;
 
-/// Longest text of a status or a violation, in characters, for the same reason.
+/// Maximum length of the text of a status or a violation, in characters, for the same reason.
 const MAX_TEXT: usize = 512;
 
 /// The canonical code of a reason.
@@ -37,7 +38,7 @@ pub(crate) fn code(reason: Reason) -> Code {
             Code::PermissionDenied
         }
         Reason::Unauthenticated => Code::Unauthenticated,
-        // Never UNAUTHENTICATED: it is not the caller who must log in.
+        // Never UNAUTHENTICATED: the caller cannot fix it by logging in.
         Reason::CredentialRejected => Code::FailedPrecondition,
         Reason::CredentialUnavailable
         | Reason::AccountLocked
@@ -56,19 +57,19 @@ pub(crate) fn code(reason: Reason) -> Code {
     }
 }
 
-/// The status a failed call ends with. `catalogue` is where the reasons are explained.
-pub(crate) fn of_call(error: &Error, request_id: &str, catalogue: &str) -> Status {
+/// The status of a failed call. `error_docs_url` is the page that explains the reasons.
+pub(crate) fn for_call(error: &Error, request_id: &str, error_docs_url: &str) -> Status {
     let mut details = details(error);
     details.set_request_info(request_id, "");
-    if !catalogue.is_empty() {
+    if !error_docs_url.is_empty() {
         let reason = error.reason().as_str();
-        let link = format!("{catalogue}#{}", reason.to_lowercase());
+        let link = format!("{error_docs_url}#{}", reason.to_lowercase());
         details.add_help_link(format!("Cause and fix of {reason}"), link);
     }
     build(error, details)
 }
 
-/// The end of an answer that would have gone on: the connection is about to end.
+/// Trailers of a stream that is ended because its connection closes.
 pub(crate) fn closing() -> HeaderMap {
     let mut trailers = HeaderMap::new();
     let (text, details) = ("the connection is about to end", ErrorDetails::new());
@@ -79,7 +80,7 @@ pub(crate) fn closing() -> HeaderMap {
 }
 
 /// The status of one input of a batch.
-pub(crate) fn of_item(error: &Error) -> tonic_types::Status {
+pub(crate) fn for_item(error: &Error) -> tonic_types::Status {
     let status = build(error, details(error));
     // with_error_details has just encoded this message.
     tonic_types::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::Status {
@@ -89,7 +90,7 @@ pub(crate) fn of_item(error: &Error) -> tonic_types::Status {
     })
 }
 
-/// The status of an input that succeeded and has nothing else to say.
+/// The status of an input that succeeded and has no other result.
 pub(crate) fn ok() -> tonic_types::Status {
     tonic_types::Status { code: Code::Ok.into(), message: String::new(), details: Vec::new() }
 }
@@ -179,7 +180,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         ("bucket", error.bucket().map(str::to_owned)),
         ("requiredScopes", scopes),
         ("existingId", upstream.existing_id.clone()),
-        // One is what everybody expects.
+        // One attempt is the rule and not reported.
         ("attempts", (upstream.attempts > 1).then(|| upstream.attempts.to_string())),
     ]
     .into_iter()
@@ -215,7 +216,7 @@ mod tests {
                 ..UpstreamFacts::default()
             })
             .with_internal("not for callers");
-        let status = of_call(&error, "r-1", "https://example.com/errors");
+        let status = for_call(&error, "r-1", "https://example.com/errors");
         assert_eq!(status.code(), Code::ResourceExhausted);
         let details = status.get_error_details();
         let info = details.error_info().unwrap();
@@ -309,7 +310,7 @@ mod tests {
     fn a_status_stays_small_whatever_is_wrong() {
         let faults =
             (0..5_000).map(|i| FieldFault::new(format!("inputs[{i}].id"), "x".repeat(9_000)));
-        let status = of_call(&Error::invalid(faults.collect()), "r-1", "");
+        let status = for_call(&Error::invalid(faults.collect()), "r-1", "");
         assert_eq!(status.get_error_details().bad_request().unwrap().field_violations.len(), 16);
         assert!(status.details().len() < 16 * 1024, "{}", status.details().len());
         assert!(status.message().chars().count() <= MAX_TEXT);
@@ -318,7 +319,7 @@ mod tests {
     #[test]
     fn an_item_has_the_same_status_as_a_call() {
         let error = Error::new(Reason::LeadNotFound, "HubSpot has no such lead");
-        let item = of_item(&error);
+        let item = for_item(&error);
         assert_eq!(item.code, i32::from(Code::NotFound));
         assert_eq!(item.message, "HubSpot has no such lead");
         assert_eq!(item.details.len(), 2);

@@ -1,9 +1,27 @@
 //! Connections of the gRPC port, from accept to close, and the bodies that travel on them.
+//!
+//! The accept loop ([`accept`]) admits a connection ([`admission`]) and serves it ([`connection`]):
+//! TLS handshake ([`tls`]), HTTP/2 preface ([`preface`]), calls, close. The service of a connection
+//! comes from a [`connection::NewService`]: nothing here knows methods, callers or leads.
 
+pub(crate) mod accept;
 pub(crate) mod admission;
 pub(crate) mod call_state;
+pub(crate) mod conn_info;
 pub(crate) mod connection;
-pub(crate) mod preface;
+mod connection_stats;
+mod decompress;
+mod framing;
+mod limits;
+mod preface;
 pub(crate) mod request_body;
 pub(crate) mod response_body;
+pub(crate) mod send_deadline;
 pub(crate) mod tls;
+
+pub use self::{
+    admission::{AdmissionSnapshot, Limits},
+    connection::Lifetimes,
+    limits::LimitSnapshot,
+    tls::{Tls, TlsError, TlsFiles, TlsStatus},
+};

@@ -1,5 +1,7 @@
-//! Checks of single fields: what passes here is worth a HubSpot call. Every fault names the field
-//! by its path in the request.
+//! Validation of single fields: a request that passes is worth a HubSpot call. Every fault names its
+//! field by the path in the request.
+
+mod search;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,62 +12,55 @@ use uuid::Uuid;
 
 use super::pb;
 use crate::leads::{
-    Association, AssociationCategory, AssociationType, CreateLead, Direction, Error, FieldFault,
-    Filter, FilterGroup, FilterOperator, LeadId, RequestId, Selection, Sort, UpdateLead,
-    UpsertLead,
+    Association, AssociationCategory, AssociationType, CreateLead, Error, FieldFault, LeadId,
+    RequestId, Selection, UpdateLead, UpsertLead,
 };
 
-/// Page size when the caller names none; HubSpot's own default.
+/// Default page size, the same as HubSpot's.
 const DEFAULT_PAGE_SIZE: u32 = 10;
 
-/// Most leads on a page, or ids in a batch, with property history.
+/// Maximum number of leads on a page, or of ids in a batch, with property history.
 pub(crate) const MAX_PAGE_SIZE_WITH_HISTORY: u32 = 50;
 
-/// HubSpot's limits of a search.
-const MAX_FILTER_GROUPS: usize = 5;
-const MAX_FILTERS_IN_GROUP: usize = 6;
-const MAX_FILTERS: usize = 18;
-const MAX_QUERY_CHARS: usize = 3_000;
-
-/// Longest property name or object type: HubSpot's own is 100 characters.
+/// Maximum length of a property name or object type, the same as HubSpot's.
 const MAX_NAME_CHARS: usize = 100;
 
-/// Longest trace id.
+/// Maximum length of a trace id.
 const MAX_TRACE_ID_CHARS: usize = 128;
 
-/// The association of a lead with its primary contact.
+/// Association of a lead with its primary contact.
 const PRIMARY_CONTACT: AssociationType =
     AssociationType { category: AssociationCategory::HubspotDefined, type_id: 578 };
 
-/// The property that HubSpot wants every lead to have.
+/// The property that HubSpot requires of every lead.
 const LEAD_NAME: &str = "hs_lead_name";
 
-/// Most faults collected before the rest is left unread.
+/// Maximum number of faults; the rest of the request is not read.
 const MAX_FAULTS: usize = 16;
 
-/// Collects what is wrong with a request.
+/// Collects the faults of a request.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Vec<FieldFault>);
+pub(crate) struct FieldFaults(Vec<FieldFault>);
 
-// === impl Faults ===
+// === impl FieldFaults ===
 
-impl Faults {
+impl FieldFaults {
     pub(crate) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
         if self.0.len() < MAX_FAULTS {
             self.0.push(FieldFault::new(field, description));
         }
     }
 
-    /// Whether there is no use in looking further.
+    /// True if no more faults are collected.
     fn is_full(&self) -> bool {
         self.0.len() >= MAX_FAULTS
     }
 
-    /// The value, if there was no fault.
+    /// The value; errors if there is a fault.
     pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Error> {
         match value {
             Some(value) if self.0.is_empty() => Ok(value),
-            _ => Err(Error::invalid(self.0)),
+            Some(_) | None => Err(Error::invalid(self.0)),
         }
     }
 
@@ -80,7 +75,7 @@ impl Faults {
         RequestId::parse(text).map_err(|description| self.add("request_id", description)).ok()
     }
 
-    /// A property name or object type that may be left out.
+    /// A property name or object type that may be omitted.
     pub(crate) fn optional_name(&mut self, field: &str, text: &str) -> Option<String> {
         if text.is_empty() {
             return None;
@@ -88,14 +83,14 @@ impl Faults {
         self.name(&field, text)
     }
 
-    /// `field` is written only where there is a fault.
+    /// `field` is formatted only for a fault.
     fn is_name(&mut self, field: &dyn fmt::Display, text: &str) -> bool {
         let fault = if text.is_empty() {
             "must not be empty"
         } else if text.chars().count() > MAX_NAME_CHARS {
             "must not be longer than 100 characters"
         } else if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',') {
-            // Names are joined by commas on their way to HubSpot.
+            // Names are joined by commas in the request to HubSpot.
             "must not contain spaces, commas or control characters"
         } else {
             return true;
@@ -104,7 +99,7 @@ impl Faults {
         false
     }
 
-    fn name(&mut self, field: &dyn fmt::Display, text: &str) -> Option<String> {
+    pub(super) fn name(&mut self, field: &dyn fmt::Display, text: &str) -> Option<String> {
         self.is_name(field, text).then(|| text.to_owned())
     }
 
@@ -146,7 +141,7 @@ impl Faults {
         }
     }
 
-    /// Checks the number of inputs of a batch; false if they are not worth a look.
+    /// Checks the number of inputs of a batch; false if they need no further checks.
     pub(crate) fn inputs(&mut self, field: &str, count: usize, cap: usize) -> bool {
         if count == 0 {
             self.add(field, "must not be empty");
@@ -276,7 +271,7 @@ impl Faults {
         (self.0.len() == before).then_some(upsert)
     }
 
-    /// The caller's trace id, or a new one.
+    /// The given trace id, or a new one.
     pub(crate) fn trace_id(&mut self, field: &str, given: &str) -> String {
         if given.is_empty() {
             return Uuid::new_v4().to_string();
@@ -287,7 +282,7 @@ impl Faults {
         given.to_owned()
     }
 
-    /// Reports every key that stands more than once. Keys come with the field they are in.
+    /// Reports keys that occur more than once. Each key comes with its field.
     pub(crate) fn unique<K: std::hash::Hash + Eq>(
         &mut self,
         keys: impl IntoIterator<Item = (String, K)>,
@@ -304,143 +299,5 @@ impl Faults {
                 }
             }
         }
-    }
-
-    pub(crate) fn query(&mut self, query: &str) {
-        if query.chars().count() > MAX_QUERY_CHARS {
-            self.add("query", "must not be longer than 3,000 characters");
-        }
-    }
-
-    pub(crate) fn sort(&mut self, sorts: &[pb::Sort]) -> Option<Sort> {
-        if sorts.len() > 1 {
-            self.add("sorts", "must not have more than one entry: HubSpot sorts by one property");
-        }
-        let sort = sorts.first()?;
-        let property_name = self.name(&"sorts[0].property_name", &sort.property_name)?;
-        let direction = match pb::SortDirection::try_from(sort.direction) {
-            Ok(pb::SortDirection::Unspecified | pb::SortDirection::Ascending) => {
-                Direction::Ascending
-            }
-            Ok(pb::SortDirection::Descending) => Direction::Descending,
-            Err(_) => {
-                self.add("sorts[0].direction", "is not a known direction");
-                return None;
-            }
-        };
-        Some(Sort { property_name, direction })
-    }
-
-    pub(crate) fn filter_groups(&mut self, groups: &[pb::FilterGroup]) -> Vec<FilterGroup> {
-        if groups.len() > MAX_FILTER_GROUPS {
-            self.add("filter_groups", "must not have more than 5 entries");
-        }
-        if groups.iter().map(|group| group.filters.len()).sum::<usize>() > MAX_FILTERS {
-            self.add("filter_groups", "must not have more than 18 filters in all");
-        }
-        let mut out = Vec::with_capacity(groups.len().min(MAX_FILTER_GROUPS));
-        for (index, group) in groups.iter().take(MAX_FILTER_GROUPS).enumerate() {
-            let field = format!("filter_groups[{index}].filters");
-            if group.filters.is_empty() {
-                self.add(&field, "must not be empty");
-            }
-            if group.filters.len() > MAX_FILTERS_IN_GROUP {
-                self.add(&field, "must not have more than 6 entries");
-            }
-            let mut filters = Vec::with_capacity(group.filters.len().min(MAX_FILTERS_IN_GROUP));
-            for (index, filter) in group.filters.iter().take(MAX_FILTERS_IN_GROUP).enumerate() {
-                filters.extend(self.filter(&format!("{field}[{index}]"), filter));
-            }
-            out.push(FilterGroup { filters });
-        }
-        out
-    }
-
-    fn filter(&mut self, field: &str, filter: &pb::Filter) -> Option<Filter> {
-        let property_name =
-            self.name(&format_args!("{field}.property_name"), &filter.property_name);
-        let operator = self.operator(field, filter.operator)?;
-        let takes = Takes::of(operator);
-        self.fits(field, "value", takes.value, !filter.value.is_empty(), operator);
-        self.fits(field, "high_value", takes.high_value, !filter.high_value.is_empty(), operator);
-        self.fits(field, "values", takes.values, !filter.values.is_empty(), operator);
-        Some(Filter {
-            property_name: property_name?,
-            operator,
-            value: takes.value.then(|| filter.value.clone()),
-            high_value: takes.high_value.then(|| filter.high_value.clone()),
-            values: filter.values.clone(),
-        })
-    }
-
-    fn fits(
-        &mut self,
-        field: &str,
-        name: &str,
-        wanted: bool,
-        given: bool,
-        operator: FilterOperator,
-    ) {
-        let operator = operator.as_str();
-        if wanted && !given {
-            self.add(format!("{field}.{name}"), format!("must not be empty for {operator}"));
-        } else if given && !wanted {
-            self.add(format!("{field}.{name}"), format!("must be empty for {operator}"));
-        }
-    }
-
-    fn operator(&mut self, field: &str, operator: i32) -> Option<FilterOperator> {
-        use pb::FilterOperator as Pb;
-        Some(match Pb::try_from(operator) {
-            Ok(Pb::Eq) => FilterOperator::Eq,
-            Ok(Pb::Neq) => FilterOperator::Neq,
-            Ok(Pb::Lt) => FilterOperator::Lt,
-            Ok(Pb::Lte) => FilterOperator::Lte,
-            Ok(Pb::Gt) => FilterOperator::Gt,
-            Ok(Pb::Gte) => FilterOperator::Gte,
-            Ok(Pb::Between) => FilterOperator::Between,
-            Ok(Pb::In) => FilterOperator::In,
-            Ok(Pb::NotIn) => FilterOperator::NotIn,
-            Ok(Pb::HasProperty) => FilterOperator::HasProperty,
-            Ok(Pb::NotHasProperty) => FilterOperator::NotHasProperty,
-            Ok(Pb::ContainsToken) => FilterOperator::ContainsToken,
-            Ok(Pb::NotContainsToken) => FilterOperator::NotContainsToken,
-            Ok(Pb::Unspecified) => {
-                self.add(format!("{field}.operator"), "must be set");
-                return None;
-            }
-            Err(_) => {
-                self.add(format!("{field}.operator"), "is not a known operator");
-                return None;
-            }
-        })
-    }
-}
-
-/// Which value fields an operator takes.
-struct Takes {
-    value: bool,
-    high_value: bool,
-    values: bool,
-}
-
-// === impl Takes ===
-
-impl Takes {
-    fn of(operator: FilterOperator) -> Self {
-        let (value, high_value, values) = match operator {
-            FilterOperator::Between => (true, true, false),
-            FilterOperator::In | FilterOperator::NotIn => (false, false, true),
-            FilterOperator::HasProperty | FilterOperator::NotHasProperty => (false, false, false),
-            FilterOperator::Eq
-            | FilterOperator::Neq
-            | FilterOperator::Lt
-            | FilterOperator::Lte
-            | FilterOperator::Gt
-            | FilterOperator::Gte
-            | FilterOperator::ContainsToken
-            | FilterOperator::NotContainsToken => (true, false, false),
-        };
-        Self { value, high_value, values }
     }
 }

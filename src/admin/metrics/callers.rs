@@ -101,10 +101,10 @@ impl Collector for AuthCollector {
 impl Collector for CertificateCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer(encoder);
-        let TlsStatus { expires_in_s, reloads, failures, in_trouble } = self.0.status();
+        let TlsStatus { expires_in_s, reloads, failures, reload_failed } = self.0.status();
         writer.sample(TLS_EXPIRES_IN, expires_in_s)?;
         let outcomes = [("ok", reloads), ("failed", failures)];
         writer.samples(TLS_RELOADS, outcomes.map(|(outcome, times)| ([outcome], count(times))))?;
-        writer.sample(TLS_TROUBLE, Some(flag(in_trouble)))
+        writer.sample(TLS_TROUBLE, Some(flag(reload_failed)))
     }
 }

@@ -1,11 +1,11 @@
 //! Metrics of the gRPC server: calls, connections and the limits of the replica.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use super::metric::{Metric, Writer, count, counter, gauge, histogram};
-use crate::grpc::{Admission, AdmissionSnapshot, LimitSnapshot, MethodSnapshot};
+use crate::grpc::{AdmissionSnapshot, LimitSnapshot, MethodSnapshot, ServerSnapshot, ServerStats};
 
 const RPC_STARTED: Metric = counter(
     "leadsd_rpc_started",
@@ -64,10 +64,10 @@ pub(super) const ALL: &[Metric] = &[
 ];
 
 #[derive(Debug)]
-struct RpcCollector(Arc<Admission>);
+struct RpcCollector(ServerStats);
 
-pub(super) fn register(registry: &mut Registry, admission: &Arc<Admission>) {
-    registry.register_collector(Box::new(RpcCollector(Arc::clone(admission))));
+pub(super) fn register(registry: &mut Registry, stats: &ServerStats) {
+    registry.register_collector(Box::new(RpcCollector(stats.clone())));
 }
 
 // === impl RpcCollector ===
@@ -75,7 +75,9 @@ pub(super) fn register(registry: &mut Registry, admission: &Arc<Admission>) {
 impl Collector for RpcCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer(encoder);
-        let AdmissionSnapshot { methods, limits, refused, opened, closed, .. } = self.0.view();
+        let ServerSnapshot { admission, methods } = self.0.snapshot();
+        let AdmissionSnapshot { limits, rejected, connections_opened, connections_closed } =
+            admission;
         // Methods that were never called are left out.
         let called = || methods.iter().filter(|method| method.started > 0);
         let each = |value: fn(&MethodSnapshot) -> f64| {
@@ -97,12 +99,12 @@ impl Collector for RpcCollector {
         let limit = |value: fn(&LimitSnapshot) -> usize| {
             limits.iter().map(move |limit| ([limit.name], count(value(limit) as u64)))
         };
-        writer.samples(LIMIT_SIZE, limit(|limit| limit.most))?;
+        writer.samples(LIMIT_SIZE, limit(|limit| limit.max))?;
         writer.samples(LIMIT_USED, limit(|limit| limit.used))?;
         let named = |(name, calls): &(&'static str, u64)| ([*name], count(*calls));
-        writer.samples(LIMIT_REFUSALS, refused.iter().map(named))?;
-        writer.sample(CONNECTIONS_OPENED, Some(count(opened)))?;
-        writer.samples(CONNECTIONS_CLOSED, closed.iter().map(named))
+        writer.samples(LIMIT_REFUSALS, rejected.iter().map(named))?;
+        writer.sample(CONNECTIONS_OPENED, Some(count(connections_opened)))?;
+        writer.samples(CONNECTIONS_CLOSED, connections_closed.iter().map(named))
     }
 }
 

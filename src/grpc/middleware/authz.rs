@@ -1,54 +1,74 @@
-//! Lets calls in: finds out who calls, which portal is meant and whether this caller
-//! may do that there, before a byte of the message is read.
-//!
-//! A caller learns of no portal but its own: a name that is not configured and one that it may not use
-//! get the same answer.
+//! Authorization: finds the caller and the portal of a call, and decides whether this caller may do
+//! that there, from the headers alone.
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, Request};
-use tonic::body::Body;
+use http::HeaderMap;
 
-use crate::grpc::transport::call_state::{Authorized, CallState, Portals};
+use super::portals::Portals;
 use crate::{
-    auth::{Access, Auth, AuthError, HeaderValue, Identity, PresentedCredentials, Rights},
+    auth::{Access, Auth, AuthError, HeaderValue, PresentedCredentials, Rights},
+    grpc::{methods::Method, transport::call_state::CallState},
     leads::{self, Error, PortalName, Reason},
 };
 use leadsd_quota::Caller;
 
-/// Where a caller's API key is.
+/// Metadata key of a caller's API key.
 const API_KEY: &str = "x-api-key";
 
-/// How long to wait before a call that could not be checked is worth another try.
-const UNCHECKED: Duration = Duration::from_secs(1);
+/// Metadata key by which a caller names itself, where callers have no identity.
+const CALLER: &str = "x-leadsd-caller";
 
-/// What a method asks of its caller.
+/// `RetryInfo` of a call whose caller could not be authenticated because a source of keys is
+/// unavailable.
+const AUTH_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Weight of callers that have no portal in this call.
+const DEFAULT_SHARE: u32 = 1;
+
+/// What a method requires of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Permission {
-    /// Nothing: probes have no identity.
+    /// Nothing: health probes are unauthenticated.
     Public,
-    /// To be somebody who may do something: the contract is no secret, and no stranger's business.
+    /// Any authenticated caller with at least one policy. Reflection shows the contract, which is no
+    /// secret but no public page either.
     AnyAuthenticated,
-    /// To read leads in the portal.
+    /// Read access to leads of the portal.
     Read,
-    /// To write leads in the portal.
+    /// Write access to leads of the portal.
     Write,
-    /// To ask for the portal's quota.
+    /// Access to the quota of the portal.
     Quota,
 }
 
-/// Why a known caller is not let in.
+/// A caller that may do what it asks for in this portal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Authorized {
+    pub(crate) caller: Caller,
+    pub(crate) portal: PortalName,
+}
+
+/// Why an authenticated caller is rejected.
 #[derive(Debug)]
 struct Denial {
     error: Error,
-    /// The portal, if the caller may know it.
+    /// The portal; `None` unless the caller may know it.
     portal: Option<PortalName>,
 }
 
-/// Lets calls in.
+/// What the policies grant a caller.
+struct Granted<'a> {
+    /// True if they grant anything anywhere.
+    anything: bool,
+    /// Its rights in a portal, whether or not the portal exists.
+    in_portal: &'a dyn Fn(&PortalName) -> Rights,
+}
+
+/// Authorizes calls.
 #[derive(Debug)]
 pub(crate) struct Authorizer {
-    /// Knows callers; `None` lets everybody in.
+    /// Authenticates callers; `None` if callers have no identity and may do everything.
     pub(crate) auth: Option<Arc<Auth>>,
     pub(crate) portals: Portals,
 }
@@ -56,9 +76,9 @@ pub(crate) struct Authorizer {
 // === impl Permission ===
 
 impl Permission {
-    /// What the method at this path asks for. A method of ours that is not listed is taken for a
-    /// write, so that whoever adds one and forgets it here gives nothing away.
-    pub(crate) fn of(path: &str) -> Self {
+    /// The permission that the method at this path requires. A method of this service that is not
+    /// listed requires write access, so that a missing entry grants nothing.
+    pub(crate) fn for_path(path: &str) -> Self {
         let path = path.strip_prefix('/').unwrap_or(path);
         let Some((service, method)) = path.split_once('/') else { return Self::AnyAuthenticated };
         match (service, method) {
@@ -77,193 +97,157 @@ impl Permission {
 // === impl Authorizer ===
 
 impl Authorizer {
-    /// Lets the call in, with what is known of its caller, or says why not.
-    pub(crate) async fn admit(
+    /// Decides on a call. Records the caller and the portal in its state, and returns them if its
+    /// method works on a portal. `peer` is the caller if it has neither an identity nor a name.
+    pub(crate) async fn authorize(
         &self,
-        facts: &CallState,
-        request: &mut Request<Body>,
-    ) -> Result<(), Error> {
-        let Some(auth) = &self.auth else {
-            request.extensions_mut().insert(Authorized::Anonymous);
-            return Ok(());
+        state: &CallState,
+        peer: &Caller,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<Option<Authorized>, Error> {
+        let authorized = match &self.auth {
+            None => self.authorize_anonymous(state, peer, method, headers)?,
+            // In a box of its own, which is freed before the handler runs: it is large, and calls
+            // wait for quota.
+            Some(auth) => {
+                Box::pin(self.authorize_authenticated(auth, state, path, headers)).await?
+            }
         };
-        // In a box of its own, which is gone when the call goes on: it is large, and calls wait.
-        Box::pin(self.admit_known(auth, facts, request)).await
+        if let Some(Authorized { caller, portal }) = &authorized {
+            state.set_caller(caller.clone());
+            state.set_portal(portal.clone());
+        }
+        Ok(authorized)
     }
 
-    async fn admit_known(
+    fn authorize_anonymous(
+        &self,
+        state: &CallState,
+        peer: &Caller,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Option<Authorized>, Error> {
+        // A method that does not exist is UNIMPLEMENTED, whatever the portal.
+        if !method.is_public_api || method.is_unknown() {
+            return Ok(None);
+        }
+        let caller = named_caller(headers).unwrap_or_else(|| peer.clone());
+        state.set_caller(caller.clone());
+        let portal = self.portals.resolve(headers, None)?;
+        Ok(Some(Authorized { caller, portal }))
+    }
+
+    async fn authorize_authenticated(
         &self,
         auth: &Auth,
-        facts: &CallState,
-        request: &mut Request<Body>,
-    ) -> Result<(), Error> {
-        let portals = &self.portals;
-        let need = Permission::of(request.uri().path());
-        if need == Permission::Public {
-            return Ok(());
+        state: &CallState,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<Option<Authorized>, Error> {
+        let permission = Permission::for_path(path);
+        if permission == Permission::Public {
+            return Ok(None);
         }
-        let headers = request.headers();
         let presented = PresentedCredentials {
             authorization: sent(headers, http::header::AUTHORIZATION.as_str()),
             api_key: sent(headers, API_KEY),
-            certificate: facts.line.certificate.as_ref(),
+            certificate: state.connection.certificate.as_ref(),
         };
-        let identity = auth.identify(presented, facts.deadline).await.map_err(unknown)?;
+        let identity = auth.identify(presented, state.deadline).await.map_err(unauthenticated)?;
         let caller = |share| Caller::authenticated(identity.name(), share);
-        match authorize(auth, portals, headers, &identity, need) {
+        let granted = Granted {
+            anything: auth.has_rights(&identity),
+            in_portal: &|portal| auth.rights(&identity, portal),
+        };
+        match decide(permission, &granted, &self.portals, headers) {
             Ok(Some((portal, rights))) => {
-                let caller = caller(rights.share);
-                facts.set_caller(caller.clone());
-                request.extensions_mut().insert(Authorized::Known { caller, portal });
-                Ok(())
+                Ok(Some(Authorized { caller: caller(rights.share), portal }))
             }
             Ok(None) => {
-                facts.set_caller(caller(1));
-                Ok(())
+                state.set_caller(caller(DEFAULT_SHARE));
+                Ok(None)
             }
             Err(Denial { error, portal }) => {
-                facts.set_caller(caller(1));
+                let caller = caller(DEFAULT_SHARE);
                 if error.reason() == Reason::CallerForbidden {
                     auth.count_forbidden();
                 }
-                if need == Permission::Write {
-                    let method = request.uri().path().rsplit('/').next().unwrap_or_default();
-                    let (portal, id) = (portal.as_ref(), &facts.request_id);
-                    leads::audit_refused(method, &caller(1), portal, id, error.reason());
+                if permission == Permission::Write {
+                    let method = path.rsplit('/').next().unwrap_or_default();
+                    let (portal, id) = (portal.as_ref(), &state.request_id);
+                    leads::audit_refused(method, &caller, portal, id, error.reason());
                 }
+                state.set_caller(caller);
                 Err(error)
             }
         }
     }
 }
 
-/// The portal and what the caller may do there; `None` where no portal is needed.
-fn authorize(
-    auth: &Auth,
+/// The portal and the caller's rights there; `None` if the method works on no portal.
+fn decide(
+    permission: Permission,
+    granted: &Granted<'_>,
     portals: &Portals,
     headers: &HeaderMap,
-    identity: &Identity,
-    need: Permission,
 ) -> Result<Option<(PortalName, Rights)>, Denial> {
-    let forbidden =
-        |text: &str, portal| Denial { error: Error::new(Reason::CallerForbidden, text), portal };
-    if !auth.has_rights(identity) {
+    if !granted.anything {
         return Err(forbidden("no policy lets this caller do anything", None));
     }
-    if matches!(need, Permission::Public | Permission::AnyAuthenticated) {
-        return Ok(None);
-    }
-    let may_use = |portal: &PortalName| auth.rights(identity, portal).any();
-    let portal = portals.choose(headers, Some(&may_use));
-    let portal = portal.map_err(|error| Denial { error, portal: None })?;
-    let rights = auth.rights(identity, &portal);
-    let refusal = match need {
-        Permission::Read if rights.access < Access::Read => {
-            "this caller may not read leads in this portal"
-        }
-        Permission::Write if rights.access < Access::Write => {
-            "this caller may not write leads in this portal"
-        }
-        Permission::Quota if !rights.quota => {
-            "this caller may not ask for the quota of this portal"
-        }
-        Permission::Public
-        | Permission::AnyAuthenticated
-        | Permission::Read
-        | Permission::Write
-        | Permission::Quota => {
-            return Ok(Some((portal, rights)));
-        }
+    let missing = match permission {
+        Permission::Public | Permission::AnyAuthenticated => return Ok(None),
+        Permission::Read => "this caller may not read leads in this portal",
+        Permission::Write => "this caller may not write leads in this portal",
+        Permission::Quota => "this caller may not ask for the quota of this portal",
     };
-    Err(forbidden(refusal, Some(portal)))
+    let may_use = |portal: &PortalName| (granted.in_portal)(portal).any();
+    let portal = portals.resolve(headers, Some(&may_use));
+    let portal = portal.map_err(|error| Denial { error, portal: None })?;
+    let rights = (granted.in_portal)(&portal);
+    if is_granted(permission, &rights) {
+        Ok(Some((portal, rights)))
+    } else {
+        Err(forbidden(missing, Some(portal)))
+    }
+}
+
+fn is_granted(permission: Permission, rights: &Rights) -> bool {
+    match permission {
+        Permission::Public | Permission::AnyAuthenticated => true,
+        Permission::Read => rights.access >= Access::Read,
+        Permission::Write => rights.access >= Access::Write,
+        Permission::Quota => rights.quota,
+    }
+}
+
+fn forbidden(text: &str, portal: Option<PortalName>) -> Denial {
+    Denial { error: Error::new(Reason::CallerForbidden, text), portal }
+}
+
+/// The name that a caller gives itself.
+fn named_caller(headers: &HeaderMap) -> Option<Caller> {
+    let named = headers.get(CALLER)?.to_str().ok()?.trim();
+    (!named.is_empty()).then(|| Caller::new(named))
 }
 
 fn sent<'a>(headers: &'a HeaderMap, name: &str) -> HeaderValue<'a> {
     HeaderValue::from_values(headers.get_all(name).iter().map(http::HeaderValue::as_bytes))
 }
 
-fn unknown(refused: AuthError) -> Error {
-    match refused {
+fn unauthenticated(error: AuthError) -> Error {
+    match error {
         AuthError::Missing => Error::new(
             Reason::Unauthenticated,
             "the call does not prove who calls: it needs a client certificate, a bearer token or an API key",
         ),
         AuthError::Invalid(why) => Error::new(Reason::Unauthenticated, why),
         AuthError::Unavailable(why) => {
-            Error::new(Reason::AuthenticationUnavailable, why).with_retry_after(UNCHECKED)
+            Error::new(Reason::AuthenticationUnavailable, why).with_retry_after(AUTH_RETRY_AFTER)
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use prost::Message as _;
-    use prost_types::FileDescriptorSet;
-
-    use super::*;
-    use crate::grpc::DESCRIPTORS;
-
-    /// Every method of the contract with what it needs: whoever adds one decides here as well.
-    const NEEDS: &[(&str, Permission)] = &[
-        ("LeadsService/GetLead", Permission::Read),
-        ("LeadsService/ListLeads", Permission::Read),
-        ("LeadsService/CreateLead", Permission::Write),
-        ("LeadsService/UpdateLead", Permission::Write),
-        ("LeadsService/ArchiveLead", Permission::Write),
-        ("LeadsService/UpsertLead", Permission::Write),
-        ("LeadsService/SearchLeads", Permission::Read),
-        ("LeadsService/BatchGetLeads", Permission::Read),
-        ("LeadsService/BatchCreateLeads", Permission::Write),
-        ("LeadsService/BatchUpdateLeads", Permission::Write),
-        ("LeadsService/BatchUpsertLeads", Permission::Write),
-        ("LeadsService/BatchArchiveLeads", Permission::Write),
-        ("QuotaService/GetQuota", Permission::Quota),
-        ("QuotaService/WatchQuota", Permission::Quota),
-    ];
-
-    #[test]
-    fn every_method_of_the_contract_has_its_need() {
-        let mut methods = Vec::new();
-        for file in FileDescriptorSet::decode(DESCRIPTORS).unwrap().file {
-            for service in &file.service {
-                for method in &service.method {
-                    methods.push(format!(
-                        "{}.{}/{}",
-                        file.package(),
-                        service.name(),
-                        method.name()
-                    ));
-                }
-            }
-        }
-        assert_eq!(methods.len(), NEEDS.len(), "{methods:?}");
-        for (method, need) in NEEDS {
-            let path = format!("hubspot.leads.v1.{method}");
-            assert!(methods.contains(&path), "{path}");
-            assert_eq!(Permission::of(&format!("/{path}")), *need, "{path}");
-        }
-    }
-
-    #[test]
-    fn only_health_is_for_everybody() {
-        for (path, need) in [
-            ("/grpc.health.v1.Health/Check", Permission::Public),
-            ("/grpc.health.v1.Health/Watch", Permission::Public),
-            (
-                "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-                Permission::AnyAuthenticated,
-            ),
-            ("/grpc.health.v1.Healthy/Check", Permission::AnyAuthenticated),
-            ("/grpc.health.v1.Health", Permission::AnyAuthenticated),
-            ("//grpc.health.v1.Health/Check", Permission::AnyAuthenticated),
-            ("/x/grpc.health.v1.Health/Check", Permission::AnyAuthenticated),
-            ("/", Permission::AnyAuthenticated),
-            ("", Permission::AnyAuthenticated),
-            ("/hubspot.leads.v1.LeadsService/GetLeads", Permission::Write),
-            ("/hubspot.leads.v1.LeadsService/", Permission::Write),
-            ("/hubspot.leads.v2.LeadsService/GetLead", Permission::Write),
-        ] {
-            assert_eq!(Permission::of(path), need, "{path}");
-        }
-    }
-}
+mod tests;

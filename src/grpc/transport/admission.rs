@@ -1,443 +1,277 @@
-//! What the service has in hand, against what it takes: connections, calls, bytes. Also counts what
-//! became of them; all of it is read at each scrape.
+//! Admission control: accepts or rejects connections, calls and bytes before they cost anything.
+//!
+//! Every acceptance is a guard that returns its slot or bytes when it drops. A call's guard lives as
+//! long as any work for the call: a write goes on after its client has disconnected, and its slot is
+//! in use until then.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use crate::grpc::methods::{MethodSnapshot, Methods};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    conn_info::ConnInfo,
+    connection_stats::{CloseReason, ConnectionStats},
+    limits::{ByteBudget, LimitSnapshot, SlotLimit},
+};
 use crate::leads::{Error, Reason};
 
-/// How soon to try again where the service itself is full: it is a matter of moments.
-const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// Connections past the most that are let in for a moment, to be told so and to ask for health.
+/// Connections beyond the limit that are accepted briefly, so that their calls get an error with a
+/// reason, and health probes an answer.
 const OVERFLOW: usize = 64;
 
-/// Health probes at the same time past the first of each connection: nobody has to say who it is for one.
+/// Maximum concurrent health probes, not counting the first of each connection. Probes are
+/// unauthenticated, so they have a limit of their own.
 const PROBES: usize = 1_024;
 
-/// Health probes at the same time on one connection.
-const LINE_PROBES: usize = 16;
+/// Maximum concurrent health probes on one connection.
+const PROBES_PER_CONNECTION: usize = 16;
 
-/// The most of each.
+/// What one replica accepts at the same time.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at the same time.
+    /// Connections.
     pub connections: usize,
-    /// Calls at the same time, with writes whose callers have gone away.
+    /// Calls, including writes whose clients have disconnected.
     pub in_flight: usize,
-    /// Bytes of requests and answers held at the same time.
+    /// Bytes of requests and responses.
     pub memory: usize,
+    /// Bytes of one call's metadata.
+    pub metadata: usize,
 }
 
-/// The load of one server.
+/// Admission control of one server.
 #[derive(Debug)]
-pub struct Admission {
-    pub(crate) connections: Limit,
-    spare: Limit,
-    pub(crate) in_flight: Limit,
-    pub(crate) memory: Limit,
-    probes: Limit,
-    pub(crate) methods: Methods,
-    pub(crate) messages_too_large: AtomicU64,
-    pub(crate) metadata_too_large: AtomicU64,
-    opened: AtomicU64,
-    closed: [AtomicU64; CloseReason::ALL.len()],
+pub(crate) struct Admission {
+    connections: SlotLimit,
+    overflow: SlotLimit,
+    in_flight: SlotLimit,
+    probes: SlotLimit,
+    memory: ByteBudget,
+    max_metadata: usize,
+    metadata_too_large: AtomicU64,
+    messages_too_large: AtomicU64,
+    connection_stats: ConnectionStats,
 }
 
-/// One thing of which there is only so much.
-#[derive(Debug)]
-pub(crate) struct Limit {
-    name: &'static str,
-    most: usize,
-    used: AtomicUsize,
-    refused: AtomicU64,
-}
-
-/// Why a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The caller closed it.
-    Caller,
-    /// It was as old as connections get.
-    Age,
-    /// The service stops.
-    Drain,
-    /// There were too many.
-    Crowded,
-    /// Its caller's certificate has ended, or its CA is no longer trusted.
-    Certificate,
-    /// What came first was no TLS or no HTTP/2, or did not come.
-    Handshake,
-    /// It broke, went silent, or broke the protocol.
-    Error,
-    /// Its calls did not end in the time they had left.
-    Cut,
-}
-
-/// A connection's part of the load; given back when dropped.
+/// The slot of a connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionGuard {
-    load: Arc<Admission>,
-    /// Whether it is one too many.
+    /// True if it is beyond the limit.
     pub(crate) over_limit: bool,
+    _slot: OwnedSemaphorePermit,
 }
 
-/// A call's part of the load. It is given back when nothing works for the call any more, whether or
-/// not its caller is still there.
+/// The slot of a call and the bytes charged to it.
 #[derive(Debug)]
 pub(crate) struct CallGuard {
-    load: Arc<Admission>,
-    /// Bytes of the request.
-    request: AtomicUsize,
-    /// Bytes of the answer.
-    answer: AtomicUsize,
-    part: SlotKind,
+    admission: Arc<Admission>,
+    kind: SlotKind,
+    request_bytes: AtomicUsize,
+    response_bytes: AtomicUsize,
 }
 
-/// As what a call counts.
+/// What a call occupies. The permits are held for their drop.
 #[derive(Debug)]
 enum SlotKind {
-    /// A call in flight.
-    Call,
-    /// A health probe of this connection.
-    Probe { line: Arc<AtomicUsize>, shared: bool },
-    /// A call that is refused.
-    Nothing,
+    /// A slot among the calls in flight.
+    Call { _slot: OwnedSemaphorePermit },
+    /// A slot of its connection's probes, and a shared one unless it is the only one there.
+    Probe { _connection: OwnedSemaphorePermit, _shared: Option<OwnedSemaphorePermit> },
+    /// Nothing: the call is rejected.
+    Rejected,
 }
 
-/// The load at one moment.
+/// Admission control at one moment.
 #[derive(Debug, Clone)]
 pub struct AdmissionSnapshot {
-    /// What there is only so much of.
+    /// The limits with their use.
     pub limits: Vec<LimitSnapshot>,
-    /// Calls refused by each bound, by the bound's name.
-    pub refused: Vec<(&'static str, u64)>,
-    /// Every method that can be called.
-    pub methods: Vec<MethodSnapshot>,
-    /// Connections accepted.
-    pub opened: u64,
-    /// Connections ended, by why.
-    pub closed: Vec<(&'static str, u64)>,
-}
-
-/// A limit at one moment.
-#[derive(Debug, Clone, Copy)]
-pub struct LimitSnapshot {
-    /// Its name.
-    pub name: &'static str,
-    /// In use.
-    pub used: usize,
-    /// The most.
-    pub most: usize,
+    /// Rejected calls by the limit that they exceeded.
+    pub rejected: Vec<(&'static str, u64)>,
+    /// Accepted connections.
+    pub connections_opened: u64,
+    /// Closed connections by reason.
+    pub connections_closed: Vec<(&'static str, u64)>,
 }
 
 // === impl Admission ===
 
 impl Admission {
-    pub(crate) fn new(most: Limits, methods: Methods) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let Limits { connections, in_flight, memory, metadata } = limits;
         Self {
-            connections: Limit::new("connections", most.connections),
-            spare: Limit::new("spare", OVERFLOW),
-            in_flight: Limit::new("in_flight", most.in_flight),
-            memory: Limit::new("memory", most.memory),
-            probes: Limit::new("probes", PROBES),
-            methods,
-            messages_too_large: AtomicU64::new(0),
+            connections: SlotLimit::new("connections", connections),
+            overflow: SlotLimit::new("overflow", OVERFLOW),
+            in_flight: SlotLimit::new("in_flight", in_flight),
+            probes: SlotLimit::new("probes", PROBES),
+            memory: ByteBudget::new("memory", memory),
+            max_metadata: metadata,
             metadata_too_large: AtomicU64::new(0),
-            opened: AtomicU64::new(0),
-            closed: Default::default(),
+            messages_too_large: AtomicU64::new(0),
+            connection_stats: ConnectionStats::default(),
         }
     }
 
-    /// The load now.
-    pub fn view(&self) -> AdmissionSnapshot {
+    /// Admission control now.
+    pub(crate) fn snapshot(&self) -> AdmissionSnapshot {
+        let limits = vec![
+            self.connections.snapshot(),
+            self.in_flight.snapshot(),
+            self.memory.snapshot(),
+            self.probes.snapshot(),
+        ];
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let limits = [&self.connections, &self.in_flight, &self.memory, &self.probes];
-        let mut refused: Vec<_> =
-            limits.iter().map(|limit| (limit.name, count(&limit.refused))).collect();
-        refused.push(("message_size", count(&self.messages_too_large)));
-        refused.push(("header_size", count(&self.metadata_too_large)));
-        let limit = |limit: &&Limit| LimitSnapshot {
-            name: limit.name,
-            used: limit.used.load(Ordering::Relaxed),
-            most: limit.most,
-        };
-        let closed =
-            CloseReason::ALL.map(|ending| (ending.as_str(), count(&self.closed[ending as usize])));
+        let mut rejected: Vec<_> =
+            limits.iter().map(|limit| (limit.name, limit.rejected)).collect();
+        rejected.push(("message_size", count(&self.messages_too_large)));
+        rejected.push(("header_size", count(&self.metadata_too_large)));
         AdmissionSnapshot {
-            limits: limits.iter().map(limit).collect(),
-            refused,
-            methods: self.methods.view(),
-            opened: count(&self.opened),
-            closed: closed.into(),
+            limits,
+            rejected,
+            connections_opened: self.connection_stats.opened(),
+            connections_closed: self.connection_stats.closed(),
         }
     }
 
-    pub(crate) fn closed(&self, ending: CloseReason) {
-        self.closed[ending as usize].fetch_add(1, Ordering::Relaxed);
+    /// Number of connections within the limit.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.connections.used()
     }
 
-    /// A place for one more connection; none if even the spare ones are taken.
-    pub(crate) fn connect(self: &Arc<Self>) -> Option<ConnectionGuard> {
-        self.opened.fetch_add(1, Ordering::Relaxed);
-        let over_limit = !self.connections.take(1);
-        if over_limit && !self.spare.take(1) {
-            self.closed(CloseReason::Crowded);
+    /// Maximum size of one call's metadata, in bytes.
+    pub(crate) fn max_metadata(&self) -> usize {
+        self.max_metadata
+    }
+
+    /// Slots for the health probes of one connection.
+    pub(crate) fn probe_slots() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(PROBES_PER_CONNECTION))
+    }
+
+    /// Admits a connection; `None` if even the overflow slots are in use.
+    pub(crate) fn admit_connection(&self) -> Option<ConnectionGuard> {
+        self.connection_stats.on_open();
+        if let Some(slot) = self.connections.try_acquire() {
+            return Some(ConnectionGuard { over_limit: false, _slot: slot });
+        }
+        let Some(slot) = self.overflow.try_acquire() else {
+            self.on_connection_closed(CloseReason::OverLimit);
             return None;
-        }
-        Some(ConnectionGuard { load: Arc::clone(self), over_limit })
+        };
+        Some(ConnectionGuard { over_limit: true, _slot: slot })
     }
 
-    /// A place among the calls in flight.
-    pub(crate) fn admit(self: &Arc<Self>) -> Result<CallGuard, Error> {
-        if !self.in_flight.take(1) {
-            return Err(self.in_flight.full("calls"));
-        }
-        Ok(self.slot(SlotKind::Call))
+    /// Counts a closed connection.
+    pub(crate) fn on_connection_closed(&self, reason: CloseReason) {
+        self.connection_stats.on_close(reason);
     }
 
-    /// A place for a health probe, given how many its connection has. The first of each connection
-    /// always gets one, so that nobody can keep an orchestrator from asking.
-    pub(crate) fn admit_probe(
+    /// Counts a message that is larger than the limit.
+    pub(crate) fn on_message_too_large(&self) {
+        self.messages_too_large.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Admits a call with metadata of this size.
+    pub(crate) fn admit(
         self: &Arc<Self>,
-        line: &Arc<AtomicUsize>,
+        connection: &ConnInfo,
+        is_probe: bool,
+        metadata: usize,
     ) -> Result<CallGuard, Error> {
-        let before = line.fetch_add(1, Ordering::Relaxed);
-        let shared = before > 0;
-        if before >= LINE_PROBES || (shared && !self.probes.take(1)) {
-            line.fetch_sub(1, Ordering::Relaxed);
-            if before >= LINE_PROBES {
-                self.probes.refused.fetch_add(1, Ordering::Relaxed);
-            }
-            return Err(self.probes.full("health probes"));
+        if connection.over_limit && !is_probe {
+            return Err(self.connections.overloaded("connections"));
         }
-        Ok(self.slot(SlotKind::Probe { line: Arc::clone(line), shared }))
-    }
-
-    /// A place for a call that is refused: it takes nothing.
-    pub(crate) fn refused(self: &Arc<Self>) -> CallGuard {
-        self.slot(SlotKind::Nothing)
-    }
-
-    fn slot(self: &Arc<Self>, part: SlotKind) -> CallGuard {
-        let (request, answer) = Default::default();
-        CallGuard { load: Arc::clone(self), request, answer, part }
-    }
-}
-
-// === impl Limit ===
-
-impl Limit {
-    fn new(name: &'static str, most: usize) -> Self {
-        Self { name, most, used: AtomicUsize::new(0), refused: AtomicU64::new(0) }
-    }
-
-    /// Takes some, or counts a refusal.
-    pub(crate) fn take(&self, amount: usize) -> bool {
-        let before = self.used.fetch_add(amount, Ordering::Relaxed);
-        if before.saturating_add(amount) <= self.most {
-            return true;
+        if metadata > self.max_metadata {
+            self.metadata_too_large.fetch_add(1, Ordering::Relaxed);
+            let max = self.max_metadata;
+            let text =
+                format!("the metadata is too large ({metadata} bytes, limit {max}); send less");
+            return Err(Error::new(Reason::RequestTooLarge, text));
         }
-        self.used.fetch_sub(amount, Ordering::Relaxed);
-        self.refused.fetch_add(1, Ordering::Relaxed);
-        false
+        let kind = if is_probe {
+            self.admit_probe(&connection.probe_slots)?
+        } else {
+            let slot = self.in_flight.try_acquire();
+            SlotKind::Call { _slot: slot.ok_or_else(|| self.in_flight.overloaded("calls"))? }
+        };
+        Ok(self.guard(kind))
     }
 
-    /// Takes some even if there is no more.
-    fn force(&self, amount: usize) {
-        self.used.fetch_add(amount, Ordering::Relaxed);
+    /// A guard for a call that is rejected: it occupies nothing.
+    pub(crate) fn rejected(self: &Arc<Self>) -> CallGuard {
+        self.guard(SlotKind::Rejected)
     }
 
-    pub(crate) fn give_back(&self, amount: usize) {
-        self.used.fetch_sub(amount, Ordering::Relaxed);
+    /// The first probe of each connection always gets a slot: other clients' probes cannot keep an
+    /// orchestrator from asking.
+    fn admit_probe(&self, connection: &Arc<Semaphore>) -> Result<SlotKind, Error> {
+        let overloaded = || self.probes.overloaded("health probes");
+        let Ok(slot) = Arc::clone(connection).try_acquire_owned() else {
+            self.probes.count_rejection();
+            return Err(overloaded());
+        };
+        // Only the task of the connection acquires, so no other probe can start in between.
+        let is_only = connection.available_permits() + 1 == PROBES_PER_CONNECTION;
+        let shared = match is_only {
+            true => None,
+            false => Some(self.probes.try_acquire().ok_or_else(overloaded)?),
+        };
+        Ok(SlotKind::Probe { _connection: slot, _shared: shared })
     }
 
-    pub(crate) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn full(&self, what: &str) -> Error {
-        let text = format!("this replica has as many {what} in hand as it takes ({})", self.most);
-        Error::new(Reason::Overloaded, text).with_bucket(self.name).with_retry_after(RETRY_AFTER)
-    }
-}
-
-// === impl CloseReason ===
-
-impl CloseReason {
-    const ALL: [Self; 8] = [
-        Self::Caller,
-        Self::Age,
-        Self::Drain,
-        Self::Crowded,
-        Self::Certificate,
-        Self::Handshake,
-        Self::Error,
-        Self::Cut,
-    ];
-
-    /// Label for metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Caller => "caller",
-            Self::Age => "age",
-            Self::Drain => "drain",
-            Self::Crowded => "crowded",
-            Self::Certificate => "certificate",
-            Self::Handshake => "handshake",
-            Self::Error => "error",
-            Self::Cut => "cut",
-        }
-    }
-}
-
-// === impl ConnectionGuard ===
-
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        let Self { load, over_limit } = self;
-        let limit = if *over_limit { &load.spare } else { &load.connections };
-        limit.give_back(1);
+    fn guard(self: &Arc<Self>, kind: SlotKind) -> CallGuard {
+        let (request_bytes, response_bytes) = Default::default();
+        CallGuard { admission: Arc::clone(self), kind, request_bytes, response_bytes }
     }
 }
 
 // === impl CallGuard ===
 
 impl CallGuard {
-    pub(crate) fn load(&self) -> &Admission {
-        &self.load
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
     }
 
-    /// Whether it is a health probe's: it is answered whatever else is full.
+    /// True for a health probe: its bytes are not charged, because probes are answered even if the
+    /// memory is used up.
     pub(crate) fn is_probe(&self) -> bool {
-        matches!(self.part, SlotKind::Probe { .. })
+        match self.kind {
+            SlotKind::Probe { .. } => true,
+            SlotKind::Call { .. } | SlotKind::Rejected => false,
+        }
     }
 
-    /// Holds this many bytes of the request from now on.
-    pub(crate) fn hold(&self, bytes: usize) -> Result<(), Error> {
-        // One task reads the request: nobody else changes the number in between.
-        let before = self.request.load(Ordering::Relaxed);
-        let memory = &self.load.memory;
+    /// Charges at least this many bytes of the request. The charge shrinks only with the call's end.
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<(), Error> {
+        // One task reads the request, so the value does not change in between.
+        let before = self.request_bytes.load(Ordering::Relaxed);
         if bytes > before {
-            if !memory.take(bytes - before) {
-                return Err(memory.full("bytes of requests and answers"));
-            }
-        } else {
-            memory.give_back(before - bytes);
+            self.admission.memory.try_charge(bytes - before)?;
+            self.request_bytes.store(bytes, Ordering::Relaxed);
         }
-        self.request.store(bytes, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Holds at least this many bytes of the request from now on.
-    pub(crate) fn reserve_at_least(&self, bytes: usize) -> Result<(), Error> {
-        self.hold(bytes.max(self.request.load(Ordering::Relaxed)))
-    }
-
-    /// Holds this many bytes of the answer, which is there already: it keeps others out.
-    pub(crate) fn reserve_response(&self, bytes: usize) {
-        let before = self.answer.swap(bytes, Ordering::Relaxed);
-        self.load.memory.force(bytes);
-        self.load.memory.give_back(before);
+    /// Charges exactly this many bytes of a response, which exist already.
+    pub(crate) fn set_response_bytes(&self, bytes: usize) {
+        let before = self.response_bytes.swap(bytes, Ordering::Relaxed);
+        self.admission.memory.charge(bytes);
+        self.admission.memory.release(before);
     }
 }
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
-        let Self { load, request, answer, part } = self;
-        let held = request.get_mut().saturating_add(*answer.get_mut());
-        if held > 0 {
-            load.memory.give_back(held);
-        }
-        match part {
-            SlotKind::Call => load.in_flight.give_back(1),
-            SlotKind::Probe { line, shared } => {
-                line.fetch_sub(1, Ordering::Relaxed);
-                if *shared {
-                    load.probes.give_back(1);
-                }
-            }
-            SlotKind::Nothing => {}
+        let Self { admission, kind: _, request_bytes, response_bytes } = self;
+        let charged = request_bytes.get_mut().saturating_add(*response_bytes.get_mut());
+        if charged > 0 {
+            admission.memory.release(charged);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(in_flight: usize, memory: usize) -> Arc<Admission> {
-        let most = Limits { connections: 1, in_flight, memory };
-        Arc::new(Admission::new(most, Methods::known()))
-    }
-
-    #[test]
-    fn calls_past_the_most_are_refused_until_one_is_over_and_probes_never() {
-        let load = load(2, 1);
-        let slots = [load.admit().unwrap(), load.admit().unwrap()];
-        let refused = load.admit().unwrap_err();
-        assert_eq!((refused.reason(), refused.bucket()), (Reason::Overloaded, Some("in_flight")));
-        assert!(refused.retry_after().is_some());
-        let probe = load.admit_probe(&Arc::default()).unwrap();
-        drop(slots);
-        drop(probe);
-        assert_eq!(load.in_flight.used(), 0);
-        let view = load.view();
-        assert!(view.refused.contains(&("in_flight", 1)), "{view:?}");
-    }
-
-    #[test]
-    fn probes_have_a_most_on_a_connection_and_in_all_and_the_first_of_each_connection_is_taken() {
-        let load = load(1, 1);
-        let line = Arc::default();
-        let mut held: Vec<_> = std::iter::from_fn(|| load.admit_probe(&line).ok()).collect();
-        assert_eq!(held.len(), LINE_PROBES);
-        let refused = load.admit_probe(&line).unwrap_err();
-        assert_eq!((refused.reason(), refused.bucket()), (Reason::Overloaded, Some("probes")));
-        while load.probes.used() < PROBES {
-            let line = Arc::default();
-            held.extend(std::iter::from_fn(|| load.admit_probe(&line).ok()));
-        }
-        let late = Arc::default();
-        let first = load.admit_probe(&late).unwrap();
-        assert_eq!(load.admit_probe(&late).unwrap_err().bucket(), Some("probes"));
-        drop((held, first));
-        assert_eq!(load.probes.used(), 0);
-        assert!(load.admit_probe(&line).is_ok());
-    }
-
-    #[test]
-    fn connections_past_the_most_are_crowded_and_past_the_spare_ones_turned_away() {
-        let load = load(1, 1);
-        let first = load.connect().unwrap();
-        assert!(!first.over_limit);
-        let spare: Vec<_> = std::iter::from_fn(|| load.connect()).collect();
-        assert_eq!(spare.len(), OVERFLOW);
-        assert!(spare.iter().all(|place| place.over_limit));
-        drop(first);
-        assert!(!load.connect().unwrap().over_limit);
-    }
-
-    #[test]
-    fn bytes_are_counted_up_and_down_and_given_back_with_the_call() {
-        let load = load(10, 100);
-        let (one, two) = (load.admit().unwrap(), load.admit().unwrap());
-        one.hold(60).unwrap();
-        assert_eq!(two.hold(41).unwrap_err().bucket(), Some("memory"));
-        two.hold(40).unwrap();
-        one.reserve_at_least(10).unwrap();
-        assert_eq!(load.memory.used(), 100);
-        one.hold(10).unwrap();
-        // An answer is there already: it can only keep requests out.
-        one.reserve_response(500);
-        assert_eq!(load.memory.used(), 550);
-        assert!(two.hold(41).is_err());
-        one.reserve_response(0);
-        two.hold(41).unwrap();
-        drop((one, two));
-        assert_eq!(load.memory.used(), 0);
-    }
-}
+mod tests;

@@ -1,329 +1,173 @@
-//! Who calls, for which portal, until when: from metadata and the layers to a [`crate::leads::CallContext`].
+//! What the edge knows of one call. It is built once, when the headers have arrived, and shared by the
+//! layers, the bodies and the access log.
+//!
+//! Handlers do not read it: they get a [`crate::leads::CallContext`] as an argument, which is built
+//! from it once, after authorization.
 
-use std::{
-    fmt,
-    net::IpAddr,
-    ops::Deref,
-    sync::{Arc, OnceLock, atomic::AtomicUsize},
-};
+use std::sync::{Arc, OnceLock};
 
-use http::HeaderMap;
-use tokio::{sync::watch, time::Instant};
-use tonic::{Extensions, Status, metadata::MetadataMap};
+use tokio::time::Instant;
+use tonic::Status;
 
-use super::admission::CallGuard;
-use crate::grpc::status;
+use super::{admission::CallGuard, conn_info::ConnInfo, send_deadline::SendDeadline};
 use crate::{
-    auth::Identity,
-    leads::{
-        CallContext, Claim, CostMeter, Error, FieldFault, Guard, Patience, PortalName, Prepaid,
-        Reason,
-    },
+    grpc::status,
+    leads::{CostMeter, Error, PortalName},
     telemetry::trace_context::TraceContext,
 };
-use leadsd_quota::{Caller, Priority, Requester};
+use leadsd_quota::Caller;
 
-/// Metadata key that picks the portal.
-const PORTAL: &str = "leadsd-portal";
-
-/// Metadata key by which a caller names itself, where it is not known by an identity.
-const CALLER: &str = "x-leadsd-caller";
-
-/// Metadata key for how much a call's wait matters.
-const PRIORITY: &str = "leadsd-priority";
-
-/// Portal that is taken when the caller names none.
-const DEFAULT_PORTAL: &str = "default";
-
-/// What the outer layer knows of a call; travels in the request's extensions and with its bodies, and
-/// is shared rather than copied by all that follow it.
-#[derive(Debug, Clone)]
-pub(crate) struct CallState(Arc<CallStateInner>);
-
-/// See [`CallState`].
+/// State of one call.
 #[derive(Debug)]
-pub(crate) struct CallStateInner {
+pub(crate) struct CallState {
     pub(crate) request_id: Arc<str>,
-    /// Where the reasons of errors are explained.
-    pub(crate) catalogue: Arc<str>,
+    /// Page that explains the reasons of errors; empty for none.
+    pub(crate) error_docs_url: Arc<str>,
+    /// When the headers arrived.
+    pub(crate) started: Instant,
     pub(crate) deadline: Instant,
-    /// The span of this call, in its caller's trace or one of its own.
+    /// Span of the client; `None` if it sent no trace context.
+    pub(crate) parent: Option<TraceContext>,
+    /// Span of this call.
     pub(crate) trace: TraceContext,
+    /// HubSpot calls made for this call.
     pub(crate) cost: Arc<CostMeter>,
-    /// Filled once the portal is known, for the access event.
-    pub(crate) portal: OnceLock<PortalName>,
-    /// Filled when the call fails, for the access event.
-    pub(crate) failure: OnceLock<Error>,
-    /// Filled once it is known who calls, for the access event.
-    pub(crate) caller: OnceLock<Caller>,
-    /// What of the load is this call's.
-    pub(crate) slot: Arc<CallGuard>,
-    /// The connection it came on.
-    pub(crate) line: Arc<ConnInfo>,
+    /// Slot and bytes of this call.
+    pub(crate) guard: CallGuard,
+    /// The connection that it came on.
+    pub(crate) connection: Arc<ConnInfo>,
+    /// When the response must have been sent; set once it has begun.
+    pub(crate) send_deadline: SendDeadline,
+    /// Set by authorization.
+    caller: OnceLock<Caller>,
+    /// Set by authorization, if the caller may use the portal.
+    portal: OnceLock<PortalName>,
+    /// Set by the first failure.
+    failure: OnceLock<Error>,
 }
 
-/// What all calls of one connection share.
+/// The parts of a [`CallState`] that are known when the headers have arrived.
 #[derive(Debug)]
-pub(crate) struct ConnInfo {
-    /// Where they come from.
-    pub(crate) peer: IpAddr,
-    /// Whose certificate it was made with.
-    pub(crate) certificate: Option<Identity>,
-    /// Whether there were too many connections already: then only probes are answered.
-    pub(crate) over_limit: bool,
-    /// Health probes under way.
-    pub(crate) probes: Arc<AtomicUsize>,
-    /// Turns true when the connection is about to end: what would go on for long ends then.
-    pub(crate) closing: watch::Receiver<bool>,
-}
-
-/// Who was let in; travels in the request's extensions. A call without it came past the gate.
-#[derive(Debug, Clone)]
-pub(crate) enum Authorized {
-    /// Whoever it is: callers have no identity here.
-    Anonymous,
-    /// A caller that may do what it asks for in this portal.
-    Known { caller: Caller, portal: PortalName },
-}
-
-/// Most names listed in an error.
-const MAX_LISTED: usize = 50;
-
-/// Says whether a caller may know a portal.
-type MayUse<'a> = &'a dyn Fn(&PortalName) -> bool;
-
-/// The portals there are now: they may come and go while the service runs.
-#[derive(Clone)]
-pub struct Portals {
-    has: Arc<dyn Fn(&PortalName) -> bool + Send + Sync>,
-    all: Arc<dyn Fn() -> Vec<PortalName> + Send + Sync>,
+pub(crate) struct NewCall {
+    pub(crate) request_id: Arc<str>,
+    pub(crate) error_docs_url: Arc<str>,
+    pub(crate) started: Instant,
+    pub(crate) deadline: Instant,
+    pub(crate) parent: Option<TraceContext>,
+    pub(crate) trace: TraceContext,
+    pub(crate) guard: CallGuard,
+    pub(crate) connection: Arc<ConnInfo>,
 }
 
 // === impl CallState ===
 
 impl CallState {
-    pub(crate) fn new(facts: CallStateInner) -> Self {
-        Self(Arc::new(facts))
+    pub(crate) fn new(call: NewCall) -> Self {
+        let NewCall {
+            request_id,
+            error_docs_url,
+            started,
+            deadline,
+            parent,
+            trace,
+            guard,
+            connection,
+        } = call;
+        Self {
+            request_id,
+            error_docs_url,
+            started,
+            deadline,
+            parent,
+            trace,
+            cost: Arc::default(),
+            guard,
+            connection,
+            send_deadline: SendDeadline::default(),
+            caller: OnceLock::new(),
+            portal: OnceLock::new(),
+            failure: OnceLock::new(),
+        }
     }
 
-    /// The status of this call, which fails; a call fails once.
-    pub(crate) fn failed(&self, error: Error) -> Status {
-        let status = status::of_call(&error, &self.request_id, &self.catalogue);
-        // If the call has failed before, that is the better reason.
+    /// Records a failure and returns its status. The first failure is the one that is logged.
+    pub(crate) fn fail(&self, error: Error) -> Status {
+        let status = status::for_call(&error, &self.request_id, &self.error_docs_url);
         let _ = self.failure.set(error);
         status
     }
 
-    /// Notes who calls.
+    /// The first failure.
+    pub(crate) fn failure(&self) -> Option<&Error> {
+        self.failure.get()
+    }
+
+    /// Records who calls. The first value is kept.
     pub(crate) fn set_caller(&self, caller: Caller) {
-        // The first one counts, and a call has one.
         let _ = self.caller.set(caller);
     }
 
-    /// Holds this many bytes of the request.
-    pub(crate) fn hold(&self, bytes: usize) -> Result<(), Status> {
-        self.slot.hold(bytes).map_err(|full| self.failed(full))
+    /// The caller, once it is known.
+    pub(crate) fn caller(&self) -> Option<&Caller> {
+        self.caller.get()
     }
 
-    /// Holds at least this many bytes of the request.
-    pub(crate) fn reserve_at_least(&self, bytes: usize) -> Result<(), Status> {
-        self.slot.reserve_at_least(bytes).map_err(|full| self.failed(full))
-    }
-}
-
-impl Deref for CallState {
-    type Target = CallStateInner;
-
-    fn deref(&self) -> &CallStateInner {
-        &self.0
-    }
-}
-
-// === impl Portals ===
-
-impl Portals {
-    /// `has` says whether there is a portal of that name, `all` names all of them in order.
-    pub fn new(
-        has: impl Fn(&PortalName) -> bool + Send + Sync + 'static,
-        all: impl Fn() -> Vec<PortalName> + Send + Sync + 'static,
-    ) -> Self {
-        Self { has: Arc::new(has), all: Arc::new(all) }
+    /// Records the portal that the caller may use. The first value is kept.
+    pub(crate) fn set_portal(&self, portal: PortalName) {
+        let _ = self.portal.set(portal);
     }
 
-    /// The call as the domain sees it.
-    pub(crate) fn call(
-        &self,
-        metadata: &MetadataMap,
-        extensions: &Extensions,
-    ) -> Result<CallContext, Error> {
-        let past = || Error::new(Reason::Internal, "the call came past its layers");
-        let facts = extensions.get::<CallState>().ok_or_else(past)?;
-        let (caller, portal) = match extensions.get::<Authorized>().ok_or_else(past)? {
-            Authorized::Known { caller, portal } => (caller.clone(), portal.clone()),
-            Authorized::Anonymous => {
-                (caller(metadata, &facts.line), self.choose(metadata.as_ref(), None)?)
-            }
-        };
-        facts.set_caller(caller.clone());
-        // Only the first portal counts, and a call has one.
-        let _ = facts.portal.set(portal.clone());
-        Ok(CallContext {
-            portal,
-            deadline: facts.deadline,
-            who: Requester { caller, priority: priority(metadata)? },
-            request_id: Arc::clone(&facts.request_id),
-            trace: facts.trace.clone(),
-            cost: Arc::clone(&facts.cost),
-            prepaid: Prepaid::default(),
-            guard: Guard::new(&facts.slot),
-            patience: Patience::new(facts.deadline),
-            made: 0,
-            claim: Claim::default(),
-        })
+    /// The portal, once the caller is authorized for it.
+    pub(crate) fn portal(&self) -> Option<&PortalName> {
+        self.portal.get()
     }
 
-    /// The portal that a call is about. `may_use` says which ones its caller may know; without it
-    /// that is all of them.
-    pub(crate) fn choose(
-        &self,
-        headers: &HeaderMap,
-        may_use: Option<MayUse<'_>>,
-    ) -> Result<PortalName, Error> {
-        let allowed = |name: &PortalName| may_use.is_none_or(|may_use| may_use(name));
-        let has = |name: &PortalName| allowed(name) && (self.has)(name);
-        let unknown = |what| self.unknown(what, &allowed);
-        let mut values = headers.get_all(PORTAL).iter();
-        let Some(value) = values.next() else {
-            if let Some(default) = PortalName::parse(DEFAULT_PORTAL).filter(has) {
-                return Ok(default);
-            }
-            let mut all = self.all(&allowed);
-            return match all.pop() {
-                Some(only) if all.is_empty() => Ok(only),
-                Some(_) | None => Err(unknown("the call names no portal")),
-            };
-        };
-        if values.next().is_some() {
-            return Err(unknown("the call names more than one portal"));
-        }
-        let none = "the call names a portal that is not configured";
-        let named = value.to_str().ok().and_then(PortalName::parse).ok_or_else(|| unknown(none))?;
-        if !allowed(&named) {
-            let text =
-                self.listed("the caller may not use a portal of that name", "it may use", &allowed);
-            return Err(Error::new(Reason::CallerForbidden, text));
-        }
-        if has(&named) { Ok(named) } else { Err(unknown(none)) }
-    }
-
-    fn all(&self, allowed: MayUse<'_>) -> Vec<PortalName> {
-        (self.all)().into_iter().filter(|name| allowed(name)).collect()
-    }
-
-    fn unknown(&self, what: &str, allowed: MayUse<'_>) -> Error {
-        Error::new(Reason::UnknownPortal, self.listed(what, "configured are", allowed))
-    }
-
-    /// What is wrong with the portal, and which ones there are for the caller.
-    fn listed(&self, what: &str, are: &str, allowed: MayUse<'_>) -> String {
-        let all = self.all(allowed);
-        let names: Vec<&str> = all.iter().take(MAX_LISTED).map(PortalName::as_str).collect();
-        let mut names = names.join(", ");
-        if all.len() > MAX_LISTED {
-            names = format!("{names} and {} more", all.len() - MAX_LISTED);
-        }
-        format!("{PORTAL}: {what}; {are}: {names}")
-    }
-}
-
-/// Who calls, as far as it says so; else where the call comes from.
-fn caller(metadata: &MetadataMap, line: &ConnInfo) -> Caller {
-    let named = metadata.get(CALLER).and_then(|value| value.to_str().ok()).map(str::trim);
-    match named.filter(|name| !name.is_empty()) {
-        Some(name) => Caller::new(name),
-        None => Caller::new(&line.peer.to_canonical().to_string()),
-    }
-}
-
-fn priority(metadata: &MetadataMap) -> Result<Priority, Error> {
-    match metadata.get(PRIORITY).map(|value| value.as_bytes()) {
-        None | Some(b"interactive") => Ok(Priority::Interactive),
-        Some(b"bulk") => Ok(Priority::Bulk),
-        Some(_) => {
-            let fault = FieldFault::new(PRIORITY, "must be interactive or bulk");
-            Err(Error::invalid(vec![fault]))
-        }
-    }
-}
-
-impl fmt::Debug for Portals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries((self.all)()).finish()
+    /// Charges at least this many bytes of the request to the call.
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<(), Status> {
+        self.guard.reserve(bytes).map_err(|error| self.fail(error))
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
+    //! Calls without a connection.
+
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use tokio::sync::watch;
+
     use super::*;
+    use crate::grpc::transport::admission::{Admission, Limits};
 
-    fn portals(names: &[&str]) -> Portals {
-        let names: Vec<_> = names.iter().map(|name| PortalName::parse(name).unwrap()).collect();
-        let all = names.clone();
-        Portals::new(move |name| names.contains(name), move || all.clone())
+    /// Admission control with this many bytes.
+    pub(crate) fn admission(memory: usize) -> Arc<Admission> {
+        let limits = Limits { connections: 1, in_flight: 10, memory, metadata: 8_192 };
+        Arc::new(Admission::new(limits))
     }
 
-    fn headers(values: &[&'static str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(PORTAL, value.parse().unwrap());
+    /// A connection of its own.
+    pub(crate) fn connection() -> ConnInfo {
+        ConnInfo {
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            certificate: None,
+            over_limit: false,
+            probe_slots: Admission::probe_slots(),
+            closing: watch::channel(false).1,
         }
-        headers
     }
 
-    #[test]
-    fn a_portal_is_named_or_the_default_or_the_only_one() {
-        let chosen = |names: &[&str], values: &[&'static str]| {
-            portals(names).choose(&headers(values), None).map(|name| name.to_string())
-        };
-        assert_eq!(chosen(&["eu"], &[]).unwrap(), "eu");
-        assert_eq!(chosen(&["default", "eu"], &[]).unwrap(), "default");
-        assert_eq!(chosen(&["default", "eu"], &["eu"]).unwrap(), "eu");
-        for (names, values) in [
-            (&["eu", "us"][..], &[][..]),
-            (&["eu"], &["us"]),
-            (&["eu"], &["../eu"]),
-            (&["eu"], &[""]),
-            (&["eu", "us"], &["eu", "us"]),
-        ] {
-            let error = portals(names).choose(&headers(values), None).unwrap_err();
-            assert_eq!(error.reason(), Reason::UnknownPortal);
-            assert!(error.message().ends_with(&names.join(", ")), "{error}");
-        }
-    }
-    #[test]
-    fn a_caller_learns_of_no_portal_but_its_own() {
-        let all = portals(&["default", "eu", "us"]);
-        let chosen = |mine: &[&str], values: &[&'static str]| {
-            let may_use = |name: &PortalName| mine.contains(&name.as_str());
-            all.choose(&headers(values), Some(&may_use)).map(|name| name.to_string())
-        };
-        assert_eq!(chosen(&["default", "eu"], &[]).unwrap(), "default");
-        assert_eq!(chosen(&["eu"], &[]).unwrap(), "eu", "the only one of its own");
-        assert_eq!(chosen(&["eu", "us"], &["us"]).unwrap(), "us");
-        let there = chosen(&["eu"], &["us"]).unwrap_err();
-        let nowhere = chosen(&["eu"], &["asia"]).unwrap_err();
-        assert_eq!(there, nowhere);
-        assert_eq!(there.reason(), Reason::CallerForbidden);
-        for error in [
-            there,
-            chosen(&["eu"], &["us", "us"]).unwrap_err(),
-            chosen(&["eu"], &["../us"]).unwrap_err(),
-            // Allowed by a policy, and not there.
-            chosen(&["eu", "asia"], &["asia"]).unwrap_err(),
-        ] {
-            assert!(error.message().ends_with(": eu"), "{error}");
-        }
-        let none = chosen(&["eu", "us"], &[]).unwrap_err();
-        assert!(none.message().ends_with(": eu, us"), "{none}");
+    /// A call that was admitted on a connection of its own.
+    pub(crate) fn call(admission: &Arc<Admission>, is_probe: bool, deadline: Instant) -> CallState {
+        let connection = Arc::new(connection());
+        CallState::new(NewCall {
+            request_id: "r-1".into(),
+            error_docs_url: "".into(),
+            started: Instant::now(),
+            deadline,
+            parent: None,
+            trace: TraceContext::root(0.0),
+            guard: admission.admit(&connection, is_probe, 0).expect("a free slot"),
+            connection,
+        })
     }
 }

@@ -1,8 +1,13 @@
-//! One connection, from its first byte to its last: each phase of its life has a bound.
+//! One connection, from accept to close: each phase of its life is bounded.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use hyper::server::conn::http2;
+use http::{Request, Response};
+use hyper::{
+    body::{Body, Bytes, Incoming},
+    server::conn::http2,
+    service::HttpService,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::TcpStream,
@@ -10,204 +15,207 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout},
 };
-use tonic::service::Routes;
+use tonic::Status;
 use tracing::debug;
 
-use crate::grpc::middleware::{
-    authz::Authorizer,
-    observe::{CallLayer, CallPolicy},
-};
-
 use super::{
-    admission::{Admission, CloseReason, ConnectionGuard},
-    call_state::ConnInfo,
+    admission::{Admission, ConnectionGuard},
+    conn_info::ConnInfo,
+    connection_stats::CloseReason,
     preface::{self, PrefacedIo},
-    response_body::StreamExecutor,
-    tls::{Client, MaybeTlsStream, Tls, TlsAccepted},
+    send_deadline::{StreamExecutor, StreamHandover},
+    tls::{ClientCertificate, MaybeTlsStream, Tls, TlsAccepted},
 };
 
-/// Longest time from a connection to the end of its preface, with the TLS handshake: a slow caller gets one packet here by
-/// then.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Timeout for the TLS handshake and the HTTP/2 preface together: enough for a slow client to send a
+/// packet again.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The same for one that comes while the service stops.
-const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
+/// The same for a connection that is accepted while the service shuts down.
+const DRAIN_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long those stay that are one too many.
-const CROWDED_AGE: Duration = Duration::from_secs(2);
+/// Maximum age of a connection beyond the limit.
+const OVER_LIMIT_AGE: Duration = Duration::from_secs(2);
 
-/// Streams that a caller resets before the service has seen them. One that gives up on many calls at
-/// once does nothing wrong; past this the connection is ended.
-const MAX_RESETS: usize = 256;
+/// Maximum number of streams that a client resets before the service has seen them. A client that
+/// cancels many calls at once does nothing wrong; beyond this the connection is closed.
+const MAX_PENDING_RESETS: usize = 256;
 
-/// Receive windows: a full batch message fits into a stream's.
+/// Receive windows: the largest batch message fits into the window of a stream.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
-/// Most bytes of one answer that wait in the connection for the caller to read.
+/// Maximum number of bytes of one response that HTTP/2 buffers for the client.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// Longer than any grace.
+/// Longer than any grace period.
 const NO_DEADLINE: Duration = Duration::from_secs(86_400);
 
-/// How long connections live, and what fits on one.
+/// Lifetime and capacity of connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Lifetimes {
-    /// When a connection is asked to end, give or take a tenth.
+    /// Age at which a connection is asked to close, give or take a tenth.
     pub max_age: Duration,
-    /// How long its calls may go on after that.
+    /// Time that its calls have after that.
     pub age_grace: Duration,
-    /// A connection that was quiet for this long is asked whether it is still there.
+    /// Time without data after which the client is pinged.
     pub keepalive_interval: Duration,
-    /// How long the answer to that may take.
+    /// Timeout for the answer to a ping.
     pub keepalive_timeout: Duration,
-    /// Calls at the same time on one connection.
+    /// Maximum concurrent calls on one connection.
     pub max_streams: u32,
 }
 
-/// How far the server is in its end.
+/// Phase of the server's shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Connections and calls are taken.
+    /// Connections and calls are accepted.
     Open,
-    /// Connections are asked to end.
+    /// Connections are asked to close.
     Draining,
-    /// Connections end now.
+    /// Connections are closed.
     Abort,
 }
 
-/// What all connections share.
+/// Creates the service of a connection.
+pub(crate) trait NewService: Send + Sync + 'static {
+    /// Serves the calls of one connection.
+    type Service: HttpService<
+            Incoming,
+            ResBody = Self::Body,
+            Error = Infallible,
+            Future: Future<Output = Result<Response<Self::Body>, Infallible>> + Send + 'static,
+        > + hyper::service::Service<Request<Incoming>>
+        + Send;
+    /// Body of its responses.
+    type Body: Body<Data = Bytes, Error = Status> + Send + 'static;
+
+    /// The service of a connection, which puts the state of each call into `handover`.
+    fn new_service(&self, connection: Arc<ConnInfo>, handover: StreamHandover) -> Self::Service;
+}
+
+/// Serves connections; shared by all of them.
 #[derive(Debug)]
-pub(crate) struct ConnectionServer {
-    pub(crate) routes: Routes,
-    pub(crate) gate: Arc<Authorizer>,
-    /// `None` for connections without TLS.
+pub(crate) struct ConnectionServer<N> {
+    pub(crate) new_service: N,
+    /// `None` serves without TLS.
     pub(crate) tls: Option<Arc<Tls>>,
-    pub(crate) rules: Arc<CallPolicy>,
-    pub(crate) load: Arc<Admission>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) lifetimes: Lifetimes,
 }
 
 // === impl ConnectionServer ===
 
-impl ConnectionServer {
-    /// Serves one connection to its end.
+impl<N: NewService> ConnectionServer<N> {
+    /// Serves one connection until it is closed.
     pub(crate) async fn run(
         self: Arc<Self>,
         socket: TcpStream,
         peer: SocketAddr,
-        place: ConnectionGuard,
+        guard: ConnectionGuard,
         mut phase: watch::Receiver<Phase>,
     ) {
         if let Err(error) = socket.set_nodelay(true) {
             debug!(%error, "Cannot set TCP_NODELAY");
         }
-        let ending = match handshake(self.tls.as_deref(), socket, &mut phase).await {
-            Ok((io, client)) => self.serve(io, client, peer, &place, phase).await,
+        let reason = match handshake(self.tls.as_deref(), socket, &mut phase).await {
+            Ok((io, client)) => self.serve(io, client, peer, &guard, phase).await,
             Err(error) => {
-                debug!(net.peer = %peer, %error, "Connection is none");
+                debug!(net.peer = %peer, %error, "Rejected connection before the HTTP/2 handshake completed");
                 CloseReason::Handshake
             }
         };
-        self.load.closed(ending);
-        debug!(net.peer = %peer, connection.ending = ending.as_str(), "Connection ended");
+        self.admission.on_connection_closed(reason);
+        debug!(net.peer = %peer, connection.ending = reason.as_str(), "Connection closed");
     }
 
     async fn serve(
         &self,
         io: PrefacedIo<MaybeTlsStream>,
-        client: Option<Client>,
+        client: Option<ClientCertificate>,
         peer: SocketAddr,
-        place: &ConnectionGuard,
+        guard: &ConnectionGuard,
         mut phase: watch::Receiver<Phase>,
     ) -> CloseReason {
         let (close, closing) = watch::channel(false);
-        let over_limit = place.over_limit;
-        // Those without a certificate have nothing that could be distrusted.
+        let over_limit = guard.over_limit;
+        // A connection without a client certificate does not depend on the trusted CAs.
         let trust_changes =
             self.tls.as_ref().filter(|_| client.is_some()).map(|tls| tls.trust_changes());
-        let mut distrusted = pin!(once_changed(trust_changes));
+        let mut trust_changed = pin!(once_changed(trust_changes));
         let expires = client.as_ref().and_then(|client| client.expires);
-        let certificate = client.and_then(|client| client.identity);
-        let line =
-            ConnInfo { peer: peer.ip(), certificate, over_limit, probes: Arc::default(), closing };
-        let observe = CallLayer {
-            inner: self.routes.clone(),
-            gate: Arc::clone(&self.gate),
-            rules: Arc::clone(&self.rules),
-            load: Arc::clone(&self.load),
-            line: Arc::new(line),
-        };
-        let connection = self.http2().serve_connection(TokioIo::new(io), observe);
-        let mut connection = pin!(connection);
-        let mut ending = None;
-        let mut last = Phase::Open;
-        let age = Instant::now() + self.age(over_limit);
+        let connection = Arc::new(ConnInfo {
+            peer: peer.ip(),
+            certificate: client.and_then(|client| client.identity),
+            over_limit,
+            probe_slots: Admission::probe_slots(),
+            closing,
+        });
+        let handover = StreamHandover::default();
+        let service = self.new_service.new_service(connection, handover.clone());
+        let http2 = self.http2(StreamExecutor::new(handover));
+        let mut connection = pin!(http2.serve_connection(TokioIo::new(io), service));
+        let mut reason = None;
+        let mut last_phase = Phase::Open;
+        let age = Instant::now() + self.max_age(over_limit);
         let mut until = expires.unwrap_or(age).min(age);
         loop {
-            let why = select! {
-                done = connection.as_mut() => return match (ending, done) {
-                    (Some(ending), _) => ending,
-                    (None, Ok(())) => CloseReason::Caller,
+            let close_reason = select! {
+                closed = connection.as_mut() => return match (reason, closed) {
+                    (Some(reason), _) => reason,
+                    (None, Ok(())) => CloseReason::Client,
                     (None, Err(error)) => {
-                        debug!(net.peer = %peer, %error, "Connection broke");
+                        debug!(net.peer = %peer, %error, "Connection failed");
                         CloseReason::Error
                     }
                 },
-                () = sleep_until(until) => match ending {
-                    Some(_) => return CloseReason::Cut,
-                    None if over_limit => CloseReason::Crowded,
+                () = sleep_until(until) => match reason {
+                    Some(_) => return CloseReason::Forced,
+                    None if over_limit => CloseReason::OverLimit,
                     None if until < age => CloseReason::Certificate,
                     None => CloseReason::Age,
                 },
-                () = distrusted.as_mut(), if ending.is_none() => CloseReason::Certificate,
-                now = phase.wait_for(|phase| *phase != last) => match now.as_deref() {
+                () = trust_changed.as_mut(), if reason.is_none() => CloseReason::Certificate,
+                phase = phase.wait_for(|phase| *phase != last_phase) => match phase.as_deref() {
                     Ok(Phase::Draining) => CloseReason::Drain,
-                    // An error means that the server is gone.
-                    Ok(Phase::Open | Phase::Abort) | Err(_) => return CloseReason::Cut,
+                    // Errors if the server does not exist any more.
+                    Ok(Phase::Open | Phase::Abort) | Err(_) => return CloseReason::Forced,
                 },
             };
-            // The server ends its drain itself.
-            let grace = match why {
-                CloseReason::Drain => {
-                    last = Phase::Draining;
-                    NO_DEADLINE
-                }
-                CloseReason::Caller
-                | CloseReason::Age
-                | CloseReason::Crowded
-                | CloseReason::Certificate
-                | CloseReason::Handshake
-                | CloseReason::Error
-                | CloseReason::Cut => self.lifetimes.age_grace,
+            let grace = if close_reason == CloseReason::Drain {
+                // The server bounds its drain itself.
+                last_phase = Phase::Draining;
+                NO_DEADLINE
+            } else {
+                self.lifetimes.age_grace
             };
             until = Instant::now() + grace;
-            ending.get_or_insert(why);
+            reason.get_or_insert(close_reason);
             close.send_replace(true);
             connection.as_mut().graceful_shutdown();
         }
     }
 
-    /// All replicas' connections must not end together.
-    fn age(&self, over_limit: bool) -> Duration {
+    /// Jittered, so that the connections of all replicas do not close together.
+    fn max_age(&self, over_limit: bool) -> Duration {
         if over_limit {
-            return CROWDED_AGE;
+            return OVER_LIMIT_AGE;
         }
         self.lifetimes.max_age.mul_f64(rand::random_range(0.9..1.1))
     }
 
-    fn http2(&self) -> http2::Builder<StreamExecutor> {
+    fn http2(&self, executor: StreamExecutor) -> http2::Builder<StreamExecutor> {
         let Lifetimes { keepalive_interval, keepalive_timeout, max_streams, .. } = self.lifetimes;
-        // What is a little too large is refused by the layer, with a reason; HTTP/2 itself has none.
-        let max_header_list = self.rules.max_metadata.saturating_mul(2);
-        let mut http2 = http2::Builder::new(StreamExecutor::new());
+        // Admission rejects metadata over its limit with a reason; HTTP/2 itself gives none.
+        let max_header_list = self.admission.max_metadata().saturating_mul(2);
+        let mut http2 = http2::Builder::new(executor);
         http2
             .timer(TokioTimer::new())
             .keep_alive_interval(keepalive_interval)
             .keep_alive_timeout(keepalive_timeout)
             .max_concurrent_streams(max_streams)
             .max_header_list_size(u32::try_from(max_header_list).unwrap_or(u32::MAX))
-            .max_pending_accept_reset_streams(MAX_RESETS)
+            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .max_send_buf_size(SEND_BUFFER)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW);
@@ -215,7 +223,7 @@ impl ConnectionServer {
     }
 }
 
-/// Ready once the value has changed; never if there is none, or nobody who could change it.
+/// Ready once the value has changed; never if there is none, or if nothing can change it any more.
 async fn once_changed(value: Option<watch::Receiver<u64>>) {
     if let Some(mut value) = value
         && value.changed().await.is_ok()
@@ -225,26 +233,26 @@ async fn once_changed(value: Option<watch::Receiver<u64>>) {
     std::future::pending().await
 }
 
-/// Waits for the TLS handshake and the preface, with less patience once the service stops.
+/// Waits for the TLS handshake and the HTTP/2 preface, for less time once the service shuts down.
 async fn handshake(
     tls: Option<&Tls>,
     socket: TcpStream,
     phase: &mut watch::Receiver<Phase>,
-) -> Result<(PrefacedIo<MaybeTlsStream>, Option<Client>), preface::Error> {
-    let hurry = async {
-        // An error means that the server is gone.
+) -> Result<(PrefacedIo<MaybeTlsStream>, Option<ClientCertificate>), preface::Error> {
+    let drained = async {
+        // Errors if the server does not exist any more.
         let _ = phase.wait_for(|phase| *phase != Phase::Open).await;
-        tokio::time::sleep(LAST_HANDSHAKE).await;
+        tokio::time::sleep(DRAIN_HANDSHAKE_TIMEOUT).await;
     };
-    let begins = async {
-        let TlsAccepted { wire, client } = match tls {
-            None => TlsAccepted { wire: MaybeTlsStream::Plain(socket), client: None },
+    let handshake = async {
+        let TlsAccepted { stream, client } = match tls {
+            None => TlsAccepted { stream: MaybeTlsStream::Plain(socket), client: None },
             Some(tls) => tls.accept(socket).await.map_err(preface::Error::Tls)?,
         };
-        Ok((preface::read(wire).await?, client))
+        Ok((preface::read(stream).await?, client))
     };
     select! {
-        begun = timeout(HANDSHAKE, begins) => begun.unwrap_or(Err(preface::Error::Late)),
-        () = hurry => Err(preface::Error::Late),
+        done = timeout(HANDSHAKE_TIMEOUT, handshake) => done.unwrap_or(Err(preface::Error::Timeout)),
+        () = drained => Err(preface::Error::Timeout),
     }
 }

@@ -1,106 +1,88 @@
-//! What a caller gets, on its way out: followed to its real end, and handed over in pieces, so that a
-//! caller who does not read leaves it here, where it is counted and has a deadline.
+//! The body of a response: followed to its real end, and handed to HTTP/2 in chunks, so that data a
+//! slow client has not read stays here, where it is charged to the call and has a deadline.
 
 use std::{
-    cell::Cell,
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
-use http::HeaderMap;
-use hyper::{
-    body::{Body as HttpBody, Bytes, Frame, SizeHint},
-    rt::Executor,
-};
-use hyper_util::rt::TokioExecutor;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use http::{HeaderMap, HeaderName};
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use tokio::sync::watch;
 use tonic::{Code, Status, body::Body};
 
-use crate::grpc::{
-    middleware::observe::{AccessLog, GRPC_STATUS},
-    status,
-};
+use super::call_state::CallState;
+use crate::grpc::status;
 
-/// Most bytes handed over at a time. What is handed over waits in the connection for the caller to
-/// read, as long as the connection lives: one frame of HTTP/2.
+/// How a call ended: in the headers of a response without a body, else in its trailers.
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// Maximum number of bytes that are handed to HTTP/2 at a time, where they wait for the client as long
+/// as the connection lives: one frame.
 const CHUNK: usize = 16 * 1024;
 
-/// How long after its deadline an answer may still be on its way: the caller has given up by then.
-const SEND_GRACE: Duration = Duration::from_secs(1);
-
-/// Deadlines further off than this are none: such calls go on for as long as their connection.
-const NEVER: Duration = Duration::from_secs(86_400);
-
-tokio::task_local! {
-    /// When the answer that the task hands over must be gone.
-    static SEND_DEADLINE: Cell<Option<Instant>>;
+/// Learns how a response ended. Dropped without a code if it was not sent to its end.
+pub(crate) trait ResponseObserver: Send + Unpin + 'static {
+    /// The call ended with this code.
+    fn on_end(self, code: Code);
 }
 
-/// The body of an answer.
-pub(crate) struct ResponseBody {
+/// A response body that is observed by `O`.
+pub(crate) struct ResponseBody<O> {
     inner: Body,
-    /// What of a large message is still to be handed over.
-    rest: Bytes,
-    /// Gone once the end is known.
-    access: Option<AccessLog>,
-    /// For an answer that may go on for ever: ready when its connection is about to end.
+    /// The part of a large message that is not handed over yet.
+    pending: Bytes,
+    call: Arc<CallState>,
+    /// `None` once the end is known.
+    observer: Option<O>,
+    /// For a stream that may go on for ever: ready when its connection starts to close.
     closing: Option<Closing>,
 }
 
 type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs the streams of a connection, each in a task that ends with its answer's time.
-#[derive(Debug, Clone)]
-pub(crate) struct StreamExecutor(TokioExecutor);
-
 // === impl ResponseBody ===
 
-impl ResponseBody {
-    pub(crate) fn new(inner: Body, access: Option<AccessLog>) -> Self {
-        if let Some(access) = &access {
-            let until = access.deadline() + SEND_GRACE;
-            if until.saturating_duration_since(Instant::now()) < NEVER {
-                // Without a connection around it nobody waits for the answer.
-                let _ = SEND_DEADLINE.try_with(|gone_by| gone_by.set(Some(until)));
-            }
-        }
-        Self { inner, rest: Bytes::new(), access, closing: None }
+impl<O: ResponseObserver> ResponseBody<O> {
+    /// A body without an end so far.
+    pub(crate) fn new(inner: Body, call: Arc<CallState>, observer: O) -> Self {
+        Self { inner, pending: Bytes::new(), call, observer: Some(observer), closing: None }
     }
 
-    /// The same answer, but it ends when its connection is about to end and there is nothing to say:
-    /// whoever watches the health of a service would keep it from its end.
+    /// The body of a response that has ended with its headers.
+    pub(crate) fn ended(inner: Body, call: Arc<CallState>) -> Self {
+        Self { inner, pending: Bytes::new(), call, observer: None, closing: None }
+    }
+
+    /// Ends the body when the connection starts to close and there is nothing to send. A client that
+    /// watches the health of a service would keep its connection open for ever.
     pub(crate) fn until(mut self, mut closing: watch::Receiver<bool>) -> Self {
         self.closing = Some(Box::pin(async move {
-            // An error means that the connection is gone.
+            // Errors if the connection does not exist any more.
             let _ = closing.wait_for(|closing| *closing).await;
         }));
         self
     }
 
-    fn piece(&mut self, mut data: Bytes) -> Frame<Bytes> {
-        let was_large = !self.rest.is_empty();
-        self.rest = if data.len() > CHUNK { data.split_off(CHUNK) } else { Bytes::new() };
-        if let Some(access) = &self.access
-            && (was_large || !self.rest.is_empty())
-        {
-            access.holds(self.rest.len());
+    fn next_chunk(&mut self, mut data: Bytes) -> Frame<Bytes> {
+        let was_pending = !self.pending.is_empty();
+        self.pending = if data.len() > CHUNK { data.split_off(CHUNK) } else { Bytes::new() };
+        if was_pending || !self.pending.is_empty() {
+            self.call.guard.set_response_bytes(self.pending.len());
         }
         Frame::data(data)
     }
 
-    fn ended(&mut self, code: Code) {
-        if let Some(mut access) = self.access.take() {
-            access.ended(code);
+    fn end(&mut self, code: Code) {
+        if let Some(observer) = self.observer.take() {
+            observer.on_end(code);
         }
     }
 }
 
-impl HttpBody for ResponseBody {
+impl<O: ResponseObserver> HttpBody for ResponseBody<O> {
     type Data = Bytes;
     type Error = Status;
 
@@ -108,87 +90,52 @@ impl HttpBody for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if !self.rest.is_empty() {
-            let rest = self.rest.clone();
-            return Poll::Ready(Some(Ok(self.piece(rest))));
+        if !self.pending.is_empty() {
+            let pending = self.pending.clone();
+            return Poll::Ready(Some(Ok(self.next_chunk(pending))));
         }
-        let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                let Some(closing) = &mut self.closing else { return Poll::Pending };
-                ready!(closing.as_mut().poll(cx));
-                self.closing = None;
-                self.inner = Body::empty();
-                self.ended(Code::Unavailable);
-                return Poll::Ready(Some(Ok(Frame::trailers(status::closing()))));
-            }
+        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+            let Some(closing) = &mut self.closing else { return Poll::Pending };
+            ready!(closing.as_mut().poll(cx));
+            self.closing = None;
+            self.inner = Body::empty();
+            self.end(Code::Unavailable);
+            return Poll::Ready(Some(Ok(Frame::trailers(status::closing()))));
         };
         let frame = match frame {
             Some(Ok(frame)) => frame,
             Some(Err(status)) => {
-                self.ended(status.code());
+                self.end(status.code());
                 return Poll::Ready(Some(Err(status)));
             }
             None => {
-                self.ended(Code::Ok);
+                self.end(Code::Ok);
                 return Poll::Ready(None);
             }
         };
         Poll::Ready(Some(Ok(match frame.into_data() {
-            Ok(data) => self.piece(data),
+            Ok(data) => self.next_chunk(data),
             Err(frame) => {
                 let code = frame.trailers_ref().and_then(grpc_code).unwrap_or(Code::Unknown);
-                self.ended(code);
+                self.end(code);
                 frame
             }
         })))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.inner.is_end_stream()
+        self.pending.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.rest.is_empty() { self.inner.size_hint() } else { SizeHint::default() }
+        if self.pending.is_empty() { self.inner.size_hint() } else { SizeHint::default() }
     }
 }
 
-/// The code that headers or trailers carry.
+/// The code in headers or trailers.
 pub(crate) fn grpc_code(headers: &HeaderMap) -> Option<Code> {
     Some(Code::from_bytes(headers.get(GRPC_STATUS)?.as_bytes()))
 }
 
-// === impl StreamExecutor ===
-
-impl StreamExecutor {
-    pub(crate) fn new() -> Self {
-        Self(TokioExecutor::new())
-    }
-}
-
-impl<F> Executor<F> for StreamExecutor
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        self.0.execute(SEND_DEADLINE.scope(Cell::new(None), with_send_deadline(stream)));
-    }
-}
-
-/// Ends `stream` when its answer must be gone; the caller gets a reset.
-async fn with_send_deadline(stream: impl Future<Output = ()>) {
-    let mut stream = pin!(stream);
-    let mut timer = pin!(None);
-    poll_fn(|cx| {
-        if stream.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        if timer.is_none() {
-            // Most answers are gone at once and need no timer.
-            let Some(gone_by) = SEND_DEADLINE.with(Cell::get) else { return Poll::Pending };
-            timer.set(Some(sleep_until(gone_by)));
-        }
-        timer.as_mut().as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx))
-    })
-    .await;
-}
+#[cfg(test)]
+mod tests;

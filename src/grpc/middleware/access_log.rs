@@ -1,0 +1,190 @@
+//! The end of a call: its metrics, its span, and one access event, however it ends.
+
+use std::{sync::Arc, time::Duration};
+
+use http::request::Parts;
+use tonic::Code;
+use tracing::{Level, Span, event, info_span};
+
+use super::observe::CallPolicy;
+use crate::{
+    grpc::{
+        methods::{Method, code_name},
+        transport::{call_state::CallState, response_body::ResponseObserver},
+    },
+    leads::Error,
+    telemetry::{
+        names,
+        spans::{FinishedSpan, KeyValue, SpanKind},
+    },
+};
+
+/// Maximum length of the path of an unknown method in logs.
+const MAX_PATH: usize = 128;
+
+/// Part of its deadline by which a client may be ahead of this replica: its timer starts when it sends
+/// the call. A client that cancels in the last twentieth has let its deadline pass.
+const CLIENT_AHEAD: u32 = 20;
+
+/// Records the end of a call when it drops. If it drops without a code, the client has disconnected
+/// or has not read the response in time.
+pub(crate) struct AccessLog {
+    policy: Arc<CallPolicy>,
+    method: usize,
+    /// The path of the call, if its method is unknown.
+    path: Option<String>,
+    state: Arc<CallState>,
+    code: Option<Code>,
+    /// Span of the call's log events; ends with the call.
+    span: Span,
+}
+
+// === impl AccessLog ===
+
+impl AccessLog {
+    pub(crate) fn new(
+        policy: Arc<CallPolicy>,
+        method: usize,
+        parts: &Parts,
+        state: Arc<CallState>,
+    ) -> Self {
+        let known = policy.methods.get(method);
+        let path = known.is_unknown().then(|| {
+            parts.uri.path().trim_start_matches('/').chars().take(MAX_PATH).collect::<String>()
+        });
+        let name = path.as_deref().unwrap_or(&known.name);
+        let span = info_span!("rpc", rpc.method = name, request.id = &*state.request_id);
+        Self { policy, method, path, state, code: None, span }
+    }
+
+    /// The span of the call's log events.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// The state of the call.
+    pub(crate) fn state(&self) -> &Arc<CallState> {
+        &self.state
+    }
+
+    /// The method of the call.
+    pub(crate) fn method(&self) -> &Method {
+        self.policy.methods.get(self.method)
+    }
+
+    /// The code of the call: the one that was sent, else the reason why none was.
+    fn code(&self, took: Duration) -> Code {
+        self.code.unwrap_or_else(|| {
+            let allowed = self.state.deadline.saturating_duration_since(self.state.started);
+            if took + allowed / CLIENT_AHEAD >= allowed {
+                Code::DeadlineExceeded
+            } else {
+                Code::Cancelled
+            }
+        })
+    }
+
+    /// The call as a span of its trace.
+    fn finished(&self, code: Code, took: Duration) -> FinishedSpan {
+        let Method { name, service, method, .. } = self.method();
+        let text = |name, text: &str| KeyValue::new(name, text.to_owned());
+        let mut attributes = vec![
+            KeyValue::new(names::RPC_SYSTEM, "grpc"),
+            text(names::RPC_SERVICE, service),
+            text(names::RPC_METHOD, method),
+            KeyValue::new(names::RPC_STATUS_CODE, i64::from(i32::from(code))),
+            text(names::REQUEST_ID, &self.state.request_id),
+            KeyValue::new(names::HUBSPOT_CALLS_SPENT, self.state.cost.calls()),
+        ];
+        let portal = self.state.portal();
+        attributes.extend(portal.map(|portal| text(names::PORTAL, portal.as_str())));
+        let failure = self.state.failure();
+        attributes
+            .extend(failure.map(|error| KeyValue::new(names::ERROR_TYPE, error.reason().as_str())));
+        FinishedSpan {
+            name: name.clone().into(),
+            kind: SpanKind::Server,
+            context: self.state.trace.clone(),
+            parent: self.state.parent.clone(),
+            took,
+            attributes,
+            error: is_server_error(code).then(|| code_name(code).to_owned()),
+        }
+    }
+
+    fn log(&self, code: Code, took: Duration) {
+        let Self { state, path, span, .. } = self;
+        let method = self.method();
+        let name = path.as_deref().unwrap_or(&method.name);
+        let failure = state.failure();
+        macro_rules! access {
+            ($level:expr) => {
+                event!(
+                    target: "leadsd::access",
+                    parent: span,
+                    $level,
+                    rpc.method = name,
+                    rpc.code = code_name(code),
+                    portal = state.portal().map(|portal| portal.as_str()),
+                    caller = state.caller().map(|caller| caller.as_str()),
+                    duration_ms = took.as_secs_f64() * 1e3,
+                    hubspot.calls = state.cost.calls(),
+                    hubspot.correlation_id = state.cost.correlation_id().as_deref(),
+                    request.id = &*state.request_id,
+                    trace.id = %state.trace.trace_id(),
+                    error.reason = failure.map(|error| error.reason().as_str()),
+                    error.internal = failure.and_then(Error::internal),
+                    "Call finished"
+                )
+            };
+        }
+        // Health probes and reflection work on no portal and come every second.
+        if method.is_public_api || path.is_some() {
+            access!(Level::INFO);
+        } else {
+            access!(Level::DEBUG);
+        }
+    }
+}
+
+impl ResponseObserver for AccessLog {
+    fn on_end(mut self, code: Code) {
+        self.code = Some(code);
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        let took = self.state.started.elapsed();
+        let code = self.code(took);
+        let method = self.method();
+        method.on_finished(code, took);
+        if method.is_public_api && self.policy.spans.is_recording(&self.state.trace) {
+            self.policy.spans.finish(self.finished(code, took));
+        }
+        self.log(code, took);
+    }
+}
+
+/// True if the call failed in this service or behind it, and not because of its client.
+fn is_server_error(code: Code) -> bool {
+    match code {
+        Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => true,
+        Code::Ok
+        | Code::Cancelled
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unauthenticated => false,
+    }
+}

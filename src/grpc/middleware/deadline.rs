@@ -1,0 +1,156 @@
+//! Deadlines: the client's timeout and the ceilings of this service become one point in time, by which
+//! the call has its response.
+
+use std::{future::Future, time::Duration};
+
+use http::{HeaderName, HeaderValue};
+use tokio::time::{Instant, error::Elapsed, timeout_at};
+
+use crate::grpc::methods::CallKind;
+
+/// The client's timeout, as gRPC sends it.
+pub(crate) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// Ceiling for streams: as long as the client asks for.
+const STREAMING: Duration = Duration::from_secs(365 * 86_400);
+
+/// Ceiling for health probes, and for the begin of one that watches.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// Time after the deadline at which the layer ends a call whose handler did not. The handler knows
+/// more about the call, so its error is preferred.
+const BACKSTOP: Duration = Duration::from_millis(20);
+
+/// Ceilings of the deadlines of calls.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DeadlinePolicy {
+    /// For calls for one lead or one page.
+    pub(crate) max_unary: Duration,
+    /// For batches.
+    pub(crate) max_batch: Duration,
+}
+
+/// The two deadlines of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deadlines {
+    /// When the call ends.
+    pub(crate) call: Instant,
+    /// When its response must have begun; earlier than the call's end for streams.
+    pub(crate) response: Instant,
+}
+
+// === impl DeadlinePolicy ===
+
+impl DeadlinePolicy {
+    /// The deadlines of a call that starts now, given the value of `grpc-timeout`.
+    pub(crate) fn deadlines(
+        &self,
+        kind: CallKind,
+        is_probe: bool,
+        timeout: Option<&HeaderValue>,
+        start: Instant,
+    ) -> Deadlines {
+        let max_unary = if is_probe { self.max_unary.min(PROBE) } else { self.max_unary };
+        let (call, response) = match kind {
+            CallKind::Unary => (max_unary, max_unary),
+            CallKind::Batch => (self.max_batch, self.max_batch),
+            CallKind::Streaming => (STREAMING, max_unary),
+        };
+        let call = start + timeout.and_then(parse_timeout).map_or(call, |asked| asked.min(call));
+        Deadlines { call, response: call.min(start + response) }
+    }
+}
+
+// === impl Deadlines ===
+
+impl Deadlines {
+    /// Bounds the time to the response.
+    pub(crate) async fn enforce<F: Future>(self, response: F) -> Result<F::Output, Elapsed> {
+        timeout_at(self.response + BACKSTOP, response).await
+    }
+}
+
+/// Parses one to eight digits and a unit, as the gRPC protocol defines it; `None` if it is malformed.
+fn parse_timeout(value: &HeaderValue) -> Option<Duration> {
+    let (digits, unit) = value.to_str().ok()?.split_at_checked(value.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3_600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    const POLICY: DeadlinePolicy =
+        DeadlinePolicy { max_unary: Duration::from_secs(30), max_batch: Duration::from_secs(120) };
+
+    #[test]
+    fn timeouts_are_parsed_as_grpc_defines_them() {
+        let parsed = |text: &'static str| parse_timeout(&HeaderValue::from_static(text));
+        assert_eq!(parsed("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(parsed("2H"), Some(Duration::from_secs(7_200)));
+        assert_eq!(parsed("3M"), Some(Duration::from_secs(180)));
+        assert_eq!(parsed("99999999m"), Some(Duration::from_millis(99_999_999)));
+        assert_eq!(parsed("99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));
+        assert_eq!(parsed("7u"), Some(Duration::from_micros(7)));
+        assert_eq!(parsed("9n"), Some(Duration::from_nanos(9)));
+        for malformed in ["", "S", "5", "5s", "-5S", "123456789S", "1.5S", "5SS"] {
+            assert_eq!(parsed(malformed), None, "{malformed:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_is_the_clients_or_the_ceiling_of_the_kind() {
+        let start = Instant::now();
+        let year = 365 * 86_400;
+        for (kind, is_probe, timeout, call, response) in [
+            (CallKind::Unary, false, None, 30, 30),
+            (CallKind::Unary, false, Some("5S"), 5, 5),
+            (CallKind::Unary, false, Some("31S"), 30, 30),
+            (CallKind::Unary, false, Some("0S"), 0, 0),
+            (CallKind::Unary, false, Some("never"), 30, 30),
+            (CallKind::Unary, true, None, 5, 5),
+            (CallKind::Unary, true, Some("2S"), 2, 2),
+            (CallKind::Batch, false, None, 120, 120),
+            (CallKind::Batch, false, Some("60S"), 60, 60),
+            (CallKind::Streaming, false, None, year, 30),
+            (CallKind::Streaming, false, Some("3600S"), 3_600, 30),
+            (CallKind::Streaming, false, Some("10S"), 10, 10),
+            (CallKind::Streaming, true, None, year, 5),
+            (CallKind::Streaming, true, Some("3S"), 3, 3),
+        ] {
+            let timeout = timeout.map(HeaderValue::from_static);
+            let deadlines = POLICY.deadlines(kind, is_probe, timeout.as_ref(), start);
+            let expected = Deadlines {
+                call: start + Duration::from_secs(call),
+                response: start + Duration::from_secs(response),
+            };
+            assert_eq!(deadlines, expected, "{kind:?} {is_probe} {timeout:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_does_not_come_ends_just_after_the_deadline() {
+        let start = Instant::now();
+        let timeout = HeaderValue::from_static("2S");
+        let deadlines = POLICY.deadlines(CallKind::Unary, false, Some(&timeout), start);
+        assert_eq!(deadlines.enforce(ready(7)).await, Ok(7));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert!(deadlines.enforce(pending::<()>()).await.is_err());
+        let ended = start.elapsed();
+        assert!((Duration::from_millis(2_020)..Duration::from_millis(2_022)).contains(&ended));
+    }
+}

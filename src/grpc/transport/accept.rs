@@ -1,0 +1,99 @@
+//! The accept loop and the drain.
+//!
+//! The loop is ours: tonic's has no jitter in the age of its connections, and tonic answers an expired
+//! deadline with CANCELLED before a layer can answer with a reason.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use futures_util::FutureExt as _;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    pin, select,
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tracing::{info, warn};
+
+use super::connection::{ConnectionServer, NewService, Phase};
+use leadsd_base::task;
+
+/// Pause after a failed accept. The usual cause is a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time that aborted connections have to close.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A bound address with the server of its connections.
+#[derive(Debug)]
+pub(crate) struct Acceptor<N> {
+    listener: TcpListener,
+    address: SocketAddr,
+    server: Arc<ConnectionServer<N>>,
+    phase: watch::Sender<Phase>,
+}
+
+// === impl Acceptor ===
+
+impl<N: NewService> Acceptor<N> {
+    /// Binds the address.
+    pub(crate) async fn bind(listen: SocketAddr, server: ConnectionServer<N>) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        let (phase, _) = watch::channel(Phase::Open);
+        Ok(Self { listener, address, server: Arc::new(server), phase })
+    }
+
+    /// The bound address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// True if connections use TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.server.tls.is_some()
+    }
+
+    /// Accepts connections until `stop` is ready.
+    pub(crate) async fn accept_until(&self, stop: impl Future<Output = ()>) {
+        pin!(stop);
+        loop {
+            let accepted = select! {
+                () = &mut stop => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((socket, peer)) => self.spawn(socket, peer),
+                Err(error) => {
+                    warn!(%error, "Cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Closes the listener and waits for the connections to finish their calls, at most for `grace`.
+    pub(crate) async fn drain(self, grace: Duration) {
+        // Connections in the backlog would be reset together with the listener.
+        while let Some(Ok((socket, peer))) = self.listener.accept().now_or_never() {
+            self.spawn(socket, peer);
+        }
+        let Self { listener, address: _, server, phase } = self;
+        drop(listener);
+        phase.send_replace(Phase::Draining);
+        let open = server.admission.open_connections();
+        info!(grpc.connections = open, "Waiting for the calls in flight");
+        if timeout(grace, phase.closed()).await.is_err() {
+            warn!("Some calls did not finish within the grace period and are cut off");
+            phase.send_replace(Phase::Abort);
+            // The process ends with whatever is left.
+            let _ = timeout(ABORT_TIMEOUT, phase.closed()).await;
+        }
+    }
+
+    fn spawn(&self, socket: TcpStream, peer: SocketAddr) {
+        // Without even an overflow slot the socket is closed.
+        let Some(guard) = self.server.admission.admit_connection() else { return };
+        let serve = Arc::clone(&self.server).run(socket, peer, guard, self.phase.subscribe());
+        task::spawn("connection", "", serve).detach();
+    }
+}

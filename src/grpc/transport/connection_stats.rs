@@ -1,0 +1,101 @@
+//! Counts connections, and why they were closed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Why a connection was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CloseReason {
+    /// The client closed it.
+    Client,
+    /// It reached its maximum age.
+    Age,
+    /// The service shuts down.
+    Drain,
+    /// There were more connections than the limit.
+    OverLimit,
+    /// The client certificate expired, or its CA is no longer trusted.
+    Certificate,
+    /// The TLS handshake or the HTTP/2 preface failed or did not come in time.
+    Handshake,
+    /// It broke, stopped answering pings, or violated the protocol.
+    Error,
+    /// Its calls did not finish within the grace period.
+    Forced,
+}
+
+/// Counters of opened and closed connections.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionStats {
+    opened: AtomicU64,
+    closed: [AtomicU64; CloseReason::ALL.len()],
+}
+
+// === impl CloseReason ===
+
+impl CloseReason {
+    const ALL: [Self; 8] = [
+        Self::Client,
+        Self::Age,
+        Self::Drain,
+        Self::OverLimit,
+        Self::Certificate,
+        Self::Handshake,
+        Self::Error,
+        Self::Forced,
+    ];
+
+    /// Label for metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "caller",
+            Self::Age => "age",
+            Self::Drain => "drain",
+            Self::OverLimit => "crowded",
+            Self::Certificate => "certificate",
+            Self::Handshake => "handshake",
+            Self::Error => "error",
+            Self::Forced => "cut",
+        }
+    }
+}
+
+// === impl ConnectionStats ===
+
+impl ConnectionStats {
+    /// Counts an accepted connection.
+    pub(crate) fn on_open(&self) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a closed connection.
+    pub(crate) fn on_close(&self, reason: CloseReason) {
+        self.closed[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Number of accepted connections.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// Number of closed connections by reason.
+    pub(crate) fn closed(&self) -> Vec<(&'static str, u64)> {
+        let count = |reason: CloseReason| self.closed[reason as usize].load(Ordering::Relaxed);
+        CloseReason::ALL.map(|reason| (reason.as_str(), count(reason))).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_counter_of_its_own() {
+        let stats = ConnectionStats::default();
+        for (times, reason) in (1..).zip(CloseReason::ALL) {
+            (0..times).for_each(|_| stats.on_close(reason));
+        }
+        let expected: Vec<_> =
+            (1..).zip(CloseReason::ALL).map(|(times, reason)| (reason.as_str(), times)).collect();
+        assert_eq!(stats.closed(), expected);
+    }
+}

@@ -1,0 +1,131 @@
+//! Decompression of request messages, in steps, so that every step is charged before the next one.
+//!
+//! tonic decompresses messages as well, but reports their size to the decoder only, and creates the
+//! decoder with `Default`: nothing can tell it which call it works for except a task-local. Here the
+//! body knows its call. tonic still negotiates the encoding and sees messages without the flag.
+
+use std::io::{self, Read};
+
+use http::HeaderMap;
+use hyper::body::Bytes;
+
+use super::framing::PREFIX;
+
+/// Maximum number of decompressed bytes that are not charged yet.
+const STEP: usize = 16 * 1024;
+
+/// Flag of a message that is compressed, its first byte.
+const COMPRESSED: u8 = 1;
+
+/// A message encoding that the server accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Gzip,
+    Zstd,
+}
+
+/// Reassembles the messages of a body and decompresses those that are flagged.
+#[derive(Debug)]
+pub(crate) struct MessageDecompressor {
+    encoding: Encoding,
+    max_message: usize,
+    /// Data of the message that is incomplete.
+    buffer: Vec<u8>,
+}
+
+/// Why a message cannot be decompressed. `E` is the error of the charge.
+#[derive(Debug)]
+pub(crate) enum DecompressError<E> {
+    /// It is not in the format that the headers announce.
+    Invalid(io::Error),
+    /// It is over the maximum.
+    TooLarge,
+    /// The charge was rejected.
+    Rejected(E),
+}
+
+// === impl Encoding ===
+
+impl Encoding {
+    /// The encoding that the headers announce; `None` if it is another one, or none.
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        match headers.get("grpc-encoding")?.as_bytes() {
+            b"gzip" => Some(Self::Gzip),
+            b"zstd" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
+
+// === impl MessageDecompressor ===
+
+impl MessageDecompressor {
+    pub(crate) fn new(encoding: Encoding, max_message: usize) -> Self {
+        Self { encoding, max_message, buffer: Vec::new() }
+    }
+
+    /// Adds data and returns the messages that are complete. `charge` is called with the number of
+    /// decompressed bytes that exist so far.
+    pub(crate) fn add<E>(
+        &mut self,
+        data: &[u8],
+        mut charge: impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<Bytes, DecompressError<E>> {
+        self.buffer.extend_from_slice(data);
+        let mut out = Vec::new();
+        let mut rest = self.buffer.as_slice();
+        while let Some(([flag, length @ ..], after)) = rest.split_first_chunk::<PREFIX>() {
+            let length = u32::from_be_bytes(*length) as usize;
+            let Some((message, after)) = after.split_at_checked(length) else { break };
+            if *flag == COMPRESSED {
+                let start = out.len();
+                out.extend_from_slice(&[0; PREFIX]);
+                self.decompress(message, &mut out, &mut charge)?;
+                let length = out.len() - start - PREFIX;
+                let length = u32::try_from(length).map_err(|_| DecompressError::TooLarge)?;
+                out[start + 1..start + PREFIX].copy_from_slice(&length.to_be_bytes());
+            } else {
+                out.extend_from_slice(&rest[..PREFIX + length]);
+            }
+            rest = after;
+        }
+        let done = self.buffer.len() - rest.len();
+        self.buffer.drain(..done);
+        Ok(out.into())
+    }
+
+    /// Takes the data of the last message if it is incomplete, for the error of its reader.
+    pub(crate) fn take_incomplete(&mut self) -> Option<Bytes> {
+        (!self.buffer.is_empty()).then(|| std::mem::take(&mut self.buffer).into())
+    }
+
+    fn decompress<E>(
+        &self,
+        message: &[u8],
+        out: &mut Vec<u8>,
+        charge: &mut impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<(), DecompressError<E>> {
+        let mut reader: Box<dyn Read + '_> = match self.encoding {
+            Encoding::Gzip => Box::new(flate2::read::GzDecoder::new(message)),
+            Encoding::Zstd => {
+                let decoder = zstd::stream::read::Decoder::with_buffer(message);
+                Box::new(decoder.map_err(DecompressError::Invalid)?)
+            }
+        };
+        let max = out.len() + self.max_message;
+        loop {
+            let mut step = reader.by_ref().take(STEP as u64);
+            let read = step.read_to_end(out).map_err(DecompressError::Invalid)?;
+            if out.len() > max {
+                return Err(DecompressError::TooLarge);
+            }
+            charge(out.len()).map_err(DecompressError::Rejected)?;
+            if read == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! The framing of gRPC messages: one byte of flags, four of the length, then the message.
+
+/// Length of the prefix of a message.
+pub(crate) const PREFIX: usize = 5;
+
+/// Follows the messages of a body by their prefixes, however they are cut into DATA frames.
+#[derive(Debug, Default)]
+pub(crate) struct FrameTracker {
+    prefix: [u8; PREFIX],
+    /// Bytes of the prefix that have arrived.
+    prefix_len: usize,
+    /// Bytes of the message that are missing.
+    missing: usize,
+    /// Bytes of the incomplete message that have arrived, with its prefix.
+    open: usize,
+    /// Size of the largest complete message, with its prefix.
+    largest: usize,
+}
+
+// === impl FrameTracker ===
+
+impl FrameTracker {
+    /// Bytes that may be in use at once when `data` has been added: those of the incomplete message
+    /// with the data, and those of a complete message, which its reader may still hold.
+    pub(crate) fn footprint(&self, data: usize) -> usize {
+        self.largest.saturating_add(self.open).saturating_add(data)
+    }
+
+    /// Notes that a complete message is larger after decompression, without its prefix.
+    pub(crate) fn on_decompressed(&mut self, message: usize) {
+        self.largest = self.largest.max(message.saturating_add(PREFIX));
+    }
+
+    /// Adds data. Errors with the length of a message that is over the maximum.
+    pub(crate) fn add(&mut self, mut data: &[u8], max_message: usize) -> Result<(), usize> {
+        while !data.is_empty() {
+            if self.missing == 0 {
+                let take = data.len().min(PREFIX - self.prefix_len);
+                self.prefix[self.prefix_len..self.prefix_len + take].copy_from_slice(&data[..take]);
+                self.prefix_len += take;
+                self.open += take;
+                data = &data[take..];
+                if self.prefix_len < PREFIX {
+                    return Ok(());
+                }
+                let [_, length @ ..] = self.prefix;
+                let length = u32::from_be_bytes(length) as usize;
+                if length > max_message {
+                    return Err(length);
+                }
+                self.missing = length;
+            }
+            let take = data.len().min(self.missing);
+            self.missing -= take;
+            self.open += take;
+            data = &data[take..];
+            if self.missing == 0 {
+                self.largest = self.largest.max(self.open);
+                (self.prefix_len, self.open) = (0, 0);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encoded(lengths: &[usize]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for length in lengths {
+            bytes.push(0);
+            bytes.extend(u32::try_from(*length).unwrap().to_be_bytes());
+            bytes.extend(vec![7; *length]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn the_footprint_covers_a_complete_message_and_the_next_one() {
+        let mut tracker = FrameTracker::default();
+        assert_eq!(tracker.footprint(15), 15);
+        tracker.add(&encoded(&[10]), 40).unwrap();
+        assert_eq!(tracker.footprint(0), 15);
+        assert_eq!(tracker.footprint(3), 18);
+        tracker.add(&encoded(&[20])[..8], 40).unwrap();
+        assert_eq!(tracker.footprint(0), 15 + 8);
+    }
+
+    proptest! {
+        #[test]
+        fn messages_are_followed_however_they_are_cut(
+            lengths in prop::collection::vec(0_usize..40, 0..6),
+            cuts in prop::collection::vec(1_usize..17, 1..60),
+        ) {
+            let bytes = encoded(&lengths);
+            let mut tracker = FrameTracker::default();
+            let (mut at, mut cuts) = (0, cuts.into_iter().cycle());
+            while at < bytes.len() {
+                let end = (at + cuts.next().unwrap()).min(bytes.len());
+                prop_assert_eq!(tracker.add(&bytes[at..end], 40), Ok(()));
+                at = end;
+                // Bytes since the last complete message are open.
+                let (mut complete, mut largest) = (0, 0);
+                for length in &lengths {
+                    if complete + PREFIX + length > at {
+                        break;
+                    }
+                    complete += PREFIX + length;
+                    largest = largest.max(PREFIX + length);
+                }
+                prop_assert_eq!((tracker.open, tracker.largest), (at - complete, largest));
+            }
+        }
+
+        #[test]
+        fn a_message_over_the_maximum_is_found_by_its_prefix(
+            before in prop::collection::vec(0_usize..40, 0..4),
+            length in 41_u32..,
+        ) {
+            let mut bytes = encoded(&before);
+            bytes.push(1);
+            bytes.extend(length.to_be_bytes());
+            prop_assert_eq!(FrameTracker::default().add(&bytes, 40), Err(length as usize));
+        }
+    }
+}

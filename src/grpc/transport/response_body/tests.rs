@@ -1,0 +1,138 @@
+//! Response bodies over scripted frames, without a network.
+
+use std::{collections::VecDeque, convert::Infallible, future::poll_fn};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::*;
+use crate::grpc::transport::{
+    admission::Admission,
+    call_state::testing::{admission, call},
+};
+
+/// Records the code of a call, or that it was dropped without one.
+struct Recorder {
+    code: Option<Code>,
+    ends: Arc<Mutex<Vec<Option<Code>>>>,
+}
+
+impl ResponseObserver for Recorder {
+    fn on_end(mut self, code: Code) {
+        self.code = Some(code);
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.ends.lock().push(self.code);
+    }
+}
+
+/// Frames, and whether more may follow.
+struct Scripted {
+    frames: VecDeque<Frame<Bytes>>,
+    is_endless: bool,
+}
+
+impl HttpBody for Scripted {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.frames.pop_front() {
+            None if self.is_endless => Poll::Pending,
+            frame => Poll::Ready(frame.map(Ok)),
+        }
+    }
+}
+
+struct World {
+    admission: Arc<Admission>,
+    ends: Arc<Mutex<Vec<Option<Code>>>>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { admission: admission(1_000), ends: Arc::default() }
+    }
+
+    fn body(
+        &self,
+        frames: impl IntoIterator<Item = Frame<Bytes>>,
+        is_endless: bool,
+    ) -> ResponseBody<Recorder> {
+        let call = Arc::new(call(&self.admission, false, Instant::now()));
+        let inner = Body::new(Scripted { frames: frames.into_iter().collect(), is_endless });
+        let recorder = Recorder { code: None, ends: Arc::clone(&self.ends) };
+        ResponseBody::new(inner, call, recorder)
+    }
+
+    fn used(&self) -> usize {
+        let limits = self.admission.snapshot().limits;
+        limits.iter().find(|limit| limit.name == "memory").unwrap().used
+    }
+}
+
+fn data(len: usize) -> Frame<Bytes> {
+    Frame::data(vec![7; len].into())
+}
+
+fn trailers(code: &'static str) -> Frame<Bytes> {
+    let mut trailers = HeaderMap::new();
+    trailers.insert(GRPC_STATUS, code.parse().unwrap());
+    Frame::trailers(trailers)
+}
+
+async fn next(body: &mut ResponseBody<Recorder>) -> Option<Frame<Bytes>> {
+    poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await.map(|frame| frame.unwrap())
+}
+
+#[tokio::test]
+async fn a_large_message_leaves_in_chunks_and_the_rest_is_charged() {
+    let world = World::new();
+    let mut body = world.body([data(2 * CHUNK + 10), trailers("0")], false);
+    for (chunk, rest) in [(CHUNK, CHUNK + 10), (CHUNK, 10), (10, 0)] {
+        assert!(!body.is_end_stream());
+        let frame = next(&mut body).await.unwrap();
+        assert_eq!((frame.data_ref().unwrap().len(), world.used()), (chunk, rest));
+    }
+    assert!(next(&mut body).await.unwrap().is_trailers());
+    assert_eq!(*world.ends.lock(), [Some(Code::Ok)]);
+}
+
+#[tokio::test]
+async fn the_code_is_the_one_in_the_trailers() {
+    for (sent, code) in [("0", Code::Ok), ("5", Code::NotFound), ("x", Code::Unknown)] {
+        let world = World::new();
+        let mut body = world.body([data(10), trailers(sent)], false);
+        while next(&mut body).await.is_some() {}
+        assert_eq!(*world.ends.lock(), [Some(code)], "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_dropped_halfway_has_no_code_and_returns_its_bytes() {
+    let world = World::new();
+    let mut body = world.body([data(2 * CHUNK)], false);
+    next(&mut body).await.unwrap();
+    assert_eq!(world.used(), CHUNK);
+    drop(body);
+    assert_eq!((world.used(), world.ends.lock().clone()), (0, vec![None]));
+}
+
+#[tokio::test]
+async fn an_endless_stream_ends_with_its_connection_after_what_was_sent() {
+    let world = World::new();
+    let (close, closing) = watch::channel(false);
+    let mut body = world.body([data(10)], true).until(closing);
+    close.send_replace(true);
+    assert!(next(&mut body).await.unwrap().is_data());
+    let frame = next(&mut body).await.unwrap();
+    assert_eq!(frame.trailers_ref().and_then(grpc_code), Some(Code::Unavailable));
+    assert!(next(&mut body).await.is_none());
+    assert_eq!(*world.ends.lock(), [Some(Code::Unavailable)]);
+}

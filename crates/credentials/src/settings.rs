@@ -1,8 +1,8 @@
-//! What the engine is told at start.
+//! Settings of the engine.
 
 use std::time::Duration;
 
-use super::SecretPath;
+use crate::secret_path::SecretPath;
 
 /// When a portal's first token is fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,32 +14,31 @@ pub enum Start {
     Lazy,
 }
 
-/// A folder of the secret store in which every secret is a portal of that name.
+/// Discovery of portals: every secret in a folder of the store is a portal of that name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discovery {
-    /// Where the secrets are.
+    /// The folder.
     pub path: SecretPath,
-    /// How often to look for additions and removals.
+    /// Interval of the listings.
     pub interval: Duration,
 }
 
-/// Timing of the engine and how portals come into being.
+/// Timing of the engine, and how portals are found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// A new version of a secret is seen within this time. Default 30 s.
+    /// Maximum time until a new version of a secret is seen. Default 30 s.
     pub poll_interval: Duration,
-    /// Longest one call to the secret store may take. Default 10 s.
+    /// Timeout for one call to the secret store. Default 10 s.
     pub store_timeout: Duration,
-    /// Longest one call to the token endpoint may take. Default 10 s.
+    /// Timeout for one token request. Default 10 s.
     pub grant_timeout: Duration,
-    /// How often a portal whose credential is refused for good is tried again without a reason to.
-    /// Default 10 min.
+    /// Mean interval at which a suspended portal is tried again. Default 10 min.
     pub suspended_retry_interval: Duration,
     /// When a portal's first token is fetched. Default at once.
     pub start: Start,
-    /// How many portals may fetch their first token at the same time. Default 16.
+    /// Maximum number of portals that fetch their first token at the same time. Default 16.
     pub start_concurrency: usize,
-    /// Where to discover portals, beside the configured ones. Default nowhere.
+    /// Discovery of portals beside the configured ones. Default none.
     pub discovery: Option<Discovery>,
 }
 

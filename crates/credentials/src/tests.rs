@@ -1,14 +1,14 @@
 //! The engine's behaviour as its users see it: paused time, in-memory doubles, no sockets.
 
 mod clocks;
-mod doubles;
 mod faults;
+mod labels;
 mod outages;
-mod parking;
 mod portals;
 mod rejections;
 mod rotation;
 mod serving;
 mod supervision;
+mod suspension;
 mod watching;
 mod world;

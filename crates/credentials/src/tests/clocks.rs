@@ -3,10 +3,8 @@
 
 use tokio::time::sleep;
 
-use super::{
-    doubles::Fault,
-    world::{LIFE, RECOVERY, World, at_once, expect_token, seconds, status, within},
-};
+use super::world::{LIFE, RECOVERY, World, at_once, expect_token, seconds, status, within};
+use crate::testing::Fault;
 use crate::{Settings, State};
 
 const HOUR: i64 = 3_600;
@@ -21,11 +19,11 @@ async fn a_jump_of_an_hour_ahead_costs_one_early_refresh_and_no_call() {
     sleep(seconds(100)).await;
     world.clock.jump(HOUR);
     sleep(RECOVERY).await;
-    assert_eq!(world.hub.calls(), 2, "the token may have expired while the machine slept");
+    assert_eq!(world.endpoint.calls(), 2, "the token may have expired while the machine slept");
     sleep(seconds(1_000)).await;
-    assert_eq!(world.hub.calls(), 2, "once");
+    assert_eq!(world.endpoint.calls(), 2, "once");
     sleep(seconds(3_600)).await;
-    assert!(world.hub.calls() <= 6, "{}", world.hub.calls());
+    assert!(world.endpoint.calls() <= 6, "{}", world.endpoint.calls());
     probe.assert_never_without();
 }
 
@@ -39,25 +37,25 @@ async fn a_jump_of_an_hour_back_changes_nothing() {
     sleep(seconds(100)).await;
     world.clock.jump(-HOUR);
     sleep(seconds(1_000)).await;
-    assert_eq!(world.hub.calls(), 1);
+    assert_eq!(world.endpoint.calls(), 1);
     sleep(seconds(600)).await;
-    assert_eq!(world.hub.calls(), 2, "refreshed by the monotonic clock, as planned");
+    assert_eq!(world.endpoint.calls(), 2, "refreshed by the monotonic clock, as planned");
     probe.assert_never_without();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_still_serves_after_a_jump_ahead_with_the_endpoint_away() {
+async fn a_token_stays_in_use_after_a_jump_ahead_while_the_endpoint_is_unavailable() {
     let world = World::oauth();
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     let probe = world.probe(&handle);
-    world.hub.fail(Fault::Down);
+    world.endpoint.fail(Fault::Unavailable);
     world.clock.jump(HOUR);
     sleep(LIFE - seconds(5)).await;
     assert_eq!(status(&credentials).state, State::Stale);
     probe.assert_never_without();
-    assert!(world.hub.calls() <= 1_800 / 7 + 10, "{}", world.hub.calls());
+    assert!(world.endpoint.calls() <= 1_800 / 7 + 10, "{}", world.endpoint.calls());
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,8 +82,8 @@ async fn a_clock_that_swings_does_not_storm_the_endpoint() {
         world.clock.jump(if swing % 2 == 0 { HOUR } else { -HOUR });
         sleep(seconds(1)).await;
     }
-    // At worst once per look at the clock, which is once per poll.
-    assert!(world.hub.calls() <= 600 / 21 + 2, "{}", world.hub.calls());
+    // At worst once per reading of the clock, which is once per poll.
+    assert!(world.endpoint.calls() <= 600 / 21 + 2, "{}", world.endpoint.calls());
     probe.assert_never_without();
 }
 
@@ -99,11 +97,11 @@ async fn hundreds_of_portals_do_not_refresh_in_the_same_second_after_a_jump() {
     let portals: Vec<_> = names.iter().map(String::as_str).collect();
     let credentials = world.start_with(Settings::default(), &portals);
     sleep(seconds(600)).await;
-    assert_eq!(world.hub.calls(), 200);
+    assert_eq!(world.endpoint.calls(), 200);
     world.clock.jump(HOUR);
     sleep(RECOVERY).await;
-    assert_eq!(world.hub.calls(), 400);
-    let times = world.hub.call_times();
+    assert_eq!(world.endpoint.calls(), 400);
+    let times = world.endpoint.call_times();
     let first = times[200];
     let mut per_second = [0; 31];
     for time in &times[200..] {
@@ -117,7 +115,7 @@ async fn hundreds_of_portals_do_not_refresh_in_the_same_second_after_a_jump() {
 #[tokio::test(start_paused = true)]
 async fn a_static_token_does_not_care_what_time_it_is() {
     let world = World::new();
-    world.kv.put(super::world::PATH, super::doubles::static_secret("pat"));
+    world.store.put(super::world::PATH, crate::testing::static_secret("pat"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let token = expect_token(handle.token(within(seconds(1))).await);
@@ -127,5 +125,5 @@ async fn a_static_token_does_not_care_what_time_it_is() {
         assert_eq!(expect_token(handle.token(at_once()).await), token);
         assert_eq!(status(&credentials).state, State::Fresh);
     }
-    assert_eq!(world.hub.calls(), 0);
+    assert_eq!(world.endpoint.calls(), 0);
 }

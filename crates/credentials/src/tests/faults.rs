@@ -12,30 +12,30 @@ use std::{sync::atomic::Ordering, time::Duration};
 use proptest::{collection::vec, prelude::*};
 use tokio::time::{Instant, sleep};
 
-use super::{
-    doubles::{Fault, Op, Rotation, oauth_secret, static_secret},
-    world::{PATH, Probe, RECOVERY, World, at_once, seconds, status, within},
-};
-use crate::{Credentials, Handle, Rejection, State};
+use super::world::{PATH, Probe, RECOVERY, World, at_once, seconds, status, within};
+use crate::testing::{Fault, Rotation, StoreOperation, oauth_secret, static_secret};
+use crate::{Credentials, Handle, PortalSecret, Rejection, State};
 
-/// An eighth of proptest's usual number finds what is wrong within seconds: a fault in the rules
-/// shows at a few dozen. For more, set `PROPTEST_CASES` to eight times as many.
+/// A schedule of faults takes about a hundred times as long as a usual case, so the number of cases
+/// is that of proptest divided by 64: 4 by default, for a quick run after a change, and 32 with
+/// `PROPTEST_CASES=2048`, as in CI.
 fn config() -> ProptestConfig {
     let usual = ProptestConfig::default();
-    ProptestConfig { cases: usual.cases / 8, failure_persistence: None, ..usual }
+    let cases = usual.cases.div_ceil(64);
+    ProptestConfig { cases, failure_persistence: None, ..usual }
 }
 
 /// What happens next.
 #[derive(Debug, Clone)]
 enum Step {
     Store(Fault),
-    StoreOp(Op, Fault),
+    StoreOp(StoreOperation, Fault),
     StoreHeals,
     Endpoint(Fault),
     EndpointHeals,
     Clock(i64),
     LoopPanics,
-    Poke,
+    RefreshNow,
     /// Callers report the current token.
     Report(Rejection),
     /// HubSpot ends all access tokens, and callers report it.
@@ -53,19 +53,19 @@ enum Step {
 
 fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
-        Just(Fault::Down),
+        Just(Fault::Unavailable),
         Just(Fault::Hang),
         Just(Fault::Panic),
-        Just(Fault::Login),
+        Just(Fault::RejectLogin),
         Just(Fault::Throttle(None)),
         (1_u64..15).prop_map(|s| Fault::Throttle(Some(seconds(s)))),
         (1_u64..9_000).prop_map(|ms| Fault::Slow(Duration::from_millis(ms))),
-        Just(Fault::Refuse("invalid_grant")),
+        Just(Fault::Reject("invalid_grant")),
     ]
 }
 
-fn op() -> impl Strategy<Value = Op> {
-    prop_oneof![Just(Op::Read), Just(Op::Poll), Just(Op::Write)]
+fn op() -> impl Strategy<Value = StoreOperation> {
+    prop_oneof![Just(StoreOperation::Read), Just(StoreOperation::Poll), Just(StoreOperation::Write)]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -77,7 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::EndpointHeals),
         1 => prop_oneof![Just(3_600_i64), Just(-3_600_i64), -100_i64..2_000].prop_map(Step::Clock),
         1 => Just(Step::LoopPanics),
-        1 => Just(Step::Poke),
+        1 => Just(Step::RefreshNow),
         2 => prop_oneof![Just(Rejection::Expired), Just(Rejection::Invalid)].prop_map(Step::Report),
         1 => Just(Step::TokensRevoked),
         1 => Just(Step::ClientSecret),
@@ -117,45 +117,45 @@ impl Run {
     fn apply(&mut self, step: &Step, replicas: &[Credentials]) {
         let world = &self.world;
         match step {
-            Step::Store(fault) => world.kv.fail(fault.clone()),
-            Step::StoreOp(op, fault) => world.kv.fail_op(*op, fault.clone()),
-            Step::StoreHeals => world.kv.heal(),
-            Step::Endpoint(fault) => world.hub.fail(fault.clone()),
-            Step::EndpointHeals => world.hub.heal(),
+            Step::Store(fault) => world.store.fail(fault.clone()),
+            Step::StoreOp(op, fault) => world.store.fail_operation(*op, fault.clone()),
+            Step::StoreHeals => world.store.heal(),
+            Step::Endpoint(fault) => world.endpoint.fail(fault.clone()),
+            Step::EndpointHeals => world.endpoint.heal(),
             Step::Clock(by) => world.clock.jump(*by),
-            Step::LoopPanics => world.clock.panic(1),
-            Step::Poke => replicas.iter().for_each(|replica| {
+            Step::LoopPanics => world.clock.panic_next(1),
+            Step::RefreshNow => replicas.iter().for_each(|replica| {
                 replica.refresh_now("default");
             }),
-            Step::TokensRevoked => world.hub.revoke_access(),
+            Step::TokensRevoked => world.endpoint.revoke_access(),
             Step::Report(_) => {}
             Step::ClientSecret => {
-                let refresh_token = match world.kv.newest_oauth(PATH) {
-                    Some(token) => token,
-                    None => return,
+                let Some(PortalSecret::OAuth { refresh_token, .. }) = world.store.newest(PATH)
+                else {
+                    return;
                 };
                 self.serial += 1;
                 let client_secret = format!("cs-{}", self.serial);
-                let refresh_token = refresh_token.strip_prefix("hush-").unwrap();
+                let refresh_token = refresh_token.expose().strip_prefix("hush-").unwrap();
                 let secret = oauth_secret("app", &client_secret, refresh_token);
                 // The endpoint knows the new client secret; the grant is as good as it was.
-                world.hub.set_client("app", &format!("hush-{client_secret}"));
-                world.kv.put(PATH, secret);
+                world.endpoint.set_client("app", &format!("hush-{client_secret}"));
+                world.store.put(PATH, secret);
             }
             Step::NewGrant => self.new_grant(),
-            Step::Delete => world.kv.delete(PATH),
-            Step::Undelete => world.kv.undelete(PATH),
+            Step::Delete => world.store.delete(PATH),
+            Step::Undelete => world.store.undelete(PATH),
             Step::StaticToken => {
                 self.serial += 1;
                 let token = format!("pat-{}", self.serial);
-                self.world.kv.put(PATH, static_secret(&token));
+                self.world.store.put(PATH, static_secret(&token));
             }
             Step::Malformed => {
-                world.kv.put_malformed(PATH);
+                world.store.put_malformed(PATH);
             }
             Step::Lag => {
-                let version = world.kv.version_of(PATH);
-                world.kv.show_only(version.saturating_sub(1).max(1));
+                let version = world.store.version_of(PATH);
+                world.store.show_only(version.saturating_sub(1).max(1));
             }
         }
     }
@@ -175,7 +175,7 @@ async fn check_served(replicas: &[Credentials], handles: &[Handle]) -> Result<()
         let status = status(replica);
         let before = Instant::now();
         let answer = handle.token(Instant::now()).await;
-        prop_assert_eq!(Instant::now(), before, "a look at the token waited");
+        prop_assert_eq!(Instant::now(), before, "reading the token waited");
         prop_assert_eq!(answer.is_ok(), status.usable, "{:?} {:?}", answer, status);
     }
     Ok(())
@@ -189,7 +189,7 @@ async fn run(
 ) -> Result<(), TestCaseError> {
     let world = World::oauth();
     world.seed.store(seed, Ordering::Relaxed);
-    world.hub.rotate(rotation);
+    world.endpoint.rotate(rotation);
     let replicas: Vec<_> = (0..replicas).map(|_| world.start()).collect();
     let handles: Vec<_> = replicas.iter().map(|one| one.handle("default").unwrap()).collect();
     let started = Instant::now();
@@ -207,15 +207,15 @@ async fn run(
         let step_ends = Instant::now() + *pause;
         while Instant::now() < step_ends {
             check_served(&replicas, &handles).await?;
-            prop_assert!(!run.world.clock.saw_spinning(), "{:?}", replicas[0].snapshot());
+            prop_assert!(!run.world.clock.saw_busy_loop(), "{:?}", replicas[0].snapshot());
             sleep((*pause / 5).max(Duration::from_millis(100))).await;
         }
     }
 
     // All faults end, and the operator makes sure that there is a good credential.
-    run.world.kv.heal();
-    run.world.hub.heal();
-    run.world.kv.undelete(PATH);
+    run.world.store.heal();
+    run.world.endpoint.heal();
+    run.world.store.undelete(PATH);
     run.new_grant();
     sleep(RECOVERY).await;
     for (replica, handle) in replicas.iter().zip(&handles) {
@@ -227,7 +227,10 @@ async fn run(
         let status = status(replica);
         prop_assert_eq!(status.state, State::Fresh, "{:?}", status);
     }
-    prop_assert!(run.world.hub.trades(&run.world.kv.refresh_token(PATH)), "a dead token is stored");
+    prop_assert!(
+        run.world.endpoint.accepts_refresh_token(&run.world.store.refresh_token(PATH)),
+        "a dead token is stored"
+    );
     check_bounds(&run.world, started.elapsed(), replicas.len(), events)
 }
 
@@ -251,8 +254,12 @@ fn check_bounds(
     let slots = usize::try_from(passed.as_secs()).unwrap();
     let most_grants = replicas * (slots / 6 + 10 * (events + 5));
     let most_store = replicas * (slots / 4 + 15 * (events + 5));
-    prop_assert!(world.hub.calls() <= most_grants, "{} > {most_grants}", world.hub.calls());
-    prop_assert!(world.kv.calls() <= most_store, "{} > {most_store}", world.kv.calls());
+    prop_assert!(
+        world.endpoint.calls() <= most_grants,
+        "{} > {most_grants}",
+        world.endpoint.calls()
+    );
+    prop_assert!(world.store.calls() <= most_store, "{} > {most_store}", world.store.calls());
     Ok(())
 }
 
@@ -279,10 +286,10 @@ proptest! {
         in_paused_time(run(rotation, replicas, seed, steps))?;
     }
 
-    /// Outages only: the credential itself is good all the time, so nobody needs to act, and callers
+    /// Outages only: the credential itself is good all the time, so no operator has to act, and callers
     /// are without a token only when none was left.
     #[test]
-    fn outages_alone_never_need_anybody_to_act(
+    fn outages_alone_never_need_an_operator(
         rotation in rotation(), seed in any::<u64>(),
         outages in vec((fault_that_passes(), fault_that_passes(), pause(), pause()), 1..12),
     ) {
@@ -292,9 +299,9 @@ proptest! {
 
 fn fault_that_passes() -> impl Strategy<Value = Option<Fault>> {
     proptest::option::of(prop_oneof![
-        Just(Fault::Down),
+        Just(Fault::Unavailable),
         Just(Fault::Hang),
-        Just(Fault::Login),
+        Just(Fault::RejectLogin),
         Just(Fault::Throttle(None)),
         (1_u64..9_000).prop_map(|ms| Fault::Slow(Duration::from_millis(ms))),
     ])
@@ -307,20 +314,20 @@ async fn outages_only(
 ) -> Result<(), TestCaseError> {
     let world = World::oauth();
     world.seed.store(seed, Ordering::Relaxed);
-    world.hub.rotate(rotation);
+    world.endpoint.rotate(rotation);
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let probe: Probe = world.probe(&handle);
     for (store, endpoint, lasts, between) in outages {
         if let Some(fault) = store {
-            world.kv.fail(fault);
+            world.store.fail(fault);
         }
         if let Some(fault) = endpoint {
-            world.hub.fail(fault);
+            world.endpoint.fail(fault);
         }
         sleep(lasts).await;
-        world.kv.heal();
-        world.hub.heal();
+        world.store.heal();
+        world.endpoint.heal();
         let back = handle.token(within(RECOVERY)).await;
         prop_assert!(back.is_ok(), "{:?} {:?}", back, status(&credentials));
         sleep(between).await;
@@ -330,7 +337,7 @@ async fn outages_only(
     prop_assert_eq!(now.state, State::Fresh, "{:?}", now);
     prop_assert!(!now.write_back_pending);
     prop_assert_eq!(now.counters.grants_rejected, 0, "a grant was lost");
-    prop_assert!(world.hub.trades(&world.kv.refresh_token(PATH)));
+    prop_assert!(world.endpoint.accepts_refresh_token(&world.store.refresh_token(PATH)));
     probe.assert_served();
     Ok(())
 }

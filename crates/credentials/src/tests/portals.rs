@@ -6,13 +6,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
-use super::{
-    doubles::{Fault, Op, oauth_secret, static_secret},
-    world::{
-        LIFE, RECOVERY, World, at_once, expect_token, path, seconds, status, status_of, text,
-        within,
-    },
+use super::world::{
+    LIFE, RECOVERY, World, at_once, expect_token, path, seconds, status, status_of, text, within,
 };
+use crate::testing::{Fault, StoreOperation, oauth_secret, static_secret};
 use leadsd_base::portal_name::InvalidPortalName;
 
 use crate::{Credentials, Discovery, Settings, Start, State, TokenUnavailable};
@@ -30,7 +27,7 @@ fn big_world() -> (World, Vec<String>) {
     for (n, name) in names.iter().enumerate() {
         let path = format!("hubspot/{name}");
         if n % 3 == 0 {
-            world.kv.put(&path, static_secret(name));
+            world.store.put(&path, static_secret(name));
         } else {
             world.store_oauth(&path, name, "cs", &format!("rt-{name}"));
         }
@@ -54,8 +51,8 @@ fn listed(credentials: &Credentials) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn hundreds_of_portals_start_side_by_side_and_each_has_its_own_token() {
     let (world, names) = big_world();
-    world.kv.fail(Fault::Slow(Duration::from_millis(20)));
-    world.hub.fail(Fault::Slow(Duration::from_millis(100)));
+    world.store.fail(Fault::Slow(Duration::from_millis(20)));
+    world.endpoint.fail(Fault::Slow(Duration::from_millis(100)));
     let credentials = world.start_with(Settings::default(), &strs(&names));
     let started = Instant::now();
     let mut ready = credentials.ready();
@@ -80,18 +77,18 @@ async fn hundreds_of_portals_start_side_by_side_and_each_has_its_own_token() {
 async fn a_start_is_bounded_but_a_store_that_hangs_for_some_does_not_stop_the_others() {
     let (world, names) = big_world();
     for name in &names[..100] {
-        world.kv.fail_path(&format!("hubspot/{name}"), Fault::Hang);
+        world.store.fail_path(&format!("hubspot/{name}"), Fault::Hang);
     }
     let credentials = world.start_with(Settings::default(), &strs(&names));
     sleep(Duration::from_millis(100)).await;
-    assert_eq!(world.kv.calls(), 16, "no more than that at a time");
+    assert_eq!(world.store.calls(), 16, "no more than that at a time");
     sleep(seconds(15)).await;
     for name in &names[100..] {
         expect_token(credentials.handle(name).unwrap().token(at_once()).await);
     }
     let missing = credentials.ready().borrow().missing.clone();
     assert!(missing.iter().map(|name| &**name).eq(names[..100].iter().map(String::as_str)));
-    world.kv.heal();
+    world.store.heal();
     let waits = names[..100].iter().map(|name| async {
         expect_token(credentials.handle(name).unwrap().token(within(RECOVERY)).await);
     });
@@ -100,10 +97,10 @@ async fn a_start_is_bounded_but_a_store_that_hangs_for_some_does_not_stop_the_ot
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_need_not_wait_for_its_portal_s_turn() {
+async fn a_caller_does_not_wait_for_a_start_slot() {
     let (world, names) = big_world();
     for name in &names[..299] {
-        world.kv.fail_path(&format!("hubspot/{name}"), Fault::Hang);
+        world.store.fail_path(&format!("hubspot/{name}"), Fault::Hang);
     }
     let credentials = world.start_with(Settings::default(), &strs(&names));
     let last = credentials.handle(&names[299]).unwrap();
@@ -117,21 +114,21 @@ async fn portals_broken_in_every_way_affect_no_other() {
     for name in ["hang", "panic", "down", "denied", "login"] {
         world.store_oauth(&format!("hubspot/{name}"), name, "cs", &format!("rt-{name}"));
     }
-    world.kv.fail_path("hubspot/hang", Fault::Hang);
-    world.kv.fail_path("hubspot/panic", Fault::Panic);
-    world.kv.fail_path("hubspot/down", Fault::Down);
-    world.kv.fail_path("hubspot/denied", Fault::Refuse("denied"));
-    world.kv.fail_path("hubspot/login", Fault::Login);
+    world.store.fail_path("hubspot/hang", Fault::Hang);
+    world.store.fail_path("hubspot/panic", Fault::Panic);
+    world.store.fail_path("hubspot/down", Fault::Unavailable);
+    world.store.fail_path("hubspot/denied", Fault::Reject("denied"));
+    world.store.fail_path("hubspot/login", Fault::RejectLogin);
     for (name, fault) in [
         ("grant-hang", Fault::Hang),
         ("grant-panic", Fault::Panic),
-        ("grant-refused", Fault::Refuse("invalid_grant")),
+        ("grant-refused", Fault::Reject("invalid_grant")),
         ("grant-throttled", Fault::Throttle(None)),
     ] {
         world.store_oauth(&format!("hubspot/{name}"), name, "cs", &format!("rt-{name}"));
-        world.hub.fail_client(name, fault);
+        world.endpoint.fail_client(name, fault);
     }
-    world.kv.put_malformed("hubspot/malformed");
+    world.store.put_malformed("hubspot/malformed");
     let all = [
         "good",
         "hang",
@@ -152,12 +149,12 @@ async fn portals_broken_in_every_way_affect_no_other() {
     let probe = world.probe(&good);
     sleep(LIFE * 8).await;
     probe.assert_never_without();
-    assert!(world.hub.calls_of("good") <= 13, "{}", world.hub.calls_of("good"));
+    assert!(world.endpoint.calls_by("good") <= 13, "{}", world.endpoint.calls_by("good"));
     for name in &all[1..] {
         let status = status_of(&credentials, name);
         assert!(!status.usable, "{name}");
         assert!(matches!(status.state, State::Failed | State::Suspended), "{name}: {status:?}");
-        let per_hour = world.kv.count_path(&format!("hubspot/{name}")) / 4;
+        let per_hour = world.store.count_path(&format!("hubspot/{name}")) / 4;
         assert!(per_hour <= 700, "{name}: {per_hour} calls an hour");
     }
     let ready = credentials.ready();
@@ -165,9 +162,9 @@ async fn portals_broken_in_every_way_affect_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readiness_tells_who_is_missing_and_does_not_go_back() {
+async fn readiness_names_the_missing_portals_and_is_not_taken_back() {
     let world = World::new();
-    world.kv.put("hubspot/one", static_secret("one"));
+    world.store.put("hubspot/one", static_secret("one"));
     let credentials = world.start_with(Settings::default(), &["one", "two"]);
     let mut ready = credentials.ready();
     let missing = |ready: &tokio::sync::watch::Receiver<crate::Readiness>| {
@@ -176,27 +173,27 @@ async fn readiness_tells_who_is_missing_and_does_not_go_back() {
     assert_eq!(missing(&ready), ["one", "two"]);
     ready.wait_for(|readiness| readiness.missing.len() == 1).await.unwrap();
     assert_eq!(missing(&ready), ["two"]);
-    world.hub.set_life(seconds(60));
+    world.endpoint.set_life(seconds(60));
     world.store_oauth("hubspot/two", "app", "cs", "rt");
     tokio::time::timeout(RECOVERY, ready.wait_for(|readiness| readiness.is_ready()))
         .await
         .unwrap()
         .unwrap();
-    // A token that expires later is a matter of the status: nobody else could serve better.
-    world.hub.fail(Fault::Down);
+    // A token that expires later concerns the status only: no other replica could serve better.
+    world.endpoint.fail(Fault::Unavailable);
     sleep(seconds(600)).await;
     assert_eq!(status_of(&credentials, "two").state, State::Failed);
     assert!(ready.borrow().is_ready());
 }
 
 #[tokio::test(start_paused = true)]
-async fn lazy_portals_cost_nothing_until_somebody_calls() {
+async fn lazy_portals_cost_nothing_until_the_first_call() {
     let (world, names) = big_world();
     let settings = Settings { start: Start::Lazy, ..Settings::default() };
     let credentials = world.start_with(settings, &strs(&names));
     assert!(credentials.ready().borrow().is_ready(), "nothing to wait for");
     sleep(seconds(3_600)).await;
-    assert_eq!((world.kv.calls(), world.hub.calls()), (0, 0));
+    assert_eq!((world.store.calls(), world.endpoint.calls()), (0, 0));
     assert!(credentials.snapshot().iter().all(|status| status.state == State::Starting));
 
     let handle = credentials.handle("portal-001").unwrap();
@@ -204,8 +201,8 @@ async fn lazy_portals_cost_nothing_until_somebody_calls() {
     let probe = world.probe(&handle);
     sleep(LIFE * 4).await;
     probe.assert_never_without();
-    assert_eq!(world.kv.calls(), world.kv.count_path("hubspot/portal-001"), "only that one");
-    // An operator's poke is a reason to start, too.
+    assert_eq!(world.store.calls(), world.store.count_path("hubspot/portal-001"), "only that one");
+    // An operator's request starts the portal, too.
     credentials.refresh_now("portal-000");
     sleep(seconds(1)).await;
     assert_eq!(status_of(&credentials, "portal-000").state, State::Fresh);
@@ -215,7 +212,7 @@ async fn lazy_portals_cost_nothing_until_somebody_calls() {
 async fn portals_are_added_and_removed_live() {
     let world = World::oauth();
     let credentials = world.start();
-    world.kv.put("hubspot/late", static_secret("late"));
+    world.store.put("hubspot/late", static_secret("late"));
     assert!(credentials.handle("late").is_none());
     assert_eq!(credentials.add("late", path("hubspot/late")), Ok(true));
     assert_eq!(credentials.add("late", path("hubspot/other")), Ok(false), "left alone");
@@ -230,9 +227,9 @@ async fn portals_are_added_and_removed_live() {
     assert!(credentials.handle("late").is_none());
     assert_eq!(late.token(at_once()).await, Ok(token.clone()), "calls in flight finish");
     sleep(seconds(1)).await;
-    let calls = world.kv.count_path("hubspot/late");
+    let calls = world.store.count_path("hubspot/late");
     sleep(seconds(600)).await;
-    assert_eq!(world.kv.count_path("hubspot/late"), calls);
+    assert_eq!(world.store.count_path("hubspot/late"), calls);
     let instead = late.replacement_for(&token, crate::Rejection::Invalid, within(seconds(9))).await;
     assert_eq!(instead, Err(TokenUnavailable::Suspended("the portal was removed".to_owned())));
     let removed = credentials.counters().store_reads;
@@ -253,7 +250,7 @@ async fn a_removed_portal_no_longer_keeps_the_service_from_being_ready() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_that_no_portal_may_have_are_refused() {
+async fn invalid_portal_names_are_rejected() {
     let world = World::oauth();
     let long = "x".repeat(65);
     for bad in ["", "a b", "a/b", "..", "ä", "a.b", "a\n", long.as_str()] {
@@ -267,16 +264,16 @@ async fn names_that_no_portal_may_have_are_refused() {
     let longest = "Az09_-".repeat(10) + "abcd";
     assert_eq!(credentials.add(&longest, path("x")), Ok(true));
     sleep(seconds(1)).await;
-    assert_eq!(world.kv.count(Op::List), 0);
+    assert_eq!(world.store.count(StoreOperation::List), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn portals_in_a_folder_are_discovered_and_used() {
     let world = World::new();
-    world.kv.put("hubspot/one", static_secret("one"));
+    world.store.put("hubspot/one", static_secret("one"));
     world.store_oauth("hubspot/two", "app", "cs", "rt");
     let credentials = world.start_with(folder(), &[]);
-    assert!(!credentials.ready().borrow().is_ready(), "nobody knows yet what there is");
+    assert!(!credentials.ready().borrow().is_ready(), "the folder was not listed yet");
     sleep(seconds(1)).await;
     assert!(credentials.ready().borrow().is_ready());
     assert_eq!(listed(&credentials), ["one", "two"]);
@@ -284,33 +281,33 @@ async fn portals_in_a_folder_are_discovered_and_used() {
         expect_token(credentials.handle(name).unwrap().token(within(seconds(1))).await);
         assert!(status_of(&credentials, name).discovered);
     }
-    world.kv.put("hubspot/three", static_secret("three"));
+    world.store.put("hubspot/three", static_secret("three"));
     sleep(RECOVERY).await;
     let three = credentials.handle("three").unwrap();
     assert_eq!(text(&expect_token(three.token(at_once()).await)), "three");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_portal_that_leaves_the_folder_is_removed_after_a_second_look() {
+async fn a_portal_that_leaves_the_folder_is_removed_after_a_second_listing() {
     let world = World::new();
     for name in ["one", "two", "three"] {
-        world.kv.put(&format!("hubspot/{name}"), static_secret(name));
+        world.store.put(&format!("hubspot/{name}"), static_secret(name));
     }
     let credentials = world.start_with(folder(), &[]);
     sleep(seconds(1)).await;
-    world.kv.purge("hubspot/two");
+    world.store.purge("hubspot/two");
     sleep(seconds(15)).await;
     assert!(credentials.handle("two").is_some());
     sleep(RECOVERY * 2).await;
     assert_eq!(listed(&credentials), ["one", "three"]);
-    world.kv.put("hubspot/two", static_secret("two-again"));
+    world.store.put("hubspot/two", static_secret("two-again"));
     sleep(RECOVERY).await;
     let two = credentials.handle("two").unwrap();
     assert_eq!(text(&expect_token(two.token(at_once()).await)), "two-again");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_folder_that_shows_nothing_or_cannot_be_listed_removes_nobody() {
+async fn a_folder_that_shows_nothing_or_cannot_be_listed_removes_no_portal() {
     let world = World::new();
     world.store_oauth("hubspot/one", "app", "cs", "rt");
     let credentials = world.start_with(folder(), &[]);
@@ -318,15 +315,19 @@ async fn a_folder_that_shows_nothing_or_cannot_be_listed_removes_nobody() {
     sleep(seconds(1)).await;
     let handle = one(&credentials).await;
     let probe = world.probe(&handle);
-    for fault in [Fault::Down, Fault::Hang, Fault::Refuse("denied"), Fault::Login] {
-        world.kv.fail_op(Op::List, fault);
+    for fault in [Fault::Unavailable, Fault::Hang, Fault::Reject("denied"), Fault::RejectLogin] {
+        world.store.fail_operation(StoreOperation::List, fault);
         sleep(seconds(1_200)).await;
         assert_eq!(listed(&credentials), ["one"]);
     }
-    assert!(world.kv.count(Op::List) <= 4 * 1_200 / 5, "{}", world.kv.count(Op::List));
+    assert!(
+        world.store.count(StoreOperation::List) <= 4 * 1_200 / 5,
+        "{}",
+        world.store.count(StoreOperation::List)
+    );
     // The store was restored without its secrets.
-    world.kv.heal();
-    world.kv.purge("hubspot/one");
+    world.store.heal();
+    world.store.purge("hubspot/one");
     sleep(seconds(1_200)).await;
     assert_eq!(listed(&credentials), ["one"]);
     probe.assert_never_without();
@@ -342,14 +343,14 @@ async fn a_folder_that_shows_nothing_or_cannot_be_listed_removes_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn a_folder_out_of_reach_at_start_is_listed_within_half_a_minute_of_its_return() {
-    for fault in [Fault::Down, Fault::Hang, Fault::Panic] {
+    for fault in [Fault::Unavailable, Fault::Hang, Fault::Panic] {
         let world = World::new();
-        world.kv.put("hubspot/one", static_secret("one"));
-        world.kv.fail(fault.clone());
+        world.store.put("hubspot/one", static_secret("one"));
+        world.store.fail(fault.clone());
         let credentials = world.start_with(folder(), &[]);
         sleep(seconds(600)).await;
         assert!(credentials.handle("one").is_none());
-        world.kv.heal();
+        world.store.heal();
         sleep(RECOVERY).await;
         let handle = credentials.handle("one").unwrap_or_else(|| panic!("{fault:?}"));
         expect_token(handle.token(at_once()).await);
@@ -357,24 +358,24 @@ async fn a_folder_out_of_reach_at_start_is_listed_within_half_a_minute_of_its_re
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_ready_before_the_folder_was_listed() {
+async fn the_service_is_not_ready_before_the_folder_was_listed() {
     let world = World::new();
-    world.kv.put("hubspot/one", static_secret("one"));
-    world.kv.fail_op(Op::List, Fault::Down);
+    world.store.put("hubspot/one", static_secret("one"));
+    world.store.fail_operation(StoreOperation::List, Fault::Unavailable);
     let credentials = world.start_with(folder(), &[]);
     sleep(seconds(60)).await;
     assert!(!credentials.ready().borrow().is_ready());
-    world.kv.heal();
+    world.store.heal();
     sleep(RECOVERY).await;
     assert!(credentials.ready().borrow().is_ready());
     assert_eq!(listed(&credentials), ["one"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_in_the_folder_but_is_no_portal_is_said_once_and_left_alone() {
+async fn secrets_that_are_no_portals_are_logged_once() {
     let world = World::new();
-    world.kv.put("hubspot/good", static_secret("good"));
-    world.kv.also_list(&["not a name", "sub.folder", &"x".repeat(65)]);
+    world.store.put("hubspot/good", static_secret("good"));
+    world.store.also_list(&["not a name", "sub.folder", &"x".repeat(65)]);
     let credentials = world.start_with(folder(), &[]);
     sleep(seconds(3_600)).await;
     assert_eq!(listed(&credentials), ["good"]);
@@ -384,9 +385,9 @@ async fn what_is_in_the_folder_but_is_no_portal_is_said_once_and_left_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_configured_portal_wins_over_one_of_the_same_name_in_the_folder() {
     let world = World::new();
-    world.kv.put("elsewhere/default", static_secret("configured"));
-    world.kv.put("hubspot/default", static_secret("discovered"));
-    world.kv.put("hubspot/other", static_secret("other"));
+    world.store.put("elsewhere/default", static_secret("configured"));
+    world.store.put("hubspot/default", static_secret("discovered"));
+    world.store.put("hubspot/other", static_secret("other"));
     let (kv, hub, clock) = world.ports();
     let portals = [("default".to_owned(), path("elsewhere/default"))];
     let credentials = Credentials::start(folder(), kv, hub, clock, portals).unwrap();
@@ -395,7 +396,7 @@ async fn a_configured_portal_wins_over_one_of_the_same_name_in_the_folder() {
     assert_eq!(text(&token), "configured");
     assert!(!status(&credentials).discovered);
     // Nor does its absence from the folder remove it.
-    world.kv.purge("hubspot/default");
+    world.store.purge("hubspot/default");
     sleep(seconds(300)).await;
     assert_eq!(listed(&credentials), ["default", "other"]);
 }
@@ -409,16 +410,16 @@ async fn closing_ends_everything_at_once_when_nothing_would_be_lost() {
     let before = Instant::now();
     assert!(credentials.close(within(seconds(30))).await);
     assert_eq!(Instant::now(), before);
-    let calls = (world.kv.calls(), world.hub.calls());
+    let calls = (world.store.calls(), world.endpoint.calls());
     sleep(LIFE * 2).await;
-    assert_eq!((world.kv.calls(), world.hub.calls()), calls);
+    assert_eq!((world.store.calls(), world.endpoint.calls()), calls);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_client_is_not_mixed_up_with_a_known_one() {
     let world = World::new();
     world.store_oauth("hubspot/one", "app-1", "cs-1", "rt-1");
-    world.kv.put("hubspot/two", oauth_secret("app-2", "cs-1", "rt-1"));
+    world.store.put("hubspot/two", oauth_secret("app-2", "cs-1", "rt-1"));
     let credentials = world.start_with(Settings::default(), &["one", "two"]);
     sleep(seconds(60)).await;
     assert_eq!(status_of(&credentials, "one").state, State::Fresh);

@@ -1,32 +1,32 @@
-//! What callers get who report that HubSpot answered with a 401, and what their reports may cost.
+//! Reports of a 401: what the reporting callers get, and what their reports cost.
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
-use super::{
-    doubles::{Fault, Op, static_secret},
-    world::{LIFE, PATH, RECOVERY, World, at_once, expect_token, seconds, status, text, within},
+use super::world::{
+    LIFE, PATH, RECOVERY, World, at_once, expect_token, seconds, status, text, within,
 };
+use crate::testing::{Fault, StoreOperation, static_secret};
 use crate::{FailureClass, Rejection, State, TokenUnavailable};
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_reports_about_one_expired_token_cause_one_refresh() {
     let world = World::oauth();
-    world.hub.fail(Fault::Slow(seconds(1)));
+    world.endpoint.fail(Fault::Slow(seconds(1)));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(5))).await);
     sleep(seconds(60)).await;
-    world.hub.revoke_access();
+    world.endpoint.revoke_access();
 
     let reports =
         (0..100).map(|_| handle.replacement_for(&old, Rejection::Expired, within(seconds(5))));
     for answer in join_all(reports).await {
         let token = expect_token(answer);
         assert_eq!(token.generation, 2);
-        assert!(world.hub.accepts(&token.secret));
+        assert!(world.endpoint.accepts(&token.secret));
     }
-    assert_eq!(world.hub.calls(), 2);
+    assert_eq!(world.endpoint.calls(), 2);
     assert_eq!(status(&credentials).counters.rejections, 1);
 
     // Latecomers with the old token get the new one without any call.
@@ -34,7 +34,7 @@ async fn a_hundred_reports_about_one_expired_token_cause_one_refresh() {
     let late = handle.replacement_for(&old, Rejection::Expired, Instant::now()).await;
     assert_eq!(expect_token(late).generation, 2);
     assert_eq!(Instant::now(), before);
-    assert_eq!(world.hub.calls(), 2);
+    assert_eq!(world.endpoint.calls(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -45,7 +45,7 @@ async fn others_keep_getting_the_old_token_while_a_reported_one_is_refreshed() {
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(1))).await);
     let probe = world.probe(&handle);
-    world.hub.fail(Fault::Down);
+    world.endpoint.fail(Fault::Unavailable);
     sleep(seconds(60)).await;
     let report = handle.replacement_for(&old, Rejection::Expired, within(seconds(60))).await;
     assert_eq!(
@@ -62,17 +62,17 @@ async fn reports_during_an_outage_do_not_add_attempts() {
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(1))).await);
-    world.hub.fail(Fault::Down);
+    world.endpoint.fail(Fault::Unavailable);
     sleep(seconds(60)).await;
-    let before = world.hub.calls();
+    let before = world.endpoint.calls();
     for _ in 0..300 {
         let reports =
             (0..10).map(|_| handle.replacement_for(&old, Rejection::Expired, within(seconds(1))));
         join_all(reports).await.into_iter().for_each(|answer| assert!(answer.is_err()));
     }
-    let made = world.hub.calls() - before;
+    let made = world.endpoint.calls() - before;
     assert!(made <= 300 / 7 + 6, "{made} attempts in 300 s");
-    world.hub.heal();
+    world.endpoint.heal();
     let token = handle.replacement_for(&old, Rejection::Expired, within(RECOVERY)).await;
     assert_eq!(expect_token(token).generation, 2);
 }
@@ -89,17 +89,17 @@ async fn an_endpoint_whose_tokens_are_expired_from_the_start_is_not_stormed() {
             handle.replacement_for(&token, Rejection::Expired, within(seconds(10))).await,
         );
     }
-    assert!(world.hub.calls() <= 600 / 5 + 2, "{} calls", world.hub.calls());
+    assert!(world.endpoint.calls() <= 600 / 5 + 2, "{} calls", world.endpoint.calls());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_static_token_is_replaced_by_the_one_that_the_store_has_now() {
+async fn an_invalid_static_token_is_replaced_by_the_newest_in_the_store() {
     let world = World::new();
-    world.kv.put(PATH, static_secret("one"));
+    world.store.put(PATH, static_secret("one"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(1))).await);
-    world.kv.put(PATH, static_secret("two"));
+    world.store.put(PATH, static_secret("two"));
 
     let before = Instant::now();
     let reports =
@@ -108,15 +108,15 @@ async fn a_refused_static_token_is_replaced_by_the_one_that_the_store_has_now() 
         assert_eq!(text(&expect_token(answer)), "two");
     }
     assert_eq!(Instant::now(), before, "not at the next poll, but now");
-    assert_eq!(world.kv.count(Op::Read), 2);
+    assert_eq!(world.store.count(StoreOperation::Read), 2);
     assert_eq!(status(&credentials).state, State::Fresh);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_static_token_without_a_successor_is_rejected_after_one_read() {
+async fn an_invalid_static_token_without_a_replacement_is_rejected_after_one_read() {
     for rejection in [Rejection::Invalid, Rejection::Expired] {
         let world = World::new();
-        world.kv.put(PATH, static_secret("one"));
+        world.store.put(PATH, static_secret("one"));
         let credentials = world.start();
         let handle = credentials.handle("default").unwrap();
         let old = expect_token(handle.token(within(seconds(1))).await);
@@ -125,19 +125,19 @@ async fn a_refused_static_token_without_a_successor_is_rejected_after_one_read()
         for answer in join_all(reports).await {
             assert_eq!(answer, Err(TokenUnavailable::Rejected));
         }
-        assert_eq!(world.kv.count(Op::Read), 2);
+        assert_eq!(world.store.count(StoreOperation::Read), 2);
         let now = status(&credentials);
         assert_eq!((now.state, now.failure), (State::Failed, Some(FailureClass::TokenRejected)));
-        // The verdict may have been wrong, so it is not withheld from those who did not ask.
+        // The report may be wrong, so other callers still get the token.
         assert_eq!(handle.token(at_once()).await, Ok(old));
-        assert_eq!(world.hub.calls(), 0);
+        assert_eq!(world.endpoint.calls(), 0);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn reports_about_a_hopeless_token_cost_a_bounded_number_of_reads() {
     let world = World::new();
-    world.kv.put(PATH, static_secret("one"));
+    world.store.put(PATH, static_secret("one"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(1))).await);
@@ -150,10 +150,14 @@ async fn reports_about_a_hopeless_token_cost_a_bounded_number_of_reads() {
         sleep(std::time::Duration::from_millis(50)).await;
     }
     assert!(reports > 10_000);
-    assert!(world.kv.count(Op::Read) <= 62, "{} reads", world.kv.count(Op::Read));
+    assert!(
+        world.store.count(StoreOperation::Read) <= 62,
+        "{} reads",
+        world.store.count(StoreOperation::Read)
+    );
     assert_eq!(status(&credentials).counters.rejections, 1);
 
-    world.kv.put(PATH, static_secret("two"));
+    world.store.put(PATH, static_secret("two"));
     sleep(RECOVERY).await;
     let token = handle.replacement_for(&old, Rejection::Invalid, Instant::now()).await;
     assert_eq!(text(&expect_token(token)), "two");
@@ -161,44 +165,44 @@ async fn reports_about_a_hopeless_token_cost_a_bounded_number_of_reads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_static_token_with_the_store_away_waits_for_the_store() {
+async fn an_invalid_static_token_waits_for_the_store_during_its_outage() {
     let world = World::new();
-    world.kv.put(PATH, static_secret("one"));
+    world.store.put(PATH, static_secret("one"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(1))).await);
-    world.kv.fail(Fault::Down);
-    world.kv.put(PATH, static_secret("two"));
+    world.store.fail(Fault::Unavailable);
+    world.store.put(PATH, static_secret("two"));
     let answer = handle.replacement_for(&old, Rejection::Invalid, within(seconds(20))).await;
     assert_eq!(answer, Err(TokenUnavailable::DeadlineExceeded("vault is unavailable".to_owned())));
-    let before = world.kv.calls();
+    let before = world.store.calls();
     sleep(seconds(600)).await;
-    assert!(world.kv.calls() - before <= 130, "{}", world.kv.calls() - before);
-    world.kv.heal();
+    assert!(world.store.calls() - before <= 130, "{}", world.store.calls() - before);
+    world.store.heal();
     let token = handle.replacement_for(&old, Rejection::Invalid, within(RECOVERY)).await;
     assert_eq!(text(&expect_token(token)), "two");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_oauth_token_is_not_refreshed_unless_the_secret_has_changed() {
+async fn an_invalid_oauth_token_is_refreshed_only_if_the_secret_has_changed() {
     let world = World::oauth();
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(1))).await);
     let answer = handle.replacement_for(&old, Rejection::Invalid, within(seconds(5))).await;
     assert_eq!(answer, Err(TokenUnavailable::Rejected));
-    assert_eq!((world.kv.count(Op::Read), world.hub.calls()), (2, 1));
+    assert_eq!((world.store.count(StoreOperation::Read), world.endpoint.calls()), (2, 1));
 
     sleep(seconds(11)).await;
-    world.hub.revoke_access();
+    world.endpoint.revoke_access();
     world.store_oauth(PATH, "app", "cs-1", "rt-second");
     let token = handle.replacement_for(&old, Rejection::Invalid, within(seconds(5))).await;
-    assert!(world.hub.accepts(&expect_token(token).secret));
-    assert_eq!(world.hub.calls(), 2);
+    assert!(world.endpoint.accepts(&expect_token(token).secret));
+    assert_eq!(world.endpoint.calls(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_token_that_was_bought_with_an_older_secret_is_refreshed_with_the_newer() {
+async fn an_invalid_token_of_an_older_secret_is_refreshed_with_the_newer() {
     // The poll had taken the new refresh token over already, so a re-read would find no change.
     let world = World::oauth();
     let credentials = world.start();
@@ -208,13 +212,13 @@ async fn a_refused_token_that_was_bought_with_an_older_secret_is_refreshed_with_
     sleep(RECOVERY).await;
     assert_eq!(status(&credentials).secret_version, Some(2));
     assert_eq!(status(&credentials).generation, 1);
-    world.hub.revoke_access();
+    world.endpoint.revoke_access();
     let token = handle.replacement_for(&old, Rejection::Invalid, within(seconds(5))).await;
     assert_eq!(expect_token(token).generation, 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_report_of_expiry_after_one_of_refusal_still_refreshes() {
+async fn a_report_of_expiry_after_one_of_an_invalid_token_refreshes() {
     let world = World::oauth();
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
@@ -247,27 +251,27 @@ async fn a_report_while_a_scheduled_refresh_is_under_way_joins_it() {
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(1))).await);
-    world.hub.hold();
+    world.endpoint.hold();
     credentials.refresh_now("default");
     sleep(seconds(2)).await;
-    assert_eq!(world.hub.calls(), 2, "a refresh is under way");
+    assert_eq!(world.endpoint.calls(), 2, "a refresh is under way");
     let report = handle.replacement_for(&old, Rejection::Expired, within(seconds(20)));
     let release = async {
         sleep(seconds(2)).await;
-        world.hub.release();
+        world.endpoint.release();
     };
     let (answer, ()) = tokio::join!(report, release);
     assert_eq!(expect_token(answer).generation, 2);
-    assert_eq!(world.hub.calls(), 2);
+    assert_eq!(world.endpoint.calls(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_reported_during_a_refresh_that_fails_is_answered() {
+async fn an_invalid_token_reported_during_a_failing_refresh_is_answered() {
     let world = World::oauth();
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(1))).await);
-    world.hub.fail(Fault::Hang);
+    world.endpoint.fail(Fault::Hang);
     credentials.refresh_now("default");
     sleep(seconds(2)).await;
     let answer = handle.replacement_for(&old, Rejection::Invalid, within(seconds(30))).await;
@@ -275,13 +279,13 @@ async fn a_refusal_reported_during_a_refresh_that_fails_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_who_gives_up_does_not_stop_the_refresh_it_asked_for() {
+async fn a_cancelled_caller_does_not_stop_the_refresh() {
     let world = World::oauth();
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(1))).await);
     sleep(seconds(60)).await;
-    world.hub.fail(Fault::Slow(seconds(5)));
+    world.endpoint.fail(Fault::Slow(seconds(5)));
     let gone = tokio::time::timeout(
         seconds(1),
         handle.replacement_for(&old, Rejection::Expired, within(seconds(30))),
@@ -298,11 +302,11 @@ async fn an_old_token_reported_by_a_slow_caller_is_not_held_against_the_new_one(
     let handle = credentials.handle("default").unwrap();
     let first = expect_token(handle.token(within(seconds(1))).await);
     sleep(LIFE).await;
-    let calls = (world.hub.calls(), world.kv.count(Op::Read));
+    let calls = (world.endpoint.calls(), world.store.count(StoreOperation::Read));
     for rejection in [Rejection::Expired, Rejection::Invalid] {
         let answer = handle.replacement_for(&first, rejection, Instant::now()).await;
         assert_eq!(expect_token(answer).generation, 2);
     }
     sleep(seconds(1)).await;
-    assert_eq!((world.hub.calls(), world.kv.count(Op::Read)), calls);
+    assert_eq!((world.endpoint.calls(), world.store.count(StoreOperation::Read)), calls);
 }

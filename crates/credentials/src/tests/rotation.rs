@@ -3,17 +3,17 @@
 
 use tokio::time::sleep;
 
-use super::{
-    doubles::{Fault, Op, Rotation, oauth_secret, static_secret},
-    world::{LIFE, PATH, RECOVERY, World, at_once, expect_token, parts, seconds, status, within},
+use super::world::{
+    LIFE, PATH, RECOVERY, World, at_once, expect_token, parts, seconds, status, within,
 };
+use crate::testing::{Fault, Rotation, StoreOperation, oauth_secret, static_secret};
 use crate::{FailureClass, State};
 
 const TWO_HOURS: u64 = 2 * 3_600;
 
 fn rotating(rotation: Rotation) -> World {
     let world = World::oauth();
-    world.hub.rotate(rotation);
+    world.endpoint.rotate(rotation);
     world
 }
 
@@ -25,17 +25,21 @@ async fn a_rotated_refresh_token_is_written_back() {
     expect_token(handle.token(within(seconds(1))).await);
     let probe = world.probe(&handle);
     sleep(seconds(1)).await;
-    assert_eq!(world.kv.refresh_token(PATH), "hush-rt-1");
-    assert_eq!(parts(&world.kv.newest(PATH)), ("cs-1", "rt-1"), "all other keys are kept");
+    assert_eq!(world.store.refresh_token(PATH), "hush-rt-1");
+    assert_eq!(
+        parts(&world.store.newest(PATH).unwrap()),
+        ("cs-1", "rt-1"),
+        "all other keys are kept"
+    );
     let now = status(&credentials);
     assert_eq!((now.secret_version, now.write_back_pending), (Some(2), false));
 
     sleep(seconds(24 * 3_600)).await;
     probe.assert_never_without();
-    let refreshes = world.hub.calls();
-    assert_eq!(world.kv.count(Op::Write), refreshes, "one write for each");
-    assert_eq!(world.kv.count(Op::Read), 1, "our own writes are no news");
-    assert!(world.hub.trades(&world.kv.refresh_token(PATH)));
+    let refreshes = world.endpoint.calls();
+    assert_eq!(world.store.count(StoreOperation::Write), refreshes, "one write for each");
+    assert_eq!(world.store.count(StoreOperation::Read), 1, "our own writes are no news");
+    assert!(world.endpoint.accepts_refresh_token(&world.store.refresh_token(PATH)));
     assert_eq!(status(&credentials).counters.conflicts, 0);
 }
 
@@ -44,22 +48,22 @@ async fn an_answer_that_repeats_the_refresh_token_or_has_none_writes_nothing() {
     let world = World::oauth();
     let credentials = world.start();
     sleep(seconds(24 * 3_600)).await;
-    assert_eq!(world.kv.count(Op::Write), 0);
-    assert_eq!(world.kv.version_of(PATH), 1);
+    assert_eq!(world.store.count(StoreOperation::Write), 0);
+    assert_eq!(world.store.version_of(PATH), 1);
     drop(credentials);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_rotated_token_that_cannot_be_saved_is_kept_used_and_saved_in_the_end() {
     for fault in [
-        Fault::Down,
+        Fault::Unavailable,
         Fault::Hang,
-        Fault::Login,
+        Fault::RejectLogin,
         Fault::Panic,
-        Fault::Refuse("the policy does not allow writing"),
+        Fault::Reject("the policy does not allow writing"),
     ] {
         let world = rotating(Rotation::Strict);
-        world.kv.fail_op(Op::Write, fault.clone());
+        world.store.fail_operation(StoreOperation::Write, fault.clone());
         let credentials = world.start();
         let handle = credentials.handle("default").unwrap();
         expect_token(handle.token(within(seconds(1))).await);
@@ -71,36 +75,39 @@ async fn a_rotated_token_that_cannot_be_saved_is_kept_used_and_saved_in_the_end(
         assert_eq!(now.state, State::Stale, "{fault:?}");
         assert!(now.failure.is_some());
         assert!(now.generation >= 5, "refreshed with the token in memory");
-        assert_eq!(world.kv.version_of(PATH), 1);
-        let writes = world.kv.count(Op::Write);
+        assert_eq!(world.store.version_of(PATH), 1);
+        let writes = world.store.count(StoreOperation::Write);
         assert!(writes <= 1_100, "{fault:?}: {writes} writes");
         let loud = world.logs.count(&["ERROR", "Rotated refresh token is not saved"]);
         assert!((1..=60).contains(&loud), "{fault:?}: {loud} lines");
 
-        world.kv.heal();
+        world.store.heal();
         sleep(RECOVERY).await;
         let now = status(&credentials);
         assert_eq!((now.write_back_pending, now.state), (false, State::Fresh), "{fault:?}");
-        assert!(world.hub.trades(&world.kv.refresh_token(PATH)));
+        assert!(world.endpoint.accepts_refresh_token(&world.store.refresh_token(PATH)));
         probe.assert_never_without();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_away_altogether_loses_no_rotated_token() {
+async fn a_store_outage_loses_no_rotated_token() {
     let world = rotating(Rotation::Strict);
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     let probe = world.probe(&handle);
     sleep(seconds(60)).await;
-    world.kv.fail(Fault::Hang);
+    world.store.fail(Fault::Hang);
     sleep(seconds(TWO_HOURS)).await;
     assert!(status(&credentials).write_back_pending);
-    assert!(!world.hub.trades(&world.kv.refresh_token(PATH)), "what the store has is dead");
-    world.kv.heal();
+    assert!(
+        !world.endpoint.accepts_refresh_token(&world.store.refresh_token(PATH)),
+        "what the store has is dead"
+    );
+    world.store.heal();
     sleep(RECOVERY).await;
-    assert!(world.hub.trades(&world.kv.refresh_token(PATH)));
+    assert!(world.endpoint.accepts_refresh_token(&world.store.refresh_token(PATH)));
     assert_eq!(status(&credentials).counters.grants_rejected, 0);
     probe.assert_never_without();
 }
@@ -112,14 +119,14 @@ async fn a_write_whose_answer_is_lost_is_recognised_as_done() {
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
-    let secret = world.kv.newest(PATH);
+    let secret = world.store.newest(PATH).unwrap();
     sleep(seconds(1)).await;
-    assert_eq!(world.kv.version_of(PATH), 2);
-    world.kv.fail_op(Op::Write, Fault::Hang);
+    assert_eq!(world.store.version_of(PATH), 2);
+    world.store.fail_operation(StoreOperation::Write, Fault::Hang);
     credentials.refresh_now("default");
     sleep(seconds(3)).await;
     assert!(status(&credentials).write_back_pending);
-    world.kv.put(PATH, oauth_secret("app", parts(&secret).0, "rt-2"));
+    world.store.put(PATH, oauth_secret("app", parts(&secret).0, "rt-2"));
     sleep(RECOVERY).await;
     let now = status(&credentials);
     assert_eq!((now.write_back_pending, now.secret_version), (false, Some(3)));
@@ -127,23 +134,23 @@ async fn a_write_whose_answer_is_lost_is_recognised_as_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_loser_of_a_race_adopts_the_winner_s_token() {
+async fn a_replica_that_loses_the_write_adopts_the_other_token() {
     // Between our read and our write another replica trades the same token and saves first.
     let world = rotating(Rotation::Lenient);
-    world.hub.hold();
+    world.endpoint.hold();
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(1)).await;
     world.store_oauth(PATH, "app", "cs-1", "rt-winner");
-    world.hub.release();
-    world.hub.rotate(Rotation::Never);
+    world.endpoint.release();
+    world.endpoint.rotate(Rotation::Never);
     expect_token(handle.token(within(seconds(1))).await);
     let now = status(&credentials);
     assert_eq!((now.state, now.generation), (State::Fresh, 1));
 
     // The winner's token is proven soon; ours is needed no more.
     sleep(seconds(10)).await;
-    assert_eq!(world.kv.refresh_token(PATH), "hush-rt-winner", "not overwritten");
+    assert_eq!(world.store.refresh_token(PATH), "hush-rt-winner", "not overwritten");
     let now = status(&credentials);
     assert_eq!((now.secret_version, now.write_back_pending), (Some(2), false));
     assert_eq!((now.counters.conflicts, now.counters.store_writes), (1, 1));
@@ -152,28 +159,31 @@ async fn the_loser_of_a_race_adopts_the_winner_s_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_who_changes_another_key_meanwhile_does_not_undo_the_rotation() {
+async fn a_concurrent_change_of_another_key_does_not_undo_the_rotation() {
     let world = rotating(Rotation::Strict);
-    world.kv.fail_op(Op::Write, Fault::Down);
+    world.store.fail_operation(StoreOperation::Write, Fault::Unavailable);
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     sleep(seconds(5)).await;
     // A new client secret, with the refresh token that was traded in meanwhile.
     let secret = oauth_secret("app", "cs-2", "rt-first");
-    world.hub.accept(&secret);
-    world.hub.revoke("hush-rt-first");
-    world.kv.put(PATH, secret);
-    world.kv.heal();
+    world.endpoint.accept(&secret);
+    world.endpoint.revoke("hush-rt-first");
+    world.store.put(PATH, secret);
+    world.store.heal();
     sleep(RECOVERY * 2).await;
 
     let (client_secret, refresh_token) = {
-        let newest = world.kv.newest(PATH);
+        let newest = world.store.newest(PATH).unwrap();
         let (client_secret, refresh_token) = parts(&newest);
         (client_secret.to_owned(), refresh_token.to_owned())
     };
     assert_eq!(client_secret, "cs-2", "theirs is kept");
-    assert!(world.hub.trades(&format!("hush-{refresh_token}")), "and so is ours: {refresh_token}");
+    assert!(
+        world.endpoint.accepts_refresh_token(&format!("hush-{refresh_token}")),
+        "and so is ours: {refresh_token}"
+    );
     let now = status(&credentials);
     assert_eq!((now.state, now.counters.grants_rejected), (State::Fresh, 0));
     assert!(!now.write_back_pending);
@@ -185,16 +195,19 @@ async fn a_loser_whose_own_token_is_the_living_one_brings_it_back() {
     let world = rotating(Rotation::Newest);
     let first = world.start();
     let one = first.handle("default").unwrap();
-    world.hub.hold();
+    world.endpoint.hold();
     let second = world.start();
     sleep(seconds(2)).await;
-    assert_eq!(world.hub.calls(), 2, "both have traded the first token");
-    world.kv.fail_op(Op::Write, Fault::Slow(seconds(1)));
-    world.hub.release();
+    assert_eq!(world.endpoint.calls(), 2, "both have traded the first token");
+    world.store.fail_operation(StoreOperation::Write, Fault::Slow(seconds(1)));
+    world.endpoint.release();
     let two = second.handle("default").unwrap();
     let probes = [world.probe(&one), world.probe(&two)];
     sleep(RECOVERY).await;
-    assert!(world.hub.trades(&world.kv.refresh_token(PATH)), "the grant is in the store again");
+    assert!(
+        world.endpoint.accepts_refresh_token(&world.store.refresh_token(PATH)),
+        "the grant is in the store again"
+    );
     sleep(seconds(24 * 3_600)).await;
     for credentials in [&first, &second] {
         assert_eq!(status(credentials).state, State::Fresh);
@@ -205,39 +218,39 @@ async fn a_loser_whose_own_token_is_the_living_one_brings_it_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_was_replaced_makes_our_unsaved_token_worthless() {
+async fn a_replaced_client_ends_the_write_back() {
     let world = rotating(Rotation::Strict);
-    world.kv.fail_op(Op::Write, Fault::Down);
+    world.store.fail_operation(StoreOperation::Write, Fault::Unavailable);
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     sleep(seconds(5)).await;
     assert!(status(&credentials).write_back_pending);
-    world.hub.rotate(Rotation::Never);
+    world.endpoint.rotate(Rotation::Never);
     world.store_oauth(PATH, "other", "cs-2", "rt-other");
-    world.kv.heal();
+    world.store.heal();
     sleep(RECOVERY * 2).await;
-    assert_eq!(world.kv.refresh_token(PATH), "hush-rt-other");
+    assert_eq!(world.store.refresh_token(PATH), "hush-rt-other");
     let now = status(&credentials);
     assert_eq!((now.write_back_pending, now.state, now.generation), (false, State::Fresh, 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_deleted_with_a_token_unsaved_gets_it_when_it_comes_back() {
+async fn a_pending_write_back_outlives_the_deletion_of_the_secret() {
     let world = rotating(Rotation::Strict);
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     let probe = world.probe(&handle);
     sleep(seconds(10)).await;
-    world.kv.delete(PATH);
+    world.store.delete(PATH);
     sleep(LIFE * 3).await;
     let now = status(&credentials);
     assert!(now.secret_deleted && now.write_back_pending);
     assert_eq!(now.failure, Some(FailureClass::SecretMissing));
-    world.kv.undelete(PATH);
+    world.store.undelete(PATH);
     sleep(RECOVERY).await;
-    assert!(world.hub.trades(&world.kv.refresh_token(PATH)));
+    assert!(world.endpoint.accepts_refresh_token(&world.store.refresh_token(PATH)));
     assert_eq!(status(&credentials).state, State::Fresh);
     probe.assert_never_without();
 }
@@ -249,19 +262,19 @@ async fn two_replicas_that_start_together_never_lose_the_grant() {
             let world = rotating(rotation);
             let delay = std::time::Duration::from_millis(delay_ms);
             // Both read before either writes.
-            world.kv.fail(Fault::Slow(delay));
-            world.hub.fail(Fault::Slow(delay));
+            world.store.fail(Fault::Slow(delay));
+            world.endpoint.fail(Fault::Slow(delay));
             let replicas = [world.start(), world.start()];
             for replica in &replicas {
                 let handle = replica.handle("default").unwrap();
                 expect_token(handle.token(within(RECOVERY)).await);
             }
             sleep(RECOVERY).await;
-            world.kv.heal();
-            world.hub.heal();
+            world.store.heal();
+            world.endpoint.heal();
             sleep(RECOVERY).await;
             assert!(
-                world.hub.trades(&world.kv.refresh_token(PATH)),
+                world.endpoint.accepts_refresh_token(&world.store.refresh_token(PATH)),
                 "{rotation:?} {delay:?}: the store has a dead token"
             );
             for replica in &replicas {
@@ -289,14 +302,18 @@ async fn three_replicas_live_off_one_rotating_grant_for_a_day_without_chasing_ea
         }
         let refreshes: u64 = 3 * 24 * 3 + 3;
         let most = usize::try_from(refreshes + refreshes / 10).unwrap();
-        assert!(world.hub.calls() <= most, "{rotation:?}: {} of {most}", world.hub.calls());
-        assert!(world.hub.trades(&world.kv.refresh_token(PATH)));
+        assert!(
+            world.endpoint.calls() <= most,
+            "{rotation:?}: {} of {most}",
+            world.endpoint.calls()
+        );
+        assert!(world.endpoint.accepts_refresh_token(&world.store.refresh_token(PATH)));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_overtaken_by_another_s_rotation_refreshes_with_the_new_token() {
-    // Another replica has rotated since our last look: we look before we trade.
+    // Another replica has rotated since the last poll; the store is polled before the request.
     let world = rotating(Rotation::Strict);
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
@@ -304,8 +321,8 @@ async fn a_replica_overtaken_by_another_s_rotation_refreshes_with_the_new_token(
     let probe = world.probe(&handle);
     for round in 0..20 {
         sleep(seconds(600)).await;
-        let current = world.kv.refresh_token(PATH);
-        world.hub.revoke(&current);
+        let current = world.store.refresh_token(PATH);
+        world.endpoint.revoke(&current);
         world.store_oauth(PATH, "app", "cs-1", &format!("rt-other-{round}"));
     }
     assert_eq!(status(&credentials).counters.grants_rejected, 0);
@@ -316,66 +333,66 @@ async fn a_replica_overtaken_by_another_s_rotation_refreshes_with_the_new_token(
 #[tokio::test(start_paused = true)]
 async fn closing_waits_for_a_rotated_token_to_be_saved() {
     let world = rotating(Rotation::Strict);
-    world.kv.fail_op(Op::Write, Fault::Slow(seconds(3)));
-    world.hub.hold();
+    world.store.fail_operation(StoreOperation::Write, Fault::Slow(seconds(3)));
+    world.endpoint.hold();
     let credentials = world.start();
     sleep(seconds(1)).await;
-    assert_eq!(world.hub.calls(), 1, "the grant is under way");
+    assert_eq!(world.endpoint.calls(), 1, "the grant is under way");
     let close = credentials.close(within(seconds(20)));
     let release = async {
         sleep(seconds(2)).await;
-        world.hub.release();
+        world.endpoint.release();
     };
     let (nothing_lost, ()) = tokio::join!(close, release);
     assert!(nothing_lost);
-    assert_eq!(world.kv.refresh_token(PATH), "hush-rt-1");
+    assert_eq!(world.store.refresh_token(PATH), "hush-rt-1");
 }
 
 #[tokio::test(start_paused = true)]
 async fn closing_gives_up_at_its_deadline_and_says_so() {
     let world = rotating(Rotation::Strict);
-    world.kv.fail_op(Op::Write, Fault::Down);
+    world.store.fail_operation(StoreOperation::Write, Fault::Unavailable);
     let credentials = world.start();
     sleep(seconds(5)).await;
     let before = tokio::time::Instant::now();
     assert!(!credentials.close(within(seconds(15))).await);
     assert_eq!(before.elapsed().as_secs(), 15);
-    let calls = (world.kv.calls(), world.hub.calls());
+    let calls = (world.store.calls(), world.endpoint.calls());
     sleep(seconds(3_600)).await;
-    assert_eq!((world.kv.calls(), world.hub.calls()), calls, "nothing runs on");
+    assert_eq!((world.store.calls(), world.endpoint.calls()), calls, "nothing runs on");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_removed_portal_saves_its_rotated_token_before_it_ends() {
     let world = rotating(Rotation::Strict);
-    world.kv.fail_op(Op::Write, Fault::Down);
+    world.store.fail_operation(StoreOperation::Write, Fault::Unavailable);
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     assert!(credentials.remove("default"));
     assert!(credentials.handle("default").is_none());
     sleep(seconds(60)).await;
-    world.kv.heal();
+    world.store.heal();
     sleep(RECOVERY).await;
-    assert!(world.hub.trades(&world.kv.refresh_token(PATH)));
-    let calls = (world.kv.calls(), world.hub.calls());
+    assert!(world.endpoint.accepts_refresh_token(&world.store.refresh_token(PATH)));
+    let calls = (world.store.calls(), world.endpoint.calls());
     sleep(seconds(3_600)).await;
-    assert_eq!((world.kv.calls(), world.hub.calls()), calls, "it has ended");
+    assert_eq!((world.store.calls(), world.endpoint.calls()), calls, "it has ended");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_lags_behind_its_own_conflicts_is_not_asked_in_circles() {
     let world = rotating(Rotation::Lenient);
-    world.kv.fail_op(Op::Write, Fault::Down);
+    world.store.fail_operation(StoreOperation::Write, Fault::Unavailable);
     let credentials = world.start();
     expect_token(credentials.handle("default").unwrap().token(within(seconds(1))).await);
-    // Somebody has changed the secret, but reads still show the version before.
-    let version = world.kv.version_of(PATH);
-    world.kv.put(PATH, static_secret("pat-1"));
-    world.kv.heal();
-    world.kv.show_only(version);
-    let before = world.kv.calls();
+    // The secret has changed, but reads still show the version before.
+    let version = world.store.version_of(PATH);
+    world.store.put(PATH, static_secret("pat-1"));
+    world.store.heal();
+    world.store.show_only(version);
+    let before = world.store.calls();
     sleep(seconds(120)).await;
-    assert!(world.kv.calls() - before < 60, "{} calls", world.kv.calls() - before);
+    assert!(world.store.calls() - before < 60, "{} calls", world.store.calls() - before);
     assert!(status(&credentials).write_back_pending);
 }

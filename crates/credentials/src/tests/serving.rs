@@ -1,4 +1,4 @@
-//! Good weather: tokens come at once, are renewed ahead of time, and many callers are one caller.
+//! The usual case: tokens come at once, are refreshed ahead of time, and many callers cause one refresh.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,17 +7,15 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{
-    doubles::{Fault, Op, static_secret},
-    world::{LIFE, PATH, World, at_once, expect_token, seconds, status, text, within},
-};
+use super::world::{LIFE, PATH, World, at_once, expect_token, seconds, status, text, within};
+use crate::testing::{Fault, StoreOperation, static_secret};
 use crate::{Handle, Kind, Rejection, State, TokenUnavailable};
 use leadsd_base::{secret::Secret, task};
 
 #[tokio::test(start_paused = true)]
 async fn a_static_token_is_read_and_served() {
     let world = World::new();
-    world.kv.put(PATH, static_secret("pat"));
+    world.store.put(PATH, static_secret("pat"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
 
@@ -31,8 +29,8 @@ async fn a_static_token_is_read_and_served() {
     assert_eq!((status.expires_in, status.next_refresh), (None, None));
     assert_eq!((status.generation, status.secret_version), (1, Some(1)));
     assert_eq!(status.token_age.unwrap().as_secs() / 3_600, 24);
-    assert_eq!(world.hub.calls(), 0);
-    assert_eq!(world.kv.count(Op::Read), 1);
+    assert_eq!(world.endpoint.calls(), 0);
+    assert_eq!(world.store.count(StoreOperation::Read), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,12 +46,12 @@ async fn an_oauth_token_is_refreshed_ahead_of_its_expiry_for_days() {
     let seen = probe.assert_never_without();
     let shortest_plan = LIFE.as_secs() * 2 / 3;
     let most = usize::try_from(3 * 24 * 3_600 / shortest_plan).unwrap() + 1;
-    assert!(world.hub.calls() <= most, "{} calls", world.hub.calls());
-    assert_eq!(seen.generations.len(), world.hub.calls());
-    assert_eq!(world.kv.count(Op::Read), 1, "the secret did not change");
-    // One look per 0.7 intervals at the most, and one before each refresh.
-    let looks = 3 * 24 * 3_600 / 21 + most;
-    assert!(world.kv.calls() <= looks, "{} calls", world.kv.calls());
+    assert!(world.endpoint.calls() <= most, "{} calls", world.endpoint.calls());
+    assert_eq!(seen.generations.len(), world.endpoint.calls());
+    assert_eq!(world.store.count(StoreOperation::Read), 1, "the secret did not change");
+    // At most one poll per 0.7 intervals, and one before each refresh.
+    let most_polls = 3 * 24 * 3_600 / 21 + most;
+    assert!(world.store.calls() <= most_polls, "{} calls", world.store.calls());
     assert_eq!(status(&credentials).state, State::Fresh);
 }
 
@@ -77,13 +75,13 @@ async fn the_status_says_when_a_token_ends_and_when_it_is_renewed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_never_waits_while_a_token_is_unexpired() {
+async fn a_caller_never_waits_while_a_token_is_unexpired() {
     let world = World::oauth();
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
-    world.hub.fail(Fault::Hang);
-    world.kv.fail(Fault::Hang);
+    world.endpoint.fail(Fault::Hang);
+    world.store.fail(Fault::Hang);
     while status(&credentials).expires_in.unwrap() > seconds(5) {
         sleep(seconds(4)).await;
         let before = Instant::now();
@@ -99,10 +97,10 @@ async fn ten_thousand_callers_at_expiry_cause_one_refresh_and_all_get_a_token() 
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     // No refresh succeeds until the token has expired; then the endpoint is back.
-    world.hub.fail(Fault::Down);
+    world.endpoint.fail(Fault::Unavailable);
     sleep(LIFE + seconds(60)).await;
     assert_eq!(status(&credentials).state, State::Failed);
-    let before = world.hub.calls();
+    let before = world.endpoint.calls();
 
     let start = Arc::new(Barrier::new(10_001));
     let callers: Vec<_> = (0..10_000)
@@ -117,33 +115,33 @@ async fn ten_thousand_callers_at_expiry_cause_one_refresh_and_all_get_a_token() 
         })
         .collect();
     start.wait().await;
-    world.hub.heal();
+    world.endpoint.heal();
     for (_task, answer) in callers {
         let token = expect_token(answer.await.unwrap());
         assert_eq!(token.generation, 2);
-        assert!(world.hub.accepts(&token.secret));
+        assert!(world.endpoint.accepts(&token.secret));
     }
-    assert_eq!(world.hub.calls() - before, 1);
+    assert_eq!(world.endpoint.calls() - before, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn callers_at_a_cold_start_share_one_read_and_one_grant() {
     let world = World::oauth();
-    world.kv.fail(Fault::Slow(seconds(1)));
-    world.hub.fail(Fault::Slow(seconds(1)));
+    world.store.fail(Fault::Slow(seconds(1)));
+    world.endpoint.fail(Fault::Slow(seconds(1)));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let waiting = (0..500).map(|_| handle.token(within(seconds(5))));
     for answer in futures_util::future::join_all(waiting).await {
         assert_eq!(expect_token(answer).generation, 1);
     }
-    assert_eq!((world.kv.count(Op::Read), world.hub.calls()), (1, 1));
+    assert_eq!((world.store.count(StoreOperation::Read), world.endpoint.calls()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_gives_up_waiting_learns_what_was_missing() {
+async fn a_caller_whose_deadline_passes_learns_what_was_missing() {
     let world = World::oauth();
-    world.kv.fail(Fault::Hang);
+    world.store.fail(Fault::Hang);
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let missing = async |deadline: Duration| match handle.token(within(deadline)).await {
@@ -152,14 +150,14 @@ async fn who_gives_up_waiting_learns_what_was_missing() {
     };
     assert_eq!(missing(seconds(5)).await, "the secret is being read");
     assert_eq!(missing(seconds(10)).await, "vault is unavailable");
-    world.kv.fail(Fault::Login);
+    world.store.fail(Fault::RejectLogin);
     assert_eq!(missing(seconds(25)).await, "vault refuses the login");
-    world.kv.heal();
-    world.hub.fail(Fault::Hang);
+    world.store.heal();
+    world.endpoint.fail(Fault::Hang);
     credentials.refresh_now("default");
     assert_eq!(missing(seconds(5)).await, "a token is on its way");
     assert_eq!(missing(seconds(10)).await, "the token endpoint is unavailable");
-    world.hub.fail(Fault::Throttle(None));
+    world.endpoint.fail(Fault::Throttle(None));
     assert_eq!(missing(seconds(25)).await, "the token endpoint asks to slow down");
 }
 
@@ -167,7 +165,7 @@ async fn who_gives_up_waiting_learns_what_was_missing() {
 async fn a_life_shorter_than_any_margin_is_renewed_in_time_without_a_busy_loop() {
     for (life, most_per_minute) in [(30, 4), (10, 10), (3, 31)] {
         let world = World::oauth();
-        world.hub.set_life(seconds(life));
+        world.endpoint.set_life(seconds(life));
         let credentials = world.start();
         let handle = credentials.handle("default").unwrap();
         expect_token(handle.token(within(seconds(1))).await);
@@ -175,7 +173,7 @@ async fn a_life_shorter_than_any_margin_is_renewed_in_time_without_a_busy_loop()
         sleep(seconds(600)).await;
         probe.assert_never_without();
         let most = 10 * most_per_minute + 1;
-        assert!(world.hub.calls() <= most, "life {life}: {} calls", world.hub.calls());
+        assert!(world.endpoint.calls() <= most, "life {life}: {} calls", world.endpoint.calls());
         assert_eq!(status(&credentials).state, State::Fresh);
     }
 }
@@ -185,12 +183,12 @@ async fn lives_of_nothing_and_of_for_ever_neither_spin_nor_overflow() {
     for (life, most) in [(Duration::ZERO, 16), (Duration::from_millis(1), 601), (Duration::MAX, 1)]
     {
         let world = World::oauth();
-        world.hub.set_life(life);
+        world.endpoint.set_life(life);
         let credentials = world.start();
         let handle = credentials.handle("default").unwrap();
         expect_token(handle.token(within(seconds(1))).await);
         sleep(seconds(600)).await;
-        assert!(world.hub.calls() <= most, "{life:?}: {} calls", world.hub.calls());
+        assert!(world.endpoint.calls() <= most, "{life:?}: {} calls", world.endpoint.calls());
         if life != Duration::from_millis(1) {
             expect_token(handle.token(at_once()).await);
         }
@@ -201,7 +199,7 @@ async fn lives_of_nothing_and_of_for_ever_neither_spin_nor_overflow() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_answer_shortens_the_life_by_what_it_took() {
     let world = World::oauth();
-    world.hub.fail(Fault::Slow(seconds(6)));
+    world.endpoint.fail(Fault::Slow(seconds(6)));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(10))).await);
@@ -210,8 +208,8 @@ async fn a_slow_answer_shortens_the_life_by_what_it_took() {
 
     // Even if the answer took longer than the token lives by then, it is given a chance.
     let world = World::oauth();
-    world.hub.set_life(seconds(4));
-    world.hub.fail(Fault::Slow(seconds(6)));
+    world.endpoint.set_life(seconds(4));
+    world.endpoint.fail(Fault::Slow(seconds(6)));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(10))).await);
@@ -219,7 +217,7 @@ async fn a_slow_answer_shortens_the_life_by_what_it_took() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fixed_handle_has_one_token_for_ever() {
+async fn a_fixed_handle_always_has_the_same_token() {
     let handle = Handle::fixed(Secret::new("fixed"));
     let token = expect_token(handle.token(Instant::now()).await);
     assert_eq!((token.secret.expose(), token.generation), ("fixed", 1));

@@ -2,39 +2,37 @@
 
 use tokio::time::sleep;
 
-use super::{
-    doubles::{Fault, Op, oauth_secret, static_secret},
-    world::{PATH, RECOVERY, World, at_once, expect_token, seconds, status, text, within},
-};
+use super::world::{PATH, RECOVERY, World, at_once, expect_token, seconds, status, text, within};
+use crate::testing::{Fault, StoreOperation, oauth_secret, static_secret};
 use crate::{FailureClass, Kind, State};
 
 #[tokio::test(start_paused = true)]
 async fn a_new_static_token_is_in_use_within_one_interval() {
     let world = World::new();
-    world.kv.put(PATH, static_secret("one"));
+    world.store.put(PATH, static_secret("one"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     let probe = world.probe(&handle);
     for (generation, token) in (2..).zip(["two", "three", "four"]) {
         sleep(seconds(7)).await;
-        world.kv.put(PATH, static_secret(token));
+        world.store.put(PATH, static_secret(token));
         sleep(RECOVERY).await;
         let got = expect_token(handle.token(at_once()).await);
         assert_eq!((text(&got), got.generation), (token, generation));
     }
     probe.assert_never_without();
-    assert_eq!(world.kv.count(Op::Read), 4);
+    assert_eq!(world.store.count(StoreOperation::Read), 4);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_version_with_the_same_static_token_is_no_new_token() {
     let world = World::new();
-    world.kv.put(PATH, static_secret("same"));
+    world.store.put(PATH, static_secret("same"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let before = expect_token(handle.token(within(seconds(1))).await);
-    world.kv.put(PATH, static_secret("same"));
+    world.store.put(PATH, static_secret("same"));
     sleep(RECOVERY).await;
     assert_eq!(expect_token(handle.token(at_once()).await), before);
     assert_eq!(status(&credentials).secret_version, Some(2));
@@ -62,7 +60,7 @@ async fn a_new_refresh_token_is_taken_over_and_used_by_the_next_refresh() {
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     let probe = world.probe(&handle);
-    world.hub.revoke("hush-rt-first");
+    world.endpoint.revoke("hush-rt-first");
     world.store_oauth(PATH, "app", "cs-1", "rt-second");
     sleep(RECOVERY).await;
     let now = status(&credentials);
@@ -82,7 +80,7 @@ async fn a_new_app_replaces_the_old_one() {
     let probe = world.probe(&handle);
     world.store_oauth(PATH, "other-app", "cs-9", "rt-9");
     sleep(RECOVERY).await;
-    assert_eq!(world.hub.calls_of("other-app"), 1);
+    assert_eq!(world.endpoint.calls_by("other-app"), 1);
     assert_eq!(status(&credentials).generation, 2);
     probe.assert_never_without();
 }
@@ -95,21 +93,21 @@ async fn the_kind_can_change_and_change_back() {
     expect_token(handle.token(within(seconds(1))).await);
     let probe = world.probe(&handle);
 
-    world.kv.put(PATH, static_secret("pat"));
+    world.store.put(PATH, static_secret("pat"));
     sleep(RECOVERY).await;
     let token = expect_token(handle.token(at_once()).await);
     assert_eq!((text(&token), token.generation), ("pat", 2));
     let now = status(&credentials);
     assert_eq!((now.kind, now.expires_in, now.next_refresh), (Some(Kind::Static), None, None));
-    let calls = world.hub.calls();
+    let calls = world.endpoint.calls();
     sleep(seconds(3_600)).await;
-    assert_eq!(world.hub.calls(), calls, "nothing is refreshed any more");
+    assert_eq!(world.endpoint.calls(), calls, "nothing is refreshed any more");
 
     world.store_oauth(PATH, "app", "cs-3", "rt-3");
     sleep(RECOVERY).await;
     let token = expect_token(handle.token(at_once()).await);
     assert_eq!(token.generation, 3);
-    assert!(world.hub.accepts(&token.secret));
+    assert!(world.endpoint.accepts(&token.secret));
     assert_eq!(status(&credentials).kind, Some(Kind::OAuth));
     probe.assert_never_without();
 }
@@ -117,35 +115,35 @@ async fn the_kind_can_change_and_change_back() {
 #[tokio::test(start_paused = true)]
 async fn a_static_token_serves_until_its_oauth_successor_has_a_token() {
     let world = World::new();
-    world.kv.put(PATH, static_secret("pat"));
+    world.store.put(PATH, static_secret("pat"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     let probe = world.probe(&handle);
-    world.hub.fail(Fault::Down);
+    world.endpoint.fail(Fault::Unavailable);
     world.store_oauth(PATH, "app", "cs-1", "rt-1");
     sleep(seconds(600)).await;
     assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
     assert_eq!(status(&credentials).state, State::Stale);
-    world.hub.heal();
+    world.endpoint.heal();
     sleep(RECOVERY).await;
     let token = expect_token(handle.token(at_once()).await);
-    assert!(world.hub.accepts(&token.secret));
+    assert!(world.endpoint.accepts(&token.secret));
     probe.assert_never_without();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_grant_that_is_overtaken_by_a_change_of_kind_does_not_come_back() {
     let world = World::oauth();
-    world.hub.hold();
+    world.endpoint.hold();
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(2)).await;
-    world.kv.put(PATH, static_secret("pat"));
+    world.store.put(PATH, static_secret("pat"));
     credentials.refresh_now("default");
     sleep(seconds(2)).await;
     assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
-    world.hub.release();
+    world.endpoint.release();
     sleep(seconds(2)).await;
     assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
     assert_eq!(status(&credentials).generation, 1);
@@ -160,9 +158,9 @@ async fn a_deleted_secret_lives_on_in_memory_and_is_warned_about_once() {
         expect_token(handle.token(within(seconds(1))).await);
         let probe = world.probe(&handle);
         if purged {
-            world.kv.purge(PATH)
+            world.store.purge(PATH)
         } else {
-            world.kv.delete(PATH)
+            world.store.delete(PATH)
         }
         sleep(seconds(3 * 3_600)).await;
 
@@ -179,20 +177,20 @@ async fn a_deleted_secret_lives_on_in_memory_and_is_warned_about_once() {
 #[tokio::test(start_paused = true)]
 async fn a_secret_that_comes_back_clears_the_flag_and_a_new_version_is_used() {
     let world = World::new();
-    world.kv.put(PATH, static_secret("one"));
+    world.store.put(PATH, static_secret("one"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
-    world.kv.delete(PATH);
+    world.store.delete(PATH);
     sleep(RECOVERY).await;
     assert!(status(&credentials).secret_deleted);
-    world.kv.undelete(PATH);
+    world.store.undelete(PATH);
     sleep(RECOVERY).await;
     let now = status(&credentials);
     assert_eq!((now.secret_deleted, now.state, now.failure), (false, State::Fresh, None));
-    world.kv.delete(PATH);
+    world.store.delete(PATH);
     sleep(RECOVERY).await;
-    world.kv.put(PATH, static_secret("two"));
+    world.store.put(PATH, static_secret("two"));
     sleep(RECOVERY).await;
     assert_eq!(text(&expect_token(handle.token(at_once()).await)), "two");
     let now = status(&credentials);
@@ -203,14 +201,14 @@ async fn a_secret_that_comes_back_clears_the_flag_and_a_new_version_is_used() {
 async fn a_secret_created_anew_counts_from_one_and_is_used_all_the_same() {
     let world = World::new();
     for token in ["one", "two", "three"] {
-        world.kv.put(PATH, static_secret(token));
+        world.store.put(PATH, static_secret(token));
     }
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
-    world.kv.purge(PATH);
-    world.kv.put(PATH, static_secret("anew"));
-    // Two looks are needed to tell it from a replica of the store that lags.
+    world.store.purge(PATH);
+    world.store.put(PATH, static_secret("anew"));
+    // Two polls are needed to tell it from a lagging replica of the store.
     sleep(RECOVERY * 2).await;
     assert_eq!(text(&expect_token(handle.token(at_once()).await)), "anew");
     assert_eq!(status(&credentials).secret_version, Some(1));
@@ -219,19 +217,19 @@ async fn a_secret_created_anew_counts_from_one_and_is_used_all_the_same() {
 #[tokio::test(start_paused = true)]
 async fn a_lagging_replica_of_the_store_does_not_bring_an_old_secret_back() {
     let world = World::new();
-    world.kv.put(PATH, static_secret("one"));
-    world.kv.put(PATH, static_secret("two"));
+    world.store.put(PATH, static_secret("one"));
+    world.store.put(PATH, static_secret("two"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     for _ in 0..20 {
-        // One look sees the lagging replica, the next does not.
-        let before = world.kv.count(Op::Poll);
-        world.kv.show_only(1);
-        while world.kv.count(Op::Poll) == before {
+        // One poll sees the lagging replica, the next does not.
+        let before = world.store.count(StoreOperation::Poll);
+        world.store.show_only(1);
+        while world.store.count(StoreOperation::Poll) == before {
             sleep(seconds(1)).await;
         }
-        world.kv.heal();
+        world.store.heal();
         sleep(seconds(60)).await;
         let token = expect_token(handle.token(at_once()).await);
         assert_eq!((text(&token), token.generation), ("two", 1));
@@ -245,15 +243,15 @@ async fn a_malformed_new_version_leaves_the_old_one_working() {
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     let probe = world.probe(&handle);
-    world.kv.put_malformed(PATH);
+    world.store.put_malformed(PATH);
     sleep(seconds(2 * 3_600)).await;
     let now = status(&credentials);
     assert_eq!((now.state, now.failure), (State::Stale, Some(FailureClass::SecretMalformed)));
     assert_eq!(now.secret_version, Some(1));
-    assert!(world.kv.count(Op::Read) <= 3, "it is not read over and over");
+    assert!(world.store.count(StoreOperation::Read) <= 3, "it is not read over and over");
     assert_eq!(world.logs.count(&["Secret store gives no secret"]), 1);
 
-    world.kv.put(PATH, static_secret("pat"));
+    world.store.put(PATH, static_secret("pat"));
     sleep(RECOVERY).await;
     assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
     assert_eq!(status(&credentials).failure, None);
@@ -263,7 +261,7 @@ async fn a_malformed_new_version_leaves_the_old_one_working() {
 #[tokio::test(start_paused = true)]
 async fn an_empty_value_counts_as_malformed() {
     let world = World::new();
-    world.kv.put(PATH, static_secret("pat"));
+    world.store.put(PATH, static_secret("pat"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
@@ -272,31 +270,31 @@ async fn an_empty_value_counts_as_malformed() {
         if client == "pat" {
             secret = crate::PortalSecret::Static { access_token: "".to_owned().into() };
         }
-        world.kv.put(PATH, secret);
+        world.store.put(PATH, secret);
         sleep(RECOVERY).await;
         assert_eq!(status(&credentials).failure, Some(FailureClass::SecretMalformed));
         assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
     }
-    assert_eq!(world.hub.calls(), 0);
+    assert_eq!(world.endpoint.calls(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_policy_without_metadata_still_sees_changes_by_reading_the_secret() {
     let world = World::new();
-    world.kv.put(PATH, static_secret("one"));
-    world.kv.fail_op(Op::Poll, Fault::Refuse("denied"));
+    world.store.put(PATH, static_secret("one"));
+    world.store.fail_operation(StoreOperation::Poll, Fault::Reject("denied"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     let probe = world.probe(&handle);
     sleep(seconds(60)).await;
-    world.kv.put(PATH, static_secret("two"));
+    world.store.put(PATH, static_secret("two"));
     sleep(RECOVERY).await;
     assert_eq!(text(&expect_token(handle.token(at_once()).await)), "two");
     sleep(seconds(3_600)).await;
     let now = status(&credentials);
     assert_eq!((now.state, now.failure), (State::Fresh, None));
-    assert!(world.kv.calls() <= 3_700 / 21 + 10, "{}", world.kv.calls());
-    assert!(world.kv.count(Op::Poll) <= 10, "metadata is tried now and then");
+    assert!(world.store.calls() <= 3_700 / 21 + 10, "{}", world.store.calls());
+    assert!(world.store.count(StoreOperation::Poll) <= 10, "metadata is tried now and then");
     probe.assert_never_without();
 }

@@ -20,10 +20,10 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context, prelude::*};
 
-use super::doubles::{Clock, Hub, Kv, MARK, oauth_secret};
+use crate::testing::{MemoryStore, SECRET_MARKER, TestClock, TokenEndpoint, oauth_secret};
 use crate::{
     Credentials, Handle, PortalSecret, PortalStatus, SecretPath, Settings, Token, TokenUnavailable,
-    portals::NewJitter,
+    registry::NewJitter,
 };
 use leadsd_base::task::{self, Task};
 
@@ -36,9 +36,9 @@ pub(super) const RECOVERY: Duration = Duration::from_secs(30);
 pub(super) const PATH: &str = "hubspot/default";
 
 pub(super) struct World {
-    pub(super) kv: Arc<Kv>,
-    pub(super) hub: Arc<Hub>,
-    pub(super) clock: Arc<Clock>,
+    pub(super) store: Arc<MemoryStore>,
+    pub(super) endpoint: Arc<TokenEndpoint>,
+    pub(super) clock: Arc<TestClock>,
     pub(super) logs: Logs,
     pub(super) seed: Arc<AtomicU64>,
     _capture: DefaultGuard,
@@ -89,9 +89,10 @@ impl World {
         let logs = Logs::default();
         let subscriber = tracing_subscriber::registry().with(logs.clone());
         let capture = tracing::subscriber::set_default(subscriber);
-        let (kv, hub, clock) = (Arc::default(), Hub::new(LIFE), Clock::new());
+        let endpoint = Arc::new(TokenEndpoint::new(LIFE));
+        let (store, clock) = (Arc::default(), Arc::default());
         let seed = Arc::new(AtomicU64::new(1));
-        Self { kv, hub, clock, logs, seed, _capture: capture }
+        Self { store, endpoint, clock, logs, seed, _capture: capture }
     }
 
     /// A world with an OAuth secret that works at [`PATH`].
@@ -110,8 +111,8 @@ impl World {
         refresh_token: &str,
     ) -> u64 {
         let secret = oauth_secret(client, client_secret, refresh_token);
-        self.hub.accept(&secret);
-        self.kv.put(path, secret)
+        self.endpoint.accept(&secret);
+        self.store.put(path, secret)
     }
 
     /// Starts an engine for the portal `default`.
@@ -123,17 +124,18 @@ impl World {
     pub(super) fn start_with(&self, settings: Settings, portals: &[&str]) -> Credentials {
         let portals =
             portals.iter().map(|&name| (name.to_owned(), path(&format!("hubspot/{name}"))));
-        let (kv, hub, clock) = self.ports();
-        Credentials::start_with_jitter(settings, kv, hub, clock, portals, self.dice()).unwrap()
+        let (store, endpoint, clock) = self.ports();
+        Credentials::start_with_jitter(settings, store, endpoint, clock, portals, self.jitter())
+            .unwrap()
     }
 
     /// The doubles, as an engine takes them.
-    pub(super) fn ports(&self) -> (Arc<Kv>, Arc<Hub>, Arc<Clock>) {
-        (Arc::clone(&self.kv), Arc::clone(&self.hub), Arc::clone(&self.clock))
+    pub(super) fn ports(&self) -> (Arc<MemoryStore>, Arc<TokenEndpoint>, Arc<TestClock>) {
+        (Arc::clone(&self.store), Arc::clone(&self.endpoint), Arc::clone(&self.clock))
     }
 
     /// Jitter that fall the same way in every run of a test; each engine has its own.
-    fn dice(&self) -> NewJitter {
+    fn jitter(&self) -> NewJitter {
         let seed = Arc::clone(&self.seed);
         Box::new(move || {
             let mut rng = StdRng::seed_from_u64(seed.fetch_add(1, Ordering::Relaxed));
@@ -141,15 +143,15 @@ impl World {
         })
     }
 
-    /// Starts a caller that looks every second. The token endpoint double judges what it gets.
+    /// Starts a caller that asks every second. The token endpoint double judges what it gets.
     pub(super) fn probe(&self, handle: &Handle) -> Probe {
-        let (hub, handle) = (Arc::clone(&self.hub), handle.clone());
+        let (endpoint, handle) = (Arc::clone(&self.endpoint), handle.clone());
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (record, started) = (Arc::clone(&seen), Instant::now());
         let task = task::spawn("probe", "test", async move {
             loop {
                 let answer = handle.token(at_once()).await;
-                record.lock().unwrap().judge(answer, &hub, started.elapsed());
+                record.lock().unwrap().judge(answer, &endpoint, started.elapsed());
                 sleep(seconds(1)).await;
             }
         });
@@ -161,7 +163,7 @@ impl Drop for World {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.logs.assert_clean();
-            assert!(!self.clock.saw_spinning(), "an engine ran in circles");
+            assert!(!self.clock.saw_busy_loop(), "an engine ran in circles");
         }
     }
 }
@@ -169,19 +171,24 @@ impl Drop for World {
 // === impl Seen ===
 
 impl Seen {
-    fn judge(&mut self, answer: Result<Token, TokenUnavailable>, hub: &Hub, at: Duration) {
+    fn judge(
+        &mut self,
+        answer: Result<Token, TokenUnavailable>,
+        endpoint: &TokenEndpoint,
+        at: Duration,
+    ) {
         self.calls += 1;
         match answer {
             Ok(token) => {
                 let is_static = !token.secret.expose().contains("-at-");
-                if !is_static && !hub.accepts(&token.secret) {
+                if !is_static && !endpoint.accepts(&token.secret) {
                     self.failed.push(at);
                 }
                 if self.generations.last() != Some(&token.generation) {
                     self.generations.push(token.generation);
                 }
             }
-            Err(_) if hub.has_good_token() => self.failed.push(at),
+            Err(_) if endpoint.has_valid_token() => self.failed.push(at),
             Err(_) => self.without.push(at),
         }
     }
@@ -228,7 +235,7 @@ impl Logs {
     /// No secret was logged.
     pub(super) fn assert_clean(&self) {
         for line in self.0.lock().unwrap().iter() {
-            assert!(!line.contains(MARK), "a secret was logged: {line}");
+            assert!(!line.contains(SECRET_MARKER), "a secret was logged: {line}");
         }
     }
 }
@@ -268,7 +275,7 @@ pub(super) fn status(credentials: &Credentials) -> PortalStatus {
 pub(super) fn status_of(credentials: &Credentials, name: &str) -> PortalStatus {
     let snapshot = credentials.snapshot();
     let text = format!("{snapshot:?} {credentials:?}");
-    assert!(!text.contains(MARK), "a secret shows in Debug");
+    assert!(!text.contains(SECRET_MARKER), "a secret shows in Debug");
     snapshot.into_iter().find(|status| &*status.portal == name).expect("the portal is there")
 }
 

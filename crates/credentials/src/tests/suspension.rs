@@ -1,22 +1,22 @@
-//! Failures that do not pass by themselves: the portal parks, costs next to nothing, and is back
-//! within one poll interval of somebody putting it right.
+//! Permanent failures: the portal is suspended, costs next to nothing, and recovers within one poll
+//! interval of a correction.
 
 use tokio::time::sleep;
 
-use super::{
-    doubles::{Fault, Op, oauth_secret, static_secret},
-    world::{LIFE, PATH, RECOVERY, World, at_once, expect_token, seconds, status, text, within},
+use super::world::{
+    LIFE, PATH, RECOVERY, World, at_once, expect_token, seconds, status, text, within,
 };
+use crate::testing::{Fault, StoreOperation, oauth_secret, static_secret};
 use crate::{FailureClass, Rejection, Settings, State, TokenUnavailable};
 
-/// The settling looks after a refusal are over by then.
+/// The checks after a rejection are over by then.
 const SETTLED: u64 = 60;
 
 #[tokio::test(start_paused = true)]
-async fn invalid_grant_parks_and_a_new_secret_wakes() {
+async fn invalid_grant_suspends_and_a_new_secret_resumes() {
     let world = World::new();
-    world.kv.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
-    world.hub.accept(&oauth_secret("app", "cs-1", "rt-good"));
+    world.store.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
+    world.endpoint.accept(&oauth_secret("app", "cs-1", "rt-good"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(SETTLED)).await;
@@ -30,14 +30,14 @@ async fn invalid_grant_parks_and_a_new_secret_wakes() {
         Err(TokenUnavailable::Suspended(why)),
         "at once, since waiting would not help"
     );
-    assert_eq!(world.hub.calls(), 1);
+    assert_eq!(world.endpoint.calls(), 1);
 
-    world.kv.put(PATH, oauth_secret("app", "cs-1", "rt-good"));
+    world.store.put(PATH, oauth_secret("app", "cs-1", "rt-good"));
     sleep(RECOVERY).await;
     expect_token(handle.token(at_once()).await);
     let now = status(&credentials);
     assert_eq!((now.state, now.failure), (State::Fresh, None));
-    assert_eq!(world.hub.calls(), 2);
+    assert_eq!(world.endpoint.calls(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,7 +47,7 @@ async fn an_old_token_serves_to_its_end_after_invalid_grant() {
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     let probe = world.probe(&handle);
-    world.hub.revoke("hush-rt-first");
+    world.endpoint.revoke("hush-rt-first");
     sleep(LIFE - seconds(10)).await;
     let now = status(&credentials);
     assert_eq!((now.state, now.usable), (State::Suspended, true));
@@ -61,92 +61,96 @@ async fn an_old_token_serves_to_its_end_after_invalid_grant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_parked_portal_costs_a_look_per_interval_and_a_grant_per_heartbeat() {
+async fn a_suspended_portal_costs_a_poll_per_interval_and_a_request_per_retry() {
     let world = World::new();
-    world.kv.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
+    world.store.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
     let credentials = world.start();
     sleep(seconds(24 * 3_600)).await;
-    // Heartbeats come every 8 to 12 minutes.
+    // Retries come every 8 to 12 minutes.
     let (least, most) = (24 * 5 + 1, 24 * 60 / 8 + 1);
-    assert!((least..=most).contains(&world.hub.calls()), "{} grants", world.hub.calls());
-    assert!(world.kv.calls() <= 24 * 3_600 / 21 + 2 * most + 10, "{} calls", world.kv.calls());
+    assert!((least..=most).contains(&world.endpoint.calls()), "{} grants", world.endpoint.calls());
+    assert!(
+        world.store.calls() <= 24 * 3_600 / 21 + 2 * most + 10,
+        "{} calls",
+        world.store.calls()
+    );
     assert_eq!(world.logs.count(&["ERROR"]), 1, "said once");
     assert_eq!(status(&credentials).state, State::Suspended);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_heartbeat_finds_out_that_a_refusal_was_wrong() {
+async fn a_retry_ends_a_suspension_that_was_wrong() {
     let world = World::oauth();
-    world.hub.fail(Fault::Refuse("invalid_client"));
+    world.endpoint.fail(Fault::Reject("invalid_client"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(1_800)).await;
     assert_eq!(status(&credentials).state, State::Suspended);
-    world.hub.heal();
+    world.endpoint.heal();
     sleep(seconds(12 * 60)).await;
     expect_token(handle.token(at_once()).await);
     assert_eq!(status(&credentials).state, State::Fresh);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_operator_who_pokes_need_not_wait_for_the_heartbeat() {
+async fn an_operator_does_not_wait_for_the_retry() {
     let world = World::oauth();
-    world.hub.fail(Fault::Refuse("access_denied"));
+    world.endpoint.fail(Fault::Reject("access_denied"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(SETTLED)).await;
-    world.hub.heal();
+    world.endpoint.heal();
     assert!(matches!(handle.token(at_once()).await, Err(TokenUnavailable::Suspended(_))));
     assert!(credentials.refresh_now("default"));
     sleep(seconds(2)).await;
     expect_token(handle.token(at_once()).await);
-    assert!(!credentials.refresh_now("nobody"));
+    assert!(!credentials.refresh_now("unknown"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn pokes_cannot_be_used_to_storm() {
+async fn requests_of_operators_do_not_storm_the_endpoint() {
     let world = World::oauth();
     let credentials = world.start();
     for _ in 0..6_000 {
         credentials.refresh_now("default");
         sleep(std::time::Duration::from_millis(10)).await;
     }
-    assert!(world.hub.calls() <= 62, "{} grants in 60 s", world.hub.calls());
+    assert!(world.endpoint.calls() <= 62, "{} grants in 60 s", world.endpoint.calls());
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_bad_credential_in_a_new_version_stays_parked_without_another_grant() {
+async fn the_same_credential_in_a_new_version_stays_suspended_without_a_request() {
     let world = World::new();
-    world.kv.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
+    world.store.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
     let credentials = world.start();
     sleep(seconds(SETTLED)).await;
-    let before = world.hub.calls();
-    world.kv.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
+    let before = world.endpoint.calls();
+    world.store.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
     sleep(RECOVERY).await;
     let now = status(&credentials);
     assert_eq!((now.state, now.secret_version), (State::Suspended, Some(2)));
-    assert_eq!(world.hub.calls(), before);
+    assert_eq!(world.endpoint.calls(), before);
     // Another one is tried, even if it is as bad.
-    world.kv.put(PATH, oauth_secret("app", "cs-1", "rt-worse"));
+    world.store.put(PATH, oauth_secret("app", "cs-1", "rt-worse"));
     sleep(seconds(SETTLED)).await;
-    assert_eq!(world.hub.calls(), before + 1);
+    assert_eq!(world.endpoint.calls(), before + 1);
     assert_eq!(status(&credentials).state, State::Suspended);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_report_about_an_expired_token_of_a_parked_portal_is_answered_at_once() {
+async fn a_report_about_an_expired_token_of_a_suspended_portal_is_answered_at_once() {
     let world = World::oauth();
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     let old = expect_token(handle.token(within(seconds(1))).await);
-    world.hub.revoke("hush-rt-first");
+    world.endpoint.revoke("hush-rt-first");
     sleep(LIFE - seconds(100)).await;
-    let calls = world.hub.calls();
+    let calls = world.endpoint.calls();
     for rejection in [Rejection::Expired, Rejection::Invalid] {
         let answer = handle.replacement_for(&old, rejection, at_once()).await;
         assert!(matches!(answer, Err(TokenUnavailable::Suspended(_))), "{answer:?}");
     }
-    assert_eq!(world.hub.calls(), calls);
+    assert_eq!(world.endpoint.calls(), calls);
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,8 +163,8 @@ async fn a_missing_secret_is_found_within_one_interval_of_being_written() {
     assert_eq!((now.state, now.failure), (State::Suspended, Some(FailureClass::SecretMissing)));
     let broken = handle.token(within(seconds(1))).await;
     assert_eq!(broken, Err(TokenUnavailable::Suspended("no secret at this path".to_owned())));
-    assert!(world.kv.calls() <= 3_600 / 21 + 15, "{}", world.kv.calls());
-    world.kv.put(PATH, static_secret("pat"));
+    assert!(world.store.calls() <= 3_600 / 21 + 15, "{}", world.store.calls());
+    world.store.put(PATH, static_secret("pat"));
     sleep(RECOVERY).await;
     assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
     assert_eq!(status(&credentials).state, State::Fresh);
@@ -169,14 +173,14 @@ async fn a_missing_secret_is_found_within_one_interval_of_being_written() {
 #[tokio::test(start_paused = true)]
 async fn a_secret_that_is_deleted_at_start_is_found_when_it_is_undeleted() {
     let world = World::new();
-    world.kv.put(PATH, static_secret("pat"));
-    world.kv.delete(PATH);
+    world.store.put(PATH, static_secret("pat"));
+    world.store.delete(PATH);
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(600)).await;
     let now = status(&credentials);
     assert_eq!((now.state, now.secret_deleted), (State::Suspended, true));
-    world.kv.undelete(PATH);
+    world.store.undelete(PATH);
     sleep(RECOVERY).await;
     expect_token(handle.token(at_once()).await);
     assert!(!status(&credentials).secret_deleted);
@@ -185,25 +189,33 @@ async fn a_secret_that_is_deleted_at_start_is_found_when_it_is_undeleted() {
 #[tokio::test(start_paused = true)]
 async fn a_malformed_secret_is_read_once_per_version() {
     let world = World::new();
-    world.kv.put_malformed(PATH);
+    world.store.put_malformed(PATH);
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(400)).await;
     let why = "the secret is malformed: it has no `access_token`".to_owned();
     assert_eq!(handle.token(at_once()).await, Err(TokenUnavailable::Suspended(why)));
     assert_eq!(status(&credentials).failure, Some(FailureClass::SecretMalformed));
-    assert!(world.kv.count(Op::Read) <= 2, "{} reads", world.kv.count(Op::Read));
-    world.kv.put(PATH, static_secret("pat"));
+    assert!(
+        world.store.count(StoreOperation::Read) <= 2,
+        "{} reads",
+        world.store.count(StoreOperation::Read)
+    );
+    world.store.put(PATH, static_secret("pat"));
     sleep(RECOVERY).await;
     expect_token(handle.token(at_once()).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_policy_that_denies_is_noticed_within_one_interval_of_being_put_right() {
-    for denied in [vec![Op::Read, Op::Poll], vec![Op::Read], vec![Op::Poll, Op::Read]] {
+    for denied in [
+        vec![StoreOperation::Read, StoreOperation::Poll],
+        vec![StoreOperation::Read],
+        vec![StoreOperation::Poll, StoreOperation::Read],
+    ] {
         let world = World::new();
-        world.kv.put(PATH, static_secret("pat"));
-        denied.iter().for_each(|op| world.kv.fail_op(*op, Fault::Refuse("denied")));
+        world.store.put(PATH, static_secret("pat"));
+        denied.iter().for_each(|op| world.store.fail_operation(*op, Fault::Reject("denied")));
         let credentials = world.start();
         let handle = credentials.handle("default").unwrap();
         sleep(seconds(3_600)).await;
@@ -214,9 +226,9 @@ async fn a_policy_that_denies_is_noticed_within_one_interval_of_being_put_right(
             broken,
             Err(TokenUnavailable::Suspended("vault denies access to this path".to_owned()))
         );
-        assert!(world.kv.calls() <= 2 * 3_600 / 21 + 20, "{}", world.kv.calls());
+        assert!(world.store.calls() <= 2 * 3_600 / 21 + 20, "{}", world.store.calls());
         assert_eq!(world.logs.count(&["ERROR"]), 1);
-        world.kv.heal();
+        world.store.heal();
         sleep(RECOVERY).await;
         assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
     }
@@ -225,30 +237,30 @@ async fn a_policy_that_denies_is_noticed_within_one_interval_of_being_put_right(
 #[tokio::test(start_paused = true)]
 async fn data_that_becomes_readable_while_metadata_stays_denied_is_noticed() {
     let world = World::new();
-    world.kv.put(PATH, static_secret("pat"));
-    world.kv.fail(Fault::Refuse("denied"));
+    world.store.put(PATH, static_secret("pat"));
+    world.store.fail(Fault::Reject("denied"));
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(300)).await;
-    world.kv.heal();
-    world.kv.fail_op(Op::Poll, Fault::Refuse("denied"));
+    world.store.heal();
+    world.store.fail_operation(StoreOperation::Poll, Fault::Reject("denied"));
     sleep(RECOVERY).await;
     assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_while_the_store_is_away_parks_and_the_store_s_return_decides() {
+async fn a_rejection_during_a_store_outage_suspends_and_the_store_decides_later() {
     let world = World::oauth();
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     let probe = world.probe(&handle);
-    world.kv.fail(Fault::Down);
-    world.hub.revoke("hush-rt-first");
+    world.store.fail(Fault::Unavailable);
+    world.endpoint.revoke("hush-rt-first");
     world.store_oauth(PATH, "app", "cs-1", "rt-second");
     sleep(LIFE + seconds(600)).await;
     assert_eq!(status(&credentials).state, State::Suspended);
-    world.kv.heal();
+    world.store.heal();
     sleep(RECOVERY).await;
     expect_token(handle.token(at_once()).await);
     probe.assert_served();
@@ -258,28 +270,28 @@ async fn a_refusal_while_the_store_is_away_parks_and_the_store_s_return_decides(
 async fn an_error_code_from_outside_is_not_passed_on_as_text() {
     let world = World::oauth();
     // The double answers with both secrets as the "code"; the log capture would find them.
-    world.hub.fail(Fault::Refuse("quote"));
+    world.endpoint.fail(Fault::RejectQuotingSecrets);
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     sleep(seconds(SETTLED)).await;
     let Err(TokenUnavailable::Suspended(why)) = handle.token(at_once()).await else {
-        panic!("parked")
+        panic!("suspended")
     };
     assert!(!why.contains("hush"));
     assert_eq!(world.logs.count(&["Token endpoint refuses", "code=\"unknown\""]), 1);
-    world.hub.fail(Fault::Refuse("invalid_grant"));
+    world.endpoint.fail(Fault::Reject("invalid_grant"));
     credentials.refresh_now("default");
     sleep(seconds(SETTLED)).await;
     assert_eq!(world.logs.count(&["Token endpoint refuses", "code=\"invalid_grant\""]), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_period_of_the_heartbeat_can_be_set() {
+async fn the_retry_interval_can_be_set() {
     let world = World::oauth();
-    world.hub.fail(Fault::Refuse("invalid_grant"));
+    world.endpoint.fail(Fault::Reject("invalid_grant"));
     let settings = Settings { suspended_retry_interval: seconds(100), ..Settings::default() };
     let credentials = world.start_with(settings, &["default"]);
     sleep(seconds(10_000)).await;
-    assert!((80..=127).contains(&world.hub.calls()), "{} grants", world.hub.calls());
+    assert!((80..=127).contains(&world.endpoint.calls()), "{} grants", world.endpoint.calls());
     drop(credentials);
 }

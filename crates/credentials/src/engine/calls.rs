@@ -1,0 +1,186 @@
+//! The calls of one portal to the ports. Each runs in a task of its own with a timeout, so that a
+//! port that hangs or panics costs one attempt.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    machine::{Event, PortCall},
+    secret_path::SecretPath,
+    source::{GrantError, RefreshRequest, TokenResponse, TokenSource},
+    store::{SecretStore, StoreError, VersionState, VersionedSecret},
+};
+use leadsd_base::{
+    secret::Secret,
+    task::{self, Task},
+    time::Timestamp,
+};
+
+/// At most one call to each port is in flight. Dropping this ends them.
+pub(super) struct Calls {
+    pub(super) portal: Arc<str>,
+    pub(super) path: SecretPath,
+    pub(super) store: Arc<dyn SecretStore>,
+    pub(super) source: Arc<dyn TokenSource>,
+    pub(super) store_timeout: Duration,
+    pub(super) grant_timeout: Duration,
+    pub(super) store_call: Option<InFlight>,
+    pub(super) source_call: Option<InFlight>,
+}
+
+#[derive(Debug)]
+pub(super) struct InFlight {
+    answer: oneshot::Receiver<Answer>,
+    /// Stands in if the call panics.
+    if_panicked: Answer,
+    /// Dropping it ends the call.
+    _task: Task,
+}
+
+/// The answer of a port.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Read(Result<VersionedSecret, StoreError>),
+    Version(Result<VersionState, StoreError>),
+    Written(Secret, Result<u64, StoreError>),
+    Token(RefreshRequest, Instant, Result<TokenResponse, GrantError>),
+}
+
+/// A call that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) answer: Answer,
+    pub(super) panicked: bool,
+}
+
+// === impl Calls ===
+
+impl Calls {
+    pub(super) fn start(&mut self, call: PortCall, now: Instant) {
+        let (store, path) = (Arc::clone(&self.store), self.path.clone());
+        let limit = self.store_timeout;
+        match call {
+            PortCall::ReadSecret => {
+                let work = async move {
+                    let read = timeout(limit, store.read(&path)).await;
+                    Answer::Read(read.unwrap_or_else(|_| Err(late(limit))))
+                };
+                self.store_call = Some(self.in_flight(work, Answer::Read(Err(panicked()))));
+            }
+            PortCall::PollVersion => {
+                let work = async move {
+                    let version = timeout(limit, store.version(&path)).await;
+                    Answer::Version(version.unwrap_or_else(|_| Err(late(limit))))
+                };
+                self.store_call = Some(self.in_flight(work, Answer::Version(Err(panicked()))));
+            }
+            PortCall::WriteRefreshToken { expected, refresh_token } => {
+                let if_panicked = Answer::Written(refresh_token.clone(), Err(panicked()));
+                let work = async move {
+                    let write = store.replace_refresh_token(&path, expected, &refresh_token);
+                    let written = timeout(limit, write).await;
+                    Answer::Written(refresh_token, written.unwrap_or_else(|_| Err(late(limit))))
+                };
+                self.store_call = Some(self.in_flight(work, if_panicked));
+            }
+            PortCall::RequestToken(request) => self.start_request(request, now),
+        }
+    }
+
+    /// Waits for the next call that ends, for ever if none is in flight. Cancel safe.
+    pub(super) async fn ended(&mut self) -> Ended {
+        tokio::select! {
+            biased;
+            ended = ended(&mut self.store_call) => ended,
+            ended = ended(&mut self.source_call) => ended,
+        }
+    }
+
+    fn start_request(&mut self, request: RefreshRequest, sent: Instant) {
+        let (source, limit) = (Arc::clone(&self.source), self.grant_timeout);
+        let unavailable = |text: String| Err(GrantError::Unavailable(text));
+        let if_panicked =
+            Answer::Token(request.clone(), sent, unavailable("the call panicked".to_owned()));
+        let work = async move {
+            let response = timeout(limit, source.refresh(&request)).await;
+            let response = response.unwrap_or_else(|_| unavailable(no_answer(limit)));
+            Answer::Token(request, sent, response)
+        };
+        self.source_call = Some(self.in_flight(work, if_panicked));
+    }
+
+    fn in_flight(
+        &self,
+        work: impl Future<Output = Answer> + Send + 'static,
+        if_panicked: Answer,
+    ) -> InFlight {
+        let (sender, answer) = oneshot::channel();
+        let task = task::spawn(if_panicked.call_name(), &self.portal, async move {
+            // The receiver is gone once the portal has ended.
+            let _ = sender.send(work.await);
+        });
+        InFlight { answer, if_panicked, _task: task }
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// The port that answers, for logs.
+    pub(super) fn port(&self) -> &'static str {
+        match self {
+            Self::Read(_) | Self::Version(_) | Self::Written(..) => "secret store",
+            Self::Token(..) => "token endpoint",
+        }
+    }
+
+    /// The event that the answer is for the machines. Reads the clock only if the event has a
+    /// wall-clock time.
+    pub(super) fn into_event(self, wall: impl FnOnce() -> Timestamp) -> Event {
+        match self {
+            Self::Read(result) => Event::SecretRead(result),
+            Self::Version(result) => Event::VersionPolled(result),
+            Self::Written(refresh_token, result) => {
+                Event::RefreshTokenWritten { refresh_token, result }
+            }
+            Self::Token(request, sent, result) => {
+                Event::TokenAnswered { request, sent, wall: wall(), result }
+            }
+        }
+    }
+
+    fn call_name(&self) -> &'static str {
+        match self {
+            Self::Read(_) | Self::Version(_) | Self::Written(..) => "credential store call",
+            Self::Token(..) => "credential grant",
+        }
+    }
+}
+
+async fn ended(call: &mut Option<InFlight>) -> Ended {
+    let answer = match call {
+        Some(call) => (&mut call.answer).await.ok(),
+        None => std::future::pending().await,
+    };
+    match (answer, call.take()) {
+        (Some(answer), _) => Ended { answer, panicked: false },
+        (None, Some(call)) => Ended { answer: call.if_panicked, panicked: true },
+        (None, None) => std::future::pending().await,
+    }
+}
+
+fn late(limit: Duration) -> StoreError {
+    StoreError::Unavailable(no_answer(limit))
+}
+
+fn no_answer(limit: Duration) -> String {
+    format!("no answer in {} s", limit.as_secs_f32())
+}
+
+fn panicked() -> StoreError {
+    StoreError::Unavailable("the call panicked".to_owned())
+}

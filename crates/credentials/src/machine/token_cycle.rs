@@ -1,0 +1,398 @@
+//! Refreshes access tokens ahead of their expiry and decides what callers get.
+//!
+//! - A token is in use until its own expiry, whatever fails meanwhile.
+//! - At most one token request is in flight, so callers never cause more than one refresh.
+//! - A rejected credential is suspect until the store was checked for another, then suspended.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::{
+    context::Context,
+    event::{CallKind, Event, PortCall},
+};
+use crate::{
+    counters::Count,
+    failure::FailureClass,
+    schedule,
+    signals::PendingSignals,
+    source::{GrantError, RefreshRequest, TokenResponse},
+    store::{PortalSecret, VersionedSecret},
+};
+use leadsd_base::{secret::Secret, time::Timestamp};
+
+mod change;
+mod refresh;
+mod tokens;
+mod validity;
+
+use change::Change;
+use refresh::Refresh;
+use tokens::Tokens;
+use validity::Validity;
+
+#[derive(Debug, Default)]
+pub(super) struct TokenCycle {
+    suspended_retry_interval: Duration,
+    /// Whether a token was ever wanted; nothing is done before.
+    pub(super) wanted: bool,
+    /// Whether the first token was published or the first attempt has failed.
+    pub(super) settled: bool,
+    pub(super) tokens: Tokens,
+    pub(super) refresh: Refresh,
+    pub(super) validity: Validity,
+    /// The failure of the token endpoint.
+    pub(super) failure: Option<FailureClass>,
+}
+
+// === impl TokenCycle ===
+
+impl TokenCycle {
+    pub(super) fn new(suspended_retry_interval: Duration) -> Self {
+        Self { suspended_retry_interval, ..Self::default() }
+    }
+
+    pub(super) fn handle(&mut self, event: &Event, cx: &mut Context<'_>) {
+        match event {
+            Event::Tick { wall } => self.on_tick(*wall, cx),
+            Event::Signalled(signals) => self.on_signals(*signals, cx),
+            Event::Start(CallKind::Request) => self.start_request(cx),
+            Event::TokenAnswered { request, sent, wall, result } => {
+                self.refresh.in_flight = false;
+                match result {
+                    Ok(response) => {
+                        let took = cx.now.saturating_duration_since(*sent);
+                        self.on_granted(request, response, took, *wall, cx);
+                    }
+                    Err(GrantError::Rejected { code }) => self.on_rejected(request, code, cx),
+                    Err(error @ (GrantError::Throttled { .. } | GrantError::Unavailable(_))) => {
+                        self.on_failed(request, error, cx);
+                    }
+                }
+                if self.tokens.replacement_wanted.is_some() {
+                    cx.raise(Event::SecretWanted { afresh: false });
+                }
+            }
+            Event::CallsLost => self.refresh.lost(cx.now),
+            Event::SecretAdopted { secret, previous, previous_request } => {
+                self.on_adopted(secret, previous.is_none(), previous_request.as_ref(), cx);
+            }
+            Event::SecretConfirmed => self.on_confirmed(cx),
+            Event::SecretChecked => {
+                self.on_confirmed(cx);
+                self.conclude_no_replacement(cx);
+            }
+            Event::PollFailed => self.suspend_suspect(cx),
+            Event::ReadFailed => {
+                self.settled = true;
+                self.suspend_suspect(cx);
+            }
+            Event::ReadRejected => {
+                self.suspend_suspect(cx);
+                self.conclude_no_replacement(cx);
+            }
+            Event::NoSecret { class, why } => self.suspend(*class, why, cx),
+            Event::ProofWanted(at) => self.refresh.due_by(*at),
+            Event::SecretRead(_)
+            | Event::VersionPolled(_)
+            | Event::RefreshTokenWritten { .. }
+            | Event::Start(CallKind::Read | CallKind::Write | CallKind::Poll)
+            | Event::SecretWanted { .. }
+            | Event::CheckWanted(_)
+            | Event::RefreshTokenRejected
+            | Event::FallbackWanted => {}
+        }
+    }
+
+    /// Whether HubSpot rejected the active token, and the store had no other.
+    pub(super) fn is_rejected(&self, now: Instant) -> bool {
+        self.tokens.is_rejected(self.suspended_retry_interval, now)
+    }
+
+    /// When something is due next. Callers notice an expiry by themselves; the status and the
+    /// backoff follow it.
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        let times = [self.refresh.wake(now), self.validity.retry_at(), self.tokens.expiry(now)];
+        times.into_iter().flatten().min()
+    }
+
+    fn on_tick(&mut self, wall: Timestamp, cx: &mut Context<'_>) {
+        if self.validity.retry_at().is_some_and(|at| at <= cx.now) {
+            let next = cx.now + self.suspended_retry_after(cx);
+            self.validity.retry_again_at(next);
+            self.retry_now(cx);
+        }
+        if self.refresh.wall_clock_passed(cx.now, wall) {
+            info!(portal = %cx.journal.portal, "Wall clock is past the planned refresh; refreshing");
+            self.refresh.due_by(cx.now);
+        }
+    }
+
+    fn on_signals(&mut self, signals: PendingSignals, cx: &mut Context<'_>) {
+        let PendingSignals { token_wanted, refresh_now, expired, invalid } = signals;
+        if token_wanted && !self.wanted {
+            self.wanted = true;
+            cx.raise(Event::SecretWanted { afresh: false });
+        }
+        if refresh_now {
+            info!(portal = %cx.journal.portal, "Operator requested a refresh");
+            self.wanted = true;
+            self.retry_now(cx);
+        }
+        if expired == Some(self.tokens.generation) {
+            self.on_expired(cx);
+        }
+        if invalid == Some(self.tokens.generation) {
+            self.on_invalid(cx);
+        }
+    }
+
+    fn suspended_retry_after(&self, cx: &mut Context<'_>) -> Duration {
+        schedule::suspended_retry_after(self.suspended_retry_interval, cx.jitter())
+    }
+
+    /// Tries everything again, whatever failed before.
+    fn retry_now(&mut self, cx: &mut Context<'_>) {
+        cx.raise(Event::SecretWanted { afresh: true });
+        if cx.facts.request.is_some() && !self.refresh.in_flight {
+            self.refresh.attempt.failures = 0;
+            self.refresh.due_by(cx.now);
+        }
+    }
+
+    /// HubSpot says that the active token has expired.
+    fn on_expired(&mut self, cx: &mut Context<'_>) {
+        if !self.tokens.is_refreshable() {
+            return self.on_invalid(cx);
+        }
+        if self.first_report(cx) {
+            let generation = self.tokens.generation;
+            warn!(portal = %cx.journal.portal, generation, "HubSpot reports the token as expired");
+        }
+        if self.refresh.in_flight || self.failure.is_some() {
+            // It is being refreshed, at the pace that the token endpoint allows.
+            return;
+        }
+        self.refresh.due_by(self.tokens.earliest_refresh(cx.now));
+    }
+
+    /// HubSpot rejects the active token: only another secret helps.
+    fn on_invalid(&mut self, cx: &mut Context<'_>) {
+        self.first_report(cx);
+        if self.tokens.has_no_replacement(cx.now)
+            || self.tokens.replacement_wanted.is_some()
+            || self.validity.suspended().is_some()
+        {
+            return;
+        }
+        self.tokens.replacement_wanted = Some(self.tokens.generation);
+        if self.tokens.outdated && !self.refresh.in_flight {
+            // A newer credential is in memory; the token was issued for the one before.
+            self.refresh.due_by(cx.now);
+        } else {
+            cx.raise(Event::SecretWanted { afresh: false });
+        }
+    }
+
+    fn first_report(&mut self, cx: &Context<'_>) -> bool {
+        let first = self.tokens.report();
+        if first {
+            cx.journal.count(Count::Rejection);
+        }
+        first
+    }
+
+    fn start_request(&mut self, cx: &mut Context<'_>) {
+        if self.refresh.in_flight || !self.refresh.is_due(cx.now) || !cx.facts.secret_confirmed {
+            return;
+        }
+        self.refresh.begin();
+        if let Some(request) = cx.facts.request.clone() {
+            self.refresh.sent(cx.now);
+            cx.call(PortCall::RequestToken(request));
+        }
+    }
+
+    fn on_granted(
+        &mut self,
+        request: &RefreshRequest,
+        response: &TokenResponse,
+        took: Duration,
+        wall: Timestamp,
+        cx: &mut Context<'_>,
+    ) {
+        cx.journal.count(Count::GrantOk);
+        let same_app = |current: &RefreshRequest| current.client_id == request.client_id;
+        let Some(current) = cx.facts.request.clone().filter(same_app) else {
+            debug!(portal = %cx.journal.portal, "Token dropped: the secret has changed meanwhile");
+            return;
+        };
+        if let Some(class) = self.failure.take() {
+            info!(portal = %cx.journal.portal, was = class.as_str(), "Token endpoint answers again");
+        }
+        self.validity = Validity::Valid;
+        self.refresh.attempt.succeeded();
+        let life = schedule::remaining_life(schedule::life(response.expires_in), took);
+        self.tokens.publish(response.access_token.clone(), Some(cx.now + life), cx.now);
+        self.settled = true;
+        let plan = schedule::refresh_after(life, cx.jitter());
+        if current.client_secret == request.client_secret {
+            self.refresh.plan(plan, cx.now, wall);
+        } else {
+            self.refresh.due_by(cx.now);
+        }
+        debug!(
+            portal = %cx.journal.portal,
+            generation = self.tokens.generation,
+            expires_in_s = life.as_secs(),
+            refresh_in_s = plan.as_secs(),
+            "Access token refreshed"
+        );
+    }
+
+    fn on_failed(&mut self, request: &RefreshRequest, error: &GrantError, cx: &mut Context<'_>) {
+        cx.journal.count(Count::GrantFailed);
+        self.settled = true;
+        let class = FailureClass::from(error);
+        if cx.journal.record(&mut self.failure, class) {
+            warn!(
+                portal = %cx.journal.portal,
+                trouble = class.as_str(),
+                %error,
+                usable = cx.usable(),
+                "Access token not refreshed; trying on"
+            );
+        }
+        self.refresh.attempt.failed();
+        if self.validity.suspended().is_some() {
+            // The next retry of a suspended credential is planned already.
+            return;
+        }
+        let (failures, jitter) = (self.refresh.attempt.failures, cx.jitter());
+        let wait = schedule::backoff(failures, error.retry_after(), cx.facts.token_left, jitter);
+        let changed = cx.facts.request.as_ref().is_some_and(|current| current != request);
+        self.refresh.due_by(if changed { cx.now } else { cx.now + wait });
+    }
+
+    fn on_rejected(&mut self, request: &RefreshRequest, code: &str, cx: &mut Context<'_>) {
+        cx.journal.count(Count::GrantRejected);
+        self.refresh.attempt.failed();
+        cx.journal.record(&mut self.failure, FailureClass::GrantRejected);
+        warn!(portal = %cx.journal.portal, code, "Token endpoint refuses the credential");
+        if cx.facts.request.as_ref() != Some(request) {
+            // Another secret was adopted meanwhile; the rejection says nothing about it.
+            self.refresh.due_by(cx.now);
+            return;
+        }
+        cx.raise(Event::RefreshTokenRejected);
+        if self.validity.suspended().is_none() {
+            self.validity = Validity::Suspect { checks: 0 };
+        }
+        cx.raise(Event::SecretWanted { afresh: false });
+    }
+
+    fn on_adopted(
+        &mut self,
+        secret: &VersionedSecret,
+        is_first: bool,
+        previous_request: Option<&RefreshRequest>,
+        cx: &mut Context<'_>,
+    ) {
+        if let PortalSecret::Static { access_token } = &secret.secret {
+            return self.on_static(access_token, cx);
+        }
+        let change = Change::between(previous_request, cx.facts.request.as_ref());
+        if change == Change::Nothing {
+            // A new version with the credential that was rejected leaves it suspended.
+            return;
+        }
+        if !is_first {
+            info!(portal = %cx.journal.portal, version = secret.version, "Secret has changed");
+        }
+        let needed = !self.tokens.is_usable(cx.now)
+            || !self.validity.is_valid()
+            || self.failure.is_some()
+            || self.tokens.replacement_wanted.is_some()
+            || self.is_rejected(cx.now);
+        self.tokens.outdated = self.tokens.active.is_some();
+        // Otherwise another replica has rotated the refresh token. A refresh of ours would rotate
+        // it again, and the replicas would chase each other.
+        if change == Change::Client || needed {
+            self.validity = Validity::Valid;
+            self.refresh.attempt.failures = 0;
+            self.refresh.due_by(cx.now);
+        }
+    }
+
+    fn on_static(&mut self, access_token: &Secret, cx: &mut Context<'_>) {
+        self.refresh.cancel();
+        self.failure = None;
+        self.tokens.outdated = false;
+        self.validity = Validity::Valid;
+        if !self.tokens.is_static(access_token) {
+            self.tokens.publish(access_token.clone(), None, cx.now);
+            self.settled = true;
+            let generation = self.tokens.generation;
+            info!(portal = %cx.journal.portal, generation, "Access token read");
+        }
+    }
+
+    /// The store has the credential that is in memory. If it is suspect: tries the fallback, plans
+    /// another check, or gives up.
+    fn on_confirmed(&mut self, cx: &mut Context<'_>) {
+        let Some(checks) = self.validity.checks() else { return };
+        if cx.facts.has_fallback {
+            self.validity = Validity::Valid;
+            self.refresh.due_by(cx.now);
+            cx.raise(Event::FallbackWanted);
+        } else if let Some(wait) = schedule::suspect_check_after(checks) {
+            self.validity = Validity::Suspect { checks: checks + 1 };
+            cx.raise(Event::CheckWanted(cx.now + wait));
+        } else {
+            self.suspend_suspect(cx);
+        }
+    }
+
+    fn suspend_suspect(&mut self, cx: &mut Context<'_>) {
+        if self.validity.is_suspect() {
+            let why = "the token endpoint refuses it, and the secret store has no other";
+            self.suspend(FailureClass::GrantRejected, why, cx);
+        }
+    }
+
+    fn suspend(&mut self, class: FailureClass, why: &str, cx: &mut Context<'_>) {
+        cx.journal.last_failure = Some(class);
+        self.settled = true;
+        self.refresh.attempt.due = None;
+        if self.validity.suspended().is_some_and(|(_, was)| was == class) {
+            return;
+        }
+        error!(
+            portal = %cx.journal.portal,
+            trouble = class.as_str(),
+            why,
+            usable = cx.usable(),
+            "Credential does not work; waiting for another secret"
+        );
+        let retry_at = cx.now + self.suspended_retry_after(cx);
+        self.validity = Validity::Suspended { why: why.into(), class, retry_at };
+    }
+
+    /// Answers the callers that reported a token once the store has no other.
+    fn conclude_no_replacement(&mut self, cx: &mut Context<'_>) {
+        if self.tokens.outdated || self.refresh.in_flight {
+            // Another token may come.
+            return;
+        }
+        if let Some(generation) = self.tokens.conclude_no_replacement(cx.now) {
+            cx.journal.last_failure = Some(FailureClass::TokenRejected);
+            warn!(
+                portal = %cx.journal.portal,
+                generation,
+                "HubSpot refuses the access token, and the store has no other"
+            );
+        }
+    }
+}

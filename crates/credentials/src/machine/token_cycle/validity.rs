@@ -1,0 +1,65 @@
+//! Whether the credential works, as far as the token endpoint has said.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::failure::FailureClass;
+
+#[derive(Debug, Default)]
+pub(in crate::machine) enum Validity {
+    #[default]
+    Valid,
+    /// The token endpoint rejected the credential; the store is checked a few times for another.
+    Suspect { checks: u32 },
+    /// Rejected permanently, as far as can be told. Nothing is final: it waits for a new secret, an
+    /// operator, or `retry_at`.
+    Suspended { why: Arc<str>, class: FailureClass, retry_at: Instant },
+}
+
+// === impl Validity ===
+
+impl Validity {
+    pub(in crate::machine) fn is_valid(&self) -> bool {
+        match self {
+            Self::Valid => true,
+            Self::Suspect { .. } | Self::Suspended { .. } => false,
+        }
+    }
+
+    pub(in crate::machine) fn is_suspect(&self) -> bool {
+        self.checks().is_some()
+    }
+
+    /// How often the store was checked since the rejection; `None` if the credential is not suspect.
+    pub(in crate::machine) fn checks(&self) -> Option<u32> {
+        match self {
+            Self::Suspect { checks } => Some(*checks),
+            Self::Valid | Self::Suspended { .. } => None,
+        }
+    }
+
+    /// Why the credential is suspended; `None` if it is not.
+    pub(in crate::machine) fn suspended(&self) -> Option<(&Arc<str>, FailureClass)> {
+        match self {
+            Self::Suspended { why, class, .. } => Some((why, *class)),
+            Self::Valid | Self::Suspect { .. } => None,
+        }
+    }
+
+    /// When a suspended credential is tried again; `None` if it is not suspended.
+    pub(in crate::machine) fn retry_at(&self) -> Option<Instant> {
+        match self {
+            Self::Suspended { retry_at, .. } => Some(*retry_at),
+            Self::Valid | Self::Suspect { .. } => None,
+        }
+    }
+
+    /// Plans the next retry of a suspended credential.
+    pub(in crate::machine) fn retry_again_at(&mut self, at: Instant) {
+        match self {
+            Self::Suspended { retry_at, .. } => *retry_at = at,
+            Self::Valid | Self::Suspect { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What the engine publishes to the portal's callers, and what a caller can use of it.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::token::{Rejection, Token, TokenUnavailable};
+
+/// The present token and why there may be no other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) active: Option<ActiveToken>,
+    pub(crate) no_replacement: Option<NoReplacement>,
+    /// Why the credential is suspended.
+    pub(crate) suspended: Option<Arc<str>>,
+    /// What the engine is waiting for, for callers whose deadline passes.
+    pub(crate) awaits: &'static str,
+}
+
+/// A token and its expiry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ActiveToken {
+    pub(crate) token: Token,
+    /// `None` for a token that does not expire by itself.
+    pub(crate) expires_at: Option<Instant>,
+}
+
+/// The store has no other token than that of `generation`; believed until `until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoReplacement {
+    pub(crate) generation: u64,
+    pub(crate) until: Instant,
+}
+
+/// What a caller can use.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Need {
+    /// Tokens of this generation and below are of no use; 0 takes any.
+    pub(crate) above: u64,
+    /// What HubSpot said about the token of generation `above`.
+    pub(crate) rejection: Option<Rejection>,
+}
+
+// === impl ActiveToken ===
+
+impl ActiveToken {
+    pub(crate) fn is_usable(&self, now: Instant) -> bool {
+        self.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
+}
+
+// === impl Published ===
+
+impl Published {
+    /// The result for a caller with this need. `None` if it is not decided yet.
+    pub(crate) fn resolve(
+        &self,
+        need: Need,
+        now: Instant,
+    ) -> Option<Result<Token, TokenUnavailable>> {
+        let active = self.active.as_ref().filter(|active| active.is_usable(now));
+        if let Some(active) = active.filter(|active| active.token.generation > need.above) {
+            return Some(Ok(active.token.clone()));
+        }
+        if let Some(why) = &self.suspended {
+            return Some(Err(TokenUnavailable::Suspended(why.to_string())));
+        }
+        let no_replacement = self.no_replacement?;
+        if no_replacement.generation != need.above || now >= no_replacement.until {
+            return None;
+        }
+        let refreshable = active.is_some_and(|active| active.expires_at.is_some());
+        match need.rejection {
+            Some(Rejection::Expired) if refreshable => None,
+            Some(Rejection::Expired | Rejection::Invalid) | None => {
+                Some(Err(TokenUnavailable::Rejected))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! What a caller gets of what is published, by what it can use.
+
+use std::time::Duration;
+
+use super::*;
+use leadsd_base::secret::Secret;
+
+fn active(generation: u64, expires_at: Option<Instant>) -> Option<ActiveToken> {
+    Some(ActiveToken { token: Token { secret: Secret::new("at"), generation }, expires_at })
+}
+
+/// Generation of the token, or the error.
+fn resolve(
+    published: &Published,
+    above: u64,
+    rejection: Option<Rejection>,
+    now: Instant,
+) -> Option<Result<u64, TokenUnavailable>> {
+    let result = published.resolve(Need { above, rejection }, now)?;
+    Some(result.map(|token| token.generation))
+}
+
+#[test]
+fn an_unexpired_token_is_returned_even_if_the_credential_is_suspended() {
+    let now = Instant::now();
+    let expires_at = Some(now + Duration::from_secs(1));
+    let suspended = Some("why".into());
+    let published = Published { active: active(1, expires_at), suspended, ..Published::default() };
+    assert_eq!(resolve(&published, 0, None, now), Some(Ok(1)));
+    let expired = Some(Err(TokenUnavailable::Suspended("why".to_owned())));
+    assert_eq!(resolve(&published, 0, None, now + Duration::from_secs(1)), expired);
+    assert_eq!(resolve(&published, 1, Some(Rejection::Expired), now), expired);
+}
+
+#[test]
+fn without_a_token_the_caller_waits() {
+    let now = Instant::now();
+    assert_eq!(resolve(&Published::default(), 0, None, now), None);
+    let published = Published { active: active(1, Some(now)), ..Published::default() };
+    assert_eq!(resolve(&published, 0, None, now), None);
+}
+
+#[test]
+fn a_replacement_has_a_higher_generation() {
+    let now = Instant::now();
+    let published = Published { active: active(2, None), ..Published::default() };
+    assert_eq!(resolve(&published, 1, Some(Rejection::Invalid), now), Some(Ok(2)));
+    assert_eq!(resolve(&published, 2, Some(Rejection::Invalid), now), None);
+}
+
+#[test]
+fn no_replacement_is_an_answer_about_one_generation_for_a_while() {
+    let now = Instant::now();
+    let until = now + Duration::from_secs(10);
+    let no_replacement = Some(NoReplacement { generation: 1, until });
+    let rejected = Some(Err(TokenUnavailable::Rejected));
+    let published = Published { active: active(1, None), no_replacement, ..Published::default() };
+    for rejection in [Rejection::Expired, Rejection::Invalid] {
+        assert_eq!(resolve(&published, 1, Some(rejection), now), rejected);
+        assert_eq!(resolve(&published, 1, Some(rejection), until), None);
+        assert_eq!(resolve(&published, 2, Some(rejection), now), None);
+    }
+    // A token that a refresh can replace is worth waiting for if it has expired.
+    let expires_at = Some(until);
+    let published = Published { active: active(1, expires_at), ..published };
+    assert_eq!(resolve(&published, 1, Some(Rejection::Expired), now), None);
+    assert_eq!(resolve(&published, 1, Some(Rejection::Invalid), now), rejected);
+}

@@ -1,0 +1,70 @@
+//! The port to the token endpoint, and what crosses it. The names are those of RFC 6749.
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+
+use leadsd_base::secret::Secret;
+
+/// A token request with the refresh grant (RFC 6749, section 6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefreshRequest {
+    /// Client identifier of the app.
+    pub client_id: String,
+    /// Authenticates the app.
+    pub client_secret: Secret,
+    /// The grant.
+    pub refresh_token: Secret,
+}
+
+/// A successful answer of the token endpoint (RFC 6749, section 5.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenResponse {
+    /// The new access token.
+    pub access_token: Secret,
+    /// Lifetime of the access token, counted from the response.
+    pub expires_in: Duration,
+    /// The refresh token of the response, if it had one; may equal the one that was sent.
+    pub refresh_token: Option<Secret>,
+}
+
+/// Why the token endpoint issued no token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GrantError {
+    /// The grant or the client is rejected permanently (`invalid_grant`, `invalid_client`,
+    /// `access_denied`). Carries the OAuth error code, never the body.
+    #[error("the token endpoint refuses the credential: {code}")]
+    Rejected {
+        /// OAuth error code, such as `invalid_grant`.
+        code: String,
+    },
+    /// Too many requests.
+    #[error("the token endpoint asks to slow down")]
+    Throttled {
+        /// `Retry-After` of the response, if it had one.
+        retry_after: Option<Duration>,
+    },
+    /// No usable response: unreachable, timed out, a server error, or a body without a token.
+    #[error("the token endpoint is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Issues access tokens. Production uses HubSpot's token endpoint; tests use
+/// `testing::TokenEndpoint`.
+#[async_trait]
+pub trait TokenSource: fmt::Debug + Send + Sync + 'static {
+    /// Exchanges a refresh token for an access token.
+    async fn refresh(&self, request: &RefreshRequest) -> Result<TokenResponse, GrantError>;
+}
+
+// === impl GrantError ===
+
+impl GrantError {
+    /// `Retry-After` of the response; `None` if it had none.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Throttled { retry_after } => *retry_after,
+            Self::Rejected { .. } | Self::Unavailable(_) => None,
+        }
+    }
+}

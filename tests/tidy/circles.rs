@@ -14,8 +14,8 @@ use crate::{
 pub(crate) const KNOWN: &[&str] = &[
     "crates/credentials/src: discovery, portals",
     "src/grpc: codec, middleware, transport",
-    "src/leads: create, service",
     "src/leads/coalesce: learned, missing, tell",
+    "src/leads: create, service",
 ];
 
 /// A module: the crate's source folder, and the path inside it.

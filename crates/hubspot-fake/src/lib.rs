@@ -1,7 +1,27 @@
 //! A HubSpot account in memory, over real HTTP: contacts, companies and leads, for the API versions
 //! 2026-09, 2026-03 and v3.
 //!
-//! Where HubSpot's behaviour is not established, [`Behaviour`] has a switch.
+//! - Where HubSpot's behaviour is not established, [`Behaviour`] has a switch.
+//! - [`Script`] replaces single responses; [`Gate`] holds them until a test opens it.
+//! - [`Limits`] are true rolling windows; [`FakeHubspot::advance`] lets time pass for them.
+//!
+//! It shares no code with the client that it tests.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! use std::sync::Arc;
+//!
+//! use leadsd_base::time::SystemClock;
+//! use leadsd_hubspot_fake::FakeHubspot;
+//!
+//! let hubspot = FakeHubspot::start(([127, 0, 0, 1], 0).into(), Arc::new(SystemClock)).await?;
+//! let contact = hubspot.add_contact("ada@example.com");
+//! let lead = hubspot.add_lead(&contact, &serde_json::json!({"hs_lead_name": "Jane"}));
+//! assert_eq!(hubspot.first_lead(), lead);
+//! # Ok(())
+//! # }
+//! ```
 
 mod account;
 mod associations;

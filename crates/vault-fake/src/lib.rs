@@ -1,5 +1,22 @@
-//! A Vault in memory: KV v2 with versions and check-and-set, and tokens
-//! that expire; logins by approle, jwt, kubernetes, userpass and cert. A policy is a prefix of paths.
+//! A Vault in memory over real HTTP, for `leadsd dev` and tests.
+//!
+//! - KV v2 with versions and check-and-set at `secret/`.
+//! - Logins by approle, jwt, kubernetes, userpass and cert; tokens that expire.
+//! - A policy is a list of path prefixes with capabilities.
+//!
+//! It shares no code with the client that it tests.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! use leadsd_vault_fake::FakeVault;
+//!
+//! let vault = FakeVault::start(([127, 0, 0, 1], 0).into()).await?;
+//! vault.put("hubspot/default", serde_json::json!({"access_token": "pat-1"}));
+//! assert_eq!(vault.get("hubspot/default").expect("a secret").1, 1);
+//! # Ok(())
+//! # }
+//! ```
 
 mod auth;
 mod kv;

@@ -23,6 +23,8 @@ pub struct Process {
     /// The process.
     pub child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    /// Reads the log until the process closes it.
+    reader: Option<thread::JoinHandle<()>>,
 }
 
 /// A running `leadsd dev` on free ports, ready.
@@ -47,12 +49,12 @@ impl Process {
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().expect("a pipe"));
         let kept = Arc::clone(&log);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 kept.lock().push(line);
             }
         });
-        Self { child, log }
+        Self { child, log, reader: Some(reader) }
     }
 
     /// Runs `serve` of `binary` with a configuration file.
@@ -105,6 +107,11 @@ impl Process {
     pub async fn ended(mut self) -> (Option<i32>, String) {
         self.wait().await;
         let status = self.child.wait().expect("its own child");
+        // The process has written its last lines; the reader may not have read them yet.
+        if let Some(reader) = self.reader.take() {
+            let read = timeout(PATIENCE, spawn_blocking(move || reader.join())).await;
+            drop(read.expect("the log ends with the process"));
+        }
         let log = self.log.lock().join("\n");
         (status.code(), log)
     }

@@ -301,7 +301,8 @@ pub(crate) async fn close_for_steps(app: &TestApp, portal: &str, calls: usize) -
 
 /// The same with a service that would retry the call that closes the portal, if it had the time.
 pub(super) async fn close_without_retry(app: &TestApp, portal: &str, calls: usize) -> Closed {
-    closed(app, portal, calls, 1, Some).await
+    // The call that closes the portal has no more time than that.
+    closed(app, portal, calls, MIN_FOR_STEPS, Some).await
 }
 
 async fn closed(

@@ -13,6 +13,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
+use crate::pipeline::{self, PipelineSettings};
 use crate::{
     admin,
     auth::{self, Auth},
@@ -93,8 +94,8 @@ impl Bound {
             log: _,
         } = config;
         let spans = telemetry::start_export(&trace)?;
-        let request_id_properties = request_id_properties(&portals, portals_from.as_ref());
-        let group_commit = quota.group_commit;
+        let ids = request_id_properties(&portals, portals_from.as_ref());
+        let batching = quota.group_commit;
         let quota = Arc::new(Quota::new(quota_settings(quota, &portals), Arc::new(SystemClock)));
         let session = vault::Session::start(&vault)?;
         let settings = credential_settings(&vault, &hubspot, credentials, portals_from);
@@ -109,33 +110,30 @@ impl Bound {
             Arc::new(SystemClock),
             secrets,
         )?);
-        let handles = Arc::clone(&credentials);
-        let resolve: hubspot::Resolve = Arc::new(move |portal| handles.handle(portal.as_str()));
-        let client =
-            hubspot::Client::new(&hubspot, resolve, Arc::clone(&quota))?.with_spans(spans.clone());
-        let settings = leads::Settings {
+        let client = hubspot::Client::new(&hubspot)?;
+        let settings = PipelineSettings { batching, max_attempts: hubspot.max_attempts, ..ids };
+        let (quotas, handles) = (Arc::clone(&quota), Arc::clone(&credentials));
+        let portals =
+            Arc::new(pipeline::Portals::new(settings, client, quotas, handles, spans.clone()));
+        let service = leads::Service::new(&leads::Settings {
             batch_concurrency: hubspot.batch_concurrency,
-            remember_refusals: hubspot.remember_refusals,
-            request_id_properties,
-        };
-        let (own, quotas) = (Arc::new(client.clone()), Arc::clone(&quota));
-        let upstream = leads::Coalesced::new(own, quotas, hubspot.max_answer_bytes, group_commit);
-        let service = leads::Service::new(Arc::new(upstream), settings);
+            rejection_cache_ttl: hubspot.remember_refusals,
+        });
 
         let (draining, drains) = watch::channel(false);
         let (unmet, serving, readiness) =
             watch_readiness(credentials.ready(), auth.as_deref(), drains);
         let listen = |address| move |source| Error::Listen { address, source };
-        let portals = known_portals(Arc::clone(&credentials));
+        let known = known_portals(Arc::clone(&portals));
         let (quotas, tls) = (Arc::clone(&quota), certificates(grpc.tls.as_ref()).await?);
-        let mut settings = grpc_settings(&grpc, portals, quotas, auth.clone(), serving);
+        let mut settings = grpc_settings(&grpc, known, quotas, auth.clone(), serving);
         (settings.spans, settings.tls) = (spans.clone(), tls.clone());
         let grpc = grpc::Bound::bind(service, settings).await.map_err(listen(grpc.listen))?;
         let sources = admin::Sources {
             readiness: unmet,
             credentials: Arc::clone(&credentials),
             vault: session.clone(),
-            hubspot: client,
+            portals,
             quota: Arc::clone(&quota),
             grpc: grpc.stats(),
             spans: spans.clone(),
@@ -278,26 +276,26 @@ fn ledger(config: config::SharedQuota) -> leadsd_quota::LedgerConfig {
     leadsd_quota::LedgerConfig::new(Arc::new(RedisLedger::new(redis)), &replica, replicas)
 }
 
+/// The pipeline settings with the properties for request ids.
 fn request_id_properties(
     portals: &BTreeMap<leads::PortalName, config::Portal>,
     from: Option<&config::PortalsFrom>,
-) -> leads::RequestIdProperties {
+) -> PipelineSettings {
     let named = |(name, portal): (&leads::PortalName, &config::Portal)| {
         (name.clone(), portal.request_id_property.clone())
     };
-    leads::RequestIdProperties {
-        configured: portals.iter().map(named).collect(),
-        others: from.and_then(|from| from.request_id_property.clone()),
+    PipelineSettings {
+        batching: true,
+        max_attempts: 1,
+        request_id_properties: portals.iter().map(named).collect(),
+        default_request_id_property: from.and_then(|from| from.request_id_property.clone()),
     }
 }
 
-/// The portals that have an engine, configured or found in the folder.
-fn known_portals(credentials: Arc<Credentials>) -> grpc::Portals {
-    let all = Arc::clone(&credentials);
-    grpc::Portals::new(
-        move |name| credentials.handle(name.as_str()).is_some(),
-        move || all.names().iter().filter_map(|name| leads::PortalName::parse(name)).collect(),
-    )
+/// The portals as the gRPC side resolves them: configured, or discovered in Vault.
+fn known_portals(portals: Arc<pipeline::Portals>) -> grpc::Portals {
+    let all = Arc::clone(&portals);
+    grpc::Portals::new(move |name| portals.get(name), move || all.names())
 }
 
 /// Turns what is missing for calls into what the admin endpoints and gRPC health need.

@@ -1,36 +1,43 @@
-//! The domain: leads, what can be asked of them, and the rules that hold whatever is above (gRPC)
-//! and below (HubSpot).
+//! The domain: leads, the requests about them, and the rules that hold whatever is above (gRPC) and
+//! below (HubSpot).
 //!
 //! [`Upstream`] is the port to HubSpot. Nothing here names a protocol.
 
 mod audit;
-mod batch;
-mod call;
-mod coalesce;
+pub mod batch;
+mod context;
+mod cost;
 mod create;
 mod error;
-mod inputs;
+mod idempotency;
 mod lead;
 mod query;
-mod refusals;
-mod replay;
+mod rejection_cache;
+mod request;
 mod service;
-mod upstream;
+#[cfg(test)]
+pub(crate) mod testing;
 mod write;
 
 pub use audit::refused as audit_refused;
-pub use call::{ATTEMPT_TIME, CallContext, Claim, CostMeter, Guard, Patience, PortalName, Prepaid};
-pub use coalesce::Coalesced;
-pub use error::{AffectedInputs, Error, FieldFault, Reason, SideEffect, UpstreamFacts};
+pub use context::{CallContext, Guard, Portal, PortalName, Upstream};
+pub use cost::CostMeter;
+pub use error::{AffectedInputs, Error, FieldFault, LocalLimit, Reason, SideEffect, UpstreamFacts};
+pub use idempotency::RequestId;
 pub use lead::{Associated, AssociatedObject, Lead, PropertyVersion, Warning};
 pub use query::{
     BatchRead, Direction, Filter, FilterGroup, FilterOperator, GetLead, LeadId, ListLeads, Page,
     SearchLeads, SearchPage, Selection, Sort,
 };
-pub use replay::RequestId;
-pub use service::{BatchGet, RequestIdProperties, Service, Settings};
-pub use upstream::{BatchAnswer, BatchItem, ItemError, Link, Links, Upstream};
+pub use request::{
+    BatchItem, BatchResponse, ChunkOutcomes, Link, Links, Outcome, Request, Response,
+};
+pub use service::{BatchGet, Service, Settings};
 pub use write::{
     Association, AssociationCategory, AssociationType, CreateLead, Traced, UpdateLead, UpsertLead,
     Upserted,
 };
+
+/// The properties that HubSpot returns if none is selected. Requested explicitly where the unique
+/// property has to be requested as well, so that the response can be matched.
+const DEFAULT_PROPERTIES: [&str; 3] = ["hs_createdate", "hs_lastmodifieddate", "hs_object_id"];

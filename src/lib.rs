@@ -11,6 +11,6 @@ pub mod config;
 pub mod grpc;
 pub mod hubspot;
 pub mod leads;
-pub mod retry;
+pub mod pipeline;
 pub mod telemetry;
 pub mod vault;

@@ -34,7 +34,7 @@ impl Metrics {
             readiness: _,
             credentials,
             vault,
-            hubspot,
+            portals,
             quota,
             grpc,
             spans,
@@ -47,7 +47,7 @@ impl Metrics {
         callers::register(&mut registry, auth.as_ref(), tls.as_ref());
         credentials::register(&mut registry, credentials);
         vault::register(&mut registry, vault);
-        hubspot::register(&mut registry, hubspot);
+        hubspot::register(&mut registry, portals);
         quota::register(&mut registry, quota);
         process::register(&mut registry, *started, spans);
         Self(registry)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::{auth::Auth, grpc, hubspot, telemetry::spans::SpanSink, vault::Session};
+use crate::{auth::Auth, grpc, pipeline, telemetry::spans::SpanSink, vault::Session};
 use leadsd_base::time::Timestamp;
 use leadsd_credentials::Credentials;
 use leadsd_quota::Quota;
@@ -26,8 +26,8 @@ pub struct Sources {
     pub credentials: Arc<Credentials>,
     /// The Vault session.
     pub vault: Session,
-    /// What was sent to HubSpot.
-    pub hubspot: hubspot::Client,
+    /// The portals, with counts of the requests that were sent to HubSpot.
+    pub portals: Arc<pipeline::Portals>,
     /// What may be sent.
     pub quota: Arc<Quota>,
     /// What the gRPC server has in hand.

@@ -56,7 +56,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::ListLeadsRequest>,
     ) -> Result<Response<pb::ListLeadsResponse>, Status> {
         Self::run(request, |call, message| async move {
-            let (list, fingerprint) = convert::list(message, &call.portal)?;
+            let (list, fingerprint) = convert::list(message, &call.portal.name)?;
             let page = self.service.list(&call, list).await?;
             Ok(convert::list_response(page, fingerprint))
         })
@@ -117,7 +117,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::SearchLeadsRequest>,
     ) -> Result<Response<pb::SearchLeadsResponse>, Status> {
         Self::run(request, |call, message| async move {
-            let (search, fingerprint) = convert::search(message, &call.portal)?;
+            let (search, fingerprint) = convert::search(message, &call.portal.name)?;
             let page = self.service.search(&call, search).await?;
             Ok(convert::search_response(page, fingerprint))
         })

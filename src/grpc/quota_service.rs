@@ -52,7 +52,7 @@ type QuotaStream = Pin<Box<dyn Stream<Item = Result<pb::WatchQuotaResponse, Stat
 impl QuotaHandler {
     /// The account of the call's portal.
     fn account(&self, call: &AuthorizedCall) -> Arc<Account> {
-        self.quota.account(call.context.portal.as_str())
+        self.quota.account(call.context.portal.name.as_str())
     }
 }
 

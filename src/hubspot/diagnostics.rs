@@ -18,10 +18,12 @@ pub use self::types::{
     PropertyDefinition, TokenInfo,
 };
 use super::{
-    answer::{self, Body, Unauthorized},
-    endpoints::{self, Operation},
+    endpoints,
+    error_body::{ErrorBody, Unauthorized},
+    error_mapping,
     http_client::{self, RawResponse, SendError, send_once},
     limits::RateLimits,
+    operations::Operation,
     token_rejection::TokenRejection,
 };
 use crate::{
@@ -59,7 +61,7 @@ impl DiagnosticsClient {
 
     /// Sends a request without a token: shows which server responds, and its clock.
     pub async fn probe(&self, until: Instant) -> Result<ApiProbe, ConnectError> {
-        let url = endpoints::url(&self.base, &endpoints::collection(self.version));
+        let url = endpoints::url(&self.base, &leads_path(self.version));
         let request = self.http.get(url).query(&[("limit", "1")]);
         let response = timeout_at(until, send_once(request, MAX_BYTES)).await;
         let (status, headers, body) = match response {
@@ -176,7 +178,7 @@ impl DiagnosticsClient {
         token: &Secret,
         until: Instant,
     ) -> Result<LeadsProbe, DiagnosticsError> {
-        let url = endpoints::url(&self.base, &endpoints::collection(self.version));
+        let url = endpoints::url(&self.base, &leads_path(self.version));
         let request = self.http.get(url).query(&[("limit", "1")]);
         let (body, limits) = self.authorized(request, token, until).await?;
         Ok(LeadsProbe { count: body["results"].as_array().map_or(0, Vec::len), limits })
@@ -270,13 +272,13 @@ impl DiagnosticsClient {
         let response = send(request.bearer_auth(token.expose()), until).await;
         let RawResponse { status, headers, body } = response.map_err(DiagnosticsError::Connect)?;
         if status == StatusCode::UNAUTHORIZED {
-            return Err(match Body::parse(&body).unauthorized() {
+            return Err(match ErrorBody::parse(&body).unauthorized() {
                 Unauthorized::Expired => DiagnosticsError::TokenExpired,
                 Unauthorized::Refused => DiagnosticsError::Unauthorized,
             });
         }
         if !status.is_success() {
-            let error = answer::error(Operation::Get, status, &headers, &body);
+            let error = error_mapping::error(Operation::Get, status, &headers, &body);
             return Err(DiagnosticsError::Api(error));
         }
         let json = match serde_json::from_slice(&body) {
@@ -284,7 +286,7 @@ impl DiagnosticsClient {
             Err(_) if body.is_empty() => Value::Null,
             Ok(_) | Err(_) => return Err(DiagnosticsError::InvalidResponse),
         };
-        Ok((json, RateLimits::of(&headers)))
+        Ok((json, RateLimits::from_headers(&headers)))
     }
 
     /// Sends a request to an OAuth endpoint, whose rejections have codes of their own.
@@ -305,9 +307,16 @@ impl DiagnosticsClient {
         }
         Err(match TokenRejection::from_response(status, &body) {
             Some(rejection) => DiagnosticsError::Rejected(rejection.specific_code()),
-            None => DiagnosticsError::Api(answer::error(Operation::Get, status, &headers, &body)),
+            None => {
+                DiagnosticsError::Api(error_mapping::error(Operation::Get, status, &headers, &body))
+            }
         })
     }
+}
+
+/// Path segments of the list of leads, from the operations table.
+fn leads_path(version: ApiVersion) -> Vec<&'static str> {
+    Operation::List.spec().path(version).split('/').collect()
 }
 
 impl fmt::Debug for DiagnosticsClient {

@@ -34,8 +34,8 @@ pub struct RateLimits {
 // === impl RateLimits ===
 
 impl RateLimits {
-    /// Reads the headers of an answer. Search answers have none.
-    pub fn of(headers: &HeaderMap) -> Self {
+    /// Reads the headers of a response. Responses to searches have none.
+    pub fn from_headers(headers: &HeaderMap) -> Self {
         let number = |name: HeaderName| headers.get(name)?.to_str().ok()?.trim().parse().ok();
         Self {
             max: number(MAX),
@@ -47,7 +47,7 @@ impl RateLimits {
     }
 
     /// What the quota makes of them, and of a refusal that came with them.
-    pub(super) fn heard(&self, refusal: Option<&Error>) -> Observation {
+    pub fn observation(&self, refusal: Option<&Error>) -> Observation {
         Observation {
             limit: ObservedLimit {
                 size: self.max,

@@ -1,349 +1,398 @@
-//! The eleven lead operations and the associations that go with them, each as the call that HubSpot
-//! takes.
+//! The operations table: the only place that knows how HubSpot's operations differ.
+//!
+//! Each row of [`OPERATIONS`] gives the HTTP method, the path in every API version, the rate limit
+//! bucket, the idempotency, the batch form, and how results of a batch are matched.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use http::Method;
+use leadsd_quota::BucketName;
 
-use async_trait::async_trait;
-use serde_json::{Value, json};
-
-use super::{
-    answer,
-    client::{self, Client, Errand},
-    endpoints::{self, Operation},
-    wire::{self, Batch, LinkedBatch, Object, Results},
-};
-use crate::leads::{
-    BatchAnswer, BatchRead, CallContext, CreateLead, Error, FieldFault, GetLead, ItemError, Lead,
-    LeadId, Links, ListLeads, Page, Reason, SearchLeads, SearchPage, Selection, Traced, UpdateLead,
-    UpsertLead, Upstream,
+use crate::{
+    config::ApiVersion,
+    leads::{
+        Request,
+        batch::{MAX_CHUNK, MissingItemPolicy, UnresolvedPolicy},
+    },
 };
 
-/// Longest search body HubSpot takes, in characters.
-const MAX_SEARCH_CHARS: usize = 3_000;
+/// One of HubSpot's lead operations, or the read of the associations of leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Reads one lead.
+    Get,
+    /// Reads one page of all leads.
+    List,
+    /// Creates one lead.
+    Create,
+    /// Updates one lead.
+    Update,
+    /// Archives one lead.
+    Archive,
+    /// Reads one page of matching leads.
+    Search,
+    /// Reads leads by id.
+    BatchRead,
+    /// Creates leads.
+    BatchCreate,
+    /// Updates leads.
+    BatchUpdate,
+    /// Creates or updates leads.
+    BatchUpsert,
+    /// Archives leads.
+    BatchArchive,
+    /// Reads the associations of leads to one object type.
+    ReadAssociations,
+}
 
-/// Longest URL sent: HubSpot's gateways refuse some of 8 thousand characters and all of 16.
-const MAX_URL_CHARS: usize = 8_000;
+/// Whether an operation has the same effect once and twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idempotency {
+    /// A read, a write of complete values, or an archive.
+    Idempotent,
+    /// A create: sent twice, it creates two leads.
+    NotIdempotent,
+}
 
-/// Query parameters.
-type Query<'a> = Vec<(&'static str, Cow<'a, str>)>;
+/// Whether an operation changes anything at HubSpot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It reads.
+    Read,
+    /// It writes.
+    Write,
+}
 
-#[async_trait]
-impl Upstream for Client {
-    async fn get(&self, call: &CallContext, request: &GetLead) -> Result<Lead, Error> {
-        let mut query = selection(&request.selection);
-        query.push(("archived", flag(request.archived)));
-        query.extend(id_property(request.id_property.as_deref()));
-        let url = with_query(endpoints::lead(&self.collection, &request.id), &query);
-        short_enough(&url)?;
-        let send = || self.http.get(url.clone());
-        let object: Object = self.json(call, Operation::Get, send).await?;
-        named(Operation::Get, object)
+/// The rate limit that HubSpot applies to an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateLimit {
+    /// A bucket of the portal's quota.
+    Bucket(BucketName),
+    /// The burst bucket, and a limit of its own that the quota does not know. A 429 and the headers
+    /// of a response may be about that limit, so they teach the quota nothing, and a rejection is
+    /// not retried: the caller falls back to individual reads.
+    BurstAndOwn,
+}
+
+/// How a batch is formed and its response matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchForm {
+    /// Maximum number of inputs.
+    pub max_inputs: usize,
+    /// Outcome of an input that the response does not mention.
+    pub missing: MissingItemPolicy,
+    /// What a merged batch does about an input that the response does not settle.
+    pub unresolved: UnresolvedPolicy,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct OperationSpec {
+    /// The operation.
+    pub operation: Operation,
+    /// Name in logs and metrics.
+    pub name: &'static str,
+    /// HTTP method.
+    pub method: Method,
+    /// Path templates for the API versions 2026-09, 2026-03 and v3. `{id}` and `{to}` are replaced
+    /// by one percent-encoded segment.
+    pub paths: [&'static str; 3],
+    /// Rate limit.
+    pub rate_limit: RateLimit,
+    /// Idempotency.
+    pub idempotency: Idempotency,
+    /// Whether it writes.
+    pub access: Access,
+    /// For batches: their form. `None` for single operations.
+    pub batch: Option<BatchForm>,
+}
+
+/// Number of operations.
+pub const COUNT: usize = 12;
+
+/// All operations, in the order of their discriminants.
+pub const OPERATIONS: [OperationSpec; COUNT] = [
+    OperationSpec {
+        operation: Operation::Get,
+        name: "get",
+        method: Method::GET,
+        paths: [
+            "crm/objects/2026-09/leads/{id}",
+            "crm/objects/2026-03/leads/{id}",
+            "crm/v3/objects/leads/{id}",
+        ],
+        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        idempotency: Idempotency::Idempotent,
+        access: Access::Read,
+        batch: None,
+    },
+    OperationSpec {
+        operation: Operation::List,
+        name: "list",
+        method: Method::GET,
+        paths: ["crm/objects/2026-09/leads", "crm/objects/2026-03/leads", "crm/v3/objects/leads"],
+        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        idempotency: Idempotency::Idempotent,
+        access: Access::Read,
+        batch: None,
+    },
+    OperationSpec {
+        operation: Operation::Create,
+        name: "create",
+        method: Method::POST,
+        paths: ["crm/objects/2026-09/leads", "crm/objects/2026-03/leads", "crm/v3/objects/leads"],
+        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        idempotency: Idempotency::NotIdempotent,
+        access: Access::Write,
+        batch: None,
+    },
+    OperationSpec {
+        operation: Operation::Update,
+        name: "update",
+        method: Method::PATCH,
+        paths: [
+            "crm/objects/2026-09/leads/{id}",
+            "crm/objects/2026-03/leads/{id}",
+            "crm/v3/objects/leads/{id}",
+        ],
+        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        idempotency: Idempotency::Idempotent,
+        access: Access::Write,
+        batch: None,
+    },
+    OperationSpec {
+        operation: Operation::Archive,
+        name: "archive",
+        method: Method::DELETE,
+        paths: [
+            "crm/objects/2026-09/leads/{id}",
+            "crm/objects/2026-03/leads/{id}",
+            "crm/v3/objects/leads/{id}",
+        ],
+        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        idempotency: Idempotency::Idempotent,
+        access: Access::Write,
+        batch: None,
+    },
+    OperationSpec {
+        operation: Operation::Search,
+        name: "search",
+        method: Method::POST,
+        paths: [
+            "crm/objects/2026-09/leads/search",
+            "crm/objects/2026-03/leads/search",
+            "crm/v3/objects/leads/search",
+        ],
+        rate_limit: RateLimit::Bucket(BucketName::Search),
+        idempotency: Idempotency::Idempotent,
+        access: Access::Read,
+        batch: None,
+    },
+    OperationSpec {
+        operation: Operation::BatchRead,
+        name: "batch_read",
+        method: Method::POST,
+        paths: [
+            "crm/objects/2026-09/leads/batch/read",
+            "crm/objects/2026-03/leads/batch/read",
+            "crm/v3/objects/leads/batch/read",
+        ],
+        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        idempotency: Idempotency::Idempotent,
+        access: Access::Read,
+        batch: Some(BatchForm {
+            max_inputs: MAX_CHUNK,
+            missing: MissingItemPolicy::NotFound,
+            unresolved: UnresolvedPolicy::RetryAlone,
+        }),
+    },
+    OperationSpec {
+        operation: Operation::BatchCreate,
+        name: "batch_create",
+        method: Method::POST,
+        paths: [
+            "crm/objects/2026-09/leads/batch/create",
+            "crm/objects/2026-03/leads/batch/create",
+            "crm/v3/objects/leads/batch/create",
+        ],
+        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        idempotency: Idempotency::NotIdempotent,
+        access: Access::Write,
+        batch: Some(BatchForm {
+            max_inputs: MAX_CHUNK,
+            missing: MissingItemPolicy::OutcomeUnknown,
+            unresolved: UnresolvedPolicy::Fail,
+        }),
+    },
+    OperationSpec {
+        operation: Operation::BatchUpdate,
+        name: "batch_update",
+        method: Method::POST,
+        paths: [
+            "crm/objects/2026-09/leads/batch/update",
+            "crm/objects/2026-03/leads/batch/update",
+            "crm/v3/objects/leads/batch/update",
+        ],
+        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        idempotency: Idempotency::Idempotent,
+        access: Access::Write,
+        batch: Some(BatchForm {
+            max_inputs: MAX_CHUNK,
+            missing: MissingItemPolicy::OutcomeUnknown,
+            // Complete values may be written twice.
+            unresolved: UnresolvedPolicy::RetryAlone,
+        }),
+    },
+    OperationSpec {
+        operation: Operation::BatchUpsert,
+        name: "batch_upsert",
+        method: Method::POST,
+        paths: [
+            "crm/objects/2026-09/leads/batch/upsert",
+            "crm/objects/2026-03/leads/batch/upsert",
+            "crm/v3/objects/leads/batch/upsert",
+        ],
+        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        // Keyed by a unique property: the second upsert finds the lead of the first.
+        idempotency: Idempotency::Idempotent,
+        access: Access::Write,
+        batch: Some(BatchForm {
+            max_inputs: MAX_CHUNK,
+            missing: MissingItemPolicy::OutcomeUnknown,
+            // A second upsert would report that the lead existed before.
+            unresolved: UnresolvedPolicy::Fail,
+        }),
+    },
+    OperationSpec {
+        operation: Operation::BatchArchive,
+        name: "batch_archive",
+        method: Method::POST,
+        paths: [
+            "crm/objects/2026-09/leads/batch/archive",
+            "crm/objects/2026-03/leads/batch/archive",
+            "crm/v3/objects/leads/batch/archive",
+        ],
+        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        idempotency: Idempotency::Idempotent,
+        access: Access::Write,
+        batch: Some(BatchForm {
+            max_inputs: MAX_CHUNK,
+            // HubSpot responds to an archive without results.
+            missing: MissingItemPolicy::Succeeded,
+            unresolved: UnresolvedPolicy::RetryAlone,
+        }),
+    },
+    OperationSpec {
+        operation: Operation::ReadAssociations,
+        name: "read_associations",
+        method: Method::POST,
+        paths: [
+            "crm/associations/2026-09/leads/{to}/batch/read",
+            "crm/associations/2026-03/leads/{to}/batch/read",
+            "crm/v4/associations/leads/{to}/batch/read",
+        ],
+        rate_limit: RateLimit::BurstAndOwn,
+        idempotency: Idempotency::Idempotent,
+        access: Access::Read,
+        batch: None,
+    },
+];
+
+// === impl Operation ===
+
+impl Operation {
+    /// The row of this operation.
+    pub fn spec(self) -> &'static OperationSpec {
+        static TABLE: [OperationSpec; COUNT] = OPERATIONS;
+        &TABLE[self as usize]
     }
 
-    async fn list(&self, call: &CallContext, request: &ListLeads) -> Result<Page, Error> {
-        let mut query = selection(&request.selection);
-        query.push(("limit", request.limit.to_string().into()));
-        query.push(("archived", flag(request.archived)));
-        query.extend(request.after.as_deref().map(|after| ("after", after.into())));
-        let url = with_query(self.collection.clone(), &query);
-        short_enough(&url)?;
-        let send = || self.http.get(url.clone());
-        let results: Results = self.json(call, Operation::List, send).await?;
-        Ok(results.into_page())
+    /// Name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        self.spec().name
     }
 
-    async fn search(&self, call: &CallContext, request: &SearchLeads) -> Result<SearchPage, Error> {
-        let body = search_body(request);
-        if body.to_string().chars().count() > MAX_SEARCH_CHARS {
-            let description = "the whole search must fit in 3,000 characters of JSON: use fewer \
-                               or shorter filters, values or properties";
-            return Err(Error::invalid(vec![FieldFault::new("filter_groups", description)]));
+    /// Whether it changes anything at HubSpot.
+    pub fn writes(self) -> bool {
+        self.spec().access == Access::Write
+    }
+}
+
+impl From<&Request> for Operation {
+    fn from(request: &Request) -> Self {
+        match request {
+            Request::Get(_) => Self::Get,
+            Request::List(_) => Self::List,
+            Request::Search(_) => Self::Search,
+            Request::Create(_) => Self::Create,
+            Request::Update(_) => Self::Update,
+            Request::Archive(_) => Self::Archive,
+            Request::BatchRead(_) => Self::BatchRead,
+            Request::BatchCreate(_) => Self::BatchCreate,
+            Request::BatchUpdate(_) => Self::BatchUpdate,
+            Request::BatchUpsert(_) => Self::BatchUpsert,
+            Request::BatchArchive(_) => Self::BatchArchive,
+            Request::ReadAssociations { .. } => Self::ReadAssociations,
         }
-        let results: Results = self.post(call, Operation::Search, "search", &[], &body).await?;
-        Ok(results.into_search_page())
     }
+}
 
-    async fn create(&self, call: &CallContext, request: &CreateLead) -> Result<Lead, Error> {
-        let body = create_body(request);
-        let send = || self.http.post(self.collection.clone()).json(&body);
-        let object: Object = self.json(call, Operation::Create, send).await?;
-        named(Operation::Create, object)
-    }
+// === impl OperationSpec ===
 
-    async fn update(&self, call: &CallContext, request: &UpdateLead) -> Result<Lead, Error> {
-        let query: Query<'_> = id_property(request.id_property.as_deref()).into_iter().collect();
-        let url = with_query(endpoints::lead(&self.collection, &request.id), &query);
-        let body = json!({ "properties": request.properties });
-        let send = || self.http.patch(url.clone()).json(&body);
-        let object: Object = self.json(call, Operation::Update, send).await?;
-        named(Operation::Update, object)
-    }
-
-    async fn archive(&self, call: &CallContext, id: &LeadId) -> Result<(), Error> {
-        let url = endpoints::lead(&self.collection, id);
-        let done = self.execute(call, Operation::Archive, || self.http.delete(url.clone())).await;
-        match done {
-            // HubSpot answers 204 for unknown ids; a version that answers 404 means the same.
-            Err(error) if error.reason() == Reason::LeadNotFound => Ok(()),
-            done => done.map(drop),
+impl OperationSpec {
+    /// Path template in this API version.
+    pub fn path(&self, version: ApiVersion) -> &'static str {
+        let [v2026_09, v2026_03, v3] = self.paths;
+        match version {
+            ApiVersion::V2026_09 => v2026_09,
+            ApiVersion::V2026_03 => v2026_03,
+            ApiVersion::V3 => v3,
         }
     }
 
-    async fn batch_read(
-        &self,
-        call: &CallContext,
-        request: &BatchRead,
-    ) -> Result<BatchAnswer, Error> {
-        let inputs: Vec<Value> =
-            request.ids.iter().map(|id| json!({ "id": id.as_str() })).collect();
-        let mut body = json!({
-            "inputs": inputs,
-            "properties": request.properties,
-            "propertiesWithHistory": request.properties_with_history,
-        });
-        if let Some(id_property) = &request.id_property {
-            body["idProperty"] = json!(id_property);
+    /// The bucket that a request takes a permit of.
+    pub fn bucket(&self) -> BucketName {
+        match self.rate_limit {
+            RateLimit::Bucket(bucket) => bucket,
+            RateLimit::BurstAndOwn => BucketName::Burst,
         }
-        let query = [("archived", flag(request.archived))];
-        let answered = self.post(call, Operation::BatchRead, "batch/read", &query, &body).await;
-        match answered {
-            Ok(Batch { results: None, errors: None }) => {
-                let text = "HubSpot's answer to a read is empty";
-                Err(client::unintelligible(Operation::BatchRead, text))
+    }
+
+    /// Whether HubSpot applies a limit that the quota does not know.
+    pub fn has_own_limit(&self) -> bool {
+        self.rate_limit == RateLimit::BurstAndOwn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_in_the_order_of_their_discriminants() {
+        for (index, spec) in OPERATIONS.iter().enumerate() {
+            assert_eq!(spec.operation as usize, index, "{}", spec.name);
+            assert_eq!(spec.operation.name(), spec.name);
+        }
+    }
+
+    #[test]
+    fn only_creates_are_not_idempotent() {
+        for spec in &OPERATIONS {
+            let is_create = matches!(spec.operation, Operation::Create | Operation::BatchCreate);
+            let expected =
+                if is_create { Idempotency::NotIdempotent } else { Idempotency::Idempotent };
+            assert_eq!(spec.idempotency, expected, "{}", spec.name);
+            if let Some(batch) = spec.batch {
+                let is_certain = batch.unresolved == UnresolvedPolicy::RetryAlone;
+                assert!(!is_certain || !is_create, "{} must not be repeated", spec.name);
             }
-            Ok(batch) => Ok(batch_answer(call, Operation::BatchRead, batch)),
-            // A version that answers 404 when every id is missing.
-            Err(error) if error.reason() == Reason::LeadNotFound => Ok(BatchAnswer::default()),
-            Err(error) => Err(error),
         }
     }
 
-    async fn batch_create(
-        &self,
-        call: &CallContext,
-        inputs: &[Traced<CreateLead>],
-    ) -> Result<BatchAnswer, Error> {
-        let inputs: Vec<Value> = inputs
-            .iter()
-            .map(|traced| {
-                let mut body = create_body(&traced.input);
-                body["objectWriteTraceId"] = json!(traced.trace_id);
-                body
-            })
-            .collect();
-        let body = json!({ "inputs": inputs });
-        let batch: Batch =
-            self.post(call, Operation::BatchCreate, "batch/create", &[], &body).await?;
-        Ok(batch_answer(call, Operation::BatchCreate, batch))
+    #[test]
+    fn only_searches_take_the_search_bucket() {
+        for spec in &OPERATIONS {
+            let is_search = spec.operation == Operation::Search;
+            assert_eq!(spec.bucket() == BucketName::Search, is_search, "{}", spec.name);
+        }
     }
-
-    async fn batch_update(
-        &self,
-        call: &CallContext,
-        inputs: &[Traced<UpdateLead>],
-    ) -> Result<BatchAnswer, Error> {
-        let body = json!({ "inputs": inputs.iter().map(|traced| keyed_body(
-            &traced.trace_id,
-            &traced.input.id,
-            traced.input.id_property.as_deref(),
-            &traced.input.properties,
-        )).collect::<Vec<_>>() });
-        let batch: Batch =
-            self.post(call, Operation::BatchUpdate, "batch/update", &[], &body).await?;
-        Ok(batch_answer(call, Operation::BatchUpdate, batch))
-    }
-
-    async fn batch_upsert(
-        &self,
-        call: &CallContext,
-        inputs: &[Traced<UpsertLead>],
-    ) -> Result<BatchAnswer, Error> {
-        let body = json!({ "inputs": inputs.iter().map(|traced| keyed_body(
-            &traced.trace_id,
-            &traced.input.id,
-            traced.input.id_property.as_deref(),
-            &traced.input.properties,
-        )).collect::<Vec<_>>() });
-        let batch: Batch =
-            self.post(call, Operation::BatchUpsert, "batch/upsert", &[], &body).await?;
-        Ok(batch_answer(call, Operation::BatchUpsert, batch))
-    }
-
-    async fn batch_archive(
-        &self,
-        call: &CallContext,
-        ids: &[LeadId],
-    ) -> Result<BatchAnswer, Error> {
-        let inputs: Vec<Value> = ids.iter().map(|id| json!({ "id": id.as_str() })).collect();
-        let body = json!({ "inputs": inputs });
-        let batch: Batch =
-            self.post(call, Operation::BatchArchive, "batch/archive", &[], &body).await?;
-        let mut answer = batch_answer(call, Operation::BatchArchive, batch);
-        // An id that is not there is archived, as in the single call.
-        answer.errors.retain(|item| item.error.reason() != Reason::LeadNotFound);
-        Ok(answer)
-    }
-
-    async fn associations(
-        &self,
-        call: &CallContext,
-        leads: &[LeadId],
-        to: &str,
-    ) -> Result<Vec<Links>, Error> {
-        let url = endpoints::url(&self.associations, &[to, "batch", "read"]);
-        let inputs: Vec<Value> = leads.iter().map(|id| json!({ "id": id.as_str() })).collect();
-        let body = json!({ "inputs": inputs });
-        let send = || self.http.post(url.clone()).json(&body);
-        // Leads that are not there are among its errors, and of no interest here.
-        let linked: LinkedBatch = self.json(call, Operation::ReadAssociations, send).await?;
-        Ok(linked.into_links())
-    }
-}
-
-// === impl Client ===
-
-impl Client {
-    /// Posts to a path below the collection.
-    async fn post<T: serde::de::DeserializeOwned + Default>(
-        &self,
-        call: &CallContext,
-        operation: Operation,
-        path: &str,
-        query: &[(&'static str, Cow<'_, str>)],
-        body: &Value,
-    ) -> Result<T, Error> {
-        let segments: Vec<&str> = path.split('/').collect();
-        let url = with_query(endpoints::url(&self.collection, &segments), query);
-        let send = || self.http.post(url.clone()).json(body);
-        let leads = body["inputs"].as_array().map_or(1, Vec::len);
-        self.json(call, Errand { operation, leads }, send).await
-    }
-}
-
-/// The lead of an answer that must name it.
-fn named(operation: Operation, object: Object) -> Result<Lead, Error> {
-    let lead = object.into_lead();
-    if lead.id.is_empty() {
-        let text = "HubSpot's answer does not name the lead";
-        return Err(client::unintelligible(operation, text));
-    }
-    Ok(lead)
-}
-
-fn batch_answer(call: &CallContext, operation: Operation, batch: Batch) -> BatchAnswer {
-    let errors = batch.errors.unwrap_or_default();
-    let id = call.cost.correlation_id();
-    BatchAnswer {
-        results: batch.results.unwrap_or_default().into_iter().map(Object::into_item).collect(),
-        errors: errors
-            .into_iter()
-            .map(|error| ItemError { error: answer::item_error(operation, id.as_deref(), error) })
-            .collect(),
-    }
-}
-
-fn create_body(request: &CreateLead) -> Value {
-    let mut body = json!({ "properties": request.properties });
-    if !request.associations.is_empty() {
-        body["associations"] = json!(wire::associations(&request.associations));
-    }
-    body
-}
-
-fn keyed_body(
-    trace_id: &str,
-    id: &LeadId,
-    id_property: Option<&str>,
-    properties: &BTreeMap<String, String>,
-) -> Value {
-    let mut body = json!({
-        "id": id.as_str(),
-        "properties": properties,
-        "objectWriteTraceId": trace_id,
-    });
-    if let Some(id_property) = id_property {
-        body["idProperty"] = json!(id_property);
-    }
-    body
-}
-
-fn search_body(request: &SearchLeads) -> Value {
-    let mut body = json!({ "limit": request.limit });
-    if !request.query.is_empty() {
-        body["query"] = json!(request.query);
-    }
-    if !request.properties.is_empty() {
-        body["properties"] = json!(request.properties);
-    }
-    if let Some(after) = &request.after {
-        body["after"] = json!(after);
-    }
-    if let Some(sort) = &request.sort {
-        let direction = match sort.direction {
-            crate::leads::Direction::Ascending => "ASCENDING",
-            crate::leads::Direction::Descending => "DESCENDING",
-        };
-        body["sorts"] = json!([{ "propertyName": sort.property_name, "direction": direction }]);
-    }
-    if !request.filter_groups.is_empty() {
-        let groups = request.filter_groups.iter().map(|group| {
-            let filters: Vec<Value> = group.filters.iter().map(filter_body).collect();
-            json!({ "filters": filters })
-        });
-        body["filterGroups"] = Value::Array(groups.collect());
-    }
-    body
-}
-
-fn filter_body(filter: &crate::leads::Filter) -> Value {
-    let mut body =
-        json!({ "propertyName": filter.property_name, "operator": filter.operator.as_str() });
-    if let Some(value) = &filter.value {
-        body["value"] = json!(value);
-    }
-    if let Some(high_value) = &filter.high_value {
-        body["highValue"] = json!(high_value);
-    }
-    if !filter.values.is_empty() {
-        body["values"] = json!(filter.values);
-    }
-    body
-}
-
-fn selection(selection: &Selection) -> Query<'_> {
-    [
-        ("properties", &selection.properties),
-        ("propertiesWithHistory", &selection.properties_with_history),
-        ("associations", &selection.associations),
-    ]
-    .into_iter()
-    .filter(|(_, names)| !names.is_empty())
-    .map(|(key, names)| (key, names.join(",").into()))
-    .collect()
-}
-
-fn id_property(name: Option<&str>) -> Option<(&'static str, Cow<'_, str>)> {
-    name.map(|name| ("idProperty", name.into()))
-}
-
-fn flag(value: bool) -> Cow<'static, str> {
-    if value { "true".into() } else { "false".into() }
-}
-
-fn with_query(mut url: url::Url, query: &[(&'static str, Cow<'_, str>)]) -> url::Url {
-    if !query.is_empty() {
-        url.query_pairs_mut().extend_pairs(query);
-    }
-    url
-}
-
-/// Refuses a read whose URL HubSpot's gateways would not take: encoded, a comma alone takes three
-/// characters.
-fn short_enough(url: &url::Url) -> Result<(), Error> {
-    if url.as_str().len() <= MAX_URL_CHARS {
-        return Ok(());
-    }
-    let description = "names too many properties for one call, about 8,000 characters; \
-                       BatchGetLeads takes any number";
-    Err(Error::invalid(vec![FieldFault::new("properties", description)]))
 }

@@ -253,8 +253,8 @@ impl Linked {
     fn into_domain(self) -> Links {
         let records: Option<Vec<Link>> =
             self.to.unwrap_or_default().into_iter().map(To::into_domain).collect();
-        let is_whole = records.is_some() && next(self.paging).is_none();
-        Links { lead: self.from.id, records: records.unwrap_or_default(), is_whole }
+        let is_complete = records.is_some() && next(self.paging).is_none();
+        Links { lead: self.from.id, records: records.unwrap_or_default(), is_complete }
     }
 }
 

@@ -16,7 +16,8 @@ use std::{
 use tracing::{Level, enabled, event};
 
 use super::{
-    call::{CallContext, PortalName},
+    context::CallContext,
+    context::PortalName,
     error::{Error, Reason},
     query::LeadId,
 };
@@ -113,12 +114,12 @@ impl Tally {
 
 impl Entry {
     /// The entry of one call, and what becomes of it if the call only repeats another.
-    pub(super) fn new(call: &CallContext, operation: &'static str, inputs: usize) -> Self {
+    pub(super) fn new(ctx: &CallContext, operation: &'static str, inputs: usize) -> Self {
         let facts = Facts {
             operation,
-            caller: call.who.caller.clone(),
-            portal: call.portal.clone(),
-            request_id: Arc::clone(&call.request_id),
+            caller: ctx.requester.caller.clone(),
+            portal: ctx.portal.name.clone(),
+            request_id: Arc::clone(&ctx.request_id),
             leads: Vec::new(),
             inputs,
         };

@@ -1,74 +1,14 @@
 //! Why a call failed, in the terms of the domain: a reason that programs can act on, a message for
-//! the caller, and facts. What only operators may see is kept apart in `internal`.
+//! the caller, and facts. What only operators may see is kept apart in `internal`. An error also says
+//! whether HubSpot may have acted, and which inputs of a batch it is about.
 #![deny(clippy::wildcard_enum_match_arm)]
+
+mod reason;
 
 use std::{fmt, time::Duration};
 
+pub use self::reason::Reason;
 use leadsd_quota::Rejected;
-
-/// What a caller can tell apart. Each reason is a stable public name and has one gRPC code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// A field of the request is wrong; found here, nothing was sent. INVALID_ARGUMENT.
-    InvalidRequest,
-    /// `leadsd-portal` names no configured portal, or is missing where it is needed.
-    /// INVALID_ARGUMENT.
-    UnknownPortal,
-    /// The page token is not one of ours, or belongs to another request. INVALID_ARGUMENT.
-    InvalidPageToken,
-    /// A search cannot go past its first 10,000 results. OUT_OF_RANGE.
-    SearchWindowExceeded,
-    /// The `request_id` was used before with other content. INVALID_ARGUMENT.
-    RequestIdReused,
-    /// No such lead. NOT_FOUND.
-    LeadNotFound,
-    /// HubSpot refuses the content: a property, an association, a filter. INVALID_ARGUMENT.
-    ValidationFailed,
-    /// HubSpot has a record with this unique value already. ALREADY_EXISTS.
-    AlreadyExists,
-    /// HubSpot reports a conflict with another change. ABORTED.
-    Conflict,
-    /// The portal's credential lacks a scope. PERMISSION_DENIED.
-    MissingScopes,
-    /// HubSpot forbids it for another reason. PERMISSION_DENIED.
-    Forbidden,
-    /// The service has no usable HubSpot credential at the moment. UNAVAILABLE.
-    CredentialUnavailable,
-    /// HubSpot does not accept the portal's credential. FAILED_PRECONDITION.
-    CredentialRejected,
-    /// HubSpot's short-term rate limit is used up. RESOURCE_EXHAUSTED.
-    RateLimited,
-    /// HubSpot's daily limit is used up. RESOURCE_EXHAUSTED.
-    DailyLimitReached,
-    /// The service itself has too much to do. RESOURCE_EXHAUSTED.
-    Overloaded,
-    /// A bulk operation locks the account (423). UNAVAILABLE.
-    AccountLocked,
-    /// The account is moving between data centres (477). UNAVAILABLE.
-    AccountMigrating,
-    /// HubSpot is down, overloaded or not reachable. UNAVAILABLE.
-    UpstreamUnavailable,
-    /// HubSpot answered something that cannot be understood. UNAVAILABLE.
-    UpstreamUnintelligible,
-    /// HubSpot's answer is larger than the configured bound. RESOURCE_EXHAUSTED.
-    AnswerTooLarge,
-    /// Time ran out. DEADLINE_EXCEEDED.
-    DeadlineExceeded,
-    /// A write was sent and its outcome is not known. UNKNOWN.
-    WriteOutcomeUnknown,
-    /// HubSpot refused a batch as a whole, and this input was not tried again alone. ABORTED.
-    BatchRefused,
-    /// A fault of the service itself. INTERNAL.
-    Internal,
-    /// The request is larger than the configured bound: message or metadata. RESOURCE_EXHAUSTED.
-    RequestTooLarge,
-    /// It is not known who calls. UNAUTHENTICATED.
-    Unauthenticated,
-    /// The caller is known and may not do this. PERMISSION_DENIED.
-    CallerForbidden,
-    /// It cannot be checked at the moment who calls. UNAVAILABLE.
-    AuthenticationUnavailable,
-}
 
 /// Whether HubSpot may have acted on a request that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,80 +74,21 @@ struct Inner {
     retry_after: Option<Duration>,
     side_effect: SideEffect,
     affected_inputs: AffectedInputs,
-    bucket: Option<&'static str>,
+    local_limit: Option<LocalLimit>,
     is_deadline_limited: bool,
 }
 
-// === impl Reason ===
-
-impl Reason {
-    /// All of them, in the order of their numbers in the contract.
-    pub const ALL: [Self; 29] = [
-        Self::InvalidRequest,
-        Self::UnknownPortal,
-        Self::InvalidPageToken,
-        Self::SearchWindowExceeded,
-        Self::RequestIdReused,
-        Self::LeadNotFound,
-        Self::ValidationFailed,
-        Self::AlreadyExists,
-        Self::Conflict,
-        Self::MissingScopes,
-        Self::Forbidden,
-        Self::CredentialUnavailable,
-        Self::CredentialRejected,
-        Self::RateLimited,
-        Self::DailyLimitReached,
-        Self::Overloaded,
-        Self::AccountLocked,
-        Self::AccountMigrating,
-        Self::UpstreamUnavailable,
-        Self::UpstreamUnintelligible,
-        Self::AnswerTooLarge,
-        Self::DeadlineExceeded,
-        Self::WriteOutcomeUnknown,
-        Self::BatchRefused,
-        Self::Internal,
-        Self::RequestTooLarge,
-        Self::Unauthenticated,
-        Self::CallerForbidden,
-        Self::AuthenticationUnavailable,
-    ];
-
-    /// The public name, as in `google.rpc.ErrorInfo.reason`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "INVALID_REQUEST",
-            Self::UnknownPortal => "UNKNOWN_PORTAL",
-            Self::InvalidPageToken => "INVALID_PAGE_TOKEN",
-            Self::SearchWindowExceeded => "SEARCH_WINDOW_EXCEEDED",
-            Self::RequestIdReused => "REQUEST_ID_REUSED",
-            Self::LeadNotFound => "LEAD_NOT_FOUND",
-            Self::ValidationFailed => "VALIDATION_FAILED",
-            Self::AlreadyExists => "ALREADY_EXISTS",
-            Self::Conflict => "CONFLICT",
-            Self::MissingScopes => "MISSING_SCOPES",
-            Self::Forbidden => "FORBIDDEN",
-            Self::CredentialUnavailable => "CREDENTIAL_UNAVAILABLE",
-            Self::CredentialRejected => "CREDENTIAL_REJECTED",
-            Self::RateLimited => "RATE_LIMITED",
-            Self::DailyLimitReached => "DAILY_LIMIT_REACHED",
-            Self::Overloaded => "OVERLOADED",
-            Self::AccountLocked => "ACCOUNT_LOCKED",
-            Self::AccountMigrating => "ACCOUNT_MIGRATING",
-            Self::UpstreamUnavailable => "UPSTREAM_UNAVAILABLE",
-            Self::UpstreamUnintelligible => "UPSTREAM_UNINTELLIGIBLE",
-            Self::AnswerTooLarge => "ANSWER_TOO_LARGE",
-            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
-            Self::WriteOutcomeUnknown => "WRITE_OUTCOME_UNKNOWN",
-            Self::BatchRefused => "BATCH_REFUSED",
-            Self::Internal => "INTERNAL",
-            Self::RequestTooLarge => "REQUEST_TOO_LARGE",
-            Self::Unauthenticated => "UNAUTHENTICATED",
-            Self::CallerForbidden => "CALLER_FORBIDDEN",
-            Self::AuthenticationUnavailable => "AUTHENTICATION_UNAVAILABLE",
-        }
-    }
+/// The limit of the service itself that rejected a request: HubSpot was not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalLimit {
+    /// A bucket of the portal's quota, by its name.
+    Quota(&'static str),
+    /// A limit on what the service has in progress, by its name.
+    Admission(&'static str),
+    /// The queue of writes to one lead.
+    WriteQueue,
+    /// The circuit breaker of the portal is open.
+    CircuitBreaker,
 }
 
 // === impl FieldFault ===
@@ -233,7 +114,7 @@ impl Error {
             retry_after: None,
             side_effect: SideEffect::None,
             affected_inputs: AffectedInputs::default(),
-            bucket: None,
+            local_limit: None,
             is_deadline_limited: false,
         }))
     }
@@ -304,26 +185,37 @@ impl Error {
         self
     }
 
-    /// Adds the limit of the service's own that stands in the way.
+    /// Adds the limit of the service itself that rejected the request.
     #[must_use]
-    pub fn with_bucket(mut self, bucket: &'static str) -> Self {
-        self.0.bucket = Some(bucket);
+    pub fn with_local_limit(mut self, limit: LocalLimit) -> Self {
+        self.0.local_limit = Some(limit);
         self
     }
 
-    /// The limit of the service's own that stands in the way: HubSpot was not asked.
-    pub fn bucket(&self) -> Option<&'static str> {
-        self.0.bucket
+    /// The limit of the service itself that rejected the request. `None` if HubSpot was asked, or
+    /// another condition failed.
+    pub fn local_limit(&self) -> Option<LocalLimit> {
+        self.0.local_limit
     }
 
-    /// Adds that there would have been another attempt, had there been the time.
+    /// Name of the local limit as callers see it. `None` for the circuit breaker, which is no limit
+    /// of a quota.
+    pub fn bucket(&self) -> Option<&'static str> {
+        match self.0.local_limit? {
+            LocalLimit::Quota(name) | LocalLimit::Admission(name) => Some(name),
+            LocalLimit::WriteQueue => Some("lead"),
+            LocalLimit::CircuitBreaker => None,
+        }
+    }
+
+    /// Marks the error as one after which only the deadline prevented another attempt.
     #[must_use]
     pub fn deadline_limited(mut self) -> Self {
         self.0.is_deadline_limited = true;
         self
     }
 
-    /// Whether there would have been another attempt, had there been the time.
+    /// Whether only the deadline prevented another attempt.
     pub fn is_deadline_limited(&self) -> bool {
         self.0.is_deadline_limited
     }
@@ -386,7 +278,9 @@ impl From<Rejected> for Error {
                 (Reason::DailyLimitReached, "HubSpot's daily limit is used up".to_owned())
             }
         };
-        Self::new(reason, text).with_retry_after(rejected.retry_after).with_bucket(bucket)
+        Self::new(reason, text)
+            .with_retry_after(rejected.retry_after)
+            .with_local_limit(LocalLimit::Quota(bucket))
     }
 }
 

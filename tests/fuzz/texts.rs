@@ -53,6 +53,6 @@ fn texts() {
                 headers.insert(name, value);
             }
         }
-        let _ = RateLimits::of(&headers);
+        let _ = RateLimits::from_headers(&headers);
     }
 }

@@ -1,11 +1,11 @@
 //! Metrics of the requests to HubSpot.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use super::metric::{Metric, Writer, count, counter, flag, gauge, histogram};
-use crate::hubspot::{Client, Traffic};
+use crate::pipeline::{CallStats, Portals};
 
 const HUBSPOT_CALLS: Metric = counter(
     "leadsd_hubspot_calls",
@@ -38,10 +38,10 @@ pub(super) const ALL: &[Metric] =
     &[HUBSPOT_CALLS, HUBSPOT_SECONDS, HUBSPOT_RETRIES, HUBSPOT_STOPS, HUBSPOT_STOPPED];
 
 #[derive(Debug)]
-struct HubspotCollector(Client);
+struct HubspotCollector(Arc<Portals>);
 
-pub(super) fn register(registry: &mut Registry, client: &Client) {
-    registry.register_collector(Box::new(HubspotCollector(client.clone())));
+pub(super) fn register(registry: &mut Registry, portals: &Arc<Portals>) {
+    registry.register_collector(Box::new(HubspotCollector(Arc::clone(portals))));
 }
 
 // === impl HubspotCollector ===
@@ -49,21 +49,22 @@ pub(super) fn register(registry: &mut Registry, client: &Client) {
 impl Collector for HubspotCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer(encoder);
-        let timings = self.0.timings().into_iter().map(|timing| ([timing.operation], timing.took));
-        writer.histograms(HUBSPOT_SECONDS, timings)?;
-        let portals = self.0.traffic();
-        let calls = portals.iter().flat_map(|traffic| {
-            traffic.sent.iter().map(|sent| {
-                let labels = [traffic.portal.as_str(), sent.operation, sent.outcome.as_str()];
-                (labels, count(sent.calls))
+        let latencies = self.0.latencies().into_iter();
+        let latencies = latencies.map(|latency| ([latency.operation], latency.histogram));
+        writer.histograms(HUBSPOT_SECONDS, latencies)?;
+        let portals = self.0.call_stats();
+        let calls = portals.iter().flat_map(|stats| {
+            stats.calls.iter().map(|call| {
+                let labels = [stats.portal.as_str(), call.operation, call.outcome.as_str()];
+                (labels, count(call.calls))
             })
         });
         writer.samples(HUBSPOT_CALLS, calls)?;
-        let each = |value: fn(&Traffic) -> f64| {
-            portals.iter().map(move |traffic| ([traffic.portal.as_str()], value(traffic)))
+        let each = |value: fn(&CallStats) -> f64| {
+            portals.iter().map(move |stats| ([stats.portal.as_str()], value(stats)))
         };
-        writer.samples(HUBSPOT_RETRIES, each(|traffic| count(traffic.retries)))?;
-        writer.samples(HUBSPOT_STOPS, each(|traffic| count(traffic.stops)))?;
-        writer.samples(HUBSPOT_STOPPED, each(|traffic| flag(traffic.stopped)))
+        writer.samples(HUBSPOT_RETRIES, each(|stats| count(stats.retries)))?;
+        writer.samples(HUBSPOT_STOPS, each(|stats| count(stats.breaker_opened)))?;
+        writer.samples(HUBSPOT_STOPPED, each(|stats| flag(stats.breaker_is_open)))
     }
 }

@@ -10,10 +10,10 @@ use crate::{
     cli::remediation::Remediation,
     hubspot,
     leads::{
-        Association, AssociationCategory, AssociationType, CallContext, Claim, CostMeter,
-        CreateLead, Error, Guard, Lead, LeadId, ListLeads, Patience, Prepaid, Selection,
-        Upstream as _,
+        Association, AssociationCategory, AssociationType, CallContext, CostMeter, CreateLead,
+        Error, Guard, Lead, LeadId, ListLeads, Request, Response, Selection,
     },
+    pipeline,
     telemetry::trace_context::TraceContext,
 };
 use leadsd_base::{secret::Secret, time::SystemClock};
@@ -47,32 +47,34 @@ async fn written(
     contact: Option<&str>,
 ) -> Result<String, Remediation> {
     let config = location.config;
-    let handle = Handle::fixed(token.clone());
-    let resolve: hubspot::Resolve = Arc::new(move |_| Some(handle.clone()));
     let settings = app::quota_settings(config.quota.clone(), &config.portals);
-    let quota = Arc::new(Quota::new(settings, Arc::new(SystemClock)));
-    let client = hubspot::Client::new(&config.hubspot, resolve, quota)
+    let quota = Quota::new(settings, Arc::new(SystemClock));
+    let client = hubspot::Client::new(&config.hubspot)
         .map_err(|error| Remediation::new(error.to_string(), "check [hubspot]"))?;
+    let name = location.name.clone();
+    let account = quota.account(name.as_str());
     let deadline = Instant::now() + TIMEOUT;
-    let call = CallContext {
-        portal: location.name.clone(),
+    let ctx = CallContext {
+        portal: pipeline::direct_portal(name, client, Handle::fixed(token.clone()), account),
         deadline,
-        who: Requester { caller: Caller::new("leadsd-doctor"), priority: Priority::Interactive },
+        requester: Requester {
+            caller: Caller::new("leadsd-doctor"),
+            priority: Priority::Interactive,
+        },
         request_id: "leadsd-doctor".into(),
         trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
-        prepaid: Prepaid::default(),
         guard: Guard::default(),
-        patience: Patience::new(deadline),
-        made: 0,
-        claim: Claim::default(),
     };
     let failed =
         |error: &Error| location.remediation(&hubspot::DiagnosticsError::Api(error.clone()));
     let contact = match contact {
         Some(contact) => contact.to_owned(),
         None => {
-            let first = client.list(&call, &first_lead()).await.map_err(|error| failed(&error))?;
+            let first = send(&ctx, Request::List(first_lead()))
+                .await
+                .and_then(Response::into_page)
+                .map_err(|error| failed(&error))?;
             first.leads.first().and_then(contact_of).ok_or_else(no_contact)?
         }
     };
@@ -82,16 +84,24 @@ async fn written(
             "give the record id with --contact",
         )
     })?;
-    let created = client.create(&call, &new_lead(to_id)).await.map_err(|error| failed(&error))?;
+    let created = send(&ctx, Request::Create(new_lead(to_id)))
+        .await
+        .and_then(Response::into_lead)
+        .map_err(|error| failed(&error))?;
     let id = LeadId::parse(&created.id).map_err(|what| {
         Remediation::new(format!("the id of the new lead {what}"), "archive the lead in HubSpot")
     })?;
-    client.archive(&call, &id).await.map_err(|error| {
+    send(&ctx, Request::Archive(id)).await.map_err(|error| {
         let Remediation { cause, fix } = failed(&error);
         let cause = format!("lead {} was created and cannot be archived: {cause}", created.id);
         Remediation::new(cause, format!("archive it in HubSpot; {fix}"))
     })?;
     Ok(created.id)
+}
+
+/// Sends a request once.
+async fn send(ctx: &CallContext, request: Request) -> Result<Response, Error> {
+    ctx.portal.upstream.call(ctx, request).await
 }
 
 fn first_lead() -> ListLeads {

@@ -94,7 +94,7 @@ impl AccessLog {
             text(names::RPC_METHOD, method),
             KeyValue::new(names::RPC_STATUS_CODE, i64::from(i32::from(code))),
             text(names::REQUEST_ID, &self.state.request_id),
-            KeyValue::new(names::HUBSPOT_CALLS_SPENT, self.state.cost.calls()),
+            KeyValue::new(names::HUBSPOT_CALLS_SPENT, self.state.cost.requests()),
         ];
         let portal = self.state.portal();
         attributes.extend(portal.map(|portal| text(names::PORTAL, portal.as_str())));
@@ -128,7 +128,7 @@ impl AccessLog {
                     portal = state.portal().map(|portal| portal.as_str()),
                     caller = state.caller().map(|caller| caller.as_str()),
                     duration_ms = took.as_secs_f64() * 1e3,
-                    hubspot.calls = state.cost.calls(),
+                    hubspot.calls = state.cost.requests(),
                     hubspot.correlation_id = state.cost.correlation_id().as_deref(),
                     request.id = &*state.request_id,
                     trace.id = %state.trace.trace_id(),

@@ -9,7 +9,7 @@ use super::portals::Portals;
 use crate::{
     auth::{Access, Auth, AuthError, HeaderValue, PresentedCredentials, Rights},
     grpc::{methods::Method, transport::call_state::CallState},
-    leads::{self, Error, PortalName, Reason},
+    leads::{self, Error, Portal, PortalName, Reason},
 };
 use leadsd_quota::Caller;
 
@@ -43,10 +43,10 @@ pub(crate) enum Permission {
 }
 
 /// A caller that may do what it asks for in this portal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Authorized {
     pub(crate) caller: Caller,
-    pub(crate) portal: PortalName,
+    pub(crate) portal: Arc<Portal>,
 }
 
 /// Why an authenticated caller is rejected.
@@ -117,7 +117,7 @@ impl Authorizer {
         };
         if let Some(Authorized { caller, portal }) = &authorized {
             state.set_caller(caller.clone());
-            state.set_portal(portal.clone());
+            state.set_portal(portal.name.clone());
         }
         Ok(authorized)
     }
@@ -192,7 +192,7 @@ fn decide(
     granted: &Granted<'_>,
     portals: &Portals,
     headers: &HeaderMap,
-) -> Result<Option<(PortalName, Rights)>, Denial> {
+) -> Result<Option<(Arc<Portal>, Rights)>, Denial> {
     if !granted.anything {
         return Err(forbidden("no policy lets this caller do anything", None));
     }
@@ -205,11 +205,11 @@ fn decide(
     let may_use = |portal: &PortalName| (granted.in_portal)(portal).any();
     let portal = portals.resolve(headers, Some(&may_use));
     let portal = portal.map_err(|error| Denial { error, portal: None })?;
-    let rights = (granted.in_portal)(&portal);
+    let rights = (granted.in_portal)(&portal.name);
     if is_granted(permission, &rights) {
         Ok(Some((portal, rights)))
     } else {
-        Err(forbidden(missing, Some(portal)))
+        Err(forbidden(missing, Some(portal.name.clone())))
     }
 }
 

@@ -12,7 +12,7 @@ use tonic::{Request, Status};
 use super::authz::Authorized;
 use crate::{
     grpc::{status, transport::call_state::CallState},
-    leads::{CallContext, Claim, Error, FieldFault, Guard, Patience, Prepaid, Reason},
+    leads::{CallContext, Error, FieldFault, Guard, Reason},
 };
 use leadsd_quota::{Priority, Requester};
 
@@ -39,16 +39,12 @@ impl AuthorizedCall {
         let context = CallContext {
             portal,
             deadline: state.deadline,
-            who: Requester { caller, priority: priority(headers)? },
+            requester: Requester { caller, priority: priority(headers)? },
             request_id: Arc::clone(&state.request_id),
             trace: state.trace.clone(),
             cost: Arc::clone(&state.cost),
-            prepaid: Prepaid::default(),
             // The slot of the call is in use as long as any work for the call.
             guard: Guard::new(state),
-            patience: Patience::new(state.deadline),
-            made: 0,
-            claim: Claim::default(),
         };
         Ok(Self { context, state: Arc::clone(state) })
     }

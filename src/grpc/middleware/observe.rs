@@ -260,7 +260,7 @@ fn cost_value(cost: &CostMeter) -> Option<HeaderValue> {
     match cost.millionths() {
         0 => Some(HeaderValue::from_static("0")),
         1_000_000 => Some(HeaderValue::from_static("1")),
-        _ => HeaderValue::from_str(&cost.calls().to_string()).ok(),
+        _ => HeaderValue::from_str(&cost.requests().to_string()).ok(),
     }
 }
 

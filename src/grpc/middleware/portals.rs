@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 
 use http::HeaderMap;
 
-use crate::leads::{Error, PortalName, Reason};
+use crate::leads::{Error, Portal, PortalName, Reason};
 
 /// Metadata key that names the portal.
 const PORTAL: &str = "leadsd-portal";
@@ -26,20 +26,20 @@ type MayUse<'a> = &'a dyn Fn(&PortalName) -> bool;
 pub struct Portals {
     /// Parsed once: most calls name no portal.
     default: Option<PortalName>,
-    has: Arc<dyn Fn(&PortalName) -> bool + Send + Sync>,
+    find: Arc<dyn Fn(&PortalName) -> Option<Arc<Portal>> + Send + Sync>,
     all: Arc<dyn Fn() -> Vec<PortalName> + Send + Sync>,
 }
 
 // === impl Portals ===
 
 impl Portals {
-    /// `has` is true for a portal that exists; `all` returns the names of all portals in order.
+    /// `find` returns the portal of a name; `all` returns the names of all portals in order.
     pub fn new(
-        has: impl Fn(&PortalName) -> bool + Send + Sync + 'static,
+        find: impl Fn(&PortalName) -> Option<Arc<Portal>> + Send + Sync + 'static,
         all: impl Fn() -> Vec<PortalName> + Send + Sync + 'static,
     ) -> Self {
         let default = PortalName::parse(DEFAULT_PORTAL);
-        Self { default, has: Arc::new(has), all: Arc::new(all) }
+        Self { default, find: Arc::new(find), all: Arc::new(all) }
     }
 
     /// The portal that a call names, or the default one, or the only one. `may_use` tells which
@@ -48,18 +48,20 @@ impl Portals {
         &self,
         headers: &HeaderMap,
         may_use: Option<MayUse<'_>>,
-    ) -> Result<PortalName, Error> {
+    ) -> Result<Arc<Portal>, Error> {
         let allowed = |name: &PortalName| may_use.is_none_or(|may_use| may_use(name));
-        let has = |name: &PortalName| allowed(name) && (self.has)(name);
+        let find = |name: &PortalName| if allowed(name) { (self.find)(name) } else { None };
         let unknown = |what| self.unknown(what, &allowed);
         let mut values = headers.get_all(PORTAL).iter();
         let Some(value) = values.next() else {
-            if let Some(default) = self.default.as_ref().filter(|default| has(default)) {
-                return Ok(default.clone());
+            if let Some(default) = self.default.as_ref().and_then(find) {
+                return Ok(default);
             }
             let mut all = self.all(&allowed);
             return match all.pop() {
-                Some(only) if all.is_empty() => Ok(only),
+                Some(only) if all.is_empty() => {
+                    find(&only).ok_or_else(|| unknown("the call names no portal"))
+                }
                 Some(_) | None => Err(unknown("the call names no portal")),
             };
         };
@@ -76,7 +78,7 @@ impl Portals {
             );
             return Err(Error::new(Reason::CallerForbidden, text));
         }
-        if has(&named) { Ok(named) } else { Err(not_configured()) }
+        find(&named).ok_or_else(not_configured)
     }
 
     fn all(&self, allowed: MayUse<'_>) -> Vec<PortalName> {
@@ -108,11 +110,12 @@ impl fmt::Debug for Portals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::leads::testing::portal;
 
     fn portals(names: &[&str]) -> Portals {
         let names: Vec<_> = names.iter().map(|name| PortalName::parse(name).unwrap()).collect();
         let all = names.clone();
-        Portals::new(move |name| names.contains(name), move || all.clone())
+        Portals::new(move |name| names.contains(name).then(|| portal(name)), move || all.clone())
     }
 
     fn headers(values: &[&'static str]) -> HeaderMap {
@@ -126,7 +129,7 @@ mod tests {
     #[test]
     fn a_portal_is_named_or_the_default_or_the_only_one() {
         let chosen = |names: &[&str], values: &[&'static str]| {
-            portals(names).resolve(&headers(values), None).map(|name| name.to_string())
+            portals(names).resolve(&headers(values), None).map(|portal| portal.name.to_string())
         };
         assert_eq!(chosen(&["eu"], &[]).unwrap(), "eu");
         assert_eq!(chosen(&["default", "eu"], &[]).unwrap(), "default");
@@ -148,7 +151,7 @@ mod tests {
         let all = portals(&["default", "eu", "us"]);
         let chosen = |mine: &[&str], values: &[&'static str]| {
             let may_use = |name: &PortalName| mine.contains(&name.as_str());
-            all.resolve(&headers(values), Some(&may_use)).map(|name| name.to_string())
+            all.resolve(&headers(values), Some(&may_use)).map(|portal| portal.name.to_string())
         };
         assert_eq!(chosen(&["default", "eu"], &[]).unwrap(), "default");
         assert_eq!(chosen(&["eu"], &[]).unwrap(), "eu", "the only one of its own");

@@ -12,7 +12,7 @@ use std::sync::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::leads::{Error, Reason};
+use crate::leads::{Error, LocalLimit, Reason};
 
 /// `RetryInfo` of a call that was rejected by a limit of this replica, where slots become free within
 /// moments.
@@ -130,7 +130,9 @@ impl ByteBudget {
 
 fn overloaded(name: &'static str, max: usize, what: &str) -> Error {
     let text = format!("too many {what} at the same time (limit {max}); retry after 1 s");
-    Error::new(Reason::Overloaded, text).with_bucket(name).with_retry_after(RETRY_AFTER)
+    Error::new(Reason::Overloaded, text)
+        .with_local_limit(LocalLimit::Admission(name))
+        .with_retry_after(RETRY_AFTER)
 }
 
 #[cfg(test)]

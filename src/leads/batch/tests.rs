@@ -3,14 +3,79 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
+use leadsd_quota::{Caller, Priority, Requester};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 
-use super::*;
-use crate::leads::{CreateLead, ItemError, Lead, LeadId, Traced};
+use super::{
+    matching::{is_affected, match_response},
+    *,
+};
+use crate::leads::{
+    AffectedInputs, BatchItem, BatchResponse, CostMeter, CreateLead, Guard, Lead, LeadId, Portal,
+    PortalName, Reason, Response, Traced, Upstream,
+};
+use crate::telemetry::trace_context::TraceContext;
+
+/// Maximum number of requests that isolation spends on one chunk.
+const MAX_REQUESTS: u32 = 40;
+
+/// An upstream that isolates batches over a function.
+struct FnUpstream {
+    missing: MissingItemPolicy,
+    respond: Box<dyn Fn(Request) -> Result<BatchResponse, Error> + Send + Sync>,
+}
+
+// === impl FnUpstream ===
+
+impl std::fmt::Debug for FnUpstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FnUpstream")
+    }
+}
+
+#[async_trait::async_trait]
+impl Upstream for FnUpstream {
+    async fn call(&self, _: &CallContext, request: Request) -> Result<Response, Error> {
+        let outcomes = match request {
+            Request::BatchCreate(inputs) => {
+                let send =
+                    |inputs| std::future::ready((self.respond)(Request::BatchCreate(inputs)));
+                send_isolated(&inputs, self.missing, send).await
+            }
+            Request::BatchArchive(ids) => {
+                let send = |ids| std::future::ready((self.respond)(Request::BatchArchive(ids)));
+                send_isolated(&ids, self.missing, send).await
+            }
+            other => panic!("no test sends {other:?}"),
+        };
+        Ok(Response::Outcomes(outcomes))
+    }
+}
+
+/// The context of a call to `respond`.
+fn context(
+    missing: MissingItemPolicy,
+    respond: impl Fn(Request) -> Result<BatchResponse, Error> + Send + Sync + 'static,
+) -> CallContext {
+    let name = PortalName::parse("default").unwrap();
+    let upstream = Arc::new(FnUpstream { missing, respond: Box::new(respond) });
+    CallContext {
+        portal: Arc::new(Portal { name, upstream, request_id_property: None }),
+        deadline: tokio::time::Instant::now() + std::time::Duration::from_secs(60),
+        requester: Requester { caller: Caller::new("test"), priority: Priority::Interactive },
+        request_id: "test".into(),
+        trace: TraceContext::root(0.0),
+        cost: Arc::new(CostMeter::default()),
+        guard: Guard::default(),
+    }
+}
 
 /// How the HubSpot of these tests behaves.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +117,11 @@ fn refusal(trace_ids: Vec<String>) -> Error {
 // === impl Hubspot ===
 
 impl Hubspot {
-    fn create(&self, manner: Manner, inputs: &[Traced<CreateLead>]) -> Result<BatchAnswer, Error> {
+    fn create(
+        &self,
+        manner: Manner,
+        inputs: &[Traced<CreateLead>],
+    ) -> Result<BatchResponse, Error> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         assert!(inputs.len() <= MAX_CHUNK, "HubSpot takes a hundred");
         let (bad, good): (Vec<_>, Vec<_>) = inputs.iter().partition(|input| is_bad(input));
@@ -81,23 +150,22 @@ impl Hubspot {
             order >> 33
         });
         // Per-item errors always name their input; unnamed ones are the all-or-nothing kind.
-        let errors = bad
-            .into_iter()
-            .map(|input| ItemError { error: refusal(vec![input.trace_id.clone()]) })
-            .collect();
-        Ok(BatchAnswer { results, errors })
+        let errors = bad.into_iter().map(|input| refusal(vec![input.trace_id.clone()])).collect();
+        Ok(BatchResponse { results, errors })
     }
 }
 
 async fn create(
-    hubspot: &Hubspot,
+    hubspot: &Arc<Hubspot>,
     manner: Manner,
     inputs: &[Traced<CreateLead>],
 ) -> Result<Vec<Outcome>, Error> {
-    run(inputs, MAX_CHUNK, 3, Unmentioned::OutcomeUnknown, |_, inputs| async move {
-        hubspot.create(manner, &inputs)
-    })
-    .await
+    let hubspot = Arc::clone(hubspot);
+    let ctx = context(MissingItemPolicy::OutcomeUnknown, move |request| match request {
+        Request::BatchCreate(inputs) => hubspot.create(manner, &inputs),
+        other => panic!("no create: {other:?}"),
+    });
+    run(&ctx, inputs, MAX_CHUNK, 3, Request::BatchCreate).await
 }
 
 fn block_on<F: Future>(work: F) -> F::Output {
@@ -118,7 +186,7 @@ proptest! {
     ) {
         let manner = Manner { echoes_trace_ids, all_or_nothing, names_culprits, order };
         let inputs: Vec<_> = (0..count).map(|i| input(i, bad.contains(&i))).collect();
-        let hubspot = Hubspot::default();
+        let hubspot: Arc<Hubspot> = Arc::default();
         let outcomes = block_on(create(&hubspot, manner, &inputs)).unwrap();
         prop_assert_eq!(outcomes.len(), count);
         for (index, outcome) in outcomes.iter().enumerate() {
@@ -139,18 +207,18 @@ proptest! {
         created.dedup();
         prop_assert_eq!(created.len(), hubspot.created.lock().len(), "nothing is created twice");
         let chunks = u32::try_from(count.div_ceil(MAX_CHUNK)).unwrap();
-        prop_assert!(hubspot.calls.load(Ordering::SeqCst) <= chunks * MAX_CALLS_PER_CHUNK);
+        prop_assert!(hubspot.calls.load(Ordering::SeqCst) <= chunks * MAX_REQUESTS);
     }
 }
 
 #[test]
-fn a_hundred_bad_inputs_do_not_cost_two_hundred_calls() {
+fn a_hundred_invalid_inputs_cost_at_most_forty_requests() {
     let manner =
         Manner { echoes_trace_ids: true, all_or_nothing: true, names_culprits: false, order: 1 };
     let inputs: Vec<_> = (0..100).map(|i| input(i, true)).collect();
-    let hubspot = Hubspot::default();
+    let hubspot: Arc<Hubspot> = Arc::default();
     let outcomes = block_on(create(&hubspot, manner, &inputs)).unwrap();
-    assert!(hubspot.calls.load(Ordering::SeqCst) <= MAX_CALLS_PER_CHUNK);
+    assert!(hubspot.calls.load(Ordering::SeqCst) <= MAX_REQUESTS);
     assert!(hubspot.created.lock().is_empty());
     for outcome in outcomes {
         let reason = outcome.unwrap_err().reason();
@@ -159,22 +227,22 @@ fn a_hundred_bad_inputs_do_not_cost_two_hundred_calls() {
 }
 
 #[test]
-fn named_culprits_cost_one_more_call() {
+fn named_inputs_cost_one_more_request() {
     let manner =
         Manner { echoes_trace_ids: true, all_or_nothing: true, names_culprits: true, order: 1 };
     let inputs: Vec<_> = (0..100).map(|i| input(i, i % 10 == 0)).collect();
-    let hubspot = Hubspot::default();
+    let hubspot: Arc<Hubspot> = Arc::default();
     block_on(create(&hubspot, manner, &inputs)).unwrap();
     assert_eq!(hubspot.calls.load(Ordering::SeqCst), 2);
     assert_eq!(hubspot.created.lock().len(), 90);
 }
 
 #[test]
-fn equal_inputs_without_echoed_trace_ids_are_reported_and_not_guessed() {
+fn equal_inputs_without_trace_ids_have_an_unknown_outcome() {
     let inputs = [input(1, false), Traced { trace_id: "other".to_owned(), ..input(1, false) }];
     let manner =
         Manner { echoes_trace_ids: false, all_or_nothing: false, names_culprits: true, order: 1 };
-    let outcomes = block_on(create(&Hubspot::default(), manner, &inputs)).unwrap();
+    let outcomes = block_on(create(&Arc::default(), manner, &inputs)).unwrap();
     for outcome in outcomes {
         let error = outcome.unwrap_err();
         assert_eq!(error.reason(), Reason::WriteOutcomeUnknown);
@@ -183,13 +251,10 @@ fn equal_inputs_without_echoed_trace_ids_are_reported_and_not_guessed() {
 }
 
 /// Runs one chunk of reads whose answer is given.
-fn read(ids: &[&str], answer: BatchAnswer) -> Vec<Outcome> {
+fn read(ids: &[&str], answer: BatchResponse) -> Vec<Outcome> {
     let ids: Vec<LeadId> = ids.iter().map(|id| LeadId::parse(id).unwrap()).collect();
-    block_on(run(&ids, MAX_CHUNK, 1, Unmentioned::NotFound, |_, _| {
-        let answer = answer.clone();
-        async move { Ok(answer) }
-    }))
-    .unwrap()
+    let ctx = context(MissingItemPolicy::NotFound, move |_| Ok(answer.clone()));
+    block_on(run(&ctx, &ids, MAX_CHUNK, 1, Request::BatchArchive)).unwrap()
 }
 
 fn found(id: &str) -> BatchItem {
@@ -198,16 +263,13 @@ fn found(id: &str) -> BatchItem {
 }
 
 #[test]
-fn one_error_may_stand_for_several_ids() {
+fn one_error_applies_to_every_id_it_names() {
     let missing =
         Error::new(Reason::LeadNotFound, "not found").with_affected_inputs(AffectedInputs {
             ids: vec!["2".to_owned(), "4".to_owned()],
             ..AffectedInputs::default()
         });
-    let answer = BatchAnswer {
-        results: vec![found("3"), found("1")],
-        errors: vec![ItemError { error: missing }],
-    };
+    let answer = BatchResponse { results: vec![found("3"), found("1")], errors: vec![missing] };
     let outcomes = read(&["1", "2", "3", "4"], answer);
     let ids: Vec<Option<String>> = outcomes
         .into_iter()
@@ -217,55 +279,54 @@ fn one_error_may_stand_for_several_ids() {
 }
 
 #[test]
-fn an_id_nobody_mentions_was_not_found() {
-    let outcomes = read(&["1", "2"], BatchAnswer { results: vec![found("1")], errors: Vec::new() });
+fn an_id_that_is_not_mentioned_is_not_found() {
+    let outcomes =
+        read(&["1", "2"], BatchResponse { results: vec![found("1")], errors: Vec::new() });
     assert!(outcomes[0].is_ok());
     assert_eq!(outcomes[1].as_ref().unwrap_err().reason(), Reason::LeadNotFound);
 }
 
 #[test]
-fn a_merged_lead_answers_under_another_id() {
-    let answer = BatchAnswer { results: vec![found("9"), found("1")], errors: Vec::new() };
+fn the_result_of_a_merged_lead_is_matched_by_elimination() {
+    let answer = BatchResponse { results: vec![found("9"), found("1")], errors: Vec::new() };
     let outcomes = read(&["1", "2"], answer);
     assert_eq!(outcomes[1].as_ref().unwrap().as_ref().unwrap().lead.id, "9");
 }
 
 #[test]
-fn two_strange_results_are_not_guessed() {
-    let answer = BatchAnswer { results: vec![found("8"), found("9")], errors: Vec::new() };
+fn two_unmatched_results_are_not_assigned() {
+    let answer = BatchResponse { results: vec![found("8"), found("9")], errors: Vec::new() };
     for outcome in read(&["1", "2"], answer) {
         assert_eq!(outcome.unwrap_err().reason(), Reason::UpstreamUnintelligible);
     }
 }
 
 #[test]
-fn an_outage_before_anything_was_done_fails_the_call_as_a_whole() {
+fn an_outage_without_side_effects_fails_the_call_as_a_whole() {
     let ids: Vec<LeadId> = (0..250).map(|i| LeadId::parse(&i.to_string()).unwrap()).collect();
     let down = Error::new(Reason::UpstreamUnavailable, "down");
-    let failed = block_on(run(&ids, MAX_CHUNK, 2, Unmentioned::NotFound, |_, _| {
-        let down = down.clone();
-        async move { Err(down) }
-    }));
+    let failure = down.clone();
+    let ctx = context(MissingItemPolicy::NotFound, move |_| Err(failure.clone()));
+    let failed = block_on(run(&ctx, &ids, MAX_CHUNK, 2, Request::BatchArchive));
     assert_eq!(failed.unwrap_err(), down);
 }
 
 #[test]
-fn an_outage_halfway_is_told_per_input() {
+fn an_outage_halfway_is_reported_per_input() {
     let ids: Vec<LeadId> = (0..250).map(|i| LeadId::parse(&i.to_string()).unwrap()).collect();
-    let outcomes =
-        block_on(run(&ids, MAX_CHUNK, 1, Unmentioned::Done, |_, chunk: Vec<LeadId>| async move {
-            if chunk[0].as_str() == "100" {
-                return Err(Error::new(Reason::UpstreamUnavailable, "down"));
-            }
-            Ok(BatchAnswer::default())
-        }))
-        .unwrap();
+    let ctx = context(MissingItemPolicy::Succeeded, |request| match request {
+        Request::BatchArchive(ids) if ids[0].as_str() == "100" => {
+            Err(Error::new(Reason::UpstreamUnavailable, "down"))
+        }
+        _ => Ok(BatchResponse::default()),
+    });
+    let outcomes = block_on(run(&ctx, &ids, MAX_CHUNK, 1, Request::BatchArchive)).unwrap();
     let failed: Vec<usize> = (0..250).filter(|&i| outcomes[i].is_err()).collect();
     assert_eq!(failed, (100..200).collect::<Vec<_>>());
 }
 
 #[test]
-fn an_error_that_names_one_input_is_about_no_other_with_the_same_property() {
+fn an_error_that_names_an_input_applies_to_no_other() {
     let inputs = [input(0, true), input(1, true)];
     let named = Error::new(Reason::ValidationFailed, "no such property").with_affected_inputs(
         AffectedInputs {
@@ -278,9 +339,9 @@ fn an_error_that_names_one_input_is_about_no_other_with_the_same_property() {
         trace_ids: vec!["trace-1".to_owned()],
         ..AffectedInputs::default()
     });
-    let errors = [named, other].map(|error| ItemError { error }).to_vec();
-    let answer = BatchAnswer { results: Vec::new(), errors };
-    let (outcomes, _) = matched(&inputs, answer, is_culprit);
+    let errors = vec![named, other];
+    let answer = BatchResponse { results: Vec::new(), errors };
+    let (outcomes, _) = match_response(&inputs, answer, is_affected);
     let reasons: Vec<Reason> =
         outcomes.into_iter().map(|outcome| outcome.unwrap().unwrap_err().reason()).collect();
     assert_eq!(reasons, [Reason::ValidationFailed, Reason::AlreadyExists]);

@@ -5,6 +5,7 @@ use prost_types::FileDescriptorSet;
 
 use super::*;
 use crate::grpc::DESCRIPTORS;
+use crate::leads::testing::portal as portal_of;
 
 /// Every method of the contract with its permission. A new method needs an entry.
 const PERMISSIONS: &[(&str, Permission)] = &[
@@ -71,7 +72,10 @@ fn decided(
 ) -> Result<Option<String>, (Reason, Option<String>)> {
     let names = ["eu", "us"].map(|name| PortalName::parse(name).unwrap());
     let all = names.to_vec();
-    let portals = Portals::new(move |name| names.contains(name), move || all.clone());
+    let portals = Portals::new(
+        move |name| names.contains(name).then(|| portal_of(name)),
+        move || all.clone(),
+    );
     let in_portal = |portal: &PortalName| match portal.as_str() {
         "eu" => Rights { access, quota, share: 3 },
         _ => Rights::NONE,
@@ -84,7 +88,7 @@ fn decided(
     }));
     let granted = Granted { anything, in_portal: &in_portal };
     match decide(permission, &granted, &portals, &headers) {
-        Ok(authorized) => Ok(authorized.map(|(portal, _)| portal.to_string())),
+        Ok(authorized) => Ok(authorized.map(|(portal, _)| portal.name.to_string())),
         Err(Denial { error, portal }) => {
             Err((error.reason(), portal.map(|portal| portal.to_string())))
         }

@@ -1,0 +1,215 @@
+//! Matches HubSpot's response to a batch with the inputs of the batch.
+//!
+//! Results and errors name their input in three ways, which are tried in this order: the trace id of
+//! the input, its record id or unique value, and the values that it wrote. The position in the
+//! response is never used, because HubSpot's order is random.
+
+use super::input::BatchInput;
+use crate::leads::{
+    error::{AffectedInputs, Error, Reason, SideEffect},
+    request::{BatchItem, BatchResponse, Outcome},
+};
+
+/// The outcome of an input that the response does not mention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingItemPolicy {
+    /// A read: the lead does not exist.
+    NotFound,
+    /// A write: the outcome is unknown.
+    OutcomeUnknown,
+    /// An archive: it succeeded, because HubSpot responds without results.
+    Succeeded,
+}
+
+/// What a response contains beyond what could be matched.
+pub(super) struct Unmatched {
+    /// Number of results that do not name an input.
+    pub(super) results: usize,
+    /// Errors that do not name an input.
+    pub(super) errors: Vec<Error>,
+}
+
+/// A response while it is matched. Each step matches only what is certain.
+struct Matching<'a, I> {
+    inputs: &'a [I],
+    outcomes: Vec<Option<Outcome>>,
+    results: Vec<Option<BatchItem>>,
+    errors: Vec<Error>,
+    /// Errors that name no input.
+    unmatched_errors: Vec<Error>,
+}
+
+// === impl Matching ===
+
+impl<'a, I: BatchInput> Matching<'a, I> {
+    fn new(inputs: &'a [I], response: BatchResponse) -> Self {
+        Self {
+            inputs,
+            outcomes: vec![None; inputs.len()],
+            results: response.results.into_iter().map(Some).collect(),
+            errors: response.errors,
+            unmatched_errors: Vec::new(),
+        }
+    }
+
+    fn by_trace_id(&mut self) {
+        for slot in &mut self.results {
+            let Some(trace_id) = slot.as_ref().and_then(|item| item.trace_id.as_deref()) else {
+                continue;
+            };
+            let owner = self.inputs.iter().position(|input| input.trace_id() == Some(trace_id));
+            if let Some(index) = owner
+                && self.outcomes[index].is_none()
+            {
+                self.outcomes[index] = Some(Ok(slot.take()));
+            }
+        }
+    }
+
+    fn by_identity(&mut self) {
+        self.match_where(|input, item| input.has_identity(item) == Some(true));
+    }
+
+    /// Assigns an error to every input that it is about and that has no result.
+    fn by_errors(&mut self, is_about: impl Fn(&I, &Error) -> bool) {
+        for error in std::mem::take(&mut self.errors) {
+            let mut is_matched = false;
+            for (index, input) in self.inputs.iter().enumerate() {
+                if is_about(input, &error) {
+                    is_matched = true;
+                    self.outcomes[index].get_or_insert_with(|| Err(error.clone()));
+                }
+            }
+            if !is_matched {
+                self.unmatched_errors.push(error);
+            }
+        }
+    }
+
+    /// Written values identify a result if no two inputs could have produced it. An input that names
+    /// an id is not matched by its values: its result has that id or belongs to another input.
+    fn by_values(&mut self) {
+        self.match_where(|input, item| input.has_identity(item).is_none() && input.echoes(item));
+    }
+
+    /// The last open input and the last result belong together, unless an error is left as well.
+    fn by_elimination(&mut self) {
+        let open = self.open_inputs();
+        let mut left: Vec<&mut Option<BatchItem>> =
+            self.results.iter_mut().filter(|slot| slot.is_some()).collect();
+        if let ([index], [slot]) = (open.as_slice(), left.as_mut_slice())
+            && self.unmatched_errors.is_empty()
+        {
+            self.outcomes[*index] = Some(Ok(slot.take()));
+        }
+    }
+
+    fn open_inputs(&self) -> Vec<usize> {
+        (0..self.inputs.len()).filter(|&index| self.outcomes[index].is_none()).collect()
+    }
+
+    /// Matches open inputs with remaining results where each fits exactly one of the other.
+    fn match_where(&mut self, fits: impl Fn(&I, &BatchItem) -> bool) {
+        let open = self.open_inputs();
+        let mut candidates: Vec<Vec<usize>> = vec![Vec::new(); self.results.len()];
+        let mut matches_of_input = vec![0_usize; self.inputs.len()];
+        for (slot, item) in self.results.iter().enumerate() {
+            let Some(item) = item else { continue };
+            for &index in &open {
+                if fits(&self.inputs[index], item) {
+                    candidates[slot].push(index);
+                    matches_of_input[index] += 1;
+                }
+            }
+        }
+        for (slot, fitting) in candidates.into_iter().enumerate() {
+            if let [index] = fitting.as_slice()
+                && matches_of_input[*index] == 1
+            {
+                self.outcomes[*index] = Some(Ok(self.results[slot].take()));
+            }
+        }
+    }
+}
+
+// === impl Unmatched ===
+
+impl Unmatched {
+    /// The outcome of an input that neither a result nor an error could be matched with.
+    pub(super) fn outcome(&self, policy: MissingItemPolicy) -> Outcome {
+        if self.results > 0 {
+            return match policy {
+                MissingItemPolicy::NotFound => Err(Error::new(
+                    Reason::UpstreamUnintelligible,
+                    "HubSpot answered with leads that do not tell which inputs they are for",
+                )),
+                MissingItemPolicy::OutcomeUnknown | MissingItemPolicy::Succeeded => Err(unknown(
+                    "HubSpot wrote some leads of this batch without telling which inputs they are \
+                     for; this input may be one of them",
+                )),
+            };
+        }
+        if let Some(error) = self.errors.first() {
+            return Err(error.clone());
+        }
+        match policy {
+            MissingItemPolicy::NotFound => Err(Error::lead_not_found()),
+            MissingItemPolicy::OutcomeUnknown => {
+                Err(unknown("HubSpot's answer does not mention this input"))
+            }
+            MissingItemPolicy::Succeeded => Ok(None),
+        }
+    }
+}
+
+/// Matches a response with its inputs: the outcome of each input for which it is certain, in input
+/// order, and the unmatched rest. `is_about` says which inputs an error is about.
+pub(super) fn match_response<I: BatchInput>(
+    inputs: &[I],
+    response: BatchResponse,
+    is_about: impl Fn(&I, &Error) -> bool,
+) -> (Vec<Option<Outcome>>, Unmatched) {
+    let mut matching = Matching::new(inputs, response);
+    matching.by_trace_id();
+    matching.by_identity();
+    matching.by_errors(is_about);
+    matching.by_values();
+    matching.by_elimination();
+    let results = matching.results.iter().flatten().count();
+    (matching.outcomes, Unmatched { results, errors: matching.unmatched_errors })
+}
+
+/// Matches the response to a batch that is not divided further: one outcome per input, in input
+/// order.
+pub fn match_all<I: BatchInput>(
+    inputs: &[I],
+    response: BatchResponse,
+    missing: MissingItemPolicy,
+) -> Vec<Outcome> {
+    let (outcomes, unmatched) = match_response(inputs, response, is_affected);
+    let outcome = |outcome: Option<Outcome>| outcome.unwrap_or_else(|| unmatched.outcome(missing));
+    outcomes.into_iter().map(outcome).collect()
+}
+
+/// Whether an error names this input.
+pub(super) fn is_named<I: BatchInput>(input: &I, error: &Error) -> bool {
+    let AffectedInputs { trace_ids, ids, unknown_properties: _ } = error.affected_inputs();
+    let is_in = |list: &[String], own: Option<&str>| {
+        own.is_some_and(|own| list.iter().any(|named| named == own))
+    };
+    is_in(trace_ids, input.trace_id()) || is_in(ids, input.id())
+}
+
+/// Whether an error is about this input: it names the input, or it names none and is about a
+/// property that does not exist and that the input writes.
+pub(super) fn is_affected<I: BatchInput>(input: &I, error: &Error) -> bool {
+    let AffectedInputs { trace_ids, ids, unknown_properties } = error.affected_inputs();
+    is_named(input, error)
+        || (trace_ids.is_empty()
+            && ids.is_empty()
+            && unknown_properties.iter().any(|property| input.mentions(property)))
+}
+
+fn unknown(message: &str) -> Error {
+    Error::new(Reason::WriteOutcomeUnknown, message).with_side_effect(SideEffect::Possible)
+}

@@ -1,0 +1,136 @@
+//! Sends the inputs of several callers as one batch. Each caller gets the result of an individual
+//! request: what the batch does not settle for certain is requested individually, wherever that is
+//! safe.
+
+use super::{
+    input::BatchInput,
+    isolate::{isolate, rejects_content},
+    matching::{MissingItemPolicy, Unmatched, is_named, match_response},
+};
+use crate::leads::{
+    error::{Error, Reason, SideEffect},
+    request::{BatchItem, BatchResponse, Outcome},
+};
+
+/// Maximum number of requests spent on finding the inputs for which HubSpot rejects a merged batch:
+/// enough for three of one hundred. One such input takes nine requests, and the seven inputs around
+/// it are requested individually.
+const MAX_REQUESTS: u32 = 24;
+
+/// Parts of at most this size are requested individually instead of being halved further: that
+/// takes no more requests.
+const MIN_PART: usize = 4;
+
+/// The outcome of one input of a merged batch.
+#[derive(Debug, Clone)]
+pub enum ItemOutcome<T> {
+    /// The result of the input.
+    Resolved(Result<T, Error>),
+    /// The batch does not settle the input; it may be requested individually.
+    RetryAlone,
+}
+
+/// What happens to an input that a response neither names nor settles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnresolvedPolicy {
+    /// It is requested individually: the operation is idempotent.
+    RetryAlone,
+    /// The caller gets the error.
+    Fail,
+}
+
+/// Sends at most 100 inputs as one batch and returns one outcome per input, in input order. If
+/// HubSpot rejects the batch, the affected inputs are removed and the rest is sent again; nothing
+/// that succeeded is sent again. `send` gets the index of the first input that it sends.
+pub async fn send_merged<I, S, F>(
+    inputs: &[I],
+    missing: MissingItemPolicy,
+    unresolved: UnresolvedPolicy,
+    mut send: S,
+) -> Vec<ItemOutcome<Option<BatchItem>>>
+where
+    I: BatchInput,
+    S: FnMut(usize, Vec<I>) -> F,
+    F: Future<Output = Result<BatchResponse, Error>> + Send,
+{
+    let mut outcomes: Vec<ItemOutcome<Option<BatchItem>>> =
+        inputs.iter().map(|_| ItemOutcome::RetryAlone).collect();
+    let mut pending: Vec<Vec<usize>> = vec![(0..inputs.len()).collect()];
+    for requests in 0..MAX_REQUESTS {
+        let Some(part) = pending.pop() else { break };
+        // After a rejection an individual request says more.
+        if requests > 0 && part.len() == 1 {
+            continue;
+        }
+        let sent: Vec<I> = part.iter().map(|&index| inputs[index].clone()).collect();
+        let first = part.first().copied().unwrap_or_default();
+        match send(first, sent.clone()).await {
+            Ok(response) => {
+                let (found, unmatched) = match_response(&sent, response, is_named);
+                let open = found.iter().filter(|outcome| outcome.is_none()).count();
+                for (&index, outcome) in part.iter().zip(found) {
+                    outcomes[index] = match outcome {
+                        Some(outcome) => resolved(outcome),
+                        None => settle(&unmatched, open, missing, unresolved),
+                    };
+                }
+            }
+            Err(error) if may_pass_in_parts(&error) => {
+                let (affected, parts) = isolate(inputs, part, &error);
+                // If no input is named, small parts are requested individually.
+                let worthwhile = |part: &Vec<usize>| !affected.is_empty() || part.len() > MIN_PART;
+                pending.extend(parts.into_iter().filter(worthwhile));
+            }
+            Err(error) if is_unknown_batch(&error) => {}
+            Err(error) => {
+                for index in part {
+                    outcomes[index] = ItemOutcome::Resolved(Err(error.clone()));
+                }
+            }
+        }
+    }
+    outcomes
+}
+
+/// The outcome of a matched input. A per-item 429 is retried individually, because an individual
+/// request waits for quota.
+fn resolved(outcome: Outcome) -> ItemOutcome<Option<BatchItem>> {
+    match outcome {
+        Err(error) if error.reason() == Reason::RateLimited => ItemOutcome::RetryAlone,
+        outcome => ItemOutcome::Resolved(outcome),
+    }
+}
+
+/// The outcome of one of the `open` inputs that nothing could be matched with.
+fn settle(
+    unmatched: &Unmatched,
+    open: usize,
+    missing: MissingItemPolicy,
+    unresolved: UnresolvedPolicy,
+) -> ItemOutcome<Option<BatchItem>> {
+    let is_empty = unmatched.results == 0 && unmatched.errors.is_empty();
+    if is_empty && missing != MissingItemPolicy::OutcomeUnknown {
+        return ItemOutcome::Resolved(unmatched.outcome(missing));
+    }
+    // With an error for each of them, none of them succeeded.
+    let none_succeeded = unmatched.results == 0 && open > 0 && unmatched.errors.len() >= open;
+    if none_succeeded || unresolved == UnresolvedPolicy::RetryAlone {
+        return ItemOutcome::RetryAlone;
+    }
+    ItemOutcome::Resolved(unmatched.outcome(missing))
+}
+
+/// Whether HubSpot rejected the batch because of its content, or its response exceeds the bound:
+/// then parts of it may succeed.
+fn may_pass_in_parts(error: &Error) -> bool {
+    let is_too_large =
+        error.reason() == Reason::AnswerTooLarge && error.side_effect() == SideEffect::None;
+    rejects_content(error) || is_too_large
+}
+
+/// Whether HubSpot does not know the path of this batch.
+fn is_unknown_batch(error: &Error) -> bool {
+    error.reason() == Reason::UpstreamUnintelligible
+        && error.side_effect() == SideEffect::None
+        && error.upstream().http_status == Some(404)
+}

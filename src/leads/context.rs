@@ -1,0 +1,104 @@
+//! The context of one call, and the port to HubSpot that it is sent through.
+//!
+//! The context names the portal, the portal has its upstream, and the upstream takes the context: the
+//! three belong together. Everything between the domain and the wire (batching, retries, rate limits,
+//! credentials) is behind [`Upstream`].
+
+use std::{any::Any, fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+pub use leadsd_base::portal_name::PortalName;
+
+use leadsd_quota::Requester;
+use tokio::time::Instant;
+
+use super::{
+    cost::CostMeter,
+    error::Error,
+    request::{Request, Response},
+};
+use crate::telemetry::trace_context::TraceContext;
+
+/// The context of one call of a client. Passed as an argument through the domain and the pipeline.
+#[derive(Debug, Clone)]
+pub struct CallContext {
+    /// The HubSpot account that the call is about.
+    pub portal: Arc<Portal>,
+    /// Time at which the caller stops waiting. No step outlasts it.
+    pub deadline: Instant,
+    /// The caller and its priority, to which the portal's quota is charged.
+    pub requester: Requester,
+    /// Identifies the call in logs and in the response.
+    pub request_id: Arc<str>,
+    /// Position in the caller's trace.
+    pub trace: TraceContext,
+    /// HubSpot requests sent for the call. Shared by all clones of this context.
+    pub cost: Arc<CostMeter>,
+    /// Held until no clone of this context is left. A write outlives a caller that disconnects, and
+    /// keeps its place among the calls in flight.
+    pub guard: Guard,
+}
+
+/// One HubSpot account, with the pipeline that holds its tokens, limits, breaker, retry budget and
+/// write order. Resolved once per call.
+#[derive(Debug)]
+pub struct Portal {
+    /// Configured name.
+    pub name: PortalName,
+    /// The request pipeline of this account.
+    pub upstream: Arc<dyn Upstream>,
+    /// Property with unique values in which creates store their request id. With it, the outcome of
+    /// a create whose response is lost can be looked up. `None` reports such a create as unknown.
+    pub request_id_property: Option<String>,
+}
+
+/// HubSpot, as the domain sees it, for one portal.
+///
+/// A call makes one logical request, counts what it costs in [`CallContext::cost`] and never
+/// outlasts [`CallContext::deadline`]. A batch request fails as a whole only if none of its inputs
+/// could be sent; errors of single inputs are part of [`Response::Outcomes`].
+#[async_trait]
+pub trait Upstream: fmt::Debug + Send + Sync + 'static {
+    /// Sends the request and returns the response of the variant that [`Request`] documents.
+    async fn call(&self, ctx: &CallContext, request: Request) -> Result<Response, Error>;
+}
+
+/// A resource that is released when the last clone is dropped, such as an admission slot.
+#[derive(Clone, Default)]
+pub struct Guard(Option<Arc<dyn Any + Send + Sync>>);
+
+/// Time before the deadline at which waiting for a permit ends: HubSpot cannot respond in less, and
+/// the rejection has to reach the caller.
+const RESPONSE_MARGIN: Duration = Duration::from_millis(5);
+
+// === impl CallContext ===
+
+impl CallContext {
+    /// The same call with a later deadline: its outcome is needed although the caller may be gone.
+    /// An earlier `deadline` changes nothing.
+    #[must_use]
+    pub fn extended_to(&self, deadline: Instant) -> Self {
+        Self { deadline: self.deadline.max(deadline), ..self.clone() }
+    }
+
+    /// Time until which waiting for a permit is useful.
+    pub fn permit_deadline(&self) -> Instant {
+        self.deadline.checked_sub(RESPONSE_MARGIN).unwrap_or(self.deadline)
+    }
+}
+
+// === impl Guard ===
+
+impl Guard {
+    /// Holds `resource` as long as a clone of this guard exists.
+    pub fn new<T: Any + Send + Sync>(resource: &Arc<T>) -> Self {
+        let resource: Arc<T> = Arc::clone(resource);
+        Self(Some(resource))
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Guard").field(&self.0.is_some()).finish()
+    }
+}

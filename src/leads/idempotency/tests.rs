@@ -1,0 +1,159 @@
+//! Repeats, conflicts, cancellation and bounds, with paused time.
+#![expect(clippy::disallowed_methods, reason = "a test waits for the tasks it spawns")]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::oneshot;
+
+use super::*;
+
+#[derive(Debug, Clone, PartialEq)]
+struct TestResponse {
+    text: &'static str,
+    weight: usize,
+    effects: bool,
+}
+
+impl StoredResponse for TestResponse {
+    fn weight(&self) -> usize {
+        self.weight
+    }
+
+    fn may_have_effects(&self) -> bool {
+        self.effects
+    }
+}
+
+fn response(text: &'static str) -> TestResponse {
+    TestResponse { text, weight: 1, effects: true }
+}
+
+fn portal() -> PortalName {
+    PortalName::parse("default").unwrap()
+}
+
+fn id(text: &str) -> Option<RequestId> {
+    Some(RequestId::parse(text).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_id_and_content_gives_the_first_answer() {
+    let store = IdempotencyStore::default();
+    let first = store.run(&portal(), id("a"), 7, async { response("first") }).await;
+    let second = store.run(&portal(), id("a"), 7, async { response("second") }).await;
+    assert_eq!(first, Ok(response("first")));
+    assert_eq!(second, Ok(response("first")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_id_with_other_content_is_refused() {
+    let store = IdempotencyStore::default();
+    let _ = store.run(&portal(), id("a"), 7, async { response("first") }).await;
+    let refused = store.run(&portal(), id("a"), 8, async { response("second") }).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::RequestIdReused);
+    assert_eq!(refused.fields()[0].field, "request_id");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_of_two_portals_do_not_meet() {
+    let store = IdempotencyStore::default();
+    let other = PortalName::parse("other").unwrap();
+    let _ = store.run(&portal(), id("a"), 7, async { response("first") }).await;
+    let answer = store.run(&other, id("a"), 8, async { response("second") }).await;
+    assert_eq!(answer, Ok(response("second")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_joins_the_call_that_still_runs() {
+    let store = Arc::new(IdempotencyStore::default());
+    let (go, gate) = oneshot::channel::<()>();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    let first = {
+        let store = Arc::clone(&store);
+        tokio::task::spawn(async move {
+            let write = async move {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let _ = gate.await;
+                response("first")
+            };
+            store.run(&portal(), id("a"), 7, write).await
+        })
+    };
+    tokio::task::yield_now().await;
+    let second = {
+        let store = Arc::clone(&store);
+        let counted = Arc::clone(&runs);
+        tokio::task::spawn(async move {
+            let write = async move {
+                counted.fetch_add(1, Ordering::SeqCst);
+                response("second")
+            };
+            store.run(&portal(), id("a"), 7, write).await
+        })
+    };
+    tokio::task::yield_now().await;
+    go.send(()).unwrap();
+    assert_eq!(first.await.unwrap(), Ok(response("first")));
+    assert_eq!(second.await.unwrap(), Ok(response("first")));
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_leaves_does_not_stop_the_write() {
+    let store = IdempotencyStore::default();
+    let (go, gate) = oneshot::channel::<()>();
+    let write = async move {
+        let _ = gate.await;
+        response("first")
+    };
+    let portal_name = portal();
+    let run = store.run(&portal_name, id("a"), 7, write);
+    let gone = tokio::time::timeout(Duration::from_millis(5), run);
+    assert!(gone.await.is_err());
+    go.send(()).unwrap();
+    let repeat = store.run(&portal(), id("a"), 7, async { response("second") }).await;
+    assert_eq!(repeat, Ok(response("first")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_without_traces_can_be_tried_again_under_its_id() {
+    let store = IdempotencyStore::default();
+    let refused = TestResponse { text: "refused", weight: 0, effects: false };
+    let _ = store.run(&portal(), id("a"), 7, async { refused }).await;
+    let again = store.run(&portal(), id("a"), 7, async { response("second") }).await;
+    assert_eq!(again, Ok(response("second")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_answers_and_frees_the_id() {
+    let store: IdempotencyStore<TestResponse> = IdempotencyStore::default();
+    let broken = async { panic!("planted") };
+    let lost = store.run(&portal(), id("a"), 7, broken).await.unwrap_err();
+    assert_eq!(lost.reason(), Reason::Internal);
+    let again = store.run(&portal(), id("a"), 7, async { response("second") }).await;
+    assert_eq!(again, Ok(response("second")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_are_forgotten_with_age_and_under_pressure() {
+    let store = IdempotencyStore::default();
+    let _ = store.run(&portal(), id("old"), 1, async { response("old") }).await;
+    tokio::time::advance(TTL).await;
+    let again = store.run(&portal(), id("old"), 1, async { response("new") }).await;
+    assert_eq!(again, Ok(response("new")));
+
+    let heavy = TestResponse { text: "heavy", weight: MAX_WEIGHT, effects: true };
+    let _ = store.run(&portal(), id("heavy"), 1, async { heavy }).await;
+    let kept = store.kept.lock();
+    assert!(kept.weight <= MAX_WEIGHT);
+    assert_eq!(kept.entries.len(), 1, "only the heavy one fits");
+}
+
+#[test]
+fn request_ids_are_printable_and_short() {
+    for bad in ["", "a b", "a\n", "ä", &"x".repeat(129)] {
+        assert!(RequestId::parse(bad).is_err(), "{bad:?}");
+    }
+    assert!(RequestId::parse("4f1c7a52-1d44-4f0e-9a40-2b1f3c0f7a11").is_ok());
+}

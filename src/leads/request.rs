@@ -1,0 +1,179 @@
+//! The messages of the port to HubSpot: a [`Request`] for every operation, and its [`Response`].
+
+use super::{
+    error::{Error, Reason, SideEffect},
+    lead::Lead,
+    query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
+    write::{AssociationType, CreateLead, Traced, UpdateLead, UpsertLead},
+};
+
+/// One HubSpot operation with its input. Batches have 1 to 100 inputs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// Reads one lead. Response: [`Response::Lead`].
+    Get(GetLead),
+    /// Reads one page of all leads. Response: [`Response::Page`].
+    List(ListLeads),
+    /// Reads one page of matching leads. Response: [`Response::SearchPage`].
+    Search(SearchLeads),
+    /// Creates one lead. Response: [`Response::Lead`].
+    Create(CreateLead),
+    /// Updates one lead. Response: [`Response::Lead`].
+    Update(UpdateLead),
+    /// Archives one lead. Response: [`Response::Archived`].
+    Archive(LeadId),
+    /// Reads leads by id.
+    BatchRead(BatchRead),
+    /// Creates leads.
+    BatchCreate(Vec<Traced<CreateLead>>),
+    /// Updates leads.
+    BatchUpdate(Vec<Traced<UpdateLead>>),
+    /// Creates or updates leads. HubSpot has no request that upserts a single lead.
+    BatchUpsert(Vec<Traced<UpsertLead>>),
+    /// Archives leads.
+    BatchArchive(Vec<LeadId>),
+    /// Reads the records of type `to` that up to 1,000 leads are associated with. Leads that do not
+    /// exist are left out. Response: [`Response::Associations`].
+    ReadAssociations {
+        /// Record ids of the leads.
+        leads: Vec<LeadId>,
+        /// Object type, such as `contacts`.
+        to: String,
+    },
+}
+
+/// The response to a [`Request`].
+#[derive(Debug, Clone)]
+pub enum Response {
+    /// One lead.
+    Lead(Lead),
+    /// One page of all leads.
+    Page(Page),
+    /// One page of matching leads.
+    SearchPage(SearchPage),
+    /// The lead is archived.
+    Archived,
+    /// HubSpot's response to a batch, not matched with the inputs yet.
+    Batch(BatchResponse),
+    /// One outcome per input of a batch, in input order.
+    Outcomes(ChunkOutcomes),
+    /// Associated records by lead.
+    Associations(Vec<Links>),
+}
+
+/// HubSpot's response to a batch: results in any order, and errors that are about one, several or
+/// unknown inputs.
+#[derive(Debug, Clone, Default)]
+pub struct BatchResponse {
+    /// Successful items.
+    pub results: Vec<BatchItem>,
+    /// Failed items. [`Error::affected_inputs`] says which inputs each is about.
+    pub errors: Vec<Error>,
+}
+
+/// One success of a batch.
+#[derive(Debug, Clone)]
+pub struct BatchItem {
+    /// The lead.
+    pub lead: Lead,
+    /// The trace id of its input, if HubSpot returned it.
+    pub trace_id: Option<String>,
+    /// For an upsert: whether the lead was created.
+    pub created: Option<bool>,
+}
+
+/// The outcome of one input: its result, or `None` for a success without a result.
+pub type Outcome = Result<Option<BatchItem>, Error>;
+
+/// The outcomes of one batch request of at most 100 inputs.
+#[derive(Debug, Clone)]
+pub struct ChunkOutcomes {
+    /// One per input, in input order.
+    pub outcomes: Vec<Outcome>,
+    /// Whether HubSpot evaluated the inputs. False if the whole request failed for another reason.
+    pub evaluated: bool,
+}
+
+/// The records of one type that a lead is associated with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Links {
+    /// Record id of the lead.
+    pub lead: String,
+    /// The records.
+    pub records: Vec<Link>,
+    /// Whether the list is complete and every record was understood.
+    pub is_complete: bool,
+}
+
+/// One record that a lead is associated with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Record id.
+    pub id: String,
+    /// Association types.
+    pub types: Vec<AssociationType>,
+}
+
+// === impl Request ===
+
+impl Request {
+    /// Number of leads that the request is about: the inputs of a batch, none for associations,
+    /// whose leads were counted when they were read, and one for everything else.
+    pub fn leads(&self) -> usize {
+        match self {
+            Self::Get(_)
+            | Self::List(_)
+            | Self::Search(_)
+            | Self::Create(_)
+            | Self::Update(_)
+            | Self::Archive(_) => 1,
+            Self::BatchRead(request) => request.ids.len(),
+            Self::BatchCreate(inputs) => inputs.len(),
+            Self::BatchUpdate(inputs) => inputs.len(),
+            Self::BatchUpsert(inputs) => inputs.len(),
+            Self::BatchArchive(ids) => ids.len(),
+            Self::ReadAssociations { .. } => 0,
+        }
+    }
+}
+
+// === impl Response ===
+
+impl Response {
+    /// The lead of a get, create or update.
+    pub fn into_lead(self) -> Result<Lead, Error> {
+        if let Self::Lead(lead) = self { Ok(lead) } else { Err(mismatch()) }
+    }
+
+    /// The page of a list.
+    pub fn into_page(self) -> Result<Page, Error> {
+        if let Self::Page(page) = self { Ok(page) } else { Err(mismatch()) }
+    }
+
+    /// The page of a search.
+    pub fn into_search_page(self) -> Result<SearchPage, Error> {
+        if let Self::SearchPage(page) = self { Ok(page) } else { Err(mismatch()) }
+    }
+
+    /// The response to a batch that was not matched with its inputs.
+    pub fn into_batch(self) -> Result<BatchResponse, Error> {
+        if let Self::Batch(batch) = self { Ok(batch) } else { Err(mismatch()) }
+    }
+
+    /// The outcomes of a batch.
+    pub fn into_outcomes(self) -> Result<ChunkOutcomes, Error> {
+        if let Self::Outcomes(outcomes) = self { Ok(outcomes) } else { Err(mismatch()) }
+    }
+
+    /// The associated records.
+    pub fn into_associations(self) -> Result<Vec<Links>, Error> {
+        if let Self::Associations(links) = self { Ok(links) } else { Err(mismatch()) }
+    }
+}
+
+/// A layer returned the response of another request. No layer does; the error keeps the request's
+/// outcome open because it may have been a write.
+fn mismatch() -> Error {
+    Error::new(Reason::Internal, "internal error: response does not belong to its request")
+        .with_side_effect(SideEffect::Possible)
+}

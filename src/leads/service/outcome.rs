@@ -1,0 +1,131 @@
+//! The responses of writes, as the idempotency store keeps them and the audit trail counts them.
+
+use std::fmt;
+
+use crate::leads::{
+    audit::{Tallied, Tally},
+    error::{Error, Reason, SideEffect},
+    idempotency::StoredResponse,
+    lead::Lead,
+    request::Outcome,
+    write::Upserted,
+};
+
+/// The response of any write.
+#[derive(Debug, Clone)]
+pub(super) enum WriteResponse {
+    Lead(Result<Lead, Error>),
+    Archived(Result<(), Error>),
+    Upserted(Result<Upserted, Error>),
+    Leads(Result<Vec<Result<Lead, Error>>, Error>),
+    Upserts(Result<Vec<Result<Upserted, Error>>, Error>),
+    Archives(Result<Vec<Result<(), Error>>, Error>),
+}
+
+// === impl WriteResponse ===
+
+impl WriteResponse {
+    /// The error of a single write. `None` for batches, whose inputs fail one by one, and archives.
+    pub(super) fn single_error(&self) -> Option<&Error> {
+        match self {
+            Self::Lead(response) => response.as_ref().err(),
+            Self::Upserted(response) => response.as_ref().err(),
+            Self::Archived(_) | Self::Leads(_) | Self::Upserts(_) | Self::Archives(_) => None,
+        }
+    }
+
+    pub(super) fn into_lead(self) -> Result<Lead, Error> {
+        if let Self::Lead(response) = self { response } else { Err(mismatch(&self)) }
+    }
+
+    pub(super) fn into_leads(self) -> Result<Vec<Result<Lead, Error>>, Error> {
+        if let Self::Leads(response) = self { response } else { Err(mismatch(&self)) }
+    }
+}
+
+impl StoredResponse for WriteResponse {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Lead(_) | Self::Archived(_) | Self::Upserted(_) => 1,
+            Self::Leads(response) => response.as_ref().map_or(1, Vec::len),
+            Self::Upserts(response) => response.as_ref().map_or(1, Vec::len),
+            Self::Archives(response) => response.as_ref().map_or(1, Vec::len),
+        }
+    }
+
+    fn may_have_effects(&self) -> bool {
+        match self {
+            Self::Lead(response) => may_have_effect(response),
+            Self::Archived(response) => may_have_effect(response),
+            Self::Upserted(response) => may_have_effect(response),
+            Self::Leads(response) => any_may_have_effect(response),
+            Self::Upserts(response) => any_may_have_effect(response),
+            Self::Archives(response) => any_may_have_effect(response),
+        }
+    }
+}
+
+impl Tallied for WriteResponse {
+    fn tally(&self) -> Tally {
+        match self {
+            Self::Lead(response) => tally_one(response, |lead| Some(&lead.id)),
+            Self::Archived(response) => tally_one(response, |()| None),
+            Self::Upserted(response) => tally_one(response, |upserted| Some(&upserted.lead.id)),
+            Self::Leads(response) => tally(response, |lead| Some(&lead.id)),
+            Self::Upserts(response) => tally(response, |upserted| Some(&upserted.lead.id)),
+            Self::Archives(response) => tally(response, |()| None),
+        }
+    }
+}
+
+fn tally_one<T>(response: &Result<T, Error>, id: fn(&T) -> Option<&String>) -> Tally {
+    let mut tally = Tally::default();
+    tally.add(response, id);
+    tally
+}
+
+fn tally<T>(
+    response: &Result<Vec<Result<T, Error>>, Error>,
+    id: fn(&T) -> Option<&String>,
+) -> Tally {
+    let mut tally = Tally::default();
+    match response {
+        Ok(items) => items.iter().for_each(|item| tally.add(item, id)),
+        Err(error) => tally.error = Some(error.reason()),
+    }
+    tally
+}
+
+fn may_have_effect<T>(response: &Result<T, Error>) -> bool {
+    response.as_ref().err().is_none_or(|error| error.side_effect() == SideEffect::Possible)
+}
+
+fn any_may_have_effect<T>(response: &Result<Vec<Result<T, Error>>, Error>) -> bool {
+    match response {
+        Ok(items) => items.iter().any(may_have_effect),
+        Err(error) => error.side_effect() == SideEffect::Possible,
+    }
+}
+
+/// The lead of one input.
+pub(super) fn lead(outcome: Outcome) -> Result<Lead, Error> {
+    outcome?.map(|item| item.lead).ok_or_else(lost)
+}
+
+/// The upserted lead of one input.
+pub(super) fn upserted(outcome: Outcome) -> Result<Upserted, Error> {
+    let item = outcome?.ok_or_else(lost)?;
+    Ok(Upserted { created: item.created.unwrap_or(false), lead: item.lead })
+}
+
+/// An input without an outcome.
+pub(super) fn lost() -> Error {
+    Error::new(Reason::Internal, "the service lost track of an input")
+        .with_side_effect(SideEffect::Possible)
+}
+
+/// A stored response of another kind of write. The fingerprint contains the kind, so none occurs.
+pub(super) fn mismatch(response: &impl fmt::Debug) -> Error {
+    let _ = response;
+    Error::new(Reason::Internal, "the service mixed up two answers")
+}

@@ -1,0 +1,138 @@
+//! The request pipeline between the domain and HubSpot: one stack of layers per portal.
+//!
+//! ```text
+//! SingleFlight ( WriteOrder ( Isolation ( Batching ( Retry ( Breaker ( Authenticate ( RateLimit ( Http ))))))))
+//! ```
+//!
+//! Every layer implements [`Layer`], is one file, and is tested alone in simulated time against
+//! [`scripted::ScriptedUpstream`]. What a layer has acquired for the layers below it travels in
+//! [`Dispatch`], an argument that is moved down the stack: dropping it releases what it holds.
+//!
+//! The order of the layers:
+//! - [`single_flight`] is outermost: identical reads share one place in a batch.
+//! - [`write_order`] is above [`batching`]: writes to one lead never share a batch, and no permit is
+//!   held while a write waits for an earlier one.
+//! - [`isolation`] is below it: a batch that HubSpot rejects keeps its write order while it is sent
+//!   again in parts.
+//! - [`authenticate`] is above [`rate_limit`]: no permit is held while a token is awaited, and a
+//!   replay after 401 pays for its own permit.
+//!
+//! The pipeline knows the domain's types and HubSpot's operations table. It knows neither gRPC nor
+//! JSON.
+
+mod authenticate;
+mod batching;
+mod breaker;
+mod http;
+mod isolation;
+mod portals;
+mod rate_limit;
+mod retry;
+#[cfg(test)]
+mod scripted;
+mod single_flight;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod write_order;
+
+use std::{fmt, sync::Arc};
+
+use leadsd_credentials::Token;
+use leadsd_quota::Permit;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+pub use self::{
+    portals::{PipelineSettings, Portals, direct_portal},
+    stats::{CallCount, CallStats, Latency, Outcome},
+};
+use crate::leads::{CallContext, Error, Request, Response};
+
+/// One layer of the stack.
+pub(crate) trait Layer: fmt::Debug + Send + Sync + 'static {
+    /// Sends the request, or rejects it. Cancel-safe for reads; writes are run by the domain in tasks
+    /// of their own.
+    fn call(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        dispatch: Dispatch,
+    ) -> impl Future<Output = Result<Response, Error>> + Send;
+}
+
+/// What travels down the stack with a request: what layers have acquired for it, and how long it may
+/// be retried. Dropping it releases what it holds.
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    /// A permit for the first HTTP request. `None` if the request still has to wait for one.
+    pub(crate) permit: Option<Permit>,
+    /// The token to send. `None` above the layer that authenticates.
+    pub(crate) token: Option<Token>,
+    /// Time until which attempts may be repeated.
+    pub(crate) retry_deadline: RetryDeadline,
+    /// Attempts that were made for this call before, in a request that it shared with others.
+    pub(crate) prior_attempts: u32,
+}
+
+/// The earliest deadline of the calls that share a request.
+///
+/// Shared requests are retried only within that deadline. Sharers with an earlier deadline receive the
+/// error; the others retry without them.
+#[derive(Debug, Clone)]
+pub(crate) enum RetryDeadline {
+    /// The deadline of the only call.
+    Fixed(Instant),
+    /// The deadline of several calls, which moves forward when another call joins.
+    Shared(Arc<Mutex<Instant>>),
+}
+
+// === impl Dispatch ===
+
+impl Dispatch {
+    /// A request of one call that has acquired nothing yet.
+    pub(crate) fn new(ctx: &CallContext) -> Self {
+        Self {
+            permit: None,
+            token: None,
+            retry_deadline: RetryDeadline::Fixed(ctx.deadline),
+            prior_attempts: 0,
+        }
+    }
+}
+
+// === impl RetryDeadline ===
+
+impl RetryDeadline {
+    /// The deadline of several calls; more may [`join`](Self::join).
+    pub(crate) fn shared(deadline: Instant) -> Self {
+        Self::Shared(Arc::new(Mutex::new(deadline)))
+    }
+
+    /// Adds a call with this deadline. Has no effect on a fixed deadline, which no call joins.
+    pub(crate) fn join(&self, deadline: Instant) {
+        if let Self::Shared(earliest) = self {
+            let mut earliest = earliest.lock();
+            *earliest = deadline.min(*earliest);
+        }
+    }
+
+    /// The earliest deadline of the calls so far.
+    pub(crate) fn earliest(&self) -> Instant {
+        match self {
+            Self::Fixed(deadline) => *deadline,
+            Self::Shared(earliest) => *earliest.lock(),
+        }
+    }
+}
+
+impl<L: Layer> Layer for Arc<L> {
+    fn call(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        dispatch: Dispatch,
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
+        (**self).call(ctx, request, dispatch)
+    }
+}

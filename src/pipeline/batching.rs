@@ -1,0 +1,192 @@
+//! Quota-driven batching: requests that queue for a permit are sent as one batch request when the
+//! next permit arrives.
+//!
+//! A request that finds a permit free is sent at once, individually. Requests are never delayed to
+//! form a batch; they are batched only if they are already queued for quota. Results are identical
+//! to unbatched requests; only latency differs.
+
+mod association_labels;
+mod batch_context;
+mod batcher;
+mod capabilities;
+mod correlate;
+mod get;
+mod not_found_cache;
+mod op;
+mod run;
+mod writes;
+
+use std::{sync::Arc, time::Duration};
+
+use leadsd_quota::{Account, BucketName, Permit};
+
+use self::{
+    batcher::Batcher,
+    capabilities::PortalCapabilities,
+    get::GetBatch,
+    writes::{ArchiveBatch, CreateBatch, UpdateBatch, UpsertBatch},
+};
+use super::{Dispatch, Layer};
+use crate::leads::{BatchResponse, CallContext, Error, GetLead, Request, Response, Traced};
+
+/// Time after which a negative observation of HubSpot's behaviour is checked again: it changes.
+const OBSERVATION_TTL: Duration = Duration::from_secs(600);
+
+/// The batching layer of one portal.
+#[derive(Debug)]
+pub(super) struct Batching<L: Layer> {
+    inner: Arc<L>,
+    enabled: bool,
+    account: Arc<Account>,
+    capabilities: Arc<PortalCapabilities>,
+    gets: Batcher<L, GetBatch>,
+    creates: Batcher<L, CreateBatch>,
+    updates: Batcher<L, UpdateBatch>,
+    archives: Batcher<L, ArchiveBatch>,
+    upserts: Batcher<L, UpsertBatch>,
+}
+
+// === impl Batching ===
+
+impl<L: Layer> Batching<L> {
+    /// Batches requests to `inner` if `enabled`. Responses of up to `max_response_bytes` are read.
+    pub(super) fn new(
+        inner: L,
+        portal: &str,
+        account: Arc<Account>,
+        max_response_bytes: usize,
+        enabled: bool,
+    ) -> Self {
+        let inner = Arc::new(inner);
+        let capabilities: Arc<PortalCapabilities> = Arc::default();
+        let shared = batcher::Shared {
+            inner: Arc::clone(&inner),
+            portal: portal.into(),
+            account: Arc::clone(&account),
+            capabilities: Arc::clone(&capabilities),
+            max_response_bytes,
+        };
+        Self {
+            inner,
+            enabled,
+            account,
+            capabilities,
+            gets: Batcher::new(shared.clone()),
+            creates: Batcher::new(shared.clone()),
+            updates: Batcher::new(shared.clone()),
+            archives: Batcher::new(shared.clone()),
+            upserts: Batcher::new(shared),
+        }
+    }
+
+    /// A permit, if one is free: then the request is sent at once, individually.
+    fn free_permit(&self, ctx: &CallContext) -> Result<Option<Permit>, Error> {
+        Ok(self.account.try_acquire(BucketName::Burst, &ctx.requester)?)
+    }
+
+    async fn get(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        get: &GetLead,
+        dispatch: Dispatch,
+    ) -> Result<Response, Error> {
+        if let Some(permit) = self.free_permit(ctx)? {
+            let dispatch = Dispatch { permit: Some(permit), ..dispatch };
+            let result = self.inner.call(ctx, Arc::clone(&request), dispatch).await;
+            if get.id_property.is_none() {
+                self.capabilities.not_found.observe(get.archived, &get.id, &result);
+            }
+            return result;
+        }
+        match GetBatch::batchable(get, &self.capabilities) {
+            Some(kind) => {
+                self.gets.enqueue(ctx, kind, get.id.clone(), dispatch).await.map(Response::Lead)
+            }
+            None => self.inner.call(ctx, request, dispatch).await,
+        }
+    }
+
+    /// Sends a request individually if a permit is free, or else in a batch if it can be batched.
+    async fn send(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        dispatch: Dispatch,
+    ) -> Result<Response, Error> {
+        if let Request::Get(get) = &*request {
+            return self.get(ctx, Arc::clone(&request), get, dispatch).await;
+        }
+        if let Some(permit) = self.free_permit(ctx)? {
+            let dispatch = Dispatch { permit: Some(permit), ..dispatch };
+            return self.inner.call(ctx, request, dispatch).await;
+        }
+        match &*request {
+            Request::Create(create) => {
+                if let Some(kind) = CreateBatch::batchable(create, &self.capabilities) {
+                    let lead = self.creates.enqueue(ctx, kind, create.clone(), dispatch).await?;
+                    return Ok(Response::Lead(lead));
+                }
+            }
+            Request::Update(update) => {
+                if let Some(kind) = UpdateBatch::batchable(update, &self.capabilities) {
+                    let lead = self.updates.enqueue(ctx, kind, update.clone(), dispatch).await?;
+                    return Ok(Response::Lead(lead));
+                }
+            }
+            Request::Archive(id) => {
+                if let Some(kind) = ArchiveBatch::batchable(id) {
+                    self.archives.enqueue(ctx, kind, id.clone(), dispatch).await?;
+                    return Ok(Response::Archived);
+                }
+            }
+            Request::BatchUpsert(inputs) => {
+                if let [Traced { input, .. }] = inputs.as_slice()
+                    && let Some(kind) = UpsertBatch::batchable(input, &self.capabilities)
+                {
+                    let item = self.upserts.enqueue(ctx, kind, input.clone(), dispatch).await?;
+                    let response = BatchResponse { results: vec![item], errors: Vec::new() };
+                    return Ok(Response::Batch(response));
+                }
+            }
+            Request::Get(_)
+            | Request::List(_)
+            | Request::Search(_)
+            | Request::BatchRead(_)
+            | Request::BatchCreate(_)
+            | Request::BatchUpdate(_)
+            | Request::BatchArchive(_)
+            | Request::ReadAssociations { .. } => {}
+        }
+        self.inner.call(ctx, request, dispatch).await
+    }
+}
+
+impl<L: Layer> Layer for Batching<L> {
+    async fn call(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        dispatch: Dispatch,
+    ) -> Result<Response, Error> {
+        let is_single = match &*request {
+            Request::Get(_) | Request::Create(_) | Request::Update(_) | Request::Archive(_) => true,
+            // HubSpot has no request that upserts a single lead.
+            Request::BatchUpsert(inputs) => inputs.len() == 1,
+            Request::List(_)
+            | Request::Search(_)
+            | Request::BatchRead(_)
+            | Request::BatchCreate(_)
+            | Request::BatchUpdate(_)
+            | Request::BatchArchive(_)
+            | Request::ReadAssociations { .. } => false,
+        };
+        let result = if self.enabled && is_single {
+            self.send(ctx, Arc::clone(&request), dispatch).await
+        } else {
+            self.inner.call(ctx, Arc::clone(&request), dispatch).await
+        };
+        self.capabilities.observe(&request, &result);
+        result
+    }
+}

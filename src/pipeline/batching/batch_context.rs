@@ -1,0 +1,61 @@
+//! The context of a batch: whose deadlines bound it, and who pays for it.
+
+use std::sync::Arc;
+
+use leadsd_quota::{Permit, Requester};
+use tokio::time::Instant;
+
+use crate::{
+    leads::{CallContext, CostMeter},
+    pipeline::{Dispatch, RetryDeadline},
+};
+
+/// The context of a batch of several callers, as long as any of them waits.
+pub(super) struct BatchContext {
+    ctx: CallContext,
+    /// The requesters in input order.
+    requesters: Vec<Requester>,
+    retry_deadline: RetryDeadline,
+    prior_attempts: u32,
+}
+
+// === impl BatchContext ===
+
+impl BatchContext {
+    /// The context of these calls, each with the time until which it may be retried. `None` without
+    /// calls.
+    pub(super) fn new(calls: &[(&CallContext, Instant)], prior_attempts: u32) -> Option<Self> {
+        let (first, _) = calls.first()?;
+        let deadline = calls.iter().map(|(ctx, _)| ctx.deadline).max()?;
+        let retry_deadline = RetryDeadline::shared(first.deadline);
+        calls.iter().for_each(|(_, retry)| retry_deadline.join(*retry));
+        let sharers = calls.iter().map(|(ctx, _)| Arc::clone(&ctx.cost)).collect();
+        let cost = CostMeter::shared_by(sharers);
+        cost.begin();
+        let requesters = calls.iter().map(|(ctx, _)| ctx.requester.clone()).collect();
+        let ctx = CallContext { deadline, cost: Arc::new(cost), ..(*first).clone() };
+        Some(Self { ctx, requesters, retry_deadline, prior_attempts })
+    }
+
+    /// The context on behalf of the first caller.
+    pub(super) fn whole(&self) -> &CallContext {
+        &self.ctx
+    }
+
+    /// The context for a part of the batch, on behalf of its first caller: no quota is charged for a
+    /// part to a caller that has no input in it.
+    pub(super) fn part(&self, first: usize) -> CallContext {
+        let requester = self.requesters.get(first).unwrap_or(&self.ctx.requester).clone();
+        CallContext { requester, ..self.ctx.clone() }
+    }
+
+    /// What travels with a request of the batch.
+    pub(super) fn dispatch(&self, permit: Option<Permit>) -> Dispatch {
+        Dispatch {
+            permit,
+            token: None,
+            retry_deadline: self.retry_deadline.clone(),
+            prior_attempts: self.prior_attempts,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Which values identify the result of a create.
+
+use super::*;
+use crate::leads::{BatchResponse, Lead};
+
+fn create(pairs: &[(&str, &str)]) -> CreateLead {
+    let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    CreateLead { properties: pairs.iter().map(pair).collect(), associations: Vec::new() }
+}
+
+fn traced(pairs: &[(&str, &str)]) -> Traced<CreateLead> {
+    Traced { trace_id: "t".to_owned(), input: create(pairs) }
+}
+
+fn shows(pairs: &[(&str, &str)]) -> BatchItem {
+    let properties = create(pairs).properties;
+    BatchItem { lead: Lead { properties, ..Lead::default() }, trace_id: None, created: None }
+}
+
+fn answer(results: Vec<BatchItem>) -> Result<Response, Error> {
+    Ok(Response::Batch(BatchResponse { results, errors: Vec::new() }))
+}
+
+/// HubSpot returns names unchanged, dates and numbers in another form.
+fn observed() -> EchoedProperties {
+    let shown = EchoedProperties::default();
+    let written = [("name", "Jane"), ("when", "Apr 1 2026"), ("size", "1.0")];
+    let answered = shows(&[("name", "Jane"), ("when", "2026-04-01"), ("size", "1")]);
+    shown.observe(&[traced(&written)], &answer(vec![answered]));
+    shown
+}
+
+fn batches(shown: &EchoedProperties, all: &[&[(&str, &str)]]) -> Option<Vec<Option<usize>>> {
+    let creates: Vec<CreateLead> = all.iter().map(|pairs| create(pairs)).collect();
+    shown.partition(&creates.iter().collect::<Vec<_>>())
+}
+
+#[test]
+fn only_words_that_differ_by_more_than_case_identify_a_result() {
+    let shown = observed();
+    let all: [&[(&str, &str)]; 7] = [
+        &[("name", "Jane")],
+        &[("name", "Joan")],
+        &[("name", "JANE")],
+        &[("name", " Jane")],
+        &[("name", "7 of 9")],
+        &[("when", "May 1 2026")],
+        &[("name", "J\u{e4}ne")],
+    ];
+    let expected = [Some(0), Some(0), Some(1), None, None, None, None];
+    assert_eq!(batches(&shown, &all), Some(expected.to_vec()));
+}
+
+#[test]
+fn the_property_with_the_most_different_words_is_taken() {
+    let shown = observed();
+    shown.set("key", Known::Yes);
+    let all: [&[(&str, &str)]; 3] = [
+        &[("name", "Jane"), ("key", "a")],
+        &[("name", "Jane"), ("key", "b")],
+        &[("name", "Joan"), ("key", "c")],
+    ];
+    assert_eq!(batches(&shown, &all), Some(vec![Some(0); 3]));
+    let told = shown.correlate(&all.map(traced)).expect("they differ");
+    assert_eq!(told[0].has_identity(&shows(&[("key", "A")])), Some(true));
+    assert_eq!(told[0].has_identity(&shows(&[("key", "b")])), Some(false));
+    assert_eq!(told[0].has_identity(&shows(&[("name", "Jane")])), Some(false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_known_is_tried_and_what_is_not_shown_is_not_for_a_time() {
+    let shown = observed();
+    let dates: [&[(&str, &str)]; 2] = [&[("when", "May 1 2026")], &[("when", "May 2 2026")]];
+    assert_eq!(batches(&shown, &dates), Some(vec![None; 2]));
+    assert!(!shown.may_distinguish(&create(dates[0])));
+    assert_eq!(batches(&shown, &[&[("key", "a")], &[("key", "b")]]), None, "nobody knows");
+    tokio::time::sleep(EchoedProperties::TTL).await;
+    assert_eq!(batches(&shown, &dates), None);
+    assert!(shown.may_distinguish(&create(dates[0])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_shows_what_nobody_wrote_ends_it() {
+    let shown = observed();
+    let inputs = [traced(&[("name", "Jane")]), traced(&[("name", "Joan")])];
+    let told = shown.correlate(&inputs).expect("they differ");
+    shown.verify(&told, &answer(vec![shows(&[("name", "jane")]), shows(&[("name", "Joan")])]));
+    assert!(shown.correlate(&inputs).is_some());
+    shown.verify(&told, &answer(vec![shows(&[("name", "Jane")]), shows(&[])]));
+    assert!(shown.correlate(&inputs).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_is_bounded() {
+    let shown = EchoedProperties::default();
+    for number in 0..1_000 {
+        shown.set(&format!("p{number}"), Known::No(Instant::now()));
+    }
+    assert_eq!(shown.0.lock().len(), CAPACITY);
+    tokio::time::sleep(EchoedProperties::TTL).await;
+    shown.set("new", Known::Yes);
+    assert_eq!(shown.0.lock().len(), 1);
+}

@@ -1,0 +1,373 @@
+//! The writes that can be batched: how each is sent individually, and how as a batch.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use leadsd_quota::Permit;
+use uuid::Uuid;
+
+use super::{
+    batch_context::BatchContext, capabilities::PortalCapabilities, correlate::CorrelatedCreate,
+    op::BatchableOp,
+};
+use crate::{
+    hubspot::{BatchForm, Operation},
+    leads::{
+        BatchItem, BatchResponse, CallContext, CreateLead, Error, Lead, LeadId, Reason, Request,
+        SideEffect, Traced, UpdateLead, UpsertLead,
+        batch::{self, BatchInput, ItemOutcome, MissingItemPolicy, UnresolvedPolicy},
+    },
+    pipeline::{Dispatch, Layer},
+};
+
+/// Property that holds the record id.
+const RECORD_ID: &str = "hs_object_id";
+
+/// Estimated size of HubSpot's response about a written lead besides its values: times, URL,
+/// warnings.
+const RESPONSE_OVERHEAD: usize = 2_048;
+
+/// Maximum number of bytes that one byte of a value takes in JSON.
+const JSON_ESCAPE: usize = 6;
+
+/// Creates.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct CreateBatch;
+
+/// Updates of leads that are named by their record ids, or by the same unique property: a lead that
+/// is named in two ways must not occur twice in a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct UpdateBatch {
+    id_property: Option<String>,
+}
+
+/// Archives.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct ArchiveBatch;
+
+/// Upserts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct UpsertBatch;
+
+// === impl CreateBatch ===
+
+impl CreateBatch {
+    /// The kind of a create, if its result can be distinguished from others.
+    pub(super) fn batchable(
+        request: &CreateLead,
+        capabilities: &PortalCapabilities,
+    ) -> Option<Self> {
+        let is_batchable = capabilities.create.is_possible()
+            || capabilities.echoed_properties.may_distinguish(request);
+        is_batchable.then_some(Self)
+    }
+}
+
+impl<L: Layer> BatchableOp<L> for CreateBatch {
+    type Input = CreateLead;
+    type Output = Lead;
+
+    fn response_bytes(&self, input: &CreateLead) -> usize {
+        response_bytes(&input.properties)
+    }
+
+    /// A trace id distinguishes a new lead from others. Where HubSpot omits it, written values do.
+    fn partition(
+        &self,
+        capabilities: &PortalCapabilities,
+        inputs: &[&CreateLead],
+    ) -> Option<Vec<Option<usize>>> {
+        if capabilities.create.is_confirmed() {
+            return Some(vec![Some(0); inputs.len()]);
+        }
+        if capabilities.create.is_possible() {
+            return None;
+        }
+        capabilities.echoed_properties.partition(inputs)
+    }
+
+    async fn send_one(
+        &self,
+        inner: &L,
+        ctx: &CallContext,
+        input: &CreateLead,
+        dispatch: Dispatch,
+    ) -> Result<Lead, Error> {
+        inner.call(ctx, Arc::new(Request::Create(input.clone())), dispatch).await?.into_lead()
+    }
+
+    async fn send_batch(
+        &self,
+        inner: &L,
+        capabilities: &PortalCapabilities,
+        ctx: &BatchContext,
+        inputs: &[CreateLead],
+        mut permit: Option<Permit>,
+    ) -> Vec<ItemOutcome<Lead>> {
+        let inputs = traced(inputs);
+        let form = form(Operation::BatchCreate);
+        if capabilities.create.is_confirmed() || inputs.len() == 1 {
+            let outcomes = send_merged(&inputs, form, |first, inputs| {
+                let (ctx, dispatch) = (ctx.part(first), ctx.dispatch(permit.take()));
+                async move {
+                    let request = Arc::new(Request::BatchCreate(inputs));
+                    let result = inner.call(&ctx, Arc::clone(&request), dispatch).await;
+                    capabilities.observe(&request, &result);
+                    result?.into_batch()
+                }
+            });
+            return outcomes.await.into_iter().map(lead).collect();
+        }
+        // The capability may have changed since the requests were dispatched.
+        let Some(correlated) = capabilities.echoed_properties.correlate(&inputs) else {
+            return inputs.iter().map(|_| ItemOutcome::RetryAlone).collect();
+        };
+        let outcomes = send_merged(&correlated, form, |first, inputs: Vec<CorrelatedCreate>| {
+            let (ctx, dispatch) = (ctx.part(first), ctx.dispatch(permit.take()));
+            async move {
+                let creates = inputs.iter().map(|input| input.input().clone()).collect();
+                let request = Arc::new(Request::BatchCreate(creates));
+                let result = inner.call(&ctx, Arc::clone(&request), dispatch).await;
+                capabilities.create.observe(&result);
+                capabilities.echoed_properties.verify(&inputs, &result);
+                result?.into_batch()
+            }
+        });
+        outcomes.await.into_iter().map(lead).collect()
+    }
+}
+
+// === impl UpdateBatch ===
+
+impl UpdateBatch {
+    /// The kind of an update, if a batch can make it and its result can be matched.
+    pub(super) fn batchable(
+        request: &UpdateLead,
+        capabilities: &PortalCapabilities,
+    ) -> Option<Self> {
+        let UpdateLead { id, id_property, properties: _ } = request;
+        let is_batchable = match id_property.as_deref() {
+            None => is_record_id(id),
+            Some(RECORD_ID) => false,
+            // Without a trace id only a record id identifies the result.
+            Some(_) => capabilities.update.is_confirmed(),
+        };
+        is_batchable.then(|| Self { id_property: id_property.clone() })
+    }
+}
+
+impl<L: Layer> BatchableOp<L> for UpdateBatch {
+    type Input = UpdateLead;
+    type Output = Lead;
+
+    fn response_bytes(&self, input: &UpdateLead) -> usize {
+        response_bytes(&input.properties)
+    }
+
+    async fn send_one(
+        &self,
+        inner: &L,
+        ctx: &CallContext,
+        input: &UpdateLead,
+        dispatch: Dispatch,
+    ) -> Result<Lead, Error> {
+        inner.call(ctx, Arc::new(Request::Update(input.clone())), dispatch).await?.into_lead()
+    }
+
+    async fn send_batch(
+        &self,
+        inner: &L,
+        capabilities: &PortalCapabilities,
+        ctx: &BatchContext,
+        inputs: &[UpdateLead],
+        mut permit: Option<Permit>,
+    ) -> Vec<ItemOutcome<Lead>> {
+        let inputs = traced(inputs);
+        let form = form(Operation::BatchUpdate);
+        let outcomes = send_merged(&inputs, form, |first, inputs| {
+            let (ctx, dispatch) = (ctx.part(first), ctx.dispatch(permit.take()));
+            async move {
+                let request = Arc::new(Request::BatchUpdate(inputs));
+                let result = inner.call(&ctx, Arc::clone(&request), dispatch).await;
+                capabilities.observe(&request, &result);
+                result?.into_batch()
+            }
+        });
+        let outcome = |outcome| match lead(outcome) {
+            // The old id of a merged lead may be known to an individual request only.
+            ItemOutcome::Resolved(Err(error))
+                if error.reason() == Reason::LeadNotFound && self.id_property.is_none() =>
+            {
+                ItemOutcome::RetryAlone
+            }
+            outcome => outcome,
+        };
+        outcomes.await.into_iter().map(outcome).collect()
+    }
+}
+
+// === impl ArchiveBatch ===
+
+impl ArchiveBatch {
+    /// The kind of an archive, if a batch can make it.
+    pub(super) fn batchable(id: &LeadId) -> Option<Self> {
+        is_record_id(id).then_some(Self)
+    }
+}
+
+impl<L: Layer> BatchableOp<L> for ArchiveBatch {
+    type Input = LeadId;
+    type Output = ();
+
+    async fn send_one(
+        &self,
+        inner: &L,
+        ctx: &CallContext,
+        id: &LeadId,
+        dispatch: Dispatch,
+    ) -> Result<(), Error> {
+        inner.call(ctx, Arc::new(Request::Archive(id.clone())), dispatch).await.map(drop)
+    }
+
+    async fn send_batch(
+        &self,
+        inner: &L,
+        _: &PortalCapabilities,
+        ctx: &BatchContext,
+        ids: &[LeadId],
+        mut permit: Option<Permit>,
+    ) -> Vec<ItemOutcome<()>> {
+        let form = form(Operation::BatchArchive);
+        let outcomes = send_merged(ids, form, |first, ids| {
+            let (ctx, dispatch) = (ctx.part(first), ctx.dispatch(permit.take()));
+            let request = Arc::new(Request::BatchArchive(ids));
+            async move { inner.call(&ctx, request, dispatch).await?.into_batch() }
+        });
+        let outcome = |outcome| match outcome {
+            ItemOutcome::Resolved(outcome) => ItemOutcome::Resolved(Result::map(outcome, drop)),
+            ItemOutcome::RetryAlone => ItemOutcome::RetryAlone,
+        };
+        outcomes.await.into_iter().map(outcome).collect()
+    }
+}
+
+// === impl UpsertBatch ===
+
+impl UpsertBatch {
+    /// The kind of an upsert, if its result can be matched.
+    pub(super) fn batchable(
+        request: &UpsertLead,
+        capabilities: &PortalCapabilities,
+    ) -> Option<Self> {
+        let is_unique = request.id_property.as_deref().is_some_and(|name| name != RECORD_ID);
+        (is_unique && capabilities.upsert.is_confirmed()).then_some(Self)
+    }
+}
+
+impl<L: Layer> BatchableOp<L> for UpsertBatch {
+    type Input = UpsertLead;
+    type Output = BatchItem;
+
+    fn response_bytes(&self, input: &UpsertLead) -> usize {
+        response_bytes(&input.properties)
+    }
+
+    async fn send_one(
+        &self,
+        inner: &L,
+        ctx: &CallContext,
+        input: &UpsertLead,
+        dispatch: Dispatch,
+    ) -> Result<BatchItem, Error> {
+        let inputs = traced(std::slice::from_ref(input));
+        let form = form(Operation::BatchUpsert);
+        let request = Arc::new(Request::BatchUpsert(inputs.clone()));
+        let response = inner.call(ctx, request, dispatch).await?.into_batch()?;
+        let outcome = batch::match_all(&inputs, response, form.missing).pop();
+        outcome.unwrap_or_else(|| Err(lost()))?.ok_or_else(lost)
+    }
+
+    async fn send_batch(
+        &self,
+        inner: &L,
+        capabilities: &PortalCapabilities,
+        ctx: &BatchContext,
+        inputs: &[UpsertLead],
+        mut permit: Option<Permit>,
+    ) -> Vec<ItemOutcome<BatchItem>> {
+        let inputs = traced(inputs);
+        let form = form(Operation::BatchUpsert);
+        let outcomes = send_merged(&inputs, form, |first, inputs| {
+            let (ctx, dispatch) = (ctx.part(first), ctx.dispatch(permit.take()));
+            async move {
+                let request = Arc::new(Request::BatchUpsert(inputs));
+                let result = inner.call(&ctx, Arc::clone(&request), dispatch).await;
+                capabilities.observe(&request, &result);
+                result?.into_batch()
+            }
+        });
+        outcomes.await.into_iter().map(item).collect()
+    }
+}
+
+/// Whether the id is written as HubSpot writes record ids. Other spellings of a number are found as
+/// well, but returned in HubSpot's spelling.
+pub(super) fn is_record_id(id: &LeadId) -> bool {
+    let id = id.as_str();
+    id.bytes().all(|digit| digit.is_ascii_digit()) && !id.starts_with('0')
+}
+
+/// The batch form of an operation, from the operations table.
+pub(super) fn form(operation: Operation) -> BatchForm {
+    let fallback = BatchForm {
+        max_inputs: 1,
+        missing: MissingItemPolicy::OutcomeUnknown,
+        unresolved: UnresolvedPolicy::Fail,
+    };
+    operation.spec().batch.unwrap_or(fallback)
+}
+
+/// Sends inputs of several callers by the policies of their batch form.
+pub(super) async fn send_merged<I, S, F>(
+    inputs: &[I],
+    form: BatchForm,
+    send: S,
+) -> Vec<ItemOutcome<Option<BatchItem>>>
+where
+    I: BatchInput,
+    S: FnMut(usize, Vec<I>) -> F,
+    F: Future<Output = Result<BatchResponse, Error>> + Send,
+{
+    batch::send_merged(inputs, form.missing, form.unresolved, send).await
+}
+
+fn response_bytes(properties: &BTreeMap<String, String>) -> usize {
+    let values = properties.iter().map(|(name, value)| name.len() + value.len() * JSON_ESCAPE);
+    RESPONSE_OVERHEAD + values.sum::<usize>()
+}
+
+/// The inputs with new trace ids.
+fn traced<T: Clone>(inputs: &[T]) -> Vec<Traced<T>> {
+    let trace = |input: &T| Traced { trace_id: Uuid::new_v4().to_string(), input: input.clone() };
+    inputs.iter().map(trace).collect()
+}
+
+fn item(outcome: ItemOutcome<Option<BatchItem>>) -> ItemOutcome<BatchItem> {
+    match outcome {
+        ItemOutcome::Resolved(result) => {
+            ItemOutcome::Resolved(result.and_then(|item| item.ok_or_else(lost)))
+        }
+        ItemOutcome::RetryAlone => ItemOutcome::RetryAlone,
+    }
+}
+
+fn lead(outcome: ItemOutcome<Option<BatchItem>>) -> ItemOutcome<Lead> {
+    match item(outcome) {
+        ItemOutcome::Resolved(result) => ItemOutcome::Resolved(result.map(|item| item.lead)),
+        ItemOutcome::RetryAlone => ItemOutcome::RetryAlone,
+    }
+}
+
+fn lost() -> Error {
+    Error::new(Reason::Internal, "the service lost track of an input")
+        .with_side_effect(SideEffect::Possible)
+}

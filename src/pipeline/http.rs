@@ -1,0 +1,125 @@
+//! Sends the HTTP request: the innermost layer. Accounts for the permit and the cost, counts the
+//! request, and records its span. It sends once: a write is followed to its end, a read until the
+//! deadline of its call.
+
+mod call_span;
+
+use std::{sync::Arc, time::Duration};
+
+use ::http::StatusCode;
+use leadsd_quota::Permit;
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+
+use self::call_span::CallSpan;
+use super::{
+    Dispatch, Layer,
+    stats::{Latencies, Outcome, PortalStats},
+};
+use crate::{
+    hubspot::{Client, Operation},
+    leads::{CallContext, Error, Reason, Request, Response, SideEffect},
+    telemetry::spans::SpanSink,
+};
+use leadsd_credentials::Token;
+
+/// Timeout for the body of an error response: it is small and arrives with its headers, which say
+/// what matters.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The HTTP layer of one portal.
+#[derive(Debug)]
+pub(super) struct Http {
+    client: Client,
+    stats: Arc<PortalStats>,
+    latencies: Arc<Latencies>,
+    spans: SpanSink,
+}
+
+// === impl Http ===
+
+impl Http {
+    /// Sends requests with `client`.
+    pub(super) fn new(
+        client: Client,
+        stats: Arc<PortalStats>,
+        latencies: Arc<Latencies>,
+        spans: SpanSink,
+    ) -> Self {
+        Self { client, stats, latencies, spans }
+    }
+
+    async fn exchange(
+        &self,
+        ctx: &CallContext,
+        request: &Request,
+        token: &Token,
+        permit: Permit,
+    ) -> Result<Response, Error> {
+        let operation = Operation::from(request);
+        let since = Instant::now();
+        let mut span = CallSpan::new(&self.spans, ctx, operation, since);
+        let sent = self.client.send(request, &token.secret, span.trace_headers()).await;
+        let head = sent.inspect_err(|_| {
+            self.stats.count_call(operation, Outcome::NoResponse);
+        })?;
+        let latency = since.elapsed();
+        self.latencies.observe(operation, latency);
+        let status = head.status();
+        let correlation_id = head.correlation_id();
+        if let Some(id) = correlation_id {
+            ctx.cost.set_correlation_id(&id.into());
+        }
+        span.on_response(status, correlation_id);
+        self.stats.count_call(operation, status.into());
+        let limits = head.rate_limits();
+        debug!(
+            hubspot.operation = operation.name(),
+            http.status = status.as_u16(),
+            duration_ms = latency.as_secs_f64() * 1e3,
+            hubspot.remaining = limits.remaining,
+            "HubSpot answered"
+        );
+        let error_body_deadline = error_body_deadline(ctx, operation);
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            // The body says which limit rejected the request, and for how long.
+            let result = head.read(error_body_deadline).await;
+            let rejection = result.as_ref().err().filter(|_| !operation.spec().has_own_limit());
+            permit.observe(limits.observation(rejection));
+            return result;
+        }
+        permit.observe(limits.observation(None));
+        head.read(error_body_deadline).await
+    }
+}
+
+impl Layer for Http {
+    async fn call(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        dispatch: Dispatch,
+    ) -> Result<Response, Error> {
+        let (Some(mut permit), Some(token)) = (dispatch.permit, dispatch.token) else {
+            return Err(Error::new(Reason::Internal, "internal error: request without a permit"));
+        };
+        permit.mark_sent(request.leads());
+        ctx.cost.count();
+        let exchange = self.exchange(ctx, &request, &token, permit);
+        if Operation::from(&*request).writes() {
+            // A write in progress is followed to its end, which the client's timeout bounds: its
+            // caller may be gone, its outcome must be known.
+            return exchange.await;
+        }
+        timeout_at(ctx.deadline, exchange).await.unwrap_or_else(|_| {
+            Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before HubSpot answered")
+                .with_side_effect(SideEffect::None))
+        })
+    }
+}
+
+/// Deadline for the body of an error response. For a read, the caller has to be told in time.
+fn error_body_deadline(ctx: &CallContext, operation: Operation) -> Instant {
+    let deadline = Instant::now() + ERROR_BODY_TIMEOUT;
+    if operation.writes() { deadline } else { deadline.min(ctx.permit_deadline()) }
+}

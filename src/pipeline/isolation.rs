@@ -1,0 +1,86 @@
+//! Gives every input of a batch its own outcome: isolates the inputs for which HubSpot rejects the
+//! batch as a whole, and matches the response with the inputs.
+
+use std::sync::Arc;
+
+use super::{Dispatch, Layer};
+use crate::{
+    hubspot::{BatchForm, Operation},
+    leads::{
+        BatchRead, CallContext, ChunkOutcomes, Error, Request, Response,
+        batch::{BatchInput, ReadInput, send_isolated},
+    },
+};
+
+/// The isolation layer.
+#[derive(Debug)]
+pub(super) struct Isolation<L> {
+    inner: L,
+}
+
+// === impl Isolation ===
+
+impl<L: Layer> Isolation<L> {
+    /// Isolates the inputs of batches that are sent to `inner`.
+    pub(super) fn new(inner: L) -> Self {
+        Self { inner }
+    }
+
+    async fn isolate<I: BatchInput>(
+        &self,
+        ctx: &CallContext,
+        inputs: &[I],
+        form: BatchForm,
+        request: impl Fn(Vec<I>) -> Request + Sync,
+    ) -> ChunkOutcomes {
+        let send = |inputs: Vec<I>| {
+            let request = Arc::new(request(inputs));
+            async move { self.inner.call(ctx, request, Dispatch::new(ctx)).await?.into_batch() }
+        };
+        send_isolated(inputs, form.missing, send).await
+    }
+}
+
+impl<L: Layer> Layer for Isolation<L> {
+    async fn call(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        dispatch: Dispatch,
+    ) -> Result<Response, Error> {
+        let Some(form) = Operation::from(&*request).spec().batch else {
+            return self.inner.call(ctx, request, dispatch).await;
+        };
+        let outcomes = match &*request {
+            Request::BatchRead(read) => {
+                let input = |id| ReadInput { id, id_property: read.id_property.clone() };
+                let inputs: Vec<ReadInput> = read.ids.iter().cloned().map(input).collect();
+                let request = |inputs: Vec<ReadInput>| {
+                    let ids = inputs.into_iter().map(|input| input.id).collect();
+                    Request::BatchRead(BatchRead { ids, ..read.clone() })
+                };
+                self.isolate(ctx, &inputs, form, request).await
+            }
+            Request::BatchCreate(inputs) => {
+                self.isolate(ctx, inputs, form, Request::BatchCreate).await
+            }
+            Request::BatchUpdate(inputs) => {
+                self.isolate(ctx, inputs, form, Request::BatchUpdate).await
+            }
+            Request::BatchUpsert(inputs) => {
+                self.isolate(ctx, inputs, form, Request::BatchUpsert).await
+            }
+            Request::BatchArchive(ids) => self.isolate(ctx, ids, form, Request::BatchArchive).await,
+            Request::Get(_)
+            | Request::List(_)
+            | Request::Search(_)
+            | Request::Create(_)
+            | Request::Update(_)
+            | Request::Archive(_)
+            | Request::ReadAssociations { .. } => {
+                return self.inner.call(ctx, request, dispatch).await;
+            }
+        };
+        Ok(Response::Outcomes(outcomes))
+    }
+}

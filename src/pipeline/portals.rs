@@ -1,0 +1,193 @@
+//! The portals and their pipelines: builds one stack of layers per portal, when it is first used.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use leadsd_credentials::{Credentials, Handle};
+use leadsd_quota::{Account, Quota};
+use parking_lot::RwLock;
+
+use super::{
+    Dispatch, Layer,
+    authenticate::Authenticate,
+    batching::Batching,
+    breaker::{Breaker, Circuit},
+    http::Http,
+    isolation::Isolation,
+    rate_limit::RateLimit,
+    retry::Retry,
+    single_flight::SingleFlight,
+    stats::{CallStats, Latencies, Latency, PortalStats},
+    write_order::WriteOrder,
+};
+use crate::{
+    hubspot::Client,
+    leads::{CallContext, Error, Portal, PortalName, Request, Response, Upstream},
+    telemetry::spans::SpanSink,
+};
+
+/// Settings of the pipelines.
+#[derive(Debug, Clone)]
+pub struct PipelineSettings {
+    /// Whether requests are batched and reads shared. Writes to one lead are ordered regardless.
+    pub batching: bool,
+    /// Maximum number of attempts of one request, the first one included.
+    pub max_attempts: u32,
+    /// Properties for request ids, by portal.
+    pub request_id_properties: BTreeMap<PortalName, Option<String>>,
+    /// The property for request ids of portals that are not listed.
+    pub default_request_id_property: Option<String>,
+}
+
+/// All portals, with their pipelines.
+pub struct Portals {
+    settings: PipelineSettings,
+    client: Client,
+    quota: Arc<Quota>,
+    credentials: Arc<Credentials>,
+    spans: SpanSink,
+    latencies: Arc<Latencies>,
+    built: RwLock<HashMap<PortalName, Built>>,
+}
+
+/// A portal whose pipeline was built.
+#[derive(Debug, Clone)]
+struct Built {
+    portal: Arc<Portal>,
+    tokens: Handle,
+    stats: Arc<PortalStats>,
+    circuit: Arc<Circuit>,
+}
+
+/// The top of a stack: checks requests before they enter it.
+#[derive(Debug)]
+struct Pipeline<L> {
+    client: Client,
+    stack: L,
+}
+
+// === impl Portals ===
+
+impl Portals {
+    /// Portals that send requests with `client`, limited by `quota`, with tokens of `credentials`.
+    pub fn new(
+        settings: PipelineSettings,
+        client: Client,
+        quota: Arc<Quota>,
+        credentials: Arc<Credentials>,
+        spans: SpanSink,
+    ) -> Self {
+        let latencies = Arc::default();
+        let built = RwLock::default();
+        Self { settings, client, quota, credentials, spans, latencies, built }
+    }
+
+    /// The portal of this name. `None` if it is neither configured nor discovered.
+    pub fn get(&self, name: &PortalName) -> Option<Arc<Portal>> {
+        let tokens = self.credentials.handle(name.as_str())?;
+        if let Some(built) = self.built.read().get(name)
+            && built.tokens.is_same(&tokens)
+        {
+            return Some(Arc::clone(&built.portal));
+        }
+        let mut all = self.built.write();
+        // Another call may have built it, or the portal was removed and added again: then its
+        // tokens are those of another engine.
+        let is_current = all.get(name).is_some_and(|built| built.tokens.is_same(&tokens));
+        if !is_current {
+            let built = self.build(name, tokens);
+            all.insert(name.clone(), built);
+        }
+        all.get(name).map(|built| Arc::clone(&built.portal))
+    }
+
+    /// Names of all portals, in order.
+    pub fn names(&self) -> Vec<PortalName> {
+        let names = self.credentials.names();
+        names.iter().filter_map(|name| PortalName::parse(name)).collect()
+    }
+
+    /// HTTP requests so far, for each portal that was called, in order of their names.
+    pub fn call_stats(&self) -> Vec<CallStats> {
+        let built = self.built.read();
+        let mut all: Vec<_> = built
+            .iter()
+            .map(|(name, built)| built.stats.snapshot(name.clone(), built.circuit.is_open()))
+            .collect();
+        all.sort_by(|a, b| a.portal.cmp(&b.portal));
+        all
+    }
+
+    /// Latency of HubSpot so far, for each operation that was requested.
+    pub fn latencies(&self) -> Vec<Latency> {
+        self.latencies.snapshot()
+    }
+
+    fn build(&self, name: &PortalName, tokens: Handle) -> Built {
+        let PipelineSettings {
+            batching,
+            max_attempts,
+            request_id_properties,
+            default_request_id_property,
+        } = &self.settings;
+        let account = self.quota.account(name.as_str());
+        let (stats, circuit): (Arc<PortalStats>, Arc<Circuit>) = Default::default();
+        let http = Http::new(
+            self.client.clone(),
+            Arc::clone(&stats),
+            Arc::clone(&self.latencies),
+            self.spans.clone(),
+        );
+        let limited = RateLimit::new(http, Arc::clone(&account));
+        let authenticated = Authenticate::new(limited, tokens.clone());
+        let protected = Breaker::new(authenticated, Arc::clone(&circuit), Arc::clone(&stats));
+        let retried = Retry::new(protected, *max_attempts, Arc::clone(&stats));
+        let max_response_bytes = self.client.max_response_bytes();
+        let batched = Batching::new(
+            retried,
+            name.as_str(),
+            Arc::clone(&account),
+            max_response_bytes,
+            *batching,
+        );
+        let isolated = Isolation::new(batched);
+        let ordered = WriteOrder::new(isolated, account, self.quota.max_queue());
+        let stack = SingleFlight::new(ordered, *batching);
+        let upstream = Arc::new(Pipeline { client: self.client.clone(), stack });
+        let request_id_property =
+            request_id_properties.get(name).unwrap_or(default_request_id_property).clone();
+        let portal = Portal { name: name.clone(), upstream, request_id_property };
+        Built { portal: Arc::new(portal), tokens, stats, circuit }
+    }
+}
+
+impl fmt::Debug for Portals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+/// A portal whose requests are sent once, without retries, batching or write order: for diagnostics.
+pub fn direct_portal(
+    name: PortalName,
+    client: Client,
+    tokens: Handle,
+    account: Arc<Account>,
+) -> Arc<Portal> {
+    let http = Http::new(client.clone(), Arc::default(), Arc::default(), SpanSink::default());
+    let stack = Authenticate::new(RateLimit::new(http, account), tokens);
+    let upstream = Arc::new(Pipeline { client, stack });
+    Arc::new(Portal { name, upstream, request_id_property: None })
+}
+
+#[async_trait]
+impl<L: Layer> Upstream for Pipeline<L> {
+    async fn call(&self, ctx: &CallContext, request: Request) -> Result<Response, Error> {
+        self.client.check(&request)?;
+        self.stack.call(ctx, Arc::new(request), Dispatch::new(ctx)).await
+    }
+}

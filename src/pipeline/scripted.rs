@@ -1,0 +1,155 @@
+//! A double of everything below a layer: records requests and responds by a script, in simulated
+//! time.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::{Dispatch, Layer};
+use crate::leads::{CallContext, Error, Request, Response};
+
+/// Responds to requests by a function, after an optional delay.
+pub(super) struct ScriptedUpstream {
+    script: Box<dyn Fn(&Recorded) -> Scripted + Send + Sync>,
+    recorded: Mutex<Vec<Recorded>>,
+    in_progress: Arc<Mutex<usize>>,
+}
+
+/// A request as the double received it.
+#[derive(Debug, Clone)]
+pub(super) struct Recorded {
+    /// Its number, from 0.
+    pub(super) number: usize,
+    /// The request.
+    pub(super) request: Arc<Request>,
+    /// When it arrived.
+    pub(super) at: Instant,
+    /// Its deadline.
+    pub(super) deadline: Instant,
+    /// Name of the caller.
+    pub(super) caller: String,
+    /// Whether it came with a permit.
+    pub(super) has_permit: bool,
+    /// The token that it came with.
+    pub(super) token: Option<String>,
+    /// Attempts that were made before.
+    pub(super) prior_attempts: u32,
+}
+
+/// What the double does about a request.
+#[derive(Debug, Clone)]
+pub(super) struct Scripted {
+    /// Time until the response.
+    pub(super) delay: Duration,
+    /// The response.
+    pub(super) result: Result<Response, Error>,
+}
+
+// === impl ScriptedUpstream ===
+
+impl ScriptedUpstream {
+    /// Responds by `script`.
+    pub(super) fn new(script: impl Fn(&Recorded) -> Scripted + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            script: Box::new(script),
+            recorded: Mutex::default(),
+            in_progress: Arc::default(),
+        })
+    }
+
+    /// Responds with `results` in their order, without delay. Panics after the last one.
+    pub(super) fn sequence(results: Vec<Result<Response, Error>>) -> Arc<Self> {
+        let results = Mutex::new(VecDeque::from(results));
+        Self::new(move |_| {
+            Scripted::now(results.lock().pop_front().expect("a scripted response is left"))
+        })
+    }
+
+    /// The requests so far.
+    pub(super) fn requests(&self) -> Vec<Recorded> {
+        self.recorded.lock().clone()
+    }
+
+    /// Number of requests so far.
+    pub(super) fn count(&self) -> usize {
+        self.recorded.lock().len()
+    }
+
+    /// Number of requests without a response.
+    pub(super) fn in_progress(&self) -> usize {
+        *self.in_progress.lock()
+    }
+}
+
+impl std::fmt::Debug for ScriptedUpstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScriptedUpstream").finish_non_exhaustive()
+    }
+}
+
+impl Layer for ScriptedUpstream {
+    async fn call(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        dispatch: Dispatch,
+    ) -> Result<Response, Error> {
+        let call = Recorded {
+            number: self.count(),
+            request,
+            at: Instant::now(),
+            deadline: ctx.deadline,
+            caller: ctx.requester.caller.as_str().to_owned(),
+            has_permit: dispatch.permit.is_some(),
+            token: dispatch.token.as_ref().map(|token| token.secret.expose().to_owned()),
+            prior_attempts: dispatch.prior_attempts,
+        };
+        self.recorded.lock().push(call.clone());
+        ctx.cost.count();
+        let _in_progress = InProgress::new(&self.in_progress);
+        let Scripted { delay, result } = (self.script)(&call);
+        // A permit is spent for as long as the request takes.
+        let permit = dispatch.permit.map(|mut permit| {
+            permit.mark_sent(1);
+            permit
+        });
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        drop(permit);
+        result
+    }
+}
+
+// === impl Scripted ===
+
+impl Scripted {
+    /// A response without delay.
+    pub(super) fn now(result: Result<Response, Error>) -> Self {
+        Self { delay: Duration::ZERO, result }
+    }
+
+    /// A response after `delay`.
+    pub(super) fn after(delay: Duration, result: Result<Response, Error>) -> Self {
+        Self { delay, result }
+    }
+}
+
+/// Counts a request until it is dropped.
+struct InProgress(Arc<Mutex<usize>>);
+
+// === impl InProgress ===
+
+impl InProgress {
+    fn new(count: &Arc<Mutex<usize>>) -> Self {
+        *count.lock() += 1;
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        *self.0.lock() -= 1;
+    }
+}

@@ -1,0 +1,296 @@
+//! Single flight: identical reads in progress share one request.
+//!
+//! A read joins a read of the same content and priority that has been sent to HubSpot, or that the
+//! same caller started. It does not join one of another caller that still waits for a permit: that
+//! would be a wait at another caller's place in the queue. A write ends sharing of the reads that it
+//! may affect, so that a read never returns what was before a write that completed earlier.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared, WeakShared},
+};
+use leadsd_quota::{Caller, Priority};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::{Dispatch, Layer, RetryDeadline, retry::may_retry};
+use crate::leads::{CallContext, CostMeter, Error, GetLead, LeadId, Reason, Request, Response};
+
+type SharedResponse = BoxFuture<'static, Result<Response, Error>>;
+
+/// Reads in progress, by the hash of what makes reads identical: computed once, because it is slow.
+type InProgress = HashMap<u64, Vec<InFlight>>;
+
+/// The single flight layer of one portal.
+#[derive(Debug)]
+pub(super) struct SingleFlight<L> {
+    inner: Arc<L>,
+    enabled: bool,
+    in_progress: Arc<Mutex<InProgress>>,
+    hasher: RandomState,
+    next_number: AtomicU64,
+}
+
+/// One read in progress.
+#[derive(Debug)]
+struct InFlight {
+    number: u64,
+    /// Part of what makes reads identical: sharers must not wait longer than their own read would.
+    priority: Priority,
+    request: Arc<Request>,
+    caller: Caller,
+    /// Dropped when no sharer is left.
+    response: WeakShared<SharedResponse>,
+    shared: SharedCall,
+}
+
+/// What the sharers of a read have in common.
+#[derive(Debug, Clone)]
+struct SharedCall {
+    cost: Arc<CostMeter>,
+    retry_deadline: RetryDeadline,
+    sharers: Arc<Mutex<Sharers>>,
+}
+
+/// The sharers of a read that have not paid for it yet, and what others have paid, in millionths of
+/// a request.
+#[derive(Debug, Default)]
+struct Sharers {
+    remaining: u64,
+    paid: u64,
+}
+
+/// One sharer. It pays its part when it leaves, with the response or before.
+struct CostShare {
+    shared: SharedCall,
+    cost: Arc<CostMeter>,
+}
+
+/// Removes a read from those in progress when it ends, or when no sharer is left.
+struct RemoveOnDrop {
+    in_progress: Arc<Mutex<InProgress>>,
+    hash: u64,
+    number: u64,
+}
+
+// === impl SingleFlight ===
+
+impl<L: Layer> SingleFlight<L> {
+    /// Shares identical reads of `inner` if `enabled`.
+    pub(super) fn new(inner: L, enabled: bool) -> Self {
+        Self {
+            inner: Arc::new(inner),
+            enabled,
+            in_progress: Arc::default(),
+            hasher: RandomState::new(),
+            next_number: AtomicU64::default(),
+        }
+    }
+
+    /// Joins the same read if it is in progress, or starts it. Cancel-safe: the read continues as
+    /// long as a sharer is left.
+    async fn share(&self, ctx: &CallContext, request: Arc<Request>) -> Result<Response, Error> {
+        let mut prior_attempts = 0;
+        loop {
+            let (response, shared, is_own) = self.join(ctx, &request, prior_attempts);
+            let share = CostShare { shared, cost: Arc::clone(&ctx.cost) };
+            let response = response.await;
+            drop(share);
+            match &response {
+                // There was time for another attempt, but not for all sharers.
+                Err(error) if may_retry(ctx, error) => {
+                    prior_attempts = error.upstream().attempts;
+                    sleep(error.retry_after().unwrap_or_default()).await;
+                }
+                // The error is about the sharer that started the read.
+                Err(error) if !is_own && is_personal(error) && ctx.deadline > Instant::now() => {}
+                Ok(_) | Err(_) => return response,
+            }
+        }
+    }
+
+    fn join(
+        &self,
+        ctx: &CallContext,
+        request: &Arc<Request>,
+        prior_attempts: u32,
+    ) -> (Shared<SharedResponse>, SharedCall, bool) {
+        let priority = ctx.requester.priority;
+        let hash = self.hasher.hash_one((priority, request));
+        let mut in_progress = self.in_progress.lock();
+        let reads = in_progress.entry(hash).or_insert_with(|| Vec::with_capacity(1));
+        if let Some((response, shared)) = joinable(reads, ctx, request) {
+            shared.join(ctx);
+            return (response, shared, false);
+        }
+        let shared = SharedCall::new(ctx);
+        shared.join(ctx);
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let guard = RemoveOnDrop { in_progress: Arc::clone(&self.in_progress), hash, number };
+        let own = CallContext { cost: Arc::clone(&shared.cost), ..ctx.clone() };
+        let dispatch = Dispatch {
+            permit: None,
+            token: None,
+            retry_deadline: shared.retry_deadline.clone(),
+            prior_attempts,
+        };
+        let (inner, own_request) = (Arc::clone(&self.inner), Arc::clone(request));
+        let work = async move {
+            let response = inner.call(&own, own_request, dispatch).await;
+            drop(guard);
+            response
+        };
+        let response = work.boxed().shared();
+        if let Some(weak) = response.downgrade() {
+            reads.push(InFlight {
+                number,
+                priority,
+                request: Arc::clone(request),
+                caller: ctx.requester.caller.clone(),
+                response: weak,
+                shared: shared.clone(),
+            });
+        }
+        (response, shared, true)
+    }
+
+    /// Ends sharing of the reads that a write may affect.
+    fn invalidate(&self, written: &Written<'_>) {
+        self.in_progress.lock().retain(|_, reads| {
+            reads.retain(|read| !written.affects(&read.request));
+            !reads.is_empty()
+        });
+    }
+}
+
+impl<L: Layer> Layer for SingleFlight<L> {
+    async fn call(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        dispatch: Dispatch,
+    ) -> Result<Response, Error> {
+        let written = match &*request {
+            Request::Get(_) | Request::List(_) | Request::Search(_) if self.enabled => {
+                return self.share(ctx, request).await;
+            }
+            Request::Get(_)
+            | Request::List(_)
+            | Request::Search(_)
+            | Request::BatchRead(_)
+            | Request::ReadAssociations { .. } => {
+                return self.inner.call(ctx, request, dispatch).await;
+            }
+            Request::Update(update) if update.id_property.is_none() => Written::One(&update.id),
+            Request::Archive(id) => Written::One(id),
+            Request::Create(_)
+            | Request::Update(_)
+            | Request::BatchCreate(_)
+            | Request::BatchUpdate(_)
+            | Request::BatchUpsert(_)
+            | Request::BatchArchive(_) => Written::Any,
+        };
+        let result = self.inner.call(ctx, Arc::clone(&request), dispatch).await;
+        self.invalidate(&written);
+        result
+    }
+}
+
+/// The leads that a write may have changed.
+enum Written<'a> {
+    /// The lead with this record id.
+    One(&'a LeadId),
+    /// Any lead.
+    Any,
+}
+
+// === impl Written ===
+
+impl Written<'_> {
+    fn affects(&self, read: &Request) -> bool {
+        match (self, read) {
+            // The lead of a unique value is not known.
+            (Self::One(id), Request::Get(GetLead { id: read_id, id_property: None, .. })) => {
+                *id == read_id
+            }
+            (Self::One(_) | Self::Any, _) => true,
+        }
+    }
+}
+
+// === impl SharedCall ===
+
+impl SharedCall {
+    fn new(ctx: &CallContext) -> Self {
+        Self {
+            cost: Arc::default(),
+            retry_deadline: RetryDeadline::shared(ctx.deadline),
+            sharers: Arc::default(),
+        }
+    }
+
+    fn join(&self, ctx: &CallContext) {
+        self.sharers.lock().remaining += 1;
+        self.retry_deadline.join(ctx.deadline);
+    }
+}
+
+// === impl CostShare ===
+
+impl Drop for CostShare {
+    fn drop(&mut self) {
+        let SharedCall { cost, sharers, .. } = &self.shared;
+        let mut sharers = sharers.lock();
+        let due = cost.millionths().saturating_sub(sharers.paid) / sharers.remaining.max(1);
+        sharers.remaining = sharers.remaining.saturating_sub(1);
+        sharers.paid += due;
+        drop(sharers);
+        self.cost.add(due);
+        if let Some(id) = cost.correlation_id() {
+            self.cost.set_correlation_id(&id);
+        }
+    }
+}
+
+// === impl RemoveOnDrop ===
+
+impl Drop for RemoveOnDrop {
+    fn drop(&mut self) {
+        let mut in_progress = self.in_progress.lock();
+        if let Some(reads) = in_progress.get_mut(&self.hash) {
+            reads.retain(|read| read.number != self.number);
+            if reads.is_empty() {
+                in_progress.remove(&self.hash);
+            }
+        }
+    }
+}
+
+/// Finds the same read that the caller may join: its own, or one that has been sent to HubSpot.
+fn joinable(
+    reads: &[InFlight],
+    ctx: &CallContext,
+    request: &Request,
+) -> Option<(Shared<SharedResponse>, SharedCall)> {
+    let is_same =
+        |read: &&InFlight| read.priority == ctx.requester.priority && *read.request == *request;
+    let own_or_sent = reads
+        .iter()
+        .filter(is_same)
+        .filter(|read| read.caller == ctx.requester.caller || read.shared.cost.is_in_progress());
+    own_or_sent.filter_map(|read| Some((read.response.upgrade()?, read.shared.clone()))).next()
+}
+
+/// Whether an error is about the call that made the request, and not about its content.
+fn is_personal(error: &Error) -> bool {
+    error.reason() == Reason::DeadlineExceeded || error.bucket().is_some()
+}

@@ -1,0 +1,167 @@
+//! Counts the HTTP requests of each portal, by operation and outcome, and their latency.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    hubspot::{COUNT, OPERATIONS, Operation, OperationSpec},
+    leads::PortalName,
+    telemetry::histogram::Histogram,
+};
+
+/// How an HTTP request ended, as HubSpot's rule for apps counts it: errors must stay below 5 % of a
+/// day's requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// 2xx.
+    Ok,
+    /// 4xx except 429: HubSpot rejected the request.
+    ClientError,
+    /// 429.
+    RateLimited,
+    /// 5xx, or a redirect.
+    ServerError,
+    /// No response.
+    NoResponse,
+}
+
+/// Requests of one operation with one outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallCount {
+    /// Name of the operation.
+    pub operation: &'static str,
+    /// Their outcome.
+    pub outcome: Outcome,
+    /// Their number.
+    pub calls: u64,
+}
+
+/// Requests of one portal since the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallStats {
+    /// The portal.
+    pub portal: PortalName,
+    /// Requests by operation and outcome. Zero counts are left out.
+    pub calls: Vec<CallCount>,
+    /// Number of them that were retries.
+    pub retries: u64,
+    /// How often the circuit breaker opened.
+    pub breaker_opened: u64,
+    /// Whether the circuit breaker is open now.
+    pub breaker_is_open: bool,
+}
+
+/// Latency of one operation, to the headers of the response.
+#[derive(Debug, Clone)]
+pub struct Latency {
+    /// Name of the operation.
+    pub operation: &'static str,
+    /// Histogram of the latency.
+    pub histogram: Histogram,
+}
+
+/// Counters of one portal.
+#[derive(Debug, Default)]
+pub(super) struct PortalStats {
+    calls: [[AtomicU64; OUTCOMES.len()]; COUNT],
+    retries: AtomicU64,
+    breaker_opened: AtomicU64,
+}
+
+/// Latencies of all portals.
+#[derive(Debug, Default)]
+pub(super) struct Latencies([OnceLock<Histogram>; COUNT]);
+
+const OUTCOMES: [Outcome; 5] = [
+    Outcome::Ok,
+    Outcome::ClientError,
+    Outcome::RateLimited,
+    Outcome::ServerError,
+    Outcome::NoResponse,
+];
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// Label in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ClientError => "refused",
+            Self::RateLimited => "rate_limited",
+            Self::ServerError => "failed",
+            Self::NoResponse => "lost",
+        }
+    }
+}
+
+impl From<http::StatusCode> for Outcome {
+    fn from(status: http::StatusCode) -> Self {
+        match status.as_u16() {
+            200..=299 => Self::Ok,
+            429 => Self::RateLimited,
+            400..=499 => Self::ClientError,
+            _ => Self::ServerError,
+        }
+    }
+}
+
+// === impl PortalStats ===
+
+impl PortalStats {
+    /// Counts an HTTP request.
+    pub(super) fn count_call(&self, operation: Operation, outcome: Outcome) {
+        self.calls[operation as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a retry.
+    pub(super) fn count_retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an opening of the circuit breaker.
+    pub(super) fn count_breaker_opened(&self) {
+        self.breaker_opened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts so far.
+    pub(super) fn snapshot(&self, portal: PortalName, breaker_is_open: bool) -> CallStats {
+        let counts = OPERATIONS.iter().flat_map(|spec| {
+            OUTCOMES.map(|outcome| {
+                let count = &self.calls[spec.operation as usize][outcome as usize];
+                let calls = count.load(Ordering::Relaxed);
+                CallCount { operation: spec.name, outcome, calls }
+            })
+        });
+        CallStats {
+            portal,
+            calls: counts.filter(|count| count.calls > 0).collect(),
+            retries: self.retries.load(Ordering::Relaxed),
+            breaker_opened: self.breaker_opened.load(Ordering::Relaxed),
+            breaker_is_open,
+        }
+    }
+}
+
+// === impl Latencies ===
+
+impl Latencies {
+    /// Records the latency of one request.
+    pub(super) fn observe(&self, operation: Operation, latency: Duration) {
+        self.0[operation as usize].get_or_init(Histogram::default).observe(latency);
+    }
+
+    /// Latencies of the operations that were requested.
+    pub(super) fn snapshot(&self) -> Vec<Latency> {
+        let latency = |spec: &OperationSpec| {
+            let histogram = self.0[spec.operation as usize].get()?.clone();
+            Some(Latency { operation: spec.name, histogram })
+        };
+        OPERATIONS.iter().filter_map(latency).collect()
+    }
+}

@@ -1,0 +1,136 @@
+//! Fixtures of the layers' tests: contexts, accounts, requests and responses.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use leadsd_base::time::{SystemClock, Zone};
+use leadsd_quota::{Account, Caller, Priority, Quota, Requester, Settings};
+use tokio::time::Instant;
+
+use crate::{
+    leads::{
+        BatchItem, BatchResponse, CallContext, CostMeter, CreateLead, Error, GetLead, Guard, Lead,
+        LeadId, PortalName, Reason, Request, Response, Selection, UpdateLead, testing::portal,
+    },
+    telemetry::trace_context::TraceContext,
+};
+
+/// A context of `caller` with a deadline in `time`.
+pub(super) fn context_of(caller: &str, priority: Priority, time: Duration) -> CallContext {
+    let name = PortalName::parse("default").unwrap();
+    CallContext {
+        portal: portal(&name),
+        deadline: Instant::now() + time,
+        requester: Requester { caller: Caller::new(caller), priority },
+        request_id: "test".into(),
+        trace: TraceContext::root(0.0),
+        cost: Arc::new(CostMeter::default()),
+        guard: Guard::default(),
+    }
+}
+
+/// An interactive context with a deadline in `time`.
+pub(super) fn context(time: Duration) -> CallContext {
+    context_of("test", Priority::Interactive, time)
+}
+
+/// An account that allows `burst` requests in ten seconds and `burst` / 10 in a second.
+pub(super) fn account(burst: u64, max_queue: usize) -> Arc<Account> {
+    let settings = Settings {
+        burst,
+        burst_window: Duration::from_secs(10),
+        search_per_second: 5,
+        daily: None,
+        max_queue,
+        weights: BTreeMap::new(),
+        zones: BTreeMap::new(),
+        zone: Zone::default(),
+        ledger: None,
+    };
+    Quota::new(settings, Arc::new(SystemClock)).account("default")
+}
+
+/// A read of one lead by record id.
+pub(super) fn get(id: &str) -> Arc<Request> {
+    Arc::new(Request::Get(GetLead {
+        id: lead_id(id),
+        id_property: None,
+        selection: Selection {
+            properties: vec!["hs_lead_name".to_owned()],
+            ..Selection::default()
+        },
+        archived: false,
+    }))
+}
+
+/// A create of one lead.
+pub(super) fn create(name: &str) -> Arc<Request> {
+    let properties = BTreeMap::from([("hs_lead_name".to_owned(), name.to_owned())]);
+    Arc::new(Request::Create(CreateLead { properties, associations: Vec::new() }))
+}
+
+/// An update of one lead by record id.
+pub(super) fn update(id: &str, name: &str) -> Arc<Request> {
+    let properties = BTreeMap::from([("hs_lead_name".to_owned(), name.to_owned())]);
+    Arc::new(Request::Update(UpdateLead { id: lead_id(id), id_property: None, properties }))
+}
+
+/// A parsed id.
+pub(super) fn lead_id(id: &str) -> LeadId {
+    LeadId::parse(id).unwrap()
+}
+
+/// A lead with this record id.
+pub(super) fn lead(id: &str) -> Lead {
+    Lead { id: id.to_owned(), ..Lead::default() }
+}
+
+/// A response with this lead.
+pub(super) fn found(id: &str) -> Result<Response, Error> {
+    Ok(Response::Lead(lead(id)))
+}
+
+/// HubSpot's ordinary response to a request: every lead exists, every write succeeds, and trace ids
+/// are returned.
+pub(super) fn ordinary(request: &Request) -> Result<Response, Error> {
+    let written = |id: String, trace_id: &str| BatchItem {
+        lead: lead(&id),
+        trace_id: Some(trace_id.to_owned()),
+        created: None,
+    };
+    let results = match request {
+        Request::Get(get) => return found(get.id.as_str()),
+        Request::Update(update) => return found(update.id.as_str()),
+        Request::Create(create) => return found(&create.properties["hs_lead_name"]),
+        Request::Archive(_) => return Ok(Response::Archived),
+        Request::BatchRead(read) => read
+            .ids
+            .iter()
+            .map(|id| BatchItem { lead: lead(id.as_str()), trace_id: None, created: None })
+            .collect(),
+        Request::BatchCreate(inputs) => inputs
+            .iter()
+            .map(|traced| {
+                let name = &traced.input.properties["hs_lead_name"];
+                written(name.clone(), &traced.trace_id)
+            })
+            .collect(),
+        Request::BatchUpdate(inputs) => inputs
+            .iter()
+            .map(|traced| written(traced.input.id.to_string(), &traced.trace_id))
+            .collect(),
+        Request::BatchUpsert(inputs) => inputs
+            .iter()
+            .map(|traced| written(traced.input.id.to_string(), &traced.trace_id))
+            .collect(),
+        Request::BatchArchive(_) => Vec::new(),
+        Request::List(_) => return Ok(Response::Page(crate::leads::Page::default())),
+        Request::Search(_) => return Ok(Response::SearchPage(crate::leads::SearchPage::default())),
+        Request::ReadAssociations { .. } => return Ok(Response::Associations(Vec::new())),
+    };
+    Ok(Response::Batch(BatchResponse { results, errors: Vec::new() }))
+}
+
+/// An error that HubSpot is unavailable.
+pub(super) fn unavailable() -> Error {
+    Error::new(Reason::UpstreamUnavailable, "HubSpot is unavailable")
+}

@@ -80,7 +80,10 @@ impl<L: Layer> Layer for Authenticate<L> {
 /// How HubSpot rejected the token. `None` if the error is not a 401.
 fn rejection(error: &Error) -> Option<Rejection> {
     let upstream = error.upstream();
-    (upstream.http_status == Some(UNAUTHORIZED)).then(|| match upstream.category.as_deref() {
+    if upstream.http_status != Some(UNAUTHORIZED) {
+        return None;
+    }
+    Some(match upstream.category.as_deref() {
         Some("EXPIRED_AUTHENTICATION") => Rejection::Expired,
         Some(_) | None => Rejection::Invalid,
     })

@@ -21,12 +21,15 @@ const MAX_LISTED: usize = 50;
 /// True if the caller may use a portal.
 type MayUse<'a> = &'a dyn Fn(&PortalName) -> bool;
 
+/// Returns the portal of a name.
+type Find = dyn Fn(&PortalName) -> Option<Arc<Portal>> + Send + Sync;
+
 /// The portals of this service. They may be added and removed while it runs.
 #[derive(Clone)]
 pub struct Portals {
     /// Parsed once: most calls name no portal.
     default: Option<PortalName>,
-    find: Arc<dyn Fn(&PortalName) -> Option<Arc<Portal>> + Send + Sync>,
+    find: Arc<Find>,
     all: Arc<dyn Fn() -> Vec<PortalName> + Send + Sync>,
 }
 

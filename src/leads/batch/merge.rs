@@ -39,8 +39,9 @@ pub enum UnresolvedPolicy {
     Fail,
 }
 
-/// Sends at most 100 inputs as one batch and returns one outcome per input, in input order. If
-/// HubSpot rejects the batch, the affected inputs are removed and the rest is sent again; nothing
+/// Sends at most 100 inputs as one batch and returns one outcome per input, in input order.
+///
+/// If HubSpot rejects the batch, the affected inputs are removed and the rest is sent again; nothing
 /// that succeeded is sent again. `send` gets the index of the first input that it sends.
 pub async fn send_merged<I, S, F>(
     inputs: &[I],

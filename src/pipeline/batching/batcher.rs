@@ -44,6 +44,10 @@ pub(super) struct Shared<L> {
 
 type ByKind<L, O> = HashMap<O, Arc<Pending<L, O>>>;
 
+/// Pending requests by number.
+type Members<L, O> =
+    HashMap<u64, Member<<O as BatchableOp<L>>::Input, <O as BatchableOp<L>>::Output>>;
+
 /// The pending requests of one operation, by kind.
 #[derive(Debug)]
 pub(super) struct Batcher<L: Layer, O: BatchableOp<L>> {
@@ -57,7 +61,7 @@ struct Pending<L: Layer, O: BatchableOp<L>> {
     id: u64,
     kind: O,
     shared: Shared<L>,
-    members: Mutex<HashMap<u64, Member<O::Input, O::Output>>>,
+    members: Mutex<Members<L, O>>,
 }
 
 /// Removes a cancelled request from those pending.

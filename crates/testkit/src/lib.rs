@@ -14,7 +14,7 @@
 //! Sockets need real time. Tests built on this crate order events by what the fakes have seen
 //! ([`eventually`]) and assert counts and outcomes, never durations.
 //!
-//! ```
+//! ```no_run
 //! use std::net::SocketAddr;
 //!
 //! use leadsd_testkit::{Builder, Launched};

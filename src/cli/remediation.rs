@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     config::{self, VaultAuth},
     hubspot::DiagnosticsError,
-    leads::Reason,
+    leads::{self, Reason},
     vault,
 };
 use leadsd_base::net::connect_error::{CertificateError, ConnectError};
@@ -217,41 +217,7 @@ pub(super) fn hubspot(error: &DiagnosticsError, address: &url::Url) -> Remediati
                             answers in its place"
                 .to_owned()
         }
-        DiagnosticsError::Api(api) => match api.reason() {
-            Reason::MissingScopes => {
-                let scopes = &api.upstream().required_scopes;
-                format!(
-                    "add a scope to the app or key, and let the account agree to it again: {}",
-                    if scopes.is_empty() {
-                        "see its scopes".to_owned()
-                    } else {
-                        scopes.join(" or ")
-                    }
-                )
-            }
-            Reason::Forbidden => {
-                "leads need Sales Hub Professional or Enterprise in this account, \
-                                  and a user who may see them"
-                    .to_owned()
-            }
-            Reason::CredentialRejected => {
-                "store a token that HubSpot knows: leadsd login".to_owned()
-            }
-            Reason::DailyLimitReached => {
-                "wait for midnight in the account's time zone, or raise the \
-                                          limit of the account"
-                    .to_owned()
-            }
-            Reason::RateLimited => {
-                "wait ten seconds; if it stays so, see which other apps use this \
-                                    account's limits"
-                    .to_owned()
-            }
-            Reason::AccountLocked | Reason::AccountMigrating => {
-                "wait: HubSpot opens the account again by itself".to_owned()
-            }
-            _ => "see HubSpot's status page; its support asks for the correlation id".to_owned(),
-        },
+        DiagnosticsError::Api(api) => api_fix(api),
     };
     let mut cause = error.to_string();
     if let DiagnosticsError::Api(api) = error {
@@ -265,6 +231,56 @@ pub(super) fn hubspot(error: &DiagnosticsError, address: &url::Url) -> Remediati
         }
     }
     Remediation::new(cause, fix)
+}
+
+/// Remedy for an error that HubSpot answered.
+fn api_fix(error: &leads::Error) -> String {
+    match error.reason() {
+        Reason::MissingScopes => {
+            let scopes = &error.upstream().required_scopes;
+            format!(
+                "add a scope to the app or key, and let the account agree to it again: {}",
+                if scopes.is_empty() { "see its scopes".to_owned() } else { scopes.join(" or ") }
+            )
+        }
+        Reason::Forbidden => "leads need Sales Hub Professional or Enterprise in this account, \
+                              and a user who may see them"
+            .to_owned(),
+        Reason::CredentialRejected => "store a token that HubSpot knows: leadsd login".to_owned(),
+        Reason::DailyLimitReached => "wait for midnight in the account's time zone, or raise the \
+                                      limit of the account"
+            .to_owned(),
+        Reason::RateLimited => "wait ten seconds; if it stays so, see which other apps use this \
+                                account's limits"
+            .to_owned(),
+        Reason::AccountLocked | Reason::AccountMigrating => {
+            "wait: HubSpot opens the account again by itself".to_owned()
+        }
+        Reason::InvalidRequest
+        | Reason::UnknownPortal
+        | Reason::InvalidPageToken
+        | Reason::SearchWindowExceeded
+        | Reason::RequestIdReused
+        | Reason::LeadNotFound
+        | Reason::ValidationFailed
+        | Reason::AlreadyExists
+        | Reason::Conflict
+        | Reason::CredentialUnavailable
+        | Reason::Overloaded
+        | Reason::UpstreamUnavailable
+        | Reason::UpstreamUnintelligible
+        | Reason::AnswerTooLarge
+        | Reason::DeadlineExceeded
+        | Reason::WriteOutcomeUnknown
+        | Reason::BatchRefused
+        | Reason::Internal
+        | Reason::RequestTooLarge
+        | Reason::Unauthenticated
+        | Reason::CallerForbidden
+        | Reason::AuthenticationUnavailable => {
+            "see HubSpot's status page; its support asks for the correlation id".to_owned()
+        }
+    }
 }
 
 /// Remedy of a rejection by the token endpoint.

@@ -8,7 +8,7 @@ export PATH := tools / "bin" + ":" + tools / "venv/bin" + ":" + tools / "prometh
 export LEADSD_TEST_NODE_MODULES := env("LEADSD_TEST_NODE_MODULES", tools / "node/node_modules")
 
 # Folders whose mutants `just mutants` samples, and how many it takes: `just sample=3 mutants`.
-mutated := "src/leads crates/quota crates/credentials"
+mutated := "src/pipeline src/leads crates/quota crates/credentials"
 sample := "150"
 # Which of the equal samples it takes: 0, 1, ...
 shard := "0"

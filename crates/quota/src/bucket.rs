@@ -376,3 +376,6 @@ impl Bucket {
         SECOND / u32::try_from(in_second).unwrap_or(u32::MAX).max(1)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,3 +201,6 @@ impl Limiter {
         self.bucket.opens(ahead, now).saturating_duration_since(now)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The quota in simulated time: a double of HubSpot counts arrivals in rolling windows.
 
 mod limits;
+mod permits;
 mod queue;
 mod replicas;
 mod script;

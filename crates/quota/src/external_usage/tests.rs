@@ -200,6 +200,15 @@ fn with_nothing_left_a_call_waits_for_a_second() {
 }
 
 #[test]
+fn with_two_calls_left_an_observation_gets_old_as_usual() {
+    let now = Instant::now();
+    let mut external = ExternalUsage::default();
+    observe(&mut external, 0, 79, 1, now);
+    assert!(external.must_wait(own(20), now + FRESH - millis(1)));
+    assert!(!external.must_wait(own(20), now + FRESH));
+}
+
+#[test]
 fn arrivals_are_kept_for_two_windows() {
     let begin = Instant::now();
     let mut external = ExternalUsage::default();

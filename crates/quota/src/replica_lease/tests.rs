@@ -293,6 +293,20 @@ fn an_unavailable_ledger_is_tried_again_and_then_told_everything() {
 }
 
 #[test]
+fn slots_that_left_the_window_are_not_reported_to_a_ledger_that_is_back() {
+    let mut story = Story::live();
+    for slot in 0..=64 {
+        story.lease.take(slot, story.now);
+    }
+    story.lease.forget_before(64);
+    story.lease.on_unavailable(story.now);
+    story.now += SECOND;
+    let request = story.request(1).expect("another attempt");
+    story.grant(&request, &[]);
+    assert_eq!(story.request(1).expect("all slots").slots.len(), 1);
+}
+
+#[test]
 fn a_replica_that_stops_using_a_limit_leaves_it() {
     let mut story = Story::live();
     let wake = story.lease.next_exchange(0, story.now).expect("a heartbeat");

@@ -78,6 +78,7 @@ fn a_window_opens_when_enough_slots_have_left_it() {
     let now = Instant::now();
     let mut window = window();
     assert_eq!(window.opens(2, 1, now), now);
+    assert_eq!(window.opens(2, 2, now), now + LENGTH + TRANSIT, "a whole window is ahead");
     let slots: Vec<u64> = (0..3).map(|_| window.take()).collect();
     window.release(slots[1]);
     window.finish(slots[0], now - Duration::from_secs(3));

@@ -1,0 +1,141 @@
+//! A bucket with its queue.
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::requester::Priority;
+
+const MAX_QUEUE: usize = 100;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A limiter of one call in a second.
+fn limiter() -> Limiter {
+    let weights = BTreeMap::from([("heavy".to_owned(), 4)]);
+    Limiter::new(BucketName::Search, Bucket::secondly(1), Arc::new(weights))
+}
+
+fn requester(name: &str) -> Requester {
+    Requester { caller: Caller::new(name), priority: Priority::Interactive }
+}
+
+fn single() -> Waiting {
+    Waiting::Single(oneshot::channel().0)
+}
+
+/// A call that ends at once.
+fn call(limiter: &mut Limiter, now: Instant) {
+    let slot = limiter.try_take(&requester("a"), now).expect("a free slot");
+    limiter.bucket.mark_sent(slot, now);
+    limiter.bucket.finish(slot, now);
+}
+
+fn enqueue(limiter: &mut Limiter, name: &str, now: Instant) -> Result<Key, Rejected> {
+    let deadline = now + SECOND * 60;
+    let queued = limiter.enqueue(&requester(name), single(), deadline, MAX_QUEUE, now);
+    queued.map(|(key, _)| key)
+}
+
+#[test]
+fn a_slot_is_taken_only_if_it_is_free_and_nothing_is_queued() {
+    let now = Instant::now();
+    let mut limiter = limiter();
+    let slot = limiter.try_take(&requester("a"), now).expect("a free slot");
+    assert_eq!(limiter.try_take(&requester("b"), now), None);
+    limiter.bucket.release(slot);
+    enqueue(&mut limiter, "a", now).expect("room");
+    assert_eq!(limiter.try_take(&requester("b"), now), None, "another one was first");
+    assert_eq!(limiter.counts.calls, 1);
+}
+
+#[test]
+fn the_queue_is_served_when_the_bucket_opens() {
+    let now = Instant::now();
+    let mut limiter = limiter();
+    assert!(matches!(limiter.next(now), Next::OnEvent));
+    call(&mut limiter, now);
+    enqueue(&mut limiter, "a", now).expect("room");
+    enqueue(&mut limiter, "b", now).expect("room");
+    assert!(matches!(limiter.next(now), Next::At(at) if at == now + SECOND));
+    let later = now + SECOND * 2;
+    let Next::Batch(slot, batch) = limiter.next(later) else { panic!("it is open") };
+    assert_eq!((slot, batch.len(), limiter.queue.len()), (1, 1, 1));
+    assert!(matches!(limiter.next(later), Next::At(_)), "one call in a second");
+    let BucketCounters { calls, waits, waited, .. } = limiter.counts;
+    assert_eq!((calls, waits, waited), (2, 1, SECOND * 2));
+}
+
+#[test]
+fn a_request_that_would_be_late_is_rejected_with_its_wait() {
+    let now = Instant::now();
+    let mut limiter = limiter();
+    call(&mut limiter, now);
+    let deadline = now + SECOND;
+    assert_eq!(limiter.check_deadline(deadline, now), Ok(()));
+    let early = deadline - Duration::from_millis(1);
+    let rejected = limiter.check_deadline(early, now).unwrap_err();
+    let expected =
+        Rejected { bucket: BucketName::Search, reason: Reason::Deadline, retry_after: SECOND };
+    assert_eq!((rejected, limiter.counts.deadline), (expected, 1));
+    let queued = limiter.enqueue(&requester("a"), single(), deadline, MAX_QUEUE, now);
+    assert!(queued.is_ok(), "it is in time as the first one");
+    let queued = limiter.enqueue(&requester("a"), single(), deadline, MAX_QUEUE, now);
+    assert!(queued.unwrap_err().retry_after > SECOND);
+    assert_eq!((limiter.counts.deadline, limiter.queue.len()), (2, 1));
+}
+
+#[test]
+fn a_full_queue_rejects_the_caller_with_the_most_requests() {
+    let now = Instant::now();
+    let mut limiter = limiter();
+    call(&mut limiter, now);
+    let mut enqueue = |name| {
+        let deadline = now + SECOND * 60;
+        limiter.enqueue(&requester(name), single(), deadline, 3, now).map(|(_, removed)| removed)
+    };
+    for _ in 0..3 {
+        assert!(enqueue("greedy").expect("room").is_none());
+    }
+    let rejected = enqueue("greedy").unwrap_err();
+    assert_eq!((rejected.reason, rejected.bucket), (Reason::QueueFull, BucketName::Search));
+    assert!(rejected.retry_after >= SECOND * 3, "{rejected:?}");
+    let (_, removed) = enqueue("modest").expect("room is made").expect("a removed request");
+    assert_eq!(removed.reason, Reason::QueueFull);
+    assert_eq!(enqueue("modest").unwrap_err().reason, Reason::QueueFull, "two and one are fair");
+    assert_eq!((limiter.counts.queue_full, limiter.queue.len()), (3, 3));
+}
+
+#[test]
+fn an_expired_request_is_removed_and_counted() {
+    let now = Instant::now();
+    let mut limiter = limiter();
+    call(&mut limiter, now);
+    let first = enqueue(&mut limiter, "a", now).expect("room");
+    enqueue(&mut limiter, "b", now).expect("room");
+    let wait = limiter.expire_request(first, now);
+    assert!(wait > SECOND && wait < SECOND * 3, "{wait:?}: one is ahead");
+    assert_eq!((limiter.queue.len(), limiter.counts.deadline), (1, 1));
+}
+
+#[test]
+fn a_snapshot_shows_callers_with_calls_and_with_queued_requests() {
+    let now = Instant::now();
+    let mut limiter = limiter();
+    call(&mut limiter, now);
+    for name in ["a", "heavy", "heavy"] {
+        enqueue(&mut limiter, name, now).expect("room");
+    }
+    let snapshot = limiter.snapshot(now);
+    let callers: Vec<_> = snapshot
+        .callers
+        .iter()
+        .map(|caller| (caller.caller.as_str(), caller.weight, caller.used, caller.waiting))
+        .collect();
+    assert_eq!(callers, [("a", 1, 1.0, 1), ("heavy", 4, 0.0, 2)]);
+    assert_eq!((snapshot.name, snapshot.size, snapshot.used), (BucketName::Search, Some(1), 1));
+    assert_eq!((snapshot.waiting, snapshot.reset, snapshot.closed), (3, SECOND, Duration::ZERO));
+    assert_eq!((snapshot.remaining(), snapshot.ledger), (Some(0), None));
+    limiter.bucket.close(now + SECOND * 3, now);
+    assert_eq!(limiter.snapshot(now).closed, SECOND * 3);
+    let later = limiter.snapshot(now + SECOND * 3);
+    assert_eq!((later.used, later.closed, later.reset), (0, Duration::ZERO, Duration::ZERO));
+}

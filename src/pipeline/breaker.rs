@@ -98,3 +98,6 @@ fn health(result: &Result<Response, Error>) -> Option<Health> {
         | Reason::AuthenticationUnavailable => Some(Health::Up),
     }
 }
+
+#[cfg(test)]
+mod tests;

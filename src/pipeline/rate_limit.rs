@@ -46,3 +46,6 @@ impl<L: Layer> Layer for RateLimit<L> {
         self.inner.call(ctx, request, dispatch).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,3 +149,6 @@ pub(super) fn may_retry(ctx: &CallContext, error: &Error) -> bool {
     let pause = error.retry_after().unwrap_or_default();
     error.is_deadline_limited() && Instant::now() + pause + ATTEMPT_TIME <= ctx.deadline
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,6 +84,11 @@ pub(super) fn lead(id: &str) -> Lead {
     Lead { id: id.to_owned(), ..Lead::default() }
 }
 
+/// The lead in a response.
+pub(super) fn lead_in(result: Result<Response, Error>) -> Result<Lead, Error> {
+    result.and_then(Response::into_lead)
+}
+
 /// A response with this lead.
 pub(super) fn found(id: &str) -> Result<Response, Error> {
     Ok(Response::Lead(lead(id)))

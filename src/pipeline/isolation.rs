@@ -84,3 +84,6 @@ impl<L: Layer> Layer for Isolation<L> {
         Ok(Response::Outcomes(outcomes))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,6 +69,12 @@ fn suspect_checks_end_within_a_poll_interval() {
     assert_eq!(suspect_check_after(u32::MAX), None);
 }
 
+#[test]
+fn a_refresh_token_of_another_replica_is_proved_within_one_to_seven_seconds() {
+    assert_eq!(prove_after(0.0), seconds(1));
+    assert_eq!(prove_after(0.5), seconds(4));
+}
+
 proptest! {
     #[test]
     fn a_refresh_is_planned_within_the_lifetime_and_above_the_floor(

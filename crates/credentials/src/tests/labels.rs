@@ -1,6 +1,8 @@
 //! Labels that dashboards and alerts know.
 
-use crate::{FailureClass, Kind, SecretPath, State};
+use std::sync::Arc;
+
+use crate::{FailureClass, Kind, Readiness, SecretPath, State};
 
 #[test]
 fn labels_of_states_kinds_and_failures() {
@@ -23,6 +25,15 @@ fn labels_of_states_kinds_and_failures() {
     for (class, label, transient) in failures {
         assert_eq!((class.as_str(), class.is_transient()), (label, transient));
     }
+}
+
+#[test]
+fn readiness_needs_every_portal_and_a_first_listing() {
+    let ready = Readiness::default();
+    assert!(ready.is_ready());
+    let missing = [Arc::from("default")].into();
+    assert!(!Readiness { missing, ..ready.clone() }.is_ready());
+    assert!(!Readiness { not_listed_yet: Some("hubspot".into()), ..ready }.is_ready());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::{
     machine::Machine,
     settings::Settings,
     signals::PendingSignals,
+    status::State,
     store::{StoreError, VersionState},
 };
 
@@ -161,6 +162,27 @@ fn error_texts_never_quote_what_is_in_memory() {
 }
 
 #[test]
+fn all_secrets_in_memory_are_known_to_the_redaction() {
+    let texts = |portal: &Portal| {
+        let secrets = portal.machine.secrets().into_iter();
+        secrets.map(|secret| secret.expose().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(texts(&Portal::rotated()), ["cs", "rt", "at", "rt-2"]);
+    let mut portal = Portal::new();
+    portal.answer(0, Event::SecretRead(Ok(static_secret(1, "pat"))));
+    assert_eq!(texts(&portal), ["pat", "pat"]);
+}
+
+#[test]
+fn a_portal_without_a_token_starts_until_its_first_failure() {
+    let mut portal = Portal::new();
+    let state = |portal: &Portal| portal.machine.status(portal.at(0), false).state;
+    assert_eq!(state(&portal), State::Starting);
+    portal.answer(0, Event::SecretRead(Err(StoreError::Unavailable("sealed".to_owned()))));
+    assert_eq!(state(&portal), State::Failed);
+}
+
+#[test]
 fn calls_that_were_lost_are_made_again_and_counted_as_a_panic() {
     let mut portal = Portal::new();
     assert_eq!(portal.tick(0), [PortCall::ReadSecret]);
@@ -173,6 +195,7 @@ fn calls_that_were_lost_are_made_again_and_counted_as_a_panic() {
 #[test]
 fn the_wake_is_at_least_a_millisecond_ahead_and_at_most_a_poll_interval() {
     let mut portal = Portal::new();
+    assert!(!portal.machine.has_settled());
     assert_eq!(portal.wake(0), 1, "a read is due");
     portal.tick(0);
     assert_eq!(portal.wake(0), 30_000, "the store is busy");

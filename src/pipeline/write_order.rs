@@ -170,7 +170,8 @@ impl Drop for WriteGuard {
 // === impl Key ===
 
 impl Key {
-    fn new(id: &LeadId, property: Option<&str>) -> Self {
+    /// The key of the lead with this record id, or with this value of the unique `property`.
+    pub(super) fn new(id: &LeadId, property: Option<&str>) -> Self {
         let property = property.filter(|name| *name != RECORD_ID);
         Self { property: property.map(str::to_owned), id: normalized(id, property) }
     }
@@ -208,3 +209,6 @@ fn normalized(id: &LeadId, property: Option<&str>) -> String {
     let is_number = property.is_none() && id.bytes().all(|digit| digit.is_ascii_digit());
     if is_number { id.trim_start_matches('0').to_owned() } else { id.to_lowercase() }
 }
+
+#[cfg(test)]
+mod tests;

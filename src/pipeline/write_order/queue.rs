@@ -75,6 +75,12 @@ impl WriteQueues {
         self.waiting
     }
 
+    /// Whether no write has entered a queue.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.is_empty() && self.writes.is_empty() && self.waiting == 0
+    }
+
     /// Whether a write to one of these leads is active.
     pub(super) fn any_busy(&self, keys: &BTreeSet<Key>) -> bool {
         keys.iter().any(|key| self.queues.contains_key(key))

@@ -22,7 +22,7 @@ use leadsd_quota::{Caller, Priority};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::{Dispatch, Layer, RetryDeadline, retry::may_retry};
+use super::{Dispatch, Layer, RetryDeadline, retry::may_retry, write_order::Key};
 use crate::leads::{CallContext, CostMeter, Error, GetLead, LeadId, Reason, Request, Response};
 
 type SharedResponse = BoxFuture<'static, Result<Response, Error>>;
@@ -220,7 +220,8 @@ impl Written<'_> {
         match (self, read) {
             // The lead of a unique value is not known.
             (Self::One(id), Request::Get(GetLead { id: read_id, id_property: None, .. })) => {
-                *id == read_id
+                // One record id has several spellings.
+                Key::new(id, None) == Key::new(read_id, None)
             }
             (Self::One(_) | Self::Any, _) => true,
         }
@@ -294,3 +295,6 @@ fn joinable(
 fn is_personal(error: &Error) -> bool {
     error.reason() == Reason::DeadlineExceeded || error.bucket().is_some()
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,3 +107,6 @@ fn unavailable(error: TokenUnavailable) -> Error {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -190,3 +190,6 @@ impl<L: Layer> Layer for Batching<L> {
         result
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,6 @@
-//! Conversion between the messages of the contract and the types of the domain.
+//! Conversion between the messages of the contract and the types of the domain: requests are parsed and
+//! validated, responses are built. Nothing here asks HubSpot, and nothing below it knows the messages of
+//! the contract.
 
 mod request;
 mod response;

@@ -7,6 +7,7 @@
 pub(crate) mod access_log;
 pub(crate) mod authz;
 pub(crate) mod call_context;
+pub(crate) mod call_policy;
 pub(crate) mod deadline;
 pub(crate) mod observe;
 pub(crate) mod portals;

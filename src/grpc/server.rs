@@ -11,8 +11,9 @@ use super::{
     methods::{MethodSnapshot, Methods},
     middleware::{
         authz::Authorizer,
+        call_policy::CallPolicy,
         deadline::DeadlinePolicy,
-        observe::{CallPolicy, CallServer, SharedLayers},
+        observe::{CallServer, SharedLayers},
         portals::Portals,
     },
     quota_service::QuotaHandler,

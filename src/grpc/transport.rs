@@ -16,7 +16,8 @@ mod limits;
 mod preface;
 pub(crate) mod request_body;
 pub(crate) mod response_body;
-pub(crate) mod send_deadline;
+mod send_deadline;
+pub(crate) mod stream_executor;
 pub(crate) mod tls;
 
 pub use self::{

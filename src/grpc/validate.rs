@@ -1,5 +1,6 @@
 //! Validation of single fields: a request that passes is worth a HubSpot call. Every fault names its
-//! field by the path in the request.
+//! field by the path in the request. `search` validates filters and sorts, whose rules depend on each
+//! other.
 
 mod search;
 

@@ -1,4 +1,6 @@
-//! Discovers portals by listing a folder of the secret store.
+//! Discovers portals by listing a folder of the secret store: every secret in the folder is a portal of
+//! its name. A portal is removed only after several listings without it, because a listing may be
+//! incomplete.
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use http::request::Parts;
 use tonic::Code;
 use tracing::{Level, Span, event, info_span};
 
-use super::observe::CallPolicy;
+use super::call_policy::CallPolicy;
 use crate::{
     grpc::{
         methods::{Method, code_name},

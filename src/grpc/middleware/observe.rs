@@ -21,12 +21,13 @@ use super::{
     access_log::AccessLog,
     authz::Authorizer,
     call_context::AuthorizedCall,
-    deadline::{DeadlinePolicy, GRPC_TIMEOUT},
+    call_policy::CallPolicy,
+    deadline::GRPC_TIMEOUT,
     request_id::{REQUEST_ID, request_id},
 };
 use crate::{
     grpc::{
-        methods::{Methods, ServiceKind},
+        methods::ServiceKind,
         status,
         transport::{
             admission::Admission,
@@ -35,11 +36,11 @@ use crate::{
             connection::NewService,
             request_body::MeteredBody,
             response_body::{ResponseBody, ResponseObserver as _, grpc_code},
-            send_deadline::StreamHandover,
+            stream_executor::StreamHandover,
         },
     },
     leads::{CostMeter, Error, Reason},
-    telemetry::{spans::SpanSink, trace_context::TraceContext},
+    telemetry::trace_context::TraceContext,
 };
 use leadsd_quota::Caller;
 
@@ -48,21 +49,6 @@ const QUOTA_COST: HeaderName = HeaderName::from_static("leadsd-quota-cost");
 
 /// Bytes that HTTP/2 adds to the size of each header.
 const HEADER_OVERHEAD: usize = 32;
-
-/// What applies to all calls.
-#[derive(Debug)]
-pub(crate) struct CallPolicy {
-    /// The methods that can be called.
-    pub(crate) methods: Arc<Methods>,
-    /// Ceilings of deadlines.
-    pub(crate) deadlines: DeadlinePolicy,
-    /// Maximum message, in bytes.
-    pub(crate) max_message: usize,
-    /// Page that explains the reasons of errors; empty for none.
-    pub(crate) error_docs_url: Arc<str>,
-    /// Receives the spans of sampled traces.
-    pub(crate) spans: SpanSink,
-}
 
 /// The services behind the layers.
 pub(crate) trait Services: fmt::Debug + Send + Sync + 'static {

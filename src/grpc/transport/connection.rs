@@ -23,7 +23,7 @@ use super::{
     conn_info::ConnInfo,
     connection_stats::CloseReason,
     preface::{self, PrefacedIo},
-    send_deadline::{StreamExecutor, StreamHandover},
+    stream_executor::{StreamExecutor, StreamHandover},
     tls::{ClientCertificate, MaybeTlsStream, Tls, TlsAccepted},
 };
 

@@ -13,7 +13,12 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::*;
+use crate::grpc::transport::send_deadline::{NO_DEADLINE, SEND_GRACE};
 use crate::grpc::transport::{
     admission::Admission,
     call_state::testing::{admission, call},

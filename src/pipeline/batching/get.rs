@@ -318,3 +318,6 @@ fn distinct(ids: &[LeadId], are_values: bool) -> (Vec<LeadId>, Vec<usize>) {
     }
     (distinct, positions)
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,22 +23,22 @@ use crate::{
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// Maximum size of a response in most tests, in bytes: no batch is divided for it.
 const LARGE: usize = 1 << 30;
 
 /// The layer over a double. Its account allows one request in a second.
-struct Fixture<L: Layer = Arc<ScriptedUpstream>> {
+pub(super) struct Fixture<L: Layer = Arc<ScriptedUpstream>> {
     batching: Batching<L>,
-    upstream: Arc<ScriptedUpstream>,
+    pub(super) upstream: Arc<ScriptedUpstream>,
     account: Arc<Account>,
 }
 
 // === impl Fixture ===
 
 impl Fixture {
-    fn new(script: impl Fn(&Recorded) -> Scripted + Send + Sync + 'static) -> Self {
+    pub(super) fn new(script: impl Fn(&Recorded) -> Scripted + Send + Sync + 'static) -> Self {
         let upstream = ScriptedUpstream::new(script);
         Self::over(Arc::clone(&upstream), upstream, LARGE)
     }
@@ -68,12 +68,12 @@ impl<L: Layer> Fixture<L> {
         self.batching.call(ctx, request, Dispatch::new(ctx)).await
     }
 
-    async fn call(&self, request: Arc<Request>) -> Result<Response, Error> {
+    pub(super) async fn call(&self, request: Arc<Request>) -> Result<Response, Error> {
         self.call_in(&context(MINUTE), request).await
     }
 
     /// Results of requests that queue together.
-    async fn queued(
+    pub(super) async fn queued(
         &self,
         requests: impl IntoIterator<Item = Arc<Request>>,
     ) -> Vec<Result<Response, Error>> {
@@ -82,7 +82,7 @@ impl<L: Layer> Fixture<L> {
     }
 
     /// The requests that were sent, in brief.
-    fn sent(&self) -> Vec<String> {
+    pub(super) fn sent(&self) -> Vec<String> {
         self.upstream.requests().iter().map(|sent| brief(&sent.request)).collect()
     }
 
@@ -106,9 +106,8 @@ fn brief(request: &Request) -> String {
         Request::BatchUpdate(inputs) => format!("update {} leads", inputs.len()),
         Request::BatchUpsert(inputs) => format!("upsert {}", inputs.len()),
         Request::BatchArchive(ids) => format!("archive {} leads", ids.len()),
-        Request::List(_) | Request::Search(_) | Request::ReadAssociations { .. } => {
-            "another request".to_owned()
-        }
+        Request::ReadAssociations { leads, to } => format!("{to} of {}", leads.len()),
+        Request::List(_) | Request::Search(_) => "a page".to_owned(),
     }
 }
 
@@ -379,6 +378,32 @@ async fn creates_are_sent_individually_if_nothing_identifies_their_results() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn creates_share_a_batch_by_a_property_that_is_returned_and_differs() {
+    let fixture = Fixture::new(|sent| {
+        let mut response = without_trace_ids(&sent.request);
+        if let Ok(Response::Batch(batch)) = &mut response {
+            for item in &mut batch.results {
+                let name = item.lead.id.clone();
+                item.lead.properties.insert("hs_lead_name".to_owned(), name);
+            }
+        }
+        Scripted::now(response)
+    });
+    let ids = |results: Vec<Result<Response, Error>>| {
+        results.into_iter().map(|result| lead_in(result).unwrap().id).collect::<Vec<_>>()
+    };
+    let names = ["Ada", "Grace", "Edsger", "Barbara"];
+    assert_eq!(ids(fixture.queued(names.map(create)).await), names);
+    assert_eq!(fixture.sent(), ["create 1", "create 3"]);
+    sleep(2 * SECOND).await;
+    let names = ["Ada", "Grace", "Ada", "Grace", "Ada"];
+    assert_eq!(ids(fixture.queued(names.map(create)).await), names);
+    assert_eq!(fixture.sent()[2..], ["create 2", "create 2", "create"]);
+    let permits: Vec<_> = fixture.upstream.requests().iter().map(|sent| sent.has_permit).collect();
+    assert_eq!(permits[2..], [true, false, false]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_upsert_shares_a_batch_once_trace_ids_are_known_to_be_echoed() {
     let fixture = Fixture::ordinary();
     let results = fixture.queued(["a@x", "b@x"].map(upsert)).await;
@@ -622,4 +647,26 @@ async fn a_batch_that_panics_leaves_the_outcome_of_its_requests_open() {
     }
     sleep(MINUTE).await;
     assert_eq!(fixture.usage(), (0, 0), "the permit is released");
+}
+
+#[test]
+fn only_the_spelling_of_hubspot_is_a_record_id() {
+    let is_record_id = |id: &str| super::writes::is_record_id(&lead_id(id));
+    assert!(["1", "10", "98765432109"].into_iter().all(is_record_id));
+    assert!(!["0", "01", "+1", "1e3", "a"].into_iter().any(is_record_id));
+}
+
+#[test]
+fn a_write_without_a_unique_value_is_batched_only_by_its_record_id() {
+    let capabilities = PortalCapabilities::default();
+    let batchable = |id: &str, id_property: Option<&str>| {
+        let id_property = id_property.map(str::to_owned);
+        let update = UpdateLead { id: lead_id(id), id_property, properties: BTreeMap::new() };
+        UpdateBatch::batchable(&update, &capabilities).is_some()
+    };
+    assert!(batchable("1", None));
+    assert!(!batchable("01", None) && !batchable("1", Some("hs_object_id")));
+    assert!(!batchable("a@x", Some("email")), "the echo of trace ids is not confirmed");
+    assert!(ArchiveBatch::batchable(&lead_id("1")).is_some());
+    assert!(ArchiveBatch::batchable(&lead_id("01")).is_none());
 }

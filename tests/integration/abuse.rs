@@ -350,6 +350,8 @@ async fn bytes_past_the_most_are_refused_and_small_calls_go_on() {
     // Most of a large message, and then nothing.
     let mut slow = RawConnection::connect(&app.grpc, &[]).await;
     slow.acknowledge_settings().await;
+    // Until then the window of the connection is 64 KiB.
+    slow.until(|frame| frame.kind == WINDOW_UPDATE).await.expect("a larger window");
     slow.call(1, &leads_rpc("BatchGetLeads"), 0).await;
     slow.frame(DATA, 0, 1, &[&[0][..], &900_000_u32.to_be_bytes()].concat()).await;
     for _ in 0..50 {

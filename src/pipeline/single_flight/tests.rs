@@ -131,6 +131,20 @@ async fn reads_of_different_content_or_priority_do_not_share() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reads_with_one_hash_are_joined_only_if_they_are_identical() {
+    let layer = sharing(hubspot());
+    let ctx = caller("a");
+    let bulk = context_of("a", Priority::Bulk, MINUTE);
+    let _read = begin(&layer, &ctx, &get("7")).await;
+    let in_progress = layer.in_progress.lock();
+    let reads = in_progress.values().next().unwrap();
+    let is_joined = |ctx, id| joinable(reads, ctx, &get(id)).is_some();
+    assert!(is_joined(&ctx, "7"));
+    assert!(!is_joined(&ctx, "8"));
+    assert!(!is_joined(&bulk, "7"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn writes_and_batches_never_share() {
     let upstream = hubspot();
     let layer = sharing(Arc::clone(&upstream));
@@ -446,6 +460,7 @@ async fn a_failed_write_ends_sharing_because_it_may_have_had_an_effect() {
     let ctx = caller("a");
     let first = begin(&layer, &ctx, &get("7")).await;
     call(&layer, &ctx, &update("7", "Ann")).await.unwrap_err();
+    assert!(is_empty(&layer));
     let second = begin(&layer, &ctx, &get("7")).await;
     assert_eq!(upstream.in_progress(), 2);
     drop((first, second));

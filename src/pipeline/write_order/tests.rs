@@ -428,13 +428,14 @@ async fn one_lead_may_use_a_tenth_of_the_queue_and_bulk_half_of_that() {
     retry_after(sequencer.acquire(&bulk(), key(0)).await);
     let others = enqueue(&sequencer, patient, 0, 5).await;
     retry_after(sequencer.acquire(&patient(), key(0)).await);
-    // So is a batch that has this lead among others.
+    // So is a batch that has this lead among others: its longest queue counts.
+    let other = sequencer.acquire(&patient(), key(2)).await.unwrap();
     retry_after(sequencer.acquire(&patient(), keys_of(0..50)).await);
     drop(sequencer.acquire(&patient(), key(1)).await.expect("another lead is free"));
     let stats = sequencer.stats.snapshot();
     assert_eq!((stats.waiting, stats.queue_full, stats.deadline), (10, 3, 0));
     assert_eq!(start.elapsed(), Duration::ZERO, "rejections are immediate");
-    drop((active, of_bulk, others));
+    drop((active, of_bulk, others, other));
     sleep(HOUR).await;
     assert!(is_empty(&sequencer));
 }

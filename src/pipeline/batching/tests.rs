@@ -555,6 +555,21 @@ async fn a_request_whose_permit_would_come_too_late_is_rejected_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_gets_no_permit_is_rejected_just_before_its_deadline() {
+    let fixture = Fixture::ordinary();
+    let requester = context(MINUTE).requester;
+    let held = fixture.account.try_acquire(BucketName::Burst, &requester).unwrap();
+    let start = Instant::now();
+    let error = fixture.call_in(&context(2 * SECOND), get("1")).await.unwrap_err();
+    assert_eq!(error.local_limit(), Some(LocalLimit::Quota("burst")));
+    assert!(start.elapsed() > SECOND && start.elapsed() < 2 * SECOND);
+    assert_eq!(fixture.usage(), (1, 0), "the request leaves the queue");
+    drop(held);
+    sleep(2 * SECOND).await;
+    assert_eq!((fixture.upstream.count(), fixture.usage()), (0, (0, 0)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_batch_lasts_until_the_latest_deadline_and_each_caller_pays_its_part() {
     let fixture = Fixture::ordinary();
     fixture.use_permit();

@@ -23,3 +23,6 @@ impl BucketName {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

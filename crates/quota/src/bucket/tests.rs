@@ -1,7 +1,12 @@
 //! A bucket without a ledger. With one, the tests of sharing play it in simulated time.
 
+use std::sync::Arc;
+
 use super::*;
-use crate::requester::Caller;
+use crate::{
+    ledger::{ExchangeRequest, Grant, Ledger, LimitKey, Unavailable},
+    requester::Caller,
+};
 
 const WINDOW: Duration = Duration::from_secs(10);
 const MILLI: Duration = Duration::from_millis(1);
@@ -173,4 +178,31 @@ fn a_count_of_the_ledger_is_not_compared_with_own_calls() {
     let baseline = Baseline { in_ledger: true, oldest: 0 };
     bucket.observe(limit(100, 10), slot, baseline, now);
     assert_eq!(bucket.used(now), 1);
+}
+
+#[derive(Debug)]
+struct NoLedger;
+
+#[async_trait::async_trait]
+impl Ledger for NoLedger {
+    async fn exchange(&self, _: &LimitKey, _: &ExchangeRequest) -> Result<Grant, Unavailable> {
+        Err(Unavailable(String::new()))
+    }
+}
+
+#[test]
+fn without_the_ledger_a_replica_takes_its_part_of_what_others_leave() {
+    let now = Instant::now();
+    let config = LedgerConfig::new(Arc::new(NoLedger), "replica", 4);
+    let mut bucket = Bucket::burst(100, WINDOW).shared(Some(&config), now);
+    assert!(bucket.waits_for_ledger());
+    assert_eq!(bucket.opens(0, now), now + ALMOST_NOW);
+    bucket.on_unavailable(now);
+    assert!(!bucket.waits_for_ledger());
+    let part = |bucket: &Bucket| bucket.own_part(bucket.lease().expect("a lease"), now);
+    assert_eq!(part(&bucket), 24, "a quarter, less one call in flight");
+    observe(&mut bucket, limit(100, 19), now);
+    assert_eq!((bucket.used(now), part(&bucket)), (81, 1 + 19 / 4));
+    observe(&mut bucket, limit(100, 50), now);
+    assert_eq!(bucket.used(now), 82, "a smaller count of others is no news");
 }

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::*;
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn conversions_round_late_and_are_exact_to_the_fastest_exchange(
         offset in -1_000_000_i64..1_000_000,

@@ -163,7 +163,7 @@ impl ReplicaLease {
 
     /// The call of a slot was sent or ended.
     pub(crate) fn mark_changed(&mut self, slot: u64) {
-        // A ledger that comes back is told everything.
+        // A ledger that comes back gets a report on all slots.
         if !self.availability.is_disconnected() {
             self.reports.mark_changed(slot);
         }

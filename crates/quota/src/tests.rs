@@ -49,34 +49,34 @@ fn account_at(settings: Settings, at: &str) -> Arc<Account> {
     Quota::new(settings, Arc::new(clock)).account("default")
 }
 
-fn who(caller: &str, priority: Priority) -> Requester {
+fn requester(caller: &str, priority: Priority) -> Requester {
     Requester { caller: Caller::new(caller), priority }
 }
 
 fn web() -> Requester {
-    who("web", Priority::Interactive)
+    requester("web", Priority::Interactive)
 }
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(3_600)
 }
 
-/// HubSpot as far as its limits go.
+/// A double of HubSpot that counts arrivals.
 #[derive(Debug, Default)]
 struct Hub {
     arrivals: Mutex<Vec<Instant>>,
-    /// The limit that answers tell, if they tell one.
+    /// The limit that responses announce.
     announced: Mutex<Option<u64>>,
 }
 
 impl Hub {
-    /// One call: there after `there`, its answer here `back` later.
+    /// One call that arrives after `there` and responds `back` later.
     async fn call(
         &self,
         mut permit: Permit,
         there: Duration,
         back: Duration,
-        mut heard: Observation,
+        mut observation: Observation,
     ) {
         permit.mark_sent(1);
         sleep(there).await;
@@ -84,17 +84,17 @@ impl Hub {
         if let Some(size) = *self.announced.lock() {
             let remaining = size.saturating_sub(self.within_window() as u64);
             let window = Duration::from_secs(10);
-            heard.limit = ObservedLimit {
+            observation.limit = ObservedLimit {
                 size: Some(size),
                 remaining: Some(remaining),
                 window: Some(window),
             };
         }
         sleep(back).await;
-        permit.observe(heard);
+        permit.observe(observation);
     }
 
-    /// Most calls that arrived within any window of this length.
+    /// Maximum number of arrivals within any window of this length.
     fn most_within(&self, window: Duration) -> usize {
         let first = self.arrivals.lock().iter().min().copied();
         first.map_or(0, |first| self.most_within_since(window, first))
@@ -129,22 +129,22 @@ impl Hub {
 
 static GROUPS: AtomicU64 = AtomicU64::new(0);
 
-/// What a member hears: its number among those that left together, and how many these were.
+/// Result of a member: its position in the batch, and the size of the batch.
 type Reply = Result<(usize, usize), Rejected>;
 
-/// Calls that can leave together; each call takes 5 ms there and 5 ms back.
+/// A group whose batches take 5 ms there and 5 ms back.
 #[derive(Debug)]
-struct Together {
+struct TestGroup {
     id: u64,
     most: usize,
     hub: Arc<Hub>,
     replies: Arc<Mutex<HashMap<u64, oneshot::Sender<Reply>>>>,
     next: AtomicU64,
-    /// Members in the order they left.
+    /// Members in the order of their dispatch.
     left: Mutex<Vec<u64>>,
 }
 
-impl Together {
+impl TestGroup {
     fn new(hub: &Arc<Hub>, most: usize) -> Arc<Self> {
         Arc::new(Self {
             id: GROUPS.fetch_add(1, Ordering::Relaxed),
@@ -164,7 +164,7 @@ impl Together {
     }
 }
 
-impl Group for Together {
+impl Group for TestGroup {
     fn id(&self) -> u64 {
         self.id
     }
@@ -174,9 +174,9 @@ impl Group for Together {
     }
 
     fn dispatch(&self, permit: Permit, members: Vec<u64>) {
-        assert!(!members.is_empty() && members.len() <= self.most, "{} leave", members.len());
+        assert!(!members.is_empty() && members.len() <= self.most, "batch of {}", members.len());
         let mut left = self.left.lock();
-        assert!(members.iter().all(|member| !left.contains(member)), "none leaves twice");
+        assert!(members.iter().all(|member| !left.contains(member)), "a member is dispatched once");
         left.extend(&members);
         drop(left);
         let (hub, replies) = (Arc::clone(&self.hub), Arc::clone(&self.replies));
@@ -186,17 +186,17 @@ impl Group for Together {
             let all = members.len();
             for (number, member) in members.into_iter().enumerate() {
                 let reply = replies.lock().remove(&member);
-                // A member that went away hears nothing.
+                // A cancelled member gets no result.
                 let _ = reply.map(|reply| reply.send(Ok((number, all))));
             }
         })
         .detach();
     }
 
-    fn reject(&self, member: u64, refusal: Rejected) {
-        assert!(!self.left.lock().contains(&member), "none that has left is refused");
+    fn reject(&self, member: u64, rejected: Rejected) {
+        assert!(!self.left.lock().contains(&member), "a dispatched member is not rejected");
         if let Some(reply) = self.replies.lock().remove(&member) {
-            let _ = reply.send(Err(refusal));
+            let _ = reply.send(Err(rejected));
         }
     }
 }

@@ -1,21 +1,21 @@
-//! What the limits are, how they are learned, and what a refusal by HubSpot means for them.
+//! Limits: defaults, announcements by responses, and 429s.
 
 use super::*;
 use crate::{RateLimited, Reason};
 
-fn told(size: u64, remaining: u64) -> Observation {
-    let told = ObservedLimit {
+fn announce(size: u64, remaining: u64) -> Observation {
+    let announced = ObservedLimit {
         size: Some(size),
         remaining: Some(remaining),
         window: Some(Duration::from_secs(10)),
     };
-    Observation { limit: told, ..Observation::default() }
+    Observation { limit: announced, ..Observation::default() }
 }
 
 const NO_TIME: Duration = Duration::ZERO;
 
-/// Makes calls as fast as the quota lets them go, for this long; each answer says `size`, and what
-/// is left when `foreign` calls of others are in the window too.
+/// Makes calls as fast as the quota allows for this long. Responses announce `size`, and what is left beside
+/// `foreign` calls of other clients.
 async fn drive(
     account: &Arc<Account>,
     hub: &Hub,
@@ -27,14 +27,14 @@ async fn drive(
     while begin.elapsed() < time {
         let permit = account.acquire(BucketName::Burst, &web(), soon()).await.expect("a permit");
         let used = hub.within_window() as u64 + 1;
-        let heard = told(size, size.saturating_sub(used + foreign));
-        hub.call(permit, Duration::from_millis(1), Duration::from_millis(1), heard).await;
+        let observation = announce(size, size.saturating_sub(used + foreign));
+        hub.call(permit, Duration::from_millis(1), Duration::from_millis(1), observation).await;
     }
     hub.calls() - before
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tenth_goes_at_once_and_the_rest_by_the_second() {
+async fn a_tenth_of_the_limit_can_be_used_at_once_and_the_rest_second_by_second() {
     let account = account(settings(190));
     for _ in 0..19 {
         let permit = account.try_acquire(BucketName::Burst, &web()).unwrap().expect("free");
@@ -46,7 +46,7 @@ async fn a_tenth_goes_at_once_and_the_rest_by_the_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_used_is_there_again_at_once() {
+async fn unused_permits_are_free_again_at_once() {
     let account = account(settings(10));
     for _ in 0..100 {
         let permit = account.try_acquire(BucketName::Burst, &web()).unwrap().expect("free");
@@ -55,7 +55,7 @@ async fn what_was_not_used_is_there_again_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn searches_have_a_limit_of_their_own() {
+async fn searches_have_a_separate_limit() {
     let account = account(settings(10));
     let mut kept = Vec::new();
     for _ in 0..5 {
@@ -66,7 +66,7 @@ async fn searches_have_a_limit_of_their_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn limits_are_learned_up_and_down_within_one_window() {
+async fn announced_limits_apply_within_one_window() {
     let account = account(settings(100));
     let hub = Hub::default();
     let window = Duration::from_secs(10);
@@ -81,17 +81,17 @@ async fn limits_are_learned_up_and_down_within_one_window() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_was_lowered_without_notice_is_not_taken_for_others() {
-    for is_told in [true, false] {
+async fn a_lowered_limit_is_not_mistaken_for_other_clients() {
+    for is_announced in [true, false] {
         let account = account(settings(200));
         let hub = Hub::default();
         let window = Duration::from_secs(10);
         drive(&account, &hub, window, 200, 0).await;
         let permit = account.acquire(BucketName::Burst, &web(), soon()).await.expect("a permit");
-        let said = if is_told { told(100, 0) } else { Observation::default() };
+        let said = if is_announced { announce(100, 0) } else { Observation::default() };
         let refused = Some(RateLimited::Bucket(window));
         hub.call(permit, NO_TIME, NO_TIME, Observation { rate_limited: refused, ..said }).await;
-        // The answer to the first call after it, at the latest, tells why.
+        // The response to the next call announces the limit.
         drive(&account, &hub, window * 2, 100, 0).await;
         let used = drive(&account, &hub, window, 100, 0).await;
         assert!(used >= 95, "{used} of 100");
@@ -99,9 +99,9 @@ async fn a_limit_that_was_lowered_without_notice_is_not_taken_for_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_use_is_left_to_them() {
+async fn usage_of_other_clients_is_left_to_them() {
     let account = account(settings(100));
-    // Of what others leave, a tenth is left as well: they may be replicas that want as much.
+    // A tenth of the rest is left as well, because other clients may be replicas.
     for expected in [(100, 0), (36, 60)] {
         let (ours, foreign) = expected;
         let mut sent = 0;
@@ -113,8 +113,8 @@ async fn what_others_use_is_left_to_them() {
             let own: f64 = view.buckets[0].callers.iter().map(|caller| caller.used).sum();
             sent += 1;
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
-            let heard = told(100, 100_u64.saturating_sub(own as u64 + foreign));
-            Hub::default().call(permit, NO_TIME, NO_TIME, heard).await;
+            let observation = announce(100, 100_u64.saturating_sub(own as u64 + foreign));
+            Hub::default().call(permit, NO_TIME, NO_TIME, observation).await;
         }
         let a_window = sent / 6;
         assert!((ours * 9 / 10..=ours * 11 / 10).contains(&a_window), "{a_window} of {ours}");
@@ -122,7 +122,7 @@ async fn what_others_use_is_left_to_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_closes_its_own_bucket_for_its_own_time() {
+async fn a_429_closes_its_bucket_for_its_retry_time() {
     let account = account(settings(100));
     let refused = |wait| Observation {
         rate_limited: Some(RateLimited::Bucket(Duration::from_secs(wait))),
@@ -140,7 +140,7 @@ async fn a_refusal_closes_its_own_bucket_for_its_own_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_day_ends_at_the_accounts_midnight() {
+async fn the_daily_limit_resets_at_midnight_of_the_accounts_zone() {
     let mut settings = settings(1_000);
     settings.daily = Some(3);
     settings.zone = Zone::parse("Europe/Berlin").expect("a zone");
@@ -150,38 +150,39 @@ async fn the_day_ends_at_the_accounts_midnight() {
         let permit = account.try_acquire(BucketName::Burst, &web()).unwrap().expect("free");
         Hub::default().call(permit, NO_TIME, NO_TIME, Observation::default()).await;
     }
-    let refusal = account.acquire(BucketName::Search, &web(), soon()).await.unwrap_err();
-    assert_eq!((refusal.bucket, refusal.reason), (BucketName::Daily, Reason::Exhausted));
-    assert_eq!(refusal.retry_after, Duration::from_secs(1_800));
+    let rejected = account.acquire(BucketName::Search, &web(), soon()).await.unwrap_err();
+    assert_eq!((rejected.bucket, rejected.reason), (BucketName::Daily, Reason::Exhausted));
+    assert_eq!(rejected.retry_after, Duration::from_secs(1_800));
     tokio::time::advance(Duration::from_secs(1_800)).await;
     assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn hubspots_word_on_the_day_counts_and_a_call_now_and_then_asks_again() {
+async fn an_announced_daily_limit_applies_and_probes_check_it() {
     let account = account(settings(1_000));
     let permit = account.try_acquire(BucketName::Burst, &web()).unwrap().expect("free");
-    let heard = Observation { rate_limited: Some(RateLimited::Daily), ..Observation::default() };
-    Hub::default().call(permit, NO_TIME, NO_TIME, heard).await;
+    let observation =
+        Observation { rate_limited: Some(RateLimited::Daily), ..Observation::default() };
+    Hub::default().call(permit, NO_TIME, NO_TIME, observation).await;
     assert!(account.try_acquire(BucketName::Burst, &web()).is_err());
     tokio::time::advance(Duration::from_secs(15 * 60)).await;
     let permit = account.try_acquire(BucketName::Burst, &web()).unwrap().expect("a probe");
     assert!(account.try_acquire(BucketName::Burst, &web()).is_err(), "one is enough");
-    let heard =
+    let observation =
         Observation { daily: Some(1_000), daily_remaining: Some(500), ..Observation::default() };
-    Hub::default().call(permit, NO_TIME, NO_TIME, heard).await;
+    Hub::default().call(permit, NO_TIME, NO_TIME, observation).await;
     assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_some());
     let daily = &account.snapshot(Instant::now()).buckets[2];
     assert_eq!((daily.size, daily.used), (Some(1_000), 500));
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_when_the_day_is_used_up_are_told_so() {
+async fn queued_requests_are_rejected_when_the_daily_limit_is_exhausted() {
     let mut settings = settings(10);
     settings.daily = Some(2);
     let account = account(settings);
     let hub = Arc::new(Hub::default());
-    let group = Together::new(&hub, 100);
+    let group = TestGroup::new(&hub, 100);
     let first = account.acquire(BucketName::Burst, &web(), soon()).await.unwrap();
     let (member, reply) = group.enter();
     let own: Arc<dyn Group> = group;
@@ -195,7 +196,7 @@ async fn those_who_wait_when_the_day_is_used_up_are_told_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_of_those_who_wait_when_the_day_is_used_up_is_counted() {
+async fn each_request_rejected_for_the_daily_limit_is_counted() {
     let mut settings = settings(10);
     settings.daily = Some(2);
     let account = account(settings);
@@ -203,21 +204,21 @@ async fn each_of_those_who_wait_when_the_day_is_used_up_is_counted() {
     let first = account.acquire(BucketName::Burst, &web, soon()).await.unwrap();
     let waiting = (0..5).map(|_| account.acquire(BucketName::Burst, &web, soon()));
     let waiting = futures_util::future::join_all(waiting.map(Box::pin));
-    let heard = Observation { rate_limited: Some(RateLimited::Daily), ..Observation::default() };
+    let observation =
+        Observation { rate_limited: Some(RateLimited::Daily), ..Observation::default() };
     let hub = Hub::default();
-    let (answers, ()) = tokio::join!(waiting, hub.call(first, NO_TIME, NO_TIME, heard));
+    let (answers, ()) = tokio::join!(waiting, hub.call(first, NO_TIME, NO_TIME, observation));
     let refused = answers.iter().filter(|answer| answer.is_err()).count();
     assert!(refused > 1, "{answers:?}");
     assert_eq!(account.snapshot(Instant::now()).buckets[2].counts.exhausted, refused as u64);
 }
 
-/// A call that is sent before midnight and answered just after it, on an account with this limit;
-/// and what it says.
-async fn over_midnight(daily: Option<u64>, heard: Observation) -> Arc<Account> {
+/// An account with this limit after a call that was sent before midnight and responded after it.
+async fn over_midnight(daily: Option<u64>, observation: Observation) -> Arc<Account> {
     let account = account_at(Settings { daily, ..settings(1_000) }, "2026-03-01T23:59:59.900Z");
     let permit = account.acquire(BucketName::Burst, &web(), soon()).await.expect("a permit");
     let call = async {
-        Hub::default().call(permit, NO_TIME, Duration::from_millis(300), heard).await;
+        Hub::default().call(permit, NO_TIME, Duration::from_millis(300), observation).await;
     };
     let turns = async {
         sleep(Duration::from_millis(200)).await;
@@ -228,7 +229,7 @@ async fn over_midnight(daily: Option<u64>, heard: Observation) -> Arc<Account> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_said_of_the_old_day_does_not_close_the_new_one() {
+async fn late_responses_of_the_old_day_do_not_close_the_new_day() {
     let left = |left| Observation {
         daily: Some(100),
         daily_remaining: Some(left),
@@ -237,10 +238,10 @@ async fn what_is_said_of_the_old_day_does_not_close_the_new_one() {
     let refused = Observation { rate_limited: Some(RateLimited::Daily), ..Observation::default() };
     for (daily, old) in [(Some(100), left(0)), (Some(100), refused), (None, refused)] {
         let account = over_midnight(daily, old).await;
-        let refusal = account.try_acquire(BucketName::Burst, &web()).unwrap_err();
-        assert_eq!(refusal.reason, Reason::Exhausted);
-        assert!(refusal.retry_after <= Duration::from_secs(5), "{:?}", refusal.retry_after);
-        sleep(refusal.retry_after).await;
+        let rejected = account.try_acquire(BucketName::Burst, &web()).unwrap_err();
+        assert_eq!(rejected.reason, Reason::Exhausted);
+        assert!(rejected.retry_after <= Duration::from_secs(5), "{:?}", rejected.retry_after);
+        sleep(rejected.retry_after).await;
         let permit = account.acquire(BucketName::Burst, &web(), soon()).await.expect("a probe");
         let new = if daily.is_some() { left(98) } else { Observation::default() };
         Hub::default().call(permit, NO_TIME, NO_TIME, new).await;
@@ -253,14 +254,14 @@ async fn what_is_said_of_the_old_day_does_not_close_the_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_day_that_is_used_up_from_its_beginning_is_found_so() {
+async fn a_day_that_is_exhausted_from_its_start_is_detected() {
     let refused = Observation { rate_limited: Some(RateLimited::Daily), ..Observation::default() };
     let account = over_midnight(Some(100), refused).await;
     let mut probes = 0;
     let since = Instant::now();
     while since.elapsed() < Duration::from_secs(3_600) {
         match account.acquire(BucketName::Burst, &web(), soon()).await {
-            Err(refusal) => sleep(refusal.retry_after.min(Duration::from_secs(60))).await,
+            Err(rejected) => sleep(rejected.retry_after.min(Duration::from_secs(60))).await,
             Ok(permit) => {
                 probes += 1;
                 Hub::default().call(permit, NO_TIME, NO_TIME, refused).await;
@@ -268,6 +269,6 @@ async fn a_day_that_is_used_up_from_its_beginning_is_found_so() {
         }
     }
     assert!((40..=70).contains(&probes), "{probes} probes");
-    let refusal = account.try_acquire(BucketName::Burst, &web()).unwrap_err();
-    assert!(refusal.retry_after > Duration::from_secs(20 * 3_600), "{:?}", refusal.retry_after);
+    let rejected = account.try_acquire(BucketName::Burst, &web()).unwrap_err();
+    assert!(rejected.retry_after > Duration::from_secs(20 * 3_600), "{:?}", rejected.retry_after);
 }

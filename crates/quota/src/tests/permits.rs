@@ -109,7 +109,7 @@ async fn a_429_is_counted_and_believed_for_a_day_at_most() {
 async fn a_request_that_waited_until_its_deadline_is_not_told_to_retry_at_once() {
     let account = account(settings(10));
     let unsent = permit(&account);
-    let group = Together::new(&Arc::default(), 100);
+    let group = TestGroup::new(&Arc::default(), 100);
     let (member, _reply) = group.enter();
     let entry = account.enqueue(BucketName::Burst, &web(), soon(), group, member).expect("room");
     drop(unsent);

@@ -1,17 +1,17 @@
-//! The queue by itself: what it reckons, and what that costs.
+//! The queue without a bucket: its permit count, its memory and its cost.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::{fair_shares::Key, queue::Queue, waiting::Waiting};
 
-/// One step of a queue's life.
+/// One operation on a queue.
 #[derive(Debug, Clone)]
 enum Step {
     Alone,
-    /// Of the group with this number.
+    /// A member of the group with this index.
     Member(usize),
-    /// One of those that wait gives up.
+    /// A queued request is cancelled.
     Leaves(prop::sample::Index),
     Pop,
 }
@@ -25,7 +25,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// How many leave together, of each group.
+/// Maximum batch size of each group.
 const MOST: [usize; 4] = [1, 2, 3, 100];
 
 fn push(queue: &mut Queue, waiting: Waiting) -> Key {
@@ -39,7 +39,7 @@ fn alone() -> Waiting {
     Waiting::Single(oneshot::channel().0)
 }
 
-fn member(group: &Arc<Together>) -> Waiting {
+fn member(group: &Arc<TestGroup>) -> Waiting {
     Waiting::Member(Arc::clone(group) as _, 0)
 }
 
@@ -47,12 +47,12 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn the_permits_that_are_counted_are_those_it_takes(
+    fn the_permit_count_matches_the_queue(
         steps in prop::collection::vec(step(), 1..200),
     ) {
-        let groups = MOST.map(|most| Together::new(&Arc::default(), most));
+        let groups = MOST.map(|most| TestGroup::new(&Arc::default(), most));
         let mut queue = Queue::new(Arc::default());
-        // Those that wait, each with its group.
+        // Queued requests, each with its group.
         let mut waiting: Vec<(Key, Option<usize>)> = Vec::new();
         for step in steps {
             match step {
@@ -67,7 +67,7 @@ proptest! {
                 Step::Leaves(_) => {}
                 Step::Pop => drop(queue.pop()),
             }
-            // Whoever has left cannot leave again.
+            // Dispatched requests are not queued.
             waiting.retain(|(key, _)| queue.contains(*key));
             let of = |group| waiting.iter().filter(|(_, own)| *own == group).count();
             let batches = (0..MOST.len()).map(|group| of(Some(group)).div_ceil(MOST[group]));
@@ -79,7 +79,7 @@ proptest! {
 }
 
 #[test]
-fn a_new_name_for_each_call_takes_no_memory_without_end() {
+fn a_new_caller_name_for_each_request_takes_bounded_memory() {
     for waits in [false, true] {
         let mut queue = Queue::new(Arc::default());
         let steady = Caller::new("steady");
@@ -88,7 +88,7 @@ fn a_new_name_for_each_call_takes_no_memory_without_end() {
         for number in 0..100_000 {
             let caller = Caller::new(&format!("caller-{number}"));
             if waits {
-                // In vain: it gives up.
+                // It is cancelled.
                 let key = queue.shares().next_key(&caller, Priority::Interactive);
                 queue.push(key, caller, alone(), Instant::now());
                 queue.cancel(key);
@@ -106,7 +106,7 @@ fn a_new_name_for_each_call_takes_no_memory_without_end() {
 }
 
 #[test]
-fn a_caller_that_has_gone_ahead_is_not_forgotten_for_some_others() {
+fn a_caller_that_is_ahead_is_remembered_beside_many_others() {
     let mut queue = Queue::new(Arc::default());
     let (greedy, modest) = (Caller::new("greedy"), Caller::new("modest"));
     for _ in 0..100 {
@@ -135,7 +135,7 @@ async fn enqueue_groups(calls: usize) -> Duration {
     while let Some(mut permit) = account.try_acquire(BucketName::Burst, &web()).expect("open") {
         permit.mark_sent(1);
     }
-    let groups: Vec<_> = (0..calls).map(|_| Together::new(&Arc::default(), 100)).collect();
+    let groups: Vec<_> = (0..calls).map(|_| TestGroup::new(&Arc::default(), 100)).collect();
     let until = Instant::now() + Duration::from_secs(86_400);
     let since = processor_time();
     let places: Vec<_> = groups
@@ -152,7 +152,7 @@ async fn enqueue_groups(calls: usize) -> Duration {
 }
 
 #[tokio::test]
-async fn twenty_times_as_many_groups_take_about_twenty_times_as_long() {
+async fn the_time_to_queue_grows_linearly_with_the_number_of_groups() {
     // Interrupts and cold caches only make it longer.
     let mut few = Duration::MAX;
     let mut many = Duration::MAX;

@@ -1,4 +1,4 @@
-//! Replicas that know of each other only by what HubSpot says is left: one limit, no ledger.
+//! Replicas without a ledger share one limit by the remaining count in responses.
 
 use std::collections::VecDeque;
 
@@ -13,14 +13,14 @@ const LIMIT: usize = 190;
 
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// A HubSpot that enforces its limit and says what is left of it.
+/// A double of HubSpot that enforces its limit and announces what is left.
 #[derive(Debug, Default)]
 struct Strict {
     arrivals: Mutex<VecDeque<Instant>>,
     seen: Mutex<Vec<Seen>>,
 }
 
-/// What HubSpot has seen of one replica.
+/// Calls of one replica by result.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     passed: usize,
@@ -28,15 +28,15 @@ struct Seen {
 }
 
 impl Strict {
-    /// A call that takes about `way` there and the same back.
+    /// A call that takes about `way` there and as long back.
     async fn call(&self, mut permit: Permit, replica: usize, way: Duration) {
         permit.mark_sent(1);
-        // No two calls take equally long.
+        // Latencies differ.
         let way = way * (2 + permit_number(self) % 5) / 4;
         sleep(way).await;
-        let heard = self.count(replica);
+        let observation = self.count(replica);
         sleep(way).await;
-        permit.observe(heard);
+        permit.observe(observation);
     }
 
     fn count(&self, replica: usize) -> Observation {
@@ -52,16 +52,16 @@ impl Strict {
         } else {
             seen[replica].refused += 1;
         }
-        let told = ObservedLimit {
+        let announced = ObservedLimit {
             size: Some(LIMIT as u64),
             remaining: Some((LIMIT - arrivals.len()) as u64),
             window: Some(WINDOW),
         };
         let refused = (!passes).then_some(RateLimited::Bucket(WINDOW));
-        Observation { limit: told, rate_limited: refused, ..Observation::default() }
+        Observation { limit: announced, rate_limited: refused, ..Observation::default() }
     }
 
-    /// What it sees of each replica in the next window.
+    /// Calls of each replica in the next window.
     async fn window(&self) -> Vec<Seen> {
         self.seen.lock().fill(Seen::default());
         sleep(WINDOW).await;
@@ -69,7 +69,7 @@ impl Strict {
     }
 }
 
-/// Something that differs from call to call.
+/// A number that differs from call to call.
 fn permit_number(hub: &Strict) -> u32 {
     let passed: usize = hub.seen.lock().iter().map(|seen| seen.passed + seen.refused).sum();
     u32::try_from(passed * 7 % 1_000).unwrap_or(0)
@@ -104,7 +104,7 @@ fn refused(seen: &[Seen]) -> usize {
     seen.iter().map(|seen| seen.refused).sum()
 }
 
-/// The smallest part in hundredths of what an even one would be.
+/// The smallest part, in hundredths of an even one.
 fn smallest(seen: &[Seen]) -> usize {
     let least = seen.iter().map(|seen| seen.passed).min().unwrap_or(0);
     least * 100 * seen.len() / passed(seen).max(1)
@@ -113,7 +113,7 @@ fn smallest(seen: &[Seen]) -> usize {
 const START: Duration = Duration::ZERO;
 
 #[tokio::test(start_paused = true)]
-async fn replicas_share_evenly_and_meet_no_refusal_from_the_first_window_on() {
+async fn replicas_share_evenly_without_a_429_from_the_first_window_on() {
     for (replicas, way) in [(2, 1), (2, 40), (2, 150), (3, 1), (3, 40), (3, 150)] {
         let hub = Arc::<Strict>::default();
         let way = Duration::from_millis(way);
@@ -128,7 +128,7 @@ async fn replicas_share_evenly_and_meet_no_refusal_from_the_first_window_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn four_use_most_of_the_limit_without_a_refusal_and_eight_meet_one_each_at_the_most() {
+async fn four_replicas_get_no_429_and_eight_get_one_each_at_most() {
     for (replicas, allowed, even) in [(4, 0, 60), (8, 8, 0)] {
         for way in [1, 40, 150] {
             let hub = Arc::<Strict>::default();
@@ -147,7 +147,7 @@ async fn four_use_most_of_the_limit_without_a_refusal_and_eight_meet_one_each_at
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_replica_gets_its_part_of_a_busy_one_and_leaves_it_when_it_ends() {
+async fn a_new_replica_gets_its_part_of_a_busy_one_and_returns_it_at_its_end() {
     for way in [1, 40, 150] {
         let hub = Arc::<Strict>::default();
         let way = Duration::from_millis(way);
@@ -159,7 +159,7 @@ async fn a_new_replica_gets_its_part_of_a_busy_one_and_leaves_it_when_it_ends() 
         for window in 0..10 {
             let seen = hub.window().await;
             assert!(refused(&seen) <= 1, "{way:?} {window}: {seen:?}");
-            // While it finds out, a little is left unused.
+            // While it converges, some calls are unused.
             let least = if window == 0 { 75 } else { 85 };
             assert!(passed(&seen) >= LIMIT * least / 100, "{way:?} {window}: {seen:?}");
             assert!(window < 5 || smallest(&seen) >= 75, "{way:?} {window}: {seen:?}");
@@ -178,7 +178,7 @@ proptest! {
     #![proptest_config(cases(32))]
 
     #[test]
-    fn up_to_three_replicas_converge_wherever_they_are_and_whenever_they_start(
+    fn up_to_three_replicas_converge_for_any_latency_and_start(
         replicas in prop::collection::vec((0..30_u64, 1..120_u64, 30..80_usize), 2..=3),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -192,7 +192,7 @@ proptest! {
                 replica(&hub, Duration::from_secs(start), Duration::from_millis(way), callers)
             };
             let _all: Vec<Task> = replicas.iter().map(start).collect();
-            // All have started, and had six windows to find out.
+            // All have started, and had six windows to converge.
             sleep(Duration::from_secs(90)).await;
             [hub.window().await, hub.window().await, hub.window().await]
         });

@@ -1,5 +1,5 @@
-//! The ledger in memory, which all other tests of sharing believe, against the script in a real Redis:
-//! the same exchanges, by Redis's clock, have the same answers.
+//! The ledger double against the script in a real Redis: the same exchanges, by Redis's clock, have the
+//! same responses.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -23,10 +23,10 @@ const WINDOW: Duration = Duration::from_secs(2);
 
 const SIZE: u64 = 100;
 
-/// Redis reckons in milliseconds with fractions, the other in whole microseconds.
+/// Redis computes in milliseconds with fractions, the double in whole microseconds.
 const ROUNDING: i64 = 3;
 
-/// A Redis of our own; it ends when dropped.
+/// A Redis process that ends when dropped.
 struct Server(Child);
 
 impl Server {
@@ -60,11 +60,11 @@ impl Drop for Server {
     }
 }
 
-/// A replica that has no plan.
+/// A replica with random requests.
 struct Replica {
     name: Arc<str>,
     first: u64,
-    /// Permits of which the ledger has not heard the end, with when they are good.
+    /// Permits without a final report, with when they become valid.
     open: Vec<(u64, LedgerInstant)>,
 }
 
@@ -83,7 +83,7 @@ impl Replica {
             slots.push(SlotReport { number, counted });
             false
         });
-        let told = random.random_bool(0.05).then(|| ledger::LedgerObservation {
+        let announced = random.random_bool(0.05).then(|| ledger::LedgerObservation {
             size: if random.random_bool(0.2) { random.random_range(5..150) } else { SIZE },
             window: WINDOW,
             used: random.random_range(0..SIZE / 2),
@@ -103,7 +103,7 @@ impl Replica {
             spare_hold: Duration::from_millis(400),
             transit: [Duration::from_millis(50), Duration::from_millis(5)],
             slots,
-            observed: told,
+            observed: announced,
             close: random.random_bool(0.02).then(|| Duration::from_millis(60)),
             detached: random.random_bool(0.05),
             leave: random.random_bool(0.05),
@@ -111,7 +111,7 @@ impl Replica {
     }
 }
 
-/// That both say the same, but for what they round.
+/// Asserts that both responses are the same, except for rounding.
 fn compare(redis: &Grant, book: &Grant, of: &str) {
     let near = |a: i64, b: i64| (a - b).abs() <= ROUNDING;
     let micros = |time: Duration| i64::try_from(time.as_micros()).expect("short");
@@ -127,7 +127,7 @@ fn compare(redis: &Grant, book: &Grant, of: &str) {
     };
     let all = |grant: &Grant| grant.leaving.iter().sum::<u32>();
     assert_eq!(all(redis), all(book), "{of}");
-    // One may stand on the line between two tenths.
+    // A slot can be on the border of two tenths.
     let pairs = redis.leaving.iter().zip(&book.leaving);
     assert!(pairs.map(|(a, b)| a.abs_diff(*b)).sum::<u32>() <= 2, "{of}\n{redis:?}\n{book:?}");
     assert_eq!(facts(redis), facts(book), "{of}");
@@ -135,7 +135,7 @@ fn compare(redis: &Grant, book: &Grant, of: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server"]
-async fn the_ledger_in_memory_answers_as_the_script_in_redis() {
+async fn the_ledger_in_memory_responds_as_the_script_in_redis() {
     let (_server, url) = Server::start().await;
     let url = RedisUrl::Inline(url);
     let prefix = "leadsd".to_owned();
@@ -143,7 +143,7 @@ async fn the_ledger_in_memory_answers_as_the_script_in_redis() {
     let mut random = SmallRng::seed_from_u64(rand::random());
     for bucket in [BucketName::Burst, BucketName::Search] {
         let mut all = Err(Unavailable(String::new()));
-        // On a busy machine an answer may be late: what the script has done then is not known.
+        // A late response on a busy machine leaves the state of the script unknown.
         for attempt in 0..5 {
             let limit = LimitKey { portal: format!("{attempt}").into(), bucket };
             all = play(&redis, &limit, &mut random).await;
@@ -156,7 +156,7 @@ async fn the_ledger_in_memory_answers_as_the_script_in_redis() {
     }
 }
 
-/// Compares every answer; says how many permits were granted.
+/// Compares every response, and returns the number of permits.
 async fn play(
     redis: &RedisLedger,
     limit: &LimitKey,
@@ -180,7 +180,6 @@ async fn play(
         replica.first += (ask.want + ask.spare) as u64;
         granted += grant.permits.len();
         last = Some(grant);
-        // The clock is Redis's.
         sleep(Duration::from_millis(random.random_range(0..12))).await;
     }
     Ok(granted)

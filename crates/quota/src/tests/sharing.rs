@@ -1,5 +1,5 @@
-//! Replicas that share one limit through a ledger: together they use it whole, and never more,
-//! whatever becomes of the ledger and of each other.
+//! Replicas that share one limit through a ledger use the whole limit and never more, during outages of
+//! the ledger and of each other.
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::{LedgerConfig, RateLimited};
 const WAY: Duration = Duration::from_micros(200);
 const NO_TIME: Duration = Duration::ZERO;
 
-/// Replicas in front of one account that allows so many calls in ten seconds.
+/// Replicas that share `limit` calls in ten seconds.
 fn replicas(count: usize, limit: u64, book: &Arc<InMemoryLedger>) -> Vec<Arc<Account>> {
     let assumed = u32::try_from(count).expect("few");
     let one = |number: usize| {
@@ -21,13 +21,13 @@ fn replicas(count: usize, limit: u64, book: &Arc<InMemoryLedger>) -> Vec<Arc<Acc
     (0..count).map(one).collect()
 }
 
-/// So many callers at one replica make one call after the other until then.
+/// Callers at one replica that make one call after the other until then.
 async fn load(account: &Arc<Account>, hub: &Hub, callers: usize, until: Instant) {
-    load_told(account, hub, callers, until, None).await;
+    load_with_announcements(account, hub, callers, until, None).await;
 }
 
-/// The same; answers tell what is left of the limit, if it is named.
-async fn load_told(
+/// The same, with responses that announce `limit`.
+async fn load_with_announcements(
     account: &Arc<Account>,
     hub: &Hub,
     callers: usize,
@@ -39,13 +39,18 @@ async fn load_told(
             let permit =
                 account.acquire(BucketName::Burst, &web(), soon()).await.expect("a permit");
             let (there, back) = (Duration::from_millis(3), Duration::from_millis(40));
-            let told = limit.map_or_else(ObservedLimit::default, |limit| ObservedLimit {
+            let announced = limit.map_or_else(ObservedLimit::default, |limit| ObservedLimit {
                 size: Some(limit),
                 remaining: Some(limit.saturating_sub(hub.within_window() as u64 + 1)),
                 window: Some(WINDOW),
             });
-            hub.call(permit, there, back, Observation { limit: told, ..Observation::default() })
-                .await;
+            hub.call(
+                permit,
+                there,
+                back,
+                Observation { limit: announced, ..Observation::default() },
+            )
+            .await;
         }
     });
     futures_util::future::join_all(calls).await;
@@ -57,7 +62,7 @@ async fn load_all(accounts: &[Arc<Account>], hub: &Hub, callers: usize, time: Du
     futures_util::future::join_all(all).await;
 }
 
-/// Long enough for a new ledger to have heard of everybody.
+/// Time in which a new ledger grants nothing, rounded up.
 const WARM: Duration = Duration::from_secs(4);
 const WINDOW: Duration = Duration::from_secs(10);
 
@@ -69,7 +74,7 @@ fn check_limit(hub: &Hub, limit: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn together_they_use_the_whole_limit_and_each_its_part() {
+async fn replicas_use_the_whole_limit_in_equal_parts() {
     for count in [1, 2, 4, 8] {
         let book = InMemoryLedger::new(WAY);
         let accounts = replicas(count, 190, &book);
@@ -90,7 +95,7 @@ async fn together_they_use_the_whole_limit_and_each_its_part() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_that_has_nothing_to_do_leaves_everything_to_the_others() {
+async fn an_idle_replica_leaves_the_limit_to_the_others() {
     let book = InMemoryLedger::new(WAY);
     let accounts = replicas(8, 190, &book);
     let hub = Hub::default();
@@ -103,11 +108,11 @@ async fn a_replica_that_has_nothing_to_do_leaves_everything_to_the_others() {
     sleep(Duration::from_secs(60)).await;
     let exchanges = book.exchanges();
     sleep(Duration::from_secs(600)).await;
-    assert_eq!(book.exchanges(), exchanges, "nobody bothers the ledger for nothing");
+    assert_eq!(book.exchanges(), exchanges, "an idle replica makes no exchanges");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_rarely_waits_for_the_ledger() {
+async fn a_regular_call_rarely_waits_for_the_ledger() {
     let book = InMemoryLedger::new(Duration::from_millis(5));
     let accounts = replicas(2, 190, &book);
     let hub = Hub::default();
@@ -124,7 +129,7 @@ async fn a_call_rarely_waits_for_the_ledger() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_ledger_is_away_each_keeps_to_its_part_and_comes_back() {
+async fn replicas_keep_to_their_parts_while_the_ledger_is_unavailable_and_recover() {
     for loses in [false, true] {
         let book = InMemoryLedger::new(WAY);
         let accounts = replicas(4, 190, &book);
@@ -149,18 +154,18 @@ async fn while_the_ledger_is_away_each_keeps_to_its_part_and_comes_back() {
     }
 }
 
-/// Parts of a second are rounded up while the ledger is away: only the window is kept to.
+/// Asserts the limit of the window. Without the ledger parts of a second are rounded up.
 #[track_caller]
 fn check_limit_of_window(hub: &Hub, limit: usize) {
     assert!(hub.most_within(WINDOW) <= limit, "{} in a window", hub.most_within(WINDOW));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_part_of_a_replica_that_is_cut_off_is_kept_for_it() {
+async fn the_part_of_a_disconnected_replica_is_reserved() {
     let (book, other) = (InMemoryLedger::new(WAY), InMemoryLedger::new(WAY));
     let hub = Hub::default();
     let mut accounts = replicas(2, 190, &book);
-    // The second replica's way to the ledger is one of its own.
+    // The second replica has a connection of its own.
     let ledger: Arc<dyn crate::Ledger> =
         Arc::new(Either { book: Arc::clone(&book), cut: Arc::clone(&other) });
     let sharing = LedgerConfig::new(ledger, "cut", 2);
@@ -170,17 +175,18 @@ async fn the_part_of_a_replica_that_is_cut_off_is_kept_for_it() {
         other.set_unavailable(true);
     };
     let until = Instant::now() + Duration::from_secs(50);
-    let loads = accounts.iter().map(|account| load_told(account, &hub, 10, until, Some(190)));
+    let loads =
+        accounts.iter().map(|account| load_with_announcements(account, &hub, 10, until, Some(190)));
     tokio::join!(cut, futures_util::future::join_all(loads));
     check_limit_of_window(&hub, 190);
     assert!(hub.calls() >= 50 * 19 * 80 / 100, "{}", hub.calls());
 }
 
-/// A way to the ledger that can be cut.
+/// A connection to the ledger that can be cut.
 #[derive(Debug)]
 struct Either {
     book: Arc<InMemoryLedger>,
-    /// Whether it is: if this one is away.
+    /// Unavailable while the connection is cut.
     cut: Arc<InMemoryLedger>,
 }
 
@@ -199,11 +205,11 @@ impl crate::Ledger for Either {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_hears_of_the_limit_all_keep_to() {
+async fn a_limit_announced_to_one_replica_applies_to_all() {
     let book = InMemoryLedger::new(WAY);
     let accounts = replicas(3, 190, &book);
     load_all(&accounts, &Hub::default(), 5, WARM + WINDOW).await;
-    let told = |size, remaining| Observation {
+    let announce = |size, remaining| Observation {
         limit: ObservedLimit { size: Some(size), remaining: Some(remaining), window: Some(WINDOW) },
         ..Observation::default()
     };
@@ -211,7 +217,7 @@ async fn what_one_hears_of_the_limit_all_keep_to() {
         sleep(WINDOW).await;
         let hub = Hub::default();
         let permit = accounts[0].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
-        hub.call(permit, WAY, WAY, told(size, size - 1)).await;
+        hub.call(permit, WAY, WAY, announce(size, size - 1)).await;
         sleep(WINDOW).await;
         load_all(&accounts, &hub, 20, WINDOW * 2).await;
         check_limit(&hub, expected);
@@ -226,7 +232,7 @@ async fn what_one_hears_of_the_limit_all_keep_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_used_beside_all_replicas_is_left_to_whoever_uses_it() {
+async fn usage_of_other_clients_is_left_to_them_by_all_replicas() {
     let book = InMemoryLedger::new(WAY);
     let accounts = replicas(3, 100, &book);
     let hub = Hub::default();
@@ -235,12 +241,13 @@ async fn what_is_used_beside_all_replicas_is_left_to_whoever_uses_it() {
         while Instant::now() < until {
             let permit = account.acquire(BucketName::Burst, &web(), soon()).await.unwrap();
             let used = hub.within_window() as u64 + 1 + 40;
-            let told = ObservedLimit {
+            let announced = ObservedLimit {
                 size: Some(100),
                 remaining: Some(100_u64.saturating_sub(used)),
                 window: Some(WINDOW),
             };
-            hub.call(permit, WAY, WAY, Observation { limit: told, ..Observation::default() }).await;
+            hub.call(permit, WAY, WAY, Observation { limit: announced, ..Observation::default() })
+                .await;
         }
     });
     futures_util::future::join_all(all).await;
@@ -249,7 +256,7 @@ async fn what_is_used_beside_all_replicas_is_left_to_whoever_uses_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_one_meets_closes_the_limit_for_all() {
+async fn a_429_of_one_replica_closes_the_limit_for_all() {
     let book = InMemoryLedger::new(WAY);
     let accounts = replicas(2, 190, &book);
     let hub = Hub::default();
@@ -258,7 +265,7 @@ async fn a_refusal_that_one_meets_closes_the_limit_for_all() {
     let refused = Some(RateLimited::Bucket(Duration::from_secs(7)));
     hub.call(permit, WAY, WAY, Observation { rate_limited: refused, ..Observation::default() })
         .await;
-    // Until the other one has heard of it.
+    // Until the other replica knows.
     sleep(Duration::from_secs(1)).await;
     let (since, before) = (Instant::now(), book.exchanges());
     accounts[1].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
@@ -269,7 +276,7 @@ async fn a_refusal_that_one_meets_closes_the_limit_for_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_meets_a_ledger_that_is_away_is_told_once_it_is_back() {
+async fn a_429_during_an_outage_of_the_ledger_is_reported_after_it() {
     let book = InMemoryLedger::new(WAY);
     let accounts = replicas(2, 190, &book);
     let hub = Hub::default();
@@ -294,7 +301,7 @@ async fn a_refusal_that_meets_a_ledger_that_is_away_is_told_once_it_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_under_way_does_not_shorten_a_refusal_that_came_later() {
+async fn a_response_in_flight_does_not_shorten_a_later_429() {
     for way in (5..100).step_by(5).map(Duration::from_millis) {
         let book = InMemoryLedger::new(Duration::from_millis(50));
         let accounts = replicas(1, 190, &book);
@@ -302,11 +309,11 @@ async fn an_answer_under_way_does_not_shorten_a_refusal_that_came_later() {
         let refused = |seconds| Some(RateLimited::Bucket(Duration::from_secs(seconds)));
         let first = accounts[0].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
         let second = accounts[0].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
-        let heard = Observation { rate_limited: refused(2), ..Observation::default() };
-        Hub::default().call(first, NO_TIME, Duration::from_secs(1), heard).await;
-        // The ledger hears of the first refusal, and its answer comes after the second.
-        let heard = Observation { rate_limited: refused(10), ..Observation::default() };
-        Hub::default().call(second, NO_TIME, way, heard).await;
+        let observation = Observation { rate_limited: refused(2), ..Observation::default() };
+        Hub::default().call(first, NO_TIME, Duration::from_secs(1), observation).await;
+        // The first 429 is reported, and the response comes after the second.
+        let observation = Observation { rate_limited: refused(10), ..Observation::default() };
+        Hub::default().call(second, NO_TIME, way, observation).await;
         let until = Instant::now() + Duration::from_secs(10);
         let closed = || accounts[0].snapshot(Instant::now()).buckets[0].closed;
         for _ in 0..50 {
@@ -320,7 +327,7 @@ async fn an_answer_under_way_does_not_shorten_a_refusal_that_came_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_in_a_hurry_get_their_permits_though_no_other_call_ever_comes() {
+async fn requests_with_short_deadlines_get_permits_without_other_traffic() {
     let book = InMemoryLedger::new(WAY);
     let hurried = async |account: &Arc<Account>| {
         let until = Instant::now() + Duration::from_millis(100);
@@ -329,14 +336,14 @@ async fn calls_in_a_hurry_get_their_permits_though_no_other_call_ever_comes() {
     let accounts = replicas(2, 190, &book);
     let begin = Instant::now();
     while begin.elapsed() < WARM {
-        // The ledger is new: some may come in vain.
+        // The ledger is new: some time out.
         let _ = hurried(&accounts[0]).await;
         sleep(Duration::from_millis(300)).await;
     }
     for (account, of) in accounts.iter().zip(["a new ledger", "a ledger that is known"]) {
         for number in 0..20 {
             let permit = hurried(account).await;
-            let permit = permit.unwrap_or_else(|refusal| panic!("{number}, {of}: {refusal:?}"));
+            let permit = permit.unwrap_or_else(|rejected| panic!("{number}, {of}: {rejected:?}"));
             Hub::default().call(permit, WAY, WAY, Observation::default()).await;
             sleep(Duration::from_millis(100)).await;
         }
@@ -344,14 +351,14 @@ async fn calls_in_a_hurry_get_their_permits_though_no_other_call_ever_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_find_their_permits_bother_the_ledger_only_with_themselves() {
+async fn calls_that_do_not_wait_cost_few_exchanges() {
     let book = InMemoryLedger::new(WAY);
     let accounts = replicas(1, 190, &book);
     let hub = Hub::default();
     load_all(&accounts, &hub, 1, WARM + WINDOW).await;
     sleep(WINDOW).await;
     let before = book.exchanges();
-    // More than half of the limit: there is nothing to spare.
+    // More than half of the limit: no spare permits are granted.
     for _ in 0..250 {
         let permit = accounts[0].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
         hub.call(permit, WAY, WAY, Observation::default()).await;
@@ -362,7 +369,7 @@ async fn calls_that_find_their_permits_bother_the_ledger_only_with_themselves() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_that_starts_beside_others_takes_its_part_without_overrun() {
+async fn a_replica_that_starts_later_gets_its_part_without_overrun() {
     let book = InMemoryLedger::new(WAY);
     let accounts = replicas(2, 190, &book);
     let hub = Hub::default();
@@ -377,7 +384,7 @@ async fn a_replica_that_starts_beside_others_takes_its_part_without_overrun() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_part_of_a_replica_that_leaves_is_free_at_once_and_that_of_one_that_died_later() {
+async fn the_part_of_a_leaving_replica_is_free_at_once_and_that_of_a_dead_one_later() {
     for (leaves, least) in [(true, 185), (false, 90)] {
         let book = InMemoryLedger::new(WAY);
         let accounts = replicas(2, 190, &book);
@@ -404,7 +411,7 @@ proptest! {
     #![proptest_config(cases(16))]
 
     #[test]
-    fn no_window_is_overrun_whatever_becomes_of_the_ledger(
+    fn no_window_is_overrun_during_any_outage_of_the_ledger(
         limit in 60..300_u64,
         callers in prop::collection::vec(0..15_usize, 2..6),
         way in 100..20_000_u64,
@@ -441,7 +448,7 @@ proptest! {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_in_a_hurry_get_permits_beside_a_replica_that_is_busy() {
+async fn requests_with_short_deadlines_get_permits_beside_a_busy_replica() {
     let book = InMemoryLedger::new(WAY);
     let accounts = replicas(2, 190, &book);
     let hub = Hub::default();

@@ -1,6 +1,5 @@
-//! Random loads: whatever comes, no window is ever overrun, nobody waits for longer than those before
-//! it take, every call hears exactly once and in order, limits that change are obeyed, and a refusal
-//! closes nothing but what it is about.
+//! Random loads: no window is overrun, no request waits longer than those before it take, results come
+//! exactly once and in order, changed limits apply, and a 429 closes only its own limit.
 
 use proptest::prelude::*;
 
@@ -10,43 +9,42 @@ use crate::{RateLimited, Reason};
 const WINDOW: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Calls get to HubSpot in less than that many milliseconds: for so long a slot of the long window is
-/// held, and one of the second.
+/// Maximum transit times in milliseconds: those that the window and the second reckon with.
 const FAR: u64 = 250;
 const NEAR: u64 = 25;
 
-/// Answers are here in less than that many milliseconds.
+/// Maximum time from arrival to response in milliseconds.
 const BACK: u64 = 1_000;
 
-/// Calls that may search in a second.
+/// Searches allowed in a second.
 const SEARCHES: usize = 5;
 
 const CALLERS: usize = 4;
 
-/// One call of the load.
+/// One request of a load.
 #[derive(Debug, Clone)]
 struct Load {
-    /// When it comes, after the one before.
+    /// Time since the request before.
     after: Duration,
     caller: usize,
     bulk: bool,
     what: What,
-    /// How long it may wait; `None` for as long as it takes.
+    /// Time until its deadline. `None` for no deadline.
     patience: Option<Duration>,
-    /// When it goes away without an answer.
+    /// When it is cancelled.
     leaves: Option<Duration>,
     there: Duration,
     back: Duration,
-    /// HubSpot refuses it, and the like for so long.
+    /// HubSpot rejects it with 429, with this retry time.
     refused: Option<Duration>,
 }
 
-/// How a call goes.
+/// Kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum What {
     Alone,
-    /// With others of this group.
-    Together(usize),
+    /// A member of the group with this index.
+    Batched(usize),
     Search,
 }
 
@@ -54,7 +52,7 @@ fn load(way: u64) -> impl Strategy<Value = Load> {
     let millis = |range: std::ops::Range<u64>| range.prop_map(Duration::from_millis);
     let what = prop_oneof![
         3 => Just(What::Alone),
-        5 => (0..2_usize).prop_map(What::Together),
+        5 => (0..2_usize).prop_map(What::Batched),
         2 => Just(What::Search),
     ];
     (
@@ -79,40 +77,40 @@ fn load(way: u64) -> impl Strategy<Value = Load> {
         })
 }
 
-/// Calls of which all are near or some are far.
+/// Loads with short, or with short and long transit times.
 fn loads() -> impl Strategy<Value = (u64, Vec<Load>)> {
     prop_oneof![Just(NEAR), Just(FAR)]
         .prop_flat_map(|way| (Just(way), prop::collection::vec(load(way), 1..300)))
 }
 
-/// A load in which every fifth single call is refused.
+/// A request of a load in which every fifth single request is rejected with 429.
 fn refusable() -> impl Strategy<Value = Load> {
     let wait = prop::option::weighted(0.2, (100..20_000_u64).prop_map(Duration::from_millis));
     (load(NEAR), wait).prop_map(|(load, refused)| Load { refused, ..load })
 }
 
-/// What came of a call: who, in which order it was begun, and when it got its turn.
+/// Result of a request.
 #[derive(Debug)]
 struct Done {
     lane: (usize, bool, What),
     begun: usize,
     since: Instant,
-    /// Nothing if it went away.
+    /// When it was dispatched and its position in the batch. `None` if it was cancelled.
     outcome: Option<Result<(Instant, usize), Reason>>,
     until: Instant,
     patience: Option<Duration>,
 }
 
-/// What has the limits, and what it has seen.
+/// An account with doubles of HubSpot, and what they recorded.
 #[derive(Debug)]
 struct World {
     account: Arc<Account>,
     burst: Arc<Hub>,
     search: Arc<Hub>,
-    groups: [Arc<Together>; 2],
-    /// Which limit each refusal closed, from when until when.
+    groups: [Arc<TestGroup>; 2],
+    /// The limit that each 429 closed, from when until when.
     closed: Mutex<Vec<(BucketName, Instant, Instant)>>,
-    /// When single calls were sent.
+    /// When single requests were sent.
     sent: Mutex<Vec<(BucketName, Instant)>>,
     most_waiting: Mutex<usize>,
 }
@@ -125,7 +123,7 @@ impl World {
         Self {
             account: account(settings),
             search: Arc::default(),
-            groups: [Together::new(&burst, 100), Together::new(&burst, 3)],
+            groups: [TestGroup::new(&burst, 100), TestGroup::new(&burst, 3)],
             burst,
             closed: Mutex::default(),
             sent: Mutex::default(),
@@ -133,7 +131,7 @@ impl World {
         }
     }
 
-    /// Plays the load and says what came of each call.
+    /// Plays the load, and returns the results.
     async fn play(&self, loads: Vec<Load>) -> Vec<Done> {
         let mut begins = Instant::now();
         let mut calls = Vec::new();
@@ -149,28 +147,29 @@ impl World {
             });
         }
         let done = futures_util::future::join_all(calls).await;
-        // What has left goes on without those who went away.
+        // Dispatched batches of cancelled requests finish.
         sleep(Duration::from_secs(30)).await;
         done
     }
 
     async fn one(&self, load: Load) -> Result<(Instant, usize), Reason> {
         let priority = if load.bulk { Priority::Bulk } else { Priority::Interactive };
-        let who = who(&load.caller.to_string(), priority);
+        let requester = requester(&load.caller.to_string(), priority);
         let until = Instant::now() + load.patience.unwrap_or(Duration::from_secs(1_000_000));
         let group = match load.what {
-            What::Alone => return self.alone(BucketName::Burst, &who, until, &load).await,
-            What::Search => return self.alone(BucketName::Search, &who, until, &load).await,
-            What::Together(group) => Arc::clone(&self.groups[group]),
+            What::Alone => return self.alone(BucketName::Burst, &requester, until, &load).await,
+            What::Search => return self.alone(BucketName::Search, &requester, until, &load).await,
+            What::Batched(group) => Arc::clone(&self.groups[group]),
         };
         let (member, reply) = group.enter();
-        let place = self.account.enqueue(BucketName::Burst, &who, until, group, member);
+        let place = self.account.enqueue(BucketName::Burst, &requester, until, group, member);
         self.look();
-        let place = place.map_err(|refusal| refusal.reason)?;
+        let place = place.map_err(|rejected| rejected.reason)?;
         match tokio::time::timeout_at(until, reply).await {
             Ok(reply) => {
-                let (number, _) =
-                    reply.expect("every member hears").map_err(|refusal| refusal.reason)?;
+                let (number, _) = reply
+                    .expect("every member gets a result")
+                    .map_err(|rejected| rejected.reason)?;
                 Ok((Instant::now(), number))
             }
             Err(_) => Err(place.deadline_error().reason),
@@ -180,13 +179,13 @@ impl World {
     async fn alone(
         &self,
         bucket: BucketName,
-        who: &Requester,
+        requester: &Requester,
         until: Instant,
         load: &Load,
     ) -> Result<(Instant, usize), Reason> {
-        let permit = self.account.acquire(bucket, who, until).await;
+        let permit = self.account.acquire(bucket, requester, until).await;
         self.look();
-        let permit = permit.map_err(|refusal| refusal.reason)?;
+        let permit = permit.map_err(|rejected| rejected.reason)?;
         let turn = Instant::now();
         self.sent.lock().push((bucket, turn));
         let hub = if bucket == BucketName::Burst { &self.burst } else { &self.search };
@@ -204,7 +203,7 @@ impl World {
         Ok((turn, 0))
     }
 
-    /// Sees how many wait.
+    /// Records the queue length.
     fn look(&self) {
         let view = self.account.snapshot(Instant::now());
         let waiting = view.buckets.iter().map(|bucket| bucket.waiting).max();
@@ -222,7 +221,7 @@ fn paused<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(work)
 }
 
-/// That calls of one lane got their turns in the order they came.
+/// Asserts that requests of one caller, kind and priority were served in order.
 fn in_order(done: &[Done]) -> Result<(), TestCaseError> {
     let mut last: HashMap<_, (Instant, usize)> = HashMap::new();
     for call in done {
@@ -233,12 +232,11 @@ fn in_order(done: &[Done]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// That nobody waited for longer than fair shares allow: as long as those of the same caller, kind and
-/// priority take who were there before, with as many of everybody else in between, and for bulk calls
-/// ten times that.
+/// Asserts that no request waited longer than fair shares allow: the time for those before it of the same
+/// caller, kind and priority, with as many of every other caller in between, and ten times that for bulk.
 fn in_time(done: &[Done], limit: usize) -> Result<(), TestCaseError> {
     for call in done {
-        // The groups of one caller share its turns.
+        // The groups of one caller share its position.
         let is_before = |other: &&Done| {
             (other.lane.0, other.lane.1) == (call.lane.0, call.lane.1)
                 && (other.lane.2 == What::Search) == (call.lane.2 == What::Search)
@@ -249,7 +247,7 @@ fn in_time(done: &[Done], limit: usize) -> Result<(), TestCaseError> {
         let turns = before * CALLERS;
         let turns = if call.lane.1 { turns * 10 } else { turns * 10 / 9 + 1 };
         let part = if call.lane.2 == What::Search { SEARCHES } else { (limit / 10).max(1) };
-        // A full window is over when its calls are.
+        // A full window ends with its calls.
         let slow = WINDOW + Duration::from_millis(FAR + BACK);
         let longest = slow + slow / 10 * u32::try_from(turns.div_ceil(part)).unwrap();
         let waited = call.until - call.since;
@@ -262,7 +260,7 @@ proptest! {
     #![proptest_config(cases(48))]
 
     #[test]
-    fn no_window_is_overrun_nobody_starves_and_every_call_hears_once_and_in_order(
+    fn no_window_is_overrun_no_caller_starves_and_results_come_once_and_in_order(
         limit in 10..120_u64,
         max_queue in prop_oneof![Just(10_000_usize), 5..40_usize],
         (way, loads) in loads(),
@@ -287,7 +285,7 @@ proptest! {
                 Some(Err(Reason::QueueFull)) => prop_assert!(max_queue < all),
                 Some(Err(cause)) => {
                     prop_assert_eq!(cause, Reason::Deadline);
-                    let patience = call.patience.expect("only who cannot wait is late");
+                    let patience = call.patience.expect("only a request with a deadline is late");
                     prop_assert!(waited <= patience + Duration::from_millis(1), "{:?}", call);
                 }
                 Some(Ok(_)) | None => {}
@@ -298,7 +296,7 @@ proptest! {
     }
 
     #[test]
-    fn a_limit_that_changes_is_obeyed_as_soon_as_an_answer_has_told_it(
+    fn a_changed_limit_applies_as_soon_as_a_response_announces_it(
         limit in 40..120_u64,
         part in 50..=200_u64,
         change in 0..20_u64,
@@ -313,21 +311,21 @@ proptest! {
                 *world.burst.announced.lock() = Some(to);
                 Instant::now()
             };
-            // For as long as a load lasts there are answers.
+            // There are responses as long as the load lasts.
             let (since, done) = tokio::join!(changed, world.play(loads));
             assert!(done.iter().all(|call| call.outcome != Some(Err(Reason::QueueFull))));
             (world, since)
         });
         let (limit, to) = (usize::try_from(limit).unwrap(), usize::try_from(to).unwrap());
         prop_assert!(world.burst.most_within(WINDOW) <= limit.max(to));
-        // What left before it was told is in the windows that begin before it.
-        let told = since + Duration::from_millis(FAR + BACK);
-        let most = world.burst.most_within_since(WINDOW, told);
+        // Calls before the announcement are in windows that begin before it.
+        let announced = since + Duration::from_millis(FAR + BACK);
+        let most = world.burst.most_within_since(WINDOW, announced);
         prop_assert!(most <= to, "{most} of {to}");
     }
 
     #[test]
-    fn a_refusal_closes_its_own_limit_for_its_time_and_nothing_else(
+    fn a_429_closes_only_its_own_limit_for_its_retry_time(
         limit in 20..120_u64,
         loads in prop::collection::vec(refusable(), 1..200),
     ) {
@@ -338,7 +336,7 @@ proptest! {
         });
         let sent = world.sent.lock().clone();
         for (bucket, from, until) in &*world.closed.lock() {
-            // Two things happen at one time only in paused time.
+            // In simulated time two events can share an instant.
             let within = |(own, at): &&(BucketName, Instant)| own == bucket && at > from && at < until;
             prop_assert_eq!(sent.iter().find(within), None);
         }

@@ -1,9 +1,9 @@
-//! Who waits, for how long, and who is told at once that it is of no use.
+//! Queued requests: order, waiting times and rejections.
 
 use super::*;
 use crate::Reason;
 
-/// Uses up what may go in this second.
+/// Uses all calls of this second.
 async fn use_up(account: &Arc<Account>) {
     while let Some(permit) = account.try_acquire(BucketName::Burst, &web()).expect("a free bucket")
     {
@@ -12,19 +12,23 @@ async fn use_up(account: &Arc<Account>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_would_be_late_is_refused_at_once() {
+async fn a_request_that_would_miss_its_deadline_is_rejected_at_once() {
     let account = account(settings(10));
     use_up(&account).await;
     let begin = Instant::now();
     let until = begin + Duration::from_millis(50);
-    let refusal = account.acquire(BucketName::Burst, &web(), until).await.unwrap_err();
-    assert_eq!((refusal.bucket, refusal.reason), (BucketName::Burst, Reason::Deadline));
+    let rejected = account.acquire(BucketName::Burst, &web(), until).await.unwrap_err();
+    assert_eq!((rejected.bucket, rejected.reason), (BucketName::Burst, Reason::Deadline));
     assert_eq!(begin.elapsed(), Duration::ZERO);
-    assert!((900..=1_100).contains(&refusal.retry_after.as_millis()), "{:?}", refusal.retry_after);
+    assert!(
+        (900..=1_100).contains(&rejected.retry_after.as_millis()),
+        "{:?}",
+        rejected.retry_after
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_wait_is_predicted_from_those_ahead() {
+async fn retry_after_counts_the_requests_ahead() {
     let account = account(settings(10));
     use_up(&account).await;
     let who_waits = web();
@@ -32,19 +36,19 @@ async fn the_wait_is_predicted_from_those_ahead() {
     let mut waiting = futures_util::future::join_all(waiting.map(Box::pin));
     assert!(futures_util::poll!(&mut waiting).is_pending());
     let late = Instant::now() + Duration::from_secs(5);
-    let refusal = account.acquire(BucketName::Burst, &web(), late).await.unwrap_err();
-    assert_eq!(refusal.retry_after.as_secs(), 6, "five are ahead");
-    // Whoever goes first does not wait for those.
-    let bulk = who("job", Priority::Bulk);
-    let refusal = account.acquire(BucketName::Burst, &bulk, late).await.unwrap_err();
-    assert_eq!(refusal.retry_after.as_secs(), 6);
+    let rejected = account.acquire(BucketName::Burst, &web(), late).await.unwrap_err();
+    assert_eq!(rejected.retry_after.as_secs(), 6, "five are ahead");
+    // A bulk request waits behind them.
+    let bulk = requester("job", Priority::Bulk);
+    let rejected = account.acquire(BucketName::Burst, &bulk, late).await.unwrap_err();
+    assert_eq!(rejected.retry_after.as_secs(), 6);
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_ahead_that_go_together_count_as_one() {
+async fn a_batch_ahead_counts_as_one_permit() {
     let account = account(settings(10));
     let hub = Arc::new(Hub::default());
-    let group = Together::new(&hub, 100);
+    let group = TestGroup::new(&hub, 100);
     use_up(&account).await;
     let mut places = Vec::new();
     for _ in 0..150 {
@@ -56,22 +60,22 @@ async fn those_ahead_that_go_together_count_as_one() {
         ));
     }
     let late = Instant::now() + Duration::from_millis(500);
-    let refusal = account.acquire(BucketName::Burst, &web(), late).await.unwrap_err();
-    assert!((2..=3).contains(&refusal.retry_after.as_secs()), "{:?}", refusal.retry_after);
+    let rejected = account.acquire(BucketName::Burst, &web(), late).await.unwrap_err();
+    assert!((2..=3).contains(&rejected.retry_after.as_secs()), "{:?}", rejected.retry_after);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_queue_turns_away_whoever_fills_it() {
+async fn a_full_queue_rejects_the_caller_that_fills_it() {
     let account = account(Settings { max_queue: 10, ..settings(10) });
     use_up(&account).await;
-    let greedy = who("greedy", Priority::Interactive);
+    let greedy = requester("greedy", Priority::Interactive);
     let one = || async { account.acquire(BucketName::Burst, &greedy, soon()).await.map(drop) };
     let all = (0..10).map(|_| one());
     let mut all = futures_util::future::join_all(all.map(Box::pin));
     assert!(futures_util::poll!(&mut all).is_pending());
-    let refusal = account.acquire(BucketName::Burst, &greedy, soon()).await.unwrap_err();
-    assert_eq!(refusal.reason, Reason::QueueFull);
-    let modest = who("modest", Priority::Interactive);
+    let rejected = account.acquire(BucketName::Burst, &greedy, soon()).await.unwrap_err();
+    assert_eq!(rejected.reason, Reason::QueueFull);
+    let modest = requester("modest", Priority::Interactive);
     let modest = account.acquire(BucketName::Burst, &modest, soon());
     let modest = async { modest.await.map(drop) };
     let (modest, all) = tokio::join!(modest, all);
@@ -82,10 +86,10 @@ async fn a_full_queue_turns_away_whoever_fills_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_leave_together_and_evenly() {
+async fn queued_members_are_dispatched_in_evenly_spaced_full_batches() {
     let account = account(settings(190));
     let hub = Arc::new(Hub::default());
-    let group = Together::new(&hub, 100);
+    let group = TestGroup::new(&hub, 100);
     use_up(&account).await;
     let begin = Instant::now();
     // Each of 500 callers makes one call after the other.
@@ -100,17 +104,17 @@ async fn those_who_wait_leave_together_and_evenly() {
         sizes.len()
     });
     let leads: usize = futures_util::future::join_all(callers).await.into_iter().sum();
-    // Nothing was left of the first second.
+    // The first second was used before.
     assert!(leads >= 1_900 * 19 * 98 / 100, "{leads}");
     assert!(hub.most_within(Duration::from_secs(1)) <= 19);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bulk_caller_does_not_keep_an_interactive_one_waiting() {
+async fn a_bulk_caller_does_not_delay_an_interactive_one() {
     for bulk in [Priority::Bulk, Priority::Interactive] {
         let account = account(settings(50));
         use_up(&account).await;
-        let job = who("job", bulk);
+        let job = requester("job", bulk);
         let crowd = (0..50).map(|_| async {
             loop {
                 let permit = account.acquire(BucketName::Burst, &job, soon()).await.unwrap();
@@ -139,13 +143,13 @@ async fn a_bulk_caller_does_not_keep_an_interactive_one_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_get_what_their_shares_are_and_bulk_a_tenth() {
+async fn callers_get_permits_in_proportion_to_weight_and_bulk_a_tenth() {
     let shares = BTreeMap::from([("triple".to_owned(), 3)]);
     let account = account(Settings { weights: shares, ..settings(100) });
     let crowd = |caller: &'static str, priority| {
         let account = Arc::clone(&account);
         async move {
-            let who = who(caller, priority);
+            let who = requester(caller, priority);
             let done = std::cell::Cell::new(0_u32);
             let all = (0..30).map(|_| async {
                 loop {
@@ -173,7 +177,7 @@ async fn callers_get_what_their_shares_are_and_bulk_a_tenth() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_who_goes_away_gives_its_place_up() {
+async fn a_cancelled_request_leaves_the_queue() {
     let account = account(settings(10));
     use_up(&account).await;
     let web = web();
@@ -185,9 +189,9 @@ async fn a_caller_who_goes_away_gives_its_place_up() {
     assert!(since.elapsed() < Duration::from_secs(1));
 }
 
-/// Keeps calls of one caller waiting, each alone.
+/// Keeps single requests of one caller queued.
 async fn alone(account: &Arc<Account>, caller: &str, calls: usize, until: Instant) {
-    let who = who(caller, Priority::Interactive);
+    let who = requester(caller, Priority::Interactive);
     let all = (0..calls).map(|_| async {
         while Instant::now() < until {
             let permit = account.acquire(BucketName::Burst, &who, soon()).await.unwrap();
@@ -199,23 +203,23 @@ async fn alone(account: &Arc<Account>, caller: &str, calls: usize, until: Instan
     futures_util::future::join_all(all).await;
 }
 
-/// Has a call of the caller wait in the group.
+/// Queues a member for the caller.
 fn member(
     account: &Arc<Account>,
-    group: &Arc<Together>,
+    group: &Arc<TestGroup>,
     caller: &str,
 ) -> (crate::QueueEntry, oneshot::Receiver<Reply>) {
     let (member, reply) = group.enter();
     let own: Arc<dyn Group> = Arc::clone(group) as _;
-    let who = who(caller, Priority::Interactive);
+    let who = requester(caller, Priority::Interactive);
     (account.enqueue(BucketName::Burst, &who, soon(), own, member).unwrap(), reply)
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_callers_share_is_permits_and_not_calls() {
+async fn permits_are_divided_and_not_requests() {
     let account = account(settings(190));
     let hub = Arc::new(Hub::default());
-    let group = Together::new(&hub, 100);
+    let group = TestGroup::new(&hub, 100);
     use_up(&account).await;
     let begin = Instant::now();
     let many = async {
@@ -229,15 +233,15 @@ async fn what_callers_share_is_permits_and_not_calls() {
     };
     let crowd = alone(&account, "crowd", 30, begin + Duration::from_secs(10));
     let (took, ()) = tokio::join!(many, crowd);
-    // Four permits of its own and as many of the crowd's in between.
+    // Four permits of its own, and as many of the crowd in between.
     assert!(took <= Duration::from_secs(2), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn batches_that_are_not_full_cost_a_whole_permit() {
+async fn a_partial_batch_is_charged_a_whole_permit() {
     let account = account(settings(190));
     let hub = Arc::new(Hub::default());
-    let group = Together::new(&hub, 100);
+    let group = TestGroup::new(&hub, 100);
     let until = Instant::now() + Duration::from_secs(60);
     let few = async {
         let mut batches = 0;
@@ -251,17 +255,17 @@ async fn batches_that_are_not_full_cost_a_whole_permit() {
         batches
     };
     let (batches, ()) = tokio::join!(few, alone(&account, "crowd", 30, until));
-    // It waits for its answer before it comes again: it cannot get more than every other permit.
+    // It waits for each response, so that it gets every other permit at most.
     assert!((60 * 19 / 4..=60 * 19 / 2 + 19).contains(&batches), "{batches}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_went_away_are_not_charged() {
+async fn cancelled_requests_are_not_charged() {
     let account = account(settings(190));
     use_up(&account).await;
     let until = Instant::now() + Duration::from_secs(30);
     let fickle = async {
-        let who = who("fickle", Priority::Interactive);
+        let who = requester("fickle", Priority::Interactive);
         for _ in 0..300 {
             let call = account.acquire(BucketName::Burst, &who, soon());
             let _ = futures_util::poll!(Box::pin(call));
@@ -275,23 +279,23 @@ async fn calls_that_went_away_are_not_charged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_leaves_with_others_is_predicted_to_go_when_they_do() {
+async fn a_member_is_expected_to_be_dispatched_with_its_batch() {
     let account = account(settings(10));
     let hub = Arc::new(Hub::default());
-    let group = Together::new(&hub, 100);
+    let group = TestGroup::new(&hub, 100);
     use_up(&account).await;
-    let who_waits = who("crowd", Priority::Interactive);
+    let who_waits = requester("crowd", Priority::Interactive);
     let first = member(&account, &group, "many");
     let waiting = (0..50).map(|_| account.acquire(BucketName::Burst, &who_waits, soon()));
     let mut waiting = futures_util::future::join_all(waiting.map(Box::pin));
     assert!(futures_util::poll!(&mut waiting).is_pending());
-    // Its own place would be behind many of the crowd's.
+    // Its own position would be behind many of the crowd.
     let mut places = vec![first];
     let until = Instant::now() + Duration::from_secs(4);
     for _ in 0..99 {
         let (member, reply) = group.enter();
         let own: Arc<dyn Group> = Arc::clone(&group) as _;
-        let who = who("many", Priority::Interactive);
+        let who = requester("many", Priority::Interactive);
         let place = account.enqueue(BucketName::Burst, &who, until, own, member);
         places.push((place.expect("in time"), reply));
     }

@@ -205,4 +205,7 @@ fn without_the_ledger_a_replica_takes_its_part_of_what_others_leave() {
     assert_eq!((bucket.used(now), part(&bucket)), (81, 1 + 19 / 4));
     observe(&mut bucket, limit(100, 50), now);
     assert_eq!(bucket.used(now), 82, "a smaller count of others is no news");
+    let check = now + WINDOW / CHECKS_PER_WINDOW;
+    assert!(bucket.opens(0, now) > check);
+    assert_eq!(bucket.next_check(now), Some(check), "others leave the window at any time");
 }

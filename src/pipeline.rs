@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Every layer implements [`Layer`], is one file, and is tested alone in simulated time against
-//! [`scripted::ScriptedUpstream`]. What a layer has acquired for the layers below it travels in
+//! `scripted::ScriptedUpstream`. What a layer has acquired for the layers below it travels in
 //! [`Dispatch`], an argument that is moved down the stack: dropping it releases what it holds.
 //!
 //! The order of the layers:

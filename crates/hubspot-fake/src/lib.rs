@@ -122,7 +122,7 @@ struct AccessToken {
 struct App {
     client_id: String,
     client_secret: String,
-    /// Known to nobody until the app is installed.
+    /// No token response contains it before the app is installed.
     refresh_token: String,
     /// Where the consent page may send the browser.
     redirects: Vec<String>,

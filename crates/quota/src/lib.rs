@@ -1,4 +1,5 @@
-//! HubSpot rate limits, one [`Account`] per portal: permits, fair queueing, and batching of what waits.
+//! HubSpot rate limits, one [`Account`] per portal: permits, fair queueing, and batching of queued
+//! requests.
 //!
 //! # Purpose
 //!

@@ -6,11 +6,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message as _;
 
 const PROTOS: &[&str] = &[
-    "hubspot/leads/v1/error_reason.proto",
-    "hubspot/leads/v1/lead.proto",
-    "hubspot/leads/v1/search.proto",
-    "hubspot/leads/v1/leads_service.proto",
-    "hubspot/leads/v1/quota_service.proto",
+    "leadsd/v1/error_reason.proto",
+    "leadsd/v1/lead.proto",
+    "leadsd/v1/search.proto",
+    "leadsd/v1/leads_service.proto",
+    "leadsd/v1/quota_service.proto",
 ];
 
 #[expect(clippy::disallowed_methods, reason = "cargo hands over OUT_DIR in the environment")]

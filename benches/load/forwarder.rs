@@ -219,7 +219,7 @@ impl<R: ReadLead> Forwarder<R> {
 }
 
 impl<R> NamedService for Forwarder<R> {
-    const NAME: &'static str = "hubspot.leads.v1.LeadsService";
+    const NAME: &'static str = "leadsd.v1.LeadsService";
 }
 
 impl<R: ReadLead> Service<http::Request<Body>> for Forwarder<R> {

@@ -154,7 +154,7 @@ impl LoadCaller {
         let metadata = request.metadata_mut();
         metadata.insert("leadsd-priority", self.priority.parse().expect("the value is ASCII"));
         if let Some(name) = self.name {
-            metadata.insert("x-leadsd-caller", name.parse().expect("the value is ASCII"));
+            metadata.insert("leadsd-caller", name.parse().expect("the value is ASCII"));
         }
         request
     }

@@ -20,7 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	leadsv1 "leadsd/examples/go/gen/hubspot/leads/v1"
+	leadsdv1 "leadsd/examples/go/gen/leadsd/v1"
 )
 
 //go:generate buf generate
@@ -28,8 +28,8 @@ import (
 
 // walk is one client and what it works with.
 type walk struct {
-	leads   leadsv1.LeadsServiceClient
-	quota   leadsv1.QuotaServiceClient
+	leads   leadsdv1.LeadsServiceClient
+	quota   leadsdv1.QuotaServiceClient
 	contact string
 	// word is in the name of every lead of this run and of no other.
 	word string
@@ -59,8 +59,8 @@ func run(server Server, contact string) error {
 	}
 	defer connection.Close()
 	w := &walk{
-		leads:   leadsv1.NewLeadsServiceClient(connection),
-		quota:   leadsv1.NewQuotaServiceClient(connection),
+		leads:   leadsdv1.NewLeadsServiceClient(connection),
+		quota:   leadsdv1.NewQuotaServiceClient(connection),
 		contact: contact,
 		word:    "go" + strings.ToLower(rand.Text()),
 	}
@@ -68,7 +68,7 @@ func run(server Server, contact string) error {
 	ctx := metadata.AppendToOutgoingContext(context.Background(),
 		"leadsd-portal", "default",
 		"leadsd-priority", "interactive",
-		"x-leadsd-caller", w.word)
+		"leadsd-caller", w.word)
 
 	steps := []struct {
 		name string
@@ -93,7 +93,7 @@ func run(server Server, contact string) error {
 
 // create makes a lead once, although the call is made twice, and reads it.
 func (w *walk) create(ctx context.Context) error {
-	request := &leadsv1.CreateLeadRequest{
+	request := &leadsdv1.CreateLeadRequest{
 		Properties:       map[string]string{"hs_lead_name": "One of " + w.word, "hs_lead_label": "HOT"},
 		PrimaryContactId: w.contact,
 		RequestId:        rand.Text(),
@@ -114,7 +114,7 @@ func (w *walk) create(ctx context.Context) error {
 	}
 	fmt.Printf("created %s for %v HubSpot calls\n", id, header.Get("leadsd-quota-cost"))
 
-	read, err := w.leads.GetLead(ctx, &leadsv1.GetLeadRequest{
+	read, err := w.leads.GetLead(ctx, &leadsdv1.GetLeadRequest{
 		Id:           id,
 		Properties:   []string{"hs_lead_name", "hs_lead_label"},
 		Associations: []string{"contacts"},
@@ -124,7 +124,7 @@ func (w *walk) create(ctx context.Context) error {
 	}
 	lead := read.GetLead()
 	contacts := lead.GetAssociations()["contacts"].GetObjects()
-	isOurs := func(object *leadsv1.AssociatedObject) bool { return object.GetId() == w.contact }
+	isOurs := func(object *leadsdv1.AssociatedObject) bool { return object.GetId() == w.contact }
 	if lead.GetProperties()["hs_lead_label"] != "HOT" || !slices.ContainsFunc(contacts, isOurs) {
 		return fmt.Errorf("read something else: %v", lead)
 	}
@@ -135,9 +135,9 @@ func (w *walk) create(ctx context.Context) error {
 // batch creates many: each input has an outcome of its own, in the order of the inputs.
 func (w *walk) batch(ctx context.Context) error {
 	labels := []string{"HOT", "WARM", "BOILING", "COLD", "HOT", "WARM"}
-	request := &leadsv1.BatchCreateLeadsRequest{RequestId: rand.Text()}
+	request := &leadsdv1.BatchCreateLeadsRequest{RequestId: rand.Text()}
 	for number, label := range labels {
-		request.Inputs = append(request.Inputs, &leadsv1.LeadCreate{
+		request.Inputs = append(request.Inputs, &leadsdv1.LeadCreate{
 			Properties: map[string]string{
 				"hs_lead_name":  fmt.Sprintf("Batch %d of %s", number, w.word),
 				"hs_lead_label": label,
@@ -151,11 +151,11 @@ func (w *walk) batch(ctx context.Context) error {
 	}
 	for number, result := range response.GetResults() {
 		switch outcome := result.GetOutcome().(type) {
-		case *leadsv1.LeadWriteResult_Lead:
+		case *leadsdv1.LeadWriteResult_Lead:
 			if labels[number] == "BOILING" {
 				return fmt.Errorf("input %d was taken: %v", number, outcome.Lead)
 			}
-		case *leadsv1.LeadWriteResult_Error:
+		case *leadsdv1.LeadWriteResult_Error:
 			failure := FailureOf(status.FromProto(outcome.Error).Err())
 			if labels[number] != "BOILING" || failure.Reason != "VALIDATION_FAILED" {
 				return fmt.Errorf("input %d: %v", number, failure)
@@ -173,12 +173,12 @@ func (w *walk) batch(ctx context.Context) error {
 
 // search finds the leads of the batch page by page.
 func (w *walk) search(ctx context.Context) error {
-	request := &leadsv1.SearchLeadsRequest{
-		FilterGroups: []*leadsv1.FilterGroup{{Filters: []*leadsv1.Filter{
-			{PropertyName: "hs_lead_name", Operator: leadsv1.FilterOperator_FILTER_OPERATOR_CONTAINS_TOKEN, Value: w.word},
-			{PropertyName: "hs_lead_label", Operator: leadsv1.FilterOperator_FILTER_OPERATOR_IN, Values: []string{"WARM", "COLD"}},
+	request := &leadsdv1.SearchLeadsRequest{
+		FilterGroups: []*leadsdv1.FilterGroup{{Filters: []*leadsdv1.Filter{
+			{PropertyName: "hs_lead_name", Operator: leadsdv1.FilterOperator_FILTER_OPERATOR_CONTAINS_TOKEN, Value: w.word},
+			{PropertyName: "hs_lead_label", Operator: leadsdv1.FilterOperator_FILTER_OPERATOR_IN, Values: []string{"WARM", "COLD"}},
 		}}},
-		Sorts:      []*leadsv1.Sort{{PropertyName: "hs_object_id", Direction: leadsv1.SortDirection_SORT_DIRECTION_DESCENDING}},
+		Sorts:      []*leadsdv1.Sort{{PropertyName: "hs_object_id", Direction: leadsdv1.SortDirection_SORT_DIRECTION_DESCENDING}},
 		Properties: []string{"hs_lead_name"},
 		PageSize:   2,
 	}
@@ -212,11 +212,11 @@ func (w *walk) search(ctx context.Context) error {
 // portals names the account and the urgency of single calls.
 func (w *walk) portals(ctx context.Context, server Server) error {
 	bulk := metadata.AppendToOutgoingContext(context.Background(), "leadsd-priority", "bulk")
-	if _, err := w.leads.ListLeads(bulk, &leadsv1.ListLeadsRequest{PageSize: 1}); err != nil {
+	if _, err := w.leads.ListLeads(bulk, &leadsdv1.ListLeadsRequest{PageSize: 1}); err != nil {
 		return err
 	}
 	nowhere := metadata.AppendToOutgoingContext(context.Background(), "leadsd-portal", "nowhere")
-	_, err := w.leads.ListLeads(nowhere, &leadsv1.ListLeadsRequest{})
+	_, err := w.leads.ListLeads(nowhere, &leadsdv1.ListLeadsRequest{})
 	if server.TokenFile != "" {
 		// Known callers are not told which portals there are.
 		return expect(err, codes.PermissionDenied, "CALLER_FORBIDDEN")
@@ -226,11 +226,11 @@ func (w *walk) portals(ctx context.Context, server Server) error {
 
 // errors reads what a failed call says beside its code.
 func (w *walk) errors(ctx context.Context) error {
-	_, err := w.leads.GetLead(ctx, &leadsv1.GetLeadRequest{Id: "999999999"})
+	_, err := w.leads.GetLead(ctx, &leadsdv1.GetLeadRequest{Id: "999999999"})
 	if err := expect(err, codes.NotFound, "LEAD_NOT_FOUND"); err != nil {
 		return err
 	}
-	_, err = w.leads.CreateLead(ctx, &leadsv1.CreateLeadRequest{
+	_, err = w.leads.CreateLead(ctx, &leadsdv1.CreateLeadRequest{
 		Properties: map[string]string{"hs_lead_name": "Nobody of " + w.word},
 	})
 	if err := expect(err, codes.InvalidArgument, "INVALID_REQUEST"); err != nil {
@@ -247,7 +247,7 @@ func (w *walk) errors(ctx context.Context) error {
 // their deadline are refused at once, with the time to wait.
 func (w *walk) limits(ctx context.Context) error {
 	search := func(ctx context.Context, number int) error {
-		_, err := w.leads.SearchLeads(ctx, &leadsv1.SearchLeadsRequest{Query: fmt.Sprint(w.word, number)})
+		_, err := w.leads.SearchLeads(ctx, &leadsdv1.SearchLeadsRequest{Query: fmt.Sprint(w.word, number)})
 		return err
 	}
 	failures := make([]error, 30)
@@ -286,7 +286,7 @@ func (w *walk) limits(ctx context.Context) error {
 func (w *walk) deadline(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
-	stream, err := w.quota.WatchQuota(ctx, &leadsv1.WatchQuotaRequest{
+	stream, err := w.quota.WatchQuota(ctx, &leadsdv1.WatchQuotaRequest{
 		Interval: durationpb.New(100 * time.Millisecond),
 	})
 	if err != nil {
@@ -315,7 +315,7 @@ func (w *walk) balancing(ctx context.Context, server Server) error {
 		return nil
 	}
 	for range 10 * len(server.Addresses) {
-		if _, err := w.leads.ListLeads(ctx, &leadsv1.ListLeadsRequest{PageSize: 1}); err != nil {
+		if _, err := w.leads.ListLeads(ctx, &leadsdv1.ListLeadsRequest{PageSize: 1}); err != nil {
 			return err
 		}
 	}
@@ -327,7 +327,7 @@ func (w *walk) balancing(ctx context.Context, server Server) error {
 			return err
 		}
 		defer connection.Close()
-		quota, err := leadsv1.NewQuotaServiceClient(connection).GetQuota(ctx, &leadsv1.GetQuotaRequest{})
+		quota, err := leadsdv1.NewQuotaServiceClient(connection).GetQuota(ctx, &leadsdv1.GetQuotaRequest{})
 		if err != nil {
 			return err
 		}

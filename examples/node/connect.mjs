@@ -13,7 +13,7 @@ const serviceConfig = readFileSync(path('../service_config.json'), 'utf8')
 // The contract as it is; `json` has the details of errors decoded wherever one stands.
 export const contract = protoLoader.loadSync(
   ['leads_service', 'quota_service']
-    .map((name) => `hubspot/leads/v1/${name}.proto`)
+    .map((name) => `leadsd/v1/${name}.proto`)
     .concat('google/rpc/error_details.proto'),
   {
     includeDirs: [path('../../proto')],
@@ -24,7 +24,7 @@ export const contract = protoLoader.loadSync(
     json: true,
   },
 )
-const services = grpc.loadPackageDefinition(contract).hubspot.leads.v1
+const services = grpc.loadPackageDefinition(contract).leadsd.v1
 
 // Clients of both services on one channel, which spreads its calls over all addresses.
 //

@@ -34,7 +34,7 @@ const word = `node${randomUUID().replaceAll('-', '')}`
 const metadata = {
   'leadsd-portal': 'default',
   'leadsd-priority': 'interactive',
-  'x-leadsd-caller': word,
+  'leadsd-caller': word,
 }
 const leads = (method, request, options) =>
   call(clients.leads, method, request, { metadata, ...options })

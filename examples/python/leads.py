@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
-from hubspot.leads.v1 import (
+from leadsd.v1 import (
     leads_service_pb2 as pb,
     leads_service_pb2_grpc,
     quota_service_pb2,
@@ -33,7 +33,7 @@ class Walk:
         self.metadata = (
             ("leadsd-portal", "default"),
             ("leadsd-priority", "interactive"),
-            ("x-leadsd-caller", self.word),
+            ("leadsd-caller", self.word),
         )
 
     def create(self) -> None:

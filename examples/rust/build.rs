@@ -2,7 +2,7 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=../../proto");
-    let files = ["hubspot/leads/v1/leads_service.proto", "hubspot/leads/v1/quota_service.proto"];
+    let files = ["leadsd/v1/leads_service.proto", "leadsd/v1/quota_service.proto"];
     tonic_prost_build::configure()
         .build_server(false)
         // The type that tonic-types reads the details of.

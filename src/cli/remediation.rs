@@ -243,9 +243,11 @@ fn api_fix(error: &leads::Error) -> String {
                 if scopes.is_empty() { "see its scopes".to_owned() } else { scopes.join(" or ") }
             )
         }
-        Reason::Forbidden => "leads need Sales Hub Professional or Enterprise in this account, \
+        Reason::UpstreamForbidden => {
+            "leads need Sales Hub Professional or Enterprise in this account, \
                               and a user who may see them"
-            .to_owned(),
+                .to_owned()
+        }
         Reason::CredentialRejected => "store a token that HubSpot knows: leadsd login".to_owned(),
         Reason::DailyLimitReached => "wait for midnight in the account's time zone, or raise the \
                                       limit of the account"
@@ -268,11 +270,11 @@ fn api_fix(error: &leads::Error) -> String {
         | Reason::CredentialUnavailable
         | Reason::Overloaded
         | Reason::UpstreamUnavailable
-        | Reason::UpstreamUnintelligible
-        | Reason::AnswerTooLarge
+        | Reason::UpstreamInvalidResponse
+        | Reason::ResponseTooLarge
         | Reason::DeadlineExceeded
         | Reason::WriteOutcomeUnknown
-        | Reason::BatchRefused
+        | Reason::BatchRejected
         | Reason::Internal
         | Reason::RequestTooLarge
         | Reason::Unauthenticated

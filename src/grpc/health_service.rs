@@ -10,7 +10,7 @@ use tonic_health::{
 use leadsd_base::task::{self, Task};
 
 /// Services with a status. The empty name stands for the whole server.
-const SERVICES: [&str; 2] = ["", "hubspot.leads.v1.LeadsService"];
+const SERVICES: [&str; 2] = ["", "leadsd.v1.LeadsService"];
 
 /// The health service, and the task that updates it.
 pub(crate) async fn service(

@@ -67,7 +67,7 @@ pub(crate) enum ServiceKind {
 /// One method.
 #[derive(Debug)]
 pub(crate) struct Method {
-    /// Such as `hubspot.leads.v1.LeadsService/GetLead`; empty for unknown methods.
+    /// Such as `leadsd.v1.LeadsService/GetLead`; empty for unknown methods.
     pub(crate) name: String,
     pub(crate) service: String,
     pub(crate) method: String,
@@ -154,8 +154,8 @@ impl Method {
             CallKind::Unary
         };
         let service_kind = match service {
-            "hubspot.leads.v1.LeadsService" => ServiceKind::Leads,
-            "hubspot.leads.v1.QuotaService" => ServiceKind::Quota,
+            "leadsd.v1.LeadsService" => ServiceKind::Leads,
+            "leadsd.v1.QuotaService" => ServiceKind::Quota,
             _ => ServiceKind::Other,
         };
         Self {
@@ -216,17 +216,17 @@ mod tests {
     fn every_method_is_found_by_its_path_and_all_others_are_unknown() {
         let methods = Methods::all();
         let found = |path: &str| methods.get(methods.find(path));
-        let get = found("/hubspot.leads.v1.LeadsService/GetLead");
+        let get = found("/leadsd.v1.LeadsService/GetLead");
         assert_eq!((get.kind, get.is_public_api, get.is_probe), (CallKind::Unary, true, false));
-        assert_eq!(found("/hubspot.leads.v1.LeadsService/BatchGetLeads").kind, CallKind::Batch);
-        assert_eq!(found("/hubspot.leads.v1.QuotaService/WatchQuota").kind, CallKind::Streaming);
+        assert_eq!(found("/leadsd.v1.LeadsService/BatchGetLeads").kind, CallKind::Batch);
+        assert_eq!(found("/leadsd.v1.QuotaService/WatchQuota").kind, CallKind::Streaming);
         let check = found("/grpc.health.v1.Health/Check");
         assert_eq!((check.is_public_api, check.is_probe), (false, true));
         assert!(!found("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo").is_public_api);
         let kinds = ["LeadsService/GetLead", "QuotaService/GetQuota", "OtherService/Get"]
-            .map(|method| found(&format!("/hubspot.leads.v1.{method}")).service_kind);
+            .map(|method| found(&format!("/leadsd.v1.{method}")).service_kind);
         assert_eq!(kinds, [ServiceKind::Leads, ServiceKind::Quota, ServiceKind::Other]);
-        for unknown in ["/", "", "/hubspot.leads.v1.LeadsService/Nope", "/../x"] {
+        for unknown in ["/", "", "/leadsd.v1.LeadsService/Nope", "/../x"] {
             assert_eq!(found(unknown).service, "unknown");
         }
     }

@@ -137,12 +137,12 @@ fn bucket(snapshot: BucketSnapshot) -> pb::QuotaBucket {
     let remaining = snapshot.remaining();
     pb::QuotaBucket {
         name: snapshot.name.as_str().to_owned(),
-        size: snapshot.size.map(count),
+        limit: snapshot.size.map(count),
         window: duration(snapshot.window),
         used: count(snapshot.used),
         remaining: remaining.map(count),
         reset: duration(snapshot.reset),
-        closed: duration(snapshot.closed),
+        backoff: duration(snapshot.closed),
         waiting: snapshot.waiting.try_into().unwrap_or(i64::MAX),
         callers: snapshot.callers.into_iter().map(caller).collect(),
     }
@@ -151,7 +151,7 @@ fn bucket(snapshot: BucketSnapshot) -> pb::QuotaBucket {
 fn caller(snapshot: CallerSnapshot) -> pb::QuotaCaller {
     pb::QuotaCaller {
         caller: snapshot.caller.as_str().to_owned(),
-        shares: snapshot.weight.try_into().unwrap_or(i32::MAX),
+        weight: snapshot.weight.try_into().unwrap_or(i32::MAX),
         used: snapshot.used,
         waiting: snapshot.waiting.try_into().unwrap_or(i64::MAX),
     }

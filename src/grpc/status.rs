@@ -33,8 +33,8 @@ pub(crate) fn code(reason: Reason) -> Code {
         Reason::SearchWindowExceeded => Code::OutOfRange,
         Reason::LeadNotFound => Code::NotFound,
         Reason::AlreadyExists => Code::AlreadyExists,
-        Reason::Conflict | Reason::BatchRefused => Code::Aborted,
-        Reason::MissingScopes | Reason::Forbidden | Reason::CallerForbidden => {
+        Reason::Conflict | Reason::BatchRejected => Code::Aborted,
+        Reason::MissingScopes | Reason::UpstreamForbidden | Reason::CallerForbidden => {
             Code::PermissionDenied
         }
         Reason::Unauthenticated => Code::Unauthenticated,
@@ -44,12 +44,12 @@ pub(crate) fn code(reason: Reason) -> Code {
         | Reason::AccountLocked
         | Reason::AccountMigrating
         | Reason::UpstreamUnavailable
-        | Reason::UpstreamUnintelligible
+        | Reason::UpstreamInvalidResponse
         | Reason::AuthenticationUnavailable => Code::Unavailable,
         Reason::RateLimited
         | Reason::DailyLimitReached
         | Reason::Overloaded
-        | Reason::AnswerTooLarge
+        | Reason::ResponseTooLarge
         | Reason::RequestTooLarge => Code::ResourceExhausted,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::WriteOutcomeUnknown => Code::Unknown,
@@ -149,17 +149,17 @@ fn details(error: &Error) -> ErrorDetails {
         | Reason::ValidationFailed
         | Reason::Conflict
         | Reason::MissingScopes
-        | Reason::Forbidden
+        | Reason::UpstreamForbidden
         | Reason::CredentialUnavailable
         | Reason::AccountLocked
         | Reason::AccountMigrating
         | Reason::UpstreamUnavailable
-        | Reason::UpstreamUnintelligible
-        | Reason::AnswerTooLarge
+        | Reason::UpstreamInvalidResponse
+        | Reason::ResponseTooLarge
         | Reason::RequestTooLarge
         | Reason::DeadlineExceeded
         | Reason::WriteOutcomeUnknown
-        | Reason::BatchRefused
+        | Reason::BatchRejected
         | Reason::Internal
         | Reason::Unauthenticated
         | Reason::CallerForbidden
@@ -235,7 +235,7 @@ mod tests {
     fn the_contract_the_code_the_catalogue_and_the_fixtures_name_the_same_reasons() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
-        let proto = read("proto/hubspot/leads/v1/error_reason.proto");
+        let proto = read("proto/leadsd/v1/error_reason.proto");
         let catalogue = read("docs/ERRORS.md");
         for (index, reason) in Reason::ALL.into_iter().enumerate() {
             let name = reason.as_str();

@@ -71,10 +71,10 @@ fn classify(status: StatusCode, body: &ErrorBody) -> (Reason, &'static str, Opti
         403 if body.category.as_deref() == Some("MISSING_SCOPES") => {
             (Reason::MissingScopes, "the portal's credential lacks a scope", none)
         }
-        403 => (Reason::Forbidden, "HubSpot forbids this call", none),
+        403 => (Reason::UpstreamForbidden, "HubSpot forbids this call", none),
         // HubSpot says this in JSON; a page of HTML says that there is no such path.
         404 if body.is_foreign => {
-            (Reason::UpstreamUnintelligible, "HubSpot does not know the path of this call", none)
+            (Reason::UpstreamInvalidResponse, "HubSpot does not know the path of this call", none)
         }
         404 => (Reason::LeadNotFound, "HubSpot has no such lead", none),
         400 | 409 if body.clashes() => {
@@ -98,9 +98,9 @@ fn classify(status: StatusCode, body: &ErrorBody) -> (Reason, &'static str, Opti
         500..=599 => {
             (Reason::UpstreamUnavailable, "HubSpot does not answer properly", Some(OVERLOAD_WAIT))
         }
-        300..=399 => (Reason::UpstreamUnintelligible, "HubSpot redirects, which is refused", none),
+        300..=399 => (Reason::UpstreamInvalidResponse, "HubSpot redirects, which is refused", none),
         400..=499 => (Reason::ValidationFailed, "HubSpot refuses the request", none),
-        _ => (Reason::UpstreamUnintelligible, "HubSpot answers with a status nobody knows", none),
+        _ => (Reason::UpstreamInvalidResponse, "HubSpot answers with a status nobody knows", none),
     }
 }
 
@@ -146,7 +146,7 @@ pub(super) fn invalid_response(operation: Operation, text: &str) -> Error {
     if error.reason() == Reason::WriteOutcomeUnknown {
         return error;
     }
-    Error::new(Reason::UpstreamUnintelligible, text).with_side_effect(error.side_effect())
+    Error::new(Reason::UpstreamInvalidResponse, text).with_side_effect(error.side_effect())
 }
 
 /// The error of a response that exceeds the configured bound.
@@ -154,7 +154,7 @@ pub(super) fn too_large(operation: Operation) -> Error {
     let side_effect = if operation.writes() { SideEffect::Possible } else { SideEffect::None };
     let text = "HubSpot's answer is larger than this service reads; ask for fewer leads or \
                 properties at a time";
-    Error::new(Reason::AnswerTooLarge, text).with_side_effect(side_effect)
+    Error::new(Reason::ResponseTooLarge, text).with_side_effect(side_effect)
 }
 
 /// The error of one input of a batch, whose call has this correlation id. It has no status of its own:

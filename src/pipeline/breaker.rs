@@ -84,13 +84,13 @@ fn health(result: &Result<Response, Error>) -> Option<Health> {
         | Reason::AlreadyExists
         | Reason::Conflict
         | Reason::MissingScopes
-        | Reason::Forbidden
+        | Reason::UpstreamForbidden
         | Reason::CredentialRejected
         | Reason::AccountLocked
         | Reason::AccountMigrating
-        | Reason::UpstreamUnintelligible
-        | Reason::AnswerTooLarge
-        | Reason::BatchRefused
+        | Reason::UpstreamInvalidResponse
+        | Reason::ResponseTooLarge
+        | Reason::BatchRejected
         | Reason::Internal
         | Reason::RequestTooLarge
         | Reason::Unauthenticated

@@ -125,16 +125,16 @@ fn classify(operation: Operation, error: &Error) -> Retryable {
         | Reason::AlreadyExists
         | Reason::Conflict
         | Reason::MissingScopes
-        | Reason::Forbidden
+        | Reason::UpstreamForbidden
         | Reason::CredentialUnavailable
         | Reason::CredentialRejected
         | Reason::DailyLimitReached
         | Reason::Overloaded
-        | Reason::UpstreamUnintelligible
-        | Reason::AnswerTooLarge
+        | Reason::UpstreamInvalidResponse
+        | Reason::ResponseTooLarge
         | Reason::DeadlineExceeded
         | Reason::WriteOutcomeUnknown
-        | Reason::BatchRefused
+        | Reason::BatchRejected
         | Reason::Internal
         | Reason::RequestTooLarge
         | Reason::Unauthenticated

@@ -16,7 +16,7 @@ import grpc
 addresses, lead, knows = sys.argv[1:4]
 service_config = {"loadBalancingConfig": [{"round_robin": {}}]}
 if knows == "health":
-    service_config["healthCheckConfig"] = {"serviceName": "hubspot.leads.v1.LeadsService"}
+    service_config["healthCheckConfig"] = {"serviceName": "leadsd.v1.LeadsService"}
 channel = grpc.insecure_channel(
     f"ipv4:{addresses}",
     options=[
@@ -30,7 +30,7 @@ channel = grpc.insecure_channel(
 )
 # GetLeadRequest.id is field 1: one byte of tag, one of length.
 request = bytes([0x0A, len(lead)]) + lead.encode()
-get_lead = channel.unary_unary("/hubspot.leads.v1.LeadsService/GetLead")
+get_lead = channel.unary_unary("/leadsd.v1.LeadsService/GetLead")
 
 stop = threading.Event()
 outcomes = collections.Counter()

@@ -29,7 +29,7 @@ async fn what_is_no_message_is_the_callers_fault() {
     let peers = Peers::start().await;
     let service = requests::service(&peers).await;
     let wrong_type = framed(&[0x0a, 0x02, 0x08, 0x01]);
-    let path = "/hubspot.leads.v1.LeadsService/BatchUpdateLeads";
+    let path = "/leadsd.v1.LeadsService/BatchUpdateLeads";
     let cut_off = vec![0, 0, 0, 0, 9, 1];
     let bad_flag = [&[7][..], &framed(&[])[1..]].concat();
     for (what, body) in

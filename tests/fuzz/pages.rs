@@ -11,8 +11,8 @@ use crate::{
     world::{Peers, Service, framed},
 };
 
-const LIST: &str = "/hubspot.leads.v1.LeadsService/ListLeads";
-const SEARCH: &str = "/hubspot.leads.v1.LeadsService/SearchLeads";
+const LIST: &str = "/leadsd.v1.LeadsService/ListLeads";
+const SEARCH: &str = "/leadsd.v1.LeadsService/SearchLeads";
 
 /// INVALID_ARGUMENT
 const REFUSED: Option<i32> = Some(3);

@@ -72,7 +72,7 @@ fn has_mark(body: &[u8]) -> bool {
 async fn is_well(service: &Service, peers: &Peers) {
     let id = peers.hubspot.add_lead(&peers.contact, &serde_json::json!({"hs_lead_name": "Well"}));
     let get = pb::GetLeadRequest { id: id.unwrap(), ..Default::default() };
-    let path = "/hubspot.leads.v1.LeadsService/GetLead";
+    let path = "/leadsd.v1.LeadsService/GetLead";
     let answer = service.call(path, &[], framed(&get.encode_to_vec())).await.expect("an answer");
     assert_eq!(answer.code, Some(0), "{answer:?}");
 }
@@ -122,7 +122,7 @@ fn headers(dice: &mut Dice) -> Vec<(&'static str, Vec<u8>)> {
             ("grpc-accept-encoding", "gzip,zstd,identity"),
             ("leadsd-portal", "default"),
             ("leadsd-priority", "bulk"),
-            ("x-leadsd-caller", "billing"),
+            ("leadsd-caller", "billing"),
             ("x-request-id", "4711"),
             ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
             ("tracestate", "a=b"),
@@ -146,7 +146,7 @@ fn headers(dice: &mut Dice) -> Vec<(&'static str, Vec<u8>)> {
 async fn no_http(dice: &mut Dice, address: &str) {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut bytes = match dice.below(3) {
-        0 => b"POST /hubspot.leads.v1.LeadsService/GetLead HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n\0\0\0\0\0".to_vec(),
+        0 => b"POST /leadsd.v1.LeadsService/GetLead HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n\0\0\0\0\0".to_vec(),
         _ => [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat(),
     };
     for _ in 0..dice.below(5) {

@@ -136,8 +136,7 @@ async fn headers_that_never_end_do_not_hold_a_connection() {
     let app = watchful().start().await;
     let mut slow = RawConnection::connect(&app.grpc, &[]).await;
     // No END_HEADERS: nothing else may be sent until they end, not even that it is still there.
-    slow.frame(HEADERS, 0, 1, &request_headers("/hubspot.leads.v1.LeadsService/GetLead", &[]))
-        .await;
+    slow.frame(HEADERS, 0, 1, &request_headers("/leadsd.v1.LeadsService/GetLead", &[])).await;
     others_are_served(&app).await;
     slow.until(|_| false).await;
     until_metric(&app, &closed("error"), |count| count == 1.0).await;
@@ -150,14 +149,14 @@ async fn a_body_that_never_ends_ends_with_the_deadline() {
     slow.call(1, &leads_rpc("GetLead"), 0).await;
     slow.frame(DATA, 0, 1, &[0, 0, 0, 1, 0, 10]).await;
     // What is watched has no deadline of its own, but has to begin.
-    let watch = request_headers("/hubspot.leads.v1.QuotaService/WatchQuota", &[]);
+    let watch = request_headers("/leadsd.v1.QuotaService/WatchQuota", &[]);
     slow.frame(HEADERS, 4, 3, &watch).await;
     others_are_served(&app).await;
     for _ in 0..2 {
         let ended = slow.until(|frame| frame.kind == HEADERS).await.expect("an answer");
         assert_eq!(ended.flags & END_STREAM, END_STREAM);
     }
-    let counted = r#"leadsd_rpc_handled_total{service="hubspot.leads.v1.LeadsService",method="GetLead",code="DEADLINE_EXCEEDED"}"#;
+    let counted = r#"leadsd_rpc_handled_total{service="leadsd.v1.LeadsService",method="GetLead",code="DEADLINE_EXCEEDED"}"#;
     assert_eq!(metric(&app, counted).await, 1.0);
     until_metric(&app, r#"leadsd_limit_used{limit="in_flight"}"#, |used| used == 0.0).await;
 }
@@ -206,7 +205,7 @@ async fn an_answer_that_nobody_reads_is_counted_and_dropped_in_its_time() {
         slow.until_answering_pings(|frame| frame.kind == RST_STREAM).await.expect("it is cut off");
     assert_eq!(reset.stream, 1);
     until_metric(&app, memory, |used| used == 0.0).await;
-    let counted = r#"leadsd_rpc_handled_total{service="hubspot.leads.v1.LeadsService",method="BatchGetLeads",code="DEADLINE_EXCEEDED"}"#;
+    let counted = r#"leadsd_rpc_handled_total{service="leadsd.v1.LeadsService",method="BatchGetLeads",code="DEADLINE_EXCEEDED"}"#;
     until_metric(&app, counted, |count| count == 1.0).await;
     // A caller that reads slowly, but reads, gets all of it.
     slow.call(3, &leads_rpc("BatchGetLeads"), 0).await;
@@ -239,7 +238,7 @@ async fn streams_that_are_reset_at_once_cost_their_own_connection_and_nobody_els
     let mut framed = vec![0, 0, 0, 0, u8::try_from(message.len()).unwrap()];
     framed.extend(message);
     let mut rapid = RawConnection::connect(&app.grpc, &[]).await;
-    let path = request_headers("/hubspot.leads.v1.LeadsService/GetLead", &[]);
+    let path = request_headers("/leadsd.v1.LeadsService/GetLead", &[]);
     let mut burst = Vec::new();
     for number in 0..20_000_u32 {
         let stream = number * 2 + 1;

@@ -31,7 +31,7 @@ pub(crate) async fn buckets(app: &TestApp, portal: &str) -> Vec<pb::QuotaBucket>
 pub(crate) async fn closed(app: &TestApp, portal: &str) -> [f64; 2] {
     let buckets = buckets(app, portal).await;
     let seconds = |index: usize| {
-        let closed = buckets[index].closed.unwrap();
+        let closed = buckets[index].backoff.unwrap();
         f64::from(i32::try_from(closed.seconds).unwrap()) + f64::from(closed.nanos) / 1e9
     };
     [seconds(0), seconds(1)]
@@ -177,7 +177,7 @@ async fn limits_are_what_the_newest_answer_says() {
         app.hubspot.limit(|limits| limits.burst = burst);
         list(&app, "default", size).await.expect("a page");
         let burst = buckets(&app, "default").await.remove(0);
-        seen.push((burst.size.unwrap(), burst.used, burst.remaining.unwrap()));
+        seen.push((burst.limit.unwrap(), burst.used, burst.remaining.unwrap()));
     }
     assert_eq!(seen, [(300, 1, 299), (40, 2, 38), (110, 3, 107)]);
 }
@@ -197,7 +197,7 @@ async fn an_answer_that_says_nothing_is_left_is_obeyed() {
     app.hubspot.script("GET", "/leads", answer);
     list(&app, "default", 2).await.expect("a page");
     let burst = buckets(&app, "default").await.remove(0);
-    assert_eq!((burst.size, burst.used, burst.remaining), (Some(190), 190, Some(0)));
+    assert_eq!((burst.limit, burst.used, burst.remaining), (Some(190), 190, Some(0)));
     app.hubspot.clear_log();
     let mut request = of("default", pb::ListLeadsRequest { page_size: 3, ..Default::default() });
     request.set_timeout(Duration::from_millis(400));

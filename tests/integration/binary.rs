@@ -218,7 +218,7 @@ async fn serve_with_a_real_openbao_does_all_calls_with_both_kinds_of_secret() {
         let grpc = process.ready().await;
         let call = |method: &str, body: Value| {
             let mut command = Command::new(tool("LEADSD_TEST_GRPCURL", "grpcurl"));
-            let method = format!("hubspot.leads.v1.LeadsService/{method}");
+            let method = format!("leadsd.v1.LeadsService/{method}");
             command.args(["-plaintext", "-d", &body.to_string(), &grpc, &method]);
             async move {
                 let output = run(&mut command).await;

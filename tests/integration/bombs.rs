@@ -107,7 +107,7 @@ async fn a_bomb_in_hubspots_answer_is_not_unpacked_past_the_bound() {
             let status = leads.get_lead(get).await.unwrap_err();
             assert_eq!(status.code(), Code::ResourceExhausted, "{encoding}: {status:?}");
             let info = status.get_details_error_info().expect("a reason");
-            assert_eq!(info.reason, "ANSWER_TOO_LARGE", "{encoding}");
+            assert_eq!(info.reason, "RESPONSE_TOO_LARGE", "{encoding}");
         }
         let most = most_memory(&process);
         assert!(most < MOST_MEMORY, "{encoding}: {} MiB", most >> 20);
@@ -126,7 +126,7 @@ async fn a_bomb_in_a_request_is_not_unpacked_past_the_bound() {
         let body = [&[1][..], &length, &bytes].concat();
         for _ in 0..4 {
             let answer = http
-                .post(format!("http://{grpc}/hubspot.leads.v1.LeadsService/GetLead"))
+                .post(format!("http://{grpc}/leadsd.v1.LeadsService/GetLead"))
                 .header(CONTENT_TYPE, "application/grpc")
                 .header("te", "trailers")
                 .header("grpc-encoding", encoding)

@@ -210,7 +210,7 @@ async fn health_is_asked_by_the_binary_itself() {
     let token = world.hubspot.static_token(&[READ, WRITE]);
     world.vault.put("hubspot/late", json!({"access_token": token.expose()}));
     process.ready().await;
-    for service in ["", "hubspot.leads.v1.LeadsService"] {
+    for service in ["", "leadsd.v1.LeadsService"] {
         let ready = health(&grpc, &["--service", service]);
         assert_eq!((ready.status.code(), text(&ready).trim()), (Some(0), "SERVING"));
     }
@@ -449,7 +449,7 @@ async fn replaced_under_load(wait: Wait) {
                     let mut request = Request::new(world.get());
                     request
                         .metadata_mut()
-                        .insert("x-leadsd-caller", number.to_string().parse().unwrap());
+                        .insert("leadsd-caller", number.to_string().parse().unwrap());
                     leads.get_lead(request).await.map(drop)
                 };
                 drop(picked);

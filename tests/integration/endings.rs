@@ -130,7 +130,7 @@ async fn a_caller_who_leaves_in_the_middle_of_its_message_is_counted_as_cancelle
     for (id, method, with_reset) in [("reset", "GetLead", true), ("gone", "ListLeads", false)] {
         let mut raw = RawConnection::connect(&app.grpc, &[]).await;
         raw.acknowledge_settings().await;
-        let path = format!("/hubspot.leads.v1.LeadsService/{method}");
+        let path = format!("/leadsd.v1.LeadsService/{method}");
         raw.frame(HEADERS, END_HEADERS, 1, &request_headers(&path, &[("x-request-id", id)])).await;
         raw.frame(DATA, 0, 1, &[0, 0, 0, 0, 9, 1]).await;
         let in_flight = async {

@@ -12,7 +12,7 @@ use crate::{group_commit::world::close_for_steps, harness::TestApp};
 async fn list(app: &TestApp, caller: &str, priority: &str, size: i32) -> Result<(), Status> {
     let mut request = Request::new(pb::ListLeadsRequest { page_size: size, ..Default::default() });
     let metadata = request.metadata_mut();
-    metadata.insert("x-leadsd-caller", caller.parse().unwrap());
+    metadata.insert("leadsd-caller", caller.parse().unwrap());
     metadata.insert("leadsd-priority", priority.parse().unwrap());
     app.leads.clone().list_leads(request).await.map(drop)
 }
@@ -41,7 +41,7 @@ async fn the_weight_of_a_caller_is_the_configured_one() {
         list(&app, caller, "interactive", size).await.expect("a page");
     }
     let burst = crate::admission::buckets(&app, "default").await.remove(0);
-    let weights = burst.callers.into_iter().map(|caller| (caller.caller, caller.shares));
+    let weights = burst.callers.into_iter().map(|caller| (caller.caller, caller.weight));
     let expected = [("single", 1), ("triple", 3)].map(|(name, weight)| (name.to_owned(), weight));
     assert_eq!(weights.collect::<Vec<_>>(), expected);
 }
@@ -52,7 +52,7 @@ async fn callers_are_told_apart_by_the_name_they_give_or_else_by_their_address()
     let list = |name: Option<&'static str>| {
         let mut request = Request::new(pb::ListLeadsRequest::default());
         if let Some(name) = name {
-            request.metadata_mut().insert("x-leadsd-caller", name.parse().unwrap());
+            request.metadata_mut().insert("leadsd-caller", name.parse().unwrap());
         }
         let mut leads = app.leads.clone();
         async move { leads.list_leads(request).await.expect("a page") }

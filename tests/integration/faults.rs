@@ -50,7 +50,7 @@ async fn every_refusal_has_its_reason_and_its_wait() {
         (limited("SECONDLY", Some(2)), Code::ResourceExhausted, "RATE_LIMITED", seconds(2)),
         (limited("DAILY", None), Code::ResourceExhausted, "DAILY_LIMIT_REACHED", None),
         (Refusal::GatewayLimited, Code::ResourceExhausted, "RATE_LIMITED", seconds(10)),
-        (Refusal::Forbidden, Code::PermissionDenied, "FORBIDDEN", None),
+        (Refusal::Forbidden, Code::PermissionDenied, "UPSTREAM_FORBIDDEN", None),
     ];
     for (refusal, code, reason, retry) in table {
         let app = TestApp::start().await;

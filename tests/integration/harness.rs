@@ -214,7 +214,7 @@ pub(crate) fn to_f64(count: usize) -> f64 {
 
 /// The path of an RPC of the LeadsService.
 pub(crate) fn leads_rpc(method: &str) -> String {
-    format!("/hubspot.leads.v1.LeadsService/{method}")
+    format!("/leadsd.v1.LeadsService/{method}")
 }
 
 /// Code, reason and rejected fields of an error, after checks that hold for every error.

@@ -85,7 +85,7 @@ async fn turned_off_every_call_goes_alone() {
 async fn the_quota_shows_its_limits_and_who_uses_them() {
     let (app, id) = used_up().await;
     let mut leads = app.leads.clone();
-    let named = [("x-leadsd-caller", "billing"), ("leadsd-priority", "bulk")];
+    let named = [("leadsd-caller", "billing"), ("leadsd-priority", "bulk")];
     let request = with(pb::GetLeadRequest { id, ..Default::default() }, &named);
     leads.get_lead(request).await.expect("a lead");
     let answer = quota(&app).await.get_quota(pb::GetQuotaRequest {}).await.unwrap().into_inner();
@@ -94,13 +94,13 @@ async fn the_quota_shows_its_limits_and_who_uses_them() {
     let names: Vec<&str> = quota.buckets.iter().map(|bucket| bucket.name.as_str()).collect();
     assert_eq!(names, ["burst", "search", "daily"]);
     let burst = &quota.buckets[0];
-    assert_eq!((burst.size, burst.used, burst.remaining), (Some(10), 2, Some(8)));
+    assert_eq!((burst.limit, burst.used, burst.remaining), (Some(10), 2, Some(8)));
     assert_eq!(burst.window.unwrap().seconds, 10);
     let callers: Vec<(&str, f64)> =
         burst.callers.iter().map(|caller| (caller.caller.as_str(), caller.used)).collect();
     assert_eq!(callers, [("127.0.0.1", 1.0), ("billing", 1.0)]);
     let daily = &quota.buckets[2];
-    assert_eq!((daily.size, daily.remaining), (Some(625_000), Some(624_998)));
+    assert_eq!((daily.limit, daily.remaining), (Some(625_000), Some(624_998)));
     assert!(daily.reset.unwrap().seconds <= 86_400);
 }
 

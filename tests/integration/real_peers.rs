@@ -39,18 +39,14 @@ async fn grpcurl_lists_creates_reads_updates_searches_and_archives() {
     let app = TestApp::start().await;
     let grpcurl = tool("LEADSD_TEST_GRPCURL", "grpcurl");
     let list = run(Command::new(&grpcurl).args(["-plaintext", &app.grpc, "list"])).await;
-    assert!(text(&list).contains("hubspot.leads.v1.LeadsService"), "{}", text(&list));
-    let describe = run(Command::new(&grpcurl).args([
-        "-plaintext",
-        &app.grpc,
-        "describe",
-        "hubspot.leads.v1.Lead",
-    ]))
-    .await;
+    assert!(text(&list).contains("leadsd.v1.LeadsService"), "{}", text(&list));
+    let describe =
+        run(Command::new(&grpcurl).args(["-plaintext", &app.grpc, "describe", "leadsd.v1.Lead"]))
+            .await;
     assert!(text(&describe).contains("property_history"));
     let call = |method: &str, body: serde_json::Value| {
         let mut command = Command::new(&grpcurl);
-        let method = format!("hubspot.leads.v1.LeadsService/{method}");
+        let method = format!("leadsd.v1.LeadsService/{method}");
         command.args(["-plaintext", "-d", &body.to_string(), &app.grpc, &method]);
         async move { run(&mut command).await }
     };

@@ -22,10 +22,10 @@ async fn hubspots_troubles_have_a_code_and_a_reason() {
         (502, html, Code::Unavailable, "UPSTREAM_UNAVAILABLE"),
         (524, "", Code::Unavailable, "UPSTREAM_UNAVAILABLE"),
         (414, html, Code::InvalidArgument, "VALIDATION_FAILED"),
-        (403, html, Code::PermissionDenied, "FORBIDDEN"),
-        (302, "", Code::Unavailable, "UPSTREAM_UNINTELLIGIBLE"),
-        (200, html, Code::Unavailable, "UPSTREAM_UNINTELLIGIBLE"),
-        (200, "[1]", Code::Unavailable, "UPSTREAM_UNINTELLIGIBLE"),
+        (403, html, Code::PermissionDenied, "UPSTREAM_FORBIDDEN"),
+        (302, "", Code::Unavailable, "UPSTREAM_INVALID_RESPONSE"),
+        (200, html, Code::Unavailable, "UPSTREAM_INVALID_RESPONSE"),
+        (200, "[1]", Code::Unavailable, "UPSTREAM_INVALID_RESPONSE"),
     ] {
         let end = format!("/{id}");
         app.hubspot.script("GET", &end, Script::Answer(status, "text/html", body.to_owned()));
@@ -126,7 +126,7 @@ async fn health_follows_the_credentials_for_each_service() {
     let channel = Channel::from_shared(format!("http://{}", app.grpc)).unwrap().connect_lazy();
     crate::harness::wait_ready(&app.admin).await;
     let mut health = HealthClient::new(channel);
-    for service in ["", "hubspot.leads.v1.LeadsService"] {
+    for service in ["", "leadsd.v1.LeadsService"] {
         let request = HealthCheckRequest { service: service.to_owned() };
         // SERVING is 1.
         assert_eq!(health.check(request).await.unwrap().into_inner().status, 1, "{service:?}");

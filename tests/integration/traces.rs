@@ -310,11 +310,11 @@ async fn a_collector_gets_the_call_and_its_hubspot_calls_as_one_tree() {
     assert_eq!(client.parent_span_id, server.span_id);
     assert!(server.start < client.end && client.start < server.end, "they overlap");
     assert!(server.end > server.start && server.start > 1_600_000_000_000_000_000);
-    assert_eq!(server.name, "hubspot.leads.v1.LeadsService/GetLead");
+    assert_eq!(server.name, "leadsd.v1.LeadsService/GetLead");
     assert_eq!(client.name, "hubspot get");
     let expected = HashMap::from([
         ("rpc.system", "grpc"),
-        ("rpc.service", "hubspot.leads.v1.LeadsService"),
+        ("rpc.service", "leadsd.v1.LeadsService"),
         ("rpc.method", "GetLead"),
         ("rpc.grpc.status_code", "0"),
         ("portal", "default"),

@@ -318,7 +318,7 @@ fn the_cookbook_has_every_rpc_of_the_contract() {
     let page = blocks("docs/USING.md");
     let mut rpcs = 0;
     for name in ["leads_service", "quota_service"] {
-        let file = format!("proto/hubspot/leads/v1/{name}.proto");
+        let file = format!("proto/leadsd/v1/{name}.proto");
         let proto = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
         let service = proto.lines().find_map(|line| line.strip_prefix("service "));
         let service = service.unwrap().trim_end_matches(" {");

@@ -41,7 +41,7 @@ async fn an_answer_over_the_bound_is_not_read_to_its_end() {
     let large = format!(r#"{{"id":"7","properties":{{"a":"{}"}}}}"#, "x".repeat(70_000));
     app.hubspot.script("GET", "/7", json(large));
     let (code, reason, _) = failure(app.get("7").await);
-    assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "ANSWER_TOO_LARGE"));
+    assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "RESPONSE_TOO_LARGE"));
     let id = app.lead("Jane");
     app.get(&id).await.expect("the next call is served");
 }
@@ -72,7 +72,7 @@ async fn compressed_answers_are_read_and_bombs_are_not() {
     let url = compressed(vec![b' '; 40 << 20]).await;
     let app = TestApp::builder().set("HUBSPOT__BASE_URL", &url).start().await;
     let (code, reason, _) = failure(app.get("7").await);
-    assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "ANSWER_TOO_LARGE"));
+    assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "RESPONSE_TOO_LARGE"));
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn both_versions_of_reflection_list_the_services() {
                 panic!("a list");
             };
             let names: Vec<String> = list.service.into_iter().map(|found| found.name).collect();
-            for name in ["hubspot.leads.v1.LeadsService", "grpc.health.v1.Health"] {
+            for name in ["leadsd.v1.LeadsService", "grpc.health.v1.Health"] {
                 assert!(names.iter().any(|found| found == name), "{name} in {names:?}");
             }
         }};

@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	leadsv1 "leadsd/benches/peers/go/gen/hubspot/leads/v1"
+	leadsdv1 "leadsd/benches/peers/go/gen/leadsd/v1"
 )
 
 // hubspotLead is the part of HubSpot's response that the answer needs.
@@ -32,15 +32,15 @@ type hubspotLead struct {
 }
 
 type server struct {
-	leadsv1.UnimplementedLeadsServiceServer
+	leadsdv1.UnimplementedLeadsServiceServer
 	client     *http.Client
 	collection string
 	token      string
 }
 
 func (s *server) GetLead(
-	ctx context.Context, request *leadsv1.GetLeadRequest,
-) (*leadsv1.GetLeadResponse, error) {
+	ctx context.Context, request *leadsdv1.GetLeadRequest,
+) (*leadsdv1.GetLeadResponse, error) {
 	query := url.Values{"properties": {strings.Join(request.Properties, ",")}}
 	target := s.collection + "/" + url.PathEscape(request.Id) + "?" + query.Encode()
 	outgoing, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
@@ -66,7 +66,7 @@ func (s *server) GetLead(
 			properties[name] = *value
 		}
 	}
-	return &leadsv1.GetLeadResponse{Lead: &leadsv1.Lead{
+	return &leadsdv1.GetLeadResponse{Lead: &leadsdv1.Lead{
 		Id:         lead.ID,
 		Properties: properties,
 		CreateTime: timestamppb.New(lead.CreatedAt),
@@ -105,7 +105,7 @@ func main() {
 		token:      os.Getenv("HUBSPOT_TOKEN"),
 	}
 	grpcServer := grpc.NewServer()
-	leadsv1.RegisterLeadsServiceServer(grpcServer, service)
+	leadsdv1.RegisterLeadsServiceServer(grpcServer, service)
 	fmt.Fprintln(os.Stderr, listener.Addr())
 	log.Fatal(grpcServer.Serve(listener))
 }

@@ -6,11 +6,11 @@ import protoLoader from '@grpc/proto-loader';
 import { Pool } from 'undici';
 
 const protos = fileURLToPath(new URL('../../../proto', import.meta.url));
-const loaded = protoLoader.loadSync('hubspot/leads/v1/leads_service.proto', {
+const loaded = protoLoader.loadSync('leadsd/v1/leads_service.proto', {
   includeDirs: [protos],
   defaults: true,
 });
-const { LeadsService } = grpc.loadPackageDefinition(loaded).hubspot.leads.v1;
+const { LeadsService } = grpc.loadPackageDefinition(loaded).leadsd.v1;
 
 const pool = new Pool(process.env.HUBSPOT_URL, { headersTimeout: 30_000, bodyTimeout: 30_000 });
 const headers = { authorization: `Bearer ${process.env.HUBSPOT_TOKEN}` };

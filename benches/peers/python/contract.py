@@ -1,6 +1,6 @@
 """Messages and handlers of LeadsService from a descriptor set.
 
-Generated modules would be in a package called `hubspot`, which is the name of HubSpot's own client.
+The descriptor set saves a generator in the benchmark.
 """
 
 import os
@@ -9,7 +9,7 @@ import pathlib
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-SERVICE = "hubspot.leads.v1.LeadsService"
+SERVICE = "leadsd.v1.LeadsService"
 
 _descriptors = descriptor_pb2.FileDescriptorSet.FromString(
     pathlib.Path(os.environ["LEADS_DESCRIPTORS"]).read_bytes()

@@ -21,7 +21,7 @@ use pb::{
 /// The contract.
 #[expect(clippy::large_enum_variant, reason = "generated")]
 pub mod pb {
-    tonic::include_proto!("hubspot.leads.v1");
+    tonic::include_proto!("leadsd.v1");
 }
 
 type Done = Result<(), Box<dyn Error>>;
@@ -68,7 +68,7 @@ async fn main() -> Done {
         metadata: vec![
             ("leadsd-portal", "default".to_owned()),
             ("leadsd-priority", "interactive".to_owned()),
-            ("x-leadsd-caller", word.clone()),
+            ("leadsd-caller", word.clone()),
         ],
         token_file: server.token_file.clone(),
     };

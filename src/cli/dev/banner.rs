@@ -42,7 +42,7 @@ pub(super) fn print(bound: &Bound, upstream: &Upstream, vault: &FakeVault) -> io
     }
     write!(out, "\nTry:\n\n  grpcurl -plaintext {grpc} list\n")?;
     for (json, method) in calls(upstream) {
-        let method = format!("hubspot.leads.v1.LeadsService/{method}");
+        let method = format!("leadsd.v1.LeadsService/{method}");
         writeln!(out, "  grpcurl -plaintext -d '{json}' {grpc} {method}")?;
     }
     out.write_all(b"\nCtrl-C ends it.\n\n")?;

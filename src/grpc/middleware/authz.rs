@@ -17,7 +17,7 @@ use leadsd_quota::Caller;
 const API_KEY: &str = "x-api-key";
 
 /// Metadata key by which a caller names itself, where callers have no identity.
-const CALLER: &str = "x-leadsd-caller";
+const CALLER: &str = "leadsd-caller";
 
 /// `RetryInfo` of a call whose caller could not be authenticated because a source of keys is
 /// unavailable.
@@ -84,10 +84,10 @@ impl Permission {
         match (service, method) {
             ("grpc.health.v1.Health", _) => Self::Public,
             (
-                "hubspot.leads.v1.LeadsService",
+                "leadsd.v1.LeadsService",
                 "GetLead" | "ListLeads" | "SearchLeads" | "BatchGetLeads",
             ) => Self::Read,
-            ("hubspot.leads.v1.QuotaService", _) => Self::Quota,
+            ("leadsd.v1.QuotaService", _) => Self::Quota,
             (service, _) if service.starts_with("hubspot.") => Self::Write,
             (_, _) => Self::AnyAuthenticated,
         }

@@ -14,7 +14,7 @@ fn every_status_maps_whatever_the_body_is() {
     let table = [
         (400, Reason::ValidationFailed),
         (401, Reason::CredentialRejected),
-        (403, Reason::Forbidden),
+        (403, Reason::UpstreamForbidden),
         (404, Reason::LeadNotFound),
         (409, Reason::Conflict),
         (414, Reason::ValidationFailed),
@@ -29,14 +29,14 @@ fn every_status_maps_whatever_the_body_is() {
         (521, Reason::UpstreamUnavailable),
         (524, Reason::UpstreamUnavailable),
         (530, Reason::CredentialRejected),
-        (302, Reason::UpstreamUnintelligible),
+        (302, Reason::UpstreamInvalidResponse),
     ];
     for (status, reason) in table {
         for body in ["", "<html><body>no</body></html>", "[]", "null", "{}", "\u{0}"] {
             let error = mapped(Operation::Get, status, body);
             // A 404 that is not in HubSpot's JSON comes from somewhere else.
             let foreign = status == 404 && !["", "{}"].contains(&body);
-            let reason = if foreign { Reason::UpstreamUnintelligible } else { reason };
+            let reason = if foreign { Reason::UpstreamInvalidResponse } else { reason };
             assert_eq!(error.reason(), reason, "{status} {body:?}");
             assert!(!error.message().is_empty());
             assert!(!error.message().contains("html"));

@@ -84,7 +84,7 @@ pub(super) fn rejects_content(error: &Error) -> bool {
         | Reason::SearchWindowExceeded
         | Reason::RequestIdReused
         | Reason::MissingScopes
-        | Reason::Forbidden
+        | Reason::UpstreamForbidden
         | Reason::CredentialUnavailable
         | Reason::CredentialRejected
         | Reason::RateLimited
@@ -93,11 +93,11 @@ pub(super) fn rejects_content(error: &Error) -> bool {
         | Reason::AccountLocked
         | Reason::AccountMigrating
         | Reason::UpstreamUnavailable
-        | Reason::UpstreamUnintelligible
-        | Reason::AnswerTooLarge
+        | Reason::UpstreamInvalidResponse
+        | Reason::ResponseTooLarge
         | Reason::DeadlineExceeded
         | Reason::WriteOutcomeUnknown
-        | Reason::BatchRefused
+        | Reason::BatchRejected
         | Reason::Internal
         | Reason::RequestTooLarge
         | Reason::Unauthenticated
@@ -138,5 +138,5 @@ fn not_sent_individually(rejection: &Error) -> Error {
          too many were to try each alone; nothing was written for it. HubSpot said: {}",
         rejection.message()
     );
-    Error::new(Reason::BatchRefused, message).with_upstream(rejection.upstream().clone())
+    Error::new(Reason::BatchRejected, message).with_upstream(rejection.upstream().clone())
 }

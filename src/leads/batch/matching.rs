@@ -140,7 +140,7 @@ impl Unmatched {
         if self.results > 0 {
             return match policy {
                 MissingItemPolicy::NotFound => Err(Error::new(
-                    Reason::UpstreamUnintelligible,
+                    Reason::UpstreamInvalidResponse,
                     "HubSpot answered with leads that do not tell which inputs they are for",
                 )),
                 MissingItemPolicy::OutcomeUnknown | MissingItemPolicy::Succeeded => Err(unknown(

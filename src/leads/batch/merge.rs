@@ -125,13 +125,13 @@ fn settle(
 /// then parts of it may succeed.
 fn may_pass_in_parts(error: &Error) -> bool {
     let is_too_large =
-        error.reason() == Reason::AnswerTooLarge && error.side_effect() == SideEffect::None;
+        error.reason() == Reason::ResponseTooLarge && error.side_effect() == SideEffect::None;
     rejects_content(error) || is_too_large
 }
 
 /// Whether HubSpot does not know the path of this batch.
 fn is_unknown_batch(error: &Error) -> bool {
-    error.reason() == Reason::UpstreamUnintelligible
+    error.reason() == Reason::UpstreamInvalidResponse
         && error.side_effect() == SideEffect::None
         && error.upstream().http_status == Some(404)
 }

@@ -222,7 +222,7 @@ fn a_hundred_invalid_inputs_cost_at_most_forty_requests() {
     assert!(hubspot.created.lock().is_empty());
     for outcome in outcomes {
         let reason = outcome.unwrap_err().reason();
-        assert!(matches!(reason, Reason::ValidationFailed | Reason::BatchRefused), "{reason:?}");
+        assert!(matches!(reason, Reason::ValidationFailed | Reason::BatchRejected), "{reason:?}");
     }
 }
 
@@ -297,7 +297,7 @@ fn the_result_of_a_merged_lead_is_matched_by_elimination() {
 fn two_unmatched_results_are_not_assigned() {
     let answer = BatchResponse { results: vec![found("8"), found("9")], errors: Vec::new() };
     for outcome in read(&["1", "2"], answer) {
-        assert_eq!(outcome.unwrap_err().reason(), Reason::UpstreamUnintelligible);
+        assert_eq!(outcome.unwrap_err().reason(), Reason::UpstreamInvalidResponse);
     }
 }
 

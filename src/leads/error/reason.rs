@@ -25,7 +25,7 @@ pub enum Reason {
     /// The portal's credential lacks a scope. PERMISSION_DENIED.
     MissingScopes,
     /// HubSpot forbids it for another reason. PERMISSION_DENIED.
-    Forbidden,
+    UpstreamForbidden,
     /// The service has no usable HubSpot credential at the moment. UNAVAILABLE.
     CredentialUnavailable,
     /// HubSpot does not accept the portal's credential. FAILED_PRECONDITION.
@@ -43,15 +43,15 @@ pub enum Reason {
     /// HubSpot is down, overloaded or not reachable. UNAVAILABLE.
     UpstreamUnavailable,
     /// HubSpot answered something that cannot be understood. UNAVAILABLE.
-    UpstreamUnintelligible,
+    UpstreamInvalidResponse,
     /// HubSpot's answer is larger than the configured bound. RESOURCE_EXHAUSTED.
-    AnswerTooLarge,
+    ResponseTooLarge,
     /// Time ran out. DEADLINE_EXCEEDED.
     DeadlineExceeded,
     /// A write was sent and its outcome is not known. UNKNOWN.
     WriteOutcomeUnknown,
     /// HubSpot refused a batch as a whole, and this input was not tried again alone. ABORTED.
-    BatchRefused,
+    BatchRejected,
     /// A fault of the service itself. INTERNAL.
     Internal,
     /// The request is larger than the configured bound: message or metadata. RESOURCE_EXHAUSTED.
@@ -79,7 +79,7 @@ impl Reason {
         Self::AlreadyExists,
         Self::Conflict,
         Self::MissingScopes,
-        Self::Forbidden,
+        Self::UpstreamForbidden,
         Self::CredentialUnavailable,
         Self::CredentialRejected,
         Self::RateLimited,
@@ -88,11 +88,11 @@ impl Reason {
         Self::AccountLocked,
         Self::AccountMigrating,
         Self::UpstreamUnavailable,
-        Self::UpstreamUnintelligible,
-        Self::AnswerTooLarge,
+        Self::UpstreamInvalidResponse,
+        Self::ResponseTooLarge,
         Self::DeadlineExceeded,
         Self::WriteOutcomeUnknown,
-        Self::BatchRefused,
+        Self::BatchRejected,
         Self::Internal,
         Self::RequestTooLarge,
         Self::Unauthenticated,
@@ -113,7 +113,7 @@ impl Reason {
             Self::AlreadyExists => "ALREADY_EXISTS",
             Self::Conflict => "CONFLICT",
             Self::MissingScopes => "MISSING_SCOPES",
-            Self::Forbidden => "FORBIDDEN",
+            Self::UpstreamForbidden => "UPSTREAM_FORBIDDEN",
             Self::CredentialUnavailable => "CREDENTIAL_UNAVAILABLE",
             Self::CredentialRejected => "CREDENTIAL_REJECTED",
             Self::RateLimited => "RATE_LIMITED",
@@ -122,11 +122,11 @@ impl Reason {
             Self::AccountLocked => "ACCOUNT_LOCKED",
             Self::AccountMigrating => "ACCOUNT_MIGRATING",
             Self::UpstreamUnavailable => "UPSTREAM_UNAVAILABLE",
-            Self::UpstreamUnintelligible => "UPSTREAM_UNINTELLIGIBLE",
-            Self::AnswerTooLarge => "ANSWER_TOO_LARGE",
+            Self::UpstreamInvalidResponse => "UPSTREAM_INVALID_RESPONSE",
+            Self::ResponseTooLarge => "RESPONSE_TOO_LARGE",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::WriteOutcomeUnknown => "WRITE_OUTCOME_UNKNOWN",
-            Self::BatchRefused => "BATCH_REFUSED",
+            Self::BatchRejected => "BATCH_REJECTED",
             Self::Internal => "INTERNAL",
             Self::RequestTooLarge => "REQUEST_TOO_LARGE",
             Self::Unauthenticated => "UNAUTHENTICATED",

@@ -161,7 +161,7 @@ async fn errors_other_than_401_are_not_replayed() {
         category: Some("EXPIRED_AUTHENTICATION".to_owned()),
         ..UpstreamFacts::default()
     };
-    let forbidden = Error::new(Reason::Forbidden, "forbidden").with_upstream(facts);
+    let forbidden = Error::new(Reason::UpstreamForbidden, "forbidden").with_upstream(facts);
     for error in [forbidden, unavailable()] {
         let upstream = ScriptedUpstream::sequence(vec![Err(error.clone())]);
         let ctx = context(MINUTE);

@@ -199,7 +199,7 @@ async fn a_batch_costs_at_most_forty_requests() {
     let (individual, rest): (Vec<_>, Vec<_>) =
         failures.iter().partition(|(_, reason)| *reason == Reason::ValidationFailed);
     assert!(!individual.is_empty());
-    assert!(rest.iter().all(|(_, reason)| *reason == Reason::BatchRefused));
+    assert!(rest.iter().all(|(_, reason)| *reason == Reason::BatchRejected));
     let last = outcomes.outcomes[99].as_ref().unwrap_err();
     assert!(last.message().contains("HOT is not one of the allowed options"), "{last}");
     assert_eq!((last.upstream().attempts, last.side_effect()), (3, SideEffect::None));

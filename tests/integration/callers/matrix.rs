@@ -60,7 +60,7 @@ fn methods() -> Vec<(String, &'static str)> {
         all.push((path, "anything"));
     }
     all.push(("/nobody.v1.Nothing/Nothing".to_owned(), "anything"));
-    all.push(("/hubspot.leads.v1.LeadsService/DropAllLeads".to_owned(), "write"));
+    all.push(("/leadsd.v1.LeadsService/DropAllLeads".to_owned(), "write"));
     all
 }
 
@@ -124,7 +124,7 @@ async fn who_proves_no_name_calls_nothing() {
     let cases: Vec<(&str, &Channel, Metadata)> = vec![
         ("no identity", &anonymous, vec![]),
         ("a certificate without a name", &nameless, vec![]),
-        ("a name it gives itself", &anonymous, vec![("x-leadsd-caller", "writer".to_owned())]),
+        ("a name it gives itself", &anonymous, vec![("leadsd-caller", "writer".to_owned())]),
         ("an unknown key", &anonymous, vec![("x-api-key", "x".repeat(40))]),
         ("the hash of a key", &anonymous, vec![("x-api-key", peers::sha256(&api_key("writer")))]),
         ("another issuer's signature", &anonymous, bearer(&other.token("writer", json!({})))),
@@ -167,7 +167,7 @@ async fn who_proves_no_name_calls_nothing() {
 async fn a_wrong_credential_is_not_made_up_for_by_a_right_one() {
     let world = World::start().await;
     let writer = world.connect_as("writer").await;
-    let list = "/hubspot.leads.v1.LeadsService/ListLeads";
+    let list = "/leadsd.v1.LeadsService/ListLeads";
     call(&writer, list, &vec![]).await.expect("the certificate alone is good");
     let expired = world.issuer.token("writer", json!({"exp": peers::now() - 60}));
     for metadata in [bearer(&expired), vec![("x-api-key", "x".repeat(40))]] {
@@ -201,7 +201,7 @@ async fn certificates_that_are_not_trusted_get_no_connection() {
         let channel = peers::connect(&world.app.grpc, &world.ca, Some(&certificate)).await;
         // TLS 1.3 tells a client after it believes to be connected.
         if let Ok(channel) = channel {
-            let path = "/hubspot.leads.v1.LeadsService/ListLeads";
+            let path = "/leadsd.v1.LeadsService/ListLeads";
             let status = call(&channel, path, &vec![]).await.unwrap_err();
             assert!(status.metadata().get("x-request-id").is_none(), "{what}: {status:?}");
         }
@@ -294,7 +294,7 @@ async fn a_portal_of_others_and_one_that_is_not_there_are_the_same() {
         }
     }
     // Who names no portal gets the one that is its own.
-    let quota = "/hubspot.leads.v1.QuotaService/GetQuota";
+    let quota = "/leadsd.v1.QuotaService/GetQuota";
     call(&channel, quota, &key("watcher")).await.expect("zurich is the watcher's only portal");
     let nowhere = with(key("everywhere"), "leadsd-portal", "nowhere");
     let (code, reason, _) = failure(call(&channel, quota, &nowhere).await);
@@ -324,7 +324,7 @@ async fn work(world: &World, channel: Channel, metadata: &Metadata) {
 async fn every_proof_lets_its_caller_work_under_its_own_name_and_share() {
     let world = World::start().await;
     let channel = world.connect().await;
-    let spoof = ("x-leadsd-caller", "somebody-else".to_owned());
+    let spoof = ("leadsd-caller", "somebody-else".to_owned());
     let token = world.issuer.token("writer", json!({}));
     world.app.logs.forbid(&token);
     work(&world, world.connect_as("writer").await, &vec![spoof.clone()]).await;
@@ -336,7 +336,7 @@ async fn every_proof_lets_its_caller_work_under_its_own_name_and_share() {
     let quota = QuotaServiceClient::new(channel).get_quota(request).await.unwrap().into_inner();
     let burst = quota.quota.unwrap().buckets.into_iter().find(|bucket| bucket.name == "burst");
     let callers: Vec<(String, i32)> =
-        burst.unwrap().callers.into_iter().map(|caller| (caller.caller, caller.shares)).collect();
+        burst.unwrap().callers.into_iter().map(|caller| (caller.caller, caller.weight)).collect();
     let mut wanted = ["writer", "spiffe://test/writer", "system:serviceaccount:shop:writer"]
         .map(|name| (name.to_owned(), 5));
     wanted.sort();

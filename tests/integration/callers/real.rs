@@ -16,7 +16,7 @@ use crate::{
     real_peers::{run, text, tool},
 };
 
-const LIST: &str = "hubspot.leads.v1.LeadsService/ListLeads";
+const LIST: &str = "leadsd.v1.LeadsService/ListLeads";
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs grpcurl"]
@@ -39,7 +39,7 @@ async fn grpcurl_comes_in_with_a_certificate_a_token_or_a_key_and_not_without() 
         let (done, said) = grpcurl(proof, LIST).await;
         assert!(done, "{said}");
         let (done, said) = grpcurl(proof, "list").await;
-        assert!(done && said.contains("hubspot.leads.v1.LeadsService"), "{said}");
+        assert!(done && said.contains("leadsd.v1.LeadsService"), "{said}");
     }
     let (done, said) = grpcurl(&[], "list").await;
     assert!(!done && said.contains("does not prove who calls"), "{said}");
@@ -49,7 +49,7 @@ async fn grpcurl_comes_in_with_a_certificate_a_token_or_a_key_and_not_without() 
     let stale =
         format!("authorization: Bearer {}", world.issuer.token("reader", json!({"exp": 1})));
     let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
-    let files = ["-import-path", proto, "-proto", "hubspot/leads/v1/leads_service.proto"];
+    let files = ["-import-path", proto, "-proto", "leadsd/v1/leads_service.proto"];
     let (done, said) = grpcurl(&[&files[..], &["-H", &stale]].concat(), LIST).await;
     assert!(!done && said.contains("Unauthenticated") && said.contains("has expired"), "{said}");
     let health = grpcurl(&["-import-path", proto], "grpc.health.v1.Health/Check").await;

@@ -198,7 +198,7 @@ async fn finding_out_is_paid_for_by_those_in_the_part_that_is_sent() {
         // The first to go has nothing to do with the one that is bad.
         let (caller, priority) =
             if number == 0 { ("web", "interactive") } else { ("import", "bulk") };
-        request.metadata_mut().insert("x-leadsd-caller", caller.parse().unwrap());
+        request.metadata_mut().insert("leadsd-caller", caller.parse().unwrap());
         request.metadata_mut().insert("leadsd-priority", priority.parse().unwrap());
         let mut leads = app.leads.clone();
         async move { leads.create_lead(request).await }

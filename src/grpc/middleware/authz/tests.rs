@@ -37,7 +37,7 @@ fn every_method_of_the_contract_has_its_permission() {
     }
     assert_eq!(methods.len(), PERMISSIONS.len(), "{methods:?}");
     for (method, permission) in PERMISSIONS {
-        let path = format!("hubspot.leads.v1.{method}");
+        let path = format!("leadsd.v1.{method}");
         assert!(methods.contains(&path), "{path}");
         assert_eq!(Permission::for_path(&format!("/{path}")), *permission, "{path}");
     }
@@ -55,9 +55,9 @@ fn only_health_is_public() {
         ("/x/grpc.health.v1.Health/Check", Permission::AnyAuthenticated),
         ("/", Permission::AnyAuthenticated),
         ("", Permission::AnyAuthenticated),
-        ("/hubspot.leads.v1.LeadsService/GetLeads", Permission::Write),
-        ("/hubspot.leads.v1.LeadsService/", Permission::Write),
-        ("/hubspot.leads.v2.LeadsService/GetLead", Permission::Write),
+        ("/leadsd.v1.LeadsService/GetLeads", Permission::Write),
+        ("/leadsd.v1.LeadsService/", Permission::Write),
+        ("/leadsd.v2.LeadsService/GetLead", Permission::Write),
     ] {
         assert_eq!(Permission::for_path(path), permission, "{path}");
     }

@@ -32,11 +32,11 @@ pub(super) fn failure(error: &Error) -> LinkFailure {
     match error.reason() {
         Reason::ValidationFailed
         | Reason::MissingScopes
-        | Reason::Forbidden
+        | Reason::UpstreamForbidden
         | Reason::LeadNotFound
         | Reason::Conflict
-        | Reason::UpstreamUnintelligible
-        | Reason::AnswerTooLarge => LinkFailure::Unsupported,
+        | Reason::UpstreamInvalidResponse
+        | Reason::ResponseTooLarge => LinkFailure::Unsupported,
         // Rejections by the portal's own quota have a bucket.
         Reason::RateLimited | Reason::DailyLimitReached if error.bucket().is_none() => {
             LinkFailure::RateLimited(error.retry_after().unwrap_or(DEFAULT_PAUSE))
@@ -57,7 +57,7 @@ pub(super) fn failure(error: &Error) -> LinkFailure {
         | Reason::UpstreamUnavailable
         | Reason::DeadlineExceeded
         | Reason::WriteOutcomeUnknown
-        | Reason::BatchRefused
+        | Reason::BatchRejected
         | Reason::Internal
         | Reason::RequestTooLarge
         | Reason::Unauthenticated

@@ -2,24 +2,24 @@ package leadsd.example;
 
 import com.google.protobuf.util.Durations;
 import com.google.protobuf.util.Timestamps;
-import com.hubspot.leads.v1.AssociatedObject;
-import com.hubspot.leads.v1.BatchCreateLeadsRequest;
-import com.hubspot.leads.v1.CreateLeadRequest;
-import com.hubspot.leads.v1.Filter;
-import com.hubspot.leads.v1.FilterGroup;
-import com.hubspot.leads.v1.FilterOperator;
-import com.hubspot.leads.v1.GetLeadRequest;
-import com.hubspot.leads.v1.GetQuotaRequest;
-import com.hubspot.leads.v1.LeadCreate;
-import com.hubspot.leads.v1.LeadsServiceGrpc;
-import com.hubspot.leads.v1.ListLeadsRequest;
-import com.hubspot.leads.v1.QuotaCaller;
-import com.hubspot.leads.v1.QuotaServiceGrpc;
-import com.hubspot.leads.v1.SearchLeadsRequest;
-import com.hubspot.leads.v1.SearchLeadsResponse;
-import com.hubspot.leads.v1.Sort;
-import com.hubspot.leads.v1.SortDirection;
-import com.hubspot.leads.v1.WatchQuotaRequest;
+import leadsd.v1.AssociatedObject;
+import leadsd.v1.BatchCreateLeadsRequest;
+import leadsd.v1.CreateLeadRequest;
+import leadsd.v1.Filter;
+import leadsd.v1.FilterGroup;
+import leadsd.v1.FilterOperator;
+import leadsd.v1.GetLeadRequest;
+import leadsd.v1.GetQuotaRequest;
+import leadsd.v1.LeadCreate;
+import leadsd.v1.LeadsServiceGrpc;
+import leadsd.v1.ListLeadsRequest;
+import leadsd.v1.QuotaCaller;
+import leadsd.v1.QuotaServiceGrpc;
+import leadsd.v1.SearchLeadsRequest;
+import leadsd.v1.SearchLeadsResponse;
+import leadsd.v1.Sort;
+import leadsd.v1.SortDirection;
+import leadsd.v1.WatchQuotaRequest;
 import io.grpc.ClientInterceptor;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
@@ -62,7 +62,7 @@ public final class Leads {
             Map.of(
                 "leadsd-portal", "default",
                 "leadsd-priority", "interactive",
-                "x-leadsd-caller", word));
+                "leadsd-caller", word));
     anonymous = LeadsServiceGrpc.newBlockingStub(channel);
     leads = anonymous.withInterceptors(who);
     pending = LeadsServiceGrpc.newFutureStub(channel).withInterceptors(who);

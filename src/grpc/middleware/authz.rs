@@ -88,7 +88,7 @@ impl Permission {
                 "GetLead" | "ListLeads" | "SearchLeads" | "BatchGetLeads",
             ) => Self::Read,
             ("leadsd.v1.QuotaService", _) => Self::Quota,
-            (service, _) if service.starts_with("hubspot.") => Self::Write,
+            (service, _) if service.starts_with("leadsd.") => Self::Write,
             (_, _) => Self::AnyAuthenticated,
         }
     }

@@ -1,4 +1,4 @@
-//! What the account tells about itself: who it is, and how many calls are used.
+//! Account information: portal id, time zone and daily API usage.
 
 use axum::http::StatusCode;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{
     AccessToken, Account,
     errors::Failure,
-    http::{Answer, FakeRequest},
+    http::{FakeRequest, FakeResponse},
     store::millis,
 };
 use leadsd_base::time::Timestamp;
@@ -17,11 +17,11 @@ impl Account {
     pub(super) fn account_info(
         &self,
         object: &str,
-        asked: &FakeRequest,
+        request: &FakeRequest,
         token: &AccessToken,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<FakeResponse, Failure> {
         let minutes = self.limits.utc_offset_minutes;
-        let body = match (asked.method.as_str(), object, asked.path.as_str()) {
+        let body = match (request.method.as_str(), object, request.path.as_str()) {
             ("GET", "details", "") => json!({
                 "portalId": token.hub, "accountType": "STANDARD", "timeZone": "US/Eastern",
                 "companyCurrency": "USD", "additionalCurrencies": [],
@@ -50,7 +50,7 @@ impl Account {
     }
 }
 
-/// As `-05:00`.
+/// Formats a UTC offset, such as `-05:00`.
 fn offset(minutes: i32) -> String {
     let sign = if minutes < 0 { '-' } else { '+' };
     let minutes = minutes.abs();

@@ -1,4 +1,4 @@
-//! Associations beside the record: of one lead, and of many at a time.
+//! Association endpoints: of one lead, and batch reads.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -6,18 +6,18 @@ use serde_json::{Value, json};
 use super::{
     AccessToken, Account, READ, WRITE,
     errors::Failure,
-    http::{Answer, FakeRequest},
+    http::{FakeRequest, FakeResponse},
     schema::plural,
     store::Lead,
 };
 
-/// Most inputs of a batch read.
+/// Maximum number of inputs of a batch read.
 const MAX_INPUTS: usize = 1_000;
 
-/// The associations that a lead cannot live without: primary contact, company and deal.
+/// Association types of which a lead needs at least one: primary contact, company and deal.
 const PRIMARY: [u64; 3] = [578, 580, 582];
 
-/// Types of records that leads may be associated with.
+/// Object types that leads may be associated with.
 const OBJECTS: [&str; 10] = [
     "contacts",
     "companies",
@@ -34,15 +34,18 @@ const OBJECTS: [&str; 10] = [
 // === impl Account ===
 
 impl Account {
-    /// `{id}/associations/{toType}` and what may follow.
-    pub(super) fn lead_associations(&mut self, asked: &FakeRequest) -> Result<Answer, Failure> {
-        let segments: Vec<&str> = asked.path.split('/').collect();
+    /// Serves `{id}/associations/{toType}` and paths below.
+    pub(super) fn lead_associations(
+        &mut self,
+        request: &FakeRequest,
+    ) -> Result<FakeResponse, Failure> {
+        let segments: Vec<&str> = request.path.split('/').collect();
         let [id, "associations", rest @ ..] = segments.as_slice() else {
             return Err(Failure::validation("no such call"));
         };
         let id = self.store.find(id, None, false).map(|lead| lead.id);
         let id = id.ok_or_else(|| self.not_found())?;
-        match (asked.method.as_str(), rest) {
+        match (request.method.as_str(), rest) {
             ("GET", [to]) => {
                 let results = linked(&self.store.leads[&id], to);
                 Ok((StatusCode::OK, json!({ "results": results })))
@@ -53,7 +56,7 @@ impl Account {
                 Ok((StatusCode::OK, json!({"status": "COMPLETE", "results": []})))
             }
             ("PUT", [to, to_id]) => {
-                let kinds = asked.body.as_array().into_iter().flatten();
+                let kinds = request.body.as_array().into_iter().flatten();
                 let kinds: Vec<u64> =
                     kinds.filter_map(|kind| kind["associationTypeId"].as_u64()).collect();
                 self.link(id, to_id, &kinds)?;
@@ -69,18 +72,18 @@ impl Account {
         }
     }
 
-    /// `leads/{toType}/...` of the associations API.
+    /// Serves `leads/{toType}/...` of the associations API.
     pub(super) fn associations(
         &mut self,
-        asked: &FakeRequest,
+        request: &FakeRequest,
         token: &AccessToken,
-    ) -> Result<Answer, Failure> {
-        let (to, call) = asked.path.split_once('/').unwrap_or_default();
-        let scope = if asked.method == "GET" || call == "batch/read" { READ } else { WRITE };
+    ) -> Result<FakeResponse, Failure> {
+        let (to, call) = request.path.split_once('/').unwrap_or_default();
+        let scope = if request.method == "GET" || call == "batch/read" { READ } else { WRITE };
         if !token.scopes.iter().any(|own| own == scope) {
             return Err(Failure::missing_scope(scope, self.behaviour.scopes_on_top));
         }
-        match (asked.method.as_str(), call) {
+        match (request.method.as_str(), call) {
             ("GET", "labels") => {
                 let kinds: &[(u64, &str)] = match plural(to) {
                     "contacts" => &[(578, "Primary"), (608, "")],
@@ -89,16 +92,16 @@ impl Account {
                 let labels: Vec<Value> = kinds.iter().map(|(id, name)| label(*id, name)).collect();
                 Ok((StatusCode::OK, json!({ "results": labels })))
             }
-            ("POST", "batch/read") => self.read_associations(to, asked),
+            ("POST", "batch/read") => self.read_associations(to, request),
             _ => Err(Failure::validation("no such call")),
         }
     }
 
-    fn read_associations(&self, to: &str, asked: &FakeRequest) -> Result<Answer, Failure> {
+    fn read_associations(&self, to: &str, request: &FakeRequest) -> Result<FakeResponse, Failure> {
         if !OBJECTS.contains(&plural(to)) {
             return Err(Failure::unknown_object(to));
         }
-        let inputs = asked.body["inputs"].as_array().cloned().unwrap_or_default();
+        let inputs = request.body["inputs"].as_array().cloned().unwrap_or_default();
         if inputs.is_empty() || inputs.len() > MAX_INPUTS {
             return Err(Failure::validation(format!("1 to {MAX_INPUTS} inputs are allowed")));
         }
@@ -110,7 +113,7 @@ impl Account {
                 missing.push(id.to_owned());
                 continue;
             };
-            // Where to go on is how many were given.
+            // The cursor is the number of records returned so far.
             let after: usize =
                 input["after"].as_str().and_then(|after| after.parse().ok()).unwrap_or(0);
             let all = linked(lead, to);
@@ -147,7 +150,7 @@ impl Account {
         Ok(())
     }
 
-    /// A lead without a primary association goes to the recycle bin.
+    /// Removes associations. A lead without a primary association moves to the recycle bin.
     fn unlink(&mut self, id: u64, object: &str, to_id: &str) {
         let now = self.clock.now();
         let Some(lead) = self.store.leads.get_mut(&id) else { return };
@@ -161,7 +164,7 @@ impl Account {
     }
 }
 
-/// The records of this type that a lead is associated with, each with its kinds.
+/// Records of this type that a lead is associated with, each with its association types.
 fn linked(lead: &Lead, to: &str) -> Vec<Value> {
     let mut out: Vec<(String, Vec<Value>)> = Vec::new();
     for (_, id, kind) in lead.associations.iter().filter(|(own, ..)| *own == plural(to)) {

@@ -1,4 +1,4 @@
-//! HubSpot's batches: all or nothing without trace ids, one by one with them, results in any order.
+//! Batch endpoints: atomic without trace ids, per input with them, results in random order.
 
 use std::collections::HashSet;
 
@@ -8,27 +8,27 @@ use serde_json::{Value, json};
 use super::{
     Account, NumErrors,
     errors::Failure,
-    http::{Answer, FakeRequest, strings},
-    store::{Rules, Shown, millis},
+    http::{FakeRequest, FakeResponse, strings},
+    store::{Projection, Rules, millis},
 };
 
-/// Most inputs of one batch.
+/// Maximum number of inputs of a batch.
 const MAX_INPUTS: usize = 100;
 
-/// What became of the inputs of a batch.
+/// Results and errors of a batch.
 #[derive(Default)]
-struct Done {
+struct BatchOutcome {
     results: Vec<Value>,
     errors: Vec<Value>,
-    /// Inputs that failed.
+    /// Number of failed inputs.
     failed: usize,
 }
 
 // === impl Account ===
 
 impl Account {
-    pub(super) fn batch(&mut self, asked: &FakeRequest) -> Result<Answer, Failure> {
-        let inputs: Vec<Value> = asked.body["inputs"].as_array().cloned().unwrap_or_default();
+    pub(super) fn batch(&mut self, request: &FakeRequest) -> Result<FakeResponse, Failure> {
+        let inputs: Vec<Value> = request.body["inputs"].as_array().cloned().unwrap_or_default();
         if inputs.is_empty() {
             let text = "Invalid input JSON: Some required fields were not set: [inputs]";
             return Err(Failure::validation(text));
@@ -37,36 +37,40 @@ impl Account {
             let text = format!("The maximum number of inputs in a batch request is {MAX_INPUTS}");
             return Err(Failure::validation(text));
         }
-        match asked.path.as_str() {
-            "batch/read" => self.batch_read(&inputs, asked),
-            "batch/create" => self.batch_create(&inputs, asked.modern),
-            "batch/update" => self.batch_update(&inputs, asked.modern),
-            "batch/upsert" => self.batch_upsert(&inputs, asked.modern),
+        match request.path.as_str() {
+            "batch/read" => self.batch_read(&inputs, request),
+            "batch/create" => self.batch_create(&inputs, request.modern),
+            "batch/update" => self.batch_update(&inputs, request.modern),
+            "batch/upsert" => self.batch_upsert(&inputs, request.modern),
             "batch/archive" => Ok(self.batch_archive(&inputs)),
             _ => Err(Failure::validation("no such batch")),
         }
     }
 
-    fn batch_read(&mut self, inputs: &[Value], asked: &FakeRequest) -> Result<Answer, Failure> {
-        let id_property = asked.body["idProperty"].as_str();
+    fn batch_read(
+        &mut self,
+        inputs: &[Value],
+        request: &FakeRequest,
+    ) -> Result<FakeResponse, Failure> {
+        let id_property = request.body["idProperty"].as_str();
         if let Some(name) = id_property
             && !self.store.is_unique(name)
         {
             return Err(Failure::validation(format!("{name} has no unique values")));
         }
-        let history = strings(&asked.body["propertiesWithHistory"]);
+        let history = strings(&request.body["propertiesWithHistory"]);
         let behaviour = self.behaviour.clone();
         if behaviour.refuse_history_over_50 && !history.is_empty() && inputs.len() > 50 {
             return Err(Failure::validation("At most 50 inputs with property history"));
         }
-        let properties = strings(&asked.body["properties"]);
-        let shown = Shown { properties, history, associations: Vec::new() };
-        let mut done = Done::default();
+        let properties = strings(&request.body["properties"]);
+        let shown = Projection { properties, history, associations: Vec::new() };
+        let mut done = BatchOutcome::default();
         let mut missing = Vec::new();
         let mut seen = HashSet::new();
         for input in inputs {
             let id = id_of(input);
-            match self.store.find(&id, id_property, asked.archived()) {
+            match self.store.find(&id, id_property, request.archived()) {
                 Some(lead) if seen.insert(lead.id) => {
                     done.results.push(lead.show(&self.store.properties, &behaviour, &shown));
                 }
@@ -80,12 +84,12 @@ impl Account {
         Ok(self.answer(done, StatusCode::OK))
     }
 
-    fn batch_create(&mut self, inputs: &[Value], modern: bool) -> Result<Answer, Failure> {
+    fn batch_create(&mut self, inputs: &[Value], modern: bool) -> Result<FakeResponse, Failure> {
         let traced = all_traced(inputs);
         let behaviour = self.behaviour.clone();
         let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern };
         if !traced || !behaviour.property_errors_per_item {
-            // Nothing is created if anything is wrong: try it on the side.
+            // Creates nothing if any input is invalid: validates on a copy first.
             let before = self.store.leads.clone();
             for input in inputs {
                 if let Err(failure) = self.store.create(input, &rules) {
@@ -95,7 +99,7 @@ impl Account {
             }
             self.store.leads = before;
         }
-        let mut done = Done::default();
+        let mut done = BatchOutcome::default();
         for input in inputs {
             match self.store.create(input, &rules) {
                 Ok(id) => {
@@ -112,7 +116,7 @@ impl Account {
         Ok(self.answer(done, success.unwrap_or(StatusCode::CREATED)))
     }
 
-    fn batch_update(&mut self, inputs: &[Value], modern: bool) -> Result<Answer, Failure> {
+    fn batch_update(&mut self, inputs: &[Value], modern: bool) -> Result<FakeResponse, Failure> {
         let mut seen = HashSet::new();
         let ids = inputs.iter().map(id_of);
         let twice: Vec<String> = ids.filter(|id| !seen.insert(id.clone())).collect();
@@ -134,7 +138,7 @@ impl Account {
                 }
             }
         }
-        let mut done = Done::default();
+        let mut done = BatchOutcome::default();
         let mut missing = Vec::new();
         for input in inputs {
             let Some(id) = self.found(input) else {
@@ -152,7 +156,7 @@ impl Account {
         Ok(self.answer(done, StatusCode::OK))
     }
 
-    fn batch_upsert(&mut self, inputs: &[Value], modern: bool) -> Result<Answer, Failure> {
+    fn batch_upsert(&mut self, inputs: &[Value], modern: bool) -> Result<FakeResponse, Failure> {
         let behaviour = self.behaviour.clone();
         let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern };
         let named = |input: &Value| input["idProperty"].as_str().is_some();
@@ -167,7 +171,7 @@ impl Account {
                 return Err(Failure::validation(format!("{name} has no unique values")));
             }
         }
-        let mut done = Done::default();
+        let mut done = BatchOutcome::default();
         for input in inputs {
             let outcome = match self.found(input) {
                 Some(id) => {
@@ -193,7 +197,8 @@ impl Account {
         Ok(self.answer(done, StatusCode::OK))
     }
 
-    /// An upsert carries no associations: the rule that wants a contact does not hold for it.
+    /// Creates a lead for an upsert. Upserts carry no associations, so the contact rule does not
+    /// apply.
     fn upsert_new(&mut self, input: &Value, modern: bool) -> Result<u64, Failure> {
         let Some(name) = input["idProperty"].as_str().filter(|name| *name != "hs_object_id") else {
             return Err(Failure::items_not_found(&[id_of(input)]));
@@ -209,7 +214,7 @@ impl Account {
         self.store.create(&create, &rules)
     }
 
-    fn batch_archive(&mut self, inputs: &[Value]) -> Answer {
+    fn batch_archive(&mut self, inputs: &[Value]) -> FakeResponse {
         let mut missing = Vec::new();
         for input in inputs {
             let id = id_of(input);
@@ -219,14 +224,14 @@ impl Account {
             self.archive(&id);
         }
         if self.behaviour.batch_archive_reports_unknown && !missing.is_empty() {
-            let mut done = Done::default();
+            let mut done = BatchOutcome::default();
             done.fail(missing.len(), self.not_there(&missing), None);
             return self.answer(done, StatusCode::OK);
         }
         (StatusCode::NO_CONTENT, Value::Null)
     }
 
-    /// That of inputs whose leads are not there.
+    /// Error for unknown leads.
     fn not_there(&self, ids: &[String]) -> Failure {
         let mut failure = Failure::items_not_found(ids);
         if !self.behaviour.name_failed_inputs {
@@ -235,7 +240,7 @@ impl Account {
         failure
     }
 
-    /// How the error of an input names it.
+    /// Trace id that identifies an input in errors.
     fn named<'a>(&self, input: &'a Value) -> Option<&'a str> {
         trace_of(input).filter(|_| self.behaviour.name_failed_inputs)
     }
@@ -253,9 +258,9 @@ impl Account {
         item
     }
 
-    /// Results in an order of their own, and errors if there are any.
-    fn answer(&mut self, done: Done, success: StatusCode) -> Answer {
-        let Done { mut results, errors, failed } = done;
+    /// Shuffles the results and adds the errors.
+    fn answer(&mut self, done: BatchOutcome, success: StatusCode) -> FakeResponse {
+        let BatchOutcome { mut results, errors, failed } = done;
         results.sort_by_cached_key(|_| {
             self.shuffle = self.shuffle.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             self.shuffle >> 33
@@ -278,10 +283,10 @@ impl Account {
     }
 }
 
-// === impl Done ===
+// === impl BatchOutcome ===
 
-impl Done {
-    /// One error, of this many inputs.
+impl BatchOutcome {
+    /// Adds one error for this many inputs.
     fn fail(&mut self, inputs: usize, failure: Failure, trace_id: Option<&str>) {
         self.failed += inputs;
         self.errors.push(failure.into_item(trace_id));
@@ -296,7 +301,7 @@ fn trace_of(input: &Value) -> Option<&str> {
     input["objectWriteTraceId"].as_str()
 }
 
-/// Whether each input has a trace id of its own.
+/// True if each input has a distinct trace id.
 fn all_traced(inputs: &[Value]) -> bool {
     let mut seen = HashSet::new();
     inputs.iter().all(|input| trace_of(input).is_some_and(|trace| seen.insert(trace)))

@@ -1,93 +1,94 @@
-//! What nobody has established about HubSpot: a switch for each, so that both sides can be tested.
+//! Switches for undocumented behaviour of HubSpot, so that tests cover each variant.
 
 use std::time::Duration;
 
-use super::consent::{CODE_LIFE, Consent};
+use super::consent::{CODE_LIFETIME, Consent};
 
-/// How this HubSpot does what the real one is not known to do in one way only.
+/// Behaviour of the fake where that of HubSpot is not established.
 #[derive(Debug, Clone)]
 pub struct Behaviour {
     /// Results of batch writes carry the trace id of their input.
     pub echo_trace_ids: bool,
-    /// Whether the results of a batch create show what was written.
+    /// Results of a batch create contain the written properties.
     pub show_created: bool,
-    /// With trace ids, a property that is refused fails its input alone instead of the whole batch.
+    /// With trace ids, an invalid property fails only its input instead of the whole batch.
     pub property_errors_per_item: bool,
-    /// Status of a batch with errors of single inputs: 207, or 200.
+    /// Status of a batch with errors of single inputs: 207 or 200.
     pub partial_status: u16,
-    /// Status of a batch create without errors: 201, or 200.
+    /// Status of a batch create without errors: 201 or 200.
     pub batch_create_status: u16,
-    /// What `numErrors` of a batch counts.
+    /// Meaning of `numErrors` in a batch response.
     pub num_errors: NumErrors,
-    /// Status of a clash of unique values: 409, or 400.
+    /// Status of a conflict of unique values: 409 or 400.
     pub unique_clash_status: u16,
     /// A lead may have a company and no contact.
     pub company_only_leads: bool,
-    /// Status of a create for a contact that does not exist: 400, or 404.
+    /// Status of a create for an unknown contact: 400 or 404.
     pub missing_contact_status: u16,
-    /// Before 2026-09, a create without a name lists it in `context` instead of in `errors`.
+    /// Before 2026-09, the error of a create without a name has the name in `context`, not in
+    /// `errors`.
     pub missing_name_in_context: bool,
-    /// An upsert without `idProperty` takes the id as the record id instead of being refused.
+    /// An upsert without `idProperty` uses the id as the record id instead of failing.
     pub upsert_without_id_property: bool,
     /// An upsert may have `hs_object_id` as its `idProperty`.
     pub upsert_by_record_id: bool,
     /// A batch archive reports unknown ids instead of ignoring them.
     pub batch_archive_reports_unknown: bool,
-    /// Status of archiving a lead that does not exist: 204, or 404.
+    /// Status of archiving an unknown lead: 204 or 404.
     pub archive_unknown_status: u16,
-    /// More than 50 leads with property history in one call are refused instead of given.
+    /// A read of more than 50 leads with property history fails.
     pub refuse_history_over_50: bool,
-    /// A lead that does not exist answers with a category.
+    /// The error for an unknown lead has a category.
     pub not_found_category: bool,
-    /// A missing scope is told on the top of the body instead of in its `errors`.
+    /// The error for a missing scope names it at the top level instead of in `errors`.
     pub scopes_on_top: bool,
-    /// Properties that a read without a choice of them gives.
+    /// Properties that a read returns by default.
     pub default_properties: Vec<&'static str>,
-    /// Properties that the text of a search looks into; none means all.
+    /// Properties that a search query matches; empty means all.
     pub searched_properties: Vec<&'static str>,
-    /// What the association of a lead with a contact is called.
+    /// Name of the association between a lead and a contact.
     pub contact_association: &'static str,
-    /// Most associations shown with a lead; the rest is behind a cursor.
+    /// Maximum number of associations in a lead; a cursor leads to the rest.
     pub associations_shown: usize,
-    /// The same, in records, where the associations of many leads are read.
+    /// Maximum number of records per lead in a batch read of associations.
     pub associations_page: usize,
-    /// A record that a lead is associated with in two ways is shown with it twice instead of once.
+    /// A record with two association types appears twice instead of once.
     pub associations_per_kind: bool,
-    /// The errors of a batch name the inputs they are about.
+    /// Errors of a batch name their inputs.
     pub name_failed_inputs: bool,
-    /// A change of a lead that was merged away changes the one it became.
+    /// An update of a lead that was merged away changes the surviving lead.
     pub changes_follow_merges: bool,
-    /// The token endpoint gives a new refresh token each time and forgets the old one.
+    /// The token endpoint issues a new refresh token each time and invalidates the old one.
     pub rotate_refresh_tokens: bool,
-    /// The token endpoint leaves the refresh token out of its answer.
+    /// Token responses omit the refresh token.
     pub omit_refresh_token: bool,
-    /// The token endpoint of 2026-09 gives tokens for client credentials, as the others do.
+    /// The token endpoint of 2026-09 supports client credentials, as the older ones do.
     pub client_credentials_in_2026_09: bool,
-    /// Revoking a refresh token ends the access tokens it gave.
+    /// Revoking a refresh token revokes its access tokens.
     pub revoke_ends_access_tokens: bool,
-    /// What happens on the consent page.
+    /// Behaviour of the consent page.
     pub consent: Consent,
-    /// Scopes that an app does not get, whatever it asks for.
+    /// Scopes that an app is never granted.
     pub withheld_scopes: Vec<&'static str>,
-    /// How long the code of the consent page can be traded.
-    pub code_life: Duration,
-    /// Life of an access token from the token endpoint.
+    /// Lifetime of an authorization code.
+    pub code_lifetime: Duration,
+    /// Lifetime of an access token from the token endpoint.
     pub token_life: Duration,
-    /// How long the search index lags behind writes.
+    /// Delay of the search index after writes.
     pub index_lag: Duration,
-    /// Longest path and query taken: the gateways answer 414 somewhere between 8 and 16 thousand
+    /// Maximum length of path and query. Gateways answer 414 somewhere between 8,000 and 16,000
     /// characters.
     pub longest_url: usize,
 }
 
-/// What `numErrors` of a batch counts.
+/// Meaning of `numErrors` in a batch response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NumErrors {
-    /// The entries of `errors`.
+    /// Number of entries in `errors`.
     Entries,
-    /// The inputs that failed.
+    /// Number of failed inputs.
     Inputs,
-    /// It is left out.
+    /// The field is absent.
     Absent,
 }
 
@@ -127,7 +128,7 @@ impl Default for Behaviour {
             revoke_ends_access_tokens: false,
             consent: Consent::Waits,
             withheld_scopes: Vec::new(),
-            code_life: CODE_LIFE,
+            code_lifetime: CODE_LIFETIME,
             token_life: Duration::from_secs(1_800),
             index_lag: Duration::ZERO,
             longest_url: 16_000,

@@ -1,5 +1,5 @@
-//! The consent page: somebody lets an app into the account, or does not, and the browser goes back
-//! to the app with a code that can be traded once.
+//! OAuth consent page: a user grants or denies the access of an app, and the browser returns to the
+//! app with an authorization code for one exchange.
 
 use leadsd_base::secret::SECRET_MARKER;
 use std::{collections::HashMap, fmt::Write as _, time::Duration};
@@ -14,20 +14,20 @@ use uuid::Uuid;
 
 use super::{Account, errors::Failure};
 
-/// What happens on the consent page.
+/// Behaviour of the consent page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consent {
-    /// It waits for somebody to click.
+    /// The page waits for a click.
     Waits,
-    /// It clicks by itself on what lets the app in, as soon as a browser shows it.
+    /// The page clicks the grant button as soon as a browser shows it.
     Grants,
-    /// It clicks by itself on what does not.
-    Refuses,
+    /// The page clicks the deny button.
+    Denies,
 }
 
-/// A code on its way from the consent page to the token endpoint.
+/// Authorization code that the consent page issued.
 #[derive(Debug)]
-pub(super) struct Code {
+pub(super) struct AuthorizationCode {
     code: String,
     redirect: String,
     scopes: Vec<String>,
@@ -38,11 +38,12 @@ pub(super) struct Code {
 // === impl Account ===
 
 impl Account {
-    /// The page, or what a click on it leads to.
+    /// Serves the page and handles a click on it.
     pub(super) fn consent(&mut self, method: &str, query: &str, form: &[u8]) -> Response {
         let fields = if method == "POST" { form } else { query.as_bytes() };
-        let asked: HashMap<String, String> = form_urlencoded::parse(fields).into_owned().collect();
-        let field = |name: &str| asked.get(name).map(String::as_str).unwrap_or_default();
+        let request: HashMap<String, String> =
+            form_urlencoded::parse(fields).into_owned().collect();
+        let field = |name: &str| request.get(name).map(String::as_str).unwrap_or_default();
         let Some(app) = self.apps.iter().position(|app| app.client_id == field("client_id")) else {
             return refusal("An invalid client_id was given. Contact the app's developer.");
         };
@@ -54,7 +55,7 @@ impl Account {
             );
         }
         let Ok(mut back) = Url::parse(redirect) else {
-            return refusal("The redirect URL is none");
+            return refusal("The redirect URL is invalid");
         };
         let scopes: Vec<String> = field("scope")
             .split(' ')
@@ -65,9 +66,9 @@ impl Account {
             return refusal("The app asks for no scopes");
         }
         let code = match (method, field("decision")) {
-            ("POST", "connect") => Ok(self.give_code(app, redirect, scopes)),
+            ("POST", "connect") => Ok(self.issue_code(app, redirect, scopes)),
             ("POST", _) => Err("access_denied"),
-            _ => return page(&asked, &scopes, self.behaviour.consent),
+            _ => return page(&request, &scopes, self.behaviour.consent),
         };
         {
             let mut pairs = back.query_pairs_mut();
@@ -75,32 +76,32 @@ impl Account {
                 Ok(code) => pairs.append_pair("code", code),
                 Err(error) => pairs
                     .append_pair("error", error)
-                    .append_pair("error_description", "The user does not let the app in"),
+                    .append_pair("error_description", "The user denied access"),
             };
-            if let Some(state) = asked.get("state") {
+            if let Some(state) = request.get("state") {
                 pairs.append_pair("state", state);
             }
         }
         match HeaderValue::from_str(back.as_str()) {
             Ok(place) => (StatusCode::SEE_OTHER, [(header::LOCATION, place)]).into_response(),
-            Err(_) => refusal("The redirect URL is none"),
+            Err(_) => refusal("The redirect URL is invalid"),
         }
     }
 
-    fn give_code(&mut self, app: usize, redirect: &str, mut scopes: Vec<String>) -> String {
+    fn issue_code(&mut self, app: usize, redirect: &str, mut scopes: Vec<String>) -> String {
         scopes.retain(|scope| !self.behaviour.withheld_scopes.contains(&scope.as_str()));
         let code = format!("code-{SECRET_MARKER}-{}", Uuid::new_v4());
-        self.apps[app].codes.push(Code {
+        self.apps[app].codes.push(AuthorizationCode {
             code: code.clone(),
             redirect: redirect.to_owned(),
             scopes,
             hub: self.hub,
-            expires: Instant::now() + self.behaviour.code_life,
+            expires: Instant::now() + self.behaviour.code_lifetime,
         });
         code
     }
 
-    /// Installs an app with a code, which works once.
+    /// Exchanges an authorization code, once, and installs the app.
     pub(super) fn install(
         &mut self,
         app: usize,
@@ -126,26 +127,26 @@ impl Account {
     }
 }
 
-/// How long a code lives, unless told otherwise.
-pub(super) const CODE_LIFE: Duration = Duration::from_secs(60);
+/// Default lifetime of an authorization code.
+pub(super) const CODE_LIFETIME: Duration = Duration::from_secs(60);
 
 fn refusal(text: &str) -> Response {
     let body = format!("<!doctype html><title>HubSpot</title><h1>{text}</h1>");
     (StatusCode::BAD_REQUEST, Html(body)).into_response()
 }
 
-fn page(asked: &HashMap<String, String>, scopes: &[String], consent: Consent) -> Response {
+fn page(request: &HashMap<String, String>, scopes: &[String], consent: Consent) -> Response {
     let mut hidden = String::new();
-    for (name, value) in asked {
+    for (name, value) in request {
         let (name, value) = (escaped(name), escaped(value));
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(hidden, "<input type=hidden name=\"{name}\" value=\"{value}\">");
     }
     let items: String = scopes.iter().map(|scope| format!("<li>{}</li>", escaped(scope))).collect();
     let click = match consent {
         Consent::Waits => "",
         Consent::Grants => "<script>document.getElementById('connect').click()</script>",
-        Consent::Refuses => "<script>document.getElementById('cancel').click()</script>",
+        Consent::Denies => "<script>document.getElementById('cancel').click()</script>",
     };
     let body = format!(
         "<!doctype html><meta charset=utf-8><title>Connect the app</title>\

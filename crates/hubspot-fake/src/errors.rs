@@ -1,10 +1,10 @@
-//! HubSpot's error bodies, in the shapes recorded from the real API.
+//! Error bodies of HubSpot, in shapes recorded from the real API.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// An error on its way to an answer, or to one item of a batch.
+/// Error of a request or of one item of a batch.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub(super) status: StatusCode,
@@ -31,7 +31,7 @@ impl Failure {
         Self::new(400, "VALIDATION_ERROR", message)
     }
 
-    /// One or more properties that are refused: name, text and code of each.
+    /// Invalid properties: name, message and code of each.
     pub(super) fn properties(faults: &[(String, String, &'static str)]) -> Self {
         let list: Vec<Value> = faults
             .iter()
@@ -55,7 +55,7 @@ impl Failure {
             .with("context", json!({"properties": [name]}))
     }
 
-    /// A wrong association; of a contact that does not exist it may also be 404.
+    /// Association with an unknown record. For a contact, the status may also be 404.
     pub(super) fn no_such_record(status: u16, id: &str) -> Self {
         if status == 404 {
             let text = format!("The object with id {id} to associate with does not exist");
@@ -71,7 +71,7 @@ impl Failure {
             .with("context", json!({"INVALID_OBJECT_IDS": [id]}))
     }
 
-    /// The single calls answer without a category, as far as recorded.
+    /// Unknown lead. Recorded single-lead responses have no category.
     pub(super) fn not_found(category: bool) -> Self {
         if category {
             return Self::new(404, "OBJECT_NOT_FOUND", "resource not found");
@@ -81,7 +81,7 @@ impl Failure {
     }
 
     pub(super) fn not_numeric(id: &str) -> Self {
-        // Two blanks, as recorded.
+        // Two spaces, as recorded.
         let text = "Object not found.  objectId are usually numeric.";
         Self::new(404, "OBJECT_NOT_FOUND", text).with("context", json!({"id": [id]}))
     }
@@ -92,7 +92,7 @@ impl Failure {
         Self { status: StatusCode::BAD_REQUEST, body }
     }
 
-    /// A status without a body.
+    /// Status without a body.
     pub(super) fn bare(status: u16) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self { status, body: Value::Null }
@@ -143,7 +143,7 @@ impl Failure {
             .with("context", json!({"expire time": ["2026-11-01T08:00:00.000Z"]}))
     }
 
-    /// The scope is named in `errors`, or on the top of the body.
+    /// Missing scope, named in `errors` or at the top level of the body.
     pub(super) fn missing_scope(scope: &str, on_top: bool) -> Self {
         let text = "This app hasn't been granted all required scopes to make this call. Read more \
                     about required scopes here: the developer site.";
@@ -175,7 +175,7 @@ impl Failure {
         Self { status: StatusCode::BAD_REQUEST, body }
     }
 
-    /// As an item of a batch's `errors`.
+    /// Item in the `errors` of a batch.
     pub(super) fn into_item(self, trace_id: Option<&str>) -> Value {
         let mut body = self.body;
         if body.get("category").is_none() {

@@ -1,4 +1,4 @@
-//! The fake as tests and `leadsd dev` handle it: what is in the account, how it behaves, what it saw.
+//! Handle of the fake for tests and `leadsd dev`: contents, behaviour and request log.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -21,13 +21,13 @@ use uuid::Uuid;
 
 use super::{
     AccessToken, Account, App, Behaviour, Gate, Limits, Logged, READ, Script, WRITE,
-    limits::Counted,
+    limits::CountedCalls,
     schema::Property,
     script, serve,
     store::{self, Rules, Store},
 };
 
-/// The running fake; it stops when dropped.
+/// A running fake HubSpot. Dropping it stops the server.
 #[derive(Debug)]
 pub struct FakeHubspot {
     address: SocketAddr,
@@ -38,7 +38,7 @@ pub struct FakeHubspot {
 // === impl FakeHubspot ===
 
 impl FakeHubspot {
-    /// Starts on `listen` with an empty account; port 0 picks a free one.
+    /// Starts with an empty account on `listen`; port 0 picks a free port.
     pub async fn start(listen: SocketAddr, clock: Arc<dyn WallClock>) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
@@ -47,7 +47,7 @@ impl FakeHubspot {
             store: Store::new(),
             behaviour: Behaviour::default(),
             limits: Limits::default(),
-            counted: Counted::default(),
+            counted: CountedCalls::default(),
             tokens: HashMap::new(),
             apps: Vec::new(),
             hub: 1,
@@ -60,18 +60,18 @@ impl FakeHubspot {
         }));
         let router = Router::new().fallback(serve::serve).with_state(Arc::clone(&account));
         let server = task::spawn("fake-hubspot", "", async move {
-            // It ends with the task.
+            // The task owns the server, so it ends with the task.
             let _ = axum::serve(listener, router).await;
         });
         Ok(Self { address, account, _server: server })
     }
 
-    /// Where it listens.
+    /// Address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A static access token with these scopes.
+    /// Creates a static access token with these scopes.
     pub fn static_token(&self, scopes: &[&str]) -> Secret {
         let token = format!("pat-na1-{SECRET_MARKER}-{}", Uuid::new_v4());
         let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
@@ -82,20 +82,21 @@ impl FakeHubspot {
         Secret::new(token)
     }
 
-    /// An OAuth app that is installed in the account: client id, client secret, refresh token.
+    /// Creates an OAuth app that is installed in the account; returns client id, client secret and
+    /// refresh token.
     pub fn oauth_app(&self) -> (String, Secret, Secret) {
         let app = self.add_app(&[]);
         (app.0, app.1, app.2)
     }
 
-    /// An OAuth app that nobody has installed yet, with the redirect URLs that it has registered:
-    /// client id and client secret.
+    /// Creates an OAuth app that is not installed yet, with these redirect URLs; returns client id
+    /// and client secret.
     pub fn register_app(&self, redirects: &[&str]) -> (String, Secret) {
         let app = self.add_app(redirects);
         (app.0, app.1)
     }
 
-    /// Registers one more redirect URL of an app.
+    /// Registers another redirect URL of an app.
     pub fn add_redirect(&self, client_id: &str, redirect: &str) {
         let mut account = self.account.lock();
         let app = account.apps.iter_mut().find(|app| app.client_id == client_id);
@@ -122,12 +123,12 @@ impl FakeHubspot {
         (id, Secret::new(secret), Secret::new(refresh))
     }
 
-    /// Tokens made from now on are of the account with this id. What is in the account stays.
+    /// Issues later tokens for the account with this id. Records stay.
     pub fn set_hub(&self, hub: u64) {
         self.account.lock().hub = hub;
     }
 
-    /// Ends the life of every access token that has one.
+    /// Expires every access token that has a lifetime.
     pub fn expire_tokens(&self) {
         for token in self.account.lock().tokens.values_mut() {
             if token.expires.is_some() {
@@ -136,7 +137,7 @@ impl FakeHubspot {
         }
     }
 
-    /// Lets so much time pass for the windows of limits, the life of tokens and the search index.
+    /// Advances the clock of rate limits, token lifetimes and the search index.
     pub fn advance(&self, by: Duration) {
         let mut account = self.account.lock();
         account.counted.advance(by);
@@ -148,22 +149,22 @@ impl FakeHubspot {
         account.store.leads.values_mut().for_each(|lead| lead.advance(by));
     }
 
-    /// Revokes every access token.
+    /// Revokes all access tokens.
     pub fn revoke_tokens(&self) {
         self.account.lock().tokens.clear();
     }
 
-    /// Revokes every access token but this one.
+    /// Revokes all access tokens except this one.
     pub fn revoke_tokens_but(&self, kept: &Secret) {
         self.account.lock().tokens.retain(|token, _| token == kept.expose());
     }
 
-    /// How often the token endpoint gave a token.
+    /// Number of tokens that the token endpoint issued.
     pub fn grants(&self) -> u64 {
         self.account.lock().grants
     }
 
-    /// Creates a contact and gives its id.
+    /// Creates a contact; returns its id.
     pub fn add_contact(&self, email: &str) -> String {
         let mut account = self.account.lock();
         let id = account.store.next_id().to_string();
@@ -172,7 +173,7 @@ impl FakeHubspot {
         id
     }
 
-    /// Creates a company and gives its id.
+    /// Creates a company; returns its id.
     pub fn add_company(&self, name: &str) -> String {
         let mut account = self.account.lock();
         let id = account.store.next_id().to_string();
@@ -181,7 +182,7 @@ impl FakeHubspot {
         id
     }
 
-    /// Creates a lead of a contact and gives its id; none if HubSpot's rules forbid it.
+    /// Creates a lead of a contact; returns its id. `None` if a HubSpot rule forbids the lead.
     pub fn add_lead(&self, contact: &str, properties: &Value) -> Option<String> {
         let mut account = self.account.lock();
         let behaviour = account.behaviour.clone();
@@ -200,34 +201,34 @@ impl FakeHubspot {
         self.account.lock().store.properties.insert(name.to_owned(), property);
     }
 
-    /// Adds a text property whose values need not be unique.
+    /// Adds a text property.
     pub fn add_text_property(&self, name: &str) {
         let property = Property::text();
         self.account.lock().store.properties.insert(name.to_owned(), property);
     }
 
-    /// Marks a property as required on the form for new leads: 2026-09 then wants it too.
+    /// Requires a property on the form for new leads. Version 2026-09 then requires it as well.
     pub fn require_on_create(&self, name: &str) {
         if let Some(property) = self.account.lock().store.properties.get_mut(name) {
             property.required = true;
         }
     }
 
-    /// Makes a property required where another has this value: 2026-09 then wants it too.
+    /// Requires a property if another has this value. Version 2026-09 then requires it as well.
     pub fn require_when(&self, name: &str, when: &str, value: &str) {
         if let Some(property) = self.account.lock().store.properties.get_mut(name) {
             property.required_when = Some((when.to_owned(), value.to_owned()));
         }
     }
 
-    /// Merges one lead into another, as people do in HubSpot's UI.
+    /// Merges one lead into another, as a user does in HubSpot's UI.
     pub fn merge(&self, loser: &str, winner: &str) {
         if let (Ok(loser), Ok(winner)) = (loser.parse(), winner.parse()) {
             self.account.lock().store.merge(loser, winner);
         }
     }
 
-    /// Some contacts, a company and a handful of leads; gives the contacts' ids.
+    /// Creates contacts, a company and leads; returns the ids of the contacts.
     pub fn seed(&self) -> Vec<String> {
         let people = ["ada", "grace", "edsger", "barbara", "donald"];
         let contacts: Vec<String> =
@@ -253,108 +254,108 @@ impl FakeHubspot {
         Some(lead.id.to_string())
     }
 
-    /// Puts a lead into the recycle bin.
+    /// Archives a lead.
     pub fn archive(&self, lead: &str) {
         self.account.lock().archive(lead);
     }
 
-    /// Associates a lead with a record that exists, in the way of this type.
+    /// Associates a lead with an existing record by this association type.
     pub fn associate(&self, lead: &str, to: &str, kind: u64) {
         let mut account = self.account.lock();
         if let Ok(lead) = lead.parse() {
-            // The tests name records that exist.
+            // Tests pass only ids of existing records.
             let _ = account.link(lead, to, &[kind]);
         }
     }
 
-    /// Every lead with all that is known of it, but for times.
+    /// All leads with everything except timestamps.
     pub fn leads(&self) -> Vec<Value> {
         self.account.lock().store.leads.values().map(store::Lead::dump).collect()
     }
 
-    /// Names of the leads that are not archived, duplicates included.
+    /// Names of the leads that are not archived, with duplicates.
     pub fn lead_names(&self) -> Vec<String> {
         let account = self.account.lock();
         let live = account.store.leads.values().filter(|lead| lead.archived.is_none());
         live.filter_map(|lead| lead.properties.get("hs_lead_name").cloned()).collect()
     }
 
-    /// Changes how it behaves from now on.
+    /// Changes the behaviour from now on.
     pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
         change(&mut self.account.lock().behaviour);
     }
 
-    /// Changes its limits from now on.
+    /// Changes the rate limits from now on.
     pub fn limit(&self, change: impl FnOnce(&mut Limits)) {
         change(&mut self.account.lock().limits);
     }
 
-    /// Counts calls that somebody else made just now with the same apps.
+    /// Counts calls that another client with the same apps made just now.
     pub fn use_up(&self, calls: usize) {
         let mut account = self.account.lock();
         let (limits, now) = (account.limits, account.clock.now());
         let app = |(token, known): (&String, &AccessToken)| {
             known.client_id.clone().unwrap_or_else(|| token.clone())
         };
-        // An app that has a grant counts before it has a token.
+        // An app with a grant counts before it has a token.
         let granted = account.apps.iter().map(|app| app.client_id.clone());
         let apps: HashSet<String> = account.tokens.iter().map(app).chain(granted).collect();
         account.counted.use_up(apps.into_iter(), calls, &limits, now);
     }
 
-    /// How many calls were counted: those of the API that were not refused for the limits.
+    /// Number of counted calls: API calls that no limit rejected.
     pub fn counted(&self) -> u64 {
         self.account.lock().counted.passed
     }
 
-    /// How many calls were refused with 429.
+    /// Number of calls rejected with 429.
     pub fn rate_limited(&self) -> u64 {
         self.account.lock().counted.refused
     }
 
-    /// Answers the next request with this method whose path ends like this as `script` says. An
-    /// empty text fits every method or path.
+    /// Scripts the response to the next request with this method whose path ends with `path_end`.
+    /// An empty text matches every method or path.
     pub fn script(&self, method: &str, path_end: &str, script: Script) {
         self.script_times(1, method, path_end, script);
     }
 
-    /// The same for the next `times` requests.
+    /// Scripts the responses to the next `times` matching requests.
     pub fn script_times(&self, times: usize, method: &str, path_end: &str, script: Script) {
         let (method, path_end) = (method.to_owned(), path_end.to_owned());
-        let entry = script::Entry { token: None, method, path_end, script, times };
+        let entry = script::ScriptEntry { token: None, method, path_end, script, times };
         self.account.lock().scripts.push(entry);
     }
 
-    /// The same for the next request that comes with this token.
+    /// Scripts the response to the next matching request with this token.
     pub fn script_of(&self, token: &Secret, method: &str, path_end: &str, script: Script) {
         let (method, path_end) = (method.to_owned(), path_end.to_owned());
         let token = Some(token.expose().to_owned());
-        let entry = script::Entry { token, method, path_end, script, times: 1 };
+        let entry = script::ScriptEntry { token, method, path_end, script, times: 1 };
         self.account.lock().scripts.push(entry);
     }
 
-    /// How many requests are yet to be answered by scripts.
+    /// Number of scripted responses that are not used yet.
     pub fn scripts_left(&self) -> usize {
         self.account.lock().scripts.iter().map(|entry| entry.times).sum()
     }
 
-    /// Number of requests that were received and are neither answered nor given up by the client.
+    /// Number of requests in progress: received, not answered, and not aborted by the client.
     pub fn in_flight(&self) -> usize {
-        // The account itself has one, and so has each request.
+        // The account holds one reference, and each request another.
         Arc::strong_count(&self.account.lock().in_flight) - 1
     }
 
-    /// Ends all delays of scripted responses, those of later requests as well.
+    /// Ends the delays of all scripted responses, present and future.
     pub fn end_delays(&self) {
         self.account.lock().hurry.open();
     }
 
-    /// The requests so far, oldest first.
+    /// Requests in the log, oldest first.
     pub fn log(&self) -> Vec<Logged> {
         self.account.lock().log.iter().cloned().collect()
     }
 
-    /// Forgets the requests so far.
+    /// Clears the log.
     pub fn clear_log(&self) {
         self.account.lock().log.clear();
     }

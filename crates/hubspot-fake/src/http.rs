@@ -1,4 +1,4 @@
-//! Requests and responses of the fake, between the server and the rules of the account.
+//! Requests and responses of the fake.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,31 +11,31 @@ use uuid::Uuid;
 
 use super::{
     errors::Failure,
-    limits::{Left, Limits},
+    limits::{Limits, Remaining},
 };
 
-/// One request, taken apart.
+/// Components of a request.
 pub(super) struct FakeRequest {
     pub(super) method: String,
     pub(super) path: String,
     pub(super) query: HashMap<String, String>,
     pub(super) body: Value,
-    /// Whether it came by a path of 2026-09, whose rules are stricter.
+    /// True for a path of version 2026-09, which validates more strictly.
     pub(super) modern: bool,
 }
 
-/// Status and body; no body for null.
-pub(super) type Answer = (StatusCode, Value);
+/// Status and body; null means no body.
+pub(super) type FakeResponse = (StatusCode, Value);
 
-/// Id of the record that an answer is about.
+/// Id of the record that a response describes, attached as an extension.
 #[derive(Debug, Clone)]
 pub(super) struct RecordId(pub(super) String);
 
-/// Rate limits as the headers of a response show them.
+/// Rate limit headers of a response.
 #[derive(Clone, Copy)]
 pub(super) struct LimitHeaders {
     pub(super) limits: Limits,
-    pub(super) counted: Left,
+    pub(super) counted: Remaining,
     pub(super) oauth: bool,
 }
 
@@ -52,9 +52,9 @@ impl FakeRequest {
     }
 }
 
-/// A response with a correlation id, with the headers of rate limits and `Retry-After` if there are any.
+/// Builds a response with a correlation id, rate limit headers and `Retry-After`.
 pub(super) fn to_response(
-    answer: Result<Answer, Failure>,
+    answer: Result<FakeResponse, Failure>,
     shown: Option<LimitHeaders>,
     wait: Option<Duration>,
 ) -> Response {
@@ -86,10 +86,10 @@ pub(super) fn to_response(
     };
     set("x-hubspot-correlation-id", correlation_id);
     if let Some(LimitHeaders { limits, counted, oauth }) = shown {
-        set("x-hubspot-ratelimit-max", limits.told().to_string());
+        set("x-hubspot-ratelimit-max", limits.reported_burst().to_string());
         set("x-hubspot-ratelimit-remaining", counted.window.to_string());
         set("x-hubspot-ratelimit-interval-milliseconds", limits.window.as_millis().to_string());
-        set("x-hubspot-ratelimit-secondly", (limits.told() / 10).to_string());
+        set("x-hubspot-ratelimit-secondly", (limits.reported_burst() / 10).to_string());
         set("x-hubspot-ratelimit-secondly-remaining", counted.second.to_string());
         if !oauth {
             set("x-hubspot-ratelimit-daily", limits.daily.to_string());

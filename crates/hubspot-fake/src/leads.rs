@@ -1,4 +1,4 @@
-//! The calls of single leads, lists and searches.
+//! Endpoints for single leads, lists and searches.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::{
     AccessToken, Account, READ, WRITE,
     errors::Failure,
-    http::{Answer, FakeRequest, strings},
+    http::{FakeRequest, FakeResponse, strings},
     search::Search,
-    store::{Lead, Rules, Shown},
+    store::{Lead, Projection, Rules},
 };
 
 // === impl Account ===
@@ -16,38 +16,38 @@ use super::{
 impl Account {
     pub(super) fn leads(
         &mut self,
-        asked: &FakeRequest,
+        request: &FakeRequest,
         token: &AccessToken,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<FakeResponse, Failure> {
         let reads = matches!(
-            (asked.method.as_str(), asked.path.as_str()),
+            (request.method.as_str(), request.path.as_str()),
             ("GET", _) | ("POST", "search" | "batch/read")
         );
         let scope = if reads { READ } else { WRITE };
         if !token.scopes.iter().any(|own| own == scope) {
             return Err(Failure::missing_scope(scope, self.behaviour.scopes_on_top));
         }
-        match (asked.method.as_str(), asked.path.as_str()) {
-            ("GET", "") => self.list(asked),
-            ("POST", "") => self.create(asked),
-            ("POST", "search") => self.search(asked),
-            ("POST", path) if path.starts_with("batch/") => self.batch(asked),
-            ("GET", id) if !id.contains('/') => self.get(id, asked),
-            ("PATCH", id) if !id.contains('/') => self.update(id, asked),
+        match (request.method.as_str(), request.path.as_str()) {
+            ("GET", "") => self.list(request),
+            ("POST", "") => self.create(request),
+            ("POST", "search") => self.search(request),
+            ("POST", path) if path.starts_with("batch/") => self.batch(request),
+            ("GET", id) if !id.contains('/') => self.get(id, request),
+            ("PATCH", id) if !id.contains('/') => self.update(id, request),
             ("DELETE", id) if !id.contains('/') => Ok(self.archive_one(id)),
-            (_, path) if path.contains("/associations/") => self.lead_associations(asked),
+            (_, path) if path.contains("/associations/") => self.lead_associations(request),
             _ => Err(Failure::validation("no such call")),
         }
     }
 
-    fn get(&self, id: &str, asked: &FakeRequest) -> Result<Answer, Failure> {
-        let id_property = self.id_property(asked.query.get("idProperty").map(String::as_str))?;
+    fn get(&self, id: &str, request: &FakeRequest) -> Result<FakeResponse, Failure> {
+        let id_property = self.id_property(request.query.get("idProperty").map(String::as_str))?;
         self.numeric(id, id_property)?;
-        let found = self.store.find(id, id_property, asked.archived());
-        // A lead that was merged away is read as the one it became.
+        let found = self.store.find(id, id_property, request.archived());
+        // The id of a merged lead returns the surviving lead.
         let found = found.or_else(|| self.store.survivor(id).filter(|_| id_property.is_none()));
         let lead = found.ok_or_else(|| self.not_found())?;
-        Ok((StatusCode::OK, self.show(lead, asked)))
+        Ok((StatusCode::OK, self.show(lead, request)))
     }
 
     fn id_property<'a>(&self, name: Option<&'a str>) -> Result<Option<&'a str>, Failure> {
@@ -63,7 +63,7 @@ impl Account {
         Failure::not_found(self.behaviour.not_found_category)
     }
 
-    /// Record ids are numbers.
+    /// Checks that a record id is a number.
     fn numeric(&self, id: &str, id_property: Option<&str>) -> Result<(), Failure> {
         let by_record = id_property.is_none_or(|name| name == "hs_object_id");
         if by_record && id.parse::<u64>().is_err() {
@@ -72,10 +72,10 @@ impl Account {
         Ok(())
     }
 
-    fn list(&self, asked: &FakeRequest) -> Result<Answer, Failure> {
+    fn list(&self, request: &FakeRequest) -> Result<FakeResponse, Failure> {
         let limit: usize =
-            asked.query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(10);
-        let history = !asked.names("propertiesWithHistory").is_empty();
+            request.query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(10);
+        let history = !request.names("propertiesWithHistory").is_empty();
         if limit > 100 {
             return Err(Failure::validation("The limit of a page is 100"));
         }
@@ -83,15 +83,16 @@ impl Account {
             return Err(Failure::validation("The limit of a page with property history is 50"));
         }
         let limit = limit.max(1);
-        let after: u64 = asked.query.get("after").and_then(|after| after.parse().ok()).unwrap_or(0);
+        let after: u64 =
+            request.query.get("after").and_then(|after| after.parse().ok()).unwrap_or(0);
         let view = self.store.leads.range(after + 1..).map(|(_, lead)| lead);
         let mut page: Vec<_> = view
-            .filter(|lead| lead.archived.is_some() == asked.archived())
+            .filter(|lead| lead.archived.is_some() == request.archived())
             .take(limit + 1)
             .collect();
         let more = page.len() > limit;
         page.truncate(limit);
-        let results: Vec<Value> = page.iter().map(|lead| self.show(lead, asked)).collect();
+        let results: Vec<Value> = page.iter().map(|lead| self.show(lead, request)).collect();
         let mut body = json!({ "results": results });
         if let (true, Some(last)) = (more, page.last()) {
             let link = format!("https://api.hubapi.com/crm/objects/leads?after={}", last.id);
@@ -100,27 +101,27 @@ impl Account {
         Ok((StatusCode::OK, body))
     }
 
-    fn create(&mut self, asked: &FakeRequest) -> Result<Answer, Failure> {
+    fn create(&mut self, request: &FakeRequest) -> Result<FakeResponse, Failure> {
         let behaviour = self.behaviour.clone();
-        let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern: asked.modern };
-        let id = self.store.create(&asked.body, &rules)?;
-        Ok((StatusCode::CREATED, self.written(id, &asked.body)))
+        let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern: request.modern };
+        let id = self.store.create(&request.body, &rules)?;
+        Ok((StatusCode::CREATED, self.written(id, &request.body)))
     }
 
-    fn update(&mut self, id: &str, asked: &FakeRequest) -> Result<Answer, Failure> {
-        let id_property = self.id_property(asked.query.get("idProperty").map(String::as_str))?;
+    fn update(&mut self, id: &str, request: &FakeRequest) -> Result<FakeResponse, Failure> {
+        let id_property = self.id_property(request.query.get("idProperty").map(String::as_str))?;
         self.numeric(id, id_property)?;
         let follow = self.behaviour.changes_follow_merges && id_property.is_none();
         let found = self.store.find(id, id_property, false);
         let found = found.or_else(|| self.store.survivor(id).filter(|_| follow));
         let id = found.map(|lead| lead.id).ok_or_else(|| self.not_found())?;
         let behaviour = self.behaviour.clone();
-        let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern: asked.modern };
-        self.store.update(id, &asked.body["properties"], &rules)?;
-        Ok((StatusCode::OK, self.written(id, &asked.body)))
+        let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern: request.modern };
+        self.store.update(id, &request.body["properties"], &rules)?;
+        Ok((StatusCode::OK, self.written(id, &request.body)))
     }
 
-    fn archive_one(&mut self, id: &str) -> Answer {
+    fn archive_one(&mut self, id: &str) -> FakeResponse {
         let unknown = id.parse().ok().is_none_or(|id: u64| !self.store.leads.contains_key(&id));
         if unknown && self.behaviour.archive_unknown_status == 404 {
             return (StatusCode::NOT_FOUND, self.not_found().body);
@@ -128,8 +129,8 @@ impl Account {
         self.archive(id)
     }
 
-    /// Idempotent, and silent about ids that never were.
-    pub(super) fn archive(&mut self, id: &str) -> Answer {
+    /// Archives a lead. Idempotent; unknown ids are ignored.
+    pub(super) fn archive(&mut self, id: &str) -> FakeResponse {
         let now = self.clock.now();
         if let Some(lead) = id.parse().ok().and_then(|id: u64| self.store.leads.get_mut(&id)) {
             lead.archived.get_or_insert(now);
@@ -137,8 +138,8 @@ impl Account {
         (StatusCode::NO_CONTENT, Value::Null)
     }
 
-    fn search(&self, asked: &FakeRequest) -> Result<Answer, Failure> {
-        let search = Search::parse(&asked.body, &self.behaviour.searched_properties)?;
+    fn search(&self, request: &FakeRequest) -> Result<FakeResponse, Failure> {
+        let search = Search::parse(&request.body, &self.behaviour.searched_properties)?;
         let lag = self.behaviour.index_lag;
         let live = self.store.leads.values().filter(|lead| lead.archived.is_none());
         let mut found: Vec<_> = live
@@ -149,8 +150,8 @@ impl Account {
             .collect();
         found.sort_by(|(_, a), (_, b)| search.order(a, b));
         let total = found.len();
-        let properties = strings(&asked.body["properties"]);
-        let shown = Shown { properties, ..Shown::default() };
+        let properties = strings(&request.body["properties"]);
+        let shown = Projection { properties, ..Projection::default() };
         let results: Vec<Value> = found
             .iter()
             .skip(search.after)
@@ -165,7 +166,7 @@ impl Account {
         Ok((StatusCode::OK, body))
     }
 
-    /// What a write answers: the lead with what was written.
+    /// Response to a write: the lead with the written properties.
     pub(super) fn written(&self, id: u64, input: &Value) -> Value {
         let properties = input["properties"]
             .as_object()
@@ -173,15 +174,15 @@ impl Account {
             .flatten()
             .map(|(name, _)| name.clone())
             .collect();
-        let shown = Shown { properties, ..Shown::default() };
+        let shown = Projection { properties, ..Projection::default() };
         self.store.leads[&id].show_written(&self.store.properties, &self.behaviour, &shown)
     }
 
-    fn show(&self, lead: &Lead, asked: &FakeRequest) -> Value {
-        let shown = Shown {
-            properties: asked.names("properties"),
-            history: asked.names("propertiesWithHistory"),
-            associations: asked.names("associations"),
+    fn show(&self, lead: &Lead, request: &FakeRequest) -> Value {
+        let shown = Projection {
+            properties: request.names("properties"),
+            history: request.names("propertiesWithHistory"),
+            associations: request.names("associations"),
         };
         lead.show(&self.store.properties, &self.behaviour, &shown)
     }

@@ -1,9 +1,9 @@
-//! A HubSpot account in memory, over real HTTP: contacts, companies and leads, for the API versions
+//! Stateful fake HubSpot account over HTTP: contacts, companies and leads, for the API versions
 //! 2026-09, 2026-03 and v3.
 //!
-//! - Where HubSpot's behaviour is not established, [`Behaviour`] has a switch.
+//! - [`Behaviour`] has a switch for each point where HubSpot's behaviour is not documented.
 //! - [`Script`] replaces single responses; [`Gate`] holds them until a test opens it.
-//! - [`Limits`] are true rolling windows; [`FakeHubspot::advance`] lets time pass for them.
+//! - [`Limits`] are exact rolling windows; [`FakeHubspot::advance`] moves their clock.
 //!
 //! It shares no code with the client that it tests.
 //!
@@ -59,17 +59,17 @@ pub use self::{
     limits::Limits,
     script::{End, Refusal, Script},
 };
-use self::{consent::Code, limits::Counted, store::Store};
+use self::{consent::AuthorizationCode, limits::CountedCalls, store::Store};
 
-/// Scopes that the lead operations need.
+/// Scope that the read operations need.
 pub const READ: &str = "crm.objects.leads.read";
-/// See [`READ`].
+/// Scope that the write operations need.
 pub const WRITE: &str = "crm.objects.leads.write";
 
-/// Most requests kept in the log.
+/// Maximum number of requests kept in the log; the oldest are dropped.
 const MAX_LOG: usize = 20_000;
 
-/// One request that was answered.
+/// A request in the log.
 #[derive(Debug, Clone)]
 pub struct Logged {
     /// HTTP method.
@@ -78,32 +78,32 @@ pub struct Logged {
     pub path: String,
     /// Query, undecoded.
     pub query: String,
-    /// JSON body, null if there was none.
+    /// JSON body; null if absent.
     pub body: Value,
-    /// Status of the answer.
+    /// Status of the response.
     pub status: u16,
 }
 
-/// One account and its apps.
+/// State of one account and its apps.
 #[derive(Debug)]
 struct Account {
     clock: Arc<dyn WallClock>,
     store: Store,
     behaviour: Behaviour,
     limits: Limits,
-    counted: Counted,
+    counted: CountedCalls,
     tokens: HashMap<String, AccessToken>,
     apps: Vec<App>,
-    /// Id of the account that tokens made from now on are of.
+    /// Account id of tokens that are issued from now on.
     hub: u64,
     grants: u64,
-    scripts: Vec<script::Entry>,
+    scripts: Vec<script::ScriptEntry>,
     /// Cloned by each request while it is served.
     in_flight: Arc<()>,
-    /// Open once delays of scripts are to end.
+    /// Open once delays of scripted responses end.
     hurry: Gate,
     log: VecDeque<Logged>,
-    /// Feeds the order of batch results.
+    /// Seed for the order of batch results.
     shuffle: u64,
 }
 
@@ -111,10 +111,10 @@ struct Account {
 struct AccessToken {
     scopes: Vec<String>,
     expires: Option<Instant>,
-    /// Whether it came from the token endpoint.
+    /// True if the token endpoint issued it.
     oauth: bool,
     client_id: Option<String>,
-    /// The account it is of.
+    /// Id of its account.
     hub: u64,
 }
 
@@ -122,12 +122,12 @@ struct AccessToken {
 struct App {
     client_id: String,
     client_secret: String,
-    /// No token response contains it before the app is installed.
+    /// Token responses omit it until the app is installed.
     refresh_token: String,
-    /// Where the consent page may send the browser.
+    /// Redirect URLs that the app registered.
     redirects: Vec<String>,
-    codes: Vec<Code>,
-    /// What it was granted, and by which account.
+    codes: Vec<AuthorizationCode>,
+    /// Granted scopes, and the account that granted them.
     scopes: Vec<String>,
     hub: u64,
 }

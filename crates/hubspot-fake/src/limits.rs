@@ -1,4 +1,4 @@
-//! HubSpot's rate limits, as true rolling windows.
+//! Rate limits of the fake, as exact rolling windows.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,37 +13,37 @@ const SECONDS_OF_DAY: i64 = 86_400;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How many calls an account may make.
+/// Rate limits of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls of an app in any ten seconds; search does not count.
+    /// Maximum number of calls of an app per window; searches do not count.
     pub burst: usize,
-    /// Length of that window.
+    /// Length of the window.
     pub window: Duration,
-    /// What headers tell of the burst, where that is not what holds now: a change that is announced.
+    /// Limit that the headers report if it differs from `burst`, as after an announced change.
     pub announced: Option<usize>,
-    /// Whether a tenth of the burst is also enforced per second: seen by some, not documented.
+    /// True if a tenth of the burst is also enforced per second. Observed by some, not documented.
     pub secondly: bool,
-    /// Searches of all apps in any second.
+    /// Maximum number of searches of all apps per second.
     pub search_per_second: usize,
-    /// Calls a day.
+    /// Maximum number of calls per day.
     pub daily: usize,
-    /// Whether searches count to the calls of a day.
+    /// True if searches count towards the daily limit.
     pub search_counts_daily: bool,
-    /// Whether the calls of OAuth tokens count to the calls of a day.
+    /// True if calls with OAuth tokens count towards the daily limit.
     pub oauth_counts_daily: bool,
-    /// How far the account's midnight is from that of UTC: the calls of a day start over at it.
+    /// UTC offset of the account. The daily count resets at its midnight.
     pub utc_offset_minutes: i32,
-    /// Whether a 429 names its policy; some gateways' do not.
+    /// True if a 429 names its policy; some gateways omit it.
     pub name_policies: bool,
-    /// Whether a 429 says how long to wait.
+    /// True if a 429 has `Retry-After`.
     pub retry_after: bool,
 }
 
-/// Calls made lately.
+/// Calls counted in the current windows.
 #[derive(Debug, Default)]
-pub(super) struct Counted {
-    /// By app: each has a limit of its own.
+pub(super) struct CountedCalls {
+    /// Calls by app: each app has a separate limit.
     general: HashMap<String, VecDeque<Instant>>,
     search: VecDeque<Instant>,
     /// Days since 1970 in the account's time zone.
@@ -53,25 +53,25 @@ pub(super) struct Counted {
     pub(super) refused: u64,
 }
 
-/// What matters of a call to the limits.
+/// Attributes of a call that decide which limits apply.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Call<'a> {
+pub(super) struct CountedCall<'a> {
     pub(super) search: bool,
     pub(super) oauth: bool,
-    /// The app that makes it.
+    /// App that makes the call.
     pub(super) app: &'a str,
 }
 
-/// Calls left in the window, in the second and in the day.
+/// Remaining calls in the window, the second and the day.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Left {
+pub(super) struct Remaining {
     pub(super) window: usize,
     pub(super) second: usize,
     pub(super) day: usize,
 }
 
-/// Which limit is reached, and when a call may pass again.
-pub(super) struct Reached {
+/// Exhausted limit, and the time until the next call passes.
+pub(super) struct LimitExceeded {
     pub(super) policy: &'static str,
     pub(super) wait: Duration,
 }
@@ -79,7 +79,7 @@ pub(super) struct Reached {
 // === impl Limits ===
 
 impl Default for Limits {
-    /// A static token in a Professional account.
+    /// Limits of a private app in a Professional account.
     fn default() -> Self {
         Self {
             burst: 190,
@@ -98,12 +98,12 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What headers tell of the burst.
-    pub(super) fn told(&self) -> usize {
+    /// Limit that the headers report.
+    pub(super) fn reported_burst(&self) -> usize {
         self.announced.unwrap_or(self.burst)
     }
 
-    /// The day in the account's time zone, and how long it lasts yet.
+    /// Day in the account's time zone, and the time until it ends.
     pub(super) fn day(&self, now: Timestamp) -> (i64, Duration) {
         let local = now.as_second() + i64::from(self.utc_offset_minutes) * 60;
         let left = SECONDS_OF_DAY - local.rem_euclid(SECONDS_OF_DAY);
@@ -111,22 +111,22 @@ impl Limits {
     }
 }
 
-// === impl Counted ===
+// === impl CountedCalls ===
 
-impl Counted {
-    /// Lets so much time pass for the windows.
+impl CountedCalls {
+    /// Moves the clock of the windows forward.
     pub(super) fn advance(&mut self, by: Duration) {
         let windows = self.general.values_mut().chain([&mut self.search]);
         windows.flatten().for_each(|at| *at -= by);
     }
 
-    /// Counts a call, or says which limit it would break.
+    /// Counts a call. Errors if a limit is exhausted.
     pub(super) fn count(
         &mut self,
         limits: &Limits,
-        call: Call<'_>,
+        call: CountedCall<'_>,
         clock: Timestamp,
-    ) -> Result<(), Reached> {
+    ) -> Result<(), LimitExceeded> {
         let now = Instant::now();
         self.forget(limits, clock, now);
         let in_day = (!call.search || limits.search_counts_daily)
@@ -144,7 +144,7 @@ impl Counted {
         let reached = reached.or_else(|| {
             let (_, wait) = limits.day(clock);
             let used_up = in_day && self.today >= limits.daily;
-            used_up.then_some(Reached { policy: "DAILY", wait })
+            used_up.then_some(LimitExceeded { policy: "DAILY", wait })
         });
         if let Some(reached) = reached {
             self.refused += 1;
@@ -157,7 +157,7 @@ impl Counted {
         Ok(())
     }
 
-    /// Counts calls of these apps without asking whether they fit.
+    /// Counts calls of these apps without enforcing limits.
     pub(super) fn use_up(
         &mut self,
         apps: impl Iterator<Item = String>,
@@ -173,22 +173,22 @@ impl Counted {
         }
     }
 
-    /// Calls that are left to an app.
-    pub(super) fn left(&mut self, limits: &Limits, app: &str, clock: Timestamp) -> Left {
+    /// Remaining calls of an app.
+    pub(super) fn left(&mut self, limits: &Limits, app: &str, clock: Timestamp) -> Remaining {
         let now = Instant::now();
         self.forget(limits, clock, now);
         let general = self.general.get(app);
         let used = general.map_or(0, VecDeque::len);
         let lately = general.map_or(0, |general| last_second(general, now));
-        Left {
-            window: limits.told().saturating_sub(used),
-            second: (limits.told() / 10).saturating_sub(lately),
+        Remaining {
+            window: limits.reported_burst().saturating_sub(used),
+            second: (limits.reported_burst() / 10).saturating_sub(lately),
             day: limits.daily.saturating_sub(self.today),
         }
     }
 
-    /// Drops what has left its window, and yesterday. Calls are counted one after the other, so the
-    /// oldest are in front.
+    /// Drops calls that left their window, and those of yesterday. Calls are counted in order, so
+    /// the oldest are in front.
     fn forget(&mut self, limits: &Limits, clock: Timestamp, now: Instant) {
         let general = self.general.values_mut().map(|window| (window, limits.window));
         for (window, length) in general.chain([(&mut self.search, SECOND)]) {
@@ -214,19 +214,19 @@ fn full(
     length: Duration,
     now: Instant,
     policy: &'static str,
-) -> Option<Reached> {
+) -> Option<LimitExceeded> {
     (window.len() >= max).then(|| reached(window, max, length, now, policy))
 }
 
-/// A call may pass once fewer than `max` of those counted are in the window.
+/// Reports an exhausted limit: a call passes once fewer than `max` calls are in the window.
 fn reached(
     counted: &VecDeque<Instant>,
     max: usize,
     length: Duration,
     now: Instant,
     policy: &'static str,
-) -> Reached {
+) -> LimitExceeded {
     let last = counted.len().checked_sub(max.max(1)).and_then(|index| counted.get(index));
     let wait = last.map_or(length, |last| length.saturating_sub(now.duration_since(*last)));
-    Reached { policy, wait }
+    LimitExceeded { policy, wait }
 }

@@ -1,4 +1,4 @@
-//! The OAuth endpoints: tokens, what is known about them, and their end.
+//! OAuth endpoints: token grants, introspection and revocation.
 
 use leadsd_base::secret::SECRET_MARKER;
 use std::collections::HashMap;
@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use url::form_urlencoded;
 use uuid::Uuid;
 
-use super::{AccessToken, Account, App, errors::Failure, http::Answer};
+use super::{AccessToken, Account, App, errors::Failure, http::FakeResponse};
 
-/// Fields of a form.
+/// Form fields of a request.
 type Form = HashMap<String, String>;
 
 // === impl Account ===
@@ -22,7 +22,7 @@ impl Account {
         method: &str,
         path: &str,
         bytes: &Bytes,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<FakeResponse, Failure> {
         let form: Form = form_urlencoded::parse(bytes).into_owned().collect();
         let segments: Vec<&str> = path.trim_matches('/').split('/').skip(1).collect();
         let current = |version: &str| ["v3", "2026-03", "2026-09"].contains(&version);
@@ -63,7 +63,7 @@ impl Account {
         }
     }
 
-    /// Index of the app that the form proves to be.
+    /// Index of the app that the form authenticates.
     fn client(&self, form: &Form) -> Result<usize, Failure> {
         let refused = |text| Failure::oauth("BAD_CLIENT_ID", "invalid_client", text);
         let index = self.apps.iter().position(|app| app.client_id == field(form, "client_id"));
@@ -74,7 +74,7 @@ impl Account {
         Ok(index)
     }
 
-    fn grant(&mut self, form: &Form, version: &str) -> Result<Answer, Failure> {
+    fn grant(&mut self, form: &Form, version: &str) -> Result<FakeResponse, Failure> {
         let app = self.client(form)?;
         let client_credentials =
             version != "2026-09" || self.behaviour.client_credentials_in_2026_09;
@@ -125,7 +125,7 @@ impl Account {
         body
     }
 
-    /// What is known of an access or refresh token; only that it is none if nothing is.
+    /// Introspection response; an unknown token is inactive.
     fn introspect(&self, token: &str) -> Value {
         let base = |client_id: &str, token_use: &str, hub: u64, scopes: &[String]| {
             json!({"active": true, "token": token, "token_type": "bearer", "token_use": token_use,
@@ -152,7 +152,7 @@ impl Account {
     fn revoke(&mut self, token: &str) {
         self.tokens.remove(token);
         let Some(app) = self.apps.iter_mut().find(|app| app.refresh_token == token) else { return };
-        // Nobody knows the new one: the app has to be installed again.
+        // The new refresh token is not returned, so the app must be installed again.
         app.refresh_token = format!("{SECRET_MARKER}-{}", Uuid::new_v4());
         let client_id = Some(app.client_id.clone());
         if self.behaviour.revoke_ends_access_tokens {

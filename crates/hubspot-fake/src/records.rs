@@ -1,4 +1,4 @@
-//! Contacts and companies, as far as leads need them.
+//! Contacts and companies, reduced to what leads need.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -6,23 +6,27 @@ use serde_json::{Value, json};
 use super::{
     Account,
     errors::Failure,
-    http::{Answer, FakeRequest},
+    http::{FakeRequest, FakeResponse},
 };
 
 // === impl Account ===
 
 impl Account {
-    /// Contacts and companies: as far as leads need them.
-    pub(super) fn others(&mut self, object: &str, asked: &FakeRequest) -> Result<Answer, Failure> {
+    /// Serves the object API of contacts and companies.
+    pub(super) fn others(
+        &mut self,
+        object: &str,
+        request: &FakeRequest,
+    ) -> Result<FakeResponse, Failure> {
         let id =
-            if asked.method == "POST" { self.store.next_id().to_string() } else { String::new() };
+            if request.method == "POST" { self.store.next_id().to_string() } else { String::new() };
         let records =
             if object == "contacts" { &mut self.store.contacts } else { &mut self.store.companies };
         let show = |id: &str, properties: &Value| {
             json!({"id": id, "properties": properties, "createdAt": "2026-11-01T08:00:00.000Z",
                    "updatedAt": "2026-11-01T08:00:00.000Z", "archived": false})
         };
-        match (asked.method.as_str(), asked.path.as_str()) {
+        match (request.method.as_str(), request.path.as_str()) {
             ("GET", "") => {
                 let results: Vec<Value> =
                     records.iter().map(|(id, own)| show(id, &json!(own))).collect();
@@ -33,7 +37,8 @@ impl Account {
                 Ok((StatusCode::OK, show(id, &json!(own))))
             }
             ("POST", "") => {
-                let properties = asked.body["properties"].as_object().cloned().unwrap_or_default();
+                let properties =
+                    request.body["properties"].as_object().cloned().unwrap_or_default();
                 let texts = properties.iter().map(|(name, value)| {
                     (name.clone(), value.as_str().unwrap_or_default().to_owned())
                 });

@@ -1,4 +1,4 @@
-//! The properties and pipelines of leads: what may be written, and how they describe themselves.
+//! Properties and pipelines of leads: validation and the schema endpoints.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use super::{
     errors::Failure,
-    http::{Answer, FakeRequest},
+    http::{FakeRequest, FakeResponse},
 };
 use leadsd_base::time::Timestamp;
 
-/// The one pipeline of a new account.
+/// Default pipeline of an account.
 pub(super) const PIPELINE: &str = "lead-pipeline-id";
 
-/// Its stages, in order.
+/// Stages of the default pipeline, in order.
 pub(super) const STAGES: [&str; 5] = [
     "new-stage-id",
     "attempting-stage-id",
@@ -23,32 +23,33 @@ pub(super) const STAGES: [&str; 5] = [
     "unqualified-stage-id",
 ];
 
-/// A property of leads.
+/// Definition of a lead property.
 #[derive(Debug, Clone)]
 pub(super) struct Property {
-    kind: Kind,
+    kind: PropertyKind,
     read_only: bool,
     pub(super) unique: bool,
-    /// Marked as required on the form for new leads.
+    /// Required on the form for new leads.
     pub(super) required: bool,
-    /// Required where this property has this value.
+    /// Required if this property has this value.
     pub(super) required_when: Option<(String, String)>,
 }
 
 #[derive(Debug, Clone)]
-enum Kind {
+enum PropertyKind {
     Text,
     Number,
     Time,
     Options(Vec<String>),
 }
 
-/// All properties by name.
+/// Properties by name.
 pub(super) type Schema = BTreeMap<String, Property>;
 
-/// The properties of a new account.
+/// Properties of a new account.
 pub(super) fn standard() -> Schema {
-    let options = |list: &[&str]| Kind::Options(list.iter().map(|&o| o.to_owned()).collect());
+    let options =
+        |list: &[&str]| PropertyKind::Options(list.iter().map(|&o| o.to_owned()).collect());
     let texts = [
         "hs_lead_name",
         "hubspot_owner_id",
@@ -58,17 +59,17 @@ pub(super) fn standard() -> Schema {
     ];
     let read_only =
         ["hs_object_id", "hs_createdate", "hs_lastmodifieddate", "hs_primary_contact_id"];
-    let writable = texts.map(|name| (name, Kind::Text)).into_iter().chain([
+    let writable = texts.map(|name| (name, PropertyKind::Text)).into_iter().chain([
         ("hs_lead_type", options(&["NEW_BUSINESS", "RE_ATTEMPTING", "UPSELL"])),
         ("hs_lead_label", options(&["HOT", "WARM", "COLD"])),
         ("hs_pipeline", options(&[PIPELINE])),
         ("hs_pipeline_stage", options(&STAGES)),
-        ("hs_lead_pipeline_value", Kind::Number),
-        ("hs_next_activity_date", Kind::Time),
+        ("hs_lead_pipeline_value", PropertyKind::Number),
+        ("hs_next_activity_date", PropertyKind::Time),
     ]);
     let writable = writable.map(|(name, kind)| (name.to_owned(), Property::new(kind)));
     let read_only = read_only.map(|name| {
-        let property = Property { read_only: true, ..Property::new(Kind::Text) };
+        let property = Property { read_only: true, ..Property::new(PropertyKind::Text) };
         (name.to_owned(), property)
     });
     writable.chain(read_only).collect()
@@ -77,30 +78,30 @@ pub(super) fn standard() -> Schema {
 // === impl Property ===
 
 impl Property {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: PropertyKind) -> Self {
         Self { kind, read_only: false, unique: false, required: false, required_when: None }
     }
 
-    /// A text of which no two leads have the same.
+    /// Creates a text property with unique values.
     pub(super) fn unique() -> Self {
-        Self { unique: true, ..Self::new(Kind::Text) }
+        Self { unique: true, ..Self::new(PropertyKind::Text) }
     }
 
-    /// Any text.
+    /// Creates a text property.
     pub(super) fn text() -> Self {
-        Self::new(Kind::Text)
+        Self::new(PropertyKind::Text)
     }
 
-    /// Whether case matters when its values are compared.
+    /// True if values are compared exactly instead of ignoring case.
     pub(super) fn is_enumeration(&self) -> bool {
-        matches!(self.kind, Kind::Options(_))
+        matches!(self.kind, PropertyKind::Options(_))
     }
 
     pub(super) fn is_text(&self) -> bool {
-        matches!(self.kind, Kind::Text)
+        matches!(self.kind, PropertyKind::Text)
     }
 
-    /// What is wrong with a value: text and code.
+    /// Validates a value; returns message and error code.
     pub(super) fn fault(&self, name: &str, value: &str) -> Option<(String, &'static str)> {
         if self.read_only {
             return Some((format!("\"{name}\" is a read only property"), "READ_ONLY_VALUE"));
@@ -109,26 +110,30 @@ impl Property {
             return None;
         }
         match &self.kind {
-            Kind::Text => None,
-            Kind::Number => value
+            PropertyKind::Text => None,
+            PropertyKind::Number => value
                 .parse::<f64>()
                 .is_err()
                 .then(|| (format!("{value} was not a valid number."), "INVALID_INTEGER")),
-            Kind::Time => {
+            PropertyKind::Time => {
                 let valid = value.parse::<i64>().is_ok() || value.parse::<Timestamp>().is_ok();
                 (!valid).then(|| (format!("{value} was not a valid date."), "INVALID_DATE"))
             }
-            Kind::Options(options) => (!options.iter().any(|option| option == value)).then(|| {
-                let text =
-                    format!("{value} was not one of the allowed options: {}", options.join(", "));
-                (text, "INVALID_OPTION")
-            }),
+            PropertyKind::Options(options) => {
+                (!options.iter().any(|option| option == value)).then(|| {
+                    let text = format!(
+                        "{value} was not one of the allowed options: {}",
+                        options.join(", ")
+                    );
+                    (text, "INVALID_OPTION")
+                })
+            }
         }
     }
 
-    /// The value that 2026-09 takes a date for that the older versions refuse.
+    /// Timestamp that 2026-09 stores for a plain date; older versions reject the date.
     pub(super) fn normalised(&self, value: &str) -> Option<String> {
-        if !matches!(self.kind, Kind::Time) || self.fault("", value).is_none() {
+        if !matches!(self.kind, PropertyKind::Time) || self.fault("", value).is_none() {
             return None;
         }
         let date = match value.split('/').collect::<Vec<_>>().as_slice() {
@@ -141,13 +146,13 @@ impl Property {
 
     fn describe(&self, name: &str) -> Value {
         let (kind, field) = match &self.kind {
-            Kind::Text => ("string", "text"),
-            Kind::Number => ("number", "number"),
-            Kind::Time => ("datetime", "date"),
-            Kind::Options(_) => ("enumeration", "select"),
+            PropertyKind::Text => ("string", "text"),
+            PropertyKind::Number => ("number", "number"),
+            PropertyKind::Time => ("datetime", "date"),
+            PropertyKind::Options(_) => ("enumeration", "select"),
         };
         let options: Vec<Value> = match &self.kind {
-            Kind::Options(options) => options
+            PropertyKind::Options(options) => options
                 .iter()
                 .enumerate()
                 .map(|(order, value)| {
@@ -155,7 +160,7 @@ impl Property {
                            "description": ""})
                 })
                 .collect(),
-            Kind::Text | Kind::Number | Kind::Time => Vec::new(),
+            PropertyKind::Text | PropertyKind::Number | PropertyKind::Time => Vec::new(),
         };
         json!({
             "name": name, "label": name, "type": kind, "fieldType": field, "description": "",
@@ -168,9 +173,9 @@ impl Property {
     }
 }
 
-/// The properties API: all of them, or one.
-pub(super) fn properties(schema: &Schema, asked: &FakeRequest) -> Result<Answer, Failure> {
-    match (asked.method.as_str(), asked.path.as_str()) {
+/// Serves the properties API: all properties, or one.
+pub(super) fn properties(schema: &Schema, request: &FakeRequest) -> Result<FakeResponse, Failure> {
+    match (request.method.as_str(), request.path.as_str()) {
         ("GET", "") => {
             let all: Vec<Value> = schema.iter().map(|(name, own)| own.describe(name)).collect();
             Ok((StatusCode::OK, json!({ "results": all })))
@@ -183,8 +188,8 @@ pub(super) fn properties(schema: &Schema, asked: &FakeRequest) -> Result<Answer,
     }
 }
 
-/// The pipelines API: all of them, one, or its stages.
-pub(super) fn pipelines(asked: &FakeRequest) -> Result<Answer, Failure> {
+/// Serves the pipelines API: all pipelines, one, or its stages.
+pub(super) fn pipelines(request: &FakeRequest) -> Result<FakeResponse, Failure> {
     let times = json!({"createdAt": "2026-01-01T00:00:00.000Z",
                        "updatedAt": "2026-01-01T00:00:00.000Z"});
     let stages: Vec<Value> = STAGES
@@ -200,17 +205,18 @@ pub(super) fn pipelines(asked: &FakeRequest) -> Result<Answer, Failure> {
     let pipeline = json!({"id": PIPELINE, "label": "Lead pipeline", "displayOrder": 0,
         "archived": false, "stages": stages, "createdAt": times["createdAt"],
         "updatedAt": times["updatedAt"]});
-    let body = match (asked.method.as_str(), asked.path.split('/').collect::<Vec<_>>().as_slice()) {
-        ("GET", [""]) => json!({ "results": [pipeline] }),
-        ("GET", [id]) if *id == PIPELINE => pipeline,
-        ("GET", [id, "stages"]) if *id == PIPELINE => json!({ "results": stages }),
-        ("GET", _) => return Err(Failure::not_found(true)),
-        _ => return Err(Failure::validation("no such call")),
-    };
+    let body =
+        match (request.method.as_str(), request.path.split('/').collect::<Vec<_>>().as_slice()) {
+            ("GET", [""]) => json!({ "results": [pipeline] }),
+            ("GET", [id]) if *id == PIPELINE => pipeline,
+            ("GET", [id, "stages"]) if *id == PIPELINE => json!({ "results": stages }),
+            ("GET", _) => return Err(Failure::not_found(true)),
+            _ => return Err(Failure::validation("no such call")),
+        };
     Ok((StatusCode::OK, body))
 }
 
-/// The name of a type of records, however it is called.
+/// Plural name of an object type, given any of its names.
 pub(super) fn plural(object: &str) -> &str {
     match object {
         "contact" | "0-1" => "contacts",

@@ -1,4 +1,4 @@
-//! Faults on demand: what the next requests to an endpoint get in place of the real answer.
+//! Scripted responses: faults and delays for the next requests to an endpoint.
 
 use std::{pin::Pin, time::Duration};
 
@@ -8,78 +8,78 @@ use tokio::{select, time::sleep};
 
 use super::{errors::Failure, gate::Gate, http::to_response};
 
-/// By then what there is of an answer is on its way; what breaks before is never sent.
+/// Time for written bytes to reach the client. A connection that breaks earlier may lose them.
 const SENT: Duration = Duration::from_millis(50);
 
-/// An answer given in place of the real one.
+/// Response that replaces the real one. Unless stated otherwise, the request has no effect.
 #[derive(Debug, Clone)]
 pub enum Script {
-    /// This status, content type and body; nothing is done.
+    /// Responds with this status, content type and body.
     Answer(u16, &'static str, String),
-    /// This status, these headers and this body; nothing is done.
+    /// Responds with this status, these headers and this body.
     Exact(u16, Vec<(String, String)>, String),
-    /// Does what was asked after this time.
+    /// Executes the request after this delay.
     Late(Duration),
-    /// After this time what that script says.
+    /// Responds by that script after this delay.
     After(Duration, Box<Self>),
-    /// Responds once the gate is open.
+    /// Executes the request once the gate is open.
     Held(Gate),
     /// Responds by that script once the gate is open.
     HeldThen(Gate, Box<Self>),
-    /// Does what was asked and gives this status instead of the answer.
+    /// Executes the request, but responds with this status.
     DoneBut(u16),
-    /// Closes the connection; nothing is done.
+    /// Closes the connection.
     DropBefore,
-    /// Does what was asked and closes the connection instead of answering.
+    /// Executes the request, then closes the connection without a response.
     DropAfter,
-    /// Does what was asked and breaks the connection in the middle of the answer.
+    /// Executes the request, then closes the connection in the middle of the response.
     Cut,
-    /// Refuses in HubSpot's own words; nothing is done.
+    /// Rejects the request with an error of HubSpot.
     Refuse(Refusal),
-    /// Answers what that script says, but not to the end of its body.
+    /// Responds by that script, but the body ends early.
     Partly(Box<Self>, End),
 }
 
-/// How the body of an answer ends before its time.
+/// Truncation of a response body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// The connection breaks.
     Broken,
-    /// Nothing more comes, and the connection stays.
+    /// The connection stays open and idle.
     Silent,
 }
 
-/// A refusal that has nothing to do with what was asked.
+/// Error of HubSpot that does not depend on the request.
 #[derive(Debug, Clone, Copy)]
 pub enum Refusal {
-    /// 423: a bulk operation locks the account; with a body or without one.
+    /// 423: a bulk operation locks the account.
     Locked {
-        /// Whether the answer has a JSON body.
+        /// True if the response has a JSON body.
         body: bool,
     },
-    /// 477: the account moves to another data centre and is back after this time.
+    /// 477: the account moves to another data centre and is available after this time.
     Migrating(Duration),
     /// 429 of this policy.
     RateLimited {
         /// `TEN_SECONDLY_ROLLING`, `SECONDLY` or `DAILY`.
         policy: &'static str,
-        /// Sent as `Retry-After`, if any.
+        /// Value of `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// 429 of a gateway, which names no policy.
+    /// 429 of a gateway, without a policy.
     GatewayLimited,
-    /// 401: no such token.
+    /// 401: unknown token.
     Unauthenticated,
-    /// 401: the token has expired.
+    /// 401: expired token.
     Expired,
     /// 403 with the category `FORBIDDEN`.
     Forbidden,
 }
 
-/// A script and the requests it is for.
+/// A scripted response and the requests that it applies to.
 #[derive(Debug)]
-pub(super) struct Entry {
-    /// Only requests that come with this token.
+pub(super) struct ScriptEntry {
+    /// Applies only to requests with this token.
     pub(super) token: Option<String>,
     pub(super) method: String,
     pub(super) path_end: String,
@@ -90,13 +90,13 @@ pub(super) struct Entry {
 // === impl Script ===
 
 impl Script {
-    /// The HTML page of a gateway with this status.
+    /// HTML page of a gateway with this status.
     pub fn html(status: u16) -> Self {
         Self::Answer(status, "text/html", format!("<html><body>{status}</body></html>"))
     }
 
-    /// Waits as long as the script says, or until `hurry` is open. `None` if the real response
-    /// follows.
+    /// Waits for the delay or the gate of the script, or until `hurry` is open. `None` if the real
+    /// response follows.
     #[expect(clippy::wildcard_enum_match_arm, reason = "only four of some twenty responses wait")]
     pub(super) async fn waited(mut self, hurry: &Gate) -> Option<Self> {
         loop {
@@ -117,7 +117,7 @@ impl Script {
         }
     }
 
-    /// This status and nothing else.
+    /// Response with this status and no body.
     pub fn empty(status: u16) -> Self {
         Self::Answer(status, "text/plain", String::new())
     }
@@ -143,9 +143,9 @@ impl Refusal {
     }
 }
 
-// === impl Entry ===
+// === impl ScriptEntry ===
 
-impl Entry {
+impl ScriptEntry {
     pub(super) fn fits(&self, method: &str, path: &str, token: &str) -> bool {
         self.token.as_ref().is_none_or(|own| own == token)
             && (self.method.is_empty() || self.method == method)
@@ -153,7 +153,7 @@ impl Entry {
     }
 }
 
-/// An answer of which nothing comes after half of its body.
+/// Truncates a response after half of its body.
 pub(super) async fn cut(response: Response, end: End) -> Response {
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
@@ -166,11 +166,11 @@ pub(super) async fn cut(response: Response, end: End) -> Response {
         Err(std::io::Error::other("the fake drops this connection"))
     });
     let body = stream::iter([Ok(half)]).chain(end);
-    // Its length is what it would have been, so that it cannot be taken for all of it.
+    // The length header keeps its value, so that a client detects the truncation.
     Response::from_parts(parts, Body::from_stream(body))
 }
 
-/// An answer that breaks the connection before its first byte is sent.
+/// Response that breaks the connection before its first byte.
 pub(super) fn broken() -> Response {
     let broken = std::io::Error::other("the fake drops this connection");
     let body = Body::from_stream(stream::iter([Err::<Vec<u8>, _>(broken)]));

@@ -1,4 +1,4 @@
-//! HubSpot's search: its limits, its operators, its order.
+//! Search of the fake: limits, operators and sort order.
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -10,11 +10,11 @@ use super::{
 };
 use leadsd_base::time::Timestamp;
 
-/// What can be asked of a search beside the page.
+/// Criteria of a search request, without the page.
 pub(super) struct Search {
     groups: Vec<Vec<Filter>>,
     query: String,
-    /// Properties that the query looks into; none means all.
+    /// Properties that the query matches; empty means all.
     searched: Vec<&'static str>,
     sort: Option<(String, bool)>,
     pub(super) limit: usize,
@@ -143,11 +143,11 @@ impl Filter {
         let property = schema.get(&self.name);
         let against = |value: &str| compare(own, value);
         let equal = |value: &str| {
-            // Options are compared as they stand, texts without regard to case.
+            // Options are compared exactly, texts ignoring case.
             let exact = property.is_some_and(Property::is_enumeration);
             if exact { own == value } else { against(value) == Ordering::Equal }
         };
-        // Lists of texts must come in lower case: others match nothing.
+        // Values of text lists must be lower case: others match nothing.
         let lower = |value: &&String| {
             !property.is_some_and(Property::is_text) || **value == value.to_lowercase()
         };
@@ -170,7 +170,7 @@ impl Filter {
     }
 }
 
-/// Numbers as numbers, times as times, all else as text without regard to case.
+/// Compares numbers as numbers, times as times, and everything else as text ignoring case.
 fn compare(a: &str, b: &str) -> Ordering {
     if let (Some(a), Some(b)) = (number(a), number(b)) {
         return a.partial_cmp(&b).unwrap_or(Ordering::Equal);
@@ -186,7 +186,7 @@ fn number(text: &str) -> Option<f64> {
     time.as_millisecond().to_string().parse().ok()
 }
 
-/// A whole word; `*` stands for any characters.
+/// True if `token` matches a whole word; `*` matches any characters.
 fn contains(text: &str, token: &str) -> bool {
     let token = token.to_lowercase();
     match (token.strip_prefix('*'), token.strip_suffix('*')) {

@@ -1,4 +1,4 @@
-//! From an HTTP request to an answer: authentication, limits, routes of the three versions.
+//! Request handling: authentication, rate limits, and routes of the three API versions.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -17,14 +17,14 @@ use uuid::Uuid;
 use super::{
     AccessToken, Account, Logged, Script,
     errors::Failure,
-    http::{Answer, FakeRequest, LimitHeaders, RecordId, to_response},
-    limits::Call,
+    http::{FakeRequest, FakeResponse, LimitHeaders, RecordId, to_response},
+    limits::CountedCall,
     schema,
     script::{End, broken, cut},
 };
 use leadsd_base::time::to_http_date;
 
-/// Largest request body read.
+/// Maximum size of a request body; larger ones are rejected with 413.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
 pub(super) async fn serve(
@@ -100,20 +100,20 @@ fn respond(
     if path.starts_with("/oauth/") {
         return to_response(account.oauth(method, path, bytes), None, None);
     }
-    let Some(route) = Route::of(path) else {
+    let Some(route) = Route::parse(path) else {
         return (StatusCode::NOT_FOUND, Html("<html><body>Not found</body></html>"))
             .into_response();
     };
-    let search = route.area == Area::Objects && route.rest == ["search"];
+    let search = route.area == Api::Objects && route.rest == ["search"];
     let token = match account.authenticate(headers) {
         Ok(token) => token,
         Err(failure) => return to_response(Err(failure), None, None),
     };
     let (limits, now) = (account.limits, account.clock.now());
     let app = token.client_id.as_deref().unwrap_or_else(|| bearer(headers));
-    let call = Call { search, oauth: token.oauth, app };
+    let call = CountedCall { search, oauth: token.oauth, app };
     let counted = account.counted.left(&limits, app, now);
-    let told = LimitHeaders { limits, counted, oauth: token.oauth };
+    let headers = LimitHeaders { limits, counted, oauth: token.oauth };
     if let Err(reached) = account.counted.count(&limits, call, now) {
         let failure = if limits.name_policies {
             Failure::rate_limited(reached.policy)
@@ -121,27 +121,27 @@ fn respond(
             Failure::gateway_limited()
         };
         let wait = limits.retry_after.then_some(reached.wait);
-        return to_response(Err(failure), (!search).then_some(told), wait);
+        return to_response(Err(failure), (!search).then_some(headers), wait);
     }
-    let told = LimitHeaders { counted: account.counted.left(&limits, app, now), ..told };
-    let told = (!search).then_some(told);
+    let headers = LimitHeaders { counted: account.counted.left(&limits, app, now), ..headers };
+    let headers = (!search).then_some(headers);
     let body = match serde_json::from_slice(bytes) {
         Ok(body) => body,
         Err(_) if bytes.is_empty() => Value::Null,
         Err(_) => {
             let text = "Invalid input JSON on line 1, column 2: Unexpected character";
-            return to_response(Err(Failure::validation(text)), told, None);
+            return to_response(Err(Failure::validation(text)), headers, None);
         }
     };
-    let asked = FakeRequest {
+    let request = FakeRequest {
         method: method.to_owned(),
         path: route.rest.join("/"),
         query: pairs(query),
         body,
         modern: route.modern,
     };
-    let created = method == "POST" && asked.path.is_empty();
-    let mut response = to_response(account.dispatch(&route, &asked, &token), told, None);
+    let created = method == "POST" && request.path.is_empty();
+    let mut response = to_response(account.dispatch(&route, &request, &token), headers, None);
     let id = response.extensions_mut().remove::<RecordId>();
     if let (true, Some(RecordId(id))) = (created, id)
         && let Ok(place) = HeaderValue::from_str(&format!("{path}/{id}"))
@@ -151,9 +151,9 @@ fn respond(
     response
 }
 
-/// Which API a path belongs to.
+/// API that a path belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Area {
+enum Api {
     Objects,
     Properties,
     Pipelines,
@@ -161,9 +161,9 @@ enum Area {
     Account,
 }
 
-/// A path, taken apart.
+/// Components of a request path.
 struct Route<'a> {
-    area: Area,
+    area: Api,
     object: &'a str,
     rest: Vec<&'a str>,
     modern: bool,
@@ -172,26 +172,26 @@ struct Route<'a> {
 // === impl Route ===
 
 impl<'a> Route<'a> {
-    fn of(path: &'a str) -> Option<Self> {
+    fn parse(path: &'a str) -> Option<Self> {
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         let area = |name: &str| {
             Some(match name {
-                "objects" => Area::Objects,
-                "properties" => Area::Properties,
-                "pipelines" => Area::Pipelines,
-                "associations" => Area::Associations,
+                "objects" => Api::Objects,
+                "properties" => Api::Properties,
+                "pipelines" => Api::Pipelines,
+                "associations" => Api::Associations,
                 _ => return None,
             })
         };
-        // The version stands before the thing in the old paths, after it in the dated ones.
+        // The version precedes the resource in the old paths and follows it in the dated ones.
         let (area, version, object, rest) = match segments.as_slice() {
             ["crm", "v4", "associations", object, rest @ ..] => {
-                (Area::Associations, "v4", object, rest)
+                (Api::Associations, "v4", object, rest)
             }
             ["crm", "v3", name, object, rest @ ..] => (area(name)?, "v3", object, rest),
             ["crm", name, version, object, rest @ ..] => (area(name)?, *version, object, rest),
-            ["account-info", version, object, rest @ ..] => (Area::Account, *version, object, rest),
-            ["integrations", "v1", object @ "me"] => (Area::Account, "v3", object, &[][..]),
+            ["account-info", version, object, rest @ ..] => (Api::Account, *version, object, rest),
+            ["integrations", "v1", object @ "me"] => (Api::Account, "v3", object, &[][..]),
             _ => return None,
         };
         if !["v3", "v4", "2026-03", "2026-09"].contains(&version) {
@@ -201,7 +201,7 @@ impl<'a> Route<'a> {
     }
 }
 
-/// What a script says in place of the real answer, or after it.
+/// Returns the scripted response; some scripts also execute the request.
 fn scripted(script: &Script, respond: impl FnOnce() -> Response) -> Response {
     match script {
         Script::Answer(status, content_type, body) => {
@@ -237,7 +237,7 @@ fn scripted(script: &Script, respond: impl FnOnce() -> Response) -> Response {
     }
 }
 
-/// A repeated parameter is the same as a list joined by commas.
+/// Parses a query. A repeated parameter equals a comma-separated list.
 fn pairs(query: &str) -> HashMap<String, String> {
     let mut pairs: HashMap<String, String> = HashMap::new();
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -267,28 +267,28 @@ impl Account {
     fn dispatch(
         &mut self,
         route: &Route<'_>,
-        asked: &FakeRequest,
+        request: &FakeRequest,
         token: &AccessToken,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<FakeResponse, Failure> {
         let leads = matches!(route.object, "leads" | "0-136");
-        let wrong = asked.query.get("archived").is_some_and(|value| {
+        let wrong = request.query.get("archived").is_some_and(|value| {
             !value.eq_ignore_ascii_case("true") && !value.eq_ignore_ascii_case("false")
         });
         match (route.area, route.object) {
-            // Seen with `archived=1`.
-            (Area::Objects, _) if wrong => Err(Failure::not_found(false)),
-            (Area::Objects, _) if leads => self.leads(asked, token),
-            (Area::Objects, object @ ("contacts" | "companies")) => self.others(object, asked),
-            (Area::Properties, _) if leads => schema::properties(&self.store.properties, asked),
-            (Area::Pipelines, _) if leads => schema::pipelines(asked),
-            (Area::Associations, _) if leads => self.associations(asked, token),
-            (Area::Account, object) => self.account_info(object, asked, token),
+            // Observed with `archived=1`.
+            (Api::Objects, _) if wrong => Err(Failure::not_found(false)),
+            (Api::Objects, _) if leads => self.leads(request, token),
+            (Api::Objects, object @ ("contacts" | "companies")) => self.others(object, request),
+            (Api::Properties, _) if leads => schema::properties(&self.store.properties, request),
+            (Api::Pipelines, _) if leads => schema::pipelines(request),
+            (Api::Associations, _) if leads => self.associations(request, token),
+            (Api::Account, object) => self.account_info(object, request, token),
             (_, other) => Err(Failure::unknown_object(other)),
         }
     }
 }
 
-/// The token that a request came with; empty for none.
+/// Bearer token of a request; empty if absent.
 fn bearer(headers: &HeaderMap) -> &str {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()

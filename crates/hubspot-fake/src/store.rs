@@ -1,4 +1,4 @@
-//! The records of one account and the rules that HubSpot has for leads.
+//! Records of one account, and HubSpot's rules for leads.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use leadsd_base::time::Timestamp;
 
-/// A lead as the account holds it.
+/// A stored lead.
 #[derive(Debug, Clone)]
 pub(super) struct Lead {
     pub(super) id: u64,
@@ -20,42 +20,42 @@ pub(super) struct Lead {
     history: Vec<(String, String, Timestamp)>,
     /// Object type, record id, association type.
     pub(super) associations: Vec<(&'static str, String, u64)>,
-    /// What the last write had to say.
+    /// Warnings of the last write.
     warnings: Vec<Value>,
     created: Timestamp,
     updated: Timestamp,
     pub(super) archived: Option<Timestamp>,
-    /// What the search index still shows, until it has caught up.
+    /// Properties before the last write, which the search index shows until it catches up.
     indexed: Option<BTreeMap<String, String>>,
     written: Instant,
 }
 
-/// Everything in the account.
+/// Records of the account.
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) properties: Schema,
     pub(super) contacts: BTreeMap<String, BTreeMap<String, String>>,
     pub(super) companies: BTreeMap<String, BTreeMap<String, String>>,
     pub(super) leads: BTreeMap<u64, Lead>,
-    /// Leads that were merged away, and into which.
+    /// Ids of merged leads, and the ids of the surviving leads.
     merged: BTreeMap<u64, u64>,
     next_id: u64,
 }
 
-/// What a read shows of a lead.
+/// Parts of a lead that a read requested.
 #[derive(Debug, Default)]
-pub(super) struct Shown {
+pub(super) struct Projection {
     pub(super) properties: Vec<String>,
     pub(super) history: Vec<String>,
     pub(super) associations: Vec<String>,
 }
 
-/// How a write is judged.
+/// Validation rules of a write.
 #[derive(Debug)]
 pub(super) struct Rules<'a> {
     pub(super) behaviour: &'a Behaviour,
     pub(super) now: Timestamp,
-    /// Whether the rules of 2026-09 hold, which are stricter.
+    /// True for the stricter rules of 2026-09.
     pub(super) modern: bool,
 }
 
@@ -85,7 +85,7 @@ impl Store {
         }
     }
 
-    /// The lead that a merged one became.
+    /// Lead that a merged lead became.
     pub(super) fn survivor(&self, id: &str) -> Option<&Lead> {
         self.leads.get(self.merged.get(&id.parse().ok()?)?)
     }
@@ -107,7 +107,7 @@ impl Store {
         }
     }
 
-    /// Whether a property may name records.
+    /// True if values of the property identify records.
     pub(super) fn is_unique(&self, name: &str) -> bool {
         name == "hs_object_id" || self.properties.get(name).is_some_and(|found| found.unique)
     }
@@ -171,7 +171,7 @@ impl Store {
         Ok(())
     }
 
-    /// Rewrites dates as 2026-09 does, and says so.
+    /// Rewrites dates as 2026-09 does; returns a warning for each.
     fn normalise(&self, properties: &mut BTreeMap<String, String>, modern: bool) -> Vec<Value> {
         let mut warnings = Vec::new();
         for (name, value) in properties.iter_mut().filter(|_| modern) {
@@ -188,15 +188,15 @@ impl Store {
         warnings
     }
 
-    /// Properties that others make required: a rule of 2026-09 only.
+    /// Checks conditionally required properties (2026-09 only).
     fn check_conditions(
         &self,
         properties: &BTreeMap<String, String>,
         modern: bool,
     ) -> Result<(), Failure> {
         let unmet = self.properties.iter().filter(|(name, own)| {
-            let asked = own.required_when.as_ref();
-            let applies = asked.is_some_and(|(when, value)| properties.get(when) == Some(value));
+            let request = own.required_when.as_ref();
+            let applies = request.is_some_and(|(when, value)| properties.get(when) == Some(value));
             modern && applies && !has(properties, name)
         });
         let faults: Vec<_> = unmet
@@ -205,7 +205,7 @@ impl Store {
         if faults.is_empty() { Ok(()) } else { Err(Failure::properties(&faults)) }
     }
 
-    /// Checks values against the property definitions and for clashes.
+    /// Validates values, and checks that unique values are unused.
     pub(super) fn check(
         &self,
         properties: &BTreeMap<String, String>,
@@ -239,7 +239,7 @@ impl Store {
         Ok(())
     }
 
-    /// The object type of an association to a record that exists.
+    /// Object type of an association with an existing record.
     pub(super) fn associable(&self, type_id: u64, id: &str) -> Option<&'static str> {
         match type_id {
             578 | 608 => self.contacts.contains_key(id).then_some("contacts"),
@@ -280,7 +280,7 @@ impl Store {
 // === impl Lead ===
 
 impl Lead {
-    /// Lets so much time pass for the search index.
+    /// Moves the clock of the search index forward.
     pub(super) fn advance(&mut self, by: Duration) {
         self.written -= by;
     }
@@ -309,7 +309,7 @@ impl Lead {
         }
     }
 
-    /// All that is known of it, but for times.
+    /// Everything except timestamps.
     pub(super) fn dump(&self) -> Value {
         let times = ["hs_createdate", "hs_lastmodifieddate"];
         let properties: BTreeMap<&String, &String> =
@@ -338,13 +338,14 @@ impl Lead {
         contacts.map(|(_, id, _)| id.clone()).collect()
     }
 
-    /// What the search index shows of it; nothing while it is new.
+    /// Properties in the search index; `None` if the lead is not indexed yet.
     pub(super) fn in_index(&self, lag: Duration) -> Option<&BTreeMap<String, String>> {
         if self.written.elapsed() >= lag { Some(&self.properties) } else { self.indexed.as_ref() }
     }
 
-    /// As the API shows it. Requested properties without a value are null, unknown names absent.
-    pub(super) fn show(&self, schema: &Schema, behaviour: &Behaviour, shown: &Shown) -> Value {
+    /// Representation in responses to reads. Requested properties without a value are null; unknown
+    /// names are omitted.
+    pub(super) fn show(&self, schema: &Schema, behaviour: &Behaviour, shown: &Projection) -> Value {
         let defaults = behaviour.default_properties.iter().copied();
         let names = defaults.chain(shown.properties.iter().map(String::as_str));
         let properties: Map<String, Value> = names
@@ -372,12 +373,12 @@ impl Lead {
         body
     }
 
-    /// As a write answers: what was written, and what there is to say about it.
+    /// Representation in responses to writes: written properties and warnings.
     pub(super) fn show_written(
         &self,
         schema: &Schema,
         behaviour: &Behaviour,
-        shown: &Shown,
+        shown: &Projection,
     ) -> Value {
         let mut body = self.show(schema, behaviour, shown);
         if !self.warnings.is_empty() {
@@ -455,7 +456,7 @@ fn missing_value(name: &str, code: &'static str) -> (String, String, &'static st
     (name.to_owned(), format!("A value for {name} must be provided"), code)
 }
 
-/// With milliseconds, as HubSpot writes times.
+/// Formats a time with milliseconds, as HubSpot does.
 pub(super) fn millis(time: Timestamp) -> String {
     format!("{time:.3}")
 }

@@ -29,7 +29,7 @@ fn size(png: &[u8]) -> (u32, u32) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs chromium"]
 async fn a_real_chromium_goes_from_the_opened_url_to_the_last_page() {
-    for (name, consent) in [("granted", Consent::Grants), ("refused", Consent::Refuses)] {
+    for (name, consent) in [("granted", Consent::Grants), ("refused", Consent::Denies)] {
         let setting = Setting::new().await;
         setting.hubspot.behave(|behaviour| behaviour.consent = consent);
         let picture = artefacts().join(format!("login-{name}.png"));

@@ -54,7 +54,7 @@ async fn errors_of_the_consent_page_and_codes_that_do_not_work_are_told_apart() 
     shown(back.as_str()).await;
     running.ended().await.failed_with(1, &["there is no code"]);
     // The code has expired.
-    setting.hubspot.behave(|behaviour| behaviour.code_life = std::time::Duration::ZERO);
+    setting.hubspot.behave(|behaviour| behaviour.code_lifetime = std::time::Duration::ZERO);
     let (running, url) = setting.asking(&[]).await;
     let (status, page) = shown(&clicked(&url, "connect").await).await;
     assert_eq!(status, 400);

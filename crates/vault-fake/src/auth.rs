@@ -8,22 +8,22 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Answer, Policy, Vault, errors, result};
+use super::{FakePolicy, Vault, VaultResponse, errors, result};
 
-/// A token, and what it may do.
+/// A token with its permissions.
 #[derive(Debug, Clone)]
 pub(super) struct Token {
-    /// None if it never ends.
+    /// `None` if it never expires.
     pub(super) expires: Option<Instant>,
-    /// No renewal goes beyond.
+    /// Maximum expiry; renewals do not extend beyond it.
     pub(super) last: Option<Instant>,
-    /// What it may do; none for everything.
-    pub(super) policy: Option<Policy>,
+    /// Permissions; `None` permits everything.
+    pub(super) policy: Option<FakePolicy>,
 }
 
-/// How long the tokens of logins live.
+/// Lifetimes of login tokens.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lives {
+pub(super) struct TokenLifetimes {
     pub(super) ttl: Duration,
     pub(super) max: Duration,
 }
@@ -31,7 +31,7 @@ pub(super) struct Lives {
 // === impl Token ===
 
 impl Token {
-    /// What it may do at a path.
+    /// Capabilities at a path.
     fn capabilities(&self, path: &str) -> Vec<String> {
         let Some(policy) = &self.policy else { return vec!["root".to_owned()] };
         let fits = policy.iter().filter(|(prefix, _)| path.starts_with(prefix.as_str()));
@@ -47,8 +47,8 @@ impl Token {
 // === impl Vault ===
 
 impl Vault {
-    /// A login, if the path is one.
-    pub(super) fn login(&mut self, path: &str, body: &Value) -> Option<Answer> {
+    /// Handles a login; `None` if the path is not a login path.
+    pub(super) fn login(&mut self, path: &str, body: &Value) -> Option<VaultResponse> {
         let text = |key: &str| body[key].as_str().unwrap_or_default();
         let known = match path.strip_prefix("auth/")?.split_once("/login")? {
             ("approle", "") => {
@@ -69,7 +69,7 @@ impl Vault {
         }
         self.logins += 1;
         let token = format!("hvs.{SECRET_MARKER}-{}", Uuid::new_v4());
-        let (now, Lives { ttl, max }) = (Instant::now(), self.lives);
+        let (now, TokenLifetimes { ttl, max }) = (Instant::now(), self.token_lifetimes);
         let made = Token {
             expires: Some(now + ttl.min(max)),
             last: Some(now + max),
@@ -79,8 +79,8 @@ impl Vault {
         Some(result(Value::Null, self.auth(&token)))
     }
 
-    /// Gives the content of a wrapping token, once.
-    pub(super) fn unwrap(&mut self, token: &str, body: &Value) -> Answer {
+    /// Returns the content of a wrapping token, once.
+    pub(super) fn unwrap(&mut self, token: &str, body: &Value) -> VaultResponse {
         let token = body["token"].as_str().unwrap_or(token);
         match self.wrapped.remove(token) {
             Some(content) => result(content, Value::Null),
@@ -90,7 +90,7 @@ impl Vault {
         }
     }
 
-    pub(super) fn lookup(&self, token: &str) -> Answer {
+    pub(super) fn lookup(&self, token: &str) -> VaultResponse {
         let Token { expires, policy, .. } = &self.tokens[token];
         let (expires, policies) =
             (*expires, if policy.is_none() && expires.is_none() { ["root"] } else { ["default"] });
@@ -108,8 +108,8 @@ impl Vault {
         )
     }
 
-    pub(super) fn renew(&mut self, token: &str) -> Answer {
-        let longer = Instant::now() + self.lives.ttl;
+    pub(super) fn renew(&mut self, token: &str) -> VaultResponse {
+        let longer = Instant::now() + self.token_lifetimes.ttl;
         if let Some(found) = self.tokens.get_mut(token) {
             let Some(expires) = &mut found.expires else {
                 return errors(StatusCode::BAD_REQUEST, &["lease is not renewable"]);
@@ -119,8 +119,8 @@ impl Vault {
         result(Value::Null, self.auth(token))
     }
 
-    /// What a token may do at paths.
-    pub(super) fn capabilities(&self, token: &str, body: &Value) -> Answer {
+    /// Capabilities of a token at the requested paths.
+    pub(super) fn capabilities(&self, token: &str, body: &Value) -> VaultResponse {
         let mut answer = json!({});
         for path in body["paths"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             answer[path] = json!(self.tokens[token].capabilities(path));

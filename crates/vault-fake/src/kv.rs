@@ -3,13 +3,13 @@
 use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Vault, Version, errors, result};
+use super::{Vault, VaultResponse, Version, errors, result};
 
-/// Something done to one version.
-type Mark = fn(&mut Version);
+/// Change of one version.
+type VersionChange = fn(&mut Version);
 
-/// What can be done to single versions, by path.
-const MARKS: [(&str, Mark); 3] = [
+/// Changes of single versions, by path prefix.
+const VERSION_CHANGES: [(&str, VersionChange); 3] = [
     ("secret/delete/", |version| version.deleted = true),
     ("secret/undelete/", |version| version.deleted = false),
     ("secret/destroy/", |version| version.destroyed = true),
@@ -18,7 +18,13 @@ const MARKS: [(&str, Mark); 3] = [
 // === impl Vault ===
 
 impl Vault {
-    pub(super) fn kv(&mut self, method: &Method, path: &str, body: &Value, list: bool) -> Answer {
+    pub(super) fn kv(
+        &mut self,
+        method: &Method,
+        path: &str,
+        body: &Value,
+        list: bool,
+    ) -> VaultResponse {
         if let Some(path) = path.strip_prefix("secret/data/") {
             return match method.as_str() {
                 "GET" => self.read(path),
@@ -27,9 +33,9 @@ impl Vault {
                 _ => errors(StatusCode::METHOD_NOT_ALLOWED, &[]),
             };
         }
-        for (prefix, mark) in MARKS {
+        for (prefix, change) in VERSION_CHANGES {
             if let Some(path) = path.strip_prefix(prefix) {
-                return self.mark(path, body, mark);
+                return self.change(path, body, change);
             }
         }
         match path.strip_prefix("secret/metadata/") {
@@ -43,32 +49,34 @@ impl Vault {
         }
     }
 
-    /// Deletes, brings back or destroys some versions.
-    fn mark(&mut self, path: &str, body: &Value, mark: Mark) -> Answer {
+    /// Deletes, undeletes or destroys versions.
+    fn change(&mut self, path: &str, body: &Value, change: VersionChange) -> VaultResponse {
         let numbers = body["versions"].as_array().into_iter().flatten().filter_map(Value::as_u64);
         let versions = self.secrets.entry(path.to_owned()).or_default();
         for number in numbers {
             let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
             if let Some(version) = index.and_then(|index| versions.get_mut(index)) {
-                mark(version);
+                change(version);
             }
         }
         (StatusCode::NO_CONTENT, Value::Null)
     }
 
-    fn read(&self, path: &str) -> Answer {
+    fn read(&self, path: &str) -> VaultResponse {
         let Some((number, version)) = self.newest(path) else {
             return errors(StatusCode::NOT_FOUND, &[]);
         };
         let gone = version.deleted || version.destroyed;
         let data = if gone { Value::Null } else { version.data.clone() };
         let status = if gone { StatusCode::NOT_FOUND } else { StatusCode::OK };
-        let (_, body) =
-            result(json!({"data": data, "metadata": facts(number, version)}), Value::Null);
+        let (_, body) = result(
+            json!({"data": data, "metadata": version_metadata(number, version)}),
+            Value::Null,
+        );
         (status, body)
     }
 
-    fn write(&mut self, path: &str, body: &Value) -> Answer {
+    fn write(&mut self, path: &str, body: &Value) -> VaultResponse {
         let versions = self.secrets.entry(path.to_owned()).or_default();
         let cas = body["options"]["cas"].as_u64();
         if cas.is_some_and(|cas| cas != versions.len() as u64) {
@@ -80,24 +88,24 @@ impl Vault {
         }
         let version = Version::new(body["data"].clone());
         versions.push(version.clone());
-        result(facts(versions.len(), &version), Value::Null)
+        result(version_metadata(versions.len(), &version), Value::Null)
     }
 
-    fn delete(&mut self, path: &str) -> Answer {
+    fn delete(&mut self, path: &str) -> VaultResponse {
         if let Some(version) = self.secrets.get_mut(path).and_then(|versions| versions.last_mut()) {
             version.deleted = true;
         }
         (StatusCode::NO_CONTENT, Value::Null)
     }
 
-    fn metadata(&self, path: &str) -> Answer {
+    fn metadata(&self, path: &str) -> VaultResponse {
         let Some(versions) = self.secrets.get(path).filter(|versions| !versions.is_empty()) else {
             return errors(StatusCode::NOT_FOUND, &[]);
         };
         let each: Map<String, Value> = versions
             .iter()
             .enumerate()
-            .map(|(index, version)| ((index + 1).to_string(), facts(index + 1, version)))
+            .map(|(index, version)| ((index + 1).to_string(), version_metadata(index + 1, version)))
             .collect();
         let time = |version: Option<&Version>| version.map(|version| version.created.to_string());
         let (first, last) = (time(versions.first()), time(versions.last()));
@@ -111,7 +119,7 @@ impl Vault {
         )
     }
 
-    fn list(&self, folder: &str) -> Answer {
+    fn list(&self, folder: &str) -> VaultResponse {
         let prefix = format!("{}/", folder.trim_end_matches('/'));
         let mut keys: Vec<String> = Vec::new();
         for path in self.secrets.keys() {
@@ -130,7 +138,7 @@ impl Vault {
         result(json!({ "keys": keys }), Value::Null)
     }
 
-    /// Whether there is a secret whose content is at this path.
+    /// True if a secret exists at the data path `path`.
     pub(super) fn exists(&self, path: &str) -> bool {
         let secret = path.strip_prefix("secret/data/");
         secret.is_some_and(|secret| self.secrets.contains_key(secret))
@@ -143,7 +151,7 @@ impl Vault {
     }
 }
 
-fn facts(number: usize, version: &Version) -> Value {
+fn version_metadata(number: usize, version: &Version) -> Value {
     json!({
         "created_time": version.created.to_string(),
         "custom_metadata": null,

@@ -1,7 +1,7 @@
-//! A Vault in memory over real HTTP, for `leadsd dev` and tests.
+//! In-memory Vault over HTTP, for `leadsd dev` and tests.
 //!
 //! - KV v2 with versions and check-and-set at `secret/`.
-//! - Logins by approle, jwt, kubernetes, userpass and cert; tokens that expire.
+//! - Logins by AppRole, JWT, Kubernetes, userpass and cert; tokens that expire.
 //! - A policy is a list of path prefixes with capabilities.
 //!
 //! It shares no code with the client that it tests.
@@ -42,23 +42,23 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::Instant};
 use uuid::Uuid;
 
-use self::auth::{Lives, Token};
+use self::auth::{Token, TokenLifetimes};
 use leadsd_base::{
     secret::Secret,
     task::{self, Task},
     time::{SystemClock, Timestamp, WallClock as _},
 };
 
-/// Largest request body read.
+/// Maximum size of a request body; larger ones are rejected with 413.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// Life of a token from a login, and of a renewal.
+/// Lifetime of a login token, and extension by a renewal.
 const TOKEN_TTL: Duration = Duration::from_secs(3_600);
 
-/// No token of a login lives longer, as by Vault's default.
+/// Maximum lifetime of a login token, equal to Vault's default.
 const TOKEN_MAX_TTL: Duration = Duration::from_secs(32 * 24 * 3_600);
 
-/// The running fake; it stops when dropped.
+/// A running fake Vault. Dropping it stops the server.
 #[derive(Debug)]
 pub struct FakeVault {
     address: SocketAddr,
@@ -73,37 +73,37 @@ struct Vault {
     fault: Option<Fault>,
     secrets: BTreeMap<String, Vec<Version>>,
     tokens: HashMap<String, Token>,
-    /// Role ids with their secret ids.
+    /// Secret ids by role id.
     roles: HashMap<String, String>,
-    /// Users with their passwords.
+    /// Passwords by user.
     users: HashMap<String, String>,
-    /// Mount, role and JWT of logins that are accepted.
+    /// Accepted logins: mount, role and JWT.
     jwts: HashSet<(String, String, String)>,
-    /// Wrapping tokens with their content.
+    /// Content by wrapping token.
     wrapped: HashMap<String, Value>,
-    lives: Lives,
-    /// What tokens of logins may do; none for everything.
-    policy: Option<Policy>,
-    /// Version of the engine at `secret`.
+    token_lifetimes: TokenLifetimes,
+    /// FakePolicy of login tokens; `None` permits everything.
+    policy: Option<FakePolicy>,
+    /// Version of the KV engine at `secret`.
     kv_version: u64,
-    /// Whether reads do not see the newest version.
+    /// True if reads omit the newest version.
     stale: bool,
     logins: u64,
 }
 
-/// Prefixes of paths with what may be done there; the longest that fits counts.
-type Policy = Vec<(String, Vec<String>)>;
+/// Path prefixes with their capabilities; the longest matching prefix applies.
+type FakePolicy = Vec<(String, Vec<String>)>;
 
-/// What every request gets instead of an answer.
+/// Fault that replaces every response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// This status with Vault's error body.
     Status(u16),
-    /// A success with a body that is no JSON.
+    /// Success with a body that is not JSON.
     Garbage,
-    /// A success without a body.
+    /// Success without a body.
     Empty,
-    /// An answer that does not come.
+    /// No response.
     Silence,
 }
 
@@ -115,8 +115,8 @@ struct Version {
     destroyed: bool,
 }
 
-/// Status and body of an answer.
-type Answer = (StatusCode, Value);
+/// Status and body of a response.
+type VaultResponse = (StatusCode, Value);
 
 // === impl Version ===
 
@@ -129,7 +129,7 @@ impl Version {
 // === impl FakeVault ===
 
 impl FakeVault {
-    /// Starts on `listen`; port 0 picks a free one.
+    /// Starts on `listen`; port 0 picks a free port.
     pub async fn start(listen: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
@@ -143,7 +143,7 @@ impl FakeVault {
             users: HashMap::new(),
             jwts: HashSet::new(),
             wrapped: HashMap::new(),
-            lives: Lives { ttl: TOKEN_TTL, max: TOKEN_MAX_TTL },
+            token_lifetimes: TokenLifetimes { ttl: TOKEN_TTL, max: TOKEN_MAX_TTL },
             policy: None,
             kv_version: 2,
             stale: false,
@@ -154,28 +154,28 @@ impl FakeVault {
         let vault = Arc::new(Mutex::new(vault));
         let router = Router::new().fallback(serve).with_state(Arc::clone(&vault));
         let server = task::spawn("fake-vault", "", async move {
-            // It ends with the task.
+            // The task owns the server, so it ends with the task.
             let _ = axum::serve(listener, router).await;
         });
         Ok(Self { address, vault, root, _server: server })
     }
 
-    /// Where it listens.
+    /// Address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A token that may do everything and never expires.
+    /// Token with all capabilities and no expiry.
     pub fn root_token(&self) -> &Secret {
         &self.root
     }
 
-    /// Writes a new version of a secret of the mount `secret`.
+    /// Writes a new version of a secret in the mount `secret`.
     pub fn put(&self, path: &str, data: Value) {
         self.vault.lock().secrets.entry(path.to_owned()).or_default().push(Version::new(data));
     }
 
-    /// Makes the newest version of a secret this much older.
+    /// Sets the age of the newest version of a secret.
     pub fn age(&self, path: &str, by: Duration) {
         if let Some(newest) =
             self.vault.lock().secrets.get_mut(path).and_then(|versions| versions.last_mut())
@@ -184,19 +184,19 @@ impl FakeVault {
         }
     }
 
-    /// The newest version of a secret and its number.
+    /// Newest version of a secret, and its version number.
     pub fn get(&self, path: &str) -> Option<(Value, usize)> {
         let vault = self.vault.lock();
         let versions = vault.secrets.get(path)?;
         Some((versions.last()?.data.clone(), versions.len()))
     }
 
-    /// Removes a secret with all its versions and metadata.
+    /// Removes a secret with all versions and metadata.
     pub fn remove(&self, path: &str) {
         self.vault.lock().secrets.remove(path);
     }
 
-    /// Makes an approle: its role id and its secret id.
+    /// Creates an AppRole; returns its role id and secret id.
     pub fn approle(&self) -> (Secret, Secret) {
         let role = Uuid::new_v4().to_string();
         let secret = format!("{SECRET_MARKER}-{}", Uuid::new_v4());
@@ -204,19 +204,19 @@ impl FakeVault {
         (Secret::new(role), Secret::new(secret))
     }
 
-    /// Accepts logins of this mount and role with this JWT, as the methods jwt and kubernetes do;
-    /// with an empty one, logins by certificate.
+    /// Accepts logins with this mount, role and JWT, as the methods jwt and kubernetes do. An empty
+    /// JWT accepts logins by certificate.
     pub fn accept_jwt(&self, mount: &str, role: &str, jwt: &str) {
         let login = (mount.to_owned(), role.to_owned(), jwt.to_owned());
         self.vault.lock().jwts.insert(login);
     }
 
-    /// Makes a user of userpass.
+    /// Creates a userpass user.
     pub fn add_user(&self, name: &str, password: &str) {
         self.vault.lock().users.insert(name.to_owned(), password.to_owned());
     }
 
-    /// Wraps a secret id; gives the wrapping token, which works once.
+    /// Wraps a secret id; returns a single-use wrapping token.
     pub fn wrap_secret_id(&self, secret_id: &Secret) -> Secret {
         let token = format!("hvs.{SECRET_MARKER}-{}", Uuid::new_v4());
         let content = json!({"secret_id": secret_id.expose(), "secret_id_accessor": "accessor"});
@@ -224,18 +224,18 @@ impl FakeVault {
         Secret::new(token)
     }
 
-    /// How long tokens of later logins live, and how long at most with renewals.
-    pub fn set_lives(&self, ttl: Duration, max: Duration) {
-        self.vault.lock().lives = Lives { ttl, max };
+    /// Sets the lifetime of later login tokens, and the maximum including renewals.
+    pub fn set_token_lifetimes(&self, ttl: Duration, max: Duration) {
+        self.vault.lock().token_lifetimes = TokenLifetimes { ttl, max };
     }
 
-    /// Tokens of later logins may use only paths that begin like this.
+    /// Limits later login tokens to paths with this prefix.
     pub fn restrict(&self, prefix: &str) {
         self.allow(&[(prefix, &["create", "read", "update", "list"])]);
     }
 
-    /// Tokens of later logins may do only this at paths that begin like that; the longest beginning
-    /// that fits counts.
+    /// Sets the capabilities of later login tokens by path prefix; the longest matching prefix
+    /// applies.
     pub fn allow(&self, rules: &[(&str, &[&str])]) {
         let rule = |(prefix, may): &(&str, &[&str])| {
             ((*prefix).to_owned(), may.iter().map(|&may| may.to_owned()).collect())
@@ -243,17 +243,17 @@ impl FakeVault {
         self.vault.lock().policy = Some(rules.iter().map(rule).collect());
     }
 
-    /// What kind of KV engine the one at `secret` is; version 1 has no versions and other paths.
+    /// Sets the version of the KV engine at `secret`. Version 1 has no versions and other paths.
     pub fn set_kv_version(&self, version: u64) {
         self.vault.lock().kv_version = version;
     }
 
-    /// Has reads give what was there before the newest version, as from a copy that lags behind.
+    /// Omits the newest version from reads, as a lagging standby does.
     pub fn set_stale(&self, stale: bool) {
         self.vault.lock().stale = stale;
     }
 
-    /// Deletes the newest version of a secret, which can be brought back.
+    /// Deletes the newest version of a secret; it can be undeleted.
     pub fn delete(&self, path: &str) {
         if let Some(newest) =
             self.vault.lock().secrets.get_mut(path).and_then(|versions| versions.last_mut())
@@ -262,7 +262,7 @@ impl FakeVault {
         }
     }
 
-    /// Has every request end like this, until told otherwise.
+    /// Replaces every response by a fault; `None` ends the fault.
     pub fn fail(&self, fault: Option<Fault>) {
         self.vault.lock().fault = fault;
     }
@@ -272,13 +272,13 @@ impl FakeVault {
         self.vault.lock().sealed = sealed;
     }
 
-    /// Forgets all tokens but the root one, as a restart without a token store does.
+    /// Revokes all tokens except the root token, as a restart without a token store does.
     pub fn forget_tokens(&self) {
         let root = self.root.expose();
         self.vault.lock().tokens.retain(|token, _| token == root);
     }
 
-    /// How often somebody logged in.
+    /// Number of successful logins.
     pub fn logins(&self) -> u64 {
         self.vault.lock().logins
     }
@@ -300,14 +300,14 @@ async fn serve(State(vault): State<Arc<Mutex<Vault>>>, request: Request) -> Resp
         None => {}
         Some(Fault::Status(status)) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT);
-            return (status, axum::Json(json!({"errors": ["told to fail"]}))).into_response();
+            return (status, axum::Json(json!({"errors": ["scripted fault"]}))).into_response();
         }
         Some(Fault::Garbage) => return "<html>nonsense".into_response(),
         Some(Fault::Empty) => return StatusCode::OK.into_response(),
         Some(Fault::Silence) => std::future::pending().await,
     }
     let (status, body) =
-        vault.lock().answer(&parts.method, &path, token.unwrap_or_default(), &body, list);
+        vault.lock().handle(&parts.method, &path, token.unwrap_or_default(), &body, list);
     if status == StatusCode::NO_CONTENT {
         return status.into_response();
     }
@@ -317,14 +317,14 @@ async fn serve(State(vault): State<Arc<Mutex<Vault>>>, request: Request) -> Resp
 // === impl Vault ===
 
 impl Vault {
-    fn answer(
+    fn handle(
         &mut self,
         method: &Method,
         path: &str,
         token: &str,
         body: &Value,
         list: bool,
-    ) -> Answer {
+    ) -> VaultResponse {
         if path == "sys/health" || path == "sys/seal-status" {
             let status = if self.sealed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
             return (status, json!({"sealed": self.sealed, "initialized": true, "standby": false}));
@@ -332,8 +332,8 @@ impl Vault {
         if self.sealed {
             return errors(StatusCode::SERVICE_UNAVAILABLE, &["Vault is sealed"]);
         }
-        if let Some(answer) = self.login(path, body) {
-            return answer;
+        if let Some(handle) = self.login(path, body) {
+            return handle;
         }
         if path == "sys/wrapping/unwrap" {
             return self.unwrap(token, body);
@@ -376,7 +376,7 @@ impl Vault {
     }
 }
 
-fn result(data: Value, auth: Value) -> Answer {
+fn result(data: Value, auth: Value) -> VaultResponse {
     let body = json!({
         "request_id": Uuid::new_v4().to_string(), "lease_id": "", "renewable": false,
         "lease_duration": 0, "data": data, "wrap_info": null, "warnings": null, "auth": auth,
@@ -384,6 +384,6 @@ fn result(data: Value, auth: Value) -> Answer {
     (StatusCode::OK, body)
 }
 
-fn errors(status: StatusCode, errors: &[&str]) -> Answer {
+fn errors(status: StatusCode, errors: &[&str]) -> VaultResponse {
     (status, json!({ "errors": errors }))
 }

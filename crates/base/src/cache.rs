@@ -216,7 +216,7 @@ impl<K: Eq + Hash + Clone, V: Clone> TtlCache<K, V> {
         self.cache.len()
     }
 
-    /// Whether the cache has no entries.
+    /// True if the cache has no entries.
     pub fn is_empty(&self) -> bool {
         self.cache.is_empty()
     }

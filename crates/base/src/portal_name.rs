@@ -59,8 +59,8 @@ mod tests {
     #[test]
     fn names_have_one_to_64_letters_digits_underscores_or_hyphens() {
         let longest = "a".repeat(64);
-        for good in ["a", "default", "eu-1", "EU_2", "0", &longest] {
-            assert_eq!(PortalName::parse(good).unwrap().as_str(), good);
+        for valid in ["a", "default", "eu-1", "EU_2", "0", &longest] {
+            assert_eq!(PortalName::parse(valid).unwrap().as_str(), valid);
         }
         for bad in ["", "a b", "a/b", "a.b", "é", "a\n", &"a".repeat(65)] {
             assert_eq!(PortalName::parse(bad), None, "{bad:?}");

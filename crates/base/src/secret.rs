@@ -10,7 +10,7 @@ pub const SECRET_MARKER: &str = "hush";
 
 /// A secret text. `Debug` prints `[redacted]`, there is no `Display`, and the memory is wiped on drop.
 ///
-/// Comparison detects changes of our own secrets. It is not constant-time, so it must not verify
+/// Comparison detects changes of secrets. It is not constant-time, so it must not verify
 /// credentials of callers.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(Zeroizing<String>);
@@ -28,7 +28,7 @@ impl Secret {
         &self.0
     }
 
-    /// Whether the text is empty.
+    /// True if the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -15,12 +15,12 @@ pub struct Task {
     handle: Option<JoinHandle<()>>,
 }
 
-/// How a task ended.
+/// Outcome of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Its work returned, or the runtime shut down.
+    /// The work returned, or the runtime shut down.
     Returned,
-    /// Its work panicked.
+    /// The work panicked.
     Panicked,
 }
 
@@ -44,7 +44,7 @@ impl Task {
         let (End::Returned | End::Panicked) = self.join().await;
     }
 
-    /// Whether the task has ended, by itself or by a panic.
+    /// True if the task has ended, by itself or by a panic.
     pub fn is_ended(&self) -> bool {
         self.handle.as_ref().is_none_or(JoinHandle::is_finished)
     }

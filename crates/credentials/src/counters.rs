@@ -32,7 +32,7 @@ pub struct Counters {
     pub panics: u64,
 }
 
-/// What can be counted.
+/// Event that is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Count {
     GrantOk,

@@ -91,7 +91,7 @@ impl Credentials {
         Ok(self.registry.add(vec![(name.to_owned(), secret)], false) == 1)
     }
 
-    /// Removes a portal. Returns `false` if there is none. Its engine ends once nothing would be
+    /// Removes a portal. Returns `false` if the portal is unknown. Its engine ends once nothing would be
     /// lost; calls that have a token already are not disturbed.
     pub fn remove(&self, name: &str) -> bool {
         self.registry.remove(|portal, _| portal == name) == 1

@@ -33,7 +33,7 @@ mod calls;
 
 use calls::{Calls, Ended};
 
-/// What all portals share.
+/// Ports and limits shared by all portals.
 #[derive(Clone)]
 pub(crate) struct Ports {
     pub(crate) store: Arc<dyn SecretStore>,
@@ -57,7 +57,7 @@ pub(crate) struct Engine {
     signals: Arc<Signals>,
 }
 
-/// A start slot; given back when it is dropped, or at `ends`.
+/// A start slot; released when it is dropped, or at `ends`.
 struct StartSlot {
     _permit: OwnedSemaphorePermit,
     ends: Instant,

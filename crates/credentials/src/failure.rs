@@ -11,7 +11,7 @@ pub enum FailureClass {
     LoginRejected,
     /// The secret store denies access to the path.
     StoreDenied,
-    /// There is no secret at the path, or its newest version is deleted.
+    /// The path has no secret, or its newest version is deleted.
     SecretMissing,
     /// The secret has neither kind's keys.
     SecretMalformed,
@@ -46,7 +46,7 @@ impl FailureClass {
         }
     }
 
-    /// Whether the failure can end without a change of the secret or its policy. A rejected login
+    /// True if the failure can end without a change of the secret or its policy. A rejected login
     /// counts as transient: it affects all portals at once, and the store's session retries it.
     pub(crate) fn is_transient(self) -> bool {
         match self {

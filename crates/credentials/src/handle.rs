@@ -23,7 +23,7 @@ pub struct Handle {
 // === impl Handle ===
 
 impl Handle {
-    /// Whether both are handles of one engine. A portal that is removed and added again gets another
+    /// True if both are handles of one engine. A portal that is removed and added again gets another
     /// engine.
     pub fn is_same(&self, other: &Self) -> bool {
         self.published.same_channel(&other.published)

@@ -163,7 +163,7 @@ impl Machine {
         }
     }
 
-    /// When to send the next [`Event::Tick`] if nothing happens before.
+    /// Time of the next [`Event::Tick`] if no other event comes first.
     pub(crate) fn wake(&self, now: Instant) -> Instant {
         let latest = now + self.max_sleep;
         if !self.cycle.wanted {
@@ -191,22 +191,22 @@ impl Machine {
         Arc::clone(&self.journal.portal)
     }
 
-    /// Whether the first token was published or the first attempt has failed.
+    /// True if the first token was published or the first attempt has failed.
     pub(crate) fn has_settled(&self) -> bool {
         self.cycle.settled
     }
 
-    /// Whether ending now loses nothing that exists only in memory.
+    /// True if ending now loses nothing that exists only in memory.
     pub(crate) fn can_end(&self) -> bool {
         !self.write_back.is_pending() && !self.cycle.refresh.in_flight
     }
 
-    /// What callers see.
+    /// State for callers.
     pub(crate) fn published(&self) -> Published {
         self.report().published()
     }
 
-    /// What operators see.
+    /// State for operators.
     pub(crate) fn status(&self, now: Instant, discovered: bool) -> PortalStatus {
         self.report().status(now, discovered)
     }

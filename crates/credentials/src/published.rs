@@ -1,4 +1,4 @@
-//! What the engine publishes to the portal's callers, and what a caller can use of it.
+//! Tokens and failures that the engine publishes, and their resolution for a caller.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use crate::token::{Rejection, Token, TokenUnavailable};
 pub(crate) struct Published {
     pub(crate) active: Option<ActiveToken>,
     pub(crate) no_replacement: Option<NoReplacement>,
-    /// Why the credential is suspended.
+    /// Reason for the suspension; `None` if the credential is not suspended.
     pub(crate) suspended: Option<Arc<str>>,
-    /// What the engine is waiting for, for callers whose deadline passes.
+    /// Condition that the engine waits for, reported to callers whose deadline passes.
     pub(crate) awaits: &'static str,
 }
 
@@ -32,12 +32,12 @@ pub(crate) struct NoReplacement {
     pub(crate) until: Instant,
 }
 
-/// What a caller can use.
+/// Requirements of a caller for a token.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Need {
     /// Tokens of this generation and below are of no use; 0 takes any.
     pub(crate) above: u64,
-    /// What HubSpot said about the token of generation `above`.
+    /// Rejection of the token of generation `above` by HubSpot.
     pub(crate) rejection: Option<Rejection>,
 }
 

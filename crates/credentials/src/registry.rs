@@ -1,4 +1,4 @@
-//! The portals by name, each with an engine of its own, so that a broken one affects no other.
+//! The portals by name, each with a separate engine, so that a broken one affects no other.
 
 use std::{
     collections::BTreeMap,
@@ -140,7 +140,7 @@ impl Registry {
         removed.len()
     }
 
-    /// Removes all portals for good. Returns their tasks, which end once nothing would be lost.
+    /// Removes all portals and rejects new ones. Returns their tasks, which end once nothing would be lost.
     pub(crate) fn end(&self) -> Vec<Task> {
         let mut changes = self.changes();
         changes.closed = true;

@@ -1,4 +1,4 @@
-//! When to do what: every number of the engine with its reason, and pure functions from facts and a
+//! Schedule of the engine: every constant with its reason, and pure functions from facts and a
 //! random number to a duration.
 //!
 //! `jitter` is a random number in `[0, 1)`. It spreads portals and replicas, which would otherwise
@@ -14,8 +14,8 @@ pub(crate) const REQUEST_FLOOR: Duration = Duration::from_secs(1);
 /// only if a clock is wrong, and refreshing faster would not help.
 pub(crate) const REPORT_FLOOR: Duration = Duration::from_secs(5);
 
-/// How long "the store has no other token" answers further reports about the same token. Long
-/// enough to bound the reads under a storm of reports, short enough to be asked again.
+/// Time for which "the store has no other token" answers further reports about the same token. It
+/// bounds the reads under many reports, and is short enough that a new secret is found soon.
 pub(crate) const NO_REPLACEMENT_TTL: Duration = Duration::from_secs(10);
 
 /// Maximum age of a poll that need not be repeated before a refresh.
@@ -45,7 +45,7 @@ pub(crate) const MAX_INVALID_NAMES: usize = 1_000;
 /// past is ever planned.
 pub(crate) const WAKE_FLOOR: Duration = Duration::from_millis(1);
 
-/// Maximum time planned ahead. A token that claims to live longer is refreshed daily all the same.
+/// Maximum time planned ahead. A token with a longer lifetime is still refreshed daily.
 const LONGEST_PLAN: Duration = Duration::from_secs(24 * 3_600);
 
 /// Maximum lifetime that is believed: keeps arithmetic on instants far from overflow.
@@ -104,7 +104,7 @@ pub(crate) fn refresh_after(life: Duration, jitter: f64) -> Duration {
     life.min(LONGEST_PLAN).mul_f64(fraction).max(REQUEST_FLOOR)
 }
 
-/// Wait after the `failures`th failure in a row. `retry_after` is what the peer asks for;
+/// Pause after the `failures`th failure in a row. `retry_after` is what the peer asks for;
 /// `token_left` is the remaining lifetime of the token that callers use, `None` if they have none.
 pub(crate) fn backoff(
     failures: u32,
@@ -134,13 +134,13 @@ pub(crate) fn suspended_retry_after(interval: Duration, jitter: f64) -> Duration
     interval.mul_f64(0.8 + jitter * 0.4)
 }
 
-/// Wait before the store is checked again after a grant was rejected; `None` once the credential is
+/// Pause before the store is checked again after a grant was rejected; `None` once the credential is
 /// to be suspended. Another replica may have rotated the refresh token and be about to save it.
 pub(crate) fn suspect_check_after(checks: u32) -> Option<Duration> {
     SUSPECT_CHECKS.get(usize::try_from(checks).ok()?).copied()
 }
 
-/// Wait before a refresh token that another replica saved is used for the first time. Soon, because
+/// Pause before a refresh token that another replica saved is used for the first time. Soon, because
 /// the token endpoint may have ended either token and the fallback exists in memory only; not at
 /// once, so that several losers of one race do not race again.
 pub(crate) fn prove_after(jitter: f64) -> Duration {

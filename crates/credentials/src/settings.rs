@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use crate::secret_path::SecretPath;
 
-/// When a portal's first token is fetched.
+/// Time of a portal's first token request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
     /// At once, so that the first call finds a token.
     #[default]
     Eager,
-    /// When the first call asks for one.
+    /// On the first call.
     Lazy,
 }
 
@@ -34,7 +34,7 @@ pub struct Settings {
     pub grant_timeout: Duration,
     /// Mean interval at which a suspended portal is tried again. Default 10 min.
     pub suspended_retry_interval: Duration,
-    /// When a portal's first token is fetched. Default at once.
+    /// Time of a portal's first token request. Default: at start.
     pub start: Start,
     /// Maximum number of portals that fetch their first token at the same time. Default 16.
     pub start_concurrency: usize,

@@ -21,7 +21,7 @@ pub(crate) struct Signals {
 /// The signals since they were last taken.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PendingSignals {
-    /// A caller or the eager start wants a token; set for good.
+    /// True once a caller or the eager start has requested a token.
     pub(crate) token_wanted: bool,
     /// An operator wants the credential tried again.
     pub(crate) refresh_now: bool,

@@ -28,7 +28,7 @@ pub struct TokenResponse {
     pub refresh_token: Option<Secret>,
 }
 
-/// Why the token endpoint issued no token.
+/// Reason why the token endpoint issued no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     /// The grant or the client is rejected permanently (`invalid_grant`, `invalid_client`,

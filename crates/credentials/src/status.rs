@@ -1,4 +1,4 @@
-//! What operators see of a portal. Nothing here holds a secret.
+//! Status of a portal for operators. Contains no secret.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -35,13 +35,13 @@ pub enum Kind {
 pub struct PortalStatus {
     /// Name of the portal.
     pub portal: Arc<str>,
-    /// Whether the portal was discovered instead of configured.
+    /// True if the portal was discovered instead of configured.
     pub discovered: bool,
     /// State of the credential.
     pub state: State,
     /// Kind of the secret; `None` before the secret was read.
     pub kind: Option<Kind>,
-    /// Whether a call could be made now.
+    /// True if a call could be made now.
     pub usable: bool,
     /// Generation of the token in use, from 1 up; 0 before the first token.
     pub generation: u64,
@@ -51,16 +51,16 @@ pub struct PortalStatus {
     pub expires_in: Option<Duration>,
     /// Time until the next planned refresh.
     pub next_refresh: Option<Duration>,
-    /// The present failure; `None` if there is none.
+    /// Current failure; `None` if there is no failure.
     pub failure: Option<FailureClass>,
     /// The last failure, even if it is over.
     pub last_failure: Option<FailureClass>,
     /// Version of the secret in use; `None` before the secret was read.
     pub secret_version: Option<u64>,
-    /// Whether the newest version is deleted or destroyed, so that the credential exists in memory
+    /// True if the newest version is deleted or destroyed, so that the credential exists in memory
     /// only.
     pub secret_deleted: bool,
-    /// Whether a rotated refresh token is not saved yet: it is lost if the process ends.
+    /// True if a rotated refresh token is not saved yet: it is lost if the process ends.
     pub write_back_pending: bool,
     /// Counts since the portal was added.
     pub counters: Counters,
@@ -107,7 +107,7 @@ impl Kind {
 // === impl Readiness ===
 
 impl Readiness {
-    /// Whether nothing is missing.
+    /// True if nothing is missing.
     pub fn is_ready(&self) -> bool {
         self.missing.is_empty() && self.not_listed_yet.is_none()
     }

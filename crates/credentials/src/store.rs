@@ -45,7 +45,7 @@ pub enum VersionState {
     Deleted(u64),
 }
 
-/// Why a secret could not be read or written.
+/// Reason why a secret could not be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// No secret at this path, or its newest version is deleted.

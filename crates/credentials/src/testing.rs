@@ -17,7 +17,7 @@ pub use token_endpoint::{Rotation, TokenEndpoint};
 /// Part of every secret of the doubles.
 pub const SECRET_MARKER: &str = "hush";
 
-/// What a double does instead of its work.
+/// Fault of a test double.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// Answers at once that it is unavailable.

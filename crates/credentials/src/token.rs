@@ -12,7 +12,7 @@ pub struct Token {
     pub generation: u64,
 }
 
-/// Why HubSpot answered a token with status 401.
+/// Meaning of a 401 of HubSpot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
     /// Category `EXPIRED_AUTHENTICATION`: a refresh helps.
@@ -21,7 +21,7 @@ pub enum Rejection {
     Invalid,
 }
 
-/// Why there is no token to use.
+/// Reason why no token is available.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenUnavailable {
     /// No token came before the caller's deadline. Says what the engine is waiting for.

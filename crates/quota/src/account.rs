@@ -74,7 +74,7 @@ pub(crate) struct LedgerLink {
     search_changed: Notify,
 }
 
-/// When to exchange with the ledger.
+/// Time of the next exchange with the ledger.
 #[derive(Debug)]
 pub(crate) enum NextExchange {
     /// Now, with this request.
@@ -204,7 +204,7 @@ impl Account {
         let _ = self.tasks.set(tasks);
     }
 
-    /// Takes permits for queued requests, as many as there are now.
+    /// Acquires all available permits for queued requests.
     pub(crate) fn serve_queues(self: &Arc<Self>) -> Round {
         let now = self.now();
         let mut round = Round::default();
@@ -248,7 +248,8 @@ impl Account {
         state.limiter(bucket).bucket.exchange_request(Demand::Leave, Instant::now())
     }
 
-    /// Takes over the response to a request that was sent at `sent_at`, or that there was none.
+    /// Applies the response to a request that was sent at `sent_at`; `None` if there was no
+    /// response.
     pub(crate) fn finish_exchange(
         &self,
         bucket: BucketName,

@@ -34,8 +34,8 @@ const SECONDS_OF_LIMIT: u64 = 10;
 /// Largest limit that is accepted. Larger ones are mistakes, and products of them could overflow.
 const MAX_SIZE: u64 = 1_000_000_000;
 
-/// How often in a window to check whether others use less of it. What is known of them is at most a
-/// twentieth of a window too old.
+/// Number of checks per window for a change in the calls of other clients. The known number is at
+/// most a twentieth of a window old.
 const CHECKS_PER_WINDOW: u32 = 20;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -96,7 +96,7 @@ impl Bucket {
         self.lease.as_ref()
     }
 
-    /// Whether a permit can be granted only after a response of the ledger.
+    /// True if a permit can be granted only after a response of the ledger.
     pub(crate) fn waits_for_ledger(&self) -> bool {
         let waits =
             |lease: &ReplicaLease| lease.is_starting() || lease.is_live() && lease.is_empty();
@@ -118,7 +118,7 @@ impl Bucket {
         self.own_calls().saturating_add(self.other_calls(now)).min(self.size)
     }
 
-    /// Until when a 429 keeps the limit closed.
+    /// Time until which a 429 keeps the limit closed.
     pub(crate) fn closed_until(&self, now: Instant) -> Option<Instant> {
         self.closed_until.filter(|until| *until > now)
     }
@@ -144,8 +144,8 @@ impl Bucket {
         }
     }
 
-    /// When to check whether a permit can be granted. `None` if one can be granted now. Others may use
-    /// less at any time, without an event here.
+    /// Time of the next check for a permit; `None` if a permit is available now. Other clients may
+    /// reduce their calls at any time, without an event here.
     pub(crate) fn next_check(&self, now: Instant) -> Option<Instant> {
         let opens = Some(self.opens(0, now)).filter(|opens| *opens > now);
         let must_wait = self.is_alone() && self.external.must_wait(self.own_usage(), now);
@@ -160,7 +160,7 @@ impl Bucket {
         opens.into_iter().chain(check).min()
     }
 
-    /// Takes a slot for so many requests, and returns its number.
+    /// Acquires a slot for this many requests, and returns its number.
     pub(crate) fn take(&mut self, users: Users, requests: usize, now: Instant) -> u64 {
         self.spacing.take(requests, self.gap(now), now);
         let mut slot = 0;
@@ -214,7 +214,7 @@ impl Bucket {
         }
     }
 
-    /// What HubSpot can count of a call that is sent now.
+    /// Calls that HubSpot may have counted when a call is sent now.
     pub(crate) fn baseline(&self) -> Baseline {
         match &self.lease {
             Some(lease) if lease.is_live() => Baseline { in_ledger: true, oldest: lease.oldest() },
@@ -276,7 +276,7 @@ impl Bucket {
         self.closed_until = Some(self.closed_until.map_or(until, |known| known.max(until)));
     }
 
-    /// When the windows and the spacing allow the permit after `ahead` others.
+    /// Time at which the windows and the spacing allow the permit after `ahead` others.
     fn window_opens(&self, ahead: usize, now: Instant) -> Instant {
         let limits = self.window_limits(now);
         let opens =
@@ -314,25 +314,25 @@ impl Bucket {
         OwnUsage { size: self.size, window: self.window(), used: self.own_calls() }
     }
 
-    /// Whether a tenth of the limit holds for each second. Responses announce such limits only, so that
+    /// True if a tenth of the limit holds for each second. Responses announce such limits only, so that
     /// other clients are visible.
     fn is_paced(&self) -> bool {
         self.windows.len() > 1
     }
 
-    /// Whether this replica has to find out about other clients by itself. Else the ledger does.
+    /// True if this replica has to find out about other clients by itself. Else the ledger does.
     fn is_alone(&self) -> bool {
         self.is_paced() && self.lease.is_none()
     }
 
-    /// Whether slots are spaced evenly.
+    /// True if slots are spaced evenly.
     fn is_spaced(&self, now: Instant) -> bool {
         self.spacing.is_on(now)
             || (self.is_alone() && self.external.should_spread(self.own_usage(), now))
     }
 
-    /// How many own calls the longest window may hold, if replicas share the limit. Without the ledger it
-    /// can be 0 for a time: the calls of others leave the window.
+    /// Maximum number of own calls in the longest window, if replicas share the limit. Without the
+    /// ledger it can be 0 until calls of other replicas leave the window.
     fn own_part(&self, lease: &ReplicaLease, now: Instant) -> u64 {
         if lease.is_live() {
             return self.size;
@@ -345,7 +345,7 @@ impl Bucket {
         part.min((self.size / replicas).saturating_sub(1).max(1))
     }
 
-    /// How many own calls each window may hold.
+    /// Maximum number of own calls in each window.
     fn window_limits(&self, now: Instant) -> impl Iterator<Item = usize> {
         let limits = match &self.lease {
             None if self.is_paced() => {

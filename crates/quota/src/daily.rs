@@ -25,7 +25,7 @@ pub(crate) struct Daily {
     ends: Option<Timestamp>,
     /// End of the early time of that day.
     early: Option<Timestamp>,
-    /// Whether HubSpot rejected a call for the daily limit.
+    /// True if HubSpot rejected a call for the daily limit.
     is_closed: bool,
     /// Time of the next probe, if the limit is exhausted.
     probe: Option<Timestamp>,

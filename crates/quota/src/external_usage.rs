@@ -20,7 +20,7 @@ const TARGET_SHARE: u64 = 90;
 /// seen.
 const PROBE_SHARE: u64 = 1;
 
-/// How long other clients are considered active after a sign of them: six windows.
+/// Time for which other clients count as active after a sign of them: six windows.
 const ACTIVE_TIME: Duration = Duration::from_secs(60);
 
 /// Minimum time for which an observation justifies more than one call. Others can use up the rest in a
@@ -47,7 +47,7 @@ pub(crate) struct ExternalUsage {
     observed: Option<Observed>,
     /// Newest slot whose response announced the limit.
     observed_slot: Option<u64>,
-    /// Until when other clients are considered active.
+    /// Time until which other clients count as active.
     active_until: Option<Instant>,
     /// OwnUsage calls in the window at a 429, if that is the only sign of other clients.
     suspected_at: Option<u64>,
@@ -55,7 +55,7 @@ pub(crate) struct ExternalUsage {
     in_flight: BTreeMap<u64, Option<Instant>>,
     /// Estimated arrivals of own calls in the last two windows, the oldest first.
     arrivals: VecDeque<Instant>,
-    /// Whether a call has ever ended.
+    /// True if a call has ever ended.
     has_finished: bool,
 }
 
@@ -144,26 +144,26 @@ impl ExternalUsage {
         self.active_until = Some(until + ACTIVE_TIME);
     }
 
-    /// The limit turns out to be `size`. If that explains the 429, no other client is active.
+    /// Applies an observed limit of `size`. If that explains the 429, no other client is active.
     pub(crate) fn on_limit_change(&mut self, size: u64) {
         if self.suspected_at.take_if(|used| *used >= size).is_some() {
             self.active_until = None;
         }
     }
 
-    /// Whether other clients are considered active.
+    /// True if other clients are considered active.
     pub(crate) fn is_active(&self, now: Instant) -> bool {
         self.active_until.is_some_and(|until| now < until)
     }
 
-    /// Calls of others in the window: as many as in the last observation, because they make new calls
-    /// while old ones leave the window.
+    /// Calls of other clients in the window. The number of the last observation is kept, because
+    /// they make new calls while old ones leave the window.
     pub(crate) fn calls(&self, window: Duration, now: Instant) -> u64 {
         let known = |observed: &&Observed| self.is_active(now) && now < observed.at + window;
         self.observed.as_ref().filter(known).map_or(0, |observed| observed.calls)
     }
 
-    /// How many own calls the window may hold.
+    /// Maximum number of own calls in the window.
     pub(crate) fn allowance(&self, own: OwnUsage, now: Instant) -> u64 {
         let rest = own.size.saturating_sub(self.calls(own.window, now));
         if !self.is_active(now) {
@@ -175,7 +175,7 @@ impl ExternalUsage {
         if is_old && self.is_newcomer(own, now) { part.max(own.used + 1) } else { part }
     }
 
-    /// How many own calls a second may hold, of the `limit` that HubSpot allows to all.
+    /// Maximum number of own calls per second, given HubSpot's `limit` for all clients.
     pub(crate) fn allowance_per_second(&self, own: OwnUsage, limit: u64, now: Instant) -> u64 {
         if !self.is_active(now) {
             return limit;
@@ -185,13 +185,13 @@ impl ExternalUsage {
         even.max(allowance.saturating_sub(own.used) / GROWTH_SECONDS).min(limit)
     }
 
-    /// Whether so little is left that slots are spaced evenly. Calls in flight at the same time do not see
+    /// True if so little is left that slots are spaced evenly. Calls in flight at the same time do not see
     /// each other.
     pub(crate) fn should_spread(&self, own: OwnUsage, now: Instant) -> bool {
         self.is_active(now) && self.left(own, now) < own.size / SCARCE
     }
 
-    /// Whether the next call has to wait for a response. Since the last observation others are assumed to
+    /// True if the next call has to wait for a response. Since the last observation others are assumed to
     /// have made calls in proportion to their part, as this replica has.
     pub(crate) fn must_wait(&self, own: OwnUsage, now: Instant) -> bool {
         if self.has_finished && !self.is_active(now) {
@@ -215,7 +215,7 @@ impl ExternalUsage {
         (unheard + 1) * all > left * own.used
     }
 
-    /// Whether the own part is still that of a newcomer.
+    /// True if the own part is still that of a newcomer.
     fn is_newcomer(&self, own: OwnUsage, now: Instant) -> bool {
         own.used * MAX_CLIENTS <= self.calls(own.window, now) + own.used
     }

@@ -112,8 +112,8 @@ impl FairShares {
         }
     }
 
-    /// Returns the charge of a cancelled request. The caller's next request still goes after those that
-    /// are queued.
+    /// Refunds the charge of a cancelled request. The caller's next request is still ordered after
+    /// its queued requests.
     pub(crate) fn refund(&mut self, key: Key, caller: &Caller, charge: u64) {
         if let Some(state) = self.callers.get_mut(caller) {
             let same = |other: &&Key| other.priority == key.priority;

@@ -41,7 +41,7 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
 pub struct LimitKey {
     /// The portal.
     pub portal: Arc<str>,
-    /// Its bucket.
+    /// Bucket of the limit.
     pub bucket: BucketName,
 }
 
@@ -50,7 +50,7 @@ pub struct LimitKey {
 #[error("{0}")]
 pub struct Unavailable(pub String);
 
-/// How replicas share their quotas.
+/// Configuration of the ledger that replicas share.
 #[derive(Debug, Clone)]
 pub struct LedgerConfig {
     pub(crate) ledger: Arc<dyn Ledger>,
@@ -58,7 +58,7 @@ pub struct LedgerConfig {
     pub(crate) replica: Arc<str>,
     /// Number of replicas until the ledger reports it.
     pub(crate) expected_replicas: u32,
-    /// Whether the last exchange of any limit failed, so that it is logged once.
+    /// True if the last exchange of any limit failed, so that it is logged once.
     is_down: Arc<AtomicBool>,
 }
 
@@ -71,7 +71,7 @@ pub struct ExchangeRequest {
     pub size: u64,
     /// Length of the window, unless the ledger has another.
     pub window: Duration,
-    /// Whether a tenth of the limit holds for each second as well.
+    /// True if a tenth of the limit holds for each second as well.
     pub paced: bool,
     /// Permits for requests that wait.
     pub want: usize,
@@ -79,9 +79,9 @@ pub struct ExchangeRequest {
     pub spare: usize,
     /// Number of the first permit. The others follow.
     pub first: u64,
-    /// Whether a permit that becomes valid later is wanted if none is valid now.
+    /// True if a permit that becomes valid later is wanted if none is valid now.
     pub ahead: bool,
-    /// Whether permits are to be spaced evenly, because requests are batched.
+    /// True if permits are to be spaced evenly, because requests are batched.
     pub spread: bool,
     /// Maximum time from the validity of a wanted permit to its use.
     pub hold: Duration,
@@ -93,15 +93,15 @@ pub struct ExchangeRequest {
     pub slots: Vec<SlotReport>,
     /// The last announcement of HubSpot that the ledger does not know.
     pub observed: Option<LedgerObservation>,
-    /// How long a 429 closes the limit.
+    /// Duration for which a 429 closes the limit.
     pub close: Option<Duration>,
-    /// Whether the replica keeps to its own part and takes no permits. The ledger reserves that part.
+    /// True if the replica keeps to its own part and takes no permits. The ledger reserves that part.
     pub detached: bool,
-    /// Whether the replica stops using this limit.
+    /// True if the replica stops using this limit.
     pub leave: bool,
 }
 
-/// What became of one permit.
+/// Outcome of one permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotReport {
     /// Number of the permit.
@@ -129,9 +129,9 @@ pub struct LedgerObservation {
 pub struct Grant {
     /// Time of the response.
     pub now: LedgerInstant,
-    /// When each granted permit becomes valid.
+    /// Time at which each granted permit becomes valid.
     pub permits: Vec<LedgerInstant>,
-    /// When one more could become valid.
+    /// Time at which one more permit could become valid.
     pub next: LedgerInstant,
     /// Calls in the window, of all replicas and of other clients.
     pub used: u64,
@@ -141,13 +141,13 @@ pub struct Grant {
     pub size: u64,
     /// Length of the window.
     pub window: Duration,
-    /// How long a 429 closes the limit, from the time of the response.
+    /// Duration for which a 429 closes the limit, from the time of the response.
     pub closed: Duration,
     /// Replicas that use this limit.
     pub replicas: u32,
     /// Permits that were granted before the oldest that still counts.
     pub oldest: u64,
-    /// Whether the ledger is new, so that not all replicas may have reported to it. It grants nothing.
+    /// True if the ledger is new, so that not all replicas may have reported to it. It grants nothing.
     pub warming: bool,
 }
 

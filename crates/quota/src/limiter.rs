@@ -25,14 +25,14 @@ pub(crate) struct Limiter {
     pub(crate) counts: BucketCounters,
 }
 
-/// What a limiter has for its queue.
+/// Permits that a limiter offers to its queue.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// A slot, taken for these requests.
+    /// A slot that is acquired for these requests.
     Batch(u64, Vec<Waiting>),
-    /// Nothing before this time.
+    /// No permit before this time.
     At(Instant),
-    /// Nothing before an event: a new request, a released slot, or a response of the ledger.
+    /// No permit before an event: a new request, a released slot, or a response of the ledger.
     OnEvent,
 }
 
@@ -176,8 +176,8 @@ impl Limiter {
         Err(Rejected { bucket: self.name, reason: Reason::Deadline, retry_after })
     }
 
-    /// If the queue is full, removes a request of the caller with the most of them. Rejects the new one
-    /// if that is its own caller.
+    /// Makes room in a full queue: removes a request of the caller with the most requests, or
+    /// rejects the new request if its caller has the most.
     fn make_room(
         &mut self,
         caller: &Caller,

@@ -1,4 +1,4 @@
-//! What a HubSpot response says about the limits.
+//! Limits reported by a HubSpot response.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub enum RateLimited {
 /// the count in the response is split into own calls and calls of other clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Baseline {
-    /// Whether `oldest` is a number of the ledger or of this replica.
+    /// True if `oldest` is a number of the ledger, false if it is one of this replica.
     pub(crate) in_ledger: bool,
     /// Number of the oldest slot.
     pub(crate) oldest: u64,

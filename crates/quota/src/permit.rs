@@ -9,7 +9,7 @@ use crate::{
 
 /// The account that issued a permit, as far as the permit needs it.
 pub(crate) trait Issuer: fmt::Debug + Send + Sync {
-    /// The request of this slot is sent now, for so many leads.
+    /// The request of this slot is sent now, for this many leads.
     fn mark_sent(&self, bucket: BucketName, slot: u64, leads: usize) -> Baseline;
     /// The request of this slot ended, with or without a response.
     fn finish(&self, bucket: BucketName, slot: u64, response: Option<(Observation, Baseline)>);
@@ -50,7 +50,7 @@ impl Permit {
         self.bucket
     }
 
-    /// Marks the request as sent now, for so many leads. Only the first call counts.
+    /// Marks the request as sent now, for this many leads. Only the first call counts.
     pub fn mark_sent(&mut self, leads: usize) {
         match self.state {
             State::Unsent => {

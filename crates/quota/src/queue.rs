@@ -30,7 +30,7 @@ const INTERACTIVE_IN_A_ROW: u32 = 9;
 pub(crate) struct Batch {
     pub(crate) users: Users,
     pub(crate) waiting: Vec<Waiting>,
-    /// When each of them was queued.
+    /// Time at which each request was queued.
     pub(crate) since: Vec<Instant>,
 }
 
@@ -50,7 +50,7 @@ struct Entry {
     caller: Caller,
     waiting: Waiting,
     since: Instant,
-    /// What its caller was charged.
+    /// Charge of the caller for this request.
     charge: u64,
 }
 
@@ -86,7 +86,7 @@ impl Queue {
         self.entries.len()
     }
 
-    /// Whether no request is queued.
+    /// True if no request is queued.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

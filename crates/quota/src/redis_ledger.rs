@@ -22,7 +22,7 @@ use crate::ledger::{ExchangeRequest, Grant, Ledger, LimitKey, Unavailable};
 /// Timeout for a connection and for a response. The quota waits 250 ms for both together.
 const TIMEOUT: Duration = Duration::from_millis(200);
 
-/// How to reach the ledger in Redis or Valkey.
+/// Connection settings of the ledger in Redis or Valkey.
 #[derive(Debug, Clone)]
 pub struct RedisSettings {
     /// Location of the server.
@@ -59,7 +59,7 @@ pub struct RedisLedger {
 pub struct ServerInfo {
     /// Name, and version if it is known.
     pub server: String,
-    /// Whether it accepts writes. A replica does not.
+    /// True if it accepts writes. A replica does not.
     pub writable: bool,
 }
 
@@ -113,7 +113,7 @@ impl RedisLedger {
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(Some(TIMEOUT));
         let connection = client.get_multiplexed_async_connection_with_config(&config);
-        // Name resolution has no timeout of its own.
+        // The timeout of the connection does not include name resolution.
         let connection = timeout(TIMEOUT, connection).await;
         let connection =
             connection.map_err(|_| Unavailable("no connection within 200 ms".to_owned()))?;

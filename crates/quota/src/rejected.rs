@@ -1,4 +1,4 @@
-//! Why a request got no permit.
+//! Rejection of a request without a permit.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::bucket_name::BucketName;
 pub struct Rejected {
     /// The limit that rejected it.
     pub bucket: BucketName,
-    /// Why.
+    /// Reason for the rejection.
     pub reason: Reason,
     /// Estimated time until a permit can be acquired.
     pub retry_after: Duration,
 }
 
-/// Why a request got no permit.
+/// Reason why a request got no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The permit would come after the deadline of the request.

@@ -18,7 +18,7 @@ pub(crate) struct RemoteUsage {
 
 #[derive(Debug, Clone, Copy)]
 enum Calls {
-    /// It is not known when they leave the window: taken to leave it evenly.
+    /// The times at which they leave the window are unknown; they are assumed to leave it evenly.
     Even(u64),
     /// Calls that leave it in each tenth of the window.
     Tenths([u64; TENTHS]),
@@ -27,7 +27,7 @@ enum Calls {
 // === impl RemoteUsage ===
 
 impl RemoteUsage {
-    /// So many calls of others, by a count of HubSpot.
+    /// This many calls of other clients, as HubSpot counted.
     pub(crate) fn counted(calls: u64, now: Instant) -> Self {
         Self { known_at: now, calls: Calls::Even(calls) }
     }

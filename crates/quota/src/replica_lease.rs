@@ -54,12 +54,12 @@ pub(crate) struct LimitParameters {
     pub(crate) spread: bool,
 }
 
-/// What is wanted of the ledger.
+/// Demand reported to the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Demand {
     /// Number of permits that requests wait for.
     Permits(usize),
-    /// To leave the limit to the others, because the process ends.
+    /// Detach: leave the limit to the other replicas, because the process ends.
     Leave,
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct ReplicaLease {
     stock: Stock,
     reports: Reports,
     observed: Option<LedgerObservation>,
-    /// Until when a 429 closes the limit, if that is not reported.
+    /// Time until which a 429 closes the limit, if that is not reported yet.
     close: Option<Instant>,
     /// The same, while the exchange that reports it is in flight.
     closing: Option<Instant>,
@@ -112,17 +112,17 @@ impl ReplicaLease {
         }
     }
 
-    /// Whether the ledger grants permits.
+    /// True if the ledger grants permits.
     pub(crate) fn is_live(&self) -> bool {
         self.availability.is_live()
     }
 
-    /// Whether the ledger has not responded yet, so that requests wait for it.
+    /// True if the ledger has not responded yet, so that requests wait for it.
     pub(crate) fn is_starting(&self) -> bool {
         self.availability == Availability::Starting
     }
 
-    /// Whether the ledger is unavailable.
+    /// True if the ledger is unavailable.
     pub(crate) fn is_unavailable(&self) -> bool {
         self.availability.is_disconnected() && !self.is_starting()
     }
@@ -137,7 +137,7 @@ impl ReplicaLease {
         self.oldest
     }
 
-    /// Whether no permit is in stock.
+    /// True if no permit is in stock.
     pub(crate) fn is_empty(&self) -> bool {
         self.stock.is_empty()
     }
@@ -309,7 +309,7 @@ impl ReplicaLease {
         self.offset = None;
     }
 
-    /// When to ask for a request again although nothing happens.
+    /// Time at which a repeated ledger exchange is due without an event.
     pub(crate) fn next_exchange(&self, demand: usize, now: Instant) -> Option<Instant> {
         if !self.activity.is_active(demand, now) && !self.activity.is_member {
             return None;
@@ -333,7 +333,7 @@ impl ReplicaLease {
         (want, usize::from(is_busy && demand == 0 && self.stock.is_empty()))
     }
 
-    /// Whether an exchange is due: for permits, as a heartbeat, to join, or with news. A replica that does
+    /// True if an exchange is due: for permits, as a heartbeat, to join, or with news. A replica that does
     /// not use the limit stays away from it.
     fn is_due(&self, is_active: bool, want: usize, spare: usize, now: Instant) -> bool {
         let asks = want + spare > 0 && !self.is_denied(want > 0, now);

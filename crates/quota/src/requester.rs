@@ -51,7 +51,7 @@ impl Caller {
         Self { name: name.into(), weight: Some(weight) }
     }
 
-    /// Whether the name is authenticated.
+    /// True if the name is authenticated.
     pub fn is_authenticated(&self) -> bool {
         self.weight.is_some()
     }

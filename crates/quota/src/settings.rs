@@ -25,6 +25,6 @@ pub struct Settings {
     pub zones: BTreeMap<String, Zone>,
     /// Time zone of all other portals.
     pub zone: Zone,
-    /// How replicas share the limits. `None` if each replica counts alone.
+    /// Ledger that replicas share; `None` if each replica counts alone.
     pub ledger: Option<LedgerConfig>,
 }

@@ -9,7 +9,7 @@ use crate::{bucket_name::BucketName, requester::Caller, write_queue::WriteQueueS
 pub struct AccountSnapshot {
     /// The portal.
     pub portal: Arc<str>,
-    /// Its limits: burst, search, daily.
+    /// Limits of the account: burst, search, daily.
     pub buckets: Vec<BucketSnapshot>,
     /// Writes that wait for an earlier write to the same lead.
     pub write_queue: WriteQueueSnapshot,
@@ -29,7 +29,7 @@ pub struct BucketSnapshot {
     /// Time until the next call may be made, zero if one may be made now. For the daily limit, the rest
     /// of the day.
     pub reset: Duration,
-    /// How long a 429 keeps the limit closed, zero if it is open.
+    /// Duration for which a 429 keeps the limit closed; zero if it is open.
     pub closed: Duration,
     /// Requests in the queue.
     pub waiting: usize,
@@ -44,7 +44,7 @@ pub struct BucketSnapshot {
 /// State of the ledger of one limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LedgerSnapshot {
-    /// Whether the ledger is unavailable, so that each replica keeps to its own part.
+    /// True if the ledger is unavailable, so that each replica keeps to its own part.
     pub is_unavailable: bool,
     /// Replicas that use the limit, as last reported.
     pub replicas: u32,
@@ -55,7 +55,7 @@ pub struct LedgerSnapshot {
 pub struct CallerSnapshot {
     /// The caller.
     pub caller: Caller,
-    /// Its weight. Quota is divided among waiting callers in proportion to weight.
+    /// Weight of the caller. Quota is divided among waiting callers in proportion to weight.
     pub weight: u32,
     /// Calls in the window. A batch counts for each of its callers in proportion.
     pub used: f64,

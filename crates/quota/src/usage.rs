@@ -1,4 +1,4 @@
-//! Which callers use the slots of a window.
+//! Use of the slots of a window by callers.
 
 use std::collections::VecDeque;
 

@@ -9,7 +9,7 @@ use crate::{group::Group, permit::Permit, rejected::Rejected};
 /// A queued request.
 #[derive(Debug)]
 pub(crate) enum Waiting {
-    /// Needs a permit of its own.
+    /// Needs a separate permit.
     Single(oneshot::Sender<Result<Permit, Rejected>>),
     /// A member of a group, by its number, that can share a permit with other members.
     Member(Arc<dyn Group>, u64),
@@ -34,7 +34,7 @@ impl Waiting {
         }
     }
 
-    /// How many requests like this one permit takes, at least 1.
+    /// Maximum number of requests of this kind in one batch, at least 1.
     pub(crate) fn max_batch(&self) -> usize {
         match self {
             Self::Single(_) => 1,

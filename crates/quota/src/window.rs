@@ -26,9 +26,9 @@ pub(crate) struct Window {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {
-    /// Its call is not sent yet.
+    /// The call of the slot is not sent yet.
     Held,
-    /// Its call counts until then.
+    /// The call of the slot counts until this time.
     Until(Instant),
     /// Released without a call.
     Free,

@@ -1,7 +1,7 @@
 //! One replica of the service between its fakes.
 //!
-//! The service runs on a thread of its own ([`Host`]), and so do the fakes. A test may therefore block
-//! in `drop` while the service stops, and a slow test does not slow down the fakes.
+//! The service runs on a separate thread ([`Host`]), and so do the fakes. A test may therefore
+//! block in `drop` while the service stops, and a slow test does not slow down the fakes.
 
 mod checks;
 
@@ -324,7 +324,7 @@ impl Builder {
 // === impl Peers ===
 
 impl Peers {
-    /// Whether no other replica uses these.
+    /// True if no other replica uses these.
     fn is_last(&self) -> bool {
         Arc::strong_count(&self.host) == 1
     }

@@ -63,7 +63,7 @@ impl ChaosProxy {
         Self { address, shared, _task: task }
     }
 
-    /// Where it listens.
+    /// Address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -133,7 +133,7 @@ impl Shared {
         }
     }
 
-    /// How many of `read` bytes pass, and whether the cut comes after them.
+    /// Number of the `read` bytes that pass; true if the connection is cut after them.
     fn allowance(&self, direction: Direction, read: usize) -> (usize, bool) {
         let mut cut = self.cut.lock();
         match &mut *cut {
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_connection_is_cut_after_exactly_so_many_bytes() {
+    async fn connection_is_cut_after_exactly_the_given_bytes() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = ChaosProxy::start().await;
         proxy.connect_to(server.local_addr().unwrap());

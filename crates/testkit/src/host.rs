@@ -1,4 +1,4 @@
-//! A runtime on a thread of its own, with log lines of its own.
+//! A runtime on a separate thread, with separate log lines.
 
 use std::{sync::mpsc, thread, time::Duration};
 
@@ -12,7 +12,7 @@ use tracing::{Dispatch, dispatcher};
 /// Interval between two looks at the number of tasks.
 const INTERVAL: Duration = Duration::from_millis(2);
 
-/// A single-threaded runtime on a thread of its own.
+/// A single-threaded runtime on a separate thread.
 ///
 /// Everything that is spawned on it runs on that thread. Hence its log lines go to the dispatcher
 /// of this host and to no other, its tasks can be counted, and a test may block while it waits for

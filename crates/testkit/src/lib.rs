@@ -1,6 +1,6 @@
 //! Test harness of leadsd: runs the service between fakes of HubSpot and Vault, on loopback.
 //!
-//! - [`TestApp`] runs one replica on a thread of its own and checks on drop that nothing leaked.
+//! - [`TestApp`] runs one replica on a separate thread and checks on drop that nothing leaked.
 //! - [`LogCapture`] holds the log lines of one application, so that parallel tests do not mix.
 //! - [`ChaosProxy`] cuts TCP connections after a given number of bytes.
 //! - [`http2::RawConnection`] writes HTTP/2 frames that no client library would send.

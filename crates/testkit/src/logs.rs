@@ -1,4 +1,5 @@
-//! Log lines of one application: looked through for secrets, and kept where a test asks for them.
+//! Captured log lines of one application: checked for secrets, and kept for the targets that tests
+//! read.
 
 use std::{io, sync::Arc};
 
@@ -7,7 +8,7 @@ use parking_lot::Mutex;
 use tracing::Dispatch;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt as _};
 
-/// Targets whose lines are kept whole; all others are only looked through.
+/// Targets whose lines are kept; lines of other targets are only checked for secrets.
 const KEPT: [&str; 2] = ["leadsd::access", "leadsd::audit"];
 
 /// Minimum length of a forbidden text: a shorter one would match unrelated text.
@@ -47,10 +48,10 @@ impl LogCapture {
     ///
     /// # Panics
     ///
-    /// If the text is too short to be told from other text.
+    /// If the text is so short that it may match unrelated text.
     pub fn forbid(&self, secret: &str) {
         let part = secret.rsplit('.').next().unwrap_or(secret);
-        assert!(part.len() > MIN_FORBIDDEN, "too short to be told from other text");
+        assert!(part.len() > MIN_FORBIDDEN, "the text is too short and may match unrelated text");
         self.0.lock().forbidden.push(part.to_owned());
     }
 

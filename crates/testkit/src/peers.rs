@@ -31,12 +31,12 @@ impl HttpPeer {
         Self { address, _task: task }
     }
 
-    /// Where it listens.
+    /// Address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its URL without a path.
+    /// URL without a path.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

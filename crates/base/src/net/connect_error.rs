@@ -38,16 +38,16 @@ pub enum ConnectError {
 /// Reason why a certificate was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
-    /// No trusted CA signed it.
+    /// The certificate is not signed by a trusted CA.
     #[error("is signed by an authority that is not trusted")]
     UnknownIssuer,
-    /// Its validity has ended.
+    /// The validity of the certificate has ended.
     #[error("has expired")]
     Expired,
-    /// Its validity has not begun.
+    /// The validity of the certificate has not begun.
     #[error("is not valid yet")]
     NotYetValid,
-    /// It was issued for another host name.
+    /// The certificate is for another host name.
     #[error("is for another name")]
     NameMismatch,
     /// Any other reason.

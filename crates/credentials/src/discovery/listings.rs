@@ -1,8 +1,8 @@
-//! What the listings of the discovery folder mean for the portals.
+//! Compares listings of the discovery folder with the known portals.
 //!
 //! A portal that is not listed is removed with care, since a working credential is at stake: only
 //! when two listings in a row agree, and never all portals at once. A store that was restored empty
-//! or a policy that hides the folder cannot be told from a folder that was emptied on purpose; then the
+//! or a policy that hides the folder looks like a folder that was emptied on purpose; then the
 //! portals stay until the service is restarted.
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -18,14 +18,14 @@ pub(super) struct Listings {
     folder: SecretPath,
     /// Discovered portals that the last listing did not show.
     missing: BTreeSet<Arc<str>>,
-    /// Whether the last listing failed, or showed no portal although some are known.
+    /// True if the last listing failed, or showed no portal although some are known.
     in_doubt: bool,
     /// Names that are no portal names, each logged once.
     invalid: BTreeSet<String>,
     failures: u32,
 }
 
-/// What a listing changes.
+/// Changes that a listing makes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Difference {
     /// The portals that are listed, known or not.
@@ -61,7 +61,7 @@ impl Listings {
                 warn!(
                     folder = %self.folder,
                     portals = known.len(),
-                    "Folder shows no portal any more; keeping those that are known"
+                    "Folder lists no portal any more; keeping the known portals"
                 );
             }
             self.missing.clear();
@@ -83,7 +83,7 @@ impl Listings {
             warn!(
                 folder = %self.folder,
                 trouble = FailureClass::from(error).as_str(),
-                "Folder of portals cannot be listed; keeping those that are known"
+                "Folder of portals cannot be listed; keeping the known portals"
             );
         }
     }

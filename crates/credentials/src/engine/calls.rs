@@ -1,4 +1,4 @@
-//! The calls of one portal to the ports. Each runs in a task of its own with a timeout, so that a
+//! The calls of one portal to the ports. Each runs in a separate task with a timeout, so that a
 //! port that hangs or panics costs one attempt.
 
 use std::{sync::Arc, time::Duration};
@@ -91,7 +91,7 @@ impl Calls {
         }
     }
 
-    /// Waits for the next call that ends, for ever if none is in flight. Cancel safe.
+    /// Waits for the next call that ends; never returns if none is in flight. Cancel safe.
     pub(super) async fn ended(&mut self) -> Ended {
         tokio::select! {
             biased;

@@ -1,5 +1,5 @@
-//! What a machine gets with every event: time, randomness, facts about the other machines, and where
-//! to put commands and records.
+//! Input and output of a machine for one event: time, randomness, facts about the other machines,
+//! commands and records.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,8 +15,8 @@ use crate::{
 /// Source of random numbers in `[0, 1)`.
 pub(crate) type Jitter = Box<dyn FnMut() -> f64 + Send>;
 
-/// What a machine may know of the others. Computed for each event and machine, so that there is one
-/// copy of the truth.
+/// Facts about the other machines. Computed for each event and machine, so that each fact has one
+/// source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Facts {
     /// The token request that the credential in memory makes; `None` if there is no secret, or a
@@ -24,14 +24,14 @@ pub(super) struct Facts {
     pub(super) request: Option<RefreshRequest>,
     /// Version of the secret in memory.
     pub(super) secret_version: Option<u64>,
-    /// Whether the secret in memory is known to be the newest version, or asking would only delay
+    /// True if the secret in memory is known to be the newest version, or asking would only delay
     /// the token request.
     pub(super) secret_confirmed: bool,
-    /// Whether a token request is due and waits for [`Self::secret_confirmed`].
+    /// True if a token request is due and waits for [`Self::secret_confirmed`].
     pub(super) refresh_waits: bool,
     /// Remaining lifetime of the token that callers use; `None` if they have none.
     pub(super) token_left: Option<Duration>,
-    /// Whether there is a fallback refresh token.
+    /// True if there is a fallback refresh token.
     pub(super) has_fallback: bool,
 }
 
@@ -74,7 +74,7 @@ impl Context<'_> {
         self.commands.push(Command::Raise(event));
     }
 
-    /// Whether callers have a token.
+    /// True if callers have a token.
     pub(super) fn usable(&self) -> bool {
         self.facts.token_left.is_some()
     }

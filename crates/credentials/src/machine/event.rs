@@ -1,4 +1,4 @@
-//! What the machines react to and what they ask for.
+//! Events that the machines react to, and commands that they return.
 
 use tokio::time::Instant;
 
@@ -76,25 +76,25 @@ pub(crate) enum Event {
     ProofWanted(Instant),
 }
 
-/// What a machine asks for.
+/// Command of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// Start this call.
+    /// Starts this call.
     Call(PortCall),
-    /// Hand this event to all machines.
+    /// Hands this event to all machines.
     Raise(Event),
 }
 
 /// A call to a port. The answer comes back as an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PortCall {
-    /// Read the secret.
+    /// Reads the secret.
     ReadSecret,
-    /// Read the version metadata of the secret.
+    /// Reads the version metadata of the secret.
     PollVersion,
-    /// Replace the refresh token in the store if the version of the secret still is `expected`.
+    /// Replaces the refresh token in the store if the version of the secret still is `expected`.
     WriteRefreshToken { expected: u64, refresh_token: Secret },
-    /// Send a token request.
+    /// Sends a token request.
     RequestToken(RefreshRequest),
 }
 
@@ -110,7 +110,7 @@ pub(crate) enum CallKind {
 // === impl Event ===
 
 impl Event {
-    /// Whether the call to the store in flight has ended.
+    /// True if the call to the store in flight has ended.
     pub(super) fn ends_store_call(&self) -> bool {
         match self {
             Self::SecretRead(_)

@@ -1,4 +1,4 @@
-//! What callers and operators see of the machines.
+//! State of the machines for callers and operators.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(super) struct Report<'a> {
 // === impl Report ===
 
 impl Report<'_> {
-    /// What callers see.
+    /// State for callers.
     pub(super) fn published(&self) -> Published {
         Published {
             active: self.cycle.tokens.active.clone(),
@@ -35,7 +35,7 @@ impl Report<'_> {
         }
     }
 
-    /// What operators see.
+    /// State for operators.
     pub(super) fn status(&self, now: Instant, discovered: bool) -> PortalStatus {
         let tokens = &self.cycle.tokens;
         let expires_at = tokens.active.as_ref().and_then(|active| active.expires_at);

@@ -25,11 +25,11 @@ use leadsd_base::secret::Secret;
 #[derive(Debug)]
 pub(super) struct SecretWatch {
     poll_interval: Duration,
-    /// How long denied access to the metadata is remembered.
+    /// Time for which denied access to the metadata is remembered.
     metadata_denied_ttl: Duration,
     /// The secret as last read; outlives its deletion in the store.
     secret: Option<VersionedSecret>,
-    /// When the store last confirmed that `secret` is the newest version.
+    /// Time at which the store last confirmed that `secret` is the newest version.
     confirmed_at: Option<Instant>,
     deleted: bool,
     /// A lower version than ours was seen, once.
@@ -37,7 +37,7 @@ pub(super) struct SecretWatch {
     /// The newest version seen, and the one whose content is malformed.
     newest: Option<u64>,
     malformed: Option<u64>,
-    /// Until when the policy is taken to allow reads of the secret but not of its metadata.
+    /// Time until which the policy is assumed to allow reads of the secret but not of its metadata.
     metadata_denied_until: Option<Instant>,
     read: Attempt,
     reading: bool,
@@ -119,7 +119,7 @@ impl SecretWatch {
         self.failure
     }
 
-    /// Whether a token request may be sent without asking the store first. A retry follows an
+    /// True if a token request may be sent without asking the store first. A retry follows an
     /// attempt that had asked, so an older confirmation suffices. If the store fails, asking it
     /// again would only delay the request.
     pub(super) fn is_confirmed(&self, is_retry: bool, now: Instant) -> bool {
@@ -130,7 +130,7 @@ impl SecretWatch {
         self.failure.is_some() || self.confirmed_at.is_some_and(|at| now < at + recent)
     }
 
-    /// When a call is due next.
+    /// Time at which the next call is due.
     pub(super) fn due(&self) -> Option<Instant> {
         [self.read.due, self.poll_at].into_iter().flatten().min()
     }

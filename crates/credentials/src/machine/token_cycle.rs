@@ -36,9 +36,9 @@ use validity::Validity;
 #[derive(Debug, Default)]
 pub(super) struct TokenCycle {
     suspended_retry_interval: Duration,
-    /// Whether a token was ever wanted; nothing is done before.
+    /// True if a token was ever wanted; nothing is done before.
     pub(super) wanted: bool,
-    /// Whether the first token was published or the first attempt has failed.
+    /// True if the first token was published or the first attempt has failed.
     pub(super) settled: bool,
     pub(super) tokens: Tokens,
     pub(super) refresh: Refresh,
@@ -106,12 +106,12 @@ impl TokenCycle {
         }
     }
 
-    /// Whether HubSpot rejected the active token, and the store had no other.
+    /// True if HubSpot rejected the active token, and the store had no other.
     pub(super) fn is_rejected(&self, now: Instant) -> bool {
         self.tokens.is_rejected(self.suspended_retry_interval, now)
     }
 
-    /// When something is due next. Callers notice an expiry by themselves; the status and the
+    /// Time of the next due action. Callers notice an expiry by themselves; the status and the
     /// backoff follow it.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let times = [self.refresh.wake(now), self.validity.retry_at(), self.tokens.expiry(now)];

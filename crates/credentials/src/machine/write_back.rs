@@ -31,7 +31,7 @@ pub(super) struct WriteBack {
 #[derive(Debug)]
 struct PendingWriteBack {
     refresh_token: Secret,
-    /// Whether the token endpoint has accepted or issued it; if not, it is tried before it is saved.
+    /// True if the token endpoint has accepted or issued it; if not, it is tried before it is saved.
     proven: bool,
     /// Always has a due time.
     write: Attempt,
@@ -92,17 +92,17 @@ impl WriteBack {
         self.fallback.as_ref()
     }
 
-    /// Whether a refresh token that works exists only in memory.
+    /// True if a refresh token that works exists only in memory.
     pub(super) fn is_pending(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.proven)
     }
 
-    /// Why the refresh token is not saved yet; `None` before the first attempt.
+    /// Failure of the last attempt to save the refresh token; `None` before the first attempt.
     pub(super) fn failure(&self) -> Option<FailureClass> {
         self.pending.as_ref().and_then(|pending| pending.failure)
     }
 
-    /// When a write is due next.
+    /// Time of the next write.
     pub(super) fn due(&self) -> Option<Instant> {
         self.pending.as_ref().filter(|pending| pending.proven).and_then(|pending| pending.write.due)
     }

@@ -1,4 +1,4 @@
-//! What a caller gets of what is published, by what it can use.
+//! Resolution of the published state for callers with different requirements.
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ struct ClockState {
     started: Instant,
     offset_s: i64,
     panics: u32,
-    /// When it was last read, and how often at that instant.
+    /// Time of the last read, and number of reads at that time.
     last_read: (Instant, u32),
     saw_busy_loop: bool,
 }
@@ -31,7 +31,7 @@ impl TestClock {
         self.state().offset_s += seconds;
     }
 
-    /// Whether the clock was read over and over without time passing.
+    /// True if the clock was read over and over without time passing.
     pub fn saw_busy_loop(&self) -> bool {
         self.state().saw_busy_loop
     }

@@ -35,7 +35,7 @@ pub struct MemoryStore(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     secrets: BTreeMap<String, Entry>,
-    /// For all paths, or for one.
+    /// Faults by path; `None` applies to all paths.
     faults: BTreeMap<Option<String>, Fault>,
     operation_faults: BTreeMap<StoreOperation, Fault>,
     calls: Vec<(StoreOperation, String)>,
@@ -94,7 +94,7 @@ impl MemoryStore {
         assert!(removed.is_some(), "no secret at {path}");
     }
 
-    /// Fails all operations that have no fault of their own.
+    /// Fails all operations on paths without a fault in this map.
     pub fn fail(&self, fault: Fault) {
         self.state().faults.insert(None, fault);
     }

@@ -23,7 +23,7 @@ use leadsd_base::secret::Secret;
 /// Longest lifetime that is kept, so that arithmetic on instants does not overflow.
 const LONGEST_LIFE: Duration = Duration::from_secs(400 * 24 * 3_600);
 
-/// How the endpoint treats refresh tokens.
+/// Treatment of refresh tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Rotation {
     /// Responses have no refresh token.
@@ -56,7 +56,7 @@ struct State {
     used_refresh_tokens: BTreeSet<String>,
     rotation: Rotation,
     life: Duration,
-    /// For all clients, or for one.
+    /// Faults by client; `None` applies to all clients.
     faults: BTreeMap<Option<String>, Fault>,
     calls: Vec<(Instant, String)>,
     held: bool,
@@ -119,7 +119,7 @@ impl TokenEndpoint {
         self.state().life = life;
     }
 
-    /// Fails the requests of all clients that have no fault of their own.
+    /// Fails the requests of all clients without a fault in this map.
     pub fn fail(&self, fault: Fault) {
         self.state().faults.insert(None, fault);
     }
@@ -160,19 +160,19 @@ impl TokenEndpoint {
         self.state().calls.iter().map(|(at, _)| *at).collect()
     }
 
-    /// Whether the API accepts this access token now.
+    /// True if the API accepts this access token now.
     pub fn accepts(&self, token: &Secret) -> bool {
         let now = Instant::now();
         self.state().access_tokens.get(token.expose()).is_some_and(|expires_at| now < *expires_at)
     }
 
-    /// Whether any access token that was issued is valid now.
+    /// True if any access token that was issued is valid now.
     pub fn has_valid_token(&self) -> bool {
         let now = Instant::now();
         self.state().access_tokens.values().any(|expires_at| now < *expires_at)
     }
 
-    /// Whether the endpoint accepts this refresh token.
+    /// True if the endpoint accepts this refresh token.
     pub fn accepts_refresh_token(&self, refresh_token: &str) -> bool {
         self.state().refresh_tokens.contains_key(refresh_token)
     }

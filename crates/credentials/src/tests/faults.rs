@@ -25,7 +25,7 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..usual }
 }
 
-/// What happens next.
+/// Next event of the simulation.
 #[derive(Debug, Clone)]
 enum Step {
     Store(Fault),
@@ -244,7 +244,7 @@ async fn report(handles: &[Handle], rejection: Rejection) {
     }
 }
 
-/// Per engine: no more than a call every 3 s on average, plus a handful for each event.
+/// Call rate per engine: at most one call every 3 s on average, and a few for each event.
 fn check_bounds(
     world: &World,
     passed: Duration,

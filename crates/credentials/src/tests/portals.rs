@@ -81,7 +81,7 @@ async fn a_start_is_bounded_but_a_store_that_hangs_for_some_does_not_stop_the_ot
     }
     let credentials = world.start_with(Settings::default(), &strs(&names));
     sleep(Duration::from_millis(100)).await;
-    assert_eq!(world.store.calls(), 16, "no more than that at a time");
+    assert_eq!(world.store.calls(), 16, "concurrent calls are bounded");
     sleep(seconds(15)).await;
     for name in &names[100..] {
         expect_token(credentials.handle(name).unwrap().token(at_once()).await);

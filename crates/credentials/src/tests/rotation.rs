@@ -148,7 +148,7 @@ async fn a_replica_that_loses_the_write_adopts_the_other_token() {
     let now = status(&credentials);
     assert_eq!((now.state, now.generation), (State::Fresh, 1));
 
-    // The winner's token is proven soon; ours is needed no more.
+    // The winner's token is proven soon; the fallback is then no longer needed.
     sleep(seconds(10)).await;
     assert_eq!(world.store.refresh_token(PATH), "hush-rt-winner", "not overwritten");
     let now = status(&credentials);

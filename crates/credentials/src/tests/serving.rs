@@ -179,7 +179,7 @@ async fn a_life_shorter_than_any_margin_is_renewed_in_time_without_a_busy_loop()
 }
 
 #[tokio::test(start_paused = true)]
-async fn lives_of_nothing_and_of_for_ever_neither_spin_nor_overflow() {
+async fn zero_and_unbounded_lifetimes_neither_spin_nor_overflow() {
     for (life, most) in [(Duration::ZERO, 16), (Duration::from_millis(1), 601), (Duration::MAX, 1)]
     {
         let world = World::oauth();

@@ -51,7 +51,7 @@ async fn a_loop_that_panics_is_restarted_and_its_token_serves_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loop_that_panics_for_ever_neither_spins_nor_ends() {
+async fn loop_that_always_panics_neither_spins_nor_ends() {
     let world = World::new();
     world.store.put(PATH, static_secret("pat"));
     world.clock.panic_next(u32::MAX);

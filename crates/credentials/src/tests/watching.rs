@@ -1,4 +1,4 @@
-//! What happens in the store reaches the callers within one poll interval, without a restart.
+//! Changes in the store reach the callers within one poll interval, without a restart.
 
 use tokio::time::sleep;
 
@@ -198,7 +198,7 @@ async fn a_secret_that_comes_back_clears_the_flag_and_a_new_version_is_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_created_anew_counts_from_one_and_is_used_all_the_same() {
+async fn recreated_secret_restarts_at_version_one_and_is_used() {
     let world = World::new();
     for token in ["one", "two", "three"] {
         world.store.put(PATH, static_secret(token));

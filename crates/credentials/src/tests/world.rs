@@ -58,9 +58,9 @@ pub(super) struct Probe {
 #[derive(Debug, Default, Clone)]
 pub(super) struct Seen {
     pub(super) calls: u32,
-    /// When a call got no token although one given out was good, or one that was not good.
+    /// Times at which a call failed although a valid token existed, or received an invalid token.
     pub(super) failed: Vec<Duration>,
-    /// When a call got no token and there was none to get.
+    /// Times at which a call failed because no valid token existed.
     pub(super) without: Vec<Duration>,
     pub(super) generations: Vec<u64>,
 }
@@ -201,7 +201,7 @@ impl Probe {
         self.seen.lock().unwrap().clone()
     }
 
-    /// No call failed while a good token existed.
+    /// Asserts that no call failed while a valid token existed.
     #[track_caller]
     pub(super) fn assert_served(&self) -> Seen {
         let seen = self.seen();
@@ -210,7 +210,7 @@ impl Probe {
         seen
     }
 
-    /// No call went without a token since the first one had it.
+    /// Asserts that no call failed after the first token was issued.
     #[track_caller]
     pub(super) fn assert_never_without(&self) -> Seen {
         let seen = self.assert_served();
@@ -232,7 +232,7 @@ impl Logs {
         self.0.lock().unwrap().join("\n")
     }
 
-    /// No secret was logged.
+    /// Asserts that no secret was logged.
     pub(super) fn assert_clean(&self) {
         for line in self.0.lock().unwrap().iter() {
             assert!(!line.contains(SECRET_MARKER), "a secret was logged: {line}");

@@ -41,7 +41,7 @@ pub(super) struct State {
     in_flight: u64,
 }
 
-/// What a queue gets next.
+/// Next step for a queue.
 #[derive(Debug)]
 pub(super) enum Step {
     /// Continue as the limiter says.

@@ -30,7 +30,7 @@ impl Bucket {
         self.lease.as_mut()?.exchange_request(demand, parameters, &counted, now)
     }
 
-    /// When to ask for a request again although nothing happens.
+    /// Time at which a repeated ledger exchange is due without an event.
     pub(crate) fn next_exchange(&self, demand: usize, now: Instant) -> Option<Instant> {
         self.lease.as_ref()?.next_exchange(demand, now)
     }

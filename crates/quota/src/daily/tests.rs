@@ -1,4 +1,4 @@
-//! The daily limit by a wall clock of its own.
+//! The daily limit on a simulated wall clock.
 
 use super::*;
 

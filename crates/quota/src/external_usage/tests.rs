@@ -1,4 +1,4 @@
-//! What is concluded from responses about other clients.
+//! Conclusions from responses about other clients.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn call(external: &mut ExternalUsage, slot: u64, sent: Instant, took: Duration) 
     external.finish(slot, WINDOW, sent + took);
 }
 
-/// The response to a call that was sent now announces so many calls.
+/// The response to a call that was sent now announces this many calls.
 fn observe(external: &mut ExternalUsage, slot: u64, used: u64, at_most: u64, now: Instant) {
     external.take(slot);
     external.mark_sent(slot, now);
@@ -59,7 +59,7 @@ fn as_many_calls_as_own_ones_are_no_sign_of_others() {
 }
 
 #[test]
-fn own_calls_that_had_probably_left_are_not_taken_for_those_of_others() {
+fn own_calls_near_the_end_of_the_window_do_not_count_as_external() {
     let begin = Instant::now();
     let now = begin + WINDOW + millis(500);
     let mut external = ExternalUsage::default();

@@ -62,7 +62,7 @@ fn a_newcomer_begins_at_the_tag_that_is_served() {
 }
 
 #[test]
-fn priorities_have_tags_of_their_own_and_interactive_is_first() {
+fn priorities_have_separate_tags_and_interactive_is_first() {
     let caller = Caller::new("a");
     let mut shares = shares(&[]);
     for _ in 0..10 {

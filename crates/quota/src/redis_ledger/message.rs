@@ -36,7 +36,7 @@ pub(super) struct Message<'a> {
 
 #[derive(Debug, Serialize)]
 struct Slot {
-    /// As text, because Lua would format a large number with an exponent.
+    /// Number as text, because Lua would format a large number with an exponent.
     number: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     window: Option<f64>,

@@ -1,4 +1,4 @@
-//! How calls of others leave the window.
+//! Calls of other clients leave the window.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! When a replica used a limit last, and when it has to show the ledger that it does.
+//! Last use of a limit by a replica, and the time of the next heartbeat to the ledger.
 
 use std::time::Duration;
 
@@ -23,24 +23,24 @@ pub(super) struct Activity {
     /// Last time a request waited. Without it a replica whose requests all time out would leave before
     /// its first permit.
     pub(super) wanted: Option<Instant>,
-    /// Whether the ledger counts this replica as a user of the limit.
+    /// True if the ledger counts this replica as a user of the limit.
     pub(super) is_member: bool,
 }
 
 // === impl Activity ===
 
 impl Activity {
-    /// Whether the limit is in use.
+    /// True if the limit is in use.
     pub(super) fn is_active(&self, demand: usize, now: Instant) -> bool {
         demand > 0 || self.taken.max(self.wanted).is_some_and(|last| now < last + IDLE_TIME)
     }
 
-    /// Whether another call can be expected soon.
+    /// True if another call can be expected soon.
     pub(super) fn is_busy(&self, now: Instant) -> bool {
         self.taken.is_some_and(|taken| now < taken + BUSY_TIME)
     }
 
-    /// When the next exchange is due even without news.
+    /// Time at which the next exchange is due without an event.
     pub(super) fn heartbeat(&self, now: Instant) -> Instant {
         self.exchanged.map_or(now, |exchanged| exchanged + HEARTBEAT)
     }

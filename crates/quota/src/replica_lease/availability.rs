@@ -1,4 +1,4 @@
-//! Whether the ledger can be used.
+//! Availability of the ledger.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use tokio::time::Instant;
 /// Pause between attempts to reach an unavailable ledger: permits wait for none of them.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long a replica keeps to its own part after the ledger responds again: all other replicas that had
-/// lost it need up to two retries and one exchange to report what they used.
+/// Time for which a replica keeps its fixed part after the ledger responds again. All other
+/// replicas that had lost it need up to two retries and one exchange to report their calls.
 const SETTLE_TIME: Duration = Duration::from_millis(1_200);
 
 /// State of the ledger as one replica sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Availability {
-    /// It has not responded yet.
+    /// The ledger has not responded yet.
     Starting,
-    /// It is unavailable. The next attempt is made then.
+    /// The ledger is unavailable; next attempt at this time.
     Unavailable(Instant),
-    /// It responds since then; other replicas may not have reported to it yet.
+    /// The ledger has responded since this time; other replicas may not have reported to it yet.
     Recovering(Instant),
-    /// It grants permits.
+    /// The ledger grants permits.
     Live,
 }
 
@@ -44,7 +44,7 @@ impl Availability {
         }
     }
 
-    /// Whether the ledger grants permits.
+    /// True if the ledger grants permits.
     pub(super) fn is_live(self) -> bool {
         match self {
             Self::Live => true,
@@ -52,7 +52,7 @@ impl Availability {
         }
     }
 
-    /// Whether this replica has yet to join: it does with its first request.
+    /// True if this replica has yet to join: it does with its first request.
     pub(super) fn is_disconnected(self) -> bool {
         match self {
             Self::Starting | Self::Unavailable(_) => true,
@@ -60,7 +60,7 @@ impl Availability {
         }
     }
 
-    /// Whether an attempt to reach the ledger has to wait.
+    /// True if an attempt to reach the ledger has to wait.
     pub(super) fn is_backing_off(self, now: Instant) -> bool {
         match self {
             Self::Unavailable(retry_at) => now < retry_at,

@@ -9,10 +9,11 @@ use tokio::time::Instant;
 
 use crate::{clock_offset::ClockOffset, ledger::SlotReport};
 
-/// Slots between two searches for those that have left the window.
+/// Number of slots between two removals of slots that have left the window.
 const FORGET_INTERVAL: u64 = 64;
 
-/// Latest times at which HubSpot counts the call of a slot in each window. `None` if the slot is gone.
+/// Latest times at which HubSpot counts the call of a slot in each window; `None` if the slot has
+/// been removed.
 pub(crate) type CountedAt<'a> = &'a dyn Fn(u64) -> Option<[Instant; 2]>;
 
 /// Numbers and unreported changes of slots.

@@ -10,11 +10,11 @@ pub(crate) const ALMOST_NOW: Duration = Duration::from_micros(1);
 /// A permit in stock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Leased {
-    /// Its number in the ledger.
+    /// Number of the permit in the ledger.
     pub(super) number: u64,
-    /// When it becomes valid.
+    /// Time at which it becomes valid.
     pub(super) from: Instant,
-    /// When it is returned unused.
+    /// Time at which it is returned unused.
     pub(super) until: Instant,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Leased {
 #[derive(Debug)]
 pub(super) struct Stock {
     permits: VecDeque<Leased>,
-    /// When the ledger could grant one more, as it last said.
+    /// Time at which the ledger could grant one more, by its last response.
     next: Instant,
 }
 
@@ -41,12 +41,12 @@ impl Stock {
         self.permits.len()
     }
 
-    /// Whether the last permit becomes valid later. Then the ledger has none for now.
+    /// True if the last permit becomes valid later. Then the ledger has none for now.
     pub(super) fn ends_later(&self, now: Instant) -> bool {
         self.permits.back().is_some_and(|last| last.from > now)
     }
 
-    /// When the first permit is returned unused.
+    /// Time at which the first permit is returned unused.
     pub(super) fn expires(&self) -> Option<Instant> {
         self.permits.front().map(|leased| leased.until)
     }

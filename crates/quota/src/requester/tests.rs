@@ -12,7 +12,7 @@ fn an_unauthenticated_name_is_truncated_between_characters() {
 }
 
 #[test]
-fn only_an_authenticated_caller_has_a_weight_of_its_own() {
+fn only_an_authenticated_caller_has_a_configured_weight() {
     let known = Caller::authenticated("billing", 3);
     assert_eq!((known.is_authenticated(), known.weight()), (true, Some(3)));
     let unknown = Caller::new("billing");

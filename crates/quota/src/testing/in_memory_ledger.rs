@@ -1,4 +1,4 @@
-//! A ledger in memory by the same rules as the script in Redis, with a clock of its own, in simulated
+//! A ledger in memory by the same rules as the script in Redis, with a separate clock, in simulated
 //! time. A test against a real Redis compares both.
 
 use std::{
@@ -69,7 +69,7 @@ impl InMemoryLedger {
         self.state.lock().is_unavailable = is_unavailable;
     }
 
-    /// Whether the ledger is unavailable.
+    /// True if the ledger is unavailable.
     pub fn is_unavailable(&self) -> bool {
         self.state.lock().is_unavailable
     }

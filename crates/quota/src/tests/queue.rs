@@ -129,7 +129,7 @@ fn processor_time() -> Duration {
     Duration::try_from(time).expect("it only grows")
 }
 
-/// Processor time for enqueuing so many calls, each of a group of its own, and for a snapshot.
+/// CPU time of enqueuing this many calls, each in a separate group, and of a snapshot.
 async fn enqueue_groups(calls: usize) -> Duration {
     let account = account(Settings { max_queue: calls, ..settings(10) });
     while let Some(mut permit) = account.try_acquire(BucketName::Burst, &web()).expect("open") {

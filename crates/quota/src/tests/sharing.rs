@@ -165,7 +165,7 @@ async fn the_part_of_a_disconnected_replica_is_reserved() {
     let (book, other) = (InMemoryLedger::new(WAY), InMemoryLedger::new(WAY));
     let hub = Hub::default();
     let mut accounts = replicas(2, 190, &book);
-    // The second replica has a connection of its own.
+    // The second replica has a separate connection.
     let ledger: Arc<dyn crate::Ledger> =
         Arc::new(Either { book: Arc::clone(&book), cut: Arc::clone(&other) });
     let sharing = LedgerConfig::new(ledger, "cut", 2);

@@ -9,7 +9,7 @@ use crate::{RateLimited, Reason};
 const WINDOW: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Maximum transit times in milliseconds: those that the window and the second reckon with.
+/// Maximum transit times in milliseconds that the window and the second allow for.
 const FAR: u64 = 250;
 const NEAR: u64 = 25;
 
@@ -31,7 +31,7 @@ struct Load {
     what: What,
     /// Time until its deadline. `None` for no deadline.
     patience: Option<Duration>,
-    /// When it is cancelled.
+    /// Time of the cancellation.
     leaves: Option<Duration>,
     there: Duration,
     back: Duration,
@@ -95,7 +95,7 @@ struct Done {
     lane: (usize, bool, What),
     begun: usize,
     since: Instant,
-    /// When it was dispatched and its position in the batch. `None` if it was cancelled.
+    /// Time of the dispatch and position in the batch; `None` if it was cancelled.
     outcome: Option<Result<(Instant, usize), Reason>>,
     until: Instant,
     patience: Option<Duration>,
@@ -110,7 +110,7 @@ struct World {
     groups: [Arc<TestGroup>; 2],
     /// The limit that each 429 closed, from when until when.
     closed: Mutex<Vec<(BucketName, Instant, Instant)>>,
-    /// When single requests were sent.
+    /// Times at which single requests were sent.
     sent: Mutex<Vec<(BucketName, Instant)>>,
     most_waiting: Mutex<usize>,
 }

@@ -233,7 +233,7 @@ async fn permits_are_divided_and_not_requests() {
     };
     let crowd = alone(&account, "crowd", 30, begin + Duration::from_secs(10));
     let (took, ()) = tokio::join!(many, crowd);
-    // Four permits of its own, and as many of the crowd in between.
+    // Four permits for the caller, and as many for the other callers in between.
     assert!(took <= Duration::from_secs(2), "{took:?}");
 }
 

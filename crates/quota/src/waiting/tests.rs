@@ -1,4 +1,4 @@
-//! Who gets permits and rejections.
+//! Distribution of permits and rejections among waiting requests.
 
 use std::{sync::Weak, time::Duration};
 

@@ -49,7 +49,7 @@ impl Held {
         *self == Self { calls: 0.0, slots: 0.0, queued: 0.0 }
     }
 
-    /// Whether something is held although no call is left that could hold it.
+    /// True if something is held although no call is left that could hold it.
     fn is_leak(&self) -> bool {
         self.calls == 0.0 && !self.is_nothing()
     }

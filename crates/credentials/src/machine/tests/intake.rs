@@ -1,4 +1,4 @@
-//! What comes from outside, before the machines see it.
+//! Validation of external data before the machines see it.
 
 use super::*;
 use crate::{machine::intake::checked, store::StoreError};
@@ -35,7 +35,7 @@ fn empty_values_make_a_secret_malformed() {
 }
 
 #[test]
-fn a_response_with_an_empty_token_is_an_error_and_an_empty_refresh_token_is_none() {
+fn empty_access_token_is_an_error_and_empty_refresh_token_is_absent() {
     let empty = TokenResponse { access_token: secret(""), ..response(Some("rt-2")) };
     let error = GrantError::Unavailable("the response has an empty token".to_owned());
     let Event::TokenAnswered { result, .. } = checked(answered(Ok(empty)), &[]) else { panic!() };

@@ -70,7 +70,7 @@ impl Bench<TokenCycle> {
         self.machine.validity.suspended().is_some()
     }
 
-    /// Whether the credential is valid, suspect or suspended.
+    /// Validity of the credential: valid, suspect or suspended.
     fn validity(&self) -> &'static str {
         match (self.machine.validity.is_valid(), self.machine.validity.is_suspect()) {
             (true, _) => "valid",

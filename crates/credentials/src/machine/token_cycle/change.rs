@@ -1,4 +1,4 @@
-//! What an adopted secret changed about the token request.
+//! Change that an adopted secret makes to the token request.
 
 use crate::source::RefreshRequest;
 

@@ -1,4 +1,4 @@
-//! When the next token request is sent.
+//! Schedule of token requests.
 //!
 //! Expiry is counted on the monotonic clock, so setting the wall clock neither ends nor prolongs a
 //! token. The monotonic clock may stand still while the machine sleeps, so the planned refresh also
@@ -15,9 +15,9 @@ use leadsd_base::time::Timestamp;
 #[derive(Debug, Default)]
 pub(in crate::machine) struct Refresh {
     pub(in crate::machine) attempt: Attempt,
-    /// When the planned refresh is due on the wall clock.
+    /// Wall-clock time of the planned refresh.
     wall_due: Option<Timestamp>,
-    /// When the last token request was sent.
+    /// Time of the last token request.
     sent_at: Option<Instant>,
     pub(in crate::machine) in_flight: bool,
 }
@@ -41,19 +41,19 @@ impl Refresh {
         self.wall_due = None;
     }
 
-    /// Whether a planned refresh has become due on the wall clock alone.
+    /// True if a planned refresh has become due on the wall clock alone.
     pub(in crate::machine) fn wall_clock_passed(&mut self, now: Instant, wall: Timestamp) -> bool {
         self.wall_due.take_if(|at| *at <= wall).is_some()
             && !self.attempt.is_due(now)
             && !self.in_flight
     }
 
-    /// Whether the next token request follows a failed one.
+    /// True if the next token request follows a failed one.
     pub(in crate::machine) fn is_retry(&self) -> bool {
         self.attempt.failures > 0
     }
 
-    /// Whether a token request may be sent now.
+    /// True if a token request may be sent now.
     pub(in crate::machine) fn is_due(&self, now: Instant) -> bool {
         self.attempt.is_due(now) && self.floor().is_none_or(|floor| floor <= now)
     }
@@ -77,15 +77,15 @@ impl Refresh {
         }
     }
 
-    /// When the next request can be sent, if that is after `now`. A request that is due already waits for the
-    /// store, whose answer is an event of its own.
+    /// Time of the next request, if that is after `now`. A request that is already due waits for
+    /// the store, whose response is a separate event.
     pub(in crate::machine) fn wake(&self, now: Instant) -> Option<Instant> {
         let due = self.attempt.due.filter(|_| !self.in_flight)?;
         let at = due.max(self.floor().unwrap_or(due));
         (at > now).then_some(at)
     }
 
-    /// Before this, no token request is sent.
+    /// Earliest time of the next token request.
     fn floor(&self) -> Option<Instant> {
         self.sent_at.map(|at| at + schedule::REQUEST_FLOOR)
     }

@@ -17,7 +17,7 @@ pub(in crate::machine) struct Tokens {
     /// Generation of the active token; 0 before the first.
     pub(in crate::machine) generation: u64,
     pub(in crate::machine) published_at: Option<Instant>,
-    /// Whether the credential is newer than the active token.
+    /// True if the credential is newer than the active token.
     pub(in crate::machine) outdated: bool,
     /// The generation that HubSpot rejected, while the store is asked for another token.
     pub(in crate::machine) replacement_wanted: Option<u64>,
@@ -56,37 +56,37 @@ impl Tokens {
         self.left(now).is_some()
     }
 
-    /// When the active token expires; `None` if it has, or does not.
+    /// Expiry of the active token; `None` if it has expired or does not expire.
     pub(in crate::machine) fn expiry(&self, now: Instant) -> Option<Instant> {
         self.active.as_ref().and_then(|active| active.expires_at).filter(|&at| at > now)
     }
 
-    /// When a token that callers reported as expired may be refreshed.
+    /// Earliest refresh of a token that callers reported as expired.
     pub(in crate::machine) fn earliest_refresh(&self, now: Instant) -> Instant {
         self.published_at.map_or(now, |at| now.max(at + schedule::REPORT_FLOOR))
     }
 
-    /// Whether a refresh can replace the active token. A static one is replaced by another secret
+    /// True if a refresh can replace the active token. A static one is replaced by another secret
     /// only.
     pub(in crate::machine) fn is_refreshable(&self) -> bool {
         self.active.as_ref().is_some_and(|active| active.expires_at.is_some())
     }
 
-    /// Whether callers use this static token already.
+    /// True if callers use this static token already.
     pub(in crate::machine) fn is_static(&self, access_token: &Secret) -> bool {
         self.active.as_ref().is_some_and(|active| {
             active.expires_at.is_none() && active.token.secret == *access_token
         })
     }
 
-    /// Whether HubSpot rejected the active token and there was no replacement; remembered for
+    /// True if HubSpot rejected the active token and there was no replacement; remembered for
     /// `ttl` longer than callers are answered with it.
     pub(in crate::machine) fn is_rejected(&self, ttl: Duration, now: Instant) -> bool {
         self.no_replacement
             .is_some_and(|known| known.generation == self.generation && now < known.until + ttl)
     }
 
-    /// Whether further reports about the active token are answered with "no replacement".
+    /// True if further reports about the active token are answered with "no replacement".
     pub(in crate::machine) fn has_no_replacement(&self, now: Instant) -> bool {
         self.is_rejected(Duration::ZERO, now)
     }

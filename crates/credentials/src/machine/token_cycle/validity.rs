@@ -1,4 +1,4 @@
-//! Whether the credential works, as far as the token endpoint has said.
+//! Validity of the credential, according to the token endpoint.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ pub(in crate::machine) enum Validity {
     Valid,
     /// The token endpoint rejected the credential; the store is checked a few times for another.
     Suspect { checks: u32 },
-    /// Rejected permanently, as far as can be told. Nothing is final: it waits for a new secret, an
-    /// operator, or `retry_at`.
+    /// Rejected permanently, according to the token endpoint. The suspension ends with a new
+    /// secret, a refresh by an operator, or a successful retry at `retry_at`.
     Suspended { why: Arc<str>, class: FailureClass, retry_at: Instant },
 }
 
@@ -31,7 +31,7 @@ impl Validity {
         self.checks().is_some()
     }
 
-    /// How often the store was checked since the rejection; `None` if the credential is not suspect.
+    /// Number of checks of the store since the rejection; `None` if the credential is not suspect.
     pub(in crate::machine) fn checks(&self) -> Option<u32> {
         match self {
             Self::Suspect { checks } => Some(*checks),
@@ -39,7 +39,7 @@ impl Validity {
         }
     }
 
-    /// Why the credential is suspended; `None` if it is not.
+    /// Reason for the suspension; `None` if the credential is not suspended.
     pub(in crate::machine) fn suspended(&self) -> Option<(&Arc<str>, FailureClass)> {
         match self {
             Self::Suspended { why, class, .. } => Some((why, *class)),
@@ -47,7 +47,7 @@ impl Validity {
         }
     }
 
-    /// When a suspended credential is tried again; `None` if it is not suspended.
+    /// Time of the next retry of a suspended credential; `None` if it is not suspended.
     pub(in crate::machine) fn retry_at(&self) -> Option<Instant> {
         match self {
             Self::Suspended { retry_at, .. } => Some(*retry_at),

@@ -12,7 +12,7 @@ fn take(reports: &mut Reports) -> Vec<(u64, bool)> {
 }
 
 #[test]
-fn a_slot_has_the_number_of_its_permit_or_one_of_its_own() {
+fn slot_has_the_number_of_its_permit_or_a_local_number() {
     let mut reports = Reports::default();
     assert_eq!(reports.reserve(3), 0);
     reports.take(5, Some(1));

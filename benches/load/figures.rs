@@ -164,7 +164,7 @@ impl Drop for FigureBuilder<'_> {
 // === impl Figure ===
 
 impl Figure {
-    /// Whether the value keeps its bound.
+    /// True if the value keeps its bound.
     pub(crate) fn holds(&self) -> bool {
         match self.bound {
             None => true,

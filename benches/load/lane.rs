@@ -14,14 +14,14 @@ use crate::{
     server::connect,
 };
 
-/// One measured server with connections of its own.
+/// One measured server with separate connections.
 pub(crate) struct Lane {
     pub(crate) name: String,
     process: Process,
     clients: Vec<LeadsServiceClient<Channel>>,
 }
 
-/// What one turn of a lane took.
+/// Measurements of one turn of a lane.
 pub(crate) struct Turn {
     pub(crate) records: Vec<CallRecord>,
     cpu: Duration,
@@ -45,7 +45,7 @@ impl Lane {
         Self { name: name.into(), process, clients }
     }
 
-    /// Callers that each read a lead of their own: simultaneous reads of one lead would share one
+    /// Callers that each read a different lead: simultaneous reads of one lead would share one
     /// HubSpot call.
     pub(crate) fn callers(&self, leads: &[String]) -> Vec<LoadCaller> {
         let caller = |(number, lead): (usize, &String)| {

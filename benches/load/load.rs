@@ -179,7 +179,7 @@ impl ClosedLoop {
         Self::spawn(callers.into_iter().map(|caller| caller.call_until(call, until)))
     }
 
-    /// Starts callers with a loop of their own.
+    /// Starts callers that each run a separate loop.
     pub(crate) fn spawn(
         callers: impl IntoIterator<Item = impl Future<Output = Vec<CallRecord>> + Send + 'static>,
     ) -> Self {

@@ -1,5 +1,5 @@
-//! What the machine gives: cores to pin processes to, so that the measured one has a core for itself,
-//! and the limit of open files.
+//! Properties of the machine: cores to pin processes to, so that the measured process has a core
+//! for itself, and the limit of open files.
 
 use std::{
     io,

@@ -1,9 +1,9 @@
 //! Load bench: measures every figure of `docs/PERFORMANCE.md` and fails if one misses its bound.
 //!
-//! `cargo bench --bench load -- <scenario>` runs one scenario. The service is the released binary in
-//! a process of its own. The load, a HubSpot fake with rolling windows and a Vault fake run in this
-//! process. Scenarios that compare CPU time pin the measured process to one core and everything else
-//! to another.
+//! `cargo bench --bench load -- <scenario>` runs one scenario. The service is the released binary
+//! in a separate process. The load, a HubSpot fake with rolling windows and a Vault fake run in
+//! this process. Scenarios that compare CPU time pin the measured process to one core and
+//! everything else to another.
 
 mod fakes;
 mod figures;
@@ -79,7 +79,7 @@ enum Role {
 struct Plan {
     /// Seconds that one load is measured for.
     seconds: u64,
-    /// Whether the short form runs.
+    /// True if the short form runs.
     smoke: bool,
     /// Servers to compare with, by `NAME=COMMAND`.
     peers: Vec<String>,
@@ -115,7 +115,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a scenario on a runtime of its own, whose threads inherit the core that the scenario asks
+/// Runs a scenario on a separate runtime, whose threads inherit the core that the scenario asks
 /// for.
 fn run_scenario(scenario: Scenario, plan: &Plan, figures: &mut Figures) {
     thread::scope(|scope| {

@@ -20,7 +20,7 @@ use crate::{
     load::CallRecord,
 };
 
-/// What can be measured.
+/// Scenario that can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
     /// Leads per second of 500 callers whose single calls are batched.
@@ -67,7 +67,7 @@ impl Scenario {
         Self::Footprint,
     ];
 
-    /// Whether the load is pinned to a core, so that the measured process has another for itself.
+    /// True if the load is pinned to a core, so that the measured process has another for itself.
     pub(crate) fn is_pinned(self) -> bool {
         match self {
             Self::Overhead | Self::Growth | Self::Peers => true,

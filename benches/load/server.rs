@@ -1,4 +1,4 @@
-//! The service under measurement: `leadsd serve` in a process of its own.
+//! The service under measurement: `leadsd serve` in a separate process.
 
 use std::{process::Command, time::Duration};
 
@@ -29,9 +29,9 @@ pub(crate) struct Server {
 /// Times from the start of the process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StartTimes {
-    /// Until the gRPC port accepts connections.
+    /// Time until the gRPC port accepts connections.
     pub(crate) listening: Duration,
-    /// Until the health service reports SERVING.
+    /// Time until the health service reports SERVING.
     pub(crate) serving: Duration,
 }
 

@@ -96,8 +96,8 @@ async fn measure_queued(fakes: &Fakes, figures: &mut Figures) {
     drop(load);
 }
 
-/// Calls that HubSpot does not answer, each on a connection of its own: without TLS there is no
-/// HTTP/2. No account has such a limit; the figure shows what one call costs.
+/// Calls that HubSpot does not answer, each on a separate connection: without TLS there is no
+/// HTTP/2. No account has such a limit; the figure shows the memory of one call.
 async fn measure_sent(fakes: &Fakes, idle: f64, figures: &mut Figures) {
     if machine::max_open_files() < OPEN_FILES {
         figures::print("  skipped: too few open files allowed; raise `ulimit -n`");

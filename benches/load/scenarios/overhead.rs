@@ -1,6 +1,6 @@
 //! CPU time of a GetLead in the service, by that of a bare forwarder that gives the same answer.
 //!
-//! Every server runs in a process of its own, pinned to one core, with the same allocator and the same
+//! Every server runs in a separate process, pinned to one core, with the same allocator and the same
 //! transport settings. The load and the upstream share another core. The servers take turns in one
 //! run; each figure is the median over the rounds, with the smallest and the largest round. A ratio is
 //! formed per round.

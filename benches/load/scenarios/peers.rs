@@ -1,6 +1,6 @@
 //! The service beside thin wrappers around HubSpot in other languages, and beside the bare forwarders.
 //!
-//! Every server serves GetLead by calling the same HubSpot fake, in a process of its own that is pinned
+//! Every server serves GetLead by calling the same HubSpot fake, in a separate process that is pinned
 //! to one core. First no quota binds: CPU time and latency per call. Then HubSpot allows 190 calls in
 //! ten seconds to 500 callers: leads per second and failed calls. `benches/peers/run` builds the
 //! wrappers and passes their commands.
@@ -56,14 +56,14 @@ enum Contender {
     Peer { name: String, command: String },
 }
 
-/// A server with a HubSpot of its own.
+/// A server with a separate HubSpot fake.
 struct Rival {
     fakes: Fakes,
     lane: Lane,
     leads: Vec<String>,
 }
 
-/// What one turn under a binding quota came to.
+/// Result of one turn under a binding quota.
 struct BoundTurn {
     seconds: f64,
     /// Calls that HubSpot counted.

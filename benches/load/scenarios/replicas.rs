@@ -35,7 +35,7 @@ const WARM_UP: Duration = Duration::from_secs(12);
 /// Longest wait for Redis to listen.
 const REDIS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Replicas with one ledger, each with callers of its own.
+/// Replicas with one ledger, each with separate callers.
 struct Deployment {
     fakes: Fakes,
     servers: Vec<Server>,

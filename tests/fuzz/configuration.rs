@@ -1,15 +1,15 @@
-//! The configuration file and the environment: what is wrong is a fault with a key, and what is right
-//! can be printed.
+//! Mutated configuration files and environments: an invalid one is an error with a key, and a valid
+//! one can be printed.
 
 use std::fmt::Write as _;
 
 use leadsd::config::{Loaded, schema};
 
-use crate::{dice::Dice, run::Run};
+use crate::{random::Random, run::Run};
 
 const EXAMPLE: &str = include_str!("../../leadsd.example.toml");
 
-/// Values that some key somewhere takes.
+/// Values that are valid for some key.
 const VALUES: [&str; 24] = [
     "1s",
     "0s",
@@ -45,18 +45,18 @@ fn configuration() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("leadsd.toml");
     let (mut right, mut wrong) = (0, 0);
-    while let Some(mut dice) = run.next() {
-        std::fs::write(&path, file(&mut dice)).unwrap();
-        let environment = environment(&mut dice, &keys);
+    while let Some(mut random) = run.next() {
+        std::fs::write(&path, file(&mut random)).unwrap();
+        let environment = environment(&mut random, &keys);
         match Loaded::new(Some(&path), environment) {
             Ok(loaded) => {
                 right += 1;
                 let printed = loaded.print();
-                assert!(!printed.is_empty(), "{}", run.blame("prints nothing"));
-                // What it prints is a configuration, and the same one.
+                assert!(!printed.is_empty(), "{}", run.failure("prints nothing"));
+                // The printed configuration is valid and equal.
                 std::fs::write(&path, &printed).unwrap();
                 let again = Loaded::new(Some(&path), []).map(|again| format!("{:?}", again.config));
-                let what = run.blame(&printed);
+                let what = run.failure(&printed);
                 if !printed.contains("[redacted]") {
                     assert_eq!(again.expect(&what), format!("{:?}", loaded.config), "{what}");
                 }
@@ -64,7 +64,11 @@ fn configuration() {
             Err(faults) => {
                 wrong += 1;
                 let said = faults.to_string();
-                assert!(!faults.0.is_empty() && !said.is_empty(), "{}", run.blame("says nothing"));
+                assert!(
+                    !faults.0.is_empty() && !said.is_empty(),
+                    "{}",
+                    run.failure("says nothing")
+                );
             }
         }
     }
@@ -72,7 +76,7 @@ fn configuration() {
     assert!(schema().is_object());
 }
 
-/// Every key of the example as its variable has it.
+/// Environment variable of every key in the example.
 fn keys() -> Vec<String> {
     let mut section = String::new();
     let mut keys = Vec::new();
@@ -89,37 +93,39 @@ fn keys() -> Vec<String> {
     keys
 }
 
-fn value(dice: &mut Dice) -> String {
-    match dice.below(4) {
-        // A filter of the log is a language of its own.
-        3 => dice.spoilt("info,leadsd[rpc{a=1}]=debug,hyper=é"),
-        0 if dice.one_in(8) => dice.pick(&["[", "{a=", "[\"é\\", "\"ä"]).repeat(dice.below(3_000)),
-        0 => dice.text(),
-        1 => {
-            let value = *dice.pick(&VALUES);
-            dice.spoilt(value)
+fn value(random: &mut Random) -> String {
+    match random.below(4) {
+        // The log filter has a separate syntax and a separate target.
+        3 => random.mutated("info,leadsd[rpc{a=1}]=debug,hyper=é"),
+        0 if random.one_in(8) => {
+            random.pick(&["[", "{a=", "[\"é\\", "\"ä"]).repeat(random.below(3_000))
         }
-        _ => (*dice.pick(&VALUES)).to_owned(),
+        0 => random.text(),
+        1 => {
+            let value = *random.pick(&VALUES);
+            random.mutated(value)
+        }
+        _ => (*random.pick(&VALUES)).to_owned(),
     }
 }
 
-/// The example with some of its keys turned on, changed or broken, and enough to be right otherwise.
-fn file(dice: &mut Dice) -> Vec<u8> {
+/// The example with some keys enabled, mutated or broken, and the required keys set.
+fn file(random: &mut Random) -> Vec<u8> {
     let mut text = String::new();
-    let calm = dice.below(60) + 2;
+    let calm = random.below(60) + 2;
     for line in EXAMPLE.lines() {
         let commented = line.strip_prefix("# ");
         let key = commented.unwrap_or(line).split_once(" = ");
         let is_key = |key: &str| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         let line = match (key, commented) {
-            (Some((key, _)), _) if is_key(key) && dice.one_in(calm) => {
-                let value = value(dice);
-                format!("{key} = {}", if dice.one_in(2) { format!("{value:?}") } else { value })
+            (Some((key, _)), _) if is_key(key) && random.one_in(calm) => {
+                let value = value(random);
+                format!("{key} = {}", if random.one_in(2) { format!("{value:?}") } else { value })
             }
-            (Some((key, old)), Some(_)) if is_key(key) && dice.one_in(calm) => {
+            (Some((key, old)), Some(_)) if is_key(key) && random.one_in(calm) => {
                 format!("{key} = {old}")
             }
-            (None, Some(header)) if header.starts_with('[') && dice.one_in(calm) => {
+            (None, Some(header)) if header.starts_with('[') && random.one_in(calm) => {
                 header.to_owned()
             }
             _ => line.to_owned(),
@@ -133,19 +139,19 @@ fn file(dice: &mut Dice) -> Vec<u8> {
     }
     text.push_str("[portals.main]\nsecret = \"hubspot/main\"\n");
     let mut bytes = text.into_bytes();
-    if dice.one_in(8) {
-        dice.spoil(&mut bytes);
+    if random.one_in(8) {
+        random.mutate(&mut bytes);
     }
     bytes
 }
 
-fn environment(dice: &mut Dice, keys: &[String]) -> Vec<(String, String)> {
-    let times = if dice.one_in(2) { 0 } else { dice.below(4) };
+fn environment(random: &mut Random, keys: &[String]) -> Vec<(String, String)> {
+    let times = if random.one_in(2) { 0 } else { random.below(4) };
     let one = |_| {
-        let key = dice.pick(keys).clone();
-        let key = if dice.one_in(4) { "LEADSD_LOG__LEVEL".to_owned() } else { key };
-        let key = if dice.one_in(6) { format!("LEADSD_{}", dice.text()) } else { key };
-        (key, value(dice))
+        let key = random.pick(keys).clone();
+        let key = if random.one_in(4) { "LEADSD_LOG__LEVEL".to_owned() } else { key };
+        let key = if random.one_in(6) { format!("LEADSD_{}", random.text()) } else { key };
+        (key, value(random))
     };
     (0..times).map(one).collect()
 }

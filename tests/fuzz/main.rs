@@ -1,15 +1,15 @@
-//! What comes from outside, wrong in every way that dice can make it: requests, page tokens, what
-//! HubSpot and Vault answer, tokens and keys of callers, headers, configuration. Nothing may panic,
-//! hang, log a secret, or blame the caller's nonsense on the service.
+//! Fuzz tests of all external input: requests, page tokens, responses of HubSpot and Vault, tokens
+//! and keys of callers, headers, configuration. No input may cause a panic, a hang, a secret in the
+//! log, or an INTERNAL error.
 //!
-//! `cargo test --test fuzz` takes some seconds and rolls the same dice each time.
-//! `LEADSD_FUZZ_SECONDS=600 cargo test --test fuzz -- --nocapture` takes ten minutes in total, one
-//! target after the other, and rolls others. `LEADSD_FUZZ_SEED` makes one input again, of the target
-//! that is named: `LEADSD_FUZZ_SEED=7 cargo test --test fuzz -- answers`.
+//! `cargo test --test fuzz` takes some seconds and uses fixed seeds. `LEADSD_FUZZ_SECONDS=600 cargo
+//! test --test fuzz -- --nocapture` takes ten minutes in total, one target after the other, and
+//! uses random seeds. `LEADSD_FUZZ_SEED` reproduces one input of the target that is named:
+//! `LEADSD_FUZZ_SEED=7 cargo test --test fuzz -- upstream_responses`.
 //!
-//! The build is the one for tests, so that an overflow of a number panics as well. What was found is
-//! kept as tests with names, beside the code that was at fault or in `found`: a seed stands for
-//! another input as soon as a target changes.
+//! The test profile has overflow checks, so an integer overflow panics as well. Each failure that
+//! was found has a named test, beside the code or in `regressions`: a seed yields another input as
+//! soon as a target changes.
 
 #![expect(
     clippy::unwrap_used,
@@ -21,17 +21,17 @@
               treats most wire types alike"
 )]
 
-mod answers;
-mod callers;
+mod caller_credentials;
 mod configuration;
-mod dice;
-mod found;
-mod json;
+mod malformed_json;
 mod messages;
-mod pages;
+mod page_tokens;
 mod proxy;
+mod random;
+mod regressions;
 mod requests;
 mod run;
-mod texts;
-mod vault;
-mod world;
+mod setup;
+mod text_parsers;
+mod upstream_responses;
+mod vault_responses;

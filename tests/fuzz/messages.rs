@@ -1,4 +1,4 @@
-//! Messages of every RPC, made of the descriptors: one that is added tomorrow is tried as well.
+//! Request messages for every RPC, generated from the descriptors, so that new RPCs are covered.
 
 use leadsd::grpc::DESCRIPTORS;
 use prost::{
@@ -10,20 +10,20 @@ use prost_types::{
     field_descriptor_proto::{Label, Type},
 };
 
-use crate::{dice::Dice, world::Peers};
+use crate::{random::Random, setup::Peers};
 
-/// The contract, flat.
+/// Methods and message types of the contract.
 pub(crate) struct Contract {
-    /// Path and input type.
+    /// Path and input type of each method.
     pub(crate) methods: Vec<(String, String)>,
     types: Vec<(String, DescriptorProto)>,
 }
 
-/// What exists, so that not everything is refused at once.
-pub(crate) struct Known<'a> {
+/// Existing records, so that some requests succeed.
+pub(crate) struct ExistingRecords<'a> {
     pub(crate) peers: &'a Peers,
-    /// One field in so many is not as it is meant.
-    pub(crate) odd: usize,
+    /// One field in this many is malformed.
+    pub(crate) malformed_one_in: usize,
 }
 
 // === impl Contract ===
@@ -42,23 +42,28 @@ impl Contract {
                 add(&mut types, &format!(".{}", file.package()), message);
             }
         }
-        // A watch goes on until its caller leaves.
+        // A watch does not end until its client disconnects.
         methods.retain(|(path, _)| !path.ends_with("/WatchQuota"));
         assert!(methods.len() >= 13, "{methods:?}");
         Self { methods, types }
     }
 
-    /// A message of this type: most fields as they are meant, some not.
-    pub(crate) fn message(&self, dice: &mut Dice, known: &Known<'_>, name: &str) -> Vec<u8> {
+    /// Generates a message of this type, with some malformed fields.
+    pub(crate) fn message(
+        &self,
+        random: &mut Random,
+        known: &ExistingRecords<'_>,
+        name: &str,
+    ) -> Vec<u8> {
         let mut bytes = Vec::new();
-        self.fill(dice, known, name, 0, &mut bytes);
+        self.fill(random, known, name, 0, &mut bytes);
         bytes
     }
 
     fn fill(
         &self,
-        dice: &mut Dice,
-        known: &Known<'_>,
+        random: &mut Random,
+        known: &ExistingRecords<'_>,
         name: &str,
         depth: usize,
         out: &mut Vec<u8>,
@@ -67,46 +72,58 @@ impl Contract {
         for field in &message.field {
             let many = field.label() == Label::Repeated;
             let needed = ["id", "ids", "inputs", "key", "primary_contact_id", "to_id"];
-            let times = match dice.below(20) {
-                0..6 if !needed.contains(&field.name()) || dice.one_in(known.odd) => 0,
-                6 if many => dice.below(200),
+            let times = match random.below(20) {
+                0..6 if !needed.contains(&field.name())
+                    || random.one_in(known.malformed_one_in) =>
+                {
+                    0
+                }
+                6 if many => random.below(200),
                 7 | 8 if many => 2,
                 _ => 1,
             };
             let number = u32::try_from(field.number()).unwrap();
             for _ in 0..times {
-                if dice.one_in(known.odd * 8) {
-                    // Another wire type than the field's.
+                if random.one_in(known.malformed_one_in * 8) {
+                    // Uses another wire type than that of the field.
                     encode_key(number, WireType::Varint, out);
-                    encode_varint(dice.number(), out);
+                    encode_varint(random.number(), out);
                     continue;
                 }
                 match field.r#type() {
                     Type::Message if depth < 6 => {
                         let mut inner = Vec::new();
-                        self.fill(dice, known, field.type_name(), depth + 1, &mut inner);
+                        self.fill(random, known, field.type_name(), depth + 1, &mut inner);
                         put(number, &inner, out);
                     }
                     Type::String => {
-                        let text = known.text(dice, field.name());
+                        let text = known.text(random, field.name());
                         put(number, text.as_bytes(), out);
                     }
-                    Type::Bytes => put(number, &dice.bytes(40), out),
+                    Type::Bytes => put(number, &random.bytes(40), out),
                     Type::Double | Type::Fixed64 | Type::Sfixed64 => {
                         encode_key(number, WireType::SixtyFourBit, out);
-                        out.extend(dice.number().to_le_bytes());
+                        out.extend(random.number().to_le_bytes());
                     }
                     Type::Bool | Type::Enum => {
                         encode_key(number, WireType::Varint, out);
                         encode_varint(
-                            if dice.one_in(known.odd) { dice.number() } else { dice.roll() % 5 },
+                            if random.one_in(known.malformed_one_in) {
+                                random.number()
+                            } else {
+                                random.next_u64() % 5
+                            },
                             out,
                         );
                     }
                     _ => {
                         encode_key(number, WireType::Varint, out);
                         encode_varint(
-                            if dice.one_in(known.odd) { dice.number() } else { dice.roll() % 101 },
+                            if random.one_in(known.malformed_one_in) {
+                                random.number()
+                            } else {
+                                random.next_u64() % 101
+                            },
                             out,
                         );
                     }
@@ -130,34 +147,34 @@ fn put(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend(bytes);
 }
 
-// === impl Known ===
+// === impl ExistingRecords ===
 
-impl Known<'_> {
-    /// A text for a field of this name.
-    fn text(&self, dice: &mut Dice, field: &str) -> String {
-        if dice.one_in(self.odd) {
-            return dice.text();
+impl ExistingRecords<'_> {
+    /// Generates a text for a field of this name.
+    fn text(&self, random: &mut Random, field: &str) -> String {
+        if random.one_in(self.malformed_one_in) {
+            return random.text();
         }
-        let lead = dice.pick(&self.peers.leads).clone();
-        let one_of = |dice: &mut Dice, all: &[&str]| (*dice.pick(all)).to_owned();
+        let lead = random.pick(&self.peers.leads).clone();
+        let one_of = |random: &mut Random, all: &[&str]| (*random.pick(all)).to_owned();
         match field {
-            "id" | "ids" | "value" | "values" if dice.one_in(2) => lead,
-            "id" | "ids" => format!("k{}", dice.below(40)),
+            "id" | "ids" | "value" | "values" if random.one_in(2) => lead,
+            "id" | "ids" => format!("k{}", random.below(40)),
             "primary_contact_id" | "to_id" => self.peers.contact.clone(),
-            "id_property" => one_of(dice, &["", "crm_key", "hs_object_id", "nothing"]),
-            "page_token" | "request_id" | "object_write_trace_id" | "query" if dice.one_in(2) => {
+            "id_property" => one_of(random, &["", "crm_key", "hs_object_id", "nothing"]),
+            "page_token" | "request_id" | "object_write_trace_id" | "query" if random.one_in(2) => {
                 String::new()
             }
             "key" | "properties" | "properties_with_history" | "property_name" | "property" => {
                 one_of(
-                    dice,
+                    random,
                     &["hs_lead_name", "hs_lead_label", "hs_object_id", "crm_key", "createdate"],
                 )
             }
-            "associations" => one_of(dice, &["contacts", "companies", "deals", "0-1"]),
-            "value" if self.odd > 20 => format!("Jane {}", dice.below(100)),
-            _ if self.odd > 20 => String::new(),
-            _ => dice.text(),
+            "associations" => one_of(random, &["contacts", "companies", "deals", "0-1"]),
+            "value" if self.malformed_one_in > 20 => format!("Jane {}", random.below(100)),
+            _ if self.malformed_one_in > 20 => String::new(),
+            _ => random.text(),
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Stands between the service and a fake, and changes what the fake answers: its body, its status, its
-//! headers, and where it ends.
+//! Proxy in front of a fake that mutates responses: body, status, headers and length.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -13,9 +12,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{dice::Dice, json};
+use crate::{malformed_json, random::Random};
 
-/// Bodies as HubSpot and Vault have them for what went wrong.
+/// Error bodies in the formats of HubSpot and Vault.
 const FAILURES: [&str; 12] = [
     r#"{"status":"error","message":"Property values were not valid: [{\"isValid\":false,\"message\":\"Property \\\"x\\\" does not exist\",\"error\":\"PROPERTY_DOESNT_EXIST\",\"name\":\"x\"}]","correlationId":"1","category":"VALIDATION_ERROR"}"#,
     r#"{"status":"error","message":"x","errors":[{"message":"x","code":"INVALID","in":"hs_lead_name","context":{"propertyName":["hs_lead_name"],"ids":["1","2"]}}],"context":{"properties":["hs_lead_name"]},"category":"VALIDATION_ERROR","subCategory":"a.b"}"#,
@@ -36,7 +35,7 @@ const STATUSES: [u16; 26] = [
     477, 500, 502, 503, 521, 530, 999,
 ];
 
-/// Headers of answers that the service looks at.
+/// Response headers that the service reads.
 const HEADERS: [&str; 14] = [
     "retry-after",
     "x-hubspot-ratelimit-max",
@@ -54,54 +53,64 @@ const HEADERS: [&str; 14] = [
     "content-length",
 ];
 
-/// The proxy; it stops when dropped.
+/// A running proxy. Dropping it stops the server.
 pub(crate) struct Proxy {
     pub(crate) url: String,
-    course: Arc<Mutex<Course>>,
+    mutations: Arc<Mutex<Mutations>>,
     running: JoinHandle<()>,
 }
 
-/// What is done to answers from now on.
+/// Mutations of later responses.
 #[derive(Clone)]
-struct Course {
-    dice: Dice,
-    /// One answer in so many comes as it is.
-    whole: usize,
-    /// So do all answers to a path with this in it; empty if there is none.
-    spared: &'static str,
+struct Mutations {
+    random: Random,
+    /// One response in this many is not mutated.
+    intact_one_in: usize,
+    /// Responses to paths that contain this text are not mutated; empty for none.
+    exempt_path: &'static str,
 }
 
 // === impl Proxy ===
 
 impl Proxy {
-    pub(crate) async fn before(upstream: String) -> Self {
+    pub(crate) async fn start(upstream: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let course = Arc::new(Mutex::new(Course { dice: Dice::new(0), whole: 1, spared: "" }));
+        let mutations = Arc::new(Mutex::new(Mutations {
+            random: Random::new(0),
+            intact_one_in: 1,
+            exempt_path: "",
+        }));
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();
         let running = tokio::spawn({
-            let course = Arc::clone(&course);
+            let mutations = Arc::clone(&mutations);
             async move {
                 while let Ok((socket, _)) = listener.accept().await {
-                    let (course, http, upstream) =
-                        (Arc::clone(&course), http.clone(), upstream.clone());
+                    let (mutations, http, upstream) =
+                        (Arc::clone(&mutations), http.clone(), upstream.clone());
                     tokio::spawn(async move {
-                        let _ = serve(socket, &http, &upstream, &course).await;
+                        let _ = serve(socket, &http, &upstream, &mutations).await;
                     });
                 }
             }
         });
-        Self { url, course, running }
+        Self { url, mutations, running }
     }
 
-    /// Rolls these dice from now on; lets one answer in `whole` through as it is, and those that are
-    /// `spared` to be able to go on.
-    pub(crate) fn roll(&self, dice: &Dice, whole: usize, spared: &'static str) {
-        *self.course.lock().unwrap() = Course { dice: dice.clone(), whole, spared };
+    /// Mutates later responses with this generator, except one in `intact_one_in` and those to
+    /// `exempt_path`.
+    pub(crate) fn mutate_responses(
+        &self,
+        random: &Random,
+        intact_one_in: usize,
+        exempt_path: &'static str,
+    ) {
+        *self.mutations.lock().unwrap() =
+            Mutations { random: random.clone(), intact_one_in, exempt_path };
     }
 }
 
@@ -111,8 +120,8 @@ impl Drop for Proxy {
     }
 }
 
-/// One request, as far as a proxy needs to know it.
-struct Asked {
+/// Parts of a request that the proxy forwards.
+struct ProxiedRequest {
     method: String,
     path: String,
     headers: Vec<(String, String)>,
@@ -123,28 +132,29 @@ async fn serve(
     mut socket: TcpStream,
     http: &reqwest::Client,
     upstream: &str,
-    course: &Mutex<Course>,
+    mutations: &Mutex<Mutations>,
 ) -> Option<()> {
     socket.set_nodelay(true).ok()?;
     let mut buffer = Vec::new();
     loop {
-        let asked = read(&mut socket, &mut buffer).await?;
-        let Course { mut dice, whole, spared } = course.lock().unwrap().clone();
-        // Calls that run at the same time come in any order: each has dice of its own.
+        let request = read(&mut socket, &mut buffer).await?;
+        let Mutations { mut random, intact_one_in, exempt_path } =
+            mutations.lock().unwrap().clone();
+        // Concurrent requests arrive in any order, so each has a separate generator.
         let mut hasher = DefaultHasher::new();
-        (dice.roll(), &asked.method, asked.path.split('?').next()).hash(&mut hasher);
-        let mut dice = Dice::new(hasher.finish());
-        let is_spared = !spared.is_empty() && asked.path.contains(spared);
-        let whole = if is_spared { 1 } else { whole };
-        let bytes = answer(&mut dice, whole, http, upstream, asked).await?;
+        (random.next_u64(), &request.method, request.path.split('?').next()).hash(&mut hasher);
+        let mut random = Random::new(hasher.finish());
+        let is_exempt = !exempt_path.is_empty() && request.path.contains(exempt_path);
+        let intact_one_in = if is_exempt { 1 } else { intact_one_in };
+        let bytes = forward(&mut random, intact_one_in, http, upstream, request).await?;
         socket.write_all(&bytes).await.ok()?;
-        if dice.one_in(12) {
+        if random.one_in(12) {
             return None;
         }
     }
 }
 
-async fn read(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Asked> {
+async fn read(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<ProxiedRequest> {
     let end = loop {
         if let Some(at) = buffer.windows(4).position(|part| part == b"\r\n\r\n") {
             break at;
@@ -170,19 +180,20 @@ async fn read(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Asked> {
     }
     let body = buffer[end + 4..end + 4 + length].to_vec();
     buffer.drain(..end + 4 + length);
-    Some(Asked { method, path, headers, body })
+    Some(ProxiedRequest { method, path, headers, body })
 }
 
-async fn answer(
-    dice: &mut Dice,
-    whole: usize,
+async fn forward(
+    random: &mut Random,
+    intact_one_in: usize,
     http: &reqwest::Client,
     upstream: &str,
-    asked: Asked,
+    request: ProxiedRequest,
 ) -> Option<Vec<u8>> {
-    let method = reqwest::Method::from_bytes(asked.method.as_bytes()).ok()?;
-    let mut request = http.request(method, format!("{upstream}{}", asked.path)).body(asked.body);
-    for (name, value) in &asked.headers {
+    let method = reqwest::Method::from_bytes(request.method.as_bytes()).ok()?;
+    let mut request =
+        http.request(method, format!("{upstream}{}", request.path)).body(request.body);
+    for (name, value) in &request.headers {
         if !["host", "content-length", "accept-encoding", "connection"].contains(&name.as_str()) {
             request = request.header(name, value);
         }
@@ -191,29 +202,29 @@ async fn answer(
     let mut status = real.status().as_u16();
     let mut body = real.bytes().await.ok()?.to_vec();
     let mut headers: Vec<(&str, Vec<u8>)> = vec![("content-type", b"application/json".to_vec())];
-    if !dice.one_in(whole) {
-        for _ in 0..=dice.below(3) {
-            spoil(dice, &mut status, &mut headers, &mut body);
+    if !random.one_in(intact_one_in) {
+        for _ in 0..=random.below(3) {
+            mutate(random, &mut status, &mut headers, &mut body);
         }
     }
-    Some(written(dice, status, &headers, &body, whole))
+    Some(serialize(random, status, &headers, &body, intact_one_in))
 }
 
-fn spoil(
-    dice: &mut Dice,
+fn mutate(
+    random: &mut Random,
     status: &mut u16,
     headers: &mut Vec<(&'static str, Vec<u8>)>,
     body: &mut Vec<u8>,
 ) {
-    match dice.below(8) {
-        0 => *status = *dice.pick(&STATUSES),
-        1 => dice.spoil(body),
+    match random.below(8) {
+        0 => *status = *random.pick(&STATUSES),
+        1 => random.mutate(body),
         2 => {
-            let name = *dice.pick(&HEADERS[..12]);
-            let value = match dice.below(3) {
-                0 => dice.number().to_string().into_bytes(),
-                1 => dice.text().into_bytes(),
-                _ => dice
+            let name = *random.pick(&HEADERS[..12]);
+            let value = match random.below(3) {
+                0 => random.number().to_string().into_bytes(),
+                1 => random.text().into_bytes(),
+                _ => random
                     .pick(&["gzip", "zstd", "1", "0", "Wed, 21 Oct 2026 07:28:00 GMT"])
                     .as_bytes()
                     .to_vec(),
@@ -221,47 +232,47 @@ fn spoil(
             headers.push((name, value));
         }
         3 => {
-            *status = *dice.pick(&STATUSES);
-            let failure = *dice.pick(&FAILURES);
+            *status = *random.pick(&STATUSES);
+            let failure = *random.pick(&FAILURES);
             *body = match serde_json::from_str::<Value>(failure) {
                 Ok(mut value) => {
-                    if dice.one_in(2) {
-                        json::spoil(dice, &mut value);
+                    if random.one_in(2) {
+                        malformed_json::mutate(random, &mut value);
                     }
-                    json::written(dice, &value)
+                    malformed_json::serialize(random, &value)
                 }
                 Err(_) => failure.as_bytes().to_vec(),
             };
         }
         _ => {
             if let Ok(mut value) = serde_json::from_slice::<Value>(body) {
-                json::spoil(dice, &mut value);
-                *body = json::written(dice, &value);
+                malformed_json::mutate(random, &mut value);
+                *body = malformed_json::serialize(random, &value);
             }
         }
     }
 }
 
-/// As it goes over the wire; sometimes its end is not where it says.
-fn written(
-    dice: &mut Dice,
+/// Serialises a response; sometimes the length is wrong.
+fn serialize(
+    random: &mut Random,
     status: u16,
     headers: &[(&str, Vec<u8>)],
     body: &[u8],
-    whole: usize,
+    intact_one_in: usize,
 ) -> Vec<u8> {
     let mut bytes = format!("HTTP/1.1 {status} X\r\n").into_bytes();
     for (name, value) in headers {
         bytes.extend_from_slice(name.as_bytes());
         bytes.extend_from_slice(b": ");
-        // What would end the head early goes to where the body is changed.
+        // A line break would end the head early; such mutations belong to the body.
         bytes.extend(value.iter().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)));
         bytes.extend_from_slice(b"\r\n");
     }
-    let wrong = whole != 1 && dice.one_in(20);
-    if wrong && dice.one_in(2) {
+    let wrong = intact_one_in != 1 && random.one_in(20);
+    if wrong && random.one_in(2) {
         bytes.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n");
-        let size = dice.text();
+        let size = random.text();
         bytes.extend_from_slice(size.as_bytes());
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(body);

@@ -1,5 +1,5 @@
-//! One target's run: seeds until its time is up, with an eye on everything that panics meanwhile,
-//! also in tasks whose panics nobody would see.
+//! Run of one fuzz target: generates inputs until the time is up, and fails on any panic in the
+//! process, including panics of detached tasks.
 
 use std::{
     collections::VecDeque,
@@ -11,27 +11,27 @@ use std::{
 
 use tokio::sync::MutexGuard;
 
-use crate::{dice::Dice, world};
+use crate::{random::Random, setup};
 
-/// Targets there are: each has as much of the time.
+/// Number of targets; they share the time equally.
 const TARGETS: u32 = 7;
 
-/// The time of all targets together, if nothing else is said.
+/// Default time of all targets together.
 const SECONDS: u64 = 7;
 
-/// Longest that one input may keep the service busy.
+/// Timeout for one input.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A task may panic after its input was answered: so many are named.
+/// Number of recent seeds in a failure message: a task may panic after the response to its input.
 const RECENT: usize = 8;
 
-/// What panicked, in the whole process.
+/// Panics of the whole process.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// One target at a time: else nobody could tell whose input it was.
+/// Lock that runs one target at a time, so that a panic belongs to a known target.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// A target's run.
+/// Run of one target.
 pub(crate) struct Run {
     target: &'static str,
     until: Instant,
@@ -63,22 +63,22 @@ fn watch_panics() {
 // === impl Run ===
 
 impl Run {
-    /// Waits for its turn.
-    pub(crate) async fn of(target: &'static str) -> Self {
+    /// Waits for the lock and starts the run.
+    pub(crate) async fn start(target: &'static str) -> Self {
         let turn = TURN.lock().await;
-        Self::begun(target, turn)
+        Self::begin(target, turn)
     }
 
-    /// The same outside a runtime.
+    /// Starts the run outside a runtime.
     pub(crate) fn blocking(target: &'static str) -> Self {
-        Self::begun(target, TURN.blocking_lock())
+        Self::begin(target, TURN.blocking_lock())
     }
 
-    fn begun(target: &'static str, turn: MutexGuard<'static, ()>) -> Self {
+    fn begin(target: &'static str, turn: MutexGuard<'static, ()>) -> Self {
         watch_panics();
-        world::capture_logs();
+        setup::capture_logs();
         let (seconds, seed) = (setting("LEADSD_FUZZ_SECONDS"), setting("LEADSD_FUZZ_SEED"));
-        // Long runs are for what is not known yet.
+        // Long runs explore new seeds.
         let first = if seconds.is_some() { rand::random::<u64>() >> 16 } else { 0 };
         let time = Duration::from_secs(seconds.unwrap_or(SECONDS)) / TARGETS;
         Self {
@@ -94,14 +94,15 @@ impl Run {
         }
     }
 
-    /// The dice of the next input, until the time is up; fails if the inputs so far did harm.
-    pub(crate) fn next(&mut self) -> Option<Dice> {
+    /// Generator of the next input; `None` once the time is up. Panics if an earlier input caused a
+    /// failure.
+    pub(crate) fn next(&mut self) -> Option<Random> {
         self.check();
         let done = if self.only { self.inputs == 1 } else { Instant::now() >= self.until };
         if done {
             let took = self.since.elapsed().as_secs_f64();
             println!("{}: {} inputs in {took:.1} s", self.target, self.inputs);
-            assert!(self.inputs > 0, "{}: nothing was tried", self.target);
+            assert!(self.inputs > 0, "{}: no input ran", self.target);
             return None;
         }
         let seed = self.next;
@@ -111,52 +112,52 @@ impl Run {
         if self.recent.len() > RECENT {
             self.recent.pop_front();
         }
-        // A stack that overflows ends the process without a word.
+        // Keeps the seed in a file, because a stack overflow ends the process without a message.
         let last =
             std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{}", self.target));
-        std::fs::write(last, format!("{seed}\n")).expect("the seed is noted");
-        Some(Dice::new(seed))
+        std::fs::write(last, format!("{seed}\n")).expect("the seed file is writable");
+        Some(Random::new(seed))
     }
 
-    /// Which input it is, counted from zero.
+    /// Index of the current input, from zero.
     pub(crate) fn number(&self) -> u64 {
         self.inputs - 1
     }
 
-    /// What is done with one input must come to an end.
+    /// Runs the work for one input. Panics if it exceeds the timeout.
     pub(crate) async fn in_time<T>(&self, work: impl Future<Output = T>) -> T {
         let done = tokio::time::timeout(PATIENCE, work).await;
-        done.unwrap_or_else(|_| panic!("{}", self.blame("hangs")))
+        done.unwrap_or_else(|_| panic!("{}", self.failure("hangs")))
     }
 
-    /// Names the input in a failure.
-    pub(crate) fn blame(&self, what: &str) -> String {
+    /// Failure message with target and seed.
+    pub(crate) fn failure(&self, what: &str) -> String {
         let seed = self.recent.back().copied().unwrap_or_default();
         let target = self.target;
         format!("{target}, LEADSD_FUZZ_SEED={seed}: {what}")
     }
 
     fn check(&self) {
-        // A copy: whoever panics with the list in hand waits for it for ever.
+        // Copies the list: a panic while the lock is held would deadlock the panic hook.
         let new = PANICS.lock().unwrap()[self.panics_before..].to_vec();
         assert!(
             new.is_empty(),
-            "{}: one of the inputs with LEADSD_FUZZ_SEED of {:?} made something panic:\n{}",
+            "{}: one of the inputs with LEADSD_FUZZ_SEED of {:?} caused a panic:\n{}",
             self.target,
             self.recent,
             new.join("\n")
         );
-        let leaks = world::leaks();
-        assert!(leaks.is_empty(), "{}\n{}", self.blame("a secret was logged"), leaks.join("\n"));
+        let leaks = setup::leaks();
+        assert!(leaks.is_empty(), "{}\n{}", self.failure("a secret was logged"), leaks.join("\n"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_in_a_task_that_nobody_waits_for_fails_the_run() {
-    let run = Run::of("planted").await;
+async fn panic_in_a_detached_task_fails_the_run() {
+    let run = Run::start("planted").await;
     let seen = tokio::spawn(async { panic!("planted") }).await;
     assert!(seen.is_err());
     let caught = panic::catch_unwind(panic::AssertUnwindSafe(|| run.check())).unwrap_err();
     let said = caught.downcast_ref::<String>().expect("a text");
-    assert!(said.contains("made something panic") && said.contains("planted"), "{said}");
+    assert!(said.contains("caused a panic") && said.contains("planted"), "{said}");
 }

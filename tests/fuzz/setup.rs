@@ -1,4 +1,4 @@
-//! The service in front of the fakes, and a caller that sends bytes.
+//! The service in front of the fakes, and a client that sends raw bytes.
 
 use std::{
     future::poll_fn,
@@ -26,23 +26,24 @@ use tracing_subscriber::{
     fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-/// Lines of the log that hold a secret of the fakes.
+/// Log lines that contain a secret of the fakes.
 static LEAKS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 #[derive(Clone, Copy)]
 struct Sink;
 
-/// Has everything written that the service may log, so that what cannot be written is seen.
+/// Formats every log event that the service may emit, so that formatting itself is tested.
 pub(crate) fn capture_logs() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let filter = telemetry::filter("off,leadsd=trace,leadsd::fake=off").expect("a good filter");
+        let filter =
+            telemetry::filter("off,leadsd=trace,leadsd::fake=off").expect("the filter is valid");
         let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Sink);
         tracing_subscriber::registry().with(filter).with(lines).init();
     });
 }
 
-pub(crate) fn leaks() -> Vec<String> {
+pub(crate) fn leaked_lines() -> Vec<String> {
     LEAKS.lock().unwrap().clone()
 }
 
@@ -69,12 +70,12 @@ impl MakeWriter<'_> for Sink {
     }
 }
 
-/// The stand-ins for HubSpot and Vault.
+/// Fakes of HubSpot and Vault, with records.
 pub(crate) struct Peers {
     pub(crate) hubspot: FakeHubspot,
     pub(crate) vault: FakeVault,
     pub(crate) token_file: NamedTempFile,
-    /// An id of a contact, and those of leads.
+    /// Id of a contact, and ids of leads.
     pub(crate) contact: String,
     pub(crate) leads: Vec<String>,
 }
@@ -87,13 +88,13 @@ pub(crate) struct Service {
     running: JoinHandle<()>,
 }
 
-/// What a call came to.
+/// Result of a call.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    /// As gRPC has it; none if the answer is no gRPC.
+pub(crate) struct CallResponse {
+    /// gRPC code; `None` if the response is not gRPC.
     pub(crate) code: Option<i32>,
     pub(crate) message: String,
-    /// Of a failure: what the service calls it.
+    /// Error reason of a failure.
     pub(crate) reason: Option<String>,
     pub(crate) body: Vec<u8>,
 }
@@ -119,7 +120,7 @@ impl Peers {
         Self { hubspot, vault, token_file, contact, leads }
     }
 
-    /// What a service in front of them is set to.
+    /// Settings of a service in front of the fakes.
     pub(crate) fn settings(&self) -> Vec<(String, String)> {
         let pairs = [
             ("GRPC__LISTEN", "127.0.0.1:0".to_owned()),
@@ -136,7 +137,7 @@ impl Peers {
     }
 }
 
-/// Changes settings, or adds to them.
+/// Changes or adds settings.
 pub(crate) fn set(settings: &mut Vec<(String, String)>, changes: &[(&str, &str)]) {
     for (key, value) in changes {
         let key = format!("LEADSD_{key}");
@@ -149,8 +150,8 @@ pub(crate) fn set(settings: &mut Vec<(String, String)>, changes: &[(&str, &str)]
 
 impl Service {
     pub(crate) async fn start(settings: Vec<(String, String)>) -> Self {
-        let config = Loaded::new(None, settings).expect("a good configuration").config;
-        let bound = Bound::bind(config).await.expect("bound");
+        let config = Loaded::new(None, settings).expect("the configuration is valid").config;
+        let bound = Bound::bind(config).await.expect("the ports are free");
         let grpc = bound.grpc_address().to_string();
         let admin = format!("http://{}", bound.admin_address());
         let running = tokio::spawn(bound.run(std::future::pending()));
@@ -173,13 +174,13 @@ impl Service {
         answer.error_for_status().ok()?.text().await.ok()
     }
 
-    /// Sends these bytes to a method; none if there is no answer at all.
+    /// Sends these bytes to a method. `None` if the connection ends without a response.
     pub(crate) async fn call(
         &self,
         path: &str,
         headers: &[(&str, Vec<u8>)],
         bytes: Vec<u8>,
-    ) -> Option<Answer> {
+    ) -> Option<CallResponse> {
         let mut request = http::Request::post(format!("http://{}{path}", self.grpc))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
@@ -194,7 +195,7 @@ impl Service {
         let status = Status::from_header_map(&trailers);
         let status = status.or_else(|| Status::from_header_map(&head.headers));
         let info = status.as_ref().and_then(StatusExt::get_details_error_info);
-        Some(Answer {
+        Some(CallResponse {
             code: status.as_ref().map(|status| i32::from(status.code())),
             message: status.map(|status| status.message().to_owned()).unwrap_or_default(),
             reason: info.filter(|info| info.domain == "leadsd").map(|info| info.reason),
@@ -202,9 +203,9 @@ impl Service {
         })
     }
 
-    /// Nothing is held for calls that are over.
-    pub(crate) async fn is_at_rest(&self) {
-        let at_rest = async {
+    /// Waits until finished calls hold no resources.
+    pub(crate) async fn wait_until_idle(&self) {
+        let idle = async {
             loop {
                 let page = self.admin_page("/metrics").await.unwrap_or_default();
                 let held = |limit: &str| {
@@ -220,8 +221,8 @@ impl Service {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         };
-        let waited = tokio::time::timeout(std::time::Duration::from_secs(40), at_rest).await;
-        waited.expect("what calls held is given back");
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(40), idle).await;
+        waited.expect("finished calls release their slots and memory");
     }
 }
 
@@ -242,7 +243,7 @@ async fn read(mut body: Incoming) -> Option<(Vec<u8>, http::HeaderMap)> {
     Some((all, trailers))
 }
 
-/// A message in the frame that gRPC puts around it.
+/// A message in a gRPC frame.
 pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap();
     [&[0][..], &length.to_be_bytes(), message].concat()

@@ -1,4 +1,4 @@
-//! Inputs that once did harm, each with what must come of it.
+//! Regression tests for inputs that once caused a failure.
 
 use axum::{Router, routing::get};
 use leadsd::{config::Loaded, telemetry, vault::AdminClient};
@@ -7,11 +7,11 @@ use tokio::net::TcpListener;
 
 use crate::{
     requests,
-    world::{Peers, framed, set},
+    setup::{Peers, framed, set},
 };
 
 #[test]
-fn a_log_filter_with_a_letter_of_several_bytes_is_refused() {
+fn log_filter_with_a_multi_byte_character_is_rejected() {
     for text in
         ["a \u{fffd}[2", " 21 Oc\u{fffd}\u{1b}[26 07:28:00 GMT", "leadsd=\u{e4}", "\u{1f600}"]
     {
@@ -20,12 +20,12 @@ fn a_log_filter_with_a_letter_of_several_bytes_is_refused() {
         let said = Loaded::new(None, [level]).unwrap_err().to_string();
         assert!(said.contains("log.level: must be a filter"), "{said}");
     }
-    telemetry::filter("info,leadsd=debug").expect("a good one");
+    telemetry::filter("info,leadsd=debug").expect("the filter is valid");
 }
 
-/// Not INTERNAL, as tonic has it: operators are told of that, and callers try again.
+/// tonic reports INTERNAL, which alerts operators and which clients retry.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_message_is_the_callers_fault() {
+async fn undecodable_request_is_invalid_argument() {
     let peers = Peers::start().await;
     let service = requests::service(&peers).await;
     let wrong_type = framed(&[0x0a, 0x02, 0x08, 0x01]);
@@ -39,14 +39,14 @@ async fn what_is_no_message_is_the_callers_fault() {
         assert_eq!(answer.code, Some(3), "{what}: {answer:?}");
         assert!(answer.message.contains("not a valid message"), "{what}: {answer:?}");
     }
-    let squeezed = [&[1][..], &framed(b"no gzip")[1..]].concat();
+    let compressed = [&[1][..], &framed(b"no gzip")[1..]].concat();
     let headers = [("grpc-encoding", b"gzip".to_vec())];
-    let answer = service.call(path, &headers, squeezed).await.expect("an answer");
+    let answer = service.call(path, &headers, compressed).await.expect("an answer");
     assert_eq!(answer.code, Some(3), "{answer:?}");
 }
 
 #[tokio::test]
-async fn a_vault_that_answers_with_a_list_answers_nonsense() {
+async fn vault_response_with_a_list_is_an_invalid_response() {
     let peers = Peers::start().await;
     let lookup = "/v1/auth/token/lookup-self";
     let real = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -62,7 +62,7 @@ async fn a_vault_that_answers_with_a_list_answers_nonsense() {
     let config = Loaded::new(None, settings).unwrap().config.vault;
     let admin = AdminClient::log_in(&config).await.expect("logged in");
     let secret = SecretPath::parse("hubspot/default").unwrap();
-    admin.mount_info().await.expect_err("no mount");
-    admin.list(&secret).await.expect_err("no list of names");
-    admin.read(&secret).await.expect_err("no version");
+    admin.mount_info().await.expect_err("the body has no mount");
+    admin.list(&secret).await.expect_err("the body has no list of names");
+    admin.read(&secret).await.expect_err("the body has no version");
 }

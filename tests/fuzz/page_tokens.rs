@@ -1,20 +1,20 @@
-//! Page tokens: some of the service's own, changed, and some that never were any.
+//! Malformed page tokens: mutated tokens of the service and arbitrary texts.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use leadsd::grpc::pb;
 use prost::Message as _;
 
 use crate::{
-    dice::Dice,
+    random::Random,
     requests,
     run::Run,
-    world::{Peers, Service, framed},
+    setup::{Peers, Service, framed},
 };
 
 const LIST: &str = "/leadsd.v1.LeadsService/ListLeads";
 const SEARCH: &str = "/leadsd.v1.LeadsService/SearchLeads";
 
-/// INVALID_ARGUMENT
+/// Code INVALID_ARGUMENT.
 const REFUSED: Option<i32> = Some(3);
 
 async fn page(service: &Service, path: &str, token: String) -> (Option<i32>, String) {
@@ -34,16 +34,16 @@ async fn page(service: &Service, path: &str, token: String) -> (Option<i32>, Str
     (answer.code, next)
 }
 
-fn other(dice: &mut Dice, tokens: &[(&str, String)]) -> String {
-    let token = &dice.pick(tokens).1;
-    match dice.below(6) {
-        0 => dice.text(),
-        1 => URL_SAFE_NO_PAD.encode(dice.bytes(60)),
-        2 => dice.spoilt(token),
-        3 => token.repeat(dice.below(400)),
+fn malformed_token(random: &mut Random, tokens: &[(&str, String)]) -> String {
+    let token = &random.pick(tokens).1;
+    match random.below(6) {
+        0 => random.text(),
+        1 => URL_SAFE_NO_PAD.encode(random.bytes(60)),
+        2 => random.mutated(token),
+        3 => token.repeat(random.below(400)),
         4 => {
             let mut inside = URL_SAFE_NO_PAD.decode(token).unwrap();
-            dice.spoil(&mut inside);
+            random.mutate(&mut inside);
             URL_SAFE_NO_PAD.encode(inside)
         }
         _ => token.clone(),
@@ -52,7 +52,7 @@ fn other(dice: &mut Dice, tokens: &[(&str, String)]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn page_tokens() {
-    let mut run = Run::of("page_tokens").await;
+    let mut run = Run::start("page_tokens").await;
     let peers = Peers::start().await;
     let service = requests::service(&peers).await;
     let mut tokens = Vec::new();
@@ -62,16 +62,16 @@ async fn page_tokens() {
         tokens.push((path, next));
     }
     let (mut taken, mut refused) = (0, 0);
-    while let Some(mut dice) = run.next() {
-        let token = other(&mut dice, &tokens);
-        let path = *dice.pick(&[LIST, SEARCH]);
-        let ours = token.is_empty() || tokens.contains(&(path, token.clone()));
+    while let Some(mut random) = run.next() {
+        let token = malformed_token(&mut random, &tokens);
+        let path = *random.pick(&[LIST, SEARCH]);
+        let issued = token.is_empty() || tokens.contains(&(path, token.clone()));
         let (code, _) = run.in_time(page(&service, path, token.clone())).await;
-        // What the service did not give out for this very request is never taken for a place.
-        let fine = if ours { code == Some(0) } else { code == REFUSED };
-        assert!(fine, "{}", run.blame(&format!("{path} {token:?}: {code:?}")));
-        if ours { taken += 1 } else { refused += 1 }
+        // The service accepts only tokens that it issued for the same request.
+        let fine = if issued { code == Some(0) } else { code == REFUSED };
+        assert!(fine, "{}", run.failure(&format!("{path} {token:?}: {code:?}")));
+        if issued { taken += 1 } else { refused += 1 }
     }
-    println!("page_tokens: {taken} taken, {refused} refused");
-    service.is_at_rest().await;
+    println!("page_tokens: {taken} accepted, {refused} rejected");
+    service.wait_until_idle().await;
 }

@@ -1,5 +1,5 @@
-//! What Vault answers: to logins, to reads, polls, lists and writes of secrets, and what the secrets
-//! hold.
+//! Malformed Vault responses to logins, reads, polls, lists and writes of secrets, and malformed
+//! contents of secrets.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use leadsd_credentials::{SecretPath, SecretStore as _};
 use serde_json::{Value, json};
 
 use crate::{
-    dice::Dice,
-    json,
+    malformed_json,
     proxy::Proxy,
+    random::Random,
     run::Run,
-    world::{Peers, set},
+    setup::{Peers, set},
 };
 
-/// Longest wait for a login: refused ones are tried again later and later.
+/// Timeout for a login: rejected logins are retried with backoff.
 const PATIENCE: Duration = Duration::from_millis(60);
 
 fn config(peers: &Peers, proxy: &Proxy, files: &[(&str, String)]) -> config::Vault {
@@ -35,10 +35,10 @@ fn config(peers: &Peers, proxy: &Proxy, files: &[(&str, String)]) -> config::Vau
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn vault() {
-    let mut run = Run::of("vault").await;
+async fn vault_responses() {
+    let mut run = Run::start("vault_responses").await;
     let peers = Peers::start().await;
-    let proxy = Proxy::before(format!("http://{}", peers.vault.address())).await;
+    let proxy = Proxy::start(format!("http://{}", peers.vault.address())).await;
     let (role, secret_id) = peers.vault.approle();
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
@@ -55,15 +55,15 @@ async fn vault() {
         ],
     );
     let (mut reads, mut read) = (0, 0);
-    while let Some(mut dice) = run.next() {
+    while let Some(mut random) = run.next() {
         let secret = SecretPath::parse("hubspot/fuzz").unwrap();
         peers.vault.remove("hubspot/fuzz");
-        peers.vault.put("hubspot/fuzz", content(&mut dice));
-        let config = if dice.one_in(3) { &with_role } else { &with_token };
-        // The login mostly works, for there is nothing to see without one.
-        let spared = if dice.one_in(5) { "" } else { "/auth/" };
-        proxy.roll(&dice, 4, spared);
-        if dice.one_in(5) {
+        peers.vault.put("hubspot/fuzz", content(&mut random));
+        let config = if random.one_in(3) { &with_role } else { &with_token };
+        // Most logins succeed, because nothing else runs without one.
+        let exempt_path = if random.one_in(5) { "" } else { "/auth/" };
+        proxy.mutate_responses(&random, 4, exempt_path);
+        if random.one_in(5) {
             run.in_time(admin(config, &secret)).await;
             continue;
         }
@@ -80,25 +80,25 @@ async fn vault() {
             done
         };
         read += u32::from(run.in_time(works).await);
-        proxy.roll(&dice, 1, "");
+        proxy.mutate_responses(&random, 1, "");
     }
-    println!("vault: {read} of {reads} reads gave a credential");
+    println!("vault_responses: {read} of {reads} reads gave a credential");
 }
 
-/// What a secret may hold, and what not.
-fn content(dice: &mut Dice) -> Value {
-    let mut content = match dice.below(3) {
+/// Content of a secret, sometimes malformed.
+fn content(random: &mut Random) -> Value {
+    let mut content = match random.below(3) {
         0 => json!({"access_token": "a-token"}),
         1 => json!({"client_id": "a", "client_secret": "b", "refresh_token": "c", "more": 1}),
         _ => json!({"billing": "0".repeat(64), "shop": format!("{0},{0}", "a1".repeat(32))}),
     };
-    if dice.one_in(2) {
-        json::spoil(dice, &mut content);
+    if random.one_in(2) {
+        malformed_json::mutate(random, &mut content);
     }
     content
 }
 
-/// Everything that the commands ask Vault.
+/// Sends each Vault request of the commands.
 async fn admin(config: &config::Vault, secret: &SecretPath) {
     let _ = AdminClient::health(config).await;
     let Ok(mut admin) = AdminClient::log_in(config).await else { return };

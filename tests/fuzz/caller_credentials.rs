@@ -1,5 +1,5 @@
-//! What callers prove themselves with, and what that is checked against: tokens, the keys of their
-//! issuer, API keys and their hashes, certificates.
+//! Malformed credentials of callers, and malformed keys that verify them: tokens, key sets, API
+//! keys and their hashes, certificates.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -19,11 +19,11 @@ use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::{dice::Dice, json, run::Run, world::Peers};
+use crate::{malformed_json, random::Random, run::Run, setup::Peers};
 
 const ISSUER: &str = "https://issuer.test";
 
-/// Signs tokens.
+/// Token issuer that signs with one key.
 struct Issuer(KeyPair);
 
 // === impl Issuer ===
@@ -50,24 +50,24 @@ fn claims() -> Value {
     json!({"iss": ISSUER, "aud": ["leadsd"], "sub": "billing", "exp": 4_000_000_000_u64, "nbf": 0})
 }
 
-/// A token that is wrong in its text, its parts, or what it claims.
-fn token(dice: &mut Dice, issuer: &Issuer, good: &str) -> String {
-    match dice.below(5) {
-        0 => dice.spoilt(good),
+/// Token with malformed text, malformed parts or unexpected claims.
+fn token(random: &mut Random, issuer: &Issuer, good: &str) -> String {
+    match random.below(5) {
+        0 => random.mutated(good),
         1 => {
             let mut claims = claims();
-            json::spoil(dice, &mut claims);
+            malformed_json::mutate(random, &mut claims);
             issuer.token(&claims)
         }
         2 => {
             let mut header = json!({"alg": "ES256", "kid": "one", "typ": "JWT", "crit": null,
                                     "jwk": {"kty": "EC"}, "x5c": ["a"]});
-            json::spoil(dice, &mut header);
-            let header = URL_SAFE_NO_PAD.encode(json::written(dice, &header));
+            malformed_json::mutate(random, &mut header);
+            let header = URL_SAFE_NO_PAD.encode(malformed_json::serialize(random, &header));
             format!("{header}{}", &good[good.find('.').unwrap()..])
         }
         3 => {
-            let parts: Vec<String> = (0..dice.below(5)).map(|_| dice.text()).collect();
+            let parts: Vec<String> = (0..random.below(5)).map(|_| random.text()).collect();
             parts.join(".")
         }
         _ => good.to_owned(),
@@ -75,30 +75,31 @@ fn token(dice: &mut Dice, issuer: &Issuer, good: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callers() {
-    let mut run = Run::of("callers").await;
+async fn caller_credentials() {
+    let mut run = Run::start("caller_credentials").await;
     let peers = Peers::start().await;
     let issuer = Issuer(KeyPair::generate().unwrap());
     let good = issuer.token(&claims());
     let folder = tempfile::tempdir().unwrap();
-    let (trusted, tried) = (folder.path().join("jwks.json"), folder.path().join("tried.json"));
+    let (trusted, mutated_file) =
+        (folder.path().join("jwks.json"), folder.path().join("mutated_file.json"));
     std::fs::write(&trusted, issuer.jwks().to_string()).unwrap();
     let auth = auth(&peers, &trusted);
     let mut certificate = CertificateParams::new(vec!["billing.test".to_owned()]).unwrap();
     certificate.subject_alt_names.push(SanType::URI("spiffe://a/b".try_into().unwrap()));
     let certificate = certificate.self_signed(&KeyPair::generate().unwrap()).unwrap();
     let mut known = 0;
-    while let Some(mut dice) = run.next() {
-        let sent = format!("Bearer {}", token(&mut dice, &issuer, &good));
-        let sent = if dice.one_in(10) { dice.spoilt(&sent) } else { sent };
-        let key = dice.text();
+    while let Some(mut random) = run.next() {
+        let sent = format!("Bearer {}", token(&mut random, &issuer, &good));
+        let sent = if random.one_in(10) { random.mutated(&sent) } else { sent };
+        let key = random.text();
         let presented = PresentedCredentials {
-            authorization: if dice.one_in(5) {
+            authorization: if random.one_in(5) {
                 HeaderValue::Absent
             } else {
                 HeaderValue::One(sent.as_bytes())
             },
-            api_key: if dice.one_in(5) {
+            api_key: if random.one_in(5) {
                 HeaderValue::One(key.as_bytes())
             } else {
                 HeaderValue::Absent
@@ -108,37 +109,40 @@ async fn callers() {
         let until = Instant::now() + Duration::from_millis(20);
         if let Ok(identity) = run.in_time(auth.identify(presented, until)).await {
             known += 1;
-            // Only a token that the issuer signed names anybody; its claims may have been changed.
-            assert!(!identity.name().is_empty(), "{}", run.blame("a caller without a name"));
+            // Only a token signed by the issuer identifies a caller; its claims may be mutated.
+            assert!(!identity.name().is_empty(), "{}", run.failure("a caller without a name"));
         }
-        if dice.one_in(3) {
+        if random.one_in(3) {
             let mut keys = issuer.jwks();
-            json::spoil(&mut dice, &mut keys);
-            std::fs::write(&tried, json::written(&mut dice, &keys)).unwrap();
-            let _ = run.in_time(load_keys_once(&Jwks::File(tried.clone()))).await;
+            malformed_json::mutate(&mut random, &mut keys);
+            std::fs::write(&mutated_file, malformed_json::serialize(&mut random, &keys)).unwrap();
+            let _ = run.in_time(load_keys_once(&Jwks::File(mutated_file.clone()))).await;
         }
-        let pairs = (0..dice.below(4)).map(|_| {
-            let hash = match dice.below(3) {
+        let pairs = (0..random.below(4)).map(|_| {
+            let hash = match random.below(3) {
                 0 => "ab".repeat(32),
-                1 => dice.spoilt(&"ab".repeat(32)),
-                _ => dice.text(),
+                1 => random.mutated(&"ab".repeat(32)),
+                _ => random.text(),
             };
-            (dice.text(), Secret::new(hash))
+            (random.text(), Secret::new(hash))
         });
         let _ = owners_of_api_keys(&pairs.collect::<BTreeMap<_, _>>());
         let mut der = certificate.der().to_vec();
-        dice.spoil(&mut der);
+        random.mutate(&mut der);
         let der = CertificateDer::from(der);
         let _ = (certificate::identity(&der), certificate::expires(&der));
     }
-    println!("callers: {known} known");
+    println!("caller_credentials: {known} identified");
     let presented = PresentedCredentials {
         authorization: HeaderValue::One(format!("Bearer {good}").as_bytes().to_vec().leak()),
         api_key: HeaderValue::Absent,
         certificate: None,
     };
     let until = Instant::now() + Duration::from_secs(5);
-    assert_eq!(auth.identify(presented, until).await.expect("still known").name(), "billing");
+    assert_eq!(
+        auth.identify(presented, until).await.expect("the token is still valid").name(),
+        "billing"
+    );
 }
 
 fn auth(peers: &Peers, jwks: &std::path::Path) -> Auth {

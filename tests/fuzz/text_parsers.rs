@@ -1,4 +1,5 @@
-//! Single texts from outside: the trace context, HubSpot's headers, dates, paths, names, log filters.
+//! Parsers of single texts: trace context, HubSpot headers, dates, secret paths, names, log
+//! filters.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use leadsd::telemetry::trace_context::TraceContext;
@@ -9,10 +10,10 @@ use leadsd_credentials::SecretPath;
 use crate::run::Run;
 
 #[test]
-fn texts() {
+fn text_parsers() {
     const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let mut run = Run::blocking("texts");
-    while let Some(mut dice) = run.next() {
+    let mut run = Run::blocking("text_parsers");
+    while let Some(mut random) = run.next() {
         for right in [
             TRACE,
             "Wed, 21 Oct 2026 07:28:00 GMT",
@@ -21,14 +22,14 @@ fn texts() {
             "10ms",
             "Europe/Berlin",
         ] {
-            let text = if dice.one_in(4) { dice.text() } else { dice.spoilt(right) };
+            let text = if random.one_in(4) { random.text() } else { random.mutated(right) };
             if let Some(context) = TraceContext::parse(&text) {
                 let again = TraceContext::parse(&context.to_string());
                 assert_eq!(
                     again.map(|again| again.trace_id()),
                     Some(context.trace_id()),
                     "{}",
-                    run.blame(&text)
+                    run.failure(&text)
                 );
             }
             let _ = http_date(&text);
@@ -42,13 +43,13 @@ fn texts() {
             {
                 let leaves = clean.split('/').any(|part| part == "..")
                     || clean.contains(['%', '?', '#', '\0']);
-                assert!(!leaves, "{}", run.blame(clean));
+                assert!(!leaves, "{}", run.failure(clean));
             }
         }
         let mut headers = HeaderMap::new();
         for name in ["max", "remaining", "interval-milliseconds", "daily", "daily-remaining"] {
             let name = HeaderName::try_from(format!("x-hubspot-ratelimit-{name}")).unwrap();
-            let value = if dice.one_in(2) { dice.number().to_string() } else { dice.text() };
+            let value = if random.one_in(2) { random.number().to_string() } else { random.text() };
             if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
                 headers.insert(name, value);
             }

@@ -1,4 +1,4 @@
-//! What HubSpot answers, to every RPC, to the grants of tokens, and to what `doctor` and `login` ask.
+//! Malformed HubSpot responses to RPCs, token grants, and the requests of `doctor` and `login`.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,17 +11,17 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
-    messages::{Contract, Known},
+    messages::{Contract, ExistingRecords},
     proxy::Proxy,
     run::Run,
-    world::{Peers, Service, framed, set},
+    setup::{Peers, Service, framed, set},
 };
 
-/// Portals of one service: what an answer does to one of them, such as closing its quota for a day,
-/// must not keep the next input from being tried.
+/// Number of portals per service. A response may disable a portal, for example by exhausting its
+/// quota for a day, and must not keep later inputs from running.
 const PORTALS: u64 = 64;
 
-/// Inputs that one portal sees.
+/// Inputs per portal.
 const TURNS: u64 = 3;
 
 async fn service(peers: &Peers, proxy: &Proxy) -> Service {
@@ -48,8 +48,8 @@ async fn service(peers: &Peers, proxy: &Proxy) -> Service {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers() {
-    let mut run = Run::of("answers").await;
+async fn upstream_responses() {
+    let mut run = Run::start("upstream_responses").await;
     let (peers, contract) = (Peers::start().await, Contract::read());
     let (client_id, client_secret, refresh_token) = peers.hubspot.oauth_app();
     let secret = json!({"client_id": client_id, "client_secret": client_secret.expose(),
@@ -58,46 +58,50 @@ async fn answers() {
     peers.hubspot.limit(|limits| {
         (limits.burst, limits.search_per_second) = (1_000_000, 1_000_000);
     });
-    let proxy = Proxy::before(format!("http://{}", peers.hubspot.address())).await;
+    let proxy = Proxy::start(format!("http://{}", peers.hubspot.address())).await;
     let mut current = service(&peers, &proxy).await;
     let mut codes = BTreeMap::new();
-    while let Some(mut dice) = run.next() {
+    while let Some(mut random) = run.next() {
         let turn = run.number();
         if turn > 0 && turn % (PORTALS * TURNS) == 0 {
-            run.in_time(current.is_at_rest()).await;
+            run.in_time(current.wait_until_idle()).await;
             current = service(&peers, &proxy).await;
         }
-        let spared = if dice.one_in(5) { "" } else { "/oauth/" };
-        proxy.roll(&dice, 4, spared);
-        if dice.one_in(10) {
-            run.in_time(inquire(&proxy)).await;
+        let exempt_path = if random.one_in(5) { "" } else { "/oauth/" };
+        proxy.mutate_responses(&random, 4, exempt_path);
+        if random.one_in(10) {
+            run.in_time(send_command_requests(&proxy)).await;
             continue;
         }
-        let (path, input) = dice.pick(&contract.methods).clone();
-        let message = contract.message(&mut dice, &Known { peers: &peers, odd: 200 }, &input);
+        let (path, input) = random.pick(&contract.methods).clone();
+        let message = contract.message(
+            &mut random,
+            &ExistingRecords { peers: &peers, malformed_one_in: 200 },
+            &input,
+        );
         let portal = format!("p{}", turn % PORTALS);
         let headers =
             [("leadsd-portal", portal.clone().into_bytes()), ("grpc-timeout", b"250m".to_vec())];
         let answer = run.in_time(current.call(&path, &headers, framed(&message))).await;
-        let answer = answer.unwrap_or_else(|| panic!("{}", run.blame("no answer")));
-        let what = run.blame(&format!("{path} in {portal}: {answer:?}"));
+        let answer = answer.unwrap_or_else(|| panic!("{}", run.failure("no answer")));
+        let what = run.failure(&format!("{path} in {portal}: {answer:?}"));
         assert!(!answer.message.contains(SECRET_MARKER), "{what}");
         assert_eq!(answer.code != Some(0), answer.reason.is_some(), "{what}");
-        // UNKNOWN says that a lead may have been created, and nothing else; INTERNAL is never said.
+        // UNKNOWN is only for creates whose outcome is unknown; INTERNAL is never returned.
         let unsure = answer.reason.as_deref() == Some("WRITE_OUTCOME_UNKNOWN");
         assert_eq!(answer.code == Some(2), unsure, "{what}");
         assert_ne!(answer.code, Some(13), "{what}");
         *codes.entry(answer.code.unwrap_or_default()).or_insert(0) += 1;
     }
     let asked = peers.hubspot.log().len();
-    println!("answers: {asked} calls of HubSpot; codes {codes:?}");
-    // What was sent on behalf of callers who have gone is still under way.
-    proxy.roll(&crate::dice::Dice::new(0), 1, "");
-    current.is_at_rest().await;
+    println!("upstream_responses: {asked} calls of HubSpot; codes {codes:?}");
+    // Calls that were sent for cancelled RPCs are still in progress.
+    proxy.mutate_responses(&crate::random::Random::new(0), 1, "");
+    current.wait_until_idle().await;
 }
 
-/// Everything that the commands ask HubSpot.
-async fn inquire(proxy: &Proxy) {
+/// Sends each HubSpot request of the commands.
+async fn send_command_requests(proxy: &Proxy) {
     let mut settings = vec![
         ("LEADSD_VAULT__ADDRESS".to_owned(), "http://127.0.0.1:1".to_owned()),
         ("LEADSD_VAULT__AUTH__METHOD".to_owned(), "token".to_owned()),

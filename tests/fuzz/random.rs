@@ -1,6 +1,7 @@
-//! Dice: the same seed rolls the same numbers on every machine and with every version of everything.
+//! Deterministic generator of inputs: a seed yields the same input on every machine and with every
+//! dependency version.
 
-/// Numbers at which things break.
+/// Boundary values of integers.
 const NUMBERS: [u64; 16] = [
     0,
     1,
@@ -20,7 +21,7 @@ const NUMBERS: [u64; 16] = [
     u64::MAX,
 ];
 
-/// Texts that mean something to somebody on the way, and some that should not.
+/// Texts with a meaning in some format or layer, and texts that no layer accepts.
 const TEXTS: [&str; 56] = [
     "",
     " ",
@@ -80,7 +81,7 @@ const TEXTS: [&str; 56] = [
     "a@b.c",
 ];
 
-/// Bytes that mean something to the formats on the way.
+/// Byte sequences with a meaning in the wire formats.
 const PIECES: [&[u8]; 22] = [
     b"\0",
     b"\xff",
@@ -106,22 +107,22 @@ const PIECES: [&[u8]; 22] = [
     b"\x1f\x8b\x08",
 ];
 
-/// One input's dice.
+/// Generator for one input.
 #[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Random(u64);
 
-// === impl Dice ===
+// === impl Random ===
 
-impl Dice {
+impl Random {
     pub(crate) fn new(seed: u64) -> Self {
-        let mut dice = Self(seed);
-        // Seeds that are close together are far apart from here on.
-        dice.0 = dice.roll();
-        dice
+        let mut random = Self(seed);
+        // Spreads seeds that are close together.
+        random.0 = random.next_u64();
+        random
     }
 
-    /// SplitMix64.
-    pub(crate) fn roll(&mut self) -> u64 {
+    /// Next number of SplitMix64.
+    pub(crate) fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -129,9 +130,9 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// Less than `end`, which is not zero.
+    /// Number below `end`, which must not be zero.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.roll() % end as u64).unwrap()
+        usize::try_from(self.next_u64() % end as u64).unwrap()
     }
 
     pub(crate) fn one_in(&mut self, n: usize) -> bool {
@@ -144,8 +145,8 @@ impl Dice {
 
     pub(crate) fn number(&mut self) -> u64 {
         match self.below(4) {
-            0 => self.roll(),
-            1 => self.roll() >> self.below(64),
+            0 => self.next_u64(),
+            1 => self.next_u64() >> self.below(64),
             2 => self.pick(&NUMBERS).wrapping_neg(),
             _ => *self.pick(&NUMBERS),
         }
@@ -153,7 +154,7 @@ impl Dice {
 
     pub(crate) fn bytes(&mut self, most: usize) -> Vec<u8> {
         let length = self.below(most + 1);
-        (0..length).map(|_| u8::try_from(self.roll() & 255).unwrap()).collect()
+        (0..length).map(|_| u8::try_from(self.next_u64() & 255).unwrap()).collect()
     }
 
     pub(crate) fn text(&mut self) -> String {
@@ -166,14 +167,14 @@ impl Dice {
         }
     }
 
-    /// Changes some bytes: turns, puts in, takes out, doubles, cuts off.
-    pub(crate) fn spoil(&mut self, bytes: &mut Vec<u8>) {
+    /// Mutates some bytes: flips, inserts, removes, repeats or truncates.
+    pub(crate) fn mutate(&mut self, bytes: &mut Vec<u8>) {
         for _ in 0..=self.below(6) {
             let at = self.below(bytes.len() + 1);
             let end = (at + self.below(16)).min(bytes.len());
             match self.below(8) {
                 0 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
-                1 if at < bytes.len() => bytes[at] = u8::try_from(self.roll() & 255).unwrap(),
+                1 if at < bytes.len() => bytes[at] = u8::try_from(self.next_u64() & 255).unwrap(),
                 2 => drop(bytes.drain(at..end)),
                 3 => {
                     let part = bytes[at..end].to_vec();
@@ -192,21 +193,21 @@ impl Dice {
         }
     }
 
-    /// A text with some of its bytes changed, and text all the same.
-    pub(crate) fn spoilt(&mut self, text: &str) -> String {
+    /// Mutates some bytes of a text; the result is valid UTF-8.
+    pub(crate) fn mutated(&mut self, text: &str) -> String {
         let mut bytes = text.as_bytes().to_vec();
-        self.spoil(&mut bytes);
+        self.mutate(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
 #[test]
-fn dice_with_the_same_seed_roll_the_same() {
-    let text = |seed| (0..20).map(|_| Dice::new(seed).text()).collect::<Vec<_>>();
+fn same_seed_yields_the_same_input() {
+    let text = |seed| (0..20).map(|_| Random::new(seed).text()).collect::<Vec<_>>();
     assert_eq!(text(3), text(3));
-    assert_ne!(Dice::new(3).bytes(40), Dice::new(4).bytes(40));
-    let mut dice = Dice::new(1);
-    let spoilt =
-        (0..100).filter(|_| dice.spoilt("a text of some length") != "a text of some length");
-    assert!(spoilt.count() > 90);
+    assert_ne!(Random::new(3).bytes(40), Random::new(4).bytes(40));
+    let mut random = Random::new(1);
+    let mutated =
+        (0..100).filter(|_| random.mutated("a text of some length") != "a text of some length");
+    assert!(mutated.count() > 90);
 }

@@ -1,5 +1,6 @@
-//! Rules about the repository that the compiler cannot check: who may name whom, how files open and
-//! how long they get, what no file may hold. The modules `planted` prove that the rules bite.
+//! Rules about the repository that the compiler cannot check: dependencies between modules, layout
+//! and length of files, forbidden text, language. The module `planted` proves that the rules find
+//! faults.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "the lexer skips all tokens but a few")]
 
@@ -10,8 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-#[path = "tidy/circles.rs"]
-mod circles;
+#[path = "tidy/cycles.rs"]
+mod cycles;
+#[path = "tidy/language.rs"]
+mod language;
 #[path = "tidy/layers.rs"]
 mod layers;
 #[path = "tidy/logs.rs"]
@@ -23,14 +26,18 @@ mod rules;
 #[path = "tidy/source.rs"]
 mod source;
 
-/// Folders that nobody writes by hand.
+/// Generated folders.
 const GENERATED: &[&str] = &["target", ".git", "node_modules", "__pycache__", "gen", ".venv"];
 
-/// Files that come from elsewhere as they are.
+/// Files that are generated or copied without a change.
 const FOREIGN: &[&str] = &["Cargo.lock", "LICENSE", "go.sum", "package-lock.json"];
 
+/// Folders and files whose prose follows the rules of language.
+const SWEPT: &[&str] =
+    &["crates", "benches", "tests/clients", "tests/fuzz", "tests/tidy", "tests/tidy.rs", ".ci"];
+
 #[test]
-fn modules_keep_to_their_neighbours() {
+fn modules_name_only_permitted_modules_and_crates() {
     let mut faults = Vec::new();
     for (file, text) in service_files() {
         faults.extend(layers::faults(&file, &source::production(&text)));
@@ -39,24 +46,24 @@ fn modules_keep_to_their_neighbours() {
 }
 
 #[test]
-fn files_of_one_folder_do_not_import_each_other_in_circles() {
+fn no_import_cycles_inside_a_folder() {
     let files: Vec<_> =
         production_files().map(|(file, text)| (file, source::production(&text))).collect();
-    let found = circles::circles(&files);
-    report(&found.into_iter().filter(|circle| !is_known(circle)).collect::<Vec<_>>());
+    let found = cycles::cycles(&files);
+    report(&found.into_iter().filter(|cycle| !is_known(cycle)).collect::<Vec<_>>());
 }
 
 #[test]
-fn the_table_of_layers_names_what_exists() {
+fn table_of_layers_has_no_stale_names() {
     report(&layers::table_faults(&dependencies()));
 }
 
 #[test]
-fn rust_files_open_with_their_purpose_and_stay_readable() {
+fn rust_files_have_a_header_and_a_bounded_length() {
     let mut faults = Vec::new();
     for (file, text) in all_files() {
         if file.extension() == Some(OsStr::new("rs")) {
-            // Tests are long lists by nature; everything else counts.
+            // Tests have no maximum length.
             let mut code = source::production(&text);
             if !is_production(&file) {
                 code.lines = 0;
@@ -68,16 +75,16 @@ fn rust_files_open_with_their_purpose_and_stay_readable() {
 }
 
 #[test]
-fn half_of_all_files_are_short() {
+fn median_file_length_is_bounded() {
     let lines = production_files().map(|(_, text)| source::production(&text).lines).collect();
     let median = rules::median(lines);
     assert!(median <= rules::MAX_MEDIAN, "{median} lines, at most {}", rules::MAX_MEDIAN);
 }
 
 #[test]
-fn crates_and_folders_open_with_a_page_of_rustdoc() {
+fn crates_and_folders_have_a_page_of_rustdoc() {
     let all: Vec<PathBuf> = production_files().map(|(file, _)| file).collect();
-    // A folder with nothing but tests is none.
+    // A folder that contains only tests needs no page.
     let is_folder = |folder: &Path| all.iter().any(|file| file.parent() == Some(folder));
     let is_head = |file: &Path| file.ends_with("lib.rs") || is_folder(&file.with_extension(""));
     let files = production_files().filter(|(file, _)| is_head(file));
@@ -85,7 +92,7 @@ fn crates_and_folders_open_with_a_page_of_rustdoc() {
 }
 
 #[test]
-fn fields_of_the_log_are_those_that_are_documented() {
+fn log_fields_equal_the_documented_fields() {
     let known: BTreeSet<String> =
         leadsd::telemetry::names::FIELDS.iter().map(|(name, _)| (*name).to_owned()).collect();
     let mut used = BTreeSet::new();
@@ -99,7 +106,7 @@ fn fields_of_the_log_are_those_that_are_documented() {
 }
 
 #[test]
-fn no_file_holds_what_must_not_stay() {
+fn no_file_contains_forbidden_text() {
     let mut faults = Vec::new();
     for (file, text) in all_files() {
         faults.extend(rules::text_faults(&file, &text));
@@ -108,7 +115,22 @@ fn no_file_holds_what_must_not_stay() {
 }
 
 #[test]
-fn documents_point_at_files_that_exist() {
+fn no_file_contains_a_banned_phrase() {
+    let files = all_files().into_iter().filter(|(file, _)| {
+        is_swept(file) && !language::EXEMPT.iter().any(|exempt| file == Path::new(exempt))
+    });
+    let faults = files.flat_map(|(file, text)| language::banned_phrases(&file, &text));
+    report(&faults.collect::<Vec<_>>());
+}
+
+#[test]
+fn doc_comments_start_with_a_noun_or_a_third_person_verb() {
+    let files = production_files().filter(|(file, _)| is_swept(file));
+    report(&files.flat_map(|(file, text)| language::doc_faults(&file, &text)).collect::<Vec<_>>());
+}
+
+#[test]
+fn documents_link_to_existing_files() {
     let mut faults = Vec::new();
     for (file, text) in all_files() {
         if file.extension() == Some(OsStr::new("md")) {
@@ -118,16 +140,21 @@ fn documents_point_at_files_that_exist() {
     report(&faults);
 }
 
-/// Whether a circle is part of a known one.
-fn is_known(circle: &str) -> bool {
-    let names = |circle: &str| -> BTreeSet<String> {
-        circle.split([':', ',']).map(|name| name.trim().to_owned()).collect()
+/// True if a cycle is part of a known one.
+fn is_known(cycle: &str) -> bool {
+    let names = |cycle: &str| -> BTreeSet<String> {
+        cycle.split([':', ',']).map(|name| name.trim().to_owned()).collect()
     };
-    circles::KNOWN.iter().any(|known| names(known).is_superset(&names(circle)))
+    cycles::KNOWN.iter().any(|known| names(known).is_superset(&names(cycle)))
 }
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// True if the rules of language apply to a file. The list only grows.
+fn is_swept(file: &Path) -> bool {
+    SWEPT.iter().any(|folder| file.starts_with(folder))
 }
 
 #[track_caller]
@@ -135,7 +162,7 @@ fn report(faults: &[String]) {
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// Every written file with its content, by path from the root. What is not text is left out.
+/// Every text file except generated ones, by path from the root.
 fn all_files() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root().to_owned()];

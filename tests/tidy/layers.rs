@@ -1,5 +1,5 @@
-//! Which module of `src/` may name which. Crates keep the engines, fakes and foundations apart; within
-//! the root package this table does. A module without a row may not exist.
+//! Permitted dependencies between the modules of `src/`. The compiler separates crates; within the
+//! root package this table does. A module without a row is a fault.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -57,7 +57,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("vaultrs", &["vault"]),
 ];
 
-/// Where a path leads.
+/// Target of a path.
 #[derive(Debug, PartialEq, Eq)]
 enum Leads<'a> {
     /// To a top module of this crate.
@@ -94,7 +94,7 @@ pub(crate) fn faults(file: &Path, code: &Production) -> Vec<String> {
     faults
 }
 
-/// Whether this module may name an external crate. Only `cli` reads the command line.
+/// True if this module may name an external crate. Only `cli` reads the command line.
 fn is_home(name: &str, row: &Row) -> bool {
     let home = HOMES.iter().find(|(outside, _)| *outside == name);
     home.is_none_or(|(_, modules)| {
@@ -102,7 +102,7 @@ fn is_home(name: &str, row: &Row) -> bool {
     })
 }
 
-/// Faults of the tables themselves: a name in them that is no module or no dependency is a slip.
+/// Faults of the tables: names that are neither modules nor dependencies.
 /// `crates` are the dependencies, as they are written in code.
 pub(crate) fn table_faults(crates: &BTreeSet<String>) -> Vec<String> {
     let mut faults = Vec::new();

@@ -1,4 +1,4 @@
-//! Which fields the log's events and spans have.
+//! Field names of log events and spans.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ pub(crate) fn fields(text: &str) -> BTreeSet<String> {
     found
 }
 
-/// What stands between the commas of a macro's call.
+/// Arguments of a macro call.
 fn parts<'a, 'b>(rest: &'a [Token<'b>]) -> Vec<&'a [Token<'b>]> {
     let (mut depth, mut from, mut parts) = (0_usize, 0, Vec::new());
     for (at, token) in rest.iter().enumerate() {
@@ -66,7 +66,7 @@ fn field(part: &[Token<'_>]) -> Option<String> {
 }
 
 #[test]
-fn fields_are_read_however_they_are_written() {
+fn fields_are_found_in_every_syntax() {
     let text = r#"
         info!(a.b = %x, c_d = y.len(), %error, ?f, portal, "Message, with = signs");
         event!(target: "x", parent: &self.span, $level, g = f(1, h == 2), "M");

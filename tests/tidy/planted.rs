@@ -1,8 +1,8 @@
-//! Planted faults: each rule finds what it is there for, and stays silent about what looks like it.
+//! Planted faults: each rule finds its faults, and ignores similar text without a fault.
 
 use std::path::{Path, PathBuf};
 
-use crate::{circles, layers, rules, source};
+use crate::{cycles, layers, rules, source};
 
 fn layer_faults(file: &str, text: &str) -> Vec<String> {
     layers::faults(Path::new(file), &source::production(text))
@@ -21,7 +21,7 @@ fn assert_silent(file: &str, text: &str) {
 }
 
 #[test]
-fn a_domain_that_names_its_client_is_found_however_it_is_written() {
+fn forbidden_module_is_found_in_every_syntax() {
     for text in [
         "use crate::hubspot;",
         "use crate::hubspot::Client;",
@@ -45,7 +45,7 @@ fn a_domain_that_names_its_client_is_found_however_it_is_written() {
 }
 
 #[test]
-fn a_foreign_crate_is_found_however_it_is_written() {
+fn forbidden_crate_is_found_in_every_syntax() {
     for text in [
         "use reqwest;",
         "use reqwest::Client;",
@@ -66,7 +66,7 @@ fn a_foreign_crate_is_found_however_it_is_written() {
 }
 
 #[test]
-fn the_crate_as_a_whole_is_no_way_around() {
+fn import_of_the_whole_crate_is_found() {
     for text in ["use crate::*;", "use crate as c;", "use super::super::*;", "use crate::{self};"] {
         assert_found("src/leads/call.rs", text, "names the crate as a whole");
     }
@@ -79,7 +79,7 @@ fn a_module_without_a_row_is_found() {
 }
 
 #[test]
-fn what_only_looks_like_a_path_is_let_be() {
+fn text_that_only_looks_like_a_path_is_ignored() {
     for text in [
         "// use crate::hubspot::Client;",
         "/// See [`crate::hubspot::Client`].\nfn f() {}",
@@ -95,7 +95,7 @@ fn what_only_looks_like_a_path_is_let_be() {
 }
 
 #[test]
-fn what_a_module_may_name_is_let_be() {
+fn permitted_names_are_ignored() {
     for text in [
         "use super::{call::Call, error::Error};",
         "use crate::telemetry::trace_context::TraceContext;",
@@ -121,7 +121,7 @@ fn a_local_name_hides_a_crate_of_the_same_name() {
 }
 
 #[test]
-fn tests_may_name_anything_but_what_follows_them_may_not() {
+fn test_code_is_exempt_and_code_after_it_is_not() {
     let hidden = "use crate::hubspot::Client;";
     for text in [
         format!("#[cfg(test)]\nmod tests {{ {hidden} }}"),
@@ -144,7 +144,7 @@ fn tests_may_name_anything_but_what_follows_them_may_not() {
 
 fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
     let read = |(file, text): &(&str, &str)| (PathBuf::from(file), source::production(text));
-    circles::circles(&files.iter().map(read).collect::<Vec<_>>())
+    cycles::cycles(&files.iter().map(read).collect::<Vec<_>>())
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn files_of_a_folder_that_import_each_other_are_found() {
 }
 
 #[test]
-fn imports_in_one_direction_are_no_circle() {
+fn imports_in_one_direction_are_no_cycle() {
     let parent = ("src/a.rs", "mod b; mod c; pub use self::{b::B, c::C}; struct Own;");
     for (b, c) in [
         ("use super::c::X;", "use super::Own;"),
@@ -198,13 +198,13 @@ fn a_file_without_a_purpose_is_found() {
 }
 
 #[test]
-fn a_file_inside_its_folder_is_found() {
+fn mod_rs_is_found() {
     assert_eq!(rust_faults("src/a/mod.rs", "//! Why.\n").len(), 1);
     assert!(rust_faults("src/a/modem.rs", "//! Why.\n").is_empty());
 }
 
 #[test]
-fn a_file_that_outgrows_the_cap_is_found_and_its_tests_do_not_count() {
+fn file_over_the_maximum_is_found_without_counting_tests() {
     let long = |lines: usize| format!("//! Why.\n{}", "fn f() {}\n".repeat(lines - 1));
     assert!(rust_faults("src/a.rs", &long(rules::MAX_LINES)).is_empty());
     assert_eq!(rust_faults("src/a.rs", &long(rules::MAX_LINES + 1)).len(), 1);
@@ -216,7 +216,7 @@ fn a_file_that_outgrows_the_cap_is_found_and_its_tests_do_not_count() {
 }
 
 #[test]
-fn a_head_without_a_page_is_found() {
+fn module_without_a_page_of_rustdoc_is_found() {
     let fault = |text: &str| rules::page_fault(Path::new("src/a.rs"), text);
     assert!(fault("//! Purpose.\n//!\n//! Must not know.\nuse b;\n").is_none());
     assert!(fault("//! Purpose.\n//! More.\n\n//! Apart.\n").is_some());
@@ -252,7 +252,7 @@ fn text_faults(text: &str) -> usize {
 }
 
 #[test]
-fn what_must_not_stay_in_a_file_is_found() {
+fn forbidden_text_is_found() {
     for text in [
         concat!("// TO", "DO: later\n"),
         concat!("# FIX", "ME\n"),
@@ -281,7 +281,7 @@ fn what_must_not_stay_in_a_file_is_found() {
 }
 
 #[test]
-fn a_document_that_points_nowhere_is_found() {
+fn broken_links_and_paths_are_found() {
     let exists = |path: &Path| path == Path::new("docs/A.md") || path == Path::new("src/a.rs");
     let faults = |file: &str, text: &str| rules::broken_links(Path::new(file), text, exists).len();
     assert_eq!(faults("README.md", "[a](docs/A.md) [b](docs/A.md#part) `src/a.rs`\n"), 0);

@@ -1,16 +1,16 @@
-//! Reads Rust source far enough to know which paths it names: comments, strings and test code fall
-//! away, `use` trees are taken apart, and `super` is followed.
+//! Minimal reader of Rust source that finds the paths in it: it drops comments, strings and test
+//! code, expands `use` trees and follows `super`.
 //!
-//! A parser crate would know more, and would be one more thing to build for questions this small.
+//! A parser crate would be one more dependency to build, for few questions.
 
 use std::collections::BTreeSet;
 
-/// The smallest pieces that the rules look at.
+/// Token of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token<'a> {
     /// An identifier, a keyword or a number.
     Word(&'a str),
-    /// What stands between the quotes of a string.
+    /// Content of a string literal.
     Text(&'a str),
     /// `::`
     Sep,
@@ -194,7 +194,7 @@ fn quote(text: &str) -> usize {
     }
 }
 
-/// Drops every item behind `#[cfg(test)]`, and says how many lines they took.
+/// Drops every item behind `#[cfg(test)]`; returns the rest and the number of dropped lines.
 fn without_tests<'a>(all: &[Placed<'a>]) -> (Vec<Placed<'a>>, usize) {
     let (mut kept, mut lines, mut at) = (Vec::new(), 0, 0);
     while at < all.len() {
@@ -214,7 +214,7 @@ fn without_tests<'a>(all: &[Placed<'a>]) -> (Vec<Placed<'a>>, usize) {
     (kept, lines)
 }
 
-/// Whether `#[cfg(test)]` or `#[cfg(all(test, ...))]` starts here; `inner` asks for `#![...]`.
+/// True if `#[cfg(test)]` or `#[cfg(all(test, ...))]` starts here; `inner` asks for `#![...]`.
 fn is_test_attribute(at: &[Placed<'_>], inner: bool) -> bool {
     use Token::{Sign, Word};
     let mut rest = at.iter().map(|(_, token)| *token);
@@ -344,7 +344,7 @@ impl<'a> Reader<'_, 'a> {
         }
     }
 
-    /// Whether the word at `at` is the first segment of a path with more than one.
+    /// True if the word at `at` is the first segment of a path with more than one.
     fn starts_path(&self, at: usize) -> bool {
         if self.at(at + 1) != Some(Token::Sep) {
             return false;
@@ -372,7 +372,7 @@ impl<'a> Reader<'_, 'a> {
         at
     }
 
-    /// Takes one branch of a `use` tree apart; answers with the index behind it.
+    /// Reads one branch of a `use` tree; returns the index after it.
     fn use_tree(&mut self, mut at: usize, prefix: &[String], inside: &[String]) -> usize {
         let mut segments = prefix.to_vec();
         let line = self.tokens.get(at).map_or(0, |(line, _)| *line);
@@ -409,7 +409,7 @@ impl<'a> Reader<'_, 'a> {
                         last => last.map(str::to_owned),
                     };
                     self.import(line, segments, &name.unwrap_or_default(), inside);
-                    // Signs that end a branch are left to the caller, others must not stop us.
+                    // The caller consumes signs that end a branch; other signs are skipped.
                     let ends = matches!(self.at(at), Some(Token::Sign(',' | '}')) | None);
                     return if ends { at } else { at + 1 };
                 }

@@ -1,7 +1,7 @@
-# The image of leadsd: the binary, the libraries that it links, the public CAs, and nothing else.
-# docs/IMAGE.md says why, and how to build the same bytes again.
+# The image of leadsd contains only the binary, the libraries that it links, and the public CAs.
+# docs/IMAGE.md explains why, and how to reproduce the build.
 
-# Debian's Rust. Pin it by digest where images have to be reproducible.
+# The official Rust image on Debian. Pin it by digest for reproducible images.
 ARG RUST_IMAGE=docker.io/library/rust:1.95.0-bookworm
 FROM ${RUST_IMAGE} AS build
 # The image's toolchain is the one of rust-toolchain.toml, without the components for development.
@@ -30,10 +30,10 @@ LABEL org.opencontainers.image.title="leadsd" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /image /
-# Nobody's number, so that Kubernetes sees that it is not root.
+# A numeric user, so that Kubernetes can verify that it is not root.
 USER 65532:65532
 EXPOSE 50051 9090
-# At the admin port, which wants neither TLS nor a certificate, whatever the gRPC port wants.
+# Uses the admin port, which needs neither TLS nor a certificate, unlike the gRPC port.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/leadsd", "health", "--admin", "127.0.0.1:9090"]
 ENTRYPOINT ["/leadsd"]
 CMD ["serve", "--config", "/etc/leadsd/leadsd.toml"]

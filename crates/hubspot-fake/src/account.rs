@@ -7,7 +7,7 @@ use super::{
     AccessToken, Account,
     errors::Failure,
     http::{FakeRequest, FakeResponse},
-    store::millis,
+    lead::millis,
 };
 use leadsd_base::time::Timestamp;
 

@@ -7,8 +7,8 @@ use super::{
     AccessToken, Account, READ, WRITE,
     errors::Failure,
     http::{FakeRequest, FakeResponse},
+    lead::Lead,
     schema::plural,
-    store::Lead,
 };
 
 /// Maximum number of inputs of a batch read.

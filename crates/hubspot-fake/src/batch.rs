@@ -9,7 +9,8 @@ use super::{
     Account, NumErrors,
     errors::Failure,
     http::{FakeRequest, FakeResponse, strings},
-    store::{Projection, Rules, millis},
+    lead::{Projection, millis},
+    store::Rules,
 };
 
 /// Maximum number of inputs of a batch.

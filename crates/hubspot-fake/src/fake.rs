@@ -21,10 +21,11 @@ use uuid::Uuid;
 
 use super::{
     AccessToken, Account, App, Behaviour, Gate, Limits, Logged, READ, Script, WRITE,
+    lead::Lead,
     limits::CountedCalls,
     schema::Property,
     script, serve,
-    store::{self, Rules, Store},
+    store::{Rules, Store},
 };
 
 /// A running fake HubSpot. Dropping it stops the server.
@@ -270,7 +271,7 @@ impl FakeHubspot {
 
     /// All leads with everything except timestamps.
     pub fn leads(&self) -> Vec<Value> {
-        self.account.lock().store.leads.values().map(store::Lead::dump).collect()
+        self.account.lock().store.leads.values().map(Lead::dump).collect()
     }
 
     /// Names of the leads that are not archived, with duplicates.

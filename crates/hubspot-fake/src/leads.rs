@@ -7,8 +7,9 @@ use super::{
     AccessToken, Account, READ, WRITE,
     errors::Failure,
     http::{FakeRequest, FakeResponse, strings},
+    lead::{Lead, Projection},
     search::Search,
-    store::{Lead, Projection, Rules},
+    store::Rules,
 };
 
 // === impl Account ===

@@ -32,6 +32,7 @@ mod errors;
 mod fake;
 mod gate;
 mod http;
+mod lead;
 mod leads;
 mod limits;
 mod oauth;

@@ -188,12 +188,12 @@ async fn forward(
     intact_one_in: usize,
     http: &reqwest::Client,
     upstream: &str,
-    request: ProxiedRequest,
+    received: ProxiedRequest,
 ) -> Option<Vec<u8>> {
-    let method = reqwest::Method::from_bytes(request.method.as_bytes()).ok()?;
+    let method = reqwest::Method::from_bytes(received.method.as_bytes()).ok()?;
     let mut request =
-        http.request(method, format!("{upstream}{}", request.path)).body(request.body);
-    for (name, value) in &request.headers {
+        http.request(method, format!("{upstream}{}", received.path)).body(received.body);
+    for (name, value) in &received.headers {
         if !["host", "content-length", "accept-encoding", "connection"].contains(&name.as_str()) {
             request = request.header(name, value);
         }

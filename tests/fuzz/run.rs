@@ -147,7 +147,7 @@ impl Run {
             self.recent,
             new.join("\n")
         );
-        let leaks = setup::leaks();
+        let leaks = setup::leaked_lines();
         assert!(leaks.is_empty(), "{}\n{}", self.failure("a secret was logged"), leaks.join("\n"));
     }
 }

@@ -27,7 +27,7 @@ use tracing_subscriber::{
 };
 
 /// Log lines that contain a secret of the fakes.
-static LEAKS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static LEAKED_LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 #[derive(Clone, Copy)]
 struct Sink;
@@ -44,7 +44,7 @@ pub(crate) fn capture_logs() {
 }
 
 pub(crate) fn leaked_lines() -> Vec<String> {
-    LEAKS.lock().unwrap().clone()
+    LEAKED_LINES.lock().unwrap().clone()
 }
 
 // === impl Sink ===
@@ -52,7 +52,7 @@ pub(crate) fn leaked_lines() -> Vec<String> {
 impl io::Write for Sink {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if line.windows(SECRET_MARKER.len()).any(|part| part == SECRET_MARKER.as_bytes()) {
-            LEAKS.lock().unwrap().push(String::from_utf8_lossy(line).into_owned());
+            LEAKED_LINES.lock().unwrap().push(String::from_utf8_lossy(line).into_owned());
         }
         Ok(line.len())
     }

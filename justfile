@@ -1,5 +1,5 @@
-# The only entry point to everything that is built, checked or measured here; CI runs the same recipes.
-# A tool that `just tools-install` put below target/ is found before one of the same name on PATH.
+# Entry point of all build, check and measurement tasks; CI runs the same recipes.
+# Tools that `just tools-install` installed below target/ take precedence over those on PATH.
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
@@ -7,10 +7,10 @@ tools := justfile_directory() / "target/ci-tools"
 export PATH := tools / "bin" + ":" + tools / "venv/bin" + ":" + tools / "prometheus/usr/bin" + ":" + env("PATH")
 export LEADSD_TEST_NODE_MODULES := env("LEADSD_TEST_NODE_MODULES", tools / "node/node_modules")
 
-# Folders whose mutants `just mutants` samples, and how many it takes: `just sample=3 mutants`.
+# Folders whose mutants `just mutants` samples, and size of the sample: `just sample=3 mutants`.
 mutated := "src/pipeline src/leads crates/quota crates/credentials"
 sample := "150"
-# Which of the equal samples it takes: 0, 1, ...
+# Index of the sample: 0, 1, ...
 shard := "0"
 
 # Number of test runs and of busy loops beside them in `just stress`.
@@ -24,14 +24,14 @@ steps := "fmt-check commits-check tools-install deps-check deps-shear script-lin
 default:
     @{{ just_executable() }} --list --unsorted
 
-# Check a change before its commit: everything that is quick
+# Run all quick checks before a commit
 check: fmt-check commits-check lint tidy docs-build unit-test
 
-# Run the tests that need nothing but Rust
+# Run the tests that need only Rust
 test *args:
     cargo test --locked {{ args }}
 
-# Run everything that must hold before a change lands, in a fresh clone too
+# Run every check that is required before a change lands; works in a fresh clone
 ci:
     .ci/steps {{ steps }}
 
@@ -39,7 +39,7 @@ ci:
 bench *args:
     cargo bench --locked --bench load -- {{ args }}
 
-# Run the tests several times beside busy loops, to find those that depend on the clock
+# Run the tests several times beside busy loops, to find tests that depend on the clock
 stress *args:
     .ci/stress {{ runs }} {{ loops }} {{ args }}
 
@@ -66,7 +66,7 @@ commits-check:
 lint:
     cargo clippy --locked --workspace --all-targets -- -D warnings
 
-# Check the rules about the repository that no compiler knows
+# Check the repository rules: layers, file length, links, language
 tidy:
     cargo test --locked --quiet --test tidy
 
@@ -90,7 +90,7 @@ deps-shear:
 script-lint:
     shellcheck --external-sources $(grep --recursive --files-with-matches '^#!.*bash' .ci) .ci/*.sh
 
-# Lint the protos
+# Lint the proto files
 proto-lint:
     buf lint
 
@@ -102,19 +102,19 @@ docker-lint:
 chart-check:
     .ci/chart
 
-# Build the example clients by the lines of their page
+# Build the example clients with the commands of their page
 examples-build:
     .ci/examples
 
-# Run all tests, those against real peers included; needs `just tools-install examples-build`
+# Run all tests, including those against real peers; needs `just tools-install examples-build`
 suite-test:
     .ci/suite
 
-# Run the bench in short, on the binary as it is released
+# Run the short form of the bench on the release binary
 smoke-bench:
     cargo bench --locked --bench load -- --smoke
 
-# Measure the image: the binary without line tables, its libraries, the public CAs
+# Measure the size of the image: stripped binary, libraries, public CAs
 image-measure:
     .ci/image
 

@@ -31,7 +31,7 @@ use leadsd_base::{supervise::Supervisor, task::Task, time::WallClock};
 
 mod calls;
 
-use calls::{Calls, Ended};
+use calls::{EndedCall, PortCalls};
 
 /// Ports and limits shared by all portals.
 #[derive(Clone)]
@@ -163,8 +163,8 @@ impl Engine {
         permit.map(|permit| StartSlot { _permit: permit, ends })
     }
 
-    fn calls(&self) -> Calls {
-        Calls {
+    fn calls(&self) -> PortCalls {
+        PortCalls {
             portal: Arc::clone(&self.name),
             path: self.path.clone(),
             store: Arc::clone(&self.ports.store),
@@ -176,8 +176,8 @@ impl Engine {
         }
     }
 
-    fn on_ended(&self, ended: Ended) {
-        let Ended { answer, panicked } = ended;
+    fn on_ended(&self, ended: EndedCall) {
+        let EndedCall { answer, panicked } = ended;
         let port = answer.port();
         let now = Instant::now();
         let event = answer.into_event(|| self.ports.clock.now());

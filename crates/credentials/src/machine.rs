@@ -1,12 +1,12 @@
 //! One portal's credential without I/O: events in, commands out. Time, randomness and answers come
 //! from outside, so every schedule of faults can be replayed.
 //!
-//! Three machines react to each [`Event`] with [`Command`]s:
+//! Three machines react to each [`Event`] with [`MachineCommand`]s:
 //! - [`SecretWatch`] keeps the secret in memory up to date;
 //! - [`TokenCycle`] refreshes tokens ahead of their expiry and decides what callers get;
 //! - [`WriteBack`] saves rotated refresh tokens.
 //!
-//! They talk to each other by events, which [`Machine`] routes; [`Facts`] are what one may read of
+//! They talk to each other by events, which [`Machine`] routes; [`MachineFacts`] are what one may read of
 //! the others.
 
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
@@ -38,9 +38,9 @@ mod write_back;
 pub(crate) use context::Jitter;
 pub(crate) use event::{Event, PortCall};
 
-use context::{Context, Facts, Journal};
-use event::{CallKind, Command};
-use report::Report;
+use context::{Context, Journal, MachineFacts};
+use event::{CallKind, MachineCommand};
+use report::MachineReport;
 use secret_watch::SecretWatch;
 use token_cycle::TokenCycle;
 use write_back::WriteBack;
@@ -115,8 +115,8 @@ impl Machine {
             for part in [Part::Watch, Part::WriteBack, Part::Cycle] {
                 for command in self.part_handle(part, &event, now) {
                     match command {
-                        Command::Raise(event) => events.push_back(event),
-                        Command::Call(call) => calls.push(call),
+                        MachineCommand::Raise(event) => events.push_back(event),
+                        MachineCommand::Call(call) => calls.push(call),
                     }
                 }
             }
@@ -124,7 +124,7 @@ impl Machine {
         calls
     }
 
-    fn part_handle(&mut self, part: Part, event: &Event, now: Instant) -> Vec<Command> {
+    fn part_handle(&mut self, part: Part, event: &Event, now: Instant) -> Vec<MachineCommand> {
         let facts = self.facts(now);
         let (jitter, journal) = (&mut self.jitter, &mut self.journal);
         let mut cx = Context { now, facts, jitter, journal, commands: Vec::new() };
@@ -136,9 +136,9 @@ impl Machine {
         cx.commands
     }
 
-    fn facts(&self, now: Instant) -> Facts {
+    fn facts(&self, now: Instant) -> MachineFacts {
         let confirmed = self.watch.is_confirmed(self.cycle.refresh.is_retry(), now);
-        Facts {
+        MachineFacts {
             request: self.request(),
             secret_version: self.watch.secret().map(|secret| secret.version),
             secret_confirmed: confirmed,
@@ -211,9 +211,9 @@ impl Machine {
         self.report().status(now, discovered)
     }
 
-    fn report(&self) -> Report<'_> {
+    fn report(&self) -> MachineReport<'_> {
         let Self { watch, cycle, write_back, journal, .. } = self;
-        Report { watch, cycle, write_back, journal }
+        MachineReport { watch, cycle, write_back, journal }
     }
 
     /// All secrets in memory.

@@ -21,7 +21,7 @@ use leadsd_base::task::Task;
 /// Makes one source of random numbers for each portal.
 pub(crate) type NewJitter = Box<dyn Fn() -> Jitter + Send + Sync>;
 
-pub(crate) type ByName = BTreeMap<Arc<str>, Arc<Portal>>;
+pub(crate) type ByName = BTreeMap<Arc<str>, Arc<RegisteredPortal>>;
 
 pub(crate) struct Registry {
     settings: Settings,
@@ -34,7 +34,7 @@ pub(crate) struct Registry {
 }
 
 #[derive(Debug)]
-pub(crate) struct Portal {
+pub(crate) struct RegisteredPortal {
     pub(crate) engine: Arc<Engine>,
     pub(crate) discovered: bool,
     task: Mutex<Option<Task>>,
@@ -109,7 +109,7 @@ impl Registry {
         added
     }
 
-    fn start(&self, name: Arc<str>, path: SecretPath, discovered: bool) -> Portal {
+    fn start(&self, name: Arc<str>, path: SecretPath, discovered: bool) -> RegisteredPortal {
         let eager = self.settings.start == Start::Eager;
         if eager && !discovered {
             self.ports.readiness.send_if_modified(|ready| ready.missing.insert(Arc::clone(&name)));
@@ -119,7 +119,7 @@ impl Registry {
         let machine = Machine::new(name, &self.settings, (self.new_jitter)(), meter);
         let engine = Arc::new(Engine::new(path, &self.settings, self.ports.clone(), machine));
         let task = Mutex::new(Some(Arc::clone(&engine).spawn(eager)));
-        Portal { engine, discovered, task }
+        RegisteredPortal { engine, discovered, task }
     }
 
     /// Removes the portals that `unwanted` picks by name and by whether they were discovered, and
@@ -165,9 +165,9 @@ impl fmt::Debug for Registry {
     }
 }
 
-// === impl Portal ===
+// === impl RegisteredPortal ===
 
-impl Portal {
+impl RegisteredPortal {
     fn take_task(&self) -> Option<Task> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

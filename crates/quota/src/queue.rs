@@ -38,7 +38,7 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 pub(crate) struct Queue {
     shares: FairShares,
-    entries: BTreeMap<Key, Entry>,
+    entries: BTreeMap<Key, QueueEntry>,
     groups: HashMap<u64, BTreeSet<Key>>,
     /// Number of permits that all entries need. Kept up to date, because every new request asks.
     permits: usize,
@@ -46,7 +46,7 @@ pub(crate) struct Queue {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct QueueEntry {
     caller: Caller,
     waiting: Waiting,
     since: Instant,
@@ -120,7 +120,7 @@ impl Queue {
             }
         }
         self.shares.enqueue(key, &caller, charge);
-        self.entries.insert(key, Entry { caller, waiting, since, charge });
+        self.entries.insert(key, QueueEntry { caller, waiting, since, charge });
     }
 
     /// Removes a cancelled request as if it had never been queued. `None` if it was dispatched before.
@@ -223,7 +223,7 @@ impl Queue {
     }
 
     fn pop_single(&mut self, key: Key) -> Option<Batch> {
-        let Entry { caller, waiting, since, charge: _ } = self.remove(key)?;
+        let QueueEntry { caller, waiting, since, charge: _ } = self.remove(key)?;
         Some(Batch { users: Users::Single(caller), waiting: vec![waiting], since: vec![since] })
     }
 
@@ -268,7 +268,7 @@ impl Queue {
         keys
     }
 
-    fn remove(&mut self, key: Key) -> Option<Entry> {
+    fn remove(&mut self, key: Key) -> Option<QueueEntry> {
         let entry = self.entries.remove(&key)?;
         match entry.waiting.group_id() {
             None => self.permits -= 1,

@@ -13,11 +13,11 @@ use crate::ledger::TENTHS;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RemoteUsage {
     known_at: Instant,
-    calls: Calls,
+    calls: RemoteCalls,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Calls {
+enum RemoteCalls {
     /// The times at which they leave the window are unknown; they are assumed to leave it evenly.
     Even(u64),
     /// Calls that leave it in each tenth of the window.
@@ -29,12 +29,12 @@ enum Calls {
 impl RemoteUsage {
     /// This many calls of other clients, as HubSpot counted.
     pub(crate) fn counted(calls: u64, now: Instant) -> Self {
-        Self { known_at: now, calls: Calls::Even(calls) }
+        Self { known_at: now, calls: RemoteCalls::Even(calls) }
     }
 
     /// Calls that leave the window in each tenth of it, by the ledger.
     pub(crate) fn reported(tenths: [u64; TENTHS], now: Instant) -> Self {
-        Self { known_at: now, calls: Calls::Tenths(tenths) }
+        Self { known_at: now, calls: RemoteCalls::Tenths(tenths) }
     }
 
     /// Calls that are still in a window of this length.
@@ -42,11 +42,11 @@ impl RemoteUsage {
         let length = length.as_millis().max(1);
         let since = now.saturating_duration_since(self.known_at).as_millis();
         match self.calls {
-            Calls::Even(calls) => {
+            RemoteCalls::Even(calls) => {
                 let left = u128::from(calls) * length.saturating_sub(since) / length;
                 u64::try_from(left).unwrap_or(calls)
             }
-            Calls::Tenths(tenths) => {
+            RemoteCalls::Tenths(tenths) => {
                 let over = usize::try_from(since * TENTHS as u128 / length).unwrap_or(TENTHS);
                 tenths.iter().skip(over).sum()
             }
@@ -64,7 +64,7 @@ impl RemoteUsage {
         more: Duration,
         now: Instant,
     ) {
-        let Calls::Tenths(tenths) = &mut self.calls else { return };
+        let RemoteCalls::Tenths(tenths) = &mut self.calls else { return };
         let since = (now.saturating_duration_since(self.known_at) + more).as_millis();
         let calls = u128::from(size) * since / length.as_millis().max(1);
         tenths[TENTHS - 1] += u64::try_from(calls).unwrap_or(size) + u64::from(replicas);

@@ -17,7 +17,7 @@ pub(crate) struct Window {
     length: Duration,
     /// Maximum transit time of a call to HubSpot. A slot is held no longer than this for a response.
     transit: Duration,
-    slots: VecDeque<Slot>,
+    slots: VecDeque<WindowSlot>,
     /// Number of the slot at the front.
     first: u64,
     /// Slots that count: those in `slots` that were not released.
@@ -25,7 +25,7 @@ pub(crate) struct Window {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Slot {
+enum WindowSlot {
     /// The call of the slot is not sent yet.
     Held,
     /// The call of the slot counts until this time.
@@ -74,9 +74,9 @@ impl Window {
     pub(crate) fn counted_at(&self, number: u64, now: Instant) -> Option<Instant> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         match self.slots.get(index)? {
-            Slot::Held => Some(now + self.transit),
-            Slot::Until(until) => until.checked_sub(self.length),
-            Slot::Free => None,
+            WindowSlot::Held => Some(now + self.transit),
+            WindowSlot::Until(until) => until.checked_sub(self.length),
+            WindowSlot::Free => None,
         }
     }
 
@@ -86,9 +86,9 @@ impl Window {
         let length = self.length.as_micros().max(1);
         for slot in &self.slots {
             let left = match slot {
-                Slot::Held => length,
-                Slot::Until(until) => until.saturating_duration_since(now).as_micros(),
-                Slot::Free => continue,
+                WindowSlot::Held => length,
+                WindowSlot::Until(until) => until.saturating_duration_since(now).as_micros(),
+                WindowSlot::Free => continue,
             };
             let part = usize::try_from(left * TENTHS as u128 / length).unwrap_or(TENTHS);
             leaving[part.min(TENTHS - 1)] += 1;
@@ -99,7 +99,7 @@ impl Window {
     /// Takes a slot.
     pub(crate) fn take(&mut self) -> u64 {
         let number = self.next();
-        self.slots.push_back(Slot::Held);
+        self.slots.push_back(WindowSlot::Held);
         self.live += 1;
         number
     }
@@ -108,7 +108,7 @@ impl Window {
     pub(crate) fn mark_sent(&mut self, number: u64, now: Instant) {
         let until = now + self.transit + self.length;
         if let Some(slot) = self.slot(number) {
-            *slot = Slot::Until(until);
+            *slot = WindowSlot::Until(until);
         }
     }
 
@@ -117,9 +117,9 @@ impl Window {
         let until = now + self.length;
         if let Some(slot) = self.slot(number) {
             *slot = match *slot {
-                Slot::Until(known) => Slot::Until(known.min(until)),
-                Slot::Held => Slot::Until(until),
-                Slot::Free => Slot::Free,
+                WindowSlot::Until(known) => WindowSlot::Until(known.min(until)),
+                WindowSlot::Held => WindowSlot::Until(until),
+                WindowSlot::Free => WindowSlot::Free,
             };
         }
     }
@@ -127,9 +127,9 @@ impl Window {
     /// A slot was not used.
     pub(crate) fn release(&mut self, number: u64) {
         if let Some(slot) = self.slot(number)
-            && *slot != Slot::Free
+            && *slot != WindowSlot::Free
         {
-            *slot = Slot::Free;
+            *slot = WindowSlot::Free;
             self.live -= 1;
         }
     }
@@ -138,10 +138,10 @@ impl Window {
     pub(crate) fn expire(&mut self, now: Instant) {
         while let Some(slot) = self.slots.front() {
             match slot {
-                Slot::Held => break,
-                Slot::Until(until) if *until > now => break,
-                Slot::Until(_) => self.live -= 1,
-                Slot::Free => {}
+                WindowSlot::Held => break,
+                WindowSlot::Until(until) if *until > now => break,
+                WindowSlot::Until(_) => self.live -= 1,
+                WindowSlot::Free => {}
             }
             self.slots.pop_front();
             self.first += 1;
@@ -160,17 +160,17 @@ impl Window {
         if must_leave == 0 {
             return now + round;
         }
-        let live = self.slots.iter().filter(|slot| **slot != Slot::Free);
+        let live = self.slots.iter().filter(|slot| **slot != WindowSlot::Free);
         let leaving = live.clone().nth(must_leave - 1).or_else(|| live.clone().next_back());
         let left = match leaving {
-            Some(Slot::Until(until)) => (*until).max(now),
-            Some(Slot::Held) => now + self.transit + self.length,
-            Some(Slot::Free) | None => now,
+            Some(WindowSlot::Until(until)) => (*until).max(now),
+            Some(WindowSlot::Held) => now + self.transit + self.length,
+            Some(WindowSlot::Free) | None => now,
         };
         left + round
     }
 
-    fn slot(&mut self, number: u64) -> Option<&mut Slot> {
+    fn slot(&mut self, number: u64) -> Option<&mut WindowSlot> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         self.slots.get_mut(index)
     }

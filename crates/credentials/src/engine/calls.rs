@@ -21,29 +21,29 @@ use leadsd_base::{
 };
 
 /// At most one call to each port is in flight. Dropping this ends them.
-pub(super) struct Calls {
+pub(super) struct PortCalls {
     pub(super) portal: Arc<str>,
     pub(super) path: SecretPath,
     pub(super) store: Arc<dyn SecretStore>,
     pub(super) source: Arc<dyn TokenSource>,
     pub(super) store_timeout: Duration,
     pub(super) grant_timeout: Duration,
-    pub(super) store_call: Option<InFlight>,
-    pub(super) source_call: Option<InFlight>,
+    pub(super) store_call: Option<CallsInFlight>,
+    pub(super) source_call: Option<CallsInFlight>,
 }
 
 #[derive(Debug)]
-pub(super) struct InFlight {
-    answer: oneshot::Receiver<Answer>,
+pub(super) struct CallsInFlight {
+    answer: oneshot::Receiver<CallResult>,
     /// Stands in if the call panics.
-    if_panicked: Answer,
+    if_panicked: CallResult,
     /// Dropping it ends the call.
     _task: Task,
 }
 
 /// The answer of a port.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum CallResult {
     Read(Result<VersionedSecret, StoreError>),
     Version(Result<VersionState, StoreError>),
     Written(Secret, Result<u64, StoreError>),
@@ -52,14 +52,14 @@ pub(super) enum Answer {
 
 /// A call that has ended.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) answer: Answer,
+pub(super) struct EndedCall {
+    pub(super) answer: CallResult,
     pub(super) panicked: bool,
 }
 
-// === impl Calls ===
+// === impl PortCalls ===
 
-impl Calls {
+impl PortCalls {
     pub(super) fn start(&mut self, call: PortCall, now: Instant) {
         let (store, path) = (Arc::clone(&self.store), self.path.clone());
         let limit = self.store_timeout;
@@ -67,23 +67,23 @@ impl Calls {
             PortCall::ReadSecret => {
                 let work = async move {
                     let read = timeout(limit, store.read(&path)).await;
-                    Answer::Read(read.unwrap_or_else(|_| Err(late(limit))))
+                    CallResult::Read(read.unwrap_or_else(|_| Err(late(limit))))
                 };
-                self.store_call = Some(self.in_flight(work, Answer::Read(Err(panicked()))));
+                self.store_call = Some(self.in_flight(work, CallResult::Read(Err(panicked()))));
             }
             PortCall::PollVersion => {
                 let work = async move {
                     let version = timeout(limit, store.version(&path)).await;
-                    Answer::Version(version.unwrap_or_else(|_| Err(late(limit))))
+                    CallResult::Version(version.unwrap_or_else(|_| Err(late(limit))))
                 };
-                self.store_call = Some(self.in_flight(work, Answer::Version(Err(panicked()))));
+                self.store_call = Some(self.in_flight(work, CallResult::Version(Err(panicked()))));
             }
             PortCall::WriteRefreshToken { expected, refresh_token } => {
-                let if_panicked = Answer::Written(refresh_token.clone(), Err(panicked()));
+                let if_panicked = CallResult::Written(refresh_token.clone(), Err(panicked()));
                 let work = async move {
                     let write = store.replace_refresh_token(&path, expected, &refresh_token);
                     let written = timeout(limit, write).await;
-                    Answer::Written(refresh_token, written.unwrap_or_else(|_| Err(late(limit))))
+                    CallResult::Written(refresh_token, written.unwrap_or_else(|_| Err(late(limit))))
                 };
                 self.store_call = Some(self.in_flight(work, if_panicked));
             }
@@ -92,7 +92,7 @@ impl Calls {
     }
 
     /// Waits for the next call that ends; never returns if none is in flight. Cancel safe.
-    pub(super) async fn ended(&mut self) -> Ended {
+    pub(super) async fn ended(&mut self) -> EndedCall {
         tokio::select! {
             biased;
             ended = ended(&mut self.store_call) => ended,
@@ -104,32 +104,32 @@ impl Calls {
         let (source, limit) = (Arc::clone(&self.source), self.grant_timeout);
         let unavailable = |text: String| Err(GrantError::Unavailable(text));
         let if_panicked =
-            Answer::Token(request.clone(), sent, unavailable("the call panicked".to_owned()));
+            CallResult::Token(request.clone(), sent, unavailable("the call panicked".to_owned()));
         let work = async move {
             let response = timeout(limit, source.refresh(&request)).await;
             let response = response.unwrap_or_else(|_| unavailable(no_answer(limit)));
-            Answer::Token(request, sent, response)
+            CallResult::Token(request, sent, response)
         };
         self.source_call = Some(self.in_flight(work, if_panicked));
     }
 
     fn in_flight(
         &self,
-        work: impl Future<Output = Answer> + Send + 'static,
-        if_panicked: Answer,
-    ) -> InFlight {
+        work: impl Future<Output = CallResult> + Send + 'static,
+        if_panicked: CallResult,
+    ) -> CallsInFlight {
         let (sender, answer) = oneshot::channel();
         let task = task::spawn(if_panicked.call_name(), &self.portal, async move {
             // The receiver is gone once the portal has ended.
             let _ = sender.send(work.await);
         });
-        InFlight { answer, if_panicked, _task: task }
+        CallsInFlight { answer, if_panicked, _task: task }
     }
 }
 
-// === impl Answer ===
+// === impl CallResult ===
 
-impl Answer {
+impl CallResult {
     /// The port that answers, for logs.
     pub(super) fn port(&self) -> &'static str {
         match self {
@@ -161,14 +161,14 @@ impl Answer {
     }
 }
 
-async fn ended(call: &mut Option<InFlight>) -> Ended {
+async fn ended(call: &mut Option<CallsInFlight>) -> EndedCall {
     let answer = match call {
         Some(call) => (&mut call.answer).await.ok(),
         None => std::future::pending().await,
     };
     match (answer, call.take()) {
-        (Some(answer), _) => Ended { answer, panicked: false },
-        (None, Some(call)) => Ended { answer: call.if_panicked, panicked: true },
+        (Some(answer), _) => EndedCall { answer, panicked: false },
+        (None, Some(call)) => EndedCall { answer: call.if_panicked, panicked: true },
         (None, None) => std::future::pending().await,
     }
 }

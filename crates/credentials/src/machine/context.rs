@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::event::{Command, Event, PortCall};
+use super::event::{Event, MachineCommand, PortCall};
 use crate::{
     counters::{Count, Meter},
     failure::FailureClass,
@@ -18,7 +18,7 @@ pub(crate) type Jitter = Box<dyn FnMut() -> f64 + Send>;
 /// Facts about the other machines. Computed for each event and machine, so that each fact has one
 /// source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct MachineFacts {
     /// The token request that the credential in memory makes; `None` if there is no secret, or a
     /// static one.
     pub(super) request: Option<RefreshRequest>,
@@ -38,10 +38,10 @@ pub(super) struct Facts {
 /// Surroundings of one event.
 pub(super) struct Context<'a> {
     pub(super) now: Instant,
-    pub(super) facts: Facts,
+    pub(super) facts: MachineFacts,
     pub(super) jitter: &'a mut Jitter,
     pub(super) journal: &'a mut Journal,
-    pub(super) commands: Vec<Command>,
+    pub(super) commands: Vec<MachineCommand>,
 }
 
 /// Records of one portal for operators.
@@ -67,11 +67,11 @@ impl Context<'_> {
     }
 
     pub(super) fn call(&mut self, call: PortCall) {
-        self.commands.push(Command::Call(call));
+        self.commands.push(MachineCommand::Call(call));
     }
 
     pub(super) fn raise(&mut self, event: Event) {
-        self.commands.push(Command::Raise(event));
+        self.commands.push(MachineCommand::Raise(event));
     }
 
     /// True if callers have a token.

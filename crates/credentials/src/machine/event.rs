@@ -78,7 +78,7 @@ pub(crate) enum Event {
 
 /// Command of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Command {
+pub(crate) enum MachineCommand {
     /// Starts this call.
     Call(PortCall),
     /// Hands this event to all machines.

@@ -15,16 +15,16 @@ use crate::{
 };
 
 /// A view of all three machines.
-pub(super) struct Report<'a> {
+pub(super) struct MachineReport<'a> {
     pub(super) watch: &'a SecretWatch,
     pub(super) cycle: &'a TokenCycle,
     pub(super) write_back: &'a WriteBack,
     pub(super) journal: &'a Journal,
 }
 
-// === impl Report ===
+// === impl MachineReport ===
 
-impl Report<'_> {
+impl MachineReport<'_> {
     /// State for callers.
     pub(super) fn published(&self) -> Published {
         Published {

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    context::{Context, Facts, Jitter, Journal},
-    event::{Command, Event, PortCall},
+    context::{Context, Jitter, Journal, MachineFacts},
+    event::{Event, MachineCommand, PortCall},
 };
 use crate::{
     counters::{Counters, Meter},
@@ -48,7 +48,7 @@ impl<M> Bench<M> {
     }
 
     /// Hands over an event at `ms`.
-    fn send(&mut self, ms: u64, event: &Event, facts: Facts) -> Vec<Command> {
+    fn send(&mut self, ms: u64, event: &Event, facts: MachineFacts) -> Vec<MachineCommand> {
         let now = self.at(ms);
         let (jitter, journal) = (&mut self.jitter, &mut self.journal);
         let mut cx = Context { now, facts, jitter, journal, commands: Vec::new() };
@@ -58,7 +58,7 @@ impl<M> Bench<M> {
 
     /// Hands over an event at `ms` and expects these commands.
     #[track_caller]
-    fn expect(&mut self, ms: u64, event: Event, facts: Facts, commands: &[Command]) {
+    fn expect(&mut self, ms: u64, event: Event, facts: MachineFacts, commands: &[MachineCommand]) {
         let got = self.send(ms, &event, facts);
         assert_eq!(got, commands, "{event:?} at {ms} ms");
     }
@@ -72,12 +72,12 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn call(call: PortCall) -> Command {
-    Command::Call(call)
+fn call(call: PortCall) -> MachineCommand {
+    MachineCommand::Call(call)
 }
 
-fn raise(event: Event) -> Command {
-    Command::Raise(event)
+fn raise(event: Event) -> MachineCommand {
+    MachineCommand::Raise(event)
 }
 
 fn wall(second: i64) -> Timestamp {
@@ -128,6 +128,6 @@ fn rejected() -> GrantError {
 }
 
 /// Facts of a portal whose credential in memory makes this request.
-fn with_request(request: RefreshRequest) -> Facts {
-    Facts { request: Some(request), secret_version: Some(1), ..Facts::default() }
+fn with_request(request: RefreshRequest) -> MachineFacts {
+    MachineFacts { request: Some(request), secret_version: Some(1), ..MachineFacts::default() }
 }

@@ -28,7 +28,7 @@ mod refresh;
 mod tokens;
 mod validity;
 
-use change::Change;
+use change::RequestChange;
 use refresh::Refresh;
 use tokens::Tokens;
 use validity::Validity;
@@ -303,8 +303,8 @@ impl TokenCycle {
         if let PortalSecret::Static { access_token } = &secret.secret {
             return self.on_static(access_token, cx);
         }
-        let change = Change::between(previous_request, cx.facts.request.as_ref());
-        if change == Change::Nothing {
+        let change = RequestChange::between(previous_request, cx.facts.request.as_ref());
+        if change == RequestChange::Nothing {
             // A new version with the credential that was rejected leaves it suspended.
             return;
         }
@@ -319,7 +319,7 @@ impl TokenCycle {
         self.tokens.outdated = self.tokens.active.is_some();
         // Otherwise another replica has rotated the refresh token. A refresh of ours would rotate
         // it again, and the replicas would chase each other.
-        if change == Change::Client || needed {
+        if change == RequestChange::Client || needed {
             self.validity = Validity::Valid;
             self.refresh.attempt.failures = 0;
             self.refresh.due_by(cx.now);

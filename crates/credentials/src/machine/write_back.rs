@@ -215,16 +215,16 @@ impl PendingWriteBack {
 }
 
 /// Client and refresh token of an OAuth secret.
-struct OAuth<'a> {
+struct OAuthParts<'a> {
     client_id: &'a str,
     refresh_token: &'a Secret,
 }
 
-fn oauth(secret: &PortalSecret) -> Option<OAuth<'_>> {
+fn oauth(secret: &PortalSecret) -> Option<OAuthParts<'_>> {
     match secret {
         PortalSecret::Static { .. } => None,
-        PortalSecret::OAuth { client_id, refresh_token, .. } => {
-            Some(OAuth { client_id, refresh_token })
+        PortalSecret::OAuthParts { client_id, refresh_token, .. } => {
+            Some(OAuthParts { client_id, refresh_token })
         }
     }
 }

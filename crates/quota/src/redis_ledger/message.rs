@@ -25,9 +25,9 @@ pub(super) struct Message<'a> {
     spare_hold: f64,
     transit_window: f64,
     transit_second: f64,
-    slots: Vec<Slot>,
+    slots: Vec<SlotEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    observed: Option<Observed>,
+    observed: Option<ObservedEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     close: Option<f64>,
     detached: bool,
@@ -35,7 +35,7 @@ pub(super) struct Message<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Slot {
+struct SlotEntry {
     /// Number as text, because Lua would format a large number with an exponent.
     number: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,7 +45,7 @@ struct Slot {
 }
 
 #[derive(Debug, Serialize)]
-struct Observed {
+struct ObservedEntry {
     size: u64,
     window: f64,
     used: u64,
@@ -89,8 +89,8 @@ impl<'a> Message<'a> {
             spare_hold: ms(*spare_hold),
             transit_window: ms(*transit_window),
             transit_second: ms(*transit_second),
-            slots: slots.iter().map(Slot::new).collect(),
-            observed: observed.map(|observed| Observed {
+            slots: slots.iter().map(SlotEntry::new).collect(),
+            observed: observed.map(|observed| ObservedEntry {
                 size: observed.size,
                 window: ms(observed.window),
                 used: observed.used,
@@ -103,9 +103,9 @@ impl<'a> Message<'a> {
     }
 }
 
-// === impl Slot ===
+// === impl SlotEntry ===
 
-impl Slot {
+impl SlotEntry {
     fn new(report: &SlotReport) -> Self {
         let SlotReport { number, counted } = report;
         #[expect(clippy::cast_precision_loss, reason = "the clock stays below 2^53 us until 2255")]

@@ -15,19 +15,19 @@ fn watch() -> Bench<SecretWatch> {
     Bench::new(SecretWatch::new(seconds(30), seconds(600)), SecretWatch::handle)
 }
 
-fn none() -> Facts {
-    Facts::default()
+fn none() -> MachineFacts {
+    MachineFacts::default()
 }
 
-fn read() -> Command {
+fn read() -> MachineCommand {
     call(PortCall::ReadSecret)
 }
 
-fn poll() -> Command {
+fn poll() -> MachineCommand {
     call(PortCall::PollVersion)
 }
 
-fn adopted(secret: VersionedSecret, previous: Option<VersionedSecret>) -> Command {
+fn adopted(secret: VersionedSecret, previous: Option<VersionedSecret>) -> MachineCommand {
     raise(Event::SecretAdopted { secret, previous, previous_request: None })
 }
 
@@ -78,7 +78,7 @@ fn polls_start_within_the_interval_from_the_start_of_the_last_call() {
 #[test]
 fn a_refresh_that_waits_makes_a_poll_due() {
     let mut bench = with_secret();
-    let waits = Facts { refresh_waits: true, ..none() };
+    let waits = MachineFacts { refresh_waits: true, ..none() };
     bench.expect(6_000, POLL, waits, &[poll()]);
 }
 
@@ -191,7 +191,7 @@ fn a_transient_failure_is_retried_with_backoff_and_ends_with_any_answer() {
 fn callers_with_a_token_get_the_longer_backoff() {
     let mut bench = watch();
     bench.expect(0, WANTED, none(), &[]);
-    let facts = || Facts { token_left: Some(seconds(900)), ..none() };
+    let facts = || MachineFacts { token_left: Some(seconds(900)), ..none() };
     for _ in 0..9 {
         bench.send(0, &Event::SecretRead(Err(unavailable())), facts());
     }

@@ -9,23 +9,24 @@ use crate::{
 };
 
 const REQUEST: Event = Event::Start(CallKind::Request);
-const READ_WANTED: Command = Command::Raise(Event::SecretWanted { afresh: false });
-const FRESH_READ_WANTED: Command = Command::Raise(Event::SecretWanted { afresh: true });
+const READ_WANTED: MachineCommand = MachineCommand::Raise(Event::SecretWanted { afresh: false });
+const FRESH_READ_WANTED: MachineCommand =
+    MachineCommand::Raise(Event::SecretWanted { afresh: true });
 
 fn bench() -> Bench<TokenCycle> {
     Bench::new(TokenCycle::new(seconds(600)), TokenCycle::handle)
 }
 
-fn none() -> Facts {
-    Facts::default()
+fn none() -> MachineFacts {
+    MachineFacts::default()
 }
 
 /// Facts of a portal with the refresh token `rt`, confirmed by the store.
-fn confirmed() -> Facts {
-    Facts { secret_confirmed: true, ..with_request(request("rt")) }
+fn confirmed() -> MachineFacts {
+    MachineFacts { secret_confirmed: true, ..with_request(request("rt")) }
 }
 
-fn send_request() -> Command {
+fn send_request() -> MachineCommand {
     call(PortCall::RequestToken(request("rt")))
 }
 
@@ -142,7 +143,7 @@ fn a_request_waits_until_the_secret_is_confirmed() {
 fn a_due_request_without_an_oauth_secret_is_dropped() {
     let mut bench = bench();
     bench.expect(0, Event::ProofWanted(bench.at(0)), none(), &[]);
-    bench.expect(0, REQUEST, Facts { secret_confirmed: true, ..none() }, &[]);
+    bench.expect(0, REQUEST, MachineFacts { secret_confirmed: true, ..none() }, &[]);
     assert_eq!((bench.due(), bench.machine.refresh.in_flight), (None, false));
 }
 
@@ -252,7 +253,7 @@ fn a_throttled_request_honours_retry_after() {
         (None, None, 500),
     ] {
         let mut bench = requesting();
-        let facts = Facts { token_left, ..confirmed() };
+        let facts = MachineFacts { token_left, ..confirmed() };
         let throttled = Err(GrantError::Throttled { retry_after });
         bench.expect(0, bench.answer(0, 0, throttled), facts, &[]);
         assert_eq!(bench.due(), Some(wait));
@@ -347,7 +348,7 @@ fn a_valid_credential_needs_no_checks() {
 #[test]
 fn the_fallback_is_tried_before_a_suspect_credential_is_suspended() {
     let mut bench = suspect();
-    let facts = Facts { has_fallback: true, ..confirmed() };
+    let facts = MachineFacts { has_fallback: true, ..confirmed() };
     bench.expect(700, Event::SecretConfirmed, facts, &[raise(Event::FallbackWanted)]);
     assert_eq!((bench.validity(), bench.due()), ("valid", Some(700)));
 }
@@ -445,7 +446,7 @@ fn a_rotation_is_used_at_once_if_it_is_needed() {
     bench.expect(1_200_000, REQUEST, confirmed(), &[send_request()]);
     let unavailable = Err(GrantError::Unavailable("http 500".to_owned()));
     let token_left = Some(seconds(600));
-    let failing = Facts { token_left, ..confirmed() };
+    let failing = MachineFacts { token_left, ..confirmed() };
     bench.expect(1_200_000, bench.answer(1_200_000, 1_200_000, unavailable), failing, &[]);
     bench.expect(1_200_100, rotated(), facts(), &[]);
     assert_eq!(bench.due(), Some(1_200_100));
@@ -590,7 +591,7 @@ fn an_invalid_token_of_an_older_credential_is_refreshed() {
     // The refresh decides; the store has nothing to add.
     bench.expect(60_000, Event::SecretChecked, with_request(request("rt-2")), &[]);
     assert_eq!(bench.machine.tokens.no_replacement, None);
-    let facts = Facts { secret_confirmed: true, ..with_request(request("rt-2")) };
+    let facts = MachineFacts { secret_confirmed: true, ..with_request(request("rt-2")) };
     let sent = call(PortCall::RequestToken(request("rt-2")));
     bench.expect(60_000, REQUEST, facts, &[sent]);
     let result = Ok(response(None));

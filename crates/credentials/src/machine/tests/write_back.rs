@@ -13,8 +13,8 @@ fn bench() -> Bench<WriteBack> {
     Bench::new(WriteBack::default(), WriteBack::handle)
 }
 
-fn none() -> Facts {
-    Facts::default()
+fn none() -> MachineFacts {
+    MachineFacts::default()
 }
 
 fn answered(sent: &str, issued: Option<&str>) -> Event {
@@ -31,7 +31,7 @@ fn written(refresh_token: &str, result: Result<u64, StoreError>) -> Event {
     Event::RefreshTokenWritten { refresh_token: secret(refresh_token), result }
 }
 
-fn write(expected: u64, refresh_token: &str) -> Command {
+fn write(expected: u64, refresh_token: &str) -> MachineCommand {
     call(PortCall::WriteRefreshToken { expected, refresh_token: secret(refresh_token) })
 }
 

@@ -3,7 +3,7 @@
 use crate::source::RefreshRequest;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum RequestChange {
     Nothing,
     /// Another refresh token of the same client: usually the rotation of another replica.
     RefreshToken,
@@ -11,9 +11,9 @@ pub(super) enum Change {
     Client,
 }
 
-// === impl Change ===
+// === impl RequestChange ===
 
-impl Change {
+impl RequestChange {
     pub(super) fn between(before: Option<&RefreshRequest>, after: Option<&RefreshRequest>) -> Self {
         match (before, after) {
             (Some(before), Some(after)) if before == after => Self::Nothing,

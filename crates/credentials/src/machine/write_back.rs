@@ -223,7 +223,7 @@ struct OAuthParts<'a> {
 fn oauth(secret: &PortalSecret) -> Option<OAuthParts<'_>> {
     match secret {
         PortalSecret::Static { .. } => None,
-        PortalSecret::OAuthParts { client_id, refresh_token, .. } => {
+        PortalSecret::OAuth { client_id, refresh_token, .. } => {
             Some(OAuthParts { client_id, refresh_token })
         }
     }

@@ -1,4 +1,4 @@
-"""Checks TOML files against a JSON schema: those named good must pass, those named bad must not.
+"""Validates TOML files with a JSON schema: files named good must pass, files named bad must fail.
 
 Usage: config_schema.py SCHEMA good=FILE... bad=FILE...
 """

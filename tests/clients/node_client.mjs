@@ -1,4 +1,4 @@
-// HubSpot's own Node client against the fake: the fake must behave like HubSpot to it.
+// Checks the fake with HubSpot's Node client.
 // Usage: node node_client.mjs NODE_MODULES BASE_URL TOKEN CONTACT_ID
 import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'

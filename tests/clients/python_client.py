@@ -1,4 +1,4 @@
-"""HubSpot's own Python client against the fake: the fake must behave like HubSpot to it.
+"""Checks the fake with HubSpot's Python client.
 
 Usage: python_client.py BASE_URL TOKEN CONTACT_ID
 """

@@ -1,4 +1,4 @@
-"""Calls replicas of leadsd as gRPC's own C core balances: round robin, with health checking or without.
+"""Calls replicas of leadsd with the load balancing of gRPC's C core: round robin, with or without health checking.
 
 Usage: round_robin.py ADDRESS,ADDRESS,... LEAD_ID health|blind
 

@@ -33,8 +33,17 @@ const GENERATED: &[&str] = &["target", ".git", "node_modules", "__pycache__", "g
 const FOREIGN: &[&str] = &["Cargo.lock", "LICENSE", "go.sum", "package-lock.json"];
 
 /// Folders and files whose prose follows the rules of language.
-const SWEPT: &[&str] =
-    &["crates", "benches", "tests/clients", "tests/fuzz", "tests/tidy", "tests/tidy.rs", ".ci"];
+const SWEPT: &[&str] = &[
+    "crates",
+    "benches",
+    "examples",
+    "proto",
+    "tests/clients",
+    "tests/fuzz",
+    "tests/tidy",
+    "tests/tidy.rs",
+    ".ci",
+];
 
 #[test]
 fn modules_name_only_permitted_modules_and_crates() {

@@ -16,19 +16,18 @@ import (
 	"google.golang.org/grpc/resolver/manual"
 )
 
-// serviceConfig says how to balance, what to repeat and how long to wait. It is the same for every
-// language.
+// serviceConfig has load balancing, retry policy and timeouts. It is the same for every language.
 //
 //go:embed service_config.json
 var serviceConfig string
 
-// Server is where leadsd is and how to get in.
+// Server has address and credentials of leadsd.
 type Server struct {
 	// Addresses are replicas, or one target: in Kubernetes dns:/// and a headless Service.
 	Addresses []string
-	// CAFile turns TLS on.
+	// CAFile enables TLS.
 	CAFile string
-	// Name is what the certificate says, where the address does not.
+	// Name is the host name in the certificate, if it differs from the address.
 	Name string
 	// TokenFile holds the bearer token. It needs TLS.
 	TokenFile string
@@ -66,7 +65,7 @@ func (s Server) Connect() (*grpc.ClientConn, error) {
 	return grpc.NewClient("replicas:///leadsd", options...)
 }
 
-// tokenFile reads the token for every call, so that a new one is used as soon as it is there.
+// tokenFile reads the token for every call, so that a rotated token is used immediately.
 type tokenFile string
 
 func (f tokenFile) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Failure is what leadsd says about a call or an input that failed.
+// Failure has the error details of a failed call or input.
 type Failure struct {
 	Code    codes.Code
 	Message string
@@ -19,7 +19,7 @@ type Failure struct {
 	Reason   string
 	Metadata map[string]string
 	Fields   []*errdetails.BadRequest_FieldViolation
-	// Retry is set where waiting helps.
+	// Retry is set if a retry can succeed.
 	Retry *errdetails.RetryInfo
 }
 
@@ -46,14 +46,14 @@ func (f Failure) String() string {
 		text += fmt.Sprintf(" [%s %s]", field.GetField(), field.GetDescription())
 	}
 	if id, ok := f.Metadata["correlationId"]; ok {
-		// What HubSpot's support asks for.
+		// HubSpot's support asks for this id.
 		text += fmt.Sprintf(" (HubSpot's id: %s)", id)
 	}
 	return text
 }
 
-// Retry repeats a call that may be repeated: a read, an update, an archive, or a write with a
-// request id. It waits as long as the failure says, else longer each time, and never past the
+// Retry repeats a call that is safe to repeat: a read, an update, an archive, or a write with a
+// request id. It waits for the stated delay, or else with exponential backoff, and never past the
 // deadline.
 func Retry(ctx context.Context, call func(context.Context) error) error {
 	pause := 200 * time.Millisecond
@@ -81,7 +81,7 @@ func Retry(ctx context.Context, call func(context.Context) error) error {
 	}
 }
 
-// expect takes an error for what it should be.
+// expect asserts the code and reason of an error.
 func expect(err error, code codes.Code, reason string) error {
 	failure := FailureOf(err)
 	if failure.Code != code || failure.Reason != reason {

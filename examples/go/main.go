@@ -1,5 +1,4 @@
-// A walk through leadsd from Go: what it prints is what it saw, and it ends with an error if that is
-// not what it should be.
+// Example client for leadsd in Go. It prints its results and fails if they are unexpected.
 package main
 
 import (
@@ -26,12 +25,12 @@ import (
 //go:generate buf generate
 //go:generate cp ../service_config.json .
 
-// walk is one client and what it works with.
+// walk is a client and its state.
 type walk struct {
 	leads   leadsdv1.LeadsServiceClient
 	quota   leadsdv1.QuotaServiceClient
 	contact string
-	// word is in the name of every lead of this run and of no other.
+	// word is unique to this run and part of the name of every lead.
 	word string
 }
 
@@ -64,7 +63,7 @@ func run(server Server, contact string) error {
 		contact: contact,
 		word:    "go" + strings.ToLower(rand.Text()),
 	}
-	// Whoever calls says for which account, how urgent it is, and who it is.
+	// Metadata of every call: portal, priority and caller.
 	ctx := metadata.AppendToOutgoingContext(context.Background(),
 		"leadsd-portal", "default",
 		"leadsd-priority", "interactive",
@@ -91,7 +90,7 @@ func run(server Server, contact string) error {
 	return nil
 }
 
-// create makes a lead once, although the call is made twice, and reads it.
+// create creates a lead once with two calls, and reads it.
 func (w *walk) create(ctx context.Context) error {
 	request := &leadsdv1.CreateLeadRequest{
 		Properties:       map[string]string{"hs_lead_name": "One of " + w.word, "hs_lead_label": "HOT"},
@@ -103,7 +102,7 @@ func (w *walk) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// As after a timeout: the same request id, so the same lead.
+	// A retry, as after a timeout: the same request id returns the same lead.
 	again, err := w.leads.CreateLead(ctx, request)
 	if err != nil {
 		return err
@@ -132,7 +131,7 @@ func (w *walk) create(ctx context.Context) error {
 	return nil
 }
 
-// batch creates many: each input has an outcome of its own, in the order of the inputs.
+// batch creates many: one result per input, in input order.
 func (w *walk) batch(ctx context.Context) error {
 	labels := []string{"HOT", "WARM", "BOILING", "COLD", "HOT", "WARM"}
 	request := &leadsdv1.BatchCreateLeadsRequest{RequestId: rand.Text()}
@@ -209,7 +208,7 @@ func (w *walk) search(ctx context.Context) error {
 	return nil
 }
 
-// portals names the account and the urgency of single calls.
+// portals selects portal and priority of single calls.
 func (w *walk) portals(ctx context.Context, server Server) error {
 	bulk := metadata.AppendToOutgoingContext(context.Background(), "leadsd-priority", "bulk")
 	if _, err := w.leads.ListLeads(bulk, &leadsdv1.ListLeadsRequest{PageSize: 1}); err != nil {
@@ -218,20 +217,20 @@ func (w *walk) portals(ctx context.Context, server Server) error {
 	nowhere := metadata.AppendToOutgoingContext(context.Background(), "leadsd-portal", "nowhere")
 	_, err := w.leads.ListLeads(nowhere, &leadsdv1.ListLeadsRequest{})
 	if server.TokenFile != "" {
-		// Known callers are not told which portals there are.
+		// Errors for authenticated callers do not list the portals.
 		return expect(err, codes.PermissionDenied, "CALLER_FORBIDDEN")
 	}
 	return expect(err, codes.InvalidArgument, "UNKNOWN_PORTAL")
 }
 
-// errors reads what a failed call says beside its code.
+// errors reads the details of a failed call.
 func (w *walk) errors(ctx context.Context) error {
 	_, err := w.leads.GetLead(ctx, &leadsdv1.GetLeadRequest{Id: "999999999"})
 	if err := expect(err, codes.NotFound, "LEAD_NOT_FOUND"); err != nil {
 		return err
 	}
 	_, err = w.leads.CreateLead(ctx, &leadsdv1.CreateLeadRequest{
-		Properties: map[string]string{"hs_lead_name": "Nobody of " + w.word},
+		Properties: map[string]string{"hs_lead_name": "Invalid of " + w.word},
 	})
 	if err := expect(err, codes.InvalidArgument, "INVALID_REQUEST"); err != nil {
 		return err
@@ -243,8 +242,8 @@ func (w *walk) errors(ctx context.Context) error {
 	return nil
 }
 
-// limits asks for more searches than HubSpot allows in a second: those whose turn would come after
-// their deadline are refused at once, with the time to wait.
+// limits sends more searches than HubSpot allows per second: calls without a permit before their
+// deadline are rejected immediately, with a retry delay.
 func (w *walk) limits(ctx context.Context) error {
 	search := func(ctx context.Context, number int) error {
 		_, err := w.leads.SearchLeads(ctx, &leadsdv1.SearchLeadsRequest{Query: fmt.Sprint(w.word, number)})
@@ -262,7 +261,7 @@ func (w *walk) limits(ctx context.Context) error {
 	all.Wait()
 	refused := 0
 	for _, err := range failures {
-		// One whose turn came too late for its deadline may run out of time instead.
+		// A call may also exceed its deadline.
 		if err == nil || status.Code(err) == codes.DeadlineExceeded {
 			continue
 		}
@@ -274,7 +273,7 @@ func (w *walk) limits(ctx context.Context) error {
 	if refused == 0 {
 		return errors.New("no search was refused")
 	}
-	// Waiting as long as the refusal says is all it takes.
+	// A retry after the stated delay succeeds.
 	err := Retry(ctx, func(ctx context.Context) error { return search(ctx, -1) })
 	if err == nil {
 		fmt.Printf("%d of %d hurried searches refused, the patient one answered\n", refused, len(failures))
@@ -282,7 +281,7 @@ func (w *walk) limits(ctx context.Context) error {
 	return err
 }
 
-// deadline watches the quota until its time is up.
+// deadline watches the quota until the deadline of the call.
 func (w *walk) deadline(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
@@ -309,7 +308,7 @@ func (w *walk) deadline(ctx context.Context) error {
 	}
 }
 
-// balancing shows that each address answered some of the calls of one channel.
+// balancing asserts that each address served calls of one channel.
 func (w *walk) balancing(ctx context.Context, server Server) error {
 	if len(server.Addresses) < 2 {
 		return nil

@@ -1,4 +1,4 @@
-// How to reach leadsd: one address or several, in the clear or with TLS and a bearer token.
+// Connection to leadsd: one or several addresses, plain text or TLS with a bearer token.
 import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
@@ -7,7 +7,7 @@ import protoLoader from '@grpc/proto-loader'
 
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url))
 
-// How to balance, what to repeat and how long to wait: the same for every language.
+// Load balancing, retry policy and timeouts: the same for every language.
 const serviceConfig = readFileSync(path('../service_config.json'), 'utf8')
 
 // The contract as it is; `json` has the details of errors decoded wherever one stands.
@@ -55,7 +55,7 @@ export function connect({ addresses, caFile, name, tokenFile }) {
   return { leads, quota, close: () => leads.close() }
 }
 
-// Reads the token for every call, so that a new one is used as soon as it is there.
+// Reads the token for every call, so that a rotated token is used immediately.
 function bearer(tokenFile) {
   return grpc.credentials.createFromMetadataGenerator((_, done) => {
     readFile(tokenFile, 'utf8').then((token) => {

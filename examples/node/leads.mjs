@@ -1,5 +1,4 @@
-// A walk through leadsd from Node: what it prints is what it saw, and it ends with an error if that is
-// not what it should be.
+// Example client for leadsd in Node. It prints its results and fails if they are unexpected.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { parseArgs } from 'node:util'
@@ -11,7 +10,7 @@ const { values: given } = parseArgs({
   options: {
     // One address, a dns:/// target, or several addresses with commas.
     address: { type: 'string', default: '127.0.0.1:50051' },
-    // A contact that leads can be about.
+    // Contact for created leads.
     contact: { type: 'string', default: '101' },
     // The CA of the service; turns TLS on.
     'ca-file': { type: 'string' },
@@ -28,9 +27,9 @@ const server = {
   tokenFile: given['token-file'],
 }
 const clients = connect(server)
-// In the name of every lead of this run and of no other.
+// Unique word in the name of every lead of this run.
 const word = `node${randomUUID().replaceAll('-', '')}`
-// Whoever calls says for which account, how urgent it is, and who it is.
+// Metadata of every call: portal, priority and caller.
 const metadata = {
   'leadsd-portal': 'default',
   'leadsd-priority': 'interactive',
@@ -39,7 +38,7 @@ const metadata = {
 const leads = (method, request, options) =>
   call(clients.leads, method, request, { metadata, ...options })
 
-// Makes a lead once, although the call is made twice, and reads it.
+// Creates a lead once with two calls, and reads it.
 async function create() {
   const request = {
     properties: { hs_lead_name: `One of ${word}`, hs_lead_label: 'HOT' },
@@ -47,7 +46,7 @@ async function create() {
     requestId: randomUUID(),
   }
   const first = await leads('createLead', request)
-  // As after a timeout: the same request id, so the same lead.
+  // A retry, as after a timeout: the same request id returns the same lead.
   const again = await leads('createLead', request)
   const { id } = first.response.lead
   assert.equal(again.response.lead.id, id)
@@ -65,7 +64,7 @@ async function create() {
   console.log(`read '${lead.properties.hs_lead_name}' of ${time.toISOString()}`)
 }
 
-// Creates many: each input has an outcome of its own, in the order of the inputs.
+// Creates many: one result per input, in input order.
 async function batch() {
   const labels = ['HOT', 'WARM', 'BOILING', 'COLD', 'HOT', 'WARM']
   const inputs = labels.map((label, number) => ({
@@ -123,31 +122,31 @@ async function search() {
   console.log(`found ${names.length} leads on ${pages} pages`)
 }
 
-// Names the account and the urgency of single calls.
+// Selects portal and priority of single calls.
 async function portals() {
   const one = { pageSize: 1 }
   await leads('listLeads', one, { metadata: { 'leadsd-priority': 'bulk' } })
   const nowhere = { metadata: { 'leadsd-portal': 'nowhere' } }
-  // Known callers are not told which portals there are.
+  // Errors for authenticated callers do not list the portals.
   const [code, reason] = server.tokenFile
     ? ['PERMISSION_DENIED', 'CALLER_FORBIDDEN']
     : ['INVALID_ARGUMENT', 'UNKNOWN_PORTAL']
   await fails(code, reason, leads('listLeads', one, nowhere))
 }
 
-// Reads what a failed call says beside its code.
+// Reads the error details of a failed call.
 async function errors() {
   await fails('NOT_FOUND', 'LEAD_NOT_FOUND', leads('getLead', { id: '999999999' }))
-  const nobody = { properties: { hs_lead_name: `Nobody of ${word}` } }
-  const failure = await fails('INVALID_ARGUMENT', 'INVALID_REQUEST', leads('createLead', nobody))
+  const invalid = { properties: { hs_lead_name: `Invalid of ${word}` } }
+  const failure = await fails('INVALID_ARGUMENT', 'INVALID_REQUEST', leads('createLead', invalid))
   assert.deepEqual(
     failure.fields.map(({ field }) => field),
     ['primary_contact_id'],
   )
 }
 
-// Asks for more searches than HubSpot allows in a second: those whose turn would come after their
-// deadline are refused at once, with the time to wait.
+// Sends more searches than HubSpot allows per second: calls without a permit before their deadline
+// are rejected immediately, with a retry delay.
 async function limits() {
   const hurried = Array.from({ length: 30 }, (_, number) =>
     leads('searchLeads', { query: `${word}${number}` }, { deadline: 500 }),
@@ -156,18 +155,18 @@ async function limits() {
   const failures = outcomes
     .filter(({ status }) => status === 'rejected')
     .map(({ reason }) => Failure.ofCall(reason))
-  // One whose turn came too late for its deadline may run out of time instead.
+  // A call may also exceed its deadline.
   const refused = failures.filter(({ code }) => code !== grpc.status.DEADLINE_EXCEEDED)
   assert.ok(refused.length > 0, 'no search was refused')
   for (const failure of refused) {
     assert.ok(failure.reason === 'RATE_LIMITED' && failure.retryAfter > 0, `${failure}`)
   }
-  // Waiting as long as the refusal says is all it takes.
+  // A retry after the stated delay succeeds.
   await retry(() => leads('searchLeads', { query: word }))
   console.log(`${refused.length} of 30 hurried searches refused, the patient one answered`)
 }
 
-// Watches the quota until its time is up.
+// Watches the quota until the deadline.
 async function deadline() {
   const request = { interval: { seconds: 0, nanos: 100_000_000 } }
   const stream = clients.quota.watchQuota(request, { deadline: Date.now() + 500 })
@@ -185,7 +184,7 @@ async function deadline() {
   console.log(`saw the quota ${seen} times until the deadline`)
 }
 
-// Shows that each address answered some of the calls of one channel.
+// Asserts that each address served calls of one channel.
 async function balancing() {
   if (server.addresses.length < 2) return
   for (let number = 0; number < 10 * server.addresses.length; number += 1) {
@@ -202,7 +201,7 @@ async function balancing() {
   }
 }
 
-// Waits for a call that must fail like this.
+// Waits for a call that must fail with this error.
 async function fails(code, reason, answer) {
   const failure = await answer.then(
     () => assert.fail(`a success instead of ${reason}`),

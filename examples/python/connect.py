@@ -1,25 +1,25 @@
-"""How to reach leadsd: one address or several, in the clear or with TLS and a bearer token."""
+"""Connection to leadsd: one or several addresses, plain text or TLS with a bearer token."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
 
-# How to balance, what to repeat and how long to wait: the same for every language.
+# Load balancing, retry policy and timeouts: the same for every language.
 SERVICE_CONFIG = (Path(__file__).parent.parent / "service_config.json").read_text()
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where leadsd is and how to get in."""
+    """Address and credentials of leadsd."""
 
     # Replicas, or one target: in Kubernetes dns:/// and a headless Service.
     addresses: tuple[str, ...]
-    # Turns TLS on.
+    # CA file; enables TLS.
     ca_file: Path | None = None
-    # What the certificate says, where the address does not.
+    # Host name in the certificate, if it differs from the address.
     name: str = "localhost"
-    # Holds the bearer token. It needs TLS.
+    # File with the bearer token; requires TLS.
     token_file: Path | None = None
 
     def only(self, address: str) -> "Server":
@@ -46,7 +46,7 @@ class Server:
 
 
 class BearerToken(grpc.AuthMetadataPlugin):
-    """Reads the token for every call, so that a new one is used as soon as it is there."""
+    """Reads the token for every call, so that a rotated token is used immediately."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

@@ -1,4 +1,4 @@
-"""What leadsd says about a call or an input that failed, and when to try again."""
+"""Error details of a failed call or input, and retries."""
 
 import random
 import time
@@ -17,11 +17,11 @@ T = TypeVar("T")
 class Failure:
     code: int
     message: str
-    # One of docs/ERRORS.md; empty if the call did not reach leadsd.
+    # Reason from docs/ERRORS.md; empty if the call did not reach leadsd.
     reason: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     fields: dict[str, str] = field(default_factory=dict)
-    # Seconds to wait, where waiting helps.
+    # Seconds before a retry, if a retry can succeed.
     retry_after: float | None = None
 
     @classmethod
@@ -43,20 +43,20 @@ class Failure:
     @classmethod
     def of_call(cls, error: grpc.RpcError) -> "Failure":
         status = rpc_status.from_call(error)
-        # Errors that the library makes itself have no details.
+        # Errors that the gRPC library generates have no details.
         return cls.of(status) if status else cls(error.code().value[0], error.details() or "")
 
     def __str__(self) -> str:
         text = f"{self.code} {self.reason}: {self.message} {self.fields or ''}".rstrip()
-        # What HubSpot's support asks for.
+        # HubSpot's support asks for this id.
         if correlation_id := self.metadata.get("correlationId"):
             text += f" (HubSpot's id: {correlation_id})"
         return text
 
 
 def retry(call: Callable[[], T], attempts: int = 5) -> T:
-    """Repeats a call that may be repeated: a read, an update, an archive, or a write with a request
-    id. Waits as long as the failure says, else longer each time."""
+    """Retries a call that is safe to repeat: a read, an update, an archive, or a write with a
+    request id. Waits for the stated delay, or else with exponential backoff."""
     pause = 0.2
     for attempt in range(1, attempts + 1):
         try:

@@ -1,5 +1,4 @@
-"""A walk through leadsd from Python: what it prints is what it saw, and it ends with an error if that
-is not what it should be."""
+"""Example client for leadsd in Python. It prints its results and fails if they are unexpected."""
 
 import argparse
 import uuid
@@ -20,16 +19,16 @@ from failure import Failure, retry
 
 
 class Walk:
-    """One client and what it works with."""
+    """Client and its state."""
 
     def __init__(self, server: Server, channel: grpc.Channel, contact: str) -> None:
         self.server = server
         self.leads = leads_service_pb2_grpc.LeadsServiceStub(channel)
         self.quota = quota_service_pb2_grpc.QuotaServiceStub(channel)
         self.contact = contact
-        # In the name of every lead of this run and of no other.
+        # Unique word in the name of every lead of this run.
         self.word = "python" + uuid.uuid4().hex
-        # Whoever calls says for which account, how urgent it is, and who it is.
+        # Metadata of every call: portal, priority and caller.
         self.metadata = (
             ("leadsd-portal", "default"),
             ("leadsd-priority", "interactive"),
@@ -37,14 +36,14 @@ class Walk:
         )
 
     def create(self) -> None:
-        """Makes a lead once, although the call is made twice, and reads it."""
+        """Creates a lead once with two calls, and reads it."""
         request = pb.CreateLeadRequest(
             properties={"hs_lead_name": f"One of {self.word}", "hs_lead_label": "HOT"},
             primary_contact_id=self.contact,
             request_id=str(uuid.uuid4()),
         )
         first, call = self.leads.CreateLead.with_call(request, metadata=self.metadata)
-        # As after a timeout: the same request id, so the same lead.
+        # A retry, as after a timeout: the same request id returns the same lead.
         again = self.leads.CreateLead(request, metadata=self.metadata)
         assert again.lead.id == first.lead.id, (first, again)
         cost = dict(call.initial_metadata())["leadsd-quota-cost"]
@@ -63,7 +62,7 @@ class Walk:
         print(f"read {lead.properties['hs_lead_name']!r} of {lead.create_time.ToDatetime()}")
 
     def batch(self) -> None:
-        """Creates many: each input has an outcome of its own, in the order of the inputs."""
+        """Creates many: one result per input, in input order."""
         labels = ["HOT", "WARM", "BOILING", "COLD", "HOT", "WARM"]
         inputs = [
             pb.LeadCreate(
@@ -122,34 +121,34 @@ class Walk:
         print(f"found {len(names)} leads on {pages} pages")
 
     def portals(self) -> None:
-        """Names the account and the urgency of single calls."""
+        """Selects portal and priority of single calls."""
         one = pb.ListLeadsRequest(page_size=1)
         self.leads.ListLeads(one, metadata=[("leadsd-priority", "bulk")])
         code, reason = grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_PORTAL"
         if self.server.token_file:
-            # Known callers are not told which portals there are.
+            # Errors for authenticated callers do not list the portals.
             code, reason = grpc.StatusCode.PERMISSION_DENIED, "CALLER_FORBIDDEN"
         nowhere = [("leadsd-portal", "nowhere")]
         expect(code, reason, lambda: self.leads.ListLeads(one, metadata=nowhere))
 
     def errors(self) -> None:
-        """Reads what a failed call says beside its code."""
+        """Reads the error details of a failed call."""
         expect(
             grpc.StatusCode.NOT_FOUND,
             "LEAD_NOT_FOUND",
             lambda: self.leads.GetLead(pb.GetLeadRequest(id="999999999"), metadata=self.metadata),
         )
-        nobody = pb.CreateLeadRequest(properties={"hs_lead_name": f"Nobody of {self.word}"})
+        invalid = pb.CreateLeadRequest(properties={"hs_lead_name": f"Invalid of {self.word}"})
         failure = expect(
             grpc.StatusCode.INVALID_ARGUMENT,
             "INVALID_REQUEST",
-            lambda: self.leads.CreateLead(nobody, metadata=self.metadata),
+            lambda: self.leads.CreateLead(invalid, metadata=self.metadata),
         )
         assert list(failure.fields) == ["primary_contact_id"], failure
 
     def limits(self) -> None:
-        """Asks for more searches than HubSpot allows in a second: those whose turn would come after
-        their deadline are refused at once, with the time to wait."""
+        """Sends more searches than HubSpot allows per second: calls without a permit before their
+        deadline are rejected immediately, with a retry delay."""
 
         def search(number: int) -> pb.SearchLeadsRequest:
             return pb.SearchLeadsRequest(query=f"{self.word}{number}")
@@ -159,17 +158,17 @@ class Walk:
             for number in range(30)
         ]
         failures = [Failure.of_call(error) for call in calls if (error := call.exception())]
-        # One whose turn came too late for its deadline may run out of time instead.
+        # A call may also exceed its deadline.
         refused = [f for f in failures if f.code != grpc.StatusCode.DEADLINE_EXCEEDED.value[0]]
         assert refused, "no search was refused"
         for failure in refused:
             assert failure.reason == "RATE_LIMITED" and failure.retry_after, failure
-        # Waiting as long as the refusal says is all it takes.
+        # A retry after the stated delay succeeds.
         retry(lambda: self.leads.SearchLeads(search(-1), metadata=self.metadata))
         print(f"{len(refused)} of 30 hurried searches refused, the patient one answered")
 
     def deadline(self) -> None:
-        """Watches the quota until its time is up."""
+        """Watches the quota until the deadline."""
         request = quota_service_pb2.WatchQuotaRequest(interval=Duration(nanos=100_000_000))
         seen = 0
         try:
@@ -184,7 +183,7 @@ class Walk:
         print(f"saw the quota {seen} times until the deadline")
 
     def balancing(self) -> None:
-        """Shows that each address answered some of the calls of one channel."""
+        """Asserts that each address served calls of one channel."""
         addresses = self.server.addresses
         if len(addresses) < 2:
             return
@@ -200,7 +199,7 @@ class Walk:
 
 
 def expect(code: grpc.StatusCode, reason: str, call) -> Failure:
-    """Makes a call that must fail like this."""
+    """Makes a call that must fail with this error."""
     try:
         answer = call()
     except grpc.RpcError as error:

@@ -1,4 +1,4 @@
-//! Makes the clients out of the contract.
+//! Generates the clients from the contract.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=../../proto");

@@ -180,7 +180,10 @@ fn words(text: &str) -> Vec<(usize, String)> {
             let word = word.strip_suffix("'s").unwrap_or(word);
             let name = if is_function { word.split('_').collect() } else { vec![word] };
             is_function = word == "fn";
-            found.extend(name.into_iter().map(|word| (number + 1, word.to_lowercase())));
+            // `None` of Rust and Python is no word.
+            let lower =
+                |word: &str| if word == "None" { word.to_owned() } else { word.to_lowercase() };
+            found.extend(name.into_iter().map(|word| (number + 1, lower(word))));
             if ends {
                 found.push((number + 1, String::new()));
             }
@@ -215,6 +218,7 @@ fn plain_english_and_code_are_not_banned() {
         "/// `None` if there is none.\n",
         "/// An absent header is `None`.\n",
         "if x.is_none() { return }\n",
+        "if x is None:\n",
         "/// The request is sent. None is lost.\n",
         "/// A forgiven back-off; goods; nobody5.\n",
         "/// Released for\n/// goods.\n",

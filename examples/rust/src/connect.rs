@@ -1,4 +1,4 @@
-//! How to reach leadsd: one address or several, in the clear or with TLS and a bearer token.
+//! Connection to leadsd: one or several addresses, plain text or TLS with a bearer token.
 
 use std::{error::Error, fs, path::PathBuf, time::Duration};
 
@@ -9,10 +9,10 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
-/// Longest wait for the head of an answer, for calls that say nothing else.
+/// Timeout for response headers, for calls without another deadline.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where leadsd is and how to get in.
+/// Address and credentials of leadsd.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Server {
     /// One address, or several with commas.
@@ -29,7 +29,7 @@ pub struct Server {
     pub token_file: Option<PathBuf>,
 }
 
-/// What every call carries.
+/// Metadata of every call.
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub metadata: Vec<(&'static str, String)>,
@@ -64,7 +64,7 @@ impl Interceptor for Caller {
         for (name, value) in &self.metadata {
             request.metadata_mut().insert(*name, text(value)?);
         }
-        // Read for every call, so that a new token is used as soon as it is there.
+        // Read for every call, so that a rotated token is used immediately.
         if let Some(file) = &self.token_file {
             let token = fs::read_to_string(file)
                 .map_err(|error| Status::unauthenticated(format!("{}: {error}", file.display())))?;

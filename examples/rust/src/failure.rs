@@ -1,4 +1,4 @@
-//! What leadsd says about a call or an input that failed, and when to try again.
+//! Error details of a failed call or input, and retries.
 
 use std::{collections::HashMap, fmt, time::Duration};
 
@@ -6,18 +6,18 @@ use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{FieldViolation, StatusExt as _};
 
-/// Most attempts at one call.
+/// Maximum number of attempts of one call.
 const ATTEMPTS: u32 = 5;
 
 #[derive(Debug)]
 pub struct Failure {
     pub code: Code,
     pub message: String,
-    /// One of docs/ERRORS.md; empty if the call did not reach leadsd.
+    /// Reason from docs/ERRORS.md; empty if the call did not reach leadsd.
     pub reason: String,
     pub metadata: HashMap<String, String>,
     pub fields: Vec<FieldViolation>,
-    /// How long to wait, where waiting helps.
+    /// Delay before a retry, if a retry can succeed.
     pub retry_after: Option<Duration>,
 }
 
@@ -39,7 +39,7 @@ impl From<&Status> for Failure {
     }
 }
 
-/// The outcome of an input of a batch.
+/// Result of an input of a batch.
 impl From<&tonic_types::Status> for Failure {
     fn from(status: &tonic_types::Status) -> Self {
         let details = status.encode_to_vec().into();
@@ -51,13 +51,13 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} {}: {}", self.code, self.reason, self.message)?;
         self.fields.iter().try_for_each(|v| write!(f, " [{} {}]", v.field, v.description))?;
-        // What HubSpot's support asks for.
+        // HubSpot's support asks for this id.
         self.metadata.get("correlationId").map_or(Ok(()), |id| write!(f, " (HubSpot's id: {id})"))
     }
 }
 
-/// Repeats a call that may be repeated: a read, an update, an archive, or a write with a request id.
-/// Waits as long as the failure says, else longer each time.
+/// Retries a call that is safe to repeat: a read, an update, an archive, or a write with a request
+/// id. Waits for the stated delay, or else with exponential backoff.
 pub async fn retry<T>(mut call: impl AsyncFnMut() -> Result<T, Status>) -> Result<T, Status> {
     let mut pause = Duration::from_millis(200);
     for _ in 1..ATTEMPTS {

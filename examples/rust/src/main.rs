@@ -1,5 +1,4 @@
-//! A walk through leadsd from Rust: what it prints is what it saw, and it ends with an error if that is
-//! not what it should be.
+//! Example client for leadsd in Rust. It prints its results and fails if they are unexpected.
 
 mod connect;
 mod failure;
@@ -28,24 +27,24 @@ type Done = Result<(), Box<dyn Error>>;
 
 type Calling = InterceptedService<Channel, Caller>;
 
-/// A walk through leadsd.
+/// Example client for leadsd.
 #[derive(Debug, clap::Parser)]
 struct Options {
     #[command(flatten)]
     server: Server,
-    /// A contact that leads can be about.
+    /// Contact for created leads.
     #[arg(long, default_value = "101")]
     contact: String,
 }
 
-/// One client and what it works with.
+/// Client and its state.
 struct Walk {
     server: Server,
     channel: Channel,
     leads: LeadsServiceClient<Calling>,
     quota: QuotaServiceClient<Calling>,
     contact: String,
-    /// In the name of every lead of this run and of no other.
+    /// Unique word in the name of every lead of this run.
     word: String,
 }
 
@@ -63,7 +62,7 @@ macro_rules! check {
 async fn main() -> Done {
     let Options { server, contact } = Options::parse();
     let word = format!("rust{:032x}", rand::random::<u128>());
-    // Whoever calls says for which account, how urgent it is, and who it is.
+    // Metadata of every call: portal, priority and caller.
     let caller = Caller {
         metadata: vec![
             ("leadsd-portal", "default".to_owned()),
@@ -94,7 +93,7 @@ async fn main() -> Done {
 }
 
 impl Walk {
-    /// Makes a lead once, although the call is made twice, and reads it.
+    /// Creates a lead once with two calls, and reads it.
     async fn create(&mut self) -> Done {
         let name = format!("One of {}", self.word);
         let request = pb::CreateLeadRequest {
@@ -104,7 +103,7 @@ impl Walk {
             ..Default::default()
         };
         let first = self.leads.create_lead(request.clone()).await?;
-        // As after a timeout: the same request id, so the same lead.
+        // A retry, as after a timeout: the same request id returns the same lead.
         let again = self.leads.create_lead(request).await?.into_inner();
         let cost = first.metadata().get("leadsd-quota-cost").cloned();
         let id = first.into_inner().lead.unwrap_or_default().id;
@@ -127,7 +126,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Creates many: each input has an outcome of its own, in the order of the inputs.
+    /// Creates many: one result per input, in input order.
     async fn batch(&mut self) -> Done {
         let labels = ["HOT", "WARM", "BOILING", "COLD", "HOT", "WARM"];
         let inputs = labels.iter().enumerate().map(|(number, label)| {
@@ -207,7 +206,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Names the account and the urgency of single calls.
+    /// Selects portal and priority of single calls.
     async fn portals(&mut self) -> Done {
         let with = |name: &'static str, value: &'static str| {
             let token_file = self.server.token_file.clone();
@@ -217,7 +216,7 @@ impl Walk {
         let one = || ListLeadsRequest { page_size: 1, ..Default::default() };
         with("leadsd-priority", "bulk").list_leads(one()).await?;
         let answer = with("leadsd-portal", "nowhere").list_leads(one()).await;
-        // Known callers are not told which portals there are.
+        // Errors for authenticated callers do not list the portals.
         let (code, reason) = match self.server.token_file {
             Some(_) => (Code::PermissionDenied, "CALLER_FORBIDDEN"),
             None => (Code::InvalidArgument, "UNKNOWN_PORTAL"),
@@ -226,24 +225,24 @@ impl Walk {
         Ok(())
     }
 
-    /// Reads what a failed call says beside its code.
+    /// Reads the error details of a failed call.
     async fn errors(&mut self) -> Done {
         let unknown = GetLeadRequest { id: "999999999".to_owned(), ..Default::default() };
         fails(self.leads.get_lead(unknown).await, Code::NotFound, "LEAD_NOT_FOUND")?;
-        let name = format!("Nobody of {}", self.word);
-        let nobody = pb::CreateLeadRequest {
+        let name = format!("Invalid of {}", self.word);
+        let invalid = pb::CreateLeadRequest {
             properties: properties(&[("hs_lead_name", &name)]),
             ..Default::default()
         };
-        let answer = self.leads.create_lead(nobody).await;
+        let answer = self.leads.create_lead(invalid).await;
         let failure = fails(answer, Code::InvalidArgument, "INVALID_REQUEST")?;
         let fields: Vec<_> = failure.fields.iter().map(|violation| &violation.field).collect();
         check!(fields == ["primary_contact_id"], "other fields: {failure}");
         Ok(())
     }
 
-    /// Asks for more searches than HubSpot allows in a second: those whose turn would come after
-    /// their deadline are refused at once, with the time to wait.
+    /// Sends more searches than HubSpot allows per second: calls without a permit before their
+    /// deadline are rejected immediately, with a retry delay.
     async fn limits(&mut self) -> Done {
         let query = |number| SearchLeadsRequest {
             query: format!("{}{number}", self.word),
@@ -259,8 +258,8 @@ impl Walk {
         for answer in join_all(hurried).await {
             let Err(status) = answer else { continue };
             let failure = Failure::from(&status);
-            // One whose turn came too late for its deadline may run out of time instead; tonic
-            // calls that cancelled when it is first to notice.
+            // A call may also exceed its deadline, which tonic reports as cancelled if its local
+            // timer fires first.
             if matches!(failure.code, Code::DeadlineExceeded | Code::Cancelled) {
                 continue;
             }
@@ -269,14 +268,14 @@ impl Walk {
             refused += 1;
         }
         check!(refused > 0, "no search was refused");
-        // Waiting as long as the refusal says is all it takes.
+        // A retry after the stated delay succeeds.
         let leads = &self.leads;
         retry(async || leads.clone().search_leads(query(30)).await).await?;
         println!("{refused} of 30 hurried searches refused, the patient one answered");
         Ok(())
     }
 
-    /// Watches the quota until its time is up.
+    /// Watches the quota until the deadline.
     async fn deadline(&mut self) -> Done {
         let interval = prost_types::Duration { seconds: 0, nanos: 100_000_000 };
         let mut request = Request::new(pb::WatchQuotaRequest { interval: Some(interval) });
@@ -299,7 +298,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Shows that each address answered some of the calls of one channel.
+    /// Asserts that each address served calls of one channel.
     async fn balancing(&mut self) -> Done {
         if self.server.address.len() < 2 {
             return Ok(());
@@ -321,7 +320,7 @@ impl Walk {
     }
 }
 
-/// Takes the answer of a call that must fail like this.
+/// Returns the error of a call that must fail.
 fn fails<T: std::fmt::Debug>(
     answer: Result<T, Status>,
     code: Code,

@@ -15,7 +15,7 @@ import java.util.concurrent.Callable;
 import java.util.concurrent.ThreadLocalRandom;
 
 /**
- * What leadsd says about a call or an input that failed.
+ * Error details of a failed call or input.
  *
  * @param reason one of docs/ERRORS.md; empty if the call did not reach leadsd
  * @param retryAfter how long to wait, where waiting helps; else null
@@ -30,7 +30,7 @@ record Failure(
 
   private static final int ATTEMPTS = 5;
 
-  /** Of a call. Errors that the library makes itself have no details. */
+  /** Of a call. Errors that the gRPC library generates have no details. */
   static Failure of(Throwable error) {
     return of(StatusProto.fromStatusAndTrailers(
         Status.fromThrowable(error), Status.trailersFromThrowable(error)));
@@ -65,8 +65,8 @@ record Failure(
   }
 
   /**
-   * Repeats a call that may be repeated: a read, an update, an archive, or a write with a request
-   * id. Waits as long as the failure says, else longer each time.
+   * Retries a call that is safe to repeat: a read, an update, an archive, or a write with a request
+   * id. Waits for the stated delay, or else with exponential backoff.
    */
   static <T> T retry(Callable<T> call) throws Exception {
     var pause = Duration.ofMillis(200);
@@ -92,7 +92,7 @@ record Failure(
     var text = new StringBuilder("%s %s: %s".formatted(code, reason, message));
     fields.forEach(v -> text.append(" [%s %s]".formatted(v.getField(), v.getDescription())));
     if (metadata.containsKey("correlationId")) {
-      // What HubSpot's support asks for.
+      // HubSpot's support asks for this id.
       text.append(" (HubSpot's id: %s)".formatted(metadata.get("correlationId")));
     }
     return text.toString();

@@ -40,13 +40,12 @@ import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
 /**
- * A walk through leadsd from Java: what it prints is what it saw, and it ends with an error if that
- * is not what it should be.
+ * Example client for leadsd in Java. It prints its results and fails if they are unexpected.
  */
 public final class Leads {
   private final Server server;
   private final String contact;
-  // In the name of every lead of this run and of no other.
+  // Unique word in the name of every lead of this run.
   private final String word = "java" + UUID.randomUUID().toString().replace("-", "");
   private final LeadsServiceGrpc.LeadsServiceBlockingStub anonymous;
   private final LeadsServiceGrpc.LeadsServiceBlockingStub leads;
@@ -56,7 +55,7 @@ public final class Leads {
   private Leads(Server server, ManagedChannel channel, String contact) {
     this.server = server;
     this.contact = contact;
-    // Whoever calls says for which account, how urgent it is, and who it is.
+    // Metadata of every call: portal, priority and caller.
     var who =
         with(
             Map.of(
@@ -69,7 +68,7 @@ public final class Leads {
     quota = QuotaServiceGrpc.newBlockingStub(channel).withInterceptors(who);
   }
 
-  /** Makes a lead once, although the call is made twice, and reads it. */
+  /** Creates a lead once with two calls, and reads it. */
   private void create() {
     var header = new AtomicReference<Metadata>();
     var trailer = new AtomicReference<Metadata>();
@@ -85,7 +84,7 @@ public final class Leads {
             .withInterceptors(MetadataUtils.newCaptureMetadataInterceptor(header, trailer))
             .createLead(request)
             .getLead();
-    // As after a timeout: the same request id, so the same lead.
+    // A retry, as after a timeout: the same request id returns the same lead.
     var again = leads.createLead(request).getLead();
     check(again.getId().equals(first.getId()), "the repeat made another lead", again);
     var cost = header.get().get(key("leadsd-quota-cost"));
@@ -109,7 +108,7 @@ public final class Leads {
         lead.getPropertiesMap().get("hs_lead_name"), Timestamps.toString(lead.getCreateTime()));
   }
 
-  /** Creates many: each input has an outcome of its own, in the order of the inputs. */
+  /** Creates many: one result per input, in input order. */
   private void batch() {
     var labels = List.of("HOT", "WARM", "BOILING", "COLD", "HOT", "WARM");
     var request = BatchCreateLeadsRequest.newBuilder().setRequestId(UUID.randomUUID().toString());
@@ -174,7 +173,7 @@ public final class Leads {
     System.out.printf("found %d leads on %d pages%n", names.size(), pages);
   }
 
-  /** Names the account and the urgency of single calls. */
+  /** Selects portal and priority of single calls. */
   private void portals() throws Exception {
     var one = ListLeadsRequest.newBuilder().setPageSize(1).build();
     anonymous.withInterceptors(with(Map.of("leadsd-priority", "bulk"))).listLeads(one);
@@ -182,20 +181,20 @@ public final class Leads {
     if (server.tokenFile() == null) {
       fails(Status.Code.INVALID_ARGUMENT, "UNKNOWN_PORTAL", () -> nowhere.listLeads(one));
     } else {
-      // Known callers are not told which portals there are.
+      // Errors for authenticated callers do not list the portals.
       fails(Status.Code.PERMISSION_DENIED, "CALLER_FORBIDDEN", () -> nowhere.listLeads(one));
     }
   }
 
-  /** Reads what a failed call says beside its code. */
+  /** Reads the error details of a failed call. */
   private void errors() throws Exception {
     var unknown = GetLeadRequest.newBuilder().setId("999999999").build();
     fails(Status.Code.NOT_FOUND, "LEAD_NOT_FOUND", () -> leads.getLead(unknown));
-    var nobody =
-        CreateLeadRequest.newBuilder().putProperties("hs_lead_name", "Nobody of " + word).build();
+    var invalid =
+        CreateLeadRequest.newBuilder().putProperties("hs_lead_name", "Invalid of " + word).build();
     var failure =
         fails(
-            Status.Code.INVALID_ARGUMENT, "INVALID_REQUEST", () -> leads.createLead(nobody));
+            Status.Code.INVALID_ARGUMENT, "INVALID_REQUEST", () -> leads.createLead(invalid));
     var fields = failure.fields();
     check(
         fields.size() == 1 && fields.get(0).getField().equals("primary_contact_id"),
@@ -204,8 +203,8 @@ public final class Leads {
   }
 
   /**
-   * Asks for more searches than HubSpot allows in a second: those whose turn would come after their
-   * deadline are refused at once, with the time to wait.
+   * Sends more searches than HubSpot allows per second: calls without a permit before their
+   * deadline are rejected immediately, with a retry delay.
    */
   private void limits() throws Exception {
     var hurried =
@@ -219,7 +218,7 @@ public final class Leads {
         answer.get();
       } catch (ExecutionException e) {
         var failure = Failure.of(e.getCause());
-        // One whose turn came too late for its deadline may run out of time instead.
+        // A call may also exceed its deadline.
         if (failure.code() != Status.Code.DEADLINE_EXCEEDED) {
           check(failure.reason().equals("RATE_LIMITED"), "another reason", failure);
           check(failure.retryAfter() != null, "no time to wait", failure);
@@ -228,14 +227,14 @@ public final class Leads {
       }
     }
     check(refused > 0, "no search was refused", hurried);
-    // Waiting as long as the refusal says is all it takes.
+    // A retry after the stated delay succeeds.
     var patient = SearchLeadsRequest.newBuilder().setQuery(word).build();
     Failure.retry(() -> leads.searchLeads(patient));
     System.out.printf(
         "%d of %d hurried searches refused, the patient one answered%n", refused, hurried.size());
   }
 
-  /** Watches the quota until its time is up. */
+  /** Watches the quota until the deadline. */
   private void deadline() {
     var request = WatchQuotaRequest.newBuilder().setInterval(Durations.fromMillis(100)).build();
     int seen = 0;
@@ -254,7 +253,7 @@ public final class Leads {
     System.out.printf("saw the quota %d times until the deadline%n", seen);
   }
 
-  /** Shows that each address answered some of the calls of one channel. */
+  /** Asserts that each address served calls of one channel. */
   private void balancing() throws Exception {
     if (server.addresses().size() < 2) {
       return;
@@ -276,7 +275,7 @@ public final class Leads {
     }
   }
 
-  /** Makes a call that must fail like this. */
+  /** Makes a call that must fail with this error. */
   private static Failure fails(Status.Code code, String reason, Callable<?> call)
       throws Exception {
     try {

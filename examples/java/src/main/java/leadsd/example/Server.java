@@ -30,7 +30,7 @@ import java.util.Map;
 import java.util.concurrent.Executor;
 
 /**
- * Where leadsd is and how to get in.
+ * Address and credentials of leadsd.
  *
  * @param addresses replicas, or one target: in Kubernetes dns:/// and a headless Service
  * @param caFile turns TLS on; null without
@@ -67,7 +67,7 @@ record Server(List<String> addresses, Path caFile, String name, Path tokenFile) 
         : CompositeChannelCredentials.create(tls, new BearerToken(tokenFile));
   }
 
-  /** How to balance, what to repeat and how long to wait: the same for every language. */
+  /** Load balancing, retry policy and timeouts: the same for every language. */
   @SuppressWarnings("unchecked")
   private static Map<String, ?> serviceConfig() throws IOException {
     try (var file = Server.class.getResourceAsStream("/service_config.json");
@@ -76,7 +76,7 @@ record Server(List<String> addresses, Path caFile, String name, Path tokenFile) 
     }
   }
 
-  /** Reads the token for every call, so that a new one is used as soon as it is there. */
+  /** Reads the token for every call, so that a rotated token is used immediately. */
   private static final class BearerToken extends CallCredentials {
     private static final Metadata.Key<String> AUTHORIZATION =
         Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);

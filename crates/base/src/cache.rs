@@ -1,7 +1,7 @@
 //! Bounded cache whose entries expire: the one cache type of the workspace.
 //!
 //! [`TtlCache`] bounds three things: the number of entries (or their total weight), the time to live
-//! of each entry, and the size of one entry (at most half of a shard). Time is
+//! of each entry, and the weight of one entry (at most half of the capacity). Time is
 //! [`tokio::time::Instant`], so tests that pause the clock see entries expire. Storage and eviction
 //! are `quick_cache`, which has no notion of time: the expiry is stored beside the value, checked on
 //! every read, and expired entries are swept while new ones are inserted.
@@ -32,8 +32,7 @@
 //! let results: TtlCache<String, watch::Receiver<Option<u32>>> =
 //!     TtlCache::weighted(50_000, 1_000, Duration::from_secs(900));
 //! let (sender, receiver) = watch::channel(None);
-//! let is_usable = |known: &watch::Receiver<Option<u32>>| known.has_changed().is_ok();
-//! match results.get_or_pin_with("request-1".to_owned(), is_usable, || receiver) {
+//! match results.get_or_pin_with("request-1".to_owned(), || receiver) {
 //!     Lookup::Existing(_) => unreachable!("nothing was stored before"),
 //!     Lookup::Inserted(receiver) => {
 //!         sender.send_replace(Some(7));
@@ -53,8 +52,8 @@ use quick_cache::{
 };
 use tokio::time::Instant;
 
-/// Number of shards: enough that a few worker threads rarely meet, few enough that one shard holds
-/// large entries.
+/// Number of shards of a cache of equal entries: enough that a few worker threads rarely meet. A
+/// cache of weighted entries has one, so that an entry may take half of the capacity.
 const SHARDS: usize = 4;
 
 /// Part of the capacity for entries that were read again. The rest is for new entries.
@@ -78,7 +77,7 @@ pub struct TtlCache<K, V> {
 pub enum Lookup<V> {
     /// The value that was there.
     Existing(V),
-    /// The value that was pinned now, because no usable one was there.
+    /// The value that was pinned now, because there was none.
     Inserted(V),
 }
 
@@ -103,14 +102,23 @@ struct PinUnexpiring;
 impl<K: Eq + Hash + Clone, V: Clone> TtlCache<K, V> {
     /// A cache of at most `capacity` entries. A `ttl` of zero stores nothing.
     pub fn new(capacity: usize, ttl: Duration) -> Self {
-        Self::weighted(capacity as u64, capacity, ttl)
+        Self::with_shards(SHARDS, capacity as u64, capacity, ttl)
     }
 
-    /// A cache of entries that weigh at most `max_weight` together; `estimated_entries` is about how
-    /// many that is.
+    /// A cache of entries that weigh at most `max_weight` together, for example in bytes;
+    /// `estimated_entries` is about how many that is. No entry may weigh more than half of it.
     pub fn weighted(max_weight: u64, estimated_entries: usize, ttl: Duration) -> Self {
+        Self::with_shards(1, max_weight, estimated_entries, ttl)
+    }
+
+    fn with_shards(
+        shards: usize,
+        max_weight: u64,
+        estimated_entries: usize,
+        ttl: Duration,
+    ) -> Self {
         let options = OptionsBuilder::new()
-            .shards(SHARDS)
+            .shards(shards)
             .estimated_items_capacity(estimated_entries)
             .weight_capacity(max_weight)
             .hot_allocation(HOT_PART)
@@ -147,34 +155,39 @@ impl<K: Eq + Hash + Clone, V: Clone> TtlCache<K, V> {
     }
 
     /// Stores a value for the time to live. A weight of zero counts as 1. An entry that weighs more
-    /// than half of a shard is not stored, and a previous one of the key is removed.
+    /// than half of the capacity is not stored, and a previous one of the key is removed.
     pub fn insert_weighted(&self, key: K, value: V, weight: u64) {
-        let now = Instant::now();
-        self.store(key, value, weight, now + self.ttl, now);
+        self.insert_weighted_for(self.ttl, key, value, weight);
     }
 
-    /// Stores a value of weight 1 until `expires_at`, at most for the time to live.
-    pub fn insert_until(&self, key: K, value: V, expires_at: Instant) {
-        let now = Instant::now();
-        self.store(key, value, 1, expires_at.min(now + self.ttl), now);
+    /// Stores a value of weight 1 for `time`, at most for the time to live.
+    pub fn insert_for(&self, time: Duration, key: K, value: V) {
+        self.insert_weighted_for(time, key, value, 1);
     }
 
-    /// Returns the value of a key if there is one that satisfies `is_usable`; else stores the value
-    /// that `make` returns, pinned. Of concurrent calls with one key, one inserts.
+    /// Stores a value for `time`, at most for the time to live. See [`TtlCache::insert_weighted`].
+    pub fn insert_weighted_for(&self, time: Duration, key: K, value: V, weight: u64) {
+        let now = Instant::now();
+        self.sweep(now);
+        if time.is_zero() || self.ttl.is_zero() {
+            self.cache.remove(&key);
+            return;
+        }
+        let expires_at = Some(now + time.min(self.ttl));
+        self.cache.insert(key, Entry { value, weight: weight.max(1), expires_at });
+    }
+
+    /// Returns the value of a key if there is one; else stores the value that `make` returns, pinned.
+    /// Of concurrent calls with one key, one inserts.
     ///
     /// A pinned entry counts towards the bound, but is neither evicted nor expires. The caller must
-    /// replace it ([`TtlCache::insert_weighted`]) or remove it. Both closures run under a lock: they
-    /// must be short and must not use the cache.
-    pub fn get_or_pin_with(
-        &self,
-        key: K,
-        is_usable: impl FnOnce(&V) -> bool,
-        make: impl FnOnce() -> V,
-    ) -> Lookup<V> {
+    /// replace it ([`TtlCache::insert_weighted`]) or remove it. The closure runs under a lock: it must
+    /// be short and must not use the cache.
+    pub fn get_or_pin_with(&self, key: K, make: impl FnOnce() -> V) -> Lookup<V> {
         let now = Instant::now();
         self.sweep(now);
         let found = self.cache.entry(&key, None, |_, entry| {
-            if entry.is_live(now) && is_usable(&entry.value) {
+            if entry.is_live(now) {
                 EntryAction::Retain(entry.value.clone())
             } else {
                 EntryAction::ReplaceWithGuard
@@ -224,16 +237,6 @@ impl<K: Eq + Hash + Clone, V: Clone> TtlCache<K, V> {
     /// Total weight of all entries, including those that have expired and were not swept yet.
     pub fn weight(&self) -> u64 {
         self.cache.weight()
-    }
-
-    fn store(&self, key: K, value: V, weight: u64, expires_at: Instant, now: Instant) {
-        self.sweep(now);
-        if expires_at <= now {
-            self.cache.remove(&key);
-            return;
-        }
-        let entry = Entry { value, weight: weight.max(1), expires_at: Some(expires_at) };
-        self.cache.insert(key, entry);
     }
 
     /// Removes what has expired, at most once per pause.

@@ -11,6 +11,7 @@ mod create;
 mod error;
 mod idempotency;
 mod lead;
+mod memory;
 mod query;
 mod rejection_cache;
 mod request;

@@ -1,13 +1,13 @@
 //! Why a call failed, in the terms of the domain: a reason that programs can act on, a message for
 //! the caller, and facts. What only operators may see is kept apart in `internal`. An error also says
 //! whether HubSpot may have acted, and which inputs of a batch it is about.
-#![deny(clippy::wildcard_enum_match_arm)]
 
 mod reason;
 
 use std::{fmt, time::Duration};
 
 pub use self::reason::Reason;
+use super::memory::HeapSize;
 use leadsd_quota::Rejected;
 
 /// Whether HubSpot may have acted on a request that failed.
@@ -281,6 +281,30 @@ impl From<Rejected> for Error {
         Self::new(reason, text)
             .with_retry_after(rejected.retry_after)
             .with_local_limit(LocalLimit::Quota(bucket))
+    }
+}
+
+impl HeapSize for Error {
+    fn heap_size(&self) -> usize {
+        let Inner {
+            reason: _,
+            message,
+            internal,
+            fields,
+            upstream,
+            retry_after: _,
+            side_effect: _,
+            affected_inputs,
+            local_limit: _,
+            is_deadline_limited: _,
+        } = &*self.0;
+        let AffectedInputs { trace_ids, ids, unknown_properties } = affected_inputs;
+        size_of::<Inner>()
+            + message.heap_size()
+            + internal.heap_size()
+            + fields.heap_size()
+            + upstream.heap_size()
+            + [trace_ids, ids, unknown_properties].map(HeapSize::heap_size).iter().sum::<usize>()
     }
 }
 

@@ -4,40 +4,42 @@
 //! Every write runs in a task of its own, so that a caller that disconnects does not abort a write
 //! that HubSpot may have seen; its outcome is stored all the same.
 //!
-//! The store belongs to this process and is bounded by weight and age: a repeat after [`TTL`] or at
+//! The store belongs to this process and is bounded in bytes and in age: a repeat after [`TTL`] or at
 //! another replica counts as a new call.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    future::Future,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-use tokio::{sync::watch, time::Instant};
+use leadsd_base::{
+    cache::{Lookup, TtlCache},
+    task,
+};
+use tokio::sync::watch;
 
 use super::{
     context::PortalName,
     error::{Error, FieldFault, Reason, SideEffect},
+    memory::{HeapSize, memory_of},
 };
-use leadsd_base::task;
 
 /// Time for which a response is stored: longer than any reasonable retry loop.
 const TTL: Duration = Duration::from_secs(15 * 60);
 
-/// Maximum number of leads in stored responses, over all ids: at about 1 KiB each, 50 MiB at most.
-const MAX_WEIGHT: usize = 50_000;
+/// Maximum memory of the stored responses of all portals, in bytes. One response takes at most half
+/// of it, which is more than the largest batch request can write.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Estimated number of entries: the response to a single write takes about 2 KiB.
+const ESTIMATED_ENTRIES: usize = 30_000;
+
+/// Memory of an entry besides its response: key, channel, and their places in the cache.
+const ENTRY_OVERHEAD: usize = 512;
 
 /// Idempotency key of a write: printable ASCII, 1 to 128 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(Arc<str>);
 
 /// The response to a write, as far as storing it is concerned.
-pub(super) trait StoredResponse: Clone + Send + Sync + 'static {
-    /// Memory that it holds, in leads.
-    fn weight(&self) -> usize;
-
+pub(super) trait StoredResponse: HeapSize + Clone + Send + Sync + 'static {
     /// Whether HubSpot may have acted on any part of the write. Only such a response is stored,
     /// because otherwise a repeat does nothing twice.
     fn may_have_effects(&self) -> bool;
@@ -45,24 +47,27 @@ pub(super) trait StoredResponse: Clone + Send + Sync + 'static {
 
 /// Responses to writes by portal and request id.
 #[derive(Debug)]
-pub(super) struct IdempotencyStore<A> {
-    kept: Arc<Mutex<Kept<A>>>,
-}
+pub(super) struct IdempotencyStore<A>(Arc<Entries<A>>);
 
-#[derive(Debug)]
-struct Kept<A> {
-    entries: HashMap<Key, Entry<A>>,
-    /// Finished entries, oldest first.
-    order: VecDeque<(Instant, Key, usize)>,
-    weight: usize,
-}
+type Entries<A> = TtlCache<Key, Entry<A>>;
 
 type Key = (PortalName, RequestId);
 
-#[derive(Debug)]
+/// A write that runs or has ended.
+#[derive(Debug, Clone)]
 struct Entry<A> {
     fingerprint: u64,
-    answer: watch::Receiver<Option<A>>,
+    response: watch::Receiver<Option<A>>,
+}
+
+/// A write in progress. Dropping it frees the request id, so that a write that panics is not
+/// remembered.
+struct InProgress<A: StoredResponse> {
+    entries: Arc<Entries<A>>,
+    /// `None` once the response is stored.
+    key: Option<Key>,
+    entry: Entry<A>,
+    sender: watch::Sender<Option<A>>,
 }
 
 // === impl RequestId ===
@@ -87,10 +92,9 @@ impl RequestId {
 
 // === impl IdempotencyStore ===
 
-impl<A> Default for IdempotencyStore<A> {
+impl<A: StoredResponse> Default for IdempotencyStore<A> {
     fn default() -> Self {
-        let kept = Kept { entries: HashMap::new(), order: VecDeque::new(), weight: 0 };
-        Self { kept: Arc::new(Mutex::new(kept)) }
+        Self(Arc::new(TtlCache::weighted(MAX_BYTES, ESTIMATED_ENTRIES, TTL)))
     }
 }
 
@@ -109,83 +113,80 @@ impl<A: StoredResponse> IdempotencyStore<A> {
         let Some(request_id) = request_id else {
             let (sender, receiver) = watch::channel(None);
             task::spawn("write", portal.as_str(), async move {
-                let answer = write.await;
-                sender.send_replace(Some(answer));
+                sender.send_replace(Some(write.await));
             })
             .detach();
-            return answered(receiver).await;
+            return response(receiver).await;
         };
         let key = (portal.clone(), request_id);
-        let receiver = self.join_or_start(key, fingerprint, portal, write)?;
-        answered(receiver).await
+        response(self.join_or_start(key, fingerprint, write)?).await
     }
 
     fn join_or_start(
         &self,
         key: Key,
         fingerprint: u64,
-        portal: &PortalName,
         write: impl Future<Output = A> + Send + 'static,
     ) -> Result<watch::Receiver<Option<A>>, Error> {
-        let mut kept = self.kept.lock();
-        kept.expire(Instant::now());
-        if let Some(entry) = kept.entries.get(&key) {
-            // A first call that panicked stores no response; its id is free again.
-            let lost = entry.answer.has_changed().is_err() && entry.answer.borrow().is_none();
-            if !lost {
-                return if entry.fingerprint == fingerprint {
-                    Ok(entry.answer.clone())
-                } else {
-                    Err(reused())
-                };
-            }
-        }
         let (sender, receiver) = watch::channel(None);
-        kept.entries.insert(key.clone(), Entry { fingerprint, answer: receiver.clone() });
-        drop(kept);
-        let shared = Arc::clone(&self.kept);
-        task::spawn("write", portal.as_str(), async move {
-            let answer = write.await;
-            shared.lock().finished(key, &answer, Instant::now());
-            sender.send_replace(Some(answer));
-        })
-        .detach();
-        Ok(receiver)
+        let make = || Entry { fingerprint, response: receiver };
+        match self.0.get_or_pin_with(key.clone(), make) {
+            Lookup::Existing(entry) if entry.fingerprint == fingerprint => Ok(entry.response),
+            Lookup::Existing(_) => Err(reused()),
+            Lookup::Inserted(entry) => {
+                let receiver = entry.response.clone();
+                let owner = key.0.clone();
+                let entries = Arc::clone(&self.0);
+                let write_in_progress = InProgress { entries, key: Some(key), entry, sender };
+                task::spawn("write", owner.as_str(), async move {
+                    let write_in_progress = write_in_progress;
+                    let response = write.await;
+                    write_in_progress.finish(response);
+                })
+                .detach();
+                Ok(receiver)
+            }
+        }
     }
 }
 
-// === impl Kept ===
+// === impl InProgress ===
 
-impl<A: StoredResponse> Kept<A> {
-    fn finished(&mut self, key: Key, answer: &A, now: Instant) {
-        if !answer.may_have_effects() {
+impl<A: StoredResponse> InProgress<A> {
+    /// Stores the response if a repeat needs it, and returns it to those that wait for it.
+    fn finish(mut self, response: A) {
+        if response.may_have_effects()
+            && let Some(key) = self.key.take()
+        {
+            let bytes = ENTRY_OVERHEAD + memory_of(&response);
+            self.entries.insert_weighted(key, self.entry.clone(), bytes as u64);
+        }
+        // Before the response is known, so that a repeat after it runs the write again.
+        self.free_id();
+        self.sender.send_replace(Some(response));
+    }
+
+    fn free_id(&mut self) {
+        if let Some(key) = self.key.take() {
             self.entries.remove(&key);
-            return;
-        }
-        let weight = answer.weight().max(1);
-        self.weight += weight;
-        self.order.push_back((now, key, weight));
-        self.expire(now);
-    }
-
-    fn expire(&mut self, now: Instant) {
-        while let Some((since, _, _)) = self.order.front() {
-            if self.weight <= MAX_WEIGHT && now.duration_since(*since) < TTL {
-                return;
-            }
-            if let Some((_, key, weight)) = self.order.pop_front() {
-                self.entries.remove(&key);
-                self.weight -= weight;
-            }
         }
     }
 }
 
-async fn answered<A: StoredResponse>(mut receiver: watch::Receiver<Option<A>>) -> Result<A, Error> {
-    let answer = receiver.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
-    answer.ok_or_else(|| {
-        Error::new(Reason::Internal, "the write ended without an answer; its outcome is not known")
-            .with_side_effect(SideEffect::Possible)
+impl<A: StoredResponse> Drop for InProgress<A> {
+    fn drop(&mut self) {
+        self.free_id();
+    }
+}
+
+async fn response<A: StoredResponse>(mut receiver: watch::Receiver<Option<A>>) -> Result<A, Error> {
+    let response = receiver.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
+    response.ok_or_else(|| {
+        Error::new(
+            Reason::Internal,
+            "internal error: the write ended without a response; its outcome is unknown",
+        )
+        .with_side_effect(SideEffect::Possible)
     })
 }
 

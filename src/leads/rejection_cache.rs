@@ -1,81 +1,48 @@
 //! Caches writes that HubSpot rejected for their content and would reject again. Optional: it keeps
 //! a caller in a loop from spending requests, and from the error rate that HubSpot allows an app.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::time::Instant;
+use leadsd_base::cache::TtlCache;
 
 use super::{
     context::PortalName,
     error::{Error, Reason, SideEffect},
+    memory::memory_of,
 };
 
-/// Most cache kept; the oldest go first.
-const MAX_KEPT: usize = 1_000;
+/// Maximum memory of the cached errors, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
 
+/// Estimated number of entries: an error with its key takes about 1 KiB.
+const ESTIMATED_ENTRIES: usize = 1_000;
+
+/// A write: its portal and the hash of its content.
 type Key = (PortalName, u64);
 
-/// RejectionCache of the last while.
+/// Rejected writes. Empty if the time to live is zero.
 #[derive(Debug)]
-pub(super) struct RejectionCache {
-    /// Time to live of an entry. Zero disables the cache.
-    keep: Duration,
-    kept: Mutex<Kept>,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    errors: HashMap<Key, Error>,
-    /// Oldest first.
-    order: VecDeque<(Instant, Key)>,
-}
+pub(super) struct RejectionCache(TtlCache<Key, Error>);
 
 // === impl RejectionCache ===
 
 impl RejectionCache {
-    pub(super) fn new(keep: Duration) -> Self {
-        Self { keep, kept: Mutex::default() }
+    /// Creates a cache with this time to live. Zero disables it.
+    pub(super) fn new(ttl: Duration) -> Self {
+        Self(TtlCache::weighted(MAX_BYTES, ESTIMATED_ENTRIES, ttl))
     }
 
     /// The rejection of the same write, if it is cached.
     pub(super) fn get(&self, portal: &PortalName, fingerprint: u64) -> Option<Error> {
-        if self.keep.is_zero() {
-            return None;
-        }
-        let mut kept = self.kept.lock();
-        kept.expire(Instant::now(), self.keep);
-        kept.errors.get(&(portal.clone(), fingerprint)).cloned()
+        self.0.get(&(portal.clone(), fingerprint))
     }
 
     /// Caches an error if it is about the content of the write.
     pub(super) fn insert(&self, portal: &PortalName, fingerprint: u64, error: &Error) {
         let is_final = error.reason() == Reason::ValidationFailed;
-        if self.keep.is_zero() || !is_final || error.side_effect() != SideEffect::None {
-            return;
-        }
-        let (now, key) = (Instant::now(), (portal.clone(), fingerprint));
-        let mut kept = self.kept.lock();
-        kept.expire(now, self.keep);
-        if kept.errors.insert(key.clone(), error.clone()).is_none() {
-            kept.order.push_back((now, key));
-        }
-    }
-}
-
-// === impl Kept ===
-
-impl Kept {
-    fn expire(&mut self, now: Instant, keep: Duration) {
-        while let Some((since, _)) = self.order.front()
-            && (now.duration_since(*since) >= keep || self.order.len() >= MAX_KEPT)
-        {
-            if let Some((_, key)) = self.order.pop_front() {
-                self.errors.remove(&key);
-            }
+        if is_final && error.side_effect() == SideEffect::None {
+            let bytes = size_of::<Key>() + memory_of(error);
+            self.0.insert_weighted((portal.clone(), fingerprint), error.clone(), bytes as u64);
         }
     }
 }
@@ -97,24 +64,31 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_rejection_expires_and_other_errors_are_not_cached() {
         let cache = RejectionCache::new(Duration::from_secs(60));
+        let possible = error(Reason::ValidationFailed).with_side_effect(SideEffect::Possible);
         cache.insert(&portal(), 1, &error(Reason::ValidationFailed));
         cache.insert(&portal(), 2, &error(Reason::RateLimited));
+        cache.insert(&portal(), 3, &possible);
         assert_eq!(cache.get(&portal(), 1), Some(error(Reason::ValidationFailed)));
-        assert_eq!(cache.get(&portal(), 2), None);
+        assert_eq!([2, 3].map(|write| cache.get(&portal(), write)), [None, None]);
         assert_eq!(cache.get(&PortalName::parse("eu").unwrap(), 1), None);
         advance(Duration::from_secs(60)).await;
         assert_eq!(cache.get(&portal(), 1), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn memory_is_bounded_and_zero_disables_the_cache() {
+    async fn memory_is_bounded_in_bytes() {
         let cache = RejectionCache::new(Duration::from_secs(60));
-        for fingerprint in 0..5_000 {
-            cache.insert(&portal(), fingerprint, &error(Reason::ValidationFailed));
+        let large = Error::new(Reason::ValidationFailed, "x".repeat(10_000));
+        for fingerprint in 0..1_000 {
+            cache.insert(&portal(), fingerprint, &large);
         }
-        let kept = cache.kept.lock();
-        assert!(kept.order.len() <= MAX_KEPT && kept.errors.len() == kept.order.len());
-        drop(kept);
+        assert!(cache.0.weight() <= MAX_BYTES);
+        assert!((50..105).contains(&cache.0.len()), "{}", cache.0.len());
+        assert!(cache.get(&portal(), 999).is_some(), "the latest is there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_to_live_of_zero_disables_the_cache() {
         let off = RejectionCache::new(Duration::ZERO);
         off.insert(&portal(), 1, &error(Reason::ValidationFailed));
         assert_eq!(off.get(&portal(), 1), None);

@@ -10,22 +10,24 @@ use super::*;
 #[derive(Debug, Clone, PartialEq)]
 struct TestResponse {
     text: &'static str,
-    weight: usize,
+    bytes: usize,
     effects: bool,
 }
 
-impl StoredResponse for TestResponse {
-    fn weight(&self) -> usize {
-        self.weight
+impl HeapSize for TestResponse {
+    fn heap_size(&self) -> usize {
+        self.bytes
     }
+}
 
+impl StoredResponse for TestResponse {
     fn may_have_effects(&self) -> bool {
         self.effects
     }
 }
 
 fn response(text: &'static str) -> TestResponse {
-    TestResponse { text, weight: 1, effects: true }
+    TestResponse { text, bytes: 1, effects: true }
 }
 
 fn portal() -> PortalName {
@@ -119,7 +121,7 @@ async fn a_caller_who_leaves_does_not_stop_the_write() {
 #[tokio::test(start_paused = true)]
 async fn a_write_without_traces_can_be_tried_again_under_its_id() {
     let store = IdempotencyStore::default();
-    let refused = TestResponse { text: "refused", weight: 0, effects: false };
+    let refused = TestResponse { text: "refused", bytes: 0, effects: false };
     let _ = store.run(&portal(), id("a"), 7, async { refused }).await;
     let again = store.run(&portal(), id("a"), 7, async { response("second") }).await;
     assert_eq!(again, Ok(response("second")));
@@ -136,18 +138,51 @@ async fn a_panic_answers_and_frees_the_id() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_are_forgotten_with_age_and_under_pressure() {
+async fn a_write_that_panics_leaves_no_entry() {
+    let store: IdempotencyStore<TestResponse> = IdempotencyStore::default();
+    let _ = store.run(&portal(), id("a"), 7, async { panic!("planted") }).await;
+    assert!(store.0.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_write_outlives_the_time_to_live() {
+    let store = IdempotencyStore::default();
+    let (go, gate) = oneshot::channel::<()>();
+    let write = async move {
+        let _ = gate.await;
+        response("first")
+    };
+    let _ = tokio::time::timeout(2 * TTL, store.run(&portal(), id("a"), 7, write)).await;
+    go.send(()).unwrap();
+    let repeat = store.run(&portal(), id("a"), 7, async { response("second") }).await;
+    assert_eq!(repeat, Ok(response("first")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_expires() {
     let store = IdempotencyStore::default();
     let _ = store.run(&portal(), id("old"), 1, async { response("old") }).await;
-    tokio::time::advance(TTL).await;
-    let again = store.run(&portal(), id("old"), 1, async { response("new") }).await;
-    assert_eq!(again, Ok(response("new")));
+    tokio::time::advance(TTL - Duration::from_millis(1)).await;
+    let repeat = store.run(&portal(), id("old"), 1, async { response("new") }).await;
+    assert_eq!(repeat, Ok(response("old")));
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let repeat = store.run(&portal(), id("old"), 1, async { response("new") }).await;
+    assert_eq!(repeat, Ok(response("new")));
+}
 
-    let heavy = TestResponse { text: "heavy", weight: MAX_WEIGHT, effects: true };
-    let _ = store.run(&portal(), id("heavy"), 1, async { heavy }).await;
-    let kept = store.kept.lock();
-    assert!(kept.weight <= MAX_WEIGHT);
-    assert_eq!(kept.entries.len(), 1, "only the heavy one fits");
+#[tokio::test(start_paused = true)]
+async fn stored_responses_are_bounded_in_bytes() {
+    let store = IdempotencyStore::default();
+    let quarter = usize::try_from(MAX_BYTES / 4).unwrap() - 2 * ENTRY_OVERHEAD;
+    let large = TestResponse { text: "large", bytes: quarter, effects: true };
+    for number in 0..8 {
+        let large = large.clone();
+        let _ = store.run(&portal(), id(&number.to_string()), 1, async { large }).await;
+        assert!(store.0.weight() <= MAX_BYTES);
+    }
+    assert!(store.0.len() >= 2, "{}", store.0.len());
+    let repeat = store.run(&portal(), id("7"), 1, async { response("again") }).await;
+    assert_eq!(repeat, Ok(large), "the latest response is stored");
 }
 
 #[test]

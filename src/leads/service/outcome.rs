@@ -1,12 +1,11 @@
 //! The responses of writes, as the idempotency store keeps them and the audit trail counts them.
 
-use std::fmt;
-
 use crate::leads::{
     audit::{Tallied, Tally},
     error::{Error, Reason, SideEffect},
     idempotency::StoredResponse,
     lead::Lead,
+    memory::HeapSize,
     request::Outcome,
     write::Upserted,
 };
@@ -35,24 +34,44 @@ impl WriteResponse {
     }
 
     pub(super) fn into_lead(self) -> Result<Lead, Error> {
-        if let Self::Lead(response) = self { response } else { Err(mismatch(&self)) }
+        if let Self::Lead(response) = self { response } else { Err(mismatch()) }
+    }
+
+    pub(super) fn into_archived(self) -> Result<(), Error> {
+        if let Self::Archived(response) = self { response } else { Err(mismatch()) }
+    }
+
+    pub(super) fn into_upserted(self) -> Result<Upserted, Error> {
+        if let Self::Upserted(response) = self { response } else { Err(mismatch()) }
     }
 
     pub(super) fn into_leads(self) -> Result<Vec<Result<Lead, Error>>, Error> {
-        if let Self::Leads(response) = self { response } else { Err(mismatch(&self)) }
+        if let Self::Leads(response) = self { response } else { Err(mismatch()) }
+    }
+
+    pub(super) fn into_upserts(self) -> Result<Vec<Result<Upserted, Error>>, Error> {
+        if let Self::Upserts(response) = self { response } else { Err(mismatch()) }
+    }
+
+    pub(super) fn into_archives(self) -> Result<Vec<Result<(), Error>>, Error> {
+        if let Self::Archives(response) = self { response } else { Err(mismatch()) }
+    }
+}
+
+impl HeapSize for WriteResponse {
+    fn heap_size(&self) -> usize {
+        match self {
+            Self::Lead(response) => response.heap_size(),
+            Self::Archived(response) => response.heap_size(),
+            Self::Upserted(response) => response.heap_size(),
+            Self::Leads(response) => response.heap_size(),
+            Self::Upserts(response) => response.heap_size(),
+            Self::Archives(response) => response.heap_size(),
+        }
     }
 }
 
 impl StoredResponse for WriteResponse {
-    fn weight(&self) -> usize {
-        match self {
-            Self::Lead(_) | Self::Archived(_) | Self::Upserted(_) => 1,
-            Self::Leads(response) => response.as_ref().map_or(1, Vec::len),
-            Self::Upserts(response) => response.as_ref().map_or(1, Vec::len),
-            Self::Archives(response) => response.as_ref().map_or(1, Vec::len),
-        }
-    }
-
     fn may_have_effects(&self) -> bool {
         match self {
             Self::Lead(response) => may_have_effect(response),
@@ -125,7 +144,7 @@ pub(super) fn lost() -> Error {
 }
 
 /// A stored response of another kind of write. The fingerprint contains the kind, so none occurs.
-pub(super) fn mismatch(response: &impl fmt::Debug) -> Error {
-    let _ = response;
-    Error::new(Reason::Internal, "the service mixed up two answers")
+fn mismatch() -> Error {
+    Error::new(Reason::Internal, "internal error: response does not belong to its request")
+        .with_side_effect(SideEffect::Possible)
 }

@@ -7,7 +7,7 @@ use tokio::time::timeout_at;
 
 use super::{
     Service, distinct,
-    outcome::{WriteResponse, lead, lost, mismatch, upserted},
+    outcome::{WriteResponse, lead, lost, upserted},
 };
 use crate::leads::{
     audit::Entry,
@@ -74,10 +74,7 @@ impl Service {
             let response = own.portal.upstream.call(&own, Request::Archive(id)).await;
             WriteResponse::Archived(response.map(drop))
         };
-        match self.write(ctx, entry, request_id, fingerprint, write).await? {
-            WriteResponse::Archived(response) => response,
-            other => Err(mismatch(&other)),
-        }
+        self.write(ctx, entry, request_id, fingerprint, write).await?.into_archived()
     }
 
     /// Creates or updates one lead.
@@ -98,10 +95,7 @@ impl Service {
                 Err(error) => Err(error),
             })
         };
-        match self.write(ctx, entry, request_id, fingerprint, write).await? {
-            WriteResponse::Upserted(response) => response,
-            other => Err(mismatch(&other)),
-        }
+        self.write(ctx, entry, request_id, fingerprint, write).await?.into_upserted()
     }
 
     /// Creates many leads. Returns one result per input, in input order.
@@ -156,10 +150,7 @@ impl Service {
                 batch::run(&own, &inputs, batch::MAX_CHUNK, concurrency, Request::BatchUpsert);
             WriteResponse::Upserts(run.await.map(|all| all.into_iter().map(upserted).collect()))
         };
-        match self.write(ctx, entry, request_id, fingerprint, write).await? {
-            WriteResponse::Upserts(response) => response,
-            other => Err(mismatch(&other)),
-        }
+        self.write(ctx, entry, request_id, fingerprint, write).await?.into_upserts()
     }
 
     /// Archives many leads. Returns one result per id, in the order of the ids.
@@ -181,10 +172,7 @@ impl Service {
                 positions.into_iter().map(archived).collect()
             }))
         };
-        match self.write(ctx, entry, request_id, fingerprint, write).await? {
-            WriteResponse::Archives(response) => response,
-            other => Err(mismatch(&other)),
-        }
+        self.write(ctx, entry, request_id, fingerprint, write).await?.into_archives()
     }
 
     /// Runs a write through the idempotency store. The write itself keeps to the deadline of its

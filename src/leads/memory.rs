@@ -1,0 +1,217 @@
+//! Estimates of the memory that stored responses hold, so that caches are bounded in bytes.
+
+use std::{collections::BTreeMap, mem::size_of};
+
+use super::{
+    error::{Error, FieldFault, UpstreamFacts},
+    lead::{Associated, AssociatedObject, Lead, PropertyVersion, Warning},
+    write::Upserted,
+};
+
+/// Nodes of a B-tree are at least half full: an entry takes up to twice its own size.
+const NODE_FILL: usize = 2;
+
+/// A value whose memory can be estimated.
+pub(super) trait HeapSize {
+    /// Bytes on the heap, without the value itself.
+    fn heap_size(&self) -> usize;
+}
+
+/// Bytes of a value: its own size and what it holds on the heap.
+pub(super) fn memory_of<T: HeapSize>(value: &T) -> usize {
+    size_of::<T>() + value.heap_size()
+}
+
+// === impl HeapSize ===
+
+impl HeapSize for () {
+    fn heap_size(&self) -> usize {
+        0
+    }
+}
+
+impl HeapSize for String {
+    fn heap_size(&self) -> usize {
+        self.capacity()
+    }
+}
+
+impl<T: HeapSize> HeapSize for Option<T> {
+    fn heap_size(&self) -> usize {
+        self.as_ref().map_or(0, HeapSize::heap_size)
+    }
+}
+
+impl<T: HeapSize> HeapSize for Vec<T> {
+    fn heap_size(&self) -> usize {
+        self.capacity() * size_of::<T>() + self.iter().map(HeapSize::heap_size).sum::<usize>()
+    }
+}
+
+impl<T: HeapSize> HeapSize for BTreeMap<String, T> {
+    fn heap_size(&self) -> usize {
+        let entries = self.len() * size_of::<(String, T)>() * NODE_FILL;
+        let on_heap = |(key, value): (&String, &T)| key.heap_size() + value.heap_size();
+        entries + self.iter().map(on_heap).sum::<usize>()
+    }
+}
+
+impl<T: HeapSize> HeapSize for Result<T, Error> {
+    fn heap_size(&self) -> usize {
+        match self {
+            Ok(value) => value.heap_size(),
+            Err(error) => error.heap_size(),
+        }
+    }
+}
+
+impl HeapSize for Lead {
+    fn heap_size(&self) -> usize {
+        let Self {
+            id,
+            properties,
+            property_history,
+            associations,
+            create_time: _,
+            update_time: _,
+            archived: _,
+            archive_time: _,
+            url,
+            warnings,
+        } = self;
+        id.heap_size()
+            + properties.heap_size()
+            + property_history.heap_size()
+            + associations.heap_size()
+            + url.heap_size()
+            + warnings.heap_size()
+    }
+}
+
+impl HeapSize for PropertyVersion {
+    fn heap_size(&self) -> usize {
+        let Self { value, time: _, source_type, source_id, source_label, updated_by_user_id: _ } =
+            self;
+        [value, source_type, source_id, source_label].map(HeapSize::heap_size).iter().sum()
+    }
+}
+
+impl HeapSize for Associated {
+    fn heap_size(&self) -> usize {
+        let Self { objects, next } = self;
+        objects.heap_size() + next.heap_size()
+    }
+}
+
+impl HeapSize for AssociatedObject {
+    fn heap_size(&self) -> usize {
+        let Self { id, kind } = self;
+        id.heap_size() + kind.heap_size()
+    }
+}
+
+impl HeapSize for Warning {
+    fn heap_size(&self) -> usize {
+        let Self { category, message, context } = self;
+        category.heap_size() + message.heap_size() + context.heap_size()
+    }
+}
+
+impl HeapSize for Upserted {
+    fn heap_size(&self) -> usize {
+        let Self { lead, created: _ } = self;
+        lead.heap_size()
+    }
+}
+
+impl HeapSize for FieldFault {
+    fn heap_size(&self) -> usize {
+        let Self { field, description } = self;
+        field.heap_size() + description.heap_size()
+    }
+}
+
+impl HeapSize for UpstreamFacts {
+    fn heap_size(&self) -> usize {
+        let Self {
+            http_status: _,
+            correlation_id,
+            category,
+            sub_category,
+            policy_name,
+            required_scopes,
+            existing_id,
+            attempts: _,
+        } = self;
+        let texts = [correlation_id, category, sub_category, policy_name, existing_id];
+        required_scopes.heap_size() + texts.map(HeapSize::heap_size).iter().sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leads::Reason;
+
+    fn lead(value: &str) -> Lead {
+        let version =
+            PropertyVersion { value: Some(value.to_owned()), ..PropertyVersion::default() };
+        let object = AssociatedObject { id: value.to_owned(), kind: value.to_owned() };
+        let warning = Warning {
+            category: None,
+            message: Some(value.to_owned()),
+            context: BTreeMap::from([("a".to_owned(), vec![value.to_owned()])]),
+        };
+        Lead {
+            id: value.to_owned(),
+            properties: BTreeMap::from([("a".to_owned(), value.to_owned())]),
+            property_history: BTreeMap::from([("a".to_owned(), vec![version])]),
+            associations: BTreeMap::from([(
+                "contacts".to_owned(),
+                Associated { objects: vec![object], next: Some(value.to_owned()) },
+            )]),
+            url: Some(value.to_owned()),
+            warnings: vec![warning],
+            ..Lead::default()
+        }
+    }
+
+    #[test]
+    fn every_text_of_a_lead_counts() {
+        let (short, long) = (memory_of(&lead("")), memory_of(&lead(&"x".repeat(1_000))));
+        assert_eq!(long - short, 9 * 1_000);
+        assert_eq!(memory_of(&Upserted { lead: lead(""), created: true }), {
+            size_of::<Upserted>() + lead("").heap_size()
+        });
+    }
+
+    #[test]
+    fn every_text_of_an_error_counts() {
+        let text = "x".repeat(1_000);
+        let text = || text.clone();
+        let upstream = UpstreamFacts {
+            correlation_id: Some(text()),
+            category: Some(text()),
+            sub_category: Some(text()),
+            policy_name: Some(text()),
+            required_scopes: vec![text()],
+            existing_id: Some(text()),
+            ..UpstreamFacts::default()
+        };
+        let error = Error::new(Reason::ValidationFailed, text())
+            .with_internal(text())
+            .with_fields(vec![FieldFault::new(text(), text())])
+            .with_upstream(upstream);
+        let plain = Error::new(Reason::ValidationFailed, "");
+        let more = error.heap_size() - plain.heap_size();
+        assert!((10_000..10_500).contains(&more), "{more}");
+    }
+
+    #[test]
+    fn a_list_counts_its_items_and_its_room() {
+        let many = vec![Ok(lead("x")), Err(Error::new(Reason::Conflict, "conflict"))];
+        let items: usize = many.iter().map(memory_of).sum();
+        assert_eq!(many.heap_size(), items);
+        assert_eq!(Ok::<(), Error>(()).heap_size(), 0);
+    }
+}

@@ -13,7 +13,7 @@ mod merge;
 use futures_util::{StreamExt as _, stream};
 
 pub use self::{
-    input::{BatchInput, ReadInput},
+    input::{BatchInput, LeadReference, ReadInput},
     isolate::send_isolated,
     matching::{MissingItemPolicy, match_all},
     merge::{ItemOutcome, UnresolvedPolicy, send_merged},

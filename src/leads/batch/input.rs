@@ -1,5 +1,7 @@
 //! Identifies the inputs of each kind of batch in a response.
 
+use std::collections::BTreeMap;
+
 use crate::leads::{
     lead::Lead,
     query::LeadId,
@@ -7,22 +9,43 @@ use crate::leads::{
     write::{CreateLead, Traced, UpdateLead, UpsertLead},
 };
 
-/// The features of an input by which a response can be matched with it.
+/// The features of an input by which a response can be matched with it. An input has few of them, so
+/// each has a default.
 pub trait BatchInput: Clone + Send + Sync {
     /// The trace id that was sent with the input.
-    fn trace_id(&self) -> Option<&str>;
+    fn trace_id(&self) -> Option<&str> {
+        None
+    }
 
-    /// The record id or unique value that the input names. `None` if it names none.
-    fn id(&self) -> Option<&str>;
+    /// The lead that the input names. `None` if it names none.
+    fn reference(&self) -> Option<LeadReference<'_>> {
+        None
+    }
+
+    /// The properties that the input writes. `None` if it writes none.
+    fn written(&self) -> Option<&BTreeMap<String, String>> {
+        None
+    }
 
     /// Whether `item` has the identity that the input names. `None` if it names none.
-    fn has_identity(&self, item: &BatchItem) -> Option<bool>;
+    fn has_identity(&self, item: &BatchItem) -> Option<bool> {
+        Some(self.reference()?.identifies(&item.lead))
+    }
 
-    /// Whether `item` returns what the input wrote.
-    fn echoes(&self, item: &BatchItem) -> bool;
+    /// Whether `item` returns what the input wrote, and nothing else identifies the input.
+    fn echoes(&self, _: &BatchItem) -> bool {
+        false
+    }
+
+    /// The record id or unique value that the input names. `None` if it names none.
+    fn id(&self) -> Option<&str> {
+        self.reference().map(|reference| reference.id.as_str())
+    }
 
     /// Whether the input writes the property.
-    fn mentions(&self, property: &str) -> bool;
+    fn mentions(&self, property: &str) -> bool {
+        self.written().is_some_and(|written| written.contains_key(property))
+    }
 }
 
 /// An id of a batch read.
@@ -34,47 +57,26 @@ pub struct ReadInput {
     pub id_property: Option<String>,
 }
 
+/// A lead by its record id or by the value of a unique property.
+#[derive(Debug, Clone, Copy)]
+pub struct LeadReference<'a> {
+    /// Record id, or value of the unique property.
+    pub id: &'a LeadId,
+    /// The unique property. `None` for record ids.
+    pub id_property: Option<&'a str>,
+}
+
+// === impl BatchInput ===
+
 impl BatchInput for ReadInput {
-    fn trace_id(&self) -> Option<&str> {
-        None
-    }
-
-    fn id(&self) -> Option<&str> {
-        Some(self.id.as_str())
-    }
-
-    fn has_identity(&self, item: &BatchItem) -> Option<bool> {
-        Some(is_identified_by(&item.lead, &self.id, self.id_property.as_deref()))
-    }
-
-    fn echoes(&self, _: &BatchItem) -> bool {
-        false
-    }
-
-    fn mentions(&self, _: &str) -> bool {
-        false
+    fn reference(&self) -> Option<LeadReference<'_>> {
+        Some(LeadReference { id: &self.id, id_property: self.id_property.as_deref() })
     }
 }
 
 impl BatchInput for LeadId {
-    fn trace_id(&self) -> Option<&str> {
-        None
-    }
-
-    fn id(&self) -> Option<&str> {
-        Some(self.as_str())
-    }
-
-    fn has_identity(&self, item: &BatchItem) -> Option<bool> {
-        Some(is_identified_by(&item.lead, self, None))
-    }
-
-    fn echoes(&self, _: &BatchItem) -> bool {
-        false
-    }
-
-    fn mentions(&self, _: &str) -> bool {
-        false
+    fn reference(&self) -> Option<LeadReference<'_>> {
+        Some(LeadReference { id: self, id_property: None })
     }
 }
 
@@ -83,22 +85,14 @@ impl BatchInput for Traced<CreateLead> {
         Some(&self.trace_id)
     }
 
-    fn id(&self) -> Option<&str> {
-        None
-    }
-
-    fn has_identity(&self, _: &BatchItem) -> Option<bool> {
-        None
+    fn written(&self) -> Option<&BTreeMap<String, String>> {
+        Some(&self.input.properties)
     }
 
     fn echoes(&self, item: &BatchItem) -> bool {
         self.input.properties.iter().all(|(name, value)| {
             item.lead.properties.get(name).map_or("", String::as_str) == value.as_str()
         })
-    }
-
-    fn mentions(&self, property: &str) -> bool {
-        self.input.properties.contains_key(property)
     }
 }
 
@@ -107,20 +101,13 @@ impl BatchInput for Traced<UpdateLead> {
         Some(&self.trace_id)
     }
 
-    fn id(&self) -> Option<&str> {
-        Some(self.input.id.as_str())
+    fn reference(&self) -> Option<LeadReference<'_>> {
+        let UpdateLead { id, id_property, properties: _ } = &self.input;
+        Some(LeadReference { id, id_property: id_property.as_deref() })
     }
 
-    fn has_identity(&self, item: &BatchItem) -> Option<bool> {
-        Some(is_identified_by(&item.lead, &self.input.id, self.input.id_property.as_deref()))
-    }
-
-    fn echoes(&self, _: &BatchItem) -> bool {
-        false
-    }
-
-    fn mentions(&self, property: &str) -> bool {
-        self.input.properties.contains_key(property)
+    fn written(&self) -> Option<&BTreeMap<String, String>> {
+        Some(&self.input.properties)
     }
 }
 
@@ -129,30 +116,27 @@ impl BatchInput for Traced<UpsertLead> {
         Some(&self.trace_id)
     }
 
-    fn id(&self) -> Option<&str> {
-        Some(self.input.id.as_str())
+    fn reference(&self) -> Option<LeadReference<'_>> {
+        let UpsertLead { id, id_property, properties: _ } = &self.input;
+        Some(LeadReference { id, id_property: id_property.as_deref() })
     }
 
-    fn has_identity(&self, item: &BatchItem) -> Option<bool> {
-        Some(is_identified_by(&item.lead, &self.input.id, self.input.id_property.as_deref()))
-    }
-
-    fn echoes(&self, _: &BatchItem) -> bool {
-        false
-    }
-
-    fn mentions(&self, property: &str) -> bool {
-        self.input.properties.contains_key(property)
+    fn written(&self) -> Option<&BTreeMap<String, String>> {
+        Some(&self.input.properties)
     }
 }
 
-/// Whether `id` identifies `lead`. HubSpot compares unique text without regard to case.
-fn is_identified_by(lead: &Lead, id: &LeadId, id_property: Option<&str>) -> bool {
-    match id_property {
-        None => lead.id == id.as_str(),
-        Some(property) => lead
-            .properties
-            .get(property)
-            .is_some_and(|value| value.to_lowercase() == id.as_str().to_lowercase()),
+// === impl LeadReference ===
+
+impl LeadReference<'_> {
+    /// Whether it refers to `lead`. HubSpot compares unique text without regard to case.
+    pub fn identifies(self, lead: &Lead) -> bool {
+        match self.id_property {
+            None => lead.id == self.id.as_str(),
+            Some(property) => lead
+                .properties
+                .get(property)
+                .is_some_and(|value| value.to_lowercase() == self.id.as_str().to_lowercase()),
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! Maps association type ids (batch endpoint) to labels (single endpoint). The mapping is learned per
 //! portal by reading one lead through both; what was not observed is not guessed.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use leadsd_base::cache::TtlCache;
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use crate::leads::{Associated, AssociatedObject, AssociationType, Link, Links};
 
@@ -17,26 +17,44 @@ const UNSUPPORTED_TTL: Duration = Duration::from_secs(600);
 /// Maximum of that time, whatever HubSpot states.
 const MAX_PAUSE: Duration = Duration::from_secs(86_400);
 
-/// Maximum number of object types, and of combinations of association types for one of them. Callers
-/// choose the object types.
-const CAPACITY: usize = 64;
+/// Time for which the observed lists of an object type are valid. Longer than that of labels, which
+/// are observed more often.
+const LISTS_TTL: Duration = Duration::from_secs(86_400);
 
-/// The labels of one portal, by object type.
-#[derive(Debug, Default)]
-pub(super) struct AssociationLabels(Mutex<HashMap<String, Known>>);
+/// Maximum memory of the labels of one portal, in bytes. Callers choose the object types.
+const MAX_BYTES: u64 = 1 << 20;
 
-/// What is known of one object type.
-#[derive(Debug, Default)]
-struct Known {
-    /// Labels of a combination of association types, and when they were observed. `None` if
-    /// observations were inconsistent.
-    shown: HashMap<Vec<AssociationType>, (Option<Vec<String>>, Instant)>,
-    /// Whether an individual read returns a list without records.
+/// Estimated number of combinations of association types: one takes about 250 bytes.
+const ESTIMATED_COMBINATIONS: usize = 4_000;
+
+/// Maximum number of object types of which something else is known.
+const MAX_OBJECT_TYPES: usize = 1_000;
+
+/// Memory of an entry besides its texts: key, expiry, and their places in the cache.
+const ENTRY_OVERHEAD: usize = 160;
+
+/// An object type, and a combination of association types in their order.
+type Combination = (Arc<str>, Vec<AssociationType>);
+
+/// The labels of one portal.
+#[derive(Debug)]
+pub(super) struct AssociationLabels {
+    /// `None` if observations were inconsistent.
+    labels: TtlCache<Combination, Option<Arc<[String]>>>,
+    lists: TtlCache<Arc<str>, ObservedLists>,
+    /// Object types that are not read in batches at present.
+    suspended: TtlCache<Arc<str>, ()>,
+    /// Held while an observation is compared with the previous one and replaces it.
+    observing: Mutex<()>,
+}
+
+/// How individual reads return lists of one object type.
+#[derive(Debug, Clone, Copy, Default)]
+struct ObservedLists {
+    /// Whether a list without records is returned.
     shows_empty: Option<bool>,
-    /// Longest list that an individual read returned.
+    /// Length of the longest list that was returned.
     longest: usize,
-    /// Time until which batches are not used.
-    suspended_until: Option<Instant>,
 }
 
 /// The response of an individual read cannot be derived.
@@ -45,42 +63,48 @@ pub(super) struct Unknown;
 
 // === impl AssociationLabels ===
 
+impl Default for AssociationLabels {
+    fn default() -> Self {
+        Self {
+            labels: TtlCache::weighted(MAX_BYTES, ESTIMATED_COMBINATIONS, TTL),
+            lists: TtlCache::new(MAX_OBJECT_TYPES, LISTS_TTL),
+            suspended: TtlCache::new(MAX_OBJECT_TYPES, MAX_PAUSE),
+            observing: Mutex::default(),
+        }
+    }
+}
+
 impl AssociationLabels {
     /// Whether the associations of many leads to this object type may be read in a batch.
     pub(super) fn is_supported(&self, to: &str) -> bool {
-        let known = self.0.lock();
-        match known.get(to) {
-            Some(known) => known.suspended_until.is_none_or(|until| Instant::now() >= until),
-            None => known.len() < CAPACITY,
-        }
+        self.suspended.get(to).is_none()
     }
 
     /// Suspends batches of this object type for the time that HubSpot states, or else a default.
     pub(super) fn suspend(&self, to: &str, time: Option<Duration>) {
-        let until = Instant::now() + time.unwrap_or(UNSUPPORTED_TTL).min(MAX_PAUSE);
-        self.0.lock().entry(to.to_owned()).or_default().suspended_until = Some(until);
+        self.suspended.insert_for(time.unwrap_or(UNSUPPORTED_TTL), to.into(), ());
     }
 
     /// Renders the associations as an individual read would return them.
     pub(super) fn render(&self, to: &str, links: &Links) -> Result<Option<Associated>, Unknown> {
-        let all = self.0.lock();
-        let known = all.get(to).ok_or(Unknown)?;
+        let ObservedLists { shows_empty, longest } = self.lists.get(to).ok_or(Unknown)?;
         if !links.is_complete {
             return Err(Unknown);
         }
         if links.records.is_empty() {
-            let shows = known.shows_empty.ok_or(Unknown)?;
+            let shows = shows_empty.ok_or(Unknown)?;
             return Ok(shows.then(Associated::default));
         }
+        let to: Arc<str> = to.into();
         let mut objects = Vec::with_capacity(links.records.len());
         for Link { id, types } in &links.records {
-            let (labels, since) = known.shown.get(&sorted(types)).ok_or(Unknown)?;
-            let labels = labels.as_ref().filter(|_| since.elapsed() < TTL).ok_or(Unknown)?;
+            let combination = (Arc::clone(&to), sorted(types));
+            let labels = self.labels.get(&combination).flatten().ok_or(Unknown)?;
             let object = |kind: &String| AssociatedObject { id: id.clone(), kind: kind.clone() };
             objects.extend(labels.iter().map(object));
         }
         // A longer list might be truncated.
-        if objects.len() > known.longest {
+        if objects.len() > longest {
             return Err(Unknown);
         }
         objects.sort_by(AssociatedObject::by_record);
@@ -89,23 +113,23 @@ impl AssociationLabels {
 
     /// Observes one lead that was read through both endpoints.
     pub(super) fn observe(&self, to: &str, links: &Links, shown: Option<&Associated>) {
-        let mut all = self.0.lock();
-        if all.len() >= CAPACITY && !all.contains_key(to) {
-            return;
-        }
-        let known = all.entry(to.to_owned()).or_default();
+        let _observing = self.observing.lock();
+        let to: Arc<str> = to.into();
         let objects = shown.map(|shown| shown.objects.as_slice()).unwrap_or_default();
-        known.longest = known.longest.max(objects.len());
-        if !links.is_complete || shown.is_some_and(|shown| shown.next.is_some()) {
-            return;
+        let mut lists = self.lists.get(&to).unwrap_or_default();
+        lists.longest = lists.longest.max(objects.len());
+        let is_whole = links.is_complete && shown.is_none_or(|shown| shown.next.is_none());
+        let is_empty = links.records.is_empty() && objects.is_empty();
+        if is_whole && is_empty {
+            lists.shows_empty = Some(shown.is_some());
         }
-        if links.records.is_empty() && objects.is_empty() {
-            known.shows_empty = Some(shown.is_some());
+        self.lists.insert(Arc::clone(&to), lists);
+        if !is_whole || is_empty {
             return;
         }
         if shown.is_none() {
             // Returned under another name, or not at all.
-            known.suspended_until = Some(Instant::now() + UNSUPPORTED_TTL);
+            self.suspend(&to, None);
             return;
         }
         let mut labels: HashMap<&str, Vec<String>> = HashMap::new();
@@ -117,26 +141,24 @@ impl AssociationLabels {
         // Otherwise it changed between the two reads.
         if is_same {
             for Link { id, types } in &links.records {
-                known.remember(sorted(types), labels.remove(id.as_str()).unwrap_or_default());
+                let combination = (Arc::clone(&to), sorted(types));
+                self.remember(combination, labels.remove(id.as_str()).unwrap_or_default());
             }
         }
     }
-}
 
-// === impl Known ===
-
-impl Known {
-    fn remember(&mut self, types: Vec<AssociationType>, labels: Vec<String>) {
-        if self.shown.len() >= CAPACITY && !self.shown.contains_key(&types) {
-            return;
-        }
-        let now = Instant::now();
-        let before = self.shown.get(&types).filter(|(_, since)| since.elapsed() < TTL);
-        let labels = match before {
-            Some((before, _)) if before.as_ref() != Some(&labels) => None,
-            Some(_) | None => Some(labels),
+    fn remember(&self, combination: Combination, labels: Vec<String>) {
+        let labels: Option<Arc<[String]>> = match self.labels.get(&combination) {
+            Some(before) if before.as_deref() != Some(labels.as_slice()) => None,
+            Some(_) | None => Some(labels.into()),
         };
-        self.shown.insert(types, (labels, now));
+        let (to, types) = &combination;
+        let of_label = |label: &String| size_of::<String>() + label.capacity();
+        let bytes = ENTRY_OVERHEAD
+            + to.len()
+            + types.capacity() * size_of::<AssociationType>()
+            + labels.iter().flat_map(|labels| labels.iter()).map(of_label).sum::<usize>();
+        self.labels.insert_weighted(combination, labels, bytes as u64);
     }
 }
 
@@ -234,13 +256,14 @@ mod tests {
     async fn memory_is_bounded() {
         let labels = AssociationLabels::default();
         let one = links(vec![link("7", &[608])]);
-        for type_of_record in 0..1_000 {
+        for type_of_record in 0..2 * MAX_OBJECT_TYPES {
             labels.observe(&type_of_record.to_string(), &one, Some(&shown(&[("7", "plain")])));
         }
-        for kind in 0..1_000 {
+        for kind in 0..2 * ESTIMATED_COMBINATIONS {
+            let kind = i32::try_from(kind).unwrap();
             labels.observe("0", &links(vec![link("7", &[kind])]), Some(&shown(&[("7", "plain")])));
         }
-        let known = labels.0.lock();
-        assert_eq!((known.len(), known["0"].shown.len()), (CAPACITY, CAPACITY));
+        assert!(labels.labels.weight() <= MAX_BYTES);
+        assert!(labels.lists.len() <= MAX_OBJECT_TYPES);
     }
 }

@@ -9,27 +9,23 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-use tokio::time::Instant;
+use leadsd_base::cache::TtlCache;
 
 use crate::leads::{BatchItem, CreateLead, Error, Response, Traced, batch::BatchInput};
 
-/// Maximum number of properties that are remembered.
-const CAPACITY: usize = 64;
+/// Maximum number of properties that are remembered. HubSpot allows about a thousand in an account.
+const CAPACITY: usize = 1_000;
+
+/// Time for which a property that was returned unchanged is used. Each use verifies it again.
+const TTL: Duration = Duration::from_secs(86_400);
 
 /// Maximum length of a value that qualifies, in bytes.
 const MAX_WORD: usize = 256;
 
-/// Which properties the response to a batch create returns unchanged.
-#[derive(Debug, Default)]
-pub(super) struct EchoedProperties(Mutex<HashMap<String, Known>>);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known {
-    Yes,
-    /// Not at that time.
-    No(Instant),
-}
+/// Whether the response to a batch create returns a property unchanged, by its name. HubSpot has
+/// accepted each name, so it is short.
+#[derive(Debug)]
+pub(super) struct EchoedProperties(TtlCache<String, bool>);
 
 /// A create whose result is identified by this property.
 #[derive(Debug, Clone)]
@@ -40,29 +36,24 @@ pub(super) struct CorrelatedCreate {
 
 // === impl EchoedProperties ===
 
+impl Default for EchoedProperties {
+    fn default() -> Self {
+        Self(TtlCache::new(CAPACITY, TTL))
+    }
+}
+
 impl EchoedProperties {
     /// Time for which a property that was not returned unchanged is not used.
-    const TTL: Duration = super::OBSERVATION_TTL;
+    const NOT_ECHOED_TTL: Duration = super::OBSERVATION_TTL;
 
     /// Whether the property is returned unchanged. `None` if that is not known.
     fn is_echoed(&self, property: &str) -> Option<bool> {
-        match self.0.lock().get(property)? {
-            Known::Yes => Some(true),
-            Known::No(since) => (since.elapsed() < Self::TTL).then_some(false),
-        }
+        self.0.get(property)
     }
 
-    fn set(&self, property: &str, known: Known) {
-        let mut all = self.0.lock();
-        if all.len() >= CAPACITY && !all.contains_key(property) {
-            let is_old =
-                |known: &Known| matches!(known, Known::No(since) if since.elapsed() >= Self::TTL);
-            all.retain(|_, known| !is_old(known));
-            if all.len() >= CAPACITY {
-                return;
-            }
-        }
-        all.insert(property.to_owned(), known);
+    fn set(&self, property: &str, is_echoed: bool) {
+        let time = if is_echoed { TTL } else { Self::NOT_ECHOED_TTL };
+        self.0.insert_for(time, property.to_owned(), is_echoed);
     }
 
     /// Observes the response to a batch of one create, which is unambiguous.
@@ -71,7 +62,7 @@ impl EchoedProperties {
         let ([item], []) = (batch.results.as_slice(), batch.errors.as_slice()) else { return };
         for (property, word) in words(input) {
             let is_echoed = echoed(item, property).is_some_and(|echoed| echoed == word);
-            self.set(property, if is_echoed { Known::Yes } else { Known::No(Instant::now()) });
+            self.set(property, is_echoed);
         }
     }
 
@@ -85,7 +76,7 @@ impl EchoedProperties {
         let written: HashSet<String> = inputs.iter().filter_map(CorrelatedCreate::word).collect();
         let is_ours = |item| echoed(item, property).is_some_and(|word| written.contains(&word));
         if !batch.results.iter().all(is_ours) {
-            self.set(property, Known::No(Instant::now()));
+            self.set(property, false);
         }
     }
 
@@ -116,11 +107,11 @@ impl EchoedProperties {
         let creates: Vec<&CreateLead> = inputs.iter().map(|traced| &traced.input).collect();
         let property = self.property(&creates)?;
         let all_different = self.partition(&creates)?.iter().all(|batch| *batch == Some(0));
-        let told = |input: &Traced<CreateLead>| CorrelatedCreate {
+        let correlated = |input: &Traced<CreateLead>| CorrelatedCreate {
             property: property.to_owned(),
             input: input.clone(),
         };
-        all_different.then(|| inputs.iter().map(told).collect())
+        all_different.then(|| inputs.iter().map(correlated).collect())
     }
 
     /// The property that is returned unchanged and has the most distinct values.
@@ -154,21 +145,13 @@ impl BatchInput for CorrelatedCreate {
         self.input.trace_id()
     }
 
-    fn id(&self) -> Option<&str> {
-        None
+    fn written(&self) -> Option<&BTreeMap<String, String>> {
+        self.input.written()
     }
 
     fn has_identity(&self, item: &BatchItem) -> Option<bool> {
         let own = self.word();
         Some(own.is_some() && own == echoed(item, &self.property))
-    }
-
-    fn echoes(&self, _: &BatchItem) -> bool {
-        false
-    }
-
-    fn mentions(&self, property: &str) -> bool {
-        self.input.mentions(property)
     }
 }
 

@@ -4,44 +4,47 @@
 //! id does. So an id that a batch read does not find is read individually; but not again each time if
 //! that does not find it either, because an unknown id does not become the id of a merged lead.
 
-use std::collections::HashMap;
-
-use parking_lot::Mutex;
-use tokio::time::Instant;
+use leadsd_base::cache::TtlCache;
 
 use super::OBSERVATION_TTL as TTL;
 use crate::leads::{Error, LeadId, Reason};
 
-/// Maximum number of cached ids.
-const CAPACITY: usize = 10_000;
+/// Maximum memory of the cached ids of one portal, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
 
-/// Ids that individual reads did not find recently, by whether the archived lead was read.
-#[derive(Debug, Default)]
-pub(super) struct NotFoundCache(Mutex<HashMap<(bool, LeadId), Instant>>);
+/// Estimated number of entries: a record id takes about 100 bytes.
+const ESTIMATED_ENTRIES: usize = 10_000;
+
+/// Memory of an entry besides the text of its id: key, expiry, and their places in the cache.
+const ENTRY_OVERHEAD: usize = 96;
+
+/// Whether the archived lead was read, and its id.
+type Key = (bool, LeadId);
+
+/// Ids that individual reads did not find recently.
+#[derive(Debug)]
+pub(super) struct NotFoundCache(TtlCache<Key, ()>);
 
 // === impl NotFoundCache ===
+
+impl Default for NotFoundCache {
+    fn default() -> Self {
+        Self(TtlCache::weighted(MAX_BYTES, ESTIMATED_ENTRIES, TTL))
+    }
+}
 
 impl NotFoundCache {
     /// Observes the result of an individual read.
     pub(super) fn observe<T>(&self, archived: bool, id: &LeadId, result: &Result<T, Error>) {
-        let not_found = result.as_ref().is_err_and(|error| error.reason() == Reason::LeadNotFound);
-        if !not_found {
-            return;
+        if result.as_ref().is_err_and(|error| error.reason() == Reason::LeadNotFound) {
+            let bytes = ENTRY_OVERHEAD + id.as_str().len();
+            self.0.insert_weighted((archived, id.clone()), (), bytes as u64);
         }
-        let mut all = self.0.lock();
-        if all.len() >= CAPACITY {
-            all.retain(|_, since| since.elapsed() < TTL);
-            if all.len() >= CAPACITY {
-                all.clear();
-            }
-        }
-        all.insert((archived, id.clone()), Instant::now());
     }
 
     /// Whether an individual read did not find the id recently.
     pub(super) fn contains(&self, archived: bool, id: &LeadId) -> bool {
-        let since = self.0.lock().get(&(archived, id.clone())).copied();
-        since.is_some_and(|since| since.elapsed() < TTL)
+        self.0.get(&(archived, id.clone())).is_some()
     }
 }
 
@@ -65,7 +68,9 @@ mod tests {
         assert!(!cache.contains(true, &id(1)), "archived leads are cached separately");
         tokio::time::sleep(TTL).await;
         assert!(!cache.contains(false, &id(1)));
-        (0..3 * CAPACITY).for_each(|number| cache.observe(false, &id(number), &not_found()));
-        assert!(cache.0.lock().len() <= CAPACITY);
+        (0..3 * ESTIMATED_ENTRIES)
+            .for_each(|number| cache.observe(false, &id(number), &not_found()));
+        assert!(cache.0.weight() <= MAX_BYTES);
+        assert!(cache.contains(false, &id(3 * ESTIMATED_ENTRIES - 1)), "the latest is there");
     }
 }

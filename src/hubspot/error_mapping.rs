@@ -106,11 +106,9 @@ fn classify(status: StatusCode, body: &ErrorBody) -> (Reason, &'static str, Opti
 
 /// A create looks for no lead: what HubSpot does not find for it is a record to associate with.
 fn as_of(operation: Operation, reason: Reason) -> Reason {
-    match operation {
-        Operation::Create | Operation::BatchCreate if reason == Reason::LeadNotFound => {
-            Reason::ValidationFailed
-        }
-        _ => reason,
+    match operation.spec().idempotency {
+        Idempotency::NotIdempotent if reason == Reason::LeadNotFound => Reason::ValidationFailed,
+        Idempotency::Idempotent | Idempotency::NotIdempotent => reason,
     }
 }
 

@@ -61,7 +61,33 @@ impl RateLimits {
                     Some(RateLimited::Bucket(error.retry_after().unwrap_or(CLOSED)))
                 }
                 Reason::DailyLimitReached => Some(RateLimited::Daily),
-                _ => None,
+                Reason::InvalidRequest
+                | Reason::UnknownPortal
+                | Reason::InvalidPageToken
+                | Reason::SearchWindowExceeded
+                | Reason::RequestIdReused
+                | Reason::LeadNotFound
+                | Reason::ValidationFailed
+                | Reason::AlreadyExists
+                | Reason::Conflict
+                | Reason::MissingScopes
+                | Reason::UpstreamForbidden
+                | Reason::CredentialUnavailable
+                | Reason::CredentialRejected
+                | Reason::Overloaded
+                | Reason::AccountLocked
+                | Reason::AccountMigrating
+                | Reason::UpstreamUnavailable
+                | Reason::UpstreamInvalidResponse
+                | Reason::ResponseTooLarge
+                | Reason::DeadlineExceeded
+                | Reason::WriteOutcomeUnknown
+                | Reason::BatchRejected
+                | Reason::Internal
+                | Reason::RequestTooLarge
+                | Reason::Unauthenticated
+                | Reason::CallerForbidden
+                | Reason::AuthenticationUnavailable => None,
             }),
         }
     }

@@ -340,7 +340,11 @@ pub(super) fn as_text(value: Value) -> Option<String> {
 pub(super) fn as_texts(value: Value) -> Vec<String> {
     match value {
         Value::Array(values) => values.into_iter().filter_map(as_text).collect(),
-        other => as_text(other).into_iter().collect(),
+        value @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Object(_)) => as_text(value).into_iter().collect(),
     }
 }
 

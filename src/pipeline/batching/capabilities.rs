@@ -65,7 +65,7 @@ impl TraceIdEcho {
     fn known(&self) -> Known {
         match *self.0.lock() {
             Known::No(since) if since.elapsed() >= TTL => Known::Unknown,
-            known => known,
+            known @ (Known::Unknown | Known::Yes | Known::No(_)) => known,
         }
     }
 

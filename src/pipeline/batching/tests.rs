@@ -1,4 +1,5 @@
 //! Batches of queued requests, with a real account in simulated time.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a script answers a few requests")]
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

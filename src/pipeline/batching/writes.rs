@@ -199,7 +199,7 @@ impl<L: Layer> BatchableOp<L> for UpdateBatch {
             {
                 ItemOutcome::RetryAlone
             }
-            outcome => outcome,
+            outcome @ (ItemOutcome::Resolved(_) | ItemOutcome::RetryAlone) => outcome,
         };
         outcomes.await.into_iter().map(outcome).collect()
     }

@@ -618,6 +618,33 @@ async fn a_caller_with_an_earlier_deadline_gets_the_error_while_the_others_retry
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_is_cancelled_during_the_backoff_is_not_sent_again() {
+    for cancelled in [&[2][..], &[2, 3, 4]] {
+        let upstream = ScriptedUpstream::new(|sent| match sent.number {
+            0 => Scripted::now(Err(unavailable().with_retry_after(5 * SECOND))),
+            _ => Scripted::now(ordinary(&sent.request)),
+        });
+        let retry = Retry::new(Arc::clone(&upstream), 4, Arc::default());
+        let fixture = Fixture::over(retry, upstream, LARGE);
+        fixture.use_permit();
+        // The first deadline allows no retry by the layer below, so that the batch is sent again.
+        let calls = [1, 2, 3, 4].map(|number| {
+            let ctx = context(if number == 1 { 4 * SECOND } else { MINUTE });
+            let patience = if cancelled.contains(&number) { 3 * SECOND } else { MINUTE };
+            let (fixture, request) = (&fixture, get(&number.to_string()));
+            async move { timeout(patience, fixture.call_in(&ctx, request)).await }
+        });
+        let results = join_all(calls).await;
+        let is_cancelled: Vec<bool> = results.iter().map(Result::is_err).collect();
+        assert_eq!(is_cancelled, [1, 2, 3, 4].map(|number| cancelled.contains(&number)));
+        sleep(MINUTE).await;
+        let expected: &[&str] =
+            if cancelled.len() == 1 { &["read 4", "read 2"] } else { &["read 4"] };
+        assert_eq!(fixture.sent(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_that_is_not_limited_by_a_deadline_costs_no_further_request() {
     let fixture = Fixture::new(|_| Scripted::now(Err(unavailable())));
     let results = fixture.queued(["1", "2", "3"].map(get)).await;

@@ -144,12 +144,14 @@ async fn creates_on_breaking_connections_are_neither_doubled_nor_misreported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "10,000 runs take minutes"]
+#[ignore = "5,000 runs take minutes"]
 async fn creates_survive_a_cut_at_every_byte() {
     for known in [true, false] {
-        let cuts = tell(Story { inputs: 1, known, runs: 2_000 }).await;
-        assert!(cuts > 1_500, "{cuts}");
-        let cuts = tell(Story { inputs: 100, known, runs: 3_000 }).await;
-        assert!(cuts > 2_200, "{cuts}");
+        // As many runs as a call has bytes. A batch has a hundred inputs alike: a run for each tenth
+        // of an input.
+        for (inputs, runs) in [(1, 2_000), (100, 500)] {
+            let cuts = tell(Story { inputs, known, runs }).await;
+            assert!(cuts > runs * 5 / 8, "{cuts} of {runs}");
+        }
     }
 }

@@ -32,12 +32,14 @@ use crate::{
     testing::{SimulatedClock, settings},
 };
 
-/// Configuration of a property test that runs `cases` cases if `PROPTEST_CASES` is 1024, as in CI, and a
-/// quarter of them by default.
+/// Configuration of a property test that runs `cases` cases if `LEADSD_TEST_CASES` is `full`, as in CI,
+/// and a quarter of them by default. `PROPTEST_CASES` would override the number that a test chooses,
+/// and one case here simulates minutes.
+#[expect(clippy::disallowed_methods, reason = "the environment selects how thorough a test run is")]
 fn cases(cases: u32) -> ProptestConfig {
-    let default = ProptestConfig::default();
-    let cases = (cases * default.cases / 1_024).max(1);
-    ProptestConfig { cases, failure_persistence: None, ..default }
+    let is_full = std::env::var("LEADSD_TEST_CASES").is_ok_and(|cases| cases == "full");
+    let cases = if is_full { cases } else { (cases / 4).max(1) };
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 fn account(settings: Settings) -> Arc<Account> {

@@ -12,17 +12,18 @@ use std::{sync::atomic::Ordering, time::Duration};
 use proptest::{collection::vec, prelude::*};
 use tokio::time::{Instant, sleep};
 
-use super::world::{PATH, Probe, RECOVERY, World, at_once, seconds, status, within};
+use super::world::{PATH, Probe, RECOVERY, World, at_once, few_or_all, seconds, status, within};
 use crate::testing::{Fault, Rotation, StoreOperation, oauth_secret, static_secret};
 use crate::{Credentials, Handle, PortalSecret, Rejection, State};
 
-/// A schedule of faults takes about a hundred times as long as a usual case, so the number of cases
-/// is that of proptest divided by 64: 4 by default, for a quick run after a change, and 32 with
-/// `PROPTEST_CASES=2048`, as in CI.
+/// A schedule of faults takes about a hundred times as long as a usual case: 4 of them by default, for a
+/// quick run after a change, and 32 in CI.
 fn config() -> ProptestConfig {
-    let usual = ProptestConfig::default();
-    let cases = usual.cases.div_ceil(64);
-    ProptestConfig { cases, failure_persistence: None, ..usual }
+    ProptestConfig {
+        cases: few_or_all(4, 32),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 /// Next event of the simulation.

@@ -7,7 +7,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::world::{LIFE, PATH, World, at_once, expect_token, seconds, status, text, within};
+use super::world::{
+    LIFE, PATH, World, at_once, expect_token, few_or_all, seconds, status, text, within,
+};
 use crate::testing::{Fault, StoreOperation, static_secret};
 use crate::{Handle, Kind, Rejection, State, TokenUnavailable};
 use leadsd_base::{secret::Secret, task};
@@ -35,22 +37,23 @@ async fn a_static_token_is_read_and_served() {
 
 #[tokio::test(start_paused = true)]
 async fn an_oauth_token_is_refreshed_ahead_of_its_expiry_for_days() {
+    let time = few_or_all(1, 3) * 24 * 3_600;
     let world = World::oauth();
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();
     expect_token(handle.token(within(seconds(1))).await);
     let probe = world.probe(&handle);
 
-    sleep(seconds(3 * 24 * 3_600)).await;
+    sleep(seconds(time)).await;
 
     let seen = probe.assert_never_without();
     let shortest_plan = LIFE.as_secs() * 2 / 3;
-    let most = usize::try_from(3 * 24 * 3_600 / shortest_plan).unwrap() + 1;
+    let most = usize::try_from(time / shortest_plan).unwrap() + 1;
     assert!(world.endpoint.calls() <= most, "{} calls", world.endpoint.calls());
     assert_eq!(seen.generations.len(), world.endpoint.calls());
     assert_eq!(world.store.count(StoreOperation::Read), 1, "the secret did not change");
     // At most one poll per 0.7 intervals, and one before each refresh.
-    let most_polls = 3 * 24 * 3_600 / 21 + most;
+    let most_polls = usize::try_from(time / 21).unwrap() + most;
     assert!(world.store.calls() <= most_polls, "{} calls", world.store.calls());
     assert_eq!(status(&credentials).state, State::Fresh);
 }

@@ -65,6 +65,14 @@ pub(super) struct Seen {
     pub(super) generations: Vec<u64>,
 }
 
+/// `few`, or `all` if `LEADSD_TEST_CASES` is `full`, as in CI: the number of random cases, or of units of
+/// simulated time.
+#[expect(clippy::disallowed_methods, reason = "the environment selects how thorough a test run is")]
+pub(super) fn few_or_all<T>(few: T, all: T) -> T {
+    let is_full = std::env::var("LEADSD_TEST_CASES").is_ok_and(|cases| cases == "full");
+    if is_full { all } else { few }
+}
+
 pub(super) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }

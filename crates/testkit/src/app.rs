@@ -4,6 +4,8 @@
 //! block in `drop` while the service stops, and a slow test does not slow down the fakes.
 
 mod checks;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,

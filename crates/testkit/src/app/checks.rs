@@ -9,8 +9,12 @@ use crate::wait::{PATIENCE, metrics_page};
 /// the stop, and are no leak.
 const CALLS_END: Duration = Duration::from_millis(300);
 
-/// Time for the release of what calls have held that have ended.
-const RELEASE: Duration = Duration::from_secs(5);
+/// Time for the release of what calls have held that have ended. Short in the tests of this crate, which
+/// plant leaks.
+const RELEASE: Duration = if cfg!(test) { CALLS_END } else { Duration::from_secs(5) };
+
+/// Time for the end of all tasks after the service has stopped; short for the same reason.
+const TASKS_END: Duration = if cfg!(test) { CALLS_END } else { PATIENCE };
 
 /// Interval between two looks at the metrics.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -114,7 +118,7 @@ impl TestApp {
         if self.service.ended.lock().recv_timeout(PATIENCE).is_err() {
             return Some(format!("the service did not stop within {PATIENCE:?}"));
         }
-        match host.wait_idle(PATIENCE) {
+        match host.wait_idle(TASKS_END) {
             0 => None,
             live => Some(format!("{live} tasks outlive the service")),
         }

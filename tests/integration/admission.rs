@@ -66,10 +66,10 @@ async fn a_429_closes_its_own_limit_of_its_own_portal_for_its_own_time() {
     };
     let cases = [
         (limited("TEN_SECONDLY_ROLLING", None), false, 10.0),
-        (limited("TEN_SECONDLY_ROLLING", Some(4)), false, 4.0),
+        (limited("TEN_SECONDLY_ROLLING", Some(9)), false, 9.0),
         (limited("SECONDLY", None), false, 1.0),
         (limited("SECONDLY", None), true, 1.0),
-        (limited("SECONDLY", Some(3)), true, 3.0),
+        (limited("SECONDLY", Some(8)), true, 8.0),
         (Script::Refuse(Refusal::GatewayLimited), false, 10.0),
     ];
     join_all(cases.map(|(script, searched, seconds)| refuse(script, searched, seconds))).await;

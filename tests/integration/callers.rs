@@ -5,7 +5,7 @@ mod audit;
 mod health;
 mod keys;
 mod matrix;
-mod peers;
+pub(crate) mod peers;
 mod real;
 mod rotation;
 mod tls;

@@ -99,12 +99,6 @@ impl TestApp {
         eventually(&what, async || self.queue(bucket).await >= to_f64(calls)).await;
     }
 
-    /// Waits until no more than so many calls wait in this bucket of the portal `default`.
-    pub(crate) async fn dequeued(&self, bucket: &str, calls: usize) {
-        let what = format!("only {calls} calls are queued in {bucket}");
-        eventually(&what, async || self.queue(bucket).await <= to_f64(calls)).await;
-    }
-
     async fn queue(&self, bucket: &str) -> f64 {
         let name = format!("leadsd_quota_waiting{{portal=\"default\",bucket=\"{bucket}\"}}");
         self.metric(&name).await.unwrap_or_default()

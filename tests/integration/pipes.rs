@@ -7,7 +7,7 @@ use std::{
 
 use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
 use leadsd_testkit::{FREE, send_signal};
-use tonic::transport::Channel;
+use tonic::{Code, transport::Channel};
 
 use crate::{
     harness::{LEADSD, PATIENCE, wait_ready},
@@ -106,10 +106,13 @@ async fn a_service_whose_log_is_blocked_serves_on_and_stops_when_told_to() {
     let (mut child, admin, grpc) = start_dev("trace");
     wait_ready(&format!("http://{admin}")).await;
     let mut leads = connect(&grpc).await;
-    // Many times what a pipe holds.
+    // Many times what a pipe holds; rejected calls take no quota.
     for _ in 0..500 {
-        leads.list_leads(pb::ListLeadsRequest::default()).await.expect("served");
+        let invalid = pb::ListLeadsRequest { page_size: -1, ..Default::default() };
+        let status = leads.list_leads(invalid).await.expect_err("the page size is invalid");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     }
+    leads.list_leads(pb::ListLeadsRequest::default()).await.expect("served");
     send_signal(&child, "TERM");
     // The pipe is still there, and nobody reads it.
     let stopped = tokio::task::spawn_blocking(move || {

@@ -339,6 +339,25 @@ async fn an_input_that_hubspot_limits_or_does_not_find_is_requested_individually
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_update_that_the_response_does_not_mention_is_sent_individually() {
+    for mentioned in [&["2"][..], &[]] {
+        let fixture = Fixture::new(move |sent| {
+            let mut response = ordinary(&sent.request);
+            if let Ok(Response::Batch(batch)) = &mut response {
+                batch.results.retain(|item| mentioned.contains(&item.lead.id.as_str()));
+            }
+            Scripted::now(response)
+        });
+        let ids = ["1", "2", "3"];
+        assert_leads(fixture.queued(ids.map(|id| update(id, "Ada"))).await, ids);
+        let individual = ids.iter().filter(|id| !mentioned.contains(id));
+        let mut expected = vec!["update 3 leads".to_owned()];
+        expected.extend(individual.map(|id| format!("update {id}")));
+        assert_eq!(fixture.sent(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rejected_batch_is_sent_without_the_named_input() {
     let error = || about_id(Reason::ValidationFailed, "2");
     let fixture = Fixture::new(move |sent| match &*sent.request {
@@ -615,6 +634,31 @@ async fn a_caller_with_an_earlier_deadline_gets_the_error_while_the_others_retry
     assert_eq!(prior, [0, 1], "the attempts of the first request count");
     let permits: Vec<_> = requests.iter().map(|sent| sent.has_permit).collect();
     assert_eq!(permits, [true, false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_is_not_sent_again_for_a_caller_that_received_the_error() {
+    let upstream = ScriptedUpstream::new(|sent| match sent.number {
+        0 => Scripted::now(Err(unavailable().with_retry_after(5 * SECOND))),
+        _ => Scripted::now(ordinary(&sent.request)),
+    });
+    let retry = Retry::new(Arc::clone(&upstream), 4, Arc::default());
+    let fixture = Fixture::over(retry, upstream, LARGE);
+    fixture.use_permit();
+    let contexts = [4 * SECOND, MINUTE, MINUTE].map(context);
+    let calls = contexts
+        .iter()
+        .zip(["1", "2", "3"])
+        .map(|(ctx, id)| fixture.call_in(ctx, update(id, "Ada")));
+    let mut results = join_all(calls).await;
+    let error = results.remove(0).unwrap_err();
+    assert_eq!(error.reason(), Reason::UpstreamUnavailable);
+    assert_leads(results, ["2", "3"]);
+    assert_eq!(fixture.sent(), ["update 3 leads", "update 2 leads"]);
+    let requests = fixture.upstream.requests();
+    let Request::BatchUpdate(inputs) = &*requests[1].request else { unreachable!() };
+    let ids: Vec<String> = inputs.iter().map(|traced| traced.input.id.to_string()).collect();
+    assert_eq!(ids, ["2", "3"]);
 }
 
 #[tokio::test(start_paused = true)]

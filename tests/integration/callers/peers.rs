@@ -270,7 +270,7 @@ pub(super) async fn connect(
 
 /// Makes a call again that never left this process, because its connection was on its way out. gRPC
 /// wants clients to do so; those in other languages do it themselves, tonic's does not.
-pub(super) async fn unless_unsent<T, F>(call: impl Fn() -> F) -> Result<T, Status>
+pub(crate) async fn unless_unsent<T, F>(call: impl Fn() -> F) -> Result<T, Status>
 where
     F: Future<Output = Result<T, Status>>,
 {

@@ -3,7 +3,6 @@
 
 use futures_util::future::join_all;
 use leadsd::grpc::pb;
-use leadsd_hubspot_fake::Behaviour;
 
 use super::{ask::cost, world::close};
 use crate::{harness::TestApp, operations::VERSIONS};
@@ -55,8 +54,6 @@ async fn count_calls(version: &'static str) {
     assert_eq!(single.associations.len(), 2);
     for (types, calls) in [
         // One is read both ways to find out.
-        (&types[..1], 1 + 1 + 1),
-        (&types[..1], 1 + 1),
         (&types[..], 1 + 2 + 1),
         (&types[..], 1 + 2),
     ] {
@@ -81,64 +78,5 @@ async fn count_calls(version: &'static str) {
     for to in types {
         let path = format!("{base}/{to}/batch/read");
         assert!(paths.contains(&path.as_str()), "{path} in {paths:?}");
-    }
-}
-
-#[tokio::test]
-async fn as_many_as_it_would_take_calls_go_alone() {
-    let cases = [
-        (2, &["contacts"][..], true),
-        (3, &["contacts"], false),
-        (3, &["contacts", "companies"], true),
-        // There is no use in reading so many types.
-        (3, &["contacts", "companies", "deals", "notes"], true),
-    ];
-    let read = cases.map(|(count, types, alone)| async move {
-        let (app, ids) = service(count, "2026-09").await;
-        let (leads, _) = read(&app, &ids, types).await;
-        assert!(leads.iter().all(|lead| lead.associations.contains_key("contacts")));
-        let calls = app.hubspot_calls();
-        let all_alone = calls.iter().all(|call| call.starts_with("GET "));
-        assert_eq!(all_alone, alone, "{count} {types:?}: {calls:?}");
-        assert!(calls.len() <= count, "{calls:?}");
-    });
-    join_all(read).await;
-}
-
-type Change = fn(&mut Behaviour);
-
-#[tokio::test]
-async fn what_cannot_be_told_as_a_single_read_would_is_read_alone() {
-    let changes: [(Change, usize); 4] = [
-        (|_| {}, 0),
-        // Cut where many are read, cut where one is read, and shown otherwise.
-        (|behaviour| behaviour.associations_page = 1, 1),
-        (|behaviour| behaviour.associations_shown = 1, 1),
-        (|behaviour| behaviour.associations_per_kind = true, 0),
-    ];
-    join_all(changes.map(|(change, alone)| read_alone(change, alone))).await;
-}
-
-async fn read_alone(change: Change, alone: usize) {
-    let (app, ids) = service(12, "2026-09").await;
-    app.hubspot.behave(change);
-    let more = app.hubspot.add_contact("grace@example.com");
-    app.hubspot.associate(&ids[3], &more, 608);
-    app.hubspot.associate(&ids[4], &app.contact, 608);
-    let mut expected = Vec::new();
-    for id in &ids {
-        let answer = app.leads.clone().get_lead(request(id, &["contacts"])).await.unwrap();
-        expected.push(answer.into_inner().lead.unwrap().associations);
-    }
-    for round in 0..3 {
-        let (leads, costs) = read(&app, &ids, &["contacts"]).await;
-        let got: Vec<_> = leads.into_iter().map(|lead| lead.associations).collect();
-        assert_eq!(got, expected);
-        let calls = app.hubspot_calls();
-        let gets = calls.iter().filter(|call| call.starts_with("GET ")).count();
-        assert!(round < 2 || gets == alone, "{calls:?}");
-        #[expect(clippy::cast_precision_loss, reason = "small")]
-        let spent = calls.len() as f64;
-        assert!((costs - spent).abs() < 0.01, "{costs} of {calls:?}");
     }
 }

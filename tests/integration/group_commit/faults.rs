@@ -7,16 +7,12 @@ use futures_util::{StreamExt as _, future::join_all, stream};
 use leadsd::grpc::pb;
 use leadsd_hubspot_fake::{Refusal, Script};
 use serde_json::json;
-use tonic::Code;
 
 use super::{
     ask::{Ask, Seen, token},
     world::{CONCURRENT_CASES, Case, World, nothing, spare_of},
 };
-use crate::{
-    admission::closed,
-    harness::{TestApp, properties},
-};
+use crate::harness::{TestApp, cases, properties};
 
 /// Calls that share one.
 const SHARE: usize = 3;
@@ -218,25 +214,12 @@ fn shared(script: Script) -> Fault {
 
 #[tokio::test]
 async fn a_fault_of_a_shared_call_is_what_each_caller_would_have_seen() {
-    let faults = faults().into_iter().map(shared);
-    let refusals = refusals().into_iter().map(|script| Fault { script, also_alone: true });
+    // A sample by default.
+    let faults = faults().into_iter().step_by(cases(6, 1)).map(shared);
+    let refusals = refusals().into_iter().step_by(cases(3, 1));
+    let refusals = refusals.map(|script| Fault { script, also_alone: true });
     let settings = [("HUBSPOT__MAX_ANSWER_SIZE", "64KiB")];
     compare(faults.chain(refusals).collect(), &settings).await;
-}
-
-#[tokio::test]
-async fn what_passes_when_tried_again_passes_for_all_who_share_a_call() {
-    let faults = [
-        Script::Refuse(Refusal::Locked { body: true }),
-        Script::Refuse(Refusal::Migrating(Duration::from_secs(1))),
-        limited("SECONDLY", None),
-        Script::html(503),
-        Script::html(521),
-        Script::DropAfter,
-        Script::DoneBut(502),
-    ];
-    let settings = [("HUBSPOT__MAX_ATTEMPTS", "3")];
-    compare(faults.map(shared).into_iter().collect(), &settings).await;
 }
 
 #[tokio::test]
@@ -275,77 +258,4 @@ async fn an_answer_that_is_too_large_for_many_is_read_for_each() {
     let cases: Vec<Case> =
         portals.zip(asks).map(|(portal, asks)| Case::new(&portal, asks)).collect();
     world.compare(&cases, &nothing).await;
-}
-
-#[tokio::test]
-async fn a_shared_call_that_is_refused_for_its_scope_tells_each_which() {
-    let mut world = World::start(1, 0, &|_| {}, &[]).await;
-    let portal = world.portals().remove(0);
-    let asks = reads(&mut world, &portal);
-    let scopes = r#"{"category":"MISSING_SCOPES","message":"no","errors":[{"message":"m","context":{"requiredGranularScopes":["crm.objects.leads.read"]}}]}"#;
-    let prepare = |app: &TestApp, case: &Case| {
-        let token = token(app, &case.portal);
-        app.hubspot.script_of(token, "POST", "/leads/batch/read", refused(403, scopes));
-    };
-    let outcome = world.ask_together(&Case::new(&portal, asks), &prepare).await;
-    for answer in outcome.answers {
-        let Seen::Failed(failure) = answer.seen else { panic!("a failure") };
-        assert_eq!(
-            (failure.code, failure.reason.as_str()),
-            (Code::PermissionDenied, "MISSING_SCOPES")
-        );
-    }
-}
-
-/// Reads with associations, of leads that have some, by a service that has learned their names.
-async fn linked(world: &mut World) -> Case {
-    let portal = world.portals().remove(0);
-    let case = |world: &mut World, round: &str| {
-        let asks = reads_with_associations(world, &format!("{portal}-{round}"));
-        Case::new(&portal, asks)
-    };
-    let (first, second) = (case(world, "first"), case(world, "second"));
-    world.compare(&[first], &nothing).await;
-    world.together.hubspot.clear_log();
-    second
-}
-
-#[tokio::test]
-async fn a_fault_where_associations_are_read_is_one_of_the_whole_read() {
-    let faults = [
-        (Script::html(503), Some("UPSTREAM_UNAVAILABLE")),
-        (Script::DropAfter, Some("UPSTREAM_UNAVAILABLE")),
-        // Whoever may not read them so, or not now, may read them alone.
-        (limited("SECONDLY", None), None),
-        (limited("TEN_SECONDLY_ROLLING", Some(7)), None),
-        (limited("DAILY", None), None),
-        (Script::html(400), None),
-        (Script::Refuse(Refusal::Forbidden), None),
-        (Script::html(404), None),
-    ];
-    join_all(faults.map(|(fault, reason)| fail_associations(fault, reason))).await;
-}
-
-async fn fail_associations(fault: Script, reason: Option<&str>) {
-    let mut world = World::start(1, 0, &|_| {}, &[]).await;
-    let case = linked(&mut world).await;
-    let expected = world.ask_alone(&case, &nothing).await;
-    let prepare = |app: &TestApp, case: &Case| {
-        let (token, path) = (token(app, &case.portal), "/leads/contacts/batch/read");
-        app.hubspot.script_of(token, "POST", path, fault.clone());
-    };
-    let got = world.ask_together(&case, &prepare).await;
-    for (got, expected) in got.answers.iter().zip(&expected.answers) {
-        match (&got.seen, reason) {
-            (Seen::Failed(failure), Some(reason)) => assert_eq!(failure.reason, reason),
-            (seen, None) => assert_eq!(*seen, expected.seen, "{fault:?}"),
-            other => panic!("{other:?}"),
-        }
-    }
-    // Nothing of the limit for all calls was closed by that.
-    let closed = closed(&world.together, &case.portal).await;
-    assert!(closed.iter().all(|seconds| *seconds < 0.001), "{fault:?}: {closed:?}");
-    // One of them has closed the portal.
-    let calls = world.together.hubspot_calls().len();
-    assert_eq!(calls, if reason.is_some() { 1 + 2 } else { 1 + 2 + SHARE }, "{fault:?}");
 }

@@ -9,11 +9,8 @@ use tokio::join;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
-use super::{service, world::close_for_steps};
+use super::service;
 use crate::harness::{TestApp, eventually, failure, properties};
-
-/// Latency of the write that the service learns from.
-const LATENCY: Duration = Duration::from_millis(500);
 
 fn named(name: &str) -> std::collections::BTreeMap<String, String> {
     properties(&[("hs_lead_name", name)])
@@ -77,47 +74,6 @@ async fn writes_over_the_queue_limit_of_one_lead_are_rejected_and_not_sent() {
         assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "OVERLOADED"));
     }
     assert_eq!(app.hubspot_calls().len(), 4, "the others were not sent");
-}
-
-#[tokio::test]
-async fn a_write_whose_predecessors_outlast_its_deadline_is_rejected_before_it_is_sent() {
-    let (app, ids) = service(&["Jane"]).await;
-    let (id, held) = (&ids[0], Gate::new());
-    app.hubspot.script("PATCH", &format!("/{id}"), Script::Late(LATENCY));
-    app.hubspot.script_times(3, "PATCH", &format!("/{id}"), Script::Held(held.clone()));
-    rename(&app, id, "First", PATIENCE).await.expect("changed");
-    let writes = (0..3).map(|number| {
-        let app = &app;
-        async move { rename(app, id, &format!("Name {number}"), PATIENCE).await }
-    });
-    let late = async {
-        app.queued("lead", 2).await;
-        let rejected =
-            rename(&app, id, "Late", LATENCY * 2).await.expect_err("three are before it");
-        held.open();
-        failure(Err::<(), _>(rejected))
-    };
-    let (done, late) = join!(join_all(writes), late);
-    assert!(done.iter().all(Result::is_ok));
-    assert_eq!((late.0, late.1.as_str()), (Code::ResourceExhausted, "OVERLOADED"));
-    assert_eq!(app.hubspot_calls().len(), 4);
-}
-
-#[tokio::test]
-async fn a_write_behind_another_is_rejected_if_no_permit_comes_before_its_deadline() {
-    let (app, ids) = service(&["Jane"]).await;
-    let _closed = close_for_steps(&app, "default", 2).await;
-    app.hubspot.clear_log();
-    let late = async {
-        app.queued("burst", 1).await;
-        let time = Duration::from_millis(200);
-        let rejected = rename(&app, &ids[0], "Late", time).await.expect_err("it is closed");
-        failure(Err::<(), _>(rejected))
-    };
-    let (first, late) = join!(rename(&app, &ids[0], "First", PATIENCE), late);
-    first.expect("there is time");
-    assert_eq!((late.0, late.1.as_str()), (Code::ResourceExhausted, "RATE_LIMITED"));
-    assert_eq!(app.hubspot_calls().len(), 1);
 }
 
 #[tokio::test]

@@ -28,6 +28,9 @@ const MARGIN: u32 = 4;
 /// Minimum time that a portal is closed for several steps of a test, in seconds.
 const MIN_FOR_STEPS: u64 = 3;
 
+/// How long a portal is closed where calls need not share a batch for the test to hold.
+const CLOSED: Duration = Duration::from_secs(2);
+
 /// Maximum time that a portal is closed, in seconds: calls wait for it with the patience of a test.
 const MAX_CLOSED: u64 = 12;
 
@@ -153,7 +156,7 @@ impl World {
         Outcome { answers, before: 0.0 }
     }
 
-    /// Makes the calls at once while no permit is free, so that they leave together.
+    /// Makes the calls at once while no permit is free, so that all of them share a batch.
     pub(super) async fn ask_together(&self, case: &Case, prepare: &Prepare<'_>) -> Outcome {
         let turn = self.closing.acquire().await;
         // A trial beside all other cases, so that it is as slow as they are.
@@ -163,6 +166,17 @@ impl World {
             false => close(&self.together, &case.portal, calls).await,
         };
         drop(turn);
+        self.ask_closed(case, prepare, closed).await
+    }
+
+    /// Makes the calls at once while the portal is closed for a fixed time. On a slow machine some
+    /// arrive later and share no batch.
+    async fn ask_at_once(&self, case: &Case, prepare: &Prepare<'_>) -> Outcome {
+        let closed = close_for(&self.together, &case.portal, CLOSED, None).await;
+        self.ask_closed(case, prepare, closed).await
+    }
+
+    async fn ask_closed(&self, case: &Case, prepare: &Prepare<'_>, closed: Closed) -> Outcome {
         prepare(&self.together, case);
         let asks = case.asks.iter().map(|ask| ask.send(&self.together, &case.portal));
         Outcome { answers: join_all(asks).await, before: closed.cost }
@@ -173,7 +187,7 @@ impl World {
     pub(super) async fn compare(&self, cases: &[Case], prepare: &Prepare<'_>) {
         self.together.hubspot.clear_log();
         let alone = stream::iter(cases).map(|case| self.ask_alone(case, prepare));
-        let together = stream::iter(cases).map(|case| self.ask_together(case, prepare));
+        let together = stream::iter(cases).map(|case| self.ask_at_once(case, prepare));
         let (alone, together): (Vec<Outcome>, Vec<Outcome>) = tokio::join!(
             alone.buffered(CONCURRENT_CASES).collect(),
             together.buffered(CONCURRENT_CASES).collect(),
@@ -320,15 +334,24 @@ async fn closed(
     // HubSpot counts the wait in whole seconds.
     let seconds = (arrival(app, calls).await * MARGIN).as_secs() + 1;
     let time = Duration::from_secs(seconds.clamp(min, MAX_CLOSED));
+    Closed { _turn: turn, ..close_for(app, portal, time, timeout(time)).await }
+}
+
+async fn close_for(
+    app: &TestApp,
+    portal: &str,
+    time: Duration,
+    timeout: Option<Duration>,
+) -> Closed {
     let refusal = Refusal::RateLimited { policy: "SECONDLY", retry_after: Some(time) };
     app.hubspot.script_of(token(app, portal), "GET", "/leads", Script::Refuse(refusal));
     let mut request = of(portal, pb::ListLeadsRequest::default());
-    if let Some(timeout) = timeout(time) {
+    if let Some(timeout) = timeout {
         request.set_timeout(timeout);
     }
     let status = app.leads.clone().list_leads(request).await.expect_err("it is closed");
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
-    Closed { time, cost: cost(status.metadata()), _turn: turn }
+    Closed { time, cost: cost(status.metadata()), _turn: None }
 }
 
 /// How long so many calls take that are rejected before they need a permit.

@@ -105,8 +105,8 @@ async fn a_service_without_leaks_passes() {
 #[tokio::test]
 async fn each_leak_of_the_service_fails_the_test() {
     let leaks: [(Launch, &str); 5] = [
-        (leaks_a_slot, "not released: Held { calls: 0.0, slots: 1.0, queued: 0.0 }"),
-        (leaks_a_request, "not released: Held { calls: 0.0, slots: 0.0, queued: 1.0 }"),
+        (leaks_a_slot, "slots: 1.0"),
+        (leaks_a_request, "queued: 1.0"),
         (leaks_a_secret, "secrets in the log"),
         (leaks_a_task, "1 tasks outlive the service"),
         (leaks_a_permit, "1 tasks outlive the service"),

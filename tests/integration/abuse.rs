@@ -37,7 +37,7 @@ async fn others_are_served(app: &TestApp) {
         leads.get_lead(pb::GetLeadRequest { id, ..Default::default() }).await.expect("served");
         assert_eq!(health(connect(app).await).await.expect("a probe is answered"), 1);
     };
-    tokio::time::timeout(Duration::from_secs(5), served).await.expect("served soon");
+    tokio::time::timeout(PATIENCE, served).await.expect("served");
 }
 
 async fn health(channel: Channel) -> Result<i32, Status> {

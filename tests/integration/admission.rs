@@ -9,7 +9,7 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    group_commit::world::close_for_steps,
+    group_commit::world::close,
     harness::{TestApp, failure},
 };
 
@@ -210,7 +210,7 @@ async fn an_answer_that_says_nothing_is_left_is_obeyed() {
 #[tokio::test]
 async fn calls_over_the_queue_limit_are_rejected_and_not_sent() {
     let app = TestApp::builder().set("QUOTA__MAX_WAITING", "3").start().await;
-    let _closed = close_for_steps(&app, "default", 8).await;
+    let _closed = close(&app, "default", 8).await;
     app.hubspot.clear_log();
     let all = join_all((2..=9).map(|size| list(&app, "default", size))).await;
     let (done, rejected): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);

@@ -6,7 +6,7 @@ use leadsd::grpc::pb::{self, quota_service_client::QuotaServiceClient};
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{group_commit::world::close_for_steps, harness::TestApp};
+use crate::{group_commit::world::close, harness::TestApp};
 
 /// Reads a page that no other call reads.
 async fn list(app: &TestApp, caller: &str, priority: &str, size: i32) -> Result<(), Status> {
@@ -20,7 +20,7 @@ async fn list(app: &TestApp, caller: &str, priority: &str, size: i32) -> Result<
 #[tokio::test]
 async fn a_full_queue_drops_a_call_of_the_caller_that_fills_it() {
     let app = TestApp::builder().set("QUOTA__MAX_WAITING", "4").start().await;
-    let _closed = close_for_steps(&app, "default", 5).await;
+    let _closed = close(&app, "default", 5).await;
     let bulk = join_all((1..=4).map(|size| list(&app, "job", "bulk", size)));
     let interactive = async {
         app.queued("burst", 4).await;

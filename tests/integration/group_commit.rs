@@ -16,7 +16,7 @@ use leadsd_hubspot_fake::{Gate, Script};
 use tokio::join;
 use tonic::Code;
 
-use self::world::close_for_steps;
+use self::world::close;
 use crate::harness::TestApp;
 
 /// A service with one portal and leads of these names.
@@ -33,7 +33,7 @@ async fn a_batch_create_whose_answer_got_lost_is_unknown_to_each_and_sent_once()
     let inputs = vec![app.create_input("First", &[])];
     let request = pb::BatchCreateLeadsRequest { inputs, ..Default::default() };
     app.leads.clone().batch_create_leads(request).await.expect("created");
-    let _closed = close_for_steps(&app, "default", 4).await;
+    let _closed = close(&app, "default", 4).await;
     app.hubspot.clear_log();
     app.hubspot.script("POST", "/batch/create", Script::DropAfter);
     let creates = (0..4).map(|number| {

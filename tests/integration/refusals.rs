@@ -159,7 +159,7 @@ async fn a_429_whose_body_outlasts_the_deadline_is_told_in_time() {
     let silent = Script::Partly(Box::new(Script::Refuse(refusal)), End::Silent);
     app.hubspot.script("GET", "/7", silent);
     let mut request = Request::new(pb::GetLeadRequest { id: "7".to_owned(), ..Default::default() });
-    request.set_timeout(Duration::from_millis(800));
+    request.set_timeout(Duration::from_secs(2));
     let status = patient(&app).get_lead(request).await.expect_err("refused");
     assert_eq!(failure(Err::<(), _>(status)).1, "RATE_LIMITED");
     let [burst, _] = closed(&app, &portals[0]).await;

@@ -25,10 +25,10 @@ const A_SECOND: usize = 10;
 /// How many times longer a portal stays closed than its calls took to arrive in a trial.
 const MARGIN: u32 = 4;
 
-/// Minimum time that a portal is closed for several steps of a test, in seconds.
-const MIN_FOR_STEPS: u64 = 3;
+/// Minimum time that a portal is closed, in seconds: a machine with other work stops for a second or two.
+const MIN_CLOSED: u64 = 4;
 
-/// How long a portal is closed where calls need not share a batch for the test to hold.
+/// Time for which a portal is closed where the test holds without a shared batch.
 const CLOSED: Duration = Duration::from_secs(2);
 
 /// Maximum time that a portal is closed, in seconds: calls wait for it with the patience of a test.
@@ -58,7 +58,6 @@ pub(super) struct World {
     pub(super) alone: TestApp,
     pub(super) together: TestApp,
     portals: Vec<String>,
-    tries_again: bool,
     /// Keeps the calls that close a portal from waiting for each other.
     closing: Semaphore,
     /// Id of the newest lead that both accounts had from the start.
@@ -111,9 +110,8 @@ impl World {
             service(false, &all, behave, settings),
             service(true, &portals, behave, settings),
         );
-        let tries_again = settings.iter().any(|(key, _)| *key == "HUBSPOT__MAX_ATTEMPTS");
         let closing = Semaphore::new(4);
-        Self { alone, together, portals, tries_again, closing, newest: 0 }
+        Self { alone, together, portals, closing, newest: 0 }
     }
 
     pub(super) fn portals(&self) -> Vec<String> {
@@ -161,10 +159,7 @@ impl World {
         let turn = self.closing.acquire().await;
         // A trial beside all other cases, so that it is as slow as they are.
         let calls = case.asks.len() * 2;
-        let closed = match self.tries_again {
-            true => close_without_retry(&self.together, &case.portal, calls).await,
-            false => close(&self.together, &case.portal, calls).await,
-        };
+        let closed = close(&self.together, &case.portal, calls).await;
         drop(turn);
         self.ask_closed(case, prepare, closed).await
     }
@@ -172,7 +167,7 @@ impl World {
     /// Makes the calls at once while the portal is closed for a fixed time. On a slow machine some
     /// arrive later and share no batch.
     async fn ask_at_once(&self, case: &Case, prepare: &Prepare<'_>) -> Outcome {
-        let closed = close_for(&self.together, &case.portal, CLOSED, None).await;
+        let closed = close_for(&self.together, &case.portal, CLOSED).await;
         self.ask_closed(case, prepare, closed).await
     }
 
@@ -303,29 +298,8 @@ async fn warm_up(app: &TestApp, portal: &str) {
     app.leads.clone().upsert_lead(of(portal, request)).await.expect("upserted");
 }
 
-/// Has HubSpot close a portal for long enough that so many calls arrive meanwhile.
+/// Makes HubSpot close a portal for long enough that `calls` calls arrive meanwhile.
 pub(crate) async fn close(app: &TestApp, portal: &str, calls: usize) -> Closed {
-    closed(app, portal, calls, 1, |_| None).await
-}
-
-/// The same for a test that makes so many calls and looks at the queue between its steps.
-pub(crate) async fn close_for_steps(app: &TestApp, portal: &str, calls: usize) -> Closed {
-    closed(app, portal, calls, MIN_FOR_STEPS, |_| None).await
-}
-
-/// The same with a service that would retry the call that closes the portal, if it had the time.
-pub(super) async fn close_without_retry(app: &TestApp, portal: &str, calls: usize) -> Closed {
-    // The call that closes the portal has no more time than that.
-    closed(app, portal, calls, MIN_FOR_STEPS, Some).await
-}
-
-async fn closed(
-    app: &TestApp,
-    portal: &str,
-    calls: usize,
-    min: u64,
-    timeout: impl FnOnce(Duration) -> Option<Duration>,
-) -> Closed {
     let turn = if calls < MANY {
         None
     } else {
@@ -333,22 +307,20 @@ async fn closed(
     };
     // HubSpot counts the wait in whole seconds.
     let seconds = (arrival(app, calls).await * MARGIN).as_secs() + 1;
-    let time = Duration::from_secs(seconds.clamp(min, MAX_CLOSED));
-    Closed { _turn: turn, ..close_for(app, portal, time, timeout(time)).await }
+    let time = Duration::from_secs(seconds.clamp(MIN_CLOSED, MAX_CLOSED));
+    Closed { _turn: turn, ..close_for(app, portal, time).await }
 }
 
-async fn close_for(
-    app: &TestApp,
-    portal: &str,
-    time: Duration,
-    timeout: Option<Duration>,
-) -> Closed {
+/// The same for a test that does not wait for the end.
+pub(crate) async fn close_for_long(app: &TestApp, portal: &str) -> Closed {
+    close_for(app, portal, Duration::from_secs(MAX_CLOSED)).await
+}
+
+/// Makes HubSpot close a portal for this time.
+async fn close_for(app: &TestApp, portal: &str, time: Duration) -> Closed {
     let refusal = Refusal::RateLimited { policy: "SECONDLY", retry_after: Some(time) };
     app.hubspot.script_of(token(app, portal), "GET", "/leads", Script::Refuse(refusal));
-    let mut request = of(portal, pb::ListLeadsRequest::default());
-    if let Some(timeout) = timeout {
-        request.set_timeout(timeout);
-    }
+    let request = of(portal, pb::ListLeadsRequest::default());
     let status = app.leads.clone().list_leads(request).await.expect_err("it is closed");
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     Closed { time, cost: cost(status.metadata()), _turn: None }

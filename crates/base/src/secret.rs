@@ -1,11 +1,11 @@
-//! Secret text: wiped from memory on drop, redacted wherever it is printed.
+//! Secret text: wiped from memory on drop, redacted in all output.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
 /// Marker contained in every secret that fakes and test doubles invent, so that a test recognises a
-/// leaked secret wherever it appears.
+/// leaked secret in any output.
 pub const SECRET_MARKER: &str = "hush";
 
 /// A secret text. `Debug` prints `[redacted]`, there is no `Display`, and the memory is wiped on drop.

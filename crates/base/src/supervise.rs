@@ -5,7 +5,7 @@
 //! doubles with each restart and falls back to its first value after a run that outlasted the
 //! longest pause. Work that returns has ended by itself and is not restarted.
 //!
-//! State that must survive a panic belongs into what the runs share, never into one run.
+//! State that must survive a panic belongs outside of the runs.
 //!
 //! ```
 //! use leadsd_base::supervise::Supervisor;

@@ -64,7 +64,7 @@ impl Drop for Task {
     }
 }
 
-/// Starts `work` as a task called `name` in logs. `owner` is what it runs for, such as a portal.
+/// Starts `work` as a task called `name` in logs. `owner` names its purpose, such as a portal.
 pub fn spawn(
     name: &'static str,
     owner: &str,

@@ -1,4 +1,4 @@
-//! Counts of what the engine does, per portal and in total.
+//! Counters of the engine, per portal and in total.
 
 use std::sync::{
     Arc,
@@ -20,7 +20,7 @@ pub struct Counters {
     pub store_polls: u64,
     /// Attempts to save a rotated refresh token.
     pub store_writes: u64,
-    /// Failed calls to the secret store, whatever the reason.
+    /// Failed calls to the secret store, for any reason.
     pub store_failures: u64,
     /// Rotated refresh tokens that conflicted with another change of the secret.
     pub conflicts: u64,

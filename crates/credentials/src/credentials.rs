@@ -1,4 +1,4 @@
-//! The credentials of all portals: what the composition root starts, asks and closes.
+//! Credentials of all portals, as started, read and closed by the composition root.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

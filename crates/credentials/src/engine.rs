@@ -66,7 +66,7 @@ struct StartSlot {
 // === impl Ports ===
 
 impl fmt::Debug for Ports {
-    /// Leaves out what is behind the ports: they hold secrets, and their `Debug` is not ours.
+    /// Omits the implementations of the ports: they hold secrets, and their `Debug` is unknown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ports")
             .field("readiness", &*self.readiness.borrow())

@@ -1,6 +1,6 @@
 //! HubSpot credentials, held in memory and refreshed ahead of expiry.
 //!
-//! [`Credentials`] runs one engine per portal; [`Handle`] is what callers hold. Two ports connect
+//! [`Credentials`] runs one engine per portal; callers hold a [`Handle`]. Two ports connect
 //! the engine with the world: [`SecretStore`] (Vault) and [`TokenSource`] (HubSpot's token
 //! endpoint).
 //!

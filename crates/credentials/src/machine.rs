@@ -3,7 +3,7 @@
 //!
 //! Three machines react to each [`Event`] with [`MachineCommand`]s:
 //! - [`SecretWatch`] keeps the secret in memory up to date;
-//! - [`TokenCycle`] refreshes tokens ahead of their expiry and decides what callers get;
+//! - [`TokenCycle`] refreshes tokens ahead of their expiry and decides the result for callers;
 //! - [`WriteBack`] saves rotated refresh tokens.
 //!
 //! They talk to each other by events, which [`Machine`] routes; [`MachineFacts`] are what one may read of
@@ -58,8 +58,8 @@ pub(crate) struct Machine {
     store_busy: bool,
 }
 
-/// The machines in the order in which they see an event: the secret first, what is newer than the
-/// secret next, and what follows from both last.
+/// Machines in the order in which they see an event: the secret, then credentials newer than the secret,
+/// then the token cycle, which depends on both.
 #[derive(Debug, Clone, Copy)]
 enum Part {
     Watch,

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-/// Minimum time between two token requests of a portal, whatever asks for them. Prevents a busy
+/// Minimum time between two token requests of a portal, for any reason. Prevents a busy
 /// loop if tokens live for a second or each new one is reported as expired.
 pub(crate) const REQUEST_FLOOR: Duration = Duration::from_secs(1);
 
@@ -104,7 +104,7 @@ pub(crate) fn refresh_after(life: Duration, jitter: f64) -> Duration {
     life.min(LONGEST_PLAN).mul_f64(fraction).max(REQUEST_FLOOR)
 }
 
-/// Pause after the `failures`th failure in a row. `retry_after` is what the peer asks for;
+/// Pause after the `failures`th failure in a row. `retry_after` is the pause that the peer states;
 /// `token_left` is the remaining lifetime of the token that callers use, `None` if they have none.
 pub(crate) fn backoff(
     failures: u32,

@@ -1,4 +1,4 @@
-//! The port to the token endpoint, and what crosses it. The names are those of RFC 6749.
+//! Port to the token endpoint, with its messages. The names are those of RFC 6749.
 
 use std::{fmt, time::Duration};
 

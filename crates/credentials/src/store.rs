@@ -1,4 +1,4 @@
-//! The port to the secret store, and what crosses it.
+//! Port to the secret store, with its messages.
 
 use std::{collections::BTreeMap, fmt};
 

@@ -1,4 +1,4 @@
-//! Access tokens and what can be said of them.
+//! Access tokens, and reasons for their absence.
 
 use leadsd_base::secret::Secret;
 
@@ -24,7 +24,7 @@ pub enum Rejection {
 /// Reason why no token is available.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenUnavailable {
-    /// No token came before the caller's deadline. Says what the engine is waiting for.
+    /// No token came before the caller's deadline. Names the condition that the engine waits for.
     #[error("no credential in time: {0}")]
     DeadlineExceeded(String),
     /// The credential is suspended: the secret is missing, malformed or rejected permanently, or

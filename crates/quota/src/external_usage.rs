@@ -1,8 +1,8 @@
 //! Calls of other clients in a limit: replicas without a ledger, or another program with the same
 //! credential. HubSpot announces how much is left for all, and not how many clients there are.
 //!
-//! A replica that sees other clients takes at most nine tenths of what they leave. Replicas that all do
-//! this converge to equal parts, whatever each began with: each part is nine times the rest. Two use 95 %
+//! A replica that sees other clients uses at most nine tenths of the remaining limit. Replicas that all do
+//! this converge to equal parts from any start: each part is nine times the rest. Two use 95 %
 //! of the limit, three 96 %. From four on the rest is smaller than the number of calls in flight; those
 //! should share a ledger.
 
@@ -13,7 +13,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Part of what others leave that is taken, in hundredths. See the module for why.
+/// Part of the remaining limit that is used, in hundredths. The module describes the reason.
 const TARGET_SHARE: u64 = 90;
 
 /// Part of the limit that is left to unknown clients, in hundredths: enough for one call to get in and be

@@ -1,6 +1,6 @@
 //! The port to the store through which replicas share one limit.
 //!
-//! The ledger holds every slot that any replica has taken, and grants permits out of what is left: in
+//! The ledger holds every slot that any replica has acquired, and grants permits from the remainder: in
 //! small blocks and, where nothing is left, ahead of time, as a permit that is valid from some time on.
 //! Waiting replicas are served in the order in which they ask, and none of them polls.
 
@@ -27,7 +27,7 @@ pub type LedgerInstant = i64;
 /// The store that replicas share. One exchange reports and asks for permits.
 #[async_trait]
 pub trait Ledger: fmt::Debug + Send + Sync + 'static {
-    /// Reports what became of permits, and asks for more. The quota waits a quarter of a second for the
+    /// Reports outcomes of permits, and requests more. The quota waits a quarter of a second for the
     /// response at most.
     async fn exchange(
         &self,

@@ -1,9 +1,8 @@
 //! The queue for one bucket: fair shares among callers, interactive requests before bulk requests, and
 //! every tenth permit to bulk.
 //!
-//! Permits are what is divided. A member of a group is charged its part of a full batch when it is
-//! queued, and the rest of its part of the actual batch when that is dispatched. A cancelled request gets
-//! its charge back.
+//! Fair shares divide permits. A request of a group is charged for its part of a full batch when it is
+//! queued, and for the rest of its part when the batch is dispatched. A cancelled request is refunded.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -227,7 +226,7 @@ impl Queue {
         Some(Batch { users: Users::Single(caller), waiting: vec![waiting], since: vec![since] })
     }
 
-    /// Charges what the members of a batch that is not full have not paid for its permit yet.
+    /// Charges the members of a partial batch for the unpaid rest of its permit.
     fn charge_rest(&mut self, priority: Priority, users: &[BatchUser], size: usize) {
         let size = size.max(1) as u64;
         for BatchUser { caller, requests, charged } in users {

@@ -53,7 +53,7 @@ impl RemoteUsage {
         }
     }
 
-    /// Adds what others may have called since the ledger's last report, and may call in `more` time:
+    /// Adds the possible calls of other replicas since the ledger's last report, and within `more` time:
     /// the whole limit of `size` calls in a window of `length`, and one for each replica, because
     /// tenths are rounded.
     pub(crate) fn add_unreported(

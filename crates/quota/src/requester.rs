@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-/// A client of leadsd, which is what quota is divided among: its authenticated identity, else the name
+/// A client of leadsd, among which quota is divided: its authenticated identity, else the name
 /// that it sends, else its address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Caller {

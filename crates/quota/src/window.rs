@@ -1,9 +1,9 @@
 //! A rolling window, counted by the client.
 //!
-//! HubSpot counts a call when it arrives, which is some time between its request and its response. A slot
-//! is therefore held until the response, but no longer than the transit time that the window reckons
-//! with, and for one length of the window after that. Then the call has left HubSpot's window too. A call
-//! with a longer transit can be rejected with 429.
+//! HubSpot counts a call on arrival, some time between request and response. A slot is therefore held
+//! until the response, or for the assumed transit time if that is shorter, and then for one length of
+//! the window. By then the call has left HubSpot's window too. A call with a longer transit can be
+//! rejected with 429.
 
 use std::{collections::VecDeque, time::Duration};
 

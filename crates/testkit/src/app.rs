@@ -296,7 +296,7 @@ impl Builder {
         }
     }
 
-    /// Keys of the configuration; what the test has set comes last and wins.
+    /// Keys of the configuration; keys of the test come last and take precedence.
     fn settings(&self, peers: &Peers) -> Vec<(String, String)> {
         let Peers { hubspot, vault, token_file, .. } = peers;
         let mut settings = vec![

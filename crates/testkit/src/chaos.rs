@@ -28,7 +28,7 @@ pub enum Direction {
     Response,
 }
 
-/// A TCP proxy that cuts one connection after a given number of bytes, and counts what passes.
+/// A TCP proxy that cuts one connection after a given number of bytes, and counts passing bytes.
 ///
 /// It starts without a target, so that its address can be part of the configuration of a client
 /// that starts before the server.
@@ -103,7 +103,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         connections.push(task::spawn("chaos-connection", "", async move {
             let Ok(server) = TcpStream::connect(target).await else { return };
             for stream in [&client, &server] {
-                // Nagle's algorithm would join what was written apart.
+                // Nagle's algorithm would merge separate writes.
                 let _ = stream.set_nodelay(true);
             }
             let ((from_client, to_client), (from_server, to_server)) =

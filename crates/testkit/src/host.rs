@@ -14,9 +14,8 @@ const INTERVAL: Duration = Duration::from_millis(2);
 
 /// A single-threaded runtime on a separate thread.
 ///
-/// Everything that is spawned on it runs on that thread. Hence its log lines go to the dispatcher
-/// of this host and to no other, its tasks can be counted, and a test may block while it waits for
-/// the end of what runs here.
+/// Everything that is spawned on it runs on that thread. Hence its log lines go only to the dispatcher
+/// of this host, and its tasks can be counted. A test may block while it waits for the end of this work.
 #[derive(Debug)]
 pub struct Host {
     handle: Handle,

@@ -1,4 +1,4 @@
-//! HTTP/2 frame by frame: a client that does what no client library would.
+//! HTTP/2 client that sends single frames, including invalid ones.
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -90,7 +90,7 @@ impl RawConnection {
 
     /// Sends bytes.
     pub async fn send(&mut self, bytes: &[u8]) {
-        // The server may have closed: a test looks at what it sent.
+        // The server may have closed the connection; tests inspect its frames.
         let _ = self.0.write_all(bytes).await;
     }
 

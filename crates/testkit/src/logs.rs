@@ -36,7 +36,7 @@ struct Writer(LogCapture);
 // === impl LogCapture ===
 
 impl LogCapture {
-    /// A dispatcher that writes what passes `filter` into this capture.
+    /// A dispatcher that writes events that pass `filter` into this capture.
     pub fn dispatch(&self, filter: EnvFilter) -> Dispatch {
         let lines =
             tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Writer(self.clone()));

@@ -36,9 +36,9 @@ pub async fn read(mut response: Response, max: usize) -> Result<Vec<u8>, BodyErr
 
 /// Reads the body of an error response, up to `max` bytes and `deadline`.
 ///
-/// The status and headers of an error response matter more than its body, so a body that is cut, too
-/// large or late counts as empty. Exception: if the part that arrived is not the beginning of a JSON
-/// object, it is returned, because it shows that something else than the API has answered.
+/// The status and headers of an error response matter more than its body. A truncated, oversized or late
+/// body therefore counts as empty. Exception: a body that does not start like a JSON object is returned,
+/// because it shows that another server than the API responded.
 pub async fn read_error(mut response: Response, max: usize, deadline: Instant) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Ok(chunk)) = timeout_at(deadline, response.chunk()).await {

@@ -1,4 +1,4 @@
-//! Checks what comes from outside before any machine sees it: empty values, and error texts that
+//! Validates external data before any machine sees it: empty values, and error texts that
 //! quote a secret.
 
 use super::event::Event;

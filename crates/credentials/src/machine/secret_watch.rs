@@ -1,9 +1,9 @@
-//! Keeps the portal's secret in memory up to date: polls the version metadata, reads the secret
-//! when its version has changed, and says what that means.
+//! Keeps the portal's secret in memory up to date: polls the version metadata, reads the secret after a
+//! version change, and raises events for the other machines.
 //!
-//! A secret once read stays in memory, whatever happens to it in the store. A lower version than
-//! the one in memory is a lagging replica of the store the first time and a secret that was created
-//! anew the second.
+//! A secret once read stays in memory, even if it is deleted in the store. A read of a lower version
+//! than the one in memory is ignored the first time, because a replica of the store may lag. The second
+//! time it is adopted: the secret was recreated.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! Refreshes access tokens ahead of their expiry and decides what callers get.
+//! Refreshes access tokens ahead of their expiry and decides the result for callers.
 //!
-//! - A token is in use until its own expiry, whatever fails meanwhile.
+//! - A token is in use until its expiry, even if refreshes fail.
 //! - At most one token request is in flight, so callers never cause more than one refresh.
 //! - A rejected credential is suspect until the store was checked for another, then suspended.
 
@@ -153,7 +153,7 @@ impl TokenCycle {
         schedule::suspended_retry_after(self.suspended_retry_interval, cx.jitter())
     }
 
-    /// Tries everything again, whatever failed before.
+    /// Retries everything, regardless of earlier failures.
     fn retry_now(&mut self, cx: &mut Context<'_>) {
         cx.raise(Event::SecretWanted { afresh: true });
         if cx.facts.request.is_some() && !self.refresh.in_flight {

@@ -1,4 +1,4 @@
-//! Reports of a 401: what the reporting callers get, and what their reports cost.
+//! Reports of a 401: results of the reporting callers, and number of calls.
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};

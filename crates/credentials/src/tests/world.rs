@@ -1,5 +1,5 @@
-//! The setting of a test: doubles, an engine on them, a caller that never stops calling, and a
-//! capture of everything that is logged, which fails the test if a secret is in it.
+//! Test environment: doubles, an engine on them, a caller that makes a call every second, and a log
+//! capture that fails the test if a secret is logged.
 
 use std::{
     fmt::{self, Write as _},
@@ -151,7 +151,7 @@ impl World {
         })
     }
 
-    /// Starts a caller that asks every second. The token endpoint double judges what it gets.
+    /// Starts a caller that asks every second. The token endpoint double validates the token.
     pub(super) fn probe(&self, handle: &Handle) -> Probe {
         let (endpoint, handle) = (Arc::clone(&self.endpoint), handle.clone());
         let seen = Arc::new(Mutex::new(Seen::default()));
@@ -271,7 +271,7 @@ impl<S: tracing::Subscriber> Layer<S> for Logs {
     }
 }
 
-// === helpers on what is under test ===
+// === helpers for the engine ===
 
 /// The status of the portal `default`.
 #[track_caller]

@@ -7,7 +7,7 @@ use crate::observation::ObservedLimit;
 
 const BASELINE: Baseline = Baseline { in_ledger: false, oldest: 3 };
 
-/// Records what permits report.
+/// Records the reports of permits.
 #[derive(Debug, Default)]
 struct Recorder(Mutex<Vec<Event>>);
 

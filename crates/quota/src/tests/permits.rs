@@ -1,4 +1,4 @@
-//! Permits of an account: what each outcome returns, and when.
+//! Permits of an account: released slots by outcome and time.
 
 use super::*;
 use crate::{BucketCounters, RateLimited, Reason};

@@ -13,7 +13,7 @@ const LIMIT: usize = 190;
 
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// A double of HubSpot that enforces its limit and announces what is left.
+/// A double of HubSpot that enforces its limit and announces the remaining calls.
 #[derive(Debug, Default)]
 struct Strict {
     arrivals: Mutex<VecDeque<Instant>>,

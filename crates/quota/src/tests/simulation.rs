@@ -1,5 +1,5 @@
-//! Random loads: no window is overrun, no request waits longer than those before it take, results come
-//! exactly once and in order, changed limits apply, and a 429 closes only its own limit.
+//! Random loads. Invariants: no window is overrun, no request waits longer than its position requires,
+//! results come exactly once and in order, changed limits apply, and a 429 closes only its limit.
 
 use proptest::prelude::*;
 
@@ -101,7 +101,7 @@ struct Done {
     patience: Option<Duration>,
 }
 
-/// An account with doubles of HubSpot, and what they recorded.
+/// An account with doubles of HubSpot, and their records.
 #[derive(Debug)]
 struct World {
     account: Arc<Account>,
@@ -232,8 +232,9 @@ fn in_order(done: &[Done]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Asserts that no request waited longer than fair shares allow: the time for those before it of the same
-/// caller, kind and priority, with as many of every other caller in between, and ten times that for bulk.
+/// Asserts that no request waited longer than fair shares allow: the time for earlier requests of the
+/// same caller, kind and priority, with as many of every other caller in between. For bulk the bound is
+/// ten times that.
 fn in_time(done: &[Done], limit: usize) -> Result<(), TestCaseError> {
     for call in done {
         // The groups of one caller share its position.

@@ -1,25 +1,24 @@
-//! Checks at the end of a [`TestApp`]: what the service has acquired, it has released.
+//! Checks at the end of a [`TestApp`]: the service has released all resources.
 
 use std::{thread, time::Duration};
 
 use super::{Peers, TestApp};
 use crate::wait::{PATIENCE, metrics_page};
 
-/// Time for calls whose caller has left to end by themselves. Calls that take longer are cut off by
-/// the stop, and are no leak.
+/// Time for cancelled calls to end. The stop aborts longer calls, which are no leak.
 const CALLS_END: Duration = Duration::from_millis(300);
 
-/// Time for the release of what calls have held that have ended. Short in the tests of this crate, which
-/// plant leaks.
+/// Time for finished calls to release their resources. Short in the tests of this crate, which plant
+/// leaks.
 const RELEASE: Duration = if cfg!(test) { CALLS_END } else { Duration::from_secs(5) };
 
-/// Time for the end of all tasks after the service has stopped; short for the same reason.
+/// Time for all tasks to end after the service has stopped; short for the same reason.
 const TASKS_END: Duration = if cfg!(test) { CALLS_END } else { PATIENCE };
 
 /// Interval between two looks at the metrics.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Values of the page of metrics that show what the service holds.
+/// Metrics of the resources in use.
 #[derive(Debug, PartialEq)]
 struct Held {
     /// RPCs that have not ended.

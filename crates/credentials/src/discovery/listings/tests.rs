@@ -1,4 +1,4 @@
-//! Listings one after the other, and what they change.
+//! Changes by consecutive listings.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The secret watch: polls, reads, and what it makes of the answers.
+//! The secret watch: polls, reads, and its reactions to their results.
 
 use super::*;
 use crate::{

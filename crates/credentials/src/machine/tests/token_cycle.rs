@@ -1,4 +1,4 @@
-//! The token cycle: the schedule of refreshes, the validity of the credential, and what callers get.
+//! The token cycle: the schedule of refreshes, the validity of the credential, and the results for callers.
 
 use super::*;
 use crate::{

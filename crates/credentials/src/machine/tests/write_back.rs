@@ -1,4 +1,4 @@
-//! The write-back: what becomes of rotated refresh tokens.
+//! The write-back of rotated refresh tokens.
 
 use super::*;
 use crate::{

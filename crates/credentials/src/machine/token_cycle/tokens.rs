@@ -1,4 +1,4 @@
-//! The tokens of a portal: the one in use, and what is known about a replacement.
+//! Tokens of a portal: the active one, and the state of the search for a replacement.
 
 use std::time::Duration;
 

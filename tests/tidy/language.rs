@@ -169,21 +169,19 @@ pub(crate) fn doc_faults(file: &Path, text: &str) -> Vec<String> {
 /// code in backticks is no part of a phrase.
 fn words(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
+    // `None` of Rust and Python is no word.
+    let lower = |word: &str| if word == "None" { word.to_owned() } else { word.to_lowercase() };
     for (number, line) in text.lines().enumerate() {
         let mut is_function = false;
-        for part in line.split(|c: char| c.is_whitespace() || "\"()*/#<>[]{}|".contains(c)) {
-            let ends = part.ends_with(['.', ',', ';', ':', '!', '?']);
+        for part in line.split(|c: char| c.is_whitespace() || "\"*/#<>|".contains(c)) {
+            let ends = part.ends_with(['.', ',', ';', ':', '!', '?', '(', ')', '{', '}', '[', ']']);
             let word = part.trim_matches(|c: char| !c.is_alphanumeric() && c != '_' && c != '`');
-            if word.is_empty() {
-                continue;
+            if !word.is_empty() {
+                let word = word.strip_suffix("'s").unwrap_or(word);
+                let name = if is_function { word.split('_').collect() } else { vec![word] };
+                is_function = word == "fn";
+                found.extend(name.into_iter().map(|word| (number + 1, lower(word))));
             }
-            let word = word.strip_suffix("'s").unwrap_or(word);
-            let name = if is_function { word.split('_').collect() } else { vec![word] };
-            is_function = word == "fn";
-            // `None` of Rust and Python is no word.
-            let lower =
-                |word: &str| if word == "None" { word.to_owned() } else { word.to_lowercase() };
-            found.extend(name.into_iter().map(|word| (number + 1, lower(word))));
             if ends {
                 found.push((number + 1, String::new()));
             }
@@ -219,6 +217,7 @@ fn plain_english_and_code_are_not_banned() {
         "/// An absent header is `None`.\n",
         "if x.is_none() { return }\n",
         "if x is None:\n",
+        "if x { all } else { none }\n",
         "/// The request is sent. None is lost.\n",
         "/// A forgiven back-off; goods; nobody5.\n",
         "/// Released for\n/// goods.\n",

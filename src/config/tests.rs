@@ -124,7 +124,7 @@ secret = "../y"
         "vault.auth.role_id_file: is required for method approle",
         "hubspot.api_version: must be 2026-09, 2026-03 or v3",
         "portals.a b: must have a name of 1 to 64 letters, digits, `_` or `-`",
-        "portals.x.secret: `..` is no path segment",
+        "portals.x.secret: `..` is not a path segment",
         "log.format: must be json or pretty",
     ];
     for fault in wanted {

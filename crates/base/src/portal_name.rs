@@ -11,9 +11,9 @@ const MAX_LENGTH: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortalName(Arc<str>);
 
-/// Error for a text that is no portal name.
+/// Error for an invalid portal name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no portal name: 1 to 64 letters, digits, `_` and `-` are allowed")]
+#[error("invalid portal name `{0}`: 1 to 64 letters, digits, `_` and `-` are allowed")]
 pub struct InvalidPortalName(pub String);
 
 // === impl PortalName ===

@@ -17,7 +17,7 @@ impl SecretPath {
         }
         for segment in text.split('/') {
             if segment.is_empty() || segment == "." || segment == ".." {
-                return Err(format!("`{segment}` is no path segment"));
+                return Err(format!("`{segment}` is not a path segment"));
             }
             if !segment.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
                 return Err("only letters, digits, `.`, `_`, `-` and `/` are allowed".to_owned());

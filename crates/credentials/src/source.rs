@@ -33,13 +33,13 @@ pub struct TokenResponse {
 pub enum GrantError {
     /// The grant or the client is rejected permanently (`invalid_grant`, `invalid_client`,
     /// `access_denied`). Carries the OAuth error code, never the body.
-    #[error("the token endpoint refuses the credential: {code}")]
+    #[error("the token endpoint rejects the credential: {code}")]
     Rejected {
         /// OAuth error code, such as `invalid_grant`.
         code: String,
     },
     /// Too many requests.
-    #[error("the token endpoint asks to slow down")]
+    #[error("the token endpoint throttles requests")]
     Throttled {
         /// `Retry-After` of the response, if it had one.
         retry_after: Option<Duration>,

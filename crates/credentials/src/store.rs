@@ -55,7 +55,7 @@ pub enum StoreError {
     #[error("vault denies access to this path")]
     Denied,
     /// Vault rejects the login itself.
-    #[error("vault refuses the login: {0}")]
+    #[error("vault rejects the login: {0}")]
     LoginRejected(String),
     /// A write found another version than the one it was based on.
     #[error("the secret was changed concurrently")]

@@ -25,13 +25,13 @@ pub enum Rejection {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenUnavailable {
     /// No token came before the caller's deadline. Names the condition that the engine waits for.
-    #[error("no credential in time: {0}")]
+    #[error("no access token before the deadline: {0}")]
     DeadlineExceeded(String),
     /// The credential is suspended: the secret is missing, malformed or rejected permanently, or
     /// the portal was removed. An operator must act. Says why.
-    #[error("the credential does not work: {0}")]
+    #[error("the credential is suspended: {0}")]
     Suspended(String),
     /// HubSpot rejected the token, and the store has no other.
-    #[error("hubspot refuses the access token, and the secret store has no other")]
+    #[error("hubspot rejects the access token, and the secret store has no other")]
     Rejected,
 }

@@ -54,7 +54,7 @@ impl ChaosProxy {
     ///
     /// # Panics
     ///
-    /// If the system gives no port.
+    /// If the system provides no port.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -30,7 +30,7 @@ impl Host {
     ///
     /// # Panics
     ///
-    /// If the system gives no thread.
+    /// If the system provides no thread.
     pub fn start(name: &str, dispatch: Dispatch) -> Self {
         let (sender, receiver) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();

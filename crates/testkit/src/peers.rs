@@ -20,7 +20,7 @@ impl HttpPeer {
     ///
     /// # Panics
     ///
-    /// If the system gives no port.
+    /// If the system provides no port.
     pub async fn start(router: Router) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -46,7 +46,7 @@ impl HttpPeer {
 ///
 /// # Panics
 ///
-/// If the system gives no port.
+/// If the system provides no port.
 pub fn silent_peer() -> (std::net::TcpListener, SocketAddr) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");

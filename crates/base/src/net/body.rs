@@ -17,7 +17,7 @@ pub enum BodyError {
         max: usize,
     },
     /// The connection broke, or the body cannot be decoded.
-    #[error("the response body broke off")]
+    #[error("the response body ended early")]
     Broken(#[source] reqwest::Error),
 }
 

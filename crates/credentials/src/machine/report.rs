@@ -99,13 +99,13 @@ impl MachineReport<'_> {
     fn awaits(&self) -> &'static str {
         match self.cycle.failure.or_else(|| self.watch.failure()) {
             Some(FailureClass::StoreUnavailable) => "vault is unavailable",
-            Some(FailureClass::LoginRejected) => "vault refuses the login",
+            Some(FailureClass::LoginRejected) => "vault rejects the login",
             Some(FailureClass::StoreDenied) => "vault denies access to the secret",
             Some(FailureClass::SecretMissing) => "there is no secret",
             Some(FailureClass::SecretMalformed) => "the secret is malformed",
-            Some(FailureClass::TokenThrottled) => "the token endpoint asks to slow down",
+            Some(FailureClass::TokenThrottled) => "the token endpoint throttles requests",
             Some(FailureClass::TokenUnavailable) => "the token endpoint is unavailable",
-            Some(FailureClass::GrantRejected) => "the token endpoint refuses the credential",
+            Some(FailureClass::GrantRejected) => "the token endpoint rejects the credential",
             Some(FailureClass::StoreConflict | FailureClass::TokenRejected) | None => {
                 match self.watch.secret() {
                     None => "the secret is being read",

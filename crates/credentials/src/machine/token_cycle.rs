@@ -280,7 +280,7 @@ impl TokenCycle {
         cx.journal.count(Count::GrantRejected);
         self.refresh.attempt.failed();
         cx.journal.record(&mut self.failure, FailureClass::GrantRejected);
-        warn!(portal = %cx.journal.portal, code, "Token endpoint refuses the credential");
+        warn!(portal = %cx.journal.portal, code, "Token endpoint rejects the credential");
         if cx.facts.request.as_ref() != Some(request) {
             // Another secret was adopted meanwhile; the rejection says nothing about it.
             self.refresh.due_by(cx.now);
@@ -357,7 +357,7 @@ impl TokenCycle {
 
     fn suspend_suspect(&mut self, cx: &mut Context<'_>) {
         if self.validity.is_suspect() {
-            let why = "the token endpoint refuses it, and the secret store has no other";
+            let why = "the token endpoint rejects it, and the secret store has no other";
             self.suspend(FailureClass::GrantRejected, why, cx);
         }
     }
@@ -391,7 +391,7 @@ impl TokenCycle {
             warn!(
                 portal = %cx.journal.portal,
                 generation,
-                "HubSpot refuses the access token, and the store has no other"
+                "HubSpot rejects the access token, and the store has no other"
             );
         }
     }

@@ -154,14 +154,14 @@ async fn a_caller_whose_deadline_passes_learns_what_was_missing() {
     assert_eq!(missing(seconds(5)).await, "the secret is being read");
     assert_eq!(missing(seconds(10)).await, "vault is unavailable");
     world.store.fail(Fault::RejectLogin);
-    assert_eq!(missing(seconds(25)).await, "vault refuses the login");
+    assert_eq!(missing(seconds(25)).await, "vault rejects the login");
     world.store.heal();
     world.endpoint.fail(Fault::Hang);
     credentials.refresh_now("default");
     assert_eq!(missing(seconds(5)).await, "a token is on its way");
     assert_eq!(missing(seconds(10)).await, "the token endpoint is unavailable");
     world.endpoint.fail(Fault::Throttle(None));
-    assert_eq!(missing(seconds(25)).await, "the token endpoint asks to slow down");
+    assert_eq!(missing(seconds(25)).await, "the token endpoint throttles requests");
 }
 
 #[tokio::test(start_paused = true)]

@@ -116,5 +116,5 @@ async fn dropping_the_credentials_stops_every_task() {
     sleep(LIFE * 2).await;
     assert_eq!((world.store.calls(), world.endpoint.calls()), calls);
     let gone = handle.token(within(seconds(60))).await.unwrap_err();
-    assert_eq!(gone.to_string(), "the credential does not work: the portal was removed");
+    assert_eq!(gone.to_string(), "the credential is suspended: the portal was removed");
 }

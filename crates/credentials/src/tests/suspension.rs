@@ -24,7 +24,7 @@ async fn invalid_grant_suspends_and_a_new_secret_resumes() {
     let now = status(&credentials);
     assert_eq!((now.state, now.failure), (State::Suspended, Some(FailureClass::GrantRejected)));
     let broken = handle.token(within(seconds(60))).await;
-    let why = "the token endpoint refuses it, and the secret store has no other".to_owned();
+    let why = "the token endpoint rejects it, and the secret store has no other".to_owned();
     assert_eq!(
         broken,
         Err(TokenUnavailable::Suspended(why)),
@@ -278,11 +278,11 @@ async fn an_error_code_from_outside_is_not_passed_on_as_text() {
         panic!("suspended")
     };
     assert!(!why.contains("hush"));
-    assert_eq!(world.logs.count(&["Token endpoint refuses", "code=\"unknown\""]), 1);
+    assert_eq!(world.logs.count(&["Token endpoint rejects", "code=\"unknown\""]), 1);
     world.endpoint.fail(Fault::Reject("invalid_grant"));
     credentials.refresh_now("default");
     sleep(seconds(SETTLED)).await;
-    assert_eq!(world.logs.count(&["Token endpoint refuses", "code=\"invalid_grant\""]), 1);
+    assert_eq!(world.logs.count(&["Token endpoint rejects", "code=\"invalid_grant\""]), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -307,7 +307,7 @@ fn a_suspect_credential_is_checked_five_times_and_then_suspended() {
             assert_eq!(bench.validity(), "suspect");
         }
         bench.expect(0, event, confirmed(), &[]);
-        let why = "the token endpoint refuses it, and the secret store has no other";
+        let why = "the token endpoint rejects it, and the secret store has no other";
         let (reason, class) = bench.machine.validity.suspended().unwrap();
         assert_eq!((&**reason, class), (why, FailureClass::GrantRejected));
         assert!(bench.machine.settled);

@@ -4,16 +4,16 @@ use axum::http::StatusCode;
 use serde_json::json;
 
 use super::{
-    AccessToken, Account,
+    AccessToken, FakeAccount,
     errors::Failure,
     http::{FakeRequest, FakeResponse},
     lead::millis,
 };
 use leadsd_base::time::Timestamp;
 
-// === impl Account ===
+// === impl FakeAccount ===
 
-impl Account {
+impl FakeAccount {
     pub(super) fn account_info(
         &self,
         object: &str,

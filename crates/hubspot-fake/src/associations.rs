@@ -4,10 +4,10 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    AccessToken, Account, READ, WRITE,
+    AccessToken, FakeAccount, READ, WRITE,
     errors::Failure,
     http::{FakeRequest, FakeResponse},
-    lead::Lead,
+    lead::StoredLead,
     schema::plural,
 };
 
@@ -31,9 +31,9 @@ const OBJECTS: [&str; 10] = [
     "communications",
 ];
 
-// === impl Account ===
+// === impl FakeAccount ===
 
-impl Account {
+impl FakeAccount {
     /// Serves `{id}/associations/{toType}` and paths below.
     pub(super) fn lead_associations(
         &mut self,
@@ -155,7 +155,7 @@ impl Account {
         let now = self.clock.now();
         let Some(lead) = self.store.leads.get_mut(&id) else { return };
         let primary =
-            |lead: &Lead| lead.associations.iter().any(|(.., kind)| PRIMARY.contains(kind));
+            |lead: &StoredLead| lead.associations.iter().any(|(.., kind)| PRIMARY.contains(kind));
         let had = primary(lead);
         lead.associations.retain(|(own, own_id, _)| *own != object || own_id != to_id);
         if had && !primary(lead) {
@@ -165,7 +165,7 @@ impl Account {
 }
 
 /// Records of this type that a lead is associated with, each with its association types.
-fn linked(lead: &Lead, to: &str) -> Vec<Value> {
+fn linked(lead: &StoredLead, to: &str) -> Vec<Value> {
     let mut out: Vec<(String, Vec<Value>)> = Vec::new();
     for (_, id, kind) in lead.associations.iter().filter(|(own, ..)| *own == plural(to)) {
         let kind = label(*kind, if PRIMARY.contains(kind) { "Primary" } else { "" });

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    Account, NumErrors,
+    FakeAccount, NumErrors,
     errors::Failure,
     http::{FakeRequest, FakeResponse, strings},
     lead::{Projection, millis},
@@ -25,9 +25,9 @@ struct BatchOutcome {
     failed: usize,
 }
 
-// === impl Account ===
+// === impl FakeAccount ===
 
-impl Account {
+impl FakeAccount {
     pub(super) fn batch(&mut self, request: &FakeRequest) -> Result<FakeResponse, Failure> {
         let inputs: Vec<Value> = request.body["inputs"].as_array().cloned().unwrap_or_default();
         if inputs.is_empty() {

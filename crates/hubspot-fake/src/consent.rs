@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use url::{Url, form_urlencoded};
 use uuid::Uuid;
 
-use super::{Account, errors::Failure};
+use super::{FakeAccount, errors::Failure};
 
 /// Behaviour of the consent page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +35,9 @@ pub(super) struct AuthorizationCode {
     expires: Instant,
 }
 
-// === impl Account ===
+// === impl FakeAccount ===
 
-impl Account {
+impl FakeAccount {
     /// Serves the page and handles a click on it.
     pub(super) fn consent(&mut self, method: &str, query: &str, form: &[u8]) -> Response {
         let fields = if method == "POST" { form } else { query.as_bytes() };

@@ -20,8 +20,8 @@ use tokio::{net::TcpListener, time::Instant};
 use uuid::Uuid;
 
 use super::{
-    AccessToken, Account, App, Behaviour, Gate, Limits, Logged, READ, Script, WRITE,
-    lead::Lead,
+    AccessToken, App, Behaviour, FakeAccount, Gate, Limits, Logged, READ, Script, WRITE,
+    lead::StoredLead,
     limits::CountedCalls,
     schema::Property,
     script, serve,
@@ -32,7 +32,7 @@ use super::{
 #[derive(Debug)]
 pub struct FakeHubspot {
     address: SocketAddr,
-    account: Arc<Mutex<Account>>,
+    account: Arc<Mutex<FakeAccount>>,
     _server: Task,
 }
 
@@ -43,7 +43,7 @@ impl FakeHubspot {
     pub async fn start(listen: SocketAddr, clock: Arc<dyn WallClock>) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
-        let account = Arc::new(Mutex::new(Account {
+        let account = Arc::new(Mutex::new(FakeAccount {
             clock,
             store: Store::new(),
             behaviour: Behaviour::default(),
@@ -271,7 +271,7 @@ impl FakeHubspot {
 
     /// All leads with everything except timestamps.
     pub fn leads(&self) -> Vec<Value> {
-        self.account.lock().store.leads.values().map(Lead::dump).collect()
+        self.account.lock().store.leads.values().map(StoredLead::dump).collect()
     }
 
     /// Names of the leads that are not archived, with duplicates.

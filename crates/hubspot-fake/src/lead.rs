@@ -13,7 +13,7 @@ use leadsd_base::time::Timestamp;
 
 /// A stored lead.
 #[derive(Debug, Clone)]
-pub(super) struct Lead {
+pub(super) struct StoredLead {
     pub(super) id: u64,
     pub(super) properties: BTreeMap<String, String>,
     history: Vec<(String, String, Timestamp)>,
@@ -37,9 +37,9 @@ pub(super) struct Projection {
     pub(super) associations: Vec<String>,
 }
 
-// === impl Lead ===
+// === impl StoredLead ===
 
-impl Lead {
+impl StoredLead {
     /// Moves the clock of the search index forward.
     pub(super) fn advance(&mut self, by: Duration) {
         self.written -= by;

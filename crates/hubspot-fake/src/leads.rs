@@ -4,17 +4,17 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    AccessToken, Account, READ, WRITE,
+    AccessToken, FakeAccount, READ, WRITE,
     errors::Failure,
     http::{FakeRequest, FakeResponse, strings},
-    lead::{Lead, Projection},
+    lead::{Projection, StoredLead},
     search::Search,
     store::Rules,
 };
 
-// === impl Account ===
+// === impl FakeAccount ===
 
-impl Account {
+impl FakeAccount {
     pub(super) fn leads(
         &mut self,
         request: &FakeRequest,
@@ -179,7 +179,7 @@ impl Account {
         self.store.leads[&id].show_written(&self.store.properties, &self.behaviour, &shown)
     }
 
-    fn show(&self, lead: &Lead, request: &FakeRequest) -> Value {
+    fn show(&self, lead: &StoredLead, request: &FakeRequest) -> Value {
         let shown = Projection {
             properties: request.names("properties"),
             history: request.names("propertiesWithHistory"),

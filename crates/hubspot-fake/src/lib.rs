@@ -87,7 +87,7 @@ pub struct Logged {
 
 /// State of one account and its apps.
 #[derive(Debug)]
-struct Account {
+struct FakeAccount {
     clock: Arc<dyn WallClock>,
     store: Store,
     behaviour: Behaviour,
@@ -133,9 +133,9 @@ struct App {
     hub: u64,
 }
 
-// === impl Account ===
+// === impl FakeAccount ===
 
-impl Account {
+impl FakeAccount {
     fn remember(&mut self, logged: Logged) {
         if self.log.len() == MAX_LOG {
             self.log.pop_front();

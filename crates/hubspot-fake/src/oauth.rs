@@ -9,14 +9,14 @@ use tokio::time::Instant;
 use url::form_urlencoded;
 use uuid::Uuid;
 
-use super::{AccessToken, Account, App, errors::Failure, http::FakeResponse};
+use super::{AccessToken, App, FakeAccount, errors::Failure, http::FakeResponse};
 
 /// Form fields of a request.
 type Form = HashMap<String, String>;
 
-// === impl Account ===
+// === impl FakeAccount ===
 
-impl Account {
+impl FakeAccount {
     pub(super) fn oauth(
         &mut self,
         method: &str,

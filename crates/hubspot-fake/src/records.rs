@@ -4,14 +4,14 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    Account,
+    FakeAccount,
     errors::Failure,
     http::{FakeRequest, FakeResponse},
 };
 
-// === impl Account ===
+// === impl FakeAccount ===
 
-impl Account {
+impl FakeAccount {
     /// Serves the object API of contacts and companies.
     pub(super) fn others(
         &mut self,

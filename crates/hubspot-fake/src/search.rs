@@ -12,7 +12,7 @@ use leadsd_base::time::Timestamp;
 
 /// Criteria of a search request, without the page.
 pub(super) struct Search {
-    groups: Vec<Vec<Filter>>,
+    groups: Vec<Vec<SearchFilter>>,
     query: String,
     /// Properties that the query matches; empty means all.
     searched: Vec<&'static str>,
@@ -21,7 +21,7 @@ pub(super) struct Search {
     pub(super) after: usize,
 }
 
-struct Filter {
+struct SearchFilter {
     name: String,
     operator: String,
     value: String,
@@ -38,7 +38,8 @@ impl Search {
         }
         let mut groups = Vec::new();
         for group in list(&body["filterGroups"]) {
-            let filters: Result<Vec<_>, _> = list(&group["filters"]).map(Filter::parse).collect();
+            let filters: Result<Vec<_>, _> =
+                list(&group["filters"]).map(SearchFilter::parse).collect();
             groups.push(filters?);
         }
         let total: usize = groups.iter().map(Vec::len).sum();
@@ -76,7 +77,7 @@ impl Search {
         };
         let found = self.query.is_empty()
             || tokens(&self.query).all(|wanted| words().any(|word| word.starts_with(&wanted)));
-        let passes = |group: &Vec<Filter>| {
+        let passes = |group: &Vec<SearchFilter>| {
             group.iter().all(|filter| filter.passes(properties, contacts, schema))
         };
         found && (self.groups.is_empty() || self.groups.iter().any(passes))
@@ -97,9 +98,9 @@ impl Search {
     }
 }
 
-// === impl Filter ===
+// === impl SearchFilter ===
 
-impl Filter {
+impl SearchFilter {
     fn parse(filter: &Value) -> Result<Self, Failure> {
         let values = list(&filter["values"]).map(text).collect();
         let filter = Self {

@@ -15,7 +15,7 @@ use url::form_urlencoded;
 use uuid::Uuid;
 
 use super::{
-    AccessToken, Account, Logged, Script,
+    AccessToken, FakeAccount, Logged, Script,
     errors::Failure,
     http::{FakeRequest, FakeResponse, LimitHeaders, RecordId, to_response},
     limits::CountedCall,
@@ -28,7 +28,7 @@ use leadsd_base::time::to_http_date;
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
 pub(super) async fn serve(
-    State(account): State<Arc<Mutex<Account>>>,
+    State(account): State<Arc<Mutex<FakeAccount>>>,
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
@@ -86,7 +86,7 @@ pub(super) async fn serve(
 }
 
 fn respond(
-    account: &Mutex<Account>,
+    account: &Mutex<FakeAccount>,
     method: &str,
     path: &str,
     query: &str,
@@ -252,9 +252,9 @@ fn pairs(query: &str) -> HashMap<String, String> {
     pairs
 }
 
-// === impl Account ===
+// === impl FakeAccount ===
 
-impl Account {
+impl FakeAccount {
     fn authenticate(&self, headers: &HeaderMap) -> Result<AccessToken, Failure> {
         let token = self.tokens.get(bearer(headers)).ok_or_else(Failure::unauthenticated)?;
         if token.expires.is_some_and(|expires| expires <= Instant::now()) {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Behaviour,
     errors::Failure,
-    lead::Lead,
+    lead::StoredLead,
     schema::{self, PIPELINE, STAGES, Schema},
 };
 use leadsd_base::time::Timestamp;
@@ -18,7 +18,7 @@ pub(super) struct Store {
     pub(super) properties: Schema,
     pub(super) contacts: BTreeMap<String, BTreeMap<String, String>>,
     pub(super) companies: BTreeMap<String, BTreeMap<String, String>>,
-    pub(super) leads: BTreeMap<u64, Lead>,
+    pub(super) leads: BTreeMap<u64, StoredLead>,
     /// Ids of merged leads, and the ids of the surviving leads.
     merged: BTreeMap<u64, u64>,
     next_id: u64,
@@ -60,7 +60,7 @@ impl Store {
     }
 
     /// Lead that a merged lead became.
-    pub(super) fn survivor(&self, id: &str) -> Option<&Lead> {
+    pub(super) fn survivor(&self, id: &str) -> Option<&StoredLead> {
         self.leads.get(self.merged.get(&id.parse().ok()?)?)
     }
 
@@ -70,8 +70,8 @@ impl Store {
         id: &str,
         id_property: Option<&str>,
         archived: bool,
-    ) -> Option<&Lead> {
-        let in_view = |lead: &&Lead| lead.archived.is_some() == archived;
+    ) -> Option<&StoredLead> {
+        let in_view = |lead: &&StoredLead| lead.archived.is_some() == archived;
         match id_property.filter(|name| *name != "hs_object_id") {
             None => self.leads.get(&id.parse().ok()?).filter(in_view),
             Some(name) => self.leads.values().filter(in_view).find(|lead| {
@@ -109,7 +109,7 @@ impl Store {
         self.check_conditions(&properties, modern)?;
         let associations = self.associations(&input["associations"], behaviour)?;
         let id = self.next_id();
-        let mut lead = Lead::new(id, associations, warnings, now);
+        let mut lead = StoredLead::new(id, associations, warnings, now);
         for (name, value) in properties {
             lead.set(&name, value, now);
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{FakePolicy, Vault, VaultResponse, errors, result};
+use super::{FakePolicy, VaultResponse, VaultState, errors, result};
 
 /// A token with its permissions.
 #[derive(Debug, Clone)]
@@ -44,9 +44,9 @@ impl Token {
     }
 }
 
-// === impl Vault ===
+// === impl VaultState ===
 
-impl Vault {
+impl VaultState {
     /// Handles a login; `None` if the path is not a login path.
     pub(super) fn login(&mut self, path: &str, body: &Value) -> Option<VaultResponse> {
         let text = |key: &str| body[key].as_str().unwrap_or_default();

@@ -3,10 +3,10 @@
 use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::{Vault, VaultResponse, Version, errors, result};
+use super::{StoredVersion, VaultResponse, VaultState, errors, result};
 
 /// Change of one version.
-type VersionChange = fn(&mut Version);
+type VersionChange = fn(&mut StoredVersion);
 
 /// Changes of single versions, by path prefix.
 const VERSION_CHANGES: [(&str, VersionChange); 3] = [
@@ -15,9 +15,9 @@ const VERSION_CHANGES: [(&str, VersionChange); 3] = [
     ("secret/destroy/", |version| version.destroyed = true),
 ];
 
-// === impl Vault ===
+// === impl VaultState ===
 
-impl Vault {
+impl VaultState {
     pub(super) fn kv(
         &mut self,
         method: &Method,
@@ -86,7 +86,7 @@ impl Vault {
         if !body["data"].is_object() {
             return errors(StatusCode::BAD_REQUEST, &["no data provided"]);
         }
-        let version = Version::new(body["data"].clone());
+        let version = StoredVersion::new(body["data"].clone());
         versions.push(version.clone());
         result(version_metadata(versions.len(), &version), Value::Null)
     }
@@ -107,7 +107,8 @@ impl Vault {
             .enumerate()
             .map(|(index, version)| ((index + 1).to_string(), version_metadata(index + 1, version)))
             .collect();
-        let time = |version: Option<&Version>| version.map(|version| version.created.to_string());
+        let time =
+            |version: Option<&StoredVersion>| version.map(|version| version.created.to_string());
         let (first, last) = (time(versions.first()), time(versions.last()));
         result(
             json!({
@@ -144,14 +145,14 @@ impl Vault {
         secret.is_some_and(|secret| self.secrets.contains_key(secret))
     }
 
-    fn newest(&self, path: &str) -> Option<(usize, &Version)> {
+    fn newest(&self, path: &str) -> Option<(usize, &StoredVersion)> {
         let versions = self.secrets.get(path)?;
         let seen = versions.len() - usize::from(self.stale);
         Some((seen, versions[..seen].last()?))
     }
 }
 
-fn version_metadata(number: usize, version: &Version) -> Value {
+fn version_metadata(number: usize, version: &StoredVersion) -> Value {
     json!({
         "created_time": version.created.to_string(),
         "custom_metadata": null,

@@ -62,16 +62,16 @@ const TOKEN_MAX_TTL: Duration = Duration::from_secs(32 * 24 * 3_600);
 #[derive(Debug)]
 pub struct FakeVault {
     address: SocketAddr,
-    vault: Arc<Mutex<Vault>>,
+    vault: Arc<Mutex<VaultState>>,
     root: Secret,
     _server: Task,
 }
 
 #[derive(Debug)]
-struct Vault {
+struct VaultState {
     sealed: bool,
     fault: Option<Fault>,
-    secrets: BTreeMap<String, Vec<Version>>,
+    secrets: BTreeMap<String, Vec<StoredVersion>>,
     tokens: HashMap<String, Token>,
     /// Secret ids by role id.
     roles: HashMap<String, String>,
@@ -108,7 +108,7 @@ pub enum Fault {
 }
 
 #[derive(Debug, Clone)]
-struct Version {
+struct StoredVersion {
     data: Value,
     created: Timestamp,
     deleted: bool,
@@ -118,9 +118,9 @@ struct Version {
 /// Status and body of a response.
 type VaultResponse = (StatusCode, Value);
 
-// === impl Version ===
+// === impl StoredVersion ===
 
-impl Version {
+impl StoredVersion {
     fn new(data: Value) -> Self {
         Self { data, created: SystemClock.now(), deleted: false, destroyed: false }
     }
@@ -134,7 +134,7 @@ impl FakeVault {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let root = Secret::new(format!("root-{SECRET_MARKER}-{}", Uuid::new_v4()));
-        let mut vault = Vault {
+        let mut vault = VaultState {
             sealed: false,
             fault: None,
             secrets: BTreeMap::new(),
@@ -172,7 +172,12 @@ impl FakeVault {
 
     /// Writes a new version of a secret in the mount `secret`.
     pub fn put(&self, path: &str, data: Value) {
-        self.vault.lock().secrets.entry(path.to_owned()).or_default().push(Version::new(data));
+        self.vault
+            .lock()
+            .secrets
+            .entry(path.to_owned())
+            .or_default()
+            .push(StoredVersion::new(data));
     }
 
     /// Sets the age of the newest version of a secret.
@@ -284,7 +289,7 @@ impl FakeVault {
     }
 }
 
-async fn serve(State(vault): State<Arc<Mutex<Vault>>>, request: Request) -> Response {
+async fn serve(State(vault): State<Arc<Mutex<VaultState>>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body: Bytes = match axum::body::to_bytes(body, MAX_BODY).await {
         Ok(body) => body,
@@ -314,9 +319,9 @@ async fn serve(State(vault): State<Arc<Mutex<Vault>>>, request: Request) -> Resp
     (status, axum::Json(body)).into_response()
 }
 
-// === impl Vault ===
+// === impl VaultState ===
 
-impl Vault {
+impl VaultState {
     fn handle(
         &mut self,
         method: &Method,

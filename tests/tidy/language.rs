@@ -50,7 +50,6 @@ const BANNED: &[&str] = &[
     "so many",
     "somebody",
     "taken for",
-    "takes for",
     "those who",
     "told apart",
     "told of",
@@ -116,7 +115,6 @@ const IMPERATIVES: &[&str] = &[
     "Validate",
     "Verify",
     "Wait",
-    "Write",
 ];
 
 /// Banned phrases in one file.

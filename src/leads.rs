@@ -1,5 +1,5 @@
-//! The domain: leads, the requests about them, and the rules that hold whatever is above (gRPC) and
-//! below (HubSpot).
+//! Domain of the service: leads, requests about them, and rules that are independent of gRPC and of
+//! HubSpot's HTTP API.
 //!
 //! [`Upstream`] is the port to HubSpot. Nothing here names a protocol.
 
@@ -39,6 +39,6 @@ pub use write::{
     Upserted,
 };
 
-/// The properties that HubSpot returns if none is selected. Requested explicitly where the unique
-/// property has to be requested as well, so that the response can be matched.
+/// Properties that HubSpot returns if none is selected. Requested explicitly if the unique property
+/// has to be requested as well, so that the response can be matched.
 const DEFAULT_PROPERTIES: [&str; 3] = ["hs_createdate", "hs_lastmodifieddate", "hs_object_id"];

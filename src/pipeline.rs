@@ -1,4 +1,4 @@
-//! The request pipeline between the domain and HubSpot: one stack of layers per portal.
+//! Request pipeline between the domain and HubSpot: one stack of layers per portal.
 //!
 //! ```text
 //! SingleFlight ( WriteOrder ( Isolation ( Batching ( Retry ( Breaker ( Authenticate ( RateLimit ( Http ))))))))
@@ -45,14 +45,14 @@ use tokio::time::Instant;
 
 pub use self::{
     portals::{PipelineSettings, Portals, direct_portal},
-    stats::{CallCount, CallStats, Latency, Outcome},
+    stats::{CallCount, CallStats, HttpOutcome, Latency},
 };
 use crate::leads::{CallContext, Error, Request, Response};
 
 /// One layer of the stack.
 pub(crate) trait Layer: fmt::Debug + Send + Sync + 'static {
-    /// Sends the request, or rejects it. Cancel-safe for reads; writes are run by the domain in tasks
-    /// of their own.
+    /// Sends the request, or rejects it. Cancel-safe for reads; the domain runs writes in separate
+    /// tasks.
     fn call(
         &self,
         ctx: &CallContext,
@@ -61,8 +61,8 @@ pub(crate) trait Layer: fmt::Debug + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Response, Error>> + Send;
 }
 
-/// What travels down the stack with a request: what layers have acquired for it, and how long it may
-/// be retried. Dropping it releases what it holds.
+/// Resources and bounds that travel down the stack with a request: permit, token, retry deadline.
+/// Dropping it releases the resources.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
     /// A permit for the first HTTP request. `None` if the request still has to wait for one.
@@ -90,7 +90,7 @@ pub(crate) enum RetryDeadline {
 // === impl Dispatch ===
 
 impl Dispatch {
-    /// A request of one call that has acquired nothing yet.
+    /// Creates the dispatch of one call, without resources.
     pub(crate) fn new(ctx: &CallContext) -> Self {
         Self {
             permit: None,
@@ -104,7 +104,7 @@ impl Dispatch {
 // === impl RetryDeadline ===
 
 impl RetryDeadline {
-    /// The deadline of several calls; more may [`join`](Self::join).
+    /// Creates a deadline of several calls; more may [`join`](Self::join).
     pub(crate) fn shared(deadline: Instant) -> Self {
         Self::Shared(Arc::new(Mutex::new(deadline)))
     }

@@ -1,8 +1,8 @@
-//! The audit trail: one event for every write, by whoever did it, when its outcome is known. It names
-//! leads and never what is in them.
+//! Audit events: one per write of any caller, once the outcome is known. An event contains ids of
+//! leads and no property values.
 //!
-//! Events come from the task that does the write, so that a caller who goes away hides nothing. Those
-//! of batches count; at the level debug the ids of their leads follow.
+//! The task of the write logs the event, so that a cancelled call is audited as well. Events of
+//! batches contain counts; at level debug the ids of the leads follow.
 
 use std::{
     collections::BTreeMap,
@@ -23,58 +23,58 @@ use super::{
 };
 use leadsd_quota::Caller;
 
-/// Most ids in one event.
+/// Maximum number of ids in one event.
 const IDS: usize = 100;
 
-/// What happened to the leads of a write.
+/// Outcome of a write, by lead.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Ids of the leads that were written, as far as they are known.
+    /// Known ids of the written leads.
     pub(super) ids: Vec<String>,
-    /// Leads that were written.
+    /// Number of written leads.
     pub(super) done: usize,
-    /// Inputs that were not, by why.
+    /// Number of failed inputs, by reason.
     pub(super) failed: BTreeMap<&'static str, usize>,
-    /// Why the write failed as a whole.
+    /// Reason of a failure of the whole write.
     pub(super) error: Option<Reason>,
 }
 
-/// A write's answer, as far as the audit trail is concerned.
+/// Response to a write that the audit event is derived from.
 pub(super) trait Tallied {
-    /// What happened to its leads.
+    /// Outcome of the leads.
     fn tally(&self) -> Tally;
 }
 
-/// One write on its way into the audit trail.
+/// Audit entry of one write.
 #[derive(Debug)]
-pub(super) struct Entry {
-    facts: Arc<Facts>,
-    /// Whether the write was begun, and whether its end is written down.
+pub(super) struct AuditEntry {
+    facts: Arc<AuditFacts>,
+    /// State of the write and its event.
     begun: bool,
     ended: bool,
-    /// Told if it never began: an earlier write gives the answer.
+    /// Receives the reason if the write did not run: an earlier write provides the response.
     dropped: Arc<AtomicBool>,
 }
 
-/// Says whether a write was a repeat, and writes that down.
+/// Waits until a write has started, and logs it as a replay if it has not.
 #[derive(Debug)]
 pub(super) struct Repeat {
-    facts: Arc<Facts>,
+    facts: Arc<AuditFacts>,
     dropped: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
-struct Facts {
+struct AuditFacts {
     operation: &'static str,
     caller: Caller,
     portal: PortalName,
     request_id: Arc<str>,
-    /// The leads that the request names by their record ids.
+    /// Record ids in the request.
     leads: Vec<String>,
     inputs: usize,
 }
 
-/// A write that the caller may not do; `portal` only if the caller may know it.
+/// Logs a write that the caller is not permitted to do; `portal` only if the caller may know it.
 pub fn refused(
     operation: &str,
     caller: &Caller,
@@ -110,12 +110,12 @@ impl Tally {
     }
 }
 
-// === impl Entry ===
+// === impl AuditEntry ===
 
-impl Entry {
-    /// The entry of one call, and what becomes of it if the call only repeats another.
+impl AuditEntry {
+    /// Entry of one call, and its counterpart for a call that only replays another.
     pub(super) fn new(ctx: &CallContext, operation: &'static str, inputs: usize) -> Self {
-        let facts = Facts {
+        let facts = AuditFacts {
             operation,
             caller: ctx.requester.caller.clone(),
             portal: ctx.portal.name.clone(),
@@ -126,8 +126,8 @@ impl Entry {
         Self { facts: Arc::new(facts), begun: false, ended: false, dropped: Arc::default() }
     }
 
-    /// Names the leads, if the request does so by record ids. A value of a unique property is not
-    /// one, and may be personal.
+    /// Adds the record ids of the request. A value of a unique property is not a record id, and may
+    /// be personal data.
     pub(super) fn about<'a>(mut self, ids: impl Iterator<Item = &'a LeadId>) -> Self {
         if let Some(facts) = Arc::get_mut(&mut self.facts) {
             let few = facts.inputs == 1 || enabled!(target: "leadsd::audit", Level::DEBUG);
@@ -140,7 +140,7 @@ impl Entry {
         Repeat { facts: Arc::clone(&self.facts), dropped: Arc::clone(&self.dropped) }
     }
 
-    /// Does the write and writes down how it ended.
+    /// Runs the write and logs its outcome.
     pub(super) async fn run<A: Tallied>(mut self, write: impl Future<Output = A>) -> A {
         self.begun = true;
         let answer = write.await;
@@ -150,12 +150,12 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for AuditEntry {
     fn drop(&mut self) {
         if !self.begun {
             self.dropped.store(true, Ordering::Release);
         } else if !self.ended {
-            // It panicked: whatever it has done is done.
+            // The write panicked; it may have taken effect.
             let tally = Tally { error: Some(Reason::WriteOutcomeUnknown), ..Tally::default() };
             self.facts.log(tally, false);
         }
@@ -165,7 +165,7 @@ impl Drop for Entry {
 // === impl Repeat ===
 
 impl Repeat {
-    /// Writes down a call that did nothing itself.
+    /// Logs a replayed call.
     pub(super) fn answered<A: Tallied>(&self, answer: &Result<A, Error>) {
         if !self.dropped.load(Ordering::Acquire) {
             return;
@@ -175,9 +175,9 @@ impl Repeat {
     }
 }
 
-// === impl Facts ===
+// === impl AuditFacts ===
 
-impl Facts {
+impl AuditFacts {
     fn log(&self, tally: Tally, repeat: bool) {
         let Tally { ids, done, failed, error } = tally;
         let ids = if ids.is_empty() && failed.is_empty() { &self.leads } else { &ids };
@@ -190,7 +190,7 @@ impl Facts {
         let batch = self.inputs != 1;
         let mut outcomes = format!("OK={done}");
         for (reason, inputs) in &failed {
-            // Writing to a text does not fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(outcomes, " {reason}={inputs}");
         }
         let lead = if batch { None } else { ids.first().or_else(|| self.leads.first()) };

@@ -33,7 +33,7 @@ pub const MAX_CHUNK_WITH_HISTORY: usize = 50;
 /// Sends `inputs` in requests of at most `chunk_size`, at most `concurrency` at a time.
 ///
 /// Errors as a whole only if HubSpot evaluated none of the inputs and acted on none: then no input
-/// has an outcome of its own, and the caller can repeat the call.
+/// has a separate outcome, and the caller can repeat the call.
 pub(super) async fn run<I: BatchInput>(
     ctx: &CallContext,
     inputs: &[I],

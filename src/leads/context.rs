@@ -1,4 +1,4 @@
-//! The context of one call, and the port to HubSpot that it is sent through.
+//! Context of one call, and the port to HubSpot.
 //!
 //! The context names the portal, the portal has its upstream, and the upstream takes the context: the
 //! three belong together. Everything between the domain and the wire (batching, retries, rate limits,
@@ -19,23 +19,23 @@ use super::{
 };
 use crate::telemetry::trace_context::TraceContext;
 
-/// The context of one call of a client. Passed as an argument through the domain and the pipeline.
+/// Context of one call of a client. Passed as an argument through the domain and the pipeline.
 #[derive(Debug, Clone)]
 pub struct CallContext {
-    /// The HubSpot account that the call is about.
+    /// HubSpot account of the call.
     pub portal: Arc<Portal>,
-    /// Time at which the caller stops waiting. No step outlasts it.
+    /// Deadline of the call; every step ends by then.
     pub deadline: Instant,
-    /// The caller and its priority, to which the portal's quota is charged.
+    /// Caller and priority, to which the portal's quota is charged.
     pub requester: Requester,
-    /// Identifies the call in logs and in the response.
+    /// Request id in logs and in the response.
     pub request_id: Arc<str>,
     /// Position in the caller's trace.
     pub trace: TraceContext,
     /// HubSpot requests sent for the call. Shared by all clones of this context.
     pub cost: Arc<CostMeter>,
-    /// Held until no clone of this context is left. A write outlives a caller that disconnects, and
-    /// keeps its place among the calls in flight.
+    /// Resource that is held until the last clone of this context is dropped. A write outlives a
+    /// caller that disconnects, and stays counted as in flight.
     pub guard: Guard,
 }
 
@@ -45,14 +45,14 @@ pub struct CallContext {
 pub struct Portal {
     /// Configured name.
     pub name: PortalName,
-    /// The request pipeline of this account.
+    /// Request pipeline of this account.
     pub upstream: Arc<dyn Upstream>,
     /// Property with unique values in which creates store their request id. With it, the outcome of
     /// a create whose response is lost can be looked up. `None` reports such a create as unknown.
     pub request_id_property: Option<String>,
 }
 
-/// HubSpot, as the domain sees it, for one portal.
+/// Port to HubSpot for one portal.
 ///
 /// A call makes one logical request, counts what it costs in [`CallContext::cost`] and never
 /// outlasts [`CallContext::deadline`]. A batch request fails as a whole only if none of its inputs
@@ -74,14 +74,14 @@ const RESPONSE_MARGIN: Duration = Duration::from_millis(5);
 // === impl CallContext ===
 
 impl CallContext {
-    /// The same call with a later deadline: its outcome is needed although the caller may be gone.
-    /// An earlier `deadline` changes nothing.
+    /// Extends the deadline: the outcome is needed even if the caller has disconnected. An earlier
+    /// `deadline` has no effect.
     #[must_use]
     pub fn extended_to(&self, deadline: Instant) -> Self {
         Self { deadline: self.deadline.max(deadline), ..self.clone() }
     }
 
-    /// Time until which waiting for a permit is useful.
+    /// Latest useful time for a permit.
     pub fn permit_deadline(&self) -> Instant {
         self.deadline.checked_sub(RESPONSE_MARGIN).unwrap_or(self.deadline)
     }
@@ -90,7 +90,7 @@ impl CallContext {
 // === impl Guard ===
 
 impl Guard {
-    /// Holds `resource` as long as a clone of this guard exists.
+    /// Holds `resource` until the last clone of this guard is dropped.
     pub fn new<T: Any + Send + Sync>(resource: &Arc<T>) -> Self {
         let resource: Arc<T> = Arc::clone(resource);
         Self(Some(resource))

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 pub struct CostMeter {
     /// Meters of the calls that share this cost in equal parts.
     sharers: Vec<Arc<CostMeter>>,
-    /// In millionths of a request, because requests are shared.
+    /// Cost in millionths of a request, because requests are shared.
     millionths: AtomicU64,
     in_progress: AtomicBool,
     correlation_id: Mutex<Option<Arc<str>>>,
@@ -52,7 +52,7 @@ impl CostMeter {
         self.sharers.iter().for_each(|sharer| sharer.begin());
     }
 
-    /// Whether the call is in progress at HubSpot. A call that is not waits for a permit.
+    /// True if the call is in progress at HubSpot; otherwise it waits for a permit.
     pub fn is_in_progress(&self) -> bool {
         self.in_progress.load(Ordering::Relaxed)
     }

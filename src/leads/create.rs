@@ -1,4 +1,4 @@
-//! Creates whose outcome is known even if their response is lost.
+//! Idempotent creates: the outcome is resolved if the response is lost.
 //!
 //! HubSpot has no idempotency key, but a property with unique values serves as one: every create
 //! writes a tag into it. If the response to a create is lost, a lookup by the tag tells whether the
@@ -28,22 +28,22 @@ const MAX_ROUNDS: u32 = 4;
 /// Pause before the first lookup; it doubles. A create in progress at HubSpot completes in that time.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
-/// How long past its caller's deadline a create of unknown outcome is resolved: a repeat with the
+/// Time after the caller's deadline for which an unknown outcome is resolved: a repeat with the
 /// same request id needs the outcome.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Maximum length of a request id that is written unchanged.
 const MAX_PLAIN: usize = 100;
 
-/// The value written into the leads of one call, by which they are found again.
+/// Value that is written into the leads of one call and identifies them.
 #[derive(Debug, Clone)]
 pub(super) struct IdempotencyTag {
     property: String,
-    /// Equal for every repeat of the call, different for every other call.
+    /// Text that is equal for every repeat of the call and different for every other call.
     value: String,
 }
 
-/// The tag of one create.
+/// Tag of one create.
 #[derive(Debug, Clone)]
 struct TaggedCreate {
     property: String,
@@ -53,8 +53,8 @@ struct TaggedCreate {
 // === impl IdempotencyTag ===
 
 impl IdempotencyTag {
-    /// The tag of the call with this request id. Without one, a tag for this call alone. `None` if
-    /// the portal has no property for tags.
+    /// Creates the tag of the call with this request id; without an id, a tag for this call alone.
+    /// `None` if the portal has no property for tags.
     pub(super) fn new(ctx: &CallContext, request_id: Option<&RequestId>) -> Option<Self> {
         let property = ctx.portal.request_id_property.clone()?;
         Some(Self { property, value: tag_value(request_id) })
@@ -78,7 +78,7 @@ fn tag_value(request_id: Option<&RequestId>) -> String {
     }
 }
 
-/// Whether HubSpot, which compares unique values without regard to case, distinguishes the id from
+/// True if HubSpot, which compares unique values without regard to case, distinguishes the id from
 /// all others.
 fn is_plain(id: &str) -> bool {
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'_');
@@ -148,7 +148,7 @@ pub(super) async fn create_many(
             match found {
                 Ok(Some(lead)) => outcomes[index] = Ok(Some(created(lead))),
                 Ok(None) if outcomes[index].as_ref().is_err_and(is_lost) => absent.push(index),
-                // Another unique value is in the way, or the lookup failed: the error stands.
+                // Another unique value conflicts, or the lookup failed: the error is final.
                 Ok(None) | Err(_) => {}
             }
         }
@@ -156,7 +156,7 @@ pub(super) async fn create_many(
             break;
         }
         let again: Vec<_> = absent.iter().map(|&index| inputs[index].clone()).collect();
-        // A failure as a whole leaves every outcome as it was: the request may be on its way.
+        // A failed batch leaves every outcome unknown: the request may still be in progress.
         if let Ok(answers) = send(&ctx, &again, concurrency).await {
             for (index, answer) in absent.into_iter().zip(answers) {
                 outcomes[index] = answer;
@@ -222,8 +222,8 @@ async fn backoff(ctx: CallContext, round: u32) -> CallContext {
     ctx
 }
 
-/// Whether the lead may exist although the create failed: the response was lost, or the create's own
-/// tag is in the way.
+/// True if the lead may exist although the create failed: the response was lost, or a lead with the
+/// create's tag conflicts.
 fn outcome_unknown(error: &Error) -> bool {
     is_lost(error) || error.reason() == Reason::AlreadyExists
 }

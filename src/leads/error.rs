@@ -1,6 +1,8 @@
-//! Why a call failed, in the terms of the domain: a reason that programs can act on, a message for
-//! the caller, and facts. What only operators may see is kept apart in `internal`. An error also says
-//! whether HubSpot may have acted, and which inputs of a batch it is about.
+//! Error of a call in terms of the domain: a reason for programs, a message for the caller, and
+//! facts.
+//!
+//! Details for operators are separate in `internal`. An error also states whether HubSpot may have
+//! acted, and the affected inputs of a batch.
 
 mod reason;
 
@@ -10,57 +12,57 @@ pub use self::reason::Reason;
 use super::memory::HeapSize;
 use leadsd_quota::Rejected;
 
-/// Whether HubSpot may have acted on a request that failed.
+/// Possible effect of a failed request at HubSpot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SideEffect {
-    /// None: the request was never sent, or HubSpot rejected it.
+    /// No effect: the request was not sent, or HubSpot rejected it.
     None,
-    /// Possible: the request was sent and no response proves the outcome.
+    /// Possible effect: the request was sent and no response proves the outcome.
     Possible,
 }
 
-/// A field of the caller's request that is at fault.
+/// Invalid field of the caller's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldFault {
     /// Path in proto terms, such as `inputs[3].properties["hs_lead_label"]`.
     pub field: String,
-    /// What is wrong with it.
+    /// Reason why the value is invalid.
     pub description: String,
 }
 
-/// What HubSpot said about a failure, as far as callers may see it.
+/// Facts about a failure from HubSpot's response that callers may see.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UpstreamFacts {
     /// HTTP status.
     pub http_status: Option<u16>,
-    /// HubSpot's id of the failed call; their support asks for it.
+    /// HubSpot's id of the failed call; HubSpot's support asks for it.
     pub correlation_id: Option<String>,
-    /// Such as `VALIDATION_ERROR`.
+    /// Category, such as `VALIDATION_ERROR`.
     pub category: Option<String>,
-    /// Finer category.
+    /// Subcategory.
     pub sub_category: Option<String>,
-    /// Such as `TEN_SECONDLY_ROLLING`.
+    /// Name of the exhausted policy, such as `TEN_SECONDLY_ROLLING`.
     pub policy_name: Option<String>,
-    /// Scopes of which one is missing.
+    /// Scopes of which at least one is required.
     pub required_scopes: Vec<String>,
-    /// Id of the record that stands in the way.
+    /// Id of the conflicting record.
     pub existing_id: Option<String>,
-    /// Attempts made, the last one included; 0 if HubSpot was not asked.
+    /// Number of attempts; 0 if HubSpot was not called.
     pub attempts: u32,
 }
 
-/// Which inputs of a batch an error is about, as far as HubSpot says.
+/// Inputs of a batch that an error is about, as far as HubSpot names them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AffectedInputs {
-    /// `objectWriteTraceId`s.
+    /// Trace ids (`objectWriteTraceId`).
     pub trace_ids: Vec<String>,
     /// Record ids or unique values.
     pub ids: Vec<String>,
-    /// Names of properties that do not exist: every input that has one is at fault.
+    /// Names of unknown properties: every input that has one is invalid.
     pub unknown_properties: Vec<String>,
 }
 
-/// Why a call failed.
+/// Error of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(Box<Inner>);
 
@@ -78,23 +80,23 @@ struct Inner {
     is_deadline_limited: bool,
 }
 
-/// The limit of the service itself that rejected a request: HubSpot was not asked.
+/// Limit of the service that rejected a request before HubSpot was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LocalLimit {
-    /// A bucket of the portal's quota, by its name.
+    /// Bucket of the portal's quota, by name.
     Quota(&'static str),
-    /// A limit on what the service has in progress, by its name.
+    /// Admission limit of the service, by name.
     Admission(&'static str),
-    /// The queue of writes to one lead.
+    /// Queue of writes to one lead.
     WriteQueue,
-    /// The circuit breaker of the portal is open.
+    /// Open circuit breaker of the portal.
     CircuitBreaker,
 }
 
 // === impl FieldFault ===
 
 impl FieldFault {
-    /// A fault of `field`.
+    /// Creates an invalid field.
     pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self { field: field.into(), description: description.into() }
     }
@@ -103,7 +105,7 @@ impl FieldFault {
 // === impl Error ===
 
 impl Error {
-    /// An error with a message for the caller. Everything else is added by the `with_` methods.
+    /// Creates an error with a message for the caller. The `with_` methods add everything else.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             reason,
@@ -119,7 +121,7 @@ impl Error {
         }))
     }
 
-    /// HubSpot has no such lead.
+    /// Creates the error for an unknown lead.
     pub fn lead_not_found() -> Self {
         let upstream = UpstreamFacts {
             http_status: Some(404),
@@ -129,77 +131,77 @@ impl Error {
         Self::new(Reason::LeadNotFound, "HubSpot has no such lead").with_upstream(upstream)
     }
 
-    /// A request that is wrong in one or more fields; the message names them all.
+    /// Creates the error for a request with invalid fields; the message lists them.
     pub fn invalid(faults: Vec<FieldFault>) -> Self {
         let parts: Vec<_> =
             faults.iter().map(|fault| format!("{}: {}", fault.field, fault.description)).collect();
         Self::new(Reason::InvalidRequest, parts.join("; ")).with_fields(faults)
     }
 
-    /// Adds what only the log may say.
+    /// Adds a text for the log only.
     #[must_use]
     pub fn with_internal(mut self, internal: impl Into<String>) -> Self {
         self.0.internal = Some(internal.into());
         self
     }
 
-    /// Adds the fields at fault.
+    /// Adds invalid fields.
     #[must_use]
     pub fn with_fields(mut self, fields: Vec<FieldFault>) -> Self {
         self.0.fields = fields;
         self
     }
 
-    /// Adds what HubSpot said.
+    /// Adds facts from HubSpot's response.
     #[must_use]
     pub fn with_upstream(mut self, upstream: UpstreamFacts) -> Self {
         self.0.upstream = upstream;
         self
     }
 
-    /// Adds when to try again.
+    /// Adds the time to wait before a retry.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
         self
     }
 
-    /// Adds whether HubSpot has acted on the call; `No` when not said.
+    /// Sets the possible effect at HubSpot. Default: none.
     #[must_use]
     pub fn with_side_effect(mut self, side_effect: SideEffect) -> Self {
         self.0.side_effect = side_effect;
         self
     }
 
-    /// Adds how many attempts were made.
+    /// Adds the number of attempts.
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.0.upstream.attempts = attempts;
         self
     }
 
-    /// Adds which inputs of a batch it is about.
+    /// Adds the affected inputs of a batch.
     #[must_use]
     pub fn with_affected_inputs(mut self, affected_inputs: AffectedInputs) -> Self {
         self.0.affected_inputs = affected_inputs;
         self
     }
 
-    /// Adds the limit of the service itself that rejected the request.
+    /// Adds the limit of the service that rejected the request.
     #[must_use]
     pub fn with_local_limit(mut self, limit: LocalLimit) -> Self {
         self.0.local_limit = Some(limit);
         self
     }
 
-    /// The limit of the service itself that rejected the request. `None` if HubSpot was asked, or
-    /// another condition failed.
+    /// Limit of the service that rejected the request; `None` if HubSpot was called, or if another
+    /// condition failed.
     pub fn local_limit(&self) -> Option<LocalLimit> {
         self.0.local_limit
     }
 
-    /// Name of the local limit as callers see it. `None` for the circuit breaker, which is no limit
-    /// of a quota.
+    /// Name of the local limit for callers; `None` for the circuit breaker, which is not a quota
+    /// limit.
     pub fn bucket(&self) -> Option<&'static str> {
         match self.0.local_limit? {
             LocalLimit::Quota(name) | LocalLimit::Admission(name) => Some(name),
@@ -208,74 +210,78 @@ impl Error {
         }
     }
 
-    /// Marks the error as one after which only the deadline prevented another attempt.
+    /// Marks the error: only the deadline prevented another attempt.
     #[must_use]
     pub fn deadline_limited(mut self) -> Self {
         self.0.is_deadline_limited = true;
         self
     }
 
-    /// Whether only the deadline prevented another attempt.
+    /// True if only the deadline prevented another attempt.
     pub fn is_deadline_limited(&self) -> bool {
         self.0.is_deadline_limited
     }
 
-    /// What a caller can act on.
+    /// Reason of the error.
     pub fn reason(&self) -> Reason {
         self.0.reason
     }
 
-    /// Text for the caller.
+    /// Message for the caller.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// Text for the log; never for the caller.
+    /// Text for the log, never for the caller.
     pub fn internal(&self) -> Option<&str> {
         self.0.internal.as_deref()
     }
 
-    /// Fields at fault.
+    /// Invalid fields.
     pub fn fields(&self) -> &[FieldFault] {
         &self.0.fields
     }
 
-    /// What HubSpot said.
+    /// Facts from HubSpot's response.
     pub fn upstream(&self) -> &UpstreamFacts {
         &self.0.upstream
     }
 
-    /// When to try again, if that is known.
+    /// Time to wait before a retry; `None` if unknown.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Whether HubSpot has acted on the call.
+    /// Possible effect at HubSpot.
     pub fn side_effect(&self) -> SideEffect {
         self.0.side_effect
     }
 
-    /// Which inputs of a batch it is about.
+    /// Affected inputs of a batch.
     pub fn affected_inputs(&self) -> &AffectedInputs {
         &self.0.affected_inputs
     }
 }
 
 impl From<Rejected> for Error {
-    /// A call that got no permit.
+    /// Error of a call that got no permit.
     fn from(rejected: Rejected) -> Self {
         let bucket = rejected.bucket.as_str();
         let (reason, text) = match rejected.reason {
             leadsd_quota::Reason::Deadline => (
                 Reason::RateLimited,
-                format!("HubSpot's {bucket} limit leaves no call for this one before its deadline"),
+                format!(
+                    "no permit of HubSpot's {bucket} limit is available before the deadline; retry later or extend it"
+                ),
             ),
             leadsd_quota::Reason::QueueFull => (
                 Reason::Overloaded,
-                format!("too many calls wait for HubSpot's {bucket} limit already"),
+                format!(
+                    "too many calls are queued for HubSpot's {bucket} limit; retry with backoff"
+                ),
             ),
             leadsd_quota::Reason::Exhausted => {
-                (Reason::DailyLimitReached, "HubSpot's daily limit is used up".to_owned())
+                (Reason::DailyLimitReached, "HubSpot's daily limit is exhausted".to_owned())
             }
         };
         Self::new(reason, text)

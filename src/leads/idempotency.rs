@@ -1,8 +1,8 @@
-//! Idempotency of writes: the response to a `request_id` is stored, and returned again to every
-//! repeat with the same id and content, while the first call still runs or after it.
+//! Idempotency of writes: the response to a `request_id` is stored. Repeats with the same id and
+//! content return it, also while the first call still runs.
 //!
-//! Every write runs in a task of its own, so that a caller that disconnects does not abort a write
-//! that HubSpot may have seen; its outcome is stored all the same.
+//! Every write runs in a separate task, so that a caller that disconnects does not abort a write
+//! that HubSpot may have seen; its outcome is stored.
 //!
 //! The store belongs to this process and is bounded in bytes and in age: a repeat after [`TTL`] or at
 //! another replica counts as a new call.
@@ -38,10 +38,10 @@ const ENTRY_OVERHEAD: usize = 512;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(Arc<str>);
 
-/// The response to a write, as far as storing it is concerned.
+/// Response to a write that can be stored.
 pub(super) trait StoredResponse: HeapSize + Clone + Send + Sync + 'static {
-    /// Whether HubSpot may have acted on any part of the write. Only such a response is stored,
-    /// because otherwise a repeat does nothing twice.
+    /// True if HubSpot may have acted on any part of the write. Only such a response is stored;
+    /// otherwise a repeat is safe.
     fn may_have_effects(&self) -> bool;
 }
 
@@ -49,24 +49,24 @@ pub(super) trait StoredResponse: HeapSize + Clone + Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct IdempotencyStore<A>(Arc<Entries<A>>);
 
-type Entries<A> = TtlCache<Key, Entry<A>>;
+type Entries<A> = TtlCache<IdempotencyKey, IdempotencyEntry<A>>;
 
-type Key = (PortalName, RequestId);
+type IdempotencyKey = (PortalName, RequestId);
 
-/// A write that runs or has ended.
+/// Write that runs or has ended.
 #[derive(Debug, Clone)]
-struct Entry<A> {
+struct IdempotencyEntry<A> {
     fingerprint: u64,
     response: watch::Receiver<Option<A>>,
 }
 
 /// A write in progress. Dropping it frees the request id, so that a write that panics is not
 /// remembered.
-struct InProgress<A: StoredResponse> {
+struct WriteInProgress<A: StoredResponse> {
     entries: Arc<Entries<A>>,
     /// `None` once the response is stored.
-    key: Option<Key>,
-    entry: Entry<A>,
+    key: Option<IdempotencyKey>,
+    entry: IdempotencyEntry<A>,
     sender: watch::Sender<Option<A>>,
 }
 
@@ -99,7 +99,7 @@ impl<A: StoredResponse> Default for IdempotencyStore<A> {
 }
 
 impl<A: StoredResponse> IdempotencyStore<A> {
-    /// Runs `write` to completion in a task of its own and returns its response. If the `request_id`
+    /// Runs `write` to completion in a separate task and returns its response. If the `request_id`
     /// is known, returns the response of the first call instead.
     ///
     /// Cancel-safe: the write continues without its caller.
@@ -124,12 +124,12 @@ impl<A: StoredResponse> IdempotencyStore<A> {
 
     fn join_or_start(
         &self,
-        key: Key,
+        key: IdempotencyKey,
         fingerprint: u64,
         write: impl Future<Output = A> + Send + 'static,
     ) -> Result<watch::Receiver<Option<A>>, Error> {
         let (sender, receiver) = watch::channel(None);
-        let make = || Entry { fingerprint, response: receiver };
+        let make = || IdempotencyEntry { fingerprint, response: receiver };
         match self.0.get_or_pin_with(key.clone(), make) {
             Lookup::Existing(entry) if entry.fingerprint == fingerprint => Ok(entry.response),
             Lookup::Existing(_) => Err(reused()),
@@ -137,7 +137,7 @@ impl<A: StoredResponse> IdempotencyStore<A> {
                 let receiver = entry.response.clone();
                 let owner = key.0.clone();
                 let entries = Arc::clone(&self.0);
-                let write_in_progress = InProgress { entries, key: Some(key), entry, sender };
+                let write_in_progress = WriteInProgress { entries, key: Some(key), entry, sender };
                 task::spawn("write", owner.as_str(), async move {
                     let write_in_progress = write_in_progress;
                     let response = write.await;
@@ -150,9 +150,9 @@ impl<A: StoredResponse> IdempotencyStore<A> {
     }
 }
 
-// === impl InProgress ===
+// === impl WriteInProgress ===
 
-impl<A: StoredResponse> InProgress<A> {
+impl<A: StoredResponse> WriteInProgress<A> {
     /// Stores the response if a repeat needs it, and returns it to those that wait for it.
     fn finish(mut self, response: A) {
         if response.may_have_effects()
@@ -173,7 +173,7 @@ impl<A: StoredResponse> InProgress<A> {
     }
 }
 
-impl<A: StoredResponse> Drop for InProgress<A> {
+impl<A: StoredResponse> Drop for WriteInProgress<A> {
     fn drop(&mut self) {
         self.free_id();
     }
@@ -191,7 +191,7 @@ async fn response<A: StoredResponse>(mut receiver: watch::Receiver<Option<A>>) -
 }
 
 fn reused() -> Error {
-    let description = "was used before with other content; take a new id for a new request";
+    let description = "was used before with other content; use a new id for a new request";
     Error::new(Reason::RequestIdReused, format!("request_id: {description}"))
         .with_fields(vec![FieldFault::new("request_id", description)])
 }

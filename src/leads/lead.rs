@@ -1,48 +1,48 @@
-//! The lead itself.
+//! Leads and their parts.
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
 use leadsd_base::time::Timestamp;
 
-/// A lead as HubSpot answered it; only what the call selected is filled.
+/// Lead in a HubSpot response; contains only the selected parts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Lead {
     /// Record id.
     pub id: String,
     /// Values by internal property name; properties without a value are absent.
     pub properties: BTreeMap<String, String>,
-    /// Earlier values by internal property name, newest first.
+    /// Previous values by internal property name, newest first.
     pub property_history: BTreeMap<String, Vec<PropertyVersion>>,
     /// Associated records by object type.
     pub associations: BTreeMap<String, Associated>,
-    /// When it was created.
+    /// Creation time.
     pub create_time: Option<Timestamp>,
-    /// When it was last changed.
+    /// Time of the last change.
     pub update_time: Option<Timestamp>,
-    /// Whether it is in the recycle bin.
+    /// True if the lead is archived.
     pub archived: bool,
-    /// Since when it is there.
+    /// Time at which the lead was archived.
     pub archive_time: Option<Timestamp>,
-    /// Its page in HubSpot's user interface.
+    /// URL of the record in HubSpot's user interface.
     pub url: Option<String>,
-    /// Remarks on the write that gave this answer.
+    /// Warnings about the write that returned this lead.
     pub warnings: Vec<Warning>,
 }
 
-/// One value a property had.
+/// Value that a property had from a point in time on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PropertyVersion {
-    /// The value; `None` when the property was cleared.
+    /// The value; `None` if the property was cleared.
     pub value: Option<String>,
-    /// When it was set.
+    /// Time at which the value was set.
     pub time: Option<Timestamp>,
-    /// What set it, such as `INTEGRATION`.
+    /// Type of the source, such as `INTEGRATION`.
     pub source_type: Option<String>,
     /// Id within the source type.
     pub source_id: Option<String>,
-    /// Readable name of the source.
+    /// Display name of the source.
     pub source_label: Option<String>,
-    /// HubSpot user who set it.
+    /// Id of the HubSpot user who set the value.
     pub updated_by_user_id: Option<i64>,
 }
 
@@ -51,7 +51,7 @@ pub struct PropertyVersion {
 pub struct Associated {
     /// The records, in the order of their ids.
     pub objects: Vec<AssociatedObject>,
-    /// Where the list goes on, if it is cut.
+    /// Cursor for further records; `None` if the list is complete.
     pub next: Option<String>,
 }
 
@@ -60,25 +60,25 @@ pub struct Associated {
 pub struct AssociatedObject {
     /// Record id.
     pub id: String,
-    /// Kind of association, such as `lead_to_contact`.
+    /// Association type, such as `lead_to_contact`.
     pub kind: String,
 }
 
-/// A remark of HubSpot on a write that succeeded.
+/// Warning of HubSpot about a write that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Warning {
-    /// Machine-readable kind.
+    /// Machine-readable kind of warning.
     pub category: Option<String>,
-    /// Text.
+    /// Message.
     pub message: Option<String>,
-    /// Facts by name.
+    /// Details by name.
     pub context: BTreeMap<String, Vec<String>>,
 }
 
 // === impl AssociatedObject ===
 
 impl AssociatedObject {
-    /// Order of records: that of the numbers that their ids are.
+    /// Sort key of records: the numeric value of the id.
     pub fn by_record(&self, other: &Self) -> Ordering {
         let number = |object: &Self| object.id.parse::<u64>().unwrap_or(u64::MAX);
         number(self).cmp(&number(other)).then_with(|| self.id.cmp(&other.id))

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_counts_its_items_and_its_room() {
+    fn a_list_counts_its_items_and_its_capacity() {
         let many = vec![Ok(lead("x")), Err(Error::new(Reason::Conflict, "conflict"))];
         let items: usize = many.iter().map(memory_of).sum();
         assert_eq!(many.heap_size(), items);

@@ -1,75 +1,75 @@
-//! What can be read, and how: parsed at the edge, trusted from here on.
+//! Read requests: validated at the edge, trusted from here on.
 
 use std::fmt;
 
 use super::lead::Lead;
 
-/// Longest id that is sent to HubSpot, in bytes; unique properties hold at most this.
+/// Maximum length of an id in bytes: unique properties hold at most this.
 const MAX_ID_BYTES: usize = 255;
 
-/// A record id, or a value of a unique property: not empty, no control characters, nothing that
-/// could change the path of a URL.
+/// Record id, or value of a unique property: not empty, without control characters or characters
+/// that change the path of a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeadId(String);
 
-/// Which parts of a lead to answer with.
+/// Parts of a lead to return.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Selection {
-    /// Property names; none means HubSpot's default set.
+    /// Property names; empty means HubSpot's default properties.
     pub properties: Vec<String>,
-    /// Properties to answer with their history.
+    /// Properties to return with their history.
     pub properties_with_history: Vec<String>,
-    /// Object types to answer the associations to.
+    /// Object types whose associations to return.
     pub associations: Vec<String>,
 }
 
-/// One lead.
+/// Request for one lead.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GetLead {
-    /// Which one.
+    /// Id of the lead.
     pub id: LeadId,
-    /// The unique property that `id` is a value of.
+    /// Unique property that `id` is a value of; `None` for the record id.
     pub id_property: Option<String>,
-    /// What of it.
+    /// Parts to return.
     pub selection: Selection,
-    /// From the recycle bin.
+    /// True: reads an archived lead.
     pub archived: bool,
 }
 
-/// One page of all leads.
+/// Request for one page of all leads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListLeads {
-    /// 1 to 100.
+    /// Page size: 1 to 100.
     pub limit: u32,
-    /// HubSpot's cursor.
+    /// HubSpot's cursor; `None` for the first page.
     pub after: Option<String>,
-    /// What of each lead.
+    /// Parts to return of each lead.
     pub selection: Selection,
-    /// The recycle bin instead.
+    /// True: lists archived leads.
     pub archived: bool,
 }
 
-/// Leads and where they go on.
+/// Page of leads.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Page {
     /// The leads.
     pub leads: Vec<Lead>,
-    /// HubSpot's cursor for the next page.
+    /// HubSpot's cursor for the next page; `None` on the last page.
     pub after: Option<String>,
 }
 
-/// One page of the leads that match.
+/// Request for one page of a search.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SearchLeads {
     /// Text condition; empty for none.
     pub query: String,
-    /// Alternatives.
+    /// Filter groups; alternatives.
     pub filter_groups: Vec<FilterGroup>,
-    /// Order; HubSpot takes one.
+    /// Sort order; HubSpot accepts one entry.
     pub sort: Option<Sort>,
     /// Property names; none means HubSpot's default set.
     pub properties: Vec<String>,
-    /// 1 to 200.
+    /// Page size: 1 to 200.
     pub limit: u32,
     /// Offset into the results, as HubSpot's cursor.
     pub after: Option<String>,
@@ -78,22 +78,22 @@ pub struct SearchLeads {
 /// Filters that must all match.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FilterGroup {
-    /// 1 to 6.
+    /// Filters: 1 to 6.
     pub filters: Vec<Filter>,
 }
 
-/// A condition on one property. Which values are set fits the operator.
+/// Condition on one property. The operator determines which values are set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Filter {
-    /// Internal name.
+    /// Internal name of the property.
     pub property_name: String,
-    /// How to compare.
+    /// Comparison operator.
     pub operator: FilterOperator,
-    /// What to compare with.
+    /// Operand.
     pub value: Option<String>,
     /// Upper bound of BETWEEN.
     pub high_value: Option<String>,
-    /// Choices of IN and NOT_IN.
+    /// Operands of IN and NOT_IN.
     pub values: Vec<String>,
 }
 
@@ -116,41 +116,41 @@ pub enum FilterOperator {
     NotContainsToken,
 }
 
-/// Order of a search.
+/// Sort order of a search.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sort {
     /// Internal name.
     pub property_name: String,
-    /// Which way.
+    /// Direction of the sort.
     pub direction: Direction,
 }
 
 /// Direction of a sort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// Smallest first.
+    /// Smallest value first.
     Ascending,
-    /// Largest first.
+    /// Largest value first.
     Descending,
 }
 
-/// A page of matches.
+/// Page of a search.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SearchPage {
     /// The leads.
     pub leads: Vec<Lead>,
     /// HubSpot's cursor for the next page.
     pub after: Option<String>,
-    /// How many match in all.
+    /// Total number of matching leads.
     pub total: u64,
 }
 
-/// Up to a hundred leads by id.
+/// Request for 1 to 100 leads by id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BatchRead {
-    /// 1 to 100 different ids.
+    /// Distinct ids: 1 to 100.
     pub ids: Vec<LeadId>,
-    /// The unique property that the ids are values of.
+    /// Unique property that the ids are values of; `None` for record ids.
     pub id_property: Option<String>,
     /// Property names; none means HubSpot's default set.
     pub properties: Vec<String>,
@@ -163,7 +163,7 @@ pub struct BatchRead {
 // === impl LeadId ===
 
 impl LeadId {
-    /// Checks an id; the error says what is wrong with it and completes "the id ...".
+    /// Validates an id. The error completes the sentence "the id ...".
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() {
             return Err("must not be empty");
@@ -198,7 +198,7 @@ impl fmt::Display for LeadId {
 // === impl FilterOperator ===
 
 impl FilterOperator {
-    /// The name HubSpot gives it.
+    /// Name in HubSpot's API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Eq => "EQ",

@@ -18,11 +18,11 @@ const MAX_BYTES: u64 = 1 << 20;
 const ESTIMATED_ENTRIES: usize = 1_000;
 
 /// A write: its portal and the hash of its content.
-type Key = (PortalName, u64);
+type RejectedWriteKey = (PortalName, u64);
 
 /// Rejected writes. Empty if the time to live is zero.
 #[derive(Debug)]
-pub(super) struct RejectionCache(TtlCache<Key, Error>);
+pub(super) struct RejectionCache(TtlCache<RejectedWriteKey, Error>);
 
 // === impl RejectionCache ===
 
@@ -41,7 +41,7 @@ impl RejectionCache {
     pub(super) fn insert(&self, portal: &PortalName, fingerprint: u64, error: &Error) {
         let is_final = error.reason() == Reason::ValidationFailed;
         if is_final && error.side_effect() == SideEffect::None {
-            let bytes = size_of::<Key>() + memory_of(error);
+            let bytes = size_of::<RejectedWriteKey>() + memory_of(error);
             self.0.insert_weighted((portal.clone(), fingerprint), error.clone(), bytes as u64);
         }
     }

@@ -1,4 +1,4 @@
-//! The messages of the port to HubSpot: a [`Request`] for every operation, and its [`Response`].
+//! Messages of the port to HubSpot: a [`Request`] for every operation, and its [`Response`].
 
 use super::{
     error::{Error, Reason, SideEffect},
@@ -67,7 +67,7 @@ pub enum Response {
 pub struct BatchResponse {
     /// Successful items.
     pub results: Vec<BatchItem>,
-    /// Failed items. [`Error::affected_inputs`] says which inputs each is about.
+    /// Failed items. [`Error::affected_inputs`] names the inputs that each is about.
     pub errors: Vec<Error>,
 }
 
@@ -78,7 +78,7 @@ pub struct BatchItem {
     pub lead: Lead,
     /// The trace id of its input, if HubSpot returned it.
     pub trace_id: Option<String>,
-    /// For an upsert: whether the lead was created.
+    /// For an upsert: true if the lead was created.
     pub created: Option<bool>,
 }
 
@@ -90,7 +90,7 @@ pub type Outcome = Result<Option<BatchItem>, Error>;
 pub struct ChunkOutcomes {
     /// One per input, in input order.
     pub outcomes: Vec<Outcome>,
-    /// Whether HubSpot evaluated the inputs. False if the whole request failed for another reason.
+    /// True if HubSpot evaluated the inputs. False if the whole request failed for another reason.
     pub evaluated: bool,
 }
 
@@ -101,7 +101,7 @@ pub struct Links {
     pub lead: String,
     /// The records.
     pub records: Vec<Link>,
-    /// Whether the list is complete and every record was understood.
+    /// True if the list is complete and every record was understood.
     pub is_complete: bool,
 }
 

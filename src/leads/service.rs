@@ -1,6 +1,6 @@
-//! The use cases: what each RPC does, in terms of the domain. Reads are here; writes are in `writes`,
-//! because each of them runs in a task of its own, is audited and can be idempotent. The use cases
-//! know neither gRPC nor the pipeline: they send requests to the upstream of the call's portal.
+//! Use cases of the domain, one per RPC. Reads are here. Writes are in `writes`, because each of
+//! them runs in a separate task, is audited and can be idempotent. The use cases know neither gRPC
+//! nor the pipeline: they send requests to the upstream of the call's portal.
 
 mod outcome;
 mod writes;
@@ -33,7 +33,7 @@ pub struct BatchGet {
     pub properties: Vec<String>,
     /// Properties to return with their history.
     pub properties_with_history: Vec<String>,
-    /// Whether to read archived leads.
+    /// True if to read archived leads.
     pub archived: bool,
 }
 

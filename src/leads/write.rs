@@ -1,4 +1,4 @@
-//! What can be written.
+//! Write requests.
 
 use std::collections::BTreeMap;
 
@@ -18,20 +18,20 @@ pub struct CreateLead {
 pub struct Association {
     /// Record id of the other object.
     pub to_id: LeadId,
-    /// What it means; at least one.
+    /// Association types; at least one.
     pub types: Vec<AssociationType>,
 }
 
-/// What an association means.
+/// Association type: a category and an id within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AssociationType {
-    /// Who defined the type.
+    /// Owner of the type.
     pub category: AssociationCategory,
     /// Id within the category.
     pub type_id: i32,
 }
 
-/// Who defined an association type.
+/// Owner of an association type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AssociationCategory {
     /// Comes with HubSpot.
@@ -47,7 +47,7 @@ pub enum AssociationCategory {
 /// New values for one lead.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UpdateLead {
-    /// Which one.
+    /// Id of the lead.
     pub id: LeadId,
     /// The unique property that `id` is a value of.
     pub id_property: Option<String>,
@@ -60,18 +60,18 @@ pub struct UpdateLead {
 pub struct UpsertLead {
     /// Value of the unique property.
     pub id: LeadId,
-    /// Its name; `None` leaves the choice to HubSpot.
+    /// Name of the unique property; `None` leaves the choice to HubSpot.
     pub id_property: Option<String>,
     /// Values by internal property name.
     pub properties: BTreeMap<String, String>,
 }
 
-/// What an upsert did.
+/// Result of an upsert.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Upserted {
     /// The lead after it.
     pub lead: Lead,
-    /// Whether it is new.
+    /// True if it is new.
     pub created: bool,
 }
 

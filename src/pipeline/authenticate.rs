@@ -70,14 +70,14 @@ impl<L: Layer> Layer for Authenticate<L> {
         match self.inner.call(ctx, request, replay).await {
             Err(error) if rejection(&error).is_some() => Err(Error::new(
                 Reason::CredentialRejected,
-                "HubSpot does not accept the portal's credential",
+                "HubSpot rejects the portal's credential",
             )),
             result => result,
         }
     }
 }
 
-/// How HubSpot rejected the token. `None` if the error is not a 401.
+/// Kind of rejection of the token; `None` if the error is not a 401.
 fn rejection(error: &Error) -> Option<Rejection> {
     let upstream = error.upstream();
     if upstream.http_status != Some(UNAUTHORIZED) {
@@ -98,13 +98,12 @@ fn unavailable(error: TokenUnavailable) -> Error {
         .with_internal(waiting_for),
         TokenUnavailable::Suspended(why) => Error::new(
             Reason::CredentialUnavailable,
-            "the portal's HubSpot credential does not work; its operator must act",
+            "the portal's HubSpot credential is suspended; the operator must replace it",
         )
         .with_internal(why),
-        TokenUnavailable::Rejected => Error::new(
-            Reason::CredentialRejected,
-            "HubSpot does not accept the portal's credential",
-        ),
+        TokenUnavailable::Rejected => {
+            Error::new(Reason::CredentialRejected, "HubSpot rejects the portal's credential")
+        }
     }
 }
 

@@ -1,6 +1,8 @@
-//! Circuit breaker: rejects requests while HubSpot is unavailable, and probes with one request at a
-//! time whether it has recovered. `circuit` is the state machine; this layer says which results count
-//! as a failure of HubSpot. A rejection by the portal's own quota is none.
+//! Circuit breaker: rejects requests while HubSpot is unavailable, and sends single probes to
+//! detect its recovery.
+//!
+//! `circuit` is the state machine; this layer classifies results. A rejection by the portal's own
+//! quota is not a failure of HubSpot.
 
 mod circuit;
 
@@ -39,7 +41,7 @@ impl<L: Layer> Layer for Breaker<L> {
         dispatch: Dispatch,
     ) -> Result<Response, Error> {
         if let Err(pause) = self.circuit.admit(Instant::now()) {
-            let text = "HubSpot is down, and was not asked";
+            let text = "circuit breaker open: HubSpot is unavailable";
             return Err(Error::new(Reason::UpstreamUnavailable, text)
                 .with_retry_after(pause)
                 .with_local_limit(LocalLimit::CircuitBreaker));
@@ -50,13 +52,14 @@ impl<L: Layer> Layer for Breaker<L> {
         {
             self.stats.count_breaker_opened();
             let portal = &ctx.portal.name;
-            warn!(portal = %portal, "HubSpot seems to be down; calls fail at once until it answers");
+            warn!(portal = %portal, "Opened circuit breaker: HubSpot is unavailable");
         }
         result
     }
 }
 
-/// What an attempt says about HubSpot. `None` if HubSpot was not asked, or had not enough time.
+/// Verdict of an attempt on the health of HubSpot; `None` if HubSpot was not called, or had not
+/// enough time.
 fn health(result: &Result<Response, Error>) -> Option<Health> {
     let error = match result {
         Ok(_) => return Some(Health::Up),

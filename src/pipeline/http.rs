@@ -1,6 +1,5 @@
-//! Sends the HTTP request: the innermost layer. Accounts for the permit and the cost, counts the
-//! request, and records its span. It sends once: a write is followed to its end, a read until the
-//! deadline of its call.
+//! HTTP layer, the innermost one. It accounts for permit and cost, counts the request and records
+//! its span. It sends once: a write continues to its end, a read until the deadline of its call.
 
 mod call_span;
 
@@ -14,7 +13,7 @@ use tracing::debug;
 use self::call_span::CallSpan;
 use super::{
     Dispatch, Layer,
-    stats::{Latencies, Outcome, PortalStats},
+    stats::{HttpOutcome, Latencies, PortalStats},
 };
 use crate::{
     hubspot::{Client, Operation},
@@ -61,7 +60,7 @@ impl Http {
         let mut span = CallSpan::new(&self.spans, ctx, operation, since);
         let sent = self.client.send(request, &token.secret, span.trace_headers()).await;
         let head = sent.inspect_err(|_| {
-            self.stats.count_call(operation, Outcome::NoResponse);
+            self.stats.count_call(operation, HttpOutcome::NoResponse);
         })?;
         let latency = since.elapsed();
         self.latencies.observe(operation, latency);
@@ -112,13 +111,16 @@ impl Layer for Http {
             return exchange.await;
         }
         timeout_at(ctx.deadline, exchange).await.unwrap_or_else(|_| {
-            Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before HubSpot answered")
-                .with_side_effect(SideEffect::None))
+            Err(Error::new(
+                Reason::DeadlineExceeded,
+                "the deadline passed before HubSpot responded",
+            )
+            .with_side_effect(SideEffect::None))
         })
     }
 }
 
-/// Deadline for the body of an error response. For a read, the caller has to be told in time.
+/// Deadline for the body of an error response. For a read, the caller needs the error before its deadline.
 fn error_body_deadline(ctx: &CallContext, operation: Operation) -> Instant {
     let deadline = Instant::now() + ERROR_BODY_TIMEOUT;
     if operation.writes() { deadline } else { deadline.min(ctx.permit_deadline()) }

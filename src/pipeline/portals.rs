@@ -1,4 +1,4 @@
-//! The portals and their pipelines: builds one stack of layers per portal, when it is first used.
+//! Portals and their pipelines: builds one stack of layers per portal, on first use.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -33,7 +33,7 @@ use crate::{
 /// Settings of the pipelines.
 #[derive(Debug, Clone)]
 pub struct PipelineSettings {
-    /// Whether requests are batched and reads shared. Writes to one lead are ordered regardless.
+    /// True if requests are batched and reads shared. Writes to one lead are ordered regardless.
     pub batching: bool,
     /// Maximum number of attempts of one request, the first one included.
     pub max_attempts: u32,
@@ -43,7 +43,7 @@ pub struct PipelineSettings {
     pub default_request_id_property: Option<String>,
 }
 
-/// All portals, with their pipelines.
+/// Portals with their pipelines.
 pub struct Portals {
     settings: PipelineSettings,
     client: Client,

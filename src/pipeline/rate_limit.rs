@@ -1,4 +1,4 @@
-//! Waits for a permit of the portal's quota: one for every HTTP request.
+//! Rate limit layer: waits for a permit of the portal's quota, one for every HTTP request.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ impl<L: Layer> Layer for RateLimit<L> {
         mut dispatch: Dispatch,
     ) -> Result<Response, Error> {
         if ctx.deadline <= Instant::now() {
-            let text = "the deadline passed before HubSpot was asked";
+            let text = "the deadline passed before the request was sent to HubSpot";
             return Err(Error::new(Reason::DeadlineExceeded, text));
         }
         if dispatch.permit.is_none() {

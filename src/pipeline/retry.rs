@@ -1,6 +1,8 @@
-//! Repeats attempts that failed, where that is safe and may help: within the deadline, the maximum
-//! number of attempts, and a budget of the portal. `policy` decides from plain values; this layer
-//! classifies errors and waits. It knows nothing of batches: a shared request is one request.
+//! Retry layer: repeats failed attempts if that is safe and may help, within the deadline, the
+//! maximum number of attempts, and the retry budget of the portal.
+//!
+//! `policy` decides from plain values; this layer classifies errors and waits. It does not know
+//! batches: a shared request is one request.
 
 mod policy;
 
@@ -143,8 +145,8 @@ fn classify(operation: Operation, error: &Error) -> Retryable {
     }
 }
 
-/// Whether a call goes on with an attempt of its own although the deadline of another sharer
-/// prevented one for all of them.
+/// True if a call makes a separate attempt although the deadline of another sharer prevented one
+/// for all of them.
 pub(super) fn may_retry(ctx: &CallContext, error: &Error) -> bool {
     let pause = error.retry_after().unwrap_or_default();
     error.is_deadline_limited() && Instant::now() + pause + ATTEMPT_TIME <= ctx.deadline

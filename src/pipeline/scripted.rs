@@ -1,4 +1,4 @@
-//! A double of everything below a layer: records requests and responds by a script, in simulated
+//! Test double of everything below a layer: records requests and responds by a script, in simulated
 //! time.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -19,25 +19,25 @@ pub(super) struct ScriptedUpstream {
 /// A request as the double received it.
 #[derive(Debug, Clone)]
 pub(super) struct Recorded {
-    /// Its number, from 0.
+    /// Number of the request, from 0.
     pub(super) number: usize,
     /// The request.
     pub(super) request: Arc<Request>,
-    /// When it arrived.
+    /// Time of arrival.
     pub(super) at: Instant,
-    /// Its deadline.
+    /// Deadline of the request.
     pub(super) deadline: Instant,
     /// Name of the caller.
     pub(super) caller: String,
-    /// Whether it came with a permit.
+    /// True if it had a permit.
     pub(super) has_permit: bool,
-    /// The token that it came with.
+    /// Token of the request.
     pub(super) token: Option<String>,
     /// Attempts that were made before.
     pub(super) prior_attempts: u32,
 }
 
-/// What the double does about a request.
+/// Action of the double for a request.
 #[derive(Debug, Clone)]
 pub(super) struct Scripted {
     /// Time until the response.
@@ -107,7 +107,7 @@ impl Layer for ScriptedUpstream {
         };
         self.recorded.lock().push(call.clone());
         ctx.cost.count();
-        let _in_progress = InProgress::new(&self.in_progress);
+        let _in_progress = RequestInProgress::new(&self.in_progress);
         let Scripted { delay, result } = (self.script)(&call);
         // A permit is spent for as long as the request takes.
         let permit = dispatch.permit.map(|mut permit| {
@@ -137,18 +137,18 @@ impl Scripted {
 }
 
 /// Counts a request until it is dropped.
-struct InProgress(Arc<Mutex<usize>>);
+struct RequestInProgress(Arc<Mutex<usize>>);
 
-// === impl InProgress ===
+// === impl RequestInProgress ===
 
-impl InProgress {
+impl RequestInProgress {
     fn new(count: &Arc<Mutex<usize>>) -> Self {
         *count.lock() += 1;
         Self(Arc::clone(count))
     }
 }
 
-impl Drop for InProgress {
+impl Drop for RequestInProgress {
     fn drop(&mut self) {
         *self.0.lock() -= 1;
     }

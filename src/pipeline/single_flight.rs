@@ -1,9 +1,11 @@
 //! Single flight: identical reads in progress share one request.
 //!
-//! A read joins a read of the same content and priority that has been sent to HubSpot, or that the
-//! same caller started. It does not join one of another caller that still waits for a permit: that
-//! would be a wait at another caller's place in the queue. A write ends sharing of the reads that it
-//! may affect, so that a read never returns what was before a write that completed earlier.
+//! A read joins an identical read of the same priority that has been sent to HubSpot, or that the
+//! same caller started. It does not join one of another caller that still waits for a permit: it
+//! would wait at another caller's position in the queue.
+//!
+//! A write ends sharing of the reads that it may affect, so that a read never returns the state
+//! before a write that completed earlier.
 
 use std::{
     collections::HashMap,
@@ -28,14 +30,14 @@ use crate::leads::{CallContext, CostMeter, Error, GetLead, LeadId, Reason, Reque
 type SharedResponse = BoxFuture<'static, Result<Response, Error>>;
 
 /// Reads in progress, by the hash of what makes reads identical: computed once, because it is slow.
-type InProgress = HashMap<u64, Vec<InFlight>>;
+type ReadsInProgress = HashMap<u64, Vec<InFlight>>;
 
 /// The single flight layer of one portal.
 #[derive(Debug)]
 pub(super) struct SingleFlight<L> {
     inner: Arc<L>,
     enabled: bool,
-    in_progress: Arc<Mutex<InProgress>>,
+    in_progress: Arc<Mutex<ReadsInProgress>>,
     hasher: RandomState,
     next_number: AtomicU64,
 }
@@ -53,7 +55,7 @@ struct InFlight {
     shared: SharedCall,
 }
 
-/// What the sharers of a read have in common.
+/// State that the sharers of a read have in common.
 #[derive(Debug, Clone)]
 struct SharedCall {
     cost: Arc<CostMeter>,
@@ -77,7 +79,7 @@ struct CostShare {
 
 /// Removes a read from those in progress when it ends, or when no sharer is left.
 struct RemoveOnDrop {
-    in_progress: Arc<Mutex<InProgress>>,
+    in_progress: Arc<Mutex<ReadsInProgress>>,
     hash: u64,
     number: u64,
 }
@@ -291,7 +293,7 @@ fn joinable(
     own_or_sent.filter_map(|read| Some((read.response.upgrade()?, read.shared.clone()))).next()
 }
 
-/// Whether an error is about the call that made the request, and not about its content.
+/// True if an error is about the call that made the request, and not about its content.
 fn is_personal(error: &Error) -> bool {
     error.reason() == Reason::DeadlineExceeded || error.bucket().is_some()
 }

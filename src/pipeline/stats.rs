@@ -14,10 +14,10 @@ use crate::{
     telemetry::histogram::Histogram,
 };
 
-/// How an HTTP request ended, as HubSpot's rule for apps counts it: errors must stay below 5 % of a
-/// day's requests.
+/// Outcome of an HTTP request, as HubSpot's rule for apps counts it: errors must stay below 5 % of
+/// a day's requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum HttpOutcome {
     /// 2xx.
     Ok,
     /// 4xx except 429: HubSpot rejected the request.
@@ -35,9 +35,9 @@ pub enum Outcome {
 pub struct CallCount {
     /// Name of the operation.
     pub operation: &'static str,
-    /// Their outcome.
-    pub outcome: Outcome,
-    /// Their number.
+    /// Outcome of the requests.
+    pub outcome: HttpOutcome,
+    /// Number of requests.
     pub calls: u64,
 }
 
@@ -48,11 +48,11 @@ pub struct CallStats {
     pub portal: PortalName,
     /// Requests by operation and outcome. Zero counts are left out.
     pub calls: Vec<CallCount>,
-    /// Number of them that were retries.
+    /// Number of retries among them.
     pub retries: u64,
-    /// How often the circuit breaker opened.
+    /// Number of times that the circuit breaker opened.
     pub breaker_opened: u64,
-    /// Whether the circuit breaker is open now.
+    /// True if the circuit breaker is open now.
     pub breaker_is_open: bool,
 }
 
@@ -77,17 +77,17 @@ pub(super) struct PortalStats {
 #[derive(Debug, Default)]
 pub(super) struct Latencies([OnceLock<Histogram>; COUNT]);
 
-const OUTCOMES: [Outcome; 5] = [
-    Outcome::Ok,
-    Outcome::ClientError,
-    Outcome::RateLimited,
-    Outcome::ServerError,
-    Outcome::NoResponse,
+const OUTCOMES: [HttpOutcome; 5] = [
+    HttpOutcome::Ok,
+    HttpOutcome::ClientError,
+    HttpOutcome::RateLimited,
+    HttpOutcome::ServerError,
+    HttpOutcome::NoResponse,
 ];
 
-// === impl Outcome ===
+// === impl HttpOutcome ===
 
-impl Outcome {
+impl HttpOutcome {
     /// Label in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -100,7 +100,7 @@ impl Outcome {
     }
 }
 
-impl From<http::StatusCode> for Outcome {
+impl From<http::StatusCode> for HttpOutcome {
     fn from(status: http::StatusCode) -> Self {
         match status.as_u16() {
             200..=299 => Self::Ok,
@@ -115,7 +115,7 @@ impl From<http::StatusCode> for Outcome {
 
 impl PortalStats {
     /// Counts an HTTP request.
-    pub(super) fn count_call(&self, operation: Operation, outcome: Outcome) {
+    pub(super) fn count_call(&self, operation: Operation, outcome: HttpOutcome) {
         self.calls[operation as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 

@@ -13,7 +13,7 @@ use leadsd_quota::{Account, BucketName, Priority, WriteQueueStats};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use self::queue::{Entered, Rejection, WriteQueues};
+use self::queue::{Entered, WriteQueues, WriteRejection};
 use super::{Dispatch, Layer};
 use crate::leads::{
     CallContext, CostMeter, Error, LeadId, LocalLimit, Reason, Request, Response, Traced,
@@ -53,7 +53,7 @@ struct WriteGuard {
 /// Ordering key of a lead. A record id and a unique property value of the same lead yield different
 /// keys, because only HubSpot can resolve them. The two never share a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Key {
+pub(super) struct LeadKey {
     property: Option<String>,
     id: String,
 }
@@ -86,7 +86,7 @@ impl<L: Layer> Layer for WriteOrder<L> {
 }
 
 /// The leads that a request writes to. A create writes to a lead that does not exist yet.
-fn keys(request: &Request) -> BTreeSet<Key> {
+fn keys(request: &Request) -> BTreeSet<LeadKey> {
     match request {
         Request::Get(_)
         | Request::List(_)
@@ -95,15 +95,15 @@ fn keys(request: &Request) -> BTreeSet<Key> {
         | Request::BatchRead(_)
         | Request::BatchCreate(_)
         | Request::ReadAssociations { .. } => BTreeSet::new(),
-        Request::Update(update) => BTreeSet::from([Key::of_update(update)]),
-        Request::Archive(id) => BTreeSet::from([Key::new(id, None)]),
+        Request::Update(update) => BTreeSet::from([LeadKey::of_update(update)]),
+        Request::Archive(id) => BTreeSet::from([LeadKey::new(id, None)]),
         Request::BatchUpdate(inputs) => {
-            inputs.iter().map(|Traced { input, .. }| Key::of_update(input)).collect()
+            inputs.iter().map(|Traced { input, .. }| LeadKey::of_update(input)).collect()
         }
         Request::BatchUpsert(inputs) => {
-            inputs.iter().map(|Traced { input, .. }| Key::of_upsert(input)).collect()
+            inputs.iter().map(|Traced { input, .. }| LeadKey::of_upsert(input)).collect()
         }
-        Request::BatchArchive(ids) => ids.iter().map(|id| Key::new(id, None)).collect(),
+        Request::BatchArchive(ids) => ids.iter().map(|id| LeadKey::new(id, None)).collect(),
     }
 }
 
@@ -112,7 +112,11 @@ fn keys(request: &Request) -> BTreeSet<Key> {
 impl WriteSequencer {
     /// Waits until earlier writes to these leads have completed. Errors at once if the queue is full
     /// or the write could not start before its deadline, as far as is known.
-    async fn acquire(&self, ctx: &CallContext, keys: BTreeSet<Key>) -> Result<WriteGuard, Error> {
+    async fn acquire(
+        &self,
+        ctx: &CallContext,
+        keys: BTreeSet<LeadKey>,
+    ) -> Result<WriteGuard, Error> {
         let Entered { number, ready } = self.enter(ctx, keys)?;
         let guard = WriteGuard {
             queues: Arc::clone(&self.queues),
@@ -125,12 +129,12 @@ impl WriteSequencer {
             Ok(_) => Ok(guard),
             Err(_) => Err(Error::new(
                 Reason::DeadlineExceeded,
-                "an earlier write to the same lead was not through before the deadline",
+                "an earlier write to the same lead did not complete before the deadline",
             )),
         }
     }
 
-    fn enter(&self, ctx: &CallContext, keys: BTreeSet<Key>) -> Result<Entered, Error> {
+    fn enter(&self, ctx: &CallContext, keys: BTreeSet<LeadKey>) -> Result<Entered, Error> {
         let now = Instant::now();
         let until = ctx.permit_deadline();
         let mut queues = self.queues.lock();
@@ -145,8 +149,8 @@ impl WriteSequencer {
             let remaining = until.saturating_duration_since(now);
             if let Some(rejection) = queues.rejection(&keys, max_queue.max(1), remaining, now) {
                 match rejection {
-                    Rejection::QueueFull(_) => self.stats.count_queue_full(),
-                    Rejection::Deadline(_) => self.stats.count_deadline(),
+                    WriteRejection::QueueFull(_) => self.stats.count_queue_full(),
+                    WriteRejection::Deadline(_) => self.stats.count_deadline(),
                 }
                 return Err(rejection.into());
             }
@@ -167,9 +171,9 @@ impl Drop for WriteGuard {
     }
 }
 
-// === impl Key ===
+// === impl LeadKey ===
 
-impl Key {
+impl LeadKey {
     /// The key of the lead with this record id, or with this value of the unique `property`.
     pub(super) fn new(id: &LeadId, property: Option<&str>) -> Self {
         let property = property.filter(|name| *name != RECORD_ID);
@@ -185,16 +189,15 @@ impl Key {
     }
 }
 
-impl From<Rejection> for Error {
-    fn from(rejection: Rejection) -> Self {
+impl From<WriteRejection> for Error {
+    fn from(rejection: WriteRejection) -> Self {
         let (text, wait) = match rejection {
-            Rejection::QueueFull(wait) => {
-                ("too many writes wait for an earlier one to the same lead", wait)
+            WriteRejection::QueueFull(wait) => {
+                ("too many writes to the same lead are queued", wait)
             }
-            Rejection::Deadline(wait) => (
-                "earlier writes to the same lead take longer than there is time for this one",
-                wait,
-            ),
+            WriteRejection::Deadline(wait) => {
+                ("earlier writes to the same lead would outlast the deadline", wait)
+            }
         };
         Self::new(Reason::Overloaded, text)
             .with_retry_after(wait)
@@ -202,8 +205,7 @@ impl From<Rejection> for Error {
     }
 }
 
-/// What all spellings of one id have in common: HubSpot compares unique values without regard to
-/// case, and record ids are numbers.
+/// Normal form of an id: HubSpot compares unique values ignoring case, and record ids are numbers.
 fn normalized(id: &LeadId, property: Option<&str>) -> String {
     let id = id.as_str();
     let is_number = property.is_none() && id.bytes().all(|digit| digit.is_ascii_digit());

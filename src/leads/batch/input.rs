@@ -9,51 +9,51 @@ use crate::leads::{
     write::{CreateLead, Traced, UpdateLead, UpsertLead},
 };
 
-/// The features of an input by which a response can be matched with it. An input has few of them, so
-/// each has a default.
+/// Features of an input that identify its result in a response. An input has few of them, so each
+/// has a default.
 pub trait BatchInput: Clone + Send + Sync {
-    /// The trace id that was sent with the input.
+    /// Trace id that was sent with the input.
     fn trace_id(&self) -> Option<&str> {
         None
     }
 
-    /// The lead that the input names. `None` if it names none.
+    /// Lead that the input names; `None` if it names none.
     fn reference(&self) -> Option<LeadReference<'_>> {
         None
     }
 
-    /// The properties that the input writes. `None` if it writes none.
+    /// Properties that the input writes; `None` if it writes none.
     fn written(&self) -> Option<&BTreeMap<String, String>> {
         None
     }
 
-    /// Whether `item` has the identity that the input names. `None` if it names none.
+    /// True if `item` has the identity that the input names. `None` if it names none.
     fn has_identity(&self, item: &BatchItem) -> Option<bool> {
         Some(self.reference()?.identifies(&item.lead))
     }
 
-    /// Whether `item` returns what the input wrote, and nothing else identifies the input.
+    /// True if `item` returns what the input wrote, and nothing else identifies the input.
     fn echoes(&self, _: &BatchItem) -> bool {
         false
     }
 
-    /// The record id or unique value that the input names. `None` if it names none.
+    /// Record id or unique value in the input; `None` if absent.
     fn id(&self) -> Option<&str> {
         self.reference().map(|reference| reference.id.as_str())
     }
 
-    /// Whether the input writes the property.
+    /// True if the input writes the property.
     fn mentions(&self, property: &str) -> bool {
         self.written().is_some_and(|written| written.contains_key(property))
     }
 }
 
-/// An id of a batch read.
+/// Input of a batch read.
 #[derive(Debug, Clone)]
 pub struct ReadInput {
     /// Record id, or value of the unique property.
     pub id: LeadId,
-    /// The unique property. `None` for record ids.
+    /// Unique property; `None` for record ids.
     pub id_property: Option<String>,
 }
 
@@ -129,7 +129,7 @@ impl BatchInput for Traced<UpsertLead> {
 // === impl LeadReference ===
 
 impl LeadReference<'_> {
-    /// Whether it refers to `lead`. HubSpot compares unique text without regard to case.
+    /// True if it refers to `lead`. HubSpot compares unique text without regard to case.
     pub fn identifies(self, lead: &Lead) -> bool {
         match self.id_property {
             None => lead.id == self.id.as_str(),

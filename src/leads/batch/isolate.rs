@@ -71,7 +71,7 @@ where
     ChunkOutcomes { outcomes, evaluated }
 }
 
-/// Whether HubSpot rejected the batch because of its content, so that parts of it may succeed.
+/// True if HubSpot rejected the batch because of its content, so that parts of it may succeed.
 pub(super) fn rejects_content(error: &Error) -> bool {
     let about_content = match error.reason() {
         Reason::ValidationFailed

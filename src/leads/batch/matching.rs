@@ -10,7 +10,7 @@ use crate::leads::{
     request::{BatchItem, BatchResponse, Outcome},
 };
 
-/// The outcome of an input that the response does not mention.
+/// Outcome of an input that is missing in the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissingItemPolicy {
     /// A read: the lead does not exist.
@@ -21,11 +21,11 @@ pub enum MissingItemPolicy {
     Succeeded,
 }
 
-/// What a response contains beyond what could be matched.
+/// Results and errors that match no input.
 pub(super) struct Unmatched {
-    /// Number of results that do not name an input.
+    /// Number of results that name no input.
     pub(super) results: usize,
-    /// Errors that do not name an input.
+    /// Errors that name no input.
     pub(super) errors: Vec<Error>,
 }
 
@@ -141,7 +141,7 @@ impl Unmatched {
             return match policy {
                 MissingItemPolicy::NotFound => Err(Error::new(
                     Reason::UpstreamInvalidResponse,
-                    "HubSpot answered with leads that do not tell which inputs they are for",
+                    "HubSpot's response cannot be matched with the inputs",
                 )),
                 MissingItemPolicy::OutcomeUnknown | MissingItemPolicy::Succeeded => Err(unknown(
                     "HubSpot wrote some leads of this batch without telling which inputs they are \
@@ -155,7 +155,7 @@ impl Unmatched {
         match policy {
             MissingItemPolicy::NotFound => Err(Error::lead_not_found()),
             MissingItemPolicy::OutcomeUnknown => {
-                Err(unknown("HubSpot's answer does not mention this input"))
+                Err(unknown("HubSpot's response has no result for this input"))
             }
             MissingItemPolicy::Succeeded => Ok(None),
         }
@@ -163,7 +163,7 @@ impl Unmatched {
 }
 
 /// Matches a response with its inputs: the outcome of each input for which it is certain, in input
-/// order, and the unmatched rest. `is_about` says which inputs an error is about.
+/// order, and the unmatched rest. `is_about` is true for the inputs that an error is about.
 pub(super) fn match_response<I: BatchInput>(
     inputs: &[I],
     response: BatchResponse,
@@ -191,7 +191,7 @@ pub fn match_all<I: BatchInput>(
     outcomes.into_iter().map(outcome).collect()
 }
 
-/// Whether an error names this input.
+/// True if an error names this input.
 pub(super) fn is_named<I: BatchInput>(input: &I, error: &Error) -> bool {
     let AffectedInputs { trace_ids, ids, unknown_properties: _ } = error.affected_inputs();
     let is_in = |list: &[String], own: Option<&str>| {
@@ -200,7 +200,7 @@ pub(super) fn is_named<I: BatchInput>(input: &I, error: &Error) -> bool {
     is_in(trace_ids, input.trace_id()) || is_in(ids, input.id())
 }
 
-/// Whether an error is about this input: it names the input, or it names none and is about a
+/// True if an error is about this input: it names the input, or it names none and is about a
 /// property that does not exist and that the input writes.
 pub(super) fn is_affected<I: BatchInput>(input: &I, error: &Error) -> bool {
     let AffectedInputs { trace_ids, ids, unknown_properties } = error.affected_inputs();

@@ -1,6 +1,5 @@
 //! Sends the inputs of several callers as one batch. Each caller gets the result of an individual
-//! request: what the batch does not settle for certain is requested individually, wherever that is
-//! safe.
+//! request: inputs with an ambiguous outcome are requested individually, wherever that is safe.
 
 use super::{
     input::BatchInput,
@@ -21,21 +20,21 @@ const MAX_REQUESTS: u32 = 24;
 /// takes no more requests.
 const MIN_PART: usize = 4;
 
-/// The outcome of one input of a merged batch.
+/// Outcome of one input of a merged batch.
 #[derive(Debug, Clone)]
 pub enum ItemOutcome<T> {
-    /// The result of the input.
+    /// Result of the input.
     Resolved(Result<T, Error>),
-    /// The batch does not settle the input; it may be requested individually.
+    /// Ambiguous; the input may be requested individually.
     RetryAlone,
 }
 
-/// What happens to an input that a response neither names nor settles.
+/// Policy for inputs that are missing in the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnresolvedPolicy {
-    /// It is requested individually: the operation is idempotent.
+    /// Requests the input individually: the operation is idempotent.
     RetryAlone,
-    /// The caller gets the error.
+    /// Returns the error to the caller.
     Fail,
 }
 
@@ -121,7 +120,7 @@ fn settle(
     ItemOutcome::Resolved(unmatched.outcome(missing))
 }
 
-/// Whether HubSpot rejected the batch because of its content, or its response exceeds the bound:
+/// True if HubSpot rejected the batch because of its content, or its response exceeds the bound:
 /// then parts of it may succeed.
 fn may_pass_in_parts(error: &Error) -> bool {
     let is_too_large =
@@ -129,7 +128,7 @@ fn may_pass_in_parts(error: &Error) -> bool {
     rejects_content(error) || is_too_large
 }
 
-/// Whether HubSpot does not know the path of this batch.
+/// True if HubSpot does not know the path of this batch.
 fn is_unknown_batch(error: &Error) -> bool {
     error.reason() == Reason::UpstreamInvalidResponse
         && error.side_effect() == SideEffect::None

@@ -1,5 +1,5 @@
-//! Matching and isolation, checked against a HubSpot in memory that answers in any order, with or
-//! without trace ids, per item or all or nothing.
+//! Matching and isolation, against an in-memory HubSpot that responds in any order, with or without
+//! trace ids, per item or atomically.
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "the upstream of a test answers a few requests"
@@ -81,19 +81,19 @@ fn context(
     }
 }
 
-/// How the HubSpot of these tests behaves.
+/// Behaviour of the in-memory HubSpot.
 #[derive(Debug, Clone, Copy)]
 struct Manner {
     echoes_trace_ids: bool,
-    /// One bad input makes the whole call fail, as without trace ids.
+    /// One invalid input fails the whole call, as without trace ids.
     all_or_nothing: bool,
-    /// Errors say which input they are about.
+    /// Errors name their input.
     names_culprits: bool,
     /// Seed for the order of results.
     order: u64,
 }
 
-/// What was created, and what it took.
+/// Created leads and number of requests.
 #[derive(Debug, Default)]
 struct Hubspot {
     created: Mutex<Vec<String>>,
@@ -254,7 +254,7 @@ fn equal_inputs_without_trace_ids_have_an_unknown_outcome() {
     }
 }
 
-/// Runs one chunk of reads whose answer is given.
+/// Runs one chunk of reads with this response.
 fn read(ids: &[&str], answer: BatchResponse) -> Vec<Outcome> {
     let ids: Vec<LeadId> = ids.iter().map(|id| LeadId::parse(id).unwrap()).collect();
     let ctx = context(MissingItemPolicy::NotFound, move |_| Ok(answer.clone()));

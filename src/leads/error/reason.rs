@@ -1,73 +1,74 @@
-//! The reasons of errors: stable public names that programs act on.
+//! Reasons of errors: stable public names that programs act on.
 
-/// What a caller can tell apart. Each reason is a stable public name and has one gRPC code.
+/// Reason of an error. Each reason is a stable public name and has one gRPC code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// A field of the request is wrong; found here, nothing was sent. INVALID_ARGUMENT.
+    /// A field of the request is invalid; HubSpot was not called. INVALID_ARGUMENT.
     InvalidRequest,
-    /// `leadsd-portal` names no configured portal, or is missing where it is needed.
+    /// `leadsd-portal` names no configured portal, or is missing although it is required.
     /// INVALID_ARGUMENT.
     UnknownPortal,
-    /// The page token is not one of ours, or belongs to another request. INVALID_ARGUMENT.
+    /// The page token was not issued by leadsd, or belongs to another request. INVALID_ARGUMENT.
     InvalidPageToken,
-    /// A search cannot go past its first 10,000 results. OUT_OF_RANGE.
+    /// A search is limited to its first 10,000 results. OUT_OF_RANGE.
     SearchWindowExceeded,
     /// The `request_id` was used before with other content. INVALID_ARGUMENT.
     RequestIdReused,
-    /// No such lead. NOT_FOUND.
+    /// The lead does not exist. NOT_FOUND.
     LeadNotFound,
-    /// HubSpot refuses the content: a property, an association, a filter. INVALID_ARGUMENT.
+    /// HubSpot rejected the content: a property, an association, a filter. INVALID_ARGUMENT.
     ValidationFailed,
-    /// HubSpot has a record with this unique value already. ALREADY_EXISTS.
+    /// Another record has this unique value. ALREADY_EXISTS.
     AlreadyExists,
     /// HubSpot reports a conflict with another change. ABORTED.
     Conflict,
     /// The portal's credential lacks a scope. PERMISSION_DENIED.
     MissingScopes,
-    /// HubSpot forbids it for another reason. PERMISSION_DENIED.
+    /// HubSpot forbids the call for another reason than scopes. PERMISSION_DENIED.
     UpstreamForbidden,
-    /// The service has no usable HubSpot credential at the moment. UNAVAILABLE.
+    /// The service currently has no usable HubSpot credential. UNAVAILABLE.
     CredentialUnavailable,
-    /// HubSpot does not accept the portal's credential. FAILED_PRECONDITION.
+    /// HubSpot rejects the portal's credential. FAILED_PRECONDITION.
     CredentialRejected,
-    /// HubSpot's short-term rate limit is used up. RESOURCE_EXHAUSTED.
+    /// HubSpot's short-term rate limit is exhausted. RESOURCE_EXHAUSTED.
     RateLimited,
-    /// HubSpot's daily limit is used up. RESOURCE_EXHAUSTED.
+    /// HubSpot's daily limit is exhausted. RESOURCE_EXHAUSTED.
     DailyLimitReached,
-    /// The service itself has too much to do. RESOURCE_EXHAUSTED.
+    /// A queue or a limit of the service is full. RESOURCE_EXHAUSTED.
     Overloaded,
     /// A bulk operation locks the account (423). UNAVAILABLE.
     AccountLocked,
     /// The account is moving between data centres (477). UNAVAILABLE.
     AccountMigrating,
-    /// HubSpot is down, overloaded or not reachable. UNAVAILABLE.
+    /// HubSpot is down, overloaded or unreachable. UNAVAILABLE.
     UpstreamUnavailable,
-    /// HubSpot answered something that cannot be understood. UNAVAILABLE.
+    /// HubSpot sent an invalid response. UNAVAILABLE.
     UpstreamInvalidResponse,
-    /// HubSpot's answer is larger than the configured bound. RESOURCE_EXHAUSTED.
+    /// HubSpot's response exceeds the configured maximum. RESOURCE_EXHAUSTED.
     ResponseTooLarge,
-    /// Time ran out. DEADLINE_EXCEEDED.
+    /// The deadline passed. DEADLINE_EXCEEDED.
     DeadlineExceeded,
-    /// A write was sent and its outcome is not known. UNKNOWN.
+    /// A write was sent and its outcome is unknown. UNKNOWN.
     WriteOutcomeUnknown,
-    /// HubSpot refused a batch as a whole, and this input was not tried again alone. ABORTED.
+    /// HubSpot rejected a batch, and this input was not retried individually. ABORTED.
     BatchRejected,
-    /// A fault of the service itself. INTERNAL.
+    /// A fault of the service. INTERNAL.
     Internal,
-    /// The request is larger than the configured bound: message or metadata. RESOURCE_EXHAUSTED.
+    /// The message or the metadata of the request exceeds the configured maximum.
+    /// RESOURCE_EXHAUSTED.
     RequestTooLarge,
-    /// It is not known who calls. UNAUTHENTICATED.
+    /// The caller is not authenticated. UNAUTHENTICATED.
     Unauthenticated,
-    /// The caller is known and may not do this. PERMISSION_DENIED.
+    /// The caller is authenticated but not permitted. PERMISSION_DENIED.
     CallerForbidden,
-    /// It cannot be checked at the moment who calls. UNAVAILABLE.
+    /// Callers cannot be authenticated yet. UNAVAILABLE.
     AuthenticationUnavailable,
 }
 
 // === impl Reason ===
 
 impl Reason {
-    /// All of them, in the order of their numbers in the contract.
+    /// All reasons, in the order of their numbers in the contract.
     pub const ALL: [Self; 29] = [
         Self::InvalidRequest,
         Self::UnknownPortal,
@@ -100,7 +101,7 @@ impl Reason {
         Self::AuthenticationUnavailable,
     ];
 
-    /// The public name, as in `google.rpc.ErrorInfo.reason`.
+    /// Public name, as in `google.rpc.ErrorInfo.reason`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidRequest => "INVALID_REQUEST",

@@ -1,4 +1,4 @@
-//! Repeats, conflicts, cancellation and bounds, with paused time.
+//! Repeats, conflicts, cancellation and bounds, in paused time.
 #![expect(clippy::disallowed_methods, reason = "a test waits for the tasks it spawns")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,7 +39,7 @@ fn id(text: &str) -> Option<RequestId> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_id_and_content_gives_the_first_answer() {
+async fn the_same_id_and_content_returns_the_first_response() {
     let store = IdempotencyStore::default();
     let first = store.run(&portal(), id("a"), 7, async { response("first") }).await;
     let second = store.run(&portal(), id("a"), 7, async { response("second") }).await;
@@ -48,7 +48,7 @@ async fn the_same_id_and_content_gives_the_first_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_id_with_other_content_is_refused() {
+async fn the_same_id_with_other_content_is_rejected() {
     let store = IdempotencyStore::default();
     let _ = store.run(&portal(), id("a"), 7, async { response("first") }).await;
     let refused = store.run(&portal(), id("a"), 8, async { response("second") }).await.unwrap_err();
@@ -57,7 +57,7 @@ async fn the_same_id_with_other_content_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ids_of_two_portals_do_not_meet() {
+async fn request_ids_are_separate_for_each_portal() {
     let store = IdempotencyStore::default();
     let other = PortalName::parse("other").unwrap();
     let _ = store.run(&portal(), id("a"), 7, async { response("first") }).await;
@@ -102,7 +102,7 @@ async fn a_repeat_joins_the_call_that_still_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_who_leaves_does_not_stop_the_write() {
+async fn a_cancelled_call_does_not_stop_the_write() {
     let store = IdempotencyStore::default();
     let (go, gate) = oneshot::channel::<()>();
     let write = async move {
@@ -119,7 +119,7 @@ async fn a_caller_who_leaves_does_not_stop_the_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_without_traces_can_be_tried_again_under_its_id() {
+async fn a_write_without_effects_can_be_repeated_with_its_id() {
     let store = IdempotencyStore::default();
     let refused = TestResponse { text: "refused", bytes: 0, effects: false };
     let _ = store.run(&portal(), id("a"), 7, async { refused }).await;
@@ -128,7 +128,7 @@ async fn a_write_without_traces_can_be_tried_again_under_its_id() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_answers_and_frees_the_id() {
+async fn a_panic_returns_an_error_and_frees_the_id() {
     let store: IdempotencyStore<TestResponse> = IdempotencyStore::default();
     let broken = async { panic!("planted") };
     let lost = store.run(&portal(), id("a"), 7, broken).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! The writes. Each runs in a task of its own, is audited, and is idempotent with a request id.
+//! Writes. Each runs in a separate task, is audited, and is idempotent with a request id.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -10,7 +10,7 @@ use super::{
     outcome::{WriteResponse, lead, lost, upserted},
 };
 use crate::leads::{
-    audit::Entry,
+    audit::AuditEntry,
     batch,
     context::CallContext,
     create::{self, IdempotencyTag},
@@ -35,7 +35,7 @@ impl Service {
         let own = ctx.clone();
         let write =
             async move { WriteResponse::Lead(create::create_one(&own, request, tag).await) };
-        let entry = Entry::new(ctx, "CreateLead", 1);
+        let entry = AuditEntry::new(ctx, "CreateLead", 1);
         self.write(ctx, entry, request_id, fingerprint, write).await?.into_lead()
     }
 
@@ -48,7 +48,7 @@ impl Service {
     ) -> Result<Lead, Error> {
         let fingerprint = fingerprint("update", &request);
         let id = Some(&request.id).filter(|_| request.id_property.is_none());
-        let entry = Entry::new(ctx, "UpdateLead", 1).about(id.into_iter());
+        let entry = AuditEntry::new(ctx, "UpdateLead", 1).about(id.into_iter());
         let own = ctx.clone();
         let write = async move {
             let response = own.portal.upstream.call(&own, Request::Update(request)).await;
@@ -68,7 +68,7 @@ impl Service {
         id: LeadId,
     ) -> Result<(), Error> {
         let fingerprint = fingerprint("archive", &id);
-        let entry = Entry::new(ctx, "ArchiveLead", 1).about(std::iter::once(&id));
+        let entry = AuditEntry::new(ctx, "ArchiveLead", 1).about(std::iter::once(&id));
         let own = ctx.clone();
         let write = async move {
             let response = own.portal.upstream.call(&own, Request::Archive(id)).await;
@@ -85,7 +85,7 @@ impl Service {
         input: Traced<UpsertLead>,
     ) -> Result<Upserted, Error> {
         let fingerprint = fingerprint("upsert", &input.input);
-        let entry = Entry::new(ctx, "UpsertLead", 1);
+        let entry = AuditEntry::new(ctx, "UpsertLead", 1);
         let own = ctx.clone();
         let write = async move {
             let outcomes = batch::run(&own, &[input], 1, 1, Request::BatchUpsert).await;
@@ -106,7 +106,7 @@ impl Service {
         inputs: Vec<Traced<CreateLead>>,
     ) -> Result<Vec<Result<Lead, Error>>, Error> {
         let fingerprint = fingerprint("batch_create", &contents(&inputs));
-        let entry = Entry::new(ctx, "BatchCreateLeads", inputs.len());
+        let entry = AuditEntry::new(ctx, "BatchCreateLeads", inputs.len());
         let tag = IdempotencyTag::new(ctx, request_id.as_ref());
         let (own, concurrency) = (ctx.clone(), self.batch_concurrency);
         let write = async move {
@@ -124,7 +124,7 @@ impl Service {
         inputs: Vec<Traced<UpdateLead>>,
     ) -> Result<Vec<Result<Lead, Error>>, Error> {
         let fingerprint = fingerprint("batch_update", &contents(&inputs));
-        let entry = Entry::new(ctx, "BatchUpdateLeads", inputs.len());
+        let entry = AuditEntry::new(ctx, "BatchUpdateLeads", inputs.len());
         let (own, concurrency) = (ctx.clone(), self.batch_concurrency);
         let write = async move {
             let run =
@@ -143,7 +143,7 @@ impl Service {
         inputs: Vec<Traced<UpsertLead>>,
     ) -> Result<Vec<Result<Upserted, Error>>, Error> {
         let fingerprint = fingerprint("batch_upsert", &contents(&inputs));
-        let entry = Entry::new(ctx, "BatchUpsertLeads", inputs.len());
+        let entry = AuditEntry::new(ctx, "BatchUpsertLeads", inputs.len());
         let (own, concurrency) = (ctx.clone(), self.batch_concurrency);
         let write = async move {
             let run =
@@ -161,7 +161,7 @@ impl Service {
         ids: Vec<LeadId>,
     ) -> Result<Vec<Result<(), Error>>, Error> {
         let fingerprint = fingerprint("batch_archive", &ids);
-        let entry = Entry::new(ctx, "BatchArchiveLeads", ids.len()).about(ids.iter());
+        let entry = AuditEntry::new(ctx, "BatchArchiveLeads", ids.len()).about(ids.iter());
         let (own, concurrency) = (ctx.clone(), self.batch_concurrency);
         let write = async move {
             let (distinct, positions) = distinct(&ids);
@@ -180,7 +180,7 @@ impl Service {
     fn write(
         &self,
         ctx: &CallContext,
-        entry: Entry,
+        entry: AuditEntry,
         request_id: Option<RequestId>,
         fingerprint: u64,
         write: impl Future<Output = WriteResponse> + Send + 'static,
@@ -192,7 +192,7 @@ impl Service {
     async fn write_boxed(
         &self,
         ctx: &CallContext,
-        entry: Entry,
+        entry: AuditEntry,
         request_id: Option<RequestId>,
         fingerprint: u64,
         write: BoxFuture<'static, WriteResponse>,

@@ -125,7 +125,7 @@ async fn a_401_is_replayed_once_with_another_token_and_without_the_permit() {
     assert_ne!(tokens[0], tokens[1]);
     assert!(world.endpoint.accepts(&Secret::new(tokens[1].clone())));
     let permits: Vec<_> = requests.iter().map(|sent| sent.has_permit).collect();
-    assert_eq!(permits, [true, false], "the replay takes a permit of its own");
+    assert_eq!(permits, [true, false], "the replay acquires a separate permit");
     assert!(requests.iter().all(|sent| sent.prior_attempts == 2));
     assert!(requests.iter().all(|sent| *sent.request == *get("1")));
 }

@@ -48,10 +48,10 @@ pub(super) struct AssociationLabels {
     observing: Mutex<()>,
 }
 
-/// How individual reads return lists of one object type.
+/// Observed lists of one object type in individual reads.
 #[derive(Debug, Clone, Copy, Default)]
 struct ObservedLists {
-    /// Whether a list without records is returned.
+    /// True if a list without records is returned.
     shows_empty: Option<bool>,
     /// Length of the longest list that was returned.
     longest: usize,
@@ -75,7 +75,7 @@ impl Default for AssociationLabels {
 }
 
 impl AssociationLabels {
-    /// Whether the associations of many leads to this object type may be read in a batch.
+    /// True if the associations of many leads to this object type may be read in a batch.
     pub(super) fn is_supported(&self, to: &str) -> bool {
         self.suspended.get(to).is_none()
     }
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn changed_and_truncated_lists_teach_nothing() {
+    async fn changed_and_truncated_lists_are_not_learned() {
         let labels = AssociationLabels::default();
         let one = links(vec![link("7", &[608])]);
         labels.observe("contacts", &one, Some(&shown(&[("8", "plain")])));

@@ -1,4 +1,4 @@
-//! The context of a batch: whose deadlines bound it, and who pays for it.
+//! Context of a batch: the deadlines that bound it, and the callers that pay for it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     pipeline::{Dispatch, RetryDeadline},
 };
 
-/// The context of a batch of several callers, as long as any of them waits.
+/// Context of a batch of several callers, until all of them have left.
 pub(super) struct BatchContext {
     ctx: CallContext,
     /// The requesters in input order.
@@ -49,7 +49,7 @@ impl BatchContext {
         CallContext { requester, ..self.ctx.clone() }
     }
 
-    /// What travels with a request of the batch.
+    /// Dispatch of a request of the batch.
     pub(super) fn dispatch(&self, permit: Option<Permit>) -> Dispatch {
         Dispatch {
             permit,

@@ -31,9 +31,9 @@ const PRUNE_AT: usize = 64;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
-/// What all batchers of a portal share.
+/// State shared by all batchers of a portal.
 #[derive(Debug)]
-pub(super) struct Shared<L> {
+pub(super) struct BatcherShared<L> {
     pub(super) inner: Arc<L>,
     pub(super) portal: Arc<str>,
     pub(super) account: Arc<Account>,
@@ -51,7 +51,7 @@ type Members<L, O> =
 /// The pending requests of one operation, by kind.
 #[derive(Debug)]
 pub(super) struct Batcher<L: Layer, O: BatchableOp<L>> {
-    shared: Shared<L>,
+    shared: BatcherShared<L>,
     pending: Mutex<ByKind<L, O>>,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Batcher<L: Layer, O: BatchableOp<L>> {
 struct Pending<L: Layer, O: BatchableOp<L>> {
     id: u64,
     kind: O,
-    shared: Shared<L>,
+    shared: BatcherShared<L>,
     members: Mutex<Members<L, O>>,
 }
 
@@ -70,9 +70,9 @@ struct PendingGuard<L: Layer, O: BatchableOp<L>> {
     number: u64,
 }
 
-// === impl Shared ===
+// === impl BatcherShared ===
 
-impl<L> Clone for Shared<L> {
+impl<L> Clone for BatcherShared<L> {
     fn clone(&self) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
@@ -87,7 +87,7 @@ impl<L> Clone for Shared<L> {
 // === impl Batcher ===
 
 impl<L: Layer, O: BatchableOp<L>> Batcher<L, O> {
-    pub(super) fn new(shared: Shared<L>) -> Self {
+    pub(super) fn new(shared: BatcherShared<L>) -> Self {
         Self { shared, pending: Mutex::default() }
     }
 
@@ -131,8 +131,8 @@ impl<L: Layer, O: BatchableOp<L>> Batcher<L, O> {
     }
 }
 
-/// Waits for the response, and gives up if no permit arrives in time. Once the request was sent, it
-/// is followed to its end: the caller decides how long to wait for that.
+/// Waits for the response; errors if no permit arrives in time. A sent request continues to its
+/// end: the caller bounds the wait.
 async fn receive<T>(
     until: Instant,
     mut response: oneshot::Receiver<Result<T, Error>>,
@@ -144,7 +144,7 @@ async fn receive<T>(
         Err(_) => response.await,
     };
     response.unwrap_or_else(|_| {
-        Err(Error::new(Reason::Internal, "the service lost the answer of a call")
+        Err(Error::new(Reason::Internal, "internal error: a batched call has no result")
             .with_side_effect(SideEffect::Possible))
     })
 }

@@ -1,4 +1,4 @@
-//! What is known about HubSpot's behaviour in one portal, as observed in its responses.
+//! Observed behaviour of HubSpot in one portal.
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::leads::{Error, Request, Response};
 
-/// What is known of one portal.
+/// Capabilities of one portal.
 #[derive(Debug, Default)]
 pub(super) struct PortalCapabilities {
     pub(super) create: TraceIdEcho,
@@ -20,17 +20,17 @@ pub(super) struct PortalCapabilities {
     pub(super) association_labels: AssociationLabels,
 }
 
-/// Whether HubSpot returns trace ids with the results of one batch operation. That is not
-/// documented, and without them some results cannot be matched.
+/// Echo of trace ids by one batch operation. It is not documented, and without it some results
+/// cannot be matched.
 #[derive(Debug, Default)]
-pub(super) struct TraceIdEcho(Mutex<Known>);
+pub(super) struct TraceIdEcho(Mutex<EchoState>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Known {
+enum EchoState {
     #[default]
     Unknown,
     Yes,
-    /// Not at that time.
+    /// Not returned at that time.
     No(Instant),
 }
 
@@ -62,24 +62,24 @@ impl PortalCapabilities {
 // === impl TraceIdEcho ===
 
 impl TraceIdEcho {
-    fn known(&self) -> Known {
+    fn known(&self) -> EchoState {
         match *self.0.lock() {
-            Known::No(since) if since.elapsed() >= TTL => Known::Unknown,
-            known @ (Known::Unknown | Known::Yes | Known::No(_)) => known,
+            EchoState::No(since) if since.elapsed() >= TTL => EchoState::Unknown,
+            known @ (EchoState::Unknown | EchoState::Yes | EchoState::No(_)) => known,
         }
     }
 
-    /// Whether trace ids are known to be returned.
+    /// True if trace ids are known to be returned.
     pub(super) fn is_confirmed(&self) -> bool {
-        self.known() == Known::Yes
+        self.known() == EchoState::Yes
     }
 
-    /// Whether trace ids may be returned.
+    /// True if trace ids may be returned.
     pub(super) fn is_possible(&self) -> bool {
-        !matches!(self.known(), Known::No(_))
+        !matches!(self.known(), EchoState::No(_))
     }
 
-    /// Observes a response. One without results says nothing.
+    /// Observes a response. A response without results proves nothing.
     pub(super) fn observe(&self, result: &Result<Response, Error>) {
         let Ok(Response::Batch(response)) = result else { return };
         if response.results.is_empty() {
@@ -88,9 +88,9 @@ impl TraceIdEcho {
         let all = response.results.iter().all(|item| item.trace_id.is_some());
         let known = match self.known() {
             // One result without is enough: it could not be matched.
-            _ if !all => Known::No(Instant::now()),
-            Known::Unknown | Known::Yes => Known::Yes,
-            known @ Known::No(_) => known,
+            _ if !all => EchoState::No(Instant::now()),
+            EchoState::Unknown | EchoState::Yes => EchoState::Yes,
+            known @ EchoState::No(_) => known,
         };
         *self.0.lock() = known;
     }

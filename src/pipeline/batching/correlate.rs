@@ -1,8 +1,8 @@
 //! Correlates batch-create results with inputs where HubSpot omits `objectWriteTraceId`: by a property
 //! that the results return unchanged and whose values differ among the inputs.
 //!
-//! Only words qualify: a value that begins with a letter is no number and no date, which HubSpot
-//! returns in a form of its own. Creates that no such property distinguishes do not share a batch.
+//! Only words qualify: a value that begins with a letter is neither a number nor a date, which
+//! HubSpot reformats. Creates that no such property distinguishes do not share a batch.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -22,7 +22,7 @@ const TTL: Duration = Duration::from_secs(86_400);
 /// Maximum length of a value that qualifies, in bytes.
 const MAX_WORD: usize = 256;
 
-/// Whether the response to a batch create returns a property unchanged, by its name. HubSpot has
+/// Observations of properties that batch creates return unchanged, by property name. HubSpot has
 /// accepted each name, so it is short.
 #[derive(Debug)]
 pub(super) struct EchoedProperties(TtlCache<String, bool>);
@@ -46,7 +46,7 @@ impl EchoedProperties {
     /// Time for which a property that was not returned unchanged is not used.
     const NOT_ECHOED_TTL: Duration = super::OBSERVATION_TTL;
 
-    /// Whether the property is returned unchanged. `None` if that is not known.
+    /// True if the property is returned unchanged; `None` if that is unknown.
     fn is_echoed(&self, property: &str) -> Option<bool> {
         self.0.get(property)
     }
@@ -80,7 +80,7 @@ impl EchoedProperties {
         }
     }
 
-    /// Whether the create has a property that may identify its result.
+    /// True if the create has a property that may identify its result.
     pub(super) fn may_distinguish(&self, input: &CreateLead) -> bool {
         words(input).any(|(property, _)| self.is_echoed(property) != Some(false))
     }
@@ -169,7 +169,7 @@ fn echoed(item: &BatchItem, property: &str) -> Option<String> {
     as_word(item.lead.properties.get(property)?)
 }
 
-/// The value in the form that HubSpot returns unchanged except for its case. `None` if it is no
+/// The value in the form that HubSpot returns unchanged except for its case; `None` if it is not a
 /// word.
 fn as_word(value: &str) -> Option<String> {
     let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"-_.@".contains(&c);

@@ -1,8 +1,8 @@
 //! Caches ids for which an individual read returned 404.
 //!
-//! A batch read may not find a lead that was merged into another, where an individual read of its old
-//! id does. So an id that a batch read does not find is read individually; but not again each time if
-//! that does not find it either, because an unknown id does not become the id of a merged lead.
+//! A batch read does not find a lead that was merged into another; an individual read of its old id
+//! does. So an id that a batch read does not find is read individually. If that read returns 404 as
+//! well, the id is cached, because an unknown id never becomes the id of a merged lead.
 
 use leadsd_base::cache::TtlCache;
 
@@ -18,12 +18,12 @@ const ESTIMATED_ENTRIES: usize = 10_000;
 /// Memory of an entry besides the text of its id: key, expiry, and their places in the cache.
 const ENTRY_OVERHEAD: usize = 96;
 
-/// Whether the archived lead was read, and its id.
-type Key = (bool, LeadId);
+/// True if the archived lead was read, and its id.
+type NotFoundKey = (bool, LeadId);
 
 /// Ids that individual reads did not find recently.
 #[derive(Debug)]
-pub(super) struct NotFoundCache(TtlCache<Key, ()>);
+pub(super) struct NotFoundCache(TtlCache<NotFoundKey, ()>);
 
 // === impl NotFoundCache ===
 
@@ -42,7 +42,7 @@ impl NotFoundCache {
         }
     }
 
-    /// Whether an individual read did not find the id recently.
+    /// True if an individual read did not find the id recently.
     pub(super) fn contains(&self, archived: bool, id: &LeadId) -> bool {
         self.0.get(&(archived, id.clone())).is_some()
     }

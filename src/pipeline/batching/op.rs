@@ -1,4 +1,4 @@
-//! What makes a kind of request batchable, and the requests that wait.
+//! Kinds of requests that can be batched, and pending requests.
 
 use std::{fmt, hash::Hash};
 
@@ -15,7 +15,7 @@ use crate::{
 pub(super) trait BatchableOp<L: Layer>:
     Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static
 {
-    /// What differs among requests of one kind.
+    /// Parts that differ among requests of one kind.
     type Input: Clone + fmt::Debug + Send + Sync + 'static;
     /// The result of one request.
     type Output: Clone + fmt::Debug + Send + 'static;

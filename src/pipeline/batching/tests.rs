@@ -707,7 +707,7 @@ async fn writes_whose_response_would_be_too_large_are_divided_among_requests() {
     sent.sort();
     assert_eq!(sent, ["update 2 leads", "update 2 leads", "update 5"]);
     let permits = fixture.upstream.requests().iter().filter(|sent| sent.has_permit).count();
-    assert_eq!(permits, 1, "the other requests take permits of their own");
+    assert_eq!(permits, 1, "the other requests acquire separate permits");
 }
 
 #[tokio::test(start_paused = true)]

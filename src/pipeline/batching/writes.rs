@@ -309,8 +309,8 @@ impl<L: Layer> BatchableOp<L> for UpsertBatch {
     }
 }
 
-/// Whether the id is written as HubSpot writes record ids. Other spellings of a number are found as
-/// well, but returned in HubSpot's spelling.
+/// True if the id has the spelling of HubSpot's record ids. Other spellings of a number are found
+/// as well, but returned in HubSpot's spelling.
 pub(super) fn is_record_id(id: &LeadId) -> bool {
     let id = id.as_str();
     id.bytes().all(|digit| digit.is_ascii_digit()) && !id.starts_with('0')
@@ -368,6 +368,6 @@ fn lead(outcome: ItemOutcome<Option<BatchItem>>) -> ItemOutcome<Lead> {
 }
 
 fn lost() -> Error {
-    Error::new(Reason::Internal, "the service lost track of an input")
+    Error::new(Reason::Internal, "internal error: an input has no outcome")
         .with_side_effect(SideEffect::Possible)
 }

@@ -1,4 +1,4 @@
-//! The state machine of the circuit breaker.
+//! State machine of the circuit breaker.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// Timeout of a probe without a verdict. After it another request may probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What an attempt says about HubSpot.
+/// Verdict of an attempt on the health of HubSpot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
-    /// HubSpot responded, whatever the response.
+    /// HubSpot responded, with any status.
     Up,
     /// HubSpot did not respond, or only a gateway did.
     Down,
@@ -82,7 +82,7 @@ impl Circuit {
         opened
     }
 
-    /// Whether requests are rejected.
+    /// True if requests are rejected.
     pub(in crate::pipeline) fn is_open(&self) -> bool {
         !matches!(*self.0.lock(), State::Closed { .. })
     }

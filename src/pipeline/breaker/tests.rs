@@ -1,4 +1,4 @@
-//! Which results count as failures of HubSpot, and what an open circuit does to requests.
+//! Classification of results as failures of HubSpot, and requests during an open circuit.
 
 use std::time::Duration;
 

@@ -264,7 +264,7 @@ async fn a_response_of_another_request_leaves_the_outcome_of_each_input_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_no_batch_passes_through_as_it_is() {
+async fn a_single_request_passes_through_unchanged() {
     let upstream = ScriptedUpstream::new(|call| Scripted::now(ordinary(&call.request)));
     let layer = Isolation::new(Arc::clone(&upstream));
     let ctx = context(MINUTE);

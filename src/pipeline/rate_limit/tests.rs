@@ -1,4 +1,4 @@
-//! Which bucket a request takes a permit of, how long it waits, and that waiting can be cancelled.
+//! Buckets of requests, waiting for permits, and cancellation.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
-//! Decides whether and when to retry, from plain values, and keeps retries from making an outage
-//! worse by a budget.
+//! Retry decisions from plain values, and a retry budget that keeps retries from making an outage
+//! worse.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// What a failed attempt means for the next one.
+/// Class of a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Retryable {
     /// Another attempt would fail as well, or could do harm.
@@ -19,7 +19,7 @@ pub(super) enum Retryable {
     },
 }
 
-/// How often and how fast to retry.
+/// Bounds of retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Policy {
     /// Maximum number of attempts, the first one included. 1 never retries.
@@ -43,19 +43,19 @@ pub(super) struct RetryState {
     pub(super) random: f64,
 }
 
-/// What to do after a failed attempt.
+/// Decision after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Retry after this pause.
+    /// Retries after this pause.
     RetryAfter(Duration),
-    /// Return the error.
+    /// Returns the error.
     Stop(Stop),
 }
 
-/// Why an error is returned.
+/// Reason for returning an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// It is permanent.
+    /// The error is permanent.
     Permanent,
     /// The maximum number of attempts was made.
     Attempts,
@@ -69,7 +69,7 @@ pub(super) enum Stop {
 /// retries stop quickly; with few failures there is always one left.
 #[derive(Debug)]
 pub(super) struct RetryBudget {
-    /// In tenths of a retry.
+    /// Budget in tenths of a retry.
     tenths: Mutex<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! Which errors are retried, how often, how soon, and until when.
+//! Retried errors, number of attempts, pauses and deadlines.
 
 use leadsd_base::secret::Secret;
 use leadsd_credentials::Token;
@@ -67,7 +67,7 @@ async fn a_transient_failure_is_retried_until_it_succeeds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_success_is_no_retry() {
+async fn a_success_is_not_a_retry() {
     let upstream = ScriptedUpstream::sequence(vec![found("1")]);
     let stats: Arc<PortalStats> = Arc::default();
     let retry = Retry::new(Arc::clone(&upstream), 4, Arc::clone(&stats));
@@ -167,7 +167,7 @@ async fn a_rejection_by_the_circuit_breaker_is_not_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_operation_with_a_limit_of_its_own_is_not_retried_after_429() {
+async fn an_operation_with_a_separate_limit_is_not_retried_after_429() {
     let associations = Arc::new(Request::ReadAssociations {
         leads: vec![lead_id("1")],
         to: "contacts".to_owned(),

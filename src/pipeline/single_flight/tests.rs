@@ -55,7 +55,7 @@ fn call<'a, L: Layer>(
     layer.call(ctx, Arc::clone(request), Dispatch::new(ctx)).boxed()
 }
 
-/// A call that has begun.
+/// A call that has been polled.
 async fn begin<'a, L: Layer>(
     layer: &'a SingleFlight<L>,
     ctx: &'a CallContext,

@@ -1,4 +1,4 @@
-//! The queues of writes by lead: a state machine without a clock.
+//! Queues of writes by lead: a state machine without a clock.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::Key;
+use super::LeadKey;
 
 /// The writes queued for one lead are at most this part of all: one lead with many writes leaves room
 /// for the others.
@@ -21,7 +21,7 @@ const ASSUMED_DURATION: Duration = Duration::from_millis(200);
 #[derive(Debug, Default)]
 pub(super) struct WriteQueues {
     /// The writes to each lead: the active one, and those behind it.
-    queues: HashMap<Arc<Key>, VecDeque<u64>>,
+    queues: HashMap<Arc<LeadKey>, VecDeque<u64>>,
     writes: HashMap<u64, Write>,
     last_number: u64,
     waiting: usize,
@@ -37,18 +37,18 @@ pub(super) struct Entered {
     pub(super) ready: Option<oneshot::Receiver<()>>,
 }
 
-/// Why a write is rejected, with the time after which it may be accepted.
+/// Rejection of a write, with the time after which it may be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rejection {
+pub(super) enum WriteRejection {
     /// Too many writes are queued.
     QueueFull(Duration),
-    /// It would start after its deadline.
+    /// The write would start after its deadline.
     Deadline(Duration),
 }
 
 #[derive(Debug)]
 struct Write {
-    keys: Vec<Arc<Key>>,
+    keys: Vec<Arc<LeadKey>>,
     state: State,
 }
 
@@ -56,7 +56,7 @@ struct Write {
 enum State {
     /// Another write is before it in this number of queues.
     Waiting { queues: usize, ready: oneshot::Sender<()> },
-    /// It is first in all of its queues.
+    /// The write is first in all of its queues.
     Active { since: Instant },
 }
 
@@ -75,25 +75,25 @@ impl WriteQueues {
         self.waiting
     }
 
-    /// Whether no write has entered a queue.
+    /// True if no write has entered a queue.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.queues.is_empty() && self.writes.is_empty() && self.waiting == 0
     }
 
-    /// Whether a write to one of these leads is active.
-    pub(super) fn any_busy(&self, keys: &BTreeSet<Key>) -> bool {
+    /// True if a write to one of these leads is active.
+    pub(super) fn any_busy(&self, keys: &BTreeSet<LeadKey>) -> bool {
         keys.iter().any(|key| self.queues.contains_key(key))
     }
 
-    /// Why a write that has this time left is rejected. `None` if it may enter.
+    /// Rejection of a write that has this time left; `None` if it may enter.
     pub(super) fn rejection(
         &self,
-        keys: &BTreeSet<Key>,
+        keys: &BTreeSet<LeadKey>,
         max_queue: usize,
         remaining: Duration,
         now: Instant,
-    ) -> Option<Rejection> {
+    ) -> Option<WriteRejection> {
         let queues = keys.iter().filter_map(|key| self.queues.get(key));
         let longest = queues.max_by_key(|queue| queue.len())?;
         let active = longest.front().and_then(|number| self.writes.get(number));
@@ -105,18 +105,18 @@ impl WriteQueues {
         // One of those before it is active, and does not wait.
         if longest.len() > max_queue.div_ceil(LEAD_SHARE) || self.waiting >= max_queue {
             let one = self.latency.estimate().unwrap_or(ASSUMED_DURATION);
-            return Some(Rejection::QueueFull(one.saturating_mul(before)));
+            return Some(WriteRejection::QueueFull(one.saturating_mul(before)));
         }
         let one = self.latency.estimate()?;
         let wait = one.saturating_mul(before).saturating_sub(elapsed.min(one));
-        (wait > remaining).then_some(Rejection::Deadline(wait))
+        (wait > remaining).then_some(WriteRejection::Deadline(wait))
     }
 
     /// Adds a write to the queues of all of its leads.
-    pub(super) fn enter(&mut self, keys: BTreeSet<Key>, now: Instant) -> Entered {
+    pub(super) fn enter(&mut self, keys: BTreeSet<LeadKey>, now: Instant) -> Entered {
         self.last_number += 1;
         let number = self.last_number;
-        let keys: Vec<Arc<Key>> = keys.into_iter().map(Arc::new).collect();
+        let keys: Vec<Arc<LeadKey>> = keys.into_iter().map(Arc::new).collect();
         let mut queues = 0;
         for key in &keys {
             let queue = self.queues.entry(Arc::clone(key)).or_default();

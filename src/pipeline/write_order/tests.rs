@@ -86,12 +86,12 @@ fn patient() -> CallContext {
     sending(Priority::Interactive, HOUR)
 }
 
-fn key(lead: usize) -> BTreeSet<Key> {
+fn key(lead: usize) -> BTreeSet<LeadKey> {
     keys_of([lead])
 }
 
-fn keys_of(leads: impl IntoIterator<Item = usize>) -> BTreeSet<Key> {
-    leads.into_iter().map(|lead| Key::new(&lead_id(&(lead + 1).to_string()), None)).collect()
+fn keys_of(leads: impl IntoIterator<Item = usize>) -> BTreeSet<LeadKey> {
+    leads.into_iter().map(|lead| LeadKey::new(&lead_id(&(lead + 1).to_string()), None)).collect()
 }
 
 fn is_empty(sequencer: &WriteSequencer) -> bool {
@@ -106,7 +106,7 @@ async fn measure(sequencer: &WriteSequencer, duration: Duration) {
     drop(guard);
 }
 
-/// Queues `writes` writes to a lead in tasks of their own, until they are dropped.
+/// Queues `writes` writes to a lead in separate tasks, until they are dropped.
 async fn enqueue(
     sequencer: &Arc<WriteSequencer>,
     ctx: impl Fn() -> CallContext,
@@ -210,7 +210,7 @@ fn all_spellings_of_one_record_id_are_one_lead() {
     for other in ["70", "17", "8"] {
         assert_ne!(keys(&update(other, "a")), seven);
     }
-    // A text that is no number is no record id, and HubSpot rejects it; its zeros stay.
+    // A text that is not a number is not a record id, and HubSpot rejects it; its zeros stay.
     assert_ne!(keys(&update("007x", "a")), keys(&update("7x", "a")));
 }
 

@@ -95,7 +95,7 @@ async fn a_pinned_entry_neither_expires_nor_is_evicted_until_it_is_replaced() {
 }
 
 #[test]
-fn of_concurrent_lookups_of_one_key_one_inserts() {
+fn one_of_concurrent_lookups_of_a_key_inserts() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let cache = Arc::new(TtlCache::new(1_000, TTL));

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pem_is_an_error_and_never_shown() {
+    fn invalid_pem_is_an_error_that_does_not_quote_it() {
         assert_eq!(certificates(b"no pem").unwrap(), Vec::new());
         let cut = b"-----BEGIN CERTIFICATE-----\nhunter2";
         assert_eq!(certificates(cut), Err(InvalidPem));

@@ -154,7 +154,7 @@ async fn a_token_endpoint_is_used_again_within_half_a_minute_of_a_two_hour_outag
 }
 
 #[tokio::test(start_paused = true)]
-async fn outages_of_both_ports_at_once() {
+async fn simultaneous_outages_of_both_ports_are_survived() {
     for fault in [Fault::Unavailable, Fault::Hang, Fault::Panic] {
         let world = World::oauth();
         let credentials = world.start();

@@ -190,7 +190,7 @@ async fn a_concurrent_change_of_another_key_does_not_undo_the_rotation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loser_whose_own_token_is_the_living_one_brings_it_back() {
+async fn a_fallback_refresh_token_is_saved_if_the_winner_was_rejected() {
     // An endpoint that lets only the newest token live: the loser's grant ended the winner's token.
     let world = rotating(Rotation::Newest);
     let first = world.start();

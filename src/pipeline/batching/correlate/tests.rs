@@ -1,4 +1,4 @@
-//! Which values identify the result of a create.
+//! Values that identify the result of a create.
 
 use super::*;
 use crate::leads::{BatchResponse, Lead};
@@ -52,7 +52,7 @@ fn only_words_that_differ_by_more_than_case_identify_a_result() {
 }
 
 #[test]
-fn the_property_with_the_most_different_words_is_taken() {
+fn the_property_with_the_most_distinct_words_is_used() {
     let shown = observed();
     shown.set("key", true);
     let all: [&[(&str, &str)]; 3] = [
@@ -68,19 +68,19 @@ fn the_property_with_the_most_different_words_is_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_known_is_tried_and_what_is_not_shown_is_not_for_a_time() {
+async fn unknown_properties_are_tried_and_omitted_ones_are_suspended() {
     let shown = observed();
     let dates: [&[(&str, &str)]; 2] = [&[("when", "May 1 2026")], &[("when", "May 2 2026")]];
     assert_eq!(batches(&shown, &dates), Some(vec![None; 2]));
     assert!(!shown.may_distinguish(&create(dates[0])));
-    assert_eq!(batches(&shown, &[&[("key", "a")], &[("key", "b")]]), None, "nobody knows");
+    assert_eq!(batches(&shown, &[&[("key", "a")], &[("key", "b")]]), None, "unknown");
     tokio::time::sleep(EchoedProperties::NOT_ECHOED_TTL).await;
     assert_eq!(batches(&shown, &dates), None);
     assert!(shown.may_distinguish(&create(dates[0])));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_shows_what_nobody_wrote_ends_it() {
+async fn a_response_with_an_unwritten_value_ends_the_correlation() {
     let shown = observed();
     let inputs = [traced(&[("name", "Jane")]), traced(&[("name", "Joan")])];
     let told = shown.correlate(&inputs).expect("they differ");

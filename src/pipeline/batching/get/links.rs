@@ -18,7 +18,7 @@ const DEFAULT_PAUSE: Duration = Duration::from_secs(10);
 /// The associations of leads to one object type, by lead.
 pub(super) type Linked<'a> = (&'a str, HashMap<String, Links>);
 
-/// Why the associations of leads could not be read in a batch.
+/// Reason why the associations of leads could not be read in a batch.
 pub(super) enum LinkFailure {
     /// HubSpot rejects the batch and would again: the leads are read individually.
     Unsupported,

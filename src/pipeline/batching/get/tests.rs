@@ -1,4 +1,4 @@
-//! Reads that share a batch: which can, by record id and by unique value, and with associations.
+//! Batched reads: eligibility, by record id and by unique value, and with associations.
 #![expect(clippy::wildcard_enum_match_arm, reason = "a script answers a few requests")]
 
 use std::time::Duration;

@@ -44,6 +44,7 @@ const SWEPT: &[&str] = &[
     "src/pipeline.rs",
     "tests/clients",
     "tests/fuzz",
+    "tests/integration",
     "tests/tidy",
     "tests/tidy.rs",
     ".ci",

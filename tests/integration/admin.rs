@@ -1,5 +1,5 @@
-//! The admin endpoints: what operators and Prometheus see of the credentials, and portals that come
-//! and go with a folder of secrets.
+//! Admin endpoints: credential state for operators and Prometheus, and discovery of portals from a
+//! Vault path.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn portal(app: &TestApp, name: &str) -> Value {
     portals.into_iter().find(|portal| portal["portal"] == name).expect("the portal is listed")
 }
 
-/// Waits until the portal's view satisfies `wanted`.
+/// Waits until the status of the portal satisfies `wanted`.
 async fn until(app: &TestApp, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let reached = async {
         loop {
@@ -51,7 +51,7 @@ fn to(portal: &'static str, id: &str) -> Request<pb::GetLeadRequest> {
 }
 
 #[tokio::test]
-async fn a_portal_shows_its_state_its_token_and_its_secret() {
+async fn portal_page_shows_state_token_and_secret() {
     let app = TestApp::builder().oauth().start().await;
     let now = portal(&app, "default").await;
     assert_eq!(now["state"], "fresh");
@@ -64,7 +64,7 @@ async fn a_portal_shows_its_state_its_token_and_its_secret() {
 }
 
 #[tokio::test]
-async fn metrics_tell_the_state_and_count_what_was_done() {
+async fn metrics_report_state_and_count_events() {
     let app = TestApp::builder().oauth().portals(&["default", "eu"]).start().await;
     let id = app.lead("Jane");
     app.get(&id).await.unwrap();
@@ -91,7 +91,7 @@ async fn metrics_tell_the_state_and_count_what_was_done() {
 }
 
 #[tokio::test]
-async fn the_vault_session_says_how_it_is_doing() {
+async fn vault_session_status_is_reported() {
     let app = TestApp::start().await;
     let now: Value = serde_json::from_str(&fetch(&app, "/vault").await).unwrap();
     assert_eq!((&now["method"], &now["logged_in"]), (&json!("token"), &json!(true)));
@@ -100,7 +100,7 @@ async fn the_vault_session_says_how_it_is_doing() {
 }
 
 #[tokio::test]
-async fn a_refused_grant_parks_the_portal_and_an_operator_can_wake_it() {
+async fn rejected_grant_suspends_the_portal_until_an_operator_refreshes() {
     let app = TestApp::builder().oauth().portals(&["default", "eu"]).start().await;
     let id = app.lead("Jane");
     let (client_id, client_secret, _) = app.hubspot.oauth_app();
@@ -110,7 +110,7 @@ async fn a_refused_grant_parks_the_portal_and_an_operator_can_wake_it() {
     let parked = until(&app, "eu", |now| now["state"] == "parked").await;
     assert_eq!(parked["trouble"], "grant_refused");
     assert_eq!(portal(&app, "default").await["state"], "fresh", "the other portal is untouched");
-    // The token bought before is served on.
+    // The existing token remains in use.
     app.leads.clone().get_lead(to("eu", &id)).await.unwrap();
 
     let refused = r#"leadsd_credential_grants_total{portal="eu",outcome="refused"} "#;
@@ -126,7 +126,7 @@ async fn a_refused_grant_parks_the_portal_and_an_operator_can_wake_it() {
         }
     };
     tokio::time::timeout(PATIENCE, tried).await.expect("the operator's request is heard");
-    assert_eq!(post(&app, "/portals/nobody/refresh").await, 404);
+    assert_eq!(post(&app, "/portals/unknown/refresh").await, 404);
 
     let (client_id, client_secret, refresh_token) = app.hubspot.oauth_app();
     let good = json!({"client_id": client_id, "client_secret": client_secret.expose(),
@@ -136,7 +136,7 @@ async fn a_refused_grant_parks_the_portal_and_an_operator_can_wake_it() {
 }
 
 #[tokio::test]
-async fn portals_come_and_go_with_the_secrets_in_a_folder() {
+async fn portals_follow_the_secrets_in_the_discovery_path() {
     let app = TestApp::builder()
         .portals(&[])
         .set("PORTALS_FROM__FOLDER", "hubspot")
@@ -170,7 +170,7 @@ async fn portals_come_and_go_with_the_secrets_in_a_folder() {
 }
 
 #[tokio::test]
-async fn a_lazy_portal_fetches_its_token_with_the_first_call() {
+async fn lazy_portal_requests_its_token_on_the_first_call() {
     let app = TestApp::builder().oauth().set("CREDENTIALS__START", "lazy").start().await;
     assert_eq!(portal(&app, "default").await["state"], "starting");
     assert_eq!(app.hubspot.grants(), 0);

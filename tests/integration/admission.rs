@@ -1,33 +1,33 @@
-//! Which calls go, which wait and which are refused: each limit by itself, for its own time.
+//! Quota admission: each limit closes separately and for its stated time.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
 use leadsd::grpc::pb::{self, quota_service_client::QuotaServiceClient};
-use leadsd_hubspot_fake::{Refusal, Script};
+use leadsd_hubspot_fake::{ApiError, ScriptedResponse};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    group_commit::world::close,
+    batching::world::close,
     harness::{TestApp, failure},
 };
 
-fn of<T>(portal: &str, message: T) -> Request<T> {
+fn request_for<T>(portal: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("leadsd-portal", portal.parse().unwrap());
     request
 }
 
-/// The limits of a portal, as the service knows them.
+/// Limits of a portal, as reported by the service.
 pub(crate) async fn buckets(app: &TestApp, portal: &str) -> Vec<pb::QuotaBucket> {
     let client = QuotaServiceClient::connect(format!("http://{}", app.grpc)).await;
-    let request = of(portal, pb::GetQuotaRequest {});
+    let request = request_for(portal, pb::GetQuotaRequest {});
     let answer = client.unwrap().get_quota(request).await.unwrap().into_inner();
     answer.quota.unwrap().buckets
 }
 
-/// How long HubSpot's refusals keep the limits closed, in seconds: burst and search.
+/// Time for which a 429 keeps the limits closed, in seconds: burst and search.
 pub(crate) async fn closed(app: &TestApp, portal: &str) -> [f64; 2] {
     let buckets = buckets(app, portal).await;
     let seconds = |index: usize| {
@@ -37,18 +37,18 @@ pub(crate) async fn closed(app: &TestApp, portal: &str) -> [f64; 2] {
     [seconds(0), seconds(1)]
 }
 
-/// A page that no other call reads.
+/// Lists a page that no other call reads.
 async fn list(app: &TestApp, portal: &str, size: i32) -> Result<(), Status> {
     let message = pb::ListLeadsRequest { page_size: size, ..Default::default() };
-    app.leads.clone().list_leads(of(portal, message)).await.map(drop)
+    app.leads.clone().list_leads(request_for(portal, message)).await.map(drop)
 }
 
 async fn search(app: &TestApp, portal: &str, size: i32) -> Result<(), Status> {
     let message = pb::SearchLeadsRequest { page_size: size, ..Default::default() };
-    app.leads.clone().search_leads(of(portal, message)).await.map(drop)
+    app.leads.clone().search_leads(request_for(portal, message)).await.map(drop)
 }
 
-/// The limit that a refusal names, after checking that it is one.
+/// Limit that a rejection names.
 fn limit(status: Status) -> (String, String, Duration) {
     let details = status.get_error_details();
     let bucket = details.quota_failure().unwrap().violations[0].subject.clone();
@@ -59,10 +59,10 @@ fn limit(status: Status) -> (String, String, Duration) {
 }
 
 #[tokio::test]
-async fn a_429_closes_its_own_limit_of_its_own_portal_for_its_own_time() {
+async fn rate_limit_rejection_closes_only_its_limit_and_portal() {
     let limited = |policy, seconds: Option<u64>| {
         let retry_after = seconds.map(Duration::from_secs);
-        Script::Refuse(Refusal::RateLimited { policy, retry_after })
+        ScriptedResponse::Reject(ApiError::RateLimited { policy, retry_after })
     };
     let cases = [
         (limited("TEN_SECONDLY_ROLLING", None), false, 10.0),
@@ -70,13 +70,13 @@ async fn a_429_closes_its_own_limit_of_its_own_portal_for_its_own_time() {
         (limited("SECONDLY", None), false, 1.0),
         (limited("SECONDLY", None), true, 1.0),
         (limited("SECONDLY", Some(8)), true, 8.0),
-        (Script::Refuse(Refusal::GatewayLimited), false, 10.0),
+        (ScriptedResponse::Reject(ApiError::GatewayLimited), false, 10.0),
     ];
     join_all(cases.map(|(script, searched, seconds)| refuse(script, searched, seconds))).await;
 }
 
-/// Has HubSpot refuse a search or another call, and looks at what is closed by it.
-async fn refuse(script: Script, searched: bool, seconds: f64) {
+/// Makes HubSpot reject a search or another call, and asserts which limits are closed.
+async fn refuse(script: ScriptedResponse, searched: bool, seconds: f64) {
     let app = TestApp::builder().portals(&["eu", "us"]).start().await;
     app.hubspot.script("", if searched { "/search" } else { "/leads" }, script.clone());
     let call = async |portal: &str, size: i32, searched: bool| match searched {
@@ -89,10 +89,10 @@ async fn refuse(script: Script, searched: bool, seconds: f64) {
     expected[usize::from(searched)] = seconds;
     let got = closed(&app, "eu").await;
     for (got, expected) in got.into_iter().zip(expected) {
-        // What is left of a second depends on the machine.
+        // The rest of the second depends on the machine.
         assert!(got <= expected && (got > 0.0 || expected <= 1.0), "{script:?}: {got:?}");
     }
-    // The other limit, and the other portal.
+    // The other limit and the other portal stay open.
     call("eu", 2, !searched).await.expect("another limit");
     call("us", 2, false).await.expect("another portal");
     call("us", 2, true).await.expect("another portal");
@@ -107,20 +107,22 @@ async fn refuse(script: Script, searched: bool, seconds: f64) {
     assert_eq!(app.hubspot.rate_limited(), 0, "none but the scripted one");
 }
 
-/// A call that has a second.
+/// A call with a deadline of one second.
 async fn hurried(app: &TestApp, searched: bool) -> Result<(), Status> {
     let mut leads = app.leads.clone();
     if searched {
-        let mut request = of("eu", pb::SearchLeadsRequest { page_size: 4, ..Default::default() });
+        let mut request =
+            request_for("eu", pb::SearchLeadsRequest { page_size: 4, ..Default::default() });
         request.set_timeout(Duration::from_secs(1));
         return leads.search_leads(request).await.map(drop);
     }
-    let mut request = of("eu", pb::ListLeadsRequest { page_size: 4, ..Default::default() });
+    let mut request =
+        request_for("eu", pb::ListLeadsRequest { page_size: 4, ..Default::default() });
     request.set_timeout(Duration::from_secs(1));
     leads.list_leads(request).await.map(drop)
 }
 
-/// Seconds until it is midnight five hours west of Greenwich.
+/// Seconds until midnight five hours west of Greenwich.
 fn until_midnight() -> u64 {
     const DAY: u64 = 86_400;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -128,14 +130,14 @@ fn until_midnight() -> u64 {
 }
 
 #[tokio::test]
-async fn a_day_that_is_used_up_is_over_at_midnight_where_the_account_is() {
+async fn exhausted_daily_limit_resets_at_midnight_of_the_account() {
     let app = TestApp::builder()
         .portals(&["eu", "us"])
         .set("PORTALS__US__TIME_ZONE", "Etc/GMT+5")
         .start()
         .await;
-    let daily = Refusal::RateLimited { policy: "DAILY", retry_after: None };
-    app.hubspot.script("GET", "/leads", Script::Refuse(daily));
+    let daily = ApiError::RateLimited { policy: "DAILY", retry_after: None };
+    app.hubspot.script("GET", "/leads", ScriptedResponse::Reject(daily));
     let refused = list(&app, "us", 1).await.unwrap_err();
     assert_eq!(failure(Err::<(), _>(refused)).1, "DAILY_LIMIT_REACHED");
     app.hubspot.clear_log();
@@ -150,14 +152,14 @@ async fn a_day_that_is_used_up_is_over_at_midnight_where_the_account_is() {
 }
 
 #[tokio::test]
-async fn searches_have_a_limit_of_their_own_in_each_portal() {
+async fn searches_have_a_separate_limit_in_each_portal() {
     let builder = TestApp::builder().portals(&["eu", "us"]);
     let app = builder.set("QUOTA__SEARCH_PER_SECOND", "1").start().await;
     app.hubspot.limit(|limits| limits.search_per_second = 1_000);
     search(&app, "eu", 1).await.expect("the only one of this second");
     let rest = join_all((2..12).map(|size| {
         let mut request =
-            of("eu", pb::SearchLeadsRequest { page_size: size, ..Default::default() });
+            request_for("eu", pb::SearchLeadsRequest { page_size: size, ..Default::default() });
         request.set_timeout(Duration::from_millis(500));
         let mut leads = app.leads.clone();
         async move { leads.search_leads(request).await }
@@ -170,7 +172,7 @@ async fn searches_have_a_limit_of_their_own_in_each_portal() {
 }
 
 #[tokio::test]
-async fn limits_are_what_the_newest_answer_says() {
+async fn limits_follow_the_newest_response() {
     let app = TestApp::builder().set("QUOTA__BURST", "10").start().await;
     let mut seen = Vec::new();
     for (size, burst) in [(1, 300), (2, 40), (3, 110)] {
@@ -183,7 +185,7 @@ async fn limits_are_what_the_newest_answer_says() {
 }
 
 #[tokio::test]
-async fn an_answer_that_says_nothing_is_left_is_obeyed() {
+async fn response_without_remaining_calls_closes_the_limit() {
     let app = TestApp::start().await;
     list(&app, "default", 1).await.expect("a page");
     let told = [
@@ -193,13 +195,14 @@ async fn an_answer_that_says_nothing_is_left_is_obeyed() {
         ("x-hubspot-ratelimit-interval-milliseconds", "10000"),
     ];
     let told = told.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let answer = Script::Exact(200, told.to_vec(), r#"{"results":[]}"#.to_owned());
+    let answer = ScriptedResponse::Exact(200, told.to_vec(), r#"{"results":[]}"#.to_owned());
     app.hubspot.script("GET", "/leads", answer);
     list(&app, "default", 2).await.expect("a page");
     let burst = buckets(&app, "default").await.remove(0);
     assert_eq!((burst.limit, burst.used, burst.remaining), (Some(190), 190, Some(0)));
     app.hubspot.clear_log();
-    let mut request = of("default", pb::ListLeadsRequest { page_size: 3, ..Default::default() });
+    let mut request =
+        request_for("default", pb::ListLeadsRequest { page_size: 3, ..Default::default() });
     request.set_timeout(Duration::from_millis(400));
     let refused = app.leads.clone().list_leads(request).await.expect_err("nothing is left");
     let (bucket, reason, _) = limit(refused);
@@ -224,11 +227,11 @@ async fn calls_over_the_queue_limit_are_rejected_and_not_sent() {
 }
 
 #[tokio::test]
-async fn attempts_that_are_made_again_are_calls_like_any_other() {
+async fn retries_acquire_permits() {
     let app = TestApp::builder().set("HUBSPOT__MAX_ATTEMPTS", "3").start().await;
     let id = app.lead("Jane");
-    // There is no backoff after these.
-    app.hubspot.script_times(2, "GET", &format!("/{id}"), Script::DropBefore);
+    // These errors have no backoff.
+    app.hubspot.script_times(2, "GET", &format!("/{id}"), ScriptedResponse::DropBefore);
     let answer = app.get(&id).await.expect("the third attempt");
     assert_eq!(answer.metadata().get("leadsd-quota-cost").unwrap(), "3");
     let burst = buckets(&app, "default").await.remove(0);

@@ -1,7 +1,7 @@
-//! Batches: one result per input in input order, whatever HubSpot does.
+//! Batches: one result per input, in input order, for every HubSpot response.
 
 use leadsd::grpc::pb;
-use leadsd_hubspot_fake::Script;
+use leadsd_hubspot_fake::ScriptedResponse;
 use pb::{lead_read_result, lead_upsert_result, lead_write_result};
 use tonic::Code;
 
@@ -15,7 +15,7 @@ fn update(id: &str, label: &str) -> pb::LeadUpdate {
     }
 }
 
-/// Code of each result, 0 for a lead.
+/// Code of each result; 0 for a lead.
 fn codes(results: &[pb::LeadWriteResult]) -> Vec<i32> {
     results
         .iter()
@@ -27,7 +27,7 @@ fn codes(results: &[pb::LeadWriteResult]) -> Vec<i32> {
 }
 
 #[tokio::test]
-async fn three_kinds_of_failure_in_250_inputs_come_back_in_input_order_in_every_version() {
+async fn batch_results_keep_input_order_with_three_kinds_of_failure() {
     for version in ["2026-09", "2026-03", "v3"] {
         for partial_status in [207, 200] {
             let app = TestApp::builder().api_version(version).start().await;
@@ -77,7 +77,7 @@ async fn three_kinds_of_failure_in_250_inputs_come_back_in_input_order_in_every_
 }
 
 #[tokio::test]
-async fn a_batch_that_hubspot_refuses_as_a_whole_still_succeeds_for_the_good_inputs() {
+async fn rejected_batch_succeeds_for_its_valid_inputs() {
     let app = TestApp::start().await;
     app.hubspot.behave(|behaviour| {
         behaviour.property_errors_per_item = false;
@@ -101,7 +101,7 @@ async fn a_batch_that_hubspot_refuses_as_a_whole_still_succeeds_for_the_good_inp
 }
 
 #[tokio::test]
-async fn updates_reads_and_archives_answer_for_each_input() {
+async fn batch_updates_reads_and_archives_return_one_result_per_input() {
     for numbered in [true, false] {
         let app = TestApp::start().await;
         app.hubspot.behave(|behaviour| {
@@ -150,7 +150,7 @@ async fn updates_reads_and_archives_answer_for_each_input() {
 }
 
 #[tokio::test]
-async fn upserts_say_which_leads_are_new() {
+async fn upserts_report_created_leads() {
     for echo in [true, false] {
         let app = TestApp::start().await;
         app.hubspot.add_unique_property("crm_key");
@@ -179,9 +179,9 @@ async fn upserts_say_which_leads_are_new() {
 }
 
 #[tokio::test]
-async fn a_chunk_that_gets_lost_is_reported_for_its_inputs_only() {
+async fn lost_chunk_fails_only_its_inputs() {
     let app = TestApp::builder().set("HUBSPOT__BATCH_CONCURRENCY", "1").start().await;
-    app.hubspot.script("POST", "/batch/create", Script::DoneBut(504));
+    app.hubspot.script("POST", "/batch/create", ScriptedResponse::ExecutedWithStatus(504));
     let inputs = (0..150).map(|i| app.create_input(&format!("lead {i}"), &[])).collect();
     let request = pb::BatchCreateLeadsRequest { inputs, ..Default::default() };
     let results = app.leads.clone().batch_create_leads(request).await.unwrap().into_inner().results;
@@ -192,10 +192,14 @@ async fn a_chunk_that_gets_lost_is_reported_for_its_inputs_only() {
 }
 
 #[tokio::test]
-async fn an_outage_before_the_first_chunk_fails_the_call() {
+async fn outage_before_the_first_chunk_fails_the_call() {
     let app = TestApp::start().await;
     let ids = vec![app.lead("Jane")];
-    app.hubspot.script("POST", "/batch/read", Script::Answer(503, "text/html", "<html>".into()));
+    app.hubspot.script(
+        "POST",
+        "/batch/read",
+        ScriptedResponse::Reply(503, "text/html", "<html>".into()),
+    );
     let request = pb::BatchGetLeadsRequest { ids, ..Default::default() };
     let (code, reason, _) = failure(app.leads.clone().batch_get_leads(request).await);
     assert_eq!((code, reason.as_str()), (Code::Unavailable, "UPSTREAM_UNAVAILABLE"));

@@ -9,7 +9,7 @@ use std::{
 
 use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
 use leadsd_base::{secret::SECRET_MARKER, time::SystemClock};
-use leadsd_hubspot_fake::{FakeHubspot, READ, Script, WRITE};
+use leadsd_hubspot_fake::{FakeHubspot, READ, ScriptedResponse, WRITE};
 use leadsd_testkit::{Dev, FREE, Process};
 use leadsd_vault_fake::FakeVault;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ pub(crate) async fn fake_hubspot() -> FakeHubspot {
     FakeHubspot::start(FREE.parse().unwrap(), Arc::new(SystemClock)).await.unwrap()
 }
 
-/// A fake Vault with a static token of `hubspot`, and how to log in to it.
+/// Starts a fake Vault with a static token of `hubspot`; returns it with a login token.
 pub(crate) async fn fake_vault(folder: &TempDir, hubspot: &FakeHubspot) -> (FakeVault, String) {
     let vault = FakeVault::start(FREE.parse().unwrap()).await.unwrap();
     let token = hubspot.static_token(&[READ, WRITE]);
@@ -55,7 +55,7 @@ pub(crate) async fn fake_vault(folder: &TempDir, hubspot: &FakeHubspot) -> (Fake
 }
 
 #[test]
-fn a_broken_configuration_names_every_fault_with_its_origin_and_exits_with_64() {
+fn invalid_configuration_lists_every_error_and_exits_with_64() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("leadsd.toml");
     std::fs::write(&file, "[grpc]\nlisten = \"nowhere\"\nportt = 1\n[vault]\naddress = 3\n")
@@ -83,7 +83,7 @@ fn a_broken_configuration_names_every_fault_with_its_origin_and_exits_with_64() 
 }
 
 #[test]
-fn bad_usage_exits_with_64_and_help_with_0() {
+fn invalid_usage_exits_with_64_and_help_with_0() {
     let leadsd = |args: &[&str]| -> Output { Command::new(LEADSD).args(args).output().unwrap() };
     assert_eq!(leadsd(&["serve", "--confg", "x"]).status.code(), Some(64));
     assert_eq!(leadsd(&["serve", "--config", "/nonexistent"]).status.code(), Some(64));
@@ -93,7 +93,7 @@ fn bad_usage_exits_with_64_and_help_with_0() {
 }
 
 #[test]
-fn serve_refuses_a_network_without_tls_and_identities_and_dev_refuses_any() {
+fn serve_requires_tls_and_authentication_beyond_loopback() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("leadsd.toml");
     let config = "[grpc]\nlisten = \"0.0.0.0:0\"\n[vault]\naddress = \"http://127.0.0.1:1\"\n\
@@ -119,7 +119,7 @@ fn serve_refuses_a_network_without_tls_and_identities_and_dev_refuses_any() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_cannot_be_used_stops_the_start_with_its_file() {
+async fn unusable_certificate_fails_the_start_and_names_the_file() {
     let (folder, hubspot) = (tempfile::tempdir().unwrap(), fake_hubspot().await);
     let file =
         config(&folder, "http://127.0.0.1:1", "method = \"token_file\"\nfile = \"/x\"", &hubspot);
@@ -138,7 +138,7 @@ async fn a_certificate_that_cannot_be_used_stops_the_start_with_its_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_in_flight_survives_sigterm_and_the_exit_code_is_0() {
+async fn call_in_flight_survives_sigterm() {
     let (folder, hubspot) = (tempfile::tempdir().unwrap(), fake_hubspot().await);
     let (vault, auth) = fake_vault(&folder, &hubspot).await;
     let file = config(&folder, &format!("http://{}", vault.address()), &auth, &hubspot);
@@ -146,7 +146,7 @@ async fn a_call_in_flight_survives_sigterm_and_the_exit_code_is_0() {
     let grpc = process.ready().await;
     let contact = hubspot.add_contact("ada@example.com");
     let id = hubspot.add_lead(&contact, &json!({"hs_lead_name": "Jane"})).unwrap();
-    hubspot.script("GET", &format!("/{id}"), Script::Late(Duration::from_millis(700)));
+    hubspot.script("GET", &format!("/{id}"), ScriptedResponse::Delayed(Duration::from_millis(700)));
     let leads = LeadsServiceClient::connect(format!("http://{grpc}")).await.unwrap();
     let mut caller = leads.clone();
     let call = tokio::spawn(async move {
@@ -167,7 +167,7 @@ async fn a_call_in_flight_survives_sigterm_and_the_exit_code_is_0() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn variables_meant_for_vaults_own_tools_change_nothing() {
+async fn environment_variables_of_vault_tools_are_ignored() {
     let (folder, hubspot) = (tempfile::tempdir().unwrap(), fake_hubspot().await);
     let (vault, auth) = fake_vault(&folder, &hubspot).await;
     let file = config(&folder, &format!("http://{}", vault.address()), &auth, &hubspot);

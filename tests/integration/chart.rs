@@ -1,5 +1,5 @@
-//! The chart against the binary: what it renders is what `leadsd` takes, and what it counts on is what
-//! `leadsd` does. The chart by itself is tested by its own suites in `helm/leadsd/tests`.
+//! Chart and binary: `leadsd` accepts the rendered configuration and behaves as the chart assumes.
+//! The suites in `helm/leadsd/tests` test the chart itself.
 
 use std::{
     collections::BTreeMap,
@@ -21,11 +21,11 @@ use crate::{
 
 const CHART: &str = "helm/leadsd";
 
-/// What the chart refuses to render without.
+/// Required values of the chart.
 const LEAST: [&str; 2] =
     ["config.vault.address=https://vault.example", "config.grpc.insecure=true"];
 
-/// The objects that helm renders from files of values and from single values, `null` to unset one.
+/// Renders objects from values files and single values; `null` unsets a value.
 async fn rendered(files: &[PathBuf], values: &[&str]) -> Vec<Value> {
     let mut flags: Vec<OsString> = Vec::new();
     flags.extend(files.iter().flat_map(|file| ["--values".into(), file.into()]));
@@ -33,7 +33,7 @@ async fn rendered(files: &[PathBuf], values: &[&str]) -> Vec<Value> {
     template(flags).await
 }
 
-/// The same from values in JSON.
+/// Renders objects from values in JSON.
 async fn rendered_json(values: &[&str]) -> Vec<Value> {
     template(values.iter().flat_map(|value| ["--set-json".into(), value.into()]).collect()).await
 }
@@ -46,7 +46,7 @@ async fn template(flags: Vec<OsString>) -> Vec<Value> {
     from_yaml(&template.stdout)
 }
 
-/// Python's YAML and not one more of ours.
+/// Parses YAML with Python, to avoid another parser crate.
 fn from_yaml(yaml: &[u8]) -> Vec<Value> {
     const PROGRAM: &str = "import json, sys, yaml\n\
                            print(json.dumps([o for o in yaml.safe_load_all(sys.stdin) if o]))";
@@ -60,7 +60,7 @@ fn from_yaml(yaml: &[u8]) -> Vec<Value> {
     serde_json::from_slice(&python.wait_with_output().unwrap().stdout).expect("JSON")
 }
 
-/// The one object of a kind called `leadsd`.
+/// The object of a kind with the name `leadsd`.
 #[track_caller]
 fn object<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     let is_it = |object: &&Value| {
@@ -74,7 +74,7 @@ fn container(objects: &[Value]) -> &Value {
     &object(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
 }
 
-/// The rendered configuration as a file.
+/// Writes the rendered configuration to a file.
 fn configuration(objects: &[Value]) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let config = object(objects, "ConfigMap")["data"]["leadsd.toml"].as_str().expect("a file");
@@ -116,13 +116,13 @@ async fn every_key_goes_through_the_chart_as_it_is() {
         } else if let Some((key, value)) = line.split_once(" = ").filter(|_| !line.starts_with('#'))
             && key != "listen"
         {
-            // Plain values look the same in TOML and in JSON.
+            // Plain values are equal in TOML and in JSON.
             defaults.push((format!("config.{section}.{key}={value}"), key, value));
         }
     }
     assert!(defaults.len() > 40, "{defaults:?}");
     let mut values: Vec<&str> = defaults.iter().map(|(value, ..)| value.as_str()).collect();
-    // As they are but for what the chart insists on.
+    // Defaults, except for required values.
     values.extend([
         r#"config.vault.address="https://vault.example""#,
         "config.grpc.insecure=true",
@@ -147,7 +147,7 @@ async fn the_chart_goes_by_the_defaults_of_the_binary() {
     let unset = ["config.grpc.drain_delay=null", "config.grpc.shutdown_grace=null"];
     let waits = ["drain.wait=process"];
     let objects = rendered(&[], &[&LEAST[..], &unset, &waits].concat()).await;
-    // The address of Vault and the way to log in have no default; all else is printed as it is.
+    // Address and login method of Vault have no default; all other values are printed.
     let mut least = tempfile::NamedTempFile::new().unwrap();
     let text_of_it = "[vault]\naddress = \"https://vault.example\"\n[vault.auth]\n\
                       method = \"kubernetes\"\nrole = \"leadsd\"\n[portals.default]\n";
@@ -180,12 +180,12 @@ async fn the_chart_goes_by_the_defaults_of_the_binary() {
     let pod = &object(&objects, "Deployment")["spec"]["template"]["spec"];
     assert_eq!(pod["terminationGracePeriodSeconds"], all);
 
-    // A third of the memory limit is what leadsd allows requests anyway.
+    // A third of the memory limit is the default of `leadsd` for requests.
     let config = object(&objects, "ConfigMap")["data"]["leadsd.toml"].as_str().unwrap();
     let memory = format!("max_request_memory = \"{}\"", default("grpc", "max_request_memory"));
     assert!(config.contains(&memory), "{config}");
 
-    // And the kubelet waits as long as leadsd would.
+    // The grace period of the pod equals that of leadsd.
     let objects = rendered(&[], &[&LEAST[..], &unset].concat()).await;
     let sleep = &container(&objects)["lifecycle"]["preStop"]["sleep"]["seconds"];
     assert_eq!(*sleep, seconds("grpc", "drain_delay"));
@@ -247,7 +247,7 @@ async fn pods_restart_for_a_new_configuration_and_for_nothing_else() {
     assert_ne!(before, louder);
 }
 
-/// Every key that a JSON schema knows, with what it says of it; `*` for what the operator names.
+/// Every key in a JSON schema with its description; `*` for names that the operator chooses.
 fn keys_of(schema: &Value, whole: &Value, path: &str, keys: &mut BTreeMap<String, Value>) {
     let schema = match schema["$ref"].as_str() {
         Some(name) => whole.pointer(name.trim_start_matches('#')).expect("a definition"),
@@ -269,7 +269,7 @@ fn keys_of(schema: &Value, whole: &Value, path: &str, keys: &mut BTreeMap<String
 }
 
 #[tokio::test]
-async fn the_values_schema_knows_the_configuration_as_the_binary_does() {
+async fn values_schema_equals_the_configuration_schema() {
     let schema = run(Command::new(LEADSD).args(["config", "schema"])).await;
     let of_binary: Value = serde_json::from_slice(&schema.stdout).unwrap();
     let of_chart = std::fs::read(Path::new(CHART).join("values.schema.json")).unwrap();
@@ -280,7 +280,7 @@ async fn the_values_schema_knows_the_configuration_as_the_binary_does() {
     assert!(known.contains_key("portals.*.secret") && known.contains_key("grpc.tls.key_file"));
     assert_eq!(known.keys().collect::<Vec<_>>(), taken.keys().collect::<Vec<_>>());
     for (key, known) in &known {
-        // The chart may ask for more, as that a path has no `..` in it.
+        // The chart may validate more, for example that a path has no `..`.
         for says in ["type", "enum", "minimum", "maximum", "pattern"] {
             if let Some(wanted) = known.get(says) {
                 assert_eq!(taken[key].get(says), Some(wanted), "{says} of config.{key}");

@@ -1,5 +1,4 @@
-//! `leadsd config` as people and pipelines use it; the schema through a validator that nobody here
-//! wrote.
+//! `leadsd config` for people and pipelines; the schema is checked with a third-party validator.
 
 use std::process::{Command, Output};
 
@@ -14,12 +13,12 @@ fn leadsd(arguments: &[&str]) -> Command {
     command
 }
 
-/// A configuration that is right.
+/// A valid configuration.
 const GOOD: &str = "[vault]\naddress = \"https://vault.example:8200\"\n[vault.auth]\n\
                     method = \"token_file\"\nfile = \"/vault/token\"\n[portals.default]\n";
 
 #[tokio::test]
-async fn check_print_and_schema_say_what_they_should() {
+async fn config_check_print_and_schema_produce_the_documented_output() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("leadsd.toml");
     std::fs::write(&file, GOOD).unwrap();
@@ -57,7 +56,7 @@ async fn a_real_validator_takes_good_files_and_refuses_bad_ones() {
     let schema = run(&mut leadsd(&["schema"])).await;
     let schema = file("schema.json".to_owned(), &String::from_utf8(schema.stdout).unwrap());
     let example = std::fs::read_to_string("leadsd.example.toml").unwrap();
-    // The examples of what has no default are values, too.
+    // Examples of keys without a default are valid as well.
     let whole: String = example.lines().map(uncommented).collect();
     let good = [GOOD, &example, &whole, "[quota.shares]\nbilling = 3\n[policy.a]\nshare = 1000\n"];
     let bad = [
@@ -69,7 +68,7 @@ async fn a_real_validator_takes_good_files_and_refuses_bad_ones() {
         "[trace]\nsample_ratio = 1.5\n",
         "[vault.auth]\nmethod = \"passwd\"\n",
         "[portals.default]\nscret = \"x\"\n",
-        "[policy.a]\ncallers = \"everybody\"\n",
+        "[policy.a]\ncallers = \"every\"\n",
         "[quota.shares]\nbilling = 0\n",
         "[portal.default]\n",
     ];
@@ -86,7 +85,7 @@ async fn a_real_validator_takes_good_files_and_refuses_bad_ones() {
     assert_eq!(text(&said).trim(), format!("{} checked", good.len() + bad.len()));
 }
 
-/// A line of the example file with the key or table that is commented out in it.
+/// Uncommented key or table of a line of the example file.
 fn uncommented(line: &str) -> String {
     let bare = line.strip_prefix("# ").unwrap_or(line);
     let is_table = bare.starts_with('[') && bare.ends_with(']') && !bare.contains(' ');

@@ -1,24 +1,23 @@
-//! The contract against its own past: whatever callers have generated code from must go on working.
+//! Compatibility of the contract with its history.
 //!
-//! The past is the repository's history, every state of the protos since the first, and not one
-//! committed baseline: a baseline guards nothing that came after it, and who changes it with the
-//! protos guards nothing at all. It needs no network and no file to keep up to date. The history of
-//! package `leadsd.v1` begins with its folder.
+//! The baseline is every state of the protos in the repository's history, not one committed file. A
+//! committed baseline would not cover later changes, and could be changed together with the protos.
+//! The test needs no network.
 
 use std::{fs, path::Path, process::Command};
 
 use crate::real_peers::{run, text, tool};
 
-/// What the contract consists of.
+/// Files of the contract.
 const PATHS: [&str; 2] = ["proto", "buf.yaml"];
 
-/// What breaks in the protos of one folder for those who know the other; empty if nothing.
+/// Breaking changes between two folders of protos; empty if there are none.
 async fn broken(folder: &Path, against: &Path) -> String {
     let buf = tool("LEADSD_TEST_BUF", "buf");
     let output =
         run(Command::new(buf).arg("breaking").arg(folder).arg("--against").arg(against)).await;
     let said = text(&output);
-    // 100 says that something was found, anything else that buf could not do its work.
+    // Exit code 100 means findings; any other is a failure of buf.
     assert!(matches!(output.status.code(), Some(0 | 100)), "{said}");
     assert_eq!(output.status.success(), said.is_empty(), "{said}");
     said

@@ -10,7 +10,7 @@ use crate::harness::{PATIENCE, TestApp, failure, wait_ready};
 use leadsd::grpc::pb;
 
 #[tokio::test]
-async fn oauth_credentials_are_traded_for_a_token_in_every_version() {
+async fn oauth_credentials_are_exchanged_in_every_version() {
     for version in ["2026-09", "2026-03", "v3"] {
         let app = TestApp::builder().api_version(version).oauth().start().await;
         let id = app.lead("Jane");
@@ -60,7 +60,7 @@ async fn a_rotated_refresh_token_is_written_back_to_vault() {
 }
 
 #[tokio::test]
-async fn a_new_static_token_in_vault_is_taken_without_a_restart() {
+async fn new_static_token_in_vault_is_used_without_a_restart() {
     let app = TestApp::start().await;
     let id = app.lead("Jane");
     app.get(&id).await.unwrap();
@@ -91,7 +91,7 @@ async fn a_sealed_or_restarted_vault_fails_no_call_while_a_token_is_in_memory() 
 }
 
 #[tokio::test]
-async fn the_service_is_not_ready_until_the_credential_is_there() {
+async fn service_is_ready_once_the_credential_exists() {
     let app = TestApp::builder().unready().set("VAULT__TIMEOUT", "200ms").start().await;
     app.vault.set_sealed(true);
     let missing = TestApp::builder().portals(&["default", "eu"]).start().await;
@@ -103,7 +103,7 @@ async fn the_service_is_not_ready_until_the_credential_is_there() {
 }
 
 #[tokio::test]
-async fn callers_choose_the_portal_and_strangers_are_told_the_names() {
+async fn callers_choose_the_portal_and_errors_list_the_names() {
     let app = TestApp::builder().portals(&["eu", "us"]).start().await;
     let id = app.lead("Jane");
     let ask = |portal: Option<&'static str>| {

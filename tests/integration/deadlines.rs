@@ -1,4 +1,4 @@
-//! The caller's deadline holds for every RPC, with the code that says so.
+//! The deadline of the caller applies to every RPC and yields DEADLINE_EXCEEDED.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,12 +8,12 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
-use leadsd_hubspot_fake::{Gate, Script};
+use leadsd_hubspot_fake::{Gate, ScriptedResponse};
 use tonic::{Code, Request, Status, body::Body};
 
 use crate::harness::{TestApp, eventually, properties};
 
-/// Deadline of calls; enough for a request to reach HubSpot on a busy machine.
+/// Deadline of calls: enough for a request to reach HubSpot on a busy machine.
 const ALLOWED: Duration = Duration::from_secs(2);
 
 fn timed<T>(message: T) -> Request<T> {
@@ -23,7 +23,7 @@ fn timed<T>(message: T) -> Request<T> {
     request
 }
 
-/// A client that leaves deadlines to the server; tonic's own channel would answer first.
+/// A client without a local deadline timer; the timer of tonic's channel would fire first.
 pub(crate) fn patient(app: &TestApp) -> LeadsServiceClient<Client<HttpConnector, Body>> {
     let http = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     LeadsServiceClient::with_origin(http, format!("http://{}", app.grpc).parse().unwrap())
@@ -33,12 +33,12 @@ fn changed(id: String, properties: BTreeMap<String, String>) -> pb::LeadUpdate {
     pb::LeadUpdate { id, properties, ..Default::default() }
 }
 
-/// Makes one call of the RPC that a HubSpot call belongs to.
+/// Makes one call of the RPC that uses this HubSpot call.
 async fn call(app: &TestApp, rpc: &str) -> Status {
     let mut leads = patient(app);
     let id = "7".to_owned();
     let values = properties(&[("hs_lead_label", "HOT")]);
-    // Those of the writes before are still being written.
+    // Earlier writes may still be in progress.
     let other = str::to_owned;
     macro_rules! fails {
         ($method:ident, $message:expr) => {
@@ -107,7 +107,7 @@ async fn call(app: &TestApp, rpc: &str) -> Status {
 async fn every_rpc_ends_at_its_deadline_while_hubspot_is_slow() {
     let app = TestApp::start().await;
     app.hubspot.add_unique_property("crm_key");
-    // The first response of all tells what others use of the quota, and is waited for.
+    // The first response reports external usage, and other calls wait for it.
     app.get("1").await.expect_err("there is no such lead");
     let calls = [
         ("GetLead", "GET", "/7"),
@@ -125,7 +125,7 @@ async fn every_rpc_ends_at_its_deadline_while_hubspot_is_slow() {
     ];
     let held = Gate::new();
     for (_, method, path) in calls {
-        app.hubspot.script(method, path, Script::Held(held.clone()));
+        app.hubspot.script(method, path, ScriptedResponse::Held(held.clone()));
     }
     let all = join_all(calls.map(|(rpc, ..)| call(&app, rpc))).await;
     for ((rpc, ..), status) in calls.into_iter().zip(all) {
@@ -136,10 +136,10 @@ async fn every_rpc_ends_at_its_deadline_while_hubspot_is_slow() {
 }
 
 #[tokio::test]
-async fn a_write_that_outlasts_its_caller_is_done_once_and_its_repeat_gets_the_answer() {
+async fn write_beyond_its_deadline_completes_once_and_its_repeat_gets_the_result() {
     let app = TestApp::start().await;
     let held = Gate::new();
-    app.hubspot.script("POST", "/leads", Script::Held(held.clone()));
+    app.hubspot.script("POST", "/leads", ScriptedResponse::Held(held.clone()));
     let mut request = app.create_request("Jane");
     request.request_id = "order-17".to_owned();
     let first = patient(&app).create_lead(timed(request.clone())).await.unwrap_err();
@@ -151,10 +151,10 @@ async fn a_write_that_outlasts_its_caller_is_done_once_and_its_repeat_gets_the_a
 }
 
 #[tokio::test]
-async fn a_caller_who_goes_away_stops_a_read_at_hubspot_and_not_a_write() {
+async fn cancellation_stops_a_read_but_not_a_write() {
     let app = TestApp::start().await;
     let [read_held, write_held] = [Gate::new(), Gate::new()];
-    app.hubspot.script("GET", "/7", Script::Held(read_held));
+    app.hubspot.script("GET", "/7", ScriptedResponse::Held(read_held));
     let mut leads = patient(&app);
     let read = tokio::spawn(async move {
         leads.get_lead(pb::GetLeadRequest { id: "7".to_owned(), ..Default::default() }).await
@@ -163,7 +163,7 @@ async fn a_caller_who_goes_away_stops_a_read_at_hubspot_and_not_a_write() {
     read.abort();
     let cancelled = async || app.hubspot.in_flight() == 0;
     eventually("the read at HubSpot is cancelled", cancelled).await;
-    app.hubspot.script("POST", "/leads", Script::Held(write_held.clone()));
+    app.hubspot.script("POST", "/leads", ScriptedResponse::Held(write_held.clone()));
     let (mut leads, request) = (patient(&app), app.create_request("Jane"));
     let write = tokio::spawn(async move { leads.create_lead(request).await });
     app.scripts_used().await;

@@ -1,5 +1,5 @@
-//! `leadsd dev --upstream`: a real HubSpot, as far as leadsd can tell, and a credential that is in
-//! memory alone.
+//! `leadsd dev --upstream` against a HubSpot that leadsd treats as real, with a credential in
+//! memory only.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -19,7 +19,7 @@ use crate::{
 
 const FREE: &str = "127.0.0.1:0";
 
-/// A running `leadsd dev --upstream` with everything that it has printed; killed when dropped.
+/// A running `leadsd dev --upstream` with its output; killed when dropped.
 struct Dev {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -56,7 +56,7 @@ impl Dev {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// The rest of the line that begins like this, once it is printed.
+    /// Rest of the printed line with this prefix.
     async fn said(&self, beginning: &str) -> String {
         let found = async {
             loop {
@@ -75,7 +75,7 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -85,7 +85,7 @@ async fn upstream() -> FakeHubspot {
     FakeHubspot::start(FREE.parse().unwrap(), Arc::new(SystemClock)).await.unwrap()
 }
 
-/// The service works, says that calls are real, and has kept the secret to itself.
+/// Asserts that calls succeed, that the banner warns of real calls, and that no secret was printed.
 async fn works(dev: &Dev, hubspot: &FakeHubspot) {
     let grpc = dev.said("gRPC ").await;
     let all = dev.printed.lock().unwrap().clone();
@@ -113,7 +113,7 @@ async fn works(dev: &Dev, hubspot: &FakeHubspot) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_static_token_that_is_typed_in_is_enough_for_a_real_hubspot() {
+async fn dev_serves_a_real_hubspot_with_a_typed_static_token() {
     let hubspot = upstream().await;
     let mut dev = Dev::start(&hubspot, &["--static"]);
     dev.types(hubspot.static_token(&[READ, WRITE]).expose());
@@ -121,7 +121,7 @@ async fn a_static_token_that_is_typed_in_is_enough_for_a_real_hubspot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn consent_is_asked_for_first_where_no_token_is_given() {
+async fn dev_requires_consent_without_a_token() {
     let hubspot = upstream().await;
     let (id, secret) = hubspot.register_app(&[]);
     let authorize = format!("http://{}/oauth/authorize", hubspot.address());
@@ -140,7 +140,7 @@ async fn consent_is_asked_for_first_where_no_token_is_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_credential_nothing_is_served() {
+async fn dev_without_a_credential_does_not_serve() {
     let hubspot = upstream().await;
     let mut dev = Dev::start(&hubspot, &["--static"]);
     dev.types("pat-unknown");
@@ -152,6 +152,6 @@ async fn without_a_credential_nothing_is_served() {
     assert_eq!(dev.child.wait().unwrap().code(), Some(64), "there are no two HubSpots");
     let mut command = Command::new(LEADSD);
     let said = command.args(["dev", "--static"]).env_clear().output().unwrap();
-    assert_eq!(said.status.code(), Some(64), "whoever means a real HubSpot does not get the fake");
+    assert_eq!(said.status.code(), Some(64), "an upstream without a credential is an error");
     assert!(String::from_utf8_lossy(&said.stderr).contains("--upstream"));
 }

@@ -1,9 +1,9 @@
-//! `leadsd doctor` as an operator runs it: faults are planted in the fakes, in what stands before them
-//! and in the configuration, and the right check names each.
+//! `leadsd doctor` as an operator runs it: faults are planted in the fakes, in proxies and in the
+//! configuration, and the right check reports each.
 
 mod callers;
-mod planted;
-mod whole;
+mod planted_faults;
+mod reports;
 
 use std::{
     path::PathBuf,
@@ -23,13 +23,13 @@ use tempfile::TempDir;
 
 const FREE: &str = "127.0.0.1:0";
 
-/// What the policy of the doctor's login allows.
+/// Policy of the doctor's login.
 const POLICY: [(&str, &[&str]); 2] = [
     ("secret/data/hubspot/", &["read", "create", "update"]),
     ("secret/metadata/hubspot", &["read", "list"]),
 ];
 
-/// A HubSpot, a Vault, and the configuration of a leadsd that works with both.
+/// A HubSpot and a Vault, with a valid configuration for both.
 struct World {
     hubspot: FakeHubspot,
     vault: FakeVault,
@@ -37,12 +37,12 @@ struct World {
     vault_url: String,
     auth: String,
     hubspot_url: String,
-    /// Keys of these sections.
+    /// Configuration keys by section.
     grpc: String,
     vault_keys: String,
     hubspot_keys: String,
     portal_keys: String,
-    /// More sections.
+    /// Further sections.
     sections: String,
     /// The static token in Vault.
     token: Secret,
@@ -62,7 +62,7 @@ impl World {
         Self::with_clock(Arc::new(SystemClock)).await
     }
 
-    /// With a HubSpot whose clock is this one.
+    /// Uses a HubSpot with this clock.
     async fn with_clock(clock: Arc<dyn WallClock>) -> Self {
         let hubspot = FakeHubspot::start(FREE.parse().unwrap(), clock).await.unwrap();
         let vault = FakeVault::start(FREE.parse().unwrap()).await.unwrap();
@@ -92,7 +92,7 @@ impl World {
         path
     }
 
-    /// Logs in with an approle that may do this.
+    /// Uses an AppRole with these capabilities.
     fn allow(&mut self, rules: &[(&str, &[&str])]) {
         self.vault.allow(rules);
         let (role, secret) = self.vault.approle();
@@ -105,7 +105,7 @@ impl World {
         );
     }
 
-    /// Puts an OAuth grant into Vault in place of the static token.
+    /// Stores an OAuth grant in Vault instead of the static token.
     fn oauth(&self) -> (String, Secret, Secret) {
         let app = self.hubspot.oauth_app();
         let keys = json!({"client_id": app.0, "client_secret": app.1.expose(),
@@ -160,8 +160,8 @@ impl Said {
         self.report["checks"].as_array().unwrap()
     }
 
-    /// The finding of a check for the portal `default`, or for all.
-    fn of(&self, check: &str) -> &Value {
+    /// Result of a check for the portal `default`, or for all portals.
+    fn check_result(&self, check: &str) -> &Value {
         let found = self.checks().iter().find(|found| found["check"] == check);
         found.unwrap_or_else(|| panic!("no {check} in {:#}", self.report))
     }
@@ -172,7 +172,7 @@ impl Said {
         found.map(|found| found["check"].as_str().unwrap()).collect()
     }
 
-    /// What holds for every report.
+    /// Asserts the invariants of every report.
     fn assert_well_formed(&self) {
         assert_eq!(self.report["version"], 1);
         let worst = match (self.with("fail").len(), self.with("warn").len()) {

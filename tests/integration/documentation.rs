@@ -1,5 +1,6 @@
-//! What operators are told agrees with what there is: metrics, log fields, alerts, runbooks and the
-//! dashboard. `LEADSD_BLESS=1 cargo test documentation` writes the generated parts of the pages anew.
+//! Documentation for operators agrees with the service: metrics, log fields, alerts, runbooks and
+//! the dashboard. `LEADSD_BLESS=1 cargo test documentation` regenerates the generated parts of the
+//! pages.
 
 use std::{collections::BTreeSet, fmt::Write as _, path::Path, process::Command};
 
@@ -18,7 +19,7 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
 }
 
-/// Compares the part of a page between its marks with what it should be, or writes it.
+/// Compares the part of a page between its marks with its expected content, or writes it.
 fn agrees(page: &str, part: &str, wanted: &str) {
     let old = read(page);
     let open = format!("<!-- {part}: written by LEADSD_BLESS=1 cargo test documentation -->\n");
@@ -42,7 +43,7 @@ fn table(rows: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn documentation_lists_every_metric_and_every_name_of_the_log() {
+fn documentation_lists_every_metric_and_log_name() {
     let mut rows = "| Name | Kind | Labels | Meaning |\n|---|---|---|---|\n".to_owned();
     for Metric { name, kind, labels, help } in metrics::all() {
         let kind = match kind {
@@ -59,7 +60,7 @@ fn documentation_lists_every_metric_and_every_name_of_the_log() {
     agrees("docs/LOGGING.md", "fields", &table(names::FIELDS));
 }
 
-/// Names of metrics in a text, as they are scraped.
+/// Names of metrics in a text, as scraped.
 fn metrics_in(text: &str) -> BTreeSet<&str> {
     let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     text.split(|c| !is_name(c))
@@ -90,7 +91,7 @@ fn expressions(panels: &Value) -> Vec<String> {
 }
 
 #[test]
-fn documentation_the_dashboard_and_the_alerts_ask_for_metrics_that_exist() {
+fn documentation_dashboard_and_alerts_use_existing_metrics() {
     let scraped = scraped();
     let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
     let panels = &dashboard["panels"];

@@ -1,5 +1,5 @@
-//! The end of the service, and a replacement of all replicas under load: as processes, with signals,
-//! and callers that balance as gRPC clients do.
+//! Shutdown of the service, and rolling updates under load: with processes, signals, and clients
+//! that balance like gRPC clients.
 
 use std::{
     io::Write as _,
@@ -17,7 +17,7 @@ use leadsd::grpc::pb::{
     self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
 };
 use leadsd_base::time::SystemClock;
-use leadsd_hubspot_fake::{FakeHubspot, Gate, READ, Script, WRITE};
+use leadsd_hubspot_fake::{FakeHubspot, Gate, READ, ScriptedResponse, WRITE};
 use leadsd_vault_fake::FakeVault;
 use serde_json::json;
 use tempfile::TempDir;
@@ -32,17 +32,17 @@ use crate::{
     real_peers::{text, tool},
 };
 
-/// Replicas under load say what they do, but not of every call.
+/// Log filter of replicas under load: no access events.
 const QUIET: [(&str, &str); 1] =
     [("LEADSD_LOG__LEVEL", "warn,leadsd=info,leadsd::access=off,leadsd::audit=off")];
 
-/// Calls that HubSpot answers between two replacements, so that each happens under load.
+/// Number of calls between two replacements, so that each happens under load.
 const CALLS_BETWEEN: u64 = 100;
 
-/// SERVING
+/// SERVING.
 const SERVING: i32 = 1;
 
-/// What replicas of the service need around them.
+/// Environment of replicas.
 struct World {
     hubspot: FakeHubspot,
     lead: String,
@@ -87,13 +87,13 @@ impl World {
         pb::GetLeadRequest { id: self.lead.clone(), ..Default::default() }
     }
 
-    /// Waits until HubSpot has received the request that its scripted response is for.
+    /// Waits until HubSpot has received the request of its scripted response.
     async fn script_used(&self) {
         let used = async || self.hubspot.scripts_left() == 0;
         eventually("HubSpot receives the scripted request", used).await;
     }
 
-    /// Waits until HubSpot has answered so many more requests.
+    /// Waits until HubSpot has answered this many more requests.
     async fn answers(&self, more: u64) {
         let wanted = self.hubspot.counted() + more;
         eventually("HubSpot answers more requests", async || self.hubspot.counted() >= wanted)
@@ -115,7 +115,7 @@ fn health(address: &str, more: &[&str]) -> Output {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_is_announced_before_calls_are_turned_away_and_nothing_in_flight_is_lost() {
+async fn drain_announces_the_stop_before_rejecting_calls_and_loses_no_call() {
     let world = World::start().await;
     let process = Process::serve(LEADSD, &world.config("leadsd.toml", FREE, "3s"), &[]);
     let grpc = process.ready().await;
@@ -129,8 +129,8 @@ async fn a_stop_is_announced_before_calls_are_turned_away_and_nothing_in_flight_
     quotas.message().await.unwrap().expect("a first view");
     let mut leads = LeadsServiceClient::new(channel(&grpc).await);
     let gate = Gate::new();
-    world.hubspot.script("GET", &format!("/{}", world.lead), Script::Held(gate.clone()));
-    // Of other properties: identical reads would share one call, and wait together.
+    world.hubspot.script("GET", &format!("/{}", world.lead), ScriptedResponse::Held(gate.clone()));
+    // Different properties: identical reads would share one call.
     let mut request = world.get();
     request.properties.push("hs_lead_label".to_owned());
     let mut caller = leads.clone();
@@ -144,7 +144,7 @@ async fn a_stop_is_announced_before_calls_are_turned_away_and_nothing_in_flight_
     let ready = http.get(format!("{admin}/ready")).send().await.unwrap();
     assert_eq!(ready.status().as_u16(), 503);
     assert_eq!(ready.json::<serde_json::Value>().await.unwrap(), json!({"unmet": ["draining"]}));
-    // Load balancers may not have noticed yet: calls and connections are taken all the same.
+    // Load balancers may not have noticed yet: new calls and connections are accepted.
     leads.get_lead(world.get()).await.expect("a call on an old connection");
     let mut late = LeadsServiceClient::new(channel(&grpc).await);
     late.get_lead(world.get()).await.expect("a call on a new connection");
@@ -156,30 +156,30 @@ async fn a_stop_is_announced_before_calls_are_turned_away_and_nothing_in_flight_
     let (code, log) = process.ended().await;
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("\"Stopped\""), "{log}");
-    assert!(tokio::net::TcpStream::connect(&grpc).await.is_err(), "nobody listens any more");
+    assert!(tokio::net::TcpStream::connect(&grpc).await.is_err(), "the listener is closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_it_at_once_and_says_so() {
+async fn second_signal_stops_immediately_and_is_logged() {
     let world = World::start().await;
     let process = Process::serve(LEADSD, &world.config("leadsd.toml", FREE, "1m"), &[]);
     process.ready().await;
     process.signal("TERM");
     process.logged("drain.delay_ms").await;
     process.signal("TERM");
-    // The delay is longer than the patience of a test.
+    // The delay exceeds the timeout of a test.
     let (code, log) = process.ended().await;
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("Stopping at once") && log.contains("second signal"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_that_outlast_the_grace_are_cut_off_and_the_process_ends() {
+async fn calls_beyond_the_grace_period_are_aborted() {
     let world = World::start().await;
     let config = world.config("leadsd.toml", FREE, "0s");
     let process = Process::serve(LEADSD, &config, &[("LEADSD_GRPC__SHUTDOWN_GRACE", "300ms")]);
     let grpc = process.ready().await;
-    world.hubspot.script("GET", &format!("/{}", world.lead), Script::Held(Gate::new()));
+    world.hubspot.script("GET", &format!("/{}", world.lead), ScriptedResponse::Held(Gate::new()));
     let (mut leads, request) = (LeadsServiceClient::new(channel(&grpc).await), world.get());
     let call = tokio::spawn(async move { leads.get_lead(request).await });
     world.script_used().await;
@@ -191,10 +191,10 @@ async fn calls_that_outlast_the_grace_are_cut_off_and_the_process_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_is_asked_by_the_binary_itself() {
+async fn health_command_checks_a_running_service() {
     let world = World::start().await;
     let config = world.config("leadsd.toml", FREE, "1m");
-    // A second portal has no secret yet: the service is there and not ready.
+    // A second portal has no secret yet, so the service is running but not ready.
     let lost = [("LEADSD_PORTALS__LATE__SECRET", "hubspot/late")];
     let process = Process::serve(LEADSD, &config, &lost);
     let grpc = process.logged("grpc.address").await;
@@ -202,7 +202,7 @@ async fn health_is_asked_by_the_binary_itself() {
     assert_eq!(unready.status.code(), Some(1));
     assert!(text(&unready).contains("NOT_SERVING"), "{}", text(&unready));
     let admin = process.logged("admin.address").await;
-    // The admin port says the same, as the image asks.
+    // The admin port reports the same state, as the image's health check reads it.
     let asked = ["--admin", &admin];
     let unready = health(&grpc, &asked);
     assert_eq!(unready.status.code(), Some(1));
@@ -216,7 +216,7 @@ async fn health_is_asked_by_the_binary_itself() {
     }
     let ready = health(&grpc, &asked);
     assert_eq!((ready.status.code(), text(&ready).trim()), (Some(0), "SERVING"));
-    // Nothing else that answers is taken for it.
+    // Another server is not mistaken for the service.
     assert_eq!(health(&grpc, &["--admin", &grpc]).status.code(), Some(1));
     assert_eq!(health(&grpc, &["--service", "nope"]).status.code(), Some(1));
     process.signal("TERM");
@@ -231,7 +231,7 @@ async fn health_is_asked_by_the_binary_itself() {
     let gone = health(&grpc, &asked);
     assert_eq!(gone.status.code(), Some(1));
     assert!(text(&gone).contains("refused"), "{}", text(&gone));
-    // A server that opens the connection and sends nothing.
+    // A server that accepts the connection and sends nothing.
     let (_listener, silent) = silent_peer();
     let late = health(&silent.to_string(), &["--timeout-ms", "300"]);
     assert_eq!(late.status.code(), Some(1), "{}", text(&late));
@@ -239,8 +239,8 @@ async fn health_is_asked_by_the_binary_itself() {
     assert_eq!(health(&grpc, &["--ca-file", "x"]).status.code(), Some(64), "needs --tls");
 }
 
-/// Calls replicas as gRPC clients with health checking do: a connection to each, a watch on its
-/// health, and each call to the next that is SERVING. No call is repeated.
+/// Calls replicas like gRPC clients with health checking: one connection and one health watch per
+/// replica, and each call to the next replica that is SERVING. No call is repeated.
 struct Balancer {
     backends: Vec<Arc<Backend>>,
     next: AtomicU64,
@@ -250,13 +250,13 @@ struct Balancer {
 struct Backend {
     address: String,
     channel: Mutex<Option<Channel>>,
-    /// Whether the name service no longer lists it.
+    /// True if the replica was removed from name resolution.
     is_removed: AtomicBool,
-    /// Calls that were given this replica and have not ended.
+    /// Number of calls in progress on this replica.
     calls: AtomicU64,
 }
 
-/// A replica for one call.
+/// Replica of one call.
 struct Picked {
     backend: Arc<Backend>,
     channel: Channel,
@@ -279,7 +279,7 @@ impl Balancer {
         Self { _watches: watches.collect(), backends, next: AtomicU64::new(0) }
     }
 
-    /// The next replica that serves.
+    /// Next replica that is SERVING.
     async fn pick(&self) -> Picked {
         let pick = || {
             (0..self.backends.len()).find_map(|_| {
@@ -290,7 +290,7 @@ impl Balancer {
         found("some replica serves", pick).await
     }
 
-    /// Removes a replica from the name service and waits until no call uses it.
+    /// Removes a replica from name resolution and waits for its calls.
     async fn remove(&self, number: usize) {
         let backend = &self.backends[number];
         backend.is_removed.store(true, Ordering::SeqCst);
@@ -306,7 +306,7 @@ impl Balancer {
 
 impl Picked {
     fn new(backend: &Arc<Backend>) -> Option<Self> {
-        // Counted before the look, or a removal could miss it.
+        // Counted before the check, or a removal could miss it.
         backend.calls.fetch_add(1, Ordering::SeqCst);
         let channel = backend.channel.lock().unwrap().clone();
         match channel {
@@ -345,16 +345,15 @@ impl Backend {
                 }
             }
             *self.channel.lock().unwrap() = None;
-            // Between two attempts to connect, as gRPC clients have it.
+            // Reconnect backoff of gRPC clients.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-/// Addresses that nobody listens on, below those that the system gives to connections: a replica comes
-/// back to its own.
+/// Free addresses below the ephemeral range: a restarted replica reuses its address.
 fn addresses(number: usize) -> Vec<String> {
-    // Each test of the process goes on where the last one stopped.
+    // The tests of this process share the counter.
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + u16::try_from(std::process::id() % 8_000).unwrap();
     let mut found = Vec::new();
@@ -368,12 +367,12 @@ fn addresses(number: usize) -> Vec<String> {
     found
 }
 
-/// How callers learn that a replica is about to stop, as the chart's `drain.wait` has it.
+/// Mechanism by which clients learn of a stop, as in the chart's `drain.wait`.
 #[derive(Clone, Copy, PartialEq)]
 enum Wait {
-    /// By its health, after the signal: the binary waits.
+    /// Health status after the signal: the binary waits.
     Binary,
-    /// By the name service, before the signal: the kubelet waits.
+    /// Name resolution before the signal: the kubelet waits.
     PreStop,
 }
 
@@ -398,8 +397,8 @@ async fn roll(
             balancer.remove(number).await;
         }
         replica.signal("TERM");
-        // As in a StatefulSet, the address is free once the old process has ended. Short calls need
-        // none of the shutdown grace, which is longer than the patience of a test.
+        // As in a StatefulSet, the address is free once the old process has exited. Short calls do
+        // not need the shutdown grace, which exceeds the timeout of a test.
         replica.wait().await;
         let successor = Process::serve(LEADSD, &config(number), &QUIET);
         successor.ready().await;
@@ -414,13 +413,13 @@ async fn roll(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_replicas_are_replaced_under_load_without_a_failed_call() {
+async fn rolling_update_under_load_fails_no_call() {
     replaced_under_load(Wait::Binary).await;
 }
 
-/// The chart's default.
+/// Default of the chart.
 #[tokio::test(flavor = "multi_thread")]
-async fn three_replicas_for_which_the_kubelet_waits_are_replaced_without_a_failed_call() {
+async fn rolling_update_with_pre_stop_delay_fails_no_call() {
     replaced_under_load(Wait::PreStop).await;
 }
 
@@ -445,7 +444,7 @@ async fn replaced_under_load(wait: Wait) {
                     let update = pb::UpdateLeadRequest { id, properties, ..Default::default() };
                     leads.update_lead(update).await.map(drop)
                 } else {
-                    // Each asks for something else, or they would share one HubSpot call.
+                    // Different requests, because identical ones would share one HubSpot call.
                     let mut request = Request::new(world.get());
                     request
                         .metadata_mut()
@@ -456,7 +455,7 @@ async fn replaced_under_load(wait: Wait) {
                 if let Err(status) = done {
                     failures.lock().unwrap().push(format!("{status:?}"));
                 }
-                // A load that leaves time for others on the machine.
+                // A load that leaves CPU time for other tests.
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }));
@@ -480,10 +479,10 @@ async fn three_replicas_are_replaced_under_a_grpc_client_of_another_make() {
     replaced_under_grpcio("health", "2s").await;
 }
 
-/// The first that it learns is that the replica closes its connection.
+/// The client learns of the stop only when the connection closes.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Python with grpcio"]
-async fn three_replicas_are_replaced_at_once_under_a_grpc_client_that_nobody_tells() {
+async fn rolling_update_without_notice_fails_no_call_of_a_retrying_client() {
     replaced_under_grpcio("blind", "0s").await;
 }
 
@@ -499,7 +498,7 @@ async fn replaced_under_grpcio(knows: &str, delay: &str) {
         .spawn()
         .unwrap();
     let _replicas = roll(&world, &addresses, delay, None).await;
-    // Its input ends, and so does the load.
+    // Closing its input stops the load.
     drop(client.stdin.take());
     let output = tokio::task::spawn_blocking(|| client.wait_with_output());
     let output = tokio::time::timeout(PATIENCE, output).await.expect("it ends").unwrap().unwrap();
@@ -507,7 +506,7 @@ async fn replaced_under_grpcio(knows: &str, delay: &str) {
 }
 
 #[tokio::test]
-async fn a_replica_is_not_ready_before_its_credentials_are() {
+async fn replica_is_not_ready_before_its_credentials() {
     let world = World::start().await;
     world.vault.set_sealed(true);
     let process = Process::serve(LEADSD, &world.config("leadsd.toml", FREE, "0s"), &[]);

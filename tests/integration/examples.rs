@@ -1,5 +1,6 @@
-//! The clients of `examples/`, run by the lines of their page: in the clear against `leadsd dev`, with
-//! TLS and a token against two replicas of `leadsd serve`. They check what they see themselves.
+//! Clients of `examples/`, run with the commands of their page: without TLS against `leadsd dev`,
+//! and with TLS and a token against two replicas of `leadsd serve`. The clients check their
+//! results.
 
 use std::{path::PathBuf, process::Command, sync::Arc};
 
@@ -13,18 +14,18 @@ use serde_json::json;
 
 use crate::harness::LEADSD;
 use crate::{
+    markdown_blocks::blocks,
     openbao::{Authority, file},
-    pages::blocks,
     real_peers::{run, text},
 };
 
-/// Who signs the callers' tokens.
+/// Issuer of the callers' tokens.
 const ISSUER: &str = "https://issuer.internal";
 
-/// What the service's certificate is for.
+/// Host name in the service's certificate.
 pub(crate) const NAME: &str = "leadsd.internal";
 
-/// The last line of a language's block: the others build what it runs.
+/// Last line of a language's block: it runs the client that the other lines build.
 fn line_of(language: &str) -> (String, String) {
     let mut blocks = blocks("examples/README.md").into_iter();
     let block = blocks.find(|block| block.heading == language).expect("a block of this language");
@@ -32,7 +33,7 @@ fn line_of(language: &str) -> (String, String) {
     (folder.to_owned(), run.to_owned())
 }
 
-/// How a walk ended.
+/// Outcome of a client run.
 struct Walked {
     language: String,
     line: String,
@@ -43,7 +44,7 @@ struct Walked {
 // === impl Walked ===
 
 impl Walked {
-    /// What it printed, if it saw what it should.
+    /// Output of a successful run.
     fn succeeded(self) -> String {
         let Self { language, line, succeeded, said } = self;
         assert!(succeeded, "{line} (built as examples/README.md says?)\n{said}");
@@ -53,7 +54,7 @@ impl Walked {
         said
     }
 
-    /// It got in nowhere.
+    /// Asserts that authentication failed.
     fn failed(self) -> String {
         let Self { line, succeeded, said, .. } = self;
         assert!(!succeeded && !said.contains("created"), "{line}\n{said}");
@@ -61,7 +62,7 @@ impl Walked {
     }
 }
 
-/// Runs a language's walk with these options in place of those on the page, for so many seconds.
+/// Runs the client of a language with these options and this timeout in seconds.
 async fn walk(language: &str, options: &str, seconds: u32) -> Walked {
     let (folder, line) = line_of(language);
     let (program, _) = line.split_once(" --address ").expect("a line with an address");
@@ -71,11 +72,11 @@ async fn walk(language: &str, options: &str, seconds: u32) -> Walked {
     Walked { language: language.to_owned(), line, succeeded, said }
 }
 
-/// Two replicas of the service in front of one HubSpot account, with TLS and tokens.
+/// Two replicas for one HubSpot account, with TLS and tokens.
 pub(crate) struct Replicas {
     _processes: [Process; 2],
     _peers: (FakeHubspot, FakeVault, Authority),
-    /// How a client gets in.
+    /// Credentials of a client.
     options: String,
     pub(crate) addresses: String,
     pub(crate) ca_file: PathBuf,
@@ -90,7 +91,7 @@ impl Replicas {
         let hubspot = FakeHubspot::start(free(), Arc::new(SystemClock)).await.unwrap();
         let vault = FakeVault::start(free()).await.unwrap();
         let contact = hubspot.add_contact("ada@example.com");
-        // Repeats may come to the other replica.
+        // Repeated calls may reach the other replica.
         hubspot.add_unique_property("request_key");
         let token = hubspot.static_token(&[READ, WRITE]);
         vault.put("hubspot/default", json!({"access_token": token.expose()}));
@@ -132,7 +133,7 @@ impl Replicas {
     }
 }
 
-/// A bearer token of this caller that is good for an hour, and the keys to check it with.
+/// Bearer token of this caller, valid for an hour, and the key set that verifies it.
 fn token_of(caller: &str) -> (String, String) {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let expires = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -158,10 +159,10 @@ async fn walks(language: &str) {
     for address in addresses.split(',') {
         assert!(said.contains(&format!("{address} answered ")), "{said}");
     }
-    // The service wants to know its callers.
+    // The service authenticates its callers.
     let said = walk(language, &options, 60).await.failed();
     assert!(said.to_uppercase().contains("UNAUTHENTICATED"), "{said}");
-    // The client wants to know its service, and waits for the right one to come.
+    // The client verifies the service and waits for the right one.
     let elsewhere = with_token.replace(NAME, "elsewhere.internal");
     walk(language, &elsewhere, 4).await.failed();
 }

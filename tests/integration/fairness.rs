@@ -1,12 +1,12 @@
-//! The caller's name, priority and weight reach the quota. How the quota divides what there is among
-//! callers is tested in `crates/quota`, in simulated time.
+//! Name, priority and weight of the caller reach the quota. `crates/quota` tests the division of
+//! quota among callers in simulated time.
 
 use futures_util::future::join_all;
 use leadsd::grpc::pb::{self, quota_service_client::QuotaServiceClient};
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{group_commit::world::close, harness::TestApp};
+use crate::{batching::world::close, harness::TestApp};
 
 /// Reads a page that no other call reads.
 async fn list(app: &TestApp, caller: &str, priority: &str, size: i32) -> Result<(), Status> {
@@ -18,7 +18,7 @@ async fn list(app: &TestApp, caller: &str, priority: &str, size: i32) -> Result<
 }
 
 #[tokio::test]
-async fn a_full_queue_drops_a_call_of_the_caller_that_fills_it() {
+async fn full_queue_rejects_a_call_of_the_caller_with_the_most() {
     let app = TestApp::builder().set("QUOTA__MAX_WAITING", "4").start().await;
     let _closed = close(&app, "default", 5).await;
     let bulk = join_all((1..=4).map(|size| list(&app, "job", "bulk", size)));
@@ -35,7 +35,7 @@ async fn a_full_queue_drops_a_call_of_the_caller_that_fills_it() {
 }
 
 #[tokio::test]
-async fn the_weight_of_a_caller_is_the_configured_one() {
+async fn caller_has_its_configured_weight() {
     let app = TestApp::builder().set("QUOTA__SHARES__TRIPLE", "3").start().await;
     for (caller, size) in [("single", 1), ("triple", 2)] {
         list(&app, caller, "interactive", size).await.expect("a page");
@@ -47,7 +47,7 @@ async fn the_weight_of_a_caller_is_the_configured_one() {
 }
 
 #[tokio::test]
-async fn callers_are_told_apart_by_the_name_they_give_or_else_by_their_address() {
+async fn unauthenticated_callers_are_identified_by_name_or_address() {
     let app = TestApp::start().await;
     let list = |name: Option<&'static str>| {
         let mut request = Request::new(pb::ListLeadsRequest::default());

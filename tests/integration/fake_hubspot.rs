@@ -1,5 +1,5 @@
-//! The fake HubSpot itself, over its HTTP API: the rules, shapes and limits that the reference
-//! describes. `leadsd` takes no part.
+//! The fake HubSpot over its HTTP API: rules, shapes and limits of the reference. These tests do
+//! not use `leadsd`.
 
 mod limits;
 mod records;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::operations::VERSIONS;
 
-/// An account with a contact, and a token that may do everything.
+/// An account with a contact and a token with all scopes.
 struct Hub {
     fake: FakeHubspot,
     http: reqwest::Client,
@@ -25,7 +25,7 @@ struct Hub {
     base: &'static str,
 }
 
-/// An answer, read to its end.
+/// A complete response.
 #[derive(Debug)]
 struct Said {
     status: u16,
@@ -37,11 +37,11 @@ struct Said {
 
 impl Hub {
     async fn start() -> Self {
-        Self::of(VERSIONS[0].1).await
+        Self::connect(VERSIONS[0].1).await
     }
 
-    /// Asks by this path.
-    async fn of(base: &'static str) -> Self {
+    /// Connects with this base path.
+    async fn connect(base: &'static str) -> Self {
         let free = "127.0.0.1:0".parse().expect("an address");
         let fake = FakeHubspot::start(free, Arc::new(SystemClock)).await.expect("a fake");
         let http = reqwest::Client::builder()
@@ -55,7 +55,7 @@ impl Hub {
         Self { fake, http, token, contact, base }
     }
 
-    /// Any call, by its whole path.
+    /// Sends a request to a full path.
     async fn ask(&self, method: Method, path: &str, body: &Value) -> Said {
         self.ask_as(&self.token, method, path, body).await
     }
@@ -86,18 +86,18 @@ impl Hub {
         self.ask(Method::DELETE, &format!("{}/{id}", self.base), &Value::Null).await
     }
 
-    /// A call of the OAuth endpoints.
+    /// Sends a request to an OAuth endpoint.
     async fn form(&self, path: &str, form: &[(&str, &str)]) -> Said {
         let url = format!("http://{}{path}", self.fake.address());
         said(self.http.post(url).form(form)).await
     }
 
-    /// A create as it should be.
+    /// Body of a valid create.
     fn lead(&self, properties: Value) -> Value {
         json!({"properties": properties, "associations": [to(&self.contact, 578)]})
     }
 
-    /// Makes a lead without a call.
+    /// Creates a lead without a request.
     fn add(&self, properties: &Value) -> String {
         self.fake.add_lead(&self.contact, properties).expect("a good lead")
     }
@@ -110,19 +110,19 @@ impl Said {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Codes of the single errors.
+    /// Codes of the item errors.
     fn codes(&self) -> Vec<&str> {
         let errors = self.body["errors"].as_array().into_iter().flatten();
         errors.filter_map(|error| error["code"].as_str()).collect()
     }
 
-    /// Ids of the results, in their order.
+    /// Ids of the results, in order.
     fn ids(&self) -> Vec<String> {
         let results = self.body["results"].as_array().into_iter().flatten();
         results.filter_map(|result| Some(result["id"].as_str()?.to_owned())).collect()
     }
 
-    /// What every JSON error has: this status and category, a text, a correlation id.
+    /// Asserts the common parts of a JSON error: status, category, message and correlation id.
     #[track_caller]
     fn is_error(&self, status: u16, category: &str) {
         assert_eq!(self.status, status, "{self:?}");
@@ -142,7 +142,7 @@ async fn said(request: reqwest::RequestBuilder) -> Said {
     Said { status, headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
 }
 
-/// An association to a record.
+/// An association with a record.
 fn to(id: &str, kind: u64) -> Value {
     json!({"to": {"id": id}, "types": [
         {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": kind}]})

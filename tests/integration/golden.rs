@@ -1,11 +1,10 @@
-//! HubSpot's error answers in the shapes that were recorded, and the exact status that a caller gets
-//! for each. After a deliberate change, `LEADSD_BLESS=1 cargo test golden` writes the file anew; read
-//! the difference before committing it.
+//! Recorded HubSpot error responses and the exact status for each. After a deliberate change,
+//! `LEADSD_BLESS=1 cargo test golden` rewrites the file; review the difference before the commit.
 
 use std::collections::BTreeMap;
 
 use leadsd::grpc::pb;
-use leadsd_hubspot_fake::Script;
+use leadsd_hubspot_fake::ScriptedResponse;
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 use tonic_types::StatusExt as _;
@@ -20,7 +19,7 @@ struct Case {
     expected: Option<Expected>,
 }
 
-/// What HubSpot answers to an operation.
+/// Response of HubSpot to an operation.
 #[derive(Debug, Serialize, Deserialize)]
 struct Given {
     name: String,
@@ -30,7 +29,7 @@ struct Given {
     body: String,
 }
 
-/// What the caller gets.
+/// Expected status.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Expected {
     code: String,
@@ -52,7 +51,7 @@ struct Expected {
 // === impl Expected ===
 
 impl Expected {
-    fn of(status: &Status) -> Self {
+    fn from_status(status: &Status) -> Self {
         let details = status.get_error_details();
         let info = details.error_info().expect("every failure has an ErrorInfo");
         assert_eq!(info.domain, "leadsd");
@@ -99,13 +98,13 @@ async fn call(app: &TestApp, operation: &str) -> Status {
 }
 
 #[tokio::test]
-async fn every_recorded_error_has_its_exact_status() {
+async fn recorded_errors_have_their_exact_status() {
     let text = std::fs::read_to_string(FILE).unwrap();
     let mut cases: Vec<Case> = serde_json::from_str(&text).unwrap();
     assert!(cases.len() >= 60);
     let bless = std::env::var("LEADSD_BLESS").is_ok();
-    // Each portal has a breaker of its own: many outages in a row would stop the calls. So would a
-    // limit that is reached.
+    // Separate portals: consecutive outages would open the circuit breaker of one, and a 429 would
+    // close its limit.
     let mut app = TestApp::start().await;
     let mut wrong = Vec::new();
     let mut limited = false;
@@ -123,8 +122,8 @@ async fn every_recorded_error_has_its_exact_status() {
         let mut headers: Vec<(String, String)> =
             headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         headers.push(("x-hubspot-correlation-id".to_owned(), "c-1".to_owned()));
-        app.hubspot.script(method, path, Script::Exact(*status, headers, body.clone()));
-        let got = Expected::of(&call(&app, operation).await);
+        app.hubspot.script(method, path, ScriptedResponse::Exact(*status, headers, body.clone()));
+        let got = Expected::from_status(&call(&app, operation).await);
         assert_eq!(app.hubspot.scripts_left(), 0, "{name}: the answer was used");
         let is_ours = ["Internal", "Unauthenticated"].contains(&got.code.as_str());
         let is_unknown = got.code == "Unknown" && got.reason != "WRITE_OUTCOME_UNKNOWN";

@@ -93,7 +93,7 @@ impl TestApp {
             .await;
     }
 
-    /// Waits until at least so many calls wait in this bucket of the portal `default`.
+    /// Waits until at least this many calls are queued in this bucket of the portal `default`.
     pub(crate) async fn queued(&self, bucket: &str, calls: usize) {
         let what = format!("{calls} calls are queued in {bucket}");
         eventually(&what, async || self.queue(bucket).await >= to_f64(calls)).await;
@@ -104,7 +104,7 @@ impl TestApp {
         self.metric(&name).await.unwrap_or_default()
     }
 
-    /// Waits until so many calls of an RPC of the LeadsService have begun and not ended.
+    /// Waits until this many calls of an RPC of the LeadsService are in progress.
     pub(crate) async fn in_flight(&self, method: &str, calls: usize) {
         eventually(&format!("{calls} calls of {method} are in flight"), async || {
             let page = metrics_page(&self.app.admin).await.unwrap_or_default();
@@ -121,14 +121,14 @@ impl TestApp {
         self.leads.clone().list_leads(invalid).await.expect_err("an invalid request");
     }
 
-    /// The value of a metric, named with its labels; `None` if it has none.
+    /// Value of a metric with these labels; `None` if absent.
     pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
         let page = metrics_page(&self.app.admin).await?;
         let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map(|value| value.parse().expect("a number"))
     }
 
-    /// The access event of a call; fails if it has several.
+    /// Access event of a call; fails if there are several.
     #[track_caller]
     pub(crate) fn access_event(&self, request_id: &str) -> Option<String> {
         let events = self.app.logs.events("leadsd::access", request_id);
@@ -200,13 +200,13 @@ pub(crate) fn properties(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<S
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// A count as a metric shows it.
+/// A count in the format of a metric.
 #[expect(clippy::cast_precision_loss, reason = "counts of a test are small")]
 pub(crate) fn to_f64(count: usize) -> f64 {
     count as f64
 }
 
-/// The path of an RPC of the LeadsService.
+/// Path of an RPC of the LeadsService.
 pub(crate) fn leads_rpc(method: &str) -> String {
     format!("/leadsd.v1.LeadsService/{method}")
 }

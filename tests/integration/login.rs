@@ -1,9 +1,9 @@
-//! `leadsd login` as somebody at a terminal runs it: the binary, the fake's consent page, a browser
-//! that is played here or is a real Chromium, and a Vault that keeps what comes of it.
+//! `leadsd login` as a user runs it: the binary, the fake's consent page, a simulated browser or a
+//! real Chromium, and a Vault that stores the credential.
 
-mod peers;
-mod refusals;
-mod typed;
+mod failures;
+mod terminal;
+mod third_party_peers;
 
 use std::{
     collections::HashMap,
@@ -44,7 +44,7 @@ struct Running {
     reading: JoinHandle<()>,
 }
 
-/// How it ended.
+/// Outcome of the login.
 #[derive(Debug)]
 struct Ended {
     code: Option<i32>,
@@ -64,7 +64,7 @@ impl Setting {
         let auth = format!("method = \"token\"\nfile = \"{}\"", token.display());
         let address = format!("http://{}", setting.vault.address());
         setting.configure(&address, &auth);
-        // What opens URLs on a desktop: notes the URL down and shows nothing.
+        // ScriptedResponse that stands in for the desktop's URL opener: it records the URL.
         let opener = setting.file("xdg-open", "");
         let seen = setting.folder.path().join("opened");
         std::fs::write(&opener, format!("#!/bin/sh\nprintf '%s\\n' \"$@\" > {}\n", seen.display()))
@@ -90,7 +90,7 @@ impl Setting {
         self.file("leadsd.toml", &text);
     }
 
-    /// Logs in to Vault with an approle that may do this.
+    /// Uses a Vault login with an AppRole with these capabilities.
     fn as_approle(&self, rules: &[(&str, &[&str])]) {
         self.vault.allow(rules);
         let (role, secret) = self.vault.approle();
@@ -112,12 +112,12 @@ impl Setting {
         command
     }
 
-    /// Starts it with these lines on standard input.
+    /// Starts the login with these lines on standard input.
     fn start(&self, arguments: &[&str], lines: &[&str]) -> Running {
         Running::start(&mut self.command(arguments), lines)
     }
 
-    /// An app, and a login that asks for consent to it. Gives the URL of the consent page too.
+    /// Starts a login for an app; returns the URL of the consent page as well.
     async fn asking(&self, arguments: &[&str]) -> (Running, String) {
         let (id, secret) = self.hubspot.register_app(&[]);
         self.asking_as(&id, &secret, arguments).await
@@ -145,7 +145,7 @@ impl Running {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("leadsd starts");
         let mut stdin = child.stdin.take().unwrap();
-        // It may have ended before it wanted them.
+        // The process may exit before it reads its input.
         let _ = stdin.write_all((lines.join("\n") + "\n").as_bytes());
         drop(stdin);
         let mut stdout = child.stdout.take().unwrap();
@@ -166,12 +166,12 @@ impl Running {
         Self { child, out, err, reading }
     }
 
-    /// The rest of the line that begins like this, once it is printed.
+    /// Rest of the printed line with this prefix.
     async fn said(&self, beginning: &str) -> String {
         let found = async {
             loop {
                 let err = self.err.lock().unwrap().clone();
-                // The last line may not be whole yet.
+                // The last line may be incomplete.
                 let whole = err.rsplit_once('\n').map_or("", |(whole, _)| whole);
                 if let Some(rest) = whole.lines().find_map(|line| line.strip_prefix(beginning)) {
                     return rest.to_owned();
@@ -183,7 +183,7 @@ impl Running {
         found.unwrap_or_else(|_| panic!("no {beginning:?} in {}", self.err.lock().unwrap()))
     }
 
-    /// Neither its arguments nor its environment hold a secret.
+    /// Asserts that arguments and environment contain no secret.
     fn assert_private(&self) {
         for file in ["cmdline", "environ"] {
             let read = std::fs::read(format!("/proc/{}/{file}", self.child.id()));
@@ -192,7 +192,7 @@ impl Running {
         }
     }
 
-    /// Waits for its end, and checks that it printed no secret.
+    /// Waits until the process exits; asserts that it printed no secret.
     async fn ended(mut self) -> Ended {
         let ended = async {
             loop {
@@ -213,7 +213,7 @@ impl Running {
 // === impl Ended ===
 
 impl Ended {
-    /// It failed, and said this.
+    /// Asserts that it failed with this message.
     #[track_caller]
     fn failed_with(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:?}");
@@ -233,7 +233,7 @@ fn browser() -> reqwest::Client {
     builder.redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
-/// Clicks on the consent page; gives where that leads.
+/// Clicks on the consent page; returns the redirect.
 pub(crate) async fn clicked(url: &str, decision: &str) -> String {
     let page = browser().get(url).send().await.unwrap();
     assert_eq!(page.status(), 200, "{}", page.text().await.unwrap());
@@ -245,7 +245,7 @@ pub(crate) async fn clicked(url: &str, decision: &str) -> String {
     answer.headers()["location"].to_str().unwrap().to_owned()
 }
 
-/// Status and text of the page that the browser ends up at.
+/// Status and text of the final page.
 pub(crate) async fn shown(url: &str) -> (u16, String) {
     let page = browser().get(url).send().await.unwrap();
     let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
@@ -255,13 +255,13 @@ pub(crate) async fn shown(url: &str) -> (u16, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn consent_ends_in_a_credential_that_works_and_nothing_secret_is_seen() {
+async fn consent_stores_a_working_credential_and_shows_no_secret() {
     let setting = Setting::new().await;
     let (running, url) = setting.asking(&[]).await;
     running.assert_private();
     let (status, page) = shown(&clicked(&url, "connect").await).await;
     assert_eq!(status, 200, "{page}");
-    assert!(page.contains("Logged in") && !page.contains(SECRET_MARKER), "{page}");
+    assert!(page.contains("LoggedRequest in") && !page.contains(SECRET_MARKER), "{page}");
     let ended = running.ended().await;
     ended.succeeded();
     for part in ["Account   1 (account-1.example.com, STANDARD", READ, WRITE, "version 1"] {
@@ -282,14 +282,14 @@ async fn consent_ends_in_a_credential_that_works_and_nothing_secret_is_seen() {
     let token = format!("http://{}/oauth/2026-09/token", setting.hubspot.address());
     let answer = browser().post(token).form(&form).send().await.unwrap();
     assert_eq!(answer.status(), 200, "the stored grant works");
-    // The service's own path, and not the one whose end is near.
+    // The current path, not an expiring one.
     let log = setting.hubspot.log();
     assert!(log.iter().any(|call| call.path == "/oauth/2026-09/token" && call.status == 200));
     assert!(!log.iter().any(|call| call.path.contains("/v1/")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_in_vault_is_not_asked_for_and_what_else_is_there_stays() {
+async fn existing_app_in_vault_is_used_and_other_keys_are_kept() {
     let setting = Setting::new().await;
     let (id, secret) = setting.hubspot.register_app(&[]);
     let known = json!({"client_id": id, "client_secret": secret.expose(), "note": {"owner": 3}});
@@ -309,7 +309,7 @@ async fn an_app_in_vault_is_not_asked_for_and_what_else_is_there_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scopes_that_were_not_granted_are_named() {
+async fn missing_granted_scopes_are_listed() {
     let setting = Setting::new().await;
     setting.hubspot.behave(|behaviour| behaviour.withheld_scopes = vec![WRITE]);
     let (running, url) = setting.asking(&[]).await;
@@ -321,7 +321,7 @@ async fn scopes_that_were_not_granted_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_scopes_and_another_portal_are_asked_for_by_name() {
+async fn scopes_and_portal_are_options() {
     let setting = Setting::new().await;
     let file = setting.folder.path().join("leadsd.toml");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -343,13 +343,13 @@ async fn other_scopes_and_another_portal_are_asked_for_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_credential_of_the_same_account_is_renewed_and_of_another_only_with_replace() {
+async fn credential_of_another_account_requires_replace() {
     let setting = Setting::new().await;
     let (running, url) = setting.asking(&[]).await;
     shown(&clicked(&url, "connect").await).await;
     running.ended().await.succeeded();
     let (first, _) = setting.stored().unwrap();
-    // The same account: the app in Vault is taken.
+    // The same account: the app in Vault is used.
     let id = first["client_id"].as_str().unwrap().to_owned();
     let secret = Secret::new(first["client_secret"].as_str().unwrap());
     let (running, url) = setting.asking_as(&id, &secret, &[]).await;
@@ -372,7 +372,7 @@ async fn a_credential_of_the_same_account_is_renewed_and_of_another_only_with_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_browser_the_url_or_the_code_is_pasted() {
+async fn url_or_code_can_be_pasted_without_a_browser() {
     let setting = Setting::new().await;
     let redirect = "https://app.example.com/oauth/callback";
     let (id, secret) = setting.hubspot.register_app(&[redirect]);
@@ -399,7 +399,7 @@ async fn without_a_browser_the_url_or_the_code_is_pasted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_static_token_is_checked_and_stored() {
+async fn static_token_is_verified_and_stored() {
     let setting = Setting::new().await;
     let token = setting.hubspot.static_token(&[READ, WRITE]);
     let running = setting.start(&["--static"], &[token.expose()]);
@@ -409,7 +409,7 @@ async fn a_static_token_is_checked_and_stored() {
     assert!(ended.out.contains("Account   1 (STANDARD"), "{ended:?}");
     let stored = setting.stored().unwrap();
     assert_eq!(stored, (json!({"access_token": token.expose(), "hub_id": "1"}), 1));
-    // From one kind to the other: nothing of the first stays.
+    // A change of the kind removes all keys of the old one.
     let (running, url) = setting.asking(&[]).await;
     shown(&clicked(&url, "connect").await).await;
     running.ended().await.succeeded();

@@ -1,4 +1,4 @@
-//! Log lines of the service contain no secret: each test checks its own lines at its end.
+//! Log lines contain no secret: each test checks its lines at its end.
 
 use leadsd_base::secret::SECRET_MARKER;
 use tracing::{dispatcher, info};
@@ -6,7 +6,7 @@ use tracing::{dispatcher, info};
 use crate::harness::TestApp;
 
 #[tokio::test]
-async fn the_lines_of_an_app_are_captured_and_contain_no_secret() {
+async fn log_lines_are_captured_and_contain_no_secret() {
     let app = TestApp::builder().oauth().start().await;
     let id = app.lead("Jane");
     app.get(&id).await.unwrap();
@@ -31,7 +31,7 @@ async fn a_secret_in_the_log_fails_the_test_of_its_app_and_no_other() {
 #[tokio::test]
 async fn an_unused_script_fails_the_test() {
     let app = TestApp::start().await;
-    app.hubspot.script("GET", "/nowhere", leadsd_hubspot_fake::Script::empty(500));
+    app.hubspot.script("GET", "/nowhere", leadsd_hubspot_fake::ScriptedResponse::empty(500));
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(app)));
     let message = panic.expect_err("the script fails the test");
     let message = message.downcast_ref::<String>().expect("a message");

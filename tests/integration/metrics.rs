@@ -1,5 +1,4 @@
-//! What `/metrics` offers: names, types, help texts and label values. `LEADSD_BLESS=1` writes the
-//! fixture anew.
+//! Metrics page: names, types, help texts and label values. `LEADSD_BLESS=1` rewrites the fixture.
 
 use std::{collections::BTreeSet, path::Path};
 

@@ -1,4 +1,4 @@
-//! A real OpenBao on loopback, with storage on disk, so that it can be killed and started again.
+//! OpenBao on loopback, with storage on disk, so that it can be killed and restarted.
 
 use std::{
     net::TcpListener,
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{harness::PATIENCE, real_peers::tool, tls_front::Certificate};
 
-/// A server, unsealed, with a KV v2 engine at `secret`; killed when dropped.
+/// An unsealed server with a KV v2 engine at `secret`; killed when dropped.
 pub(crate) struct OpenBao {
     server: Child,
     folder: TempDir,
@@ -32,7 +32,7 @@ impl OpenBao {
         Self::launch("http", "tls_disable = true", http).await
     }
 
-    /// Behind TLS, with certificates of `authority`.
+    /// Starts with TLS and certificates of `authority`.
     pub(crate) async fn start_tls(authority: &Authority) -> Self {
         let (certificate, key) = authority.issue("127.0.0.1");
         let ca = reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap();
@@ -79,13 +79,13 @@ impl OpenBao {
         bao
     }
 
-    /// Ends the process without a chance to clean up.
+    /// Kills the process without cleanup.
     pub(crate) fn kill(&mut self) {
         self.server.kill().unwrap();
         self.server.wait().unwrap();
     }
 
-    /// Starts it again, unsealed.
+    /// Restarts and unseals the server.
     pub(crate) async fn restart(&mut self) {
         self.server = spawn(&self.folder);
         self.until_up().await;
@@ -96,11 +96,11 @@ impl OpenBao {
         self.post("sys/seal", json!({})).await;
     }
 
-    /// Unseals, and waits until it serves.
+    /// Unseals the server and waits until it serves.
     pub(crate) async fn unseal(&self) {
         let key = json!({"key": self.unseal_key});
         let serves = async {
-            // A server that has just started may not take the key yet.
+            // A starting server may reject the unseal key.
             while self.call(Method::PUT, "sys/unseal", key.clone()).await.is_none()
                 || self.call(Method::GET, "sys/health", Value::Null).await.is_none()
             {
@@ -120,7 +120,7 @@ impl OpenBao {
         tokio::time::timeout(PATIENCE, up).await.expect("bao is up");
     }
 
-    /// A call with the root token; none if it failed.
+    /// Sends a request with the root token; `None` if it failed.
     pub(crate) async fn call(&self, method: Method, path: &str, body: Value) -> Option<Value> {
         let url = format!("{}/v1/{path}", self.address);
         let request = self.http.request(method, url).header("x-vault-token", &self.root);
@@ -139,7 +139,7 @@ impl OpenBao {
         }
     }
 
-    /// A policy `leadsd` for the paths below `secret/*/hubspot/`.
+    /// Creates a policy `leadsd` for the paths below `secret/*/hubspot/`.
     pub(crate) async fn policy(&self) {
         let policy = r#"path "secret/data/hubspot/*" { capabilities = ["read", "create", "update"] }
                         path "secret/metadata/hubspot/*" { capabilities = ["read", "list"] }
@@ -147,7 +147,7 @@ impl OpenBao {
         self.post("sys/policies/acl/leadsd", json!({ "policy": policy })).await;
     }
 
-    /// An approle with that policy: its role id and a secret id.
+    /// Creates an AppRole with that policy; returns its role id and secret id.
     pub(crate) async fn approle(&self, ttl: &str) -> (String, String) {
         self.policy().await;
         self.call(Method::POST, "sys/auth/approle", json!({"type": "approle"})).await;
@@ -160,7 +160,7 @@ impl OpenBao {
         (text(&role_id["data"]["role_id"]), text(&secret_id["data"]["secret_id"]))
     }
 
-    /// The method jwt for the service account of the fixtures.
+    /// Enables the method jwt for the service account of the fixtures.
     pub(crate) async fn jwt(&self) {
         self.policy().await;
         self.post("sys/auth/jwt", json!({"type": "jwt"})).await;
@@ -171,7 +171,7 @@ impl OpenBao {
         self.post("auth/jwt/role/leadsd", role).await;
     }
 
-    /// The method kubernetes, whose TokenReview endpoint is at `reviewer`.
+    /// Enables the method kubernetes with the TokenReview endpoint at `reviewer`.
     pub(crate) async fn kubernetes(&self, reviewer: &str) {
         self.policy().await;
         self.post("sys/auth/kubernetes", json!({"type": "kubernetes"})).await;
@@ -188,7 +188,7 @@ impl OpenBao {
 
 impl Drop for OpenBao {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have exited.
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
@@ -217,12 +217,12 @@ impl Authority {
         &self.pem
     }
 
-    /// A certificate for a name, for servers and clients alike, and its key.
+    /// Issues a certificate for a name, for servers and clients; returns it with its key.
     pub(crate) fn issue(&self, name: &str) -> (String, String) {
         self.issue_with(name, |_| {})
     }
 
-    /// A certificate for 127.0.0.1 that has this fault, and its key.
+    /// Issues a certificate for 127.0.0.1 with this fault; returns it with its key.
     pub(crate) fn issue_as(&self, certificate: Certificate) -> (String, String) {
         match certificate {
             Certificate::Good => self.issue("127.0.0.1"),
@@ -274,20 +274,20 @@ fn spawn(folder: &TempDir) -> Child {
         .expect("bao starts")
 }
 
-/// The service account token of the fixtures.
+/// Service account token of the fixtures.
 pub(crate) fn jwt() -> String {
     let text = std::fs::read_to_string("tests/fixtures/vault/service-account.jwt").unwrap();
     text.trim().to_owned()
 }
 
-/// Writes a text into a file of the folder, with a line end as editors leave it.
+/// Writes a text with a final newline into a file of the folder, as editors do.
 pub(crate) fn file(folder: &TempDir, name: &str, text: &str) -> PathBuf {
     let path = folder.path().join(name);
     std::fs::write(&path, format!("{text}\n")).unwrap();
     path
 }
 
-/// Kubernetes' TokenReview endpoint: knows one token. Gives its address.
+/// Starts a TokenReview endpoint that accepts one token; returns its address.
 pub(crate) async fn token_reviewer() -> String {
     use axum::{Json, Router, http::StatusCode, routing::post};
     let review = |Json(asked): Json<Value>| async move {

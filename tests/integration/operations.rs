@@ -1,12 +1,12 @@
-//! Every lead operation of HubSpot with every parameter it takes, in each API version: what the
-//! caller gets, and the one request that HubSpot saw for it.
+//! Every lead operation of HubSpot with every parameter, in each API version: the result of the
+//! call and its single HubSpot request.
 
 mod batches;
-mod pages;
-mod singles;
+mod pagination;
+mod single_calls;
 
 use leadsd::grpc::pb;
-use leadsd_hubspot_fake::Logged;
+use leadsd_hubspot_fake::LoggedRequest;
 use serde_json::Value;
 use url::form_urlencoded;
 
@@ -56,9 +56,9 @@ impl Scene {
         Self { app, base, jane, gone }
     }
 
-    /// The only request since the last look.
+    /// The only request since the last check.
     #[track_caller]
-    fn only_request(&self) -> Logged {
+    fn only_request(&self) -> LoggedRequest {
         let mut log = self.app.hubspot.log();
         self.app.hubspot.clear_log();
         let request = log.pop().expect("a request");
@@ -66,11 +66,16 @@ impl Scene {
         request
     }
 
-    /// Checks the only request since the last look, whole.
+    /// Asserts the only request since the last check.
     #[track_caller]
     fn saw(&self, method: &str, end: &str, query: Query<'_>, body: &Value, status: u16) {
-        let Logged { method: got_method, path, query: got_query, body: got_body, status: got } =
-            self.only_request();
+        let LoggedRequest {
+            method: got_method,
+            path,
+            query: got_query,
+            body: got_body,
+            status: got,
+        } = self.only_request();
         assert_eq!((got_method.as_str(), path), (method, format!("{}{end}", self.base)));
         let mut pairs: Vec<(String, String)> =
             form_urlencoded::parse(got_query.as_bytes()).into_owned().collect();

@@ -1,4 +1,4 @@
-//! The quota as callers see it: who waits, who is refused, and what is shown of it.
+//! Quota from the perspective of callers: waits, rejections, and the QuotaService.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    group_commit::world::{close, close_for_long},
+    batching::world::{close, close_for_long},
     harness::{TestApp, failure, to_f64},
 };
 
@@ -16,7 +16,7 @@ async fn quota(app: &TestApp) -> QuotaServiceClient<tonic::transport::Channel> {
     QuotaServiceClient::connect(format!("http://{}", app.grpc)).await.expect("a connection")
 }
 
-/// A service that may make one call a second, and has made it.
+/// A service with a limit of one call per second, which is exhausted.
 async fn used_up() -> (TestApp, String) {
     let app = TestApp::builder().set("QUOTA__BURST", "10").start().await;
     app.hubspot.limit(|limits| limits.burst = 10);
@@ -34,7 +34,7 @@ fn with<T>(message: T, metadata: &[(&'static str, &str)]) -> Request<T> {
 }
 
 #[tokio::test]
-async fn a_call_whose_permit_would_come_after_its_deadline_is_rejected_with_the_time_to_retry() {
+async fn call_without_a_permit_before_its_deadline_is_rejected_with_retry_info() {
     let app = TestApp::start().await;
     let closed = close_for_long(&app, "default").await;
     app.hubspot.clear_log();
@@ -52,7 +52,7 @@ async fn a_call_whose_permit_would_come_after_its_deadline_is_rejected_with_the_
 }
 
 #[tokio::test]
-async fn many_single_calls_take_few_hubspot_calls_and_share_their_cost() {
+async fn queued_single_calls_are_batched_and_share_the_cost() {
     let app = TestApp::start().await;
     let ids: Vec<String> = (0..400).map(|number| app.lead(&format!("Lead {number}"))).collect();
     let _closed = close(&app, "default", ids.len()).await;
@@ -73,7 +73,7 @@ async fn many_single_calls_take_few_hubspot_calls_and_share_their_cost() {
 }
 
 #[tokio::test]
-async fn turned_off_every_call_goes_alone() {
+async fn disabled_batching_sends_each_call_individually() {
     let app = TestApp::builder().set("QUOTA__GROUP_COMMIT", "false").start().await;
     let ids: Vec<String> = (0..25).map(|number| app.lead(&format!("Lead {number}"))).collect();
     let twice = ids.iter().chain(&ids[..2]);
@@ -82,7 +82,7 @@ async fn turned_off_every_call_goes_alone() {
 }
 
 #[tokio::test]
-async fn the_quota_shows_its_limits_and_who_uses_them() {
+async fn get_quota_returns_limits_and_callers() {
     let (app, id) = used_up().await;
     let mut leads = app.leads.clone();
     let named = [("leadsd-caller", "billing"), ("leadsd-priority", "bulk")];
@@ -105,7 +105,7 @@ async fn the_quota_shows_its_limits_and_who_uses_them() {
 }
 
 #[tokio::test]
-async fn a_watched_quota_comes_again_and_ends_at_its_deadline() {
+async fn watch_quota_repeats_until_its_deadline() {
     let app = TestApp::start().await;
     let id = app.lead("Jane");
     let interval = prost_types::Duration { seconds: 0, nanos: 100_000_000 };
@@ -134,7 +134,7 @@ async fn a_watched_quota_comes_again_and_ends_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_stop_ends_what_is_watched() {
+async fn stop_ends_watch_streams() {
     let app = TestApp::builder().set("GRPC__SHUTDOWN_GRACE", "20s").start().await;
     let mut client = quota(&app).await;
     let mut stream =
@@ -146,7 +146,7 @@ async fn a_stop_ends_what_is_watched() {
 }
 
 #[tokio::test]
-async fn a_priority_that_does_not_exist_is_refused() {
+async fn unknown_priority_is_rejected() {
     let app = TestApp::start().await;
     let request = with(pb::ListLeadsRequest::default(), &[("leadsd-priority", "urgent")]);
     let (code, reason, fields) = failure(app.leads.clone().list_leads(request).await);
@@ -155,7 +155,7 @@ async fn a_priority_that_does_not_exist_is_refused() {
 }
 
 #[tokio::test]
-async fn a_call_counts_as_the_leads_that_it_is_about() {
+async fn call_is_charged_by_its_number_of_leads() {
     let app = TestApp::start().await;
     let ids: Vec<String> = (0..150).map(|number| app.lead(&format!("Lead {number}"))).collect();
     let request = pb::BatchGetLeadsRequest { ids, ..Default::default() };
@@ -176,7 +176,7 @@ async fn a_call_counts_as_the_leads_that_it_is_about() {
 }
 
 #[tokio::test]
-async fn metrics_tell_of_waits_and_refusals_and_leads_per_call() {
+async fn metrics_count_waits_rejections_and_leads_per_call() {
     let app = TestApp::start().await;
     let ids: Vec<String> = (0..100).map(|number| app.lead(&format!("Lead {number}"))).collect();
     let _closed = close(&app, "default", ids.len()).await;
@@ -196,7 +196,7 @@ async fn metrics_tell_of_waits_and_refusals_and_leads_per_call() {
     assert!(value("leadsd_quota_leads_per_call", "") > 2.0);
     assert!(value("leadsd_quota_wait_seconds_total", "") > 0.0);
     assert!(value("leadsd_quota_utilisation_ratio", "") > 0.0);
-    // The one that closed the portal.
+    // The call that closed the portal.
     assert_eq!(value("leadsd_quota_upstream_refusals_total", ""), 1.0);
     assert_eq!(value("leadsd_quota_refusals_total", ",cause=\"full\""), 0.0);
 }

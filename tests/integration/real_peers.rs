@@ -1,5 +1,5 @@
-//! Peers nobody here wrote: OpenBao, grpcurl, HubSpot's own clients. Ignored where they are not
-//! installed; CI installs them and runs all.
+//! Third-party peers: OpenBao, grpcurl, HubSpot's clients. Ignored by default; CI installs and runs
+//! them.
 
 use std::{
     path::PathBuf,
@@ -15,7 +15,7 @@ use crate::{
     openbao::{OpenBao, file},
 };
 
-/// A tool's path: from the variable, else by its name.
+/// Path of a tool: from the variable, else by its name.
 pub(crate) fn tool(variable: &str, name: &str) -> PathBuf {
     std::env::var(variable).map_or_else(|_| name.into(), Into::into)
 }
@@ -132,7 +132,7 @@ async fn a_real_openbao_holds_a_static_token_and_then_oauth_credentials() {
     app.get(&id).await.unwrap();
     assert_eq!(app.hubspot.grants(), 0);
 
-    // The kind changes, the refresh token rotates, and the service keeps up with both.
+    // The credential changes its kind, the refresh token rotates, and the service follows both.
     app.hubspot.behave(|behaviour| behaviour.rotate_refresh_tokens = true);
     let (client_id, client_secret, refresh_token) = app.hubspot.oauth_app();
     let secret = json!({"data": {"client_id": client_id, "client_secret": client_secret.expose(),

@@ -1,10 +1,10 @@
-//! What is tried again and what is not, and what happens when HubSpot is down.
+//! Retries: retried and permanent errors, and outages of HubSpot.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use leadsd::grpc::pb;
-use leadsd_hubspot_fake::Script;
+use leadsd_hubspot_fake::ScriptedResponse;
 use serde_json::json;
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
@@ -15,8 +15,8 @@ async fn retrying() -> TestApp {
     TestApp::builder().set("HUBSPOT__MAX_ATTEMPTS", "4").start().await
 }
 
-fn status(status: u16) -> Script {
-    Script::Answer(status, "text/html", "<html>sorry</html>".to_owned())
+fn status(status: u16) -> ScriptedResponse {
+    ScriptedResponse::Reply(status, "text/html", "<html>sorry</html>".to_owned())
 }
 
 fn update(id: &str) -> pb::UpdateLeadRequest {
@@ -28,20 +28,20 @@ fn update(id: &str) -> pb::UpdateLeadRequest {
 }
 
 #[tokio::test]
-async fn updates_and_archives_are_sent_again_even_when_their_answer_got_lost() {
+async fn updates_and_archives_are_retried_after_a_lost_response() {
     let app = retrying().await;
     let id = app.lead("Jane");
-    app.hubspot.script("PATCH", &format!("/{id}"), Script::DropAfter);
+    app.hubspot.script("PATCH", &format!("/{id}"), ScriptedResponse::DropAfter);
     let answer = app.leads.clone().update_lead(update(&id)).await.unwrap().into_inner();
     assert_eq!(answer.lead.unwrap().properties["hs_lead_label"], "HOT");
-    app.hubspot.script("DELETE", &format!("/{id}"), Script::DropAfter);
+    app.hubspot.script("DELETE", &format!("/{id}"), ScriptedResponse::DropAfter);
     let archive = pb::ArchiveLeadRequest { id: id.clone(), ..Default::default() };
     app.leads.clone().archive_lead(archive).await.unwrap();
     assert_eq!(app.hubspot.scripts_left(), 0);
 }
 
 #[tokio::test]
-async fn a_create_is_sent_again_only_if_hubspot_cannot_have_seen_it() {
+async fn create_is_retried_only_if_hubspot_did_not_process_it() {
     let app = retrying().await;
     for refused in [423, 521] {
         app.hubspot.script("POST", "/leads", status(refused));
@@ -54,7 +54,7 @@ async fn a_create_is_sent_again_only_if_hubspot_cannot_have_seen_it() {
     join_all(creates).await;
     assert_eq!(app.hubspot.scripts_left(), 0);
     for doubtful in [500, 502, 503, 504, 522, 524] {
-        app.hubspot.script("POST", "/leads", Script::DoneBut(doubtful));
+        app.hubspot.script("POST", "/leads", ScriptedResponse::ExecutedWithStatus(doubtful));
         let name = format!("during {doubtful}");
         let answer = app.leads.clone().create_lead(app.create_request(&name)).await;
         let (code, reason, _) = failure(answer);
@@ -68,19 +68,19 @@ async fn a_create_is_sent_again_only_if_hubspot_cannot_have_seen_it() {
 }
 
 #[tokio::test]
-async fn the_number_of_attempts_is_told() {
+async fn number_of_attempts_is_reported() {
     let app = TestApp::builder().set("HUBSPOT__MAX_ATTEMPTS", "2").start().await;
     let id = app.lead("Jane");
     for _ in 0..2 {
-        // There is no backoff after these.
-        app.hubspot.script("GET", &format!("/{id}"), Script::DropBefore);
+        // These errors have no backoff.
+        app.hubspot.script("GET", &format!("/{id}"), ScriptedResponse::DropBefore);
     }
     let status = app.get(&id).await.unwrap_err();
     assert_eq!(status.get_error_details().error_info().unwrap().metadata["attempts"], "2");
 }
 
 #[tokio::test]
-async fn a_hubspot_that_is_down_is_left_alone_and_found_again_without_a_restart() {
+async fn circuit_breaker_opens_and_closes_without_a_restart() {
     let app = TestApp::builder().portals(&["default", "eu"]).start().await;
     let id = app.lead("Jane");
     for _ in 0..10 {
@@ -104,13 +104,15 @@ async fn a_hubspot_that_is_down_is_left_alone_and_found_again_without_a_restart(
 }
 
 #[tokio::test]
-async fn a_create_whose_answer_got_lost_is_found_by_its_request_id() {
+async fn lost_create_is_found_by_its_request_id() {
     let app = TestApp::builder()
         .set("PORTALS__DEFAULT__REQUEST_ID_PROPERTY", "leadsd_request_id")
         .start()
         .await;
     app.hubspot.add_unique_property("leadsd_request_id");
-    for (index, script) in [Script::DoneBut(502), status(502)].into_iter().enumerate() {
+    for (index, script) in
+        [ScriptedResponse::ExecutedWithStatus(502), status(502)].into_iter().enumerate()
+    {
         app.hubspot.script("POST", "/leads", script);
         let mut request = app.create_request(&format!("lead {index}"));
         request.request_id = format!("Order/{index}");
@@ -121,7 +123,7 @@ async fn a_create_whose_answer_got_lost_is_found_by_its_request_id() {
 }
 
 #[tokio::test]
-async fn a_lead_that_another_replica_made_for_the_same_request_is_the_answer() {
+async fn create_of_another_replica_with_the_same_request_id_is_returned() {
     let app = TestApp::builder()
         .set("PORTALS__DEFAULT__REQUEST_ID_PROPERTY", "leadsd_request_id")
         .start()
@@ -134,7 +136,7 @@ async fn a_lead_that_another_replica_made_for_the_same_request_is_the_answer() {
     let lead = app.leads.clone().create_lead(request).await.unwrap().into_inner().lead.unwrap();
     assert_eq!(lead.id, made);
 
-    // Another unique value in the way is still a clash.
+    // A conflict of another unique value remains an error.
     app.hubspot.add_unique_property("crm_key");
     let taken = json!({"hs_lead_name": "Ada", "crm_key": "k"});
     app.hubspot.add_lead(&app.contact, &taken).unwrap();
@@ -145,7 +147,7 @@ async fn a_lead_that_another_replica_made_for_the_same_request_is_the_answer() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_given_again_without_asking_if_that_is_wanted() {
+async fn rejection_cache_repeats_a_rejection_without_a_call() {
     for (keep, calls) in [("0s", 2), ("60s", 1)] {
         let app = TestApp::builder().set("HUBSPOT__REMEMBER_REFUSALS", keep).start().await;
         let mut request = app.create_request("Jane");

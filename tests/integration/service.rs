@@ -1,9 +1,10 @@
-//! The service around the calls: errors of HubSpot, deadlines, limits, health, reflection, drain.
+//! Service behaviour around the calls: HubSpot errors, deadlines, limits, health, reflection,
+//! drain.
 
 use std::time::Duration;
 
 use leadsd::grpc::pb;
-use leadsd_hubspot_fake::{Gate, Script};
+use leadsd_hubspot_fake::{Gate, ScriptedResponse};
 use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
@@ -11,7 +12,7 @@ use tonic_types::StatusExt as _;
 use crate::harness::{TestApp, eventually, failure};
 
 #[tokio::test]
-async fn hubspots_troubles_have_a_code_and_a_reason() {
+async fn hubspot_errors_have_a_code_and_a_reason() {
     let app = TestApp::start().await;
     let id = app.lead("Jane");
     let html = "<html><body>sorry</body></html>";
@@ -28,16 +29,22 @@ async fn hubspots_troubles_have_a_code_and_a_reason() {
         (200, "[1]", Code::Unavailable, "UPSTREAM_INVALID_RESPONSE"),
     ] {
         let end = format!("/{id}");
-        app.hubspot.script("GET", &end, Script::Answer(status, "text/html", body.to_owned()));
+        app.hubspot.script(
+            "GET",
+            &end,
+            ScriptedResponse::Reply(status, "text/html", body.to_owned()),
+        );
         let (got, got_reason, _) = failure(app.get(&id).await);
         assert_eq!((got, got_reason.as_str()), (code, reason), "{status} {body}");
     }
 }
 
 #[tokio::test]
-async fn a_create_whose_answer_got_lost_is_reported_and_never_sent_again() {
+async fn create_with_a_lost_response_is_unknown_and_not_retried() {
     let app = TestApp::start().await;
-    for script in [Script::DoneBut(502), Script::DoneBut(504)] {
+    for script in
+        [ScriptedResponse::ExecutedWithStatus(502), ScriptedResponse::ExecutedWithStatus(504)]
+    {
         app.hubspot.script("POST", "/leads", script);
         let answer = app.leads.clone().create_lead(app.create_request("Jane")).await;
         let (code, reason, _) = failure(answer);
@@ -47,7 +54,7 @@ async fn a_create_whose_answer_got_lost_is_reported_and_never_sent_again() {
 }
 
 #[tokio::test]
-async fn rate_limits_name_their_policy_and_when_to_come_back() {
+async fn rate_limit_errors_have_policy_and_retry_delay() {
     let app = TestApp::start().await;
     let id = app.lead("Jane");
     app.hubspot.limit(|limits| {
@@ -77,18 +84,18 @@ async fn rate_limits_name_their_policy_and_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn the_callers_deadline_holds_with_its_own_code() {
+async fn caller_deadline_ends_the_call_with_deadline_exceeded() {
     let app = TestApp::start().await;
     let id = app.lead("Jane");
     let held = Gate::new();
-    app.hubspot.script("GET", &format!("/{id}"), Script::Held(held.clone()));
-    app.hubspot.script("POST", "/leads", Script::Held(held.clone()));
+    app.hubspot.script("GET", &format!("/{id}"), ScriptedResponse::Held(held.clone()));
+    app.hubspot.script("POST", "/leads", ScriptedResponse::Held(held.clone()));
     let limit = Duration::from_secs(1);
     let mut get = Request::new(pb::GetLeadRequest { id, ..Default::default() });
     get.set_timeout(limit);
     let mut create = Request::new(app.create_request("Joan"));
     create.set_timeout(limit);
-    // The client's own timer must not answer first.
+    // The timer of the client must not fire first.
     let channel = Channel::from_shared(format!("http://{}", app.grpc)).unwrap().connect_lazy();
     let mut leads = pb::leads_service_client::LeadsServiceClient::new(channel);
     let code = leads.get_lead(get).await.unwrap_err().code();
@@ -101,16 +108,16 @@ async fn the_callers_deadline_holds_with_its_own_code() {
 }
 
 #[tokio::test]
-async fn the_ceiling_ends_calls_that_set_no_deadline() {
+async fn maximum_deadline_ends_calls_without_a_deadline() {
     let app = TestApp::builder().set("GRPC__MAX_DEADLINE", "1s").start().await;
     let id = app.lead("Jane");
-    app.hubspot.script("GET", &format!("/{id}"), Script::Held(Gate::new()));
+    app.hubspot.script("GET", &format!("/{id}"), ScriptedResponse::Held(Gate::new()));
     let (code, reason, _) = failure(app.get(&id).await);
     assert_eq!((code, reason.as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
 }
 
 #[tokio::test]
-async fn answers_carry_the_request_id_and_the_cost() {
+async fn responses_have_request_id_and_cost() {
     let app = TestApp::start().await;
     let id = app.lead("Jane");
     let mut request = Request::new(pb::GetLeadRequest { id, ..Default::default() });
@@ -136,7 +143,7 @@ async fn health_follows_the_credentials_for_each_service() {
 }
 
 #[tokio::test]
-async fn a_portal_without_a_secret_keeps_the_service_unready_and_says_so() {
+async fn missing_secret_keeps_the_service_unready_with_a_reason() {
     let app =
         TestApp::builder().unready().set("PORTALS__LOST__SECRET", "hubspot/nowhere").start().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -161,11 +168,11 @@ async fn a_portal_without_a_secret_keeps_the_service_unready_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_stop_finishes_the_calls_in_flight() {
+async fn stop_completes_the_calls_in_flight() {
     let app = TestApp::builder().set("GRPC__SHUTDOWN_GRACE", "20s").start().await;
     let id = app.lead("Jane");
     let held = Gate::new();
-    app.hubspot.script("GET", &format!("/{id}"), Script::Held(held.clone()));
+    app.hubspot.script("GET", &format!("/{id}"), ScriptedResponse::Held(held.clone()));
     let mut leads = app.leads.clone();
     let admin = app.admin.clone();
     let call = tokio::spawn(async move {
@@ -180,7 +187,7 @@ async fn a_stop_finishes_the_calls_in_flight() {
     call.await.unwrap().expect("finished within the grace");
 }
 
-/// Whether `/ready` says that the service takes calls.
+/// True if `/ready` reports that the service is ready.
 async fn is_ready(admin: &str) -> bool {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let answer = http.get(format!("{admin}/ready")).send().await;

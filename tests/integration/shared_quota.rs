@@ -1,5 +1,5 @@
-//! Replicas that share one quota through a real Redis: nothing unused, nothing overrun, and no call
-//! lost when Redis goes away.
+//! Replicas that share one quota through a real Redis: full use, no overrun, and no failed call
+//! during a Redis outage.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -14,7 +14,7 @@ use crate::{
     real_peers::tool,
 };
 
-/// A Redis of our own; it ends when dropped.
+/// A Redis process; killed when dropped.
 struct Redis {
     child: Child,
     port: u16,
@@ -24,7 +24,7 @@ struct Redis {
 
 impl Redis {
     async fn start() -> Self {
-        // Whoever takes it in between makes the test fail, and nothing else.
+        // If another process takes the port in between, the test fails.
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = free.local_addr().expect("an address").port();
         drop(free);
@@ -64,7 +64,7 @@ impl Drop for Redis {
     }
 }
 
-/// So many replicas of one service that share one quota.
+/// Starts this many replicas of one service that share one quota.
 async fn replicas(redis: &Redis, count: usize) -> Vec<TestApp> {
     let url = redis.url();
     let count_text = count.to_string();
@@ -79,7 +79,7 @@ async fn replicas(redis: &Redis, count: usize) -> Vec<TestApp> {
     all
 }
 
-/// Has every replica make calls, as many at a time as `callers`, until then. All must succeed.
+/// Makes calls on every replica with this concurrency until the deadline; all must succeed.
 async fn load(apps: &[TestApp], ids: &[String], callers: usize, until: Instant) {
     let calls = apps.iter().flat_map(|app| {
         (0..callers).map(move |caller| async move {
@@ -95,7 +95,7 @@ async fn load(apps: &[TestApp], ids: &[String], callers: usize, until: Instant) 
     join_all(calls).await;
 }
 
-/// Calls that HubSpot counted within this time, and its refusals.
+/// Calls that HubSpot counted within this time, and its rejections.
 fn counted(app: &TestApp) -> (usize, u64) {
     (app.hubspot_calls().len(), app.hubspot.rate_limited())
 }
@@ -107,7 +107,7 @@ async fn replicas_on_one_redis_use_the_whole_quota_and_never_more() {
     for count in [2, 8] {
         let apps = replicas(&redis, count).await;
         let ids: Vec<String> = (0..200).map(|n| apps[0].lead(&format!("Lead {n}"))).collect();
-        // The ledger is new for the first of them, and the first window has more than its part.
+        // The ledger is new for the first replica, and its first window holds more than its part.
         load(&apps, &ids, 8, Instant::now() + Duration::from_secs(12)).await;
         let begin = Instant::now();
         let (before, _) = counted(&apps[0]);
@@ -116,7 +116,7 @@ async fn replicas_on_one_redis_use_the_whole_quota_and_never_more() {
         let calls = calls - before;
         assert_eq!(refused, 0, "with {count} replicas");
         assert!(calls >= 228 * 95 / 100, "{calls} of 228 with {count} replicas");
-        // Their parts are free at once for those who come next.
+        // Their parts are immediately available to the next replicas.
         for app in apps {
             app.stop().await;
         }

@@ -1,4 +1,4 @@
-//! A TLS server in front of one that speaks plain HTTP, with a certificate of the test's choice.
+//! TLS proxy in front of a plain HTTP server, with a chosen certificate.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -14,19 +14,19 @@ use tokio_rustls::{
 
 use crate::openbao::Authority;
 
-/// What is wrong with the certificate.
+/// Fault of the certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Certificate {
     Good,
     Expired,
-    /// Its time is yet to come.
+    /// The validity has not begun.
     Early,
     OfAnotherName,
-    /// Within days.
+    /// The certificate expires within days.
     EndingSoon,
 }
 
-/// Starts it; gives its address. It runs until the test ends.
+/// Starts the proxy; returns its address. It runs until the test ends.
 pub(crate) fn start(authority: &Authority, certificate: Certificate, behind: SocketAddr) -> String {
     let (chain, key) = authority.issue_as(certificate);
     let chain = vec![CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()];

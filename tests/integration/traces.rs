@@ -1,5 +1,5 @@
-//! Traces: taken over from the caller, handed on to HubSpot, in the log, and sent to a collector. The
-//! collector here reads what is sent with messages of its own, written by hand after the protocol.
+//! Trace propagation: from the caller to HubSpot, into the log, and to a collector. The collector
+//! here decodes exports with handwritten messages of the protocol.
 
 use std::{
     collections::HashMap,
@@ -13,7 +13,7 @@ use std::{
 use axum::{Router, http::HeaderMap, response::IntoResponse as _};
 use futures_util::future::BoxFuture;
 use leadsd::grpc::pb;
-use leadsd_hubspot_fake::Script;
+use leadsd_hubspot_fake::ScriptedResponse;
 use tonic::{
     Request, Response, Status,
     body::Body,
@@ -127,20 +127,20 @@ fn attribute(all: &[KeyValue], key: &str) -> Option<String> {
         .or_else(|| real.map(|real| real.to_string()))
 }
 
-/// A collector that keeps what it gets, with the headers of each export.
+/// A collector that records exports and their headers.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<Export>>>, Arc<Mutex<Vec<HeaderMap>>>);
 
 // === impl Collector ===
 
 impl Collector {
-    /// Starts one; gives it and its URL.
+    /// Starts a collector; returns it with its URL.
     async fn start() -> (Self, String) {
         let (collector, address) = Self::start_with(tonic::transport::Server::builder()).await;
         (collector, format!("http://{address}"))
     }
 
-    /// Starts one with TLS; gives it, its URL and the PEM of the CA of its certificate.
+    /// Starts a collector with TLS; returns it with its URL and the PEM of its CA.
     async fn start_tls() -> (Self, String, String) {
         let key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -215,7 +215,7 @@ impl tower::Service<axum::http::Request<Body>> for Collector {
     }
 }
 
-/// A HubSpot that keeps the headers of each call.
+/// A HubSpot that records the headers of each call.
 async fn listening_hubspot() -> (Arc<Mutex<Vec<HeaderMap>>>, String) {
     let heard = Arc::<Mutex<Vec<HeaderMap>>>::default();
     let kept = Arc::clone(&heard);
@@ -258,7 +258,7 @@ async fn collected(builder: Builder) -> (TestApp, Collector) {
 }
 
 #[tokio::test]
-async fn a_callers_trace_goes_on_to_hubspot_with_or_without_a_collector() {
+async fn trace_context_of_the_caller_is_propagated_to_hubspot() {
     let (heard, url) = listening_hubspot().await;
     let app = TestApp::builder().set("HUBSPOT__BASE_URL", &url).start().await;
     let mut leads = app.leads.clone();
@@ -271,12 +271,12 @@ async fn a_callers_trace_goes_on_to_hubspot_with_or_without_a_collector() {
     assert_ne!(sent(0)[2], "00f067aa0ba902b7", "the span is ours");
     assert_eq!((sent(0)[3].as_str(), sent(1)[3].as_str()), ("01", "00"), "as the caller decides");
     assert_ne!(sent(2)[1], sent(0)[1], "what cannot be read begins a new trace");
-    assert_eq!(sent(2)[3], "00", "which nobody keeps");
+    assert_eq!(sent(2)[3], "00", "the trace is not sampled");
     assert!(heard.iter().all(|headers| headers.get("tracestate").is_none()));
 }
 
 #[tokio::test]
-async fn a_callers_tracestate_goes_on_to_hubspot() {
+async fn tracestate_of_the_caller_is_propagated_to_hubspot() {
     let (heard, url) = listening_hubspot().await;
     let app = TestApp::builder().set("HUBSPOT__BASE_URL", &url).start().await;
     let mut leads = app.leads.clone();
@@ -289,7 +289,7 @@ async fn a_callers_tracestate_goes_on_to_hubspot() {
 }
 
 #[tokio::test]
-async fn hubspot_gets_no_trace_that_neither_the_caller_nor_a_collector_follows() {
+async fn no_trace_context_is_sent_without_caller_or_collector() {
     let (heard, url) = listening_hubspot().await;
     let app = TestApp::builder().set("HUBSPOT__BASE_URL", &url).start().await;
     app.get("7").await.unwrap();
@@ -298,7 +298,7 @@ async fn hubspot_gets_no_trace_that_neither_the_caller_nor_a_collector_follows()
 }
 
 #[tokio::test]
-async fn a_collector_gets_the_call_and_its_hubspot_calls_as_one_tree() {
+async fn collector_receives_one_trace_per_call() {
     let (app, collector) = collected(TestApp::builder()).await;
     let id = app.lead("Jane");
     app.leads.clone().get_lead(traced(&id, CALLER)).await.unwrap();
@@ -329,15 +329,19 @@ async fn a_collector_gets_the_call_and_its_hubspot_calls_as_one_tree() {
     let exports = collector.0.lock().unwrap().clone();
     let resource = exports[0].resource_spans[0].resource.clone().unwrap();
     assert_eq!(attribute(&resource.attributes, "service.name").as_deref(), Some("leads-of-shop"));
-    // No property value, no id of a lead.
+    // Spans contain no property value and no lead id.
     assert!(!format!("{exports:?}").contains("Jane"));
 }
 
 #[tokio::test]
-async fn failures_are_marked_where_they_happened() {
+async fn failed_spans_have_error_status() {
     let (app, collector) = collected(TestApp::builder()).await;
     let id = app.lead("Jane");
-    app.hubspot.script("GET", &format!("/{id}"), Script::Answer(502, "text/html", String::new()));
+    app.hubspot.script(
+        "GET",
+        &format!("/{id}"),
+        ScriptedResponse::Reply(502, "text/html", String::new()),
+    );
     app.leads.clone().get_lead(traced(&id, CALLER)).await.unwrap_err();
     app.leads.clone().get_lead(traced("", CALLER)).await.unwrap_err();
     let spans = collector.until(3).await;
@@ -354,13 +358,13 @@ async fn failures_are_marked_where_they_happened() {
 }
 
 #[tokio::test]
-async fn only_what_is_sampled_is_sent_and_the_end_loses_nothing() {
+async fn only_sampled_spans_are_exported_and_shutdown_flushes() {
     let (app, collector) = collected(TestApp::builder().set("TRACE__SAMPLE_RATIO", "0.0")).await;
     let id = app.lead("Jane");
     app.get(&id).await.unwrap();
     app.leads.clone().get_lead(traced(&id, &CALLER.replace("-01", "-00"))).await.unwrap();
     app.leads.clone().get_lead(traced(&id, CALLER)).await.unwrap();
-    // The last spans leave with the end of the service.
+    // The last spans are exported at shutdown.
     app.stop().await;
     let spans = collector.spans();
     assert_eq!(spans.len(), 2, "{spans:?}");
@@ -368,7 +372,7 @@ async fn only_what_is_sampled_is_sent_and_the_end_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_not_there_is_in_nobodys_way() {
+async fn unavailable_collector_does_not_affect_calls() {
     let app = TestApp::builder().set("TRACE__OTLP_ENDPOINT", "http://127.0.0.1:1").start().await;
     let id = app.lead("Jane");
     for _ in 0..20 {
@@ -391,8 +395,7 @@ async fn a_collector_that_is_not_there_is_in_nobodys_way() {
 }
 
 #[tokio::test]
-async fn a_collector_with_a_private_ca_gets_spans_with_the_headers_of_the_file_and_the_tracestate()
-{
+async fn collector_with_a_private_ca_receives_headers_and_tracestate() {
     let (collector, url, ca) = Collector::start_tls().await;
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &str| {
@@ -427,7 +430,7 @@ async fn a_collector_with_a_private_ca_gets_spans_with_the_headers_of_the_file_a
 }
 
 #[tokio::test]
-async fn a_collector_whose_ca_is_unknown_gets_nothing() {
+async fn collector_with_an_unknown_ca_receives_nothing() {
     let (collector, url, _) = Collector::start_tls().await;
     let app = TestApp::builder().set("TRACE__OTLP_ENDPOINT", &url).start().await;
     let id = app.lead("Jane");

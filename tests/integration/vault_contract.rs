@@ -1,5 +1,5 @@
-//! What the service needs of a Vault, checked in the same way against the fake and against a real
-//! OpenBao: so the fake is one that can be believed.
+//! Requirements of the service on Vault, checked against the fake and against a real OpenBao, so
+//! that both behave alike.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
     openbao::{Authority, OpenBao, file, jwt, token_reviewer},
 };
 
-/// A Vault of either kind, and how to prepare it.
+/// A Vault of either kind, and its setup.
 enum Peer {
     Fake(FakeVault),
     Real(Box<OpenBao>),
@@ -42,7 +42,7 @@ impl Peer {
         }
     }
 
-    /// Role id and secret id of an approle that may use the paths below `hubspot/` only.
+    /// Role id and secret id of an AppRole for the paths below `hubspot/`.
     async fn approle(&self) -> (String, String) {
         match self {
             Self::Fake(fake) => {
@@ -178,9 +178,9 @@ async fn a_client_certificate_opens_a_real_openbao_behind_tls() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_cannot_be_looked_into_is_no_reason_to_drop_the_token() {
+async fn denied_request_with_failed_lookup_keeps_the_token() {
     use axum::{Json, Router, http::StatusCode, routing::get};
-    // Lets in once, then refuses reads and is too busy to say anything about the token.
+    // Accepts one login, then denies reads, and is too busy to look up the token.
     let looked = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let lookup = move || {
         let again = looked.swap(true, std::sync::atomic::Ordering::Relaxed);
@@ -212,7 +212,7 @@ async fn a_refusal_that_cannot_be_looked_into_is_no_reason_to_drop_the_token() {
     assert_eq!(session.status().state, SessionState::LoggedIn);
 }
 
-/// Waits until the session is logged in or says why not; gives that.
+/// Waits until the session is logged in or has failed; returns its state.
 async fn settled(session: &Session) -> Option<String> {
     let settled = async {
         loop {
@@ -367,7 +367,7 @@ async fn logins(peer: &Peer) {
             false,
         ),
         (VaultAuth::Token { file: file(&folder, "root", &peer.root()) }, true),
-        (VaultAuth::TokenFile { file: file(&folder, "nobody", "hvs.nobody") }, false),
+        (VaultAuth::TokenFile { file: file(&folder, "unknown", "hvs.unknown") }, false),
     ] {
         let shown = format!("{auth:?}");
         let (session, store) = peer.log_in(auth);
@@ -398,7 +398,7 @@ async fn wrapped_secret_ids(peer: &Peer) {
     let (second, _store) = peer.log_in(auth);
     let trouble = settled(&second).await.expect("a wrapping token works once");
     assert!(trouble.contains("wrapping token") && trouble.contains("intercepted"), "{trouble}");
-    // A new one helps without a restart.
+    // A new token is used without a restart.
     file(&folder, "wrapped", &peer.wrapped(&secret_id).await);
     let logged_in = async {
         while second.status().state != SessionState::LoggedIn {

@@ -1,5 +1,5 @@
-//! What a stranger does: pastes the blocks of the documents, in their order, and compares what comes
-//! with what the page shows.
+//! Runs the blocks of the documents in order, as a new user does, and compares their output with
+//! the documented output.
 
 mod setup;
 
@@ -23,14 +23,14 @@ use tempfile::TempDir;
 use crate::{
     examples::{NAME, Replicas},
     harness::{LEADSD, PATIENCE},
-    pages::{Block, blocks},
+    markdown_blocks::{Block, blocks},
     real_peers::{text, tool},
 };
 
-/// A terminal: what a block exports is there for the next one.
+/// A shell session: exported variables persist between blocks.
 pub(crate) struct Terminal {
     folder: TempDir,
-    /// What stands on the page, and what the test has in its place.
+    /// Text of the page, and its replacement in the test.
     replaced: Vec<(String, String)>,
     environment: Vec<(String, String)>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Terminal {
 // === impl Terminal ===
 
 impl Terminal {
-    /// With these programs on the path, by the names that the pages call them.
+    /// Puts these programs on the path, with the names that the pages use.
     pub(crate) fn new(programs: &[(&str, PathBuf)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("bin")).unwrap();
@@ -51,29 +51,29 @@ impl Terminal {
         Self { folder, replaced: Vec::new(), environment: Vec::new() }
     }
 
-    /// A variable that was set before.
+    /// Sets an environment variable.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Has `instead` wherever a page says `said`.
+    /// Replaces `said` by `instead` in the page.
     pub(crate) fn replace(&mut self, said: &str, instead: &str) {
         self.replaced.push((said.to_owned(), instead.to_owned()));
     }
 
-    /// A folder of the person at the terminal: `home`, or `here`, where the blocks run.
+    /// Folder of the session: `home`, or `here`, where the blocks run.
     pub(crate) fn folder(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// A program on the path that the test has written.
+    /// Writes a program onto the path.
     pub(crate) fn program(&self, name: &str, script: &str) {
         let file = self.folder("bin").join(name);
         fs::write(&file, script).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// A shell about to do what a block says.
+    /// Command that runs a block in a shell.
     fn shell(&self, block: &Block) -> Command {
         let mut script = block.text.clone();
         for (said, instead) in &self.replaced {
@@ -96,7 +96,7 @@ impl Terminal {
         bash
     }
 
-    /// Starts what a block says, for what goes on; killed when dropped.
+    /// Starts a block in the background; killed when dropped.
     pub(crate) fn start(&self, block: &Block, typed: &str) -> Started {
         let mut shell = self.shell(block);
         let mut child = shell.process_group(0).spawn().unwrap();
@@ -111,13 +111,13 @@ impl Terminal {
         Started { child, printed }
     }
 
-    /// Pastes a block and types this; gives whether its last command succeeded, and what it printed.
+    /// Runs a block with this input; returns the success of its last command and its output.
     pub(crate) async fn paste(&self, block: &Block, typed: &str) -> (bool, String) {
         let mut shell = self.shell(block);
         let typed = typed.to_owned();
         let output = tokio::task::spawn_blocking(move || {
             let mut child = shell.spawn().unwrap();
-            // A block that reads nothing may have ended by now.
+            // A block that does not read its input may have exited.
             let _ = child.stdin.take().unwrap().write_all(typed.as_bytes());
             child.wait_with_output().unwrap()
         });
@@ -125,7 +125,7 @@ impl Terminal {
         (output.status.success(), text(&output))
     }
 
-    /// Pastes a block, and compares what it prints with the block that follows it.
+    /// Runs a block, and compares its output with the block that follows.
     pub(crate) async fn check(&self, page: &[Block], number: usize, typed: &str) -> String {
         let block = &page[number];
         let shown = page.get(number + 1).filter(|next| next.is_output());
@@ -139,7 +139,7 @@ impl Terminal {
         printed
     }
 
-    /// Pastes these blocks of a page in their order; gives how many there were.
+    /// Runs these blocks of a page in order; returns their number.
     pub(crate) async fn walk(&self, page: &[Block], chosen: impl Fn(&Block) -> bool) -> usize {
         let mut pasted = 0;
         for (number, block) in page.iter().enumerate() {
@@ -152,7 +152,7 @@ impl Terminal {
     }
 }
 
-/// Something that goes on; ends with the test.
+/// Background process; killed when dropped.
 pub(crate) struct Started {
     child: Child,
     printed: Arc<Mutex<String>>,
@@ -161,7 +161,7 @@ pub(crate) struct Started {
 // === impl Started ===
 
 impl Started {
-    /// Waits until it has printed this.
+    /// Waits until the process has printed this text.
     pub(crate) async fn says(&self, text: &str) -> String {
         let said = async {
             loop {
@@ -179,16 +179,16 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // The shell and what it has started are a group of their own.
+        // The shell and its children form a process group.
         let group = format!("kill -KILL -- -{}", self.child.id());
         let _ = Command::new("bash").args(["-c", &group]).status();
         let _ = self.child.wait();
     }
 }
 
-/// The first part of what a page shows that was not printed, where parts are divided by lines of
-/// `...`; empty if all was. Within a part line follows line; what a line goes on with is left open,
-/// and times and UUIDs are all the same.
+/// First part of the documented output that was not printed; lines of `...` separate parts. Empty
+/// if all parts were printed. Lines of a part must follow each other and may be continued; times
+/// and UUIDs are ignored.
 fn missing(shown: &str, printed: &str) -> String {
     let clean = |text: &str| -> Vec<String> { text.lines().map(comparable).collect() };
     let printed = clean(printed);
@@ -209,7 +209,7 @@ fn missing(shown: &str, printed: &str) -> String {
     String::new()
 }
 
-/// A line without what differs from run to run.
+/// A line without values that differ between runs.
 fn comparable(line: &str) -> String {
     let mut clean = String::new();
     let line = line.replace('\t', "");
@@ -231,7 +231,7 @@ pub(crate) fn grpcurl() -> PathBuf {
     which(&tool("LEADSD_TEST_GRPCURL", "grpcurl"))
 }
 
-/// A program's file: it may be given by its name alone.
+/// Path of a program that may be given by name.
 pub(crate) fn which(program: &Path) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join(program));
@@ -241,16 +241,16 @@ pub(crate) fn which(program: &Path) -> PathBuf {
 }
 
 #[test]
-fn what_a_page_shows_is_found_in_what_was_printed() {
+fn documented_output_matches_printed_output() {
     let printed = "{\n  \"id\": \"1\",\n  \"time\": \"2026-11-24T06:16:40.736Z\",\n  \"a\": 5\n}\n";
-    for good in [
+    for valid in [
         "{\n",
         "\"id\": \"1\"\n",
         "{\n...\n\"a\": 5\n",
         "\"id\":\n\"time\": \"2001-01-01T00:00:00Z\"\n",
         printed,
     ] {
-        assert_eq!(missing(good, printed), "", "{good}");
+        assert_eq!(missing(valid, printed), "", "{valid}");
     }
     for bad in
         ["\"id\": \"2\"\n", "{\n\"a\": 5\n", "\"a\": 5\n...\n\"id\"\n", "\"time\": \"now\"\n"]
@@ -288,7 +288,7 @@ async fn the_cookbooks_call_with_a_token_is_let_in() {
     let mut terminal = Terminal::new(&[("grpcurl", grpcurl())]);
     fs::copy(&replicas.token_file, terminal.folder("here").join("token")).unwrap();
     fs::copy(&replicas.ca_file, terminal.folder("here").join("ca.pem")).unwrap();
-    // The page's service is at the address that its certificate names.
+    // The service of the page has the address in its certificate.
     terminal.replace("grpcurl -cacert", &format!("grpcurl -authority {NAME} -cacert"));
     terminal.replace("localhost:50051", replicas.addresses.split(',').next().unwrap());
     let page = blocks("docs/USING.md");
@@ -296,7 +296,7 @@ async fn the_cookbooks_call_with_a_token_is_let_in() {
 }
 
 #[test]
-fn the_cookbook_names_reasons_that_there_are() {
+fn using_page_names_only_existing_reasons() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
     let (page, catalogue) = (read("docs/USING.md"), read("docs/ERRORS.md"));
@@ -314,7 +314,7 @@ fn the_cookbook_names_reasons_that_there_are() {
 }
 
 #[test]
-fn the_cookbook_has_every_rpc_of_the_contract() {
+fn using_page_covers_every_rpc() {
     let page = blocks("docs/USING.md");
     let mut rpcs = 0;
     for name in ["leads_service", "quota_service"] {
@@ -324,7 +324,7 @@ fn the_cookbook_has_every_rpc_of_the_contract() {
         let service = service.unwrap().trim_end_matches(" {");
         for rpc in proto.lines().filter_map(|line| line.trim_start().strip_prefix("rpc ")) {
             let call = format!("{service}/{}", rpc.split('(').next().unwrap());
-            // The end of the path: `GetLead` must not be taken for `GetLeads`.
+            // Matches the end of the path: `GetLead` is not `GetLeads`.
             let calls =
                 |block: &Block| block.text.split_whitespace().any(|word| word.ends_with(&call));
             assert!(page.iter().any(|block| block.language() == "sh" && calls(block)), "{call}");
@@ -335,7 +335,7 @@ fn the_cookbook_has_every_rpc_of_the_contract() {
 }
 
 #[test]
-fn the_cookbook_quotes_the_clients_as_they_are() {
+fn using_page_quotes_the_example_clients() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap();
     let page = blocks("docs/USING.md");

@@ -20,7 +20,8 @@ use tokio::{net::TcpListener, time::Instant};
 use uuid::Uuid;
 
 use super::{
-    AccessToken, App, Behaviour, FakeAccount, Gate, Limits, Logged, READ, Script, WRITE,
+    AccessToken, App, Behaviour, FakeAccount, Gate, Limits, LoggedRequest, READ, ScriptedResponse,
+    WRITE,
     lead::StoredLead,
     limits::CountedCalls,
     schema::Property,
@@ -316,19 +317,31 @@ impl FakeHubspot {
 
     /// Scripts the response to the next request with this method whose path ends with `path_end`.
     /// An empty text matches every method or path.
-    pub fn script(&self, method: &str, path_end: &str, script: Script) {
+    pub fn script(&self, method: &str, path_end: &str, script: ScriptedResponse) {
         self.script_times(1, method, path_end, script);
     }
 
     /// Scripts the responses to the next `times` matching requests.
-    pub fn script_times(&self, times: usize, method: &str, path_end: &str, script: Script) {
+    pub fn script_times(
+        &self,
+        times: usize,
+        method: &str,
+        path_end: &str,
+        script: ScriptedResponse,
+    ) {
         let (method, path_end) = (method.to_owned(), path_end.to_owned());
         let entry = script::ScriptEntry { token: None, method, path_end, script, times };
         self.account.lock().scripts.push(entry);
     }
 
     /// Scripts the response to the next matching request with this token.
-    pub fn script_of(&self, token: &Secret, method: &str, path_end: &str, script: Script) {
+    pub fn script_of(
+        &self,
+        token: &Secret,
+        method: &str,
+        path_end: &str,
+        script: ScriptedResponse,
+    ) {
         let (method, path_end) = (method.to_owned(), path_end.to_owned());
         let token = Some(token.expose().to_owned());
         let entry = script::ScriptEntry { token, method, path_end, script, times: 1 };
@@ -352,7 +365,7 @@ impl FakeHubspot {
     }
 
     /// Requests in the log, oldest first.
-    pub fn log(&self) -> Vec<Logged> {
+    pub fn log(&self) -> Vec<LoggedRequest> {
         self.account.lock().log.iter().cloned().collect()
     }
 

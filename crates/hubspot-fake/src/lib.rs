@@ -2,7 +2,7 @@
 //! 2026-09, 2026-03 and v3.
 //!
 //! - [`Behaviour`] has a switch for each point where HubSpot's behaviour is not documented.
-//! - [`Script`] replaces single responses; [`Gate`] holds them until a test opens it.
+//! - [`ScriptedResponse`] replaces single responses; [`Gate`] holds them until a test opens it.
 //! - [`Limits`] are exact rolling windows; [`FakeHubspot::advance`] moves their clock.
 //!
 //! It shares no code with the client that it tests.
@@ -58,7 +58,7 @@ pub use self::{
     fake::FakeHubspot,
     gate::Gate,
     limits::Limits,
-    script::{End, Refusal, Script},
+    script::{ApiError, BodyEnd, ScriptedResponse},
 };
 use self::{consent::AuthorizationCode, limits::CountedCalls, store::Store};
 
@@ -72,7 +72,7 @@ const MAX_LOG: usize = 20_000;
 
 /// A request in the log.
 #[derive(Debug, Clone)]
-pub struct Logged {
+pub struct LoggedRequest {
     /// HTTP method.
     pub method: String,
     /// Path without the query.
@@ -103,7 +103,7 @@ struct FakeAccount {
     in_flight: Arc<()>,
     /// Open once delays of scripted responses end.
     hurry: Gate,
-    log: VecDeque<Logged>,
+    log: VecDeque<LoggedRequest>,
     /// Seed for the order of batch results.
     shuffle: u64,
 }
@@ -136,14 +136,14 @@ struct App {
 // === impl FakeAccount ===
 
 impl FakeAccount {
-    fn remember(&mut self, logged: Logged) {
+    fn remember(&mut self, logged: LoggedRequest) {
         if self.log.len() == MAX_LOG {
             self.log.pop_front();
         }
         self.log.push_back(logged);
     }
 
-    fn scripted(&mut self, method: &str, path: &str, token: &str) -> Option<Script> {
+    fn scripted(&mut self, method: &str, path: &str, token: &str) -> Option<ScriptedResponse> {
         let index = self.scripts.iter().position(|entry| entry.fits(method, path, token))?;
         let entry = &mut self.scripts[index];
         entry.times = entry.times.saturating_sub(1);

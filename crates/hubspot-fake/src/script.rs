@@ -13,36 +13,36 @@ const SENT: Duration = Duration::from_millis(50);
 
 /// Response that replaces the real one. Unless stated otherwise, the request has no effect.
 #[derive(Debug, Clone)]
-pub enum Script {
+pub enum ScriptedResponse {
     /// Responds with this status, content type and body.
-    Answer(u16, &'static str, String),
+    Reply(u16, &'static str, String),
     /// Responds with this status, these headers and this body.
     Exact(u16, Vec<(String, String)>, String),
     /// Executes the request after this delay.
-    Late(Duration),
+    Delayed(Duration),
     /// Responds by that script after this delay.
-    After(Duration, Box<Self>),
+    DelayedThen(Duration, Box<Self>),
     /// Executes the request once the gate is open.
     Held(Gate),
     /// Responds by that script once the gate is open.
     HeldThen(Gate, Box<Self>),
     /// Executes the request, but responds with this status.
-    DoneBut(u16),
+    ExecutedWithStatus(u16),
     /// Closes the connection.
     DropBefore,
     /// Executes the request, then closes the connection without a response.
     DropAfter,
     /// Executes the request, then closes the connection in the middle of the response.
-    Cut,
+    Truncated,
     /// Rejects the request with an error of HubSpot.
-    Refuse(Refusal),
+    Reject(ApiError),
     /// Responds by that script, but the body ends early.
-    Partly(Box<Self>, End),
+    Partial(Box<Self>, BodyEnd),
 }
 
 /// Truncation of a response body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum BodyEnd {
     /// The connection breaks.
     Broken,
     /// The connection stays open and idle.
@@ -51,7 +51,7 @@ pub enum End {
 
 /// Error of HubSpot that does not depend on the request.
 #[derive(Debug, Clone, Copy)]
-pub enum Refusal {
+pub enum ApiError {
     /// 423: a bulk operation locks the account.
     Locked {
         /// True if the response has a JSON body.
@@ -83,16 +83,16 @@ pub(super) struct ScriptEntry {
     pub(super) token: Option<String>,
     pub(super) method: String,
     pub(super) path_end: String,
-    pub(super) script: Script,
+    pub(super) script: ScriptedResponse,
     pub(super) times: usize,
 }
 
-// === impl Script ===
+// === impl ScriptedResponse ===
 
-impl Script {
+impl ScriptedResponse {
     /// HTML page of a gateway with this status.
     pub fn html(status: u16) -> Self {
-        Self::Answer(status, "text/html", format!("<html><body>{status}</body></html>"))
+        Self::Reply(status, "text/html", format!("<html><body>{status}</body></html>"))
     }
 
     /// Waits for the delay or the gate of the script, or until `hurry` is open. `None` if the real
@@ -101,8 +101,8 @@ impl Script {
     pub(super) async fn waited(mut self, hurry: &Gate) -> Option<Self> {
         loop {
             let (wait, then): (Pin<Box<dyn Future<Output = ()> + Send>>, _) = match self {
-                Self::After(wait, then) => (Box::pin(sleep(wait)), Some(then)),
-                Self::Late(wait) => (Box::pin(sleep(wait)), None),
+                Self::DelayedThen(wait, then) => (Box::pin(sleep(wait)), Some(then)),
+                Self::Delayed(wait) => (Box::pin(sleep(wait)), None),
                 Self::Held(gate) => (Box::pin(async move { gate.passed().await }), None),
                 Self::HeldThen(gate, then) => {
                     (Box::pin(async move { gate.passed().await }), Some(then))
@@ -119,13 +119,13 @@ impl Script {
 
     /// Response with this status and no body.
     pub fn empty(status: u16) -> Self {
-        Self::Answer(status, "text/plain", String::new())
+        Self::Reply(status, "text/plain", String::new())
     }
 }
 
-// === impl Refusal ===
+// === impl ApiError ===
 
-impl Refusal {
+impl ApiError {
     pub(super) fn respond(self) -> Response {
         let (failure, wait) = match self {
             Self::Locked { body: true } => (Failure::locked(), None),
@@ -154,14 +154,14 @@ impl ScriptEntry {
 }
 
 /// Truncates a response after half of its body.
-pub(super) async fn cut(response: Response, end: End) -> Response {
+pub(super) async fn cut(response: Response, end: BodyEnd) -> Response {
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let half = body.slice(..body.len() / 2);
     let end = stream::once(async move {
         match end {
-            End::Silent => future::pending().await,
-            End::Broken => sleep(SENT).await,
+            BodyEnd::Silent => future::pending().await,
+            BodyEnd::Broken => sleep(SENT).await,
         }
         Err(std::io::Error::other("the fake drops this connection"))
     });

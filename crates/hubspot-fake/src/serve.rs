@@ -15,12 +15,12 @@ use url::form_urlencoded;
 use uuid::Uuid;
 
 use super::{
-    AccessToken, FakeAccount, Logged, Script,
+    AccessToken, FakeAccount, LoggedRequest, ScriptedResponse,
     errors::Failure,
     http::{FakeRequest, FakeResponse, LimitHeaders, RecordId, to_response},
     limits::CountedCall,
     schema,
-    script::{End, broken, cut},
+    script::{BodyEnd, broken, cut},
 };
 use leadsd_base::time::to_http_date;
 
@@ -52,8 +52,8 @@ pub(super) async fn serve(
         None => None,
     };
     let (script, end) = match script {
-        Some(Script::Partly(script, end)) => (Some(*script), Some(end)),
-        Some(Script::Cut) => (None, Some(End::Broken)),
+        Some(ScriptedResponse::Partial(script, end)) => (Some(*script), Some(end)),
+        Some(ScriptedResponse::Truncated) => (None, Some(BodyEnd::Broken)),
         script => (script, None),
     };
     let respond = || respond(&account, &method, &path, &raw_query, &parts.headers, &bytes);
@@ -64,7 +64,7 @@ pub(super) async fn serve(
     if let Some(end) = end {
         response = cut(response, end).await;
     }
-    let logged = Logged {
+    let logged = LoggedRequest {
         method,
         path,
         query: raw_query,
@@ -202,13 +202,13 @@ impl<'a> Route<'a> {
 }
 
 /// Returns the scripted response; some scripts also execute the request.
-fn scripted(script: &Script, respond: impl FnOnce() -> Response) -> Response {
+fn scripted(script: &ScriptedResponse, respond: impl FnOnce() -> Response) -> Response {
     match script {
-        Script::Answer(status, content_type, body) => {
+        ScriptedResponse::Reply(status, content_type, body) => {
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT);
             (status, [(header::CONTENT_TYPE, *content_type)], body.clone()).into_response()
         }
-        Script::Exact(status, headers, body) => {
+        ScriptedResponse::Exact(status, headers, body) => {
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT);
             let mut answer = (status, body.clone()).into_response();
             for (name, value) in headers {
@@ -218,22 +218,22 @@ fn scripted(script: &Script, respond: impl FnOnce() -> Response) -> Response {
             }
             answer
         }
-        Script::DoneBut(status) => {
+        ScriptedResponse::ExecutedWithStatus(status) => {
             let _ = respond();
             StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT).into_response()
         }
-        Script::DropBefore => broken(),
-        Script::DropAfter => {
+        ScriptedResponse::DropBefore => broken(),
+        ScriptedResponse::DropAfter => {
             let _ = respond();
             broken()
         }
-        Script::Refuse(refusal) => refusal.respond(),
-        Script::Cut
-        | Script::Late(_)
-        | Script::After(..)
-        | Script::Held(_)
-        | Script::HeldThen(..)
-        | Script::Partly(..) => respond(),
+        ScriptedResponse::Reject(refusal) => refusal.respond(),
+        ScriptedResponse::Truncated
+        | ScriptedResponse::Delayed(_)
+        | ScriptedResponse::DelayedThen(..)
+        | ScriptedResponse::Held(_)
+        | ScriptedResponse::HeldThen(..)
+        | ScriptedResponse::Partial(..) => respond(),
     }
 }
 

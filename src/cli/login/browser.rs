@@ -90,7 +90,7 @@ impl Browser {
                 }
                 Answer::Refused => {
                     let text = "Access was not granted. Nothing was stored.";
-                    arrival.reply(Page::new(Kind::Refusal, "Not connected", text));
+                    arrival.reply(Page::new(Kind::ApiError, "Not connected", text));
                     return Err(refusal().into());
                 }
                 answer @ (Answer::Code(_) | Answer::Error(..) | Answer::Empty) => {

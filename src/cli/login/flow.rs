@@ -293,7 +293,7 @@ impl LoginFlow<'_> {
                 } else {
                     format!("The credential of portal {} is stored in Vault.", self.portal)
                 };
-                Page::new(Kind::Success, "Logged in", text)
+                Page::new(Kind::Success, "LoggedRequest in", text)
             }
             Err(Error::Failed(Remediation { cause, fix })) => {
                 Page::new(Kind::Error, "Not logged in", format!("{cause}.\nWhat to do: {fix}."))

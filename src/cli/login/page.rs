@@ -18,7 +18,7 @@ pub(super) struct Page {
 pub(super) enum Kind {
     Success,
     /// Access was not granted.
-    Refusal,
+    ApiError,
     Error,
 }
 
@@ -43,7 +43,7 @@ impl Page {
     pub(super) fn respond(&self) -> Response {
         let (status, mark, sign) = match self.kind {
             Kind::Success => (StatusCode::OK, "#00a38d", "&#10003;"),
-            Kind::Refusal => (StatusCode::OK, "#f5c26b", "&#8856;"),
+            Kind::ApiError => (StatusCode::OK, "#f5c26b", "&#8856;"),
             Kind::Error => (StatusCode::BAD_REQUEST, "#f2545b", "&#9888;"),
         };
         let (title, text) = (escaped(&self.title), escaped(&self.text));

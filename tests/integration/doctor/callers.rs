@@ -1,10 +1,10 @@
-//! Faults of who may call, of the gRPC port's certificate, and of what replicas share.
+//! Faults of caller authentication, of the certificate of the gRPC port, and of the shared ledger.
 
 use serde_json::json;
 
 use super::{
     POLICY, World,
-    planted::{Planted, each_is_named, fails, warns},
+    planted_faults::{Planted, each_is_named, fails, warns},
 };
 use crate::{
     openbao::Authority,
@@ -22,7 +22,7 @@ fn serves(world: &mut World, chain: &str, key: &str) {
     ));
 }
 
-/// Knows callers by tokens whose keys are here.
+/// Authenticates callers by tokens with keys at this URL.
 fn knows(world: &mut World, keys: &str) {
     world.sections.push_str(&format!(
         "[auth.jwt]\nissuer = \"https://issuer.example\"\naudience = \"leadsd\"\n{keys}\n\
@@ -30,7 +30,7 @@ fn knows(world: &mut World, keys: &str) {
     ));
 }
 
-/// Knows callers by API keys; the secret with their hashes holds this.
+/// Authenticates callers by API keys with the hashes in this secret.
 fn has_keys(world: &mut World, keys: Option<serde_json::Value>) {
     if let Some(keys) = keys {
         world.vault.put("leadsd/api-keys", keys);
@@ -119,7 +119,7 @@ fn hash(digit: u8) -> String {
     digit.to_string().repeat(64)
 }
 
-/// A key set with one key, of which only the form matters here.
+/// A key set with one key; only its form matters here.
 fn jwks() -> String {
     let part = "A".repeat(342);
     json!({"keys": [{"kty": "RSA", "kid": "1", "alg": "RS256", "use": "sig", "n": part,
@@ -128,12 +128,12 @@ fn jwks() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_fault_of_callers_and_replicas_is_named_by_the_right_check() {
+async fn faults_of_callers_and_replicas_fail_the_right_check() {
     each_is_named(SERVICE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn good_certificates_keys_and_hashes_are_ok() {
+async fn valid_certificates_keys_and_hashes_pass() {
     let mut world = World::new().await;
     let authority = Authority::new();
     let (leaf, key) = authority.issue("leadsd.example");
@@ -146,16 +146,16 @@ async fn good_certificates_keys_and_hashes_are_ok() {
     world.grpc = "listen = \"0.0.0.0:0\"".into();
     let said = world.diagnose().await;
     assert_eq!(said.report["result"], "ok", "{:#}", said.report);
-    assert_eq!(said.of("auth.jwks")["found"], "1 keys");
-    assert_eq!(said.of("auth.api_keys")["found"], "of 2 callers");
-    let callers = said.of("grpc.callers")["found"].as_str().unwrap();
+    assert_eq!(said.check_result("auth.jwks")["found"], "1 keys");
+    assert_eq!(said.check_result("auth.api_keys")["found"], "of 2 callers");
+    let callers = said.check_result("grpc.callers")["found"].as_str().unwrap();
     assert_eq!(callers, "known by token, API key; 1 policies");
-    assert!(said.of("grpc.certificate")["found"].as_str().unwrap().contains("good for"));
+    assert!(said.check_result("grpc.certificate")["found"].as_str().unwrap().contains("good for"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server"]
-async fn a_real_redis_is_told_from_its_replica_and_from_one_with_a_password() {
+async fn redis_primary_replica_and_password_are_distinguished() {
     let folder = tempfile::tempdir().unwrap();
     let start = |more: &[&str]| {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -184,7 +184,7 @@ async fn a_real_redis_is_told_from_its_replica_and_from_one_with_a_password() {
         } else {
             shares(&mut world, &format!("url = \"{keys}\""));
         }
-        world.diagnose().await.of("quota.shared").clone()
+        world.diagnose().await.check_result("quota.shared").clone()
     };
     let good = found(&format!("redis://127.0.0.1:{port}/0")).await;
     assert!(good["found"].as_str().unwrap().starts_with("Redis 7"), "{good}");
@@ -196,12 +196,12 @@ async fn a_real_redis_is_told_from_its_replica_and_from_one_with_a_password() {
     assert_eq!(known["result"], "ok", "{known}");
 }
 
-/// A process that ends with the test.
+/// A process that is killed with the test.
 struct Killed(std::process::Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have exited.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

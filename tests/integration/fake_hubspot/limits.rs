@@ -1,16 +1,16 @@
-//! Rate limits: headers, rolling windows, the three policies, and the day; faults on demand.
+//! Rate limits: headers, rolling windows, the three policies and the day; scripted faults.
 
 use std::{sync::Arc, time::Duration};
 
 use leadsd_base::time::{Timestamp, WallClock};
-use leadsd_hubspot_fake::{FakeHubspot, READ, Refusal, Script};
+use leadsd_hubspot_fake::{ApiError, FakeHubspot, READ, ScriptedResponse};
 use parking_lot::Mutex;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Hub, Said};
 
-/// What a 429 of this policy looks like.
+/// Asserts a 429 of this policy.
 #[track_caller]
 fn is_limited(said: &Said, policy: &str) {
     assert_eq!(said.status, 429, "{said:?}");
@@ -22,7 +22,7 @@ fn is_limited(said: &Said, policy: &str) {
 }
 
 #[tokio::test]
-async fn headers_count_down_and_search_has_none() {
+async fn headers_report_remaining_calls_except_for_searches() {
     let hub = Hub::start().await;
     hub.fake.limit(|limits| limits.burst = 20);
     for left in [19, 18] {
@@ -52,7 +52,7 @@ async fn headers_count_down_and_search_has_none() {
 }
 
 #[tokio::test]
-async fn the_window_rolls() {
+async fn burst_window_is_rolling() {
     let hub = Hub::start().await;
     let window = Duration::from_secs(300);
     hub.fake.limit(|limits| {
@@ -78,7 +78,7 @@ async fn the_window_rolls() {
 }
 
 #[tokio::test]
-async fn a_lower_limit_is_told_before_it_holds_and_waits_for_the_window_to_have_room() {
+async fn lower_limit_is_announced_before_it_applies() {
     let hub = Hub::start().await;
     hub.fake.limit(|limits| (limits.burst, limits.retry_after) = (4, true));
     assert_eq!(hub.get("").await.status, 200);
@@ -93,13 +93,13 @@ async fn a_lower_limit_is_told_before_it_holds_and_waits_for_the_window_to_have_
     hub.fake.limit(|limits| (limits.burst, limits.announced) = (2, None));
     let said = hub.get("").await;
     is_limited(&said, "TEN_SECONDLY_ROLLING");
-    // Three are in the window, so two of them must leave: the second one came two seconds later.
+    // Three calls are in the window, so two must leave: the second came two seconds later.
     assert_eq!(said.header("retry-after"), Some("9"));
     assert_eq!(hub.fake.counted(), 3);
 }
 
 #[tokio::test]
-async fn searches_and_seconds_have_windows_of_a_second() {
+async fn search_and_secondly_limits_have_one_second_windows() {
     let hub = Hub::start().await;
     hub.fake.limit(|limits| {
         limits.search_per_second = 2;
@@ -121,7 +121,7 @@ async fn searches_and_seconds_have_windows_of_a_second() {
     assert_eq!(hub.get("").await.status, 200);
 }
 
-/// A clock that stands where it is put.
+/// A clock that stands at a set time.
 #[derive(Debug)]
 struct Clock(Mutex<Timestamp>);
 
@@ -132,7 +132,7 @@ impl WallClock for Clock {
 }
 
 #[tokio::test]
-async fn the_day_ends_at_the_accounts_midnight() {
+async fn daily_limit_resets_at_midnight_of_the_account() {
     let free = "127.0.0.1:0".parse().unwrap();
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
     let clock = Arc::new(Clock(Mutex::new(at("2026-11-02T04:59:00Z"))));
@@ -159,10 +159,14 @@ async fn the_day_ends_at_the_accounts_midnight() {
 }
 
 #[tokio::test]
-async fn scripts_answer_so_many_requests_of_one_endpoint() {
+async fn scripts_apply_to_the_given_number_of_requests() {
     let hub = Hub::start().await;
-    hub.fake.script_times(2, "GET", "/leads", Script::html(502));
-    hub.fake.script("", "/search", Script::Refuse(Refusal::Migrating(Duration::from_secs(90))));
+    hub.fake.script_times(2, "GET", "/leads", ScriptedResponse::html(502));
+    hub.fake.script(
+        "",
+        "/search",
+        ScriptedResponse::Reject(ApiError::Migrating(Duration::from_secs(90))),
+    );
     let said = hub.post("/search", &json!({})).await;
     assert_eq!((said.status, said.header("retry-after")), (477, Some("90")));
     for status in [502, 502, 200] {
@@ -172,7 +176,7 @@ async fn scripts_answer_so_many_requests_of_one_endpoint() {
     }
     assert_eq!(hub.fake.scripts_left(), 0);
     let lead = hub.lead(json!({"hs_lead_name": "Jane"}));
-    for (script, made) in [(Script::DropBefore, 0), (Script::DropAfter, 1)] {
+    for (script, made) in [(ScriptedResponse::DropBefore, 0), (ScriptedResponse::DropAfter, 1)] {
         hub.fake.script("POST", "/leads", script);
         let url = format!("http://{}{}", hub.fake.address(), hub.base);
         let answer = hub.http.post(url).bearer_auth(&hub.token).json(&lead).send().await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Hub, VERSIONS, to};
 
 #[tokio::test]
-async fn lead_rules_answer_with_the_bodies_of_the_reference() {
+async fn lead_rules_return_the_recorded_error_bodies() {
     let hub = Hub::start().await;
     hub.fake.add_unique_property("crm_key");
     let taken = hub.add(&json!({"hs_lead_name": "Taken", "crm_key": "k"}));
@@ -48,10 +48,10 @@ async fn lead_rules_answer_with_the_bodies_of_the_reference() {
 }
 
 #[tokio::test]
-async fn a_missing_name_is_told_by_version() {
+async fn missing_name_error_depends_on_the_version() {
     for (version, base) in VERSIONS {
         for in_context in [true, false] {
-            let hub = Hub::of(base).await;
+            let hub = Hub::connect(base).await;
             hub.fake.behave(|behaviour| behaviour.missing_name_in_context = in_context);
             let said = hub.post("", &hub.lead(json!({}))).await;
             said.is_error(400, "VALIDATION_ERROR");
@@ -65,9 +65,9 @@ async fn a_missing_name_is_told_by_version() {
 }
 
 #[tokio::test]
-async fn a_created_lead_says_where_it_is_and_reads_back() {
+async fn created_lead_has_a_location_and_can_be_read() {
     for (_, base) in VERSIONS {
-        let hub = Hub::of(base).await;
+        let hub = Hub::connect(base).await;
         let made = hub.post("", &hub.lead(json!({"hs_lead_name": "Jane"}))).await;
         assert_eq!(made.status, 201);
         let id = made.body["id"].as_str().unwrap();
@@ -89,7 +89,7 @@ async fn a_created_lead_says_where_it_is_and_reads_back() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_told_in_the_recorded_shapes() {
+async fn missing_records_return_the_recorded_shapes() {
     let hub = Hub::start().await;
     let said = hub.get("/999999").await;
     assert_eq!((said.status, said.body["message"].as_str()), (404, Some("resource not found")));
@@ -111,7 +111,7 @@ async fn what_is_not_there_is_told_in_the_recorded_shapes() {
 }
 
 #[tokio::test]
-async fn lists_page_in_both_views() {
+async fn lists_page_through_live_and_archived_leads() {
     let hub = Hub::start().await;
     let ids: Vec<String> =
         (0..7).map(|i| hub.add(&json!({"hs_lead_name": format!("lead {i}")}))).collect();
@@ -137,7 +137,7 @@ async fn lists_page_in_both_views() {
 }
 
 #[tokio::test]
-async fn history_is_newest_first_and_empty_text_clears() {
+async fn history_is_newest_first_and_empty_text_clears_a_property() {
     let hub = Hub::start().await;
     let id = hub.add(&json!({"hs_lead_name": "Jane", "hs_lead_label": "COLD"}));
     for label in ["HOT", ""] {
@@ -153,7 +153,7 @@ async fn history_is_newest_first_and_empty_text_clears() {
 }
 
 #[tokio::test]
-async fn batches_fail_whole_without_trace_ids_and_one_by_one_with_them() {
+async fn batches_are_atomic_without_trace_ids_and_per_input_with_them() {
     let hub = Hub::start().await;
     let good = || hub.lead(json!({"hs_lead_name": "Jane"}));
     let bad = || hub.lead(json!({"hs_lead_name": "Joan", "hs_lead_label": "BOILING"}));
@@ -185,7 +185,7 @@ async fn batches_fail_whole_without_trace_ids_and_one_by_one_with_them() {
 }
 
 #[tokio::test]
-async fn batches_of_ids_tell_what_is_missing_or_doubled() {
+async fn batches_report_missing_and_duplicate_ids() {
     let hub = Hub::start().await;
     let id = hub.add(&json!({"hs_lead_name": "Jane"}));
     let inputs = |ids: &[&str]| {

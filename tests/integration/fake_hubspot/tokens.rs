@@ -1,4 +1,4 @@
-//! Tokens: where they come from, how long they live, what they may do; and what the account tells.
+//! Tokens: grants, lifetime, scopes, and account information.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Hub;
 
-/// Asks for a token with a refresh token.
+/// Requests a token with a refresh token.
 async fn refresh(hub: &Hub, path: &str, id: &str, secret: &str, token: &str) -> super::Said {
     let form = [
         ("grant_type", "refresh_token"),
@@ -20,7 +20,7 @@ async fn refresh(hub: &Hub, path: &str, id: &str, secret: &str, token: &str) -> 
 }
 
 #[tokio::test]
-async fn the_token_endpoint_gives_tokens_that_expire() {
+async fn token_endpoint_issues_expiring_tokens() {
     let hub = Hub::start().await;
     hub.fake.behave(|behaviour| behaviour.token_life = Duration::from_secs(60));
     let (id, secret, token) = hub.fake.oauth_app();
@@ -44,12 +44,12 @@ async fn the_token_endpoint_gives_tokens_that_expire() {
 }
 
 #[tokio::test]
-async fn the_token_endpoint_says_what_is_wrong() {
+async fn token_endpoint_errors_name_the_cause() {
     let hub = Hub::start().await;
     let (id, secret, token) = hub.fake.oauth_app();
     let (secret, token) = (secret.expose(), token.expose());
     for (id, secret, token, status, error) in [
-        ("nobody", secret, token, "BAD_CLIENT_ID", "invalid_client"),
+        ("unknown", secret, token, "BAD_CLIENT_ID", "invalid_client"),
         (id.as_str(), "wrong", token, "BAD_CLIENT_ID", "invalid_client"),
         (id.as_str(), secret, "wrong", "BAD_REFRESH_TOKEN", "invalid_grant"),
     ] {
@@ -61,7 +61,7 @@ async fn the_token_endpoint_says_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn refresh_tokens_rotate_or_stay_and_end_when_revoked() {
+async fn refresh_tokens_rotate_if_configured_and_can_be_revoked() {
     for (rotate, ends) in [(true, true), (false, false)] {
         let hub = Hub::start().await;
         hub.fake.behave(|behaviour| {
@@ -86,7 +86,7 @@ async fn refresh_tokens_rotate_or_stay_and_end_when_revoked() {
 }
 
 #[tokio::test]
-async fn tokens_can_be_looked_up() {
+async fn tokens_can_be_introspected() {
     let hub = Hub::start().await;
     let (id, secret, token) = hub.fake.oauth_app();
     let secret = secret.expose();
@@ -108,7 +108,7 @@ async fn tokens_can_be_looked_up() {
 }
 
 #[tokio::test]
-async fn client_credentials_are_taken_by_2026_09_or_not() {
+async fn client_credentials_grant_depends_on_the_switch() {
     for taken in [true, false] {
         let hub = Hub::start().await;
         hub.fake.behave(|behaviour| behaviour.client_credentials_in_2026_09 = taken);
@@ -127,7 +127,7 @@ async fn client_credentials_are_taken_by_2026_09_or_not() {
 }
 
 #[tokio::test]
-async fn scopes_divide_reads_from_writes_and_are_named_in_both_shapes() {
+async fn missing_scopes_are_reported_in_both_shapes() {
     let hub = Hub::start().await;
     let token = hub.fake.static_token(&[READ]).expose().to_owned();
     let said = hub.ask_as(&token, Method::GET, hub.base, &Value::Null).await;
@@ -146,7 +146,7 @@ async fn scopes_divide_reads_from_writes_and_are_named_in_both_shapes() {
 }
 
 #[tokio::test]
-async fn the_account_tells_who_it_is_and_what_is_used() {
+async fn account_information_has_portal_id_and_usage() {
     let hub = Hub::start().await;
     hub.fake.limit(|limits| limits.utc_offset_minutes = -300);
     for path in ["/account-info/2026-09/details", "/account-info/v3/details", "/integrations/v1/me"]

@@ -1,4 +1,4 @@
-//! Rows of the batches: read, create, update, upsert, archive; each once clean and once with an
+//! Batch operations: read, create, update, upsert, archive; each with valid inputs and with an
 //! input that fails.
 
 use leadsd::grpc::pb;
@@ -47,11 +47,11 @@ fn value<'a>(told: &'a Told, name: &str) -> &'a str {
     told.as_ref().ok().and_then(|lead| lead.properties.get(name)).map_or("", String::as_str)
 }
 
-/// A batch read: the request, the query and body it becomes, the status, and the first result.
+/// A batch read: request, expected query and body, status, and first result.
 type ReadRow = (pb::BatchGetLeadsRequest, Query<'static>, Value, u16, Result<String, i32>);
 
 fn read_rows(jane: &str, gone: &str) -> [ReadRow; 6] {
-    let of = |ids: &[&str]| pb::BatchGetLeadsRequest {
+    let with_id = |ids: &[&str]| pb::BatchGetLeadsRequest {
         ids: ids.iter().map(|&id| id.to_owned()).collect(),
         ..Default::default()
     };
@@ -71,17 +71,17 @@ fn read_rows(jane: &str, gone: &str) -> [ReadRow; 6] {
     let by_key = json!({"inputs": [{"id": "k-1"}], "idProperty": "crm_key",
                         "properties": ["hs_lead_name", "crm_key"], "propertiesWithHistory": []});
     [
-        (of(&[jane]), live, plain(&[jane]), 200, found()),
-        (of(&["999999", jane]), live, plain(&["999999", jane]), 207, Err(NOT_FOUND)),
+        (with_id(&[jane]), live, plain(&[jane]), 200, found()),
+        (with_id(&["999999", jane]), live, plain(&["999999", jane]), 207, Err(NOT_FOUND)),
         (
-            pb::BatchGetLeadsRequest { properties: named.clone(), ..of(&[jane]) },
+            pb::BatchGetLeadsRequest { properties: named.clone(), ..with_id(&[jane]) },
             live,
             with("properties", json!(["hs_lead_name"])),
             200,
             found(),
         ),
         (
-            pb::BatchGetLeadsRequest { properties_with_history: labels, ..of(&[jane]) },
+            pb::BatchGetLeadsRequest { properties_with_history: labels, ..with_id(&[jane]) },
             live,
             with("propertiesWithHistory", json!(["hs_lead_label"])),
             200,
@@ -91,7 +91,7 @@ fn read_rows(jane: &str, gone: &str) -> [ReadRow; 6] {
             pb::BatchGetLeadsRequest {
                 id_property: "crm_key".into(),
                 properties: named,
-                ..of(&["k-1"])
+                ..with_id(&["k-1"])
             },
             live,
             by_key,
@@ -99,7 +99,7 @@ fn read_rows(jane: &str, gone: &str) -> [ReadRow; 6] {
             found(),
         ),
         (
-            pb::BatchGetLeadsRequest { archived: true, ..of(&[gone]) },
+            pb::BatchGetLeadsRequest { archived: true, ..with_id(&[gone]) },
             &[("archived", "true")],
             plain(&[gone]),
             200,
@@ -109,7 +109,7 @@ fn read_rows(jane: &str, gone: &str) -> [ReadRow; 6] {
 }
 
 #[tokio::test]
-async fn batch_read_sends_every_parameter_and_reads_every_part_of_the_answer() {
+async fn batch_read_sends_every_parameter_and_parses_every_field() {
     for (version, base) in VERSIONS {
         let scene = Scene::start(version, base).await;
         for (request, query, body, status, first) in read_rows(&scene.jane, &scene.gone) {
@@ -209,7 +209,7 @@ async fn batch_update_sends_ids_unique_properties_and_trace_ids() {
 }
 
 #[tokio::test]
-async fn batch_upsert_sends_unique_properties_and_trace_ids_and_tells_what_is_new() {
+async fn batch_upsert_sends_trace_ids_and_reports_created_leads() {
     for (version, base) in VERSIONS {
         let scene = Scene::start(version, base).await;
         let input = |key: &str, trace: &str, label: &str| pb::LeadUpsert {
@@ -262,7 +262,7 @@ async fn a_single_upsert_is_a_batch_of_one() {
 }
 
 #[tokio::test]
-async fn batch_archive_sends_the_ids_and_answers_for_each() {
+async fn batch_archive_returns_one_result_per_id() {
     for (version, base) in VERSIONS {
         let scene = Scene::start(version, base).await;
         for ids in [vec![&scene.jane], vec![&scene.jane, &scene.gone]] {

@@ -1,4 +1,4 @@
-//! `docs/SETUP.md` from its first block to its last, with a real OpenBao, and the fake as HubSpot.
+//! Runs all blocks of `docs/SETUP.md` with a real OpenBao and the fake HubSpot.
 
 use std::{fs, net::TcpListener, path::Path, sync::Arc, time::Duration};
 
@@ -11,17 +11,17 @@ use super::{Terminal, grpcurl, which};
 use crate::{
     harness::{LEADSD, PATIENCE, wait_ready},
     login::{clicked, shown},
+    markdown_blocks::blocks,
     openbao::OpenBao,
-    pages::blocks,
     real_peers::tool,
 };
 
-/// An address that was free a moment ago: the page names addresses before anything listens there.
+/// A recently free address: the page names addresses before a process listens there.
 fn free() -> String {
     TcpListener::bind(FREE).unwrap().local_addr().unwrap().to_string()
 }
 
-/// Somebody at a browser: waits for the page that is opened, and agrees.
+/// Simulates a browser: waits for the opened page, and grants consent.
 async fn agree(opened: &Path) {
     let url = async {
         loop {
@@ -39,7 +39,7 @@ async fn agree(opened: &Path) {
     assert_eq!(status, 200, "{page}");
 }
 
-/// The service answers calls, if not with what it knows then with what it finds in Vault.
+/// The service serves calls, with cached credentials or those in Vault.
 async fn works(grpc: &str) {
     let mut leads = LeadsServiceClient::connect(format!("http://{grpc}")).await.unwrap();
     let answered = async {
@@ -98,7 +98,7 @@ async fn the_setup_page_leads_from_an_account_to_a_lead_and_to_its_end() {
                 let token = hubspot.static_token(&[READ, WRITE]);
                 let typed = format!("{}\n", token.expose());
                 printed += &terminal.check(&page, number, &typed).await;
-                // Whatever ran with the token before goes on with the new one.
+                // Processes with the previous token use the new one.
                 hubspot.revoke_tokens_but(&token);
                 if !started.is_empty() {
                     works(&grpc).await;

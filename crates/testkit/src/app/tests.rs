@@ -7,7 +7,7 @@ use leadsd_base::{
     secret::SECRET_MARKER,
     time::{SystemClock, Zone},
 };
-use leadsd_hubspot_fake::Script;
+use leadsd_hubspot_fake::ScriptedResponse;
 use leadsd_quota::{BucketName, Caller, Priority, Quota, Requester, Settings};
 use tokio::net::TcpListener;
 use tracing::info;
@@ -127,7 +127,7 @@ async fn a_secret_fails_the_test_that_leaked_it_and_no_other() {
 #[tokio::test]
 async fn an_unused_script_fails_the_last_replica() {
     let app = start(sound).await;
-    app.hubspot.script("GET", "/nowhere", Script::empty(500));
+    app.hubspot.script("GET", "/nowhere", ScriptedResponse::empty(500));
     let replica = app.replica().start().await;
     assert_eq!(fault(app), None, "another replica may still use it");
     let message = fault(replica).expect("the script fails the test");

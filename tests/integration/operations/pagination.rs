@@ -1,0 +1,182 @@
+//! Paged reads: list and search.
+
+use leadsd::grpc::pb;
+use serde_json::{Value, json};
+
+use super::{Query, Scene, VERSIONS, associated, history};
+
+#[tokio::test]
+async fn list_sends_every_parameter_and_parses_every_field() {
+    for (version, base) in VERSIONS {
+        let scene = Scene::start(version, base).await;
+        let joan = scene.app.lead("Joan");
+        let both = vec![scene.jane.clone(), joan];
+        let live = ("archived", "false");
+        let ten = ("limit", "10");
+        let request = pb::ListLeadsRequest::default;
+        let table: [(pb::ListLeadsRequest, Query<'_>, Vec<String>); 6] = [
+            (request(), &[live, ten], both.clone()),
+            (
+                pb::ListLeadsRequest { page_size: 100, ..request() },
+                &[live, ("limit", "100")],
+                both.clone(),
+            ),
+            (
+                pb::ListLeadsRequest { properties: vec!["hs_lead_name".into()], ..request() },
+                &[live, ten, ("properties", "hs_lead_name")],
+                both.clone(),
+            ),
+            (
+                pb::ListLeadsRequest {
+                    properties_with_history: vec!["hs_lead_label".into()],
+                    ..request()
+                },
+                &[live, ten, ("propertiesWithHistory", "hs_lead_label")],
+                both.clone(),
+            ),
+            (
+                pb::ListLeadsRequest { associations: vec!["contacts".into()], ..request() },
+                &[live, ("associations", "contacts"), ten],
+                both,
+            ),
+            (
+                pb::ListLeadsRequest { archived: true, ..request() },
+                &[("archived", "true"), ten],
+                vec![scene.gone.clone()],
+            ),
+        ];
+        for (request, query, wanted) in table {
+            let asked = request.clone();
+            let mut query = query.to_vec();
+            query.sort_unstable();
+            let page = scene.app.leads.clone().list_leads(request).await.unwrap().into_inner();
+            let ids: Vec<String> = page.leads.iter().map(|lead| lead.id.clone()).collect();
+            assert_eq!((ids, page.next_page_token.as_str()), (wanted, ""));
+            let first = &page.leads[0];
+            let named = !asked.properties.is_empty();
+            assert_eq!(first.properties.contains_key("hs_lead_name"), named);
+            assert_eq!(first.archived, asked.archived);
+            let past: &[&str] =
+                if asked.properties_with_history.is_empty() { &[] } else { &["HOT", "COLD"] };
+            assert_eq!(history(first, "hs_lead_label"), past);
+            assert_eq!(associated(first, "contacts").len(), asked.associations.len());
+            scene.saw("GET", "", &query, &Value::Null, 200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn list_sends_hubspots_cursor_back_for_the_next_page() {
+    for (version, base) in VERSIONS {
+        let scene = Scene::start(version, base).await;
+        let joan = scene.app.lead("Joan");
+        let mut request = pb::ListLeadsRequest { page_size: 1, ..Default::default() };
+        let mut leads = scene.app.leads.clone();
+        let first = leads.list_leads(request.clone()).await.unwrap().into_inner();
+        scene.saw("GET", "", &[("archived", "false"), ("limit", "1")], &Value::Null, 200);
+        assert_eq!(first.leads[0].id, scene.jane);
+        request.page_token = first.next_page_token;
+        let second = leads.list_leads(request).await.unwrap().into_inner();
+        assert_eq!((second.leads[0].id.clone(), second.next_page_token.as_str()), (joan, ""));
+        let query = [("after", scene.jane.as_str()), ("archived", "false"), ("limit", "1")];
+        scene.saw("GET", "", &query, &Value::Null, 200);
+    }
+}
+
+/// Searches, the expected body of each, and the found ids.
+fn search_rows(jane: &str, joan: &str) -> [(pb::SearchLeadsRequest, Value, Vec<String>); 6] {
+    let just = |ids: &[&str]| ids.iter().map(|&id| id.to_owned()).collect::<Vec<_>>();
+    let request = pb::SearchLeadsRequest::default;
+    let sorted = |direction: pb::SortDirection| {
+        let property_name = "hs_lead_name".to_owned();
+        let sorts = vec![pb::Sort { property_name, direction: direction.into() }];
+        pb::SearchLeadsRequest { sorts, ..request() }
+    };
+    let order = |direction: &str| {
+        json!({"limit": 10,
+               "sorts": [{"propertyName": "hs_lead_name", "direction": direction}]})
+    };
+    let (filter_groups, sent_groups) = filter_groups();
+    let named = vec!["hs_lead_name".to_owned()];
+    [
+        (request(), json!({"limit": 10}), just(&[jane, joan])),
+        (
+            pb::SearchLeadsRequest { query: "joan".into(), ..request() },
+            json!({"limit": 10, "query": "joan"}),
+            just(&[joan]),
+        ),
+        (
+            pb::SearchLeadsRequest { properties: named, page_size: 200, ..request() },
+            json!({"limit": 200, "properties": ["hs_lead_name"]}),
+            just(&[jane, joan]),
+        ),
+        (sorted(pb::SortDirection::Ascending), order("ASCENDING"), just(&[jane, joan])),
+        (sorted(pb::SortDirection::Descending), order("DESCENDING"), just(&[joan, jane])),
+        (
+            pb::SearchLeadsRequest { filter_groups, ..request() },
+            json!({"limit": 10, "filterGroups": sent_groups}),
+            just(&[jane, joan]),
+        ),
+    ]
+}
+
+/// Three filter groups with different kinds of values, and their wire form.
+fn filter_groups() -> (Vec<pb::FilterGroup>, Value) {
+    use pb::FilterOperator as Op;
+    let filter = |operator: Op, value: &str| pb::Filter {
+        property_name: "hs_lead_name".to_owned(),
+        operator: operator.into(),
+        value: value.to_owned(),
+        ..Default::default()
+    };
+    let values = vec!["none".to_owned(), "nothing".to_owned()];
+    let groups = [
+        vec![filter(Op::Eq, "joan"), filter(Op::HasProperty, "")],
+        vec![pb::Filter { values, ..filter(Op::In, "") }],
+        vec![pb::Filter { high_value: "jb".into(), ..filter(Op::Between, "ja") }],
+    ];
+    let sent = json!([
+        {"filters": [
+            {"propertyName": "hs_lead_name", "operator": "EQ", "value": "joan"},
+            {"propertyName": "hs_lead_name", "operator": "HAS_PROPERTY"}]},
+        {"filters": [{"propertyName": "hs_lead_name", "operator": "IN",
+                      "values": ["none", "nothing"]}]},
+        {"filters": [{"propertyName": "hs_lead_name", "operator": "BETWEEN",
+                      "value": "ja", "highValue": "jb"}]}]);
+    (groups.map(|filters| pb::FilterGroup { filters }).to_vec(), sent)
+}
+
+#[tokio::test]
+async fn search_sends_every_parameter_and_parses_every_field() {
+    for (version, base) in VERSIONS {
+        let scene = Scene::start(version, base).await;
+        scene.app.hubspot.limit(|limits| limits.search_per_second = 100);
+        let joan = scene.app.lead("Joan");
+        for (request, body, wanted) in search_rows(&scene.jane, &joan) {
+            let named = !request.properties.is_empty();
+            let page = scene.app.leads.clone().search_leads(request).await.unwrap().into_inner();
+            let ids: Vec<String> = page.leads.iter().map(|lead| lead.id.clone()).collect();
+            assert_eq!(page.total, i64::try_from(wanted.len()).unwrap());
+            assert_eq!((ids, page.next_page_token.as_str()), (wanted, ""), "{body}");
+            assert_eq!(page.leads[0].properties.contains_key("hs_lead_name"), named);
+            scene.saw("POST", "/search", &[], &body, 200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn search_sends_hubspots_cursor_back_for_the_next_page() {
+    for (version, base) in VERSIONS {
+        let scene = Scene::start(version, base).await;
+        scene.app.lead("Joan");
+        let mut request = pb::SearchLeadsRequest { page_size: 1, ..Default::default() };
+        let mut leads = scene.app.leads.clone();
+        let first = leads.search_leads(request.clone()).await.unwrap().into_inner();
+        scene.saw("POST", "/search", &[], &json!({"limit": 1}), 200);
+        assert_eq!((first.total, first.leads.len()), (2, 1));
+        request.page_token = first.next_page_token;
+        let second = leads.search_leads(request).await.unwrap().into_inner();
+        assert_eq!((second.leads.len(), second.next_page_token.as_str()), (1, ""));
+        scene.saw("POST", "/search", &[], &json!({"limit": 1, "after": "1"}), 200);
+    }
+}

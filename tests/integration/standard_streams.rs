@@ -1,0 +1,128 @@
+//! Closed or blocked standard output and standard error of the commands and the service.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
+use leadsd_testkit::{FREE, send_signal};
+use tonic::{Code, transport::Channel};
+
+use crate::{
+    harness::{LEADSD, PATIENCE, wait_ready},
+    real_peers::{run, text},
+};
+
+/// A valid configuration.
+const GOOD: &str = "[vault]\naddress = \"https://vault.example:8200\"\n[vault.auth]\n\
+                    method = \"token_file\"\nfile = \"/vault/token\"\n[portals.default]\n";
+
+#[tokio::test]
+async fn commands_end_quietly_when_standard_output_closes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("leadsd.toml");
+    std::fs::write(&file, GOOD).unwrap();
+    let file = file.display().to_string();
+    for arguments in [
+        &["config", "schema"][..],
+        &["config", "print", "--config", &file],
+        &["config", "check", "--config", &file],
+        &["--help"],
+        &["dev", "--grpc", FREE, "--admin", FREE, "--hubspot", FREE, "--vault", FREE],
+    ] {
+        // The reader closes before a byte is written.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(LEADSD);
+        command.args(arguments).stdout(writer).stderr(Stdio::piped());
+        let work = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let ended = tokio::time::timeout(PATIENCE, work).await.expect("it ends").unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{arguments:?}: {}", text(&ended));
+        assert!(!text(&ended).contains("panicked"), "{arguments:?}: {}", text(&ended));
+    }
+    let shell = format!("'{LEADSD}' config schema | head -n 1");
+    let first = run(Command::new("sh").args(["-c", &shell])).await;
+    assert_eq!(text(&first), "{\n");
+}
+
+#[tokio::test]
+async fn failure_with_closed_output_sets_the_exit_code() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(LEADSD);
+    command.args(["config", "check", "--config", "/nowhere"]).stderr(writer);
+    let ended = tokio::task::spawn_blocking(move || command.status().unwrap()).await.unwrap();
+    assert_eq!(ended.code(), Some(64));
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn output_that_cannot_be_written_is_a_failure() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(LEADSD);
+    command.args(["config", "schema"]).stdout(full).stderr(Stdio::piped());
+    let ended = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(text(&ended).contains("cannot print"), "{}", text(&ended));
+}
+
+/// Starts a `leadsd dev` that logs at `level`; returns its admin and gRPC addresses. Its log is not
+/// read.
+fn start_dev(level: &str) -> (Child, String, String) {
+    let mut command = Command::new(LEADSD);
+    command.args(["dev", "--grpc", FREE, "--admin", FREE, "--hubspot", FREE, "--vault", FREE]);
+    command.args(["--log", level]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let banner: Vec<String> = lines.take_while(|line| !line.starts_with("Ctrl-C")).collect();
+    let address = |name: &str| {
+        let line = banner.iter().find_map(|line| line.strip_prefix(name)).expect("it is there");
+        let address = line.split_whitespace().next().unwrap().trim_start_matches("http://");
+        address.split('/').next().unwrap().to_owned()
+    };
+    (child, address("admin"), address("gRPC"))
+}
+
+async fn connect(grpc: &str) -> LeadsServiceClient<Channel> {
+    let channel = Channel::from_shared(format!("http://{grpc}")).unwrap();
+    LeadsServiceClient::new(channel.connect().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn service_serves_with_a_closed_log() {
+    let (mut child, admin, grpc) = start_dev("debug");
+    drop(child.stderr.take());
+    wait_ready(&format!("http://{admin}")).await;
+    let mut leads = connect(&grpc).await;
+    for _ in 0..3 {
+        leads.list_leads(pb::ListLeadsRequest::default()).await.expect("served");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn service_serves_and_stops_with_a_blocked_log() {
+    let (mut child, admin, grpc) = start_dev("trace");
+    wait_ready(&format!("http://{admin}")).await;
+    let mut leads = connect(&grpc).await;
+    // Many times the capacity of a pipe; rejected calls use no quota.
+    for _ in 0..500 {
+        let invalid = pb::ListLeadsRequest { page_size: -1, ..Default::default() };
+        let status = leads.list_leads(invalid).await.expect_err("the page size is invalid");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    }
+    leads.list_leads(pb::ListLeadsRequest::default()).await.expect("served");
+    send_signal(&child, "TERM");
+    // The pipe is open, but not read.
+    let stopped = tokio::task::spawn_blocking(move || {
+        let status = child.wait().unwrap();
+        (status, child.stderr.take().unwrap())
+    });
+    let stopped = tokio::time::timeout(PATIENCE, stopped).await.expect("it stops in time");
+    let (status, log) = stopped.unwrap();
+    assert_eq!(status.code(), Some(0));
+    let mut lines = BufReader::new(log).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("leadsd")), "what was written can be read");
+}

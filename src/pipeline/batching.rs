@@ -59,7 +59,7 @@ impl<L: Layer> Batching<L> {
     ) -> Self {
         let inner = Arc::new(inner);
         let capabilities: Arc<PortalCapabilities> = Arc::default();
-        let shared = batcher::Shared {
+        let shared = batcher::BatcherShared {
             inner: Arc::clone(&inner),
             portal: portal.into(),
             account: Arc::clone(&account),

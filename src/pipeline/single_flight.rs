@@ -24,7 +24,7 @@ use leadsd_quota::{Caller, Priority};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::{Dispatch, Layer, RetryDeadline, retry::may_retry, write_order::Key};
+use super::{Dispatch, Layer, RetryDeadline, retry::may_retry, write_order::LeadKey};
 use crate::leads::{CallContext, CostMeter, Error, GetLead, LeadId, Reason, Request, Response};
 
 type SharedResponse = BoxFuture<'static, Result<Response, Error>>;
@@ -223,7 +223,7 @@ impl Written<'_> {
             // The lead of a unique value is not known.
             (Self::One(id), Request::Get(GetLead { id: read_id, id_property: None, .. })) => {
                 // One record id has several spellings.
-                Key::new(id, None) == Key::new(read_id, None)
+                LeadKey::new(id, None) == LeadKey::new(read_id, None)
             }
             (Self::One(_) | Self::Any, _) => true,
         }

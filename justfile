@@ -18,7 +18,7 @@ runs := "5"
 loops := "4"
 
 # The steps of `just ci`: cheap ones first.
-steps := "fmt-check commits-check tools-install deps-check deps-shear script-lint proto-lint docker-lint chart-check lint tidy docs-build examples-build suite-test smoke-bench image-measure"
+steps := "fmt-check commits-check lint+tools-install deps-check deps-shear script-lint proto-lint docker-lint chart-check tidy docs-build+examples-build suite-test smoke-bench image-measure"
 
 # List the recipes
 default:

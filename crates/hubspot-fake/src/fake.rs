@@ -374,3 +374,6 @@ impl FakeHubspot {
         self.account.lock().log.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

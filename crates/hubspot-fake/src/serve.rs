@@ -85,7 +85,7 @@ pub(super) async fn serve(
     response
 }
 
-fn respond(
+pub(super) fn respond(
     account: &Mutex<FakeAccount>,
     method: &str,
     path: &str,

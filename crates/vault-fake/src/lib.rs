@@ -392,3 +392,6 @@ fn result(data: Value, auth: Value) -> VaultResponse {
 fn errors(status: StatusCode, errors: &[&str]) -> VaultResponse {
     (status, json!({ "errors": errors }))
 }
+
+#[cfg(test)]
+mod tests;

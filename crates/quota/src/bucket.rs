@@ -1,5 +1,8 @@
 //! One of HubSpot's limits: how many calls it allows, how many are used by this replica and by others,
 //! and when the next one may be made.
+//!
+//! A bucket is plain state: it takes the time as an argument and neither waits nor locks. Queues and
+//! deadlines are the limiter's.
 
 mod exchange;
 

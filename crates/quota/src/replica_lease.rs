@@ -1,5 +1,8 @@
 //! One replica's part of a limit that replicas share: the permits it has leased, and what it has to
-//! report. A pure state machine: it neither waits nor reads a clock.
+//! report.
+//!
+//! A pure state machine: it neither waits nor reads a clock. `ledger_sync` makes the exchanges that it
+//! asks for.
 
 mod activity;
 mod availability;

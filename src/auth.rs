@@ -1,18 +1,18 @@
 //! Authentication and authorization of callers.
 //!
-//! A caller proves its name with a client certificate, a bearer token (JWT) or an API key. Policies say
-//! what a name may do in which portal; what no policy allows is denied. Only names leave this module: it
-//! knows neither gRPC nor HubSpot.
+//! Callers authenticate with a client certificate, a bearer token (JWT) or an API key. Policies grant
+//! rights to caller names per portal; access without a matching policy is denied. Credentials stay inside
+//! this module; it knows neither gRPC nor HubSpot.
 //!
 //! | Module | Does |
 //! |---|---|
-//! | `authenticator` | [`Auth`]: one request, its identity and its rights |
-//! | `presented`, `identity` | what a request presents, and what it proves |
-//! | `jwt`, `token_cache`, `jwks`, `key_set` | bearer tokens and the keys of their issuer |
-//! | `api_keys` | hashes of API keys |
-//! | [`certificate`] | names and expiry of client certificates |
-//! | `policy` | rights |
-//! | `refreshing` | a value that is loaded again and again |
+//! | `authenticator` | [`Auth`]: authenticates requests and looks up rights |
+//! | `presented`, `identity` | credentials of a request, and the identity they prove |
+//! | `jwt`, `token_cache`, `jwks`, `key_set` | verify bearer tokens with the keys of their issuer |
+//! | `api_keys` | compare API keys with stored hashes |
+//! | [`certificate`] | read names and expiry of client certificates |
+//! | `policy` | evaluate policies |
+//! | `refreshing` | load a value periodically |
 
 mod api_keys;
 mod authenticator;
@@ -30,10 +30,10 @@ mod token_cache;
 mod tests;
 
 pub use self::{
-    api_keys::owners as owners_of_api_keys,
-    authenticator::{Auth, Settings, Status},
+    api_keys::api_key_owners,
+    authenticator::{Auth, AuthStatus, Settings},
     identity::{AuthMethod, Identity},
-    jwks::load_once as load_keys_once,
+    jwks::load_jwks,
     policy::{Policies, Rights},
     presented::{AuthError, HeaderValue, PresentedCredentials},
     refreshing::{LoadError, SourceStatus},

@@ -35,8 +35,8 @@ use self::error::Error;
 /// Exit code for bad usage and bad configuration (EX_USAGE of sysexits).
 const BAD_USAGE: u8 = 64;
 
-/// Timeout for threads to end after the command.
-const LAST_THREADS: Duration = Duration::from_millis(100);
+/// Timeout for blocking threads to end after the command.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// HubSpot CRM leads for every service of a company, over gRPC.
 #[derive(Debug, Parser)]
@@ -50,22 +50,23 @@ struct Cli {
 enum Command {
     /// Runs the service.
     Serve {
-        /// Configuration file; the environment (LEADSD_...) goes over it.
+        /// Configuration file; environment variables (LEADSD_...) override it.
         #[arg(long)]
         config: Option<PathBuf>,
     },
-    /// Runs the service on loopback with a HubSpot and a Vault in memory: no account, no setup.
+    /// Runs the service on loopback with a fake HubSpot and a fake Vault: no account, no setup.
     Dev(Box<dev::Args>),
-    /// Asks a service over gRPC how it is; exits with 0 if it is SERVING. For containers' health
-    /// checks and probes.
-    Health(health::Args),
-    /// Gets a credential from HubSpot and stores it in Vault.
-    Login(login::Args),
-    /// Looks at everything that the service needs, and says what is wrong and what to do.
+    /// Checks the health of a running service, for container health checks and probes.
     ///
-    /// Exits with 0 if everything works, warnings included, and with 1 if something does not.
+    /// Exits with 0 if the service is SERVING and with 1 otherwise.
+    Health(health::Args),
+    /// Obtains a credential from HubSpot and stores it in Vault.
+    Login(login::Args),
+    /// Checks everything the service needs, and reports cause and remedy of each failure.
+    ///
+    /// Exits with 0 if no check fails (warnings are allowed) and with 1 otherwise.
     Doctor(doctor::Args),
-    /// Looks at the configuration.
+    /// Validates or prints the configuration.
     Config {
         #[command(subcommand)]
         command: config::Command,
@@ -77,7 +78,7 @@ pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Nothing is left to be done if even this cannot be printed.
+            // If printing fails, the exit code still reports the error.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(BAD_USAGE) } else { ExitCode::SUCCESS };
         }
@@ -88,15 +89,15 @@ pub fn run() -> ExitCode {
         Command::Health(args) => on_one_thread(async { Ok(health::run(args).await?) }),
         Command::Login(args) => on_runtime(async { Ok(login::run(args).await?) }),
         Command::Doctor(args) => match on_runtime(doctor::run(args)) {
-            Ok(doctor::Verdict::Fails) => return ExitCode::FAILURE,
-            Ok(doctor::Verdict::Works) => Ok(()),
+            Ok(doctor::Verdict::Failed) => return ExitCode::FAILURE,
+            Ok(doctor::Verdict::Passed) => Ok(()),
             Err(error) => Err(error),
         },
         Command::Config { command } => config::run(command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        // A reader that has seen enough, such as `head`, has closed the pipe.
+        // The reader, such as `head`, has closed the pipe.
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
@@ -120,14 +121,15 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Runs a command on a multi-threaded runtime.
 fn on_runtime<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|source| Error::Io { what: "cannot start the runtime", source })?;
     let done = runtime.block_on(work);
-    // A prompt without an answer keeps a thread reading.
-    runtime.shutdown_timeout(LAST_THREADS);
+    // An unanswered prompt leaves a thread blocked in a read of standard input.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     done
 }
 

@@ -1,8 +1,11 @@
-//! HubSpot's REST API: the one place that knows its paths, its JSON and its errors.
+//! Client of HubSpot's REST API. No other module knows its paths, JSON and errors.
 //!
-//! [`Client`] sends one request and reads its response; [`OPERATIONS`] says how operations differ.
-//! [`OAuth`] implements [`leadsd_credentials::TokenSource`]. A HubSpot body is parsed or dropped,
-//! never passed on whole.
+//! - [`Client`] sends one request and decodes its response.
+//! - [`OPERATIONS`] is the table of operations.
+//! - [`OAuth`] implements [`leadsd_credentials::TokenSource`].
+//! - [`DiagnosticsClient`] serves `leadsd login` and `leadsd doctor`.
+//!
+//! A HubSpot body is parsed or dropped, never passed on as a whole.
 
 mod client;
 mod decode;

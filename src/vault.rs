@@ -2,16 +2,16 @@
 //!
 //! | Module | Does |
 //! |---|---|
-//! | `client`, `response`, `error` | send a request, read a response up to a bound, classify a failure |
-//! | `auth_method`, `lease` | issue, renew and revoke tokens; when to do which |
+//! | `client`, `response`, `error` | send a request, read a bounded response, classify an error |
+//! | `auth_method`, `lease` | issue, renew and revoke tokens; schedule renewals |
 //! | [`Session`] | one login for the process, renewed in the background |
 //! | `kv2` | requests and responses of KV v2 |
 //! | [`KvStore`] | [`leadsd_credentials::SecretStore`] over session and KV v2 |
-//! | [`AdminClient`] | one login and single requests, for `leadsd login` and `leadsd doctor` |
+//! | [`AdminClient`] | one login and individual requests, for `leadsd login` and `leadsd doctor` |
 //!
 //! The service and the command line share everything but the session, so both classify each status
-//! alike. `vaultrs` provides the definitions of endpoints and responses and is named nowhere else.
-//! Nothing of it is ever printed: its types show tokens in `Debug`.
+//! alike. `vaultrs` defines endpoints and responses; no other module uses it. Its types are never
+//! logged, because their `Debug` output contains tokens.
 
 mod admin_client;
 mod auth_method;

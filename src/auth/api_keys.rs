@@ -1,5 +1,5 @@
-//! API keys, stored as SHA-256: hashes are read from the secret store; a presented key is hashed and
-//! compared with all of them in constant time.
+//! API keys. The secret store contains their SHA-256 hashes; a presented key is hashed and compared with
+//! all of them in constant time.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,24 +20,24 @@ use super::{
 use leadsd_base::secret::Secret;
 use leadsd_credentials::{SecretPath, SecretStore, StoreError};
 
-/// Name of the source.
+/// Name of the auth source.
 const NAME: &str = "auth:api_keys";
 
 /// Maximum number of hashes: each call with a key compares all of them.
 const MAX_HASHES: usize = 2_000;
 
-/// Maximum number of keys of one caller: the old one and the new one.
+/// Maximum number of keys per caller: the current and the next one during a rotation.
 const MAX_PER_CALLER: usize = 2;
 
-/// Minimum length of an API key: an unsalted hash protects only a key that cannot be guessed.
+/// Minimum length of an API key in bytes: an unsalted hash protects only a key with high entropy.
 const MIN_KEY: usize = 20;
 
-/// Maximum length of an API key that is hashed.
+/// Maximum length of an API key in bytes, which bounds the work per call.
 const MAX_KEY: usize = 512;
 
 type Hash = [u8; SHA256_OUTPUT_LEN];
 
-/// The API keys of all callers.
+/// API keys of all callers.
 #[derive(Debug)]
 pub(super) struct ApiKeys {
     hashes: RefreshingValue<Hashes>,
@@ -62,10 +62,10 @@ impl ApiKeys {
     ) -> Self {
         let source = Source {
             name: NAME,
-            from: path.to_string(),
+            location: path.to_string(),
             interval,
             timeout,
-            pause: interval,
+            min_interval: interval,
             load: Box::new(move || {
                 let (store, path) = (Arc::clone(&store), path.clone());
                 Box::pin(async move { read(&*store, &path).await })
@@ -79,10 +79,11 @@ impl ApiKeys {
         Self { hashes: RefreshingValue::start(source, missing) }
     }
 
-    pub(super) fn identify(&self, key: &[u8]) -> Result<Identity, AuthError> {
+    /// Verifies an API key.
+    pub(super) fn verify(&self, key: &[u8]) -> Result<Identity, AuthError> {
         let hashes = self.hashes.get();
-        let hashes = hashes.ok_or(AuthError::Unavailable("API keys cannot be checked yet"))?;
-        hashes.owner(key).ok_or(AuthError::Invalid("the API key is not known"))
+        let hashes = hashes.ok_or(AuthError::Unavailable("API keys are not loaded yet"))?;
+        hashes.owner(key).ok_or(AuthError::Invalid("unknown API key"))
     }
 
     pub(super) fn status(&self) -> SourceStatus {
@@ -90,7 +91,7 @@ impl ApiKeys {
     }
 }
 
-/// Reads the secret. A secret that does not exist holds no keys: deleting it revokes all.
+/// Reads the secret. A missing secret is an empty set: deleting the secret revokes all keys.
 async fn read(store: &dyn SecretStore, path: &SecretPath) -> Result<Texts, LoadError> {
     match store.read_strings(path).await {
         Ok(texts) => Ok(texts),
@@ -99,32 +100,32 @@ async fn read(store: &dyn SecretStore, path: &SecretPath) -> Result<Texts, LoadE
     }
 }
 
-/// Callers whose values in the secret with API keys are valid.
-pub fn owners(texts: &BTreeMap<String, Secret>) -> BTreeSet<String> {
+/// Names of the callers whose entries in the secret are valid.
+pub fn api_key_owners(texts: &BTreeMap<String, Secret>) -> BTreeSet<String> {
     Hashes::parse(texts).0.into_iter().map(|(_, identity)| identity.name().to_owned()).collect()
 }
 
 // === impl Hashes ===
 
 impl Hashes {
-    /// Parses names and hashes. Invalid entries are skipped and logged by the caller's name.
+    /// Parses caller names and hashes. Invalid entries are skipped and logged with the caller name.
     pub(super) fn parse(texts: &Texts) -> Self {
         if texts.is_empty() {
-            warn!("The secret with API keys is empty or not there: none is accepted");
+            warn!("Loaded no API keys: the secret is missing or empty; every API key is rejected");
         }
-        let nothing = [hash(b""), hash(b"\n")];
+        let empty = [hash(b""), hash(b"\n")];
         let mut hashes: Vec<(Hash, Identity)> = Vec::new();
         let mut owners: HashMap<Hash, usize> = HashMap::new();
         for (name, text) in texts {
             let Some(identity) = Identity::new(name, AuthMethod::ApiKey) else {
-                warn!(caller = ?name, "API keys of a caller left out: its name has other characters than printable ASCII");
+                warn!(caller = ?name, "Skipped API keys of a caller: the name is not printable ASCII without spaces");
                 continue;
             };
             let parsed: Option<BTreeSet<Hash>> = text.expose().split(',').map(from_hex).collect();
             match parsed {
                 Some(parsed)
                     if parsed.len() <= MAX_PER_CALLER
-                        && !parsed.iter().any(|hash| nothing.contains(hash)) =>
+                        && !parsed.iter().any(|hash| empty.contains(hash)) =>
                 {
                     for hash in parsed {
                         *owners.entry(hash).or_default() += 1;
@@ -134,7 +135,7 @@ impl Hashes {
                 Some(_) | None => {
                     warn!(
                         caller = name,
-                        "API keys of a caller left out: its value must be one or two SHA-256 in hex, with a comma between, and none of nothing"
+                        "Skipped API keys of a caller: the value must be one or two SHA-256 hashes in hex, separated by a comma, and no hash of an empty key"
                     );
                 }
             }
@@ -143,27 +144,24 @@ impl Hashes {
         hashes.retain(|(hash, identity)| {
             if shared(hash) {
                 let caller = identity.name();
-                warn!(caller, "API key left out: more than one caller has it");
+                warn!(caller, "Skipped an API key: several callers have the same key");
             }
             !shared(hash)
         });
         if hashes.len() > MAX_HASHES {
-            warn!(
-                most = MAX_HASHES,
-                "More API keys than are looked at; the last ones are left out"
-            );
+            warn!(max = MAX_HASHES, "Skipped API keys: the secret contains more than the maximum");
             hashes.truncate(MAX_HASHES);
         }
         Self(hashes)
     }
 
-    /// Owner of a key; `None` if the key is unknown. Takes the same time for every key.
+    /// Owner of a key; `None` if the key is unknown. Takes constant time for all keys.
     pub(super) fn owner(&self, key: &[u8]) -> Option<Identity> {
         if !(MIN_KEY..=MAX_KEY).contains(&key.len()) {
             return None;
         }
         let presented = hash(key);
-        // One past the last stands for no match.
+        // The index past the last means no match.
         let none = u32::try_from(self.0.len()).ok()?;
         let mut found = none;
         for (index, (hash, _)) in (0..none).zip(&self.0) {

@@ -1,4 +1,4 @@
-//! Authenticates requests and answers what an identity may do.
+//! Authenticates requests and looks up the rights of callers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,54 +27,54 @@ use leadsd_credentials::{SecretPath, SecretStore};
 /// Settings of authentication and authorization.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Bearer tokens; `None` ignores them.
+    /// Settings of bearer tokens; `None` if they are ignored.
     pub jwt: Option<config::Jwt>,
-    /// Path of the secret with the hashes of API keys; `None` ignores them.
+    /// Path of the secret with API key hashes; `None` if API keys are ignored.
     pub api_keys: Option<SecretPath>,
-    /// Interval between reads of the API keys.
+    /// Interval between reads of the API key hashes.
     pub poll_interval: Duration,
     /// Timeout for one read.
     pub store_timeout: Duration,
-    /// Policies.
+    /// Policies by name.
     pub policy: BTreeMap<String, config::Policy>,
 }
 
-/// Authenticates requests.
+/// Authenticator and authorizer of requests.
 pub struct Auth {
     tokens: Option<JwtVerifier>,
     api_keys: Option<ApiKeys>,
     policies: Policies,
-    /// Sources that have not loaded yet. Held here too, since nothing else does with certificates alone.
+    /// Sources that have not loaded yet. Without sources, this is the only sender.
     missing: watch::Sender<BTreeSet<&'static str>>,
-    counts: Counts,
+    counters: AuthCounters,
 }
 
 /// Counters of outcomes.
 #[derive(Debug, Default)]
-struct Counts {
-    /// By method, in the order of [`AuthMethod::ALL`].
-    identified: [AtomicU64; 3],
+struct AuthCounters {
+    /// Authenticated calls, in the order of [`AuthMethod::ALL`].
+    authenticated: [AtomicU64; 3],
     missing: AtomicU64,
     invalid: AtomicU64,
     unavailable: AtomicU64,
     forbidden: AtomicU64,
 }
 
-/// Counters since the start, and the state of the auth sources.
+/// Counters since start, and the status of the auth sources.
 #[derive(Debug, Clone)]
-pub struct Status {
-    /// Authenticated calls, by method.
-    pub identified: Vec<(AuthMethod, u64)>,
-    /// Rejected calls, by cause.
-    pub refused: [(&'static str, u64); 4],
-    /// Key sets of token issuers and hashes of API keys.
+pub struct AuthStatus {
+    /// Authenticated calls by method.
+    pub authenticated: Vec<(AuthMethod, u64)>,
+    /// Rejected calls by cause.
+    pub rejected: [(&'static str, u64); 4],
+    /// Status of the token issuer's key set and of the API key hashes.
     pub sources: Vec<SourceStatus>,
 }
 
 // === impl Auth ===
 
 impl Auth {
-    /// Starts to load key sets and hashes; `store` has the hashes.
+    /// Starts loading the auth sources; `store` has the API key hashes.
     pub fn start(
         settings: Settings,
         store: Arc<dyn SecretStore>,
@@ -90,88 +90,89 @@ impl Auth {
             api_keys,
             policies: Policies::new(policy.values()),
             missing,
-            counts: Counts::default(),
+            counters: AuthCounters::default(),
         }
     }
 
-    /// Sources that have not loaded yet, such as `auth:jwks`: until they have, callers cannot be
+    /// Auth sources that have not loaded yet, such as `auth:jwks`. Until then, their callers cannot be
     /// authenticated.
     pub fn missing(&self) -> watch::Receiver<BTreeSet<&'static str>> {
         self.missing.subscribe()
     }
 
-    /// Authenticates a request. An invalid credential fails the call even if another one is valid. May
-    /// wait for new keys of the issuer, at most until `until`.
-    pub async fn identify(
+    /// Authenticates a request. An invalid credential fails the call even if another one is valid. Waits
+    /// for new keys of the issuer, at most until `deadline`.
+    pub async fn authenticate(
         &self,
         presented: PresentedCredentials<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Identity, AuthError> {
-        let found = self.authenticate(presented, until).await;
-        let counter = match &found {
-            Ok(identity) => &self.counts.identified[identity.method() as usize],
-            Err(AuthError::Missing) => &self.counts.missing,
-            Err(AuthError::Invalid(_)) => &self.counts.invalid,
-            Err(AuthError::Unavailable(_)) => &self.counts.unavailable,
+        let result = self.verify(presented, deadline).await;
+        let counter = match &result {
+            Ok(identity) => &self.counters.authenticated[identity.method() as usize],
+            Err(AuthError::Missing) => &self.counters.missing,
+            Err(AuthError::Invalid(_)) => &self.counters.invalid,
+            Err(AuthError::Unavailable(_)) => &self.counters.unavailable,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        found
+        result
     }
 
-    async fn authenticate(
+    async fn verify(
         &self,
         presented: PresentedCredentials<'_>,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Identity, AuthError> {
         let PresentedCredentials { authorization, api_key, certificate } = presented;
-        // A header that is not configured here may be meant for another party, such as a proxy.
+        // A header of a method that is not configured may be meant for a proxy: ignore it.
         let tokens = self.tokens.as_ref().map(|tokens| (tokens, authorization));
         let keys = self.api_keys.as_ref().map(|keys| (keys, api_key));
         match (tokens, keys) {
             (Some((_, HeaderValue::Multiple)), _) => {
-                Err(AuthError::Invalid("authorization is sent more than once"))
+                Err(AuthError::Invalid("several authorization headers; send one"))
             }
             (_, Some((_, HeaderValue::Multiple))) => {
-                Err(AuthError::Invalid("x-api-key is sent more than once"))
+                Err(AuthError::Invalid("several x-api-key headers; send one"))
             }
             (Some((_, HeaderValue::One(_))), Some((_, HeaderValue::One(_)))) => {
                 Err(AuthError::Invalid(
-                    "authorization and x-api-key are both sent: only one can say who calls",
+                    "both authorization and x-api-key are present; send one of them",
                 ))
             }
-            (Some((tokens, HeaderValue::One(value))), _) => tokens.identify(value, until).await,
-            (_, Some((keys, HeaderValue::One(value)))) => keys.identify(value),
+            (Some((tokens, HeaderValue::One(value))), _) => tokens.verify(value, deadline).await,
+            (_, Some((keys, HeaderValue::One(value)))) => keys.verify(value),
             (None | Some((_, HeaderValue::Absent)), None | Some((_, HeaderValue::Absent))) => {
                 certificate.cloned().ok_or(AuthError::Missing)
             }
         }
     }
 
-    /// Rights of a caller in a portal, whether or not the portal exists.
+    /// Rights of a caller in a portal. The portal need not exist.
     pub fn rights(&self, caller: &Identity, portal: &PortalName) -> Rights {
         self.policies.rights(caller.name(), portal)
     }
 
-    /// Whether a caller has any right in any portal.
+    /// Reports whether a caller has any right in any portal.
     pub fn has_rights(&self, caller: &Identity) -> bool {
         self.policies.has_rights(caller.name())
     }
 
-    /// Counts a call whose caller lacks the right.
+    /// Counts a call that was denied for lack of rights.
     pub fn count_forbidden(&self) {
-        self.counts.forbidden.fetch_add(1, Ordering::Relaxed);
+        self.counters.forbidden.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counters and state of the sources.
-    pub fn status(&self) -> Status {
+    /// Counters and status of the sources.
+    pub fn status(&self) -> AuthStatus {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Counts { identified, missing, invalid, unavailable, forbidden } = &self.counts;
-        let by_method = AuthMethod::ALL.into_iter().zip(identified);
+        let AuthCounters { authenticated, missing, invalid, unavailable, forbidden } =
+            &self.counters;
+        let by_method = AuthMethod::ALL.into_iter().zip(authenticated);
         let tokens = self.tokens.as_ref().map(JwtVerifier::status);
         let keys = self.api_keys.as_ref().map(ApiKeys::status);
-        Status {
-            identified: by_method.map(|(method, counter)| (method, read(counter))).collect(),
-            refused: [
+        AuthStatus {
+            authenticated: by_method.map(|(method, counter)| (method, read(counter))).collect(),
+            rejected: [
                 ("missing", read(missing)),
                 ("invalid", read(invalid)),
                 ("unavailable", read(unavailable)),

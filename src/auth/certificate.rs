@@ -1,4 +1,4 @@
-//! Name and expiry in a certificate. The TLS handshake has verified the certificate before.
+//! Reads caller name and expiry of a certificate. The TLS handshake has already verified it.
 
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
@@ -6,36 +6,42 @@ use webpki::EndEntityCert;
 use super::identity::{AuthMethod, Identity};
 use leadsd_base::time::Timestamp;
 
-/// DER tags.
+/// DER tag of a sequence.
 const SEQUENCE: u8 = 0x30;
+
+/// DER tag of the optional version of a certificate.
 const VERSION: u8 = 0xa0;
+
+/// DER tag of a time with two digits for the year.
 const UTC_TIME: u8 = 0x17;
+
+/// DER tag of a time with four digits for the year.
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// Rest of a DER encoding.
-struct Der<'a>(&'a [u8]);
+/// Reader of a DER encoding.
+struct DerReader<'a>(&'a [u8]);
 
-/// Identity in this certificate: the first URI of its subject alternative names (such as a SPIFFE
-/// id), else the first DNS name. The common name is ignored.
+/// Identity of a certificate: the first URI of its subject alternative names (such as a SPIFFE id),
+/// else the first DNS name. The common name is ignored.
 pub fn identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;
     let uri = certificate.valid_uri_names().next();
     let name = uri.or_else(|| certificate.valid_dns_names().next())?;
-    // A wildcard is no name of one caller.
+    // A wildcard does not identify one caller.
     Identity::new(name, AuthMethod::Certificate).filter(|_| !name.contains('*'))
 }
 
 /// Expiry of the certificate; `None` if it cannot be parsed.
 pub fn expires(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
-    let mut outer = Der(certificate.as_ref());
-    let mut certificate = Der(outer.value(SEQUENCE)?);
-    let mut to_be_signed = Der(certificate.value(SEQUENCE)?);
+    let mut outer = DerReader(certificate.as_ref());
+    let mut certificate = DerReader(outer.value(SEQUENCE)?);
+    let mut to_be_signed = DerReader(certificate.value(SEQUENCE)?);
     if to_be_signed.tag() == Some(VERSION) {
         to_be_signed.next()?;
     }
     let (_serial, _algorithm, _issuer) =
         (to_be_signed.next()?, to_be_signed.next()?, to_be_signed.next()?);
-    let mut validity = Der(to_be_signed.value(SEQUENCE)?);
+    let mut validity = DerReader(to_be_signed.value(SEQUENCE)?);
     let _not_before = validity.next()?;
     let (tag, text) = validity.next()?;
     time(tag, std::str::from_utf8(text).ok()?)
@@ -59,9 +65,9 @@ fn time(tag: u8, text: &str) -> Option<Timestamp> {
     format!("{century}{year}-{month}-{day}T{hour}:{minute}:{second}Z").parse().ok()
 }
 
-// === impl Der ===
+// === impl DerReader ===
 
-impl<'a> Der<'a> {
+impl<'a> DerReader<'a> {
     fn tag(&self) -> Option<u8> {
         self.0.first().copied()
     }
@@ -84,7 +90,7 @@ impl<'a> Der<'a> {
         Some((tag, content))
     }
 
-    /// Content of the next element, if it has this tag.
+    /// Content of the next element; `None` if it has another tag.
     fn value(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
     }

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-/// Maximum length of a name, in bytes: a service account's is at most 339, a SPIFFE id is rarely longer.
+/// Maximum length of a caller name in bytes. Names of service accounts have at most 339, SPIFFE ids are
+/// rarely longer.
 const MAX_NAME: usize = 512;
 
 /// Method by which a caller was authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AuthMethod {
-    /// A client certificate.
+    /// Client certificate.
     Certificate,
-    /// A bearer token.
+    /// Bearer token (JWT).
     Jwt,
-    /// An API key.
+    /// API key.
     ApiKey,
 }
 
@@ -26,10 +27,10 @@ pub struct Identity {
 // === impl AuthMethod ===
 
 impl AuthMethod {
-    /// All of them.
+    /// All methods.
     pub const ALL: [Self; 3] = [Self::Certificate, Self::Jwt, Self::ApiKey];
 
-    /// Name in logs and metrics.
+    /// Name of the method in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Certificate => "certificate",
@@ -42,24 +43,23 @@ impl AuthMethod {
 // === impl Identity ===
 
 impl Identity {
-    /// An identity; `None` if the text cannot be a name. Names are logged and compared with the
-    /// configuration.
+    /// Creates an identity; `None` if the name is invalid. Names are logged and matched by policies.
     pub fn new(name: &str, method: AuthMethod) -> Option<Self> {
         is_name(name).then(|| Self { name: name.into(), method })
     }
 
-    /// The name.
+    /// Caller name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The method that proved it.
+    /// Method of authentication.
     pub fn method(&self) -> AuthMethod {
         self.method
     }
 }
 
-/// Whether a caller can have this name: 1 to 512 printable ASCII characters without spaces.
+/// Reports whether a caller name is valid: 1 to 512 printable ASCII characters without spaces.
 pub(super) fn is_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic())
 }

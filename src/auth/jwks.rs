@@ -1,4 +1,4 @@
-//! Loads the key set of a token issuer from a file or a URL.
+//! Loads the JSON Web Key Set (JWKS) of a token issuer from a file or a URL.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use leadsd_base::{
     secret::Secret,
 };
 
-/// Name of the source.
+/// Name of the auth source.
 const NAME: &str = "auth:jwks";
 
 /// Interval between reads of a file.
@@ -26,21 +26,21 @@ const FILE_INTERVAL: Duration = Duration::from_secs(1);
 /// Timeout for one load.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Minimum time between requests that tokens with unknown keys cause: a caller that invents key ids must
-/// not flood the issuer.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Minimum time between requests triggered by unknown key ids: a caller with invented key ids must not
+/// flood the issuer.
+const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Maximum size of a key set. Real ones have a few keys.
+/// Maximum size of a key set in bytes. Real key sets have a few keys.
 const MAX_BYTES: usize = 1 << 20;
 
-/// URL of a key set, with the files that a request needs.
-struct Endpoint {
+/// URL of a key set, and the files for its requests.
+struct JwksEndpoint {
     url: url::Url,
     ca_file: Option<Box<Path>>,
     token_file: Option<Box<Path>>,
 }
 
-/// Starts to load the key set.
+/// Starts loading the key set.
 pub(super) fn start(
     jwks: Jwks,
     missing: watch::Sender<BTreeSet<&'static str>>,
@@ -52,18 +52,18 @@ pub(super) fn start(
     };
     let source = match jwks {
         Jwks::File(file) => {
-            let from = file.display().to_string();
+            let location = file.display().to_string();
             let file: Arc<Path> = file.into();
             let load = Box::new(move || -> Load<Vec<u8>> {
                 let file = Arc::clone(&file);
                 Box::pin(async move { read(&file).await })
             });
-            let (interval, pause) = (FILE_INTERVAL, FILE_INTERVAL);
-            Source { name: NAME, from, interval, timeout: TIMEOUT, pause, load, parse }
+            let (interval, min_interval) = (FILE_INTERVAL, FILE_INTERVAL);
+            Source { name: NAME, location, interval, timeout: TIMEOUT, min_interval, load, parse }
         }
         Jwks::Url { url, ca_file, token_file, refresh } => {
-            let from = url.to_string();
-            let endpoint = Arc::new(Endpoint {
+            let location = url.to_string();
+            let endpoint = Arc::new(JwksEndpoint {
                 url,
                 ca_file: ca_file.map(Into::into),
                 token_file: token_file.map(Into::into),
@@ -74,10 +74,10 @@ pub(super) fn start(
             });
             Source {
                 name: NAME,
-                from,
+                location,
                 interval: refresh,
                 timeout: TIMEOUT,
-                pause: PAUSE,
+                min_interval: MIN_INTERVAL,
                 load,
                 parse,
             }
@@ -86,12 +86,12 @@ pub(super) fn start(
     RefreshingValue::start(source, missing)
 }
 
-/// Loads the keys once, as the service does; returns how many can be used.
-pub async fn load_once(jwks: &Jwks) -> Result<usize, LoadError> {
+/// Loads the key set once, as the service does; returns the number of usable keys.
+pub async fn load_jwks(jwks: &Jwks) -> Result<usize, LoadError> {
     let bytes = match jwks {
         Jwks::File(file) => read(file).await?,
         Jwks::Url { url, ca_file, token_file, refresh: _ } => {
-            let endpoint = Endpoint {
+            let endpoint = JwksEndpoint {
                 url: url.clone(),
                 ca_file: ca_file.as_deref().map(Into::into),
                 token_file: token_file.as_deref().map(Into::into),
@@ -102,17 +102,16 @@ pub async fn load_once(jwks: &Jwks) -> Result<usize, LoadError> {
     KeySet::parse(&bytes).map(|keys| keys.0.len())
 }
 
-// === impl Endpoint ===
+// === impl JwksEndpoint ===
 
-impl Endpoint {
-    /// Fetches the key set. CA and token are read every time: both may be replaced at any time, and a load
-    /// is rare.
+impl JwksEndpoint {
+    /// Fetches the key set. CA and bearer token are read on each fetch, since they may be rotated.
     async fn fetch(&self) -> Result<Vec<u8>, LoadError> {
         let mut builder = ClientBuilder::new(TIMEOUT);
         if let Some(file) = &self.ca_file {
             let roots = http::certificates(&read(file).await?);
             let invalid =
-                |InvalidPem| LoadError(format!("{} holds no certificates", file.display()));
+                |InvalidPem| LoadError(format!("{} contains no certificates", file.display()));
             builder = builder.extra_roots(roots.map_err(invalid)?);
         }
         let client = builder.build().map_err(|error| LoadError(error.to_string()))?;
@@ -124,16 +123,18 @@ impl Endpoint {
         let unreachable = |error: reqwest::Error| LoadError(root_cause(&error.without_url()));
         let response = request.send().await.map_err(unreachable)?;
         if !response.status().is_success() {
-            return Err(LoadError(format!("status {}", response.status().as_u16())));
+            return Err(LoadError(format!("HTTP status {}", response.status().as_u16())));
         }
         body::read(response, MAX_BYTES).await.map_err(|error| match error {
-            BodyError::TooLarge { .. } => LoadError("the answer is too large".to_owned()),
+            BodyError::TooLarge { .. } => {
+                LoadError(format!("the response exceeds {MAX_BYTES} bytes"))
+            }
             BodyError::Broken(error) => unreachable(error),
         })
     }
 }
 
-/// Text of the root cause; the errors around it only say that a request failed.
+/// Text of the root cause. The outer errors only state that a request failed.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(next) = last.source() {
@@ -147,7 +148,7 @@ async fn read(file: &Path) -> Result<Vec<u8>, LoadError> {
     let bytes =
         bytes.map_err(|error| LoadError(format!("{}: {}", file.display(), error.kind())))?;
     if bytes.len() > MAX_BYTES {
-        return Err(LoadError(format!("{} is too large", file.display())));
+        return Err(LoadError(format!("{} exceeds {MAX_BYTES} bytes", file.display())));
     }
     Ok(bytes)
 }

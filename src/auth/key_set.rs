@@ -10,10 +10,10 @@ use tracing::warn;
 
 use super::refreshing::LoadError;
 
-/// Maximum number of keys of one set that are used.
+/// Maximum number of keys per set.
 const MAX_KEYS: usize = 100;
 
-/// Algorithms of RSA keys that do not say which one they are for.
+/// Algorithms of an RSA key without `alg`.
 const RSA: [Algorithm; 6] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -27,19 +27,19 @@ const RSA: [Algorithm; 6] = [
 #[derive(Debug, Default)]
 pub(super) struct KeySet(pub(super) Vec<Key>);
 
-/// One public key.
+/// Public key with its algorithms.
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) id: Option<String>,
     pub(super) key: DecodingKey,
-    /// Validation of the signature with the algorithms of the key. Claims are validated elsewhere.
+    /// Signature validation with the algorithms of the key. [`super::jwt`] checks the claims.
     pub(super) validation: Validation,
 }
 
 // === impl KeySet ===
 
 impl KeySet {
-    /// Parses a JSON Web Key Set. Keys that are not for signatures, and symmetric ones (`oct`), are
+    /// Parses a JSON Web Key Set. Symmetric keys (`oct`) and keys that are not for signatures are
     /// skipped.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
         #[derive(Deserialize)]
@@ -47,15 +47,15 @@ impl KeySet {
             keys: Vec<Value>,
         }
         let set: Set = serde_json::from_slice(bytes)
-            .map_err(|_| LoadError("it is no JSON Web Key Set".to_owned()))?;
+            .map_err(|_| LoadError("not a JSON Web Key Set".to_owned()))?;
         let all = set.keys.len();
         let usable = set.keys.into_iter().filter_map(Key::new);
         let keys = Self(usable.take(MAX_KEYS).collect());
         if keys.0.is_empty() {
-            // Not an error: the issuer may have withdrawn all keys, and then no token is valid.
+            // Not an error: the issuer may have revoked all keys, and then no token is valid.
             warn!(
                 keys = all,
-                "The key set of the token issuer has no usable key: no token is accepted"
+                "Loaded a key set without usable keys; every bearer token is rejected"
             );
         }
         Ok(keys)

@@ -1,10 +1,10 @@
-//! Policies: the most specific one decides.
+//! Evaluates policies. The most specific policy wins:
 //!
-//! 1. An exact caller comes before a prefix.
-//! 2. A longer prefix comes before a shorter one.
-//! 3. A named portal comes before all portals.
+//! 1. Exact caller over prefix.
+//! 2. Longer prefix over shorter prefix.
+//! 3. Named portal over all portals.
 //!
-//! Without a policy that fits, everything is denied.
+//! Without a matching policy, access is denied.
 
 use std::collections::HashMap;
 
@@ -18,21 +18,21 @@ use crate::{
 pub struct Rights {
     /// Access to leads.
     pub access: Access,
-    /// Whether it may read the quota.
+    /// True if the caller may read the quota.
     pub quota: bool,
-    /// Its weight when callers wait for quota.
+    /// Weight of the caller in the fair queue for quota.
     pub share: u32,
 }
 
-/// All policies.
+/// Policies of all callers.
 #[derive(Debug)]
 pub struct Policies {
     exact: HashMap<String, Vec<Rule>>,
-    /// The longest prefix first.
+    /// Longest prefix first.
     prefixes: Vec<(String, Vec<Rule>)>,
 }
 
-/// Rights of a policy, in one portal or in all.
+/// Rights in one portal, or in all portals if `portal` is `None`.
 #[derive(Debug)]
 struct Rule {
     portal: Option<PortalName>,
@@ -45,7 +45,7 @@ impl Rights {
     /// No rights.
     pub const NONE: Self = Self { access: Access::None, quota: false, share: 1 };
 
-    /// Whether there is any right: then the caller may know that the portal exists.
+    /// Reports whether there is any right. Only then may the caller learn that the portal exists.
     pub fn any(&self) -> bool {
         self.access > Access::None || self.quota
     }
@@ -54,8 +54,7 @@ impl Rights {
 // === impl Policies ===
 
 impl Policies {
-    /// Takes the policies of a checked configuration, where no two are equally specific for the same
-    /// caller and portal.
+    /// Creates the index of validated policies: no two are equally specific for one caller and portal.
     pub fn new<'a>(policies: impl Iterator<Item = &'a Policy>) -> Self {
         let mut exact: HashMap<String, Vec<Rule>> = HashMap::new();
         let mut prefixes: HashMap<String, Vec<Rule>> = HashMap::new();
@@ -91,14 +90,14 @@ impl Policies {
         self.matching_rules(caller).find_map(decides).unwrap_or(Rights::NONE)
     }
 
-    /// Whether `caller` has any right in any portal.
+    /// Reports whether `caller` has any right in any portal.
     pub fn has_rights(&self, caller: &str) -> bool {
         for rules in self.matching_rules(caller) {
             let mut named = rules.iter().filter_map(|rule| rule.portal.as_ref());
             if named.any(|portal| self.rights(caller, portal).any()) {
                 return true;
             }
-            // This rule decides for all portals that were not named so far.
+            // This rule applies to all portals that no rule has named so far.
             if let Some(rest) = rules.iter().find(|rule| rule.portal.is_none()) {
                 return rest.rights.any();
             }
@@ -106,7 +105,7 @@ impl Policies {
         false
     }
 
-    /// Rules for a caller, the most specific first.
+    /// Rules that match a caller, most specific first.
     fn matching_rules<'a>(&'a self, caller: &'a str) -> impl Iterator<Item = &'a Vec<Rule>> {
         let prefixes = self.prefixes.iter();
         let prefixes = prefixes.filter(move |(text, _)| caller.starts_with(text.as_str()));

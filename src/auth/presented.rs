@@ -1,4 +1,4 @@
-//! Credentials as a request presents them, and how authentication fails.
+//! Credentials of a request, and errors of authentication.
 
 use std::fmt;
 
@@ -7,42 +7,41 @@ use super::identity::Identity;
 /// Values of one request header.
 #[derive(Clone, Copy, Default)]
 pub enum HeaderValue<'a> {
-    /// The request has no such header.
+    /// The header is absent.
     #[default]
     Absent,
-    /// It has one, with this value.
+    /// The header has one value.
     One(&'a [u8]),
-    /// It has more than one, which is ambiguous.
+    /// The header has several values, which is ambiguous.
     Multiple,
 }
 
 /// Credentials of a request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PresentedCredentials<'a> {
-    /// The header `authorization`.
+    /// Header `authorization`.
     pub authorization: HeaderValue<'a>,
-    /// The header `x-api-key`.
+    /// Header `x-api-key`.
     pub api_key: HeaderValue<'a>,
-    /// Identity of the client certificate of the connection.
+    /// Identity of the connection's client certificate.
     pub certificate: Option<&'a Identity>,
 }
 
-/// Reason why a request is not authenticated. The texts are for the caller and say nothing about other
-/// callers.
+/// Error of authentication. The texts are sent to the caller and contain nothing about other callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthError {
     /// The request has no credential.
     Missing,
     /// A credential is invalid.
     Invalid(&'static str),
-    /// The credential cannot be checked now.
+    /// The auth source needed to verify the credential is not loaded.
     Unavailable(&'static str),
 }
 
 // === impl HeaderValue ===
 
 impl<'a> HeaderValue<'a> {
-    /// Reads the values of a header.
+    /// Classifies the values of a header.
     pub fn from_values(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
         match (values.next(), values.next()) {
             (None, _) => Self::Absent,

@@ -1,4 +1,5 @@
-//! A value that is loaded from a source again and again; the last one serves while loading fails.
+//! Value that is loaded periodically from an auth source. While loading fails, the last value stays in
+//! use.
 
 use std::{collections::BTreeSet, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -13,64 +14,66 @@ use tracing::{info, warn};
 
 use leadsd_base::{supervise::Supervisor, task::Task};
 
-/// First pause after a failed load; it doubles.
+/// Pause after the first failed load; it doubles with each failure.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// Longest pause after a failed load.
+/// Maximum pause after a failed load.
 const MAX_RETRY: Duration = Duration::from_secs(30);
 
-/// Maximum wait of a call for a newer value: it is answered even if the source hangs.
+/// Maximum wait of a call for a newer value, so that calls complete even if the source hangs.
 const MAX_WAIT: Duration = Duration::from_secs(3);
 
-/// Reason why a value could not be loaded. Contains nothing of the value.
+/// Error of a load. Contains no part of the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct LoadError(pub String);
 
-/// A load in progress; its result is the raw form of the value.
+/// Load in progress; returns the raw form of the value.
 pub(super) type Load<R> = Pin<Box<dyn Future<Output = Result<R, LoadError>> + Send>>;
 
-/// Where a value comes from.
+/// Source of a value.
 pub(super) struct Source<R, T> {
     /// Name in logs, metrics and readiness.
     pub(super) name: &'static str,
     /// Path or URL, for logs.
-    pub(super) from: String,
+    pub(super) location: String,
     /// Interval between loads.
     pub(super) interval: Duration,
     /// Timeout for one load.
     pub(super) timeout: Duration,
-    /// Minimum time between loads that calls ask for.
-    pub(super) pause: Duration,
+    /// Minimum time between loads that calls request.
+    pub(super) min_interval: Duration,
     pub(super) load: Box<dyn Fn() -> Load<R> + Send + Sync>,
-    /// Parses the raw form; returns the value and the number of its entries. Called only if the raw
-    /// form has changed.
+    /// Parses the raw form; returns the value and its number of entries. Called only if the raw form has
+    /// changed.
     pub(super) parse: fn(&R) -> Result<(T, usize), LoadError>,
 }
 
-/// The newest value that could be loaded.
+/// Handle to the last loaded value. The loading task ends on drop.
 pub(super) struct RefreshingValue<T> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<SharedValue<T>>,
     _task: Task,
 }
 
-struct Shared<T> {
+/// State shared with the loading task.
+struct SharedValue<T> {
     name: &'static str,
-    pause: Duration,
+    min_interval: Duration,
     value: ArcSwapOption<T>,
-    state: Mutex<State>,
+    state: Mutex<LoadState>,
     refresh_requested: Notify,
-    /// Loads that have ended.
+    /// Number of completed loads.
     attempts: watch::Sender<u64>,
     missing: watch::Sender<BTreeSet<&'static str>>,
 }
 
+/// Progress and counters of loads.
 #[derive(Debug, Default)]
-struct State {
+struct LoadState {
     started: Option<Instant>,
-    /// Whether a load is in progress.
+    /// True while a load is in progress.
     loading: bool,
-    /// Whether a call has asked for one.
+    /// True if a call has requested a load.
     requested: bool,
     loaded: Option<Instant>,
     entries: usize,
@@ -79,32 +82,32 @@ struct State {
     failed: bool,
 }
 
-/// State of an auth source.
+/// Status of an auth source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceStatus {
-    /// Its name, such as `jwks`.
+    /// Name, such as `auth:jwks`.
     pub name: &'static str,
-    /// Time since the last load that succeeded; `None` if none has.
+    /// Time since the last successful load; `None` if there was none.
     pub age: Option<Duration>,
-    /// Keys or hashes in use.
+    /// Number of keys or hashes in use.
     pub entries: usize,
-    /// Loads that succeeded.
+    /// Number of successful loads.
     pub loads: u64,
-    /// Loads that failed.
+    /// Number of failed loads.
     pub failures: u64,
 }
 
 // === impl RefreshingValue ===
 
 impl<T: Send + Sync + 'static> RefreshingValue<T> {
-    /// Starts to load. Until the first load has succeeded, the name of the source is in `missing`.
+    /// Starts loading. Until the first successful load, the name of the source is in `missing`.
     pub(super) fn start<R: PartialEq + Send + Sync + 'static>(
         source: Source<R, T>,
         missing: watch::Sender<BTreeSet<&'static str>>,
     ) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedValue {
             name: source.name,
-            pause: source.pause,
+            min_interval: source.min_interval,
             value: ArcSwapOption::empty(),
             state: Mutex::default(),
             refresh_requested: Notify::new(),
@@ -116,22 +119,22 @@ impl<T: Send + Sync + 'static> RefreshingValue<T> {
         });
         let source = Arc::new(source);
         let state = Arc::clone(&shared);
-        let task = Supervisor::new("trust", source.name)
+        let task = Supervisor::new("auth-source", source.name)
             .spawn(move || run(Arc::clone(&state), Arc::clone(&source)));
         Self { shared, _task: task }
     }
 
-    /// The newest value; `None` if none was loaded yet.
+    /// Last loaded value; `None` before the first successful load.
     pub(super) fn get(&self) -> Option<Arc<T>> {
         self.shared.value.load_full()
     }
 
-    /// Waits for the next load, unless the last one started within the minimum time between loads. Any
-    /// number of calls share one load.
-    pub(super) async fn refresh_if_stale(&self, until: Instant) {
+    /// Requests a load and waits for it, unless the last load started within `min_interval`. Concurrent
+    /// calls share one load.
+    pub(super) async fn refresh_if_stale(&self, deadline: Instant) {
         let mut attempts = self.shared.attempts.subscribe();
         attempts.mark_unchanged();
-        let recent = |started: Instant| started.elapsed() < self.shared.pause;
+        let recent = |started: Instant| started.elapsed() < self.shared.min_interval;
         {
             let mut state = self.shared.state.lock();
             if !state.loading && !state.requested {
@@ -142,9 +145,9 @@ impl<T: Send + Sync + 'static> RefreshingValue<T> {
                 self.shared.refresh_requested.notify_one();
             }
         }
-        let until = until.min(Instant::now() + MAX_WAIT);
-        // Whatever the outcome, the caller reads the value that is there now.
-        let _ = timeout_at(until, attempts.changed()).await;
+        let deadline = deadline.min(Instant::now() + MAX_WAIT);
+        // The caller reads the current value after any outcome.
+        let _ = timeout_at(deadline, attempts.changed()).await;
     }
 
     pub(super) fn status(&self) -> SourceStatus {
@@ -165,8 +168,8 @@ impl<T> fmt::Debug for RefreshingValue<T> {
     }
 }
 
-/// Loads again and again; never returns.
-async fn run<R: PartialEq, T>(shared: Arc<Shared<T>>, source: Arc<Source<R, T>>) {
+/// Loads periodically; never returns.
+async fn run<R: PartialEq, T>(shared: Arc<SharedValue<T>>, source: Arc<Source<R, T>>) {
     let mut last: Option<R> = None;
     let mut failures = 0;
     loop {
@@ -176,7 +179,7 @@ async fn run<R: PartialEq, T>(shared: Arc<Shared<T>>, source: Arc<Source<R, T>>)
         let loaded = loaded.unwrap_or_else(|_| Err(LoadError("no answer in time".to_owned())));
         let taken = loaded.and_then(|raw| {
             if last.as_ref() != Some(&raw) {
-                shared.publish((source.parse)(&raw)?, &source.from);
+                shared.publish((source.parse)(&raw)?, &source.location);
                 last = Some(raw);
             }
             Ok(())
@@ -184,11 +187,11 @@ async fn run<R: PartialEq, T>(shared: Arc<Shared<T>>, source: Arc<Source<R, T>>)
         let pause = match taken {
             Ok(()) => {
                 failures = 0;
-                shared.succeeded(&source.from);
+                shared.succeeded(&source.location);
                 source.interval.saturating_sub(started.elapsed())
             }
             Err(error) => {
-                shared.failed(&source.from, &error);
+                shared.failed(&source.location, &error);
                 let pause = FIRST_RETRY.saturating_mul(1 << failures.min(10)).min(MAX_RETRY);
                 failures += 1;
                 pause.min(source.interval)
@@ -203,9 +206,9 @@ async fn run<R: PartialEq, T>(shared: Arc<Shared<T>>, source: Arc<Source<R, T>>)
     }
 }
 
-// === impl Shared ===
+// === impl SharedValue ===
 
-impl<T> Shared<T> {
+impl<T> SharedValue<T> {
     fn start_attempt(&self, now: Instant) {
         let mut state = self.state.lock();
         state.started = Some(now);
@@ -213,29 +216,29 @@ impl<T> Shared<T> {
         state.requested = false;
     }
 
-    fn publish(&self, (value, entries): (T, usize), from: &str) {
-        info!(trust.source = self.name, trust.from = from, entries, "Trust loaded");
+    fn publish(&self, (value, entries): (T, usize), location: &str) {
+        info!(auth.source = self.name, auth.location = location, entries, "Loaded auth source");
         self.state.lock().entries = entries;
         self.value.store(Some(Arc::new(value)));
         self.missing.send_if_modified(|missing| missing.remove(self.name));
     }
 
-    fn succeeded(&self, from: &str) {
+    fn succeeded(&self, location: &str) {
         let mut state = self.state.lock();
         state.loads += 1;
         state.loaded = Some(Instant::now());
         if std::mem::take(&mut state.failed) {
-            info!(trust.source = self.name, trust.from = from, "Trust can be loaded again");
+            info!(auth.source = self.name, auth.location = location, "Auth source recovered");
         }
     }
 
     /// Counts and logs a failed load; logs it once until a load succeeds.
-    fn failed(&self, from: &str, error: &LoadError) {
+    fn failed(&self, location: &str, error: &LoadError) {
         let mut state = self.state.lock();
         state.failures += 1;
         if !std::mem::replace(&mut state.failed, true) {
-            let serving = state.loaded.is_some();
-            warn!(trust.source = self.name, trust.from = from, %error, serving, "Trust cannot be loaded; what is known serves on");
+            let has_value = state.loaded.is_some();
+            warn!(auth.source = self.name, auth.location = location, %error, has_value, "Loading an auth source failed; the last value stays in use");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Cache of verified bearer tokens: services send the same one for an hour, and verifying its signature
-//! for each call would be wasted.
+//! Cache of verified bearer tokens. Services send one token for about an hour; the cache saves the
+//! signature verification per call.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,19 +11,19 @@ use leadsd_base::cache::TtlCache;
 /// Maximum number of cached tokens.
 const CAPACITY: usize = 4_096;
 
-/// Time to live of an entry. Tokens expire by the wall clock, which their users check; this bounds how
-/// long a replaced key set stays in memory.
+/// Time to live of an entry. It bounds how long a replaced key set stays in memory; the expiry of tokens
+/// is checked on each use.
 const TTL: Duration = Duration::from_secs(3_600);
 
-/// A token whose signature and claims are valid until it expires.
+/// Token with valid signature and claims.
 #[derive(Debug, Clone)]
 pub(super) struct VerifiedToken {
     pub(super) identity: Identity,
-    /// In seconds since 1970.
+    /// Expiry in seconds since 1970.
     pub(super) expires: f64,
 }
 
-/// Verified tokens by the SHA-256 of their text.
+/// Cache of verified tokens by the SHA-256 of their text.
 #[derive(Debug)]
 pub(super) struct VerifiedTokenCache {
     tokens: TtlCache<TokenHash, (Arc<KeySet>, VerifiedToken)>,
@@ -36,8 +36,7 @@ pub(super) struct TokenHash([u8; SHA256_OUTPUT_LEN]);
 // === impl VerifiedTokenCache ===
 
 impl VerifiedTokenCache {
-    /// The cached result for a token that was verified with these keys: with other keys it has to be
-    /// verified again.
+    /// Cached token; `None` if it was not verified with these keys.
     pub(super) fn get(&self, keys: &Arc<KeySet>, hash: TokenHash) -> Option<VerifiedToken> {
         let (verified_with, token) = self.tokens.get(&hash)?;
         Arc::ptr_eq(&verified_with, keys).then_some(token)

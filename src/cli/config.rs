@@ -9,19 +9,19 @@ use crate::config::{self, Loaded};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Says whether the configuration is right; names every fault if not.
+    /// Validates the configuration and reports every error.
     Check {
-        /// Configuration file; the environment (LEADSD_...) goes over it.
+        /// Configuration file; environment variables (LEADSD_...) override it.
         #[arg(long)]
         config: Option<PathBuf>,
     },
-    /// Prints the effective configuration, each value with its origin. There are no secrets in it.
+    /// Prints the effective configuration, each value with its origin; it contains no secrets.
     Print {
-        /// Configuration file; the environment (LEADSD_...) goes over it.
+        /// Configuration file; environment variables (LEADSD_...) override it.
         #[arg(long)]
         config: Option<PathBuf>,
     },
-    /// Prints the JSON schema of a configuration file.
+    /// Prints the JSON schema of the configuration file.
     Schema,
 }
 
@@ -29,7 +29,7 @@ pub(super) fn run(command: Command) -> Result<(), Error> {
     match command {
         Command::Check { config } => {
             Loaded::new(config.as_deref(), environment())?;
-            print("The configuration is right.\n").map_err(Error::print)
+            print("The configuration is valid.\n").map_err(Error::print)
         }
         Command::Print { config } => {
             print(&Loaded::new(config.as_deref(), environment())?.print()).map_err(Error::print)

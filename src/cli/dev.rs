@@ -1,5 +1,5 @@
-//! `leadsd dev`: the service as `serve` runs it, in front of a HubSpot and a Vault in memory; or, with
-//! `--upstream`, in front of a real HubSpot, with the credential in that Vault alone.
+//! `leadsd dev`: the service as `serve` runs it, with a fake HubSpot and a fake Vault in the same
+//! process. With `--upstream`, it calls a real HubSpot account; the credential stays in the fake Vault.
 
 mod banner;
 
@@ -19,43 +19,44 @@ use leadsd_base::time::SystemClock;
 use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
 use leadsd_vault_fake::FakeVault;
 
-/// Addresses; port 0 picks a free one.
+/// Arguments of `leadsd dev`. Port 0 in an address picks a free port.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
-    /// Where to serve gRPC.
+    /// Listen address of the gRPC port (loopback only).
     #[arg(long, default_value = "127.0.0.1:50051")]
     grpc: SocketAddr,
-    /// Where to serve /live and /ready.
+    /// Listen address of the admin port: /live, /ready and /metrics.
     #[arg(long, default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
-    /// Where the fake HubSpot listens.
+    /// Listen address of the fake HubSpot.
     #[arg(long, default_value = "127.0.0.1:8088")]
     hubspot: SocketAddr,
-    /// Where the fake Vault listens.
+    /// Listen address of the fake Vault.
     #[arg(long, default_value = "127.0.0.1:8200")]
     vault: SocketAddr,
-    /// API version to use: 2026-09, 2026-03 or v3.
+    /// Version of HubSpot's API: 2026-09, 2026-03 or v3.
     #[arg(long, default_value = "2026-09")]
     api_version: String,
     /// Log filter, such as debug.
     #[arg(long, default_value = "info")]
     log: String,
-    /// Talks to this HubSpot instead of a fake one, such as `https://api.hubapi.com`: calls are real.
-    /// The credential is asked for first, and kept in memory alone.
+    /// Calls a real HubSpot at this URL, such as `https://api.hubapi.com`
+    ///
+    /// Calls read and change the account. The credential is prompted for at start and stays in memory.
     #[arg(long, value_name = "URL", conflicts_with = "hubspot")]
     upstream: Option<url::Url>,
-    /// Where the consent page of that HubSpot is.
+    /// URL of the consent page of the HubSpot at --upstream.
     #[arg(long, value_name = "URL", requires = "upstream")]
     authorize_url: Option<url::Url>,
     #[command(flatten, next_help_heading = "With --upstream")]
     login: login::Options,
 }
 
-/// The HubSpot behind the service.
+/// HubSpot behind the service.
 enum Upstream {
-    /// The one in memory, with the ids of its contacts.
+    /// Fake HubSpot, with the ids of its contacts.
     Fake(FakeHubspot, Vec<String>),
-    /// A real one.
+    /// Real HubSpot at a URL.
     Real(url::Url),
 }
 
@@ -71,18 +72,20 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
         }
     }
     if args.upstream.is_none() && args.login.chooses_method() {
-        let text = "there is no login without --upstream: the HubSpot in memory needs none";
+        let text = "login options need --upstream: the fake HubSpot needs no login";
         return Err(login::Error::Usage(text.to_owned()).into());
     }
     let io = |what| move |source| Error::Io { what, source };
     let vault = FakeVault::start(args.vault).await.map_err(io("cannot start the fake Vault"))?;
     let upstream = match &args.upstream {
         Some(url) => Upstream::Real(url.clone()),
-        None => fake(args.hubspot, &vault).await.map_err(io("cannot start the fake HubSpot"))?,
+        None => {
+            start_fake(args.hubspot, &vault).await.map_err(io("cannot start the fake HubSpot"))?
+        }
     };
-    // The same loading, checking and wiring as in production; the token is one of the fake's.
+    // Configuration is loaded, validated and wired as in production.
     let mut token_file =
-        tempfile(vault.root_token().expose()).map_err(io("cannot write a file"))?;
+        TokenFile::new(vault.root_token().expose()).map_err(io("cannot write the token file"))?;
     let settings = settings(&args, &upstream, &vault, &token_file);
     let config = Loaded::new(None, settings)?.config;
     if let Upstream::Real(_) = upstream {
@@ -94,14 +97,14 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
     }
     let _log = telemetry::init(&config.log)?;
     let bound = Bound::bind(config).await?;
-    banner::print(&bound, &upstream, &vault).map_err(io("cannot print"))?;
+    banner::print(&bound, &upstream, &vault).map_err(io("cannot write to standard output"))?;
     let done = until_signalled(bound).await;
     token_file.remove();
     done
 }
 
-/// A HubSpot with something in it, whose token is in Vault.
-async fn fake(address: SocketAddr, vault: &FakeVault) -> std::io::Result<Upstream> {
+/// Starts a fake HubSpot with sample leads, and stores its token in the fake Vault.
+async fn start_fake(address: SocketAddr, vault: &FakeVault) -> std::io::Result<Upstream> {
     let hubspot = FakeHubspot::start(address, Arc::new(SystemClock)).await?;
     let contacts = hubspot.seed();
     hubspot.add_unique_property("crm_key");
@@ -139,7 +142,7 @@ fn settings(
     settings.into_iter().map(|(key, value)| (format!("LEADSD_{key}"), value)).collect()
 }
 
-/// A file that only we can read, gone when dropped.
+/// Temporary file with mode 0600; deleted on drop.
 struct TokenFile {
     path: String,
 }
@@ -147,8 +150,18 @@ struct TokenFile {
 // === impl TokenFile ===
 
 impl TokenFile {
+    fn new(text: &str) -> std::io::Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let name = format!("leadsd-dev-{}", uuid::Uuid::new_v4());
+        let path = std::env::temp_dir().join(name);
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(text.as_bytes())?;
+        Ok(Self { path: path.display().to_string() })
+    }
+
     fn remove(&mut self) {
-        // It may be gone already.
+        // The file may be deleted already.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -157,14 +170,4 @@ impl Drop for TokenFile {
     fn drop(&mut self) {
         self.remove();
     }
-}
-
-fn tempfile(text: &str) -> std::io::Result<TokenFile> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let name = format!("leadsd-dev-{}", uuid::Uuid::new_v4());
-    let path = std::env::temp_dir().join(name);
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-    file.write_all(text.as_bytes())?;
-    Ok(TokenFile { path: path.display().to_string() })
 }

@@ -1,8 +1,9 @@
-//! `leadsd doctor`: checks everything that the service needs, in the order in which it needs it, and
-//! reports for each check what was found, or the cause and the remedy of a failure.
+//! `leadsd doctor`: checks everything the service needs, in dependency order, and reports for each
+//! check what was found, or cause and remedy of the failure.
 //!
-//! The checks only read, with two exceptions: a refresh token that HubSpot rotates during a check is
-//! written back, as the service does, and `--write-probe` creates a lead and archives it.
+//! The checks are read-only, with two exceptions:
+//! - A refresh token that HubSpot rotates during a check is written back to Vault, as the service does.
+//! - `--write-probe` creates a lead and archives it.
 
 mod args;
 mod callers;
@@ -37,13 +38,13 @@ use crate::{
     vault::AdminClient,
 };
 
-/// Maximum number of discovered portals that are checked without being named: each costs some calls.
-const MAX_LISTED: usize = 20;
+/// Maximum number of discovered portals to check: each costs several HubSpot calls.
+const MAX_DISCOVERED: usize = 20;
 
 /// Result of all checks.
 pub(super) enum Verdict {
-    Works,
-    Fails,
+    Passed,
+    Failed,
 }
 
 pub(super) async fn run(args: Args) -> Result<Verdict, Error> {
@@ -55,11 +56,11 @@ pub(super) async fn run(args: Args) -> Result<Verdict, Error> {
             if let Some(portal) = &args.portal {
                 secret_path(&config, portal).map_err(login::Error::Usage)?;
             }
-            if args.write_probe && !args.yes && !agreed().await {
-                let text = "nothing was done: the write probe needs a yes, or --yes";
+            if args.write_probe && !args.yes && !confirm_write_probe().await {
+                let text = "no checks were run: confirm --write-probe with y, or pass --yes";
                 return Err(login::Error::Usage(text.to_owned()).into());
             }
-            let found = format!("right; portals: {}", named(&config));
+            let found = format!("valid; portals: {}", portal_summary(&config));
             report.note(Check::Config, None, Outcome::Ok(found), since.elapsed());
             let checks = examine(&config, &args, &mut report);
             tokio::select! {
@@ -67,25 +68,26 @@ pub(super) async fn run(args: Args) -> Result<Verdict, Error> {
                 _ = interrupted() => return Err(login::Error::Interrupted.into()),
             }
         }
-        Err(faults) => {
-            let fix = "correct these keys; leadsd.example.toml and docs/CONFIG.md have them all";
-            let cause = faults.to_string().replace('\n', "; ");
+        Err(errors) => {
+            let fix = "correct these keys; docs/CONFIG.md describes every key";
+            let cause = errors.to_string().replace('\n', "; ");
             report.note(Check::Config, None, Outcome::fail(cause, fix), since.elapsed());
             for area in [Area::Vault, Area::Secret, Area::Hubspot, Area::Portal, Area::Service] {
                 report.skip_rest_for(area, None, Check::Config);
             }
         }
     }
-    show(&report, args.json)?;
-    Ok(if report.worst() == "fail" { Verdict::Fails } else { Verdict::Works })
+    print_report(&report, args.json)?;
+    Ok(if report.worst() == "fail" { Verdict::Failed } else { Verdict::Passed })
 }
 
-async fn agreed() -> bool {
-    let question = "This creates a lead in HubSpot, and archives it at once. Go on?";
+async fn confirm_write_probe() -> bool {
+    let question = "This creates a lead in HubSpot and archives it at once. Continue?";
     Terminal::new().confirmed(question).await
 }
 
-fn named(config: &Config) -> String {
+/// Lists the configured portals and the discovery folder.
+fn portal_summary(config: &Config) -> String {
     let names = config.portals.keys().map(|name| name.as_str().to_owned());
     let folder = config.portals_from.as_ref().map(|from| format!("all in {}", from.folder));
     names.chain(folder).collect::<Vec<_>>().join(", ")
@@ -96,7 +98,7 @@ async fn examine(config: &Config, args: &Args, report: &mut Report) {
     let vault_client = vault::examine(&config.vault, report).await;
     let names = match &args.portal {
         Some(name) => vec![name.clone()],
-        None => portals(config, vault_client.as_ref()).await,
+        None => portal_names(config, vault_client.as_ref()).await,
     };
     let vault_failed = report.first_failed(Area::Vault);
     let mut locations = Vec::with_capacity(names.len());
@@ -110,7 +112,7 @@ async fn examine(config: &Config, args: &Args, report: &mut Report) {
         };
         let location = SecretLocation { config, name, path, vault_client };
         let stored_credential = location.examine(report).await;
-        // The check that failed last takes down what needs the credential.
+        // The last failed check is the reason why later checks are skipped.
         let because = report.last_failed().unwrap_or(Check::VaultSecret);
         locations.push((
             given,
@@ -135,28 +137,20 @@ async fn examine(config: &Config, args: &Args, report: &mut Report) {
     }
 }
 
-/// Names of the configured portals and of those in the folder.
-async fn portals(config: &Config, vault_client: Option<&AdminClient>) -> Vec<String> {
+/// Names of the configured portals and of discovered portals.
+async fn portal_names(config: &Config, vault_client: Option<&AdminClient>) -> Vec<String> {
     let mut names: Vec<String> = config.portals.keys().map(ToString::to_string).collect();
     if let (Some(from), Some(vault_client)) = (&config.portals_from, vault_client) {
-        // What keeps it from being listed shows in the checks of single portals.
+        // If listing fails, the checks of the individual portals report why.
         let listed = vault_client.list(&from.folder).await.unwrap_or_default();
         let new =
             listed.into_iter().filter(|name| !config.portals.keys().any(|p| p.as_str() == name));
-        names.extend(new.take(MAX_LISTED));
+        names.extend(new.take(MAX_DISCOVERED));
     }
     names
 }
 
-fn show(report: &Report, json: bool) -> Result<(), Error> {
-    let text = if json {
-        format!(
-            "{:#}
-",
-            report.json()
-        )
-    } else {
-        report.text()
-    };
+fn print_report(report: &Report, json: bool) -> Result<(), Error> {
+    let text = if json { format!("{:#}\n", report.json()) } else { report.text() };
     output::print(&text).map_err(Error::print)
 }

@@ -1,24 +1,24 @@
-//! How a command fails.
+//! Error of a command.
 
 use super::{health, login};
 
-/// Failure of a command.
+/// Error of a command.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("the configuration is wrong:\n{0}")]
+    #[error("invalid configuration:\n{0}")]
     Config(#[from] crate::config::ConfigErrors),
     #[error(transparent)]
     App(#[from] crate::app::Error),
     #[error(transparent)]
     Health(#[from] health::Error),
-    #[error("stopped at once: a second signal came before everything was finished")]
+    #[error("stopped before draining was complete: received a second signal")]
     Aborted,
     #[error(transparent)]
     Login(#[from] login::Error),
     #[error(transparent)]
     Telemetry(#[from] crate::telemetry::Error),
     #[error(
-        "dev lets everybody do everything and has no business on a network: {flag} {address} must be a loopback address"
+        "{flag} {address} is not a loopback address: leadsd dev serves without authentication; use a loopback address"
     )]
     DevBeyondLoopback { flag: &'static str, address: std::net::SocketAddr },
     #[error("{what}: {source}")]
@@ -28,8 +28,8 @@ pub(super) enum Error {
 // === impl Error ===
 
 impl Error {
-    /// The error of a result that cannot be printed.
+    /// Wraps an error of writing to standard output.
     pub(super) fn print(source: std::io::Error) -> Self {
-        Self::Io { what: "cannot print", source }
+        Self::Io { what: "cannot write to standard output", source }
     }
 }

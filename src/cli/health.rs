@@ -1,5 +1,5 @@
-//! `leadsd health`: asks a service how it is, over gRPC or at its admin port, for images and probes
-//! that cannot ask themselves. Needs no configuration.
+//! `leadsd health`: checks the health of a running service over gRPC or at its admin port. It serves
+//! container images without a shell and exec probes, and needs no configuration.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -24,99 +24,99 @@ use tonic_health::pb::{
 };
 use tower::service_fn;
 
-/// Whom to ask, and about what.
+/// Arguments of `leadsd health`.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
-    /// Where the service listens.
+    /// Address of the gRPC port.
     #[arg(long, default_value = "127.0.0.1:50051")]
     address: String,
-    /// Asks `/ready` at this admin address instead, which says the same of the whole service and wants
-    /// neither TLS nor a certificate.
+    /// Checks `/ready` at this admin address instead of gRPC; it needs no TLS and no certificate.
     #[arg(long, conflicts_with_all = ["service", "tls"])]
     admin: Option<String>,
-    /// Full name of a gRPC service; empty for all of them together.
+    /// Full name of a gRPC service; empty for the whole server.
     #[arg(long, default_value = "")]
     service: String,
-    /// Longest time for all of it, in milliseconds.
+    /// Timeout for the whole check, in milliseconds.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     timeout_ms: u64,
-    /// Speaks TLS.
+    /// Connects with TLS.
     #[arg(long)]
     tls: bool,
-    /// PEM file with the CAs that may have signed the service's certificate. Without it any
-    /// certificate will do: a probe asks its own pod, and sends nothing that others may not see.
+    /// PEM file with the CA certificates that verify the service's certificate.
+    ///
+    /// Without it, any certificate is accepted: a probe checks its own pod and sends no secrets.
     #[arg(long, requires = "tls")]
     ca_file: Option<PathBuf>,
-    /// Name that the certificate must be for, with --ca-file. Default: the host of --address.
+    /// Host name to verify in the certificate. Default: the host of --address.
     #[arg(long, requires = "ca_file")]
     server_name: Option<String>,
-    /// PEM file with our certificate, for a service that asks for one.
+    /// PEM file with the client certificate, for mTLS.
     #[arg(long, requires = "tls", requires = "key_file")]
     cert_file: Option<PathBuf>,
-    /// PEM file with the key of --cert-file.
+    /// PEM file with the private key of --cert-file.
     #[arg(long, requires = "cert_file")]
     key_file: Option<PathBuf>,
 }
 
-/// Why the service is not healthy.
+/// Error of a health check.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("{0} cannot be used: {1}")]
+    #[error("cannot load {0}: {1}")]
     File(PathBuf, String),
-    #[error("{0} is no address")]
+    #[error("invalid address {0}: use HOST:PORT")]
     Address(String),
     #[error("cannot connect: {0}")]
     Connect(String),
-    #[error("the service answers {0}")]
+    #[error("the service returned {0}")]
     Status(String),
     #[error("the service is {0}")]
     NotServing(&'static str),
-    #[error("no answer within {0:?}")]
-    Late(Duration),
+    #[error("no response within {0:?}")]
+    Timeout(Duration),
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Error> {
     let limit = Duration::from_millis(args.timeout_ms);
-    timeout(limit, check(args)).await.map_err(|_| Error::Late(limit))??;
-    // The exit code says it as well.
+    timeout(limit, check(args)).await.map_err(|_| Error::Timeout(limit))??;
+    // If printing fails, the exit code still reports success.
     let _ = super::output::print("SERVING\n");
     Ok(())
 }
 
 async fn check(args: Args) -> Result<(), Error> {
     if let Some(address) = args.admin {
-        return ready(&address).await;
+        return check_admin(&address).await;
     }
     let service = args.service.clone();
     let mut health = HealthClient::new(connect(args).await?);
-    let answer = health
+    let response = health
         .check(HealthCheckRequest { service })
         .await
         .map_err(|status| Error::Status(format!("{:?}: {}", status.code(), status.message())))?;
-    match ServingStatus::try_from(answer.into_inner().status) {
+    match ServingStatus::try_from(response.into_inner().status) {
         Ok(ServingStatus::Serving) => Ok(()),
         Ok(other) => Err(Error::NotServing(other.as_str_name())),
         Err(_) => Err(Error::NotServing("UNKNOWN")),
     }
 }
 
-/// Asks the admin port.
-async fn ready(address: &str) -> Result<(), Error> {
+/// Checks `/ready` at the admin port.
+async fn check_admin(address: &str) -> Result<(), Error> {
     let failed = |error: &dyn std::error::Error| Error::Connect(innermost(error));
     let socket = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(socket)).await.map_err(|error| failed(&error))?;
     let request = Request::get("/ready").header(HOST, address).body(Body::empty());
     let request = request.map_err(|_| Error::Address(address.to_owned()))?;
-    let answer = select! {
+    let response = select! {
         biased;
-        answer = sender.send_request(request) => answer.map_err(|error| failed(&error))?,
+        response = sender.send_request(request) => response.map_err(|error| failed(&error))?,
         ended = connection => {
             ended.map_err(|error| failed(&error))?;
             return Err(Error::Connect("the connection was closed".to_owned()));
         }
     };
-    match answer.status() {
+    match response.status() {
         StatusCode::OK => Ok(()),
         StatusCode::SERVICE_UNAVAILABLE => Err(Error::NotServing("NOT_SERVING")),
         other => Err(Error::Status(other.to_string())),
@@ -144,7 +144,7 @@ async fn connect(args: Args) -> Result<Channel, Error> {
             Ok::<_, io::Error>(TokioIo::new(stream))
         }
     });
-    // The connector does TLS itself: the channel must think that there is none.
+    // The connector does TLS, so the channel must use the http scheme.
     let plain = Endpoint::from_static("http://leadsd");
     let connected = plain.connect_with_connector(connector).await;
     connected.map_err(|error| Error::Connect(innermost(&error)))
@@ -164,7 +164,7 @@ fn tls_config(
             roots.add_parsable_certificates(certificates(&file)?);
             builder.with_root_certificates(roots)
         }
-        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(Any(provider))),
+        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider))),
     };
     let mut config = match identity {
         Some((cert_file, key_file)) => {
@@ -185,10 +185,10 @@ fn certificates(file: &PathBuf) -> Result<Vec<CertificateDer<'static>>, Error> {
     let all: Result<Vec<_>, _> =
         CertificateDer::pem_file_iter(file).map_err(|error| bad(error.to_string()))?.collect();
     let all = all.map_err(|error| bad(error.to_string()))?;
-    if all.is_empty() { Err(bad("it holds no certificate".to_owned())) } else { Ok(all) }
+    if all.is_empty() { Err(bad("the file contains no certificate".to_owned())) } else { Ok(all) }
 }
 
-/// The chain of causes ends with what really happened.
+/// Text of the innermost source, which names the root cause.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
@@ -197,13 +197,13 @@ fn innermost(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// Takes any certificate, as long as the service has its key.
+/// Accepts any certificate whose private key the server proves to have.
 #[derive(Debug)]
-struct Any(Arc<CryptoProvider>);
+struct AcceptAny(Arc<CryptoProvider>);
 
-// === impl Any ===
+// === impl AcceptAny ===
 
-impl ServerCertVerifier for Any {
+impl ServerCertVerifier for AcceptAny {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

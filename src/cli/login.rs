@@ -1,9 +1,8 @@
-//! `leadsd login`: gets a credential from HubSpot, or takes a static token, and stores it in Vault
-//! where the service reads it.
+//! `leadsd login`: obtains an OAuth credential from HubSpot, or accepts a static token, and stores it in
+//! Vault where the service reads it.
 //!
-//! Secrets are typed hidden or read from standard input, and leave the process in two ways alone: to
-//! HubSpot, and into Vault. An existing credential is replaced only if it is of the same account, or
-//! on request.
+//! Secrets are read with echo off or from standard input, and are sent only to HubSpot and Vault. An
+//! existing credential is replaced only if it is of the same account, or with `--replace`.
 
 mod browser;
 mod credential;
@@ -36,12 +35,13 @@ use crate::{
     vault::AdminClient,
 };
 
+/// Arguments of `leadsd login`.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
-    /// Portal whose credential it is. Default: the one called default, or the only one.
+    /// Portal of the credential. Default: the portal named default, or the only one.
     #[arg(long, value_name = "NAME")]
     portal: Option<String>,
-    /// Configuration file; the environment (LEADSD_...) goes over it.
+    /// Configuration file; environment variables (LEADSD_...) override it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -63,11 +63,13 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
         _ = interrupted() => return Err(Error::Interrupted),
     }
     let interval = config.vault.poll_interval;
-    say(&format!("A running leadsd takes it over within {interval:?}; leadsd doctor checks it."));
+    say(&format!(
+        "A running leadsd uses it within {interval:?}. To check it, run leadsd doctor --portal {portal}."
+    ));
     Ok(())
 }
 
-/// Gets a credential and stores it.
+/// Obtains a credential and stores it.
 pub(super) async fn log_in(
     config: &Config,
     portal: &str,

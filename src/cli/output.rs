@@ -1,9 +1,9 @@
-//! Output for scripts (standard output) and for the person at the terminal (standard error).
+//! Output of commands: results to standard output, progress to standard error.
 
 use std::io::{self, Write as _};
 
-/// Prints the result of a command to standard output. A reader that has closed the pipe, such as `head`,
-/// is no error; the macros would panic.
+/// Prints the result of a command to standard output. A closed pipe (such as by `head`) is not an error;
+/// the macros of the standard library would panic.
 pub(super) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -12,13 +12,13 @@ pub(super) fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// Prints one line to standard output, or drops it if that fails: a closed pipe must not keep a credential
-/// from being stored.
+/// Prints one line to standard output, ignoring errors: a closed pipe must not prevent a credential from
+/// being stored.
 pub(super) fn print_line(line: &str) {
     let _ = print(&format!("{line}\n"));
 }
 
-/// Prints progress to standard error, or drops it if that fails.
+/// Prints progress to standard error, ignoring errors.
 pub(super) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -1,10 +1,9 @@
-//! Which portal a command is about, and where its secret is. Errors are for the person who typed the
-//! command.
+//! Resolves the portal argument of a command to a portal name and the path of its secret.
 
 use crate::{config::Config, leads::PortalName};
 use leadsd_credentials::SecretPath;
 
-/// The portal of a command that names none: the one called `default`, or the only one.
+/// Default for the portal argument: the portal named `default`, or the only configured one.
 pub(super) fn default_portal(config: &Config) -> Result<String, String> {
     let mut names = config.portals.keys();
     let first = names.next();
@@ -15,18 +14,19 @@ pub(super) fn default_portal(config: &Config) -> Result<String, String> {
         (Some(only), None) if config.portals_from.is_none() => Ok(only.to_string()),
         _ => {
             let names: Vec<_> = config.portals.keys().map(PortalName::as_str).collect();
-            Err(format!("say which portal with --portal; configured are: {}", names.join(", ")))
+            Err(format!("choose a portal with --portal; configured portals: {}", names.join(", ")))
         }
     }
 }
 
-/// Name of a portal and path of its secret.
+/// Name of a portal and path of its secret. Errors if the portal is not configured.
 pub(super) fn secret_path(
     config: &Config,
     portal: &str,
 ) -> Result<(PortalName, SecretPath), String> {
-    let name = PortalName::parse(portal)
-        .ok_or_else(|| "a portal's name has 1 to 64 letters, digits, `_` or `-`".to_owned())?;
+    let name = PortalName::parse(portal).ok_or_else(|| {
+        format!("invalid portal name {portal:?}: use 1 to 64 letters, digits, `_` or `-`")
+    })?;
     if let Some(known) = config.portals.get(&name) {
         return Ok((name, known.secret.clone()));
     }
@@ -36,8 +36,7 @@ pub(super) fn secret_path(
     }
     let names: Vec<_> = config.portals.keys().map(PortalName::as_str).collect();
     Err(format!(
-        "there is no portal {name} in the configuration; add a table [portals.{name}]. Configured \
-         are: {}",
+        "portal {name} is not configured; add a table [portals.{name}]. Configured portals: {}",
         names.join(", ")
     ))
 }

@@ -1,4 +1,4 @@
-//! Causes and remedies of failures, for the person at the terminal: the same for `login` and `doctor`.
+//! Causes and remedies of failures of Vault and HubSpot, shared by `login` and `doctor`.
 
 use std::fmt;
 
@@ -10,14 +10,14 @@ use crate::{
 };
 use leadsd_base::net::connect_error::{CertificateError, ConnectError};
 
-/// A cause and its remedy. Never holds a secret.
+/// Cause and remedy of a failure. Contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Remediation {
     pub(super) cause: String,
     pub(super) fix: String,
 }
 
-/// A server that commands talk to.
+/// Server that commands connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Peer {
     Vault,
@@ -34,7 +34,7 @@ impl Remediation {
 
 impl fmt::Display for Remediation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n  What to do: {}", self.cause, self.fix)
+        write!(f, "{}\n  Remedy: {}", self.cause, self.fix)
     }
 }
 
@@ -56,62 +56,65 @@ impl Peer {
     }
 }
 
-/// Remediation of a peer that gives no response.
-pub(super) fn unreached(peer: Peer, address: &url::Url, why: &ConnectError) -> Remediation {
+/// Builds the remediation of a failed connection.
+pub(super) fn connect(peer: Peer, address: &url::Url, error: &ConnectError) -> Remediation {
     let (name, key) = (peer.name(), peer.key());
-    let fix = match why {
+    let fix = match error {
         ConnectError::Dns => format!(
-            "check the name in {key}, and whether this machine's DNS knows it (in a container: its \
+            "check the host in {key}, and the DNS configuration of this machine (in a container: \
              resolver and search domains)"
         ),
         ConnectError::Refused => {
-            format!("start it, or correct the port in {key}")
+            format!("start {name}, or correct the port in {key}")
         }
         ConnectError::Timeout => format!(
-            "see whether {name} is overloaded, and whether a firewall or network policy drops the \
-             connection from here"
+            "check whether {name} is overloaded, and whether a firewall or network policy drops the \
+             connection"
         ),
         ConnectError::Certificate(CertificateError::UnknownIssuer) => match peer {
             Peer::Vault => {
-                "put the CA certificate that signed Vault's into a PEM file and name it \
-                            as vault.ca_file"
+                "set vault.ca_file to a PEM file with the CA certificate that signed Vault's \
+                 certificate"
                     .to_owned()
             }
-            Peer::Hubspot => "HubSpot's certificate is from a public authority: something between \
-                              opens the connection, such as a company proxy; let it pass"
-                .to_owned(),
+            Peer::Hubspot => {
+                "a proxy intercepts TLS, since HubSpot's certificate is from a public \
+                              CA: exempt HubSpot from interception"
+                    .to_owned()
+            }
         },
-        ConnectError::Certificate(CertificateError::Expired) => format!(
-            "renew the certificate of {name}; if it is good elsewhere, set this machine's clock"
-        ),
+        ConnectError::Certificate(CertificateError::Expired) => {
+            format!("renew the certificate of {name}, or correct this machine's clock")
+        }
         ConnectError::Certificate(CertificateError::NotYetValid) => {
-            "set this machine's clock: it is behind".to_owned()
+            "correct this machine's clock: it is behind".to_owned()
         }
         ConnectError::Certificate(CertificateError::NameMismatch) => {
-            format!("use in {key} the name that the certificate is for")
+            format!("use a host name of the certificate in {key}")
         }
         ConnectError::Certificate(CertificateError::Other(_)) | ConnectError::Tls(_) => format!(
-            "check that {key} names a TLS port if it begins with https, and that the certificate is \
-             a good one"
+            "check that the port in {key} serves TLS if the URL starts with https, and that the \
+             certificate is valid"
         ),
-        ConnectError::Io(_) => format!("see the logs of {name}, and of what stands between"),
+        ConnectError::Io(_) => format!("check the logs of {name} and of proxies in between"),
     };
-    Remediation::new(format!("{name} at {address} {why}"), fix)
+    Remediation::new(format!("{name} at {address} {error}"), fix)
 }
 
-/// Remediation of a failed login to Vault.
+/// Builds the remediation of a failed Vault login.
 pub(super) fn vault_login(error: &vault::Error, config: &config::Vault) -> Remediation {
     let method = config.auth.method();
     let fix = match error {
-        vault::Error::Connect(why) => return unreached(Peer::Vault, &config.address, why),
+        vault::Error::Connect(error) => return connect(Peer::Vault, &config.address, error),
         vault::Error::File { file, .. } => {
             format!(
-                "let {file} exist, be readable for this user, and hold what method {method} needs"
+                "check that {file} exists, is readable by this user, and contains the credential \
+                 for method {method}"
             )
         }
         vault::Error::Setup(_) => "check the certificates in [vault]".to_owned(),
         vault::Error::Unwrap(_) => {
-            "make a new wrapped secret id, and put its token there".to_owned()
+            "create a new wrapped secret id, and store its wrapping token in the file".to_owned()
         }
         vault::Error::LoginRejected(_) | vault::Error::Denied | vault::Error::NotFound => {
             login_fix(&config.auth)
@@ -119,11 +122,11 @@ pub(super) fn vault_login(error: &vault::Error, config: &config::Vault) -> Remed
         vault::Error::Invalid | vault::Error::CasConflict => {
             "check the keys of [vault.auth]".to_owned()
         }
-        vault::Error::Unavailable(_) => "see Vault's own state: vault status".to_owned(),
+        vault::Error::Unavailable(_) => "check the state of Vault: vault status".to_owned(),
     };
     let cause = match error {
         vault::Error::LoginRejected(status) => {
-            format!("Vault refuses the login by method {method} with status {status}")
+            format!("Vault rejected the login by method {method} with HTTP status {status}")
         }
         vault::Error::File { .. }
         | vault::Error::Setup(_)
@@ -143,31 +146,31 @@ pub(super) fn vault_login(error: &vault::Error, config: &config::Vault) -> Remed
 fn login_fix(auth: &VaultAuth) -> String {
     match auth {
         VaultAuth::AppRole { mount, .. } => format!(
-            "check the role id, and make a new secret id: they expire and can be used up (vault \
-             write -f auth/{mount}/role/ROLE/secret-id)"
+            "check the role id, and create a new secret id: secret ids expire and have a use limit \
+             (vault write -f auth/{mount}/role/ROLE/secret-id)"
         ),
         VaultAuth::Kubernetes { mount, role, .. } => format!(
-            "check that auth/{mount}/role/{role} exists and binds this pod's service account and \
-             namespace, and that Vault can review tokens of this cluster"
+            "check that auth/{mount}/role/{role} exists and is bound to this pod's service account \
+             and namespace, and that Vault can review tokens of this cluster"
         ),
         VaultAuth::Jwt { mount, .. } => format!(
-            "check the role at auth/{mount}: its bound audiences and claims must fit the JWT, which \
-             must not have expired"
+            "check the role at auth/{mount}: its bound audiences and claims must match the JWT, and \
+             the JWT must not be expired"
         ),
         VaultAuth::UserPass { .. } => "check the user name and the password".to_owned(),
         VaultAuth::Cert { mount, .. } => format!(
-            "register the client certificate or its CA at auth/{mount}/certs, and check that it has \
+            "register the client certificate or its CA at auth/{mount}/certs, and check that it is \
              not expired"
         ),
         VaultAuth::Token { .. } | VaultAuth::TokenFile { .. } => {
-            "the token has expired, was revoked, or is none: make a new one (vault token create \
-             -policy=leadsd -period=24h) and put it into the file"
+            "the token is expired, revoked or invalid: create a new one (vault token create \
+             -policy=leadsd -period=24h) and store it in the file"
                 .to_owned()
         }
     }
 }
 
-/// Remediation of capabilities that Vault's policy does not grant.
+/// Builds the remediation of capabilities that Vault's policy does not grant.
 pub(super) fn policy(path: &str, missing: &[&str]) -> Remediation {
     let list = missing.join(", ");
     let quoted: Vec<String> = missing.iter().map(|may| format!("\"{may}\"")).collect();
@@ -180,11 +183,11 @@ pub(super) fn policy(path: &str, missing: &[&str]) -> Remediation {
     )
 }
 
-/// Remediation of any other failure of Vault after a login.
+/// Builds the remediation of any other Vault error after the login.
 pub(super) fn vault(error: &vault::Error, config: &config::Vault, path: &str) -> Remediation {
     match error {
         vault::Error::Denied => policy(path, &["read"]),
-        vault::Error::Connect(why) => unreached(Peer::Vault, &config.address, why),
+        vault::Error::Connect(error) => connect(Peer::Vault, &config.address, error),
         vault::Error::File { .. }
         | vault::Error::Setup(_)
         | vault::Error::LoginRejected(_)
@@ -193,70 +196,66 @@ pub(super) fn vault(error: &vault::Error, config: &config::Vault, path: &str) ->
         | vault::Error::CasConflict
         | vault::Error::Invalid
         | vault::Error::Unavailable(_) => Remediation::new(
-            format!("Vault does not give {path}: {error}"),
-            "see Vault's own state: vault status",
+            format!("the Vault request for {path} failed: {error}"),
+            "check the state of Vault: vault status",
         ),
     }
 }
 
-/// Remediation of a failure of HubSpot.
+/// Builds the remediation of a HubSpot error.
 pub(super) fn hubspot(error: &DiagnosticsError, address: &url::Url) -> Remediation {
     let fix = match error {
-        DiagnosticsError::Connect(why) => return unreached(Peer::Hubspot, address, why),
+        DiagnosticsError::Connect(error) => return connect(Peer::Hubspot, address, error),
         DiagnosticsError::TokenExpired => {
-            "run leadsd login for this portal, or store a token that lives".to_owned()
+            "run leadsd login for this portal, or store a valid token".to_owned()
         }
-        DiagnosticsError::Unauthorized => {
-            "copy the token once more, in one piece; if it was rotated or its app \
-                                deleted, store the new one: leadsd login --static"
-                .to_owned()
-        }
+        DiagnosticsError::Unauthorized => "copy the token again as one piece; if it was rotated or \
+                                           its app deleted, store the new one: leadsd login --static"
+            .to_owned(),
         DiagnosticsError::Rejected(code) => rejection_fix(code).to_owned(),
-        DiagnosticsError::InvalidResponse => {
-            "check that hubspot.base_url names HubSpot's API, and nothing in between \
-                            answers in its place"
-                .to_owned()
-        }
+        DiagnosticsError::InvalidResponse => "check that hubspot.base_url names HubSpot's API, and \
+                                              that no proxy responds instead of HubSpot"
+            .to_owned(),
         DiagnosticsError::Api(api) => api_fix(api),
     };
     let mut cause = error.to_string();
     if let DiagnosticsError::Api(api) = error {
         api.message().clone_into(&mut cause);
-        let facts = api.upstream();
-        if let Some(status) = facts.http_status {
+        let upstream = api.upstream();
+        if let Some(status) = upstream.http_status {
             cause = format!("{cause} (status {status})");
         }
-        if let Some(id) = &facts.correlation_id {
+        if let Some(id) = &upstream.correlation_id {
             cause = format!("{cause} (correlation id {id})");
         }
     }
     Remediation::new(cause, fix)
 }
 
-/// Remedy for an error that HubSpot answered.
+/// Remedy for an error response of HubSpot.
 fn api_fix(error: &leads::Error) -> String {
     match error.reason() {
         Reason::MissingScopes => {
             let scopes = &error.upstream().required_scopes;
             format!(
-                "add a scope to the app or key, and let the account agree to it again: {}",
-                if scopes.is_empty() { "see its scopes".to_owned() } else { scopes.join(" or ") }
+                "add the missing scope to the app or key, then grant access again (leadsd login): {}",
+                if scopes.is_empty() { "check its scopes".to_owned() } else { scopes.join(" or ") }
             )
         }
         Reason::UpstreamForbidden => {
-            "leads need Sales Hub Professional or Enterprise in this account, \
-                              and a user who may see them"
+            "check that the account has Sales Hub Professional or Enterprise, and \
+                              that the user may access leads"
                 .to_owned()
         }
-        Reason::CredentialRejected => "store a token that HubSpot knows: leadsd login".to_owned(),
+        Reason::CredentialRejected => "store a valid token: leadsd login".to_owned(),
         Reason::DailyLimitReached => "wait for midnight in the account's time zone, or raise the \
                                       limit of the account"
             .to_owned(),
-        Reason::RateLimited => "wait ten seconds; if it stays so, see which other apps use this \
-                                account's limits"
+        Reason::RateLimited => "wait ten seconds; if it persists, check which other apps use the \
+                                limits of this account"
             .to_owned(),
         Reason::AccountLocked | Reason::AccountMigrating => {
-            "wait: HubSpot opens the account again by itself".to_owned()
+            "wait until HubSpot unlocks the account".to_owned()
         }
         Reason::InvalidRequest
         | Reason::UnknownPortal
@@ -280,7 +279,7 @@ fn api_fix(error: &leads::Error) -> String {
         | Reason::Unauthenticated
         | Reason::CallerForbidden
         | Reason::AuthenticationUnavailable => {
-            "see HubSpot's status page; its support asks for the correlation id".to_owned()
+            "check HubSpot's status page; give the correlation id to HubSpot's support".to_owned()
         }
     }
 }
@@ -289,21 +288,21 @@ fn api_fix(error: &leads::Error) -> String {
 fn rejection_fix(code: &str) -> &'static str {
     match code {
         "BAD_CLIENT_ID" | "BAD_CLIENT_SECRET" | "invalid_client" | "unauthorized_client" => {
-            "copy client id and client secret from the app's Auth page: they belong together, and a \
-             secret that was rotated does not work any more. leadsd login --new-app asks for them"
+            "copy client id and current client secret from the app's Auth page, and store them: \
+             leadsd login --new-app"
         }
         "BAD_REDIRECT_URI" => {
-            "register exactly this redirect URL with the app, or name one that it has"
+            "register exactly this redirect URL with the app, or use a registered one"
         }
         "BAD_AUTH_CODE" => {
-            "run leadsd login once more: a code works once, for a short time, and for one app"
+            "run leadsd login again: a code is valid once, for a short time, and for one app"
         }
         "BAD_HUB" | "access_denied" => {
-            "install the app in the account again: leadsd login; the account may forbid it"
+            "install the app in the account again: leadsd login; the account may not allow it"
         }
         _ => {
-            "the app was uninstalled, or the grant revoked or replaced: run leadsd login for this \
-             portal"
+            "the app was uninstalled, or the refresh token revoked or replaced: run leadsd login for \
+             this portal"
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `leadsd serve`: the service, until a signal ends it.
+//! `leadsd serve`: runs the service until a signal.
 
 use std::path::PathBuf;
 
@@ -24,16 +24,16 @@ pub(super) async fn until_signalled(bound: Bound) -> Result<(), Error> {
     let mut interrupt = watch(SignalKind::interrupt())?;
     let (drain, draining) = tokio::sync::oneshot::channel::<()>();
     let run = bound.run(async {
-        // An error means that the sender is gone, which is a stop as well.
+        // An error means that the sender was dropped, which stops the service as well.
         let _ = draining.await;
     });
     let signals = async {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        info!("Stopping: finishing what is in flight; another signal stops at once");
-        // The receiver is gone only if the service has ended by itself.
+        info!("Started draining; a second signal stops at once");
+        // The receiver is dropped only if the service has ended.
         let _ = drain.send(());
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        info!("Stopping at once");
+        info!("Stopped before draining was complete");
     };
     tokio::select! { () = run => Ok(()), () = signals => Err(Error::Aborted) }
 }

@@ -1,5 +1,5 @@
-//! Sends one HTTP request to HubSpot and reads its response. No retries, no limits, no credentials:
-//! those are layers of the pipeline.
+//! Sends one HTTP request to HubSpot and decodes its response. Retries, rate limits and credentials are
+//! layers of the pipeline.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ use leadsd_base::{
     secret::Secret,
 };
 
-/// HubSpot over HTTP. One connection pool for all portals.
+/// HTTP client for HubSpot's lead operations, with one connection pool for all portals.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -35,7 +35,7 @@ pub struct Client {
     max_response_bytes: usize,
 }
 
-/// A response whose headers have arrived.
+/// Response whose headers have arrived and whose body is unread.
 #[derive(Debug)]
 pub struct ResponseHead {
     operation: Operation,
@@ -46,7 +46,7 @@ pub struct ResponseHead {
 // === impl Client ===
 
 impl Client {
-    /// A client for the configured API.
+    /// Creates a client for the configured API.
     pub fn new(config: &config::Hubspot) -> Result<Self, BuildError> {
         Ok(Self {
             http: http_client::build(config)?,
@@ -55,12 +55,12 @@ impl Client {
         })
     }
 
-    /// Maximum size of a response that is read, in bytes.
+    /// Maximum size of a response in bytes.
     pub fn max_response_bytes(&self) -> usize {
         self.max_response_bytes
     }
 
-    /// Rejects a request that exceeds a limit of HubSpot on URLs or search bodies.
+    /// Errors if the request exceeds HubSpot's limits on URLs or search bodies.
     pub fn check(&self, request: &Request) -> Result<(), Error> {
         self.encoder.check(request)
     }
@@ -102,13 +102,13 @@ impl ResponseHead {
         self.response.status()
     }
 
-    /// HubSpot's id of the request.
+    /// Correlation id that HubSpot assigned to the request.
     pub fn correlation_id(&self) -> Option<&str> {
         error_body::correlation_id(self.response.headers())
     }
 
-    /// Rate limits that the headers state for the operation's bucket. Empty for an operation with a
-    /// limit of its own, which the headers may be about.
+    /// Rate limits in the headers, for the operation's bucket. Empty for an operation with a separate
+    /// limit, since the headers may describe that one.
     pub fn rate_limits(&self) -> RateLimits {
         if self.operation.spec().has_own_limit() {
             return RateLimits::default();
@@ -116,8 +116,8 @@ impl ResponseHead {
         RateLimits::from_headers(self.response.headers())
     }
 
-    /// Reads and decodes the body. The body of an error is read until `error_body_deadline` at the
-    /// latest: the status says what matters most.
+    /// Reads and decodes the body. An error body is read at most until `error_body_deadline`; without it,
+    /// the error is mapped from the status.
     pub async fn read(self, error_body_deadline: Instant) -> Result<Response, Error> {
         let Self { operation, response, max_response_bytes } = self;
         let status = response.status();
@@ -126,9 +126,10 @@ impl ResponseHead {
             return match body::read(response, max_response_bytes).await {
                 Ok(body) => decode::decode(operation, correlation_id.as_deref(), &body),
                 Err(BodyError::TooLarge { .. }) => Err(error_mapping::too_large(operation)),
-                Err(BodyError::Broken(_)) => {
-                    Err(outcome_unknown(operation, "the connection broke while HubSpot answered"))
-                }
+                Err(BodyError::Broken(_)) => Err(outcome_unknown(
+                    operation,
+                    "the connection broke during HubSpot's response",
+                )),
             };
         }
         let headers = response.headers().clone();
@@ -142,20 +143,20 @@ impl ResponseHead {
     }
 }
 
-/// Maps a request without a response. Whether HubSpot may have acted depends on how far it got.
+/// Maps a request without a response. A request that was not sent has no side effects.
 fn no_response(operation: Operation, error: &reqwest::Error) -> Error {
-    // The URL is ours; the root of the chain says what happened.
+    // The root cause is the informative part; the outer errors repeat the URL.
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
     let cause = cause.to_string();
     if error.is_connect() || error.is_builder() {
-        return Error::new(Reason::UpstreamUnavailable, "HubSpot cannot be reached")
+        return Error::new(Reason::UpstreamUnavailable, "cannot connect to HubSpot")
             .with_internal(cause);
     }
     let text = if error.is_timeout() {
-        "HubSpot did not answer in time"
+        "HubSpot did not respond in time"
     } else {
         "the connection to HubSpot broke"
     };

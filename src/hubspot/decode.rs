@@ -6,32 +6,35 @@ use serde_json::Value;
 use super::{
     error_mapping::{self, invalid_response},
     operations::Operation,
-    wire::{Batch, LinkedBatch, Object, Results},
+    wire::{WireAssociationBatch, WireBatch, WireLead, WirePage},
 };
 use crate::leads::{BatchResponse, Error, Lead, Reason, Response};
 
-/// Decodes the body of a success. An empty body is an empty response.
+/// Decodes the body of a successful response. An empty body is an empty response.
 pub(super) fn decode(
     operation: Operation,
     correlation_id: Option<&str>,
     body: &[u8],
 ) -> Result<Response, Error> {
     if !body.is_empty() && !is_object(body) {
-        return Err(invalid_response(operation, "HubSpot's answer is no JSON object"));
+        return Err(invalid_response(operation, "HubSpot's response is not a JSON object"));
     }
     match operation {
         Operation::Get | Operation::Create | Operation::Update => {
             Ok(Response::Lead(named_lead(operation, parse(operation, body)?)?))
         }
-        Operation::List => Ok(Response::Page(parse::<Results>(operation, body)?.into_page())),
+        Operation::List => Ok(Response::Page(parse::<WirePage>(operation, body)?.into_page())),
         Operation::Search => {
-            Ok(Response::SearchPage(parse::<Results>(operation, body)?.into_search_page()))
+            Ok(Response::SearchPage(parse::<WirePage>(operation, body)?.into_search_page()))
         }
         Operation::Archive => Ok(Response::Archived),
         Operation::BatchRead => {
-            let batch: Batch = parse(operation, body)?;
+            let batch: WireBatch = parse(operation, body)?;
             if batch.results.is_none() && batch.errors.is_none() {
-                return Err(invalid_response(operation, "HubSpot's answer to a read is empty"));
+                return Err(invalid_response(
+                    operation,
+                    "HubSpot's response to a batch read is empty",
+                ));
             }
             Ok(Response::Batch(batch_response(operation, correlation_id, batch)))
         }
@@ -42,24 +45,23 @@ pub(super) fn decode(
         Operation::BatchArchive => {
             let batch = parse(operation, body)?;
             let mut response = batch_response(operation, correlation_id, batch);
-            // An id that does not exist counts as archived, as in the single operation.
+            // An unknown id counts as archived, as in the individual operation.
             response.errors.retain(|error| error.reason() != Reason::LeadNotFound);
             Ok(Response::Batch(response))
         }
         Operation::ReadAssociations => {
-            // Leads that do not exist are among its errors and are left out.
-            Ok(Response::Associations(parse::<LinkedBatch>(operation, body)?.into_links()))
+            // Unknown leads are listed as errors, which are dropped.
+            Ok(Response::Associations(parse::<WireAssociationBatch>(operation, body)?.into_links()))
         }
     }
 }
 
-/// The response of an operation that HubSpot answers with 404 if the leads do not exist. `None` if
-/// that is an error.
+/// Response for status 404 of an operation on unknown leads. `None` if 404 is an error.
 pub(super) fn not_found(operation: Operation) -> Option<Response> {
     match operation {
-        // HubSpot answers 204 for unknown ids; a version that answers 404 means the same.
+        // HubSpot returns 204 for unknown ids; some API versions return 404.
         Operation::Archive => Some(Response::Archived),
-        // A version that answers 404 if every id is unknown.
+        // Some API versions return 404 if every id is unknown.
         Operation::BatchRead => Some(Response::Batch(BatchResponse::default())),
         Operation::Get
         | Operation::List
@@ -78,24 +80,23 @@ fn parse<T: DeserializeOwned + Default>(operation: Operation, body: &[u8]) -> Re
     if body.is_empty() {
         return Ok(T::default());
     }
-    // A body that the type rejects may still be read more tolerantly, for example one with
-    // duplicate keys.
+    // Via `Value`, bodies with duplicate keys are accepted as well.
     let tolerant = |_| serde_json::from_slice::<Value>(body).and_then(serde_json::from_value);
     serde_json::from_slice(body).or_else(tolerant).map_err(|error| {
-        let text = "HubSpot's answer does not have the expected shape";
+        let text = "HubSpot's response does not have the expected fields";
         invalid_response(operation, text).with_internal(error.to_string())
     })
 }
 
-/// Whether the body looks like one JSON object. The parser checks what is between the braces.
+/// Reports whether the body starts and ends like a JSON object. The parser checks the rest.
 fn is_object(body: &[u8]) -> bool {
     matches!(body.trim_ascii(), [b'{', .., b'}'])
 }
 
-fn named_lead(operation: Operation, object: Object) -> Result<Lead, Error> {
+fn named_lead(operation: Operation, object: WireLead) -> Result<Lead, Error> {
     let lead = object.into_lead();
     if lead.id.is_empty() {
-        return Err(invalid_response(operation, "HubSpot's answer does not name the lead"));
+        return Err(invalid_response(operation, "HubSpot's response has no lead id"));
     }
     Ok(lead)
 }
@@ -103,11 +104,11 @@ fn named_lead(operation: Operation, object: Object) -> Result<Lead, Error> {
 fn batch_response(
     operation: Operation,
     correlation_id: Option<&str>,
-    batch: Batch,
+    batch: WireBatch,
 ) -> BatchResponse {
     let errors = batch.errors.unwrap_or_default();
     BatchResponse {
-        results: batch.results.unwrap_or_default().into_iter().map(Object::into_item).collect(),
+        results: batch.results.unwrap_or_default().into_iter().map(WireLead::into_item).collect(),
         errors: errors
             .into_iter()
             .map(|error| error_mapping::item_error(operation, correlation_id, error))

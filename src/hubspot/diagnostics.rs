@@ -1,7 +1,6 @@
-//! HubSpot for the command line: single requests, without retries and without a quota.
+//! HubSpot client for the command line: individual requests without retries and quota.
 //!
-//! Requests are sent as the service sends them, and their errors are read by the same code, so that
-//! what works here works there.
+//! It shares HTTP settings, paths and error mapping with the service.
 
 mod types;
 
@@ -36,10 +35,10 @@ use leadsd_base::{
     time::http_date,
 };
 
-/// Maximum size of a response: leads have some hundred properties.
+/// Maximum size of a response in bytes: the definitions of some hundred properties fit.
 const MAX_BYTES: usize = 16 << 20;
 
-/// Sends diagnostic requests to HubSpot.
+/// Client for diagnostic requests to HubSpot.
 #[derive(Clone)]
 pub struct DiagnosticsClient {
     http: reqwest::Client,
@@ -50,7 +49,7 @@ pub struct DiagnosticsClient {
 // === impl DiagnosticsClient ===
 
 impl DiagnosticsClient {
-    /// A client for the API that the configuration names.
+    /// Creates a client for the configured API.
     pub fn new(config: &config::Hubspot) -> Result<Self, BuildError> {
         Ok(Self {
             http: http_client::build(config)?,
@@ -59,14 +58,14 @@ impl DiagnosticsClient {
         })
     }
 
-    /// Sends a request without a token: shows which server responds, and its clock.
-    pub async fn probe(&self, until: Instant) -> Result<ApiProbe, ConnectError> {
+    /// Sends a request without a token, to identify the server and read its clock.
+    pub async fn probe(&self, deadline: Instant) -> Result<ApiProbe, ConnectError> {
         let url = endpoints::url(&self.base, &leads_path(self.version));
         let request = self.http.get(url).query(&[("limit", "1")]);
-        let response = timeout_at(until, send_once(request, MAX_BYTES)).await;
+        let response = timeout_at(deadline, send_once(request, MAX_BYTES)).await;
         let (status, headers, body) = match response {
             Ok(Ok(RawResponse { status, headers, body })) => (status, headers, body),
-            // The head says enough: a body that does not arrive is none of HubSpot's.
+            // The head is enough; a response with an incomplete body is not from HubSpot.
             Ok(Err(SendError::Body { status, headers, .. })) => (status, headers, Vec::new()),
             Ok(Err(SendError::Connect(error))) => return Err(error),
             Err(_) => return Err(ConnectError::Timeout),
@@ -80,13 +79,14 @@ impl DiagnosticsClient {
         })
     }
 
-    /// Exchanges an authorization code. `redirect` is the redirect URL of the authorization request.
+    /// Exchanges an authorization code for tokens. `redirect` is the redirect URL of the authorization
+    /// request.
     pub async fn exchange_code(
         &self,
         app: &OAuthApp,
         code: &Secret,
         redirect: &str,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<ExchangedTokens, DiagnosticsError> {
         let form = [
             ("grant_type", "authorization_code"),
@@ -95,15 +95,15 @@ impl DiagnosticsClient {
             ("redirect_uri", redirect),
             ("code", code.expose()),
         ];
-        self.exchange(&form, until).await
+        self.exchange(&form, deadline).await
     }
 
-    /// Exchanges a refresh token, as the service does.
+    /// Exchanges a refresh token for an access token, as the service does.
     pub async fn exchange_refresh_token(
         &self,
         app: &OAuthApp,
         refresh_token: &Secret,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<ExchangedTokens, DiagnosticsError> {
         let form = [
             ("grant_type", "refresh_token"),
@@ -111,15 +111,15 @@ impl DiagnosticsClient {
             ("client_secret", app.client_secret.expose()),
             ("refresh_token", refresh_token.expose()),
         ];
-        self.exchange(&form, until).await
+        self.exchange(&form, deadline).await
     }
 
-    /// Properties of an access or refresh token of an app.
+    /// Requests the properties of an access or refresh token of an app.
     pub async fn introspect(
         &self,
         app: &OAuthApp,
         token: &Secret,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<TokenInfo, DiagnosticsError> {
         let [area, version, token_path] = endpoints::token(self.version);
         let url = endpoints::url(&self.base, &[area, version, token_path, "introspect"]);
@@ -128,7 +128,7 @@ impl DiagnosticsClient {
             ("client_secret", app.client_secret.expose()),
             ("token", token.expose()),
         ];
-        let body = self.oauth(self.http.post(url).form(&form), until).await?;
+        let body = self.oauth(self.http.post(url).form(&form), deadline).await?;
         Ok(TokenInfo {
             active: body["active"].as_bool().unwrap_or(true),
             hub_id: body["hub_id"].as_u64(),
@@ -137,16 +137,17 @@ impl DiagnosticsClient {
         })
     }
 
-    /// Properties of a static token. It is not established whether HubSpot knows service keys here.
+    /// Requests the properties of a static token. HubSpot does not document whether this endpoint knows
+    /// service keys.
     pub async fn static_token(
         &self,
         token: &Secret,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<TokenInfo, DiagnosticsError> {
         let path = ["oauth", "v2", "private-apps", "get", "access-token-info"];
         let url = endpoints::url(&self.base, &path);
         let body = json!({ "tokenKey": token.expose() });
-        let (body, _) = self.authorized(self.http.post(url).json(&body), token, until).await?;
+        let (body, _) = self.authorized(self.http.post(url).json(&body), token, deadline).await?;
         Ok(TokenInfo {
             active: true,
             hub_id: body["hubId"].as_u64(),
@@ -155,14 +156,14 @@ impl DiagnosticsClient {
         })
     }
 
-    /// Properties of the account; no scope is needed.
+    /// Requests the properties of the account; needs no scope.
     pub async fn account(
         &self,
         token: &Secret,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<AccountInfo, DiagnosticsError> {
-        let path = ["account-info", endpoints::dated(self.version), "details"];
-        let body = self.get(&path, token, until).await?;
+        let path = ["account-info", endpoints::account_info_version(self.version), "details"];
+        let body = self.get(&path, token, deadline).await?;
         let text = |key: &str| body[key].as_str().map(str::to_owned);
         Ok(AccountInfo {
             hub_id: body["portalId"].as_u64(),
@@ -172,25 +173,25 @@ impl DiagnosticsClient {
         })
     }
 
-    /// Reads a page of at most one lead: it needs the read scope and an account that has leads.
+    /// Reads a page of at most one lead; needs the read scope and an account with leads enabled.
     pub async fn leads(
         &self,
         token: &Secret,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<LeadsProbe, DiagnosticsError> {
         let url = endpoints::url(&self.base, &leads_path(self.version));
         let request = self.http.get(url).query(&[("limit", "1")]);
-        let (body, limits) = self.authorized(request, token, until).await?;
+        let (body, limits) = self.authorized(request, token, deadline).await?;
         Ok(LeadsProbe { count: body["results"].as_array().map_or(0, Vec::len), limits })
     }
 
-    /// Labels of the pipelines of leads with the number of their stages.
+    /// Reads the labels of the lead pipelines, with their number of stages.
     pub async fn pipelines(
         &self,
         token: &Secret,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Vec<(String, usize)>, DiagnosticsError> {
-        let body = self.get(&endpoints::pipelines(self.version), token, until).await?;
+        let body = self.get(&endpoints::pipelines(self.version), token, deadline).await?;
         let all = body["results"].as_array().ok_or(DiagnosticsError::InvalidResponse)?;
         let one = |pipeline: &Value| {
             let stages = pipeline["stages"].as_array().map_or(0, Vec::len);
@@ -199,25 +200,25 @@ impl DiagnosticsClient {
         Ok(all.iter().filter_map(one).collect())
     }
 
-    /// Number of properties of leads.
+    /// Reads the number of lead properties.
     pub async fn properties(
         &self,
         token: &Secret,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<usize, DiagnosticsError> {
-        let body = self.get(&endpoints::properties(self.version), token, until).await?;
+        let body = self.get(&endpoints::properties(self.version), token, deadline).await?;
         body["results"].as_array().map(Vec::len).ok_or(DiagnosticsError::InvalidResponse)
     }
 
-    /// Definition of one property of leads; `None` if there is none of that name.
+    /// Reads the definition of a lead property; `None` if it does not exist.
     pub async fn property(
         &self,
         token: &Secret,
         name: &str,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Option<PropertyDefinition>, DiagnosticsError> {
         let path = [&endpoints::properties(self.version)[..], &[name]].concat();
-        let body = match self.get(&path, token, until).await {
+        let body = match self.get(&path, token, deadline).await {
             Ok(body) => body,
             Err(DiagnosticsError::Api(error)) if error.reason() == leads::Reason::LeadNotFound => {
                 return Ok(None);
@@ -236,10 +237,10 @@ impl DiagnosticsClient {
     async fn exchange(
         &self,
         form: &[(&str, &str)],
-        until: Instant,
+        deadline: Instant,
     ) -> Result<ExchangedTokens, DiagnosticsError> {
         let url = endpoints::url(&self.base, &endpoints::token(self.version));
-        let body = self.oauth(self.http.post(url).form(form), until).await?;
+        let body = self.oauth(self.http.post(url).form(form), deadline).await?;
         let secret = |key: &str| {
             let text = body[key].as_str().filter(|text| !text.is_empty());
             text.map(Secret::new)
@@ -256,25 +257,25 @@ impl DiagnosticsClient {
         &self,
         path: &[&str],
         token: &Secret,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Value, DiagnosticsError> {
         let request = self.http.get(endpoints::url(&self.base, path));
-        Ok(self.authorized(request, token, until).await?.0)
+        Ok(self.authorized(request, token, deadline).await?.0)
     }
 
-    /// Sends a request with a token; returns its JSON, `null` if the body is empty.
+    /// Sends a request with a token. Returns the JSON body, `null` if the body is empty.
     async fn authorized(
         &self,
         request: RequestBuilder,
         token: &Secret,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<(Value, RateLimits), DiagnosticsError> {
-        let response = send(request.bearer_auth(token.expose()), until).await;
+        let response = send(request.bearer_auth(token.expose()), deadline).await;
         let RawResponse { status, headers, body } = response.map_err(DiagnosticsError::Connect)?;
         if status == StatusCode::UNAUTHORIZED {
             return Err(match ErrorBody::parse(&body).unauthorized() {
                 Unauthorized::Expired => DiagnosticsError::TokenExpired,
-                Unauthorized::Refused => DiagnosticsError::Unauthorized,
+                Unauthorized::Rejected => DiagnosticsError::Unauthorized,
             });
         }
         if !status.is_success() {
@@ -289,13 +290,13 @@ impl DiagnosticsClient {
         Ok((json, RateLimits::from_headers(&headers)))
     }
 
-    /// Sends a request to an OAuth endpoint, whose rejections have codes of their own.
+    /// Sends a request to an OAuth endpoint, whose rejections have OAuth error codes.
     async fn oauth(
         &self,
         request: RequestBuilder,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Value, DiagnosticsError> {
-        let response = send(request, until).await;
+        let response = send(request, deadline).await;
         let RawResponse { status, headers, body } = response.map_err(DiagnosticsError::Connect)?;
         if status.is_success() {
             let json: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -327,14 +328,14 @@ impl fmt::Debug for DiagnosticsClient {
     }
 }
 
-async fn send(request: RequestBuilder, until: Instant) -> Result<RawResponse, ConnectError> {
-    match timeout_at(until, send_once(request, MAX_BYTES)).await {
+async fn send(request: RequestBuilder, deadline: Instant) -> Result<RawResponse, ConnectError> {
+    match timeout_at(deadline, send_once(request, MAX_BYTES)).await {
         Ok(response) => response.map_err(ConnectError::from),
         Err(_) => Err(ConnectError::Timeout),
     }
 }
 
-/// Texts of a list; `None` if it is no list.
+/// Strings of a JSON array; `None` if the value is not an array.
 fn texts(value: &Value) -> Option<Vec<String>> {
     let list = value.as_array()?.iter();
     Some(list.filter_map(|text| text.as_str().map(str::to_owned)).collect())

@@ -1,4 +1,4 @@
-//! Encodes requests as HTTP: URL and JSON body.
+//! Encodes requests as HTTP requests: method, URL and JSON body.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -18,32 +18,32 @@ use crate::{
     },
 };
 
-/// Maximum length of a search body, in characters. HubSpot rejects longer ones.
+/// Maximum length of a search body in characters, by HubSpot's documentation.
 const MAX_SEARCH_CHARS: usize = 3_000;
 
-/// Maximum length of a URL, in characters: HubSpot's gateways reject some of 8 thousand and all of
-/// 16 thousand.
+/// Maximum length of a URL in characters: HubSpot's gateways reject some URLs above 8,000 characters and
+/// all above 16,000.
 const MAX_URL_CHARS: usize = 8_000;
 
-/// Property names below this total length cannot exceed [`MAX_URL_CHARS`], even if every character
-/// is percent-encoded.
+/// Total length of property names that cannot exceed [`MAX_URL_CHARS`] even if every character is
+/// percent-encoded.
 const SAFE_NAME_BYTES: usize = 2_000;
 
 /// Query parameters.
 type Query<'a> = Vec<(&'static str, Cow<'a, str>)>;
 
-/// An encoded HTTP request.
+/// Encoded HTTP request.
 #[derive(Debug)]
 pub(super) struct HttpRequest {
-    /// Method.
+    /// HTTP method.
     pub(super) method: Method,
-    /// URL with its query.
+    /// URL with query.
     pub(super) url: Url,
-    /// JSON body. `None` for methods without one.
+    /// JSON body; `None` for requests without one.
     pub(super) body: Option<Vec<u8>>,
 }
 
-/// Builds the URLs of one API version.
+/// Encoder for one API version.
 #[derive(Debug, Clone)]
 pub(super) struct Encoder {
     base: Url,
@@ -53,13 +53,13 @@ pub(super) struct Encoder {
 // === impl Encoder ===
 
 impl Encoder {
-    /// Encodes requests for the API at `base`.
+    /// Creates an encoder for the API at `base`.
     pub(super) fn new(base: &Url, version: ApiVersion) -> Self {
         Self { base: base.clone(), paths: OPERATIONS.map(|spec| spec.path(version)) }
     }
 
-    /// Rejects a request that exceeds a limit of HubSpot on URLs or search bodies. Checked before
-    /// the request waits for quota.
+    /// Errors if the request exceeds HubSpot's limits on URLs or search bodies. Called before the request
+    /// is queued for quota.
     pub(super) fn check(&self, request: &Request) -> Result<(), Error> {
         let (selection, hint) = match request {
             Request::Search(search) => return check_search(search),
@@ -80,12 +80,12 @@ impl Encoder {
         if names.map(|name| name.len() + 1).sum::<usize>() <= SAFE_NAME_BYTES {
             return Ok(());
         }
-        // Percent-encoded, a comma alone takes three characters.
+        // Exact check: percent-encoding triples commas and other characters.
         if self.encode(request).url.as_str().len() <= MAX_URL_CHARS {
             return Ok(());
         }
-        let description = "names too many properties for one call, about 8,000 characters; \
-                           BatchGetLeads takes any number";
+        let description = "too many property names (limit: a URL of 8,000 characters); use \
+                           BatchGetLeads";
         Err(Error::invalid(vec![FieldFault::new(hint, description)]))
     }
 
@@ -153,10 +153,10 @@ impl Encoder {
         }
     }
 
-    /// The URL of an operation; `segment` replaces the placeholder of its path.
+    /// Builds the URL of an operation; `segment` replaces the placeholder of its path.
     fn url(&self, operation: Operation, segment: &str, query: &[(&str, Cow<'_, str>)]) -> Url {
         let mut url = self.base.clone();
-        // The configuration accepts http and https URLs only, and those have a path.
+        // The configuration accepts only http and https URLs, which have a path.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty();
             for part in self.paths[operation as usize].split('/') {
@@ -174,8 +174,8 @@ fn check_search(search: &SearchLeads) -> Result<(), Error> {
     if search_body(search).to_string().chars().count() <= MAX_SEARCH_CHARS {
         return Ok(());
     }
-    let description = "the whole search must fit in 3,000 characters of JSON: use fewer or \
-                       shorter filters, values or properties";
+    let description = "the search exceeds 3,000 characters of JSON; use fewer or shorter filters, \
+                       values or properties";
     Err(Error::invalid(vec![FieldFault::new("filter_groups", description)]))
 }
 
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_is_too_long_is_rejected_before_it_is_sent() {
+    fn a_url_above_the_maximum_is_rejected() {
         let names = |count: usize| (0..count).map(|n| format!("property_{n:05}")).collect();
         let encoder = encoder(ApiVersion::V3);
         assert_eq!(encoder.check(&get("1", names(10))), Ok(()));

@@ -1,16 +1,17 @@
-//! Paths of the endpoints that the diagnostics and the token client use, in the three API versions.
+//! Paths of the endpoints of diagnostics and OAuth, per API version.
 
 use crate::config::ApiVersion;
 
-/// The dated version whose account information goes with it; v3 has none of its own.
-pub(super) fn dated(version: ApiVersion) -> &'static str {
+/// API version of the account information endpoint. v3 has no such endpoint and uses the latest dated
+/// version.
+pub(super) fn account_info_version(version: ApiVersion) -> &'static str {
     match version {
         ApiVersion::V2026_09 | ApiVersion::V3 => "2026-09",
         ApiVersion::V2026_03 => "2026-03",
     }
 }
 
-/// Path segments of the properties of leads.
+/// Path segments of the lead properties.
 pub(super) fn properties(version: ApiVersion) -> [&'static str; 4] {
     match version {
         ApiVersion::V2026_09 => ["crm", "properties", "2026-09", "leads"],
@@ -19,7 +20,7 @@ pub(super) fn properties(version: ApiVersion) -> [&'static str; 4] {
     }
 }
 
-/// Path segments of the pipelines of leads.
+/// Path segments of the lead pipelines.
 pub(super) fn pipelines(version: ApiVersion) -> [&'static str; 4] {
     match version {
         ApiVersion::V2026_09 => ["crm", "pipelines", "2026-09", "leads"],
@@ -28,8 +29,8 @@ pub(super) fn pipelines(version: ApiVersion) -> [&'static str; 4] {
     }
 }
 
-/// Path of the token endpoint. Only v3 and the dated ones take everything in the body; v1 ends in
-/// February 2027.
+/// Path segments of the token endpoint. v1 is not used: it takes secrets in the URL and ends in February
+/// 2027.
 pub(super) fn token(version: ApiVersion) -> [&'static str; 3] {
     match version {
         ApiVersion::V2026_09 => ["oauth", "2026-09", "token"],
@@ -38,10 +39,10 @@ pub(super) fn token(version: ApiVersion) -> [&'static str; 3] {
     }
 }
 
-/// Appends path segments to a base URL; each is percent-encoded.
+/// Appends percent-encoded path segments to a base URL.
 pub(super) fn url(base: &url::Url, segments: &[&str]) -> url::Url {
     let mut url = base.clone();
-    // The configuration takes http and https URLs only, and those have a path.
+    // The configuration accepts only http and https URLs, which have a path.
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().extend(segments);
     }

@@ -1,5 +1,4 @@
-//! HubSpot's error object: what it says about a failure and which inputs it is about. Also the items of a
-//! batch's `errors`.
+//! Parses HubSpot's error object, and the items of `errors` in a batch response.
 
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
@@ -7,10 +6,10 @@ use serde_json::Value;
 use super::wire::{as_text, as_texts};
 use crate::leads::{AffectedInputs, FieldFault, UpstreamFacts};
 
-/// Maximum length of a text of HubSpot that is passed on, in characters.
+/// Maximum length in characters of a HubSpot message that is passed on.
 pub(super) const MAX_MESSAGE: usize = 500;
 
-/// HubSpot's error object, as far as it is one. Also the items of a batch's `errors`.
+/// Error object of HubSpot, parsed leniently.
 #[derive(Debug, Default)]
 pub(super) struct ErrorBody {
     pub(super) category: Option<String>,
@@ -20,25 +19,26 @@ pub(super) struct ErrorBody {
     pub(super) policy_name: Option<String>,
     error_type: Option<String>,
     context: Vec<(String, Vec<String>)>,
-    errors: Vec<Detail>,
-    /// It is not empty, and no JSON object.
+    errors: Vec<ErrorDetail>,
+    /// True if the body is neither empty nor a JSON object, so that it is not from HubSpot's API.
     pub(super) is_foreign: bool,
 }
 
+/// Item of `errors` in an error object.
 #[derive(Debug, Default)]
-struct Detail {
+struct ErrorDetail {
     message: Option<String>,
     code: Option<String>,
     context: Vec<(String, Vec<String>)>,
 }
 
-/// A 401, told apart before anything else: the pipeline acts on it.
+/// Cause of a 401.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unauthorized {
     /// The token has expired.
     Expired,
-    /// Anything else.
-    Refused,
+    /// Any other cause.
+    Rejected,
 }
 
 // === impl ErrorBody ===
@@ -46,10 +46,10 @@ pub(super) enum Unauthorized {
 impl ErrorBody {
     pub(super) fn parse(bytes: &[u8]) -> Self {
         let foreign = || Self { is_foreign: !bytes.is_empty(), ..Self::default() };
-        serde_json::from_slice(bytes).map_or_else(|_| foreign(), Self::of)
+        serde_json::from_slice(bytes).map_or_else(|_| foreign(), Self::from_value)
     }
 
-    pub(super) fn of(value: Value) -> Self {
+    pub(super) fn from_value(value: Value) -> Self {
         let Value::Object(mut object) = value else {
             return Self { is_foreign: true, ..Self::default() };
         };
@@ -62,11 +62,11 @@ impl ErrorBody {
             error_type: text("errorType"),
             ..Self::default()
         };
-        // Typed as an object in the specification, a text on the wire.
+        // An object in HubSpot's specification, but a string in its responses.
         body.sub_category = object.remove("subCategory").and_then(as_text);
         body.context = context(object.remove("context"));
         if let Some(Value::Array(errors)) = object.remove("errors") {
-            body.errors = errors.into_iter().map(Detail::of).collect();
+            body.errors = errors.into_iter().map(ErrorDetail::from_value).collect();
         }
         body
     }
@@ -74,11 +74,11 @@ impl ErrorBody {
     pub(super) fn unauthorized(&self) -> Unauthorized {
         match self.category.as_deref() {
             Some("EXPIRED_AUTHENTICATION") => Unauthorized::Expired,
-            _ => Unauthorized::Refused,
+            _ => Unauthorized::Rejected,
         }
     }
 
-    /// Values of one key, on the top or in any detail.
+    /// Values of a context key, at the top level and in all details.
     fn values(&self, key: &str) -> Vec<String> {
         let details = self.errors.iter().flat_map(|detail| &detail.context);
         let all = self.context.iter().chain(details);
@@ -87,12 +87,12 @@ impl ErrorBody {
 
     pub(super) fn text(&self, fallback: &str) -> String {
         let text = self.message.as_deref().unwrap_or(fallback);
-        // Validation messages carry a JSON list after this; the list becomes field faults.
+        // Validation messages end with a JSON list, which becomes field violations.
         let text = text.split_once(": [{").map_or(text, |(head, _)| head);
         text.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect()
     }
 
-    /// Faults of single properties, from the details and from the list inside the message.
+    /// Field violations, from the details and from the list inside the message.
     pub(super) fn fields(&self) -> Vec<FieldFault> {
         let mut fields: Vec<FieldFault> = Vec::new();
         let mut add = |name: &str, description: &str| {
@@ -103,13 +103,13 @@ impl ErrorBody {
             }
         };
         for detail in &self.errors {
-            let fallback = detail.code.as_deref().unwrap_or("is refused by HubSpot");
+            let fallback = detail.code.as_deref().unwrap_or("is rejected by HubSpot");
             let description = detail.message.as_deref().unwrap_or(fallback);
-            for name in detail.names() {
+            for name in detail.property_names() {
                 add(&name, description);
             }
         }
-        for (name, description, _) in self.listed() {
+        for (name, description, _) in self.message_list() {
             add(&name, &description);
         }
         for name in self.context.iter().filter(|(key, _)| key == "properties") {
@@ -118,8 +118,8 @@ impl ErrorBody {
         fields
     }
 
-    /// The list that `Property values were not valid: [...]` carries: name, message, code.
-    fn listed(&self) -> Vec<(String, String, String)> {
+    /// List in the message `Property values were not valid: [...]`: name, message, code.
+    fn message_list(&self) -> Vec<(String, String, String)> {
         let start = self.message.as_deref().and_then(|text| Some(&text[text.find("[{")?..]));
         let list: Vec<Value> =
             start.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
@@ -140,16 +140,16 @@ impl ErrorBody {
             .errors
             .iter()
             .filter(|detail| detail.code.as_deref() == Some("PROPERTY_DOESNT_EXIST"))
-            .flat_map(Detail::names)
+            .flat_map(ErrorDetail::property_names)
             .collect();
-        let listed = self.listed().into_iter();
+        let listed = self.message_list().into_iter();
         unknown_properties.extend(
             listed.filter(|(_, _, code)| code == "PROPERTY_DOESNT_EXIST").map(|(name, ..)| name),
         );
         AffectedInputs { trace_ids: self.values("objectWriteTraceId"), ids, unknown_properties }
     }
 
-    /// Id of the record in the way: from the context, else from the text.
+    /// Id of the existing record: from the context, else from the message.
     fn existing_id(&self) -> Option<String> {
         let named = self.values("existingId").into_iter().next();
         named.or_else(|| {
@@ -174,7 +174,8 @@ impl ErrorBody {
         }
     }
 
-    pub(super) fn clashes(&self) -> bool {
+    /// Reports whether the error is a duplicate of a unique value.
+    pub(super) fn is_duplicate(&self) -> bool {
         let text = self.message.as_deref().unwrap_or_default();
         text.contains("already has that value")
             || text.contains("already exists")
@@ -182,10 +183,10 @@ impl ErrorBody {
     }
 }
 
-// === impl Detail ===
+// === impl ErrorDetail ===
 
-impl Detail {
-    fn of(value: Value) -> Self {
+impl ErrorDetail {
+    fn from_value(value: Value) -> Self {
         let Value::Object(mut object) = value else { return Self::default() };
         let mut text = |key: &str| object.remove(key).and_then(as_text);
         let (message, code) = (text("message"), text("code"));
@@ -196,8 +197,8 @@ impl Detail {
         Self { message, code, context }
     }
 
-    /// The properties it is about.
-    fn names(&self) -> Vec<String> {
+    /// Names of the properties in the context.
+    fn property_names(&self) -> Vec<String> {
         let keys = ["propertyName", "in"];
         let named = self.context.iter().filter(|(key, _)| keys.contains(&key.as_str()));
         named.flat_map(|(_, values)| values.clone()).collect()
@@ -213,7 +214,7 @@ fn context(value: Option<Value>) -> Vec<(String, Vec<String>)> {
     }
 }
 
-/// HubSpot's id of a call, which its support asks for.
+/// Correlation id of a response, which HubSpot's support asks for.
 pub(super) fn correlation_id(headers: &HeaderMap) -> Option<&str> {
     headers.get("x-hubspot-correlation-id")?.to_str().ok()
 }

@@ -1,4 +1,4 @@
-//! HTTP client for HubSpot, and how one request is sent once.
+//! HTTP client settings for HubSpot, and sending without retries.
 
 use http::{HeaderMap, StatusCode};
 use leadsd_base::net::{
@@ -10,24 +10,24 @@ use reqwest::RequestBuilder;
 
 use crate::config;
 
-/// Response of HubSpot, read to its end. Its body may hold tokens, so there is no `Debug`.
+/// Complete response of HubSpot. It has no `Debug`, since the body may contain tokens.
 pub(super) struct RawResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
-/// Reason why there is no complete response.
+/// Error of a request without a complete response.
 #[derive(Debug)]
 pub(super) enum SendError {
     /// No response arrived.
     Connect(ConnectError),
-    /// The head of a response arrived, and its body did not.
+    /// The head of a response arrived, but not its body.
     Body { status: StatusCode, headers: HeaderMap, error: BodyError },
 }
 
-/// Builds the client for HubSpot's API and token endpoint. HTTP/1.1: a connection that breaks then
-/// loses one request, whose outcome may be unknown, and not all that share it.
+/// Builds the HTTP client for HubSpot's API and token endpoint. It uses HTTP/1.1, so that a broken
+/// connection affects one request and not all that are multiplexed on it.
 pub(super) fn build(config: &config::Hubspot) -> Result<reqwest::Client, BuildError> {
     ClientBuilder::new(config.request_timeout)
         .connect_timeout(config.connect_timeout)
@@ -35,8 +35,8 @@ pub(super) fn build(config: &config::Hubspot) -> Result<reqwest::Client, BuildEr
         .build()
 }
 
-/// Sends a request once, without retries, and reads the response body up to `max_body` bytes. Whatever
-/// the status, a complete response is a success here. The client's timeouts bound the time.
+/// Sends a request without retries and reads the response body up to `max_body` bytes. A complete
+/// response with any status is `Ok`. The timeouts of the client apply.
 pub(super) async fn send_once(
     request: RequestBuilder,
     max_body: usize,
@@ -57,10 +57,10 @@ impl From<SendError> for ConnectError {
         match error {
             SendError::Connect(error) => error,
             SendError::Body { error: BodyError::TooLarge { .. }, .. } => {
-                Self::Io("the answer is too large".to_owned())
+                Self::Io("sent a response that is too large".to_owned())
             }
             SendError::Body { error: BodyError::Broken(_), .. } => {
-                Self::Io("the answer broke off".to_owned())
+                Self::Io("closed the connection during its response".to_owned())
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What HubSpot says about its rate limits in the headers of every answer.
+//! Rate limits in the headers of HubSpot's responses.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName};
 use crate::leads::{Error, Reason};
 use leadsd_quota::{Observation, ObservedLimit, RateLimited};
 
-/// How long a refusal that does not say so closes a limit: the length of the documented window.
-const CLOSED: Duration = Duration::from_secs(10);
+/// Time for which a 429 without `Retry-After` blocks a bucket: the documented length of the window.
+const DEFAULT_BLOCK: Duration = Duration::from_secs(10);
 
 const MAX: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-max");
 const REMAINING: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-remaining");
@@ -16,25 +16,25 @@ const INTERVAL: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-interv
 const DAILY: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-daily");
 const DAILY_REMAINING: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-daily-remaining");
 
-/// Limits as one answer told them; a header that is absent or no number is `None`.
+/// Rate limits of one response. A field is `None` if its header is absent or not a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RateLimits {
-    /// Calls in the rolling window.
+    /// Maximum number of calls in the rolling window.
     pub max: Option<u64>,
-    /// Calls left in it.
+    /// Calls left in the window.
     pub remaining: Option<u64>,
-    /// Length of the window, in milliseconds.
+    /// Length of the window in milliseconds.
     pub interval_ms: Option<u64>,
-    /// Calls a day; absent for OAuth apps.
+    /// Maximum number of calls per day; absent for OAuth apps.
     pub daily: Option<u64>,
-    /// Calls left of them.
+    /// Calls left in the day.
     pub daily_remaining: Option<u64>,
 }
 
 // === impl RateLimits ===
 
 impl RateLimits {
-    /// Reads the headers of a response. Responses to searches have none.
+    /// Parses the headers of a response. Responses to searches have none.
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let number = |name: HeaderName| headers.get(name)?.to_str().ok()?.trim().parse().ok();
         Self {
@@ -46,8 +46,8 @@ impl RateLimits {
         }
     }
 
-    /// What the quota makes of them, and of a refusal that came with them.
-    pub fn observation(&self, refusal: Option<&Error>) -> Observation {
+    /// Converts the limits, and the error of the same response, to an observation for the quota.
+    pub fn observation(&self, error: Option<&Error>) -> Observation {
         Observation {
             limit: ObservedLimit {
                 size: self.max,
@@ -56,9 +56,9 @@ impl RateLimits {
             },
             daily: self.daily,
             daily_remaining: self.daily_remaining,
-            rate_limited: refusal.and_then(|error| match error.reason() {
+            rate_limited: error.and_then(|error| match error.reason() {
                 Reason::RateLimited => {
-                    Some(RateLimited::Bucket(error.retry_after().unwrap_or(CLOSED)))
+                    Some(RateLimited::Bucket(error.retry_after().unwrap_or(DEFAULT_BLOCK)))
                 }
                 Reason::DailyLimitReached => Some(RateLimited::Daily),
                 Reason::InvalidRequest

@@ -1,6 +1,6 @@
-//! HubSpot's token endpoint: exchanges the refresh token for an access token.
+//! Client of HubSpot's token endpoint: exchanges the refresh token for an access token.
 //!
-//! Responses are parsed or dropped and never passed on: they are full of secrets.
+//! Responses contain secrets, so they are never logged or passed on.
 
 use std::{fmt, time::Duration};
 
@@ -21,22 +21,23 @@ use leadsd_base::{
 };
 use leadsd_credentials::{GrantError, RefreshRequest, TokenResponse, TokenSource};
 
-/// Maximum size of a response: a token has some hundred characters.
+/// Maximum size of a response in bytes: tokens have some hundred characters.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// Time to live of a token whose response names none: HubSpot documents half an hour.
-const DEFAULT_LIFE: Duration = Duration::from_secs(1_800);
+/// Time to live of a token whose response has no `expires_in`: HubSpot documents 30 minutes.
+const DEFAULT_TTL: Duration = Duration::from_secs(1_800);
 
-/// HubSpot's token endpoint.
+/// Client of HubSpot's token endpoint.
 #[derive(Clone)]
 pub struct OAuth {
     http: reqwest::Client,
     url: Url,
 }
 
+/// JSON of a successful token response.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Success {
+struct TokenResponseBody {
     access_token: Option<String>,
     refresh_token: Option<String>,
     expires_in: Option<u64>,
@@ -45,7 +46,7 @@ struct Success {
 // === impl OAuth ===
 
 impl OAuth {
-    /// The endpoint of the API version that the configuration names.
+    /// Creates a client for the configured API version.
     pub fn new(config: &config::Hubspot) -> Result<Self, BuildError> {
         let url = endpoints::url(&config.base_url, &endpoints::token(config.api_version));
         Ok(Self { http: http_client::build(config)?, url })
@@ -71,9 +72,9 @@ impl TokenSource for OAuth {
         let request = self.http.post(self.url.clone()).form(&form);
         let response = send_once(request, MAX_BYTES).await.map_err(|error| {
             unavailable(match error {
-                SendError::Connect(ConnectError::Timeout) => "timed out",
-                SendError::Connect(_) => "cannot be reached",
-                SendError::Body { .. } => "broke off",
+                SendError::Connect(ConnectError::Timeout) => "the request timed out",
+                SendError::Connect(_) => "cannot connect",
+                SendError::Body { .. } => "the connection broke during the response",
             })
         })?;
         let RawResponse { status, headers, body } = response;
@@ -86,16 +87,14 @@ impl TokenSource for OAuth {
             return Err(GrantError::Rejected { code: rejection.standard_code().to_owned() });
         }
         if !status.is_success() {
-            return Err(unavailable(&format!("answers with status {}", status.as_u16())));
+            return Err(unavailable(&format!("HTTP status {}", status.as_u16())));
         }
-        let success: Success =
-            serde_json::from_slice(&body).map_err(|_| unavailable("answers without a token"))?;
+        let no_token = || unavailable("the response has no access token");
+        let success: TokenResponseBody = serde_json::from_slice(&body).map_err(|_| no_token())?;
         let access_token = success.access_token.filter(|token| !token.is_empty());
         Ok(TokenResponse {
-            access_token: access_token
-                .map(Secret::new)
-                .ok_or_else(|| unavailable("answers without a token"))?,
-            expires_in: success.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs),
+            access_token: access_token.map(Secret::new).ok_or_else(no_token)?,
+            expires_in: success.expires_in.map_or(DEFAULT_TTL, Duration::from_secs),
             refresh_token: success.refresh_token.filter(|token| !token.is_empty()).map(Secret::new),
         })
     }

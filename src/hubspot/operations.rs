@@ -1,7 +1,7 @@
-//! The operations table: the only place that knows how HubSpot's operations differ.
+//! Table of HubSpot's operations, the only place that knows their differences.
 //!
-//! Each row of [`OPERATIONS`] gives the HTTP method, the path in every API version, the rate limit
-//! bucket, the idempotency, the batch form, and how results of a batch are matched.
+//! Each row of [`OPERATIONS`] has the HTTP method, the path per API version, the rate limit bucket, the
+//! idempotency, the batch form, and the matching of batch results.
 
 use http::Method;
 use leadsd_quota::BucketName;
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// One of HubSpot's lead operations, or the read of the associations of leads.
+/// Operation of HubSpot's API on leads or their associations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Reads one lead.
@@ -43,50 +43,50 @@ pub enum Operation {
     ReadAssociations,
 }
 
-/// Whether an operation has the same effect once and twice.
+/// Idempotency of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Idempotency {
-    /// A read, a write of complete values, or an archive.
+    /// Reads, writes of complete values, and archives.
     Idempotent,
-    /// A create: sent twice, it creates two leads.
+    /// Creates: sent twice, they create two leads.
     NotIdempotent,
 }
 
-/// Whether an operation changes anything at HubSpot.
+/// Kind of access of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// It reads.
+    /// Reads only.
     Read,
-    /// It writes.
+    /// Changes records.
     Write,
 }
 
-/// The rate limit that HubSpot applies to an operation.
+/// Rate limit that HubSpot applies to an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RateLimit {
-    /// A bucket of the portal's quota.
+    /// Bucket of the portal's quota.
     Bucket(BucketName),
-    /// The burst bucket, and a limit of its own that the quota does not know. A 429 and the headers
-    /// of a response may be about that limit, so they teach the quota nothing, and a rejection is
-    /// not retried: the caller falls back to individual reads.
+    /// The burst bucket and a separate limit that the quota does not model. A 429 or the headers may be
+    /// about the separate limit, so they are not observed by the quota, and a 429 is not retried: the
+    /// caller falls back to individual reads.
     BurstAndOwn,
 }
 
-/// How a batch is formed and its response matched.
+/// Size of a batch, and matching of its results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchForm {
     /// Maximum number of inputs.
     pub max_inputs: usize,
-    /// Outcome of an input that the response does not mention.
+    /// Outcome of an input without a result.
     pub missing: MissingItemPolicy,
-    /// What a merged batch does about an input that the response does not settle.
+    /// Policy for an input of a merged batch with an unresolved outcome.
     pub unresolved: UnresolvedPolicy,
 }
 
-/// One row of the table.
+/// Row of the operations table.
 #[derive(Debug)]
 pub struct OperationSpec {
-    /// The operation.
+    /// Operation.
     pub operation: Operation,
     /// Name in logs and metrics.
     pub name: &'static str,
@@ -99,9 +99,9 @@ pub struct OperationSpec {
     pub rate_limit: RateLimit,
     /// Idempotency.
     pub idempotency: Idempotency,
-    /// Whether it writes.
+    /// Kind of access.
     pub access: Access,
-    /// For batches: their form. `None` for single operations.
+    /// Batch form; `None` for individual operations.
     pub batch: Option<BatchForm>,
 }
 
@@ -237,7 +237,7 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
         batch: Some(BatchForm {
             max_inputs: MAX_CHUNK,
             missing: MissingItemPolicy::OutcomeUnknown,
-            // Complete values may be written twice.
+            // Writing complete values twice has the same effect.
             unresolved: UnresolvedPolicy::RetryAlone,
         }),
     },
@@ -251,7 +251,7 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
             "crm/v3/objects/leads/batch/upsert",
         ],
         rate_limit: RateLimit::Bucket(BucketName::Burst),
-        // Keyed by a unique property: the second upsert finds the lead of the first.
+        // The key is a unique property: a second upsert finds the lead of the first.
         idempotency: Idempotency::Idempotent,
         access: Access::Write,
         batch: Some(BatchForm {
@@ -275,7 +275,7 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
         access: Access::Write,
         batch: Some(BatchForm {
             max_inputs: MAX_CHUNK,
-            // HubSpot responds to an archive without results.
+            // HubSpot's response to an archive has no results.
             missing: MissingItemPolicy::Succeeded,
             unresolved: UnresolvedPolicy::RetryAlone,
         }),
@@ -299,7 +299,7 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
 // === impl Operation ===
 
 impl Operation {
-    /// The row of this operation.
+    /// Row of this operation.
     pub fn spec(self) -> &'static OperationSpec {
         static TABLE: [OperationSpec; COUNT] = OPERATIONS;
         &TABLE[self as usize]
@@ -310,7 +310,7 @@ impl Operation {
         self.spec().name
     }
 
-    /// Whether it changes anything at HubSpot.
+    /// Reports whether the operation changes records.
     pub fn writes(self) -> bool {
         self.spec().access == Access::Write
     }
@@ -348,7 +348,7 @@ impl OperationSpec {
         }
     }
 
-    /// The bucket that a request takes a permit of.
+    /// Bucket from which a request acquires a permit.
     pub fn bucket(&self) -> BucketName {
         match self.rate_limit {
             RateLimit::Bucket(bucket) => bucket,
@@ -356,7 +356,7 @@ impl OperationSpec {
         }
     }
 
-    /// Whether HubSpot applies a limit that the quota does not know.
+    /// Reports whether HubSpot applies a separate limit that the quota does not model.
     pub fn has_own_limit(&self) -> bool {
         self.rate_limit == RateLimit::BurstAndOwn
     }

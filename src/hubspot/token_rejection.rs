@@ -1,12 +1,11 @@
-//! Rejections of the OAuth endpoints that no repetition cures: one table for the service and the
-//! command line.
+//! Permanent rejections of the OAuth endpoints, shared by the service and the command line.
 
 use http::StatusCode;
 use serde_json::Value;
 
-/// Codes of HubSpot, in the field `status`, and of RFC 6749, in the field `error`. HubSpot's come
-/// first: they say more.
-const FINAL_CODES: [&str; 10] = [
+/// Codes that retries cannot cure: of HubSpot (field `status`) and of RFC 6749 (field `error`). HubSpot's
+/// codes come first, since they are more specific.
+const PERMANENT_CODES: [&str; 10] = [
     "BAD_AUTH_CODE",
     "BAD_REDIRECT_URI",
     "BAD_CLIENT_ID",
@@ -19,20 +18,19 @@ const FINAL_CODES: [&str; 10] = [
     "unauthorized_client",
 ];
 
-/// Known codes of a rejection: at least one of the two.
+/// Codes of a permanent rejection; at least one of them is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TokenRejection {
-    /// Position in the table of the field `error`.
+    /// Index of the field `error` in the table.
     error: Option<usize>,
-    /// Position in the table of the field `status`.
+    /// Index of the field `status` in the table.
     status: Option<usize>,
 }
 
 // === impl TokenRejection ===
 
 impl TokenRejection {
-    /// Reads the codes of an error response; `None` if it may succeed when it is repeated. Nothing else
-    /// of the body is looked at.
+    /// Parses the codes of an error response; `None` if a retry may succeed.
     pub(super) fn from_response(status: StatusCode, body: &[u8]) -> Option<Self> {
         if status.is_success() || status == StatusCode::TOO_MANY_REQUESTS {
             return None;
@@ -40,21 +38,21 @@ impl TokenRejection {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let known = |key: &str| {
             let code = body.get(key)?.as_str()?;
-            FINAL_CODES.iter().position(|known| *known == code)
+            PERMANENT_CODES.iter().position(|known| *known == code)
         };
         let (error, status) = (known("error"), known("status"));
         error.or(status).is_some().then_some(Self { error, status })
     }
 
-    /// The standard code, for metrics and logs; HubSpot's if there is no standard one.
+    /// Code of RFC 6749, for metrics and logs; HubSpot's code if there is none.
     pub(super) fn standard_code(self) -> &'static str {
-        FINAL_CODES[self.error.or(self.status).unwrap_or_default()]
+        PERMANENT_CODES[self.error.or(self.status).unwrap_or_default()]
     }
 
-    /// The code that says most, for people.
+    /// Most specific code, for error messages.
     pub(super) fn specific_code(self) -> &'static str {
         let position = self.error.into_iter().chain(self.status).min();
-        FINAL_CODES[position.unwrap_or_default()]
+        PERMANENT_CODES[position.unwrap_or_default()]
     }
 }
 
@@ -69,8 +67,8 @@ mod tests {
     }
 
     #[test]
-    fn each_code_of_the_table_is_final_in_either_field() {
-        for code in FINAL_CODES {
+    fn each_code_is_permanent_in_either_field() {
+        for code in PERMANENT_CODES {
             for key in ["error", "status"] {
                 let body = format!(r#"{{"{key}":"{code}"}}"#);
                 assert_eq!(codes(400, &body), Some((code, code)), "{body}");
@@ -79,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn logs_get_the_standard_code_and_people_the_specific_one() {
+    fn standard_and_specific_code_of_a_rejection() {
         for (body, expected) in [
             (
                 r#"{"status":"BAD_REFRESH_TOKEN","error":"invalid_grant"}"#,
@@ -99,12 +97,12 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_may_succeed_when_it_is_repeated() {
+    fn other_responses_may_be_retried() {
         for body in ["<html>", "", "{}", "[]", r#"{"error":"server_error"}"#, r#"{"error":3}"#] {
             assert_eq!(codes(400, body), None, "{body}");
         }
         let rejected = r#"{"error":"invalid_grant"}"#;
-        assert_eq!(codes(429, rejected), None, "a limit says nothing about the grant");
+        assert_eq!(codes(429, rejected), None, "a rate limit is not a rejection");
         assert_eq!(codes(200, rejected), None);
     }
 }

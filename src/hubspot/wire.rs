@@ -1,5 +1,5 @@
-//! HubSpot's JSON, read tolerantly: unknown fields are ignored, every field may be missing or null,
-//! ids may be numbers, and a time that cannot be read is no time.
+//! JSON types of HubSpot, parsed leniently: unknown fields are ignored, every field may be missing or
+//! null, ids may be numbers, and an invalid time is treated as missing.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -15,15 +15,15 @@ use crate::leads::{
 };
 use leadsd_base::time::Timestamp;
 
-/// A lead.
+/// Lead.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Object {
+pub(super) struct WireLead {
     #[serde(deserialize_with = "text")]
     id: String,
-    properties: Texts,
-    properties_with_history: Option<BTreeMap<String, Option<Vec<Version>>>>,
-    associations: Option<BTreeMap<String, Option<Associations>>>,
+    properties: PropertyValues,
+    properties_with_history: Option<BTreeMap<String, Option<Vec<WirePropertyVersion>>>>,
+    associations: Option<BTreeMap<String, Option<WireAssociations>>>,
     created_at: Value,
     updated_at: Value,
     archived: Option<bool>,
@@ -36,7 +36,7 @@ pub(super) struct Object {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Version {
+struct WirePropertyVersion {
     value: Value,
     timestamp: Value,
     source_type: Value,
@@ -47,14 +47,14 @@ struct Version {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Associations {
-    results: Option<Vec<AssociationTo>>,
-    paging: Option<Paging>,
+struct WireAssociations {
+    results: Option<Vec<WireAssociatedRecord>>,
+    paging: Option<WirePaging>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct AssociationTo {
+struct WireAssociatedRecord {
     #[serde(deserialize_with = "text")]
     id: String,
     #[serde(rename = "type")]
@@ -63,13 +63,13 @@ struct AssociationTo {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Paging {
-    next: Option<Next>,
+struct WirePaging {
+    next: Option<WireNextPage>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Next {
+struct WireNextPage {
     after: Value,
 }
 
@@ -81,82 +81,82 @@ struct WireWarning {
     context: Option<BTreeMap<String, Value>>,
 }
 
-/// A page of a list or a search.
+/// Page of a list or a search.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Results {
-    results: Option<Vec<Object>>,
-    paging: Option<Paging>,
+pub(super) struct WirePage {
+    results: Option<Vec<WireLead>>,
+    paging: Option<WirePaging>,
     total: Option<u64>,
 }
 
-/// The answer of a batch.
+/// Response to a batch operation.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Batch {
-    pub(super) results: Option<Vec<Object>>,
+pub(super) struct WireBatch {
+    pub(super) results: Option<Vec<WireLead>>,
     pub(super) errors: Option<Vec<Value>>,
 }
 
-/// The associations of many leads to records of one type.
+/// Response to a read of associations of leads to one object type.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct LinkedBatch {
-    results: Option<Vec<Linked>>,
+pub(super) struct WireAssociationBatch {
+    results: Option<Vec<WireAssociationResult>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Linked {
-    from: From,
-    to: Option<Vec<To>>,
-    paging: Option<Paging>,
+struct WireAssociationResult {
+    from: WireAssociationSource,
+    to: Option<Vec<WireAssociationTarget>>,
+    paging: Option<WirePaging>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct From {
+struct WireAssociationSource {
     #[serde(deserialize_with = "text")]
     id: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct To {
+struct WireAssociationTarget {
     #[serde(deserialize_with = "text")]
     to_object_id: String,
-    association_types: Option<Vec<WireType>>,
+    association_types: Option<Vec<WireAssociationType>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct WireType {
+struct WireAssociationType {
     category: Value,
     type_id: Option<i32>,
 }
 
-/// An association in a create.
+/// Association in a create request.
 #[derive(Debug, Serialize)]
-pub(super) struct AssociationBody<'a> {
-    to: ToBody<'a>,
-    types: Vec<TypeBody>,
+pub(super) struct AssociationInput<'a> {
+    to: AssociationTarget<'a>,
+    types: Vec<AssociationTypeInput>,
 }
 
 #[derive(Debug, Serialize)]
-struct ToBody<'a> {
+struct AssociationTarget<'a> {
     id: &'a str,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct TypeBody {
+struct AssociationTypeInput {
     association_category: &'static str,
     association_type_id: i32,
 }
 
-// === impl Object ===
+// === impl WireLead ===
 
-impl Object {
+impl WireLead {
     pub(super) fn into_lead(self) -> Lead {
         let Self {
             id,
@@ -180,7 +180,7 @@ impl Object {
                 .into_iter()
                 .map(|(name, versions)| {
                     let versions = versions.unwrap_or_default();
-                    (name, versions.into_iter().map(Version::into_domain).collect())
+                    (name, versions.into_iter().map(WirePropertyVersion::into_domain).collect())
                 })
                 .collect(),
             associations: associations
@@ -208,9 +208,9 @@ impl Object {
     }
 }
 
-// === impl Version ===
+// === impl WirePropertyVersion ===
 
-impl Version {
+impl WirePropertyVersion {
     fn into_domain(self) -> PropertyVersion {
         PropertyVersion {
             value: as_text(self.value).filter(|value| !value.is_empty()),
@@ -223,47 +223,55 @@ impl Version {
     }
 }
 
-// === impl Associations ===
+// === impl WireAssociations ===
 
-impl Associations {
+impl WireAssociations {
     fn into_domain(self) -> Associated {
-        let object = |to: AssociationTo| AssociatedObject {
+        let object = |to: WireAssociatedRecord| AssociatedObject {
             id: to.id,
             kind: as_text(to.kind).unwrap_or_default(),
         };
         let mut objects: Vec<_> =
             self.results.unwrap_or_default().into_iter().map(object).collect();
-        // HubSpot promises no order.
+        // HubSpot does not guarantee an order.
         objects.sort_by(AssociatedObject::by_record);
         Associated { objects, next: next(self.paging) }
     }
 }
 
-// === impl LinkedBatch ===
+// === impl WireAssociationBatch ===
 
-impl LinkedBatch {
+impl WireAssociationBatch {
     pub(super) fn into_links(self) -> Vec<Links> {
-        self.results.unwrap_or_default().into_iter().map(Linked::into_domain).collect()
+        self.results
+            .unwrap_or_default()
+            .into_iter()
+            .map(WireAssociationResult::into_domain)
+            .collect()
     }
 }
 
-// === impl Linked ===
+// === impl WireAssociationResult ===
 
-impl Linked {
+impl WireAssociationResult {
     fn into_domain(self) -> Links {
-        let records: Option<Vec<Link>> =
-            self.to.unwrap_or_default().into_iter().map(To::into_domain).collect();
+        let records: Option<Vec<Link>> = self
+            .to
+            .unwrap_or_default()
+            .into_iter()
+            .map(WireAssociationTarget::into_domain)
+            .collect();
         let is_complete = records.is_some() && next(self.paging).is_none();
         Links { lead: self.from.id, records: records.unwrap_or_default(), is_complete }
     }
 }
 
-// === impl To ===
+// === impl WireAssociationTarget ===
 
-impl To {
-    /// None if it is associated in a way that is not known here.
+impl WireAssociationTarget {
+    /// Converts to the domain type; `None` if an association category is unknown.
     fn into_domain(self) -> Option<Link> {
-        let kind = |kind: WireType| {
+        let kind = |kind: WireAssociationType| {
             let category = AssociationCategory::parse(&as_text(kind.category)?)?;
             Some(AssociationType { category, type_id: kind.type_id? })
         };
@@ -289,12 +297,15 @@ impl WireWarning {
     }
 }
 
-// === impl Results ===
+// === impl WirePage ===
 
-impl Results {
+impl WirePage {
     pub(super) fn into_page(self) -> Page {
         let leads = self.results.unwrap_or_default();
-        Page { leads: leads.into_iter().map(Object::into_lead).collect(), after: next(self.paging) }
+        Page {
+            leads: leads.into_iter().map(WireLead::into_lead).collect(),
+            after: next(self.paging),
+        }
     }
 
     pub(super) fn into_search_page(self) -> SearchPage {
@@ -304,10 +315,10 @@ impl Results {
     }
 }
 
-/// Associations as a create sends them.
-pub(super) fn associations(associations: &[Association]) -> Vec<AssociationBody<'_>> {
-    let body = |association: &'_ Association| -> Vec<TypeBody> {
-        let kind = |kind: &AssociationType| TypeBody {
+/// Converts associations for a create request.
+pub(super) fn associations(associations: &[Association]) -> Vec<AssociationInput<'_>> {
+    let body = |association: &'_ Association| -> Vec<AssociationTypeInput> {
+        let kind = |kind: &AssociationType| AssociationTypeInput {
             association_category: kind.category.as_str(),
             association_type_id: kind.type_id,
         };
@@ -315,18 +326,18 @@ pub(super) fn associations(associations: &[Association]) -> Vec<AssociationBody<
     };
     associations
         .iter()
-        .map(|association| AssociationBody {
-            to: ToBody { id: association.to_id.as_str() },
+        .map(|association| AssociationInput {
+            to: AssociationTarget { id: association.to_id.as_str() },
             types: body(association),
         })
         .collect()
 }
 
-fn next(paging: Option<Paging>) -> Option<String> {
+fn next(paging: Option<WirePaging>) -> Option<String> {
     as_text(paging?.next?.after).filter(|after| !after.is_empty())
 }
 
-/// Text, number or bool as text; anything else, null first of all, is none.
+/// Converts a string, number or boolean to text; `None` for other values.
 pub(super) fn as_text(value: Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text),
@@ -336,7 +347,7 @@ pub(super) fn as_text(value: Value) -> Option<String> {
     }
 }
 
-/// One text or a list of them.
+/// Converts one value or an array of values to texts.
 pub(super) fn as_texts(value: Value) -> Vec<String> {
     match value {
         Value::Array(values) => values.into_iter().filter_map(as_text).collect(),
@@ -348,7 +359,7 @@ pub(super) fn as_texts(value: Value) -> Vec<String> {
     }
 }
 
-/// ISO 8601 with or without fraction, or milliseconds since 1970.
+/// Parses ISO 8601 with or without a fraction, or milliseconds since 1970.
 fn as_time(value: &Value) -> Option<Timestamp> {
     match value {
         Value::String(text) => {
@@ -359,101 +370,101 @@ fn as_time(value: &Value) -> Option<Timestamp> {
     }
 }
 
-/// Values that are text, number or bool, by name, as text; what is anything else is left out. Most of
-/// an answer is of this kind, so it is read without a detour.
+/// Property values by name, converted like [`as_text`]; other values are dropped. Most of a response
+/// consists of properties, so they are parsed without an intermediate [`Value`].
 #[derive(Debug, Default)]
-struct Texts(BTreeMap<String, String>);
+struct PropertyValues(BTreeMap<String, String>);
 
-// === impl Texts ===
+// === impl PropertyValues ===
 
-impl<'de> Deserialize<'de> for Texts {
+impl<'de> Deserialize<'de> for PropertyValues {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
+        struct PropertyValuesVisitor;
 
-        impl<'de> Visitor<'de> for Names {
-            type Value = Texts;
+        impl<'de> Visitor<'de> for PropertyValuesVisitor {
+            type Value = PropertyValues;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object or null")
             }
 
-            fn visit_unit<E>(self) -> Result<Texts, E> {
-                Ok(Texts::default())
+            fn visit_unit<E>(self) -> Result<PropertyValues, E> {
+                Ok(PropertyValues::default())
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PropertyValues, A::Error> {
                 let mut texts = BTreeMap::new();
-                while let Some((name, Text(value))) = map.next_entry()? {
-                    // As in any map, the last one of a name counts.
+                while let Some((name, PropertyValue(value))) = map.next_entry()? {
+                    // The last value of a duplicate name wins.
                     match value {
                         Some(value) => texts.insert(name, value),
                         None => texts.remove(&name),
                     };
                 }
-                Ok(Texts(texts))
+                Ok(PropertyValues(texts))
             }
         }
 
-        deserializer.deserialize_any(Names)
+        deserializer.deserialize_any(PropertyValuesVisitor)
     }
 }
 
-/// One such value, read as [`as_text`] does.
-struct Text(Option<String>);
+/// Property value, converted like [`as_text`].
+struct PropertyValue(Option<String>);
 
-// === impl Text ===
+// === impl PropertyValue ===
 
-impl<'de> Deserialize<'de> for Text {
+impl<'de> Deserialize<'de> for PropertyValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
+        struct PropertyValueVisitor;
 
-        impl<'de> Visitor<'de> for Any {
-            type Value = Text;
+        impl<'de> Visitor<'de> for PropertyValueVisitor {
+            type Value = PropertyValue;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("any value")
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(Some(text.to_owned())))
+            fn visit_str<E>(self, text: &str) -> Result<PropertyValue, E> {
+                Ok(PropertyValue(Some(text.to_owned())))
             }
 
-            fn visit_string<E>(self, text: String) -> Result<Text, E> {
-                Ok(Text(Some(text)))
+            fn visit_string<E>(self, text: String) -> Result<PropertyValue, E> {
+                Ok(PropertyValue(Some(text)))
             }
 
-            fn visit_bool<E>(self, flag: bool) -> Result<Text, E> {
-                Ok(Text(as_text(Value::Bool(flag))))
+            fn visit_bool<E>(self, flag: bool) -> Result<PropertyValue, E> {
+                Ok(PropertyValue(as_text(Value::Bool(flag))))
             }
 
-            fn visit_u64<E>(self, number: u64) -> Result<Text, E> {
-                Ok(Text(as_text(number.into())))
+            fn visit_u64<E>(self, number: u64) -> Result<PropertyValue, E> {
+                Ok(PropertyValue(as_text(number.into())))
             }
 
-            fn visit_i64<E>(self, number: i64) -> Result<Text, E> {
-                Ok(Text(as_text(number.into())))
+            fn visit_i64<E>(self, number: i64) -> Result<PropertyValue, E> {
+                Ok(PropertyValue(as_text(number.into())))
             }
 
-            fn visit_f64<E>(self, number: f64) -> Result<Text, E> {
-                Ok(Text(as_text(number.into())))
+            fn visit_f64<E>(self, number: f64) -> Result<PropertyValue, E> {
+                Ok(PropertyValue(as_text(number.into())))
             }
 
-            fn visit_unit<E>(self) -> Result<Text, E> {
-                Ok(Text(None))
+            fn visit_unit<E>(self) -> Result<PropertyValue, E> {
+                Ok(PropertyValue(None))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Text, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<PropertyValue, A::Error> {
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Text(None))
+                Ok(PropertyValue(None))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PropertyValue, A::Error> {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Text(None))
+                Ok(PropertyValue(None))
             }
         }
 
-        deserializer.deserialize_any(Any)
+        deserializer.deserialize_any(PropertyValueVisitor)
     }
 }
 
@@ -466,11 +477,11 @@ mod tests {
     use super::*;
 
     fn lead(json: &str) -> Lead {
-        serde_json::from_str::<Object>(json).unwrap().into_lead()
+        serde_json::from_str::<WireLead>(json).unwrap().into_lead()
     }
 
     #[test]
-    fn nulls_numbers_and_unknown_fields_are_taken_as_they_come() {
+    fn nulls_numbers_and_unknown_fields_are_accepted() {
         let lead = lead(
             r#"{"id":512,"properties":{"a":null,"b":3,"c":true,"d":"x"},"createdAt":"2026-04-01T10:00:00.000Z",
                 "updatedAt":"2026-04-02T08:00:00Z","archivedAt":1775030400000,"archived":null,
@@ -494,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn properties_are_read_as_any_value_would_be() {
+    fn properties_are_parsed_like_as_text() {
         for value in [
             r#""x""#,
             r#""""#,
@@ -524,7 +535,7 @@ mod tests {
         let twice = lead(r#"{"properties":{"a":"1","b":"1","a":"2","b":null}}"#);
         assert_eq!(twice.properties, BTreeMap::from([("a".to_owned(), "2".to_owned())]));
         assert_eq!(lead(r#"{"properties":null}"#), Lead::default());
-        assert!(serde_json::from_str::<Object>(r#"{"properties":[]}"#).is_err());
+        assert!(serde_json::from_str::<WireLead>(r#"{"properties":[]}"#).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Vault for the command line: one login, a few reads, one write, and nothing in the background.
+//! Vault client for the command line: one login and individual requests, without background tasks.
 //!
-//! Requests, logins and errors are those of the service, so that what works here works there.
+//! It shares requests, logins and error classification with the service.
 
 mod types;
 
@@ -21,10 +21,10 @@ use super::{
 use crate::config;
 use leadsd_credentials::SecretPath;
 
-/// Timeout for the revocation at the end: the token expires by itself as well.
+/// Timeout for the final revocation. A token that is not revoked expires.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Vault after one login.
+/// Vault client with the token of one login.
 pub struct AdminClient {
     client: Client,
     auth: ConfiguredAuth,
@@ -36,7 +36,7 @@ pub struct AdminClient {
 // === impl AdminClient ===
 
 impl AdminClient {
-    /// Logs in, with one attempt.
+    /// Logs in without retries.
     pub async fn log_in(config: &config::Vault) -> Result<Self, Error> {
         let client = Client::new(config)?;
         let auth = ConfiguredAuth::new(client.clone(), config.auth.clone());
@@ -45,7 +45,7 @@ impl AdminClient {
         Ok(Self { client, auth, token, issued_at, mount: Mount::new(&config.mount) })
     }
 
-    /// Logs in again unless the token lives for at least `need`.
+    /// Logs in again unless the token is valid for at least `need`.
     pub async fn ensure_ttl(&mut self, need: Duration) -> Result<(), Error> {
         if self.token.lasts(self.issued_at, Instant::now(), need) {
             return Ok(());
@@ -56,7 +56,7 @@ impl AdminClient {
         Ok(())
     }
 
-    /// State of the server; needs no login.
+    /// Requests the state of the server; needs no login.
     pub async fn health(config: &config::Vault) -> Result<VaultHealth, Error> {
         let client = Client::new(config)?;
         VaultHealth::from_response(client.send(None, Method::GET, "sys/health", None).await?)
@@ -69,7 +69,7 @@ impl AdminClient {
         Ok(TokenLookup::from_data(&response.data()?))
     }
 
-    /// Capabilities of the token at each path, in the order of the paths.
+    /// Requests the capabilities of the token on each path, in the order of the paths.
     pub async fn capabilities(&self, paths: &[String]) -> Result<Vec<Vec<String>>, Error> {
         let body = json!({ "paths": paths }).to_string().into_bytes();
         let (token, path) = (Some(&self.token.token), "sys/capabilities-self");
@@ -82,7 +82,7 @@ impl AdminClient {
         Ok(paths.iter().map(at).collect())
     }
 
-    /// Engine that is mounted at the configured mount.
+    /// Requests the type and version of the engine at the configured mount.
     pub async fn mount_info(&self) -> Result<MountInfo, Error> {
         let path = format!("sys/internal/ui/mounts/{}", self.mount.name());
         let token = Some(&self.token.token);
@@ -90,7 +90,7 @@ impl AdminClient {
         Ok(MountInfo::from_data(&response.data::<Value>()?))
     }
 
-    /// Path of a secret's content, as policies name it.
+    /// Path of a secret's data, as policies name it.
     pub fn data_path(&self, path: &SecretPath) -> String {
         self.mount.data_path(path)
     }
@@ -112,7 +112,7 @@ impl AdminClient {
         kv2::names(self.client.call(Some(&self.token.token), &request).await?)
     }
 
-    /// Writes a new version if the newest is still `expected`; 0 stands for none.
+    /// Writes a new version if the newest version is `expected`; 0 means that the secret does not exist.
     pub async fn write(
         &self,
         path: &SecretPath,
@@ -128,7 +128,7 @@ impl AdminClient {
     pub async fn close(self) {
         if self.token.owned {
             let deadline = Instant::now() + REVOKE_TIMEOUT;
-            // A token that could not be revoked expires.
+            // A token that is not revoked expires.
             let _ = timeout_at(deadline, self.auth.revoke(&self.token.token)).await;
         }
     }

@@ -1,4 +1,4 @@
-//! Auth methods: how a token is issued, renewed and revoked. The session decides when.
+//! Auth methods: issue, renew and revoke tokens. The session decides when.
 
 use std::{
     path::{Path, PathBuf},
@@ -25,10 +25,10 @@ use super::{client::Client, error::Error, lease::Lease, secret_file};
 use crate::config::VaultAuth;
 use leadsd_base::secret::Secret;
 
-/// What the session needs of an auth method.
+/// Port of the session to an auth method.
 #[async_trait]
 pub(super) trait AuthMethod: Send + Sync + 'static {
-    /// Gets a token: by logging in, or by looking up the one that the configuration names.
+    /// Obtains a token: by logging in, or by looking up the token in the configured file.
     async fn log_in(&self) -> Result<IssuedToken, Error>;
 
     /// Renews a token.
@@ -37,29 +37,29 @@ pub(super) trait AuthMethod: Send + Sync + 'static {
     /// Revokes a token that [`AuthMethod::log_in`] created.
     async fn revoke(&self, token: &Secret) -> Result<(), Error>;
 
-    /// The current token if another process keeps it fresh; `None` with other methods.
+    /// Token that another process renews and writes to a file; `None` with other methods.
     async fn external_token(&self) -> Option<Secret>;
 }
 
-/// A token and its lease.
+/// Token and its lease.
 #[derive(Debug)]
 pub(super) struct IssuedToken {
     pub(super) token: Secret,
     pub(super) lease: Lease,
-    /// Whether the login created it, so that it is revoked at the end.
+    /// True if the login created the token, so that it must be revoked.
     pub(super) owned: bool,
 }
 
-/// The auth method of the configuration.
+/// Auth method of the configuration.
 pub(super) struct ConfiguredAuth {
     client: Client,
     config: VaultAuth,
     unwrapped: Mutex<Option<Unwrapped>>,
-    /// The token that was read: standard input can be read only once.
+    /// Last token read from the file. Standard input (`/dev/stdin`) can be read only once.
     last_read: Mutex<Option<Secret>>,
 }
 
-/// A secret id and the wrapping token that it came in, which works only once.
+/// Secret id, and the single-use wrapping token that it was unwrapped from.
 struct Unwrapped {
     wrapping_token: Secret,
     secret_id: Secret,
@@ -71,7 +71,7 @@ struct WrappedSecretId {
     secret_id: String,
 }
 
-/// Response to a lookup, as far as the lease is concerned.
+/// Lease fields of the response to a token lookup.
 #[derive(Deserialize)]
 struct TokenLease {
     ttl: u64,
@@ -98,7 +98,7 @@ impl ConfiguredAuth {
         Ok(IssuedToken { token, lease: Lease::new(ttl, renewable), owned: false })
     }
 
-    /// The secret id. A wrapped one is unwrapped the first time its wrapping token is read.
+    /// Reads the secret id. A wrapped secret id is unwrapped once per wrapping token.
     async fn secret_id(&self, file: Option<&PathBuf>, is_wrapped: bool) -> Result<Secret, Error> {
         let Some(file) = file else { return Ok(Secret::default()) };
         let text = secret_file::read(file).await?;
@@ -132,7 +132,7 @@ impl ConfiguredAuth {
 #[async_trait]
 impl AuthMethod for ConfiguredAuth {
     async fn log_in(&self) -> Result<IssuedToken, Error> {
-        // Files are read at each login: a projected token or a secret id may have been replaced.
+        // Files are read at each login: projected tokens and secret ids are rotated.
         let response = match &self.config {
             VaultAuth::Token { file } => return self.look_up(file, true).await,
             VaultAuth::TokenFile { file } => return self.look_up(file, false).await,
@@ -162,7 +162,7 @@ impl AuthMethod for ConfiguredAuth {
                 self.client.call(None, &LoginRequest { mount, username, password }).await?
             }
             VaultAuth::Cert { mount, role } => {
-                // vaultrs sends the role under a name that Vault does not know.
+                // vaultrs sends the role in a field that Vault does not know.
                 let body = json!({ "name": role.as_deref().unwrap_or_default() }).to_string();
                 let path = format!("auth/{mount}/login");
                 self.client.send(None, Method::POST, &path, Some(body.into_bytes())).await?
@@ -203,7 +203,7 @@ impl IssuedToken {
         Self { token: Secret::new(auth.client_token), lease, owned: true }
     }
 
-    /// Whether the token lives for another `need` if it was issued at `since`, as of `now`.
+    /// Reports whether a token issued at `since` is valid for `need` from `now`.
     pub(super) fn lasts(
         &self,
         since: tokio::time::Instant,

@@ -1,8 +1,8 @@
-//! HTTP client for Vault: the one place that sends requests, for the service and the command line.
+//! HTTP client for Vault, shared by the service and the command line.
 //!
-//! `vaultrs` says what an endpoint's path and body are; this client sends them. Its own client would
-//! read responses of any size, hold one token for each instance, and panic on a token that no header
-//! may hold.
+//! `vaultrs` defines paths and bodies of endpoints; this client sends them. The client of `vaultrs`
+//! does not fit: it reads unbounded responses, holds one token per instance, and panics on a token that
+//! is not a valid header value.
 
 use std::{path::Path, sync::Arc};
 
@@ -22,10 +22,10 @@ use leadsd_base::{
     secret::Secret,
 };
 
-/// Maximum size of a response: a secret has at most 1 MiB by Vault's default.
+/// Maximum size of a response in bytes: Vault limits a secret to 1 MiB by default.
 const MAX_RESPONSE: usize = 4 << 20;
 
-/// Header that Vault's agent and proxy require against request forgery.
+/// Header that Vault Agent and Vault Proxy require as protection against request forgery.
 const REQUEST_HEADER: &str = "x-vault-request";
 
 /// Header with the token.
@@ -34,11 +34,11 @@ const TOKEN_HEADER: &str = "x-vault-token";
 /// Header with the namespace.
 const NAMESPACE_HEADER: &str = "x-vault-namespace";
 
-/// Sends requests over one pool of connections, for any token. Cheap to clone.
+/// Client with one connection pool for requests with any token. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Client(Arc<Server>);
 
-/// One server and how it is reached.
+/// Address, namespace and connection pool of a server.
 struct Server {
     http: reqwest::Client,
     address: url::Url,
@@ -48,17 +48,17 @@ struct Server {
 // === impl Client ===
 
 impl Client {
-    /// A client for the server of the configuration.
+    /// Creates a client for the configured server.
     pub(super) fn new(config: &config::Vault) -> Result<Self, Error> {
         let mut builder = ClientBuilder::new(config.timeout);
         if let Some(file) = &config.ca_file {
             let roots = http::certificates(&secret_file::read_bytes(file)?);
-            let roots = roots.map_err(pem_error(file, "is no PEM file with certificates"))?;
+            let roots = roots.map_err(pem_error(file, "not a PEM file with certificates"))?;
             builder = builder.extra_roots(roots);
         }
         if let (Some(cert), Some(key)) = (&config.client_cert_file, &config.client_key_file) {
             let (chain, key) = (secret_file::read_bytes(cert)?, secret_file::read_bytes(key)?);
-            let what = "is no certificate with the key of client_key_file";
+            let what = "not a PEM certificate that matches the key in client_key_file";
             let identity = Identity::from_pem(&chain, &key).map_err(pem_error(cert, what))?;
             builder = builder.identity(identity);
         }
@@ -75,7 +75,7 @@ impl Client {
         token: Option<&Secret>,
         endpoint: &impl Endpoint,
     ) -> Result<Response, Error> {
-        let invalid = |_| Error::Setup("the request cannot be built".to_owned());
+        let invalid = |_| Error::Setup("cannot encode the request".to_owned());
         let body = endpoint.body().map_err(invalid)?;
         let method: Method = endpoint.method().into();
         self.send(token, method, &endpoint.path(), body).await
@@ -98,7 +98,7 @@ impl Client {
         }
         if let Some(token) = token {
             let value = HeaderValue::from_str(token.expose());
-            let invalid = |_| Error::Setup("the token has characters of no token".to_owned());
+            let invalid = |_| Error::Setup("the token contains invalid characters".to_owned());
             let mut value = value.map_err(invalid)?;
             value.set_sensitive(true);
             request = request.header(TOKEN_HEADER, value);
@@ -110,13 +110,15 @@ impl Client {
         let response = request.send().await.map_err(|error| Error::unreachable(&error))?;
         let status = response.status().as_u16();
         let body = body::read(response, MAX_RESPONSE).await.map_err(|error| match error {
-            BodyError::TooLarge { .. } => Error::Unavailable("answers too much".to_owned()),
+            BodyError::TooLarge { .. } => {
+                Error::Unavailable(format!("the response exceeds {MAX_RESPONSE} bytes"))
+            }
             BodyError::Broken(error) => Error::unreachable(&error),
         })?;
         Ok(Response::new(status, body))
     }
 
-    /// The URL of a path; its segments are escaped.
+    /// Builds the URL of a path, with percent-encoded segments.
     fn url(&self, path: &str) -> url::Url {
         let mut url = self.0.address.clone();
         if let Ok(mut segments) = url.path_segments_mut() {

@@ -1,35 +1,35 @@
-//! Failures of Vault, told apart as far as it changes what to do next.
+//! Errors of Vault, classified by the reaction they require.
 
 use serde_json::Value;
 
 use leadsd_base::net::connect_error::{self, ConnectError};
 use leadsd_credentials::StoreError;
 
-/// Text by which Vault and OpenBao tell a failed check-and-set from other invalid requests: the
-/// status is 400 for both.
+/// Text in the error message of a failed check-and-set. Vault and OpenBao return status 400 for it as
+/// for other invalid requests.
 const CAS_TEXT: &str = "check-and-set";
 
-/// A failed request to Vault, or a login that cannot be made. Never holds a secret or a body.
+/// Error of a request or login to Vault. Contains no secret and no response body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A file of the configuration cannot be used.
+    /// A configured file cannot be read or parsed.
     #[error("{file}: {what}")]
     File {
         /// Path of the file.
         file: String,
-        /// What is wrong with it.
+        /// Cause.
         what: String,
     },
     /// The HTTP client or a request cannot be built.
-    #[error("cannot set up the client: {0}")]
+    #[error("cannot set up the Vault client: {0}")]
     Setup(String),
-    /// The login was refused with this status by the auth method or by the lookup of the token.
-    #[error("the login is refused with status {0}")]
+    /// The auth method or the token lookup rejected the login with this status.
+    #[error("login rejected with HTTP status {0}")]
     LoginRejected(u16),
-    /// The wrapping token in this file was used or has expired.
+    /// The wrapping token in this file was used before or has expired.
     #[error(
-        "{0}: the wrapping token was used before or has expired; unless it was used by a process \
-         that ran before this one, somebody may have intercepted the secret id. Put a new one there"
+        "{0}: the wrapping token was used before or is expired; unless an earlier leadsd process used \
+         it, the secret id may have been intercepted; store a new wrapping token"
     )]
     Unwrap(String),
     /// Status 403: the token is unknown, or its policy does not allow the request.
@@ -39,15 +39,15 @@ pub enum Error {
     #[error("not found")]
     NotFound,
     /// Status 400 of a write whose check-and-set failed.
-    #[error("another version was written meanwhile")]
+    #[error("the secret was changed concurrently")]
     CasConflict,
-    /// Status 400 for any other reason.
-    #[error("the request is refused as invalid")]
+    /// Any other status 400.
+    #[error("Vault rejected the request as invalid (HTTP status 400)")]
     Invalid,
     /// No response arrived.
     #[error("{0}")]
     Connect(ConnectError),
-    /// Sealed, in standby, throttling, or a response that cannot be understood.
+    /// Vault is sealed, in standby or throttling, or its response is invalid.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -55,22 +55,22 @@ pub enum Error {
 // === impl Error ===
 
 impl Error {
-    /// Classifies an error response. Of the body only the list of errors is looked at.
+    /// Classifies an error response by its status and its list of errors.
     pub(super) fn from_response(status: u16, body: &Value) -> Self {
         match status {
             400 if is_cas_conflict(body) => Self::CasConflict,
             400 => Self::Invalid,
             403 => Self::Denied,
             404 => Self::NotFound,
-            412 => Self::Unavailable("has not caught up with a write".to_owned()),
-            429 => Self::Unavailable("is throttling or in standby".to_owned()),
-            472 | 473 => Self::Unavailable("is in standby".to_owned()),
-            503 => Self::Unavailable("is sealed or in maintenance".to_owned()),
-            status => Self::Unavailable(format!("answers with status {status}")),
+            412 => Self::Unavailable("replication lag (HTTP status 412)".to_owned()),
+            429 => Self::Unavailable("throttling or standby (HTTP status 429)".to_owned()),
+            472 | 473 => Self::Unavailable(format!("standby (HTTP status {status})")),
+            503 => Self::Unavailable("sealed or in maintenance (HTTP status 503)".to_owned()),
+            status => Self::Unavailable(format!("HTTP status {status}")),
         }
     }
 
-    /// Classifies a request that got no response.
+    /// Classifies a request without a response.
     pub(super) fn unreachable(error: &reqwest::Error) -> Self {
         Self::Connect(connect_error::cause(error))
     }
@@ -85,8 +85,8 @@ impl From<Error> for StoreError {
             Error::Denied => Self::Denied,
             Error::NotFound => Self::NotFound,
             Error::CasConflict => Self::Conflict,
-            Error::Invalid => Self::Unavailable("refuses the request as invalid".to_owned()),
-            Error::Connect(why) => Self::Unavailable(why.to_string()),
+            Error::Invalid => Self::Unavailable(error.to_string()),
+            Error::Connect(error) => Self::Unavailable(error.to_string()),
             Error::Unavailable(what) => Self::Unavailable(what),
         }
     }

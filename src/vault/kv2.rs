@@ -1,4 +1,4 @@
-//! KV v2 on the wire: requests of one mount, and how their responses are read.
+//! KV v2 wire format: requests of one mount, and parsers of their responses.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -12,34 +12,34 @@ use super::{error::Error, response::Response};
 use leadsd_base::{secret::Secret, time::Timestamp};
 use leadsd_credentials::{SecretPath, VersionState};
 
-/// Text of the error for a success without a version.
-const NO_VERSION: &str = "answers without a version";
+/// Error text for a successful response without a version.
+const NO_VERSION: &str = "the response has no version";
 
-/// One KV v2 mount.
+/// KV v2 mount.
 #[derive(Debug, Clone)]
 pub(super) struct Mount(String);
 
-/// The newest version of a secret, whatever its keys are.
+/// Newest version of a secret, with any keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretVersion {
-    /// Its number; the next write has to be based on it.
+    /// Version number, the check-and-set parameter of the next write.
     pub version: u64,
-    /// When it was written, if Vault says.
+    /// Time of the write; `None` if Vault does not report it.
     pub created_at: Option<Timestamp>,
     /// `None` if this version is deleted or destroyed.
     pub data: Option<SecretData>,
 }
 
-/// The keys of a secret with their values. `Debug` shows the names alone.
+/// Keys and values of a secret. `Debug` prints only the keys.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct SecretData(BTreeMap<String, Value>);
 
-/// Outcome of a write with check-and-set that did not fail otherwise.
+/// Outcome of a write with check-and-set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CasOutcome {
     /// Written as this version.
     Written(u64),
-    /// Not written: the newest version is another one than the write was based on.
+    /// Not written: the newest version differs from the check-and-set parameter.
     Conflict,
 }
 
@@ -54,7 +54,7 @@ impl Mount {
         &self.0
     }
 
-    /// Path of a secret's content, as policies name it.
+    /// Path of a secret's data, as policies name it.
     pub(super) fn data_path(&self, path: &SecretPath) -> String {
         format!("{}/data/{path}", self.0)
     }
@@ -64,17 +64,17 @@ impl Mount {
         format!("{}/metadata/{path}", self.0)
     }
 
-    /// Request for the newest version; read with [`SecretVersion::from_response`].
+    /// Builds the request for the newest version; parse with [`SecretVersion::from_response`].
     pub(super) fn read(&self, path: &SecretPath) -> ReadSecretRequest {
         ReadSecretRequest { mount: self.0.clone(), path: path.to_string(), version: None }
     }
 
-    /// Request for the metadata; read with [`version_state`].
+    /// Builds the request for the metadata; parse with [`version_state`].
     pub(super) fn metadata(&self, path: &SecretPath) -> ReadSecretMetadataRequest {
         ReadSecretMetadataRequest { mount: self.0.clone(), path: path.to_string() }
     }
 
-    /// Request for the names in a folder; read with [`names`].
+    /// Builds the request for the names in a folder; parse with [`names`].
     pub(super) fn list(&self, folder: &SecretPath) -> ListSecretsRequest {
         ListSecretsRequest { mount: self.0.clone(), path: folder.to_string() }
     }
@@ -83,7 +83,7 @@ impl Mount {
 // === impl SecretVersion ===
 
 impl SecretVersion {
-    /// Reads the response to a read; `None` if the secret never existed.
+    /// Parses the response to a read; `None` if the secret never existed.
     pub(super) fn from_response(response: Response) -> Result<Option<Self>, Error> {
         let (status, mut body) = (response.status(), response.json());
         let metadata = &body["data"]["metadata"];
@@ -110,12 +110,12 @@ impl SecretVersion {
 // === impl SecretData ===
 
 impl SecretData {
-    /// The value of a key, if it is a text.
+    /// Value of a key; `None` if it is missing or not a string.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.as_str()
     }
 
-    /// The value of a key without blanks around it; `None` if there is no such text, or it is empty.
+    /// Value of a key, trimmed; `None` if it is missing, empty or not a string.
     pub fn secret(&self, name: &str) -> Option<Secret> {
         let text = self.text(name)?.trim();
         (!text.is_empty()).then(|| Secret::new(text))
@@ -126,7 +126,7 @@ impl SecretData {
         self.0.keys().map(String::as_str)
     }
 
-    /// Whether there is such a key, whatever its value.
+    /// Reports whether the key exists, with any value.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
@@ -146,7 +146,8 @@ impl SecretData {
         self.0
     }
 
-    /// Body of a write that succeeds only if the newest version is `cas`; 0 stands for none.
+    /// Body of a write that succeeds only if the newest version is `cas`; 0 means that the secret does
+    /// not exist.
     pub(super) fn write_body(&self, cas: u64) -> Vec<u8> {
         json!({"options": {"cas": cas}, "data": self.0}).to_string().into_bytes()
     }
@@ -167,7 +168,7 @@ impl From<BTreeMap<String, Value>> for SecretData {
 // === impl CasOutcome ===
 
 impl CasOutcome {
-    /// Reads the response to a write.
+    /// Parses the response to a write.
     pub(super) fn from_response(response: Response) -> Result<Self, Error> {
         let response = match response.success() {
             Ok(response) => response,
@@ -180,17 +181,17 @@ impl CasOutcome {
     }
 }
 
-/// Reads the response to a request for metadata.
+/// Parses the response to a request for metadata.
 pub(super) fn version_state(response: Response) -> Result<VersionState, Error> {
     let metadata: ReadSecretMetadataResponse = response.data()?;
     let number = metadata.current_version;
     let newest = metadata.versions.get(&number.to_string());
-    let is_gone = newest.is_none_or(|newest| newest.destroyed || !newest.deletion_time.is_empty());
-    Ok(if is_gone { VersionState::Deleted(number) } else { VersionState::Live(number) })
+    let deleted = newest.is_none_or(|newest| newest.destroyed || !newest.deletion_time.is_empty());
+    Ok(if deleted { VersionState::Deleted(number) } else { VersionState::Live(number) })
 }
 
-/// Reads the response to a list: names of secrets, without folders. Vault has no empty folders, so
-/// status 404 is an empty list.
+/// Parses the response to a list: names of secrets, without folders. Vault returns status 404 for an
+/// empty folder.
 pub(super) fn names(response: Response) -> Result<Vec<String>, Error> {
     match response.data::<ListSecretsResponse>() {
         Ok(listed) => Ok(listed.keys.into_iter().filter(|name| !name.ends_with('/')).collect()),

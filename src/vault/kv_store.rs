@@ -1,4 +1,4 @@
-//! [`SecretStore`] over KV v2 and the session: what the credential engine reads and writes.
+//! [`SecretStore`] over KV v2 and the session, for the credential engine.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -20,7 +20,7 @@ use leadsd_credentials::{
     PortalSecret, SecretPath, SecretStore, StoreError, VersionState, VersionedSecret,
 };
 
-/// The secrets of one KV v2 mount.
+/// Secrets of one KV v2 mount.
 #[derive(Clone)]
 pub struct KvStore {
     session: Session,
@@ -32,14 +32,14 @@ pub struct KvStore {
 // === impl KvStore ===
 
 impl KvStore {
-    /// The mount `mount`, read with the tokens of `session`. `login_timeout` bounds the wait for a
-    /// login.
+    /// Creates a store for the mount with the tokens of `session`. `login_timeout` is the maximum wait
+    /// for a login.
     pub fn new(session: Session, mount: impl Into<String>, login_timeout: Duration) -> Self {
         Self { session, mount: Mount::new(mount), login_timeout }
     }
 
-    /// Sends a request; after a 403 once more with another token, since a restarted Vault has
-    /// forgotten the previous one.
+    /// Sends a request. If Vault returns 403 because the token is invalid, such as after a restart in dev
+    /// mode, logs in again and retries once.
     async fn request<F>(&self, send: impl Fn(Client, Secret) -> F) -> Result<Response, Error>
     where
         F: Future<Output = Result<Response, Error>>,
@@ -51,8 +51,8 @@ impl KvStore {
         if response.status() != 403 {
             return Ok(response);
         }
-        // A token that can be looked up is valid and just not allowed to do this. A token whose lookup
-        // fails for another reason is kept, since it may be valid.
+        // If the lookup succeeds, the token is valid and its policy denies the request. If the lookup
+        // fails with another error, the token may be valid and is kept.
         let lookup = client.call(Some(&token), &LookupTokenSelfRequest {}).await?;
         match lookup.success() {
             Ok(_) => return Ok(response),
@@ -64,7 +64,7 @@ impl KvStore {
         send(client.clone(), token).await
     }
 
-    /// Newest version and its keys.
+    /// Reads the newest version: data and version number.
     async fn fetch(&self, path: &SecretPath) -> Result<(SecretData, u64), Error> {
         let response = self
             .request(|client, token| async move {
@@ -133,7 +133,7 @@ impl SecretStore for KvStore {
             | Value::Bool(_)
             | Value::Number(_)
             | Value::Array(_)
-            | Value::Object(_) => Err(StoreError::Malformed(format!("{key} is not a text"))),
+            | Value::Object(_) => Err(StoreError::Malformed(format!("{key} is not a string"))),
         };
         data.into_inner().into_iter().map(text).collect()
     }
@@ -148,13 +148,13 @@ impl SecretStore for KvStore {
     }
 }
 
-/// Reads a static token or an OAuth grant. Errors name keys, never values.
+/// Parses a static token or an OAuth credential. Errors name keys, never values.
 fn portal_secret(data: SecretData) -> Result<PortalSecret, StoreError> {
     let mut keys = data.into_inner();
     let mut text = |key: &str| match keys.remove(key) {
         None => Ok(None),
         Some(Value::String(text)) if !text.trim().is_empty() => Ok(Some(Secret::new(text.trim()))),
-        Some(_) => Err(StoreError::Malformed(format!("{key} is not a text or empty"))),
+        Some(_) => Err(StoreError::Malformed(format!("{key} is empty or not a string"))),
     };
     let access_token = text("access_token")?;
     let (client_id, client_secret, refresh_token) =
@@ -166,7 +166,7 @@ fn portal_secret(data: SecretData) -> Result<PortalSecret, StoreError> {
             Ok(PortalSecret::OAuth { client_id, client_secret, refresh_token })
         }
         _ => Err(StoreError::Malformed(
-            "it needs either access_token, or client_id, client_secret and refresh_token"
+            "expected either access_token, or client_id, client_secret and refresh_token"
                 .to_owned(),
         )),
     }
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn both_kinds_are_read_and_nothing_in_between() {
+    fn a_secret_is_either_a_static_token_or_an_oauth_credential() {
         let fixed = secret(&json!({"access_token": "pat-1\n", "note": "x"})).unwrap();
         assert_eq!(fixed, PortalSecret::Static { access_token: Secret::new("pat-1") });
         let oauth = json!({"client_id": "c", "client_secret": "s", "refresh_token": "r"});

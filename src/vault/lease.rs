@@ -1,12 +1,14 @@
-//! When to renew a token and when to log in again: pure arithmetic.
+//! Schedules renewals and logins: pure functions.
 //!
-//! As Vault's own lifetime watcher does it: renew at two thirds of the life; once the rest is within
-//! the grace of a tenth to a fifth, or a renewal brings no more time, log in again.
+//! The rules are those of the lifetime watcher in Vault's Go client:
+//! - Renew after two thirds of the time to live.
+//! - Log in again once the remaining time is within a grace period of 10 % to 20 % of the time to live,
+//!   or a renewal does not extend it.
 
 use std::time::Duration;
 
-/// Minimum pause between two renewals, whatever the lease says.
-const FLOOR: Duration = Duration::from_millis(500);
+/// Minimum pause between two renewals, for any time to live.
+const MIN_PAUSE: Duration = Duration::from_millis(500);
 
 /// First pause after a failed login.
 const FIRST_LOGIN_PAUSE: Duration = Duration::from_secs(1);
@@ -20,11 +22,11 @@ const FIRST_RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 /// Maximum pause between renewals of a token that is still valid.
 const MAX_RENEWAL_PAUSE: Duration = Duration::from_secs(300);
 
-/// Longest time to live that is taken over from a response: far beyond any real one, and safe to add to
-/// a point in time.
+/// Maximum time to live accepted from a response: beyond any real one, and safe to add to an
+/// [`Instant`](tokio::time::Instant).
 const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
-/// How long a token lives from now, and whether that can be renewed.
+/// Time to live of a token from now, and whether it is renewable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lease {
     /// Zero if the token never expires.
@@ -32,15 +34,15 @@ pub(super) struct Lease {
     pub(super) renewable: bool,
 }
 
-/// What to do with a token after a renewal.
+/// Next action for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum LeaseAction {
     /// Renew after this pause.
     Renew(Duration),
     /// Log in again after this pause.
     Login(Duration),
-    /// It never expires.
-    Never,
+    /// Nothing: the token does not expire.
+    Keep,
 }
 
 // === impl Lease ===
@@ -51,42 +53,52 @@ impl Lease {
     }
 }
 
-/// What to do with a token that lives `ttl` from now. `last` is what the lease had been before its
-/// renewal; `random` is between 0 and 1.
-pub(super) fn next(ttl: Duration, renewable: bool, last: Option<Duration>, random: f64) -> Next {
+/// Determines the next action for a token with this time to live. `previous` is the time to live before
+/// the last renewal; `random` is in `[0, 1]`.
+pub(super) fn next_action(
+    ttl: Duration,
+    renewable: bool,
+    previous: Option<Duration>,
+    random: f64,
+) -> LeaseAction {
     if ttl.is_zero() {
-        return Next::Never;
+        return LeaseAction::Keep;
     }
     let grace = ttl.mul_f64(0.1 + 0.1 * random);
-    let shrank = last.is_some_and(|last| ttl < last.mul_f64(0.9));
+    let shrank = previous.is_some_and(|previous| ttl < previous.mul_f64(0.9));
     if !renewable || shrank {
-        return Next::Login(ttl.saturating_sub(grace).max(FLOOR));
+        return LeaseAction::Login(ttl.saturating_sub(grace).max(MIN_PAUSE));
     }
-    Next::Renew(ttl.mul_f64(2.0 / 3.0).max(FLOOR))
+    LeaseAction::Renew(ttl.mul_f64(2.0 / 3.0).max(MIN_PAUSE))
 }
 
-/// What to do after the `failures`-th failed renewal in a row of a token with `left` of its `ttl`: try
-/// again, with growing pauses, until the rest is within the grace.
-pub(super) fn after_failure(left: Duration, ttl: Duration, failures: u32, random: f64) -> Next {
+/// Determines the next action after `failures` consecutive failed renewals, for a token with `left` of its
+/// `ttl`: renew with exponential backoff until `left` is within the grace period.
+pub(super) fn action_after_failure(
+    left: Duration,
+    ttl: Duration,
+    failures: u32,
+    random: f64,
+) -> LeaseAction {
     let grace = ttl.mul_f64(0.1 + 0.1 * random);
     let usable = left.saturating_sub(grace);
-    if usable <= FLOOR {
-        return Next::Login(Duration::ZERO);
+    if usable <= MIN_PAUSE {
+        return LeaseAction::Login(Duration::ZERO);
     }
-    let pause = growing(FIRST_RENEWAL_PAUSE, MAX_RENEWAL_PAUSE, failures, random);
-    // A short lease leaves no room for ten seconds.
-    Next::Renew(pause.min(usable.mul_f64(0.5)).max(FLOOR))
+    let pause = backoff(FIRST_RENEWAL_PAUSE, MAX_RENEWAL_PAUSE, failures, random);
+    // The pause must fit into a short time to live.
+    LeaseAction::Renew(pause.min(usable.mul_f64(0.5)).max(MIN_PAUSE))
 }
 
-/// Pause after the `failures`-th failed login in a row.
+/// Pause after `failures` consecutive failed logins.
 pub(super) fn login_pause(failures: u32, random: f64) -> Duration {
-    growing(FIRST_LOGIN_PAUSE, MAX_LOGIN_PAUSE, failures, random)
+    backoff(FIRST_LOGIN_PAUSE, MAX_LOGIN_PAUSE, failures, random)
 }
 
-/// Doubles with each failure up to a bound; half of it is random.
-fn growing(first: Duration, most: Duration, failures: u32, random: f64) -> Duration {
+/// Exponential backoff up to `max` with 50 % jitter.
+fn backoff(first: Duration, max: Duration, failures: u32, random: f64) -> Duration {
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    doubled.min(most).mul_f64(0.5 + 0.5 * random)
+    doubled.min(max).mul_f64(0.5 + 0.5 * random)
 }
 
 #[cfg(test)]
@@ -96,13 +108,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_renewed_until_renewing_brings_nothing() {
+    fn a_token_is_renewed_until_a_renewal_does_not_extend_it() {
         let hour = Duration::from_secs(3_600);
-        assert_eq!(next(hour, true, None, 0.5), Next::Renew(Duration::from_secs(2_400)));
-        assert_eq!(next(hour, true, Some(hour), 0.5), Next::Renew(Duration::from_secs(2_400)));
-        assert_eq!(next(hour, false, None, 0.0), Next::Login(Duration::from_secs(3_240)));
-        assert_eq!(next(hour / 2, true, Some(hour), 1.0), Next::Login(Duration::from_secs(1_440)));
-        assert_eq!(next(Duration::ZERO, false, None, 0.5), Next::Never);
+        assert_eq!(
+            next_action(hour, true, None, 0.5),
+            LeaseAction::Renew(Duration::from_secs(2_400))
+        );
+        assert_eq!(
+            next_action(hour, true, Some(hour), 0.5),
+            LeaseAction::Renew(Duration::from_secs(2_400))
+        );
+        assert_eq!(
+            next_action(hour, false, None, 0.0),
+            LeaseAction::Login(Duration::from_secs(3_240))
+        );
+        assert_eq!(
+            next_action(hour / 2, true, Some(hour), 1.0),
+            LeaseAction::Login(Duration::from_secs(1_440))
+        );
+        assert_eq!(next_action(Duration::ZERO, false, None, 0.5), LeaseAction::Keep);
     }
 
     proptest! {
@@ -110,29 +134,29 @@ mod tests {
         fn neither_renewals_nor_failures_spin(
             ttl_ms in 1_u64..10_000_000, renewable: bool, random in 0.0..1.0_f64, failures in 1_u32..99,
         ) {
-            let pause = match next(Duration::from_millis(ttl_ms), renewable, None, random) {
-                Next::Renew(pause) | Next::Login(pause) => pause,
-                Next::Never => FLOOR,
+            let pause = match next_action(Duration::from_millis(ttl_ms), renewable, None, random) {
+                LeaseAction::Renew(pause) | LeaseAction::Login(pause) => pause,
+                LeaseAction::Keep => MIN_PAUSE,
             };
-            prop_assert!(pause >= FLOOR);
+            prop_assert!(pause >= MIN_PAUSE);
             let pause = login_pause(failures, random);
             prop_assert!(pause >= FIRST_LOGIN_PAUSE / 2 && pause <= MAX_LOGIN_PAUSE);
         }
 
         #[test]
-        fn a_failed_renewal_is_tried_again_before_the_token_ends(
+        fn a_failed_renewal_is_retried_before_the_token_expires(
             ttl_ms in 1_000_u64..10_000_000, part in 0.0..1.0_f64, failures in 1_u32..99,
             random in 0.0..1.0_f64,
         ) {
             let ttl = Duration::from_millis(ttl_ms);
             let left = ttl.mul_f64(part);
-            match after_failure(left, ttl, failures, random) {
-                Next::Renew(pause) => {
-                    prop_assert!(pause >= FLOOR && pause <= MAX_RENEWAL_PAUSE);
+            match action_after_failure(left, ttl, failures, random) {
+                LeaseAction::Renew(pause) => {
+                    prop_assert!(pause >= MIN_PAUSE && pause <= MAX_RENEWAL_PAUSE);
                     prop_assert!(pause <= left);
                 }
-                Next::Login(pause) => prop_assert!(pause.is_zero() && left <= ttl.mul_f64(0.2) + FLOOR),
-                Next::Never => prop_assert!(false, "it ends"),
+                LeaseAction::Login(pause) => prop_assert!(pause.is_zero() && left <= ttl.mul_f64(0.2) + MIN_PAUSE),
+                LeaseAction::Keep => prop_assert!(false, "the token expires"),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Response of Vault: status and body, read the same way for the service and the command line.
+//! Response of Vault, parsed alike for the service and the command line.
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -6,13 +6,13 @@ use vaultrs::api::AuthInfo;
 
 use super::error::Error;
 
-/// Response to one request. Its body may hold secrets, so there is no `Debug`.
+/// Status and body of a response. It has no `Debug`, since the body may contain secrets.
 pub(super) struct Response {
     status: u16,
     body: Vec<u8>,
 }
 
-/// The parts of a response that Vault wraps content in.
+/// Envelope of Vault's responses.
 #[derive(Deserialize)]
 struct Envelope<T> {
     data: Option<T>,
@@ -30,12 +30,12 @@ impl Response {
         self.status
     }
 
-    /// The body as JSON; `null` if it is none.
+    /// Body as JSON; `null` if it is not JSON.
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
-    /// The response if it is a success; errors with the class of its status otherwise.
+    /// Returns the response if its status is 2xx; otherwise errors by its status.
     pub(super) fn success(self) -> Result<Self, Error> {
         match self.status {
             200..=299 => Ok(self),
@@ -43,8 +43,8 @@ impl Response {
         }
     }
 
-    /// As [`Response::success`], for a request that is itself a login: a refusal is final until the
-    /// configuration changes, anything else is an outage.
+    /// Like [`Response::success`], for a login request: 400, 403 and 404 mean a rejected login, which is
+    /// permanent until the configuration changes.
     pub(super) fn login(self) -> Result<Self, Error> {
         match self.status {
             status @ (400 | 403 | 404) => Err(Error::LoginRejected(status)),
@@ -52,22 +52,23 @@ impl Response {
         }
     }
 
-    /// The `data` of a success.
+    /// Parses the `data` of a successful response.
     pub(super) fn data<T: DeserializeOwned>(self) -> Result<T, Error> {
         self.envelope()?
             .data
-            .ok_or_else(|| Error::Unavailable("answers without content".to_owned()))
+            .ok_or_else(|| Error::Unavailable("the response has no data".to_owned()))
     }
 
-    /// The `auth` of a success.
+    /// Parses the `auth` of a successful response.
     pub(super) fn auth(self) -> Result<AuthInfo, Error> {
         let auth = self.envelope::<Value>()?.auth;
-        auth.ok_or_else(|| Error::Unavailable("answers without content".to_owned()))
+        auth.ok_or_else(|| Error::Unavailable("the response has no auth".to_owned()))
     }
 
     fn envelope<T: DeserializeOwned>(self) -> Result<Envelope<T>, Error> {
         let body = self.success()?.body;
-        // The text of the parser's error could quote the body.
-        serde_json::from_slice(&body).map_err(|_| Error::Unavailable("answers nonsense".to_owned()))
+        // The parser's error could quote the body, which may contain secrets.
+        let invalid = |_| Error::Unavailable("the response is not the expected JSON".to_owned());
+        serde_json::from_slice(&body).map_err(invalid)
     }
 }

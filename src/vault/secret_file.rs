@@ -1,24 +1,24 @@
-//! Reads the files that a login and its TLS connection need.
+//! Reads files with secrets and certificates.
 
 use std::path::Path;
 
 use super::error::Error;
 use leadsd_base::secret::Secret;
 
-/// Reads a file at start-up.
+/// Reads a file at startup.
 pub(super) fn read_bytes(file: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(file).map_err(|error| file_error(file, &error.kind().to_string()))
 }
 
-/// Reads a file that holds one secret text; blanks and line ends around it do not belong to it.
+/// Reads a secret from a file, trimmed.
 pub(super) async fn read(file: &Path) -> Result<Secret, Error> {
     let text = tokio::fs::read_to_string(file).await;
     let text = text.map_err(|error| file_error(file, &error.kind().to_string()))?;
     let text = Secret::new(text);
     let secret = Secret::new(text.expose().trim());
-    // Only this can be a header's value.
+    // Other characters are invalid in a header value.
     if secret.is_empty() || !secret.expose().chars().all(|c| c.is_ascii_graphic()) {
-        return Err(file_error(file, "does not hold one line of printable ASCII"));
+        return Err(file_error(file, "must contain one line of printable ASCII"));
     }
     Ok(secret)
 }

@@ -1,7 +1,7 @@
-//! One login for the whole process, renewed for as long as Vault allows and repeated after that.
+//! Shared Vault login of the process: renews the token while Vault allows it, then logs in again.
 //!
-//! Everything that needs a token waits for the login in progress and never starts another. While a new
-//! login fails, the previous token serves until it expires.
+//! Requests wait for the login in progress and never start another. While a new login fails, the previous
+//! token is used until it expires.
 
 mod renewal;
 
@@ -28,35 +28,35 @@ use super::{
 use crate::config;
 use leadsd_base::{secret::Secret, supervise::Supervisor, task::Task};
 
-/// Whether the session has a token.
+/// Login state of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionState {
-    /// Not logged in, for this reason.
+    /// Not logged in, with the cause.
     LoggedOut(String),
     /// Logged in.
     LoggedIn,
 }
 
-/// The session as operators see it.
+/// Status of a session, for operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionStatus {
     /// Name of the auth method, as in the configuration.
     pub method: &'static str,
-    /// Whether it is logged in, or why not.
+    /// Login state.
     pub state: SessionState,
-    /// Time until the token expires; `None` if it does not expire, or there is none.
+    /// Time until the token expires; `None` if it does not expire or there is no token.
     pub expires_in: Option<Duration>,
-    /// Logins that succeeded.
+    /// Number of successful logins.
     pub logins: u64,
-    /// Logins that failed.
+    /// Number of failed logins.
     pub login_failures: u64,
-    /// Renewals that succeeded.
+    /// Number of successful renewals.
     pub renewals: u64,
-    /// Renewals that failed.
+    /// Number of failed renewals.
     pub renewal_failures: u64,
 }
 
-/// The session; cheap to clone. Its task ends when the last clone is dropped.
+/// Handle to the session, cheap to clone. The renewal task ends when the last clone is dropped.
 #[derive(Clone)]
 pub struct Session {
     client: Client,
@@ -66,7 +66,7 @@ pub struct Session {
 
 /// Counters of a session.
 #[derive(Default)]
-struct Counts {
+struct SessionCounters {
     logins: AtomicU64,
     login_failures: AtomicU64,
     renewals: AtomicU64,
@@ -79,7 +79,7 @@ type Jitter = fn() -> f64;
 // === impl Session ===
 
 impl Session {
-    /// Starts to log in; does not wait for it.
+    /// Starts the session; does not wait for the login.
     pub fn start(config: &config::Vault) -> Result<Self, Error> {
         let client = Client::new(config)?;
         let auth = ConfiguredAuth::new(client.clone(), config.auth.clone());
@@ -92,7 +92,7 @@ impl Session {
         auth: Box<dyn AuthMethod>,
         jitter: Jitter,
     ) -> Self {
-        let state = SessionState::LoggedOut("has not logged in yet".to_owned());
+        let state = SessionState::LoggedOut("not logged in yet".to_owned());
         let current = Current { generation: 0, state, token: None };
         let renewal = Arc::new(Renewal {
             method,
@@ -100,18 +100,19 @@ impl Session {
             jitter,
             current: watch::Sender::new(current),
             denied: Notify::new(),
-            counts: Counts::default(),
+            counts: SessionCounters::default(),
         });
         let runs = Arc::clone(&renewal);
-        // The current token serves while the loop restarts after a panic.
+        // The current token stays in use while the loop restarts after a panic.
         let task = Supervisor::new("vault-session", "").spawn(move || Arc::clone(&runs).run());
         Self { client, renewal, _task: Arc::new(task) }
     }
 
-    /// Its state now.
+    /// Current status.
     pub fn status(&self) -> SessionStatus {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Counts { logins, login_failures, renewals, renewal_failures } = &self.renewal.counts;
+        let SessionCounters { logins, login_failures, renewals, renewal_failures } =
+            &self.renewal.counts;
         let current = self.renewal.current.borrow();
         let expires_at = current.token.as_ref().and_then(|token| token.expires_at);
         SessionStatus {
@@ -125,12 +126,12 @@ impl Session {
         }
     }
 
-    /// The client that sends requests.
+    /// HTTP client of the session.
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The current token and its generation; waits for the login in progress until `deadline`.
+    /// Returns the current token and its generation; waits for the login in progress until `deadline`.
     pub(super) async fn token(&self, deadline: Instant) -> Result<(Secret, u64), Error> {
         let mut current = self.renewal.current.subscribe();
         let logged_in = timeout_at(deadline, current.wait_for(|now| now.token.is_some())).await;
@@ -140,18 +141,18 @@ impl Session {
             return Ok((secret.clone(), now.generation));
         }
         match self.status().state {
-            SessionState::LoggedOut(why) => Err(Error::Unavailable(why)),
-            SessionState::LoggedIn => Err(Error::Unavailable("the login came too late".to_owned())),
+            SessionState::LoggedOut(cause) => Err(Error::Unavailable(cause)),
+            SessionState::LoggedIn => Err(Error::Unavailable("the login timed out".to_owned())),
         }
     }
 
-    /// Reports that Vault denied the token of `generation`; the next [`Session::token`] waits for
-    /// another. Many reports about one token count once.
+    /// Reports that Vault denied the token of `generation`; the next [`Session::token`] waits for a new
+    /// one. Repeated reports about one token are ignored.
     pub(super) fn report_denied(&self, generation: u64) {
         self.renewal.report_denied(generation);
     }
 
-    /// Revokes the token if the session created it; waits until `deadline` at most.
+    /// Revokes the token if the session created it. Waits at most until `deadline`.
     pub async fn close(&self, deadline: Instant) {
         let token = self.renewal.current.borrow().token.clone();
         if let Some(token) = token.filter(|token| token.owned) {

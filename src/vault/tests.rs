@@ -1,4 +1,4 @@
-//! The service and the command line read each response of Vault alike.
+//! The service and the command line classify each response of Vault alike.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,7 +20,7 @@ use leadsd_base::{
 };
 use leadsd_credentials::{SecretPath, SecretStore as _, StoreError};
 
-/// Configuration of a server at this address.
+/// Configuration for a server at this address.
 pub(super) fn config(address: &str) -> config::Vault {
     config::Vault {
         address: url::Url::parse(address).unwrap(),
@@ -35,7 +35,7 @@ pub(super) fn config(address: &str) -> config::Vault {
     }
 }
 
-/// Issues a token without asking anything.
+/// Auth method with a constant token.
 struct FixedToken;
 
 #[async_trait]
@@ -58,7 +58,7 @@ impl AuthMethod for FixedToken {
     }
 }
 
-/// A server that answers every request with the status and body of now, but logins and lookups well.
+/// Server with a scripted response to every request except logins and lookups, which succeed.
 struct Peer {
     now: watch::Sender<(u16, String)>,
     address: String,
@@ -68,7 +68,7 @@ struct Peer {
 impl Peer {
     async fn start() -> Self {
         let (now, seen) = watch::channel((200, String::new()));
-        let answer = any(move || {
+        let scripted = any(move || {
             let (status, body) = seen.borrow().clone();
             std::future::ready((StatusCode::from_u16(status).unwrap(), body))
         });
@@ -77,11 +77,11 @@ impl Peer {
             "metadata": null, "lease_duration": 0, "renewable": false, "entity_id": "",
             "token_type": "service", "orphan": true,
         }});
-        let well = |body: serde_json::Value| any(move || std::future::ready(body.to_string()));
+        let success = |body: serde_json::Value| any(move || std::future::ready(body.to_string()));
         let router = Router::new()
-            .route("/v1/auth/cert/login", well(login))
-            .route("/v1/auth/token/lookup-self", well(json!({"data": {"ttl": 0}})))
-            .fallback(answer);
+            .route("/v1/auth/cert/login", success(login))
+            .route("/v1/auth/token/lookup-self", success(json!({"data": {"ttl": 0}})))
+            .fallback(scripted);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let task = task::spawn("vault-peer", "", async move {
@@ -90,7 +90,7 @@ impl Peer {
         Self { now, address, _task: task }
     }
 
-    fn answer(&self, status: u16, body: &str) {
+    fn respond(&self, status: u16, body: &str) {
         self.now.send_replace((status, body.to_owned()));
     }
 
@@ -126,7 +126,7 @@ async fn the_service_and_the_command_line_classify_each_response_alike() {
     let mut seen = BTreeMap::new();
     for status in STATUSES {
         for body in BODIES {
-            peer.answer(status, body);
+            peer.respond(status, body);
             let served = store.read(&path).await.map(|_| ());
             let read = match admin.read(&path).await {
                 Ok(Some(_)) => Ok(()),
@@ -150,7 +150,7 @@ async fn the_service_and_the_command_line_classify_each_response_alike() {
     }
     let written = |status, body| seen[&(status, body)].clone();
     assert_eq!(written(400, CAS_CONFLICT), Err(StoreError::Conflict));
-    let invalid = Err(StoreError::Unavailable("refuses the request as invalid".to_owned()));
+    let invalid = Err(StoreError::Unavailable(Error::Invalid.to_string()));
     assert_eq!(written(400, BODIES[5]), invalid);
     assert_eq!(written(403, ""), Err(StoreError::Denied));
     assert_eq!(written(404, ""), Err(StoreError::NotFound));
@@ -164,10 +164,10 @@ async fn a_write_of_the_service_is_a_conflict_for_the_same_responses() {
     let store = peer.kv_store();
     let path = SecretPath::parse("leadsd/default").unwrap();
     let current = r#"{"data":{"data":{"a":"b"},"metadata":{"version":3}}}"#;
-    peer.answer(200, current);
+    peer.respond(200, current);
     let other = store.replace_refresh_token(&path, 2, &Secret::new("new")).await;
     assert_eq!(other, Err(StoreError::Conflict), "another version is there");
     // The response to the write that follows is the same.
     let written = store.replace_refresh_token(&path, 3, &Secret::new("new")).await;
-    assert_eq!(written, Err(StoreError::Unavailable("answers without a version".to_owned())));
+    assert_eq!(written, Err(StoreError::Unavailable("the response has no version".to_owned())));
 }

@@ -7,8 +7,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use leadsd::{
     auth::{
-        Auth, HeaderValue, PresentedCredentials, Settings, certificate, load_keys_once,
-        owners_of_api_keys,
+        Auth, HeaderValue, PresentedCredentials, Settings, certificate, load_jwks,
+        api_key_owners,
     },
     config::{Jwks, Jwt},
     vault::{KvStore, Session},
@@ -107,7 +107,7 @@ async fn caller_credentials() {
             certificate: None,
         };
         let until = Instant::now() + Duration::from_millis(20);
-        if let Ok(identity) = run.in_time(auth.identify(presented, until)).await {
+        if let Ok(identity) = run.in_time(auth.authenticate(presented, until)).await {
             known += 1;
             // Only a token signed by the issuer identifies a caller; its claims may be mutated.
             assert!(!identity.name().is_empty(), "{}", run.failure("a caller without a name"));
@@ -116,7 +116,7 @@ async fn caller_credentials() {
             let mut keys = issuer.jwks();
             malformed_json::mutate(&mut random, &mut keys);
             std::fs::write(&mutated_file, malformed_json::serialize(&mut random, &keys)).unwrap();
-            let _ = run.in_time(load_keys_once(&Jwks::File(mutated_file.clone()))).await;
+            let _ = run.in_time(load_jwks(&Jwks::File(mutated_file.clone()))).await;
         }
         let pairs = (0..random.below(4)).map(|_| {
             let hash = match random.below(3) {
@@ -126,7 +126,7 @@ async fn caller_credentials() {
             };
             (random.text(), Secret::new(hash))
         });
-        let _ = owners_of_api_keys(&pairs.collect::<BTreeMap<_, _>>());
+        let _ = api_key_owners(&pairs.collect::<BTreeMap<_, _>>());
         let mut der = certificate.der().to_vec();
         random.mutate(&mut der);
         let der = CertificateDer::from(der);
@@ -140,7 +140,7 @@ async fn caller_credentials() {
     };
     let until = Instant::now() + Duration::from_secs(5);
     assert_eq!(
-        auth.identify(presented, until).await.expect("the token is still valid").name(),
+        auth.authenticate(presented, until).await.expect("the token is still valid").name(),
         "billing"
     );
 }

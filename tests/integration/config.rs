@@ -27,7 +27,7 @@ async fn config_check_print_and_schema_produce_the_documented_output() {
     let check = said(&["check", "--config", &path]).await;
     assert_eq!(
         (check.status.code(), text(&check).trim()),
-        (Some(0), "The configuration is right.")
+        (Some(0), "The configuration is valid.")
     );
     let print = said(&["print", "--config", &path]).await;
     assert!(text(&print).contains(&format!("address = \"https://vault.example:8200\"  # {path}")));

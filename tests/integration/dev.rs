@@ -91,7 +91,7 @@ async fn works(dev: &Dev, hubspot: &FakeHubspot) {
     let all = dev.printed.lock().unwrap().clone();
     assert!(all.contains("CALLS ARE REAL") && all.contains("(REAL)"), "{all}");
     assert!(!all.contains("nothing leaves this machine"), "{all}");
-    assert!(all.contains("Stored    in memory alone") && !all.contains("secret/data"), "{all}");
+    assert!(all.contains("Stored    in memory only") && !all.contains("secret/data"), "{all}");
     let admin = dev.said("admin ").await;
     wait_ready(admin.trim_end_matches("/ready")).await;
     let contact = hubspot.add_contact("ada@example.com");
@@ -145,7 +145,7 @@ async fn dev_without_a_credential_does_not_serve() {
     let mut dev = Dev::start(&hubspot, &["--static"]);
     dev.types("pat-unknown");
     let said = dev.said("leadsd: ").await;
-    assert!(said.contains("does not know the access token"), "{said}");
+    assert!(said.contains("rejected the access token"), "{said}");
     assert_eq!(dev.child.wait().unwrap().code(), Some(1));
     assert!(!dev.printed.lock().unwrap().contains("gRPC"));
     let mut dev = Dev::start(&hubspot, &["--hubspot", FREE]);

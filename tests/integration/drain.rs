@@ -170,7 +170,10 @@ async fn second_signal_stops_immediately_and_is_logged() {
     // The delay exceeds the timeout of a test.
     let (code, log) = process.ended().await;
     assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("Stopping at once") && log.contains("second signal"), "{log}");
+    assert!(
+        log.contains("Stopped before draining was complete") && log.contains("second signal"),
+        "{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

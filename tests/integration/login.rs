@@ -360,7 +360,7 @@ async fn credential_of_another_account_requires_replace() {
     let (running, url) = setting.asking_as(&id, &secret, &[]).await;
     let (status, page) = shown(&clicked(&url, "connect").await).await;
     assert_eq!(status, 400);
-    assert!(page.contains("of account 1, and the new one is of account 7"), "{page}");
+    assert!(page.contains("of account 1; the new one is of account 7"), "{page}");
     let ended = running.ended().await;
     ended.failed_with(1, &["of account 1", "of account 7", "nothing was stored", "--replace"]);
     assert_eq!(setting.stored().unwrap().1, 2, "nothing was stored");

@@ -64,7 +64,7 @@ async fn output_that_cannot_be_written_is_a_failure() {
     command.args(["config", "schema"]).stdout(full).stderr(Stdio::piped());
     let ended = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert_eq!(ended.status.code(), Some(1));
-    assert!(text(&ended).contains("cannot print"), "{}", text(&ended));
+    assert!(text(&ended).contains("cannot write to standard output"), "{}", text(&ended));
 }
 
 /// Starts a `leadsd dev` that logs at `level`; returns its admin and gRPC addresses. Its log is not

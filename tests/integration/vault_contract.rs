@@ -172,7 +172,7 @@ async fn a_client_certificate_opens_a_real_openbao_behind_tls() {
         assert_eq!(store.read(&path("hubspot/default")).await.unwrap().version, 1);
     }
     let trouble = settled(&log_in(Some("other"), authority.pem())).await.expect("refused");
-    assert!(trouble.contains("refused with status 40"), "the role is named: {trouble}");
+    assert!(trouble.contains("rejected with HTTP status 40"), "the role is named: {trouble}");
     let trouble = settled(&log_in(None, Authority::new().pem())).await.expect("not trusted");
     assert!(trouble.contains("cannot be reached"), "another CA: {trouble}");
 }
@@ -377,7 +377,7 @@ async fn logins(peer: &Peer) {
             assert_eq!(store.read(&path("hubspot/logins")).await.unwrap().version, 1, "{shown}");
         } else {
             let trouble = trouble.unwrap();
-            assert!(trouble.contains("refused with status 40"), "{shown}: {trouble}");
+            assert!(trouble.contains("rejected with HTTP status 40"), "{shown}: {trouble}");
         }
         session.close(tokio::time::Instant::now() + PATIENCE).await;
     }

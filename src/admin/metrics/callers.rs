@@ -79,10 +79,11 @@ pub(super) fn register(registry: &mut Registry, auth: Option<&Arc<Auth>>, tls: O
 impl Collector for AuthCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer(encoder);
-        let auth::Status { identified, refused, sources } = self.0.status();
-        let proofs = identified.iter().map(|(proof, calls)| ([proof.as_str()], count(*calls)));
-        writer.samples(CALLERS_IDENTIFIED, proofs)?;
-        let causes = refused.iter().map(|(cause, calls)| ([*cause], count(*calls)));
+        let auth::AuthStatus { authenticated, rejected, sources } = self.0.status();
+        let methods =
+            authenticated.iter().map(|(method, calls)| ([method.as_str()], count(*calls)));
+        writer.samples(CALLERS_IDENTIFIED, methods)?;
+        let causes = rejected.iter().map(|(cause, calls)| ([*cause], count(*calls)));
         writer.samples(CALLERS_REFUSED, causes)?;
         let ages = sources.iter().filter_map(|source| Some(([source.name], seconds(source.age)?)));
         writer.samples(TRUST_AGE, ages)?;

@@ -1,11 +1,11 @@
-//! API keys by their hashes.
+//! Lookup of API keys by their hashes.
 
 use std::collections::BTreeMap;
 
 use crate::auth::api_keys::Hashes;
 use leadsd_base::secret::Secret;
 
-/// Keys with what `printf %s KEY | sha256sum` prints for them.
+/// API keys with the output of `printf %s KEY | sha256sum`.
 const BILLING: (&str, &str) =
     ("billing-key-0123456789", "0b0dad4080ba33f6785c296bf66e2ba506951e57ebce5bc39216ae7a464297b1");
 const REPORTS: (&str, &str) =
@@ -32,7 +32,7 @@ fn a_key_belongs_to_the_caller_with_its_hash() {
 }
 
 #[test]
-fn two_keys_are_good_while_one_replaces_the_other() {
+fn a_caller_may_have_two_keys_during_a_rotation() {
     let both = format!(" {} , {}\n", BILLING.1, REPORTS.1);
     let known = hashes(&[("billing", &both)]);
     for (key, _) in [BILLING, REPORTS] {
@@ -60,7 +60,7 @@ fn a_key_of_two_callers_belongs_to_neither() {
 }
 
 #[test]
-fn the_hashes_of_nothing_and_of_short_keys_open_nothing() {
+fn hashes_of_empty_and_of_short_keys_are_rejected() {
     let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     let newline = "01ba4719c80b6fe911b091a7c05124b64eeece964e09c058ef8f9805daca546b";
     for hash in [nothing, newline] {

@@ -1,4 +1,4 @@
-//! One policy decides, the one that names caller and portal most exactly.
+//! Precedence of policies: the most specific policy wins.
 
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ fn portal(name: &str) -> PortalName {
 }
 
 #[test]
-fn the_most_exact_policy_decides_and_what_none_allows_is_denied() {
+fn the_most_specific_policy_wins_and_the_default_is_denied() {
     let policies = [
         policy(&["*"], &["*"], Access::Read, false),
         policy(&["spiffe://x/ns/shop/*"], &["*"], Access::Write, false),
@@ -43,7 +43,7 @@ fn the_most_exact_policy_decides_and_what_none_allows_is_denied() {
         ("intern", "eu", Access::Read, false),
         ("interns", "us", Access::Read, false),
         ("billing", "us", Access::Write, true),
-        // Billing's own policy says nothing of asia; the one for all does.
+        // The policy of billing does not name asia; the policy for all callers does.
         ("billing", "asia", Access::Read, false),
     ] {
         let rights = all.rights(caller, &portal(name));
@@ -56,7 +56,7 @@ fn the_most_exact_policy_decides_and_what_none_allows_is_denied() {
 }
 
 #[test]
-fn who_may_do_nothing_anywhere_is_told_apart() {
+fn has_rights_is_false_for_a_caller_without_any_right() {
     let policies = [
         policy(&["*"], &["*"], Access::Read, false),
         policy(&["intern"], &["*"], Access::None, false),
@@ -80,8 +80,8 @@ fn who_may_do_nothing_anywhere_is_told_apart() {
     assert!(!Policies::new(policies[1..].iter()).has_rights("anybody"));
 }
 
-/// The rule as the documentation has it, over all policies at once.
-fn by_the_book(policies: &[Policy], caller: &str, portal: &PortalName) -> Rights {
+/// Reference implementation of the documented precedence.
+fn reference_rights(policies: &[Policy], caller: &str, portal: &PortalName) -> Rights {
     let mut fitting = Vec::new();
     for policy in policies {
         for callers in &policy.callers {
@@ -105,7 +105,7 @@ fn by_the_book(policies: &[Policy], caller: &str, portal: &PortalName) -> Rights
 
 proptest! {
     #[test]
-    fn policies_decide_by_the_book(
+    fn policies_match_the_reference_implementation(
         drawn in prop::collection::btree_map(
             ("[ab]{0,3}[*]?", prop::sample::select(vec!["*", "eu", "us"])),
             (0_u8..3, any::<bool>(), 1_u32..4),
@@ -122,7 +122,7 @@ proptest! {
         let all = Policies::new(policies.iter());
         let mut any = false;
         for name in ["eu", "us", "elsewhere"] {
-            let rights = by_the_book(&policies, &caller, &portal(name));
+            let rights = reference_rights(&policies, &caller, &portal(name));
             prop_assert_eq!(all.rights(&caller, &portal(name)), rights);
             any |= rights.any();
         }

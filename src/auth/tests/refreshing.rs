@@ -1,5 +1,5 @@
-//! The refreshing value in paused time: the last value serves while loading fails, and calls for a newer
-//! value share one load.
+//! Refreshing value in simulated time: the last value stays in use while loading fails, and calls for a
+//! newer value share one load.
 
 use std::{
     collections::BTreeSet,
@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::auth::refreshing::{LoadError, RefreshingValue, Source};
 
-/// A scripted source that counts its loads.
+/// Scripted source that counts its loads.
 #[derive(Default)]
 struct ScriptedSource {
     now: Mutex<Option<u32>>,
@@ -27,7 +27,7 @@ struct ScriptedSource {
 }
 
 const INTERVAL: Duration = Duration::from_secs(300);
-const PAUSE: Duration = Duration::from_secs(10);
+const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
 fn start(
     scripted: &Arc<ScriptedSource>,
@@ -36,10 +36,10 @@ fn start(
     let scripted = Arc::clone(scripted);
     let source = Source {
         name: "test",
-        from: "nowhere".to_owned(),
+        location: "test".to_owned(),
         interval: INTERVAL,
         timeout: Duration::from_secs(10),
-        pause: PAUSE,
+        min_interval: MIN_INTERVAL,
         load: Box::new(move || {
             let scripted = Arc::clone(&scripted);
             Box::pin(async move {
@@ -101,7 +101,7 @@ async fn calls_for_a_newer_value_share_one_load_and_are_rate_limited() {
     let scripted = Arc::new(ScriptedSource::default());
     *scripted.now.lock() = Some(1);
     let (fresh, _missing) = start(&scripted);
-    sleep(PAUSE).await;
+    sleep(MIN_INTERVAL).await;
     let before = scripted.loads.load(Ordering::Relaxed);
     *scripted.now.lock() = Some(2);
     let far = Instant::now() + Duration::from_secs(3_600);
@@ -112,15 +112,15 @@ async fn calls_for_a_newer_value_share_one_load_and_are_rate_limited() {
     let seen = futures_util::future::join_all(calls).await;
     assert!(seen.iter().all(|value| *value == 2), "{seen:?}");
     assert_eq!(scripted.loads.load(Ordering::Relaxed), before + 1);
-    // Within the minimum time between loads there is no other load.
+    // Within the minimum interval there is no further load.
     let begun = Instant::now();
     for _ in 0..100 {
         fresh.refresh_if_stale(far).await;
     }
     assert_eq!(scripted.loads.load(Ordering::Relaxed), before + 1);
     assert_eq!(begun.elapsed(), Duration::ZERO);
-    // A source that hangs delays a call by a few seconds at most.
-    sleep(PAUSE).await;
+    // A source that hangs delays a call by at most a few seconds.
+    sleep(MIN_INTERVAL).await;
     *scripted.hangs.lock() = true;
     let begun = Instant::now();
     fresh.refresh_if_stale(far).await;

@@ -1,4 +1,4 @@
-//! Bearer tokens: signatures by the right key with the right algorithm, and every claim.
+//! Verification of bearer tokens: keys, algorithms and claims.
 
 use std::sync::{Arc, LazyLock, atomic::Ordering};
 
@@ -11,11 +11,11 @@ use rcgen::{
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
 
-use super::{NOW, Stopped};
+use super::{ManualClock, NOW};
 use crate::{
     auth::{
         AuthError,
-        jwt::{Expected, JwtVerifier},
+        jwt::{JwtVerifier, RequiredClaims},
         key_set::KeySet,
     },
     config,
@@ -24,7 +24,7 @@ use crate::{
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 const BILLING: &str = "system:serviceaccount:shop:billing";
 
-/// A key that signs, with what it is for.
+/// Signing key with its algorithm.
 struct Signer {
     id: &'static str,
     algorithm: Algorithm,
@@ -48,7 +48,7 @@ impl Signer {
         let key = match algorithm {
             Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_der(&der),
             Algorithm::EdDSA => EncodingKey::from_ed_der(&der),
-            // An RSA key inside PKCS #8 begins after 26 bytes that say so.
+            // The RSA key starts after 26 bytes of PKCS #8 header.
             _ => EncodingKey::from_rsa_der(&der[26..]),
         };
         Self { id, algorithm, key, public: pair.public_key_raw().to_vec() }
@@ -80,20 +80,20 @@ fn claims() -> Value {
            "sub": BILLING})
 }
 
-fn expected() -> Expected {
-    Expected {
+fn expected() -> RequiredClaims {
+    RequiredClaims {
         issuer: ISSUER.to_owned(),
         audience: "leadsd".to_owned(),
         caller_claim: "sub".to_owned(),
     }
 }
 
-/// Tokens checked with the keys of this file.
+/// Verifier with the keys of this file.
 fn tokens(file: &tempfile::NamedTempFile) -> JwtVerifier {
-    at_times(file, Arc::new(Stopped(NOW.into())))
+    at_times(file, Arc::new(ManualClock(NOW.into())))
 }
 
-fn at_times(file: &tempfile::NamedTempFile, clock: Arc<Stopped>) -> JwtVerifier {
+fn at_times(file: &tempfile::NamedTempFile, clock: Arc<ManualClock>) -> JwtVerifier {
     let config = config::Jwt {
         issuer: ISSUER.to_owned(),
         audience: "leadsd".to_owned(),
@@ -111,7 +111,7 @@ fn key_file(keys: &[Value]) -> tempfile::NamedTempFile {
 
 async fn identify(tokens: &JwtVerifier, token: &str) -> Result<String, AuthError> {
     let until = Instant::now() + std::time::Duration::from_secs(5);
-    let found = tokens.identify(format!("Bearer {token}").as_bytes(), until).await;
+    let found = tokens.verify(format!("Bearer {token}").as_bytes(), until).await;
     found.map(|identity| identity.name().to_owned())
 }
 
@@ -122,7 +122,7 @@ async fn tokens_of_every_public_key_algorithm_are_accepted() {
     for signer in [&RSA, &EC, &EC384, &ED] {
         let token = signer.sign(&claims());
         assert_eq!(identify(&tokens, &token).await.as_deref(), Ok(BILLING), "{}", signer.id);
-        // Remembered the second time, and still the same.
+        // The second verification uses the cache.
         assert_eq!(identify(&tokens, &token).await.as_deref(), Ok(BILLING));
         let mut broken = token.clone().into_bytes();
         let at = token.rfind('.').unwrap() - 5;
@@ -133,7 +133,7 @@ async fn tokens_of_every_public_key_algorithm_are_accepted() {
 }
 
 #[tokio::test]
-async fn a_token_without_a_key_id_is_tried_with_the_keys_there_are() {
+async fn a_token_without_a_key_id_is_tried_with_all_keys() {
     let file = key_file(&[EC.jwk(), RSA.jwk()]);
     let token = encode(&Header::new(RSA.algorithm), &claims(), &RSA.key).unwrap();
     assert_eq!(identify(&tokens(&file), &token).await.as_deref(), Ok(BILLING));
@@ -142,7 +142,7 @@ async fn a_token_without_a_key_id_is_tried_with_the_keys_there_are() {
 }
 
 #[tokio::test]
-async fn algorithms_that_prove_nothing_are_refused() {
+async fn symmetric_and_none_algorithms_are_rejected() {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let shared = Jwk::from_encoding_key(&EncodingKey::from_secret(b"known"), Algorithm::HS256);
     let mut shared = serde_json::to_value(shared.unwrap()).unwrap();
@@ -152,7 +152,7 @@ async fn algorithms_that_prove_nothing_are_refused() {
     let unsigned = |algorithm: &str| {
         format!("{}.{}.", part(&json!({"alg": algorithm, "kid": "rsa"})), part(&claims()))
     };
-    // The public key as the secret of an HMAC: what makes servers believe that let tokens choose.
+    // The public key as the secret of an HMAC: the algorithm confusion attack.
     let public = serde_json::to_vec(&RSA.jwk()).unwrap();
     let modulus = URL_SAFE_NO_PAD.decode(RSA.jwk()["n"].as_str().unwrap()).unwrap();
     let mut forged = vec![unsigned("none"), unsigned("None"), unsigned("RS256"), unsigned("")];
@@ -166,7 +166,7 @@ async fn algorithms_that_prove_nothing_are_refused() {
         ..Header::new(RSA.algorithm)
     };
     forged.push(encode(&header, &claims(), &RSA.key).unwrap());
-    // Another key of the same name, and the right key under another name.
+    // Another key with the same id, and the right key with another id.
     let other = Signer { id: "rsa", ..Signer::new("rsa", Algorithm::RS256) };
     forged.push(other.sign(&claims()));
     forged.push(EC.sign(&claims()));
@@ -202,7 +202,7 @@ fn every_claim_is_checked() {
         with("aud", json!("leadsd")),
         with("aud", json!(["a", "leadsd"])),
         with("exp", json!(NOW as f64 + 0.5)),
-        // The clocks of two machines are never the same.
+        // Within the tolerated clock offset.
         with("exp", json!(NOW - 29)),
         with("nbf", json!(NOW + 29)),
     ] {
@@ -210,35 +210,38 @@ fn every_claim_is_checked() {
     }
     assert!(checked(&without("nbf")).is_ok() && checked(&without("iat")).is_ok());
     for (change, why) in [
-        (with("iss", json!("https://kubernetes.default.svc.cluster.local/")), "another issuer"),
-        (with("iss", json!([ISSUER])), "another issuer"),
-        (with("aud", json!("leadsd2")), "not for this service"),
-        (with("aud", json!(["https://kubernetes.default.svc"])), "not for this service"),
-        (with("aud", json!([["leadsd"]])), "not for this service"),
-        (with("aud", json!({"leadsd": 1})), "not for this service"),
+        (
+            with("iss", json!("https://kubernetes.default.svc.cluster.local/")),
+            "another issuer (iss)",
+        ),
+        (with("iss", json!([ISSUER])), "another issuer (iss)"),
+        (with("aud", json!("leadsd2")), "another audience (aud)"),
+        (with("aud", json!(["https://kubernetes.default.svc"])), "another audience (aud)"),
+        (with("aud", json!([["leadsd"]])), "another audience (aud)"),
+        (with("aud", json!({"leadsd": 1})), "another audience (aud)"),
         (with("exp", json!(NOW - 30)), "has expired"),
         (with("exp", json!(0)), "has expired"),
-        (with("exp", json!((NOW + 3_600).to_string())), "does not say when it expires"),
+        (with("exp", json!((NOW + 3_600).to_string())), "no expiry (exp)"),
         (with("nbf", json!(NOW + 31)), "not valid yet"),
         (with("nbf", json!("soon")), "not valid yet"),
-        (with("sub", json!("")), "names no caller"),
-        (with("sub", json!("a b")), "names no caller"),
-        (with("sub", json!("billing\n")), "names no caller"),
-        (with("sub", json!(7)), "names no caller"),
+        (with("sub", json!("")), "no valid caller name"),
+        (with("sub", json!("a b")), "no valid caller name"),
+        (with("sub", json!("billing\n")), "no valid caller name"),
+        (with("sub", json!(7)), "no valid caller name"),
     ] {
         let Err(AuthError::Invalid(text)) = checked(&change) else { panic!("{why}") };
         assert!(text.contains(why), "{text} is not {why}");
     }
     for (claim, why) in [
-        ("iss", "another issuer"),
-        ("aud", "not for this service"),
-        ("exp", "does not say when it expires"),
-        ("sub", "names no caller"),
+        ("iss", "another issuer (iss)"),
+        ("aud", "another audience (aud)"),
+        ("exp", "no expiry (exp)"),
+        ("sub", "no valid caller name"),
     ] {
         let Err(AuthError::Invalid(text)) = checked(&without(claim)) else { panic!("{claim}") };
         assert!(text.contains(why), "{text} is not {why}");
     }
-    let named = Expected { caller_claim: "client_id".to_owned(), ..expected() };
+    let named = RequiredClaims { caller_claim: "client_id".to_owned(), ..required() };
     let claims = json!({"iss": ISSUER, "aud": "leadsd", "exp": NOW, "client_id": "billing"});
     let good = named.check(claims.as_object().unwrap(), NOW as f64).unwrap();
     assert_eq!(good.identity.name(), "billing");
@@ -251,18 +254,18 @@ async fn the_scheme_must_be_bearer() {
     let token = EC.sign(&claims());
     let until = Instant::now() + std::time::Duration::from_secs(5);
     for good in [format!("Bearer {token}"), format!("bearer   {token}")] {
-        assert!(tokens.identify(good.as_bytes(), until).await.is_ok());
+        assert!(tokens.verify(good.as_bytes(), until).await.is_ok());
     }
     for bad in [token.clone(), format!("Basic {token}"), "Bearer".to_owned(), "Bearer ".to_owned()]
     {
-        let found = tokens.identify(bad.as_bytes(), until).await;
+        let found = tokens.verify(bad.as_bytes(), until).await;
         assert!(matches!(found, Err(AuthError::Invalid(_))), "{bad}");
     }
-    assert!(tokens.identify(b"Bearer \xff", until).await.is_err());
+    assert!(tokens.verify(b"Bearer \xff", until).await.is_err());
 }
 
 #[test]
-fn keys_that_are_for_something_else_are_left_out() {
+fn keys_for_other_uses_are_skipped() {
     let keys = |change: &dyn Fn(&mut Value)| {
         let mut jwk = RSA.jwk();
         change(&mut jwk);
@@ -292,13 +295,13 @@ fn keys_that_are_for_something_else_are_left_out() {
     for nonsense in ["", "[]", "{}", "{\"keys\": {}}", "<html>"] {
         assert!(KeySet::parse(nonsense.as_bytes()).is_err(), "{nonsense}");
     }
-    // What an issuer says is taken for what it says.
+    // An empty key set is valid and rejects every token.
     assert!(KeySet::parse(b"{\"keys\": []}").unwrap().0.is_empty());
 }
 
 #[tokio::test]
-async fn a_remembered_token_ends_with_its_time_and_with_its_key() {
-    let (file, clock) = (key_file(&[EC.jwk()]), Arc::new(Stopped(NOW.into())));
+async fn a_cached_token_is_rejected_after_its_expiry_and_after_a_key_rotation() {
+    let (file, clock) = (key_file(&[EC.jwk()]), Arc::new(ManualClock(NOW.into())));
     let tokens = at_times(&file, Arc::clone(&clock));
     let token = EC.sign(&claims());
     for (now, good) in [(NOW, true), (NOW + 3_629, true), (NOW + 3_630, false), (NOW, true)] {
@@ -317,7 +320,7 @@ async fn a_remembered_token_ends_with_its_time_and_with_its_key() {
 }
 
 #[tokio::test]
-async fn without_keys_a_token_is_neither_good_nor_bad() {
+async fn without_keys_a_token_is_unavailable() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let found = identify(&tokens(&file), &EC.sign(&claims())).await;
     assert!(matches!(found, Err(AuthError::Unavailable(_))), "{found:?}");

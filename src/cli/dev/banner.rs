@@ -1,4 +1,4 @@
-//! What `leadsd dev` prints: addresses, whether calls are real, and calls to paste.
+//! Startup message of `leadsd dev`: addresses, whether calls are real, and commands to paste.
 
 use std::io::{self, Write as _};
 
@@ -6,17 +6,17 @@ use super::Upstream;
 use crate::app::Bound;
 use leadsd_vault_fake::FakeVault;
 
-/// Stands for the id of a contact where none is known.
-const A_CONTACT: &str = "CONTACT_ID";
+/// Placeholder for a contact id that the reader fills in.
+const CONTACT_PLACEHOLDER: &str = "CONTACT_ID";
 
-/// Addresses and calls to paste.
+/// Prints addresses and commands to paste.
 pub(super) fn print(bound: &Bound, upstream: &Upstream, vault: &FakeVault) -> io::Result<()> {
     let (grpc, admin) = (bound.grpc_address(), bound.admin_address());
     let mut out = io::stdout().lock();
     match upstream {
         Upstream::Fake(hubspot, contacts) => write!(
             out,
-            "leadsd dev: everything in memory, nothing leaves this machine\n\
+            "leadsd dev: HubSpot and Vault are fakes in memory; nothing leaves this machine\n\
              \n\
              gRPC     {grpc}\n\
              admin    http://{admin}/ready\n\
@@ -30,8 +30,7 @@ pub(super) fn print(bound: &Bound, upstream: &Upstream, vault: &FakeVault) -> io
         Upstream::Real(url) => write!(
             out,
             "leadsd dev: CALLS ARE REAL. They read and change the HubSpot account that you logged in \
-             to,\nand count towards its limits. The credential is in memory alone and gone at the \
-             end.\n\
+             to,\nand count towards its limits. The credential is kept in memory only.\n\
              \n\
              gRPC     {grpc}\n\
              admin    http://{admin}/ready\n\
@@ -41,17 +40,17 @@ pub(super) fn print(bound: &Bound, upstream: &Upstream, vault: &FakeVault) -> io
         )?,
     }
     write!(out, "\nTry:\n\n  grpcurl -plaintext {grpc} list\n")?;
-    for (json, method) in calls(upstream) {
+    for (json, method) in example_calls(upstream) {
         let method = format!("leadsd.v1.LeadsService/{method}");
         writeln!(out, "  grpcurl -plaintext -d '{json}' {grpc} {method}")?;
     }
-    out.write_all(b"\nCtrl-C ends it.\n\n")?;
+    out.write_all(b"\nPress Ctrl-C to stop.\n\n")?;
     out.flush()
 }
 
-/// Requests to paste, with their methods; nothing that changes a real account without its reader
-/// filling something in.
-fn calls(upstream: &Upstream) -> Vec<(String, &'static str)> {
+/// Example requests with their methods. With a real account, a write needs a contact id that the
+/// reader fills in.
+fn example_calls(upstream: &Upstream) -> Vec<(String, &'static str)> {
     let create = |contact: &str| {
         let properties = r#"{"hs_lead_name":"My first lead","hs_lead_label":"HOT"}"#;
         let json = format!(r#"{{"properties":{properties},"primary_contact_id":"{contact}"}}"#);
@@ -62,7 +61,7 @@ fn calls(upstream: &Upstream) -> Vec<(String, &'static str)> {
     match upstream {
         Upstream::Real(_) => {
             let list = r#"{"page_size":5,"properties":["hs_lead_name"]}"#.to_owned();
-            vec![(list, "ListLeads"), search, create(A_CONTACT)]
+            vec![(list, "ListLeads"), search, create(CONTACT_PLACEHOLDER)]
         }
         Upstream::Fake(hubspot, contacts) => {
             let id = hubspot.first_lead().unwrap_or_default();
@@ -72,7 +71,7 @@ fn calls(upstream: &Upstream) -> Vec<(String, &'static str)> {
             let update = format!(r#"{{"id":"{id}","properties":{{"hs_lead_label":"COLD"}}}}"#);
             let archive = format!(r#"{{"id":"{id}"}}"#);
             vec![
-                create(contacts.first().map_or(A_CONTACT, String::as_str)),
+                create(contacts.first().map_or(CONTACT_PLACEHOLDER, String::as_str)),
                 search,
                 (get, "GetLead"),
                 (update, "UpdateLead"),

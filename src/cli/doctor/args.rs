@@ -4,24 +4,25 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
+/// Arguments of `leadsd doctor`.
 #[derive(Debug, ClapArgs)]
 pub(in crate::cli) struct Args {
-    /// Configuration file; the environment (LEADSD_...) goes over it.
+    /// Configuration file; environment variables (LEADSD_...) override it.
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Looks at this portal only. Default: all.
+    /// Checks only this portal. Default: all portals.
     #[arg(long, value_name = "NAME")]
     pub(super) portal: Option<String>,
-    /// Prints JSON instead of lines; docs/DOCTOR.md says what its fields are.
+    /// Prints JSON; docs/DOCTOR.md describes its fields.
     #[arg(long)]
     pub(super) json: bool,
-    /// Creates one lead in each portal and archives it, after asking.
+    /// Creates one lead in each portal and archives it, after confirmation.
     #[arg(long)]
     pub(super) write_probe: bool,
-    /// Contact that this lead is of. Default: that of the first lead there is.
+    /// Primary contact of the created lead. Default: the contact of the first lead listed.
     #[arg(long, value_name = "ID", requires = "write_probe")]
     pub(super) contact: Option<String>,
-    /// Does not ask.
+    /// Skips the confirmation.
     #[arg(long, requires = "write_probe")]
     pub(super) yes: bool,
 }

@@ -1,4 +1,4 @@
-//! Checks of what serves callers: certificates, keys of token issuers, API keys, Redis.
+//! Checks of the gRPC port and its callers: certificates, token issuer keys, API keys, quota ledger.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
@@ -25,10 +25,10 @@ use leadsd_base::{
 };
 use leadsd_quota::redis_ledger::RedisLedger;
 
-/// Minimum time until the certificate expires; with less the check warns.
-const RENEWED_BY: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// Minimum remaining validity of the certificate; below it the check warns.
+const MIN_VALIDITY: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// Runs the checks of what is configured.
+/// Runs the checks of the configured features.
 pub(super) async fn examine(
     config: &Config,
     vault_client: Option<&AdminClient>,
@@ -57,7 +57,7 @@ pub(super) async fn examine(
 
 async fn certificate(config: &Config) -> CheckResult<()> {
     let Some(tls) = &config.grpc.tls else {
-        return CheckResult::ok((), "gRPC is served without TLS");
+        return CheckResult::ok((), "[grpc.tls] is not configured");
     };
     let client_ca = tls.client_ca.as_ref().map(|ca| (ca.file.clone(), ca.required));
     let files =
@@ -65,95 +65,97 @@ async fn certificate(config: &Config) -> CheckResult<()> {
     let served = match grpc::Tls::load(files, Arc::new(SystemClock)).await {
         Ok(served) => served,
         Err(error) => {
-            let fix = "put a PEM certificate chain that is in time, and the key that belongs to it, \
-                       there, readable for this user";
+            let fix = "provide a valid PEM certificate chain and its private key, readable by this \
+                       user";
             return CheckResult::fail(Remediation::new(error.to_string(), fix));
         }
     };
-    if let Some(cause) = broken_chain(&tls.cert_file).await {
-        let fix = "put the certificate first, then each certificate that signed the one before";
+    if let Some(cause) = chain_error(&tls.cert_file).await {
+        let fix = "order the chain: the server certificate first, each followed by its issuer";
         return CheckResult::fail(Remediation::new(cause, fix));
     }
     let left = served.status().expires_in_s.unwrap_or_default();
     let days = left / 86_400.0;
-    let renew = "renew it; leadsd takes new files over within a second";
-    if left < RENEWED_BY.as_secs_f64() {
-        let cause = format!("the certificate of the gRPC port ends in {days:.1} days");
+    let renew = "renew it; leadsd reloads changed files within a second";
+    if left < MIN_VALIDITY.as_secs_f64() {
+        let cause = format!("the certificate of the gRPC port expires in {days:.1} days");
         return CheckResult::warn((), cause, renew);
     }
     let mutual = match &tls.client_ca {
-        Some(ca) if ca.required => "; callers need one too",
-        Some(_) => "; callers may have one too",
+        Some(ca) if ca.required => "; client certificates are required",
+        Some(_) => "; client certificates are accepted",
         None => "",
     };
-    CheckResult::ok((), format!("good for {days:.0} days{mutual}"))
+    CheckResult::ok((), format!("valid for {days:.0} days{mutual}"))
 }
 
-/// What is wrong with a chain of more than one certificate.
-async fn broken_chain(file: &Path) -> Option<String> {
+/// Error of a chain of more than one certificate; `None` if the chain is valid.
+async fn chain_error(file: &Path) -> Option<String> {
     let pem = tokio::fs::read(file).await.ok()?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
     let (last, before) = chain.split_last()?;
     let (leaf, between) = before.split_first()?;
     let broken = |what: &str| Some(format!("{}: {what}", file.display()));
     let Ok(anchor) = anchor_from_trusted_cert(last) else {
-        return broken("the last certificate cannot be read");
+        return broken("the last certificate cannot be parsed");
     };
     let Ok(leaf) = EndEntityCert::try_from(leaf) else {
-        return broken("the first certificate cannot be read");
+        return broken("the first certificate cannot be parsed");
     };
     let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
     let now = u64::try_from(SystemClock.now().as_second()).unwrap_or_default();
     let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
     let usage = KeyUsage::server_auth();
     match leaf.verify_for_usage(algorithms, &[anchor], between, now, usage, None, None) {
-        // An end is told apart.
+        // Expiry is checked separately.
         Ok(_) | Err(webpki::Error::CertExpired { .. }) => None,
-        Err(error) => broken(&format!("the chain does not hold together: {error}")),
+        Err(error) => broken(&format!("the certificates do not form a chain: {error}")),
     }
 }
 
-/// Whether strangers may call.
+/// Checks whether callers are authenticated and the connection is encrypted.
 fn callers(config: &Config) -> Outcome {
     let config::Grpc { listen, tls, insecure, .. } = &config.grpc;
     let by_certificate = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-    let ways = [
-        (by_certificate, "certificate"),
-        (config.auth.jwt.is_some(), "token"),
+    let methods = [
+        (by_certificate, "client certificate"),
+        (config.auth.jwt.is_some(), "JWT"),
         (config.auth.api_keys.is_some(), "API key"),
     ];
-    let ways: Vec<&str> = ways.into_iter().filter(|(on, _)| *on).map(|(_, way)| way).collect();
+    let methods: Vec<&str> =
+        methods.into_iter().filter(|(on, _)| *on).map(|(_, method)| method).collect();
     let policies = config.policy.len();
-    let known = format!("known by {}; {policies} policies", ways.join(", "));
+    let authenticated =
+        format!("callers authenticate by {}; {policies} policies", methods.join(", "));
     if listen.ip().to_canonical().is_loopback() {
-        let strangers = "nobody is asked who they are, on loopback".to_owned();
-        return Outcome::Ok(if ways.is_empty() { strangers } else { known });
+        let anonymous = "callers are not authenticated (loopback)".to_owned();
+        return Outcome::Ok(if methods.is_empty() { anonymous } else { authenticated });
     }
-    if ways.is_empty() && *insecure {
+    if methods.is_empty() && *insecure {
         return Outcome::warn(
-            format!("whoever reaches {listen} may do everything"),
-            "ask callers for a certificate, token or API key, and take grpc.insecure out",
+            format!("{listen} accepts every call without authentication"),
+            "configure client certificates, [auth.jwt] or [auth.api_keys], and remove grpc.insecure",
         );
     }
     if tls.is_none() {
         return Outcome::warn(
-            format!("calls to {listen} are not encrypted; what callers send can be read"),
-            "serve TLS ([grpc.tls]), unless a mesh encrypts",
+            format!("calls to {listen} are not encrypted: tokens and data can be read in transit"),
+            "configure [grpc.tls], unless a service mesh encrypts",
         );
     }
-    Outcome::Ok(known)
+    Outcome::Ok(authenticated)
 }
 
 async fn jwks(jwt: &config::Jwt) -> CheckResult<()> {
-    match auth::load_keys_once(&jwt.jwks).await {
+    match auth::load_jwks(&jwt.jwks).await {
         Ok(0) => CheckResult::fail(Remediation::new(
-            "the issuer's key set has no key that signs",
-            "see that it is the key set of the issuer, and not of somebody else",
+            "the issuer's key set contains no signing key",
+            "check that [auth.jwt] names the key set of the right issuer",
         )),
         Ok(count) => CheckResult::ok((), format!("{count} keys")),
         Err(error) => CheckResult::fail(Remediation::new(
-            format!("the issuer's keys cannot be had: {error}"),
-            "check [auth.jwt]: the file or URL, its CA, and the token that is sent along",
+            format!("cannot load the issuer's keys: {error}"),
+            "check [auth.jwt]: the file or URL, its CA, and its bearer token",
         )),
     }
 }
@@ -167,7 +169,7 @@ async fn api_keys(
     let none = || {
         CheckResult::warn(
             (),
-            format!("there are no API keys at {location}: nobody can call with one"),
+            format!("there are no API keys at {location}: every API key is rejected"),
             "store one: the caller's name as key, the SHA-256 of its API key in hex as value",
         )
     };
@@ -182,7 +184,7 @@ async fn api_keys(
     let text = |name: &str| Secret::new(found.text(name).unwrap_or_default());
     let texts: BTreeMap<String, Secret> =
         found.names().map(|name| (name.to_owned(), text(name))).collect();
-    let owners = auth::owners_of_api_keys(&texts);
+    let owners = auth::api_key_owners(&texts);
     let bad: Vec<&str> =
         texts.keys().map(String::as_str).filter(|name| !owners.contains(*name)).collect();
     if texts.is_empty() {
@@ -191,25 +193,24 @@ async fn api_keys(
     if !bad.is_empty() {
         return CheckResult::warn(
             (),
-            format!("{location}: no API key can be made of what is stored for {}", bad.join(", ")),
-            "the value is one or two SHA-256 in hex, with a comma between, and no two callers have \
-             the same",
+            format!("{location}: the stored values of {} are not API key hashes", bad.join(", ")),
+            "store one or two SHA-256 hashes in hex, separated by a comma, unique per caller",
         );
     }
-    CheckResult::ok((), format!("of {} callers", owners.len()))
+    CheckResult::ok((), format!("{} callers", owners.len()))
 }
 
 async fn redis(shared: &config::SharedQuota) -> CheckResult<()> {
     match RedisLedger::new(shared.redis.clone()).probe().await {
         Ok(found) if found.writable => CheckResult::ok((), found.server),
         Ok(found) => CheckResult::fail(Remediation::new(
-            format!("{} at quota.shared is a replica, and cannot be written to", found.server),
+            format!("{} in [quota.shared] is a read-only replica", found.server),
             "name the primary in quota.shared.url",
         )),
-        Err(away) => CheckResult::fail(Remediation::new(
-            format!("the store that replicas share cannot be used: {away}"),
-            "check [quota.shared] and whether Redis or Valkey is there; until then each replica \
-             keeps to its part of the limits",
+        Err(error) => CheckResult::fail(Remediation::new(
+            format!("the quota ledger is unavailable: {error}"),
+            "check [quota.shared] and that Redis or Valkey is running; until then each replica \
+             uses a fixed part of the limits",
         )),
     }
 }

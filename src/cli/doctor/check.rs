@@ -43,7 +43,7 @@ pub(super) enum Check {
     QuotaShared,
 }
 
-/// Subject of a check. A failed check skips the rest of its area.
+/// Subject of checks. A failed check skips the rest of its area.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Area {
     Config,
@@ -54,71 +54,76 @@ pub(super) enum Area {
     Service,
 }
 
-/// Every check in its order: name, area and meaning.
+/// Checks in execution order: name, area and meaning.
 const TABLE: [(Check, &str, Area, &str); 29] = [
-    (Check::Config, "config", Area::Config, "the configuration is right"),
-    (Check::VaultDns, "vault.dns", Area::Vault, "the name in `vault.address` has an address"),
-    (Check::VaultTcp, "vault.tcp", Area::Vault, "its port takes connections"),
+    (Check::Config, "config", Area::Config, "the configuration is valid"),
+    (Check::VaultDns, "vault.dns", Area::Vault, "the host in `vault.address` resolves"),
+    (Check::VaultTcp, "vault.tcp", Area::Vault, "Vault accepts TCP connections"),
     (
         Check::VaultTls,
         "vault.tls",
         Area::Vault,
-        "its certificate is trusted, in time, and for this name",
+        "Vault's certificate is trusted, not expired, and matches the host name",
     ),
-    (Check::VaultHealth, "vault.health", Area::Vault, "it is set up, unsealed, and serves"),
-    (Check::VaultLogin, "vault.login", Area::Vault, "the login of `[vault.auth]` works"),
-    (Check::VaultToken, "vault.token", Area::Vault, "how long the login lasts, and its policies"),
-    (Check::VaultEngine, "vault.engine", Area::Vault, "`vault.mount` is a KV engine, version 2"),
+    (Check::VaultHealth, "vault.health", Area::Vault, "Vault is initialized, unsealed and active"),
+    (Check::VaultLogin, "vault.login", Area::Vault, "the login of `[vault.auth]` succeeds"),
+    (Check::VaultToken, "vault.token", Area::Vault, "time to live and policies of the Vault token"),
+    (Check::VaultEngine, "vault.engine", Area::Vault, "`vault.mount` is a KV version 2 engine"),
     (
         Check::VaultPolicy,
         "vault.policy",
         Area::Secret,
-        "the login may do what leadsd does at the secret's paths",
+        "the policy grants the capabilities that leadsd needs on the secret",
     ),
-    (Check::VaultSecret, "vault.secret", Area::Secret, "the secret is there, with the right keys"),
     (
-        Check::HubspotDns,
-        "hubspot.dns",
-        Area::Hubspot,
-        "the name in `hubspot.base_url` has an address",
+        Check::VaultSecret,
+        "vault.secret",
+        Area::Secret,
+        "the secret exists and has the required keys",
     ),
-    (Check::HubspotTcp, "hubspot.tcp", Area::Hubspot, "its port takes connections"),
+    (Check::HubspotDns, "hubspot.dns", Area::Hubspot, "the host in `hubspot.base_url` resolves"),
+    (Check::HubspotTcp, "hubspot.tcp", Area::Hubspot, "HubSpot accepts TCP connections"),
     (
         Check::HubspotTls,
         "hubspot.tls",
         Area::Hubspot,
-        "its certificate is trusted, in time, and for this name",
+        "HubSpot's certificate is trusted, not expired, and matches the host name",
     ),
-    (Check::HubspotApi, "hubspot.api", Area::Hubspot, "what answers there is HubSpot's API"),
-    (Check::HubspotClock, "hubspot.clock", Area::Hubspot, "this machine's clock goes as HubSpot's"),
+    (Check::HubspotApi, "hubspot.api", Area::Hubspot, "the responding server is HubSpot's API"),
+    (
+        Check::HubspotClock,
+        "hubspot.clock",
+        Area::Hubspot,
+        "this machine's clock agrees with HubSpot's",
+    ),
     (Check::HubspotToken, "hubspot.token", Area::Portal, "HubSpot accepts the credential"),
-    (Check::HubspotAccount, "hubspot.account", Area::Portal, "which account it is of"),
-    (Check::HubspotScopes, "hubspot.scopes", Area::Portal, "it has the scopes for leads"),
+    (Check::HubspotAccount, "hubspot.account", Area::Portal, "account of the credential"),
+    (
+        Check::HubspotScopes,
+        "hubspot.scopes",
+        Area::Portal,
+        "the credential has the scopes for leads",
+    ),
     (
         Check::HubspotLeads,
         "hubspot.leads",
         Area::Portal,
-        "leads can be read (one is, with `limit=1`)",
+        "leads can be read (one request with `limit=1`)",
     ),
     (
         Check::HubspotPipelines,
         "hubspot.pipelines",
         Area::Portal,
-        "pipelines of leads can be read, and there is one",
+        "lead pipelines can be read, and at least one exists",
     ),
-    (
-        Check::HubspotProperties,
-        "hubspot.properties",
-        Area::Portal,
-        "properties of leads can be read",
-    ),
+    (Check::HubspotProperties, "hubspot.properties", Area::Portal, "lead properties can be read"),
     (
         Check::HubspotRequestId,
         "hubspot.request_id_property",
         Area::Portal,
-        "the portal's `request_id_property` exists, is a text, and has unique values",
+        "the portal's `request_id_property` exists, is a text property, and has unique values",
     ),
-    (Check::HubspotQuota, "hubspot.quota", Area::Portal, "how many calls are left"),
+    (Check::HubspotQuota, "hubspot.quota", Area::Portal, "remaining calls of the quota"),
     (
         Check::HubspotWrite,
         "hubspot.write",
@@ -129,31 +134,26 @@ const TABLE: [(Check, &str, Area, &str); 29] = [
         Check::GrpcCertificate,
         "grpc.certificate",
         Area::Service,
-        "the certificate chain of `[grpc.tls]` can be served",
+        "the certificate chain of `[grpc.tls]` is valid",
     ),
     (
         Check::GrpcCallers,
         "grpc.callers",
         Area::Service,
-        "callers are known, or strangers are meant to be served",
+        "callers are authenticated, or anonymous calls are enabled",
     ),
-    (
-        Check::AuthJwks,
-        "auth.jwks",
-        Area::Service,
-        "the keys of the issuer in `[auth.jwt]` can be had",
-    ),
+    (Check::AuthJwks, "auth.jwks", Area::Service, "the issuer keys of `[auth.jwt]` can be loaded"),
     (
         Check::AuthApiKeys,
         "auth.api_keys",
         Area::Service,
-        "the secret of `[auth.api_keys]` holds hashes of keys",
+        "the secret of `[auth.api_keys]` contains valid key hashes",
     ),
     (
         Check::QuotaShared,
         "quota.shared",
         Area::Service,
-        "the store of `[quota.shared]` takes writes, runs scripts",
+        "the Redis of `[quota.shared]` is writable and runs scripts",
     ),
 ];
 
@@ -180,14 +180,14 @@ pub(super) struct Finding {
     pub(super) took: Duration,
 }
 
-/// Outcome of a check with the value that later checks need.
+/// Outcome of a check, with the value that later checks need.
 pub(super) struct CheckResult<T> {
     /// `None` if the checks that need it are skipped.
     pub(super) value: Option<T>,
     pub(super) outcome: Outcome,
 }
 
-/// Deadline of a check that starts now.
+/// Computes the deadline of a check that starts now.
 pub(super) fn deadline() -> Instant {
     Instant::now() + TIMEOUT
 }
@@ -200,7 +200,7 @@ impl Check {
         TABLE.into_iter().map(|(check, ..)| check)
     }
 
-    /// Its name, a stable part of the report.
+    /// Name of the check, a stable part of the report.
     pub(super) fn name(self) -> &'static str {
         TABLE[self as usize].1
     }
@@ -221,7 +221,7 @@ impl Outcome {
         Self::Fail(Remediation::new(cause, fix))
     }
 
-    /// Its name in the report.
+    /// Name of the outcome in the report.
     pub(super) fn as_str(&self) -> &'static str {
         match self {
             Self::Ok(_) => "ok",
@@ -243,8 +243,8 @@ impl<T> CheckResult<T> {
         Self { value: Some(value), outcome: Outcome::warn(cause, fix) }
     }
 
-    pub(super) fn fail(advice: Remediation) -> Self {
-        Self { value: None, outcome: Outcome::Fail(advice) }
+    pub(super) fn fail(remediation: Remediation) -> Self {
+        Self { value: None, outcome: Outcome::Fail(remediation) }
     }
 }
 
@@ -260,11 +260,11 @@ mod tests {
     use super::TABLE;
 
     #[test]
-    fn checks_are_listed_in_their_order_and_documented() {
+    fn checks_are_listed_in_order_and_documented() {
         assert!(TABLE.iter().enumerate().all(|(index, row)| row.0 as usize == index));
         let page = include_str!("../../../docs/DOCTOR.md");
         let rows = TABLE.map(|(_, name, _, meaning)| format!("| `{name}` | {meaning} |"));
         let listed: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
-        assert_eq!(rows[..], listed[..], "docs/DOCTOR.md lists the checks in their order");
+        assert_eq!(rows[..], listed[..], "docs/DOCTOR.md must list the checks in order");
     }
 }

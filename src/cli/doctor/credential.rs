@@ -1,4 +1,4 @@
-//! Parses the credential in a secret. Errors name keys, never values.
+//! Parses the credential of a stored secret. Errors name keys, never values.
 
 use crate::{cli::remediation::Remediation, hubspot::OAuthApp, vault::SecretData};
 use leadsd_base::secret::Secret;
@@ -23,7 +23,7 @@ impl Credential {
     }
 }
 
-/// Parses the credential in a secret, with a warning if a value needs tidying.
+/// Parses the credential of a secret, with a warning if a value has surrounding whitespace.
 pub(super) fn parse_credential(
     keys: &SecretData,
 ) -> Result<(Credential, Option<Remediation>), Remediation> {
@@ -33,30 +33,33 @@ pub(super) fn parse_credential(
     let (fixed, oauth) = (keys.has("access_token"), has(&OAUTH));
     if fixed && !oauth.is_empty() {
         return Err(Remediation::new(
-            format!("it holds both kinds of credential: access_token and {}", oauth.join(", ")),
-            "keep one kind and take the other's keys out, or store it again",
+            format!(
+                "the secret contains both kinds of credential: access_token and {}",
+                oauth.join(", ")
+            ),
+            "remove the keys of one kind, or store the credential again",
         ));
     }
     if !fixed && oauth.len() < OAUTH.len() {
         if oauth.is_empty() {
             let names: Vec<&str> = keys.names().take(8).collect();
             return Err(Remediation::new(
-                format!("it holds no credential, but: {}", names.join(", ")),
-                "it needs access_token, or client_id, client_secret and refresh_token; store them",
+                format!("the secret contains no credential; its keys: {}", names.join(", ")),
+                "store access_token, or client_id, client_secret and refresh_token",
             ));
         }
         let missing: Vec<_> = OAUTH.into_iter().filter(|name| !keys.has(name)).collect();
         return Err(Remediation::new(
-            format!("an OAuth credential lacks {}", missing.join(", ")),
+            format!("the OAuth credential lacks {}", missing.join(", ")),
             "store all three keys",
         ));
     }
     let wanted = if fixed { &["access_token"][..] } else { &OAUTH[..] };
-    let mut spare = None;
+    let mut warning = None;
     for name in wanted {
-        spare = spare.or(check_value(keys, name)?);
+        warning = warning.or(check_value(keys, name)?);
     }
-    let secret = |name: &str| keys.secret(name).ok_or_else(|| no_text(name));
+    let secret = |name: &str| keys.secret(name).ok_or_else(|| missing_value(name));
     let credential = if fixed {
         Credential::Static(secret("access_token")?)
     } else {
@@ -64,31 +67,31 @@ pub(super) fn parse_credential(
         let app = OAuthApp { client_id, client_secret: secret("client_secret")? };
         Credential::OAuth(app, secret("refresh_token")?)
     };
-    Ok((credential, spare))
+    Ok((credential, warning))
 }
 
-/// Checks one value: an error if it cannot be used, a warning if it only has blanks around it.
+/// Checks one value. Errors if it is unusable; warns if it has surrounding whitespace.
 fn check_value(keys: &SecretData, name: &str) -> Result<Option<Remediation>, Remediation> {
-    let text = keys.text(name).ok_or_else(|| no_text(name))?;
+    let text = keys.text(name).ok_or_else(|| missing_value(name))?;
     let inner = text.trim();
     if inner.is_empty() {
-        return Err(no_text(name));
+        return Err(missing_value(name));
     }
     if !inner.chars().all(|c| c.is_ascii_graphic()) {
         return Err(Remediation::new(
-            format!("{name} has blanks or characters in it that no token has"),
-            "copy it once more, in one piece, without the word Bearer",
+            format!("{name} contains whitespace or characters that are invalid in a token"),
+            "copy it again as one piece, without the word Bearer",
         ));
     }
     let untidy = || {
-        let cause = format!("{name} has blanks or a line end around it; leadsd leaves them out");
-        Remediation::new(cause, "store it without them: printf instead of echo")
+        let cause = format!("{name} has surrounding whitespace, which leadsd ignores");
+        Remediation::new(cause, "store it without whitespace: use printf instead of echo")
     };
     Ok((inner != text).then(untidy))
 }
 
-fn no_text(name: &str) -> Remediation {
-    Remediation::new(format!("{name} is empty, or no text"), "store it again")
+fn missing_value(name: &str) -> Remediation {
+    Remediation::new(format!("{name} is empty or not a string"), "store it again")
 }
 
 #[cfg(test)]
@@ -102,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_a_credential_or_it_is_said_why_not() {
+    fn parsing_a_secret_returns_a_credential_or_the_cause() {
         let whole = [("client_id", "c"), ("client_secret", "s"), ("refresh_token", "r")];
         let good = parse_credential(&keys(&whole)).ok().unwrap();
         assert!(matches!(good, (Credential::OAuth(..), None)));
@@ -110,19 +113,19 @@ mod tests {
         assert!(matches!(good, (Credential::Static(_), None)));
         let untidy =
             parse_credential(&keys(&[("access_token", "hunter2\n")])).ok().unwrap().1.unwrap();
-        assert!(untidy.cause.contains("access_token has blanks or a line end around it"));
+        assert!(untidy.cause.contains("access_token has surrounding whitespace"));
         for (pairs, cause) in [
-            (&[][..], "holds no credential"),
-            (&[("token", "hunter2")], "but: token"),
+            (&[][..], "contains no credential"),
+            (&[("token", "hunter2")], "its keys: token"),
             (&[("access_token", "")], "access_token is empty"),
-            (&[("access_token", "Bearer hunter2")], "access_token has blanks"),
+            (&[("access_token", "Bearer hunter2")], "access_token contains whitespace"),
             (&[("access_token", "a"), ("client_id", "c")], "both kinds"),
             (&whole[..2], "lacks refresh_token"),
             (&whole[2..], "lacks client_id, client_secret"),
         ] {
-            let advice = parse_credential(&keys(pairs)).err().unwrap();
-            assert!(advice.cause.contains(cause), "{cause:?} in {advice}");
-            assert!(!advice.to_string().contains("hunter2"), "{advice}");
+            let remediation = parse_credential(&keys(pairs)).err().unwrap();
+            assert!(remediation.cause.contains(cause), "{cause:?} in {remediation}");
+            assert!(!remediation.to_string().contains("hunter2"), "{remediation}");
         }
     }
 }

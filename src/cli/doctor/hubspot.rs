@@ -1,10 +1,10 @@
-//! Checks of HubSpot that need no credential.
+//! Checks of HubSpot without a credential.
 
 use std::time::Duration;
 
 use super::{
     check::{Area, Check, CheckResult, Outcome, deadline},
-    network::{connected, encrypted, named},
+    network::{connect, resolve, tls_outcome},
     report::Report,
 };
 use crate::{
@@ -17,30 +17,31 @@ use leadsd_base::{
     time::{SystemClock, Timestamp, WallClock as _},
 };
 
-/// A clock that is this far off is not synchronized: the check warns.
-const CLOCK_WARNS: Duration = Duration::from_secs(10);
+/// Clock offset from which the check warns: the clock is not synchronized.
+const WARN_OFFSET: Duration = Duration::from_secs(10);
 
-/// A clock that is this far off breaks certificates and tokens: the check fails.
-const CLOCK_FAILS: Duration = Duration::from_secs(300);
+/// Clock offset from which the check fails: certificates and tokens are misjudged.
+const FAIL_OFFSET: Duration = Duration::from_secs(300);
 
-/// Runs the checks; returns the client if the checks that need it can run.
+/// Runs the checks; `None` if one fails that later checks depend on.
 pub(super) async fn examine(
     config: &config::Hubspot,
     report: &mut Report,
 ) -> Option<DiagnosticsClient> {
-    let hubspot_client = until_api(config, report).await;
+    let hubspot_client = check_api(config, report).await;
     if hubspot_client.is_none() {
         report.skip_rest(Area::Hubspot, None);
     }
     hubspot_client
 }
 
-async fn until_api(config: &config::Hubspot, report: &mut Report) -> Option<DiagnosticsClient> {
+/// Checks the connection, the API and the clock.
+async fn check_api(config: &config::Hubspot, report: &mut Report) -> Option<DiagnosticsClient> {
     let url = &config.base_url;
-    let addresses = report.check(Check::HubspotDns, None, named(Peer::Hubspot, url)).await?;
-    let connected = connected(Peer::Hubspot, url, &addresses);
+    let addresses = report.check(Check::HubspotDns, None, resolve(Peer::Hubspot, url)).await?;
+    let connected = connect(Peer::Hubspot, url, &addresses);
     report.check(Check::HubspotTcp, None, connected).await?;
-    let greeted = async {
+    let probed = async {
         let hubspot_client = match DiagnosticsClient::new(config) {
             Ok(hubspot_client) => hubspot_client,
             Err(error) => {
@@ -49,66 +50,65 @@ async fn until_api(config: &config::Hubspot, report: &mut Report) -> Option<Diag
         };
         tls_result(hubspot_client.probe(deadline()).await, hubspot_client, config)
     };
-    let (greeting, hubspot_client) = report.check(Check::HubspotTls, None, greeted).await?;
-    let greeting =
-        report.check(Check::HubspotApi, None, async { api_result(greeting, config) }).await?;
-    let clock = clock_result(greeting.date, SystemClock.now());
+    let (probe, hubspot_client) = report.check(Check::HubspotTls, None, probed).await?;
+    let probe = report.check(Check::HubspotApi, None, async { api_result(probe, config) }).await?;
+    let clock = clock_result(probe.date, SystemClock.now());
     report.note(Check::HubspotClock, None, clock, Duration::ZERO);
     Some(hubspot_client)
 }
 
-/// Result of the TLS check, from the first request. Its other findings belong to the next check.
+/// Evaluates the first request for the TLS check. Its other errors belong to the API check.
 fn tls_result(
-    greeting: Result<ApiProbe, ConnectError>,
+    probe: Result<ApiProbe, ConnectError>,
     hubspot_client: DiagnosticsClient,
     config: &config::Hubspot,
 ) -> CheckResult<(Result<ApiProbe, ConnectError>, DiagnosticsClient)> {
     let url = &config.base_url;
-    match greeting {
-        Err(why @ (ConnectError::Certificate(_) | ConnectError::Tls(_))) => {
-            CheckResult::fail(remediation::unreached(Peer::Hubspot, url, &why))
+    match probe {
+        Err(error @ (ConnectError::Certificate(_) | ConnectError::Tls(_))) => {
+            CheckResult::fail(remediation::connect(Peer::Hubspot, url, &error))
         }
-        greeting => encrypted(Peer::Hubspot, url, (greeting, hubspot_client)),
+        probe => tls_outcome(Peer::Hubspot, url, (probe, hubspot_client)),
     }
 }
 
 fn api_result(
-    greeting: Result<ApiProbe, ConnectError>,
+    probe: Result<ApiProbe, ConnectError>,
     config: &config::Hubspot,
 ) -> CheckResult<ApiProbe> {
     let url = &config.base_url;
     let fail = |cause: String, fix: &str| CheckResult::fail(Remediation::new(cause, fix));
-    match greeting {
-        Err(why) => CheckResult::fail(remediation::unreached(Peer::Hubspot, url, &why)),
+    match probe {
+        Err(error) => CheckResult::fail(remediation::connect(Peer::Hubspot, url, &error)),
         Ok(ApiProbe { status, .. }) if status >= 500 => fail(
-            format!("HubSpot is down: it answers with status {status}"),
-            "wait, and see HubSpot's status page; leadsd recovers by itself",
+            format!("HubSpot is unavailable: HTTP status {status}"),
+            "check HubSpot's status page and wait; leadsd recovers without a restart",
         ),
-        Ok(greeting) if greeting.is_hubspot => CheckResult::ok(
-            greeting,
-            format!("answers; API version {}", config.api_version.as_str()),
+        Ok(probe) if probe.is_hubspot => CheckResult::ok(
+            probe,
+            format!("available; API version {}", config.api_version.as_str()),
         ),
         Ok(ApiProbe { status, .. }) => fail(
-            format!("what answers at {url} is not HubSpot's API: status {status} without its JSON"),
-            "correct hubspot.base_url and hubspot.api_version, and see whether a proxy answers in \
-             HubSpot's place",
+            format!("{url} is not HubSpot's API: HTTP status {status} without HubSpot's JSON"),
+            "correct hubspot.base_url and hubspot.api_version, and check whether a proxy responds \
+             instead of HubSpot",
         ),
     }
 }
 
 fn clock_result(theirs: Option<Timestamp>, ours: Timestamp) -> Outcome {
     let Some(theirs) = theirs else {
-        return Outcome::Ok("HubSpot does not tell its time".to_owned());
+        return Outcome::Ok("HubSpot's response has no Date header".to_owned());
     };
-    let apart = ours.duration_since(theirs);
-    let (amount, way) =
-        (apart.unsigned_abs(), if apart.is_negative() { "behind" } else { "ahead of" });
-    let cause = format!("this machine's clock is {} s {way} HubSpot's", amount.as_secs());
-    let fix = "set it by NTP: certificates, JWTs and the times in logs depend on it";
+    let offset = ours.duration_since(theirs);
+    let (amount, direction) =
+        (offset.unsigned_abs(), if offset.is_negative() { "behind" } else { "ahead of" });
+    let cause = format!("this machine's clock is {} s {direction} HubSpot's", amount.as_secs());
+    let fix = "synchronize it by NTP: certificates, JWTs and log timestamps depend on it";
     match amount {
-        amount if amount >= CLOCK_FAILS => Outcome::fail(cause, fix),
-        amount if amount >= CLOCK_WARNS => Outcome::warn(cause, fix),
-        amount => Outcome::Ok(format!("{} s apart", amount.as_secs())),
+        amount if amount >= FAIL_OFFSET => Outcome::fail(cause, fix),
+        amount if amount >= WARN_OFFSET => Outcome::warn(cause, fix),
+        amount => Outcome::Ok(format!("offset {} s", amount.as_secs())),
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_judged_by_how_far_it_is_off_either_way() {
+    fn the_clock_check_depends_on_the_absolute_offset() {
         let ours: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
         for (seconds, result) in
             [(0, "ok"), (9, "ok"), (-9, "ok"), (10, "warn"), (-299, "warn"), (300, "fail")]

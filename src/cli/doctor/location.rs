@@ -1,4 +1,4 @@
-//! Checks of the secret of one portal: what the login may do with it, and what it holds.
+//! Checks of the secret of one portal: Vault policy and stored keys.
 
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::{
     vault::{AdminClient, Error, SecretData, SecretVersion},
 };
 
-/// The secret of one portal, and the client that reads it.
+/// Secret of one portal, and the client that reads it.
 #[derive(Clone)]
 pub(super) struct SecretLocation<'a> {
     pub(super) config: &'a Config,
@@ -26,7 +26,7 @@ pub(super) struct SecretLocation<'a> {
     pub(super) vault_client: &'a AdminClient,
 }
 
-/// A secret that holds a credential.
+/// Secret with a valid credential.
 pub(super) struct StoredCredential {
     pub(super) stored: SecretVersion,
     pub(super) keys: SecretData,
@@ -36,7 +36,7 @@ pub(super) struct StoredCredential {
 // === impl SecretLocation ===
 
 impl SecretLocation<'_> {
-    /// Runs the checks; `None` if the secret holds no credential.
+    /// Runs the checks; `None` if the secret contains no credential.
     pub(super) async fn examine(&self, report: &mut Report) -> Option<StoredCredential> {
         let stored_credential = self.run_checks(report).await;
         if stored_credential.is_none() {
@@ -48,25 +48,25 @@ impl SecretLocation<'_> {
     async fn run_checks(&self, report: &mut Report) -> Option<StoredCredential> {
         let name = Some(self.name.as_str());
         let since = Instant::now();
-        // The kind of the credential decides which capabilities are needed.
+        // The kind of credential determines which capabilities are needed.
         let stored = self.vault_client.read(&self.path).await;
         let oauth = stored.as_ref().is_ok_and(|stored| {
             let keys = stored.as_ref().and_then(|stored| stored.data.as_ref());
             keys.is_some_and(|keys| keys.has("refresh_token"))
         });
-        report.check(Check::VaultPolicy, name, self.policy(oauth)).await?;
-        let CheckResult { value, outcome } = self.stored(stored);
+        report.check(Check::VaultPolicy, name, self.check_policy(oauth)).await?;
+        let CheckResult { value, outcome } = self.check_secret(stored);
         report.note(Check::VaultSecret, name, outcome, since.elapsed());
         value
     }
 
     /// Checks that the policy allows what the service does with the secret.
-    async fn policy(&self, oauth: bool) -> CheckResult<()> {
+    async fn check_policy(&self, oauth: bool) -> CheckResult<()> {
         let (data, metadata) =
             (self.vault_client.data_path(&self.path), self.vault_client.metadata_path(&self.path));
         let paths = [data.clone(), metadata.clone()];
         let Ok(may) = self.vault_client.capabilities(&paths).await else {
-            return CheckResult::ok((), "Vault does not say; the next check shows");
+            return CheckResult::ok((), "unknown: Vault does not report capabilities");
         };
         let allowed = |index: usize, what: &str| {
             may.get(index).is_some_and(|may| may.iter().any(|may| may == what || may == "root"))
@@ -79,14 +79,14 @@ impl SecretLocation<'_> {
         }
         if oauth && !allowed(0, "update") {
             let Remediation { cause, fix } = remediation::policy(&data, &["read", "update"]);
-            let cause = format!("{cause}: a refresh token that HubSpot replaces would be lost");
+            let cause = format!("{cause}: a refresh token that HubSpot rotates would be lost");
             return CheckResult::warn((), cause, fix);
         }
         let may = |index: usize| may.get(index).map(|may| may.join(", ")).unwrap_or_default();
         CheckResult::ok((), format!("{data}: {}; {metadata}: {}", may(0), may(1)))
     }
 
-    /// Remediation of a failure of HubSpot for this portal.
+    /// Builds the remediation of a failed HubSpot request for this portal.
     pub(super) fn remediation(&self, error: &DiagnosticsError) -> Remediation {
         let mut remediation = remediation::hubspot(error, &self.config.hubspot.base_url);
         if let DiagnosticsError::Api(error) = error
@@ -97,7 +97,8 @@ impl SecretLocation<'_> {
         remediation
     }
 
-    fn stored(
+    /// Evaluates the secret as it was read.
+    fn check_secret(
         &self,
         stored: Result<Option<SecretVersion>, Error>,
     ) -> CheckResult<StoredCredential> {
@@ -121,9 +122,9 @@ impl SecretLocation<'_> {
         let Some(keys) = stored.data.clone() else {
             let version = stored.version;
             return CheckResult::fail(Remediation::new(
-                format!("the newest version of {location}, {version}, is deleted"),
+                format!("the newest version of {location} ({version}) is deleted"),
                 format!(
-                    "bring it back (vault kv undelete -versions={version} ...), or leadsd login \
+                    "restore it (vault kv undelete -versions={version} ...), or run leadsd login \
                      --portal {name}"
                 ),
             ));

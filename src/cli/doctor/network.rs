@@ -1,4 +1,4 @@
-//! Checks of the way to a peer: DNS, TCP and TLS.
+//! Checks of the network path to a peer: DNS, TCP and TLS.
 
 use std::net::SocketAddr;
 
@@ -9,42 +9,42 @@ use crate::cli::remediation::{self, Peer};
 use leadsd_base::net::connect_error;
 
 /// Resolves the host of a URL.
-pub(super) async fn named(peer: Peer, url: &Url) -> CheckResult<Vec<SocketAddr>> {
+pub(super) async fn resolve(peer: Peer, url: &Url) -> CheckResult<Vec<SocketAddr>> {
     let port = url.port_or_known_default().unwrap_or(443);
     match connect_error::resolve(url.host_str().unwrap_or_default(), port, deadline()).await {
         Ok(addresses) => {
             let text: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
             CheckResult::ok(addresses, text.join(", "))
         }
-        Err(why) => CheckResult::fail(remediation::unreached(peer, url, &why)),
+        Err(error) => CheckResult::fail(remediation::connect(peer, url, &error)),
     }
 }
 
 /// Connects to one of the addresses.
-pub(super) async fn connected(peer: Peer, url: &Url, addresses: &[SocketAddr]) -> CheckResult<()> {
+pub(super) async fn connect(peer: Peer, url: &Url, addresses: &[SocketAddr]) -> CheckResult<()> {
     match connect_error::connect(addresses, deadline()).await {
         Ok(address) => CheckResult::ok((), address.to_string()),
-        Err(why) => CheckResult::fail(remediation::unreached(peer, url, &why)),
+        Err(error) => CheckResult::fail(remediation::connect(peer, url, &error)),
     }
 }
 
-/// Result of the TLS check of a peer whose certificate, if any, was accepted.
-pub(super) fn encrypted<T>(peer: Peer, url: &Url, value: T) -> CheckResult<T> {
+/// Outcome of the TLS check of a peer after a successful connection.
+pub(super) fn tls_outcome<T>(peer: Peer, url: &Url, value: T) -> CheckResult<T> {
     if url.scheme() == "https" {
-        return CheckResult::ok(value, "its certificate is trusted");
+        return CheckResult::ok(value, "the certificate is trusted");
     }
     if is_loopback(url) {
-        return CheckResult::ok(value, "not used, on loopback");
+        return CheckResult::ok(value, "not used (loopback)");
     }
     let (key, name) = (peer.key(), peer.name());
     CheckResult::warn(
         value,
-        format!("{key} is http: secrets cross the network to {name} unencrypted"),
+        format!("{key} uses http: secrets are sent to {name} unencrypted"),
         "use https",
     )
 }
 
-/// Whether the host of a URL is this machine.
+/// Reports whether the host of a URL is loopback.
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

@@ -1,4 +1,4 @@
-//! Checks of one portal: its credential, and what HubSpot allows with it.
+//! Checks of one portal: its credential, and the permissions and limits of that credential.
 
 use std::time::Duration;
 
@@ -20,25 +20,27 @@ use leadsd_base::{
     time::{SystemClock, WallClock as _},
 };
 
-/// Maximum age of a static token: HubSpot advises to rotate it every six months.
-const OLD: Duration = Duration::from_secs(183 * 24 * 3_600);
+/// Age of a static token from which the check warns: HubSpot advises rotation every six months.
+const MAX_TOKEN_AGE: Duration = Duration::from_secs(183 * 24 * 3_600);
 
-/// Scopes that the service needs.
+/// Scope for reads.
 const READ: &str = "crm.objects.leads.read";
+
+/// Scope for writes.
 const WRITE: &str = "crm.objects.leads.write";
 
-/// One portal, and the clients that its checks use.
+/// Portal, and the clients for its checks.
 pub(super) struct Portal<'a> {
     pub(super) location: SecretLocation<'a>,
     pub(super) hubspot_client: &'a DiagnosticsClient,
 }
 
-/// A credential that HubSpot has accepted.
+/// Credential that HubSpot accepts.
 pub(super) struct Accepted {
     pub(super) token: Secret,
     account: Option<AccountInfo>,
     hub_id: Option<u64>,
-    /// `None` if HubSpot does not name them.
+    /// `None` if HubSpot does not report scopes.
     scopes: Option<Vec<String>>,
 }
 
@@ -64,24 +66,24 @@ impl Portal<'_> {
     ) -> Option<()> {
         let name = Some(self.location.name.as_str());
         let StoredCredential { stored, keys, credential } = stored_credential;
-        let accepted = self.accepted(&stored, &keys, credential);
+        let accepted = self.authenticate(&stored, &keys, credential);
         let accepted = report.check(Check::HubspotToken, name, accepted).await?;
         let account = self.account(&accepted, &keys);
         report.check(Check::HubspotAccount, name, account).await;
         report.note(Check::HubspotScopes, name, scopes_result(&accepted), Duration::ZERO);
-        let answered = report.check(Check::HubspotLeads, name, self.leads(&accepted.token)).await;
+        let leads = report.check(Check::HubspotLeads, name, self.leads(&accepted.token)).await;
         let pipelines = self.pipelines(&accepted.token);
         report.check(Check::HubspotPipelines, name, pipelines).await;
         let properties = self.properties(&accepted.token);
         report.check(Check::HubspotProperties, name, properties).await;
         let property = self.request_id_property(&accepted.token);
         report.check(Check::HubspotRequestId, name, property).await;
-        let Some(answered) = answered else {
-            // The counts are in the response with the leads, so that check decides.
+        let Some(leads) = leads else {
+            // The rate limits are headers of the response with the leads.
             report.skip_rest_for(Area::Portal, name, Check::HubspotLeads);
             return None;
         };
-        report.note(Check::HubspotQuota, name, quota_result(&answered), Duration::ZERO);
+        report.note(Check::HubspotQuota, name, quota_result(&leads), Duration::ZERO);
         if args.write_probe {
             let probe = write::probe(&self.location, &accepted.token, args.contact.as_deref());
             report.check(Check::HubspotWrite, name, probe).await;
@@ -89,49 +91,49 @@ impl Portal<'_> {
         Some(())
     }
 
-    /// Presents the credential to HubSpot, as the service does.
-    async fn accepted(
+    /// Authenticates to HubSpot as the service does.
+    async fn authenticate(
         &self,
         stored: &SecretVersion,
         keys: &SecretData,
         credential: Credential,
     ) -> CheckResult<Accepted> {
         match credential {
-            Credential::Static(token) => self.static_accepted(stored, token).await,
+            Credential::Static(token) => self.authenticate_static(stored, token).await,
             Credential::OAuth(app, refresh_token) => {
-                let traded = self
+                let response = self
                     .hubspot_client
                     .exchange_refresh_token(&app, &refresh_token, deadline())
                     .await;
-                let traded = match traded {
-                    Ok(traded) => traded,
+                let response = match response {
+                    Ok(response) => response,
                     Err(error) => return CheckResult::fail(self.location.remediation(&error)),
                 };
                 let info =
-                    self.hubspot_client.introspect(&app, &traded.access_token, deadline()).await;
+                    self.hubspot_client.introspect(&app, &response.access_token, deadline()).await;
                 let info = info.unwrap_or_default();
-                let new = traded.refresh_token.filter(|new| *new != refresh_token);
+                let new = response.refresh_token.filter(|new| *new != refresh_token);
                 if let Some(new) = &new
-                    && let Err(advice) = self.write_back(stored, keys, new).await
+                    && let Err(remediation) = self.write_back(stored, keys, new).await
                 {
-                    return CheckResult::fail(advice);
+                    return CheckResult::fail(remediation);
                 }
-                let noted = match &new {
-                    Some(_) => "; HubSpot replaced it, and it was stored".to_owned(),
+                let stored_text = match &new {
+                    Some(_) => "; stored the rotated refresh token".to_owned(),
                     None => stored_since(stored).1,
                 };
                 let accepted = Accepted {
-                    token: traded.access_token,
+                    token: response.access_token,
                     account: None,
-                    hub_id: traded.hub_id.or(info.hub_id),
-                    scopes: info.scopes.or(traded.scopes),
+                    hub_id: response.hub_id.or(info.hub_id),
+                    scopes: info.scopes.or(response.scopes),
                 };
-                CheckResult::ok(accepted, format!("the OAuth grant gives access tokens{noted}"))
+                CheckResult::ok(accepted, format!("the refresh token is valid{stored_text}"))
             }
         }
     }
 
-    async fn static_accepted(
+    async fn authenticate_static(
         &self,
         stored: &SecretVersion,
         token: Secret,
@@ -140,7 +142,7 @@ impl Portal<'_> {
             Ok(account) => account,
             Err(error) => return CheckResult::fail(self.location.remediation(&error)),
         };
-        // Whether HubSpot tells of service keys here is not established: a failure is no answer.
+        // HubSpot does not document whether this endpoint knows service keys: ignore errors.
         let info = self.hubspot_client.static_token(&token, deadline()).await.unwrap_or_default();
         let accepted = Accepted {
             token,
@@ -149,15 +151,15 @@ impl Portal<'_> {
             scopes: info.scopes,
         };
         let (age, text) = stored_since(stored);
-        if age.is_some_and(|age| age > OLD) {
+        if age.is_some_and(|age| age > MAX_TOKEN_AGE) {
             return CheckResult::warn(
                 accepted,
-                format!("the static token works{text}"),
-                "rotate it: HubSpot advises to do so every six months, and keeps the old one for 7 \
-                 days",
+                format!("the static token is valid{text}"),
+                "rotate it: HubSpot advises rotation every six months, and accepts the old token for \
+                 7 more days",
             );
         }
-        CheckResult::ok(accepted, format!("the static token works{text}"))
+        CheckResult::ok(accepted, format!("the static token is valid{text}"))
     }
 
     /// Stores a rotated refresh token.
@@ -171,11 +173,11 @@ impl Portal<'_> {
         let mut keys = keys.clone();
         keys.set("refresh_token", new.expose());
         match self.location.vault_client.write(&self.location.path, stored.version, &keys).await {
-            // A conflict means that another process has stored a newer one.
+            // A conflict means that another process has stored a newer token.
             Ok(CasOutcome::Written(_) | CasOutcome::Conflict) => Ok(()),
             Err(Error::Denied) => Err(Remediation {
                 cause: format!(
-                    "HubSpot replaced the refresh token, and Vault's policy does not allow to store \
+                    "HubSpot rotated the refresh token, and Vault's policy does not allow storing \
                      the new one at {location}"
                 ),
                 fix: format!(
@@ -204,8 +206,8 @@ impl Portal<'_> {
         {
             return CheckResult::warn(
                 (),
-                format!("the credential is of account {id}, and the secret says {noted}"),
-                "see which is meant; leadsd login stores both together",
+                format!("the credential is of account {id}, but hub_id in the secret is {noted}"),
+                "check which account is meant; leadsd login stores credential and hub_id together",
             );
         }
         let more = [info.kind, info.time_zone, info.ui_domain];
@@ -215,10 +217,10 @@ impl Portal<'_> {
 
     async fn leads(&self, token: &Secret) -> CheckResult<LeadsProbe> {
         match self.hubspot_client.leads(token, deadline()).await {
-            Ok(answered) => {
+            Ok(leads) => {
                 let found =
-                    if answered.count == 0 { "readable; there are none" } else { "readable" };
-                CheckResult::ok(answered, found)
+                    if leads.count == 0 { "readable; the account has none" } else { "readable" };
+                CheckResult::ok(leads, found)
             }
             Err(error) => CheckResult::fail(self.location.remediation(&error)),
         }
@@ -256,11 +258,11 @@ impl Portal<'_> {
             .map(|own| &own.request_id_property);
         let from = self.location.config.portals_from.as_ref().map(|from| &from.request_id_property);
         let Some(name) = own.or(from).and_then(Option::as_deref) else {
-            let text = "none is configured: a create whose answer gets lost is reported as unknown";
+            let text = "not configured: a create without a response has an unknown outcome";
             return CheckResult::ok((), text);
         };
-        let make = format!(
-            "make a single-line text property of leads named {name} with unique values; the flag \
+        let create = format!(
+            "create a single-line text property of leads named {name} with unique values; the flag \
              cannot be set later"
         );
         match self.hubspot_client.property(token, name, deadline()).await {
@@ -273,22 +275,23 @@ impl Portal<'_> {
                 if kind != "string" || field == "textarea" =>
             {
                 let cause =
-                    format!("{name} is of type {kind} ({field}), and request ids are short texts");
-                CheckResult::fail(Remediation::new(cause, format!("{make}, or name another one")))
+                    format!("{name} has type {kind} ({field}); single-line text is required");
+                CheckResult::fail(Remediation::new(cause, format!("{create}, or name another one")))
             }
             Ok(Some(_)) => {
-                let cause = format!("{name} may have the same value twice");
-                CheckResult::fail(Remediation::new(cause, format!("{make}, or name another one")))
+                let cause = format!("{name} does not require unique values");
+                CheckResult::fail(Remediation::new(cause, format!("{create}, or name another one")))
             }
             Ok(None) => {
-                CheckResult::fail(Remediation::new(format!("leads have no property {name}"), make))
+                let cause = format!("leads have no property {name}");
+                CheckResult::fail(Remediation::new(cause, create))
             }
             Err(error) => CheckResult::fail(self.location.remediation(&error)),
         }
     }
 }
 
-/// Age of the secret, if Vault tells it, and a text with it.
+/// Age of the secret as a duration and as text; `None` and an empty text if Vault does not report it.
 fn stored_since(stored: &SecretVersion) -> (Option<Duration>, String) {
     let age = |written| SystemClock.now().duration_since(written).try_into().ok();
     let age: Option<Duration> = stored.created_at.and_then(age);
@@ -298,48 +301,46 @@ fn stored_since(stored: &SecretVersion) -> (Option<Duration>, String) {
 
 fn scopes_result(accepted: &Accepted) -> Outcome {
     let Some(scopes) = &accepted.scopes else {
-        return Outcome::Ok("HubSpot does not tell; hubspot.leads shows".to_owned());
+        return Outcome::Ok("unknown: HubSpot does not report scopes".to_owned());
     };
     let has = |wanted: &str| scopes.iter().any(|scope| scope == wanted);
     let fix = |scope: &str| {
-        format!(
-            "add {scope} to the app or key, and let the account agree to it again: leadsd login"
-        )
+        format!("add {scope} to the app or key, then grant access again: leadsd login")
     };
     if !has(READ) {
         return Outcome::fail(format!("the scope {READ} is missing"), fix(READ));
     }
     if !has(WRITE) {
-        let cause = format!("the scope {WRITE} is missing: leads can be read, and not written");
+        let cause = format!("the scope {WRITE} is missing: leads can be read but not written");
         return Outcome::warn(cause, fix(WRITE));
     }
     Outcome::Ok(scopes.join(", "))
 }
 
-/// Result of the quota check, from the rate limits in a response.
-fn quota_result(answered: &LeadsProbe) -> Outcome {
-    let limits = answered.limits;
-    let scarce = |left: Option<u64>, of: Option<u64>| {
-        left.zip(of).is_some_and(|(left, of)| left.saturating_mul(10) < of)
+/// Evaluates the rate limits in a response; warns below 10 %.
+fn quota_result(leads: &LeadsProbe) -> Outcome {
+    let limits = leads.limits;
+    let scarce = |left: Option<u64>, max: Option<u64>| {
+        left.zip(max).is_some_and(|(left, max)| left.saturating_mul(10) < max)
     };
-    let text = |left: Option<u64>, of: Option<u64>| match (left, of) {
-        (Some(left), Some(of)) => format!("{left} of {of}"),
-        _ => "not told".to_owned(),
+    let text = |left: Option<u64>, max: Option<u64>| match (left, max) {
+        (Some(left), Some(max)) => format!("{left} of {max}"),
+        _ => "unknown".to_owned(),
     };
     let (burst, daily) =
         (text(limits.remaining, limits.max), text(limits.daily_remaining, limits.daily));
     if scarce(limits.daily_remaining, limits.daily) {
         return Outcome::warn(
-            format!("the day's calls are nearly used up: {daily} left"),
-            "see which apps of the account use them up (Settings, Integrations, API usage); they \
-             start over at midnight in the account's time zone",
+            format!("the daily limit is nearly exhausted: {daily} calls left"),
+            "check which apps of the account use it (Settings, Integrations, API usage); it resets at \
+             midnight in the account's time zone",
         );
     }
     if scarce(limits.remaining, limits.max) {
         return Outcome::warn(
-            format!("the calls of the current window are nearly used up: {burst} left"),
-            "something else uses this app's limit at the moment; let only leadsd use the credential",
+            format!("the limit of the current window is nearly exhausted: {burst} calls left"),
+            "another client uses the same app or key; use this credential only for leadsd",
         );
     }
-    Outcome::Ok(format!("left in the window: {burst}; in the day: {daily}"))
+    Outcome::Ok(format!("calls left in the window: {burst}; in the day: {daily}"))
 }

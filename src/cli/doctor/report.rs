@@ -1,4 +1,4 @@
-//! Collects findings and shows them: as lines for people, or as JSON.
+//! Collects findings and formats them as text or as JSON.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::check::{Area, Check, CheckResult, Finding, Outcome};
 
-/// Version of the JSON; fields may be added to it.
+/// Version of the JSON format. New fields do not change it.
 const VERSION: u32 = 1;
 
-/// The findings so far.
+/// Findings of the checks that have run.
 #[derive(Debug)]
 pub(super) struct Report {
     findings: Vec<Finding>,
@@ -30,14 +30,15 @@ impl Report {
         &mut self,
         check: Check,
         portal: Option<&str>,
-        look: impl Future<Output = CheckResult<T>>,
+        run: impl Future<Output = CheckResult<T>>,
     ) -> Option<T> {
         let since = Instant::now();
-        let CheckResult { value, outcome } = look.await;
+        let CheckResult { value, outcome } = run.await;
         self.note(check, portal, outcome, since.elapsed());
         value
     }
 
+    /// Records the outcome of a check.
     pub(super) fn note(
         &mut self,
         check: Check,
@@ -49,14 +50,14 @@ impl Report {
         self.findings.push(Finding { check, portal, outcome, took });
     }
 
-    /// Skips the remaining checks of an area (and a portal), because of the check that failed last.
+    /// Skips the remaining checks of an area (and a portal), with the last failed check as the reason.
     pub(super) fn skip_rest(&mut self, area: Area, portal: Option<&str>) {
         let because = self.last_failed();
         self.skip_rest_for(area, portal, because.unwrap_or(Check::Config));
     }
 
-    /// Skips the remaining checks of an area (and a portal), because of this check. Checks that run only on
-    /// request or if configured are not among them.
+    /// Skips the remaining checks of an area (and a portal), with this check as the reason. Optional
+    /// checks that were not requested or configured are omitted.
     pub(super) fn skip_rest_for(&mut self, area: Area, portal: Option<&str>, because: Check) {
         for check in Check::all().filter(|check| check.area() == area) {
             let is_optional =
@@ -69,7 +70,7 @@ impl Report {
         }
     }
 
-    /// The check that failed last, or for which the last one was skipped.
+    /// Last failed check, or the reason of the last skipped check.
     pub(super) fn last_failed(&self) -> Option<Check> {
         self.findings.iter().rev().find_map(|found| match found.outcome {
             Outcome::Fail(_) => Some(found.check),
@@ -78,7 +79,7 @@ impl Report {
         })
     }
 
-    /// The check of an area that failed first.
+    /// First failed check of an area.
     pub(super) fn first_failed(&self, area: Area) -> Option<Check> {
         let failed = |found: &&Finding| {
             found.check.area() == area && matches!(found.outcome, Outcome::Fail(_))
@@ -90,7 +91,7 @@ impl Report {
         self.findings.iter().any(|found| found.check == check && found.portal.as_deref() == portal)
     }
 
-    /// Number of findings of each kind: ok, warn, fail, skipped.
+    /// Number of findings by outcome: ok, warn, fail, skipped.
     fn counts(&self) -> [usize; 4] {
         let count = |kind: &str| {
             self.findings.iter().filter(|found| found.outcome.as_str() == kind).count()
@@ -98,7 +99,7 @@ impl Report {
         ["ok", "warn", "fail", "skipped"].map(count)
     }
 
-    /// The worst outcome.
+    /// Worst outcome: `ok`, `warn` or `fail`.
     pub(super) fn worst(&self) -> &'static str {
         match self.counts() {
             [_, _, 0, _] => match self.counts() {
@@ -109,13 +110,13 @@ impl Report {
         }
     }
 
-    /// For programs; `docs/DOCTOR.md` says what the fields are.
+    /// Formats the report as JSON; docs/DOCTOR.md describes the fields.
     pub(super) fn json(&self) -> Value {
         let checks: Vec<Value> = self.findings.iter().map(Finding::json).collect();
         json!({"version": VERSION, "result": self.worst(), "checks": checks})
     }
 
-    /// For people.
+    /// Formats the report as text.
     pub(super) fn text(&self) -> String {
         let mut out = String::new();
         let width = self.findings.iter().map(|found| found.label().len()).max().unwrap_or(0);
@@ -123,7 +124,7 @@ impl Report {
             found.write(&mut out, width);
         }
         let [ok, warn, fail, skipped] = self.counts();
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = writeln!(out, "\n{ok} ok, {warn} warned, {fail} failed, {skipped} skipped");
         out
     }
@@ -143,15 +144,15 @@ impl Finding {
         let (label, result) = (self.label(), self.outcome.as_str());
         let result = if result == "fail" { "FAIL" } else { result };
         let ms = self.took.as_millis();
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = match &self.outcome {
             Outcome::Ok(found) => writeln!(out, "{label:width$}  {result:7}  {found} ({ms} ms)"),
-            Outcome::Warn(advice) | Outcome::Fail(advice) => {
+            Outcome::Warn(remediation) | Outcome::Fail(remediation) => {
                 let indent = width + 11;
-                let (cause, fix) = (&advice.cause, &advice.fix);
+                let (cause, fix) = (&remediation.cause, &remediation.fix);
                 writeln!(
                     out,
-                    "{label:width$}  {result:7}  {cause} ({ms} ms)\n{:indent$}What to do: {fix}",
+                    "{label:width$}  {result:7}  {cause} ({ms} ms)\n{:indent$}Remedy: {fix}",
                     ""
                 )
             }
@@ -170,9 +171,9 @@ impl Finding {
         });
         match &self.outcome {
             Outcome::Ok(found) => value["found"] = json!(found),
-            Outcome::Warn(advice) | Outcome::Fail(advice) => {
-                value["cause"] = json!(advice.cause);
-                value["fix"] = json!(advice.fix);
+            Outcome::Warn(remediation) | Outcome::Fail(remediation) => {
+                value["cause"] = json!(remediation.cause);
+                value["fix"] = json!(remediation.fix);
             }
             Outcome::Skipped(because) => value["because"] = json!(because.name()),
         }

@@ -1,4 +1,4 @@
-//! The write probe: one lead is created and archived, through the client that the service uses.
+//! Write probe: creates one lead and archives it, through the HubSpot client of the service.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -23,8 +23,8 @@ use leadsd_quota::{Caller, Priority, Quota, Requester};
 /// Timeout for the whole probe.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Name of the lead, in case it is not archived.
-const NAME: &str = "leadsd doctor: a test, archived at once";
+/// Name of the lead, for people who find it unarchived.
+const NAME: &str = "leadsd doctor: write probe, archived at once";
 
 /// Association type of a lead's primary contact.
 const PRIMARY_CONTACT: i32 = 578;
@@ -35,13 +35,13 @@ pub(super) async fn probe(
     token: &Secret,
     contact: Option<&str>,
 ) -> CheckResult<()> {
-    match written(location, token, contact).await {
-        Ok(id) => CheckResult::ok((), format!("lead {id} was created and archived")),
-        Err(advice) => CheckResult::fail(advice),
+    match create_and_archive(location, token, contact).await {
+        Ok(id) => CheckResult::ok((), format!("created and archived lead {id}")),
+        Err(remediation) => CheckResult::fail(remediation),
     }
 }
 
-async fn written(
+async fn create_and_archive(
     location: &SecretLocation<'_>,
     token: &Secret,
     contact: Option<&str>,
@@ -78,28 +78,28 @@ async fn written(
             first.leads.first().and_then(contact_of).ok_or_else(no_contact)?
         }
     };
-    let to_id = LeadId::parse(&contact).map_err(|what| {
+    let to_id = LeadId::parse(&contact).map_err(|violation| {
         Remediation::new(
-            format!("the id of the contact {what}"),
-            "give the record id with --contact",
+            format!("the contact id {violation}"),
+            "pass the record id of a contact with --contact",
         )
     })?;
     let created = send(&ctx, Request::Create(new_lead(to_id)))
         .await
         .and_then(Response::into_lead)
         .map_err(|error| failed(&error))?;
-    let id = LeadId::parse(&created.id).map_err(|what| {
-        Remediation::new(format!("the id of the new lead {what}"), "archive the lead in HubSpot")
+    let id = LeadId::parse(&created.id).map_err(|violation| {
+        Remediation::new(format!("the id of the new lead {violation}"), "archive it in HubSpot")
     })?;
     send(&ctx, Request::Archive(id)).await.map_err(|error| {
         let Remediation { cause, fix } = failed(&error);
-        let cause = format!("lead {} was created and cannot be archived: {cause}", created.id);
+        let cause = format!("created lead {}, but archiving it failed: {cause}", created.id);
         Remediation::new(cause, format!("archive it in HubSpot; {fix}"))
     })?;
     Ok(created.id)
 }
 
-/// Sends a request once.
+/// Sends a request without retries.
 async fn send(ctx: &CallContext, request: Request) -> Result<Response, Error> {
     ctx.portal.upstream.call(ctx, request).await
 }
@@ -115,8 +115,8 @@ fn contact_of(lead: &Lead) -> Option<String> {
 
 fn no_contact() -> Remediation {
     Remediation::new(
-        "there is no lead whose contact could be taken",
-        "name a contact that the test lead may be of: --contact ID",
+        "the first lead listed has no contact to associate the new lead with",
+        "name the contact for the new lead: --contact ID",
     )
 }
 

@@ -1,5 +1,5 @@
-//! Authorization in the browser: the person opens the consent page, and the code comes back to a listener
-//! on loopback, or in a URL that is pasted.
+//! OAuth authorization in the browser. The user opens the consent page; the authorization code arrives at
+//! a listener on loopback, or the user pastes the redirect URL.
 
 use std::{
     io,
@@ -12,8 +12,8 @@ use super::{
     error::Error,
     listener::{Arrival, Listener},
     options::Options,
-    page::{Kind, Page},
-    redirect::{Answer, Nonce, Redirect, consent_url, on_loopback},
+    page::{Page, PageKind},
+    redirect::{AuthorizationOutcome, Nonce, Redirect, consent_url, loopback_url},
 };
 use crate::{
     cli::{output::say, prompt::Terminal, remediation::Remediation},
@@ -21,40 +21,40 @@ use crate::{
 };
 use leadsd_base::secret::Secret;
 
-/// Programs that open a URL in the default browser.
+/// Programs that open a URL in the default browser, in the order in which they are tried.
 const OPENERS: [&str; 2] =
     if cfg!(target_os = "macos") { ["open", "xdg-open"] } else { ["xdg-open", "open"] };
 
-/// One authorization request.
+/// Authorization request in progress.
 pub(super) struct Browser {
-    /// The redirect URL that the app must have.
+    /// Redirect URL, which must be registered with the app.
     pub(super) redirect: String,
     nonce: Nonce,
-    /// `None` if the URL is pasted.
+    /// `None` if the user pastes the URL.
     listener: Option<Listener>,
-    /// The browser that waits for its last page, if one does.
+    /// Browser request that waits for its final page.
     arrival: Option<Arrival>,
 }
 
 // === impl Browser ===
 
 impl Browser {
-    /// Binds the port, unless the URL is to be pasted.
+    /// Binds the port, unless the user pastes the URL.
     pub(super) async fn new(options: &Options) -> Result<Self, Error> {
         let nonce = Nonce::new();
         if options.no_browser {
             let given = options.redirect_url.as_ref().map(url::Url::to_string);
-            let redirect = given.unwrap_or_else(|| on_loopback(options.redirect_port));
+            let redirect = given.unwrap_or_else(|| loopback_url(options.redirect_port));
             return Ok(Self { redirect, nonce, listener: None, arrival: None });
         }
         let port = options.redirect_port;
         let listener = Listener::bind(port).await.map_err(|error| port_error(port, &error))?;
-        let redirect = on_loopback(listener.port);
+        let redirect = loopback_url(listener.port);
         Ok(Self { redirect, nonce, listener: Some(listener), arrival: None })
     }
 
-    /// Opens the consent page, and waits for the code.
-    pub(super) async fn ask(
+    /// Opens the consent page and waits for the authorization code.
+    pub(super) async fn obtain_code(
         &mut self,
         base: &url::Url,
         app: &OAuthApp,
@@ -63,55 +63,57 @@ impl Browser {
     ) -> Result<Secret, Error> {
         let url = consent_url(base, &app.client_id, &self.redirect, &options.scopes, &self.nonce);
         say(&format!("The app must have this redirect URL: {}", self.redirect));
-        say(&format!("Open this page, choose the account and agree:\n\n  {url}\n"));
+        say(&format!("Open this page, choose the account and grant access:\n\n  {url}\n"));
         if options.no_browser {
             let pasted =
-                terminal.secret("URL that the browser ended up at, or the code in it").await?;
-            return self.pasted(&pasted);
+                terminal.secret("URL that the browser was redirected to, or its code").await?;
+            return self.code_from_text(&pasted);
         }
         if !open(url.as_str()) {
-            say("No browser could be opened from here; open the page yourself.");
+            say("Cannot open a browser; open the page yourself.");
             say("On a machine without a browser, use --no-browser.");
         }
-        self.awaited(options).await
+        self.wait_for_redirect(options).await
     }
 
-    /// Waits for the browser to come back with the code.
-    async fn awaited(&mut self, options: &Options) -> Result<Secret, Error> {
+    /// Waits for the redirect with the authorization code.
+    async fn wait_for_redirect(&mut self, options: &Options) -> Result<Secret, Error> {
         let until = Instant::now() + options.wait;
-        let Some(listener) = &mut self.listener else { return Err(self.late(options)) };
+        let Some(listener) = &mut self.listener else { return Err(self.timeout_error(options)) };
         while let Some(arrival) = listener.next(until).await {
             match arrival.redirect.clone().evaluate(&self.nonce) {
-                Answer::Foreign => {
-                    say("A browser came back with the answer to another login; still waiting.");
-                    let text = "It has not the state that leadsd sent. Use the newest page that \
-                                leadsd login has opened or printed.";
-                    arrival.reply(Page::new(Kind::Error, "Not the answer to this login", text));
+                AuthorizationOutcome::WrongState => {
+                    say("Ignored a redirect of another login (wrong state); still waiting.");
+                    let text = "Its state parameter is not the one that leadsd sent. Use the newest \
+                                page that leadsd login has opened or printed.";
+                    arrival.reply(Page::new(PageKind::Error, "Redirect of another login", text));
                 }
-                Answer::Refused => {
+                AuthorizationOutcome::Denied => {
                     let text = "Access was not granted. Nothing was stored.";
-                    arrival.reply(Page::new(Kind::ApiError, "Not connected", text));
-                    return Err(refusal().into());
+                    arrival.reply(Page::new(PageKind::Denied, "Not connected", text));
+                    return Err(access_denied().into());
                 }
-                answer @ (Answer::Code(_) | Answer::Error(..) | Answer::Empty) => {
+                outcome @ (AuthorizationOutcome::Code(_)
+                | AuthorizationOutcome::Error(..)
+                | AuthorizationOutcome::Empty) => {
                     self.arrival = Some(arrival);
-                    return code(answer);
+                    return code(outcome);
                 }
             }
         }
-        Err(self.late(options))
+        Err(self.timeout_error(options))
     }
 
-    /// The code in a pasted text. A bare code carries no state to verify.
-    fn pasted(&self, pasted: &Secret) -> Result<Secret, Error> {
+    /// Authorization code in a pasted text. A bare code has no state to verify.
+    fn code_from_text(&self, pasted: &Secret) -> Result<Secret, Error> {
         match Redirect::from_url(pasted.expose()) {
             None => Ok(pasted.clone()),
             Some(redirect) => code(redirect.evaluate(&self.nonce)),
         }
     }
 
-    /// Sends the last page to the browser, if one waits, and releases the port.
-    pub(super) async fn show(self, page: Page) {
+    /// Sends the final page to the waiting browser, if any, and releases the port.
+    pub(super) async fn finish(self, page: Page) {
         if let Some(arrival) = self.arrival {
             arrival.reply(page);
         }
@@ -120,56 +122,56 @@ impl Browser {
         }
     }
 
-    fn late(&self, options: &Options) -> Error {
+    fn timeout_error(&self, options: &Options) -> Error {
         let fix = format!(
-            "run it once more; if HubSpot's page shows an error, check the client id, and that the \
-             app has the redirect URL {} and the scopes {}",
+            "run leadsd login again; if HubSpot's page shows an error, check the client id, and that \
+             the app has the redirect URL {} and the scopes {}",
             self.redirect,
             options.scopes.join(", ")
         );
-        Remediation::new(format!("nobody came back from HubSpot within {:?}", options.wait), fix)
-            .into()
+        let cause = format!("no redirect from HubSpot within {:?}", options.wait);
+        Remediation::new(cause, fix).into()
     }
 }
 
-fn code(answer: Answer) -> Result<Secret, Error> {
-    match answer {
-        Answer::Code(code) => Ok(code),
-        Answer::Refused => Err(refusal().into()),
-        Answer::Error(code, text) => Err(Remediation::new(
-            format!("HubSpot reports an error instead of a code: {code} {text}"),
+fn code(outcome: AuthorizationOutcome) -> Result<Secret, Error> {
+    match outcome {
+        AuthorizationOutcome::Code(code) => Ok(code),
+        AuthorizationOutcome::Denied => Err(access_denied().into()),
+        AuthorizationOutcome::Error(code, text) => Err(Remediation::new(
+            format!("HubSpot returned an error instead of a code: {code} {text}"),
             "check the app's scopes and redirect URLs, and whether the account may install it",
         )
         .into()),
-        Answer::Foreign => Err(Remediation::new(
-            "this URL is the answer to another login: its state is not the one that was sent",
+        AuthorizationOutcome::WrongState => Err(Remediation::new(
+            "the URL belongs to another login: its state is not the one that was sent",
             "use the page that this run of leadsd login has printed",
         )
         .into()),
-        Answer::Empty => Err(Remediation::new(
-            "there is no code in what came back",
-            "copy the whole address of the page that the browser ended up at",
+        AuthorizationOutcome::Empty => Err(Remediation::new(
+            "the redirect contains no code",
+            "copy the whole URL of the page that the browser was redirected to",
         )
         .into()),
     }
 }
 
-fn refusal() -> Remediation {
+fn access_denied() -> Remediation {
     Remediation::new(
-        "access was refused on HubSpot's page; nothing was stored",
-        "run leadsd login once more and agree; who agrees must be allowed to install apps (super \
-         admin, or App Marketplace access)",
+        "access was denied on HubSpot's consent page; nothing was stored",
+        "run leadsd login again and grant access, as a user who may install apps (super admin, or \
+         App Marketplace access)",
     )
 }
 
 fn port_error(port: u16, error: &io::Error) -> Remediation {
     let cause = format!("cannot listen on 127.0.0.1:{port}: {error}");
-    let fix = "end what listens there, or choose another port with --redirect-port, and register \
-               the redirect URL of that port with the app; --no-browser needs no port";
+    let fix = "stop the process that uses the port, or choose another with --redirect-port and \
+               register its redirect URL with the app; --no-browser needs no port";
     Remediation::new(cause, fix)
 }
 
-/// Whether a program was started with the URL.
+/// Opens the URL in the default browser; returns false if no program could be started.
 fn open(url: &str) -> bool {
     OPENERS.into_iter().any(|opener| {
         let mut command = Command::new(opener);

@@ -1,4 +1,4 @@
-//! A credential on its way from HubSpot to Vault.
+//! Credential obtained from HubSpot, and its form in Vault.
 
 use crate::{
     hubspot::{AccountInfo, OAuthApp},
@@ -9,26 +9,27 @@ use leadsd_base::secret::Secret;
 /// Keys of an OAuth credential.
 const OAUTH_KEYS: [&str; 3] = ["client_id", "client_secret", "refresh_token"];
 
-/// A credential that HubSpot has accepted.
-pub(super) struct Credential {
+/// Credential that HubSpot accepts.
+pub(super) struct ObtainedCredential {
     pub(super) kind: CredentialKind,
     pub(super) hub_id: Option<u64>,
     pub(super) hub_domain: Option<String>,
     pub(super) account: AccountInfo,
-    /// `None` if HubSpot does not name them.
+    /// `None` if HubSpot does not report scopes.
     pub(super) scopes: Option<Vec<String>>,
 }
 
-/// The two kinds of credential.
+/// Kind of a credential.
 pub(super) enum CredentialKind {
     Static(Secret),
     OAuth(OAuthApp, Secret),
 }
 
-// === impl Credential ===
+// === impl ObtainedCredential ===
 
-impl Credential {
-    /// Data to write: the keys of this kind, none of the other, and all unrelated keys of `old`.
+impl ObtainedCredential {
+    /// Secret data to write: the keys of this kind, none of the other kind, and all unrelated keys of
+    /// `old`.
     pub(super) fn into_data(self, old: Option<SecretData>) -> SecretData {
         let mut data = old.unwrap_or_default();
         for name in OAUTH_KEYS.into_iter().chain(["access_token", "hub_id"]) {
@@ -49,8 +50,8 @@ impl Credential {
     }
 }
 
-/// The app of a stored credential; `None` unless both its keys are there.
-pub(super) fn app_of(data: &SecretData) -> Option<OAuthApp> {
+/// OAuth app of a stored credential; `None` if client id or client secret is missing.
+pub(super) fn stored_app(data: &SecretData) -> Option<OAuthApp> {
     let client_id = data.text("client_id")?.trim().to_owned();
     let client_secret = data.secret("client_secret")?;
     (!client_id.is_empty()).then_some(OAuthApp { client_id, client_secret })

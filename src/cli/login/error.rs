@@ -1,4 +1,4 @@
-//! How a login fails.
+//! Error of a login.
 
 use crate::{
     cli::{prompt, remediation::Remediation},
@@ -8,9 +8,9 @@ use crate::{
 /// Reason why no credential was stored.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum Error {
-    #[error("the configuration is wrong:\n{0}")]
+    #[error("invalid configuration:\n{0}")]
     Config(#[from] config::ConfigErrors),
-    /// The command line does not fit the configuration.
+    /// Invalid command line, or one that contradicts the configuration.
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]

@@ -1,4 +1,4 @@
-//! Listener on loopback for the redirect of the consent page.
+//! HTTP listener on loopback for the redirect of the consent page.
 
 use std::{io, net::Ipv4Addr, time::Duration};
 
@@ -15,18 +15,19 @@ use tokio::{
 };
 
 use super::{
-    page::{Kind, Page},
+    page::{Page, PageKind},
     redirect::{PATH, Redirect},
 };
 use leadsd_base::task::{self, Task};
 
-/// Maximum wait of the browser for its last page: longer than the requests that follow.
+/// Maximum wait of the browser for its final page: longer than the HubSpot and Vault requests before
+/// it.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Timeout for sending the last page.
+/// Timeout for sending the final page.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The listener; it stops when dropped.
+/// Running listener; it stops on drop.
 pub(super) struct Listener {
     pub(super) port: u16,
     arrivals: mpsc::Receiver<Arrival>,
@@ -34,7 +35,7 @@ pub(super) struct Listener {
     server: Task,
 }
 
-/// A browser that came back and waits for its last page.
+/// Browser request that arrived by the redirect and waits for its final page.
 pub(super) struct Arrival {
     pub(super) redirect: Redirect,
     reply: oneshot::Sender<Page>,
@@ -43,36 +44,36 @@ pub(super) struct Arrival {
 // === impl Listener ===
 
 impl Listener {
-    /// Binds the port on 127.0.0.1 alone; 0 picks a free one.
+    /// Binds the port on 127.0.0.1; 0 picks a free one.
     pub(super) async fn bind(port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let port = listener.local_addr()?.port();
         let (sender, arrivals) = mpsc::channel(1);
-        let router = Router::new().fallback(answer).with_state(sender);
+        let router = Router::new().fallback(handle_redirect).with_state(sender);
         let (stop, stopped) = watch::channel(false);
         let server = task::spawn("login-listener", "", async move {
             let mut stopped = stopped;
             let stop = async move {
-                // An error means that the sender was dropped, which is a stop as well.
+                // An error means that the sender was dropped, which stops the listener as well.
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            // If the listener fails, the login ends by its own deadline.
+            // If the listener fails, the login ends at its deadline.
             let _ = axum::serve(listener, router).with_graceful_shutdown(stop).await;
         });
         Ok(Self { port, arrivals, stop, server })
     }
 
-    /// The next browser that comes back; `None` if there is none until then.
+    /// Waits for the next redirect; `None` if none arrives before the deadline.
     pub(super) async fn next(&mut self, until: Instant) -> Option<Arrival> {
         timeout_at(until, self.arrivals.recv()).await.ok().flatten()
     }
 
-    /// Accepts no more redirects, and sends the pages in progress.
+    /// Stops accepting redirects, and sends the pages in progress.
     pub(super) async fn close(self) {
         let Self { port: _, arrivals, stop, server } = self;
         drop(arrivals);
         stop.send_replace(true);
-        // A browser that does not read its page goes without.
+        // A browser that does not read its page is disconnected.
         let _ = timeout(CLOSE_TIMEOUT, server.ended()).await;
     }
 }
@@ -80,23 +81,26 @@ impl Listener {
 // === impl Arrival ===
 
 impl Arrival {
-    /// Sends the last page.
+    /// Sends the final page.
     pub(super) fn reply(self, page: Page) {
         // The browser may have disconnected.
         let _ = self.reply.send(page);
     }
 }
 
-async fn answer(State(sender): State<mpsc::Sender<Arrival>>, request: Request) -> Response {
-    let elsewhere = || {
-        let text = "Nothing is served here but the answer to a login.";
-        Page::new(Kind::Error, "Not found", text).respond()
+async fn handle_redirect(
+    State(sender): State<mpsc::Sender<Arrival>>,
+    request: Request,
+) -> Response {
+    let not_found = || {
+        let text = "This port accepts only the OAuth redirect of leadsd login.";
+        Page::new(PageKind::Error, "Not found", text).respond()
     };
     if request.method() != Method::GET || request.uri().path() != PATH {
-        return elsewhere();
+        return not_found();
     }
     let Ok(Query(redirect)) = Query::<Redirect>::try_from_uri(request.uri()) else {
-        return elsewhere();
+        return not_found();
     };
     let (reply, page) = oneshot::channel();
     let taken = timeout(PAGE_TIMEOUT, sender.send(Arrival { redirect, reply })).await;
@@ -105,8 +109,8 @@ async fn answer(State(sender): State<mpsc::Sender<Arrival>>, request: Request) -
         Ok(Err(_)) | Err(_) => None,
     };
     let ended = || {
-        let text = "Look at the terminal for how it ended, or run leadsd login once more.";
-        Page::new(Kind::Error, "This login has ended", text)
+        let text = "The terminal shows the result. To try again, run leadsd login.";
+        Page::new(PageKind::Error, "This login has ended", text)
     };
     page.unwrap_or_else(ended).respond()
 }

@@ -9,22 +9,24 @@ use crate::config;
 /// Options that `login` and `dev --upstream` have in common.
 #[derive(Debug, ClapArgs)]
 pub(in crate::cli) struct Options {
-    /// Stores a static access token (private app, service key, platform app with static auth)
-    /// instead of asking for consent. It is asked for, hidden, or read from standard input.
+    /// Stores a static access token instead of an OAuth credential.
+    ///
+    /// Static tokens are those of private apps, service keys and platform apps with static auth. The
+    /// token is prompted for with echo off, or read from standard input.
     #[arg(long = "static")]
     pub(super) fixed: bool,
-    /// Port on 127.0.0.1 that the browser comes back to. The app must have the redirect URL
-    /// http://localhost:PORT/oauth-callback.
+    /// Port on 127.0.0.1 for the OAuth redirect.
+    ///
+    /// The app must have the redirect URL http://localhost:PORT/oauth-callback.
     #[arg(long, value_name = "PORT", default_value_t = 8976)]
     pub(super) redirect_port: u16,
-    /// Opens no browser and listens on no port: asks for the URL that the browser ended up at, or
-    /// for the code in it.
+    /// Opens no browser and listens on no port; prompts for the redirect URL, or the code in it.
     #[arg(long)]
     pub(super) no_browser: bool,
-    /// A redirect URL that the app has, in place of the one on this machine.
+    /// Registered redirect URL of the app to use instead of the one on localhost.
     #[arg(long, value_name = "URL", requires = "no_browser")]
     pub(super) redirect_url: Option<url::Url>,
-    /// Scopes to ask for.
+    /// Scopes to request.
     #[arg(
         long,
         value_name = "SCOPE,...",
@@ -32,21 +34,21 @@ pub(in crate::cli) struct Options {
         default_value = "crm.objects.leads.read,crm.objects.leads.write"
     )]
     pub(super) scopes: Vec<String>,
-    /// How long to wait for consent, such as 90s or 5m.
+    /// Timeout for consent, such as 90s or 5m.
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
     pub(super) wait: Duration,
 }
 
-/// When a secret that exists already is used or replaced.
+/// Policy for an existing secret: reuse its app, replace its credential.
 #[derive(Debug, ClapArgs, Default)]
 pub(in crate::cli) struct ReplacePolicy {
-    /// Asks for client id and client secret even if Vault has them.
+    /// Prompts for client id and client secret even if they are stored in Vault.
     #[arg(long)]
     pub(super) new_app: bool,
-    /// Overwrites a credential of another account.
+    /// Replaces a credential of another account.
     #[arg(long)]
     pub(super) replace: bool,
-    /// Whether the Vault is in the memory of this process.
+    /// True if Vault is the fake of `leadsd dev`.
     #[arg(skip)]
     pub(super) in_memory: bool,
 }
@@ -54,7 +56,7 @@ pub(in crate::cli) struct ReplacePolicy {
 // === impl Options ===
 
 impl Options {
-    /// Whether an option says how to log in.
+    /// Reports whether an option selects a login method.
     pub(in crate::cli) fn chooses_method(&self) -> bool {
         self.fixed || self.no_browser
     }
@@ -63,7 +65,7 @@ impl Options {
 // === impl ReplacePolicy ===
 
 impl ReplacePolicy {
-    /// For a Vault in memory, which holds nothing yet.
+    /// Policy for the empty fake Vault of `leadsd dev`.
     pub(in crate::cli) fn in_memory() -> Self {
         Self { in_memory: true, ..Self::default() }
     }

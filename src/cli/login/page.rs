@@ -1,28 +1,28 @@
-//! Last page in the browser: without scripts and without resources from elsewhere.
+//! Final page in the browser, without scripts or external resources.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse as _, Response},
 };
 
-/// A page at the end of a login.
+/// Page at the end of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Page {
-    pub(super) kind: Kind,
+    pub(super) kind: PageKind,
     pub(super) title: String,
     pub(super) text: String,
 }
 
 /// Outcome that a page shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum PageKind {
     Success,
     /// Access was not granted.
-    ApiError,
+    Denied,
     Error,
 }
 
-/// Nothing is loaded, framed or run.
+/// Content security policy: no scripts, frames or external resources.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; \
                       base-uri 'none'; form-action 'none'";
 
@@ -36,15 +36,15 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;color:#213343;backg
 // === impl Page ===
 
 impl Page {
-    pub(super) fn new(kind: Kind, title: impl Into<String>, text: impl Into<String>) -> Self {
+    pub(super) fn new(kind: PageKind, title: impl Into<String>, text: impl Into<String>) -> Self {
         Self { kind, title: title.into(), text: text.into() }
     }
 
     pub(super) fn respond(&self) -> Response {
         let (status, mark, sign) = match self.kind {
-            Kind::Success => (StatusCode::OK, "#00a38d", "&#10003;"),
-            Kind::ApiError => (StatusCode::OK, "#f5c26b", "&#8856;"),
-            Kind::Error => (StatusCode::BAD_REQUEST, "#f2545b", "&#9888;"),
+            PageKind::Success => (StatusCode::OK, "#00a38d", "&#10003;"),
+            PageKind::Denied => (StatusCode::OK, "#f5c26b", "&#8856;"),
+            PageKind::Error => (StatusCode::BAD_REQUEST, "#f2545b", "&#9888;"),
         };
         let (title, text) = (escaped(&self.title), escaped(&self.text));
         let paragraphs: String = text.lines().map(|line| format!("<p>{line}</p>")).collect();
@@ -53,7 +53,7 @@ impl Page {
              <meta name=viewport content=\"width=device-width\"><title>leadsd login: {title}</title>\
              <style>:root{{--mark:{mark}}}{STYLE}</style>\
              <main><h1>{sign} {title}</h1>{paragraphs}\
-             <p><small>This page is from leadsd on your own machine. You can close it.</small></p>\
+             <p><small>This page comes from leadsd on your machine. You can close it.</small></p>\
              </main></html>\n"
         );
         let mut response = (status, Html(body)).into_response();

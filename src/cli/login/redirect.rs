@@ -1,4 +1,4 @@
-//! Authorization request and redirect: the URL that is opened, and the parameters that come back.
+//! OAuth authorization request (RFC 6749, section 4.1): consent URL and redirect parameters.
 
 use std::fmt;
 
@@ -12,11 +12,11 @@ use leadsd_base::secret::Secret;
 /// Path of the redirect URL on loopback.
 pub(super) const PATH: &str = "/oauth-callback";
 
-/// Value of `state`, which ties a redirect to this login: 256 random bits.
+/// Value of the `state` parameter, 256 random bits: binds a redirect to this login.
 #[derive(Clone)]
 pub(super) struct Nonce(String);
 
-/// Parameters of a redirect.
+/// Query parameters of a redirect.
 #[derive(Deserialize, Default, Clone, PartialEq, Eq)]
 #[serde(default)]
 pub(super) struct Redirect {
@@ -26,18 +26,18 @@ pub(super) struct Redirect {
     error_description: Option<String>,
 }
 
-/// Outcome of a redirect.
+/// Outcome of an authorization request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum AuthorizationOutcome {
     /// Access was granted.
     Code(Secret),
     /// Access was not granted.
-    Refused,
-    /// HubSpot reports an error: code and description.
+    Denied,
+    /// HubSpot returned an error: code and description.
     Error(String, String),
-    /// It belongs to another login.
-    Foreign,
-    /// It has neither a code nor an error.
+    /// The `state` parameter is missing or belongs to another login.
+    WrongState,
+    /// The redirect has neither a code nor an error.
     Empty,
 }
 
@@ -55,11 +55,11 @@ impl Nonce {
 }
 
 /// Redirect URL on loopback. HubSpot accepts http only for the host name localhost.
-pub(super) fn on_loopback(port: u16) -> String {
+pub(super) fn loopback_url(port: u16) -> String {
     format!("http://localhost:{port}{PATH}")
 }
 
-/// URL of the consent page. It holds no secret.
+/// URL of the consent page. It contains no secret.
 pub(super) fn consent_url(
     base: &Url,
     client_id: &str,
@@ -73,7 +73,7 @@ pub(super) fn consent_url(
         .append_pair("redirect_uri", redirect)
         .append_pair("scope", &scopes.join(" "))
         .append_pair("state", &nonce.0);
-    // HubSpot writes blanks as %20. A plus in a value is %2B already.
+    // HubSpot encodes spaces as %20. A plus in a value is encoded as %2B already.
     let query = url.query().unwrap_or_default().replace('+', "%20");
     url.set_query(Some(&query));
     url
@@ -82,7 +82,7 @@ pub(super) fn consent_url(
 // === impl Redirect ===
 
 impl Redirect {
-    /// Parameters of a URL that was copied from the browser; `None` if it is no URL.
+    /// Parses a URL that was copied from the browser; `None` if the text is not an HTTP URL.
     pub(super) fn from_url(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
         let value = |name: &str| {
@@ -97,22 +97,23 @@ impl Redirect {
         })
     }
 
-    /// Evaluates the parameters. None of them counts unless `state` belongs to this login.
-    pub(super) fn evaluate(self, nonce: &Nonce) -> Answer {
+    /// Evaluates the parameters. They are ignored unless `state` belongs to this login.
+    pub(super) fn evaluate(self, nonce: &Nonce) -> AuthorizationOutcome {
         let Self { code, state, error, error_description } = self;
         if !nonce.matches(state.as_deref().unwrap_or_default()) {
-            return Answer::Foreign;
+            return AuthorizationOutcome::WrongState;
         }
         let clean = |text: String| -> String {
             text.chars().filter(|c| !c.is_control()).take(300).collect()
         };
         match (error, code.filter(|code| !code.trim().is_empty())) {
-            (Some(error), _) if error == "access_denied" => Answer::Refused,
-            (Some(error), _) => {
-                Answer::Error(clean(error), clean(error_description.unwrap_or_default()))
-            }
-            (None, Some(code)) => Answer::Code(Secret::new(code.trim())),
-            (None, None) => Answer::Empty,
+            (Some(error), _) if error == "access_denied" => AuthorizationOutcome::Denied,
+            (Some(error), _) => AuthorizationOutcome::Error(
+                clean(error),
+                clean(error_description.unwrap_or_default()),
+            ),
+            (None, Some(code)) => AuthorizationOutcome::Code(Secret::new(code.trim())),
+            (None, None) => AuthorizationOutcome::Empty,
         }
     }
 }
@@ -132,11 +133,11 @@ mod tests {
     }
 
     #[test]
-    fn the_consent_url_has_what_hubspot_wants_and_a_new_state_each_time() {
+    fn the_consent_url_has_all_parameters_and_a_random_state() {
         let base = Url::parse("https://app.hubspot.com/oauth/authorize").unwrap();
         let scopes = ["a.read".to_owned(), "a.write".to_owned()];
         let nonce = Nonce::new();
-        let url = consent_url(&base, "c d+e", &on_loopback(8976), &scopes, &nonce);
+        let url = consent_url(&base, "c d+e", &loopback_url(8976), &scopes, &nonce);
         assert_eq!(
             url.as_str(),
             format!(
@@ -151,11 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_counts_without_the_state_of_this_login() {
+    fn a_redirect_with_the_wrong_state_is_ignored() {
         let nonce = Nonce::new();
         let state = &nonce.0;
         let code = back(&format!("code=abc&state={state}")).evaluate(&nonce);
-        assert_eq!(code, Answer::Code(Secret::new("abc")));
+        assert_eq!(code, AuthorizationOutcome::Code(Secret::new("abc")));
         let short = &state[..state.len() - 1];
         for foreign in [
             "code=abc".to_owned(),
@@ -164,14 +165,24 @@ mod tests {
             format!("code=abc&state={short}%00"),
             format!("error=access_denied&state={}", Nonce::new().0),
         ] {
-            assert_eq!(back(&foreign).evaluate(&nonce), Answer::Foreign, "{foreign}");
+            assert_eq!(
+                back(&foreign).evaluate(&nonce),
+                AuthorizationOutcome::WrongState,
+                "{foreign}"
+            );
         }
         let refused = back(&format!("error=access_denied&state={state}")).evaluate(&nonce);
-        assert_eq!(refused, Answer::Refused);
+        assert_eq!(refused, AuthorizationOutcome::Denied);
         let error = back(&format!("error=x%0Ay&error_description=why&state={state}"));
-        assert_eq!(error.evaluate(&nonce), Answer::Error("xy".to_owned(), "why".to_owned()));
-        assert_eq!(back(&format!("state={state}")).evaluate(&nonce), Answer::Empty);
-        assert_eq!(back(&format!("code=%20&state={state}")).evaluate(&nonce), Answer::Empty);
+        assert_eq!(
+            error.evaluate(&nonce),
+            AuthorizationOutcome::Error("xy".to_owned(), "why".to_owned())
+        );
+        assert_eq!(back(&format!("state={state}")).evaluate(&nonce), AuthorizationOutcome::Empty);
+        assert_eq!(
+            back(&format!("code=%20&state={state}")).evaluate(&nonce),
+            AuthorizationOutcome::Empty
+        );
         assert_eq!(Redirect::from_url("abc"), None);
         assert_eq!(Redirect::from_url("code:abc"), None);
     }

@@ -155,7 +155,8 @@ impl Authorizer {
             api_key: sent(headers, API_KEY),
             certificate: state.connection.certificate.as_ref(),
         };
-        let identity = auth.identify(presented, state.deadline).await.map_err(unauthenticated)?;
+        let identity =
+            auth.authenticate(presented, state.deadline).await.map_err(unauthenticated)?;
         let caller = |share| Caller::authenticated(identity.name(), share);
         let granted = Granted {
             anything: auth.has_rights(&identity),

@@ -126,7 +126,7 @@ impl<N: NewService> ConnectionServer<N> {
             }
         };
         self.admission.on_connection_closed(reason);
-        debug!(net.peer = %peer, connection.ending = reason.as_str(), "Connection closed");
+        debug!(net.peer = %peer, connection.close_reason = reason.as_str(), "Connection closed");
     }
 
     async fn serve(

@@ -1,27 +1,27 @@
-//! What the command line learns from HubSpot.
+//! Results and errors of diagnostic requests.
 
 use crate::{hubspot::RateLimits, leads};
 use leadsd_base::{net::connect_error::ConnectError, secret::Secret, time::Timestamp};
 
-/// An OAuth app.
+/// Client id and secret of an OAuth app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OAuthApp {
-    /// Its public id.
+    /// Client id.
     pub client_id: String,
-    /// Its secret.
+    /// Client secret.
     pub client_secret: Secret,
 }
 
-/// Tokens that an authorization code or a refresh token was exchanged for.
+/// Token response for an authorization code or a refresh token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExchangedTokens {
     /// New access token.
     pub access_token: Secret,
-    /// Refresh token, if the response has one.
+    /// Refresh token; `None` if the response has none.
     pub refresh_token: Option<Secret>,
-    /// Id of the account, if the response names it.
+    /// Account id; `None` if the response has none.
     pub hub_id: Option<u64>,
-    /// Granted scopes, if the response names them.
+    /// Granted scopes; `None` if the response has none.
     pub scopes: Option<Vec<String>>,
 }
 
@@ -30,59 +30,59 @@ pub struct ExchangedTokens {
 pub struct TokenInfo {
     /// False if the token is unknown or has expired.
     pub active: bool,
-    /// Id of its account.
+    /// Account id.
     pub hub_id: Option<u64>,
-    /// Domain of its account.
+    /// Domain of the account.
     pub hub_domain: Option<String>,
-    /// Its scopes.
+    /// Granted scopes.
     pub scopes: Option<Vec<String>>,
 }
 
 /// Properties of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AccountInfo {
-    /// Its id.
+    /// Account id.
     pub hub_id: Option<u64>,
-    /// Such as `STANDARD` or `SANDBOX`.
+    /// Type of account, such as `STANDARD` or `SANDBOX`.
     pub kind: Option<String>,
-    /// IANA name of its time zone.
+    /// IANA name of the time zone.
     pub time_zone: Option<String>,
-    /// Host of its user interface, such as `app-eu1.hubspot.com`.
+    /// Host of the user interface, such as `app-eu1.hubspot.com`.
     pub ui_domain: Option<String>,
 }
 
-/// Definition of a lead property, as far as it matters for request ids.
+/// Definition of a lead property: the fields that matter for request ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PropertyDefinition {
-    /// Such as `string`.
+    /// Type, such as `string`.
     pub kind: String,
     /// Field type in forms, such as `text`.
     pub field: String,
-    /// Whether values are unique.
+    /// True if values must be unique.
     pub unique: bool,
 }
 
-/// Outcome of reading one page of leads.
+/// Result of reading a page of at most one lead.
 #[derive(Debug, Clone)]
 pub struct LeadsProbe {
-    /// Number of leads on the page, which has at most one.
+    /// Number of leads on the page.
     pub count: usize,
     /// Rate limits in the headers of the response.
     pub limits: RateLimits,
 }
 
-/// Outcome of a request without a token.
+/// Result of a request without a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiProbe {
-    /// Status of the response.
+    /// HTTP status.
     pub status: u16,
-    /// Whether the response is one of HubSpot's API: status 401 with a JSON object.
+    /// True for a response of HubSpot's API: status 401 with a JSON object.
     pub is_hubspot: bool,
-    /// Clock of the server, if the response has a date.
+    /// Time in the `Date` header.
     pub date: Option<Timestamp>,
 }
 
-/// Failure of a diagnostic request.
+/// Error of a diagnostic request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DiagnosticsError {
     /// No complete response arrived.
@@ -91,16 +91,16 @@ pub enum DiagnosticsError {
     /// Status 401: the token has expired.
     #[error("the access token has expired")]
     TokenExpired,
-    /// Status 401 for another reason.
-    #[error("HubSpot does not know the access token")]
+    /// Status 401 for any other cause.
+    #[error("HubSpot rejected the access token as unknown")]
     Unauthorized,
-    /// An OAuth endpoint rejected the request with this code, one of those that are known.
-    #[error("HubSpot refuses the credential: {0}")]
+    /// An OAuth endpoint rejected the request with this known code.
+    #[error("HubSpot rejected the credential: {0}")]
     Rejected(&'static str),
     /// Any other error response, as the service would report it.
     #[error("{0}")]
     Api(leads::Error),
-    /// A success whose body cannot be understood.
-    #[error("HubSpot's answer cannot be understood")]
+    /// The body of a successful response is invalid.
+    #[error("HubSpot's response is not the expected JSON")]
     InvalidResponse,
 }

@@ -10,7 +10,7 @@ fn mapped(operation: Operation, status: u16, body: &str) -> Error {
 }
 
 #[test]
-fn every_status_maps_whatever_the_body_is() {
+fn every_status_maps_with_any_body() {
     let table = [
         (400, Reason::ValidationFailed),
         (401, Reason::CredentialRejected),
@@ -34,7 +34,7 @@ fn every_status_maps_whatever_the_body_is() {
     for (status, reason) in table {
         for body in ["", "<html><body>no</body></html>", "[]", "null", "{}", "\u{0}"] {
             let error = mapped(Operation::Get, status, body);
-            // A 404 that is not in HubSpot's JSON comes from somewhere else.
+            // A 404 without HubSpot's JSON is not from its API.
             let foreign = status == 404 && !["", "{}"].contains(&body);
             let reason = if foreign { Reason::UpstreamInvalidResponse } else { reason };
             assert_eq!(error.reason(), reason, "{status} {body:?}");
@@ -45,7 +45,7 @@ fn every_status_maps_whatever_the_body_is() {
 }
 
 #[test]
-fn a_create_that_may_have_happened_says_so() {
+fn a_create_with_an_unknown_outcome_has_its_own_reason() {
     for status in [500, 502, 503, 504, 520, 522, 524] {
         let error = mapped(Operation::Create, status, "");
         assert_eq!(error.reason(), Reason::WriteOutcomeUnknown, "{status}");
@@ -59,7 +59,7 @@ fn a_create_that_may_have_happened_says_so() {
 }
 
 #[test]
-fn what_a_create_does_not_find_is_no_lead() {
+fn not_found_for_a_create_is_a_validation_error() {
     let body = r#"{"category":"OBJECT_NOT_FOUND","message":"no such contact"}"#;
     for operation in [Operation::Create, Operation::BatchCreate] {
         assert_eq!(mapped(operation, 404, body).reason(), Reason::ValidationFailed);
@@ -71,7 +71,7 @@ fn what_a_create_does_not_find_is_no_lead() {
 }
 
 #[test]
-fn invalid_properties_become_proto_fields_and_unknown_ones_culprits() {
+fn invalid_properties_become_field_violations_and_unknown_ones_are_listed() {
     let body = r#"{"status":"error","category":"VALIDATION_ERROR","correlationId":"c-9",
         "message":"Property values were not valid: [{\"isValid\":false,\"message\":\"Property \\\"nope\\\" does not exist\",\"error\":\"PROPERTY_DOESNT_EXIST\",\"name\":\"nope\"}]",
         "errors":[{"message":"BOILING was not one of the allowed options","code":"INVALID_OPTION","context":{"propertyName":["hs_lead_label"]}}]}"#;
@@ -86,7 +86,7 @@ fn invalid_properties_become_proto_fields_and_unknown_ones_culprits() {
 }
 
 #[test]
-fn rate_limits_are_told_apart_by_policy() {
+fn rate_limits_are_classified_by_policy() {
     let body = |policy: &str| {
         format!(
             r#"{{"status":"error","message":"limit","errorType":"RATE_LIMIT","policyName":"{policy}"}}"#
@@ -117,7 +117,7 @@ fn missing_scopes_are_named_in_both_variants() {
 }
 
 #[test]
-fn a_record_in_the_way_is_named() {
+fn a_duplicate_names_the_existing_record() {
     let text = r#"{"status":"error","category":"CONFLICT","message":"Contact already exists. Existing ID: 171591000198"}"#;
     let context = r#"{"category":"CONFLICT","message":"m","context":{"existingId":["171591000198"],"objectWriteTraceId":["t"]}}"#;
     for body in [text, context] {
@@ -153,7 +153,7 @@ fn item_errors_name_their_inputs() {
 }
 
 #[test]
-fn only_one_category_of_401_calls_for_a_refresh() {
+fn only_one_category_of_401_triggers_a_refresh() {
     let of = |category: &str| {
         ErrorBody::parse(format!(r#"{{"category":"{category}"}}"#).as_bytes()).unauthorized()
     };

@@ -1,4 +1,4 @@
-//! What the command line learns about a Vault server and a token.
+//! State of a Vault server, a token and a mount, for the command line.
 
 use std::time::Duration;
 
@@ -6,52 +6,52 @@ use serde_json::Value;
 
 use crate::vault::{error::Error, response::Response};
 
-/// State of a server.
+/// State of a Vault server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VaultHealth {
-    /// It serves requests.
+    /// The node serves requests.
     Active,
-    /// Another node serves; this one may forward requests.
+    /// Another node is active; this one may forward requests.
     Standby,
-    /// It has to be unsealed.
+    /// The node must be unsealed.
     Sealed,
-    /// It was never initialized.
-    Uninitialised,
+    /// The server was never initialized.
+    Uninitialized,
 }
 
 /// Properties of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenLookup {
-    /// Time until it expires; `None` if it does not expire.
+    /// Time until the token expires; `None` if it does not expire.
     pub expires_in: Option<Duration>,
-    /// Whether it can be renewed.
+    /// True if the token can be renewed.
     pub renewable: bool,
-    /// Names of its policies.
+    /// Names of the token's policies.
     pub policies: Vec<String>,
 }
 
-/// Engine behind a mount.
+/// Secrets engine at a mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountInfo {
-    /// Such as `kv`.
+    /// Type of the engine, such as `kv`.
     pub kind: String,
-    /// Version of a KV engine; 1 if Vault names none.
+    /// Version of a KV engine; 1 if Vault reports none.
     pub version: u64,
 }
 
 // === impl VaultHealth ===
 
 impl VaultHealth {
-    /// Reads the response of `sys/health`, whose status says the state as well.
+    /// Parses the response of `sys/health`, whose HTTP status also encodes the state.
     pub(super) fn from_response(response: Response) -> Result<Self, Error> {
         let (status, body) = (response.status(), response.json());
         let flag = |key: &str| body.get(key).and_then(Value::as_bool);
         match status {
-            _ if flag("initialized") == Some(false) => Ok(Self::Uninitialised),
+            _ if flag("initialized") == Some(false) => Ok(Self::Uninitialized),
             _ if flag("sealed") == Some(true) => Ok(Self::Sealed),
             200 if flag("sealed") == Some(false) => Ok(Self::Active),
             429 | 472 | 473 => Ok(Self::Standby),
-            200 => Err(Error::Unavailable("answers, but not as a Vault does".to_owned())),
+            200 => Err(Error::Unavailable("the response is not that of a Vault server".to_owned())),
             status => Err(Error::from_response(status, &body)),
         }
     }

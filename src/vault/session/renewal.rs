@@ -1,4 +1,4 @@
-//! The loop behind a session: logs in, renews the token, and replaces it in time.
+//! Renewal loop of a session: logs in, renews the token, and replaces it before it expires.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -11,22 +11,22 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Counts, Jitter, SessionState};
+use super::{Jitter, SessionCounters, SessionState};
 use crate::vault::{
     auth_method::{AuthMethod, IssuedToken},
     error::Error,
-    lease::{self, Lease, Next},
+    lease::{self, Lease, LeaseAction},
 };
 use leadsd_base::secret::Secret;
 
-/// How often a token that another process keeps fresh is read again.
+/// Interval at which a token that another process renews is read again.
 pub(super) const EXTERNAL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Timeout for revoking a token that was replaced.
+/// Timeout for revoking a replaced token.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Pause while nothing has to be done about a token that never expires.
-const IDLE: Duration = Duration::from_secs(86_400);
+/// Sleep interval for a token that does not expire.
+const IDLE_INTERVAL: Duration = Duration::from_secs(86_400);
 
 /// State of a session, shared with the loop.
 pub(super) struct Renewal {
@@ -34,34 +34,34 @@ pub(super) struct Renewal {
     pub(super) auth: Box<dyn AuthMethod>,
     pub(super) jitter: Jitter,
     pub(super) current: watch::Sender<Current>,
-    /// Wakes the loop: Vault denied the token of the current generation.
+    /// Wakes the loop when Vault denied the token of the current generation.
     pub(super) denied: Notify,
-    pub(super) counts: Counts,
+    pub(super) counts: SessionCounters,
 }
 
-/// The token in use, if there is one.
+/// Current token and state.
 #[derive(Clone)]
 pub(super) struct Current {
-    /// Number of the token: it grows with each login.
+    /// Number of the token; increments with each login.
     pub(super) generation: u64,
     pub(super) state: SessionState,
     pub(super) token: Option<CurrentToken>,
 }
 
-/// A token in use.
+/// Token in use.
 #[derive(Clone)]
 pub(super) struct CurrentToken {
     pub(super) secret: Secret,
-    /// Whether the session created it.
+    /// True if the session created the token.
     pub(super) owned: bool,
-    /// `None` if it never expires.
+    /// `None` if the token does not expire.
     pub(super) expires_at: Option<Instant>,
 }
 
 // === impl Renewal ===
 
 impl Renewal {
-    /// Logs in and keeps the login alive; never returns.
+    /// Logs in and renews the token; never returns.
     pub(super) async fn run(self: Arc<Self>) {
         let mut failures = 0;
         loop {
@@ -84,7 +84,7 @@ impl Renewal {
                     failures += 1;
                     self.counts.login_failures.fetch_add(1, Ordering::Relaxed);
                     if failures == 1 {
-                        warn!(%error, "Cannot log in to Vault; trying again");
+                        warn!(%error, "Login to Vault failed; retrying");
                     }
                     self.login_failed(&error);
                     sleep(lease::login_pause(failures, (self.jitter)())).await;
@@ -97,7 +97,7 @@ impl Renewal {
         let is_current = self.current.send_if_modified(|now| {
             let is_current = now.generation == generation && now.token.is_some();
             if is_current {
-                now.log_out("the token was refused");
+                now.log_out("Vault denied the token");
             }
             is_current
         });
@@ -108,12 +108,12 @@ impl Renewal {
 
     pub(super) async fn revoke(&self, token: &Secret, deadline: Instant) {
         if !matches!(timeout_at(deadline, self.auth.revoke(token)).await, Ok(Ok(()))) {
-            warn!("Cannot revoke a Vault token; it will expire by itself");
+            warn!("Revocation of a Vault token failed; the token expires at its time to live");
         }
     }
 
-    /// Makes a token the current one. Returns the previous one if it has to be revoked: if the session
-    /// created it and it is another one.
+    /// Publishes a token as the current one. Returns the previous token if it must be revoked: if the
+    /// session created it and it differs.
     fn publish(&self, issued: IssuedToken) -> Option<CurrentToken> {
         let IssuedToken { token, lease, owned } = issued;
         let expires_at = (!lease.ttl.is_zero()).then(|| Instant::now() + lease.ttl);
@@ -127,7 +127,7 @@ impl Renewal {
         previous.filter(|previous| previous.owned && previous.secret != token)
     }
 
-    /// After a failed login a token that is still valid is kept, and one that has expired is not.
+    /// Handles a failed login: keeps a valid token, drops an expired one.
     fn login_failed(&self, error: &Error) {
         self.current.send_modify(|now| {
             let has_expired =
@@ -138,34 +138,34 @@ impl Renewal {
         });
     }
 
-    /// Renews the token while that extends it; returns when it is time to log in again.
+    /// Renews the token while renewals extend it; returns when a new login is due.
     async fn renew_until_expiry(&self, token: &Secret, lease: Lease) {
         let Lease { mut ttl, mut renewable } = lease;
         let mut since = Instant::now();
         let (mut previous_ttl, mut failures) = (None, 0);
         loop {
             let left = (since + ttl).saturating_duration_since(Instant::now());
-            let step = match failures {
-                0 => lease::next(ttl, renewable, previous_ttl, (self.jitter)()),
-                failures => lease::after_failure(left, ttl, failures, (self.jitter)()),
+            let action = match failures {
+                0 => lease::next_action(ttl, renewable, previous_ttl, (self.jitter)()),
+                failures => lease::action_after_failure(left, ttl, failures, (self.jitter)()),
             };
-            let pause = match step {
-                Next::Renew(pause) | Next::Login(pause) => pause,
-                Next::Never => IDLE,
+            let pause = match action {
+                LeaseAction::Renew(pause) | LeaseAction::Login(pause) => pause,
+                LeaseAction::Keep => IDLE_INTERVAL,
             };
             tokio::select! {
                 () = self.denied.notified() => return,
                 () = self.replaced_externally(token) => return,
                 () = sleep(pause) => {}
             }
-            match step {
-                Next::Login(_) => return,
-                Next::Never => continue,
-                Next::Renew(_) => {}
+            match action {
+                LeaseAction::Login(_) => return,
+                LeaseAction::Keep => continue,
+                LeaseAction::Renew(_) => {}
             }
             let sent_at = Instant::now();
             match self.auth.renew(token).await {
-                // A lease of zero would mean that the token never expires, which a renewable one does.
+                // Zero would mean that the token does not expire, but a renewable token does.
                 Ok(renewed) if renewed.ttl.is_zero() => return,
                 Ok(renewed) => {
                     self.counts.renewals.fetch_add(1, Ordering::Relaxed);
@@ -181,7 +181,7 @@ impl Renewal {
                         return;
                     }
                     if failures == 1 {
-                        warn!(%error, "Cannot renew the Vault token; trying again until it expires");
+                        warn!(%error, "Renewal of the Vault token failed; retrying until it expires");
                     }
                 }
             }
@@ -196,7 +196,7 @@ impl Renewal {
         });
     }
 
-    /// Waits until another process has replaced the token; never returns with other methods.
+    /// Waits until another process replaces the token; never returns with other methods.
     async fn replaced_externally(&self, token: &Secret) {
         loop {
             sleep(EXTERNAL_INTERVAL).await;
@@ -210,8 +210,8 @@ impl Renewal {
 // === impl Current ===
 
 impl Current {
-    fn log_out(&mut self, why: &str) {
+    fn log_out(&mut self, cause: &str) {
         self.token = None;
-        self.state = SessionState::LoggedOut(why.to_owned());
+        self.state = SessionState::LoggedOut(cause.to_owned());
     }
 }

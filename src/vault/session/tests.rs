@@ -17,7 +17,7 @@ const RECOVERY: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Behaviour {
     Healthy,
-    /// Sealed, in standby, unreachable or throttling, which is all the same to the session.
+    /// Unavailable for any cause: the session treats all causes alike.
     Unavailable,
     /// Responds after this time.
     Slow(Duration),
@@ -72,7 +72,7 @@ impl AuthDouble {
         let behaviour = self.change(|state| state.behaviour.clone());
         match behaviour {
             Behaviour::Healthy => Ok(()),
-            Behaviour::Unavailable => Err(Error::Unavailable("is sealed".to_owned())),
+            Behaviour::Unavailable => Err(Error::Unavailable("sealed".to_owned())),
             Behaviour::Slow(time) => {
                 sleep(time).await;
                 Ok(())
@@ -231,7 +231,7 @@ async fn an_outage_longer_than_the_token_ends_in_a_login_within_half_a_minute() 
     sleep(Duration::from_secs(600)).await;
     double.change(|state| state.behaviour = Behaviour::Unavailable);
     sleep(HOUR * 2).await;
-    assert!(matches!(session.status().state, SessionState::LoggedOut(why) if why == "is sealed"));
+    assert!(matches!(session.status().state, SessionState::LoggedOut(why) if why == "sealed"));
     let refused = session.token(Instant::now() + Duration::from_secs(1)).await;
     assert!(matches!(refused, Err(Error::Unavailable(_))));
     let (logins, renewals) = double.counts();

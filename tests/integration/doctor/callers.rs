@@ -58,19 +58,24 @@ const SERVICE: &[Planted] = &[
         let (_, key) = authority.issue("leadsd.example");
         serves(world, &chain, &key);
     }),
-    fails("an expired certificate", "grpc.certificate", &["has expired", "in time"], |world| {
-        let (chain, key) = Authority::new().issue_as(Certificate::Expired);
-        serves(world, &chain, &key);
-    }),
+    fails(
+        "an expired certificate",
+        "grpc.certificate",
+        &["has expired", "valid PEM certificate chain"],
+        |world| {
+            let (chain, key) = Authority::new().issue_as(Certificate::Expired);
+            serves(world, &chain, &key);
+        },
+    ),
     warns("a certificate that ends soon", "grpc.certificate", &["days", "renew"], |world| {
         let (chain, key) = Authority::new().issue_as(Certificate::EndingSoon);
         serves(world, &chain, &key);
     }),
-    fails("a chain of strangers", "grpc.certificate", &["hold together", "first"], |world| {
+    fails("a chain of strangers", "grpc.certificate", &["do not form a chain", "first"], |world| {
         let (leaf, key) = Authority::new().issue("leadsd.example");
         serves(world, &format!("{leaf}{}", Authority::new().pem()), &key);
     }),
-    warns("strangers on a network", "grpc.callers", &["may do everything"], |world| {
+    warns("strangers on a network", "grpc.callers", &["without authentication"], |world| {
         world.grpc = "listen = \"0.0.0.0:0\"\ninsecure = true".into();
     }),
     warns("callers in the clear", "grpc.callers", &["not encrypted", "TLS"], |world| {
@@ -103,7 +108,7 @@ const SERVICE: &[Planted] = &[
         has_keys(world, Some(json!({"shop": hash(1)})));
         world.allow(&POLICY);
     }),
-    fails("a store that is away", "quota.shared", &["cannot be used"], |world| {
+    fails("a store that is away", "quota.shared", &["is unavailable"], |world| {
         shares(world, "url = \"redis://127.0.0.1:1/0\"");
     }),
     fails("no file with its URL", "quota.shared", &["/nonexistent/url"], |world| {

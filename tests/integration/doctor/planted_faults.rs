@@ -87,9 +87,14 @@ const VAULT: &[Planted] = &[
         world.vault_keys = "timeout = \"200ms\"".into();
         world.vault.fail(Some(Fault::Silence));
     }),
-    fails("something that is no Vault", "vault.health", &["not as a Vault does"], |world| {
-        world.vault.fail(Some(Fault::Garbage));
-    }),
+    fails(
+        "something that is no Vault",
+        "vault.health",
+        &["not respond like a working Vault"],
+        |world| {
+            world.vault.fail(Some(Fault::Garbage));
+        },
+    ),
     fails("a Vault with a fault", "vault.health", &["status 500"], |world| {
         world.vault.fail(Some(Fault::Status(500)));
     }),
@@ -99,7 +104,7 @@ const VAULT: &[Planted] = &[
     fails("no secret id", "vault.login", &["secret-id", "readable"], |world| {
         std::fs::remove_file(world.folder.path().join("secret-id")).unwrap();
     }),
-    fails("a token that Vault has forgotten", "vault.login", &["make a new one"], |world| {
+    fails("a token that Vault has forgotten", "vault.login", &["create a new one"], |world| {
         let file = world.file("vault-token", "hvs.forgotten");
         world.auth = format!("method = \"token\"\nfile = \"{}\"", file.display());
     }),
@@ -110,7 +115,7 @@ const VAULT: &[Planted] = &[
     fails("KV version 1", "vault.engine", &["version 1", "enable-versioning"], |world| {
         world.vault.set_kv_version(1);
     }),
-    fails("another mount", "vault.engine", &["no engine at kv", "vault.mount"], |world| {
+    fails("another mount", "vault.engine", &["an engine at kv", "vault.mount"], |world| {
         world.vault_keys = "mount = \"kv\"".into();
     }),
     fails("a policy without the secret", "vault.policy", &["secret/data/hubspot/"], |world| {
@@ -145,14 +150,19 @@ const VAULT: &[Planted] = &[
         let keys = json!({"access_token": world.token.expose(), "client_secret": "hush"});
         world.vault.put("hubspot/default", keys);
     }),
-    fails("a blank in the token", "vault.secret", &["access_token has blanks"], |world| {
+    fails("a blank in the token", "vault.secret", &["access_token contains whitespace"], |world| {
         let keys = json!({"access_token": format!("Bearer {}", world.token.expose())});
         world.vault.put("hubspot/default", keys);
     }),
-    warns("a line end after the token", "vault.secret", &["line end", "printf"], |world| {
-        let keys = json!({"access_token": format!("{}\n", world.token.expose())});
-        world.vault.put("hubspot/default", keys);
-    }),
+    warns(
+        "a line end after the token",
+        "vault.secret",
+        &["surrounding whitespace", "printf"],
+        |world| {
+            let keys = json!({"access_token": format!("{}\n", world.token.expose())});
+            world.vault.put("hubspot/default", keys);
+        },
+    ),
     fails("a token that is no text", "vault.secret", &["access_token is empty"], |world| {
         world.vault.put("hubspot/default", json!({"access_token": 3}));
     }),
@@ -169,7 +179,7 @@ const HUBSPOT: &[Planted] = &[
         world.hubspot_url =
             tls_front::start(&Authority::new(), Certificate::Good, world.hubspot.address());
     }),
-    fails("HubSpot is down", "hubspot.api", &["HubSpot is down", "503"], |world| {
+    fails("HubSpot is down", "hubspot.api", &["HubSpot is unavailable", "503"], |world| {
         world.hubspot.script_times(100, "", "", ScriptedResponse::html(503));
     }),
     fails("a page in HubSpot's place", "hubspot.api", &["not HubSpot's API", "proxy"], |world| {
@@ -178,10 +188,15 @@ const HUBSPOT: &[Planted] = &[
     fails("a connection that breaks", "hubspot.api", &["HubSpot at http"], |world| {
         world.hubspot.script_times(100, "", "", ScriptedResponse::DropBefore);
     }),
-    fails("a wrong static token", "hubspot.token", &["does not know", "--static"], |world| {
-        world.vault.put("hubspot/default", json!({"access_token": "pat-na1-wrong"}));
-    }),
-    fails("a token that was revoked", "hubspot.token", &["does not know"], |world| {
+    fails(
+        "a wrong static token",
+        "hubspot.token",
+        &["rejected the access token", "--static"],
+        |world| {
+            world.vault.put("hubspot/default", json!({"access_token": "pat-na1-wrong"}));
+        },
+    ),
+    fails("a token that was revoked", "hubspot.token", &["rejected the access token"], |world| {
         world.hubspot.revoke_tokens();
     }),
     fails("a token that has expired", "hubspot.token", &["has expired"], |world| {
@@ -240,7 +255,7 @@ const HUBSPOT: &[Planted] = &[
     fails("no request id property", "hubspot.request_id_property", &["no property"], |world| {
         world.portal_keys = "request_id_property = \"leadsd_request_id\"".into();
     }),
-    fails("one that is not unique", "hubspot.request_id_property", &["twice"], |world| {
+    fails("one that is not unique", "hubspot.request_id_property", &["unique values"], |world| {
         world.hubspot.add_text_property("request_key");
         world.portal_keys = "request_id_property = \"request_key\"".into();
     }),

@@ -23,7 +23,7 @@ async fn all_checks_pass_for_both_credential_kinds_and_all_versions() {
             assert!(said.checks().len() >= 23);
             assert!(said.check_result("hubspot.scopes")["found"].as_str().unwrap().contains(WRITE));
             let kind = said.check_result("hubspot.token")["found"].as_str().unwrap();
-            assert!(kind.contains(if oauth { "OAuth" } else { "static token" }), "{kind}");
+            assert!(kind.contains(if oauth { "refresh token" } else { "static token" }), "{kind}");
             assert!(kind.contains("stored 0 days ago"), "{kind}");
         }
     }
@@ -56,7 +56,7 @@ async fn rotated_refresh_token_is_stored() {
     let said = world.diagnose().await;
     assert_eq!(said.report["result"], "ok", "{:#}", said.report);
     let found = said.check_result("hubspot.token")["found"].as_str().unwrap();
-    assert!(found.contains("it was stored"), "{found}");
+    assert!(found.contains("stored the rotated refresh token"), "{found}");
     let (after, now) = world.vault.get("hubspot/default").unwrap();
     assert_eq!(now, version + 1);
     assert_ne!(before["refresh_token"], after["refresh_token"]);
@@ -157,7 +157,7 @@ async fn text_output_has_cause_fix_and_summary() {
         "default: vault.secret",
         "FAIL",
         "there is no secret at secret/data/hubspot/default",
-        "What to do: store the credential: leadsd login --portal default",
+        "Remedy: store the credential: leadsd login --portal default",
         "because of vault.secret",
         " failed, ",
     ] {

@@ -12,7 +12,7 @@ async fn denied_consent_stores_nothing() {
     let (status, page) = shown(&clicked(&url, "cancel").await).await;
     assert_eq!(status, 200);
     assert!(page.contains("Access was not granted"), "{page}");
-    running.ended().await.failed_with(1, &["access was refused", "What to do"]);
+    running.ended().await.failed_with(1, &["access was denied", "Remedy: "]);
     assert_eq!(setting.stored(), None);
 }
 
@@ -25,14 +25,14 @@ async fn redirect_of_another_login_is_rejected() {
     foreign.set_query(Some("code=abc&state=of-somebody-else"));
     let (status, page) = shown(foreign.as_str()).await;
     assert_eq!(status, 400);
-    assert!(page.contains("Not the answer to this login"), "{page}");
+    assert!(page.contains("Redirect of another login"), "{page}");
     foreign.set_path("/favicon.ico");
     assert_eq!(shown(foreign.as_str()).await.0, 400);
     let grants = setting.hubspot.grants();
     assert_eq!(shown(&right).await.0, 200);
     let ended = running.ended().await;
     ended.succeeded();
-    assert!(ended.err.contains("the answer to another login"), "{ended:?}");
+    assert!(ended.err.contains("a redirect of another login"), "{ended:?}");
     assert_eq!(setting.hubspot.grants(), grants + 1, "no other code was traded");
 }
 
@@ -45,21 +45,21 @@ async fn consent_errors_and_invalid_codes_are_distinguished() {
     let query = back.query().unwrap().replace("access_denied", "invalid_scope");
     back.set_query(Some(&query));
     assert_eq!(shown(back.as_str()).await.0, 400);
-    running.ended().await.failed_with(1, &["HubSpot reports an error", "invalid_scope"]);
+    running.ended().await.failed_with(1, &["HubSpot returned an error", "invalid_scope"]);
     // The redirect has no parameters.
     let (running, url) = setting.asking(&[]).await;
     let mut back = url::Url::parse(&clicked(&url, "connect").await).unwrap();
     let state = back.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
     back.set_query(Some(&format!("state={state}")));
     shown(back.as_str()).await;
-    running.ended().await.failed_with(1, &["there is no code"]);
+    running.ended().await.failed_with(1, &["the redirect contains no code"]);
     // The code has expired.
     setting.hubspot.behave(|behaviour| behaviour.code_lifetime = std::time::Duration::ZERO);
     let (running, url) = setting.asking(&[]).await;
     let (status, page) = shown(&clicked(&url, "connect").await).await;
     assert_eq!(status, 400);
-    assert!(page.contains("used before or has expired"), "{page}");
-    running.ended().await.failed_with(1, &["BAD_AUTH_CODE", "used before or has expired"]);
+    assert!(page.contains("used before or expired"), "{page}");
+    running.ended().await.failed_with(1, &["BAD_AUTH_CODE", "used before or expired"]);
     // The client secret is another app's.
     let (id, _) = setting.hubspot.register_app(&[]);
     let (_, other) = setting.hubspot.register_app(&[]);
@@ -92,7 +92,7 @@ async fn used_or_foreign_code_is_rejected() {
     paste(other, &first).await.succeeded();
     paste(other, &first).await.failed_with(1, &["BAD_AUTH_CODE"]);
     let foreign = format!("{mine}?code=abc&state=of-somebody-else");
-    paste(mine, &foreign).await.failed_with(1, &["the answer to another login"]);
+    paste(mine, &foreign).await.failed_with(1, &["belongs to another login"]);
     let hint = paste(mine, "").await;
     hint.failed_with(1, &["empty"]);
 }
@@ -129,7 +129,7 @@ async fn sealed_unreachable_and_denying_vault_are_distinguished() {
     setting.vault.set_sealed(false);
     setting.file("vault-token", "hvs.unknown");
     let refused = setting.start(&["--static"], &["x"]).ended().await;
-    refused.failed_with(1, &["refuses the login", "make a new one"]);
+    refused.failed_with(1, &["rejected the login", "create a new one"]);
     setting.configure("http://127.0.0.1:1", "method = \"token\"\nfile = \"/nonexistent\"");
     setting.start(&["--static"], &["x"]).ended().await.failed_with(1, &["/nonexistent"]);
     let token = setting.folder.path().join("vault-token");
@@ -143,9 +143,9 @@ async fn sealed_unreachable_and_denying_vault_are_distinguished() {
 async fn invalid_static_token_is_not_stored() {
     let setting = Setting::new().await;
     let wrong = setting.start(&["--static"], &["pat-na1-unknown"]).ended().await;
-    wrong.failed_with(1, &["does not know the access token", "--static"]);
+    wrong.failed_with(1, &["rejected the access token", "--static"]);
     let broken = setting.start(&["--static"], &["pat na1"]).ended().await;
-    broken.failed_with(1, &["has no blanks"]);
+    broken.failed_with(1, &["contains whitespace"]);
     setting.start(&["--static"], &[""]).ended().await.failed_with(1, &["empty"]);
     assert_eq!(setting.stored(), None);
     setting.hubspot.script("GET", "/details", ScriptedResponse::html(502));
@@ -156,7 +156,7 @@ async fn invalid_static_token_is_not_stored() {
     let token = setting.hubspot.static_token(&[]);
     let ended = setting.start(&["--static"], &[token.expose()]).ended().await;
     ended.succeeded();
-    assert!(ended.err.contains("leads cannot be read") && ended.err.contains(READ), "{ended:?}");
+    assert!(ended.err.contains("it cannot read leads") && ended.err.contains(READ), "{ended:?}");
     assert!(ended.out.contains(&format!("Missing   {READ}")), "{ended:?}");
 }
 
@@ -167,7 +167,7 @@ async fn unidentifiable_credential_is_not_overwritten() {
     let dead = json!({"access_token": "pat-dead"});
     setting.vault.put("hubspot/default", dead.clone());
     let ended = setting.start(&["--static"], &[token.expose()]).ended().await;
-    ended.failed_with(1, &["does not tell whether it is of the same account", "--replace"]);
+    ended.failed_with(1, &["account cannot be compared", "--replace"]);
     assert_eq!(setting.stored(), Some((dead, 1)));
     // Metadata that login stored.
     let dead = json!({"access_token": "pat-dead", "hub_id": "1"});
@@ -183,7 +183,7 @@ async fn concurrent_change_is_not_overwritten() {
     setting.vault.put("hubspot/default", theirs.clone());
     let (status, page) = shown(&clicked(&url, "connect").await).await;
     assert_eq!(status, 400, "{page}");
-    running.ended().await.failed_with(1, &["somebody else changed"]);
+    running.ended().await.failed_with(1, &["was changed concurrently"]);
     assert_eq!(setting.stored(), Some((theirs, 1)));
 }
 
@@ -193,7 +193,10 @@ async fn unverified_write_is_reported() {
     setting.vault.set_stale(true);
     let token = setting.hubspot.static_token(&[READ]);
     let ended = setting.start(&["--static"], &[token.expose()]).ended().await;
-    ended.failed_with(1, &["gives something else at secret/data/hubspot/default", "once more"]);
+    ended.failed_with(
+        1,
+        &["secret/data/hubspot/default does not contain the secret", "login again"],
+    );
     assert!(!ended.out.contains("Stored"), "{ended:?}");
     setting.vault.set_stale(false);
     setting.start(&["--static"], &[token.expose()]).ended().await.succeeded();
@@ -203,14 +206,17 @@ async fn unverified_write_is_reported() {
 async fn login_without_a_redirect_times_out() {
     let setting = Setting::new().await;
     let (running, _) = setting.asking(&["--wait", "200ms"]).await;
-    running.ended().await.failed_with(1, &["nobody came back", "redirect URL http://localhost:"]);
+    running
+        .ended()
+        .await
+        .failed_with(1, &["no redirect from HubSpot", "redirect URL http://localhost:"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_login_options_exit_with_64() {
     let setting = Setting::new().await;
     let unknown = setting.start(&["--portal", "eu"], &[]).ended().await;
-    unknown.failed_with(64, &["no portal eu", "[portals.eu]", "default"]);
+    unknown.failed_with(64, &["portal eu is not configured", "[portals.eu]", "default"]);
     let wait = setting.start(&["--wait", "soon"], &[]).ended().await;
     wait.failed_with(64, &["must be a whole number with a unit"]);
     setting.start(&["--redirect-url", "https://x"], &[]).ended().await.failed_with(64, &[]);

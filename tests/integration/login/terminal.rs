@@ -118,7 +118,7 @@ async fn client_secret_and_code_are_not_echoed() {
     login.sees("Enter the client secret of the app (not shown): ");
     assert!(!login.shows() && login.seen.contains(&id), "{}", login.seen);
     writeln!(login.keys, "{}", secret.expose()).unwrap();
-    login.sees("Enter the URL that the browser ended up at, or the code in it (not shown): ");
+    login.sees("Enter the URL that the browser was redirected to, or its code (not shown): ");
     assert!(!login.shows());
     let url = login.seen.lines().find(|line| line.starts_with("  http")).unwrap();
     let back = clicked(url.trim(), "connect").await;

@@ -68,7 +68,7 @@ async fn a_real_chromium_goes_from_the_opened_url_to_the_last_page() {
             assert!(page.contains("LoggedRequest in"), "{page}");
             assert!(setting.stored().is_some());
         } else {
-            ended.failed_with(1, &["access was refused"]);
+            ended.failed_with(1, &["access was denied"]);
             assert!(page.contains("Access was not granted"), "{page}");
         }
         assert_eq!(size(&std::fs::read(&picture).unwrap()), (900, 500));

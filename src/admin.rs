@@ -1,12 +1,14 @@
-//! The admin endpoints over HTTP, for orchestrators and operators.
+//! Admin endpoints over HTTP, for orchestrators and operators.
 //!
-//! - `/live` and `/ready`: probes
-//! - `/metrics`: a scrape in the OpenMetrics format
-//! - `/vault` and `/portals`: the Vault session and the credentials, without secrets
-//! - `POST /portals/{name}/refresh`: reads a portal's secret and refreshes its token
-//! - `/log`: reads or replaces the log filter
+//! | Endpoint | Does |
+//! |---|---|
+//! | `/live`, `/ready` | liveness and readiness probes |
+//! | `/metrics` | metrics in the OpenMetrics format |
+//! | `/vault`, `/portals` | status of the Vault session and the credentials, without secrets |
+//! | `POST /portals/{name}/refresh` | re-reads a portal's secret and refreshes its token |
+//! | `/log` | reads or replaces the log filter |
 //!
-//! The endpoints show snapshots of [`Sources`] and know nothing of leads.
+//! The endpoints return snapshots of [`Sources`] and do not know leads.
 
 pub mod metrics;
 mod portals;
@@ -27,33 +29,33 @@ use tokio::net::TcpListener;
 use tracing::warn;
 
 pub use self::sources::{Readiness, Sources};
-use self::{metrics::Metrics, portals::Portal};
+use self::{metrics::Metrics, portals::PortalView};
 use crate::{telemetry, vault::SessionState};
 
-/// A listener that has its address and has not begun to serve.
+/// Admin server with a bound address, before it accepts connections.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundAdmin {
     listener: TcpListener,
     address: SocketAddr,
     sources: Sources,
 }
 
-// === impl Bound ===
+// === impl BoundAdmin ===
 
-impl Bound {
-    /// Takes the address.
+impl BoundAdmin {
+    /// Binds the address.
     pub async fn bind(listen: SocketAddr, sources: Sources) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address, sources })
     }
 
-    /// The address it listens on.
+    /// Bound address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until `stop` is ready.
+    /// Serves until `stop` completes.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let metrics = Arc::new(Metrics::new(&self.sources));
         let router = Router::new()
@@ -81,18 +83,18 @@ async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
     match metrics.scrape() {
         Ok(text) => ([(CONTENT_TYPE, FORMAT)], text).into_response(),
         Err(error) => {
-            warn!(%error, "Cannot write the metrics");
+            warn!(%error, "Encoding the metrics failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
-/// The Vault session, for people.
+/// JSON of `/vault`.
 #[derive(Debug, Serialize)]
 struct VaultView {
     method: &'static str,
     logged_in: bool,
-    /// Why it is not logged in.
+    /// Cause if not logged in.
     trouble: Option<String>,
     expires_in_s: Option<f64>,
     logins: u64,
@@ -105,7 +107,7 @@ async fn session(State(sources): State<Sources>) -> Json<VaultView> {
     let status = sources.vault.status();
     let trouble = match status.state {
         SessionState::LoggedIn => None,
-        SessionState::LoggedOut(why) => Some(why),
+        SessionState::LoggedOut(cause) => Some(cause),
     };
     Json(VaultView {
         method: status.method,
@@ -119,11 +121,12 @@ async fn session(State(sources): State<Sources>) -> Json<VaultView> {
     })
 }
 
-async fn list(State(sources): State<Sources>) -> Json<Vec<Portal>> {
-    Json(sources.credentials.snapshot().into_iter().map(Portal::from).collect())
+async fn list(State(sources): State<Sources>) -> Json<Vec<PortalView>> {
+    Json(sources.credentials.snapshot().into_iter().map(PortalView::from).collect())
 }
 
-/// Has a portal's secret read and its token refreshed, even if it is parked; does not wait for it.
+/// Requests a read of a portal's secret and a refresh of its token, even if it is suspended. Does not wait
+/// for the result.
 async fn refresh(State(sources): State<Sources>, Path(name): Path<String>) -> StatusCode {
     if sources.credentials.refresh_now(&name) {
         StatusCode::ACCEPTED
@@ -135,11 +138,11 @@ async fn refresh(State(sources): State<Sources>, Path(name): Path<String>) -> St
 async fn log_filter() -> (StatusCode, String) {
     match telemetry::log_filter() {
         Some(filter) => (StatusCode::OK, format!("{filter}\n")),
-        None => (StatusCode::NOT_FOUND, "logs are not written by this service\n".to_owned()),
+        None => (StatusCode::NOT_FOUND, "this process has no log filter\n".to_owned()),
     }
 }
 
-/// Changes what is logged from now on, until the process ends or the next change.
+/// Replaces the log filter until the next change or the end of the process.
 async fn set_log_filter(filter: String) -> (StatusCode, String) {
     let filter = filter.trim();
     match telemetry::set_log_filter(filter) {

@@ -1,5 +1,5 @@
-//! The composition root: the only place where a port meets its implementation. `serve`, `dev` and
-//! the tests all run what is put together here.
+//! Composition root: the only place that connects ports with their implementations. `serve`, `dev` and
+//! the tests run the service assembled here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,18 +29,19 @@ use leadsd_base::{
 use leadsd_credentials::{self, Credentials};
 use leadsd_quota::{Quota, redis_ledger::RedisLedger};
 
-/// How long the end of the process waits for Vault: to save refresh tokens and revoke our own.
+/// Timeout for the final requests to Vault and Redis: write back refresh tokens, revoke the Vault token,
+/// leave the ledger.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why the service could not start.
+/// Error of starting the service.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An address cannot be taken.
+    /// An address cannot be bound.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Which one.
+        /// Address.
         address: SocketAddr,
-        /// Why.
+        /// Cause.
         source: io::Error,
     },
     /// The Vault client cannot be built.
@@ -49,35 +50,35 @@ pub enum Error {
     /// The HubSpot client cannot be built.
     #[error("hubspot: {0}")]
     Hubspot(#[from] hubspot::BuildError),
-    /// The export of spans cannot start.
+    /// The span exporter cannot start.
     #[error(transparent)]
     Trace(#[from] telemetry::ExportError),
-    /// The certificates cannot be used.
+    /// The certificates cannot be loaded.
     #[error("certificates: {0}")]
     Tls(#[from] grpc::TlsError),
-    /// A portal has a name that cannot be used.
+    /// A portal has an invalid name.
     #[error(transparent)]
     Portal(#[from] leadsd_base::portal_name::InvalidPortalName),
 }
 
-/// The service with its addresses taken, before it accepts the first call.
+/// Service with bound addresses, before it accepts calls.
 #[derive(Debug)]
-pub struct Bound {
-    grpc: grpc::Bound,
-    admin: admin::Bound,
+pub struct BoundService {
+    grpc: grpc::BoundServer,
+    admin: admin::BoundAdmin,
     credentials: Arc<Credentials>,
     quota: Arc<Quota>,
     session: vault::Session,
     readiness: Task,
-    /// Whether the end has begun: then nothing is ready any more.
+    /// True while draining: then the service is not ready.
     draining: watch::Sender<bool>,
     spans: SpanSink,
 }
 
-// === impl Bound ===
+// === impl BoundService ===
 
-impl Bound {
-    /// Puts the service together and takes its addresses. Vault and HubSpot need not be there yet.
+impl BoundService {
+    /// Assembles the service and binds its addresses. Vault and HubSpot need not be available yet.
     pub async fn bind(config: Config) -> Result<Self, Error> {
         let Config {
             grpc,
@@ -99,9 +100,9 @@ impl Bound {
         let quota = Arc::new(Quota::new(quota_settings(quota, &portals), Arc::new(SystemClock)));
         let session = vault::Session::start(&vault)?;
         let settings = credential_settings(&vault, &hubspot, credentials, portals_from);
-        let who = callers(auth, policy, grpc.tls.as_ref(), &vault);
+        let callers = auth_settings(auth, policy, grpc.tls.as_ref(), &vault);
         let store = Arc::new(vault::KvStore::new(session.clone(), vault.mount, vault.timeout));
-        let auth = who.map(|who| known(who, Arc::clone(&store)));
+        let auth = callers.map(|callers| start_auth(callers, Arc::clone(&store)));
         let secrets = portals.into_iter().map(|(name, portal)| (name.to_string(), portal.secret));
         let credentials = Arc::new(Credentials::start(
             settings,
@@ -124,11 +125,11 @@ impl Bound {
         let (unmet, serving, readiness) =
             watch_readiness(credentials.ready(), auth.as_deref(), drains);
         let listen = |address| move |source| Error::Listen { address, source };
-        let known = known_portals(Arc::clone(&portals));
+        let resolver = portal_resolver(Arc::clone(&portals));
         let (quotas, tls) = (Arc::clone(&quota), certificates(grpc.tls.as_ref()).await?);
-        let mut settings = grpc_settings(&grpc, known, quotas, auth.clone(), serving);
+        let mut settings = grpc_settings(&grpc, resolver, quotas, auth.clone(), serving);
         (settings.spans, settings.tls) = (spans.clone(), tls.clone());
-        let grpc = grpc::Bound::bind(service, settings).await.map_err(listen(grpc.listen))?;
+        let grpc = grpc::BoundServer::bind(service, settings).await.map_err(listen(grpc.listen))?;
         let sources = admin::Sources {
             readiness: unmet,
             credentials: Arc::clone(&credentials),
@@ -142,29 +143,29 @@ impl Bound {
             started: SystemClock.now(),
         };
         let admin =
-            admin::Bound::bind(admin.listen, sources).await.map_err(listen(admin.listen))?;
+            admin::BoundAdmin::bind(admin.listen, sources).await.map_err(listen(admin.listen))?;
         Ok(Self { grpc, admin, credentials, quota, session, readiness, draining, spans })
     }
 
-    /// Where gRPC is served.
+    /// Bound address of the gRPC port.
     pub fn grpc_address(&self) -> SocketAddr {
         self.grpc.address()
     }
 
-    /// Where the admin endpoints are.
+    /// Bound address of the admin port.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin.address()
     }
 
-    /// Serves until `stop` is ready, finishes the calls in flight, and closes what it opened.
+    /// Serves until `stop` completes, drains, and shuts down all parts.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { grpc, admin, credentials, quota, session, readiness, draining, spans } = self;
-        info!(admin.address = %admin.address(), "Serving admin endpoints");
+        info!(admin.address = %admin.address(), "Started admin server");
         let (stop_admin, stopped) = watch::channel(false);
         let admin = task::spawn("admin", "", async move {
             let mut stopped = stopped;
             let stop = async move {
-                // An error means that the sender is gone, which is a stop as well.
+                // An error means that the sender was dropped, which stops the server as well.
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
             admin.run(stop).await;
@@ -180,7 +181,7 @@ impl Bound {
         let deadline = Instant::now() + CLOSE_TIMEOUT;
         quota.leave_ledger(deadline).await;
         if !credentials.close(deadline).await {
-            warn!("Some credentials did not come to rest in time");
+            warn!("Some credentials did not finish their requests before the shutdown timeout");
         }
         session.close(deadline).await;
         spans.shut_down(deadline).await;
@@ -190,7 +191,7 @@ impl Bound {
 
 fn grpc_settings(
     config: &config::Grpc,
-    portals: grpc::Portals,
+    portals: grpc::PortalResolver,
     quota: Arc<Quota>,
     auth: Option<Arc<Auth>>,
     serving: watch::Receiver<bool>,
@@ -248,7 +249,7 @@ fn credential_settings(
     }
 }
 
-/// What the quota engine is told of the configuration.
+/// Converts the configuration to settings of the quota.
 pub(crate) fn quota_settings(
     config: config::Quota,
     portals: &BTreeMap<leads::PortalName, config::Portal>,
@@ -263,20 +264,20 @@ pub(crate) fn quota_settings(
         daily: config.daily,
         max_queue: config.max_waiting,
         weights: config.shares,
-        ledger: config.shared.map(ledger),
+        ledger: config.shared.map(ledger_config),
         zones: portals.iter().filter_map(zone).collect(),
         zone: config.zone,
     }
 }
 
-/// A name of its own for this replica: one that is started again is another.
-fn ledger(config: config::SharedQuota) -> leadsd_quota::LedgerConfig {
+/// Settings of the shared ledger. The replica id is random: a restarted replica is a new one.
+fn ledger_config(config: config::SharedQuota) -> leadsd_quota::LedgerConfig {
     let config::SharedQuota { redis, replicas } = config;
     let replica = uuid::Uuid::new_v4().to_string();
     leadsd_quota::LedgerConfig::new(Arc::new(RedisLedger::new(redis)), &replica, replicas)
 }
 
-/// The pipeline settings with the properties for request ids.
+/// Settings of the pipeline with the request id properties.
 fn request_id_properties(
     portals: &BTreeMap<leads::PortalName, config::Portal>,
     from: Option<&config::PortalsFrom>,
@@ -292,42 +293,44 @@ fn request_id_properties(
     }
 }
 
-/// The portals as the gRPC side resolves them: configured, or discovered in Vault.
-fn known_portals(portals: Arc<pipeline::Portals>) -> grpc::Portals {
+/// Resolver over configured and discovered portals.
+fn portal_resolver(portals: Arc<pipeline::Portals>) -> grpc::PortalResolver {
     let all = Arc::clone(&portals);
-    grpc::Portals::new(move |name| portals.get(name), move || all.names())
+    grpc::PortalResolver::new(move |name| portals.get(name), move || all.names())
 }
 
-/// Turns what is missing for calls into what the admin endpoints and gRPC health need.
+/// Starts the task that derives readiness from credentials, auth sources and draining.
 fn watch_readiness(
     mut credentials: watch::Receiver<leadsd_credentials::Readiness>,
     auth: Option<&Auth>,
     mut draining: watch::Receiver<bool>,
 ) -> (watch::Receiver<admin::Readiness>, watch::Receiver<bool>, Task) {
-    // Without callers' identities nothing about them is ever missing.
-    let (held, nothing) = watch::channel(BTreeSet::new());
-    let mut callers = auth.map_or(nothing, Auth::missing);
+    // Without authentication, no auth source is missing.
+    let (no_sources_sender, no_sources) = watch::channel(BTreeSet::new());
+    let mut auth_sources = auth.map_or(no_sources, Auth::missing);
     let unmet_now = |readiness: &leadsd_credentials::Readiness,
-                     callers: &BTreeSet<&'static str>,
+                     auth_sources: &BTreeSet<&'static str>,
                      draining: bool| admin::Readiness {
         unmet: readiness
             .missing
             .iter()
             .map(|name| format!("credential:{name}"))
             .chain(readiness.not_listed_yet.iter().map(|folder| format!("folder:{folder}")))
-            .chain(callers.iter().map(|name| (*name).to_owned()))
+            .chain(auth_sources.iter().map(|name| (*name).to_owned()))
             .chain(draining.then(|| "draining".to_owned()))
             .collect(),
     };
-    let first = unmet_now(&credentials.borrow_and_update(), &callers.borrow_and_update(), false);
+    let first =
+        unmet_now(&credentials.borrow_and_update(), &auth_sources.borrow_and_update(), false);
     let (serving_sender, serving) = watch::channel(first.unmet.is_empty());
     let (unmet_sender, unmet) = watch::channel(first);
     let task = task::spawn("readiness", "", async move {
-        let _held = held;
+        // A dropped sender would end the loop.
+        let _no_sources_sender = no_sources_sender;
         loop {
             let changed = tokio::select! {
                 changed = credentials.changed() => changed,
-                changed = callers.changed() => changed,
+                changed = auth_sources.changed() => changed,
                 changed = draining.changed() => changed,
             };
             if changed.is_err() {
@@ -335,7 +338,7 @@ fn watch_readiness(
             }
             let now = unmet_now(
                 &credentials.borrow_and_update(),
-                &callers.borrow_and_update(),
+                &auth_sources.borrow_and_update(),
                 *draining.borrow_and_update(),
             );
             info!(unmet = ?now.unmet, "Readiness changed");
@@ -346,7 +349,7 @@ fn watch_readiness(
     (unmet, serving, task)
 }
 
-/// The certificates of the gRPC port, if it has any.
+/// Loads the certificates of the gRPC port; `None` without TLS.
 async fn certificates(
     config: Option<&config::Tls>,
 ) -> Result<Option<Arc<grpc::Tls>>, grpc::TlsError> {
@@ -358,12 +361,12 @@ async fn certificates(
     Ok(Some(Arc::new(grpc::Tls::load(files, Arc::new(SystemClock)).await?)))
 }
 
-fn known(callers: auth::Settings, store: Arc<vault::KvStore>) -> Arc<Auth> {
-    Arc::new(Auth::start(callers, store, Arc::new(SystemClock)))
+fn start_auth(settings: auth::Settings, store: Arc<vault::KvStore>) -> Arc<Auth> {
+    Arc::new(Auth::start(settings, store, Arc::new(SystemClock)))
 }
 
-/// How callers are known, if they are.
-fn callers(
+/// Settings of authentication; `None` if no method is configured.
+fn auth_settings(
     auth: config::Auth,
     policy: BTreeMap<String, config::Policy>,
     tls: Option<&config::Tls>,

@@ -1,21 +1,21 @@
-//! The gRPC server: how a call gets from the network to the domain and back.
+//! gRPC server: accepts calls, authorizes them, and converts between messages and domain types.
 //!
 //! - `transport`: connections, admission control, request and response bodies.
-//! - `middleware`: what every call passes: observation, deadline, authorization, portal.
+//! - `middleware`: layers of every call: observation, deadline, authorization, portal.
 //! - `leads_service`, `quota_service`, `health_service`: one file per service.
-//! - `convert` and `validate`: messages to domain types and back; `page_token`.
-//! - `status`: the only place that builds a status.
-//! - `services`: dispatches calls to them; `server`: assembles all of it.
+//! - `convert`, `validate`, `page_token`: conversion between messages and domain types.
+//! - `status`: builds every status.
+//! - `services`: dispatches calls to services. `server`: assembles the server.
 //!
-//! A call is a [`transport::call_state::CallState`], built once when its headers have arrived. After
-//! authorization the handler gets a [`crate::leads::CallContext`]:
+//! A call has one [`transport::call_state::CallState`], built when its headers have arrived. After
+//! authorization, the handler gets a [`crate::leads::CallContext`]:
 //!
 //! ```text
 //! Acceptor -> ConnectionServer -> CallLayer -> Authorizer -> LeadsHandler -> leads::Service
 //!                                 MeteredBody                ResponseBody
 //! ```
 //!
-//! Nothing here knows HubSpot's HTTP API or Vault.
+//! This module knows neither HubSpot's HTTP API nor Vault.
 
 mod convert;
 mod health_service;
@@ -32,8 +32,8 @@ mod validate;
 
 pub use self::{
     methods::MethodSnapshot,
-    middleware::portals::Portals,
-    server::{Bound, ServerSnapshot, ServerStats, Settings},
+    middleware::portals::PortalResolver,
+    server::{BoundServer, ServerSnapshot, ServerStats, Settings},
     transport::{
         AdmissionSnapshot, Lifetimes, LimitSnapshot, Limits, Tls, TlsError, TlsFiles, TlsStatus,
     },

@@ -1,7 +1,7 @@
 //! leadsd: HubSpot CRM leads for every service of a company, over gRPC.
 //!
-//! Dependencies point inward: `grpc -> leads <- hubspot -> credentials <- vault`. `app` alone joins
-//! a port to its implementation. `docs/ARCHITECTURE.md` follows one call through the modules.
+//! Dependencies point inward: `grpc -> leads <- hubspot -> credentials <- vault`. Only `app` connects
+//! ports with their implementations. docs/ARCHITECTURE.md follows one call through the modules.
 
 pub mod admin;
 pub mod app;

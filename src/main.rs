@@ -1,4 +1,4 @@
-//! The `leadsd` command.
+//! Entry point of the `leadsd` command.
 
 use std::process::ExitCode;
 

@@ -1,9 +1,10 @@
-//! `/metrics`: each area registers a collector at start, which reads a snapshot of its part of the
-//! service at each scrape.
+//! Metrics of `/metrics`. Each area registers a collector at startup, which reads a snapshot of its part of
+//! the service at each scrape.
 //!
-//! Most of what is scraped are states that the engines hold under their own locks and that `/portals`
-//! and QuotaService show as well. A snapshot keeps these views consistent, leaves out what does not
-//! exist, such as a portal whose secret was deleted, and lets the engines know nothing of Prometheus.
+//! Snapshots have three advantages over metrics that are updated in place:
+//! - `/metrics`, `/portals` and QuotaService are consistent.
+//! - Series of removed items, such as a deleted portal, disappear.
+//! - The engines do not depend on Prometheus.
 
 mod callers;
 mod credentials;
@@ -22,7 +23,7 @@ use prometheus_client::{encoding::text, registry::Registry};
 pub use self::metric::{Kind, Metric};
 use super::sources::Sources;
 
-/// Everything that is scraped.
+/// Registry of all collectors.
 #[derive(Debug)]
 pub(super) struct Metrics(Registry);
 
@@ -53,7 +54,7 @@ impl Metrics {
         Self(registry)
     }
 
-    /// The text of a scrape, in the OpenMetrics format.
+    /// Encodes all metrics in the OpenMetrics format.
     pub(super) fn scrape(&self) -> Result<String, fmt::Error> {
         let mut out = String::new();
         text::encode(&mut out, &self.0)?;
@@ -61,7 +62,7 @@ impl Metrics {
     }
 }
 
-/// Every metric, in the order of the documentation.
+/// All metrics, in the order of the documentation.
 pub fn all() -> impl Iterator<Item = &'static Metric> {
     [rpc::ALL, callers::ALL, credentials::ALL, vault::ALL, hubspot::ALL, quota::ALL, process::ALL]
         .into_iter()
@@ -79,7 +80,7 @@ mod tests {
         let names: BTreeSet<_> = all().map(|metric| metric.name).collect();
         assert_eq!(names.len(), all().count());
         for Metric { name, labels, help, .. } in all() {
-            // The names of process metrics are those that every dashboard knows.
+            // Process metrics have their conventional names.
             let has_prefix = name.starts_with("leadsd_") || name.starts_with("process_");
             assert!(has_prefix && !name.ends_with("_total"), "{name}");
             assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");

@@ -1,4 +1,4 @@
-//! `/portals`: how each portal's credential is doing, for people. Nothing here is a secret.
+//! JSON of `/portals`: status of the credential of each portal, without secrets.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use serde::Serialize;
 
 use leadsd_credentials::{FailureClass, Kind, PortalStatus, State};
 
-/// One portal. Times are in seconds from now.
+/// JSON of one portal. Times are in seconds from now.
 #[derive(Debug, Serialize)]
-pub(super) struct Portal {
+pub(super) struct PortalView {
     portal: String,
-    /// Found in the folder instead of configured.
+    /// True if the portal was discovered in Vault, false if it is configured.
     discovered: bool,
     state: &'static str,
     /// `static` or `oauth`.
     kind: Option<&'static str>,
-    /// Whether a call could be made now.
+    /// True if the portal has a valid access token.
     usable: bool,
     generation: u64,
     token_age_s: Option<f64>,
@@ -28,9 +28,9 @@ pub(super) struct Portal {
     write_back_pending: bool,
 }
 
-// === impl Portal ===
+// === impl PortalView ===
 
-impl From<PortalStatus> for Portal {
+impl From<PortalStatus> for PortalView {
     fn from(status: PortalStatus) -> Self {
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
         Self {

@@ -1,5 +1,4 @@
-//! How the admin endpoints are served: the port is for operators and machines of the platform, and as
-//! bounded as the other one all the same.
+//! HTTP server of the admin port, with bounded connections, sizes and times.
 
 use std::{collections::VecDeque, future::Future, time::Duration};
 
@@ -26,34 +25,35 @@ use tracing::debug;
 
 use leadsd_base::task::{self, Task};
 
-/// Connections at the same time: probes, scrapers and a few people. With one more the oldest is closed:
-/// whoever holds connections must not keep the orchestrator from asking whether the service lives.
+/// Maximum number of concurrent connections. One more closes the oldest connection, so that held
+/// connections cannot block the probes of an orchestrator.
 const MAX_CONNECTIONS: usize = 128;
 
-/// Longest time for the headers of a request, also of the next one on a connection.
-const HEADERS: Duration = Duration::from_secs(10);
+/// Timeout for the headers of a request, including the idle time before it.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest time for one request and its answer.
-const REQUEST: Duration = Duration::from_secs(10);
+/// Timeout for a request and its response.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest life of a connection: whoever reads too slowly ends with it.
-const AGE: Duration = Duration::from_secs(600);
+/// Maximum age of a connection, which also bounds slow readers.
+const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// Largest body: that of a log filter.
+/// Maximum size of a request body in bytes: a log filter.
 const MAX_BODY: usize = 16 * 1024;
 
-/// Largest head of a request.
+/// Maximum size of a request head in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// How long requests under way may go on after a stop.
-const GRACE: Duration = Duration::from_secs(1);
+/// Time that requests in flight have to finish after the stop.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// Pause after a failed accept: the usual cause is a lack of file handles.
+/// Pause after a failed accept. The usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stop` is ready.
+/// Serves until `stop` completes.
 pub(super) async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
-    let router = router.layer(middleware::from_fn(in_time)).layer(DefaultBodyLimit::max(MAX_BODY));
+    let router =
+        router.layer(middleware::from_fn(with_timeout)).layer(DefaultBodyLimit::max(MAX_BODY));
     let mut open: VecDeque<Task> = VecDeque::new();
     let (stopping, _) = watch::channel(false);
     pin!(stop);
@@ -72,43 +72,43 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: impl Futu
                 open.push_back(task::spawn("admin connection", "", work));
             }
             Err(error) => {
-                debug!(%error, "Cannot accept an admin connection");
+                debug!(%error, "Accepting an admin connection failed");
                 sleep(ACCEPT_PAUSE).await;
             }
         }
     }
     drop(listener);
     stopping.send_replace(true);
-    // Whatever is left ends with the process.
-    let _ = timeout(GRACE, stopping.closed()).await;
+    // Remaining connections end with the process.
+    let _ = timeout(SHUTDOWN_GRACE, stopping.closed()).await;
 }
 
 async fn connection(socket: TcpStream, router: Router, mut stopping: watch::Receiver<bool>) {
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
+        .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(socket), service);
     pin!(connection);
     select! {
         ended = connection.as_mut() => {
             if let Err(error) = ended {
-                debug!(%error, "Admin connection broke");
+                debug!(%error, "Admin connection failed");
             }
             return;
         }
-        () = sleep(AGE) => return,
-        // An error means that the server is gone.
+        () = sleep(MAX_AGE) => return,
+        // An error means that the server was dropped.
         _ = stopping.wait_for(|stopping| *stopping) => {}
     }
     connection.as_mut().graceful_shutdown();
-    // Ends by itself, or with the server's grace.
-    let _ = timeout(GRACE, connection).await;
+    // The connection may still finish its request.
+    let _ = timeout(SHUTDOWN_GRACE, connection).await;
 }
 
-async fn in_time(request: Request<Body>, next: Next) -> Response {
-    match timeout(REQUEST, next.run(request)).await {
+async fn with_timeout(request: Request<Body>, next: Next) -> Response {
+    match timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
     }

@@ -1,4 +1,4 @@
-//! The parts of the service that the admin endpoints show.
+//! Parts of the service that the admin endpoints report on.
 
 use std::sync::Arc;
 
@@ -10,34 +10,34 @@ use leadsd_base::time::Timestamp;
 use leadsd_credentials::Credentials;
 use leadsd_quota::Quota;
 
-/// What still keeps the service from its work; nothing means ready.
+/// Readiness of the service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Readiness {
-    /// Names of the conditions that are not met, such as `credential:default`.
+    /// Conditions that are not met, such as `credential:default`; empty if ready.
     pub unmet: Vec<String>,
 }
 
-/// What is shown.
+/// Handles to the parts of the service.
 #[derive(Debug, Clone)]
 pub struct Sources {
-    /// What keeps the service from being ready.
+    /// Readiness of the service.
     pub readiness: watch::Receiver<Readiness>,
-    /// The portals' credentials.
+    /// Credentials of the portals.
     pub credentials: Arc<Credentials>,
-    /// The Vault session.
+    /// Vault session.
     pub vault: Session,
-    /// The portals, with counts of the requests that were sent to HubSpot.
+    /// Portals, with statistics of HubSpot calls.
     pub portals: Arc<pipeline::Portals>,
-    /// What may be sent.
+    /// Quotas of the portals.
     pub quota: Arc<Quota>,
-    /// What the gRPC server has in hand.
+    /// Metrics of the gRPC server.
     pub grpc: grpc::ServerStats,
-    /// What became of spans.
+    /// Sink of trace spans.
     pub spans: SpanSink,
-    /// Who calls; `None` if callers have no identity.
+    /// Authenticator; `None` without authentication.
     pub auth: Option<Arc<Auth>>,
-    /// The certificates; `None` without TLS.
+    /// TLS certificates; `None` without TLS.
     pub tls: Option<Arc<grpc::Tls>>,
-    /// When the service was put together.
+    /// Start time of the service.
     pub started: Timestamp,
 }

@@ -14,7 +14,7 @@ use super::{
     prompt::{Terminal, interrupted},
     serve::until_signalled,
 };
-use crate::{app::Bound, config::Loaded, telemetry};
+use crate::{app::BoundService, config::Loaded, telemetry};
 use leadsd_base::time::SystemClock;
 use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
 use leadsd_vault_fake::FakeVault;
@@ -96,7 +96,7 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
         }
     }
     let _log = telemetry::init(&config.log)?;
-    let bound = Bound::bind(config).await?;
+    let bound = BoundService::bind(config).await?;
     banner::print(&bound, &upstream, &vault).map_err(io("cannot write to standard output"))?;
     let done = until_signalled(bound).await;
     token_file.remove();

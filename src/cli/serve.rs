@@ -6,17 +6,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use super::{environment::environment, error::Error};
-use crate::{app::Bound, config::Loaded, telemetry};
+use crate::{app::BoundService, config::Loaded, telemetry};
 
 pub(super) async fn run(file: Option<PathBuf>) -> Result<(), Error> {
     let config = Loaded::new(file.as_deref(), environment())?.config;
     let _log = telemetry::init(&config.log)?;
-    let bound = Bound::bind(config).await?;
+    let bound = BoundService::bind(config).await?;
     until_signalled(bound).await
 }
 
 /// Runs until the first SIGTERM or SIGINT, then drains; the second signal ends the process at once.
-pub(super) async fn until_signalled(bound: Bound) -> Result<(), Error> {
+pub(super) async fn until_signalled(bound: BoundService) -> Result<(), Error> {
     let watch = |kind| {
         signal(kind).map_err(|source| Error::Io { what: "cannot listen for signals", source })
     };

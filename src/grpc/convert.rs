@@ -1,6 +1,5 @@
-//! Conversion between the messages of the contract and the types of the domain: requests are parsed and
-//! validated, responses are built. Nothing here asks HubSpot, and nothing below it knows the messages of
-//! the contract.
+//! Converts between protobuf messages and domain types: parses and validates requests, builds responses.
+//! It calls no HubSpot API, and the domain does not know the messages.
 
 mod request;
 mod response;

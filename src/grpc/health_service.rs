@@ -1,4 +1,4 @@
-//! `grpc.health.v1`: SERVING while the service can do its work.
+//! `grpc.health.v1`: reports SERVING while the service is ready.
 
 use tokio::sync::watch;
 use tonic_health::{
@@ -9,10 +9,10 @@ use tonic_health::{
 
 use leadsd_base::task::{self, Task};
 
-/// Services with a status. The empty name stands for the whole server.
+/// Services with a health status. The empty name is the whole server.
 const SERVICES: [&str; 2] = ["", "leadsd.v1.LeadsService"];
 
-/// The health service, and the task that updates it.
+/// Creates the health service, and the task that updates its status.
 pub(crate) async fn service(
     mut serving: watch::Receiver<bool>,
 ) -> (HealthServer<impl Health>, Task) {
@@ -25,7 +25,7 @@ pub(crate) async fn service(
             let now = *serving.borrow_and_update();
             report(&reporter, now).await;
         }
-        // The sender does not exist any more: the process is about to end.
+        // The sender was dropped: the process is about to end.
         report(&reporter, false).await;
         std::future::pending::<()>().await;
     });

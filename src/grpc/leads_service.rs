@@ -1,5 +1,5 @@
 //! LeadsService: each RPC converts the request, calls the domain and converts the result. Reads are
-//! cancel-safe; writes run in tasks of the domain and go on after their client has disconnected.
+//! cancel-safe. Writes run in tasks of the domain and continue after the client has disconnected.
 
 use std::future::Future;
 
@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::{convert, middleware::call_context::AuthorizedCall, pb};
 use crate::leads::{CallContext, Error, Service, Traced};
 
-/// Implements the generated service with the use cases of the domain.
+/// Handler of LeadsService over the use cases of the domain.
 #[derive(Debug, Clone)]
 pub(crate) struct LeadsHandler {
     pub(crate) service: Service,
@@ -18,8 +18,8 @@ pub(crate) struct LeadsHandler {
 // === impl LeadsHandler ===
 
 impl LeadsHandler {
-    /// Runs the use case of a call and turns its error into a status. The metadata is dropped before
-    /// the call starts to wait.
+    /// Runs the use case of a call and maps its error to a status. The metadata is dropped before the
+    /// use case waits.
     async fn run<In, Out, F>(
         request: Request<In>,
         use_case: impl FnOnce(CallContext, In) -> F + Send,

@@ -1,5 +1,5 @@
-//! The methods that can be called, with their kinds and metrics. They are found once at the start: a
-//! call looks its method up and allocates no label.
+//! Methods of the server, with their kinds and metrics. The table is built once at startup, so that a call
+//! looks up its method without allocating labels.
 
 use std::{
     collections::HashMap,
@@ -35,54 +35,54 @@ const CODES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-/// All methods, and one that stands for unknown methods.
+/// Table of all methods, with one entry for unknown methods.
 #[derive(Debug)]
 pub(crate) struct Methods {
     all: Vec<Method>,
     by_path: HashMap<String, usize>,
 }
 
-/// Kind of a method, which decides how long its calls may take.
+/// Kind of a method, which determines the maximum deadline of its calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CallKind {
-    /// One lead or one page.
+pub(crate) enum MethodKind {
+    /// Call for one lead or one page.
     Unary,
-    /// A batch.
+    /// Batch call.
     Batch,
-    /// A stream, which lasts as long as its client asks for.
+    /// Stream, which may last as long as its client wants.
     Streaming,
 }
 
-/// Which service handles a method.
+/// Service that handles a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ServiceKind {
     /// LeadsService.
     Leads,
     /// QuotaService.
     Quota,
-    /// The services of gRPC itself, and unknown ones.
+    /// Services of gRPC itself (health, reflection) and unknown services.
     Other,
 }
 
-/// One method.
+/// Method of a service.
 #[derive(Debug)]
 pub(crate) struct Method {
-    /// Such as `leadsd.v1.LeadsService/GetLead`; empty for unknown methods.
+    /// Full name, such as `leadsd.v1.LeadsService/GetLead`; empty for unknown methods.
     pub(crate) name: String,
     pub(crate) service: String,
     pub(crate) method: String,
-    pub(crate) kind: CallKind,
+    pub(crate) kind: MethodKind,
     pub(crate) service_kind: ServiceKind,
-    /// True for the methods of the health service.
+    /// True for methods of the health service.
     pub(crate) is_probe: bool,
-    /// True for the methods of this API, as opposed to those of gRPC itself.
+    /// True for methods of this API, false for those of gRPC itself.
     pub(crate) is_public_api: bool,
     started: AtomicU64,
     handled: [AtomicU64; CODES.len()],
     took: Histogram,
 }
 
-/// A method at one moment.
+/// Snapshot of the metrics of a method.
 #[derive(Debug, Clone)]
 pub struct MethodSnapshot {
     /// Full name of the service.
@@ -91,7 +91,7 @@ pub struct MethodSnapshot {
     pub method: String,
     /// Number of started calls.
     pub started: u64,
-    /// Number of finished calls by code, without the codes that never occurred.
+    /// Number of finished calls by code, without codes that never occurred.
     pub handled: Vec<(&'static str, u64)>,
     /// Duration of the finished calls.
     pub took: Histogram,
@@ -100,7 +100,7 @@ pub struct MethodSnapshot {
 // === impl Methods ===
 
 impl Methods {
-    /// The methods of all services of the server.
+    /// Builds the table of the methods of all services.
     pub(crate) fn all() -> Self {
         let sets = [
             DESCRIPTORS,
@@ -128,7 +128,7 @@ impl Methods {
         Self { all, by_path }
     }
 
-    /// The index of the method with this path.
+    /// Index of the method with this path.
     pub(crate) fn find(&self, path: &str) -> usize {
         self.by_path.get(path).copied().unwrap_or(0)
     }
@@ -147,11 +147,11 @@ impl Methods {
 impl Method {
     fn new(service: &str, method: &str) -> Self {
         let kind = if method.starts_with("Batch") {
-            CallKind::Batch
+            MethodKind::Batch
         } else if method.starts_with("Watch") {
-            CallKind::Streaming
+            MethodKind::Streaming
         } else {
-            CallKind::Unary
+            MethodKind::Unary
         };
         let service_kind = match service {
             "leadsd.v1.LeadsService" => ServiceKind::Leads,
@@ -172,7 +172,7 @@ impl Method {
         }
     }
 
-    /// True for the entry that stands for unknown methods.
+    /// Reports whether this is the entry for unknown methods.
     pub(crate) fn is_unknown(&self) -> bool {
         self.name.is_empty()
     }
@@ -187,7 +187,7 @@ impl Method {
     }
 
     fn snapshot(&self) -> MethodSnapshot {
-        // Read in this order, there are never more finished than started calls.
+        // In this order of reads, finished calls never exceed started calls.
         let handled: Vec<_> = CODES
             .into_iter()
             .zip(self.handled.iter().map(|count| count.load(Ordering::Relaxed)))
@@ -203,7 +203,7 @@ impl Method {
     }
 }
 
-/// The name of a code, as gRPC spells it.
+/// Name of a gRPC code, such as `NOT_FOUND`.
 pub(crate) fn code_name(code: Code) -> &'static str {
     CODES[code as usize]
 }
@@ -217,9 +217,9 @@ mod tests {
         let methods = Methods::all();
         let found = |path: &str| methods.get(methods.find(path));
         let get = found("/leadsd.v1.LeadsService/GetLead");
-        assert_eq!((get.kind, get.is_public_api, get.is_probe), (CallKind::Unary, true, false));
-        assert_eq!(found("/leadsd.v1.LeadsService/BatchGetLeads").kind, CallKind::Batch);
-        assert_eq!(found("/leadsd.v1.QuotaService/WatchQuota").kind, CallKind::Streaming);
+        assert_eq!((get.kind, get.is_public_api, get.is_probe), (MethodKind::Unary, true, false));
+        assert_eq!(found("/leadsd.v1.LeadsService/BatchGetLeads").kind, MethodKind::Batch);
+        assert_eq!(found("/leadsd.v1.QuotaService/WatchQuota").kind, MethodKind::Streaming);
         let check = found("/grpc.health.v1.Health/Check");
         assert_eq!((check.is_public_api, check.is_probe), (false, true));
         assert!(!found("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo").is_public_api);

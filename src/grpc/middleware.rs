@@ -1,8 +1,9 @@
-//! What every call passes before and after its handler.
+//! Layers of every call around its handler.
 //!
-//! [`observe`] is the outermost layer: it admits the call, builds its state, bounds its time
-//! ([`deadline`]) and logs its end ([`access_log`]). [`authz`] finds the caller and the portal
-//! ([`portals`]) from the headers alone. [`call_context`] hands both to the handler.
+//! - [`observe`], the outermost layer, admits the call, builds its state, enforces its [`deadline`] and
+//!   writes the [`access_log`].
+//! - [`authz`] determines the caller and the portal ([`portals`]) from the headers.
+//! - [`call_context`] passes both to the handler.
 
 pub(crate) mod access_log;
 pub(crate) mod authz;

@@ -1,4 +1,4 @@
-//! QuotaService: the quota of a portal, once or as a stream.
+//! QuotaService: returns the quota of a portal, once or as a stream.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -14,17 +14,22 @@ use super::{middleware::call_context::AuthorizedCall, pb, transport::call_state:
 use crate::leads::{Error, FieldFault, Reason};
 use leadsd_quota::{Account, BucketSnapshot, CallerSnapshot, Quota};
 
+/// Default interval between messages of a stream.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Minimum interval, which bounds the load of a stream.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Maximum interval.
 const MAX_INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// Implements the generated service with the quotas of the portals.
+/// Handler of QuotaService over the quotas of the portals.
 #[derive(Debug, Clone)]
 pub(crate) struct QuotaHandler {
     pub(crate) quota: Arc<Quota>,
 }
 
-/// State of one WatchQuota stream.
+/// State of a WatchQuota stream.
 struct WatchState {
     account: Arc<Account>,
     interval: Duration,
@@ -34,14 +39,14 @@ struct WatchState {
     is_ended: bool,
 }
 
-/// Why a watch waits no longer.
+/// Event that ends the wait of a stream.
 #[derive(Debug, PartialEq, Eq)]
 enum Wake {
-    /// It is time for the next message.
+    /// The interval has passed.
     Interval,
     /// The deadline of the stream has passed.
     Deadline,
-    /// The connection starts to close.
+    /// The connection is closing.
     Closing,
 }
 
@@ -50,7 +55,7 @@ type QuotaStream = Pin<Box<dyn Stream<Item = Result<pb::WatchQuotaResponse, Stat
 // === impl QuotaHandler ===
 
 impl QuotaHandler {
-    /// The account of the call's portal.
+    /// Quota account of the call's portal.
     fn account(&self, call: &AuthorizedCall) -> Arc<Account> {
         self.quota.account(call.context.portal.name.as_str())
     }
@@ -111,7 +116,7 @@ impl WatchState {
         select! {
             () = sleep(self.interval) => Wake::Interval,
             () = sleep_until(self.call.deadline) => Wake::Deadline,
-            // Errors if the connection does not exist any more.
+            // An error means that the connection was dropped.
             _ = self.closing.wait_for(|closing| *closing) => Wake::Closing,
         }
     }
@@ -121,7 +126,7 @@ fn interval(request: pb::WatchQuotaRequest) -> Result<Duration, Error> {
     let Some(interval) = request.interval else { return Ok(DEFAULT_INTERVAL) };
     let interval = Duration::try_from(interval).ok();
     interval.filter(|interval| (MIN_INTERVAL..=MAX_INTERVAL).contains(interval)).ok_or_else(|| {
-        Error::invalid(vec![FieldFault::new("interval", "must be 100 ms to one hour")])
+        Error::invalid(vec![FieldFault::new("interval", "must be between 100 ms and 1 h")])
     })
 }
 

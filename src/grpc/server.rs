@@ -1,4 +1,4 @@
-//! The gRPC server: assembles the services and layers, and serves them until it is stopped.
+//! Assembles services and layers to the gRPC server, and runs it until it is stopped.
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use super::{
         call_policy::CallPolicy,
         deadline::DeadlinePolicy,
         observe::{CallServer, SharedLayers},
-        portals::Portals,
+        portals::PortalResolver,
     },
     quota_service::QuotaHandler,
     services::ServerServices,
@@ -29,46 +29,46 @@ use crate::{auth::Auth, leads, telemetry::spans::SpanSink};
 use leadsd_base::task::Task;
 use leadsd_quota::Quota;
 
-/// What the server needs beside the domain.
+/// Settings and dependencies of the server.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Address to listen on.
+    /// Listen address.
     pub listen: SocketAddr,
-    /// The portals of this service.
-    pub portals: Portals,
-    /// Their quotas.
+    /// Resolver of portals.
+    pub portals: PortalResolver,
+    /// Quotas of the portals.
     pub quota: Arc<Quota>,
-    /// Authenticates callers; `None` if callers have no identity and may do everything.
+    /// Authenticator; `None` if every call is allowed without authentication.
     pub auth: Option<Arc<Auth>>,
-    /// Certificates; `None` serves without TLS.
+    /// TLS certificates; `None` serves without TLS.
     pub tls: Option<Arc<Tls>>,
-    /// Maximum request message, in bytes.
+    /// Maximum size of a request message in bytes.
     pub max_request_bytes: usize,
-    /// What is accepted at the same time.
+    /// Limits of admission control.
     pub limits: Limits,
     /// Lifetime of connections.
     pub lifetimes: Lifetimes,
     /// Maximum number of inputs of one batch call.
     pub max_batch_inputs: usize,
-    /// Ceiling of the deadline of calls for one lead or one page.
+    /// Maximum timeout of calls for one lead or one page.
     pub max_deadline: Duration,
-    /// Ceiling of the deadline of batches.
+    /// Maximum timeout of batches.
     pub max_batch_deadline: Duration,
-    /// Time for which calls are still accepted after the server is told to stop.
+    /// Time for which new calls are accepted after the stop signal.
     pub drain_delay: Duration,
-    /// Time that calls in flight have after that.
+    /// Time that calls in flight have to finish after the drain delay.
     pub shutdown_grace: Duration,
-    /// Page that explains the reasons of errors; empty for none.
+    /// URL of the page that documents error reasons; empty if there is none.
     pub error_docs_url: Arc<str>,
-    /// Receives the spans of sampled traces.
+    /// Sink for spans of sampled traces.
     pub spans: SpanSink,
-    /// True while the service can do its work.
+    /// True while the service is ready.
     pub serving: watch::Receiver<bool>,
 }
 
-/// A server that has bound its address and does not accept connections yet.
+/// Server that has bound its address and does not accept connections yet.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundServer {
     acceptor: Acceptor<CallServer>,
     stats: ServerStats,
     drain_delay: Duration,
@@ -76,25 +76,25 @@ pub struct Bound {
     _tasks: (Task, Option<Task>),
 }
 
-/// The counters of a server.
+/// Handle to the metrics of a server.
 #[derive(Debug, Clone)]
 pub struct ServerStats {
     admission: Arc<Admission>,
     methods: Arc<Methods>,
 }
 
-/// The counters of a server at one moment.
+/// Snapshot of the metrics of a server.
 #[derive(Debug, Clone)]
 pub struct ServerSnapshot {
     /// Limits, rejections and connections.
     pub admission: AdmissionSnapshot,
-    /// The methods that can be called.
+    /// Metrics per method.
     pub methods: Vec<MethodSnapshot>,
 }
 
-// === impl Bound ===
+// === impl BoundServer ===
 
-impl Bound {
+impl BoundServer {
     /// Assembles the server and binds its address.
     pub async fn bind(service: leads::Service, settings: Settings) -> io::Result<Self> {
         let Settings {
@@ -143,25 +143,28 @@ impl Bound {
         Ok(Self { acceptor, stats, drain_delay, shutdown_grace, _tasks })
     }
 
-    /// The bound address.
+    /// Bound address.
     pub fn address(&self) -> SocketAddr {
         self.acceptor.address()
     }
 
-    /// The counters of the server.
+    /// Handle to the metrics of the server.
     pub fn stats(&self) -> ServerStats {
         self.stats.clone()
     }
 
-    /// Serves until `stop` is ready and clients had time to notice, then finishes the calls in flight
-    /// within the grace period.
+    /// Serves until `stop` completes and the drain delay has passed, then drains: finishes the calls in
+    /// flight within the grace period.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { acceptor, stats: _, drain_delay, shutdown_grace, _tasks } = self;
-        info!(grpc.address = %acceptor.address(), grpc.tls = acceptor.is_tls(), "Serving gRPC");
+        info!(grpc.address = %acceptor.address(), grpc.tls = acceptor.is_tls(), "Started gRPC server");
         acceptor.accept_until(stop).await;
         if !drain_delay.is_zero() {
             let delay_ms = u64::try_from(drain_delay.as_millis()).unwrap_or(u64::MAX);
-            info!(drain.delay_ms = delay_ms, "Accepting calls until clients notice the shutdown");
+            info!(
+                drain.delay_ms = delay_ms,
+                "Started drain delay: accepting calls until clients have left"
+            );
             acceptor.accept_until(sleep(drain_delay)).await;
         }
         acceptor.drain(shutdown_grace).await;
@@ -171,7 +174,7 @@ impl Bound {
 // === impl ServerStats ===
 
 impl ServerStats {
-    /// The counters now.
+    /// Current metrics.
     pub fn snapshot(&self) -> ServerSnapshot {
         let Self { admission, methods } = self;
         ServerSnapshot { admission: admission.snapshot(), methods: methods.snapshot() }

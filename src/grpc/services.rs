@@ -1,4 +1,4 @@
-//! The services of the server, and the dispatch of calls to them.
+//! Services of the server, and dispatch of calls to them.
 
 use std::{convert::Infallible, io};
 
@@ -22,12 +22,12 @@ use super::{
     transport::request_body::MeteredBody,
 };
 
-/// All services. Those of this API are called directly: the router would add allocations to each call.
+/// Services of the server. Those of this API are called directly, since a router would allocate per call.
 #[derive(Debug)]
 pub(crate) struct ServerServices {
     leads: LeadsServiceServer<LeadsHandler>,
     quota: QuotaServiceServer<QuotaHandler>,
-    /// The services of gRPC itself, and the response for unknown services.
+    /// Services of gRPC itself, and the response for unknown services.
     other: Routes,
 }
 

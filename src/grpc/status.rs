@@ -1,6 +1,6 @@
-//! The only place where a gRPC status is built: canonical code, text and `google.rpc` details.
+//! Builds every gRPC status: canonical code, message and `google.rpc` details.
 //!
-//! Only the public part of an error gets in here; the internal part is logged.
+//! A status contains only the public part of an error; the internal part is logged.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -14,14 +14,14 @@ use crate::leads::{Error, Reason};
 /// `google.rpc.ErrorInfo.domain` of every error.
 const DOMAIN: &str = "leadsd";
 
-/// Maximum number of field violations in one status: details travel in a header, and many clients
-/// accept 8 KiB.
+/// Maximum number of field violations in a status: details are sent in a header, and many clients limit
+/// headers to 8 KiB.
 const MAX_VIOLATIONS: usize = 16;
 
-/// Maximum length of the text of a status or a violation, in characters, for the same reason.
+/// Maximum length in characters of a status message or violation, for the same reason.
 const MAX_TEXT: usize = 512;
 
-/// The canonical code of a reason.
+/// Canonical code of a reason.
 pub(crate) fn code(reason: Reason) -> Code {
     match reason {
         Reason::InvalidRequest
@@ -56,7 +56,7 @@ pub(crate) fn code(reason: Reason) -> Code {
     }
 }
 
-/// The status of a failed call. `error_docs_url` is the page that explains the reasons.
+/// Builds the status of a failed call. `error_docs_url` is the page that documents error reasons.
 pub(crate) fn for_call(error: &Error, request_id: &str, error_docs_url: &str) -> Status {
     let mut details = details(error);
     details.set_request_info(request_id, "");
@@ -68,20 +68,20 @@ pub(crate) fn for_call(error: &Error, request_id: &str, error_docs_url: &str) ->
     build(error, details)
 }
 
-/// Trailers of a stream that is ended because its connection closes.
+/// Builds the trailers of a stream that ends because its connection is closing.
 pub(crate) fn closing() -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    let (text, details) = ("the connection is about to end", ErrorDetails::new());
+    let (text, details) = ("the connection is closing; reconnect", ErrorDetails::new());
     let status = with_details(Code::Unavailable, text, details);
-    // A fixed text is a header.
+    // A constant ASCII message is a valid header.
     let _ = status.add_header(&mut trailers);
     trailers
 }
 
-/// The status of one input of a batch.
+/// Builds the status of one batch input.
 pub(crate) fn for_item(error: &Error) -> tonic_types::Status {
     let status = build(error, details(error));
-    // with_error_details has just encoded this message.
+    // The details are a message encoded by with_error_details.
     tonic_types::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::Status {
         code: status.code().into(),
         message: status.message().to_owned(),
@@ -89,12 +89,12 @@ pub(crate) fn for_item(error: &Error) -> tonic_types::Status {
     })
 }
 
-/// The status of an input that succeeded and has no other result.
+/// Builds the OK status of a batch input without other results.
 pub(crate) fn ok() -> tonic_types::Status {
     tonic_types::Status { code: Code::Ok.into(), message: String::new(), details: Vec::new() }
 }
 
-/// Parses the status in response headers; `None` if they hold none.
+/// Parses the status in response headers; `None` if they contain none.
 #[expect(clippy::disallowed_methods, reason = "parses a status that tonic has built")]
 pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Status> {
     Status::from_header_map(headers)
@@ -134,10 +134,11 @@ fn details(error: &Error) -> ErrorDetails {
         }
         Reason::AlreadyExists => {
             let existing = error.upstream().existing_id.as_deref().unwrap_or_default();
-            details.set_resource_info("crm.hubspot.com/Record", existing, "", "exists already");
+            details.set_resource_info("crm.hubspot.com/Record", existing, "", "already exists");
         }
         Reason::CredentialRejected => {
-            let description = "HubSpot must accept the credential that Vault holds for this portal";
+            let description =
+                "HubSpot must accept the credential that is stored in Vault for this portal";
             details.add_precondition_failure_violation("CREDENTIAL", "portal", description);
         }
         Reason::InvalidRequest
@@ -179,7 +180,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         ("bucket", error.bucket().map(str::to_owned)),
         ("requiredScopes", scopes),
         ("existingId", upstream.existing_id.clone()),
-        // One attempt is the rule and not reported.
+        // A single attempt is not reported.
         ("attempts", (upstream.attempts > 1).then(|| upstream.attempts.to_string())),
     ]
     .into_iter()

@@ -1,8 +1,8 @@
-//! Connections of the gRPC port, from accept to close, and the bodies that travel on them.
+//! Connections of the gRPC port from accept to close, and request and response bodies.
 //!
 //! The accept loop ([`accept`]) admits a connection ([`admission`]) and serves it ([`connection`]):
-//! TLS handshake ([`tls`]), HTTP/2 preface ([`preface`]), calls, close. The service of a connection
-//! comes from a [`connection::NewService`]: nothing here knows methods, callers or leads.
+//! TLS handshake ([`tls`]), HTTP/2 preface ([`preface`]), calls, close. A [`connection::NewService`]
+//! creates the service of a connection: this module knows no methods, callers or leads.
 
 pub(crate) mod accept;
 pub(crate) mod admission;

@@ -1,6 +1,5 @@
-//! Validation of single fields: a request that passes is worth a HubSpot call. Every fault names its
-//! field by the path in the request. `search` validates filters and sorts, whose rules depend on each
-//! other.
+//! Validates the fields of requests. Each violation names its field by the path in the request. `search`
+//! validates filters and sorts.
 
 mod search;
 
@@ -17,29 +16,29 @@ use crate::leads::{
     RequestId, Selection, UpdateLead, UpsertLead,
 };
 
-/// Default page size, the same as HubSpot's.
+/// Default page size, as in HubSpot's API.
 const DEFAULT_PAGE_SIZE: u32 = 10;
 
-/// Maximum number of leads on a page, or of ids in a batch, with property history.
+/// Maximum number of leads per page, or of ids per batch, with property history.
 pub(crate) const MAX_PAGE_SIZE_WITH_HISTORY: u32 = 50;
 
-/// Maximum length of a property name or object type, the same as HubSpot's.
+/// Maximum length in characters of a property name or object type, as in HubSpot's API.
 const MAX_NAME_CHARS: usize = 100;
 
-/// Maximum length of a trace id.
+/// Maximum length of a trace id in characters.
 const MAX_TRACE_ID_CHARS: usize = 128;
 
-/// Association of a lead with its primary contact.
+/// Association type of a lead's primary contact.
 const PRIMARY_CONTACT: AssociationType =
     AssociationType { category: AssociationCategory::HubspotDefined, type_id: 578 };
 
-/// The property that HubSpot requires of every lead.
+/// Property that HubSpot requires of every lead.
 const LEAD_NAME: &str = "hs_lead_name";
 
-/// Maximum number of faults; the rest of the request is not read.
-const MAX_FAULTS: usize = 16;
+/// Maximum number of violations; after it, validation stops.
+const MAX_VIOLATIONS: usize = 16;
 
-/// Collects the faults of a request.
+/// Collector of the field violations of a request.
 #[derive(Debug, Default)]
 pub(crate) struct FieldFaults(Vec<FieldFault>);
 
@@ -47,17 +46,17 @@ pub(crate) struct FieldFaults(Vec<FieldFault>);
 
 impl FieldFaults {
     pub(crate) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        if self.0.len() < MAX_FAULTS {
+        if self.0.len() < MAX_VIOLATIONS {
             self.0.push(FieldFault::new(field, description));
         }
     }
 
-    /// True if no more faults are collected.
+    /// Reports whether no more violations are collected.
     fn is_full(&self) -> bool {
-        self.0.len() >= MAX_FAULTS
+        self.0.len() >= MAX_VIOLATIONS
     }
 
-    /// The value; errors if there is a fault.
+    /// Returns the value. Errors if there is a violation.
     pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Error> {
         match value {
             Some(value) if self.0.is_empty() => Ok(value),
@@ -76,7 +75,7 @@ impl FieldFaults {
         RequestId::parse(text).map_err(|description| self.add("request_id", description)).ok()
     }
 
-    /// A property name or object type that may be omitted.
+    /// Validates an optional property name or object type.
     pub(crate) fn optional_name(&mut self, field: &str, text: &str) -> Option<String> {
         if text.is_empty() {
             return None;
@@ -84,30 +83,30 @@ impl FieldFaults {
         self.name(&field, text)
     }
 
-    /// `field` is formatted only for a fault.
-    fn is_name(&mut self, field: &dyn fmt::Display, text: &str) -> bool {
-        let fault = if text.is_empty() {
+    /// Validates a property name or object type. `field` is formatted only for a violation.
+    fn check_name(&mut self, field: &dyn fmt::Display, text: &str) -> bool {
+        let violation = if text.is_empty() {
             "must not be empty"
         } else if text.chars().count() > MAX_NAME_CHARS {
             "must not be longer than 100 characters"
         } else if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',') {
-            // Names are joined by commas in the request to HubSpot.
+            // Requests to HubSpot join names with commas.
             "must not contain spaces, commas or control characters"
         } else {
             return true;
         };
-        self.add(field.to_string(), fault);
+        self.add(field.to_string(), violation);
         false
     }
 
     pub(super) fn name(&mut self, field: &dyn fmt::Display, text: &str) -> Option<String> {
-        self.is_name(field, text).then(|| text.to_owned())
+        self.check_name(field, text).then(|| text.to_owned())
     }
 
     pub(crate) fn names(&mut self, field: &str, names: Vec<String>) -> Vec<String> {
         let mut out: Vec<String> = Vec::with_capacity(names.len());
         for (index, name) in names.into_iter().enumerate() {
-            if self.is_name(&format_args!("{field}[{index}]"), &name) && !out.contains(&name) {
+            if self.check_name(&format_args!("{field}[{index}]"), &name) && !out.contains(&name) {
                 out.push(name);
             }
         }
@@ -132,7 +131,7 @@ impl FieldFaults {
             Ok(0) => DEFAULT_PAGE_SIZE,
             Ok(size) if size <= max => size,
             Ok(_) => {
-                self.add("page_size", format!("must not be over {max}"));
+                self.add("page_size", format!("must not exceed {max}, is {size}"));
                 max
             }
             Err(_) => {
@@ -142,12 +141,12 @@ impl FieldFaults {
         }
     }
 
-    /// Checks the number of inputs of a batch; false if they need no further checks.
+    /// Validates the number of inputs of a batch; returns false if the inputs need no further validation.
     pub(crate) fn inputs(&mut self, field: &str, count: usize, cap: usize) -> bool {
         if count == 0 {
             self.add(field, "must not be empty");
         } else if count > cap {
-            self.add(field, format!("must not have more than {cap} entries, has {count}"));
+            self.add(field, format!("must not exceed {cap} entries, has {count}"));
         }
         (1..=cap).contains(&count)
     }
@@ -174,7 +173,7 @@ impl FieldFaults {
         properties
     }
 
-    /// A lead to create; `prefix` is the path of the message, ending in a dot, or empty.
+    /// Validates a lead to create; `prefix` is the path of the message with a trailing dot, or empty.
     pub(crate) fn create(
         &mut self,
         prefix: &str,
@@ -190,7 +189,7 @@ impl FieldFaults {
         if primary_contact_id.is_empty() && associations.is_empty() {
             self.add(
                 format!("{prefix}primary_contact_id"),
-                "is required unless associations name a contact: a lead needs one",
+                "is required unless associations name a contact",
             );
         }
         let mut out = Vec::with_capacity(associations.len() + 1);
@@ -272,7 +271,7 @@ impl FieldFaults {
         (self.0.len() == before).then_some(upsert)
     }
 
-    /// The given trace id, or a new one.
+    /// Validates a trace id; generates one if it is empty.
     pub(crate) fn trace_id(&mut self, field: &str, given: &str) -> String {
         if given.is_empty() {
             return Uuid::new_v4().to_string();
@@ -283,7 +282,7 @@ impl FieldFaults {
         given.to_owned()
     }
 
-    /// Reports keys that occur more than once. Each key comes with its field.
+    /// Adds a violation for each repeated key. Each key comes with its field.
     pub(crate) fn unique<K: std::hash::Hash + Eq>(
         &mut self,
         keys: impl IntoIterator<Item = (String, K)>,
@@ -294,7 +293,7 @@ impl FieldFaults {
                 return;
             }
             match seen.get(&key) {
-                Some(first) => self.add(field, format!("is the same as {first}")),
+                Some(first) => self.add(field, format!("is a duplicate of {first}")),
                 None => {
                     seen.insert(key, field);
                 }

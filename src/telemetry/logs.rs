@@ -61,7 +61,7 @@ pub enum Error {
     #[error("the log writer cannot start: {0}")]
     Writer(io::Error),
     /// Nobody has.
-    #[error("logs are not written by this service")]
+    #[error("this process has no log filter")]
     NotSetUp,
 }
 

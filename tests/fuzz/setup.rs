@@ -13,7 +13,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use leadsd::{app::Bound, config::Loaded, telemetry};
+use leadsd::{app::BoundService, config::Loaded, telemetry};
 use leadsd_base::{secret::SECRET_MARKER, time::SystemClock};
 use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
 use leadsd_vault_fake::FakeVault;
@@ -151,7 +151,7 @@ pub(crate) fn set(settings: &mut Vec<(String, String)>, changes: &[(&str, &str)]
 impl Service {
     pub(crate) async fn start(settings: Vec<(String, String)>) -> Self {
         let config = Loaded::new(None, settings).expect("the configuration is valid").config;
-        let bound = Bound::bind(config).await.expect("the ports are free");
+        let bound = BoundService::bind(config).await.expect("the ports are free");
         let grpc = bound.grpc_address().to_string();
         let admin = format!("http://{}", bound.admin_address());
         let running = tokio::spawn(bound.run(std::future::pending()));

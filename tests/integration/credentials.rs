@@ -118,7 +118,7 @@ async fn callers_choose_the_portal_and_errors_list_the_names() {
     ask(Some("us")).await.unwrap();
     for portal in [None, Some("uk"), Some("../eu")] {
         let status = ask(portal).await.unwrap_err();
-        assert!(status.message().ends_with("configured are: eu, us"), "{status}");
+        assert!(status.message().ends_with("configured portals: eu, us"), "{status}");
         let (code, reason, _) = failure(Err::<(), _>(status));
         assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "UNKNOWN_PORTAL"));
     }

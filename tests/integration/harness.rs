@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use leadsd::{
-    app::Bound,
+    app::BoundService,
     config::Loaded,
     grpc::pb::{self, leads_service_client::LeadsServiceClient},
     telemetry,
@@ -36,7 +36,7 @@ impl TestApp {
         let launch: leadsd_testkit::Launch = |settings, stop| {
             Box::pin(async {
                 let config = Loaded::new(None, settings).expect("a valid configuration").config;
-                let bound = Bound::bind(config).await.expect("free ports");
+                let bound = BoundService::bind(config).await.expect("free ports");
                 let (grpc, admin) = (bound.grpc_address(), bound.admin_address());
                 let run = Box::pin(bound.run(async {
                     // An error means that the test has ended.

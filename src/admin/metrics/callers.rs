@@ -1,4 +1,4 @@
-//! Metrics of authentication: callers, the keys they are checked with, and certificates.
+//! Metrics of authentication: calls, auth sources and certificates.
 
 use std::{fmt, sync::Arc};
 

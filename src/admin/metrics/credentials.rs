@@ -1,5 +1,4 @@
-//! Metrics of the portals' credentials. They are states of the credential engine, and portals come and
-//! go: each scrape reads one snapshot.
+//! Metrics of the portals' credentials, from one snapshot per scrape.
 
 use std::{fmt, sync::Arc};
 
@@ -125,7 +124,7 @@ impl Collector for CredentialCollector {
 }
 
 fn encode_states(writer: &mut Writer<'_>, portals: &[PortalStatus]) -> fmt::Result {
-    // None leaves a portal out.
+    // `None` omits a portal.
     let each = |value: fn(&PortalStatus) -> Option<f64>| {
         portals.iter().filter_map(move |portal| Some(([&*portal.portal], value(portal)?)))
     };

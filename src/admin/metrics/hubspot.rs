@@ -1,4 +1,4 @@
-//! Metrics of the requests to HubSpot.
+//! Metrics of HubSpot calls.
 
 use std::{fmt, sync::Arc};
 

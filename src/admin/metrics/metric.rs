@@ -1,4 +1,4 @@
-//! One metric, and how its samples are written into a scrape.
+//! Description of a metric, and encoding of its samples.
 
 use std::{fmt, time::Duration};
 
@@ -16,24 +16,24 @@ pub enum Kind {
     Counter,
     /// Increases and decreases.
     Gauge,
-    /// Durations in buckets: `_bucket`, `_sum` and `_count`.
+    /// Histogram of durations: `_bucket`, `_sum` and `_count`.
     Histogram,
 }
 
-/// A metric, as its documentation and its scrape describe it.
+/// Description of a metric, for scrapes and documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {
-    /// Name as it is scraped, without the `_total` that a counter gets.
+    /// Name, without the suffix `_total` of counters.
     pub name: &'static str,
-    /// Its kind.
+    /// Kind of metric.
     pub kind: Kind,
-    /// Names of its labels, in order.
+    /// Names of the labels, in order.
     pub labels: &'static [&'static str],
-    /// Its meaning, with its unit.
+    /// Meaning and unit.
     pub help: &'static str,
 }
 
-/// Writes metrics into a scrape.
+/// Encoder of the samples of a scrape.
 pub(super) struct Writer<'a>(pub(super) DescriptorEncoder<'a>);
 
 pub(super) const fn gauge(
@@ -75,8 +75,8 @@ impl Metric {
 // === impl Writer ===
 
 impl Writer<'_> {
-    /// Writes the samples of a counter or gauge: the values of its labels, and its own. Leaves the
-    /// metric out if there are none.
+    /// Encodes the samples (label values and value) of a counter or gauge. Without samples, the metric is
+    /// omitted.
     pub(super) fn samples<'l, const N: usize>(
         &mut self,
         metric: Metric,
@@ -89,12 +89,12 @@ impl Writer<'_> {
         })
     }
 
-    /// Writes the one sample of a metric without labels. None leaves the metric out.
+    /// Encodes the sample of a metric without labels. `None` omits the metric.
     pub(super) fn sample(&mut self, metric: Metric, value: Option<f64>) -> fmt::Result {
         self.samples(metric, value.map(|value| ([], value)))
     }
 
-    /// Writes one histogram for each set of labels.
+    /// Encodes one histogram per set of label values.
     pub(super) fn histograms<'l, const N: usize>(
         &mut self,
         metric: Metric,
@@ -123,7 +123,7 @@ impl Writer<'_> {
     }
 }
 
-/// 1 if true.
+/// Converts a boolean to 1 or 0.
 pub(super) fn flag(value: bool) -> f64 {
     f64::from(u8::from(value))
 }

@@ -6,7 +6,7 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, regis
 
 use super::{
     metric::{Metric, Writer, count, counter, gauge},
-    usage::Usage,
+    usage::ProcessUsage,
 };
 use crate::telemetry::{
     LogTarget,
@@ -72,7 +72,7 @@ impl Collector for ProcessCollector {
         writer.samples(LOG_LINES_LOST, lost)?;
         writer.samples(BUILD_INFO, [([env!("CARGO_PKG_VERSION")], 1.0)])?;
         writer.sample(START_TIME, Some(self.started.as_duration().as_secs_f64()))?;
-        let Usage { cpu_seconds, resident_bytes, open_fds, max_fds } = Usage::now();
+        let ProcessUsage { cpu_seconds, resident_bytes, open_fds, max_fds } = ProcessUsage::now();
         writer.sample(CPU_SECONDS, cpu_seconds)?;
         writer.sample(RESIDENT_MEMORY, resident_bytes.map(count))?;
         writer.sample(OPEN_FDS, open_fds.map(count))?;

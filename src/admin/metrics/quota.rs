@@ -1,4 +1,4 @@
-//! Metrics of the HubSpot quota: windows, queues, permits and rejections of each limit.
+//! Metrics of the HubSpot quota: windows, queues, permits and rejections per bucket.
 
 use std::{fmt, sync::Arc};
 
@@ -7,7 +7,7 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, regis
 use super::metric::{Metric, Writer, count, counter, flag, gauge};
 use leadsd_quota::{AccountSnapshot, BucketSnapshot, Quota};
 
-/// Label of the writes that wait for an earlier one to the same lead.
+/// Bucket label of writes that wait for an earlier write to the same lead.
 const LEAD: &str = "lead";
 
 const QUOTA_SIZE: Metric = gauge(
@@ -151,7 +151,7 @@ fn encode_counters(writer: &mut Writer<'_>, accounts: &[AccountSnapshot]) -> fmt
     writer.samples(QUOTA_UPSTREAM, counted(|bucket| count(bucket.counts.upstream_429)))
 }
 
-/// One sample for each limit. None leaves a limit out.
+/// One sample per bucket. `None` omits a bucket.
 fn each(
     accounts: &[AccountSnapshot],
     value: impl Fn(&BucketSnapshot) -> Option<f64>,

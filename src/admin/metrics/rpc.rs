@@ -1,4 +1,4 @@
-//! Metrics of the gRPC server: calls, connections and the limits of the replica.
+//! Metrics of the gRPC server: calls, connections and limits of the replica.
 
 use std::fmt;
 
@@ -78,7 +78,7 @@ impl Collector for RpcCollector {
         let ServerSnapshot { admission, methods } = self.0.snapshot();
         let AdmissionSnapshot { limits, rejected, connections_opened, connections_closed } =
             admission;
-        // Methods that were never called are left out.
+        // Methods that were never called are omitted.
         let called = || methods.iter().filter(|method| method.started > 0);
         let each = |value: fn(&MethodSnapshot) -> f64| {
             called().map(move |method| (labels(method), value(method)))

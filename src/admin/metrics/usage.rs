@@ -1,32 +1,32 @@
-//! What the process uses, as Linux tells; elsewhere nothing is told.
+//! Resource usage of the process from Linux's `/proc`; other systems report nothing.
 
 use std::fs;
 
-/// Clock ticks a second in what Linux tells: the same on every machine that it runs on.
+/// Clock ticks per second in `/proc`: 100 on all supported architectures.
 const TICKS: f64 = 100.0;
 
-/// What the process uses now; each is absent if it cannot be read.
+/// Resource usage of the process; `None` if a value cannot be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Usage {
-    /// Processor time, by user and system.
+pub(super) struct ProcessUsage {
+    /// User and system CPU time in seconds.
     pub(super) cpu_seconds: Option<f64>,
-    /// Memory in use.
+    /// Resident memory in bytes.
     pub(super) resident_bytes: Option<u64>,
-    /// File handles in use.
+    /// Number of open file descriptors.
     pub(super) open_fds: Option<u64>,
-    /// Most file handles.
+    /// Maximum number of open file descriptors.
     pub(super) max_fds: Option<u64>,
 }
 
-// === impl Usage ===
+// === impl ProcessUsage ===
 
-impl Usage {
+impl ProcessUsage {
     pub(super) fn now() -> Self {
         let read = |file: &str| fs::read_to_string(format!("/proc/self/{file}")).ok();
         Self {
             cpu_seconds: read("stat").as_deref().and_then(cpu_seconds),
             resident_bytes: read("status").as_deref().and_then(resident_bytes),
-            // One of them is the folder that is being read.
+            // One of them is the open directory itself.
             open_fds: fs::read_dir("/proc/self/fd")
                 .ok()
                 .and_then(|fds| u64::try_from(fds.count().saturating_sub(1)).ok()),
@@ -36,7 +36,7 @@ impl Usage {
 }
 
 fn cpu_seconds(stat: &str) -> Option<f64> {
-    // The name of the program stands in parentheses and may hold anything.
+    // The program name is in parentheses and may contain any character.
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut ticks = fields.split(' ').skip(11).map(|field| field.parse::<f64>().ok());
     Some((ticks.next()?? + ticks.next()??) / TICKS)
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_linux_tells_is_read() {
+    fn files_of_proc_are_parsed() {
         let stat = "7 (a ) b) S 1 7 7 0 -1 4194304 5 0 0 0 250 50 0 0 20 0 3 0 100 9 9";
         assert_eq!(cpu_seconds(stat), Some(3.0));
         assert_eq!(resident_bytes("VmPeak:\t9 kB\nVmRSS:\t   20 kB\n"), Some(20 * 1024));
@@ -69,8 +69,8 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn this_process_is_told_of() {
-        let Usage { cpu_seconds, resident_bytes, open_fds, max_fds } = Usage::now();
+    fn usage_of_this_process_is_read() {
+        let ProcessUsage { cpu_seconds, resident_bytes, open_fds, max_fds } = ProcessUsage::now();
         assert!(cpu_seconds.is_some() && resident_bytes > Some(1 << 20));
         assert!(open_fds >= Some(3) && max_fds > open_fds);
     }

@@ -3,14 +3,18 @@
 use std::io::{self, Write as _};
 
 use super::Upstream;
-use crate::app::Bound;
+use crate::app::BoundService;
 use leadsd_vault_fake::FakeVault;
 
 /// Placeholder for a contact id that the reader fills in.
 const CONTACT_PLACEHOLDER: &str = "CONTACT_ID";
 
 /// Prints addresses and commands to paste.
-pub(super) fn print(bound: &Bound, upstream: &Upstream, vault: &FakeVault) -> io::Result<()> {
+pub(super) fn print(
+    bound: &BoundService,
+    upstream: &Upstream,
+    vault: &FakeVault,
+) -> io::Result<()> {
     let (grpc, admin) = (bound.grpc_address(), bound.admin_address());
     let mut out = io::stdout().lock();
     match upstream {

@@ -1,5 +1,5 @@
-//! Request messages to domain types. Everything that can be rejected without a HubSpot call is rejected
-//! here, with the field in a BadRequest.
+//! Converts request messages to domain types. Rejects every request that is invalid without a HubSpot
+//! call, with the field in `google.rpc.BadRequest`.
 
 use std::hash::Hash;
 
@@ -21,7 +21,7 @@ const MAX_PAGE_SIZE: u32 = 100;
 /// Maximum number of leads on a page of a search.
 const MAX_SEARCH_PAGE_SIZE: u32 = 200;
 
-/// Number of results of a search that HubSpot pages through.
+/// Maximum number of search results that HubSpot pages through.
 const SEARCH_WINDOW: u64 = 10_000;
 
 pub(crate) fn get(request: pb::GetLeadRequest) -> Result<GetLead, Error> {
@@ -87,12 +87,12 @@ pub(crate) fn search(
     search.after = fingerprint.after(&page_token)?;
     let offset = search.after.as_deref().and_then(|after| after.parse::<u64>().ok()).unwrap_or(0);
     if offset >= SEARCH_WINDOW {
-        let description = "a search pages its first 10,000 results only; narrow the filters, for \
-                           example to hs_object_id greater than the last one seen";
+        let description = "a search returns at most its first 10,000 results; narrow the filters, \
+                           for example to hs_object_id greater than that of the last result";
         return Err(Error::new(Reason::SearchWindowExceeded, format!("page_token: {description}"))
             .with_fields(vec![FieldFault::new("page_token", description)]));
     }
-    // The window may cut the last page.
+    // The window may shorten the last page.
     let left = u32::try_from(SEARCH_WINDOW - offset).unwrap_or(u32::MAX);
     search.limit = search.limit.min(left);
     Ok((search, fingerprint))
@@ -160,13 +160,13 @@ pub(crate) fn batch_get(request: pb::BatchGetLeadsRequest, cap: usize) -> Result
     faults.finish(Some(batch))
 }
 
-/// Inputs of a batch write, with the request id of the batch.
-type Writes<T> = (Vec<Traced<T>>, Option<RequestId>);
+/// Inputs of a batch write, and the request id of the batch.
+type BatchInputs<T> = (Vec<Traced<T>>, Option<RequestId>);
 
 pub(crate) fn batch_create(
     request: pb::BatchCreateLeadsRequest,
     cap: usize,
-) -> Result<Writes<CreateLead>, Error> {
+) -> Result<BatchInputs<CreateLead>, Error> {
     let pb::BatchCreateLeadsRequest { inputs, request_id } = request;
     writes(inputs, &request_id, cap, |faults, prefix, input| {
         let pb::LeadCreate { properties, primary_contact_id, associations, object_write_trace_id } =
@@ -179,7 +179,7 @@ pub(crate) fn batch_create(
 pub(crate) fn batch_update(
     request: pb::BatchUpdateLeadsRequest,
     cap: usize,
-) -> Result<Writes<UpdateLead>, Error> {
+) -> Result<BatchInputs<UpdateLead>, Error> {
     let pb::BatchUpdateLeadsRequest { inputs, request_id } = request;
     let ids = inputs.iter().map(|input| (input.id_property.clone(), input.id.clone()));
     unique_ids(ids, inputs.len(), cap)?;
@@ -192,7 +192,7 @@ pub(crate) fn batch_update(
 pub(crate) fn batch_upsert(
     request: pb::BatchUpsertLeadsRequest,
     cap: usize,
-) -> Result<Writes<UpsertLead>, Error> {
+) -> Result<BatchInputs<UpsertLead>, Error> {
     let pb::BatchUpsertLeadsRequest { inputs, request_id } = request;
     let ids = inputs.iter().map(|input| (input.id_property.clone(), input.id.clone()));
     unique_ids(ids, inputs.len(), cap)?;
@@ -213,13 +213,13 @@ pub(crate) fn batch_archive(
     faults.finish(Some((ids, request_id)))
 }
 
-/// Converts the inputs of a batch write: count, each input, trace ids.
+/// Converts and validates the inputs of a batch write: number of inputs, each input, unique trace ids.
 fn writes<In, Out>(
     inputs: Vec<In>,
     request_id: &str,
     cap: usize,
     convert: impl Fn(&mut FieldFaults, &str, In) -> (Option<Out>, String),
-) -> Result<Writes<Out>, Error> {
+) -> Result<BatchInputs<Out>, Error> {
     let mut faults = FieldFaults::default();
     let request_id = faults.request_id(request_id);
     if !faults.inputs("inputs", inputs.len(), cap) {

@@ -1,4 +1,4 @@
-//! Results of the domain to response messages.
+//! Converts domain results to response messages.
 
 use prost_types::Timestamp as PbTimestamp;
 
@@ -146,7 +146,7 @@ fn warning(warning: Warning) -> pb::LeadWarning {
 }
 
 fn timestamp(time: Timestamp) -> PbTimestamp {
-    // The nanoseconds of a proto timestamp count forward, even before 1970.
+    // The nanoseconds of a protobuf timestamp are never negative, even before 1970.
     let (mut seconds, mut nanos) = (time.as_second(), time.subsec_nanosecond());
     if nanos < 0 {
         seconds -= 1;

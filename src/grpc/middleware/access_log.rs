@@ -1,4 +1,4 @@
-//! The end of a call: its metrics, its span, and one access event, however it ends.
+//! Records the end of a call in metrics, trace and access log, for any outcome.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,23 +19,23 @@ use crate::{
     },
 };
 
-/// Maximum length of the path of an unknown method in logs.
+/// Maximum length in characters of the path of an unknown method in logs.
 const MAX_PATH: usize = 128;
 
-/// Part of its deadline by which a client may be ahead of this replica: its timer starts when it sends
-/// the call. A client that cancels in the last twentieth has let its deadline pass.
-const CLIENT_AHEAD: u32 = 20;
+/// Fraction (1/20) of its timeout by which a client's timer may be ahead of this replica's: it starts when
+/// the client sends the call. A cancellation in the last twentieth counts as an expired deadline.
+const CLIENT_LEAD: u32 = 20;
 
-/// Records the end of a call when it drops. If it drops without a code, the client has disconnected
-/// or has not read the response in time.
+/// Recorder of the end of a call, which is its drop. A drop without a code means that the client has
+/// disconnected or has not read the response in time.
 pub(crate) struct AccessLog {
     policy: Arc<CallPolicy>,
     method: usize,
-    /// The path of the call, if its method is unknown.
+    /// Path of the call; `None` if its method is known.
     path: Option<String>,
     state: Arc<CallState>,
     code: Option<Code>,
-    /// Span of the call's log events; ends with the call.
+    /// Log span of the call.
     span: Span,
 }
 
@@ -57,26 +57,26 @@ impl AccessLog {
         Self { policy, method, path, state, code: None, span }
     }
 
-    /// The span of the call's log events.
+    /// Log span of the call.
     pub(crate) fn span(&self) -> &Span {
         &self.span
     }
 
-    /// The state of the call.
+    /// State of the call.
     pub(crate) fn state(&self) -> &Arc<CallState> {
         &self.state
     }
 
-    /// The method of the call.
+    /// Method of the call.
     pub(crate) fn method(&self) -> &Method {
         self.policy.methods.get(self.method)
     }
 
-    /// The code of the call: the one that was sent, else the reason why none was.
+    /// Code of the call: the code that was sent, else the code for the reason why none was.
     fn code(&self, took: Duration) -> Code {
         self.code.unwrap_or_else(|| {
             let allowed = self.state.deadline.saturating_duration_since(self.state.started);
-            if took + allowed / CLIENT_AHEAD >= allowed {
+            if took + allowed / CLIENT_LEAD >= allowed {
                 Code::DeadlineExceeded
             } else {
                 Code::Cancelled
@@ -84,7 +84,7 @@ impl AccessLog {
         })
     }
 
-    /// The call as a span of its trace.
+    /// Builds the trace span of the call.
     fn finished(&self, code: Code, took: Duration) -> FinishedSpan {
         let Method { name, service, method, .. } = self.method();
         let text = |name, text: &str| KeyValue::new(name, text.to_owned());
@@ -138,7 +138,7 @@ impl AccessLog {
                 )
             };
         }
-        // Health probes and reflection work on no portal and come every second.
+        // Health probes and reflection are frequent and concern no portal.
         if method.is_public_api || path.is_some() {
             access!(Level::INFO);
         } else {
@@ -166,7 +166,7 @@ impl Drop for AccessLog {
     }
 }
 
-/// True if the call failed in this service or behind it, and not because of its client.
+/// Reports whether a code is an error of this service or its upstreams, not of the client.
 fn is_server_error(code: Code) -> bool {
     match code {
         Code::Unknown

@@ -1,11 +1,11 @@
-//! Authorization: finds the caller and the portal of a call, and decides whether this caller may do
-//! that there, from the headers alone.
+//! Authorization: determines the caller and the portal of a call from its headers, and checks the
+//! caller's rights.
 
 use std::{sync::Arc, time::Duration};
 
 use http::HeaderMap;
 
-use super::portals::Portals;
+use super::portals::PortalResolver;
 use crate::{
     auth::{Access, Auth, AuthError, HeaderValue, PresentedCredentials, Rights},
     grpc::{methods::Method, transport::call_state::CallState},
@@ -16,23 +16,21 @@ use leadsd_quota::Caller;
 /// Metadata key of a caller's API key.
 const API_KEY: &str = "x-api-key";
 
-/// Metadata key by which a caller names itself, where callers have no identity.
+/// Metadata key with the name of an unauthenticated caller.
 const CALLER: &str = "leadsd-caller";
 
-/// `RetryInfo` of a call whose caller could not be authenticated because a source of keys is
-/// unavailable.
+/// `RetryInfo` of a call that cannot be authenticated because an auth source is unavailable.
 const AUTH_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Weight of callers that have no portal in this call.
+/// Weight of callers of calls without a portal.
 const DEFAULT_SHARE: u32 = 1;
 
-/// What a method requires of its caller.
+/// Permission that a method requires of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Permission {
-    /// Nothing: health probes are unauthenticated.
+    /// None: health probes are unauthenticated.
     Public,
-    /// Any authenticated caller with at least one policy. Reflection shows the contract, which is no
-    /// secret but no public page either.
+    /// Any authenticated caller with at least one policy, for reflection.
     AnyAuthenticated,
     /// Read access to leads of the portal.
     Read,
@@ -42,42 +40,42 @@ pub(crate) enum Permission {
     Quota,
 }
 
-/// A caller that may do what it asks for in this portal.
+/// Caller that is authorized for the call, and the portal.
 #[derive(Debug, Clone)]
 pub(crate) struct Authorized {
     pub(crate) caller: Caller,
     pub(crate) portal: Arc<Portal>,
 }
 
-/// Why an authenticated caller is rejected.
+/// Denial of a call of an authenticated caller.
 #[derive(Debug)]
 struct Denial {
     error: Error,
-    /// The portal; `None` unless the caller may know it.
+    /// Portal of the call; `None` if the caller must not learn that it exists.
     portal: Option<PortalName>,
 }
 
-/// What the policies grant a caller.
-struct Granted<'a> {
-    /// True if they grant anything anywhere.
+/// Rights of a caller.
+struct CallerRights<'a> {
+    /// True if the caller has any right in any portal.
     anything: bool,
-    /// Its rights in a portal, whether or not the portal exists.
+    /// Looks up the rights in a portal, which need not exist.
     in_portal: &'a dyn Fn(&PortalName) -> Rights,
 }
 
-/// Authorizes calls.
+/// Authorizer of calls.
 #[derive(Debug)]
 pub(crate) struct Authorizer {
-    /// Authenticates callers; `None` if callers have no identity and may do everything.
+    /// Authenticator; `None` if every call is allowed without authentication.
     pub(crate) auth: Option<Arc<Auth>>,
-    pub(crate) portals: Portals,
+    pub(crate) portals: PortalResolver,
 }
 
 // === impl Permission ===
 
 impl Permission {
-    /// The permission that the method at this path requires. A method of this service that is not
-    /// listed requires write access, so that a missing entry grants nothing.
+    /// Permission that the method at this path requires. An unlisted method of this API requires write
+    /// access, so that a missing entry grants nothing.
     pub(crate) fn for_path(path: &str) -> Self {
         let path = path.strip_prefix('/').unwrap_or(path);
         let Some((service, method)) = path.split_once('/') else { return Self::AnyAuthenticated };
@@ -97,8 +95,8 @@ impl Permission {
 // === impl Authorizer ===
 
 impl Authorizer {
-    /// Decides on a call. Records the caller and the portal in its state, and returns them if its
-    /// method works on a portal. `peer` is the caller if it has neither an identity nor a name.
+    /// Authorizes a call and records caller and portal in its state. `None` if its method concerns no
+    /// portal. `peer` is the caller if it has neither an identity nor a name.
     pub(crate) async fn authorize(
         &self,
         state: &CallState,
@@ -109,8 +107,7 @@ impl Authorizer {
     ) -> Result<Option<Authorized>, Error> {
         let authorized = match &self.auth {
             None => self.authorize_anonymous(state, peer, method, headers)?,
-            // In a box of its own, which is freed before the handler runs: it is large, and calls
-            // wait for quota.
+            // Boxed, because the future is large: the box is freed before the handler waits for quota.
             Some(auth) => {
                 Box::pin(self.authorize_authenticated(auth, state, path, headers)).await?
             }
@@ -129,7 +126,7 @@ impl Authorizer {
         method: &Method,
         headers: &HeaderMap,
     ) -> Result<Option<Authorized>, Error> {
-        // A method that does not exist is UNIMPLEMENTED, whatever the portal.
+        // An unknown method is UNIMPLEMENTED for any portal.
         if !method.is_public_api || method.is_unknown() {
             return Ok(None);
         }
@@ -151,14 +148,14 @@ impl Authorizer {
             return Ok(None);
         }
         let presented = PresentedCredentials {
-            authorization: sent(headers, http::header::AUTHORIZATION.as_str()),
-            api_key: sent(headers, API_KEY),
+            authorization: header_value(headers, http::header::AUTHORIZATION.as_str()),
+            api_key: header_value(headers, API_KEY),
             certificate: state.connection.certificate.as_ref(),
         };
         let identity =
             auth.authenticate(presented, state.deadline).await.map_err(unauthenticated)?;
         let caller = |share| Caller::authenticated(identity.name(), share);
-        let granted = Granted {
+        let granted = CallerRights {
             anything: auth.has_rights(&identity),
             in_portal: &|portal| auth.rights(&identity, portal),
         };
@@ -187,21 +184,21 @@ impl Authorizer {
     }
 }
 
-/// The portal and the caller's rights there; `None` if the method works on no portal.
+/// Resolves the portal and checks the caller's rights there. `None` if the method concerns no portal.
 fn decide(
     permission: Permission,
-    granted: &Granted<'_>,
-    portals: &Portals,
+    granted: &CallerRights<'_>,
+    portals: &PortalResolver,
     headers: &HeaderMap,
 ) -> Result<Option<(Arc<Portal>, Rights)>, Denial> {
     if !granted.anything {
-        return Err(forbidden("no policy lets this caller do anything", None));
+        return Err(forbidden("no policy grants this caller any right", None));
     }
     let missing = match permission {
         Permission::Public | Permission::AnyAuthenticated => return Ok(None),
-        Permission::Read => "this caller may not read leads in this portal",
-        Permission::Write => "this caller may not write leads in this portal",
-        Permission::Quota => "this caller may not ask for the quota of this portal",
+        Permission::Read => "the caller may not read leads",
+        Permission::Write => "the caller may not write leads",
+        Permission::Quota => "the caller may not read the quota",
     };
     let may_use = |portal: &PortalName| (granted.in_portal)(portal).any();
     let portal = portals.resolve(headers, Some(&may_use));
@@ -210,7 +207,8 @@ fn decide(
     if is_granted(permission, &rights) {
         Ok(Some((portal, rights)))
     } else {
-        Err(forbidden(missing, Some(portal.name.clone())))
+        let text = format!("{missing} in portal {}", portal.name);
+        Err(forbidden(&text, Some(portal.name.clone())))
     }
 }
 
@@ -227,13 +225,13 @@ fn forbidden(text: &str, portal: Option<PortalName>) -> Denial {
     Denial { error: Error::new(Reason::CallerForbidden, text), portal }
 }
 
-/// The name that a caller gives itself.
+/// Name in the metadata of an unauthenticated caller.
 fn named_caller(headers: &HeaderMap) -> Option<Caller> {
     let named = headers.get(CALLER)?.to_str().ok()?.trim();
     (!named.is_empty()).then(|| Caller::new(named))
 }
 
-fn sent<'a>(headers: &'a HeaderMap, name: &str) -> HeaderValue<'a> {
+fn header_value<'a>(headers: &'a HeaderMap, name: &str) -> HeaderValue<'a> {
     HeaderValue::from_values(headers.get_all(name).iter().map(http::HeaderValue::as_bytes))
 }
 
@@ -241,7 +239,7 @@ fn unauthenticated(error: AuthError) -> Error {
     match error {
         AuthError::Missing => Error::new(
             Reason::Unauthenticated,
-            "the call does not prove who calls: it needs a client certificate, a bearer token or an API key",
+            "the call is not authenticated; send a client certificate, a bearer token or an API key",
         ),
         AuthError::Invalid(why) => Error::new(Reason::Unauthenticated, why),
         AuthError::Unavailable(why) => {

@@ -1,8 +1,8 @@
-//! Hands an authorized call to its handler.
+//! Passes an authorized call to its handler.
 //!
-//! tonic's generated services sit between the layers and the handlers, and pass on nothing but the
-//! request. So the context travels in its extensions: as one value, which is inserted in
-//! [`AuthorizedCall::insert_into`] and taken out in [`AuthorizedCall::take_from`], and nowhere else.
+//! The generated services between layers and handlers pass on only the request. So the call travels in
+//! the request extensions, inserted only by [`AuthorizedCall::insert_into`] and removed only by
+//! [`AuthorizedCall::take_from`].
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::{
 };
 use leadsd_quota::{Priority, Requester};
 
-/// Metadata key for the priority of a call.
+/// Metadata key of the priority of a call.
 const PRIORITY: &str = "leadsd-priority";
 
-/// A call that may be handled: its context for the domain, and its state for the response.
+/// Authorized call: its context for the domain, and its state for the response.
 #[derive(Debug, Clone)]
 pub(crate) struct AuthorizedCall {
     pub(crate) context: CallContext,
@@ -43,18 +43,18 @@ impl AuthorizedCall {
             request_id: Arc::clone(&state.request_id),
             trace: state.trace.clone(),
             cost: Arc::clone(&state.cost),
-            // The slot of the call is in use as long as any work for the call.
+            // The slot is released when no work for the call is left.
             guard: Guard::new(state),
         };
         Ok(Self { context, state: Arc::clone(state) })
     }
 
-    /// Puts the call into the request for its handler.
+    /// Inserts the call into the request extensions.
     pub(crate) fn insert_into(self, extensions: &mut http::Extensions) {
         extensions.insert(self);
     }
 
-    /// Takes the call out of the request, with its message.
+    /// Removes the call from the request extensions; returns it with the message.
     pub(crate) fn take_from<M>(request: Request<M>) -> Result<(Self, M), Status> {
         let (_, mut extensions, message) = request.into_parts();
         let call = extensions.remove::<Self>().ok_or_else(|| {
@@ -70,8 +70,8 @@ fn priority(headers: &HeaderMap) -> Result<Priority, Error> {
         None | Some(b"interactive") => Ok(Priority::Interactive),
         Some(b"bulk") => Ok(Priority::Bulk),
         Some(_) => {
-            let fault = FieldFault::new(PRIORITY, "must be interactive or bulk");
-            Err(Error::invalid(vec![fault]))
+            let violation = FieldFault::new(PRIORITY, "must be interactive or bulk");
+            Err(Error::invalid(vec![violation]))
         }
     }
 }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_passed_no_layer_is_an_internal_error() {
+    fn a_request_without_a_call_is_an_internal_error() {
         let status = AuthorizedCall::take_from(Request::new(())).unwrap_err();
         assert_eq!(status.code(), tonic::Code::Internal);
     }

@@ -1,21 +1,21 @@
-//! What applies to all calls: the methods, the ceilings of deadlines, the maximum message.
+//! Settings of all calls: methods, maximum deadlines, maximum message size.
 
 use std::sync::Arc;
 
 use super::deadline::DeadlinePolicy;
 use crate::{grpc::methods::Methods, telemetry::spans::SpanSink};
 
-/// What applies to all calls.
+/// Settings of all calls.
 #[derive(Debug)]
 pub(crate) struct CallPolicy {
-    /// The methods that can be called.
+    /// Methods of the server.
     pub(crate) methods: Arc<Methods>,
-    /// Ceilings of deadlines.
+    /// Maximum deadlines.
     pub(crate) deadlines: DeadlinePolicy,
-    /// Maximum message, in bytes.
+    /// Maximum size of a request message in bytes.
     pub(crate) max_message: usize,
-    /// Page that explains the reasons of errors; empty for none.
+    /// URL of the page that documents error reasons; empty if there is none.
     pub(crate) error_docs_url: Arc<str>,
-    /// Receives the spans of sampled traces.
+    /// Sink for spans of sampled traces.
     pub(crate) spans: SpanSink,
 }

@@ -1,60 +1,59 @@
-//! Deadlines: the client's timeout and the ceilings of this service become one point in time, by which
-//! the call has its response.
+//! Deadlines of calls: the minimum of the client's timeout and the maximum of this service.
 
 use std::{future::Future, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use tokio::time::{Instant, error::Elapsed, timeout_at};
 
-use crate::grpc::methods::CallKind;
+use crate::grpc::methods::MethodKind;
 
-/// The client's timeout, as gRPC sends it.
+/// Header with the client's timeout.
 pub(crate) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// Ceiling for streams: as long as the client asks for.
-const STREAMING: Duration = Duration::from_secs(365 * 86_400);
+/// Maximum timeout of streams, larger than any real timeout.
+const MAX_STREAMING: Duration = Duration::from_secs(365 * 86_400);
 
-/// Ceiling for health probes, and for the begin of one that watches.
-const PROBE: Duration = Duration::from_secs(5);
+/// Maximum timeout of health probes, and of the first response of a health watch.
+const MAX_PROBE: Duration = Duration::from_secs(5);
 
-/// Time after the deadline at which the layer ends a call whose handler did not. The handler knows
-/// more about the call, so its error is preferred.
-const BACKSTOP: Duration = Duration::from_millis(20);
+/// Time after the deadline at which the layer ends a call. Handlers end at the deadline with a more
+/// specific error, which this delay lets through.
+const HANDLER_GRACE: Duration = Duration::from_millis(20);
 
-/// Ceilings of the deadlines of calls.
+/// Maximum timeouts of calls.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DeadlinePolicy {
-    /// For calls for one lead or one page.
+    /// Maximum timeout of calls for one lead or one page.
     pub(crate) max_unary: Duration,
-    /// For batches.
+    /// Maximum timeout of batches.
     pub(crate) max_batch: Duration,
 }
 
-/// The two deadlines of a call.
+/// Deadlines of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Deadlines {
-    /// When the call ends.
+    /// Deadline of the call.
     pub(crate) call: Instant,
-    /// When its response must have begun; earlier than the call's end for streams.
+    /// Deadline of the response headers; earlier than `call` for streams.
     pub(crate) response: Instant,
 }
 
 // === impl DeadlinePolicy ===
 
 impl DeadlinePolicy {
-    /// The deadlines of a call that starts now, given the value of `grpc-timeout`.
+    /// Computes the deadlines of a call that starts at `start`, from the value of `grpc-timeout`.
     pub(crate) fn deadlines(
         &self,
-        kind: CallKind,
+        kind: MethodKind,
         is_probe: bool,
         timeout: Option<&HeaderValue>,
         start: Instant,
     ) -> Deadlines {
-        let max_unary = if is_probe { self.max_unary.min(PROBE) } else { self.max_unary };
+        let max_unary = if is_probe { self.max_unary.min(MAX_PROBE) } else { self.max_unary };
         let (call, response) = match kind {
-            CallKind::Unary => (max_unary, max_unary),
-            CallKind::Batch => (self.max_batch, self.max_batch),
-            CallKind::Streaming => (STREAMING, max_unary),
+            MethodKind::Unary => (max_unary, max_unary),
+            MethodKind::Batch => (self.max_batch, self.max_batch),
+            MethodKind::Streaming => (MAX_STREAMING, max_unary),
         };
         let call = start + timeout.and_then(parse_timeout).map_or(call, |asked| asked.min(call));
         Deadlines { call, response: call.min(start + response) }
@@ -64,13 +63,13 @@ impl DeadlinePolicy {
 // === impl Deadlines ===
 
 impl Deadlines {
-    /// Bounds the time to the response.
+    /// Waits for the response headers until their deadline.
     pub(crate) async fn enforce<F: Future>(self, response: F) -> Result<F::Output, Elapsed> {
-        timeout_at(self.response + BACKSTOP, response).await
+        timeout_at(self.response + HANDLER_GRACE, response).await
     }
 }
 
-/// Parses one to eight digits and a unit, as the gRPC protocol defines it; `None` if it is malformed.
+/// Parses a `grpc-timeout`: one to eight digits and a unit. `None` if it is malformed.
 fn parse_timeout(value: &HeaderValue) -> Option<Duration> {
     let (digits, unit) = value.to_str().ok()?.split_at_checked(value.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -113,24 +112,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_deadline_is_the_clients_or_the_ceiling_of_the_kind() {
+    async fn the_deadline_is_the_clients_or_the_maximum_of_the_kind() {
         let start = Instant::now();
         let year = 365 * 86_400;
         for (kind, is_probe, timeout, call, response) in [
-            (CallKind::Unary, false, None, 30, 30),
-            (CallKind::Unary, false, Some("5S"), 5, 5),
-            (CallKind::Unary, false, Some("31S"), 30, 30),
-            (CallKind::Unary, false, Some("0S"), 0, 0),
-            (CallKind::Unary, false, Some("never"), 30, 30),
-            (CallKind::Unary, true, None, 5, 5),
-            (CallKind::Unary, true, Some("2S"), 2, 2),
-            (CallKind::Batch, false, None, 120, 120),
-            (CallKind::Batch, false, Some("60S"), 60, 60),
-            (CallKind::Streaming, false, None, year, 30),
-            (CallKind::Streaming, false, Some("3600S"), 3_600, 30),
-            (CallKind::Streaming, false, Some("10S"), 10, 10),
-            (CallKind::Streaming, true, None, year, 5),
-            (CallKind::Streaming, true, Some("3S"), 3, 3),
+            (MethodKind::Unary, false, None, 30, 30),
+            (MethodKind::Unary, false, Some("5S"), 5, 5),
+            (MethodKind::Unary, false, Some("31S"), 30, 30),
+            (MethodKind::Unary, false, Some("0S"), 0, 0),
+            (MethodKind::Unary, false, Some("never"), 30, 30),
+            (MethodKind::Unary, true, None, 5, 5),
+            (MethodKind::Unary, true, Some("2S"), 2, 2),
+            (MethodKind::Batch, false, None, 120, 120),
+            (MethodKind::Batch, false, Some("60S"), 60, 60),
+            (MethodKind::Streaming, false, None, year, 30),
+            (MethodKind::Streaming, false, Some("3600S"), 3_600, 30),
+            (MethodKind::Streaming, false, Some("10S"), 10, 10),
+            (MethodKind::Streaming, true, None, year, 5),
+            (MethodKind::Streaming, true, Some("3S"), 3, 3),
         ] {
             let timeout = timeout.map(HeaderValue::from_static);
             let deadlines = POLICY.deadlines(kind, is_probe, timeout.as_ref(), start);
@@ -143,10 +142,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_response_that_does_not_come_ends_just_after_the_deadline() {
+    async fn a_call_without_a_response_ends_just_after_the_deadline() {
         let start = Instant::now();
         let timeout = HeaderValue::from_static("2S");
-        let deadlines = POLICY.deadlines(CallKind::Unary, false, Some(&timeout), start);
+        let deadlines = POLICY.deadlines(MethodKind::Unary, false, Some(&timeout), start);
         assert_eq!(deadlines.enforce(ready(7)).await, Ok(7));
         assert_eq!(start.elapsed(), Duration::ZERO);
         assert!(deadlines.enforce(pending::<()>()).await.is_err());

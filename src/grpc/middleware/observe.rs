@@ -1,5 +1,5 @@
-//! The outermost layer: gives every call its id, deadline and span, rejects it if there is too much to
-//! do, ends it at its deadline, survives its panics, and has its end recorded, however it ends.
+//! Outermost layer of a call: assigns request id, deadline and trace span, applies admission control,
+//! enforces the deadline, catches panics, and records the end for any outcome.
 
 use std::{
     convert::Infallible,
@@ -44,15 +44,15 @@ use crate::{
 };
 use leadsd_quota::Caller;
 
-/// HubSpot calls that a response took, out; a fraction if they were shared.
+/// Response metadata key with the number of HubSpot calls; a fraction if calls were shared.
 const QUOTA_COST: HeaderName = HeaderName::from_static("leadsd-quota-cost");
 
-/// Bytes that HTTP/2 adds to the size of each header.
+/// Overhead per header in the size of a header list, by RFC 9113.
 const HEADER_OVERHEAD: usize = 32;
 
-/// The services behind the layers.
+/// Services behind the layers.
 pub(crate) trait Services: fmt::Debug + Send + Sync + 'static {
-    /// Has a service handle a call.
+    /// Dispatches a call to a service.
     fn call(
         &self,
         service: ServiceKind,
@@ -60,13 +60,13 @@ pub(crate) trait Services: fmt::Debug + Send + Sync + 'static {
     ) -> BoxFuture<Response<Body>, Infallible>;
 }
 
-/// Creates the layer of each connection.
+/// Factory of the layer of each connection.
 #[derive(Debug)]
 pub(crate) struct CallServer {
     pub(crate) shared: Arc<SharedLayers>,
 }
 
-/// What the layers of all connections share.
+/// State shared by the layers of all connections.
 #[derive(Debug)]
 pub(crate) struct SharedLayers {
     pub(crate) services: Box<dyn Services>,
@@ -75,20 +75,20 @@ pub(crate) struct SharedLayers {
     pub(crate) admission: Arc<Admission>,
 }
 
-/// A call that was admitted.
-struct Accepted {
-    /// Index of its method.
+/// Call that passed admission control.
+struct AdmittedCall {
+    /// Index of the method.
     method: usize,
     state: Arc<CallState>,
     peer: Caller,
 }
 
-/// The layer around all services of one connection.
+/// Layer around all services, one per connection.
 #[derive(Debug)]
 pub(crate) struct CallLayer {
     shared: Arc<SharedLayers>,
     connection: Arc<ConnInfo>,
-    /// The caller of calls without identity and name: the address of the peer.
+    /// Caller of calls without identity and name: the address of the peer.
     peer: Caller,
     handover: StreamHandover,
 }
@@ -152,7 +152,8 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
             return Box::pin(ready(Ok(respond(log, response))));
         }
         let body = MeteredBody::new(body, &parts.headers, Arc::clone(&state), policy.max_message);
-        let call = Accepted { method: number, state: Arc::clone(&state), peer: self.peer.clone() };
+        let call =
+            AdmittedCall { method: number, state: Arc::clone(&state), peer: self.peer.clone() };
         let handled = handle(Arc::clone(&self.shared), call, parts, body);
         let span = log.span().clone();
         let work = async move {
@@ -165,7 +166,8 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
                     state.fail(error).into_http()
                 }
                 Err(_elapsed) => {
-                    let error = Error::new(Reason::DeadlineExceeded, "the deadline has passed");
+                    let error =
+                        Error::new(Reason::DeadlineExceeded, "the deadline of the call has passed");
                     state.fail(error).into_http()
                 }
             };
@@ -175,14 +177,14 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
     }
 }
 
-/// Authorizes a call and has it handled.
+/// Authorizes a call and dispatches it.
 async fn handle(
     shared: Arc<SharedLayers>,
-    call: Accepted,
+    call: AdmittedCall,
     mut parts: Parts,
     body: MeteredBody<Incoming>,
 ) -> Response<Body> {
-    let Accepted { method, state, peer } = call;
+    let AdmittedCall { method, state, peer } = call;
     let method = shared.policy.methods.get(method);
     let (path, headers) = (parts.uri.path(), &parts.headers);
     let authorized = shared.authorizer.authorize(&state, &peer, method, path, headers).await;
@@ -199,7 +201,7 @@ async fn handle(
     response
 }
 
-/// The response as it is sent, followed to its end.
+/// Adds metadata to the response and wraps its body, so that its end is recorded.
 fn respond(log: AccessLog, mut response: Response<Body>) -> Response<ResponseBody<AccessLog>> {
     let state = Arc::clone(log.state());
     let mut code = grpc_code(response.headers());
@@ -219,7 +221,7 @@ fn respond(log: AccessLog, mut response: Response<Body>) -> Response<ResponseBod
         return response.map(|body| ResponseBody::ended(body, state));
     }
     state.send_deadline.start(state.deadline);
-    // Streams of this API end themselves with their connection.
+    // Streams of this API end by themselves when their connection closes.
     let ends_with_connection = !log.method().is_public_api;
     response.map(|body| {
         let closing = ends_with_connection.then(|| state.connection.closing.clone());
@@ -231,7 +233,8 @@ fn respond(log: AccessLog, mut response: Response<Body>) -> Response<ResponseBod
     })
 }
 
-/// tonic reports undecodable requests as INTERNAL without details; they are errors of the client.
+/// Maps a decode error: tonic reports undecodable requests as INTERNAL without details, but they are
+/// errors of the client.
 fn map_decode_error(state: &CallState, code: Option<Code>, headers: &HeaderMap) -> Option<Error> {
     if state.failure().is_some() || code != Some(Code::Internal) {
         return None;
@@ -241,7 +244,7 @@ fn map_decode_error(state: &CallState, code: Option<Code>, headers: &HeaderMap) 
     Some(Error::new(Reason::InvalidRequest, text))
 }
 
-/// The cost of a call: a whole number has no point, a fraction has at most six digits after it.
+/// Formats the cost of a call: a whole number without a decimal point, or at most six decimals.
 fn cost_value(cost: &CostMeter) -> Option<HeaderValue> {
     match cost.millionths() {
         0 => Some(HeaderValue::from_static("0")),

@@ -1,7 +1,7 @@
 //! Resolves the portal of a call from its metadata.
 //!
-//! A caller learns about no portal but its own: a name that is not configured and one that it may not
-//! use get the same error.
+//! A caller learns only about portals it may use: the error for any other portal is the same, whether or
+//! not the portal exists.
 
 use std::{fmt, sync::Arc};
 
@@ -12,31 +12,31 @@ use crate::leads::{Error, Portal, PortalName, Reason};
 /// Metadata key that names the portal.
 const PORTAL: &str = "leadsd-portal";
 
-/// Portal of calls that name none.
+/// Portal of calls without portal metadata.
 const DEFAULT_PORTAL: &str = "default";
 
-/// Maximum number of names in an error.
+/// Maximum number of portal names in an error message.
 const MAX_LISTED: usize = 50;
 
-/// True if the caller may use a portal.
+/// Reports whether the caller may use a portal.
 type MayUse<'a> = &'a dyn Fn(&PortalName) -> bool;
 
-/// Returns the portal of a name.
-type Find = dyn Fn(&PortalName) -> Option<Arc<Portal>> + Send + Sync;
+/// Finds a portal by name.
+type FindPortal = dyn Fn(&PortalName) -> Option<Arc<Portal>> + Send + Sync;
 
-/// The portals of this service. They may be added and removed while it runs.
+/// Resolver of portals. Portals may be added and removed at run time.
 #[derive(Clone)]
-pub struct Portals {
-    /// Parsed once: most calls name no portal.
+pub struct PortalResolver {
+    /// Parsed once, since most calls name no portal.
     default: Option<PortalName>,
-    find: Arc<Find>,
+    find: Arc<FindPortal>,
     all: Arc<dyn Fn() -> Vec<PortalName> + Send + Sync>,
 }
 
-// === impl Portals ===
+// === impl PortalResolver ===
 
-impl Portals {
-    /// `find` returns the portal of a name; `all` returns the names of all portals in order.
+impl PortalResolver {
+    /// Creates a resolver. `find` finds a portal by name; `all` returns the names of all portals, sorted.
     pub fn new(
         find: impl Fn(&PortalName) -> Option<Arc<Portal>> + Send + Sync + 'static,
         all: impl Fn() -> Vec<PortalName> + Send + Sync + 'static,
@@ -45,8 +45,8 @@ impl Portals {
         Self { default, find: Arc::new(find), all: Arc::new(all) }
     }
 
-    /// The portal that a call names, or the default one, or the only one. `may_use` tells which
-    /// portals its caller may use; without it, all of them.
+    /// Resolves the portal that a call names, else the default portal, else the only one. Without
+    /// `may_use`, the caller may use all portals.
     pub(crate) fn resolve(
         &self,
         headers: &HeaderMap,
@@ -63,20 +63,20 @@ impl Portals {
             let mut all = self.all(&allowed);
             return match all.pop() {
                 Some(only) if all.is_empty() => {
-                    find(&only).ok_or_else(|| unknown("the call names no portal"))
+                    find(&only).ok_or_else(|| unknown("no portal named"))
                 }
-                Some(_) | None => Err(unknown("the call names no portal")),
+                Some(_) | None => Err(unknown("no portal named")),
             };
         };
         if values.next().is_some() {
-            return Err(unknown("the call names more than one portal"));
+            return Err(unknown("several portals named; name one"));
         }
-        let not_configured = || unknown("the call names a portal that is not configured");
+        let not_configured = || unknown("the named portal is not configured");
         let named = value.to_str().ok().and_then(PortalName::parse).ok_or_else(not_configured)?;
         if !allowed(&named) {
             let text = self.with_names(
-                "the caller may not use a portal of that name",
-                "it may use",
+                "the caller may not use the named portal",
+                "allowed portals",
                 &allowed,
             );
             return Err(Error::new(Reason::CallerForbidden, text));
@@ -89,22 +89,22 @@ impl Portals {
     }
 
     fn unknown(&self, what: &str, allowed: MayUse<'_>) -> Error {
-        Error::new(Reason::UnknownPortal, self.with_names(what, "configured are", allowed))
+        Error::new(Reason::UnknownPortal, self.with_names(what, "configured portals", allowed))
     }
 
-    /// An error text with the names of the portals that the caller may use.
-    fn with_names(&self, what: &str, are: &str, allowed: MayUse<'_>) -> String {
+    /// Builds an error message with the names of the portals that the caller may use.
+    fn with_names(&self, what: &str, list: &str, allowed: MayUse<'_>) -> String {
         let all = self.all(allowed);
         let names: Vec<&str> = all.iter().take(MAX_LISTED).map(PortalName::as_str).collect();
         let mut names = names.join(", ");
         if all.len() > MAX_LISTED {
             names = format!("{names} and {} more", all.len() - MAX_LISTED);
         }
-        format!("{PORTAL}: {what}; {are}: {names}")
+        format!("{PORTAL}: {what}; {list}: {names}")
     }
 }
 
-impl fmt::Debug for Portals {
+impl fmt::Debug for PortalResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries((self.all)()).finish()
     }
@@ -115,10 +115,13 @@ mod tests {
     use super::*;
     use crate::leads::testing::portal;
 
-    fn portals(names: &[&str]) -> Portals {
+    fn portals(names: &[&str]) -> PortalResolver {
         let names: Vec<_> = names.iter().map(|name| PortalName::parse(name).unwrap()).collect();
         let all = names.clone();
-        Portals::new(move |name| names.contains(name).then(|| portal(name)), move || all.clone())
+        PortalResolver::new(
+            move |name| names.contains(name).then(|| portal(name)),
+            move || all.clone(),
+        )
     }
 
     fn headers(values: &[&'static str]) -> HeaderMap {

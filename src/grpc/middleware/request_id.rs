@@ -1,17 +1,17 @@
-//! The id of a call: the client's, or a new one.
+//! Request id of a call: the client's `x-request-id`, or a generated one.
 
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 use uuid::{Uuid, fmt::Hyphenated};
 
-/// Id of a call, in and out.
+/// Metadata key of the request id, in requests and responses.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Maximum length of an id that is accepted from a client.
+/// Maximum length in bytes of a client's request id.
 const MAX_LENGTH: usize = 128;
 
-/// The client's id if it can be logged and returned, else a new one.
+/// Returns the client's request id if it is valid, else generates one.
 pub(crate) fn request_id(headers: &HeaderMap) -> Arc<str> {
     let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
     match given.filter(|id| (1..=MAX_LENGTH).contains(&id.len())) {
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clients_id_is_kept_if_it_fits() {
+    fn a_valid_request_id_of_the_client_is_kept() {
         let with = |id: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(REQUEST_ID, HeaderValue::from_str(id).unwrap());

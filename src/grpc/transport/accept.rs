@@ -1,7 +1,8 @@
-//! The accept loop and the drain.
+//! Accept loop and drain.
 //!
-//! The loop is ours: tonic's has no jitter in the age of its connections, and tonic answers an expired
-//! deadline with CANCELLED before a layer can answer with a reason.
+//! tonic's server is not used for two reasons:
+//! - The maximum age of its connections has no jitter.
+//! - It ends an expired call with CANCELLED before a layer can return DEADLINE_EXCEEDED with details.
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -23,7 +24,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time that aborted connections have to close.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A bound address with the server of its connections.
+/// Bound listener and the server of its connections.
 #[derive(Debug)]
 pub(crate) struct Acceptor<N> {
     listener: TcpListener,
@@ -43,17 +44,17 @@ impl<N: NewService> Acceptor<N> {
         Ok(Self { listener, address, server: Arc::new(server), phase })
     }
 
-    /// The bound address.
+    /// Bound address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// True if connections use TLS.
+    /// Reports whether connections use TLS.
     pub(crate) fn is_tls(&self) -> bool {
         self.server.tls.is_some()
     }
 
-    /// Accepts connections until `stop` is ready.
+    /// Accepts connections until `stop` completes.
     pub(crate) async fn accept_until(&self, stop: impl Future<Output = ()>) {
         pin!(stop);
         loop {
@@ -64,16 +65,16 @@ impl<N: NewService> Acceptor<N> {
             match accepted {
                 Ok((socket, peer)) => self.spawn(socket, peer),
                 Err(error) => {
-                    warn!(%error, "Cannot accept a connection");
+                    warn!(%error, "Accepting a connection failed");
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 
-    /// Closes the listener and waits for the connections to finish their calls, at most for `grace`.
+    /// Closes the listener and waits at most `grace` for the calls in flight.
     pub(crate) async fn drain(self, grace: Duration) {
-        // Connections in the backlog would be reset together with the listener.
+        // Closing the listener would reset the connections in its backlog.
         while let Some(Ok((socket, peer))) = self.listener.accept().now_or_never() {
             self.spawn(socket, peer);
         }
@@ -81,17 +82,17 @@ impl<N: NewService> Acceptor<N> {
         drop(listener);
         phase.send_replace(Phase::Draining);
         let open = server.admission.open_connections();
-        info!(grpc.connections = open, "Waiting for the calls in flight");
+        info!(grpc.connections = open, "Started draining: waiting for the calls in flight");
         if timeout(grace, phase.closed()).await.is_err() {
-            warn!("Some calls did not finish within the grace period and are cut off");
+            warn!("Aborted calls that did not finish within the grace period");
             phase.send_replace(Phase::Abort);
-            // The process ends with whatever is left.
+            // The process ends even if connections are left.
             let _ = timeout(ABORT_TIMEOUT, phase.closed()).await;
         }
     }
 
     fn spawn(&self, socket: TcpStream, peer: SocketAddr) {
-        // Without even an overflow slot the socket is closed.
+        // Without an overflow slot, the socket is closed.
         let Some(guard) = self.server.admission.admit_connection() else { return };
         let serve = Arc::clone(&self.server).run(socket, peer, guard, self.phase.subscribe());
         task::spawn("connection", "", serve).detach();

@@ -1,8 +1,7 @@
-//! Admission control: accepts or rejects connections, calls and bytes before they cost anything.
+//! Admission control: admits or rejects connections, calls and bytes before they use resources.
 //!
-//! Every acceptance is a guard that returns its slot or bytes when it drops. A call's guard lives as
-//! long as any work for the call: a write goes on after its client has disconnected, and its slot is
-//! in use until then.
+//! Each admission is a guard that releases its slot or bytes on drop. The guard of a call lives as long as
+//! any work for the call: a write continues after its client has disconnected, and keeps its slot.
 
 use std::sync::{
     Arc,
@@ -18,31 +17,31 @@ use super::{
 };
 use crate::leads::{Error, Reason};
 
-/// Connections beyond the limit that are accepted briefly, so that their calls get an error with a
-/// reason, and health probes an answer.
+/// Maximum number of connections over the limit. They are accepted briefly, so that their calls get an
+/// error with a reason and health probes a response.
 const OVERFLOW: usize = 64;
 
-/// Maximum concurrent health probes, not counting the first of each connection. Probes are
-/// unauthenticated, so they have a limit of their own.
+/// Maximum number of concurrent health probes, not counting the first per connection. Probes are
+/// unauthenticated, so they have a separate limit.
 const PROBES: usize = 1_024;
 
-/// Maximum concurrent health probes on one connection.
+/// Maximum number of concurrent health probes per connection.
 const PROBES_PER_CONNECTION: usize = 16;
 
-/// What one replica accepts at the same time.
+/// Limits of admission control per replica.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections.
+    /// Maximum number of concurrent connections.
     pub connections: usize,
-    /// Calls, including writes whose clients have disconnected.
+    /// Maximum number of concurrent calls, including writes whose clients have disconnected.
     pub in_flight: usize,
-    /// Bytes of requests and responses.
+    /// Maximum total size of requests and responses in bytes.
     pub memory: usize,
-    /// Bytes of one call's metadata.
+    /// Maximum size of one call's metadata in bytes.
     pub metadata: usize,
 }
 
-/// Admission control of one server.
+/// Admission control of a server.
 #[derive(Debug)]
 pub(crate) struct Admission {
     connections: SlotLimit,
@@ -56,15 +55,15 @@ pub(crate) struct Admission {
     connection_stats: ConnectionStats,
 }
 
-/// The slot of a connection.
+/// Slot of a connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionGuard {
-    /// True if it is beyond the limit.
+    /// True if the connection is over the limit.
     pub(crate) over_limit: bool,
     _slot: OwnedSemaphorePermit,
 }
 
-/// The slot of a call and the bytes charged to it.
+/// Slot of a call, and the bytes charged to it.
 #[derive(Debug)]
 pub(crate) struct CallGuard {
     admission: Arc<Admission>,
@@ -73,27 +72,27 @@ pub(crate) struct CallGuard {
     response_bytes: AtomicUsize,
 }
 
-/// What a call occupies. The permits are held for their drop.
+/// Permits of a call, released on drop.
 #[derive(Debug)]
 enum SlotKind {
-    /// A slot among the calls in flight.
+    /// Slot of a call in flight.
     Call { _slot: OwnedSemaphorePermit },
-    /// A slot of its connection's probes, and a shared one unless it is the only one there.
+    /// Probe slot of the connection, and a shared probe slot unless the probe is the only one there.
     Probe { _connection: OwnedSemaphorePermit, _shared: Option<OwnedSemaphorePermit> },
-    /// Nothing: the call is rejected.
+    /// No slot: the call is rejected.
     Rejected,
 }
 
-/// Admission control at one moment.
+/// Snapshot of admission control.
 #[derive(Debug, Clone)]
 pub struct AdmissionSnapshot {
-    /// The limits with their use.
+    /// Limits and their use.
     pub limits: Vec<LimitSnapshot>,
-    /// Rejected calls by the limit that they exceeded.
+    /// Number of rejected calls by exceeded limit.
     pub rejected: Vec<(&'static str, u64)>,
-    /// Accepted connections.
+    /// Number of accepted connections.
     pub connections_opened: u64,
-    /// Closed connections by reason.
+    /// Number of closed connections by reason.
     pub connections_closed: Vec<(&'static str, u64)>,
 }
 
@@ -115,7 +114,7 @@ impl Admission {
         }
     }
 
-    /// Admission control now.
+    /// Current snapshot.
     pub(crate) fn snapshot(&self) -> AdmissionSnapshot {
         let limits = vec![
             self.connections.snapshot(),
@@ -141,17 +140,17 @@ impl Admission {
         self.connections.used()
     }
 
-    /// Maximum size of one call's metadata, in bytes.
+    /// Maximum size of one call's metadata in bytes.
     pub(crate) fn max_metadata(&self) -> usize {
         self.max_metadata
     }
 
-    /// Slots for the health probes of one connection.
+    /// Creates the probe slots of a connection.
     pub(crate) fn probe_slots() -> Arc<Semaphore> {
         Arc::new(Semaphore::new(PROBES_PER_CONNECTION))
     }
 
-    /// Admits a connection; `None` if even the overflow slots are in use.
+    /// Admits a connection; `None` if all overflow slots are in use.
     pub(crate) fn admit_connection(&self) -> Option<ConnectionGuard> {
         self.connection_stats.on_open();
         if let Some(slot) = self.connections.try_acquire() {
@@ -169,12 +168,12 @@ impl Admission {
         self.connection_stats.on_close(reason);
     }
 
-    /// Counts a message that is larger than the limit.
+    /// Counts a message over the limit.
     pub(crate) fn on_message_too_large(&self) {
         self.messages_too_large.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Admits a call with metadata of this size.
+    /// Admits a call with metadata of this size in bytes.
     pub(crate) fn admit(
         self: &Arc<Self>,
         connection: &ConnInfo,
@@ -187,8 +186,9 @@ impl Admission {
         if metadata > self.max_metadata {
             self.metadata_too_large.fetch_add(1, Ordering::Relaxed);
             let max = self.max_metadata;
-            let text =
-                format!("the metadata is too large ({metadata} bytes, limit {max}); send less");
+            let text = format!(
+                "the metadata is too large ({metadata} bytes, limit {max} bytes); send less"
+            );
             return Err(Error::new(Reason::RequestTooLarge, text));
         }
         let kind = if is_probe {
@@ -200,20 +200,20 @@ impl Admission {
         Ok(self.guard(kind))
     }
 
-    /// A guard for a call that is rejected: it occupies nothing.
+    /// Creates the guard of a rejected call, without a slot.
     pub(crate) fn rejected(self: &Arc<Self>) -> CallGuard {
         self.guard(SlotKind::Rejected)
     }
 
-    /// The first probe of each connection always gets a slot: other clients' probes cannot keep an
-    /// orchestrator from asking.
+    /// Admits a health probe. The first probe of each connection always gets a slot, so that the probes of
+    /// other clients cannot block an orchestrator's.
     fn admit_probe(&self, connection: &Arc<Semaphore>) -> Result<SlotKind, Error> {
         let overloaded = || self.probes.overloaded("health probes");
         let Ok(slot) = Arc::clone(connection).try_acquire_owned() else {
             self.probes.count_rejection();
             return Err(overloaded());
         };
-        // Only the task of the connection acquires, so no other probe can start in between.
+        // Only the connection's task acquires these slots, so no other probe can start in between.
         let is_only = connection.available_permits() + 1 == PROBES_PER_CONNECTION;
         let shared = match is_only {
             true => None,
@@ -235,8 +235,8 @@ impl CallGuard {
         &self.admission
     }
 
-    /// True for a health probe: its bytes are not charged, because probes are answered even if the
-    /// memory is used up.
+    /// Reports whether the call is a health probe. The bytes of probes are not charged: they are served
+    /// even if the memory limit is reached.
     pub(crate) fn is_probe(&self) -> bool {
         match self.kind {
             SlotKind::Probe { .. } => true,
@@ -244,9 +244,9 @@ impl CallGuard {
         }
     }
 
-    /// Charges at least this many bytes of the request. The charge shrinks only with the call's end.
+    /// Charges at least this many bytes of the request. The charge is released at the end of the call.
     pub(crate) fn reserve(&self, bytes: usize) -> Result<(), Error> {
-        // One task reads the request, so the value does not change in between.
+        // Only one task reads the request, so the value does not change in between.
         let before = self.request_bytes.load(Ordering::Relaxed);
         if bytes > before {
             self.admission.memory.try_charge(bytes - before)?;
@@ -255,7 +255,7 @@ impl CallGuard {
         Ok(())
     }
 
-    /// Charges exactly this many bytes of a response, which exist already.
+    /// Charges exactly this many bytes of the response, which are already in memory.
     pub(crate) fn set_response_bytes(&self, bytes: usize) {
         let before = self.response_bytes.swap(bytes, Ordering::Relaxed);
         self.admission.memory.charge(bytes);

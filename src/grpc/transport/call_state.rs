@@ -1,8 +1,7 @@
-//! What the edge knows of one call. It is built once, when the headers have arrived, and shared by the
-//! layers, the bodies and the access log.
+//! State of a call at the gRPC edge, built when the headers have arrived and shared by the layers, the
+//! bodies and the access log.
 //!
-//! Handlers do not read it: they get a [`crate::leads::CallContext`] as an argument, which is built
-//! from it once, after authorization.
+//! Handlers get a [`crate::leads::CallContext`] instead, which is built from it after authorization.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,36 +16,36 @@ use crate::{
 };
 use leadsd_quota::Caller;
 
-/// State of one call.
+/// State of a call.
 #[derive(Debug)]
 pub(crate) struct CallState {
     pub(crate) request_id: Arc<str>,
-    /// Page that explains the reasons of errors; empty for none.
+    /// URL of the page that documents error reasons; empty if there is none.
     pub(crate) error_docs_url: Arc<str>,
-    /// When the headers arrived.
+    /// Arrival of the headers.
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
-    /// Span of the client; `None` if it sent no trace context.
+    /// Trace span of the client; `None` if it sent no trace context.
     pub(crate) parent: Option<TraceContext>,
-    /// Span of this call.
+    /// Trace span of this call.
     pub(crate) trace: TraceContext,
-    /// HubSpot calls made for this call.
+    /// Number of HubSpot calls for this call.
     pub(crate) cost: Arc<CostMeter>,
     /// Slot and bytes of this call.
     pub(crate) guard: CallGuard,
-    /// The connection that it came on.
+    /// Connection of the call.
     pub(crate) connection: Arc<ConnInfo>,
-    /// When the response must have been sent; set once it has begun.
+    /// Deadline for sending the response, set when the response starts.
     pub(crate) send_deadline: SendDeadline,
     /// Set by authorization.
     caller: OnceLock<Caller>,
     /// Set by authorization, if the caller may use the portal.
     portal: OnceLock<PortalName>,
-    /// Set by the first failure.
+    /// Set by the first error.
     failure: OnceLock<Error>,
 }
 
-/// The parts of a [`CallState`] that are known when the headers have arrived.
+/// Fields of a [`CallState`] that are known when the headers have arrived.
 #[derive(Debug)]
 pub(crate) struct NewCall {
     pub(crate) request_id: Arc<str>,
@@ -90,39 +89,39 @@ impl CallState {
         }
     }
 
-    /// Records a failure and returns its status. The first failure is the one that is logged.
+    /// Records an error and returns its status. Only the first error is logged.
     pub(crate) fn fail(&self, error: Error) -> Status {
         let status = status::for_call(&error, &self.request_id, &self.error_docs_url);
         let _ = self.failure.set(error);
         status
     }
 
-    /// The first failure.
+    /// First recorded error.
     pub(crate) fn failure(&self) -> Option<&Error> {
         self.failure.get()
     }
 
-    /// Records who calls. The first value is kept.
+    /// Records the caller. The first value is kept.
     pub(crate) fn set_caller(&self, caller: Caller) {
         let _ = self.caller.set(caller);
     }
 
-    /// The caller, once it is known.
+    /// Caller; `None` before it is known.
     pub(crate) fn caller(&self) -> Option<&Caller> {
         self.caller.get()
     }
 
-    /// Records the portal that the caller may use. The first value is kept.
+    /// Records the portal. The first value is kept.
     pub(crate) fn set_portal(&self, portal: PortalName) {
         let _ = self.portal.set(portal);
     }
 
-    /// The portal, once the caller is authorized for it.
+    /// Portal; `None` before the caller is authorized.
     pub(crate) fn portal(&self) -> Option<&PortalName> {
         self.portal.get()
     }
 
-    /// Charges at least this many bytes of the request to the call.
+    /// Charges at least this many bytes of the request.
     pub(crate) fn reserve(&self, bytes: usize) -> Result<(), Status> {
         self.guard.reserve(bytes).map_err(|error| self.fail(error))
     }
@@ -130,7 +129,7 @@ impl CallState {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! Calls without a connection.
+    //! Call states without a connection.
 
     use std::net::{IpAddr, Ipv4Addr};
 
@@ -139,13 +138,13 @@ pub(crate) mod testing {
     use super::*;
     use crate::grpc::transport::admission::{Admission, Limits};
 
-    /// Admission control with this many bytes.
+    /// Creates admission control with this memory limit in bytes.
     pub(crate) fn admission(memory: usize) -> Arc<Admission> {
         let limits = Limits { connections: 1, in_flight: 10, memory, metadata: 8_192 };
         Arc::new(Admission::new(limits))
     }
 
-    /// A connection of its own.
+    /// Creates the info of a new connection.
     pub(crate) fn connection() -> ConnInfo {
         ConnInfo {
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -156,7 +155,7 @@ pub(crate) mod testing {
         }
     }
 
-    /// A call that was admitted on a connection of its own.
+    /// Admits a call on a new connection.
     pub(crate) fn call(admission: &Arc<Admission>, is_probe: bool, deadline: Instant) -> CallState {
         let connection = Arc::new(connection());
         CallState::new(NewCall {

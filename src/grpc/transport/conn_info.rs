@@ -1,4 +1,4 @@
-//! What all calls of one connection share.
+//! Connection info shared by the calls of one connection.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -6,17 +6,17 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::auth::Identity;
 
-/// Facts of one connection.
+/// Info of a connection.
 #[derive(Debug)]
 pub(crate) struct ConnInfo {
     /// Address of the peer.
     pub(crate) peer: IpAddr,
-    /// Identity in the client certificate; `None` without one, or if it names none.
+    /// Identity in the client certificate; `None` if there is no certificate or it names no caller.
     pub(crate) certificate: Option<Identity>,
-    /// True if the connection is beyond the limit: only health probes are served on it.
+    /// True if the connection is over the limit and serves only health probes.
     pub(crate) over_limit: bool,
-    /// Slots for the health probes of this connection.
+    /// Slots for health probes.
     pub(crate) probe_slots: Arc<Semaphore>,
-    /// Turns true when the connection starts to close: open-ended streams end then.
+    /// Becomes true when the connection is closing, which ends open-ended streams.
     pub(crate) closing: watch::Receiver<bool>,
 }

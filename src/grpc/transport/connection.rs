@@ -1,4 +1,4 @@
-//! One connection, from accept to close: each phase of its life is bounded.
+//! Serves a connection from accept to close, with a timeout for each phase.
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -27,42 +27,43 @@ use super::{
     tls::{ClientCertificate, MaybeTlsStream, Tls, TlsAccepted},
 };
 
-/// Timeout for the TLS handshake and the HTTP/2 preface together: enough for a slow client to send a
-/// packet again.
+/// Timeout for the TLS handshake and the HTTP/2 preface together: long enough for TCP retransmissions.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The same for a connection that is accepted while the service shuts down.
+/// Timeout for the handshake of a connection accepted during shutdown.
 const DRAIN_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Maximum age of a connection beyond the limit.
+/// Maximum age of a connection over the limit.
 const OVER_LIMIT_AGE: Duration = Duration::from_secs(2);
 
-/// Maximum number of streams that a client resets before the service has seen them. A client that
-/// cancels many calls at once does nothing wrong; beyond this the connection is closed.
+/// Maximum number of streams that a client resets before the service has accepted them; beyond it, the
+/// connection is closed. A client may legitimately cancel many calls at once.
 const MAX_PENDING_RESETS: usize = 256;
 
-/// Receive windows: the largest batch message fits into the window of a stream.
+/// Receive window of a stream in bytes: the largest batch message fits.
 const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// Receive window of a connection in bytes.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
-/// Maximum number of bytes of one response that HTTP/2 buffers for the client.
+/// Maximum number of bytes per response that HTTP/2 buffers for the client.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// Longer than any grace period.
+/// Timeout longer than any grace period.
 const NO_DEADLINE: Duration = Duration::from_secs(86_400);
 
 /// Lifetime and capacity of connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Lifetimes {
-    /// Age at which a connection is asked to close, give or take a tenth.
+    /// Age at which a connection is closed gracefully, with 10 % jitter.
     pub max_age: Duration,
-    /// Time that its calls have after that.
+    /// Time that calls have to finish after that.
     pub age_grace: Duration,
-    /// Time without data after which the client is pinged.
+    /// Idle time after which a keepalive ping is sent.
     pub keepalive_interval: Duration,
-    /// Timeout for the answer to a ping.
+    /// Timeout for the response to a keepalive ping.
     pub keepalive_timeout: Duration,
-    /// Maximum concurrent calls on one connection.
+    /// Maximum number of concurrent calls per connection.
     pub max_streams: u32,
 }
 
@@ -71,15 +72,15 @@ pub struct Lifetimes {
 pub(crate) enum Phase {
     /// Connections and calls are accepted.
     Open,
-    /// Connections are asked to close.
+    /// Connections are closed gracefully.
     Draining,
-    /// Connections are closed.
+    /// Connections are closed at once.
     Abort,
 }
 
-/// Creates the service of a connection.
+/// Factory of the service of a connection.
 pub(crate) trait NewService: Send + Sync + 'static {
-    /// Serves the calls of one connection.
+    /// Service of the calls of one connection.
     type Service: HttpService<
             Incoming,
             ResBody = Self::Body,
@@ -87,14 +88,14 @@ pub(crate) trait NewService: Send + Sync + 'static {
             Future: Future<Output = Result<Response<Self::Body>, Infallible>> + Send + 'static,
         > + hyper::service::Service<Request<Incoming>>
         + Send;
-    /// Body of its responses.
+    /// Body of responses.
     type Body: Body<Data = Bytes, Error = Status> + Send + 'static;
 
-    /// The service of a connection, which puts the state of each call into `handover`.
+    /// Creates the service of a connection. It puts the state of each call into `handover`.
     fn new_service(&self, connection: Arc<ConnInfo>, handover: StreamHandover) -> Self::Service;
 }
 
-/// Serves connections; shared by all of them.
+/// Server of connections, shared by all connections.
 #[derive(Debug)]
 pub(crate) struct ConnectionServer<N> {
     pub(crate) new_service: N,
@@ -116,7 +117,7 @@ impl<N: NewService> ConnectionServer<N> {
         mut phase: watch::Receiver<Phase>,
     ) {
         if let Err(error) = socket.set_nodelay(true) {
-            debug!(%error, "Cannot set TCP_NODELAY");
+            debug!(%error, "Setting TCP_NODELAY failed");
         }
         let reason = match handshake(self.tls.as_deref(), socket, &mut phase).await {
             Ok((io, client)) => self.serve(io, client, peer, &guard, phase).await,
@@ -126,7 +127,7 @@ impl<N: NewService> ConnectionServer<N> {
             }
         };
         self.admission.on_connection_closed(reason);
-        debug!(net.peer = %peer, connection.close_reason = reason.as_str(), "Connection closed");
+        debug!(net.peer = %peer, connection.close_reason = reason.as_str(), "Closed connection");
     }
 
     async fn serve(
@@ -139,10 +140,10 @@ impl<N: NewService> ConnectionServer<N> {
     ) -> CloseReason {
         let (close, closing) = watch::channel(false);
         let over_limit = guard.over_limit;
-        // A connection without a client certificate does not depend on the trusted CAs.
+        // Only a connection with a client certificate depends on the trusted CAs.
         let trust_changes =
             self.tls.as_ref().filter(|_| client.is_some()).map(|tls| tls.trust_changes());
-        let mut trust_changed = pin!(once_changed(trust_changes));
+        let mut trust_changed = pin!(wait_for_change(trust_changes));
         let expires = client.as_ref().and_then(|client| client.expires);
         let connection = Arc::new(ConnInfo {
             peer: peer.ip(),
@@ -178,12 +179,12 @@ impl<N: NewService> ConnectionServer<N> {
                 () = trust_changed.as_mut(), if reason.is_none() => CloseReason::Certificate,
                 phase = phase.wait_for(|phase| *phase != last_phase) => match phase.as_deref() {
                     Ok(Phase::Draining) => CloseReason::Drain,
-                    // Errors if the server does not exist any more.
+                    // An error means that the server was dropped.
                     Ok(Phase::Open | Phase::Abort) | Err(_) => return CloseReason::Forced,
                 },
             };
             let grace = if close_reason == CloseReason::Drain {
-                // The server bounds its drain itself.
+                // The accept loop bounds the drain.
                 last_phase = Phase::Draining;
                 NO_DEADLINE
             } else {
@@ -196,7 +197,7 @@ impl<N: NewService> ConnectionServer<N> {
         }
     }
 
-    /// Jittered, so that the connections of all replicas do not close together.
+    /// Maximum age with jitter, so that connections do not close at the same time.
     fn max_age(&self, over_limit: bool) -> Duration {
         if over_limit {
             return OVER_LIMIT_AGE;
@@ -206,7 +207,7 @@ impl<N: NewService> ConnectionServer<N> {
 
     fn http2(&self, executor: StreamExecutor) -> http2::Builder<StreamExecutor> {
         let Lifetimes { keepalive_interval, keepalive_timeout, max_streams, .. } = self.lifetimes;
-        // Admission rejects metadata over its limit with a reason; HTTP/2 itself gives none.
+        // Twice the limit: admission control rejects metadata with a reason, HTTP/2 without.
         let max_header_list = self.admission.max_metadata().saturating_mul(2);
         let mut http2 = http2::Builder::new(executor);
         http2
@@ -223,8 +224,8 @@ impl<N: NewService> ConnectionServer<N> {
     }
 }
 
-/// Ready once the value has changed; never if there is none, or if nothing can change it any more.
-async fn once_changed(value: Option<watch::Receiver<u64>>) {
+/// Waits for the value to change; never completes if there is no value or no sender.
+async fn wait_for_change(value: Option<watch::Receiver<u64>>) {
     if let Some(mut value) = value
         && value.changed().await.is_ok()
     {
@@ -233,14 +234,14 @@ async fn once_changed(value: Option<watch::Receiver<u64>>) {
     std::future::pending().await
 }
 
-/// Waits for the TLS handshake and the HTTP/2 preface, for less time once the service shuts down.
+/// Performs the TLS handshake and reads the HTTP/2 preface, with a shorter timeout during shutdown.
 async fn handshake(
     tls: Option<&Tls>,
     socket: TcpStream,
     phase: &mut watch::Receiver<Phase>,
 ) -> Result<(PrefacedIo<MaybeTlsStream>, Option<ClientCertificate>), preface::Error> {
     let drained = async {
-        // Errors if the server does not exist any more.
+        // An error means that the server was dropped.
         let _ = phase.wait_for(|phase| *phase != Phase::Open).await;
         tokio::time::sleep(DRAIN_HANDSHAKE_TIMEOUT).await;
     };

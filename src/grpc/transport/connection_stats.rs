@@ -1,25 +1,25 @@
-//! Counts connections, and why they were closed.
+//! Counters of opened and closed connections.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Why a connection was closed.
+/// Reason why a connection was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CloseReason {
-    /// The client closed it.
+    /// Closed by the client.
     Client,
-    /// It reached its maximum age.
+    /// Reached the maximum age.
     Age,
-    /// The service shuts down.
+    /// Closed by the shutdown of the service.
     Drain,
-    /// There were more connections than the limit.
+    /// Over the limit of connections.
     OverLimit,
     /// The client certificate expired, or its CA is no longer trusted.
     Certificate,
-    /// The TLS handshake or the HTTP/2 preface failed or did not come in time.
+    /// The TLS handshake or the HTTP/2 preface failed or timed out.
     Handshake,
-    /// It broke, stopped answering pings, or violated the protocol.
+    /// I/O error, keepalive timeout or protocol violation.
     Error,
-    /// Its calls did not finish within the grace period.
+    /// The calls did not finish within the grace period.
     Forced,
 }
 
@@ -44,7 +44,7 @@ impl CloseReason {
         Self::Forced,
     ];
 
-    /// Label for metrics.
+    /// Label value in metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Client => "caller",

@@ -1,8 +1,8 @@
-//! Decompression of request messages, in steps, so that every step is charged before the next one.
+//! Decompresses request messages in steps, and charges each step before the next one.
 //!
-//! tonic decompresses messages as well, but reports their size to the decoder only, and creates the
-//! decoder with `Default`: nothing can tell it which call it works for except a task-local. Here the
-//! body knows its call. tonic still negotiates the encoding and sees messages without the flag.
+//! tonic's decompression cannot charge a call: it creates the decoder with `Default`, without access to
+//! the call. Here the body knows its call. tonic still negotiates the encoding, and sees uncompressed
+//! messages.
 
 use std::io::{self, Read};
 
@@ -11,34 +11,34 @@ use hyper::body::Bytes;
 
 use super::framing::PREFIX;
 
-/// Maximum number of decompressed bytes that are not charged yet.
+/// Size of a decompression step in bytes, the maximum that is not charged yet.
 const STEP: usize = 16 * 1024;
 
-/// Flag of a message that is compressed, its first byte.
+/// Flag byte of a compressed message.
 const COMPRESSED: u8 = 1;
 
-/// A message encoding that the server accepts.
+/// Message encoding that the server accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Gzip,
     Zstd,
 }
 
-/// Reassembles the messages of a body and decompresses those that are flagged.
+/// Decompressor of the messages of a body.
 #[derive(Debug)]
 pub(crate) struct MessageDecompressor {
     encoding: Encoding,
     max_message: usize,
-    /// Data of the message that is incomplete.
+    /// Data of the incomplete message.
     buffer: Vec<u8>,
 }
 
-/// Why a message cannot be decompressed. `E` is the error of the charge.
+/// Error of a decompression. `E` is the error of the charge.
 #[derive(Debug)]
 pub(crate) enum DecompressError<E> {
-    /// It is not in the format that the headers announce.
+    /// The message does not have the encoding in `grpc-encoding`.
     Invalid(io::Error),
-    /// It is over the maximum.
+    /// The message exceeds the maximum.
     TooLarge,
     /// The charge was rejected.
     Rejected(E),
@@ -47,7 +47,7 @@ pub(crate) enum DecompressError<E> {
 // === impl Encoding ===
 
 impl Encoding {
-    /// The encoding that the headers announce; `None` if it is another one, or none.
+    /// Encoding in `grpc-encoding`; `None` if it is absent or not accepted.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         match headers.get("grpc-encoding")?.as_bytes() {
             b"gzip" => Some(Self::Gzip),
@@ -64,8 +64,8 @@ impl MessageDecompressor {
         Self { encoding, max_message, buffer: Vec::new() }
     }
 
-    /// Adds data and returns the messages that are complete. `charge` is called with the number of
-    /// decompressed bytes that exist so far.
+    /// Adds data and returns the complete messages, uncompressed. `charge` is called with the number of
+    /// uncompressed bytes so far.
     pub(crate) fn add<E>(
         &mut self,
         data: &[u8],
@@ -94,7 +94,7 @@ impl MessageDecompressor {
         Ok(out.into())
     }
 
-    /// Takes the data of the last message if it is incomplete, for the error of its reader.
+    /// Takes the data of an incomplete last message, for which the decoder reports an error.
     pub(crate) fn take_incomplete(&mut self) -> Option<Bytes> {
         (!self.buffer.is_empty()).then(|| std::mem::take(&mut self.buffer).into())
     }

@@ -1,37 +1,37 @@
-//! The framing of gRPC messages: one byte of flags, four of the length, then the message.
+//! Framing of gRPC messages: one flag byte, four length bytes, then the message.
 
-/// Length of the prefix of a message.
+/// Length of the prefix of a message in bytes.
 pub(crate) const PREFIX: usize = 5;
 
-/// Follows the messages of a body by their prefixes, however they are cut into DATA frames.
+/// Tracker of the messages of a body by their prefixes, for any split into DATA frames.
 #[derive(Debug, Default)]
 pub(crate) struct FrameTracker {
     prefix: [u8; PREFIX],
-    /// Bytes of the prefix that have arrived.
+    /// Number of received bytes of the prefix.
     prefix_len: usize,
-    /// Bytes of the message that are missing.
+    /// Number of missing bytes of the message.
     missing: usize,
-    /// Bytes of the incomplete message that have arrived, with its prefix.
+    /// Number of received bytes of the incomplete message, including its prefix.
     open: usize,
-    /// Size of the largest complete message, with its prefix.
+    /// Size of the largest complete message in bytes, including its prefix.
     largest: usize,
 }
 
 // === impl FrameTracker ===
 
 impl FrameTracker {
-    /// Bytes that may be in use at once when `data` has been added: those of the incomplete message
-    /// with the data, and those of a complete message, which its reader may still hold.
+    /// Maximum number of bytes in use after `data` bytes are added: the incomplete message, and a
+    /// complete message that the decoder may still hold.
     pub(crate) fn footprint(&self, data: usize) -> usize {
         self.largest.saturating_add(self.open).saturating_add(data)
     }
 
-    /// Notes that a complete message is larger after decompression, without its prefix.
+    /// Records the uncompressed size of a complete message, without its prefix.
     pub(crate) fn on_decompressed(&mut self, message: usize) {
         self.largest = self.largest.max(message.saturating_add(PREFIX));
     }
 
-    /// Adds data. Errors with the length of a message that is over the maximum.
+    /// Adds data. Errors with the length of a message that exceeds the maximum.
     pub(crate) fn add(&mut self, mut data: &[u8], max_message: usize) -> Result<(), usize> {
         while !data.is_empty() {
             if self.missing == 0 {
@@ -92,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn messages_are_followed_however_they_are_cut(
+        fn messages_are_tracked_for_any_split_into_frames(
             lengths in prop::collection::vec(0_usize..40, 0..6),
             cuts in prop::collection::vec(1_usize..17, 1..60),
         ) {
@@ -103,7 +103,7 @@ mod tests {
                 let end = (at + cuts.next().unwrap()).min(bytes.len());
                 prop_assert_eq!(tracker.add(&bytes[at..end], 40), Ok(()));
                 at = end;
-                // Bytes since the last complete message are open.
+                // Bytes after the last complete message are open.
                 let (mut complete, mut largest) = (0, 0);
                 for length in &lengths {
                     if complete + PREFIX + length > at {

@@ -1,9 +1,9 @@
-//! The two kinds of limits: slots, of which one thing takes one, and a budget of bytes.
+//! Limits of admission control: slots, and a byte budget.
 //!
-//! Slots are permits of a [`Semaphore`]: they return when their guard drops. The byte budget is a
-//! counter of its own, for two reasons. A response that exists already must be charged even if the
-//! budget is used up, so that it keeps later requests out; a semaphore has no debt. And one charge
-//! grows and shrinks with every DATA frame, which would split and merge permits each time.
+//! Slots are permits of a [`Semaphore`]. The byte budget is a counter, because a semaphore does not fit:
+//! - A response in memory must be charged even over the budget, so that it blocks later requests. A
+//!   semaphore has no debt.
+//! - A charge changes with every DATA frame, which would split and merge permits each time.
 
 use std::sync::{
     Arc,
@@ -14,11 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::leads::{Error, LocalLimit, Reason};
 
-/// `RetryInfo` of a call that was rejected by a limit of this replica, where slots become free within
-/// moments.
+/// `RetryInfo` of a call rejected by a limit of this replica. Slots usually become free within a second.
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// A maximum number of things at the same time.
+/// Maximum number of concurrent items.
 #[derive(Debug)]
 pub(crate) struct SlotLimit {
     name: &'static str,
@@ -27,7 +26,7 @@ pub(crate) struct SlotLimit {
     rejected: AtomicU64,
 }
 
-/// A maximum number of bytes at the same time.
+/// Maximum number of bytes in use.
 #[derive(Debug)]
 pub(crate) struct ByteBudget {
     name: &'static str,
@@ -36,14 +35,14 @@ pub(crate) struct ByteBudget {
     rejected: AtomicU64,
 }
 
-/// A limit at one moment.
+/// Snapshot of a limit.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitSnapshot {
     /// Name of the limit.
     pub name: &'static str,
     /// Slots or bytes in use.
     pub used: usize,
-    /// Maximum of slots or bytes.
+    /// Maximum number of slots or bytes.
     pub max: usize,
     /// Number of rejections.
     pub rejected: u64,
@@ -57,7 +56,7 @@ impl SlotLimit {
         Self { name, max, slots: Arc::new(Semaphore::new(max)), rejected: AtomicU64::new(0) }
     }
 
-    /// Acquires a slot without waiting; counts a rejection if there is none.
+    /// Acquires a slot without waiting; counts a rejection if no slot is free.
     pub(crate) fn try_acquire(&self) -> Option<OwnedSemaphorePermit> {
         let permit = Arc::clone(&self.slots).try_acquire_owned().ok();
         if permit.is_none() {
@@ -66,7 +65,7 @@ impl SlotLimit {
         permit
     }
 
-    /// Counts a rejection by a narrower limit that is reported under this one's name.
+    /// Counts a rejection by a narrower limit that is reported under the name of this limit.
     pub(crate) fn count_rejection(&self) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
     }
@@ -76,12 +75,12 @@ impl SlotLimit {
         self.max - self.slots.available_permits()
     }
 
-    /// The error of a call that finds no slot; `what` names what there is too much of.
-    pub(crate) fn overloaded(&self, what: &str) -> Error {
-        overloaded(self.name, self.max, what)
+    /// Builds the error of a call without a slot; `items` names the limited items.
+    pub(crate) fn overloaded(&self, items: &str) -> Error {
+        overloaded(self.name, &format!("too many concurrent {items} (limit {})", self.max))
     }
 
-    /// The limit now.
+    /// Current snapshot.
     pub(crate) fn snapshot(&self) -> LimitSnapshot {
         let rejected = self.rejected.load(Ordering::Relaxed);
         LimitSnapshot { name: self.name, used: self.used(), max: self.max, rejected }
@@ -95,7 +94,7 @@ impl ByteBudget {
         Self { name, max, used: AtomicUsize::new(0), rejected: AtomicU64::new(0) }
     }
 
-    /// Charges bytes if the budget has room for them, or counts a rejection.
+    /// Charges bytes within the budget. Errors and counts a rejection if they exceed it.
     pub(crate) fn try_charge(&self, bytes: usize) -> Result<(), Error> {
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) <= self.max {
@@ -103,34 +102,34 @@ impl ByteBudget {
         }
         self.used.fetch_sub(bytes, Ordering::Relaxed);
         self.rejected.fetch_add(1, Ordering::Relaxed);
-        Err(overloaded(self.name, self.max, "bytes of requests and responses"))
+        let text = format!("requests and responses exceed the memory limit ({} bytes)", self.max);
+        Err(overloaded(self.name, &text))
     }
 
-    /// Charges bytes that exist already, beyond the maximum if need be.
+    /// Charges bytes that are already in memory, even over the budget.
     pub(crate) fn charge(&self, bytes: usize) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Returns bytes.
+    /// Releases bytes.
     pub(crate) fn release(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Number of bytes charged.
+    /// Number of charged bytes.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// The budget now.
+    /// Current snapshot.
     pub(crate) fn snapshot(&self) -> LimitSnapshot {
         let rejected = self.rejected.load(Ordering::Relaxed);
         LimitSnapshot { name: self.name, used: self.used(), max: self.max, rejected }
     }
 }
 
-fn overloaded(name: &'static str, max: usize, what: &str) -> Error {
-    let text = format!("too many {what} at the same time (limit {max}); retry after 1 s");
-    Error::new(Reason::Overloaded, text)
+fn overloaded(name: &'static str, cause: &str) -> Error {
+    Error::new(Reason::Overloaded, format!("{cause}; retry after 1 s"))
         .with_local_limit(LocalLimit::Admission(name))
         .with_retry_after(RETRY_AFTER)
 }
@@ -140,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_return_with_their_guards() {
+    fn slots_are_released_with_their_guards() {
         let limit = SlotLimit::new("calls", 2);
         let held = [limit.try_acquire().unwrap(), limit.try_acquire().unwrap()];
         assert!(limit.try_acquire().is_none());
@@ -151,15 +150,15 @@ mod tests {
     }
 
     #[test]
-    fn the_error_names_the_limit_and_when_to_retry() {
+    fn the_error_names_the_limit_and_the_retry_delay() {
         let error = SlotLimit::new("in_flight", 7).overloaded("calls");
         assert_eq!((error.reason(), error.bucket()), (Reason::Overloaded, Some("in_flight")));
         assert_eq!(error.retry_after(), Some(RETRY_AFTER));
-        assert!(error.message().contains("too many calls at the same time (limit 7)"), "{error}");
+        assert!(error.message().contains("too many concurrent calls (limit 7)"), "{error}");
     }
 
     #[test]
-    fn a_charge_beyond_the_budget_keeps_others_out_until_it_is_released() {
+    fn a_charge_over_the_budget_blocks_others_until_it_is_released() {
         let budget = ByteBudget::new("memory", 100);
         budget.try_charge(60).unwrap();
         budget.charge(500);

@@ -1,12 +1,13 @@
-//! The first bytes of a connection. An HTTP/2 client sends a fixed preface; anything else is rejected
-//! here, and HTTP/1 clients get a response that they understand.
+//! Reads the HTTP/2 connection preface. Other clients are rejected; HTTP/1 clients get a response that
+//! they understand.
 //!
-//! hyper-util's protocol detection (`server::conn::auto`) does not serve for this. It is not a step of
-//! its own but a state inside the connection future, so no timeout can cover the TLS handshake and the
-//! preface together and end there, and it has none itself. It knows two outcomes, HTTP/2 and HTTP/1:
-//! garbage is served by the HTTP/1 parser and gets a 400. With HTTP/2 alone it does not look at the
-//! first bytes, and h2 answers a browser with a binary GOAWAY after the connection was counted as
-//! served. The detector itself (`ReadVersion`) is private.
+//! hyper-util's protocol detection (`server::conn::auto`) does not fit:
+//! - It is a state inside the connection future, so no timeout can cover exactly TLS handshake and
+//!   preface, and it has no timeout itself.
+//! - It treats garbage as HTTP/1 and responds with 400.
+//! - Restricted to HTTP/2, it does not inspect the first bytes: a browser gets a binary GOAWAY, and the
+//!   connection counts as served.
+//! - The detector (`ReadVersion`) is private.
 
 use std::{
     io,
@@ -20,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-/// The client connection preface (RFC 9113, section 3.4).
+/// Client connection preface (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// First bytes of HTTP/1 requests.
@@ -41,12 +42,14 @@ const HTTP1_RESPONSE: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
     content-type: text/plain\r\ncontent-length: 88\r\nconnection: close\r\n\r\n\
     This port speaks gRPC over HTTP/2. Health and metrics over HTTP are on the admin port.\r\n";
 
-/// Time and bytes for which the rest of an HTTP/1 request is read, so that the response is not lost: a
-/// socket that is closed with unread data resets the connection.
+/// Timeout for reading the rest of an HTTP/1 request. Closing a socket with unread data would reset the
+/// connection, and the client would lose the response.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Maximum number of bytes to read of the rest of an HTTP/1 request.
 const DISCARD_BYTES: u64 = 64 * 1024;
 
-/// Why a connection is rejected before its HTTP/2 handshake completes.
+/// Error of a connection before its HTTP/2 handshake completes.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The connection failed or was closed.
@@ -55,26 +58,26 @@ pub(crate) enum Error {
     /// The TLS handshake failed, or the client certificate is not trusted.
     #[error("the TLS handshake failed: {0}")]
     Tls(#[source] io::Error),
-    /// The handshake or the preface did not come in time.
+    /// The TLS handshake or the preface timed out.
     #[error("the handshake timed out")]
     Timeout,
     /// The client speaks HTTP/1.
     #[error("the client speaks HTTP/1")]
     Http1,
-    /// The client speaks something else.
+    /// The client speaks another protocol.
     #[error("the client does not speak HTTP/2")]
     NotHttp2,
 }
 
-/// A connection whose preface has been read. It is replayed to the HTTP/2 implementation.
+/// Connection whose preface was read; replays it to the HTTP/2 implementation.
 #[derive(Debug)]
 pub(crate) struct PrefacedIo<IO> {
     io: IO,
-    /// Bytes of the preface that have been replayed.
+    /// Number of replayed bytes of the preface.
     at: usize,
 }
 
-/// Reads the preface. The caller bounds the time.
+/// Reads the preface. The caller applies the timeout.
 pub(crate) async fn read<IO>(mut io: IO) -> Result<PrefacedIo<IO>, Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -101,7 +104,7 @@ where
     Ok(PrefacedIo { io, at: 0 })
 }
 
-/// Sends the response for HTTP/1 and waits a moment for the client to read it.
+/// Sends the response to an HTTP/1 client and discards the rest of its request.
 async fn reject_http1<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) {
     let respond = async {
         io.write_all(HTTP1_RESPONSE).await?;
@@ -109,7 +112,7 @@ async fn reject_http1<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) {
         let mut rest = io.take(DISCARD_BYTES);
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
     };
-    // The connection is rejected whether or not the client has read the response.
+    // The connection is rejected even if the client has not read the response.
     let _ = timeout(DISCARD_TIMEOUT, respond).await;
 }
 
@@ -156,11 +159,11 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for PrefacedIo<IO> {
         Pin::new(&mut self.io).poll_write_vectored(cx, pieces)
     }
 
-    /// Returns false until the preface has been replayed: that is when h2 chooses how much DATA it
-    /// copies into its write buffer, up to 256 bytes if writes are vectored and up to 1,024 if not.
-    /// DATA that is not copied must be written before another frame follows. The trailers of every
-    /// response of a few hundred bytes would take a second system call, and a second TLS record.
-    /// Later writes are vectored.
+    /// Returns false until the preface has been replayed; later writes are vectored.
+    ///
+    /// At that time, h2 chooses up to which size it copies DATA into its write buffer: 256 bytes if
+    /// writes are vectored, 1,024 if not. DATA that is not copied is written before the next frame, so
+    /// that the trailers of small responses would need a second system call and TLS record.
     fn is_write_vectored(&self) -> bool {
         self.at == PREFACE.len() && self.io.is_write_vectored()
     }

@@ -1,5 +1,5 @@
-//! The body of a request: every message is charged while it arrives and while it is decompressed, so
-//! that no client can fill the memory with large, many or slow messages.
+//! Request body that charges each message to its call while it arrives and while it is decompressed. This
+//! bounds the memory for large, many or slow messages.
 
 use std::{
     error::Error as StdError,
@@ -19,22 +19,22 @@ use super::{
 };
 use crate::leads::{Error, Reason};
 
-/// Maximum message of a health probe, which holds the name of a service. It is not charged: probes are
-/// answered even if the memory is used up.
+/// Maximum size in bytes of the message of a health probe: a service name. It is not charged, since probes
+/// are served even if the memory limit is reached.
 const MAX_PROBE_MESSAGE: usize = 1_024;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// A request body that charges its messages to the call.
+/// Request body that charges its messages to the call.
 #[derive(Debug)]
 pub(crate) struct MeteredBody<B> {
     inner: B,
     call: Arc<CallState>,
     max_message: usize,
     frames: FrameTracker,
-    /// `None` if the headers announce no encoding.
+    /// `None` if messages are not compressed.
     decompressor: Option<MessageDecompressor>,
-    /// A frame that follows the one that was returned last.
+    /// Frame to return next.
     next: Option<Frame<Bytes>>,
 }
 
@@ -55,7 +55,7 @@ impl<B> MeteredBody<B> {
         Self { inner, call, max_message, frames, decompressor, next: None }
     }
 
-    /// Charges the data and returns what the decoder sees of it.
+    /// Charges the data and returns the data for the decoder.
     fn on_data(&mut self, data: Bytes) -> Result<Bytes, Status> {
         let Self { call, max_message, frames, decompressor, .. } = self;
         let is_charged = !call.guard.is_probe();
@@ -64,7 +64,8 @@ impl<B> MeteredBody<B> {
         }
         if let Err(length) = frames.add(&data, *max_message) {
             let text = format!(
-                "the message is too large ({length} bytes, limit {max_message}); send less"
+                "the request message is too large ({length} bytes, limit {max_message} bytes); send \
+                 fewer inputs per call"
             );
             return Err(too_large(call, text));
         }
@@ -78,13 +79,15 @@ impl<B> MeteredBody<B> {
             DecompressError::Rejected(status) => status,
             DecompressError::TooLarge => {
                 let text = format!(
-                    "the message is too large after decompression (limit {max_message} bytes); send less"
+                    "the request message is too large after decompression (limit {max_message} \
+                     bytes); send fewer inputs per call"
                 );
                 too_large(call, text)
             }
             DecompressError::Invalid(error) => {
-                let text =
-                    format!("the request bytes are not a valid message: cannot decompress: {error}");
+                let text = format!(
+                    "the request bytes are not a valid message: cannot decompress: {error}"
+                );
                 call.fail(Error::new(Reason::InvalidRequest, text))
             }
         })?;
@@ -92,7 +95,7 @@ impl<B> MeteredBody<B> {
         Ok(out)
     }
 
-    /// Data of an incomplete message is passed on at the end, for the error of the decoder.
+    /// Takes the data of an incomplete message, for which the decoder reports an error.
     fn take_incomplete(&mut self) -> Option<Frame<Bytes>> {
         self.decompressor.as_mut()?.take_incomplete().map(Frame::data)
     }
@@ -118,15 +121,14 @@ where
                 None if self.inner.is_end_stream() => {
                     return Poll::Ready(self.take_incomplete().map(Ok));
                 }
-                // The stream was reset; hyper ends such a body as if it were complete. The call is
-                // dropped as soon as its future is pending, before the decoder can report half a
-                // message.
+                // The stream was reset; hyper ends such a body as if it were complete. Pending
+                // suppresses a decode error of the incomplete message; the call is being dropped.
                 None | Some(Err(_)) => return Poll::Pending,
             };
             match frame.into_data() {
                 Ok(data) => {
                     let data = self.on_data(data)?;
-                    // Decompression returns nothing before a message is complete.
+                    // Without a complete message, decompression returns no data.
                     if !data.is_empty() {
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }

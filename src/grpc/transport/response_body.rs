@@ -1,5 +1,5 @@
-//! The body of a response: followed to its real end, and handed to HTTP/2 in chunks, so that data a
-//! slow client has not read stays here, where it is charged to the call and has a deadline.
+//! Response body that records its end and passes data to HTTP/2 in chunks. Data that a slow client has
+//! not read stays here, charged to the call and with a deadline.
 
 use std::{
     future::Future,
@@ -16,28 +16,28 @@ use tonic::{Code, Status, body::Body};
 use super::call_state::CallState;
 use crate::grpc::status;
 
-/// How a call ended: in the headers of a response without a body, else in its trailers.
+/// Header with the gRPC code: in the headers of a response without a body, else in the trailers.
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// Maximum number of bytes that are handed to HTTP/2 at a time, where they wait for the client as long
-/// as the connection lives: one frame.
+/// Maximum number of bytes passed to HTTP/2 at a time: one frame. HTTP/2 holds them until the client reads
+/// them or the connection ends.
 const CHUNK: usize = 16 * 1024;
 
-/// Learns how a response ended. Dropped without a code if it was not sent to its end.
+/// Observer of the end of a response. Dropped without a code if the response was not sent completely.
 pub(crate) trait ResponseObserver: Send + Unpin + 'static {
     /// The call ended with this code.
     fn on_end(self, code: Code);
 }
 
-/// A response body that is observed by `O`.
+/// Response body with an observer.
 pub(crate) struct ResponseBody<O> {
     inner: Body,
-    /// The part of a large message that is not handed over yet.
+    /// Part of a large message that is not passed to HTTP/2 yet.
     pending: Bytes,
     call: Arc<CallState>,
-    /// `None` once the end is known.
+    /// `None` after the end.
     observer: Option<O>,
-    /// For a stream that may go on for ever: ready when its connection starts to close.
+    /// For an open-ended stream: completes when its connection is closing.
     closing: Option<Closing>,
 }
 
@@ -46,21 +46,21 @@ type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 // === impl ResponseBody ===
 
 impl<O: ResponseObserver> ResponseBody<O> {
-    /// A body without an end so far.
+    /// Wraps a body whose end is observed.
     pub(crate) fn new(inner: Body, call: Arc<CallState>, observer: O) -> Self {
         Self { inner, pending: Bytes::new(), call, observer: Some(observer), closing: None }
     }
 
-    /// The body of a response that has ended with its headers.
+    /// Wraps the body of a response that ended with its headers.
     pub(crate) fn ended(inner: Body, call: Arc<CallState>) -> Self {
         Self { inner, pending: Bytes::new(), call, observer: None, closing: None }
     }
 
-    /// Ends the body when the connection starts to close and there is nothing to send. A client that
-    /// watches the health of a service would keep its connection open for ever.
+    /// Ends the body when the connection is closing and no data is pending. Otherwise a client with a
+    /// health watch would keep its connection open.
     pub(crate) fn until(mut self, mut closing: watch::Receiver<bool>) -> Self {
         self.closing = Some(Box::pin(async move {
-            // Errors if the connection does not exist any more.
+            // An error means that the connection was dropped.
             let _ = closing.wait_for(|closing| *closing).await;
         }));
         self
@@ -132,7 +132,7 @@ impl<O: ResponseObserver> HttpBody for ResponseBody<O> {
     }
 }
 
-/// The code in headers or trailers.
+/// gRPC code in headers or trailers; `None` if there is none.
 pub(crate) fn grpc_code(headers: &HeaderMap) -> Option<Code> {
     Some(Code::from_bytes(headers.get(GRPC_STATUS)?.as_bytes()))
 }

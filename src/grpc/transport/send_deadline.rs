@@ -1,28 +1,26 @@
-//! The time at which the response of a call must have been sent. `stream_executor` enforces it.
+//! Deadline for sending the response of a call, enforced by `stream_executor`.
 
 use std::{sync::OnceLock, time::Duration};
 
 use tokio::time::Instant;
 
-/// Time after the deadline of a call in which its response may still be sent. By then the client has
-/// given up.
+/// Time after the deadline of a call for sending its response; then the client has given up.
 pub(super) const SEND_GRACE: Duration = Duration::from_secs(1);
 
-/// Calls whose deadline is further away than this have none: their stream lasts as long as its
-/// connection.
+/// Timeout from which a call has no send deadline: its stream may last as long as its connection.
 pub(super) const NO_DEADLINE: Duration = Duration::from_secs(86_400);
 
-/// When a response must have been sent.
+/// Deadline for sending a response; unset before the response starts.
 #[derive(Debug, Default)]
 pub(crate) struct SendDeadline(OnceLock<Instant>);
 
 // === impl SendDeadline ===
 
 impl SendDeadline {
-    /// Starts the time limit of a response whose call has this deadline.
+    /// Sets the send deadline from the deadline of the call.
     pub(crate) fn start(&self, deadline: Instant) {
         if deadline.saturating_duration_since(Instant::now()) < NO_DEADLINE {
-            // A call has one response.
+            // A call has one response, so this is set once.
             let _ = self.0.set(deadline + SEND_GRACE);
         }
     }

@@ -1,9 +1,9 @@
-//! Ends streams whose client does not read the response: the client gets a reset.
+//! Resets streams whose client does not read the response in time.
 //!
-//! Only the task of a stream can be dropped while it waits for the client to read; neither the service
-//! nor the body is polled then. hyper calls the service and hands the task of the stream to the
-//! executor one after the other, in one poll of the connection. So the service leaves the state of the
-//! call in the [`StreamHandover`] of the connection, and the executor takes it from there.
+//! While a stream waits for its client, neither the service nor the body is polled; only the task of the
+//! stream can be dropped. hyper calls the service and then spawns the task of the stream, within one poll
+//! of the connection. So the service puts the state of the call into the [`StreamHandover`] of the
+//! connection, and the executor takes it from there.
 
 use std::{
     future::{Future, poll_fn},
@@ -19,11 +19,11 @@ use tokio::time::sleep_until;
 
 use super::call_state::CallState;
 
-/// Carries the state of a call from the service of a connection to its executor.
+/// Handover of the state of a call from the service of a connection to its executor.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StreamHandover(Arc<Mutex<Option<Arc<CallState>>>>);
 
-/// Spawns the streams of one connection, each until its send deadline.
+/// Executor of the streams of one connection, with send deadlines.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamExecutor {
     tasks: TokioExecutor,
@@ -33,7 +33,7 @@ pub(crate) struct StreamExecutor {
 // === impl StreamHandover ===
 
 impl StreamHandover {
-    /// Leaves the call of the stream that is spawned next.
+    /// Stores the call of the stream that is spawned next.
     pub(crate) fn put(&self, call: Arc<CallState>) {
         *self.0.lock() = Some(call);
     }
@@ -63,7 +63,7 @@ where
     }
 }
 
-/// Drops `stream` when the response of `call` must have been sent.
+/// Runs `stream` until the send deadline of `call`.
 async fn with_send_deadline(stream: impl Future<Output = ()>, call: Arc<CallState>) {
     let mut stream = pin!(stream);
     let mut timer = pin!(None);
@@ -72,7 +72,7 @@ async fn with_send_deadline(stream: impl Future<Output = ()>, call: Arc<CallStat
             return Poll::Ready(());
         }
         if timer.is_none() {
-            // Most responses are sent at once and need no timer.
+            // Most responses are sent in the first poll and need no timer.
             let Some(deadline) = call.send_deadline.get() else { return Poll::Pending };
             timer.set(Some(sleep_until(deadline)));
         }

@@ -1,8 +1,8 @@
-//! TLS of the gRPC port: certificates that are reloaded when their files change, and the handshake.
+//! TLS of the gRPC port: handshake, and certificates that are reloaded when their files change.
 //!
-//! New files serve from the next connection on if they are valid; otherwise the previous certificate
-//! stays and the error is logged once. Open connections go on: only those made with a certificate
-//! whose CA is no longer trusted are asked to close.
+//! Valid new files are used from the next connection on. If they are invalid, the previous certificate
+//! stays in use and the error is logged once. When a client CA is removed, connections with client
+//! certificates are closed gracefully.
 
 mod certs;
 mod stream;
@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use self::certs::{Content, LoadedCerts, fingerprint};
+use self::certs::{CertContent, LoadedCerts, fingerprint};
 pub use self::certs::{TlsError, TlsFiles};
 pub(crate) use self::stream::MaybeTlsStream;
 use crate::auth::{Identity, certificate};
@@ -29,11 +29,11 @@ use leadsd_base::{
     time::{Timestamp, WallClock},
 };
 
-/// Interval at which the files are read. They are small, and Kubernetes swaps whole folders of them,
-/// which file notifications do not report reliably.
+/// Interval at which the files are read. Polling is used because Kubernetes replaces whole folders, which
+/// file notifications do not report reliably.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The certificates of the gRPC port.
+/// Certificates of the gRPC port.
 pub struct Tls {
     files: TlsFiles,
     clock: Arc<dyn WallClock>,
@@ -43,50 +43,51 @@ pub struct Tls {
     trust_changes: watch::Sender<u64>,
 }
 
+/// State of reloads.
 #[derive(Debug, Default)]
 struct ReloadState {
     reloads: u64,
     failures: u64,
-    /// Fingerprint of content that could not be used once: a file may be half written.
+    /// Fingerprint of content that was invalid once: the write of a file may be incomplete.
     pending: Option<u64>,
-    /// Fingerprint of content that could not be used twice, and was logged.
+    /// Fingerprint of content that was invalid twice; the error is logged.
     rejected: Option<u64>,
 }
 
 /// Status of the certificates.
 #[derive(Debug, Clone, Copy)]
 pub struct TlsStatus {
-    /// Seconds until the certificate in use expires; negative if it has expired.
+    /// Seconds until the certificate expires; negative after expiry; `None` if the expiry is unknown.
     pub expires_in_s: Option<f64>,
-    /// Number of reloads.
+    /// Number of successful reloads.
     pub reloads: u64,
-    /// Number of reloads that failed.
+    /// Number of failed reloads.
     pub failures: u64,
     /// True if the last reload failed and the previous certificate is still served.
     pub reload_failed: bool,
 }
 
-/// A connection after its TLS handshake.
+/// Connection after the TLS handshake.
 pub(crate) struct TlsAccepted {
     pub(crate) stream: MaybeTlsStream,
     pub(crate) client: Option<ClientCertificate>,
 }
 
-/// The certificate of a client.
+/// Client certificate of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct ClientCertificate {
-    /// `None` if the certificate names no caller.
+    /// Identity; `None` if the certificate names no caller.
     pub(crate) identity: Option<Identity>,
-    /// When it expires; `None` if it does not say.
+    /// Expiry; `None` if it cannot be parsed.
     pub(crate) expires: Option<Instant>,
 }
 
 // === impl Tls ===
 
 impl Tls {
-    /// Reads the files for the first time.
+    /// Loads the certificates at startup.
     pub async fn load(files: TlsFiles, clock: Arc<dyn WallClock>) -> Result<Self, TlsError> {
-        let content = Content::read(&files).await?;
+        let content = CertContent::read(&files).await?;
         let certs = LoadedCerts::parse(&files, &content, clock.now())?;
         log_loaded(&certs);
         let current = ArcSwap::from_pointee(certs);
@@ -107,7 +108,7 @@ impl Tls {
         }
     }
 
-    /// Reloads the files as long as the returned task lives.
+    /// Starts the task that reloads the files.
     pub(crate) fn watch(self: Arc<Self>) -> Task {
         Supervisor::new("certificates", "").spawn(move || Arc::clone(&self).poll_files())
     }
@@ -115,17 +116,17 @@ impl Tls {
     async fn poll_files(self: Arc<Self>) {
         loop {
             sleep(POLL_INTERVAL).await;
-            let content = Content::read(&self.files).await;
+            let content = CertContent::read(&self.files).await;
             self.reload(content);
         }
     }
 
-    /// Changes whenever a CA of client certificates was removed.
+    /// Returns a receiver that changes when a CA of client certificates is removed.
     pub(crate) fn trust_changes(&self) -> watch::Receiver<u64> {
         self.trust_changes.subscribe()
     }
 
-    /// Performs the handshake. The caller bounds its time.
+    /// Performs the TLS handshake. The caller applies the timeout.
     pub(crate) async fn accept(&self, socket: TcpStream) -> io::Result<TlsAccepted> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.current.load().config));
         let stream = acceptor.accept(socket).await?;
@@ -141,7 +142,7 @@ impl Tls {
         Ok(TlsAccepted { stream: MaybeTlsStream::Tls(Box::new(stream)), client })
     }
 
-    fn reload(&self, content: Result<Content, TlsError>) {
+    fn reload(&self, content: Result<CertContent, TlsError>) {
         let current = self.current.load_full();
         let number = match &content {
             Ok(content) => fingerprint(content),
@@ -149,7 +150,7 @@ impl Tls {
         };
         let mut state = self.state.lock();
         if number == current.fingerprint {
-            // The previous files may have been restored.
+            // The files are unchanged, or the previous ones were restored.
             (state.pending, state.rejected) = (None, None);
             return;
         }
@@ -179,7 +180,7 @@ impl Tls {
         self.current.store(Arc::new(certs));
         if removed_ca {
             info!(
-                "A CA of client certificates is no longer trusted; closing connections made with client certificates"
+                "Removed a CA of client certificates; closing connections with client certificates"
             );
             self.trust_changes.send_modify(|times| *times += 1);
         }
@@ -194,5 +195,5 @@ impl fmt::Debug for Tls {
 
 fn log_loaded(certs: &LoadedCerts) {
     let expires = certs.expires.map(|expires| expires.to_string());
-    info!(tls.expires = expires, tls.client_cas = certs.trusted.len(), "Certificate loaded");
+    info!(tls.expires = expires, tls.client_cas = certs.trusted.len(), "Loaded certificate");
 }

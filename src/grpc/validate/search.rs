@@ -1,4 +1,4 @@
-//! Validation of searches: filters, sort order and query.
+//! Validates searches: filters, sort order and query.
 
 use super::FieldFaults;
 use crate::{
@@ -6,13 +6,19 @@ use crate::{
     leads::{Direction, Filter, FilterGroup, FilterOperator, Sort},
 };
 
-/// HubSpot's limits for a search.
+/// Maximum number of filter groups, by HubSpot's documentation.
 const MAX_FILTER_GROUPS: usize = 5;
+
+/// Maximum number of filters per group, by HubSpot's documentation.
 const MAX_FILTERS_IN_GROUP: usize = 6;
+
+/// Maximum number of filters in all groups, by HubSpot's documentation.
 const MAX_FILTERS: usize = 18;
+
+/// Maximum length of the query in characters, by HubSpot's documentation.
 const MAX_QUERY_CHARS: usize = 3_000;
 
-/// Value fields that an operator takes.
+/// Value fields that an operator requires.
 struct Operands {
     value: bool,
     high_value: bool,
@@ -30,7 +36,7 @@ impl FieldFaults {
 
     pub(crate) fn sort(&mut self, sorts: &[pb::Sort]) -> Option<Sort> {
         if sorts.len() > 1 {
-            self.add("sorts", "must not have more than one entry: HubSpot sorts by one property");
+            self.add("sorts", "must not exceed 1 entry: HubSpot sorts by one property");
         }
         let sort = sorts.first()?;
         let property_name = self.name(&"sorts[0].property_name", &sort.property_name)?;
@@ -49,10 +55,10 @@ impl FieldFaults {
 
     pub(crate) fn filter_groups(&mut self, groups: &[pb::FilterGroup]) -> Vec<FilterGroup> {
         if groups.len() > MAX_FILTER_GROUPS {
-            self.add("filter_groups", "must not have more than 5 entries");
+            self.add("filter_groups", "must not exceed 5 entries");
         }
         if groups.iter().map(|group| group.filters.len()).sum::<usize>() > MAX_FILTERS {
-            self.add("filter_groups", "must not have more than 18 filters in all");
+            self.add("filter_groups", "must not exceed 18 filters in all groups");
         }
         let mut out = Vec::with_capacity(groups.len().min(MAX_FILTER_GROUPS));
         for (index, group) in groups.iter().take(MAX_FILTER_GROUPS).enumerate() {
@@ -61,7 +67,7 @@ impl FieldFaults {
                 self.add(&field, "must not be empty");
             }
             if group.filters.len() > MAX_FILTERS_IN_GROUP {
-                self.add(&field, "must not have more than 6 entries");
+                self.add(&field, "must not exceed 6 entries");
             }
             let mut filters = Vec::with_capacity(group.filters.len().min(MAX_FILTERS_IN_GROUP));
             for (index, filter) in group.filters.iter().take(MAX_FILTERS_IN_GROUP).enumerate() {
@@ -77,9 +83,15 @@ impl FieldFaults {
             self.name(&format_args!("{field}.property_name"), &filter.property_name);
         let operator = self.operator(field, filter.operator)?;
         let takes = Operands::for_operator(operator);
-        self.fits(field, "value", takes.value, !filter.value.is_empty(), operator);
-        self.fits(field, "high_value", takes.high_value, !filter.high_value.is_empty(), operator);
-        self.fits(field, "values", takes.values, !filter.values.is_empty(), operator);
+        self.operand(field, "value", takes.value, !filter.value.is_empty(), operator);
+        self.operand(
+            field,
+            "high_value",
+            takes.high_value,
+            !filter.high_value.is_empty(),
+            operator,
+        );
+        self.operand(field, "values", takes.values, !filter.values.is_empty(), operator);
         Some(Filter {
             property_name: property_name?,
             operator,
@@ -89,7 +101,7 @@ impl FieldFaults {
         })
     }
 
-    fn fits(
+    fn operand(
         &mut self,
         field: &str,
         name: &str,

@@ -42,7 +42,7 @@ async fn grpcurl_comes_in_with_a_certificate_a_token_or_a_key_and_not_without() 
         assert!(done && said.contains("leadsd.v1.LeadsService"), "{said}");
     }
     let (done, said) = grpcurl(&[], "list").await;
-    assert!(!done && said.contains("does not prove who calls"), "{said}");
+    assert!(!done && said.contains("is not authenticated"), "{said}");
     let (done, said) = grpcurl(&["-cert", "other.crt", "-key", "other.key"], LIST).await;
     assert!(!done, "{said}");
     // With local protos, reflection is not needed, and the reason is decoded.

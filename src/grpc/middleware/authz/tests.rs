@@ -1,4 +1,4 @@
-//! Decisions of authorization, without a network.
+//! Authorization without a network.
 
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
@@ -72,7 +72,7 @@ fn decided(
 ) -> Result<Option<String>, (Reason, Option<String>)> {
     let names = ["eu", "us"].map(|name| PortalName::parse(name).unwrap());
     let all = names.to_vec();
-    let portals = Portals::new(
+    let portals = PortalResolver::new(
         move |name| names.contains(name).then(|| portal_of(name)),
         move || all.clone(),
     );
@@ -86,7 +86,7 @@ fn decided(
         let name = http::HeaderName::from_static("leadsd-portal");
         (name, http::HeaderValue::from_static(portal))
     }));
-    let granted = Granted { anything, in_portal: &in_portal };
+    let granted = CallerRights { anything, in_portal: &in_portal };
     match decide(permission, &granted, &portals, &headers) {
         Ok(authorized) => Ok(authorized.map(|(portal, _)| portal.name.to_string())),
         Err(Denial { error, portal }) => {
@@ -108,7 +108,7 @@ fn a_permission_is_granted_by_the_rights_in_the_portal() {
         (Permission::Quota, Access::None, true, Ok(eu())),
         (Permission::Quota, Access::Write, false, forbidden(eu())),
         (Permission::AnyAuthenticated, Access::Read, false, Ok(None)),
-        // Without any rights not even the portal is named.
+        // Without any rights, the portal is not named.
         (Permission::Read, Access::None, false, forbidden(None)),
         (Permission::AnyAuthenticated, Access::None, false, forbidden(None)),
     ] {

@@ -1,4 +1,4 @@
-//! Admission accounting, without sockets and without time.
+//! Admission control without sockets and time.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -42,7 +42,7 @@ fn calls_beyond_the_limit_are_rejected_until_one_ends_and_probes_are_not() {
 }
 
 #[test]
-fn a_rejected_call_occupies_nothing() {
+fn a_rejected_call_uses_no_slot() {
     let (admission, connection) = (admission(1, 1), connection(false));
     let rejected = admission.rejected();
     assert!(!rejected.is_probe());
@@ -62,7 +62,7 @@ fn each_call_is_checked_against_the_metadata_limit() {
 }
 
 #[test]
-fn a_connection_beyond_the_limit_serves_probes_only() {
+fn a_connection_over_the_limit_serves_probes_only() {
     let (admission, connection) = (admission(1, 1), connection(true));
     let rejected = admission.admit(&connection, false, 0).unwrap_err();
     assert_eq!((rejected.reason(), rejected.bucket()), (Reason::Overloaded, Some("connections")));
@@ -85,7 +85,7 @@ fn probes_are_limited_per_connection_and_in_total_and_the_first_of_a_connection_
     let late = connection(false);
     let only = admission.admit(&late, true, 0).unwrap();
     assert_eq!(admission.admit(&late, true, 0).unwrap_err().bucket(), Some("probes"));
-    // The slot of the connection was returned by the rejection.
+    // The rejection released the slot of the connection.
     assert_eq!(late.probe_slots.available_permits(), PROBES_PER_CONNECTION - 1);
     drop((held, only));
     assert_eq!(admission.probes.used(), 0);
@@ -93,7 +93,7 @@ fn probes_are_limited_per_connection_and_in_total_and_the_first_of_a_connection_
 }
 
 #[test]
-fn connections_beyond_the_limit_overflow_and_beyond_that_are_refused() {
+fn connections_over_the_limit_overflow_and_over_that_are_rejected() {
     let admission = admission(1, 1);
     let first = admission.admit_connection().unwrap();
     assert!(!first.over_limit);
@@ -115,10 +115,10 @@ fn bytes_are_charged_to_a_call_until_it_ends() {
     one.reserve(60).unwrap();
     assert_eq!(two.reserve(41).unwrap_err().bucket(), Some("memory"));
     two.reserve(40).unwrap();
-    // A smaller need does not return bytes: the largest message so far may still be in use.
+    // A smaller message releases no bytes: the largest one may still be in use.
     one.reserve(10).unwrap();
     assert_eq!(admission.memory.used(), 100);
-    // A response exists already: it can only keep requests out.
+    // A response is already in memory, so it is charged over the limit.
     one.set_response_bytes(500);
     assert_eq!(admission.memory.used(), 600);
     assert!(two.reserve(41).is_err());

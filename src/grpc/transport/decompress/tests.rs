@@ -1,4 +1,4 @@
-//! Decompression in steps, without a network.
+//! Decompression without a network.
 
 use std::{convert::Infallible, io::Write as _};
 
@@ -33,7 +33,7 @@ fn added(
 }
 
 #[test]
-fn the_encoding_is_the_one_that_the_headers_announce() {
+fn the_encoding_is_parsed_from_the_headers() {
     let announced = |value: &'static str| {
         let mut headers = HeaderMap::new();
         headers.insert("grpc-encoding", value.parse().unwrap());
@@ -48,7 +48,7 @@ fn the_encoding_is_the_one_that_the_headers_announce() {
 }
 
 #[test]
-fn a_bomb_is_charged_step_by_step_and_stopped_at_the_maximum() {
+fn a_compression_bomb_is_charged_in_steps_and_stopped_at_the_maximum() {
     for encoding in [Encoding::Gzip, Encoding::Zstd] {
         let bomb = framed(1, &compressed(encoding, &vec![0; 100 * MAX]));
         let mut charges = vec![0];
@@ -94,7 +94,7 @@ fn invalid_data_is_an_error() {
 }
 
 #[test]
-fn an_incomplete_message_is_kept_for_its_readers_error() {
+fn an_incomplete_message_is_kept_for_the_decoder() {
     let mut decompressor = MessageDecompressor::new(Encoding::Gzip, MAX);
     let data = framed(1, &[1; 10]);
     assert!(added(&mut decompressor, &data[..12]).unwrap().is_empty());
@@ -104,7 +104,7 @@ fn an_incomplete_message_is_kept_for_its_readers_error() {
 
 proptest! {
     #[test]
-    fn messages_come_out_as_they_went_in_however_they_are_cut(
+    fn messages_are_decompressed_for_any_split_into_frames(
         messages in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..90)), 0..5),
         cuts in prop::collection::vec(1_usize..40, 1..20),
         is_gzip in any::<bool>(),

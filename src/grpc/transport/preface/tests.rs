@@ -1,4 +1,4 @@
-//! The first bytes of a connection, over a pipe in memory.
+//! Preface of a connection, over an in-memory pipe.
 
 use std::{
     convert::Infallible,
@@ -20,7 +20,7 @@ use tokio::{io::DuplexStream, task::JoinSet};
 
 use super::*;
 
-/// Vectored I/O that counts its writes.
+/// Vectored I/O with a counter of writes.
 struct CountedWrites {
     io: DuplexStream,
     writes: Arc<AtomicUsize>,
@@ -69,7 +69,7 @@ impl AsyncWrite for CountedWrites {
     }
 }
 
-/// Serves responses of the size that the request's path names, with trailers.
+/// Responds with a body of the size in the request path, and with trailers.
 async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<impl Body<Data = Bytes, Error = Infallible>>, Infallible> {
@@ -78,7 +78,7 @@ async fn respond(
     Ok(Response::new(Full::new(Bytes::from(vec![b'x'; size])).with_trailers(trailers)))
 }
 
-/// Counts the writes of a response of this size on a connection that has served one before.
+/// Counts the writes of a response of this size on an established connection.
 async fn writes_of_response(size: usize) -> usize {
     let writes = Arc::new(AtomicUsize::new(0));
     let (client, server) = tokio::io::duplex(64 * 1024);
@@ -109,12 +109,12 @@ async fn writes_of_response(size: usize) -> usize {
 async fn a_small_response_and_its_trailers_take_one_write() {
     assert_eq!(writes_of_response(100).await, 1);
     assert_eq!(writes_of_response(1_000).await, 1);
-    // DATA of this size is not copied, so the trailers follow in a write of their own.
+    // DATA of this size is not copied, so the trailers need a separate write.
     assert_eq!(writes_of_response(8_000).await, 2);
 }
 
 #[tokio::test]
-async fn the_preface_is_replayed_before_what_follows() {
+async fn the_preface_is_replayed_before_later_data() {
     let (mut caller, ours) = tokio::io::duplex(64);
     let write = async {
         for byte in PREFACE.iter().chain(b"rest") {

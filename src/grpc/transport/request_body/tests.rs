@@ -13,11 +13,11 @@ use crate::grpc::transport::{
 
 const MAX: usize = 64 * 1024;
 
-/// DATA frames, and how they end.
+/// Scripted DATA frames.
 #[derive(Debug, Default)]
 struct Scripted {
     frames: VecDeque<Frame<Bytes>>,
-    /// True for a stream that the client resets after its frames.
+    /// True if the client resets the stream after the frames.
     is_reset: bool,
 }
 
@@ -97,7 +97,7 @@ async fn a_message_is_charged_until_its_call_ends() {
     let frames = frames.map(Bytes::copy_from_slice);
     let mut body = metered(Scripted::new(frames), None, Arc::clone(&call));
     assert_eq!(read_all(&mut body).await.unwrap(), data);
-    // An empty frame after the message returns nothing: its reader still holds it.
+    // An empty frame after the message releases no bytes: the decoder still holds it.
     assert_eq!(used(&admission), data.len());
     drop((body, call));
     assert_eq!(used(&admission), 0);
@@ -127,7 +127,7 @@ async fn a_message_over_the_maximum_is_rejected_by_its_prefix() {
 }
 
 #[tokio::test]
-async fn a_message_beyond_the_memory_is_rejected() {
+async fn a_message_over_the_memory_limit_is_rejected() {
     let admission = admission(1_000);
     let call = Arc::new(call(&admission, false, Instant::now()));
     let mut body = metered(Scripted::new([framed(0, &[7; 996])]), None, Arc::clone(&call));
@@ -149,7 +149,7 @@ async fn a_compressed_message_is_charged_with_its_decompressed_size() {
 }
 
 #[tokio::test]
-async fn a_bomb_is_rejected_at_the_maximum_or_where_the_memory_ends() {
+async fn a_compression_bomb_is_rejected_at_the_maximum_or_at_the_memory_limit() {
     let bomb = framed(1, &gzip(&vec![0; 100 * MAX]));
     for (memory, bucket) in [(1_000_000, None), (MAX / 2, Some("memory"))] {
         let admission = admission(memory);
@@ -164,7 +164,7 @@ async fn a_bomb_is_rejected_at_the_maximum_or_where_the_memory_ends() {
 }
 
 #[tokio::test]
-async fn data_that_is_not_compressed_as_announced_is_an_invalid_request() {
+async fn data_that_does_not_match_its_encoding_is_an_invalid_request() {
     let admission = admission(1_000_000);
     let call = Arc::new(call(&admission, false, Instant::now()));
     let body = Scripted::new([framed(1, b"not gzip")]);
@@ -176,7 +176,7 @@ async fn data_that_is_not_compressed_as_announced_is_an_invalid_request() {
 }
 
 #[tokio::test]
-async fn messages_in_an_unknown_encoding_pass_as_they_are() {
+async fn messages_with_an_unknown_encoding_are_passed_on_unchanged() {
     let admission = admission(1_000_000);
     let data = framed(1, b"whatever");
     for encoding in [None, Some("identity"), Some("deflate")] {
@@ -222,7 +222,7 @@ fn poll_once(body: &mut MeteredBody<Scripted>) -> Poll<Option<Result<Frame<Bytes
 }
 
 #[tokio::test]
-async fn a_probe_is_answered_without_memory_and_its_message_is_small() {
+async fn a_probe_is_not_charged_and_its_message_is_bounded() {
     let admission = admission(0);
     let call = || Arc::new(call(&admission, true, Instant::now()));
     let small = framed(0, &[7; MAX_PROBE_MESSAGE]);

@@ -11,7 +11,7 @@ use crate::grpc::transport::{
     call_state::testing::{admission, call},
 };
 
-/// Records the code of a call, or that it was dropped without one.
+/// Observer that records the code of a call, or its drop without a code.
 struct Recorder {
     code: Option<Code>,
     ends: Arc<Mutex<Vec<Option<Code>>>>,
@@ -29,7 +29,7 @@ impl Drop for Recorder {
     }
 }
 
-/// Frames, and whether more may follow.
+/// Scripted frames, and whether more may follow.
 struct Scripted {
     frames: VecDeque<Frame<Bytes>>,
     is_endless: bool,
@@ -92,7 +92,7 @@ async fn next(body: &mut ResponseBody<Recorder>) -> Option<Frame<Bytes>> {
 }
 
 #[tokio::test]
-async fn a_large_message_leaves_in_chunks_and_the_rest_is_charged() {
+async fn a_large_message_is_sent_in_chunks_and_the_rest_is_charged() {
     let world = World::new();
     let mut body = world.body([data(2 * CHUNK + 10), trailers("0")], false);
     for (chunk, rest) in [(CHUNK, CHUNK + 10), (CHUNK, 10), (10, 0)] {
@@ -115,7 +115,7 @@ async fn the_code_is_the_one_in_the_trailers() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_dropped_halfway_has_no_code_and_returns_its_bytes() {
+async fn an_incomplete_body_has_no_code_and_releases_its_bytes() {
     let world = World::new();
     let mut body = world.body([data(2 * CHUNK)], false);
     next(&mut body).await.unwrap();
@@ -125,7 +125,7 @@ async fn a_body_that_is_dropped_halfway_has_no_code_and_returns_its_bytes() {
 }
 
 #[tokio::test]
-async fn an_endless_stream_ends_with_its_connection_after_what_was_sent() {
+async fn an_open_ended_stream_ends_with_its_connection_after_pending_data() {
     let world = World::new();
     let (close, closing) = watch::channel(false);
     let mut body = world.body([data(10)], true).until(closing);

@@ -47,7 +47,7 @@ async fn a_stream_without_a_response_has_no_send_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_without_a_deadline_may_send_for_ever() {
+async fn a_call_without_a_deadline_has_no_send_deadline() {
     let deadline = Instant::now() + NO_DEADLINE * 2;
     let call = Arc::new(call(&admission(0), false, deadline));
     call.send_deadline.start(call.deadline);
@@ -57,7 +57,7 @@ async fn a_call_without_a_deadline_may_send_for_ever() {
 const CHUNKS: usize = 64;
 const CHUNK: Bytes = Bytes::from_static(&[7; 16 * 1024]);
 
-/// Responds with more than the client's window, in chunks as the layer does.
+/// Responds with more data than the client's window, in chunks.
 async fn respond(
     call: Arc<CallState>,
 ) -> Result<Response<impl Body<Data = Bytes, Error = Infallible>>, Infallible> {
@@ -92,7 +92,7 @@ async fn the_executor_gets_the_call_of_each_stream() {
         let request = Request::get("http://localhost/").body(Empty::<Bytes>::new()).unwrap();
         sender.send_request(request)
     };
-    // One that is read to its end beside one that is not read.
+    // One response is read completely, the other is not read.
     let (unread, read) = (get().await.unwrap(), get().await.unwrap());
     assert_eq!(read.into_body().collect().await.unwrap().to_bytes().len(), CHUNKS * CHUNK.len());
     tokio::time::sleep(TIMEOUT + SEND_GRACE + Duration::from_millis(1)).await;

@@ -1,4 +1,4 @@
-//! Certificate files: read, parsed and turned into a TLS configuration.
+//! Reads certificate files and builds the TLS configuration.
 
 use std::{
     collections::HashSet,
@@ -18,22 +18,22 @@ use rustls::{
 use crate::auth::certificate;
 use leadsd_base::time::Timestamp;
 
-/// Maximum size of a file.
+/// Maximum size of a file in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Where the certificates are.
+/// Paths of the certificate files.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
     /// PEM file with the certificate chain.
     pub cert: PathBuf,
     /// PEM file with the private key.
     pub key: PathBuf,
-    /// PEM file with the CAs of client certificates, and whether clients need one; `None` requests no
-    /// client certificate.
+    /// PEM file with the CAs of client certificates, and whether a client certificate is required; `None`
+    /// if none is requested.
     pub client_ca: Option<(PathBuf, bool)>,
 }
 
-/// Why certificate files cannot be used.
+/// Error of a certificate file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}: {what}", file.display())]
 pub struct TlsError {
@@ -41,25 +41,25 @@ pub struct TlsError {
     what: String,
 }
 
-/// The content of the files.
-pub(crate) struct Content {
+/// Content of the certificate files.
+pub(crate) struct CertContent {
     cert: Vec<u8>,
     key: zeroize::Zeroizing<Vec<u8>>,
     client_ca: Option<Vec<u8>>,
 }
 
-/// Certificates that can be served.
+/// Valid certificates and their TLS configuration.
 pub(crate) struct LoadedCerts {
     pub(crate) config: Arc<ServerConfig>,
     /// Fingerprint of the content.
     pub(crate) fingerprint: u64,
-    /// When the certificate expires; `None` if it does not say.
+    /// Expiry of the certificate; `None` if it cannot be parsed.
     pub(crate) expires: Option<Timestamp>,
     /// CAs of client certificates.
     pub(crate) trusted: HashSet<CertificateDer<'static>>,
 }
 
-/// A verifier of client certificates, and the CAs that it trusts.
+/// Verifier of client certificates, and its trusted CAs.
 type ClientCas = (Arc<dyn ClientCertVerifier>, HashSet<CertificateDer<'static>>);
 
 // === impl TlsError ===
@@ -70,9 +70,9 @@ impl TlsError {
     }
 }
 
-// === impl Content ===
+// === impl CertContent ===
 
-impl Content {
+impl CertContent {
     /// Reads the files.
     pub(crate) async fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         let TlsFiles { cert, key, client_ca } = files;
@@ -85,7 +85,7 @@ impl Content {
     }
 }
 
-impl Hash for Content {
+impl Hash for CertContent {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let Self { cert, key, client_ca } = self;
         (cert, &**key, client_ca).hash(hasher);
@@ -95,10 +95,10 @@ impl Hash for Content {
 // === impl LoadedCerts ===
 
 impl LoadedCerts {
-    /// Parses the content and checks that it can be served now.
+    /// Parses and validates the content.
     pub(crate) fn parse(
         files: &TlsFiles,
-        content: &Content,
+        content: &CertContent,
         now: Timestamp,
     ) -> Result<Self, TlsError> {
         let chain = certificates(&files.cert, &content.cert)?;
@@ -107,7 +107,7 @@ impl LoadedCerts {
             return Err(TlsError::new(&files.cert, "has expired"));
         }
         let key = PrivateKeyDer::from_pem_slice(&content.key)
-            .map_err(|_| TlsError::new(&files.key, "holds no private key"))?;
+            .map_err(|_| TlsError::new(&files.key, "contains no PEM private key"))?;
         let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::new(&files.cert, error.to_string()))?;
@@ -120,7 +120,7 @@ impl LoadedCerts {
             TlsError::new(&files.cert, format!("does not match the key in {key}: {error}"))
         })?;
         config.alpn_protocols = vec![b"h2".to_vec()];
-        // A resumed session would not be checked against the CAs that are trusted now.
+        // A resumed session would not be verified against the current CAs.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         let fingerprint = fingerprint(content);
@@ -128,14 +128,14 @@ impl LoadedCerts {
     }
 }
 
-/// Distinguishes one content of the files, or one error, from another.
+/// Computes a fingerprint of the content of the files or of an error.
 pub(crate) fn fingerprint(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
 }
 
-fn client_cas(files: &TlsFiles, content: &Content) -> Result<Option<ClientCas>, TlsError> {
+fn client_cas(files: &TlsFiles, content: &CertContent) -> Result<Option<ClientCas>, TlsError> {
     let (Some((file, required)), Some(pem)) = (&files.client_ca, &content.client_ca) else {
         return Ok(None);
     };
@@ -155,7 +155,7 @@ fn client_cas(files: &TlsFiles, content: &Content) -> Result<Option<ClientCas>, 
 fn certificates(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let all = all.map_err(|_| TlsError::new(file, "is not a PEM file"))?;
-    if all.is_empty() { Err(TlsError::new(file, "holds no certificate")) } else { Ok(all) }
+    if all.is_empty() { Err(TlsError::new(file, "contains no certificate")) } else { Ok(all) }
 }
 
 async fn read_file(file: &Path) -> Result<Vec<u8>, TlsError> {

@@ -1,4 +1,4 @@
-//! The byte stream of a connection, with or without TLS.
+//! Byte stream of a connection, with or without TLS.
 
 use std::{
     io,
@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// A socket, or TLS on a socket.
+/// TCP socket, plain or with TLS.
 #[derive(Debug)]
 pub(crate) enum MaybeTlsStream {
     Plain(TcpStream),

@@ -1,8 +1,7 @@
-//! What operators observe of the service: logs, one line per event on standard error, as JSON or for
-//! people; spans for a trace collector; and the names of its metrics. It depends on no other module.
+//! Logs, trace spans and histograms. It depends on no other module of the service.
 //!
-//! Libraries that print whole requests at their lower levels are silenced whatever the filter says: a
-//! Vault login or a token must not end up in a log.
+//! Logs go to standard error, one line per event, as JSON or as text. Libraries that log whole requests at
+//! low levels are silenced regardless of the filter, so that no token is logged.
 
 pub mod histogram;
 mod log_writer;
@@ -21,16 +20,16 @@ pub use self::{
     otlp::{ExportError, TraceSettings},
 };
 
-/// Sets up logging for the process, until the guard is dropped.
+/// Sets up logging for the process. Dropping the guard flushes the log.
 pub fn init(settings: &LogSettings) -> Result<LogGuard, Error> {
     let writer = logs::start_writer()?;
     let guard = writer.guard();
     let lines = logs::layer(settings, writer)?;
-    tracing_subscriber::registry().with(lines).try_init().map_err(|_| Error::Twice)?;
+    tracing_subscriber::registry().with(lines).try_init().map_err(|_| Error::AlreadySetUp)?;
     Ok(guard)
 }
 
-/// Starts the export of spans, if there is a collector.
+/// Starts the span export; returns a sink that discards spans if no collector is configured.
 pub fn start_export(settings: &TraceSettings) -> Result<SpanSink, ExportError> {
     let Some(endpoint) = &settings.otlp_endpoint else { return Ok(SpanSink::default()) };
     let exporter = otlp::exporter(settings, endpoint)?;

@@ -1,8 +1,9 @@
-//! Writes log lines from a thread of its own, in batches, so that a blocked reader delays no call.
+//! Writes log lines in batches from a separate thread, so that a blocked reader of standard error delays
+//! no call.
 //!
-//! Lines wait in one buffer with a bound in bytes and keep their order. Lines that do not fit are
-//! counted by target, and the loss is reported once lines are written again. Audit events have room of
-//! their own in the buffer and are written at once; others wait a moment for more.
+//! - Lines are buffered in order, up to a maximum number of bytes.
+//! - Lines over the maximum are dropped and counted by target; the loss is logged when writing continues.
+//! - Audit events have reserved space and are written at once. Other lines are batched.
 
 use std::{
     io::{self, Write},
@@ -20,78 +21,80 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::names::{ACCESS_TARGET, AUDIT_TARGET};
 
-/// Maximum bytes in the buffer: almost two seconds of access events at 5,000 calls a second.
+/// Size of the buffer in bytes: almost two seconds of access events at 5,000 calls per second.
 const MAX_BYTES: usize = 4 << 20;
 
-/// Bytes of the buffer that only audit events use.
+/// Part of the buffer that is reserved for audit events, in bytes.
 const AUDIT_BYTES: usize = 1 << 20;
 
-/// Buffered bytes that are written without waiting for more.
+/// Number of buffered bytes that are written without delay.
 const BATCH_BYTES: usize = 64 << 10;
 
-/// How long a line waits for others to be written with.
+/// Maximum delay of a line for batching.
 const BATCH_DELAY: Duration = Duration::from_millis(20);
 
-/// Capacity that an empty buffer may keep.
+/// Maximum capacity of an empty buffer in bytes.
 const MAX_IDLE_BYTES: usize = 256 << 10;
 
 /// Number of lost lines by [`LogTarget`], of all writers of the process.
 static LOST: [AtomicU64; LogTarget::ALL.len()] =
     [const { AtomicU64::new(0) }; LogTarget::ALL.len()];
 
-/// The kinds of events that are counted apart when they are lost.
+/// Target of log events, for counting lost lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogTarget {
     /// Access events.
     Access,
     /// Audit events.
     Audit,
-    /// Everything else.
+    /// Other events.
     Other,
 }
 
-/// Accepts log lines for one thread that writes them.
+/// Handle to the writer thread.
 #[derive(Debug, Clone)]
-pub(super) struct LogWriter(Arc<Shared>);
+pub(super) struct LogWriter(Arc<LogQueue>);
 
-/// Writes what is buffered when it is dropped, for a second at most.
+/// Guard that flushes the buffer on drop, for at most one second.
 #[derive(Debug)]
-#[must_use = "lines that are buffered when the process ends are lost without it"]
+#[must_use = "without the guard, lines buffered at the end of the process are lost"]
 pub struct LogGuard(LogWriter);
 
-/// One line on its way into the buffer.
-pub(super) struct Line<'a> {
+/// Writer of one log line into the buffer.
+pub(super) struct LineWriter<'a> {
     writer: &'a LogWriter,
     target: LogTarget,
 }
 
+/// Queue of log lines, shared with the writer thread.
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    /// There is something to write.
+struct LogQueue {
+    buffer: Mutex<LogBuffer>,
+    /// Signals that the buffer has lines.
     filled: Condvar,
-    /// Everything that was buffered is written.
+    /// Signals that all lines are written.
     drained: Condvar,
 }
 
+/// Buffered log lines.
 #[derive(Debug, Default)]
-struct State {
+struct LogBuffer {
     lines: Vec<u8>,
-    /// Whether lines wait that must be written without delay.
+    /// True if the buffer must be written without delay.
     is_urgent: bool,
-    /// Whether the thread has lines that are not written yet.
+    /// True while the thread writes a batch.
     is_writing: bool,
-    /// Lost lines that were not reported yet.
+    /// Number of lost lines that are not reported yet.
     unreported: u64,
 }
 
 // === impl LogTarget ===
 
 impl LogTarget {
-    /// All of them.
+    /// All targets.
     pub const ALL: [Self; 3] = [Self::Access, Self::Audit, Self::Other];
 
-    /// Label for metrics.
+    /// Label value in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Access => "access",
@@ -100,12 +103,12 @@ impl LogTarget {
         }
     }
 
-    /// Number of lines that were lost since the process started.
+    /// Number of lost lines since start.
     pub fn lost(self) -> u64 {
         LOST[self as usize].load(Ordering::Relaxed)
     }
 
-    fn of_event(target: &str) -> Self {
+    fn from_target(target: &str) -> Self {
         match target {
             ACCESS_TARGET => Self::Access,
             AUDIT_TARGET => Self::Audit,
@@ -113,7 +116,7 @@ impl LogTarget {
         }
     }
 
-    /// Bytes that the buffer may hold, this line included.
+    /// Maximum number of bytes in the buffer after adding a line of this target.
     fn limit(self) -> usize {
         match self {
             Self::Audit => MAX_BYTES,
@@ -125,62 +128,61 @@ impl LogTarget {
 // === impl LogWriter ===
 
 impl LogWriter {
-    /// Starts the thread. `report` is called on it with the number of lines that were lost.
+    /// Starts the writer thread. It calls `report` with the number of lost lines.
     pub(super) fn start(
         sink: impl Write + Send + 'static,
         report: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Self> {
-        let shared = Arc::<Shared>::default();
-        let own = Arc::clone(&shared);
+        let queue = Arc::<LogQueue>::default();
+        let writer = Arc::clone(&queue);
         thread::Builder::new()
             .name("log-writer".to_owned())
-            .spawn(move || own.write_lines(sink, report))?;
-        Ok(Self(shared))
+            .spawn(move || writer.write_lines(sink, report))?;
+        Ok(Self(queue))
     }
 
-    /// Flushes the buffer when the result is dropped.
+    /// Creates a guard that flushes the buffer on drop.
     pub(super) fn guard(&self) -> LogGuard {
         LogGuard(self.clone())
     }
 
-    /// Waits until everything is written that was buffered before. False if that takes longer than
-    /// `timeout`.
+    /// Waits until all buffered lines are written. Returns false after `timeout`.
     fn flush(&self, timeout: Duration) -> bool {
-        let Shared { state, filled, drained } = &*self.0;
-        let mut state = state.lock();
-        state.is_urgent = true;
+        let LogQueue { buffer, filled, drained } = &*self.0;
+        let mut buffer = buffer.lock();
+        buffer.is_urgent = true;
         filled.notify_one();
-        let is_busy = |state: &mut State| state.is_writing || !state.lines.is_empty();
-        !drained.wait_while_for(&mut state, is_busy, timeout).timed_out()
+        let is_busy = |buffer: &mut LogBuffer| buffer.is_writing || !buffer.lines.is_empty();
+        !drained.wait_while_for(&mut buffer, is_busy, timeout).timed_out()
     }
 
     fn push(&self, target: LogTarget, line: &[u8]) {
-        let Shared { state, filled, .. } = &*self.0;
-        let mut state = state.lock();
-        if state.lines.len() + line.len() > target.limit() {
-            state.unreported += 1;
+        let LogQueue { buffer, filled, .. } = &*self.0;
+        let mut buffer = buffer.lock();
+        if buffer.lines.len() + line.len() > target.limit() {
+            buffer.unreported += 1;
             LOST[target as usize].fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let was_empty = state.lines.is_empty();
-        state.lines.extend_from_slice(line);
-        let was_urgent = state.is_urgent;
-        state.is_urgent |= target == LogTarget::Audit || state.lines.len() >= BATCH_BYTES;
-        if was_empty || state.is_urgent != was_urgent {
+        let was_empty = buffer.lines.is_empty();
+        buffer.lines.extend_from_slice(line);
+        let was_urgent = buffer.is_urgent;
+        buffer.is_urgent |= target == LogTarget::Audit || buffer.lines.len() >= BATCH_BYTES;
+        if was_empty || buffer.is_urgent != was_urgent {
             filled.notify_one();
         }
     }
 }
 
 impl<'a> MakeWriter<'a> for LogWriter {
-    type Writer = Line<'a>;
+    type Writer = LineWriter<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line { writer: self, target: LogTarget::Other }
+    fn make_writer(&'a self) -> LineWriter<'a> {
+        LineWriter { writer: self, target: LogTarget::Other }
     }
 
-    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
-        Line { writer: self, target: LogTarget::of_event(metadata.target()) }
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> LineWriter<'a> {
+        LineWriter { writer: self, target: LogTarget::from_target(metadata.target()) }
     }
 }
 
@@ -188,14 +190,14 @@ impl<'a> MakeWriter<'a> for LogWriter {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        // A reader that is blocked must not keep the process from ending.
+        // Bounded, since a blocked reader must not prevent the exit of the process.
         self.0.flush(Duration::from_secs(1));
     }
 }
 
-// === impl Line ===
+// === impl LineWriter ===
 
-impl Write for Line<'_> {
+impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.writer.push(self.target, line);
         Ok(line.len())
@@ -206,14 +208,14 @@ impl Write for Line<'_> {
     }
 }
 
-// === impl Shared ===
+// === impl LogQueue ===
 
-impl Shared {
+impl LogQueue {
     fn write_lines(&self, mut sink: impl Write, report: impl Fn(u64)) {
         let mut batch = Vec::new();
         loop {
             let lost = self.next_batch(&mut batch);
-            // A reader that has gone takes nothing away from the service.
+            // The service continues if the reader has closed the pipe.
             let _ = sink.write_all(&batch).and_then(|()| sink.flush());
             batch.clear();
             batch.shrink_to(MAX_IDLE_BYTES);
@@ -223,21 +225,21 @@ impl Shared {
         }
     }
 
-    /// Swaps the buffered lines into `batch`, which is empty, once there are enough or they have waited
-    /// long enough. Returns how many lines were lost since the last time.
+    /// Waits for a batch and swaps it into `batch`, which must be empty. Returns the number of lines lost
+    /// since the previous batch.
     fn next_batch(&self, batch: &mut Vec<u8>) -> u64 {
-        let mut state = self.state.lock();
-        state.is_writing = false;
-        if state.lines.is_empty() {
-            state.is_urgent = false;
+        let mut buffer = self.buffer.lock();
+        buffer.is_writing = false;
+        if buffer.lines.is_empty() {
+            buffer.is_urgent = false;
             self.drained.notify_all();
-            self.filled.wait_while(&mut state, |state| state.lines.is_empty());
+            self.filled.wait_while(&mut buffer, |buffer| buffer.lines.is_empty());
         }
-        self.filled.wait_while_for(&mut state, |state| !state.is_urgent, BATCH_DELAY);
-        std::mem::swap(&mut state.lines, batch);
-        state.is_urgent = false;
-        state.is_writing = true;
-        std::mem::take(&mut state.unreported)
+        self.filled.wait_while_for(&mut buffer, |buffer| !buffer.is_urgent, BATCH_DELAY);
+        std::mem::swap(&mut buffer.lines, batch);
+        buffer.is_urgent = false;
+        buffer.is_writing = true;
+        std::mem::take(&mut buffer.unreported)
     }
 }
 

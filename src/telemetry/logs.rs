@@ -1,5 +1,4 @@
-//! Logs, and the filter that says what of all events is logged: it can be changed while the service
-//! runs.
+//! Log layer, and the log filter, which can be replaced at run time.
 
 use std::{
     fs::File,
@@ -24,107 +23,109 @@ use tracing_subscriber::{
 
 use super::{log_writer::LogWriter, names::AUDIT_TARGET};
 
-/// Targets that may hold secrets in their events.
-const SILENT: [&str; 2] = ["rustify", "vaultrs"];
+/// Targets whose events may contain secrets.
+const SILENCED: [&str; 2] = ["rustify", "vaultrs"];
 
-/// The filter in use, if the service writes logs.
-static SWITCH: ArcSwapOption<Switch> = ArcSwapOption::const_empty();
+/// Filter in use; empty if logging is not set up.
+static FILTER: ArcSwapOption<FilterHandle> = ArcSwapOption::const_empty();
 
 /// Settings for the log on standard error.
 #[derive(Debug, Clone)]
 pub struct LogSettings {
     /// Filter such as `info` or `info,leadsd=debug`. Default `info`.
     pub level: String,
-    /// Default `json`; `pretty` is for people.
+    /// Format of a line. Default `json`.
     pub format: LogFormat,
 }
 
 /// Format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Text for reading at a terminal.
     Pretty,
 }
 
-/// Why logging could not be set up or changed.
+/// Error of setting up logging or replacing the filter.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The filter does not parse.
+    /// The filter is invalid.
     #[error("log.level: {0}")]
     Filter(String),
-    /// Somebody has set up logging in this process before.
-    #[error("logging is set up already")]
-    Twice,
-    /// The thread that writes the log cannot start.
-    #[error("the log writer cannot start: {0}")]
+    /// Logging is already set up in this process.
+    #[error("logging is already set up")]
+    AlreadySetUp,
+    /// The writer thread cannot start.
+    #[error("cannot start the log writer: {0}")]
     Writer(io::Error),
-    /// Nobody has.
+    /// Logging is not set up in this process.
     #[error("this process has no log filter")]
     NotSetUp,
 }
 
-/// A filter that can be exchanged.
+/// Replaceable filter.
 #[derive(Debug)]
-struct Switch {
-    chosen: ArcSwap<Chosen>,
+struct FilterHandle {
+    rules: ArcSwap<FilterRules>,
     text: ArcSwap<String>,
 }
 
-/// What is logged, with what holds whatever a filter says.
+/// Filter, with rules that override it.
 #[derive(Debug)]
-struct Chosen {
+struct FilterRules {
     filter: EnvFilter,
-    /// Whether the audit trail goes on even if the filter says nothing of it.
+    /// True if audit events are logged regardless of the filter.
     keeps_audit: bool,
 }
 
-/// The filter in use, as the layer sees it.
+/// Filter of the log layer.
 #[derive(Debug, Clone)]
-struct Through(Arc<Switch>);
+struct ReplaceableFilter(Arc<FilterHandle>);
 
-/// What of all events is logged. The silent stay silent, and a `level` that names one is an error.
+/// Parses a log filter. Errors if it is invalid or names a silenced target.
 pub fn filter(level: &str) -> Result<EnvFilter, Error> {
     if !level.is_ascii() {
-        // The parser takes its text apart between any two bytes, and panics within a letter.
-        return Err(Error::Filter("it has other characters than ASCII".to_owned()));
+        // The parser of EnvFilter panics on some non-ASCII text.
+        return Err(Error::Filter("must be ASCII".to_owned()));
     }
     let mut targets = level.split(',').map(str::trim);
     if let Some(silent) = targets.find(|target| is_silent(target)) {
-        return Err(Error::Filter(format!("{silent}: this may hold secrets and is never logged")));
+        return Err(Error::Filter(format!(
+            "{silent}: this target is never logged, since its events may contain secrets"
+        )));
     }
     let mut filter = EnvFilter::try_new(level).map_err(|error| Error::Filter(error.to_string()))?;
-    for silent in SILENT {
+    for silent in SILENCED {
         let directive = format!("{silent}=off");
         filter = filter.add_directive(directive.parse().map_err(|_| Error::Filter(directive))?);
     }
     Ok(filter)
 }
 
-/// The same, with the audit trail unless `level` names it.
-fn choose(level: &str) -> Result<Chosen, Error> {
-    Ok(Chosen { filter: filter(level)?, keeps_audit: !level.contains(AUDIT_TARGET) })
+/// Builds the rules for a filter. Audit events are kept unless the filter names their target.
+fn rules(level: &str) -> Result<FilterRules, Error> {
+    Ok(FilterRules { filter: filter(level)?, keeps_audit: !level.contains(AUDIT_TARGET) })
 }
 
 fn is_silent(target: &str) -> bool {
-    SILENT.iter().any(|silent| target.starts_with(silent))
+    SILENCED.iter().any(|silent| target.starts_with(silent))
 }
 
-/// The filter in use; `None` if the service writes no logs.
+/// Filter in use; `None` if logging is not set up.
 pub fn log_filter() -> Option<String> {
-    SWITCH.load().as_ref().map(|switch| switch.text.load().to_string())
+    FILTER.load().as_ref().map(|filter| filter.text.load().to_string())
 }
 
-/// Changes the filter, for the whole process.
+/// Replaces the filter of the process.
 pub fn set_log_filter(level: &str) -> Result<(), Error> {
-    let switch = SWITCH.load_full().ok_or(Error::NotSetUp)?;
-    let chosen = choose(level)?;
-    // Before it is in force: it may be the last that is logged.
-    warn!(log.filter = level, "Log filter changed");
-    switch.chosen.store(Arc::new(chosen));
-    switch.text.store(Arc::new(level.to_owned()));
-    // What each place in the code was told about its being of interest no longer holds.
+    let handle = FILTER.load_full().ok_or(Error::NotSetUp)?;
+    let rules = rules(level)?;
+    // Logged under the previous filter, since the new one may suppress it.
+    warn!(log.filter = level, "Replaced the log filter");
+    handle.rules.store(Arc::new(rules));
+    handle.text.store(Arc::new(level.to_owned()));
+    // Callsites cache their interest.
     tracing::callsite::rebuild_interest_cache();
     Ok(())
 }
@@ -135,8 +136,8 @@ pub(super) fn start_writer() -> Result<LogWriter, Error> {
     LogWriter::start(standard_error(), report).map_err(Error::Writer)
 }
 
-/// Standard error without the lock of the standard library, which the thread would hold while it is
-/// blocked: a panic message waits for that lock.
+/// Standard error without the lock of the standard library. The thread would hold the lock while it is
+/// blocked, and panic messages need it.
 fn standard_error() -> Box<dyn Write + Send> {
     match io::stderr().as_fd().try_clone_to_owned() {
         Ok(descriptor) => Box::new(File::from(descriptor)),
@@ -144,7 +145,7 @@ fn standard_error() -> Box<dyn Write + Send> {
     }
 }
 
-/// The layer that writes lines, with a filter of its own: other layers see all there is.
+/// Builds the layer that writes log lines. Its filter does not affect other layers.
 pub(super) fn layer<S>(
     config: &LogSettings,
     writer: LogWriter,
@@ -152,27 +153,27 @@ pub(super) fn layer<S>(
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let switch = Arc::new(Switch {
-        chosen: ArcSwap::from_pointee(choose(&config.level)?),
+    let handle = Arc::new(FilterHandle {
+        rules: ArcSwap::from_pointee(rules(&config.level)?),
         text: ArcSwap::from_pointee(config.level.clone()),
     });
-    SWITCH.store(Some(Arc::clone(&switch)));
+    FILTER.store(Some(Arc::clone(&handle)));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).log_internal_errors(false);
-    // Colours are for a terminal, not for a file or a collector.
+    // Colors only at a terminal.
     let lines = if io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
     let lines = match config.format {
-        // The innermost span says which call or task it is about; those around it add nothing.
+        // The innermost span identifies the call or task; outer spans add no information.
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
         LogFormat::Pretty => lines.boxed(),
     };
-    Ok(lines.with_filter(Through(switch)))
+    Ok(lines.with_filter(ReplaceableFilter(handle)))
 }
 
-// === impl Chosen ===
+// === impl FilterRules ===
 
-impl Chosen {
-    /// Whether this is logged, if that is not for the filter to say.
-    fn fixed(&self, metadata: &Metadata<'_>) -> Option<bool> {
+impl FilterRules {
+    /// Decision of the overriding rules; `None` if the filter decides.
+    fn override_for(&self, metadata: &Metadata<'_>) -> Option<bool> {
         let is_audit = self.keeps_audit
             && metadata.target() == AUDIT_TARGET
             && *metadata.level() <= Level::INFO;
@@ -180,47 +181,49 @@ impl Chosen {
     }
 }
 
-// === impl Through ===
+// === impl ReplaceableFilter ===
 
-impl<S: Subscriber> Filter<S> for Through {
+impl<S: Subscriber> Filter<S> for ReplaceableFilter {
     fn enabled(&self, metadata: &Metadata<'_>, context: &Context<'_, S>) -> bool {
-        let chosen = self.0.chosen.load();
-        // A filter of spans lets everything through that is within them, whatever its target.
-        chosen.fixed(metadata).unwrap_or_else(|| Filter::enabled(&chosen.filter, metadata, context))
+        let rules = self.0.rules.load();
+        // Required here as well: a span directive enables events of all targets inside the span.
+        rules
+            .override_for(metadata)
+            .unwrap_or_else(|| Filter::enabled(&rules.filter, metadata, context))
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
-        let chosen = self.0.chosen.load();
-        match chosen.fixed(metadata) {
+        let rules = self.0.rules.load();
+        match rules.override_for(metadata) {
             Some(true) => Interest::always(),
             Some(false) => Interest::never(),
-            None => Filter::<S>::callsite_enabled(&chosen.filter, metadata),
+            None => Filter::<S>::callsite_enabled(&rules.filter, metadata),
         }
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        let chosen = self.0.chosen.load();
-        let hint = Filter::<S>::max_level_hint(&chosen.filter);
-        if chosen.keeps_audit { hint.map(|hint| hint.max(LevelFilter::INFO)) } else { hint }
+        let rules = self.0.rules.load();
+        let hint = Filter::<S>::max_level_hint(&rules.filter);
+        if rules.keeps_audit { hint.map(|hint| hint.max(LevelFilter::INFO)) } else { hint }
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        Filter::on_new_span(&self.0.chosen.load().filter, attributes, id, context);
+        Filter::on_new_span(&self.0.rules.load().filter, attributes, id, context);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        Filter::on_record(&self.0.chosen.load().filter, id, values, context);
+        Filter::on_record(&self.0.rules.load().filter, id, values, context);
     }
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        Filter::on_enter(&self.0.chosen.load().filter, id, context);
+        Filter::on_enter(&self.0.rules.load().filter, id, context);
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        Filter::on_exit(&self.0.chosen.load().filter, id, context);
+        Filter::on_exit(&self.0.rules.load().filter, id, context);
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        Filter::on_close(&self.0.chosen.load().filter, id, context);
+        Filter::on_close(&self.0.rules.load().filter, id, context);
     }
 }

@@ -1,7 +1,7 @@
-//! Connects OpenTelemetry's exporter to a trace collector that takes OTLP over gRPC.
+//! Configures OpenTelemetry's exporter for a trace collector (OTLP over gRPC).
 //!
-//! The configuration decides endpoint, CA and headers. Of OpenTelemetry's environment variables those
-//! that complete it are honoured: `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS` and
+//! Endpoint, CA and headers come from the configuration. Three environment variables of OpenTelemetry
+//! are honored: `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS` and
 //! `OTEL_EXPORTER_OTLP_COMPRESSION`.
 
 use std::{
@@ -24,56 +24,56 @@ use uuid::Uuid;
 
 use leadsd_base::secret::Secret;
 
-/// Timeout for a connection.
+/// Timeout for connecting to the collector.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Timeout for one export, retries included.
+/// Timeout for an export, including retries.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Settings for the export of spans to a trace collector.
+/// Settings of the span export.
 #[derive(Debug, Clone)]
 pub struct TraceSettings {
-    /// A collector that takes OTLP over gRPC. Default none.
+    /// URL of a collector for OTLP over gRPC; `None` disables the export.
     pub otlp_endpoint: Option<url::Url>,
-    /// PEM file with the CAs that may sign its certificate, beside the public ones.
+    /// PEM file with CAs that are trusted in addition to the public ones.
     pub ca_file: Option<PathBuf>,
-    /// File with headers for the collector, one `name: value` a line; read for each export.
+    /// File with headers for the collector, one `name: value` per line; read for each export.
     pub headers_file: Option<PathBuf>,
-    /// The share of the traces that start here which is sampled, 0 to 1. Default 1.
+    /// Fraction of new traces that is sampled, 0 to 1. Default 1.
     pub sample_ratio: f64,
-    /// Name of this service in the collector. Default `leadsd`.
+    /// Service name in the collector. Default `leadsd`.
     pub service_name: String,
 }
 
-/// Why the export of spans cannot start.
+/// Error of starting the span export.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The endpoint or its TLS settings cannot be used.
+    /// The endpoint or its TLS settings are invalid.
     #[error("trace.otlp_endpoint: {0}")]
     Endpoint(#[from] tonic::transport::Error),
-    /// The exporter refuses its settings.
+    /// The exporter rejects its settings.
     #[error("trace.otlp_endpoint: {0}")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
     /// The CAs cannot be read.
     #[error("trace.ca_file: {path}: {cause}")]
     CaFile {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The cause.
+        /// Cause.
         cause: String,
     },
     /// The headers cannot be read.
     #[error("trace.headers_file: {path}: {source}")]
     HeadersFile {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The cause.
+        /// Cause.
         source: io::Error,
     },
 }
 
-/// The exporter for the configured collector, which need not be reachable yet. Runs its connection on
-/// the current runtime.
+/// Builds the exporter for the configured collector, which need not be reachable yet. Its connection runs
+/// on the current runtime.
 pub(super) fn exporter(
     settings: &TraceSettings,
     endpoint: &url::Url,
@@ -84,10 +84,10 @@ pub(super) fn exporter(
         .with_timeout(EXPORT_TIMEOUT)
         .with_channel(channel(endpoint, ca_file.as_deref())?);
     let Some(path) = headers_file.clone() else { return Ok(exporter.build()?) };
-    // Reports at start what would fail every export.
+    // An invalid file is reported at startup.
     read_headers(&path)
         .map_err(|source| ExportError::HeadersFile { path: path.clone(), source })?;
-    // Read for each export, so that a token can be replaced.
+    // The file is read for each export, so that tokens can be rotated.
     let add_headers = move |mut request: Request<()>| {
         #[expect(clippy::disallowed_methods, reason = "the exporter turns it into an error")]
         let headers = read_headers(&path).map_err(|error| Status::from_error(Box::new(error)))?;
@@ -99,7 +99,7 @@ pub(super) fn exporter(
     Ok(exporter.with_interceptor(add_headers).build()?)
 }
 
-/// The attributes of this process; the configured name goes over the environment.
+/// Resource attributes of the process. The configured service name overrides the environment.
 pub(super) fn resource(settings: &TraceSettings) -> Resource {
     Resource::builder_empty()
         .with_detector(Box::new(EnvResourceDetector::new()))
@@ -116,7 +116,7 @@ fn channel(endpoint: &url::Url, ca_file: Option<&Path>) -> Result<Channel, Expor
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(EXPORT_TIMEOUT);
     if endpoint.scheme() == "https" {
-        // The public roots are compiled in, because an image may have no CA store.
+        // The public roots are compiled in, since a container image may have no CA store.
         let public = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(trust_anchor);
         let mut tls = ClientTlsConfig::new().trust_anchors(public);
         if let Some(path) = ca_file {
@@ -134,7 +134,7 @@ fn private_anchors(path: &Path) -> Result<Vec<TrustAnchor<'static>>, ExportError
         .map_err(|error| failed(error.to_string()))?;
     let anchors: Vec<_> = certificates.iter().filter_map(trust_anchor).collect();
     if anchors.is_empty() || anchors.len() < certificates.len() {
-        return Err(failed("holds no certificates, or one that cannot be used".to_owned()));
+        return Err(failed("contains no certificates, or an invalid one".to_owned()));
     }
     Ok(anchors)
 }
@@ -143,7 +143,7 @@ fn trust_anchor(certificate: &CertificateDer<'_>) -> Option<TrustAnchor<'static>
     Some(webpki::anchor_from_trusted_cert(certificate).ok()?.to_owned())
 }
 
-/// Reads headers, one `name: value` a line. The error never holds a value.
+/// Reads headers, one `name: value` per line. Errors contain no values.
 fn read_headers(path: &Path) -> io::Result<HeaderMap> {
     let invalid = |line: usize| {
         let cause = format!("line {line} is not a header such as `authorization: Bearer token`");
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_read_line_by_line_and_errors_hold_no_value() {
+    fn headers_are_parsed_and_errors_contain_no_value() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("headers");
         fs::write(&path, "authorization: Bearer abc:def\n\nX-Tenant: 7\n").unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ca_file_without_certificates_is_refused() {
+    fn a_ca_file_without_certificates_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
         fs::write(&path, "nothing").unwrap();

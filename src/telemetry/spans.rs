@@ -1,7 +1,7 @@
-//! Finished spans of sampled traces, on their way to a trace collector.
+//! Export of finished spans of sampled traces to a trace collector.
 //!
-//! Batching, the export thread and the protocol are OpenTelemetry's. This file bounds what waits, so
-//! that a span is dropped and counted at once instead of delaying a call, and counts what is exported.
+//! Batching, export thread and protocol are OpenTelemetry's. This file bounds the queue, so that a span is
+//! dropped instead of delaying a call, and counts exported and dropped spans.
 
 use std::{
     borrow::Cow,
@@ -33,60 +33,61 @@ use tracing::{info, warn};
 use super::trace_context::{TraceContext, is_traced};
 use leadsd_base::time::{SystemClock, WallClock as _};
 
-/// Maximum number of spans that wait for the collector. A call has two or three; one takes less than
-/// 1 KiB.
+/// Maximum number of queued spans. A call has two or three spans of less than 1 KiB.
 const MAX_QUEUE: usize = 4_096;
 
-/// Maximum number of spans of one export.
+/// Maximum number of spans per export.
 const MAX_BATCH: usize = 512;
 
-/// How long a span waits for others to be exported with.
+/// Maximum delay of a span for batching.
 const BATCH_DELAY: Duration = Duration::from_millis(500);
 
-/// A finished operation.
+/// Finished span.
 #[derive(Debug, Clone)]
 pub struct FinishedSpan {
-    /// Name of the operation: the same for all calls of a method.
+    /// Name of the operation, the same for all calls of a method.
     pub name: Cow<'static, str>,
-    /// Whether it is an incoming or an outgoing request.
+    /// Kind: incoming or outgoing request.
     pub kind: SpanKind,
-    /// Its identity.
+    /// Trace context of the span.
     pub context: TraceContext,
-    /// The span that caused it. None if it is the first of its trace.
+    /// Parent span; `None` if this is the root of its trace.
     pub parent: Option<TraceContext>,
-    /// Its duration; it ended just now.
+    /// Duration; the end is the time of [`SpanSink::finish`].
     pub took: Duration,
-    /// Facts about it, with the names of [`super::names`].
+    /// Attributes, with names from [`super::names`].
     pub attributes: Vec<KeyValue>,
-    /// Description of the failure. None if it succeeded.
+    /// Error description; `None` on success.
     pub error: Option<String>,
 }
 
-/// Accepts finished spans for export; discards them if there is no collector.
+/// Sink of finished spans; discards them if no collector is configured.
 #[derive(Debug, Clone, Default)]
-pub struct SpanSink(Option<Arc<Pipeline>>);
+pub struct SpanSink(Option<Arc<SpanExport>>);
 
 /// Number of spans by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SpanCounts {
     /// Accepted by the collector.
     pub sent: u64,
-    /// Not queued, because the queue was full.
+    /// Dropped because the queue was full.
     pub dropped: u64,
-    /// Not accepted by the collector.
+    /// Rejected by the collector or not delivered.
     pub failed: u64,
 }
 
+/// Running span export.
 #[derive(Debug)]
-struct Pipeline {
+struct SpanExport {
     processor: BatchSpanProcessor,
     sample_ratio: f64,
-    counters: Arc<Counters>,
+    counters: Arc<SpanCounters>,
     scope: InstrumentationScope,
 }
 
+/// Counters of spans.
 #[derive(Debug, Default)]
-struct Counters {
+struct SpanCounters {
     /// Spans in the queue of the processor.
     queued: AtomicUsize,
     sent: AtomicU64,
@@ -94,24 +95,24 @@ struct Counters {
     failed: AtomicU64,
 }
 
-/// Counts what another exporter exports, and logs when it begins to fail and when it recovers.
+/// Exporter that counts the spans of an inner exporter, and logs failure and recovery.
 #[derive(Debug)]
 struct CountingExporter<E> {
     exporter: E,
-    counters: Arc<Counters>,
+    counters: Arc<SpanCounters>,
     is_failing: AtomicBool,
 }
 
 // === impl SpanSink ===
 
 impl SpanSink {
-    /// Starts the export of spans; `sample_ratio` of the traces that start here are sampled.
+    /// Starts the span export; `sample_ratio` is the fraction of new traces that is sampled.
     pub(super) fn start(
         exporter: impl SpanExporter + 'static,
         resource: &Resource,
         sample_ratio: f64,
     ) -> Self {
-        let counters = Arc::<Counters>::default();
+        let counters = Arc::<SpanCounters>::default();
         let mut exporter = CountingExporter {
             exporter,
             counters: Arc::clone(&counters),
@@ -127,25 +128,25 @@ impl SpanSink {
             .with_version(env!("CARGO_PKG_VERSION"))
             .build();
         let processor = BatchSpanProcessor::new(exporter, config);
-        Self(Some(Arc::new(Pipeline { processor, sample_ratio, counters, scope })))
+        Self(Some(Arc::new(SpanExport { processor, sample_ratio, counters, scope })))
     }
 
-    /// A new trace for a request without a caller's span. HubSpot gets it if spans are exported, or
-    /// if the request has a `traceparent` that is malformed.
+    /// Starts a trace for a request without a valid `traceparent`. It is propagated to HubSpot if spans are
+    /// exported or the request has a malformed `traceparent`.
     pub fn root(&self, headers: &HeaderMap) -> TraceContext {
         let root = TraceContext::root(self.0.as_ref().map_or(0.0, |sink| sink.sample_ratio));
         if self.0.is_some() || is_traced(headers) { root.propagated() } else { root }
     }
 
-    /// Whether a span of this trace is exported.
+    /// Reports whether spans of this trace are exported.
     pub fn is_recording(&self, context: &TraceContext) -> bool {
         context.is_sampled() && self.0.is_some()
     }
 
-    /// Queues a span that has just ended.
+    /// Queues a span that ends now.
     pub fn finish(&self, span: FinishedSpan) {
-        let Some(Pipeline { processor, counters, scope, .. }) = self.0.as_deref() else { return };
-        // The processor drops spans as well, but tells their number only at its end.
+        let Some(SpanExport { processor, counters, scope, .. }) = self.0.as_deref() else { return };
+        // The processor drops spans as well, but reports their number only at shutdown.
         if counters.queued.fetch_add(1, Ordering::Relaxed) >= MAX_QUEUE {
             counters.queued.fetch_sub(1, Ordering::Relaxed);
             counters.dropped.fetch_add(1, Ordering::Relaxed);
@@ -154,18 +155,18 @@ impl SpanSink {
         processor.on_end(span.into_data(scope.clone()));
     }
 
-    /// Number of spans by outcome. None if there is no collector.
+    /// Number of spans by outcome; `None` if no collector is configured.
     pub fn counts(&self) -> Option<SpanCounts> {
-        let Counters { queued: _, sent, dropped, failed } = &*self.0.as_ref()?.counters;
+        let SpanCounters { queued: _, sent, dropped, failed } = &*self.0.as_ref()?.counters;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Some(SpanCounts { sent: count(sent), dropped: count(dropped), failed: count(failed) })
     }
 
-    /// Exports the spans in the queue until `deadline`, and ends the export.
+    /// Exports the queued spans until `deadline`, and stops the export.
     pub async fn shut_down(&self, deadline: Instant) {
-        let Some(pipeline) = self.0.clone() else { return };
+        let Some(export) = self.0.clone() else { return };
         let timeout = deadline.saturating_duration_since(Instant::now());
-        let work = move || pipeline.processor.shutdown_with_timeout(timeout);
+        let work = move || export.processor.shutdown_with_timeout(timeout);
         if !matches!(spawn_blocking(work).await, Ok(Ok(()))) {
             warn!("Lost spans that the collector did not accept before the shutdown deadline");
         }
@@ -180,7 +181,7 @@ impl FinishedSpan {
         let since_epoch = Duration::try_from(SystemClock.now().as_duration());
         let end_time = SystemTime::UNIX_EPOCH + since_epoch.unwrap_or_default();
         let parent_span_id = parent.as_ref().map(|parent| SpanId::from_bytes(parent.span_bytes()));
-        // The specification allows to drop a malformed one.
+        // A malformed `tracestate` is dropped, which the specification allows.
         let state = context.state().and_then(|state| TraceState::from_str(state).ok());
         SpanData {
             span_context: SpanContext::new(
@@ -210,7 +211,7 @@ impl FinishedSpan {
 
 impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let Counters { queued, sent, dropped: _, failed } = &*self.counters;
+        let SpanCounters { queued, sent, dropped: _, failed } = &*self.counters;
         let spans = batch.len();
         queued.fetch_sub(spans, Ordering::Relaxed);
         let result = self.exporter.export(batch).await;
@@ -218,8 +219,8 @@ impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
         counter.fetch_add(u64::try_from(spans).unwrap_or(u64::MAX), Ordering::Relaxed);
         let was_failing = self.is_failing.swap(result.is_err(), Ordering::Relaxed);
         match &result {
-            Ok(()) if was_failing => info!("Trace collector accepts spans again"),
-            Err(error) if !was_failing => warn!(%error, "Trace collector does not accept spans"),
+            Ok(()) if was_failing => info!("Span export recovered"),
+            Err(error) if !was_failing => warn!(%error, "Span export failed"),
             Ok(()) | Err(_) => {}
         }
         result

@@ -1,58 +1,57 @@
-//! W3C trace context: continues a caller's trace, or starts one, and carries it to HubSpot.
+//! W3C trace context: continues the caller's trace or starts one, and propagates it to HubSpot.
 
 use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Trace id, parent span id and flags of a call.
+/// Header with trace id, parent span id and flags.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Data of the caller's tracing systems that belongs to a `traceparent`.
+/// Header with vendor-specific data for a `traceparent`.
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Length of a `traceparent` of version 00.
+/// Length of a `traceparent` of version 00 in bytes.
 const LENGTH: usize = 55;
 
-/// Maximum length of a `tracestate` that is forwarded: the minimum that the specification asks of
-/// everybody.
+/// Maximum length of a propagated `tracestate` in bytes: the minimum that the specification requires.
 const MAX_STATE: usize = 512;
 
-/// A span of a trace, as `traceparent` and `tracestate` name it.
+/// Trace context of a span.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceContext {
     /// Never zero.
     trace_id: u128,
     /// Never zero.
     span_id: u64,
-    /// Whether the spans of the trace are recorded.
+    /// True if the spans of the trace are recorded.
     sampled: bool,
-    /// None if the caller sent none.
+    /// `tracestate`; `None` if the caller sent none.
     state: Option<Arc<str>>,
-    /// Whether requests to HubSpot carry it.
+    /// True if requests to HubSpot carry the context.
     propagated: bool,
 }
 
-/// The id of a trace; displayed as 32 hexadecimal digits.
+/// Trace id, displayed as 32 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceId(u128);
 
 // === impl TraceContext ===
 
 impl TraceContext {
-    /// A new trace, sampled with the probability `ratio`, 0 to 1. Requests to HubSpot do not carry it.
+    /// Starts a trace, sampled with probability `ratio`. It is not propagated to HubSpot.
     pub fn root(ratio: f64) -> Self {
         let trace_id = rand::random::<u128>().max(1);
         let sampled = is_sampled(trace_id, ratio);
         Self { trace_id, span_id: new_span_id(), sampled, state: None, propagated: false }
     }
 
-    /// The caller's span. None if `traceparent` is missing or malformed.
+    /// Parses the caller's context. `None` if `traceparent` is missing or malformed.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let context = Self::parse(headers.get(TRACEPARENT)?.to_str().ok()?)?;
         Some(Self { state: state(headers), ..context })
     }
 
-    /// Parses a `traceparent`. None if it is malformed.
+    /// Parses a `traceparent`. `None` if it is malformed.
     pub fn parse(text: &str) -> Option<Self> {
         let (version, rest) = text.split_at_checked(2)?;
         let version = hex(version)?;
@@ -77,44 +76,44 @@ impl TraceContext {
         is_valid.then_some(Self { trace_id, span_id, sampled, state: None, propagated: true })
     }
 
-    /// The same span; requests to HubSpot carry it.
+    /// Enables propagation to HubSpot.
     #[must_use]
     pub fn propagated(self) -> Self {
         Self { propagated: true, ..self }
     }
 
-    /// A new span of the same trace.
+    /// Creates a child span of the same trace.
     #[must_use]
     pub fn child(&self) -> Self {
         Self { span_id: new_span_id(), ..self.clone() }
     }
 
-    /// The trace it belongs to.
+    /// Trace id.
     pub fn trace_id(&self) -> TraceId {
         TraceId(self.trace_id)
     }
 
-    /// The bytes of the trace id, as OTLP encodes them.
+    /// Bytes of the trace id, as in OTLP.
     pub fn trace_bytes(&self) -> [u8; 16] {
         self.trace_id.to_be_bytes()
     }
 
-    /// The bytes of the span id, as OTLP encodes them.
+    /// Bytes of the span id, as in OTLP.
     pub fn span_bytes(&self) -> [u8; 8] {
         self.span_id.to_be_bytes()
     }
 
-    /// Whether the spans of the trace are recorded.
+    /// Reports whether the spans of the trace are recorded.
     pub fn is_sampled(&self) -> bool {
         self.sampled
     }
 
-    /// The caller's `tracestate`. None if it sent none.
+    /// `tracestate`; `None` if the caller sent none.
     pub fn state(&self) -> Option<&str> {
         self.state.as_deref()
     }
 
-    /// Whether requests to HubSpot carry it.
+    /// Reports whether requests to HubSpot carry the context.
     pub fn is_propagated(&self) -> bool {
         self.propagated
     }
@@ -124,7 +123,7 @@ impl TraceContext {
         let values =
             [(TRACEPARENT, Some(self.to_string())), (TRACESTATE, self.state().map(str::to_owned))];
         for (name, value) in values {
-            // Both are printable ASCII: one is written here, the other was a header.
+            // Both are valid header values: one is formatted here, the other was a header.
             if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
                 headers.insert(name, value);
             }
@@ -132,7 +131,7 @@ impl TraceContext {
     }
 }
 
-/// As the header `traceparent`.
+/// Formats the header `traceparent`.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { trace_id, span_id, sampled, .. } = self;
@@ -148,13 +147,13 @@ impl fmt::Display for TraceId {
     }
 }
 
-/// Whether a request has a `traceparent`, well-formed or not.
+/// Reports whether a request has a `traceparent`, valid or malformed.
 pub fn is_traced(headers: &HeaderMap) -> bool {
     headers.contains_key(TRACEPARENT)
 }
 
-/// The entries of all `tracestate` headers. None if there are none, or too many to forward: the
-/// specification allows to drop them, not to forward a part of one.
+/// Joins all `tracestate` headers. `None` if there are none or they exceed the maximum length: the
+/// specification allows dropping them, but not truncating an entry.
 fn state(headers: &HeaderMap) -> Option<Arc<str>> {
     let values = headers.get_all(TRACESTATE).iter().map(|value| value.to_str());
     let entries: Vec<&str> = values.collect::<Result<_, _>>().ok()?;
@@ -166,7 +165,7 @@ fn new_span_id() -> u64 {
     rand::random::<u64>().max(1)
 }
 
-/// Every service that decides by the trace id samples the same traces.
+/// Decides sampling by the trace id, so that all services sample the same traces.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -174,12 +173,12 @@ fn new_span_id() -> u64 {
     reason = "a sampling ratio need not be exact"
 )]
 fn is_sampled(trace_id: u128, ratio: f64) -> bool {
-    // The specification asks for randomness in the last seven bytes only.
+    // The specification guarantees randomness only in the last seven bytes.
     let random = trace_id as u64 & ((1 << 56) - 1);
     random < (ratio.clamp(0.0, 1.0) * (1_u64 << 56) as f64) as u64
 }
 
-/// Lower-case digits only: the specification forbids the others.
+/// Parses lower-case hexadecimal digits; the specification forbids upper case.
 fn hex(text: &str) -> Option<u128> {
     let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     text.bytes().all(is_digit).then(|| u128::from_str_radix(text, 16).ok())?

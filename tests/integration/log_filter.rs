@@ -108,8 +108,8 @@ async fn audit_events_continue_unless_the_filter_names_their_target() {
         missing(id).await;
         logged("leadsd::audit", id).await;
     }
-    logged("Log filter changed", "\"warn\"").await;
-    logged("Log filter changed", "\"off\"").await;
+    logged("Replaced the log filter", "\"warn\"").await;
+    logged("Replaced the log filter", "\"off\"").await;
     assert_eq!(put(&admin, "info,leadsd::audit=off").await.0, 200);
     missing("dropped").await;
     logged("Call finished", "dropped").await;

@@ -241,7 +241,7 @@ fn every_claim_is_checked() {
         let Err(AuthError::Invalid(text)) = checked(&without(claim)) else { panic!("{claim}") };
         assert!(text.contains(why), "{text} is not {why}");
     }
-    let named = RequiredClaims { caller_claim: "client_id".to_owned(), ..required() };
+    let named = RequiredClaims { caller_claim: "client_id".to_owned(), ..expected() };
     let claims = json!({"iss": ISSUER, "aud": "leadsd", "exp": NOW, "client_id": "billing"});
     let good = named.check(claims.as_object().unwrap(), NOW as f64).unwrap();
     assert_eq!(good.identity.name(), "billing");

@@ -158,8 +158,8 @@ fn only_one_category_of_401_triggers_a_refresh() {
         ErrorBody::parse(format!(r#"{{"category":"{category}"}}"#).as_bytes()).unauthorized()
     };
     assert_eq!(of("EXPIRED_AUTHENTICATION"), Unauthorized::Expired);
-    assert_eq!(of("INVALID_AUTHENTICATION"), Unauthorized::Refused);
-    assert_eq!(ErrorBody::parse(b"<html>").unauthorized(), Unauthorized::Refused);
+    assert_eq!(of("INVALID_AUTHENTICATION"), Unauthorized::Rejected);
+    assert_eq!(ErrorBody::parse(b"<html>").unauthorized(), Unauthorized::Rejected);
 }
 
 proptest! {

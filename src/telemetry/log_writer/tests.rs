@@ -1,4 +1,4 @@
-//! Order, bounds and loss of log lines. The sink of these tests waits for permission to write.
+//! Order, bounds and loss of log lines, with sinks that wait for permission to write.
 
 use std::sync::mpsc;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Passes on what is written, after a permission for each batch.
+/// Sink that waits for a permission before each batch.
 struct GatedSink {
     permissions: mpsc::Receiver<()>,
     written: mpsc::Sender<String>,
@@ -26,7 +26,7 @@ impl Write for GatedSink {
     }
 }
 
-/// Writes into memory.
+/// In-memory sink.
 #[derive(Clone, Default)]
 struct OpenSink(Arc<Mutex<Vec<u8>>>);
 
@@ -48,7 +48,7 @@ fn log(writer: &LogWriter, target: LogTarget, line: &str) {
 }
 
 #[test]
-fn nothing_is_lost_and_every_thread_keeps_its_order_while_the_sink_is_open() {
+fn an_open_sink_gets_all_lines_in_the_order_of_each_thread() {
     let sink = OpenSink::default();
     let writer = LogWriter::start(sink.clone(), |_| {}).unwrap();
     thread::scope(|scope| {
@@ -73,7 +73,7 @@ fn nothing_is_lost_and_every_thread_keeps_its_order_while_the_sink_is_open() {
 }
 
 #[test]
-fn a_blocked_sink_delays_nobody_and_the_loss_is_counted_and_reported() {
+fn a_blocked_sink_delays_no_caller_and_the_loss_is_counted_and_reported() {
     let (permit, permissions) = mpsc::channel();
     let (sender, written) = mpsc::channel();
     let (report, reported) = mpsc::channel();
@@ -84,8 +84,8 @@ fn a_blocked_sink_delays_nobody_and_the_loss_is_counted_and_reported() {
     let line = format!("{}\n", "x".repeat(1_023));
 
     log(&writer, LogTarget::Other, "first\n");
-    // The thread is in the sink from here on: what follows stays in the buffer.
-    while !writer.0.state.lock().is_writing {
+    // From here on the thread is blocked in the sink, and lines stay in the buffer.
+    while !writer.0.buffer.lock().is_writing {
         thread::yield_now();
     }
     let fitting = (MAX_BYTES - AUDIT_BYTES) / line.len();
@@ -109,7 +109,7 @@ fn a_blocked_sink_delays_nobody_and_the_loss_is_counted_and_reported() {
 }
 
 #[test]
-fn a_dropped_guard_writes_what_is_buffered() {
+fn a_dropped_guard_flushes_the_buffer() {
     let sink = OpenSink::default();
     let writer = LogWriter::start(sink.clone(), |_| {}).unwrap();
     let guard = writer.guard();
@@ -119,7 +119,7 @@ fn a_dropped_guard_writes_what_is_buffered() {
 }
 
 #[test]
-fn a_panic_writes_what_is_buffered() {
+fn a_panic_flushes_the_buffer() {
     let sink = OpenSink::default();
     let writer = LogWriter::start(sink.clone(), |_| {}).unwrap();
     let work = || {
@@ -132,8 +132,8 @@ fn a_panic_writes_what_is_buffered() {
 }
 
 #[test]
-fn events_are_told_apart_by_their_target() {
-    assert_eq!(LogTarget::of_event("leadsd::access"), LogTarget::Access);
-    assert_eq!(LogTarget::of_event("leadsd::audit"), LogTarget::Audit);
-    assert_eq!(LogTarget::of_event("leadsd::audit::more"), LogTarget::Other);
+fn events_are_classified_by_their_target() {
+    assert_eq!(LogTarget::from_target("leadsd::access"), LogTarget::Access);
+    assert_eq!(LogTarget::from_target("leadsd::audit"), LogTarget::Audit);
+    assert_eq!(LogTarget::from_target("leadsd::audit::more"), LogTarget::Other);
 }

@@ -1,4 +1,4 @@
-//! Bounds, counts and shutdown of the export.
+//! Bounds, counters and shutdown of the span export.
 
 use std::sync::mpsc;
 
@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::*;
 
-/// Passes on the size of each batch, after a permission for it.
+/// Exporter that waits for a permission before each batch and reports its size.
 #[derive(Debug)]
 struct ScriptedExporter {
     permissions: Mutex<mpsc::Receiver<OTelSdkResult>>,
@@ -70,11 +70,11 @@ async fn a_full_batch_is_exported_at_once_and_the_rest_at_shutdown() {
 }
 
 #[tokio::test]
-async fn a_stalled_collector_costs_spans_and_delays_nobody() {
+async fn a_stalled_collector_loses_spans_and_delays_no_call() {
     let (exporter, permit, exported) = ScriptedExporter::new();
     let sink = start(exporter);
     sink.finish(span());
-    // The export thread holds the first batch from here on.
+    // From here on the export thread is blocked with the first batch.
     let held = exported.recv().unwrap();
     assert_eq!(held, 1);
     for _ in 0..MAX_QUEUE + 10 {
@@ -113,7 +113,7 @@ async fn without_a_collector_nothing_is_recorded_or_awaited() {
 }
 
 #[test]
-fn a_span_keeps_its_place_in_the_trace() {
+fn a_span_keeps_its_ids_and_its_parent() {
     let mut headers = HeaderMap::new();
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     headers.insert("traceparent", traceparent.parse().unwrap());

@@ -1,4 +1,4 @@
-//! Parsing, writing and sampling of trace contexts.
+//! Parsing, formatting and sampling of trace contexts.
 
 use proptest::prelude::*;
 
@@ -24,12 +24,12 @@ fn a_child_continues_the_trace_under_a_new_span() {
     assert!(child.is_sampled() && child.is_propagated());
     assert_eq!(child.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
     assert!(!TraceContext::parse(&GIVEN.replace("-01", "-00")).unwrap().is_sampled());
-    // The meaning of the other flags is not defined yet.
+    // Other flags are undefined and dropped.
     assert!(TraceContext::parse(&GIVEN.replace("-01", "-ff")).unwrap().is_sampled());
 }
 
 #[test]
-fn a_malformed_traceparent_is_refused() {
+fn a_malformed_traceparent_is_rejected() {
     let later = GIVEN.replacen("00", "cc", 1);
     assert!(TraceContext::parse(&later).is_some());
     assert!(TraceContext::parse(&format!("{later}-more")).is_some());
@@ -51,7 +51,7 @@ fn a_malformed_traceparent_is_refused() {
 }
 
 #[test]
-fn tracestate_follows_its_traceparent() {
+fn tracestate_is_propagated_with_its_traceparent() {
     let both = [("traceparent", GIVEN), ("tracestate", "a=1"), ("tracestate", "b=2,c=3")];
     let context = TraceContext::from_headers(&headers(&both)).unwrap();
     assert_eq!(context.state(), Some("a=1,b=2,c=3"));
@@ -69,7 +69,7 @@ fn tracestate_follows_its_traceparent() {
 }
 
 #[test]
-fn the_ratio_decides_how_many_new_traces_are_sampled() {
+fn the_ratio_determines_the_fraction_of_sampled_traces() {
     let sampled =
         |ratio, traces| (0..traces).filter(|_| TraceContext::root(ratio).is_sampled()).count();
     assert_eq!((sampled(1.0, 1_000), sampled(0.0, 1_000)), (1_000, 0));

@@ -1,4 +1,4 @@
-//! The command line: parses the arguments, runs the command, and maps its outcome to an exit code.
+//! Command line: parses the arguments, runs the command, and maps its outcome to an exit code.
 //!
 //! Each command is a module with the arguments it takes and one function `run`. What commands share is
 //! in modules that know no command: `environment`, `output`, `prompt`, `portal_secret` (names and paths

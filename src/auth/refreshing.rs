@@ -176,7 +176,8 @@ async fn run<R: PartialEq, T>(shared: Arc<SharedValue<T>>, source: Arc<Source<R,
         let started = Instant::now();
         shared.start_attempt(started);
         let loaded = timeout(source.timeout, (source.load)()).await;
-        let loaded = loaded.unwrap_or_else(|_| Err(LoadError("no answer in time".to_owned())));
+        let loaded = loaded
+            .unwrap_or_else(|_| Err(LoadError(format!("no response within {:?}", source.timeout))));
         let taken = loaded.and_then(|raw| {
             if last.as_ref() != Some(&raw) {
                 shared.publish((source.parse)(&raw)?, &source.location);

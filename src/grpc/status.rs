@@ -294,7 +294,7 @@ mod tests {
         metadata: std::collections::BTreeMap<String, String>,
     }
 
-    /// As google.rpc.Code writes it.
+    /// Name of a code in `google.rpc.Code`.
     fn code_name(code: Code) -> String {
         let mut name = String::new();
         for c in format!("{code:?}").chars() {

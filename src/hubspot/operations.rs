@@ -1,7 +1,7 @@
 //! Table of HubSpot's operations, the only place that knows their differences.
 //!
-//! Each row of [`OPERATIONS`] has the HTTP method, the path per API version, the rate limit bucket, the
-//! idempotency, the batch form, and the matching of batch results.
+//! A row of [`OPERATIONS`] contains HTTP method, path per API version, rate limit bucket, idempotency,
+//! batch form and matching of batch results.
 
 use http::Method;
 use leadsd_quota::BucketName;

@@ -14,7 +14,7 @@ pub const HTTP_STATUS: &str = "http.response.status_code";
 pub const ERROR_TYPE: &str = "error.type";
 /// Request id of the call, as in the response metadata and the log.
 pub const REQUEST_ID: &str = "request.id";
-/// The portal.
+/// Name of the portal.
 pub const PORTAL: &str = "portal";
 /// Number of HubSpot calls that a call cost.
 pub const HUBSPOT_CALLS_SPENT: &str = "hubspot.calls";

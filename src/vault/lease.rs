@@ -2,8 +2,8 @@
 //!
 //! The rules are those of the lifetime watcher in Vault's Go client:
 //! - Renew after two thirds of the time to live.
-//! - Log in again once the remaining time is within a grace period of 10 % to 20 % of the time to live,
-//!   or a renewal does not extend it.
+//! - Log in again in the last 10 % to 20 % of the time to live, the grace period.
+//! - Log in again if a renewal does not extend the time to live.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The checks in their order, and their outcomes.
+//! Checks in execution order, and their outcomes.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::cli::remediation::Remediation;
 /// Timeout for one check.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// One check.
+/// Check of `leadsd doctor`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Check {
     Config,
@@ -170,7 +170,7 @@ pub(super) enum Outcome {
     Skipped(Check),
 }
 
-/// A check with its outcome.
+/// Check with its outcome.
 #[derive(Debug, Clone)]
 pub(super) struct Finding {
     pub(super) check: Check,
@@ -195,7 +195,7 @@ pub(super) fn deadline() -> Instant {
 // === impl Check ===
 
 impl Check {
-    /// All checks, in their order.
+    /// All checks in execution order.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         TABLE.into_iter().map(|(check, ..)| check)
     }

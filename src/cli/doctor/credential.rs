@@ -6,7 +6,7 @@ use leadsd_base::secret::Secret;
 /// Keys of an OAuth credential.
 const OAUTH: [&str; 3] = ["client_id", "client_secret", "refresh_token"];
 
-/// A stored credential.
+/// Stored credential.
 pub(super) enum Credential {
     Static(Secret),
     OAuth(OAuthApp, Secret),

@@ -14,7 +14,7 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub(super) struct Report {
     findings: Vec<Finding>,
-    /// Whether the write probe is requested.
+    /// True if the write probe was requested.
     write_probe: bool,
 }
 

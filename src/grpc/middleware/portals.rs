@@ -160,7 +160,7 @@ mod tests {
             all.resolve(&headers(values), Some(&may_use)).map(|portal| portal.name.to_string())
         };
         assert_eq!(chosen(&["default", "eu"], &[]).unwrap(), "default");
-        assert_eq!(chosen(&["eu"], &[]).unwrap(), "eu", "the only one of its own");
+        assert_eq!(chosen(&["eu"], &[]).unwrap(), "eu", "the only allowed portal");
         assert_eq!(chosen(&["eu", "us"], &["us"]).unwrap(), "us");
         let there = chosen(&["eu"], &["us"]).unwrap_err();
         let nowhere = chosen(&["eu"], &["asia"]).unwrap_err();

@@ -162,8 +162,8 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for PrefacedIo<IO> {
     /// Returns false until the preface has been replayed; later writes are vectored.
     ///
     /// At that time, h2 chooses up to which size it copies DATA into its write buffer: 256 bytes if
-    /// writes are vectored, 1,024 if not. DATA that is not copied is written before the next frame, so
-    /// that the trailers of small responses would need a second system call and TLS record.
+    /// writes are vectored, 1,024 if not. DATA that is not copied is written before the next frame. The
+    /// trailers of small responses would then need a second system call and TLS record.
     fn is_write_vectored(&self) -> bool {
         self.at == PREFACE.len() && self.io.is_write_vectored()
     }

@@ -100,9 +100,9 @@ fn rate_limits_are_classified_by_policy() {
     assert_eq!((daily.reason(), daily.retry_after()), (Reason::DailyLimitReached, None));
     let mut headers = HeaderMap::new();
     headers.insert("retry-after", "7".parse().unwrap());
-    let told =
+    let with_header =
         error(Operation::Get, StatusCode::TOO_MANY_REQUESTS, &headers, body("SECONDLY").as_bytes());
-    assert_eq!(told.retry_after(), Some(Duration::from_secs(7)));
+    assert_eq!(with_header.retry_after(), Some(Duration::from_secs(7)));
 }
 
 #[test]

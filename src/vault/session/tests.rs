@@ -91,7 +91,7 @@ impl AuthDouble {
         self.change(|state| (state.logins, state.renewals))
     }
 
-    /// Whether the current token is valid.
+    /// Reports whether the current token is valid.
     fn serves(&self, session: &Session) -> bool {
         let token = session.renewal.current.borrow().token.clone();
         let now = Instant::now();

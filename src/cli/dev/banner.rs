@@ -48,7 +48,7 @@ pub(super) fn print(
         let method = format!("leadsd.v1.LeadsService/{method}");
         writeln!(out, "  grpcurl -plaintext -d '{json}' {grpc} {method}")?;
     }
-    out.write_all(b"\nPress Ctrl-C to stop.\n\n")?;
+    out.write_all(b"\nCtrl-C stops it.\n\n")?;
     out.flush()
 }
 

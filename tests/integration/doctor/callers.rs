@@ -152,10 +152,10 @@ async fn valid_certificates_keys_and_hashes_pass() {
     let said = world.diagnose().await;
     assert_eq!(said.report["result"], "ok", "{:#}", said.report);
     assert_eq!(said.check_result("auth.jwks")["found"], "1 keys");
-    assert_eq!(said.check_result("auth.api_keys")["found"], "of 2 callers");
+    assert_eq!(said.check_result("auth.api_keys")["found"], "2 callers");
     let callers = said.check_result("grpc.callers")["found"].as_str().unwrap();
-    assert_eq!(callers, "known by token, API key; 1 policies");
-    assert!(said.check_result("grpc.certificate")["found"].as_str().unwrap().contains("good for"));
+    assert_eq!(callers, "callers authenticate by JWT, API key; 1 policies");
+    assert!(said.check_result("grpc.certificate")["found"].as_str().unwrap().contains("valid for"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

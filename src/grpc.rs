@@ -1,4 +1,4 @@
-//! gRPC server: accepts calls, authorizes them, and converts between messages and domain types.
+//! Server for gRPC: accepts calls, authorizes them, and converts between messages and domain types.
 //!
 //! - `transport`: connections, admission control, request and response bodies.
 //! - `middleware`: layers of every call: observation, deadline, authorization, portal.

@@ -1,4 +1,4 @@
-//! leadsd: HubSpot CRM leads for every service of a company, over gRPC.
+//! Microservice `leadsd`: HubSpot CRM leads for every service of a company, over gRPC.
 //!
 //! Dependencies point inward: `grpc -> leads <- hubspot -> credentials <- vault`. Only `app` connects
 //! ports with their implementations. docs/ARCHITECTURE.md follows one call through the modules.

@@ -41,7 +41,7 @@ pub(super) enum LeaseAction {
     Renew(Duration),
     /// Log in again after this pause.
     Login(Duration),
-    /// Nothing: the token does not expire.
+    /// No action: the token does not expire.
     Keep,
 }
 

@@ -34,7 +34,7 @@ fn the_most_specific_policy_wins_and_the_default_is_denied() {
     ];
     let all = Policies::new(policies.iter());
     for (caller, name, access, quota) in [
-        ("anybody", "eu", Access::Read, false),
+        ("unknown", "eu", Access::Read, false),
         ("spiffe://x/ns/shop/job", "eu", Access::Write, false),
         ("spiffe://x/ns/shop", "eu", Access::Read, false),
         ("spiffe://x/ns/shop/sa/a", "eu", Access::Write, false),
@@ -50,7 +50,7 @@ fn the_most_specific_policy_wins_and_the_default_is_denied() {
         assert_eq!((rights.access, rights.quota), (access, quota), "{caller} in {name}");
     }
     let few = Policies::new(policies[3..].iter());
-    assert_eq!(few.rights("anybody", &portal("eu")), Rights::NONE);
+    assert_eq!(few.rights("unknown", &portal("eu")), Rights::NONE);
     assert_eq!(few.rights("billing", &portal("asia")), Rights::NONE);
     assert_eq!(few.rights("Billing", &portal("eu")), Rights::NONE, "names are exact");
 }
@@ -68,7 +68,7 @@ fn has_rights_is_false_for_a_caller_without_any_right() {
     ];
     let all = Policies::new(policies.iter());
     for (caller, any) in [
-        ("anybody", true),
+        ("unknown", true),
         ("intern", false),
         ("auditor", true),
         ("guest", true),
@@ -77,7 +77,7 @@ fn has_rights_is_false_for_a_caller_without_any_right() {
     ] {
         assert_eq!(all.has_rights(caller), any, "{caller}");
     }
-    assert!(!Policies::new(policies[1..].iter()).has_rights("anybody"));
+    assert!(!Policies::new(policies[1..].iter()).has_rights("unknown"));
 }
 
 /// Reference implementation of the documented precedence.

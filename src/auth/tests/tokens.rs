@@ -198,7 +198,7 @@ fn every_claim_is_checked() {
             claims[claim] = value.clone();
         }
     };
-    for good in [
+    for valid in [
         with("aud", json!("leadsd")),
         with("aud", json!(["a", "leadsd"])),
         with("exp", json!(NOW as f64 + 0.5)),
@@ -206,7 +206,7 @@ fn every_claim_is_checked() {
         with("exp", json!(NOW - 29)),
         with("nbf", json!(NOW + 29)),
     ] {
-        assert_eq!(checked(&good).as_deref(), Ok(BILLING));
+        assert_eq!(checked(&valid).as_deref(), Ok(BILLING));
     }
     assert!(checked(&without("nbf")).is_ok() && checked(&without("iat")).is_ok());
     for (change, why) in [
@@ -253,8 +253,8 @@ async fn the_scheme_must_be_bearer() {
     let tokens = tokens(&file);
     let token = EC.sign(&claims());
     let until = Instant::now() + std::time::Duration::from_secs(5);
-    for good in [format!("Bearer {token}"), format!("bearer   {token}")] {
-        assert!(tokens.verify(good.as_bytes(), until).await.is_ok());
+    for valid in [format!("Bearer {token}"), format!("bearer   {token}")] {
+        assert!(tokens.verify(valid.as_bytes(), until).await.is_ok());
     }
     for bad in [token.clone(), format!("Basic {token}"), "Bearer".to_owned(), "Bearer ".to_owned()]
     {

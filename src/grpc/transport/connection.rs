@@ -40,10 +40,10 @@ const OVER_LIMIT_AGE: Duration = Duration::from_secs(2);
 /// connection is closed. A client may legitimately cancel many calls at once.
 const MAX_PENDING_RESETS: usize = 256;
 
-/// Receive window of a stream in bytes: the largest batch message fits.
+/// Flow-control window of a stream for received data, in bytes: the largest batch message fits.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 
-/// Receive window of a connection in bytes.
+/// Flow-control window of a connection for received data, in bytes.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Maximum number of bytes per response that HTTP/2 buffers for the client.

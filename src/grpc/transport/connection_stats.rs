@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_a_counter_of_its_own() {
+    fn every_reason_has_a_separate_counter() {
         let stats = ConnectionStats::default();
         for (times, reason) in (1..).zip(CloseReason::ALL) {
             (0..times).for_each(|_| stats.on_close(reason));

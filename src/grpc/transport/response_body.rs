@@ -132,7 +132,7 @@ impl<O: ResponseObserver> HttpBody for ResponseBody<O> {
     }
 }
 
-/// gRPC code in headers or trailers; `None` if there is none.
+/// Code of the call in headers or trailers; `None` if there is none.
 pub(crate) fn grpc_code(headers: &HeaderMap) -> Option<Code> {
     Some(Code::from_bytes(headers.get(GRPC_STATUS)?.as_bytes()))
 }

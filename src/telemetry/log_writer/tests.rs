@@ -96,7 +96,7 @@ fn a_blocked_sink_delays_no_caller_and_the_loss_is_counted_and_reported() {
     for _ in 0..AUDIT_BYTES / line.len() + 2 {
         log(&writer, LogTarget::Audit, &line);
     }
-    assert_eq!(lost(LogTarget::Audit), 2, "audit events have room of their own");
+    assert_eq!(lost(LogTarget::Audit), 2, "audit events have reserved space");
     assert!(!writer.flush(Duration::ZERO));
 
     for _ in 0..2 {

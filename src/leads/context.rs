@@ -102,3 +102,37 @@ impl fmt::Debug for Guard {
         f.debug_tuple("Guard").field(&self.0.is_some()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leads::testing::RecordingUpstream;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_is_only_extended_and_the_rest_of_the_call_stays_the_same() {
+        let upstream = RecordingUpstream::new(|_, _| Ok(Response::Archived));
+        let ctx = upstream.context(None);
+        let second = Duration::from_secs(1);
+        let extended = ctx.extended_to(ctx.deadline + second);
+        assert_eq!(extended.deadline, ctx.deadline + second);
+        assert!(Arc::ptr_eq(&extended.cost, &ctx.cost));
+        assert_eq!(ctx.extended_to(ctx.deadline - second).deadline, ctx.deadline);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_a_permit_ends_before_the_deadline() {
+        let ctx = RecordingUpstream::new(|_, _| Ok(Response::Archived)).context(None);
+        assert_eq!(ctx.permit_deadline(), ctx.deadline - RESPONSE_MARGIN);
+    }
+
+    #[test]
+    fn a_guard_holds_its_resource_until_its_last_clone_is_dropped() {
+        let resource = Arc::new(());
+        let guard = Guard::new(&resource);
+        let clone = guard.clone();
+        drop(guard);
+        assert_eq!(Arc::strong_count(&resource), 2);
+        drop(clone);
+        assert_eq!(Arc::strong_count(&resource), 1);
+    }
+}

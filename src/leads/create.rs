@@ -237,21 +237,4 @@ fn created(lead: Lead) -> BatchItem {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn value(id: &str) -> String {
-        tag_value(Some(&RequestId::parse(id).unwrap()))
-    }
-
-    #[test]
-    fn a_tag_is_stable_across_repeats_and_distinct_where_hubspot_ignores_case() {
-        assert_eq!(value("order-17_a"), "order-17_a");
-        for id in ["A", "a/b", "..", "?x=1", &"x".repeat(128)] {
-            assert_eq!(value(id), value(id));
-            assert!(LeadId::parse(&value(id)).is_ok(), "{id}");
-        }
-        assert_ne!(value("A"), value("a"));
-        assert_ne!(tag_value(None), tag_value(None));
-    }
-}
+mod tests;

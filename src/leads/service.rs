@@ -158,3 +158,6 @@ fn distinct(ids: &[LeadId]) -> (Vec<LeadId>, Vec<usize>) {
     }
     (distinct, positions)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,19 @@
 //! Doubles of the domain's ports for unit tests of this crate.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use leadsd_quota::{Caller, Priority, Requester};
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::{
-    context::{CallContext, Portal, PortalName, Upstream},
+    context::{CallContext, Guard, Portal, PortalName, Upstream},
+    cost::CostMeter,
     error::{Error, Reason},
     request::{Request, Response},
 };
+use crate::telemetry::trace_context::TraceContext;
 
 /// An upstream that no test calls.
 #[derive(Debug)]
@@ -18,6 +23,66 @@ struct NoUpstream;
 impl Upstream for NoUpstream {
     async fn call(&self, _: &CallContext, _: Request) -> Result<Response, Error> {
         Err(Error::new(Reason::Internal, "the test has no upstream"))
+    }
+}
+
+/// An upstream that responds by a function of the number of earlier requests and the request, and
+/// records every request.
+pub(super) struct RecordingUpstream {
+    respond: Box<dyn Fn(usize, &Request) -> Result<Response, Error> + Send + Sync>,
+    requests: Mutex<Vec<Request>>,
+}
+
+// === impl RecordingUpstream ===
+
+impl RecordingUpstream {
+    pub(super) fn new(
+        respond: impl Fn(usize, &Request) -> Result<Response, Error> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { respond: Box::new(respond), requests: Mutex::default() })
+    }
+
+    /// The requests so far.
+    pub(super) fn requests(&self) -> Vec<Request> {
+        self.requests.lock().clone()
+    }
+
+    /// The context of a call with a deadline in ten seconds. `property` stores the request ids of
+    /// creates.
+    pub(super) fn context(self: &Arc<Self>, property: Option<&str>) -> CallContext {
+        let name = PortalName::parse("default").expect("a valid name");
+        let upstream = Arc::clone(self);
+        CallContext {
+            portal: Arc::new(Portal {
+                name,
+                upstream,
+                request_id_property: property.map(str::to_owned),
+            }),
+            deadline: Instant::now() + Duration::from_secs(10),
+            requester: Requester { caller: Caller::new("web"), priority: Priority::Interactive },
+            request_id: "call-1".into(),
+            trace: TraceContext::root(0.0),
+            cost: Arc::new(CostMeter::default()),
+            guard: Guard::default(),
+        }
+    }
+}
+
+impl fmt::Debug for RecordingUpstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RecordingUpstream")
+    }
+}
+
+#[async_trait]
+impl Upstream for RecordingUpstream {
+    async fn call(&self, _: &CallContext, request: Request) -> Result<Response, Error> {
+        let number = {
+            let mut requests = self.requests.lock();
+            requests.push(request.clone());
+            requests.len() - 1
+        };
+        (self.respond)(number, &request)
     }
 }
 

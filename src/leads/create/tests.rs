@@ -1,0 +1,228 @@
+//! Tags, and creates whose response is lost.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::leads::{
+    request::{ChunkOutcomes, Response},
+    testing::RecordingUpstream,
+};
+
+const PROPERTY: &str = "leadsd_request_id";
+
+fn value(id: &str) -> String {
+    tag_value(Some(&RequestId::parse(id).unwrap()))
+}
+
+fn request(name: &str) -> CreateLead {
+    let properties = BTreeMap::from([("hs_lead_name".to_owned(), name.to_owned())]);
+    CreateLead { properties, associations: Vec::new() }
+}
+
+fn traced(name: &str) -> Traced<CreateLead> {
+    Traced { trace_id: format!("trace of {name}"), input: request(name) }
+}
+
+/// A lead that has the tag.
+fn tagged(id: &str, tag: &str) -> Lead {
+    let properties = BTreeMap::from([(PROPERTY.to_owned(), tag.to_owned())]);
+    Lead { id: id.to_owned(), properties, ..Lead::default() }
+}
+
+fn item(lead: Lead) -> BatchItem {
+    BatchItem { lead, trace_id: None, created: None }
+}
+
+fn outcomes(outcomes: Vec<Outcome>) -> Result<Response, Error> {
+    Ok(Response::Outcomes(ChunkOutcomes { outcomes, evaluated: true }))
+}
+
+fn lost() -> Error {
+    Error::new(Reason::WriteOutcomeUnknown, "the response is lost")
+        .with_side_effect(SideEffect::Possible)
+}
+
+fn rejected() -> Error {
+    Error::new(Reason::ValidationFailed, "the value is invalid")
+}
+
+fn exists() -> Error {
+    Error::new(Reason::AlreadyExists, "a lead has the value")
+}
+
+fn kinds(upstream: &RecordingUpstream) -> Vec<&'static str> {
+    let kind = |request: &Request| match request {
+        Request::Create(_) | Request::BatchCreate(_) => "create",
+        Request::BatchRead(_) => "look up",
+        other => panic!("no create sends {other:?}"),
+    };
+    upstream.requests().iter().map(kind).collect()
+}
+
+fn sent_create(upstream: &RecordingUpstream, number: usize) -> CreateLead {
+    let Request::Create(request) = &upstream.requests()[number] else { panic!("not a create") };
+    request.clone()
+}
+
+async fn create(
+    upstream: &std::sync::Arc<RecordingUpstream>,
+    property: Option<&str>,
+) -> Result<Lead, Error> {
+    let ctx = upstream.context(property);
+    let tag = IdempotencyTag::new(&ctx, Some(&RequestId::parse("order-1").unwrap()));
+    create_one(&ctx, request("Ada"), tag).await
+}
+
+#[test]
+fn a_tag_is_stable_across_repeats_and_distinct_where_hubspot_ignores_case() {
+    assert_eq!(value("order-17_a"), "order-17_a");
+    assert_eq!(value(&"x".repeat(100)), "x".repeat(100));
+    for id in ["A", "a/b", "..", "?x=1", &"x".repeat(101), &"x".repeat(128)] {
+        assert_eq!(value(id), value(id));
+        assert_ne!(value(id), id);
+        assert!(LeadId::parse(&value(id)).is_ok(), "{id}");
+    }
+    assert_ne!(value("A"), value("a"));
+    assert_ne!(tag_value(None), tag_value(None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_carries_its_tag_and_a_value_of_the_caller_is_kept() {
+    let upstream = RecordingUpstream::new(|_, _| Ok(Response::Lead(tagged("1", "order-1"))));
+    create(&upstream, Some(PROPERTY)).await.expect("a lead");
+    assert_eq!(sent_create(&upstream, 0).properties[PROPERTY], "order-1");
+
+    create(&upstream, None).await.expect("a lead");
+    assert!(!sent_create(&upstream, 1).properties.contains_key(PROPERTY));
+
+    let ctx = upstream.context(Some(PROPERTY));
+    let tag = IdempotencyTag::new(&ctx, None);
+    let mut own = request("Ada");
+    own.properties.insert(PROPERTY.to_owned(), "own".to_owned());
+    create_one(&ctx, own, tag).await.expect("a lead");
+    assert_eq!(sent_create(&upstream, 2).properties[PROPERTY], "own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_whose_response_is_lost_is_found_by_its_tag() {
+    let upstream = RecordingUpstream::new(|number, _| match number {
+        0 => Err(lost()),
+        _ => outcomes(vec![Ok(Some(item(tagged("7", "order-1"))))]),
+    });
+    let start = Instant::now();
+    assert_eq!(create(&upstream, Some(PROPERTY)).await.expect("a lead").id, "7");
+    assert_eq!(start.elapsed(), FIRST_BACKOFF);
+    let Request::BatchRead(lookup) = &upstream.requests()[1] else { panic!("no lookup") };
+    assert_eq!(lookup.ids, [LeadId::parse("order-1").unwrap()]);
+    assert_eq!(lookup.id_property.as_deref(), Some(PROPERTY));
+    assert!(lookup.properties.iter().any(|name| name == "hs_lead_name"));
+    assert!(!lookup.archived);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_that_is_not_found_is_sent_again_with_growing_pauses() {
+    let upstream = RecordingUpstream::new(|number, _| match number {
+        0 | 2 | 4 => Err(lost()),
+        6 => Ok(Response::Lead(tagged("8", "order-1"))),
+        _ => outcomes(vec![Err(Error::lead_not_found())]),
+    });
+    let start = Instant::now();
+    assert_eq!(create(&upstream, Some(PROPERTY)).await.expect("a lead").id, "8");
+    assert_eq!(
+        kinds(&upstream),
+        ["create", "look up"].repeat(3).into_iter().chain(["create"]).collect::<Vec<_>>()
+    );
+    assert_eq!(start.elapsed(), FIRST_BACKOFF * (1 + 2 + 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_is_given_up_after_four_lookups() {
+    let upstream = RecordingUpstream::new(|number, _| match number % 2 {
+        0 => Err(lost()),
+        _ => outcomes(vec![Err(Error::lead_not_found())]),
+    });
+    let error = create(&upstream, Some(PROPERTY)).await.expect_err("no response");
+    assert_eq!(error, lost());
+    assert_eq!(kinds(&upstream), ["create", "look up"].repeat(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_error_stands_if_nothing_can_be_found() {
+    // The outcome is known, or there is no tag.
+    let upstream = RecordingUpstream::new(|_, _| Err(rejected()));
+    assert_eq!(create(&upstream, Some(PROPERTY)).await.expect_err("rejected"), rejected());
+    assert_eq!(kinds(&upstream), ["create"]);
+    let upstream = RecordingUpstream::new(|_, _| Err(lost()));
+    assert_eq!(create(&upstream, None).await.expect_err("lost"), lost());
+    assert_eq!(kinds(&upstream), ["create"]);
+
+    // Another unique value is in the way: sending the create again cannot help.
+    let upstream = RecordingUpstream::new(|number, _| match number {
+        0 => Err(exists()),
+        _ => outcomes(vec![Err(Error::lead_not_found())]),
+    });
+    assert_eq!(create(&upstream, Some(PROPERTY)).await.expect_err("exists"), exists());
+    assert_eq!(kinds(&upstream), ["create", "look up"]);
+
+    // The lookup fails: the outcome stays unknown, and the log says why.
+    let upstream = RecordingUpstream::new(|number, _| match number {
+        0 => Err(lost()),
+        _ => outcomes(vec![Err(rejected())]),
+    });
+    let error = create(&upstream, Some(PROPERTY)).await.expect_err("lost");
+    assert_eq!(error.reason(), Reason::WriteOutcomeUnknown);
+    assert_eq!(error.internal(), Some("VALIDATION_FAILED: the value is invalid"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_lost_creates_of_a_batch_are_looked_up_and_only_the_absent_are_sent_again() {
+    let upstream = RecordingUpstream::new(|number, request| match (number, request) {
+        // Created; lost and created; lost and absent; rejected; blocked by another lead.
+        (0, _) => outcomes(vec![
+            Ok(Some(item(tagged("1", "order-1-0")))),
+            Err(lost()),
+            Err(lost()),
+            Err(rejected()),
+            Err(exists()),
+        ]),
+        (_, Request::BatchRead(lookup)) => {
+            let find = |id: &LeadId| match id.as_str() {
+                "order-1-1" => Ok(Some(item(tagged("2", "order-1-1")))),
+                _ => Err(Error::lead_not_found()),
+            };
+            outcomes(lookup.ids.iter().map(find).collect())
+        }
+        _ => outcomes(vec![Ok(Some(item(tagged("3", "order-1-2"))))]),
+    });
+    let ctx = upstream.context(Some(PROPERTY));
+    let tag = IdempotencyTag::new(&ctx, Some(&RequestId::parse("order-1").unwrap()));
+    let inputs = ["a", "b", "c", "d", "e"].map(traced).to_vec();
+    let created = create_many(&ctx, inputs, tag, 1).await.expect("outcomes");
+    let ids: Vec<_> = created
+        .iter()
+        .map(|outcome| outcome.as_ref().map(|item| item.as_ref().map(|item| item.lead.id.clone())))
+        .collect();
+    let id = |id: &str| Ok(Some(id.to_owned()));
+    assert_eq!(ids, [id("1"), id("2"), id("3"), Err(&rejected()), Err(&exists())]);
+    assert_eq!(kinds(&upstream), ["create", "look up", "create", "look up"]);
+    let Request::BatchRead(lookup) = &upstream.requests()[1] else { panic!("no lookup") };
+    let wanted: Vec<_> = lookup.ids.iter().map(LeadId::as_str).collect();
+    assert_eq!(wanted, ["order-1-1", "order-1-2", "order-1-4"]);
+    let Request::BatchCreate(again) = &upstream.requests()[2] else { panic!("no create") };
+    let again: Vec<_> = again.iter().map(|input| input.trace_id.as_str()).collect();
+    assert_eq!(again, ["trace of c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_given_up_after_four_lookups_and_a_failed_repeat_changes_no_outcome() {
+    let upstream = RecordingUpstream::new(|number, request| match (number, request) {
+        (0, _) => outcomes(vec![Err(lost())]),
+        (_, Request::BatchRead(_)) => outcomes(vec![Err(Error::lead_not_found())]),
+        _ => Err(Error::new(Reason::Overloaded, "the queue is full")),
+    });
+    let ctx = upstream.context(Some(PROPERTY));
+    let tag = IdempotencyTag::new(&ctx, None);
+    let outcomes = create_many(&ctx, vec![traced("a")], tag, 1).await.expect("outcomes");
+    assert_eq!(outcomes[0].as_ref().expect_err("lost"), &lost());
+    assert_eq!(kinds(&upstream), ["create", "look up"].repeat(4));
+}

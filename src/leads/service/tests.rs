@@ -1,0 +1,422 @@
+//! The use cases, over an upstream that records requests.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::leads::{
+    error::SideEffect,
+    idempotency::RequestId,
+    request::{BatchItem, ChunkOutcomes, Outcome},
+    testing::RecordingUpstream,
+    write::{CreateLead, Traced, UpdateLead, UpsertLead},
+};
+
+fn service() -> Service {
+    Service::new(&Settings { batch_concurrency: 2, rejection_cache_ttl: Duration::from_secs(60) })
+}
+
+fn id(text: &str) -> LeadId {
+    LeadId::parse(text).expect("a valid id")
+}
+
+fn request_id(text: &str) -> Option<RequestId> {
+    Some(RequestId::parse(text).expect("a valid id"))
+}
+
+fn named(id: &str) -> Lead {
+    Lead { id: id.to_owned(), ..Lead::default() }
+}
+
+fn get(text: &str) -> GetLead {
+    GetLead { id: id(text), id_property: None, selection: Default::default(), archived: false }
+}
+
+fn batch_get(ids: &[&str]) -> BatchGet {
+    BatchGet {
+        ids: ids.iter().map(|text| id(text)).collect(),
+        id_property: None,
+        properties: Vec::new(),
+        properties_with_history: Vec::new(),
+        archived: false,
+    }
+}
+
+fn update(text: &str) -> UpdateLead {
+    UpdateLead { id: id(text), id_property: None, properties: BTreeMap::new() }
+}
+
+fn create(name: &str) -> CreateLead {
+    let properties = BTreeMap::from([("hs_lead_name".to_owned(), name.to_owned())]);
+    CreateLead { properties, associations: Vec::new() }
+}
+
+fn upsert(text: &str) -> UpsertLead {
+    UpsertLead { id: id(text), id_property: Some("email".to_owned()), properties: BTreeMap::new() }
+}
+
+fn traced<T>(trace_id: &str, input: T) -> Traced<T> {
+    Traced { trace_id: trace_id.to_owned(), input }
+}
+
+fn item(id: &str, created: Option<bool>) -> Outcome {
+    Ok(Some(BatchItem { lead: named(id), trace_id: None, created }))
+}
+
+fn outcomes(outcomes: Vec<Outcome>) -> Result<Response, Error> {
+    Ok(Response::Outcomes(ChunkOutcomes { outcomes, evaluated: true }))
+}
+
+fn rejected() -> Error {
+    Error::new(Reason::ValidationFailed, "the value is invalid")
+}
+
+fn unknown() -> Error {
+    Error::new(Reason::WriteOutcomeUnknown, "the response is lost")
+        .with_side_effect(SideEffect::Possible)
+}
+
+/// Responds to a batch read with a lead for each id, named after it.
+fn read_all(request: &Request) -> Result<Response, Error> {
+    let Request::BatchRead(request) = request else { panic!("not a batch read: {request:?}") };
+    outcomes(request.ids.iter().map(|id| item(id.as_str(), None)).collect())
+}
+
+fn reads(upstream: &RecordingUpstream) -> Vec<BatchRead> {
+    let read = |request| match request {
+        Request::BatchRead(request) => request,
+        other => panic!("not a batch read: {other:?}"),
+    };
+    upstream.requests().into_iter().map(read).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_returns_what_the_upstream_returns() {
+    let page = Page { leads: vec![named("2")], after: Some("2".to_owned()) };
+    let found = SearchPage { leads: vec![named("3")], after: None, total: 9 };
+    let (responds_page, responds_found) = (page.clone(), found.clone());
+    let upstream = RecordingUpstream::new(move |_, request| match request {
+        Request::Get(_) => Ok(Response::Lead(named("1"))),
+        Request::List(_) => Ok(Response::Page(responds_page.clone())),
+        Request::Search(_) => Ok(Response::SearchPage(responds_found.clone())),
+        other => panic!("not a read: {other:?}"),
+    });
+    let ctx = upstream.context(None);
+    assert_eq!(service().get(&ctx, get("1")).await, Ok(named("1")));
+    let list = ListLeads { limit: 10, after: None, selection: Default::default(), archived: false };
+    assert_eq!(service().list(&ctx, list.clone()).await, Ok(page));
+    let search = SearchLeads {
+        query: "ada".to_owned(),
+        filter_groups: Vec::new(),
+        sort: None,
+        properties: Vec::new(),
+        limit: 10,
+        after: None,
+    };
+    assert_eq!(service().search(&ctx, search.clone()).await, Ok(found));
+    let requests = [Request::Get(get("1")), Request::List(list), Request::Search(search)];
+    assert_eq!(upstream.requests(), requests);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_position_of_a_batch_get_has_its_lead_and_each_id_is_read_once() {
+    let upstream = RecordingUpstream::new(|_, request| read_all(request));
+    let ctx = upstream.context(None);
+    let leads = service().batch_get(&ctx, batch_get(&["a", "b", "a", "c", "b"])).await;
+    let ids: Vec<_> =
+        leads.expect("results").into_iter().map(|lead| lead.expect("a lead").id).collect();
+    assert_eq!(ids, ["a", "b", "a", "c", "b"]);
+    let reads = reads(&upstream);
+    assert_eq!(reads[0].ids, [id("a"), id("b"), id("c")]);
+    assert!(reads[0].properties.is_empty(), "HubSpot's default set");
+    assert_eq!(reads.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_get_by_a_unique_property_also_reads_that_property() {
+    let upstream = RecordingUpstream::new(|_, request| read_all(request));
+    let ctx = upstream.context(None);
+    let by_email = BatchGet { id_property: Some("email".to_owned()), ..batch_get(&["a"]) };
+    service().batch_get(&ctx, by_email.clone()).await.expect("results");
+    let name = BatchGet { properties: vec!["hs_lead_name".to_owned()], ..by_email.clone() };
+    service().batch_get(&ctx, name).await.expect("results");
+    let email = BatchGet { properties: vec!["email".to_owned()], ..by_email };
+    service().batch_get(&ctx, email).await.expect("results");
+    let reads = reads(&upstream);
+    let mut default = DEFAULT_PROPERTIES.to_vec();
+    default.push("email");
+    assert_eq!(reads[0].properties, default);
+    assert_eq!(reads[1].properties, ["hs_lead_name", "email"]);
+    assert_eq!(reads[2].properties, ["email"]);
+    assert!(reads.iter().all(|read| read.id_property.as_deref() == Some("email")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_batch_get_is_divided_and_one_with_history_into_smaller_parts() {
+    let ids: Vec<_> = (0..101).map(|number| number.to_string()).collect();
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    let upstream = RecordingUpstream::new(|_, request| read_all(request));
+    let ctx = upstream.context(None);
+    let leads = service().batch_get(&ctx, batch_get(&ids)).await.expect("results");
+    assert_eq!(leads.len(), 101);
+    let history = vec!["hs_lead_name".to_owned()];
+    let with_history = BatchGet { properties_with_history: history.clone(), ..batch_get(&ids) };
+    service().batch_get(&ctx, with_history).await.expect("results");
+    let reads = reads(&upstream);
+    let mut sizes: Vec<_> = reads.iter().map(|read| read.ids.len()).collect();
+    sizes[..2].sort_unstable();
+    sizes[2..].sort_unstable();
+    assert_eq!(sizes, [1, 100, 1, 50, 50]);
+    assert!(reads[2..].iter().all(|read| read.properties_with_history == history));
+}
+
+#[derive(Debug)]
+struct Silent;
+
+#[async_trait::async_trait]
+impl crate::leads::Upstream for Silent {
+    async fn call(&self, _: &CallContext, _: Request) -> Result<Response, Error> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_ends_at_its_deadline_and_the_outcome_of_a_write_is_then_open() {
+    let mut ctx = RecordingUpstream::new(|_, _| Err(rejected())).context(None);
+    ctx.portal = Arc::new(crate::leads::Portal {
+        name: ctx.portal.name.clone(),
+        upstream: Arc::new(Silent),
+        request_id_property: None,
+    });
+    let error = service().get(&ctx, get("1")).await.expect_err("late");
+    assert_eq!(tokio::time::Instant::now(), ctx.deadline);
+    assert_eq!((error.reason(), error.side_effect()), (Reason::DeadlineExceeded, SideEffect::None));
+    let error = service().update(&ctx, None, update("1")).await.expect_err("late");
+    assert_eq!(error.reason(), Reason::DeadlineExceeded);
+    assert_eq!(error.side_effect(), SideEffect::Possible);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_write_sends_its_request_and_returns_its_response() {
+    let upstream = RecordingUpstream::new(|_, request| match request {
+        Request::Create(_) => Ok(Response::Lead(named("created"))),
+        Request::Update(_) => Ok(Response::Lead(named("updated"))),
+        Request::Archive(_) => Ok(Response::Archived),
+        Request::BatchUpsert(inputs) => {
+            outcomes(inputs.iter().map(|input| item(input.input.id.as_str(), Some(true))).collect())
+        }
+        other => panic!("not a single write: {other:?}"),
+    });
+    let ctx = upstream.context(None);
+    let service = service();
+    assert_eq!(service.create(&ctx, None, create("Ada")).await, Ok(named("created")));
+    assert_eq!(service.update(&ctx, None, update("1")).await, Ok(named("updated")));
+    assert_eq!(service.archive(&ctx, None, id("1")).await, Ok(()));
+    let upserted = service.upsert(&ctx, None, traced("t", upsert("a"))).await;
+    assert_eq!(upserted, Ok(crate::leads::Upserted { lead: named("a"), created: true }));
+    let requests = [
+        Request::Create(create("Ada")),
+        Request::Update(update("1")),
+        Request::Archive(id("1")),
+        Request::BatchUpsert(vec![traced("t", upsert("a"))]),
+    ];
+    assert_eq!(upstream.requests(), requests);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_write_of_many_leads_returns_one_result_per_input() {
+    let upstream = RecordingUpstream::new(|_, request| match request {
+        Request::BatchArchive(ids) => outcomes(
+            ids.iter()
+                .map(|id| if id.as_str() == "b" { Err(rejected()) } else { Ok(None) })
+                .collect(),
+        ),
+        _ => outcomes(vec![item("1", Some(true)), Err(rejected()), item("3", None)]),
+    });
+    let ctx = upstream.context(None);
+    let service = service();
+    let leads = vec![Ok(named("1")), Err(rejected()), Ok(named("3"))];
+    let inputs = ["a", "b", "c"].map(|name| traced(name, create(name))).to_vec();
+    assert_eq!(service.batch_create(&ctx, None, inputs).await, Ok(leads.clone()));
+    let inputs = ["a", "b", "c"].map(|name| traced(name, update(name))).to_vec();
+    assert_eq!(service.batch_update(&ctx, None, inputs).await, Ok(leads));
+    let inputs = ["a", "b", "c"].map(|name| traced(name, upsert(name))).to_vec();
+    let upserts = service.batch_upsert(&ctx, None, inputs).await.expect("results");
+    let upserts: Vec<_> = upserts
+        .into_iter()
+        .map(|upserted| upserted.map(|upserted| (upserted.lead.id, upserted.created)))
+        .collect();
+    let upserted = |id: &str, created| Ok((id.to_owned(), created));
+    assert_eq!(upserts, [upserted("1", true), Err(rejected()), upserted("3", false)]);
+    // Duplicates are archived once.
+    let archived = service.batch_archive(&ctx, None, ["a", "b", "a"].map(id).to_vec()).await;
+    assert_eq!(archived, Ok(vec![Ok(()), Err(rejected()), Ok(())]));
+    let requests = upstream.requests();
+    assert!(matches!(requests[0], Request::BatchCreate(_)));
+    assert!(matches!(requests[1], Request::BatchUpdate(_)));
+    assert!(matches!(requests[2], Request::BatchUpsert(_)));
+    assert_eq!(requests[3], Request::BatchArchive(vec![id("a"), id("b")]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_input_without_an_outcome_is_reported_as_possibly_written() {
+    let upstream = RecordingUpstream::new(|_, _| outcomes(vec![Ok(None)]));
+    let ctx = upstream.context(None);
+    let created = service().batch_create(&ctx, None, vec![traced("a", create("a"))]).await;
+    let error = created.expect("results").remove(0).expect_err("no outcome");
+    assert_eq!((error.reason(), error.side_effect()), (Reason::Internal, SideEffect::Possible));
+    let upserted = service().upsert(&ctx, None, traced("a", upsert("a"))).await;
+    assert_eq!(upserted.expect_err("no outcome").side_effect(), SideEffect::Possible);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_with_the_same_request_id_returns_the_first_response() {
+    let upstream = RecordingUpstream::new(|number, request| match request {
+        Request::Create(_) | Request::Update(_) => Ok(Response::Lead(named(&number.to_string()))),
+        Request::Archive(_) => Ok(Response::Archived),
+        Request::BatchArchive(ids) => outcomes(vec![Ok(None); ids.len()]),
+        Request::BatchCreate(inputs) => outcomes(vec![item("1", None); inputs.len()]),
+        Request::BatchUpdate(inputs) => outcomes(vec![item("1", None); inputs.len()]),
+        Request::BatchUpsert(inputs) => outcomes(vec![item("1", Some(false)); inputs.len()]),
+        other => panic!("not a write: {other:?}"),
+    });
+    let ctx = upstream.context(None);
+    let service = service();
+    for trace_id in ["first", "second"] {
+        let lead = service.create(&ctx, request_id("create"), create("Ada")).await;
+        assert_eq!(lead.expect("a lead").id, "0");
+        service.update(&ctx, request_id("update"), update("1")).await.expect("a lead");
+        service.archive(&ctx, request_id("archive"), id("1")).await.expect("archived");
+        let input = traced(trace_id, upsert("a"));
+        service.upsert(&ctx, request_id("upsert"), input.clone()).await.expect("a lead");
+        service.batch_upsert(&ctx, request_id("upserts"), vec![input]).await.expect("results");
+        let input = traced(trace_id, create("a"));
+        service.batch_create(&ctx, request_id("creates"), vec![input]).await.expect("results");
+        let input = traced(trace_id, update("a"));
+        service.batch_update(&ctx, request_id("updates"), vec![input]).await.expect("results");
+        let ids = vec![id("1")];
+        service.batch_archive(&ctx, request_id("archives"), ids).await.expect("results");
+        assert_eq!(upstream.requests().len(), 8, "trace ids differ between repeats");
+    }
+    // Another request under the same id.
+    for error in [
+        service.create(&ctx, request_id("create"), create("Bob")).await.expect_err("reused"),
+        service.update(&ctx, request_id("create"), update("1")).await.expect_err("reused"),
+    ] {
+        assert_eq!(error.reason(), Reason::RequestIdReused);
+    }
+    assert_eq!(upstream.requests().len(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_is_stored_only_if_any_part_of_the_write_may_have_had_an_effect() {
+    let failed = || Error::new(Reason::Overloaded, "the queue is full");
+    let upstream = RecordingUpstream::new(move |_, request| match request {
+        // None of them acted.
+        Request::Create(_) | Request::Archive(_) => Err(failed()),
+        Request::BatchArchive(_) => outcomes(vec![Err(failed()), Err(failed())]),
+        Request::BatchUpdate(_) => Err(failed()),
+        // It may have acted.
+        Request::Update(_) => Err(unknown()),
+        Request::BatchCreate(_) => outcomes(vec![Err(failed()), Err(unknown())]),
+        Request::BatchUpsert(_) => outcomes(vec![item("1", None), Err(failed())]),
+        other => panic!("not a write: {other:?}"),
+    });
+    let ctx = upstream.context(None);
+    let service = service();
+    for _ in 0..2 {
+        let _ = service.create(&ctx, request_id("create"), create("Ada")).await;
+        let _ = service.archive(&ctx, request_id("archive"), id("1")).await;
+        let _ = service.batch_archive(&ctx, request_id("archives"), vec![id("1"), id("2")]).await;
+        let inputs = vec![traced("a", update("a"))];
+        let _ = service.batch_update(&ctx, request_id("updates"), inputs).await;
+        let _ = service.update(&ctx, request_id("update"), update("1")).await;
+        let inputs = vec![traced("a", create("a")), traced("b", create("b"))];
+        let _ = service.batch_create(&ctx, request_id("creates"), inputs).await;
+        let inputs = vec![traced("a", upsert("a")), traced("b", upsert("b"))];
+        let _ = service.batch_upsert(&ctx, request_id("upserts"), inputs).await;
+    }
+    assert_eq!(upstream.requests().len(), 4 * 2 + 3, "the last three are stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_write_that_hubspot_rejected_for_its_content_is_rejected_without_a_request() {
+    let upstream = RecordingUpstream::new(|_, request| match request {
+        Request::Create(_) | Request::Update(_) => Err(rejected()),
+        Request::Archive(_) => Err(rejected()),
+        Request::BatchUpsert(inputs) => outcomes(vec![Err(rejected()); inputs.len()]),
+        Request::BatchCreate(inputs) => outcomes(vec![Err(rejected()); inputs.len()]),
+        other => panic!("not a write: {other:?}"),
+    });
+    let ctx = upstream.context(None);
+    let service = service();
+    for _ in 0..3 {
+        assert_eq!(service.create(&ctx, None, create("Ada")).await, Err(rejected()));
+        assert_eq!(service.update(&ctx, None, update("1")).await, Err(rejected()));
+        let upserted = service.upsert(&ctx, None, traced("a", upsert("a"))).await;
+        assert_eq!(upserted, Err(rejected()));
+    }
+    assert_eq!(upstream.requests().len(), 3, "one of each");
+    // Archives, and batches whose inputs fail one by one, are sent again.
+    for _ in 0..3 {
+        assert_eq!(service.archive(&ctx, None, id("1")).await, Err(rejected()));
+        let inputs = vec![traced("a", create("a"))];
+        let created = service.batch_create(&ctx, None, inputs).await;
+        assert_eq!(created, Ok(vec![Err(rejected())]));
+    }
+    assert_eq!(upstream.requests().len(), 3 + 6);
+    // Another portal has its own rejections, and they expire.
+    let mut other = ctx.clone();
+    other.portal = Arc::new(crate::leads::Portal {
+        name: crate::leads::PortalName::parse("other").expect("a valid name"),
+        upstream: Arc::clone(&ctx.portal.upstream),
+        request_id_property: None,
+    });
+    let _ = service.create(&other, None, create("Ada")).await;
+    assert_eq!(upstream.requests().len(), 3 + 6 + 1);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    let mut later = ctx.clone();
+    later.deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let _ = service.create(&later, None, create("Ada")).await;
+    assert_eq!(upstream.requests().len(), 3 + 6 + 2);
+}
+
+#[test]
+fn a_stored_response_weighs_one_lead_per_result() {
+    use crate::leads::idempotency::StoredResponse as _;
+    let failed = || Error::new(Reason::Overloaded, "the queue is full");
+    let weights = [
+        (WriteResponse::Lead(Ok(named("1"))), 1),
+        (WriteResponse::Archived(Ok(())), 1),
+        (WriteResponse::Leads(Ok(vec![Ok(named("1")), Err(failed()), Ok(named("3"))])), 3),
+        (WriteResponse::Archives(Ok(vec![Ok(()), Ok(())])), 2),
+        (WriteResponse::Upserts(Ok(vec![Err(failed()), Err(failed())])), 2),
+        (WriteResponse::Leads(Err(unknown())), 1),
+    ];
+    for (response, weight) in weights {
+        assert_eq!(response.weight(), weight, "{response:?}");
+    }
+}
+
+#[test]
+fn the_audit_trail_counts_the_results_of_every_kind_of_write() {
+    use crate::leads::audit::Tallied as _;
+    let one = |id: &str| crate::leads::Upserted { lead: named(id), created: false };
+    let responses = [
+        (WriteResponse::Lead(Ok(named("1"))), vec!["1"], 1, 0),
+        (WriteResponse::Lead(Err(rejected())), vec![], 0, 1),
+        (WriteResponse::Archived(Ok(())), vec![], 1, 0),
+        (WriteResponse::Upserted(Ok(one("1"))), vec!["1"], 1, 0),
+        (WriteResponse::Leads(Ok(vec![Ok(named("1")), Err(rejected())])), vec!["1"], 1, 1),
+        (WriteResponse::Upserts(Ok(vec![Ok(one("1")), Ok(one("2"))])), vec!["1", "2"], 2, 0),
+        (WriteResponse::Archives(Ok(vec![Ok(()), Err(rejected())])), vec![], 1, 1),
+    ];
+    for (response, ids, done, failed) in responses {
+        let tally = response.tally();
+        let ids: Vec<_> = ids.into_iter().map(str::to_owned).collect();
+        assert_eq!((tally.ids, tally.done), (ids, done), "{response:?}");
+        assert_eq!(tally.failed.get("VALIDATION_FAILED").copied().unwrap_or(0), failed);
+        assert_eq!(tally.error, None);
+    }
+    let tally = WriteResponse::Leads(Err(unknown())).tally();
+    assert_eq!((tally.done, tally.error), (0, Some(Reason::WriteOutcomeUnknown)));
+}

@@ -223,3 +223,6 @@ impl AuditFacts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

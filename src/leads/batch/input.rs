@@ -140,3 +140,6 @@ impl LeadReference<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,3 +134,6 @@ fn is_unknown_batch(error: &Error) -> bool {
         && error.side_effect() == SideEffect::None
         && error.upstream().http_status == Some(404)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! Inputs of several callers in one batch.
+
+use std::{cell::RefCell, collections::BTreeMap, future::ready};
+
+use futures_util::FutureExt as _;
+
+use super::*;
+use crate::leads::{
+    error::{AffectedInputs, UpstreamFacts},
+    lead::Lead,
+    query::LeadId,
+    write::{CreateLead, Traced},
+};
+
+type Outcomes = Vec<ItemOutcome<Option<BatchItem>>>;
+
+/// What an input gets, in short.
+#[derive(Debug, PartialEq, Eq)]
+enum Got {
+    Lead(String),
+    Nothing,
+    Error(Reason),
+    RetryAlone,
+}
+
+fn ids(count: usize) -> Vec<LeadId> {
+    (0..count).map(|id| LeadId::parse(&id.to_string()).expect("a valid id")).collect()
+}
+
+fn creates(count: usize) -> Vec<Traced<CreateLead>> {
+    let create = |number| {
+        let properties = BTreeMap::from([("hs_lead_name".to_owned(), format!("lead {number}"))]);
+        let input = CreateLead { properties, associations: Vec::new() };
+        Traced { trace_id: format!("trace-{number}"), input }
+    };
+    (0..count).map(create).collect()
+}
+
+fn found(id: &str) -> BatchItem {
+    let lead = Lead { id: id.to_owned(), ..Lead::default() };
+    BatchItem { lead, trace_id: None, created: None }
+}
+
+fn error(reason: Reason) -> Error {
+    Error::new(reason, "the test rejects it")
+}
+
+fn about(reason: Reason, ids: &[&str]) -> Error {
+    let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+    error(reason).with_affected_inputs(AffectedInputs { ids, ..AffectedInputs::default() })
+}
+
+fn got(outcomes: Outcomes) -> Vec<Got> {
+    let got = |outcome| match outcome {
+        ItemOutcome::RetryAlone => Got::RetryAlone,
+        ItemOutcome::Resolved(Ok(Some(BatchItem { lead, .. }))) => Got::Lead(lead.id),
+        ItemOutcome::Resolved(Ok(None)) => Got::Nothing,
+        ItemOutcome::Resolved(Err(error)) => Got::Error(error.reason()),
+    };
+    outcomes.into_iter().map(got).collect()
+}
+
+fn lead(id: &str) -> Got {
+    Got::Lead(id.to_owned())
+}
+
+/// Sends reads and returns their outcomes with the sizes of the batches that were sent.
+fn read(
+    count: usize,
+    respond: impl Fn(&[LeadId]) -> Result<BatchResponse, Error>,
+) -> (Vec<Got>, Vec<usize>) {
+    let sizes = RefCell::new(Vec::new());
+    let send = |_, ids: Vec<LeadId>| {
+        sizes.borrow_mut().push(ids.len());
+        ready(respond(&ids))
+    };
+    let (inputs, missing) = (ids(count), MissingItemPolicy::NotFound);
+    let outcomes = send_merged(&inputs, missing, UnresolvedPolicy::RetryAlone, send);
+    let outcomes = outcomes.now_or_never().expect("it never waits");
+    (got(outcomes), sizes.into_inner())
+}
+
+/// Sends creates that get this response.
+fn create(count: usize, unresolved: UnresolvedPolicy, response: BatchResponse) -> Vec<Got> {
+    let send = |_, _| ready(Ok(response.clone()));
+    let inputs = creates(count);
+    let outcomes = send_merged(&inputs, MissingItemPolicy::OutcomeUnknown, unresolved, send);
+    got(outcomes.now_or_never().expect("it never waits"))
+}
+
+#[test]
+fn each_input_gets_its_result_and_a_lead_that_is_not_mentioned_does_not_exist() {
+    let (outcomes, sizes) = read(3, |_| {
+        Ok(BatchResponse { results: vec![found("2"), found("0")], errors: Vec::new() })
+    });
+    assert_eq!(outcomes, [lead("0"), Got::Error(Reason::LeadNotFound), lead("2")]);
+    assert_eq!(sizes, [3]);
+}
+
+#[test]
+fn an_input_that_hits_a_rate_limit_is_requested_individually() {
+    let (outcomes, _) = read(3, |_| {
+        let errors = vec![about(Reason::RateLimited, &["1"]), about(Reason::Conflict, &["2"])];
+        Ok(BatchResponse { results: vec![found("0")], errors })
+    });
+    assert_eq!(outcomes, [lead("0"), Got::RetryAlone, Got::Error(Reason::Conflict)]);
+}
+
+#[test]
+fn the_inputs_that_an_error_names_are_removed_and_the_rest_is_sent_again() {
+    let (outcomes, sizes) = read(10, |ids| {
+        if ids.iter().any(|id| id.as_str() == "3") {
+            return Err(about(Reason::ValidationFailed, &["3"]));
+        }
+        let results = ids.iter().map(|id| found(id.as_str())).collect();
+        Ok(BatchResponse { results, errors: Vec::new() })
+    });
+    let expected: Vec<_> =
+        (0..10).map(|id| if id == 3 { Got::RetryAlone } else { lead(&id.to_string()) }).collect();
+    assert_eq!(outcomes, expected, "an individual request says more about the input");
+    assert_eq!(sizes, [10, 9]);
+}
+
+#[test]
+fn a_rejected_batch_is_halved_down_to_parts_that_are_cheaper_individually() {
+    for reason in [Reason::ValidationFailed, Reason::ResponseTooLarge] {
+        let (outcomes, sizes) = read(16, |_| Err(error(reason)));
+        assert!(outcomes.iter().all(|outcome| *outcome == Got::RetryAlone), "{outcomes:?}");
+        assert_eq!(sizes, [16, 8, 8], "parts of four are requested individually");
+    }
+}
+
+#[test]
+fn the_search_for_rejected_inputs_has_a_bound() {
+    let (outcomes, sizes) = read(100, |ids| match ids.len() {
+        1 => panic!("an individual request says more"),
+        _ => Err(about(Reason::ValidationFailed, &[ids[0].as_str()])),
+    });
+    assert!(outcomes.iter().all(|outcome| *outcome == Got::RetryAlone), "{outcomes:?}");
+    assert_eq!(sizes.len(), usize::try_from(MAX_REQUESTS).expect("few"));
+}
+
+#[test]
+fn all_inputs_get_an_error_that_is_not_about_their_content() {
+    let possible = error(Reason::ResponseTooLarge).with_side_effect(SideEffect::Possible);
+    for rejection in [error(Reason::Overloaded), possible] {
+        let (outcomes, sizes) = read(2, |_| Err(rejection.clone()));
+        let expected = || Got::Error(rejection.reason());
+        assert_eq!(outcomes, [expected(), expected()]);
+        assert_eq!(sizes, [2]);
+    }
+}
+
+#[test]
+fn inputs_are_requested_individually_if_hubspot_has_no_such_batch() {
+    let status = |http_status| {
+        let upstream = UpstreamFacts { http_status, ..UpstreamFacts::default() };
+        error(Reason::UpstreamInvalidResponse).with_upstream(upstream)
+    };
+    let (outcomes, _) = read(2, |_| Err(status(Some(404))));
+    assert_eq!(outcomes, [Got::RetryAlone, Got::RetryAlone]);
+    let other =
+        [status(Some(200)), status(None), status(Some(404)).with_side_effect(SideEffect::Possible)];
+    for rejection in other {
+        let (outcomes, _) = read(1, |_| Err(rejection.clone()));
+        assert_eq!(outcomes, [Got::Error(Reason::UpstreamInvalidResponse)]);
+    }
+    let conflict = error(Reason::Overloaded).with_upstream(status(Some(404)).upstream().clone());
+    let (outcomes, _) = read(1, |_| Err(conflict.clone()));
+    assert_eq!(outcomes, [Got::Error(Reason::Overloaded)]);
+}
+
+#[test]
+fn a_create_that_is_not_mentioned_is_retried_only_if_it_certainly_failed() {
+    let failed = || error(Reason::ValidationFailed);
+    let response = |results: usize, errors: usize| BatchResponse {
+        results: (0..results).map(|number| found(&format!("created {number}"))).collect(),
+        errors: vec![failed(); errors],
+    };
+    let fail = UnresolvedPolicy::Fail;
+    let retry = [Got::RetryAlone, Got::RetryAlone];
+    let unknown =
+        || [Got::Error(Reason::WriteOutcomeUnknown), Got::Error(Reason::WriteOutcomeUnknown)];
+    // An error for each: none succeeded.
+    assert_eq!(create(2, fail, response(0, 2)), retry);
+    assert_eq!(create(2, fail, response(0, 3)), retry);
+    // Some may have succeeded.
+    let rejected = [Got::Error(Reason::ValidationFailed), Got::Error(Reason::ValidationFailed)];
+    assert_eq!(create(2, fail, response(0, 1)), rejected);
+    assert_eq!(create(2, fail, response(2, 2)), unknown());
+    assert_eq!(create(2, fail, response(0, 0)), unknown());
+    // An operation that may be repeated is.
+    assert_eq!(create(2, UnresolvedPolicy::RetryAlone, response(0, 1)), retry);
+    assert_eq!(create(2, UnresolvedPolicy::RetryAlone, response(0, 0)), retry);
+}

@@ -217,3 +217,6 @@ impl FilterOperator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

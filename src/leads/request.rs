@@ -177,3 +177,25 @@ fn mismatch() -> Error {
     Error::new(Reason::Internal, "internal error: response does not belong to its request")
         .with_side_effect(SideEffect::Possible)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_to_another_request_is_an_error_with_an_open_outcome() {
+        let errors = [
+            Response::Archived.into_lead().err(),
+            Response::Archived.into_page().err(),
+            Response::Archived.into_search_page().err(),
+            Response::Archived.into_batch().err(),
+            Response::Archived.into_outcomes().err(),
+            Response::Archived.into_associations().err(),
+        ];
+        for error in errors {
+            let error = error.expect("a mismatch");
+            assert_eq!(error.reason(), Reason::Internal);
+            assert_eq!(error.side_effect(), SideEffect::Possible);
+        }
+    }
+}

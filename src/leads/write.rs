@@ -106,3 +106,21 @@ impl AssociationCategory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_category_is_parsed_from_the_name_that_hubspot_gives_it() {
+        for category in AssociationCategory::ALL {
+            assert_eq!(AssociationCategory::parse(category.as_str()), Some(category));
+        }
+        assert_eq!(
+            AssociationCategory::parse("USER_DEFINED"),
+            Some(AssociationCategory::UserDefined)
+        );
+        assert_eq!(AssociationCategory::parse("user_defined"), None);
+        assert_eq!(AssociationCategory::parse(""), None);
+    }
+}

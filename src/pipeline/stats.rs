@@ -165,3 +165,6 @@ impl Latencies {
         OPERATIONS.iter().filter_map(latency).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! Counters by operation and outcome.
+
+use super::*;
+
+fn count(operation: Operation, outcome: Outcome, calls: u64) -> CallCount {
+    CallCount { operation: operation.name(), outcome, calls }
+}
+
+fn portal() -> PortalName {
+    PortalName::parse("default").expect("a valid name")
+}
+
+#[test]
+fn the_outcome_of_a_request_follows_from_its_status() {
+    for (status, outcome) in [
+        (200, Outcome::Ok),
+        (204, Outcome::Ok),
+        (299, Outcome::Ok),
+        (302, Outcome::ServerError),
+        (400, Outcome::ClientError),
+        (428, Outcome::ClientError),
+        (429, Outcome::RateLimited),
+        (430, Outcome::ClientError),
+        (499, Outcome::ClientError),
+        (500, Outcome::ServerError),
+        (503, Outcome::ServerError),
+    ] {
+        let status = http::StatusCode::from_u16(status).expect("a valid status");
+        assert_eq!(Outcome::from(status), outcome, "{status}");
+    }
+}
+
+#[test]
+fn every_outcome_has_a_label_of_its_own() {
+    let labels: std::collections::BTreeSet<_> = OUTCOMES.iter().map(|one| one.as_str()).collect();
+    assert_eq!(labels.len(), OUTCOMES.len());
+    assert!(!labels.contains(""));
+}
+
+#[test]
+fn requests_are_counted_by_operation_and_outcome() {
+    let stats = PortalStats::default();
+    stats.count_call(Operation::Get, Outcome::Ok);
+    stats.count_call(Operation::Get, Outcome::Ok);
+    stats.count_call(Operation::Get, Outcome::NoResponse);
+    stats.count_call(Operation::Create, Outcome::ClientError);
+    stats.count_retry();
+    stats.count_breaker_opened();
+    stats.count_breaker_opened();
+    let CallStats { portal: name, calls, retries, breaker_opened, breaker_is_open } =
+        stats.snapshot(portal(), true);
+    assert_eq!(name, portal());
+    let expected = [
+        count(Operation::Get, Outcome::Ok, 2),
+        count(Operation::Get, Outcome::NoResponse, 1),
+        count(Operation::Create, Outcome::ClientError, 1),
+    ];
+    assert_eq!(calls.len(), expected.len(), "{calls:?}");
+    for expected in expected {
+        assert!(calls.contains(&expected), "no {expected:?} in {calls:?}");
+    }
+    assert_eq!((retries, breaker_opened, breaker_is_open), (1, 2, true));
+}
+
+#[test]
+fn a_latency_is_observed_for_its_operation_alone() {
+    let latencies = Latencies::default();
+    assert!(latencies.snapshot().is_empty());
+    latencies.observe(Operation::Search, Duration::from_millis(3));
+    let operations: Vec<_> = latencies.snapshot().iter().map(|one| one.operation).collect();
+    assert_eq!(operations, [Operation::Search.name()]);
+}

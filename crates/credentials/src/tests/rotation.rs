@@ -7,7 +7,7 @@ use super::world::{
     LIFE, PATH, RECOVERY, World, at_once, expect_token, few_or_all, parts, seconds, status, within,
 };
 use crate::testing::{Fault, Rotation, StoreOperation, oauth_secret, static_secret};
-use crate::{FailureClass, State};
+use crate::{FailureClass, Settings, State};
 
 const TWO_HOURS: u64 = 2 * 3_600;
 
@@ -396,4 +396,21 @@ async fn a_store_that_lags_behind_its_own_conflicts_is_not_asked_in_circles() {
     sleep(seconds(120)).await;
     assert!(world.store.calls() - before < 60, "{} calls", world.store.calls() - before);
     assert!(status(&credentials).write_back_pending);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_says_why_a_rotated_token_is_not_saved_and_after_how_many_attempts_it_is() {
+    let world = rotating(Rotation::Strict);
+    world.store.fail_operation(StoreOperation::Write, Fault::Hang);
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    sleep(seconds(60)).await;
+    let timeout = format!("{} s", Settings::default().store_timeout.as_secs_f32());
+    assert!(world.logs.count(&["ERROR", "portal=default", &timeout]) > 0, "{}", world.logs.dump());
+    world.store.heal();
+    sleep(RECOVERY).await;
+    let attempts = format!("attempts={}", world.store.count(StoreOperation::Write));
+    let saved = ["INFO", "portal=default", "version=2", &attempts];
+    assert_eq!(world.logs.count(&saved), 1, "{}", world.logs.dump());
 }

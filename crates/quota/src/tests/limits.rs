@@ -174,6 +174,8 @@ async fn an_announced_daily_limit_applies_and_probes_check_it() {
     assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_some());
     let daily = &account.snapshot(Instant::now()).buckets[2];
     assert_eq!((daily.size, daily.used), (Some(1_000), 500));
+    // The 429 counts in the bucket of the request that got it.
+    assert_eq!(account.snapshot(Instant::now()).buckets[0].counts.upstream_429, 1);
 }
 
 #[tokio::test(start_paused = true)]

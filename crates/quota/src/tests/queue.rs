@@ -123,6 +123,35 @@ fn a_caller_that_is_ahead_is_remembered_beside_many_others() {
     );
 }
 
+#[test]
+fn a_member_waits_for_the_batches_before_its_own_and_for_what_is_queued_before_their_first() {
+    let group = TestGroup::new(&Arc::default(), 3);
+    let mut queue = Queue::new(Arc::default());
+    let id = member(&group).group_id();
+    let mut members: Vec<Key> = (0..3).map(|_| push(&mut queue, member(&group))).collect();
+    let single = push(&mut queue, alone());
+    members.extend((0..5).map(|_| push(&mut queue, member(&group))));
+    let before: Vec<_> = members.iter().map(|key| queue.permits_before(*key, id)).collect();
+    // Three batches of at most three; the single request is before the second and the third.
+    assert_eq!(before, [0, 0, 0, 2, 2, 2, 3, 3]);
+    // A full batch is before the single request.
+    assert_eq!(queue.permits_before(single, None), 1);
+}
+
+#[test]
+fn every_tenth_permit_goes_to_bulk_before_a_later_interactive_request() {
+    let mut queue = Queue::new(Arc::default());
+    let keys: Vec<Key> = (0..20).map(|_| push(&mut queue, alone())).collect();
+    assert_eq!(queue.permits_before(keys[18], None), 18);
+    let caller = Caller::new("bulk");
+    let bulk = queue.shares().next_key(&caller, Priority::Bulk);
+    queue.push(bulk, caller, alone(), Instant::now());
+    assert_eq!(queue.permits_before(keys[0], None), 1);
+    assert_eq!(queue.permits_before(keys[8], None), 9);
+    assert_eq!(queue.permits_before(keys[18], None), 18 + 2 + 1);
+    assert_eq!(queue.permits_before(bulk, None), 20);
+}
+
 /// Processor time of this thread: the load of the machine does not count.
 fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);

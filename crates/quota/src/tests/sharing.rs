@@ -407,6 +407,39 @@ async fn the_part_of_a_leaving_replica_is_free_at_once_and_that_of_a_dead_one_la
     }
 }
 
+/// A replica with its own accounts.
+fn quota(number: usize, book: &Arc<InMemoryLedger>) -> Quota {
+    let ledger: Arc<dyn crate::Ledger> = Arc::clone(book) as _;
+    let sharing = LedgerConfig::new(ledger, &format!("replica-{number}"), 2);
+    let clock = SimulatedClock::starting_at("2026-03-01T12:00:00Z".parse().expect("a time"));
+    Quota::new(Settings { ledger: Some(sharing), ..settings(190) }, Arc::new(clock))
+}
+
+/// Replicas that an account counts in the ledger of its burst limit.
+fn counted(account: &Account) -> u32 {
+    let snapshot = account.snapshot(Instant::now());
+    snapshot.buckets[0].ledger.as_ref().expect("a ledger").replicas
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leaving_replica_leaves_the_ledger_with_all_its_accounts() {
+    let book = InMemoryLedger::new(WAY);
+    let quotas = [quota(0, &book), quota(1, &book)];
+    for portal in ["one", "two"] {
+        let accounts: Vec<_> = quotas.iter().map(|quota| quota.account(portal)).collect();
+        load_all(&accounts, &Hub::default(), 10, WARM + WINDOW).await;
+        assert_eq!(counted(&accounts[0]), 2);
+    }
+    let [staying, leaving] = quotas;
+    leaving.leave_ledger(soon()).await;
+    drop(leaving);
+    for portal in ["one", "two"] {
+        let account = staying.account(portal);
+        load_all(&[Arc::clone(&account)], &Hub::default(), 10, Duration::from_secs(1)).await;
+        assert_eq!(counted(&account), 1, "{portal}");
+    }
+}
+
 proptest! {
     #![proptest_config(cases(16))]
 

@@ -99,3 +99,20 @@ async fn memory_is_bounded() {
     assert!(shown.0.len() <= CAPACITY);
     assert_eq!(shown.is_echoed(&format!("p{}", 3 * CAPACITY - 1)), Some(false));
 }
+
+#[test]
+fn a_create_is_found_by_its_trace_id_or_by_the_value_of_its_property() {
+    let create = CorrelatedCreate {
+        property: "name".to_owned(),
+        input: traced(&[("name", "Jane"), ("size", "1")]),
+    };
+    assert_eq!(create.trace_id(), Some("t"));
+    assert_eq!(create.id(), None);
+    assert_eq!(create.has_identity(&shows(&[("name", "jane")])), Some(true));
+    assert_eq!(create.has_identity(&shows(&[("name", "Joan")])), Some(false));
+    assert_eq!(create.has_identity(&shows(&[("size", "1")])), Some(false));
+    // Other values prove nothing.
+    assert!(!create.echoes(&shows(&[("name", "Jane"), ("size", "1")])));
+    assert!(create.mentions("size"));
+    assert!(!create.mentions("when"));
+}

@@ -100,3 +100,6 @@ pub(super) fn add_links(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

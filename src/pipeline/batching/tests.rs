@@ -711,6 +711,32 @@ async fn writes_whose_response_would_be_too_large_are_divided_among_requests() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_size_of_a_response_is_estimated_from_the_values_that_are_written() {
+    // 2,048 bytes, the name of the property, and six bytes for each byte of the value.
+    for (bytes, requests) in [(70, 1), (80, 2)] {
+        let upstream = ScriptedUpstream::new(|sent| Scripted::now(ordinary(&sent.request)));
+        let fixture = Fixture::over(Arc::clone(&upstream), upstream, 5_000);
+        let value = "x".repeat(bytes);
+        assert_leads(fixture.queued(["1", "2"].map(|id| update(id, &value))).await, ["1", "2"]);
+        assert_eq!(fixture.upstream.requests().len(), requests, "{bytes} bytes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn creates_and_upserts_whose_response_would_be_too_large_are_divided_as_well() {
+    let upstream = ScriptedUpstream::new(|sent| Scripted::now(ordinary(&sent.request)));
+    let fixture = Fixture::over(Arc::clone(&upstream), upstream, 5_000);
+    fixture.queued([upsert("a"), upsert("b"), upsert("c")]).await;
+    assert_eq!(fixture.upstream.requests().len(), 2);
+
+    let upstream = ScriptedUpstream::new(|sent| Scripted::now(ordinary(&sent.request)));
+    let fixture = Fixture::over(Arc::clone(&upstream), upstream, 5_000);
+    let names = ["Ada", "Grace", "Edsger", "Barbara"];
+    assert_leads(fixture.queued(names.map(create)).await, names);
+    assert_eq!(fixture.upstream.requests().len(), 3, "one, two and one");
+}
+
+#[tokio::test(start_paused = true)]
 async fn at_most_eight_requests_follow_a_batch_at_a_time() {
     let fixture = Fixture::new(|sent| match &*sent.request {
         Request::BatchRead(_) => Scripted::now(Ok(Response::Batch(BatchResponse::default()))),

@@ -26,10 +26,12 @@ impl Upstream for NoUpstream {
     }
 }
 
+type Respond = dyn Fn(usize, &Request) -> Result<Response, Error> + Send + Sync;
+
 /// An upstream that responds by a function of the number of earlier requests and the request, and
 /// records every request.
 pub(super) struct RecordingUpstream {
-    respond: Box<dyn Fn(usize, &Request) -> Result<Response, Error> + Send + Sync>,
+    respond: Box<Respond>,
     requests: Mutex<Vec<Request>>,
 }
 

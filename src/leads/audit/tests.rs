@@ -1,5 +1,8 @@
 //! The events of writes, as the log has them.
 
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
 use leadsd_testkit::LogCapture;
 use tracing::dispatcher::DefaultGuard;
 use tracing_subscriber::EnvFilter;
@@ -131,7 +134,7 @@ async fn a_write_that_panics_has_an_unknown_outcome() {
     let (logs, _guard) = capture("info");
     let entry = Entry::new(&context(), "CreateLead", 1);
     let write = async { panic!("the write panics") };
-    let written = tokio::spawn(entry.run::<Written>(write));
+    let written = AssertUnwindSafe(entry.run::<Written>(write)).catch_unwind();
     assert!(written.await.is_err());
     assert_has(&only(&logs), &["audit.outcome=\"WRITE_OUTCOME_UNKNOWN\"", "audit.repeat=false"]);
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::leads::{
     error::SideEffect,
     idempotency::RequestId,
+    memory::HeapSize as _,
     request::{BatchItem, ChunkOutcomes, Outcome},
     testing::RecordingUpstream,
     write::{CreateLead, Traced, UpdateLead, UpsertLead},
@@ -381,20 +382,22 @@ async fn a_single_write_that_hubspot_rejected_for_its_content_is_rejected_withou
 }
 
 #[test]
-fn a_stored_response_weighs_one_lead_per_result() {
-    use crate::leads::idempotency::StoredResponse as _;
-    let failed = || Error::new(Reason::Overloaded, "the queue is full");
-    let weights = [
-        (WriteResponse::Lead(Ok(named("1"))), 1),
-        (WriteResponse::Archived(Ok(())), 1),
-        (WriteResponse::Leads(Ok(vec![Ok(named("1")), Err(failed()), Ok(named("3"))])), 3),
-        (WriteResponse::Archives(Ok(vec![Ok(()), Ok(())])), 2),
-        (WriteResponse::Upserts(Ok(vec![Err(failed()), Err(failed())])), 2),
-        (WriteResponse::Leads(Err(unknown())), 1),
+fn the_size_of_a_stored_response_includes_all_its_leads() {
+    let lead = || named(&"7".repeat(1_000));
+    let one = || crate::leads::Upserted { lead: lead(), created: true };
+    let responses = [
+        (WriteResponse::Lead(Ok(lead())), 1),
+        (WriteResponse::Upserted(Ok(one())), 1),
+        (WriteResponse::Leads(Ok(vec![Ok(lead()), Err(rejected()), Ok(lead())])), 2),
+        (WriteResponse::Upserts(Ok(vec![Ok(one()), Ok(one()), Ok(one())])), 3),
     ];
-    for (response, weight) in weights {
-        assert_eq!(response.weight(), weight, "{response:?}");
+    for (response, leads) in responses {
+        let size = response.heap_size();
+        assert!(size >= leads * 1_000, "{size} bytes: {response:?}");
+        assert!(size < (leads + 1) * 2_000, "{size} bytes: {response:?}");
     }
+    let archived = [WriteResponse::Archived(Ok(())), WriteResponse::Archives(Ok(vec![Ok(())]))];
+    assert!(archived.iter().all(|response| response.heap_size() < 1_000));
 }
 
 #[test]

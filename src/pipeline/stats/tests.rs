@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn count(operation: Operation, outcome: Outcome, calls: u64) -> CallCount {
+fn count(operation: Operation, outcome: HttpOutcome, calls: u64) -> CallCount {
     CallCount { operation: operation.name(), outcome, calls }
 }
 
@@ -13,20 +13,20 @@ fn portal() -> PortalName {
 #[test]
 fn the_outcome_of_a_request_follows_from_its_status() {
     for (status, outcome) in [
-        (200, Outcome::Ok),
-        (204, Outcome::Ok),
-        (299, Outcome::Ok),
-        (302, Outcome::ServerError),
-        (400, Outcome::ClientError),
-        (428, Outcome::ClientError),
-        (429, Outcome::RateLimited),
-        (430, Outcome::ClientError),
-        (499, Outcome::ClientError),
-        (500, Outcome::ServerError),
-        (503, Outcome::ServerError),
+        (200, HttpOutcome::Ok),
+        (204, HttpOutcome::Ok),
+        (299, HttpOutcome::Ok),
+        (302, HttpOutcome::ServerError),
+        (400, HttpOutcome::ClientError),
+        (428, HttpOutcome::ClientError),
+        (429, HttpOutcome::RateLimited),
+        (430, HttpOutcome::ClientError),
+        (499, HttpOutcome::ClientError),
+        (500, HttpOutcome::ServerError),
+        (503, HttpOutcome::ServerError),
     ] {
         let status = http::StatusCode::from_u16(status).expect("a valid status");
-        assert_eq!(Outcome::from(status), outcome, "{status}");
+        assert_eq!(HttpOutcome::from(status), outcome, "{status}");
     }
 }
 
@@ -40,10 +40,10 @@ fn every_outcome_has_a_label_of_its_own() {
 #[test]
 fn requests_are_counted_by_operation_and_outcome() {
     let stats = PortalStats::default();
-    stats.count_call(Operation::Get, Outcome::Ok);
-    stats.count_call(Operation::Get, Outcome::Ok);
-    stats.count_call(Operation::Get, Outcome::NoResponse);
-    stats.count_call(Operation::Create, Outcome::ClientError);
+    stats.count_call(Operation::Get, HttpOutcome::Ok);
+    stats.count_call(Operation::Get, HttpOutcome::Ok);
+    stats.count_call(Operation::Get, HttpOutcome::NoResponse);
+    stats.count_call(Operation::Create, HttpOutcome::ClientError);
     stats.count_retry();
     stats.count_breaker_opened();
     stats.count_breaker_opened();
@@ -51,9 +51,9 @@ fn requests_are_counted_by_operation_and_outcome() {
         stats.snapshot(portal(), true);
     assert_eq!(name, portal());
     let expected = [
-        count(Operation::Get, Outcome::Ok, 2),
-        count(Operation::Get, Outcome::NoResponse, 1),
-        count(Operation::Create, Outcome::ClientError, 1),
+        count(Operation::Get, HttpOutcome::Ok, 2),
+        count(Operation::Get, HttpOutcome::NoResponse, 1),
+        count(Operation::Create, HttpOutcome::ClientError, 1),
     ];
     assert_eq!(calls.len(), expected.len(), "{calls:?}");
     for expected in expected {

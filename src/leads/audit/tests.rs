@@ -61,7 +61,7 @@ fn assert_has(event: &str, fields: &[&str]) {
 
 async fn write(operation: &'static str, ids: &[&str], inputs: usize, tally: Tally) {
     let ids: Vec<_> = ids.iter().map(|id| LeadId::parse(id).expect("a valid id")).collect();
-    let entry = Entry::new(&context(), operation, inputs).about(ids.iter());
+    let entry = AuditEntry::new(&context(), operation, inputs).about(ids.iter());
     entry.run(std::future::ready(Written(tally))).await;
 }
 
@@ -132,7 +132,7 @@ async fn the_ids_of_a_batch_archive_are_those_of_the_request_unless_some_failed(
 #[tokio::test(start_paused = true)]
 async fn a_write_that_panics_has_an_unknown_outcome() {
     let (logs, _guard) = capture("info");
-    let entry = Entry::new(&context(), "CreateLead", 1);
+    let entry = AuditEntry::new(&context(), "CreateLead", 1);
     let write = async { panic!("the write panics") };
     let written = AssertUnwindSafe(entry.run::<Written>(write)).catch_unwind();
     assert!(written.await.is_err());
@@ -142,7 +142,7 @@ async fn a_write_that_panics_has_an_unknown_outcome() {
 #[tokio::test(start_paused = true)]
 async fn a_repeat_is_an_event_of_its_own_with_the_first_outcome() {
     let (logs, _guard) = capture("info");
-    let entry = Entry::new(&context(), "CreateLead", 1);
+    let entry = AuditEntry::new(&context(), "CreateLead", 1);
     let repeat = entry.repeat();
     drop(entry);
     repeat.answered(&Ok(Written(tally(&[Ok("7")]))));
@@ -150,7 +150,7 @@ async fn a_repeat_is_an_event_of_its_own_with_the_first_outcome() {
     assert_has(&event, &["audit.outcome=\"OK\"", "audit.repeat=true", "lead.id=\"7\""]);
 
     let (logs, _guard) = capture("info");
-    let entry = Entry::new(&context(), "CreateLead", 1);
+    let entry = AuditEntry::new(&context(), "CreateLead", 1);
     let repeat = entry.repeat();
     drop(entry);
     repeat.answered::<Written>(&Err(rejected()));
@@ -160,7 +160,7 @@ async fn a_repeat_is_an_event_of_its_own_with_the_first_outcome() {
 #[tokio::test(start_paused = true)]
 async fn the_first_call_is_no_repeat() {
     let (logs, _guard) = capture("info");
-    let entry = Entry::new(&context(), "CreateLead", 1);
+    let entry = AuditEntry::new(&context(), "CreateLead", 1);
     let repeat = entry.repeat();
     entry.run(std::future::ready(Written(tally(&[Ok("7")])))).await;
     repeat.answered(&Ok(Written(tally(&[Ok("7")]))));

@@ -1,5 +1,6 @@
 //! `leadsd dev`: the service as `serve` runs it, with a fake HubSpot and a fake Vault in the same
 //! process. With `--upstream`, it calls a real HubSpot account; the credential stays in the fake Vault.
+//! Everything listens on loopback; nothing is stored beyond the process.
 
 mod banner;
 

@@ -1,19 +1,23 @@
 //! JSON types of HubSpot, parsed leniently: unknown fields are ignored, every field may be missing or
 //! null, ids may be numbers, and an invalid time is treated as missing.
 
-use std::{collections::BTreeMap, fmt};
+mod association_input;
+mod value;
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
 use serde_json::Value;
 
-use crate::leads::{
-    Associated, AssociatedObject, Association, AssociationCategory, AssociationType, BatchItem,
-    Lead, Link, Links, Page, PropertyVersion, SearchPage, Warning,
+use self::value::{PropertyValues, as_time, text};
+pub(super) use self::{
+    association_input::associations,
+    value::{as_text, as_texts},
 };
-use leadsd_base::time::Timestamp;
+use crate::leads::{
+    Associated, AssociatedObject, AssociationCategory, AssociationType, BatchItem, Lead, Link,
+    Links, Page, PropertyVersion, SearchPage, Warning,
+};
 
 /// Lead.
 #[derive(Debug, Default, Deserialize)]
@@ -133,25 +137,6 @@ struct WireAssociationTarget {
 struct WireAssociationType {
     category: Value,
     type_id: Option<i32>,
-}
-
-/// Association in a create request.
-#[derive(Debug, Serialize)]
-pub(super) struct AssociationInput<'a> {
-    to: AssociationTarget<'a>,
-    types: Vec<AssociationTypeInput>,
-}
-
-#[derive(Debug, Serialize)]
-struct AssociationTarget<'a> {
-    id: &'a str,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AssociationTypeInput {
-    association_category: &'static str,
-    association_type_id: i32,
 }
 
 // === impl WireLead ===
@@ -315,161 +300,8 @@ impl WirePage {
     }
 }
 
-/// Converts associations for a create request.
-pub(super) fn associations(associations: &[Association]) -> Vec<AssociationInput<'_>> {
-    let body = |association: &'_ Association| -> Vec<AssociationTypeInput> {
-        let kind = |kind: &AssociationType| AssociationTypeInput {
-            association_category: kind.category.as_str(),
-            association_type_id: kind.type_id,
-        };
-        association.types.iter().map(kind).collect()
-    };
-    associations
-        .iter()
-        .map(|association| AssociationInput {
-            to: AssociationTarget { id: association.to_id.as_str() },
-            types: body(association),
-        })
-        .collect()
-}
-
 fn next(paging: Option<WirePaging>) -> Option<String> {
     as_text(paging?.next?.after).filter(|after| !after.is_empty())
-}
-
-/// Converts a string, number or boolean to text; `None` for other values.
-pub(super) fn as_text(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
-/// Converts one value or an array of values to texts.
-pub(super) fn as_texts(value: Value) -> Vec<String> {
-    match value {
-        Value::Array(values) => values.into_iter().filter_map(as_text).collect(),
-        value @ (Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Object(_)) => as_text(value).into_iter().collect(),
-    }
-}
-
-/// Parses ISO 8601 with or without a fraction, or milliseconds since 1970.
-fn as_time(value: &Value) -> Option<Timestamp> {
-    match value {
-        Value::String(text) => {
-            text.parse().ok().or_else(|| Timestamp::from_millisecond(text.parse().ok()?).ok())
-        }
-        Value::Number(number) => Timestamp::from_millisecond(number.as_i64()?).ok(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
-/// Property values by name, converted like [`as_text`]; other values are dropped. Most of a response
-/// consists of properties, so they are parsed without an intermediate [`Value`].
-#[derive(Debug, Default)]
-struct PropertyValues(BTreeMap<String, String>);
-
-// === impl PropertyValues ===
-
-impl<'de> Deserialize<'de> for PropertyValues {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PropertyValuesVisitor;
-
-        impl<'de> Visitor<'de> for PropertyValuesVisitor {
-            type Value = PropertyValues;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object or null")
-            }
-
-            fn visit_unit<E>(self) -> Result<PropertyValues, E> {
-                Ok(PropertyValues::default())
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PropertyValues, A::Error> {
-                let mut texts = BTreeMap::new();
-                while let Some((name, PropertyValue(value))) = map.next_entry()? {
-                    // The last value of a duplicate name wins.
-                    match value {
-                        Some(value) => texts.insert(name, value),
-                        None => texts.remove(&name),
-                    };
-                }
-                Ok(PropertyValues(texts))
-            }
-        }
-
-        deserializer.deserialize_any(PropertyValuesVisitor)
-    }
-}
-
-/// Property value, converted like [`as_text`].
-struct PropertyValue(Option<String>);
-
-// === impl PropertyValue ===
-
-impl<'de> Deserialize<'de> for PropertyValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PropertyValueVisitor;
-
-        impl<'de> Visitor<'de> for PropertyValueVisitor {
-            type Value = PropertyValue;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("any value")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<PropertyValue, E> {
-                Ok(PropertyValue(Some(text.to_owned())))
-            }
-
-            fn visit_string<E>(self, text: String) -> Result<PropertyValue, E> {
-                Ok(PropertyValue(Some(text)))
-            }
-
-            fn visit_bool<E>(self, flag: bool) -> Result<PropertyValue, E> {
-                Ok(PropertyValue(as_text(Value::Bool(flag))))
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<PropertyValue, E> {
-                Ok(PropertyValue(as_text(number.into())))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<PropertyValue, E> {
-                Ok(PropertyValue(as_text(number.into())))
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<PropertyValue, E> {
-                Ok(PropertyValue(as_text(number.into())))
-            }
-
-            fn visit_unit<E>(self) -> Result<PropertyValue, E> {
-                Ok(PropertyValue(None))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<PropertyValue, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(PropertyValue(None))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PropertyValue, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(PropertyValue(None))
-            }
-        }
-
-        deserializer.deserialize_any(PropertyValueVisitor)
-    }
-}
-
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(as_text(Value::deserialize(deserializer)?).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -7,20 +7,11 @@ use crate::source::{Production, Token, tokens};
 /// Maximum production code of one file, in lines. A longer file has more than one subject.
 pub(crate) const MAX_LINES: usize = 400;
 
-/// Maximum of the files in [`LONGER`].
-const MAX_LONGER: usize = 600;
-
 /// Maximum of the median over all production files, in lines.
 pub(crate) const MAX_MEDIAN: usize = 150;
 
 /// Minimum rustdoc at the head of a crate or of a module with a folder, in lines.
 pub(crate) const MIN_PAGE: usize = 3;
-
-/// Files that exceed [`MAX_LINES`]. The list only shrinks.
-pub(crate) const LONGER: &[&str] = &["src/hubspot/wire.rs"];
-
-/// Crates and folder modules whose rustdoc is shorter. The list only shrinks.
-pub(crate) const WITHOUT_PAGE: &[&str] = &["src/cli/dev.rs"];
 
 /// Faults of one Rust file.
 pub(crate) fn rust_faults(file: &Path, text: &str, code: &Production) -> Vec<String> {
@@ -31,10 +22,12 @@ pub(crate) fn rust_faults(file: &Path, text: &str, code: &Production) -> Vec<Str
     if file.file_name() == Some(OsStr::new("mod.rs")) {
         faults.push(format!("{}: belongs beside its folder, named like it", file.display()));
     }
-    let is_known = LONGER.iter().any(|path| file == Path::new(path));
-    let max = if is_known { MAX_LONGER } else { MAX_LINES };
-    if code.lines > max {
-        faults.push(format!("{}: {} lines of code, at most {max}", file.display(), code.lines));
+    if code.lines > MAX_LINES {
+        faults.push(format!(
+            "{}: {} lines of code, at most {MAX_LINES}",
+            file.display(),
+            code.lines
+        ));
     }
     for line in unreasoned_ignores(text) {
         faults.push(format!("{}:{line}: ignores a test without a reason", file.display()));
@@ -45,8 +38,7 @@ pub(crate) fn rust_faults(file: &Path, text: &str, code: &Production) -> Vec<Str
 /// The fault of a crate root or folder module without a page of rustdoc, if it has that fault.
 pub(crate) fn page_fault(file: &Path, text: &str) -> Option<String> {
     let lines = text.lines().take_while(|line| line.starts_with("//!")).count();
-    let is_known = WITHOUT_PAGE.iter().any(|path| file == Path::new(path));
-    (lines < MIN_PAGE && !is_known).then(|| {
+    (lines < MIN_PAGE).then(|| {
         format!("{}: {lines} lines of rustdoc at its head, at least {MIN_PAGE}", file.display())
     })
 }

@@ -90,16 +90,16 @@ impl BoundService {
             auth,
             policy,
             portals,
-            portals_from,
+            portal_discovery,
             trace,
             log: _,
         } = config;
         let spans = telemetry::start_export(&trace)?;
-        let ids = request_id_properties(&portals, portals_from.as_ref());
-        let batching = quota.group_commit;
+        let ids = request_id_properties(&portals, portal_discovery.as_ref());
+        let batching = quota.batching;
         let quota = Arc::new(Quota::new(quota_settings(quota, &portals), Arc::new(SystemClock)));
         let session = vault::Session::start(&vault)?;
-        let settings = credential_settings(&vault, &hubspot, credentials, portals_from);
+        let settings = credential_settings(&vault, &hubspot, credentials, portal_discovery);
         let callers = auth_settings(auth, policy, grpc.tls.as_ref(), &vault);
         let store = Arc::new(vault::KvStore::new(session.clone(), vault.mount, vault.timeout));
         let auth = callers.map(|callers| start_auth(callers, Arc::clone(&store)));
@@ -118,7 +118,7 @@ impl BoundService {
             Arc::new(pipeline::Portals::new(settings, client, quotas, handles, spans.clone()));
         let service = leads::Service::new(&leads::Settings {
             batch_concurrency: hubspot.batch_concurrency,
-            rejection_cache_ttl: hubspot.remember_refusals,
+            rejection_cache_ttl: hubspot.rejection_cache_ttl,
         });
 
         let (draining, drains) = watch::channel(false);
@@ -221,7 +221,7 @@ fn grpc_settings(
         max_batch_deadline: config.max_batch_deadline,
         drain_delay: config.drain_delay,
         shutdown_grace: config.shutdown_grace,
-        error_docs_url: config.error_catalogue.as_str().into(),
+        error_docs_url: config.error_docs_url.as_str().into(),
         spans: SpanSink::default(),
         serving,
     }
@@ -231,21 +231,21 @@ fn credential_settings(
     vault: &config::Vault,
     hubspot: &config::Hubspot,
     credentials: config::Credentials,
-    portals_from: Option<config::PortalsFrom>,
+    portal_discovery: Option<config::PortalDiscovery>,
 ) -> leadsd_credentials::Settings {
     let poll_interval = vault.poll_interval;
-    let folder = |from: config::PortalsFrom| leadsd_credentials::Discovery {
-        path: from.folder,
+    let folder = |from: config::PortalDiscovery| leadsd_credentials::Discovery {
+        path: from.path,
         interval: poll_interval,
     };
     leadsd_credentials::Settings {
         poll_interval,
         store_timeout: vault.timeout.saturating_mul(2),
         grant_timeout: hubspot.request_timeout.min(Duration::from_secs(10)),
-        suspended_retry_interval: credentials.heartbeat,
+        suspended_retry_interval: credentials.suspended_retry_interval,
         start: credentials.start,
         start_concurrency: credentials.start_concurrency,
-        discovery: portals_from.map(folder),
+        discovery: portal_discovery.map(folder),
     }
 }
 
@@ -262,8 +262,8 @@ pub(crate) fn quota_settings(
         burst_window: config.burst_window,
         search_per_second: config.search_per_second,
         daily: config.daily,
-        max_queue: config.max_waiting,
-        weights: config.shares,
+        max_queue: config.max_queue,
+        weights: config.weights,
         ledger: config.shared.map(ledger_config),
         zones: portals.iter().filter_map(zone).collect(),
         zone: config.zone,
@@ -272,15 +272,15 @@ pub(crate) fn quota_settings(
 
 /// Settings of the shared ledger. The replica id is random: a restarted replica is a new one.
 fn ledger_config(config: config::SharedQuota) -> leadsd_quota::LedgerConfig {
-    let config::SharedQuota { redis, replicas } = config;
+    let config::SharedQuota { redis, expected_replicas } = config;
     let replica = uuid::Uuid::new_v4().to_string();
-    leadsd_quota::LedgerConfig::new(Arc::new(RedisLedger::new(redis)), &replica, replicas)
+    leadsd_quota::LedgerConfig::new(Arc::new(RedisLedger::new(redis)), &replica, expected_replicas)
 }
 
 /// Settings of the pipeline with the request id properties.
 fn request_id_properties(
     portals: &BTreeMap<leads::PortalName, config::Portal>,
-    from: Option<&config::PortalsFrom>,
+    from: Option<&config::PortalDiscovery>,
 ) -> PipelineSettings {
     let named = |(name, portal): (&leads::PortalName, &config::Portal)| {
         (name.clone(), portal.request_id_property.clone())

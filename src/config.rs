@@ -20,6 +20,7 @@ mod quota;
 mod raw;
 #[cfg(test)]
 mod reference_page;
+mod renamed;
 mod schema;
 mod sections;
 mod telemetry;
@@ -37,7 +38,7 @@ pub use self::{
     grpc::{Admin, Grpc},
     hubspot::{ApiVersion, Hubspot},
     load::Loaded,
-    portals::{Portal, PortalsFrom},
+    portals::{Portal, PortalDiscovery},
     quota::{Quota, SharedQuota},
     sections::Config,
     tls::{ClientCa, Tls},

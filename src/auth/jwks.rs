@@ -61,7 +61,7 @@ pub(super) fn start(
             let (interval, min_interval) = (FILE_INTERVAL, FILE_INTERVAL);
             Source { name: NAME, location, interval, timeout: TIMEOUT, min_interval, load, parse }
         }
-        Jwks::Url { url, ca_file, token_file, refresh } => {
+        Jwks::Url { url, ca_file, token_file, refresh_interval } => {
             let location = url.to_string();
             let endpoint = Arc::new(JwksEndpoint {
                 url,
@@ -75,7 +75,7 @@ pub(super) fn start(
             Source {
                 name: NAME,
                 location,
-                interval: refresh,
+                interval: refresh_interval,
                 timeout: TIMEOUT,
                 min_interval: MIN_INTERVAL,
                 load,
@@ -90,7 +90,7 @@ pub(super) fn start(
 pub async fn load_jwks(jwks: &Jwks) -> Result<usize, LoadError> {
     let bytes = match jwks {
         Jwks::File(file) => read(file).await?,
-        Jwks::Url { url, ca_file, token_file, refresh: _ } => {
+        Jwks::Url { url, ca_file, token_file, refresh_interval: _ } => {
             let endpoint = JwksEndpoint {
                 url: url.clone(),
                 ca_file: ca_file.as_deref().map(Into::into),

@@ -21,7 +21,7 @@ pub struct Rights {
     /// True if the caller may read the quota.
     pub quota: bool,
     /// Weight of the caller in the fair queue for quota.
-    pub share: u32,
+    pub weight: u32,
 }
 
 /// Policies of all callers.
@@ -43,7 +43,7 @@ struct Rule {
 
 impl Rights {
     /// No rights.
-    pub const NONE: Self = Self { access: Access::None, quota: false, share: 1 };
+    pub const NONE: Self = Self { access: Access::None, quota: false, weight: 1 };
 
     /// Reports whether there is any right. Only then may the caller learn that the portal exists.
     pub fn any(&self) -> bool {
@@ -58,8 +58,8 @@ impl Policies {
     pub fn new<'a>(policies: impl Iterator<Item = &'a Policy>) -> Self {
         let mut exact: HashMap<String, Vec<Rule>> = HashMap::new();
         let mut prefixes: HashMap<String, Vec<Rule>> = HashMap::new();
-        for Policy { callers, portals, access, quota, share } in policies {
-            let rights = Rights { access: *access, quota: *quota, share: *share };
+        for Policy { callers, portals, access, quota, weight } in policies {
+            let rights = Rights { access: *access, quota: *quota, weight: *weight };
             for callers in callers {
                 let rules = match callers {
                     CallerPattern::Exact(name) => exact.entry(name.clone()).or_default(),

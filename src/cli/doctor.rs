@@ -89,7 +89,7 @@ async fn confirm_write_probe() -> bool {
 /// Lists the configured portals and the discovery folder.
 fn portal_summary(config: &Config) -> String {
     let names = config.portals.keys().map(|name| name.as_str().to_owned());
-    let folder = config.portals_from.as_ref().map(|from| format!("all in {}", from.folder));
+    let folder = config.portal_discovery.as_ref().map(|from| format!("all in {}", from.path));
     names.chain(folder).collect::<Vec<_>>().join(", ")
 }
 
@@ -140,9 +140,9 @@ async fn examine(config: &Config, args: &Args, report: &mut Report) {
 /// Names of the configured portals and of discovered portals.
 async fn portal_names(config: &Config, vault_client: Option<&AdminClient>) -> Vec<String> {
     let mut names: Vec<String> = config.portals.keys().map(ToString::to_string).collect();
-    if let (Some(from), Some(vault_client)) = (&config.portals_from, vault_client) {
+    if let (Some(from), Some(vault_client)) = (&config.portal_discovery, vault_client) {
         // If listing fails, the checks of the individual portals report why.
-        let listed = vault_client.list(&from.folder).await.unwrap_or_default();
+        let listed = vault_client.list(&from.path).await.unwrap_or_default();
         let new =
             listed.into_iter().filter(|name| !config.portals.keys().any(|p| p.as_str() == name));
         names.extend(new.take(MAX_DISCOVERED));

@@ -11,7 +11,7 @@ pub(super) fn default_portal(config: &Config) -> Result<String, String> {
         _ if config.portals.keys().any(|name| name.as_str() == "default") => {
             Ok("default".to_owned())
         }
-        (Some(only), None) if config.portals_from.is_none() => Ok(only.to_string()),
+        (Some(only), None) if config.portal_discovery.is_none() => Ok(only.to_string()),
         _ => {
             let names: Vec<_> = config.portals.keys().map(PortalName::as_str).collect();
             Err(format!("choose a portal with --portal; configured portals: {}", names.join(", ")))
@@ -30,8 +30,8 @@ pub(super) fn secret_path(
     if let Some(known) = config.portals.get(&name) {
         return Ok((name, known.secret.clone()));
     }
-    if let Some(from) = &config.portals_from {
-        let path = from.folder.join(name.as_str())?;
+    if let Some(from) = &config.portal_discovery {
+        let path = from.path.join(name.as_str())?;
         return Ok((name, path));
     }
     let names: Vec<_> = config.portals.keys().map(PortalName::as_str).collect();

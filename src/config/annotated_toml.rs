@@ -45,7 +45,7 @@ pub(super) struct Key {
 const NAMED: [&str; 2] = ["policy", "portals"];
 
 /// Tables whose keys are names that people choose.
-const MAPS: [&str; 1] = ["quota.shares"];
+const MAPS: [&str; 1] = ["quota.weights"];
 
 /// A line of the file.
 enum Line<'a> {
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn comments_belong_to_what_follows_them() {
         let text = "# The file.\n\n# On a.\n[a]\n# One\n# line more. 1 to 5; 0 to 9 never.\nx = 1\n\
-                    # Two.\n# y = \"1\"\n# z = true\n# After.\n\n# On b.\n# [a.b]\n# [quota.shares]\n\
+                    # Two.\n# y = \"1\"\n# z = true\n# After.\n\n# On b.\n# [a.b]\n# [quota.weights]\n\
                     # [portals.default]\n# secret = \"s\"\n";
         let all = sections(text);
         let paths: Vec<_> =
@@ -154,7 +154,7 @@ mod tests {
             [
                 ("a", Kind::Always),
                 ("a.b", Kind::Optional),
-                ("quota.shares", Kind::Map),
+                ("quota.weights", Kind::Map),
                 ("portals", Kind::Named),
             ]
         );

@@ -15,7 +15,7 @@ use leadsd_credentials::SecretPath;
 const ALL: &str = "*";
 
 /// How often a JWKS URL is asked, unless the configuration says otherwise.
-const REFRESH: &str = "5m";
+const REFRESH_INTERVAL: &str = "5m";
 
 /// The claim that names the caller, unless the configuration says otherwise.
 const CALLER_CLAIM: &str = "sub";
@@ -59,7 +59,7 @@ pub enum Jwks {
         /// File with a bearer token to send along; read at every request.
         token_file: Option<PathBuf>,
         /// How often to look. Default 5 min.
-        refresh: Duration,
+        refresh_interval: Duration,
     },
 }
 
@@ -82,7 +82,7 @@ pub struct Policy {
     /// Whether they may ask for the portal's quota. Default no.
     pub quota: bool,
     /// Their part of a portal's quota when callers wait. Default 1.
-    pub share: u32,
+    pub weight: u32,
 }
 
 /// One or more callers.
@@ -133,7 +133,7 @@ impl Checker<'_> {
             jwks_url,
             ca_file,
             token_file,
-            refresh,
+            refresh_interval,
             caller_claim,
         } = raw;
         let issuer = self.name("auth.jwt.issuer", issuer);
@@ -143,24 +143,24 @@ impl Checker<'_> {
         let of_url = [
             ("ca_file", ca_file.is_some()),
             ("token_file", token_file.is_some()),
-            ("refresh", refresh.is_some()),
+            ("refresh_interval", refresh_interval.is_some()),
         ];
         if jwks_url.is_none() {
             for (key, _) in of_url.into_iter().filter(|(_, given)| *given) {
                 self.fault(&format!("auth.jwt.{key}"), "goes with jwks_url only");
             }
         }
-        let refresh = refresh.as_deref().unwrap_or(REFRESH);
-        let refresh = self.duration("auth.jwt.refresh", refresh, 1_000, 86_400_000);
+        let interval = refresh_interval.as_deref().unwrap_or(REFRESH_INTERVAL);
+        let interval = self.duration("auth.jwt.refresh_interval", interval, 1_000, 86_400_000);
         let jwks = match (jwks_file, jwks_url) {
             (Some(file), None) => Some(Jwks::File(file)),
             (None, Some(url)) => {
                 let url = self.jwks_url(&url);
-                url.zip(refresh).map(|(url, refresh)| Jwks::Url {
+                url.zip(interval).map(|(url, refresh_interval)| Jwks::Url {
                     url,
                     ca_file,
                     token_file,
-                    refresh,
+                    refresh_interval,
                 })
             }
             (Some(_), Some(_)) => {
@@ -249,7 +249,7 @@ impl Checker<'_> {
         raw: raw::Policy,
         known: Option<&BTreeMap<PortalName, Portal>>,
     ) -> Option<Policy> {
-        let raw::Policy { callers, portals, access, quota, share } = raw;
+        let raw::Policy { callers, portals, access, quota, weight } = raw;
         let key = |key: &str| format!("policy.{name}.{key}");
         if callers.is_empty() {
             self.fault(&key("callers"), "must name at least one caller");
@@ -273,13 +273,13 @@ impl Checker<'_> {
                 None
             }
         };
-        let share = self.number(&key("share"), share.unwrap_or(1), 1, 1_000);
+        let weight = self.number(&key("weight"), weight.unwrap_or(1), 1, 1_000);
         Some(Policy {
             callers: patterns,
             portals: portals?,
             access: access?,
             quota: quota.unwrap_or(false),
-            share: u32::try_from(share?).unwrap_or(1),
+            weight: u32::try_from(weight?).unwrap_or(1),
         })
     }
 

@@ -15,14 +15,14 @@ pub struct Credentials {
     pub start_concurrency: usize,
     /// How often a portal whose credential is refused for good is tried again without a reason to.
     /// Default 10 min.
-    pub heartbeat: Duration,
+    pub suspended_retry_interval: Duration,
 }
 
 // === impl Checker ===
 
 impl Checker<'_> {
     pub(super) fn credentials(&mut self, raw: &raw::Credentials) -> Option<Credentials> {
-        let raw::Credentials { start, start_concurrency, heartbeat } = raw;
+        let raw::Credentials { start, start_concurrency, suspended_retry_interval } = raw;
         let start = match start.as_str() {
             "eager" => Some(Start::Eager),
             "lazy" => Some(Start::Lazy),
@@ -33,7 +33,16 @@ impl Checker<'_> {
         };
         let concurrency =
             self.number("credentials.start_concurrency", *start_concurrency, 1, 1_000);
-        let heartbeat = self.duration("credentials.heartbeat", heartbeat, 1_000, 86_400_000);
-        Some(Credentials { start: start?, start_concurrency: concurrency?, heartbeat: heartbeat? })
+        let interval = self.duration(
+            "credentials.suspended_retry_interval",
+            suspended_retry_interval,
+            1_000,
+            86_400_000,
+        );
+        Some(Credentials {
+            start: start?,
+            start_concurrency: concurrency?,
+            suspended_retry_interval: interval?,
+        })
     }
 }

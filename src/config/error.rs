@@ -7,6 +7,9 @@ use figment::Figment;
 /// Origin of a value of the default file.
 pub(super) const DEFAULT: &str = "default";
 
+/// Start of the origin of a value from the environment; the name of the variable follows.
+pub(super) const ENVIRONMENT: &str = "environment variable ";
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
@@ -63,7 +66,7 @@ pub(super) fn origin(figment: &Figment, whole: &str) -> String {
 pub(super) fn source(metadata: &figment::Metadata) -> String {
     match &metadata.source {
         Some(figment::Source::File(file)) => file.display().to_string(),
-        _ if metadata.name.starts_with("environment") => metadata.name.to_string(),
+        _ if metadata.name.starts_with(ENVIRONMENT) => metadata.name.to_string(),
         _ => DEFAULT.to_owned(),
     }
 }

@@ -41,7 +41,7 @@ pub struct Grpc {
     pub shutdown_grace: Duration,
     /// Where callers can read about errors: the `google.rpc.Help` of each links there, with the
     /// reason as the fragment. Default `docs/ERRORS.md` of leadsd's source; empty leaves it out.
-    pub error_catalogue: String,
+    pub error_docs_url: String,
     /// Whether it may listen on a non-loopback address without TLS or without knowing its callers.
     /// Default no.
     pub insecure: bool,
@@ -77,11 +77,11 @@ impl Checker<'_> {
             keepalive_timeout,
             drain_delay,
             shutdown_grace,
-            error_catalogue,
+            error_docs_url,
             insecure,
             tls,
         } = raw;
-        self.error_catalogue(&error_catalogue);
+        self.error_docs_url(&error_docs_url);
         let listen = self.parsed("grpc.listen", &listen, "an address such as 127.0.0.1:50051");
         let size = self.size("grpc.max_request_size", &max_request_size, 64 << 10, 256 << 20);
         let inputs = self.number("grpc.max_batch_inputs", max_batch_inputs, 1, 100_000);
@@ -121,7 +121,7 @@ impl Checker<'_> {
             keepalive_timeout: timeout?,
             drain_delay: delay?,
             shutdown_grace: grace?,
-            error_catalogue,
+            error_docs_url,
             insecure,
             tls: match tls {
                 Some(tls) => Some(tls?),
@@ -130,9 +130,9 @@ impl Checker<'_> {
         })
     }
 
-    fn error_catalogue(&mut self, link: &str) {
+    fn error_docs_url(&mut self, link: &str) {
         if link.len() > 512 || link.chars().any(char::is_control) {
-            self.fault("grpc.error_catalogue", "must be a URL of at most 512 characters, or empty");
+            self.fault("grpc.error_docs_url", "must be a URL of at most 512 characters, or empty");
         }
     }
 }

@@ -18,12 +18,12 @@ pub struct Hubspot {
     /// Longest one HTTP call may take. Default 30 s.
     pub request_timeout: Duration,
     /// Largest answer that is read, in bytes after decompression. Default 32 MiB.
-    pub max_answer_bytes: usize,
+    pub max_response_bytes: usize,
     /// Most attempts at one HubSpot call, the first one included. Default 4; 1 never retries.
     pub max_attempts: u32,
     /// How long a single create, update or upsert that HubSpot refused for its content is refused
     /// without asking again. Default 0 s: never.
-    pub remember_refusals: Duration,
+    pub rejection_cache_ttl: Duration,
     /// Batch calls of one client call that run at the same time. Default 4.
     pub batch_concurrency: usize,
 }
@@ -62,9 +62,9 @@ impl Checker<'_> {
             api_version,
             connect_timeout,
             request_timeout,
-            max_answer_size,
+            max_response_size,
             max_attempts,
-            remember_refusals,
+            rejection_cache_ttl,
             batch_concurrency,
         } = raw;
         let base_url = self.url("hubspot.base_url", base_url);
@@ -80,9 +80,10 @@ impl Checker<'_> {
         };
         let connect = self.duration("hubspot.connect_timeout", connect_timeout, 100, 60_000);
         let request = self.duration("hubspot.request_timeout", request_timeout, 100, 600_000);
-        let size = self.size("hubspot.max_answer_size", max_answer_size, 64 << 10, 1 << 30);
+        let size = self.size("hubspot.max_response_size", max_response_size, 64 << 10, 1 << 30);
         let attempts = self.number("hubspot.max_attempts", *max_attempts, 1, 10);
-        let remember = self.duration("hubspot.remember_refusals", remember_refusals, 0, 600_000);
+        let remember =
+            self.duration("hubspot.rejection_cache_ttl", rejection_cache_ttl, 0, 600_000);
         let concurrency = self.number("hubspot.batch_concurrency", *batch_concurrency, 1, 32);
         Some(Hubspot {
             base_url: base_url?,
@@ -90,9 +91,9 @@ impl Checker<'_> {
             api_version: api_version?,
             connect_timeout: connect?,
             request_timeout: request?,
-            max_answer_bytes: size?,
+            max_response_bytes: size?,
             max_attempts: u32::try_from(attempts?).unwrap_or(1),
-            remember_refusals: remember?,
+            rejection_cache_ttl: remember?,
             batch_concurrency: concurrency?,
         })
     }

@@ -11,8 +11,9 @@ use figment::{
 
 use super::{
     check::Checker,
-    error::{ConfigError, ConfigErrors, DEFAULT, origin, source},
+    error::{ConfigError, ConfigErrors, DEFAULT, ENVIRONMENT, origin, source},
     raw::Raw,
+    renamed::report_renamed,
     sections::Config,
 };
 
@@ -143,7 +144,7 @@ struct Named<P> {
 
 impl<P: figment::Provider> figment::Provider for Named<P> {
     fn metadata(&self) -> figment::Metadata {
-        figment::Metadata::named(format!("environment variable {}", self.name))
+        figment::Metadata::named(format!("{ENVIRONMENT}{}", self.name))
     }
 
     fn data(&self) -> Result<figment::value::Map<Profile, Dict>, figment::Error> {
@@ -161,6 +162,7 @@ fn extract(figment: &Figment, faults: &mut Vec<ConfigError>) -> Option<Raw> {
             return None;
         }
     };
+    faults.extend(report_renamed(&mut values, figment));
     for _ in 0..MAX_PASSES {
         let layer = Figment::from(Serialized::from(&values, Profile::Default));
         let error = match layer.extract::<Raw>() {

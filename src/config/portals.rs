@@ -1,4 +1,4 @@
-//! `[portals.<name>]` and `[portals_from]`: the HubSpot accounts.
+//! `[portals.<name>]` and `[portal_discovery]`: the HubSpot accounts.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use crate::leads::PortalName;
 use leadsd_base::time::Zone;
 use leadsd_credentials::SecretPath;
 
-/// `[portals_from]`: every secret in a folder is a portal of that name, beside those of
+/// `[portal_discovery]`: every secret in a folder is a portal of that name, beside those of
 /// `[portals.<name>]`.
 #[derive(Debug, Clone)]
-pub struct PortalsFrom {
+pub struct PortalDiscovery {
     /// Path of the folder under the KV mount; looked at every `vault.poll_interval`.
-    pub folder: SecretPath,
+    pub path: SecretPath,
     /// As in `[portals.<name>]`, for all portals found in the folder.
     pub request_id_property: Option<String>,
 }
@@ -32,13 +32,16 @@ pub struct Portal {
 // === impl Checker ===
 
 impl Checker<'_> {
-    pub(super) fn portals_from(&mut self, raw: &raw::PortalsFrom) -> Option<PortalsFrom> {
+    pub(super) fn portal_discovery(
+        &mut self,
+        raw: &raw::PortalDiscovery,
+    ) -> Option<PortalDiscovery> {
         let request_id_property = raw.request_id_property.clone();
-        self.property("portals_from.request_id_property", request_id_property.as_deref());
-        match SecretPath::parse(&raw.folder) {
-            Ok(folder) => Some(PortalsFrom { folder, request_id_property }),
+        self.property("portal_discovery.request_id_property", request_id_property.as_deref());
+        match SecretPath::parse(&raw.path) {
+            Ok(path) => Some(PortalDiscovery { path, request_id_property }),
             Err(what) => {
-                self.fault("portals_from.folder", what);
+                self.fault("portal_discovery.path", what);
                 None
             }
         }
@@ -52,7 +55,7 @@ impl Checker<'_> {
         if raw.is_empty() && !may_be_empty {
             self.fault(
                 "portals",
-                "needs at least one table such as [portals.default], or [portals_from]",
+                "needs at least one table such as [portals.default], or [portal_discovery]",
             );
         }
         let mut portals = BTreeMap::new();

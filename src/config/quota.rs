@@ -21,12 +21,12 @@ pub struct Quota {
     /// The accounts' time zone, at whose midnight the calls of a day start over. Default UTC.
     pub zone: Zone,
     /// Most calls that wait for one limit of one portal. Default 10,000.
-    pub max_waiting: usize,
+    pub max_queue: usize,
     /// Whether calls that wait leave together as batches, and identical reads share a call. Default
     /// yes.
-    pub group_commit: bool,
+    pub batching: bool,
     /// Shares of callers that have more than one.
-    pub shares: BTreeMap<String, u32>,
+    pub weights: BTreeMap<String, u32>,
     /// `[quota.shared]`; none by default.
     pub shared: Option<SharedQuota>,
 }
@@ -38,7 +38,7 @@ pub struct SharedQuota {
     pub redis: RedisSettings,
     /// How many replicas there are, as long as the store has not told: each keeps to its part of
     /// the limits until then, and while the store is away. Default 2.
-    pub replicas: u32,
+    pub expected_replicas: u32,
 }
 
 // === impl Checker ===
@@ -51,9 +51,9 @@ impl Checker<'_> {
             search_per_second,
             daily,
             time_zone,
-            max_waiting,
-            group_commit,
-            shares,
+            max_queue,
+            batching,
+            weights,
             shared,
         } = raw;
         let burst = self.number("quota.burst", burst, 1, 1_000_000);
@@ -61,11 +61,11 @@ impl Checker<'_> {
         let search = self.number("quota.search_per_second", search_per_second, 1, 100_000);
         let daily = self.number("quota.daily", daily, 0, 1_000_000_000);
         let zone = self.zone("quota.time_zone", &time_zone);
-        let max_waiting = self.number("quota.max_waiting", max_waiting, 1, 1_000_000);
+        let max_queue = self.number("quota.max_queue", max_queue, 1, 1_000_000);
         let mut checked = BTreeMap::new();
-        for (caller, share) in shares {
-            let share = self.number(&format!("quota.shares.{caller}"), share, 1, 1_000);
-            checked.insert(caller, u32::try_from(share?).unwrap_or(1));
+        for (caller, weight) in weights {
+            let weight = self.number(&format!("quota.weights.{caller}"), weight, 1, 1_000);
+            checked.insert(caller, u32::try_from(weight?).unwrap_or(1));
         }
         let shared = self.shared_quota(shared);
         Some(Quota {
@@ -74,17 +74,17 @@ impl Checker<'_> {
             search_per_second: search? as u64,
             daily: Some(daily? as u64).filter(|daily| *daily > 0),
             zone: zone?,
-            max_waiting: max_waiting?,
-            group_commit,
-            shares: checked,
+            max_queue: max_queue?,
+            batching,
+            weights: checked,
             shared: shared?,
         })
     }
 
     /// Fails only where something is wrong: to share nothing is right as well.
     fn shared_quota(&mut self, raw: raw::SharedQuota) -> Option<Option<SharedQuota>> {
-        let raw::SharedQuota { url, url_file, ca_file, replicas, prefix } = raw;
-        let replicas = self.number("quota.shared.replicas", replicas, 1, 1_000);
+        let raw::SharedQuota { url, url_file, ca_file, expected_replicas, prefix } = raw;
+        let replicas = self.number("quota.shared.expected_replicas", expected_replicas, 1, 1_000);
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
         if prefix.is_empty() || !prefix.chars().all(fits) {
             self.fault("quota.shared.prefix", "must be letters, digits or any of `_-.:`");
@@ -98,8 +98,8 @@ impl Checker<'_> {
             (None, Some(file)) => RedisUrl::File(file),
             (Some(url), None) => RedisUrl::Inline(self.redis_url(url)?),
         };
-        let replicas = u32::try_from(replicas?).ok()?;
-        Some(Some(SharedQuota { redis: RedisSettings { url, ca_file, prefix }, replicas }))
+        let expected_replicas = u32::try_from(replicas?).ok()?;
+        Some(Some(SharedQuota { redis: RedisSettings { url, ca_file, prefix }, expected_replicas }))
     }
 
     fn redis_url(&mut self, url: String) -> Option<String> {

@@ -21,7 +21,7 @@ pub(super) struct Raw {
     #[serde(default)]
     pub(super) portals: BTreeMap<String, Portal>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) portals_from: Option<PortalsFrom>,
+    pub(super) portal_discovery: Option<PortalDiscovery>,
     pub(super) trace: Trace,
     pub(super) log: Log,
 }
@@ -45,7 +45,7 @@ pub(super) struct Grpc {
     pub(super) keepalive_timeout: String,
     pub(super) drain_delay: String,
     pub(super) shutdown_grace: String,
-    pub(super) error_catalogue: String,
+    pub(super) error_docs_url: String,
     pub(super) insecure: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tls: Option<Tls>,
@@ -123,9 +123,9 @@ pub(super) struct Hubspot {
     pub(super) api_version: String,
     pub(super) connect_timeout: String,
     pub(super) request_timeout: String,
-    pub(super) max_answer_size: String,
+    pub(super) max_response_size: String,
     pub(super) max_attempts: usize,
-    pub(super) remember_refusals: String,
+    pub(super) rejection_cache_ttl: String,
     pub(super) batch_concurrency: usize,
 }
 
@@ -134,7 +134,7 @@ pub(super) struct Hubspot {
 pub(super) struct Credentials {
     pub(super) start: String,
     pub(super) start_concurrency: usize,
-    pub(super) heartbeat: String,
+    pub(super) suspended_retry_interval: String,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -145,10 +145,10 @@ pub(super) struct Quota {
     pub(super) search_per_second: usize,
     pub(super) daily: usize,
     pub(super) time_zone: String,
-    pub(super) max_waiting: usize,
-    pub(super) group_commit: bool,
+    pub(super) max_queue: usize,
+    pub(super) batching: bool,
     #[serde(default)]
-    pub(super) shares: BTreeMap<String, usize>,
+    pub(super) weights: BTreeMap<String, usize>,
     pub(super) shared: SharedQuota,
 }
 
@@ -161,7 +161,7 @@ pub(super) struct SharedQuota {
     pub(super) url_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ca_file: Option<PathBuf>,
-    pub(super) replicas: usize,
+    pub(super) expected_replicas: usize,
     pub(super) prefix: String,
 }
 
@@ -190,7 +190,7 @@ pub(super) struct Jwt {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) token_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) refresh: Option<String>,
+    pub(super) refresh_interval: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) caller_claim: Option<String>,
 }
@@ -214,13 +214,13 @@ pub(super) struct Policy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) quota: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) share: Option<usize>,
+    pub(super) weight: Option<usize>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PortalsFrom {
-    pub(super) folder: String,
+pub(super) struct PortalDiscovery {
+    pub(super) path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request_id_property: Option<String>,
 }

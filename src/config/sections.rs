@@ -9,7 +9,7 @@ use super::{
     credentials::Credentials,
     grpc::{Admin, Grpc},
     hubspot::Hubspot,
-    portals::{Portal, PortalsFrom},
+    portals::{Portal, PortalDiscovery},
     quota::Quota,
     raw::Raw,
     vault::Vault,
@@ -38,10 +38,10 @@ pub struct Config {
     pub auth: Auth,
     /// `[policy.<name>]`; at least one if callers are identified, else none.
     pub policy: BTreeMap<String, Policy>,
-    /// `[portals.<name>]`; at least one, unless `portals_from` is given.
+    /// `[portals.<name>]`; at least one, unless `portal_discovery` is given.
     pub portals: BTreeMap<PortalName, Portal>,
-    /// `[portals_from]`; none by default.
-    pub portals_from: Option<PortalsFrom>,
+    /// `[portal_discovery]`; none by default.
+    pub portal_discovery: Option<PortalDiscovery>,
     /// `[trace]`
     pub trace: TraceSettings,
     /// `[log]`
@@ -62,7 +62,7 @@ impl Checker<'_> {
             auth,
             policy,
             portals,
-            portals_from,
+            portal_discovery,
             trace,
             log,
         } = raw;
@@ -72,10 +72,10 @@ impl Checker<'_> {
         let hubspot = self.hubspot(&hubspot);
         let credentials = self.credentials(&credentials);
         let quota = self.quota(quota);
-        let portals_from = portals_from.map(|raw| self.portals_from(&raw));
-        let portals = self.portals(portals, portals_from.is_some());
+        let portal_discovery = portal_discovery.map(|raw| self.portal_discovery(&raw));
+        let portals = self.portals(portals, portal_discovery.is_some());
         let auth = self.callers(auth);
-        let known = portals_from.is_none().then_some(portals.as_ref()).flatten();
+        let known = portal_discovery.is_none().then_some(portals.as_ref()).flatten();
         let policy = self.policies(policy, known);
         if let (Some(grpc), Some(auth), Some(policy)) = (&grpc, &auth, &policy) {
             self.exposure(grpc, auth, policy);
@@ -92,7 +92,7 @@ impl Checker<'_> {
             auth: auth?,
             policy: policy?,
             portals: portals?,
-            portals_from: match portals_from {
+            portal_discovery: match portal_discovery {
                 Some(from) => Some(from?),
                 None => None,
             },

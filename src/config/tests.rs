@@ -1,6 +1,7 @@
 //! Layers, origins and faults.
 
 mod documented;
+mod renamed;
 
 use std::{io::Write as _, time::Duration};
 
@@ -114,7 +115,7 @@ secret = "../y"
 "#;
     let found = faults(text, &[("LEADSD_LOG__FORMAT", "xml")]);
     let wanted = [
-        "grpc.lisen: is not a key; known here are: listen, max_request_size, max_batch_inputs, max_deadline, max_batch_deadline, max_connections, max_streams_per_connection, max_in_flight, max_request_memory, max_header_size, max_connection_age, max_connection_age_grace, keepalive_interval, keepalive_timeout, drain_delay, shutdown_grace, error_catalogue, insecure, tls",
+        "grpc.lisen: is not a key; known here are: listen, max_request_size, max_batch_inputs, max_deadline, max_batch_deadline, max_connections, max_streams_per_connection, max_in_flight, max_request_memory, max_header_size, max_connection_age, max_connection_age_grace, keepalive_interval, keepalive_timeout, drain_delay, shutdown_grace, error_docs_url, insecure, tls",
         "grpc.max_batch_inputs: must be usize, is string \"many\"",
         "grpc.listen: must be an address such as 127.0.0.1:50051",
         "grpc.max_deadline: must be a whole number with a unit: ms, s, m or h",
@@ -147,7 +148,7 @@ fn what_is_required_is_asked_for() {
         [
             "vault.address: is required",
             "vault.auth.method: is required: kubernetes, approle, jwt, token, token_file, userpass, cert",
-            "portals: needs at least one table such as [portals.default], or [portals_from]",
+            "portals: needs at least one table such as [portals.default], or [portal_discovery]",
         ]
     );
 }
@@ -179,7 +180,7 @@ secret = "leadsd/api-keys"
 callers = ["spiffe://cluster.local/ns/shop/sa/billing", "billing"]
 portals = ["default"]
 access = "write"
-share = 3
+weight = 3
 [policy.everybody]
 callers = ["*"]
 portals = ["*"]
@@ -194,17 +195,19 @@ fn callers_and_what_they_may_do_are_read() {
     assert_eq!(tls.client_ca, Some(ClientCa { file: "/tls/ca.crt".into(), required: true }));
     let jwt = config.auth.jwt.unwrap();
     assert_eq!((jwt.audience.as_str(), jwt.caller_claim.as_str()), ("leadsd", "sub"));
-    let Jwks::Url { refresh, token_file, ca_file, .. } = jwt.jwks else { panic!("{:?}", jwt.jwks) };
-    assert_eq!((refresh, ca_file), (Duration::from_secs(300), None));
+    let Jwks::Url { refresh_interval, token_file, ca_file, .. } = jwt.jwks else {
+        panic!("{:?}", jwt.jwks)
+    };
+    assert_eq!((refresh_interval, ca_file), (Duration::from_secs(300), None));
     assert_eq!(token_file, Some("/token".into()));
     assert_eq!(config.auth.api_keys.unwrap().secret.as_str(), "leadsd/api-keys");
     let billing = &config.policy["billing"];
     assert_eq!(billing.callers[1], CallerPattern::Exact("billing".to_owned()));
-    assert_eq!((billing.access, billing.quota, billing.share), (Access::Write, false, 3));
+    assert_eq!((billing.access, billing.quota, billing.weight), (Access::Write, false, 3));
     assert_eq!(billing.portals, Some(vec![PortalName::parse("default").unwrap()]));
     let everybody = &config.policy["everybody"];
     assert_eq!(everybody.callers, [CallerPattern::Prefix(String::new())]);
-    assert_eq!((everybody.access, everybody.quota, everybody.share), (Access::None, true, 1));
+    assert_eq!((everybody.access, everybody.quota, everybody.weight), (Access::None, true, 1));
     assert_eq!(everybody.portals, None);
 }
 
@@ -274,8 +277,8 @@ fn identities_and_policies_that_cannot_be_meant_are_faults() {
         ("callers = [\"b\"]\nportals = [\"*\"]", "policy.q.access: must be"),
         ("callers = [\"b\"]\nportals = [\"*\"]\naccess = \"all\"", "policy.q.access: must be"),
         (
-            "callers = [\"b\"]\nportals = [\"*\"]\naccess = \"read\"\nshare = 0",
-            "policy.q.share: must be",
+            "callers = [\"b\"]\nportals = [\"*\"]\naccess = \"read\"\nweight = 0",
+            "policy.q.weight: must be",
         ),
         (
             "callers = [\"a\"]\nportals = [\"default\"]\naccess = \"write\"",
@@ -309,7 +312,10 @@ fn identities_and_policies_that_cannot_be_meant_are_faults() {
     let jwt =
         |more: &str| format!("[auth.jwt]\nissuer = \"i\"\naudience = \"a\"\n{more}\n{policy}");
     only(&jwt("jwks_url = \"http://issuer.example/jwks\""), "auth.jwt.jwks_url: must be https");
-    only(&jwt("jwks_file = \"/x\"\nrefresh = \"1m\""), "auth.jwt.refresh: goes with jwks_url");
+    only(
+        &jwt("jwks_file = \"/x\"\nrefresh_interval = \"1m\""),
+        "auth.jwt.refresh_interval: goes with jwks_url",
+    );
     only(&jwt(""), "auth.jwt: needs jwks_file or jwks_url");
     assert!(load(&format!("{GOOD}{}", jwt("jwks_url = \"http://127.0.0.1:1/jwks\"")), &[]).is_ok());
 }

@@ -51,7 +51,7 @@ impl Client {
         Ok(Self {
             http: http_client::build(config)?,
             encoder: Encoder::new(&config.base_url, config.api_version),
-            max_response_bytes: config.max_answer_bytes,
+            max_response_bytes: config.max_response_bytes,
         })
     }
 

@@ -63,7 +63,7 @@ pub const FIELDS: &[(&str, &str)] = &[
         "connection.close_reason",
         "reason why a connection was closed, as in `leadsd_connections_closed_total`",
     ),
-    ("discovered", "true if the portal was found by discovery (`portals_from`)"),
+    ("discovered", "true if the portal was found by discovery (`portal_discovery`)"),
     ("drain.delay_ms", "time for which calls are accepted after a stop signal"),
     ("duration_ms", "duration in milliseconds"),
     ("entries", "number of keys or hashes in use"),

@@ -31,7 +31,7 @@ async fn service(peers: &Peers, proxy: &Proxy) -> Service {
         &[
             ("HUBSPOT__BASE_URL", &proxy.url),
             ("HUBSPOT__REQUEST_TIMEOUT", "100ms"),
-            ("HUBSPOT__MAX_ANSWER_SIZE", "256KiB"),
+            ("HUBSPOT__MAX_RESPONSE_SIZE", "256KiB"),
             ("CREDENTIALS__START", "lazy"),
             ("QUOTA__SEARCH_PER_SECOND", "1000"),
         ],

@@ -139,7 +139,7 @@ async fn rejected_grant_suspends_the_portal_until_an_operator_refreshes() {
 async fn portals_follow_the_secrets_in_the_discovery_path() {
     let app = TestApp::builder()
         .portals(&[])
-        .set("PORTALS_FROM__FOLDER", "hubspot")
+        .set("PORTAL_DISCOVERY__PATH", "hubspot")
         .unready()
         .start()
         .await;

@@ -65,7 +65,7 @@ fn with_policies(mut builder: Builder) -> Builder {
             ("PORTALS", portals),
             ("ACCESS", access),
             ("QUOTA", quota),
-            ("SHARE", share),
+            ("WEIGHT", share),
         ] {
             builder = builder.set(&format!("POLICY__{policy}__{key}"), value);
         }

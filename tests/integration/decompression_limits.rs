@@ -86,7 +86,7 @@ async fn service(hubspot: &str) -> (Process, LeadsServiceClient<Channel>, String
     let config = folder.path().join("leadsd.toml");
     let text = format!(
         "[grpc]\nlisten = \"{FREE}\"\nmax_request_size = \"1MiB\"\ndrain_delay = \"0s\"\n\
-         [admin]\nlisten = \"{FREE}\"\n[hubspot]\nbase_url = \"{hubspot}\"\nmax_answer_size = \"1MiB\"\nmax_attempts = 1\n\
+         [admin]\nlisten = \"{FREE}\"\n[hubspot]\nbase_url = \"{hubspot}\"\nmax_response_size = \"1MiB\"\nmax_attempts = 1\n\
          [vault]\naddress = \"http://{}\"\n[vault.auth]\nmethod = \"token\"\nfile = \"{}\"\n[portals.default]\n",
         vault.address(),
         token.display(),

@@ -19,7 +19,7 @@ async fn list(app: &TestApp, caller: &str, priority: &str, size: i32) -> Result<
 
 #[tokio::test]
 async fn full_queue_rejects_a_call_of_the_caller_with_the_most() {
-    let app = TestApp::builder().set("QUOTA__MAX_WAITING", "4").start().await;
+    let app = TestApp::builder().set("QUOTA__MAX_QUEUE", "4").start().await;
     let _closed = close(&app, "default", 5).await;
     let bulk = join_all((1..=4).map(|size| list(&app, "job", "bulk", size)));
     let interactive = async {
@@ -36,7 +36,7 @@ async fn full_queue_rejects_a_call_of_the_caller_with_the_most() {
 
 #[tokio::test]
 async fn caller_has_its_configured_weight() {
-    let app = TestApp::builder().set("QUOTA__SHARES__TRIPLE", "3").start().await;
+    let app = TestApp::builder().set("QUOTA__WEIGHTS__TRIPLE", "3").start().await;
     for (caller, size) in [("single", 1), ("triple", 2)] {
         list(&app, caller, "interactive", size).await.expect("a page");
     }

@@ -104,7 +104,7 @@ async fn service(portals: usize) -> (TestApp, Vec<String>) {
     let portals: Vec<String> = (0..portals).map(|number| format!("p{number}")).collect();
     let names: Vec<&str> = portals.iter().map(String::as_str).collect();
     let builder = TestApp::builder().portals(&names).set("VAULT__POLL_INTERVAL", "1h");
-    let app = builder.set("HUBSPOT__MAX_ANSWER_SIZE", "64KiB").start().await;
+    let app = builder.set("HUBSPOT__MAX_RESPONSE_SIZE", "64KiB").start().await;
     app.hubspot.add_unique_property("crm_key");
     (app, portals)
 }

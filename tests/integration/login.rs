@@ -325,7 +325,7 @@ async fn scopes_and_portal_are_options() {
     let setting = Setting::new().await;
     let file = setting.folder.path().join("leadsd.toml");
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text + "[portals.eu]\n[portals_from]\nfolder = \"others\"\n").unwrap();
+    std::fs::write(&file, text + "[portals.eu]\n[portal_discovery]\npath = \"others\"\n").unwrap();
     for (portal, place) in [("eu", "hubspot/eu"), ("us", "others/us")] {
         let scopes = format!("{READ},crm.objects.contacts.read");
         let (running, url) = setting.asking(&["--portal", portal, "--scopes", &scopes]).await;

@@ -74,7 +74,7 @@ async fn queued_single_calls_are_batched_and_share_the_cost() {
 
 #[tokio::test]
 async fn disabled_batching_sends_each_call_individually() {
-    let app = TestApp::builder().set("QUOTA__GROUP_COMMIT", "false").start().await;
+    let app = TestApp::builder().set("QUOTA__BATCHING", "false").start().await;
     let ids: Vec<String> = (0..25).map(|number| app.lead(&format!("Lead {number}"))).collect();
     let twice = ids.iter().chain(&ids[..2]);
     assert!(join_all(twice.map(|id| app.get(id))).await.iter().all(Result::is_ok));
@@ -190,13 +190,13 @@ async fn metrics_count_waits_rejections_and_leads_per_call() {
         let line = text.lines().find_map(|line| line.strip_prefix(&start));
         line.unwrap_or_else(|| panic!("{start} in {text}")).parse().unwrap()
     };
-    assert_eq!(value("leadsd_quota_size", ""), 190.0);
+    assert_eq!(value("leadsd_quota_limit", ""), 190.0);
     assert!(value("leadsd_quota_calls_total", "") >= 125.0);
-    assert!(value("leadsd_quota_waits_total", "") >= 80.0);
+    assert!(value("leadsd_quota_wait_seconds_count", "") >= 80.0);
     assert!(value("leadsd_quota_leads_per_call", "") > 2.0);
-    assert!(value("leadsd_quota_wait_seconds_total", "") > 0.0);
+    assert!(value("leadsd_quota_wait_seconds_sum", "") > 0.0);
     assert!(value("leadsd_quota_utilisation_ratio", "") > 0.0);
     // The call that closed the portal.
-    assert_eq!(value("leadsd_quota_upstream_refusals_total", ""), 1.0);
-    assert_eq!(value("leadsd_quota_refusals_total", ",cause=\"full\""), 0.0);
+    assert_eq!(value("leadsd_hubspot_429_total", ""), 1.0);
+    assert_eq!(value("leadsd_quota_rejected_total", ",reason=\"queue_full\""), 0.0);
 }

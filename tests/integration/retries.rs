@@ -149,7 +149,7 @@ async fn create_of_another_replica_with_the_same_request_id_is_returned() {
 #[tokio::test]
 async fn rejection_cache_repeats_a_rejection_without_a_call() {
     for (keep, calls) in [("0s", 2), ("60s", 1)] {
-        let app = TestApp::builder().set("HUBSPOT__REMEMBER_REFUSALS", keep).start().await;
+        let app = TestApp::builder().set("HUBSPOT__REJECTION_CACHE_TTL", keep).start().await;
         let mut request = app.create_request("Jane");
         request.properties.insert("hs_lead_label".to_owned(), "BOILING".to_owned());
         for _ in 0..2 {

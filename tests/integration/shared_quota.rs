@@ -69,7 +69,7 @@ async fn replicas(redis: &Redis, count: usize) -> Vec<TestApp> {
     let url = redis.url();
     let count_text = count.to_string();
     let set = |builder: crate::harness::Builder| {
-        builder.set("QUOTA__SHARED__URL", &url).set("QUOTA__SHARED__REPLICAS", &count_text)
+        builder.set("QUOTA__SHARED__URL", &url).set("QUOTA__SHARED__EXPECTED_REPLICAS", &count_text)
     };
     let first = set(TestApp::builder()).start().await;
     let mut all = vec![first];

@@ -37,7 +37,7 @@ async fn leads_are_parsed_with_missing_and_unknown_fields() {
 
 #[tokio::test]
 async fn response_over_the_maximum_size_is_not_read_completely() {
-    let app = TestApp::builder().set("HUBSPOT__MAX_ANSWER_SIZE", "64KiB").start().await;
+    let app = TestApp::builder().set("HUBSPOT__MAX_RESPONSE_SIZE", "64KiB").start().await;
     let large = format!(r#"{{"id":"7","properties":{{"a":"{}"}}}}"#, "x".repeat(70_000));
     app.hubspot.script("GET", "/7", json(large));
     let (code, reason, _) = failure(app.get("7").await);

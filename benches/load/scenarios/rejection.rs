@@ -38,7 +38,7 @@ pub(super) async fn run(plan: &Plan, figures: &mut Figures) {
 async fn measure(queued_call: LeadCall, queued: usize, plan: &Plan, figures: &mut Figures) {
     let calls = if plan.smoke { 300 } else { 2_000 };
     let fakes = Fakes::start().await;
-    let server = Server::start(&fakes, &[("QUOTA__MAX_WAITING", "20000")]).await;
+    let server = Server::start(&fakes, &[("QUOTA__MAX_QUEUE", "20000")]).await;
     let clients = server.clients(CONNECTIONS + 1).await;
     let leads = fakes.add_leads(queued + 1);
     let until = Instant::now() + Duration::from_secs(60);

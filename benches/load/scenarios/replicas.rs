@@ -121,7 +121,8 @@ impl Deployment {
         let fakes = Fakes::start().await;
         fakes.set_burst(LIMIT);
         let (url, expected) = (redis.url(), replicas.to_string());
-        let settings = [("QUOTA__SHARED__URL", &*url), ("QUOTA__SHARED__REPLICAS", &*expected)];
+        let settings =
+            [("QUOTA__SHARED__URL", &*url), ("QUOTA__SHARED__EXPECTED_REPLICAS", &*expected)];
         let (mut servers, mut callers) = (Vec::new(), Vec::new());
         for _ in 0..replicas {
             let server = Server::start(&fakes, &settings).await;

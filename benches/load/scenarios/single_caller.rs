@@ -24,7 +24,7 @@ pub(super) async fn run(plan: &Plan, figures: &mut Figures) {
     fakes.set_burst(UNBOUND);
     let (burst, mut servers) = (UNBOUND.to_string(), Vec::new());
     for batching in ["true", "false"] {
-        let settings = [("QUOTA__BURST", burst.as_str()), ("QUOTA__GROUP_COMMIT", batching)];
+        let settings = [("QUOTA__BURST", burst.as_str()), ("QUOTA__BATCHING", batching)];
         let server = Server::start(&fakes, &settings).await;
         let client = server.clients(1).await.remove(0);
         let leads = fakes.add_leads(100);

@@ -32,7 +32,7 @@ what Kubernetes brings in. A key that is computed here may not be in `config`; _
 {{- if .Values.callers.serviceAccounts.enabled -}}
 {{- $_ := set $computed "auth" (dict "jwt" (include "leadsd.config.jwt" . | fromYaml)) -}}
 {{- end -}}
-{{- if not (or .Values.config.portals .Values.config.portals_from) -}}
+{{- if not (or .Values.config.portals .Values.config.portal_discovery) -}}
 {{- $_ := set $computed "portals" (dict "default" (dict)) -}}
 {{- end -}}
 {{- include "leadsd.toml" (dict "path" "" "table" (mergeOverwrite (deepCopy .Values.config) $computed)) -}}
@@ -98,7 +98,7 @@ auth:
 {{- $shared := dig "quota" "shared" (dict) .Values.config -}}
 {{- if or .Values.sharedQuota.existingSecret $shared.url $shared.url_file -}}
 shared:
-  replicas: {{ $shared.replicas | default (include "leadsd.replicas" .) }}
+  expected_replicas: {{ $shared.expected_replicas | default (include "leadsd.replicas" .) }}
   {{- if .Values.sharedQuota.existingSecret }}
   url_file: {{ $folder }}/quota/url
   {{- end }}

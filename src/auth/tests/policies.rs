@@ -15,7 +15,7 @@ fn policy(callers: &[&str], portals: &[&str], access: Access, quota: bool) -> Po
     });
     let names = portals.iter().map(|name| PortalName::parse(name).unwrap());
     let portals = if portals == ["*"] { None } else { Some(names.collect()) };
-    Policy { callers: callers.collect(), portals, access, quota, share: 1 }
+    Policy { callers: callers.collect(), portals, access, quota, weight: 1 }
 }
 
 fn portal(name: &str) -> PortalName {
@@ -95,8 +95,8 @@ fn reference_rights(policies: &[Policy], caller: &str, portal: &PortalName) -> R
                 Some(portals) if portals.contains(portal) => true,
                 Some(_) => continue,
             };
-            let Policy { access, quota, share, .. } = *policy;
-            fitting.push(((exactness, named), Rights { access, quota, share }));
+            let Policy { access, quota, weight, .. } = *policy;
+            fitting.push(((exactness, named), Rights { access, quota, weight }));
         }
     }
     fitting.sort_by_key(|(exactness, _)| *exactness);
@@ -114,10 +114,10 @@ proptest! {
         caller in "[ab]{1,4}",
     ) {
         let mut policies = Vec::new();
-        for ((callers, portals), (access, quota, share)) in drawn {
+        for ((callers, portals), (access, quota, weight)) in drawn {
             if callers.is_empty() { continue; }
             let access = [Access::None, Access::Read, Access::Write][usize::from(access)];
-            policies.push(Policy { share, ..policy(&[&callers], &[portals], access, quota) });
+            policies.push(Policy { weight, ..policy(&[&callers], &[portals], access, quota) });
         }
         let all = Policies::new(policies.iter());
         let mut any = false;

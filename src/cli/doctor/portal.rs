@@ -256,7 +256,8 @@ impl Portal<'_> {
             .portals
             .get(&self.location.name)
             .map(|own| &own.request_id_property);
-        let from = self.location.config.portals_from.as_ref().map(|from| &from.request_id_property);
+        let from =
+            self.location.config.portal_discovery.as_ref().map(|from| &from.request_id_property);
         let Some(name) = own.or(from).and_then(Option::as_deref) else {
             let text = "not configured: a create without a response has an unknown outcome";
             return CheckResult::ok((), text);

@@ -8,6 +8,7 @@ use super::{
     super::{
         annotated_toml::{Key, Kind, Section, range, sections},
         reference_page,
+        renamed::RENAMED_KEYS,
         schema::CHOICES,
         units::{parse_duration, parse_size},
     },
@@ -188,8 +189,8 @@ fn the_schema_has_every_section_and_key_with_type_default_and_range() {
     assert_eq!(inputs["default"], 10_000);
     let access = at("/properties/policy/additionalProperties/properties/access");
     assert_eq!(access["enum"], serde_json::json!(["none", "read", "write"]));
-    let share = at("/properties/quota/properties/shares/additionalProperties");
-    assert_eq!((&share["minimum"], &share["maximum"]), (&1.into(), &1_000.into()));
+    let weight = at("/properties/quota/properties/weights/additionalProperties");
+    assert_eq!((&weight["minimum"], &weight["maximum"]), (&1.into(), &1_000.into()));
     let method = at("/properties/vault/properties/auth/properties/method");
     assert_eq!(method["enum"].as_array().unwrap().len(), 7);
     for (section, key) in keys() {
@@ -207,15 +208,33 @@ fn the_schema_has_every_section_and_key_with_type_default_and_range() {
 }
 
 #[test]
+fn the_new_names_of_renamed_keys_are_keys() {
+    let sections = all();
+    for (old, new) in RENAMED_KEYS {
+        let is_key = match new.rsplit_once('.') {
+            Some((path, key)) => {
+                let path = path.strip_suffix(".*").unwrap_or(path);
+                let section = sections.iter().find(|section| section.path == path);
+                section.is_some_and(|section| {
+                    section.kind == Kind::Map || section.keys.iter().any(|known| known.name == key)
+                })
+            }
+            None => false,
+        };
+        assert!(is_key || sections.iter().any(|section| section.path == new), "{old} -> {new}");
+    }
+}
+
+#[test]
 fn a_password_in_a_url_is_not_printed() {
     let text =
-        format!("{GOOD}\n[grpc]\nerror_catalogue = \"https://me:hunter2@docs.example/errors\"\n");
+        format!("{GOOD}\n[grpc]\nerror_docs_url = \"https://me:hunter2@docs.example/errors\"\n");
     let print = load(&text, &[]).unwrap().print();
     assert!(!print.contains("hunter2"), "{print}");
     assert!(
-        print.contains("error_catalogue = \"https://[redacted]@docs.example/errors\""),
+        print.contains("error_docs_url = \"https://[redacted]@docs.example/errors\""),
         "{print}"
     );
-    let text = format!("{GOOD}\n[grpc]\nerror_catalogue = \"https://docs.example/a@b\"\n");
+    let text = format!("{GOOD}\n[grpc]\nerror_docs_url = \"https://docs.example/a@b\"\n");
     assert!(load(&text, &[]).unwrap().print().contains("https://docs.example/a@b"));
 }

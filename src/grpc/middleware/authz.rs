@@ -154,14 +154,14 @@ impl Authorizer {
         };
         let identity =
             auth.authenticate(presented, state.deadline).await.map_err(unauthenticated)?;
-        let caller = |share| Caller::authenticated(identity.name(), share);
+        let caller = |weight| Caller::authenticated(identity.name(), weight);
         let granted = CallerRights {
             anything: auth.has_rights(&identity),
             in_portal: &|portal| auth.rights(&identity, portal),
         };
         match decide(permission, &granted, &self.portals, headers) {
             Ok(Some((portal, rights))) => {
-                Ok(Some(Authorized { caller: caller(rights.share), portal }))
+                Ok(Some(Authorized { caller: caller(rights.weight), portal }))
             }
             Ok(None) => {
                 state.set_caller(caller(DEFAULT_SHARE));

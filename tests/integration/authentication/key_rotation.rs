@@ -95,7 +95,7 @@ async fn key_rotation_fails_no_call_and_a_removed_key_is_rejected() {
     let (old, new) = (Issuer::new(), Issuer::new());
     let server = KeyServer::start(old.jwks()).await;
     let url = format!("http://{}/jwks", server.address);
-    let app = with_tokens(&url).set("AUTH__JWT__REFRESH", "1h").start().await;
+    let app = with_tokens(&url).set("AUTH__JWT__REFRESH_INTERVAL", "1h").start().await;
     with_token(&app, &old.token("reader", json!({}))).await.unwrap();
     // Reloads caused by tokens with unknown keys are ten seconds apart.
     tokio::time::sleep(Duration::from_secs(11)).await;
@@ -125,7 +125,7 @@ async fn cached_keys_serve_while_the_issuer_is_unavailable() {
     std::fs::write(&bearer, "first-0123456789\n").unwrap();
     let url = format!("http://{}/jwks", server.address);
     let app = with_tokens(&url)
-        .set("AUTH__JWT__REFRESH", "1s")
+        .set("AUTH__JWT__REFRESH_INTERVAL", "1s")
         .set("AUTH__JWT__TOKEN_FILE", &bearer.display().to_string())
         .start()
         .await;

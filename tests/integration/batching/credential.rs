@@ -17,7 +17,7 @@ async fn missing_token_fails_each_call_and_keeps_no_permit() {
     for together in ["true", "false"] {
         let other = TestApp::start().await;
         other.vault.set_sealed(true);
-        let app = other.replica().unready().set("QUOTA__GROUP_COMMIT", together);
+        let app = other.replica().unready().set("QUOTA__BATCHING", together);
         let app = app.set("QUOTA__BURST", "50").set("GRPC__MAX_DEADLINE", "1s").start().await;
         let id = app.lead("Jane");
         let short = (0..CALLS).map(|number| {

@@ -218,13 +218,13 @@ async fn error_of_a_batch_equals_that_of_an_individual_call() {
     let faults = faults().into_iter().step_by(cases(6, 1)).map(shared);
     let refusals = refusals().into_iter().step_by(cases(3, 1));
     let refusals = refusals.map(|script| Fault { script, also_alone: true });
-    let settings = [("HUBSPOT__MAX_ANSWER_SIZE", "64KiB")];
+    let settings = [("HUBSPOT__MAX_RESPONSE_SIZE", "64KiB")];
     compare(faults.chain(refusals).collect(), &settings).await;
 }
 
 #[tokio::test]
 async fn oversized_batch_response_is_read_individually() {
-    let settings = [("HUBSPOT__MAX_ANSWER_SIZE", "64KiB")];
+    let settings = [("HUBSPOT__MAX_RESPONSE_SIZE", "64KiB")];
     let mut world = World::start(4, 0, &|_| {}, &settings).await;
     let long = "x".repeat(TOO_LARGE / 3);
     let contact = world.both(|app| app.contact.clone());

@@ -264,7 +264,7 @@ async fn service(
     let mut builder = TestApp::builder()
         .portals(&names)
         .set("VAULT__POLL_INTERVAL", "1h")
-        .set("QUOTA__GROUP_COMMIT", &together.to_string())
+        .set("QUOTA__BATCHING", &together.to_string())
         .set("QUOTA__BURST", &burst.to_string());
     for (key, value) in settings {
         builder = builder.set(key, value);

@@ -49,7 +49,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn writes_over_the_queue_limit_of_one_lead_are_rejected() {
-    let app = TestApp::builder().set("QUOTA__MAX_WAITING", "30").start().await;
+    let app = TestApp::builder().set("QUOTA__MAX_QUEUE", "30").start().await;
     let id = app.lead("Jane");
     let held = Gate::new();
     app.hubspot.script("PATCH", &format!("/{id}"), ScriptedResponse::Held(held.clone()));
@@ -57,7 +57,7 @@ async fn writes_over_the_queue_limit_of_one_lead_are_rejected() {
         let (app, id) = (&app, &id);
         async move { rename(app, id, &format!("Name {number}"), PATIENCE).await }
     });
-    let full = r#"leadsd_quota_refusals_total{portal="default",bucket="lead",cause="full"}"#;
+    let full = r#"leadsd_quota_rejected_total{portal="default",bucket="lead",reason="queue_full"}"#;
     let control = async {
         app.queued("lead", 3).await;
         eventually("four are rejected", async || app.metric(full).await == Some(4.0)).await;

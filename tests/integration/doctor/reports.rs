@@ -102,7 +102,7 @@ async fn skipped_checks_name_the_failed_check() {
 #[tokio::test(flavor = "multi_thread")]
 async fn portals_are_checked_individually_and_can_be_selected() {
     let mut world = World::new().await;
-    world.sections = "[portals.eu]\n[portals_from]\nfolder = \"hubspot\"\n".to_owned();
+    world.sections = "[portals.eu]\n[portal_discovery]\npath = \"hubspot\"\n".to_owned();
     let token = world.hubspot.static_token(&[READ, WRITE]);
     world.vault.put("hubspot/us", json!({"access_token": token.expose()}));
     let said = world.diagnose().await;

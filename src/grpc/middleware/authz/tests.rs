@@ -77,7 +77,7 @@ fn decided(
         move || all.clone(),
     );
     let in_portal = |portal: &PortalName| match portal.as_str() {
-        "eu" => Rights { access, quota, share: 3 },
+        "eu" => Rights { access, quota, weight: 3 },
         _ => Rights::NONE,
     };
     let anything = in_portal(&PortalName::parse("eu").unwrap()).any();

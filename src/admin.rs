@@ -105,14 +105,14 @@ struct VaultView {
 
 async fn session(State(sources): State<Sources>) -> Json<VaultView> {
     let status = sources.vault.status();
-    let trouble = match status.state {
+    let error = match status.state {
         SessionState::LoggedIn => None,
         SessionState::LoggedOut(cause) => Some(cause),
     };
     Json(VaultView {
         method: status.method,
-        logged_in: trouble.is_none(),
-        trouble,
+        logged_in: error.is_none(),
+        error,
         expires_in_s: status.expires_in.map(|left| left.as_secs_f64()),
         logins: status.logins,
         login_failures: status.login_failures,

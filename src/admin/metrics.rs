@@ -83,7 +83,10 @@ mod tests {
             // Process metrics have their conventional names.
             let has_prefix = name.starts_with("leadsd_") || name.starts_with("process_");
             assert!(has_prefix && !name.ends_with("_total"), "{name}");
-            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
+            assert!(
+                name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'),
+                "{name}"
+            );
             assert!(!help.is_empty() && labels.iter().all(|label| !label.is_empty()), "{name}");
         }
     }

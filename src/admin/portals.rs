@@ -21,10 +21,10 @@ pub(super) struct PortalView {
     token_age_s: Option<f64>,
     expires_in_s: Option<f64>,
     next_refresh_s: Option<f64>,
-    trouble: Option<&'static str>,
-    last_trouble: Option<&'static str>,
+    failure: Option<&'static str>,
+    last_failure: Option<&'static str>,
     secret_version: Option<u64>,
-    secret_gone: bool,
+    secret_deleted: bool,
     write_back_pending: bool,
 }
 
@@ -43,10 +43,10 @@ impl From<PortalStatus> for PortalView {
             token_age_s: seconds(status.token_age),
             expires_in_s: seconds(status.expires_in),
             next_refresh_s: seconds(status.next_refresh),
-            trouble: status.failure.map(FailureClass::as_str),
-            last_trouble: status.last_failure.map(FailureClass::as_str),
+            failure: status.failure.map(FailureClass::as_str),
+            last_failure: status.last_failure.map(FailureClass::as_str),
             secret_version: status.secret_version,
-            secret_gone: status.secret_deleted,
+            secret_deleted: status.secret_deleted,
             write_back_pending: status.write_back_pending,
         }
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use prost::Message as _;
-use prost_types::FileDescriptorSet;
+use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tonic::Code;
 
 use super::DESCRIPTORS;
@@ -85,6 +85,8 @@ pub(crate) struct Method {
 /// Snapshot of the metrics of a method.
 #[derive(Debug, Clone)]
 pub struct MethodSnapshot {
+    /// Which side streams: `unary`, `client_stream`, `server_stream` or `bidi_stream`.
+    pub grpc_type: &'static str,
     /// Full name of the service.
     pub service: String,
     /// Name of the method.
@@ -108,7 +110,7 @@ impl Methods {
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ];
-        let unknown = Method { name: String::new(), ..Method::new("unknown", "unknown") };
+        let unknown = Method { name: String::new(), ..Method::new("unknown", "unknown", "unary") };
         let mut all = vec![unknown];
         let mut by_path = HashMap::new();
         for set in sets {
@@ -118,7 +120,7 @@ impl Methods {
                 for service in &file.service {
                     for method in &service.method {
                         let full = format!("{}.{}", file.package(), service.name());
-                        let method = Method::new(&full, method.name());
+                        let method = Method::new(&full, method.name(), grpc_type(method));
                         by_path.entry(format!("/{}", method.name)).or_insert(all.len());
                         all.push(method);
                     }
@@ -145,7 +147,7 @@ impl Methods {
 // === impl Method ===
 
 impl Method {
-    fn new(service: &str, method: &str) -> Self {
+    fn new(service: &str, method: &str, grpc_type: &'static str) -> Self {
         let kind = if method.starts_with("Batch") {
             MethodKind::Batch
         } else if method.starts_with("Watch") {
@@ -162,6 +164,7 @@ impl Method {
             name: format!("{service}/{method}"),
             service: service.to_owned(),
             method: method.to_owned(),
+            grpc_type,
             kind,
             service_kind,
             is_probe: service == "grpc.health.v1.Health",
@@ -194,6 +197,7 @@ impl Method {
             .filter(|(_, count)| *count > 0)
             .collect();
         MethodSnapshot {
+            grpc_type: self.grpc_type,
             service: self.service.clone(),
             method: self.method.clone(),
             started: self.started.load(Ordering::Relaxed),
@@ -226,6 +230,14 @@ mod tests {
         let kinds = ["LeadsService/GetLead", "QuotaService/GetQuota", "OtherService/Get"]
             .map(|method| found(&format!("/leadsd.v1.{method}")).service_kind);
         assert_eq!(kinds, [ServiceKind::Leads, ServiceKind::Quota, ServiceKind::Other]);
+        let types = [
+            "/leadsd.v1.LeadsService/GetLead",
+            "/leadsd.v1.QuotaService/WatchQuota",
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            "/",
+        ];
+        let types = types.map(|path| found(path).grpc_type);
+        assert_eq!(types, ["unary", "server_stream", "bidi_stream", "unary"]);
         for unknown in ["/", "", "/leadsd.v1.LeadsService/Nope", "/../x"] {
             assert_eq!(found(unknown).service, "unknown");
         }
@@ -238,6 +250,9 @@ mod tests {
             assert_eq!(code as i32, number);
             let plain = code_name(code).replace('_', "").to_lowercase();
             assert_eq!(format!("{code:?}").to_lowercase(), plain);
+            // Go writes Canceled with one l.
+            let go = GO_CODES[code as usize].to_lowercase().replace("canceled", "cancelled");
+            assert_eq!(go, plain);
         }
     }
 }

@@ -92,10 +92,10 @@ impl HttpOutcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
-            Self::ClientError => "refused",
+            Self::ClientError => "client_error",
             Self::RateLimited => "rate_limited",
-            Self::ServerError => "failed",
-            Self::NoResponse => "lost",
+            Self::ServerError => "server_error",
+            Self::NoResponse => "no_response",
         }
     }
 }

@@ -209,7 +209,7 @@ impl Service {
             loop {
                 let page = self.admin_page("/metrics").await.unwrap_or_default();
                 let held = |limit: &str| {
-                    let name = format!("leadsd_limit_used{{limit=\"{limit}\"}} ");
+                    let name = format!("leadsd_admission_used{{limit=\"{limit}\"}} ");
                     let line =
                         page.lines().find_map(|line| line.strip_prefix(&name).map(str::to_owned));
                     line.unwrap_or_else(|| panic!("{limit} in {page}")).parse::<f64>().unwrap()

@@ -60,7 +60,7 @@ async fn portal_page_shows_state_token_and_secret() {
     let expires_in = now["expires_in_s"].as_f64().unwrap();
     assert!((1_700.0..=1_800.0).contains(&expires_in), "{expires_in}");
     assert!(now["next_refresh_s"].as_f64().unwrap() < expires_in);
-    assert_eq!(now["trouble"], Value::Null);
+    assert_eq!(now["failure"], Value::Null);
 }
 
 #[tokio::test]
@@ -72,10 +72,10 @@ async fn metrics_report_state_and_count_events() {
     let text = fetch(&app, "/metrics").await;
     for line in [
         r#"leadsd_hubspot_calls_total{portal="default",operation="get",outcome="ok"} 1"#,
-        r#"leadsd_hubspot_calls_total{portal="default",operation="get",outcome="refused"} 1"#,
-        r#"leadsd_hubspot_stopped{portal="default"} 0"#,
+        r#"leadsd_hubspot_calls_total{portal="default",operation="get",outcome="client_error"} 1"#,
+        r#"leadsd_hubspot_breaker_open{portal="default"} 0"#,
         r#"leadsd_credential_state{portal="eu",state="fresh"} 1"#,
-        r#"leadsd_credential_state{portal="eu",state="parked"} 0"#,
+        r#"leadsd_credential_state{portal="eu",state="suspended"} 0"#,
         r#"leadsd_credential_usable{portal="default"} 1"#,
         r#"leadsd_credential_grants_total{portal="default",outcome="ok"} 1"#,
         r#"leadsd_credential_secret_version{portal="default"} 1"#,
@@ -95,7 +95,7 @@ async fn vault_session_status_is_reported() {
     let app = TestApp::start().await;
     let now: Value = serde_json::from_str(&fetch(&app, "/vault").await).unwrap();
     assert_eq!((&now["method"], &now["logged_in"]), (&json!("token"), &json!(true)));
-    assert_eq!((&now["logins"], &now["trouble"]), (&json!(1), &Value::Null));
+    assert_eq!((&now["logins"], &now["error"]), (&json!(1), &Value::Null));
     assert_eq!(now["expires_in_s"], Value::Null, "a root token does not expire");
 }
 
@@ -107,13 +107,13 @@ async fn rejected_grant_suspends_the_portal_until_an_operator_refreshes() {
     let wrong = json!({"client_id": client_id, "client_secret": client_secret.expose(),
                        "refresh_token": "revoked"});
     app.vault.put("hubspot/eu", wrong);
-    let parked = until(&app, "eu", |now| now["state"] == "parked").await;
-    assert_eq!(parked["trouble"], "grant_refused");
+    let suspended = until(&app, "eu", |now| now["state"] == "suspended").await;
+    assert_eq!(suspended["failure"], "grant_rejected");
     assert_eq!(portal(&app, "default").await["state"], "fresh", "the other portal is untouched");
     // The existing token remains in use.
     app.leads.clone().get_lead(to("eu", &id)).await.unwrap();
 
-    let refused = r#"leadsd_credential_grants_total{portal="eu",outcome="refused"} "#;
+    let refused = r#"leadsd_credential_grants_total{portal="eu",outcome="rejected"} "#;
     let count = |text: &str| -> f64 {
         let line = text.lines().find(|line| line.starts_with(refused)).unwrap();
         line[refused.len()..].parse().unwrap()

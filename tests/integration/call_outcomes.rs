@@ -36,12 +36,12 @@ async fn ends(app: &TestApp, method: &str) -> Vec<(String, f64)> {
     let page = page.text().await.unwrap();
     let mut found: Vec<(String, f64)> = page
         .lines()
-        .filter_map(|line| line.strip_prefix("leadsd_rpc_handled_total{"))
+        .filter_map(|line| line.strip_prefix("grpc_server_handled_total{"))
         .filter(|line| {
             line.contains(&format!("/{method}\"")) || line.contains(&format!("\"{method}\""))
         })
         .filter_map(|line| {
-            let (_, code) = line.split_once("code=\"")?;
+            let (_, code) = line.split_once("grpc_code=\"")?;
             let (code, rest) = code.split_once('"')?;
             let (_, value) = rest.rsplit_once(' ')?;
             Some((code.to_owned(), value.parse().unwrap()))
@@ -50,6 +50,16 @@ async fn ends(app: &TestApp, method: &str) -> Vec<(String, f64)> {
         .collect();
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
     found
+}
+
+/// A code as the metrics spell it, like Go.
+fn metric_code(code: &str) -> String {
+    let capital = |word: &str| word[..1].to_owned() + &word[1..].to_lowercase();
+    match code {
+        "OK" => code.to_owned(),
+        "CANCELLED" => "Canceled".to_owned(),
+        code => code.split('_').map(capital).collect(),
+    }
 }
 
 /// Asserts that the call ended once, with this code in both places.
@@ -65,7 +75,7 @@ async fn ended(app: &TestApp, method: &str, id: &str, code: &str) {
     let event = tokio::time::timeout(PATIENCE, seen).await.expect("an access event in time");
     assert!(event.contains(&format!("rpc.code=\"{code}\"")), "{event}");
     assert!(event.contains(method), "{event}");
-    assert_eq!(ends(app, method).await, [(code.to_owned(), 1.0)], "{method}");
+    assert_eq!(ends(app, method).await, [(metric_code(code), 1.0)], "{method}");
 }
 
 async fn until_asked(app: &TestApp) {
@@ -110,7 +120,7 @@ async fn cancelled_write_is_counted_as_cancelled_and_completes() {
         }
     };
     tokio::time::timeout(PATIENCE, done).await.expect("the write is done");
-    assert_eq!(ends(&app, "CreateLead").await, [("CANCELLED".to_owned(), 1.0)], "counted once");
+    assert_eq!(ends(&app, "CreateLead").await, [("Canceled".to_owned(), 1.0)], "counted once");
 }
 
 #[tokio::test]
@@ -153,7 +163,7 @@ async fn begun(app: &TestApp, method: &str) -> bool {
     let page = http.get(format!("{}/metrics", app.admin)).send().await.unwrap();
     let page = page.text().await.unwrap();
     page.lines().any(|line| {
-        line.starts_with("leadsd_rpc_started_total{")
+        line.starts_with("grpc_server_started_total{")
             && line.contains(method)
             && !line.ends_with(" 0")
     })

@@ -109,7 +109,8 @@ impl TestApp {
         eventually(&format!("{calls} calls of {method} are in flight"), async || {
             let page = metrics_page(&self.app.admin).await.unwrap_or_default();
             let line = page.lines().find(|line| {
-                line.starts_with("leadsd_rpc_in_flight{") && line.contains(&format!("\"{method}\""))
+                line.starts_with("leadsd_grpc_in_flight{")
+                    && line.contains(&format!("\"{method}\""))
             });
             let value = line.and_then(|line| line.rsplit(' ').next());
             value.and_then(|value| value.parse().ok()).unwrap_or(0.0) == to_f64(calls)

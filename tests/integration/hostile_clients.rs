@@ -64,7 +64,7 @@ async fn until_metric(app: &TestApp, name: &str, wanted: impl Fn(f64) -> bool) {
 }
 
 fn closed(cause: &str) -> String {
-    format!("leadsd_connections_closed_total{{cause=\"{cause}\"}}")
+    format!("leadsd_connections_closed_total{{reason=\"{cause}\"}}")
 }
 
 /// Settings with frequent keepalive pings.
@@ -131,7 +131,7 @@ async fn unresponsive_client_is_detected_by_keepalive() {
     };
     tokio::join!(pings, async { gone.until(|_| false).await });
     until_metric(&app, &closed("error"), |count| count == 1.0).await;
-    assert_eq!(metric(&app, r#"leadsd_limit_used{limit="connections"}"#).await, 1.0);
+    assert_eq!(metric(&app, r#"leadsd_admission_used{limit="connections"}"#).await, 1.0);
 }
 
 #[tokio::test]
@@ -159,9 +159,9 @@ async fn unfinished_request_body_ends_at_the_deadline() {
         let ended = slow.until(|frame| frame.kind == HEADERS).await.expect("an answer");
         assert_eq!(ended.flags & END_STREAM, END_STREAM);
     }
-    let counted = r#"leadsd_rpc_handled_total{service="leadsd.v1.LeadsService",method="GetLead",code="DEADLINE_EXCEEDED"}"#;
+    let counted = r#"grpc_server_handled_total{grpc_type="unary",grpc_service="leadsd.v1.LeadsService",grpc_method="GetLead",grpc_code="DeadlineExceeded"}"#;
     assert_eq!(metric(&app, counted).await, 1.0);
-    until_metric(&app, r#"leadsd_limit_used{limit="in_flight"}"#, |used| used == 0.0).await;
+    until_metric(&app, r#"leadsd_admission_used{limit="in_flight"}"#, |used| used == 0.0).await;
 }
 
 /// Creates leads with large properties.
@@ -200,15 +200,15 @@ async fn unread_response_is_counted_and_dropped_after_the_deadline() {
     slow.call(1, &leads_rpc("BatchGetLeads"), 0).await;
     slow.frame(DATA, END_STREAM, 1, &framed).await;
     slow.until_answering_pings(|frame| frame.kind == DATA).await.expect("the answer begins");
-    let memory = r#"leadsd_limit_used{limit="memory"}"#;
+    let memory = r#"leadsd_admission_used{limit="memory"}"#;
     until_metric(&app, memory, |used| used > 900_000.0).await;
-    assert_eq!(metric(&app, r#"leadsd_limit_used{limit="in_flight"}"#).await, 1.0);
+    assert_eq!(metric(&app, r#"leadsd_admission_used{limit="in_flight"}"#).await, 1.0);
     others_are_served(&app).await;
     let reset =
         slow.until_answering_pings(|frame| frame.kind == RST_STREAM).await.expect("it is cut off");
     assert_eq!(reset.stream, 1);
     until_metric(&app, memory, |used| used == 0.0).await;
-    let counted = r#"leadsd_rpc_handled_total{service="leadsd.v1.LeadsService",method="BatchGetLeads",code="DEADLINE_EXCEEDED"}"#;
+    let counted = r#"grpc_server_handled_total{grpc_type="unary",grpc_service="leadsd.v1.LeadsService",grpc_method="BatchGetLeads",grpc_code="DeadlineExceeded"}"#;
     until_metric(&app, counted, |count| count == 1.0).await;
     // A client that reads slowly receives the whole response.
     slow.call(3, &leads_rpc("BatchGetLeads"), 0).await;
@@ -257,7 +257,7 @@ async fn rapid_resets_close_only_their_connection() {
     // ENHANCE_YOUR_CALM.
     let goaway = ended.expect("a GOAWAY with a code");
     assert_eq!(goaway.payload[4..8], 11_u32.to_be_bytes());
-    until_metric(&app, r#"leadsd_limit_used{limit="in_flight"}"#, |used| used == 0.0).await;
+    until_metric(&app, r#"leadsd_admission_used{limit="in_flight"}"#, |used| used == 0.0).await;
     assert!(app.hubspot_calls().len() < 100, "HubSpot's quota is not spent on it");
     others_are_served(&app).await;
 }
@@ -288,7 +288,7 @@ async fn connection_over_the_limit_is_rejected_except_for_health() {
     let id = app.lead("Jane");
     // The client of the app connects lazily and is not connected yet.
     let held = [connect(&app).await, connect(&app).await];
-    until_metric(&app, r#"leadsd_limit_used{limit="connections"}"#, |used| used == 2.0).await;
+    until_metric(&app, r#"leadsd_admission_used{limit="connections"}"#, |used| used == 2.0).await;
     let third = connect(&app).await;
     let request = pb::GetLeadRequest { id, ..Default::default() };
     refused_for(
@@ -301,7 +301,7 @@ async fn connection_over_the_limit_is_rejected_except_for_health() {
         leads.get_lead(request.clone()).await.expect("open streams are served");
     }
     drop(held);
-    until_metric(&app, r#"leadsd_limit_used{limit="connections"}"#, |used| used == 0.0).await;
+    until_metric(&app, r#"leadsd_admission_used{limit="connections"}"#, |used| used == 0.0).await;
     others_are_served(&app).await;
 }
 
@@ -316,7 +316,7 @@ async fn calls_over_the_limit_are_rejected_immediately_and_probes_are_not() {
         let (mut leads, request) = (app.leads.clone(), request.clone());
         async move { leads.get_lead(request).await }
     });
-    let in_flight = r#"leadsd_limit_used{limit="in_flight"}"#;
+    let in_flight = r#"leadsd_admission_used{limit="in_flight"}"#;
     until_metric(&app, in_flight, |used| used == 1.0).await;
     refused_for(leads.list_leads(pb::ListLeadsRequest::default()).await, "in_flight");
     assert_eq!(health(connect(&app).await).await.unwrap(), 1);
@@ -324,7 +324,7 @@ async fn calls_over_the_limit_are_rejected_immediately_and_probes_are_not() {
     first.await.unwrap().expect("the first is served");
     until_metric(&app, in_flight, |used| used == 0.0).await;
     others_are_served(&app).await;
-    assert_eq!(metric(&app, r#"leadsd_limit_refusals_total{limit="in_flight"}"#).await, 1.0);
+    assert_eq!(metric(&app, r#"leadsd_admission_rejected_total{limit="in_flight"}"#).await, 1.0);
 }
 
 #[tokio::test]
@@ -338,7 +338,7 @@ async fn write_is_in_flight_until_it_ends_even_if_cancelled() {
     assert_eq!(app.hubspot.scripts_left(), 0, "HubSpot has received the request");
     refused_for(app.leads.clone().list_leads(pb::ListLeadsRequest::default()).await, "in_flight");
     held.open();
-    until_metric(&app, r#"leadsd_limit_used{limit="in_flight"}"#, |used| used == 0.0).await;
+    until_metric(&app, r#"leadsd_admission_used{limit="in_flight"}"#, |used| used == 0.0).await;
     assert_eq!(app.hubspot.lead_names(), ["Jane"]);
 }
 
@@ -359,7 +359,7 @@ async fn bytes_over_the_limit_are_rejected_and_small_calls_continue() {
     for _ in 0..50 {
         slow.frame(DATA, 0, 1, &[0; 16_000]).await;
     }
-    let memory = r#"leadsd_limit_used{limit="memory"}"#;
+    let memory = r#"leadsd_admission_used{limit="memory"}"#;
     until_metric(&app, memory, |used| used == 800_005.0).await;
     let mut large = app.create_request("Jane");
     large.properties.insert("hs_lead_name".to_owned(), "x".repeat(400_000));
@@ -388,7 +388,7 @@ async fn health_watches_and_open_probes_are_bounded_per_connection() {
     refused_for(health(channel.clone()).await, "probes");
     others_are_served(&app).await;
     held.clear();
-    until_metric(&app, r#"leadsd_limit_used{limit="probes"}"#, |used| used == 0.0).await;
+    until_metric(&app, r#"leadsd_admission_used{limit="probes"}"#, |used| used == 0.0).await;
     assert_eq!(health(channel).await.expect("there is room again"), 1);
     // A request without its body.
     let mut slow = RawConnection::connect(&app.grpc, &[]).await;
@@ -428,7 +428,7 @@ async fn probes_are_answered_when_the_memory_is_full() {
         slow.call(stream, &leads_rpc("BatchGetLeads"), 0).await;
         slow.frame(DATA, END_STREAM, stream, &framed).await;
     }
-    let memory = r#"leadsd_limit_used{limit="memory"}"#;
+    let memory = r#"leadsd_admission_used{limit="memory"}"#;
     until_metric(&app, memory, |used| used > 1_100_000.0).await;
     refused_for(app.leads.clone().list_leads(listing()).await, "memory");
     assert_eq!(health(connect(&app).await).await.expect("a probe is answered"), 1);
@@ -454,11 +454,11 @@ async fn oversized_requests_are_rejected_with_their_reason() {
         let mut leads = app.leads.clone().send_compressed(encoding);
         too_large(leads.create_lead(large.clone()).await);
     }
-    assert_eq!(metric(&app, r#"leadsd_limit_refusals_total{limit="message_size"}"#).await, 3.0);
+    assert_eq!(metric(&app, r#"leadsd_admission_rejected_total{limit="message_size"}"#).await, 3.0);
     let mut heavy = Request::new(app.create_request("Jane"));
     heavy.metadata_mut().insert("x-much", "x".repeat(20_000).parse().unwrap());
     too_large(app.leads.clone().create_lead(heavy).await);
-    assert_eq!(metric(&app, r#"leadsd_limit_refusals_total{limit="header_size"}"#).await, 1.0);
+    assert_eq!(metric(&app, r#"leadsd_admission_rejected_total{limit="header_size"}"#).await, 1.0);
     // Above twice the bound, HTTP/2 itself rejects the headers.
     let mut huge = Request::new(app.create_request("Jane"));
     huge.metadata_mut().insert("x-much", "x".repeat(60_000).parse().unwrap());
@@ -489,7 +489,7 @@ async fn connections_end_at_their_maximum_age_without_losing_calls() {
         }
     };
     tokio::time::timeout(PATIENCE, calls).await.expect("connections come and go");
-    assert_eq!(metric(&app, &closed("cut")).await, 0.0);
+    assert_eq!(metric(&app, &closed("forced")).await, 0.0);
     let ended = async { while quotas.message().await.expect("no error").is_some() {} };
     tokio::time::timeout(PATIENCE, ended).await.expect("the open call ends");
 }
@@ -504,6 +504,6 @@ async fn call_beyond_the_grace_period_of_its_connection_is_aborted() {
     let id = app.lead("Jane");
     app.hubspot.script("GET", &format!("/{id}"), ScriptedResponse::Held(Gate::new()));
     app.get(&id).await.expect_err("cut off");
-    until_metric(&app, &closed("cut"), |count| count == 1.0).await;
-    until_metric(&app, r#"leadsd_limit_used{limit="in_flight"}"#, |used| used == 0.0).await;
+    until_metric(&app, &closed("forced"), |count| count == 1.0).await;
+    until_metric(&app, r#"leadsd_admission_used{limit="in_flight"}"#, |used| used == 0.0).await;
 }

@@ -147,5 +147,5 @@ async fn no_call_fails_while_redis_is_away_and_sharing_goes_on_when_it_is_back()
     assert!(calls - back.0 >= 12 * 19 * 95 / 100, "{} after it was back", calls - back.0);
     let metrics = reqwest::get(format!("{}/metrics", apps[0].admin)).await.unwrap();
     let metrics = metrics.text().await.unwrap();
-    assert!(metrics.contains("leadsd_quota_shared_away{portal=\"default\",bucket=\"burst\"} 0"));
+    assert!(metrics.contains("leadsd_quota_ledger_up{portal=\"default\",bucket=\"burst\"} 1"));
 }

@@ -86,7 +86,7 @@ async fn denied_vault_access_is_retried() {
     let app = first.replica().unready().start().await;
     let denied = async || {
         let view = vault_view(&app).await;
-        view["trouble"].as_str().is_some_and(|why| why.contains("403"))
+        view["error"].as_str().is_some_and(|why| why.contains("403"))
     };
     eventually("the denial is shown", denied).await;
     app.vault.fail(None);

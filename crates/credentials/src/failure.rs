@@ -34,14 +34,14 @@ impl FailureClass {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::StoreUnavailable => "store_unavailable",
-            Self::LoginRejected => "login_refused",
+            Self::LoginRejected => "login_rejected",
             Self::StoreDenied => "store_denied",
             Self::SecretMissing => "secret_missing",
             Self::SecretMalformed => "secret_malformed",
             Self::StoreConflict => "store_conflict",
             Self::TokenThrottled => "token_throttled",
             Self::TokenUnavailable => "token_unavailable",
-            Self::GrantRejected => "grant_refused",
+            Self::GrantRejected => "grant_rejected",
             Self::TokenRejected => "token_rejected",
         }
     }

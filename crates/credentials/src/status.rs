@@ -87,7 +87,7 @@ impl State {
             Self::Fresh => "fresh",
             Self::Stale => "stale",
             Self::Failed => "failed",
-            Self::Suspended => "parked",
+            Self::Suspended => "suspended",
         }
     }
 }

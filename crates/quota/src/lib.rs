@@ -104,6 +104,7 @@ mod settings;
 mod snapshot;
 mod spacing;
 mod usage;
+mod wait_histogram;
 mod waiting;
 mod window;
 mod write_queue;
@@ -130,4 +131,5 @@ pub use settings::Settings;
 pub use snapshot::{
     AccountSnapshot, BucketCounters, BucketSnapshot, CallerSnapshot, LedgerSnapshot,
 };
+pub use wait_histogram::WaitHistogram;
 pub use write_queue::{WriteQueueSnapshot, WriteQueueStats};

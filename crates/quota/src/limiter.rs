@@ -99,9 +99,9 @@ impl Limiter {
         let Some(batch) = self.queue.pop() else { return Next::OnEvent };
         let requests = batch.waiting.len();
         self.counts.calls += requests as u64;
-        self.counts.waits += requests as u64;
-        let waited = batch.since.iter().map(|since| now.saturating_duration_since(*since));
-        self.counts.waited += waited.sum::<Duration>();
+        for since in &batch.since {
+            self.counts.waits.observe(now.saturating_duration_since(*since));
+        }
         Next::Batch(self.bucket.take(batch.users, requests, now), batch.waiting)
     }
 

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{bucket_name::BucketName, requester::Caller, write_queue::WriteQueueSnapshot};
+use crate::{
+    bucket_name::BucketName, requester::Caller, wait_histogram::WaitHistogram,
+    write_queue::WriteQueueSnapshot,
+};
 
 /// The quota of one portal at one time.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,10 +75,8 @@ pub struct BucketCounters {
     pub calls: u64,
     /// Leads that these calls were for. A page and a search count as one.
     pub leads: u64,
-    /// Requests that waited for a permit.
-    pub waits: u64,
-    /// Sum of their waiting times.
-    pub waited: Duration,
+    /// Waiting times of the requests that waited for a permit.
+    pub waits: WaitHistogram,
     /// Requests rejected because the permit would come after their deadline.
     pub deadline: u64,
     /// Requests rejected because the queue is full.

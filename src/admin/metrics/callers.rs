@@ -10,53 +10,54 @@ use crate::{
     grpc::{Tls, TlsStatus},
 };
 
-const CALLERS_IDENTIFIED: Metric = counter(
-    "leadsd_callers_identified",
-    &["proof"],
-    "Calls whose caller has proven its name, by certificate, jwt or api_key",
+const AUTH_SUCCESS: Metric = counter(
+    "leadsd_auth_success",
+    &["method"],
+    "Calls with an authenticated caller: by certificate, jwt or api_key",
 );
-const CALLERS_REFUSED: Metric = counter(
-    "leadsd_callers_refused",
-    &["cause"],
-    "Calls not let in: missing (no proof of who calls), invalid (one that proves nothing), unavailable (it cannot be checked yet) or forbidden (the caller may not do this)",
+const AUTH_FAILURE: Metric = counter(
+    "leadsd_auth_failure",
+    &["reason"],
+    "Calls rejected by authentication or authorization: missing (no credential), invalid (the credential is not valid), unavailable (the credential cannot be checked yet) or forbidden (no policy allows the call)",
 );
-const TRUST_AGE: Metric = gauge(
-    "leadsd_trust_age_seconds",
+const SOURCE_AGE: Metric = gauge(
+    "leadsd_auth_source_age_seconds",
     &["source"],
-    "Seconds since the keys of the token issuer (auth:jwks) or the hashes of API keys (auth:api_keys) were last found as they should be; absent if they never were",
+    "Time since the last successful load of the token issuer's keys (auth:jwks) or the hashes of API keys (auth:api_keys); absent before the first",
 );
-const TRUST_ENTRIES: Metric = gauge("leadsd_trust_entries", &["source"], "Keys or hashes in use");
-const TRUST_LOADS: Metric = counter(
-    "leadsd_trust_loads",
+const SOURCE_ENTRIES: Metric =
+    gauge("leadsd_auth_source_entries", &["source"], "Keys or hashes in use");
+const SOURCE_LOADS: Metric = counter(
+    "leadsd_auth_source_loads",
     &["source", "outcome"],
-    "Looks for newer keys or hashes: ok or failed; while they fail the old ones serve",
+    "Loads of keys or hashes: ok or failed; after a failure the previous ones stay in use",
 );
 const TLS_EXPIRES_IN: Metric = gauge(
     "leadsd_tls_certificate_expires_in_seconds",
     &[],
-    "Seconds until the certificate of the gRPC port ends, negative once it has; absent without TLS",
+    "Time until the certificate of the gRPC port expires, negative after that; absent without TLS",
 );
 const TLS_RELOADS: Metric = counter(
     "leadsd_tls_reloads",
     &["outcome"],
-    "Times that the files of the gRPC port's certificates had something new: ok (it serves) or failed (it cannot be used)",
+    "Reloads of changed certificate files of the gRPC port: ok or failed",
 );
-const TLS_TROUBLE: Metric = gauge(
-    "leadsd_tls_trouble",
+const TLS_RELOAD_FAILED: Metric = gauge(
+    "leadsd_tls_reload_failed",
     &[],
-    "1 while what the files of the certificates hold cannot be used and older ones serve",
+    "1 if the last certificate reload failed and the previous certificate is still served",
 );
 
 /// The metrics of this area, in the order of the documentation.
 pub(super) const ALL: &[Metric] = &[
-    CALLERS_IDENTIFIED,
-    CALLERS_REFUSED,
-    TRUST_AGE,
-    TRUST_ENTRIES,
-    TRUST_LOADS,
+    AUTH_SUCCESS,
+    AUTH_FAILURE,
+    SOURCE_AGE,
+    SOURCE_ENTRIES,
+    SOURCE_LOADS,
     TLS_EXPIRES_IN,
     TLS_RELOADS,
-    TLS_TROUBLE,
+    TLS_RELOAD_FAILED,
 ];
 
 #[derive(Debug)]
@@ -86,14 +87,14 @@ impl Collector for AuthCollector {
         let causes = rejected.iter().map(|(cause, calls)| ([*cause], count(*calls)));
         writer.samples(CALLERS_REFUSED, causes)?;
         let ages = sources.iter().filter_map(|source| Some(([source.name], seconds(source.age)?)));
-        writer.samples(TRUST_AGE, ages)?;
+        writer.samples(SOURCE_AGE, ages)?;
         let entries = sources.iter().map(|source| ([source.name], count(source.entries as u64)));
-        writer.samples(TRUST_ENTRIES, entries)?;
+        writer.samples(SOURCE_ENTRIES, entries)?;
         let loads = sources.iter().flat_map(|source| {
             [("ok", source.loads), ("failed", source.failures)]
                 .map(|(outcome, loads)| ([source.name, outcome], count(loads)))
         });
-        writer.samples(TRUST_LOADS, loads)
+        writer.samples(SOURCE_LOADS, loads)
     }
 }
 
@@ -106,6 +107,6 @@ impl Collector for CertificateCollector {
         writer.sample(TLS_EXPIRES_IN, expires_in_s)?;
         let outcomes = [("ok", reloads), ("failed", failures)];
         writer.samples(TLS_RELOADS, outcomes.map(|(outcome, times)| ([outcome], count(times))))?;
-        writer.sample(TLS_TROUBLE, Some(flag(reload_failed)))
+        writer.sample(TLS_RELOAD_FAILED, Some(flag(reload_failed)))
     }
 }

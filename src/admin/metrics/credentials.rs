@@ -13,74 +13,68 @@ const STATES: [State; 5] =
 const CREDENTIAL_STATE: Metric = gauge(
     "leadsd_credential_state",
     &["portal", "state"],
-    "1 for the state the credential is in: starting, fresh, stale, failed or parked; 0 for the others",
+    "1 for the current state of the credential: starting, fresh, stale, failed or suspended; 0 for the others",
 );
 const CREDENTIAL_USABLE: Metric =
-    gauge("leadsd_credential_usable", &["portal"], "1 if a call could be made now");
-const CREDENTIAL_TROUBLE: Metric = gauge(
-    "leadsd_credential_trouble",
-    &["portal", "trouble"],
-    "1 for the class of what is wrong with the credential now; absent if nothing is",
+    gauge("leadsd_credential_usable", &["portal"], "1 if the portal has a usable access token");
+const CREDENTIAL_FAILURE: Metric = gauge(
+    "leadsd_credential_failure",
+    &["portal", "class"],
+    "1 for the class of the current failure of the credential; absent if there is none",
 );
-const TOKEN_AGE: Metric = gauge(
-    "leadsd_credential_token_age_seconds",
-    &["portal"],
-    "Seconds since the access token in use was obtained",
-);
+const TOKEN_AGE: Metric =
+    gauge("leadsd_credential_token_age_seconds", &["portal"], "Age of the access token in use");
 const TOKEN_EXPIRES_IN: Metric = gauge(
     "leadsd_credential_token_expires_in_seconds",
     &["portal"],
-    "Seconds the access token may still be used; absent for tokens that do not expire",
+    "Time until the access token expires; absent for tokens that do not expire",
 );
 const NEXT_REFRESH: Metric = gauge(
     "leadsd_credential_next_refresh_seconds",
     &["portal"],
-    "Seconds to the next planned refresh; absent if none is planned",
+    "Time until the next scheduled refresh; absent if none is scheduled",
 );
 const SECRET_VERSION: Metric = gauge(
     "leadsd_credential_secret_version",
     &["portal"],
-    "Version of the secret in use; absent before it was read",
+    "Version of the secret in use; absent before the first read",
 );
-const SECRET_GONE: Metric = gauge(
-    "leadsd_credential_secret_gone",
+const SECRET_DELETED: Metric = gauge(
+    "leadsd_credential_secret_deleted",
     &["portal"],
-    "1 if the newest version is deleted or destroyed, so that the credential lives in memory only",
+    "1 if the newest version of the secret is deleted or destroyed, so that the credential is in memory only",
 );
 const WRITE_BACK_PENDING: Metric = gauge(
     "leadsd_credential_write_back_pending",
     &["portal"],
-    "1 if a rotated refresh token is not saved yet and would be lost if the process ended",
+    "1 if a rotated refresh token is not saved yet and would be lost if the process ended now",
 );
 const GRANTS: Metric = counter(
     "leadsd_credential_grants",
     &["portal", "outcome"],
-    "Refresh grants sent to the token endpoint: ok, failed (may work later) or refused (for good)",
+    "Refresh grants sent to the token endpoint: ok, failed (transient) or rejected (permanent)",
 );
 const STORE_CALLS: Metric = counter(
     "leadsd_credential_store_calls",
-    &["portal", "call"],
+    &["portal", "operation"],
     "Calls to the secret store: read, poll (of the version) or write (of a rotated refresh token)",
 );
-const STORE_FAILURES: Metric = counter(
-    "leadsd_credential_store_failures",
-    &["portal"],
-    "Calls to the secret store that failed, whatever the reason",
-);
+const STORE_FAILURES: Metric =
+    counter("leadsd_credential_store_failures", &["portal"], "Failed calls to the secret store");
 const CONFLICTS: Metric = counter(
     "leadsd_credential_conflicts",
     &["portal"],
-    "Rotated refresh tokens that met somebody else's change of the secret",
+    "Write-backs of a rotated refresh token that conflicted with another change of the secret",
 );
-const SECRETS_GONE: Metric = counter(
-    "leadsd_credential_secrets_gone",
+const SECRET_DELETIONS: Metric = counter(
+    "leadsd_credential_secret_deletions",
     &["portal"],
-    "Times the newest version of the secret was found deleted or destroyed",
+    "Deleted or destroyed newest versions of the secret",
 );
 const REJECTIONS: Metric = counter(
     "leadsd_credential_rejections",
     &["portal"],
-    "Access tokens that HubSpot refused, each counted once",
+    "Access tokens that HubSpot rejected, each counted once",
 );
 const PANICS: Metric =
     counter("leadsd_credential_panics", &["portal"], "Panics caught in the credential engine");
@@ -89,18 +83,18 @@ const PANICS: Metric =
 pub(super) const ALL: &[Metric] = &[
     CREDENTIAL_STATE,
     CREDENTIAL_USABLE,
-    CREDENTIAL_TROUBLE,
+    CREDENTIAL_FAILURE,
     TOKEN_AGE,
     TOKEN_EXPIRES_IN,
     NEXT_REFRESH,
     SECRET_VERSION,
-    SECRET_GONE,
+    SECRET_DELETED,
     WRITE_BACK_PENDING,
     GRANTS,
     STORE_CALLS,
     STORE_FAILURES,
     CONFLICTS,
-    SECRETS_GONE,
+    SECRET_DELETIONS,
     REJECTIONS,
     PANICS,
 ];
@@ -133,29 +127,29 @@ fn encode_states(writer: &mut Writer<'_>, portals: &[PortalStatus]) -> fmt::Resu
     });
     writer.samples(CREDENTIAL_STATE, states)?;
     writer.samples(CREDENTIAL_USABLE, each(|portal| Some(flag(portal.usable))))?;
-    let troubles = portals
+    let failures = portals
         .iter()
         .filter_map(|portal| Some(([&*portal.portal, portal.failure?.as_str()], 1.0)));
-    writer.samples(CREDENTIAL_TROUBLE, troubles)?;
+    writer.samples(CREDENTIAL_FAILURE, failures)?;
     writer.samples(TOKEN_AGE, each(|portal| seconds(portal.token_age)))?;
     writer.samples(TOKEN_EXPIRES_IN, each(|portal| seconds(portal.expires_in)))?;
     writer.samples(NEXT_REFRESH, each(|portal| seconds(portal.next_refresh)))?;
     writer.samples(SECRET_VERSION, each(|portal| portal.secret_version.map(count)))?;
-    writer.samples(SECRET_GONE, each(|portal| Some(flag(portal.secret_deleted))))?;
+    writer.samples(SECRET_DELETED, each(|portal| Some(flag(portal.secret_deleted))))?;
     writer.samples(WRITE_BACK_PENDING, each(|portal| Some(flag(portal.write_back_pending))))
 }
 
 fn encode_counters(writer: &mut Writer<'_>, portals: &[PortalStatus]) -> fmt::Result {
     let grants = portals.iter().flat_map(|portal| {
         let done = portal.counters;
-        [("ok", done.grants_ok), ("failed", done.grants_failed), ("refused", done.grants_rejected)]
+        [("ok", done.grants_ok), ("failed", done.grants_failed), ("rejected", done.grants_rejected)]
             .map(|(outcome, grants)| ([&*portal.portal, outcome], count(grants)))
     });
     writer.samples(GRANTS, grants)?;
     let calls = portals.iter().flat_map(|portal| {
         let done = portal.counters;
         [("read", done.store_reads), ("poll", done.store_polls), ("write", done.store_writes)]
-            .map(|(call, calls)| ([&*portal.portal, call], count(calls)))
+            .map(|(operation, calls)| ([&*portal.portal, operation], count(calls)))
     });
     writer.samples(STORE_CALLS, calls)?;
     let each = |value: fn(&PortalStatus) -> u64| {
@@ -163,7 +157,7 @@ fn encode_counters(writer: &mut Writer<'_>, portals: &[PortalStatus]) -> fmt::Re
     };
     writer.samples(STORE_FAILURES, each(|portal| portal.counters.store_failures))?;
     writer.samples(CONFLICTS, each(|portal| portal.counters.conflicts))?;
-    writer.samples(SECRETS_GONE, each(|portal| portal.counters.secrets_deleted))?;
+    writer.samples(SECRET_DELETIONS, each(|portal| portal.counters.secrets_deleted))?;
     writer.samples(REJECTIONS, each(|portal| portal.counters.rejections))?;
     writer.samples(PANICS, each(|portal| portal.counters.panics))
 }

@@ -10,32 +10,29 @@ use crate::pipeline::{CallStats, Portals};
 const HUBSPOT_CALLS: Metric = counter(
     "leadsd_hubspot_calls",
     &["portal", "operation", "outcome"],
-    "Calls sent to HubSpot: ok, refused (4xx), rate_limited (429), failed (5xx) or lost (no answer). HubSpot wants error answers under 5 % of a day's calls",
+    "Calls sent to HubSpot: ok, client_error (4xx), rate_limited (429), server_error (5xx) or no_response. HubSpot requires that error responses stay below 5 % of the calls of a day",
 );
 const HUBSPOT_SECONDS: Metric = histogram(
     "leadsd_hubspot_call_seconds",
     &["operation"],
-    "Seconds from sending a call to HubSpot to the headers of its answer",
+    "Time from sending a call to HubSpot to the headers of its response",
 );
-const HUBSPOT_RETRIES: Metric = counter(
-    "leadsd_hubspot_retries",
+const HUBSPOT_RETRIES: Metric =
+    counter("leadsd_hubspot_retries", &["portal"], "Calls sent to HubSpot as a retry");
+const BREAKER_OPENED: Metric = counter(
+    "leadsd_hubspot_breaker_opened",
     &["portal"],
-    "Calls sent to HubSpot that repeated a failed one",
+    "Times that the circuit breaker opened because HubSpot was unavailable",
 );
-const HUBSPOT_STOPS: Metric = counter(
-    "leadsd_hubspot_stops",
+const BREAKER_OPEN: Metric = gauge(
+    "leadsd_hubspot_breaker_open",
     &["portal"],
-    "Times that calls began to fail at once because HubSpot was down",
-);
-const HUBSPOT_STOPPED: Metric = gauge(
-    "leadsd_hubspot_stopped",
-    &["portal"],
-    "1 while calls fail at once because HubSpot is down",
+    "1 while the circuit breaker is open and rejects calls",
 );
 
 /// The metrics of this area, in the order of the documentation.
 pub(super) const ALL: &[Metric] =
-    &[HUBSPOT_CALLS, HUBSPOT_SECONDS, HUBSPOT_RETRIES, HUBSPOT_STOPS, HUBSPOT_STOPPED];
+    &[HUBSPOT_CALLS, HUBSPOT_SECONDS, HUBSPOT_RETRIES, BREAKER_OPENED, BREAKER_OPEN];
 
 #[derive(Debug)]
 struct HubspotCollector(Arc<Portals>);
@@ -64,7 +61,7 @@ impl Collector for HubspotCollector {
             portals.iter().map(move |stats| ([stats.portal.as_str()], value(stats)))
         };
         writer.samples(HUBSPOT_RETRIES, each(|stats| count(stats.retries)))?;
-        writer.samples(HUBSPOT_STOPS, each(|stats| count(stats.breaker_opened)))?;
-        writer.samples(HUBSPOT_STOPPED, each(|stats| flag(stats.breaker_is_open)))
+        writer.samples(BREAKER_OPENED, each(|stats| count(stats.breaker_opened)))?;
+        writer.samples(BREAKER_OPEN, each(|stats| flag(stats.breaker_is_open)))
     }
 }

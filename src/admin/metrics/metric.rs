@@ -7,8 +7,6 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
-use crate::telemetry::histogram::Histogram;
-
 /// Kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -98,7 +96,7 @@ impl Writer<'_> {
     pub(super) fn histograms<'l, const N: usize>(
         &mut self,
         metric: Metric,
-        histograms: impl IntoIterator<Item = ([&'l str; N], Histogram)>,
+        histograms: impl IntoIterator<Item = ([&'l str; N], impl EncodeMetric)>,
     ) -> fmt::Result {
         self.family(metric, histograms, |histogram, encoder| histogram.encode(encoder))
     }

@@ -17,30 +17,33 @@ use leadsd_base::time::Timestamp;
 const SPANS: Metric = counter(
     "leadsd_trace_spans",
     &["outcome"],
-    "Spans of sampled traces: sent, dropped (the queue was full) or failed (the collector did not take them); absent without a collector",
+    "Spans of sampled traces: sent, dropped (the queue was full) or failed (the collector rejected them or was unavailable); absent without a collector",
 );
-const LOG_LINES_LOST: Metric = counter(
-    "leadsd_log_lines_lost",
+const LOG_LINES_DROPPED: Metric = counter(
+    "leadsd_log_lines_dropped",
     &["target"],
-    "Lines of the log that were lost because standard error was blocked and the buffer full: access, audit or other",
+    "Log lines dropped because standard error was blocked and the buffer was full: access, audit or other",
 );
 const BUILD_INFO: Metric =
-    gauge("leadsd_build_info", &["version"], "1; the version that runs is in the label");
-const START_TIME: Metric =
-    gauge("process_start_time_seconds", &[], "When the process started, in seconds since 1970");
+    gauge("leadsd_build_info", &["version"], "1; the label is the version of leadsd");
+const START_TIME: Metric = gauge(
+    "process_start_time_seconds",
+    &[],
+    "Start time of the process in seconds since the Unix epoch",
+);
 const CPU_SECONDS: Metric =
-    counter("process_cpu_seconds", &[], "Seconds of processor time used, by user and system");
+    counter("process_cpu_seconds", &[], "User and system CPU time of the process");
 const RESIDENT_MEMORY: Metric =
-    gauge("process_resident_memory_bytes", &[], "Memory in use, in bytes; on Linux");
+    gauge("process_resident_memory_bytes", &[], "Resident memory; Linux only");
 const OPEN_FDS: Metric =
-    gauge("process_open_fds", &[], "File handles in use: each connection is one; on Linux");
+    gauge("process_open_fds", &[], "Open file descriptors, one for each connection; Linux only");
 const MAX_FDS: Metric =
-    gauge("process_max_fds", &[], "Most file handles the process may have; on Linux");
+    gauge("process_max_fds", &[], "Maximum number of open file descriptors; Linux only");
 
 /// The metrics of this area, in the order of the documentation.
 pub(super) const ALL: &[Metric] = &[
     SPANS,
-    LOG_LINES_LOST,
+    LOG_LINES_DROPPED,
     BUILD_INFO,
     START_TIME,
     CPU_SECONDS,
@@ -69,7 +72,7 @@ impl Collector for ProcessCollector {
             writer.samples(SPANS, counts.map(|(outcome, spans)| ([outcome], count(spans))))?;
         }
         let lost = LogTarget::ALL.map(|target| ([target.as_str()], count(target.lost())));
-        writer.samples(LOG_LINES_LOST, lost)?;
+        writer.samples(LOG_LINES_DROPPED, lost)?;
         writer.samples(BUILD_INFO, [([env!("CARGO_PKG_VERSION")], 1.0)])?;
         writer.sample(START_TIME, Some(self.started.as_duration().as_secs_f64()))?;
         let ProcessUsage { cpu_seconds, resident_bytes, open_fds, max_fds } = ProcessUsage::now();

@@ -2,88 +2,85 @@
 
 use std::{fmt, sync::Arc};
 
-use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet},
+    metrics::MetricType,
+    registry::Registry,
+};
 
-use super::metric::{Metric, Writer, count, counter, flag, gauge};
-use leadsd_quota::{AccountSnapshot, BucketSnapshot, Quota};
+use super::metric::{Metric, Writer, count, counter, flag, gauge, histogram};
+use leadsd_quota::{AccountSnapshot, BucketSnapshot, Quota, WaitHistogram};
 
 /// Bucket label of writes that wait for an earlier write to the same lead.
 const LEAD: &str = "lead";
 
-const QUOTA_SIZE: Metric = gauge(
-    "leadsd_quota_size",
+const QUOTA_LIMIT: Metric = gauge(
+    "leadsd_quota_limit",
     &["portal", "bucket"],
-    "Calls that HubSpot's limit allows in its window: burst (ten seconds), search (a second) or daily; absent if there is none",
+    "Calls that HubSpot allows in the window: burst (ten seconds), search (one second) or daily; absent if there is no limit",
 );
 const QUOTA_USED: Metric = gauge(
     "leadsd_quota_used",
     &["portal", "bucket"],
-    "Calls in the window: ours, and those of others that HubSpot told of",
+    "Calls in the window, of leadsd and of other clients that HubSpot's responses reveal",
 );
 const QUOTA_UTILISATION: Metric = gauge(
     "leadsd_quota_utilisation_ratio",
     &["portal", "bucket"],
-    "Calls in the window by those that are allowed, 0 to 1",
+    "Calls in the window divided by the limit, 0 to 1",
 );
 const QUOTA_WAITING: Metric = gauge(
     "leadsd_quota_waiting",
     &["portal", "bucket"],
-    "Calls that wait for the limit; of bucket lead: writes that wait for an earlier one to the same lead",
+    "Calls queued for the limit; bucket lead: writes queued behind an earlier write to the same lead",
 );
-const QUOTA_PERMITS: Metric = counter(
-    "leadsd_quota_permits",
-    &["portal", "bucket"],
-    "HubSpot calls that were sent with a permit",
-);
+const QUOTA_PERMITS: Metric =
+    counter("leadsd_quota_permits", &["portal", "bucket"], "HubSpot calls sent with a permit");
 const QUOTA_CALLS: Metric = counter(
     "leadsd_quota_calls",
     &["portal", "bucket"],
-    "Calls that went with these HubSpot calls, alone or together",
+    "Calls served by these HubSpot calls, individually or batched",
 );
 const QUOTA_LEADS: Metric = counter(
     "leadsd_quota_leads",
     &["portal", "bucket"],
-    "Leads that these HubSpot calls were about; a page and a search count as one",
+    "Leads in these HubSpot calls; a page and a search count as one",
 );
 const QUOTA_LEADS_PER_CALL: Metric = gauge(
     "leadsd_quota_leads_per_call",
     &["portal", "bucket"],
-    "Leads by the HubSpot calls that were about them since the start: up to 100 where calls went together, or as a batch",
+    "Leads per HubSpot call since the start: up to 100 with batching and for batch calls",
 );
-const QUOTA_WAITS: Metric = counter(
-    "leadsd_quota_waits",
-    &["portal", "bucket"],
-    "Calls that had to wait for the limit before they went",
-);
-const QUOTA_WAITED: Metric = counter(
+const QUOTA_WAIT: Metric = histogram(
     "leadsd_quota_wait_seconds",
     &["portal", "bucket"],
-    "Seconds that these calls have waited, all together",
+    "Time that queued calls waited for a permit; calls that got a permit at once are not counted",
 );
-const QUOTA_REFUSALS: Metric = counter(
-    "leadsd_quota_refusals",
-    &["portal", "bucket", "cause"],
-    "Calls refused without asking HubSpot: late (their turn would come after their deadline), full (too many wait) or used_up (nothing left for today); of bucket lead: writes that wait for an earlier one to the same lead",
+const QUOTA_REJECTED: Metric = counter(
+    "leadsd_quota_rejected",
+    &["portal", "bucket", "reason"],
+    "Calls rejected without a HubSpot call: deadline (the permit would come after it), queue_full or exhausted (no calls left today); bucket lead: writes queued behind an earlier write to the same lead",
 );
-const QUOTA_UPSTREAM: Metric = counter(
-    "leadsd_quota_upstream_refusals",
+const HUBSPOT_429: Metric = counter(
+    "leadsd_hubspot_429",
     &["portal", "bucket"],
-    "Calls that HubSpot refused for the limit (429). Should be 0: other users of the limit may take what HubSpot's answers have not told yet",
+    "Calls that HubSpot rejected for the limit. Should be 0: another client may use the same limit",
 );
-const QUOTA_SHARED_AWAY: Metric = gauge(
-    "leadsd_quota_shared_away",
+const LEDGER_UP: Metric = gauge(
+    "leadsd_quota_ledger_up",
     &["portal", "bucket"],
-    "1 if the store through which replicas share this limit cannot be reached; absent if it is not shared",
+    "1 if the ledger through which replicas share this limit is reachable; absent if the limit is not shared",
 );
 const QUOTA_REPLICAS: Metric = gauge(
     "leadsd_quota_replicas",
     &["portal", "bucket"],
-    "Replicas that use this limit, as far as this one knows; absent if it is not shared",
+    "Replicas that use this limit, as last reported by the ledger; absent if the limit is not shared",
 );
 
 /// The metrics of this area, in the order of the documentation.
 pub(super) const ALL: &[Metric] = &[
-    QUOTA_SIZE,
+    QUOTA_LIMIT,
     QUOTA_USED,
     QUOTA_UTILISATION,
     QUOTA_WAITING,
@@ -91,16 +88,18 @@ pub(super) const ALL: &[Metric] = &[
     QUOTA_CALLS,
     QUOTA_LEADS,
     QUOTA_LEADS_PER_CALL,
-    QUOTA_WAITS,
-    QUOTA_WAITED,
-    QUOTA_REFUSALS,
-    QUOTA_UPSTREAM,
-    QUOTA_SHARED_AWAY,
+    QUOTA_WAIT,
+    QUOTA_REJECTED,
+    HUBSPOT_429,
+    LEDGER_UP,
     QUOTA_REPLICAS,
 ];
 
 #[derive(Debug)]
 struct QuotaCollector(Arc<Quota>);
+
+/// Waiting times of one limit as samples of a histogram.
+struct WaitSamples(WaitHistogram);
 
 pub(super) fn register(registry: &mut Registry, quota: &Arc<Quota>) {
     registry.register_collector(Box::new(QuotaCollector(Arc::clone(quota))));
@@ -114,15 +113,33 @@ impl Collector for QuotaCollector {
         let mut writer = Writer(encoder);
         encode_windows(&mut writer, &accounts)?;
         encode_counters(&mut writer, &accounts)?;
-        let away = |bucket: &BucketSnapshot| Some(flag(bucket.ledger?.is_unavailable));
-        writer.samples(QUOTA_SHARED_AWAY, each(&accounts, away))?;
+        let is_up = |bucket: &BucketSnapshot| Some(flag(!bucket.ledger?.is_unavailable));
+        writer.samples(LEDGER_UP, each(&accounts, is_up))?;
         let replicas = |bucket: &BucketSnapshot| Some(f64::from(bucket.ledger?.replicas));
         writer.samples(QUOTA_REPLICAS, each(&accounts, replicas))
     }
 }
 
+// === impl WaitSamples ===
+
+impl EncodeMetric for WaitSamples {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let buckets: Vec<(f64, u64)> = self
+            .0
+            .buckets()
+            .map(|(bound, waits)| (bound.map_or(f64::MAX, |bound| bound.as_secs_f64()), waits))
+            .collect();
+        let (sum, count) = (self.0.sum().as_secs_f64(), self.0.count());
+        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
 fn encode_windows(writer: &mut Writer<'_>, accounts: &[AccountSnapshot]) -> fmt::Result {
-    writer.samples(QUOTA_SIZE, each(accounts, |bucket| bucket.size.map(count)))?;
+    writer.samples(QUOTA_LIMIT, each(accounts, |bucket| bucket.size.map(count)))?;
     writer.samples(QUOTA_USED, each(accounts, |bucket| Some(count(bucket.used))))?;
     let utilisation = |bucket: &BucketSnapshot| Some(count(bucket.used) / count(bucket.size?));
     writer.samples(QUOTA_UTILISATION, each(accounts, utilisation))?;
@@ -145,17 +162,17 @@ fn encode_counters(writer: &mut Writer<'_>, accounts: &[AccountSnapshot]) -> fmt
         (counts.permits > 0).then(|| count(counts.leads) / count(counts.permits))
     };
     writer.samples(QUOTA_LEADS_PER_CALL, each(accounts, per_call))?;
-    writer.samples(QUOTA_WAITS, counted(|bucket| count(bucket.counts.waits)))?;
-    writer.samples(QUOTA_WAITED, counted(|bucket| bucket.counts.waited.as_secs_f64()))?;
-    writer.samples(QUOTA_REFUSALS, accounts.iter().flat_map(rejections))?;
-    writer.samples(QUOTA_UPSTREAM, counted(|bucket| count(bucket.counts.upstream_429)))
+    writer
+        .histograms(QUOTA_WAIT, each(accounts, |bucket| Some(WaitSamples(bucket.counts.waits))))?;
+    writer.samples(QUOTA_REJECTED, accounts.iter().flat_map(rejections))?;
+    writer.samples(HUBSPOT_429, counted(|bucket| count(bucket.counts.upstream_429)))
 }
 
 /// One sample per bucket. `None` omits a bucket.
 fn each(
     accounts: &[AccountSnapshot],
-    value: impl Fn(&BucketSnapshot) -> Option<f64>,
-) -> impl Iterator<Item = ([&str; 2], f64)> {
+    value: impl Fn(&BucketSnapshot) -> Option<V>,
+) -> impl Iterator<Item = ([&str; 2], V)> {
     accounts
         .iter()
         .flat_map(|account| account.buckets.iter().map(move |bucket| (account, bucket)))
@@ -166,17 +183,17 @@ fn each(
 
 fn rejections(account: &AccountSnapshot) -> impl Iterator<Item = ([&str; 3], f64)> {
     let writes = account.write_queue;
-    let writes = [(LEAD, "late", writes.deadline), (LEAD, "full", writes.queue_full)];
+    let writes = [(LEAD, "deadline", writes.deadline), (LEAD, "queue_full", writes.queue_full)];
     let buckets = account.buckets.iter().flat_map(|bucket| {
         let (name, counts) = (bucket.name.as_str(), bucket.counts);
         [
-            (name, "late", counts.deadline),
-            (name, "full", counts.queue_full),
-            (name, "used_up", counts.exhausted),
+            (name, "deadline", counts.deadline),
+            (name, "queue_full", counts.queue_full),
+            (name, "exhausted", counts.exhausted),
         ]
     });
     writes
         .into_iter()
         .chain(buckets)
-        .map(|(bucket, cause, calls)| ([&*account.portal, bucket, cause], count(calls)))
+        .map(|(bucket, reason, calls)| ([&*account.portal, bucket, reason], count(calls)))
 }

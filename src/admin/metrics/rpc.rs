@@ -7,58 +7,61 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, regis
 use super::metric::{Metric, Writer, count, counter, gauge, histogram};
 use crate::grpc::{AdmissionSnapshot, LimitSnapshot, MethodSnapshot, ServerSnapshot, ServerStats};
 
-const RPC_STARTED: Metric = counter(
-    "leadsd_rpc_started",
-    &["service", "method"],
-    "Calls begun; `unknown` stands for methods that do not exist",
+/// Labels of the server metrics, named as go-grpc-prometheus names them.
+const METHOD_LABELS: &[&str] = &["grpc_type", "grpc_service", "grpc_method"];
+
+const STARTED: Metric = counter(
+    "grpc_server_started",
+    METHOD_LABELS,
+    "Started calls; `unknown` stands for methods that do not exist",
 );
-const RPC_HANDLED: Metric = counter(
-    "leadsd_rpc_handled",
-    &["service", "method", "code"],
-    "Calls over, by gRPC code: a stream at its real end, CANCELLED when the caller has gone away",
+const HANDLED: Metric = counter(
+    "grpc_server_handled",
+    &["grpc_type", "grpc_service", "grpc_method", "grpc_code"],
+    "Finished calls by gRPC code; a stream counts when it ends, as Canceled if the client disconnected",
 );
-const RPC_IN_FLIGHT: Metric = gauge(
-    "leadsd_rpc_in_flight",
-    &["service", "method"],
-    "Calls under way, streams and health probes included",
+const HANDLING_SECONDS: Metric = histogram(
+    "grpc_server_handling_seconds",
+    METHOD_LABELS,
+    "Time from the headers of a call to the end of its response",
 );
-const RPC_SECONDS: Metric = histogram(
-    "leadsd_rpc_seconds",
-    &["service", "method"],
-    "Seconds from a call's headers to the end of its answer",
+const IN_FLIGHT: Metric = gauge(
+    "leadsd_grpc_in_flight",
+    METHOD_LABELS,
+    "Calls in progress, including streams and health probes",
 );
-const LIMIT_SIZE: Metric = gauge(
-    "leadsd_limit_size",
+const ADMISSION_LIMIT: Metric = gauge(
+    "leadsd_admission_limit",
     &["limit"],
-    "What this replica takes at the same time: connections, in_flight (calls), memory (bytes) or probes (health probes past the first of each connection)",
+    "Limit of this replica: connections, in_flight (calls), memory (bytes) or probes (health probes beyond the first of each connection)",
 );
-const LIMIT_USED: Metric = gauge(
-    "leadsd_limit_used",
+const ADMISSION_USED: Metric = gauge(
+    "leadsd_admission_used",
     &["limit"],
-    "What is in use of it; in_flight counts writes whose callers have gone away, and no probes",
+    "Current use of the limit; in_flight includes writes whose client disconnected and excludes probes",
 );
-const LIMIT_REFUSALS: Metric = counter(
-    "leadsd_limit_refusals",
+const ADMISSION_REJECTED: Metric = counter(
+    "leadsd_admission_rejected",
     &["limit"],
-    "Calls and connections refused because of it, and calls with a message_size or header_size over the bound",
+    "Calls and connections rejected because of the limit, and calls that exceed message_size or header_size",
 );
 const CONNECTIONS_OPENED: Metric =
-    counter("leadsd_connections_opened", &[], "Connections accepted");
+    counter("leadsd_connections_opened", &[], "Accepted connections");
 const CONNECTIONS_CLOSED: Metric = counter(
     "leadsd_connections_closed",
-    &["cause"],
-    "Connections ended: by the caller, for their age, in a drain, crowded (too many), certificate (the caller's has ended or is no longer trusted), handshake (no TLS or HTTP/2 in time), error (broken, silent or against the protocol) or cut (calls past their grace)",
+    &["reason"],
+    "Closed connections: client (the client disconnected), age, drain, over_limit (too many connections), certificate (the client's expired or is no longer trusted), handshake (TLS or HTTP/2 not established in time), error (broken, unresponsive or protocol error) or forced (calls exceeded the grace period)",
 );
 
 /// The metrics of this area, in the order of the documentation.
 pub(super) const ALL: &[Metric] = &[
-    RPC_STARTED,
-    RPC_HANDLED,
-    RPC_IN_FLIGHT,
-    RPC_SECONDS,
-    LIMIT_SIZE,
-    LIMIT_USED,
-    LIMIT_REFUSALS,
+    STARTED,
+    HANDLED,
+    HANDLING_SECONDS,
+    IN_FLIGHT,
+    ADMISSION_LIMIT,
+    ADMISSION_USED,
+    ADMISSION_REJECTED,
     CONNECTIONS_OPENED,
     CONNECTIONS_CLOSED,
 ];
@@ -84,32 +87,32 @@ impl Collector for RpcCollector {
             called().map(move |method| (labels(method), value(method)))
         };
         writer.histograms(
-            RPC_SECONDS,
+            HANDLING_SECONDS,
             called().map(|method| (labels(method), method.took.clone())),
         )?;
-        writer.samples(RPC_STARTED, each(|method| count(method.started)))?;
+        writer.samples(STARTED, each(|method| count(method.started)))?;
         let handled = called().flat_map(|method| {
-            method
-                .handled
-                .iter()
-                .map(|(code, calls)| ([&*method.service, &*method.method, *code], count(*calls)))
+            method.handled.iter().map(|(code, calls)| {
+                let [kind, service, name] = labels(method);
+                ([kind, service, name, *code], count(*calls))
+            })
         });
-        writer.samples(RPC_HANDLED, handled)?;
-        writer.samples(RPC_IN_FLIGHT, each(in_flight))?;
+        writer.samples(HANDLED, handled)?;
+        writer.samples(IN_FLIGHT, each(in_flight))?;
         let limit = |value: fn(&LimitSnapshot) -> usize| {
             limits.iter().map(move |limit| ([limit.name], count(value(limit) as u64)))
         };
-        writer.samples(LIMIT_SIZE, limit(|limit| limit.max))?;
-        writer.samples(LIMIT_USED, limit(|limit| limit.used))?;
+        writer.samples(ADMISSION_LIMIT, limit(|limit| limit.max))?;
+        writer.samples(ADMISSION_USED, limit(|limit| limit.used))?;
         let named = |(name, calls): &(&'static str, u64)| ([*name], count(*calls));
-        writer.samples(LIMIT_REFUSALS, rejected.iter().map(named))?;
+        writer.samples(ADMISSION_REJECTED, rejected.iter().map(named))?;
         writer.sample(CONNECTIONS_OPENED, Some(count(connections_opened)))?;
         writer.samples(CONNECTIONS_CLOSED, connections_closed.iter().map(named))
     }
 }
 
-fn labels(method: &MethodSnapshot) -> [&str; 2] {
-    [&method.service, &method.method]
+fn labels(method: &MethodSnapshot) -> [&str; 3] {
+    [method.grpc_type, &method.service, &method.method]
 }
 
 fn in_flight(method: &MethodSnapshot) -> f64 {

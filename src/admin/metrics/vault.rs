@@ -12,7 +12,7 @@ const VAULT_LOGGED_IN: Metric =
 const VAULT_EXPIRES_IN: Metric = gauge(
     "leadsd_vault_token_expires_in_seconds",
     &["method"],
-    "Seconds the Vault token lives without another renewal; absent if it does not expire",
+    "Time until the Vault token expires without another renewal; absent if it does not expire",
 );
 const VAULT_LOGINS: Metric =
     counter("leadsd_vault_logins", &["method", "outcome"], "Logins to Vault: ok or failed");

@@ -47,14 +47,14 @@ impl CloseReason {
     /// Label value in metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Client => "caller",
+            Self::Client => "client",
             Self::Age => "age",
             Self::Drain => "drain",
-            Self::OverLimit => "crowded",
+            Self::OverLimit => "over_limit",
             Self::Certificate => "certificate",
             Self::Handshake => "handshake",
             Self::Error => "error",
-            Self::Forced => "cut",
+            Self::Forced => "forced",
         }
     }
 }

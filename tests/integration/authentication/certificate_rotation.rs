@@ -173,7 +173,7 @@ async fn certificate_rotation_under_load_fails_no_call() {
     std::fs::write(folder.join("ca.crt"), next.pem()).unwrap();
     service.reloaded(6).await;
     // The old connections received GOAWAY; new ones use the new CA.
-    let ended = "leadsd_connections_closed_total{cause=\"certificate\"}";
+    let ended = "leadsd_connections_closed_total{reason=\"certificate\"}";
     until("the end", async || scraped(&service.admin, ended).await >= Some(2.0)).await;
     // Even on a busy machine there was load.
     until("enough calls", async || traffic.calls.load(Ordering::Relaxed) >= 300).await;

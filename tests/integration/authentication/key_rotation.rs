@@ -133,7 +133,7 @@ async fn cached_keys_serve_while_the_issuer_is_unavailable() {
     with_token(&app, &token).await.unwrap();
     std::fs::write(&bearer, "second-0123456789\n").unwrap();
     server.show(None);
-    let failed = "leadsd_trust_loads_total{source=\"auth:jwks\",outcome=\"failed\"}";
+    let failed = "leadsd_auth_source_loads_total{source=\"auth:jwks\",outcome=\"failed\"}";
     until("failures", async || metric(&app, failed).await >= Some(2.0)).await;
     with_token(&app, &token).await.expect("the old keys serve");
     server.show(Some(json!({"keys": "nonsense"})));
@@ -145,7 +145,7 @@ async fn cached_keys_serve_while_the_issuer_is_unavailable() {
     let sent = server.tokens.lock().unwrap().clone();
     let has = |token: &str| sent.iter().any(|sent| sent == &format!("Bearer {token}"));
     assert!(has("first-0123456789") && has("second-0123456789"), "the file is read every time");
-    assert_eq!(metric(&app, "leadsd_trust_entries{source=\"auth:jwks\"}").await, Some(1.0));
+    assert_eq!(metric(&app, "leadsd_auth_source_entries{source=\"auth:jwks\"}").await, Some(1.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,7 +224,7 @@ async fn api_keys_rotate_and_are_revoked_within_the_poll_interval() {
     assert!(works(&new).await);
     // An unreadable secret changes nothing.
     app.vault.fail(Some(Fault::Status(503)));
-    let failed = "leadsd_trust_loads_total{source=\"auth:api_keys\",outcome=\"failed\"}";
+    let failed = "leadsd_auth_source_loads_total{source=\"auth:api_keys\",outcome=\"failed\"}";
     until("a failure", async || metric(&app, failed).await >= Some(1.0)).await;
     assert!(works(&new).await);
     app.vault.fail(None);
@@ -250,9 +250,9 @@ async fn unavailable_vault_is_not_reported_as_unauthenticated() {
     // A call without a key does not wait for Vault.
     let (code, ..) = failure(list(&app, "x-other", "1").await);
     assert_eq!(code, Code::Unauthenticated);
-    assert_eq!(metric(&app, "leadsd_callers_refused_total{cause=\"missing\"}").await, Some(1.0));
+    assert_eq!(metric(&app, "leadsd_auth_failure_total{reason=\"missing\"}").await, Some(1.0));
     assert_eq!(
-        metric(&app, "leadsd_callers_refused_total{cause=\"unavailable\"}").await,
+        metric(&app, "leadsd_auth_failure_total{reason=\"unavailable\"}").await,
         Some(1.0)
     );
 }

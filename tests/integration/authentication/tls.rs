@@ -32,7 +32,7 @@ async fn reloads(world: &World, outcome: &str) -> Option<f64> {
 
 /// Number of connections closed with the client certificate.
 async fn ended(world: &World) -> Option<f64> {
-    metric(&world.app, "leadsd_connections_closed_total{cause=\"certificate\"}").await
+    metric(&world.app, "leadsd_connections_closed_total{reason=\"certificate\"}").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +82,7 @@ async fn reload_serves_new_certificates_and_keeps_old_ones_on_failure() {
     .await;
     assert_ne!(&first, second.der());
     list(&open).await.expect("connections go on");
-    assert_eq!(metric(&world.app, "leadsd_tls_trouble").await, Some(0.0));
+    assert_eq!(metric(&world.app, "leadsd_tls_reload_failed").await, Some(0.0));
     assert_eq!(reloads(&world, "ok").await, Some(1.0));
 
     // Garbage, a mismatched key, an expired certificate, a missing file.
@@ -107,7 +107,7 @@ async fn reload_serves_new_certificates_and_keeps_old_ones_on_failure() {
         }
         let failures = Some(f64::from(number) + 1.0);
         until("a failure", async || reloads(&world, "failed").await == failures).await;
-        assert_eq!(metric(&world.app, "leadsd_tls_trouble").await, Some(1.0));
+        assert_eq!(metric(&world.app, "leadsd_tls_reload_failed").await, Some(1.0));
         assert_eq!(shown(&world, &world.ca).await.as_ref(), Some(second.der()), "{number}");
     }
     let third = world.ca.server();
@@ -116,7 +116,7 @@ async fn reload_serves_new_certificates_and_keeps_old_ones_on_failure() {
         shown(&world, &world.ca).await.as_ref() == Some(third.der())
     })
     .await;
-    assert_eq!(metric(&world.app, "leadsd_tls_trouble").await, Some(0.0));
+    assert_eq!(metric(&world.app, "leadsd_tls_reload_failed").await, Some(0.0));
     let left = metric(&world.app, "leadsd_tls_certificate_expires_in_seconds").await;
     assert!((3_500.0..=3_600.0).contains(&left.unwrap()), "{left:?}");
 }

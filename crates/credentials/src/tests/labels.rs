@@ -8,18 +8,18 @@ use crate::{FailureClass, Kind, Readiness, SecretPath, State};
 fn labels_of_states_kinds_and_failures() {
     let states = [State::Starting, State::Fresh, State::Stale, State::Failed, State::Suspended];
     let labels = states.map(State::as_str);
-    assert_eq!(labels, ["starting", "fresh", "stale", "failed", "parked"]);
+    assert_eq!(labels, ["starting", "fresh", "stale", "failed", "suspended"]);
     assert_eq!([Kind::Static, Kind::OAuth].map(Kind::as_str), ["static", "oauth"]);
     let failures = [
         (FailureClass::StoreUnavailable, "store_unavailable", true),
-        (FailureClass::LoginRejected, "login_refused", true),
+        (FailureClass::LoginRejected, "login_rejected", true),
         (FailureClass::StoreDenied, "store_denied", false),
         (FailureClass::SecretMissing, "secret_missing", false),
         (FailureClass::SecretMalformed, "secret_malformed", false),
         (FailureClass::StoreConflict, "store_conflict", true),
         (FailureClass::TokenThrottled, "token_throttled", true),
         (FailureClass::TokenUnavailable, "token_unavailable", true),
-        (FailureClass::GrantRejected, "grant_refused", false),
+        (FailureClass::GrantRejected, "grant_rejected", false),
         (FailureClass::TokenRejected, "token_rejected", false),
     ];
     for (class, label, transient) in failures {

@@ -39,10 +39,10 @@ impl Held {
             own.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
         };
         Self {
-            calls: sum(&["leadsd_rpc_in_flight{"]),
+            calls: sum(&["leadsd_grpc_in_flight{"]),
             slots: sum(&[
-                "leadsd_limit_used{limit=\"in_flight\"",
-                "leadsd_limit_used{limit=\"memory\"",
+                "leadsd_admission_used{limit=\"in_flight\"",
+                "leadsd_admission_used{limit=\"memory\"",
             ]),
             queued: sum(&["leadsd_quota_waiting{"]),
         }
@@ -138,9 +138,9 @@ impl Drop for TestApp {
 mod tests {
     use super::*;
 
-    const IDLE: &str = "leadsd_rpc_in_flight{service=\"s\",method=\"m\"} 0\n\
-        leadsd_limit_used{limit=\"connections\"} 2\n\
-        leadsd_limit_used{limit=\"in_flight\"} 0\n\
+    const IDLE: &str = "leadsd_grpc_in_flight{grpc_service=\"s\",grpc_method=\"m\"} 0\n\
+        leadsd_admission_used{limit=\"connections\"} 2\n\
+        leadsd_admission_used{limit=\"in_flight\"} 0\n\
         leadsd_quota_waiting{portal=\"a\",bucket=\"burst\"} 0\n";
 
     #[test]

@@ -19,6 +19,8 @@ mod language;
 mod layers;
 #[path = "tidy/logs.rs"]
 mod logs;
+#[path = "tidy/old_names.rs"]
+mod old_names;
 #[path = "tidy/planted.rs"]
 mod planted;
 #[path = "tidy/rules.rs"]
@@ -149,6 +151,13 @@ fn no_file_contains_a_banned_phrase() {
         is_swept(file) && !language::EXEMPT.iter().any(|exempt| file == Path::new(exempt))
     });
     let faults = files.flat_map(|(file, text)| language::banned_phrases(&file, &text));
+    report(&faults.collect::<Vec<_>>());
+}
+
+#[test]
+fn no_file_contains_an_old_public_name() {
+    let files = all_files().into_iter();
+    let faults = files.flat_map(|(file, text)| old_names::faults(&file, &text));
     report(&faults.collect::<Vec<_>>());
 }
 

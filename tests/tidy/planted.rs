@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{cycles, layers, rules, source};
+use crate::{cycles, layers, old_names, rules, source};
 
 fn layer_faults(file: &str, text: &str) -> Vec<String> {
     layers::faults(Path::new(file), &source::production(text))
@@ -291,4 +291,14 @@ fn broken_links_and_paths_are_found() {
     assert_eq!(faults("README.md", "[a](docs/gone.md)\n"), 1);
     assert_eq!(faults("docs/B.md", "[a](docs/A.md)\n"), 1);
     assert_eq!(faults("README.md", "read `src/gone.rs` and `src/a.rs`\n"), 1);
+}
+
+#[test]
+fn old_public_name_is_found_outside_of_the_lists_of_renames() {
+    let text = "fine\nset LEADSD_QUOTA__MAX_WAITING=5\n";
+    let faults = old_names::faults(Path::new("docs/USING.md"), text);
+    assert_eq!(faults, ["docs/USING.md:2: `QUOTA__MAX_WAITING` was renamed"]);
+    assert!(old_names::faults(Path::new("CHANGELOG.md"), text).is_empty());
+    let plain = "its share of the queue; quota.max_queue; leadsd_quota_limit; trouble";
+    assert!(old_names::faults(Path::new("docs/USING.md"), plain).is_empty());
 }

@@ -132,7 +132,8 @@ pub fn set_log_filter(level: &str) -> Result<(), Error> {
 
 /// Starts the thread that writes log lines to standard error.
 pub(super) fn start_writer() -> Result<LogWriter, Error> {
-    let report = |lost| warn!(log.lost = lost, "Lost log lines while standard error was blocked");
+    let report =
+        |lost| warn!(log.dropped = lost, "Lost log lines while standard error was blocked");
     LogWriter::start(standard_error(), report).map_err(Error::Writer)
 }
 

@@ -119,7 +119,7 @@ impl Supervisor {
             error!(
                 task.name = self.name,
                 task.owner = self.owner,
-                pause_s = pause.as_secs_f64(),
+                retry_in_s = pause.as_secs_f64(),
                 "Restarting background task after a panic"
             );
             sleep(pause).await;

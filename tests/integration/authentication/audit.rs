@@ -58,7 +58,7 @@ async fn each_write_logs_one_audit_event_with_its_outcome() {
     let lead = leads.create_lead(request(create, "writer", "audit-create")).await.unwrap();
     let id = lead.into_inner().lead.unwrap().id;
     let lines = events(app, "audit-create", 1).await;
-    let ours = ["caller=\"writer\"", "caller.known=true", "portal=\"default\""];
+    let ours = ["caller=\"writer\"", "caller.authenticated=true", "portal=\"default\""];
     has(&lines[0], &ours);
     let named = format!("lead.id=\"{id}\"");
     has(&lines[0], &["audit.operation=\"CreateLead\"", "audit.outcome=\"OK\"", &named]);
@@ -143,10 +143,10 @@ async fn cancelled_writes_are_audited_and_replays_are_not_second_writes() {
     tokio::time::timeout(PATIENCE, sent).await.expect("the write is under way");
     call.abort();
     let line = &events(&app, "audit-gone", 1).await[0];
-    has(line, &["audit.outcome=\"OK\"", "audit.repeat=false", "caller=\"127.0.0.1\""]);
-    has(line, &["caller.known=false"]);
+    has(line, &["audit.outcome=\"OK\"", "audit.replayed=false", "caller=\"127.0.0.1\""]);
+    has(line, &["caller.authenticated=false"]);
 
     let again = request(create("gone"), "", "audit-again");
     app.leads.clone().create_lead(again).await.unwrap();
-    has(&events(&app, "audit-again", 1).await[0], &["audit.outcome=\"OK\"", "audit.repeat=true"]);
+    has(&events(&app, "audit-again", 1).await[0], &["audit.outcome=\"OK\"", "audit.replayed=true"]);
 }

@@ -59,7 +59,7 @@ impl Listings {
         if listed.is_empty() && !known.is_empty() {
             if !std::mem::replace(&mut self.in_doubt, true) {
                 warn!(
-                    folder = %self.folder,
+                    discovery.path = %self.folder,
                     portals = known.len(),
                     "Folder lists no portal any more; keeping the known portals"
                 );
@@ -68,7 +68,7 @@ impl Listings {
             return None;
         }
         if std::mem::take(&mut self.in_doubt) {
-            info!(folder = %self.folder, "Folder is listed again");
+            info!(discovery.path = %self.folder, "Folder is listed again");
         }
         let is_listed = |name: &Arc<str>| listed.iter().any(|(listed, _)| **listed == **name);
         let missing: BTreeSet<_> = known.into_iter().filter(|name| !is_listed(name)).collect();
@@ -81,8 +81,8 @@ impl Listings {
         self.failures = self.failures.saturating_add(1);
         if !std::mem::replace(&mut self.in_doubt, true) {
             warn!(
-                folder = %self.folder,
-                trouble = FailureClass::from(error).as_str(),
+                discovery.path = %self.folder,
+                failure.class = FailureClass::from(error).as_str(),
                 "Folder of portals cannot be listed; keeping the known portals"
             );
         }
@@ -103,7 +103,7 @@ impl Listings {
     fn report_invalid(&mut self, name: String) {
         if self.invalid.len() < schedule::MAX_INVALID_NAMES && !self.invalid.contains(&name) {
             warn!(
-                folder = %self.folder,
+                discovery.path = %self.folder,
                 ?name,
                 "Secret is no portal: its name has other characters than letters, digits, `_` and `-`"
             );

@@ -331,7 +331,7 @@ impl SecretWatch {
     fn store_answered(&mut self, cx: &mut Context<'_>) {
         self.confirmed_at = Some(cx.now);
         if let Some(class) = self.failure.take_if(|class| class.is_transient()) {
-            info!(portal = %cx.journal.portal, was = class.as_str(), "Secret store answers again");
+            info!(portal = %cx.journal.portal, failure.previous_class = class.as_str(), "Secret store answers again");
         }
     }
 
@@ -341,7 +341,7 @@ impl SecretWatch {
         if cx.journal.record(&mut self.failure, class) {
             warn!(
                 portal = %cx.journal.portal,
-                trouble = class.as_str(),
+                failure.class = class.as_str(),
                 %error,
                 usable = cx.usable(),
                 "Secret store gives no secret"

@@ -230,7 +230,7 @@ impl TokenCycle {
             return;
         };
         if let Some(class) = self.failure.take() {
-            info!(portal = %cx.journal.portal, was = class.as_str(), "Token endpoint answers again");
+            info!(portal = %cx.journal.portal, failure.previous_class = class.as_str(), "Token endpoint answers again");
         }
         self.validity = Validity::Valid;
         self.refresh.attempt.succeeded();
@@ -259,7 +259,7 @@ impl TokenCycle {
         if cx.journal.record(&mut self.failure, class) {
             warn!(
                 portal = %cx.journal.portal,
-                trouble = class.as_str(),
+                failure.class = class.as_str(),
                 %error,
                 usable = cx.usable(),
                 "Access token not refreshed; trying on"
@@ -371,8 +371,8 @@ impl TokenCycle {
         }
         error!(
             portal = %cx.journal.portal,
-            trouble = class.as_str(),
-            why,
+            failure.class = class.as_str(),
+            failure.reason = why,
             usable = cx.usable(),
             "Credential does not work; waiting for another secret"
         );

@@ -251,8 +251,5 @@ async fn unavailable_vault_is_not_reported_as_unauthenticated() {
     let (code, ..) = failure(list(&app, "x-other", "1").await);
     assert_eq!(code, Code::Unauthenticated);
     assert_eq!(metric(&app, "leadsd_auth_failure_total{reason=\"missing\"}").await, Some(1.0));
-    assert_eq!(
-        metric(&app, "leadsd_auth_failure_total{reason=\"unavailable\"}").await,
-        Some(1.0)
-    );
+    assert_eq!(metric(&app, "leadsd_auth_failure_total{reason=\"unavailable\"}").await, Some(1.0));
 }

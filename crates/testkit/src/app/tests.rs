@@ -15,16 +15,16 @@ use tracing::info;
 use super::*;
 
 /// Metrics of a service that holds nothing.
-const IDLE: &str = "leadsd_rpc_in_flight{service=\"s\",method=\"m\"} 0\n\
-    leadsd_limit_used{limit=\"in_flight\"} 0\n\
+const IDLE: &str = "leadsd_grpc_in_flight{grpc_service=\"s\",grpc_method=\"m\"} 0\n\
+    leadsd_admission_used{limit=\"in_flight\"} 0\n\
     leadsd_quota_waiting{portal=\"a\",bucket=\"burst\"} 0\n";
 
 /// Metrics of a service without calls that has not released an admission slot.
-const LEAKED_SLOT: &str = "leadsd_rpc_in_flight{service=\"s\",method=\"m\"} 0\n\
-    leadsd_limit_used{limit=\"in_flight\"} 1\n";
+const LEAKED_SLOT: &str = "leadsd_grpc_in_flight{grpc_service=\"s\",grpc_method=\"m\"} 0\n\
+    leadsd_admission_used{limit=\"in_flight\"} 1\n";
 
 /// Metrics of a service without calls that has a request in a queue.
-const LEAKED_REQUEST: &str = "leadsd_rpc_in_flight{service=\"s\",method=\"m\"} 0\n\
+const LEAKED_REQUEST: &str = "leadsd_grpc_in_flight{grpc_service=\"s\",grpc_method=\"m\"} 0\n\
     leadsd_quota_waiting{portal=\"a\",bucket=\"burst\"} 1\n";
 
 type Starting = Pin<Box<dyn Future<Output = Launched> + Send>>;

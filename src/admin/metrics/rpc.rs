@@ -92,7 +92,7 @@ impl Collector for RpcCollector {
         )?;
         writer.samples(STARTED, each(|method| count(method.started)))?;
         let handled = called().flat_map(|method| {
-            method.handled.iter().map(|(code, calls)| {
+            method.handled.iter().map(move |(code, calls)| {
                 let [kind, service, name] = labels(method);
                 ([kind, service, name, *code], count(*calls))
             })

@@ -103,7 +103,7 @@ fn connections_over_the_limit_overflow_and_over_that_are_rejected() {
     assert!(overflow.iter().all(|guard| guard.over_limit));
     let snapshot = admission.snapshot();
     assert_eq!(snapshot.connections_opened, 2 + OVERFLOW as u64);
-    assert!(snapshot.connections_closed.contains(&("crowded", 1)), "{snapshot:?}");
+    assert!(snapshot.connections_closed.contains(&("over_limit", 1)), "{snapshot:?}");
     drop(first);
     assert!(!admission.admit_connection().unwrap().over_limit);
 }

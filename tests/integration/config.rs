@@ -58,7 +58,8 @@ async fn a_real_validator_takes_good_files_and_refuses_bad_ones() {
     let example = std::fs::read_to_string("leadsd.example.toml").unwrap();
     // Examples of keys without a default are valid as well.
     let whole: String = example.lines().map(uncommented).collect();
-    let good = [GOOD, &example, &whole, "[quota.weights]\nbilling = 3\n[policy.a]\nweight = 1000\n"];
+    let good =
+        [GOOD, &example, &whole, "[quota.weights]\nbilling = 3\n[policy.a]\nweight = 1000\n"];
     let bad = [
         "[grpc]\nlisen = \"127.0.0.1:1\"\n",
         "[grpc]\nmax_batch_inputs = 0\n",

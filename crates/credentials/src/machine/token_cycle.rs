@@ -280,7 +280,7 @@ impl TokenCycle {
         cx.journal.count(Count::GrantRejected);
         self.refresh.attempt.failed();
         cx.journal.record(&mut self.failure, FailureClass::GrantRejected);
-        warn!(portal = %cx.journal.portal, code, "Token endpoint rejects the credential");
+        warn!(portal = %cx.journal.portal, oauth.error = code, "Token endpoint rejects the credential");
         if cx.facts.request.as_ref() != Some(request) {
             // Another secret was adopted meanwhile; the rejection says nothing about it.
             self.refresh.due_by(cx.now);

@@ -95,7 +95,7 @@ struct VaultView {
     method: &'static str,
     logged_in: bool,
     /// Cause if not logged in.
-    trouble: Option<String>,
+    error: Option<String>,
     expires_in_s: Option<f64>,
     logins: u64,
     login_failures: u64,

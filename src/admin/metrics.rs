@@ -80,8 +80,9 @@ mod tests {
         let names: BTreeSet<_> = all().map(|metric| metric.name).collect();
         assert_eq!(names.len(), all().count());
         for Metric { name, labels, help, .. } in all() {
-            // Process metrics have their conventional names.
-            let has_prefix = name.starts_with("leadsd_") || name.starts_with("process_");
+            // Process and server metrics have their conventional names.
+            let prefixes = ["leadsd_", "process_", "grpc_server_"];
+            let has_prefix = prefixes.iter().any(|prefix| name.starts_with(prefix));
             assert!(has_prefix && !name.ends_with("_total"), "{name}");
             assert!(
                 name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'),

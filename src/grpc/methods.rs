@@ -35,6 +35,27 @@ const CODES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
+/// The same as labels of metrics: go-grpc-prometheus spells them as Go does.
+const GO_CODES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
 /// Table of all methods, with one entry for unknown methods.
 #[derive(Debug)]
 pub(crate) struct Methods {
@@ -71,6 +92,7 @@ pub(crate) struct Method {
     pub(crate) name: String,
     pub(crate) service: String,
     pub(crate) method: String,
+    grpc_type: &'static str,
     pub(crate) kind: MethodKind,
     pub(crate) service_kind: ServiceKind,
     /// True for methods of the health service.
@@ -93,7 +115,7 @@ pub struct MethodSnapshot {
     pub method: String,
     /// Number of started calls.
     pub started: u64,
-    /// Number of finished calls by code, without codes that never occurred.
+    /// Number of finished calls by code as Go spells it, without codes that never occurred.
     pub handled: Vec<(&'static str, u64)>,
     /// Duration of the finished calls.
     pub took: Histogram,
@@ -191,7 +213,7 @@ impl Method {
 
     fn snapshot(&self) -> MethodSnapshot {
         // In this order of reads, finished calls never exceed started calls.
-        let handled: Vec<_> = CODES
+        let handled: Vec<_> = GO_CODES
             .into_iter()
             .zip(self.handled.iter().map(|count| count.load(Ordering::Relaxed)))
             .filter(|(_, count)| *count > 0)
@@ -204,6 +226,16 @@ impl Method {
             handled,
             took: self.took.clone(),
         }
+    }
+}
+
+/// Which side of a method streams, as go-grpc-prometheus names it.
+fn grpc_type(method: &MethodDescriptorProto) -> &'static str {
+    match (method.client_streaming(), method.server_streaming()) {
+        (false, false) => "unary",
+        (true, false) => "client_stream",
+        (false, true) => "server_stream",
+        (true, true) => "bidi_stream",
     }
 }
 

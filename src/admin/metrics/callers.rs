@@ -83,9 +83,9 @@ impl Collector for AuthCollector {
         let auth::AuthStatus { authenticated, rejected, sources } = self.0.status();
         let methods =
             authenticated.iter().map(|(method, calls)| ([method.as_str()], count(*calls)));
-        writer.samples(CALLERS_IDENTIFIED, methods)?;
-        let causes = rejected.iter().map(|(cause, calls)| ([*cause], count(*calls)));
-        writer.samples(CALLERS_REFUSED, causes)?;
+        writer.samples(AUTH_SUCCESS, methods)?;
+        let reasons = rejected.iter().map(|(reason, calls)| ([*reason], count(*calls)));
+        writer.samples(AUTH_FAILURE, reasons)?;
         let ages = sources.iter().filter_map(|source| Some(([source.name], seconds(source.age)?)));
         writer.samples(SOURCE_AGE, ages)?;
         let entries = sources.iter().map(|source| ([source.name], count(source.entries as u64)));

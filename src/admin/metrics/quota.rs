@@ -169,7 +169,7 @@ fn encode_counters(writer: &mut Writer<'_>, accounts: &[AccountSnapshot]) -> fmt
 }
 
 /// One sample per bucket. `None` omits a bucket.
-fn each(
+fn each<V>(
     accounts: &[AccountSnapshot],
     value: impl Fn(&BucketSnapshot) -> Option<V>,
 ) -> impl Iterator<Item = ([&str; 2], V)> {

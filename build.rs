@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // The same type as the one tonic-types builds error details with.
         .extern_path(".google.rpc.Status", "::tonic_types::Status")
         .btree_map(".")
+        .codec_path("crate::grpc::codec::MessageCodec")
         .compile_fds(descriptors)?;
     Ok(())
 }

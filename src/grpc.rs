@@ -3,6 +3,7 @@
 //! - `transport`: connections, admission control, request and response bodies.
 //! - `middleware`: layers of every call: observation, deadline, authorization, portal.
 //! - `leads_service`, `quota_service`, `health_service`: one file per service.
+//! - `codec`: prost with buffers that fit one lead.
 //! - `convert`, `validate`, `page_token`: conversion between messages and domain types.
 //! - `status`: builds every status.
 //! - `services`: dispatches calls to services. `server`: assembles the server.
@@ -17,6 +18,7 @@
 //!
 //! This module knows neither HubSpot's HTTP API nor Vault.
 
+mod codec;
 mod convert;
 mod health_service;
 mod leads_service;

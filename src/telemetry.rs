@@ -4,6 +4,7 @@
 //! low levels are silenced regardless of the filter, so that no token is logged.
 
 pub mod histogram;
+mod json_lines;
 mod log_writer;
 mod logs;
 pub mod names;

@@ -21,7 +21,11 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::{log_writer::LogWriter, names::AUDIT_TARGET};
+use super::{
+    json_lines::{JsonLines, JsonMembers},
+    log_writer::LogWriter,
+    names::AUDIT_TARGET,
+};
 
 /// Targets whose events may contain secrets.
 const SILENCED: [&str; 2] = ["rustify", "vaultrs"];
@@ -164,7 +168,7 @@ where
     let lines = if io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
     let lines = match config.format {
         // The innermost span identifies the call or task; outer spans add no information.
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Json => lines.fmt_fields(JsonMembers).event_format(JsonLines).boxed(),
         LogFormat::Pretty => lines.boxed(),
     };
     Ok(lines.with_filter(ReplaceableFilter(handle)))

@@ -46,8 +46,16 @@ pub(super) struct HttpRequest {
 /// Encoder for one API version.
 #[derive(Debug, Clone)]
 pub(super) struct Encoder {
-    base: Url,
-    paths: [&'static str; COUNT],
+    endpoints: [Endpoint; COUNT],
+}
+
+/// The URL of one operation. All that requests have in common is built once.
+#[derive(Debug, Clone)]
+struct Endpoint {
+    /// The URL up to the placeholder of its path.
+    url: Url,
+    /// The path behind the placeholder. `None` for a path without one.
+    tail: Option<&'static str>,
 }
 
 // === impl Encoder ===
@@ -55,7 +63,7 @@ pub(super) struct Encoder {
 impl Encoder {
     /// Creates an encoder for the API at `base`.
     pub(super) fn new(base: &Url, version: ApiVersion) -> Self {
-        Self { base: base.clone(), paths: OPERATIONS.map(|spec| spec.path(version)) }
+        Self { endpoints: OPERATIONS.map(|spec| Endpoint::new(base, spec.path(version))) }
     }
 
     /// Errors if the request exceeds HubSpot's limits on URLs or search bodies. Called before the request
@@ -148,20 +156,36 @@ impl Encoder {
         };
         HttpRequest {
             method: operation.spec().method.clone(),
-            url: self.url(operation, segment, &query),
+            url: self.endpoints[operation as usize].url(segment, &query),
             body: body.map(|body| body.to_string().into_bytes()),
         }
     }
+}
 
-    /// Builds the URL of an operation; `segment` replaces the placeholder of its path.
-    fn url(&self, operation: Operation, segment: &str, query: &[(&str, Cow<'_, str>)]) -> Url {
-        let mut url = self.base.clone();
+// === impl Endpoint ===
+
+impl Endpoint {
+    fn new(base: &Url, path: &'static str) -> Self {
+        let placeholder = path.split_once('{').and_then(|(head, rest)| {
+            let (_, tail) = rest.split_once('}')?;
+            Some((head, tail))
+        });
+        let (head, tail) = placeholder.map_or((path, None), |(head, tail)| (head, Some(tail)));
+        let mut url = base.clone();
         // The configuration accepts only http and https URLs, which have a path.
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty();
-            for part in self.paths[operation as usize].split('/') {
-                path.push(if part.starts_with('{') { segment } else { part });
-            }
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(head.trim_end_matches('/').split('/'));
+        }
+        Self { url, tail }
+    }
+
+    /// Builds the URL of a request; `segment` replaces the placeholder.
+    fn url(&self, segment: &str, query: &[(&str, Cow<'_, str>)]) -> Url {
+        let mut url = self.url.clone();
+        if let Some(tail) = self.tail
+            && let Ok(mut segments) = url.path_segments_mut()
+        {
+            segments.push(segment).extend(tail.split('/').skip(1));
         }
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);

@@ -133,7 +133,9 @@ impl ResponseHead {
             };
         }
         let headers = response.headers().clone();
-        let body = body::read_error(response, max_response_bytes, error_body_deadline).await;
+        // Boxed: successes would carry its size.
+        let body = Box::pin(body::read_error(response, max_response_bytes, error_body_deadline));
+        let body = body.await;
         let error = error_mapping::error(operation, status, &headers, &body);
         let not_found = error.reason() == Reason::LeadNotFound;
         match decode::not_found(operation).filter(|_| not_found) {

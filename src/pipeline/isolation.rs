@@ -39,18 +39,14 @@ impl<L: Layer> Isolation<L> {
         };
         send_isolated(inputs, form.missing, send).await
     }
-}
 
-impl<L: Layer> Layer for Isolation<L> {
-    async fn call(
+    async fn isolate_batch(
         &self,
         ctx: &CallContext,
         request: Arc<Request>,
         dispatch: Dispatch,
+        form: BatchForm,
     ) -> Result<Response, Error> {
-        let Some(form) = Operation::from(&*request).spec().batch else {
-            return self.inner.call(ctx, request, dispatch).await;
-        };
         let outcomes = match &*request {
             Request::BatchRead(read) => {
                 let input = |id| ReadInput { id, id_property: read.id_property.clone() };
@@ -82,6 +78,21 @@ impl<L: Layer> Layer for Isolation<L> {
             }
         };
         Ok(Response::Outcomes(outcomes))
+    }
+}
+
+impl<L: Layer> Layer for Isolation<L> {
+    async fn call(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        dispatch: Dispatch,
+    ) -> Result<Response, Error> {
+        let Some(form) = Operation::from(&*request).spec().batch else {
+            return self.inner.call(ctx, request, dispatch).await;
+        };
+        // Boxed: it is large, and every request of a single lead would carry its size.
+        Box::pin(self.isolate_batch(ctx, request, dispatch, form)).await
     }
 }
 

@@ -181,6 +181,8 @@ impl<L: Layer> Layer for SingleFlight<L> {
         request: Arc<Request>,
         dispatch: Dispatch,
     ) -> Result<Response, Error> {
+        // The future of a request that is not shared is boxed too: it is large, and a shared read would
+        // carry its size.
         let written = match &*request {
             Request::Get(_) | Request::List(_) | Request::Search(_) if self.enabled => {
                 return self.share(ctx, request).await;
@@ -190,7 +192,7 @@ impl<L: Layer> Layer for SingleFlight<L> {
             | Request::Search(_)
             | Request::BatchRead(_)
             | Request::ReadAssociations { .. } => {
-                return self.inner.call(ctx, request, dispatch).await;
+                return self.inner.call(ctx, request, dispatch).boxed().await;
             }
             Request::Update(update) if update.id_property.is_none() => Written::One(&update.id),
             Request::Archive(id) => Written::One(id),
@@ -201,7 +203,7 @@ impl<L: Layer> Layer for SingleFlight<L> {
             | Request::BatchUpsert(_)
             | Request::BatchArchive(_) => Written::Any,
         };
-        let result = self.inner.call(ctx, Arc::clone(&request), dispatch).await;
+        let result = self.inner.call(ctx, Arc::clone(&request), dispatch).boxed().await;
         self.invalidate(&written);
         result
     }

@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use http::{HeaderName, HeaderValue};
-use tokio::time::{Instant, error::Elapsed, timeout_at};
+use tokio::time::{Instant, Timeout, timeout_at};
 
 use crate::grpc::methods::MethodKind;
 
@@ -64,8 +64,8 @@ impl DeadlinePolicy {
 
 impl Deadlines {
     /// Waits for the response headers until their deadline.
-    pub(crate) async fn enforce<F: Future>(self, response: F) -> Result<F::Output, Elapsed> {
-        timeout_at(self.response + HANDLER_GRACE, response).await
+    pub(crate) fn enforce<F: Future>(self, response: F) -> Timeout<F> {
+        timeout_at(self.response + HANDLER_GRACE, response)
     }
 }
 

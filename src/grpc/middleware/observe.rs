@@ -154,10 +154,11 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
         let body = MeteredBody::new(body, &parts.headers, Arc::clone(&state), policy.max_message);
         let call =
             AdmittedCall { method: number, state: Arc::clone(&state), peer: self.peer.clone() };
-        let handled = handle(Arc::clone(&self.shared), call, parts, body);
+        let shared = Arc::clone(&self.shared);
         let span = log.span().clone();
         let work = async move {
-            let handled = AssertUnwindSafe(handled).catch_unwind();
+            // Built here, so that its future is not moved from one place to another in each call.
+            let handled = AssertUnwindSafe(handle(shared, call, parts, body)).catch_unwind();
             let response = match deadlines.enforce(handled).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(_panic)) => {

@@ -1,6 +1,6 @@
 //! Secret text: wiped from memory on drop, redacted in all output.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use zeroize::Zeroizing;
 
@@ -8,19 +8,20 @@ use zeroize::Zeroizing;
 /// leaked secret in any output.
 pub const SECRET_MARKER: &str = "hush";
 
-/// A secret text. `Debug` prints `[redacted]`, there is no `Display`, and the memory is wiped on drop.
+/// A secret text. `Debug` prints `[redacted]`, there is no `Display`, and the memory is wiped when the
+/// last clone is dropped. Clones share the text.
 ///
 /// Comparison detects changes of secrets. It is not constant-time, so it must not verify
 /// credentials of callers.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 // === impl Secret ===
 
 impl Secret {
     /// Takes over the text; the caller should keep no copy of it.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
+        Self(Arc::new(Zeroizing::new(text.into())))
     }
 
     /// The text itself. Every call site is one where the secret leaves this type.

@@ -7,7 +7,7 @@
 //! should share a ledger.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -53,6 +53,9 @@ pub(crate) struct ExternalUsage {
     suspected_at: Option<u64>,
     /// Own slots in flight, with when they were sent. `None` if they are not sent yet.
     in_flight: BTreeMap<u64, Option<Instant>>,
+    /// Sent slots in flight, in order of sending. Every response counts the slots sent before its own;
+    /// they are few if responses arrive in order, however many are in flight.
+    sent: BTreeSet<(Instant, u64)>,
     /// Estimated arrivals of own calls in the last two windows, the oldest first.
     arrivals: VecDeque<Instant>,
     /// True if a call has ever ended.
@@ -90,17 +93,20 @@ impl ExternalUsage {
 
     /// The call of a slot is sent now.
     pub(crate) fn mark_sent(&mut self, slot: u64, now: Instant) {
-        self.in_flight.insert(slot, Some(now));
+        if let Some(Some(earlier)) = self.in_flight.insert(slot, Some(now)) {
+            self.sent.remove(&(earlier, slot));
+        }
+        self.sent.insert((now, slot));
     }
 
     /// A slot was not used.
     pub(crate) fn release(&mut self, slot: u64) {
-        self.in_flight.remove(&slot);
+        self.remove(slot);
     }
 
     /// The call of a slot ended.
     pub(crate) fn finish(&mut self, slot: u64, window: Duration, now: Instant) {
-        let Some(sent) = self.in_flight.remove(&slot).flatten() else { return };
+        let Some(sent) = self.remove(slot) else { return };
         self.has_finished = true;
         let arrived = arrival(sent, now);
         let place = self.arrivals.partition_point(|other| *other <= arrived);
@@ -215,6 +221,13 @@ impl ExternalUsage {
         (unheard + 1) * all > left * own.used
     }
 
+    /// Removes a slot from those in flight. Returns when it was sent.
+    fn remove(&mut self, slot: u64) -> Option<Instant> {
+        let sent = self.in_flight.remove(&slot).flatten()?;
+        self.sent.remove(&(sent, slot));
+        Some(sent)
+    }
+
     /// True if the own part is still that of a newcomer.
     fn is_newcomer(&self, own: OwnUsage, now: Instant) -> bool {
         own.used * MAX_CLIENTS <= self.calls(own.window, now) + own.used
@@ -229,8 +242,7 @@ impl ExternalUsage {
     /// ended now.
     fn counted(&self, sent: Instant, window: Duration, now: Instant) -> u64 {
         let at = arrival(sent, now);
-        let before = |other: &&Option<Instant>| other.is_some_and(|other| other <= sent);
-        let in_flight = self.in_flight.values().filter(before).count();
+        let in_flight = self.sent.range(..=(sent, u64::MAX)).count();
         let until = self.arrivals.partition_point(|other| *other <= at);
         let since = self.arrivals.partition_point(|other| *other + window <= at);
         (in_flight + until - since) as u64

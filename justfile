@@ -39,6 +39,10 @@ ci:
 bench *args:
     cargo bench --locked --bench load -- {{ args }}
 
+# Measure thin wrappers in Go, Node and Python beside leadsd: `just bench-peers --seconds 20`
+bench-peers *args:
+    benches/peers/run {{ args }}
+
 # Run the tests several times beside busy loops, to find tests that depend on the clock
 stress *args:
     .ci/stress {{ runs }} {{ loops }} {{ args }}

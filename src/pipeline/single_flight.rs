@@ -52,15 +52,15 @@ struct InFlight {
     caller: Caller,
     /// Dropped when no sharer is left.
     response: WeakShared<SharedResponse>,
-    shared: SharedCall,
+    shared: Arc<SharedCall>,
 }
 
 /// State that the sharers of a read have in common.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct SharedCall {
     cost: Arc<CostMeter>,
     retry_deadline: RetryDeadline,
-    sharers: Arc<Mutex<Sharers>>,
+    sharers: Mutex<Sharers>,
 }
 
 /// The sharers of a read that have not paid for it yet, and what others have paid, in millionths of
@@ -73,7 +73,7 @@ struct Sharers {
 
 /// One sharer. It pays its part when it leaves, with the response or before.
 struct CostShare {
-    shared: SharedCall,
+    shared: Arc<SharedCall>,
     cost: Arc<CostMeter>,
 }
 
@@ -125,7 +125,7 @@ impl<L: Layer> SingleFlight<L> {
         ctx: &CallContext,
         request: &Arc<Request>,
         prior_attempts: u32,
-    ) -> (Shared<SharedResponse>, SharedCall, bool) {
+    ) -> (Shared<SharedResponse>, Arc<SharedCall>, bool) {
         let priority = ctx.requester.priority;
         let hash = self.hasher.hash_one((priority, request));
         let mut in_progress = self.in_progress.lock();
@@ -134,7 +134,7 @@ impl<L: Layer> SingleFlight<L> {
             shared.join(ctx);
             return (response, shared, false);
         }
-        let shared = SharedCall::new(ctx);
+        let shared = Arc::new(SharedCall::new(ctx));
         shared.join(ctx);
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let guard = RemoveOnDrop { in_progress: Arc::clone(&self.in_progress), hash, number };
@@ -159,7 +159,7 @@ impl<L: Layer> SingleFlight<L> {
                 request: Arc::clone(request),
                 caller: ctx.requester.caller.clone(),
                 response: weak,
-                shared: shared.clone(),
+                shared: Arc::clone(&shared),
             });
         }
         (response, shared, true)
@@ -239,7 +239,7 @@ impl SharedCall {
         Self {
             cost: Arc::default(),
             retry_deadline: RetryDeadline::shared(ctx.deadline),
-            sharers: Arc::default(),
+            sharers: Mutex::default(),
         }
     }
 
@@ -253,7 +253,7 @@ impl SharedCall {
 
 impl Drop for CostShare {
     fn drop(&mut self) {
-        let SharedCall { cost, sharers, .. } = &self.shared;
+        let SharedCall { cost, sharers, .. } = &*self.shared;
         let mut sharers = sharers.lock();
         let due = cost.millionths().saturating_sub(sharers.paid) / sharers.remaining.max(1);
         sharers.remaining = sharers.remaining.saturating_sub(1);
@@ -285,14 +285,14 @@ fn joinable(
     reads: &[InFlight],
     ctx: &CallContext,
     request: &Request,
-) -> Option<(Shared<SharedResponse>, SharedCall)> {
+) -> Option<(Shared<SharedResponse>, Arc<SharedCall>)> {
     let is_same =
         |read: &&InFlight| read.priority == ctx.requester.priority && *read.request == *request;
     let own_or_sent = reads
         .iter()
         .filter(is_same)
         .filter(|read| read.caller == ctx.requester.caller || read.shared.cost.is_in_progress());
-    own_or_sent.filter_map(|read| Some((read.response.upgrade()?, read.shared.clone()))).next()
+    own_or_sent.filter_map(|read| Some((read.response.upgrade()?, Arc::clone(&read.shared)))).next()
 }
 
 /// True if an error is about the call that made the request, and not about its content.

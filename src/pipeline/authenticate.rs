@@ -53,12 +53,8 @@ impl<L: Layer> Layer for Authenticate<L> {
         mut dispatch: Dispatch,
     ) -> Result<Response, Error> {
         let token = self.token(ctx, &mut dispatch).await?;
-        let replay = Dispatch {
-            permit: None,
-            token: None,
-            retry_deadline: dispatch.retry_deadline.clone(),
-            prior_attempts: dispatch.prior_attempts,
-        };
+        let (retry_deadline, prior_attempts) =
+            (dispatch.retry_deadline.clone(), dispatch.prior_attempts);
         dispatch.token = Some(token.clone());
         let rejected = match self.inner.call(ctx, Arc::clone(&request), dispatch).await {
             Ok(response) => return Ok(response),
@@ -66,7 +62,8 @@ impl<L: Layer> Layer for Authenticate<L> {
         };
         // A 401 proves that HubSpot did not act on the request.
         let token = self.tokens.replacement_for(&token, rejected, ctx.deadline).await;
-        let replay = Dispatch { token: Some(token.map_err(unavailable)?), ..replay };
+        let token = Some(token.map_err(unavailable)?);
+        let replay = Dispatch { permit: None, token, retry_deadline, prior_attempts };
         match self.inner.call(ctx, request, replay).await {
             Err(error) if rejection(&error).is_some() => Err(Error::new(
                 Reason::CredentialRejected,

@@ -156,10 +156,10 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
             AdmittedCall { method: number, state: Arc::clone(&state), peer: self.peer.clone() };
         let shared = Arc::clone(&self.shared);
         let span = log.span().clone();
-        let work = async move {
-            // Built here, so that its future is not moved from one place to another in each call.
-            let handled = AssertUnwindSafe(handle(shared, call, parts, body)).catch_unwind();
-            let response = match deadlines.enforce(handled).await {
+        let handled = AssertUnwindSafe(handle(shared, call, parts, body)).catch_unwind();
+        // Not an async block, which would reserve space for the future of the handler twice.
+        let work = deadlines.enforce(handled).map(move |handled| {
+            let response = match handled {
                 Ok(Ok(response)) => response,
                 Ok(Err(_panic)) => {
                     let error = Error::new(Reason::Internal, "internal error: the handler failed")
@@ -173,7 +173,7 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
                 }
             };
             Ok(respond(log, response))
-        };
+        });
         Box::pin(work.instrument(span))
     }
 }

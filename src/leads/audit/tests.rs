@@ -75,10 +75,10 @@ async fn a_write_is_one_event_with_its_caller_and_its_lead() {
         &[
             "audit.operation=\"UpdateLead\"",
             "audit.outcome=\"OK\"",
-            "audit.repeat=false",
+            "audit.replayed=false",
             "audit.inputs=1",
             "caller=\"web\"",
-            "caller.known=false",
+            "caller.authenticated=false",
             "portal=\"default\"",
             "lead.id=\"7\"",
         ],
@@ -136,7 +136,7 @@ async fn a_write_that_panics_has_an_unknown_outcome() {
     let write = async { panic!("the write panics") };
     let written = AssertUnwindSafe(entry.run::<Written>(write)).catch_unwind();
     assert!(written.await.is_err());
-    assert_has(&only(&logs), &["audit.outcome=\"WRITE_OUTCOME_UNKNOWN\"", "audit.repeat=false"]);
+    assert_has(&only(&logs), &["audit.outcome=\"WRITE_OUTCOME_UNKNOWN\"", "audit.replayed=false"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,14 +147,14 @@ async fn a_repeat_is_an_event_of_its_own_with_the_first_outcome() {
     drop(entry);
     repeat.answered(&Ok(Written(tally(&[Ok("7")]))));
     let event = only(&logs);
-    assert_has(&event, &["audit.outcome=\"OK\"", "audit.repeat=true", "lead.id=\"7\""]);
+    assert_has(&event, &["audit.outcome=\"OK\"", "audit.replayed=true", "lead.id=\"7\""]);
 
     let (logs, _guard) = capture("info");
     let entry = AuditEntry::new(&context(), "CreateLead", 1);
     let repeat = entry.repeat();
     drop(entry);
     repeat.answered::<Written>(&Err(rejected()));
-    assert_has(&only(&logs), &["audit.outcome=\"VALIDATION_FAILED\"", "audit.repeat=true"]);
+    assert_has(&only(&logs), &["audit.outcome=\"VALIDATION_FAILED\"", "audit.replayed=true"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,7 +164,7 @@ async fn the_first_call_is_no_repeat() {
     let repeat = entry.repeat();
     entry.run(std::future::ready(Written(tally(&[Ok("7")])))).await;
     repeat.answered(&Ok(Written(tally(&[Ok("7")]))));
-    assert_has(&only(&logs), &["audit.repeat=false"]);
+    assert_has(&only(&logs), &["audit.replayed=false"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ what Kubernetes brings in. A key that is computed here may not be in `config`; _
 {{- include "leadsd.seconds" (dig "grpc" "shutdown_grace" "25s" .Values.config) -}}
 {{- end -}}
 
-{{- /* Most pods there can be for long. */ -}}
+{{- /* Maximum number of pods, except during upgrades. */ -}}
 {{- define "leadsd.replicas" -}}
 {{- ternary .Values.autoscaling.maxReplicas .Values.replicas .Values.autoscaling.enabled -}}
 {{- end -}}
@@ -92,7 +92,7 @@ auth:
 {{- end }}
 {{- end -}}
 
-{{- /* How many replicas share is for as long as their store has not told. */ -}}
+{{- /* Number of replicas that is assumed until their store has reported it. */ -}}
 {{- define "leadsd.config.quota" -}}
 {{- $folder := include "leadsd.folder" . -}}
 {{- $shared := dig "quota" "shared" (dict) .Values.config -}}

@@ -1,4 +1,4 @@
-//! The cheapest HubSpot possible: it answers every request with the same lead from memory, so that a
+//! The cheapest possible HubSpot: it responds to every request with the same lead from memory, so that a
 //! comparison measures the servers in front of it.
 
 use std::{future::Future, io};

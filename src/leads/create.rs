@@ -1,7 +1,7 @@
 //! Idempotent creates: the outcome is resolved if the response is lost.
 //!
 //! HubSpot has no idempotency key, but a property with unique values serves as one: every create
-//! writes a tag into it. If the response to a create is lost, a lookup by the tag tells whether the
+//! writes a tag into it. If the response to a create is lost, a lookup by the tag shows whether the
 //! lead exists. Only if it does not is the create sent again; should the first request still be on
 //! its way, HubSpot rejects the second one that arrives.
 
@@ -215,7 +215,7 @@ fn lookup_result(outcome: Outcome) -> Result<Option<Lead>, Error> {
     }
 }
 
-/// Pauses before a lookup. The first one extends the deadline so that there is time to look.
+/// Pauses before a lookup. The first one extends the deadline so that there is time for a lookup.
 async fn backoff(ctx: CallContext, round: u32) -> CallContext {
     let ctx = if round == 1 { ctx.extended_to(Instant::now() + RESOLVE_TIMEOUT) } else { ctx };
     sleep(FIRST_BACKOFF * 2_u32.pow(round - 1)).await;

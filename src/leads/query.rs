@@ -154,7 +154,7 @@ pub struct BatchRead {
     pub id_property: Option<String>,
     /// Property names; none means HubSpot's default set.
     pub properties: Vec<String>,
-    /// Properties to answer with their history.
+    /// Properties to return with their history.
     pub properties_with_history: Vec<String>,
     /// From the recycle bin.
     pub archived: bool,

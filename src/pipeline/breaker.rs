@@ -68,7 +68,7 @@ fn health(result: &Result<Response, Error>) -> Option<Health> {
     match error.reason() {
         Reason::UpstreamUnavailable | Reason::WriteOutcomeUnknown => Some(Health::Down),
         Reason::DeadlineExceeded | Reason::CredentialUnavailable => None,
-        // Rejected by the portal's own quota: HubSpot was not asked.
+        // Rejected by the portal's own quota: HubSpot was not called.
         Reason::RateLimited | Reason::DailyLimitReached | Reason::Overloaded
             if error.local_limit().is_some() =>
         {

@@ -81,7 +81,7 @@ impl Http {
         );
         let error_body_deadline = error_body_deadline(ctx, operation);
         if status == StatusCode::TOO_MANY_REQUESTS {
-            // The body says which limit rejected the request, and for how long.
+            // The body names the limit that rejected the request, and the duration.
             let result = head.read(error_body_deadline).await;
             let rejection = result.as_ref().err().filter(|_| !operation.spec().has_own_limit());
             permit.observe(limits.observation(rejection));

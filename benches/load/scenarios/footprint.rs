@@ -96,7 +96,7 @@ async fn measure_queued(fakes: &Fakes, figures: &mut Figures) {
     drop(load);
 }
 
-/// Calls that HubSpot does not answer, each on a separate connection: without TLS there is no
+/// Calls without a response of HubSpot, each on a separate connection: without TLS there is no
 /// HTTP/2. No account has such a limit; the figure shows the memory of one call.
 async fn measure_sent(fakes: &Fakes, idle: f64, figures: &mut Figures) {
     if machine::max_open_files() < OPEN_FILES {

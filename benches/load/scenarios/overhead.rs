@@ -1,4 +1,4 @@
-//! CPU time of a GetLead in the service, by that of a bare forwarder that gives the same answer.
+//! CPU time of a GetLead in the service, by that of a bare forwarder that returns the same response.
 //!
 //! Every server runs in a separate process, pinned to one core, with the same allocator and the same
 //! transport settings. The load and the upstream share another core. The servers take turns in one
@@ -93,7 +93,7 @@ async fn service(name: &str, fakes: &Fakes, upstream: &str, settings: &[(&str, &
     Lane::new(name, process, &grpc, CONNECTIONS).await
 }
 
-/// A comparison is worth something only if all servers give the same answer.
+/// Asserts that all servers return the same response, so that they are comparable.
 async fn assert_same_answers(lanes: &[Lane]) {
     let expected = lanes[0].get_lead(LEAD_ID).await;
     for lane in &lanes[1..] {

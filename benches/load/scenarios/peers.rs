@@ -137,7 +137,7 @@ async fn measure_bound(plan: &Plan, contenders: &[Contender], figures: &mut Figu
     }
 }
 
-/// Compares the answers of all servers for the first lead.
+/// Compares the responses of all servers for the first lead.
 async fn assert_same_answers(rivals: &[Rival]) {
     let expected = comparable_answer(&rivals[0]).await;
     for rival in &rivals[1..] {
@@ -145,7 +145,7 @@ async fn assert_same_answers(rivals: &[Rival]) {
     }
 }
 
-/// The answer for the first lead, without the times, which differ between fakes, and without the
+/// The response for the first lead, without the times, which differ between fakes, and without the
 /// URL, which HubSpot's Python client does not return.
 async fn comparable_answer(Rival { lane, leads, .. }: &Rival) -> pb::Lead {
     let lead = lane.get_lead(&leads[0]).await;

@@ -1,10 +1,11 @@
 //! Bounded cache whose entries expire: the one cache type of the workspace.
 //!
-//! [`TtlCache`] bounds three things: the number of entries (or their total weight), the time to live
-//! of each entry, and the weight of one entry (at most half of the capacity). Time is
-//! [`tokio::time::Instant`], so tests that pause the clock see entries expire. Storage and eviction
-//! are `quick_cache`, which has no notion of time: the expiry is stored beside the value, checked on
-//! every read, and expired entries are swept while new ones are inserted.
+//! [`TtlCache`] bounds the number of entries (or their total weight), the time to live of each
+//! entry, and the weight of one entry. An entry has at most half of the capacity. Time is
+//! [`tokio::time::Instant`], so tests that pause the clock see entries expire.
+//!
+//! Storage and eviction are `quick_cache`, which has no notion of time. The expiry is stored beside
+//! the value and checked on every read; inserts sweep expired entries.
 //!
 //! Eviction prefers entries that were read again. At least half of the capacity is for new entries,
 //! in order of insertion. Keys are hashed with a random seed, so callers may choose them.

@@ -2,7 +2,7 @@
 //!
 //! A client is built by [`http`], so that roots, timeouts and redirects are decided once. Its responses
 //! are read by [`body`], so that no peer decides how much memory they take. If there is no response,
-//! [`connect_error`] says why in terms of the remedy: the name, the port, the certificate.
+//! [`connect_error`] classifies the cause by its remedy: the name, the port, the certificate.
 //!
 //! Nothing here knows what a request means, and nothing here retries.
 

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// Counts since the portal was added, or since the start for all portals together.
+/// Counts since the portal was added, or since the start in the total of all portals.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Token requests that were granted.

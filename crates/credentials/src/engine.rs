@@ -1,4 +1,4 @@
-//! The task behind one portal: hands events to the [`Machine`], makes the calls that it asks for,
+//! The task behind one portal: hands events to the [`Machine`], makes the calls that it requests,
 //! and publishes the token.
 //!
 //! The loop is restarted when it panics. The machine survives that: it may hold a refresh token that

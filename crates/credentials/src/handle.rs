@@ -56,7 +56,7 @@ impl Handle {
         self.wait(need, deadline).await
     }
 
-    /// Returns a replacement for `rejected`, which HubSpot answered with status 401. Waits until
+    /// Returns a replacement for `rejected`, which HubSpot rejected with status 401. Waits until
     /// the engine has refreshed the token or read the secret again, at most until `deadline`.
     ///
     /// Cancel safe: the engine finishes what it has begun.

@@ -1,4 +1,4 @@
-//! One portal's credential without I/O: events in, commands out. Time, randomness and answers come
+//! One portal's credential without I/O: events in, commands out. Time, randomness and responses come
 //! from outside, so every schedule of faults can be replayed.
 //!
 //! Three machines react to each [`Event`] with [`MachineCommand`]s:

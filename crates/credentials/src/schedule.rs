@@ -14,7 +14,7 @@ pub(crate) const REQUEST_FLOOR: Duration = Duration::from_secs(1);
 /// only if a clock is wrong, and refreshing faster would not help.
 pub(crate) const REPORT_FLOOR: Duration = Duration::from_secs(5);
 
-/// Time for which "the store has no other token" answers further reports about the same token. It
+/// Time for which "the store has no other token" is the result of further reports about the same token. It
 /// bounds the reads under many reports, and is short enough that a new secret is found soon.
 pub(crate) const NO_REPLACEMENT_TTL: Duration = Duration::from_secs(10);
 

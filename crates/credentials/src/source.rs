@@ -17,7 +17,7 @@ pub struct RefreshRequest {
     pub refresh_token: Secret,
 }
 
-/// A successful answer of the token endpoint (RFC 6749, section 5.1).
+/// A successful response of the token endpoint (RFC 6749, section 5.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenResponse {
     /// The new access token.

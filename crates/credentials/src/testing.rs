@@ -24,7 +24,7 @@ pub enum Fault {
     Unavailable,
     /// Answers at once that it is unavailable, and quotes secrets, as a careless port might.
     QuoteSecrets,
-    /// Never answers.
+    /// Never responds.
     Hang,
     /// Store: access denied. Token endpoint: rejection with this error code.
     Reject(&'static str),

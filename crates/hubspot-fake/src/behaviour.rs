@@ -76,7 +76,7 @@ pub struct Behaviour {
     pub token_life: Duration,
     /// Delay of the search index after writes.
     pub index_lag: Duration,
-    /// Maximum length of path and query. Gateways answer 414 somewhere between 8,000 and 16,000
+    /// Maximum length of path and query. Gateways respond with 414 somewhere between 8,000 and 16,000
     /// characters.
     pub longest_url: usize,
 }

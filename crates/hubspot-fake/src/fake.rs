@@ -353,7 +353,7 @@ impl FakeHubspot {
         self.account.lock().scripts.iter().map(|entry| entry.times).sum()
     }
 
-    /// Number of requests in progress: received, not answered, and not aborted by the client.
+    /// Number of requests in progress: received, without a response, and not aborted by the client.
     pub fn in_flight(&self) -> usize {
         // The account holds one reference, and each request another.
         Arc::strong_count(&self.account.lock().in_flight) - 1

@@ -72,7 +72,7 @@ impl Daily {
         if self.probe.is_some() {
             self.probe = Some(self.next_probe(now));
         }
-        // Without a size only a 429 of this day tells that the limit is exhausted.
+        // Without a size only a 429 of this day shows that the limit is exhausted.
         self.is_closed &= !self.is_early(now);
     }
 

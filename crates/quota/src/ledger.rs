@@ -24,7 +24,7 @@ pub const TENTHS: usize = 10;
 /// A point in time by the ledger's clock: microseconds since an epoch that the ledger chooses.
 pub type LedgerInstant = i64;
 
-/// The store that replicas share. One exchange reports and asks for permits.
+/// The store that replicas share. One exchange reports calls and requests permits.
 #[async_trait]
 pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// Reports outcomes of permits, and requests more. The quota waits a quarter of a second for the

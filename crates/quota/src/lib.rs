@@ -65,7 +65,7 @@
 //! - [`Account::check_deadline`] rejects a request whose permit cannot come in time.
 //! - [`Permit::mark_sent`] counts the request and its leads; [`Permit::observe`] takes an
 //!   [`Observation`]. Dropping a permit releases it on every other path.
-//! - [`Rejected`] says which limit rejected a request, its [`Reason`] and when to retry.
+//! - [`Rejected`] names the limit that rejected a request, its [`Reason`] and when to retry.
 //! - [`Requester`] is a [`Caller`] and its [`Priority`].
 //! - [`Account::snapshot`] and [`Quota::snapshots`] are the read models; [`Account::write_queue`] takes
 //!   the statistics of writes that wait for an earlier write.

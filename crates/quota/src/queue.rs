@@ -1,8 +1,8 @@
 //! The queue for one bucket: fair shares among callers, interactive requests before bulk requests, and
 //! every tenth permit to bulk.
 //!
-//! Fair shares divide permits. A request of a group is charged for its part of a full batch when it is
-//! queued, and for the rest of its part when the batch is dispatched. A cancelled request is refunded.
+//! Fair shares divide permits. A queued request of a group is charged for its part of a full batch.
+//! The dispatch of the batch charges the rest of its part. A cancelled request is refunded.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -39,7 +39,7 @@ pub(crate) struct Queue {
     shares: FairShares,
     entries: BTreeMap<Key, QueueEntry>,
     groups: HashMap<u64, BTreeSet<Key>>,
-    /// Number of permits that all entries need. Kept up to date, because every new request asks.
+    /// Number of permits that all entries need. Kept up to date, because every new request reads it.
     permits: usize,
     interactive_in_a_row: u32,
 }

@@ -81,7 +81,7 @@ pub(crate) struct ReplicaLease {
     /// The same, while the exchange that reports it is in flight.
     closing: Option<Instant>,
     empty_grant: Option<EmptyGrant>,
-    /// Permits that were granted before the oldest that still counts, as the ledger last said.
+    /// Permits that were granted before the oldest that still counts, by the last response of the ledger.
     oldest: u64,
     replicas: u32,
     activity: Activity,
@@ -357,7 +357,7 @@ impl ReplicaLease {
 // === impl EmptyGrant ===
 
 impl EmptyGrant {
-    /// `Some` if permits were asked for and none was granted. The next one is expected at `next`.
+    /// `Some` if permits were requested and none was granted. The next one is expected at `next`.
     fn after(
         request: &ExchangeRequest,
         grant: &Grant,

@@ -1,9 +1,9 @@
 //! A rolling window, counted by the client.
 //!
-//! HubSpot counts a call on arrival, some time between request and response. A slot is therefore held
-//! until the response, or for the assumed transit time if that is shorter, and then for one length of
-//! the window. By then the call has left HubSpot's window too. A call with a longer transit can be
-//! rejected with 429.
+//! HubSpot counts a call on arrival, some time between request and response. A slot is therefore
+//! held until the response, but at most for the assumed transit time. Then it is held for one
+//! length of the window, after which the call has left HubSpot's window too. A call with a longer
+//! transit can be rejected with 429.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -121,7 +121,7 @@ impl TestApp {
         self.hubspot.add_lead(&self.contact, &json!({"hs_lead_name": name})).expect("a good lead")
     }
 
-    /// Method and path of each request that HubSpot has answered, without the token endpoint.
+    /// Method and path of each completed HubSpot request, without the token endpoint.
     pub fn hubspot_calls(&self) -> Vec<String> {
         let log = self.hubspot.log().into_iter();
         log.filter(|call| !call.path.starts_with("/oauth/"))
@@ -311,7 +311,7 @@ impl Builder {
             ("VAULT__POLL_INTERVAL".to_owned(), "1s".to_owned()),
             ("HUBSPOT__BASE_URL".to_owned(), format!("http://{}", hubspot.address())),
             ("HUBSPOT__API_VERSION".to_owned(), self.api_version.to_owned()),
-            // Tests of retries set a number; all others look at each failure.
+            // Tests of retries set a number; all others expect each failure.
             ("HUBSPOT__MAX_ATTEMPTS".to_owned(), "1".to_owned()),
         ];
         for portal in &self.portals {

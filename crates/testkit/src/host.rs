@@ -9,7 +9,7 @@ use tokio::{
 };
 use tracing::{Dispatch, dispatcher};
 
-/// Interval between two looks at the number of tasks.
+/// Interval between two checks of the number of tasks.
 const INTERVAL: Duration = Duration::from_millis(2);
 
 /// A single-threaded runtime on a separate thread.

@@ -11,7 +11,7 @@ use tokio::{
 /// Maximum time for one step of a test. Generous, because a machine with other work is slow.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Interval between two looks at a condition.
+/// Interval between two checks of a condition.
 const INTERVAL: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` holds.
@@ -47,7 +47,7 @@ pub async fn found<T>(what: &str, mut search: impl FnMut() -> Option<T>) -> T {
     found.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
 }
 
-/// Waits until the admin address answers `/ready` with success.
+/// Waits until `/ready` of the admin address succeeds.
 pub async fn wait_ready(admin: &str) {
     eventually("the service is ready", async || {
         get(admin, "/ready").await.is_some_and(|page| page.starts_with("HTTP/1.1 200"))
@@ -55,7 +55,7 @@ pub async fn wait_ready(admin: &str) {
     .await;
 }
 
-/// The page of metrics; `None` if the admin address does not answer.
+/// The page of metrics; `None` if the admin address does not respond.
 pub async fn metrics_page(admin: &str) -> Option<String> {
     let page = get(admin, "/metrics").await?;
     page.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())

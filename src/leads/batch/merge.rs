@@ -58,7 +58,7 @@ where
     let mut pending: Vec<Vec<usize>> = vec![(0..inputs.len()).collect()];
     for requests in 0..MAX_REQUESTS {
         let Some(part) = pending.pop() else { break };
-        // After a rejection an individual request says more.
+        // After a rejection an individual request returns a more specific error.
         if requests > 0 && part.len() == 1 {
             continue;
         }

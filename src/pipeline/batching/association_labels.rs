@@ -247,7 +247,7 @@ mod tests {
         assert!(labels.is_supported("contacts"));
         advance(UNSUPPORTED_TTL).await;
         assert!(labels.is_supported("0-1"));
-        // An empty list that is not returned says how empty lists are rendered.
+        // An omitted empty list shows how empty lists are rendered.
         labels.observe("deals", &links(Vec::new()), None);
         assert_eq!(labels.render("deals", &links(Vec::new())), Ok(None));
     }

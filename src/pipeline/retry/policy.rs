@@ -12,7 +12,7 @@ pub(super) enum Retryable {
     Permanent,
     /// Another attempt is safe and may succeed.
     After {
-        /// Minimum pause: what the peer asked for, or what this kind of failure usually takes.
+        /// Minimum pause: stated by the peer, or usual for this kind of failure.
         min_backoff: Duration,
         /// Maximum number of attempts for this kind of failure, the first one included.
         max_attempts: u32,

@@ -134,7 +134,7 @@ impl WriteQueues {
         Entered { number, ready }
     }
 
-    /// Removes a write that completed or was cancelled. `was_sent` is whether HubSpot was asked.
+    /// Removes a write that completed or was cancelled. `was_sent` is true if HubSpot was called.
     pub(super) fn leave(&mut self, number: u64, was_sent: bool, now: Instant) {
         let Some(Write { keys, state }) = self.writes.remove(&number) else { return };
         match state {
@@ -182,7 +182,7 @@ impl LatencyEstimate {
         self.latest = duration;
     }
 
-    /// Lower estimate of the duration of one write: one that hung says nothing about later ones.
+    /// Lower estimate of the duration of one write: a write that hung does not predict later ones.
     fn estimate(&self) -> Option<Duration> {
         self.mean.map(|mean| mean.min(self.latest))
     }

@@ -41,7 +41,7 @@ pub(super) struct CallsInFlight {
     _task: Task,
 }
 
-/// The answer of a port.
+/// The response of a port.
 #[derive(Debug)]
 pub(super) enum CallResult {
     Read(Result<VersionedSecret, StoreError>),
@@ -130,7 +130,7 @@ impl PortCalls {
 // === impl CallResult ===
 
 impl CallResult {
-    /// The port that answers, for logs.
+    /// Name of the port, for logs.
     pub(super) fn port(&self) -> &'static str {
         match self {
             Self::Read(_) | Self::Version(_) | Self::Written(..) => "secret store",
@@ -138,7 +138,7 @@ impl CallResult {
         }
     }
 
-    /// The event that the answer is for the machines. Reads the clock only if the event has a
+    /// The event of the response for the machines. Reads the clock only if the event has a
     /// wall-clock time.
     pub(super) fn into_event(self, wall: impl FnOnce() -> Timestamp) -> Event {
         match self {

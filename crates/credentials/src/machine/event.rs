@@ -18,17 +18,17 @@ pub(crate) enum Event {
     Tick { wall: Timestamp },
     /// Callers or operators sent signals.
     Signalled(PendingSignals),
-    /// The store answered [`PortCall::ReadSecret`].
+    /// The store responded to [`PortCall::ReadSecret`].
     SecretRead(Result<VersionedSecret, StoreError>),
-    /// The store answered [`PortCall::PollVersion`].
+    /// The store responded to [`PortCall::PollVersion`].
     VersionPolled(Result<VersionState, StoreError>),
-    /// The store answered [`PortCall::WriteRefreshToken`].
+    /// The store responded to [`PortCall::WriteRefreshToken`].
     RefreshTokenWritten { refresh_token: Secret, result: Result<u64, StoreError> },
-    /// The token endpoint answered [`PortCall::RequestToken`].
+    /// The token endpoint responded to [`PortCall::RequestToken`].
     TokenAnswered {
         request: RefreshRequest,
         sent: Instant,
-        /// Wall-clock time of the answer.
+        /// Wall-clock time of the response.
         wall: Timestamp,
         result: Result<TokenResponse, GrantError>,
     },
@@ -85,7 +85,7 @@ pub(crate) enum MachineCommand {
     Raise(Event),
 }
 
-/// A call to a port. The answer comes back as an event.
+/// A call to a port. The response is an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PortCall {
     /// Reads the secret.

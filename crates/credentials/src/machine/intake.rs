@@ -11,7 +11,7 @@ use leadsd_base::secret::Secret;
 /// Stands for an error text that quotes a secret.
 const REDACTED: &str = "[redacted]";
 
-/// Replaces invalid answers by errors, and error texts that quote one of `secrets` or the secrets
+/// Replaces invalid responses by errors, and error texts that quote one of `secrets` or the secrets
 /// of the request by [`REDACTED`].
 pub(super) fn checked(event: Event, secrets: &[&Secret]) -> Event {
     match event {

@@ -120,7 +120,7 @@ impl SecretWatch {
     }
 
     /// True if a token request may be sent without asking the store first. A retry follows an
-    /// attempt that had asked, so an older confirmation suffices. If the store fails, asking it
+    /// attempt after a check, so an older confirmation suffices. If the store fails, asking it
     /// again would only delay the request.
     pub(super) fn is_confirmed(&self, is_retry: bool, now: Instant) -> bool {
         if self.read.is_due(now) || self.reading {

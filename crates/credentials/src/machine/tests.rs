@@ -1,4 +1,4 @@
-//! Each machine alone: tables of events and the commands that they cause.
+//! Each machine individually: tables of events and the commands that they cause.
 
 use std::{sync::Arc, time::Duration};
 

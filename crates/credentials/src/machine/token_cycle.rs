@@ -162,7 +162,7 @@ impl TokenCycle {
         }
     }
 
-    /// HubSpot says that the active token has expired.
+    /// Handles a report that HubSpot considers the active token expired.
     fn on_expired(&mut self, cx: &mut Context<'_>) {
         if !self.tokens.is_refreshable() {
             return self.on_invalid(cx);
@@ -282,7 +282,7 @@ impl TokenCycle {
         cx.journal.record(&mut self.failure, FailureClass::GrantRejected);
         warn!(portal = %cx.journal.portal, oauth.error = code, "Token endpoint rejects the credential");
         if cx.facts.request.as_ref() != Some(request) {
-            // Another secret was adopted meanwhile; the rejection says nothing about it.
+            // Another secret was adopted meanwhile; the rejection does not concern it.
             self.refresh.due_by(cx.now);
             return;
         }

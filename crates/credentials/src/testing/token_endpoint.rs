@@ -134,12 +134,12 @@ impl TokenEndpoint {
         self.state().faults.clear();
     }
 
-    /// Decides requests at once, but answers them only after [`TokenEndpoint::release`].
+    /// Decides requests at once, but responds only after [`TokenEndpoint::release`].
     pub fn hold(&self) {
         self.state().held = true;
     }
 
-    /// Releases all held answers, and those to come.
+    /// Releases all held responses, present and future.
     pub fn release(&self) {
         self.state().held = false;
         self.gate.add_permits(1_000);
@@ -222,7 +222,7 @@ impl TokenSource for TokenEndpoint {
 // === impl State ===
 
 impl State {
-    /// A token lives from the moment the request was received, however long the answer takes.
+    /// A token lives from the moment the request was received, regardless of the delay of the response.
     fn decide(
         &mut self,
         request: &RefreshRequest,

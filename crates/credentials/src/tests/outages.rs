@@ -1,6 +1,6 @@
-//! Outages of the store and of the token endpoint, in every way they can be out. Each story asserts
-//! that no call failed while a good token existed, that all is well 30 s after the outage, and that
-//! the calls made meanwhile are bounded.
+//! Outages of the store and of the token endpoint, of every kind. Each test asserts that no call
+//! failed while a valid token existed, that the service recovered within 30 s, and that the number
+//! of calls is bounded.
 
 use tokio::time::sleep;
 

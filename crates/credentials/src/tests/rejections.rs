@@ -233,7 +233,7 @@ async fn a_report_of_expiry_after_one_of_an_invalid_token_refreshes() {
 
 #[tokio::test(start_paused = true)]
 async fn an_expiry_reported_right_after_a_verdict_waits_for_the_refresh() {
-    // "The store has no other" says nothing about whether a refresh helps.
+    // "The store has no other" does not exclude that a refresh helps.
     let world = World::oauth();
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();

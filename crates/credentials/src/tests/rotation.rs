@@ -114,7 +114,7 @@ async fn a_store_outage_loses_no_rotated_token() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_whose_answer_is_lost_is_recognised_as_done() {
-    // The write arrives, but its answer comes after the time limit.
+    // The write arrives, but its response comes after the timeout.
     let world = rotating(Rotation::Strict);
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();

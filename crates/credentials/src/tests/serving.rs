@@ -209,7 +209,7 @@ async fn a_slow_answer_shortens_the_life_by_what_it_took() {
     let left = status(&credentials).expires_in.unwrap();
     assert_eq!(left, LIFE - seconds(6), "it may have been issued when the grant was sent");
 
-    // Even if the answer took longer than the token lives by then, it is given a chance.
+    // A token is published even if its response took longer than its lifetime.
     let world = World::oauth();
     world.endpoint.set_life(seconds(4));
     world.endpoint.fail(Fault::Slow(seconds(6)));

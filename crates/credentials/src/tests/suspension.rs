@@ -269,7 +269,7 @@ async fn a_rejection_during_a_store_outage_suspends_and_the_store_decides_later(
 #[tokio::test(start_paused = true)]
 async fn an_error_code_from_outside_is_not_passed_on_as_text() {
     let world = World::oauth();
-    // The double answers with both secrets as the "code"; the log capture would find them.
+    // The double responds with both secrets as the "code"; the log capture would find them.
     world.endpoint.fail(Fault::RejectQuotingSecrets);
     let credentials = world.start();
     let handle = credentials.handle("default").unwrap();

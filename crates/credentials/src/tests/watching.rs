@@ -208,7 +208,7 @@ async fn recreated_secret_restarts_at_version_one_and_is_used() {
     expect_token(handle.token(within(seconds(1))).await);
     world.store.purge(PATH);
     world.store.put(PATH, static_secret("anew"));
-    // Two polls are needed to tell it from a lagging replica of the store.
+    // Two polls distinguish it from a lagging replica of the store.
     sleep(RECOVERY * 2).await;
     assert_eq!(text(&expect_token(handle.token(at_once()).await)), "anew");
     assert_eq!(status(&credentials).secret_version, Some(1));

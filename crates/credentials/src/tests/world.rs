@@ -48,7 +48,7 @@ pub(super) struct World {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Logs(Arc<Mutex<Vec<String>>>);
 
-/// A caller that asks for a token every second and may not wait for it.
+/// A caller that requests a token every second and may not wait for it.
 #[derive(Debug)]
 pub(super) struct Probe {
     seen: Arc<Mutex<Seen>>,
@@ -110,7 +110,7 @@ impl World {
         world
     }
 
-    /// Stores an OAuth secret and has the token endpoint accept it; answers the version.
+    /// Stores an OAuth secret and has the token endpoint accept it; returns the version.
     pub(super) fn store_oauth(
         &self,
         path: &str,
@@ -151,7 +151,7 @@ impl World {
         })
     }
 
-    /// Starts a caller that asks every second. The token endpoint double validates the token.
+    /// Starts a caller that requests a token every second. The token endpoint double validates the token.
     pub(super) fn probe(&self, handle: &Handle) -> Probe {
         let (endpoint, handle) = (Arc::clone(&self.endpoint), handle.clone());
         let seen = Arc::new(Mutex::new(Seen::default()));

@@ -44,7 +44,7 @@ pub(super) struct State {
 /// Next step for a queue.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Continue as the limiter says.
+    /// Step of the limiter.
     Next(Next),
     /// Reject these requests: the daily limit is exhausted.
     Exhausted(Vec<Waiting>, Rejected),

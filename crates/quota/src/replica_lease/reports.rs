@@ -35,7 +35,7 @@ impl Reports {
         self.changed.is_empty() && self.unused.is_empty()
     }
 
-    /// Reserves numbers for permits that are asked for, and returns the first.
+    /// Reserves numbers for requested permits, and returns the first.
     pub(super) fn reserve(&mut self, permits: usize) -> u64 {
         let first = self.next_number;
         self.next_number += permits as u64;

@@ -15,7 +15,7 @@ const RELEASE: Duration = if cfg!(test) { CALLS_END } else { Duration::from_secs
 /// Time for all tasks to end after the service has stopped; short for the same reason.
 const TASKS_END: Duration = if cfg!(test) { CALLS_END } else { PATIENCE };
 
-/// Interval between two looks at the metrics.
+/// Interval between two reads of the metrics.
 const INTERVAL: Duration = Duration::from_millis(5);
 
 /// Metrics of the resources in use.

@@ -120,7 +120,7 @@ fn a_saved_refresh_token_is_the_one_in_use() {
     assert_eq!(portal.tick(0), [write(1, "rt-2")]);
     portal.answer(0, written("rt-2", Ok(2)));
     assert!(portal.machine.can_end());
-    // Five seconds after the store was asked last, it is asked again before the refresh.
+    // Five seconds after the last check of the store, it is checked again before the refresh.
     assert_eq!(portal.tick(1_200_000), [PortCall::PollVersion]);
     portal.answer(1_200_000, Event::VersionPolled(Ok(VersionState::Live(2))));
     assert_eq!(portal.tick(1_200_000), [PortCall::RequestToken(request("rt-2"))]);

@@ -219,7 +219,7 @@ fn failures_of_a_read_that_do_not_pass() {
         let event = Event::SecretRead(Err(error));
         bench.expect(0, event, none(), &[raise(Event::ReadRejected)]);
         assert_eq!(bench.machine.failure(), Some(class));
-        // Any answer does not end a failure of the secret itself; its own version does.
+        // A response does not end a failure of the secret itself; a new version does.
         bench.expect(
             1_000,
             Event::VersionPolled(Err(StoreError::NotFound)),
@@ -313,7 +313,7 @@ fn denied_metadata_is_replaced_by_reads_for_a_while() {
     bench.send(620_999, &Event::SecretRead(Ok(oauth(3, "rt"))), none());
     bench.expect(660_000, READ, none(), &[]);
     bench.expect(660_000, POLL, none(), &[poll()]);
-    // An operator's request has it tried at once, and an answer is believed.
+    // An operator's request retries at once, and its response is adopted.
     bench.expect(660_000, denied(), none(), &[]);
     bench.expect(660_000, Event::SecretWanted { afresh: true }, none(), &[]);
     bench.expect(660_000, READ, none(), &[read()]);

@@ -56,7 +56,7 @@ fn adopted(secret: VersionedSecret, previous_request: Option<RefreshRequest>) ->
 }
 
 impl Bench<TokenCycle> {
-    /// The answer at `ms` to a request that was sent at `sent_ms`; the wall clock agrees.
+    /// The response at `ms` to a request that was sent at `sent_ms`; the wall clock agrees.
     fn answer(&self, sent_ms: u64, ms: u64, result: Result<TokenResponse, GrantError>) -> Event {
         let wall = wall(i64::try_from(ms / 1_000).unwrap());
         Event::TokenAnswered { request: request("rt"), sent: self.at(sent_ms), wall, result }
@@ -554,7 +554,7 @@ fn an_invalid_token_has_the_secret_read_once() {
     let known = Some(NoReplacement { generation: 1, until });
     assert_eq!(bench.machine.tokens.no_replacement, known);
     assert_eq!(bench.journal.last_failure, Some(FailureClass::TokenRejected));
-    // Reports are answered with that for ten seconds, then the secret is read again.
+    // Reports have this result for ten seconds, then the secret is read again.
     bench.expect(69_999, invalid(1), confirmed(), &[]);
     assert!(bench.machine.is_rejected(bench.at(69_999)));
     bench.expect(70_000, invalid(1), confirmed(), &[READ_WANTED]);

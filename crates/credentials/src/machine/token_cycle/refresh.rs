@@ -41,7 +41,7 @@ impl Refresh {
         self.wall_due = None;
     }
 
-    /// True if a planned refresh has become due on the wall clock alone.
+    /// True if a planned refresh has become due only on the wall clock.
     pub(in crate::machine) fn wall_clock_passed(&mut self, now: Instant, wall: Timestamp) -> bool {
         self.wall_due.take_if(|at| *at <= wall).is_some()
             && !self.attempt.is_due(now)
@@ -70,7 +70,7 @@ impl Refresh {
         self.sent_at = Some(now);
     }
 
-    /// A token request that was in flight will not be answered.
+    /// Records that the response to a token request in flight is lost.
     pub(in crate::machine) fn lost(&mut self, now: Instant) {
         if std::mem::take(&mut self.in_flight) {
             self.due_by(now);

@@ -19,7 +19,7 @@ pub(in crate::machine) struct Tokens {
     pub(in crate::machine) published_at: Option<Instant>,
     /// True if the credential is newer than the active token.
     pub(in crate::machine) outdated: bool,
-    /// The generation that HubSpot rejected, while the store is asked for another token.
+    /// The generation that HubSpot rejected, while the store is checked for another token.
     pub(in crate::machine) replacement_wanted: Option<u64>,
     pub(in crate::machine) no_replacement: Option<NoReplacement>,
     /// The last generation that was reported as expired or invalid.
@@ -80,13 +80,13 @@ impl Tokens {
     }
 
     /// True if HubSpot rejected the active token and there was no replacement; remembered for
-    /// `ttl` longer than callers are answered with it.
+    /// `ttl` longer than callers receive it.
     pub(in crate::machine) fn is_rejected(&self, ttl: Duration, now: Instant) -> bool {
         self.no_replacement
             .is_some_and(|known| known.generation == self.generation && now < known.until + ttl)
     }
 
-    /// True if further reports about the active token are answered with "no replacement".
+    /// True if further reports about the active token result in "no replacement".
     pub(in crate::machine) fn has_no_replacement(&self, now: Instant) -> bool {
         self.is_rejected(Duration::ZERO, now)
     }

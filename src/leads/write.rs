@@ -75,11 +75,11 @@ pub struct Upserted {
     pub created: bool,
 }
 
-/// An input of a batch with its `objectWriteTraceId`, unique in the batch: the only sure way to
-/// find the input again in the answer.
+/// Input of a batch with its `objectWriteTraceId`, unique in the batch: the only reliable way to match
+/// the input with its result.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Traced<T> {
-    /// Comes back with the result or the error of this input.
+    /// Returned by HubSpot with the result or the error of this input.
     pub trace_id: String,
     /// The input.
     pub input: T,

@@ -46,7 +46,7 @@ pub(super) struct State {
 pub(super) enum Step {
     /// Step of the limiter.
     Next(Next),
-    /// Reject these requests: the daily limit is exhausted.
+    /// Rejection of these requests: the daily limit is exhausted.
     Exhausted(Vec<Waiting>, Rejected),
 }
 

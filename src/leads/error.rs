@@ -314,6 +314,30 @@ impl HeapSize for Error {
     }
 }
 
+impl HeapSize for FieldFault {
+    fn heap_size(&self) -> usize {
+        let Self { field, description } = self;
+        field.heap_size() + description.heap_size()
+    }
+}
+
+impl HeapSize for UpstreamFacts {
+    fn heap_size(&self) -> usize {
+        let Self {
+            http_status: _,
+            correlation_id,
+            category,
+            sub_category,
+            policy_name,
+            required_scopes,
+            existing_id,
+            attempts: _,
+        } = self;
+        let texts = [correlation_id, category, sub_category, policy_name, existing_id];
+        required_scopes.heap_size() + texts.map(HeapSize::heap_size).iter().sum::<usize>()
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.0.reason.as_str(), self.0.message)

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, mem::size_of};
 
 use super::{
-    error::{Error, FieldFault, UpstreamFacts},
     lead::{Associated, AssociatedObject, Lead, PropertyVersion, Warning},
     write::Upserted,
 };
@@ -56,7 +55,7 @@ impl<T: HeapSize> HeapSize for BTreeMap<String, T> {
     }
 }
 
-impl<T: HeapSize> HeapSize for Result<T, Error> {
+impl<T: HeapSize, E: HeapSize> HeapSize for Result<T, E> {
     fn heap_size(&self) -> usize {
         match self {
             Ok(value) => value.heap_size(),
@@ -124,34 +123,10 @@ impl HeapSize for Upserted {
     }
 }
 
-impl HeapSize for FieldFault {
-    fn heap_size(&self) -> usize {
-        let Self { field, description } = self;
-        field.heap_size() + description.heap_size()
-    }
-}
-
-impl HeapSize for UpstreamFacts {
-    fn heap_size(&self) -> usize {
-        let Self {
-            http_status: _,
-            correlation_id,
-            category,
-            sub_category,
-            policy_name,
-            required_scopes,
-            existing_id,
-            attempts: _,
-        } = self;
-        let texts = [correlation_id, category, sub_category, policy_name, existing_id];
-        required_scopes.heap_size() + texts.map(HeapSize::heap_size).iter().sum::<usize>()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::leads::Reason;
+    use crate::leads::{Error, FieldFault, Reason, UpstreamFacts};
 
     fn lead(value: &str) -> Lead {
         let version =

@@ -1,5 +1,8 @@
 //! HTTP layer, the innermost one. It accounts for permit and cost, counts the request and records
-//! its span. It sends once: a write continues to its end, a read until the deadline of its call.
+//! its span.
+//!
+//! It sends once: a write continues to its end, a read until the deadline of its call. Retries and
+//! tokens belong to the layers above.
 
 mod call_span;
 

@@ -107,7 +107,7 @@ pub(crate) struct Method {
 /// Snapshot of the metrics of a method.
 #[derive(Debug, Clone)]
 pub struct MethodSnapshot {
-    /// Which side streams: `unary`, `client_stream`, `server_stream` or `bidi_stream`.
+    /// Streaming sides: `unary`, `client_stream`, `server_stream` or `bidi_stream`.
     pub grpc_type: &'static str,
     /// Full name of the service.
     pub service: String,
@@ -229,7 +229,7 @@ impl Method {
     }
 }
 
-/// Which side of a method streams, as go-grpc-prometheus names it.
+/// Streaming sides of a method, as go-grpc-prometheus names them.
 fn grpc_type(method: &MethodDescriptorProto) -> &'static str {
     match (method.client_streaming(), method.server_streaming()) {
         (false, false) => "unary",

@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    published::{ActiveToken, Need, Published},
+    published::{ActiveToken, Published, TokenRequirement},
     signals::Signals,
     token::{Rejection, Token, TokenUnavailable},
 };
@@ -46,7 +46,7 @@ impl Handle {
     ///
     /// Cancel safe.
     pub async fn token(&self, deadline: Instant) -> Result<Token, TokenUnavailable> {
-        let need = Need::default();
+        let need = TokenRequirement::default();
         if let Some(result) = self.published.borrow().resolve(need, Instant::now()) {
             return result;
         }
@@ -67,7 +67,7 @@ impl Handle {
         deadline: Instant,
     ) -> Result<Token, TokenUnavailable> {
         let Some(signals) = &self.signals else { return Err(TokenUnavailable::Rejected) };
-        let need = Need { above: rejected.generation, rejection: Some(rejection) };
+        let need = TokenRequirement { above: rejected.generation, rejection: Some(rejection) };
         if let Some(result) = self.published.borrow().resolve(need, Instant::now()) {
             return result;
         }
@@ -75,7 +75,11 @@ impl Handle {
         self.wait(need, deadline).await
     }
 
-    async fn wait(&self, need: Need, deadline: Instant) -> Result<Token, TokenUnavailable> {
+    async fn wait(
+        &self,
+        need: TokenRequirement,
+        deadline: Instant,
+    ) -> Result<Token, TokenUnavailable> {
         let mut published = self.published.clone();
         let mut result = None;
         let resolved = published.wait_for(|published| {

@@ -34,7 +34,7 @@ pub(crate) struct NoReplacement {
 
 /// Requirements of a caller for a token.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Need {
+pub(crate) struct TokenRequirement {
     /// Tokens of this generation and below are of no use; 0 takes any.
     pub(crate) above: u64,
     /// Rejection of the token of generation `above` by HubSpot.
@@ -52,10 +52,10 @@ impl ActiveToken {
 // === impl Published ===
 
 impl Published {
-    /// The result for a caller with this need. `None` if it is not decided yet.
+    /// Result for a caller with this requirement; `None` if it is not decided yet.
     pub(crate) fn resolve(
         &self,
-        need: Need,
+        need: TokenRequirement,
         now: Instant,
     ) -> Option<Result<Token, TokenUnavailable>> {
         let active = self.active.as_ref().filter(|active| active.is_usable(now));

@@ -17,7 +17,7 @@ use self::{
     activity::{Activity, HEARTBEAT},
     availability::Availability,
     reports::{CountedAt, Reports},
-    stock::{Leased, Stock},
+    stock::{LeasedPermit, Stock},
 };
 use crate::{
     clock_offset::ClockOffset,
@@ -294,7 +294,7 @@ impl ReplicaLease {
         for (number, (index, from)) in (request.first..).zip(grant.permits.iter().enumerate()) {
             let hold = if index < request.want { request.hold } else { request.spare_hold };
             let from = offset.to_local(*from);
-            self.stock.push(Leased { number, from, until: from + hold });
+            self.stock.push(LeasedPermit { number, from, until: from + hold });
         }
     }
 
@@ -340,10 +340,10 @@ impl ReplicaLease {
     /// not use the limit stays away from it.
     fn is_due(&self, is_active: bool, want: usize, spare: usize, now: Instant) -> bool {
         let asks = want + spare > 0 && !self.is_denied(want > 0, now);
-        let beat = is_active && self.activity.heartbeat(now) <= now;
+        let heartbeat_due = is_active && self.activity.heartbeat(now) <= now;
         let joins = is_active && self.availability.is_disconnected();
         let has_news = !self.reports.is_empty() || self.observed.is_some() || self.close.is_some();
-        asks || beat || joins || (has_news && self.activity.is_member)
+        asks || heartbeat_due || joins || (has_news && self.activity.is_member)
     }
 
     fn is_denied(&self, is_wanted: bool, now: Instant) -> bool {

@@ -140,7 +140,7 @@ async fn a_write_that_panics_has_an_unknown_outcome() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repeat_is_an_event_of_its_own_with_the_first_outcome() {
+async fn a_repeat_is_a_separate_event_with_the_first_outcome() {
     let (logs, _guard) = capture("info");
     let entry = AuditEntry::new(&context(), "CreateLead", 1);
     let repeat = entry.repeat();

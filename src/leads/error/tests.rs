@@ -1,4 +1,4 @@
-//! What an error says, and to whom.
+//! Public message and details of errors, and texts for the log only.
 
 use leadsd_quota::BucketName;
 
@@ -73,7 +73,7 @@ fn what_is_added_to_an_error_is_read_from_it() {
 }
 
 #[test]
-fn every_reason_has_a_public_name_of_its_own() {
+fn every_reason_has_a_unique_public_name() {
     let names: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|one| one.as_str()).collect();
     assert_eq!(names.len(), Reason::ALL.len());
     let is_public = |name: &&str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');

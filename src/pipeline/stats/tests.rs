@@ -31,7 +31,7 @@ fn the_outcome_of_a_request_follows_from_its_status() {
 }
 
 #[test]
-fn every_outcome_has_a_label_of_its_own() {
+fn every_outcome_has_a_unique_label() {
     let labels: std::collections::BTreeSet<_> = OUTCOMES.iter().map(|one| one.as_str()).collect();
     assert_eq!(labels.len(), OUTCOMES.len());
     assert!(!labels.contains(""));

@@ -16,7 +16,7 @@ fn resolve(
     rejection: Option<Rejection>,
     now: Instant,
 ) -> Option<Result<u64, TokenUnavailable>> {
-    let result = published.resolve(Need { above, rejection }, now)?;
+    let result = published.resolve(TokenRequirement { above, rejection }, now)?;
     Some(result.map(|token| token.generation))
 }
 

@@ -159,7 +159,7 @@ impl World {
         let task = task::spawn("probe", "test", async move {
             loop {
                 let answer = handle.token(at_once()).await;
-                record.lock().unwrap().judge(answer, &endpoint, started.elapsed());
+                record.lock().unwrap().record(answer, &endpoint, started.elapsed());
                 sleep(seconds(1)).await;
             }
         });
@@ -179,7 +179,7 @@ impl Drop for World {
 // === impl Seen ===
 
 impl Seen {
-    fn judge(
+    fn record(
         &mut self,
         answer: Result<Token, TokenUnavailable>,
         endpoint: &TokenEndpoint,

@@ -9,7 +9,7 @@ pub(crate) const ALMOST_NOW: Duration = Duration::from_micros(1);
 
 /// A permit in stock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Leased {
+pub(super) struct LeasedPermit {
     /// Number of the permit in the ledger.
     pub(super) number: u64,
     /// Time at which it becomes valid.
@@ -21,7 +21,7 @@ pub(super) struct Leased {
 /// Permits in order of their validity, and the estimate for the next one.
 #[derive(Debug)]
 pub(super) struct Stock {
-    permits: VecDeque<Leased>,
+    permits: VecDeque<LeasedPermit>,
     /// Time at which the ledger could grant one more, by its last response.
     next: Instant,
 }
@@ -66,7 +66,7 @@ impl Stock {
         self.next = next;
     }
 
-    pub(super) fn push(&mut self, leased: Leased) {
+    pub(super) fn push(&mut self, leased: LeasedPermit) {
         self.permits.push_back(leased);
     }
 

@@ -196,8 +196,8 @@ proptest! {
             sleep(Duration::from_secs(90)).await;
             [hub.window().await, hub.window().await, hub.window().await]
         });
-        let refusals: usize = windows.iter().map(|seen| refused(seen)).sum();
-        prop_assert!(refusals <= 1, "{windows:?}");
+        let rejections: usize = windows.iter().map(|seen| refused(seen)).sum();
+        prop_assert!(rejections <= 1, "{windows:?}");
         for seen in windows {
             prop_assert!(passed(&seen) >= LIMIT * 85 / 100, "{seen:?}");
             prop_assert!(smallest(&seen) >= 60, "{seen:?}");

@@ -235,7 +235,7 @@ fn in_order(done: &[Done]) -> Result<(), TestCaseError> {
 /// Asserts that no request waited longer than fair shares allow: the time for earlier requests of the
 /// same caller, kind and priority, with as many of every other caller in between. For bulk the bound is
 /// ten times that.
-fn in_time(done: &[Done], limit: usize) -> Result<(), TestCaseError> {
+fn assert_fair_waits(done: &[Done], limit: usize) -> Result<(), TestCaseError> {
     for call in done {
         // The groups of one caller share its position.
         let is_before = |other: &&Done| {
@@ -292,7 +292,7 @@ proptest! {
                 Some(Ok(_)) | None => {}
             }
         }
-        in_time(&done, limit)?;
+        assert_fair_waits(&done, limit)?;
         in_order(&done)?;
     }
 
@@ -346,11 +346,11 @@ proptest! {
         if !is_closed(BucketName::Search) {
             let searches: Vec<Done> =
                 done.into_iter().filter(|call| call.lane.2 == What::Search).collect();
-            in_time(&searches, 0)?;
+            assert_fair_waits(&searches, 0)?;
         } else if !is_closed(BucketName::Burst) {
             let others: Vec<Done> =
                 done.into_iter().filter(|call| call.lane.2 != What::Search).collect();
-            in_time(&others, usize::try_from(limit).unwrap())?;
+            assert_fair_waits(&others, usize::try_from(limit).unwrap())?;
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::leads::{
 
 type Outcomes = Vec<ItemOutcome<Option<BatchItem>>>;
 
-/// What an input gets, in short.
+/// Outcome of an input, in short.
 #[derive(Debug, PartialEq, Eq)]
 enum Got {
     Lead(String),

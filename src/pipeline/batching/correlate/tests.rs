@@ -61,10 +61,10 @@ fn the_property_with_the_most_distinct_words_is_used() {
         &[("name", "Joan"), ("key", "c")],
     ];
     assert_eq!(batches(&shown, &all), Some(vec![Some(0); 3]));
-    let told = shown.correlate(&all.map(traced)).expect("they differ");
-    assert_eq!(told[0].has_identity(&shows(&[("key", "A")])), Some(true));
-    assert_eq!(told[0].has_identity(&shows(&[("key", "b")])), Some(false));
-    assert_eq!(told[0].has_identity(&shows(&[("name", "Jane")])), Some(false));
+    let correlated = shown.correlate(&all.map(traced)).expect("they differ");
+    assert_eq!(correlated[0].has_identity(&shows(&[("key", "A")])), Some(true));
+    assert_eq!(correlated[0].has_identity(&shows(&[("key", "b")])), Some(false));
+    assert_eq!(correlated[0].has_identity(&shows(&[("name", "Jane")])), Some(false));
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,10 +83,11 @@ async fn unknown_properties_are_tried_and_omitted_ones_are_suspended() {
 async fn a_response_with_an_unwritten_value_ends_the_correlation() {
     let shown = observed();
     let inputs = [traced(&[("name", "Jane")]), traced(&[("name", "Joan")])];
-    let told = shown.correlate(&inputs).expect("they differ");
-    shown.verify(&told, &answer(vec![shows(&[("name", "jane")]), shows(&[("name", "Joan")])]));
+    let correlated = shown.correlate(&inputs).expect("they differ");
+    shown
+        .verify(&correlated, &answer(vec![shows(&[("name", "jane")]), shows(&[("name", "Joan")])]));
     assert!(shown.correlate(&inputs).is_some());
-    shown.verify(&told, &answer(vec![shows(&[("name", "Jane")]), shows(&[])]));
+    shown.verify(&correlated, &answer(vec![shows(&[("name", "Jane")]), shows(&[])]));
     assert!(shown.correlate(&inputs).is_none());
 }
 

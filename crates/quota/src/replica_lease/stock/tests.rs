@@ -10,7 +10,7 @@ fn stock(from: &[u64], now: Instant) -> Stock {
     let mut stock = Stock::new(now);
     for (number, from) in (10..).zip(from) {
         let from = now + MILLI * u32::try_from(*from).unwrap();
-        stock.push(Leased { number, from, until: from + MILLI * 100 });
+        stock.push(LeasedPermit { number, from, until: from + MILLI * 100 });
     }
     stock
 }

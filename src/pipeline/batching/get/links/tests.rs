@@ -1,4 +1,4 @@
-//! Which lead teaches labels, and associations that are added to a lead.
+//! Choice of the lead that teaches labels, and associations that are added to a lead.
 
 use super::*;
 use crate::leads::{Associated, AssociatedObject, AssociationCategory, AssociationType, Link};

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use self::policy::{Decision, Policy, RetryBudget, RetryState, Retryable, Stop};
+use self::policy::{Decision, RetryBudget, RetryPolicy, RetryState, Retryable, Stop};
 use super::{Dispatch, Layer, stats::PortalStats};
 use crate::hubspot::Operation;
 use crate::leads::{CallContext, Error, LocalLimit, Reason, Request, Response};
@@ -29,7 +29,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Retry<L> {
     inner: L,
-    policy: Policy,
+    policy: RetryPolicy,
     budget: RetryBudget,
     stats: Arc<PortalStats>,
 }
@@ -39,7 +39,7 @@ pub(super) struct Retry<L> {
 impl<L> Retry<L> {
     /// Repeats attempts at `inner`, at most `max_attempts` in all.
     pub(super) fn new(inner: L, max_attempts: u32, stats: Arc<PortalStats>) -> Self {
-        let policy = Policy {
+        let policy = RetryPolicy {
             max_attempts,
             first_backoff: FIRST_BACKOFF,
             max_backoff: MAX_BACKOFF,

@@ -166,7 +166,7 @@ impl<L: Layer> SingleFlight<L> {
     }
 
     /// Ends sharing of the reads that a write may affect.
-    fn invalidate(&self, written: &Written<'_>) {
+    fn invalidate(&self, written: &WrittenLeads<'_>) {
         self.in_progress.lock().retain(|_, reads| {
             reads.retain(|read| !written.affects(&read.request));
             !reads.is_empty()
@@ -194,14 +194,16 @@ impl<L: Layer> Layer for SingleFlight<L> {
             | Request::ReadAssociations { .. } => {
                 return self.inner.call(ctx, request, dispatch).boxed().await;
             }
-            Request::Update(update) if update.id_property.is_none() => Written::One(&update.id),
-            Request::Archive(id) => Written::One(id),
+            Request::Update(update) if update.id_property.is_none() => {
+                WrittenLeads::One(&update.id)
+            }
+            Request::Archive(id) => WrittenLeads::One(id),
             Request::Create(_)
             | Request::Update(_)
             | Request::BatchCreate(_)
             | Request::BatchUpdate(_)
             | Request::BatchUpsert(_)
-            | Request::BatchArchive(_) => Written::Any,
+            | Request::BatchArchive(_) => WrittenLeads::Any,
         };
         let result = self.inner.call(ctx, Arc::clone(&request), dispatch).boxed().await;
         self.invalidate(&written);
@@ -210,16 +212,16 @@ impl<L: Layer> Layer for SingleFlight<L> {
 }
 
 /// The leads that a write may have changed.
-enum Written<'a> {
+enum WrittenLeads<'a> {
     /// The lead with this record id.
     One(&'a LeadId),
     /// Any lead.
     Any,
 }
 
-// === impl Written ===
+// === impl WrittenLeads ===
 
-impl Written<'_> {
+impl WrittenLeads<'_> {
     fn affects(&self, read: &Request) -> bool {
         match (self, read) {
             // The lead of a unique value is not known.

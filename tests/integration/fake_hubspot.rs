@@ -56,7 +56,7 @@ impl Hub {
     }
 
     /// Sends a request to a full path.
-    async fn ask(&self, method: Method, path: &str, body: &Value) -> Said {
+    async fn send(&self, method: Method, path: &str, body: &Value) -> Said {
         self.ask_as(&self.token, method, path, body).await
     }
 
@@ -70,20 +70,20 @@ impl Hub {
     }
 
     async fn get(&self, end: &str) -> Said {
-        self.ask(Method::GET, &format!("{}{end}", self.base), &Value::Null).await
+        self.send(Method::GET, &format!("{}{end}", self.base), &Value::Null).await
     }
 
     async fn post(&self, end: &str, body: &Value) -> Said {
-        self.ask(Method::POST, &format!("{}{end}", self.base), body).await
+        self.send(Method::POST, &format!("{}{end}", self.base), body).await
     }
 
     async fn patch(&self, id: &str, properties: Value) -> Said {
         let body = json!({ "properties": properties });
-        self.ask(Method::PATCH, &format!("{}/{id}", self.base), &body).await
+        self.send(Method::PATCH, &format!("{}/{id}", self.base), &body).await
     }
 
     async fn delete(&self, id: &str) -> Said {
-        self.ask(Method::DELETE, &format!("{}/{id}", self.base), &Value::Null).await
+        self.send(Method::DELETE, &format!("{}/{id}", self.base), &Value::Null).await
     }
 
     /// Sends a request to an OAuth endpoint.

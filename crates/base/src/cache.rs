@@ -68,7 +68,7 @@ const MIN_SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
 /// Bounded concurrent map whose entries expire.
 pub struct TtlCache<K, V> {
-    cache: Cache<K, Entry<V>, StoredWeight, DefaultHashBuilder, PinUnexpiring>,
+    cache: Cache<K, CacheEntry<V>, StoredWeight, DefaultHashBuilder, PinUnexpiring>,
     ttl: Duration,
     next_sweep: Mutex<Instant>,
 }
@@ -83,7 +83,7 @@ pub enum Lookup<V> {
 }
 
 #[derive(Clone)]
-struct Entry<V> {
+struct CacheEntry<V> {
     value: V,
     weight: u64,
     /// `None` if the entry is pinned.
@@ -175,7 +175,7 @@ impl<K: Eq + Hash + Clone, V: Clone> TtlCache<K, V> {
             return;
         }
         let expires_at = Some(now + time.min(self.ttl));
-        self.cache.insert(key, Entry { value, weight: weight.max(1), expires_at });
+        self.cache.insert(key, CacheEntry { value, weight: weight.max(1), expires_at });
     }
 
     /// Returns the value of a key if there is one; else stores the value that `make` returns, pinned.
@@ -198,7 +198,7 @@ impl<K: Eq + Hash + Clone, V: Clone> TtlCache<K, V> {
             EntryResult::Retained(value) => Lookup::Existing(value),
             EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
                 let value = make();
-                let entry = Entry { value: value.clone(), weight: 1, expires_at: None };
+                let entry = CacheEntry { value: value.clone(), weight: 1, expires_at: None };
                 // Fails if the key was removed since, and then hands the entry back.
                 if let Err(entry) = guard.insert(entry) {
                     self.cache.insert(key, entry);
@@ -260,9 +260,9 @@ impl<K, V> fmt::Debug for TtlCache<K, V> {
     }
 }
 
-// === impl Entry ===
+// === impl CacheEntry ===
 
-impl<V> Entry<V> {
+impl<V> CacheEntry<V> {
     fn is_live(&self, now: Instant) -> bool {
         self.expires_at.is_none_or(|expires_at| now < expires_at)
     }
@@ -270,23 +270,23 @@ impl<V> Entry<V> {
 
 // === impl StoredWeight ===
 
-impl<K, V> Weighter<K, Entry<V>> for StoredWeight {
-    fn weight(&self, _: &K, entry: &Entry<V>) -> u64 {
+impl<K, V> Weighter<K, CacheEntry<V>> for StoredWeight {
+    fn weight(&self, _: &K, entry: &CacheEntry<V>) -> u64 {
         entry.weight
     }
 }
 
 // === impl PinUnexpiring ===
 
-impl<K, V> Lifecycle<K, Entry<V>> for PinUnexpiring {
-    type RequestState = Vec<(K, Entry<V>)>;
+impl<K, V> Lifecycle<K, CacheEntry<V>> for PinUnexpiring {
+    type RequestState = Vec<(K, CacheEntry<V>)>;
 
-    fn is_pinned(&self, _: &K, entry: &Entry<V>) -> bool {
+    fn is_pinned(&self, _: &K, entry: &CacheEntry<V>) -> bool {
         entry.expires_at.is_none()
     }
 
     /// Collects evicted entries, so that they are dropped after the lock.
-    fn on_evict(&self, evicted: &mut Self::RequestState, key: K, entry: Entry<V>) {
+    fn on_evict(&self, evicted: &mut Self::RequestState, key: K, entry: CacheEntry<V>) {
         evicted.push((key, entry));
     }
 }

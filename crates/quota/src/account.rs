@@ -19,10 +19,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::state::{Now, State, Step};
+use self::state::{Now, QueueStep, State};
 use crate::{
     bucket_name::BucketName,
-    fair_shares::Key,
+    fair_shares::QueueKey,
     group::Group,
     ledger::{ExchangeRequest, Grant, LedgerConfig},
     limiter::{Limiter, Next},
@@ -63,7 +63,7 @@ pub struct Account {
 pub struct QueueEntry {
     account: Arc<Account>,
     bucket: BucketName,
-    key: Key,
+    key: QueueKey,
 }
 
 /// The ledger and the signals for the tasks that exchange with it.
@@ -212,15 +212,15 @@ impl Account {
         for bucket in SHARED_BUCKETS {
             loop {
                 match state.next(bucket, now) {
-                    Step::Next(Next::Batch(slot, waiting)) => {
+                    QueueStep::Next(Next::Batch(slot, waiting)) => {
                         round.batches.push((self.issue(bucket, slot), waiting));
                     }
-                    Step::Next(Next::At(wake)) => {
+                    QueueStep::Next(Next::At(wake)) => {
                         round.wake = Some(round.wake.map_or(wake, |known| known.min(wake)));
                         break;
                     }
-                    Step::Next(Next::OnEvent) => break,
-                    Step::Exhausted(all, rejected) => {
+                    QueueStep::Next(Next::OnEvent) => break,
+                    QueueStep::Exhausted(all, rejected) => {
                         round.rejected.extend(all.into_iter().map(|one| (one, rejected)));
                         break;
                     }

@@ -25,7 +25,7 @@ const PRUNE_INTERVAL: u64 = 1_024;
 
 /// Position in a queue. The smallest is first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key {
+pub(crate) struct QueueKey {
     pub(crate) priority: Priority,
     tag: u64,
     order: u64,
@@ -46,12 +46,12 @@ pub(crate) struct FairShares {
 struct CallerState {
     /// Tag after its newest request, for each priority.
     tags: [u64; 2],
-    queued: BTreeSet<Key>,
+    queued: BTreeSet<QueueKey>,
 }
 
-// === impl Key ===
+// === impl QueueKey ===
 
-impl Key {
+impl QueueKey {
     /// Smallest position of a bulk request.
     pub(crate) const FIRST_BULK: Self = Self { priority: Priority::Bulk, tag: 0, order: 0 };
 }
@@ -87,10 +87,10 @@ impl FairShares {
     }
 
     /// Position of the caller's next request.
-    pub(crate) fn next_key(&self, caller: &Caller, priority: Priority) -> Key {
+    pub(crate) fn next_key(&self, caller: &Caller, priority: Priority) -> QueueKey {
         let class = priority as usize;
         let own = self.callers.get(caller).map_or(0, |state| state.tags[class]);
-        Key { priority, tag: own.max(self.served[class]), order: self.orders }
+        QueueKey { priority, tag: own.max(self.served[class]), order: self.orders }
     }
 
     /// Charges a caller for a request that takes a permit without waiting.
@@ -101,12 +101,12 @@ impl FairShares {
     }
 
     /// Queues a request at `key`, and charges its caller.
-    pub(crate) fn enqueue(&mut self, key: Key, caller: &Caller, charge: u64) {
+    pub(crate) fn enqueue(&mut self, key: QueueKey, caller: &Caller, charge: u64) {
         self.charge(key, caller, charge).queued.insert(key);
     }
 
     /// Removes a request that is served, or whose charge is to be refunded.
-    pub(crate) fn dequeue(&mut self, key: Key, caller: &Caller) {
+    pub(crate) fn dequeue(&mut self, key: QueueKey, caller: &Caller) {
         if let Some(state) = self.callers.get_mut(caller) {
             state.queued.remove(&key);
         }
@@ -114,9 +114,9 @@ impl FairShares {
 
     /// Refunds the charge of a cancelled request. The caller's next request is still ordered after
     /// its queued requests.
-    pub(crate) fn refund(&mut self, key: Key, caller: &Caller, charge: u64) {
+    pub(crate) fn refund(&mut self, key: QueueKey, caller: &Caller, charge: u64) {
         if let Some(state) = self.callers.get_mut(caller) {
-            let same = |other: &&Key| other.priority == key.priority;
+            let same = |other: &&QueueKey| other.priority == key.priority;
             let newest = state.queued.iter().rev().find(same).map_or(0, |newest| newest.tag);
             let tag = &mut state.tags[key.priority as usize];
             *tag = tag.saturating_sub(charge).max(newest);
@@ -132,7 +132,7 @@ impl FairShares {
     }
 
     /// Requests up to `key` are served.
-    pub(crate) fn advance(&mut self, key: Key) {
+    pub(crate) fn advance(&mut self, key: QueueKey) {
         let served = &mut self.served[key.priority as usize];
         *served = key.tag.max(*served);
     }
@@ -148,7 +148,7 @@ impl FairShares {
     }
 
     /// The position `key` is taken: the caller's next one is later by `charge`.
-    fn charge(&mut self, key: Key, caller: &Caller, charge: u64) -> &mut CallerState {
+    fn charge(&mut self, key: QueueKey, caller: &Caller, charge: u64) -> &mut CallerState {
         self.orders += 1;
         if self.orders.is_multiple_of(PRUNE_INTERVAL) {
             self.prune();

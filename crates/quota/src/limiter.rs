@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::{
     bucket::Bucket,
     bucket_name::BucketName,
-    fair_shares::Key,
+    fair_shares::QueueKey,
     queue::Queue,
     rejected::{Reason, Rejected},
     requester::{Caller, Requester},
@@ -67,7 +67,7 @@ impl Limiter {
         deadline: Instant,
         max_queue: usize,
         now: Instant,
-    ) -> Result<(Key, Option<(Waiting, Rejected)>), Rejected> {
+    ) -> Result<(QueueKey, Option<(Waiting, Rejected)>), Rejected> {
         self.bucket.expire(now);
         let Requester { caller, priority } = requester;
         let key = self.queue.shares().next_key(caller, *priority);
@@ -106,7 +106,7 @@ impl Limiter {
     }
 
     /// Removes a request whose deadline has passed, with an estimate for the next try.
-    pub(crate) fn expire_request(&mut self, key: Key, now: Instant) -> Duration {
+    pub(crate) fn expire_request(&mut self, key: QueueKey, now: Instant) -> Duration {
         self.queue.cancel(key);
         self.counts.deadline += 1;
         self.wait_behind(self.queue.permits(), now)
@@ -148,7 +148,7 @@ impl Limiter {
 
     fn check_position(
         &mut self,
-        key: Key,
+        key: QueueKey,
         group: Option<u64>,
         deadline: Instant,
         now: Instant,

@@ -14,7 +14,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    fair_shares::{FairShares, Key},
+    fair_shares::{FairShares, QueueKey},
     requester::{Caller, Priority},
     usage::Users,
     waiting::Waiting,
@@ -37,15 +37,15 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 pub(crate) struct Queue {
     shares: FairShares,
-    entries: BTreeMap<Key, QueueEntry>,
-    groups: HashMap<u64, BTreeSet<Key>>,
+    entries: BTreeMap<QueueKey, QueuedRequest>,
+    groups: HashMap<u64, BTreeSet<QueueKey>>,
     /// Number of permits that all entries need. Kept up to date, because every new request reads it.
     permits: usize,
     interactive_in_a_row: u32,
 }
 
 #[derive(Debug)]
-struct QueueEntry {
+struct QueuedRequest {
     caller: Caller,
     waiting: Waiting,
     since: Instant,
@@ -91,7 +91,7 @@ impl Queue {
     }
 
     #[cfg(test)]
-    pub(crate) fn contains(&self, key: Key) -> bool {
+    pub(crate) fn contains(&self, key: QueueKey) -> bool {
         self.entries.contains_key(&key)
     }
 
@@ -106,7 +106,7 @@ impl Queue {
     }
 
     /// Queues a request at the position that [`FairShares::next_key`] has returned.
-    pub(crate) fn push(&mut self, key: Key, caller: Caller, waiting: Waiting, since: Instant) {
+    pub(crate) fn push(&mut self, key: QueueKey, caller: Caller, waiting: Waiting, since: Instant) {
         let max_batch = waiting.max_batch();
         let charge = self.shares.cost(&caller) / max_batch as u64;
         match waiting.group_id() {
@@ -119,11 +119,11 @@ impl Queue {
             }
         }
         self.shares.enqueue(key, &caller, charge);
-        self.entries.insert(key, QueueEntry { caller, waiting, since, charge });
+        self.entries.insert(key, QueuedRequest { caller, waiting, since, charge });
     }
 
     /// Removes a cancelled request as if it had never been queued. `None` if it was dispatched before.
-    pub(crate) fn cancel(&mut self, key: Key) -> Option<Waiting> {
+    pub(crate) fn cancel(&mut self, key: QueueKey) -> Option<Waiting> {
         let entry = self.remove(key)?;
         self.shares.refund(key, &entry.caller, entry.charge);
         Some(entry.waiting)
@@ -189,7 +189,7 @@ impl Queue {
 
     /// Estimated number of permits before a request at `key`. A member of `group` is dispatched with the
     /// first member of its batch.
-    pub(crate) fn permits_before(&self, key: Key, group: Option<u64>) -> usize {
+    pub(crate) fn permits_before(&self, key: QueueKey, group: Option<u64>) -> usize {
         let (mut first, mut own_batches) = (key, 0);
         if let Some(keys) = group.and_then(|group| self.groups.get(&group)) {
             let max_batch = self.max_batch(keys);
@@ -221,8 +221,8 @@ impl Queue {
         }
     }
 
-    fn pop_single(&mut self, key: Key) -> Option<Batch> {
-        let QueueEntry { caller, waiting, since, charge: _ } = self.remove(key)?;
+    fn pop_single(&mut self, key: QueueKey) -> Option<Batch> {
+        let QueuedRequest { caller, waiting, since, charge: _ } = self.remove(key)?;
         Some(Batch { users: Users::Single(caller), waiting: vec![waiting], since: vec![since] })
     }
 
@@ -235,18 +235,18 @@ impl Queue {
         }
     }
 
-    fn max_batch(&self, keys: &BTreeSet<Key>) -> usize {
+    fn max_batch(&self, keys: &BTreeSet<QueueKey>) -> usize {
         let entry = keys.first().and_then(|key| self.entries.get(key));
         entry.map_or(1, |entry| entry.waiting.max_batch())
     }
 
     /// Position of the request that is served next.
-    fn head(&self) -> Option<Key> {
+    fn head(&self) -> Option<QueueKey> {
         let (first, _) = self.entries.first_key_value()?;
         if first.priority == Priority::Interactive
             && self.interactive_in_a_row >= INTERACTIVE_IN_A_ROW
         {
-            let bulk = (Bound::Included(Key::FIRST_BULK), Bound::Unbounded);
+            let bulk = (Bound::Included(QueueKey::FIRST_BULK), Bound::Unbounded);
             if let Some((key, _)) = self.entries.range(bulk).next() {
                 return Some(*key);
             }
@@ -255,19 +255,25 @@ impl Queue {
     }
 
     /// The head and the members of its group that share its permit, in order of their positions.
-    fn batch_keys(&self, head: Key, group: u64, min_size: usize, max_size: usize) -> Vec<Key> {
+    fn batch_keys(
+        &self,
+        head: QueueKey,
+        group: u64,
+        min_size: usize,
+        max_size: usize,
+    ) -> Vec<QueueKey> {
         let members = self.groups.get(&group);
         if members.map_or(0, BTreeSet::len) < min_size {
             return vec![head];
         }
         let others = members.into_iter().flatten().copied().filter(|key| *key != head);
-        let mut keys: Vec<Key> = others.take(max_size.saturating_sub(1)).collect();
+        let mut keys: Vec<QueueKey> = others.take(max_size.saturating_sub(1)).collect();
         keys.push(head);
         keys.sort_unstable();
         keys
     }
 
-    fn remove(&mut self, key: Key) -> Option<QueueEntry> {
+    fn remove(&mut self, key: QueueKey) -> Option<QueuedRequest> {
         let entry = self.entries.remove(&key)?;
         match entry.waiting.group_id() {
             None => self.permits -= 1,
@@ -277,7 +283,7 @@ impl Queue {
         Some(entry)
     }
 
-    fn leave_group(&mut self, id: u64, key: Key, max_batch: usize) {
+    fn leave_group(&mut self, id: u64, key: QueueKey, max_batch: usize) {
         let Some(keys) = self.groups.get_mut(&id) else { return };
         keys.remove(&key);
         self.permits -= usize::from(keys.len().is_multiple_of(max_batch));

@@ -24,9 +24,9 @@ use std::{collections::BTreeMap, time::Duration};
 use leadsd_base::time::{Timestamp, WallClock, Zone};
 use tokio::time::Instant;
 
-#[cfg(test)]
-pub(crate) use self::in_memory_ledger::Entry;
 pub use self::in_memory_ledger::InMemoryLedger;
+#[cfg(test)]
+pub(crate) use self::in_memory_ledger::LedgerEntry;
 use crate::settings::Settings;
 
 /// A wall clock that runs with tokio's time, paused or not.

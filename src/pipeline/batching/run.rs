@@ -19,7 +19,7 @@ use crate::{
 /// Maximum number of concurrent individual requests after a batch.
 const INDIVIDUAL_CONCURRENCY: usize = 8;
 
-type Members<L, O> = Vec<Member<<O as BatchableOp<L>>::Input, <O as BatchableOp<L>>::Output>>;
+type BatchMembers<L, O> = Vec<Member<<O as BatchableOp<L>>::Input, <O as BatchableOp<L>>::Output>>;
 
 /// Requests of one kind that were dispatched with a permit.
 pub(super) struct BatchRun<L, O> {
@@ -33,7 +33,7 @@ pub(super) struct BatchRun<L, O> {
 
 impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
     /// Sends the requests. The first HTTP request uses the permit.
-    pub(super) async fn dispatch(&self, permit: Permit, mut members: Members<L, O>) {
+    pub(super) async fn dispatch(&self, permit: Permit, mut members: BatchMembers<L, O>) {
         if members.len() < 2 {
             return self.dispatch_sized(Some(permit), members).await;
         }
@@ -49,7 +49,7 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
         }
     }
 
-    fn partition(&self, members: &Members<L, O>) -> Option<Vec<Option<usize>>> {
+    fn partition(&self, members: &BatchMembers<L, O>) -> Option<Vec<Option<usize>>> {
         let inputs: Vec<&O::Input> = members.iter().map(|member| &member.input).collect();
         self.kind.partition(&self.capabilities, &inputs)
     }
@@ -58,10 +58,10 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
     async fn dispatch_split(
         &self,
         mut permit: Option<Permit>,
-        members: Members<L, O>,
+        members: BatchMembers<L, O>,
         partition: Vec<Option<usize>>,
     ) {
-        let mut batches: BTreeMap<usize, Members<L, O>> = BTreeMap::new();
+        let mut batches: BTreeMap<usize, BatchMembers<L, O>> = BTreeMap::new();
         let mut individual = Vec::new();
         for (member, batch) in members.into_iter().zip(partition) {
             match batch {
@@ -81,8 +81,8 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
     }
 
     /// Sends the requests in as many batches as their responses need to stay below the bound.
-    async fn dispatch_sized(&self, mut permit: Option<Permit>, members: Members<L, O>) {
-        let mut parts: Vec<Members<L, O>> = Vec::new();
+    async fn dispatch_sized(&self, mut permit: Option<Permit>, members: BatchMembers<L, O>) {
+        let mut parts: Vec<BatchMembers<L, O>> = Vec::new();
         let mut bytes = usize::MAX;
         for member in members {
             let own = self.kind.response_bytes(&member.input);
@@ -101,7 +101,7 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
     }
 
     /// Sends a batch, or an individual request if there is only one.
-    async fn send_part(&self, permit: Option<Permit>, mut members: Members<L, O>) {
+    async fn send_part(&self, permit: Option<Permit>, mut members: BatchMembers<L, O>) {
         if members.len() > 1 {
             return self.send_batch(permit, members).await;
         }
@@ -113,7 +113,7 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
 
     /// Sends one batch, and sends it again for the callers that have time for another attempt where
     /// the deadline of others prevented one.
-    async fn send_batch(&self, mut permit: Option<Permit>, mut members: Members<L, O>) {
+    async fn send_batch(&self, mut permit: Option<Permit>, mut members: BatchMembers<L, O>) {
         let mut prior_attempts = 0;
         loop {
             members.retain(|member| !member.reply.is_closed());
@@ -148,7 +148,7 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
     }
 
     /// Sends the requests individually.
-    async fn send_each(&self, members: Members<L, O>) {
+    async fn send_each(&self, members: BatchMembers<L, O>) {
         let requests = stream::iter(members).map(|member| self.send_one(member));
         requests.buffer_unordered(INDIVIDUAL_CONCURRENCY).collect::<()>().await;
     }

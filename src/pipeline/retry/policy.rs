@@ -21,7 +21,7 @@ pub(super) enum Retryable {
 
 /// Bounds of retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Policy {
+pub(super) struct RetryPolicy {
     /// Maximum number of attempts, the first one included. 1 never retries.
     pub(super) max_attempts: u32,
     /// Upper bound of the first backoff, which is random. It doubles with each failure.
@@ -82,9 +82,9 @@ const PRICE: u32 = 10;
 /// Maximum budget in tenths: a burst of twenty retries.
 const CAPACITY: u32 = 200;
 
-// === impl Policy ===
+// === impl RetryPolicy ===
 
-impl Policy {
+impl RetryPolicy {
     /// Decides after a failed attempt. Takes from the budget if the decision is to retry.
     pub(super) fn decide(
         &self,

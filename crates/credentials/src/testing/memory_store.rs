@@ -34,7 +34,7 @@ pub struct MemoryStore(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    secrets: BTreeMap<String, Entry>,
+    secrets: BTreeMap<String, StoreEntry>,
     /// Faults by path; `None` applies to all paths.
     faults: BTreeMap<Option<String>, Fault>,
     operation_faults: BTreeMap<StoreOperation, Fault>,
@@ -45,7 +45,7 @@ struct State {
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct StoreEntry {
     versions: Vec<Result<PortalSecret, StoreError>>,
     deleted: bool,
 }
@@ -172,7 +172,7 @@ impl MemoryStore {
             let path_fault =
                 state.faults.get(&Some(path.to_owned())).or_else(|| state.faults.get(&None));
             let fault = state.operation_faults.get(&operation).or(path_fault).cloned();
-            (fault, state.secrets.get(path).map(Entry::quote).unwrap_or_default())
+            (fault, state.secrets.get(path).map(StoreEntry::quote).unwrap_or_default())
         };
         match fault {
             None => Ok(()),
@@ -257,23 +257,23 @@ impl SecretStore for MemoryStore {
 impl State {
     /// The secret at a path at which a test has put one.
     #[track_caller]
-    fn entry(&mut self, path: &str) -> &mut Entry {
+    fn entry(&mut self, path: &str) -> &mut StoreEntry {
         self.secrets.get_mut(path).unwrap_or_else(|| panic!("no secret at {path}"))
     }
 
-    fn live(&self, path: &SecretPath) -> Result<&Entry, StoreError> {
+    fn live(&self, path: &SecretPath) -> Result<&StoreEntry, StoreError> {
         let entry = self.secrets.get(path.as_str()).filter(|entry| !entry.deleted);
         entry.ok_or(StoreError::NotFound)
     }
 
-    fn shown(&self, entry: &Entry) -> u64 {
+    fn shown(&self, entry: &StoreEntry) -> u64 {
         entry.newest().min(self.highest_shown.unwrap_or(u64::MAX))
     }
 }
 
-// === impl Entry ===
+// === impl StoreEntry ===
 
-impl Entry {
+impl StoreEntry {
     fn push(&mut self, version: Result<PortalSecret, StoreError>) -> u64 {
         self.versions.push(version);
         self.deleted = false;

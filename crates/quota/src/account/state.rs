@@ -43,7 +43,7 @@ pub(super) struct State {
 
 /// Next step for a queue.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum QueueStep {
     /// Step of the limiter.
     Next(Next),
     /// Rejection of these requests: the daily limit is exhausted.
@@ -102,22 +102,22 @@ impl State {
     }
 
     /// Takes a slot for the requests of a queue that are served next.
-    pub(super) fn next(&mut self, bucket: BucketName, now: Now) -> Step {
+    pub(super) fn next(&mut self, bucket: BucketName, now: Now) -> QueueStep {
         if self.limiter(bucket).queue.is_empty() {
-            return Step::Next(Next::OnEvent);
+            return QueueStep::Next(Next::OnEvent);
         }
         if let Err(rejected) = self.check_daily(now.wall) {
             let all = self.limiter(bucket).queue.drain();
             // One of them is counted already.
             self.exhausted += (all.len() as u64).saturating_sub(1);
-            return Step::Exhausted(all, rejected);
+            return QueueStep::Exhausted(all, rejected);
         }
         let next = self.limiter(bucket).next(now.instant);
         match &next {
             Next::Batch(..) => self.daily.take(now.wall),
             Next::At(_) | Next::OnEvent => {}
         }
-        Step::Next(next)
+        QueueStep::Next(next)
     }
 
     /// The call of a slot is sent now.

@@ -29,7 +29,7 @@ fn call(limiter: &mut Limiter, now: Instant) {
     limiter.bucket.finish(slot, now);
 }
 
-fn enqueue(limiter: &mut Limiter, name: &str, now: Instant) -> Result<Key, Rejected> {
+fn enqueue(limiter: &mut Limiter, name: &str, now: Instant) -> Result<QueueKey, Rejected> {
     let deadline = now + SECOND * 60;
     let queued = limiter.enqueue(&requester(name), single(), deadline, MAX_QUEUE, now);
     queued.map(|(key, _)| key)

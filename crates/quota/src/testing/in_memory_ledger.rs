@@ -35,12 +35,12 @@ pub struct InMemoryLedger {
 struct State {
     is_unavailable: bool,
     exchanges: u64,
-    limits: HashMap<LimitKey, Entry>,
+    limits: HashMap<LimitKey, LedgerEntry>,
 }
 
 /// One limit. Slots are by name, with the latest time at which HubSpot counts their call.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct LedgerEntry {
     size: u64,
     window: LedgerInstant,
     born: LedgerInstant,
@@ -105,7 +105,7 @@ impl Ledger for InMemoryLedger {
             state.exchanges += 1;
             let now = self.now();
             let entry =
-                state.limits.entry(limit.clone()).or_insert_with(|| Entry::new(request, now));
+                state.limits.entry(limit.clone()).or_insert_with(|| LedgerEntry::new(request, now));
             entry.exchange(request, now)
         };
         sleep(self.latency).await;
@@ -113,9 +113,9 @@ impl Ledger for InMemoryLedger {
     }
 }
 
-// === impl Entry ===
+// === impl LedgerEntry ===
 
-impl Entry {
+impl LedgerEntry {
     pub(crate) fn new(request: &ExchangeRequest, now: LedgerInstant) -> Self {
         Self {
             size: request.size,

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{fair_shares::Key, queue::Queue, waiting::Waiting};
+use crate::{fair_shares::QueueKey, queue::Queue, waiting::Waiting};
 
 /// One operation on a queue.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// Maximum batch size of each group.
 const MOST: [usize; 4] = [1, 2, 3, 100];
 
-fn push(queue: &mut Queue, waiting: Waiting) -> Key {
+fn push(queue: &mut Queue, waiting: Waiting) -> QueueKey {
     let caller = Caller::new("web");
     let key = queue.shares().next_key(&caller, Priority::Interactive);
     queue.push(key, caller, waiting, Instant::now());
@@ -53,7 +53,7 @@ proptest! {
         let groups = MOST.map(|most| TestGroup::new(&Arc::default(), most));
         let mut queue = Queue::new(Arc::default());
         // Queued requests, each with its group.
-        let mut waiting: Vec<(Key, Option<usize>)> = Vec::new();
+        let mut waiting: Vec<(QueueKey, Option<usize>)> = Vec::new();
         for step in steps {
             match step {
                 Step::Alone => waiting.push((push(&mut queue, alone()), None)),
@@ -128,7 +128,7 @@ fn a_member_waits_for_the_batches_before_its_own_and_for_what_is_queued_before_t
     let group = TestGroup::new(&Arc::default(), 3);
     let mut queue = Queue::new(Arc::default());
     let id = member(&group).group_id();
-    let mut members: Vec<Key> = (0..3).map(|_| push(&mut queue, member(&group))).collect();
+    let mut members: Vec<QueueKey> = (0..3).map(|_| push(&mut queue, member(&group))).collect();
     let single = push(&mut queue, alone());
     members.extend((0..5).map(|_| push(&mut queue, member(&group))));
     let before: Vec<_> = members.iter().map(|key| queue.permits_before(*key, id)).collect();
@@ -141,7 +141,7 @@ fn a_member_waits_for_the_batches_before_its_own_and_for_what_is_queued_before_t
 #[test]
 fn every_tenth_permit_goes_to_bulk_before_a_later_interactive_request() {
     let mut queue = Queue::new(Arc::default());
-    let keys: Vec<Key> = (0..20).map(|_| push(&mut queue, alone())).collect();
+    let keys: Vec<QueueKey> = (0..20).map(|_| push(&mut queue, alone())).collect();
     assert_eq!(queue.permits_before(keys[18], None), 18);
     let caller = Caller::new("bulk");
     let bulk = queue.shares().next_key(&caller, Priority::Bulk);

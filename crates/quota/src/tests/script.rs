@@ -11,7 +11,7 @@ use tokio::{net::TcpStream, time::sleep};
 
 use super::*;
 use crate::redis_ledger::{RedisLedger, RedisSettings, RedisUrl};
-use crate::testing::Entry;
+use crate::testing::LedgerEntry;
 use crate::{
     ExchangeRequest, Grant, Ledger as _, LedgerInstant, LimitKey, SlotReport, Unavailable, ledger,
 };
@@ -69,7 +69,12 @@ struct Replica {
 }
 
 impl Replica {
-    fn ask(&mut self, random: &mut SmallRng, last: Option<&Grant>, paced: bool) -> ExchangeRequest {
+    fn request(
+        &mut self,
+        random: &mut SmallRng,
+        last: Option<&Grant>,
+        paced: bool,
+    ) -> ExchangeRequest {
         let now = last.map_or(0, |grant| grant.now);
         let mut slots = Vec::new();
         self.open.retain(|&(number, good)| {
@@ -169,10 +174,10 @@ async fn play(
     let mut granted = 0;
     for number in 0..EXCHANGES {
         let replica = &mut replicas[random.random_range(0..3)];
-        let ask = replica.ask(random, last.as_ref(), limit.bucket == BucketName::Burst);
+        let ask = replica.request(random, last.as_ref(), limit.bucket == BucketName::Burst);
         let grant = redis.exchange(limit, &ask).await?;
         let now = grant.now;
-        let entry = entry.get_or_insert_with(|| Entry::new(&ask, now));
+        let entry = entry.get_or_insert_with(|| LedgerEntry::new(&ask, now));
         let other = entry.exchange(&ask, now);
         compare(&grant, &other, &format!("{limit:?} {number}: {ask:?}"));
         let numbers = ask.first..;

@@ -163,7 +163,7 @@ impl World {
         };
         let (member, reply) = group.enter();
         let place = self.account.enqueue(BucketName::Burst, &requester, until, group, member);
-        self.look();
+        self.snapshot_state();
         let place = place.map_err(|rejected| rejected.reason)?;
         match tokio::time::timeout_at(until, reply).await {
             Ok(reply) => {
@@ -184,7 +184,7 @@ impl World {
         load: &Load,
     ) -> Result<(Instant, usize), Reason> {
         let permit = self.account.acquire(bucket, requester, until).await;
-        self.look();
+        self.snapshot_state();
         let permit = permit.map_err(|rejected| rejected.reason)?;
         let turn = Instant::now();
         self.sent.lock().push((bucket, turn));
@@ -204,7 +204,7 @@ impl World {
     }
 
     /// Records the queue length.
-    fn look(&self) {
+    fn snapshot_state(&self) {
         let view = self.account.snapshot(Instant::now());
         let waiting = view.buckets.iter().map(|bucket| bucket.waiting).max();
         let mut most = self.most_waiting.lock();

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const POLICY: Policy = Policy {
+const POLICY: RetryPolicy = RetryPolicy {
     max_attempts: 4,
     first_backoff: Duration::from_millis(200),
     max_backoff: Duration::from_secs(5),

@@ -27,7 +27,7 @@ struct Hub {
 
 /// A complete response.
 #[derive(Debug)]
-struct Said {
+struct FakeReply {
     status: u16,
     headers: HeaderMap,
     body: Value,
@@ -56,40 +56,40 @@ impl Hub {
     }
 
     /// Sends a request to a full path.
-    async fn send(&self, method: Method, path: &str, body: &Value) -> Said {
+    async fn send(&self, method: Method, path: &str, body: &Value) -> FakeReply {
         self.ask_as(&self.token, method, path, body).await
     }
 
-    async fn ask_as(&self, token: &str, method: Method, path: &str, body: &Value) -> Said {
+    async fn ask_as(&self, token: &str, method: Method, path: &str, body: &Value) -> FakeReply {
         let url = format!("http://{}{path}", self.fake.address());
         let mut request = self.http.request(method, url).bearer_auth(token);
         if !body.is_null() {
             request = request.json(body);
         }
-        said(request).await
+        read_response(request).await
     }
 
-    async fn get(&self, end: &str) -> Said {
+    async fn get(&self, end: &str) -> FakeReply {
         self.send(Method::GET, &format!("{}{end}", self.base), &Value::Null).await
     }
 
-    async fn post(&self, end: &str, body: &Value) -> Said {
+    async fn post(&self, end: &str, body: &Value) -> FakeReply {
         self.send(Method::POST, &format!("{}{end}", self.base), body).await
     }
 
-    async fn patch(&self, id: &str, properties: Value) -> Said {
+    async fn patch(&self, id: &str, properties: Value) -> FakeReply {
         let body = json!({ "properties": properties });
         self.send(Method::PATCH, &format!("{}/{id}", self.base), &body).await
     }
 
-    async fn delete(&self, id: &str) -> Said {
+    async fn delete(&self, id: &str) -> FakeReply {
         self.send(Method::DELETE, &format!("{}/{id}", self.base), &Value::Null).await
     }
 
     /// Sends a request to an OAuth endpoint.
-    async fn form(&self, path: &str, form: &[(&str, &str)]) -> Said {
+    async fn form(&self, path: &str, form: &[(&str, &str)]) -> FakeReply {
         let url = format!("http://{}{path}", self.fake.address());
-        said(self.http.post(url).form(form)).await
+        read_response(self.http.post(url).form(form)).await
     }
 
     /// Body of a valid create.
@@ -103,9 +103,9 @@ impl Hub {
     }
 }
 
-// === impl Said ===
+// === impl FakeReply ===
 
-impl Said {
+impl FakeReply {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -135,11 +135,11 @@ impl Said {
     }
 }
 
-async fn said(request: reqwest::RequestBuilder) -> Said {
+async fn read_response(request: reqwest::RequestBuilder) -> FakeReply {
     let answer = request.send().await.expect("an answer");
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
     let bytes = answer.bytes().await.expect("a body");
-    Said { status, headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+    FakeReply { status, headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
 }
 
 /// An association with a record.

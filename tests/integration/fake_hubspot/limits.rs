@@ -8,17 +8,17 @@ use parking_lot::Mutex;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Hub, Said};
+use super::{FakeReply, Hub};
 
 /// Asserts a 429 of this policy.
 #[track_caller]
-fn is_limited(said: &Said, policy: &str) {
-    assert_eq!(said.status, 429, "{said:?}");
-    assert_eq!(said.body["policyName"], policy);
-    assert_eq!(said.body["errorType"], "RATE_LIMIT");
+fn is_limited(response: &FakeReply, policy: &str) {
+    assert_eq!(response.status, 429, "{response:?}");
+    assert_eq!(response.body["policyName"], policy);
+    assert_eq!(response.body["errorType"], "RATE_LIMIT");
     let text = format!("You have reached your {} limit.", policy.to_lowercase());
-    assert_eq!(said.body["message"], text);
-    assert!(said.body["correlationId"].is_string() && said.body["requestId"].is_string());
+    assert_eq!(response.body["message"], text);
+    assert!(response.body["correlationId"].is_string() && response.body["requestId"].is_string());
 }
 
 #[tokio::test]
@@ -26,8 +26,8 @@ async fn headers_report_remaining_calls_except_for_searches() {
     let hub = Hub::start().await;
     hub.fake.limit(|limits| limits.burst = 20);
     for left in [19, 18] {
-        let said = hub.get("").await;
-        let number = |name: &str| said.header(&format!("x-hubspot-ratelimit-{name}")).unwrap();
+        let response = hub.get("").await;
+        let number = |name: &str| response.header(&format!("x-hubspot-ratelimit-{name}")).unwrap();
         assert_eq!(number("max"), "20");
         assert_eq!(number("remaining"), left.to_string());
         assert_eq!(number("interval-milliseconds"), "10000");
@@ -35,8 +35,8 @@ async fn headers_report_remaining_calls_except_for_searches() {
         assert_eq!(number("daily"), "625000");
         assert_eq!(number("daily-remaining"), (625_000 - 20 + left).to_string());
     }
-    let said = hub.post("/search", &json!({})).await;
-    assert!(said.headers.keys().all(|name| !name.as_str().contains("ratelimit")));
+    let response = hub.post("/search", &json!({})).await;
+    assert!(response.headers.keys().all(|name| !name.as_str().contains("ratelimit")));
     let (id, secret, token) = hub.fake.oauth_app();
     let form = [
         ("grant_type", "refresh_token"),
@@ -44,11 +44,11 @@ async fn headers_report_remaining_calls_except_for_searches() {
         ("client_secret", secret.expose()),
         ("refresh_token", token.expose()),
     ];
-    let said = hub.form("/oauth/2026-09/token", &form).await;
-    let access = said.body["access_token"].as_str().unwrap();
-    let said = hub.ask_as(access, Method::GET, hub.base, &Value::Null).await;
-    assert!(said.header("x-hubspot-ratelimit-max").is_some());
-    assert!(said.header("x-hubspot-ratelimit-daily").is_none(), "absent for OAuth");
+    let response = hub.form("/oauth/2026-09/token", &form).await;
+    let access = response.body["access_token"].as_str().unwrap();
+    let response = hub.ask_as(access, Method::GET, hub.base, &Value::Null).await;
+    assert!(response.header("x-hubspot-ratelimit-max").is_some());
+    assert!(response.header("x-hubspot-ratelimit-daily").is_none(), "absent for OAuth");
 }
 
 #[tokio::test]
@@ -65,10 +65,10 @@ async fn burst_window_is_rolling() {
     for _ in 0..2 {
         assert_eq!(hub.get("").await.status, 200);
     }
-    let said = hub.get("").await;
-    is_limited(&said, "TEN_SECONDLY_ROLLING");
-    assert!(said.header("retry-after").is_some());
-    assert_eq!(said.header("x-hubspot-ratelimit-remaining"), Some("0"));
+    let response = hub.get("").await;
+    is_limited(&response, "TEN_SECONDLY_ROLLING");
+    assert!(response.header("retry-after").is_some());
+    assert_eq!(response.header("x-hubspot-ratelimit-remaining"), Some("0"));
     hub.fake.advance(window / 2);
     // Only the first call has left the window.
     assert_eq!(hub.get("").await.status, 200);
@@ -85,16 +85,16 @@ async fn lower_limit_is_announced_before_it_applies() {
     hub.fake.advance(Duration::from_secs(2));
     hub.fake.limit(|limits| limits.announced = Some(2));
     for left in ["0", "0"] {
-        let said = hub.get("").await;
-        assert_eq!(said.status, 200, "it does not hold yet");
-        assert_eq!(said.header("x-hubspot-ratelimit-max"), Some("2"));
-        assert_eq!(said.header("x-hubspot-ratelimit-remaining"), Some(left));
+        let response = hub.get("").await;
+        assert_eq!(response.status, 200, "it does not hold yet");
+        assert_eq!(response.header("x-hubspot-ratelimit-max"), Some("2"));
+        assert_eq!(response.header("x-hubspot-ratelimit-remaining"), Some(left));
     }
     hub.fake.limit(|limits| (limits.burst, limits.announced) = (2, None));
-    let said = hub.get("").await;
-    is_limited(&said, "TEN_SECONDLY_ROLLING");
+    let response = hub.get("").await;
+    is_limited(&response, "TEN_SECONDLY_ROLLING");
     // Three calls are in the window, so two must leave: the second came two seconds later.
-    assert_eq!(said.header("retry-after"), Some("9"));
+    assert_eq!(response.header("retry-after"), Some("9"));
     assert_eq!(hub.fake.counted(), 3);
 }
 
@@ -109,9 +109,9 @@ async fn search_and_secondly_limits_have_one_second_windows() {
     for _ in 0..2 {
         assert_eq!(hub.post("/search", &json!({})).await.status, 200);
     }
-    let said = hub.post("/search", &json!({})).await;
-    is_limited(&said, "SECONDLY");
-    assert!(said.header("retry-after").is_none(), "only where it is switched on");
+    let response = hub.post("/search", &json!({})).await;
+    is_limited(&response, "SECONDLY");
+    assert!(response.header("retry-after").is_none(), "only where it is switched on");
     for _ in 0..3 {
         assert_eq!(hub.get("").await.status, 200);
     }
@@ -149,13 +149,13 @@ async fn daily_limit_resets_at_midnight_of_the_account() {
     for _ in 0..2 {
         assert_eq!(hub.get("").await.status, 200);
     }
-    let said = hub.get("").await;
-    is_limited(&said, "DAILY");
-    assert_eq!(said.header("retry-after"), Some("60"), "a minute to midnight");
+    let response = hub.get("").await;
+    is_limited(&response, "DAILY");
+    assert_eq!(response.header("retry-after"), Some("60"), "a minute to midnight");
     *clock.0.lock() = at("2026-11-02T05:00:00Z");
-    let said = hub.get("").await;
-    assert_eq!(said.status, 200);
-    assert_eq!(said.header("x-hubspot-ratelimit-daily-remaining"), Some("1"));
+    let response = hub.get("").await;
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("x-hubspot-ratelimit-daily-remaining"), Some("1"));
 }
 
 #[tokio::test]
@@ -167,12 +167,12 @@ async fn scripts_apply_to_the_given_number_of_requests() {
         "/search",
         ScriptedResponse::Reject(ApiError::Migrating(Duration::from_secs(90))),
     );
-    let said = hub.post("/search", &json!({})).await;
-    assert_eq!((said.status, said.header("retry-after")), (477, Some("90")));
+    let response = hub.post("/search", &json!({})).await;
+    assert_eq!((response.status, response.header("retry-after")), (477, Some("90")));
     for status in [502, 502, 200] {
-        let said = hub.get("").await;
-        assert_eq!(said.status, status);
-        assert!(said.header("x-hubspot-correlation-id").is_some());
+        let response = hub.get("").await;
+        assert_eq!(response.status, status);
+        assert!(response.header("x-hubspot-correlation-id").is_some());
     }
     assert_eq!(hub.fake.scripts_left(), 0);
     let lead = hub.lead(json!({"hs_lead_name": "Jane"}));

@@ -20,11 +20,11 @@ async fn lead_rules_return_the_recorded_error_bodies() {
         (with("hs_lead_pipeline_value", "much"), "INVALID_INTEGER", "hs_lead_pipeline_value"),
         (with("hs_next_activity_date", "soon"), "INVALID_DATE", "hs_next_activity_date"),
     ] {
-        let said = hub.post("", &body).await;
-        said.is_error(400, "VALIDATION_ERROR");
-        assert_eq!(said.codes(), [code]);
-        assert_eq!(said.body["errors"][0]["context"]["propertyName"], json!([name]));
-        let text = said.body["message"].as_str().unwrap();
+        let response = hub.post("", &body).await;
+        response.is_error(400, "VALIDATION_ERROR");
+        assert_eq!(response.codes(), [code]);
+        assert_eq!(response.body["errors"][0]["context"]["propertyName"], json!([name]));
+        let text = response.body["message"].as_str().unwrap();
         let list = text.strip_prefix("Property values were not valid: ").unwrap();
         let list: Value = serde_json::from_str(list).expect("the text carries a list");
         assert_eq!((list[0]["name"].as_str(), list[0]["error"].as_str()), (Some(name), Some(code)));
@@ -34,16 +34,16 @@ async fn lead_rules_return_the_recorded_error_bodies() {
     for kind in [578, 608, 9_999] {
         let body = json!({"properties": {"hs_lead_name": "Jane"},
                           "associations": [to("424242", kind)]});
-        let said = hub.post("", &body).await;
-        said.is_error(400, "VALIDATION_ERROR");
-        assert_eq!(said.body["subCategory"], "crm.associations.INVALID_IDENTIFIER");
-        assert_eq!(said.body["context"]["INVALID_OBJECT_IDS"], json!(["424242"]));
+        let response = hub.post("", &body).await;
+        response.is_error(400, "VALIDATION_ERROR");
+        assert_eq!(response.body["subCategory"], "crm.associations.INVALID_IDENTIFIER");
+        assert_eq!(response.body["context"]["INVALID_OBJECT_IDS"], json!(["424242"]));
     }
-    let said = hub.post("", &with("crm_key", "K")).await;
-    said.is_error(409, "CONFLICT");
-    assert_eq!(said.body["context"]["existingId"], json!([taken]));
-    let said = hub.patch(&taken, json!({})).await;
-    said.is_error(400, "VALIDATION_ERROR");
+    let response = hub.post("", &with("crm_key", "K")).await;
+    response.is_error(409, "CONFLICT");
+    assert_eq!(response.body["context"]["existingId"], json!([taken]));
+    let response = hub.patch(&taken, json!({})).await;
+    response.is_error(400, "VALIDATION_ERROR");
     assert_eq!(hub.fake.lead_names(), ["Taken"], "a refused create leaves nothing");
 }
 
@@ -53,12 +53,12 @@ async fn missing_name_error_depends_on_the_version() {
         for in_context in [true, false] {
             let hub = Hub::connect(base).await;
             hub.fake.behave(|behaviour| behaviour.missing_name_in_context = in_context);
-            let said = hub.post("", &hub.lead(json!({}))).await;
-            said.is_error(400, "VALIDATION_ERROR");
+            let response = hub.post("", &hub.lead(json!({}))).await;
+            response.is_error(400, "VALIDATION_ERROR");
             if version != "2026-09" && in_context {
-                assert_eq!(said.body["context"]["properties"], json!(["hs_lead_name"]));
+                assert_eq!(response.body["context"]["properties"], json!(["hs_lead_name"]));
             } else {
-                assert_eq!(said.codes(), ["MISSING_REQUIRED_PROPERTY"]);
+                assert_eq!(response.codes(), ["MISSING_REQUIRED_PROPERTY"]);
             }
         }
     }
@@ -91,22 +91,25 @@ async fn created_lead_has_a_location_and_can_be_read() {
 #[tokio::test]
 async fn missing_records_return_the_recorded_shapes() {
     let hub = Hub::start().await;
-    let said = hub.get("/999999").await;
-    assert_eq!((said.status, said.body["message"].as_str()), (404, Some("resource not found")));
-    assert!(said.body.get("category").is_none());
-    let said = hub.get("/jane").await;
-    said.is_error(404, "OBJECT_NOT_FOUND");
-    assert_eq!(said.body["context"]["id"], json!(["jane"]));
+    let response = hub.get("/999999").await;
+    assert_eq!(
+        (response.status, response.body["message"].as_str()),
+        (404, Some("resource not found"))
+    );
+    assert!(response.body.get("category").is_none());
+    let response = hub.get("/jane").await;
+    response.is_error(404, "OBJECT_NOT_FOUND");
+    assert_eq!(response.body["context"]["id"], json!(["jane"]));
     assert_eq!(hub.get("?archived=1").await.status, 404, "only true and false are known");
-    let said = hub.ask(Method::GET, "/crm/v3/objects/butterflies", &Value::Null).await;
-    assert_eq!(said.status, 400);
-    assert_eq!(said.body["message"], "Unable to infer object type from: butterflies");
-    assert!(said.body.get("category").is_none());
-    let said = hub.ask(Method::GET, "/crm/v9/things", &Value::Null).await;
-    assert_eq!((said.status, said.body), (404, Value::Null), "an HTML page");
+    let response = hub.send(Method::GET, "/crm/v3/objects/butterflies", &Value::Null).await;
+    assert_eq!(response.status, 400);
+    assert_eq!(response.body["message"], "Unable to infer object type from: butterflies");
+    assert!(response.body.get("category").is_none());
+    let response = hub.send(Method::GET, "/crm/v9/things", &Value::Null).await;
+    assert_eq!((response.status, response.body), (404, Value::Null), "an HTML page");
     let long = hub.get(&format!("?properties={}", "x".repeat(16_001))).await;
     assert_eq!((long.status, long.body), (414, Value::Null));
-    let same = hub.ask(Method::GET, "/crm/objects/2026-09/0-136", &Value::Null).await;
+    let same = hub.send(Method::GET, "/crm/objects/2026-09/0-136", &Value::Null).await;
     assert_eq!(same.status, 200, "the type id names leads too");
 }
 
@@ -132,8 +135,8 @@ async fn lists_page_through_live_and_archived_leads() {
     assert_eq!(hub.get(&format!("/{}", ids[6])).await.status, 404);
     assert_eq!(hub.get(&format!("/{}?archived=true", ids[6])).await.status, 200);
     hub.get("?limit=101").await.is_error(400, "VALIDATION_ERROR");
-    let said = hub.get("?limit=51&propertiesWithHistory=hs_lead_name").await;
-    said.is_error(400, "VALIDATION_ERROR");
+    let response = hub.get("?limit=51&propertiesWithHistory=hs_lead_name").await;
+    response.is_error(400, "VALIDATION_ERROR");
 }
 
 #[tokio::test]
@@ -144,9 +147,9 @@ async fn history_is_newest_first_and_empty_text_clears_a_property() {
         assert_eq!(hub.patch(&id, json!({"hs_lead_label": label})).await.status, 200);
     }
     let ask = "?properties=hs_lead_label&propertiesWithHistory=hs_lead_label";
-    let said = hub.get(&format!("/{id}{ask}")).await;
-    assert_eq!(said.body["properties"]["hs_lead_label"], Value::Null);
-    let versions = said.body["propertiesWithHistory"]["hs_lead_label"].as_array().unwrap();
+    let response = hub.get(&format!("/{id}{ask}")).await;
+    assert_eq!(response.body["properties"]["hs_lead_label"], Value::Null);
+    let versions = response.body["propertiesWithHistory"]["hs_lead_label"].as_array().unwrap();
     let values: Vec<_> = versions.iter().map(|version| version["value"].as_str()).collect();
     assert_eq!(values, [Some(""), Some("HOT"), Some("COLD")]);
     assert!(versions.iter().all(|version| version["timestamp"].is_string()));
@@ -161,24 +164,24 @@ async fn batches_are_atomic_without_trace_ids_and_per_input_with_them() {
         input["objectWriteTraceId"] = json!(trace);
         input
     };
-    let said = hub.post("/batch/create", &json!({"inputs": [good(), bad()]})).await;
-    said.is_error(400, "VALIDATION_ERROR");
+    let response = hub.post("/batch/create", &json!({"inputs": [good(), bad()]})).await;
+    response.is_error(400, "VALIDATION_ERROR");
     assert!(hub.fake.lead_names().is_empty(), "nothing of it is created");
 
     let inputs = [traced(good(), "a"), traced(bad(), "b")];
-    let said = hub.post("/batch/create", &json!({ "inputs": inputs })).await;
-    assert_eq!((said.status, said.body["status"].as_str()), (207, Some("COMPLETE")));
-    assert_eq!(said.body["results"][0]["objectWriteTraceId"], "a");
-    assert_eq!(said.body["numErrors"], 1);
-    assert_eq!(said.body["errors"][0]["context"]["objectWriteTraceId"], json!(["b"]));
+    let response = hub.post("/batch/create", &json!({ "inputs": inputs })).await;
+    assert_eq!((response.status, response.body["status"].as_str()), (207, Some("COMPLETE")));
+    assert_eq!(response.body["results"][0]["objectWriteTraceId"], "a");
+    assert_eq!(response.body["numErrors"], 1);
+    assert_eq!(response.body["errors"][0]["context"]["objectWriteTraceId"], json!(["b"]));
     assert_eq!(hub.fake.lead_names(), ["Jane"]);
 
     let inputs = [traced(good(), "a"), traced(bad(), "a")];
-    let said = hub.post("/batch/create", &json!({ "inputs": inputs })).await;
-    said.is_error(400, "VALIDATION_ERROR");
-    let said = hub.post("/batch/create", &json!({"inputs": [good()]})).await;
-    assert_eq!(said.status, 201);
-    assert!(said.body.get("errors").is_none() && said.body.get("numErrors").is_none());
+    let response = hub.post("/batch/create", &json!({ "inputs": inputs })).await;
+    response.is_error(400, "VALIDATION_ERROR");
+    let response = hub.post("/batch/create", &json!({"inputs": [good()]})).await;
+    assert_eq!(response.status, 201);
+    assert!(response.body.get("errors").is_none() && response.body.get("numErrors").is_none());
     let many = vec![good(); 101];
     hub.post("/batch/create", &json!({ "inputs": many })).await.is_error(400, "VALIDATION_ERROR");
     hub.post("/batch/create", &json!({"inputs": []})).await.is_error(400, "VALIDATION_ERROR");
@@ -196,18 +199,18 @@ async fn batches_report_missing_and_duplicate_ids() {
         json!({ "inputs": inputs })
     };
     for call in ["read", "update"] {
-        let said = hub.post(&format!("/batch/{call}"), &inputs(&["8", &id, "9"])).await;
-        assert_eq!((said.status, said.ids()), (207, vec![id.clone()]), "{call}");
-        let errors = said.body["errors"].as_array().unwrap();
+        let response = hub.post(&format!("/batch/{call}"), &inputs(&["8", &id, "9"])).await;
+        assert_eq!((response.status, response.ids()), (207, vec![id.clone()]), "{call}");
+        let errors = response.body["errors"].as_array().unwrap();
         assert_eq!(errors.len(), 1, "one entry for both");
         assert_eq!(errors[0]["category"], "OBJECT_NOT_FOUND");
         assert_eq!(errors[0]["context"]["ids"], json!(["8", "9"]));
     }
-    let said = hub.post("/batch/update", &inputs(&[&id, &id])).await;
-    said.is_error(400, "VALIDATION_ERROR");
-    assert_eq!(said.body["context"]["ids"], json!([id]));
-    let said = hub.post("/batch/archive", &inputs(&[&id, "9"])).await;
-    assert_eq!((said.status, said.body), (204, Value::Null));
+    let response = hub.post("/batch/update", &inputs(&[&id, &id])).await;
+    response.is_error(400, "VALIDATION_ERROR");
+    assert_eq!(response.body["context"]["ids"], json!([id]));
+    let response = hub.post("/batch/archive", &inputs(&[&id, "9"])).await;
+    assert_eq!((response.status, response.body), (204, Value::Null));
     assert!(hub.fake.lead_names().is_empty());
 }
 
@@ -220,17 +223,17 @@ async fn properties_and_pipelines_describe_themselves_in_every_version() {
         ("/crm/v3/properties/leads", "/crm/v3/pipelines/leads"),
     ] {
         let one = format!("{properties}/hs_lead_label");
-        let said = hub.ask(Method::GET, &one, &Value::Null).await;
-        assert_eq!((said.status, said.body["type"].as_str()), (200, Some("enumeration")));
-        let options = said.body["options"].as_array().unwrap();
+        let response = hub.send(Method::GET, &one, &Value::Null).await;
+        assert_eq!((response.status, response.body["type"].as_str()), (200, Some("enumeration")));
+        let options = response.body["options"].as_array().unwrap();
         let values: Vec<_> = options.iter().map(|option| option["value"].as_str()).collect();
         assert_eq!(values, [Some("HOT"), Some("WARM"), Some("COLD")]);
-        let all = hub.ask(Method::GET, properties, &Value::Null).await;
+        let all = hub.send(Method::GET, properties, &Value::Null).await;
         let names = all.body["results"].as_array().unwrap();
         let id = names.iter().find(|own| own["name"] == "hs_object_id").unwrap();
         assert_eq!(id["modificationMetadata"]["readOnlyValue"], true);
-        let said = hub.ask(Method::GET, pipelines, &Value::Null).await;
-        let pipeline = &said.body["results"][0];
+        let response = hub.send(Method::GET, pipelines, &Value::Null).await;
+        let pipeline = &response.body["results"][0];
         assert_eq!(pipeline["id"], "lead-pipeline-id");
         assert_eq!(pipeline["stages"].as_array().unwrap().len(), 5);
     }
@@ -243,20 +246,20 @@ async fn associations_are_read_added_and_removed_beside_the_record() {
     let company = hub.fake.add_company("Example Ltd");
     let one = format!("{}/{id}/associations", hub.base);
     let kinds = json!([{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 610}]);
-    let said = hub.ask(Method::PUT, &format!("{one}/companies/{company}"), &kinds).await;
-    assert_eq!(said.status, 201);
-    let said = hub.ask(Method::GET, &format!("{one}/companies"), &Value::Null).await;
-    assert_eq!(said.body["results"][0]["toObjectId"], company.as_str());
+    let response = hub.send(Method::PUT, &format!("{one}/companies/{company}"), &kinds).await;
+    assert_eq!(response.status, 201);
+    let response = hub.send(Method::GET, &format!("{one}/companies"), &Value::Null).await;
+    assert_eq!(response.body["results"][0]["toObjectId"], company.as_str());
     for path in ["/crm/v4/associations/leads", "/crm/associations/2026-09/leads"] {
         let path = format!("{path}/contacts/batch/read");
         let body = json!({"inputs": [{"id": id}, {"id": "9"}]});
-        let said = hub.ask(Method::POST, &path, &body).await;
-        assert_eq!(said.status, 207);
-        let to = &said.body["results"][0]["to"][0];
+        let response = hub.send(Method::POST, &path, &body).await;
+        assert_eq!(response.status, 207);
+        let to = &response.body["results"][0]["to"][0];
         assert_eq!(to["toObjectId"], hub.contact.as_str());
         assert_eq!(to["associationTypes"][0]["typeId"], 578);
     }
     let contact = format!("{one}/contacts/{}", hub.contact);
-    assert_eq!(hub.ask(Method::DELETE, &contact, &Value::Null).await.status, 204);
+    assert_eq!(hub.send(Method::DELETE, &contact, &Value::Null).await.status, 204);
     assert!(hub.fake.lead_names().is_empty(), "a lead without a primary association is deleted");
 }

@@ -55,13 +55,13 @@ async fn each_operator_returns_exactly_the_matching_leads() {
         ("associations.contact", "EQ", v(&hub.contact), true, true),
         ("associations.contact", "EQ", v("1"), false, false),
     ] {
-        let said = hub.post("/search", &one(&filter(property, operator, &rest))).await;
+        let response = hub.post("/search", &one(&filter(property, operator, &rest))).await;
         let wanted: Vec<&str> = [(has_jane, jane.as_str()), (has_joan, joan.as_str())]
             .into_iter()
             .filter_map(|(has, id)| has.then_some(id))
             .collect();
-        assert_eq!(said.ids(), wanted, "{property} {operator} {rest}");
-        assert_eq!(said.body["total"], wanted.len());
+        assert_eq!(response.ids(), wanted, "{property} {operator} {rest}");
+        assert_eq!(response.body["total"], wanted.len());
     }
 }
 
@@ -97,10 +97,10 @@ async fn search_beyond_its_limits_is_rejected() {
         (one(&filter("hs_lead_name", "BETWEEN", &json!({"value": "x"}))), 400),
         (one(&filter("hs_lead_name", "IN", &json!({"value": "x"}))), 400),
     ] {
-        let said = hub.post("/search", &body).await;
-        assert_eq!(said.status, status, "{body}");
+        let response = hub.post("/search", &body).await;
+        assert_eq!(response.status, status, "{body}");
         if status == 400 {
-            said.is_error(400, "VALIDATION_ERROR");
+            response.is_error(400, "VALIDATION_ERROR");
         }
     }
 }

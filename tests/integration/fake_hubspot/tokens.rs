@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Hub;
 
 /// Requests a token with a refresh token.
-async fn refresh(hub: &Hub, path: &str, id: &str, secret: &str, token: &str) -> super::Said {
+async fn refresh(hub: &Hub, path: &str, id: &str, secret: &str, token: &str) -> super::FakeReply {
     let form = [
         ("grant_type", "refresh_token"),
         ("client_id", id),
@@ -26,21 +26,21 @@ async fn token_endpoint_issues_expiring_tokens() {
     let (id, secret, token) = hub.fake.oauth_app();
     for version in ["v1", "v3", "2026-03", "2026-09"] {
         let path = format!("/oauth/{version}/token");
-        let said = refresh(&hub, &path, &id, secret.expose(), token.expose()).await;
-        assert_eq!(said.status, 200);
-        assert_eq!(said.body["expires_in"], 60);
-        assert_eq!(said.body["token_type"], "bearer");
-        assert_eq!(said.body["refresh_token"], token.expose());
-        let access = said.body["access_token"].as_str().unwrap().to_owned();
+        let response = refresh(&hub, &path, &id, secret.expose(), token.expose()).await;
+        assert_eq!(response.status, 200);
+        assert_eq!(response.body["expires_in"], 60);
+        assert_eq!(response.body["token_type"], "bearer");
+        assert_eq!(response.body["refresh_token"], token.expose());
+        let access = response.body["access_token"].as_str().unwrap().to_owned();
         let list = || hub.ask_as(&access, Method::GET, hub.base, &Value::Null);
         assert_eq!(list().await.status, 200);
         hub.fake.advance(Duration::from_secs(61));
-        let said = list().await;
-        said.is_error(401, "EXPIRED_AUTHENTICATION");
-        assert!(said.body["context"]["expire time"].is_array());
+        let response = list().await;
+        response.is_error(401, "EXPIRED_AUTHENTICATION");
+        assert!(response.body["context"]["expire time"].is_array());
     }
-    let said = hub.ask_as("nonsense", Method::GET, hub.base, &Value::Null).await;
-    said.is_error(401, "INVALID_AUTHENTICATION");
+    let response = hub.ask_as("nonsense", Method::GET, hub.base, &Value::Null).await;
+    response.is_error(401, "INVALID_AUTHENTICATION");
 }
 
 #[tokio::test]
@@ -53,10 +53,13 @@ async fn token_endpoint_errors_name_the_cause() {
         (id.as_str(), "wrong", token, "BAD_CLIENT_ID", "invalid_client"),
         (id.as_str(), secret, "wrong", "BAD_REFRESH_TOKEN", "invalid_grant"),
     ] {
-        let said = refresh(&hub, "/oauth/2026-09/token", id, secret, token).await;
-        assert_eq!(said.status, 400);
-        assert_eq!((&said.body["status"], &said.body["error"]), (&json!(status), &json!(error)));
-        assert!(said.body["correlationId"].is_string());
+        let response = refresh(&hub, "/oauth/2026-09/token", id, secret, token).await;
+        assert_eq!(response.status, 400);
+        assert_eq!(
+            (&response.body["status"], &response.body["error"]),
+            (&json!(status), &json!(error))
+        );
+        assert!(response.body["correlationId"].is_string());
     }
 }
 
@@ -80,8 +83,8 @@ async fn refresh_tokens_rotate_if_configured_and_can_be_revoked() {
         let known = [("client_id", id.as_str()), ("client_secret", secret), ("token", now)];
         assert_eq!(hub.form(&format!("{path}/revoke"), &known).await.status, 200);
         assert_eq!(refresh(&hub, path, &id, secret, now).await.status, 400);
-        let said = hub.ask_as(access, Method::GET, hub.base, &Value::Null).await;
-        assert_eq!(said.status, if ends { 401 } else { 200 });
+        let response = hub.ask_as(access, Method::GET, hub.base, &Value::Null).await;
+        assert_eq!(response.status, if ends { 401 } else { 200 });
     }
 }
 
@@ -91,20 +94,23 @@ async fn tokens_can_be_introspected() {
     let (id, secret, token) = hub.fake.oauth_app();
     let secret = secret.expose();
     let path = "/oauth/2026-09/token";
-    let said = refresh(&hub, path, &id, secret, token.expose()).await;
-    let access = said.body["access_token"].as_str().unwrap();
+    let response = refresh(&hub, path, &id, secret, token.expose()).await;
+    let access = response.body["access_token"].as_str().unwrap();
     for (token, kind) in [(access, "access_token"), (token.expose(), "refresh_token")] {
         let form = [("client_id", id.as_str()), ("client_secret", secret), ("token", token)];
-        let said = hub.form(&format!("{path}/introspect"), &form).await;
-        assert_eq!((said.status, said.body["active"].as_bool()), (200, Some(true)));
-        assert_eq!((&said.body["token_use"], &said.body["hub_id"]), (&json!(kind), &json!(1)));
+        let response = hub.form(&format!("{path}/introspect"), &form).await;
+        assert_eq!((response.status, response.body["active"].as_bool()), (200, Some(true)));
+        assert_eq!(
+            (&response.body["token_use"], &response.body["hub_id"]),
+            (&json!(kind), &json!(1))
+        );
     }
     let form = [("client_id", id.as_str()), ("client_secret", secret), ("token", "nonsense")];
-    let said = hub.form(&format!("{path}/introspect"), &form).await;
-    assert_eq!(said.body["active"], false);
+    let response = hub.form(&format!("{path}/introspect"), &form).await;
+    assert_eq!(response.body["active"], false);
     let info = "/oauth/v2/private-apps/get/access-token-info";
-    let said = hub.ask(Method::POST, info, &json!({"tokenKey": hub.token})).await;
-    assert_eq!((said.status, &said.body["hubId"]), (200, &json!(1)));
+    let response = hub.send(Method::POST, info, &json!({"tokenKey": hub.token})).await;
+    assert_eq!((response.status, &response.body["hubId"]), (200, &json!(1)));
 }
 
 #[tokio::test]
@@ -119,9 +125,9 @@ async fn client_credentials_grant_depends_on_the_switch() {
                 ("client_id", id.as_str()),
                 ("client_secret", secret.expose()),
             ];
-            let said = hub.form(&format!("/oauth/{version}/token"), &form).await;
-            assert_eq!(said.status, if works { 200 } else { 400 }, "{version}");
-            assert!(said.body.get("refresh_token").is_none());
+            let response = hub.form(&format!("/oauth/{version}/token"), &form).await;
+            assert_eq!(response.status, if works { 200 } else { 400 }, "{version}");
+            assert!(response.body.get("refresh_token").is_none());
         }
     }
 }
@@ -130,17 +136,17 @@ async fn client_credentials_grant_depends_on_the_switch() {
 async fn missing_scopes_are_reported_in_both_shapes() {
     let hub = Hub::start().await;
     let token = hub.fake.static_token(&[READ]).expose().to_owned();
-    let said = hub.ask_as(&token, Method::GET, hub.base, &Value::Null).await;
-    assert_eq!(said.status, 200);
+    let response = hub.ask_as(&token, Method::GET, hub.base, &Value::Null).await;
+    assert_eq!(response.status, 200);
     let search = format!("{}/search", hub.base);
     assert_eq!(hub.ask_as(&token, Method::POST, &search, &json!({})).await.status, 200);
     let lead = hub.lead(json!({"hs_lead_name": "Jane"}));
     let wanted = json!(["crm.objects.leads.write"]);
     for on_top in [true, false] {
         hub.fake.behave(|behaviour| behaviour.scopes_on_top = on_top);
-        let said = hub.ask_as(&token, Method::POST, hub.base, &lead).await;
-        said.is_error(403, "MISSING_SCOPES");
-        let context = if on_top { &said.body } else { &said.body["errors"][0] };
+        let response = hub.ask_as(&token, Method::POST, hub.base, &lead).await;
+        response.is_error(403, "MISSING_SCOPES");
+        let context = if on_top { &response.body } else { &response.body["errors"][0] };
         assert_eq!(context["context"]["requiredGranularScopes"], wanted);
     }
 }
@@ -151,13 +157,13 @@ async fn account_information_has_portal_id_and_usage() {
     hub.fake.limit(|limits| limits.utc_offset_minutes = -300);
     for path in ["/account-info/2026-09/details", "/account-info/v3/details", "/integrations/v1/me"]
     {
-        let said = hub.ask(Method::GET, path, &Value::Null).await;
-        assert_eq!((said.status, &said.body["portalId"]), (200, &json!(1)), "{path}");
-        assert_eq!(said.body["utcOffset"], "-05:00");
+        let response = hub.send(Method::GET, path, &Value::Null).await;
+        assert_eq!((response.status, &response.body["portalId"]), (200, &json!(1)), "{path}");
+        assert_eq!(response.body["utcOffset"], "-05:00");
     }
     let usage = "/account-info/2026-09/api-usage/daily/private-apps";
-    let said = hub.ask(Method::GET, usage, &Value::Null).await;
-    let usage = &said.body["results"][0];
+    let response = hub.send(Method::GET, usage, &Value::Null).await;
+    let usage = &response.body["results"][0];
     assert_eq!((&usage["currentUsage"], &usage["usageLimit"]), (&json!(4), &json!(625_000)));
     assert!(usage["resetsAt"].as_str().unwrap().ends_with("T05:00:00.000Z"), "{usage}");
 }

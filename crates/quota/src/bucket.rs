@@ -21,20 +21,20 @@ use crate::{
     window::Window,
 };
 
-/// Longest way of a call to HubSpot that the limit of a second reckons with. A longer one would cost
-/// more of each second than this limit, which HubSpot does not document, is worth: 2.5 %.
+/// Maximum transit time of a call in the limit per second. A longer one would cost more of each second
+/// than this undocumented limit is worth: 2.5 %.
 const TRANSIT_IN_SECOND: Duration = Duration::from_millis(25);
 
-/// The same for the documented window: 2.5 % of ten seconds.
+/// Maximum transit time of a call in the documented window: 2.5 % of ten seconds.
 const TRANSIT_IN_WINDOW: Duration = Duration::from_millis(250);
 
-/// Lengths of a window that are accepted from HubSpot and from the ledger. Others are mistakes.
+/// Lengths of a window that are accepted from HubSpot and from the ledger; others are invalid.
 const WINDOWS: RangeInclusive<Duration> = SECOND..=Duration::from_secs(600);
 
 /// The part of the limit that may be used in one second: a tenth, since a window has ten seconds.
 const SECONDS_OF_LIMIT: u64 = 10;
 
-/// Largest limit that is accepted. Larger ones are mistakes, and products of them could overflow.
+/// Maximum limit. Larger ones are invalid, and their products could overflow.
 const MAX_SIZE: u64 = 1_000_000_000;
 
 /// Number of checks per window for a change in the calls of other clients. The known number is at
@@ -178,7 +178,7 @@ impl Bucket {
         slot
     }
 
-    /// The call of a slot is sent now.
+    /// Records that the call of a slot is sent now.
     pub(crate) fn mark_sent(&mut self, slot: u64, now: Instant) {
         self.external.mark_sent(slot, now);
         self.windows.iter_mut().for_each(|window| window.mark_sent(slot, now));
@@ -187,7 +187,7 @@ impl Bucket {
         }
     }
 
-    /// The call of a slot ended.
+    /// Records that the call of a slot ended.
     pub(crate) fn finish(&mut self, slot: u64, now: Instant) {
         self.external.finish(slot, self.window(), now);
         self.windows.iter_mut().for_each(|window| window.finish(slot, now));
@@ -196,7 +196,7 @@ impl Bucket {
         }
     }
 
-    /// A slot was not used.
+    /// Records that a slot was not used.
     pub(crate) fn release(&mut self, slot: u64) {
         self.external.release(slot);
         self.windows.iter_mut().for_each(|window| window.release(slot));
@@ -225,7 +225,7 @@ impl Bucket {
         }
     }
 
-    /// Takes over the limit in a response to the call of `slot`. The slots since `baseline` are the most
+    /// Applies the limit in a response to the call of `slot`. The slots since `baseline` are the most
     /// that HubSpot can have counted as own calls.
     pub(crate) fn observe(
         &mut self,
@@ -323,7 +323,7 @@ impl Bucket {
         self.windows.len() > 1
     }
 
-    /// True if this replica has to find out about other clients by itself. Else the ledger does.
+    /// True if this replica detects other clients without the ledger.
     fn is_alone(&self) -> bool {
         self.is_paced() && self.lease.is_none()
     }

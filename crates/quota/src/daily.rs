@@ -76,12 +76,12 @@ impl Daily {
         self.is_closed &= !self.is_early(now);
     }
 
-    /// A call that was counted was not made.
+    /// Releases a counted call that was not made.
     pub(crate) fn release(&mut self) {
         self.used = self.used.saturating_sub(1);
     }
 
-    /// Takes over the limit in a response, which may not include `in_flight` calls.
+    /// Applies the limit in a response, which may not include `in_flight` calls.
     pub(crate) fn observe(&mut self, size: u64, remaining: u64, in_flight: u64) {
         self.size = Some(size);
         self.used = size.saturating_sub(remaining).saturating_add(in_flight);
@@ -91,7 +91,7 @@ impl Daily {
         }
     }
 
-    /// HubSpot rejected a call for the daily limit.
+    /// Records a 429 for the daily limit.
     pub(crate) fn close(&mut self, now: Timestamp) {
         self.roll_over(now);
         self.used = self.used.max(self.size.unwrap_or_default());

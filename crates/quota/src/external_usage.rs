@@ -27,7 +27,7 @@ const ACTIVE_TIME: Duration = Duration::from_secs(60);
 /// second.
 const FRESH: Duration = Duration::from_millis(250);
 
-/// Maximum of the same, and the time to wait if nothing was left.
+/// Maximum time for which an observation justifies more than one call, and the wait if nothing was left.
 const STALE: Duration = Duration::from_secs(1);
 
 /// Upper bound on the number of other clients assumed. A part smaller than this fraction of all usage is
@@ -49,7 +49,7 @@ pub(crate) struct ExternalUsage {
     observed_slot: Option<u64>,
     /// Time until which other clients count as active.
     active_until: Option<Instant>,
-    /// OwnUsage calls in the window at a 429, if that is the only sign of other clients.
+    /// Own calls in the window at a 429, if that is the only sign of other clients.
     suspected_at: Option<u64>,
     /// Own slots in flight, with when they were sent. `None` if they are not sent yet.
     in_flight: BTreeMap<u64, Option<Instant>>,
@@ -79,19 +79,19 @@ pub(crate) struct OwnUsage {
     pub(crate) size: u64,
     /// Length of the window.
     pub(crate) window: Duration,
-    /// OwnUsage calls in the window.
+    /// Own calls in the window.
     pub(crate) used: u64,
 }
 
 // === impl ExternalUsage ===
 
 impl ExternalUsage {
-    /// A slot is taken.
+    /// Records a taken slot.
     pub(crate) fn take(&mut self, slot: u64) {
         self.in_flight.insert(slot, None);
     }
 
-    /// The call of a slot is sent now.
+    /// Records that the call of a slot is sent now.
     pub(crate) fn mark_sent(&mut self, slot: u64, now: Instant) {
         if let Some(Some(earlier)) = self.in_flight.insert(slot, Some(now)) {
             self.sent.remove(&(earlier, slot));
@@ -99,12 +99,12 @@ impl ExternalUsage {
         self.sent.insert((now, slot));
     }
 
-    /// A slot was not used.
+    /// Records that a slot was not used.
     pub(crate) fn release(&mut self, slot: u64) {
         self.remove(slot);
     }
 
-    /// The call of a slot ended.
+    /// Records that the call of a slot ended.
     pub(crate) fn finish(&mut self, slot: u64, window: Duration, now: Instant) {
         let Some(sent) = self.remove(slot) else { return };
         self.has_finished = true;
@@ -116,8 +116,8 @@ impl ExternalUsage {
         }
     }
 
-    /// The response to the call of a slot announces `used` calls in the window. At most `own` of them can
-    /// be own calls: if there are more, other clients are active.
+    /// Records that the response to the call of a slot announces `used` calls in the window. At most `own`
+    /// of them can be own calls: if there are more, other clients are active.
     pub(crate) fn observe(
         &mut self,
         used: u64,
@@ -138,8 +138,8 @@ impl ExternalUsage {
         self.observed_slot = self.observed_slot.max(Some(slot));
     }
 
-    /// HubSpot rejected a call with 429 and is closed until then. Unless own calls have used up the limit,
-    /// other clients are active.
+    /// Records a 429 that closes the limit until then. Unless own calls have exhausted the limit, other
+    /// clients are active.
     pub(crate) fn on_429(&mut self, own: OwnUsage, until: Instant, now: Instant) {
         if own.used >= own.size {
             return;

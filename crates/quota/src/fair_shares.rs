@@ -131,7 +131,7 @@ impl FairShares {
         }
     }
 
-    /// Requests up to `key` are served.
+    /// Records that requests up to `key` are served.
     pub(crate) fn advance(&mut self, key: QueueKey) {
         let served = &mut self.served[key.priority as usize];
         *served = key.tag.max(*served);
@@ -147,7 +147,7 @@ impl FairShares {
         self.callers.len()
     }
 
-    /// The position `key` is taken: the caller's next one is later by `charge`.
+    /// Records a taken position: the caller's next one is later by `charge`.
     fn charge(&mut self, key: QueueKey, caller: &Caller, charge: u64) -> &mut CallerState {
         self.orders += 1;
         if self.orders.is_multiple_of(PRUNE_INTERVAL) {

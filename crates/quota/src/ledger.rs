@@ -85,7 +85,7 @@ pub struct ExchangeRequest {
     pub spread: bool,
     /// Maximum time from the validity of a wanted permit to its use.
     pub hold: Duration,
-    /// The same for a spare permit.
+    /// Maximum time from the validity of a spare permit to its use.
     pub spare_hold: Duration,
     /// Maximum transit time of a call to HubSpot, for the window and for the second.
     pub transit: [Duration; 2],

@@ -1,4 +1,4 @@
-//! A bucket and its queue: takes slots, rejects requests that would be late, and makes room.
+//! A bucket and its queue: acquires slots, rejects requests that would be late, and makes room.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -47,7 +47,7 @@ impl Limiter {
         Self { name, bucket, queue: Queue::new(weights), counts: BucketCounters::default() }
     }
 
-    /// Takes a slot if one is free and no request waits for it.
+    /// Acquires a slot if one is free and no request waits for it.
     pub(crate) fn try_take(&mut self, requester: &Requester, now: Instant) -> Option<u64> {
         self.bucket.expire(now);
         if !self.queue.is_empty() || self.bucket.next_check(now).is_some() {
@@ -87,7 +87,7 @@ impl Limiter {
         self.check_behind(0, deadline, now)
     }
 
-    /// Takes a slot for the requests that are served next.
+    /// Acquires a slot for the requests that are served next.
     pub(crate) fn next(&mut self, now: Instant) -> Next {
         self.bucket.expire(now);
         if self.queue.is_empty() || self.bucket.waits_for_ledger() {

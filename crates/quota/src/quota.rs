@@ -52,8 +52,8 @@ impl Quota {
         self.settings.max_queue
     }
 
-    /// Leaves the ledger, so that the other replicas get the part of this one at once. A replica that
-    /// does not leave by `deadline` is noticed by its silence.
+    /// Leaves the ledger, so that the other replicas get the part of this one at once. If it does
+    /// not leave by `deadline`, the ledger detects its silence.
     pub async fn leave_ledger(&self, deadline: Instant) {
         let accounts: Vec<_> = self.accounts.read().values().cloned().collect();
         let all = accounts.iter().map(|account| ledger_sync::leave(account));

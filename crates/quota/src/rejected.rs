@@ -22,6 +22,6 @@ pub enum Reason {
     Deadline,
     /// The queue is full.
     QueueFull,
-    /// The calls of the day are used up.
+    /// The calls of the day are exhausted.
     Exhausted,
 }

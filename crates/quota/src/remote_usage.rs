@@ -1,7 +1,7 @@
 //! Calls of other replicas and other clients in a window that replicas share.
 //!
-//! While the ledger grants permits, these calls are in its numbers. What it said last is kept here for
-//! the time without it.
+//! While the ledger grants permits, these calls are in its numbers. The last report is kept here for
+//! the time without the ledger.
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //! report.
 //!
 //! A pure state machine: it neither waits nor reads a clock. `ledger_sync` makes the exchanges that it
-//! asks for.
+//! requests.
 
 mod activity;
 mod availability;
@@ -78,7 +78,7 @@ pub(crate) struct ReplicaLease {
     observed: Option<LedgerObservation>,
     /// Time until which a 429 closes the limit, if that is not reported yet.
     close: Option<Instant>,
-    /// The same, while the exchange that reports it is in flight.
+    /// Time until which a 429 closes the limit, while its report is in flight.
     closing: Option<Instant>,
     empty_grant: Option<EmptyGrant>,
     /// Permits that were granted before the oldest that still counts, by the last response of the ledger.
@@ -87,7 +87,7 @@ pub(crate) struct ReplicaLease {
     activity: Activity,
 }
 
-/// An exchange without a permit. The same request is of no use before its time.
+/// An exchange without a granted permit. A repeated request is useless before its time.
 #[derive(Debug, Clone, Copy)]
 struct EmptyGrant {
     is_wanted: bool,
@@ -157,14 +157,14 @@ impl ReplicaLease {
         }
     }
 
-    /// A slot is taken, whether the ledger is available or not.
+    /// Records a taken slot, with or without the ledger.
     pub(crate) fn take(&mut self, slot: u64, now: Instant) {
         self.activity.taken = Some(now);
         let number = self.stock.pop();
         self.reports.take(slot, number);
     }
 
-    /// The call of a slot was sent or ended.
+    /// Records that the call of a slot was sent or ended.
     pub(crate) fn mark_changed(&mut self, slot: u64) {
         // A ledger that comes back gets a report on all slots.
         if !self.availability.is_disconnected() {
@@ -172,7 +172,7 @@ impl ReplicaLease {
         }
     }
 
-    /// A slot was not used.
+    /// Records that a slot was not used.
     pub(crate) fn release(&mut self, slot: u64) {
         let number = self.reports.release(slot);
         if !self.is_unavailable() {
@@ -180,12 +180,12 @@ impl ReplicaLease {
         }
     }
 
-    /// Slots before `first` have left the window.
+    /// Removes slots before `first`, which have left the window.
     pub(crate) fn forget_before(&mut self, first: u64) {
         self.reports.forget_before(first);
     }
 
-    /// A response announces the limit. `oldest` is from when its call was sent.
+    /// Records an announced limit. `oldest` is from the time at which its call was sent.
     pub(crate) fn observe(
         &mut self,
         limit: ObservedLimit,
@@ -202,7 +202,7 @@ impl ReplicaLease {
         });
     }
 
-    /// A 429 closes the limit until then.
+    /// Records a 429 that closes the limit until then.
     pub(crate) fn close(&mut self, until: Instant) {
         self.close = Some(self.close.map_or(until, |known| known.max(until)));
     }
@@ -262,7 +262,7 @@ impl ReplicaLease {
         })
     }
 
-    /// Takes over the response to `request`, which was sent at `sent_at`.
+    /// Applies the response to `request`, which was sent at `sent_at`.
     pub(crate) fn on_grant(
         &mut self,
         request: &ExchangeRequest,
@@ -284,7 +284,7 @@ impl ReplicaLease {
             self.activity.exchanged = None;
         }
         self.availability = self.availability.after_response(grant.warming, now);
-        // A ledger that was unavailable may not have heard of all replicas yet.
+        // A ledger that was unavailable may not know all replicas yet.
         let min_replicas = if self.is_live() { 1 } else { self.replicas };
         self.replicas = grant.replicas.max(min_replicas);
         self.oldest = grant.oldest;
@@ -298,8 +298,8 @@ impl ReplicaLease {
         }
     }
 
-    /// The ledger did not respond. What was reported may be lost: it hears of all slots and of a closed
-    /// limit when it is back.
+    /// Records that the ledger did not respond. Reports may be lost: the next exchange
+    /// reports all slots and a closed limit.
     pub(crate) fn on_unavailable(&mut self, now: Instant) {
         if let Some(until) = self.closing.take() {
             self.close(until);

@@ -81,7 +81,7 @@ pub struct BucketCounters {
     pub deadline: u64,
     /// Requests rejected because the queue is full.
     pub queue_full: u64,
-    /// Requests rejected because the calls of the day are used up.
+    /// Requests rejected because the calls of the day are exhausted.
     pub exhausted: u64,
     /// Calls that HubSpot rejected with 429.
     pub upstream_429: u64,

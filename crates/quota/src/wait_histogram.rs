@@ -1,4 +1,4 @@
-//! Waiting times in buckets. The crate exports no metrics: who does reads the buckets from a snapshot.
+//! Waiting times in buckets. The crate exports no metrics: the exporter reads a snapshot.
 
 use std::time::Duration;
 

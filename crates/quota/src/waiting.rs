@@ -1,4 +1,4 @@
-//! A queued request: who gets the permit or the rejection.
+//! A queued request, and the recipient of its permit or rejection.
 
 use std::sync::Arc;
 

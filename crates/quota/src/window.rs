@@ -96,7 +96,7 @@ impl Window {
         leaving
     }
 
-    /// Takes a slot.
+    /// Acquires a slot.
     pub(crate) fn take(&mut self) -> u64 {
         let number = self.next();
         self.slots.push_back(WindowSlot::Held);
@@ -104,7 +104,7 @@ impl Window {
         number
     }
 
-    /// The call of a slot is sent now.
+    /// Records that the call of a slot is sent now.
     pub(crate) fn mark_sent(&mut self, number: u64, now: Instant) {
         let until = now + self.transit + self.length;
         if let Some(slot) = self.slot(number) {
@@ -112,7 +112,7 @@ impl Window {
         }
     }
 
-    /// The call of a slot ended: it has arrived before now.
+    /// Records that the call of a slot ended: it has arrived before now.
     pub(crate) fn finish(&mut self, number: u64, now: Instant) {
         let until = now + self.length;
         if let Some(slot) = self.slot(number) {
@@ -124,7 +124,7 @@ impl Window {
         }
     }
 
-    /// A slot was not used.
+    /// Records that a slot was not used.
     pub(crate) fn release(&mut self, number: u64) {
         if let Some(slot) = self.slot(number)
             && *slot != WindowSlot::Free

@@ -18,7 +18,7 @@ pub struct WriteQueueStats {
 pub struct WriteQueueSnapshot {
     /// Writes that wait.
     pub waiting: usize,
-    /// Writes rejected because their turn would come after their deadline.
+    /// Writes rejected because they would start after their deadline.
     pub deadline: u64,
     /// Writes rejected because too many writes wait.
     pub queue_full: u64,
@@ -32,7 +32,7 @@ impl WriteQueueStats {
         self.waiting.store(writes, Ordering::Relaxed);
     }
 
-    /// Counts a write that was rejected because its turn would come after its deadline.
+    /// Counts a write that was rejected because it would start after its deadline.
     pub fn count_deadline(&self) {
         self.deadline.fetch_add(1, Ordering::Relaxed);
     }

@@ -86,7 +86,7 @@ impl State {
         Err(Rejected { bucket: BucketName::Daily, reason: Reason::Exhausted, retry_after })
     }
 
-    /// Takes a slot if one is free and no request waits for it.
+    /// Acquires a slot if one is free and no request waits for it.
     pub(super) fn try_take(
         &mut self,
         bucket: BucketName,
@@ -101,7 +101,7 @@ impl State {
         Ok(slot)
     }
 
-    /// Takes a slot for the requests of a queue that are served next.
+    /// Acquires a slot for the requests of a queue that are served next.
     pub(super) fn next(&mut self, bucket: BucketName, now: Now) -> QueueStep {
         if self.limiter(bucket).queue.is_empty() {
             return QueueStep::Next(Next::OnEvent);
@@ -120,7 +120,7 @@ impl State {
         QueueStep::Next(next)
     }
 
-    /// The call of a slot is sent now.
+    /// Records that the call of a slot is sent now.
     pub(super) fn mark_sent(
         &mut self,
         bucket: BucketName,
@@ -136,7 +136,7 @@ impl State {
         limiter.bucket.baseline()
     }
 
-    /// Takes over the limits in the response to the call of a slot.
+    /// Applies the limits in the response to the call of a slot.
     pub(super) fn observe(
         &mut self,
         bucket: BucketName,
@@ -167,13 +167,13 @@ impl State {
         }
     }
 
-    /// The call of a slot ended.
+    /// Records that the call of a slot ended.
     pub(super) fn finish(&mut self, bucket: BucketName, slot: u64, now: Instant) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.limiter(bucket).bucket.finish(slot, now);
     }
 
-    /// A slot was not used.
+    /// Records that a slot was not used.
     pub(super) fn release(&mut self, bucket: BucketName, slot: u64) {
         self.daily.release();
         self.limiter(bucket).bucket.release(slot);

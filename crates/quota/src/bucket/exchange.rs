@@ -35,7 +35,7 @@ impl Bucket {
         self.lease.as_ref()?.next_exchange(demand, now)
     }
 
-    /// Takes over the response to `request`, which was sent at `sent_at`.
+    /// Applies the response to `request`, which was sent at `sent_at`.
     pub(crate) fn on_grant(
         &mut self,
         request: &ExchangeRequest,
@@ -56,7 +56,7 @@ impl Bucket {
         self.remember_others(grant, now);
     }
 
-    /// The ledger did not respond.
+    /// Records that the ledger did not respond.
     pub(crate) fn on_unavailable(&mut self, now: Instant) {
         let window = self.window();
         let Some(lease) = self.lease.as_mut() else { return };

@@ -45,7 +45,7 @@ impl Activity {
         self.exchanged.map_or(now, |exchanged| exchanged + HEARTBEAT)
     }
 
-    /// The replica stops using the limit.
+    /// Records that the replica stops using the limit.
     pub(super) fn stop(&mut self) {
         (self.taken, self.wanted) = (None, None);
     }

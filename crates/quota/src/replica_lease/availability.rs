@@ -27,12 +27,12 @@ pub(super) enum Availability {
 // === impl Availability ===
 
 impl Availability {
-    /// After an exchange without a response.
+    /// State after an exchange without a response.
     pub(super) fn after_failure(now: Instant) -> Self {
         Self::Unavailable(now + RETRY_INTERVAL)
     }
 
-    /// After a response. A ledger that is `warming` is new itself.
+    /// State after a response. A ledger that is `warming` is new itself.
     pub(super) fn after_response(self, warming: bool, now: Instant) -> Self {
         match self {
             Self::Starting | Self::Unavailable(_) => Self::Recovering(now),

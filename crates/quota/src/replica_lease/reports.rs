@@ -42,7 +42,7 @@ impl Reports {
         first
     }
 
-    /// A slot is taken with a permit of this number, or with none of the ledger's.
+    /// Records a slot with the number of its permit; `None` without a permit of the ledger.
     pub(super) fn take(&mut self, slot: u64, number: Option<u64>) {
         let number = number.unwrap_or_else(|| self.reserve(1));
         self.numbers.insert(slot, number);
@@ -52,18 +52,18 @@ impl Reports {
         self.changed.insert(slot);
     }
 
-    /// A new ledger has to hear of all slots.
+    /// Marks all slots as unreported, for a new ledger.
     pub(super) fn mark_all_changed(&mut self) {
         self.changed.extend(self.numbers.keys());
     }
 
-    /// A slot was not used. Returns its number.
+    /// Records that a slot was not used. Returns its number.
     pub(super) fn release(&mut self, slot: u64) -> Option<u64> {
         self.changed.remove(&slot);
         self.numbers.remove(&slot)
     }
 
-    /// Permits of these numbers were not used.
+    /// Records that permits of these numbers were not used.
     pub(super) fn add_unused(&mut self, numbers: impl IntoIterator<Item = u64>) {
         self.unused.extend(numbers);
     }
@@ -76,7 +76,7 @@ impl Reports {
         }
     }
 
-    /// Discards all changes: the ledger is unavailable, and hears of all slots when it is back.
+    /// Discards all changes: the ledger is unavailable, and receives all slots when it is available again.
     pub(super) fn discard(&mut self) {
         self.changed.clear();
         self.unused.clear();

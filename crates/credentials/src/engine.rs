@@ -206,8 +206,8 @@ impl Engine {
         self.signals.is_closing() && self.machine().can_end()
     }
 
-    /// Never held across an await. A panic inside leaves a machine that is at worst one event
-    /// behind, which is better than one without its tokens.
+    /// Locks the machine, never across an await. A panic inside leaves a machine that is at worst
+    /// one event behind, which is better than one without its tokens.
     fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -80,7 +80,7 @@ impl Registry {
         self.total.read()
     }
 
-    /// A panic outside of the engines was caught.
+    /// Counts a panic that was caught outside of the engines.
     pub(crate) fn caught_panic(&self) {
         self.total.add(Count::Panic);
     }

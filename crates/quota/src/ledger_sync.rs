@@ -21,7 +21,7 @@ use crate::{
 /// Timeout of an exchange. Requests wait for it, and a replica can go on without the ledger.
 const TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Exchanges until the account is dropped.
+/// Runs exchanges until the account is dropped.
 pub(crate) async fn run(account: Weak<Account>, link: Arc<LedgerLink>, limit: LimitKey) {
     loop {
         let Some(strong) = account.upgrade() else { return };

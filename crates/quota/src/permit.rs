@@ -9,11 +9,11 @@ use crate::{
 
 /// The account that issued a permit, as far as the permit needs it.
 pub(crate) trait Issuer: fmt::Debug + Send + Sync {
-    /// The request of this slot is sent now, for this many leads.
+    /// Records that the request of this slot is sent now, for this many leads.
     fn mark_sent(&self, bucket: BucketName, slot: u64, leads: usize) -> Baseline;
-    /// The request of this slot ended, with or without a response.
+    /// Records that the request of this slot ended, with or without a response.
     fn finish(&self, bucket: BucketName, slot: u64, response: Option<(Observation, Baseline)>);
-    /// The slot was not used.
+    /// Records that the slot was not used.
     fn release_unused(&self, bucket: BucketName, slot: u64);
 }
 

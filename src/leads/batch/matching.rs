@@ -86,13 +86,13 @@ impl<'a, I: BatchInput> Matching<'a, I> {
         }
     }
 
-    /// Written values identify a result if no two inputs could have produced it. An input that names
-    /// an id is not matched by its values: its result has that id or belongs to another input.
+    /// Matches by written values, if no two inputs could have produced them. An input that names an
+    /// id is not matched by its values: its result has that id or belongs to another input.
     fn by_values(&mut self) {
         self.match_where(|input, item| input.has_identity(item).is_none() && input.echoes(item));
     }
 
-    /// The last open input and the last result belong together, unless an error is left as well.
+    /// Matches the last open input with the last result, unless an error is left as well.
     fn by_elimination(&mut self) {
         let open = self.open_inputs();
         let mut left: Vec<&mut Option<BatchItem>> =

@@ -156,7 +156,8 @@ impl WriteQueues {
         }
     }
 
-    /// A write has become the first in one more of its queues.
+    /// Records that a write became first in one more of its queues, and activates it if it is first
+    /// in all.
     fn advance(&mut self, number: u64, now: Instant) {
         let Some(write) = self.writes.get_mut(&number) else { return };
         match &mut write.state {

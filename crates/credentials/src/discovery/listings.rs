@@ -48,7 +48,7 @@ impl Listings {
     }
 
     /// Compares a listing with the discovered portals that are `known`. `None` if the listing is
-    /// not to be believed.
+    /// implausible.
     pub(super) fn compare(
         &mut self,
         names: Vec<String>,

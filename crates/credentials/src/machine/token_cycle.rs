@@ -339,8 +339,8 @@ impl TokenCycle {
         }
     }
 
-    /// The store has the credential that is in memory. If it is suspect: tries the fallback, plans
-    /// another check, or gives up.
+    /// Handles the confirmation that the store has the credential in memory. A suspect credential
+    /// leads to the fallback, another check, or a suspension.
     fn on_confirmed(&mut self, cx: &mut Context<'_>) {
         let Some(checks) = self.validity.checks() else { return };
         if cx.facts.has_fallback {
@@ -380,7 +380,7 @@ impl TokenCycle {
         self.validity = Validity::Suspended { why: why.into(), class, retry_at };
     }
 
-    /// Answers the callers that reported a token once the store has no other.
+    /// Resolves the callers that reported a token once the store has no other.
     fn conclude_no_replacement(&mut self, cx: &mut Context<'_>) {
         if self.tokens.outdated || self.refresh.in_flight {
             // Another token may come.

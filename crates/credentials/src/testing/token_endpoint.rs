@@ -222,7 +222,8 @@ impl TokenSource for TokenEndpoint {
 // === impl State ===
 
 impl State {
-    /// A token lives from the moment the request was received, regardless of the delay of the response.
+    /// Decides a request. The lifetime of a token starts when the request is received, regardless
+    /// of the delay of the response.
     fn decide(
         &mut self,
         request: &RefreshRequest,

@@ -169,8 +169,8 @@ impl Run {
     }
 }
 
-/// Looks at every engine: an unexpired token is served at once, and it is one that works unless it
-/// was revoked.
+/// Asserts for every engine: an unexpired token is served at once, and it is valid unless it was
+/// revoked.
 async fn check_served(replicas: &[Credentials], handles: &[Handle]) -> Result<(), TestCaseError> {
     for (replica, handle) in replicas.iter().zip(handles) {
         let status = status(replica);

@@ -142,7 +142,7 @@ impl World {
         (Arc::clone(&self.store), Arc::clone(&self.endpoint), Arc::clone(&self.clock))
     }
 
-    /// Jitter that fall the same way in every run of a test; each engine has its own.
+    /// Jitter that is equal in every run of a test and separate for each engine.
     fn jitter(&self) -> NewJitter {
         let seed = Arc::clone(&self.seed);
         Box::new(move || {

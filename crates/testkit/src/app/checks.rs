@@ -61,7 +61,7 @@ impl Held {
 // === impl TestApp ===
 
 impl TestApp {
-    /// Everything that is wrong at the end.
+    /// Faults at the end of the test.
     fn faults(&mut self) -> Vec<String> {
         let mut faults = Vec::new();
         let is_last = Peers::is_last(&self.peers);
@@ -84,8 +84,8 @@ impl TestApp {
         faults
     }
 
-    /// Slots and places in queues that were not released. A permit that is not released keeps the task
-    /// of its quota alive, which [`Self::stop_service`] finds.
+    /// Unreleased slots and queue positions. An unreleased permit keeps the task of its quota
+    /// alive, which [`Self::stop_service`] finds.
     fn held(&self) -> Option<String> {
         let host = self.service.host.as_ref()?;
         let mut waited = Duration::ZERO;

@@ -14,7 +14,7 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
 }
 
-/// Names of the portals that a listing shows and removes; `None` if it is not believed.
+/// Names of the portals that a listing shows and removes; `None` if it is implausible.
 fn compare(
     listings: &mut Listings,
     listed: &[&str],

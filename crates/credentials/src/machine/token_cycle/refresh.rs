@@ -64,7 +64,7 @@ impl Refresh {
         self.wall_due = None;
     }
 
-    /// A token request was sent.
+    /// Records that a token request was sent.
     pub(in crate::machine) fn sent(&mut self, now: Instant) {
         self.in_flight = true;
         self.sent_at = Some(now);

@@ -1,5 +1,5 @@
-//! Compiles the protos with protox (no protoc needed) into messages, server and client, and keeps
-//! the descriptor set for gRPC reflection.
+//! Compiles the proto files with protox, without protoc, into messages, server and client, and keeps the
+//! descriptor set for gRPC reflection.
 
 use std::{env, error::Error, fs, path::PathBuf};
 

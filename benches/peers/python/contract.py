@@ -34,7 +34,7 @@ def handler(get_lead):
 
 
 def status_code(http_status):
-    """The gRPC code of an HTTP status that is no success."""
+    """gRPC code of an HTTP error status."""
     if http_status == 404:
         return grpc.StatusCode.NOT_FOUND
     if http_status == 429:

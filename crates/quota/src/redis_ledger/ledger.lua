@@ -2,25 +2,26 @@
 -- announced, and permits for its next calls. All times are milliseconds by this server's clock; the
 -- response has microseconds. The score of a slot is the latest time at which HubSpot counts its call.
 --
--- KEYS: meta (facts about the limit), slots in the window, slots in the second, replicas by when they
--- were seen, detached replicas likewise, waiting replicas by when they are served at the latest.
+-- KEYS: meta (facts about the limit), slots in the window, slots in the second, replicas by last
+-- exchange, detached replicas by last exchange, waiting replicas by latest time of service.
 local meta, long, short, replicas, detached, waiting = unpack(KEYS)
 local request = cjson.decode(ARGV[1])
 
 local SECOND = 1000
 local PART_A_SECOND = 10
--- For this long a new ledger grants nothing: replicas report to it within half of that time.
+-- Time for which a new ledger grants nothing: replicas report to it within half of that time.
 local WARM_UP = 2500
--- After this long without an exchange a replica may go on without the ledger: its part is reserved ...
+-- Time without an exchange after which a replica may continue without the ledger: its part is reserved.
 local SILENT = 900
--- ... until it is considered dead. If it is not, HubSpot's responses show what it uses.
+-- Time without an exchange after which a replica is considered dead. If it is alive, HubSpot's responses
+-- show its calls.
 local DEAD = 60000
--- Permits are never granted further ahead than this: too much can change until then.
+-- Maximum time between grant and validity of a permit: too much can change until then.
 local MAX_AHEAD = 2000
--- A waiting replica asks again within this time.
+-- Maximum interval between the requests of a waiting replica.
 local RETRY = 300
 local TENTHS = 10
--- Unused keys expire after this time.
+-- Time after which unused keys expire.
 local EXPIRY = 3600000
 
 local time = redis.call('TIME')
@@ -87,7 +88,7 @@ local reserved = 0
 if without_ledger > 0 then reserved = size * without_ledger / known end
 local in_window = math.max(1, math.floor(size - math.max(others, reserved)))
 local in_second = math.max(1, math.floor(in_window / PART_A_SECOND))
--- In whole microseconds, as all stored times.
+-- Whole microseconds, as in all stored times.
 local gap = request.paced and math.floor(SECOND * 1000 / in_second) / 1000 or 0
 
 local function fits(slots, limit, length)
@@ -100,7 +101,7 @@ redis.call('ZREMRANGEBYSCORE', waiting, '-inf', text(now))
 redis.call('ZREM', waiting, request.replica)
 local others_wait = redis.call('ZCARD', waiting) > 0
 
--- When one more call fits into its windows.
+-- Time at which one more call fits into its windows.
 local function opens()
   local at = math.max(now, closed, fits(long, in_window, window))
   if request.paced then at = math.max(at, fits(short, in_second, SECOND)) end

@@ -1,11 +1,11 @@
 //! Configuration: plain data, one struct per section.
 //!
-//! The layers are the documented default file `leadsd.example.toml`, the file of the user, and the
-//! environment. Every section converts its raw values into the types that the service uses; all errors
-//! are reported at once, each with its key and the origin of its value. The JSON schema and the
-//! reference page are made of the default file and its comments.
+//! - Layers: the default file `leadsd.example.toml`, the user's file, environment variables.
+//! - Each section converts its raw values to the types of the service. All errors are reported at once,
+//!   each with its key and the origin of the value.
+//! - The JSON schema and docs/CONFIG.md are generated from the default file and its comments.
 //!
-//! Secrets are never configuration: it says where in Vault they are.
+//! The configuration contains paths of secrets in Vault, never secrets.
 
 mod annotated_toml;
 mod callers;
@@ -47,7 +47,7 @@ pub use self::{
     vault_auth::VaultAuth,
 };
 
-/// The JSON schema of a configuration file.
+/// JSON schema of the configuration file.
 pub fn schema() -> serde_json::Value {
     schema::schema(&annotated_toml::sections(load::DEFAULTS))
 }

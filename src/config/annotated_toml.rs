@@ -1,63 +1,63 @@
-//! The default file, taken apart: every section and key with what its comments say. The JSON schema
-//! and `docs/CONFIG.md` are made of this, so that there is one source.
+//! Parses the default file to sections and keys with their comments, the source of the JSON schema and
+//! docs/CONFIG.md.
 //!
-//! A comment is about what follows it. Keys that follow one another without a comment between them
-//! share the one above. What has no default is commented out, with an example.
+//! A comment describes the next line. Consecutive keys without a comment in between share the comment
+//! above. A key without a default is commented out, with an example value.
 
 use toml::Value;
 
-/// A table of the file.
+/// Table of the file.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Section {
-    /// Such as `grpc.tls`.
+    /// Path, such as `grpc.tls`.
     pub(super) path: String,
-    pub(super) kind: Kind,
+    pub(super) kind: SectionKind,
     pub(super) about: String,
     pub(super) keys: Vec<Key>,
-    /// What is said after the last key.
+    /// Comment after the last key.
     pub(super) note: String,
 }
 
-/// What kind of table it is.
+/// Kind of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Always there.
+pub(super) enum SectionKind {
+    /// Always present.
     Always,
-    /// Its being there turns something on.
+    /// Enables a feature if present.
     Optional,
-    /// One of many: its last name is free.
+    /// One of several; the user chooses the last part of its path.
     Named,
-    /// Its keys are free.
+    /// The user chooses its keys.
     Map,
 }
 
-/// A key of a table.
+/// Key of a table.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Key {
     pub(super) name: String,
     pub(super) about: String,
-    /// Its default, or an example if it has none.
+    /// Default, or an example if there is no default.
     pub(super) value: Value,
     pub(super) has_default: bool,
 }
 
-/// Tables of which there may be many: their last name in the file is an example.
+/// Tables of kind [`SectionKind::Named`]; the last part of their path in the file is an example.
 const NAMED: [&str; 2] = ["policy", "portals"];
 
-/// Tables whose keys are names that people choose.
+/// Tables of kind [`SectionKind::Map`].
 const MAPS: [&str; 1] = ["quota.weights"];
 
-/// A line of the file.
+/// Line of the file.
 enum Line<'a> {
     Blank,
-    /// Path, and whether it is commented out.
+    /// Path, and true if commented out.
     Section(&'a str, bool),
-    /// Name, value, and whether it is commented out.
+    /// Name, value, and true if commented out.
     Key(&'a str, Value, bool),
     Text(&'a str),
 }
 
-/// Takes the file apart.
+/// Parses the file.
 pub(super) fn sections(text: &str) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     let mut comment = Vec::new();
@@ -65,7 +65,7 @@ pub(super) fn sections(text: &str) -> Vec<Section> {
         match line {
             Line::Text(text) => comment.push(text),
             Line::Blank => {
-                // Before the first section it is about the whole file.
+                // A comment before the first section describes the file.
                 if let Some(section) = sections.last_mut() {
                     section.note.push_str(&comment.join(" "));
                 }
@@ -116,17 +116,17 @@ impl Section {
     fn new(path: &str, is_comment: bool, about: String) -> Self {
         let named = path.rsplit_once('.').filter(|(parent, _)| NAMED.contains(parent));
         let (path, kind) = match named {
-            Some((parent, _)) => (parent, Kind::Named),
-            None if MAPS.contains(&path) => (path, Kind::Map),
-            None if is_comment => (path, Kind::Optional),
-            None => (path, Kind::Always),
+            Some((parent, _)) => (parent, SectionKind::Named),
+            None if MAPS.contains(&path) => (path, SectionKind::Map),
+            None if is_comment => (path, SectionKind::Optional),
+            None => (path, SectionKind::Always),
         };
         Self { path: path.to_owned(), kind, about, keys: Vec::new(), note: String::new() }
     }
 }
 
-/// A range as comments give it, such as `1 to 100` or `100ms to 10m`: the last one whose both ends
-/// `is_end` takes.
+/// Finds a range in a comment, such as `1 to 100` or `100ms to 10m`: the last one whose ends satisfy
+/// `is_end`.
 pub(super) fn range<'a>(
     about: &'a str,
     is_end: impl Fn(&str) -> bool,
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_belong_to_what_follows_them() {
+    fn a_comment_describes_the_next_line() {
         let text = "# The file.\n\n# On a.\n[a]\n# One\n# line more. 1 to 5; 0 to 9 never.\nx = 1\n\
                     # Two.\n# y = \"1\"\n# z = true\n# After.\n\n# On b.\n# [a.b]\n# [quota.weights]\n\
                     # [portals.default]\n# secret = \"s\"\n";
@@ -152,10 +152,10 @@ mod tests {
         assert_eq!(
             paths,
             [
-                ("a", Kind::Always),
-                ("a.b", Kind::Optional),
-                ("quota.weights", Kind::Map),
-                ("portals", Kind::Named),
+                ("a", SectionKind::Always),
+                ("a.b", SectionKind::Optional),
+                ("quota.weights", SectionKind::Map),
+                ("portals", SectionKind::Named),
             ]
         );
         assert_eq!((all[0].about.as_str(), all[0].note.as_str()), ("On a.", "After."));

@@ -1,5 +1,5 @@
-//! Checks who may call: `[grpc.tls]`, `[auth]` and `[policy.<name>]`, and that nobody serves strangers
-//! by accident.
+//! `[auth]` and `[policy.<name>]`: authentication and authorization of callers. Also rejects a
+//! configuration that would serve unauthenticated callers by accident.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,104 +11,104 @@ use super::{check::Checker, grpc::Grpc, portals::Portal, raw};
 use crate::leads::PortalName;
 use leadsd_credentials::SecretPath;
 
-/// Stands for all portals.
+/// Name for all portals.
 const ALL: &str = "*";
 
-/// How often a JWKS URL is asked, unless the configuration says otherwise.
+/// Default interval between requests to a JWKS URL.
 const REFRESH_INTERVAL: &str = "5m";
 
-/// The claim that names the caller, unless the configuration says otherwise.
+/// Default claim with the name of the caller.
 const CALLER_CLAIM: &str = "sub";
 
-/// Longest name of a caller, issuer, audience or claim, in bytes.
+/// Maximum length in bytes of the name of a caller, issuer, audience or claim.
 const MAX_NAME: usize = 512;
 
-/// `[auth]`: how callers prove who they are, beside certificates.
+/// `[auth]`: authentication of callers, in addition to client certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Auth {
-    /// `[auth.jwt]`; none by default.
+    /// `[auth.jwt]`; disabled by default.
     pub jwt: Option<Jwt>,
-    /// `[auth.api_keys]`; none by default.
+    /// `[auth.api_keys]`; disabled by default.
     pub api_keys: Option<ApiKeys>,
 }
 
 /// `[auth.jwt]`: bearer tokens of one issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Jwt {
-    /// The claim `iss` of its tokens.
+    /// Required value of the claim `iss`.
     pub issuer: String,
-    /// What the claim `aud` must name.
+    /// Required value of the claim `aud`.
     pub audience: String,
-    /// Where its public keys are.
+    /// Source of the issuer's public keys.
     pub jwks: Jwks,
-    /// The claim that names the caller. Default `sub`.
+    /// Claim with the name of the caller. Default `sub`.
     pub caller_claim: String,
 }
 
-/// Where an issuer's public keys (a JSON Web Key Set) are.
+/// Source of an issuer's public keys (JSON Web Key Set).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Jwks {
-    /// In a file, which is read again when it changes.
+    /// File, reloaded when it changes.
     File(PathBuf),
-    /// At a URL.
+    /// URL, requested periodically.
     Url {
-        /// Where; https, or http on loopback.
+        /// URL; https, or http on loopback.
         url: url::Url,
-        /// PEM file with the CAs that may sign its certificate, beside the public ones.
+        /// PEM file with CAs that are trusted in addition to the public ones.
         ca_file: Option<PathBuf>,
-        /// File with a bearer token to send along; read at every request.
+        /// File with a bearer token for the request; read for each request.
         token_file: Option<PathBuf>,
-        /// How often to look. Default 5 min.
+        /// Interval between requests. Default 5 min.
         refresh_interval: Duration,
     },
 }
 
-/// `[auth.api_keys]`: keys whose hashes are in Vault.
+/// `[auth.api_keys]`: API keys whose hashes are in Vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKeys {
-    /// Path of the secret under the KV mount: callers' names, each with the SHA-256 of its key.
+    /// Path of the secret under the KV mount: caller names with the SHA-256 hashes of their keys.
     pub secret: SecretPath,
 }
 
-/// `[policy.<name>]`: what some callers may do in some portals.
+/// `[policy.<name>]`: rights of callers in portals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// Names of callers, or how they begin.
+    /// Callers, by exact name or prefix.
     pub callers: Vec<CallerPattern>,
-    /// The portals; none stands for all of them.
+    /// Portals; `None` for all portals.
     pub portals: Option<Vec<PortalName>>,
-    /// What they may do with leads.
+    /// Access to leads.
     pub access: Access,
-    /// Whether they may ask for the portal's quota. Default no.
+    /// True if the callers may read the quota. Default false.
     pub quota: bool,
-    /// Their part of a portal's quota when callers wait. Default 1.
+    /// Weight in the fair queue for a portal's quota. Default 1.
     pub weight: u32,
 }
 
-/// One or more callers.
+/// Pattern of caller names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CallerPattern {
-    /// The one of this name.
+    /// Caller with this name.
     Exact(String),
-    /// All whose names begin like this; with the empty text, all.
+    /// Callers whose names start with this prefix; the empty prefix matches all.
     Prefix(String),
 }
 
-/// What a caller may do with leads.
+/// Access of a caller to leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
-    /// Nothing.
+    /// No access.
     None,
-    /// Reads.
+    /// Read access.
     Read,
-    /// Reads and writes.
+    /// Read and write access.
     Write,
 }
 
 // === impl Checker ===
 
 impl Checker<'_> {
-    /// The section `[auth]`.
+    /// Converts `[auth]`.
     pub(super) fn callers(&mut self, raw: raw::Auth) -> Option<Auth> {
         let raw::Auth { jwt, api_keys } = raw;
         let jwt = jwt.map(|raw| self.jwt(raw));
@@ -147,7 +147,7 @@ impl Checker<'_> {
         ];
         if jwks_url.is_none() {
             for (key, _) in of_url.into_iter().filter(|(_, given)| *given) {
-                self.fault(&format!("auth.jwt.{key}"), "goes with jwks_url only");
+                self.add_error(&format!("auth.jwt.{key}"), "is allowed only with jwks_url");
             }
         }
         let interval = refresh_interval.as_deref().unwrap_or(REFRESH_INTERVAL);
@@ -164,18 +164,21 @@ impl Checker<'_> {
                 })
             }
             (Some(_), Some(_)) => {
-                self.fault("auth.jwt.jwks_url", "does not go with jwks_file: one of the two");
+                self.add_error(
+                    "auth.jwt.jwks_url",
+                    "is not allowed together with jwks_file; set one of them",
+                );
                 None
             }
             (None, None) => {
-                self.fault("auth.jwt", "needs jwks_file or jwks_url");
+                self.add_error("auth.jwt", "needs jwks_file or jwks_url");
                 None
             }
         };
         Some(Jwt { issuer: issuer?, audience: audience?, jwks: jwks?, caller_claim: caller_claim? })
     }
 
-    /// Whoever can change what this URL answers can be anybody: it has to be encrypted.
+    /// Converts a JWKS URL. It must be https, since a forged response could authenticate any caller.
     fn jwks_url(&mut self, text: &str) -> Option<url::Url> {
         let url = self.url("auth.jwt.jwks_url", text)?;
         let loopback = match url.host() {
@@ -185,7 +188,10 @@ impl Checker<'_> {
             None => false,
         };
         if url.scheme() != "https" && !loopback {
-            self.fault("auth.jwt.jwks_url", "must be https: its answer decides who is who");
+            self.add_error(
+                "auth.jwt.jwks_url",
+                "must be https: a forged key set would authenticate any caller",
+            );
             return None;
         }
         Some(url)
@@ -193,13 +199,13 @@ impl Checker<'_> {
 
     fn api_keys(&mut self, raw: &raw::ApiKeys) -> Option<ApiKeys> {
         let Some(secret) = &raw.secret else {
-            self.fault("auth.api_keys.secret", "is required");
+            self.add_error("auth.api_keys.secret", "is required");
             return None;
         };
         match SecretPath::parse(secret) {
             Ok(secret) => Some(ApiKeys { secret }),
             Err(what) => {
-                self.fault("auth.api_keys.secret", what);
+                self.add_error("auth.api_keys.secret", what);
                 None
             }
         }
@@ -207,23 +213,23 @@ impl Checker<'_> {
 
     fn name(&mut self, key: &str, name: Option<String>) -> Option<String> {
         let Some(name) = name else {
-            self.fault(key, "is required");
+            self.add_error(key, "is required");
             return None;
         };
         if is_name(&name) {
             return Some(name);
         }
-        self.fault(key, "must be printable ASCII without spaces, at most 512 characters");
+        self.add_error(key, "must be printable ASCII without spaces, at most 512 characters");
         None
     }
 
-    /// The policies. `portals` are those that there are, where the configuration names them all.
+    /// Converts the policies. `portals` are the configured portals; `None` if portals are discovered.
     pub(super) fn policies(
         &mut self,
         raw: BTreeMap<String, raw::Policy>,
         portals: Option<&BTreeMap<PortalName, Portal>>,
     ) -> Option<BTreeMap<String, Policy>> {
-        let before = self.faults.len();
+        let before = self.errors.len();
         let mut policies = BTreeMap::new();
         let mut decided: BTreeMap<(CallerPattern, Option<PortalName>), String> = BTreeMap::new();
         for (name, raw) in raw {
@@ -232,15 +238,15 @@ impl Checker<'_> {
                 for portal in each_portal(&policy) {
                     let other = decided.insert((callers.clone(), portal), name.clone());
                     if let Some(other) = other {
-                        // One policy decides a call: two that fit equally well would be a riddle.
-                        let what = format!("has a caller and portal that [policy.{other}] has too");
-                        self.fault(&format!("policy.{name}.callers"), what);
+                        // Two equally specific policies would be ambiguous.
+                        let what = format!("has the same caller and portal as [policy.{other}]");
+                        self.add_error(&format!("policy.{name}.callers"), what);
                     }
                 }
             }
             policies.insert(name, policy);
         }
-        (self.faults.len() == before).then_some(policies)
+        (self.errors.len() == before).then_some(policies)
     }
 
     fn policy(
@@ -252,14 +258,15 @@ impl Checker<'_> {
         let raw::Policy { callers, portals, access, quota, weight } = raw;
         let key = |key: &str| format!("policy.{name}.{key}");
         if callers.is_empty() {
-            self.fault(&key("callers"), "must name at least one caller");
+            self.add_error(&key("callers"), "must name at least one caller");
         }
         let mut patterns = Vec::new();
         for caller in callers {
             let pattern = pattern(&caller);
             if pattern.is_none() {
-                let what = "must be callers' names, printable ASCII without spaces, with `*` at the end only";
-                self.fault(&key("callers"), what);
+                let what =
+                    "must be caller names: printable ASCII without spaces, `*` only at the end";
+                self.add_error(&key("callers"), what);
             }
             patterns.push(pattern?);
         }
@@ -269,7 +276,7 @@ impl Checker<'_> {
             Some("read") => Some(Access::Read),
             Some("write") => Some(Access::Write),
             Some(_) | None => {
-                self.fault(&key("access"), "must be none, read or write");
+                self.add_error(&key("access"), "must be none, read or write");
                 None
             }
         };
@@ -293,55 +300,64 @@ impl Checker<'_> {
             return Some(None);
         }
         if names.is_empty() {
-            self.fault(key, "must name at least one portal, or be [\"*\"] for all");
+            self.add_error(key, "must name at least one portal, or be [\"*\"] for all portals");
             return None;
         }
         let mut portals = Vec::new();
         for name in names {
             let Some(portal) = PortalName::parse(name) else {
-                self.fault(key, "must be names of portals, or [\"*\"] alone");
+                self.add_error(key, "must be portal names, or [\"*\"] for all portals");
                 return None;
             };
             if known.is_some_and(|known| !known.contains_key(&portal)) {
-                self.fault(key, format!("names the portal `{portal}`, which is not configured"));
+                self.add_error(
+                    key,
+                    format!("names the portal `{portal}`, which is not configured"),
+                );
             }
             portals.push(portal);
         }
         Some(Some(portals))
     }
 
-    /// Identities and policies go together, and strangers are served on purpose only.
-    pub(super) fn exposure(&mut self, grpc: &Grpc, auth: &Auth, policy: &BTreeMap<String, Policy>) {
+    /// Checks that authentication and policies are configured together, and that unauthenticated or
+    /// unencrypted calls are allowed explicitly.
+    pub(super) fn check_exposure(
+        &mut self,
+        grpc: &Grpc,
+        auth: &Auth,
+        policy: &BTreeMap<String, Policy>,
+    ) {
         let certificates = grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         let identified = certificates || auth.jwt.is_some() || auth.api_keys.is_some();
         if identified && policy.is_empty() {
-            let what = "needs at least one table such as [policy.everybody]: with callers' identities configured, nobody may do anything that no policy allows";
-            self.fault("policy", what);
+            let what = "needs at least one table such as [policy.everyone]: with authentication configured, every call without a matching policy is denied";
+            self.add_error("policy", what);
         }
         if !identified && !policy.is_empty() {
-            let what = "needs a way to know callers: grpc.tls.client_ca_file, [auth.jwt] or [auth.api_keys]";
-            self.fault("policy", what);
+            let what =
+                "needs authentication: grpc.tls.client_ca_file, [auth.jwt] or [auth.api_keys]";
+            self.add_error("policy", what);
         }
         let loopback = grpc.listen.ip().to_canonical().is_loopback();
         if loopback || grpc.insecure || (grpc.tls.is_some() && identified) {
             return;
         }
         let missing = match (grpc.tls.is_some(), identified) {
-            (false, false) => "without TLS ([grpc.tls]) and without knowing its callers",
-            (false, true) => "without TLS ([grpc.tls])",
-            (true, _) => "without knowing its callers",
+            (false, false) => "without TLS and without authentication",
+            (false, true) => "without TLS",
+            (true, _) => "without authentication",
         };
-        let ways =
-            "grpc.tls.client_ca_file, [auth.jwt] or [auth.api_keys] say how callers are known";
         let what = format!(
-            "would serve {} {missing}; {ways}; set grpc.insecure = true to serve all the same",
+            "would serve {} {missing}; configure [grpc.tls] and one of grpc.tls.client_ca_file, \
+             [auth.jwt] or [auth.api_keys], or set grpc.insecure = true",
             grpc.listen
         );
-        self.fault("grpc.listen", what);
+        self.add_error("grpc.listen", what);
     }
 }
 
-/// The portals that a policy names, `None` for all.
+/// Portals of a policy; `None` for all portals.
 fn each_portal(policy: &Policy) -> BTreeSet<Option<PortalName>> {
     match &policy.portals {
         None => BTreeSet::from([None]),
@@ -353,7 +369,7 @@ fn is_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic())
 }
 
-/// A full name, or how names begin with a `*` after it.
+/// Parses a caller pattern: a name, or a prefix followed by `*`.
 fn pattern(text: &str) -> Option<CallerPattern> {
     if !is_name(text) {
         return None;

@@ -1,4 +1,4 @@
-//! Checks values of the configuration, and collects what is wrong with them.
+//! Validates values of the configuration and collects errors.
 
 use std::{str::FromStr, time::Duration};
 
@@ -10,24 +10,24 @@ use super::{
 };
 use leadsd_base::time::Zone;
 
-/// Turns raw values into checked ones and collects the faults.
+/// Converter of raw values, which collects errors.
 pub(super) struct Checker<'a> {
     pub(super) figment: &'a Figment,
-    pub(super) faults: Vec<ConfigError>,
+    pub(super) errors: Vec<ConfigError>,
 }
 
 // === impl Checker ===
 
 impl Checker<'_> {
-    pub(super) fn fault(&mut self, key: &str, what: impl Into<String>) {
+    pub(super) fn add_error(&mut self, key: &str, what: impl Into<String>) {
         let origin = origin(self.figment, key);
-        self.faults.push(ConfigError { key: key.to_owned(), origin, what: what.into() });
+        self.errors.push(ConfigError { key: key.to_owned(), origin, what: what.into() });
     }
 
     pub(super) fn zone(&mut self, key: &str, name: &str) -> Option<Zone> {
         let zone = Zone::parse(name);
         if zone.is_none() {
-            self.fault(key, "must be an IANA time zone such as Europe/Berlin or UTC");
+            self.add_error(key, "must be an IANA time zone such as Europe/Berlin or UTC");
         }
         zone
     }
@@ -35,7 +35,7 @@ impl Checker<'_> {
     pub(super) fn parsed<T: FromStr>(&mut self, key: &str, text: &str, wanted: &str) -> Option<T> {
         let value = text.parse().ok();
         if value.is_none() {
-            self.fault(key, format!("must be {wanted}"));
+            self.add_error(key, format!("must be {wanted}"));
         }
         value
     }
@@ -50,8 +50,11 @@ impl Checker<'_> {
                 && url.fragment().is_none()
         });
         if url.is_none() {
-            // The value may hold a password: it is not repeated.
-            self.fault(key, "must be an http or https URL without credentials, query or fragment");
+            // The value may contain a password, so it is not part of the message.
+            self.add_error(
+                key,
+                "must be an http or https URL without credentials, query or fragment",
+            );
         }
         url
     }
@@ -66,7 +69,7 @@ impl Checker<'_> {
         if (min..=max).contains(&value) {
             return Some(value);
         }
-        self.fault(key, format!("must be {min} to {max}"));
+        self.add_error(key, format!("must be {min} to {max}"));
         None
     }
 
@@ -81,11 +84,11 @@ impl Checker<'_> {
         match parse_duration(text) {
             Some(value) if (min..=max).contains(&value) => Some(value),
             Some(_) => {
-                self.fault(key, format!("must be {min:?} to {max:?}"));
+                self.add_error(key, format!("must be {min:?} to {max:?}"));
                 None
             }
             None => {
-                self.fault(key, "must be a whole number with a unit: ms, s, m or h");
+                self.add_error(key, "must be a whole number with a unit: ms, s, m or h");
                 None
             }
         }
@@ -95,11 +98,11 @@ impl Checker<'_> {
         match parse_size(text) {
             Some(value) if (min..=max).contains(&value) => Some(value),
             Some(_) => {
-                self.fault(key, format!("must be {}KiB to {}KiB", min >> 10, max >> 10));
+                self.add_error(key, format!("must be {}KiB to {}KiB", min >> 10, max >> 10));
                 None
             }
             None => {
-                self.fault(key, "must be a whole number with a unit: B, KiB, MiB or GiB");
+                self.add_error(key, "must be a whole number with a unit: B, KiB, MiB or GiB");
                 None
             }
         }

@@ -1,20 +1,19 @@
-//! `[credentials]`: how the portals' credentials are kept fresh.
+//! `[credentials]`: settings of the credential engine.
 
 use std::time::Duration;
 
 use super::{check::Checker, raw};
 use leadsd_credentials::Start;
 
-/// `[credentials]`: how the portals' credentials are looked after.
+/// `[credentials]`: settings of the credential engine.
 #[derive(Debug, Clone, Copy)]
 pub struct Credentials {
-    /// When a portal's first token is fetched. Default `eager`: at start, so that the first call
-    /// finds one, and `/ready` waits for it. `lazy`: when the first call asks for it.
+    /// Time of a portal's first token request. Default `eager`: at startup, and `/ready` waits for it.
+    /// `lazy`: at the first call.
     pub start: Start,
-    /// How many portals may fetch their first token at the same time. Default 16.
+    /// Maximum number of concurrent first token requests. Default 16.
     pub start_concurrency: usize,
-    /// How often a portal whose credential is refused for good is tried again without a reason to.
-    /// Default 10 min.
+    /// Interval between retries of a suspended credential. Default 10 min.
     pub suspended_retry_interval: Duration,
 }
 
@@ -27,7 +26,7 @@ impl Checker<'_> {
             "eager" => Some(Start::Eager),
             "lazy" => Some(Start::Lazy),
             _ => {
-                self.fault("credentials.start", "must be eager or lazy");
+                self.add_error("credentials.start", "must be eager or lazy");
                 None
             }
         };

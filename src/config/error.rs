@@ -1,27 +1,27 @@
-//! What is wrong with a configuration, and where each value came from.
+//! Errors of a configuration, and the origin of values.
 
 use std::fmt;
 
 use figment::Figment;
 
-/// Origin of a value of the default file.
+/// Origin of values of the default file.
 pub(super) const DEFAULT: &str = "default";
 
 /// Start of the origin of a value from the environment; the name of the variable follows.
 pub(super) const ENVIRONMENT: &str = "environment variable ";
 
-/// One thing that is wrong.
+/// Error of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// Dotted key, such as `grpc.listen`.
     pub key: String,
-    /// Where the value came from, such as a file or an environment variable; empty if there is none.
+    /// Origin of the value: a file or an environment variable; empty if there is none.
     pub origin: String,
-    /// What is wrong with it.
+    /// Error, as a predicate of the key.
     pub what: String,
 }
 
-/// Everything that is wrong with a configuration; at least one fault.
+/// All errors of a configuration; at least one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
@@ -38,22 +38,22 @@ impl fmt::Display for ConfigError {
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fault) in self.0.iter().enumerate() {
+        for (index, error) in self.0.iter().enumerate() {
             let line_end = if index == 0 { "" } else { "\n" };
-            write!(f, "{line_end}{fault}")?;
+            write!(f, "{line_end}{error}")?;
         }
         Ok(())
     }
 }
 
-/// Where the value of a key came from, or the table that it would be in; empty if that is nobody's
-/// doing.
+/// Origin of the value of a key, or of its table if the key is not set; empty if neither is set by the
+/// user.
 pub(super) fn origin(figment: &Figment, whole: &str) -> String {
     let mut key = whole;
     loop {
         if let Some(metadata) = figment.find_metadata(key) {
             let source = source(metadata);
-            // What is missing is not from the default file.
+            // The default file is not the origin of a missing key.
             return if key != whole && source == DEFAULT { String::new() } else { source };
         }
         match key.rsplit_once('.') {

@@ -1,58 +1,57 @@
-//! `[grpc]` and `[admin]`: the two servers.
+//! `[grpc]` and `[admin]`: settings of the two servers.
 
 use std::{net::SocketAddr, time::Duration};
 
 use super::{check::Checker, raw, tls::Tls};
 
-/// `[grpc]`: the service itself.
+/// `[grpc]`: settings of the gRPC server.
 #[derive(Debug, Clone)]
 pub struct Grpc {
-    /// Where to listen. Default `127.0.0.1:50051`; port 0 picks a free one.
+    /// Listen address; port 0 picks a free one. Default `127.0.0.1:50051`.
     pub listen: SocketAddr,
-    /// Largest request message, in bytes. Default 4 MiB.
+    /// Maximum size of a request message in bytes. Default 4 MiB.
     pub max_request_bytes: usize,
-    /// Most inputs of one batch call. Default 10,000.
+    /// Maximum number of inputs per batch call. Default 10,000.
     pub max_batch_inputs: usize,
-    /// Longest a call for one lead or one page may take, whatever the caller allows. Default 60 s.
+    /// Maximum timeout of a call for one lead or one page. Default 60 s.
     pub max_deadline: Duration,
-    /// The same for batches. Default 5 min: 10,000 inputs are a hundred HubSpot calls.
+    /// Maximum timeout of a batch call. Default 5 min: 10,000 inputs need a hundred HubSpot calls.
     pub max_batch_deadline: Duration,
-    /// Connections at the same time. Default 4,096.
+    /// Maximum number of concurrent connections. Default 4,096.
     pub max_connections: usize,
-    /// Calls at the same time on one connection. Default 1,024.
+    /// Maximum number of concurrent calls per connection. Default 1,024.
     pub max_streams: u32,
-    /// Calls at the same time on all connections. Default 16,384.
+    /// Maximum number of concurrent calls. Default 16,384.
     pub max_in_flight: usize,
-    /// Bytes of requests and of answers that are held at the same time. Default 256 MiB.
+    /// Maximum total size of requests and unsent responses in bytes. Default 256 MiB.
     pub max_request_memory: usize,
-    /// Largest metadata of one call, in bytes. Default 16 KiB.
+    /// Maximum size of a call's metadata in bytes. Default 16 KiB.
     pub max_header_bytes: usize,
-    /// When a connection is asked to end, give or take a tenth. Default 30 min.
+    /// Age at which a connection is closed gracefully, with 10 % jitter. Default 30 min.
     pub max_connection_age: Duration,
-    /// How long its calls may go on after that. Default 1 min.
+    /// Time that calls have to finish after that. Default 1 min.
     pub max_connection_age_grace: Duration,
-    /// A connection that was quiet for this long is asked whether it is still there. Default 30 s.
+    /// Idle time after which a keepalive ping is sent. Default 30 s.
     pub keepalive_interval: Duration,
-    /// How long the answer to that may take. Default 20 s.
+    /// Timeout for the response to a keepalive ping. Default 20 s.
     pub keepalive_timeout: Duration,
-    /// How long calls are still taken after a stop signal. Default 5 s.
+    /// Time for which new calls are accepted after a stop signal. Default 5 s.
     pub drain_delay: Duration,
-    /// How long calls in flight may go on after that. Default 25 s.
+    /// Time that calls in flight have to finish after the drain delay. Default 25 s.
     pub shutdown_grace: Duration,
-    /// Where callers can read about errors: the `google.rpc.Help` of each links there, with the
-    /// reason as the fragment. Default `docs/ERRORS.md` of leadsd's source; empty leaves it out.
+    /// URL of the page that documents error reasons, linked in `google.rpc.Help` with the reason as the
+    /// fragment. Default `docs/ERRORS.md`; empty omits the link.
     pub error_docs_url: String,
-    /// Whether it may listen on a non-loopback address without TLS or without knowing its callers.
-    /// Default no.
+    /// Allows a non-loopback address without TLS or without authentication. Default false.
     pub insecure: bool,
-    /// `[grpc.tls]`; none by default.
+    /// `[grpc.tls]`; disabled by default.
     pub tls: Option<Tls>,
 }
 
-/// `[admin]`: health, readiness and metrics over HTTP.
+/// `[admin]`: settings of the admin server.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    /// Where to listen. Default `127.0.0.1:9090`; port 0 picks a free one.
+    /// Listen address; port 0 picks a free one. Default `127.0.0.1:9090`.
     pub listen: SocketAddr,
 }
 
@@ -93,7 +92,10 @@ impl Checker<'_> {
         let in_flight = self.number("grpc.max_in_flight", max_in_flight, 1, 1_000_000);
         let memory = self.size("grpc.max_request_memory", &max_request_memory, 1 << 20, 64 << 30);
         if memory < size && memory.is_some() {
-            self.fault("grpc.max_request_memory", "must not be less than grpc.max_request_size");
+            self.add_error(
+                "grpc.max_request_memory",
+                "must not be less than grpc.max_request_size",
+            );
         }
         let header = self.size("grpc.max_header_size", &max_header_size, 4 << 10, 1 << 20);
         let age = self.duration("grpc.max_connection_age", &max_connection_age, 100, 86_400_000);
@@ -132,7 +134,10 @@ impl Checker<'_> {
 
     fn error_docs_url(&mut self, link: &str) {
         if link.len() > 512 || link.chars().any(char::is_control) {
-            self.fault("grpc.error_docs_url", "must be a URL of at most 512 characters, or empty");
+            self.add_error(
+                "grpc.error_docs_url",
+                "must be a URL of at most 512 characters, or empty",
+            );
         }
     }
 }

@@ -1,30 +1,30 @@
-//! `[hubspot]`: the API and how it is called.
+//! `[hubspot]`: settings of HubSpot calls.
 
 use std::time::Duration;
 
 use super::{check::Checker, raw};
 
-/// `[hubspot]`: the API behind.
+/// `[hubspot]`: settings of HubSpot calls.
 #[derive(Debug, Clone)]
 pub struct Hubspot {
-    /// Default `https://api.hubapi.com`.
+    /// Base URL of the API. Default `https://api.hubapi.com`.
     pub base_url: url::Url,
-    /// Where `leadsd login` sends the browser. Default `https://app.hubspot.com/oauth/authorize`.
+    /// Consent URL of `leadsd login`. Default `https://app.hubspot.com/oauth/authorize`.
     pub authorize_url: url::Url,
-    /// Decides the paths. Default 2026-09.
+    /// API version, which determines the paths. Default 2026-09.
     pub api_version: ApiVersion,
-    /// Longest wait for a connection. Default 5 s.
+    /// Timeout for a connection. Default 5 s.
     pub connect_timeout: Duration,
-    /// Longest one HTTP call may take. Default 30 s.
+    /// Timeout for an HTTP request. Default 30 s.
     pub request_timeout: Duration,
-    /// Largest answer that is read, in bytes after decompression. Default 32 MiB.
+    /// Maximum size of a response in bytes, after decompression. Default 32 MiB.
     pub max_response_bytes: usize,
-    /// Most attempts at one HubSpot call, the first one included. Default 4; 1 never retries.
+    /// Maximum number of attempts of a HubSpot call; 1 disables retries. Default 4.
     pub max_attempts: u32,
-    /// How long a single create, update or upsert that HubSpot refused for its content is refused
-    /// without asking again. Default 0 s: never.
+    /// Time for which an individual create, update or upsert that HubSpot rejected for its content is
+    /// rejected without a HubSpot call. Default 0 s: disabled.
     pub rejection_cache_ttl: Duration,
-    /// Batch calls of one client call that run at the same time. Default 4.
+    /// Maximum number of concurrent HubSpot batches of one call. Default 4.
     pub batch_concurrency: usize,
 }
 
@@ -42,7 +42,7 @@ pub enum ApiVersion {
 // === impl ApiVersion ===
 
 impl ApiVersion {
-    /// As it is written.
+    /// Text in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V2026_09 => "2026-09",
@@ -74,7 +74,7 @@ impl Checker<'_> {
             "2026-03" => Some(ApiVersion::V2026_03),
             "v3" => Some(ApiVersion::V3),
             _ => {
-                self.fault("hubspot.api_version", "must be 2026-09, 2026-03 or v3");
+                self.add_error("hubspot.api_version", "must be 2026-09, 2026-03 or v3");
                 None
             }
         };

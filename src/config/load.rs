@@ -1,5 +1,5 @@
-//! Loads the configuration in layers (compiled-in defaults, file, environment) and reports every
-//! fault at once, each with its key and where the value came from.
+//! Loads the configuration in layers (default file, user's file, environment) and reports all errors at
+//! once, each with its key and the origin of the value.
 
 use std::{borrow::Cow, path::Path, str::FromStr};
 
@@ -17,19 +17,20 @@ use super::{
     sections::Config,
 };
 
-/// The documented default file, and the lowest layer.
+/// Default file, the lowest layer.
 pub(super) const DEFAULTS: &str = include_str!("../../leadsd.example.toml");
 
-/// Most faults looked for: each takes another pass over the values.
+/// Maximum number of reported type errors: each needs another pass over the values.
 const MAX_PASSES: usize = 64;
 
-/// Most brackets in a variable's value that figment is trusted with; no key needs more than one pair.
+/// Maximum number of brackets in an environment variable: figment's parser is recursive, and no key needs
+/// more than one pair.
 const MAX_BRACKETS: usize = 64;
 
-/// A configuration that is right.
+/// Valid configuration, with the origins of its values.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// The configuration.
+    /// Configuration.
     pub config: Config,
     pub(super) raw: Raw,
     figment: Figment,
@@ -38,7 +39,7 @@ pub struct Loaded {
 // === impl Loaded ===
 
 impl Loaded {
-    /// Loads and checks. `environment` is the process's, or whatever a test says it is.
+    /// Loads and validates the configuration from a file and environment variables.
     pub fn new(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -57,23 +58,23 @@ impl Loaded {
             figment = figment.merge(Toml::file_exact(file));
         }
         for (name, value) in environment {
-            // Kubernetes sets LEADSD_SERVICE_HOST, LEADSD_PORT and the like for a Service called
-            // leadsd: only names with a section are ours.
+            // Kubernetes sets LEADSD_SERVICE_HOST, LEADSD_PORT and so on for a Service named leadsd, so
+            // only names with a section are configuration.
             let Some(key) = name.strip_prefix("LEADSD_").filter(|key| key.contains("__")) else {
                 continue;
             };
             let key = key.to_lowercase().replace("__", ".");
             figment = figment.merge(from_environment(&name, &key, &value));
         }
-        let mut faults = Vec::new();
-        let raw = extract(&figment, &mut faults);
-        let mut checker = Checker { figment: &figment, faults };
+        let mut errors = Vec::new();
+        let raw = extract(&figment, &mut errors);
+        let mut checker = Checker { figment: &figment, errors };
         let config = raw.clone().and_then(|raw| checker.config(raw));
         match (config, raw) {
-            (Some(config), Some(raw)) if checker.faults.is_empty() => {
+            (Some(config), Some(raw)) if checker.errors.is_empty() => {
                 Ok(Self { config, raw, figment })
             }
-            _ => Err(ConfigErrors(checker.faults)),
+            _ => Err(ConfigErrors(checker.errors)),
         }
     }
 
@@ -97,8 +98,8 @@ impl Loaded {
     }
 }
 
-/// A line with the credentials of a URL in it blotted out. The checks refuse such URLs where they know
-/// them to be one; a text that is free may hold one all the same.
+/// Redacts the credentials of a URL in a line. URL keys reject credentials, but free text may contain a
+/// URL.
 fn without_password(line: &str) -> Cow<'_, str> {
     let Some((before, rest)) = line.split_once("://") else { return Cow::Borrowed(line) };
     let end = rest.find(['/', '"', '\'', '?', '#']).unwrap_or(rest.len());
@@ -108,7 +109,7 @@ fn without_password(line: &str) -> Cow<'_, str> {
     }
 }
 
-/// A layer of one value with the variable's name as its origin.
+/// Creates a layer with one value, whose origin is the environment variable.
 fn from_environment(name: &str, key: &str, value: &str) -> impl figment::Provider {
     let value = parsed(value);
     let name = name.to_owned();
@@ -116,15 +117,14 @@ fn from_environment(name: &str, key: &str, value: &str) -> impl figment::Provide
         .rsplit('.')
         .fold(value, |inner, part| Value::from(Dict::from([(part.to_owned(), inner)])));
     let dict = nested.into_dict().unwrap_or_default();
-    Named { name, inner: Serialized::from(dict, Profile::Default) }
+    VariableLayer { name, inner: Serialized::from(dict, Profile::Default) }
 }
 
-/// A value as figment reads it from the environment: number, list, text in quotes, or else the text as
-/// it is.
+/// Parses a value of the environment like figment: number, list, quoted text, or else plain text.
 fn parsed(text: &str) -> Value {
-    // figment cuts such a text at the wrong byte, and panics or loses a part of it.
+    // figment splits such a text at the wrong byte, and panics or truncates it.
     let is_cut = text.contains('\\') && !text.is_ascii();
-    // Its parser calls itself for every bracket.
+    // figment's parser recurses for each bracket.
     let is_deep = text.matches(['[', '{']).count() > MAX_BRACKETS;
     if !is_cut && !is_deep {
         return Value::from_str(text).unwrap_or_else(|never| match never {});
@@ -134,15 +134,15 @@ fn parsed(text: &str) -> Value {
     value.unwrap_or_else(|| Value::from(text))
 }
 
-/// Gives a layer the name of its variable.
-struct Named<P> {
+/// Layer with the name of its environment variable.
+struct VariableLayer<P> {
     name: String,
     inner: P,
 }
 
-// === impl Named ===
+// === impl VariableLayer ===
 
-impl<P: figment::Provider> figment::Provider for Named<P> {
+impl<P: figment::Provider> figment::Provider for VariableLayer<P> {
     fn metadata(&self) -> figment::Metadata {
         figment::Metadata::named(format!("{ENVIRONMENT}{}", self.name))
     }
@@ -152,17 +152,17 @@ impl<P: figment::Provider> figment::Provider for Named<P> {
     }
 }
 
-/// Reads the raw form; whatever is in the way is reported, taken out and left to its default.
-fn extract(figment: &Figment, faults: &mut Vec<ConfigError>) -> Option<Raw> {
+/// Deserializes the raw form. Each invalid value is reported and replaced by its default.
+fn extract(figment: &Figment, errors: &mut Vec<ConfigError>) -> Option<Raw> {
     let defaults: Figment = Figment::from(Toml::string(DEFAULTS));
     let mut values: Dict = match figment.extract() {
         Ok(values) => values,
         Err(error) => {
-            faults.extend(error.into_iter().map(|error| fault_of(figment, &error)));
+            errors.extend(error.into_iter().map(|error| config_error(figment, &error)));
             return None;
         }
     };
-    faults.extend(report_renamed(&mut values, figment));
+    errors.extend(report_renamed(&mut values, figment));
     for _ in 0..MAX_PASSES {
         let layer = Figment::from(Serialized::from(&values, Profile::Default));
         let error = match layer.extract::<Raw>() {
@@ -183,7 +183,7 @@ fn extract(figment: &Figment, faults: &mut Vec<ConfigError>) -> Option<Raw> {
         }
         let key = path.join(".");
         let what = describe(&error.kind);
-        faults.push(ConfigError { origin: origin(figment, &key), key: key.clone(), what });
+        errors.push(ConfigError { origin: origin(figment, &key), key: key.clone(), what });
         let default = defaults.find_value(&key).ok();
         if !replace(&mut values, &path, default) {
             return None;
@@ -192,7 +192,8 @@ fn extract(figment: &Figment, faults: &mut Vec<ConfigError>) -> Option<Raw> {
     None
 }
 
-/// Puts the default in place of a value, or takes it out. False if there was nothing to change.
+/// Replaces a value by its default, or removes it if there is no default. Returns false if nothing
+/// changed.
 fn replace(values: &mut Dict, path: &[String], default: Option<Value>) -> bool {
     let Some((name, parents)) = path.split_last() else { return false };
     let mut dict = values;
@@ -210,7 +211,7 @@ fn replace(values: &mut Dict, path: &[String], default: Option<Value>) -> bool {
 fn describe(kind: &figment::error::Kind) -> String {
     match kind {
         figment::error::Kind::UnknownField(_, known) => {
-            format!("is not a key; known here are: {}", known.join(", "))
+            format!("is not a known key; known keys: {}", known.join(", "))
         }
         figment::error::Kind::InvalidType(found, wanted)
         | figment::error::Kind::InvalidValue(found, wanted) => {
@@ -221,7 +222,7 @@ fn describe(kind: &figment::error::Kind) -> String {
     }
 }
 
-fn fault_of(figment: &Figment, error: &figment::Error) -> ConfigError {
+fn config_error(figment: &Figment, error: &figment::Error) -> ConfigError {
     let key = error.path.join(".");
     let named = error.metadata.as_ref().map(source);
     let origin = named.unwrap_or_else(|| origin(figment, &key));

@@ -1,4 +1,4 @@
-//! `[portals.<name>]` and `[portal_discovery]`: the HubSpot accounts.
+//! `[portals.<name>]` and `[portal_discovery]`: configured and discovered HubSpot accounts.
 
 use std::collections::BTreeMap;
 
@@ -7,25 +7,25 @@ use crate::leads::PortalName;
 use leadsd_base::time::Zone;
 use leadsd_credentials::SecretPath;
 
-/// `[portal_discovery]`: every secret in a folder is a portal of that name, beside those of
+/// `[portal_discovery]`: each secret in a folder is a portal of the same name, in addition to
 /// `[portals.<name>]`.
 #[derive(Debug, Clone)]
 pub struct PortalDiscovery {
-    /// Path of the folder under the KV mount; looked at every `vault.poll_interval`.
+    /// Path of the folder under the KV mount; listed every `vault.poll_interval`.
     pub path: SecretPath,
-    /// As in `[portals.<name>]`, for all portals found in the folder.
+    /// `request_id_property` of all discovered portals.
     pub request_id_property: Option<String>,
 }
 
-/// `[portals.<name>]`: one HubSpot account.
+/// `[portals.<name>]`: HubSpot account.
 #[derive(Debug, Clone)]
 pub struct Portal {
-    /// Path of its secret under the KV mount. Default `hubspot/<name>`.
+    /// Path of the secret under the KV mount. Default `hubspot/<name>`.
     pub secret: SecretPath,
-    /// The account's time zone. Default that of `[quota]`.
+    /// Time zone of the account. Default `quota.time_zone`.
     pub zone: Option<Zone>,
-    /// Property of its leads with unique values that request ids are written to, so that a create
-    /// whose answer got lost can be looked for. Default none.
+    /// Lead property with unique values for request ids, by which a create without a response is found.
+    /// Default none.
     pub request_id_property: Option<String>,
 }
 
@@ -41,7 +41,7 @@ impl Checker<'_> {
         match SecretPath::parse(&raw.path) {
             Ok(path) => Some(PortalDiscovery { path, request_id_property }),
             Err(what) => {
-                self.fault("portal_discovery.path", what);
+                self.add_error("portal_discovery.path", what);
                 None
             }
         }
@@ -53,7 +53,7 @@ impl Checker<'_> {
         may_be_empty: bool,
     ) -> Option<BTreeMap<PortalName, Portal>> {
         if raw.is_empty() && !may_be_empty {
-            self.fault(
+            self.add_error(
                 "portals",
                 "needs at least one table such as [portals.default], or [portal_discovery]",
             );
@@ -62,7 +62,7 @@ impl Checker<'_> {
         for (name, raw::Portal { secret, time_zone, request_id_property }) in raw {
             let key = format!("portals.{name}");
             let Some(name) = PortalName::parse(&name) else {
-                self.fault(&key, "must have a name of 1 to 64 letters, digits, `_` or `-`");
+                self.add_error(&key, "must have a name of 1 to 64 letters, digits, `_` or `-`");
                 continue;
             };
             let secret = secret.unwrap_or_else(|| format!("hubspot/{name}"));
@@ -73,20 +73,23 @@ impl Checker<'_> {
                     let zone = zone.flatten();
                     portals.insert(name, Portal { secret, zone, request_id_property });
                 }
-                Err(what) => self.fault(&format!("{key}.secret"), what),
+                Err(what) => self.add_error(&format!("{key}.secret"), what),
             }
         }
         Some(portals)
     }
 
-    /// HubSpot's rule for internal names.
+    /// Validates the internal name of a property by HubSpot's rules.
     fn property(&mut self, key: &str, name: Option<&str>) {
         let fits = |name: &str| {
             let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
             (1..=100).contains(&name.len()) && name.chars().all(allowed)
         };
         if !name.is_none_or(fits) {
-            self.fault(key, "must be a property's internal name: lower case letters, digits, `_`");
+            self.add_error(
+                key,
+                "must be the internal name of a property: lower-case letters, digits, `_`",
+            );
         }
     }
 }

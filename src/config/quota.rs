@@ -1,4 +1,4 @@
-//! `[quota]`: HubSpot's limits, how calls wait for them, and how replicas share them.
+//! `[quota]`: HubSpot's limits, the queue for them, and the shared ledger.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,38 +6,37 @@ use super::{check::Checker, raw};
 use leadsd_base::time::Zone;
 use leadsd_quota::redis_ledger::{RedisSettings, RedisUrl};
 
-/// `[quota]`: what is assumed of HubSpot's limits until its answers tell, and how calls wait.
+/// `[quota]`: HubSpot's limits as assumed until its responses report them, and the queue for them.
 #[derive(Debug, Clone)]
 pub struct Quota {
-    /// Calls in a window, all but searches. Default 190.
+    /// Maximum number of calls per window, except searches. Default 190.
     pub burst: u64,
     /// Length of the window. Default 10 s.
     pub burst_window: Duration,
-    /// Searches in a second. Default 5; HubSpot's answers never tell.
+    /// Maximum number of searches per second, which HubSpot's responses do not report. Default 5.
     pub search_per_second: u64,
-    /// Calls in a day. Default none: OAuth apps have no such limit, and for others the first answer
-    /// tells.
+    /// Maximum number of calls per day. Default none: OAuth apps have no daily limit, and for others
+    /// HubSpot's first response reports it.
     pub daily: Option<u64>,
-    /// The accounts' time zone, at whose midnight the calls of a day start over. Default UTC.
+    /// Time zone of the accounts; the daily limit resets at its midnight. Default UTC.
     pub zone: Zone,
-    /// Most calls that wait for one limit of one portal. Default 10,000.
+    /// Maximum number of queued calls per bucket and portal. Default 10,000.
     pub max_queue: usize,
-    /// Whether calls that wait leave together as batches, and identical reads share a call. Default
-    /// yes.
+    /// Enables batching of queued calls, and single flight of identical reads. Default true.
     pub batching: bool,
-    /// Shares of callers that have more than one.
+    /// Weights of unauthenticated callers; 1 if not listed.
     pub weights: BTreeMap<String, u32>,
-    /// `[quota.shared]`; none by default.
+    /// `[quota.shared]`; disabled by default.
     pub shared: Option<SharedQuota>,
 }
 
-/// `[quota.shared]`: the store through which replicas share their quotas.
+/// `[quota.shared]`: ledger through which replicas share their quotas.
 #[derive(Debug, Clone)]
 pub struct SharedQuota {
-    /// How to reach the store.
+    /// Connection to Redis.
     pub redis: RedisSettings,
-    /// How many replicas there are, as long as the store has not told: each keeps to its part of
-    /// the limits until then, and while the store is away. Default 2.
+    /// Number of replicas that is assumed until the ledger reports it, and while the ledger is
+    /// unavailable: each replica then uses its part of the limits. Default 2.
     pub expected_replicas: u32,
 }
 
@@ -81,18 +80,21 @@ impl Checker<'_> {
         })
     }
 
-    /// Fails only where something is wrong: to share nothing is right as well.
+    /// Converts `[quota.shared]`. The outer `None` is an error, the inner `None` a disabled ledger.
     fn shared_quota(&mut self, raw: raw::SharedQuota) -> Option<Option<SharedQuota>> {
         let raw::SharedQuota { url, url_file, ca_file, expected_replicas, prefix } = raw;
         let replicas = self.number("quota.shared.expected_replicas", expected_replicas, 1, 1_000);
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
         if prefix.is_empty() || !prefix.chars().all(fits) {
-            self.fault("quota.shared.prefix", "must be letters, digits or any of `_-.:`");
+            self.add_error("quota.shared.prefix", "must be letters, digits or any of `_-.:`");
         }
         let url = match (url, url_file) {
             (None, None) => return Some(None),
             (Some(_), Some(_)) => {
-                self.fault("quota.shared.url_file", "goes without quota.shared.url");
+                self.add_error(
+                    "quota.shared.url_file",
+                    "is not allowed together with quota.shared.url; set one of them",
+                );
                 return None;
             }
             (None, Some(file)) => RedisUrl::File(file),
@@ -108,11 +110,14 @@ impl Checker<'_> {
         let parsed =
             parsed.filter(|url| matches!(url.scheme(), "redis" | "rediss") && url.has_host());
         let Some(parsed) = parsed else {
-            self.fault(key, "must be a URL such as redis://valkey:6379/0, or rediss:// for TLS");
+            self.add_error(
+                key,
+                "must be a URL such as redis://valkey:6379/0, or rediss:// for TLS",
+            );
             return None;
         };
         if parsed.password().is_some() {
-            self.fault(key, "must not hold a password: put the URL into a file, and name that as quota.shared.url_file");
+            self.add_error(key, "must not contain a password; store the URL in a file and set quota.shared.url_file");
             return None;
         }
         Some(url)

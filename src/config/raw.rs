@@ -1,10 +1,10 @@
-//! The configuration as it is written: texts and numbers, not yet checked. Unknown keys are errors.
+//! Raw configuration as it is written: strings and numbers, not validated. Unknown keys are errors.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// The whole file.
+/// Whole file.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {

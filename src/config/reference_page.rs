@@ -1,8 +1,8 @@
-//! `docs/CONFIG.md`: the default file as a page to read.
+//! Generates docs/CONFIG.md from the default file.
 
 use std::fmt::Write as _;
 
-use super::annotated_toml::{Key, Kind, Section};
+use super::annotated_toml::{Key, Section, SectionKind};
 
 const HEAD: &str = "# Configuration
 
@@ -19,11 +19,11 @@ it says where in Vault they are.
 one with where each value came from, and `leadsd config schema` prints its JSON schema.
 ";
 
-/// The page.
+/// Generates the page.
 pub(super) fn page(sections: &[Section]) -> String {
     let mut out = HEAD.to_owned();
     for section in sections {
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(out, "\n## `[{}]`\n", section.title());
         for text in [&section.about, &section.note] {
             if !text.is_empty() {
@@ -43,15 +43,15 @@ pub(super) fn page(sections: &[Section]) -> String {
 impl Section {
     fn title(&self) -> String {
         match self.kind {
-            Kind::Named => format!("{}.<name>", self.path),
-            Kind::Always | Kind::Optional | Kind::Map => self.path.clone(),
+            SectionKind::Named => format!("{}.<name>", self.path),
+            SectionKind::Always | SectionKind::Optional | SectionKind::Map => self.path.clone(),
         }
     }
 }
 
 fn row(section: &Section, key: &Key) -> String {
     let value = &key.value;
-    let name = if section.kind == Kind::Map { "<name>" } else { &key.name };
+    let name = if section.kind == SectionKind::Map { "<name>" } else { &key.name };
     let default =
         if key.has_default { format!("`{value}`") } else { format!("none; such as `{value}`") };
     let about = key.about.replace('|', "\\|");

@@ -1,4 +1,4 @@
-//! Keys that were renamed: each is an error that names the new key.
+//! Renamed keys: each is an error that names the new key.
 
 use figment::{
     Figment,
@@ -52,7 +52,7 @@ pub(super) fn variable(path: &[String]) -> String {
     format!("LEADSD_{}", path.join("__").to_uppercase())
 }
 
-/// Paths of all values that are no tables, and of empty tables.
+/// Paths of all values that are not tables, and of empty tables.
 fn leaves(values: &Dict) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     for (name, value) in values {
@@ -86,7 +86,7 @@ fn new_path(path: &[String]) -> Option<Vec<String>> {
     })
 }
 
-/// Removes the value at `path`, and tables that are empty then.
+/// Removes the value at `path`, and tables that become empty.
 fn take(values: &mut Dict, path: &[String]) -> Option<Value> {
     let (name, rest) = path.split_first()?;
     if rest.is_empty() {
@@ -100,7 +100,7 @@ fn take(values: &mut Dict, path: &[String]) -> Option<Value> {
     value
 }
 
-/// Puts a value at `path`, and makes the tables above it.
+/// Inserts a value at `path`, with missing parent tables.
 fn insert(values: &mut Dict, path: &[String], value: Value) {
     let Some((name, rest)) = path.split_first() else { return };
     if rest.is_empty() {

@@ -1,15 +1,15 @@
-//! The JSON schema of a configuration file, for editors and pipelines. It is made of the default
-//! file and its comments; what they cannot say, the values of choices, is in a table here.
+//! JSON schema of the configuration file, generated from the default file and its comments. Allowed values
+//! of enumerations are in [`CHOICES`].
 
 use serde_json::{Map, Value as Json, json};
 use toml::Value;
 
 use super::{
-    annotated_toml::{Key, Kind, Section, range},
+    annotated_toml::{Key, Section, SectionKind, range},
     units::{parse_duration, parse_size},
 };
 
-/// Keys that take one of these.
+/// Keys with enumerated values.
 pub(super) const CHOICES: [(&str, &[&str]); 6] = [
     ("grpc.tls.client_auth", &["require", "optional"]),
     (
@@ -25,13 +25,13 @@ pub(super) const CHOICES: [(&str, &[&str]); 6] = [
 const DURATION: &str = "^[0-9]+(ms|s|m|h)$";
 const SIZE: &str = "^[0-9]+(B|KiB|MiB|GiB)$";
 
-/// The schema of what the sections document.
+/// Generates the schema.
 pub(super) fn schema(sections: &[Section]) -> Json {
     let mut root = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "leadsd configuration",
-        "$comment": "What is required may come from the environment as well (LEADSD_<SECTION>__<KEY>): \
-                     leadsd config check looks at both together.",
+        "$comment": "Required keys may also be set by environment variables (LEADSD_<SECTION>__<KEY>): \
+                     leadsd config check validates both together.",
         "type": "object",
         "properties": {},
         "additionalProperties": false,
@@ -43,7 +43,7 @@ pub(super) fn schema(sections: &[Section]) -> Json {
     root
 }
 
-/// Puts a table where its path leads; tables above it come before it in the file, or are made.
+/// Inserts the schema of a table at its path; missing parents are created.
 fn insert(root: &mut Json, path: &str, table: Json) {
     let mut at = root;
     let mut names = path.split('.').peekable();
@@ -62,13 +62,13 @@ fn insert(root: &mut Json, path: &str, table: Json) {
 
 fn table(section: &Section) -> Json {
     let about = [section.about.as_str(), section.note.as_str()].join(" ");
-    if section.kind == Kind::Map {
+    if section.kind == SectionKind::Map {
         let of = section.keys.first().map(|key| typed(section, key)).unwrap_or_default();
         return json!({"type": "object", "description": about.trim(), "additionalProperties": of});
     }
     let keys = section.keys.iter().map(|key| (key.name.clone(), described(section, key)));
     let table = object(keys.collect(), about.trim());
-    if section.kind == Kind::Named {
+    if section.kind == SectionKind::Named {
         return json!({"type": "object", "additionalProperties": table});
     }
     table
@@ -94,7 +94,7 @@ fn described(section: &Section, key: &Key) -> Json {
     schema
 }
 
-/// What values a key takes: by the type of its default or example, and what is said of its range.
+/// Schema of the values of a key, from the type of its default or example and the range in its comment.
 fn typed(section: &Section, key: &Key) -> Json {
     let path = format!("{}.{}", section.path, key.name);
     if let Some((_, choices)) = CHOICES.iter().find(|(choice, _)| *choice == path) {
@@ -108,8 +108,8 @@ fn typed(section: &Section, key: &Key) -> Json {
             json!({"type": "string", "pattern": SIZE})
         }
         Value::Integer(_) => {
-            // A map has its range above the table.
-            let about = if section.kind == Kind::Map { &section.about } else { &key.about };
+            // The range of a map is in the comment of the table.
+            let about = if section.kind == SectionKind::Map { &section.about } else { &key.about };
             let number = |text: &str| text.parse::<u64>().ok();
             let ends = range(about, |end| number(end).is_some());
             match ends.and_then(|(least, most)| Some((number(least)?, number(most)?))) {
@@ -136,6 +136,6 @@ fn typed(section: &Section, key: &Key) -> Json {
 }
 
 fn as_json(value: &Value) -> Json {
-    // A value of the default file has a form in JSON.
+    // Every value of the default file can be represented in JSON.
     serde_json::to_value(value).unwrap_or_default()
 }

@@ -1,5 +1,4 @@
-//! All sections together. Each section converts texts and numbers into the types that the service uses,
-//! and goes on after an error, so that all are reported.
+//! Converts all sections. Each section continues after an error, so that all errors are reported.
 
 use std::collections::BTreeMap;
 
@@ -36,11 +35,11 @@ pub struct Config {
     pub quota: Quota,
     /// `[auth]`
     pub auth: Auth,
-    /// `[policy.<name>]`; at least one if callers are identified, else none.
+    /// `[policy.<name>]`; at least one with authentication, none without.
     pub policy: BTreeMap<String, Policy>,
-    /// `[portals.<name>]`; at least one, unless `portal_discovery` is given.
+    /// `[portals.<name>]`; at least one unless portals are discovered.
     pub portals: BTreeMap<PortalName, Portal>,
-    /// `[portal_discovery]`; none by default.
+    /// `[portal_discovery]`; disabled by default.
     pub portal_discovery: Option<PortalDiscovery>,
     /// `[trace]`
     pub trace: TraceSettings,
@@ -78,7 +77,7 @@ impl Checker<'_> {
         let known = portal_discovery.is_none().then_some(portals.as_ref()).flatten();
         let policy = self.policies(policy, known);
         if let (Some(grpc), Some(auth), Some(policy)) = (&grpc, &auth, &policy) {
-            self.exposure(grpc, auth, policy);
+            self.check_exposure(grpc, auth, policy);
         }
         let trace = self.trace(trace);
         let log = self.log(log);

@@ -1,4 +1,4 @@
-//! `[trace]` and `[log]`.
+//! `[trace]` and `[log]`: settings of span export and logging.
 
 use super::{check::Checker, raw};
 use crate::telemetry::{LogFormat, LogSettings, TraceSettings};
@@ -10,10 +10,10 @@ impl Checker<'_> {
         let raw::Trace { otlp_endpoint, ca_file, headers_file, sample_ratio, service_name } = raw;
         let is_text = |text: &str| !text.trim().is_empty() && !text.chars().any(char::is_control);
         if !is_text(&service_name) {
-            self.fault("trace.service_name", "must not be empty or hold control characters");
+            self.add_error("trace.service_name", "must not be empty or contain control characters");
         }
         if !(0.0..=1.0).contains(&sample_ratio) {
-            self.fault("trace.sample_ratio", "must be 0.0 to 1.0");
+            self.add_error("trace.sample_ratio", "must be 0.0 to 1.0");
         }
         let otlp_endpoint = match otlp_endpoint.as_str() {
             "" => None,
@@ -24,15 +24,15 @@ impl Checker<'_> {
 
     pub(super) fn log(&mut self, raw: raw::Log) -> Option<LogSettings> {
         let raw::Log { level, format } = raw;
-        // Its parser panics within a letter of several bytes.
+        // The parser of EnvFilter panics on some non-ASCII text.
         if !level.is_ascii() || tracing_subscriber::EnvFilter::try_new(&level).is_err() {
-            self.fault("log.level", "must be a filter such as info or info,leadsd=debug");
+            self.add_error("log.level", "must be a filter such as info or info,leadsd=debug");
         }
         let format = match format.as_str() {
             "json" => LogFormat::Json,
             "pretty" => LogFormat::Pretty,
             _ => {
-                self.fault("log.format", "must be json or pretty");
+                self.add_error("log.format", "must be json or pretty");
                 return None;
             }
         };

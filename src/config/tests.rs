@@ -1,4 +1,4 @@
-//! Layers, origins and faults.
+//! Layers, origins and errors of the configuration.
 
 mod documented;
 mod renamed;
@@ -30,9 +30,9 @@ fn load(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, ConfigErrors
     Loaded::new(Some(file.path()), pairs)
 }
 
-fn faults(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
-    let faults = load(text, environment).unwrap_err().0;
-    faults.into_iter().map(|fault| format!("{}: {}", fault.key, fault.what)).collect()
+fn errors(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
+    let errors = load(text, environment).unwrap_err().0;
+    errors.into_iter().map(|error| format!("{}: {}", error.key, error.what)).collect()
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn variables_with_escapes_and_other_letters_are_read_to_their_end() {
     };
     assert_eq!(name(r#""caf\u{e9} \"Zoë\"""#.replace(r"\u{e9}", "é").as_str()), r#"café "Zoë""#);
     assert_eq!(name(r#""b€\\€*""#), r"b€\€*");
-    // Without quotes nothing is an escape.
+    // Without quotes there are no escapes.
     assert_eq!(name(r"é\n"), r"é\n");
     assert_eq!(name("\"é\\q\""), "\"é\\q\"");
     let key = "LEADSD_AUTH__JWT__ISSUER";
@@ -56,7 +56,7 @@ fn variables_with_escapes_and_other_letters_are_read_to_their_end() {
         ("LEADSD_POLICY__A__PORTALS", r#"["*"]"#),
         ("LEADSD_POLICY__A__ACCESS", "read"),
     ];
-    let said = faults(GOOD, &callers).join("\n");
+    let said = errors(GOOD, &callers).join("\n");
     assert!(said.contains("policy.a.callers"), "{said}");
 }
 
@@ -71,7 +71,7 @@ fn a_short_file_is_enough() {
 }
 
 #[test]
-fn the_environment_wins_over_the_file_and_kubernetes_names_are_left_alone() {
+fn the_environment_overrides_the_file_and_kubernetes_variables_are_ignored() {
     let environment = [
         ("LEADSD_GRPC__LISTEN", "0.0.0.0:1"),
         ("LEADSD_GRPC__INSECURE", "true"),
@@ -94,7 +94,7 @@ fn the_environment_wins_over_the_file_and_kubernetes_names_are_left_alone() {
 }
 
 #[test]
-fn every_fault_is_named_at_once_with_its_origin() {
+fn all_errors_are_reported_with_their_origins() {
     let text = r#"
 [grpc]
 listen = "nonsense"
@@ -113,23 +113,23 @@ api_version = "v4"
 [portals.x]
 secret = "../y"
 "#;
-    let found = faults(text, &[("LEADSD_LOG__FORMAT", "xml")]);
+    let found = errors(text, &[("LEADSD_LOG__FORMAT", "xml")]);
     let wanted = [
-        "grpc.lisen: is not a key; known here are: listen, max_request_size, max_batch_inputs, max_deadline, max_batch_deadline, max_connections, max_streams_per_connection, max_in_flight, max_request_memory, max_header_size, max_connection_age, max_connection_age_grace, keepalive_interval, keepalive_timeout, drain_delay, shutdown_grace, error_docs_url, insecure, tls",
+        "grpc.lisen: is not a known key; known keys: listen, max_request_size, max_batch_inputs, max_deadline, max_batch_deadline, max_connections, max_streams_per_connection, max_in_flight, max_request_memory, max_header_size, max_connection_age, max_connection_age_grace, keepalive_interval, keepalive_timeout, drain_delay, shutdown_grace, error_docs_url, insecure, tls",
         "grpc.max_batch_inputs: must be usize, is string \"many\"",
         "grpc.listen: must be an address such as 127.0.0.1:50051",
         "grpc.max_deadline: must be a whole number with a unit: ms, s, m or h",
-        "vault.client_cert_file: needs client_key_file, and the other way round",
+        "vault.client_cert_file: and client_key_file must be set together",
         "vault.address: must be an http or https URL without credentials, query or fragment",
-        "vault.auth.file: does not go with method approle",
+        "vault.auth.file: is not a key of method approle",
         "vault.auth.role_id_file: is required for method approle",
         "hubspot.api_version: must be 2026-09, 2026-03 or v3",
         "portals.a b: must have a name of 1 to 64 letters, digits, `_` or `-`",
         "portals.x.secret: `..` is not a path segment",
         "log.format: must be json or pretty",
     ];
-    for fault in wanted {
-        assert!(found.iter().any(|found| found == fault), "missing {fault:?} in {found:#?}");
+    for error in wanted {
+        assert!(found.iter().any(|found| found == error), "missing {error:?} in {found:#?}");
     }
     assert_eq!(found.len(), wanted.len(), "{found:#?}");
     let all = load(text, &[("LEADSD_LOG__FORMAT", "xml")]).unwrap_err();
@@ -141,8 +141,8 @@ secret = "../y"
 }
 
 #[test]
-fn what_is_required_is_asked_for() {
-    let found = faults("", &[]);
+fn missing_required_keys_are_errors() {
+    let found = errors("", &[]);
     assert_eq!(
         found,
         [
@@ -154,14 +154,14 @@ fn what_is_required_is_asked_for() {
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_a_fault() {
+fn a_file_that_is_not_toml_is_an_error() {
     assert_eq!(load("[grpc", &[]).unwrap_err().0.len(), 1);
     let missing =
         Loaded::new(Some(std::path::Path::new("/nonexistent/leadsd.toml")), []).unwrap_err();
     assert!(missing.to_string().contains("/nonexistent/leadsd.toml"));
 }
 
-/// A configuration that knows its callers in every way.
+/// Configuration with all methods of authentication.
 const IDENTIFIED: &str = r#"
 [grpc]
 listen = "0.0.0.0:50051"
@@ -181,7 +181,7 @@ callers = ["spiffe://cluster.local/ns/shop/sa/billing", "billing"]
 portals = ["default"]
 access = "write"
 weight = 3
-[policy.everybody]
+[policy.everyone]
 callers = ["*"]
 portals = ["*"]
 access = "none"
@@ -189,7 +189,7 @@ quota = true
 "#;
 
 #[test]
-fn callers_and_what_they_may_do_are_read() {
+fn authentication_and_policies_are_parsed() {
     let config = load(&format!("{GOOD}{IDENTIFIED}"), &[]).unwrap().config;
     let tls = config.grpc.tls.unwrap();
     assert_eq!(tls.client_ca, Some(ClientCa { file: "/tls/ca.crt".into(), required: true }));
@@ -205,23 +205,23 @@ fn callers_and_what_they_may_do_are_read() {
     assert_eq!(billing.callers[1], CallerPattern::Exact("billing".to_owned()));
     assert_eq!((billing.access, billing.quota, billing.weight), (Access::Write, false, 3));
     assert_eq!(billing.portals, Some(vec![PortalName::parse("default").unwrap()]));
-    let everybody = &config.policy["everybody"];
-    assert_eq!(everybody.callers, [CallerPattern::Prefix(String::new())]);
-    assert_eq!((everybody.access, everybody.quota, everybody.weight), (Access::None, true, 1));
-    assert_eq!(everybody.portals, None);
+    let everyone = &config.policy["everyone"];
+    assert_eq!(everyone.callers, [CallerPattern::Prefix(String::new())]);
+    assert_eq!((everyone.access, everyone.quota, everyone.weight), (Access::None, true, 1));
+    assert_eq!(everyone.portals, None);
 }
 
 #[test]
-fn strangers_are_served_on_loopback_or_on_purpose_only() {
+fn unauthenticated_calls_are_allowed_on_loopback_or_explicitly() {
     let jwt = "[auth.jwt]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/jwks\"\n\
                [policy.p]\ncallers = [\"*\"]\nportals = [\"*\"]\naccess = \"read\"\n";
     let tls = "[grpc.tls]\ncert_file = \"/c\"\nkey_file = \"/k\"\n";
     let mtls = "[grpc.tls]\ncert_file = \"/c\"\nkey_file = \"/k\"\nclient_ca_file = \"/ca\"\n\
                 [policy.p]\ncallers = [\"*\"]\nportals = [\"*\"]\naccess = \"read\"\n";
     for (sections, missing) in [
-        ("", Some("without TLS ([grpc.tls]) and without knowing its callers")),
-        (jwt, Some("without TLS ([grpc.tls]);")),
-        (tls, Some("without knowing its callers")),
+        ("", Some("without TLS and without authentication;")),
+        (jwt, Some("without TLS;")),
+        (tls, Some("without authentication;")),
         (mtls, None),
         (&format!("{tls}{jwt}"), None),
     ] {
@@ -231,10 +231,10 @@ fn strangers_are_served_on_loopback_or_on_purpose_only() {
             match missing {
                 None => assert!(load(&text, &[address]).is_ok(), "{sections}"),
                 Some(missing) => {
-                    let found = faults(&text, &[address]);
+                    let found = errors(&text, &[address]);
                     assert_eq!(found.len(), 1, "{found:?}");
-                    let fault = format!("grpc.listen: would serve {listen} {missing}");
-                    assert!(found[0].starts_with(&fault), "{found:?}");
+                    let error = format!("grpc.listen: would serve {listen} {missing}");
+                    assert!(found[0].starts_with(&error), "{found:?}");
                     let purpose = ("LEADSD_GRPC__INSECURE", "true");
                     assert!(load(&text, &[address, purpose]).is_ok());
                 }
@@ -248,18 +248,18 @@ fn strangers_are_served_on_loopback_or_on_purpose_only() {
 }
 
 #[test]
-fn identities_and_policies_that_cannot_be_meant_are_faults() {
+fn contradictory_authentication_and_policies_are_errors() {
     let policy = "[policy.p]\ncallers = [\"a\"]\nportals = [\"default\"]\naccess = \"read\"\n";
     let keys = "[auth.api_keys]\nsecret = \"leadsd/api-keys\"\n";
-    let with = |text: &str| faults(&format!("{GOOD}{text}"), &[]);
-    let only = |text: &str, fault: &str| {
+    let with = |text: &str| errors(&format!("{GOOD}{text}"), &[]);
+    let only = |text: &str, error: &str| {
         let found = with(text);
-        assert!(found.len() == 1 && found[0].starts_with(fault), "{text}\n{found:#?}");
+        assert!(found.len() == 1 && found[0].starts_with(error), "{text}\n{found:#?}");
     };
     only(keys, "policy: needs at least one table");
-    only(policy, "policy: needs a way to know callers");
+    only(policy, "policy: needs authentication");
     let both = format!("{keys}{policy}");
-    for (line, fault) in [
+    for (line, error) in [
         ("callers = [\"a b\"]\nportals = [\"*\"]\naccess = \"read\"", "policy.q.callers: must be"),
         ("callers = [\"*a\"]\nportals = [\"*\"]\naccess = \"read\"", "policy.q.callers: must be"),
         ("callers = [\"a**\"]\nportals = [\"*\"]\naccess = \"read\"", "policy.q.callers: must be"),
@@ -282,39 +282,39 @@ fn identities_and_policies_that_cannot_be_meant_are_faults() {
         ),
         (
             "callers = [\"a\"]\nportals = [\"default\"]\naccess = \"write\"",
-            "policy.q.callers: has a caller and portal that [policy.p] has",
+            "policy.q.callers: has the same caller and portal as [policy.p]",
         ),
         (
             "callers = [\"b\", \"b\"]\nportals = [\"*\"]\naccess = \"read\"",
-            "policy.q.callers: has a caller and portal that [policy.q] has",
+            "policy.q.callers: has the same caller and portal as [policy.q]",
         ),
     ] {
-        only(&format!("{both}[policy.q]\n{line}\n"), fault);
+        only(&format!("{both}[policy.q]\n{line}\n"), error);
     }
-    // The same caller in another portal, or in all of them, is no riddle.
+    // The same caller in another portal, or in all portals, is not ambiguous.
     let wider = "[policy.q]\ncallers = [\"a\", \"a*\"]\nportals = [\"*\"]\naccess = \"none\"\n";
     assert!(load(&format!("{GOOD}{both}{wider}"), &[]).is_ok());
     let found = with(
         "[grpc.tls]\nclient_auth = \"maybe\"\n[auth.jwt]\njwks_url = \"http://issuer.example/jwks\"\njwks_file = \"/x\"\n[auth.api_keys]\n",
     );
-    for fault in [
+    for error in [
         "grpc.tls.cert_file: is required",
         "grpc.tls.key_file: is required",
         "grpc.tls.client_auth: needs client_ca_file",
         "grpc.tls.client_auth: must be require or optional",
         "auth.jwt.issuer: is required",
         "auth.jwt.audience: is required",
-        "auth.jwt.jwks_url: does not go with jwks_file",
+        "auth.jwt.jwks_url: is not allowed together with jwks_file",
         "auth.api_keys.secret: is required",
     ] {
-        assert!(found.iter().any(|found| found.starts_with(fault)), "{fault}\n{found:#?}");
+        assert!(found.iter().any(|found| found.starts_with(error)), "{error}\n{found:#?}");
     }
     let jwt =
         |more: &str| format!("[auth.jwt]\nissuer = \"i\"\naudience = \"a\"\n{more}\n{policy}");
     only(&jwt("jwks_url = \"http://issuer.example/jwks\""), "auth.jwt.jwks_url: must be https");
     only(
         &jwt("jwks_file = \"/x\"\nrefresh_interval = \"1m\""),
-        "auth.jwt.refresh_interval: goes with jwks_url",
+        "auth.jwt.refresh_interval: is allowed only with jwks_url",
     );
     only(&jwt(""), "auth.jwt: needs jwks_file or jwks_url");
     assert!(load(&format!("{GOOD}{}", jwt("jwks_url = \"http://127.0.0.1:1/jwks\"")), &[]).is_ok());

@@ -1,26 +1,26 @@
-//! `[grpc.tls]`: certificates of the gRPC server and of its callers.
+//! `[grpc.tls]`: certificate of the gRPC server, and CAs of client certificates.
 
 use std::path::PathBuf;
 
 use super::{check::Checker, raw};
 
-/// `[grpc.tls]`: certificates, read again when their files change.
+/// `[grpc.tls]`: certificate files, reloaded when they change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// PEM file with the certificate chain.
     pub cert_file: PathBuf,
-    /// PEM file with its key.
+    /// PEM file with the private key.
     pub key_file: PathBuf,
-    /// What callers' certificates are checked against; none asks for no certificates.
+    /// CAs of client certificates; `None` if no client certificate is requested.
     pub client_ca: Option<ClientCa>,
 }
 
-/// How callers' certificates are checked.
+/// Verification of client certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCa {
-    /// PEM file with the CAs that may sign them.
+    /// PEM file with the CAs.
     pub file: PathBuf,
-    /// Whether a caller without a certificate gets no connection. Default yes.
+    /// True if a client certificate is required. Default true.
     pub required: bool,
 }
 
@@ -31,19 +31,19 @@ impl Checker<'_> {
         let raw::Tls { cert_file, key_file, client_ca_file, client_auth } = raw;
         let mut required = |key: &str, missing: bool| {
             if missing {
-                self.fault(&format!("grpc.tls.{key}"), "is required with [grpc.tls]");
+                self.add_error(&format!("grpc.tls.{key}"), "is required with [grpc.tls]");
             }
         };
         required("cert_file", cert_file.is_none());
         required("key_file", key_file.is_none());
         if client_auth.is_some() && client_ca_file.is_none() {
-            self.fault("grpc.tls.client_auth", "needs client_ca_file");
+            self.add_error("grpc.tls.client_auth", "needs client_ca_file");
         }
         let client_auth = match client_auth.as_deref() {
             None | Some("require") => Some(true),
             Some("optional") => Some(false),
             Some(_) => {
-                self.fault("grpc.tls.client_auth", "must be require or optional");
+                self.add_error("grpc.tls.client_auth", "must be require or optional");
                 None
             }
         };

@@ -1,4 +1,4 @@
-//! Durations and sizes with their units.
+//! Parsers of durations and sizes with units.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ fn split_unit(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit))
 }
 
-/// A duration as the configuration has it, such as `250ms`, `5s`, `10m` or `1h`.
+/// Parses a duration with a unit, such as `250ms`, `5s`, `10m` or `1h`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = split_unit(text)?;
     let ms = match unit {
@@ -21,6 +21,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(number.checked_mul(ms)?))
 }
 
+/// Parses a size with a unit, such as `64KiB`, `4MiB` or `1GiB`.
 pub(super) fn parse_size(text: &str) -> Option<usize> {
     let (number, unit) = split_unit(text)?;
     let factor = match unit {

@@ -1,28 +1,28 @@
-//! `[vault]`: the server that holds the credentials.
+//! `[vault]`: connection to Vault or OpenBao.
 
 use std::{path::PathBuf, time::Duration};
 
 use super::{check::Checker, raw, vault_auth::VaultAuth};
 use leadsd_credentials::SecretPath;
 
-/// `[vault]`: where the credentials are.
+/// `[vault]`: connection to Vault or OpenBao.
 #[derive(Debug, Clone)]
 pub struct Vault {
     /// Base URL of Vault or OpenBao. Required.
     pub address: url::Url,
-    /// Vault Enterprise or OpenBao namespace. Default none.
+    /// Namespace of Vault Enterprise or OpenBao. Default none.
     pub namespace: Option<String>,
-    /// PEM file with the CAs that may sign Vault's certificate, beside the public ones.
+    /// PEM file with CAs that are trusted in addition to the public ones.
     pub ca_file: Option<PathBuf>,
-    /// PEM file with our client certificate chain. Needs `client_key_file`.
+    /// PEM file with the client certificate chain. Needs `client_key_file`.
     pub client_cert_file: Option<PathBuf>,
-    /// PEM file with the key of `client_cert_file`.
+    /// PEM file with the private key of `client_cert_file`.
     pub client_key_file: Option<PathBuf>,
     /// Mount of the KV v2 engine. Default `secret`.
     pub mount: String,
-    /// Longest one request to Vault may take. Default 5 s.
+    /// Timeout for a request to Vault. Default 5 s.
     pub timeout: Duration,
-    /// How often to look for a new version of the secrets. Default 30 s.
+    /// Interval between checks for new versions of secrets. Default 30 s.
     pub poll_interval: Duration,
     /// `[vault.auth]`
     pub auth: VaultAuth,
@@ -44,20 +44,20 @@ impl Checker<'_> {
             auth,
         } = raw;
         if client_cert_file.is_some() != client_key_file.is_some() {
-            self.fault("vault.client_cert_file", "needs client_key_file, and the other way round");
+            self.add_error("vault.client_cert_file", "and client_key_file must be set together");
         }
         if let Some(namespace) = &namespace
             && (namespace.trim().is_empty() || namespace.chars().any(char::is_control))
         {
-            self.fault("vault.namespace", "must not be empty or hold control characters");
+            self.add_error("vault.namespace", "must not be empty or contain control characters");
         }
         if SecretPath::parse(&mount).is_err() {
-            self.fault("vault.mount", "must be a path of letters, digits, `.`, `_`, `-`");
+            self.add_error("vault.mount", "must be a path of letters, digits, `.`, `_`, `-`");
         }
         let address = match address {
             Some(address) => self.url("vault.address", &address),
             None => {
-                self.fault("vault.address", "is required");
+                self.add_error("vault.address", "is required");
                 None
             }
         };

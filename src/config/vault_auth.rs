@@ -1,33 +1,32 @@
-//! Checks `[vault.auth]`: each method has keys of its own.
+//! `[vault.auth]`: auth method of the Vault login. Each method has its own keys.
 
 use std::path::PathBuf;
 
 use super::{check::Checker, raw};
 use leadsd_credentials::SecretPath;
 
-/// Where Kubernetes puts the token of a pod's service account.
+/// Path of a pod's service account token in Kubernetes.
 const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// `[vault.auth]`: how to log in.
+/// `[vault.auth]`: auth method.
 #[derive(Debug, Clone)]
 pub enum VaultAuth {
-    /// `method = "kubernetes"`: the pod's service account.
+    /// `method = "kubernetes"`: service account of the pod.
     Kubernetes {
         /// Mount of the auth method. Default `kubernetes`.
         mount: String,
         /// Name of the role.
         role: String,
-        /// File with the service account's token; read at every login. Default where Kubernetes
-        /// puts it.
+        /// File with the service account's token; read at each login. Default: its path in a pod.
         jwt_file: PathBuf,
     },
-    /// `method = "jwt"`: a JWT from whoever issues them.
+    /// `method = "jwt"`: JWT of any issuer that the role accepts.
     Jwt {
         /// Mount of the auth method. Default `jwt`.
         mount: String,
-        /// Name of the role; none for the mount's default role.
+        /// Name of the role; `None` for the default role of the mount.
         role: Option<String>,
-        /// File with the JWT; read at every login.
+        /// File with the JWT; read at each login.
         jwt_file: PathBuf,
     },
     /// `method = "userpass"`.
@@ -36,14 +35,14 @@ pub enum VaultAuth {
         mount: String,
         /// Name of the user.
         username: String,
-        /// File with the password; read at every login.
+        /// File with the password; read at each login.
         password_file: PathBuf,
     },
-    /// `method = "cert"`: the client certificate of `[vault]`.
+    /// `method = "cert"`: client certificate of `[vault]`.
     Cert {
         /// Mount of the auth method. Default `cert`.
         mount: String,
-        /// Name of the certificate role; none lets Vault find one that fits.
+        /// Name of the certificate role; `None` lets Vault choose a matching role.
         role: Option<String>,
     },
     /// `method = "approle"`.
@@ -52,48 +51,48 @@ pub enum VaultAuth {
         mount: String,
         /// File with the role id.
         role_id_file: PathBuf,
-        /// File with the secret id; read at every login. None for roles that bind no secret id.
+        /// File with the secret id; read at each login. `None` for roles without secret ids.
         secret_id_file: Option<PathBuf>,
-        /// Whether that file holds a wrapping token instead, which is unwrapped once. Default no.
+        /// True if the file contains a wrapping token of the secret id. Default false.
         secret_id_wrapped: bool,
     },
-    /// `method = "token"`: a token handed over once, which leadsd keeps alive by itself.
+    /// `method = "token"`: token that leadsd renews.
     Token {
-        /// File with the token; read once, at start. `/dev/stdin` works.
+        /// File with the token; read at startup. `/dev/stdin` is allowed.
         file: PathBuf,
     },
-    /// `method = "token_file"`: a token that somebody else keeps fresh, such as Vault Agent.
+    /// `method = "token_file"`: token that another process renews, such as Vault Agent.
     TokenFile {
-        /// File with the token; read again when it changes.
+        /// File with the token; reloaded when it changes.
         file: PathBuf,
     },
 }
 
-/// A method and its keys beside `method`.
-struct Method {
+/// Keys of a method.
+struct MethodKeys {
     name: &'static str,
     required: &'static [&'static str],
     optional: &'static [&'static str],
 }
 
-const METHODS: [Method; 7] = [
-    Method { name: "kubernetes", required: &["role"], optional: &["mount", "jwt_file"] },
-    Method {
+const METHODS: [MethodKeys; 7] = [
+    MethodKeys { name: "kubernetes", required: &["role"], optional: &["mount", "jwt_file"] },
+    MethodKeys {
         name: "approle",
         required: &["role_id_file"],
         optional: &["mount", "secret_id_file", "secret_id_wrapped"],
     },
-    Method { name: "jwt", required: &["jwt_file"], optional: &["mount", "role"] },
-    Method { name: "token", required: &["file"], optional: &[] },
-    Method { name: "token_file", required: &["file"], optional: &[] },
-    Method { name: "userpass", required: &["username", "password_file"], optional: &["mount"] },
-    Method { name: "cert", required: &[], optional: &["mount", "role"] },
+    MethodKeys { name: "jwt", required: &["jwt_file"], optional: &["mount", "role"] },
+    MethodKeys { name: "token", required: &["file"], optional: &[] },
+    MethodKeys { name: "token_file", required: &["file"], optional: &[] },
+    MethodKeys { name: "userpass", required: &["username", "password_file"], optional: &["mount"] },
+    MethodKeys { name: "cert", required: &[], optional: &["mount", "role"] },
 ];
 
 // === impl VaultAuth ===
 
 impl VaultAuth {
-    /// The method's name.
+    /// Name of the method in the configuration.
     pub fn method(&self) -> &'static str {
         match self {
             Self::Kubernetes { .. } => "kubernetes",
@@ -110,41 +109,42 @@ impl VaultAuth {
 // === impl Checker ===
 
 impl Checker<'_> {
-    /// `has_certificate` says whether `[vault]` has a client certificate.
+    /// Converts `[vault.auth]`. `has_certificate` is true if `[vault]` has a client certificate.
     pub(super) fn auth(&mut self, raw: raw::VaultAuth, has_certificate: bool) -> Option<VaultAuth> {
         let names = METHODS.each_ref().map(|method| method.name).join(", ");
         let Some(name) = raw.method.clone() else {
-            self.fault("vault.auth.method", format!("is required: {names}"));
+            self.add_error("vault.auth.method", format!("is required: {names}"));
             return None;
         };
         let Some(method) = METHODS.iter().find(|method| method.name == name) else {
-            self.fault("vault.auth.method", format!("must be one of: {names}"));
+            self.add_error("vault.auth.method", format!("must be one of: {names}"));
             return None;
         };
-        let complete = self.keys(&raw, method);
+        let complete = self.check_keys(&raw, method);
         for (key, text) in [("role", &raw.role), ("username", &raw.username)] {
-            // They become part of a path or a JSON text.
+            // The values become part of a path or a JSON string.
             let fits = |text: &String| {
                 !text.is_empty()
                     && !text.chars().any(|c| c.is_control() || matches!(c, '/' | '?' | '#' | '%'))
             };
             if !text.as_ref().is_none_or(fits) {
-                let what = "must not be empty or hold control characters or any of `/?#%`";
-                self.fault(&format!("vault.auth.{key}"), what);
+                let what = "must not be empty or contain control characters or any of `/?#%`";
+                self.add_error(&format!("vault.auth.{key}"), what);
             }
         }
         if name == "cert" && !has_certificate {
-            self.fault("vault.client_cert_file", "is required for method cert");
+            self.add_error("vault.client_cert_file", "is required for method cert");
         }
         let mount = raw.mount.clone().unwrap_or_else(|| name.clone());
         if SecretPath::parse(&mount).is_err() {
-            self.fault("vault.auth.mount", "must be a path of letters, digits, `.`, `_`, `-`");
+            self.add_error("vault.auth.mount", "must be a path of letters, digits, `.`, `_`, `-`");
         }
-        if complete { built(&name, mount, raw) } else { None }
+        if complete { build(&name, mount, raw) } else { None }
     }
 
-    /// Whether all required keys are there; those of other methods are faults.
-    fn keys(&mut self, raw: &raw::VaultAuth, method: &Method) -> bool {
+    /// Checks the keys of a method; returns true if all required keys are set. Keys of other methods are
+    /// errors.
+    fn check_keys(&mut self, raw: &raw::VaultAuth, method: &MethodKeys) -> bool {
         let given = [
             ("file", raw.file.is_some()),
             ("mount", raw.mount.is_some()),
@@ -161,10 +161,10 @@ impl Checker<'_> {
             let path = format!("vault.auth.{key}");
             let required = method.required.contains(&key);
             if is_given && !required && !method.optional.contains(&key) {
-                self.fault(&path, format!("does not go with method {}", method.name));
+                self.add_error(&path, format!("is not a key of method {}", method.name));
             }
             if required && !is_given {
-                self.fault(&path, format!("is required for method {}", method.name));
+                self.add_error(&path, format!("is required for method {}", method.name));
                 complete = false;
             }
         }
@@ -172,8 +172,8 @@ impl Checker<'_> {
     }
 }
 
-/// The method from its keys, which were found complete.
-fn built(method: &str, mount: String, raw: raw::VaultAuth) -> Option<VaultAuth> {
+/// Builds the auth method from its keys; all required keys are set.
+fn build(method: &str, mount: String, raw: raw::VaultAuth) -> Option<VaultAuth> {
     let raw::VaultAuth {
         method: _,
         file,

@@ -107,7 +107,7 @@ pub(crate) struct Method {
 /// Snapshot of the metrics of a method.
 #[derive(Debug, Clone)]
 pub struct MethodSnapshot {
-    /// Streaming sides: `unary`, `client_stream`, `server_stream` or `bidi_stream`.
+    /// Kind of RPC: `unary`, `client_stream`, `server_stream` or `bidi_stream`.
     pub grpc_type: &'static str,
     /// Full name of the service.
     pub service: String,
@@ -229,7 +229,7 @@ impl Method {
     }
 }
 
-/// Streaming sides of a method, as go-grpc-prometheus names them.
+/// Kind of RPC, as go-grpc-prometheus names it.
 fn grpc_type(method: &MethodDescriptorProto) -> &'static str {
     match (method.client_streaming(), method.server_streaming()) {
         (false, false) => "unary",

@@ -41,7 +41,7 @@ async fn config_check_print_and_schema_produce_the_documented_output() {
     std::fs::write(&file, format!("{GOOD}[log]\nlevl = 1\n")).unwrap();
     let check = said(&["check", "--config", &path]).await;
     assert_eq!(check.status.code(), Some(64));
-    assert!(text(&check).contains("log.levl: is not a key"), "{}", text(&check));
+    assert!(text(&check).contains("log.levl: is not a known key"), "{}", text(&check));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The default file, the types, the checks, the schema and the page say the same.
+//! Consistency of default file, types, validation, schema and reference page.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -6,7 +6,7 @@ use toml::Value;
 
 use super::{
     super::{
-        annotated_toml::{Key, Kind, Section, range, sections},
+        annotated_toml::{Key, Section, SectionKind, range, sections},
         reference_page,
         renamed::RENAMED_KEYS,
         schema::CHOICES,
@@ -19,20 +19,19 @@ fn all() -> Vec<Section> {
     sections(load::DEFAULTS)
 }
 
-/// What is wrong with a key that has this value, in the company of the others of its section; nothing
-/// if all is well with it.
-fn fault_of(section: &Section, key: &str, value: &str) -> Option<String> {
+/// Error of a key with this value, together with the examples of its section; `None` if it is valid.
+fn error_of_value(section: &Section, key: &str, value: &str) -> Option<String> {
     let table = match section.kind {
-        Kind::Named => format!("{}.some", section.path),
-        Kind::Always | Kind::Optional | Kind::Map => section.path.clone(),
+        SectionKind::Named => format!("{}.some", section.path),
+        SectionKind::Always | SectionKind::Optional | SectionKind::Map => section.path.clone(),
     };
     let others = section.keys.iter().filter(|other| other.name != key);
     let others: String =
         others.map(|other| format!("{} = {}\n", other.name, other.value)).collect();
     let text = format!("[{table}]\n{key} = {value}\n{others}");
     let path = format!("{table}.{key}");
-    let Err(ConfigErrors(faults)) = load(&text, &[]) else { return None };
-    faults.into_iter().find(|fault| fault.key == path).map(|fault| fault.what)
+    let Err(ConfigErrors(errors)) = load(&text, &[]) else { return None };
+    errors.into_iter().find(|error| error.key == path).map(|error| error.what)
 }
 
 fn keys() -> impl Iterator<Item = (Section, Key)> {
@@ -42,7 +41,7 @@ fn keys() -> impl Iterator<Item = (Section, Key)> {
 }
 
 #[test]
-fn the_file_documents_the_keys_that_are_read_and_no_others() {
+fn the_file_documents_exactly_the_known_keys() {
     let sections = all();
     let inside = |path: &str| -> BTreeSet<String> {
         let prefix = format!("{path}.");
@@ -53,18 +52,18 @@ fn the_file_documents_the_keys_that_are_read_and_no_others() {
     paths.insert("auth".to_owned());
     for path in paths {
         let Some(section) = sections.iter().find(|section| section.path == path) else { continue };
-        if section.kind == Kind::Map {
+        if section.kind == SectionKind::Map {
             continue;
         }
-        let said = fault_of(section, "no_such_key", "1").expect("an unknown key is a fault");
-        let known = said.split_once("known here are: ").expect("it names the known ones").1;
+        let said = error_of_value(section, "no_such_key", "1").expect("an unknown key is an error");
+        let known = said.split_once("known keys: ").expect("it names the known ones").1;
         let known: BTreeSet<String> = known.split(", ").map(str::to_owned).collect();
         let mut documented = inside(&path);
         documented.extend(section.keys.iter().map(|key| key.name.clone()));
         assert_eq!(documented, known, "[{path}]");
     }
-    let said = faults("no_such_section = 1", &[]);
-    let known = said.iter().find_map(|said| said.split_once("known here are: ")).unwrap().1;
+    let said = errors("no_such_section = 1", &[]);
+    let known = said.iter().find_map(|said| said.split_once("known keys: ")).unwrap().1;
     let known: BTreeSet<&str> = known.split(", ").collect();
     let documented: BTreeSet<&str> =
         sections.iter().filter_map(|section| section.path.split('.').next()).collect();
@@ -72,10 +71,10 @@ fn the_file_documents_the_keys_that_are_read_and_no_others() {
 }
 
 #[test]
-fn every_section_and_key_says_what_it_is() {
+fn every_key_is_documented() {
     for section in all() {
         for key in &section.keys {
-            let map = section.kind == Kind::Map;
+            let map = section.kind == SectionKind::Map;
             assert!(map || key.about.len() > 10, "{}.{}", section.path, key.name);
         }
     }
@@ -83,13 +82,13 @@ fn every_section_and_key_says_what_it_is() {
 }
 
 #[test]
-fn ranges_hold_as_they_are_documented() {
+fn documented_ranges_are_enforced() {
     let mut checked = 0;
     for (section, key) in keys() {
-        let about = if section.kind == Kind::Map { &section.about } else { &key.about };
+        let about = if section.kind == SectionKind::Map { &section.about } else { &key.about };
         let path = format!("{}.{}", section.path, key.name);
         let refused = |value: &str| {
-            let said = fault_of(&section, &key.name, value);
+            let said = error_of_value(&section, &key.name, value);
             said.is_some_and(|said| said.starts_with("must be "))
         };
         let none = || panic!("{path} does not say its range");
@@ -123,13 +122,13 @@ fn ranges_hold_as_they_are_documented() {
             | Value::Array(_)
             | Value::Table(_) => continue,
         };
-        for good in inside {
-            assert!(!refused(&good), "{path} = {good} is refused");
+        for valid in inside {
+            assert!(!refused(&valid), "{path} = {valid} is rejected");
         }
         for bad in outside {
             let integer = matches!(key.value, Value::Integer(_));
             let bad = if integer { bad.to_string() } else { format!("\"{bad}ms\"") };
-            assert!(refused(&bad), "{path} = {bad} is taken");
+            assert!(refused(&bad), "{path} = {bad} is accepted");
         }
         checked += 1;
     }
@@ -141,32 +140,33 @@ fn quoted(ms: u128) -> String {
 }
 
 #[test]
-fn choices_are_taken_and_others_are_not() {
+fn only_documented_choices_are_accepted() {
     for (path, choices) in CHOICES {
         let found = keys().find(|(section, key)| format!("{}.{}", section.path, key.name) == path);
         let (section, key) = found.unwrap_or_else(|| panic!("there is no key {path}"));
         for choice in choices {
-            let said = fault_of(&section, &key.name, &format!("\"{choice}\""));
+            let said = error_of_value(&section, &key.name, &format!("\"{choice}\""));
             assert!(!said.as_ref().is_some_and(|said| said.starts_with("must be")), "{said:?}");
             let quoted = key.about.contains(choice) || section.about.contains(choice);
             assert!(quoted, "{path} does not mention {choice}");
         }
-        let said = fault_of(&section, &key.name, "\"something else\"");
+        let said = error_of_value(&section, &key.name, "\"something else\"");
         assert!(said.is_some_and(|said| said.starts_with("must be")), "{path}");
     }
 }
 
 #[test]
-fn examples_are_good_values() {
-    for (section, key) in keys().filter(|(section, _)| section.kind != Kind::Map) {
-        let said = fault_of(&section, &key.name, &key.value.to_string());
-        let bad = said.filter(|said| said.starts_with("must ") || said.starts_with("is not a key"));
+fn examples_are_valid_values() {
+    for (section, key) in keys().filter(|(section, _)| section.kind != SectionKind::Map) {
+        let said = error_of_value(&section, &key.name, &key.value.to_string());
+        let bad =
+            said.filter(|said| said.starts_with("must ") || said.starts_with("is not a known key"));
         assert_eq!(bad, None, "{}.{}", section.path, key.name);
     }
 }
 
 #[test]
-fn the_page_is_what_the_file_says() {
+fn the_page_is_generated_from_the_file() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CONFIG.md");
     let page = reference_page::page(&all());
     if std::env::var_os("LEADSD_BLESS").is_some() {
@@ -196,9 +196,9 @@ fn the_schema_has_every_section_and_key_with_type_default_and_range() {
     for (section, key) in keys() {
         let mut pointer = format!("/properties/{}", section.path.replace('.', "/properties/"));
         pointer.push_str(match section.kind {
-            Kind::Always | Kind::Optional => "/properties/",
-            Kind::Named => "/additionalProperties/properties/",
-            Kind::Map => continue,
+            SectionKind::Always | SectionKind::Optional => "/properties/",
+            SectionKind::Named => "/additionalProperties/properties/",
+            SectionKind::Map => continue,
         });
         let found = at(&format!("{pointer}{}", key.name));
         assert!(found["type"].is_string(), "{found}");
@@ -216,7 +216,8 @@ fn the_new_names_of_renamed_keys_are_keys() {
                 let path = path.strip_suffix(".*").unwrap_or(path);
                 let section = sections.iter().find(|section| section.path == path);
                 section.is_some_and(|section| {
-                    section.kind == Kind::Map || section.keys.iter().any(|known| known.name == key)
+                    section.kind == SectionKind::Map
+                        || section.keys.iter().any(|known| known.name == key)
                 })
             }
             None => false,

@@ -35,7 +35,7 @@ fn a_renamed_key_in_a_file_is_an_error_that_names_the_new_key() {
 #[test]
 fn a_renamed_variable_is_an_error_that_names_the_new_variable() {
     for (old, new) in RENAMED_KEYS {
-        // A table has no variable of its own.
+        // A table has no variable.
         if ["quota.shares", "portals_from"].contains(&old) {
             continue;
         }

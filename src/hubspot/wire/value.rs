@@ -141,7 +141,7 @@ pub(super) fn as_time(value: &Value) -> Option<Timestamp> {
     }
 }
 
-/// Deserializes a value as text; empty unless it is a text or a number.
+/// Deserializes a value as text; empty if the value is not a string, number or boolean.
 pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(as_text(Value::deserialize(deserializer)?).unwrap_or_default())
 }

@@ -52,7 +52,7 @@ fn front(world: &mut World, certificate: Certificate) {
 }
 
 const VAULT: &[Planted] = &[
-    fails("an unknown key", "config", &["hubspot.base_uri", "is not a key"], |world| {
+    fails("an unknown key", "config", &["hubspot.base_uri", "is not a known key"], |world| {
         world.hubspot_keys = "base_uri = \"https://api.hubapi.com\"".into();
     }),
     fails("a name without an address", "vault.dns", &["the name has no address"], |world| {

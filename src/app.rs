@@ -111,7 +111,7 @@ impl BoundService {
             Arc::new(SystemClock),
             secrets,
         )?);
-        let client = hubspot::Client::new(&hubspot)?;
+        let client = hubspot::HubspotClient::new(&hubspot)?;
         let settings = PipelineSettings { batching, max_attempts: hubspot.max_attempts, ..ids };
         let (quotas, handles) = (Arc::clone(&quota), Arc::clone(&credentials));
         let portals =

@@ -1,6 +1,6 @@
 //! Client of HubSpot's REST API. No other module knows its paths, JSON and errors.
 //!
-//! - [`Client`] sends one request and decodes its response.
+//! - [`HubspotClient`] sends one request and decodes its response.
 //! - [`OPERATIONS`] is the table of operations.
 //! - [`OAuth`] implements [`leadsd_credentials::TokenSource`].
 //! - [`DiagnosticsClient`] serves `leadsd login` and `leadsd doctor`.
@@ -21,7 +21,7 @@ mod operations;
 mod token_rejection;
 mod wire;
 
-pub use client::{Client, ResponseHead};
+pub use client::{HubspotClient, ResponseHead};
 pub use diagnostics::{
     AccountInfo, ApiProbe, DiagnosticsClient, DiagnosticsError, ExchangedTokens, LeadsProbe,
     OAuthApp, PropertyDefinition, TokenInfo,
@@ -30,5 +30,5 @@ pub use leadsd_base::net::http::BuildError;
 pub use limits::RateLimits;
 pub use oauth::OAuth;
 pub use operations::{
-    Access, BatchForm, COUNT, Idempotency, OPERATIONS, Operation, OperationSpec, RateLimit,
+    AccessKind, BatchForm, COUNT, Idempotency, OPERATIONS, Operation, OperationSpec, RateLimitKind,
 };

@@ -20,7 +20,7 @@ use std::fmt;
 
 use prometheus_client::{encoding::text, registry::Registry};
 
-pub use self::metric::{Kind, Metric};
+pub use self::metric::{Metric, MetricKind};
 use super::sources::Sources;
 
 /// Registry of all collectors.

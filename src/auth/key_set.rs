@@ -25,11 +25,11 @@ const RSA: [Algorithm; 6] = [
 
 /// Public keys of an issuer.
 #[derive(Debug, Default)]
-pub(super) struct KeySet(pub(super) Vec<Key>);
+pub(super) struct KeySet(pub(super) Vec<VerificationKey>);
 
 /// Public key with its algorithms.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct VerificationKey {
     pub(super) id: Option<String>,
     pub(super) key: DecodingKey,
     /// Signature validation with the algorithms of the key. [`super::jwt`] checks the claims.
@@ -49,7 +49,7 @@ impl KeySet {
         let set: Set = serde_json::from_slice(bytes)
             .map_err(|_| LoadError("not a JSON Web Key Set".to_owned()))?;
         let all = set.keys.len();
-        let usable = set.keys.into_iter().filter_map(Key::new);
+        let usable = set.keys.into_iter().filter_map(VerificationKey::new);
         let keys = Self(usable.take(MAX_KEYS).collect());
         if keys.0.is_empty() {
             // Not an error: the issuer may have revoked all keys, and then no token is valid.
@@ -62,9 +62,9 @@ impl KeySet {
     }
 }
 
-// === impl Key ===
+// === impl VerificationKey ===
 
-impl Key {
+impl VerificationKey {
     #[expect(clippy::wildcard_enum_match_arm, reason = "jsonwebtoken adds kinds of keys")]
     fn new(value: Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(value).ok()?;

@@ -54,7 +54,7 @@ pub(super) struct Args {
 }
 
 /// HubSpot behind the service.
-enum Upstream {
+enum DevUpstream {
     /// Fake HubSpot, with the ids of its contacts.
     Fake(FakeHubspot, Vec<String>),
     /// Real HubSpot at a URL.
@@ -79,7 +79,7 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
     let io = |what| move |source| Error::Io { what, source };
     let vault = FakeVault::start(args.vault).await.map_err(io("cannot start the fake Vault"))?;
     let upstream = match &args.upstream {
-        Some(url) => Upstream::Real(url.clone()),
+        Some(url) => DevUpstream::Real(url.clone()),
         None => {
             start_fake(args.hubspot, &vault).await.map_err(io("cannot start the fake HubSpot"))?
         }
@@ -89,7 +89,7 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
         TokenFile::new(vault.root_token().expose()).map_err(io("cannot write the token file"))?;
     let settings = settings(&args, &upstream, &vault, &token_file);
     let config = Loaded::new(None, settings)?.config;
-    if let Upstream::Real(_) = upstream {
+    if let DevUpstream::Real(_) = upstream {
         let (policy, mut terminal) = (login::ReplacePolicy::in_memory(), Terminal::new());
         tokio::select! {
             done = login::log_in(&config, "default", &args.login, &policy, &mut terminal) => done?,
@@ -105,24 +105,24 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
 }
 
 /// Starts a fake HubSpot with sample leads, and stores its token in the fake Vault.
-async fn start_fake(address: SocketAddr, vault: &FakeVault) -> std::io::Result<Upstream> {
+async fn start_fake(address: SocketAddr, vault: &FakeVault) -> std::io::Result<DevUpstream> {
     let hubspot = FakeHubspot::start(address, Arc::new(SystemClock)).await?;
     let contacts = hubspot.seed();
     hubspot.add_unique_property("crm_key");
     let token = hubspot.static_token(&[READ, WRITE]);
     vault.put("hubspot/default", json!({"access_token": token.expose()}));
-    Ok(Upstream::Fake(hubspot, contacts))
+    Ok(DevUpstream::Fake(hubspot, contacts))
 }
 
 fn settings(
     args: &Args,
-    upstream: &Upstream,
+    upstream: &DevUpstream,
     vault: &FakeVault,
     token_file: &TokenFile,
 ) -> Vec<(String, String)> {
     let base_url = match upstream {
-        Upstream::Fake(hubspot, _) => format!("http://{}", hubspot.address()),
-        Upstream::Real(url) => url.to_string(),
+        DevUpstream::Fake(hubspot, _) => format!("http://{}", hubspot.address()),
+        DevUpstream::Real(url) => url.to_string(),
     };
     let mut settings = vec![
         ("GRPC__LISTEN", args.grpc.to_string()),

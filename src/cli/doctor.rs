@@ -21,9 +21,9 @@ use tokio::time::Instant;
 
 pub(super) use self::args::Args;
 use self::{
-    check::{Area, Check, Outcome},
+    check::{Area, Check, CheckOutcome},
     location::SecretLocation,
-    portal::Portal,
+    portal::PortalChecks,
     report::Report,
 };
 use super::{
@@ -61,7 +61,7 @@ pub(super) async fn run(args: Args) -> Result<Verdict, Error> {
                 return Err(login::Error::Usage(text.to_owned()).into());
             }
             let found = format!("valid; portals: {}", portal_summary(&config));
-            report.note(Check::Config, None, Outcome::Ok(found), since.elapsed());
+            report.note(Check::Config, None, CheckOutcome::Ok(found), since.elapsed());
             let checks = examine(&config, &args, &mut report);
             tokio::select! {
                 () = checks => {}
@@ -71,7 +71,7 @@ pub(super) async fn run(args: Args) -> Result<Verdict, Error> {
         Err(errors) => {
             let fix = "correct these keys; docs/CONFIG.md describes every key";
             let cause = errors.to_string().replace('\n', "; ");
-            report.note(Check::Config, None, Outcome::fail(cause, fix), since.elapsed());
+            report.note(Check::Config, None, CheckOutcome::fail(cause, fix), since.elapsed());
             for area in [Area::Vault, Area::Secret, Area::Hubspot, Area::Portal, Area::Service] {
                 report.skip_rest_for(area, None, Check::Config);
             }
@@ -123,7 +123,9 @@ async fn examine(config: &Config, args: &Args, report: &mut Report) {
     for (name, location) in locations {
         let because = match (location, &hubspot_client) {
             (Ok((location, stored_credential)), Some(hubspot_client)) => {
-                Portal { location, hubspot_client }.examine(stored_credential, args, report).await;
+                PortalChecks { location, hubspot_client }
+                    .examine(stored_credential, args, report)
+                    .await;
                 continue;
             }
             (Err(because), _) => because,

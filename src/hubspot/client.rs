@@ -29,7 +29,7 @@ use leadsd_base::{
 
 /// HTTP client for HubSpot's lead operations, with one connection pool for all portals.
 #[derive(Clone)]
-pub struct Client {
+pub struct HubspotClient {
     http: reqwest::Client,
     encoder: Encoder,
     max_response_bytes: usize,
@@ -43,9 +43,9 @@ pub struct ResponseHead {
     max_response_bytes: usize,
 }
 
-// === impl Client ===
+// === impl HubspotClient ===
 
-impl Client {
+impl HubspotClient {
     /// Creates a client for the configured API.
     pub fn new(config: &config::Hubspot) -> Result<Self, BuildError> {
         Ok(Self {
@@ -88,9 +88,9 @@ impl Client {
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for HubspotClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("encoder", &self.encoder).finish_non_exhaustive()
+        f.debug_struct("HubspotClient").field("encoder", &self.encoder).finish_non_exhaustive()
     }
 }
 

@@ -54,7 +54,7 @@ pub enum Idempotency {
 
 /// Kind of access of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum AccessKind {
     /// Reads only.
     Read,
     /// Changes records.
@@ -63,7 +63,7 @@ pub enum Access {
 
 /// Rate limit that HubSpot applies to an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RateLimit {
+pub enum RateLimitKind {
     /// Bucket of the portal's quota.
     Bucket(BucketName),
     /// The burst bucket and a separate limit that the quota does not model. A 429 or the headers may be
@@ -96,11 +96,11 @@ pub struct OperationSpec {
     /// by one percent-encoded segment.
     pub paths: [&'static str; 3],
     /// Rate limit.
-    pub rate_limit: RateLimit,
+    pub rate_limit: RateLimitKind,
     /// Idempotency.
     pub idempotency: Idempotency,
     /// Kind of access.
-    pub access: Access,
+    pub access: AccessKind,
     /// Batch form; `None` for individual operations.
     pub batch: Option<BatchForm>,
 }
@@ -119,9 +119,9 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
             "crm/objects/2026-03/leads/{id}",
             "crm/v3/objects/leads/{id}",
         ],
-        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        rate_limit: RateLimitKind::Bucket(BucketName::Burst),
         idempotency: Idempotency::Idempotent,
-        access: Access::Read,
+        access: AccessKind::Read,
         batch: None,
     },
     OperationSpec {
@@ -129,9 +129,9 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
         name: "list",
         method: Method::GET,
         paths: ["crm/objects/2026-09/leads", "crm/objects/2026-03/leads", "crm/v3/objects/leads"],
-        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        rate_limit: RateLimitKind::Bucket(BucketName::Burst),
         idempotency: Idempotency::Idempotent,
-        access: Access::Read,
+        access: AccessKind::Read,
         batch: None,
     },
     OperationSpec {
@@ -139,9 +139,9 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
         name: "create",
         method: Method::POST,
         paths: ["crm/objects/2026-09/leads", "crm/objects/2026-03/leads", "crm/v3/objects/leads"],
-        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        rate_limit: RateLimitKind::Bucket(BucketName::Burst),
         idempotency: Idempotency::NotIdempotent,
-        access: Access::Write,
+        access: AccessKind::Write,
         batch: None,
     },
     OperationSpec {
@@ -153,9 +153,9 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
             "crm/objects/2026-03/leads/{id}",
             "crm/v3/objects/leads/{id}",
         ],
-        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        rate_limit: RateLimitKind::Bucket(BucketName::Burst),
         idempotency: Idempotency::Idempotent,
-        access: Access::Write,
+        access: AccessKind::Write,
         batch: None,
     },
     OperationSpec {
@@ -167,9 +167,9 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
             "crm/objects/2026-03/leads/{id}",
             "crm/v3/objects/leads/{id}",
         ],
-        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        rate_limit: RateLimitKind::Bucket(BucketName::Burst),
         idempotency: Idempotency::Idempotent,
-        access: Access::Write,
+        access: AccessKind::Write,
         batch: None,
     },
     OperationSpec {
@@ -181,9 +181,9 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
             "crm/objects/2026-03/leads/search",
             "crm/v3/objects/leads/search",
         ],
-        rate_limit: RateLimit::Bucket(BucketName::Search),
+        rate_limit: RateLimitKind::Bucket(BucketName::Search),
         idempotency: Idempotency::Idempotent,
-        access: Access::Read,
+        access: AccessKind::Read,
         batch: None,
     },
     OperationSpec {
@@ -195,9 +195,9 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
             "crm/objects/2026-03/leads/batch/read",
             "crm/v3/objects/leads/batch/read",
         ],
-        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        rate_limit: RateLimitKind::Bucket(BucketName::Burst),
         idempotency: Idempotency::Idempotent,
-        access: Access::Read,
+        access: AccessKind::Read,
         batch: Some(BatchForm {
             max_inputs: MAX_CHUNK,
             missing: MissingItemPolicy::NotFound,
@@ -213,9 +213,9 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
             "crm/objects/2026-03/leads/batch/create",
             "crm/v3/objects/leads/batch/create",
         ],
-        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        rate_limit: RateLimitKind::Bucket(BucketName::Burst),
         idempotency: Idempotency::NotIdempotent,
-        access: Access::Write,
+        access: AccessKind::Write,
         batch: Some(BatchForm {
             max_inputs: MAX_CHUNK,
             missing: MissingItemPolicy::OutcomeUnknown,
@@ -231,9 +231,9 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
             "crm/objects/2026-03/leads/batch/update",
             "crm/v3/objects/leads/batch/update",
         ],
-        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        rate_limit: RateLimitKind::Bucket(BucketName::Burst),
         idempotency: Idempotency::Idempotent,
-        access: Access::Write,
+        access: AccessKind::Write,
         batch: Some(BatchForm {
             max_inputs: MAX_CHUNK,
             missing: MissingItemPolicy::OutcomeUnknown,
@@ -250,10 +250,10 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
             "crm/objects/2026-03/leads/batch/upsert",
             "crm/v3/objects/leads/batch/upsert",
         ],
-        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        rate_limit: RateLimitKind::Bucket(BucketName::Burst),
         // The key is a unique property: a second upsert finds the lead of the first.
         idempotency: Idempotency::Idempotent,
-        access: Access::Write,
+        access: AccessKind::Write,
         batch: Some(BatchForm {
             max_inputs: MAX_CHUNK,
             missing: MissingItemPolicy::OutcomeUnknown,
@@ -270,9 +270,9 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
             "crm/objects/2026-03/leads/batch/archive",
             "crm/v3/objects/leads/batch/archive",
         ],
-        rate_limit: RateLimit::Bucket(BucketName::Burst),
+        rate_limit: RateLimitKind::Bucket(BucketName::Burst),
         idempotency: Idempotency::Idempotent,
-        access: Access::Write,
+        access: AccessKind::Write,
         batch: Some(BatchForm {
             max_inputs: MAX_CHUNK,
             // HubSpot's response to an archive has no results.
@@ -289,9 +289,9 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
             "crm/associations/2026-03/leads/{to}/batch/read",
             "crm/v4/associations/leads/{to}/batch/read",
         ],
-        rate_limit: RateLimit::BurstAndOwn,
+        rate_limit: RateLimitKind::BurstAndOwn,
         idempotency: Idempotency::Idempotent,
-        access: Access::Read,
+        access: AccessKind::Read,
         batch: None,
     },
 ];
@@ -312,7 +312,7 @@ impl Operation {
 
     /// Reports whether the operation changes records.
     pub fn writes(self) -> bool {
-        self.spec().access == Access::Write
+        self.spec().access == AccessKind::Write
     }
 }
 
@@ -351,14 +351,14 @@ impl OperationSpec {
     /// Bucket from which a request acquires a permit.
     pub fn bucket(&self) -> BucketName {
         match self.rate_limit {
-            RateLimit::Bucket(bucket) => bucket,
-            RateLimit::BurstAndOwn => BucketName::Burst,
+            RateLimitKind::Bucket(bucket) => bucket,
+            RateLimitKind::BurstAndOwn => BucketName::Burst,
         }
     }
 
     /// Reports whether HubSpot applies a separate limit that the quota does not model.
     pub fn has_own_limit(&self) -> bool {
-        self.rate_limit == RateLimit::BurstAndOwn
+        self.rate_limit == RateLimitKind::BurstAndOwn
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     stats::{HttpOutcome, Latencies, PortalStats},
 };
 use crate::{
-    hubspot::{Client, Operation},
+    hubspot::{HubspotClient, Operation},
     leads::{CallContext, Error, Reason, Request, Response, SideEffect},
     telemetry::spans::SpanSink,
 };
@@ -32,7 +32,7 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The HTTP layer of one portal.
 #[derive(Debug)]
 pub(super) struct Http {
-    client: Client,
+    client: HubspotClient,
     stats: Arc<PortalStats>,
     latencies: Arc<Latencies>,
     spans: SpanSink,
@@ -43,7 +43,7 @@ pub(super) struct Http {
 impl Http {
     /// Sends requests with `client`.
     pub(super) fn new(
-        client: Client,
+        client: HubspotClient,
         stats: Arc<PortalStats>,
         latencies: Arc<Latencies>,
         spans: SpanSink,

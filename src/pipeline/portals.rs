@@ -25,7 +25,7 @@ use super::{
     write_order::WriteOrder,
 };
 use crate::{
-    hubspot::Client,
+    hubspot::HubspotClient,
     leads::{CallContext, Error, Portal, PortalName, Request, Response, Upstream},
     telemetry::spans::SpanSink,
 };
@@ -46,7 +46,7 @@ pub struct PipelineSettings {
 /// Portals with their pipelines.
 pub struct Portals {
     settings: PipelineSettings,
-    client: Client,
+    client: HubspotClient,
     quota: Arc<Quota>,
     credentials: Arc<Credentials>,
     spans: SpanSink,
@@ -66,7 +66,7 @@ struct Built {
 /// The top of a stack: checks requests before they enter it.
 #[derive(Debug)]
 struct Pipeline<L> {
-    client: Client,
+    client: HubspotClient,
     stack: L,
 }
 
@@ -76,7 +76,7 @@ impl Portals {
     /// Portals that send requests with `client`, limited by `quota`, with tokens of `credentials`.
     pub fn new(
         settings: PipelineSettings,
-        client: Client,
+        client: HubspotClient,
         quota: Arc<Quota>,
         credentials: Arc<Credentials>,
         spans: SpanSink,
@@ -174,7 +174,7 @@ impl fmt::Debug for Portals {
 /// A portal whose requests are sent once, without retries, batching or write order: for diagnostics.
 pub fn direct_portal(
     name: PortalName,
-    client: Client,
+    client: HubspotClient,
     tokens: Handle,
     account: Arc<Account>,
 ) -> Arc<Portal> {

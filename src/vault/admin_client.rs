@@ -13,8 +13,8 @@ use vaultrs::api::token::requests::LookupTokenSelfRequest;
 
 pub use self::types::{MountInfo, TokenLookup, VaultHealth};
 use super::{
-    auth_method::{AuthMethod as _, ConfiguredAuth, IssuedToken},
-    client::Client,
+    auth_method::{ConfiguredAuth, IssuedToken, LoginMethod as _},
+    client::VaultClient,
     error::Error,
     kv2::{self, CasOutcome, Mount, SecretData, SecretVersion},
 };
@@ -26,7 +26,7 @@ const REVOKE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Vault client with the token of one login.
 pub struct AdminClient {
-    client: Client,
+    client: VaultClient,
     auth: ConfiguredAuth,
     token: IssuedToken,
     issued_at: Instant,
@@ -38,7 +38,7 @@ pub struct AdminClient {
 impl AdminClient {
     /// Logs in without retries.
     pub async fn log_in(config: &config::Vault) -> Result<Self, Error> {
-        let client = Client::new(config)?;
+        let client = VaultClient::new(config)?;
         let auth = ConfiguredAuth::new(client.clone(), config.auth.clone());
         let issued_at = Instant::now();
         let token = auth.log_in().await?;
@@ -58,7 +58,7 @@ impl AdminClient {
 
     /// Requests the state of the server; needs no login.
     pub async fn health(config: &config::Vault) -> Result<VaultHealth, Error> {
-        let client = Client::new(config)?;
+        let client = VaultClient::new(config)?;
         VaultHealth::from_response(client.send(None, Method::GET, "sys/health", None).await?)
     }
 

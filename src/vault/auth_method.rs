@@ -21,20 +21,20 @@ use vaultrs::api::{
     token::requests::{LookupTokenSelfRequest, RenewTokenSelfRequest, RevokeTokenSelfRequest},
 };
 
-use super::{client::Client, error::Error, lease::Lease, secret_file};
+use super::{client::VaultClient, error::Error, lease::Lease, secret_file};
 use crate::config::VaultAuth;
 use leadsd_base::secret::Secret;
 
 /// Port of the session to an auth method.
 #[async_trait]
-pub(super) trait AuthMethod: Send + Sync + 'static {
+pub(super) trait LoginMethod: Send + Sync + 'static {
     /// Obtains a token: by logging in, or by looking up the token in the configured file.
     async fn log_in(&self) -> Result<IssuedToken, Error>;
 
     /// Renews a token.
     async fn renew(&self, token: &Secret) -> Result<Lease, Error>;
 
-    /// Revokes a token that [`AuthMethod::log_in`] created.
+    /// Revokes a token that [`LoginMethod::log_in`] created.
     async fn revoke(&self, token: &Secret) -> Result<(), Error>;
 
     /// Token that another process renews and writes to a file; `None` with other methods.
@@ -52,7 +52,7 @@ pub(super) struct IssuedToken {
 
 /// Auth method of the configuration.
 pub(super) struct ConfiguredAuth {
-    client: Client,
+    client: VaultClient,
     config: VaultAuth,
     unwrapped: Mutex<Option<Unwrapped>>,
     /// Last token read from the file. Standard input (`/dev/stdin`) can be read only once.
@@ -81,7 +81,7 @@ struct TokenLease {
 // === impl ConfiguredAuth ===
 
 impl ConfiguredAuth {
-    pub(super) fn new(client: Client, config: VaultAuth) -> Self {
+    pub(super) fn new(client: VaultClient, config: VaultAuth) -> Self {
         Self { client, config, unwrapped: Mutex::default(), last_read: Mutex::default() }
     }
 
@@ -130,7 +130,7 @@ impl ConfiguredAuth {
 }
 
 #[async_trait]
-impl AuthMethod for ConfiguredAuth {
+impl LoginMethod for ConfiguredAuth {
     async fn log_in(&self) -> Result<IssuedToken, Error> {
         // Files are read at each login: projected tokens and secret ids are rotated.
         let response = match &self.config {

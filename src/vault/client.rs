@@ -36,7 +36,7 @@ const NAMESPACE_HEADER: &str = "x-vault-namespace";
 
 /// Client with one connection pool for requests with any token. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Client(Arc<Server>);
+pub(super) struct VaultClient(Arc<Server>);
 
 /// Address, namespace and connection pool of a server.
 struct Server {
@@ -45,9 +45,9 @@ struct Server {
     namespace: Option<String>,
 }
 
-// === impl Client ===
+// === impl VaultClient ===
 
-impl Client {
+impl VaultClient {
     /// Creates a client for the configured server.
     pub(super) fn new(config: &config::Vault) -> Result<Self, Error> {
         let mut builder = ClientBuilder::new(config.timeout);
@@ -146,7 +146,7 @@ mod tests {
             ("http://vault:8200/team/", "sys/health", "/team/v1/sys/health"),
             ("http://vault:8200", "auth/userpass/login/a?b", "/v1/auth/userpass/login/a%3Fb"),
         ] {
-            let client = Client::new(&config(address)).unwrap();
+            let client = VaultClient::new(&config(address)).unwrap();
             assert_eq!(client.url(path).path(), expected);
             assert_eq!(client.url(path).query(), None);
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use vaultrs::api::token::requests::LookupTokenSelfRequest;
 
 use super::{
-    client::Client,
+    client::VaultClient,
     error::Error,
     kv2::{self, CasOutcome, Mount, SecretData, SecretVersion},
     response::Response,
@@ -40,7 +40,7 @@ impl KvStore {
 
     /// Sends a request. If Vault returns 403 because the token is invalid, such as after a restart in dev
     /// mode, logs in again and retries once.
-    async fn request<F>(&self, send: impl Fn(Client, Secret) -> F) -> Result<Response, Error>
+    async fn request<F>(&self, send: impl Fn(VaultClient, Secret) -> F) -> Result<Response, Error>
     where
         F: Future<Output = Result<Response, Error>>,
     {

@@ -21,8 +21,8 @@ use tokio::{
 
 use self::renewal::{Current, CurrentToken, Renewal};
 use super::{
-    auth_method::{AuthMethod, ConfiguredAuth},
-    client::Client,
+    auth_method::{ConfiguredAuth, LoginMethod},
+    client::VaultClient,
     error::Error,
 };
 use crate::config;
@@ -59,7 +59,7 @@ pub struct SessionStatus {
 /// Handle to the session, cheap to clone. The renewal task ends when the last clone is dropped.
 #[derive(Clone)]
 pub struct Session {
-    client: Client,
+    client: VaultClient,
     renewal: Arc<Renewal>,
     _task: Arc<Task>,
 }
@@ -74,23 +74,23 @@ struct SessionCounters {
 }
 
 /// Returns random numbers in `[0, 1)`.
-type Jitter = fn() -> f64;
+type JitterSource = fn() -> f64;
 
 // === impl Session ===
 
 impl Session {
     /// Starts the session; does not wait for the login.
     pub fn start(config: &config::Vault) -> Result<Self, Error> {
-        let client = Client::new(config)?;
+        let client = VaultClient::new(config)?;
         let auth = ConfiguredAuth::new(client.clone(), config.auth.clone());
         Ok(Self::with_auth(client, config.auth.method(), Box::new(auth), rand::random))
     }
 
     pub(super) fn with_auth(
-        client: Client,
+        client: VaultClient,
         method: &'static str,
-        auth: Box<dyn AuthMethod>,
-        jitter: Jitter,
+        auth: Box<dyn LoginMethod>,
+        jitter: JitterSource,
     ) -> Self {
         let state = SessionState::LoggedOut("not logged in yet".to_owned());
         let current = Current { generation: 0, state, token: None };
@@ -127,7 +127,7 @@ impl Session {
     }
 
     /// HTTP client of the session.
-    pub(super) fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> &VaultClient {
         &self.client
     }
 

@@ -9,8 +9,8 @@ use tokio::{net::TcpListener, sync::watch};
 
 use super::{
     AdminClient, CasOutcome, Error, KvStore, SecretData, Session,
-    auth_method::{AuthMethod, IssuedToken},
-    client::Client,
+    auth_method::{IssuedToken, LoginMethod},
+    client::VaultClient,
     lease::Lease,
 };
 use crate::config;
@@ -39,7 +39,7 @@ pub(super) fn config(address: &str) -> config::Vault {
 struct FixedToken;
 
 #[async_trait]
-impl AuthMethod for FixedToken {
+impl LoginMethod for FixedToken {
     async fn log_in(&self) -> Result<IssuedToken, Error> {
         let lease = Lease { ttl: Duration::ZERO, renewable: false };
         Ok(IssuedToken { token: Secret::new("fixed"), lease, owned: false })
@@ -95,7 +95,7 @@ impl Peer {
     }
 
     fn kv_store(&self) -> KvStore {
-        let client = Client::new(&config(&self.address)).unwrap();
+        let client = VaultClient::new(&config(&self.address)).unwrap();
         let session = Session::with_auth(client, "fixed", Box::new(FixedToken), || 0.5);
         KvStore::new(session, "secret", Duration::from_secs(5))
     }

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, fmt::Write as _, path::Path, process::Command};
 
 use leadsd::{
-    admin::metrics::{self, Kind, Metric},
+    admin::metrics::{self, Metric, MetricKind},
     telemetry::names,
 };
 use serde_json::Value;
@@ -47,9 +47,9 @@ fn documentation_lists_every_metric_and_log_name() {
     let mut rows = "| Name | Kind | Labels | Meaning |\n|---|---|---|---|\n".to_owned();
     for Metric { name, kind, labels, help } in metrics::all() {
         let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         };
         let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
         writeln!(rows, "| `{name}` | {kind} | {} | {help} |", labels.join(", ")).unwrap();
@@ -70,9 +70,9 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 
 fn scraped() -> BTreeSet<String> {
     let endings = |kind| match kind {
-        Kind::Counter => &["_total"][..],
-        Kind::Gauge => &[""],
-        Kind::Histogram => &["_bucket", "_sum", "_count"],
+        MetricKind::Counter => &["_total"][..],
+        MetricKind::Gauge => &[""],
+        MetricKind::Histogram => &["_bucket", "_sum", "_count"],
     };
     let all = metrics::all();
     all.flat_map(|metric| endings(metric.kind).iter().map(|end| format!("{}{end}", metric.name)))

@@ -24,17 +24,17 @@ fn assert_silent(file: &str, text: &str) {
 fn forbidden_module_is_found_in_every_syntax() {
     for text in [
         "use crate::hubspot;",
-        "use crate::hubspot::Client;",
-        "use crate::{hubspot::Client, trace};",
+        "use crate::hubspot::HubspotClient;",
+        "use crate::{hubspot::HubspotClient, trace};",
         "use crate::{\n    time::{self, WallClock},\n    hubspot::{self as client, Error},\n};",
         "pub use crate::hubspot as other;",
         "use crate::{self as root, hubspot};",
-        "fn f(c: &crate::hubspot::Client) {}",
+        "fn f(c: &crate::hubspot::HubspotClient) {}",
         "type A = Vec<crate::hubspot::Lead>;",
-        "use super::super::hubspot::Client;",
+        "use super::super::hubspot::HubspotClient;",
         "use super::super::{hubspot};",
         "fn f() { super::super::hubspot::go() }",
-        "mod inner { use super::super::super::hubspot::Client; }",
+        "mod inner { use super::super::super::hubspot::HubspotClient; }",
         "mod inner { mod deep {} fn f() { super::super::super::hubspot::go() } }",
         "macro_rules! m { () => { $crate::hubspot::go() } }",
         "#[derive(crate::hubspot::Macro)] struct A;",
@@ -81,8 +81,8 @@ fn a_module_without_a_row_is_found() {
 #[test]
 fn text_that_only_looks_like_a_path_is_ignored() {
     for text in [
-        "// use crate::hubspot::Client;",
-        "/// See [`crate::hubspot::Client`].\nfn f() {}",
+        "// use crate::hubspot::HubspotClient;",
+        "/// See [`crate::hubspot::HubspotClient`].\nfn f() {}",
         "/* outer /* use crate::hubspot; */ use reqwest::Client; */",
         "const A: &str = \"crate::hubspot::x \\\" reqwest::y\";",
         "const A: &str = r#\"crate::hubspot \" reqwest::y\"#;",
@@ -122,15 +122,16 @@ fn a_local_name_hides_a_crate_of_the_same_name() {
 
 #[test]
 fn test_code_is_exempt_and_code_after_it_is_not() {
-    let hidden = "use crate::hubspot::Client;";
+    let hidden = "use crate::hubspot::HubspotClient;";
     for text in [
         format!("#[cfg(test)]\nmod tests {{ {hidden} }}"),
         format!("#[cfg(test)] {hidden}"),
         format!("#[cfg(all(test, unix))] mod tests {{ {hidden} }}"),
         format!("#![cfg(test)]\n{hidden}"),
-        "#[cfg(test)] #[derive(Debug)] struct A { x: crate::hubspot::Client }".to_owned(),
-        "struct A { #[cfg(test)] x: crate::hubspot::Client, y: u8 }".to_owned(),
-        "#[cfg(test)] fn f<A, B>(x: crate::hubspot::Client) { crate::hubspot::go() }".to_owned(),
+        "#[cfg(test)] #[derive(Debug)] struct A { x: crate::hubspot::HubspotClient }".to_owned(),
+        "struct A { #[cfg(test)] x: crate::hubspot::HubspotClient, y: u8 }".to_owned(),
+        "#[cfg(test)] fn f<A, B>(x: crate::hubspot::HubspotClient) { crate::hubspot::go() }"
+            .to_owned(),
     ] {
         assert_silent("src/leads/call.rs", &text);
         let after = format!("{}\n{hidden}", text.replace("#![", "#["));

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
-use super::metric::{Metric, Writer, count, counter, flag, gauge, seconds};
+use super::metric::{Metric, SampleWriter, count, counter, flag, gauge, seconds};
 use crate::{
     auth::{self, Auth},
     grpc::{Tls, TlsStatus},
@@ -79,7 +79,7 @@ pub(super) fn register(registry: &mut Registry, auth: Option<&Arc<Auth>>, tls: O
 
 impl Collector for AuthCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut writer = Writer(encoder);
+        let mut writer = SampleWriter(encoder);
         let auth::AuthStatus { authenticated, rejected, sources } = self.0.status();
         let methods =
             authenticated.iter().map(|(method, calls)| ([method.as_str()], count(*calls)));
@@ -102,7 +102,7 @@ impl Collector for AuthCollector {
 
 impl Collector for CertificateCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut writer = Writer(encoder);
+        let mut writer = SampleWriter(encoder);
         let TlsStatus { expires_in_s, reloads, failures, reload_failed } = self.0.status();
         writer.sample(TLS_EXPIRES_IN, expires_in_s)?;
         let outcomes = [("ok", reloads), ("failed", failures)];

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
-use super::metric::{Metric, Writer, count, counter, flag, gauge, seconds};
+use super::metric::{Metric, SampleWriter, count, counter, flag, gauge, seconds};
 use leadsd_credentials::{Credentials, PortalStatus, State};
 
 const STATES: [State; 5] =
@@ -111,13 +111,13 @@ pub(super) fn register(registry: &mut Registry, credentials: &Arc<Credentials>) 
 impl Collector for CredentialCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let portals = self.0.snapshot();
-        let mut writer = Writer(encoder);
+        let mut writer = SampleWriter(encoder);
         encode_states(&mut writer, &portals)?;
         encode_counters(&mut writer, &portals)
     }
 }
 
-fn encode_states(writer: &mut Writer<'_>, portals: &[PortalStatus]) -> fmt::Result {
+fn encode_states(writer: &mut SampleWriter<'_>, portals: &[PortalStatus]) -> fmt::Result {
     // `None` omits a portal.
     let each = |value: fn(&PortalStatus) -> Option<f64>| {
         portals.iter().filter_map(move |portal| Some(([&*portal.portal], value(portal)?)))
@@ -139,7 +139,7 @@ fn encode_states(writer: &mut Writer<'_>, portals: &[PortalStatus]) -> fmt::Resu
     writer.samples(WRITE_BACK_PENDING, each(|portal| Some(flag(portal.write_back_pending))))
 }
 
-fn encode_counters(writer: &mut Writer<'_>, portals: &[PortalStatus]) -> fmt::Result {
+fn encode_counters(writer: &mut SampleWriter<'_>, portals: &[PortalStatus]) -> fmt::Result {
     let grants = portals.iter().flat_map(|portal| {
         let done = portal.counters;
         [("ok", done.grants_ok), ("failed", done.grants_failed), ("rejected", done.grants_rejected)]

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
-use super::metric::{Metric, Writer, count, counter, flag, gauge, histogram};
+use super::metric::{Metric, SampleWriter, count, counter, flag, gauge, histogram};
 use crate::pipeline::{CallStats, Portals};
 
 const HUBSPOT_CALLS: Metric = counter(
@@ -45,7 +45,7 @@ pub(super) fn register(registry: &mut Registry, portals: &Arc<Portals>) {
 
 impl Collector for HubspotCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut writer = Writer(encoder);
+        let mut writer = SampleWriter(encoder);
         let latencies = self.0.latencies().into_iter();
         let latencies = latencies.map(|latency| ([latency.operation], latency.histogram));
         writer.histograms(HUBSPOT_SECONDS, latencies)?;

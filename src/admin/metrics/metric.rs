@@ -9,7 +9,7 @@ use prometheus_client::{
 
 /// Kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only increases; its name ends in `_total`.
     Counter,
     /// Increases and decreases.
@@ -24,7 +24,7 @@ pub struct Metric {
     /// Name, without the suffix `_total` of counters.
     pub name: &'static str,
     /// Kind of metric.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// Names of the labels, in order.
     pub labels: &'static [&'static str],
     /// Meaning and unit.
@@ -32,14 +32,14 @@ pub struct Metric {
 }
 
 /// Encoder of the samples of a scrape.
-pub(super) struct Writer<'a>(pub(super) DescriptorEncoder<'a>);
+pub(super) struct SampleWriter<'a>(pub(super) DescriptorEncoder<'a>);
 
 pub(super) const fn gauge(
     name: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Metric {
-    Metric { name, kind: Kind::Gauge, labels, help }
+    Metric { name, kind: MetricKind::Gauge, labels, help }
 }
 
 pub(super) const fn counter(
@@ -47,7 +47,7 @@ pub(super) const fn counter(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Metric {
-    Metric { name, kind: Kind::Counter, labels, help }
+    Metric { name, kind: MetricKind::Counter, labels, help }
 }
 
 pub(super) const fn histogram(
@@ -55,7 +55,7 @@ pub(super) const fn histogram(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Metric {
-    Metric { name, kind: Kind::Histogram, labels, help }
+    Metric { name, kind: MetricKind::Histogram, labels, help }
 }
 
 // === impl Metric ===
@@ -63,16 +63,16 @@ pub(super) const fn histogram(
 impl Metric {
     fn metric_type(&self) -> MetricType {
         match self.kind {
-            Kind::Counter => MetricType::Counter,
-            Kind::Gauge => MetricType::Gauge,
-            Kind::Histogram => MetricType::Histogram,
+            MetricKind::Counter => MetricType::Counter,
+            MetricKind::Gauge => MetricType::Gauge,
+            MetricKind::Histogram => MetricType::Histogram,
         }
     }
 }
 
-// === impl Writer ===
+// === impl SampleWriter ===
 
-impl Writer<'_> {
+impl SampleWriter<'_> {
     /// Encodes the samples (label values and value) of a counter or gauge. Without samples, the metric is
     /// omitted.
     pub(super) fn samples<'l, const N: usize>(
@@ -81,9 +81,9 @@ impl Writer<'_> {
         samples: impl IntoIterator<Item = ([&'l str; N], f64)>,
     ) -> fmt::Result {
         self.family(metric, samples, |value, encoder| match metric.kind {
-            Kind::Counter => ConstCounter::new(*value).encode(encoder),
-            Kind::Gauge => ConstGauge::new(*value).encode(encoder),
-            Kind::Histogram => Err(fmt::Error),
+            MetricKind::Counter => ConstCounter::new(*value).encode(encoder),
+            MetricKind::Gauge => ConstGauge::new(*value).encode(encoder),
+            MetricKind::Histogram => Err(fmt::Error),
         })
     }
 

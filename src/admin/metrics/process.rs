@@ -5,7 +5,7 @@ use std::fmt;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use super::{
-    metric::{Metric, Writer, count, counter, gauge},
+    metric::{Metric, SampleWriter, count, counter, gauge},
     usage::ProcessUsage,
 };
 use crate::telemetry::{
@@ -66,7 +66,7 @@ pub(super) fn register(registry: &mut Registry, started: Timestamp, spans: &Span
 
 impl Collector for ProcessCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut writer = Writer(encoder);
+        let mut writer = SampleWriter(encoder);
         if let Some(SpanCounts { sent, dropped, failed }) = self.spans.counts() {
             let counts = [("sent", sent), ("dropped", dropped), ("failed", failed)];
             writer.samples(SPANS, counts.map(|(outcome, spans)| ([outcome], count(spans))))?;

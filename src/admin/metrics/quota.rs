@@ -9,7 +9,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::metric::{Metric, Writer, count, counter, flag, gauge, histogram};
+use super::metric::{Metric, SampleWriter, count, counter, flag, gauge, histogram};
 use leadsd_quota::{AccountSnapshot, BucketSnapshot, Quota, WaitHistogram};
 
 /// Bucket label of writes that wait for an earlier write to the same lead.
@@ -110,7 +110,7 @@ pub(super) fn register(registry: &mut Registry, quota: &Arc<Quota>) {
 impl Collector for QuotaCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let accounts = self.0.snapshots();
-        let mut writer = Writer(encoder);
+        let mut writer = SampleWriter(encoder);
         encode_windows(&mut writer, &accounts)?;
         encode_counters(&mut writer, &accounts)?;
         let is_up = |bucket: &BucketSnapshot| Some(flag(!bucket.ledger?.is_unavailable));
@@ -138,7 +138,7 @@ impl EncodeMetric for WaitSamples {
     }
 }
 
-fn encode_windows(writer: &mut Writer<'_>, accounts: &[AccountSnapshot]) -> fmt::Result {
+fn encode_windows(writer: &mut SampleWriter<'_>, accounts: &[AccountSnapshot]) -> fmt::Result {
     writer.samples(QUOTA_LIMIT, each(accounts, |bucket| bucket.size.map(count)))?;
     writer.samples(QUOTA_USED, each(accounts, |bucket| Some(count(bucket.used))))?;
     let utilisation = |bucket: &BucketSnapshot| Some(count(bucket.used) / count(bucket.size?));
@@ -150,7 +150,7 @@ fn encode_windows(writer: &mut Writer<'_>, accounts: &[AccountSnapshot]) -> fmt:
     writer.samples(QUOTA_WAITING, waiting.chain(writes))
 }
 
-fn encode_counters(writer: &mut Writer<'_>, accounts: &[AccountSnapshot]) -> fmt::Result {
+fn encode_counters(writer: &mut SampleWriter<'_>, accounts: &[AccountSnapshot]) -> fmt::Result {
     let counted = |value: fn(&BucketSnapshot) -> f64| {
         each(accounts, move |bucket: &BucketSnapshot| Some(value(bucket)))
     };

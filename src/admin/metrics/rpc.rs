@@ -4,7 +4,7 @@ use std::fmt;
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
-use super::metric::{Metric, Writer, count, counter, gauge, histogram};
+use super::metric::{Metric, SampleWriter, count, counter, gauge, histogram};
 use crate::grpc::{AdmissionSnapshot, LimitSnapshot, MethodSnapshot, ServerSnapshot, ServerStats};
 
 /// Labels of the server metrics, named as go-grpc-prometheus names them.
@@ -77,7 +77,7 @@ pub(super) fn register(registry: &mut Registry, stats: &ServerStats) {
 
 impl Collector for RpcCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut writer = Writer(encoder);
+        let mut writer = SampleWriter(encoder);
         let ServerSnapshot { admission, methods } = self.0.snapshot();
         let AdmissionSnapshot { limits, rejected, connections_opened, connections_closed } =
             admission;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
-use super::metric::{Metric, Writer, count, counter, flag, gauge, seconds};
+use super::metric::{Metric, SampleWriter, count, counter, flag, gauge, seconds};
 use crate::vault::{Session, SessionState};
 
 const VAULT_LOGGED_IN: Metric =
@@ -37,7 +37,7 @@ pub(super) fn register(registry: &mut Registry, session: &Session) {
 
 impl Collector for VaultCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut writer = Writer(encoder);
+        let mut writer = SampleWriter(encoder);
         let status = self.0.status();
         let method = status.method;
         let outcomes = |ok, failed| {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use super::Upstream;
+use super::DevUpstream;
 use crate::app::BoundService;
 use leadsd_vault_fake::FakeVault;
 
@@ -12,13 +12,13 @@ const CONTACT_PLACEHOLDER: &str = "CONTACT_ID";
 /// Prints addresses and commands to paste.
 pub(super) fn print(
     bound: &BoundService,
-    upstream: &Upstream,
+    upstream: &DevUpstream,
     vault: &FakeVault,
 ) -> io::Result<()> {
     let (grpc, admin) = (bound.grpc_address(), bound.admin_address());
     let mut out = io::stdout().lock();
     match upstream {
-        Upstream::Fake(hubspot, contacts) => write!(
+        DevUpstream::Fake(hubspot, contacts) => write!(
             out,
             "leadsd dev: HubSpot and Vault are fakes in memory; nothing leaves this machine\n\
              \n\
@@ -31,7 +31,7 @@ pub(super) fn print(
             vault.address(),
             contacts.join(", "),
         )?,
-        Upstream::Real(url) => write!(
+        DevUpstream::Real(url) => write!(
             out,
             "leadsd dev: CALLS ARE REAL. They read and change the HubSpot account that you logged in \
              to,\nand count towards its limits. The credential is kept in memory only.\n\
@@ -54,7 +54,7 @@ pub(super) fn print(
 
 /// Example requests with their methods. With a real account, a write needs a contact id that the
 /// reader fills in.
-fn example_calls(upstream: &Upstream) -> Vec<(String, &'static str)> {
+fn example_calls(upstream: &DevUpstream) -> Vec<(String, &'static str)> {
     let create = |contact: &str| {
         let properties = r#"{"hs_lead_name":"My first lead","hs_lead_label":"HOT"}"#;
         let json = format!(r#"{{"properties":{properties},"primary_contact_id":"{contact}"}}"#);
@@ -63,11 +63,11 @@ fn example_calls(upstream: &Upstream) -> Vec<(String, &'static str)> {
     let search = r#"{"filter_groups":[{"filters":[{"property_name":"hs_lead_label","operator":"FILTER_OPERATOR_EQ","value":"HOT"}]}],"properties":["hs_lead_name","hs_lead_label"]}"#;
     let search = (search.to_owned(), "SearchLeads");
     match upstream {
-        Upstream::Real(_) => {
+        DevUpstream::Real(_) => {
             let list = r#"{"page_size":5,"properties":["hs_lead_name"]}"#.to_owned();
             vec![(list, "ListLeads"), search, create(CONTACT_PLACEHOLDER)]
         }
-        Upstream::Fake(hubspot, contacts) => {
+        DevUpstream::Fake(hubspot, contacts) => {
             let id = hubspot.first_lead().unwrap_or_default();
             let get = format!(
                 r#"{{"id":"{id}","properties":["hs_lead_name","hs_pipeline_stage"],"associations":["contacts"]}}"#

@@ -9,7 +9,7 @@ use rustls::{
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::{
-    check::{Check, CheckResult, Outcome},
+    check::{Check, CheckOutcome, CheckResult},
     report::Report,
 };
 use crate::{
@@ -45,7 +45,7 @@ pub(super) async fn examine(
             report.check(Check::AuthApiKeys, None, api_keys(config, keys, vault_client)).await;
         }
         (Some(_), None, because) => {
-            let because = Outcome::Skipped(because.unwrap_or(Check::VaultLogin));
+            let because = CheckOutcome::Skipped(because.unwrap_or(Check::VaultLogin));
             report.note(Check::AuthApiKeys, None, because, Duration::ZERO);
         }
         (None, ..) => {}
@@ -114,7 +114,7 @@ async fn chain_error(file: &Path) -> Option<String> {
 }
 
 /// Checks whether callers are authenticated and the connection is encrypted.
-fn callers(config: &Config) -> Outcome {
+fn callers(config: &Config) -> CheckOutcome {
     let config::Grpc { listen, tls, insecure, .. } = &config.grpc;
     let by_certificate = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     let methods = [
@@ -129,21 +129,21 @@ fn callers(config: &Config) -> Outcome {
         format!("callers authenticate by {}; {policies} policies", methods.join(", "));
     if listen.ip().to_canonical().is_loopback() {
         let anonymous = "callers are not authenticated (loopback)".to_owned();
-        return Outcome::Ok(if methods.is_empty() { anonymous } else { authenticated });
+        return CheckOutcome::Ok(if methods.is_empty() { anonymous } else { authenticated });
     }
     if methods.is_empty() && *insecure {
-        return Outcome::warn(
+        return CheckOutcome::warn(
             format!("{listen} accepts every call without authentication"),
             "configure client certificates, [auth.jwt] or [auth.api_keys], and remove grpc.insecure",
         );
     }
     if tls.is_none() {
-        return Outcome::warn(
+        return CheckOutcome::warn(
             format!("calls to {listen} are not encrypted: tokens and data can be read in transit"),
             "configure [grpc.tls], unless a service mesh encrypts",
         );
     }
-    Outcome::Ok(authenticated)
+    CheckOutcome::Ok(authenticated)
 }
 
 async fn jwks(jwt: &config::Jwt) -> CheckResult<()> {

@@ -159,7 +159,7 @@ const TABLE: [(Check, &str, Area, &str); 29] = [
 
 /// Outcome of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum CheckOutcome {
     /// Passed, with what was found.
     Ok(String),
     /// Passed, but it will fail soon or fails for some requests.
@@ -176,7 +176,7 @@ pub(super) struct Finding {
     pub(super) check: Check,
     /// `None` for checks that are the same for all portals.
     pub(super) portal: Option<String>,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: CheckOutcome,
     pub(super) took: Duration,
 }
 
@@ -184,7 +184,7 @@ pub(super) struct Finding {
 pub(super) struct CheckResult<T> {
     /// `None` if the checks that need it are skipped.
     pub(super) value: Option<T>,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: CheckOutcome,
 }
 
 /// Computes the deadline of a check that starts now.
@@ -210,9 +210,9 @@ impl Check {
     }
 }
 
-// === impl Outcome ===
+// === impl CheckOutcome ===
 
-impl Outcome {
+impl CheckOutcome {
     pub(super) fn warn(cause: impl Into<String>, fix: impl Into<String>) -> Self {
         Self::Warn(Remediation::new(cause, fix))
     }
@@ -236,21 +236,21 @@ impl Outcome {
 
 impl<T> CheckResult<T> {
     pub(super) fn ok(value: T, found: impl Into<String>) -> Self {
-        Self { value: Some(value), outcome: Outcome::Ok(found.into()) }
+        Self { value: Some(value), outcome: CheckOutcome::Ok(found.into()) }
     }
 
     pub(super) fn warn(value: T, cause: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { value: Some(value), outcome: Outcome::warn(cause, fix) }
+        Self { value: Some(value), outcome: CheckOutcome::warn(cause, fix) }
     }
 
     pub(super) fn fail(remediation: Remediation) -> Self {
-        Self { value: None, outcome: Outcome::Fail(remediation) }
+        Self { value: None, outcome: CheckOutcome::Fail(remediation) }
     }
 }
 
-impl From<Outcome> for CheckResult<()> {
-    fn from(outcome: Outcome) -> Self {
-        let good = matches!(outcome, Outcome::Ok(_) | Outcome::Warn(_));
+impl From<CheckOutcome> for CheckResult<()> {
+    fn from(outcome: CheckOutcome) -> Self {
+        let good = matches!(outcome, CheckOutcome::Ok(_) | CheckOutcome::Warn(_));
         Self { value: good.then_some(()), outcome }
     }
 }

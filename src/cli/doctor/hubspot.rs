@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    check::{Area, Check, CheckResult, Outcome, deadline},
+    check::{Area, Check, CheckOutcome, CheckResult, deadline},
     network::{connect, resolve, tls_outcome},
     report::Report,
 };
@@ -96,9 +96,9 @@ fn api_result(
     }
 }
 
-fn clock_result(theirs: Option<Timestamp>, ours: Timestamp) -> Outcome {
+fn clock_result(theirs: Option<Timestamp>, ours: Timestamp) -> CheckOutcome {
     let Some(theirs) = theirs else {
-        return Outcome::Ok("HubSpot's response has no Date header".to_owned());
+        return CheckOutcome::Ok("HubSpot's response has no Date header".to_owned());
     };
     let offset = ours.duration_since(theirs);
     let (amount, direction) =
@@ -106,9 +106,9 @@ fn clock_result(theirs: Option<Timestamp>, ours: Timestamp) -> Outcome {
     let cause = format!("this machine's clock is {} s {direction} HubSpot's", amount.as_secs());
     let fix = "synchronize it by NTP: certificates, JWTs and log timestamps depend on it";
     match amount {
-        amount if amount >= FAIL_OFFSET => Outcome::fail(cause, fix),
-        amount if amount >= WARN_OFFSET => Outcome::warn(cause, fix),
-        amount => Outcome::Ok(format!("offset {} s", amount.as_secs())),
+        amount if amount >= FAIL_OFFSET => CheckOutcome::fail(cause, fix),
+        amount if amount >= WARN_OFFSET => CheckOutcome::warn(cause, fix),
+        amount => CheckOutcome::Ok(format!("offset {} s", amount.as_secs())),
     }
 }
 

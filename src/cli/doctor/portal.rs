@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     args::Args,
-    check::{Area, Check, CheckResult, Outcome, deadline},
+    check::{Area, Check, CheckOutcome, CheckResult, deadline},
     credential::Credential,
     location::{SecretLocation, StoredCredential},
     report::Report,
@@ -29,8 +29,8 @@ const READ: &str = "crm.objects.leads.read";
 /// Scope for writes.
 const WRITE: &str = "crm.objects.leads.write";
 
-/// Portal, and the clients for its checks.
-pub(super) struct Portal<'a> {
+/// Portal to check, and the clients for its checks.
+pub(super) struct PortalChecks<'a> {
     pub(super) location: SecretLocation<'a>,
     pub(super) hubspot_client: &'a DiagnosticsClient,
 }
@@ -44,9 +44,9 @@ pub(super) struct Accepted {
     scopes: Option<Vec<String>>,
 }
 
-// === impl Portal ===
+// === impl PortalChecks ===
 
-impl Portal<'_> {
+impl PortalChecks<'_> {
     pub(super) async fn examine(
         &self,
         stored_credential: StoredCredential,
@@ -300,26 +300,26 @@ fn stored_since(stored: &SecretVersion) -> (Option<Duration>, String) {
     (age, days.map_or_else(String::new, |days| format!(", stored {days} days ago")))
 }
 
-fn scopes_result(accepted: &Accepted) -> Outcome {
+fn scopes_result(accepted: &Accepted) -> CheckOutcome {
     let Some(scopes) = &accepted.scopes else {
-        return Outcome::Ok("unknown: HubSpot does not report scopes".to_owned());
+        return CheckOutcome::Ok("unknown: HubSpot does not report scopes".to_owned());
     };
     let has = |wanted: &str| scopes.iter().any(|scope| scope == wanted);
     let fix = |scope: &str| {
         format!("add {scope} to the app or key, then grant access again: leadsd login")
     };
     if !has(READ) {
-        return Outcome::fail(format!("the scope {READ} is missing"), fix(READ));
+        return CheckOutcome::fail(format!("the scope {READ} is missing"), fix(READ));
     }
     if !has(WRITE) {
         let cause = format!("the scope {WRITE} is missing: leads can be read but not written");
-        return Outcome::warn(cause, fix(WRITE));
+        return CheckOutcome::warn(cause, fix(WRITE));
     }
-    Outcome::Ok(scopes.join(", "))
+    CheckOutcome::Ok(scopes.join(", "))
 }
 
 /// Evaluates the rate limits in a response; warns below 10 %.
-fn quota_result(leads: &LeadsProbe) -> Outcome {
+fn quota_result(leads: &LeadsProbe) -> CheckOutcome {
     let limits = leads.limits;
     let scarce = |left: Option<u64>, max: Option<u64>| {
         left.zip(max).is_some_and(|(left, max)| left.saturating_mul(10) < max)
@@ -331,17 +331,17 @@ fn quota_result(leads: &LeadsProbe) -> Outcome {
     let (burst, daily) =
         (text(limits.remaining, limits.max), text(limits.daily_remaining, limits.daily));
     if scarce(limits.daily_remaining, limits.daily) {
-        return Outcome::warn(
+        return CheckOutcome::warn(
             format!("the daily limit is nearly exhausted: {daily} calls left"),
             "check which apps of the account use it (Settings, Integrations, API usage); it resets at \
              midnight in the account's time zone",
         );
     }
     if scarce(limits.remaining, limits.max) {
-        return Outcome::warn(
+        return CheckOutcome::warn(
             format!("the limit of the current window is nearly exhausted: {burst} calls left"),
             "another client uses the same app or key; use this credential only for leadsd",
         );
     }
-    Outcome::Ok(format!("calls left in the window: {burst}; in the day: {daily}"))
+    CheckOutcome::Ok(format!("calls left in the window: {burst}; in the day: {daily}"))
 }

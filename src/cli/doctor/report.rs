@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::check::{Area, Check, CheckResult, Finding, Outcome};
+use super::check::{Area, Check, CheckOutcome, CheckResult, Finding};
 
 /// Version of the JSON format. New fields do not change it.
 const VERSION: u32 = 1;
@@ -43,7 +43,7 @@ impl Report {
         &mut self,
         check: Check,
         portal: Option<&str>,
-        outcome: Outcome,
+        outcome: CheckOutcome,
         took: Duration,
     ) {
         let portal = portal.map(str::to_owned);
@@ -65,7 +65,7 @@ impl Report {
             let is_requested = check != Check::HubspotWrite || self.write_probe;
             let due = is_requested && !is_optional;
             if due && !self.has(check, portal) {
-                self.note(check, portal, Outcome::Skipped(because), Duration::ZERO);
+                self.note(check, portal, CheckOutcome::Skipped(because), Duration::ZERO);
             }
         }
     }
@@ -73,16 +73,16 @@ impl Report {
     /// Last failed check, or the reason of the last skipped check.
     pub(super) fn last_failed(&self) -> Option<Check> {
         self.findings.iter().rev().find_map(|found| match found.outcome {
-            Outcome::Fail(_) => Some(found.check),
-            Outcome::Skipped(because) => Some(because),
-            Outcome::Ok(_) | Outcome::Warn(_) => None,
+            CheckOutcome::Fail(_) => Some(found.check),
+            CheckOutcome::Skipped(because) => Some(because),
+            CheckOutcome::Ok(_) | CheckOutcome::Warn(_) => None,
         })
     }
 
     /// First failed check of an area.
     pub(super) fn first_failed(&self, area: Area) -> Option<Check> {
         let failed = |found: &&Finding| {
-            found.check.area() == area && matches!(found.outcome, Outcome::Fail(_))
+            found.check.area() == area && matches!(found.outcome, CheckOutcome::Fail(_))
         };
         self.findings.iter().find(failed).map(|found| found.check)
     }
@@ -146,8 +146,10 @@ impl Finding {
         let ms = self.took.as_millis();
         // Writing to a `String` cannot fail.
         let _ = match &self.outcome {
-            Outcome::Ok(found) => writeln!(out, "{label:width$}  {result:7}  {found} ({ms} ms)"),
-            Outcome::Warn(remediation) | Outcome::Fail(remediation) => {
+            CheckOutcome::Ok(found) => {
+                writeln!(out, "{label:width$}  {result:7}  {found} ({ms} ms)")
+            }
+            CheckOutcome::Warn(remediation) | CheckOutcome::Fail(remediation) => {
                 let indent = width + 11;
                 let (cause, fix) = (&remediation.cause, &remediation.fix);
                 writeln!(
@@ -156,7 +158,7 @@ impl Finding {
                     ""
                 )
             }
-            Outcome::Skipped(because) => {
+            CheckOutcome::Skipped(because) => {
                 writeln!(out, "{label:width$}  {result:7}  because of {}", because.name())
             }
         };
@@ -170,12 +172,12 @@ impl Finding {
             "ms": self.took.as_secs_f64() * 1e3,
         });
         match &self.outcome {
-            Outcome::Ok(found) => value["found"] = json!(found),
-            Outcome::Warn(remediation) | Outcome::Fail(remediation) => {
+            CheckOutcome::Ok(found) => value["found"] = json!(found),
+            CheckOutcome::Warn(remediation) | CheckOutcome::Fail(remediation) => {
                 value["cause"] = json!(remediation.cause);
                 value["fix"] = json!(remediation.fix);
             }
-            Outcome::Skipped(because) => value["because"] = json!(because.name()),
+            CheckOutcome::Skipped(because) => value["because"] = json!(because.name()),
         }
         value
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    check::{Area, Check, CheckResult, Outcome},
+    check::{Area, Check, CheckOutcome, CheckResult},
     network::{connect, resolve, tls_outcome},
     report::Report,
 };
@@ -100,7 +100,7 @@ fn token_result(token: Result<TokenLookup, Error>, config: &config::Vault) -> Ch
         }
         Err(error) => {
             let location = "auth/token/lookup-self";
-            return Outcome::Fail(remediation::vault(&error, config, location)).into();
+            return CheckOutcome::Fail(remediation::vault(&error, config, location)).into();
         }
     };
     let TokenLookup { expires_in, renewable, policies } = info;

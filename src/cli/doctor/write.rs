@@ -49,7 +49,7 @@ async fn create_and_archive(
     let config = location.config;
     let settings = app::quota_settings(config.quota.clone(), &config.portals);
     let quota = Quota::new(settings, Arc::new(SystemClock));
-    let client = hubspot::Client::new(&config.hubspot)
+    let client = hubspot::HubspotClient::new(&config.hubspot)
         .map_err(|error| Remediation::new(error.to_string(), "check [hubspot]"))?;
     let name = location.name.clone();
     let account = quota.account(name.as_str());

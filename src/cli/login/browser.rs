@@ -12,7 +12,7 @@ use super::{
     error::Error,
     listener::{Arrival, Listener},
     options::Options,
-    page::{Page, PageKind},
+    page::{PageKind, ResultPage},
     redirect::{AuthorizationOutcome, Nonce, Redirect, consent_url, loopback_url},
 };
 use crate::{
@@ -86,11 +86,15 @@ impl Browser {
                     say("Ignored a redirect of another login (wrong state); still waiting.");
                     let text = "Its state parameter is not the one that leadsd sent. Use the newest \
                                 page that leadsd login has opened or printed.";
-                    arrival.reply(Page::new(PageKind::Error, "Redirect of another login", text));
+                    arrival.reply(ResultPage::new(
+                        PageKind::Error,
+                        "Redirect of another login",
+                        text,
+                    ));
                 }
                 AuthorizationOutcome::Denied => {
                     let text = "Access was not granted. Nothing was stored.";
-                    arrival.reply(Page::new(PageKind::Denied, "Not connected", text));
+                    arrival.reply(ResultPage::new(PageKind::Denied, "Not connected", text));
                     return Err(access_denied().into());
                 }
                 outcome @ (AuthorizationOutcome::Code(_)
@@ -113,7 +117,7 @@ impl Browser {
     }
 
     /// Sends the final page to the waiting browser, if any, and releases the port.
-    pub(super) async fn finish(self, page: Page) {
+    pub(super) async fn finish(self, page: ResultPage) {
         if let Some(arrival) = self.arrival {
             arrival.reply(page);
         }

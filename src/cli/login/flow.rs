@@ -12,7 +12,7 @@ use super::{
     credential::{CredentialKind, ObtainedCredential, stored_app},
     error::Error,
     options::{Options, ReplacePolicy},
-    page::{Page, PageKind},
+    page::{PageKind, ResultPage},
 };
 use crate::{
     cli::{
@@ -293,7 +293,7 @@ impl LoginFlow<'_> {
     }
 
     /// Final page in the browser.
-    fn final_page(&self, done: &Result<(), Error>) -> Page {
+    fn final_page(&self, done: &Result<(), Error>) -> ResultPage {
         match done {
             Ok(()) => {
                 let text = if self.policy.in_memory {
@@ -301,12 +301,14 @@ impl LoginFlow<'_> {
                 } else {
                     format!("The credential of portal {} is stored in Vault.", self.portal)
                 };
-                Page::new(PageKind::Success, "Logged in", text)
+                ResultPage::new(PageKind::Success, "Logged in", text)
             }
-            Err(Error::Failed(Remediation { cause, fix })) => {
-                Page::new(PageKind::Error, "Not logged in", format!("{cause}.\nRemedy: {fix}."))
-            }
-            Err(error) => Page::new(PageKind::Error, "Not logged in", error.to_string()),
+            Err(Error::Failed(Remediation { cause, fix })) => ResultPage::new(
+                PageKind::Error,
+                "Not logged in",
+                format!("{cause}.\nRemedy: {fix}."),
+            ),
+            Err(error) => ResultPage::new(PageKind::Error, "Not logged in", error.to_string()),
         }
     }
 

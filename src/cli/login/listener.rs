@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    page::{Page, PageKind},
+    page::{PageKind, ResultPage},
     redirect::{PATH, Redirect},
 };
 use leadsd_base::task::{self, Task};
@@ -38,7 +38,7 @@ pub(super) struct Listener {
 /// Browser request that arrived by the redirect and waits for its final page.
 pub(super) struct Arrival {
     pub(super) redirect: Redirect,
-    reply: oneshot::Sender<Page>,
+    reply: oneshot::Sender<ResultPage>,
 }
 
 // === impl Listener ===
@@ -82,7 +82,7 @@ impl Listener {
 
 impl Arrival {
     /// Sends the final page.
-    pub(super) fn reply(self, page: Page) {
+    pub(super) fn reply(self, page: ResultPage) {
         // The browser may have disconnected.
         let _ = self.reply.send(page);
     }
@@ -94,7 +94,7 @@ async fn handle_redirect(
 ) -> Response {
     let not_found = || {
         let text = "This port accepts only the OAuth redirect of leadsd login.";
-        Page::new(PageKind::Error, "Not found", text).respond()
+        ResultPage::new(PageKind::Error, "Not found", text).respond()
     };
     if request.method() != Method::GET || request.uri().path() != PATH {
         return not_found();
@@ -110,7 +110,7 @@ async fn handle_redirect(
     };
     let ended = || {
         let text = "The terminal shows the result. To try again, run leadsd login.";
-        Page::new(PageKind::Error, "This login has ended", text)
+        ResultPage::new(PageKind::Error, "This login has ended", text)
     };
     page.unwrap_or_else(ended).respond()
 }

@@ -7,7 +7,7 @@ use axum::{
 
 /// Page at the end of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Page {
+pub(super) struct ResultPage {
     pub(super) kind: PageKind,
     pub(super) title: String,
     pub(super) text: String,
@@ -33,9 +33,9 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;color:#213343;backg
                      h1{font-size:1.4rem;margin:0 0 .5rem}p{margin:.5rem 0;overflow-wrap:anywhere}\
                      small{color:#516f90}";
 
-// === impl Page ===
+// === impl ResultPage ===
 
-impl Page {
+impl ResultPage {
     pub(super) fn new(kind: PageKind, title: impl Into<String>, text: impl Into<String>) -> Self {
         Self { kind, title: title.into(), text: text.into() }
     }

@@ -11,9 +11,9 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Jitter, SessionCounters, SessionState};
+use super::{JitterSource, SessionCounters, SessionState};
 use crate::vault::{
-    auth_method::{AuthMethod, IssuedToken},
+    auth_method::{IssuedToken, LoginMethod},
     error::Error,
     lease::{self, Lease, LeaseAction},
 };
@@ -31,8 +31,8 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(86_400);
 /// State of a session, shared with the loop.
 pub(super) struct Renewal {
     pub(super) method: &'static str,
-    pub(super) auth: Box<dyn AuthMethod>,
-    pub(super) jitter: Jitter,
+    pub(super) auth: Box<dyn LoginMethod>,
+    pub(super) jitter: JitterSource,
     pub(super) current: watch::Sender<Current>,
     /// Wakes the loop when Vault denied the token of the current generation.
     pub(super) denied: Notify,

@@ -83,7 +83,7 @@ impl AuthDouble {
     }
 
     fn start(&self) -> Session {
-        let client = Client::new(&config("http://127.0.0.1:1")).unwrap();
+        let client = VaultClient::new(&config("http://127.0.0.1:1")).unwrap();
         Session::with_auth(client, "double", Box::new(self.clone()), || 0.5)
     }
 
@@ -106,7 +106,7 @@ impl AuthDouble {
 }
 
 #[async_trait]
-impl AuthMethod for AuthDouble {
+impl LoginMethod for AuthDouble {
     async fn log_in(&self) -> Result<IssuedToken, Error> {
         self.change(|state| state.logins += 1);
         self.behaviour().await?;

@@ -85,7 +85,26 @@ impl ErrorBody {
         all.filter(|(name, _)| name == key).flat_map(|(_, values)| values.clone()).collect()
     }
 
-    pub(super) fn text(&self, fallback: &str) -> String {
+    /// Message for the caller. It contains the first field violation and the id of the existing record,
+    /// since many clients show only the message.
+    pub(super) fn message(&self, fallback: &str) -> String {
+        let mut message = self.text(fallback);
+        if let Some(FieldFault { field, description }) = self.fields().first()
+            && !message.contains(description.as_str())
+        {
+            let summary = message.trim_end_matches('.');
+            message = format!("{summary}: {field}: {description}");
+        }
+        if let Some(id) = self.existing_id()
+            && !message.contains(&id)
+        {
+            message = format!("{message} (existing record {id})");
+        }
+        message
+    }
+
+    /// Text of HubSpot without the list of violations.
+    fn text(&self, fallback: &str) -> String {
         let text = self.message.as_deref().unwrap_or(fallback);
         // Validation messages end with a JSON list, which becomes field violations.
         let text = text.split_once(": [{").map_or(text, |(head, _)| head);

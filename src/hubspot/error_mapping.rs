@@ -43,7 +43,7 @@ pub(super) fn error(
     let facts = body.facts(Some(status), headers);
     let wait = retry_after(headers);
     let (reason, fallback, default_wait) = classify(status, &body);
-    let message = body.text(&format!("{fallback} (HTTP status {})", status.as_u16()));
+    let message = body.message(&format!("{fallback} (HTTP status {})", status.as_u16()));
     let reason = reason_for(operation, reason);
     let error = if reason == Reason::UpstreamUnavailable {
         server_error(operation, status, &message)
@@ -183,10 +183,11 @@ pub(super) fn item_error(
     };
     let mut facts = body.facts(StatusCode::from_u16(status).ok(), &HeaderMap::new());
     facts.correlation_id = facts.correlation_id.or_else(|| correlation_id.map(str::to_owned));
-    let error = Error::new(reason_for(operation, reason), body.text("HubSpot rejected this input"))
-        .with_fields(body.fields())
-        .with_affected_inputs(body.affected_inputs())
-        .with_upstream(facts);
+    let error =
+        Error::new(reason_for(operation, reason), body.message("HubSpot rejected this input"))
+            .with_fields(body.fields())
+            .with_affected_inputs(body.affected_inputs())
+            .with_upstream(facts);
     normalize_not_found(error)
 }
 

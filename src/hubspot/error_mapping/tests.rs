@@ -77,7 +77,10 @@ fn invalid_properties_become_field_violations_and_unknown_ones_are_listed() {
         "errors":[{"message":"BOILING was not one of the allowed options","code":"INVALID_OPTION","context":{"propertyName":["hs_lead_label"]}}]}"#;
     let error = mapped(Operation::Create, 400, body);
     assert_eq!(error.reason(), Reason::ValidationFailed);
-    assert_eq!(error.message(), "Property values were not valid");
+    assert_eq!(
+        error.message(),
+        r#"Property values were not valid: properties["hs_lead_label"]: BOILING was not one of the allowed options"#
+    );
     let fields: Vec<&str> = error.fields().iter().map(|fault| fault.field.as_str()).collect();
     assert_eq!(fields, [r#"properties["hs_lead_label"]"#, r#"properties["nope"]"#]);
     assert_eq!(error.affected_inputs().unknown_properties, ["nope"]);
@@ -123,6 +126,7 @@ fn a_duplicate_names_the_existing_record() {
     for body in [text, context] {
         let error = mapped(Operation::Create, 409, body);
         assert_eq!(error.reason(), Reason::AlreadyExists);
+        assert!(error.message().contains("171591000198"), "{error}");
         assert_eq!(error.upstream().existing_id.as_deref(), Some("171591000198"));
         let item = item_error(Operation::BatchUpdate, None, serde_json::from_str(body).unwrap());
         assert_eq!(item.reason(), Reason::AlreadyExists);

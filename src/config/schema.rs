@@ -112,9 +112,9 @@ fn typed(section: &Section, key: &Key) -> Json {
             let about = if section.kind == SectionKind::Map { &section.about } else { &key.about };
             let number = |text: &str| text.parse::<u64>().ok();
             let ends = range(about, |end| number(end).is_some());
-            match ends.and_then(|(least, most)| Some((number(least)?, number(most)?))) {
-                Some((least, most)) => {
-                    json!({"type": "integer", "minimum": least, "maximum": most})
+            match ends.and_then(|(min, max)| Some((number(min)?, number(max)?))) {
+                Some((min, max)) => {
+                    json!({"type": "integer", "minimum": min, "maximum": max})
                 }
                 None => json!({"type": "integer"}),
             }
@@ -122,9 +122,9 @@ fn typed(section: &Section, key: &Key) -> Json {
         Value::Float(_) => {
             let number = |text: &str| text.parse::<f64>().ok().filter(|_| text.contains('.'));
             let ends = range(&key.about, |end| number(end).is_some());
-            match ends.and_then(|(least, most)| Some((number(least)?, number(most)?))) {
-                Some((least, most)) => {
-                    json!({"type": "number", "minimum": least, "maximum": most})
+            match ends.and_then(|(min, max)| Some((number(min)?, number(max)?))) {
+                Some((min, max)) => {
+                    json!({"type": "number", "minimum": min, "maximum": max})
                 }
                 None => json!({"type": "number"}),
             }

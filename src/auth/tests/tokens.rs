@@ -292,8 +292,8 @@ fn keys_for_other_uses_are_skipped() {
         let left = keys(&|jwk| jwk[field] = value.clone());
         assert!(left.is_empty(), "{field} {value}");
     }
-    for nonsense in ["", "[]", "{}", "{\"keys\": {}}", "<html>"] {
-        assert!(KeySet::parse(nonsense.as_bytes()).is_err(), "{nonsense}");
+    for invalid in ["", "[]", "{}", "{\"keys\": {}}", "<html>"] {
+        assert!(KeySet::parse(invalid.as_bytes()).is_err(), "{invalid}");
     }
     // An empty key set is valid and rejects every token.
     assert!(KeySet::parse(b"{\"keys\": []}").unwrap().0.is_empty());

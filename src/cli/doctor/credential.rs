@@ -30,8 +30,8 @@ pub(super) fn parse_credential(
     let has = |names: &[&'static str]| -> Vec<&'static str> {
         names.iter().copied().filter(|name| keys.has(name)).collect()
     };
-    let (fixed, oauth) = (keys.has("access_token"), has(&OAUTH));
-    if fixed && !oauth.is_empty() {
+    let (is_static, oauth) = (keys.has("access_token"), has(&OAUTH));
+    if is_static && !oauth.is_empty() {
         return Err(Remediation::new(
             format!(
                 "the secret contains both kinds of credential: access_token and {}",
@@ -40,7 +40,7 @@ pub(super) fn parse_credential(
             "remove the keys of one kind, or store the credential again",
         ));
     }
-    if !fixed && oauth.len() < OAUTH.len() {
+    if !is_static && oauth.len() < OAUTH.len() {
         if oauth.is_empty() {
             let names: Vec<&str> = keys.names().take(8).collect();
             return Err(Remediation::new(
@@ -54,13 +54,13 @@ pub(super) fn parse_credential(
             "store all three keys",
         ));
     }
-    let wanted = if fixed { &["access_token"][..] } else { &OAUTH[..] };
+    let wanted = if is_static { &["access_token"][..] } else { &OAUTH[..] };
     let mut warning = None;
     for name in wanted {
         warning = warning.or(check_value(keys, name)?);
     }
     let secret = |name: &str| keys.secret(name).ok_or_else(|| missing_value(name));
-    let credential = if fixed {
+    let credential = if is_static {
         Credential::Static(secret("access_token")?)
     } else {
         let client_id = secret("client_id")?.expose().to_owned();
@@ -83,11 +83,11 @@ fn check_value(keys: &SecretData, name: &str) -> Result<Option<Remediation>, Rem
             "copy it again as one piece, without the word Bearer",
         ));
     }
-    let untidy = || {
+    let warning = || {
         let cause = format!("{name} has surrounding whitespace, which leadsd ignores");
         Remediation::new(cause, "store it without whitespace: use printf instead of echo")
     };
-    Ok((inner != text).then(untidy))
+    Ok((inner != text).then(warning))
 }
 
 fn missing_value(name: &str) -> Remediation {
@@ -106,22 +106,22 @@ mod tests {
 
     #[test]
     fn parsing_a_secret_returns_a_credential_or_the_cause() {
-        let whole = [("client_id", "c"), ("client_secret", "s"), ("refresh_token", "r")];
-        let good = parse_credential(&keys(&whole)).ok().unwrap();
+        let complete = [("client_id", "c"), ("client_secret", "s"), ("refresh_token", "r")];
+        let good = parse_credential(&keys(&complete)).ok().unwrap();
         assert!(matches!(good, (Credential::OAuth(..), None)));
         let good = parse_credential(&keys(&[("access_token", "a"), ("hub_id", "1")])).ok().unwrap();
         assert!(matches!(good, (Credential::Static(_), None)));
-        let untidy =
+        let warning =
             parse_credential(&keys(&[("access_token", "hunter2\n")])).ok().unwrap().1.unwrap();
-        assert!(untidy.cause.contains("access_token has surrounding whitespace"));
+        assert!(warning.cause.contains("access_token has surrounding whitespace"));
         for (pairs, cause) in [
             (&[][..], "contains no credential"),
             (&[("token", "hunter2")], "its keys: token"),
             (&[("access_token", "")], "access_token is empty"),
             (&[("access_token", "Bearer hunter2")], "access_token contains whitespace"),
             (&[("access_token", "a"), ("client_id", "c")], "both kinds"),
-            (&whole[..2], "lacks refresh_token"),
-            (&whole[2..], "lacks client_id, client_secret"),
+            (&complete[..2], "lacks refresh_token"),
+            (&complete[2..], "lacks client_id, client_secret"),
         ] {
             let remediation = parse_credential(&keys(pairs)).err().unwrap();
             assert!(remediation.cause.contains(cause), "{cause:?} in {remediation}");

@@ -200,13 +200,15 @@ impl PortalChecks<'_> {
         };
         let id = accepted.hub_id.or(info.hub_id);
         let text = id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
-        let noted = keys.text("hub_id").map(str::trim);
-        if let (Some(id), Some(noted)) = (id, noted)
-            && id.to_string() != noted
+        let stored_id = keys.text("hub_id").map(str::trim);
+        if let (Some(id), Some(stored_id)) = (id, stored_id)
+            && id.to_string() != stored_id
         {
             return CheckResult::warn(
                 (),
-                format!("the credential is of account {id}, but hub_id in the secret is {noted}"),
+                format!(
+                    "the credential is of account {id}, but hub_id in the secret is {stored_id}"
+                ),
                 "check which account is meant; leadsd login stores credential and hub_id together",
             );
         }

@@ -52,7 +52,7 @@ impl LoginFlow<'_> {
     pub(super) async fn run(&mut self, vault_client: &mut AdminClient) -> Result<(), Error> {
         let stored = self.read_secret(vault_client).await?;
         self.check_policy(vault_client, stored.is_some()).await?;
-        if self.options.fixed {
+        if self.options.static_token {
             let credential = self.verify_static_token().await?;
             return self.store(vault_client, stored, credential).await;
         }

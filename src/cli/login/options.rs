@@ -14,7 +14,7 @@ pub(in crate::cli) struct Options {
     /// Static tokens are those of private apps, service keys and platform apps with static auth. The
     /// token is prompted for with echo off, or read from standard input.
     #[arg(long = "static")]
-    pub(super) fixed: bool,
+    pub(super) static_token: bool,
     /// Port on 127.0.0.1 for the OAuth redirect.
     ///
     /// The app must have the redirect URL http://localhost:PORT/oauth-callback.
@@ -58,7 +58,7 @@ pub(in crate::cli) struct ReplacePolicy {
 impl Options {
     /// Reports whether an option selects a login method.
     pub(in crate::cli) fn chooses_method(&self) -> bool {
-        self.fixed || self.no_browser
+        self.static_token || self.no_browser
     }
 }
 

@@ -96,24 +96,24 @@ fn documented_ranges_are_enforced() {
             Value::Integer(_) => {
                 let number = |text: &str| text.parse::<i64>().ok();
                 let ends = range(about, |end| number(end).is_some()).unwrap_or_else(none);
-                let (least, most) = (number(ends.0).unwrap(), number(ends.1).unwrap());
-                (vec![least.to_string(), most.to_string()], vec![least - 1, most + 1])
+                let (min, max) = (number(ends.0).unwrap(), number(ends.1).unwrap());
+                (vec![min.to_string(), max.to_string()], vec![min - 1, max + 1])
             }
             Value::String(text) if parse_duration(text).is_some() => {
                 let ms = |text: &str| parse_duration(text).map(|found| found.as_millis());
                 let ends = range(about, |end| ms(end).is_some()).unwrap_or_else(none);
-                let (least, most) = (ms(ends.0).unwrap(), ms(ends.1).unwrap());
-                let outside = [least.checked_sub(1), Some(most + 1)].into_iter().flatten();
+                let (min, max) = (ms(ends.0).unwrap(), ms(ends.1).unwrap());
+                let outside = [min.checked_sub(1), Some(max + 1)].into_iter().flatten();
                 let text = |ms: u128| i64::try_from(ms).unwrap();
-                (vec![quoted(least), quoted(most)], outside.map(text).collect())
+                (vec![quoted(min), quoted(max)], outside.map(text).collect())
             }
             Value::String(text) if parse_size(text).is_some() => {
                 let ends = range(about, |end| parse_size(end).is_some()).unwrap_or_else(none);
-                let (least, most) = (parse_size(ends.0).unwrap(), parse_size(ends.1).unwrap());
-                for bad in [least - 1, most + 1] {
+                let (min, max) = (parse_size(ends.0).unwrap(), parse_size(ends.1).unwrap());
+                for bad in [min - 1, max + 1] {
                     assert!(refused(&format!("\"{bad}B\"")), "{path}: {bad}");
                 }
-                (vec![format!("\"{least}B\""), format!("\"{most}B\"")], Vec::new())
+                (vec![format!("\"{min}B\""), format!("\"{max}B\"")], Vec::new())
             }
             Value::String(_)
             | Value::Float(_)

@@ -11,6 +11,7 @@ mod annotated_toml;
 mod callers;
 mod check;
 mod credentials;
+mod effective;
 mod error;
 mod grpc;
 mod hubspot;

@@ -15,10 +15,13 @@ use leadsd_credentials::SecretPath;
 const ALL: &str = "*";
 
 /// Default interval between requests to a JWKS URL.
-const REFRESH_INTERVAL: &str = "5m";
+pub(super) const REFRESH_INTERVAL: &str = "5m";
 
 /// Default claim with the name of the caller.
-const CALLER_CLAIM: &str = "sub";
+pub(super) const CALLER_CLAIM: &str = "sub";
+
+/// Default weight of a caller.
+pub(super) const WEIGHT: usize = 1;
 
 /// Maximum length in bytes of the name of a caller, issuer, audience or claim.
 const MAX_NAME: usize = 512;
@@ -280,7 +283,7 @@ impl Checker<'_> {
                 None
             }
         };
-        let weight = self.number(&key("weight"), weight.unwrap_or(1), 1, 1_000);
+        let weight = self.number(&key("weight"), weight.unwrap_or(WEIGHT), 1, 1_000);
         Some(Policy {
             callers: patterns,
             portals: portals?,

@@ -1,7 +1,7 @@
 //! Loads the configuration in layers (default file, user's file, environment) and reports all errors at
 //! once, each with its key and the origin of the value.
 
-use std::{borrow::Cow, path::Path, str::FromStr};
+use std::{borrow::Cow, collections::BTreeSet, path::Path, str::FromStr};
 
 use figment::{
     Figment, Profile,
@@ -80,22 +80,36 @@ impl Loaded {
 
     /// The effective configuration as TOML, each value with its origin. There are no secrets in it.
     pub fn print(&self) -> String {
-        let text = toml::to_string(&self.raw).unwrap_or_default();
-        let mut section = String::new();
+        let text = |raw: &Raw| toml::to_string(raw).unwrap_or_default();
+        let given = text(&self.raw);
+        let given: BTreeSet<String> = keyed_lines(&given).filter_map(|(_, path)| path).collect();
         let mut out = String::new();
-        for line in text.lines() {
+        for (line, path) in keyed_lines(&text(&self.raw.clone().with_defaults())) {
             out.push_str(&without_password(line));
-            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-                name.clone_into(&mut section);
-            } else if let Some((key, _)) = line.split_once(" = ") {
-                let origin = origin(&self.figment, &format!("{section}.{key}"));
+            if let Some(path) = path {
+                let origin = given.contains(&path).then(|| origin(&self.figment, &path));
                 out.push_str("  # ");
-                out.push_str(if origin.is_empty() { DEFAULT } else { &origin });
+                out.push_str(
+                    origin.filter(|origin| !origin.is_empty()).as_deref().unwrap_or(DEFAULT),
+                );
             }
             out.push('\n');
         }
         out
     }
+}
+
+/// Iterates over the lines of a TOML document, each with the path of its key; `None` for lines without
+/// a key.
+fn keyed_lines(text: &str) -> impl Iterator<Item = (&str, Option<String>)> {
+    let mut section = "";
+    text.lines().map(move |line| {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name;
+            return (line, None);
+        }
+        (line, line.split_once(" = ").map(|(key, _)| format!("{section}.{key}")))
+    })
 }
 
 /// Redacts the credentials of a URL in a line. URL keys reject credentials, but free text may contain a

@@ -65,7 +65,7 @@ impl Checker<'_> {
                 self.add_error(&key, "must have a name of 1 to 64 letters, digits, `_` or `-`");
                 continue;
             };
-            let secret = secret.unwrap_or_else(|| format!("hubspot/{name}"));
+            let secret = secret.unwrap_or_else(|| default_secret(name.as_str()));
             self.property(&format!("{key}.request_id_property"), request_id_property.as_deref());
             let zone = time_zone.map(|zone| self.zone(&format!("{key}.time_zone"), &zone));
             match SecretPath::parse(&secret) {
@@ -92,4 +92,9 @@ impl Checker<'_> {
             );
         }
     }
+}
+
+/// Default path of a portal's secret.
+pub(super) fn default_secret(portal: &str) -> String {
+    format!("hubspot/{portal}")
 }

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use super::{check::Checker, raw};
 
+/// Default of `client_auth`: every connection needs a client certificate.
+pub(super) const CLIENT_AUTH: &str = "require";
+
 /// `[grpc.tls]`: certificate files, reloaded when they change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
@@ -40,7 +43,7 @@ impl Checker<'_> {
             self.add_error("grpc.tls.client_auth", "needs client_ca_file");
         }
         let client_auth = match client_auth.as_deref() {
-            None | Some("require") => Some(true),
+            None | Some(CLIENT_AUTH) => Some(true),
             Some("optional") => Some(false),
             Some(_) => {
                 self.add_error("grpc.tls.client_auth", "must be require or optional");

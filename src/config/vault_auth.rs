@@ -6,7 +6,8 @@ use super::{check::Checker, raw};
 use leadsd_credentials::SecretPath;
 
 /// Path of a pod's service account token in Kubernetes.
-const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+pub(super) const SERVICE_ACCOUNT_TOKEN: &str =
+    "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// `[vault.auth]`: auth method.
 #[derive(Debug, Clone)]

@@ -227,6 +227,58 @@ fn the_new_names_of_renamed_keys_are_keys() {
 }
 
 #[test]
+fn print_shows_the_default_of_every_key_that_has_one() {
+    let text = r#"
+[grpc.tls]
+cert_file = "/tls.crt"
+key_file = "/tls.key"
+client_ca_file = "/ca.crt"
+[vault]
+address = "https://vault.example:8200"
+[vault.auth]
+method = "approle"
+role_id_file = "/role-id"
+secret_id_file = "/secret-id"
+[auth.jwt]
+issuer = "https://issuer.example"
+audience = "leadsd"
+jwks_url = "https://issuer.example/jwks"
+[policy.all]
+callers = ["*"]
+portals = ["*"]
+access = "read"
+[portals.default]
+"#;
+    let print = load(text, &[]).unwrap().print();
+    let lines: BTreeSet<&str> = print.lines().collect();
+    for (section, key) in keys().filter(|(section, _)| section.kind != SectionKind::Map) {
+        let stated = key.about.rsplit_once("Default: ").map(|(_, default)| default);
+        if key.has_default || stated.is_none_or(|stated| stated.starts_with("for ")) {
+            continue;
+        }
+        let line = lines.iter().find(|line| {
+            line.strip_prefix(key.name.as_str()).is_some_and(|rest| rest.starts_with(" = "))
+                && line.ends_with("# default")
+        });
+        assert!(line.is_some(), "{}.{} in\n{print}", section.path, key.name);
+    }
+    for line in [
+        r#"client_auth = "require"  # default"#,
+        r#"mount = "approle"  # default"#,
+        r#"refresh_interval = "5m"  # default"#,
+        r#"caller_claim = "sub"  # default"#,
+        r#"secret = "hubspot/default"  # default"#,
+        r#"time_zone = "UTC"  # default"#,
+    ] {
+        assert!(lines.contains(line), "{line} in\n{print}");
+    }
+    let method = "method = \"kubernetes\"\nrole = \"leadsd\"";
+    let text = GOOD.replace("method = \"token_file\"\nfile = \"/vault/token\"", method);
+    let print = load(&text, &[]).unwrap().print();
+    assert!(print.contains("serviceaccount/token\"  # default"), "{print}");
+}
+
+#[test]
 fn a_password_in_a_url_is_not_printed() {
     let text =
         format!("{GOOD}\n[grpc]\nerror_docs_url = \"https://me:hunter2@docs.example/errors\"\n");

@@ -28,7 +28,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tracing::warn;
 
-pub use self::sources::{Readiness, Sources};
+pub use self::sources::{ReadinessReport, Sources};
 use self::{metrics::Metrics, portals::PortalView};
 use crate::{telemetry, vault::SessionState};
 
@@ -71,7 +71,7 @@ impl BoundAdmin {
     }
 }
 
-async fn ready(State(sources): State<Sources>) -> (StatusCode, Json<Readiness>) {
+async fn ready(State(sources): State<Sources>) -> (StatusCode, Json<ReadinessReport>) {
     let now = sources.readiness.borrow().clone();
     let status =
         if now.unmet.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

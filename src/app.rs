@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::pipeline::{self, PipelineSettings};
 use crate::{
     admin,
-    auth::{self, Auth},
+    auth::{self, Authenticator},
     config::{self, Config},
     grpc, hubspot, leads,
     telemetry::{self, spans::SpanSink},
@@ -193,7 +193,7 @@ fn grpc_settings(
     config: &config::Grpc,
     portals: grpc::PortalResolver,
     quota: Arc<Quota>,
-    auth: Option<Arc<Auth>>,
+    auth: Option<Arc<Authenticator>>,
     serving: watch::Receiver<bool>,
 ) -> grpc::Settings {
     grpc::Settings {
@@ -203,7 +203,7 @@ fn grpc_settings(
         auth,
         tls: None,
         max_request_bytes: config.max_request_bytes,
-        limits: grpc::Limits {
+        limits: grpc::AdmissionLimits {
             connections: config.max_connections,
             in_flight: config.max_in_flight,
             memory: config.max_request_memory,
@@ -302,15 +302,15 @@ fn portal_resolver(portals: Arc<pipeline::Portals>) -> grpc::PortalResolver {
 /// Starts the task that derives readiness from credentials, auth sources and draining.
 fn watch_readiness(
     mut credentials: watch::Receiver<leadsd_credentials::Readiness>,
-    auth: Option<&Auth>,
+    auth: Option<&Authenticator>,
     mut draining: watch::Receiver<bool>,
-) -> (watch::Receiver<admin::Readiness>, watch::Receiver<bool>, Task) {
+) -> (watch::Receiver<admin::ReadinessReport>, watch::Receiver<bool>, Task) {
     // Without authentication, no auth source is missing.
     let (no_sources_sender, no_sources) = watch::channel(BTreeSet::new());
-    let mut auth_sources = auth.map_or(no_sources, Auth::missing);
+    let mut auth_sources = auth.map_or(no_sources, Authenticator::missing);
     let unmet_now = |readiness: &leadsd_credentials::Readiness,
                      auth_sources: &BTreeSet<&'static str>,
-                     draining: bool| admin::Readiness {
+                     draining: bool| admin::ReadinessReport {
         unmet: readiness
             .missing
             .iter()
@@ -352,17 +352,17 @@ fn watch_readiness(
 /// Loads the certificates of the gRPC port; `None` without TLS.
 async fn certificates(
     config: Option<&config::Tls>,
-) -> Result<Option<Arc<grpc::Tls>>, grpc::TlsError> {
+) -> Result<Option<Arc<grpc::ServerTls>>, grpc::TlsError> {
     let Some(config::Tls { cert_file, key_file, client_ca }) = config.cloned() else {
         return Ok(None);
     };
     let client_ca = client_ca.map(|ca| (ca.file, ca.required));
     let files = grpc::TlsFiles { cert: cert_file, key: key_file, client_ca };
-    Ok(Some(Arc::new(grpc::Tls::load(files, Arc::new(SystemClock)).await?)))
+    Ok(Some(Arc::new(grpc::ServerTls::load(files, Arc::new(SystemClock)).await?)))
 }
 
-fn start_auth(settings: auth::Settings, store: Arc<vault::KvStore>) -> Arc<Auth> {
-    Arc::new(Auth::start(settings, store, Arc::new(SystemClock)))
+fn start_auth(settings: auth::Settings, store: Arc<vault::KvStore>) -> Arc<Authenticator> {
+    Arc::new(Authenticator::start(settings, store, Arc::new(SystemClock)))
 }
 
 /// Settings of authentication; `None` if no method is configured.

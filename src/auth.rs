@@ -6,7 +6,7 @@
 //!
 //! | Module | Does |
 //! |---|---|
-//! | `authenticator` | [`Auth`]: authenticates requests and looks up rights |
+//! | `authenticator` | [`Authenticator`]: authenticates requests and looks up rights |
 //! | `presented`, `identity` | credentials of a request, and the identity they prove |
 //! | `jwt`, `token_cache`, `jwks`, `key_set` | verify bearer tokens with the keys of their issuer |
 //! | `api_keys` | compare API keys with stored hashes |
@@ -31,7 +31,7 @@ mod tests;
 
 pub use self::{
     api_keys::api_key_owners,
-    authenticator::{Auth, AuthStatus, Settings},
+    authenticator::{Authenticator, AuthStatus, Settings},
     identity::{AuthMethod, Identity},
     jwks::load_jwks,
     policy::{Policies, Rights},

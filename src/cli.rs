@@ -69,7 +69,7 @@ enum Command {
     /// Validates or prints the configuration.
     Config {
         #[command(subcommand)]
-        command: config::Command,
+        command: config::ConfigCommand,
     },
 }
 

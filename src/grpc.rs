@@ -37,7 +37,7 @@ pub use self::{
     middleware::portals::PortalResolver,
     server::{BoundServer, ServerSnapshot, ServerStats, Settings},
     transport::{
-        AdmissionSnapshot, Lifetimes, LimitSnapshot, Limits, Tls, TlsError, TlsFiles, TlsStatus,
+        AdmissionSnapshot, Lifetimes, LimitSnapshot, AdmissionLimits, ServerTls, TlsError, TlsFiles, TlsStatus,
     },
 };
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::{auth::Auth, grpc, pipeline, telemetry::spans::SpanSink, vault::Session};
+use crate::{auth::Authenticator, grpc, pipeline, telemetry::spans::SpanSink, vault::Session};
 use leadsd_base::time::Timestamp;
 use leadsd_credentials::Credentials;
 use leadsd_quota::Quota;
 
 /// Readiness of the service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Readiness {
+pub struct ReadinessReport {
     /// Conditions that are not met, such as `credential:default`; empty if ready.
     pub unmet: Vec<String>,
 }
@@ -21,7 +21,7 @@ pub struct Readiness {
 #[derive(Debug, Clone)]
 pub struct Sources {
     /// Readiness of the service.
-    pub readiness: watch::Receiver<Readiness>,
+    pub readiness: watch::Receiver<ReadinessReport>,
     /// Credentials of the portals.
     pub credentials: Arc<Credentials>,
     /// Vault session.
@@ -35,9 +35,9 @@ pub struct Sources {
     /// Sink of trace spans.
     pub spans: SpanSink,
     /// Authenticator; `None` without authentication.
-    pub auth: Option<Arc<Auth>>,
+    pub auth: Option<Arc<Authenticator>>,
     /// TLS certificates; `None` without TLS.
-    pub tls: Option<Arc<grpc::Tls>>,
+    pub tls: Option<Arc<grpc::ServerTls>>,
     /// Start time of the service.
     pub started: Timestamp,
 }

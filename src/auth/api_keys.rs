@@ -39,7 +39,7 @@ type Hash = [u8; SHA256_OUTPUT_LEN];
 
 /// API keys of all callers.
 #[derive(Debug)]
-pub(super) struct ApiKeys {
+pub(super) struct ApiKeyVerifier {
     hashes: RefreshingValue<Hashes>,
 }
 
@@ -50,9 +50,9 @@ pub(super) struct Hashes(Vec<(Hash, Identity)>);
 /// Content of the secret with the hashes.
 type Texts = BTreeMap<String, Secret>;
 
-// === impl ApiKeys ===
+// === impl ApiKeyVerifier ===
 
-impl ApiKeys {
+impl ApiKeyVerifier {
     pub(super) fn start(
         store: Arc<dyn SecretStore>,
         path: SecretPath,

@@ -13,7 +13,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    api_keys::ApiKeys,
+    api_keys::ApiKeyVerifier,
     identity::{AuthMethod, Identity},
     jwt::JwtVerifier,
     policy::{Policies, Rights},
@@ -40,9 +40,9 @@ pub struct Settings {
 }
 
 /// Authenticator and authorizer of requests.
-pub struct Auth {
+pub struct Authenticator {
     tokens: Option<JwtVerifier>,
-    api_keys: Option<ApiKeys>,
+    api_keys: Option<ApiKeyVerifier>,
     policies: Policies,
     /// Sources that have not loaded yet. Without sources, this is the only sender.
     missing: watch::Sender<BTreeSet<&'static str>>,
@@ -71,9 +71,9 @@ pub struct AuthStatus {
     pub sources: Vec<SourceStatus>,
 }
 
-// === impl Auth ===
+// === impl Authenticator ===
 
-impl Auth {
+impl Authenticator {
     /// Starts loading the auth sources; `store` has the API key hashes.
     pub fn start(
         settings: Settings,
@@ -84,7 +84,7 @@ impl Auth {
         let missing = watch::Sender::new(BTreeSet::new());
         let tokens = jwt.map(|jwt| JwtVerifier::start(jwt, clock, missing.clone()));
         let api_keys = api_keys
-            .map(|path| ApiKeys::start(store, path, poll_interval, store_timeout, missing.clone()));
+            .map(|path| ApiKeyVerifier::start(store, path, poll_interval, store_timeout, missing.clone()));
         Self {
             tokens,
             api_keys,
@@ -169,7 +169,7 @@ impl Auth {
             &self.counters;
         let by_method = AuthMethod::ALL.into_iter().zip(authenticated);
         let tokens = self.tokens.as_ref().map(JwtVerifier::status);
-        let keys = self.api_keys.as_ref().map(ApiKeys::status);
+        let keys = self.api_keys.as_ref().map(ApiKeyVerifier::status);
         AuthStatus {
             authenticated: by_method.map(|(method, counter)| (method, read(counter))).collect(),
             rejected: [
@@ -183,8 +183,8 @@ impl Auth {
     }
 }
 
-impl fmt::Debug for Auth {
+impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth").field("policies", &self.policies).finish_non_exhaustive()
+        f.debug_struct("Authenticator").field("policies", &self.policies).finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use super::{environment::environment, error::Error, output::print};
 use crate::config::{self, Loaded};
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum ConfigCommand {
     /// Validates the configuration and reports every error.
     Check {
         /// Configuration file; environment variables (LEADSD_...) override it.
@@ -25,15 +25,15 @@ pub(super) enum Command {
     Schema,
 }
 
-pub(super) fn run(command: Command) -> Result<(), Error> {
+pub(super) fn run(command: ConfigCommand) -> Result<(), Error> {
     match command {
-        Command::Check { config } => {
+        ConfigCommand::Check { config } => {
             Loaded::new(config.as_deref(), environment())?;
             print("The configuration is valid.\n").map_err(Error::print)
         }
-        Command::Print { config } => {
+        ConfigCommand::Print { config } => {
             print(&Loaded::new(config.as_deref(), environment())?.print()).map_err(Error::print)
         }
-        Command::Schema => print(&format!("{:#}\n", config::schema())).map_err(Error::print),
+        ConfigCommand::Schema => print(&format!("{:#}\n", config::schema())).map_err(Error::print),
     }
 }

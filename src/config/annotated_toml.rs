@@ -13,7 +13,7 @@ pub(super) struct Section {
     pub(super) path: String,
     pub(super) kind: SectionKind,
     pub(super) about: String,
-    pub(super) keys: Vec<Key>,
+    pub(super) keys: Vec<KeySpec>,
     /// Comment after the last key.
     pub(super) note: String,
 }
@@ -33,7 +33,7 @@ pub(super) enum SectionKind {
 
 /// Key of a table.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Key {
+pub(super) struct KeySpec {
     pub(super) name: String,
     pub(super) about: String,
     /// Default, or an example if there is no default.
@@ -81,7 +81,7 @@ pub(super) fn sections(text: &str) -> Vec<Section> {
                 let about = if comment.is_empty() { above } else { None };
                 let about = about.unwrap_or_else(|| comment.join(" "));
                 let name = name.to_owned();
-                section.keys.push(Key { name, about, value, has_default: !is_comment });
+                section.keys.push(KeySpec { name, about, value, has_default: !is_comment });
                 comment.clear();
             }
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::annotated_toml::{Key, Section, SectionKind};
+use super::annotated_toml::{KeySpec, Section, SectionKind};
 
 const HEAD: &str = "# Configuration
 
@@ -73,7 +73,7 @@ impl Section {
     }
 }
 
-fn row(section: &Section, key: &Key) -> String {
+fn row(section: &Section, key: &KeySpec) -> String {
     let value = &key.value;
     let name = if section.kind == SectionKind::Map { "<name>" } else { &key.name };
     let about = key.about.replace('|', "\\|");

@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use toml::Value;
 
 use super::{
-    annotated_toml::{Key, Section, SectionKind, range},
+    annotated_toml::{KeySpec, Section, SectionKind, range},
     units::{parse_duration, parse_size},
 };
 
@@ -83,7 +83,7 @@ fn object(properties: Map<String, Json>, about: &str) -> Json {
     })
 }
 
-fn described(section: &Section, key: &Key) -> Json {
+fn described(section: &Section, key: &KeySpec) -> Json {
     let mut schema = typed(section, key);
     schema["description"] = json!(key.about);
     if key.has_default {
@@ -95,7 +95,7 @@ fn described(section: &Section, key: &Key) -> Json {
 }
 
 /// Schema of the values of a key, from the type of its default or example and the range in its comment.
-fn typed(section: &Section, key: &Key) -> Json {
+fn typed(section: &Section, key: &KeySpec) -> Json {
     let path = format!("{}.{}", section.path, key.name);
     if let Some((_, choices)) = CHOICES.iter().find(|(choice, _)| *choice == path) {
         return json!({"type": "string", "enum": choices});

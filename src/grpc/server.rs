@@ -20,12 +20,12 @@ use super::{
     services::ServerServices,
     transport::{
         accept::Acceptor,
-        admission::{Admission, AdmissionSnapshot, Limits},
+        admission::{Admission, AdmissionSnapshot, AdmissionLimits},
         connection::{ConnectionServer, Lifetimes},
-        tls::Tls,
+        tls::ServerTls,
     },
 };
-use crate::{auth::Auth, leads, telemetry::spans::SpanSink};
+use crate::{auth::Authenticator, leads, telemetry::spans::SpanSink};
 use leadsd_base::task::Task;
 use leadsd_quota::Quota;
 
@@ -39,13 +39,13 @@ pub struct Settings {
     /// Quotas of the portals.
     pub quota: Arc<Quota>,
     /// Authenticator; `None` if every call is allowed without authentication.
-    pub auth: Option<Arc<Auth>>,
+    pub auth: Option<Arc<Authenticator>>,
     /// TLS certificates; `None` serves without TLS.
-    pub tls: Option<Arc<Tls>>,
+    pub tls: Option<Arc<ServerTls>>,
     /// Maximum size of a request message in bytes.
     pub max_request_bytes: usize,
     /// Limits of admission control.
-    pub limits: Limits,
+    pub limits: AdmissionLimits,
     /// Lifetime of connections.
     pub lifetimes: Lifetimes,
     /// Maximum number of inputs of one batch call.
@@ -116,7 +116,7 @@ impl BoundServer {
             serving,
         } = settings;
         let (health, health_task) = health_service::service(serving).await;
-        let reload_task = tls.clone().map(Tls::watch);
+        let reload_task = tls.clone().map(ServerTls::watch);
         let leads = LeadsHandler { service, max_batch_inputs };
         let quota = QuotaHandler { quota };
         let services = ServerServices::new(leads, quota, health, max_request_bytes)?;

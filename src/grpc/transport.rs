@@ -21,8 +21,8 @@ pub(crate) mod stream_executor;
 pub(crate) mod tls;
 
 pub use self::{
-    admission::{AdmissionSnapshot, Limits},
+    admission::{AdmissionSnapshot, AdmissionLimits},
     connection::Lifetimes,
     limits::LimitSnapshot,
-    tls::{Tls, TlsError, TlsFiles, TlsStatus},
+    tls::{ServerTls, TlsError, TlsFiles, TlsStatus},
 };

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     decode,
-    encode::Encoder,
+    encode::RequestEncoder,
     error_body,
     error_mapping::{self, outcome_unknown},
     http_client,
@@ -31,7 +31,7 @@ use leadsd_base::{
 #[derive(Clone)]
 pub struct HubspotClient {
     http: reqwest::Client,
-    encoder: Encoder,
+    encoder: RequestEncoder,
     max_response_bytes: usize,
 }
 
@@ -50,7 +50,7 @@ impl HubspotClient {
     pub fn new(config: &config::Hubspot) -> Result<Self, BuildError> {
         Ok(Self {
             http: http_client::build(config)?,
-            encoder: Encoder::new(&config.base_url, config.api_version),
+            encoder: RequestEncoder::new(&config.base_url, config.api_version),
             max_response_bytes: config.max_response_bytes,
         })
     }

@@ -45,7 +45,7 @@ pub(super) struct HttpRequest {
 
 /// Encoder for one API version.
 #[derive(Debug, Clone)]
-pub(super) struct Encoder {
+pub(super) struct RequestEncoder {
     endpoints: [Endpoint; COUNT],
 }
 
@@ -58,9 +58,9 @@ struct Endpoint {
     tail: Option<&'static str>,
 }
 
-// === impl Encoder ===
+// === impl RequestEncoder ===
 
-impl Encoder {
+impl RequestEncoder {
     /// Creates an encoder for the API at `base`.
     pub(super) fn new(base: &Url, version: ApiVersion) -> Self {
         Self { endpoints: OPERATIONS.map(|spec| Endpoint::new(base, spec.path(version))) }
@@ -317,8 +317,8 @@ mod tests {
     use super::*;
     use crate::leads::GetLead;
 
-    fn encoder(version: ApiVersion) -> Encoder {
-        Encoder::new(&Url::parse("https://api.hubapi.com").unwrap(), version)
+    fn encoder(version: ApiVersion) -> RequestEncoder {
+        RequestEncoder::new(&Url::parse("https://api.hubapi.com").unwrap(), version)
     }
 
     fn get(id: &str, properties: Vec<String>) -> Request {

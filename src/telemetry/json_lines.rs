@@ -33,7 +33,7 @@ pub(super) struct JsonLines;
 pub(super) struct JsonMembers;
 
 /// Writes fields as members of a JSON object.
-struct Members<'a, 'w> {
+struct MemberWriter<'a, 'w> {
     out: &'a mut Writer<'w>,
     /// True if a comma separates the next member from the text before it.
     follows: bool,
@@ -61,7 +61,7 @@ where
         out.write_str("\",\"level\":\"")?;
         out.write_str(metadata.level().as_str())?;
         out.write_char('"')?;
-        let mut fields = Members { out: &mut out, follows: true, result: Ok(()) };
+        let mut fields = MemberWriter { out: &mut out, follows: true, result: Ok(()) };
         event.record(&mut fields);
         fields.result?;
         out.write_str(",\"target\":\"")?;
@@ -88,7 +88,7 @@ where
 
 impl<'w> FormatFields<'w> for JsonMembers {
     fn format_fields<R: RecordFields>(&self, mut out: Writer<'w>, fields: R) -> fmt::Result {
-        let mut members = Members { out: &mut out, follows: false, result: Ok(()) };
+        let mut members = MemberWriter { out: &mut out, follows: false, result: Ok(()) };
         fields.record(&mut members);
         members.result
     }
@@ -101,15 +101,15 @@ impl<'w> FormatFields<'w> for JsonMembers {
     ) -> fmt::Result {
         let follows = !current.is_empty();
         let mut out = current.as_writer();
-        let mut members = Members { out: &mut out, follows, result: Ok(()) };
+        let mut members = MemberWriter { out: &mut out, follows, result: Ok(()) };
         fields.record(&mut members);
         members.result
     }
 }
 
-// === impl Members ===
+// === impl MemberWriter ===
 
-impl Members<'_, '_> {
+impl MemberWriter<'_, '_> {
     /// Writes one member, unless an earlier one failed.
     fn write(&mut self, field: &Field, value: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
         if self.result.is_ok() {
@@ -129,7 +129,7 @@ impl Members<'_, '_> {
     }
 }
 
-impl Visit for Members<'_, '_> {
+impl Visit for MemberWriter<'_, '_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.write(field, |out| {
             if value.is_finite() { write!(out, "{value:?}") } else { out.write_str("null") }

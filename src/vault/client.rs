@@ -12,7 +12,7 @@ use reqwest::{
 };
 use rustify::endpoint::Endpoint;
 
-use super::{error::Error, response::Response, secret_file};
+use super::{error::Error, response::VaultResponse, secret_file};
 use crate::config;
 use leadsd_base::{
     net::{
@@ -74,7 +74,7 @@ impl VaultClient {
         &self,
         token: Option<&Secret>,
         endpoint: &impl Endpoint,
-    ) -> Result<Response, Error> {
+    ) -> Result<VaultResponse, Error> {
         let invalid = |_| Error::Setup("cannot encode the request".to_owned());
         let body = endpoint.body().map_err(invalid)?;
         let method: Method = endpoint.method().into();
@@ -88,7 +88,7 @@ impl VaultClient {
         method: Method,
         path: &str,
         body: Option<Vec<u8>>,
-    ) -> Result<Response, Error> {
+    ) -> Result<VaultResponse, Error> {
         let Server { http: client, address: _, namespace } = &*self.0;
         let mut request = client
             .request(method, self.url(path))
@@ -115,7 +115,7 @@ impl VaultClient {
             }
             BodyError::Broken(error) => Error::unreachable(&error),
         })?;
-        Ok(Response::new(status, body))
+        Ok(VaultResponse::new(status, body))
     }
 
     /// Builds the URL of a path, with percent-encoded segments.

@@ -8,7 +8,7 @@ use vaultrs::api::kv2::{
     responses::{ListSecretsResponse, ReadSecretMetadataResponse},
 };
 
-use super::{error::Error, response::Response};
+use super::{error::Error, response::VaultResponse};
 use leadsd_base::{secret::Secret, time::Timestamp};
 use leadsd_credentials::{SecretPath, VersionState};
 
@@ -84,7 +84,7 @@ impl Mount {
 
 impl SecretVersion {
     /// Parses the response to a read; `None` if the secret never existed.
-    pub(super) fn from_response(response: Response) -> Result<Option<Self>, Error> {
+    pub(super) fn from_response(response: VaultResponse) -> Result<Option<Self>, Error> {
         let (status, mut body) = (response.status(), response.json());
         let metadata = &body["data"]["metadata"];
         let Some(version) = metadata["version"].as_u64() else {
@@ -169,7 +169,7 @@ impl From<BTreeMap<String, Value>> for SecretData {
 
 impl CasOutcome {
     /// Parses the response to a write.
-    pub(super) fn from_response(response: Response) -> Result<Self, Error> {
+    pub(super) fn from_response(response: VaultResponse) -> Result<Self, Error> {
         let response = match response.success() {
             Ok(response) => response,
             Err(Error::CasConflict) => return Ok(Self::Conflict),
@@ -182,7 +182,7 @@ impl CasOutcome {
 }
 
 /// Parses the response to a request for metadata.
-pub(super) fn version_state(response: Response) -> Result<VersionState, Error> {
+pub(super) fn version_state(response: VaultResponse) -> Result<VersionState, Error> {
     let metadata: ReadSecretMetadataResponse = response.data()?;
     let number = metadata.current_version;
     let newest = metadata.versions.get(&number.to_string());
@@ -192,7 +192,7 @@ pub(super) fn version_state(response: Response) -> Result<VersionState, Error> {
 
 /// Parses the response to a list: names of secrets, without folders. Vault returns status 404 for an
 /// empty folder.
-pub(super) fn names(response: Response) -> Result<Vec<String>, Error> {
+pub(super) fn names(response: VaultResponse) -> Result<Vec<String>, Error> {
     match response.data::<ListSecretsResponse>() {
         Ok(listed) => Ok(listed.keys.into_iter().filter(|name| !name.ends_with('/')).collect()),
         Err(Error::NotFound) => Ok(Vec::new()),

@@ -12,7 +12,7 @@ use super::{
     client::VaultClient,
     error::Error,
     kv2::{self, CasOutcome, Mount, SecretData, SecretVersion},
-    response::Response,
+    response::VaultResponse,
     session::Session,
 };
 use leadsd_base::secret::Secret;
@@ -40,9 +40,9 @@ impl KvStore {
 
     /// Sends a request. If Vault returns 403 because the token is invalid, such as after a restart in dev
     /// mode, logs in again and retries once.
-    async fn request<F>(&self, send: impl Fn(VaultClient, Secret) -> F) -> Result<Response, Error>
+    async fn request<F>(&self, send: impl Fn(VaultClient, Secret) -> F) -> Result<VaultResponse, Error>
     where
-        F: Future<Output = Result<Response, Error>>,
+        F: Future<Output = Result<VaultResponse, Error>>,
     {
         let deadline = Instant::now() + self.login_timeout;
         let client = self.session.client();

@@ -7,7 +7,7 @@ use vaultrs::api::AuthInfo;
 use super::error::Error;
 
 /// Status and body of a response. It has no `Debug`, since the body may contain secrets.
-pub(super) struct Response {
+pub(super) struct VaultResponse {
     status: u16,
     body: Vec<u8>,
 }
@@ -19,9 +19,9 @@ struct Envelope<T> {
     auth: Option<AuthInfo>,
 }
 
-// === impl Response ===
+// === impl VaultResponse ===
 
-impl Response {
+impl VaultResponse {
     pub(super) fn new(status: u16, body: Vec<u8>) -> Self {
         Self { status, body }
     }
@@ -43,8 +43,8 @@ impl Response {
         }
     }
 
-    /// Like [`Response::success`], for a login request: 400, 403 and 404 mean a rejected login, which is
-    /// permanent until the configuration changes.
+    /// Like [`VaultResponse::success`], for a login request: 400, 403 and 404 mean a rejected login, which
+    /// is permanent until the configuration changes.
     pub(super) fn login(self) -> Result<Self, Error> {
         match self.status {
             status @ (400 | 403 | 404) => Err(Error::LoginRejected(status)),

@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use leadsd::{
     auth::{
-        Auth, HeaderValue, PresentedCredentials, Settings, api_key_owners, certificate, load_jwks,
+        Authenticator, HeaderValue, PresentedCredentials, Settings, api_key_owners, certificate, load_jwks,
     },
     config::{Jwks, Jwt},
     vault::{KvStore, Session},
@@ -144,7 +144,7 @@ async fn caller_credentials() {
     );
 }
 
-fn auth(peers: &Peers, jwks: &std::path::Path) -> Auth {
+fn auth(peers: &Peers, jwks: &std::path::Path) -> Authenticator {
     let config = leadsd::config::Loaded::new(None, peers.settings()).unwrap().config;
     let session = Session::start(&config.vault).unwrap();
     let settings = Settings {
@@ -160,5 +160,5 @@ fn auth(peers: &Peers, jwks: &std::path::Path) -> Auth {
         policy: BTreeMap::new(),
     };
     let store = KvStore::new(session, "secret", Duration::from_secs(1));
-    Auth::start(settings, Arc::new(store), Arc::new(SystemClock))
+    Authenticator::start(settings, Arc::new(store), Arc::new(SystemClock))
 }

@@ -6,8 +6,8 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, regis
 
 use super::metric::{Metric, SampleWriter, count, counter, flag, gauge, seconds};
 use crate::{
-    auth::{self, Auth},
-    grpc::{Tls, TlsStatus},
+    auth::{self, Authenticator},
+    grpc::{ServerTls, TlsStatus},
 };
 
 const AUTH_SUCCESS: Metric = counter(
@@ -61,12 +61,12 @@ pub(super) const ALL: &[Metric] = &[
 ];
 
 #[derive(Debug)]
-struct AuthCollector(Arc<Auth>);
+struct AuthCollector(Arc<Authenticator>);
 
 #[derive(Debug)]
-struct CertificateCollector(Arc<Tls>);
+struct CertificateCollector(Arc<ServerTls>);
 
-pub(super) fn register(registry: &mut Registry, auth: Option<&Arc<Auth>>, tls: Option<&Arc<Tls>>) {
+pub(super) fn register(registry: &mut Registry, auth: Option<&Arc<Authenticator>>, tls: Option<&Arc<ServerTls>>) {
     if let Some(auth) = auth {
         registry.register_collector(Box::new(AuthCollector(Arc::clone(auth))));
     }

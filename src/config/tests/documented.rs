@@ -6,7 +6,7 @@ use toml::Value;
 
 use super::{
     super::{
-        annotated_toml::{Key, Section, SectionKind, range, sections},
+        annotated_toml::{KeySpec, Section, SectionKind, range, sections},
         reference_page,
         renamed::RENAMED_KEYS,
         schema::CHOICES,
@@ -34,7 +34,7 @@ fn error_of_value(section: &Section, key: &str, value: &str) -> Option<String> {
     errors.into_iter().find(|error| error.key == path).map(|error| error.what)
 }
 
-fn keys() -> impl Iterator<Item = (Section, Key)> {
+fn keys() -> impl Iterator<Item = (Section, KeySpec)> {
     all()
         .into_iter()
         .flat_map(|section| section.keys.clone().into_iter().map(move |key| (section.clone(), key)))

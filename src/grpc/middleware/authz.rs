@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::portals::PortalResolver;
 use crate::{
-    auth::{Access, Auth, AuthError, HeaderValue, PresentedCredentials, Rights},
+    auth::{Access, Authenticator, AuthError, HeaderValue, PresentedCredentials, Rights},
     grpc::{methods::Method, transport::call_state::CallState},
     leads::{self, Error, Portal, PortalName, Reason},
 };
@@ -67,7 +67,7 @@ struct CallerRights<'a> {
 #[derive(Debug)]
 pub(crate) struct Authorizer {
     /// Authenticator; `None` if every call is allowed without authentication.
-    pub(crate) auth: Option<Arc<Auth>>,
+    pub(crate) auth: Option<Arc<Authenticator>>,
     pub(crate) portals: PortalResolver,
 }
 
@@ -138,7 +138,7 @@ impl Authorizer {
 
     async fn authorize_authenticated(
         &self,
-        auth: &Auth,
+        auth: &Authenticator,
         state: &CallState,
         path: &str,
         headers: &HeaderMap,

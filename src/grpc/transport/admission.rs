@@ -30,7 +30,7 @@ const PROBES_PER_CONNECTION: usize = 16;
 
 /// Limits of admission control per replica.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct AdmissionLimits {
     /// Maximum number of concurrent connections.
     pub connections: usize,
     /// Maximum number of concurrent calls, including writes whose clients have disconnected.
@@ -99,8 +99,8 @@ pub struct AdmissionSnapshot {
 // === impl Admission ===
 
 impl Admission {
-    pub(crate) fn new(limits: Limits) -> Self {
-        let Limits { connections, in_flight, memory, metadata } = limits;
+    pub(crate) fn new(limits: AdmissionLimits) -> Self {
+        let AdmissionLimits { connections, in_flight, memory, metadata } = limits;
         Self {
             connections: SlotLimit::new("connections", connections),
             overflow: SlotLimit::new("overflow", OVERFLOW),

@@ -136,11 +136,11 @@ pub(crate) mod testing {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::grpc::transport::admission::{Admission, Limits};
+    use crate::grpc::transport::admission::{Admission, AdmissionLimits};
 
     /// Creates admission control with this memory limit in bytes.
     pub(crate) fn admission(memory: usize) -> Arc<Admission> {
-        let limits = Limits { connections: 1, in_flight: 10, memory, metadata: 8_192 };
+        let limits = AdmissionLimits { connections: 1, in_flight: 10, memory, metadata: 8_192 };
         Arc::new(Admission::new(limits))
     }
 

@@ -24,7 +24,7 @@ use super::{
     connection_stats::CloseReason,
     preface::{self, PrefacedIo},
     stream_executor::{StreamExecutor, StreamHandover},
-    tls::{ClientCertificate, MaybeTlsStream, Tls, TlsAccepted},
+    tls::{ClientCertificate, MaybeTlsStream, ServerTls, TlsAccepted},
 };
 
 /// Timeout for the TLS handshake and the HTTP/2 preface together: long enough for TCP retransmissions.
@@ -100,7 +100,7 @@ pub(crate) trait NewService: Send + Sync + 'static {
 pub(crate) struct ConnectionServer<N> {
     pub(crate) new_service: N,
     /// `None` serves without TLS.
-    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) lifetimes: Lifetimes,
 }
@@ -236,7 +236,7 @@ async fn wait_for_change(value: Option<watch::Receiver<u64>>) {
 
 /// Performs the TLS handshake and reads the HTTP/2 preface, with a shorter timeout during shutdown.
 async fn handshake(
-    tls: Option<&Tls>,
+    tls: Option<&ServerTls>,
     socket: TcpStream,
     phase: &mut watch::Receiver<Phase>,
 ) -> Result<(PrefacedIo<MaybeTlsStream>, Option<ClientCertificate>), preface::Error> {

@@ -34,7 +34,7 @@ use leadsd_base::{
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Certificates of the gRPC port.
-pub struct Tls {
+pub struct ServerTls {
     files: TlsFiles,
     clock: Arc<dyn WallClock>,
     current: ArcSwap<LoadedCerts>,
@@ -82,9 +82,9 @@ pub(crate) struct ClientCertificate {
     pub(crate) expires: Option<Instant>,
 }
 
-// === impl Tls ===
+// === impl ServerTls ===
 
-impl Tls {
+impl ServerTls {
     /// Loads the certificates at startup.
     pub async fn load(files: TlsFiles, clock: Arc<dyn WallClock>) -> Result<Self, TlsError> {
         let content = CertContent::read(&files).await?;
@@ -187,9 +187,9 @@ impl Tls {
     }
 }
 
-impl fmt::Debug for Tls {
+impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("ServerTls").field("files", &self.files).finish_non_exhaustive()
     }
 }
 

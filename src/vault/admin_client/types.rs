@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::vault::{error::Error, response::Response};
+use crate::vault::{error::Error, response::VaultResponse};
 
 /// State of a Vault server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct MountInfo {
 
 impl VaultHealth {
     /// Parses the response of `sys/health`, whose HTTP status also encodes the state.
-    pub(super) fn from_response(response: Response) -> Result<Self, Error> {
+    pub(super) fn from_response(response: VaultResponse) -> Result<Self, Error> {
         let (status, body) = (response.status(), response.json());
         let flag = |key: &str| body.get(key).and_then(Value::as_bool);
         match status {

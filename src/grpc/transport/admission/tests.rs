@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::*;
 
 fn admission(in_flight: usize, memory: usize) -> Arc<Admission> {
-    let limits = Limits { connections: 1, in_flight, memory, metadata: 100 };
+    let limits = AdmissionLimits { connections: 1, in_flight, memory, metadata: 100 };
     Arc::new(Admission::new(limits))
 }
 

@@ -24,7 +24,7 @@ pub(super) use self::{
 };
 use super::{
     environment::environment,
-    output::say,
+    output::print_progress,
     portal_secret::{default_portal, secret_path},
     prompt::{Terminal, interrupted},
     remediation::{self, Remediation},
@@ -63,7 +63,7 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
         _ = interrupted() => return Err(Error::Interrupted),
     }
     let interval = config.vault.poll_interval;
-    say(&format!(
+    print_progress(&format!(
         "A running leadsd uses it within {interval:?}. To check it, run leadsd doctor --portal {portal}."
     ));
     Ok(())

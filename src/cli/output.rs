@@ -19,6 +19,6 @@ pub(super) fn print_line(line: &str) {
 }
 
 /// Prints progress to standard error, ignoring errors.
-pub(super) fn say(line: &str) {
+pub(super) fn print_progress(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }

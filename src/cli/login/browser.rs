@@ -16,7 +16,7 @@ use super::{
     redirect::{AuthorizationOutcome, Nonce, Redirect, consent_url, loopback_url},
 };
 use crate::{
-    cli::{output::say, prompt::Terminal, remediation::Remediation},
+    cli::{output::print_progress, prompt::Terminal, remediation::Remediation},
     hubspot::OAuthApp,
 };
 use leadsd_base::secret::Secret;
@@ -62,16 +62,16 @@ impl Browser {
         terminal: &mut Terminal,
     ) -> Result<Secret, Error> {
         let url = consent_url(base, &app.client_id, &self.redirect, &options.scopes, &self.nonce);
-        say(&format!("The app must have this redirect URL: {}", self.redirect));
-        say(&format!("Open this page, choose the account and grant access:\n\n  {url}\n"));
+        print_progress(&format!("The app must have this redirect URL: {}", self.redirect));
+        print_progress(&format!("Open this page, choose the account and grant access:\n\n  {url}\n"));
         if options.no_browser {
             let pasted =
                 terminal.secret("URL that the browser was redirected to, or its code").await?;
             return self.code_from_text(&pasted);
         }
         if !open(url.as_str()) {
-            say("Cannot open a browser; open the page yourself.");
-            say("On a machine without a browser, use --no-browser.");
+            print_progress("Cannot open a browser; open the page yourself.");
+            print_progress("On a machine without a browser, use --no-browser.");
         }
         self.wait_for_redirect(options).await
     }
@@ -83,7 +83,7 @@ impl Browser {
         while let Some(arrival) = listener.next(until).await {
             match arrival.redirect.clone().evaluate(&self.nonce) {
                 AuthorizationOutcome::WrongState => {
-                    say("Ignored a redirect of another login (wrong state); still waiting.");
+                    print_progress("Ignored a redirect of another login (wrong state); still waiting.");
                     let text = "Its state parameter is not the one that leadsd sent. Use the newest \
                                 page that leadsd login has opened or printed.";
                     arrival.reply(ResultPage::new(

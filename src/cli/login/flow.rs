@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     cli::{
-        output::{print_line, say},
+        output::{print_line, print_progress},
         prompt::Terminal,
         remediation::{self, Peer, Remediation},
     },
@@ -122,11 +122,11 @@ impl LoginFlow<'_> {
             .await
             .map_err(|error| remediation(&error))?;
         match self.hubspot_client.leads(&token, call_deadline()).await {
-            Ok(_) => say("HubSpot accepts the token, and it can read leads."),
+            Ok(_) => print_progress("HubSpot accepts the token, and it can read leads."),
             Err(error @ DiagnosticsError::Api(_)) => {
                 let Remediation { cause, fix } = remediation(&error);
-                say(&format!("HubSpot accepts the token, but it cannot read leads: {cause}."));
-                say(&format!("  Remedy: {fix}"));
+                print_progress(&format!("HubSpot accepts the token, but it cannot read leads: {cause}."));
+                print_progress(&format!("  Remedy: {fix}"));
             }
             Err(error) => return Err(remediation(&error).into()),
         }
@@ -140,7 +140,7 @@ impl LoginFlow<'_> {
     async fn app(&mut self, stored: Option<&SecretVersion>) -> Result<OAuthApp, Error> {
         let known = stored.and_then(|stored| stored.data.as_ref()).and_then(stored_app);
         if let Some(app) = known.filter(|_| !self.policy.new_app) {
-            say("Using client id and client secret from Vault.");
+            print_progress("Using client id and client secret from Vault.");
             return Ok(app);
         }
         let client_id = self.terminal.text("client id of the app").await?;
@@ -288,7 +288,7 @@ impl LoginFlow<'_> {
             .collect();
         if !missing.is_empty() {
             print_line(&format!("Missing   {}", missing.join(", ")));
-            say("Calls that need a missing scope will fail. Add it to the app, then log in again.");
+            print_progress("Calls that need a missing scope will fail. Add it to the app, then log in again.");
         }
     }
 

@@ -5,7 +5,7 @@
 //! - [`ScriptedResponse`] replaces single responses; [`Gate`] holds them until a test opens it.
 //! - [`Limits`] are exact rolling windows; [`FakeHubspot::advance`] moves their clock.
 //!
-//! It shares no code with the client that it tests.
+//! The crate must not know leadsd: it shares no code with the client that it tests.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

@@ -4,7 +4,7 @@
 //! - Logins by AppRole, JWT, Kubernetes, userpass and cert; tokens that expire.
 //! - A policy is a list of path prefixes with capabilities.
 //!
-//! It shares no code with the client that it tests.
+//! The crate must not know leadsd: it shares no code with the client that it tests.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

@@ -31,7 +31,7 @@ mod tests;
 
 pub use self::{
     api_keys::api_key_owners,
-    authenticator::{Authenticator, AuthStatus, Settings},
+    authenticator::{AuthStatus, Authenticator, Settings},
     identity::{AuthMethod, Identity},
     jwks::load_jwks,
     policy::{Policies, Rights},

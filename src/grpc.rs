@@ -37,7 +37,8 @@ pub use self::{
     middleware::portals::PortalResolver,
     server::{BoundServer, ServerSnapshot, ServerStats, Settings},
     transport::{
-        AdmissionSnapshot, Lifetimes, LimitSnapshot, AdmissionLimits, ServerTls, TlsError, TlsFiles, TlsStatus,
+        AdmissionLimits, AdmissionSnapshot, Lifetimes, LimitSnapshot, ServerTls, TlsError,
+        TlsFiles, TlsStatus,
     },
 };
 

@@ -83,8 +83,9 @@ impl Authenticator {
         let Settings { jwt, api_keys, poll_interval, store_timeout, policy } = settings;
         let missing = watch::Sender::new(BTreeSet::new());
         let tokens = jwt.map(|jwt| JwtVerifier::start(jwt, clock, missing.clone()));
-        let api_keys = api_keys
-            .map(|path| ApiKeyVerifier::start(store, path, poll_interval, store_timeout, missing.clone()));
+        let api_keys = api_keys.map(|path| {
+            ApiKeyVerifier::start(store, path, poll_interval, store_timeout, missing.clone())
+        });
         Self {
             tokens,
             api_keys,

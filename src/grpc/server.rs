@@ -20,7 +20,7 @@ use super::{
     services::ServerServices,
     transport::{
         accept::Acceptor,
-        admission::{Admission, AdmissionSnapshot, AdmissionLimits},
+        admission::{Admission, AdmissionLimits, AdmissionSnapshot},
         connection::{ConnectionServer, Lifetimes},
         tls::ServerTls,
     },

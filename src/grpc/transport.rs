@@ -21,7 +21,7 @@ pub(crate) mod stream_executor;
 pub(crate) mod tls;
 
 pub use self::{
-    admission::{AdmissionSnapshot, AdmissionLimits},
+    admission::{AdmissionLimits, AdmissionSnapshot},
     connection::Lifetimes,
     limits::LimitSnapshot,
     tls::{ServerTls, TlsError, TlsFiles, TlsStatus},

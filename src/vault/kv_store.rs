@@ -40,7 +40,10 @@ impl KvStore {
 
     /// Sends a request. If Vault returns 403 because the token is invalid, such as after a restart in dev
     /// mode, logs in again and retries once.
-    async fn request<F>(&self, send: impl Fn(VaultClient, Secret) -> F) -> Result<VaultResponse, Error>
+    async fn request<F>(
+        &self,
+        send: impl Fn(VaultClient, Secret) -> F,
+    ) -> Result<VaultResponse, Error>
     where
         F: Future<Output = Result<VaultResponse, Error>>,
     {

@@ -7,7 +7,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use leadsd::{
     auth::{
-        Authenticator, HeaderValue, PresentedCredentials, Settings, api_key_owners, certificate, load_jwks,
+        Authenticator, HeaderValue, PresentedCredentials, Settings, api_key_owners, certificate,
+        load_jwks,
     },
     config::{Jwks, Jwt},
     vault::{KvStore, Session},

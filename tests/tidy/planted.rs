@@ -121,7 +121,7 @@ fn a_local_name_hides_a_crate_of_the_same_name() {
 }
 
 #[test]
-fn test_code_is_exempt_and_code_after_it_is_not() {
+fn code_of_tests_is_exempt_and_code_after_it_is_not() {
     let hidden = "use crate::hubspot::HubspotClient;";
     for text in [
         format!("#[cfg(test)]\nmod tests {{ {hidden} }}"),

@@ -66,7 +66,11 @@ struct AuthCollector(Arc<Authenticator>);
 #[derive(Debug)]
 struct CertificateCollector(Arc<ServerTls>);
 
-pub(super) fn register(registry: &mut Registry, auth: Option<&Arc<Authenticator>>, tls: Option<&Arc<ServerTls>>) {
+pub(super) fn register(
+    registry: &mut Registry,
+    auth: Option<&Arc<Authenticator>>,
+    tls: Option<&Arc<ServerTls>>,
+) {
     if let Some(auth) = auth {
         registry.register_collector(Box::new(AuthCollector(Arc::clone(auth))));
     }

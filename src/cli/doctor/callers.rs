@@ -62,7 +62,7 @@ async fn certificate(config: &Config) -> CheckResult<()> {
     let client_ca = tls.client_ca.as_ref().map(|ca| (ca.file.clone(), ca.required));
     let files =
         grpc::TlsFiles { cert: tls.cert_file.clone(), key: tls.key_file.clone(), client_ca };
-    let served = match grpc::Tls::load(files, Arc::new(SystemClock)).await {
+    let served = match grpc::ServerTls::load(files, Arc::new(SystemClock)).await {
         Ok(served) => served,
         Err(error) => {
             let fix = "provide a valid PEM certificate chain and its private key, readable by this \

@@ -63,7 +63,9 @@ impl Browser {
     ) -> Result<Secret, Error> {
         let url = consent_url(base, &app.client_id, &self.redirect, &options.scopes, &self.nonce);
         print_progress(&format!("The app must have this redirect URL: {}", self.redirect));
-        print_progress(&format!("Open this page, choose the account and grant access:\n\n  {url}\n"));
+        print_progress(&format!(
+            "Open this page, choose the account and grant access:\n\n  {url}\n"
+        ));
         if options.no_browser {
             let pasted =
                 terminal.secret("URL that the browser was redirected to, or its code").await?;
@@ -83,7 +85,9 @@ impl Browser {
         while let Some(arrival) = listener.next(until).await {
             match arrival.redirect.clone().evaluate(&self.nonce) {
                 AuthorizationOutcome::WrongState => {
-                    print_progress("Ignored a redirect of another login (wrong state); still waiting.");
+                    print_progress(
+                        "Ignored a redirect of another login (wrong state); still waiting.",
+                    );
                     let text = "Its state parameter is not the one that leadsd sent. Use the newest \
                                 page that leadsd login has opened or printed.";
                     arrival.reply(ResultPage::new(

@@ -125,7 +125,9 @@ impl LoginFlow<'_> {
             Ok(_) => print_progress("HubSpot accepts the token, and it can read leads."),
             Err(error @ DiagnosticsError::Api(_)) => {
                 let Remediation { cause, fix } = remediation(&error);
-                print_progress(&format!("HubSpot accepts the token, but it cannot read leads: {cause}."));
+                print_progress(&format!(
+                    "HubSpot accepts the token, but it cannot read leads: {cause}."
+                ));
                 print_progress(&format!("  Remedy: {fix}"));
             }
             Err(error) => return Err(remediation(&error).into()),
@@ -288,7 +290,9 @@ impl LoginFlow<'_> {
             .collect();
         if !missing.is_empty() {
             print_line(&format!("Missing   {}", missing.join(", ")));
-            print_progress("Calls that need a missing scope will fail. Add it to the app, then log in again.");
+            print_progress(
+                "Calls that need a missing scope will fail. Add it to the app, then log in again.",
+            );
         }
     }
 

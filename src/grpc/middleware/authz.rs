@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::portals::PortalResolver;
 use crate::{
-    auth::{Access, Authenticator, AuthError, HeaderValue, PresentedCredentials, Rights},
+    auth::{Access, AuthError, Authenticator, HeaderValue, PresentedCredentials, Rights},
     grpc::{methods::Method, transport::call_state::CallState},
     leads::{self, Error, Portal, PortalName, Reason},
 };

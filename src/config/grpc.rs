@@ -92,7 +92,7 @@ impl Checker<'_> {
         let in_flight = self.number("grpc.max_in_flight", max_in_flight, 1, 1_000_000);
         let memory = self.size("grpc.max_request_memory", &max_request_memory, 1 << 20, 64 << 30);
         if memory < size && memory.is_some() {
-            self.add_error("grpc.max_request_memory", "must be at least grpc.max_request_size");
+            self.add_error("grpc.max_request_memory", "is less than grpc.max_request_size");
         }
         let header = self.size("grpc.max_header_size", &max_header_size, 4 << 10, 1 << 20);
         let age = self.duration("grpc.max_connection_age", &max_connection_age, 100, 86_400_000);

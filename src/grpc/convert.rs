@@ -1,5 +1,7 @@
-//! Converts between protobuf messages and domain types: parses and validates requests, builds responses.
-//! It calls no HubSpot API, and the domain does not know the messages.
+//! Converts between protobuf messages and domain types.
+//!
+//! Parses and validates requests, and builds responses. It calls no HubSpot API, and the domain does not
+//! know the messages.
 
 mod request;
 mod response;

@@ -1,5 +1,6 @@
-//! Validates the fields of requests. Each violation names its field by the path in the request. `search`
-//! validates filters and sorts.
+//! Validates the fields of requests.
+//!
+//! Each violation names its field by the path in the request. `search` validates filters and sorts.
 
 mod search;
 

@@ -1,5 +1,7 @@
-//! JSON types of HubSpot, parsed leniently: unknown fields are ignored, every field may be missing or
-//! null, ids may be numbers, and an invalid time is treated as missing.
+//! JSON types of HubSpot, parsed leniently.
+//!
+//! Unknown fields are ignored, every field may be missing or null, ids may be numbers, and an invalid
+//! time is treated as missing.
 
 mod association_input;
 mod value;

@@ -261,7 +261,7 @@ async fn consent_stores_a_working_credential_and_shows_no_secret() {
     running.assert_private();
     let (status, page) = shown(&clicked(&url, "connect").await).await;
     assert_eq!(status, 200, "{page}");
-    assert!(page.contains("LoggedRequest in") && !page.contains(SECRET_MARKER), "{page}");
+    assert!(page.contains("Logged in") && !page.contains(SECRET_MARKER), "{page}");
     let ended = running.ended().await;
     ended.succeeded();
     for part in ["Account   1 (account-1.example.com, STANDARD", READ, WRITE, "version 1"] {

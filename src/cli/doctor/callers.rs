@@ -140,7 +140,7 @@ fn callers(config: &Config) -> CheckOutcome {
     if tls.is_none() {
         return CheckOutcome::warn(
             format!("calls to {listen} are not encrypted: tokens and data can be read in transit"),
-            "configure [grpc.tls], unless a service mesh encrypts",
+            "enable TLS with [grpc.tls], unless a service mesh encrypts",
         );
     }
     CheckOutcome::Ok(authenticated)

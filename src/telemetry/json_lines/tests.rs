@@ -1,3 +1,5 @@
+//! Tests of the lines of the log: valid JSON for any field, and the fields of all spans.
+
 use std::{io, sync::Arc};
 
 use parking_lot::Mutex;

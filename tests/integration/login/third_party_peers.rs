@@ -65,7 +65,7 @@ async fn a_real_chromium_goes_from_the_opened_url_to_the_last_page() {
         assert!(!page.contains(SECRET_MARKER), "{page}");
         if consent == Consent::Grants {
             ended.succeeded();
-            assert!(page.contains("LoggedRequest in"), "{page}");
+            assert!(page.contains("Logged in"), "{page}");
             assert!(setting.stored().is_some());
         } else {
             ended.failed_with(1, &["access was denied"]);

@@ -6,7 +6,7 @@ use std::future::Future;
 use tonic::{Request, Response, Status};
 
 use super::{convert, middleware::call_context::AuthorizedCall, pb};
-use crate::leads::{CallContext, Error, Service, Traced};
+use crate::leads::{CallContext, Error, LeadId, Service, Traced};
 
 /// Handler of LeadsService over the use cases of the domain.
 #[derive(Debug, Clone)]
@@ -34,6 +34,11 @@ impl LeadsHandler {
     }
 }
 
+/// Adds the id of the lead to a not-found error, since many clients show only the message.
+fn with_id<T>(result: Result<T, Error>, id: &LeadId) -> Result<T, Error> {
+    result.map_err(|error| error.with_lead_id(id.as_str()))
+}
+
 fn trace_ids<T>(inputs: &[Traced<T>]) -> Vec<String> {
     inputs.iter().map(|input| input.trace_id.clone()).collect()
 }
@@ -45,7 +50,9 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::GetLeadRequest>,
     ) -> Result<Response<pb::GetLeadResponse>, Status> {
         Self::run(request, |call, message| async move {
-            let lead = self.service.get(&call, convert::get(message)?).await?;
+            let get = convert::get(message)?;
+            let id = get.id.clone();
+            let lead = with_id(self.service.get(&call, get).await, &id)?;
             Ok(pb::GetLeadResponse { lead: Some(convert::lead(lead)) })
         })
         .await
@@ -81,7 +88,8 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
     ) -> Result<Response<pb::UpdateLeadResponse>, Status> {
         Self::run(request, |call, message| async move {
             let (update, request_id) = convert::update(message)?;
-            let lead = self.service.update(&call, request_id, update).await?;
+            let id = update.id.clone();
+            let lead = with_id(self.service.update(&call, request_id, update).await, &id)?;
             Ok(pb::UpdateLeadResponse { lead: Some(convert::lead(lead)) })
         })
         .await
@@ -93,7 +101,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
     ) -> Result<Response<pb::ArchiveLeadResponse>, Status> {
         Self::run(request, |call, message| async move {
             let (id, request_id) = convert::archive(&message)?;
-            self.service.archive(&call, request_id, id).await?;
+            with_id(self.service.archive(&call, request_id, id.clone()).await, &id)?;
             Ok(pb::ArchiveLeadResponse {})
         })
         .await
@@ -130,8 +138,10 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
     ) -> Result<Response<pb::BatchGetLeadsResponse>, Status> {
         Self::run(request, |call, message| async move {
             let batch = convert::batch_get(message, self.max_batch_inputs)?;
-            let results = self.service.batch_get(&call, batch).await?;
-            let results = results.into_iter().map(convert::read_result).collect();
+            let ids = batch.ids.clone();
+            let results = self.service.batch_get(&call, batch).await?.into_iter().zip(&ids);
+            let results = results.map(|(result, id)| convert::read_result(with_id(result, id)));
+            let results = results.collect();
             Ok(pb::BatchGetLeadsResponse { results })
         })
         .await
@@ -159,8 +169,10 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         Self::run(request, |call, message| async move {
             let (inputs, request_id) = convert::batch_update(message, self.max_batch_inputs)?;
             let traces = trace_ids(&inputs);
+            let ids: Vec<LeadId> = inputs.iter().map(|input| input.input.id.clone()).collect();
             let results = self.service.batch_update(&call, request_id, inputs).await?;
-            let results = results.into_iter().zip(traces);
+            let results = results.into_iter().zip(&ids).map(|(result, id)| with_id(result, id));
+            let results = results.zip(traces);
             let results = results.map(|(result, id)| convert::write_result(result, id)).collect();
             Ok(pb::BatchUpdateLeadsResponse { results })
         })
@@ -188,8 +200,10 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
     ) -> Result<Response<pb::BatchArchiveLeadsResponse>, Status> {
         Self::run(request, |call, message| async move {
             let (ids, request_id) = convert::batch_archive(&message, self.max_batch_inputs)?;
-            let results = self.service.batch_archive(&call, request_id, ids).await?;
-            let results = results.iter().map(convert::archive_result).collect();
+            let results = self.service.batch_archive(&call, request_id, ids.clone()).await?;
+            let results = results.into_iter().zip(&ids);
+            let results = results.map(|(result, id)| convert::archive_result(&with_id(result, id)));
+            let results = results.collect();
             Ok(pb::BatchArchiveLeadsResponse { results })
         })
         .await

@@ -180,6 +180,16 @@ impl Error {
         self
     }
 
+    /// Adds the id of the lead to the message of a not-found error; other errors are unchanged. Errors
+    /// that calls share have no id.
+    #[must_use]
+    pub fn with_lead_id(mut self, id: &str) -> Self {
+        if self.0.reason == Reason::LeadNotFound {
+            self.0.message = format!("HubSpot has no lead {id}");
+        }
+        self
+    }
+
     /// Adds the affected inputs of a batch.
     #[must_use]
     pub fn with_affected_inputs(mut self, affected_inputs: AffectedInputs) -> Self {

@@ -10,6 +10,9 @@ fn a_missing_lead_has_the_facts_of_hubspots_404() {
     assert_eq!(error.reason(), Reason::LeadNotFound);
     assert_eq!(error.upstream().http_status, Some(404));
     assert_eq!(error.upstream().category.as_deref(), Some("OBJECT_NOT_FOUND"));
+    assert_eq!(error.with_lead_id("7").message(), "HubSpot has no lead 7");
+    let other = Error::new(Reason::Conflict, "conflict");
+    assert_eq!(other.clone().with_lead_id("7"), other);
 }
 
 #[test]

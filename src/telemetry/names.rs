@@ -51,7 +51,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("attempts", "number of attempts until success"),
     ("audit.inputs", "number of inputs of a write"),
     ("audit.operation", "RPC of the write, such as UpdateLead"),
-    ("audit.outcome", "outcome of the write: OK or an error reason"),
+    ("audit.outcome", "outcome of the write: OK, PARTIAL (of a batch) or an error reason"),
     ("audit.outcomes", "outcomes of a batch write, with the number of inputs of each"),
     (
         "audit.replayed",

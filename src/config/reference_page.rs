@@ -18,7 +18,7 @@ Precedence, highest first:
 
 Rules:
 
-- Unknown keys are errors. All errors are reported at once, before a socket opens.
+- Unknown keys are errors. A renamed key is an error that names the new key. All errors are reported at once, before a socket opens.
 - Durations and sizes are strings with a unit: `250ms`, `5s`, `10m`, `1h`; `64KiB`, `4MiB`, `1GiB`.
 - The configuration contains no secrets, only their paths in Vault or their files.
 

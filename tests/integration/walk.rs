@@ -295,6 +295,20 @@ async fn the_cookbooks_call_with_a_token_is_let_in() {
     assert_eq!(terminal.walk(&page, |block| block.info == "sh auth").await, 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs grpcurl and curl"]
+async fn commands_of_the_operations_page_succeed_or_are_marked_as_needing_a_cluster() {
+    let dev = Dev::start(LEADSD).await;
+    let mut terminal = Terminal::new(&[("grpcurl", grpcurl()), ("leadsd", LEADSD.into())]);
+    terminal.replace("127.0.0.1:50051", &dev.address("gRPC"));
+    terminal.replace("127.0.0.1:9090", &dev.address("admin"));
+    let page = blocks("docs/OPERATIONS.md");
+    let marked = |block: &Block| matches!(block.info.as_str(), "sh" | "sh cluster");
+    assert!(page.iter().filter(|block| block.language() == "sh").all(marked));
+    let pasted = terminal.walk(&page, |block| block.info == "sh").await;
+    assert!(pasted >= 10, "{pasted} blocks");
+}
+
 #[test]
 fn using_page_names_only_existing_reasons() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

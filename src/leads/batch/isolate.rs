@@ -127,15 +127,15 @@ pub(super) fn isolate<I: BatchInput>(
 }
 
 fn internal(what: &str) -> Error {
-    Error::new(Reason::Internal, "the service lost track of an input")
+    Error::new(Reason::Internal, "internal error: an input of the batch has no outcome")
         .with_internal(what)
         .with_side_effect(SideEffect::Possible)
 }
 
 fn not_sent_individually(rejection: &Error) -> Error {
     let message = format!(
-        "HubSpot refused a batch that held this input together with others that are at fault, and \
-         too many were to try each alone; nothing was written for it. HubSpot said: {}",
+        "HubSpot rejected the batch because of other inputs, and it has too many to send each \
+         individually; this input was not written; send it in a smaller batch. HubSpot's error: {}",
         rejection.message()
     );
     Error::new(Reason::BatchRejected, message).with_upstream(rejection.upstream().clone())

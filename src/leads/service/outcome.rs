@@ -139,7 +139,7 @@ pub(super) fn upserted(outcome: Outcome) -> Result<Upserted, Error> {
 
 /// An input without an outcome.
 pub(super) fn lost() -> Error {
-    Error::new(Reason::Internal, "the service lost track of an input")
+    Error::new(Reason::Internal, "internal error: an input of the batch has no outcome")
         .with_side_effect(SideEffect::Possible)
 }
 

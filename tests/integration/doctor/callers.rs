@@ -194,7 +194,7 @@ async fn redis_primary_replica_and_password_are_distinguished() {
     let good = found(&format!("redis://127.0.0.1:{port}/0")).await;
     assert!(good["found"].as_str().unwrap().starts_with("Redis 7"), "{good}");
     let replica = found(&format!("redis://127.0.0.1:{other}/0")).await;
-    assert!(replica["cause"].as_str().unwrap().contains("is a replica"), "{replica}");
+    assert!(replica["cause"].as_str().unwrap().contains("read-only replica"), "{replica}");
     let unknown = found(&format!("redis://127.0.0.1:{locked}/0")).await;
     assert_eq!(unknown["result"], "fail", "{unknown}");
     let known = found(&format!("file redis://:hush-redis@127.0.0.1:{locked}/0")).await;

@@ -195,7 +195,7 @@ async fn a_real_openbao_is_understood_and_its_faults_are_named() {
     world.vault_keys = "mount = \"old\"".to_owned();
     let said = world.diagnose().await;
     assert_eq!(said.with("fail"), ["vault.engine"], "{:#}", said.report);
-    assert!(said.check_result("vault.engine")["cause"].as_str().unwrap().contains("of version 1"));
+    assert!(said.check_result("vault.engine")["cause"].as_str().unwrap().contains("has version 1"));
     world.vault_keys = "mount = \"nowhere\"".to_owned();
     assert_eq!(world.diagnose().await.with("fail"), ["vault.engine"]);
     // The policy does not cover the secret, or its metadata.

@@ -295,6 +295,30 @@ async fn the_cookbooks_call_with_a_token_is_let_in() {
     assert_eq!(terminal.walk(&page, |block| block.info == "sh auth").await, 1);
 }
 
+#[test]
+fn other_commands_of_the_readme_are_those_that_other_tests_execute() {
+    let setup = blocks("docs/SETUP.md");
+    let in_setup = |command: &str| {
+        let same = |block: &Block| block.text.lines().any(|line| line.trim() == command);
+        setup.iter().any(|block| block.language() == "sh" && same(block))
+    };
+    let mut checked = 0;
+    let readme = blocks("README.md");
+    // The calls with grpcurl are pasted by a test of their own.
+    let is_other = |block: &&Block| block.info == "sh" && !block.text.contains("grpcurl");
+    for block in readme.iter().filter(is_other) {
+        for line in block.text.lines() {
+            let command = line.split("  #").next().unwrap_or(line).trim();
+            let command = command.replacen("cargo run -- ", "leadsd ", 1);
+            // `Dev::start` executes the first, and `cargo test` this test.
+            let is_known = matches!(command.as_str(), "leadsd dev" | "cargo test");
+            assert!(is_known || in_setup(&command), "no test executes {command}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 5, "{checked} commands");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs grpcurl and curl"]
 async fn commands_of_the_operations_page_succeed_or_are_marked_as_needing_a_cluster() {

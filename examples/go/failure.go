@@ -52,9 +52,9 @@ func (f Failure) String() string {
 	return text
 }
 
-// Retry repeats a call that is safe to repeat: a read, an update, an archive, or a write with a
-// request id. It waits for the stated delay, or else with exponential backoff, and never past the
-// deadline.
+// Retry repeats a call that is safe to repeat: a read, an update, an upsert, an archive, or a create
+// whose repeat leadsd recognizes ("Safe creates" in docs/USING.md). It waits for the stated delay, or
+// else with exponential backoff, and never past the deadline.
 func Retry(ctx context.Context, call func(context.Context) error) error {
 	pause := 200 * time.Millisecond
 	for attempt := 1; ; attempt++ {

@@ -35,8 +35,9 @@ export class Failure {
   }
 }
 
-// Retries a call that is safe to repeat: a read, an update, an archive, or a write with a request
-// id. Waits for the stated delay, or else with exponential backoff.
+// Retries a call that is safe to repeat: a read, an update, an upsert, an archive, or a create whose
+// repeat leadsd recognizes ("Safe creates" in docs/USING.md). Waits for the stated delay, or else
+// with exponential backoff.
 export async function retry(attempt, attempts = 5) {
   for (let number = 1, pause = 200; ; number += 1, pause *= 2) {
     try {

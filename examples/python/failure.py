@@ -55,8 +55,9 @@ class Failure:
 
 
 def retry(call: Callable[[], T], attempts: int = 5) -> T:
-    """Retries a call that is safe to repeat: a read, an update, an archive, or a write with a
-    request id. Waits for the stated delay, or else with exponential backoff."""
+    """Retries a call that is safe to repeat: a read, an update, an upsert, an archive, or a create
+    whose repeat leadsd recognizes ("Safe creates" in docs/USING.md). Waits for the stated delay, or
+    else with exponential backoff."""
     pause = 0.2
     for attempt in range(1, attempts + 1):
         try:

@@ -56,8 +56,9 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Retries a call that is safe to repeat: a read, an update, an archive, or a write with a request
-/// id. Waits for the stated delay, or else with exponential backoff.
+/// Retries a call that is safe to repeat: a read, an update, an upsert, an archive, or a create whose
+/// repeat leadsd recognizes ("Safe creates" in docs/USING.md). Waits for the stated delay, or else
+/// with exponential backoff.
 pub async fn retry<T>(mut call: impl AsyncFnMut() -> Result<T, Status>) -> Result<T, Status> {
     let mut pause = Duration::from_millis(200);
     for _ in 1..ATTEMPTS {

@@ -65,8 +65,9 @@ record Failure(
   }
 
   /**
-   * Retries a call that is safe to repeat: a read, an update, an archive, or a write with a request
-   * id. Waits for the stated delay, or else with exponential backoff.
+   * Retries a call that is safe to repeat: a read, an update, an upsert, an archive, or a create
+   * whose repeat leadsd recognizes ("Safe creates" in docs/USING.md). Waits for the stated delay, or
+   * else with exponential backoff.
    */
   static <T> T retry(Callable<T> call) throws Exception {
     var pause = Duration.ofMillis(200);

@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,7 +14,7 @@ use prost::Message as _;
 use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tonic::Code;
 
-use super::DESCRIPTORS;
+use super::{DESCRIPTORS, transport::call_state::MessageCounters};
 use crate::telemetry::histogram::Histogram;
 
 /// Names of the gRPC codes, by number.
@@ -102,6 +105,8 @@ pub(crate) struct Method {
     started: AtomicU64,
     handled: [AtomicU64; CODES.len()],
     took: Histogram,
+    /// Shared with the calls, whose bodies count.
+    pub(crate) messages: Arc<MessageCounters>,
 }
 
 /// Snapshot of the metrics of a method.
@@ -119,6 +124,10 @@ pub struct MethodSnapshot {
     pub handled: Vec<(&'static str, u64)>,
     /// Duration of the finished calls.
     pub took: Histogram,
+    /// Number of request messages that were read completely.
+    pub received: u64,
+    /// Number of response messages that were passed to HTTP/2.
+    pub sent: u64,
 }
 
 // === impl Methods ===
@@ -194,6 +203,7 @@ impl Method {
             started: AtomicU64::new(0),
             handled: Default::default(),
             took: Histogram::default(),
+            messages: Arc::default(),
         }
     }
 
@@ -225,6 +235,8 @@ impl Method {
             started: self.started.load(Ordering::Relaxed),
             handled,
             took: self.took.clone(),
+            received: self.messages.received(),
+            sent: self.messages.sent(),
         }
     }
 }

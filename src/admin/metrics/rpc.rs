@@ -25,6 +25,16 @@ const HANDLING_SECONDS: Metric = histogram(
     METHOD_LABELS,
     "Time from the headers of a call to the end of its response",
 );
+const MSG_RECEIVED: Metric = counter(
+    "grpc_server_msg_received",
+    METHOD_LABELS,
+    "Request messages that were read completely",
+);
+const MSG_SENT: Metric = counter(
+    "grpc_server_msg_sent",
+    METHOD_LABELS,
+    "Response messages passed to HTTP/2; an error has none",
+);
 const IN_FLIGHT: Metric = gauge(
     "leadsd_grpc_in_flight",
     METHOD_LABELS,
@@ -58,6 +68,8 @@ pub(super) const ALL: &[Metric] = &[
     STARTED,
     HANDLED,
     HANDLING_SECONDS,
+    MSG_RECEIVED,
+    MSG_SENT,
     IN_FLIGHT,
     ADMISSION_LIMIT,
     ADMISSION_USED,
@@ -98,6 +110,8 @@ impl Collector for RpcCollector {
             })
         });
         writer.samples(HANDLED, handled)?;
+        writer.samples(MSG_RECEIVED, each(|method| count(method.received)))?;
+        writer.samples(MSG_SENT, each(|method| count(method.sent)))?;
         writer.samples(IN_FLIGHT, each(in_flight))?;
         let limit = |value: fn(&LimitSnapshot) -> usize| {
             limits.iter().map(move |limit| ([limit.name], count(value(limit) as u64)))

@@ -144,6 +144,7 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
             parent,
             guard,
             connection: Arc::clone(&self.connection),
+            messages: Arc::clone(&method.messages),
         }));
         self.handover.put(Arc::clone(&state));
         let log = AccessLog::new(Arc::clone(policy), number, &parts, Arc::clone(&state));

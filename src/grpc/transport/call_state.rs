@@ -3,7 +3,10 @@
 //!
 //! Handlers get a [`crate::leads::CallContext`] instead, which is built from it after authorization.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use tokio::time::Instant;
 use tonic::Status;
@@ -35,6 +38,8 @@ pub(crate) struct CallState {
     pub(crate) guard: CallGuard,
     /// Connection of the call.
     pub(crate) connection: Arc<ConnInfo>,
+    /// Message counts of the method.
+    pub(crate) messages: Arc<MessageCounters>,
     /// Deadline for sending the response, set when the response starts.
     pub(crate) send_deadline: SendDeadline,
     /// Set by authorization.
@@ -56,6 +61,42 @@ pub(crate) struct NewCall {
     pub(crate) trace: TraceContext,
     pub(crate) guard: CallGuard,
     pub(crate) connection: Arc<ConnInfo>,
+    pub(crate) messages: Arc<MessageCounters>,
+}
+
+/// Numbers of complete messages of all calls of one method.
+#[derive(Debug, Default)]
+pub(crate) struct MessageCounters {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+// === impl MessageCounters ===
+
+impl MessageCounters {
+    /// Adds request messages that arrived.
+    pub(crate) fn on_received(&self, messages: u64) {
+        if messages > 0 {
+            self.received.fetch_add(messages, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds response messages that were passed to HTTP/2.
+    pub(crate) fn on_sent(&self, messages: u64) {
+        if messages > 0 {
+            self.sent.fetch_add(messages, Ordering::Relaxed);
+        }
+    }
+
+    /// Number of request messages.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Number of response messages.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
 }
 
 // === impl CallState ===
@@ -71,6 +112,7 @@ impl CallState {
             trace,
             guard,
             connection,
+            messages,
         } = call;
         Self {
             request_id,
@@ -82,6 +124,7 @@ impl CallState {
             cost: Arc::default(),
             guard,
             connection,
+            messages,
             send_deadline: SendDeadline::default(),
             caller: OnceLock::new(),
             portal: OnceLock::new(),
@@ -167,6 +210,7 @@ pub(crate) mod testing {
             trace: TraceContext::root(0.0),
             guard: admission.admit(&connection, is_probe, 0).expect("a free slot"),
             connection,
+            messages: Arc::default(),
         })
     }
 }

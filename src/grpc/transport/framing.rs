@@ -15,6 +15,8 @@ pub(crate) struct FrameTracker {
     open: usize,
     /// Size of the largest complete message in bytes, including its prefix.
     largest: usize,
+    /// Number of complete messages since [`take_complete`](Self::take_complete).
+    complete: u64,
 }
 
 // === impl FrameTracker ===
@@ -29,6 +31,11 @@ impl FrameTracker {
     /// Records the uncompressed size of a complete message, without its prefix.
     pub(crate) fn on_decompressed(&mut self, message: usize) {
         self.largest = self.largest.max(message.saturating_add(PREFIX));
+    }
+
+    /// Returns the number of messages that were completed since the last call.
+    pub(crate) fn take_complete(&mut self) -> u64 {
+        std::mem::take(&mut self.complete)
     }
 
     /// Adds data. Errors with the length of a message that exceeds the maximum.
@@ -56,6 +63,7 @@ impl FrameTracker {
             data = &data[take..];
             if self.missing == 0 {
                 self.largest = self.largest.max(self.open);
+                self.complete += 1;
                 (self.prefix_len, self.open) = (0, 0);
             }
         }
@@ -99,20 +107,24 @@ mod tests {
             let bytes = encoded(&lengths);
             let mut tracker = FrameTracker::default();
             let (mut at, mut cuts) = (0, cuts.into_iter().cycle());
+            let mut counted = 0;
             while at < bytes.len() {
                 let end = (at + cuts.next().unwrap()).min(bytes.len());
                 prop_assert_eq!(tracker.add(&bytes[at..end], 40), Ok(()));
+                counted += tracker.take_complete();
                 at = end;
                 // Bytes after the last complete message are open.
-                let (mut complete, mut largest) = (0, 0);
+                let (mut complete, mut largest, mut messages) = (0, 0, 0);
                 for length in &lengths {
                     if complete + PREFIX + length > at {
                         break;
                     }
                     complete += PREFIX + length;
                     largest = largest.max(PREFIX + length);
+                    messages += 1;
                 }
                 prop_assert_eq!((tracker.open, tracker.largest), (at - complete, largest));
+                prop_assert_eq!(counted, messages);
             }
         }
 

@@ -69,6 +69,7 @@ impl<B> MeteredBody<B> {
             );
             return Err(too_large(call, text));
         }
+        call.messages.on_received(frames.take_complete());
         let Some(decompressor) = decompressor else { return Ok(data) };
         let base = frames.footprint(0);
         let out = decompressor.add(&data, |bytes| match is_charged {

@@ -13,7 +13,7 @@ use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use tokio::sync::watch;
 use tonic::{Code, Status, body::Body};
 
-use super::call_state::CallState;
+use super::{call_state::CallState, framing::FrameTracker};
 use crate::grpc::status;
 
 /// Header with the gRPC code: in the headers of a response without a body, else in the trailers.
@@ -34,6 +34,8 @@ pub(crate) struct ResponseBody<O> {
     inner: Body,
     /// Part of a large message that is not passed to HTTP/2 yet.
     pending: Bytes,
+    /// Counts the messages.
+    frames: FrameTracker,
     call: Arc<CallState>,
     /// `None` after the end.
     observer: Option<O>,
@@ -48,12 +50,14 @@ type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 impl<O: ResponseObserver> ResponseBody<O> {
     /// Wraps a body whose end is observed.
     pub(crate) fn new(inner: Body, call: Arc<CallState>, observer: O) -> Self {
-        Self { inner, pending: Bytes::new(), call, observer: Some(observer), closing: None }
+        let frames = FrameTracker::default();
+        Self { inner, pending: Bytes::new(), frames, call, observer: Some(observer), closing: None }
     }
 
     /// Wraps the body of a response that ended with its headers.
     pub(crate) fn ended(inner: Body, call: Arc<CallState>) -> Self {
-        Self { inner, pending: Bytes::new(), call, observer: None, closing: None }
+        let frames = FrameTracker::default();
+        Self { inner, pending: Bytes::new(), frames, call, observer: None, closing: None }
     }
 
     /// Ends the body when the connection is closing and no data is pending. Otherwise a client with a
@@ -64,6 +68,14 @@ impl<O: ResponseObserver> ResponseBody<O> {
             let _ = closing.wait_for(|closing| *closing).await;
         }));
         self
+    }
+
+    /// Counts the messages that this data completes.
+    fn count_messages(&mut self, data: &[u8]) {
+        // Messages of the service's own handlers have no maximum here.
+        if self.frames.add(data, usize::MAX).is_ok() {
+            self.call.messages.on_sent(self.frames.take_complete());
+        }
     }
 
     fn next_chunk(&mut self, mut data: Bytes) -> Frame<Bytes> {
@@ -114,7 +126,10 @@ impl<O: ResponseObserver> HttpBody for ResponseBody<O> {
             }
         };
         Poll::Ready(Some(Ok(match frame.into_data() {
-            Ok(data) => self.next_chunk(data),
+            Ok(data) => {
+                self.count_messages(&data);
+                self.next_chunk(data)
+            }
             Err(frame) => {
                 let code = frame.trailers_ref().and_then(grpc_code).unwrap_or(Code::Unknown);
                 self.end(code);

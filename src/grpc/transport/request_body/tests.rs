@@ -108,9 +108,11 @@ async fn a_second_message_is_charged_beside_the_first() {
     let admission = admission(1_000_000);
     let call = Arc::new(call(&admission, false, Instant::now()));
     let frames = [framed(0, &[7; 1_000]), framed(0, &[7; 500])[..400].to_vec()];
-    let mut body = metered(Scripted::new(frames), None, call);
+    let mut body = metered(Scripted::new(frames), None, Arc::clone(&call));
     read_all(&mut body).await.unwrap();
     assert_eq!(used(&admission), 1_005 + 400);
+    // The second is not complete.
+    assert_eq!((call.messages.received(), call.messages.sent()), (1, 0));
 }
 
 #[tokio::test]

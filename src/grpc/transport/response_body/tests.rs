@@ -105,6 +105,20 @@ async fn a_large_message_is_sent_in_chunks_and_the_rest_is_charged() {
 }
 
 #[tokio::test]
+async fn messages_are_counted_when_their_last_byte_is_passed_on() {
+    let world = World::new();
+    let framed = [&[0, 0, 0, 0, 2][..], b"ab", &[0, 0, 0, 0, 0], &[0, 0, 0, 0, 1], b"c"].concat();
+    let frames = [&framed[..3], &framed[3..6], &framed[6..12], &framed[12..]];
+    let frames = frames.map(|part| Frame::data(Bytes::copy_from_slice(part)));
+    let mut body = world.body(frames.into_iter().chain([trailers("0")]), false);
+    let counters = Arc::clone(&body.call.messages);
+    for sent in [0, 0, 2, 3, 3] {
+        next(&mut body).await.unwrap();
+        assert_eq!((counters.sent(), counters.received()), (sent, 0));
+    }
+}
+
+#[tokio::test]
 async fn the_code_is_the_one_in_the_trailers() {
     for (sent, code) in [("0", Code::Ok), ("5", Code::NotFound), ("x", Code::Unknown)] {
         let world = World::new();

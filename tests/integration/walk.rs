@@ -304,7 +304,7 @@ fn other_commands_of_the_readme_are_those_that_other_tests_execute() {
     };
     let mut checked = 0;
     let readme = blocks("README.md");
-    // The calls with grpcurl are pasted by a test of their own.
+    // Another test pastes the calls with grpcurl.
     let is_other = |block: &&Block| block.info == "sh" && !block.text.contains("grpcurl");
     for block in readme.iter().filter(is_other) {
         for line in block.text.lines() {

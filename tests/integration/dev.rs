@@ -71,6 +71,17 @@ impl Dev {
         let found = tokio::time::timeout(PATIENCE, found).await;
         found.unwrap_or_else(|_| panic!("no {beginning:?} in {}", self.printed.lock().unwrap()))
     }
+
+    /// Waits until a line of the log contains this.
+    async fn logged(&self, message: &str) {
+        let found = async {
+            while !self.printed.lock().unwrap().contains(message) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, found).await;
+        found.unwrap_or_else(|_| panic!("no {message:?} in {}", self.printed.lock().unwrap()));
+    }
 }
 
 impl Drop for Dev {
@@ -104,7 +115,7 @@ async fn works(dev: &Dev, hubspot: &FakeHubspot) {
     leads.create_lead(request).await.unwrap();
     assert!(hubspot.lead_names().contains(&"A real one".to_owned()), "it is in that HubSpot");
     // The log has a writer thread: the line may follow the response.
-    dev.said("Portal added").await;
+    dev.logged("Portal added").await;
     let all = dev.printed.lock().unwrap().clone();
     assert!(!all.contains(SECRET_MARKER), "a secret was printed: {all}");
     assert!(!all.contains('\u{1b}'), "colours in a pipe: {all}");

@@ -8,15 +8,15 @@ max_subject=72
 imperative='bring|embed|exceed|feed|need|proceed|ring|seed|shed|speed|spring|string|succeed'
 imperative+='|alias|bias|canvas|focus'
 
-# Prints why a subject is not `area: imperative sentence`; prints nothing if it is.
+# Prints why a subject is not `area: imperative sentence` with one area; prints nothing if it is.
 subject_fault() {
   local subject=$1 area='[a-z0-9][a-z0-9_./-]*' sentence first
   if [ "${#subject}" -gt "$max_subject" ]; then
     echo "${#subject} characters (limit $max_subject)"
-  elif ! [[ $subject =~ ^$area(,\ $area)*:\ ([^ ].*)$ ]]; then
-    echo "not \`area: imperative sentence\` with an area in lower case"
+  elif ! [[ $subject =~ ^$area:\ ([^ ].*)$ ]]; then
+    echo "not \`area: imperative sentence\` with one area in lower case"
   else
-    sentence=${BASH_REMATCH[2]}
+    sentence=${BASH_REMATCH[1]}
     first=$(tr '[:upper:]' '[:lower:]' <<<"${sentence%%[^[:alnum:]]*}")
     if [[ $sentence == *[.!?] ]]; then
       echo "ends with punctuation"

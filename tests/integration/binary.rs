@@ -176,7 +176,7 @@ async fn environment_variables_of_vault_tools_are_ignored() {
         &file,
         &[
             ("VAULT_ADDR", "http://127.0.0.1:1"),
-            ("VAULT_TOKEN", "somebody-elses"),
+            ("VAULT_TOKEN", "token-of-another-user"),
             ("VAULT_NAMESPACE", "elsewhere"),
             ("VAULT_CACERT", "/nonexistent/ca.pem"),
             ("VAULT_CAPATH", "/nonexistent"),

@@ -148,7 +148,7 @@ async fn a_client_certificate_opens_a_real_openbao_behind_tls() {
     let role = json!({"certificate": authority.pem(), "token_policies": "leadsd"});
     bao.post("auth/cert/certs/leadsd", role.clone()).await;
     let mut other = role;
-    other["allowed_common_names"] = json!(["somebody-else"]);
+    other["allowed_common_names"] = json!(["other.internal"]);
     bao.post("auth/cert/certs/other", other).await;
     let secret = json!({"data": {"access_token": "pat-1"}});
     bao.post("secret/data/hubspot/default", secret).await;

@@ -171,7 +171,7 @@ fn words(text: &str) -> Vec<(usize, String)> {
     let lower = |word: &str| if word == "None" { word.to_owned() } else { word.to_lowercase() };
     for (number, line) in text.lines().enumerate() {
         let mut is_function = false;
-        for part in line.split(|c: char| c.is_whitespace() || "\"*/#<>|".contains(c)) {
+        for part in line.split(|c: char| c.is_whitespace() || "\"*/#<>|=-".contains(c)) {
             let ends = part.ends_with(['.', ',', ';', ':', '!', '?', '(', ')', '{', '}', '[', ']']);
             let word = part.trim_matches(|c: char| !c.is_alphanumeric() && c != '_' && c != '`');
             if !word.is_empty() {
@@ -199,6 +199,7 @@ fn each_banned_phrase_is_found() {
             format!("// {capital}, x.\n"),
             format!("# \"{phrase}\"\n"),
             format!("let a = \"x {phrase}\";\n"),
+            format!("let a = \"x={}-y\";\n", phrase.replace(' ', "-")),
             format!("    /// It {wrapped}.\n"),
             format!("fn a_{}_b() {{}}\n", phrase.replace(' ', "_")),
         ] {

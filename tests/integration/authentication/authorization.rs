@@ -330,7 +330,7 @@ async fn work(world: &World, channel: Channel, metadata: &Metadata) {
 async fn every_authentication_method_yields_identity_and_weight() {
     let world = World::start().await;
     let channel = world.connect().await;
-    let spoof = ("leadsd-caller", "somebody-else".to_owned());
+    let spoof = ("leadsd-caller", "other-caller".to_owned());
     let token = world.issuer.token("writer", json!({}));
     world.app.logs.forbid(&token);
     work(&world, world.connect_as("writer").await, &vec![spoof.clone()]).await;

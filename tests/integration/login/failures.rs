@@ -22,7 +22,7 @@ async fn redirect_of_another_login_is_rejected() {
     let (running, url) = setting.asking(&[]).await;
     let right = clicked(&url, "connect").await;
     let mut foreign = url::Url::parse(&right).unwrap();
-    foreign.set_query(Some("code=abc&state=of-somebody-else"));
+    foreign.set_query(Some("code=abc&state=of-another-login"));
     let (status, page) = shown(foreign.as_str()).await;
     assert_eq!(status, 400);
     assert!(page.contains("Redirect of another login"), "{page}");
@@ -91,7 +91,7 @@ async fn used_or_foreign_code_is_rejected() {
     fault.failed_with(1, &["BAD_REDIRECT_URI", mine, "register exactly this URL"]);
     paste(other, &first).await.succeeded();
     paste(other, &first).await.failed_with(1, &["BAD_AUTH_CODE"]);
-    let foreign = format!("{mine}?code=abc&state=of-somebody-else");
+    let foreign = format!("{mine}?code=abc&state=of-another-login");
     paste(mine, &foreign).await.failed_with(1, &["belongs to another login"]);
     let hint = paste(mine, "").await;
     hint.failed_with(1, &["empty"]);

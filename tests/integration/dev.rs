@@ -4,13 +4,13 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::Arc,
 };
 
 use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
 use leadsd_base::{secret::SECRET_MARKER, time::SystemClock};
 use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
+use tokio::sync::watch;
 
 use crate::{
     harness::{LEADSD, PATIENCE, properties, wait_ready},
@@ -23,7 +23,7 @@ const FREE: &str = "127.0.0.1:0";
 struct Dev {
     child: Child,
     stdin: Option<ChildStdin>,
-    printed: Arc<Mutex<String>>,
+    printed: watch::Receiver<String>,
 }
 
 // === impl Dev ===
@@ -36,16 +36,15 @@ impl Dev {
         command.args(["--upstream", &upstream]).args(arguments).env_clear().env("PATH", "");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let printed = Arc::new(Mutex::new(String::new()));
+        let (print, printed) = watch::channel(String::new());
+        let print = Arc::new(print);
         let out: Box<dyn std::io::Read + Send> = Box::new(child.stdout.take().unwrap());
         let err: Box<dyn std::io::Read + Send> = Box::new(child.stderr.take().unwrap());
         for side in [out, err] {
-            let kept = Arc::clone(&printed);
+            let print = Arc::clone(&print);
             std::thread::spawn(move || {
                 for line in BufReader::new(side).lines().map_while(Result::ok) {
-                    let mut all = kept.lock().unwrap();
-                    all.push_str(&line);
-                    all.push('\n');
+                    print.send_modify(|all| all.push_str(&(line + "\n")));
                 }
             });
         }
@@ -58,29 +57,25 @@ impl Dev {
 
     /// Rest of the printed line with this prefix.
     async fn said(&self, beginning: &str) -> String {
-        let found = async {
-            loop {
-                let all = self.printed.lock().unwrap().clone();
-                let whole = all.rsplit_once('\n').map_or("", |(whole, _)| whole);
-                if let Some(rest) = whole.lines().find_map(|line| line.strip_prefix(beginning)) {
-                    return rest.trim().to_owned();
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+        let rest = |all: &str| {
+            let rest = all.lines().find_map(|line| line.strip_prefix(beginning));
+            rest.map(|rest| rest.trim().to_owned())
         };
-        let found = tokio::time::timeout(PATIENCE, found).await;
-        found.unwrap_or_else(|_| panic!("no {beginning:?} in {}", self.printed.lock().unwrap()))
+        let all = self.printed_until(beginning, |all| rest(all).is_some()).await;
+        rest(&all).unwrap()
     }
 
-    /// Waits until a line of the log contains this.
-    async fn logged(&self, message: &str) {
-        let found = async {
-            while !self.printed.lock().unwrap().contains(message) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let found = tokio::time::timeout(PATIENCE, found).await;
-        found.unwrap_or_else(|_| panic!("no {message:?} in {}", self.printed.lock().unwrap()));
+    /// Waits until a line of the log contains this; returns the whole output.
+    async fn logged(&self, message: &str) -> String {
+        self.printed_until(message, |all| all.contains(message)).await
+    }
+
+    /// Output once it contains what is wanted.
+    async fn printed_until(&self, wanted: &str, is_there: impl Fn(&str) -> bool) -> String {
+        let mut printed = self.printed.clone();
+        let found = tokio::time::timeout(PATIENCE, printed.wait_for(|all| is_there(all))).await;
+        let found = found.ok().and_then(Result::ok).map(|all| all.clone());
+        found.unwrap_or_else(|| panic!("no {wanted:?} in {}", self.printed.borrow().as_str()))
     }
 }
 
@@ -99,7 +94,7 @@ async fn upstream() -> FakeHubspot {
 /// Asserts that calls succeed, that the banner warns of real calls, and that no secret was printed.
 async fn works(dev: &Dev, hubspot: &FakeHubspot) {
     let grpc = dev.said("gRPC ").await;
-    let all = dev.printed.lock().unwrap().clone();
+    let all = dev.printed.borrow().clone();
     assert!(all.contains("CALLS ARE REAL") && all.contains("(REAL)"), "{all}");
     assert!(!all.contains("nothing leaves this machine"), "{all}");
     assert!(all.contains("Stored    in memory only") && !all.contains("secret/data"), "{all}");
@@ -115,8 +110,7 @@ async fn works(dev: &Dev, hubspot: &FakeHubspot) {
     leads.create_lead(request).await.unwrap();
     assert!(hubspot.lead_names().contains(&"A real one".to_owned()), "it is in that HubSpot");
     // The log has a writer thread: the line may follow the response.
-    dev.logged("Portal added").await;
-    let all = dev.printed.lock().unwrap().clone();
+    let all = dev.logged("Portal added").await;
     assert!(!all.contains(SECRET_MARKER), "a secret was printed: {all}");
     assert!(!all.contains('\u{1b}'), "colours in a pipe: {all}");
     for file in ["cmdline", "environ"] {
@@ -160,7 +154,7 @@ async fn dev_without_a_credential_does_not_serve() {
     let said = dev.said("leadsd: ").await;
     assert!(said.contains("rejected the access token"), "{said}");
     assert_eq!(dev.child.wait().unwrap().code(), Some(1));
-    assert!(!dev.printed.lock().unwrap().contains("gRPC"));
+    assert!(!dev.printed.borrow().contains("gRPC"));
     let mut dev = Dev::start(&hubspot, &["--hubspot", FREE]);
     assert_eq!(dev.child.wait().unwrap().code(), Some(64), "there are no two HubSpots");
     let mut command = Command::new(LEADSD);

@@ -56,39 +56,44 @@ impl RateLimits {
             },
             daily: self.daily,
             daily_remaining: self.daily_remaining,
-            rate_limited: error.and_then(|error| match error.reason() {
-                Reason::RateLimited => {
-                    Some(RateLimited::Bucket(error.retry_after().unwrap_or(DEFAULT_BLOCK)))
-                }
-                Reason::DailyLimitReached => Some(RateLimited::Daily),
-                Reason::InvalidRequest
-                | Reason::UnknownPortal
-                | Reason::InvalidPageToken
-                | Reason::SearchWindowExceeded
-                | Reason::RequestIdReused
-                | Reason::LeadNotFound
-                | Reason::ValidationFailed
-                | Reason::AlreadyExists
-                | Reason::Conflict
-                | Reason::MissingScopes
-                | Reason::UpstreamForbidden
-                | Reason::CredentialUnavailable
-                | Reason::CredentialRejected
-                | Reason::Overloaded
-                | Reason::AccountLocked
-                | Reason::AccountMigrating
-                | Reason::UpstreamUnavailable
-                | Reason::UpstreamInvalidResponse
-                | Reason::ResponseTooLarge
-                | Reason::DeadlineExceeded
-                | Reason::WriteOutcomeUnknown
-                | Reason::BatchRejected
-                | Reason::Internal
-                | Reason::RequestTooLarge
-                | Reason::Unauthenticated
-                | Reason::CallerForbidden
-                | Reason::AuthenticationUnavailable => None,
-            }),
+            rate_limited: error.and_then(rate_limited),
         }
+    }
+}
+
+/// The limit of HubSpot that rejected the request; `None` if the error has another cause.
+fn rate_limited(error: &Error) -> Option<RateLimited> {
+    match error.reason() {
+        Reason::RateLimited => {
+            Some(RateLimited::Bucket(error.retry_after().unwrap_or(DEFAULT_BLOCK)))
+        }
+        Reason::DailyLimitReached => Some(RateLimited::Daily),
+        Reason::InvalidRequest
+        | Reason::UnknownPortal
+        | Reason::InvalidPageToken
+        | Reason::SearchWindowExceeded
+        | Reason::RequestIdReused
+        | Reason::LeadNotFound
+        | Reason::ValidationFailed
+        | Reason::AlreadyExists
+        | Reason::Conflict
+        | Reason::MissingScopes
+        | Reason::UpstreamForbidden
+        | Reason::CredentialUnavailable
+        | Reason::CredentialRejected
+        | Reason::Overloaded
+        | Reason::AccountLocked
+        | Reason::AccountMigrating
+        | Reason::UpstreamUnavailable
+        | Reason::UpstreamInvalidResponse
+        | Reason::ResponseTooLarge
+        | Reason::DeadlineExceeded
+        | Reason::WriteOutcomeUnknown
+        | Reason::BatchRejected
+        | Reason::Internal
+        | Reason::RequestTooLarge
+        | Reason::Unauthenticated
+        | Reason::CallerForbidden
+        | Reason::AuthenticationUnavailable => None,
     }
 }

@@ -139,7 +139,7 @@ async fn within_deadline<T>(
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     timeout_at(ctx.deadline, work).await.unwrap_or_else(|_| {
-        Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before HubSpot answered"))
+        Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before HubSpot responded"))
     })
 }
 

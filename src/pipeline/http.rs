@@ -80,7 +80,7 @@ impl Http {
             http.status = status.as_u16(),
             duration_ms = latency.as_secs_f64() * 1e3,
             hubspot.remaining = limits.remaining,
-            "HubSpot answered"
+            "HubSpot responded"
         );
         let error_body_deadline = error_body_deadline(ctx, operation);
         if status == StatusCode::TOO_MANY_REQUESTS {

@@ -93,8 +93,9 @@ async fn upstream() -> FakeHubspot {
 
 /// Asserts that calls succeed, that the banner warns of real calls, and that no secret was printed.
 async fn works(dev: &Dev, hubspot: &FakeHubspot) {
+    // The last line of the banner.
+    let all = dev.logged("Ctrl-C stops it").await;
     let grpc = dev.said("gRPC ").await;
-    let all = dev.printed.borrow().clone();
     assert!(all.contains("CALLS ARE REAL") && all.contains("(REAL)"), "{all}");
     assert!(!all.contains("nothing leaves this machine"), "{all}");
     assert!(all.contains("Stored    in memory only") && !all.contains("secret/data"), "{all}");
@@ -110,7 +111,7 @@ async fn works(dev: &Dev, hubspot: &FakeHubspot) {
     leads.create_lead(request).await.unwrap();
     assert!(hubspot.lead_names().contains(&"A real one".to_owned()), "it is in that HubSpot");
     // The log has a writer thread: the line may follow the response.
-    let all = dev.logged("Portal added").await;
+    let all = dev.logged("Added portal").await;
     assert!(!all.contains(SECRET_MARKER), "a secret was printed: {all}");
     assert!(!all.contains('\u{1b}'), "colours in a pipe: {all}");
     for file in ["cmdline", "environ"] {

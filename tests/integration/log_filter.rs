@@ -14,7 +14,7 @@ use crate::harness::LEADSD;
 use crate::harness::PATIENCE;
 
 /// Debug event of each HubSpot call.
-const DEBUG: &str = "HubSpot answered";
+const DEBUG: &str = "HubSpot responded";
 
 async fn put(admin: &str, filter: impl Into<reqwest::Body>) -> (u16, String) {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -114,7 +114,7 @@ impl Registry {
         if eager && !discovered {
             self.ports.readiness.send_if_modified(|ready| ready.missing.insert(Arc::clone(&name)));
         }
-        info!(portal = %name, secret = %path, discovered, "Portal added");
+        info!(portal = %name, secret = %path, discovered, "Added portal");
         let meter = Meter::new(&self.total);
         let machine = Machine::new(name, &self.settings, (self.new_jitter)(), meter);
         let engine = Arc::new(Engine::new(path, &self.settings, self.ports.clone(), machine));
@@ -131,7 +131,7 @@ impl Registry {
             by_name.extract_if(.., |name, portal| unwanted(name, portal.discovered)).collect();
         self.by_name.store(Arc::new(by_name));
         for (name, portal) in &removed {
-            info!(portal = %name, "Portal removed");
+            info!(portal = %name, "Removed portal");
             self.ports.readiness.send_if_modified(|readiness| readiness.missing.remove(name));
             portal.engine.signals().close();
             changes.ending.extend(portal.take_task());

@@ -68,13 +68,13 @@ async fn exchange(
     match response.unwrap_or_else(|_| Err(Unavailable("no response within 250 ms".to_owned()))) {
         Ok(grant) => {
             if config.record(false) {
-                info!("Replicas share the quota again");
+                info!("Reached the quota ledger again; replicas share the quota");
             }
             Some(grant)
         }
         Err(Unavailable(error)) => {
             if config.record(true) {
-                warn!(error, "Quota ledger is unavailable; each replica keeps to its own part");
+                warn!(error, "Lost the quota ledger; each replica uses only its own part");
             }
             None
         }

@@ -61,14 +61,14 @@ impl Listings {
                 warn!(
                     discovery.path = %self.folder,
                     portals = known.len(),
-                    "Folder lists no portal any more; keeping the known portals"
+                    "Folder listed no portals; keeping the known portals"
                 );
             }
             self.missing.clear();
             return None;
         }
         if std::mem::take(&mut self.in_doubt) {
-            info!(discovery.path = %self.folder, "Folder is listed again");
+            info!(discovery.path = %self.folder, "Listed the folder of portals again");
         }
         let is_listed = |name: &Arc<str>| listed.iter().any(|(listed, _)| **listed == **name);
         let missing: BTreeSet<_> = known.into_iter().filter(|name| !is_listed(name)).collect();
@@ -83,7 +83,7 @@ impl Listings {
             warn!(
                 discovery.path = %self.folder,
                 failure.class = FailureClass::from(error).as_str(),
-                "Folder of portals cannot be listed; keeping the known portals"
+                "Failed to list the folder of portals; keeping the known portals"
             );
         }
     }
@@ -105,7 +105,7 @@ impl Listings {
             warn!(
                 discovery.path = %self.folder,
                 ?name,
-                "Secret is no portal: its name has other characters than letters, digits, `_` and `-`"
+                "Skipped a secret: its name has characters other than letters, digits, `_` and `-`"
             );
             self.invalid.insert(name);
         }

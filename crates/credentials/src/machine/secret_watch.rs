@@ -183,7 +183,7 @@ impl SecretWatch {
                 if self.secret.is_some() {
                     warn!(
                         portal = %cx.journal.portal,
-                        "Access to secret metadata denied; reading the secret itself instead"
+                        "Vault denied the metadata of the secret; reading the secret instead"
                     );
                 }
                 self.metadata_denied_until = Some(cx.now + self.metadata_denied_ttl);
@@ -216,7 +216,7 @@ impl SecretWatch {
             cx.raise(Event::SecretConfirmed);
         } else if version < secret.version && !self.saw_lower_version {
             self.saw_lower_version = true;
-            debug!(portal = %cx.journal.portal, version, "Store returned a lower version; checking again");
+            debug!(portal = %cx.journal.portal, version, "Secret store returned a lower version; checking again");
         } else if self.malformed != Some(version) {
             self.read.due_by(cx.now);
         }
@@ -231,7 +231,7 @@ impl SecretWatch {
             warn!(
                 portal = %cx.journal.portal,
                 in_use = self.secret.is_some(),
-                "Secret is deleted in the store; a credential in memory stays in use"
+                "Secret was deleted in the store; a credential in memory stays in use"
             );
         }
         cx.raise(match self.secret {
@@ -245,7 +245,7 @@ impl SecretWatch {
 
     fn is_back(&mut self, cx: &Context<'_>) {
         if std::mem::take(&mut self.deleted) {
-            info!(portal = %cx.journal.portal, "Secret is back in the store");
+            info!(portal = %cx.journal.portal, "Secret was restored in the store");
         }
     }
 
@@ -331,7 +331,7 @@ impl SecretWatch {
     fn store_answered(&mut self, cx: &mut Context<'_>) {
         self.confirmed_at = Some(cx.now);
         if let Some(class) = self.failure.take_if(|class| class.is_transient()) {
-            info!(portal = %cx.journal.portal, failure.previous_class = class.as_str(), "Secret store answers again");
+            info!(portal = %cx.journal.portal, failure.previous_class = class.as_str(), "Secret store recovered");
         }
     }
 
@@ -344,7 +344,7 @@ impl SecretWatch {
                 failure.class = class.as_str(),
                 %error,
                 usable = cx.usable(),
-                "Secret store gives no secret"
+                "Failed to read the secret"
             );
         }
     }

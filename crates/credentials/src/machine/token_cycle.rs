@@ -125,7 +125,7 @@ impl TokenCycle {
             self.retry_now(cx);
         }
         if self.refresh.wall_clock_passed(cx.now, wall) {
-            info!(portal = %cx.journal.portal, "Wall clock is past the planned refresh; refreshing");
+            info!(portal = %cx.journal.portal, "Wall clock passed the planned refresh; refreshing");
             self.refresh.due_by(cx.now);
         }
     }
@@ -169,7 +169,7 @@ impl TokenCycle {
         }
         if self.first_report(cx) {
             let generation = self.tokens.generation;
-            warn!(portal = %cx.journal.portal, generation, "HubSpot reports the token as expired");
+            warn!(portal = %cx.journal.portal, generation, "HubSpot reported the access token as expired");
         }
         if self.refresh.in_flight || self.failure.is_some() {
             // It is being refreshed, at the pace that the token endpoint allows.
@@ -226,11 +226,11 @@ impl TokenCycle {
         cx.journal.count(Count::GrantOk);
         let same_app = |current: &RefreshRequest| current.client_id == request.client_id;
         let Some(current) = cx.facts.request.clone().filter(same_app) else {
-            debug!(portal = %cx.journal.portal, "Token dropped: the secret has changed meanwhile");
+            debug!(portal = %cx.journal.portal, "Discarded access token: the secret changed meanwhile");
             return;
         };
         if let Some(class) = self.failure.take() {
-            info!(portal = %cx.journal.portal, failure.previous_class = class.as_str(), "Token endpoint answers again");
+            info!(portal = %cx.journal.portal, failure.previous_class = class.as_str(), "Token endpoint recovered");
         }
         self.validity = Validity::Valid;
         self.refresh.attempt.succeeded();
@@ -248,7 +248,7 @@ impl TokenCycle {
             generation = self.tokens.generation,
             expires_in_s = life.as_secs(),
             refresh_in_s = plan.as_secs(),
-            "Access token refreshed"
+            "Refreshed access token"
         );
     }
 
@@ -262,7 +262,7 @@ impl TokenCycle {
                 failure.class = class.as_str(),
                 %error,
                 usable = cx.usable(),
-                "Access token not refreshed; trying on"
+                "Failed to refresh access token; retrying"
             );
         }
         self.refresh.attempt.failed();
@@ -280,7 +280,7 @@ impl TokenCycle {
         cx.journal.count(Count::GrantRejected);
         self.refresh.attempt.failed();
         cx.journal.record(&mut self.failure, FailureClass::GrantRejected);
-        warn!(portal = %cx.journal.portal, oauth.error = code, "Token endpoint rejects the credential");
+        warn!(portal = %cx.journal.portal, oauth.error = code, "Token endpoint rejected the credential");
         if cx.facts.request.as_ref() != Some(request) {
             // Another secret was adopted meanwhile; the rejection does not concern it.
             self.refresh.due_by(cx.now);
@@ -309,7 +309,7 @@ impl TokenCycle {
             return;
         }
         if !is_first {
-            info!(portal = %cx.journal.portal, version = secret.version, "Secret has changed");
+            info!(portal = %cx.journal.portal, version = secret.version, "Secret changed");
         }
         let needed = !self.tokens.is_usable(cx.now)
             || !self.validity.is_valid()
@@ -335,7 +335,7 @@ impl TokenCycle {
             self.tokens.publish(access_token.clone(), None, cx.now);
             self.settled = true;
             let generation = self.tokens.generation;
-            info!(portal = %cx.journal.portal, generation, "Access token read");
+            info!(portal = %cx.journal.portal, generation, "Read access token");
         }
     }
 
@@ -374,7 +374,7 @@ impl TokenCycle {
             failure.class = class.as_str(),
             failure.reason = why,
             usable = cx.usable(),
-            "Credential does not work; waiting for another secret"
+            "Suspended credential; waiting for another secret"
         );
         let retry_at = cx.now + self.suspended_retry_after(cx);
         self.validity = Validity::Suspended { why: why.into(), class, retry_at };
@@ -391,7 +391,7 @@ impl TokenCycle {
             warn!(
                 portal = %cx.journal.portal,
                 generation,
-                "HubSpot rejects the access token, and the store has no other"
+                "HubSpot rejected the access token, and the store has no other"
             );
         }
     }

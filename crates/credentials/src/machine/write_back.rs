@@ -140,7 +140,7 @@ impl WriteBack {
                 portal = %cx.journal.portal,
                 failures,
                 %error,
-                "Rotated refresh token is not saved and is lost if this process ends; trying on"
+                "Failed to save the rotated refresh token, which is lost if this process ends; retrying"
             );
         }
     }
@@ -198,7 +198,7 @@ impl WriteBack {
             return;
         }
         cx.journal.count(Count::Conflict);
-        info!(portal = %cx.journal.portal, "Another replica saved its refresh token; using that one");
+        info!(portal = %cx.journal.portal, "Adopted the refresh token that another replica saved");
         self.fallback = Some(pending.refresh_token);
         let proof = cx.now + schedule::prove_after(cx.jitter());
         cx.raise(Event::ProofWanted(proof));

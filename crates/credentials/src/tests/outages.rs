@@ -274,9 +274,9 @@ async fn a_failure_is_logged_when_it_begins_and_when_it_ends_not_at_every_attemp
     world.store.heal();
     sleep(RECOVERY).await;
     let logged = |text: &str| world.logs.count(&[text]);
-    assert_eq!(logged("Access token not refreshed"), 1, "{}", world.logs.dump());
-    assert_eq!(logged("Secret store gives no secret"), 1);
-    assert_eq!(logged("Token endpoint answers again"), 1);
-    assert_eq!(logged("Secret store answers again"), 1);
+    assert_eq!(logged("Failed to refresh access token"), 1, "{}", world.logs.dump());
+    assert_eq!(logged("Failed to read the secret"), 1);
+    assert_eq!(logged("Token endpoint recovered"), 1);
+    assert_eq!(logged("Secret store recovered"), 1);
     assert_eq!(logged("[redacted]"), 2, "the doubles quote secrets in their errors");
 }

@@ -379,7 +379,7 @@ async fn secrets_that_are_no_portals_are_logged_once() {
     let credentials = world.start_with(folder(), &[]);
     sleep(seconds(3_600)).await;
     assert_eq!(listed(&credentials), ["good"]);
-    assert_eq!(world.logs.count(&["WARN", "Secret is no portal"]), 3);
+    assert_eq!(world.logs.count(&["WARN", "Skipped a secret"]), 3);
 }
 
 #[tokio::test(start_paused = true)]

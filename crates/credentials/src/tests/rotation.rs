@@ -78,7 +78,7 @@ async fn a_rotated_token_that_cannot_be_saved_is_kept_used_and_saved_in_the_end(
         assert_eq!(world.store.version_of(PATH), 1);
         let writes = world.store.count(StoreOperation::Write);
         assert!(writes <= 1_100, "{fault:?}: {writes} writes");
-        let loud = world.logs.count(&["ERROR", "Rotated refresh token is not saved"]);
+        let loud = world.logs.count(&["ERROR", "Failed to save the rotated refresh token"]);
         assert!((1..=60).contains(&loud), "{fault:?}: {loud} lines");
 
         world.store.heal();

@@ -278,11 +278,11 @@ async fn an_error_code_from_outside_is_not_passed_on_as_text() {
         panic!("suspended")
     };
     assert!(!why.contains("hush"));
-    assert_eq!(world.logs.count(&["Token endpoint rejects", "oauth.error=\"unknown\""]), 1);
+    assert_eq!(world.logs.count(&["Token endpoint rejected", "oauth.error=\"unknown\""]), 1);
     world.endpoint.fail(Fault::Reject("invalid_grant"));
     credentials.refresh_now("default");
     sleep(seconds(SETTLED)).await;
-    assert_eq!(world.logs.count(&["Token endpoint rejects", "oauth.error=\"invalid_grant\""]), 1);
+    assert_eq!(world.logs.count(&["Token endpoint rejected", "oauth.error=\"invalid_grant\""]), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ mod operations;
 mod token_rejection;
 mod wire;
 
-pub use client::{HubspotClient, ResponseHead};
+pub use client::{HubspotClient, ResponseHead, timed_out};
 pub use diagnostics::{
     AccountInfo, ApiProbe, DiagnosticsClient, DiagnosticsError, ExchangedTokens, LeadsProbe,
     OAuthApp, PropertyDefinition, TokenInfo,

@@ -47,7 +47,7 @@ pub use self::{
     portals::{PipelineSettings, Portals, direct_portal},
     stats::{CallCount, CallStats, HttpOutcome, Latency},
 };
-use crate::leads::{CallContext, Error, Request, Response};
+use crate::leads::{CallContext, Error, Reason, Request, Response, SideEffect};
 
 /// One layer of the stack.
 pub(crate) trait Layer: fmt::Debug + Send + Sync + 'static {
@@ -85,6 +85,12 @@ pub(crate) enum RetryDeadline {
     Fixed(Instant),
     /// The deadline of several calls, which moves forward when another call joins.
     Shared(Arc<Mutex<Instant>>),
+}
+
+/// Builds the error of a read whose deadline has passed while HubSpot processes its request.
+fn late() -> Error {
+    Error::new(Reason::DeadlineExceeded, "the deadline passed before HubSpot responded")
+        .with_side_effect(SideEffect::None)
 }
 
 // === impl Dispatch ===

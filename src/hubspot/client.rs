@@ -1,7 +1,7 @@
 //! Sends one HTTP request to HubSpot and decodes its response. Retries, rate limits and credentials are
 //! layers of the pipeline.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
@@ -32,6 +32,7 @@ use leadsd_base::{
 pub struct HubspotClient {
     http: reqwest::Client,
     encoder: RequestEncoder,
+    request_timeout: Duration,
     max_response_bytes: usize,
 }
 
@@ -49,10 +50,17 @@ impl HubspotClient {
     /// Creates a client for the configured API.
     pub fn new(config: &config::Hubspot) -> Result<Self, BuildError> {
         Ok(Self {
-            http: http_client::build(config)?,
+            http: http_client::build_without_timeout(config)?,
             encoder: RequestEncoder::new(&config.base_url, config.api_version),
+            request_timeout: config.request_timeout,
             max_response_bytes: config.max_response_bytes,
         })
+    }
+
+    /// Maximum duration of an exchange, from connecting to the last byte of the response. The caller
+    /// of [`send`](Self::send) and [`ResponseHead::read`] enforces it.
+    pub fn request_timeout(&self) -> Duration {
+        self.request_timeout
     }
 
     /// Maximum size of a response in bytes.
@@ -65,7 +73,7 @@ impl HubspotClient {
         self.encoder.check(request)
     }
 
-    /// Sends a request and waits for the headers of its response.
+    /// Sends a request and waits for the headers of its response, without a timeout.
     pub async fn send(
         &self,
         request: &Request,
@@ -143,6 +151,11 @@ impl ResponseHead {
             None => Err(error),
         }
     }
+}
+
+/// Maps a request without a response in time.
+pub fn timed_out(operation: Operation) -> Error {
+    outcome_unknown(operation, "HubSpot did not respond in time")
 }
 
 /// Maps a request without a response. A request that was not sent has no side effects.

@@ -26,13 +26,25 @@ pub(super) enum SendError {
     Body { status: StatusCode, headers: HeaderMap, error: BodyError },
 }
 
-/// Builds the HTTP client for HubSpot's API and token endpoint. It uses HTTP/1.1, so that a broken
-/// connection affects one request and not all that are multiplexed on it.
+/// Builds the HTTP client for HubSpot's token endpoint and for diagnostics.
 pub(super) fn build(config: &config::Hubspot) -> Result<reqwest::Client, BuildError> {
-    ClientBuilder::new(config.request_timeout)
-        .connect_timeout(config.connect_timeout)
-        .protocols(Protocols::Http1)
-        .build()
+    build_with(ClientBuilder::new(config.request_timeout), config)
+}
+
+/// Builds the HTTP client for the pipeline, which bounds each exchange.
+pub(super) fn build_without_timeout(
+    config: &config::Hubspot,
+) -> Result<reqwest::Client, BuildError> {
+    build_with(ClientBuilder::without_timeout(), config)
+}
+
+/// Sets the options of all clients. They use HTTP/1.1, so that a broken connection affects one request
+/// and not all that are multiplexed on it.
+fn build_with(
+    builder: ClientBuilder,
+    config: &config::Hubspot,
+) -> Result<reqwest::Client, BuildError> {
+    builder.connect_timeout(config.connect_timeout).protocols(Protocols::Http1).build()
 }
 
 /// Sends a request without retries and reads the response body up to `max_body` bytes. A complete

@@ -19,7 +19,7 @@ use super::{
     lead::Lead,
     query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
     rejection_cache::RejectionCache,
-    request::{Request, Response},
+    request::Request,
 };
 
 /// Any number of leads by id.
@@ -70,12 +70,12 @@ impl Service {
 
     /// Reads one lead.
     pub async fn get(&self, ctx: &CallContext, request: GetLead) -> Result<Lead, Error> {
-        read(ctx, Request::Get(request)).await?.into_lead()
+        ctx.portal.upstream.call(ctx, Request::Get(request)).await?.into_lead()
     }
 
     /// Reads one page of all leads.
     pub async fn list(&self, ctx: &CallContext, request: ListLeads) -> Result<Page, Error> {
-        read(ctx, Request::List(request)).await?.into_page()
+        ctx.portal.upstream.call(ctx, Request::List(request)).await?.into_page()
     }
 
     /// Reads one page of matching leads.
@@ -84,7 +84,7 @@ impl Service {
         ctx: &CallContext,
         request: SearchLeads,
     ) -> Result<SearchPage, Error> {
-        read(ctx, Request::Search(request)).await?.into_search_page()
+        ctx.portal.upstream.call(ctx, Request::Search(request)).await?.into_search_page()
     }
 
     /// Reads many leads. Returns one result per id, in the order of the ids.
@@ -123,24 +123,13 @@ impl Service {
             })
         };
         let run = batch::run(ctx, &inputs, chunk_size, self.batch_concurrency, request);
-        let outcomes = within_deadline(ctx, run).await?;
+        let outcomes = timeout_at(ctx.deadline, run).await.unwrap_or_else(|_| {
+            let text = "the deadline passed before HubSpot responded";
+            Err(Error::new(Reason::DeadlineExceeded, text))
+        })?;
         let outcomes: Vec<_> = outcomes.into_iter().map(lead).collect();
         Ok(positions.into_iter().map(|position| outcomes[position].clone()).collect())
     }
-}
-
-/// Sends a read and ends it at the deadline of the call.
-async fn read(ctx: &CallContext, request: Request) -> Result<Response, Error> {
-    within_deadline(ctx, ctx.portal.upstream.call(ctx, request)).await
-}
-
-async fn within_deadline<T>(
-    ctx: &CallContext,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    timeout_at(ctx.deadline, work).await.unwrap_or_else(|_| {
-        Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before HubSpot responded"))
-    })
 }
 
 /// The distinct ids, and for each given id its index among them.

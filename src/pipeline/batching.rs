@@ -19,6 +19,7 @@ mod writes;
 use std::{sync::Arc, time::Duration};
 
 use leadsd_quota::{Account, BucketName, Permit};
+use tokio::time::timeout_at;
 
 use self::{
     batcher::Batcher,
@@ -26,7 +27,7 @@ use self::{
     get::GetBatch,
     writes::{ArchiveBatch, CreateBatch, UpdateBatch, UpsertBatch},
 };
-use super::{Dispatch, Layer};
+use super::{Dispatch, Layer, late};
 use crate::leads::{BatchResponse, CallContext, Error, GetLead, Request, Response, Traced};
 
 /// Time after which a negative observation of HubSpot's behaviour is checked again: it changes.
@@ -101,7 +102,10 @@ impl<L: Layer> Batching<L> {
         }
         match GetBatch::batchable(get, &self.capabilities) {
             Some(kind) => {
-                self.gets.enqueue(ctx, kind, get.id.clone(), dispatch).await.map(Response::Lead)
+                let lead = self.gets.enqueue(ctx, kind, get.id.clone(), dispatch);
+                // The batch lasts until the latest deadline of its callers.
+                let lead = timeout_at(ctx.deadline, lead).await.unwrap_or_else(|_| Err(late()));
+                lead.map(Response::Lead)
             }
             None => self.inner.call(ctx, request, dispatch).await,
         }

@@ -15,12 +15,12 @@ use tracing::debug;
 
 use self::call_span::CallSpan;
 use super::{
-    Dispatch, Layer,
+    Dispatch, Layer, late,
     stats::{HttpOutcome, Latencies, PortalStats},
 };
 use crate::{
-    hubspot::{HubspotClient, Operation},
-    leads::{CallContext, Error, Reason, Request, Response, SideEffect},
+    hubspot::{HubspotClient, Operation, timed_out},
+    leads::{CallContext, Error, Reason, Request, Response},
     telemetry::spans::SpanSink,
 };
 use leadsd_credentials::Token;
@@ -36,6 +36,16 @@ pub(super) struct Http {
     stats: Arc<PortalStats>,
     latencies: Arc<Latencies>,
     spans: SpanSink,
+}
+
+/// Time limit of one exchange, from connecting to the last byte of the response.
+///
+/// A write is followed to its end, which the request timeout bounds: its caller may be gone, its outcome
+/// must be known. A read ends at the deadline of its call, if that is earlier.
+struct ExchangeLimit {
+    until: Instant,
+    /// True if the deadline of the call is the limit, and not the request timeout.
+    is_of_caller: bool,
 }
 
 // === impl Http ===
@@ -60,11 +70,19 @@ impl Http {
     ) -> Result<Response, Error> {
         let operation = Operation::from(request);
         let since = Instant::now();
+        let limit = ExchangeLimit::new(ctx, operation, since + self.client.request_timeout());
         let mut span = CallSpan::new(&self.spans, ctx, operation, since);
-        let sent = self.client.send(request, &token.secret, span.trace_headers()).await;
-        let head = sent.inspect_err(|_| {
-            self.stats.count_call(operation, HttpOutcome::NoResponse);
-        })?;
+        let sent = self.client.send(request, &token.secret, span.trace_headers());
+        let head = match timeout_at(limit.until, sent).await {
+            Ok(sent) => sent.inspect_err(|_| self.count_no_response(operation))?,
+            Err(_) => {
+                // A caller without time is no fault of HubSpot.
+                if !limit.is_of_caller {
+                    self.count_no_response(operation);
+                }
+                return Err(limit.error(operation));
+            }
+        };
         let latency = since.elapsed();
         self.latencies.observe(operation, latency);
         let status = head.status();
@@ -82,16 +100,25 @@ impl Http {
             hubspot.remaining = limits.remaining,
             "HubSpot responded"
         );
-        let error_body_deadline = error_body_deadline(ctx, operation);
-        if status == StatusCode::TOO_MANY_REQUESTS {
+        let permit = if status == StatusCode::TOO_MANY_REQUESTS {
             // The body names the limit that rejected the request, and the duration.
-            let result = head.read(error_body_deadline).await;
+            Some(permit)
+        } else {
+            permit.observe(limits.observation(None));
+            None
+        };
+        let read = head.read(error_body_deadline(ctx, operation));
+        let result =
+            timeout_at(limit.until, read).await.unwrap_or_else(|_| Err(limit.error(operation)));
+        if let Some(permit) = permit {
             let rejection = result.as_ref().err().filter(|_| !operation.spec().has_own_limit());
             permit.observe(limits.observation(rejection));
-            return result;
         }
-        permit.observe(limits.observation(None));
-        head.read(error_body_deadline).await
+        result
+    }
+
+    fn count_no_response(&self, operation: Operation) {
+        self.stats.count_call(operation, HttpOutcome::NoResponse);
     }
 }
 
@@ -107,19 +134,21 @@ impl Layer for Http {
         };
         permit.mark_sent(request.leads());
         ctx.cost.count();
-        let exchange = self.exchange(ctx, &request, &token, permit);
-        if Operation::from(&*request).writes() {
-            // A write in progress is followed to its end, which the client's timeout bounds: its
-            // caller may be gone, its outcome must be known.
-            return exchange.await;
-        }
-        timeout_at(ctx.deadline, exchange).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                Reason::DeadlineExceeded,
-                "the deadline passed before HubSpot responded",
-            )
-            .with_side_effect(SideEffect::None))
-        })
+        self.exchange(ctx, &request, &token, permit).await
+    }
+}
+
+// === impl ExchangeLimit ===
+
+impl ExchangeLimit {
+    fn new(ctx: &CallContext, operation: Operation, timeout: Instant) -> Self {
+        let is_of_caller = !operation.writes() && ctx.deadline < timeout;
+        Self { until: if is_of_caller { ctx.deadline } else { timeout }, is_of_caller }
+    }
+
+    /// Builds the error of an exchange that exceeded the limit.
+    fn error(&self, operation: Operation) -> Error {
+        if self.is_of_caller { late() } else { timed_out(operation) }
     }
 }
 

@@ -22,9 +22,9 @@ use futures_util::{
 };
 use leadsd_quota::{Caller, Priority};
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Dispatch, Layer, RetryDeadline, retry::may_retry, write_order::LeadKey};
+use super::{Dispatch, Layer, RetryDeadline, late, retry::may_retry, write_order::LeadKey};
 use crate::leads::{CallContext, CostMeter, Error, GetLead, LeadId, Reason, Request, Response};
 
 type SharedResponse = BoxFuture<'static, Result<Response, Error>>;
@@ -105,7 +105,11 @@ impl<L: Layer> SingleFlight<L> {
         loop {
             let (response, shared, is_own) = self.join(ctx, &request, prior_attempts);
             let share = CostShare { shared, cost: Arc::clone(&ctx.cost) };
-            let response = response.await;
+            let response = match is_own {
+                // The layers below end it at the deadline of its context.
+                true => response.await,
+                false => timeout_at(ctx.deadline, response).await.unwrap_or_else(|_| Err(late())),
+            };
             drop(share);
             match &response {
                 // There was time for another attempt, but not for all sharers.

@@ -8,7 +8,7 @@ use crate::leads::{
     error::SideEffect,
     idempotency::RequestId,
     memory::HeapSize as _,
-    request::{BatchItem, ChunkOutcomes, Outcome},
+    request::{BatchItem, ChunkOutcomes, Outcome, Response},
     testing::RecordingUpstream,
     write::{CreateLead, Traced, UpdateLead, UpsertLead},
 };
@@ -182,14 +182,14 @@ impl crate::leads::Upstream for Silent {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_ends_at_its_deadline_and_the_outcome_of_a_write_is_then_open() {
+async fn a_batch_read_and_a_write_end_at_their_deadline_and_the_outcome_of_the_write_is_open() {
     let mut ctx = RecordingUpstream::new(|_, _| Err(rejected())).context(None);
     ctx.portal = Arc::new(crate::leads::Portal {
         name: ctx.portal.name.clone(),
         upstream: Arc::new(Silent),
         request_id_property: None,
     });
-    let error = service().get(&ctx, get("1")).await.expect_err("late");
+    let error = service().batch_get(&ctx, batch_get(&["1"])).await.expect_err("late");
     assert_eq!(tokio::time::Instant::now(), ctx.deadline);
     assert_eq!((error.reason(), error.side_effect()), (Reason::DeadlineExceeded, SideEffect::None));
     let error = service().update(&ctx, None, update("1")).await.expect_err("late");

@@ -7,7 +7,7 @@ use futures_util::{future::join_all, poll};
 
 use super::*;
 use crate::{
-    leads::{ListLeads, LocalLimit, SearchLeads, Selection, UpdateLead},
+    leads::{ListLeads, LocalLimit, SearchLeads, Selection, SideEffect, UpdateLead},
     pipeline::{
         rate_limit::RateLimit,
         retry::Retry,
@@ -301,6 +301,21 @@ async fn an_error_about_the_first_sharer_makes_the_others_try_once_more_together
         assert_eq!(upstream.count(), 2);
         assert!(is_empty(&layer));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sharer_with_an_earlier_deadline_leaves_a_read_in_progress_at_its_own() {
+    let upstream = hubspot();
+    let layer = sharing(Arc::clone(&upstream));
+    let (patient, request) = (caller("a"), get("7"));
+    let hasty = context_of("b", Priority::Interactive, LATENCY / 2);
+    let start = Instant::now();
+    let first = begin(&layer, &patient, &request).await;
+    let error = call(&layer, &hasty, &request).await.unwrap_err();
+    assert_eq!((error.reason(), error.side_effect()), (Reason::DeadlineExceeded, SideEffect::None));
+    assert_eq!(start.elapsed(), LATENCY / 2);
+    assert_eq!((id(first.await), start.elapsed()), ("7".to_owned(), LATENCY));
+    assert_eq!(upstream.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@
 //! - redirects are never followed, since a token must not reach another host;
 //! - no proxy is used, and none is read from the environment. An egress proxy would be added in
 //!   [`ClientBuilder::build`];
-//! - every client has a timeout for the whole exchange;
+//! - every client has a timeout for the whole exchange, unless its caller bounds each exchange;
 //! - the user agent names this version.
 //!
 //! ```
@@ -43,7 +43,8 @@ const USER_AGENT: &str = concat!("leadsd/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug)]
 #[must_use]
 pub struct ClientBuilder {
-    request_timeout: Duration,
+    /// `None` if the caller bounds each exchange.
+    request_timeout: Option<Duration>,
     connect_timeout: Option<Duration>,
     extra_roots: Vec<CertificateDer<'static>>,
     identity: Option<Identity>,
@@ -86,8 +87,14 @@ impl ClientBuilder {
     /// A client whose exchanges, from connecting to the last byte of the body, take at most
     /// `request_timeout`.
     pub fn new(request_timeout: Duration) -> Self {
+        Self { request_timeout: Some(request_timeout), ..Self::without_timeout() }
+    }
+
+    /// A client without a timeout, for a caller that bounds each exchange by a deadline: a second
+    /// timer for each request would cost time and never fire.
+    pub fn without_timeout() -> Self {
         Self {
-            request_timeout,
+            request_timeout: None,
             connect_timeout: None,
             extra_roots: Vec::new(),
             identity: None,
@@ -122,10 +129,12 @@ impl ClientBuilder {
         let mut client = Client::builder()
             .tls_backend_preconfigured(tls)
             .user_agent(USER_AGENT)
-            .timeout(request_timeout)
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .redirect(redirect::Policy::none())
             .no_proxy();
+        if let Some(request_timeout) = request_timeout {
+            client = client.timeout(request_timeout);
+        }
         if let Some(connect_timeout) = connect_timeout {
             client = client.connect_timeout(connect_timeout);
         }

@@ -54,6 +54,25 @@ async fn a_batch_lasts_until_the_latest_deadline_and_each_caller_pays_its_part()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_in_a_batch_ends_at_the_deadline_of_its_call() {
+    let upstream =
+        ScriptedUpstream::new(|sent| Scripted::after(10 * SECOND, ordinary(&sent.request)));
+    let fixture = Fixture::over(Arc::clone(&upstream), upstream, LARGE);
+    fixture.use_permit();
+    let start = Instant::now();
+    let hasty = context(4 * SECOND);
+    let (late, first, second) = tokio::join!(
+        async { (fixture.call_in(&hasty, get("1")).await, start.elapsed()) },
+        fixture.call(get("2")),
+        fixture.call(get("3")),
+    );
+    let error = late.0.unwrap_err();
+    assert_eq!((error.reason(), error.side_effect()), (Reason::DeadlineExceeded, SideEffect::None));
+    assert_eq!(late.1, 4 * SECOND);
+    assert_leads(vec![first, second], ["2", "3"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_caller_with_an_earlier_deadline_gets_the_error_while_the_others_retry() {
     let failure = || unavailable().with_retry_after(5 * SECOND);
     let upstream = ScriptedUpstream::new(move |sent| match sent.number {

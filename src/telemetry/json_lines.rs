@@ -3,9 +3,16 @@
 //! The line is that of tracing-subscriber's own JSON format with flattened events and the innermost
 //! span. That format parses the fields of the span again for every event. Here a span keeps its fields
 //! as JSON text, which is copied into each line.
+//!
+//! There is a line for each call. Text that needs no escape is found by a scan without branches, and the
+//! date is formatted once per second.
 
-use std::fmt::{self, Write as _};
+use std::{
+    cell::RefCell,
+    fmt::{self, Write as _},
+};
 
+use leadsd_base::time::{SystemClock, Timestamp, WallClock as _};
 use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
@@ -13,16 +20,17 @@ use tracing::{
 };
 use tracing_subscriber::{
     field::RecordFields,
-    fmt::{
-        FmtContext, FormatEvent, FormatFields, FormattedFields,
-        format::Writer,
-        time::{FormatTime as _, SystemTime},
-    },
+    fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, format::Writer},
     registry::LookupSpan,
 };
 
 /// Hexadecimal digits of an escaped control character.
 const HEX: &[u8; 16] = b"0123456789abcdef";
+
+thread_local! {
+    /// Second of the last line of this thread, and its text up to the fraction.
+    static SECOND: RefCell<(Option<i64>, String)> = const { RefCell::new((None, String::new())) };
+}
 
 /// Formats an event as one line: time, level, fields, target, and the innermost span.
 #[derive(Debug)]
@@ -57,7 +65,7 @@ where
     ) -> fmt::Result {
         let metadata = event.metadata();
         out.write_str("{\"timestamp\":\"")?;
-        SystemTime.format_time(&mut out)?;
+        write_time(SystemClock.now(), &mut out)?;
         out.write_str("\",\"level\":\"")?;
         out.write_str(metadata.level().as_str())?;
         out.write_char('"')?;
@@ -67,8 +75,7 @@ where
         out.write_str(",\"target\":\"")?;
         Escaped(&mut out).write_str(metadata.target())?;
         out.write_char('"')?;
-        let parent = event.parent().and_then(|id| ctx.span(id));
-        if let Some(span) = parent.or_else(|| ctx.lookup_current()) {
+        if let Some(span) = ctx.parent_span() {
             out.write_str(",\"span\":{")?;
             let extensions = span.extensions();
             let fields = extensions.get::<FormattedFields<JsonMembers>>();
@@ -118,10 +125,8 @@ impl MemberWriter<'_, '_> {
     }
 
     fn name(&mut self, field: &Field) -> fmt::Result {
-        if std::mem::replace(&mut self.follows, true) {
-            self.out.write_char(',')?;
-        }
-        self.out.write_char('"')?;
+        let follows = std::mem::replace(&mut self.follows, true);
+        self.out.write_str(if follows { ",\"" } else { "\"" })?;
         let name = field.name();
         // A raw identifier.
         Escaped(self.out).write_str(name.strip_prefix("r#").unwrap_or(name))?;
@@ -169,6 +174,10 @@ impl Visit for MemberWriter<'_, '_> {
 
 impl fmt::Write for Escaped<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Most text needs no escape. Without an early exit, the compiler checks many bytes at a time.
+        if !text.bytes().fold(false, |any, byte| any | is_escaped(byte)) {
+            return self.0.write_str(text);
+        }
         let mut rest = text;
         while let Some(at) = rest.bytes().position(is_escaped) {
             let (plain, tail) = rest.split_at(at);
@@ -193,6 +202,18 @@ impl fmt::Write for Escaped<'_, '_> {
         }
         self.0.write_str(rest)
     }
+}
+
+/// Writes a time with microseconds, as RFC 3339 defines it.
+fn write_time(now: Timestamp, out: &mut impl fmt::Write) -> fmt::Result {
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != Some(now.as_second()) {
+            *text = now.strftime("%Y-%m-%dT%H:%M:%S.").to_string();
+            *second = Some(now.as_second());
+        }
+        out.write_str(text)
+    })?;
+    write!(out, "{:06}Z", now.subsec_microsecond())
 }
 
 /// True if JSON requires an escape for a byte.

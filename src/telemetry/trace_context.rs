@@ -13,6 +13,9 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// Length of a `traceparent` of version 00 in bytes.
 const LENGTH: usize = 55;
 
+/// Hexadecimal digits.
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 /// Maximum length of a propagated `tracestate` in bytes: the minimum that the specification requires.
 const MAX_STATE: usize = 512;
 
@@ -143,7 +146,12 @@ impl fmt::Display for TraceContext {
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        // Faster than the formatting of a u128; there is one in each line of the access log.
+        let mut text = [0; 32];
+        for (digits, byte) in text.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
+            digits.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

@@ -35,8 +35,6 @@ pub(crate) struct AccessLog {
     path: Option<String>,
     state: Arc<CallState>,
     code: Option<Code>,
-    /// Log span of the call.
-    span: Span,
 }
 
 // === impl AccessLog ===
@@ -52,14 +50,12 @@ impl AccessLog {
         let path = known.is_unknown().then(|| {
             parts.uri.path().trim_start_matches('/').chars().take(MAX_PATH).collect::<String>()
         });
-        let name = path.as_deref().unwrap_or(&known.name);
-        let span = info_span!("rpc", rpc.method = name, request.id = &*state.request_id);
-        Self { policy, method, path, state, code: None, span }
+        Self { policy, method, path, state, code: None }
     }
 
-    /// Log span of the call.
-    pub(crate) fn span(&self) -> &Span {
-        &self.span
+    /// Opens the log span of the call, for events before its end.
+    pub(crate) fn open_span(&self) -> Span {
+        info_span!("rpc", rpc.method = self.name(), request.id = &*self.state.request_id)
     }
 
     /// State of the call.
@@ -70,6 +66,11 @@ impl AccessLog {
     /// Method of the call.
     pub(crate) fn method(&self) -> &Method {
         self.policy.methods.get(self.method)
+    }
+
+    /// Name of the method; the path if the method is unknown.
+    fn name(&self) -> &str {
+        self.path.as_deref().unwrap_or(&self.method().name)
     }
 
     /// Code of the call: the code that was sent, else the code for the reason why none was.
@@ -113,15 +114,16 @@ impl AccessLog {
     }
 
     fn log(&self, code: Code, took: Duration) {
-        let Self { state, path, span, .. } = self;
+        let Self { state, path, .. } = self;
         let method = self.method();
-        let name = path.as_deref().unwrap_or(&method.name);
+        let name = self.name();
         let failure = state.failure();
         macro_rules! access {
             ($level:expr) => {
+                // Without the span of the call: the event has its fields.
                 event!(
                     target: "leadsd::access",
-                    parent: span,
+                    parent: None,
                     $level,
                     rpc.method = name,
                     rpc.code = code_name(code),

@@ -156,7 +156,7 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
         let call =
             AdmittedCall { method: number, state: Arc::clone(&state), peer: self.peer.clone() };
         let shared = Arc::clone(&self.shared);
-        let span = log.span().clone();
+        let span = log.open_span();
         let handled = AssertUnwindSafe(handle(shared, call, parts, body)).catch_unwind();
         // Not an async block, which would reserve space for the future of the handler twice.
         let work = deadlines.enforce(handled).map(move |handled| {

@@ -121,6 +121,12 @@ fn an_explicit_parent_is_preferred_to_the_current_span() {
         drop(current);
     });
     assert_eq!(event["span"]["name"], "parent");
+    let event = object(|| {
+        let current = info_span!("current").entered();
+        info!(parent: None, "Apart");
+        drop(current);
+    });
+    assert_eq!(event.get("span"), None);
     assert_eq!(object(|| info!("Outside")).get("span"), None);
 }
 
@@ -138,4 +144,21 @@ fn control_characters_are_escaped() {
     let text: String = (0..0x20_u8).map(char::from).chain(['"', '\\', '\u{7f}', 'ä']).collect();
     let event = object(|| info!(field = text, "Text"));
     assert_eq!(event["field"].as_str(), Some(&*text));
+}
+
+#[test]
+fn a_time_has_microseconds_and_follows_the_second() {
+    for time in [
+        "2026-03-01T12:30:00Z",
+        "2026-03-01T12:30:00.000001Z",
+        "2026-03-01T12:30:00.999999Z",
+        "2026-03-01T12:30:01.25Z",
+        "2026-03-01T12:30:00.5Z",
+        "1999-12-31T23:59:59.123456789Z",
+    ] {
+        let time: Timestamp = time.parse().unwrap();
+        let mut text = String::new();
+        write_time(time, &mut text).unwrap();
+        assert_eq!(text, format!("{time:.6}"));
+    }
 }

@@ -21,12 +21,7 @@ mod prompt;
 mod remediation;
 mod serve;
 
-use std::{
-    io::{self, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
@@ -102,8 +97,8 @@ pub fn run() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            // If standard error is closed, the exit code remains.
-            let _ = writeln!(io::stderr(), "leadsd: {error}");
+            // If standard error is closed or blocked, the exit code remains.
+            output::print_last(format!("leadsd: {error}"));
             match error {
                 Error::Config(_)
                 | Error::DevBeyondLoopback { .. }

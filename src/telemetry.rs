@@ -5,10 +5,12 @@
 
 pub mod histogram;
 mod json_lines;
+mod log_target;
 mod log_writer;
 mod logs;
 pub mod names;
 mod otlp;
+mod panic_hook;
 pub mod spans;
 pub mod trace_context;
 
@@ -16,17 +18,19 @@ use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _
 
 use self::spans::SpanSink;
 pub use self::{
-    log_writer::{LogGuard, LogTarget},
+    log_target::LogTarget,
+    log_writer::LogGuard,
     logs::{Error, LogFormat, LogSettings, filter, log_filter, set_log_filter},
     otlp::{ExportError, TraceSettings},
 };
 
-/// Sets up logging for the process. Dropping the guard flushes the log.
+/// Sets up logging for the process, also for panics. Dropping the guard flushes the log.
 pub fn init(settings: &LogSettings) -> Result<LogGuard, Error> {
     let writer = logs::start_writer()?;
     let guard = writer.guard();
     let lines = logs::layer(settings, writer)?;
     tracing_subscriber::registry().with(lines).try_init().map_err(|_| Error::AlreadySetUp)?;
+    panic_hook::install();
     Ok(guard)
 }
 

@@ -1,16 +1,17 @@
-//! Writes log lines in batches from a separate thread, so that a blocked reader of standard error delays
+//! Writes log lines in batches from a separate thread, so that a blocked or failing standard error delays
 //! no call.
 //!
 //! - Lines are buffered in order, up to a maximum number of bytes.
-//! - Lines over the maximum are dropped and counted by target; the loss is logged when writing continues.
-//! - Audit events have reserved space and are written at once. Other lines are batched.
+//! - Lines that do not fit are dropped and counted by target. A fuller buffer drops access events first,
+//!   then `debug`, `info` and `warn`. Audit events have reserved space.
+//! - The number of dropped lines is logged where the lines are missing.
+//! - Audit events are written at once. Other lines are batched.
+//! - A failed write is repeated: a full disk or a non-blocking pipe may have space later. If the reader
+//!   has closed the pipe, the batch counts as dropped.
 
 use std::{
     io::{self, Write},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -19,13 +20,10 @@ use parking_lot::{Condvar, Mutex};
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::names::{ACCESS_TARGET, AUDIT_TARGET};
+use super::log_target::{LineClass, LogTarget};
 
-/// Size of the buffer in bytes: almost two seconds of access events at 5,000 calls per second.
+/// Size of the buffer in bytes: more than a second of access events at 5,000 calls per second.
 const MAX_BYTES: usize = 4 << 20;
-
-/// Part of the buffer that is reserved for audit events, in bytes.
-const AUDIT_BYTES: usize = 1 << 20;
 
 /// Number of buffered bytes that are written without delay.
 const BATCH_BYTES: usize = 64 << 10;
@@ -33,23 +31,14 @@ const BATCH_BYTES: usize = 64 << 10;
 /// Maximum delay of a line for batching.
 const BATCH_DELAY: Duration = Duration::from_millis(20);
 
+/// Pause before a failed write is repeated.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
 /// Maximum capacity of an empty buffer in bytes.
 const MAX_IDLE_BYTES: usize = 256 << 10;
 
-/// Number of lost lines by [`LogTarget`], of all writers of the process.
-static LOST: [AtomicU64; LogTarget::ALL.len()] =
-    [const { AtomicU64::new(0) }; LogTarget::ALL.len()];
-
-/// Target of log events, for counting lost lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogTarget {
-    /// Access events.
-    Access,
-    /// Audit events.
-    Audit,
-    /// Other events.
-    Other,
-}
+/// Maximum time for the final flush: a blocked reader must not prevent the exit of the process.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Handle to the writer thread.
 #[derive(Debug, Clone)]
@@ -63,7 +52,13 @@ pub struct LogGuard(LogWriter);
 /// Writer of one log line into the buffer.
 pub(super) struct LineWriter<'a> {
     writer: &'a LogWriter,
-    target: LogTarget,
+    class: LineClass,
+}
+
+/// Number of lost lines since the previous report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct LostLines {
+    by_target: [u64; LogTarget::ALL.len()],
 }
 
 /// Queue of log lines, shared with the writer thread.
@@ -79,50 +74,28 @@ struct LogQueue {
 /// Buffered log lines.
 #[derive(Debug, Default)]
 struct LogBuffer {
-    lines: Vec<u8>,
+    batch: Batch,
     /// True if the buffer must be written without delay.
     is_urgent: bool,
     /// True while the thread writes a batch.
     is_writing: bool,
-    /// Number of lost lines that are not reported yet.
-    unreported: u64,
+    /// Lost lines that are not reported yet.
+    unreported: LostLines,
 }
 
-// === impl LogTarget ===
+/// Lines in the order of their events.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    lines: Vec<BufferedLine>,
+}
 
-impl LogTarget {
-    /// All targets.
-    pub const ALL: [Self; 3] = [Self::Access, Self::Audit, Self::Other];
-
-    /// Label value in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Access => "access",
-            Self::Audit => "audit",
-            Self::Other => "other",
-        }
-    }
-
-    /// Number of lost lines since start.
-    pub fn lost(self) -> u64 {
-        LOST[self as usize].load(Ordering::Relaxed)
-    }
-
-    fn from_target(target: &str) -> Self {
-        match target {
-            ACCESS_TARGET => Self::Access,
-            AUDIT_TARGET => Self::Audit,
-            _ => Self::Other,
-        }
-    }
-
-    /// Maximum number of bytes in the buffer after adding a line of this target.
-    fn limit(self) -> usize {
-        match self {
-            Self::Audit => MAX_BYTES,
-            Self::Access | Self::Other => MAX_BYTES - AUDIT_BYTES,
-        }
-    }
+/// Extent of a line in a batch.
+#[derive(Debug, Clone, Copy)]
+struct BufferedLine {
+    /// Offset of the byte after the line.
+    end: u32,
+    target: LogTarget,
 }
 
 // === impl LogWriter ===
@@ -131,7 +104,7 @@ impl LogWriter {
     /// Starts the writer thread. It calls `report` with the number of lost lines.
     pub(super) fn start(
         sink: impl Write + Send + 'static,
-        report: impl Fn(u64) + Send + 'static,
+        report: impl Fn(LostLines) + Send + 'static,
     ) -> io::Result<Self> {
         let queue = Arc::<LogQueue>::default();
         let writer = Arc::clone(&queue);
@@ -152,23 +125,22 @@ impl LogWriter {
         let mut buffer = buffer.lock();
         buffer.is_urgent = true;
         filled.notify_one();
-        let is_busy = |buffer: &mut LogBuffer| buffer.is_writing || !buffer.lines.is_empty();
+        let is_busy = |buffer: &mut LogBuffer| buffer.is_writing || !buffer.batch.is_empty();
         !drained.wait_while_for(&mut buffer, is_busy, timeout).timed_out()
     }
 
-    fn push(&self, target: LogTarget, line: &[u8]) {
+    fn push(&self, class: LineClass, line: &[u8]) {
         let LogQueue { buffer, filled, .. } = &*self.0;
         let mut buffer = buffer.lock();
-        if buffer.lines.len() + line.len() > target.limit() {
-            buffer.unreported += 1;
-            LOST[target as usize].fetch_add(1, Ordering::Relaxed);
+        let before = buffer.batch.bytes.len();
+        if before + line.len() > class.limit(MAX_BYTES) {
+            buffer.unreported.add(class.target());
             return;
         }
-        let was_empty = buffer.lines.is_empty();
-        buffer.lines.extend_from_slice(line);
+        buffer.batch.push(class.target(), line);
         let was_urgent = buffer.is_urgent;
-        buffer.is_urgent |= target == LogTarget::Audit || buffer.lines.len() >= BATCH_BYTES;
-        if was_empty || buffer.is_urgent != was_urgent {
+        buffer.is_urgent |= class == LineClass::Audit || before + line.len() >= BATCH_BYTES;
+        if before == 0 || buffer.is_urgent != was_urgent {
             filled.notify_one();
         }
     }
@@ -178,11 +150,11 @@ impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = LineWriter<'a>;
 
     fn make_writer(&'a self) -> LineWriter<'a> {
-        LineWriter { writer: self, target: LogTarget::Other }
+        LineWriter { writer: self, class: LineClass::Info }
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> LineWriter<'a> {
-        LineWriter { writer: self, target: LogTarget::from_target(metadata.target()) }
+        LineWriter { writer: self, class: LineClass::from_metadata(metadata) }
     }
 }
 
@@ -190,8 +162,7 @@ impl<'a> MakeWriter<'a> for LogWriter {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        // Bounded, since a blocked reader must not prevent the exit of the process.
-        self.0.flush(Duration::from_secs(1));
+        self.0.flush(FLUSH_TIMEOUT);
     }
 }
 
@@ -199,7 +170,7 @@ impl Drop for LogGuard {
 
 impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.writer.push(self.target, line);
+        self.writer.push(self.class, line);
         Ok(line.len())
     }
 
@@ -208,39 +179,112 @@ impl Write for LineWriter<'_> {
     }
 }
 
+// === impl LostLines ===
+
+impl LostLines {
+    /// Number of lost lines of a target.
+    pub(super) fn of_target(self, target: LogTarget) -> u64 {
+        self.by_target[target as usize]
+    }
+
+    /// Number of lost lines of all targets.
+    pub(super) fn total(self) -> u64 {
+        self.by_target.iter().sum()
+    }
+
+    /// Counts a lost line here and in the metric.
+    fn add(&mut self, target: LogTarget) {
+        target.count_lost();
+        self.by_target[target as usize] += 1;
+    }
+}
+
+// === impl Batch ===
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    fn push(&mut self, target: LogTarget, line: &[u8]) {
+        self.bytes.extend_from_slice(line);
+        // The buffer is far smaller than 4 GiB.
+        let end = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        self.lines.push(BufferedLine { end, target });
+    }
+
+    /// Targets of the lines that are not written completely after `written` bytes.
+    fn unwritten(&self, written: usize) -> impl Iterator<Item = LogTarget> {
+        let lines = self.lines.iter().rev();
+        lines.take_while(move |line| line.end as usize > written).map(|line| line.target)
+    }
+
+    fn clear(&mut self) {
+        let Self { bytes, lines } = self;
+        bytes.clear();
+        bytes.shrink_to(MAX_IDLE_BYTES);
+        lines.clear();
+        lines.shrink_to(MAX_IDLE_BYTES / 64);
+    }
+}
+
 // === impl LogQueue ===
 
 impl LogQueue {
-    fn write_lines(&self, mut sink: impl Write, report: impl Fn(u64)) {
-        let mut batch = Vec::new();
+    fn write_lines(&self, mut sink: impl Write, report: impl Fn(LostLines)) {
+        let mut batch = Batch::default();
+        let mut has_reader = true;
         loop {
-            let lost = self.next_batch(&mut batch);
-            // The service continues if the reader has closed the pipe.
-            let _ = sink.write_all(&batch).and_then(|()| sink.flush());
-            batch.clear();
-            batch.shrink_to(MAX_IDLE_BYTES);
-            if lost > 0 {
-                report(lost);
+            self.next_batch(&mut batch);
+            // Without a reader, each report would be one more lost line to report.
+            if has_reader {
+                let lost = std::mem::take(&mut self.buffer.lock().unreported);
+                if lost.total() > 0 {
+                    // The buffer has just been emptied, so the event follows the last lines before the
+                    // loss.
+                    report(lost);
+                }
             }
+            let written = write_batch(&mut sink, &batch.bytes);
+            has_reader = written.is_ok();
+            if let Err(written) = written {
+                let mut buffer = self.buffer.lock();
+                batch.unwritten(written).for_each(|target| buffer.unreported.add(target));
+            }
+            batch.clear();
         }
     }
 
-    /// Waits for a batch and swaps it into `batch`, which must be empty. Returns the number of lines lost
-    /// since the previous batch.
-    fn next_batch(&self, batch: &mut Vec<u8>) -> u64 {
+    /// Waits for a batch and swaps it into `batch`, which must be empty.
+    fn next_batch(&self, batch: &mut Batch) {
         let mut buffer = self.buffer.lock();
         buffer.is_writing = false;
-        if buffer.lines.is_empty() {
+        if buffer.batch.is_empty() {
             buffer.is_urgent = false;
             self.drained.notify_all();
-            self.filled.wait_while(&mut buffer, |buffer| buffer.lines.is_empty());
+            self.filled.wait_while(&mut buffer, |buffer| buffer.batch.is_empty());
         }
         self.filled.wait_while_for(&mut buffer, |buffer| !buffer.is_urgent, BATCH_DELAY);
-        std::mem::swap(&mut buffer.lines, batch);
+        std::mem::swap(&mut buffer.batch, batch);
         buffer.is_urgent = false;
         buffer.is_writing = true;
-        std::mem::take(&mut buffer.unreported)
     }
+}
+
+/// Writes a batch, and repeats failed writes. Errors with the number of written bytes if the reader has
+/// closed the pipe.
+fn write_batch(sink: &mut impl Write, batch: &[u8]) -> Result<(), usize> {
+    let mut written = 0;
+    while written < batch.len() {
+        match sink.write(&batch[written..]) {
+            Ok(bytes) if bytes > 0 => written += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(written),
+            // Meanwhile the buffer drops what does not fit.
+            Ok(_) | Err(_) => thread::park_timeout(RETRY_PAUSE),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ use tracing_subscriber::{
 
 use super::{
     json_lines::{JsonLines, JsonMembers},
-    log_writer::LogWriter,
+    log_target::LogTarget,
+    log_writer::{LogWriter, LostLines},
     names::AUDIT_TARGET,
 };
 
@@ -136,8 +137,13 @@ pub fn set_log_filter(level: &str) -> Result<(), Error> {
 
 /// Starts the thread that writes log lines to standard error.
 pub(super) fn start_writer() -> Result<LogWriter, Error> {
-    let report =
-        |lost| warn!(log.dropped = lost, "Lost log lines while standard error was blocked");
+    let report = |lost: LostLines| {
+        warn!(
+            log.dropped = lost.total(),
+            log.dropped_audit = lost.of_target(LogTarget::Audit),
+            "Lost log lines while standard error was blocked or failing"
+        );
+    };
     LogWriter::start(standard_error(), report).map_err(Error::Writer)
 }
 

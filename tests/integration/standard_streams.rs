@@ -5,7 +5,9 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
+use leadsd::grpc::pb::{
+    self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
+};
 use leadsd_testkit::{FREE, send_signal};
 use tonic::{Code, transport::Channel};
 
@@ -67,12 +69,12 @@ async fn output_that_cannot_be_written_is_a_failure() {
     assert!(text(&ended).contains("cannot write to standard output"), "{}", text(&ended));
 }
 
-/// Starts a `leadsd dev` that logs at `level`; returns its admin and gRPC addresses. Its log is not
-/// read.
-fn start_dev(level: &str) -> (Child, String, String) {
+/// Starts a `leadsd dev` that logs at `level` to `log`; returns its admin and gRPC addresses. A pipe is
+/// not read.
+fn start_dev(level: &str, log: impl Into<Stdio>) -> (Child, String, String) {
     let mut command = Command::new(LEADSD);
     command.args(["dev", "--grpc", FREE, "--admin", FREE, "--hubspot", FREE, "--vault", FREE]);
-    command.args(["--log", level]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(["--log", level]).stdout(Stdio::piped()).stderr(log);
     let mut child = command.spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let banner: Vec<String> = lines.take_while(|line| !line.starts_with("Ctrl-C")).collect();
@@ -89,9 +91,58 @@ async fn connect(grpc: &str) -> LeadsServiceClient<Channel> {
     LeadsServiceClient::new(channel.connect().await.unwrap())
 }
 
+/// Fills the pipe of a log at `trace`, and checks that calls and probes are answered.
+async fn fill_log(admin: &str, grpc: &str) {
+    let mut leads = connect(grpc).await;
+    // Many times the capacity of a pipe; rejected calls use no quota.
+    for _ in 0..500 {
+        let invalid = pb::ListLeadsRequest { page_size: -1, ..Default::default() };
+        let status = leads.list_leads(invalid).await.expect_err("the page size is invalid");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    }
+    leads.list_leads(pb::ListLeadsRequest::default()).await.expect("served");
+    let live = reqwest::Client::builder().no_proxy().build().unwrap();
+    let live = live.get(format!("http://{admin}/live")).send().await.expect("an answer");
+    assert!(live.status().is_success(), "{live:?}");
+}
+
+/// Exit code, once the process has ended.
+async fn exit_code(mut child: Child) -> (Option<i32>, Child) {
+    let ended = tokio::task::spawn_blocking(move || (child.wait().unwrap().code(), child));
+    tokio::time::timeout(PATIENCE, ended).await.expect("it ends in time").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_stops_the_service_with_a_blocked_log() {
+    let (child, admin, grpc) = start_dev("trace", Stdio::piped());
+    wait_ready(&format!("http://{admin}")).await;
+    fill_log(&admin, &grpc).await;
+    // An open call delays the end of draining.
+    let mut watch = QuotaServiceClient::connect(format!("http://{grpc}")).await.unwrap();
+    let mut updates = watch.watch_quota(pb::WatchQuotaRequest::default()).await.unwrap();
+    assert!(updates.get_mut().message().await.unwrap().is_some());
+    for _ in 0..2 {
+        send_signal(&child, "TERM");
+    }
+    let (code, _child) = exit_code(child).await;
+    // The call may end before the second signal arrives.
+    assert!(matches!(code, Some(0 | 1)), "{code:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")]
+async fn service_serves_and_stops_while_its_log_cannot_be_written() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (child, admin, grpc) = start_dev("trace", full);
+    wait_ready(&format!("http://{admin}")).await;
+    fill_log(&admin, &grpc).await;
+    send_signal(&child, "TERM");
+    assert_eq!(exit_code(child).await.0, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn service_serves_with_a_closed_log() {
-    let (mut child, admin, grpc) = start_dev("debug");
+    let (mut child, admin, grpc) = start_dev("debug", Stdio::piped());
     drop(child.stderr.take());
     wait_ready(&format!("http://{admin}")).await;
     let mut leads = connect(&grpc).await;
@@ -104,25 +155,13 @@ async fn service_serves_with_a_closed_log() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn service_serves_and_stops_with_a_blocked_log() {
-    let (mut child, admin, grpc) = start_dev("trace");
+    let (child, admin, grpc) = start_dev("trace", Stdio::piped());
     wait_ready(&format!("http://{admin}")).await;
-    let mut leads = connect(&grpc).await;
-    // Many times the capacity of a pipe; rejected calls use no quota.
-    for _ in 0..500 {
-        let invalid = pb::ListLeadsRequest { page_size: -1, ..Default::default() };
-        let status = leads.list_leads(invalid).await.expect_err("the page size is invalid");
-        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
-    }
-    leads.list_leads(pb::ListLeadsRequest::default()).await.expect("served");
+    fill_log(&admin, &grpc).await;
     send_signal(&child, "TERM");
     // The pipe is open, but not read.
-    let stopped = tokio::task::spawn_blocking(move || {
-        let status = child.wait().unwrap();
-        (status, child.stderr.take().unwrap())
-    });
-    let stopped = tokio::time::timeout(PATIENCE, stopped).await.expect("it stops in time");
-    let (status, log) = stopped.unwrap();
-    assert_eq!(status.code(), Some(0));
-    let mut lines = BufReader::new(log).lines().map_while(Result::ok);
+    let (code, mut child) = exit_code(child).await;
+    assert_eq!(code, Some(0));
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     assert!(lines.any(|line| line.contains("leadsd")), "what was written can be read");
 }

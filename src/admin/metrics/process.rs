@@ -22,7 +22,7 @@ const SPANS: Metric = counter(
 const LOG_LINES_DROPPED: Metric = counter(
     "leadsd_log_lines_dropped",
     &["target"],
-    "Log lines dropped because standard error was blocked and the buffer was full: access, audit or other",
+    "Log lines dropped because standard error was blocked or failing and the buffer was full: access, audit or other",
 );
 const BUILD_INFO: Metric =
     gauge("leadsd_build_info", &["version"], "1; the label is the version of leadsd");

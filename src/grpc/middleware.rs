@@ -3,6 +3,7 @@
 //! - [`observe`], the outermost layer, admits the call, builds its state, enforces its [`deadline`] and
 //!   writes the [`access_log`].
 //! - [`authz`] determines the caller and the portal ([`portals`]) from the headers.
+//! - [`refusal_log`] bounds the events of refused calls.
 //! - [`call_context`] passes both to the handler.
 
 pub(crate) mod access_log;
@@ -12,4 +13,5 @@ pub(crate) mod call_policy;
 pub(crate) mod deadline;
 pub(crate) mod observe;
 pub(crate) mod portals;
+pub(crate) mod refusal_log;
 pub(crate) mod request_id;

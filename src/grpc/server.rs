@@ -15,6 +15,7 @@ use super::{
         deadline::DeadlinePolicy,
         observe::{CallServer, SharedLayers},
         portals::PortalResolver,
+        refusal_log::{RefusalEvents, RefusalLog},
     },
     quota_service::QuotaHandler,
     services::ServerServices,
@@ -73,7 +74,8 @@ pub struct BoundServer {
     stats: ServerStats,
     drain_delay: Duration,
     shutdown_grace: Duration,
-    _tasks: (Task, Option<Task>),
+    refusals: [RefusalLog; 2],
+    _tasks: Vec<Task>,
 }
 
 /// Handle to the metrics of a server.
@@ -122,16 +124,19 @@ impl BoundServer {
         let services = ServerServices::new(leads, quota, health, max_request_bytes)?;
         let methods = Arc::new(Methods::all());
         let admission = Arc::new(Admission::new(limits));
+        let refusals = [RefusalEvents::Access, RefusalEvents::Audit].map(RefusalLog::new);
+        let [refused_calls, refused_writes] = refusals.clone();
         let policy = Arc::new(CallPolicy {
             methods: Arc::clone(&methods),
             deadlines: DeadlinePolicy { max_unary: max_deadline, max_batch: max_batch_deadline },
             max_message: max_request_bytes,
             error_docs_url,
+            refusals: refused_calls,
             spans,
         });
         let shared = Arc::new(SharedLayers {
             services: Box::new(services),
-            authorizer: Authorizer { auth, portals },
+            authorizer: Authorizer { auth, portals, refused_writes },
             policy,
             admission: Arc::clone(&admission),
         });
@@ -139,8 +144,10 @@ impl BoundServer {
         let stats = ServerStats { admission: Arc::clone(&admission), methods };
         let server = ConnectionServer { new_service, tls, admission, lifetimes };
         let acceptor = Acceptor::bind(listen, server).await?;
-        let _tasks = (health_task, reload_task);
-        Ok(Self { acceptor, stats, drain_delay, shutdown_grace, _tasks })
+        let tasks = [Some(health_task), reload_task];
+        let summaries = refusals.iter().map(RefusalLog::start);
+        let _tasks = tasks.into_iter().flatten().chain(summaries).collect();
+        Ok(Self { acceptor, stats, drain_delay, shutdown_grace, refusals, _tasks })
     }
 
     /// Bound address.
@@ -156,7 +163,7 @@ impl BoundServer {
     /// Serves until `stop` completes and the drain delay has passed, then drains: finishes the calls in
     /// flight within the grace period.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { acceptor, stats: _, drain_delay, shutdown_grace, _tasks } = self;
+        let Self { acceptor, stats: _, drain_delay, shutdown_grace, refusals, _tasks } = self;
         info!(grpc.address = %acceptor.address(), grpc.tls = acceptor.is_tls(), "Started gRPC server");
         acceptor.accept_until(stop).await;
         if !drain_delay.is_zero() {
@@ -168,6 +175,7 @@ impl BoundServer {
             acceptor.accept_until(sleep(drain_delay)).await;
         }
         acceptor.drain(shutdown_grace).await;
+        refusals.iter().for_each(RefusalLog::log_summaries);
     }
 }
 

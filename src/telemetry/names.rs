@@ -108,6 +108,8 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("portal", "name of the portal"),
     ("portals", "number of portals"),
     ("refresh_in_s", "seconds until an access token is refreshed"),
+    ("refused.calls", "number of refused calls that were not logged one by one"),
+    ("refused.reasons", "reasons of those calls, with the number of each"),
     ("request.id", "request id: `x-request-id` of the caller, or a generated one"),
     ("retry_in_s", "seconds until the next attempt"),
     ("rpc.code", "gRPC code at the end of the call"),

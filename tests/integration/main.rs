@@ -44,6 +44,7 @@ mod openbao;
 mod operations;
 mod quota;
 mod real_peers;
+mod refused_calls;
 mod request_validation;
 mod retries;
 mod rpcs;

@@ -6,13 +6,13 @@ use http::request::Parts;
 use tonic::Code;
 use tracing::{Level, Span, event, info_span};
 
-use super::call_policy::CallPolicy;
+use super::{call_policy::CallPolicy, refusal_log::Origin};
 use crate::{
     grpc::{
         methods::{Method, code_name},
         transport::{call_state::CallState, response_body::ResponseObserver},
     },
-    leads::Error,
+    leads::{Error, LocalLimit, Reason},
     telemetry::{
         names,
         spans::{FinishedSpan, KeyValue, SpanKind},
@@ -113,6 +113,35 @@ impl AccessLog {
         }
     }
 
+    /// Reason of a refused call: one that failed before its caller was known, or that this replica rejected
+    /// by a policy or a limit. `None` for other calls.
+    fn refusal(&self, code: Code) -> Option<&'static str> {
+        if code == Code::Ok {
+            return None;
+        }
+        let failure = self.state.failure();
+        let is_rejected = failure.is_some_and(|error| {
+            let is_limited = match error.local_limit() {
+                Some(LocalLimit::Quota(_) | LocalLimit::Admission(_) | LocalLimit::WriteQueue) => {
+                    true
+                }
+                Some(LocalLimit::CircuitBreaker) | None => false,
+            };
+            is_limited
+                || [Reason::CallerForbidden, Reason::UnknownPortal, Reason::RequestTooLarge]
+                    .contains(&error.reason())
+        });
+        let is_refused = is_rejected || self.path.is_some() || self.state.caller().is_none();
+        is_refused.then(|| failure.map_or_else(|| code_name(code), |error| error.reason().as_str()))
+    }
+
+    /// Reports whether the access event is written. Repeated refusals of one origin are summarised.
+    fn is_logged(&self, code: Code) -> bool {
+        let Some(reason) = self.refusal(code) else { return true };
+        let Self { state, policy, .. } = self;
+        policy.refusals.admit(Origin::new(state.caller(), state.connection.peer), reason)
+    }
+
     fn log(&self, code: Code, took: Duration) {
         let Self { state, path, .. } = self;
         let method = self.method();
@@ -142,7 +171,9 @@ impl AccessLog {
         }
         // Health probes and reflection are frequent and concern no portal.
         if method.is_public_api || path.is_some() {
-            access!(Level::INFO);
+            if self.is_logged(code) {
+                access!(Level::INFO);
+            }
         } else {
             access!(Level::DEBUG);
         }

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use http::HeaderMap;
 
-use super::portals::PortalResolver;
+use super::{
+    portals::PortalResolver,
+    refusal_log::{Origin, RefusalLog},
+};
 use crate::{
     auth::{Access, AuthError, Authenticator, HeaderValue, PresentedCredentials, Rights},
     grpc::{methods::Method, transport::call_state::CallState},
@@ -69,6 +72,8 @@ pub(crate) struct Authorizer {
     /// Authenticator; `None` if every call is allowed without authentication.
     pub(crate) auth: Option<Arc<Authenticator>>,
     pub(crate) portals: PortalResolver,
+    /// Log of refused writes.
+    pub(crate) refused_writes: RefusalLog,
 }
 
 // === impl Permission ===
@@ -172,7 +177,10 @@ impl Authorizer {
                 if error.reason() == Reason::CallerForbidden {
                     auth.count_forbidden();
                 }
-                if permission == Permission::Write {
+                let origin = Origin::new(Some(&caller), state.connection.peer);
+                if permission == Permission::Write
+                    && self.refused_writes.admit(origin, error.reason().as_str())
+                {
                     let method = path.rsplit('/').next().unwrap_or_default();
                     let (portal, id) = (portal.as_ref(), &state.request_id);
                     leads::audit_refused(method, &caller, portal, id, error.reason());

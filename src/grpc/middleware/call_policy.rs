@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::deadline::DeadlinePolicy;
+use super::{deadline::DeadlinePolicy, refusal_log::RefusalLog};
 use crate::{grpc::methods::Methods, telemetry::spans::SpanSink};
 
 /// Settings of all calls.
@@ -16,6 +16,8 @@ pub(crate) struct CallPolicy {
     pub(crate) max_message: usize,
     /// URL of the page that documents error reasons; empty if there is none.
     pub(crate) error_docs_url: Arc<str>,
+    /// Log of refused calls.
+    pub(crate) refusals: RefusalLog,
     /// Sink for spans of sampled traces.
     pub(crate) spans: SpanSink,
 }

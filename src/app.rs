@@ -23,6 +23,7 @@ use crate::{
     vault,
 };
 use leadsd_base::{
+    memory::cgroup_limit,
     task::{self, Task},
     time::{SystemClock, WallClock as _},
 };
@@ -196,6 +197,7 @@ fn grpc_settings(
     auth: Option<Arc<Authenticator>>,
     serving: watch::Receiver<bool>,
 ) -> grpc::Settings {
+    let memory_limit = config.memory_limit.bytes(cgroup_limit());
     grpc::Settings {
         listen: config.listen,
         portals,
@@ -206,9 +208,10 @@ fn grpc_settings(
         limits: grpc::AdmissionLimits {
             connections: config.max_connections,
             in_flight: config.max_in_flight,
-            memory: config.max_request_memory,
+            memory: config.request_memory(memory_limit),
             metadata: config.max_header_bytes,
         },
+        memory_limit,
         lifetimes: grpc::Lifetimes {
             max_age: config.max_connection_age,
             age_grace: config.max_connection_age_grace,

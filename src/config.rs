@@ -36,7 +36,7 @@ pub use self::{
     callers::{Access, ApiKeys, Auth, CallerPattern, Jwks, Jwt, Policy},
     credentials::Credentials,
     error::{ConfigError, ConfigErrors},
-    grpc::{Admin, Grpc},
+    grpc::{Admin, Grpc, MemoryLimit},
     hubspot::{ApiVersion, Hubspot},
     load::Loaded,
     portals::{Portal, PortalDiscovery},

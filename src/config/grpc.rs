@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{check::Checker, raw, tls::Tls};
+use super::{check::Checker, raw, tls::Tls, units::parse_size};
 
 /// `[grpc]`: settings of the gRPC server.
 #[derive(Debug, Clone)]
@@ -44,8 +44,21 @@ pub struct Grpc {
     pub error_docs_url: String,
     /// Allows a non-loopback address without TLS or without authentication. Default false.
     pub insecure: bool,
+    /// Memory limit of the process. Default: that of the cgroup.
+    pub memory_limit: MemoryLimit,
     /// `[grpc.tls]`; disabled by default.
     pub tls: Option<Tls>,
+}
+
+/// Memory limit of the process, near which calls are rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// Limit of the cgroup; no limit without one.
+    Cgroup,
+    /// Bytes, or the limit of the cgroup if it is lower.
+    Bytes(usize),
+    /// No limit.
+    Off,
 }
 
 /// `[admin]`: settings of the admin server.
@@ -53,6 +66,34 @@ pub struct Grpc {
 pub struct Admin {
     /// Listen address; port 0 picks a free one. Default `127.0.0.1:9090`.
     pub listen: SocketAddr,
+}
+
+// === impl MemoryLimit ===
+
+impl MemoryLimit {
+    /// Limit in bytes, given the limit of the cgroup; `None` without a limit.
+    pub fn bytes(self, cgroup: Option<u64>) -> Option<u64> {
+        match self {
+            Self::Cgroup => cgroup,
+            Self::Bytes(bytes) => {
+                let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+                Some(cgroup.map_or(bytes, |cgroup| cgroup.min(bytes)))
+            }
+            Self::Off => None,
+        }
+    }
+}
+
+// === impl Grpc ===
+
+impl Grpc {
+    /// Maximum total size of requests and unsent responses under a memory limit: the configured one, at
+    /// most a third of the limit, and in any case one request of the maximum size.
+    pub fn request_memory(&self, limit: Option<u64>) -> usize {
+        let third =
+            limit.map_or(usize::MAX, |limit| usize::try_from(limit / 3).unwrap_or(usize::MAX));
+        self.max_request_memory.min(third.max(self.max_request_bytes))
+    }
 }
 
 // === impl Checker ===
@@ -78,6 +119,7 @@ impl Checker<'_> {
             shutdown_grace,
             error_docs_url,
             insecure,
+            memory_limit,
             tls,
         } = raw;
         self.error_docs_url(&error_docs_url);
@@ -90,10 +132,7 @@ impl Checker<'_> {
         let connections = self.number("grpc.max_connections", max_connections, 1, 1_000_000);
         let streams = self.number("grpc.max_streams_per_connection", streams, 1, 100_000);
         let in_flight = self.number("grpc.max_in_flight", max_in_flight, 1, 1_000_000);
-        let memory = self.size("grpc.max_request_memory", &max_request_memory, 1 << 20, 64 << 30);
-        if memory < size && memory.is_some() {
-            self.add_error("grpc.max_request_memory", "is less than grpc.max_request_size");
-        }
+        let memory = self.request_memory(&max_request_memory, size);
         let header = self.size("grpc.max_header_size", &max_header_size, 4 << 10, 1 << 20);
         let age = self.duration("grpc.max_connection_age", &max_connection_age, 100, 86_400_000);
         let age_grace = self.duration("grpc.max_connection_age_grace", &age_grace, 0, 3_600_000);
@@ -102,6 +141,7 @@ impl Checker<'_> {
         let timeout = self.duration("grpc.keepalive_timeout", &keepalive_timeout, 100, 600_000);
         let delay = self.duration("grpc.drain_delay", &drain_delay, 0, 300_000);
         let grace = self.duration("grpc.shutdown_grace", &shutdown_grace, 0, 600_000);
+        let memory_limit = self.memory_limit(&memory_limit);
         let tls = tls.map(|tls| self.tls(tls));
         Some(Grpc {
             listen: listen?,
@@ -122,11 +162,38 @@ impl Checker<'_> {
             shutdown_grace: grace?,
             error_docs_url,
             insecure,
+            memory_limit: memory_limit?,
             tls: match tls {
                 Some(tls) => Some(tls?),
                 None => None,
             },
         })
+    }
+
+    fn request_memory(&mut self, text: &str, max_request: Option<usize>) -> Option<usize> {
+        let memory = self.size("grpc.max_request_memory", text, 1 << 20, 64 << 30);
+        if memory < max_request && memory.is_some() {
+            self.add_error("grpc.max_request_memory", "is less than grpc.max_request_size");
+        }
+        memory
+    }
+
+    fn memory_limit(&mut self, text: &str) -> Option<MemoryLimit> {
+        match text {
+            "cgroup" => Some(MemoryLimit::Cgroup),
+            "off" => Some(MemoryLimit::Off),
+            size if parse_size(size).is_some() => {
+                let bytes = self.size("grpc.memory_limit", size, 64 << 20, 1 << 40);
+                bytes.map(MemoryLimit::Bytes)
+            }
+            _ => {
+                self.add_error(
+                    "grpc.memory_limit",
+                    "must be cgroup, off, or a size such as 512MiB",
+                );
+                None
+            }
+        }
     }
 
     fn error_docs_url(&mut self, link: &str) {

@@ -47,6 +47,7 @@ pub(super) struct Grpc {
     pub(super) shutdown_grace: String,
     pub(super) error_docs_url: String,
     pub(super) insecure: bool,
+    pub(super) memory_limit: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tls: Option<Tls>,
 }

@@ -115,7 +115,7 @@ secret = "../y"
 "#;
     let found = errors(text, &[("LEADSD_LOG__FORMAT", "xml")]);
     let wanted = [
-        "grpc.lisen: is not a known key; known keys: listen, max_request_size, max_batch_inputs, max_deadline, max_batch_deadline, max_connections, max_streams_per_connection, max_in_flight, max_request_memory, max_header_size, max_connection_age, max_connection_age_grace, keepalive_interval, keepalive_timeout, drain_delay, shutdown_grace, error_docs_url, insecure, tls",
+        "grpc.lisen: is not a known key; known keys: listen, max_request_size, max_batch_inputs, max_deadline, max_batch_deadline, max_connections, max_streams_per_connection, max_in_flight, max_request_memory, max_header_size, max_connection_age, max_connection_age_grace, keepalive_interval, keepalive_timeout, drain_delay, shutdown_grace, error_docs_url, insecure, memory_limit, tls",
         "grpc.max_batch_inputs: must be usize, is string \"many\"",
         "grpc.listen: must be an address such as 127.0.0.1:50051",
         "grpc.max_deadline: must be a whole number with a unit: ms, s, m or h",
@@ -318,6 +318,29 @@ fn contradictory_authentication_and_policies_are_errors() {
     );
     only(&jwt(""), "auth.jwt: needs jwks_file or jwks_url");
     assert!(load(&format!("{GOOD}{}", jwt("jwks_url = \"http://127.0.0.1:1/jwks\"")), &[]).is_ok());
+}
+
+#[test]
+fn the_memory_limit_is_that_of_the_cgroup_or_a_lower_one() {
+    let limit = |value: &str| {
+        let text = format!("{GOOD}[grpc]\nmemory_limit = \"{value}\"\n");
+        load(&text, &[]).map(|loaded| loaded.config.grpc.memory_limit)
+    };
+    let mib = |mib: u64| mib << 20;
+    let [cgroup, size, off] = ["cgroup", "256MiB", "off"].map(|value| limit(value).unwrap());
+    assert_eq!(load(GOOD, &[]).unwrap().config.grpc.memory_limit, cgroup);
+    assert_eq!((cgroup.bytes(Some(mib(100))), cgroup.bytes(None)), (Some(mib(100)), None));
+    assert_eq!(size.bytes(Some(mib(100))), Some(mib(100)));
+    assert_eq!((size.bytes(Some(mib(300))), size.bytes(None)), (Some(mib(256)), Some(mib(256))));
+    assert_eq!(off.bytes(Some(mib(100))), None);
+    for invalid in ["1MiB", "512", "auto"] {
+        let error = limit(invalid).unwrap_err().to_string();
+        assert!(error.contains("grpc.memory_limit"), "{error}");
+    }
+    let grpc = load(GOOD, &[]).unwrap().config.grpc;
+    let third = |limit: u64| grpc.request_memory(Some(mib(limit))) >> 20;
+    assert_eq!((third(300), third(3_000), third(6)), (100, 256, 4));
+    assert_eq!(grpc.request_memory(None), grpc.max_request_memory);
 }
 
 proptest! {

@@ -27,7 +27,10 @@ use super::{
     },
 };
 use crate::{auth::Authenticator, leads, telemetry::spans::SpanSink};
-use leadsd_base::task::Task;
+use leadsd_base::{
+    memory::{MemoryPressure, resident_bytes},
+    task::Task,
+};
 use leadsd_quota::Quota;
 
 /// Settings and dependencies of the server.
@@ -47,6 +50,8 @@ pub struct Settings {
     pub max_request_bytes: usize,
     /// Limits of admission control.
     pub limits: AdmissionLimits,
+    /// Memory limit of the process in bytes; `None` sheds no load.
+    pub memory_limit: Option<u64>,
     /// Lifetime of connections.
     pub lifetimes: Lifetimes,
     /// Maximum number of inputs of one batch call.
@@ -107,6 +112,7 @@ impl BoundServer {
             tls,
             max_request_bytes,
             limits,
+            memory_limit,
             lifetimes,
             max_batch_inputs,
             max_deadline,
@@ -123,7 +129,10 @@ impl BoundServer {
         let quota = QuotaHandler { quota };
         let services = ServerServices::new(leads, quota, health, max_request_bytes)?;
         let methods = Arc::new(Methods::all());
-        let admission = Arc::new(Admission::new(limits));
+        let watch = |limit| MemoryPressure::watch(limit, resident_bytes);
+        let (pressure, memory_task) = memory_limit.map(watch).unzip();
+        let admission = Admission::new(limits).with_memory_pressure(pressure.unwrap_or_default());
+        let admission = Arc::new(admission);
         let refusals = [RefusalEvents::Access, RefusalEvents::Audit].map(RefusalLog::new);
         let [refused_calls, refused_writes] = refusals.clone();
         let policy = Arc::new(CallPolicy {
@@ -144,7 +153,7 @@ impl BoundServer {
         let stats = ServerStats { admission: Arc::clone(&admission), methods };
         let server = ConnectionServer { new_service, tls, admission, lifetimes };
         let acceptor = Acceptor::bind(listen, server).await?;
-        let tasks = [Some(health_task), reload_task];
+        let tasks = [Some(health_task), reload_task, memory_task];
         let summaries = refusals.iter().map(RefusalLog::start);
         let _tasks = tasks.into_iter().flatten().chain(summaries).collect();
         Ok(Self { acceptor, stats, drain_delay, shutdown_grace, refusals, _tasks })

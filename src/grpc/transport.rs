@@ -13,6 +13,7 @@ mod connection_stats;
 mod decompress;
 mod framing;
 mod limits;
+mod memory_shedding;
 mod preface;
 pub(crate) mod request_body;
 pub(crate) mod response_body;

@@ -99,6 +99,8 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("log.dropped_audit", "number of audit events among them"),
     ("log.filter", "new log filter"),
     ("max", "maximum number"),
+    ("memory.limit", "memory limit of the process in bytes"),
+    ("memory.resident", "resident memory of the process in bytes"),
     ("name", "name of a secret"),
     ("net.peer", "address of a client"),
     ("oauth.error", "OAuth error code of a rejected refresh"),

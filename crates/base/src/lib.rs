@@ -4,6 +4,7 @@
 //! | Module | Provides |
 //! |---|---|
 //! | [`cache`] | bounded cache whose entries expire |
+//! | [`memory`] | memory pressure: resident memory against the limit of the cgroup |
 //! | [`net`] | HTTP client builder, bounded bodies, classified connect errors |
 //! | [`portal_name`] | the rule for names of portals |
 //! | [`secret`] | secret text |
@@ -19,6 +20,7 @@
 //! ```
 
 pub mod cache;
+pub mod memory;
 pub mod net;
 pub mod portal_name;
 pub mod secret;

@@ -53,7 +53,17 @@ const ADMISSION_USED: Metric = gauge(
 const ADMISSION_REJECTED: Metric = counter(
     "leadsd_admission_rejected",
     &["limit"],
-    "Calls and connections rejected because of the limit, and calls that exceed message_size or header_size",
+    "Calls and connections rejected because of the limit, of memory pressure (process_memory), and calls that exceed message_size or header_size",
+);
+const MEMORY_LIMIT: Metric = gauge(
+    "leadsd_memory_limit_bytes",
+    &[],
+    "Memory limit of the process (`grpc.memory_limit`), to compare with process_resident_memory_bytes; absent without a limit",
+);
+const MEMORY_PRESSURE: Metric = gauge(
+    "leadsd_memory_pressure",
+    &[],
+    "Level of memory pressure: 0 (normal), 1 (from 80 % of the limit: requests over 64 KiB are rejected) or 2 (from 90 %: only reads of a single lead, of quota and of health are served)",
 );
 const CONNECTIONS_OPENED: Metric =
     counter("leadsd_connections_opened", &[], "Accepted connections");
@@ -74,6 +84,8 @@ pub(super) const ALL: &[Metric] = &[
     ADMISSION_LIMIT,
     ADMISSION_USED,
     ADMISSION_REJECTED,
+    MEMORY_LIMIT,
+    MEMORY_PRESSURE,
     CONNECTIONS_OPENED,
     CONNECTIONS_CLOSED,
 ];
@@ -91,8 +103,14 @@ impl Collector for RpcCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = SampleWriter(encoder);
         let ServerSnapshot { admission, methods } = self.0.snapshot();
-        let AdmissionSnapshot { limits, rejected, connections_opened, connections_closed } =
-            admission;
+        let AdmissionSnapshot {
+            limits,
+            process_memory,
+            pressure,
+            rejected,
+            connections_opened,
+            connections_closed,
+        } = admission;
         // Methods that were never called are omitted.
         let called = || methods.iter().filter(|method| method.started > 0);
         let each = |value: fn(&MethodSnapshot) -> f64| {
@@ -120,6 +138,8 @@ impl Collector for RpcCollector {
         writer.samples(ADMISSION_USED, limit(|limit| limit.used))?;
         let named = |(name, calls): &(&'static str, u64)| ([*name], count(*calls));
         writer.samples(ADMISSION_REJECTED, rejected.iter().map(named))?;
+        writer.sample(MEMORY_LIMIT, process_memory.map(|usage| count(usage.limit)))?;
+        writer.sample(MEMORY_PRESSURE, Some(f64::from(pressure as u8)))?;
         writer.sample(CONNECTIONS_OPENED, Some(count(connections_opened)))?;
         writer.samples(CONNECTIONS_CLOSED, connections_closed.iter().map(named))
     }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use leadsd_base::memory::resident_bytes;
+
 /// Clock ticks per second in `/proc`: 100 on all supported architectures.
 const TICKS: f64 = 100.0;
 
@@ -25,7 +27,7 @@ impl ProcessUsage {
         let read = |file: &str| fs::read_to_string(format!("/proc/self/{file}")).ok();
         Self {
             cpu_seconds: read("stat").as_deref().and_then(cpu_seconds),
-            resident_bytes: read("status").as_deref().and_then(resident_bytes),
+            resident_bytes: resident_bytes(),
             // One of them is the open directory itself.
             open_fds: fs::read_dir("/proc/self/fd")
                 .ok()
@@ -42,12 +44,6 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     Some((ticks.next()?? + ticks.next()??) / TICKS)
 }
 
-fn resident_bytes(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
-}
-
 fn max_fds(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
@@ -61,10 +57,9 @@ mod tests {
     fn files_of_proc_are_parsed() {
         let stat = "7 (a ) b) S 1 7 7 0 -1 4194304 5 0 0 0 250 50 0 0 20 0 3 0 100 9 9";
         assert_eq!(cpu_seconds(stat), Some(3.0));
-        assert_eq!(resident_bytes("VmPeak:\t9 kB\nVmRSS:\t   20 kB\n"), Some(20 * 1024));
         let limits = "Max open files            1024                 4096                 files\n";
         assert_eq!(max_fds(limits), Some(1024));
-        assert_eq!((cpu_seconds(""), resident_bytes("VmRSS:"), max_fds("")), (None, None, None));
+        assert_eq!((cpu_seconds(""), max_fds("")), (None, None));
     }
 
     #[test]

@@ -50,6 +50,10 @@ const QUOTA_COST: HeaderName = HeaderName::from_static("leadsd-quota-cost");
 /// Overhead per header in the size of a header list, by RFC 9113.
 const HEADER_OVERHEAD: usize = 32;
 
+/// Methods that are served at any memory pressure: their requests and responses are small.
+const SMALL_READS: [(ServiceKind, &str); 2] =
+    [(ServiceKind::Leads, "GetLead"), (ServiceKind::Quota, "GetQuota")];
+
 /// Services behind the layers.
 pub(crate) trait Services: fmt::Debug + Send + Sync + 'static {
     /// Dispatches a call to a service.
@@ -122,8 +126,15 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
         let number = policy.methods.find(parts.uri.path());
         let method = policy.methods.get(number);
         method.on_started();
+        let size = metadata_size(&parts.headers);
+        let admitted = match method.is_probe {
+            true => Ok(()),
+            false => admission
+                .shedding()
+                .admit_call(|| SMALL_READS.contains(&(method.service_kind, &*method.method))),
+        };
         let admitted =
-            admission.admit(&self.connection, method.is_probe, metadata_size(&parts.headers));
+            admitted.and_then(|()| admission.admit(&self.connection, method.is_probe, size));
         let (guard, rejection) = match admitted {
             Ok(guard) => (guard, None),
             Err(error) => (admission.rejected(), Some(error)),

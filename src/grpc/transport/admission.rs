@@ -14,8 +14,10 @@ use super::{
     conn_info::ConnInfo,
     connection_stats::{CloseReason, ConnectionStats},
     limits::{ByteBudget, LimitSnapshot, SlotLimit},
+    memory_shedding::{MemoryShedding, PROCESS_MEMORY},
 };
 use crate::leads::{Error, Reason};
+use leadsd_base::memory::{MemoryPressure, MemoryUsage, PressureLevel};
 
 /// Maximum number of connections over the limit. They are accepted briefly, so that their calls get an
 /// error with a reason and health probes a response.
@@ -49,6 +51,7 @@ pub(crate) struct Admission {
     in_flight: SlotLimit,
     probes: SlotLimit,
     memory: ByteBudget,
+    shedding: MemoryShedding,
     max_metadata: usize,
     metadata_too_large: AtomicU64,
     messages_too_large: AtomicU64,
@@ -88,6 +91,10 @@ enum SlotKind {
 pub struct AdmissionSnapshot {
     /// Limits and their use.
     pub limits: Vec<LimitSnapshot>,
+    /// Resident memory and its limit; `None` without a limit.
+    pub process_memory: Option<MemoryUsage>,
+    /// Level of memory pressure.
+    pub pressure: PressureLevel,
     /// Number of rejected calls by exceeded limit.
     pub rejected: Vec<(&'static str, u64)>,
     /// Number of accepted connections.
@@ -107,11 +114,22 @@ impl Admission {
             in_flight: SlotLimit::new("in_flight", in_flight),
             probes: SlotLimit::new("probes", PROBES),
             memory: ByteBudget::new("memory", memory),
+            shedding: MemoryShedding::default(),
             max_metadata: metadata,
             metadata_too_large: AtomicU64::new(0),
             messages_too_large: AtomicU64::new(0),
             connection_stats: ConnectionStats::default(),
         }
+    }
+
+    /// Sheds load under this memory pressure.
+    pub(crate) fn with_memory_pressure(self, pressure: MemoryPressure) -> Self {
+        Self { shedding: MemoryShedding::new(pressure), ..self }
+    }
+
+    /// Load shedding by memory pressure.
+    pub(crate) fn shedding(&self) -> &MemoryShedding {
+        &self.shedding
     }
 
     /// Current snapshot.
@@ -125,10 +143,13 @@ impl Admission {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut rejected: Vec<_> =
             limits.iter().map(|limit| (limit.name, limit.rejected)).collect();
+        rejected.push((PROCESS_MEMORY, self.shedding.rejected()));
         rejected.push(("message_size", count(&self.messages_too_large)));
         rejected.push(("header_size", count(&self.metadata_too_large)));
         AdmissionSnapshot {
             limits,
+            process_memory: self.shedding.pressure().usage(),
+            pressure: self.shedding.pressure().level(),
             rejected,
             connections_opened: self.connection_stats.opened(),
             connections_closed: self.connection_stats.closed(),
@@ -249,6 +270,7 @@ impl CallGuard {
         // Only one task reads the request, so the value does not change in between.
         let before = self.request_bytes.load(Ordering::Relaxed);
         if bytes > before {
+            self.admission.shedding.admit_bytes(before, bytes)?;
             self.admission.memory.try_charge(bytes - before)?;
             self.request_bytes.store(bytes, Ordering::Relaxed);
         }

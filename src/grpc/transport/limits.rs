@@ -128,7 +128,8 @@ impl ByteBudget {
     }
 }
 
-fn overloaded(name: &'static str, cause: &str) -> Error {
+/// Builds the error of a call that exceeds a limit of this replica.
+pub(super) fn overloaded(name: &'static str, cause: &str) -> Error {
     Error::new(Reason::Overloaded, format!("{cause}; retry after 1 s"))
         .with_local_limit(LocalLimit::Admission(name))
         .with_retry_after(RETRY_AFTER)

@@ -1,0 +1,127 @@
+//! Rejects calls and bytes while the process is close to its memory limit, so that the kernel does not
+//! kill it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::limits::overloaded;
+use crate::leads::Error;
+use leadsd_base::memory::{MemoryPressure, PressureLevel};
+
+/// Name of the limit in errors and metrics.
+pub(crate) const PROCESS_MEMORY: &str = "process_memory";
+
+/// Size in bytes above which a request is large. Requests for single leads are far smaller.
+const LARGE_REQUEST: usize = 64 << 10;
+
+/// Load shedding by the memory pressure of the process.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryShedding {
+    pressure: MemoryPressure,
+    rejected: AtomicU64,
+}
+
+// === impl MemoryShedding ===
+
+impl MemoryShedding {
+    pub(crate) fn new(pressure: MemoryPressure) -> Self {
+        Self { pressure, rejected: AtomicU64::new(0) }
+    }
+
+    /// Memory pressure of the process.
+    pub(crate) fn pressure(&self) -> &MemoryPressure {
+        &self.pressure
+    }
+
+    /// Number of rejected calls.
+    pub(crate) fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
+    }
+
+    /// Admits a new call that is no health probe. At the critical level, only small reads are admitted.
+    pub(crate) fn admit_call(&self, is_small_read: impl Fn() -> bool) -> Result<(), Error> {
+        match self.pressure.level() {
+            PressureLevel::Normal | PressureLevel::High => Ok(()),
+            PressureLevel::Critical if is_small_read() => Ok(()),
+            PressureLevel::Critical => {
+                Err(self.reject("only reads of a single lead, of quota and of health are served"))
+            }
+        }
+    }
+
+    /// Admits the growth of a request from `before` to `bytes`. From the high level on, no request becomes
+    /// large; at the critical level, large requests stop to grow.
+    pub(crate) fn admit_bytes(&self, before: usize, bytes: usize) -> Result<(), Error> {
+        let admitted = match self.pressure.level() {
+            PressureLevel::Normal => true,
+            PressureLevel::High => bytes <= LARGE_REQUEST || before > LARGE_REQUEST,
+            PressureLevel::Critical => bytes <= LARGE_REQUEST,
+        };
+        if admitted {
+            return Ok(());
+        }
+        Err(self.reject(&format!("requests over {LARGE_REQUEST} bytes are rejected")))
+    }
+
+    fn reject(&self, consequence: &str) -> Error {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+        let cause = match self.pressure.usage() {
+            Some(usage) => format!(
+                "the service uses {} % of its memory limit ({} bytes): {consequence}",
+                usage.percent(),
+                usage.limit
+            ),
+            None => format!("the service is close to its memory limit: {consequence}"),
+        };
+        overloaded(PROCESS_MEMORY, &cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leads::Reason;
+
+    /// Shedding at this percentage of a limit of 100 MiB.
+    fn at(percent: u64) -> MemoryShedding {
+        let (pressure, task) = MemoryPressure::watch(100 << 20, move || Some(percent << 20));
+        task.detach();
+        MemoryShedding::new(pressure)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_high_level_rejects_new_large_requests() {
+        let shedding = at(80);
+        shedding.admit_call(|| false).unwrap();
+        shedding.admit_bytes(0, LARGE_REQUEST).unwrap();
+        shedding.admit_bytes(LARGE_REQUEST + 1, 1 << 20).expect("an admitted request continues");
+        let error = shedding.admit_bytes(0, LARGE_REQUEST + 1).unwrap_err();
+        assert_eq!((error.reason(), error.bucket()), (Reason::Overloaded, Some(PROCESS_MEMORY)));
+        assert!(error.retry_after().is_some());
+        let text = error.message();
+        assert!(text.contains("uses 80 % of its memory limit (104857600 bytes)"), "{text}");
+        assert!(text.contains("requests over 65536 bytes are rejected; retry after"), "{text}");
+        assert_eq!(shedding.rejected(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_critical_level_serves_only_small_reads() {
+        let shedding = at(90);
+        shedding.admit_call(|| true).unwrap();
+        let error = shedding.admit_call(|| false).unwrap_err();
+        assert_eq!(error.bucket(), Some(PROCESS_MEMORY));
+        assert!(error.message().contains("only reads of a single lead"), "{error}");
+        shedding.admit_bytes(0, LARGE_REQUEST).unwrap();
+        let error = shedding.admit_bytes(LARGE_REQUEST + 1, LARGE_REQUEST + 2).unwrap_err();
+        assert!(error.message().contains("uses 90 %"), "{error}");
+        assert_eq!(shedding.rejected(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_pressure_everything_is_admitted() {
+        for shedding in [at(79), MemoryShedding::default()] {
+            shedding.admit_call(|| false).unwrap();
+            shedding.admit_bytes(0, usize::MAX).unwrap();
+            assert_eq!(shedding.rejected(), 0);
+        }
+    }
+}

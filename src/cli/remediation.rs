@@ -278,7 +278,8 @@ fn api_fix(error: &leads::Error) -> String {
         | Reason::RequestTooLarge
         | Reason::Unauthenticated
         | Reason::CallerForbidden
-        | Reason::AuthenticationUnavailable => {
+        | Reason::AuthenticationUnavailable
+        | Reason::Unimplemented => {
             "check HubSpot's status page; give the correlation id to HubSpot's support".to_owned()
         }
     }

@@ -94,6 +94,7 @@ fn rate_limited(error: &Error) -> Option<RateLimited> {
         | Reason::RequestTooLarge
         | Reason::Unauthenticated
         | Reason::CallerForbidden
-        | Reason::AuthenticationUnavailable => None,
+        | Reason::AuthenticationUnavailable
+        | Reason::Unimplemented => None,
     }
 }

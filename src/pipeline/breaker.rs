@@ -98,7 +98,8 @@ fn health(result: &Result<Response, Error>) -> Option<Health> {
         | Reason::RequestTooLarge
         | Reason::Unauthenticated
         | Reason::CallerForbidden
-        | Reason::AuthenticationUnavailable => Some(Health::Up),
+        | Reason::AuthenticationUnavailable
+        | Reason::Unimplemented => Some(Health::Up),
     }
 }
 

@@ -141,7 +141,8 @@ fn classify(operation: Operation, error: &Error) -> Retryable {
         | Reason::RequestTooLarge
         | Reason::Unauthenticated
         | Reason::CallerForbidden
-        | Reason::AuthenticationUnavailable => Retryable::Permanent,
+        | Reason::AuthenticationUnavailable
+        | Reason::Unimplemented => Retryable::Permanent,
     }
 }
 

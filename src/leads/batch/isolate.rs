@@ -102,7 +102,8 @@ pub(super) fn rejects_content(error: &Error) -> bool {
         | Reason::RequestTooLarge
         | Reason::Unauthenticated
         | Reason::CallerForbidden
-        | Reason::AuthenticationUnavailable => false,
+        | Reason::AuthenticationUnavailable
+        | Reason::Unimplemented => false,
     };
     about_content && error.side_effect() == SideEffect::None
 }

@@ -63,13 +63,16 @@ pub enum Reason {
     CallerForbidden,
     /// Callers cannot be authenticated yet. UNAVAILABLE.
     AuthenticationUnavailable,
+    /// The service has no such method, or the call does not have the form of the method.
+    /// UNIMPLEMENTED.
+    Unimplemented,
 }
 
 // === impl Reason ===
 
 impl Reason {
     /// All reasons, in the order of their numbers in the contract.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::InvalidRequest,
         Self::UnknownPortal,
         Self::InvalidPageToken,
@@ -99,6 +102,7 @@ impl Reason {
         Self::Unauthenticated,
         Self::CallerForbidden,
         Self::AuthenticationUnavailable,
+        Self::Unimplemented,
     ];
 
     /// Public name, as in `google.rpc.ErrorInfo.reason`.
@@ -133,6 +137,7 @@ impl Reason {
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::CallerForbidden => "CALLER_FORBIDDEN",
             Self::AuthenticationUnavailable => "AUTHENTICATION_UNAVAILABLE",
+            Self::Unimplemented => "UNIMPLEMENTED",
         }
     }
 }

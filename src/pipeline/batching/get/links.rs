@@ -62,7 +62,8 @@ pub(super) fn failure(error: &Error) -> LinkFailure {
         | Reason::RequestTooLarge
         | Reason::Unauthenticated
         | Reason::CallerForbidden
-        | Reason::AuthenticationUnavailable => LinkFailure::Other,
+        | Reason::AuthenticationUnavailable
+        | Reason::Unimplemented => LinkFailure::Other,
     }
 }
 

@@ -3,6 +3,7 @@
 //! - `transport`: connections, admission control, request and response bodies.
 //! - `middleware`: layers of every call: observation, deadline, authorization, portal.
 //! - `leads_service`, `quota_service`, `health_service`: one file per service.
+//! - `shape`: maximum numbers of elements in requests, and the size of decoded messages.
 //! - `codec`: prost with buffers that fit one lead.
 //! - `convert`, `validate`, `page_token`: conversion between messages and domain types.
 //! - `status`: builds every status.
@@ -28,6 +29,7 @@ mod page_token;
 mod quota_service;
 mod server;
 mod services;
+mod shape;
 mod status;
 mod transport;
 mod validate;

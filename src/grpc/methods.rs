@@ -14,8 +14,21 @@ use prost::Message as _;
 use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tonic::Code;
 
-use super::{DESCRIPTORS, transport::call_state::MessageCounters};
-use crate::telemetry::histogram::Histogram;
+use super::{
+    DESCRIPTORS,
+    shape::{RequestShape, ShapeId, ShapesBuilder},
+    transport::{
+        call_state::MessageCounters,
+        request_body::{RequestFormat, RequestMessages},
+    },
+};
+use crate::{
+    leads::{Error, Reason},
+    telemetry::histogram::Histogram,
+};
+
+/// Maximum length in characters of a name in the error for an unknown method.
+const MAX_NAME: usize = 128;
 
 /// Names of the gRPC codes, by number.
 const CODES: [&str; 17] = [
@@ -96,6 +109,7 @@ pub(crate) struct Method {
     pub(crate) service: String,
     pub(crate) method: String,
     grpc_type: &'static str,
+    pub(crate) request: RequestFormat,
     pub(crate) kind: MethodKind,
     pub(crate) service_kind: ServiceKind,
     /// True for methods of the health service.
@@ -133,37 +147,62 @@ pub struct MethodSnapshot {
 // === impl Methods ===
 
 impl Methods {
+    /// Index of the entry for unknown methods.
+    pub(crate) const UNKNOWN: usize = 0;
+
     /// Builds the table of the methods of all services.
-    pub(crate) fn all() -> Self {
+    pub(crate) fn new(max_batch_inputs: usize) -> Self {
         let sets = [
             DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ];
-        let unknown = Method { name: String::new(), ..Method::new("unknown", "unknown", "unary") };
-        let mut all = vec![unknown];
-        let mut by_path = HashMap::new();
-        for set in sets {
-            // The descriptors are compiled in.
-            let set = FileDescriptorSet::decode(set).unwrap_or_default();
-            for file in &set.file {
-                for service in &file.service {
-                    for method in &service.method {
-                        let full = format!("{}.{}", file.package(), service.name());
-                        let method = Method::new(&full, method.name(), grpc_type(method));
-                        by_path.entry(format!("/{}", method.name)).or_insert(all.len());
-                        all.push(method);
-                    }
-                }
+        // The descriptors are compiled in.
+        let sets = sets.map(|set| FileDescriptorSet::decode(set).unwrap_or_default());
+        let mut shapes = ShapesBuilder::new(&sets, max_batch_inputs);
+        let unknown = MethodDescriptorProto::default();
+        let mut described = vec![(String::new(), &unknown, ShapeId::default())];
+        for file in sets.iter().flat_map(|set| &set.file) {
+            for service in &file.service {
+                let full = format!("{}.{}", file.package(), service.name());
+                let methods = service.method.iter();
+                described.extend(
+                    methods.map(|method| (full.clone(), method, shapes.add(method.input_type()))),
+                );
             }
+        }
+        let shapes = Arc::new(shapes.finish());
+        let mut all = Vec::with_capacity(described.len());
+        let mut by_path = HashMap::new();
+        for (service, descriptor, root) in described {
+            let shape = RequestShape { shapes: Arc::clone(&shapes), root };
+            let method = Method::new(&service, descriptor, shape);
+            if !method.is_unknown() {
+                by_path.entry(format!("/{}", method.name)).or_insert(all.len());
+            }
+            all.push(method);
         }
         Self { all, by_path }
     }
 
     /// Index of the method with this path.
     pub(crate) fn find(&self, path: &str) -> usize {
-        self.by_path.get(path).copied().unwrap_or(0)
+        self.by_path.get(path).copied().unwrap_or(Self::UNKNOWN)
+    }
+
+    /// Error of a call to a path without a method.
+    pub(crate) fn not_found(&self, path: &str) -> Error {
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let (service, method) = path.split_once('/').unwrap_or((path, ""));
+        let shorten = |name: &str| name.chars().take(MAX_NAME).collect::<String>();
+        let text = if self.all.iter().any(|known| known.service == service && !known.is_unknown()) {
+            format!("service {service} has no method {:?}", shorten(method))
+        } else {
+            format!("leadsd has no service {:?}", shorten(service))
+        };
+        let text = format!("{text}; use the protos of this version, see gRPC reflection");
+        Error::new(Reason::Unimplemented, text)
     }
 
     pub(crate) fn get(&self, number: usize) -> &Method {
@@ -178,7 +217,12 @@ impl Methods {
 // === impl Method ===
 
 impl Method {
-    fn new(service: &str, method: &str, grpc_type: &'static str) -> Self {
+    /// Creates a method. Without a service, it is the entry for unknown methods.
+    fn new(service: &str, descriptor: &MethodDescriptorProto, shape: RequestShape) -> Self {
+        let (name, service, method) = match service {
+            "" => (String::new(), "unknown", "unknown"),
+            _ => (format!("{service}/{}", descriptor.name()), service, descriptor.name()),
+        };
         let kind = if method.starts_with("Batch") {
             MethodKind::Batch
         } else if method.starts_with("Watch") {
@@ -191,11 +235,16 @@ impl Method {
             "leadsd.v1.QuotaService" => ServiceKind::Quota,
             _ => ServiceKind::Other,
         };
+        let messages = match descriptor.client_streaming() {
+            true => RequestMessages::Stream,
+            false => RequestMessages::One,
+        };
         Self {
-            name: format!("{service}/{method}"),
+            name,
             service: service.to_owned(),
             method: method.to_owned(),
-            grpc_type,
+            grpc_type: grpc_type(descriptor),
+            request: RequestFormat { messages, shape },
             kind,
             service_kind,
             is_probe: service == "grpc.health.v1.Health",
@@ -262,7 +311,7 @@ mod tests {
 
     #[test]
     fn every_method_is_found_by_its_path_and_all_others_are_unknown() {
-        let methods = Methods::all();
+        let methods = Methods::new(10_000);
         let found = |path: &str| methods.get(methods.find(path));
         let get = found("/leadsd.v1.LeadsService/GetLead");
         assert_eq!((get.kind, get.is_public_api, get.is_probe), (MethodKind::Unary, true, false));
@@ -282,9 +331,37 @@ mod tests {
         ];
         let types = types.map(|path| found(path).grpc_type);
         assert_eq!(types, ["unary", "server_stream", "bidi_stream", "unary"]);
+        let reflection = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+        assert_eq!(found(reflection).request.messages, RequestMessages::Stream);
+        let watch = found("/leadsd.v1.QuotaService/WatchQuota").request.messages;
+        assert_eq!((watch, get.request.messages), (RequestMessages::One, RequestMessages::One));
         for unknown in ["/", "", "/leadsd.v1.LeadsService/Nope", "/../x"] {
             assert_eq!(found(unknown).service, "unknown");
         }
+    }
+
+    #[test]
+    fn the_error_for_an_unknown_method_says_what_is_unknown() {
+        let methods = Methods::new(10_000);
+        for (path, text) in [
+            (
+                "/leadsd.v1.LeadsService/GetLeads",
+                "service leadsd.v1.LeadsService has no method \"GetLeads\"; ",
+            ),
+            ("/leadsd.v1.LeadsService", "service leadsd.v1.LeadsService has no method \"\"; "),
+            (
+                "/leadsd.v2.LeadsService/GetLead",
+                "leadsd has no service \"leadsd.v2.LeadsService\"; ",
+            ),
+            ("/unknown/unknown", "leadsd has no service \"unknown\"; "),
+            ("", "leadsd has no service \"\"; "),
+        ] {
+            let error = methods.not_found(path);
+            assert_eq!(error.reason(), Reason::Unimplemented);
+            assert!(error.message().starts_with(text), "{path}: {error}");
+        }
+        let long = methods.not_found(&format!("/{}/x", "x".repeat(10_000)));
+        assert!(long.message().len() < 256, "{long}");
     }
 
     #[test]

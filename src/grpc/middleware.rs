@@ -1,5 +1,6 @@
 //! Layers of every call around its handler.
 //!
+//! - [`protocol`] rejects requests that are not gRPC requests.
 //! - [`observe`], the outermost layer, admits the call, builds its state, enforces its [`deadline`] and
 //!   writes the [`access_log`].
 //! - [`authz`] determines the caller and the portal ([`portals`]) from the headers.
@@ -13,5 +14,6 @@ pub(crate) mod call_policy;
 pub(crate) mod deadline;
 pub(crate) mod observe;
 pub(crate) mod portals;
+mod protocol;
 pub(crate) mod refusal_log;
 pub(crate) mod request_id;

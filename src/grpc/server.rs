@@ -128,7 +128,7 @@ impl BoundServer {
         let leads = LeadsHandler { service, max_batch_inputs };
         let quota = QuotaHandler { quota };
         let services = ServerServices::new(leads, quota, health, max_request_bytes)?;
-        let methods = Arc::new(Methods::all());
+        let methods = Arc::new(Methods::new(max_batch_inputs));
         let watch = |limit| MemoryPressure::watch(limit, resident_bytes);
         let (pressure, memory_task) = memory_limit.map(watch).unzip();
         let admission = Admission::new(limits).with_memory_pressure(pressure.unwrap_or_default());

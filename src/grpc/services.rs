@@ -27,7 +27,7 @@ use super::{
 pub(crate) struct ServerServices {
     leads: LeadsServiceServer<LeadsHandler>,
     quota: QuotaServiceServer<QuotaHandler>,
-    /// Services of gRPC itself, and the response for unknown services.
+    /// Services of gRPC itself.
     other: Routes,
 }
 
@@ -42,10 +42,10 @@ impl ServerServices {
     ) -> io::Result<Self> {
         let mut leads = LeadsServiceServer::new(leads).max_decoding_message_size(max_request_bytes);
         let mut quota = QuotaServiceServer::new(quota).max_decoding_message_size(max_request_bytes);
-        // The request body decompresses; tonic negotiates the encoding.
+        // The request body decompresses: tonic sees uncompressed messages.
         for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
-            leads = leads.accept_compressed(encoding).send_compressed(encoding);
-            quota = quota.accept_compressed(encoding).send_compressed(encoding);
+            leads = leads.send_compressed(encoding);
+            quota = quota.send_compressed(encoding);
         }
         let reflection = || {
             tonic_reflection::server::Builder::configure()

@@ -5,7 +5,7 @@
 mod search;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
 };
 
@@ -35,6 +35,9 @@ const PRIMARY_CONTACT: AssociationType =
 
 /// Property that HubSpot requires of every lead.
 const LEAD_NAME: &str = "hs_lead_name";
+
+/// Number of names above which duplicates are found by hashing.
+const LONG_LIST: usize = 64;
 
 /// Maximum number of violations; after it, validation stops.
 const MAX_VIOLATIONS: usize = 16;
@@ -105,9 +108,17 @@ impl FieldFaults {
     }
 
     pub(crate) fn names(&mut self, field: &str, names: Vec<String>) -> Vec<String> {
+        // Comparing each name with each other is quadratic.
+        let mut seen = HashSet::new();
+        let is_long = names.len() > LONG_LIST;
         let mut out: Vec<String> = Vec::with_capacity(names.len());
         for (index, name) in names.into_iter().enumerate() {
-            if self.check_name(&format_args!("{field}[{index}]"), &name) && !out.contains(&name) {
+            let is_valid = self.check_name(&format_args!("{field}[{index}]"), &name);
+            let is_new = match is_long {
+                true => seen.insert(name.clone()),
+                false => !out.contains(&name),
+            };
+            if is_valid && is_new {
                 out.push(name);
             }
         }

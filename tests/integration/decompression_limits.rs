@@ -25,8 +25,8 @@ const UNPACKED: usize = 1 << 30;
 /// Maximum memory of the service: far below the decompressed size, and above its needs.
 const MOST_MEMORY: u64 = 300 << 20;
 
-/// A zstd frame (RFC 8878) of a gibibyte of blanks, in blocks of one repeated byte.
-fn zstd() -> Vec<u8> {
+/// A zstd frame (RFC 8878) of a gibibyte, in blocks of one repeated byte.
+fn zstd(byte: u8) -> Vec<u8> {
     const BLOCK: usize = 128 << 10;
     // The magic number; no flags; a window of 8 MiB.
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 13 << 3];
@@ -35,16 +35,16 @@ fn zstd() -> Vec<u8> {
         let last = u32::from(number == blocks);
         let head = last | (1 << 1) | (u32::try_from(BLOCK).unwrap() << 3);
         frame.extend_from_slice(&head.to_le_bytes()[..3]);
-        frame.push(b' ');
+        frame.push(byte);
     }
     frame
 }
 
 /// The same content with gzip, as concatenated members.
-fn gzip() -> Vec<u8> {
+fn gzip(byte: u8) -> Vec<u8> {
     const PART: usize = 4 << 20;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(&vec![b' '; PART]).unwrap();
+    encoder.write_all(&vec![byte; PART]).unwrap();
     encoder.finish().unwrap().repeat(UNPACKED / PART)
 }
 
@@ -62,21 +62,29 @@ async fn hubspot(encoding: &'static str, bytes: Vec<u8>) -> String {
 }
 
 /// Peak memory of a process, in bytes.
-#[cfg(target_os = "linux")]
 fn most_memory(process: &Process) -> u64 {
+    memory(process, "VmHWM:")
+}
+
+/// Memory of a process by its name in `/proc/PID/status`, in bytes.
+#[cfg(target_os = "linux")]
+fn memory(process: &Process, name: &str) -> u64 {
     let path = format!("/proc/{}/status", process.child.id());
     let status = std::fs::read_to_string(path).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
 #[cfg(not(target_os = "linux"))]
-fn most_memory(_: &Process) -> u64 {
+fn memory(_: &Process, _: &str) -> u64 {
     0
 }
 
 /// Starts a service as a separate process, so that its memory can be measured.
-async fn service(hubspot: &str) -> (Process, LeadsServiceClient<Channel>, String, FakeVault) {
+async fn service(
+    hubspot: &str,
+    max_request_size: &str,
+) -> (Process, LeadsServiceClient<Channel>, String, FakeVault) {
     let vault = FakeVault::start(FREE.parse().unwrap()).await.unwrap();
     let keys = FakeHubspot::start(FREE.parse().unwrap(), Arc::new(SystemClock)).await.unwrap();
     vault.put("hubspot/default", json!({"access_token": keys.static_token(&[]).expose()}));
@@ -85,7 +93,7 @@ async fn service(hubspot: &str) -> (Process, LeadsServiceClient<Channel>, String
     std::fs::write(&token, vault.root_token().expose()).unwrap();
     let config = folder.path().join("leadsd.toml");
     let text = format!(
-        "[grpc]\nlisten = \"{FREE}\"\nmax_request_size = \"1MiB\"\ndrain_delay = \"0s\"\n\
+        "[grpc]\nlisten = \"{FREE}\"\nmax_request_size = \"{max_request_size}\"\ndrain_delay = \"0s\"\n\
          [admin]\nlisten = \"{FREE}\"\n[hubspot]\nbase_url = \"{hubspot}\"\nmax_response_size = \"1MiB\"\nmax_attempts = 1\n\
          [vault]\naddress = \"http://{}\"\n[vault.auth]\nmethod = \"token\"\nfile = \"{}\"\n[portals.default]\n",
         vault.address(),
@@ -100,8 +108,9 @@ async fn service(hubspot: &str) -> (Process, LeadsServiceClient<Channel>, String
 
 #[tokio::test(flavor = "multi_thread")]
 async fn compressed_response_is_not_decompressed_beyond_the_limit() {
-    for (encoding, bytes) in [("zstd", zstd()), ("gzip", gzip())] {
-        let (process, mut leads, _, _vault) = service(&hubspot(encoding, bytes).await).await;
+    for (encoding, bytes) in [("zstd", zstd(b' ')), ("gzip", gzip(b' '))] {
+        let (process, mut leads, _, _vault) =
+            service(&hubspot(encoding, bytes).await, "1MiB").await;
         for _ in 0..4 {
             let get = pb::GetLeadRequest { id: "7".to_owned(), ..Default::default() };
             let status = leads.get_lead(get).await.unwrap_err();
@@ -116,12 +125,13 @@ async fn compressed_response_is_not_decompressed_beyond_the_limit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn compressed_request_is_not_decompressed_beyond_the_limit() {
-    let (process, mut leads, grpc, _vault) = service("http://127.0.0.1:1").await;
+    let (process, mut leads, grpc, _vault) = service("http://127.0.0.1:1", "1MiB").await;
     let http = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
-    let gzip = gzip();
+    // Unknown fields with the number 15 and the value 0x78, both one byte: they are skipped.
+    let gzip = gzip(b'x');
     // A valid message may be as large as the limit.
     let gzip = gzip[..gzip.len().min(900 << 10)].to_vec();
-    for (encoding, bytes) in [("zstd", zstd()), ("gzip", gzip)] {
+    for (encoding, bytes) in [("zstd", zstd(b'x')), ("gzip", gzip)] {
         let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
         let body = [&[1][..], &length, &bytes].concat();
         for _ in 0..4 {
@@ -139,6 +149,63 @@ async fn compressed_request_is_not_decompressed_beyond_the_limit() {
     }
     let most = most_memory(&process);
     assert!(most < MOST_MEMORY, "{} MiB", most >> 20);
+    let quiet = leads.list_leads(pb::ListLeadsRequest::default()).await.unwrap_err();
+    assert_eq!(quiet.code(), Code::Unavailable, "it serves on: HubSpot is not there");
+}
+
+/// Maximum memory over that of the idle service for calls whose messages expand when they are decoded.
+const MOST_DECODED: u64 = 64 << 20;
+
+/// Messages of millions of empty elements: two bytes each, and up to 120 bytes decoded.
+fn expanding() -> Vec<(&'static str, Vec<u8>)> {
+    let empty = |elements: usize, number: u8| [number << 3 | 2, 0].repeat(elements);
+    let filters = empty(2_097_144, 1);
+    let mut search = vec![2 << 3 | 2];
+    prost::encoding::encode_varint(filters.len() as u64, &mut search);
+    search.extend(filters);
+    vec![
+        ("SearchLeads", search),
+        ("SearchLeads", empty(2_097_144, 2)),
+        ("GetLead", empty(2_097_144, 3)),
+        ("CreateLead", empty(2_097_144, 3)),
+        ("BatchGetLeads", empty(2_097_144, 1)),
+        ("BatchCreateLeads", empty(2_097_144, 1)),
+        ("BatchUpsertLeads", empty(2_097_144, 1)),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_expand_when_decoded_are_rejected_before() {
+    let (process, mut leads, grpc, _vault) = service("http://127.0.0.1:1", "4MiB").await;
+    let http = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    leads.list_leads(pb::ListLeadsRequest::default()).await.unwrap_err();
+    let idle = memory(&process, "VmRSS:");
+    for (method, message) in expanding() {
+        let zstd = zstd::encode_all(&*message, 19).unwrap();
+        assert!(zstd.len() < 1_024, "{method}: {} bytes", zstd.len());
+        for (encoding, flag, bytes) in [("zstd", 1, zstd), ("identity", 0, message)] {
+            let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+            let body = hyper::body::Bytes::from([&[flag][..], &length, &bytes].concat());
+            let calls = (0..16).map(|_| {
+                http.post(format!("http://{grpc}/leadsd.v1.LeadsService/{method}"))
+                    .header(CONTENT_TYPE, "application/grpc")
+                    .header("te", "trailers")
+                    .header("grpc-encoding", encoding)
+                    .body(body.clone())
+                    .send()
+            });
+            for answer in futures_util::future::join_all(calls).await {
+                let headers = answer.unwrap().headers().clone();
+                let status = tonic::Status::from_header_map(&headers).unwrap();
+                assert_eq!(status.code(), Code::InvalidArgument, "{method} {encoding}: {status:?}");
+                let details = status.get_error_details();
+                let violation = &details.bad_request().unwrap().field_violations[0];
+                assert!(violation.description.starts_with("must not exceed "), "{violation:?}");
+            }
+            let more = most_memory(&process).saturating_sub(idle);
+            assert!(more < MOST_DECODED, "{method} {encoding}: {} MiB", more >> 20);
+        }
+    }
     let quiet = leads.list_leads(pb::ListLeadsRequest::default()).await.unwrap_err();
     assert_eq!(quiet.code(), Code::Unavailable, "it serves on: HubSpot is not there");
 }

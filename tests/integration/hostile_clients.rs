@@ -346,7 +346,7 @@ async fn write_is_in_flight_until_it_ends_even_if_cancelled() {
 async fn bytes_over_the_limit_are_rejected_and_small_calls_continue() {
     let app = TestApp::builder()
         .set("GRPC__MAX_REQUEST_SIZE", "1MiB")
-        .set("GRPC__MAX_REQUEST_MEMORY", "1MiB")
+        .set("GRPC__MAX_REQUEST_MEMORY", "1536KiB")
         .start()
         .await;
     // Most of a large message, without its end.
@@ -356,11 +356,13 @@ async fn bytes_over_the_limit_are_rejected_and_small_calls_continue() {
     slow.until(|frame| frame.kind == WINDOW_UPDATE).await.expect("a larger window");
     slow.call(1, &leads_rpc("BatchGetLeads"), 0).await;
     slow.frame(DATA, 0, 1, &[&[0][..], &900_000_u32.to_be_bytes()].concat()).await;
+    // An unknown field, which takes nothing when it is decoded.
+    slow.frame(DATA, 0, 1, &[0x9a, 0x06, 0x9a, 0xf7, 0xb6, 0x00]).await;
     for _ in 0..50 {
         slow.frame(DATA, 0, 1, &[0; 16_000]).await;
     }
     let memory = r#"leadsd_admission_used{limit="memory"}"#;
-    until_metric(&app, memory, |used| used == 800_005.0).await;
+    until_metric(&app, memory, |used| used == 800_011.0).await;
     let mut large = app.create_request("Jane");
     large.properties.insert("hs_lead_name".to_owned(), "x".repeat(400_000));
     refused_for(app.leads.clone().create_lead(large.clone()).await, "memory");

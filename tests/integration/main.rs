@@ -40,6 +40,7 @@ mod login;
 mod logs;
 mod markdown_blocks;
 mod metrics;
+mod non_grpc_requests;
 mod openbao;
 mod operations;
 mod quota;

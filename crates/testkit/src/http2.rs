@@ -190,7 +190,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Headers of a gRPC request in HPACK: each a literal without indexing.
+/// Headers of a gRPC request in HPACK.
 pub fn request_headers(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let fixed = [
         (":method", "POST"),
@@ -200,8 +200,13 @@ pub fn request_headers(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
         ("content-type", "application/grpc"),
         ("te", "trailers"),
     ];
+    hpack(&[&fixed, more].concat())
+}
+
+/// Headers in HPACK: each a literal without indexing.
+pub fn hpack(headers: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for (name, value) in fixed.iter().chain(more) {
+    for (name, value) in headers {
         bytes.push(0);
         for text in [name, value] {
             bytes.extend(hpack_length(text.len()));

@@ -79,6 +79,11 @@ pub(crate) struct Authorizer {
 // === impl Permission ===
 
 impl Permission {
+    /// Permission that a call requires. Any authenticated caller learns that a method does not exist.
+    fn for_call(method: &Method, path: &str) -> Self {
+        if method.is_unknown() { Self::AnyAuthenticated } else { Self::for_path(path) }
+    }
+
     /// Permission that the method at this path requires. An unlisted method of this API requires write
     /// access, so that a missing entry grants nothing.
     pub(crate) fn for_path(path: &str) -> Self {
@@ -114,7 +119,9 @@ impl Authorizer {
             None => self.authorize_anonymous(state, peer, method, headers)?,
             // Boxed, because the future is large: the box is freed before the handler waits for quota.
             Some(auth) => {
-                Box::pin(self.authorize_authenticated(auth, state, path, headers)).await?
+                let permission = Permission::for_call(method, path);
+                Box::pin(self.authorize_authenticated(auth, state, permission, path, headers))
+                    .await?
             }
         };
         if let Some(Authorized { caller, portal }) = &authorized {
@@ -145,10 +152,10 @@ impl Authorizer {
         &self,
         auth: &Authenticator,
         state: &CallState,
+        permission: Permission,
         path: &str,
         headers: &HeaderMap,
     ) -> Result<Option<Authorized>, Error> {
-        let permission = Permission::for_path(path);
         if permission == Permission::Public {
             return Ok(None);
         }

@@ -2,13 +2,10 @@
 
 use std::{future::Future, time::Duration};
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 use tokio::time::{Instant, Timeout, timeout_at};
 
 use crate::grpc::methods::MethodKind;
-
-/// Header with the client's timeout.
-pub(crate) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Maximum timeout of streams, larger than any real timeout.
 const MAX_STREAMING: Duration = Duration::from_secs(365 * 86_400);
@@ -41,12 +38,12 @@ pub(crate) struct Deadlines {
 // === impl DeadlinePolicy ===
 
 impl DeadlinePolicy {
-    /// Computes the deadlines of a call that starts at `start`, from the value of `grpc-timeout`.
+    /// Computes the deadlines of a call that starts at `start`, from the client's timeout.
     pub(crate) fn deadlines(
         &self,
         kind: MethodKind,
         is_probe: bool,
-        timeout: Option<&HeaderValue>,
+        timeout: Option<Duration>,
         start: Instant,
     ) -> Deadlines {
         let max_unary = if is_probe { self.max_unary.min(MAX_PROBE) } else { self.max_unary };
@@ -55,7 +52,7 @@ impl DeadlinePolicy {
             MethodKind::Batch => (self.max_batch, self.max_batch),
             MethodKind::Streaming => (MAX_STREAMING, max_unary),
         };
-        let call = start + timeout.and_then(parse_timeout).map_or(call, |asked| asked.min(call));
+        let call = start + timeout.map_or(call, |asked| asked.min(call));
         Deadlines { call, response: call.min(start + response) }
     }
 }
@@ -70,7 +67,7 @@ impl Deadlines {
 }
 
 /// Parses a `grpc-timeout`: one to eight digits and a unit. `None` if it is malformed.
-fn parse_timeout(value: &HeaderValue) -> Option<Duration> {
+pub(super) fn parse_timeout(value: &HeaderValue) -> Option<Duration> {
     let (digits, unit) = value.to_str().ok()?.split_at_checked(value.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -117,22 +114,21 @@ mod tests {
         let year = 365 * 86_400;
         for (kind, is_probe, timeout, call, response) in [
             (MethodKind::Unary, false, None, 30, 30),
-            (MethodKind::Unary, false, Some("5S"), 5, 5),
-            (MethodKind::Unary, false, Some("31S"), 30, 30),
-            (MethodKind::Unary, false, Some("0S"), 0, 0),
-            (MethodKind::Unary, false, Some("never"), 30, 30),
+            (MethodKind::Unary, false, Some(5), 5, 5),
+            (MethodKind::Unary, false, Some(31), 30, 30),
+            (MethodKind::Unary, false, Some(0), 0, 0),
             (MethodKind::Unary, true, None, 5, 5),
-            (MethodKind::Unary, true, Some("2S"), 2, 2),
+            (MethodKind::Unary, true, Some(2), 2, 2),
             (MethodKind::Batch, false, None, 120, 120),
-            (MethodKind::Batch, false, Some("60S"), 60, 60),
+            (MethodKind::Batch, false, Some(60), 60, 60),
             (MethodKind::Streaming, false, None, year, 30),
-            (MethodKind::Streaming, false, Some("3600S"), 3_600, 30),
-            (MethodKind::Streaming, false, Some("10S"), 10, 10),
+            (MethodKind::Streaming, false, Some(3600), 3_600, 30),
+            (MethodKind::Streaming, false, Some(10), 10, 10),
             (MethodKind::Streaming, true, None, year, 5),
-            (MethodKind::Streaming, true, Some("3S"), 3, 3),
+            (MethodKind::Streaming, true, Some(3), 3, 3),
         ] {
-            let timeout = timeout.map(HeaderValue::from_static);
-            let deadlines = POLICY.deadlines(kind, is_probe, timeout.as_ref(), start);
+            let asked = timeout.map(Duration::from_secs);
+            let deadlines = POLICY.deadlines(kind, is_probe, asked, start);
             let expected = Deadlines {
                 call: start + Duration::from_secs(call),
                 response: start + Duration::from_secs(response),
@@ -144,8 +140,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_without_a_response_ends_just_after_the_deadline() {
         let start = Instant::now();
-        let timeout = HeaderValue::from_static("2S");
-        let deadlines = POLICY.deadlines(MethodKind::Unary, false, Some(&timeout), start);
+        let timeout = Some(Duration::from_secs(2));
+        let deadlines = POLICY.deadlines(MethodKind::Unary, false, timeout, start);
         assert_eq!(deadlines.enforce(ready(7)).await, Ok(7));
         assert_eq!(start.elapsed(), Duration::ZERO);
         assert!(deadlines.enforce(pending::<()>()).await.is_err());

@@ -22,15 +22,15 @@ use super::{
     authz::Authorizer,
     call_context::AuthorizedCall,
     call_policy::CallPolicy,
-    deadline::GRPC_TIMEOUT,
+    protocol::{ACCEPTED_ENCODINGS, GRPC_ACCEPT_ENCODING, GrpcHeaders, NotGrpc},
     request_id::{REQUEST_ID, request_id},
 };
 use crate::{
     grpc::{
-        methods::ServiceKind,
+        methods::{Methods, ServiceKind},
         status,
         transport::{
-            admission::Admission,
+            admission::{Admission, CallGuard},
             call_state::{CallState, NewCall},
             conn_info::ConnInfo,
             connection::NewService,
@@ -79,6 +79,24 @@ pub(crate) struct SharedLayers {
     pub(crate) admission: Arc<Admission>,
 }
 
+/// Request after the checks that need nothing but its headers.
+struct CheckedRequest {
+    /// Index of the method.
+    method: usize,
+    guard: CallGuard,
+    headers: GrpcHeaders,
+    /// `None` if the request is a call that is admitted.
+    rejection: Option<Rejection>,
+}
+
+/// Reason to reject a request by its headers.
+enum Rejection {
+    /// The request is not a call: the response is not one of gRPC.
+    NotGrpc(NotGrpc),
+    /// The call is invalid or exceeds a limit.
+    Call(Error),
+}
+
 /// Call that passed admission control.
 struct AdmittedCall {
     /// Index of the method.
@@ -114,18 +132,20 @@ impl NewService for CallServer {
 
 // === impl CallLayer ===
 
-impl hyper::service::Service<Request<Incoming>> for CallLayer {
-    type Response = Response<ResponseBody<AccessLog>>;
-    type Error = Infallible;
-    type Future = ResponseFuture;
-
-    fn call(&self, request: Request<Incoming>) -> ResponseFuture {
-        let start = Instant::now();
-        let (mut parts, body) = request.into_parts();
+impl CallLayer {
+    /// Checks the headers of a request and admits the call.
+    fn check(&self, parts: &mut Parts) -> CheckedRequest {
         let SharedLayers { policy, admission, .. } = &*self.shared;
+        if let Some(not_grpc) = NotGrpc::check(parts) {
+            return CheckedRequest {
+                method: Methods::UNKNOWN,
+                guard: admission.rejected(),
+                headers: GrpcHeaders::default(),
+                rejection: Some(Rejection::NotGrpc(not_grpc)),
+            };
+        }
         let number = policy.methods.find(parts.uri.path());
         let method = policy.methods.get(number);
-        method.on_started();
         let size = metadata_size(&parts.headers);
         let admitted = match method.is_probe {
             true => Ok(()),
@@ -135,13 +155,37 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
         };
         let admitted =
             admitted.and_then(|()| admission.admit(&self.connection, method.is_probe, size));
-        let (guard, rejection) = match admitted {
-            Ok(guard) => (guard, None),
-            Err(error) => (admission.rejected(), Some(error)),
-        };
-        let timeout = parts.headers.remove(GRPC_TIMEOUT);
+        let checked = admitted.and_then(|guard| {
+            GrpcHeaders::take(&mut parts.headers).map(|headers| (guard, headers))
+        });
+        match checked {
+            Ok((guard, headers)) => {
+                CheckedRequest { method: number, guard, headers, rejection: None }
+            }
+            Err(error) => CheckedRequest {
+                method: number,
+                guard: admission.rejected(),
+                headers: GrpcHeaders::default(),
+                rejection: Some(Rejection::Call(error)),
+            },
+        }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for CallLayer {
+    type Response = Response<ResponseBody<AccessLog>>;
+    type Error = Infallible;
+    type Future = ResponseFuture;
+
+    fn call(&self, request: Request<Incoming>) -> ResponseFuture {
+        let start = Instant::now();
+        let (mut parts, body) = request.into_parts();
+        let SharedLayers { policy, .. } = &*self.shared;
+        let CheckedRequest { method: number, guard, headers, rejection } = self.check(&mut parts);
+        let method = policy.methods.get(number);
+        method.on_started();
         let deadlines =
-            policy.deadlines.deadlines(method.kind, method.is_probe, timeout.as_ref(), start);
+            policy.deadlines.deadlines(method.kind, method.is_probe, headers.timeout, start);
         let parent = TraceContext::from_headers(&parts.headers);
         let state = Arc::new(CallState::new(NewCall {
             request_id: request_id(&parts.headers),
@@ -159,11 +203,12 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
         }));
         self.handover.put(Arc::clone(&state));
         let log = AccessLog::new(Arc::clone(policy), number, &parts, Arc::clone(&state));
-        if let Some(error) = rejection {
-            let response = state.fail(error).into_http();
-            return Box::pin(ready(Ok(respond(log, response))));
+        if let Some(rejection) = rejection {
+            return Box::pin(ready(Ok(rejection.respond(log))));
         }
-        let body = MeteredBody::new(body, &parts.headers, Arc::clone(&state), policy.max_message);
+        let (format, max_message) = (method.request.clone(), policy.max_message);
+        let body =
+            MeteredBody::new(body, headers.encoding, Arc::clone(&state), format, max_message);
         let call =
             AdmittedCall { method: number, state: Arc::clone(&state), peer: self.peer.clone() };
         let shared = Arc::clone(&self.shared);
@@ -190,6 +235,28 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
     }
 }
 
+// === impl Rejection ===
+
+impl Rejection {
+    /// Builds the response, and records the end of the call.
+    fn respond(self, log: AccessLog) -> Response<ResponseBody<AccessLog>> {
+        let state = Arc::clone(log.state());
+        match self {
+            Self::Call(error) => {
+                let response = state.fail(error).into_http();
+                respond(log, response)
+            }
+            Self::NotGrpc(not_grpc) => {
+                let code = state.fail(not_grpc.error()).code();
+                log.on_end(code);
+                let mut response = not_grpc.response();
+                add_request_id(response.headers_mut(), &state);
+                response.map(|body| ResponseBody::ended(body, state))
+            }
+        }
+    }
+}
+
 /// Authorizes a call and dispatches it.
 async fn handle(
     shared: Arc<SharedLayers>,
@@ -209,6 +276,9 @@ async fn handle(
         Ok(None) => {}
         Err(error) => return state.fail(error).into_http(),
     }
+    if method.is_unknown() {
+        return state.fail(shared.policy.methods.not_found(path)).into_http();
+    }
     let request = Request::from_parts(parts, body);
     let Ok(response) = shared.services.call(method.service_kind, request).await;
     response
@@ -223,8 +293,9 @@ fn respond(log: AccessLog, mut response: Response<Body>) -> Response<ResponseBod
         code = grpc_code(response.headers());
     }
     let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(&state.request_id) {
-        headers.insert(REQUEST_ID, id);
+    add_request_id(headers, &state);
+    if code == Some(Code::Unimplemented) {
+        headers.insert(GRPC_ACCEPT_ENCODING, ACCEPTED_ENCODINGS);
     }
     if state.portal().is_some() {
         headers.extend(cost_value(&state.cost).map(|cost| (QUOTA_COST, cost)));
@@ -244,6 +315,12 @@ fn respond(log: AccessLog, mut response: Response<Body>) -> Response<ResponseBod
             None => body,
         }
     })
+}
+
+fn add_request_id(headers: &mut HeaderMap, state: &CallState) {
+    if let Ok(id) = HeaderValue::from_str(&state.request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
 }
 
 /// Maps a decode error: tonic reports undecodable requests as INTERNAL without details, but they are

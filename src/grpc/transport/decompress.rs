@@ -6,7 +6,6 @@
 
 use std::io::{self, Read};
 
-use http::HeaderMap;
 use hyper::body::Bytes;
 
 use super::framing::PREFIX;
@@ -14,8 +13,12 @@ use super::framing::PREFIX;
 /// Size of a decompression step in bytes, the maximum that is not charged yet.
 const STEP: usize = 16 * 1024;
 
+/// Maximum window of zstd as a power of two, in bytes: what decoders should support, by RFC 8878. The window
+/// is in memory beside the message.
+const MAX_WINDOW_LOG: u32 = 23;
+
 /// Flag byte of a compressed message.
-const COMPRESSED: u8 = 1;
+pub(crate) const COMPRESSED: u8 = 1;
 
 /// Message encoding that the server accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,20 @@ pub(crate) struct MessageDecompressor {
     buffer: Vec<u8>,
 }
 
+/// Step of a decompression.
+#[derive(Debug)]
+pub(crate) enum Decompressed<'a> {
+    /// The start of a message.
+    Start,
+    /// The next bytes of the message.
+    Data {
+        /// The bytes.
+        data: &'a [u8],
+        /// Number of uncompressed bytes in memory, including these.
+        total: usize,
+    },
+}
+
 /// Error of a decompression. `E` is the error of the charge.
 #[derive(Debug)]
 pub(crate) enum DecompressError<E> {
@@ -44,19 +61,6 @@ pub(crate) enum DecompressError<E> {
     Rejected(E),
 }
 
-// === impl Encoding ===
-
-impl Encoding {
-    /// Encoding in `grpc-encoding`; `None` if it is absent or not accepted.
-    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        match headers.get("grpc-encoding")?.as_bytes() {
-            b"gzip" => Some(Self::Gzip),
-            b"zstd" => Some(Self::Zstd),
-            _ => None,
-        }
-    }
-}
-
 // === impl MessageDecompressor ===
 
 impl MessageDecompressor {
@@ -64,12 +68,12 @@ impl MessageDecompressor {
         Self { encoding, max_message, buffer: Vec::new() }
     }
 
-    /// Adds data and returns the complete messages, uncompressed. `charge` is called with the number of
-    /// uncompressed bytes so far.
+    /// Adds data and returns the complete messages, uncompressed. `on_step` is called for each step, of
+    /// compressed messages only.
     pub(crate) fn add<E>(
         &mut self,
         data: &[u8],
-        mut charge: impl FnMut(usize) -> Result<(), E>,
+        mut on_step: impl FnMut(Decompressed<'_>) -> Result<(), E>,
     ) -> Result<Bytes, DecompressError<E>> {
         self.buffer.extend_from_slice(data);
         let mut out = Vec::new();
@@ -80,7 +84,7 @@ impl MessageDecompressor {
             if *flag == COMPRESSED {
                 let start = out.len();
                 out.extend_from_slice(&[0; PREFIX]);
-                self.decompress(message, &mut out, &mut charge)?;
+                self.decompress(message, &mut out, &mut on_step)?;
                 let length = out.len() - start - PREFIX;
                 let length = u32::try_from(length).map_err(|_| DecompressError::TooLarge)?;
                 out[start + 1..start + PREFIX].copy_from_slice(&length.to_be_bytes());
@@ -103,23 +107,27 @@ impl MessageDecompressor {
         &self,
         message: &[u8],
         out: &mut Vec<u8>,
-        charge: &mut impl FnMut(usize) -> Result<(), E>,
+        on_step: &mut impl FnMut(Decompressed<'_>) -> Result<(), E>,
     ) -> Result<(), DecompressError<E>> {
         let mut reader: Box<dyn Read + '_> = match self.encoding {
             Encoding::Gzip => Box::new(flate2::read::GzDecoder::new(message)),
             Encoding::Zstd => {
                 let decoder = zstd::stream::read::Decoder::with_buffer(message);
-                Box::new(decoder.map_err(DecompressError::Invalid)?)
+                let mut decoder = decoder.map_err(DecompressError::Invalid)?;
+                decoder.window_log_max(MAX_WINDOW_LOG).map_err(DecompressError::Invalid)?;
+                Box::new(decoder)
             }
         };
         let max = out.len() + self.max_message;
+        on_step(Decompressed::Start).map_err(DecompressError::Rejected)?;
         loop {
             let mut step = reader.by_ref().take(STEP as u64);
             let read = step.read_to_end(out).map_err(DecompressError::Invalid)?;
             if out.len() > max {
                 return Err(DecompressError::TooLarge);
             }
-            charge(out.len()).map_err(DecompressError::Rejected)?;
+            let step = Decompressed::Data { data: &out[out.len() - read..], total: out.len() };
+            on_step(step).map_err(DecompressError::Rejected)?;
             if read == 0 {
                 return Ok(());
             }

@@ -72,10 +72,8 @@ impl<O: ResponseObserver> ResponseBody<O> {
 
     /// Counts the messages that this data completes.
     fn count_messages(&mut self, data: &[u8]) {
-        // Messages of the service's own handlers have no maximum here.
-        if self.frames.add(data, usize::MAX).is_ok() {
-            self.call.messages.on_sent(self.frames.take_complete());
-        }
+        self.frames.add(data);
+        self.call.messages.on_sent(self.frames.take_complete());
     }
 
     fn next_chunk(&mut self, mut data: Bytes) -> Frame<Bytes> {

@@ -2,15 +2,15 @@
 
 use super::FieldFaults;
 use crate::{
-    grpc::pb,
+    grpc::{pb, shape},
     leads::{Direction, Filter, FilterGroup, FilterOperator, Sort},
 };
 
-/// Maximum number of filter groups, by HubSpot's documentation.
-const MAX_FILTER_GROUPS: usize = 5;
+/// Maximum number of filter groups.
+const MAX_FILTER_GROUPS: usize = shape::MAX_FILTER_GROUPS as usize;
 
-/// Maximum number of filters per group, by HubSpot's documentation.
-const MAX_FILTERS_IN_GROUP: usize = 6;
+/// Maximum number of filters per group.
+const MAX_FILTERS_IN_GROUP: usize = shape::MAX_FILTERS_IN_GROUP as usize;
 
 /// Maximum number of filters in all groups, by HubSpot's documentation.
 const MAX_FILTERS: usize = 18;

@@ -33,18 +33,23 @@ fn added(
 }
 
 #[test]
-fn the_encoding_is_parsed_from_the_headers() {
-    let announced = |value: &'static str| {
-        let mut headers = HeaderMap::new();
-        headers.insert("grpc-encoding", value.parse().unwrap());
-        Encoding::from_headers(&headers)
-    };
-    assert_eq!(announced("gzip"), Some(Encoding::Gzip));
-    assert_eq!(announced("zstd"), Some(Encoding::Zstd));
-    for other in ["identity", "deflate", "GZIP", ""] {
-        assert_eq!(announced(other), None, "{other:?}");
+fn the_steps_of_each_compressed_message_are_its_content() {
+    for encoding in [Encoding::Gzip, Encoding::Zstd] {
+        let messages = [vec![1; 3], vec![], (0..=255).cycle().take(3 * STEP).collect()];
+        let mut data = framed(0, b"not compressed");
+        data.extend(messages.iter().flat_map(|message| framed(1, &compressed(encoding, message))));
+        let mut steps: Vec<Vec<u8>> = Vec::new();
+        let mut decompressor = MessageDecompressor::new(encoding, MAX);
+        let out = decompressor.add(&data, |step| {
+            match step {
+                Decompressed::Start => steps.push(Vec::new()),
+                Decompressed::Data { data, .. } => steps.last_mut().unwrap().extend(data),
+            }
+            Ok::<_, Infallible>(())
+        });
+        assert!(out.is_ok());
+        assert_eq!(steps, messages);
     }
-    assert_eq!(Encoding::from_headers(&HeaderMap::new()), None);
 }
 
 #[test]
@@ -53,8 +58,11 @@ fn a_compression_bomb_is_charged_in_steps_and_stopped_at_the_maximum() {
         let bomb = framed(1, &compressed(encoding, &vec![0; 100 * MAX]));
         let mut charges = vec![0];
         let mut decompressor = MessageDecompressor::new(encoding, MAX);
-        let stopped = decompressor.add(&bomb, |bytes| {
-            charges.push(bytes);
+        let stopped = decompressor.add(&bomb, |step| {
+            if let Decompressed::Data { data, total } = step {
+                assert!(data.len() <= STEP);
+                charges.push(total);
+            }
             Ok::<_, Infallible>(())
         });
         assert!(matches!(stopped, Err(DecompressError::TooLarge)), "{encoding:?}");
@@ -67,9 +75,11 @@ fn a_compression_bomb_is_charged_in_steps_and_stopped_at_the_maximum() {
 fn decompression_stops_where_the_charge_is_rejected() {
     let message = framed(1, &compressed(Encoding::Zstd, &vec![0; MAX]));
     let mut last = 0;
-    let stopped = MessageDecompressor::new(Encoding::Zstd, MAX).add(&message, |bytes| {
-        last = bytes;
-        if bytes > 2 * STEP { Err("no memory") } else { Ok(()) }
+    let stopped = MessageDecompressor::new(Encoding::Zstd, MAX).add(&message, |step| {
+        if let Decompressed::Data { total, .. } = step {
+            last = total;
+        }
+        if last > 2 * STEP { Err("no memory") } else { Ok(()) }
     });
     assert!(matches!(stopped, Err(DecompressError::Rejected("no memory"))));
     assert!(last <= 3 * STEP + PREFIX, "{last}");

@@ -2,13 +2,17 @@
 
 use std::{collections::VecDeque, future::poll_fn, io::Write as _};
 
+use http::HeaderMap;
 use tokio::time::Instant;
 use tonic::Code;
 
 use super::*;
-use crate::grpc::transport::{
-    admission::Admission,
-    call_state::testing::{admission, call},
+use crate::grpc::{
+    methods::Methods,
+    transport::{
+        admission::Admission,
+        call_state::testing::{admission, call},
+    },
 };
 
 const MAX: usize = 64 * 1024;
@@ -49,6 +53,21 @@ fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
     [&[flag], &length[..], message].concat()
 }
 
+/// A message of this length, at least six bytes: one unknown field, which takes nothing when it is decoded.
+fn message(length: usize) -> Vec<u8> {
+    let content = length - 6;
+    let byte = |at: usize| u8::try_from(content >> (7 * at) & 0x7f).unwrap();
+    let head = [0x9a, 0x06, byte(0) | 0x80, byte(1) | 0x80, byte(2) | 0x80, byte(3)];
+    [&head[..], &vec![0; content]].concat()
+}
+
+/// The format of SearchLeads.
+fn format(messages: RequestMessages) -> RequestFormat {
+    let methods = Methods::new(10);
+    let search = methods.get(methods.find("/leadsd.v1.LeadsService/SearchLeads"));
+    RequestFormat { messages, ..search.request.clone() }
+}
+
 fn gzip(message: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(message).unwrap();
@@ -61,15 +80,10 @@ fn used(admission: &Admission) -> usize {
 
 fn metered(
     body: Scripted,
-    encoding: Option<&'static str>,
+    encoding: Option<Encoding>,
     call: Arc<CallState>,
 ) -> MeteredBody<Scripted> {
-    let mut headers = HeaderMap::new();
-    headers.extend(encoding.map(|encoding| {
-        let name = http::HeaderName::from_static("grpc-encoding");
-        (name, http::HeaderValue::from_static(encoding))
-    }));
-    MeteredBody::new(body, &headers, call, MAX)
+    MeteredBody::new(body, encoding, call, format(RequestMessages::Stream), MAX)
 }
 
 async fn read_all(body: &mut MeteredBody<Scripted>) -> Result<Vec<u8>, BoxError> {
@@ -92,7 +106,7 @@ fn status(error: BoxError) -> (Code, String) {
 async fn a_message_is_charged_until_its_call_ends() {
     let admission = admission(1_000_000);
     let call = Arc::new(call(&admission, false, Instant::now()));
-    let data = framed(0, &[7; 1_000]);
+    let data = framed(0, &message(1_000));
     let frames = [&data[..3], &data[3..600], &data[600..], &[]];
     let frames = frames.map(Bytes::copy_from_slice);
     let mut body = metered(Scripted::new(frames), None, Arc::clone(&call));
@@ -107,7 +121,7 @@ async fn a_message_is_charged_until_its_call_ends() {
 async fn a_second_message_is_charged_beside_the_first() {
     let admission = admission(1_000_000);
     let call = Arc::new(call(&admission, false, Instant::now()));
-    let frames = [framed(0, &[7; 1_000]), framed(0, &[7; 500])[..400].to_vec()];
+    let frames = [framed(0, &message(1_000)), framed(0, &message(500))[..400].to_vec()];
     let mut body = metered(Scripted::new(frames), None, Arc::clone(&call));
     read_all(&mut body).await.unwrap();
     assert_eq!(used(&admission), 1_005 + 400);
@@ -132,7 +146,7 @@ async fn a_message_over_the_maximum_is_rejected_by_its_prefix() {
 async fn a_message_over_the_memory_limit_is_rejected() {
     let admission = admission(1_000);
     let call = Arc::new(call(&admission, false, Instant::now()));
-    let mut body = metered(Scripted::new([framed(0, &[7; 996])]), None, Arc::clone(&call));
+    let mut body = metered(Scripted::new([framed(0, &message(996))]), None, Arc::clone(&call));
     let (code, _) = status(read_all(&mut body).await.unwrap_err());
     assert_eq!(code, Code::ResourceExhausted);
     assert_eq!(call.failure().unwrap().bucket(), Some("memory"));
@@ -143,21 +157,21 @@ async fn a_message_over_the_memory_limit_is_rejected() {
 async fn a_compressed_message_is_charged_with_its_decompressed_size() {
     let admission = admission(1_000_000);
     let call = Arc::new(call(&admission, false, Instant::now()));
-    let data = framed(1, &gzip(&vec![0; MAX]));
+    let data = framed(1, &gzip(&message(MAX)));
     let frames = [&data[..7], &data[7..]].map(Bytes::copy_from_slice);
-    let mut body = metered(Scripted::new(frames), Some("gzip"), call);
-    assert_eq!(read_all(&mut body).await.unwrap(), framed(0, &vec![0; MAX]));
+    let mut body = metered(Scripted::new(frames), Some(Encoding::Gzip), call);
+    assert_eq!(read_all(&mut body).await.unwrap(), framed(0, &message(MAX)));
     assert!(used(&admission) >= MAX + 5 && used(&admission) <= MAX + 5 + data.len());
 }
 
 #[tokio::test]
 async fn a_compression_bomb_is_rejected_at_the_maximum_or_at_the_memory_limit() {
-    let bomb = framed(1, &gzip(&vec![0; 100 * MAX]));
+    let bomb = framed(1, &gzip(&message(100 * MAX)));
     for (memory, bucket) in [(1_000_000, None), (MAX / 2, Some("memory"))] {
         let admission = admission(memory);
         let call = Arc::new(call(&admission, false, Instant::now()));
         let body = Scripted::new([bomb.clone()]);
-        let mut body = metered(body, Some("gzip"), Arc::clone(&call));
+        let mut body = metered(body, Some(Encoding::Gzip), Arc::clone(&call));
         let (code, _) = status(read_all(&mut body).await.unwrap_err());
         assert_eq!(code, Code::ResourceExhausted);
         assert_eq!(call.failure().unwrap().bucket(), bucket);
@@ -170,7 +184,7 @@ async fn data_that_does_not_match_its_encoding_is_an_invalid_request() {
     let admission = admission(1_000_000);
     let call = Arc::new(call(&admission, false, Instant::now()));
     let body = Scripted::new([framed(1, b"not gzip")]);
-    let mut body = metered(body, Some("gzip"), Arc::clone(&call));
+    let mut body = metered(body, Some(Encoding::Gzip), Arc::clone(&call));
     let (code, text) = status(read_all(&mut body).await.unwrap_err());
     assert_eq!(code, Code::InvalidArgument);
     assert!(text.contains("not a valid message"), "{text}");
@@ -178,13 +192,112 @@ async fn data_that_does_not_match_its_encoding_is_an_invalid_request() {
 }
 
 #[tokio::test]
-async fn messages_with_an_unknown_encoding_are_passed_on_unchanged() {
+async fn invalid_compression_flags_are_invalid_requests() {
     let admission = admission(1_000_000);
-    let data = framed(1, b"whatever");
-    for encoding in [None, Some("identity"), Some("deflate")] {
+    for (flag, encoding, text) in [
+        (1, None, "without grpc-encoding"),
+        (2, None, "compression flag is 2"),
+        (2, Some(Encoding::Gzip), "compression flag is 2"),
+        (255, None, "compression flag is 255"),
+    ] {
         let call = Arc::new(call(&admission, false, Instant::now()));
-        let mut body = metered(Scripted::new([data.clone()]), encoding, call);
-        assert_eq!(read_all(&mut body).await.unwrap(), data);
+        let data = framed(flag, &message(6));
+        let mut body = metered(Scripted::new([data]), encoding, Arc::clone(&call));
+        let (code, found) = status(read_all(&mut body).await.unwrap_err());
+        assert_eq!(code, Code::InvalidArgument);
+        assert!(found.contains(text), "{found}");
+        assert_eq!(call.failure().unwrap().reason(), Reason::InvalidRequest);
+    }
+}
+
+/// A search with this many empty filters in one group.
+fn search(filters: usize) -> Vec<u8> {
+    let mut message = vec![2 << 3 | 2];
+    prost::encoding::encode_varint(2 * filters as u64, &mut message);
+    message.extend([10, 0].repeat(filters));
+    message
+}
+
+#[tokio::test]
+async fn a_message_is_charged_with_what_it_takes_when_decoded() {
+    let admission = admission(1_000_000);
+    let filter = size_of::<crate::grpc::pb::Filter>();
+    for (flag, encoding, wire) in [
+        (0, None, framed(0, &search(6))),
+        (0, Some(Encoding::Gzip), framed(0, &search(6))),
+        (1, Some(Encoding::Gzip), framed(1, &gzip(&search(6)))),
+    ] {
+        let call = Arc::new(call(&admission, false, Instant::now()));
+        let frames = wire.chunks(3).map(Bytes::copy_from_slice);
+        let mut body = metered(Scripted::new(frames), encoding, call);
+        read_all(&mut body).await.unwrap();
+        let least = wire.len() + COPIES * (8 * filter);
+        assert!((least..2 * least).contains(&used(&admission)), "{flag}: {}", used(&admission));
+        drop(body);
+        assert_eq!(used(&admission), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_message_with_too_many_elements_is_rejected_before_it_is_decompressed() {
+    let admission = admission(1_000_000);
+    let many = search(20_000);
+    for (encoding, frames) in [
+        (None, vec![framed(0, &many)[..100].to_vec()]),
+        (Some(Encoding::Gzip), vec![framed(0, &many)[..100].to_vec()]),
+        (Some(Encoding::Gzip), vec![framed(1, &gzip(&many))]),
+    ] {
+        let call = Arc::new(call(&admission, false, Instant::now()));
+        let mut body = metered(Scripted::new(frames), encoding, Arc::clone(&call));
+        let (code, text) = status(read_all(&mut body).await.unwrap_err());
+        assert_eq!(code, Code::InvalidArgument);
+        assert_eq!(text, "filter_groups[0].filters: must not exceed 6 entries");
+        let failure = call.failure().unwrap();
+        assert_eq!(failure.fields()[0].field, "filter_groups[0].filters");
+        assert!(used(&admission) < 1_000, "{}", used(&admission));
+    }
+}
+
+#[tokio::test]
+async fn a_method_with_one_request_message_takes_exactly_one() {
+    let admission = admission(1_000_000);
+    let one = framed(0, &message(6));
+    let two = [one.clone(), framed(0, b"")].concat();
+    let first_of_two = two[..12].to_vec();
+    for (frames, expected) in [
+        (vec![one.clone()], Ok(one.clone())),
+        (vec![framed(0, b"")], Ok(framed(0, b""))),
+        (vec![], Err("no request message")),
+        (vec![Vec::new()], Err("no request message")),
+        (vec![two.clone()], Err("more than one request message")),
+        (vec![one.clone(), one.clone()], Err("more than one request message")),
+        (vec![first_of_two], Err("more than one request message")),
+    ] {
+        for encoding in [None, Some(Encoding::Gzip)] {
+            for trailers in [false, true] {
+                let call = Arc::new(call(&admission, false, Instant::now()));
+                let mut scripted = Scripted::new(frames.clone());
+                if trailers {
+                    scripted.frames.push_back(Frame::trailers(HeaderMap::new()));
+                }
+                let format = format(RequestMessages::One);
+                let mut body = MeteredBody::new(scripted, encoding, Arc::clone(&call), format, MAX);
+                // An ended body is not polled.
+                assert!(!body.is_end_stream());
+                let read = read_all(&mut body).await;
+                let what = format!("{frames:?} {encoding:?} {trailers}");
+                match (read, expected.clone()) {
+                    (Ok(read), Ok(expected)) => assert_eq!(read, expected, "{what}"),
+                    (Err(error), Err(expected)) => {
+                        let (code, text) = status(error);
+                        assert_eq!(code, Code::Unimplemented, "{what}");
+                        assert!(text.contains(expected), "{what}: {text}");
+                        assert_eq!(call.failure().unwrap().reason(), Reason::Unimplemented);
+                    }
+                    (read, expected) => panic!("{what}: {read:?}, expected {expected:?}"),
+                }
+            }
+        }
     }
 }
 
@@ -192,10 +305,10 @@ async fn messages_with_an_unknown_encoding_are_passed_on_unchanged() {
 async fn the_decoder_sees_an_incomplete_message_before_the_trailers() {
     let admission = admission(1_000_000);
     let call = Arc::new(call(&admission, false, Instant::now()));
-    let data = framed(1, &gzip(b"message"))[..9].to_vec();
+    let data = framed(1, &gzip(&message(9)))[..9].to_vec();
     let mut scripted = Scripted::new([data.clone()]);
     scripted.frames.push_back(Frame::trailers(HeaderMap::new()));
-    let mut body = metered(scripted, Some("gzip"), call);
+    let mut body = metered(scripted, Some(Encoding::Gzip), call);
     let mut frames = Vec::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         frames.push(frame.unwrap());
@@ -208,7 +321,8 @@ async fn the_decoder_sees_an_incomplete_message_before_the_trailers() {
 async fn a_stream_that_was_reset_never_ends() {
     let admission = admission(1_000_000);
     let call = Arc::new(call(&admission, false, Instant::now()));
-    let scripted = Scripted { is_reset: true, ..Scripted::new([framed(0, b"half")[..6].to_vec()]) };
+    let scripted =
+        Scripted { is_reset: true, ..Scripted::new([framed(0, &message(6))[..6].to_vec()]) };
     let mut body = metered(scripted, None, call);
     let first = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
     assert!(first.unwrap().is_ok());
@@ -227,11 +341,11 @@ fn poll_once(body: &mut MeteredBody<Scripted>) -> Poll<Option<Result<Frame<Bytes
 async fn a_probe_is_not_charged_and_its_message_is_bounded() {
     let admission = admission(0);
     let call = || Arc::new(call(&admission, true, Instant::now()));
-    let small = framed(0, &[7; MAX_PROBE_MESSAGE]);
+    let small = framed(0, &message(MAX_PROBE_MESSAGE));
     let mut body = metered(Scripted::new([small.clone()]), None, call());
     assert_eq!(read_all(&mut body).await.unwrap(), small);
     assert_eq!(used(&admission), 0);
-    let large = framed(0, &[7; MAX_PROBE_MESSAGE + 1]);
+    let large = framed(0, &message(MAX_PROBE_MESSAGE + 1));
     let mut body = metered(Scripted::new([large]), None, call());
     assert_eq!(status(read_all(&mut body).await.unwrap_err()).0, Code::ResourceExhausted);
 }

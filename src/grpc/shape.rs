@@ -1,0 +1,202 @@
+//! Shapes of request messages: what each field of an encoded message takes in memory once it is decoded, and
+//! how many elements a field may have.
+//!
+//! The shapes are built once at startup from the descriptors. [`super::transport::scan`] reads messages by
+//! them before they are decoded: two bytes on the wire can become a struct of a hundred bytes.
+
+mod build;
+
+use std::sync::Arc;
+
+pub(crate) use self::build::ShapesBuilder;
+
+/// Maximum depth of nested messages in a request.
+pub(crate) const MAX_DEPTH: usize = 6;
+
+/// Maximum number of repeated fields per message type.
+pub(crate) const MAX_COUNTERS: usize = 4;
+
+/// Maximum number of property names, or of properties of a lead. HubSpot permits 1,000 custom properties
+/// per object type, beside its own.
+const MAX_PROPERTIES: u32 = 2_000;
+
+/// Maximum number of object types whose associations a read returns.
+const MAX_OBJECT_TYPES: u32 = 100;
+
+/// Maximum number of associations of a new lead.
+const MAX_ASSOCIATIONS: u32 = 500;
+
+/// Maximum number of types of one association.
+const MAX_ASSOCIATION_TYPES: u32 = 100;
+
+/// Maximum number of operands of a filter. More do not fit in HubSpot's limit of 3,000 characters.
+const MAX_FILTER_VALUES: u32 = 1_000;
+
+/// Maximum number of filter groups of a search, by HubSpot's documentation.
+pub(crate) const MAX_FILTER_GROUPS: u32 = 5;
+
+/// Maximum number of filters per group, by HubSpot's documentation.
+pub(crate) const MAX_FILTERS_IN_GROUP: u32 = 6;
+
+/// Maximum number of sorts: HubSpot sorts by one property.
+const MAX_SORTS: u32 = 1;
+
+/// Maximum number of elements of a repeated field or map that is not listed here.
+const DEFAULT_MAX_ITEMS: u32 = 100;
+
+/// Maximum number of elements of each repeated field and map of the contract's requests. `None` is
+/// `grpc.max_batch_inputs`.
+const MAX_ITEMS: &[(&str, Option<u32>)] = &[
+    ("Association.types", Some(MAX_ASSOCIATION_TYPES)),
+    ("BatchArchiveLeadsRequest.ids", None),
+    ("BatchCreateLeadsRequest.inputs", None),
+    ("BatchGetLeadsRequest.ids", None),
+    ("BatchGetLeadsRequest.properties", Some(MAX_PROPERTIES)),
+    ("BatchGetLeadsRequest.properties_with_history", Some(MAX_PROPERTIES)),
+    ("BatchUpdateLeadsRequest.inputs", None),
+    ("BatchUpsertLeadsRequest.inputs", None),
+    ("CreateLeadRequest.associations", Some(MAX_ASSOCIATIONS)),
+    ("CreateLeadRequest.properties", Some(MAX_PROPERTIES)),
+    ("Filter.values", Some(MAX_FILTER_VALUES)),
+    ("FilterGroup.filters", Some(MAX_FILTERS_IN_GROUP)),
+    ("GetLeadRequest.associations", Some(MAX_OBJECT_TYPES)),
+    ("GetLeadRequest.properties", Some(MAX_PROPERTIES)),
+    ("GetLeadRequest.properties_with_history", Some(MAX_PROPERTIES)),
+    ("LeadCreate.associations", Some(MAX_ASSOCIATIONS)),
+    ("LeadCreate.properties", Some(MAX_PROPERTIES)),
+    ("LeadUpdate.properties", Some(MAX_PROPERTIES)),
+    ("LeadUpsert.properties", Some(MAX_PROPERTIES)),
+    ("ListLeadsRequest.associations", Some(MAX_OBJECT_TYPES)),
+    ("ListLeadsRequest.properties", Some(MAX_PROPERTIES)),
+    ("ListLeadsRequest.properties_with_history", Some(MAX_PROPERTIES)),
+    ("SearchLeadsRequest.filter_groups", Some(MAX_FILTER_GROUPS)),
+    ("SearchLeadsRequest.properties", Some(MAX_PROPERTIES)),
+    ("SearchLeadsRequest.sorts", Some(MAX_SORTS)),
+    ("UpdateLeadRequest.properties", Some(MAX_PROPERTIES)),
+    ("UpsertLeadRequest.properties", Some(MAX_PROPERTIES)),
+];
+
+/// Shapes of all message types that requests contain.
+#[derive(Debug)]
+pub(crate) struct Shapes(Box<[Shape]>);
+
+/// Index of a shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ShapeId(u16);
+
+/// Shape of the requests of one method.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestShape {
+    pub(crate) shapes: Arc<Shapes>,
+    pub(crate) root: ShapeId,
+}
+
+/// Shape of a message type.
+#[derive(Debug, Default)]
+pub(crate) struct Shape {
+    /// Fields by number; `None` for numbers without a field.
+    fields: Box<[Option<Field>]>,
+    /// Maximum size of the decoded struct in bytes, without what it owns.
+    size: usize,
+}
+
+/// Field of a message type.
+#[derive(Debug, Clone)]
+pub(crate) struct Field {
+    pub(crate) name: Box<str>,
+    pub(crate) content: Content,
+    /// `None` for a singular field.
+    pub(crate) repeated: Option<Repeated>,
+}
+
+/// Content of a field, or of each of its elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Number or boolean with this wire type.
+    Scalar(WireType),
+    /// String or bytes.
+    Text,
+    /// Message.
+    Message(ShapeId),
+}
+
+/// Wire type of a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WireType {
+    Varint,
+    Fixed64,
+    Length,
+    StartGroup,
+    EndGroup,
+    Fixed32,
+}
+
+/// Container of the elements of a repeated field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Repeated {
+    /// Index of its counter within the message.
+    pub(crate) counter: u8,
+    /// Maximum number of elements.
+    pub(crate) max: u32,
+    pub(crate) container: Container,
+}
+
+/// Type of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Container {
+    /// `Vec` with elements of this size in bytes.
+    Vec(u32),
+    /// `BTreeMap` of strings to strings.
+    Map,
+}
+
+// === impl Shapes ===
+
+impl Shapes {
+    /// Looks up a field by its number; `None` if the message type has no such field.
+    pub(crate) fn field(&self, shape: ShapeId, number: u32) -> Option<&Field> {
+        self.0.get(usize::from(shape.0))?.fields.get(number as usize)?.as_ref()
+    }
+}
+
+// === impl WireType ===
+
+impl WireType {
+    /// Wire type in the low bits of a key; `None` if it is invalid.
+    pub(crate) fn from_key(key: u32) -> Option<Self> {
+        Some(match key & 7 {
+            0 => Self::Varint,
+            1 => Self::Fixed64,
+            2 => Self::Length,
+            3 => Self::StartGroup,
+            4 => Self::EndGroup,
+            5 => Self::Fixed32,
+            _ => return None,
+        })
+    }
+}
+
+// === impl Container ===
+
+impl Container {
+    /// Number of bytes by which the container grows when it gets its `count`th element. A `Vec` doubles its
+    /// capacity, starting with four elements. A node of a `BTreeMap` has up to eleven elements, and nodes
+    /// that were split are half full.
+    pub(crate) fn growth(self, count: u32) -> usize {
+        /// Node of a `BTreeMap` with eleven strings as keys and as values.
+        const NODE: usize = 640;
+        match (self, count) {
+            (Self::Vec(size), 1) => 4 * size as usize,
+            (Self::Vec(size), _) if count > 4 && (count - 1).is_power_of_two() => {
+                (count as usize - 1) * size as usize
+            }
+            (Self::Map, 1) => NODE,
+            (Self::Map, 12) => 2 * NODE,
+            (Self::Map, 13..) => NODE / 5,
+            (Self::Vec(_) | Self::Map, _) => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

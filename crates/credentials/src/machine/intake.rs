@@ -1,5 +1,5 @@
-//! Validates external data before any machine sees it: empty values, and error texts that
-//! quote a secret.
+//! Validates external data before any machine sees it: values that no request can carry, and error
+//! texts that quote a secret.
 
 use super::event::Event;
 use crate::{
@@ -62,32 +62,59 @@ pub(super) fn secrets_in(secret: &PortalSecret) -> Vec<&Secret> {
     }
 }
 
-/// Rejects a secret with an empty value: it cannot work and would be sent as an empty header or
-/// parameter.
+/// Rejects a secret whose values cannot be sent: an empty one, or one with control characters, such
+/// as a token that was pasted in two lines. Sent, such a token would fail like a broken connection.
 fn complete(found: VersionedSecret) -> Result<VersionedSecret, StoreError> {
-    let empty = match &found.secret {
-        PortalSecret::Static { access_token } => access_token.is_empty().then_some("access_token"),
+    let fault = match &found.secret {
+        PortalSecret::Static { access_token } => {
+            fault(access_token.expose(), is_token).map(|fault| ("access_token", fault))
+        }
         PortalSecret::OAuth { client_id, client_secret, refresh_token } => [
-            ("client_id", client_id.is_empty()),
-            ("client_secret", client_secret.is_empty()),
-            ("refresh_token", refresh_token.is_empty()),
+            ("client_id", client_id.as_str()),
+            ("client_secret", client_secret.expose()),
+            ("refresh_token", refresh_token.expose()),
         ]
         .into_iter()
-        .find_map(|(key, empty)| empty.then_some(key)),
+        .find_map(|(key, value)| Some((key, fault(value, is_printable)?))),
     };
-    match empty {
-        Some(key) => Err(StoreError::Malformed(format!("`{key}` is empty"))),
+    match fault {
+        Some((key, fault)) => Err(StoreError::Malformed(format!("`{key}` {fault}"))),
         None => Ok(found),
     }
 }
 
-/// Rejects a response without an access token, and drops an empty refresh token.
-fn with_token(response: TokenResponse) -> Result<TokenResponse, GrantError> {
-    if response.access_token.is_empty() {
-        return Err(GrantError::Unavailable("the response has an empty token".to_owned()));
+/// Fault of a value, as a predicate of its key; `None` if it can be sent. Quotes no part of the value.
+fn fault(value: &str, is_valid: fn(&str) -> bool) -> Option<&'static str> {
+    if value.is_empty() {
+        Some("is empty")
+    } else if is_valid(value) {
+        None
+    } else {
+        Some("contains characters that a credential cannot have, such as a line break or a space")
     }
-    let refresh_token = response.refresh_token.filter(|refresh_token| !refresh_token.is_empty());
-    Ok(TokenResponse { refresh_token, ..response })
+}
+
+/// True for the characters of a bearer token: a header can carry no others.
+fn is_token(value: &str) -> bool {
+    value.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// True for the characters that RFC 6749 allows in client credentials and refresh tokens.
+fn is_printable(value: &str) -> bool {
+    value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+}
+
+/// Rejects a response without a usable access token, and drops an unusable refresh token.
+fn with_token(response: TokenResponse) -> Result<TokenResponse, GrantError> {
+    let unavailable = |text: &str| Err(GrantError::Unavailable(text.to_owned()));
+    if response.access_token.is_empty() {
+        return unavailable("the response has an empty token");
+    }
+    if !is_token(response.access_token.expose()) {
+        return unavailable("the response has a token with characters that a token cannot have");
+    }
+    let usable = |token: &Secret| !token.is_empty() && is_printable(token.expose());
+    Ok(TokenResponse { refresh_token: response.refresh_token.filter(usable), ..response })
 }
 
 fn store_error(error: StoreError, secrets: &[&Secret]) -> StoreError {

@@ -279,6 +279,27 @@ async fn an_empty_value_counts_as_malformed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_in_two_lines_is_malformed_and_the_old_one_goes_on_serving() {
+    let world = World::new();
+    world.store.put(PATH, static_secret("pat"));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    let probe = world.probe(&handle);
+    world.store.put(PATH, static_secret("pat-first\npat-second"));
+    sleep(RECOVERY).await;
+    let now = status(&credentials);
+    assert_eq!(now.failure, Some(FailureClass::SecretMalformed));
+    assert_eq!(now.secret_version, Some(1));
+    assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat");
+    world.store.put(PATH, static_secret("pat-third"));
+    sleep(RECOVERY).await;
+    assert_eq!(text(&expect_token(handle.token(at_once()).await)), "pat-third");
+    assert_eq!(status(&credentials).failure, None);
+    probe.assert_never_without();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_policy_without_metadata_still_sees_changes_by_reading_the_secret() {
     let world = World::new();
     world.store.put(PATH, static_secret("one"));

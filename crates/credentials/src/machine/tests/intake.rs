@@ -35,6 +35,45 @@ fn empty_values_make_a_secret_malformed() {
 }
 
 #[test]
+fn values_that_no_request_can_carry_make_a_secret_malformed() {
+    let oauth = |client_id: &str, client_secret, refresh_token| PortalSecret::OAuth {
+        client_id: client_id.to_owned(),
+        client_secret: secret(client_secret),
+        refresh_token: secret(refresh_token),
+    };
+    let token = |text| PortalSecret::Static { access_token: secret(text) };
+    let table = [
+        (token("pat-first\npat-second"), "access_token"),
+        (token("pat-first pat-second"), "access_token"),
+        (token("pat\0"), "access_token"),
+        (token("pat\u{7f}"), "access_token"),
+        (token("p\u{e4}t"), "access_token"),
+        (oauth("a\tpp", "cs", "rt"), "client_id"),
+        (oauth("app", "c\rs", "rt"), "client_secret"),
+        (oauth("app", "cs", "rt-first\nrt-second"), "refresh_token"),
+    ];
+    for (secret, key) in table {
+        let Event::SecretRead(Err(error)) = checked(read(secret), &[]) else { panic!("{key}") };
+        let StoreError::Malformed(text) = &error else { panic!("{error:?}") };
+        assert!(text.starts_with(&format!("`{key}` contains characters")), "{text}");
+        assert!(!text.contains("first"), "no part of the value: {text}");
+    }
+    let spaced = oauth("my app", "c s", "r t");
+    assert_eq!(checked(read(spaced.clone()), &[]), read(spaced), "RFC 6749 allows spaces");
+}
+
+#[test]
+fn tokens_of_a_response_that_no_request_can_carry_are_not_taken() {
+    let broken = TokenResponse { access_token: secret("at\n2"), ..response(None) };
+    let Event::TokenAnswered { result, .. } = checked(answered(Ok(broken)), &[]) else { panic!() };
+    let Err(GrantError::Unavailable(text)) = result else { panic!("{result:?}") };
+    assert!(!text.contains("at\n2"), "{text}");
+    let event = checked(answered(Ok(response(Some("rt\n2")))), &[]);
+    let Event::TokenAnswered { result, .. } = event else { panic!() };
+    assert_eq!(result, Ok(response(None)));
+}
+
+#[test]
 fn empty_access_token_is_an_error_and_empty_refresh_token_is_absent() {
     let empty = TokenResponse { access_token: secret(""), ..response(Some("rt-2")) };
     let error = GrantError::Unavailable("the response has an empty token".to_owned());

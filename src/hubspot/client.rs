@@ -27,6 +27,10 @@ use leadsd_base::{
     secret::Secret,
 };
 
+/// Maximum size of the body of an error in bytes: it has some hundred bytes for each input of a batch,
+/// and its JSON takes a multiple in memory.
+const MAX_ERROR_BODY: usize = 1 << 20;
+
 /// HTTP client for HubSpot's lead operations, with one connection pool for all portals.
 #[derive(Clone)]
 pub struct HubspotClient {
@@ -41,6 +45,8 @@ pub struct HubspotClient {
 pub struct ResponseHead {
     operation: Operation,
     response: reqwest::Response,
+    /// Token of the request, which no error text may repeat.
+    token: Secret,
     max_response_bytes: usize,
 }
 
@@ -92,7 +98,8 @@ impl HubspotClient {
             http = http.header(header::CONTENT_TYPE, json).body(body);
         }
         let response = http.send().await.map_err(|error| no_response(operation, &error))?;
-        Ok(ResponseHead { operation, response, max_response_bytes: self.max_response_bytes })
+        let (token, max_response_bytes) = (token.clone(), self.max_response_bytes);
+        Ok(ResponseHead { operation, response, token, max_response_bytes })
     }
 }
 
@@ -112,7 +119,8 @@ impl ResponseHead {
 
     /// Correlation id that HubSpot assigned to the request.
     pub fn correlation_id(&self) -> Option<&str> {
-        error_body::correlation_id(self.response.headers())
+        let id = error_body::correlation_id(self.response.headers());
+        id.filter(|id| !id.contains(self.token.expose()))
     }
 
     /// Rate limits in the headers, for the operation's bucket. Empty for an operation with a separate
@@ -127,7 +135,20 @@ impl ResponseHead {
     /// Reads and decodes the body. An error body is read at most until `error_body_deadline`; without it,
     /// the error is mapped from the status.
     pub async fn read(self, error_body_deadline: Instant) -> Result<Response, Error> {
-        let Self { operation, response, max_response_bytes } = self;
+        let token = self.token.clone();
+        match self.read_unredacted(error_body_deadline).await {
+            Ok(Response::Batch(mut batch)) => {
+                let errors = batch.errors.into_iter();
+                batch.errors = errors.map(|error| error.redacted(token.expose())).collect();
+                Ok(Response::Batch(batch))
+            }
+            Ok(response) => Ok(response),
+            Err(error) => Err(error.redacted(token.expose())),
+        }
+    }
+
+    async fn read_unredacted(self, error_body_deadline: Instant) -> Result<Response, Error> {
+        let Self { operation, response, token, max_response_bytes } = self;
         let status = response.status();
         if status.is_success() {
             let correlation_id = error_body::correlation_id(response.headers()).map(str::to_owned);
@@ -142,8 +163,10 @@ impl ResponseHead {
         }
         let headers = response.headers().clone();
         // Boxed: successes would carry its size.
-        let body = Box::pin(body::read_error(response, max_response_bytes, error_body_deadline));
-        let body = body.await;
+        let max = max_response_bytes.min(MAX_ERROR_BODY);
+        let body = Box::pin(body::read_error(response, max, error_body_deadline)).await;
+        // Before texts are cut: a part of a token is not recognized.
+        let body = error_body::redacted(body, &token);
         let error = error_mapping::error(operation, status, &headers, &body);
         let not_found = error.reason() == Reason::LeadNotFound;
         match decode::not_found(operation).filter(|_| not_found) {
@@ -166,7 +189,11 @@ fn no_response(operation: Operation, error: &reqwest::Error) -> Error {
         cause = source;
     }
     let cause = cause.to_string();
-    if error.is_connect() || error.is_builder() {
+    if error.is_builder() {
+        return Error::new(Reason::Internal, "internal error: the HubSpot request is invalid")
+            .with_internal(cause);
+    }
+    if error.is_connect() {
         return Error::new(Reason::UpstreamUnavailable, "cannot connect to HubSpot")
             .with_internal(cause);
     }

@@ -6,7 +6,7 @@ mod types;
 
 use std::fmt;
 
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
@@ -18,7 +18,7 @@ pub use self::types::{
 };
 use super::{
     endpoints,
-    error_body::{ErrorBody, Unauthorized},
+    error_body::{self, ErrorBody, Unauthorized},
     error_mapping,
     http_client::{self, RawResponse, SendError, send_once},
     limits::RateLimits,
@@ -95,7 +95,7 @@ impl DiagnosticsClient {
             ("redirect_uri", redirect),
             ("code", code.expose()),
         ];
-        self.exchange(&form, deadline).await
+        self.exchange(&form, &[&app.client_secret, code], deadline).await
     }
 
     /// Exchanges a refresh token for an access token, as the service does.
@@ -111,7 +111,7 @@ impl DiagnosticsClient {
             ("client_secret", app.client_secret.expose()),
             ("refresh_token", refresh_token.expose()),
         ];
-        self.exchange(&form, deadline).await
+        self.exchange(&form, &[&app.client_secret, refresh_token], deadline).await
     }
 
     /// Requests the properties of an access or refresh token of an app.
@@ -128,7 +128,8 @@ impl DiagnosticsClient {
             ("client_secret", app.client_secret.expose()),
             ("token", token.expose()),
         ];
-        let body = self.oauth(self.http.post(url).form(&form), deadline).await?;
+        let secrets = [&app.client_secret, token];
+        let body = self.oauth(self.http.post(url).form(&form), &secrets, deadline).await?;
         Ok(TokenInfo {
             active: body["active"].as_bool().unwrap_or(true),
             hub_id: body["hub_id"].as_u64(),
@@ -233,14 +234,15 @@ impl DiagnosticsClient {
         }))
     }
 
-    /// Sends a form to the token endpoint.
+    /// Sends a form with these secrets to the token endpoint.
     async fn exchange(
         &self,
         form: &[(&str, &str)],
+        secrets: &[&Secret],
         deadline: Instant,
     ) -> Result<ExchangedTokens, DiagnosticsError> {
         let url = endpoints::url(&self.base, &endpoints::token(self.version));
-        let body = self.oauth(self.http.post(url).form(form), deadline).await?;
+        let body = self.oauth(self.http.post(url).form(form), secrets, deadline).await?;
         let secret = |key: &str| {
             let text = body[key].as_str().filter(|text| !text.is_empty());
             text.map(Secret::new)
@@ -279,8 +281,7 @@ impl DiagnosticsClient {
             });
         }
         if !status.is_success() {
-            let error = error_mapping::error(Operation::Get, status, &headers, &body);
-            return Err(DiagnosticsError::Api(error));
+            return Err(api_error(status, &headers, body, &[token]));
         }
         let json = match serde_json::from_slice(&body) {
             Ok(json @ Value::Object(_)) => json,
@@ -294,6 +295,7 @@ impl DiagnosticsClient {
     async fn oauth(
         &self,
         request: RequestBuilder,
+        secrets: &[&Secret],
         deadline: Instant,
     ) -> Result<Value, DiagnosticsError> {
         let response = send(request, deadline).await;
@@ -308,11 +310,23 @@ impl DiagnosticsClient {
         }
         Err(match TokenRejection::from_response(status, &body) {
             Some(rejection) => DiagnosticsError::Rejected(rejection.specific_code()),
-            None => {
-                DiagnosticsError::Api(error_mapping::error(Operation::Get, status, &headers, &body))
-            }
+            None => api_error(status, &headers, body, secrets),
         })
     }
+}
+
+/// Maps an error response to a request with these secrets, which the error does not repeat.
+fn api_error(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Vec<u8>,
+    secrets: &[&Secret],
+) -> DiagnosticsError {
+    let body = secrets.iter().fold(body, |body, secret| error_body::redacted(body, secret));
+    let error = error_mapping::error(Operation::Get, status, headers, &body);
+    DiagnosticsError::Api(
+        secrets.iter().fold(error, |error, secret| error.redacted(secret.expose())),
+    )
 }
 
 /// Path segments of the list of leads, from the operations table.

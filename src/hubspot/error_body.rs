@@ -5,9 +5,14 @@ use serde_json::Value;
 
 use super::wire::{as_text, as_texts};
 use crate::leads::{AffectedInputs, FieldFault, UpstreamFacts};
+use leadsd_base::secret::Secret;
 
 /// Maximum length in characters of a HubSpot message that is passed on.
 pub(super) const MAX_MESSAGE: usize = 500;
+
+/// Maximum length in bytes of a correlation id, which is passed on in logs and errors. HubSpot's are
+/// UUIDs.
+const MAX_CORRELATION_ID: usize = 128;
 
 /// Error object of HubSpot, parsed leniently.
 #[derive(Debug, Default)]
@@ -233,7 +238,19 @@ fn context(value: Option<Value>) -> Vec<(String, Vec<String>)> {
     }
 }
 
-/// Correlation id of a response, which HubSpot's support asks for.
+/// Correlation id of a response, which HubSpot's support asks for; `None` if it is longer than ids are.
 pub(super) fn correlation_id(headers: &HeaderMap) -> Option<&str> {
-    headers.get("x-hubspot-correlation-id")?.to_str().ok()
+    let id = headers.get("x-hubspot-correlation-id")?.to_str().ok()?;
+    (id.len() <= MAX_CORRELATION_ID).then_some(id)
+}
+
+/// Replaces the credential of the request in the body of an error.
+pub(super) fn redacted(body: Vec<u8>, credential: &Secret) -> Vec<u8> {
+    let credential = credential.expose();
+    match str::from_utf8(&body) {
+        Ok(text) if !credential.is_empty() && text.contains(credential) => {
+            text.replace(credential, "[redacted]").into_bytes()
+        }
+        Ok(_) | Err(_) => body,
+    }
 }

@@ -5,6 +5,7 @@
 //! acted, and the affected inputs of a batch.
 
 mod reason;
+mod redaction;
 
 use std::{fmt, time::Duration};
 

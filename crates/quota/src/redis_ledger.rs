@@ -4,19 +4,20 @@
 //! the clocks of replicas do not matter. Losing the data costs a few seconds of shared use: replicas keep
 //! to their own parts until all of them have reported to the new ledger.
 
+mod connection;
 mod message;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use redis::{
-    AsyncConnectionConfig, Client, IntoConnectionInfo as _, RedisError, Script, TlsCertificates,
-    aio::MultiplexedConnection,
-};
+use redis::{ConnectionInfo, IntoConnectionInfo as _, RedisError, Script};
 use tokio::time::timeout;
 
-use self::message::{Message, parse_grant};
+use self::{
+    connection::{Connection, connect},
+    message::{Message, parse_grant},
+};
 use crate::ledger::{ExchangeRequest, Grant, Ledger, LimitKey, Unavailable};
 
 /// Timeout for a connection and for a response. The quota waits 250 ms for both together.
@@ -49,7 +50,7 @@ pub struct RedisLedger {
     ca_file: Option<PathBuf>,
     prefix: String,
     script: Script,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: Mutex<Option<Connection>>,
     /// Held while a connection is made, so that only one is.
     connecting: tokio::sync::Mutex<()>,
 }
@@ -83,10 +84,10 @@ impl RedisLedger {
     pub async fn probe(&self) -> Result<ServerInfo, Unavailable> {
         let mut connection = self.connection().await?;
         let clock = Script::new("return redis.call('TIME')");
-        let time: Result<Vec<String>, RedisError> = clock.invoke_async(&mut connection).await;
-        time.map_err(|error| unavailable(&error))?;
+        let time: Result<Vec<String>, RedisError> = clock.invoke_async(&mut connection.redis).await;
+        time.map_err(|error| connection.unavailable(&error))?;
         // A user without permission for INFO can still use the ledger.
-        let info = redis::cmd("INFO").query_async::<String>(&mut connection).await;
+        let info = redis::cmd("INFO").query_async::<String>(&mut connection.redis).await;
         let info = info.unwrap_or_default();
         let fact = |name: &str| {
             let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -100,30 +101,27 @@ impl RedisLedger {
         Ok(ServerInfo { server, writable: fact("role").is_none_or(|role| role == "master") })
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection, Unavailable> {
+    /// Open connection for one exchange; connects if there is none.
+    async fn connection(&self) -> Result<Connection, Unavailable> {
         if let Some(connection) = self.connection.lock().clone() {
+            connection.allow_exchange();
             return Ok(connection);
         }
         let _only = self.connecting.lock().await;
         if let Some(connection) = self.connection.lock().clone() {
+            connection.allow_exchange();
             return Ok(connection);
         }
-        let client = self.client().await?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(TIMEOUT))
-            .set_response_timeout(Some(TIMEOUT));
-        let connection = client.get_multiplexed_async_connection_with_config(&config);
-        // The timeout of the connection does not include name resolution.
-        let connection = timeout(TIMEOUT, connection).await;
+        let (info, roots) = self.location().await?;
+        let connection = timeout(TIMEOUT, connect(&info, roots.as_deref())).await;
         let connection =
-            connection.map_err(|_| Unavailable("no connection within 200 ms".to_owned()))?;
-        let connection = connection.map_err(|error| unavailable(&error))?;
+            connection.map_err(|_| Unavailable("no connection within 200 ms".to_owned()))??;
         *self.connection.lock() = Some(connection.clone());
         Ok(connection)
     }
 
     /// Reads the files again: the password or the CA may have been rotated.
-    async fn client(&self) -> Result<Client, Unavailable> {
+    async fn location(&self) -> Result<(ConnectionInfo, Option<Vec<u8>>), Unavailable> {
         let url = match &self.url {
             RedisUrl::Inline(url) => url.clone(),
             RedisUrl::File(file) => {
@@ -137,14 +135,11 @@ impl RedisLedger {
         let info = url
             .into_connection_info()
             .map_err(|_| Unavailable("the URL is not a Redis URL".to_owned()))?;
-        let Some(ca_file) = &self.ca_file else {
-            return Client::open(info).map_err(|error| unavailable(&error));
-        };
-        let root_cert = tokio::fs::read(ca_file).await;
-        let root_cert =
-            root_cert.map_err(|error| Unavailable(format!("{}: {error}", ca_file.display())))?;
-        let certificates = TlsCertificates { client_tls: None, root_cert: Some(root_cert) };
-        Client::build_with_tls(info, certificates).map_err(|error| unavailable(&error))
+        let Some(ca_file) = &self.ca_file else { return Ok((info, None)) };
+        let roots = tokio::fs::read(ca_file).await;
+        let roots =
+            roots.map_err(|error| Unavailable(format!("{}: {error}", ca_file.display())))?;
+        Ok((info, Some(roots)))
     }
 }
 
@@ -166,7 +161,7 @@ impl Ledger for RedisLedger {
             script.key(key(part));
         }
         let response: Result<Vec<i64>, RedisError> =
-            script.arg(message).invoke_async(&mut connection).await;
+            script.arg(message).invoke_async(&mut connection.redis).await;
         match response {
             Ok(response) => {
                 parse_grant(&response).ok_or_else(|| Unavailable("invalid response".to_owned()))
@@ -174,7 +169,7 @@ impl Ledger for RedisLedger {
             Err(error) => {
                 // The connection may be broken: the next exchange makes a new one.
                 *self.connection.lock() = None;
-                Err(unavailable(&error))
+                Err(connection.unavailable(&error))
             }
         }
     }
@@ -184,9 +179,4 @@ impl fmt::Debug for RedisLedger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisLedger").field("prefix", &self.prefix).finish_non_exhaustive()
     }
-}
-
-/// Kind and text of an error, without the URL.
-fn unavailable(error: &RedisError) -> Unavailable {
-    Unavailable(error.to_string())
 }

@@ -8,46 +8,69 @@
 //! | `POST /portals/{name}/refresh` | re-reads a portal's secret and refreshes its token |
 //! | `/log` | reads or replaces the log filter |
 //!
+//! `request_head` and `guard` check each request before a handler sees it.
 //! The endpoints return snapshots of [`Sources`] and do not know leads.
 
+mod guard;
 pub mod metrics;
 mod portals;
+mod refresh;
+mod request_head;
 mod serve;
 mod sources;
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::State,
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use serde::Serialize;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tracing::warn;
 
 pub use self::sources::{ReadinessReport, Sources};
-use self::{metrics::Metrics, portals::PortalView};
-use crate::{telemetry, vault::SessionState};
+use self::{guard::Guard, metrics::Metrics, portals::PortalView, refresh::Refreshes};
+use crate::{auth::ApiKeyVerifier, config, telemetry, vault::SessionState};
+use leadsd_credentials::SecretStore;
 
 /// Admin server with a bound address, before it accepts connections.
 #[derive(Debug)]
 pub struct BoundAdmin {
     listener: TcpListener,
     address: SocketAddr,
+    guard: Guard,
     sources: Sources,
+}
+
+/// Starts loading the keys for changes; `None` if changes need no key. `times` are the interval between
+/// two reads and the timeout of a read. The service is ready without them.
+pub fn start_keys(
+    config: &config::Admin,
+    store: Arc<impl SecretStore>,
+    times: (Duration, Duration),
+) -> Option<ApiKeyVerifier> {
+    let (path, (interval, timeout)) = (config.api_keys.clone()?, times);
+    let missing = watch::Sender::default();
+    Some(ApiKeyVerifier::start("admin:api_keys", store, path, interval, timeout, missing))
 }
 
 // === impl BoundAdmin ===
 
 impl BoundAdmin {
-    /// Binds the address.
-    pub async fn bind(listen: SocketAddr, sources: Sources) -> io::Result<Self> {
+    /// Binds the address. With `keys`, changes need one of them.
+    pub async fn bind(
+        config: &config::Admin,
+        keys: Option<ApiKeyVerifier>,
+        sources: Sources,
+    ) -> io::Result<Self> {
+        let config::Admin { listen, hosts, api_keys: _ } = config;
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address, sources })
+        Ok(Self { listener, address, guard: Guard::new(hosts, keys), sources })
     }
 
     /// Bound address.
@@ -58,16 +81,17 @@ impl BoundAdmin {
     /// Serves until `stop` completes.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let metrics = Arc::new(Metrics::new(&self.sources));
+        let refreshes = Refreshes::new(Arc::clone(&self.sources.credentials));
         let router = Router::new()
             .route("/live", get(|| async { "live\n" }))
             .route("/ready", get(ready))
             .route("/metrics", get(scrape).with_state(metrics))
             .route("/vault", get(session))
             .route("/portals", get(list))
-            .route("/portals/{name}/refresh", post(refresh))
+            .route("/portals/{name}/refresh", post(refresh::refresh).with_state(refreshes))
             .route("/log", get(log_filter).put(set_log_filter))
             .with_state(self.sources);
-        serve::serve(self.listener, router, stop).await;
+        serve::serve(self.listener, router, self.guard, stop).await;
     }
 }
 
@@ -123,16 +147,6 @@ async fn session(State(sources): State<Sources>) -> Json<VaultView> {
 
 async fn list(State(sources): State<Sources>) -> Json<Vec<PortalView>> {
     Json(sources.credentials.snapshot().into_iter().map(PortalView::from).collect())
-}
-
-/// Requests a read of a portal's secret and a refresh of its token, even if it is suspended. Does not wait
-/// for the result.
-async fn refresh(State(sources): State<Sources>, Path(name): Path<String>) -> StatusCode {
-    if sources.credentials.refresh_now(&name) {
-        StatusCode::ACCEPTED
-    } else {
-        StatusCode::NOT_FOUND
-    }
 }
 
 async fn log_filter() -> (StatusCode, String) {

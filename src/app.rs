@@ -94,6 +94,7 @@ impl BoundService {
             portal_discovery,
             trace,
             log: _,
+            process: _,
         } = config;
         let spans = telemetry::start_export(&trace)?;
         let ids = request_id_properties(&portals, portal_discovery.as_ref());
@@ -104,6 +105,8 @@ impl BoundService {
         let callers = auth_settings(auth, policy, grpc.tls.as_ref(), &vault);
         let store = Arc::new(vault::KvStore::new(session.clone(), vault.mount, vault.timeout));
         let auth = callers.map(|callers| start_auth(callers, Arc::clone(&store)));
+        let times = (vault.poll_interval, vault.timeout.saturating_mul(2));
+        let admin_keys = admin::start_keys(&admin, Arc::clone(&store), times);
         let secrets = portals.into_iter().map(|(name, portal)| (name.to_string(), portal.secret));
         let credentials = Arc::new(Credentials::start(
             settings,
@@ -143,8 +146,8 @@ impl BoundService {
             tls,
             started: SystemClock.now(),
         };
-        let admin =
-            admin::BoundAdmin::bind(admin.listen, sources).await.map_err(listen(admin.listen))?;
+        let bound = admin::BoundAdmin::bind(&admin, admin_keys, sources).await;
+        let admin = bound.map_err(listen(admin.listen))?;
         Ok(Self { grpc, admin, credentials, quota, session, readiness, draining, spans })
     }
 

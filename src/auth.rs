@@ -30,7 +30,7 @@ mod token_cache;
 mod tests;
 
 pub use self::{
-    api_keys::api_key_owners,
+    api_keys::{ApiKeyVerifier, api_key_owners},
     authenticator::{AuthStatus, Authenticator, Settings},
     identity::{AuthMethod, Identity},
     jwks::load_jwks,

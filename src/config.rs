@@ -7,6 +7,7 @@
 //!
 //! The configuration contains paths of secrets in Vault, never secrets.
 
+mod admin;
 mod annotated_toml;
 mod callers;
 mod check;
@@ -17,6 +18,7 @@ mod grpc;
 mod hubspot;
 mod load;
 mod portals;
+mod process;
 mod quota;
 mod raw;
 #[cfg(test)]
@@ -24,6 +26,7 @@ mod reference_page;
 mod renamed;
 mod schema;
 mod sections;
+mod syntax;
 mod telemetry;
 #[cfg(test)]
 mod tests;
@@ -33,13 +36,15 @@ mod vault;
 mod vault_auth;
 
 pub use self::{
+    admin::Admin,
     callers::{Access, ApiKeys, Auth, CallerPattern, Jwks, Jwt, Policy},
     credentials::Credentials,
     error::{ConfigError, ConfigErrors},
-    grpc::{Admin, Grpc, MemoryLimit},
+    grpc::{Grpc, MemoryLimit},
     hubspot::{ApiVersion, Hubspot},
     load::Loaded,
     portals::{Portal, PortalDiscovery},
+    process::Process,
     quota::{Quota, SharedQuota},
     sections::Config,
     tls::{ClientCa, Tls},

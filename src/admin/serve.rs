@@ -1,6 +1,15 @@
-//! HTTP server of the admin port, with bounded connections, sizes and times.
+//! HTTP server of the admin port, with bounded connections, sizes and times. A connection carries one
+//! request, so that the end of a request is never a matter of interpretation.
 
-use std::{collections::VecDeque, future::Future, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::Future,
+    io::{self, Cursor},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -10,50 +19,60 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, join, sink},
     net::{TcpListener, TcpStream},
     pin, select,
     sync::watch,
     time::{sleep, timeout},
 };
+use tower::ServiceExt as _;
 use tracing::debug;
 
+use super::{
+    guard::{Guard, Rejection},
+    request_head::{self, HeadError},
+};
 use leadsd_base::task::{self, Task};
 
 /// Maximum number of concurrent connections. One more closes the oldest connection, so that held
 /// connections cannot block the probes of an orchestrator.
 const MAX_CONNECTIONS: usize = 128;
 
-/// Timeout for the headers of a request, including the idle time before it.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Timeout for a request and its response.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum age of a connection, which also bounds slow readers.
-const MAX_AGE: Duration = Duration::from_secs(600);
+const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// Maximum size of a request body in bytes: a log filter.
 const MAX_BODY: usize = 16 * 1024;
 
-/// Maximum size of a request head in bytes.
-const MAX_HEAD: usize = 16 * 1024;
+/// Size of hyper's buffer in bytes. It holds an accepted head with the beginning of the body.
+const BUFFER: usize = 32 * 1024;
 
 /// Time that requests in flight have to finish after the stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+
+/// Bound on what is read after a rejection, so that the client receives the response. A connection that
+/// is closed with unread bytes is reset.
+const REJECTED_BYTES: u64 = 256 * 1024;
 
 /// Pause after a failed accept. The usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop` completes.
-pub(super) async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    guard: Guard,
+    stop: impl Future<Output = ()>,
+) {
     let router =
         router.layer(middleware::from_fn(with_timeout)).layer(DefaultBodyLimit::max(MAX_BODY));
+    let guard = Arc::new(guard);
     let mut open: VecDeque<Task> = VecDeque::new();
     let (stopping, _) = watch::channel(false);
     pin!(stop);
@@ -68,7 +87,8 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: impl Futu
                 if open.len() >= MAX_CONNECTIONS {
                     open.pop_front();
                 }
-                let work = connection(socket, router.clone(), stopping.subscribe());
+                let stopping = stopping.subscribe();
+                let work = connection(socket, router.clone(), Arc::clone(&guard), stopping);
                 open.push_back(task::spawn("admin connection", "", work));
             }
             Err(error) => {
@@ -83,17 +103,18 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: impl Futu
     let _ = timeout(SHUTDOWN_GRACE, stopping.closed()).await;
 }
 
-async fn connection(socket: TcpStream, router: Router, mut stopping: watch::Receiver<bool>) {
-    let service = TowerToHyperService::new(router);
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(socket), service);
-    pin!(connection);
+/// Serves one connection until its response is sent, it is too old, or the server stops.
+async fn connection(
+    socket: TcpStream,
+    router: Router,
+    guard: Arc<Guard>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let exchange = exchange(socket, router, guard);
+    pin!(exchange);
     select! {
-        ended = connection.as_mut() => {
-            if let Err(error) = ended {
+        done = exchange.as_mut() => {
+            if let Err(error) = done {
                 debug!(%error, "Admin connection failed");
             }
             return;
@@ -102,9 +123,59 @@ async fn connection(socket: TcpStream, router: Router, mut stopping: watch::Rece
         // An error means that the server was dropped.
         _ = stopping.wait_for(|stopping| *stopping) => {}
     }
-    connection.as_mut().graceful_shutdown();
     // The connection may still finish its request.
-    let _ = timeout(SHUTDOWN_GRACE, connection).await;
+    let _ = timeout(SHUTDOWN_GRACE, exchange).await;
+}
+
+async fn exchange(mut socket: TcpStream, router: Router, guard: Arc<Guard>) -> io::Result<()> {
+    let local = socket.local_addr()?.ip();
+    let head = match request_head::read(&mut socket).await {
+        Ok(head) => head,
+        Err(error) => return reject(socket, error).await,
+    };
+    let (reader, writer) = socket.into_split();
+    let stream = join(Cursor::new(head).chain(reader), writer);
+    let service = service_fn(|request| respond(request, router.clone(), &guard, local));
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(false)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+        .map_err(io::Error::other)
+}
+
+async fn respond(
+    request: Request<Incoming>,
+    router: Router,
+    guard: &Guard,
+    local: IpAddr,
+) -> Result<Response, Infallible> {
+    match guard.check(request.method(), request.headers(), local) {
+        Ok(()) => router.oneshot(request).await,
+        Err(Rejection(status, text)) => {
+            debug!(error = text, "Rejected an admin request");
+            Ok((status, format!("{text}\n")).into_response())
+        }
+    }
+}
+
+/// Responds to a request whose head was not accepted, and waits briefly for the client to close.
+async fn reject(mut socket: TcpStream, error: HeadError) -> io::Result<()> {
+    let Some((status, text)) = error.response() else { return Ok(()) };
+    debug!(error = text, "Rejected an admin request");
+    let length = text.len() + 1;
+    let response = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n{text}\n"
+    );
+    socket.write_all(response.as_bytes()).await?;
+    socket.shutdown().await?;
+    let rest =
+        async { tokio::io::copy(&mut (&mut socket).take(REJECTED_BYTES), &mut sink()).await };
+    // Whether the client closes in time changes nothing.
+    let _ = timeout(SHUTDOWN_GRACE, rest).await;
+    Ok(())
 }
 
 async fn with_timeout(request: Request<Body>, next: Next) -> Response {

@@ -20,9 +20,6 @@ use super::{
 use leadsd_base::secret::Secret;
 use leadsd_credentials::{SecretPath, SecretStore, StoreError};
 
-/// Name of the auth source.
-const NAME: &str = "auth:api_keys";
-
 /// Maximum number of hashes: each call with a key compares all of them.
 const MAX_HASHES: usize = 2_000;
 
@@ -37,9 +34,9 @@ const MAX_KEY: usize = 512;
 
 type Hash = [u8; SHA256_OUTPUT_LEN];
 
-/// API keys of all callers.
+/// API keys of all callers. Reloads their hashes periodically.
 #[derive(Debug)]
-pub(super) struct ApiKeyVerifier {
+pub struct ApiKeyVerifier {
     hashes: RefreshingValue<Hashes>,
 }
 
@@ -53,7 +50,9 @@ type Texts = BTreeMap<String, Secret>;
 // === impl ApiKeyVerifier ===
 
 impl ApiKeyVerifier {
-    pub(super) fn start(
+    /// Starts loading the hashes. `name` is the name of the auth source.
+    pub fn start(
+        name: &'static str,
         store: Arc<dyn SecretStore>,
         path: SecretPath,
         interval: Duration,
@@ -61,7 +60,7 @@ impl ApiKeyVerifier {
         missing: watch::Sender<BTreeSet<&'static str>>,
     ) -> Self {
         let source = Source {
-            name: NAME,
+            name,
             location: path.to_string(),
             interval,
             timeout,
@@ -80,7 +79,7 @@ impl ApiKeyVerifier {
     }
 
     /// Verifies an API key.
-    pub(super) fn verify(&self, key: &[u8]) -> Result<Identity, AuthError> {
+    pub fn verify(&self, key: &[u8]) -> Result<Identity, AuthError> {
         let hashes = self.hashes.get();
         let hashes = hashes.ok_or(AuthError::Unavailable("API keys are not loaded yet"))?;
         hashes.owner(key).ok_or(AuthError::Invalid("unknown API key"))

@@ -24,6 +24,9 @@ use crate::{config, leads::PortalName};
 use leadsd_base::time::WallClock;
 use leadsd_credentials::{SecretPath, SecretStore};
 
+/// Name of the auth source with the API keys of callers.
+const API_KEYS: &str = "auth:api_keys";
+
 /// Settings of authentication and authorization.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -84,7 +87,8 @@ impl Authenticator {
         let missing = watch::Sender::new(BTreeSet::new());
         let tokens = jwt.map(|jwt| JwtVerifier::start(jwt, clock, missing.clone()));
         let api_keys = api_keys.map(|path| {
-            ApiKeyVerifier::start(store, path, poll_interval, store_timeout, missing.clone())
+            let missing = missing.clone();
+            ApiKeyVerifier::start(API_KEYS, store, path, poll_interval, store_timeout, missing)
         });
         Self {
             tokens,

@@ -1,4 +1,4 @@
-//! `[grpc]` and `[admin]`: settings of the two servers.
+//! `[grpc]`: settings of the gRPC server.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -59,13 +59,6 @@ pub enum MemoryLimit {
     Bytes(usize),
     /// No limit.
     Off,
-}
-
-/// `[admin]`: settings of the admin server.
-#[derive(Debug, Clone)]
-pub struct Admin {
-    /// Listen address; port 0 picks a free one. Default `127.0.0.1:9090`.
-    pub listen: SocketAddr,
 }
 
 // === impl MemoryLimit ===

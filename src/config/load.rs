@@ -5,6 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet, path::Path, str::FromStr};
 
 use figment::{
     Figment, Profile,
+    error::Actual,
     providers::{Format as _, Serialized, Toml},
     value::{Dict, Value},
 };
@@ -15,6 +16,7 @@ use super::{
     raw::Raw,
     renamed::report_renamed,
     sections::Config,
+    syntax::syntax_error,
 };
 
 /// Default file, the lowest layer.
@@ -46,14 +48,9 @@ impl Loaded {
     ) -> Result<Self, ConfigErrors> {
         let mut figment = Figment::from(Toml::string(DEFAULTS));
         if let Some(file) = file {
-            if !file.is_file() {
-                let origin = file.display().to_string();
-                let what = "the file does not exist".to_owned();
-                return Err(ConfigErrors(vec![ConfigError {
-                    key: "--config".to_owned(),
-                    origin,
-                    what,
-                }]));
+            if let Some(what) = file_error(file) {
+                let (key, origin) = ("--config".to_owned(), file.display().to_string());
+                return Err(ConfigErrors(vec![ConfigError { key, origin, what }]));
             }
             figment = figment.merge(Toml::file_exact(file));
         }
@@ -96,6 +93,17 @@ impl Loaded {
             out.push('\n');
         }
         out
+    }
+}
+
+/// Error of a file as a whole; `None` if it is TOML.
+fn file_error(file: &Path) -> Option<String> {
+    if !file.is_file() {
+        return Some("the file does not exist".to_owned());
+    }
+    match std::fs::read_to_string(file) {
+        Ok(text) => syntax_error(&text),
+        Err(error) => Some(format!("the file cannot be read: {}", error.kind())),
     }
 }
 
@@ -229,16 +237,30 @@ fn describe(kind: &figment::error::Kind) -> String {
         }
         figment::error::Kind::InvalidType(found, wanted)
         | figment::error::Kind::InvalidValue(found, wanted) => {
-            format!("must be {wanted}, is {found}")
+            format!("must be {wanted}, is {}", type_name(found))
         }
         figment::error::Kind::MissingField(_) => "is required".to_owned(),
+        // The text of a parser, which quotes the value.
+        figment::error::Kind::Message(_) => "cannot be read".to_owned(),
         other => other.to_string(),
     }
+}
+
+/// Type of a value, without the value: it may be a secret that belongs elsewhere.
+#[expect(clippy::wildcard_enum_match_arm, reason = "other types of figment have no value")]
+fn type_name(found: &Actual) -> Cow<'static, str> {
+    Cow::Borrowed(match found {
+        Actual::Bool(_) => "a boolean",
+        Actual::Unsigned(_) | Actual::Signed(_) => "an integer",
+        Actual::Float(_) => "a float",
+        Actual::Char(_) | Actual::Str(_) | Actual::Bytes(_) | Actual::Other(_) => "a string",
+        other => return Cow::Owned(other.to_string()),
+    })
 }
 
 fn config_error(figment: &Figment, error: &figment::Error) -> ConfigError {
     let key = error.path.join(".");
     let named = error.metadata.as_ref().map(source);
     let origin = named.unwrap_or_else(|| origin(figment, &key));
-    ConfigError { key, origin, what: error.kind.to_string() }
+    ConfigError { key, origin, what: describe(&error.kind) }
 }

@@ -24,6 +24,7 @@ pub(super) struct Raw {
     pub(super) portal_discovery: Option<PortalDiscovery>,
     pub(super) trace: Trace,
     pub(super) log: Log,
+    pub(super) process: Process,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -69,6 +70,10 @@ pub(super) struct Tls {
 #[serde(deny_unknown_fields)]
 pub(super) struct Admin {
     pub(super) listen: String,
+    #[serde(default)]
+    pub(super) hosts: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) api_keys_secret: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -254,4 +259,10 @@ pub(super) struct Trace {
     pub(super) headers_file: Option<PathBuf>,
     pub(super) sample_ratio: f64,
     pub(super) service_name: String,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Process {
+    pub(super) allow_debugging: bool,
 }

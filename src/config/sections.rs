@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
+    admin::Admin,
     callers::{Auth, Policy},
     check::Checker,
     credentials::Credentials,
-    grpc::{Admin, Grpc},
+    grpc::Grpc,
     hubspot::Hubspot,
     portals::{Portal, PortalDiscovery},
+    process::Process,
     quota::Quota,
     raw::Raw,
     vault::Vault,
@@ -45,6 +47,8 @@ pub struct Config {
     pub trace: TraceSettings,
     /// `[log]`
     pub log: LogSettings,
+    /// `[process]`
+    pub process: Process,
 }
 
 // === impl Checker ===
@@ -64,9 +68,10 @@ impl Checker<'_> {
             portal_discovery,
             trace,
             log,
+            process,
         } = raw;
         let grpc = self.grpc(grpc);
-        let admin = self.parsed("admin.listen", &admin.listen, "an address such as 127.0.0.1:9090");
+        let admin = self.admin(admin);
         let vault = self.vault(vault);
         let hubspot = self.hubspot(&hubspot);
         let credentials = self.credentials(&credentials);
@@ -83,7 +88,7 @@ impl Checker<'_> {
         let log = self.log(log);
         Some(Config {
             grpc: grpc?,
-            admin: Admin { listen: admin? },
+            admin: admin?,
             vault: vault?,
             hubspot: hubspot?,
             credentials: credentials?,
@@ -97,6 +102,7 @@ impl Checker<'_> {
             },
             trace: trace?,
             log: log?,
+            process: process.into(),
         })
     }
 }

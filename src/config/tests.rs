@@ -61,6 +61,36 @@ fn variables_with_escapes_and_other_letters_are_read_to_their_end() {
 }
 
 #[test]
+fn no_error_quotes_a_value() {
+    for line in [
+        "[grpc]\nlisten = pat-hunter2",
+        "[grpc]\nlisten = \"pat-hunter2",
+        "[grpc]\nmax_batch_inputs = \"pat-hunter2\"",
+        "[grpc]\nlisten = \"pat-hunter2\"",
+        "[grpc]\nmax_deadline = \"pat-hunter2\"",
+        "[vault.auth]\nsecret_id_wrapped = \"pat-hunter2\"",
+        "[quota.shared]\nurl = \"redis://:hunter2@[\"",
+        "[quota.shared]\nurl = \"redis://:hunter2@redis:6379\"",
+        "[hubspot]\nbase_url = \"https://u:hunter2@x\"",
+        "[grpc]\naccess_token = \"hunter2\"",
+        "grpc = \"hunter2\"",
+        "log = [\"hunter2\"]",
+    ] {
+        let error = load(line, &[]).expect_err(line).to_string();
+        assert!(!error.contains("hunter2"), "{line}: {error}");
+    }
+    for (name, value) in [
+        ("LEADSD_GRPC__MAX_BATCH_INPUTS", "hunter2"),
+        ("LEADSD_GRPC__INSECURE", "hunter2"),
+        ("LEADSD_GRPC__LISTEN", "\"hunter2"),
+        ("LEADSD_GRPC__LISTEN", "{a = hunter2"),
+    ] {
+        let error = load(GOOD, &[(name, value)]).expect_err(name).to_string();
+        assert!(error.contains(name) && !error.contains("hunter2"), "{name}: {error}");
+    }
+}
+
+#[test]
 fn a_short_file_is_enough() {
     let config = load(GOOD, &[]).unwrap().config;
     assert_eq!(config.grpc.listen.to_string(), "127.0.0.1:50051");
@@ -116,7 +146,7 @@ secret = "../y"
     let found = errors(text, &[("LEADSD_LOG__FORMAT", "xml")]);
     let wanted = [
         "grpc.lisen: is not a known key; known keys: listen, max_request_size, max_batch_inputs, max_deadline, max_batch_deadline, max_connections, max_streams_per_connection, max_in_flight, max_request_memory, max_header_size, max_connection_age, max_connection_age_grace, keepalive_interval, keepalive_timeout, drain_delay, shutdown_grace, error_docs_url, insecure, memory_limit, tls",
-        "grpc.max_batch_inputs: must be usize, is string \"many\"",
+        "grpc.max_batch_inputs: must be usize, is a string",
         "grpc.listen: must be an address such as 127.0.0.1:50051",
         "grpc.max_deadline: must be a whole number with a unit: ms, s, m or h",
         "vault.client_cert_file: and client_key_file must be set together",

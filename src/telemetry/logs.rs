@@ -108,9 +108,26 @@ pub fn filter(level: &str) -> Result<EnvFilter, Error> {
     Ok(filter)
 }
 
-/// Builds the rules for a filter. Audit events are kept unless the filter names their target.
+/// Builds the rules for a filter at startup. Audit events are kept unless the filter names their target.
 fn rules(level: &str) -> Result<FilterRules, Error> {
     Ok(FilterRules { filter: filter(level)?, keeps_audit: !level.contains(AUDIT_TARGET) })
+}
+
+/// Builds the rules for a filter that replaces another one: audit events that are logged stay logged.
+/// Errors if the filter demands otherwise.
+fn replacing_rules(level: &str, current: &FilterRules) -> Result<FilterRules, Error> {
+    let rules = rules(level)?;
+    if !current.keeps_audit {
+        return Ok(rules);
+    }
+    let named = level.split(',').map(str::trim).filter(|rule| rule.contains(AUDIT_TARGET));
+    let keeps = |rule: &str| ["=info", "=debug", "=trace"].iter().any(|end| rule.ends_with(end));
+    match named.clone().find(|rule| !keeps(&rule.to_ascii_lowercase())) {
+        Some(rule) => Err(Error::Filter(format!(
+            "{rule}: the audit trail cannot be switched off at run time; use at least info"
+        ))),
+        None => Ok(FilterRules { keeps_audit: true, ..rules }),
+    }
 }
 
 fn is_silent(target: &str) -> bool {
@@ -125,7 +142,7 @@ pub fn log_filter() -> Option<String> {
 /// Replaces the filter of the process.
 pub fn set_log_filter(level: &str) -> Result<(), Error> {
     let handle = FILTER.load_full().ok_or(Error::NotSetUp)?;
-    let rules = rules(level)?;
+    let rules = replacing_rules(level, &handle.rules.load())?;
     // Logged under the previous filter, since the new one may suppress it.
     warn!(log.filter = level, "Replaced the log filter");
     handle.rules.store(Arc::new(rules));

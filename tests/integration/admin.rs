@@ -22,7 +22,8 @@ async fn fetch(app: &TestApp, path: &str) -> String {
 
 async fn post(app: &TestApp, path: &str) -> u16 {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    http.post(format!("{}{path}", app.admin)).send().await.unwrap().status().as_u16()
+    let request = http.post(format!("{}{path}", app.admin)).header("leadsd-admin", "1");
+    request.send().await.unwrap().status().as_u16()
 }
 
 async fn portal(app: &TestApp, name: &str) -> Value {
@@ -120,6 +121,7 @@ async fn rejected_grant_suspends_the_portal_until_an_operator_refreshes() {
     };
     let before = count(&fetch(&app, "/metrics").await);
     assert_eq!(post(&app, "/portals/eu/refresh").await, 202);
+    assert_eq!(post(&app, "/portals/eu/refresh").await, 429, "the second within ten seconds");
     let tried = async {
         while count(&fetch(&app, "/metrics").await) <= before {
             tokio::time::sleep(Duration::from_millis(20)).await;

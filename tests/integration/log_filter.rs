@@ -18,7 +18,8 @@ const DEBUG: &str = "HubSpot responded";
 
 async fn put(admin: &str, filter: impl Into<reqwest::Body>) -> (u16, String) {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = http.put(format!("http://{admin}/log")).body(filter).send().await.unwrap();
+    let request = http.put(format!("http://{admin}/log")).header("leadsd-admin", "1");
+    let answer = request.body(filter).send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
@@ -83,7 +84,7 @@ async fn log_filter_is_replaced_and_an_invalid_one_is_rejected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn audit_events_continue_unless_the_filter_names_their_target() {
+async fn no_filter_at_run_time_switches_the_audit_trail_off() {
     let dev = Dev::start(LEADSD).await;
     let admin = dev.address("admin");
     let channel = Channel::from_shared(format!("http://{}", dev.address("gRPC"))).unwrap();
@@ -110,11 +111,27 @@ async fn audit_events_continue_unless_the_filter_names_their_target() {
     }
     logged("Replaced the log filter", "\"warn\"").await;
     logged("Replaced the log filter", "\"off\"").await;
-    assert_eq!(put(&admin, "info,leadsd::audit=off").await.0, 200);
-    missing("dropped").await;
-    logged("Call finished", "dropped").await;
-    let lines = dev.process.lines();
-    assert!(!lines.iter().any(|line| line.contains("leadsd::audit") && line.contains("dropped")));
+    for filter in [
+        "info,leadsd::audit=off",
+        "info,leadsd::audit=WARN",
+        "leadsd::audit=error,info",
+        "info,leadsd::audit[{x}]=off",
+        "leadsd::audit=0",
+    ] {
+        let (status, said) = put(&admin, filter).await;
+        assert_eq!(status, 400, "{filter}: {said}");
+        assert!(said.contains("the audit trail cannot be switched off at run time"), "{said}");
+    }
+    // Directives match targets by prefix.
+    for (filter, id) in [
+        ("info,leadsd::aud=off", "kept-prefix"),
+        ("leadsd=off", "kept-parent"),
+        ("info,leadsd::audit=debug", "kept-debug"),
+    ] {
+        assert_eq!(put(&admin, filter).await.0, 200);
+        missing(id).await;
+        logged("leadsd::audit", id).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,7 +142,7 @@ async fn idle_admin_connections_do_not_block_liveness_probes() {
     for _ in 0..200 {
         held.push(TcpStream::connect(&admin).await.unwrap());
     }
-    let probe = "GET /live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let probe = "GET /live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let answer = sent(&admin, probe.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     drop(held);
@@ -146,10 +163,11 @@ async fn sent(admin: &str, bytes: &[u8]) -> String {
 async fn slow_and_large_admin_requests_are_aborted() {
     let dev = Dev::start(LEADSD).await;
     let admin = dev.address("admin");
-    let large = format!("GET /live HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "x".repeat(40_000));
+    let large =
+        format!("GET /live HTTP/1.1\r\nhost: localhost\r\nx-large: {}\r\n\r\n", "x".repeat(40_000));
     let slow_body =
-        "PUT /log HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 9\r\n\r\nin";
-    let slow_head = "GET /live HTTP/1.1\r\nhost: x\r\n";
+        "PUT /log HTTP/1.1\r\nhost: localhost\r\nleadsd-admin: 1\r\ncontent-length: 9\r\n\r\nin";
+    let slow_head = "GET /live HTTP/1.1\r\nhost: localhost\r\n";
     let others = async {
         for _ in 0..50 {
             assert_eq!(current(&admin).await, "info");

@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod admin_requests;
 mod admission;
 mod authentication;
 mod batches;

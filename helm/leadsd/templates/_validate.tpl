@@ -14,8 +14,8 @@
 {{- /* Keys that the chart computes. */ -}}
 {{- define "leadsd.faults.config" -}}
 {{- $config := .Values.config -}}
-{{- if or (dig "grpc" "listen" "" $config) $config.admin }}
-- "config.grpc.listen and config.admin are computed by the chart: the ports are fixed; set listenAddress for the address."
+{{- if or (dig "grpc" "listen" "" $config) (dig "admin" "listen" "" $config) }}
+- "config.grpc.listen and config.admin.listen are computed by the chart: the ports are fixed; set listenAddress for the address."
 {{- end }}
 {{- if dig "grpc" "tls" nil $config }}
 - "config.grpc.tls follows from the values under tls: set those, which also mount the files."

@@ -13,6 +13,7 @@ mod dev;
 mod doctor;
 mod environment;
 mod error;
+mod hardening;
 mod health;
 mod login;
 mod output;
@@ -82,12 +83,15 @@ pub fn run() -> ExitCode {
         Command::Serve { config } => on_runtime(serve::run(config)),
         Command::Dev(args) => on_runtime(dev::run(*args)),
         Command::Health(args) => on_one_thread(async { Ok(health::run(args).await?) }),
-        Command::Login(args) => on_runtime(async { Ok(login::run(args).await?) }),
-        Command::Doctor(args) => match on_runtime(doctor::run(args)) {
-            Ok(doctor::Verdict::Failed) => return ExitCode::FAILURE,
-            Ok(doctor::Verdict::Passed) => Ok(()),
-            Err(error) => Err(error),
-        },
+        Command::Login(args) => hardening::deny_debugging()
+            .and_then(|()| on_runtime(async { Ok(login::run(args).await?) })),
+        Command::Doctor(args) => {
+            match hardening::deny_debugging().and_then(|()| on_runtime(doctor::run(args))) {
+                Ok(doctor::Verdict::Failed) => return ExitCode::FAILURE,
+                Ok(doctor::Verdict::Passed) => Ok(()),
+                Err(error) => Err(error),
+            }
+        }
         Command::Config { command } => config::run(command),
     };
     match done {

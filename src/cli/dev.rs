@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{
     error::Error,
+    hardening::deny_debugging,
     login,
     prompt::{Terminal, interrupted},
     serve::until_signalled,
@@ -41,6 +42,9 @@ pub(super) struct Args {
     /// Log filter, such as debug.
     #[arg(long, default_value = "info")]
     log: String,
+    /// Allows debuggers, profilers and core dumps.
+    #[arg(long)]
+    allow_debugging: bool,
     /// Calls a real HubSpot at this URL, such as `https://api.hubapi.com`
     ///
     /// Calls read and change the account. The credential is prompted for at start and stays in memory.
@@ -62,6 +66,9 @@ enum DevUpstream {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Error> {
+    if !args.allow_debugging {
+        deny_debugging()?;
+    }
     for (flag, address) in [
         ("--grpc", args.grpc),
         ("--admin", args.admin),

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
-use super::{environment::environment, error::Error};
+use super::{environment::environment, error::Error, hardening::deny_debugging};
 use crate::{app::BoundService, config::Loaded, telemetry};
 
 pub(super) async fn run(file: Option<PathBuf>) -> Result<(), Error> {
     let config = Loaded::new(file.as_deref(), environment())?.config;
+    if !config.process.allow_debugging {
+        deny_debugging()?;
+    }
     let _log = telemetry::init(&config.log)?;
     let bound = BoundService::bind(config).await?;
     until_signalled(bound).await

@@ -101,15 +101,15 @@ async fn vault_session_status_is_reported() {
 }
 
 #[tokio::test]
-async fn rejected_grant_suspends_the_portal_until_an_operator_refreshes() {
+async fn rejected_grant_is_reported_and_retried_when_an_operator_refreshes() {
     let app = TestApp::builder().oauth().portals(&["default", "eu"]).start().await;
     let id = app.lead("Jane");
     let (client_id, client_secret, _) = app.hubspot.oauth_app();
     let wrong = json!({"client_id": client_id, "client_secret": client_secret.expose(),
                        "refresh_token": "revoked"});
     app.vault.put("hubspot/eu", wrong);
-    let suspended = until(&app, "eu", |now| now["state"] == "suspended").await;
-    assert_eq!(suspended["failure"], "grant_rejected");
+    let stale = until(&app, "eu", |now| now["failure"] == "grant_rejected").await;
+    assert_eq!(stale["state"], "stale", "suspended once it is rejected again and again");
     assert_eq!(portal(&app, "default").await["state"], "fresh", "the other portal is untouched");
     // The existing token remains in use.
     app.leads.clone().get_lead(to("eu", &id)).await.unwrap();

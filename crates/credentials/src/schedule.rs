@@ -74,6 +74,23 @@ const RETRY_AFTER_CAP_NEEDED: Duration = Duration::from_secs(20);
 /// Maximum `Retry-After` that is honoured while callers have a token.
 const RETRY_AFTER_CAP_IDLE: Duration = Duration::from_secs(300);
 
+/// Times of the retries of a rejected grant, from the first rejection. A rejection may be wrong: a token
+/// endpoint in trouble rejects for some seconds what it accepts afterwards.
+const SUSPECT_RETRIES: [Duration; 3] =
+    [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(30)];
+
+/// Maximum pause between two early retries of a suspended grant: the service recovers within 30 s.
+const EARLY_RETRY: Duration = Duration::from_secs(30);
+
+/// Time for which a suspended grant is retried early, after its suspension and after the expiry of its
+/// last token. It covers most troubles of a token endpoint, and bounds the requests that a grant that was
+/// revoked causes.
+pub(crate) const EARLY_RETRIES: Duration = Duration::from_secs(600);
+
+/// Time before the expiry of the token in use at which a rejected grant is tried once more. Enough for
+/// a response.
+pub(crate) const EXPIRY_LEAD: Duration = Duration::from_secs(5);
+
 /// Waits between the checks of the store after a grant was rejected. They add up to 15.5 s: time
 /// for another replica to save the refresh token that it has just received, within one default
 /// poll interval.
@@ -134,8 +151,19 @@ pub(crate) fn suspended_retry_after(interval: Duration, jitter: f64) -> Duration
     interval.mul_f64(0.8 + jitter * 0.4)
 }
 
-/// Pause before the store is checked again after a grant was rejected; `None` once the credential is
-/// to be suspended. Another replica may have rotated the refresh token and be about to save it.
+/// Pause between two early retries of a suspended grant.
+pub(crate) fn early_retry_after(jitter: f64) -> Duration {
+    EARLY_RETRY.mul_f64(0.8 + jitter * 0.2)
+}
+
+/// Time of the next retry of a rejected grant, from the first rejection; `None` once the credential is
+/// to be suspended.
+pub(crate) fn suspect_retry_at(retries: u32) -> Option<Duration> {
+    SUSPECT_RETRIES.get(usize::try_from(retries).ok()?).copied()
+}
+
+/// Pause before the store is checked again after a grant was rejected; `None` after the last check.
+/// Another replica may have rotated the refresh token and be about to save it.
 pub(crate) fn suspect_check_after(checks: u32) -> Option<Duration> {
     SUSPECT_CHECKS.get(usize::try_from(checks).ok()?).copied()
 }

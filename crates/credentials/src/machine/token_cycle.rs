@@ -2,12 +2,12 @@
 //!
 //! - A token is in use until its expiry, even if refreshes fail.
 //! - At most one token request is in flight, so callers never cause more than one refresh.
-//! - A rejected credential is suspect until the store was checked for another, then suspended.
+//! - A rejected credential is suspect, then suspended (`rejection`).
 
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     context::Context,
@@ -25,6 +25,7 @@ use leadsd_base::{secret::Secret, time::Timestamp};
 
 mod change;
 mod refresh;
+mod rejection;
 mod tokens;
 mod validity;
 
@@ -45,6 +46,8 @@ pub(super) struct TokenCycle {
     pub(super) validity: Validity,
     /// The failure of the token endpoint.
     pub(super) failure: Option<FailureClass>,
+    /// The error code of the last rejection that was logged as a warning. Each is logged once.
+    rejected_code: Option<String>,
 }
 
 // === impl TokenCycle ===
@@ -84,15 +87,8 @@ impl TokenCycle {
                 self.on_confirmed(cx);
                 self.conclude_no_replacement(cx);
             }
-            Event::PollFailed => self.suspend_suspect(cx),
-            Event::ReadFailed => {
-                self.settled = true;
-                self.suspend_suspect(cx);
-            }
-            Event::ReadRejected => {
-                self.suspend_suspect(cx);
-                self.conclude_no_replacement(cx);
-            }
+            Event::ReadFailed => self.settled = true,
+            Event::ReadRejected => self.conclude_no_replacement(cx),
             Event::NoSecret { class, why } => self.suspend(*class, why, cx),
             Event::ProofWanted(at) => self.refresh.due_by(*at),
             Event::SecretRead(_)
@@ -100,6 +96,7 @@ impl TokenCycle {
             | Event::RefreshTokenWritten { .. }
             | Event::Start(CallKind::Read | CallKind::Write | CallKind::Poll)
             | Event::SecretWanted { .. }
+            | Event::PollFailed
             | Event::CheckWanted(_)
             | Event::RefreshTokenRejected
             | Event::FallbackWanted => {}
@@ -119,11 +116,7 @@ impl TokenCycle {
     }
 
     fn on_tick(&mut self, wall: Timestamp, cx: &mut Context<'_>) {
-        if self.validity.retry_at().is_some_and(|at| at <= cx.now) {
-            let next = cx.now + self.suspended_retry_after(cx);
-            self.validity.retry_again_at(next);
-            self.retry_now(cx);
-        }
+        self.retry_if_suspended(cx);
         if self.refresh.wall_clock_passed(cx.now, wall) {
             info!(portal = %cx.journal.portal, "Wall clock passed the planned refresh; refreshing");
             self.refresh.due_by(cx.now);
@@ -147,10 +140,6 @@ impl TokenCycle {
         if invalid == Some(self.tokens.generation) {
             self.on_invalid(cx);
         }
-    }
-
-    fn suspended_retry_after(&self, cx: &mut Context<'_>) -> Duration {
-        schedule::suspended_retry_after(self.suspended_retry_interval, cx.jitter())
     }
 
     /// Retries everything, regardless of earlier failures.
@@ -233,6 +222,7 @@ impl TokenCycle {
             info!(portal = %cx.journal.portal, failure.previous_class = class.as_str(), "Token endpoint recovered");
         }
         self.validity = Validity::Valid;
+        self.rejected_code = None;
         self.refresh.attempt.succeeded();
         let life = schedule::remaining_life(schedule::life(response.expires_in), took);
         self.tokens.publish(response.access_token.clone(), Some(cx.now + life), cx.now);
@@ -274,23 +264,6 @@ impl TokenCycle {
         let wait = schedule::backoff(failures, error.retry_after(), cx.facts.token_left, jitter);
         let changed = cx.facts.request.as_ref().is_some_and(|current| current != request);
         self.refresh.due_by(if changed { cx.now } else { cx.now + wait });
-    }
-
-    fn on_rejected(&mut self, request: &RefreshRequest, code: &str, cx: &mut Context<'_>) {
-        cx.journal.count(Count::GrantRejected);
-        self.refresh.attempt.failed();
-        cx.journal.record(&mut self.failure, FailureClass::GrantRejected);
-        warn!(portal = %cx.journal.portal, oauth.error = code, "Token endpoint rejected the credential");
-        if cx.facts.request.as_ref() != Some(request) {
-            // Another secret was adopted meanwhile; the rejection does not concern it.
-            self.refresh.due_by(cx.now);
-            return;
-        }
-        cx.raise(Event::RefreshTokenRejected);
-        if self.validity.suspended().is_none() {
-            self.validity = Validity::Suspect { checks: 0 };
-        }
-        cx.raise(Event::SecretWanted { afresh: false });
     }
 
     fn on_adopted(
@@ -337,47 +310,6 @@ impl TokenCycle {
             let generation = self.tokens.generation;
             info!(portal = %cx.journal.portal, generation, "Read access token");
         }
-    }
-
-    /// Handles the confirmation that the store has the credential in memory. A suspect credential
-    /// leads to the fallback, another check, or a suspension.
-    fn on_confirmed(&mut self, cx: &mut Context<'_>) {
-        let Some(checks) = self.validity.checks() else { return };
-        if cx.facts.has_fallback {
-            self.validity = Validity::Valid;
-            self.refresh.due_by(cx.now);
-            cx.raise(Event::FallbackWanted);
-        } else if let Some(wait) = schedule::suspect_check_after(checks) {
-            self.validity = Validity::Suspect { checks: checks + 1 };
-            cx.raise(Event::CheckWanted(cx.now + wait));
-        } else {
-            self.suspend_suspect(cx);
-        }
-    }
-
-    fn suspend_suspect(&mut self, cx: &mut Context<'_>) {
-        if self.validity.is_suspect() {
-            let why = "the token endpoint rejects it, and the secret store has no other";
-            self.suspend(FailureClass::GrantRejected, why, cx);
-        }
-    }
-
-    fn suspend(&mut self, class: FailureClass, why: &str, cx: &mut Context<'_>) {
-        cx.journal.last_failure = Some(class);
-        self.settled = true;
-        self.refresh.attempt.due = None;
-        if self.validity.suspended().is_some_and(|(_, was)| was == class) {
-            return;
-        }
-        error!(
-            portal = %cx.journal.portal,
-            failure.class = class.as_str(),
-            failure.reason = why,
-            usable = cx.usable(),
-            "Suspended credential; waiting for another secret"
-        );
-        let retry_at = cx.now + self.suspended_retry_after(cx);
-        self.validity = Validity::Suspended { why: why.into(), class, retry_at };
     }
 
     /// Resolves the callers that reported a token once the store has no other.

@@ -123,3 +123,11 @@ proptest! {
         prop_assert!((seconds(480)..=seconds(720)).contains(&after));
     }
 }
+
+#[test]
+fn a_suspended_grant_is_retried_within_thirty_seconds() {
+    assert_eq!(early_retry_after(0.0), seconds(24));
+    assert!(early_retry_after(0.999) < seconds(30));
+    let retries: Vec<_> = (0..4).map(suspect_retry_at).collect();
+    assert_eq!(retries, [Some(seconds(5)), Some(seconds(15)), Some(seconds(30)), None]);
+}

@@ -9,8 +9,11 @@ use super::world::{
 use crate::testing::{Fault, StoreOperation, oauth_secret, static_secret};
 use crate::{FailureClass, Rejection, Settings, State, TokenUnavailable};
 
-/// The checks after a rejection are over by then.
+/// A rejected credential is suspended by then.
 const SETTLED: u64 = 60;
+
+/// The early retries of a suspended credential are over by then.
+const EARLY_RETRIES: u64 = 700;
 
 #[tokio::test(start_paused = true)]
 async fn invalid_grant_suspends_and_a_new_secret_resumes() {
@@ -30,14 +33,16 @@ async fn invalid_grant_suspends_and_a_new_secret_resumes() {
         Err(TokenUnavailable::Suspended(why)),
         "at once, since waiting would not help"
     );
-    assert_eq!(world.endpoint.calls(), 1);
+    assert_eq!(world.endpoint.calls(), 5, "after 5, 15 and 30 s, and once since");
 
+    sleep(seconds(EARLY_RETRIES)).await;
+    let calls = world.endpoint.calls();
     world.store.put(PATH, oauth_secret("app", "cs-1", "rt-good"));
     sleep(RECOVERY).await;
     expect_token(handle.token(at_once()).await);
     let now = status(&credentials);
     assert_eq!((now.state, now.failure), (State::Fresh, None));
-    assert_eq!(world.endpoint.calls(), 2);
+    assert_eq!(world.endpoint.calls(), calls + 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,8 +71,8 @@ async fn a_suspended_portal_costs_a_poll_per_interval_and_a_request_per_retry() 
     world.store.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
     let credentials = world.start();
     sleep(seconds(24 * 3_600)).await;
-    // Retries come every 8 to 12 minutes.
-    let (least, most) = (24 * 5 + 1, 24 * 60 / 8 + 1);
+    // Retries come every 8 to 12 minutes, after some 25 early ones.
+    let (least, most) = (24 * 5 + 1, 24 * 60 / 8 + 1 + 3 + 25);
     assert!((least..=most).contains(&world.endpoint.calls()), "{} grants", world.endpoint.calls());
     assert!(
         world.store.calls() <= 24 * 3_600 / 21 + 2 * most + 10,
@@ -90,6 +95,62 @@ async fn a_retry_ends_a_suspension_that_was_wrong() {
     sleep(seconds(12 * 60)).await;
     expect_token(handle.token(at_once()).await);
     assert_eq!(status(&credentials).state, State::Fresh);
+}
+
+/// Rejects the grant for `outage` from the first refresh on, with tokens that live for `life`. Returns the
+/// times without a token after the end of the outage.
+async fn without_a_token(life: u64, outage: u64) -> Vec<std::time::Duration> {
+    let world = World::oauth();
+    world.endpoint.set_life(seconds(life));
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    let probe = world.probe(&handle);
+    let started = tokio::time::Instant::now();
+    world.endpoint.fail(Fault::Reject("invalid_grant"));
+    while world.endpoint.calls() < 2 {
+        sleep(seconds(1)).await;
+    }
+    sleep(seconds(outage)).await;
+    world.endpoint.heal();
+    let healed = started.elapsed();
+    sleep(seconds(3_600)).await;
+    probe.seen().without.into_iter().filter_map(|at| at.checked_sub(healed)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_wrong_rejection_of_a_grant_is_over_after_seconds() {
+    for life in [60, 300, 1_800] {
+        let without = without_a_token(life, 4).await;
+        assert_eq!(without, Vec::<std::time::Duration>::new(), "tokens of {life} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_is_accepted_within_thirty_seconds_of_the_end_of_wrong_rejections() {
+    for life in [60, 300, 1_800] {
+        for outage in [10, 20, 50, 120, 300, 590] {
+            let without = without_a_token(life, outage).await;
+            let last = without.last().copied().unwrap_or_default();
+            assert!(last <= RECOVERY, "tokens of {life} s, rejected for {outage} s: {last:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_is_rejected_until_the_token_expires_costs_no_call() {
+    // Rejected for most of the second half of the token's life, and well three seconds before its end.
+    let world = World::oauth();
+    let credentials = world.start();
+    let handle = credentials.handle("default").unwrap();
+    expect_token(handle.token(within(seconds(1))).await);
+    let probe = world.probe(&handle);
+    world.endpoint.fail(Fault::Reject("invalid_grant"));
+    sleep(LIFE - seconds(7)).await;
+    assert_eq!(status(&credentials).state, State::Suspended);
+    world.endpoint.heal();
+    sleep(seconds(600)).await;
+    probe.assert_never_without();
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,6 +185,7 @@ async fn the_same_credential_in_a_new_version_stays_suspended_without_a_request(
     world.store.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
     let credentials = world.start();
     sleep(seconds(SETTLED)).await;
+    sleep(seconds(EARLY_RETRIES)).await;
     let before = world.endpoint.calls();
     world.store.put(PATH, oauth_secret("app", "cs-1", "rt-bad"));
     sleep(RECOVERY).await;
@@ -132,8 +194,9 @@ async fn the_same_credential_in_a_new_version_stays_suspended_without_a_request(
     assert_eq!(world.endpoint.calls(), before);
     // Another one is tried, even if it is as bad.
     world.store.put(PATH, oauth_secret("app", "cs-1", "rt-worse"));
+    sleep(RECOVERY).await;
+    assert!(world.endpoint.calls() > before);
     sleep(seconds(SETTLED)).await;
-    assert_eq!(world.endpoint.calls(), before + 1);
     assert_eq!(status(&credentials).state, State::Suspended);
 }
 
@@ -278,11 +341,15 @@ async fn an_error_code_from_outside_is_not_passed_on_as_text() {
         panic!("suspended")
     };
     assert!(!why.contains("hush"));
-    assert_eq!(world.logs.count(&["Token endpoint rejected", "oauth.error=\"unknown\""]), 1);
+    let logged = |code: &str| {
+        let code = format!("oauth.error=\"{code}\"");
+        world.logs.count(&["WARN", "Token endpoint rejected", &code])
+    };
+    assert_eq!(logged("unknown"), 1, "once, though it was rejected several times");
     world.endpoint.fail(Fault::Reject("invalid_grant"));
     credentials.refresh_now("default");
     sleep(seconds(SETTLED)).await;
-    assert_eq!(world.logs.count(&["Token endpoint rejected", "oauth.error=\"invalid_grant\""]), 1);
+    assert_eq!(logged("invalid_grant"), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -292,6 +359,11 @@ async fn the_retry_interval_can_be_set() {
     let settings = Settings { suspended_retry_interval: seconds(100), ..Settings::default() };
     let credentials = world.start_with(settings, &["default"]);
     sleep(seconds(10_000)).await;
-    assert!((80..=127).contains(&world.endpoint.calls()), "{} grants", world.endpoint.calls());
+    // With the three tries before the suspension and the early ones after it.
+    assert!(
+        (80..=127 + 3 + 25).contains(&world.endpoint.calls()),
+        "{} grants",
+        world.endpoint.calls()
+    );
     drop(credentials);
 }

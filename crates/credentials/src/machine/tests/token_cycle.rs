@@ -73,7 +73,7 @@ impl Bench<TokenCycle> {
 
     /// Validity of the credential: valid, suspect or suspended.
     fn validity(&self) -> &'static str {
-        match (self.machine.validity.is_valid(), self.machine.validity.is_suspect()) {
+        match (self.machine.validity.is_valid(), self.machine.validity.suspect().is_some()) {
             (true, _) => "valid",
             (false, true) => "suspect",
             (false, false) => "suspended",
@@ -290,38 +290,88 @@ fn suspect() -> Bench<TokenCycle> {
     bench
 }
 
+/// Rejects the grant at these times, in milliseconds.
+fn reject_at(bench: &mut Bench<TokenCycle>, times: &[u64]) {
+    for &ms in times {
+        bench.expect(ms, REQUEST, confirmed(), &[send_request()]);
+        let commands = [raise(Event::RefreshTokenRejected), READ_WANTED];
+        bench.expect(ms, bench.answer(ms, ms, Err(rejected())), confirmed(), &commands);
+    }
+}
+
+/// A cycle whose credential was suspended at 30 s.
 fn suspended() -> Bench<TokenCycle> {
     let mut bench = suspect();
-    bench.expect(0, Event::PollFailed, confirmed(), &[]);
+    reject_at(&mut bench, &[5_000, 15_000, 30_000]);
     assert_eq!(bench.validity(), "suspended");
     bench
 }
 
 #[test]
-fn a_suspect_credential_is_checked_five_times_and_then_suspended() {
+fn a_suspect_credential_is_checked_five_times_in_the_store() {
     for event in [Event::SecretConfirmed, Event::SecretChecked] {
         let mut bench = suspect();
         for wait in [500, 1_000, 2_000, 4_000, 8_000] {
             let check = Event::CheckWanted(bench.at(wait));
             bench.expect(0, event.clone(), confirmed(), &[raise(check)]);
-            assert_eq!(bench.validity(), "suspect");
         }
         bench.expect(0, event, confirmed(), &[]);
-        let why = "the token endpoint rejects it, and the secret store has no other";
-        let (reason, class) = bench.machine.validity.suspended().unwrap();
-        assert_eq!((&**reason, class), (why, FailureClass::GrantRejected));
-        assert!(bench.machine.settled);
-        assert_eq!(bench.machine.due(bench.at(0)), Some(bench.at(480_000)));
+        assert_eq!((bench.validity(), bench.due()), ("suspect", Some(5_000)));
     }
 }
 
 #[test]
-fn a_suspect_credential_is_suspended_when_the_store_cannot_say_more() {
+fn a_suspect_credential_is_tried_again_after_5_15_and_30_seconds_and_then_suspended() {
+    let mut bench = suspect();
+    for (rejected_at, next) in [(5_000, 15_000), (15_000, 30_000)] {
+        assert_eq!(bench.due(), Some(rejected_at));
+        reject_at(&mut bench, &[rejected_at]);
+        assert_eq!((bench.validity(), bench.due()), ("suspect", Some(next)));
+    }
+    reject_at(&mut bench, &[30_000]);
+    let why = "the token endpoint rejects it, and the secret store has no other";
+    let (reason, class) = bench.machine.validity.suspended().unwrap();
+    assert_eq!((&**reason, class), (why, FailureClass::GrantRejected));
+    assert!(bench.machine.settled);
+    assert_eq!(bench.machine.due(bench.at(30_000)), Some(bench.at(54_000)));
+}
+
+#[test]
+fn a_grant_that_is_accepted_again_is_valid_again() {
+    let mut bench = suspect();
+    bench.expect(5_000, REQUEST, confirmed(), &[send_request()]);
+    bench.expect(5_000, bench.answer(5_000, 5_000, Ok(response(None))), confirmed(), &[]);
+    assert_eq!((bench.validity(), bench.machine.tokens.generation), ("valid", 1));
+}
+
+#[test]
+fn a_rejected_grant_is_tried_shortly_before_the_token_expires_and_at_its_expiry() {
+    let mut bench = with_token();
+    reject_at(&mut bench, &[1_200_000, 1_205_000, 1_215_000, 1_230_000]);
+    assert!(bench.is_suspended());
+    // Ten minutes of early retries end at the expiry.
+    let mut retries = Vec::new();
+    let mut at = bench.at(1_230_000);
+    while at < bench.at(2_450_000) {
+        at = bench.machine.validity.retry_at().unwrap();
+        let ms = u64::try_from((at - bench.start).as_millis()).unwrap();
+        bench.expect(ms, tick(0), confirmed(), &[FRESH_READ_WANTED]);
+        retries.push(ms);
+    }
+    assert!(retries.contains(&1_795_000) && retries.contains(&1_800_000), "{retries:?}");
+    let early = retries.windows(2).filter(|pair| pair[1] - pair[0] <= 30_000);
+    assert_eq!(early.count(), 24 + 25, "{retries:?}");
+    let last = retries.last_chunk::<2>().unwrap();
+    assert_eq!(last[1] - last[0], 480_000, "then at the interval of the configuration");
+}
+
+#[test]
+fn a_suspect_credential_stays_so_while_the_store_fails() {
     for event in [Event::PollFailed, Event::ReadFailed, Event::ReadRejected] {
         let mut bench = suspect();
         bench.expect(0, event.clone(), confirmed(), &[]);
-        assert!(bench.is_suspended(), "{event:?}");
-        // A valid one is not.
+        assert_eq!((bench.validity(), bench.due()), ("suspect", Some(5_000)), "{event:?}");
+        // A valid one stays valid.
         let mut bench = with_token();
         bench.expect(0, event.clone(), confirmed(), &[]);
         assert_eq!(bench.validity(), "valid", "{event:?}");
@@ -363,24 +413,22 @@ fn a_rejection_of_a_credential_that_was_replaced_says_nothing_about_the_new_one(
 }
 
 #[test]
-fn a_suspended_credential_is_retried_at_its_interval() {
+fn a_suspended_credential_is_retried_until_it_is_granted() {
     let mut bench = suspended();
-    bench.expect(479_999, tick(0), confirmed(), &[]);
-    bench.expect(480_000, tick(0), confirmed(), &[FRESH_READ_WANTED]);
-    assert_eq!(bench.due(), Some(480_000));
-    assert_eq!(bench.machine.validity.retry_at(), Some(bench.at(960_000)));
+    bench.expect(53_999, tick(0), confirmed(), &[]);
+    bench.expect(54_000, tick(0), confirmed(), &[FRESH_READ_WANTED]);
+    assert_eq!(bench.due(), Some(54_000));
+    assert_eq!(bench.machine.validity.retry_at(), Some(bench.at(78_000)));
     assert!(!bench.machine.refresh.is_retry(), "failures before do not count");
-    bench.expect(480_000, REQUEST, confirmed(), &[send_request()]);
+    bench.expect(54_000, REQUEST, confirmed(), &[send_request()]);
     // It fails: the next retry is planned already.
     let unavailable = Err(GrantError::Unavailable("http 500".to_owned()));
-    bench.expect(480_000, bench.answer(480_000, 480_000, unavailable), confirmed(), &[]);
+    bench.expect(54_000, bench.answer(54_000, 54_000, unavailable), confirmed(), &[]);
     assert_eq!((bench.due(), bench.is_suspended()), (None, true));
     // It is rejected: still suspended, not suspect again.
     bench.expect(960_000, tick(0), confirmed(), &[FRESH_READ_WANTED]);
-    bench.expect(960_000, REQUEST, confirmed(), &[send_request()]);
-    let commands = [raise(Event::RefreshTokenRejected), READ_WANTED];
-    let answer = bench.answer(960_000, 960_000, Err(rejected()));
-    bench.expect(960_000, answer, confirmed(), &commands);
+    assert_eq!(bench.machine.validity.retry_at(), Some(bench.at(1_440_000)), "the early ones end");
+    reject_at(&mut bench, &[960_000]);
     assert!(bench.is_suspended());
     // It is granted.
     bench.expect(1_440_000, tick(0), confirmed(), &[FRESH_READ_WANTED]);
@@ -431,9 +479,9 @@ fn a_rotation_is_used_at_once_if_it_is_needed() {
     let rotated = || adopted(oauth(2, "rt-2"), Some(request("rt")));
     let facts = || with_request(request("rt-2"));
     // There is no token, or the credential does not work.
-    for mut bench in [suspect(), suspended()] {
-        bench.expect(100, rotated(), facts(), &[]);
-        assert_eq!((bench.validity(), bench.due()), ("valid", Some(100)));
+    for (mut bench, ms) in [(suspect(), 100), (suspended(), 30_100)] {
+        bench.expect(ms, rotated(), facts(), &[]);
+        assert_eq!((bench.validity(), bench.due()), ("valid", Some(ms)));
         assert!(!bench.machine.refresh.is_retry());
         assert!(!bench.machine.tokens.outdated, "there is no token");
     }

@@ -10,11 +10,12 @@ use crate::failure::FailureClass;
 pub(in crate::machine) enum Validity {
     #[default]
     Valid,
-    /// The token endpoint rejected the credential; the store is checked a few times for another.
-    Suspect { checks: u32 },
-    /// Rejected permanently, according to the token endpoint. The suspension ends with a new
-    /// secret, a refresh by an operator, or a successful retry at `retry_at`.
-    Suspended { why: Arc<str>, class: FailureClass, retry_at: Instant },
+    /// The token endpoint rejected the credential; the store is checked a few times for another, and
+    /// the grant is tried again a few times.
+    Suspect { since: Instant, checks: u32, retries: u32 },
+    /// Rejected again and again by the token endpoint. The suspension ends with a new secret, a
+    /// refresh by an operator, or a successful retry at `retry_at`.
+    Suspended { why: Arc<str>, class: FailureClass, since: Instant, retry_at: Instant },
 }
 
 // === impl Validity ===
@@ -27,14 +28,11 @@ impl Validity {
         }
     }
 
-    pub(in crate::machine) fn is_suspect(&self) -> bool {
-        self.checks().is_some()
-    }
-
-    /// Number of checks of the store since the rejection; `None` if the credential is not suspect.
-    pub(in crate::machine) fn checks(&self) -> Option<u32> {
+    /// Time of the rejection, and numbers of checks of the store and of planned retries since then;
+    /// `None` if the credential is not suspect.
+    pub(in crate::machine) fn suspect(&self) -> Option<(Instant, u32, u32)> {
         match self {
-            Self::Suspect { checks } => Some(*checks),
+            Self::Suspect { since, checks, retries } => Some((*since, *checks, *retries)),
             Self::Valid | Self::Suspended { .. } => None,
         }
     }

@@ -29,7 +29,7 @@ pub struct Grpc {
     pub max_header_bytes: usize,
     /// Age at which a connection is closed gracefully, with 10 % jitter. Default 30 min.
     pub max_connection_age: Duration,
-    /// Time that calls have to finish after that. Default 1 min.
+    /// Time that calls have to finish after that, at least the longest deadline. Default 5 min.
     pub max_connection_age_grace: Duration,
     /// Idle time after which a keepalive ping is sent. Default 30 s.
     pub keepalive_interval: Duration,
@@ -129,6 +129,10 @@ impl Checker<'_> {
         let header = self.size("grpc.max_header_size", &max_header_size, 4 << 10, 1 << 20);
         let age = self.duration("grpc.max_connection_age", &max_connection_age, 100, 86_400_000);
         let age_grace = self.duration("grpc.max_connection_age_grace", &age_grace, 0, 3_600_000);
+        self.age_grace(
+            age_grace,
+            [("max_deadline", deadline), ("max_batch_deadline", batch_deadline)],
+        );
         let keepalive =
             self.duration("grpc.keepalive_interval", &keepalive_interval, 100, 3_600_000);
         let timeout = self.duration("grpc.keepalive_timeout", &keepalive_timeout, 100, 600_000);
@@ -185,6 +189,19 @@ impl Checker<'_> {
                     "must be cgroup, off, or a size such as 512MiB",
                 );
                 None
+            }
+        }
+    }
+
+    /// A connection that ends before the longest deadline would cut calls, whose outcome their callers
+    /// then do not know.
+    fn age_grace(&mut self, grace: Option<Duration>, deadlines: [(&str, Option<Duration>); 2]) {
+        for (key, deadline) in deadlines {
+            if let (Some(grace), Some(deadline)) = (grace, deadline)
+                && grace < deadline
+            {
+                let text = format!("{grace:?} is less than grpc.{key} ({deadline:?})");
+                self.add_error("grpc.max_connection_age_grace", text);
             }
         }
     }

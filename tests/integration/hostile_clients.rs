@@ -474,6 +474,8 @@ async fn connections_end_at_their_maximum_age_without_losing_calls() {
     let app = TestApp::builder()
         .set("GRPC__MAX_CONNECTION_AGE", "150ms")
         .set("GRPC__MAX_CONNECTION_AGE_GRACE", "20s")
+        .set("GRPC__MAX_DEADLINE", "20s")
+        .set("GRPC__MAX_BATCH_DEADLINE", "20s")
         .start()
         .await;
     let id = app.lead("Jane");
@@ -497,15 +499,19 @@ async fn connections_end_at_their_maximum_age_without_losing_calls() {
 }
 
 #[tokio::test]
-async fn call_beyond_the_grace_period_of_its_connection_is_aborted() {
+async fn call_ends_by_its_deadline_and_not_by_the_age_of_its_connection() {
     let app = TestApp::builder()
         .set("GRPC__MAX_CONNECTION_AGE", "100ms")
-        .set("GRPC__MAX_CONNECTION_AGE_GRACE", "100ms")
+        .set("GRPC__MAX_CONNECTION_AGE_GRACE", "1s")
+        .set("GRPC__MAX_DEADLINE", "1s")
+        .set("GRPC__MAX_BATCH_DEADLINE", "1s")
         .start()
         .await;
     let id = app.lead("Jane");
     app.hubspot.script("GET", &format!("/{id}"), ScriptedResponse::Held(Gate::new()));
-    app.get(&id).await.expect_err("cut off");
-    until_metric(&app, &closed("forced"), |count| count == 1.0).await;
+    let status = app.get(&id).await.expect_err("no response");
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    until_metric(&app, &closed("age"), |count| count >= 1.0).await;
+    assert_eq!(metric(&app, &closed("forced")).await, 0.0);
     until_metric(&app, r#"leadsd_admission_used{limit="in_flight"}"#, |used| used == 0.0).await;
 }

@@ -23,6 +23,7 @@ use super::{
     conn_info::ConnInfo,
     connection_stats::CloseReason,
     preface::{self, PrefacedIo},
+    send_deadline::SEND_GRACE,
     stream_executor::{StreamExecutor, StreamHandover},
     tls::{ClientCertificate, MaybeTlsStream, ServerTls, TlsAccepted},
 };
@@ -35,6 +36,9 @@ const DRAIN_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Maximum age of a connection over the limit.
 const OVER_LIMIT_AGE: Duration = Duration::from_secs(2);
+
+/// Maximum time after that: such a connection has no long calls.
+const OVER_LIMIT_GRACE: Duration = Duration::from_secs(60);
 
 /// Maximum number of streams that a client resets before the service has accepted them; beyond it, the
 /// connection is closed. A client may legitimately cancel many calls at once.
@@ -187,8 +191,11 @@ impl<N: NewService> ConnectionServer<N> {
                 // The accept loop bounds the drain.
                 last_phase = Phase::Draining;
                 NO_DEADLINE
+            } else if over_limit {
+                self.lifetimes.age_grace.min(OVER_LIMIT_GRACE)
             } else {
-                self.lifetimes.age_grace
+                // The response of a call that began last is sent until then.
+                self.lifetimes.age_grace + SEND_GRACE
             };
             until = Instant::now() + grace;
             reason.get_or_insert(close_reason);

@@ -13,7 +13,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
-use crate::pipeline::{self, PipelineSettings};
+use crate::pipeline::{self, BreakerSettings, PipelineSettings};
 use crate::{
     admin,
     auth::{self, Authenticator},
@@ -116,7 +116,15 @@ impl BoundService {
             secrets,
         )?);
         let client = hubspot::HubspotClient::new(&hubspot)?;
-        let settings = PipelineSettings { batching, max_attempts: hubspot.max_attempts, ..ids };
+        let settings = PipelineSettings {
+            batching,
+            max_attempts: hubspot.max_attempts,
+            breaker: BreakerSettings {
+                min_wait: hubspot.breaker_min_wait,
+                max_wait: hubspot.breaker_max_wait,
+            },
+            ..ids
+        };
         let (quotas, handles) = (Arc::clone(&quota), Arc::clone(&credentials));
         let portals =
             Arc::new(pipeline::Portals::new(settings, client, quotas, handles, spans.clone()));
@@ -294,6 +302,7 @@ fn request_id_properties(
     PipelineSettings {
         batching: true,
         max_attempts: 1,
+        breaker: BreakerSettings::default(),
         request_id_properties: portals.iter().map(named).collect(),
         default_request_id_property: from.and_then(|from| from.request_id_property.clone()),
     }

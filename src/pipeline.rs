@@ -1,7 +1,7 @@
 //! Request pipeline between the domain and HubSpot: one stack of layers per portal.
 //!
 //! ```text
-//! SingleFlight ( WriteOrder ( Isolation ( Batching ( Retry ( Breaker ( Authenticate ( RateLimit ( Http ))))))))
+//! SingleFlight ( WriteOrder ( Isolation ( Batching ( Retry ( Breaker ( Authenticate ( RateLimit ( HealthMonitor ( Http )))))))))
 //! ```
 //!
 //! Every layer implements [`Layer`], is one file, and is tested alone in simulated time against
@@ -16,6 +16,7 @@
 //!   again in parts.
 //! - [`authenticate`] is above [`rate_limit`]: no permit is held while a token is awaited, and a
 //!   replay after 401 pays for its own permit.
+//! - The breaker's monitor is above [`http`], so that only HubSpot's time counts, not the time in queues.
 //!
 //! The pipeline knows the domain's types and HubSpot's operations table. It knows neither gRPC nor
 //! JSON.
@@ -44,6 +45,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 pub use self::{
+    breaker::BreakerSettings,
     portals::{PipelineSettings, Portals, direct_portal},
     stats::{CallCount, CallStats, HttpOutcome, Latency},
 };

@@ -21,6 +21,10 @@ pub struct Hubspot {
     pub max_response_bytes: usize,
     /// Maximum number of attempts of a HubSpot call; 1 disables retries. Default 4.
     pub max_attempts: u32,
+    /// Minimum time after which an unanswered HubSpot call counts as a failure of HubSpot. Default 1 s.
+    pub breaker_min_wait: Duration,
+    /// Maximum of that time. Default 10 s.
+    pub breaker_max_wait: Duration,
     /// Time for which an individual create, update or upsert that HubSpot rejected for its content is
     /// rejected without a HubSpot call. Default 0 s: disabled.
     pub rejection_cache_ttl: Duration,
@@ -64,6 +68,8 @@ impl Checker<'_> {
             request_timeout,
             max_response_size,
             max_attempts,
+            breaker_min_wait,
+            breaker_max_wait,
             rejection_cache_ttl,
             batch_concurrency,
         } = raw;
@@ -82,6 +88,7 @@ impl Checker<'_> {
         let request = self.duration("hubspot.request_timeout", request_timeout, 100, 600_000);
         let size = self.size("hubspot.max_response_size", max_response_size, 64 << 10, 1 << 30);
         let attempts = self.number("hubspot.max_attempts", *max_attempts, 1, 10);
+        let (min_wait, max_wait) = self.breaker_waits(breaker_min_wait, breaker_max_wait);
         let remember =
             self.duration("hubspot.rejection_cache_ttl", rejection_cache_ttl, 0, 600_000);
         let concurrency = self.number("hubspot.batch_concurrency", *batch_concurrency, 1, 32);
@@ -93,8 +100,20 @@ impl Checker<'_> {
             request_timeout: request?,
             max_response_bytes: size?,
             max_attempts: u32::try_from(attempts?).unwrap_or(1),
+            breaker_min_wait: min_wait?,
+            breaker_max_wait: max_wait?,
             rejection_cache_ttl: remember?,
             batch_concurrency: concurrency?,
         })
+    }
+
+    fn breaker_waits(&mut self, min: &str, max: &str) -> (Option<Duration>, Option<Duration>) {
+        let min = self.duration("hubspot.breaker_min_wait", min, 100, 600_000);
+        let max = self.duration("hubspot.breaker_max_wait", max, 100, 600_000);
+        if min > max && max.is_some() {
+            let text = "is less than hubspot.breaker_min_wait";
+            self.add_error("hubspot.breaker_max_wait", text);
+        }
+        (min, max)
     }
 }

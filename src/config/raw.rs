@@ -131,6 +131,8 @@ pub(super) struct Hubspot {
     pub(super) request_timeout: String,
     pub(super) max_response_size: String,
     pub(super) max_attempts: usize,
+    pub(super) breaker_min_wait: String,
+    pub(super) breaker_max_wait: String,
     pub(super) rejection_cache_ttl: String,
     pub(super) batch_concurrency: usize,
 }

@@ -171,6 +171,27 @@ secret = "../y"
 }
 
 #[test]
+fn bounds_that_contradict_each_other_are_errors() {
+    let text = r#"
+[grpc]
+max_deadline = "2m"
+max_batch_deadline = "10m"
+max_connection_age_grace = "1m"
+[hubspot]
+breaker_min_wait = "3s"
+breaker_max_wait = "2s"
+"#;
+    let found = errors(text, &[]);
+    for error in [
+        "grpc.max_connection_age_grace: 60s is less than grpc.max_deadline (120s)",
+        "grpc.max_connection_age_grace: 60s is less than grpc.max_batch_deadline (600s)",
+        "hubspot.breaker_max_wait: is less than hubspot.breaker_min_wait",
+    ] {
+        assert!(found.iter().any(|found| found == error), "missing {error:?} in {found:#?}");
+    }
+}
+
+#[test]
 fn missing_required_keys_are_errors() {
     let found = errors("", &[]);
     assert_eq!(

@@ -1,35 +1,54 @@
-//! Circuit breaker: rejects requests while HubSpot is unavailable, and sends single probes to
-//! detect its recovery.
+//! Circuit breaker: rejects requests while HubSpot is unavailable, and probes it until it recovers.
 //!
-//! `circuit` is the state machine; this layer classifies results. A rejection by the portal's own
-//! quota is not a failure of HubSpot.
+//! `circuit` is the state machine. [`HealthMonitor`], the layer above HTTP, reports to it: failures,
+//! responses, and requests that wait for longer than `latency_bounds` has learned. [`Breaker`] rejects
+//! requests, and `probe` sends leadsd's own reads while the circuit is open. A rejection by the portal's
+//! own quota is not a failure of HubSpot.
 
 mod circuit;
+mod latency_bounds;
+mod monitor;
+mod probe;
 
 use std::sync::Arc;
 
+use leadsd_base::task::{self, Task};
+use parking_lot::Mutex;
 use tokio::time::Instant;
-use tracing::warn;
 
-pub(super) use self::circuit::Circuit;
-use self::circuit::Health;
-use super::{Dispatch, Layer, stats::PortalStats};
+pub use self::latency_bounds::BreakerSettings;
+pub(super) use self::{circuit::Circuit, monitor::HealthMonitor};
+use super::{Dispatch, Layer};
 use crate::leads::{CallContext, Error, LocalLimit, Reason, Request, Response};
 
 /// The breaker layer of one portal.
 #[derive(Debug)]
-pub(super) struct Breaker<L> {
+pub(super) struct Breaker<L>(Arc<Gate<L>>);
+
+/// What requests and probes share.
+#[derive(Debug)]
+struct Gate<L> {
     inner: L,
     circuit: Arc<Circuit>,
-    stats: Arc<PortalStats>,
+    /// Sends probes while the circuit is open. Ends with the portal.
+    prober: Mutex<Option<Task>>,
 }
 
 // === impl Breaker ===
 
-impl<L> Breaker<L> {
+impl<L: Layer> Breaker<L> {
     /// Rejects requests to `inner` while `circuit` is open.
-    pub(super) fn new(inner: L, circuit: Arc<Circuit>, stats: Arc<PortalStats>) -> Self {
-        Self { inner, circuit, stats }
+    pub(super) fn new(inner: L, circuit: Arc<Circuit>) -> Self {
+        Self(Arc::new(Gate { inner, circuit, prober: Mutex::default() }))
+    }
+
+    /// Starts to probe, unless it goes on.
+    fn ensure_prober(&self, ctx: &CallContext) {
+        let mut prober = self.0.prober.lock();
+        if prober.as_ref().is_none_or(Task::is_ended) {
+            let probes = probe::run(Arc::downgrade(&self.0), Arc::downgrade(&ctx.portal));
+            *prober = Some(task::spawn("breaker probe", ctx.portal.name.as_str(), probes));
+        }
     }
 }
 
@@ -40,66 +59,19 @@ impl<L: Layer> Layer for Breaker<L> {
         request: Arc<Request>,
         dispatch: Dispatch,
     ) -> Result<Response, Error> {
-        if let Err(pause) = self.circuit.admit(Instant::now()) {
+        let Gate { inner, circuit, .. } = &*self.0;
+        if let Err(pause) = circuit.admit(Instant::now(), rand::random) {
+            self.ensure_prober(ctx);
             let text = "circuit breaker open: HubSpot is unavailable";
             return Err(Error::new(Reason::UpstreamUnavailable, text)
                 .with_retry_after(pause)
                 .with_local_limit(LocalLimit::CircuitBreaker));
         }
-        let result = self.inner.call(ctx, request, dispatch).await;
-        if let Some(health) = health(&result)
-            && self.circuit.record(health, Instant::now(), rand::random())
-        {
-            self.stats.count_breaker_opened();
-            let portal = &ctx.portal.name;
-            warn!(portal = %portal, "Opened circuit breaker: HubSpot is unavailable");
+        let result = inner.call(ctx, request, dispatch).await;
+        if result.is_err() && circuit.is_open() {
+            self.ensure_prober(ctx);
         }
         result
-    }
-}
-
-/// Verdict of an attempt on the health of HubSpot; `None` if HubSpot was not called, or had not
-/// enough time.
-fn health(result: &Result<Response, Error>) -> Option<Health> {
-    let error = match result {
-        Ok(_) => return Some(Health::Up),
-        Err(error) => error,
-    };
-    match error.reason() {
-        Reason::UpstreamUnavailable | Reason::WriteOutcomeUnknown => Some(Health::Down),
-        Reason::DeadlineExceeded | Reason::CredentialUnavailable => None,
-        // Rejected by the portal's own quota: HubSpot was not called.
-        Reason::RateLimited | Reason::DailyLimitReached | Reason::Overloaded
-            if error.local_limit().is_some() =>
-        {
-            None
-        }
-        Reason::RateLimited
-        | Reason::DailyLimitReached
-        | Reason::Overloaded
-        | Reason::InvalidRequest
-        | Reason::UnknownPortal
-        | Reason::InvalidPageToken
-        | Reason::SearchWindowExceeded
-        | Reason::RequestIdReused
-        | Reason::LeadNotFound
-        | Reason::ValidationFailed
-        | Reason::AlreadyExists
-        | Reason::Conflict
-        | Reason::MissingScopes
-        | Reason::UpstreamForbidden
-        | Reason::CredentialRejected
-        | Reason::AccountLocked
-        | Reason::AccountMigrating
-        | Reason::UpstreamInvalidResponse
-        | Reason::ResponseTooLarge
-        | Reason::BatchRejected
-        | Reason::Internal
-        | Reason::RequestTooLarge
-        | Reason::Unauthenticated
-        | Reason::CallerForbidden
-        | Reason::AuthenticationUnavailable
-        | Reason::Unimplemented => Some(Health::Up),
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     Dispatch, Layer,
     authenticate::Authenticate,
     batching::Batching,
-    breaker::{Breaker, Circuit},
+    breaker::{Breaker, BreakerSettings, Circuit, HealthMonitor},
     http::Http,
     isolation::Isolation,
     rate_limit::RateLimit,
@@ -37,6 +37,8 @@ pub struct PipelineSettings {
     pub batching: bool,
     /// Maximum number of attempts of one request, the first one included.
     pub max_attempts: u32,
+    /// Bounds of the time after which an unanswered request counts as a failure of HubSpot.
+    pub breaker: BreakerSettings,
     /// Properties for request ids, by portal.
     pub request_id_properties: BTreeMap<PortalName, Option<String>>,
     /// The property for request ids of portals that are not listed.
@@ -131,6 +133,7 @@ impl Portals {
         let PipelineSettings {
             batching,
             max_attempts,
+            breaker,
             request_id_properties,
             default_request_id_property,
         } = &self.settings;
@@ -142,9 +145,11 @@ impl Portals {
             Arc::clone(&self.latencies),
             self.spans.clone(),
         );
-        let limited = RateLimit::new(http, Arc::clone(&account));
+        let (health, counts) = (Arc::clone(&circuit), Arc::clone(&stats));
+        let monitored = HealthMonitor::new(http, health, *breaker, counts);
+        let limited = RateLimit::new(monitored, Arc::clone(&account));
         let authenticated = Authenticate::new(limited, tokens.clone());
-        let protected = Breaker::new(authenticated, Arc::clone(&circuit), Arc::clone(&stats));
+        let protected = Breaker::new(authenticated, Arc::clone(&circuit));
         let retried = Retry::new(protected, *max_attempts, Arc::clone(&stats));
         let max_response_bytes = self.client.max_response_bytes();
         let batched = Batching::new(

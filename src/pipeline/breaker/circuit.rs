@@ -1,90 +1,150 @@
 //! State machine of the circuit breaker.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Consecutive failures, without any response that shows HubSpot alive, after which the circuit
-/// opens. Above the retries of one call, so that one unlucky call does not affect the others.
+/// Failure points, without any response that shows HubSpot alive, with which the circuit opens. Above
+/// the retries of one call, so that one unlucky call does not affect the others.
 const THRESHOLD: u32 = 10;
 
-/// First pause before a probe. It doubles while probes fail.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// Points of a request that failed: HubSpot did not respond, or only a gateway did.
+const FAILED: u32 = 1;
 
-/// Maximum pause: a recovery is noticed within it.
-const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// Points of a request that waits for longer than HubSpot usually takes. Twice as many, because it has
+/// waited for as long as several failures take.
+const OVERDUE: u32 = 2;
 
-/// Timeout of a probe without a verdict. After it another request may probe.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
+/// First pause before a probe. It doubles with each probe.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Verdict of an attempt on the health of HubSpot.
+/// Maximum pause before its jitter. With it, at most five seconds are between two probes, so a recovery
+/// is noticed within that time.
+const MAX_PAUSE: Duration = Duration::from_secs(4);
+
+/// Verdict of a request on the health of HubSpot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
     /// HubSpot responded, with any status.
     Up,
     /// HubSpot did not respond, or only a gateway did.
     Down,
+    /// HubSpot has not responded for longer than it usually takes.
+    Overdue,
 }
 
 /// The circuit of one portal: no portal is affected by another.
+///
+/// Only a response closes an open circuit. A probe that fails, hangs or is dropped changes nothing: the
+/// time of the next one is set before it is sent.
 #[derive(Debug, Default)]
-pub(in crate::pipeline) struct Circuit(Mutex<State>);
+pub(in crate::pipeline) struct Circuit {
+    /// False while the circuit is closed without failures, which is known without the lock.
+    disturbed: AtomicBool,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Requests pass.
     Closed { failures: u32 },
-    /// Requests are rejected until then.
-    Open { until: Instant, pause: Duration },
-    /// One request probes.
-    HalfOpen { since: Instant, pause: Duration },
+    /// Requests are rejected. The next probe is due at that time.
+    Open { next_probe: Instant, pause: Duration },
 }
 
 // === impl Circuit ===
 
 impl Circuit {
-    /// Admits a request. Errors with the time to wait if the circuit is open.
-    pub(super) fn admit(&self, now: Instant) -> Result<(), Duration> {
-        let mut state = self.0.lock();
-        match *state {
+    /// Admits a request. Errors with the time to wait if the circuit is open. `random` in `[0, 1)`
+    /// spreads the retries of rejected callers.
+    pub(super) fn admit(&self, now: Instant, random: impl FnOnce() -> f64) -> Result<(), Duration> {
+        if !self.disturbed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match *self.state.lock() {
             State::Closed { .. } => Ok(()),
-            State::Open { until, .. } if now < until => Err(until - now),
-            State::HalfOpen { since, .. } if now < since + PROBE_TIMEOUT => Err(FIRST_PAUSE),
-            State::Open { pause, .. } | State::HalfOpen { pause, .. } => {
-                *state = State::HalfOpen { since: now, pause };
-                Ok(())
+            State::Open { next_probe, pause } => {
+                let spread = pause.div_f64(2.0).mul_f64(random());
+                Err(next_probe.saturating_duration_since(now) + FIRST_PAUSE / 4 + spread)
             }
         }
     }
 
-    /// Records the verdict of an attempt. Returns whether it opened the circuit. `random` is jitter
-    /// in `[0, 1)`.
-    pub(super) fn record(&self, health: Health, now: Instant, random: f64) -> bool {
-        let mut state = self.0.lock();
-        let open = |pause: Duration| State::Open {
-            until: now + pause.mul_f64(0.75 + random / 2.0),
-            pause,
-        };
-        let (next, opened) = match (*state, health) {
-            (_, Health::Up) => (State::Closed { failures: 0 }, false),
-            (State::Closed { failures }, Health::Down) if failures + 1 < THRESHOLD => {
-                (State::Closed { failures: failures + 1 }, false)
+    /// Records the verdict of a request. Returns true if it opened the circuit. `random` in `[0, 1)`
+    /// is the jitter of the pause.
+    pub(super) fn record(
+        &self,
+        health: Health,
+        now: Instant,
+        random: impl FnOnce() -> f64,
+    ) -> bool {
+        let points = match health {
+            Health::Up => {
+                if self.disturbed.load(Ordering::Acquire) {
+                    self.set(&mut self.state.lock(), State::Closed { failures: 0 });
+                }
+                return false;
             }
-            (State::Closed { .. }, Health::Down) => (open(FIRST_PAUSE), true),
-            (State::HalfOpen { pause, .. }, Health::Down) => {
-                (open((pause * 2).min(MAX_PAUSE)), false)
-            }
-            // An attempt that began before the circuit opened.
-            (State::Open { .. }, Health::Down) => return false,
+            Health::Down => FAILED,
+            Health::Overdue => OVERDUE,
         };
-        *state = next;
-        opened
+        let mut state = self.state.lock();
+        match *state {
+            State::Closed { failures } if failures + points < THRESHOLD => {
+                self.set(&mut state, State::Closed { failures: failures + points });
+                false
+            }
+            State::Closed { .. } => {
+                self.set(&mut state, open(now, FIRST_PAUSE, random()));
+                true
+            }
+            // A request that was sent before the circuit opened, or a probe.
+            State::Open { .. } => false,
+        }
+    }
+
+    /// Time of the next probe. `None` if the circuit is closed.
+    pub(super) fn next_probe(&self) -> Option<Instant> {
+        match *self.state.lock() {
+            State::Closed { .. } => None,
+            State::Open { next_probe, .. } => Some(next_probe),
+        }
+    }
+
+    /// Plans the probe after the one that is about to be sent. Returns false if the circuit was closed
+    /// in the meantime.
+    pub(super) fn begin_probe(&self, now: Instant, random: f64) -> bool {
+        let mut state = self.state.lock();
+        match *state {
+            State::Closed { .. } => false,
+            State::Open { pause, .. } => {
+                self.set(&mut state, open(now, (pause * 2).min(MAX_PAUSE), random));
+                true
+            }
+        }
+    }
+
+    /// Lets requests pass on trial, after a probe that could not be sent: the portal has no token or no
+    /// quota, and says so itself. The next failure opens the circuit again.
+    pub(super) fn close_on_trial(&self) {
+        let mut state = self.state.lock();
+        if matches!(*state, State::Open { .. }) {
+            self.set(&mut state, State::Closed { failures: THRESHOLD - 1 });
+        }
     }
 
     /// True if requests are rejected.
     pub(in crate::pipeline) fn is_open(&self) -> bool {
-        !matches!(*self.0.lock(), State::Closed { .. })
+        self.next_probe().is_some()
+    }
+
+    fn set(&self, state: &mut State, next: State) {
+        *state = next;
+        self.disturbed.store(next != State::default(), Ordering::Release);
     }
 }
 
@@ -94,70 +154,9 @@ impl Default for State {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use tokio::time::advance;
-
-    use super::*;
-
-    fn down(circuit: &Circuit, times: u32) {
-        for _ in 0..times {
-            circuit.record(Health::Down, Instant::now(), 0.5);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_circuit_opens_only_after_consecutive_failures() {
-        let circuit = Circuit::default();
-        for _ in 0..5 {
-            down(&circuit, THRESHOLD - 1);
-            circuit.record(Health::Up, Instant::now(), 0.5);
-        }
-        assert_eq!(circuit.admit(Instant::now()), Ok(()));
-        down(&circuit, THRESHOLD - 1);
-        assert!(
-            circuit.record(Health::Down, Instant::now(), 0.5),
-            "this failure opens the circuit"
-        );
-        assert_eq!(circuit.admit(Instant::now()), Err(FIRST_PAUSE));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_request_probes_and_its_verdict_holds_for_all() {
-        let circuit = Circuit::default();
-        down(&circuit, THRESHOLD);
-        advance(FIRST_PAUSE).await;
-        assert_eq!(circuit.admit(Instant::now()), Ok(()));
-        assert!(circuit.admit(Instant::now()).is_err(), "only one request probes");
-        circuit.record(Health::Down, Instant::now(), 0.5);
-        assert_eq!(circuit.admit(Instant::now()), Err(FIRST_PAUSE * 2));
-        advance(FIRST_PAUSE * 2).await;
-        assert_eq!(circuit.admit(Instant::now()), Ok(()));
-        circuit.record(Health::Up, Instant::now(), 0.5);
-        assert!(!circuit.is_open());
-        assert_eq!(circuit.admit(Instant::now()), Ok(()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_probe_without_a_verdict_expires() {
-        let circuit = Circuit::default();
-        down(&circuit, THRESHOLD);
-        advance(FIRST_PAUSE).await;
-        assert_eq!(circuit.admit(Instant::now()), Ok(()));
-        advance(PROBE_TIMEOUT).await;
-        assert_eq!(circuit.admit(Instant::now()), Ok(()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_pause_doubles_up_to_its_maximum() {
-        let circuit = Circuit::default();
-        down(&circuit, THRESHOLD);
-        for _ in 0..20 {
-            let pause = circuit.admit(Instant::now()).unwrap_err();
-            assert!(pause <= MAX_PAUSE.mul_f64(1.25));
-            advance(pause).await;
-            assert_eq!(circuit.admit(Instant::now()), Ok(()));
-            circuit.record(Health::Down, Instant::now(), 0.99);
-        }
-    }
+fn open(now: Instant, pause: Duration, random: f64) -> State {
+    State::Open { next_probe: now + pause.mul_f64(0.75 + random / 2.0), pause }
 }
+
+#[cfg(test)]
+mod tests;

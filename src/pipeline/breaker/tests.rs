@@ -1,54 +1,105 @@
-//! Classification of results as failures of HubSpot, and requests during an open circuit.
+//! Requests during an open circuit, and the probes that close it, in simulated time.
 
 use std::time::Duration;
 
+use leadsd_quota::Priority;
 use parking_lot::Mutex;
 use tokio::time::{advance, sleep, timeout};
 
 use super::*;
 use crate::{
-    leads::PortalName,
+    hubspot::Operation,
+    leads::{Portal, PortalName},
     pipeline::{
+        late,
         retry::Retry,
-        scripted::{Scripted, ScriptedUpstream},
-        tests::{context, found, get, lead, lead_in, unavailable},
+        scripted::{Recorded, Scripted, ScriptedUpstream},
+        stats::PortalStats,
+        tests::{context, context_of, create, found, get, lead, lead_in, ordinary, unavailable},
     },
 };
+
+const SECOND: Duration = Duration::from_secs(1);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Consecutive failures that open a circuit.
 const THRESHOLD: usize = 10;
 
-/// The layer over a double with replaceable responses.
+/// The layers over a double with replaceable responses.
 struct Fixture {
-    breaker: Arc<Breaker<Arc<ScriptedUpstream>>>,
+    breaker: Arc<Breaker<HealthMonitor<Arc<ScriptedUpstream>>>>,
     upstream: Arc<ScriptedUpstream>,
-    response: Arc<Mutex<Scripted>>,
+    response: Arc<Mutex<Option<Scripted>>>,
     circuit: Arc<Circuit>,
     stats: Arc<PortalStats>,
+    /// Keeps the portal for the probes.
+    portal: Arc<Portal>,
 }
 
 // === impl Fixture ===
 
 impl Fixture {
+    /// The double responds as HubSpot ordinarily does.
     fn new() -> Self {
-        let response = Arc::new(Mutex::new(Scripted::now(found("1"))));
+        let response: Arc<Mutex<Option<Scripted>>> = Arc::default();
         let scripted = Arc::clone(&response);
-        let upstream = ScriptedUpstream::new(move |_| scripted.lock().clone());
+        let upstream = ScriptedUpstream::new(move |sent| {
+            scripted.lock().clone().unwrap_or_else(|| Scripted::now(ordinary(&sent.request)))
+        });
         let (circuit, stats): (Arc<Circuit>, Arc<PortalStats>) = Default::default();
-        let breaker = Breaker::new(Arc::clone(&upstream), Arc::clone(&circuit), Arc::clone(&stats));
-        Self { breaker: Arc::new(breaker), upstream, response, circuit, stats }
+        let monitor = HealthMonitor::new(
+            Arc::clone(&upstream),
+            Arc::clone(&circuit),
+            BreakerSettings::default(),
+            Arc::clone(&stats),
+        );
+        let breaker = Arc::new(Breaker::new(monitor, Arc::clone(&circuit)));
+        let portal = context(MINUTE).portal;
+        Self { breaker, upstream, response, circuit, stats, portal }
+    }
+
+    /// A breaker that knows that reads take 100 ms.
+    async fn with_history() -> Self {
+        let fixture = Self::new();
+        fixture.respond(Scripted::after(SECOND / 10, found("1")));
+        for _ in 0..32 {
+            fixture.call().await.unwrap();
+        }
+        fixture
+    }
+
+    fn respond(&self, scripted: Scripted) {
+        *self.response.lock() = Some(scripted);
+    }
+
+    /// HubSpot hangs: it responds after ten minutes.
+    fn hang(&self) {
+        self.respond(Scripted::after(10 * MINUTE, found("1")));
+    }
+
+    fn recover(&self) {
+        *self.response.lock() = None;
     }
 
     async fn call(&self) -> Result<Response, Error> {
-        let ctx = context(MINUTE);
-        self.breaker.call(&ctx, get("1"), Dispatch::new(&ctx)).await
+        self.call_within(MINUTE).await
+    }
+
+    fn context(&self, time: Duration) -> CallContext {
+        CallContext { portal: Arc::clone(&self.portal), ..context(time) }
+    }
+
+    async fn call_within(&self, time: Duration) -> Result<Response, Error> {
+        let ctx = self.context(time);
+        let call = self.breaker.call(&ctx, get("1"), Dispatch::new(&ctx));
+        // As the layers around it do.
+        timeout(time, call).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Makes `times` calls, each with this result.
     async fn results(&self, result: Result<Response, Error>, times: usize) {
-        *self.response.lock() = Scripted::now(result.clone());
+        self.respond(Scripted::now(result.clone()));
         for _ in 0..times {
             assert_eq!(lead_in(self.call().await), lead_in(result.clone()));
         }
@@ -60,6 +111,25 @@ impl Fixture {
 
     fn opened(&self) -> u64 {
         self.stats.snapshot(PortalName::parse("default").unwrap(), false).breaker_opened
+    }
+
+    fn probes(&self) -> Vec<Recorded> {
+        let is_probe = |sent: &Recorded| Operation::from(&*sent.request) == Operation::List;
+        self.upstream.requests().into_iter().filter(is_probe).collect()
+    }
+
+    /// Starts `per_second` calls in each second, each with this deadline. Returns the number of
+    /// successes and the longest wait.
+    async fn load(&self, per_second: u32, seconds: u32, deadline: Duration) -> (usize, Duration) {
+        let calls = (0..per_second * seconds).map(|number| async move {
+            sleep(SECOND / per_second * number).await;
+            let since = Instant::now();
+            let result = self.call_within(deadline).await;
+            (result.is_ok(), since.elapsed())
+        });
+        let results = futures_util::future::join_all(calls).await;
+        let successes = results.iter().filter(|(success, _)| *success).count();
+        (successes, results.iter().map(|(_, took)| *took).max().unwrap())
     }
 }
 
@@ -74,7 +144,7 @@ async fn an_open_circuit_rejects_requests_without_sending_them() {
     assert_eq!(error.reason(), Reason::UpstreamUnavailable);
     assert_eq!(error.local_limit(), Some(LocalLimit::CircuitBreaker));
     let pause = error.retry_after().unwrap();
-    assert!(pause >= Duration::from_millis(1_500) && pause < Duration::from_millis(2_500));
+    assert!(pause >= SECOND && pause <= 2 * SECOND, "{pause:?}");
     assert_eq!(fixture.upstream.count(), THRESHOLD);
     assert_eq!(fixture.opened(), 1);
 }
@@ -89,27 +159,6 @@ async fn a_result_without_a_response_of_hubspot_counts_as_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_was_not_sent_says_nothing_about_hubspot() {
-    let local = |reason| Error::new(reason, "quota").with_local_limit(LocalLimit::Quota("burst"));
-    let neutral = [
-        local(Reason::RateLimited),
-        local(Reason::DailyLimitReached),
-        local(Reason::Overloaded),
-        Error::new(Reason::DeadlineExceeded, "the deadline passed"),
-        Error::new(Reason::CredentialUnavailable, "no token"),
-    ];
-    for error in neutral {
-        let fixture = Fixture::new();
-        fixture.results(Err(error.clone()), 2 * THRESHOLD).await;
-        assert!(!fixture.circuit.is_open(), "{error} is no failure of HubSpot");
-        fixture.failures(THRESHOLD - 1).await;
-        fixture.results(Err(error.clone()), 1).await;
-        fixture.failures(1).await;
-        assert!(fixture.circuit.is_open(), "{error} does not show that HubSpot is up");
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn every_response_of_hubspot_shows_that_it_is_up() {
     let is_response = |reason: &Reason| {
         !matches!(
@@ -118,6 +167,7 @@ async fn every_response_of_hubspot_shows_that_it_is_up() {
                 | Reason::WriteOutcomeUnknown
                 | Reason::DeadlineExceeded
                 | Reason::CredentialUnavailable
+                | Reason::Internal
         )
     };
     let errors = Reason::ALL.into_iter().filter(is_response);
@@ -134,44 +184,159 @@ async fn every_response_of_hubspot_shows_that_it_is_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_request_probes_after_the_pause_and_closes_the_circuit() {
+async fn a_probe_closes_the_circuit_without_a_call() {
     let fixture = Fixture::new();
     fixture.failures(THRESHOLD).await;
-    advance(fixture.call().await.unwrap_err().retry_after().unwrap()).await;
-    *fixture.response.lock() = Scripted::after(Duration::from_secs(1), found("1"));
-    let (probe, other) = tokio::join!(fixture.call(), async {
-        sleep(Duration::from_millis(500)).await;
-        fixture.call().await
-    });
-    assert_eq!(lead_in(probe), Ok(lead("1")));
-    assert_eq!(other.unwrap_err().local_limit(), Some(LocalLimit::CircuitBreaker));
+    fixture.recover();
+    sleep(2 * SECOND).await;
+    assert!(!fixture.circuit.is_open());
+    let probes = fixture.probes();
+    assert_eq!(probes.len(), 1);
+    assert_eq!(
+        (probes[0].caller.as_str(), probes[0].deadline - probes[0].at),
+        ("leadsd", 12 * SECOND)
+    );
     assert_eq!(lead_in(fixture.call().await), Ok(lead("1")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_waiting_callers_send_nothing_while_a_probe_is_in_flight() {
+    let fixture = Fixture::new();
+    fixture.failures(THRESHOLD).await;
+    fixture.respond(Scripted::after(3 * SECOND, found("1")));
+    let (successes, _) = fixture.load(100, 3, MINUTE).await;
+    assert_eq!(successes, 0);
+    let sent = fixture.upstream.count() - THRESHOLD;
+    assert_eq!(sent, fixture.probes().len(), "only probes are sent");
+    assert!(sent <= 3, "{sent} probes");
+    sleep(2 * SECOND).await;
     assert!(!fixture.circuit.is_open());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_probe_keeps_the_circuit_open_for_longer() {
-    let fixture = Fixture::new();
-    fixture.failures(THRESHOLD).await;
-    advance(fixture.call().await.unwrap_err().retry_after().unwrap()).await;
-    fixture.failures(1).await;
-    let error = fixture.call().await.unwrap_err();
-    assert_eq!(error.local_limit(), Some(LocalLimit::CircuitBreaker));
-    assert!(error.retry_after().unwrap() >= Duration::from_secs(3));
-    assert_eq!((fixture.upstream.count(), fixture.opened()), (THRESHOLD + 1, 1));
+async fn impatient_callers_do_not_delay_the_recovery_for_patient_ones() {
+    let fixture = Fixture::with_history().await;
+    fixture.respond(Scripted::now(Err(unavailable())));
+    fixture.load(20, 15, SECOND / 5).await;
+    assert!(fixture.circuit.is_open());
+    // HubSpot is well again, with a latency of 0.4 s.
+    fixture.respond(Scripted::after(2 * SECOND / 5, found("1")));
+    let since = Instant::now();
+    let patient = async {
+        while since.elapsed() < MINUTE && fixture.call_within(5 * SECOND).await.is_err() {
+            sleep(SECOND / 2).await;
+        }
+        since.elapsed()
+    };
+    let ((hopeless, _), recovery) = tokio::join!(fixture.load(20, 30, SECOND / 5), patient);
+    assert_eq!(hopeless, 0);
+    assert!(recovery <= 6 * SECOND, "the first success came after {recovery:?}");
+    let (successes, _) =
+        tokio::join!(fixture.load(2, 30, 5 * SECOND), fixture.load(20, 30, SECOND / 5)).0;
+    assert_eq!(successes, 60, "every patient call succeeds");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_probe_is_followed_by_another() {
+async fn a_hang_opens_the_circuit_and_calls_stop_to_hang() {
+    let fixture = Fixture::with_history().await;
+    let before = fixture.upstream.count();
+    fixture.hang();
+    let calls = fixture.load(60, 45, 8 * SECOND);
+    let opened = async {
+        let since = Instant::now();
+        while !fixture.circuit.is_open() && since.elapsed() < MINUTE {
+            sleep(SECOND / 20).await;
+        }
+        (since.elapsed(), fixture.upstream.count() - before)
+    };
+    let (_, (took, sent)) = tokio::join!(calls, opened);
+    assert!(took <= 2 * SECOND, "the circuit opened after {took:?}");
+    assert!(sent <= 90, "{sent} requests hang");
+    let later = fixture.upstream.count() - before - sent;
+    assert!(later <= 15, "{later} requests were sent into the void after that");
+    assert_eq!(fixture.probes().len(), later);
+    fixture.recover();
+    sleep(5 * SECOND).await;
+    assert!(!fixture.circuit.is_open(), "a recovery is noticed within five seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_whose_caller_leaves_early_says_nothing_about_hubspot() {
+    let fixture = Fixture::with_history().await;
+    fixture.respond(Scripted::after(2 * SECOND / 5, found("1")));
+    fixture.load(20, 10, SECOND / 5).await;
+    assert_eq!((fixture.circuit.is_open(), fixture.opened()), (false, 0));
+    // A caller that cancels.
+    for _ in 0..100 {
+        assert!(timeout(SECOND / 5, fixture.call()).await.is_err());
+    }
+    assert!(!fixture.circuit.is_open());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_call_counts_if_it_was_overdue() {
+    let fixture = Fixture::with_history().await;
+    fixture.hang();
+    for _ in 0..5 {
+        assert!(timeout(2 * SECOND, fixture.call()).await.is_err());
+    }
+    assert!(fixture.circuit.is_open());
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_large_batches_do_not_open_the_circuit() {
+    let fixture = Fixture::with_history().await;
+    let ctx = CallContext {
+        portal: Arc::clone(&fixture.portal),
+        ..context_of("importer", Priority::Bulk, 10 * MINUTE)
+    };
+    fixture.respond(Scripted::after(8 * SECOND, ordinary(&create("1"))));
+    let imports = (0..4).map(|_| async {
+        for _ in 0..20 {
+            fixture.breaker.call(&ctx, create("1"), Dispatch::new(&ctx)).await.unwrap();
+        }
+    });
+    futures_util::future::join_all(imports).await;
+    assert_eq!(fixture.opened(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hubspot_that_became_slow_is_used_again() {
+    let fixture = Fixture::with_history().await;
+    fixture.respond(Scripted::after(5 * SECOND, found("1")));
+    fixture.load(20, 20, 30 * SECOND).await;
+    let (successes, _) = fixture.load(20, 20, 30 * SECOND).await;
+    assert_eq!(successes, 400, "the longer latency was learned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_hangs_is_followed_by_others_and_a_bounded_number_is_in_flight() {
     let fixture = Fixture::new();
     fixture.failures(THRESHOLD).await;
-    advance(fixture.call().await.unwrap_err().retry_after().unwrap()).await;
-    *fixture.response.lock() = Scripted::after(MINUTE, found("1"));
-    assert!(timeout(Duration::from_secs(1), fixture.call()).await.is_err(), "the probe hangs");
-    assert_eq!(fixture.upstream.in_progress(), 0);
-    sleep(Duration::from_secs(14)).await;
-    fixture.results(found("1"), 1).await;
+    fixture.hang();
+    for _ in 0..300 {
+        sleep(SECOND / 5).await;
+        assert!(fixture.upstream.in_progress() <= 5);
+    }
+    assert!(fixture.probes().len() >= 12);
+    fixture.recover();
+    sleep(5 * SECOND).await;
     assert!(!fixture.circuit.is_open());
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_end_with_the_portal() {
+    let fixture = Fixture::new();
+    let ctx = fixture.context(MINUTE);
+    let Fixture { breaker, upstream, response, portal, .. } = fixture;
+    *response.lock() = Some(Scripted::now(Err(unavailable())));
+    for _ in 0..THRESHOLD {
+        breaker.call(&ctx, get("1"), Dispatch::new(&ctx)).await.unwrap_err();
+    }
+    drop((breaker, ctx, portal));
+    advance(MINUTE).await;
+    sleep(MINUTE).await;
+    assert_eq!(upstream.count(), THRESHOLD);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,71 @@
+//! Probes: leadsd's own reads while the circuit is open.
+//!
+//! A probe has a deadline of its own, so no caller's patience decides. It reads one page with one lead,
+//! the cheapest request that proves that HubSpot serves the portal, with token and permit like any
+//! request. While a probe waits the next one is sent, because HubSpot may have recovered in between.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use leadsd_quota::{Caller, Priority, Requester};
+use tokio::{
+    select,
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use super::Gate;
+use crate::{
+    leads::{CallContext, CostMeter, Guard, ListLeads, Portal, Request, Selection},
+    pipeline::{Dispatch, Layer},
+    telemetry::trace_context::TraceContext,
+};
+
+/// Deadline of a probe. A HubSpot that takes longer serves no caller. With the pauses between probes it
+/// bounds those in flight: five.
+const DEADLINE: Duration = Duration::from_secs(12);
+
+/// Name of leadsd as the caller of probes, in spans and in quota snapshots.
+const CALLER: &str = "leadsd";
+
+/// Sends probes until the circuit is closed or its portal is dropped.
+pub(super) async fn run<L: Layer>(gate: Weak<Gate<L>>, portal: Weak<Portal>) {
+    let mut probes = FuturesUnordered::new();
+    loop {
+        let Some(next) = gate.upgrade().and_then(|gate| gate.circuit.next_probe()) else { return };
+        select! {
+            () = sleep_until(next) => {}
+            Some(()) = probes.next() => continue,
+        }
+        let (Some(gate), Some(portal)) = (gate.upgrade(), portal.upgrade()) else { return };
+        if gate.circuit.begin_probe(Instant::now(), rand::random()) {
+            probes.push(probe(gate, portal));
+        }
+    }
+}
+
+/// Sends one probe. Its response closes the circuit on its way up through the monitor.
+async fn probe<L: Layer>(gate: Arc<Gate<L>>, portal: Arc<Portal>) {
+    let ctx = CallContext {
+        portal,
+        deadline: Instant::now() + DEADLINE,
+        requester: Requester { caller: Caller::new(CALLER), priority: Priority::Interactive },
+        request_id: "probe".into(),
+        trace: TraceContext::root(0.0),
+        cost: Arc::new(CostMeter::default()),
+        guard: Guard::default(),
+    };
+    let request = Request::List(ListLeads {
+        limit: 1,
+        after: None,
+        selection: Selection::default(),
+        archived: false,
+    });
+    let response = gate.inner.call(&ctx, Arc::new(request), Dispatch::new(&ctx));
+    let failed = timeout_at(ctx.deadline, response).await.map_or(true, |result| result.is_err());
+    if failed && ctx.cost.millionths() == 0 {
+        gate.circuit.close_on_trial();
+    }
+}

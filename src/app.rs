@@ -116,15 +116,7 @@ impl BoundService {
             secrets,
         )?);
         let client = hubspot::HubspotClient::new(&hubspot)?;
-        let settings = PipelineSettings {
-            batching,
-            max_attempts: hubspot.max_attempts,
-            breaker: BreakerSettings {
-                min_wait: hubspot.breaker_min_wait,
-                max_wait: hubspot.breaker_max_wait,
-            },
-            ..ids
-        };
+        let settings = pipeline_settings(ids, batching, &hubspot);
         let (quotas, handles) = (Arc::clone(&quota), Arc::clone(&credentials));
         let portals =
             Arc::new(pipeline::Portals::new(settings, client, quotas, handles, spans.clone()));
@@ -306,6 +298,17 @@ fn request_id_properties(
         request_id_properties: portals.iter().map(named).collect(),
         default_request_id_property: from.and_then(|from| from.request_id_property.clone()),
     }
+}
+
+/// Settings of the pipeline from those of HubSpot calls.
+fn pipeline_settings(
+    ids: PipelineSettings,
+    batching: bool,
+    hubspot: &config::Hubspot,
+) -> PipelineSettings {
+    let breaker =
+        BreakerSettings { min_wait: hubspot.breaker_min_wait, max_wait: hubspot.breaker_max_wait };
+    PipelineSettings { batching, max_attempts: hubspot.max_attempts, breaker, ..ids }
 }
 
 /// Resolver over configured and discovered portals.

@@ -128,11 +128,7 @@ impl Checker<'_> {
         let memory = self.request_memory(&max_request_memory, size);
         let header = self.size("grpc.max_header_size", &max_header_size, 4 << 10, 1 << 20);
         let age = self.duration("grpc.max_connection_age", &max_connection_age, 100, 86_400_000);
-        let age_grace = self.duration("grpc.max_connection_age_grace", &age_grace, 0, 3_600_000);
-        self.age_grace(
-            age_grace,
-            [("max_deadline", deadline), ("max_batch_deadline", batch_deadline)],
-        );
+        let age_grace = self.age_grace(&age_grace, deadline, batch_deadline);
         let keepalive =
             self.duration("grpc.keepalive_interval", &keepalive_interval, 100, 3_600_000);
         let timeout = self.duration("grpc.keepalive_timeout", &keepalive_timeout, 100, 600_000);
@@ -195,15 +191,21 @@ impl Checker<'_> {
 
     /// A connection that ends before the longest deadline would cut calls, whose outcome their callers
     /// then do not know.
-    fn age_grace(&mut self, grace: Option<Duration>, deadlines: [(&str, Option<Duration>); 2]) {
-        for (key, deadline) in deadlines {
-            if let (Some(grace), Some(deadline)) = (grace, deadline)
-                && grace < deadline
-            {
-                let text = format!("{grace:?} is less than grpc.{key} ({deadline:?})");
-                self.add_error("grpc.max_connection_age_grace", text);
+    fn age_grace(
+        &mut self,
+        text: &str,
+        deadline: Option<Duration>,
+        batch_deadline: Option<Duration>,
+    ) -> Option<Duration> {
+        let key = "grpc.max_connection_age_grace";
+        let grace = self.duration(key, text, 0, 3_600_000)?;
+        let deadlines = [("max_deadline", deadline), ("max_batch_deadline", batch_deadline)];
+        for (name, deadline) in deadlines {
+            if let Some(deadline) = deadline.filter(|deadline| grace < *deadline) {
+                self.add_error(key, format!("{grace:?} is less than grpc.{name} ({deadline:?})"));
             }
         }
+        Some(grace)
     }
 
     fn error_docs_url(&mut self, link: &str) {

@@ -132,7 +132,11 @@ impl ExternalUsage {
             self.suspected_at = None;
         }
         let sent = self.in_flight.get(&slot).copied().flatten().unwrap_or(now);
-        let likely = used.saturating_sub(self.counted(sent, window, now));
+        // Visits the calls in flight, which may be thousands, so only if it is needed.
+        let likely = match self.is_active(now) {
+            true => used.saturating_sub(self.counted(sent, window, now)),
+            false => 0,
+        };
         let latency = now.saturating_duration_since(sent);
         self.observed = Some(Observed { calls: certain.max(likely), at: now, latency });
         self.observed_slot = self.observed_slot.max(Some(slot));

@@ -3,6 +3,7 @@
 
 use std::{fmt, time::Duration};
 
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
@@ -80,12 +81,12 @@ impl HubspotClient {
     }
 
     /// Sends a request and waits for the headers of its response, without a timeout.
-    pub async fn send(
+    pub fn send(
         &self,
         request: &Request,
         token: &Secret,
         trace_headers: HeaderMap,
-    ) -> Result<ResponseHead, Error> {
+    ) -> impl Future<Output = Result<ResponseHead, Error>> + Send + use<> {
         let operation = Operation::from(request);
         let encoded = self.encoder.encode(request);
         let mut http = self
@@ -97,9 +98,13 @@ impl HubspotClient {
             let json = HeaderValue::from_static("application/json");
             http = http.header(header::CONTENT_TYPE, json).body(body);
         }
-        let response = http.send().await.map_err(|error| no_response(operation, &error))?;
-        let (token, max_response_bytes) = (token.clone(), self.max_response_bytes);
-        Ok(ResponseHead { operation, response, token, max_response_bytes })
+        // Not an async function: it would keep all of the above while it waits.
+        let (sent, token, max_response_bytes) =
+            (http.send(), token.clone(), self.max_response_bytes);
+        sent.map(move |sent| match sent {
+            Ok(response) => Ok(ResponseHead { operation, response, token, max_response_bytes }),
+            Err(error) => Err(no_response(operation, &error)),
+        })
     }
 }
 

@@ -46,30 +46,33 @@ impl<L: Layer> Authenticate<L> {
 }
 
 impl<L: Layer> Layer for Authenticate<L> {
-    async fn call(
+    #[expect(clippy::manual_async_fn, reason = "an async function stores its arguments twice")]
+    fn call(
         &self,
         ctx: &CallContext,
         request: Arc<Request>,
         mut dispatch: Dispatch,
-    ) -> Result<Response, Error> {
-        let token = self.token(ctx, &mut dispatch).await?;
-        let (retry_deadline, prior_attempts) =
-            (dispatch.retry_deadline.clone(), dispatch.prior_attempts);
-        dispatch.token = Some(token.clone());
-        let rejected = match self.inner.call(ctx, Arc::clone(&request), dispatch).await {
-            Ok(response) => return Ok(response),
-            Err(error) => rejection(&error).ok_or(error)?,
-        };
-        // A 401 proves that HubSpot did not act on the request.
-        let token = self.tokens.replacement_for(&token, rejected, ctx.deadline).await;
-        let token = Some(token.map_err(unavailable)?);
-        let replay = Dispatch { permit: None, token, retry_deadline, prior_attempts };
-        match self.inner.call(ctx, request, replay).await {
-            Err(error) if rejection(&error).is_some() => Err(Error::new(
-                Reason::CredentialRejected,
-                "HubSpot rejects the portal's credential",
-            )),
-            result => result,
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
+        async move {
+            let token = self.token(ctx, &mut dispatch).await?;
+            let (retry_deadline, prior_attempts) =
+                (dispatch.retry_deadline.clone(), dispatch.prior_attempts);
+            dispatch.token = Some(token.clone());
+            let rejected = match self.inner.call(ctx, Arc::clone(&request), dispatch).await {
+                Ok(response) => return Ok(response),
+                Err(error) => rejection(&error).ok_or(error)?,
+            };
+            // A 401 proves that HubSpot did not act on the request.
+            let token = self.tokens.replacement_for(&token, rejected, ctx.deadline).await;
+            let token = Some(token.map_err(unavailable)?);
+            let replay = Dispatch { permit: None, token, retry_deadline, prior_attempts };
+            match self.inner.call(ctx, request, replay).await {
+                Err(error) if rejection(&error).is_some() => Err(Error::new(
+                    Reason::CredentialRejected,
+                    "HubSpot rejects the portal's credential",
+                )),
+                result => result,
+            }
         }
     }
 }

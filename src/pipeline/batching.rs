@@ -85,42 +85,42 @@ impl<L: Layer> Batching<L> {
         Ok(self.account.try_acquire(BucketName::Burst, &ctx.requester)?)
     }
 
-    async fn get(
+    #[expect(clippy::manual_async_fn, reason = "an async function stores its arguments twice")]
+    fn get(
         &self,
         ctx: &CallContext,
-        request: Arc<Request>,
+        request: &Arc<Request>,
         get: &GetLead,
-        dispatch: Dispatch,
-    ) -> Result<Response, Error> {
-        if let Some(permit) = self.free_permit(ctx)? {
-            let dispatch = Dispatch { permit: Some(permit), ..dispatch };
-            let result = self.inner.call(ctx, Arc::clone(&request), dispatch).await;
-            if get.id_property.is_none() {
-                self.capabilities.not_found.observe(get.archived, &get.id, &result);
+        mut dispatch: Dispatch,
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
+        async move {
+            if let Some(permit) = self.free_permit(ctx)? {
+                dispatch.permit = Some(permit);
+                let result = self.inner.call(ctx, Arc::clone(request), dispatch).await;
+                if get.id_property.is_none() {
+                    self.capabilities.not_found.observe(get.archived, &get.id, &result);
+                }
+                return result;
             }
-            return result;
-        }
-        match GetBatch::batchable(get, &self.capabilities) {
-            Some(kind) => {
-                let lead = self.gets.enqueue(ctx, kind, get.id.clone(), dispatch);
-                // The batch lasts until the latest deadline of its callers.
-                let lead = timeout_at(ctx.deadline, lead).await.unwrap_or_else(|_| Err(late()));
-                lead.map(Response::Lead)
+            match GetBatch::batchable(get, &self.capabilities) {
+                Some(kind) => {
+                    let lead = self.gets.enqueue(ctx, kind, get.id.clone(), dispatch);
+                    // The batch lasts until the latest deadline of its callers.
+                    let lead = timeout_at(ctx.deadline, lead).await.unwrap_or_else(|_| Err(late()));
+                    lead.map(Response::Lead)
+                }
+                None => self.inner.call(ctx, Arc::clone(request), dispatch).await,
             }
-            None => self.inner.call(ctx, request, dispatch).await,
         }
     }
 
-    /// Sends a request individually if a permit is free, or else in a batch if it can be batched.
+    /// Sends a write individually if a permit is free, or else in a batch if it can be batched.
     async fn send(
         &self,
         ctx: &CallContext,
         request: Arc<Request>,
         dispatch: Dispatch,
     ) -> Result<Response, Error> {
-        if let Request::Get(get) = &*request {
-            return self.get(ctx, Arc::clone(&request), get, dispatch).await;
-        }
         if let Some(permit) = self.free_permit(ctx)? {
             let dispatch = Dispatch { permit: Some(permit), ..dispatch };
             return self.inner.call(ctx, request, dispatch).await;
@@ -167,31 +167,40 @@ impl<L: Layer> Batching<L> {
 }
 
 impl<L: Layer> Layer for Batching<L> {
-    async fn call(
+    #[expect(clippy::manual_async_fn, reason = "an async function stores its arguments twice")]
+    fn call(
         &self,
         ctx: &CallContext,
         request: Arc<Request>,
         dispatch: Dispatch,
-    ) -> Result<Response, Error> {
-        let is_single = match &*request {
-            Request::Get(_) | Request::Create(_) | Request::Update(_) | Request::Archive(_) => true,
-            // HubSpot has no request that upserts a single lead.
-            Request::BatchUpsert(inputs) => inputs.len() == 1,
-            Request::List(_)
-            | Request::Search(_)
-            | Request::BatchRead(_)
-            | Request::BatchCreate(_)
-            | Request::BatchUpdate(_)
-            | Request::BatchArchive(_)
-            | Request::ReadAssociations { .. } => false,
-        };
-        let result = if self.enabled && is_single {
-            self.send(ctx, Arc::clone(&request), dispatch).await
-        } else {
-            self.inner.call(ctx, Arc::clone(&request), dispatch).await
-        };
-        self.capabilities.observe(&request, &result);
-        result
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
+        async move {
+            let is_write_of_one = match &*request {
+                Request::Create(_) | Request::Update(_) | Request::Archive(_) => true,
+                // HubSpot has no request that upserts a single lead.
+                Request::BatchUpsert(inputs) => inputs.len() == 1,
+                Request::Get(_)
+                | Request::List(_)
+                | Request::Search(_)
+                | Request::BatchRead(_)
+                | Request::BatchCreate(_)
+                | Request::BatchUpdate(_)
+                | Request::BatchArchive(_)
+                | Request::ReadAssociations { .. } => false,
+            };
+            let result = if let Request::Get(get) = &*request
+                && self.enabled
+            {
+                self.get(ctx, &request, get, dispatch).await
+            } else if self.enabled && is_write_of_one {
+                // Boxed, because reads would carry its size.
+                Box::pin(self.send(ctx, Arc::clone(&request), dispatch)).await
+            } else {
+                self.inner.call(ctx, Arc::clone(&request), dispatch).await
+            };
+            self.capabilities.observe(&request, &result);
+            result
+        }
     }
 }
 

@@ -123,18 +123,22 @@ impl Http {
 }
 
 impl Layer for Http {
-    async fn call(
+    fn call(
         &self,
         ctx: &CallContext,
         request: Arc<Request>,
         dispatch: Dispatch,
-    ) -> Result<Response, Error> {
-        let (Some(mut permit), Some(token)) = (dispatch.permit, dispatch.token) else {
-            return Err(Error::new(Reason::Internal, "internal error: request without a permit"));
-        };
-        permit.mark_sent(request.leads());
-        ctx.cost.count();
-        self.exchange(ctx, &request, &token, permit).await
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
+        let Dispatch { permit, token, .. } = dispatch;
+        async move {
+            let (Some(mut permit), Some(token)) = (permit, token) else {
+                let text = "internal error: request without a permit";
+                return Err(Error::new(Reason::Internal, text));
+            };
+            permit.mark_sent(request.leads());
+            ctx.cost.count();
+            self.exchange(ctx, &request, &token, permit).await
+        }
     }
 }
 

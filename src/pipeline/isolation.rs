@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::Either;
+
 use super::{Dispatch, Layer};
 use crate::{
     hubspot::{BatchForm, Operation},
@@ -82,17 +84,17 @@ impl<L: Layer> Isolation<L> {
 }
 
 impl<L: Layer> Layer for Isolation<L> {
-    async fn call(
+    fn call(
         &self,
         ctx: &CallContext,
         request: Arc<Request>,
         dispatch: Dispatch,
-    ) -> Result<Response, Error> {
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
         let Some(form) = Operation::from(&*request).spec().batch else {
-            return self.inner.call(ctx, request, dispatch).await;
+            return Either::Left(self.inner.call(ctx, request, dispatch));
         };
         // Boxed: it is large, and every request of a single lead would carry its size.
-        Box::pin(self.isolate_batch(ctx, request, dispatch, form)).await
+        Either::Right(Box::pin(self.isolate_batch(ctx, request, dispatch, form)))
     }
 }
 

@@ -28,22 +28,25 @@ impl<L> RateLimit<L> {
 }
 
 impl<L: Layer> Layer for RateLimit<L> {
-    async fn call(
+    #[expect(clippy::manual_async_fn, reason = "an async function stores its arguments twice")]
+    fn call(
         &self,
         ctx: &CallContext,
         request: Arc<Request>,
         mut dispatch: Dispatch,
-    ) -> Result<Response, Error> {
-        if ctx.deadline <= Instant::now() {
-            let text = "the deadline passed before the request was sent to HubSpot";
-            return Err(Error::new(Reason::DeadlineExceeded, text));
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
+        async move {
+            if ctx.deadline <= Instant::now() {
+                let text = "the deadline passed before the request was sent to HubSpot";
+                return Err(Error::new(Reason::DeadlineExceeded, text));
+            }
+            if dispatch.permit.is_none() {
+                let bucket = Operation::from(&*request).spec().bucket();
+                let until = ctx.permit_deadline();
+                dispatch.permit = Some(self.account.acquire(bucket, &ctx.requester, until).await?);
+            }
+            self.inner.call(ctx, request, dispatch).await
         }
-        if dispatch.permit.is_none() {
-            let bucket = Operation::from(&*request).spec().bucket();
-            let until = ctx.permit_deadline();
-            dispatch.permit = Some(self.account.acquire(bucket, &ctx.requester, until).await?);
-        }
-        self.inner.call(ctx, request, dispatch).await
     }
 }
 

@@ -50,47 +50,50 @@ impl<L> Retry<L> {
 }
 
 impl<L: Layer> Layer for Retry<L> {
-    async fn call(
+    // Not an async function, which would store its arguments twice.
+    fn call(
         &self,
         ctx: &CallContext,
         request: Arc<Request>,
         dispatch: Dispatch,
-    ) -> Result<Response, Error> {
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
         let Dispatch { mut permit, token: _, retry_deadline, prior_attempts } = dispatch;
-        let mut attempt = prior_attempts + 1;
-        loop {
-            if attempt > 1 {
-                self.stats.count_retry();
-            }
-            // Only the first attempt has a permit already.
-            let dispatch = Dispatch {
-                permit: permit.take(),
-                token: None,
-                retry_deadline: retry_deadline.clone(),
-                prior_attempts: attempt - 1,
-            };
-            let error = match self.inner.call(ctx, Arc::clone(&request), dispatch).await {
-                Ok(response) => {
-                    self.budget.deposit();
-                    return Ok(response);
+        async move {
+            let mut attempt = prior_attempts + 1;
+            loop {
+                if attempt > 1 {
+                    self.stats.count_retry();
                 }
-                Err(error) => error,
-            };
-            let remaining = retry_deadline.earliest().saturating_duration_since(Instant::now());
-            let state = RetryState { attempt, remaining, random: rand::random() };
-            let retryable = classify(Operation::from(&*request), &error);
-            match self.policy.decide(retryable, state, &self.budget) {
-                Decision::RetryAfter(pause) => sleep(pause).await,
-                Decision::Stop(stop) => {
-                    let error = error.with_attempts(attempt);
-                    return Err(if stop == Stop::Deadline {
-                        error.deadline_limited()
-                    } else {
-                        error
-                    });
+                // Only the first attempt has a permit already.
+                let dispatch = Dispatch {
+                    permit: permit.take(),
+                    token: None,
+                    retry_deadline: retry_deadline.clone(),
+                    prior_attempts: attempt - 1,
+                };
+                let error = match self.inner.call(ctx, Arc::clone(&request), dispatch).await {
+                    Ok(response) => {
+                        self.budget.deposit();
+                        return Ok(response);
+                    }
+                    Err(error) => error,
+                };
+                let remaining = retry_deadline.earliest().saturating_duration_since(Instant::now());
+                let state = RetryState { attempt, remaining, random: rand::random() };
+                let retryable = classify(Operation::from(&*request), &error);
+                match self.policy.decide(retryable, state, &self.budget) {
+                    Decision::RetryAfter(pause) => sleep(pause).await,
+                    Decision::Stop(stop) => {
+                        let error = error.with_attempts(attempt);
+                        return Err(if stop == Stop::Deadline {
+                            error.deadline_limited()
+                        } else {
+                            error
+                        });
+                    }
                 }
+                attempt += 1;
             }
-            attempt += 1;
         }
     }
 }

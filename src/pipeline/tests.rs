@@ -1,11 +1,25 @@
-//! Fixtures of the layers' tests: contexts, accounts, requests and responses.
+//! Fixtures of the layers' tests: contexts, accounts, requests and responses. And the size of the stack.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use leadsd_base::time::{SystemClock, Zone};
+use leadsd_base::{
+    secret::Secret,
+    time::{SystemClock, Zone},
+};
+use leadsd_credentials::Handle;
 use leadsd_quota::{Account, Caller, Priority, Quota, Requester, Settings};
 use tokio::time::Instant;
 
+use super::{
+    Dispatch, Layer,
+    authenticate::Authenticate,
+    batching::Batching,
+    isolation::Isolation,
+    rate_limit::RateLimit,
+    retry::Retry,
+    scripted::{Scripted, ScriptedUpstream},
+    write_order::WriteOrder,
+};
 use crate::{
     leads::{
         BatchItem, BatchResponse, CallContext, CostMeter, CreateLead, Error, GetLead, Guard, Lead,
@@ -138,4 +152,23 @@ pub(super) fn ordinary(request: &Request) -> Result<Response, Error> {
 /// An error that HubSpot is unavailable.
 pub(super) fn unavailable() -> Error {
     Error::new(Reason::UpstreamUnavailable, "HubSpot is unavailable")
+}
+
+/// Maximum number of bytes that the layers add to the future of a read. Thousands of them wait at a time,
+/// and each is moved into a box.
+const MAX_LAYERS_SIZE: usize = 1_000;
+
+#[tokio::test(start_paused = true)]
+async fn the_layers_add_little_to_the_future_of_a_read() {
+    let upstream = ScriptedUpstream::new(|call| Scripted::now(ordinary(&call.request)));
+    let account = account(190, 100);
+    let tokens = Handle::fixed(Secret::from("token".to_owned()));
+    let limited = RateLimit::new(Arc::clone(&upstream), Arc::clone(&account));
+    let retried = Retry::new(Authenticate::new(limited, tokens), 4, Arc::default());
+    let batched = Batching::new(retried, "default", Arc::clone(&account), 1 << 20, true);
+    let stack = WriteOrder::new(Isolation::new(batched), account, 100);
+    let ctx = context(Duration::from_secs(10));
+    let of_request = size_of_val(&upstream.call(&ctx, get("1"), Dispatch::new(&ctx)));
+    let of_stack = size_of_val(&stack.call(&ctx, get("1"), Dispatch::new(&ctx)));
+    assert!(of_stack - of_request <= MAX_LAYERS_SIZE, "{of_stack} - {of_request}");
 }

@@ -9,6 +9,7 @@ mod queue;
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use futures_util::future::Either;
 use leadsd_quota::{Account, BucketName, Priority, WriteQueueStats};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -70,18 +71,21 @@ impl<L> WriteOrder<L> {
 }
 
 impl<L: Layer> Layer for WriteOrder<L> {
-    async fn call(
+    fn call(
         &self,
         ctx: &CallContext,
         request: Arc<Request>,
         dispatch: Dispatch,
-    ) -> Result<Response, Error> {
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
         let keys = keys(&request);
         if keys.is_empty() {
-            return self.inner.call(ctx, request, dispatch).await;
+            return Either::Left(self.inner.call(ctx, request, dispatch));
         }
-        let _guard = self.sequencer.acquire(ctx, keys).await?;
-        self.inner.call(ctx, request, dispatch).await
+        // Boxed, because reads would carry its size.
+        Either::Right(Box::pin(async move {
+            let _guard = self.sequencer.acquire(ctx, keys).await?;
+            self.inner.call(ctx, request, dispatch).await
+        }))
     }
 }
 

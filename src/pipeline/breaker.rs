@@ -25,7 +25,7 @@ use crate::leads::{CallContext, Error, LocalLimit, Reason, Request, Response};
 #[derive(Debug)]
 pub(super) struct Breaker<L>(Arc<Gate<L>>);
 
-/// What requests and probes share.
+/// State that requests and probes share.
 #[derive(Debug)]
 struct Gate<L> {
     inner: L,

@@ -37,7 +37,7 @@ async fn undecodable_request_is_invalid_argument() {
         assert_eq!(answer.code, Some(3), "{what}: {answer:?}");
         assert!(answer.message.contains("not a valid message"), "{what}: {answer:?}");
     }
-    // gRPC has a code of its own for a number of messages that the method does not take.
+    // gRPC has a separate code for a number of messages that the method does not take.
     let answer = service.call(path, &[], Vec::new()).await.expect("an answer");
     assert_eq!(answer.code, Some(12), "{answer:?}");
     let compressed = [&[1][..], &framed(b"no gzip")[1..]].concat();

@@ -50,7 +50,7 @@ struct OpenMessage {
     counts: [u32; MAX_COUNTERS],
 }
 
-/// What comes next.
+/// Next part of the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// Key of a field.

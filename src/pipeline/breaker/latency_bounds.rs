@@ -26,7 +26,7 @@ const HALVE_AT: u32 = 512;
 /// A request is overdue after this many times the 99th percentile of the latency.
 const FACTOR: u64 = 4;
 
-/// Batches with more inputs are a kind of their own, because they take longer.
+/// Batches with more inputs are a separate kind, because they take longer.
 const SMALL_BATCH: usize = 10;
 
 /// Bounds of the time after which a request is overdue.

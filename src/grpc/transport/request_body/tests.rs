@@ -219,7 +219,7 @@ fn search(filters: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_message_is_charged_with_what_it_takes_when_decoded() {
+async fn a_message_is_charged_with_its_decoded_size() {
     let admission = admission(1_000_000);
     let filter = size_of::<crate::grpc::pb::Filter>();
     for (flag, encoding, wire) in [

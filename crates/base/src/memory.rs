@@ -131,6 +131,15 @@ impl MemoryPressure {
         }
     }
 
+    /// Level if the resident memory were larger by `bytes`, at least the current one.
+    pub fn level_with(&self, bytes: u64) -> PressureLevel {
+        let level = self.level();
+        self.usage().map_or(level, |MemoryUsage { resident, limit }| {
+            let resident = resident.saturating_add(bytes);
+            level.max(PressureLevel::Normal.next(MemoryUsage { resident, limit }.percent()))
+        })
+    }
+
     /// Usage at the last measurement; `None` without a limit.
     pub fn usage(&self) -> Option<MemoryUsage> {
         let State { level: _, resident, limit } = &*self.0;

@@ -270,7 +270,8 @@ impl CallGuard {
         // Only one task reads the request, so the value does not change in between.
         let before = self.request_bytes.load(Ordering::Relaxed);
         if bytes > before {
-            self.admission.shedding.admit_bytes(before, bytes)?;
+            let Admission { memory, shedding, .. } = &*self.admission;
+            shedding.admit_bytes(before, bytes, memory.used())?;
             self.admission.memory.try_charge(bytes - before)?;
             self.request_bytes.store(bytes, Ordering::Relaxed);
         }

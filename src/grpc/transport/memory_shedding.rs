@@ -13,6 +13,10 @@ pub(crate) const PROCESS_MEMORY: &str = "process_memory";
 /// Size in bytes above which a request is large. Requests for single leads are far smaller.
 const LARGE_REQUEST: usize = 64 << 10;
 
+/// Bytes of memory that a charged byte of a request or response takes later: decoded, and encoded for
+/// HubSpot. They are not resident yet when the next request is admitted.
+const EXPANSION: usize = 2;
+
 /// Load shedding by the memory pressure of the process.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryShedding {
@@ -48,13 +52,24 @@ impl MemoryShedding {
         }
     }
 
-    /// Admits the growth of a request from `before` to `bytes`. From the high level on, no request becomes
-    /// large; at the critical level, large requests stop to grow.
-    pub(crate) fn admit_bytes(&self, before: usize, bytes: usize) -> Result<(), Error> {
-        let admitted = match self.pressure.level() {
+    /// Admits the growth of a request from `before` to `bytes`, while all calls are charged `charged` bytes.
+    /// From the high level on, no request becomes large; at the critical level, large requests stop to
+    /// grow.
+    pub(crate) fn admit_bytes(
+        &self,
+        before: usize,
+        bytes: usize,
+        charged: usize,
+    ) -> Result<(), Error> {
+        if bytes <= LARGE_REQUEST {
+            return Ok(());
+        }
+        let expected = charged.saturating_add(bytes - before).saturating_mul(EXPANSION);
+        let expected = u64::try_from(expected).unwrap_or(u64::MAX);
+        let admitted = match self.pressure.level_with(expected) {
             PressureLevel::Normal => true,
-            PressureLevel::High => bytes <= LARGE_REQUEST || before > LARGE_REQUEST,
-            PressureLevel::Critical => bytes <= LARGE_REQUEST,
+            PressureLevel::High => before > LARGE_REQUEST,
+            PressureLevel::Critical => false,
         };
         if admitted {
             return Ok(());
@@ -66,9 +81,8 @@ impl MemoryShedding {
         self.rejected.fetch_add(1, Ordering::Relaxed);
         let cause = match self.pressure.usage() {
             Some(usage) => format!(
-                "the service uses {} % of its memory limit ({} bytes): {consequence}",
-                usage.percent(),
-                usage.limit
+                "the service is close to its memory limit ({} of {} bytes in use): {consequence}",
+                usage.resident, usage.limit
             ),
             None => format!("the service is close to its memory limit: {consequence}"),
         };
@@ -92,13 +106,13 @@ mod tests {
     async fn the_high_level_rejects_new_large_requests() {
         let shedding = at(80);
         shedding.admit_call(|| false).unwrap();
-        shedding.admit_bytes(0, LARGE_REQUEST).unwrap();
-        shedding.admit_bytes(LARGE_REQUEST + 1, 1 << 20).expect("an admitted request continues");
-        let error = shedding.admit_bytes(0, LARGE_REQUEST + 1).unwrap_err();
+        shedding.admit_bytes(0, LARGE_REQUEST, 0).unwrap();
+        shedding.admit_bytes(LARGE_REQUEST + 1, 1 << 20, 0).expect("an admitted request continues");
+        let error = shedding.admit_bytes(0, LARGE_REQUEST + 1, 0).unwrap_err();
         assert_eq!((error.reason(), error.bucket()), (Reason::Overloaded, Some(PROCESS_MEMORY)));
         assert!(error.retry_after().is_some());
         let text = error.message();
-        assert!(text.contains("uses 80 % of its memory limit (104857600 bytes)"), "{text}");
+        assert!(text.contains("memory limit (83886080 of 104857600 bytes in use)"), "{text}");
         assert!(text.contains("requests over 65536 bytes are rejected; retry after"), "{text}");
         assert_eq!(shedding.rejected(), 1);
     }
@@ -110,17 +124,27 @@ mod tests {
         let error = shedding.admit_call(|| false).unwrap_err();
         assert_eq!(error.bucket(), Some(PROCESS_MEMORY));
         assert!(error.message().contains("only reads of a single lead"), "{error}");
-        shedding.admit_bytes(0, LARGE_REQUEST).unwrap();
-        let error = shedding.admit_bytes(LARGE_REQUEST + 1, LARGE_REQUEST + 2).unwrap_err();
-        assert!(error.message().contains("uses 90 %"), "{error}");
+        shedding.admit_bytes(0, LARGE_REQUEST, 0).unwrap();
+        let error = shedding.admit_bytes(LARGE_REQUEST + 1, LARGE_REQUEST + 2, 0).unwrap_err();
+        assert!(error.message().contains("94371840 of"), "{error}");
         assert_eq!(shedding.rejected(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_are_charged_count_before_they_are_measured() {
+        let (shedding, mib) = (at(50), 1 << 20);
+        shedding.admit_bytes(0, mib, 13 * mib).unwrap();
+        assert!(shedding.admit_bytes(0, mib, 14 * mib).is_err(), "30 MiB to come are too many");
+        shedding.admit_bytes(mib, 2 * mib, 14 * mib).expect("an admitted request continues");
+        assert!(shedding.admit_bytes(mib, 2 * mib, 19 * mib).is_err());
+        shedding.admit_bytes(0, LARGE_REQUEST, usize::MAX).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_pressure_everything_is_admitted() {
         for shedding in [at(79), MemoryShedding::default()] {
             shedding.admit_call(|| false).unwrap();
-            shedding.admit_bytes(0, usize::MAX).unwrap();
+            shedding.admit_bytes(0, LARGE_REQUEST + 1, 0).unwrap();
             assert_eq!(shedding.rejected(), 0);
         }
     }

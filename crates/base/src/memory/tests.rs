@@ -50,6 +50,21 @@ async fn levels_begin_at_80_and_90_percent_and_end_5_percent_below() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn expected_memory_raises_the_level_before_it_is_measured() {
+    use PressureLevel::{Critical, High, Normal};
+    let resident = Resident::default();
+    let (pressure, _task) = resident.watch();
+    assert_eq!(resident.level_at(500, &pressure).await, Normal);
+    for (more, level) in [(0, Normal), (299, Normal), (300, High), (400, Critical)] {
+        assert_eq!(pressure.level_with(more), level, "{more}");
+    }
+    assert_eq!(pressure.level_with(u64::MAX), Critical);
+    assert_eq!(resident.level_at(900, &pressure).await, Critical);
+    assert_eq!(pressure.level_with(0), Critical);
+    assert_eq!(MemoryPressure::default().level_with(u64::MAX), Normal);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_level_is_known_at_once() {
     let resident = Resident::default();
     resident.0.store(950, Ordering::Relaxed);

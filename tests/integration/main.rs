@@ -40,6 +40,7 @@ mod log_filter;
 mod login;
 mod logs;
 mod markdown_blocks;
+mod memory_limit;
 mod metrics;
 mod non_grpc_requests;
 mod openbao;

@@ -1,5 +1,7 @@
 //! Composition root: the only place that connects ports with their implementations. `serve`, `dev` and
 //! the tests run the service assembled here.
+//!
+//! It knows every part and holds no rule: those are in the parts.
 
 mod readiness;
 

@@ -27,6 +27,8 @@ async fn metrics_keep_their_names_types_and_labels() {
         .oauth()
         .portals(&["default", "eu"])
         .set("TRACE__OTLP_ENDPOINT", "http://127.0.0.1:1")
+        // Without a limit of the cgroup, the metric of the limit would be absent.
+        .set("GRPC__MEMORY_LIMIT", "64GiB")
         .start()
         .await;
     let id = app.lead("Jane");

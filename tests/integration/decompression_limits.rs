@@ -209,3 +209,37 @@ async fn messages_that_expand_when_decoded_are_rejected_before() {
     let quiet = leads.list_leads(pb::ListLeadsRequest::default()).await.unwrap_err();
     assert_eq!(quiet.code(), Code::Unavailable, "it serves on: HubSpot is not there");
 }
+
+/// Bytes that are charged for each byte of a property value: the message, and twice the decoded value.
+const CHARGED: u64 = 3;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_requests_take_no_more_memory_than_is_charged() {
+    const PAIRS: usize = 1_950_000;
+    const CALLS: u64 = 8;
+    let hubspot = hubspot("identity", b"{}".to_vec()).await;
+    let (process, leads, _, _vault) = service(&hubspot, "4MiB").await;
+    // Whatever the outcome: the service has called HubSpot once.
+    let _ = leads.clone().list_leads(pb::ListLeadsRequest::default()).await;
+    let idle = memory(&process, "VmRSS:");
+    let text = |number: u64| format!("{number} {}", "x\"".repeat(PAIRS));
+    let calls = (0..CALLS).map(|number| {
+        let mut leads = leads.clone();
+        let properties = [("hs_lead_name".to_owned(), text(number))].into();
+        let contact = "101".to_owned();
+        let create =
+            pb::CreateLeadRequest { properties, primary_contact_id: contact, ..Default::default() };
+        async move { leads.create_lead(create).await }
+    });
+    for answer in futures_util::future::join_all(calls).await {
+        // The response has no lead. A caller has a share of the memory.
+        let code = answer.unwrap_err().code();
+        assert!(
+            matches!(code, Code::Unknown | Code::Unavailable | Code::ResourceExhausted),
+            "{code}"
+        );
+    }
+    let more = most_memory(&process).saturating_sub(idle);
+    let charged = CALLS * CHARGED * u64::try_from(2 * PAIRS).unwrap();
+    assert!(more < charged * 3 / 2, "{} MiB more, {} MiB charged", more >> 20, charged >> 20);
+}

@@ -80,6 +80,15 @@ pub(crate) fn code(reason: Reason) -> Code {
     }
 }
 
+/// The gRPC code of an error: that of its reason, except for a write whose outcome is unknown and whose
+/// repeat is safe. It has `RetryInfo` and is UNAVAILABLE, so that clients repeat it.
+fn code_of(error: &Error) -> Code {
+    if error.reason() == Reason::WriteOutcomeUnknown && error.retry_after().is_some() {
+        return Code::Unavailable;
+    }
+    code(error.reason())
+}
+
 /// Builds the status of a failed call, which fits in the response headers that clients accept.
 /// `error_docs_url` is the page that documents error reasons.
 pub(crate) fn for_call(error: &Error, request_id: &str, error_docs_url: &str) -> Status {
@@ -92,7 +101,7 @@ pub(crate) fn for_call(error: &Error, request_id: &str, error_docs_url: &str) ->
     }
     let message = cut(error.message(), MAX_MESSAGE, encoded_message_size);
     loop {
-        let status = with_details(code(error.reason()), &*message, details.to_vec());
+        let status = with_details(code_of(error), &*message, details.to_vec());
         if status_size(&status) <= MAX_STATUS || !details.omit_last() {
             return status;
         }
@@ -112,7 +121,7 @@ pub(crate) fn closing() -> HeaderMap {
 /// Builds the status of one batch input.
 pub(crate) fn for_item(error: &Error) -> tonic_types::Status {
     let message = shortened(error.message());
-    let status = with_details(code(error.reason()), message, Details::new(error).to_vec());
+    let status = with_details(code_of(error), message, Details::new(error).to_vec());
     // The details are a message encoded by with_error_details_vec.
     tonic_types::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::Status {
         code: status.code().into(),

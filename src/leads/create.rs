@@ -4,33 +4,28 @@
 //! writes a tag into it. If the response to a create is lost, a lookup by the tag shows whether the
 //! lead exists. Only if it does not is the create sent again; should the first request still be on
 //! its way, HubSpot rejects the second one that arrives.
+//!
+//! [`resolve`] does this for many creates at once, and [`CreateRecovery`] joins the creates of
+//! different calls that were lost together: each batch of them takes one lookup.
 
-use std::time::Duration;
+mod recovery;
+mod resolve;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use uuid::Uuid;
 
+pub(super) use self::recovery::CreateRecovery;
+use self::resolve::{FIRST_BACKOFF, OpenCreate, outcome_unknown, resolve};
 use super::{
-    DEFAULT_PROPERTIES,
-    batch::{self, ReadInput},
+    batch,
     context::CallContext,
     error::{Error, Reason, SideEffect},
     idempotency::RequestId,
     lead::Lead,
-    query::{BatchRead, LeadId},
-    request::{BatchItem, Outcome, Request},
+    query::LeadId,
+    request::{Outcome, Request},
     write::{CreateLead, Traced},
 };
-
-/// Maximum number of lookups of one create, each followed by another attempt if it is not found.
-const MAX_ROUNDS: u32 = 4;
-
-/// Pause before the first lookup; it doubles. A create in progress at HubSpot completes in that time.
-const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-
-/// Time after the caller's deadline for which an unknown outcome is resolved: a repeat with the
-/// same request id needs the outcome.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Maximum length of a request id that is written unchanged.
 const MAX_PLAIN: usize = 100;
@@ -41,6 +36,8 @@ pub(super) struct IdempotencyTag {
     property: String,
     /// Text that is equal for every repeat of the call and different for every other call.
     value: String,
+    /// True if a repeat of the call has the same tag.
+    is_repeatable: bool,
 }
 
 /// Tag of one create.
@@ -48,6 +45,8 @@ pub(super) struct IdempotencyTag {
 struct TaggedCreate {
     property: String,
     value: LeadId,
+    /// True if a repeat of the call has the same tag: then a repeat is safe.
+    is_repeatable: bool,
 }
 
 // === impl IdempotencyTag ===
@@ -57,16 +56,18 @@ impl IdempotencyTag {
     /// `None` if the portal has no property for tags.
     pub(super) fn new(ctx: &CallContext, request_id: Option<&RequestId>) -> Option<Self> {
         let property = ctx.portal.request_id_property.clone()?;
-        Some(Self { property, value: tag_value(request_id) })
+        Some(Self { property, value: tag_value(request_id), is_repeatable: request_id.is_some() })
     }
 
     /// Tags one create. A value that the caller has set is as unique and is kept. `None` if no lead
     /// could be found by that value.
     fn apply(&self, request: &mut CreateLead, suffix: &str) -> Option<TaggedCreate> {
+        let is_own = request.properties.contains_key(&self.property);
         let value = request.properties.entry(self.property.clone());
         let value = value.or_insert_with(|| format!("{}{suffix}", self.value));
         let value = LeadId::parse(value).ok()?;
-        Some(TaggedCreate { property: self.property.clone(), value })
+        let is_repeatable = self.is_repeatable || is_own;
+        Some(TaggedCreate { property: self.property.clone(), value, is_repeatable })
     }
 }
 
@@ -85,34 +86,26 @@ fn is_plain(id: &str) -> bool {
     id.len() <= MAX_PLAIN && id.bytes().all(plain)
 }
 
-/// Creates one lead.
+/// Creates one lead. If its response is lost, it is resolved with the others of `recovery`.
 pub(super) async fn create_one(
     ctx: &CallContext,
     mut request: CreateLead,
     tag: Option<IdempotencyTag>,
+    recovery: &CreateRecovery,
 ) -> Result<Lead, Error> {
     let tagged = tag.and_then(|tag| tag.apply(&mut request, ""));
-    let mut ctx = ctx.clone();
-    let mut round = 0;
-    loop {
-        let response = ctx.portal.upstream.call(&ctx, Request::Create(request.clone())).await;
-        let error = match response {
-            Ok(response) => return response.into_lead(),
-            Err(error) => error,
-        };
-        let Some(tagged) = tagged.as_ref().filter(|_| outcome_unknown(&error)) else {
-            return Err(error);
-        };
-        round += 1;
-        ctx = backoff(ctx, round).await;
-        let mut found = find(&ctx, &[(&request, tagged)]).await;
-        match found.pop() {
-            Some(Ok(Some(lead))) => return Ok(lead),
-            Some(Ok(None)) if is_lost(&error) && round < MAX_ROUNDS => {}
-            Some(Err(cause)) => return Err(error.with_internal(cause.to_string())),
-            Some(Ok(None)) | None => return Err(error),
-        }
-    }
+    let response = ctx.portal.upstream.call(ctx, Request::Create(request.clone())).await;
+    let error = match response {
+        Ok(response) => return response.into_lead(),
+        Err(error) => error,
+    };
+    let Some(tag) = tagged.filter(|_| outcome_unknown(&error)) else { return Err(error) };
+    let input = Traced { trace_id: Uuid::new_v4().to_string(), input: request };
+    let outcome = recovery.resolve(ctx, OpenCreate { input, tag, error }).await;
+    outcome?.map(|item| item.lead).ok_or_else(|| {
+        Error::new(Reason::Internal, "internal error: a created lead is missing")
+            .with_side_effect(SideEffect::Possible)
+    })
 }
 
 /// Creates many leads. Returns one outcome per input, in input order.
@@ -127,113 +120,25 @@ pub(super) async fn create_many(
         .enumerate()
         .map(|(index, input)| tag.as_ref()?.apply(&mut input.input, &format!("-{index}")))
         .collect();
-    let mut outcomes = send(ctx, &inputs, concurrency).await?;
-    let mut ctx = ctx.clone();
-    for round in 1..=MAX_ROUNDS {
-        let open: Vec<usize> = (0..inputs.len())
-            .filter(|&index| tags[index].is_some())
-            .filter(|&index| outcomes[index].as_ref().is_err_and(outcome_unknown))
-            .collect();
-        if open.is_empty() {
-            break;
+    let request = Request::BatchCreate;
+    let mut outcomes = batch::run(ctx, &inputs, batch::MAX_CHUNK, concurrency, request).await?;
+    let (mut open, mut creates) = (Vec::new(), Vec::new());
+    for (index, (input, tag)) in inputs.into_iter().zip(tags).enumerate() {
+        if let (Some(tag), Err(error)) = (tag, &outcomes[index])
+            && outcome_unknown(error)
+        {
+            open.push(index);
+            creates.push(OpenCreate { input, tag, error: error.clone() });
         }
-        ctx = backoff(ctx, round).await;
-        let wanted: Vec<_> = open
-            .iter()
-            .filter_map(|&index| Some((&inputs[index].input, tags[index].as_ref()?)))
-            .collect();
-        let found = find(&ctx, &wanted).await;
-        let mut absent = Vec::new();
-        for (&index, found) in open.iter().zip(found) {
-            match found {
-                Ok(Some(lead)) => outcomes[index] = Ok(Some(created(lead))),
-                Ok(None) if outcomes[index].as_ref().is_err_and(is_lost) => absent.push(index),
-                // Another unique value conflicts, or the lookup failed: the error is final.
-                Ok(None) | Err(_) => {}
-            }
-        }
-        if absent.is_empty() || round == MAX_ROUNDS {
-            break;
-        }
-        let again: Vec<_> = absent.iter().map(|&index| inputs[index].clone()).collect();
-        // A failed batch leaves every outcome unknown: the request may still be in progress.
-        if let Ok(answers) = send(&ctx, &again, concurrency).await {
-            for (index, answer) in absent.into_iter().zip(answers) {
-                outcomes[index] = answer;
-            }
+    }
+    if !open.is_empty() {
+        sleep(FIRST_BACKOFF).await;
+        let resolved = resolve(ctx, creates, concurrency).await;
+        for (index, outcome) in open.into_iter().zip(resolved) {
+            outcomes[index] = outcome;
         }
     }
     Ok(outcomes)
-}
-
-async fn send(
-    ctx: &CallContext,
-    inputs: &[Traced<CreateLead>],
-    concurrency: usize,
-) -> Result<Vec<Outcome>, Error> {
-    batch::run(ctx, inputs, batch::MAX_CHUNK, concurrency, Request::BatchCreate).await
-}
-
-/// Looks leads up by their tags, with all properties that were written.
-async fn find(
-    ctx: &CallContext,
-    wanted: &[(&CreateLead, &TaggedCreate)],
-) -> Vec<Result<Option<Lead>, Error>> {
-    let Some((_, TaggedCreate { property, .. })) = wanted.first() else { return Vec::new() };
-    let mut properties: Vec<String> =
-        wanted.iter().flat_map(|(request, _)| request.properties.keys().cloned()).collect();
-    properties.extend(DEFAULT_PROPERTIES.map(str::to_owned));
-    properties.sort();
-    properties.dedup();
-    let inputs: Vec<ReadInput> = wanted
-        .iter()
-        .map(|(_, tagged)| ReadInput {
-            id: tagged.value.clone(),
-            id_property: Some(property.clone()),
-        })
-        .collect();
-    let request = |inputs: Vec<ReadInput>| {
-        Request::BatchRead(BatchRead {
-            ids: inputs.into_iter().map(|input| input.id).collect(),
-            id_property: Some(property.clone()),
-            properties: properties.clone(),
-            properties_with_history: Vec::new(),
-            archived: false,
-        })
-    };
-    match batch::run(ctx, &inputs, batch::MAX_CHUNK, 1, request).await {
-        Ok(outcomes) => outcomes.into_iter().map(lookup_result).collect(),
-        Err(error) => vec![lookup_result(Err(error)); wanted.len()],
-    }
-}
-
-fn lookup_result(outcome: Outcome) -> Result<Option<Lead>, Error> {
-    match outcome {
-        Ok(item) => Ok(item.map(|item| item.lead)),
-        Err(error) if error.reason() == Reason::LeadNotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Pauses before a lookup. The first one extends the deadline so that there is time for a lookup.
-async fn backoff(ctx: CallContext, round: u32) -> CallContext {
-    let ctx = if round == 1 { ctx.extended_to(Instant::now() + RESOLVE_TIMEOUT) } else { ctx };
-    sleep(FIRST_BACKOFF * 2_u32.pow(round - 1)).await;
-    ctx
-}
-
-/// True if the lead may exist although the create failed: the response was lost, or a lead with the
-/// create's tag conflicts.
-fn outcome_unknown(error: &Error) -> bool {
-    is_lost(error) || error.reason() == Reason::AlreadyExists
-}
-
-fn is_lost(error: &Error) -> bool {
-    error.side_effect() == SideEffect::Possible
-}
-
-fn created(lead: Lead) -> BatchItem {
-    BatchItem { lead, trace_id: None, created: Some(true) }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::{
     DEFAULT_PROPERTIES,
     batch::{self, ReadInput},
     context::CallContext,
+    create::CreateRecovery,
     error::{Error, Reason},
     idempotency::IdempotencyStore,
     lead::Lead,
@@ -52,6 +53,7 @@ pub struct Settings {
 pub struct Service {
     idempotency: Arc<IdempotencyStore<WriteResponse>>,
     rejections: Arc<RejectionCache>,
+    recovery: CreateRecovery,
     batch_concurrency: usize,
 }
 
@@ -64,6 +66,7 @@ impl Service {
         Self {
             idempotency: Arc::default(),
             rejections: Arc::new(RejectionCache::new(rejection_cache_ttl)),
+            recovery: CreateRecovery::default(),
             batch_concurrency,
         }
     }

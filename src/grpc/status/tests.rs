@@ -123,7 +123,7 @@ fn assert_fits(error: &Error, request_id: &str, docs: &str) {
     let status = for_call(error, request_id, docs);
     let size = header_list_size(status.clone(), request_id);
     assert!(size <= 8_192, "{size} bytes: {status:?}");
-    assert_eq!(status.code(), code(error.reason()));
+    assert_eq!(status.code(), code_of(error));
     let details = status.check_error_details().unwrap();
     let info = details.error_info().unwrap();
     assert_eq!(info.reason, error.reason().as_str());
@@ -254,13 +254,21 @@ fn a_rejection_by_hubspot_with_many_options_keeps_its_first_violations() {
 }
 
 #[test]
+fn an_unknown_outcome_whose_repeat_is_safe_is_unavailable() {
+    let unknown = Error::new(Reason::WriteOutcomeUnknown, "unknown");
+    assert_eq!(for_call(&unknown, "r-1", "").code(), Code::Unknown);
+    let repeatable = unknown.with_retry_after(Duration::from_secs(2));
+    assert_eq!(for_call(&repeatable, "r-1", "").code(), Code::Unavailable);
+}
+
+#[test]
 fn a_batch_input_has_at_most_sixteen_violations_and_says_how_many_more() {
     let faults = (0..20).map(|at| FieldFault::new(format!("properties[{at}]"), "漢".repeat(400)));
     let error =
         Error::new(Reason::ValidationFailed, "漢".repeat(400)).with_fields(faults.collect());
     let item = for_item(&error);
     assert!(item.message.len() <= MAX_TEXT);
-    let status = with_details(code(error.reason()), "", Details::new(&error).to_vec());
+    let status = with_details(code_of(&error), "", Details::new(&error).to_vec());
     let details = status.get_error_details();
     let violations = &details.bad_request().unwrap().field_violations;
     assert_eq!(violations.len(), 17);

@@ -3,9 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::*;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{resolve::FIRST_BACKOFF, *};
 use crate::leads::{
-    request::{ChunkOutcomes, Response},
+    request::{BatchItem, ChunkOutcomes, Response},
     testing::RecordingUpstream,
 };
 
@@ -71,7 +75,7 @@ async fn create(
 ) -> Result<Lead, Error> {
     let ctx = upstream.context(property);
     let tag = IdempotencyTag::new(&ctx, Some(&RequestId::parse("order-1").unwrap()));
-    create_one(&ctx, request("Ada"), tag).await
+    create_one(&ctx, request("Ada"), tag, &CreateRecovery::default()).await
 }
 
 #[test]
@@ -100,7 +104,7 @@ async fn a_create_carries_its_tag_and_a_value_of_the_caller_is_kept() {
     let tag = IdempotencyTag::new(&ctx, None);
     let mut own = request("Ada");
     own.properties.insert(PROPERTY.to_owned(), "own".to_owned());
-    create_one(&ctx, own, tag).await.expect("a lead");
+    create_one(&ctx, own, tag, &CreateRecovery::default()).await.expect("a lead");
     assert_eq!(sent_create(&upstream, 2).properties[PROPERTY], "own");
 }
 
@@ -143,7 +147,7 @@ async fn a_create_is_given_up_after_four_lookups() {
         _ => outcomes(vec![Err(Error::lead_not_found())]),
     });
     let error = create(&upstream, Some(PROPERTY)).await.expect_err("no response");
-    assert_eq!(error, lost());
+    assert_eq!(error, lost().with_retry_after(Duration::from_secs(2)), "a repeat has the same tag");
     assert_eq!(kinds(&upstream), ["create", "look up"].repeat(4));
 }
 
@@ -193,7 +197,7 @@ async fn only_the_lost_creates_of_a_batch_are_looked_up_and_only_the_absent_are_
             };
             outcomes(lookup.ids.iter().map(find).collect())
         }
-        _ => outcomes(vec![Ok(Some(item(tagged("3", "order-1-2"))))]),
+        _ => Ok(Response::Lead(tagged("3", "order-1-2"))),
     });
     let ctx = upstream.context(Some(PROPERTY));
     let tag = IdempotencyTag::new(&ctx, Some(&RequestId::parse("order-1").unwrap()));
@@ -205,13 +209,11 @@ async fn only_the_lost_creates_of_a_batch_are_looked_up_and_only_the_absent_are_
         .collect();
     let id = |id: &str| Ok(Some(id.to_owned()));
     assert_eq!(ids, [id("1"), id("2"), id("3"), Err(&rejected()), Err(&exists())]);
-    assert_eq!(kinds(&upstream), ["create", "look up", "create", "look up"]);
+    assert_eq!(kinds(&upstream), ["create", "look up", "create"]);
     let Request::BatchRead(lookup) = &upstream.requests()[1] else { panic!("no lookup") };
     let wanted: Vec<_> = lookup.ids.iter().map(LeadId::as_str).collect();
     assert_eq!(wanted, ["order-1-1", "order-1-2", "order-1-4"]);
-    let Request::BatchCreate(again) = &upstream.requests()[2] else { panic!("no create") };
-    let again: Vec<_> = again.iter().map(|input| input.trace_id.as_str()).collect();
-    assert_eq!(again, ["trace of c"]);
+    assert_eq!(sent_create(&upstream, 2).properties["hs_lead_name"], "c");
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,4 +228,122 @@ async fn a_batch_is_given_up_after_four_lookups_and_a_failed_repeat_changes_no_o
     let outcomes = create_many(&ctx, vec![traced("a")], tag, 1).await.expect("outcomes");
     assert_eq!(outcomes[0].as_ref().expect_err("lost"), &lost());
     assert_eq!(kinds(&upstream), ["create", "look up"].repeat(4));
+}
+
+/// A hundred creates whose responses are lost at the same time; HubSpot has made half of them. Returns
+/// the number of requests after the creates.
+async fn lost_together(number: usize) -> usize {
+    let made = |value: &str| value.len().is_multiple_of(2);
+    let upstream = RecordingUpstream::new(move |_, request| match request {
+        Request::BatchRead(lookup) => {
+            let find = |id: &LeadId| {
+                if made(id.as_str()) {
+                    Ok(Some(item(tagged("1", id.as_str()))))
+                } else {
+                    Err(Error::lead_not_found())
+                }
+            };
+            outcomes(lookup.ids.iter().map(find).collect())
+        }
+        Request::BatchCreate(inputs) => outcomes(
+            inputs
+                .iter()
+                .map(|input| Ok(Some(item(tagged("2", &input.input.properties[PROPERTY])))))
+                .collect(),
+        ),
+        _ => Err(lost()),
+    });
+    let recovery = CreateRecovery::default();
+    let ctx = upstream.context(Some(PROPERTY));
+    let creates = (0..number).map(|index| {
+        let id = format!("order-{}", "x".repeat(index % 2 + 1));
+        let tag = IdempotencyTag::new(&ctx, Some(&RequestId::parse(&id).unwrap()));
+        create_one(&ctx, request("Ada"), tag, &recovery)
+    });
+    let leads = futures_util::future::join_all(creates).await;
+    for (index, lead) in leads.into_iter().enumerate() {
+        let expected = if index.is_multiple_of(2) { "2" } else { "1" };
+        assert_eq!(lead.expect("a lead").id, expected);
+    }
+    upstream.requests().len() - number
+}
+
+#[tokio::test(start_paused = true)]
+async fn creates_that_are_lost_together_take_one_lookup_and_one_batch() {
+    assert_eq!(lost_together(100).await, 2, "one lookup, and one batch of those that are absent");
+    assert_eq!(lost_together(300).await, 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_leaves_does_not_stop_the_recovery_of_others() {
+    let upstream = RecordingUpstream::new(|_, request| match request {
+        Request::BatchRead(lookup) => {
+            outcomes(lookup.ids.iter().map(|id| Ok(Some(item(tagged("1", id.as_str()))))).collect())
+        }
+        _ => Err(lost()),
+    });
+    let recovery = CreateRecovery::default();
+    let ctx = upstream.context(Some(PROPERTY));
+    let create = |id: &str| {
+        let tag = IdempotencyTag::new(&ctx, Some(&RequestId::parse(id).unwrap()));
+        create_one(&ctx, request("Ada"), tag, &recovery)
+    };
+    let first = tokio::time::timeout(FIRST_BACKOFF / 2, create("a"));
+    let (first, second) = tokio::join!(first, create("b"));
+    assert!(first.is_err(), "the caller has left");
+    assert_eq!(second.expect("a lead").id, "1");
+}
+
+/// The result of a create that `error` ends, and the time that it took, while `failures` lookups fail.
+async fn with_failing_lookups(
+    error: Error,
+    failures: usize,
+    request_id: Option<&str>,
+) -> (Result<Lead, Error>, Duration) {
+    let upstream = RecordingUpstream::new(move |number, request| match request {
+        Request::BatchRead(_) if number <= failures => {
+            Err(Error::new(Reason::UpstreamUnavailable, "HubSpot is unavailable"))
+        }
+        Request::BatchRead(lookup) => {
+            outcomes(lookup.ids.iter().map(|id| Ok(Some(item(tagged("7", id.as_str()))))).collect())
+        }
+        _ => Err(error.clone()),
+    });
+    let ctx = upstream.context(Some(PROPERTY));
+    let id = request_id.map(|id| RequestId::parse(id).unwrap());
+    let tag = IdempotencyTag::new(&ctx, id.as_ref());
+    let start = Instant::now();
+    let result = create_one(&ctx, request("Ada"), tag, &CreateRecovery::default()).await;
+    (result, start.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_fails_is_repeated_within_the_deadline() {
+    for error in [lost(), exists()] {
+        for failures in [1, 2, 4] {
+            let (result, _) = with_failing_lookups(error.clone(), failures, Some("order-1")).await;
+            assert_eq!(result.expect("a lead").id, "7");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_stays_impossible_ends_as_unknown_before_the_deadline() {
+    for error in [lost(), exists()] {
+        let (result, took) = with_failing_lookups(error.clone(), 1_000, Some("order-1")).await;
+        let unknown = result.expect_err("unknown");
+        assert_eq!(
+            unknown.reason(),
+            Reason::WriteOutcomeUnknown,
+            "never the clash with its own tag"
+        );
+        assert_eq!(unknown.side_effect(), SideEffect::Possible);
+        assert!(unknown.retry_after().is_some(), "a repeat with the same id is safe");
+        assert!(took > Duration::from_secs(7) && took < Duration::from_secs(10), "{took:?}");
+
+        let (result, _) = with_failing_lookups(error, 1_000, None).await;
+        let unknown = result.expect_err("unknown");
+        assert_eq!(unknown.reason(), Reason::WriteOutcomeUnknown);
+        assert_eq!(unknown.retry_after(), None, "a repeat would have another tag");
+    }
 }

@@ -32,9 +32,10 @@ impl Service {
     ) -> Result<Lead, Error> {
         let fingerprint = fingerprint("create", &request);
         let tag = IdempotencyTag::new(ctx, request_id.as_ref());
-        let own = ctx.clone();
-        let write =
-            async move { WriteResponse::Lead(create::create_one(&own, request, tag).await) };
+        let (own, recovery) = (ctx.clone(), self.recovery.clone());
+        let write = async move {
+            WriteResponse::Lead(create::create_one(&own, request, tag, &recovery).await)
+        };
         let entry = AuditEntry::new(ctx, "CreateLead", 1);
         self.write(ctx, entry, request_id, fingerprint, write).await?.into_lead()
     }

@@ -80,6 +80,9 @@ struct FilterHandle {
 #[derive(Debug)]
 struct FilterRules {
     filter: EnvFilter,
+    /// True if a directive names a span. Otherwise the filter need not follow spans, which takes a lock for
+    /// each.
+    has_spans: bool,
     /// True if audit events are logged regardless of the filter.
     keeps_audit: bool,
 }
@@ -110,7 +113,11 @@ pub fn filter(level: &str) -> Result<EnvFilter, Error> {
 
 /// Builds the rules for a filter at startup. Audit events are kept unless the filter names their target.
 fn rules(level: &str) -> Result<FilterRules, Error> {
-    Ok(FilterRules { filter: filter(level)?, keeps_audit: !level.contains(AUDIT_TARGET) })
+    Ok(FilterRules {
+        filter: filter(level)?,
+        has_spans: level.contains('['),
+        keeps_audit: !level.contains(AUDIT_TARGET),
+    })
 }
 
 /// Builds the rules for a filter that replaces another one: audit events that are logged stay logged.
@@ -236,22 +243,37 @@ impl<S: Subscriber> Filter<S> for ReplaceableFilter {
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        Filter::on_new_span(&self.0.rules.load().filter, attributes, id, context);
+        let rules = self.0.rules.load();
+        if rules.has_spans {
+            Filter::on_new_span(&rules.filter, attributes, id, context);
+        }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        Filter::on_record(&self.0.rules.load().filter, id, values, context);
+        let rules = self.0.rules.load();
+        if rules.has_spans {
+            Filter::on_record(&rules.filter, id, values, context);
+        }
     }
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        Filter::on_enter(&self.0.rules.load().filter, id, context);
+        let rules = self.0.rules.load();
+        if rules.has_spans {
+            Filter::on_enter(&rules.filter, id, context);
+        }
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        Filter::on_exit(&self.0.rules.load().filter, id, context);
+        let rules = self.0.rules.load();
+        if rules.has_spans {
+            Filter::on_exit(&rules.filter, id, context);
+        }
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        Filter::on_close(&self.0.rules.load().filter, id, context);
+        let rules = self.0.rules.load();
+        if rules.has_spans {
+            Filter::on_close(&rules.filter, id, context);
+        }
     }
 }

@@ -143,3 +143,37 @@ async fn documentation_alert_rules_pass_prometheus_own_checks_and_fire_when_they
         assert!(output.status.success(), "{}", text(&output));
     }
 }
+
+/// All Rust code below these folders.
+fn sources(folders: &[&str]) -> String {
+    let mut folders: Vec<_> =
+        folders.iter().map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).collect();
+    let mut code = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                code.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    code
+}
+
+#[test]
+fn documentation_of_threats_names_tests_that_exist() {
+    let (page, code) = (read("docs/SECURITY.md"), sources(&["src", "crates", "tests"]));
+    let model = page.split_once("## Threat model").expect("the section exists").1;
+    let rows = model.lines().filter(|line| line.starts_with("| ") && line.matches('_').count() > 2);
+    let mut names = BTreeSet::new();
+    for row in rows {
+        let last = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        names.extend(last.split('`').skip(1).step_by(2).filter(|name| !name.contains(' ')));
+    }
+    assert!(names.len() > 30, "{names:?}");
+    for name in names.iter().filter(|name| !name.contains(['/', '.'])) {
+        assert!(code.contains(&format!("fn {name}()")), "there is no test {name}");
+    }
+}

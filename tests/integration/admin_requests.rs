@@ -1,8 +1,11 @@
 //! Requests to the admin port that a web page or a confused proxy could make, over raw sockets.
 
-use std::process::{Child, Command};
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+};
 
-use leadsd_testkit::Dev;
+use leadsd_testkit::{Dev, Process};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -172,13 +175,15 @@ async fn core_files_are_disabled_and_the_figures_of_the_process_are_readable() {
         let environment = std::fs::metadata(format!("/proc/{}/environ", dev.process.child.id()));
         assert_eq!(environment.unwrap().uid(), 0);
     }
-    let mut command = Command::new(LEADSD);
     let free = leadsd_testkit::FREE;
+    let mut command = Command::new(LEADSD);
     command.args(["dev", "--allow-debugging", "--grpc", free, "--admin", free]);
-    let allowed = leadsd_testkit::Process::start(
-        command.args(["--hubspot", free, "--vault", free]).stdout(std::process::Stdio::null()),
-    );
-    allowed.logged("admin.address").await;
+    command.args(["--hubspot", free, "--vault", free]).stdout(Stdio::piped());
+    let mut allowed = Process::start(&mut command);
+    // It prints after its start.
+    let printed = BufReader::new(allowed.child.stdout.take().unwrap());
+    let line = tokio::task::spawn_blocking(move || printed.lines().next());
+    assert!(tokio::time::timeout(PATIENCE, line).await.unwrap().unwrap().is_some());
     let own = std::fs::read_to_string("/proc/self/limits").unwrap();
     let own = own.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(Some(core_limit(&allowed.child).as_str()), own.split_whitespace().nth(4));

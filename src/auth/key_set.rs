@@ -9,6 +9,7 @@ use serde_json::Value;
 use tracing::warn;
 
 use super::refreshing::LoadError;
+use leadsd_base::net::json_size;
 
 /// Maximum number of keys per set.
 const MAX_KEYS: usize = 100;
@@ -45,6 +46,10 @@ impl KeySet {
         #[derive(Deserialize)]
         struct Set {
             keys: Vec<Value>,
+        }
+        if !json_size::has_at_most(bytes, json_size::MAX_VALUES) {
+            let text = format!("the key set has more than {} values", json_size::MAX_VALUES);
+            return Err(LoadError(text));
         }
         let set: Set = serde_json::from_slice(bytes)
             .map_err(|_| LoadError("not a JSON Web Key Set".to_owned()))?;

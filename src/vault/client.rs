@@ -18,6 +18,7 @@ use leadsd_base::{
     net::{
         body::{self, BodyError},
         http::{self, ClientBuilder, Identity, InvalidPem},
+        json_size,
     },
     secret::Secret,
 };
@@ -115,6 +116,10 @@ impl VaultClient {
             }
             BodyError::Broken(error) => Error::unreachable(&error),
         })?;
+        if !json_size::has_at_most(&body, json_size::MAX_VALUES) {
+            let text = format!("the response has more than {} values", json_size::MAX_VALUES);
+            return Err(Error::Unavailable(text));
+        }
         Ok(VaultResponse::new(status, body))
     }
 

@@ -33,6 +33,7 @@ mod fake_hubspot;
 mod golden;
 mod harness;
 mod hostile_clients;
+mod hostile_peers;
 mod hubspot_errors;
 mod hubspot_variants;
 mod incomplete_error_bodies;

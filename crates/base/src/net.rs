@@ -1,7 +1,8 @@
 //! Network building blocks shared by all clients.
 //!
 //! A client is built by [`http`], so that roots, timeouts and redirects are decided once. Its responses
-//! are read by [`body`], so that no peer decides how much memory they take. If there is no response,
+//! are read by [`body`] and their JSON is bounded by [`json_size`], so that no peer decides how much
+//! memory they take. If there is no response,
 //! [`connect_error`] classifies the cause by its remedy: the name, the port, the certificate.
 //!
 //! Nothing here knows what a request means, and nothing here retries.
@@ -9,3 +10,4 @@
 pub mod body;
 pub mod connect_error;
 pub mod http;
+pub mod json_size;

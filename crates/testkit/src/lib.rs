@@ -54,6 +54,7 @@
 mod app;
 mod chaos;
 mod host;
+mod hostile_http;
 pub mod http2;
 mod logs;
 mod peers;
@@ -64,6 +65,7 @@ pub use self::{
     app::{Builder, Launch, Launched, Peers, TestApp},
     chaos::{ChaosProxy, Direction},
     host::Host,
+    hostile_http::{ENDLESS, HostileBody, HostileHttp},
     logs::LogCapture,
     peers::{HttpPeer, silent_peer},
     process::{Dev, FREE, Process, send_signal},

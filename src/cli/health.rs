@@ -1,7 +1,7 @@
 //! `leadsd health`: checks the health of a running service over gRPC or at its admin port. It serves
 //! container images without a shell and exec probes, and needs no configuration.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use clap::Args as ClapArgs;
 use http::{Request, StatusCode, header::HOST};
@@ -108,14 +108,17 @@ async fn check_admin(address: &str) -> Result<(), Error> {
         http1::handshake(TokioIo::new(socket)).await.map_err(|error| failed(&error))?;
     let request = Request::get("/ready").header(HOST, address).body(Body::empty());
     let request = request.map_err(|_| Error::Address(address.to_owned()))?;
+    let mut response = pin!(sender.send_request(request));
     let response = select! {
         biased;
-        response = sender.send_request(request) => response.map_err(|error| failed(&error))?,
+        response = response.as_mut() => response,
         ended = connection => {
             ended.map_err(|error| failed(&error))?;
-            return Err(Error::Connect("the connection was closed".to_owned()));
+            // The server may close the connection with its response, which is then complete.
+            response.await
         }
     };
+    let response = response.map_err(|error| failed(&error))?;
     match response.status() {
         StatusCode::OK => Ok(()),
         StatusCode::SERVICE_UNAVAILABLE => Err(Error::NotServing("NOT_SERVING")),

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header::RETRY_AFTER};
 
 use crate::leads::{Error, Reason};
-use leadsd_quota::{Observation, ObservedLimit, RateLimited};
+use leadsd_quota::{Observation, ObservedLimit, RateLimited, RetryTime};
 
-/// Time for which a 429 without `Retry-After` blocks a bucket: the documented length of the window.
-const DEFAULT_BLOCK: Duration = Duration::from_secs(10);
+/// Window of a 429 that names none: the documented one.
+const DEFAULT_WINDOW: Duration = Duration::from_secs(10);
 
 const MAX: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-max");
 const REMAINING: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-remaining");
@@ -29,6 +29,8 @@ pub struct RateLimits {
     pub daily: Option<u64>,
     /// Calls left in the day.
     pub daily_remaining: Option<u64>,
+    /// True if the response says when to retry.
+    pub has_retry_after: bool,
 }
 
 // === impl RateLimits ===
@@ -43,6 +45,7 @@ impl RateLimits {
             interval_ms: number(INTERVAL),
             daily: number(DAILY),
             daily_remaining: number(DAILY_REMAINING),
+            has_retry_after: headers.contains_key(RETRY_AFTER),
         }
     }
 
@@ -56,45 +59,49 @@ impl RateLimits {
             },
             daily: self.daily,
             daily_remaining: self.daily_remaining,
-            rate_limited: error.and_then(rate_limited),
+            rate_limited: error.and_then(|error| self.rate_limited(error)),
         }
     }
-}
 
-/// The limit of HubSpot that rejected the request; `None` if the error has another cause.
-fn rate_limited(error: &Error) -> Option<RateLimited> {
-    match error.reason() {
-        Reason::RateLimited => {
-            Some(RateLimited::Bucket(error.retry_after().unwrap_or(DEFAULT_BLOCK)))
+    /// The limit of HubSpot that rejected the request; `None` if the error has another cause.
+    fn rate_limited(&self, error: &Error) -> Option<RateLimited> {
+        match error.reason() {
+            Reason::RateLimited => {
+                let wait = error.retry_after().unwrap_or(DEFAULT_WINDOW);
+                let is_stated = self.has_retry_after;
+                let retry =
+                    if is_stated { RetryTime::Stated(wait) } else { RetryTime::Window(wait) };
+                Some(RateLimited::Bucket(retry))
+            }
+            Reason::DailyLimitReached => Some(RateLimited::Daily),
+            Reason::InvalidRequest
+            | Reason::UnknownPortal
+            | Reason::InvalidPageToken
+            | Reason::SearchWindowExceeded
+            | Reason::RequestIdReused
+            | Reason::LeadNotFound
+            | Reason::ValidationFailed
+            | Reason::AlreadyExists
+            | Reason::Conflict
+            | Reason::MissingScopes
+            | Reason::UpstreamForbidden
+            | Reason::CredentialUnavailable
+            | Reason::CredentialRejected
+            | Reason::Overloaded
+            | Reason::AccountLocked
+            | Reason::AccountMigrating
+            | Reason::UpstreamUnavailable
+            | Reason::UpstreamInvalidResponse
+            | Reason::ResponseTooLarge
+            | Reason::DeadlineExceeded
+            | Reason::WriteOutcomeUnknown
+            | Reason::BatchRejected
+            | Reason::Internal
+            | Reason::RequestTooLarge
+            | Reason::Unauthenticated
+            | Reason::CallerForbidden
+            | Reason::AuthenticationUnavailable
+            | Reason::Unimplemented => None,
         }
-        Reason::DailyLimitReached => Some(RateLimited::Daily),
-        Reason::InvalidRequest
-        | Reason::UnknownPortal
-        | Reason::InvalidPageToken
-        | Reason::SearchWindowExceeded
-        | Reason::RequestIdReused
-        | Reason::LeadNotFound
-        | Reason::ValidationFailed
-        | Reason::AlreadyExists
-        | Reason::Conflict
-        | Reason::MissingScopes
-        | Reason::UpstreamForbidden
-        | Reason::CredentialUnavailable
-        | Reason::CredentialRejected
-        | Reason::Overloaded
-        | Reason::AccountLocked
-        | Reason::AccountMigrating
-        | Reason::UpstreamUnavailable
-        | Reason::UpstreamInvalidResponse
-        | Reason::ResponseTooLarge
-        | Reason::DeadlineExceeded
-        | Reason::WriteOutcomeUnknown
-        | Reason::BatchRejected
-        | Reason::Internal
-        | Reason::RequestTooLarge
-        | Reason::Unauthenticated
-        | Reason::CallerForbidden
-        | Reason::AuthenticationUnavailable
-        | Reason::Unimplemented => None,
     }
 }

@@ -285,6 +285,10 @@ impl From<Rejected> for Error {
                     "no permit of HubSpot's {bucket} limit is available before the deadline; retry later or extend it"
                 ),
             ),
+            leadsd_quota::Reason::ShortDeadline => {
+                let text = "the deadline leaves less time than HubSpot usually takes to respond; extend it";
+                return Self::new(Reason::DeadlineExceeded, text);
+            }
             leadsd_quota::Reason::QueueFull => (
                 Reason::Overloaded,
                 format!(

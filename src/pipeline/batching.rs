@@ -82,7 +82,7 @@ impl<L: Layer> Batching<L> {
 
     /// A permit, if one is free: then the request is sent at once, individually.
     fn free_permit(&self, ctx: &CallContext) -> Result<Option<Permit>, Error> {
-        Ok(self.account.try_acquire(BucketName::Burst, &ctx.requester)?)
+        Ok(self.account.try_acquire(BucketName::Burst, &ctx.requester, ctx.permit_deadline())?)
     }
 
     #[expect(clippy::manual_async_fn, reason = "an async function stores its arguments twice")]

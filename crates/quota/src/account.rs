@@ -9,7 +9,6 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use leadsd_base::{task::Task, time::WallClock};
@@ -28,7 +27,7 @@ use crate::{
     limiter::{Limiter, Next},
     observation::{Baseline, Observation},
     permit::{Issuer, Permit},
-    rejected::{Reason, Rejected},
+    rejected::Rejected,
     replica_lease::Demand,
     requester::Requester,
     settings::Settings,
@@ -39,10 +38,6 @@ use crate::{
 
 /// Buckets that replicas share through the ledger. HubSpot announces the rest of the day to each of them.
 pub(crate) const SHARED_BUCKETS: [BucketName; 2] = [BucketName::Burst, BucketName::Search];
-
-/// Minimum [`Rejected::retry_after`] of a request that waited until its deadline. An estimate near zero
-/// has just proved wrong.
-const MIN_RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// The quota of one portal.
 pub struct Account {
@@ -118,14 +113,16 @@ impl Account {
         }
     }
 
-    /// Acquires a permit if one is free and no request waits for it.
+    /// Acquires a permit if one is free and no request waits for it. A request whose deadline leaves less
+    /// time than HubSpot usually takes is rejected.
     pub fn try_acquire(
         self: &Arc<Self>,
         bucket: BucketName,
         requester: &Requester,
+        deadline: Instant,
     ) -> Result<Option<Permit>, Rejected> {
         let now = self.now();
-        let slot = self.state.lock().try_take(bucket, requester, now)?;
+        let slot = self.state.lock().try_take(bucket, requester, deadline, now)?;
         Ok(slot.map(|slot| self.issue(bucket, slot)))
     }
 
@@ -137,7 +134,7 @@ impl Account {
         requester: &Requester,
         deadline: Instant,
     ) -> Result<Permit, Rejected> {
-        if let Some(permit) = self.try_acquire(bucket, requester)? {
+        if let Some(permit) = self.try_acquire(bucket, requester, deadline)? {
             return Ok(permit);
         }
         let (sender, receiver) = oneshot::channel();
@@ -165,7 +162,7 @@ impl Account {
     pub fn check_deadline(&self, bucket: BucketName, deadline: Instant) -> Result<(), Rejected> {
         let now = self.now();
         let mut state = self.state.lock();
-        state.check_daily(now.wall)?;
+        state.check_daily(now)?;
         state.limiter(bucket).check_deadline(deadline, now.instant)
     }
 
@@ -215,13 +212,16 @@ impl Account {
                     QueueStep::Next(Next::Batch(slot, waiting)) => {
                         round.batches.push((self.issue(bucket, slot), waiting));
                     }
+                    QueueStep::Next(Next::Late(waiting, rejected)) => {
+                        round.rejected.push((waiting, rejected));
+                    }
                     QueueStep::Next(Next::At(wake)) => {
                         round.wake = Some(round.wake.map_or(wake, |known| known.min(wake)));
                         break;
                     }
                     QueueStep::Next(Next::OnEvent) => break,
-                    QueueStep::Exhausted(all, rejected) => {
-                        round.rejected.extend(all.into_iter().map(|one| (one, rejected)));
+                    QueueStep::Exhausted(rejected) => {
+                        round.rejected.extend(rejected);
                         break;
                     }
                 }
@@ -276,7 +276,7 @@ impl Account {
     ) -> Result<QueueEntry, Rejected> {
         let now = self.now();
         let mut state = self.state.lock();
-        state.check_daily(now.wall)?;
+        state.check_daily(now)?;
         let limiter = state.limiter(bucket);
         let (key, removed) =
             limiter.enqueue(requester, waiting, deadline, self.max_queue, now.instant)?;
@@ -321,10 +321,11 @@ impl Issuer for Account {
     fn finish(&self, bucket: BucketName, slot: u64, response: Option<(Observation, Baseline)>) {
         let now = self.now();
         let mut state = self.state.lock();
+        let has_response = response.is_some();
         if let Some(response) = response {
             state.observe(bucket, slot, response, now);
         }
-        state.finish(bucket, slot, now.instant);
+        state.finish(bucket, slot, has_response, now.instant);
         self.wake_queue(state.limiter(bucket));
         drop(state);
         self.notify_ledger(bucket);
@@ -332,7 +333,7 @@ impl Issuer for Account {
 
     fn release_unused(&self, bucket: BucketName, slot: u64) {
         let mut state = self.state.lock();
-        state.release(bucket, slot);
+        state.release(bucket, slot, Instant::now());
         self.wake_queue(state.limiter(bucket));
         drop(state);
         self.notify_ledger(bucket);
@@ -356,9 +357,7 @@ impl QueueEntry {
     /// Cancels a request whose deadline has passed, and returns its error.
     pub fn deadline_error(&self) -> Rejected {
         let mut state = self.account.state.lock();
-        let wait = state.limiter(self.bucket).expire_request(self.key, Instant::now());
-        let retry_after = wait.max(MIN_RETRY_AFTER);
-        Rejected { bucket: self.bucket, reason: Reason::Deadline, retry_after }
+        state.limiter(self.bucket).expire_request(self.key, Instant::now())
     }
 }
 

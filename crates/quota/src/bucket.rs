@@ -5,6 +5,7 @@
 //! deadlines are the limiter's.
 
 mod exchange;
+mod feedback;
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -12,8 +13,8 @@ use tokio::time::Instant;
 
 use crate::{
     external_usage::{ExternalUsage, OwnUsage},
+    learned_limit::LearnedLimit,
     ledger::LedgerConfig,
-    observation::{Baseline, ObservedLimit},
     remote_usage::RemoteUsage,
     replica_lease::{ALMOST_NOW, LimitParameters, ReplicaLease},
     spacing::Spacing,
@@ -49,13 +50,21 @@ pub(crate) struct Bucket {
     size: u64,
     /// The longest window first. All have the same slots.
     windows: Vec<Window>,
+    /// Limits of the windows as learned from 429s.
+    learned: [LearnedLimit; 2],
+    /// True if HubSpot announces the limit.
+    is_announced: bool,
     closed_until: Option<Instant>,
     /// Other clients, if replicas do not share the limit.
     external: ExternalUsage,
+    /// Calls of other replicas in each window by the ledger's last response.
+    calls_of_others: [u64; 2],
     /// Other replicas and clients, if replicas share the limit.
     remote: Option<RemoteUsage>,
     usage: Usage,
     spacing: Spacing,
+    /// True while requests of several callers wait, so that slots are spaced evenly.
+    is_awaited: bool,
     /// Permits of the ledger, if replicas share the limit.
     lease: Option<ReplicaLease>,
 }
@@ -79,11 +88,15 @@ impl Bucket {
         Self {
             size: size.max(1),
             windows,
+            learned: Default::default(),
+            is_announced: false,
             closed_until: None,
             external: ExternalUsage::default(),
+            calls_of_others: [0; 2],
             remote: None,
             usage: Usage::default(),
             spacing: Spacing::default(),
+            is_awaited: false,
             lease: None,
         }
     }
@@ -106,9 +119,9 @@ impl Bucket {
         self.lease.as_ref().is_some_and(waits)
     }
 
-    /// Calls allowed in the window.
+    /// Calls allowed in the window, as announced, learned or configured.
     pub(crate) fn size(&self) -> u64 {
-        self.size
+        self.learned[0].limit(self.size)
     }
 
     /// Length of the window.
@@ -118,7 +131,7 @@ impl Bucket {
 
     /// Calls in the window, of this replica and of others.
     pub(crate) fn used(&self, now: Instant) -> u64 {
-        self.own_calls().saturating_add(self.other_calls(now)).min(self.size)
+        self.own_calls().saturating_add(self.other_calls(now)).min(self.size())
     }
 
     /// Time until which a 429 keeps the limit closed.
@@ -129,6 +142,11 @@ impl Bucket {
     /// Callers of the slots in the window.
     pub(crate) fn usage(&self) -> &Usage {
         &self.usage
+    }
+
+    /// Sets whether requests of several callers wait for a permit.
+    pub(crate) fn set_awaited(&mut self, is_awaited: bool) {
+        self.is_awaited = is_awaited;
     }
 
     /// Estimated time of the permit after `ahead` others.
@@ -170,6 +188,7 @@ impl Bucket {
         for window in &mut self.windows {
             slot = window.take();
         }
+        self.on_used();
         self.external.take(slot);
         self.usage.record(slot, users);
         if let Some(lease) = self.lease.as_mut() {
@@ -187,17 +206,19 @@ impl Bucket {
         }
     }
 
-    /// Records that the call of a slot ended.
-    pub(crate) fn finish(&mut self, slot: u64, now: Instant) {
-        self.external.finish(slot, self.window(), now);
+    /// Records that the call of a slot ended, and returns how long it took.
+    pub(crate) fn finish(&mut self, slot: u64, now: Instant) -> Option<Duration> {
+        let sent = self.external.finish(slot, self.window(), now);
         self.windows.iter_mut().for_each(|window| window.finish(slot, now));
         if let Some(lease) = self.lease.as_mut() {
             lease.mark_changed(slot);
         }
+        sent.map(|sent| now.saturating_duration_since(sent))
     }
 
     /// Records that a slot was not used.
-    pub(crate) fn release(&mut self, slot: u64) {
+    pub(crate) fn release(&mut self, slot: u64, now: Instant) {
+        self.spacing.release(self.gap(now));
         self.external.release(slot);
         self.windows.iter_mut().for_each(|window| window.release(slot));
         self.usage.remove(slot);
@@ -209,74 +230,13 @@ impl Bucket {
     /// Removes slots that have left the window.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.windows.iter_mut().for_each(|window| window.expire(now));
+        self.raise_learned(now);
         let first = self.windows[0].first();
         self.usage.expire(first);
         if let Some(lease) = self.lease.as_mut() {
             lease.expire(now);
             lease.forget_before(first);
         }
-    }
-
-    /// Calls that HubSpot may have counted when a call is sent now.
-    pub(crate) fn baseline(&self) -> Baseline {
-        match &self.lease {
-            Some(lease) if lease.is_live() => Baseline { in_ledger: true, oldest: lease.oldest() },
-            Some(_) | None => Baseline { in_ledger: false, oldest: self.windows[0].first() },
-        }
-    }
-
-    /// Applies the limit in a response to the call of `slot`. The slots since `baseline` are the most
-    /// that HubSpot can have counted as own calls.
-    pub(crate) fn observe(
-        &mut self,
-        limit: ObservedLimit,
-        slot: u64,
-        baseline: Baseline,
-        now: Instant,
-    ) {
-        let parameters = self.parameters(now);
-        let limit = ObservedLimit {
-            size: limit.size.filter(|size| (1..=MAX_SIZE).contains(size)),
-            window: limit.window.filter(|window| WINDOWS.contains(window)),
-            remaining: limit.remaining,
-        };
-        if let Some(lease) = self.lease.as_mut().filter(|lease| lease.is_live()) {
-            // The ledger knows the calls of other replicas, and announces the limit to all of them.
-            if baseline.in_ledger {
-                lease.observe(limit, baseline.oldest, parameters);
-            }
-            return;
-        }
-        if let Some(size) = limit.size {
-            self.size = size;
-            self.external.on_limit_change(size);
-        }
-        if let Some(window) = limit.window {
-            self.windows[0].set_length(window);
-        }
-        if let Some(remaining) = limit.remaining.filter(|_| !baseline.in_ledger) {
-            let used = self.size.saturating_sub(remaining);
-            let own = self.windows[0].next().saturating_sub(baseline.oldest);
-            self.external.observe(used, own, slot, self.window(), now);
-            // The ledger's last report is an upper bound; more than that is news.
-            let others = used.saturating_sub(own);
-            if self.lease.is_some() && others > self.other_calls(now) {
-                self.remote = Some(RemoteUsage::counted(others, now));
-            }
-        }
-    }
-
-    /// Closes the limit after a 429.
-    pub(crate) fn close(&mut self, until: Instant, now: Instant) {
-        self.external.on_429(self.own_usage(), until, now);
-        self.close_until(until);
-        if let Some(lease) = self.lease.as_mut() {
-            lease.close(until);
-        }
-    }
-
-    fn close_until(&mut self, until: Instant) {
-        self.closed_until = Some(self.closed_until.map_or(until, |known| known.max(until)));
     }
 
     /// Time at which the windows and the spacing allow the permit after `ahead` others.
@@ -297,7 +257,9 @@ impl Bucket {
             window: self.window(),
             paced: self.is_paced(),
             transit: [0, self.windows.len() - 1].map(|index| self.windows[index].transit()),
-            spread: self.spacing.is_on(now),
+            spread: self.spacing.is_on(now)
+                || self.learned() != [None; 2]
+                || self.is_awaited && self.lease.as_ref().is_some_and(|lease| lease.is_scarce),
         }
     }
 
@@ -314,7 +276,7 @@ impl Bucket {
     }
 
     fn own_usage(&self) -> OwnUsage {
-        OwnUsage { size: self.size, window: self.window(), used: self.own_calls() }
+        OwnUsage { size: self.size(), window: self.window(), used: self.own_calls() }
     }
 
     /// True if a tenth of the limit holds for each second. Responses announce such limits only, so that
@@ -330,35 +292,44 @@ impl Bucket {
 
     /// True if slots are spaced evenly.
     fn is_spaced(&self, now: Instant) -> bool {
-        self.spacing.is_on(now)
-            || (self.is_alone() && self.external.should_spread(self.own_usage(), now))
+        // Calls that are sent together would all be rejected by a limit that is not known.
+        if self.spacing.is_on(now) || self.learned() != [None; 2] {
+            return true;
+        }
+        // Other clients that are known to be active are left their part, which grows by the second.
+        if self.is_alone() && self.external.is_active(now) {
+            return self.external.should_spread(self.own_usage(), now);
+        }
+        self.is_awaited
     }
 
     /// Maximum number of own calls in the longest window, if replicas share the limit. Without the
     /// ledger it can be 0 until calls of other replicas leave the window.
     fn own_part(&self, lease: &ReplicaLease, now: Instant) -> u64 {
+        let size = self.size();
         if lease.is_live() {
-            return self.size;
+            return size;
         }
         let replicas = u64::from(lease.replicas());
         let own = self.own_calls();
-        let rest = self.size.saturating_sub(self.other_calls(now));
-        let part = own + rest.saturating_sub(own) / replicas;
+        let rest = size.saturating_sub(self.other_calls(now));
+        // Others may have used some of the own part.
+        let part = rest.min(own + rest.saturating_sub(own) / replicas);
         // One less: it may be in flight while replicas come back to the ledger one by one.
-        part.min((self.size / replicas).saturating_sub(1).max(1))
+        part.min((size / replicas).saturating_sub(1).max(1))
     }
 
     /// Maximum number of own calls in each window.
     fn window_limits(&self, now: Instant) -> impl Iterator<Item = usize> {
         let limits = match &self.lease {
             None if self.is_paced() => {
-                let (own, per_second) = (self.own_usage(), self.size / SECONDS_OF_LIMIT);
+                let (own, per_second) = (self.own_usage(), self.size() / SECONDS_OF_LIMIT);
                 [
                     self.external.allowance(own, now),
                     self.external.allowance_per_second(own, per_second, now),
                 ]
             }
-            None => [self.size; 2],
+            None => [self.size(); 2],
             Some(lease) => {
                 let part = self.own_part(lease, now);
                 let in_second = match (self.is_paced(), lease.is_live()) {
@@ -370,11 +341,13 @@ impl Bucket {
                 [part, in_second]
             }
         };
-        limits.into_iter().map(|limit| usize::try_from(limit).unwrap_or(usize::MAX).max(1))
+        let learned = &self.learned;
+        let limits = limits.into_iter().zip(learned).map(|(limit, learned)| learned.limit(limit));
+        limits.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX).max(1))
     }
 
     /// Time between two slots that are spaced evenly.
-    fn gap(&self, now: Instant) -> Duration {
+    pub(crate) fn gap(&self, now: Instant) -> Duration {
         let in_second = self.window_limits(now).nth(self.windows.len() - 1).unwrap_or(1);
         SECOND / u32::try_from(in_second).unwrap_or(u32::MAX).max(1)
     }

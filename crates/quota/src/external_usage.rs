@@ -104,9 +104,14 @@ impl ExternalUsage {
         self.remove(slot);
     }
 
-    /// Records that the call of a slot ended.
-    pub(crate) fn finish(&mut self, slot: u64, window: Duration, now: Instant) {
-        let Some(sent) = self.remove(slot) else { return };
+    /// Records that HubSpot rejected the call of a slot with a 429, and so does not count it.
+    pub(crate) fn reject(&mut self, slot: u64) {
+        self.has_finished |= self.remove(slot).is_some();
+    }
+
+    /// Records that the call of a slot ended. Returns when it was sent.
+    pub(crate) fn finish(&mut self, slot: u64, window: Duration, now: Instant) -> Option<Instant> {
+        let sent = self.remove(slot)?;
         self.has_finished = true;
         let arrived = arrival(sent, now);
         let place = self.arrivals.partition_point(|other| *other <= arrived);
@@ -114,6 +119,7 @@ impl ExternalUsage {
         while self.arrivals.front().is_some_and(|first| *first + window * 2 <= now) {
             self.arrivals.pop_front();
         }
+        Some(sent)
     }
 
     /// Records that the response to the call of a slot announces `used` calls in the window. At most `own`
@@ -204,8 +210,8 @@ impl ExternalUsage {
     /// True if the next call has to wait for a response. Since the last observation others are assumed to
     /// have made calls in proportion to their part, as this replica has.
     pub(crate) fn must_wait(&self, own: OwnUsage, now: Instant) -> bool {
-        if self.has_finished && !self.is_active(now) {
-            return false;
+        if !self.is_active(now) {
+            return !self.has_finished && self.is_first_awaited(now);
         }
         let since = self.observed_slot.map_or(0, |slot| slot + 1);
         // A call that takes long is not waited for.
@@ -214,6 +220,9 @@ impl ExternalUsage {
             self.in_flight.range(since..).filter(|(_, sent)| is_soon(sent)).count() as u64;
         let Some(observed) = &self.observed else { return unheard > 0 };
         let left = self.left(own, now);
+        if self.is_far(own, left, unheard, now.saturating_duration_since(observed.at)) {
+            return false;
+        }
         let holds = if left < 2 { STALE } else { (observed.latency * 2).clamp(FRESH, STALE) };
         if now >= observed.at + holds {
             return unheard > 0;
@@ -223,6 +232,29 @@ impl ExternalUsage {
         }
         let all = self.calls(own.window, now) + own.used;
         (unheard + 1) * all > left * own.used
+    }
+
+    /// True if the limit is far: `left` calls were left this long ago, and the limit holds even if other
+    /// clients have made as many calls since as HubSpot allows, and each of them has sixteen times as many
+    /// in flight as this replica.
+    fn is_far(&self, own: OwnUsage, left: u64, unheard: u64, since: Duration) -> bool {
+        let seconds = own.window.as_secs().max(1);
+        let since_then = (own.size / seconds).saturating_mul(since.as_secs() + 1);
+        left.saturating_sub(since_then) / MAX_CLIENTS / MAX_CLIENTS > unheard
+    }
+
+    /// True if the first response of all can still come soon. A call that has been out for longer does not
+    /// hold up the others: the limits hold without it.
+    fn is_first_awaited(&self, now: Instant) -> bool {
+        let is_late = self.sent.first().is_some_and(|(sent, _)| now >= *sent + STALE);
+        !self.in_flight.is_empty() && !is_late
+    }
+
+    /// Estimated number of own calls in the window when the call of a slot arrived whose response came now,
+    /// itself included. `None` if it was not sent.
+    pub(crate) fn counted_with(&self, slot: u64, window: Duration, now: Instant) -> Option<u64> {
+        let sent = self.in_flight.get(&slot).copied().flatten()?;
+        Some(self.counted(sent, window, now))
     }
 
     /// Removes a slot from those in flight. Returns when it was sent.

@@ -93,6 +93,8 @@ pub struct ExchangeRequest {
     pub slots: Vec<SlotReport>,
     /// The last announcement of HubSpot that the ledger does not know.
     pub observed: Option<LedgerObservation>,
+    /// Limits of the window and of the second as learned from 429s, if that is news.
+    pub learned: Option<[Option<u64>; 2]>,
     /// Duration for which a 429 closes the limit.
     pub close: Option<Duration>,
     /// True if the replica keeps to its own part and takes no permits. The ledger reserves that part.
@@ -135,16 +137,22 @@ pub struct Grant {
     pub next: LedgerInstant,
     /// Calls in the window, of all replicas and of other clients.
     pub used: u64,
+    /// Calls of all replicas in the second.
+    pub used_in_second: u64,
     /// Calls of all replicas that leave the window in each tenth of it from now on.
     pub leaving: [u32; TENTHS],
     /// Calls allowed in the window.
     pub size: u64,
     /// Length of the window.
     pub window: Duration,
+    /// Limits of the window and of the second as learned from 429s.
+    pub learned: [Option<u64>; 2],
     /// Duration for which a 429 closes the limit, from the time of the response.
     pub closed: Duration,
     /// Replicas that use this limit.
     pub replicas: u32,
+    /// Other replicas that take permits from the ledger now.
+    pub live_others: u32,
     /// Permits that were granted before the oldest that still counts.
     pub oldest: u64,
     /// True if the ledger is new, so that not all replicas may have reported to it. It grants nothing.

@@ -75,8 +75,8 @@
 //!
 //! Each uses only modules below it: `quota`; `driver` (tasks); `ledger_sync`; `account` (mutex); `limiter`
 //! (bucket and queue); `queue` with `fair_shares`; `bucket` with `window`, `spacing`, `usage`,
-//! `external_usage` (other clients), `replica_lease` and `remote_usage` (other replicas); `daily`;
-//! `waiting`, `group`, `permit`; `ledger` (port); plain types. Below `account` everything is a pure state
+//! `learned_limit` (429s), `external_usage` (other clients), `replica_lease` and `remote_usage` (other replicas); `daily`;
+//! `latency`, `retry_spread`, `waiting`, `group`, `permit`; `ledger` (port); plain types. Below `account` everything is a pure state
 //! machine: it neither waits nor reads a clock.
 
 mod account;
@@ -88,6 +88,8 @@ mod driver;
 mod external_usage;
 mod fair_shares;
 mod group;
+mod latency;
+mod learned_limit;
 mod ledger;
 mod ledger_sync;
 mod limiter;
@@ -100,6 +102,7 @@ mod rejected;
 mod remote_usage;
 mod replica_lease;
 mod requester;
+mod retry_spread;
 mod settings;
 mod snapshot;
 mod spacing;
@@ -122,7 +125,7 @@ pub use ledger::{
     ExchangeRequest, Grant, Ledger, LedgerConfig, LedgerInstant, LedgerObservation, LimitKey,
     SlotReport, TENTHS, Unavailable,
 };
-pub use observation::{Observation, ObservedLimit, RateLimited};
+pub use observation::{Observation, ObservedLimit, RateLimited, RetryTime};
 pub use permit::Permit;
 pub use quota::Quota;
 pub use rejected::{Reason, Rejected};

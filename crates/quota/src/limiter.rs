@@ -8,13 +8,22 @@ use crate::{
     bucket::Bucket,
     bucket_name::BucketName,
     fair_shares::QueueKey,
-    queue::Queue,
+    latency::UsualLatency,
+    queue::{Popped, Queue},
     rejected::{Reason, Rejected},
-    requester::{Caller, Requester},
+    requester::{Caller, Priority, Requester},
+    retry_spread::RetrySpread,
     snapshot::{BucketCounters, BucketSnapshot, CallerSnapshot, LedgerSnapshot},
     usage::Users,
     waiting::Waiting,
 };
+
+/// Minimum [`Rejected::retry_after`] of a request that waited until its deadline. An estimate near zero
+/// has just proved wrong.
+const MIN_RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Time for which permits are spread after several callers, or bulk requests, have waited: a window.
+const CONTENDED: Duration = Duration::from_secs(10);
 
 /// A bucket and the requests that wait for it.
 #[derive(Debug)]
@@ -23,6 +32,10 @@ pub(crate) struct Limiter {
     pub(crate) bucket: Bucket,
     pub(crate) queue: Queue,
     pub(crate) counts: BucketCounters,
+    /// Time until which the permits of queued requests are spread.
+    contended_until: Option<Instant>,
+    latency: UsualLatency,
+    retries: RetrySpread,
 }
 
 /// Permits that a limiter offers to its queue.
@@ -30,6 +43,8 @@ pub(crate) struct Limiter {
 pub(crate) enum Next {
     /// A slot that is acquired for these requests.
     Batch(u64, Vec<Waiting>),
+    /// A request that has no time left for a response.
+    Late(Waiting, Rejected),
     /// No permit before this time.
     At(Instant),
     /// No permit before an event: a new request, a released slot, or a response of the ledger.
@@ -44,18 +59,36 @@ impl Limiter {
         bucket: Bucket,
         weights: Arc<BTreeMap<String, u32>>,
     ) -> Self {
-        Self { name, bucket, queue: Queue::new(weights), counts: BucketCounters::default() }
+        Self {
+            name,
+            bucket,
+            queue: Queue::new(weights),
+            counts: BucketCounters::default(),
+            contended_until: None,
+            latency: UsualLatency::default(),
+            retries: RetrySpread::default(),
+        }
     }
 
-    /// Acquires a slot if one is free and no request waits for it.
-    pub(crate) fn try_take(&mut self, requester: &Requester, now: Instant) -> Option<u64> {
+    /// Acquires a slot if one is free and no request waits for it. Rejects a request whose deadline leaves
+    /// no time for a response.
+    pub(crate) fn try_take(
+        &mut self,
+        requester: &Requester,
+        deadline: Instant,
+        now: Instant,
+    ) -> Result<Option<u64>, Rejected> {
         self.bucket.expire(now);
+        self.bucket.set_awaited(self.is_contended(now));
         if !self.queue.is_empty() || self.bucket.next_check(now).is_some() {
-            return None;
+            return Ok(None);
+        }
+        if self.response_at(now) > deadline {
+            return Err(self.reject(Reason::ShortDeadline, now, now));
         }
         self.queue.serve_now(&requester.caller, requester.priority);
         self.counts.calls += 1;
-        Some(self.bucket.take(Users::Single(requester.caller.clone()), 1, now))
+        Ok(Some(self.bucket.take(Users::Single(requester.caller.clone()), 1, now)))
     }
 
     /// Queues a request that can be served before `deadline`. If the queue is full, a request of the
@@ -73,7 +106,11 @@ impl Limiter {
         let key = self.queue.shares().next_key(caller, *priority);
         self.check_position(key, waiting.group_id(), deadline, now)?;
         let removed = self.make_room(caller, max_queue, now)?;
-        self.queue.push(key, caller.clone(), waiting, now);
+        if *priority == Priority::Bulk || self.queue.len() > self.queue.shares().queued(caller) {
+            self.contended_until = Some(now + CONTENDED);
+        }
+        self.queue.push(key, caller.clone(), waiting, [now, deadline]);
+        self.bucket.set_awaited(self.is_contended(now));
         Ok((key, removed))
     }
 
@@ -90,13 +127,20 @@ impl Limiter {
     /// Acquires a slot for the requests that are served next.
     pub(crate) fn next(&mut self, now: Instant) -> Next {
         self.bucket.expire(now);
+        self.bucket.set_awaited(self.is_contended(now));
         if self.queue.is_empty() || self.bucket.waits_for_ledger() {
             return Next::OnEvent;
         }
         if let Some(check) = self.bucket.next_check(now) {
             return Next::At(check);
         }
-        let Some(batch) = self.queue.pop() else { return Next::OnEvent };
+        let batch = match self.queue.pop(self.response_at(now)) {
+            None => return Next::OnEvent,
+            Some(Popped::Late(waiting)) => {
+                return Next::Late(waiting, self.reject(Reason::ShortDeadline, now, now));
+            }
+            Some(Popped::Batch(batch)) => batch,
+        };
         let requests = batch.waiting.len();
         self.counts.calls += requests as u64;
         for since in &batch.since {
@@ -105,11 +149,37 @@ impl Limiter {
         Next::Batch(self.bucket.take(batch.users, requests, now), batch.waiting)
     }
 
+    /// Records that the call of a slot ended, with a response or without.
+    pub(crate) fn finish(&mut self, slot: u64, has_response: bool, now: Instant) {
+        let latency = self.bucket.finish(slot, now);
+        if let Some(latency) = latency.filter(|_| has_response) {
+            self.latency.observe(latency, now);
+        }
+    }
+
     /// Removes a request whose deadline has passed, with an estimate for the next try.
-    pub(crate) fn expire_request(&mut self, key: QueueKey, now: Instant) -> Duration {
+    pub(crate) fn expire_request(&mut self, key: QueueKey, now: Instant) -> Rejected {
         self.queue.cancel(key);
-        self.counts.deadline += 1;
-        self.wait_behind(self.queue.permits(), now)
+        let opens = self.bucket.opens(self.queue.permits(), now);
+        self.reject(Reason::Deadline, opens.max(now + MIN_RETRY_AFTER), now)
+    }
+
+    /// Rejects a request that may come back at `opens`, or later if others were rejected shortly before.
+    pub(crate) fn reject(&mut self, reason: Reason, opens: Instant, now: Instant) -> Rejected {
+        match reason {
+            Reason::Deadline | Reason::ShortDeadline => self.counts.deadline += 1,
+            Reason::QueueFull => self.counts.queue_full += 1,
+            // Counted for the daily limit.
+            Reason::Exhausted => {}
+        }
+        let jitter = self.jitter(now);
+        let retry_after = opens.saturating_duration_since(now) + jitter;
+        Rejected { bucket: self.name, reason, retry_after }
+    }
+
+    /// Time by which the retry of a rejected request is delayed.
+    pub(crate) fn jitter(&mut self, now: Instant) -> Duration {
+        self.retries.jitter(self.bucket.gap(now), rand::random(), now)
     }
 
     /// Read model of the bucket and its queue.
@@ -155,7 +225,7 @@ impl Limiter {
     ) -> Result<(), Rejected> {
         // Counting the permits before it visits the queue. That is not needed if it is in time even as the
         // last one.
-        if self.bucket.opens(self.queue.permits(), now) <= deadline {
+        if self.response_at(self.bucket.opens(self.queue.permits(), now)) <= deadline {
             return Ok(());
         }
         self.check_behind(self.queue.permits_before(key, group), deadline, now)
@@ -168,12 +238,11 @@ impl Limiter {
         now: Instant,
     ) -> Result<(), Rejected> {
         let opens = self.bucket.opens(ahead, now);
-        if opens <= deadline {
+        if self.response_at(opens) <= deadline {
             return Ok(());
         }
-        self.counts.deadline += 1;
-        let retry_after = opens.saturating_duration_since(now);
-        Err(Rejected { bucket: self.name, reason: Reason::Deadline, retry_after })
+        let reason = if opens > now { Reason::Deadline } else { Reason::ShortDeadline };
+        Err(self.reject(reason, opens, now))
     }
 
     /// Makes room in a full queue: removes a request of the caller with the most requests, or
@@ -187,14 +256,24 @@ impl Limiter {
         if self.queue.len() < max_queue {
             return Ok(None);
         }
-        self.counts.queue_full += 1;
-        let retry_after = self.wait_behind(self.queue.permits(), now);
-        let rejected = Rejected { bucket: self.name, reason: Reason::QueueFull, retry_after };
+        let opens = self.bucket.opens(self.queue.permits(), now);
+        let rejected = self.reject(Reason::QueueFull, opens, now);
         let own = self.queue.shares().queued(caller);
         match self.queue.cancel_of_longest(own + 1) {
             Some(waiting) => Ok(Some((waiting, rejected))),
             None => Err(rejected),
         }
+    }
+
+    /// True if requests wait and others than those of one interactive caller have waited lately. Only then is
+    /// there a caller that permits at the beginning of a second are taken from.
+    fn is_contended(&self, now: Instant) -> bool {
+        !self.queue.is_empty() && self.contended_until.is_some_and(|until| now < until)
+    }
+
+    /// Estimated time of the response to a request that is sent at `sent`.
+    fn response_at(&self, sent: Instant) -> Instant {
+        sent + self.latency.estimate(sent)
     }
 
     fn wait_behind(&self, ahead: usize, now: Instant) -> Duration {

@@ -29,10 +29,19 @@ pub struct ObservedLimit {
 /// The limit that HubSpot rejected a call for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RateLimited {
-    /// The limit of the permit's bucket, closed for this long.
-    Bucket(Duration),
+    /// The limit of the permit's bucket.
+    Bucket(RetryTime),
     /// The daily limit.
     Daily,
+}
+
+/// Time after which a call that was rejected with a 429 may be repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryTime {
+    /// HubSpot states the time.
+    Stated(Duration),
+    /// HubSpot states no time; its limit holds for a window of this length.
+    Window(Duration),
 }
 
 /// The oldest of this replica's slots that HubSpot could still count when a request was sent. With it

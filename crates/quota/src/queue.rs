@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::{
     fair_shares::{FairShares, QueueKey},
+    group::Group,
     requester::{Caller, Priority},
     usage::Users,
     waiting::Waiting,
@@ -33,6 +34,15 @@ pub(crate) struct Batch {
     pub(crate) since: Vec<Instant>,
 }
 
+/// Next requests of a queue.
+#[derive(Debug)]
+pub(crate) enum Popped {
+    /// Requests for one permit.
+    Batch(Batch),
+    /// A request whose deadline is too near for a response.
+    Late(Waiting),
+}
+
 /// The queue for one bucket.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -49,6 +59,7 @@ struct QueuedRequest {
     caller: Caller,
     waiting: Waiting,
     since: Instant,
+    deadline: Instant,
     /// Charge of the caller for this request.
     charge: u64,
 }
@@ -106,7 +117,13 @@ impl Queue {
     }
 
     /// Queues a request at the position that [`FairShares::next_key`] has returned.
-    pub(crate) fn push(&mut self, key: QueueKey, caller: Caller, waiting: Waiting, since: Instant) {
+    pub(crate) fn push(
+        &mut self,
+        key: QueueKey,
+        caller: Caller,
+        waiting: Waiting,
+        [since, deadline]: [Instant; 2],
+    ) {
         let max_batch = waiting.max_batch();
         let charge = self.shares.cost(&caller) / max_batch as u64;
         match waiting.group_id() {
@@ -119,7 +136,7 @@ impl Queue {
             }
         }
         self.shares.enqueue(key, &caller, charge);
-        self.entries.insert(key, QueuedRequest { caller, waiting, since, charge });
+        self.entries.insert(key, QueuedRequest { caller, waiting, since, deadline, charge });
     }
 
     /// Removes a cancelled request as if it had never been queued. `None` if it was dispatched before.
@@ -129,19 +146,20 @@ impl Queue {
         Some(entry.waiting)
     }
 
-    /// Removes the requests that the next permit is for.
-    pub(crate) fn pop(&mut self) -> Option<Batch> {
+    /// Removes the requests that the next permit is for: those whose responses come at `response`.
+    pub(crate) fn pop(&mut self, response: Instant) -> Option<Popped> {
         let head = self.head()?;
+        if self.entries.get(&head)?.deadline < response {
+            return self.cancel(head).map(Popped::Late);
+        }
         self.interactive_in_a_row = match head.priority {
             Priority::Interactive => self.interactive_in_a_row + 1,
             Priority::Bulk => 0,
         };
         self.shares.advance(head);
         let keys = match &self.entries.get(&head)?.waiting {
-            Waiting::Single(_) => return self.pop_single(head),
-            Waiting::Member(group, _) => {
-                self.batch_keys(head, group.id(), group.min_size(), group.max_size())
-            }
+            Waiting::Single(_) => return self.pop_single(head).map(Popped::Batch),
+            Waiting::Member(group, _) => self.batch_keys(head, &**group, response),
         };
         let mut users: Vec<BatchUser> = Vec::new();
         let (mut waiting, mut since) = (Vec::with_capacity(keys.len()), Vec::new());
@@ -163,7 +181,7 @@ impl Queue {
         }
         self.charge_rest(head.priority, &users, waiting.len());
         let users = users.into_iter().map(|user| (user.caller, user.requests));
-        Some(Batch { users: Users::Batch(users.collect()), waiting, since })
+        Some(Popped::Batch(Batch { users: Users::Batch(users.collect()), waiting, since }))
     }
 
     /// Removes and returns all requests.
@@ -222,7 +240,7 @@ impl Queue {
     }
 
     fn pop_single(&mut self, key: QueueKey) -> Option<Batch> {
-        let QueuedRequest { caller, waiting, since, charge: _ } = self.remove(key)?;
+        let QueuedRequest { caller, waiting, since, deadline: _, charge: _ } = self.remove(key)?;
         Some(Batch { users: Users::Single(caller), waiting: vec![waiting], since: vec![since] })
     }
 
@@ -254,20 +272,18 @@ impl Queue {
         Some(*first)
     }
 
-    /// The head and the members of its group that share its permit, in order of their positions.
-    fn batch_keys(
-        &self,
-        head: QueueKey,
-        group: u64,
-        min_size: usize,
-        max_size: usize,
-    ) -> Vec<QueueKey> {
-        let members = self.groups.get(&group);
-        if members.map_or(0, BTreeSet::len) < min_size {
+    /// The head and the members of its group that share its permit, in order of their positions. Members
+    /// that have no time for a response are left to their deadlines.
+    fn batch_keys(&self, head: QueueKey, group: &dyn Group, response: Instant) -> Vec<QueueKey> {
+        let members = self.groups.get(&group.id());
+        let has_time =
+            |key: &QueueKey| self.entries.get(key).is_some_and(|entry| entry.deadline >= response);
+        let others = members.into_iter().flatten().copied();
+        let others = others.filter(|key| *key != head && has_time(key));
+        let mut keys: Vec<QueueKey> = others.take(group.max_size().saturating_sub(1)).collect();
+        if keys.len() + 1 < group.min_size() {
             return vec![head];
         }
-        let others = members.into_iter().flatten().copied().filter(|key| *key != head);
-        let mut keys: Vec<QueueKey> = others.take(max_size.saturating_sub(1)).collect();
         keys.push(head);
         keys.sort_unstable();
         keys

@@ -11,7 +11,7 @@ pub struct Rejected {
     pub bucket: BucketName,
     /// Reason for the rejection.
     pub reason: Reason,
-    /// Estimated time until a permit can be acquired.
+    /// Estimated time until a permit can be acquired, with jitter if others were rejected shortly before.
     pub retry_after: Duration,
 }
 
@@ -20,6 +20,8 @@ pub struct Rejected {
 pub enum Reason {
     /// The permit would come after the deadline of the request.
     Deadline,
+    /// The deadline leaves less time than HubSpot usually takes to respond.
+    ShortDeadline,
     /// The queue is full.
     QueueFull,
     /// The calls of the day are exhausted.

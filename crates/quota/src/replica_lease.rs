@@ -29,7 +29,7 @@ pub(crate) use self::stock::ALMOST_NOW;
 
 /// Maximum number of permits per request. More would be missing at other replicas while they are in
 /// stock here.
-const MAX_WANTED: usize = 4;
+pub(crate) const MAX_WANTED: usize = 4;
 
 /// A wanted permit is used or returned within this time. Requests wait for it, so only a stall of the
 /// process takes longer.
@@ -76,11 +76,15 @@ pub(crate) struct ReplicaLease {
     stock: Stock,
     reports: Reports,
     observed: Option<LedgerObservation>,
+    /// Limits of the windows that were learned and are not reported yet.
+    pub(crate) learned: Option<[Option<u64>; 2]>,
     /// Time until which a 429 closes the limit, if that is not reported yet.
     close: Option<Instant>,
     /// Time until which a 429 closes the limit, while its report is in flight.
     closing: Option<Instant>,
     empty_grant: Option<EmptyGrant>,
+    /// True if the ledger granted fewer permits for now than requests waited for.
+    pub(crate) is_scarce: bool,
     /// Permits that were granted before the oldest that still counts, by the last response of the ledger.
     oldest: u64,
     replicas: u32,
@@ -106,9 +110,11 @@ impl ReplicaLease {
             stock: Stock::new(now),
             reports: Reports::default(),
             observed: None,
+            learned: None,
             close: None,
             closing: None,
             empty_grant: None,
+            is_scarce: false,
             oldest: 0,
             replicas: config.expected_replicas.max(1),
             activity: Activity::default(),
@@ -202,6 +208,11 @@ impl ReplicaLease {
         });
     }
 
+    /// Records limits of the windows that were learned from 429s.
+    pub(crate) fn learn(&mut self, caps: [Option<u64>; 2]) {
+        self.learned = Some(caps);
+    }
+
     /// Records a 429 that closes the limit until then.
     pub(crate) fn close(&mut self, until: Instant) {
         self.close = Some(self.close.map_or(until, |known| known.max(until)));
@@ -256,8 +267,10 @@ impl ReplicaLease {
             transit,
             slots,
             observed: self.observed.take(),
+            learned: self.learned.take(),
             close: self.closing.map(|until| until.saturating_duration_since(now)),
-            detached: !self.is_live(),
+            // A replica that starts has made no call yet.
+            detached: !self.is_live() && !self.is_starting(),
             leave,
         })
     }
@@ -283,13 +296,15 @@ impl ReplicaLease {
             self.reports.mark_all_changed();
             self.activity.exchanged = None;
         }
-        self.availability = self.availability.after_response(grant.warming, now);
+        self.availability = self.availability.after_response(grant.warming, grant.live_others, now);
         // A ledger that was unavailable may not know all replicas yet.
         let min_replicas = if self.is_live() { 1 } else { self.replicas };
         self.replicas = grant.replicas.max(min_replicas);
         self.oldest = grant.oldest;
         let next = offset.to_local(grant.next);
         self.stock.set_next(next);
+        let granted = grant.permits.iter().filter(|from| **from <= grant.now).count();
+        self.is_scarce = granted < request.want || self.is_scarce && request.want == 0;
         self.empty_grant = EmptyGrant::after(request, grant, next, now);
         for (number, (index, from)) in (request.first..).zip(grant.permits.iter().enumerate()) {
             let hold = if index < request.want { request.hold } else { request.spare_hold };
@@ -342,7 +357,10 @@ impl ReplicaLease {
         let asks = want + spare > 0 && !self.is_denied(want > 0, now);
         let heartbeat_due = is_active && self.activity.heartbeat(now) <= now;
         let joins = is_active && self.availability.is_disconnected();
-        let has_news = !self.reports.is_empty() || self.observed.is_some() || self.close.is_some();
+        let has_news = !self.reports.is_empty()
+            || self.observed.is_some()
+            || self.learned.is_some()
+            || self.close.is_some();
         asks || heartbeat_due || joins || (has_news && self.activity.is_member)
     }
 

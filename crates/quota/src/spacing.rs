@@ -1,4 +1,5 @@
-//! Even spacing of slots: while it is on, each slot is due one gap after the one before.
+//! Even spacing of slots: while several callers wait, each slot is due one gap after the one before. A second's
+//! permits would otherwise all go at its beginning, to the requests that wait just then.
 
 use std::time::Duration;
 
@@ -7,6 +8,10 @@ use tokio::time::Instant;
 /// Duration for which a batch keeps the spacing on: the shorter window of a bucket. Each batch then
 /// takes as many queued requests as possible.
 const AFTER_BATCH: Duration = Duration::from_secs(1);
+
+/// Lateness that later slots make up for, or half a gap if that is more. Timers are a millisecond exact,
+/// which is many gaps of a large limit.
+const CATCH_UP: Duration = Duration::from_millis(25);
 
 /// Schedule of evenly spaced slots.
 #[derive(Debug, Default)]
@@ -31,10 +36,16 @@ impl Spacing {
         self.due.map(|due| due + gap.saturating_mul(gaps))
     }
 
+    /// Records that a slot was not used: the next one is due in its place.
+    pub(crate) fn release(&mut self, gap: Duration) {
+        self.due = self.due.and_then(|due| due.checked_sub(gap));
+    }
+
     /// Records that a slot is acquired for this many requests.
     pub(crate) fn take(&mut self, requests: usize, gap: Duration, now: Instant) {
-        // Lateness of less than half a gap is made up for; else it would add up.
-        let planned = self.due.map(|due| due + gap).filter(|planned| *planned + gap / 2 > now);
+        // Lateness would add up.
+        let earliest = now.checked_sub(CATCH_UP.max(gap / 2)).unwrap_or(now);
+        let planned = self.due.map(|due| due + gap).filter(|planned| *planned > earliest);
         self.due = Some(planned.unwrap_or(now).min(now));
         if requests > 1 {
             self.on_until = Some(now + AFTER_BATCH);

@@ -1,12 +1,15 @@
 //! The quota in simulated time: a double of HubSpot counts arrivals in rolling windows.
 
+mod cold_start;
 mod limits;
 mod permits;
+mod priority;
 mod queue;
 mod replicas;
 mod script;
 mod sharing;
 mod simulation;
+mod unknown_limits;
 mod waiting;
 
 use std::{

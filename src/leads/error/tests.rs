@@ -65,6 +65,16 @@ fn a_rejection_by_the_quota_says_when_to_retry() {
 }
 
 #[test]
+fn a_deadline_that_leaves_no_time_for_a_response_is_exceeded_before_a_call() {
+    let reason = leadsd_quota::Reason::ShortDeadline;
+    let retry_after = Duration::from_secs(3);
+    let error = Error::from(Rejected { bucket: BucketName::Burst, reason, retry_after });
+    assert_eq!(error.reason(), Reason::DeadlineExceeded);
+    assert_eq!(error.retry_after(), None, "a later call with this deadline fails as well");
+    assert_eq!(error.side_effect(), SideEffect::None);
+}
+
+#[test]
 fn what_is_added_to_an_error_is_read_from_it() {
     let affected = AffectedInputs { ids: vec!["7".to_owned()], ..AffectedInputs::default() };
     let error = Error::new(Reason::UpstreamUnavailable, "HubSpot is unavailable");

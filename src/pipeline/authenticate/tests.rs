@@ -82,7 +82,8 @@ fn expired() -> Error {
 
 /// A dispatch with a permit of `account`.
 fn with_permit(ctx: &CallContext, account: &Arc<Account>) -> Dispatch {
-    let permit = account.try_acquire(BucketName::Burst, &ctx.requester).unwrap();
+    let permit =
+        account.try_acquire(BucketName::Burst, &ctx.requester, ctx.permit_deadline()).unwrap();
     assert!(permit.is_some());
     Dispatch { permit, ..Dispatch::new(ctx) }
 }

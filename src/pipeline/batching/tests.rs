@@ -66,7 +66,10 @@ impl<L: Layer> Fixture<L> {
     /// Uses up the free permit, so that requests queue for a second.
     fn use_permit(&self) {
         let requester = context(MINUTE).requester;
-        let permit = self.account.try_acquire(BucketName::Burst, &requester).unwrap();
+        let permit = self
+            .account
+            .try_acquire(BucketName::Burst, &requester, Instant::now() + MINUTE)
+            .unwrap();
         permit.unwrap().mark_sent(1);
     }
 

@@ -69,7 +69,8 @@ async fn a_search_takes_a_permit_of_the_search_bucket() {
 async fn a_permit_that_the_request_has_already_is_used() {
     let (layer, upstream, account) = limited(100, 10);
     let ctx = context(MINUTE);
-    let permit = account.try_acquire(BucketName::Burst, &ctx.requester).unwrap();
+    let permit =
+        account.try_acquire(BucketName::Burst, &ctx.requester, ctx.permit_deadline()).unwrap();
     let dispatch = Dispatch { permit, ..Dispatch::new(&ctx) };
     layer.call(&ctx, get("1"), dispatch).await.unwrap();
     assert!(upstream.requests()[0].has_permit);
@@ -82,7 +83,8 @@ async fn a_request_past_its_deadline_is_rejected_before_it_takes_a_permit() {
     let ctx = context(Duration::ZERO);
     let error = layer.call(&ctx, get("1"), Dispatch::new(&ctx)).await.unwrap_err();
     assert_eq!(error.reason(), Reason::DeadlineExceeded);
-    let permit = account.try_acquire(BucketName::Burst, &ctx.requester).unwrap();
+    let until = Instant::now() + MINUTE;
+    let permit = account.try_acquire(BucketName::Burst, &ctx.requester, until).unwrap();
     let dispatch = Dispatch { permit, ..Dispatch::new(&ctx) };
     let error = layer.call(&ctx, get("1"), dispatch).await.unwrap_err();
     assert_eq!(error.reason(), Reason::DeadlineExceeded);

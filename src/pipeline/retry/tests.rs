@@ -115,7 +115,9 @@ async fn only_the_first_attempt_carries_the_permit() {
     let upstream = ScriptedUpstream::sequence(vec![Err(unavailable()), found("1")]);
     let retry = Retry::new(Arc::clone(&upstream), 4, Arc::default());
     let ctx = context(MINUTE);
-    let permit = account(100, 10).try_acquire(BucketName::Burst, &ctx.requester).unwrap();
+    let permit = account(100, 10)
+        .try_acquire(BucketName::Burst, &ctx.requester, ctx.permit_deadline())
+        .unwrap();
     assert!(permit.is_some());
     let token = Some(Token { secret: Secret::new("token"), generation: 1 });
     let dispatch = Dispatch { permit, token, ..Dispatch::new(&ctx) };

@@ -10,7 +10,7 @@ use crate::{
     bucket_name::BucketName,
     daily::Daily,
     limiter::{Limiter, Next},
-    observation::{Baseline, Observation, RateLimited},
+    observation::{Baseline, Observation, RateLimited, RetryTime},
     rejected::{Reason, Rejected},
     requester::Requester,
     settings::Settings,
@@ -46,8 +46,8 @@ pub(super) struct State {
 pub(super) enum QueueStep {
     /// Step of the limiter.
     Next(Next),
-    /// Rejection of these requests: the daily limit is exhausted.
-    Exhausted(Vec<Waiting>, Rejected),
+    /// Rejections of all requests: the daily limit is exhausted.
+    Exhausted(Vec<(Waiting, Rejected)>),
 }
 
 // === impl State ===
@@ -80,10 +80,9 @@ impl State {
     }
 
     /// Rejects a request if the daily limit is exhausted.
-    pub(super) fn check_daily(&mut self, now: Timestamp) -> Result<(), Rejected> {
-        let Some(retry_after) = self.daily.exhausted_for(now) else { return Ok(()) };
-        self.exhausted += 1;
-        Err(Rejected { bucket: BucketName::Daily, reason: Reason::Exhausted, retry_after })
+    pub(super) fn check_daily(&mut self, now: Now) -> Result<(), Rejected> {
+        let Some(remaining) = self.daily.exhausted_for(now.wall) else { return Ok(()) };
+        Err(self.exhausted(remaining, now.instant))
     }
 
     /// Acquires a slot if one is free and no request waits for it.
@@ -91,10 +90,11 @@ impl State {
         &mut self,
         bucket: BucketName,
         requester: &Requester,
+        deadline: Instant,
         now: Now,
     ) -> Result<Option<u64>, Rejected> {
-        self.check_daily(now.wall)?;
-        let slot = self.limiter(bucket).try_take(requester, now.instant);
+        self.check_daily(now)?;
+        let slot = self.limiter(bucket).try_take(requester, deadline, now.instant)?;
         if slot.is_some() {
             self.daily.take(now.wall);
         }
@@ -106,16 +106,15 @@ impl State {
         if self.limiter(bucket).queue.is_empty() {
             return QueueStep::Next(Next::OnEvent);
         }
-        if let Err(rejected) = self.check_daily(now.wall) {
-            let all = self.limiter(bucket).queue.drain();
-            // One of them is counted already.
-            self.exhausted += (all.len() as u64).saturating_sub(1);
-            return QueueStep::Exhausted(all, rejected);
+        if let Some(remaining) = self.daily.exhausted_for(now.wall) {
+            let all = self.limiter(bucket).queue.drain().into_iter();
+            let all = all.map(|waiting| (waiting, self.exhausted(remaining, now.instant)));
+            return QueueStep::Exhausted(all.collect());
         }
         let next = self.limiter(bucket).next(now.instant);
         match &next {
             Next::Batch(..) => self.daily.take(now.wall),
-            Next::At(_) | Next::OnEvent => {}
+            Next::Late(..) | Next::At(_) | Next::OnEvent => {}
         }
         QueueStep::Next(next)
     }
@@ -155,10 +154,14 @@ impl State {
             BucketName::Search | BucketName::Daily => {}
         }
         match rate_limited {
-            None => {}
-            Some(RateLimited::Bucket(wait)) => {
+            None => limiter.bucket.on_accepted(slot, now.instant),
+            Some(RateLimited::Bucket(retry)) => {
                 limiter.counts.upstream_429 += 1;
-                limiter.bucket.close(now.instant + wait.min(MAX_CLOSED), now.instant);
+                let retry = match retry {
+                    RetryTime::Stated(wait) => RetryTime::Stated(wait.min(MAX_CLOSED)),
+                    RetryTime::Window(window) => RetryTime::Window(window.min(MAX_CLOSED)),
+                };
+                limiter.bucket.on_429(slot, retry, now.instant);
             }
             Some(RateLimited::Daily) => {
                 limiter.counts.upstream_429 += 1;
@@ -167,16 +170,29 @@ impl State {
         }
     }
 
-    /// Records that the call of a slot ended.
-    pub(super) fn finish(&mut self, bucket: BucketName, slot: u64, now: Instant) {
+    /// Records that the call of a slot ended, with a response or without.
+    pub(super) fn finish(
+        &mut self,
+        bucket: BucketName,
+        slot: u64,
+        has_response: bool,
+        now: Instant,
+    ) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.limiter(bucket).bucket.finish(slot, now);
+        self.limiter(bucket).finish(slot, has_response, now);
     }
 
     /// Records that a slot was not used.
-    pub(super) fn release(&mut self, bucket: BucketName, slot: u64) {
+    pub(super) fn release(&mut self, bucket: BucketName, slot: u64, now: Instant) {
         self.daily.release();
-        self.limiter(bucket).bucket.release(slot);
+        self.limiter(bucket).bucket.release(slot, now);
+    }
+
+    /// Rejection for a daily limit that is exhausted for this long.
+    fn exhausted(&mut self, remaining: Duration, now: Instant) -> Rejected {
+        self.exhausted += 1;
+        let retry_after = remaining + self.burst.jitter(now);
+        Rejected { bucket: BucketName::Daily, reason: Reason::Exhausted, retry_after }
     }
 
     /// Read models of all limits.

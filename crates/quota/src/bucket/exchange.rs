@@ -45,6 +45,12 @@ impl Bucket {
     ) {
         let Some(lease) = self.lease.as_mut() else { return };
         lease.on_grant(request, grant, sent_at, now);
+        if lease.learned.is_none() {
+            self.adopt_learned(grant.learned, now);
+        }
+        let all = [grant.used, grant.used_in_second];
+        self.calls_of_others = [0, self.windows.len() - 1]
+            .map(|index| all[index.min(1)].saturating_sub(self.windows[index].used() as u64));
         self.size = grant.size.max(1);
         if WINDOWS.contains(&grant.window) {
             self.windows[0].set_length(grant.window);
@@ -66,6 +72,10 @@ impl Bucket {
             remote.add_unreported(self.size, window, lease.replicas(), REPLICA_SILENT, now);
         }
         lease.on_unavailable(now);
+        let caps = self.learned();
+        if let Some(lease) = self.lease.as_mut().filter(|_| caps != [None; 2]) {
+            lease.learn(caps);
+        }
     }
 
     /// Keeps the calls of others by tenths of the window, for the time without the ledger.

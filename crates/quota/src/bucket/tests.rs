@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     ledger::{ExchangeRequest, Grant, Ledger, LimitKey, Unavailable},
+    observation::{Baseline, ObservedLimit},
     requester::Caller,
 };
 
@@ -55,7 +56,7 @@ fn a_released_slot_is_not_used() {
     let mut bucket = Bucket::burst(100, WINDOW);
     let slot = take(&mut bucket, now);
     assert_eq!((bucket.used(now), bucket.usage().parts().count()), (1, 1));
-    bucket.release(slot);
+    bucket.release(slot, now);
     assert_eq!((bucket.used(now), bucket.usage().parts().count()), (0, 0));
 }
 

@@ -151,10 +151,14 @@ fn the_first_call_is_waited_for_but_not_for_long() {
     external.mark_sent(0, now);
     assert!(external.must_wait(own(1), now + STALE - millis(1)));
     assert!(!external.must_wait(own(1), now + STALE));
-    external.finish(0, WINDOW, now + millis(5));
     external.take(1);
-    assert!(!external.must_wait(own(2), now), "no others are active");
-    external.release(1);
+    external.mark_sent(1, now + STALE);
+    assert!(!external.must_wait(own(2), now + STALE), "one wait is enough");
+    external.finish(1, WINDOW, now + STALE);
+    external.finish(0, WINDOW, now + STALE);
+    external.take(2);
+    assert!(!external.must_wait(own(3), now + STALE), "no others are active");
+    external.release(2);
 }
 
 #[test]
@@ -173,6 +177,22 @@ fn calls_wait_for_a_response_when_too_many_may_have_been_made_since_the_last() {
     // An old observation justifies one call only.
     assert!(external.must_wait(own(30), now + FRESH));
     assert!(!external.must_wait(own(30), now + FRESH - millis(1)));
+}
+
+#[test]
+fn no_call_waits_while_the_limit_is_far() {
+    let now = Instant::now();
+    let mut external = ExternalUsage::default();
+    let own = OwnUsage { size: 100_000, window: WINDOW, used: 1 };
+    observe(&mut external, 0, 41, 1, now);
+    assert!(external.is_active(now));
+    let later = now + millis(4_000);
+    for slot in 1..190 {
+        assert!(!external.must_wait(own, later), "{slot}");
+        external.take(slot);
+    }
+    // In ten seconds other clients can have used all of it.
+    assert!(external.must_wait(own, now + WINDOW - millis(1)));
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::requester::Priority;
 
 const MAX_QUEUE: usize = 100;
 const SECOND: Duration = Duration::from_secs(1);
@@ -24,13 +23,17 @@ fn single() -> Waiting {
 
 /// A call that ends at once.
 fn call(limiter: &mut Limiter, now: Instant) {
-    let slot = limiter.try_take(&requester("a"), now).expect("a free slot");
+    let slot = limiter.try_take(&requester("a"), far(now), now).unwrap().expect("a free slot");
     limiter.bucket.mark_sent(slot, now);
-    limiter.bucket.finish(slot, now);
+    limiter.finish(slot, true, now);
+}
+
+fn far(now: Instant) -> Instant {
+    now + SECOND * 60
 }
 
 fn enqueue(limiter: &mut Limiter, name: &str, now: Instant) -> Result<QueueKey, Rejected> {
-    let deadline = now + SECOND * 60;
+    let deadline = far(now);
     let queued = limiter.enqueue(&requester(name), single(), deadline, MAX_QUEUE, now);
     queued.map(|(key, _)| key)
 }
@@ -39,11 +42,11 @@ fn enqueue(limiter: &mut Limiter, name: &str, now: Instant) -> Result<QueueKey, 
 fn a_slot_is_taken_only_if_it_is_free_and_nothing_is_queued() {
     let now = Instant::now();
     let mut limiter = limiter();
-    let slot = limiter.try_take(&requester("a"), now).expect("a free slot");
-    assert_eq!(limiter.try_take(&requester("b"), now), None);
-    limiter.bucket.release(slot);
+    let slot = limiter.try_take(&requester("a"), far(now), now).unwrap().expect("a free slot");
+    assert_eq!(limiter.try_take(&requester("b"), far(now), now), Ok(None));
+    limiter.bucket.release(slot, now);
     enqueue(&mut limiter, "a", now).expect("room");
-    assert_eq!(limiter.try_take(&requester("b"), now), None, "another one was first");
+    assert_eq!(limiter.try_take(&requester("b"), far(now), now), Ok(None), "another one was first");
     assert_eq!(limiter.counts.calls, 1);
 }
 
@@ -89,7 +92,7 @@ fn a_full_queue_rejects_the_caller_with_the_most_requests() {
     let mut limiter = limiter();
     call(&mut limiter, now);
     let mut enqueue = |name| {
-        let deadline = now + SECOND * 60;
+        let deadline = far(now);
         limiter.enqueue(&requester(name), single(), deadline, 3, now).map(|(_, removed)| removed)
     };
     for _ in 0..3 {
@@ -111,9 +114,38 @@ fn an_expired_request_is_removed_and_counted() {
     call(&mut limiter, now);
     let first = enqueue(&mut limiter, "a", now).expect("room");
     enqueue(&mut limiter, "b", now).expect("room");
-    let wait = limiter.expire_request(first, now);
+    let wait = limiter.expire_request(first, now).retry_after;
     assert!(wait > SECOND && wait < SECOND * 3, "{wait:?}: one is ahead");
     assert_eq!((limiter.queue.len(), limiter.counts.deadline), (1, 1));
+}
+
+#[test]
+fn a_request_without_time_for_a_response_gets_no_slot() {
+    let now = Instant::now();
+    let mut limiter =
+        Limiter::new(BucketName::Burst, Bucket::burst(100, SECOND * 10), Arc::default());
+    let latency = Duration::from_millis(300);
+    for _ in 0..10 {
+        let slot = limiter.try_take(&requester("a"), far(now), now).unwrap().expect("a free slot");
+        limiter.bucket.mark_sent(slot, now);
+        limiter.finish(slot, true, now + latency);
+    }
+    let now = now + SECOND * 11 / 10;
+    let early = now + latency - Duration::from_millis(1);
+    let rejected = limiter.try_take(&requester("a"), early, now).unwrap_err();
+    assert_eq!((rejected.reason, rejected.retry_after), (Reason::ShortDeadline, Duration::ZERO));
+    assert_eq!(limiter.check_deadline(early, now).unwrap_err().reason, Reason::ShortDeadline);
+    assert_eq!(limiter.check_deadline(now + latency, now), Ok(()));
+    // One that waited until now is rejected as well.
+    let queued = limiter.enqueue(&requester("a"), single(), now + latency, MAX_QUEUE, now);
+    queued.expect("in time");
+    let later = now + Duration::from_millis(1);
+    assert!(
+        matches!(limiter.next(later), Next::Late(_, late) if late.reason == Reason::ShortDeadline)
+    );
+    enqueue(&mut limiter, "b", later).expect("room");
+    assert!(matches!(limiter.next(later), Next::Batch(..)));
+    assert_eq!(limiter.counts.deadline, 3);
 }
 
 #[test]

@@ -11,13 +11,22 @@ local SECOND = 1000
 local PART_A_SECOND = 10
 -- Time for which a new ledger grants nothing: replicas report to it within half of that time.
 local WARM_UP = 2500
--- Time without an exchange after which a replica may continue without the ledger: its part is reserved.
+-- Time without an exchange after which a replica counts as lost. Most lost replicas have died, and their
+-- permits are counted until they have left the window. If one is alive without the ledger, HubSpot's
+-- responses show its calls.
 local SILENT = 900
--- Time without an exchange after which a replica is considered dead. If it is alive, HubSpot's responses
--- show its calls.
+-- Calls of a lost replica that are not known yet: at most this part of the limit is reserved for them at
+-- first, and nothing after one window.
+local PART_OF_LOST = 28
+-- While HubSpot counts calls that no replica has reported, a lost replica may be the cause. This part of the
+-- limit stays free beside them, so that more of them are seen.
+local PART_OF_SEEN = 20
+-- Time without an exchange after which a replica is forgotten.
 local DEAD = 60000
 -- Maximum time between grant and validity of a permit: too much can change until then.
 local MAX_AHEAD = 2000
+-- Lateness that later permits make up for while they are spaced, or half a gap if that is more.
+local CATCH_UP = 25
 -- Maximum interval between the requests of a waiting replica.
 local RETRY = 300
 local TENTHS = 10
@@ -29,7 +38,7 @@ local now = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
 
 local function text(number) return string.format('%.3f', number) end
 
-local stored = redis.call('HMGET', meta, 'size', 'window', 'born', 'closed', 'external', 'observed', 'seq', 'last')
+local stored = redis.call('HMGET', meta, 'size', 'window', 'born', 'closed', 'external', 'observed', 'seq', 'last', 'cap_window', 'cap_second')
 local size = tonumber(stored[1]) or request.size
 local window = tonumber(stored[2]) or request.window
 local born = tonumber(stored[3]) or now
@@ -38,6 +47,9 @@ local external = tonumber(stored[5]) or 0
 local observed_at = tonumber(stored[6]) or 0
 local seq = tonumber(stored[7]) or 0
 local last = tonumber(stored[8]) or 0
+-- Limits learned from 429s; 0 if there are none.
+local cap_window = tonumber(stored[9]) or 0
+local cap_second = tonumber(stored[10]) or 0
 
 -- Membership.
 if request.leave then
@@ -47,15 +59,19 @@ else
 end
 redis.call('ZREMRANGEBYSCORE', replicas, '-inf', text(now - DEAD))
 local known = redis.call('ZCARD', replicas)
-local silent = redis.call('ZCOUNT', replicas, '-inf', text(now - SILENT))
 if request.detached and not request.leave then
   redis.call('ZADD', detached, text(now), request.replica)
 else
   redis.call('ZREM', detached, request.replica)
 end
 redis.call('ZREMRANGEBYSCORE', detached, '-inf', text(now - SILENT))
--- One part is reserved for all silent replicas: most of them have died, and come back with new names.
-local without_ledger = math.min(silent, 1) + redis.call('ZCARD', detached)
+local without_ledger = redis.call('ZCARD', detached)
+-- Other replicas that take permits from the ledger.
+local connected = redis.call('ZCOUNT', replicas, '(' .. text(now - SILENT), '+inf')
+if not request.leave then connected = connected - 1 end
+local others_detached = without_ledger
+if request.detached and not request.leave then others_detached = others_detached - 1 end
+local live_others = math.max(0, connected - others_detached)
 
 -- Reports on permits.
 for _, slot in ipairs(request.slots) do
@@ -76,6 +92,10 @@ if request.observed then
   external = math.max(0, request.observed.used - math.max(0, seq - request.observed.oldest))
   observed_at = now
 end
+if request.learned then
+  cap_window = request.learned.window
+  cap_second = request.learned.second
+end
 if request.close then closed = math.max(closed, now + request.close) end
 
 redis.call('ZREMRANGEBYSCORE', long, '-inf', text(now - window))
@@ -83,20 +103,36 @@ redis.call('ZREMRANGEBYSCORE', short, '-inf', text(now - SECOND))
 
 -- Calls that the replicas may have in the window and in the second. Calls of other clients can be those
 -- of replicas without the ledger, hence the larger of both.
+local allowed = cap_window > 0 and math.min(size, cap_window) or size
 local others = external * math.max(0, 1 - (now - observed_at) / window)
-local reserved = 0
-if without_ledger > 0 then reserved = size * without_ledger / known end
-local in_window = math.max(1, math.floor(size - math.max(others, reserved)))
-local in_second = math.max(1, math.floor(in_window / PART_A_SECOND))
--- Whole microseconds, as in all stored times.
-local gap = request.paced and math.floor(SECOND * 1000 / in_second) / 1000 or 0
+local lost_since = text(now - SILENT - window)
+local sharing = math.max(1, redis.call('ZCOUNT', replicas, '(' .. lost_since, '+inf'))
+local lost = redis.call('ZREVRANGEBYSCORE', replicas, text(now - SILENT), '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
+local unknown = 0
+if lost[2] then
+  local lost_now = redis.call('ZCOUNT', replicas, '(' .. lost_since, text(now - SILENT))
+  -- The replica that was lost last.
+  local age = (now - SILENT - tonumber(lost[2])) / window
+  unknown = allowed * math.min(lost_now / sharing, 1 / PART_OF_LOST) * math.max(0, 1 - age)
+  if others >= 1 then unknown = allowed / PART_OF_SEEN end
+end
+local reserved = allowed * without_ledger / sharing
+local in_window = math.max(1, math.floor(allowed - math.max(others + unknown, reserved)))
+-- The pace does not suffer from calls that are only possible.
+local known_rest = math.max(1, math.floor(allowed - math.max(others, reserved)))
+local in_second = math.max(1, math.floor(known_rest / PART_A_SECOND))
+if cap_second > 0 then in_second = math.min(in_second, cap_second) end
+-- Time between two permits that are spaced evenly, in whole microseconds, as all stored times.
+local gap = request.paced and SECOND / in_second or window / in_window
+gap = math.floor(gap * 1000) / 1000
 
 local function fits(slots, limit, length)
   local nth = redis.call('ZREVRANGE', slots, limit - 1, limit - 1, 'WITHSCORES')
   return nth[2] and tonumber(nth[2]) + length or 0
 end
 
--- While other replicas wait, permits are spaced evenly, so that each replica gets some.
+-- While other replicas wait, permits are spaced evenly, so that each replica gets some. A replica asks for
+-- that while requests of several callers wait. After the loss of a replica it makes room for its calls.
 redis.call('ZREMRANGEBYSCORE', waiting, '-inf', text(now))
 redis.call('ZREM', waiting, request.replica)
 local others_wait = redis.call('ZCARD', waiting) > 0
@@ -105,7 +141,7 @@ local others_wait = redis.call('ZCARD', waiting) > 0
 local function opens()
   local at = math.max(now, closed, fits(long, in_window, window))
   if request.paced then at = math.max(at, fits(short, in_second, SECOND)) end
-  if request.spread or others_wait then at = math.max(at, last + gap) end
+  if request.spread or others_wait or lost[2] then at = math.max(at, last + gap) end
   return at
 end
 
@@ -127,7 +163,8 @@ for index = 1, wanted do
   redis.call('ZADD', long, text(used_by + request.transit_window), name)
   if request.paced then redis.call('ZADD', short, text(used_by + request.transit_second), name) end
   seq = seq + 1
-  last = at
+  local planned = last + gap
+  last = planned > at - math.max(CATCH_UP, gap / 2) and math.min(planned, at) or at
   granted[#granted + 1] = math.ceil(at * 1000)
   if at > now then break end
 end
@@ -137,14 +174,15 @@ if wanted > 0 and #granted < request.want then
 end
 
 redis.call('HSET', meta, 'size', size, 'window', window, 'born', text(born), 'closed', text(closed),
-  'external', external, 'observed', text(observed_at), 'seq', seq, 'last', text(last))
+  'external', external, 'observed', text(observed_at), 'seq', seq, 'last', text(last),
+  'cap_window', cap_window, 'cap_second', cap_second)
 for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, EXPIRY) end
 
 local slots = redis.call('ZCARD', long)
 local response = {
   math.floor(now * 1000), warming and 1 or 0, known, math.floor(slots + others), size, math.floor(window * 1000),
   math.floor(math.max(0, closed - now) * 1000), math.max(0, seq - slots),
-  math.ceil(opens() * 1000)
+  math.ceil(opens() * 1000), live_others, cap_window, cap_second, redis.call('ZCARD', short)
 }
 -- Slots that leave the window in each tenth of it from now on.
 for part = 1, TENTHS do

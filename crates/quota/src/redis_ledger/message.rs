@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::ledger::{ExchangeRequest, Grant, SlotReport, TENTHS};
 
 /// Values in a response before the tenths and the permits.
-const HEADER: usize = 9;
+const HEADER: usize = 13;
 
 /// A request as the script reads it. Times are in milliseconds.
 #[derive(Debug, Serialize)]
@@ -28,6 +28,8 @@ pub(super) struct Message<'a> {
     slots: Vec<SlotEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     observed: Option<ObservedEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learned: Option<LearnedEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     close: Option<f64>,
     detached: bool,
@@ -52,6 +54,13 @@ struct ObservedEntry {
     oldest: u64,
 }
 
+/// Limits that were learned; 0 if there are none.
+#[derive(Debug, Serialize)]
+struct LearnedEntry {
+    window: u64,
+    second: u64,
+}
+
 // === impl Message ===
 
 impl<'a> Message<'a> {
@@ -71,6 +80,7 @@ impl<'a> Message<'a> {
             transit: [transit_window, transit_second],
             slots,
             observed,
+            learned,
             close,
             detached,
             leave,
@@ -95,6 +105,10 @@ impl<'a> Message<'a> {
                 window: ms(observed.window),
                 used: observed.used,
                 oldest: observed.oldest,
+            }),
+            learned: learned.map(|[window, second]| LearnedEntry {
+                window: window.unwrap_or_default(),
+                second: second.unwrap_or_default(),
             }),
             close: close.map(ms),
             detached: *detached,
@@ -128,18 +142,35 @@ pub(super) fn parse_grant(response: &[i64]) -> Option<Grant> {
     let micros = |value: i64| number(value).map(Duration::from_micros);
     let (header, rest) = response.split_at_checked(HEADER)?;
     let (leaving, permits) = rest.split_at_checked(TENTHS)?;
-    let [now, warming, replicas, used, size, window, closed, oldest, next] =
-        header.try_into().ok()?;
+    let [
+        now,
+        warming,
+        replicas,
+        used,
+        size,
+        window,
+        closed,
+        oldest,
+        next,
+        live_others,
+        cap_window,
+        cap_second,
+        used_in_second,
+    ] = header.try_into().ok()?;
+    let cap = |value: i64| number(value).filter(|cap| *cap > 0);
     Some(Grant {
         now,
         leaving: std::array::from_fn(|part| u32::try_from(leaving[part]).unwrap_or_default()),
         permits: permits.to_vec(),
         next,
         used: number(used)?,
+        used_in_second: number(used_in_second)?,
+        learned: [cap(cap_window), cap(cap_second)],
         size: number(size)?,
         window: micros(window)?,
         closed: micros(closed)?,
         replicas: u32::try_from(replicas).ok()?,
+        live_others: u32::try_from(live_others).ok()?,
         oldest: number(oldest)?,
         warming: warming != 0,
     })

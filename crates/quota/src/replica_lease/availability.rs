@@ -32,9 +32,11 @@ impl Availability {
         Self::Unavailable(now + RETRY_INTERVAL)
     }
 
-    /// State after a response. A ledger that is `warming` is new itself.
-    pub(super) fn after_response(self, warming: bool, now: Instant) -> Self {
+    /// State after a response. A ledger that is `warming` is new itself. While it grants permits to
+    /// `live_others`, it knows the calls of all replicas, and a replica that starts has made none.
+    pub(super) fn after_response(self, warming: bool, live_others: u32, now: Instant) -> Self {
         match self {
+            Self::Starting if !warming && live_others > 0 => Self::Live,
             Self::Starting | Self::Unavailable(_) => Self::Recovering(now),
             Self::Recovering(since) if warming || now < since + SETTLE_TIME => {
                 Self::Recovering(since)

@@ -86,11 +86,14 @@ fn grant(now: i64) -> Grant {
         permits: Vec::new(),
         next: now,
         used: 0,
+        used_in_second: 0,
+        learned: [None; 2],
         leaving: [0; TENTHS],
         size: 190,
         window: Duration::from_secs(10),
         closed: Duration::ZERO,
         replicas: 2,
+        live_others: 0,
         oldest: 0,
         warming: false,
     }
@@ -102,9 +105,11 @@ fn a_replica_joins_with_its_first_request_and_asks_for_permits_once_it_is_live()
     assert_eq!(story.request(0), None, "it does not use the limit");
     assert!(story.lease.is_starting() && !story.lease.is_unavailable());
     let request = story.request(2).expect("it joins");
-    assert_eq!((request.want, request.spare, request.detached), (0, 0, true));
+    assert_eq!((request.want, request.spare, request.detached), (0, 0, false));
     story.grant(&request, &[]);
     assert!(!story.lease.is_starting() && !story.lease.is_live());
+    let request = story.request(2).expect("it reports");
+    assert!(request.detached, "it may make calls without a grant");
     let story = Story::live();
     assert!(!story.lease.is_unavailable());
 }

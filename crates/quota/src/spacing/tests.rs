@@ -46,3 +46,12 @@ fn an_early_slot_moves_the_next_one_forward() {
     spacing.take(1, GAP, begin + GAP / 4);
     assert_eq!(spacing.due(0, GAP), Some(begin + GAP / 4 + GAP));
 }
+
+#[test]
+fn a_slot_that_is_not_used_leaves_its_place_to_the_next_one() {
+    let now = Instant::now();
+    let mut spacing = Spacing::default();
+    spacing.take(1, GAP, now);
+    spacing.release(GAP);
+    assert_eq!(spacing.due(0, GAP), Some(now));
+}

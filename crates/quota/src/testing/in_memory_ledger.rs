@@ -18,8 +18,11 @@ const EPOCH: LedgerInstant = 1_700_000_000_000_000;
 const SECOND: LedgerInstant = 1_000_000;
 const WARM_UP: LedgerInstant = 2_500_000;
 const SILENT: LedgerInstant = 900_000;
+const PART_OF_LOST: f64 = 28.0;
+const PART_OF_SEEN: f64 = 20.0;
 const DEAD: LedgerInstant = 60_000_000;
 const MAX_AHEAD: LedgerInstant = 2_000_000;
+const CATCH_UP: LedgerInstant = 25_000;
 const RETRY: LedgerInstant = 300_000;
 
 /// A ledger in memory that can become unavailable and lose its data.
@@ -46,6 +49,7 @@ pub(crate) struct LedgerEntry {
     born: LedgerInstant,
     closed: LedgerInstant,
     external: u64,
+    learned: [Option<u64>; 2],
     observed_at: LedgerInstant,
     seq: u64,
     last: LedgerInstant,
@@ -123,6 +127,7 @@ impl LedgerEntry {
             born: now,
             closed: 0,
             external: 0,
+            learned: [None; 2],
             observed_at: 0,
             seq: 0,
             last: 0,
@@ -165,6 +170,7 @@ impl LedgerEntry {
             self.external = observed.used.saturating_sub(self.seq.saturating_sub(observed.oldest));
             self.observed_at = now;
         }
+        self.learned = request.learned.unwrap_or(self.learned);
         if let Some(close) = request.close {
             self.closed = self.closed.max(now + micros(close));
         }
@@ -189,10 +195,13 @@ impl LedgerEntry {
             leaving,
             next,
             used: self.long.len() as u64 + others / window,
+            used_in_second: if request.paced { self.short.len() as u64 } else { 0 },
+            learned: self.learned,
             size: self.size,
             window: Duration::from_micros(window),
             closed: Duration::from_micros((self.closed - now).max(0).unsigned_abs()),
             replicas: u32::try_from(self.replicas.len()).expect("few"),
+            live_others: self.live_others(&request.replica, now),
             oldest: self.seq.saturating_sub(self.long.len() as u64),
             warming: now - self.born < WARM_UP,
         }
@@ -217,7 +226,10 @@ impl LedgerEntry {
             self.long.insert(name.clone(), at + micros(hold + request.transit[0]));
             self.short.insert(name, at + micros(hold + request.transit[1]));
             self.seq += 1;
-            self.last = at;
+            let gap = self.gap(request, now);
+            let planned = self.last + gap;
+            let is_late = planned <= at - CATCH_UP.max(gap / 2);
+            self.last = if is_late { at } else { planned.min(at) };
             granted.push(at);
             if at > now {
                 break;
@@ -233,14 +245,47 @@ impl LedgerEntry {
     }
 
     fn limits(&self, now: LedgerInstant) -> (usize, usize) {
-        let silent = self.replicas.values().filter(|seen| **seen <= now - SILENT).count() as u64;
-        let without_ledger = silent.min(1) + self.detached.len() as u64;
-        // Rounded up, as the script does.
-        let reserved = (self.size * without_ledger).div_ceil((self.replicas.len() as u64).max(1));
+        let [cap_window, cap_second] = self.learned.map(|cap| cap.unwrap_or(u64::MAX));
+        let allowed = self.size.min(cap_window);
+        let [window, known_rest] =
+            self.reserved(now).map(|reserved| allowed.saturating_sub(reserved).max(1));
+        let second = (known_rest / 10).max(1).min(cap_second);
+        [window, second].map(|limit| usize::try_from(limit).expect("small")).into()
+    }
+
+    /// Calls of other clients and of detached replicas, with those that lost replicas may make, and without
+    /// them. Rounded up, as the script does.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "as the script computes"
+    )]
+    fn reserved(&self, now: LedgerInstant) -> [u64; 2] {
+        let lost_since = now - SILENT - self.window;
+        let is_lost = |seen: &LedgerInstant| *seen <= now - SILENT;
+        let sharing: Vec<_> = self.replicas.values().filter(|seen| **seen > lost_since).collect();
+        let lost = sharing.iter().filter(|seen| is_lost(seen)).count() as f64;
+        let parts = sharing.len().max(1) as f64;
+        let allowed = self.learned[0].map_or(self.size, |cap| cap.min(self.size)) as f64;
         let (others, window) = self.others(now);
-        let window = self.size.saturating_sub(others.div_ceil(window).max(reserved)).max(1);
-        let window = usize::try_from(window).expect("small");
-        (window, (window / 10).max(1))
+        let others = others as f64 / window as f64;
+        let newest = self.replicas.values().filter(|seen| is_lost(seen)).max();
+        let unknown = newest.map_or(0.0, |seen| {
+            let age = (now - SILENT - seen) as f64 / self.window as f64;
+            let unknown = allowed * (lost / parts).min(1.0 / PART_OF_LOST) * (1.0 - age).max(0.0);
+            if others >= 1.0 { allowed / PART_OF_SEEN } else { unknown }
+        });
+        let detached = allowed * self.detached.len() as f64 / parts;
+        [others + unknown, others].map(|reserved| reserved.max(detached).ceil() as u64)
+    }
+
+    /// Other replicas that take permits from the ledger.
+    fn live_others(&self, own: &Arc<str>, now: LedgerInstant) -> u32 {
+        let is_live = |(replica, seen): &(&Arc<str>, &LedgerInstant)| {
+            *replica != own && **seen > now - SILENT && !self.detached.contains_key(*replica)
+        };
+        u32::try_from(self.replicas.iter().filter(is_live).count()).expect("few")
     }
 
     fn is_quiet(&self, request: &ExchangeRequest, now: LedgerInstant) -> bool {
@@ -256,15 +301,23 @@ impl LedgerEntry {
             slots.get(limit - 1).map_or(0, |nth| nth + length)
         };
         let mut at = now.max(self.closed).max(fits(&self.long, window, self.window));
-        let mut gap = 0;
         if request.paced {
             at = at.max(fits(&self.short, second, SECOND));
-            gap = SECOND / i64::try_from(second).expect("small");
         }
-        if request.spread || !self.waiting.is_empty() {
-            at = at.max(self.last + gap);
+        let any_lost = self.replicas.values().any(|seen| *seen <= now - SILENT);
+        if request.spread || !self.waiting.is_empty() || any_lost {
+            at = at.max(self.last + self.gap(request, now));
         }
         at
+    }
+
+    fn gap(&self, request: &ExchangeRequest, now: LedgerInstant) -> LedgerInstant {
+        let (in_window, in_second) = self.limits(now);
+        if request.paced {
+            SECOND / i64::try_from(in_second).expect("small")
+        } else {
+            self.window / i64::try_from(in_window).expect("small")
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Limits: defaults, announcements by responses, and 429s.
 
 use super::*;
-use crate::{RateLimited, Reason};
+use crate::{RateLimited, Reason, RetryTime};
 
 fn announce(size: u64, remaining: u64) -> Observation {
     let announced = ObservedLimit {
@@ -37,19 +37,19 @@ async fn drive(
 async fn a_tenth_of_the_limit_can_be_used_at_once_and_the_rest_second_by_second() {
     let account = account(settings(190));
     for _ in 0..19 {
-        let permit = account.try_acquire(BucketName::Burst, &web()).unwrap().expect("free");
+        let permit = account.try_acquire(BucketName::Burst, &web(), soon()).unwrap().expect("free");
         Hub::default().call(permit, NO_TIME, NO_TIME, Observation::default()).await;
     }
-    assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_none());
+    assert!(account.try_acquire(BucketName::Burst, &web(), soon()).unwrap().is_none());
     tokio::time::advance(Duration::from_millis(1_001)).await;
-    assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_some());
+    assert!(account.try_acquire(BucketName::Burst, &web(), soon()).unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn unused_permits_are_free_again_at_once() {
     let account = account(settings(10));
     for _ in 0..100 {
-        let permit = account.try_acquire(BucketName::Burst, &web()).unwrap().expect("free");
+        let permit = account.try_acquire(BucketName::Burst, &web(), soon()).unwrap().expect("free");
         drop(permit);
     }
 }
@@ -59,10 +59,10 @@ async fn searches_have_a_separate_limit() {
     let account = account(settings(10));
     let mut kept = Vec::new();
     for _ in 0..5 {
-        kept.push(account.try_acquire(BucketName::Search, &web()).unwrap().expect("free"));
+        kept.push(account.try_acquire(BucketName::Search, &web(), soon()).unwrap().expect("free"));
     }
-    assert!(account.try_acquire(BucketName::Search, &web()).unwrap().is_none());
-    assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_some());
+    assert!(account.try_acquire(BucketName::Search, &web(), soon()).unwrap().is_none());
+    assert!(account.try_acquire(BucketName::Burst, &web(), soon()).unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,7 +89,7 @@ async fn a_lowered_limit_is_not_mistaken_for_other_clients() {
         drive(&account, &hub, window, 200, 0).await;
         let permit = account.acquire(BucketName::Burst, &web(), soon()).await.expect("a permit");
         let said = if is_announced { announce(100, 0) } else { Observation::default() };
-        let refused = Some(RateLimited::Bucket(window));
+        let refused = Some(RateLimited::Bucket(RetryTime::Stated(window)));
         hub.call(permit, NO_TIME, NO_TIME, Observation { rate_limited: refused, ..said }).await;
         // The response to the next call announces the limit.
         drive(&account, &hub, window * 2, 100, 0).await;
@@ -122,16 +122,39 @@ async fn usage_of_other_clients_is_left_to_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn calls_do_not_wait_for_each_other_after_faults_while_the_limit_is_far() {
+    let account = account(settings(100_000));
+    let hub = Hub::default();
+    // Calls of a fault that HubSpot counts after leadsd has given them up look like those of others.
+    let permit = account.acquire(BucketName::Burst, &web(), soon()).await.expect("a permit");
+    let way = Duration::from_millis(25);
+    hub.call(permit, way, way, announce(100_000, 99_900)).await;
+    sleep(Duration::from_secs(4)).await;
+    // The first of the next calls is lost.
+    let lost = account.acquire(BucketName::Burst, &web(), soon()).await.expect("a permit");
+    let lost = hub.call(lost, way, Duration::from_secs(8), Observation::default());
+    let calls = (0..40).map(|_| async {
+        let until = Instant::now() + Duration::from_millis(300);
+        let permit = account.acquire(BucketName::Burst, &web(), until).await?;
+        hub.call(permit, way, way, announce(100_000, 99_800)).await;
+        Ok::<(), Rejected>(())
+    });
+    let (results, ()) = tokio::join!(futures_util::future::join_all(calls), lost);
+    let rejected = results.iter().filter(|result| result.is_err()).count();
+    assert_eq!(rejected, 0, "{results:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_429_closes_its_bucket_for_its_retry_time() {
     let account = account(settings(100));
     let refused = |wait| Observation {
-        rate_limited: Some(RateLimited::Bucket(Duration::from_secs(wait))),
+        rate_limited: Some(RateLimited::Bucket(RetryTime::Stated(Duration::from_secs(wait)))),
         ..Observation::default()
     };
     let permit = account.acquire(BucketName::Search, &web(), soon()).await.unwrap();
     Hub::default().call(permit, NO_TIME, NO_TIME, refused(7)).await;
-    assert!(account.try_acquire(BucketName::Search, &web()).unwrap().is_none());
-    assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_some());
+    assert!(account.try_acquire(BucketName::Search, &web(), soon()).unwrap().is_none());
+    assert!(account.try_acquire(BucketName::Burst, &web(), soon()).unwrap().is_some());
     let since = Instant::now();
     account.acquire(BucketName::Search, &web(), soon()).await.expect("a permit");
     assert_eq!(since.elapsed().as_secs(), 7);
@@ -147,31 +170,31 @@ async fn the_daily_limit_resets_at_midnight_of_the_accounts_zone() {
     // 23:30 in Berlin.
     let account = account_at(settings, "2026-03-01T22:30:00Z");
     for _ in 0..3 {
-        let permit = account.try_acquire(BucketName::Burst, &web()).unwrap().expect("free");
+        let permit = account.try_acquire(BucketName::Burst, &web(), soon()).unwrap().expect("free");
         Hub::default().call(permit, NO_TIME, NO_TIME, Observation::default()).await;
     }
     let rejected = account.acquire(BucketName::Search, &web(), soon()).await.unwrap_err();
     assert_eq!((rejected.bucket, rejected.reason), (BucketName::Daily, Reason::Exhausted));
     assert_eq!(rejected.retry_after, Duration::from_secs(1_800));
     tokio::time::advance(Duration::from_secs(1_800)).await;
-    assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_some());
+    assert!(account.try_acquire(BucketName::Burst, &web(), soon()).unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_announced_daily_limit_applies_and_probes_check_it() {
     let account = account(settings(1_000));
-    let permit = account.try_acquire(BucketName::Burst, &web()).unwrap().expect("free");
+    let permit = account.try_acquire(BucketName::Burst, &web(), soon()).unwrap().expect("free");
     let observation =
         Observation { rate_limited: Some(RateLimited::Daily), ..Observation::default() };
     Hub::default().call(permit, NO_TIME, NO_TIME, observation).await;
-    assert!(account.try_acquire(BucketName::Burst, &web()).is_err());
+    assert!(account.try_acquire(BucketName::Burst, &web(), soon()).is_err());
     tokio::time::advance(Duration::from_secs(15 * 60)).await;
-    let permit = account.try_acquire(BucketName::Burst, &web()).unwrap().expect("a probe");
-    assert!(account.try_acquire(BucketName::Burst, &web()).is_err(), "one is enough");
+    let permit = account.try_acquire(BucketName::Burst, &web(), soon()).unwrap().expect("a probe");
+    assert!(account.try_acquire(BucketName::Burst, &web(), soon()).is_err(), "one is enough");
     let observation =
         Observation { daily: Some(1_000), daily_remaining: Some(500), ..Observation::default() };
     Hub::default().call(permit, NO_TIME, NO_TIME, observation).await;
-    assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_some());
+    assert!(account.try_acquire(BucketName::Burst, &web(), soon()).unwrap().is_some());
     let daily = &account.snapshot(Instant::now()).buckets[2];
     assert_eq!((daily.size, daily.used), (Some(1_000), 500));
     // The 429 counts in the bucket of the request that got it.
@@ -240,7 +263,7 @@ async fn late_responses_of_the_old_day_do_not_close_the_new_day() {
     let refused = Observation { rate_limited: Some(RateLimited::Daily), ..Observation::default() };
     for (daily, old) in [(Some(100), left(0)), (Some(100), refused), (None, refused)] {
         let account = over_midnight(daily, old).await;
-        let rejected = account.try_acquire(BucketName::Burst, &web()).unwrap_err();
+        let rejected = account.try_acquire(BucketName::Burst, &web(), soon()).unwrap_err();
         assert_eq!(rejected.reason, Reason::Exhausted);
         assert!(rejected.retry_after <= Duration::from_secs(5), "{:?}", rejected.retry_after);
         sleep(rejected.retry_after).await;
@@ -271,6 +294,6 @@ async fn a_day_that_is_exhausted_from_its_start_is_detected() {
         }
     }
     assert!((40..=70).contains(&probes), "{probes} probes");
-    let rejected = account.try_acquire(BucketName::Burst, &web()).unwrap_err();
+    let rejected = account.try_acquire(BucketName::Burst, &web(), soon()).unwrap_err();
     assert!(rejected.retry_after > Duration::from_secs(20 * 3_600), "{:?}", rejected.retry_after);
 }

@@ -1,7 +1,7 @@
 //! Permits of an account: released slots by outcome and time.
 
 use super::*;
-use crate::{BucketCounters, RateLimited, Reason};
+use crate::{BucketCounters, RateLimited, Reason, RetryTime};
 
 const WINDOW: Duration = Duration::from_secs(10);
 
@@ -12,14 +12,14 @@ fn burst(account: &Account) -> (u64, BucketCounters) {
 }
 
 fn permit(account: &Arc<Account>) -> Permit {
-    account.try_acquire(BucketName::Burst, &web()).expect("open").expect("a free permit")
+    account.try_acquire(BucketName::Burst, &web(), soon()).expect("open").expect("a free permit")
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_permit_that_is_dropped_unsent_is_free_at_once() {
     let account = account(Settings { daily: Some(5), ..settings(10) });
     let unsent = permit(&account);
-    assert!(account.try_acquire(BucketName::Burst, &web()).unwrap().is_none());
+    assert!(account.try_acquire(BucketName::Burst, &web(), soon()).unwrap().is_none());
     drop(unsent);
     let (used, counts) = burst(&account);
     assert_eq!((used, counts.permits, counts.leads), (0, 0, 0));
@@ -75,7 +75,8 @@ async fn the_permit_of_a_cancelled_request_is_free_at_once() {
 #[tokio::test(start_paused = true)]
 async fn calls_in_flight_are_added_to_the_daily_count_of_a_response() {
     let account = account(Settings { daily: Some(1_000), ..settings(10) });
-    let search = || account.try_acquire(BucketName::Search, &web()).expect("open").expect("free");
+    let search =
+        || account.try_acquire(BucketName::Search, &web(), soon()).expect("open").expect("free");
     let mut sent: Vec<Permit> = (0..4).map(|_| search()).collect();
     sent.iter_mut().for_each(|permit| permit.mark_sent(1));
     let observation =
@@ -96,7 +97,7 @@ async fn a_429_is_counted_and_believed_for_a_day_at_most() {
     let mut sent = permit(&account);
     sent.mark_sent(1);
     let wait = Duration::from_secs(1_000_000);
-    let rate_limited = Some(RateLimited::Bucket(wait));
+    let rate_limited = Some(RateLimited::Bucket(RetryTime::Stated(wait)));
     sent.observe(Observation { rate_limited, ..Observation::default() });
     let snapshot = account.snapshot(Instant::now());
     assert_eq!(snapshot.buckets[0].counts.upstream_429, 1);

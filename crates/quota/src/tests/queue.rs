@@ -31,7 +31,7 @@ const MOST: [usize; 4] = [1, 2, 3, 100];
 fn push(queue: &mut Queue, waiting: Waiting) -> QueueKey {
     let caller = Caller::new("web");
     let key = queue.shares().next_key(&caller, Priority::Interactive);
-    queue.push(key, caller, waiting, Instant::now());
+    queue.push(key, caller, waiting, [Instant::now(), soon()]);
     key
 }
 
@@ -65,7 +65,7 @@ proptest! {
                     prop_assert!(queue.cancel(key).is_some());
                 }
                 Step::Leaves(_) => {}
-                Step::Pop => drop(queue.pop()),
+                Step::Pop => drop(queue.pop(Instant::now())),
             }
             // Dispatched requests are not queued.
             waiting.retain(|(key, _)| queue.contains(*key));
@@ -84,13 +84,13 @@ fn a_new_caller_name_for_each_request_takes_bounded_memory() {
         let mut queue = Queue::new(Arc::default());
         let steady = Caller::new("steady");
         let key = queue.shares().next_key(&steady, Priority::Interactive);
-        queue.push(key, steady.clone(), alone(), Instant::now());
+        queue.push(key, steady.clone(), alone(), [Instant::now(), soon()]);
         for number in 0..100_000 {
             let caller = Caller::new(&format!("caller-{number}"));
             if waits {
                 // It is cancelled.
                 let key = queue.shares().next_key(&caller, Priority::Interactive);
-                queue.push(key, caller, alone(), Instant::now());
+                queue.push(key, caller, alone(), [Instant::now(), soon()]);
                 queue.cancel(key);
             } else {
                 queue.serve_now(&caller, Priority::Interactive);
@@ -145,7 +145,7 @@ fn every_tenth_permit_goes_to_bulk_before_a_later_interactive_request() {
     assert_eq!(queue.permits_before(keys[18], None), 18);
     let caller = Caller::new("bulk");
     let bulk = queue.shares().next_key(&caller, Priority::Bulk);
-    queue.push(bulk, caller, alone(), Instant::now());
+    queue.push(bulk, caller, alone(), [Instant::now(), soon()]);
     assert_eq!(queue.permits_before(keys[0], None), 1);
     assert_eq!(queue.permits_before(keys[8], None), 9);
     assert_eq!(queue.permits_before(keys[18], None), 18 + 2 + 1);
@@ -161,7 +161,9 @@ fn processor_time() -> Duration {
 /// CPU time of enqueuing this many calls, each in a separate group, and of a snapshot.
 async fn enqueue_groups(calls: usize) -> Duration {
     let account = account(Settings { max_queue: calls, ..settings(10) });
-    while let Some(mut permit) = account.try_acquire(BucketName::Burst, &web()).expect("open") {
+    while let Some(mut permit) =
+        account.try_acquire(BucketName::Burst, &web(), soon()).expect("open")
+    {
         permit.mark_sent(1);
     }
     let groups: Vec<_> = (0..calls).map(|_| TestGroup::new(&Arc::default(), 100)).collect();

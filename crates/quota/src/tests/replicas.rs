@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::RateLimited;
+use crate::{RateLimited, RetryTime};
 use leadsd_base::task::Task;
 
 /// Calls that HubSpot allows in a window.
@@ -57,7 +57,7 @@ impl Strict {
             remaining: Some((LIMIT - arrivals.len()) as u64),
             window: Some(WINDOW),
         };
-        let refused = (!passes).then_some(RateLimited::Bucket(WINDOW));
+        let refused = (!passes).then_some(RateLimited::Bucket(RetryTime::Stated(WINDOW)));
         Observation { limit: announced, rate_limited: refused, ..Observation::default() }
     }
 

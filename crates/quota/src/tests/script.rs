@@ -109,11 +109,19 @@ impl Replica {
             transit: [Duration::from_millis(50), Duration::from_millis(5)],
             slots,
             observed: announced,
+            learned: random
+                .random_bool(0.03)
+                .then(|| [10..120, 1..12].map(|caps| random_cap(random, caps))),
             close: random.random_bool(0.02).then(|| Duration::from_millis(60)),
             detached: random.random_bool(0.05),
             leave: random.random_bool(0.05),
         }
     }
+}
+
+/// A learned limit, or none.
+fn random_cap(random: &mut SmallRng, caps: std::ops::Range<u64>) -> Option<u64> {
+    random.random_bool(0.5).then(|| random.random_range(caps))
 }
 
 /// Asserts that both responses are the same, except for rounding.
@@ -127,8 +135,10 @@ fn compare(redis: &Grant, book: &Grant, of: &str) {
     assert!(near(redis.next, book.next), "{of}\n{redis:?}\n{book:?}");
     assert!(near(micros(redis.closed), micros(book.closed)), "{of}\n{redis:?}\n{book:?}");
     let facts = |grant: &Grant| {
-        let Grant { used, size, window, replicas, oldest, warming, .. } = grant.clone();
-        (used, size, window, replicas, oldest, warming)
+        let Grant { used, used_in_second, learned, size, window, replicas, .. } = grant.clone();
+        let Grant { live_others, oldest, warming, .. } = grant.clone();
+        let used = (used, used_in_second);
+        (used, learned, size, window, replicas, live_others, oldest, warming)
     };
     let all = |grant: &Grant| grant.leaving.iter().sum::<u32>();
     assert_eq!(all(redis), all(book), "{of}");

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::testing::InMemoryLedger;
-use crate::{LedgerConfig, RateLimited};
+use crate::{LedgerConfig, RateLimited, RetryTime};
+use leadsd_base::task::Task;
 
 const WAY: Duration = Duration::from_micros(200);
 const NO_TIME: Duration = Duration::ZERO;
@@ -262,7 +263,7 @@ async fn a_429_of_one_replica_closes_the_limit_for_all() {
     let hub = Hub::default();
     load_all(&accounts, &hub, 2, WARM).await;
     let permit = accounts[0].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
-    let refused = Some(RateLimited::Bucket(Duration::from_secs(7)));
+    let refused = Some(RateLimited::Bucket(RetryTime::Stated(Duration::from_secs(7))));
     hub.call(permit, WAY, WAY, Observation { rate_limited: refused, ..Observation::default() })
         .await;
     // Until the other replica knows.
@@ -282,7 +283,7 @@ async fn a_429_during_an_outage_of_the_ledger_is_reported_after_it() {
     let hub = Hub::default();
     load_all(&accounts, &hub, 2, WARM).await;
     let permit = accounts[0].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
-    let refused = Some(RateLimited::Bucket(Duration::from_secs(7)));
+    let refused = Some(RateLimited::Bucket(RetryTime::Stated(Duration::from_secs(7))));
     let way = Duration::from_millis(20);
     let goes = async {
         sleep(way).await;
@@ -306,7 +307,10 @@ async fn a_response_in_flight_does_not_shorten_a_later_429() {
         let book = InMemoryLedger::new(Duration::from_millis(50));
         let accounts = replicas(1, 190, &book);
         load_all(&accounts, &Hub::default(), 2, WARM).await;
-        let refused = |seconds| Some(RateLimited::Bucket(Duration::from_secs(seconds)));
+        let refused = |seconds| {
+            let wait = Duration::from_secs(seconds);
+            Some(RateLimited::Bucket(RetryTime::Stated(wait)))
+        };
         let first = accounts[0].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
         let second = accounts[0].acquire(BucketName::Burst, &web(), soon()).await.unwrap();
         let observation = Observation { rate_limited: refused(2), ..Observation::default() };
@@ -409,10 +413,14 @@ async fn the_part_of_a_leaving_replica_is_free_at_once_and_that_of_a_dead_one_la
 
 /// A replica with its own accounts.
 fn quota(number: usize, book: &Arc<InMemoryLedger>) -> Quota {
+    quota_of(190, number, book)
+}
+
+fn quota_of(limit: u64, number: usize, book: &Arc<InMemoryLedger>) -> Quota {
     let ledger: Arc<dyn crate::Ledger> = Arc::clone(book) as _;
     let sharing = LedgerConfig::new(ledger, &format!("replica-{number}"), 2);
     let clock = SimulatedClock::starting_at("2026-03-01T12:00:00Z".parse().expect("a time"));
-    Quota::new(Settings { ledger: Some(sharing), ..settings(190) }, Arc::new(clock))
+    Quota::new(Settings { ledger: Some(sharing), ..settings(limit) }, Arc::new(clock))
 }
 
 /// Replicas that an account counts in the ledger of its burst limit.
@@ -440,6 +448,15 @@ async fn a_leaving_replica_leaves_the_ledger_with_all_its_accounts() {
     }
 }
 
+fn paused<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(work)
+}
+
 proptest! {
     #![proptest_config(cases(16))]
 
@@ -450,12 +467,7 @@ proptest! {
         way in 100..20_000_u64,
         outages in prop::collection::vec((3_000..20_000_u64, 500..15_000_u64, any::<bool>()), 0..4),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        let most = runtime.block_on(async {
+        let most = paused(async {
             let book = InMemoryLedger::new(Duration::from_micros(way));
             let accounts = replicas(callers.len(), limit, &book);
             let hub = Hub::default();
@@ -504,4 +516,128 @@ async fn requests_with_short_deadlines_get_permits_beside_a_busy_replica() {
     let permits = got.iter().filter(|is_ok| **is_ok).count();
     assert!(permits * 5 >= got.len(), "{permits} of {}", got.len());
     check_limit_of_window(&hub, 190);
+}
+
+/// A replica with `callers` closed loops, from now until it is dropped, as if its process was killed.
+fn process(number: usize, callers: usize, book: &Arc<InMemoryLedger>, hub: &Arc<Hub>) -> Task {
+    process_with(190, number, callers, book, hub)
+}
+
+fn process_with(
+    limit: u64,
+    number: usize,
+    callers: usize,
+    book: &Arc<InMemoryLedger>,
+    hub: &Arc<Hub>,
+) -> Task {
+    let (quota, hub) = (quota_of(limit, number, book), Arc::clone(hub));
+    task::spawn("replica", "", async move {
+        let account = quota.account("default");
+        let calls = (0..callers).map(|_| async {
+            loop {
+                let permit =
+                    account.acquire(BucketName::Burst, &web(), soon()).await.expect("a permit");
+                hub.call(permit, FAST, FAST, Observation::default()).await;
+            }
+        });
+        futures_util::future::join_all(calls).await;
+    })
+}
+
+/// Time from a request to its arrival at HubSpot, and from there to the response.
+const FAST: Duration = Duration::from_millis(3);
+
+/// Calls in the next window.
+async fn next_window(hub: &Hub) -> usize {
+    let before = hub.calls();
+    sleep(WINDOW).await;
+    hub.calls() - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_quota_of_killed_replicas_is_used_by_the_others_at_once() {
+    for (killed, count) in [(1, 2), (1, 4), (2, 4), (1, 8)] {
+        let (book, hub) = (InMemoryLedger::new(WAY), Arc::new(Hub::default()));
+        let mut all: Vec<Task> =
+            (0..count).map(|number| process(number, 10, &book, &hub)).collect();
+        sleep(WARM + WINDOW).await;
+        let before = next_window(&hub).await;
+        assert!(before >= 190 * 98 / 100, "{before} before, of {count}");
+        all.truncate(count - killed);
+        let killed_at = Instant::now();
+        let first = next_window(&hub).await;
+        assert!(first >= 190 * 90 / 100, "{first} after {killed} of {count} were killed");
+        for window in 2..6 {
+            let later = next_window(&hub).await;
+            assert!(later >= 190 * 98 / 100, "{later} in window {window}, {killed} of {count}");
+        }
+        check_limit_of_window(&hub, 190);
+        assert!(hub.most_within_since(Duration::from_secs(1), killed_at) <= 19);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_that_replace_killed_ones_use_the_quota_at_once() {
+    for (killed, count, new) in [(1, 2, 1), (2, 2, 4), (2, 4, 2)] {
+        let (book, hub) = (InMemoryLedger::new(WAY), Arc::new(Hub::default()));
+        let mut all: Vec<Task> =
+            (0..count).map(|number| process(number, 10, &book, &hub)).collect();
+        sleep(WARM + WINDOW).await;
+        all.truncate(count - killed);
+        sleep(Duration::from_secs(1)).await;
+        all.extend((0..new).map(|number| process(count + number, 10, &book, &hub)));
+        let first = next_window(&hub).await;
+        // A ledger that no replica has used for a while may not know all calls.
+        let least = if killed == count { 85 } else { 90 };
+        assert!(first >= 190 * least / 100, "{first} after {killed} of {count} were replaced");
+        for window in 2..6 {
+            let later = next_window(&hub).await;
+            assert!(later >= 190 * 98 / 100, "{later} in window {window}, {killed} of {count}");
+        }
+        check_limit_of_window(&hub, 190);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_starts_costs_the_others_nothing() {
+    let (book, hub) = (InMemoryLedger::new(WAY), Arc::new(Hub::default()));
+    let mut all = vec![process(0, 10, &book, &hub)];
+    sleep(WARM + WINDOW).await;
+    for number in 1..4 {
+        all.push(process(number, 10, &book, &hub));
+        let calls = next_window(&hub).await;
+        assert!(calls >= 190 * 95 / 100, "{calls} beside replica {number}, which started");
+    }
+    check_limit(&hub, 190);
+}
+
+proptest! {
+    #![proptest_config(cases(16))]
+
+    #[test]
+    fn a_killed_replica_leaves_at_most_an_eighth_of_one_window_unused(
+        limit in 60..300_u64,
+        count in 2..7_usize,
+        killed in any::<prop::sample::Index>(),
+        way in 100..5_000_u64,
+        at in 0..10_000_u64,
+    ) {
+        let killed = 1 + killed.index(count - 1);
+        let (first, second, most) = paused(async {
+            let book = InMemoryLedger::new(Duration::from_micros(way));
+            let hub = Arc::new(Hub::default());
+            let new = |number| process_with(limit, number, 10, &book, &hub);
+            let mut all: Vec<Task> = (0..count).map(new).collect();
+            sleep(WARM + WINDOW + Duration::from_millis(at)).await;
+            all.truncate(count - killed);
+            let windows = (next_window(&hub).await, next_window(&hub).await);
+            (windows.0, windows.1, hub.most_within(WINDOW))
+        });
+        let limit = usize::try_from(limit).unwrap();
+        // A tenth in a second, rounded down.
+        let limit = limit / 10 * 10;
+        prop_assert!(first >= limit * 88 / 100, "{first} of {limit}");
+        prop_assert!(second >= limit * 95 / 100, "{second} of {limit}");
+        prop_assert!(most <= limit + 9, "{most} of {limit}");
+    }
 }

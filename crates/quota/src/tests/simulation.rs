@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{RateLimited, Reason};
+use crate::{RateLimited, Reason, RetryTime};
 
 const WINDOW: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
@@ -189,7 +189,7 @@ impl World {
         let turn = Instant::now();
         self.sent.lock().push((bucket, turn));
         let hub = if bucket == BucketName::Burst { &self.burst } else { &self.search };
-        let refused = load.refused.map(RateLimited::Bucket);
+        let refused = load.refused.map(|wait| RateLimited::Bucket(RetryTime::Stated(wait)));
         hub.call(
             permit,
             load.there,
@@ -285,7 +285,7 @@ proptest! {
             match call.outcome {
                 Some(Err(Reason::QueueFull)) => prop_assert!(max_queue < all),
                 Some(Err(cause)) => {
-                    prop_assert_eq!(cause, Reason::Deadline);
+                    prop_assert!(matches!(cause, Reason::Deadline | Reason::ShortDeadline));
                     let patience = call.patience.expect("only a request with a deadline is late");
                     prop_assert!(waited <= patience + Duration::from_millis(1), "{:?}", call);
                 }

@@ -5,7 +5,8 @@ use crate::Reason;
 
 /// Uses all calls of this second.
 async fn use_up(account: &Arc<Account>) {
-    while let Some(permit) = account.try_acquire(BucketName::Burst, &web()).expect("a free bucket")
+    while let Some(permit) =
+        account.try_acquire(BucketName::Burst, &web(), soon()).expect("a free bucket")
     {
         Hub::default().call(permit, Duration::ZERO, Duration::ZERO, Observation::default()).await;
     }
@@ -41,7 +42,48 @@ async fn retry_after_counts_the_requests_ahead() {
     // A bulk request waits behind them.
     let bulk = requester("job", Priority::Bulk);
     let rejected = account.acquire(BucketName::Burst, &bulk, late).await.unwrap_err();
-    assert_eq!(rejected.retry_after.as_secs(), 6);
+    // The rejection before it adds up to one second of jitter.
+    assert!((6..=7).contains(&rejected.retry_after.as_secs()), "{:?}", rejected.retry_after);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_are_rejected_together_come_back_spread_over_the_window() {
+    let account = account(settings(190));
+    use_up(&account).await;
+    let until = Instant::now() + Duration::from_millis(200);
+    let mut retries = Vec::new();
+    for _ in 0..7_433 {
+        let rejected = account.acquire(BucketName::Burst, &web(), until).await.unwrap_err();
+        retries.push(rejected.retry_after.as_millis());
+    }
+    let first = retries.iter().min().copied().expect("rejections");
+    assert!((900..1_100).contains(&first), "{first} ms");
+    for half_second in 0..20 {
+        let from = first + half_second * 500;
+        let within = retries.iter().filter(|retry| (from..from + 500).contains(*retry)).count();
+        assert!((250..=520).contains(&within), "{within} after {from} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn permits_are_not_spent_on_requests_without_time_for_a_response() {
+    let account = account(settings(1_000));
+    let (hub, way) = (Hub::default(), Duration::from_millis(100));
+    for _ in 0..10 {
+        let permit = account.acquire(BucketName::Burst, &web(), soon()).await.unwrap();
+        hub.call(permit, way, way, Observation::default()).await;
+    }
+    let until = Instant::now() + way;
+    let rejected = account.acquire(BucketName::Burst, &web(), until).await.unwrap_err();
+    assert_eq!(rejected.reason, Reason::ShortDeadline);
+    account.acquire(BucketName::Burst, &web(), until + way).await.expect("there is time");
+    // HubSpot may have become faster: without a recent response it is asked.
+    sleep(Duration::from_secs(1)).await;
+    let until = Instant::now() + way;
+    let permit = account.acquire(BucketName::Burst, &web(), until).await.expect("a permit");
+    hub.call(permit, way / 4, way / 4, Observation::default()).await;
+    let until = Instant::now() + way;
+    account.acquire(BucketName::Burst, &web(), until).await.expect("HubSpot is faster");
 }
 
 #[tokio::test(start_paused = true)]

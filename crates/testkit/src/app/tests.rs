@@ -81,7 +81,8 @@ fn leaks_a_permit(_: Vec<(String, String)>, stopped: oneshot::Receiver<()>) -> S
         };
         let account = Quota::new(settings, Arc::new(SystemClock)).account("default");
         let requester = Requester { caller: Caller::new("test"), priority: Priority::Interactive };
-        let permit = account.try_acquire(BucketName::Burst, &requester).expect("no limit");
+        let until = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+        let permit = account.try_acquire(BucketName::Burst, &requester, until).expect("no limit");
         std::mem::forget(permit.expect("a free permit"));
     };
     Box::pin(launch(IDLE, plant, stopped))

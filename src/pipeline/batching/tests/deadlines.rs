@@ -25,7 +25,10 @@ async fn a_request_whose_permit_would_come_too_late_is_rejected_at_once() {
 async fn a_request_that_gets_no_permit_is_rejected_just_before_its_deadline() {
     let fixture = Fixture::ordinary();
     let requester = context(MINUTE).requester;
-    let held = fixture.account.try_acquire(BucketName::Burst, &requester).unwrap();
+    let held = fixture
+        .account
+        .try_acquire(BucketName::Burst, &requester, Instant::now() + MINUTE)
+        .unwrap();
     let start = Instant::now();
     let error = fixture.call_in(&context(2 * SECOND), get("1")).await.unwrap_err();
     assert_eq!(error.local_limit(), Some(LocalLimit::Quota("burst")));

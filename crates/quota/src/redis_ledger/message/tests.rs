@@ -29,6 +29,7 @@ fn request() -> ExchangeRequest {
             used: 40,
             oldest: 9,
         }),
+        learned: Some([Some(90), None]),
         close: Some(Duration::from_micros(1_500)),
         detached: false,
         leave: true,
@@ -47,21 +48,22 @@ fn a_request_is_encoded_in_milliseconds_with_numbers_of_slots_as_text() {
             {"number": "2"},
         ],
         "observed": {"size": 100, "window": 5_000.0, "used": 40, "oldest": 9},
-        "close": 1.5, "detached": false, "leave": true,
+        "learned": {"window": 90, "second": 0}, "close": 1.5, "detached": false, "leave": true,
     });
     assert_eq!(encoded, expected);
 }
 
 #[test]
 fn absent_values_are_left_out() {
-    let request = ExchangeRequest { observed: None, close: None, ..request() };
+    let request = ExchangeRequest { observed: None, learned: None, close: None, ..request() };
     let encoded = to_value(Message::new(&request)).unwrap();
-    assert!(encoded.get("observed").is_none() && encoded.get("close").is_none(), "{encoded}");
+    let is_absent = |name: &&str| encoded.get(name).is_none();
+    assert!(["observed", "learned", "close"].iter().all(is_absent), "{encoded}");
 }
 
 #[test]
 fn a_response_is_decoded_by_position() {
-    let mut response = vec![5, 1, 3, 17, 190, 10_000_000, 2_000, 4, 99];
+    let mut response = vec![5, 1, 3, 17, 190, 10_000_000, 2_000, 4, 99, 2, 90, 0, 7];
     response.extend(10..20);
     response.extend([101, 102]);
     let grant = parse_grant(&response).expect("a response");
@@ -70,11 +72,14 @@ fn a_response_is_decoded_by_position() {
         permits: vec![101, 102],
         next: 99,
         used: 17,
+        used_in_second: 7,
+        learned: [Some(90), None],
         leaving: [10, 11, 12, 13, 14, 15, 16, 17, 18, 19],
         size: 190,
         window: Duration::from_secs(10),
         closed: Duration::from_millis(2),
         replicas: 3,
+        live_others: 2,
         oldest: 4,
         warming: true,
     };

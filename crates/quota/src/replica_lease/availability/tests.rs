@@ -7,20 +7,29 @@ use super::*;
 fn a_ledger_that_responds_again_settles_before_it_grants() {
     let now = Instant::now();
     for state in [Starting, Unavailable(now)] {
-        assert_eq!(state.after_response(false, now), Recovering(now));
+        assert_eq!(state.after_response(false, 0, now), Recovering(now));
     }
     let almost = now + SETTLE_TIME - Duration::from_millis(1);
-    assert_eq!(Recovering(now).after_response(false, almost), Recovering(now));
-    assert_eq!(Recovering(now).after_response(false, now + SETTLE_TIME), Live);
-    assert_eq!(Live.after_response(false, almost), Live);
+    assert_eq!(Recovering(now).after_response(false, 0, almost), Recovering(now));
+    assert_eq!(Recovering(now).after_response(false, 0, now + SETTLE_TIME), Live);
+    assert_eq!(Live.after_response(false, 0, almost), Live);
+}
+
+#[test]
+fn a_replica_that_starts_beside_others_is_granted_permits_at_once() {
+    let now = Instant::now();
+    assert_eq!(Starting.after_response(false, 1, now), Live);
+    // The ledger may not know all calls, or this replica has made calls without it.
+    assert_eq!(Starting.after_response(true, 1, now), Recovering(now));
+    assert_eq!(Unavailable(now).after_response(false, 1, now), Recovering(now));
 }
 
 #[test]
 fn a_new_ledger_has_to_settle_as_well() {
     let now = Instant::now();
     let later = now + SETTLE_TIME * 2;
-    assert_eq!(Live.after_response(true, later), Recovering(later));
-    assert_eq!(Recovering(now).after_response(true, later), Recovering(now));
+    assert_eq!(Live.after_response(true, 0, later), Recovering(later));
+    assert_eq!(Recovering(now).after_response(true, 0, later), Recovering(now));
 }
 
 #[test]

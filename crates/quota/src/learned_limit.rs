@@ -1,0 +1,186 @@
+//! A limit that HubSpot does not announce, learned from its 429s: the calls in the window before a
+//! rejection are what HubSpot allows.
+//!
+//! The estimate goes down with each rejection: to the calls that were counted if they explain it, or else
+//! in steps that grow while rejections continue. It goes up while it is used up: half of the way to the
+//! last rejected limit while that is far away, or by small steps at growing intervals.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Interval between small steps up. A step that is rejected costs a few 429s, and doubles the interval.
+const RAISE_INTERVAL: Duration = Duration::from_secs(90);
+
+/// Maximum number of times that the interval is doubled: to a quarter of an hour.
+const MAX_DOUBLINGS: u32 = 3;
+
+/// Minimum interval between large steps up.
+const MIN_INTERVAL: Duration = Duration::from_secs(5);
+
+/// First step down, as a part of the limit: 3 %. It doubles up to a quarter while rejections continue.
+const STEP_DOWN: u64 = 32;
+const MAX_STREAK: u32 = 3;
+
+/// Part of the limit by which the last rejected one is higher if steps up are large: a twentieth.
+const FAR: u64 = 20;
+
+/// Part of the limit above which the calls in the window do not tell how far to go down.
+const NEAR: u64 = 10;
+
+/// An estimate of one limit; the configured limit holds without one.
+#[derive(Debug, Default)]
+pub(crate) struct LearnedLimit {
+    cap: Option<u64>,
+    /// Most calls in the window that HubSpot has accepted since the last step down.
+    proven: u64,
+    /// Smallest limit that HubSpot has rejected.
+    rejected: Option<u64>,
+    /// Calls in the window at the last 429.
+    counted: Option<u64>,
+    changed_at: Option<Instant>,
+    lowered_at: Option<Instant>,
+    /// Slots before this one were taken before the last change: their rejections are no news.
+    first_slot: u64,
+    /// Number of steps down in quick succession.
+    streak: u32,
+    /// Number of steps up that were rejected.
+    failures: u32,
+    step: u64,
+    /// True if the limit was used up since the last change.
+    is_reached: bool,
+}
+
+/// A 429.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rejection {
+    /// Slot of the rejected call.
+    pub(crate) slot: u64,
+    /// Number of the next slot.
+    pub(crate) next_slot: u64,
+    /// Calls in the window when the call arrived.
+    pub(crate) counted: u64,
+}
+
+// === impl LearnedLimit ===
+
+impl LearnedLimit {
+    /// The limit, given the configured or announced one.
+    pub(crate) fn limit(&self, configured: u64) -> u64 {
+        self.cap.map_or(configured, |cap| cap.min(configured))
+    }
+
+    /// The estimate. `None` if the configured limit holds.
+    pub(crate) fn cap(&self) -> Option<u64> {
+        self.cap
+    }
+
+    /// Most calls in the window that HubSpot has accepted.
+    pub(crate) fn proven(&self) -> u64 {
+        self.proven
+    }
+
+    /// Records that HubSpot has accepted a call as one of this many in the window.
+    pub(crate) fn on_accepted(&mut self, counted: u64) {
+        self.proven = self.proven.max(counted);
+    }
+
+    /// Records that this many calls are in the window. Nearly all count as all: a part of the limit is left
+    /// to other clients, and calls of other replicas are known some time later.
+    pub(crate) fn on_used(&mut self, used: u64) {
+        self.is_reached |= self.cap.is_some_and(|cap| used + cap / NEAR + 1 >= cap);
+    }
+
+    /// Learns from a 429. Returns false if its call was sent before the last one was known.
+    pub(crate) fn on_rejected(
+        &mut self,
+        rejection: Rejection,
+        configured: u64,
+        window: Duration,
+        now: Instant,
+    ) -> bool {
+        let Rejection { slot, next_slot, counted } = rejection;
+        if slot < self.first_slot {
+            return false;
+        }
+        let limit = self.limit(configured);
+        let is_raised = self.cap.is_some_and(|cap| (1..cap).contains(&self.proven));
+        let is_again = self.lowered_at.is_some_and(|lowered| now < lowered + window);
+        self.streak = if is_again { (self.streak + 1).min(MAX_STREAK) } else { 0 };
+        let cap = if counted < limit - limit / NEAR {
+            // A count that is found again is the limit. Another one may have had another cause.
+            let near = |last: u64| counted.abs_diff(last) <= last / NEAR + 1;
+            self.rejected = Some(limit).filter(|_| !self.counted.is_some_and(near));
+            counted.max(limit / 2)
+        } else if is_raised && !is_again {
+            self.failures = (self.failures + 1).min(MAX_DOUBLINGS);
+            self.rejected = Some(limit);
+            self.proven.max(counted.min(limit - 1))
+        } else {
+            self.rejected = Some(limit);
+            limit - (limit << self.streak).div_ceil(STEP_DOWN).min(limit / 2)
+        };
+        self.counted = Some(counted);
+        self.step = 1;
+        self.proven = 0;
+        self.first_slot = next_slot;
+        self.lowered_at = Some(now);
+        self.change(Some(cap.max(1)), now);
+        true
+    }
+
+    /// Raises the limit if it is time. Returns true if it changed.
+    pub(crate) fn raise(&mut self, configured: u64, window: Duration, now: Instant) -> bool {
+        let (Some(cap), Some(changed_at)) = (self.cap, self.changed_at) else { return false };
+        let far = self.rejected.filter(|rejected| rejected.saturating_sub(cap) > cap / FAR + 1);
+        let interval = match far {
+            Some(_) => (window * 3 / 2).max(MIN_INTERVAL),
+            None => RAISE_INTERVAL * 2_u32.pow(self.failures),
+        };
+        if !self.is_reached || now < changed_at + interval {
+            return false;
+        }
+        let raised = match far {
+            Some(rejected) => u64::midpoint(cap, rejected),
+            None => {
+                let step = self.step.max(1);
+                if step > 1 {
+                    // The last step was not rejected.
+                    (self.rejected, self.failures) = (None, 0);
+                }
+                self.step = (step * 2).min(cap / NEAR + 1);
+                cap + step
+            }
+        };
+        self.change(Some(raised).filter(|raised| *raised < configured), now);
+        true
+    }
+
+    /// Applies the estimate of another replica.
+    pub(crate) fn adopt(&mut self, cap: Option<u64>, next_slot: u64, now: Instant) {
+        if cap == self.cap {
+            return;
+        }
+        if cap.is_some_and(|cap| self.cap.is_none_or(|own| cap < own)) {
+            self.rejected = self.cap;
+            self.proven = 0;
+            self.step = 1;
+        }
+        self.first_slot = next_slot;
+        self.change(cap, now);
+    }
+
+    /// Forgets the estimate: HubSpot announces the limit.
+    pub(crate) fn clear(&mut self) {
+        *self = Self { first_slot: self.first_slot, ..Self::default() };
+    }
+
+    fn change(&mut self, cap: Option<u64>, now: Instant) {
+        self.cap = cap;
+        self.changed_at = Some(now);
+        self.is_reached = false;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -80,9 +80,15 @@ fn parse<T: DeserializeOwned + Default>(operation: Operation, body: &[u8]) -> Re
     if body.is_empty() {
         return Ok(T::default());
     }
+    // Text is validated as a whole, which is faster than each string of it. Invalid bytes may be in a
+    // field that is ignored.
+    let parsed = match str::from_utf8(body) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(body),
+    };
     // Via `Value`, bodies with duplicate keys are accepted as well.
     let tolerant = |_| serde_json::from_slice::<Value>(body).and_then(serde_json::from_value);
-    serde_json::from_slice(body).or_else(tolerant).map_err(|error| {
+    parsed.or_else(tolerant).map_err(|error| {
         let text = "HubSpot's response does not have the expected fields";
         invalid_response(operation, text).with_internal(error.to_string())
     })

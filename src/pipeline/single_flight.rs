@@ -9,13 +9,14 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher as _, RandomState},
+    hash::BuildHasher as _,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use foldhash::fast::RandomState;
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared, WeakShared},
@@ -30,7 +31,7 @@ use crate::leads::{CallContext, CostMeter, Error, GetLead, LeadId, Reason, Reque
 type SharedResponse = BoxFuture<'static, Result<Response, Error>>;
 
 /// Reads in progress, by the hash of what makes reads identical: computed once, because it is slow.
-type ReadsInProgress = HashMap<u64, Vec<InFlight>>;
+type ReadsInProgress = HashMap<u64, Vec<InFlight>, RandomState>;
 
 /// The single flight layer of one portal.
 #[derive(Debug)]
@@ -93,7 +94,7 @@ impl<L: Layer> SingleFlight<L> {
             inner: Arc::new(inner),
             enabled,
             in_progress: Arc::default(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             next_number: AtomicU64::default(),
         }
     }

@@ -117,10 +117,7 @@ impl BoundService {
         let (quotas, handles) = (Arc::clone(&quota), Arc::clone(&credentials));
         let portals =
             Arc::new(pipeline::Portals::new(settings, client, quotas, handles, spans.clone()));
-        let service = leads::Service::new(&leads::Settings {
-            batch_concurrency: hubspot.batch_concurrency,
-            rejection_cache_ttl: hubspot.rejection_cache_ttl,
-        });
+        let service = leads::Service::new(&service_settings(&hubspot, &grpc));
 
         let (draining, drains) = watch::channel(false);
         let (unmet, serving, readiness) =
@@ -190,6 +187,17 @@ impl BoundService {
     }
 }
 
+fn service_settings(hubspot: &config::Hubspot, grpc: &config::Grpc) -> leads::Settings {
+    leads::Settings {
+        batch_concurrency: hubspot.batch_concurrency,
+        response: leads::ResponseLimit {
+            max_bytes: grpc.max_response_bytes,
+            lead_size: grpc::lead_size,
+        },
+        rejection_cache_ttl: hubspot.rejection_cache_ttl,
+    }
+}
+
 fn grpc_settings(
     config: &config::Grpc,
     portals: grpc::PortalResolver,
@@ -205,6 +213,7 @@ fn grpc_settings(
         auth,
         tls: None,
         max_request_bytes: config.max_request_bytes,
+        max_response_bytes: config.max_response_bytes,
         limits: grpc::AdmissionLimits {
             connections: config.max_connections,
             in_flight: config.max_in_flight,

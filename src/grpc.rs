@@ -34,6 +34,7 @@ mod status;
 mod transport;
 mod validate;
 
+pub(crate) use self::convert::lead_size;
 pub use self::{
     methods::MethodSnapshot,
     middleware::portals::PortalResolver,

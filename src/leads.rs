@@ -5,6 +5,7 @@
 
 mod audit;
 pub mod batch;
+mod charge;
 mod context;
 mod cost;
 mod create;
@@ -15,12 +16,14 @@ mod memory;
 mod query;
 mod rejection_cache;
 mod request;
+mod response_limit;
 mod service;
 #[cfg(test)]
 pub(crate) mod testing;
 mod write;
 
 pub use audit::refused as audit_refused;
+pub use charge::{MemoryAccount, MemoryCharge, Unlimited};
 pub use context::{CallContext, Guard, Portal, PortalName, Upstream};
 pub use cost::CostMeter;
 pub use error::{AffectedInputs, Error, FieldFault, LocalLimit, Reason, SideEffect, UpstreamFacts};
@@ -33,6 +36,7 @@ pub use query::{
 pub use request::{
     BatchItem, BatchResponse, ChunkOutcomes, Link, Links, Outcome, Request, Response,
 };
+pub use response_limit::ResponseLimit;
 pub use service::{BatchGet, Service, Settings};
 pub use write::{
     Association, AssociationCategory, AssociationType, CreateLead, Traced, UpdateLead, UpsertLead,

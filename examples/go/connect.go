@@ -21,6 +21,9 @@ import (
 //go:embed service_config.json
 var serviceConfig string
 
+// maxResponseSize must be at least grpc.max_response_size of leadsd, whose default fits every client.
+const maxResponseSize = 64 << 20
+
 // Server has address and credentials of leadsd.
 type Server struct {
 	// Addresses are replicas, or one target: in Kubernetes dns:/// and a headless Service.
@@ -35,7 +38,10 @@ type Server struct {
 
 // Connect makes a channel that spreads its calls over all addresses.
 func (s Server) Connect() (*grpc.ClientConn, error) {
-	options := []grpc.DialOption{grpc.WithDefaultServiceConfig(serviceConfig)}
+	options := []grpc.DialOption{
+		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponseSize)),
+	}
 	transport := insecure.NewCredentials()
 	if s.CAFile != "" {
 		pem, err := os.ReadFile(s.CAFile)

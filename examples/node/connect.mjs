@@ -10,6 +10,9 @@ const path = (relative) => fileURLToPath(new URL(relative, import.meta.url))
 // Load balancing, retry policy and timeouts: the same for every language.
 const serviceConfig = readFileSync(path('../service_config.json'), 'utf8')
 
+// At least grpc.max_response_size of leadsd, whose default fits every client.
+const maxResponseSize = 64 << 20
+
 // The contract as it is; `json` has the details of errors decoded wherever one stands.
 export const contract = protoLoader.loadSync(
   ['leads_service', 'quota_service']
@@ -33,7 +36,10 @@ const services = grpc.loadPackageDefinition(contract).leadsd.v1
 // name: what the certificate says, where the address does not
 // tokenFile: holds the bearer token; it needs TLS
 export function connect({ addresses, caFile, name, tokenFile }) {
-  const options = { 'grpc.service_config': serviceConfig }
+  const options = {
+    'grpc.service_config': serviceConfig,
+    'grpc.max_receive_message_length': maxResponseSize,
+  }
   let [target] = addresses
   if (!target.includes('://')) {
     target = `ipv4:${addresses.join()}`

@@ -8,6 +8,9 @@ import grpc
 # Load balancing, retry policy and timeouts: the same for every language.
 SERVICE_CONFIG = (Path(__file__).parent.parent / "service_config.json").read_text()
 
+# At least grpc.max_response_size of leadsd, whose default fits every client.
+MAX_RESPONSE_SIZE = 64 << 20
+
 
 @dataclass(frozen=True)
 class Server:
@@ -27,7 +30,10 @@ class Server:
 
     def connect(self) -> grpc.Channel:
         """A channel that spreads its calls over all addresses."""
-        options = [("grpc.service_config", SERVICE_CONFIG)]
+        options = [
+            ("grpc.service_config", SERVICE_CONFIG),
+            ("grpc.max_receive_message_length", MAX_RESPONSE_SIZE),
+        ]
         target = self.addresses[0]
         if "://" not in target:
             target = "ipv4:" + ",".join(self.addresses)

@@ -46,6 +46,8 @@ pub struct Grpc {
     pub insecure: bool,
     /// Memory limit of the process. Default: that of the cgroup.
     pub memory_limit: MemoryLimit,
+    /// Maximum size of a response message in bytes. Default 4,095 KiB: clients accept 4 MiB by default.
+    pub max_response_bytes: usize,
     /// `[grpc.tls]`; disabled by default.
     pub tls: Option<Tls>,
 }
@@ -113,6 +115,7 @@ impl Checker<'_> {
             error_docs_url,
             insecure,
             memory_limit,
+            max_response_size,
             tls,
         } = raw;
         self.error_docs_url(&error_docs_url);
@@ -135,6 +138,7 @@ impl Checker<'_> {
         let delay = self.duration("grpc.drain_delay", &drain_delay, 0, 300_000);
         let grace = self.duration("grpc.shutdown_grace", &shutdown_grace, 0, 600_000);
         let memory_limit = self.memory_limit(&memory_limit);
+        let response = self.response_size(&max_response_size, memory);
         let tls = tls.map(|tls| self.tls(tls));
         Some(Grpc {
             listen: listen?,
@@ -156,10 +160,8 @@ impl Checker<'_> {
             error_docs_url,
             insecure,
             memory_limit: memory_limit?,
-            tls: match tls {
-                Some(tls) => Some(tls?),
-                None => None,
-            },
+            max_response_bytes: response?,
+            tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
         })
     }
 
@@ -169,6 +171,14 @@ impl Checker<'_> {
             self.add_error("grpc.max_request_memory", "is less than grpc.max_request_size");
         }
         memory
+    }
+
+    fn response_size(&mut self, text: &str, memory: Option<usize>) -> Option<usize> {
+        let size = self.size("grpc.max_response_size", text, 64 << 10, 256 << 20);
+        if memory < size && memory.is_some() {
+            self.add_error("grpc.max_request_memory", "is less than grpc.max_response_size");
+        }
+        size
     }
 
     fn memory_limit(&mut self, text: &str) -> Option<MemoryLimit> {

@@ -49,6 +49,7 @@ pub(super) struct Grpc {
     pub(super) error_docs_url: String,
     pub(super) insecure: bool,
     pub(super) memory_limit: String,
+    pub(super) max_response_size: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tls: Option<Tls>,
 }

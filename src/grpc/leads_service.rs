@@ -1,11 +1,15 @@
 //! LeadsService: each RPC converts the request, calls the domain and converts the result. Reads are
 //! cancel-safe. Writes run in tasks of the domain and continue after the client has disconnected.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use tonic::{Request, Response, Status};
 
-use super::{convert, middleware::call_context::AuthorizedCall, pb};
+use super::{
+    convert::{self, ResponseFit},
+    middleware::call_context::AuthorizedCall,
+    pb,
+};
 use crate::leads::{CallContext, Error, LeadId, Service, Traced};
 
 /// Handler of LeadsService over the use cases of the domain.
@@ -13,6 +17,8 @@ use crate::leads::{CallContext, Error, LeadId, Service, Traced};
 pub(crate) struct LeadsHandler {
     pub(crate) service: Service,
     pub(crate) max_batch_inputs: usize,
+    /// Maximum size of a response message in bytes.
+    pub(crate) max_response_bytes: usize,
 }
 
 // === impl LeadsHandler ===
@@ -21,15 +27,17 @@ impl LeadsHandler {
     /// Runs the use case of a call and maps its error to a status. The metadata is dropped before the
     /// use case waits.
     async fn run<In, Out, F>(
+        &self,
         request: Request<In>,
-        use_case: impl FnOnce(CallContext, In) -> F + Send,
+        use_case: impl FnOnce(CallContext, In, ResponseFit) -> F + Send,
     ) -> Result<Response<Out>, Status>
     where
         In: Send,
         F: Future<Output = Result<Out, Error>> + Send,
     {
         let (AuthorizedCall { context, state }, message) = AuthorizedCall::take_from(request)?;
-        let result = use_case(context, message).await;
+        let fit = ResponseFit::new(Arc::clone(&state), self.max_response_bytes);
+        let result = use_case(context, message, fit).await;
         result.map(Response::new).map_err(|error| state.fail(error))
     }
 }
@@ -49,11 +57,11 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::GetLeadRequest>,
     ) -> Result<Response<pb::GetLeadResponse>, Status> {
-        Self::run(request, |call, message| async move {
+        self.run(request, |call, message, mut fit| async move {
             let get = convert::get(message)?;
             let id = get.id.clone();
             let lead = with_id(self.service.get(&call, get).await, &id)?;
-            Ok(pb::GetLeadResponse { lead: Some(convert::lead(lead)) })
+            Ok(pb::GetLeadResponse { lead: Some(fit.read_lead(lead)?) })
         })
         .await
     }
@@ -62,10 +70,10 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::ListLeadsRequest>,
     ) -> Result<Response<pb::ListLeadsResponse>, Status> {
-        Self::run(request, |call, message| async move {
+        self.run(request, |call, message, mut fit| async move {
             let (list, fingerprint) = convert::list(message, &call.portal.name)?;
             let page = self.service.list(&call, list).await?;
-            Ok(convert::list_response(page, fingerprint))
+            fit.list(page, fingerprint)
         })
         .await
     }
@@ -74,10 +82,10 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::CreateLeadRequest>,
     ) -> Result<Response<pb::CreateLeadResponse>, Status> {
-        Self::run(request, |call, message| async move {
+        self.run(request, |call, message, mut fit| async move {
             let (create, request_id) = convert::create(message)?;
             let lead = self.service.create(&call, request_id, create).await?;
-            Ok(pb::CreateLeadResponse { lead: Some(convert::lead(lead)) })
+            Ok(pb::CreateLeadResponse { lead: Some(fit.written_lead(lead)) })
         })
         .await
     }
@@ -86,11 +94,11 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::UpdateLeadRequest>,
     ) -> Result<Response<pb::UpdateLeadResponse>, Status> {
-        Self::run(request, |call, message| async move {
+        self.run(request, |call, message, mut fit| async move {
             let (update, request_id) = convert::update(message)?;
             let id = update.id.clone();
             let lead = with_id(self.service.update(&call, request_id, update).await, &id)?;
-            Ok(pb::UpdateLeadResponse { lead: Some(convert::lead(lead)) })
+            Ok(pb::UpdateLeadResponse { lead: Some(fit.written_lead(lead)) })
         })
         .await
     }
@@ -99,7 +107,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::ArchiveLeadRequest>,
     ) -> Result<Response<pb::ArchiveLeadResponse>, Status> {
-        Self::run(request, |call, message| async move {
+        self.run(request, |call, message, _| async move {
             let (id, request_id) = convert::archive(&message)?;
             with_id(self.service.archive(&call, request_id, id.clone()).await, &id)?;
             Ok(pb::ArchiveLeadResponse {})
@@ -111,10 +119,10 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::UpsertLeadRequest>,
     ) -> Result<Response<pb::UpsertLeadResponse>, Status> {
-        Self::run(request, |call, message| async move {
+        self.run(request, |call, message, mut fit| async move {
             let (upsert, request_id) = convert::upsert(message)?;
             let done = self.service.upsert(&call, request_id, upsert).await?;
-            let lead = Some(convert::lead(done.lead));
+            let lead = Some(fit.written_lead(done.lead));
             Ok(pb::UpsertLeadResponse { lead, created: done.created })
         })
         .await
@@ -124,10 +132,10 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::SearchLeadsRequest>,
     ) -> Result<Response<pb::SearchLeadsResponse>, Status> {
-        Self::run(request, |call, message| async move {
+        self.run(request, |call, message, mut fit| async move {
             let (search, fingerprint) = convert::search(message, &call.portal.name)?;
             let page = self.service.search(&call, search).await?;
-            Ok(convert::search_response(page, fingerprint))
+            fit.search(page, fingerprint)
         })
         .await
     }
@@ -136,12 +144,12 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::BatchGetLeadsRequest>,
     ) -> Result<Response<pb::BatchGetLeadsResponse>, Status> {
-        Self::run(request, |call, message| async move {
+        self.run(request, |call, message, mut fit| async move {
             let batch = convert::batch_get(message, self.max_batch_inputs)?;
+            fit.reserve("ids", batch.ids.iter().map(|_| ""))?;
             let ids = batch.ids.clone();
             let results = self.service.batch_get(&call, batch).await?.into_iter().zip(&ids);
-            let results = results.map(|(result, id)| convert::read_result(with_id(result, id)));
-            let results = results.collect();
+            let results = results.map(|(result, id)| fit.read_result(result, id)).collect();
             Ok(pb::BatchGetLeadsResponse { results })
         })
         .await
@@ -151,12 +159,13 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::BatchCreateLeadsRequest>,
     ) -> Result<Response<pb::BatchCreateLeadsResponse>, Status> {
-        Self::run(request, |call, message| async move {
+        self.run(request, |call, message, mut fit| async move {
             let (inputs, request_id) = convert::batch_create(message, self.max_batch_inputs)?;
             let traces = trace_ids(&inputs);
+            fit.reserve("inputs", traces.iter().map(String::as_str))?;
             let results = self.service.batch_create(&call, request_id, inputs).await?;
             let results = results.into_iter().zip(traces);
-            let results = results.map(|(result, id)| convert::write_result(result, id)).collect();
+            let results = results.map(|(result, id)| fit.write_result(result, id)).collect();
             Ok(pb::BatchCreateLeadsResponse { results })
         })
         .await
@@ -166,14 +175,15 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::BatchUpdateLeadsRequest>,
     ) -> Result<Response<pb::BatchUpdateLeadsResponse>, Status> {
-        Self::run(request, |call, message| async move {
+        self.run(request, |call, message, mut fit| async move {
             let (inputs, request_id) = convert::batch_update(message, self.max_batch_inputs)?;
             let traces = trace_ids(&inputs);
+            fit.reserve("inputs", traces.iter().map(String::as_str))?;
             let ids: Vec<LeadId> = inputs.iter().map(|input| input.input.id.clone()).collect();
             let results = self.service.batch_update(&call, request_id, inputs).await?;
             let results = results.into_iter().zip(&ids).map(|(result, id)| with_id(result, id));
             let results = results.zip(traces);
-            let results = results.map(|(result, id)| convert::write_result(result, id)).collect();
+            let results = results.map(|(result, id)| fit.write_result(result, id)).collect();
             Ok(pb::BatchUpdateLeadsResponse { results })
         })
         .await
@@ -183,12 +193,13 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::BatchUpsertLeadsRequest>,
     ) -> Result<Response<pb::BatchUpsertLeadsResponse>, Status> {
-        Self::run(request, |call, message| async move {
+        self.run(request, |call, message, mut fit| async move {
             let (inputs, request_id) = convert::batch_upsert(message, self.max_batch_inputs)?;
             let traces = trace_ids(&inputs);
+            fit.reserve("inputs", traces.iter().map(String::as_str))?;
             let results = self.service.batch_upsert(&call, request_id, inputs).await?;
             let results = results.into_iter().zip(traces);
-            let results = results.map(|(result, id)| convert::upsert_result(result, id)).collect();
+            let results = results.map(|(result, id)| fit.upsert_result(result, id)).collect();
             Ok(pb::BatchUpsertLeadsResponse { results })
         })
         .await
@@ -198,12 +209,12 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::BatchArchiveLeadsRequest>,
     ) -> Result<Response<pb::BatchArchiveLeadsResponse>, Status> {
-        Self::run(request, |call, message| async move {
+        self.run(request, |call, message, mut fit| async move {
             let (ids, request_id) = convert::batch_archive(&message, self.max_batch_inputs)?;
+            fit.reserve("ids", ids.iter().map(|_| ""))?;
             let results = self.service.batch_archive(&call, request_id, ids.clone()).await?;
             let results = results.into_iter().zip(&ids);
-            let results = results.map(|(result, id)| convert::archive_result(&with_id(result, id)));
-            let results = results.collect();
+            let results = results.map(|(result, id)| fit.archive_result(result, id)).collect();
             Ok(pb::BatchArchiveLeadsResponse { results })
         })
         .await

@@ -48,6 +48,8 @@ pub struct Settings {
     pub tls: Option<Arc<ServerTls>>,
     /// Maximum size of a request message in bytes.
     pub max_request_bytes: usize,
+    /// Maximum size of a response message in bytes.
+    pub max_response_bytes: usize,
     /// Limits of admission control.
     pub limits: AdmissionLimits,
     /// Memory limit of the process in bytes; `None` sheds no load.
@@ -111,6 +113,7 @@ impl BoundServer {
             auth,
             tls,
             max_request_bytes,
+            max_response_bytes,
             limits,
             memory_limit,
             lifetimes,
@@ -125,7 +128,7 @@ impl BoundServer {
         } = settings;
         let (health, health_task) = health_service::service(serving).await;
         let reload_task = tls.clone().map(ServerTls::watch);
-        let leads = LeadsHandler { service, max_batch_inputs };
+        let leads = LeadsHandler { service, max_batch_inputs, max_response_bytes };
         let quota = QuotaHandler { quota };
         let services = ServerServices::new(leads, quota, health, max_request_bytes)?;
         let methods = Arc::new(Methods::new(max_batch_inputs));

@@ -27,6 +27,9 @@ const MAX_VIOLATIONS: usize = 16;
 /// Maximum length in bytes of a violation's field or description, and of the message of a batch input.
 const MAX_TEXT: usize = 512;
 
+/// Maximum length in bytes of the message of a shortened status.
+const MAX_SHORT_TEXT: usize = 64;
+
 /// Maximum length in bytes of a value in the metadata of `ErrorInfo`, such as HubSpot's correlation id.
 const MAX_METADATA: usize = 128;
 
@@ -121,13 +124,25 @@ pub(crate) fn closing() -> HeaderMap {
 /// Builds the status of one batch input.
 pub(crate) fn for_item(error: &Error) -> tonic_types::Status {
     let message = shortened(error.message());
-    let status = with_details(code_of(error), message, Details::new(error).to_vec());
+    item(&with_details(code_of(error), message, Details::new(error).to_vec()))
+}
+
+fn item(status: &Status) -> tonic_types::Status {
     // The details are a message encoded by with_error_details_vec.
     tonic_types::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::Status {
         code: status.code().into(),
         message: status.message().to_owned(),
         details: Vec::new(),
     })
+}
+
+/// Builds the shortest status of one batch input, for a response without room for the whole: code,
+/// reason, and the beginning of the message.
+pub(crate) fn for_item_short(error: &Error) -> tonic_types::Status {
+    let text = error.message();
+    let end = text.floor_char_boundary(MAX_SHORT_TEXT);
+    let info = ErrorInfo::new(error.reason().as_str(), DOMAIN, HashMap::new());
+    item(&with_details(code(error.reason()), &text[..end], vec![info.into()]))
 }
 
 /// Builds the OK status of a batch input without other results.

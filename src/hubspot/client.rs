@@ -18,11 +18,11 @@ use super::{
 };
 use crate::{
     config,
-    leads::{Error, Reason, Request, Response},
+    leads::{Error, MemoryCharge, Reason, Request, Response},
 };
 use leadsd_base::{
     net::{
-        body::{self, BodyError},
+        body::{self, BodyError, MeteredError},
         http::BuildError,
     },
     secret::Secret,
@@ -31,6 +31,10 @@ use leadsd_base::{
 /// Maximum size of the body of an error in bytes: it has some hundred bytes for each input of a batch,
 /// and its JSON takes a multiple in memory.
 const MAX_ERROR_BODY: usize = 1 << 20;
+
+/// Memory of a response while it is decoded, in multiples of its body: the body, and the decoded objects
+/// of small leads.
+const DECODING_FACTOR: usize = 3;
 
 /// HTTP client for HubSpot's lead operations, with one connection pool for all portals.
 #[derive(Clone)]
@@ -137,11 +141,18 @@ impl ResponseHead {
         RateLimits::from_headers(self.response.headers())
     }
 
-    /// Reads and decodes the body. An error body is read at most until `error_body_deadline`; without it,
-    /// the error is mapped from the status.
-    pub async fn read(self, error_body_deadline: Instant) -> Result<Response, Error> {
+    /// Reads and decodes the body, whose memory is charged to `charge`. A read errors if that exceeds a
+    /// limit; the outcome of a write is read whatever the limits.
+    ///
+    /// An error body is read at most until `error_body_deadline`; without it, the error is mapped from the
+    /// status.
+    pub async fn read(
+        self,
+        error_body_deadline: Instant,
+        charge: &mut MemoryCharge,
+    ) -> Result<Response, Error> {
         let token = self.token.clone();
-        match self.read_unredacted(error_body_deadline).await {
+        match self.read_unredacted(error_body_deadline, charge).await {
             Ok(Response::Batch(mut batch)) => {
                 let errors = batch.errors.into_iter();
                 batch.errors = errors.map(|error| error.redacted(token.expose())).collect();
@@ -152,15 +163,31 @@ impl ResponseHead {
         }
     }
 
-    async fn read_unredacted(self, error_body_deadline: Instant) -> Result<Response, Error> {
+    async fn read_unredacted(
+        self,
+        error_body_deadline: Instant,
+        charge: &mut MemoryCharge,
+    ) -> Result<Response, Error> {
         let Self { operation, response, token, max_response_bytes } = self;
         let status = response.status();
         if status.is_success() {
             let correlation_id = error_body::correlation_id(response.headers()).map(str::to_owned);
-            return match body::read(response, max_response_bytes).await {
+            let is_write = operation.writes();
+            let reserve = |bytes: usize| {
+                let bytes = bytes.saturating_mul(DECODING_FACTOR);
+                if is_write {
+                    charge.set(bytes);
+                    return Ok(());
+                }
+                charge.try_set(bytes)
+            };
+            return match body::read_metered(response, max_response_bytes, reserve).await {
                 Ok(body) => decode::decode(operation, correlation_id.as_deref(), &body),
-                Err(BodyError::TooLarge { .. }) => Err(error_mapping::too_large(operation)),
-                Err(BodyError::Broken(_)) => Err(outcome_unknown(
+                Err(MeteredError::Rejected(error)) => Err(error),
+                Err(MeteredError::Body(BodyError::TooLarge { .. })) => {
+                    Err(error_mapping::too_large(operation))
+                }
+                Err(MeteredError::Body(BodyError::Broken(_))) => Err(outcome_unknown(
                     operation,
                     "the connection broke during HubSpot's response",
                 )),
@@ -169,7 +196,8 @@ impl ResponseHead {
         let headers = response.headers().clone();
         // Boxed: successes would carry its size.
         let max = max_response_bytes.min(MAX_ERROR_BODY);
-        let body = Box::pin(body::read_error(response, max, error_body_deadline)).await;
+        let reserve = |bytes| charge.set(bytes);
+        let body = Box::pin(body::read_error(response, max, error_body_deadline, reserve)).await;
         // Before texts are cut: a part of a token is not recognized.
         let body = error_body::redacted(body, &token);
         let error = error_mapping::error(operation, status, &headers, &body);

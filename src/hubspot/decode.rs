@@ -21,11 +21,13 @@ pub(super) fn decode(
     }
     match operation {
         Operation::Get | Operation::Create | Operation::Update => {
-            Ok(Response::Lead(named_lead(operation, parse(operation, body)?)?))
+            Ok(Response::Lead(named_lead(operation, parse(operation, body)?)?.into()))
         }
-        Operation::List => Ok(Response::Page(parse::<WirePage>(operation, body)?.into_page())),
+        Operation::List => {
+            Ok(Response::Page(parse::<WirePage>(operation, body)?.into_page().into()))
+        }
         Operation::Search => {
-            Ok(Response::SearchPage(parse::<WirePage>(operation, body)?.into_search_page()))
+            Ok(Response::SearchPage(parse::<WirePage>(operation, body)?.into_search_page().into()))
         }
         Operation::Archive => Ok(Response::Archived),
         Operation::BatchRead => {

@@ -180,6 +180,7 @@ impl WireLead {
             archived: archived.unwrap_or(false),
             archive_time: as_time(&archived_at),
             url,
+            is_id_only: false,
             warnings: warnings
                 .unwrap_or_default()
                 .into_iter()

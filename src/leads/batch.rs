@@ -10,6 +10,8 @@ mod isolate;
 mod matching;
 mod merge;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures_util::{StreamExt as _, stream};
 
 pub use self::{
@@ -19,9 +21,12 @@ pub use self::{
     merge::{ItemOutcome, UnresolvedPolicy, send_merged},
 };
 use super::{
+    charge::MemoryCharge,
     context::CallContext,
     error::{Error, SideEffect},
-    request::{ChunkOutcomes, Outcome, Request},
+    memory::memory_of,
+    request::{ChunkOutcomes, Outcome, Request, Response},
+    response_limit::{Overflow, ResponseBudget, ResponseLimit},
 };
 
 /// Maximum number of inputs that HubSpot accepts in one batch request.
@@ -30,38 +35,99 @@ pub const MAX_CHUNK: usize = 100;
 /// Maximum number of inputs of a batch read with property history: HubSpot lowers its maximum.
 pub const MAX_CHUNK_WITH_HISTORY: usize = 50;
 
-/// Sends `inputs` in requests of at most `chunk_size`, at most `concurrency` at a time.
+/// Plan of sending one batch call and bounding its response.
+#[derive(Debug)]
+pub(super) struct BatchPlan {
+    /// Maximum number of inputs of one request.
+    pub(super) chunk_size: usize,
+    /// Maximum number of concurrent requests.
+    pub(super) concurrency: usize,
+    /// Bounds the leads of the response.
+    pub(super) budget: ResponseBudget,
+}
+
+/// Limits of every batch call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchLimits {
+    /// Maximum number of concurrent requests of one call.
+    pub(super) concurrency: usize,
+    /// Maximum size of the response.
+    pub(super) response: ResponseLimit,
+}
+
+// === impl BatchLimits ===
+
+impl BatchLimits {
+    /// Limits of requests whose leads are bounded where they become a response.
+    pub(super) fn unlimited(concurrency: usize) -> Self {
+        let response = ResponseLimit { max_bytes: usize::MAX, lead_size: |_| 0 };
+        Self { concurrency, response }
+    }
+
+    /// Plan of a read with requests of this many inputs.
+    pub(super) fn read_plan(self, chunk_size: usize) -> BatchPlan {
+        let budget = ResponseBudget::new(self.response, Overflow::Fail);
+        BatchPlan { chunk_size, concurrency: self.concurrency, budget }
+    }
+
+    /// Plan of a write.
+    pub(super) fn write_plan(self) -> BatchPlan {
+        let budget = ResponseBudget::new(self.response, Overflow::KeepId);
+        BatchPlan { chunk_size: MAX_CHUNK, concurrency: self.concurrency, budget }
+    }
+}
+
+/// Sends `inputs` in requests as `plan` says. Returns one outcome per input, in input order.
 ///
 /// Errors as a whole only if HubSpot evaluated none of the inputs and acted on none: then no input
 /// has a separate outcome, and the caller can repeat the call.
 pub(super) async fn run<I: BatchInput>(
     ctx: &CallContext,
     inputs: &[I],
-    chunk_size: usize,
-    concurrency: usize,
+    plan: BatchPlan,
     request: impl Fn(Vec<I>) -> Request + Sync,
 ) -> Result<Vec<Outcome>, Error> {
-    let chunks = inputs.chunks(chunk_size).map(<[I]>::to_vec).collect::<Vec<_>>();
-    let responses: Vec<ChunkOutcomes> = stream::iter(chunks)
-        .map(|chunk| {
+    let BatchPlan { chunk_size, concurrency, mut budget } = plan;
+    let is_full = AtomicBool::new(false);
+    let chunks: Vec<(usize, Vec<I>)> = inputs
+        .chunks(chunk_size)
+        .enumerate()
+        .map(|(number, chunk)| (number * chunk_size, chunk.to_vec()))
+        .collect();
+    let mut responses = stream::iter(chunks)
+        .map(|(first, chunk)| {
             let size = chunk.len();
-            let response = ctx.portal.upstream.call(ctx, request(chunk));
+            let response = (!is_full.load(Ordering::Relaxed))
+                .then(|| ctx.portal.upstream.call(ctx, request(chunk)));
             async move {
-                let outcomes = match response.await {
-                    Ok(response) => response.into_outcomes(),
-                    Err(error) => Err(error),
+                let response = match response {
+                    Some(response) => response.await.and_then(Response::into_outcomes),
+                    None => Ok(ChunkOutcomes { outcomes: Vec::new(), evaluated: false }),
                 };
-                outcomes.unwrap_or_else(|error| ChunkOutcomes {
-                    outcomes: vec![Err(error); size],
-                    evaluated: false,
-                })
+                (first, size, response)
             }
         })
-        .buffered(concurrency.max(1))
-        .collect()
-        .await;
-    let evaluated = responses.iter().any(|chunk| chunk.evaluated);
-    let outcomes: Vec<Outcome> = responses.into_iter().flat_map(|chunk| chunk.outcomes).collect();
+        .buffer_unordered(concurrency.max(1));
+    let mut outcomes: Vec<Option<Outcome>> = vec![None; inputs.len()];
+    let mut charges = Vec::new();
+    let mut evaluated = false;
+    while let Some((first, size, response)) = responses.next().await {
+        let ChunkOutcomes { outcomes: mut received, evaluated: was_evaluated } = response
+            .unwrap_or_else(|error| ChunkOutcomes {
+                outcomes: vec![Err(error); size],
+                evaluated: false,
+            });
+        evaluated |= was_evaluated;
+        charges.extend(keep(ctx, &mut budget, &mut received));
+        is_full.store(budget.is_full(), Ordering::Relaxed);
+        for (slot, outcome) in outcomes[first..].iter_mut().zip(received) {
+            *slot = Some(outcome);
+        }
+    }
+    let outcomes: Vec<Outcome> = outcomes
+        .into_iter()
+        .map(|outcome| outcome.unwrap_or_else(|| Err(budget.full_error())))
+        .collect();
     if evaluated {
         return Ok(outcomes);
     }
@@ -70,6 +136,32 @@ pub(super) async fn run<I: BatchInput>(
         Some(Err(error)) if outcomes.iter().all(without_effect) => Err(error.clone()),
         _ => Ok(outcomes),
     }
+}
+
+/// Drops what does not fit in the response, and charges the rest to the call while further requests
+/// are sent. A read fails if the account has no room for its leads.
+fn keep(
+    ctx: &CallContext,
+    budget: &mut ResponseBudget,
+    outcomes: &mut [Outcome],
+) -> Option<MemoryCharge> {
+    outcomes.iter_mut().for_each(|outcome| budget.admit(outcome));
+    let lead =
+        |outcome: &Outcome| outcome.as_ref().ok()?.as_ref().map(|item| memory_of(&item.lead));
+    let bytes = outcomes.iter().filter_map(lead).sum();
+    let mut charge = MemoryCharge::new(&ctx.memory);
+    match budget.overflow() {
+        Overflow::KeepId => charge.set(bytes),
+        Overflow::Fail => {
+            if let Err(error) = charge.try_set(bytes) {
+                outcomes.iter_mut().filter(|outcome| outcome.is_ok()).for_each(|outcome| {
+                    *outcome = Err(error.clone());
+                });
+                return None;
+            }
+        }
+    }
+    Some(charge)
 }
 
 #[cfg(test)]

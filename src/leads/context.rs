@@ -13,6 +13,7 @@ use leadsd_quota::Requester;
 use tokio::time::Instant;
 
 use super::{
+    charge::MemoryAccount,
     cost::CostMeter,
     error::Error,
     request::{Request, Response},
@@ -34,6 +35,8 @@ pub struct CallContext {
     pub trace: TraceContext,
     /// HubSpot requests sent for the call. Shared by all clones of this context.
     pub cost: Arc<CostMeter>,
+    /// Account to which the call's memory is charged.
+    pub memory: Arc<dyn MemoryAccount>,
     /// Resource that is held until the last clone of this context is dropped. A write outlives a
     /// caller that disconnects, and stays counted as in flight.
     pub guard: Guard,

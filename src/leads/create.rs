@@ -11,13 +11,15 @@
 mod recovery;
 mod resolve;
 
+use std::sync::Arc;
+
 use tokio::time::sleep;
 use uuid::Uuid;
 
 pub(super) use self::recovery::CreateRecovery;
 use self::resolve::{FIRST_BACKOFF, OpenCreate, outcome_unknown, resolve};
 use super::{
-    batch,
+    batch::{self, BatchLimits},
     context::CallContext,
     error::{Error, Reason, SideEffect},
     idempotency::RequestId,
@@ -47,6 +49,17 @@ struct TaggedCreate {
     value: LeadId,
     /// True if a repeat of the call has the same tag: then a repeat is safe.
     is_repeatable: bool,
+}
+
+/// Input of a batch create.
+#[derive(Debug)]
+pub(super) struct PendingCreate {
+    /// Index in the batch of the caller, which the tag contains.
+    pub(super) index: usize,
+    /// The input.
+    pub(super) input: Traced<CreateLead>,
+    /// Error of an earlier attempt whose outcome is open. The lead is looked up before it is created.
+    pub(super) unknown: Option<Error>,
 }
 
 // === impl IdempotencyTag ===
@@ -86,23 +99,30 @@ fn is_plain(id: &str) -> bool {
     id.len() <= MAX_PLAIN && id.bytes().all(plain)
 }
 
-/// Creates one lead. If its response is lost, it is resolved with the others of `recovery`.
+/// Creates one lead. If its response is lost, it is resolved with the others of `recovery`. With
+/// `unknown`, the error of an earlier attempt whose outcome is open, the lead is looked up first.
 pub(super) async fn create_one(
     ctx: &CallContext,
     mut request: CreateLead,
     tag: Option<IdempotencyTag>,
+    unknown: Option<Error>,
     recovery: &CreateRecovery,
-) -> Result<Lead, Error> {
+) -> Result<Arc<Lead>, Error> {
     let tagged = tag.and_then(|tag| tag.apply(&mut request, ""));
-    let response = ctx.portal.upstream.call(ctx, Request::Create(request.clone())).await;
-    let error = match response {
-        Ok(response) => return response.into_lead(),
-        Err(error) => error,
+    let error = match unknown {
+        Some(error) => error,
+        None => {
+            let create = Request::Create(request.clone());
+            match ctx.portal.upstream.call(ctx, create).await {
+                Ok(response) => return response.into_lead(),
+                Err(error) => error,
+            }
+        }
     };
     let Some(tag) = tagged.filter(|_| outcome_unknown(&error)) else { return Err(error) };
     let input = Traced { trace_id: Uuid::new_v4().to_string(), input: request };
     let outcome = recovery.resolve(ctx, OpenCreate { input, tag, error }).await;
-    outcome?.map(|item| item.lead).ok_or_else(|| {
+    outcome?.map(|item| item.lead.into()).ok_or_else(|| {
         Error::new(Reason::Internal, "internal error: a created lead is missing")
             .with_side_effect(SideEffect::Possible)
     })
@@ -111,17 +131,35 @@ pub(super) async fn create_one(
 /// Creates many leads. Returns one outcome per input, in input order.
 pub(super) async fn create_many(
     ctx: &CallContext,
-    mut inputs: Vec<Traced<CreateLead>>,
+    pending: Vec<PendingCreate>,
     tag: Option<IdempotencyTag>,
-    concurrency: usize,
+    limits: BatchLimits,
 ) -> Result<Vec<Outcome>, Error> {
-    let tags: Vec<Option<TaggedCreate>> = inputs
-        .iter_mut()
-        .enumerate()
-        .map(|(index, input)| tag.as_ref()?.apply(&mut input.input, &format!("-{index}")))
-        .collect();
-    let request = Request::BatchCreate;
-    let mut outcomes = batch::run(ctx, &inputs, batch::MAX_CHUNK, concurrency, request).await?;
+    let (mut inputs, mut outcomes) = (Vec::new(), Vec::new());
+    let (mut tags, mut unsent) = (Vec::new(), Vec::new());
+    for (position, PendingCreate { index, mut input, unknown }) in pending.into_iter().enumerate() {
+        tags.push(tag.as_ref().and_then(|tag| tag.apply(&mut input.input, &format!("-{index}"))));
+        inputs.push(input);
+        if unknown.is_none() {
+            unsent.push(position);
+        }
+        outcomes.push(unknown.map_or(Ok(None), Err));
+    }
+    let is_first = unsent.len() == inputs.len();
+    let requests: Vec<_> = unsent.iter().map(|&position| inputs[position].clone()).collect();
+    match batch::run(ctx, &requests, limits.write_plan(), Request::BatchCreate).await {
+        Ok(sent) => {
+            for (position, outcome) in unsent.into_iter().zip(sent) {
+                outcomes[position] = outcome;
+            }
+        }
+        Err(error) if is_first => return Err(error),
+        Err(error) => {
+            for position in unsent {
+                outcomes[position] = Err(error.clone());
+            }
+        }
+    }
     let (mut open, mut creates) = (Vec::new(), Vec::new());
     for (index, (input, tag)) in inputs.into_iter().zip(tags).enumerate() {
         if let (Some(tag), Err(error)) = (tag, &outcomes[index])
@@ -133,7 +171,7 @@ pub(super) async fn create_many(
     }
     if !open.is_empty() {
         sleep(FIRST_BACKOFF).await;
-        let resolved = resolve(ctx, creates, concurrency).await;
+        let resolved = resolve(ctx, creates, limits.concurrency).await;
         for (index, outcome) in open.into_iter().zip(resolved) {
             outcomes[index] = outcome;
         }

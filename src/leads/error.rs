@@ -7,11 +7,14 @@
 mod reason;
 mod redaction;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 pub use self::reason::Reason;
 use super::memory::HeapSize;
 use leadsd_quota::Rejected;
+
+/// Maximum length in bytes of the message of a shortened error.
+const MAX_SHORT_MESSAGE: usize = 256;
 
 /// Possible effect of a failed request at HubSpot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,9 +66,9 @@ pub struct AffectedInputs {
     pub unknown_properties: Vec<String>,
 }
 
-/// Error of a call.
+/// Error of a call. Clones share its texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Error(Box<Inner>);
+pub struct Error(Arc<Inner>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Inner {
@@ -108,7 +111,7 @@ impl FieldFault {
 impl Error {
     /// Creates an error with a message for the caller. The `with_` methods add everything else.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner {
+        Self(Arc::new(Inner {
             reason,
             message: message.into(),
             internal: None,
@@ -139,45 +142,49 @@ impl Error {
         Self::new(Reason::InvalidRequest, parts.join("; ")).with_fields(faults)
     }
 
+    fn inner_mut(&mut self) -> &mut Inner {
+        Arc::make_mut(&mut self.0)
+    }
+
     /// Adds a text for the log only.
     #[must_use]
     pub fn with_internal(mut self, internal: impl Into<String>) -> Self {
-        self.0.internal = Some(internal.into());
+        self.inner_mut().internal = Some(internal.into());
         self
     }
 
     /// Adds invalid fields.
     #[must_use]
     pub fn with_fields(mut self, fields: Vec<FieldFault>) -> Self {
-        self.0.fields = fields;
+        self.inner_mut().fields = fields;
         self
     }
 
     /// Adds facts from HubSpot's response.
     #[must_use]
     pub fn with_upstream(mut self, upstream: UpstreamFacts) -> Self {
-        self.0.upstream = upstream;
+        self.inner_mut().upstream = upstream;
         self
     }
 
     /// Adds the time to wait before a retry.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
-        self.0.retry_after = Some(wait);
+        self.inner_mut().retry_after = Some(wait);
         self
     }
 
     /// Sets the possible effect at HubSpot. Default: none.
     #[must_use]
     pub fn with_side_effect(mut self, side_effect: SideEffect) -> Self {
-        self.0.side_effect = side_effect;
+        self.inner_mut().side_effect = side_effect;
         self
     }
 
     /// Adds the number of attempts.
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
-        self.0.upstream.attempts = attempts;
+        self.inner_mut().upstream.attempts = attempts;
         self
     }
 
@@ -186,7 +193,7 @@ impl Error {
     #[must_use]
     pub fn with_lead_id(mut self, id: &str) -> Self {
         if self.0.reason == Reason::LeadNotFound {
-            self.0.message = format!("HubSpot has no lead {id}");
+            self.inner_mut().message = format!("HubSpot has no lead {id}");
         }
         self
     }
@@ -194,14 +201,14 @@ impl Error {
     /// Adds the affected inputs of a batch.
     #[must_use]
     pub fn with_affected_inputs(mut self, affected_inputs: AffectedInputs) -> Self {
-        self.0.affected_inputs = affected_inputs;
+        self.inner_mut().affected_inputs = affected_inputs;
         self
     }
 
     /// Adds the limit of the service that rejected the request.
     #[must_use]
     pub fn with_local_limit(mut self, limit: LocalLimit) -> Self {
-        self.0.local_limit = Some(limit);
+        self.inner_mut().local_limit = Some(limit);
         self
     }
 
@@ -224,7 +231,7 @@ impl Error {
     /// Marks the error: only the deadline prevented another attempt.
     #[must_use]
     pub fn deadline_limited(mut self) -> Self {
-        self.0.is_deadline_limited = true;
+        self.inner_mut().is_deadline_limited = true;
         self
     }
 
@@ -261,6 +268,23 @@ impl Error {
     /// Time to wait before a retry; `None` if unknown.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// True if the error is known to be the result of the request: HubSpot evaluated the content and
+    /// rejected it. After any other error the request may still succeed.
+    pub fn is_final(&self) -> bool {
+        self.0.reason.is_rejection() && self.0.side_effect == SideEffect::None
+    }
+
+    /// The error with the beginning of its message and without lists, to be kept in large numbers.
+    #[must_use]
+    pub fn shortened(mut self) -> Self {
+        let Inner { message, internal, fields, affected_inputs, .. } = self.inner_mut();
+        message.truncate(message.floor_char_boundary(MAX_SHORT_MESSAGE));
+        message.shrink_to_fit();
+        (*internal, *fields) = (None, Vec::new());
+        *affected_inputs = AffectedInputs::default();
+        self
     }
 
     /// Possible effect at HubSpot.

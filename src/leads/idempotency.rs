@@ -1,38 +1,35 @@
-//! Idempotency of writes: the response to a `request_id` is stored. Repeats with the same id and
-//! content return it, also while the first call still runs.
+//! Idempotency of writes: the result of a `request_id` is kept. Repeats with the same id and content
+//! return it, also while the first call still runs.
 //!
 //! Every write runs in a separate task, so that a caller that disconnects does not abort a write
-//! that HubSpot may have seen; its outcome is stored.
+//! that HubSpot may have seen.
 //!
-//! The store belongs to this process and is bounded in bytes and in age: a repeat after [`TTL`] or at
-//! another replica counts as a new call.
+//! Only results are kept: a repeat does what the first call left undone, and resolves what it left
+//! unknown. The store belongs to this process and is bounded in bytes and in age: a repeat after
+//! [`TTL`] or at another replica counts as a new call.
+
+mod kept;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use leadsd_base::{
-    cache::{Lookup, TtlCache},
-    task,
-};
-use tokio::sync::watch;
+use leadsd_base::task;
+use leadsd_quota::Caller;
+use parking_lot::Mutex;
+use tokio::{sync::watch, time::Instant};
 
+use self::kept::KeptResults;
 use super::{
-    context::PortalName,
+    charge::MemoryCharge,
+    context::{CallContext, PortalName},
     error::{Error, FieldFault, Reason, SideEffect},
     memory::{HeapSize, memory_of},
 };
 
-/// Time for which a response is stored: longer than any reasonable retry loop.
+/// Time for which a result is kept: longer than any reasonable retry loop.
 const TTL: Duration = Duration::from_secs(15 * 60);
 
-/// Maximum memory of the stored responses of all portals, in bytes. One response takes at most half
-/// of it, which is more than the largest batch request can write.
-const MAX_BYTES: u64 = 64 << 20;
-
-/// Estimated number of entries: the response to a single write takes about 2 KiB.
-const ESTIMATED_ENTRIES: usize = 30_000;
-
-/// Memory of an entry besides its response: key, channel, and their places in the cache.
-const ENTRY_OVERHEAD: usize = 512;
+/// Memory of an entry besides its result: key, channel, and their places in the maps.
+const ENTRY_OVERHEAD: usize = 640;
 
 /// Idempotency key of a write: printable ASCII, 1 to 128 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,15 +40,26 @@ pub(super) trait StoredResponse: HeapSize + Clone + Send + Sync + 'static {
     /// True if HubSpot may have acted on any part of the write. Only such a response is stored;
     /// otherwise a repeat is safe.
     fn may_have_effects(&self) -> bool;
+
+    /// True if every part of the write has its result. Otherwise a repeat runs the write again, with
+    /// this response as the state so far.
+    fn is_final(&self) -> bool;
+
+    /// The part of the response that is kept: outcomes and ids, and small leads.
+    #[must_use]
+    fn compact(self) -> Self;
 }
 
-/// Responses to writes by portal and request id.
+/// Responses to writes by caller, portal and request id.
 #[derive(Debug)]
-pub(super) struct IdempotencyStore<A>(Arc<Entries<A>>);
+pub(super) struct IdempotencyStore<A>(Arc<Mutex<KeptResults<A>>>);
 
-type Entries<A> = TtlCache<IdempotencyKey, IdempotencyEntry<A>>;
-
-type IdempotencyKey = (PortalName, RequestId);
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct IdempotencyKey {
+    caller: Caller,
+    portal: PortalName,
+    request_id: RequestId,
+}
 
 /// Write that runs or has ended.
 #[derive(Debug, Clone)]
@@ -63,10 +71,11 @@ struct IdempotencyEntry<A> {
 /// A write in progress. Dropping it frees the request id, so that a write that panics is not
 /// remembered.
 struct WriteInProgress<A: StoredResponse> {
-    entries: Arc<Entries<A>>,
+    results: Arc<Mutex<KeptResults<A>>>,
     /// `None` once the response is stored.
     key: Option<IdempotencyKey>,
-    entry: IdempotencyEntry<A>,
+    fingerprint: u64,
+    charge: Option<MemoryCharge>,
     sender: watch::Sender<Option<A>>,
 }
 
@@ -92,74 +101,102 @@ impl RequestId {
 
 // === impl IdempotencyStore ===
 
-impl<A: StoredResponse> Default for IdempotencyStore<A> {
+impl<A> Default for IdempotencyStore<A> {
     fn default() -> Self {
-        Self(Arc::new(TtlCache::weighted(MAX_BYTES, ESTIMATED_ENTRIES, TTL)))
+        Self(Arc::default())
     }
 }
 
 impl<A: StoredResponse> IdempotencyStore<A> {
-    /// Runs `write` to completion in a separate task and returns its response. If the `request_id`
-    /// is known, returns the response of the first call instead.
+    /// Runs a write to completion in a separate task and returns its response. If the `request_id` is
+    /// known, returns the response of the first call instead, or runs what it left open: `write` gets
+    /// the response so far.
     ///
     /// Cancel-safe: the write continues without its caller.
-    pub(super) async fn run(
+    pub(super) async fn run<F>(
         &self,
-        portal: &PortalName,
+        ctx: &CallContext,
         request_id: Option<RequestId>,
         fingerprint: u64,
-        write: impl Future<Output = A> + Send + 'static,
-    ) -> Result<A, Error> {
+        write: impl FnOnce(Option<A>) -> F,
+    ) -> Result<A, Error>
+    where
+        F: Future<Output = A> + Send + 'static,
+    {
         let Some(request_id) = request_id else {
             let (sender, receiver) = watch::channel(None);
-            task::spawn("write", portal.as_str(), async move {
+            let write = write(None);
+            task::spawn("write", ctx.portal.name.as_str(), async move {
                 sender.send_replace(Some(write.await));
             })
             .detach();
             return response(receiver).await;
         };
-        let key = (portal.clone(), request_id);
-        response(self.join_or_start(key, fingerprint, write)?).await
+        let receiver = self.join_or_start(ctx, request_id, fingerprint, write)?;
+        response(receiver).await
     }
 
-    fn join_or_start(
+    fn join_or_start<F>(
         &self,
-        key: IdempotencyKey,
+        ctx: &CallContext,
+        request_id: RequestId,
         fingerprint: u64,
-        write: impl Future<Output = A> + Send + 'static,
-    ) -> Result<watch::Receiver<Option<A>>, Error> {
+        write: impl FnOnce(Option<A>) -> F,
+    ) -> Result<watch::Receiver<Option<A>>, Error>
+    where
+        F: Future<Output = A> + Send + 'static,
+    {
+        let (caller, portal) = (ctx.requester.caller.clone(), ctx.portal.name.clone());
+        let key = IdempotencyKey { caller, portal, request_id };
         let (sender, receiver) = watch::channel(None);
-        let make = || IdempotencyEntry { fingerprint, response: receiver };
-        match self.0.get_or_pin_with(key.clone(), make) {
-            Lookup::Existing(entry) if entry.fingerprint == fingerprint => Ok(entry.response),
-            Lookup::Existing(_) => Err(reused()),
-            Lookup::Inserted(entry) => {
-                let receiver = entry.response.clone();
-                let owner = key.0.clone();
-                let entries = Arc::clone(&self.0);
-                let write_in_progress = WriteInProgress { entries, key: Some(key), entry, sender };
-                task::spawn("write", owner.as_str(), async move {
-                    let write_in_progress = write_in_progress;
-                    let response = write.await;
-                    write_in_progress.finish(response);
-                })
-                .detach();
-                Ok(receiver)
+        let mut results = self.0.lock();
+        results.expire(Instant::now());
+        let mut previous = None;
+        if let Some(entry) = results.get(&key) {
+            if entry.fingerprint != fingerprint {
+                return Err(reused());
+            }
+            let so_far = entry.response.borrow().clone();
+            match so_far {
+                Some(response) if !response.is_final() => previous = Some(response),
+                Some(_) | None => return Ok(entry.response.clone()),
             }
         }
+        let entry = IdempotencyEntry { fingerprint, response: receiver.clone() };
+        results.start(key.clone(), entry);
+        drop(results);
+        let in_progress = WriteInProgress {
+            results: Arc::clone(&self.0),
+            key: Some(key),
+            fingerprint,
+            charge: Some(MemoryCharge::new(&ctx.memory)),
+            sender,
+        };
+        let write = write(previous);
+        task::spawn("write", ctx.portal.name.as_str(), async move {
+            let in_progress = in_progress;
+            let response = write.await;
+            in_progress.finish(response);
+        })
+        .detach();
+        Ok(receiver)
     }
 }
 
 // === impl WriteInProgress ===
 
 impl<A: StoredResponse> WriteInProgress<A> {
-    /// Stores the response if a repeat needs it, and returns it to those that wait for it.
+    /// Keeps the response if a repeat needs it, and returns it to those that wait for it.
     fn finish(mut self, response: A) {
         if response.may_have_effects()
             && let Some(key) = self.key.take()
+            && let Some(charge) = self.charge.take()
         {
-            let bytes = ENTRY_OVERHEAD + memory_of(&response);
-            self.entries.insert_weighted(key, self.entry.clone(), bytes as u64);
+            let kept = response.clone().compact();
+            let bytes = ENTRY_OVERHEAD + memory_of(&kept);
+            let (_, receiver) = watch::channel(Some(kept));
+            let entry = IdempotencyEntry { fingerprint: self.fingerprint, response: receiver };
+            self.results.lock().keep(key, entry, bytes, charge);
         }
         // Before the response is known, so that a repeat after it runs the write again.
         self.free_id();
@@ -168,7 +205,7 @@ impl<A: StoredResponse> WriteInProgress<A> {
 
     fn free_id(&mut self) {
         if let Some(key) = self.key.take() {
-            self.entries.remove(&key);
+            self.results.lock().remove(&key);
         }
     }
 }

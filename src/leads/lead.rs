@@ -27,6 +27,8 @@ pub struct Lead {
     pub url: Option<String>,
     /// Warnings about the write that returned this lead.
     pub warnings: Vec<Warning>,
+    /// True if everything but the id was dropped: the lead was written, and its result was too large.
+    pub is_id_only: bool,
 }
 
 /// Value that a property had from a point in time on.
@@ -73,6 +75,16 @@ pub struct Warning {
     pub message: Option<String>,
     /// Details by name.
     pub context: BTreeMap<String, Vec<String>>,
+}
+
+// === impl Lead ===
+
+impl Lead {
+    /// The lead reduced to its id.
+    #[must_use]
+    pub fn id_only(&self) -> Self {
+        Self { id: self.id.clone(), is_id_only: true, ..Self::default() }
+    }
 }
 
 // === impl AssociatedObject ===

@@ -1,6 +1,6 @@
 //! Estimates of the memory that stored responses hold, so that caches are bounded in bytes.
 
-use std::{collections::BTreeMap, mem::size_of};
+use std::{collections::BTreeMap, mem::size_of, sync::Arc};
 
 use super::{
     lead::{Associated, AssociatedObject, Lead, PropertyVersion, Warning},
@@ -77,6 +77,7 @@ impl HeapSize for Lead {
             archive_time: _,
             url,
             warnings,
+            is_id_only: _,
         } = self;
         id.heap_size()
             + properties.heap_size()
@@ -84,6 +85,13 @@ impl HeapSize for Lead {
             + associations.heap_size()
             + url.heap_size()
             + warnings.heap_size()
+    }
+}
+
+impl<T: HeapSize> HeapSize for Arc<T> {
+    /// Counts what the clones share for each of them.
+    fn heap_size(&self) -> usize {
+        size_of::<T>() + T::heap_size(self)
     }
 }
 
@@ -155,8 +163,8 @@ mod tests {
     fn every_text_of_a_lead_counts() {
         let (short, long) = (memory_of(&lead("")), memory_of(&lead(&"x".repeat(1_000))));
         assert_eq!(long - short, 9 * 1_000);
-        assert_eq!(memory_of(&Upserted { lead: lead(""), created: true }), {
-            size_of::<Upserted>() + lead("").heap_size()
+        assert_eq!(memory_of(&Upserted { lead: lead("").into(), created: true }), {
+            size_of::<Upserted>() + size_of::<Lead>() + lead("").heap_size()
         });
     }
 

@@ -1,5 +1,7 @@
 //! Messages of the port to HubSpot: a [`Request`] for every operation, and its [`Response`].
 
+use std::sync::Arc;
+
 use super::{
     error::{Error, Reason, SideEffect},
     lead::Lead,
@@ -42,15 +44,15 @@ pub enum Request {
     },
 }
 
-/// The response to a [`Request`].
+/// The response to a [`Request`]. Clones share its leads.
 #[derive(Debug, Clone)]
 pub enum Response {
     /// One lead.
-    Lead(Lead),
+    Lead(Arc<Lead>),
     /// One page of all leads.
-    Page(Page),
+    Page(Arc<Page>),
     /// One page of matching leads.
-    SearchPage(SearchPage),
+    SearchPage(Arc<SearchPage>),
     /// The lead is archived.
     Archived,
     /// HubSpot's response to a batch, not matched with the inputs yet.
@@ -141,17 +143,17 @@ impl Request {
 
 impl Response {
     /// The lead of a get, create or update.
-    pub fn into_lead(self) -> Result<Lead, Error> {
+    pub fn into_lead(self) -> Result<Arc<Lead>, Error> {
         if let Self::Lead(lead) = self { Ok(lead) } else { Err(mismatch()) }
     }
 
     /// The page of a list.
-    pub fn into_page(self) -> Result<Page, Error> {
+    pub fn into_page(self) -> Result<Arc<Page>, Error> {
         if let Self::Page(page) = self { Ok(page) } else { Err(mismatch()) }
     }
 
     /// The page of a search.
-    pub fn into_search_page(self) -> Result<SearchPage, Error> {
+    pub fn into_search_page(self) -> Result<Arc<SearchPage>, Error> {
         if let Self::SearchPage(page) = self { Ok(page) } else { Err(mismatch()) }
     }
 

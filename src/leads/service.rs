@@ -3,6 +3,7 @@
 //! nor the pipeline: they send requests to the upstream of the call's portal.
 
 mod outcome;
+mod resumed;
 mod writes;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -12,7 +13,7 @@ use tokio::time::timeout_at;
 use self::outcome::{WriteResponse, lead};
 use super::{
     DEFAULT_PROPERTIES,
-    batch::{self, ReadInput},
+    batch::{self, BatchLimits, ReadInput},
     context::CallContext,
     create::CreateRecovery,
     error::{Error, Reason},
@@ -21,6 +22,7 @@ use super::{
     query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
     rejection_cache::RejectionCache,
     request::Request,
+    response_limit::ResponseLimit,
 };
 
 /// Any number of leads by id.
@@ -43,6 +45,8 @@ pub struct BatchGet {
 pub struct Settings {
     /// Maximum number of batch requests of one call that run concurrently.
     pub batch_concurrency: usize,
+    /// Maximum size of one response.
+    pub response: ResponseLimit,
     /// Time for which a single write that HubSpot rejected for its content is rejected without a
     /// request. Zero disables the cache.
     pub rejection_cache_ttl: Duration,
@@ -54,7 +58,7 @@ pub struct Service {
     idempotency: Arc<IdempotencyStore<WriteResponse>>,
     rejections: Arc<RejectionCache>,
     recovery: CreateRecovery,
-    batch_concurrency: usize,
+    limits: BatchLimits,
 }
 
 // === impl Service ===
@@ -62,22 +66,22 @@ pub struct Service {
 impl Service {
     /// Creates the use cases.
     pub fn new(settings: &Settings) -> Self {
-        let Settings { batch_concurrency, rejection_cache_ttl } = *settings;
+        let Settings { batch_concurrency, response, rejection_cache_ttl } = *settings;
         Self {
             idempotency: Arc::default(),
             rejections: Arc::new(RejectionCache::new(rejection_cache_ttl)),
             recovery: CreateRecovery::default(),
-            batch_concurrency,
+            limits: BatchLimits { concurrency: batch_concurrency, response },
         }
     }
 
     /// Reads one lead.
-    pub async fn get(&self, ctx: &CallContext, request: GetLead) -> Result<Lead, Error> {
+    pub async fn get(&self, ctx: &CallContext, request: GetLead) -> Result<Arc<Lead>, Error> {
         ctx.portal.upstream.call(ctx, Request::Get(request)).await?.into_lead()
     }
 
     /// Reads one page of all leads.
-    pub async fn list(&self, ctx: &CallContext, request: ListLeads) -> Result<Page, Error> {
+    pub async fn list(&self, ctx: &CallContext, request: ListLeads) -> Result<Arc<Page>, Error> {
         ctx.portal.upstream.call(ctx, Request::List(request)).await?.into_page()
     }
 
@@ -86,16 +90,16 @@ impl Service {
         &self,
         ctx: &CallContext,
         request: SearchLeads,
-    ) -> Result<SearchPage, Error> {
+    ) -> Result<Arc<SearchPage>, Error> {
         ctx.portal.upstream.call(ctx, Request::Search(request)).await?.into_search_page()
     }
 
-    /// Reads many leads. Returns one result per id, in the order of the ids.
+    /// Reads many leads. Returns one result per id, in the order of the ids. Equal ids share one lead.
     pub async fn batch_get(
         &self,
         ctx: &CallContext,
         request: BatchGet,
-    ) -> Result<Vec<Result<Lead, Error>>, Error> {
+    ) -> Result<Vec<Result<Arc<Lead>, Error>>, Error> {
         let BatchGet { ids, id_property, mut properties, properties_with_history, archived } =
             request;
         if let Some(id_property) = &id_property {
@@ -125,7 +129,7 @@ impl Service {
                 archived,
             })
         };
-        let run = batch::run(ctx, &inputs, chunk_size, self.batch_concurrency, request);
+        let run = batch::run(ctx, &inputs, self.limits.read_plan(chunk_size), request);
         let outcomes = timeout_at(ctx.deadline, run).await.unwrap_or_else(|_| {
             let text = "the deadline passed before HubSpot responded";
             Err(Error::new(Reason::DeadlineExceeded, text))

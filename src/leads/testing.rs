@@ -1,6 +1,13 @@
 //! Doubles of the domain's ports for unit tests of this crate.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use leadsd_quota::{Caller, Priority, Requester};
@@ -8,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
+    charge::{MemoryAccount, Unlimited},
     context::{CallContext, Guard, Portal, PortalName, Upstream},
     cost::CostMeter,
     error::{Error, Reason},
@@ -65,6 +73,7 @@ impl RecordingUpstream {
             request_id: "call-1".into(),
             trace: TraceContext::root(0.0),
             cost: Arc::new(CostMeter::default()),
+            memory: Arc::new(Unlimited),
             guard: Guard::default(),
         }
     }
@@ -85,6 +94,55 @@ impl Upstream for RecordingUpstream {
             requests.len() - 1
         };
         (self.respond)(number, &request)
+    }
+}
+
+/// A memory account with a limit that records its use.
+#[derive(Debug)]
+pub(crate) struct TestAccount {
+    limit: usize,
+    used: AtomicUsize,
+    peak: AtomicUsize,
+}
+
+// === impl TestAccount ===
+
+impl TestAccount {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicUsize::new(0), peak: AtomicUsize::new(0) })
+    }
+
+    /// Number of charged bytes.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Highest number of charged bytes so far.
+    pub(crate) fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed)
+    }
+}
+
+impl MemoryAccount for TestAccount {
+    fn try_charge(&self, bytes: usize) -> Result<(), Error> {
+        if self.used() + bytes > self.limit {
+            return Err(Error::new(Reason::Overloaded, "the account of the test is full"));
+        }
+        self.charge(bytes);
+        Ok(())
+    }
+
+    fn charge(&self, bytes: usize) {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.peak.fetch_max(used, Ordering::Relaxed);
+    }
+
+    fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn shared(self: Arc<Self>) -> Arc<dyn MemoryAccount> {
+        self
     }
 }
 

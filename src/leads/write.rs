@@ -1,6 +1,6 @@
 //! Write requests.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{lead::Lead, query::LeadId};
 
@@ -70,7 +70,7 @@ pub struct UpsertLead {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Upserted {
     /// The lead after it.
-    pub lead: Lead,
+    pub lead: Arc<Lead>,
     /// True if it is new.
     pub created: bool,
 }

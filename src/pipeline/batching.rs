@@ -107,7 +107,7 @@ impl<L: Layer> Batching<L> {
                     let lead = self.gets.enqueue(ctx, kind, get.id.clone(), dispatch);
                     // The batch lasts until the latest deadline of its callers.
                     let lead = timeout_at(ctx.deadline, lead).await.unwrap_or_else(|_| Err(late()));
-                    lead.map(Response::Lead)
+                    lead.map(|lead| Response::Lead(lead.into()))
                 }
                 None => self.inner.call(ctx, Arc::clone(request), dispatch).await,
             }
@@ -129,13 +129,13 @@ impl<L: Layer> Batching<L> {
             Request::Create(create) => {
                 if let Some(kind) = CreateBatch::batchable(create, &self.capabilities) {
                     let lead = self.creates.enqueue(ctx, kind, create.clone(), dispatch).await?;
-                    return Ok(Response::Lead(lead));
+                    return Ok(Response::Lead(lead.into()));
                 }
             }
             Request::Update(update) => {
                 if let Some(kind) = UpdateBatch::batchable(update, &self.capabilities) {
                     let lead = self.updates.enqueue(ctx, kind, update.clone(), dispatch).await?;
-                    return Ok(Response::Lead(lead));
+                    return Ok(Response::Lead(lead.into()));
                 }
             }
             Request::Archive(id) => {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     hubspot::{HubspotClient, Operation, timed_out},
-    leads::{CallContext, Error, Reason, Request, Response},
+    leads::{CallContext, Error, MemoryCharge, Reason, Request, Response},
     telemetry::spans::SpanSink,
 };
 use leadsd_credentials::Token;
@@ -107,7 +107,8 @@ impl Http {
             permit.observe(limits.observation(None));
             None
         };
-        let read = head.read(error_body_deadline(ctx, operation));
+        let mut charge = MemoryCharge::new(&ctx.memory);
+        let read = head.read(error_body_deadline(ctx, operation), &mut charge);
         let result =
             timeout_at(limit.until, read).await.unwrap_or_else(|_| Err(limit.error(operation)));
         if let Some(permit) = permit {

@@ -23,7 +23,8 @@ use super::{
 use crate::{
     leads::{
         BatchItem, BatchResponse, CallContext, CostMeter, CreateLead, Error, GetLead, Guard, Lead,
-        LeadId, PortalName, Reason, Request, Response, Selection, UpdateLead, testing::portal,
+        LeadId, PortalName, Reason, Request, Response, Selection, Unlimited, UpdateLead,
+        testing::portal,
     },
     telemetry::trace_context::TraceContext,
 };
@@ -38,6 +39,7 @@ pub(super) fn context_of(caller: &str, priority: Priority, time: Duration) -> Ca
         request_id: "test".into(),
         trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
+        memory: Arc::new(Unlimited),
         guard: Guard::default(),
     }
 }
@@ -100,12 +102,12 @@ pub(super) fn lead(id: &str) -> Lead {
 
 /// The lead in a response.
 pub(super) fn lead_in(result: Result<Response, Error>) -> Result<Lead, Error> {
-    result.and_then(Response::into_lead)
+    result.and_then(Response::into_lead).map(Arc::unwrap_or_clone)
 }
 
 /// A response with this lead.
 pub(super) fn found(id: &str) -> Result<Response, Error> {
-    Ok(Response::Lead(lead(id)))
+    Ok(Response::Lead(lead(id).into()))
 }
 
 /// HubSpot's ordinary response to a request: every lead exists, every write succeeds, and trace ids
@@ -142,8 +144,10 @@ pub(super) fn ordinary(request: &Request) -> Result<Response, Error> {
             .map(|traced| written(traced.input.id.to_string(), &traced.trace_id))
             .collect(),
         Request::BatchArchive(_) => Vec::new(),
-        Request::List(_) => return Ok(Response::Page(crate::leads::Page::default())),
-        Request::Search(_) => return Ok(Response::SearchPage(crate::leads::SearchPage::default())),
+        Request::List(_) => return Ok(Response::Page(crate::leads::Page::default().into())),
+        Request::Search(_) => {
+            return Ok(Response::SearchPage(crate::leads::SearchPage::default().into()));
+        }
         Request::ReadAssociations { .. } => return Ok(Response::Associations(Vec::new())),
     };
     Ok(Response::Batch(BatchResponse { results, errors: Vec::new() }))

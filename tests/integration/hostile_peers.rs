@@ -1,6 +1,6 @@
 //! Vault, the issuer of tokens, the token endpoint and HubSpot as peers that send too much, or never end.
 
-use std::{io::Write as _, time::Duration};
+use std::{io::Write as _, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -9,7 +9,7 @@ use axum::{
 use flate2::{Compression, write::GzEncoder};
 use leadsd::{
     auth, config, hubspot,
-    leads::{LeadId, Reason, Request},
+    leads::{LeadId, MemoryAccount, MemoryCharge, Reason, Request, Unlimited},
     vault,
 };
 use leadsd_base::secret::Secret;
@@ -156,7 +156,9 @@ async fn no_error_repeats_the_token_that_hubspot_quotes() {
     for request in [Request::Archive(id.clone()), Request::BatchArchive(vec![id])] {
         let head = client.send(&request, &token, HeaderMap::new()).await.unwrap();
         assert_eq!(head.correlation_id(), None);
-        texts.push(format!("{:?}", head.read(deadline).await));
+        let account: Arc<dyn MemoryAccount> = Arc::new(Unlimited);
+        let mut charge = MemoryCharge::new(&account);
+        texts.push(format!("{:?}", head.read(deadline, &mut charge).await));
     }
     let diagnostics = hubspot::DiagnosticsClient::new(&config).unwrap();
     texts.push(format!("{:?}", diagnostics.leads(&token, deadline).await.unwrap_err()));

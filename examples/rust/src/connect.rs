@@ -12,6 +12,10 @@ use tonic::{
 /// Timeout for response headers, for calls without another deadline.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Maximum size of a response: at least `grpc.max_response_size` of leadsd, whose default fits every
+/// client.
+pub const MAX_RESPONSE_SIZE: usize = 64 << 20;
+
 /// Address and credentials of leadsd.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Server {

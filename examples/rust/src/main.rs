@@ -9,7 +9,7 @@ use clap::Parser as _;
 use futures_util::future::join_all;
 use tonic::{Code, Request, Status, service::interceptor::InterceptedService, transport::Channel};
 
-use connect::{Caller, Server};
+use connect::{Caller, MAX_RESPONSE_SIZE, Server};
 use failure::{Failure, retry};
 use pb::{
     Filter, FilterGroup, FilterOperator, GetLeadRequest, ListLeadsRequest, SearchLeadsRequest,
@@ -73,7 +73,8 @@ async fn main() -> Done {
     };
     let channel = server.connect()?;
     let mut walk = Walk {
-        leads: LeadsServiceClient::with_interceptor(channel.clone(), caller.clone()),
+        leads: LeadsServiceClient::with_interceptor(channel.clone(), caller.clone())
+            .max_decoding_message_size(MAX_RESPONSE_SIZE),
         quota: QuotaServiceClient::with_interceptor(channel.clone(), caller),
         server,
         channel,
@@ -212,6 +213,7 @@ impl Walk {
             let token_file = self.server.token_file.clone();
             let caller = Caller { metadata: vec![(name, value.to_owned())], token_file };
             LeadsServiceClient::with_interceptor(self.channel.clone(), caller)
+                .max_decoding_message_size(MAX_RESPONSE_SIZE)
         };
         let one = || ListLeadsRequest { page_size: 1, ..Default::default() };
         with("leadsd-priority", "bulk").list_leads(one()).await?;

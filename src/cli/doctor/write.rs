@@ -11,7 +11,7 @@ use crate::{
     hubspot,
     leads::{
         Association, AssociationCategory, AssociationType, CallContext, CostMeter, CreateLead,
-        Error, Guard, Lead, LeadId, ListLeads, Request, Response, Selection,
+        Error, Guard, Lead, LeadId, ListLeads, Request, Response, Selection, Unlimited,
     },
     pipeline,
     telemetry::trace_context::TraceContext,
@@ -64,6 +64,7 @@ async fn create_and_archive(
         request_id: "leadsd-doctor".into(),
         trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
+        memory: Arc::new(Unlimited),
         guard: Guard::default(),
     };
     let failed =
@@ -96,7 +97,7 @@ async fn create_and_archive(
         let cause = format!("created lead {}, but archiving it failed: {cause}", created.id);
         Remediation::new(cause, format!("archive it in HubSpot; {fix}"))
     })?;
-    Ok(created.id)
+    Ok(created.id.clone())
 }
 
 /// Sends a request without retries.

@@ -3,71 +3,50 @@
 use prost_types::Timestamp as PbTimestamp;
 
 use crate::{
-    grpc::{page_token::Fingerprint, pb, status},
-    leads::{Associated, Error, Lead, Page, PropertyVersion, SearchPage, Upserted, Warning},
+    grpc::pb,
+    leads::{Associated, Lead, PropertyVersion, Warning},
 };
 use leadsd_base::time::Timestamp;
 
-pub(crate) fn list_response(page: Page, fingerprint: Fingerprint) -> pb::ListLeadsResponse {
+pub(super) fn list_response(leads: Vec<Lead>, token: Option<String>) -> pb::ListLeadsResponse {
     pb::ListLeadsResponse {
-        leads: page.leads.into_iter().map(lead).collect(),
-        next_page_token: page.after.map(|after| fingerprint.token(&after)).unwrap_or_default(),
+        leads: leads.into_iter().map(lead).collect(),
+        next_page_token: token.unwrap_or_default(),
     }
 }
 
-pub(crate) fn search_response(
-    page: SearchPage,
-    fingerprint: Fingerprint,
+pub(super) fn search_response(
+    leads: Vec<Lead>,
+    token: Option<String>,
+    total: u64,
 ) -> pb::SearchLeadsResponse {
     pb::SearchLeadsResponse {
-        leads: page.leads.into_iter().map(lead).collect(),
-        next_page_token: page.after.map(|after| fingerprint.token(&after)).unwrap_or_default(),
-        total: i64::try_from(page.total).unwrap_or(i64::MAX),
+        leads: leads.into_iter().map(lead).collect(),
+        next_page_token: token.unwrap_or_default(),
+        total: i64::try_from(total).unwrap_or(i64::MAX),
     }
 }
 
-pub(crate) fn read_result(result: Result<Lead, Error>) -> pb::LeadReadResult {
-    use pb::lead_read_result::Outcome;
-    let outcome = match result {
-        Ok(found) => Outcome::Lead(lead(found)),
-        Err(error) => Outcome::Error(status::for_item(&error)),
-    };
+pub(super) fn read_result(found: Lead) -> pb::LeadReadResult {
+    let outcome = pb::lead_read_result::Outcome::Lead(lead(found));
     pb::LeadReadResult { outcome: Some(outcome) }
 }
 
-pub(crate) fn write_result(
-    result: Result<Lead, Error>,
-    object_write_trace_id: String,
-) -> pb::LeadWriteResult {
-    use pb::lead_write_result::Outcome;
-    let outcome = match result {
-        Ok(written) => Outcome::Lead(lead(written)),
-        Err(error) => Outcome::Error(status::for_item(&error)),
-    };
+pub(super) fn write_result(written: Lead, object_write_trace_id: String) -> pb::LeadWriteResult {
+    let outcome = pb::lead_write_result::Outcome::Lead(lead(written));
     pb::LeadWriteResult { outcome: Some(outcome), object_write_trace_id }
 }
 
-pub(crate) fn upsert_result(
-    result: Result<Upserted, Error>,
+pub(super) fn upsert_result(
+    written: Lead,
+    created: bool,
     object_write_trace_id: String,
 ) -> pb::LeadUpsertResult {
-    use pb::lead_upsert_result::Outcome;
-    let (outcome, created) = match result {
-        Ok(upserted) => (Outcome::Lead(lead(upserted.lead)), upserted.created),
-        Err(error) => (Outcome::Error(status::for_item(&error)), false),
-    };
+    let outcome = pb::lead_upsert_result::Outcome::Lead(lead(written));
     pb::LeadUpsertResult { outcome: Some(outcome), created, object_write_trace_id }
 }
 
-pub(crate) fn archive_result(result: &Result<(), Error>) -> pb::LeadArchiveResult {
-    let status = match result {
-        Ok(()) => status::ok(),
-        Err(error) => status::for_item(error),
-    };
-    pb::LeadArchiveResult { status: Some(status) }
-}
-
-pub(crate) fn lead(lead: Lead) -> pb::Lead {
+pub(super) fn lead(lead: Lead) -> pb::Lead {
     let Lead {
         id,
         properties,
@@ -79,6 +58,7 @@ pub(crate) fn lead(lead: Lead) -> pb::Lead {
         archive_time,
         url,
         warnings,
+        is_id_only,
     } = lead;
     pb::Lead {
         id,
@@ -97,6 +77,7 @@ pub(crate) fn lead(lead: Lead) -> pb::Lead {
         archive_time: archive_time.map(timestamp),
         url: url.unwrap_or_default(),
         warnings: warnings.into_iter().map(warning).collect(),
+        id_only: is_id_only,
     }
 }
 
@@ -145,7 +126,7 @@ fn warning(warning: Warning) -> pb::LeadWarning {
     }
 }
 
-fn timestamp(time: Timestamp) -> PbTimestamp {
+pub(super) fn timestamp(time: Timestamp) -> PbTimestamp {
     // The nanoseconds of a protobuf timestamp are never negative, even before 1970.
     let (mut seconds, mut nanos) = (time.as_second(), time.subsec_nanosecond());
     if nanos < 0 {

@@ -43,6 +43,7 @@ impl AuthorizedCall {
             request_id: Arc::clone(&state.request_id),
             trace: state.trace.clone(),
             cost: Arc::clone(&state.cost),
+            memory: state.guard.account(),
             // The slot is released when no work for the call is left.
             guard: Guard::new(state),
         };

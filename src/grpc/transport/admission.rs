@@ -16,7 +16,7 @@ use super::{
     limits::{ByteBudget, LimitSnapshot, SlotLimit},
     memory_shedding::{MemoryShedding, PROCESS_MEMORY},
 };
-use crate::leads::{Error, Reason};
+use crate::leads::{Error, MemoryAccount, Reason};
 use leadsd_base::memory::{MemoryPressure, MemoryUsage, PressureLevel};
 
 /// Maximum number of connections over the limit. They are accepted briefly, so that their calls get an
@@ -265,6 +265,13 @@ impl CallGuard {
         }
     }
 
+    /// Account to which the domain charges the memory of this call. Unlike the guard, it may outlive
+    /// the call.
+    pub(crate) fn account(&self) -> Arc<dyn MemoryAccount> {
+        let account: Arc<Admission> = Arc::clone(&self.admission);
+        account
+    }
+
     /// Charges at least this many bytes of the request. The charge is released at the end of the call.
     pub(crate) fn reserve(&self, bytes: usize) -> Result<(), Error> {
         // Only one task reads the request, so the value does not change in between.
@@ -278,11 +285,43 @@ impl CallGuard {
         Ok(())
     }
 
+    /// Charges exactly this many bytes of the response, which are about to be used. Errors if an increase
+    /// exceeds a limit; the charge is then unchanged.
+    pub(crate) fn try_set_response_bytes(&self, bytes: usize) -> Result<(), Error> {
+        let before = self.response_bytes.load(Ordering::Relaxed);
+        if bytes > before {
+            self.admission.memory.try_charge(bytes - before)?;
+        } else {
+            self.admission.memory.release(before - bytes);
+        }
+        // Only one task builds and sends the response, so the value did not change in between.
+        self.response_bytes.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Charges exactly this many bytes of the response, which are already in memory.
     pub(crate) fn set_response_bytes(&self, bytes: usize) {
         let before = self.response_bytes.swap(bytes, Ordering::Relaxed);
         self.admission.memory.charge(bytes);
         self.admission.memory.release(before);
+    }
+}
+
+impl MemoryAccount for Admission {
+    fn try_charge(&self, bytes: usize) -> Result<(), Error> {
+        self.memory.try_charge(bytes)
+    }
+
+    fn charge(&self, bytes: usize) {
+        self.memory.charge(bytes);
+    }
+
+    fn release(&self, bytes: usize) {
+        self.memory.release(bytes);
+    }
+
+    fn shared(self: Arc<Self>) -> Arc<dyn MemoryAccount> {
+        self
     }
 }
 

@@ -23,9 +23,14 @@ use super::{
 };
 use crate::leads::{
     AffectedInputs, BatchItem, BatchResponse, CostMeter, CreateLead, Guard, Lead, LeadId, Portal,
-    PortalName, Reason, Response, Traced, Upstream,
+    PortalName, Reason, Response, Traced, Unlimited, Upstream,
 };
 use crate::telemetry::trace_context::TraceContext;
+
+fn limits(concurrency: usize) -> BatchLimits {
+    let response = ResponseLimit { max_bytes: 1 << 20, lead_size: |lead| lead.id.len() };
+    BatchLimits { concurrency, response }
+}
 
 /// Maximum number of requests that isolation spends on one chunk.
 const MAX_REQUESTS: u32 = 40;
@@ -77,6 +82,7 @@ fn context(
         request_id: "test".into(),
         trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
+        memory: Arc::new(Unlimited),
         guard: Guard::default(),
     }
 }
@@ -169,7 +175,7 @@ async fn create(
         Request::BatchCreate(inputs) => hubspot.create(manner, &inputs),
         other => panic!("no create: {other:?}"),
     });
-    run(&ctx, inputs, MAX_CHUNK, 3, Request::BatchCreate).await
+    run(&ctx, inputs, limits(3).write_plan(), Request::BatchCreate).await
 }
 
 fn block_on<F: Future>(work: F) -> F::Output {
@@ -258,7 +264,7 @@ fn equal_inputs_without_trace_ids_have_an_unknown_outcome() {
 fn read(ids: &[&str], answer: BatchResponse) -> Vec<Outcome> {
     let ids: Vec<LeadId> = ids.iter().map(|id| LeadId::parse(id).unwrap()).collect();
     let ctx = context(MissingItemPolicy::NotFound, move |_| Ok(answer.clone()));
-    block_on(run(&ctx, &ids, MAX_CHUNK, 1, Request::BatchArchive)).unwrap()
+    block_on(run(&ctx, &ids, limits(1).write_plan(), Request::BatchArchive)).unwrap()
 }
 
 fn found(id: &str) -> BatchItem {
@@ -311,7 +317,7 @@ fn an_outage_without_side_effects_fails_the_call_as_a_whole() {
     let down = Error::new(Reason::UpstreamUnavailable, "down");
     let failure = down.clone();
     let ctx = context(MissingItemPolicy::NotFound, move |_| Err(failure.clone()));
-    let failed = block_on(run(&ctx, &ids, MAX_CHUNK, 2, Request::BatchArchive));
+    let failed = block_on(run(&ctx, &ids, limits(2).write_plan(), Request::BatchArchive));
     assert_eq!(failed.unwrap_err(), down);
 }
 
@@ -324,7 +330,8 @@ fn an_outage_halfway_is_reported_per_input() {
         }
         _ => Ok(BatchResponse::default()),
     });
-    let outcomes = block_on(run(&ctx, &ids, MAX_CHUNK, 1, Request::BatchArchive)).unwrap();
+    let outcomes =
+        block_on(run(&ctx, &ids, limits(1).write_plan(), Request::BatchArchive)).unwrap();
     let failed: Vec<usize> = (0..250).filter(|&i| outcomes[i].is_err()).collect();
     assert_eq!(failed, (100..200).collect::<Vec<_>>());
 }

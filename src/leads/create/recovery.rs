@@ -84,5 +84,6 @@ fn shared_context(chunk: &[Waiting]) -> Option<CallContext> {
     let deadline = chunk.iter().map(|waiting| waiting.ctx.deadline).max()?;
     let sharers = chunk.iter().map(|waiting| Arc::clone(&waiting.ctx.cost)).collect();
     let cost = Arc::new(CostMeter::shared_by(sharers));
-    Some(CallContext { deadline, cost, ..first.ctx.clone() })
+    let memory = Arc::clone(&first.ctx.memory).shared();
+    Some(CallContext { deadline, cost, memory, ..first.ctx.clone() })
 }

@@ -1,14 +1,14 @@
 //! Resolves creates whose outcome is unknown: looks them up together, and sends those that are absent
 //! again together.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
 use super::TaggedCreate;
 use crate::leads::{
     DEFAULT_PROPERTIES,
-    batch::{self, ReadInput},
+    batch::{self, BatchLimits, ReadInput},
     context::CallContext,
     error::{Error, Reason, SideEffect},
     lead::Lead,
@@ -116,11 +116,14 @@ async fn send(
 ) -> Result<Vec<Outcome>, Error> {
     if inputs.len() > 1 {
         let request = Request::BatchCreate;
-        return batch::run(ctx, &inputs, batch::MAX_CHUNK, concurrency, request).await;
+        return batch::run(ctx, &inputs, BatchLimits::unlimited(concurrency).write_plan(), request)
+            .await;
     }
     let Some(Traced { input, .. }) = inputs.pop() else { return Ok(Vec::new()) };
     match ctx.portal.upstream.call(ctx, Request::Create(input)).await {
-        Ok(response) => Ok(vec![response.into_lead().map(|lead| Some(created(lead)))]),
+        Ok(response) => {
+            Ok(vec![response.into_lead().map(|lead| Some(created(Arc::unwrap_or_clone(lead))))])
+        }
         Err(error) if is_transient(&error) && !is_lost(&error) => Err(error),
         Err(error) => Ok(vec![Err(error)]),
     }
@@ -180,7 +183,7 @@ async fn find(ctx: &CallContext, wanted: &[&OpenCreate]) -> Vec<Result<Option<Le
             archived: false,
         })
     };
-    match batch::run(ctx, &inputs, batch::MAX_CHUNK, 1, request).await {
+    match batch::run(ctx, &inputs, BatchLimits::unlimited(1).write_plan(), request).await {
         Ok(outcomes) => outcomes.into_iter().map(lookup_result).collect(),
         Err(error) => vec![lookup_result(Err(error)); wanted.len()],
     }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{resolve::FIRST_BACKOFF, *};
 use crate::leads::{
+    ResponseLimit,
     request::{BatchItem, ChunkOutcomes, Response},
     testing::RecordingUpstream,
 };
@@ -32,6 +33,17 @@ fn traced(name: &str) -> Traced<CreateLead> {
 fn tagged(id: &str, tag: &str) -> Lead {
     let properties = BTreeMap::from([(PROPERTY.to_owned(), tag.to_owned())]);
     Lead { id: id.to_owned(), properties, ..Lead::default() }
+}
+
+fn limits() -> BatchLimits {
+    let response = ResponseLimit { max_bytes: 1 << 20, lead_size: |lead| lead.id.len() };
+    BatchLimits { concurrency: 1, response }
+}
+
+/// The inputs of a first call.
+fn pending(inputs: Vec<Traced<CreateLead>>) -> Vec<PendingCreate> {
+    let pending = |(index, input)| PendingCreate { index, input, unknown: None };
+    inputs.into_iter().enumerate().map(pending).collect()
 }
 
 fn item(lead: Lead) -> BatchItem {
@@ -72,10 +84,10 @@ fn sent_create(upstream: &RecordingUpstream, number: usize) -> CreateLead {
 async fn create(
     upstream: &std::sync::Arc<RecordingUpstream>,
     property: Option<&str>,
-) -> Result<Lead, Error> {
+) -> Result<Arc<Lead>, Error> {
     let ctx = upstream.context(property);
     let tag = IdempotencyTag::new(&ctx, Some(&RequestId::parse("order-1").unwrap()));
-    create_one(&ctx, request("Ada"), tag, &CreateRecovery::default()).await
+    create_one(&ctx, request("Ada"), tag, None, &CreateRecovery::default()).await
 }
 
 #[test]
@@ -93,7 +105,7 @@ fn a_tag_is_stable_across_repeats_and_distinct_where_hubspot_ignores_case() {
 
 #[tokio::test(start_paused = true)]
 async fn a_create_carries_its_tag_and_a_value_of_the_caller_is_kept() {
-    let upstream = RecordingUpstream::new(|_, _| Ok(Response::Lead(tagged("1", "order-1"))));
+    let upstream = RecordingUpstream::new(|_, _| Ok(Response::Lead(tagged("1", "order-1").into())));
     create(&upstream, Some(PROPERTY)).await.expect("a lead");
     assert_eq!(sent_create(&upstream, 0).properties[PROPERTY], "order-1");
 
@@ -104,7 +116,7 @@ async fn a_create_carries_its_tag_and_a_value_of_the_caller_is_kept() {
     let tag = IdempotencyTag::new(&ctx, None);
     let mut own = request("Ada");
     own.properties.insert(PROPERTY.to_owned(), "own".to_owned());
-    create_one(&ctx, own, tag, &CreateRecovery::default()).await.expect("a lead");
+    create_one(&ctx, own, tag, None, &CreateRecovery::default()).await.expect("a lead");
     assert_eq!(sent_create(&upstream, 2).properties[PROPERTY], "own");
 }
 
@@ -128,7 +140,7 @@ async fn a_create_whose_response_is_lost_is_found_by_its_tag() {
 async fn a_create_that_is_not_found_is_sent_again_with_growing_pauses() {
     let upstream = RecordingUpstream::new(|number, _| match number {
         0 | 2 | 4 => Err(lost()),
-        6 => Ok(Response::Lead(tagged("8", "order-1"))),
+        6 => Ok(Response::Lead(tagged("8", "order-1").into())),
         _ => outcomes(vec![Err(Error::lead_not_found())]),
     });
     let start = Instant::now();
@@ -197,12 +209,12 @@ async fn only_the_lost_creates_of_a_batch_are_looked_up_and_only_the_absent_are_
             };
             outcomes(lookup.ids.iter().map(find).collect())
         }
-        _ => Ok(Response::Lead(tagged("3", "order-1-2"))),
+        _ => Ok(Response::Lead(tagged("3", "order-1-2").into())),
     });
     let ctx = upstream.context(Some(PROPERTY));
     let tag = IdempotencyTag::new(&ctx, Some(&RequestId::parse("order-1").unwrap()));
     let inputs = ["a", "b", "c", "d", "e"].map(traced).to_vec();
-    let created = create_many(&ctx, inputs, tag, 1).await.expect("outcomes");
+    let created = create_many(&ctx, pending(inputs), tag, limits()).await.expect("outcomes");
     let ids: Vec<_> = created
         .iter()
         .map(|outcome| outcome.as_ref().map(|item| item.as_ref().map(|item| item.lead.id.clone())))
@@ -225,7 +237,8 @@ async fn a_batch_is_given_up_after_four_lookups_and_a_failed_repeat_changes_no_o
     });
     let ctx = upstream.context(Some(PROPERTY));
     let tag = IdempotencyTag::new(&ctx, None);
-    let outcomes = create_many(&ctx, vec![traced("a")], tag, 1).await.expect("outcomes");
+    let outcomes =
+        create_many(&ctx, pending(vec![traced("a")]), tag, limits()).await.expect("outcomes");
     assert_eq!(outcomes[0].as_ref().expect_err("lost"), &lost());
     assert_eq!(kinds(&upstream), ["create", "look up"].repeat(4));
 }
@@ -258,7 +271,7 @@ async fn lost_together(number: usize) -> usize {
     let creates = (0..number).map(|index| {
         let id = format!("order-{}", "x".repeat(index % 2 + 1));
         let tag = IdempotencyTag::new(&ctx, Some(&RequestId::parse(&id).unwrap()));
-        create_one(&ctx, request("Ada"), tag, &recovery)
+        create_one(&ctx, request("Ada"), tag, None, &recovery)
     });
     let leads = futures_util::future::join_all(creates).await;
     for (index, lead) in leads.into_iter().enumerate() {
@@ -286,7 +299,7 @@ async fn a_caller_that_leaves_does_not_stop_the_recovery_of_others() {
     let ctx = upstream.context(Some(PROPERTY));
     let create = |id: &str| {
         let tag = IdempotencyTag::new(&ctx, Some(&RequestId::parse(id).unwrap()));
-        create_one(&ctx, request("Ada"), tag, &recovery)
+        create_one(&ctx, request("Ada"), tag, None, &recovery)
     };
     let first = tokio::time::timeout(FIRST_BACKOFF / 2, create("a"));
     let (first, second) = tokio::join!(first, create("b"));

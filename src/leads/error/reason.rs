@@ -140,4 +140,39 @@ impl Reason {
             Self::Unimplemented => "UNIMPLEMENTED",
         }
     }
+
+    /// True if the content of the request was evaluated and rejected: the same request fails again.
+    pub fn is_rejection(self) -> bool {
+        match self {
+            Self::InvalidRequest
+            | Self::RequestIdReused
+            | Self::LeadNotFound
+            | Self::ValidationFailed
+            | Self::AlreadyExists => true,
+            Self::UnknownPortal
+            | Self::InvalidPageToken
+            | Self::SearchWindowExceeded
+            | Self::Conflict
+            | Self::MissingScopes
+            | Self::UpstreamForbidden
+            | Self::CredentialUnavailable
+            | Self::CredentialRejected
+            | Self::RateLimited
+            | Self::DailyLimitReached
+            | Self::Overloaded
+            | Self::AccountLocked
+            | Self::AccountMigrating
+            | Self::UpstreamUnavailable
+            | Self::UpstreamInvalidResponse
+            | Self::ResponseTooLarge
+            | Self::DeadlineExceeded
+            | Self::WriteOutcomeUnknown
+            | Self::BatchRejected
+            | Self::Internal
+            | Self::RequestTooLarge
+            | Self::Unauthenticated
+            | Self::CallerForbidden
+            | Self::AuthenticationUnavailable => false,
+        }
+    }
 }

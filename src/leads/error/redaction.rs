@@ -29,7 +29,7 @@ impl Error {
             affected_inputs,
             local_limit: _,
             is_deadline_limited: _,
-        } = &mut *self.0;
+        } = self.inner_mut();
         let UpstreamFacts {
             http_status: _,
             correlation_id,

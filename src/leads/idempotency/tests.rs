@@ -6,12 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::leads::{
+    MemoryAccount, Portal, Response,
+    testing::{RecordingUpstream, TestAccount},
+};
 
 #[derive(Debug, Clone, PartialEq)]
 struct TestResponse {
     text: &'static str,
     bytes: usize,
     effects: bool,
+    is_final: bool,
 }
 
 impl HeapSize for TestResponse {
@@ -24,14 +29,27 @@ impl StoredResponse for TestResponse {
     fn may_have_effects(&self) -> bool {
         self.effects
     }
+
+    fn is_final(&self) -> bool {
+        self.is_final
+    }
+
+    fn compact(self) -> Self {
+        Self { bytes: self.bytes / 10, ..self }
+    }
 }
 
 fn response(text: &'static str) -> TestResponse {
-    TestResponse { text, bytes: 1, effects: true }
+    TestResponse { text, bytes: 1, effects: true, is_final: true }
 }
 
-fn portal() -> PortalName {
-    PortalName::parse("default").unwrap()
+/// Response without the parts that are not kept.
+fn kept(text: &'static str) -> TestResponse {
+    response(text).compact()
+}
+
+fn ctx() -> CallContext {
+    RecordingUpstream::new(|_, _| Ok(Response::Archived)).context(None)
 }
 
 fn id(text: &str) -> Option<RequestId> {
@@ -41,28 +59,54 @@ fn id(text: &str) -> Option<RequestId> {
 #[tokio::test(start_paused = true)]
 async fn the_same_id_and_content_returns_the_first_response() {
     let store = IdempotencyStore::default();
-    let first = store.run(&portal(), id("a"), 7, async { response("first") }).await;
-    let second = store.run(&portal(), id("a"), 7, async { response("second") }).await;
+    let first = store.run(&ctx(), id("a"), 7, |_| async { response("first") }).await;
+    let second = store.run(&ctx(), id("a"), 7, |_| async { response("second") }).await;
     assert_eq!(first, Ok(response("first")));
-    assert_eq!(second, Ok(response("first")));
+    assert_eq!(second, Ok(kept("first")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_same_id_with_other_content_is_rejected() {
     let store = IdempotencyStore::default();
-    let _ = store.run(&portal(), id("a"), 7, async { response("first") }).await;
-    let refused = store.run(&portal(), id("a"), 8, async { response("second") }).await.unwrap_err();
+    let _ = store.run(&ctx(), id("a"), 7, |_| async { response("first") }).await;
+    let refused =
+        store.run(&ctx(), id("a"), 8, |_| async { response("second") }).await.unwrap_err();
     assert_eq!(refused.reason(), Reason::RequestIdReused);
     assert_eq!(refused.fields()[0].field, "request_id");
 }
 
 #[tokio::test(start_paused = true)]
-async fn request_ids_are_separate_for_each_portal() {
+async fn request_ids_are_separate_for_each_portal_and_caller() {
     let store = IdempotencyStore::default();
-    let other = PortalName::parse("other").unwrap();
-    let _ = store.run(&portal(), id("a"), 7, async { response("first") }).await;
-    let answer = store.run(&other, id("a"), 8, async { response("second") }).await;
+    let _ = store.run(&ctx(), id("a"), 7, |_| async { response("first") }).await;
+    let mut other = ctx();
+    let portal = Portal {
+        name: PortalName::parse("other").unwrap(),
+        upstream: Arc::clone(&other.portal.upstream),
+        request_id_property: None,
+    };
+    other.portal = Arc::new(portal);
+    let answer = store.run(&other, id("a"), 8, |_| async { response("second") }).await;
     assert_eq!(answer, Ok(response("second")));
+    let mut other = ctx();
+    other.requester.caller = Caller::new("another");
+    let answer = store.run(&other, id("a"), 8, |_| async { response("third") }).await;
+    assert_eq!(answer, Ok(response("third")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_resumes_what_the_first_call_left_open() {
+    let store = IdempotencyStore::default();
+    let partial = TestResponse { is_final: false, ..response("partial") };
+    let first = store.run(&ctx(), id("a"), 7, |_| async { partial }).await.unwrap();
+    assert_eq!(first.text, "partial");
+    let resume = |previous: Option<TestResponse>| async move {
+        assert_eq!(previous.unwrap().text, "partial");
+        response("whole")
+    };
+    assert_eq!(store.run(&ctx(), id("a"), 7, resume).await, Ok(response("whole")));
+    let repeat = store.run(&ctx(), id("a"), 7, |_| async { response("again") }).await;
+    assert_eq!(repeat, Ok(kept("whole")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,7 +123,7 @@ async fn a_repeat_joins_the_call_that_still_runs() {
                 let _ = gate.await;
                 response("first")
             };
-            store.run(&portal(), id("a"), 7, write).await
+            store.run(&ctx(), id("a"), 7, |_| write).await
         })
     };
     tokio::task::yield_now().await;
@@ -91,7 +135,7 @@ async fn a_repeat_joins_the_call_that_still_runs() {
                 counted.fetch_add(1, Ordering::SeqCst);
                 response("second")
             };
-            store.run(&portal(), id("a"), 7, write).await
+            store.run(&ctx(), id("a"), 7, |_| write).await
         })
     };
     tokio::task::yield_now().await;
@@ -109,39 +153,39 @@ async fn a_cancelled_call_does_not_stop_the_write() {
         let _ = gate.await;
         response("first")
     };
-    let portal_name = portal();
-    let run = store.run(&portal_name, id("a"), 7, write);
+    let context = ctx();
+    let run = store.run(&context, id("a"), 7, |_| write);
     let gone = tokio::time::timeout(Duration::from_millis(5), run);
     assert!(gone.await.is_err());
     go.send(()).unwrap();
-    let repeat = store.run(&portal(), id("a"), 7, async { response("second") }).await;
+    let repeat = store.run(&ctx(), id("a"), 7, |_| async { response("second") }).await;
     assert_eq!(repeat, Ok(response("first")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_write_without_effects_can_be_repeated_with_its_id() {
     let store = IdempotencyStore::default();
-    let refused = TestResponse { text: "refused", bytes: 0, effects: false };
-    let _ = store.run(&portal(), id("a"), 7, async { refused }).await;
-    let again = store.run(&portal(), id("a"), 7, async { response("second") }).await;
+    let refused = TestResponse { text: "refused", bytes: 0, effects: false, is_final: true };
+    let _ = store.run(&ctx(), id("a"), 7, |_| async { refused }).await;
+    let again = store.run(&ctx(), id("a"), 7, |_| async { response("second") }).await;
     assert_eq!(again, Ok(response("second")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_returns_an_error_and_frees_the_id() {
     let store: IdempotencyStore<TestResponse> = IdempotencyStore::default();
-    let broken = async { panic!("planted") };
-    let lost = store.run(&portal(), id("a"), 7, broken).await.unwrap_err();
+    let broken = |_| async { panic!("planted") };
+    let lost = store.run(&ctx(), id("a"), 7, broken).await.unwrap_err();
     assert_eq!(lost.reason(), Reason::Internal);
-    let again = store.run(&portal(), id("a"), 7, async { response("second") }).await;
+    let again = store.run(&ctx(), id("a"), 7, |_| async { response("second") }).await;
     assert_eq!(again, Ok(response("second")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_panics_leaves_no_entry() {
     let store: IdempotencyStore<TestResponse> = IdempotencyStore::default();
-    let _ = store.run(&portal(), id("a"), 7, async { panic!("planted") }).await;
-    assert!(store.0.is_empty());
+    let _ = store.run(&ctx(), id("a"), 7, |_| async { panic!("planted") }).await;
+    assert_eq!(store.0.lock().len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,37 +196,40 @@ async fn a_running_write_outlives_the_time_to_live() {
         let _ = gate.await;
         response("first")
     };
-    let _ = tokio::time::timeout(2 * TTL, store.run(&portal(), id("a"), 7, write)).await;
+    let _ = tokio::time::timeout(2 * TTL, store.run(&ctx(), id("a"), 7, |_| write)).await;
     go.send(()).unwrap();
-    let repeat = store.run(&portal(), id("a"), 7, async { response("second") }).await;
+    let repeat = store.run(&ctx(), id("a"), 7, |_| async { response("second") }).await;
     assert_eq!(repeat, Ok(response("first")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_response_expires() {
     let store = IdempotencyStore::default();
-    let _ = store.run(&portal(), id("old"), 1, async { response("old") }).await;
+    let _ = store.run(&ctx(), id("old"), 1, |_| async { response("old") }).await;
     tokio::time::advance(TTL - Duration::from_millis(1)).await;
-    let repeat = store.run(&portal(), id("old"), 1, async { response("new") }).await;
-    assert_eq!(repeat, Ok(response("old")));
+    let repeat = store.run(&ctx(), id("old"), 1, |_| async { response("new") }).await;
+    assert_eq!(repeat, Ok(kept("old")));
     tokio::time::advance(Duration::from_millis(1)).await;
-    let repeat = store.run(&portal(), id("old"), 1, async { response("new") }).await;
+    let repeat = store.run(&ctx(), id("old"), 1, |_| async { response("new") }).await;
     assert_eq!(repeat, Ok(response("new")));
 }
 
 #[tokio::test(start_paused = true)]
-async fn stored_responses_are_bounded_in_bytes() {
-    let store = IdempotencyStore::default();
-    let quarter = usize::try_from(MAX_BYTES / 4).unwrap() - 2 * ENTRY_OVERHEAD;
-    let large = TestResponse { text: "large", bytes: quarter, effects: true };
-    for number in 0..8 {
-        let large = large.clone();
-        let _ = store.run(&portal(), id(&number.to_string()), 1, async { large }).await;
-        assert!(store.0.weight() <= MAX_BYTES);
+async fn kept_results_are_charged_to_their_caller_while_they_are_kept() {
+    let (store, account) = (IdempotencyStore::default(), TestAccount::new(0));
+    let memory: Arc<dyn MemoryAccount> = Arc::<TestAccount>::clone(&account);
+    let ctx = CallContext { memory, ..ctx() };
+    for number in 0..250 {
+        let large = TestResponse { bytes: 4 << 20, ..response("large") };
+        let _ = store.run(&ctx, id(&number.to_string()), 1, |_| async { large }).await;
+        assert_eq!(account.used(), store.0.lock().bytes());
+        assert!(account.used() <= kept::MAX_CALLER_BYTES, "{}", account.used());
     }
-    assert!(store.0.len() >= 2, "{}", store.0.len());
-    let repeat = store.run(&portal(), id("7"), 1, async { response("again") }).await;
-    assert_eq!(repeat, Ok(large), "the latest response is stored");
+    let repeat = store.run(&ctx, id("249"), 1, |_| async { response("again") }).await;
+    assert_eq!(repeat.unwrap().text, "large", "the latest result is kept");
+    tokio::time::advance(TTL).await;
+    let _ = store.run(&ctx, id("last"), 1, |_| async { response("last") }).await;
+    assert_eq!(store.0.lock().len(), 1, "the others have expired");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The responses of writes, as the idempotency store keeps them and the audit trail counts them.
 
+use std::sync::Arc;
+
 use crate::leads::{
     audit::{Tallied, Tally},
     error::{Error, Reason, SideEffect},
@@ -10,13 +12,20 @@ use crate::leads::{
     write::Upserted,
 };
 
+/// Maximum memory of the result of a single write that is kept whole: a lead with its default
+/// properties.
+const MAX_KEPT_LEAD: usize = 4 << 10;
+
+/// Maximum memory of the results of a batch that are kept whole.
+const MAX_KEPT_BATCH: usize = 32 << 10;
+
 /// The response of any write.
 #[derive(Debug, Clone)]
 pub(super) enum WriteResponse {
-    Lead(Result<Lead, Error>),
+    Lead(Result<Arc<Lead>, Error>),
     Archived(Result<(), Error>),
     Upserted(Result<Upserted, Error>),
-    Leads(Result<Vec<Result<Lead, Error>>, Error>),
+    Leads(Result<Vec<Result<Arc<Lead>, Error>>, Error>),
     Upserts(Result<Vec<Result<Upserted, Error>>, Error>),
     Archives(Result<Vec<Result<(), Error>>, Error>),
 }
@@ -33,7 +42,7 @@ impl WriteResponse {
         }
     }
 
-    pub(super) fn into_lead(self) -> Result<Lead, Error> {
+    pub(super) fn into_lead(self) -> Result<Arc<Lead>, Error> {
         if let Self::Lead(response) = self { response } else { Err(mismatch()) }
     }
 
@@ -45,7 +54,7 @@ impl WriteResponse {
         if let Self::Upserted(response) = self { response } else { Err(mismatch()) }
     }
 
-    pub(super) fn into_leads(self) -> Result<Vec<Result<Lead, Error>>, Error> {
+    pub(super) fn into_leads(self) -> Result<Vec<Result<Arc<Lead>, Error>>, Error> {
         if let Self::Leads(response) = self { response } else { Err(mismatch()) }
     }
 
@@ -82,6 +91,42 @@ impl StoredResponse for WriteResponse {
             Self::Archives(response) => any_may_have_effect(response),
         }
     }
+
+    fn is_final(&self) -> bool {
+        match self {
+            Self::Lead(response) => is_final(response),
+            Self::Archived(response) => is_final(response),
+            Self::Upserted(response) => is_final(response),
+            Self::Leads(response) => all_final(response),
+            Self::Upserts(response) => all_final(response),
+            Self::Archives(response) => all_final(response),
+        }
+    }
+
+    fn compact(self) -> Self {
+        let max = match &self {
+            Self::Lead(_) | Self::Archived(_) | Self::Upserted(_) => MAX_KEPT_LEAD,
+            Self::Leads(_) | Self::Upserts(_) | Self::Archives(_) => MAX_KEPT_BATCH,
+        };
+        if self.heap_size() <= max {
+            return self;
+        }
+        let id_only = |lead: Arc<Lead>| Arc::new(lead.id_only());
+        let upserted = |Upserted { lead, created }| Upserted { lead: id_only(lead), created };
+        let short = |error: Error| error.shortened();
+        match self {
+            Self::Lead(response) => Self::Lead(response.map(id_only).map_err(short)),
+            Self::Archived(response) => Self::Archived(response.map_err(short)),
+            Self::Upserted(response) => Self::Upserted(response.map(upserted).map_err(short)),
+            Self::Leads(response) => Self::Leads(response.map(|all| compact_all(all, id_only))),
+            Self::Upserts(response) => {
+                Self::Upserts(response.map(|all| compact_all(all, upserted)))
+            }
+            Self::Archives(response) => {
+                Self::Archives(response.map(|all| compact_all(all, |()| ())))
+            }
+        }
+    }
 }
 
 impl Tallied for WriteResponse {
@@ -115,6 +160,22 @@ fn tally<T>(
     tally
 }
 
+fn compact_all<T>(
+    results: Vec<Result<T, Error>>,
+    compact: impl Fn(T) -> T,
+) -> Vec<Result<T, Error>> {
+    results.into_iter().map(|result| result.map(&compact).map_err(Error::shortened)).collect()
+}
+
+/// True if a result is known to be that of its input.
+pub(super) fn is_final<T>(result: &Result<T, Error>) -> bool {
+    result.as_ref().err().is_none_or(Error::is_final)
+}
+
+fn all_final<T>(response: &Result<Vec<Result<T, Error>>, Error>) -> bool {
+    response.as_ref().map_or_else(Error::is_final, |all| all.iter().all(is_final))
+}
+
 fn may_have_effect<T>(response: &Result<T, Error>) -> bool {
     response.as_ref().err().is_none_or(|error| error.side_effect() == SideEffect::Possible)
 }
@@ -127,14 +188,14 @@ fn any_may_have_effect<T>(response: &Result<Vec<Result<T, Error>>, Error>) -> bo
 }
 
 /// The lead of one input.
-pub(super) fn lead(outcome: Outcome) -> Result<Lead, Error> {
-    outcome?.map(|item| item.lead).ok_or_else(lost)
+pub(super) fn lead(outcome: Outcome) -> Result<Arc<Lead>, Error> {
+    outcome?.map(|item| item.lead.into()).ok_or_else(lost)
 }
 
 /// The upserted lead of one input.
 pub(super) fn upserted(outcome: Outcome) -> Result<Upserted, Error> {
     let item = outcome?.ok_or_else(lost)?;
-    Ok(Upserted { created: item.created.unwrap_or(false), lead: item.lead })
+    Ok(Upserted { created: item.created.unwrap_or(false), lead: item.lead.into() })
 }
 
 /// An input without an outcome.

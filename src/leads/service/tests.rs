@@ -9,12 +9,21 @@ use crate::leads::{
     idempotency::RequestId,
     memory::HeapSize as _,
     request::{BatchItem, ChunkOutcomes, Outcome, Response},
-    testing::RecordingUpstream,
+    testing::{RecordingUpstream, TestAccount},
     write::{CreateLead, Traced, UpdateLead, UpsertLead},
 };
 
 fn service() -> Service {
-    Service::new(&Settings { batch_concurrency: 2, rejection_cache_ttl: Duration::from_secs(60) })
+    service_with_limit(1 << 20)
+}
+
+/// A service whose responses have at most `max_bytes` bytes of ids.
+fn service_with_limit(max_bytes: usize) -> Service {
+    Service::new(&Settings {
+        batch_concurrency: 2,
+        response: ResponseLimit { max_bytes, lead_size: |lead| lead.id.len() },
+        rejection_cache_ttl: Duration::from_secs(60),
+    })
 }
 
 fn id(text: &str) -> LeadId {
@@ -97,15 +106,15 @@ async fn a_read_returns_what_the_upstream_returns() {
     let found = SearchPage { leads: vec![named("3")], after: None, total: 9 };
     let (responds_page, responds_found) = (page.clone(), found.clone());
     let upstream = RecordingUpstream::new(move |_, request| match request {
-        Request::Get(_) => Ok(Response::Lead(named("1"))),
-        Request::List(_) => Ok(Response::Page(responds_page.clone())),
-        Request::Search(_) => Ok(Response::SearchPage(responds_found.clone())),
+        Request::Get(_) => Ok(Response::Lead(named("1").into())),
+        Request::List(_) => Ok(Response::Page(responds_page.clone().into())),
+        Request::Search(_) => Ok(Response::SearchPage(responds_found.clone().into())),
         other => panic!("not a read: {other:?}"),
     });
     let ctx = upstream.context(None);
-    assert_eq!(service().get(&ctx, get("1")).await, Ok(named("1")));
+    assert_eq!(service().get(&ctx, get("1")).await, Ok(named("1").into()));
     let list = ListLeads { limit: 10, after: None, selection: Default::default(), archived: false };
-    assert_eq!(service().list(&ctx, list.clone()).await, Ok(page));
+    assert_eq!(service().list(&ctx, list.clone()).await, Ok(page.into()));
     let search = SearchLeads {
         query: "ada".to_owned(),
         filter_groups: Vec::new(),
@@ -114,7 +123,7 @@ async fn a_read_returns_what_the_upstream_returns() {
         limit: 10,
         after: None,
     };
-    assert_eq!(service().search(&ctx, search.clone()).await, Ok(found));
+    assert_eq!(service().search(&ctx, search.clone()).await, Ok(found.into()));
     let requests = [Request::Get(get("1")), Request::List(list), Request::Search(search)];
     assert_eq!(upstream.requests(), requests);
 }
@@ -125,12 +134,64 @@ async fn each_position_of_a_batch_get_has_its_lead_and_each_id_is_read_once() {
     let ctx = upstream.context(None);
     let leads = service().batch_get(&ctx, batch_get(&["a", "b", "a", "c", "b"])).await;
     let ids: Vec<_> =
-        leads.expect("results").into_iter().map(|lead| lead.expect("a lead").id).collect();
+        leads.expect("results").into_iter().map(|lead| lead.expect("a lead").id.clone()).collect();
     assert_eq!(ids, ["a", "b", "a", "c", "b"]);
     let reads = reads(&upstream);
     assert_eq!(reads[0].ids, [id("a"), id("b"), id("c")]);
     assert!(reads[0].properties.is_empty(), "HubSpot's default set");
     assert_eq!(reads.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn equal_ids_of_a_batch_get_share_one_lead() {
+    let upstream = RecordingUpstream::new(|_, request| read_all(request));
+    let ctx = upstream.context(None);
+    let leads = service().batch_get(&ctx, batch_get(&["a"; 10_000])).await.expect("results");
+    let first = leads[0].as_ref().expect("a lead");
+    assert!(leads.iter().flatten().all(|lead| Arc::ptr_eq(lead, first)));
+    assert_eq!(leads.len(), 10_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leads_that_do_not_fit_in_the_response_fail_and_no_more_are_read() {
+    let ids: Vec<_> = (0..1_000).map(|number| format!("{number:04}")).collect();
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    let upstream = RecordingUpstream::new(|_, request| read_all(request));
+    let account = TestAccount::new(1 << 20);
+    let mut ctx = upstream.context(None);
+    ctx.memory = Arc::<TestAccount>::clone(&account);
+    let service = service_with_limit(250 * 4);
+    let leads = service.batch_get(&ctx, batch_get(&ids)).await.expect("results");
+    let (read, failed): (Vec<_>, Vec<_>) = leads.into_iter().partition(Result::is_ok);
+    assert_eq!((read.len(), failed.len()), (250, 750));
+    for error in failed.into_iter().map(|result| result.expect_err("it does not fit")) {
+        assert_eq!(error.reason(), Reason::ResponseTooLarge);
+        assert!(error.message().contains("read this lead in another call"), "{error}");
+    }
+    assert!(upstream.requests().len() <= 4, "{} requests", upstream.requests().len());
+    assert!(account.peak() > 0, "leads are charged while others are read");
+    assert_eq!(account.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_get_without_memory_fails_and_a_batch_write_returns_its_outcomes() {
+    let upstream = RecordingUpstream::new(|_, request| match request {
+        Request::BatchCreate(inputs) => {
+            outcomes(inputs.iter().map(|input| item(&input.trace_id, Some(true))).collect())
+        }
+        request => read_all(request),
+    });
+    let mut ctx = upstream.context(None);
+    ctx.memory = TestAccount::new(10);
+    let read = service().batch_get(&ctx, batch_get(&["a", "b"])).await.expect("results");
+    assert!(read.iter().all(|result| {
+        result.as_ref().is_err_and(|error| error.reason() == Reason::Overloaded)
+    }));
+    let inputs = ["a", "b"].map(|name| traced(name, create(name))).to_vec();
+    let created = service_with_limit(1).batch_create(&ctx, None, inputs).await.expect("results");
+    let created: Vec<_> = created.into_iter().map(|lead| lead.expect("created")).collect();
+    assert_eq!((created[0].id.as_str(), created[0].is_id_only), ("a", false));
+    assert_eq!((created[1].id.as_str(), created[1].is_id_only), ("b", true));
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,8 +261,8 @@ async fn a_batch_read_and_a_write_end_at_their_deadline_and_the_outcome_of_the_w
 #[tokio::test(start_paused = true)]
 async fn each_write_sends_its_request_and_returns_its_response() {
     let upstream = RecordingUpstream::new(|_, request| match request {
-        Request::Create(_) => Ok(Response::Lead(named("created"))),
-        Request::Update(_) => Ok(Response::Lead(named("updated"))),
+        Request::Create(_) => Ok(Response::Lead(named("created").into())),
+        Request::Update(_) => Ok(Response::Lead(named("updated").into())),
         Request::Archive(_) => Ok(Response::Archived),
         Request::BatchUpsert(inputs) => {
             outcomes(inputs.iter().map(|input| item(input.input.id.as_str(), Some(true))).collect())
@@ -210,11 +271,11 @@ async fn each_write_sends_its_request_and_returns_its_response() {
     });
     let ctx = upstream.context(None);
     let service = service();
-    assert_eq!(service.create(&ctx, None, create("Ada")).await, Ok(named("created")));
-    assert_eq!(service.update(&ctx, None, update("1")).await, Ok(named("updated")));
+    assert_eq!(service.create(&ctx, None, create("Ada")).await, Ok(named("created").into()));
+    assert_eq!(service.update(&ctx, None, update("1")).await, Ok(named("updated").into()));
     assert_eq!(service.archive(&ctx, None, id("1")).await, Ok(()));
     let upserted = service.upsert(&ctx, None, traced("t", upsert("a"))).await;
-    assert_eq!(upserted, Ok(crate::leads::Upserted { lead: named("a"), created: true }));
+    assert_eq!(upserted, Ok(crate::leads::Upserted { lead: named("a").into(), created: true }));
     let requests = [
         Request::Create(create("Ada")),
         Request::Update(update("1")),
@@ -236,7 +297,7 @@ async fn each_write_of_many_leads_returns_one_result_per_input() {
     });
     let ctx = upstream.context(None);
     let service = service();
-    let leads = vec![Ok(named("1")), Err(rejected()), Ok(named("3"))];
+    let leads = vec![Ok(named("1").into()), Err(rejected()), Ok(named("3").into())];
     let inputs = ["a", "b", "c"].map(|name| traced(name, create(name))).to_vec();
     assert_eq!(service.batch_create(&ctx, None, inputs).await, Ok(leads.clone()));
     let inputs = ["a", "b", "c"].map(|name| traced(name, update(name))).to_vec();
@@ -245,7 +306,7 @@ async fn each_write_of_many_leads_returns_one_result_per_input() {
     let upserts = service.batch_upsert(&ctx, None, inputs).await.expect("results");
     let upserts: Vec<_> = upserts
         .into_iter()
-        .map(|upserted| upserted.map(|upserted| (upserted.lead.id, upserted.created)))
+        .map(|upserted| upserted.map(|upserted| (upserted.lead.id.clone(), upserted.created)))
         .collect();
     let upserted = |id: &str, created| Ok((id.to_owned(), created));
     assert_eq!(upserts, [upserted("1", true), Err(rejected()), upserted("3", false)]);
@@ -273,7 +334,9 @@ async fn an_input_without_an_outcome_is_reported_as_possibly_written() {
 #[tokio::test(start_paused = true)]
 async fn a_repeat_with_the_same_request_id_returns_the_first_response() {
     let upstream = RecordingUpstream::new(|number, request| match request {
-        Request::Create(_) | Request::Update(_) => Ok(Response::Lead(named(&number.to_string()))),
+        Request::Create(_) | Request::Update(_) => {
+            Ok(Response::Lead(named(&number.to_string()).into()))
+        }
         Request::Archive(_) => Ok(Response::Archived),
         Request::BatchArchive(ids) => outcomes(vec![Ok(None); ids.len()]),
         Request::BatchCreate(inputs) => outcomes(vec![item("1", None); inputs.len()]),
@@ -337,7 +400,10 @@ async fn a_response_is_stored_only_if_any_part_of_the_write_may_have_had_an_effe
         let inputs = vec![traced("a", upsert("a")), traced("b", upsert("b"))];
         let _ = service.batch_upsert(&ctx, request_id("upserts"), inputs).await;
     }
-    assert_eq!(upstream.requests().len(), 4 * 2 + 3, "the last three are stored");
+    // Of the last three, a repeat sends the inputs without a result again; an unknown create without a
+    // tag cannot be resolved.
+    let sent: Vec<usize> = upstream.requests().iter().map(Request::leads).collect();
+    assert_eq!(sent, [1, 1, 2, 1, 1, 2, 2, 1, 1, 2, 1, 1, 1, 1]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -384,7 +450,7 @@ async fn a_single_write_that_hubspot_rejected_for_its_content_is_rejected_withou
 
 #[test]
 fn the_size_of_a_stored_response_includes_all_its_leads() {
-    let lead = || named(&"7".repeat(1_000));
+    let lead = || Arc::new(named(&"7".repeat(1_000)));
     let one = || crate::leads::Upserted { lead: lead(), created: true };
     let responses = [
         (WriteResponse::Lead(Ok(lead())), 1),
@@ -404,13 +470,13 @@ fn the_size_of_a_stored_response_includes_all_its_leads() {
 #[test]
 fn the_audit_trail_counts_the_results_of_every_kind_of_write() {
     use crate::leads::audit::Tallied as _;
-    let one = |id: &str| crate::leads::Upserted { lead: named(id), created: false };
+    let one = |id: &str| crate::leads::Upserted { lead: named(id).into(), created: false };
     let responses = [
-        (WriteResponse::Lead(Ok(named("1"))), vec!["1"], 1, 0),
+        (WriteResponse::Lead(Ok(named("1").into())), vec!["1"], 1, 0),
         (WriteResponse::Lead(Err(rejected())), vec![], 0, 1),
         (WriteResponse::Archived(Ok(())), vec![], 1, 0),
         (WriteResponse::Upserted(Ok(one("1"))), vec!["1"], 1, 0),
-        (WriteResponse::Leads(Ok(vec![Ok(named("1")), Err(rejected())])), vec!["1"], 1, 1),
+        (WriteResponse::Leads(Ok(vec![Ok(named("1").into()), Err(rejected())])), vec!["1"], 1, 1),
         (WriteResponse::Upserts(Ok(vec![Ok(one("1")), Ok(one("2"))])), vec!["1", "2"], 2, 0),
         (WriteResponse::Archives(Ok(vec![Ok(()), Err(rejected())])), vec![], 1, 1),
     ];

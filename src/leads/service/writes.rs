@@ -1,6 +1,9 @@
 //! Writes. Each runs in a separate task, is audited, and is idempotent with a request id.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::time::timeout_at;
@@ -8,12 +11,13 @@ use tokio::time::timeout_at;
 use super::{
     Service, distinct,
     outcome::{WriteResponse, lead, lost, upserted},
+    resumed::Resumed,
 };
 use crate::leads::{
     audit::AuditEntry,
     batch,
     context::CallContext,
-    create::{self, IdempotencyTag},
+    create::{self, IdempotencyTag, PendingCreate},
     error::{Error, Reason, SideEffect},
     idempotency::RequestId,
     lead::Lead,
@@ -22,6 +26,9 @@ use crate::leads::{
     write::{CreateLead, Traced, UpdateLead, UpsertLead, Upserted},
 };
 
+/// Starts a write. A repeat with the same request id passes what is known from earlier calls.
+type StartWrite = dyn FnOnce(Option<WriteResponse>) -> BoxFuture<'static, WriteResponse> + Send;
+
 impl Service {
     /// Creates one lead.
     pub async fn create(
@@ -29,12 +36,14 @@ impl Service {
         ctx: &CallContext,
         request_id: Option<RequestId>,
         request: CreateLead,
-    ) -> Result<Lead, Error> {
+    ) -> Result<Arc<Lead>, Error> {
         let fingerprint = fingerprint("create", &request);
         let tag = IdempotencyTag::new(ctx, request_id.as_ref());
         let (own, recovery) = (ctx.clone(), self.recovery.clone());
-        let write = async move {
-            WriteResponse::Lead(create::create_one(&own, request, tag, &recovery).await)
+        let write = move |previous: Option<WriteResponse>| async move {
+            let unknown = previous.and_then(|previous| previous.into_lead().err());
+            let lead = create::create_one(&own, request, tag, unknown, &recovery).await;
+            WriteResponse::Lead(lead)
         };
         let entry = AuditEntry::new(ctx, "CreateLead", 1);
         self.write(ctx, entry, request_id, fingerprint, write).await?.into_lead()
@@ -46,12 +55,12 @@ impl Service {
         ctx: &CallContext,
         request_id: Option<RequestId>,
         request: UpdateLead,
-    ) -> Result<Lead, Error> {
+    ) -> Result<Arc<Lead>, Error> {
         let fingerprint = fingerprint("update", &request);
         let id = Some(&request.id).filter(|_| request.id_property.is_none());
         let entry = AuditEntry::new(ctx, "UpdateLead", 1).about(id.into_iter());
         let own = ctx.clone();
-        let write = async move {
+        let write = move |_| async move {
             let response = own.portal.upstream.call(&own, Request::Update(request)).await;
             WriteResponse::Lead(match response {
                 Ok(response) => response.into_lead(),
@@ -71,7 +80,7 @@ impl Service {
         let fingerprint = fingerprint("archive", &id);
         let entry = AuditEntry::new(ctx, "ArchiveLead", 1).about(std::iter::once(&id));
         let own = ctx.clone();
-        let write = async move {
+        let write = move |_| async move {
             let response = own.portal.upstream.call(&own, Request::Archive(id)).await;
             WriteResponse::Archived(response.map(drop))
         };
@@ -87,9 +96,10 @@ impl Service {
     ) -> Result<Upserted, Error> {
         let fingerprint = fingerprint("upsert", &input.input);
         let entry = AuditEntry::new(ctx, "UpsertLead", 1);
-        let own = ctx.clone();
-        let write = async move {
-            let outcomes = batch::run(&own, &[input], 1, 1, Request::BatchUpsert).await;
+        let (own, limits) = (ctx.clone(), self.limits);
+        let write = move |_| async move {
+            let outcomes =
+                batch::run(&own, &[input], limits.write_plan(), Request::BatchUpsert).await;
             WriteResponse::Upserted(match outcomes.map(|outcomes| outcomes.into_iter().next()) {
                 Ok(Some(outcome)) => upserted(outcome),
                 Ok(None) => Err(lost()),
@@ -105,14 +115,20 @@ impl Service {
         ctx: &CallContext,
         request_id: Option<RequestId>,
         inputs: Vec<Traced<CreateLead>>,
-    ) -> Result<Vec<Result<Lead, Error>>, Error> {
+    ) -> Result<Vec<Result<Arc<Lead>, Error>>, Error> {
         let fingerprint = fingerprint("batch_create", &contents(&inputs));
         let entry = AuditEntry::new(ctx, "BatchCreateLeads", inputs.len());
         let tag = IdempotencyTag::new(ctx, request_id.as_ref());
-        let (own, concurrency) = (ctx.clone(), self.batch_concurrency);
-        let write = async move {
-            let outcomes = create::create_many(&own, inputs, tag, concurrency).await;
-            WriteResponse::Leads(outcomes.map(|all| all.into_iter().map(lead).collect()))
+        let (own, limits) = (ctx.clone(), self.limits);
+        let write = move |previous: Option<WriteResponse>| async move {
+            let (resumed, open) = Resumed::new(previous.map(WriteResponse::into_leads), inputs);
+            let open = open.into_iter().map(|(index, input)| PendingCreate {
+                index,
+                input,
+                unknown: resumed.unknown(index),
+            });
+            let outcomes = create::create_many(&own, open.collect(), tag, limits).await;
+            WriteResponse::Leads(resumed.merge(outcomes, lead))
         };
         self.write(ctx, entry, request_id, fingerprint, write).await?.into_leads()
     }
@@ -123,14 +139,15 @@ impl Service {
         ctx: &CallContext,
         request_id: Option<RequestId>,
         inputs: Vec<Traced<UpdateLead>>,
-    ) -> Result<Vec<Result<Lead, Error>>, Error> {
+    ) -> Result<Vec<Result<Arc<Lead>, Error>>, Error> {
         let fingerprint = fingerprint("batch_update", &contents(&inputs));
         let entry = AuditEntry::new(ctx, "BatchUpdateLeads", inputs.len());
-        let (own, concurrency) = (ctx.clone(), self.batch_concurrency);
-        let write = async move {
-            let run =
-                batch::run(&own, &inputs, batch::MAX_CHUNK, concurrency, Request::BatchUpdate);
-            WriteResponse::Leads(run.await.map(|all| all.into_iter().map(lead).collect()))
+        let (own, limits) = (ctx.clone(), self.limits);
+        let write = move |previous: Option<WriteResponse>| async move {
+            let (resumed, open) = Resumed::new(previous.map(WriteResponse::into_leads), inputs);
+            let open: Vec<_> = open.into_iter().map(|(_, input)| input).collect();
+            let run = batch::run(&own, &open, limits.write_plan(), Request::BatchUpdate);
+            WriteResponse::Leads(resumed.merge(run.await, lead))
         };
         self.write(ctx, entry, request_id, fingerprint, write).await?.into_leads()
     }
@@ -145,11 +162,12 @@ impl Service {
     ) -> Result<Vec<Result<Upserted, Error>>, Error> {
         let fingerprint = fingerprint("batch_upsert", &contents(&inputs));
         let entry = AuditEntry::new(ctx, "BatchUpsertLeads", inputs.len());
-        let (own, concurrency) = (ctx.clone(), self.batch_concurrency);
-        let write = async move {
-            let run =
-                batch::run(&own, &inputs, batch::MAX_CHUNK, concurrency, Request::BatchUpsert);
-            WriteResponse::Upserts(run.await.map(|all| all.into_iter().map(upserted).collect()))
+        let (own, limits) = (ctx.clone(), self.limits);
+        let write = move |previous: Option<WriteResponse>| async move {
+            let (resumed, open) = Resumed::new(previous.map(WriteResponse::into_upserts), inputs);
+            let open: Vec<_> = open.into_iter().map(|(_, input)| input).collect();
+            let run = batch::run(&own, &open, limits.write_plan(), Request::BatchUpsert);
+            WriteResponse::Upserts(resumed.merge(run.await, upserted))
         };
         self.write(ctx, entry, request_id, fingerprint, write).await?.into_upserts()
     }
@@ -163,31 +181,36 @@ impl Service {
     ) -> Result<Vec<Result<(), Error>>, Error> {
         let fingerprint = fingerprint("batch_archive", &ids);
         let entry = AuditEntry::new(ctx, "BatchArchiveLeads", ids.len()).about(ids.iter());
-        let (own, concurrency) = (ctx.clone(), self.batch_concurrency);
-        let write = async move {
-            let (distinct, positions) = distinct(&ids);
-            let run =
-                batch::run(&own, &distinct, batch::MAX_CHUNK, concurrency, Request::BatchArchive);
-            WriteResponse::Archives(run.await.map(|outcomes| {
-                let archived = |position: usize| outcomes[position].clone().map(drop);
-                positions.into_iter().map(archived).collect()
-            }))
+        let (own, limits) = (ctx.clone(), self.limits);
+        let write = move |previous: Option<WriteResponse>| async move {
+            let (resumed, open) = Resumed::new(previous.map(WriteResponse::into_archives), ids);
+            let open: Vec<_> = open.into_iter().map(|(_, id)| id).collect();
+            let (distinct, positions) = distinct(&open);
+            let run = batch::run(&own, &distinct, limits.write_plan(), Request::BatchArchive);
+            let outcomes = run.await.map(|outcomes| {
+                positions.into_iter().map(|position| outcomes[position].clone()).collect()
+            });
+            WriteResponse::Archives(resumed.merge(outcomes, |outcome| outcome.map(drop)))
         };
         self.write(ctx, entry, request_id, fingerprint, write).await?.into_archives()
     }
 
     /// Runs a write through the idempotency store. The write itself keeps to the deadline of its
     /// call; a repeat waits for the first response until its own deadline.
-    fn write(
+    fn write<F>(
         &self,
         ctx: &CallContext,
         entry: AuditEntry,
         request_id: Option<RequestId>,
         fingerprint: u64,
-        write: impl Future<Output = WriteResponse> + Send + 'static,
-    ) -> impl Future<Output = Result<WriteResponse, Error>> + Send {
+        write: impl FnOnce(Option<WriteResponse>) -> F + Send + 'static,
+    ) -> impl Future<Output = Result<WriteResponse, Error>> + Send
+    where
+        F: Future<Output = WriteResponse> + Send + 'static,
+    {
         // Boxed once, so that no step below contains the whole future again.
-        self.write_boxed(ctx, entry, request_id, fingerprint, write.boxed())
+        let write = Box::new(move |previous| write(previous).boxed());
+        self.write_boxed(ctx, entry, request_id, fingerprint, write)
     }
 
     async fn write_boxed(
@@ -196,7 +219,7 @@ impl Service {
         entry: AuditEntry,
         request_id: Option<RequestId>,
         fingerprint: u64,
-        write: BoxFuture<'static, WriteResponse>,
+        write: Box<StartWrite>,
     ) -> Result<WriteResponse, Error> {
         let portal = &ctx.portal.name;
         let repeat = entry.repeat();
@@ -206,7 +229,9 @@ impl Service {
             repeat.answered(&response);
             return response;
         }
-        let response = self.idempotency.run(portal, request_id, fingerprint, entry.run(write));
+        let response = self
+            .idempotency
+            .run(ctx, request_id, fingerprint, |previous| entry.run(write(previous)));
         let response = timeout_at(ctx.deadline, response).await.unwrap_or_else(|_| {
             Err(Error::new(
                 Reason::DeadlineExceeded,

@@ -33,7 +33,9 @@ impl BatchContext {
         let cost = CostMeter::shared_by(sharers);
         cost.begin();
         let requesters = calls.iter().map(|(ctx, _)| ctx.requester.clone()).collect();
-        let ctx = CallContext { deadline, cost: Arc::new(cost), ..(*first).clone() };
+        // The response belongs to all of them: none has to have room for it.
+        let memory = Arc::clone(&first.memory).shared();
+        let ctx = CallContext { deadline, cost: Arc::new(cost), memory, ..(*first).clone() };
         Some(Self { ctx, requesters, retry_deadline, prior_attempts })
     }
 

@@ -129,8 +129,18 @@ impl GetBatch {
             }));
             async move { inner.call(&ctx_of_part, request, dispatch).await?.into_batch() }
         };
-        let found = send_merged(&inputs, form(Operation::BatchRead), send).await;
-        let outcome = |position: usize| match found[position].clone() {
+        let mut found = send_merged(&inputs, form(Operation::BatchRead), send).await;
+        let mut uses = vec![0_usize; found.len()];
+        positions.iter().for_each(|&position| uses[position] += 1);
+        // The last use takes the lead: a copy is made only for ids that occur several times.
+        let mut take = |position: usize| {
+            uses[position] -= 1;
+            match uses[position] {
+                0 => std::mem::replace(&mut found[position], ItemOutcome::RetryAlone),
+                _ => found[position].clone(),
+            }
+        };
+        let outcome = |position: usize| match take(position) {
             ItemOutcome::Resolved(Ok(Some(mut item))) => {
                 if is_added && let Some(id_property) = &self.id_property {
                     item.lead.properties.remove(id_property);
@@ -216,7 +226,11 @@ impl GetBatch {
         id: &LeadId,
     ) -> Result<Lead, Error> {
         let request = Arc::new(Request::Get(self.request(id)));
-        inner.call(&ctx.part(index), request, ctx.dispatch(None)).await?.into_lead()
+        inner
+            .call(&ctx.part(index), request, ctx.dispatch(None))
+            .await?
+            .into_lead()
+            .map(Arc::unwrap_or_clone)
     }
 
     /// Reads the associations of the leads. Errors with the object type that could not be read.
@@ -272,7 +286,11 @@ impl<L: Layer> BatchableOp<L> for GetBatch {
         id: &LeadId,
         dispatch: Dispatch,
     ) -> Result<Lead, Error> {
-        inner.call(ctx, Arc::new(Request::Get(self.request(id))), dispatch).await?.into_lead()
+        inner
+            .call(ctx, Arc::new(Request::Get(self.request(id))), dispatch)
+            .await?
+            .into_lead()
+            .map(Arc::unwrap_or_clone)
     }
 
     fn observe(

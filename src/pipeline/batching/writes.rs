@@ -92,7 +92,11 @@ impl<L: Layer> BatchableOp<L> for CreateBatch {
         input: &CreateLead,
         dispatch: Dispatch,
     ) -> Result<Lead, Error> {
-        inner.call(ctx, Arc::new(Request::Create(input.clone())), dispatch).await?.into_lead()
+        inner
+            .call(ctx, Arc::new(Request::Create(input.clone())), dispatch)
+            .await?
+            .into_lead()
+            .map(Arc::unwrap_or_clone)
     }
 
     async fn send_batch(
@@ -170,7 +174,11 @@ impl<L: Layer> BatchableOp<L> for UpdateBatch {
         input: &UpdateLead,
         dispatch: Dispatch,
     ) -> Result<Lead, Error> {
-        inner.call(ctx, Arc::new(Request::Update(input.clone())), dispatch).await?.into_lead()
+        inner
+            .call(ctx, Arc::new(Request::Update(input.clone())), dispatch)
+            .await?
+            .into_lead()
+            .map(Arc::unwrap_or_clone)
     }
 
     async fn send_batch(

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::Gate;
 use crate::{
-    leads::{CallContext, CostMeter, Guard, ListLeads, Portal, Request, Selection},
+    leads::{CallContext, CostMeter, Guard, ListLeads, Portal, Request, Selection, Unlimited},
     pipeline::{Dispatch, Layer},
     telemetry::trace_context::TraceContext,
 };
@@ -55,6 +55,7 @@ async fn probe<L: Layer>(gate: Arc<Gate<L>>, portal: Arc<Portal>) {
         request_id: "probe".into(),
         trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
+        memory: Arc::new(Unlimited),
         guard: Guard::default(),
     };
     let request = Request::List(ListLeads {

@@ -71,7 +71,7 @@ fn is_empty<L>(layer: &SingleFlight<L>) -> bool {
 }
 
 fn id(result: Result<Response, Error>) -> String {
-    result.unwrap().into_lead().unwrap().id
+    result.unwrap().into_lead().unwrap().id.clone()
 }
 
 fn list() -> Arc<Request> {

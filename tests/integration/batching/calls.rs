@@ -163,7 +163,9 @@ impl Lead {
             archive_time,
             url,
             warnings,
+            id_only,
         } = lead;
+        assert!(!id_only);
         let masked = |(name, value): (String, String)| {
             let differs = ["hs_createdate", "hs_lastmodifieddate"].contains(&name.as_str())
                 || (!with_id && name == "hs_object_id");

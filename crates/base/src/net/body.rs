@@ -1,5 +1,7 @@
 //! Reads response bodies up to a bound, counted after decompression.
 
+use std::convert::Infallible;
+
 use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
@@ -21,29 +23,68 @@ pub enum BodyError {
     Broken(#[source] reqwest::Error),
 }
 
+/// Reason why a metered body could not be read.
+#[derive(Debug)]
+pub enum MeteredError<E> {
+    /// The body could not be read.
+    Body(BodyError),
+    /// The meter rejected its size.
+    Rejected(E),
+}
+
 /// Reads a body of at most `max` bytes.
-pub async fn read(mut response: Response, max: usize) -> Result<Vec<u8>, BodyError> {
+pub async fn read(response: Response, max: usize) -> Result<Vec<u8>, BodyError> {
+    let unmetered = |_| Ok::<(), Infallible>(());
+    read_metered(response, max, unmetered).await.map_err(|error| match error {
+        MeteredError::Body(error) => error,
+        MeteredError::Rejected(never) => match never {},
+    })
+}
+
+/// Reads a body of at most `max` bytes. Calls `reserve` with the size of the buffer before each growth of
+/// the buffer; an error ends the read.
+pub async fn read_metered<E>(
+    mut response: Response,
+    max: usize,
+    mut reserve: impl FnMut(usize) -> Result<(), E>,
+) -> Result<Vec<u8>, MeteredError<E>> {
     let length = response.content_length().and_then(|length| usize::try_from(length).ok());
-    let mut body = Vec::with_capacity(length.unwrap_or(0).min(max).min(MAX_RESERVED));
-    while let Some(chunk) = response.chunk().await.map_err(BodyError::Broken)? {
-        if body.len() + chunk.len() > max {
-            return Err(BodyError::TooLarge { max });
+    let first = length.unwrap_or(0).min(max).min(MAX_RESERVED);
+    reserve(first).map_err(MeteredError::Rejected)?;
+    let mut body = Vec::with_capacity(first);
+    let broken = |error| MeteredError::Body(BodyError::Broken(error));
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        let length = body.len() + chunk.len();
+        if length > max {
+            return Err(MeteredError::Body(BodyError::TooLarge { max }));
+        }
+        if length > body.capacity() {
+            let capacity = length.max(body.capacity().saturating_mul(2)).min(max);
+            reserve(capacity).map_err(MeteredError::Rejected)?;
+            body.reserve_exact(capacity - body.len());
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
 }
 
-/// Reads the body of an error response, up to `max` bytes and `deadline`.
+/// Reads the body of an error response, up to `max` bytes and `deadline`. Calls `reserve` with the size of
+/// the body before each growth.
 ///
 /// The status and headers of an error response matter more than its body. A truncated, oversized or late
 /// body therefore counts as empty. Exception: a body that does not start like a JSON object is returned,
 /// because it shows that another server than the API responded.
-pub async fn read_error(mut response: Response, max: usize, deadline: Instant) -> Vec<u8> {
+pub async fn read_error(
+    mut response: Response,
+    max: usize,
+    deadline: Instant,
+    mut reserve: impl FnMut(usize),
+) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Ok(chunk)) = timeout_at(deadline, response.chunk()).await {
         let Some(chunk) = chunk else { return body };
         let fits = chunk.len().min(max - body.len());
+        reserve(body.len() + fits);
         body.extend_from_slice(&chunk[..fits]);
         if fits < chunk.len() {
             break;
@@ -69,11 +110,25 @@ mod tests {
         assert!(matches!(read(response("five!"), 4).await, Err(BodyError::TooLarge { max: 4 })));
     }
 
+    #[tokio::test]
+    async fn every_growth_of_the_buffer_is_metered_before_it() {
+        let mut reserved = Vec::new();
+        let body = read_metered(response("four"), 4, |bytes| {
+            reserved.push(bytes);
+            Ok::<(), ()>(())
+        });
+        assert_eq!(body.await.unwrap(), b"four");
+        assert_eq!(reserved.last(), Some(&4));
+        let rejected =
+            read_metered(response("four"), 4, |bytes| if bytes > 3 { Err("full") } else { Ok(()) });
+        assert!(matches!(rejected.await, Err(MeteredError::Rejected("full"))));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_error_body_that_is_cut_counts_as_empty_unless_it_is_no_object() {
         let deadline = Instant::now() + Duration::from_secs(1);
-        assert_eq!(read_error(response("{}"), 2, deadline).await, b"{}");
-        assert_eq!(read_error(response("{\"a\":1}"), 3, deadline).await, b"");
-        assert_eq!(read_error(response("<html>"), 3, deadline).await, b"<ht");
+        assert_eq!(read_error(response("{}"), 2, deadline, |_| {}).await, b"{}");
+        assert_eq!(read_error(response("{\"a\":1}"), 3, deadline, |_| {}).await, b"");
+        assert_eq!(read_error(response("<html>"), 3, deadline, |_| {}).await, b"<ht");
     }
 }

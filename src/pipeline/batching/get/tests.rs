@@ -64,7 +64,7 @@ fn with_contacts(failure: Option<Error>) -> impl Fn(&Recorded) -> Scripted + Sen
                     None => Ok(Response::Associations(links.collect())),
                 }
             }
-            Request::Get(get) => Ok(Response::Lead(lead_with_contact(get.id.as_str()))),
+            Request::Get(get) => Ok(Response::Lead(lead_with_contact(get.id.as_str()).into())),
             request => ordinary(request),
         };
         Scripted::now(result)

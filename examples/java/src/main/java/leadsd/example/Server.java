@@ -38,6 +38,9 @@ import java.util.concurrent.Executor;
  * @param tokenFile holds the bearer token, which needs TLS; null without
  */
 record Server(List<String> addresses, Path caFile, String name, Path tokenFile) {
+  /** At least grpc.max_response_size of leadsd, whose default fits every client. */
+  private static final int MAX_RESPONSE_SIZE = 64 << 20;
+
   static {
     NameResolverRegistry.getDefaultRegistry().register(new Replicas());
   }
@@ -54,7 +57,10 @@ record Server(List<String> addresses, Path caFile, String name, Path tokenFile) 
     if (!isTarget) {
       builder.overrideAuthority(name);
     }
-    return builder.defaultServiceConfig(serviceConfig()).build();
+    return builder
+        .defaultServiceConfig(serviceConfig())
+        .maxInboundMessageSize(MAX_RESPONSE_SIZE)
+        .build();
   }
 
   private ChannelCredentials credentials() throws IOException {

@@ -1,0 +1,254 @@
+//! Fits results into one response of at most `grpc.max_response_size`, and charges its memory before
+//! it is built.
+//!
+//! A read that does not fit is an error that says what to do. A write has taken effect, so its result
+//! keeps the id and the outcome.
+
+use std::sync::Arc;
+
+use prost::Message;
+
+use super::{
+    response,
+    size::{field, lead_memory, lead_size, text},
+};
+use crate::{
+    grpc::{page_token::Fingerprint, pb, status, transport::call_state::CallState},
+    leads::{Error, FieldFault, Lead, LeadId, Page, Reason, ResponseLimit, SearchPage, Upserted},
+};
+
+/// Bytes reserved for each result of a batch, besides its trace id: a short error, or a lead with only
+/// its id.
+const RESERVED: usize = 168;
+
+/// Memory of an error in a message besides its encoded bytes.
+const ERROR_OVERHEAD: usize = 512;
+
+/// Encoded size of the field `total` and of the lengths around a page, at most.
+const PAGE_OVERHEAD: usize = 32;
+
+/// Response of one call while it is built.
+#[derive(Debug)]
+pub(crate) struct ResponseFit {
+    state: Arc<CallState>,
+    limit: ResponseLimit,
+    /// Encoded bytes, including those reserved for results that follow.
+    used: usize,
+    /// Charged memory.
+    memory: usize,
+}
+
+// === impl ResponseFit ===
+
+impl ResponseFit {
+    pub(crate) fn new(state: Arc<CallState>, max_bytes: usize) -> Self {
+        let limit = ResponseLimit { max_bytes, lead_size };
+        Self { state, limit, used: 0, memory: 0 }
+    }
+
+    /// Reserves room for the outcome of each input of a batch, named by these trace ids. Errors before
+    /// anything is sent if the outcomes may not fit.
+    pub(crate) fn reserve<'a>(
+        &mut self,
+        field_name: &'static str,
+        traces: impl ExactSizeIterator<Item = &'a str>,
+    ) -> Result<(), Error> {
+        let inputs = traces.len();
+        self.used = traces.map(reserved).sum();
+        let max_bytes = self.limit.max_bytes;
+        if self.used <= max_bytes {
+            return Ok(());
+        }
+        let max_inputs = max_bytes / (self.used / inputs.max(1)).max(1);
+        let description = format!(
+            "the results of {inputs} inputs may exceed the size of a response (limit {max_bytes} \
+             bytes); send at most {max_inputs} inputs per call"
+        );
+        Err(Error::invalid(vec![FieldFault::new(field_name, description)]))
+    }
+
+    /// A lead that was read.
+    pub(crate) fn read_lead(&mut self, lead: Arc<Lead>) -> Result<pb::Lead, Error> {
+        let size = lead_size(&lead);
+        if field(size) > self.limit.max_bytes {
+            return Err(self.limit.does_not_fit(field(size)));
+        }
+        self.charge(lead_memory(&lead, size))?;
+        Ok(response::lead(Arc::unwrap_or_clone(lead)))
+    }
+
+    /// A lead that was written; reduced to its id if it does not fit.
+    pub(crate) fn written_lead(&mut self, lead: Arc<Lead>) -> pb::Lead {
+        let size = lead_size(&lead);
+        let fits = field(size) + PAGE_OVERHEAD <= self.limit.max_bytes;
+        if fits && self.charge(lead_memory(&lead, size)).is_ok() {
+            return response::lead(Arc::unwrap_or_clone(lead));
+        }
+        response::lead(lead.id_only())
+    }
+
+    /// A page of a list.
+    pub(crate) fn list(
+        &mut self,
+        page: Arc<Page>,
+        fingerprint: Fingerprint,
+    ) -> Result<pb::ListLeadsResponse, Error> {
+        let token = page.after.as_deref().map(|after| fingerprint.token(after));
+        self.admit_page(&page.leads, token.as_deref())?;
+        Ok(response::list_response(Arc::unwrap_or_clone(page).leads, token))
+    }
+
+    /// A page of a search.
+    pub(crate) fn search(
+        &mut self,
+        page: Arc<SearchPage>,
+        fingerprint: Fingerprint,
+    ) -> Result<pb::SearchLeadsResponse, Error> {
+        let token = page.after.as_deref().map(|after| fingerprint.token(after));
+        self.admit_page(&page.leads, token.as_deref())?;
+        let total = page.total;
+        Ok(response::search_response(Arc::unwrap_or_clone(page).leads, token, total))
+    }
+
+    fn admit_page(&mut self, leads: &[Lead], token: Option<&str>) -> Result<(), Error> {
+        let (mut size, mut memory) = (text(token.unwrap_or_default()) + PAGE_OVERHEAD, 0);
+        for lead in leads {
+            let own = lead_size(lead);
+            size += field(own);
+            memory += lead_memory(lead, own);
+        }
+        let limit = self.limit.max_bytes;
+        if size > limit {
+            let text = format!(
+                "the page is too large for a response ({size} bytes, limit {limit} bytes); request a \
+                 smaller page or fewer properties"
+            );
+            return Err(Error::new(Reason::ResponseTooLarge, text));
+        }
+        self.charge(memory)
+    }
+
+    /// The result of one input of a batch read.
+    pub(crate) fn read_result(
+        &mut self,
+        result: Result<Arc<Lead>, Error>,
+        id: &LeadId,
+    ) -> pb::LeadReadResult {
+        let error = match result {
+            Ok(lead) => match self.admit_lead(&lead, "", 0) {
+                Ok(()) => return response::read_result(Arc::unwrap_or_clone(lead)),
+                Err(error) => error,
+            },
+            Err(error) => error.with_lead_id(id.as_str()),
+        };
+        let build = |status| {
+            let outcome = pb::lead_read_result::Outcome::Error(status);
+            pb::LeadReadResult { outcome: Some(outcome) }
+        };
+        self.error_result(&error, "", build)
+    }
+
+    /// The result of one input of a batch create or update.
+    pub(crate) fn write_result(
+        &mut self,
+        result: Result<Arc<Lead>, Error>,
+        trace_id: String,
+    ) -> pb::LeadWriteResult {
+        match result {
+            Ok(lead) => {
+                let lead = self.written_in_batch(lead, &trace_id);
+                response::write_result(lead, trace_id)
+            }
+            Err(error) => self.error_result(&error, &trace_id, |status| pb::LeadWriteResult {
+                outcome: Some(pb::lead_write_result::Outcome::Error(status)),
+                object_write_trace_id: trace_id.clone(),
+            }),
+        }
+    }
+
+    /// The result of one input of a batch upsert.
+    pub(crate) fn upsert_result(
+        &mut self,
+        result: Result<Upserted, Error>,
+        trace_id: String,
+    ) -> pb::LeadUpsertResult {
+        match result {
+            Ok(Upserted { lead, created }) => {
+                let lead = self.written_in_batch(lead, &trace_id);
+                response::upsert_result(lead, created, trace_id)
+            }
+            Err(error) => self.error_result(&error, &trace_id, |status| pb::LeadUpsertResult {
+                outcome: Some(pb::lead_upsert_result::Outcome::Error(status)),
+                created: false,
+                object_write_trace_id: trace_id.clone(),
+            }),
+        }
+    }
+
+    /// The result of one input of a batch archive.
+    pub(crate) fn archive_result(
+        &mut self,
+        result: Result<(), Error>,
+        id: &LeadId,
+    ) -> pb::LeadArchiveResult {
+        match result {
+            Ok(()) => pb::LeadArchiveResult { status: Some(status::ok()) },
+            Err(error) => self.error_result(&error.with_lead_id(id.as_str()), "", |status| {
+                pb::LeadArchiveResult { status: Some(status) }
+            }),
+        }
+    }
+
+    fn written_in_batch(&mut self, lead: Arc<Lead>, trace_id: &str) -> Lead {
+        // Two bytes are the flag of an upsert.
+        match self.admit_lead(&lead, trace_id, 2) {
+            Ok(()) => Arc::unwrap_or_clone(lead),
+            Err(_) => lead.id_only(),
+        }
+    }
+
+    /// Counts the result of one input. Errors if it does not fit, or if its memory exceeds a limit.
+    fn admit_lead(&mut self, lead: &Lead, trace_id: &str, more: usize) -> Result<(), Error> {
+        let size = lead_size(lead);
+        let result = field(field(size) + text(trace_id) + more);
+        let used = self.used - reserved(trace_id) + result;
+        if used > self.limit.max_bytes {
+            return Err(self.limit.does_not_fit(result));
+        }
+        self.charge(lead_memory(lead, size))?;
+        self.used = used;
+        Ok(())
+    }
+
+    /// Builds the result of a failed input, with a short error if the whole one does not fit.
+    fn error_result<M: Message>(
+        &mut self,
+        error: &Error,
+        trace_id: &str,
+        build: impl Fn(tonic_types::Status) -> M,
+    ) -> M {
+        let whole = build(status::for_item(error));
+        let size = whole.encoded_len();
+        let used = self.used - reserved(trace_id) + field(size);
+        if used <= self.limit.max_bytes && self.charge(size + ERROR_OVERHEAD).is_ok() {
+            self.used = used;
+            return whole;
+        }
+        build(status::for_item_short(error))
+    }
+
+    /// Charges further memory to the call.
+    fn charge(&mut self, bytes: usize) -> Result<(), Error> {
+        self.state.guard.try_set_response_bytes(self.memory + bytes)?;
+        self.memory += bytes;
+        Ok(())
+    }
+}
+
+/// Bytes reserved for the result of one input.
+fn reserved(trace_id: &str) -> usize {
+    RESERVED + text(trace_id)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! Sizes of response messages, computed from domain types before the messages are built.
+
+use prost::{Message as _, length_delimiter_len};
+
+use super::response::timestamp;
+use crate::leads::{Associated, Lead, PropertyVersion, Warning};
+use leadsd_base::time::Timestamp;
+
+/// Memory of a lead in a message besides its encoded bytes: its fixed fields.
+const LEAD_OVERHEAD: usize = 512;
+
+/// Memory of an entry of a map or list in a message besides its encoded bytes.
+const ENTRY_OVERHEAD: usize = 128;
+
+/// Encoded size of a lead in bytes, without the length in front of it.
+pub(crate) fn lead_size(lead: &Lead) -> usize {
+    let Lead {
+        id,
+        properties,
+        property_history,
+        associations,
+        create_time,
+        update_time,
+        archived,
+        archive_time,
+        url,
+        warnings,
+        is_id_only,
+    } = lead;
+    let property = |(name, value): (&String, &String)| field(text(name) + text(value));
+    let history = |(name, versions): (&String, &Vec<PropertyVersion>)| {
+        field(text(name) + nested(versions.iter().map(version_size).sum()))
+    };
+    let association = |(kind, associated): (&String, &Associated)| {
+        field(text(kind) + nested(associated_size(associated)))
+    };
+    text(id)
+        + properties.iter().map(property).sum::<usize>()
+        + property_history.iter().map(history).sum::<usize>()
+        + associations.iter().map(association).sum::<usize>()
+        + [create_time, update_time, archive_time].map(time_size).iter().sum::<usize>()
+        + flag(*archived)
+        + text(url.as_deref().unwrap_or_default())
+        + warnings.iter().map(warning_size).sum::<usize>()
+        + flag(*is_id_only)
+}
+
+/// Memory of the message of a lead in bytes; `encoded` is its encoded size.
+pub(super) fn lead_memory(lead: &Lead, encoded: usize) -> usize {
+    let versions = lead.property_history.values().map(|versions| 1 + versions.len());
+    let objects = lead.associations.values().map(|associated| 1 + associated.objects.len());
+    let entries = lead.properties.len()
+        + versions.sum::<usize>()
+        + objects.sum::<usize>()
+        + lead.warnings.len();
+    encoded + LEAD_OVERHEAD + entries * ENTRY_OVERHEAD
+}
+
+/// Encoded size of a field with a number below 16 that has `bytes` bytes.
+pub(super) fn field(bytes: usize) -> usize {
+    1 + length_delimiter_len(bytes) + bytes
+}
+
+/// Encoded size of a text field with a number below 16; empty texts are omitted.
+pub(super) fn text(text: &str) -> usize {
+    nested(text.len())
+}
+
+fn nested(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { field(bytes) }
+}
+
+fn flag(is_set: bool) -> usize {
+    if is_set { 2 } else { 0 }
+}
+
+fn time_size(time: &Option<Timestamp>) -> usize {
+    time.map_or(0, |time| field(timestamp(time).encoded_len()))
+}
+
+fn version_size(version: &PropertyVersion) -> usize {
+    let PropertyVersion { value, time, source_type, source_id, source_label, updated_by_user_id } =
+        version;
+    let sources = [source_type, source_id, source_label];
+    field(
+        value.as_ref().map_or(0, |value| field(value.len()))
+            + time_size(time)
+            + sources
+                .map(|source| text(source.as_deref().unwrap_or_default()))
+                .iter()
+                .sum::<usize>()
+            + updated_by_user_id.map_or(0, |id| 1 + varint_size(id)),
+    )
+}
+
+fn associated_size(associated: &Associated) -> usize {
+    let object =
+        |object: &crate::leads::AssociatedObject| field(text(&object.id) + text(&object.kind));
+    associated.objects.iter().map(object).sum::<usize>()
+        + text(associated.next.as_deref().unwrap_or_default())
+}
+
+fn warning_size(warning: &Warning) -> usize {
+    let Warning { category, message, context } = warning;
+    let entry = |(name, values): (&String, &Vec<String>)| {
+        field(text(name) + nested(values.iter().map(|value| field(value.len())).sum()))
+    };
+    field(
+        text(category.as_deref().unwrap_or_default())
+            + text(message.as_deref().unwrap_or_default())
+            + context.iter().map(entry).sum::<usize>(),
+    )
+}
+
+/// Encoded size of a number; negative ones take ten bytes.
+fn varint_size(number: i64) -> usize {
+    usize::try_from(number).map_or(10, length_delimiter_len)
+}

@@ -90,6 +90,7 @@ pub struct BoundServer {
 pub struct ServerStats {
     admission: Arc<Admission>,
     methods: Arc<Methods>,
+    service: leads::Service,
 }
 
 /// Snapshot of the metrics of a server.
@@ -99,6 +100,8 @@ pub struct ServerSnapshot {
     pub admission: AdmissionSnapshot,
     /// Metrics per method.
     pub methods: Vec<MethodSnapshot>,
+    /// Memory of the results kept for request ids, in bytes.
+    pub kept_result_bytes: usize,
 }
 
 // === impl BoundServer ===
@@ -128,6 +131,7 @@ impl BoundServer {
         } = settings;
         let (health, health_task) = health_service::service(serving).await;
         let reload_task = tls.clone().map(ServerTls::watch);
+        let kept = service.clone();
         let leads = LeadsHandler { service, max_batch_inputs, max_response_bytes };
         let quota = QuotaHandler { quota };
         let services = ServerServices::new(leads, quota, health, max_request_bytes)?;
@@ -153,7 +157,7 @@ impl BoundServer {
             admission: Arc::clone(&admission),
         });
         let new_service = CallServer { shared };
-        let stats = ServerStats { admission: Arc::clone(&admission), methods };
+        let stats = ServerStats { admission: Arc::clone(&admission), methods, service: kept };
         let server = ConnectionServer { new_service, tls, admission, lifetimes };
         let acceptor = Acceptor::bind(listen, server).await?;
         let tasks = [Some(health_task), reload_task, memory_task];
@@ -196,7 +200,11 @@ impl BoundServer {
 impl ServerStats {
     /// Current metrics.
     pub fn snapshot(&self) -> ServerSnapshot {
-        let Self { admission, methods } = self;
-        ServerSnapshot { admission: admission.snapshot(), methods: methods.snapshot() }
+        let Self { admission, methods, service } = self;
+        ServerSnapshot {
+            admission: admission.snapshot(),
+            methods: methods.snapshot(),
+            kept_result_bytes: service.kept_result_bytes(),
+        }
     }
 }

@@ -108,6 +108,11 @@ impl<A> Default for IdempotencyStore<A> {
 }
 
 impl<A: StoredResponse> IdempotencyStore<A> {
+    /// Memory of the kept results, in bytes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.0.lock().bytes()
+    }
+
     /// Runs a write to completion in a separate task and returns its response. If the `request_id` is
     /// known, returns the response of the first call instead, or runs what it left open: `write` gets
     /// the response so far.

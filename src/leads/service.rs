@@ -75,6 +75,11 @@ impl Service {
         }
     }
 
+    /// Memory of the results kept for request ids, in bytes.
+    pub fn kept_result_bytes(&self) -> usize {
+        self.idempotency.kept_bytes()
+    }
+
     /// Reads one lead.
     pub async fn get(&self, ctx: &CallContext, request: GetLead) -> Result<Arc<Lead>, Error> {
         ctx.portal.upstream.call(ctx, Request::Get(request)).await?.into_lead()

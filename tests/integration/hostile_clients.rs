@@ -347,6 +347,7 @@ async fn bytes_over_the_limit_are_rejected_and_small_calls_continue() {
     let app = TestApp::builder()
         .set("GRPC__MAX_REQUEST_SIZE", "1MiB")
         .set("GRPC__MAX_REQUEST_MEMORY", "1536KiB")
+        .set("GRPC__MAX_RESPONSE_SIZE", "1MiB")
         .start()
         .await;
     // Most of a large message, without its end.
@@ -410,8 +411,8 @@ async fn health_watches_and_open_probes_are_bounded_per_connection() {
 #[tokio::test]
 async fn probes_are_answered_when_the_memory_is_full() {
     let app = TestApp::builder()
-        .set("GRPC__MAX_REQUEST_SIZE", "1MiB")
-        .set("GRPC__MAX_REQUEST_MEMORY", "1MiB")
+        .set("GRPC__MAX_REQUEST_SIZE", "6MiB")
+        .set("GRPC__MAX_REQUEST_MEMORY", "6MiB")
         .set("QUOTA__BURST", "10000")
         .start()
         .await;
@@ -424,21 +425,17 @@ async fn probes_are_answered_when_the_memory_is_full() {
     let message = prost::Message::encode_to_vec(&request);
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     let framed = [&[0][..], &length, &message].concat();
-    // Two unread responses.
+    // An unread response, beside which a large request has no room.
     let mut slow = RawConnection::connect(&app.grpc, &[(WINDOW, 1_000)]).await;
-    for stream in [1, 3] {
-        slow.call(stream, &leads_rpc("BatchGetLeads"), 0).await;
-        slow.frame(DATA, END_STREAM, stream, &framed).await;
-    }
+    slow.call(1, &leads_rpc("BatchGetLeads"), 0).await;
+    slow.frame(DATA, END_STREAM, 1, &framed).await;
+    slow.until_answering_pings(|frame| frame.kind == DATA).await.expect("the answer begins");
     let memory = r#"leadsd_admission_used{limit="memory"}"#;
-    until_metric(&app, memory, |used| used > 1_100_000.0).await;
-    refused_for(app.leads.clone().list_leads(listing()).await, "memory");
+    until_metric(&app, memory, |used| (900_000.0..1_100_000.0).contains(&used)).await;
+    let mut large = app.create_request("Jane");
+    large.properties.insert("hs_lead_name".to_owned(), "x".repeat(5_500_000));
+    refused_for(app.leads.clone().create_lead(large).await, "memory");
     assert_eq!(health(connect(&app).await).await.expect("a probe is answered"), 1);
-}
-
-/// A non-empty message.
-fn listing() -> pb::ListLeadsRequest {
-    pb::ListLeadsRequest { page_size: 7, ..Default::default() }
 }
 
 #[tokio::test]

@@ -50,6 +50,7 @@ mod quota;
 mod real_peers;
 mod refused_calls;
 mod request_validation;
+mod response_size;
 mod retries;
 mod rpcs;
 mod service;

@@ -65,6 +65,11 @@ const MEMORY_PRESSURE: Metric = gauge(
     &[],
     "Level of memory pressure: 0 (normal), 1 (from 80 % of the limit: requests over 64 KiB are rejected) or 2 (from 90 %: only reads of a single lead, of quota and of health are served)",
 );
+const KEPT_RESULT_BYTES: Metric = gauge(
+    "leadsd_kept_result_bytes",
+    &[],
+    "Memory of the results kept for request ids, at most 32 MiB; a part of the use of the limit memory",
+);
 const CONNECTIONS_OPENED: Metric =
     counter("leadsd_connections_opened", &[], "Accepted connections");
 const CONNECTIONS_CLOSED: Metric = counter(
@@ -86,6 +91,7 @@ pub(super) const ALL: &[Metric] = &[
     ADMISSION_REJECTED,
     MEMORY_LIMIT,
     MEMORY_PRESSURE,
+    KEPT_RESULT_BYTES,
     CONNECTIONS_OPENED,
     CONNECTIONS_CLOSED,
 ];
@@ -102,7 +108,7 @@ pub(super) fn register(registry: &mut Registry, stats: &ServerStats) {
 impl Collector for RpcCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = SampleWriter(encoder);
-        let ServerSnapshot { admission, methods } = self.0.snapshot();
+        let ServerSnapshot { admission, methods, kept_result_bytes } = self.0.snapshot();
         let AdmissionSnapshot {
             limits,
             process_memory,
@@ -140,6 +146,7 @@ impl Collector for RpcCollector {
         writer.samples(ADMISSION_REJECTED, rejected.iter().map(named))?;
         writer.sample(MEMORY_LIMIT, process_memory.map(|usage| count(usage.limit)))?;
         writer.sample(MEMORY_PRESSURE, Some(f64::from(pressure as u8)))?;
+        writer.sample(KEPT_RESULT_BYTES, Some(count(kept_result_bytes as u64)))?;
         writer.sample(CONNECTIONS_OPENED, Some(count(connections_opened)))?;
         writer.samples(CONNECTIONS_CLOSED, connections_closed.iter().map(named))
     }

@@ -312,7 +312,7 @@ async fn with_failing_lookups(
     error: Error,
     failures: usize,
     request_id: Option<&str>,
-) -> (Result<Lead, Error>, Duration) {
+) -> (Result<Arc<Lead>, Error>, Duration) {
     let upstream = RecordingUpstream::new(move |number, request| match request {
         Request::BatchRead(_) if number <= failures => {
             Err(Error::new(Reason::UpstreamUnavailable, "HubSpot is unavailable"))
@@ -326,7 +326,7 @@ async fn with_failing_lookups(
     let id = request_id.map(|id| RequestId::parse(id).unwrap());
     let tag = IdempotencyTag::new(&ctx, id.as_ref());
     let start = Instant::now();
-    let result = create_one(&ctx, request("Ada"), tag, &CreateRecovery::default()).await;
+    let result = create_one(&ctx, request("Ada"), tag, None, &CreateRecovery::default()).await;
     (result, start.elapsed())
 }
 

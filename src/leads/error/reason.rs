@@ -172,7 +172,8 @@ impl Reason {
             | Self::RequestTooLarge
             | Self::Unauthenticated
             | Self::CallerForbidden
-            | Self::AuthenticationUnavailable => false,
+            | Self::AuthenticationUnavailable
+            | Self::Unimplemented => false,
         }
     }
 }

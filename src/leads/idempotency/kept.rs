@@ -165,8 +165,7 @@ impl<A> KeptResults<A> {
         self.entries.len()
     }
 
-    /// Memory of the kept results.
-    #[cfg(test)]
+    /// Memory of the kept results, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

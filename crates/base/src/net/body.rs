@@ -48,8 +48,8 @@ pub async fn read_metered<E>(
     max: usize,
     mut reserve: impl FnMut(usize) -> Result<(), E>,
 ) -> Result<Vec<u8>, MeteredError<E>> {
-    let length = response.content_length().and_then(|length| usize::try_from(length).ok());
-    let first = length.unwrap_or(0).min(max).min(MAX_RESERVED);
+    let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
+    let first = announced.unwrap_or(0).min(max).min(MAX_RESERVED);
     reserve(first).map_err(MeteredError::Rejected)?;
     let mut body = Vec::with_capacity(first);
     let broken = |error| MeteredError::Body(BodyError::Broken(error));
@@ -59,7 +59,8 @@ pub async fn read_metered<E>(
             return Err(MeteredError::Body(BodyError::TooLarge { max }));
         }
         if length > body.capacity() {
-            let capacity = length.max(body.capacity().saturating_mul(2)).min(max);
+            let grown = body.capacity() + body.capacity() / 2;
+            let capacity = length.max(grown.min(announced.unwrap_or(max)).min(max));
             reserve(capacity).map_err(MeteredError::Rejected)?;
             body.reserve_exact(capacity - body.len());
         }

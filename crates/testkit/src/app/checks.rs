@@ -23,7 +23,7 @@ const INTERVAL: Duration = Duration::from_millis(5);
 struct Held {
     /// RPCs that have not ended.
     calls: f64,
-    /// Admission slots of calls.
+    /// Admission slots and memory of calls, without what is kept for request ids.
     slots: f64,
     /// Calls that wait for a permit or for an earlier write.
     queued: f64,
@@ -43,7 +43,7 @@ impl Held {
             slots: sum(&[
                 "leadsd_admission_used{limit=\"in_flight\"",
                 "leadsd_admission_used{limit=\"memory\"",
-            ]),
+            ]) - sum(&["leadsd_kept_result_bytes"]),
             queued: sum(&["leadsd_quota_waiting{"]),
         }
     }

@@ -147,31 +147,30 @@ impl ResponseHead {
     /// An error body is read at most until `error_body_deadline`; without it, the error is mapped from the
     /// status.
     pub async fn read(
-        self,
+        &mut self,
         error_body_deadline: Instant,
         charge: &mut MemoryCharge,
     ) -> Result<Response, Error> {
-        let token = self.token.clone();
         match self.read_unredacted(error_body_deadline, charge).await {
             Ok(Response::Batch(mut batch)) => {
                 let errors = batch.errors.into_iter();
-                batch.errors = errors.map(|error| error.redacted(token.expose())).collect();
+                batch.errors = errors.map(|error| error.redacted(self.token.expose())).collect();
                 Ok(Response::Batch(batch))
             }
             Ok(response) => Ok(response),
-            Err(error) => Err(error.redacted(token.expose())),
+            Err(error) => Err(error.redacted(self.token.expose())),
         }
     }
 
     async fn read_unredacted(
-        self,
+        &mut self,
         error_body_deadline: Instant,
         charge: &mut MemoryCharge,
     ) -> Result<Response, Error> {
         let Self { operation, response, token, max_response_bytes } = self;
+        let (operation, max_response_bytes) = (*operation, *max_response_bytes);
         let status = response.status();
         if status.is_success() {
-            let correlation_id = error_body::correlation_id(response.headers()).map(str::to_owned);
             let is_write = operation.writes();
             let reserve = |bytes: usize| {
                 let bytes = bytes.saturating_mul(DECODING_FACTOR);
@@ -182,7 +181,10 @@ impl ResponseHead {
                 charge.try_set(bytes)
             };
             return match body::read_metered(response, max_response_bytes, reserve).await {
-                Ok(body) => decode::decode(operation, correlation_id.as_deref(), &body),
+                Ok(body) => {
+                    let correlation_id = error_body::correlation_id(response.headers());
+                    decode::decode(operation, correlation_id, &body)
+                }
                 Err(MeteredError::Rejected(error)) => Err(error),
                 Err(MeteredError::Body(BodyError::TooLarge { .. })) => {
                     Err(error_mapping::too_large(operation))
@@ -199,7 +201,7 @@ impl ResponseHead {
         let reserve = |bytes| charge.set(bytes);
         let body = Box::pin(body::read_error(response, max, error_body_deadline, reserve)).await;
         // Before texts are cut: a part of a token is not recognized.
-        let body = error_body::redacted(body, &token);
+        let body = error_body::redacted(body, token);
         let error = error_mapping::error(operation, status, &headers, &body);
         let not_found = error.reason() == Reason::LeadNotFound;
         match decode::not_found(operation).filter(|_| not_found) {

@@ -73,7 +73,7 @@ impl Http {
         let limit = ExchangeLimit::new(ctx, operation, since + self.client.request_timeout());
         let mut span = CallSpan::new(&self.spans, ctx, operation, since);
         let sent = self.client.send(request, &token.secret, span.trace_headers());
-        let head = match timeout_at(limit.until, sent).await {
+        let mut head = match timeout_at(limit.until, sent).await {
             Ok(sent) => sent.inspect_err(|_| self.count_no_response(operation))?,
             Err(_) => {
                 // A caller without time is no fault of HubSpot.

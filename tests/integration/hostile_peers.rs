@@ -154,7 +154,7 @@ async fn no_error_repeats_the_token_that_hubspot_quotes() {
     let id = LeadId::parse("101").unwrap();
     let mut texts = Vec::new();
     for request in [Request::Archive(id.clone()), Request::BatchArchive(vec![id])] {
-        let head = client.send(&request, &token, HeaderMap::new()).await.unwrap();
+        let mut head = client.send(&request, &token, HeaderMap::new()).await.unwrap();
         assert_eq!(head.correlation_id(), None);
         let account: Arc<dyn MemoryAccount> = Arc::new(Unlimited);
         let mut charge = MemoryCharge::new(&account);

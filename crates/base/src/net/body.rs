@@ -33,9 +33,9 @@ pub enum MeteredError<E> {
 }
 
 /// Reads a body of at most `max` bytes.
-pub async fn read(response: Response, max: usize) -> Result<Vec<u8>, BodyError> {
+pub async fn read(mut response: Response, max: usize) -> Result<Vec<u8>, BodyError> {
     let unmetered = |_| Ok::<(), Infallible>(());
-    read_metered(response, max, unmetered).await.map_err(|error| match error {
+    read_metered(&mut response, max, unmetered).await.map_err(|error| match error {
         MeteredError::Body(error) => error,
         MeteredError::Rejected(never) => match never {},
     })
@@ -44,7 +44,7 @@ pub async fn read(response: Response, max: usize) -> Result<Vec<u8>, BodyError> 
 /// Reads a body of at most `max` bytes. Calls `reserve` with the size of the buffer before each growth of
 /// the buffer; an error ends the read.
 pub async fn read_metered<E>(
-    mut response: Response,
+    response: &mut Response,
     max: usize,
     mut reserve: impl FnMut(usize) -> Result<(), E>,
 ) -> Result<Vec<u8>, MeteredError<E>> {
@@ -76,7 +76,7 @@ pub async fn read_metered<E>(
 /// body therefore counts as empty. Exception: a body that does not start like a JSON object is returned,
 /// because it shows that another server than the API responded.
 pub async fn read_error(
-    mut response: Response,
+    response: &mut Response,
     max: usize,
     deadline: Instant,
     mut reserve: impl FnMut(usize),
@@ -114,22 +114,24 @@ mod tests {
     #[tokio::test]
     async fn every_growth_of_the_buffer_is_metered_before_it() {
         let mut reserved = Vec::new();
-        let body = read_metered(response("four"), 4, |bytes| {
+        let mut four = response("four");
+        let body = read_metered(&mut four, 4, |bytes| {
             reserved.push(bytes);
             Ok::<(), ()>(())
         });
         assert_eq!(body.await.unwrap(), b"four");
         assert_eq!(reserved.last(), Some(&4));
-        let rejected =
-            read_metered(response("four"), 4, |bytes| if bytes > 3 { Err("full") } else { Ok(()) });
+        let mut four = response("four");
+        let full = |bytes| if bytes > 3 { Err("full") } else { Ok(()) };
+        let rejected = read_metered(&mut four, 4, full);
         assert!(matches!(rejected.await, Err(MeteredError::Rejected("full"))));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_error_body_that_is_cut_counts_as_empty_unless_it_is_no_object() {
         let deadline = Instant::now() + Duration::from_secs(1);
-        assert_eq!(read_error(response("{}"), 2, deadline, |_| {}).await, b"{}");
-        assert_eq!(read_error(response("{\"a\":1}"), 3, deadline, |_| {}).await, b"");
-        assert_eq!(read_error(response("<html>"), 3, deadline, |_| {}).await, b"<ht");
+        assert_eq!(read_error(&mut response("{}"), 2, deadline, |_| {}).await, b"{}");
+        assert_eq!(read_error(&mut response("{\"a\":1}"), 3, deadline, |_| {}).await, b"");
+        assert_eq!(read_error(&mut response("<html>"), 3, deadline, |_| {}).await, b"<ht");
     }
 }

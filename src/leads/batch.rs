@@ -16,7 +16,7 @@ use futures_util::{StreamExt as _, stream};
 
 pub use self::{
     input::{BatchInput, LeadReference, ReadInput},
-    isolate::send_isolated,
+    isolate::{rejects_content, send_isolated},
     matching::{MissingItemPolicy, match_all},
     merge::{ItemOutcome, UnresolvedPolicy, send_merged},
 };

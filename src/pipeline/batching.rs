@@ -13,6 +13,8 @@ mod correlate;
 mod get;
 mod not_found_cache;
 mod op;
+mod rejection_scores;
+mod reread;
 mod run;
 mod writes;
 
@@ -66,6 +68,7 @@ impl<L: Layer> Batching<L> {
             account: Arc::clone(&account),
             capabilities: Arc::clone(&capabilities),
             max_response_bytes,
+            scores: Arc::default(),
         };
         Self {
             inner,

@@ -72,7 +72,7 @@ where
 }
 
 /// True if HubSpot rejected the batch because of its content, so that parts of it may succeed.
-pub(super) fn rejects_content(error: &Error) -> bool {
+pub fn rejects_content(error: &Error) -> bool {
     let about_content = match error.reason() {
         Reason::ValidationFailed
         | Reason::AlreadyExists

@@ -1,6 +1,9 @@
 //! Context of a batch: the deadlines that bound it, and the callers that pay for it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 use leadsd_quota::{Permit, Requester};
 use tokio::time::Instant;
@@ -17,6 +20,7 @@ pub(super) struct BatchContext {
     requesters: Vec<Requester>,
     retry_deadline: RetryDeadline,
     prior_attempts: u32,
+    requests: AtomicU32,
 }
 
 // === impl BatchContext ===
@@ -36,7 +40,7 @@ impl BatchContext {
         // The response belongs to all of them: none has to have room for it.
         let memory = Arc::clone(&first.memory).shared();
         let ctx = CallContext { deadline, cost: Arc::new(cost), memory, ..(*first).clone() };
-        Some(Self { ctx, requesters, retry_deadline, prior_attempts })
+        Some(Self { ctx, requesters, retry_deadline, prior_attempts, requests: AtomicU32::new(0) })
     }
 
     /// The context on behalf of the first caller.
@@ -51,8 +55,14 @@ impl BatchContext {
         CallContext { requester, ..self.ctx.clone() }
     }
 
+    /// Number of requests of the batch so far, without retries.
+    pub(super) fn requests(&self) -> u32 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     /// Dispatch of a request of the batch.
     pub(super) fn dispatch(&self, permit: Option<Permit>) -> Dispatch {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         Dispatch {
             permit,
             token: None,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use leadsd_base::task;
-use leadsd_quota::{Account, BucketName, Group, Permit, QueueEntry, Rejected};
+use leadsd_quota::{Account, BucketName, Caller, Group, Permit, QueueEntry, Rejected};
 use parking_lot::Mutex;
 use tokio::{
     sync::oneshot,
@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     capabilities::PortalCapabilities,
     op::{BatchableOp, Member},
+    rejection_scores::RejectionScores,
     run::BatchRun,
 };
 use crate::{
@@ -40,9 +41,11 @@ pub(super) struct BatcherShared<L> {
     pub(super) capabilities: Arc<PortalCapabilities>,
     /// Maximum size of a response that is read, in bytes.
     pub(super) max_response_bytes: usize,
+    pub(super) scores: Arc<RejectionScores>,
 }
 
-type ByKind<L, O> = HashMap<O, Arc<Pending<L, O>>>;
+/// Requests of a kind share batches. Those of a caller that no longer shares them are apart.
+type ByKind<L, O> = HashMap<(O, Option<Caller>), Arc<Pending<L, O>>>;
 
 /// Pending requests by number.
 type Members<L, O> =
@@ -80,6 +83,7 @@ impl<L> Clone for BatcherShared<L> {
             account: Arc::clone(&self.account),
             capabilities: Arc::clone(&self.capabilities),
             max_response_bytes: self.max_response_bytes,
+            scores: Arc::clone(&self.scores),
         }
     }
 }
@@ -102,23 +106,35 @@ impl<L: Layer, O: BatchableOp<L>> Batcher<L, O> {
     ) -> impl Future<Output = Result<O::Output, Error>> + Send + use<L, O> {
         let (reply, response) = oneshot::channel();
         let until = ctx.permit_deadline();
-        let guard = self.insert(kind, Member { ctx: ctx.clone(), input, dispatch, reply });
+        let isolated = self.shared.scores.isolated(&ctx.requester);
+        let apart = isolated.as_ref().map(|requester| requester.caller.clone());
+        let mut own = ctx.clone();
+        if let Some(requester) = isolated {
+            own.requester = requester;
+        }
+        let requester = own.requester.clone();
+        let guard = self.insert((kind, apart), Member { ctx: own, input, dispatch, reply });
         let (group, number) = (Arc::clone(&guard.pending), guard.number);
         let account = &self.shared.account;
-        let place = account.enqueue(BucketName::Burst, &ctx.requester, until, group, number);
+        let place = account.enqueue(BucketName::Burst, &requester, until, group, number);
         async move {
             let _guard = guard;
             receive(until, response, &place?).await
         }
     }
 
-    fn insert(&self, kind: O, member: Member<O::Input, O::Output>) -> PendingGuard<L, O> {
+    fn insert(
+        &self,
+        key: (O, Option<Caller>),
+        member: Member<O::Input, O::Output>,
+    ) -> PendingGuard<L, O> {
         let number = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let mut pending = self.pending.lock();
         if pending.len() >= PRUNE_AT {
             pending.retain(|_, pending| !pending.members.lock().is_empty());
         }
-        let pending = pending.entry(kind.clone()).or_insert_with(|| {
+        let kind = key.0.clone();
+        let pending = pending.entry(key).or_insert_with(|| {
             Arc::new(Pending {
                 id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
                 kind,
@@ -187,6 +203,7 @@ impl<L: Layer, O: BatchableOp<L>> Group for Pending<L, O> {
             inner: Arc::clone(&self.shared.inner),
             capabilities: Arc::clone(&self.shared.capabilities),
             max_response_bytes: self.shared.max_response_bytes,
+            scores: Arc::clone(&self.shared.scores),
         };
         task::spawn("batch", &self.shared.portal, async move {
             run.dispatch(permit, members).await;

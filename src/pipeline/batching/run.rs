@@ -3,21 +3,26 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, future, stream};
-use leadsd_quota::Permit;
+use leadsd_quota::{Caller, Permit};
 use tokio::time::sleep;
 
 use super::{
     batch_context::BatchContext,
     capabilities::PortalCapabilities,
     op::{BatchableOp, Member},
+    rejection_scores::RejectionScores,
 };
 use crate::{
-    leads::batch::ItemOutcome,
+    leads::batch::{ItemOutcome, rejects_content},
     pipeline::{Layer, retry::may_retry},
 };
 
 /// Maximum number of concurrent individual requests after a batch.
 const INDIVIDUAL_CONCURRENCY: usize = 8;
+
+/// Maximum number of batches of one that are sent to learn whether larger ones can be matched. A rejected
+/// one shows nothing, so the next one is of another caller.
+const MAX_TESTS: usize = 3;
 
 type BatchMembers<L, O> = Vec<Member<<O as BatchableOp<L>>::Input, <O as BatchableOp<L>>::Output>>;
 
@@ -27,6 +32,7 @@ pub(super) struct BatchRun<L, O> {
     pub(super) inner: Arc<L>,
     pub(super) capabilities: Arc<PortalCapabilities>,
     pub(super) max_response_bytes: usize,
+    pub(super) scores: Arc<RejectionScores>,
 }
 
 // === impl BatchRun ===
@@ -37,15 +43,28 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
         if members.len() < 2 {
             return self.dispatch_sized(Some(permit), members).await;
         }
-        if let Some(partition) = self.partition(&members) {
-            return self.dispatch_split(Some(permit), members, partition).await;
+        // The inputs of one caller are neighbours, so that dividing a batch separates callers.
+        members.sort_by(|a, b| a.ctx.requester.caller.cmp(&b.ctx.requester.caller));
+        let (mut permit, mut tested) = (Some(permit), None);
+        for _ in 0..MAX_TESTS {
+            if let Some(partition) = self.partition(&members) {
+                return self.dispatch_split(permit.take(), members, partition).await;
+            }
+            // The response to a batch of one is unambiguous, and shows whether larger ones would be.
+            let is_other = |member: &Member<O::Input, O::Output>| {
+                tested.as_ref() != Some(&member.ctx.requester.caller)
+            };
+            let next = members.iter().position(is_other).unwrap_or_default();
+            let test = members.remove(next);
+            tested = Some(test.ctx.requester.caller.clone());
+            self.send_batch(permit.take(), vec![test]).await;
+            if members.is_empty() {
+                return;
+            }
         }
-        // The response to a batch of one is unambiguous, and shows whether larger ones would be.
-        let rest = members.split_off(1);
-        self.send_batch(Some(permit), members).await;
-        match self.partition(&rest) {
-            Some(partition) => self.dispatch_split(None, rest, partition).await,
-            None => self.send_each(rest).await,
+        match self.partition(&members) {
+            Some(partition) => self.dispatch_split(None, members, partition).await,
+            None => drop(self.send_each(members).await),
         }
     }
 
@@ -127,6 +146,8 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
                 .kind
                 .send_batch(&self.inner, &self.capabilities, &ctx, &inputs, permit.take())
                 .await;
+            let more_requests = ctx.requests().saturating_sub(1);
+            let mut rejected = Vec::new();
             let (mut individual, mut again, mut pause) = (Vec::new(), Vec::new(), Duration::ZERO);
             for (member, outcome) in members.into_iter().zip(outcomes) {
                 match outcome {
@@ -136,31 +157,56 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
                         pause = error.retry_after().unwrap_or_default();
                         again.push(member);
                     }
-                    ItemOutcome::Resolved(result) => member.respond(result),
+                    ItemOutcome::Resolved(result) => {
+                        let caller = &member.ctx.requester.caller;
+                        match &result {
+                            Ok(_) => self.scores.succeeded(caller),
+                            Err(error) if more_requests > 0 && rejects_content(error) => {
+                                rejected.push(caller.clone());
+                            }
+                            Err(_) => {}
+                        }
+                        member.respond(result);
+                    }
                 }
             }
+            let calls = more_requests as usize + individual.len();
+            let wait = if again.is_empty() { Duration::ZERO } else { pause };
+            let (rejected_alone, ()) = tokio::join!(self.send_each(individual), sleep(wait));
+            rejected.extend(rejected_alone);
+            self.charge(calls, &rejected);
             if again.is_empty() {
-                return self.send_each(individual).await;
+                return;
             }
-            tokio::join!(self.send_each(individual), sleep(pause));
             members = again;
         }
     }
 
-    /// Sends the requests individually.
-    async fn send_each(&self, members: BatchMembers<L, O>) {
-        let requests = stream::iter(members).map(|member| self.send_one(member));
-        requests.buffer_unordered(INDIVIDUAL_CONCURRENCY).collect::<()>().await;
+    /// Charges the calls that a batch took beyond its first to the callers whose inputs were rejected.
+    fn charge(&self, calls: usize, rejected: &[Caller]) {
+        for caller in rejected {
+            self.scores.charge(caller, calls as f64 / rejected.len() as f64);
+        }
     }
 
-    async fn send_one(&self, member: Member<O::Input, O::Output>) {
+    /// Sends the requests individually. Returns the callers of those that HubSpot rejected.
+    async fn send_each(&self, members: BatchMembers<L, O>) -> Vec<Caller> {
+        let requests = stream::iter(members).map(|member| self.send_one(member));
+        let rejected = requests.buffer_unordered(INDIVIDUAL_CONCURRENCY);
+        rejected.filter_map(future::ready).collect().await
+    }
+
+    /// Sends a request individually. Returns its caller if HubSpot rejected it.
+    async fn send_one(&self, member: Member<O::Input, O::Output>) -> Option<Caller> {
         if member.reply.is_closed() {
-            return;
+            return None;
         }
         let Member { ctx, input, dispatch, reply } = member;
         let result = self.kind.send_one(&self.inner, &ctx, &input, dispatch).await;
         self.kind.observe(&self.capabilities, &input, &result);
+        let is_rejected = result.as_ref().is_err_and(rejects_content);
         // A cancelled request needs no result.
         let _ = reply.send(result);
+        is_rejected.then(|| ctx.requester.caller.clone())
     }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     batch_context::BatchContext, capabilities::PortalCapabilities, correlate::CorrelatedCreate,
-    op::BatchableOp,
+    op::BatchableOp, reread,
 };
 use crate::{
     hubspot::{BatchForm, Operation},
@@ -181,6 +181,17 @@ impl<L: Layer> BatchableOp<L> for UpdateBatch {
             .map(Arc::unwrap_or_clone)
     }
 
+    fn observe(
+        &self,
+        capabilities: &PortalCapabilities,
+        input: &UpdateLead,
+        result: &Result<Lead, Error>,
+    ) {
+        if self.id_property.is_none() {
+            capabilities.not_found.observe(false, &input.id, result);
+        }
+    }
+
     async fn send_batch(
         &self,
         inner: &L,
@@ -200,16 +211,20 @@ impl<L: Layer> BatchableOp<L> for UpdateBatch {
                 result?.into_batch()
             }
         });
-        let outcome = |outcome| match lead(outcome) {
+        let mut outcomes: Vec<_> = outcomes.await.into_iter().map(lead).collect();
+        reread::resolve_unmatched(inner, ctx, &inputs, &mut outcomes).await;
+        let outcome = |(outcome, input): (_, &Traced<UpdateLead>)| match outcome {
             // The old id of a merged lead may be known to an individual request only.
             ItemOutcome::Resolved(Err(error))
-                if error.reason() == Reason::LeadNotFound && self.id_property.is_none() =>
+                if error.reason() == Reason::LeadNotFound
+                    && self.id_property.is_none()
+                    && !capabilities.not_found.contains(false, &input.input.id) =>
             {
                 ItemOutcome::RetryAlone
             }
             outcome @ (ItemOutcome::Resolved(_) | ItemOutcome::RetryAlone) => outcome,
         };
-        outcomes.await.into_iter().map(outcome).collect()
+        outcomes.into_iter().zip(&inputs).map(outcome).collect()
     }
 }
 

@@ -1,0 +1,55 @@
+//! Resolves the updates of a batch that HubSpot's response does not mention: one read of all of them
+//! shows which have taken effect.
+
+use std::sync::Arc;
+
+use super::batch_context::BatchContext;
+use crate::{
+    leads::{
+        BatchRead, Lead, LeadId, Request, Traced, UpdateLead,
+        batch::{ItemOutcome, LeadReference},
+    },
+    pipeline::Layer,
+};
+
+/// Resolves the open outcomes whose leads have the written values. The others stay open. A single open
+/// one costs as much to send again.
+pub(super) async fn resolve_unmatched<L: Layer>(
+    inner: &L,
+    ctx: &BatchContext,
+    inputs: &[Traced<UpdateLead>],
+    outcomes: &mut [ItemOutcome<Lead>],
+) {
+    let open: Vec<usize> = (0..inputs.len())
+        .filter(|&index| matches!(outcomes[index], ItemOutcome::RetryAlone))
+        .collect();
+    let Some(&first) = open.first().filter(|_| open.len() > 1) else { return };
+    let id_property = inputs[first].input.id_property.clone();
+    let mut properties: Vec<String> =
+        open.iter().flat_map(|&index| inputs[index].input.properties.keys().cloned()).collect();
+    properties.extend(id_property.clone());
+    properties.sort();
+    properties.dedup();
+    let ids: Vec<LeadId> = open.iter().map(|&index| inputs[index].input.id.clone()).collect();
+    let request = Request::BatchRead(BatchRead {
+        ids,
+        id_property,
+        properties,
+        properties_with_history: Vec::new(),
+        archived: false,
+    });
+    let response = inner.call(&ctx.part(first), Arc::new(request), ctx.dispatch(None)).await;
+    let Ok(found) = response.and_then(|response| response.into_batch()) else { return };
+    for index in open {
+        let input = &inputs[index].input;
+        let reference = LeadReference { id: &input.id, id_property: input.id_property.as_deref() };
+        let is_written = |lead: &Lead| {
+            input.properties.iter().all(|(name, value)| lead.properties.get(name) == Some(value))
+        };
+        let mut leads = found.results.iter().map(|item| &item.lead);
+        let lead = leads.find(|lead| reference.identifies(lead) && is_written(lead));
+        if let Some(lead) = lead {
+            outcomes[index] = ItemOutcome::Resolved(Ok(lead.clone()));
+        }
+    }
+}

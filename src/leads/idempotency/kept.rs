@@ -3,7 +3,7 @@
 //! One caller may use what others leave free, up to half of the store. If the store is full, the
 //! oldest result of the caller with the most bytes gives way.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use leadsd_quota::Caller;
 use tokio::time::Instant;
@@ -22,8 +22,8 @@ pub(super) const MAX_CALLER_BYTES: usize = MAX_BYTES / 2;
 pub(super) struct KeptResults<A> {
     entries: HashMap<IdempotencyKey, Slot<A>>,
     callers: HashMap<Caller, CallerResults>,
-    /// Order in which results expire.
-    expiry: VecDeque<(Instant, IdempotencyKey, u64)>,
+    /// Times at which results expire, by number: the first to expire first.
+    expiry: BTreeMap<u64, (Instant, IdempotencyKey)>,
     bytes: usize,
     next_number: u64,
 }
@@ -57,7 +57,7 @@ impl<A> Default for KeptResults<A> {
         Self {
             entries: HashMap::new(),
             callers: HashMap::new(),
-            expiry: VecDeque::new(),
+            expiry: BTreeMap::new(),
             bytes: 0,
             next_number: 0,
         }
@@ -96,7 +96,7 @@ impl<A> KeptResults<A> {
         let own = self.callers.entry(key.caller.clone()).or_default();
         own.bytes += bytes;
         own.keys.insert(number, key.clone());
-        self.expiry.push_back((Instant::now() + TTL, key.clone(), number));
+        self.expiry.insert(number, (Instant::now() + TTL, key.clone()));
         let caller = key.caller.clone();
         self.entries
             .insert(key, Slot { entry, kept: Some(Kept { number, bytes, _charge: charge }) });
@@ -112,6 +112,7 @@ impl<A> KeptResults<A> {
     pub(super) fn remove(&mut self, key: &IdempotencyKey) {
         let Some(kept) = self.entries.remove(key).and_then(|slot| slot.kept) else { return };
         self.bytes -= kept.bytes;
+        self.expiry.remove(&kept.number);
         if let Some(own) = self.callers.get_mut(&key.caller) {
             own.bytes -= kept.bytes;
             own.keys.remove(&kept.number);
@@ -123,14 +124,11 @@ impl<A> KeptResults<A> {
 
     /// Removes results whose time to live has passed.
     pub(super) fn expire(&mut self, now: Instant) {
-        while let Some((_, key, number)) = self.expiry.pop_front_if(|(at, ..)| *at <= now) {
-            // The key may have another result since.
-            let slot = self.entries.get(&key);
-            let is_same =
-                slot.and_then(|slot| slot.kept.as_ref()).is_some_and(|kept| kept.number == number);
-            if is_same {
-                self.remove(&key);
-            }
+        while let Some((_, (at, key))) = self.expiry.first_key_value()
+            && *at <= now
+        {
+            let key = key.clone();
+            self.remove(&key);
         }
     }
 
@@ -203,7 +201,11 @@ mod tests {
             keep(&mut results, &account, key("greedy", id));
             assert!(results.bytes() <= MAX_CALLER_BYTES);
         }
-        assert_eq!(results.len(), 32);
+        assert_eq!(
+            (results.len(), results.expiry.len()),
+            (32, 32),
+            "nothing is left of the others"
+        );
         assert_eq!(account.used(), results.bytes(), "the account has what is kept");
         assert!(results.get(&key("greedy", 99)).is_some());
         assert!(results.get(&key("greedy", 67)).is_none());

@@ -490,3 +490,103 @@ fn the_audit_trail_counts_the_results_of_every_kind_of_write() {
     let tally = WriteResponse::Leads(Err(unknown())).tally();
     assert_eq!((tally.done, tally.error), (0, Some(Reason::WriteOutcomeUnknown)));
 }
+
+/// An upstream with a latency that sends nothing it cannot complete before the deadline. Records the names
+/// of created leads.
+#[derive(Debug)]
+struct Slow {
+    latency: Duration,
+    created: parking_lot::Mutex<Vec<String>>,
+}
+
+#[async_trait::async_trait]
+impl crate::leads::Upstream for Slow {
+    async fn call(&self, ctx: &CallContext, request: Request) -> Result<Response, Error> {
+        if tokio::time::Instant::now() + self.latency > ctx.deadline {
+            return Err(Error::new(Reason::DeadlineExceeded, "HubSpot was not asked in time"));
+        }
+        tokio::time::sleep(self.latency).await;
+        let Request::BatchCreate(inputs) = request else {
+            panic!("not a batch create: {request:?}")
+        };
+        let names = inputs.into_iter().map(|input| input.trace_id);
+        let names: Vec<String> = names.collect();
+        self.created.lock().extend(names.iter().cloned());
+        outcomes(names.iter().map(|name| item(name, Some(true))).collect())
+    }
+}
+
+/// An upstream with this latency, and a context whose deadline is in `time`.
+fn slow(latency_ms: u64, time: Duration) -> (Arc<Slow>, CallContext) {
+    let latency = Duration::from_millis(latency_ms);
+    let upstream = Arc::new(Slow { latency, created: parking_lot::Mutex::default() });
+    let mut ctx = RecordingUpstream::new(|_, _| Err(rejected())).context(None);
+    ctx.portal = Arc::new(crate::leads::Portal {
+        name: ctx.portal.name.clone(),
+        upstream: Arc::<Slow>::clone(&upstream),
+        request_id_property: None,
+    });
+    ctx.deadline = tokio::time::Instant::now() + time;
+    (upstream, ctx)
+}
+
+fn creates(count: usize) -> Vec<Traced<CreateLead>> {
+    (0..count).map(|number| traced(&number.to_string(), create("Ada"))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_create_cut_by_its_deadline_is_completed_by_a_repeat_and_no_lead_is_created_twice()
+{
+    let (upstream, mut ctx) = slow(500, Duration::from_millis(2_200));
+    let service = service();
+    let first = service.batch_create(&ctx, request_id("b"), creates(3_000)).await;
+    assert!(tokio::time::Instant::now() < ctx.deadline);
+    let first = first.expect("results");
+    assert_eq!(
+        first.iter().filter(|lead| lead.is_ok()).count(),
+        800,
+        "two requests at a time, four times"
+    );
+    let mut late = first.iter().flat_map(|lead| lead.as_ref().err());
+    assert!(late.clone().all(|error| error.reason() == Reason::DeadlineExceeded));
+    assert!(late.all(|error| error.side_effect() == SideEffect::None));
+    ctx.deadline += Duration::from_secs(60);
+    for _ in 0..2 {
+        let repeat = service.batch_create(&ctx, request_id("b"), creates(3_000)).await;
+        let ids: Vec<_> =
+            repeat.expect("results").into_iter().map(|lead| lead.expect("created")).collect();
+        assert!(ids.iter().enumerate().all(|(number, lead)| lead.id == number.to_string()));
+    }
+    let mut created = upstream.created.lock().clone();
+    assert_eq!(created.len(), 3_000);
+    created.sort_unstable();
+    created.dedup();
+    assert_eq!(created.len(), 3_000, "each lead is created once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_whose_outcome_is_unknown_is_resolved_by_a_repeat() {
+    // Four creates are lost, and every lookup finds nothing. The repeat finds the lead.
+    let upstream = RecordingUpstream::new(|number, request| match request {
+        Request::Create(_) => Err(unknown()),
+        Request::BatchRead(read) if number >= 8 => {
+            let property = read.id_property.clone().expect("a lookup");
+            let mut lead = named("7");
+            lead.properties.insert(property, read.ids[0].as_str().to_owned());
+            outcomes(vec![Ok(Some(BatchItem { lead, trace_id: None, created: None }))])
+        }
+        Request::BatchRead(_) => outcomes(vec![Err(Error::lead_not_found())]),
+        other => panic!("neither a create nor a lookup: {other:?}"),
+    });
+    let mut ctx = upstream.context(Some("request_id"));
+    let service = service();
+    let lost = service.create(&ctx, request_id("a"), create("Ada")).await.expect_err("lost");
+    assert_eq!(lost.side_effect(), SideEffect::Possible);
+    assert_eq!(upstream.requests().len(), 8);
+    ctx.deadline += Duration::from_secs(60);
+    let lead = service.create(&ctx, request_id("a"), create("Ada")).await.expect("found");
+    assert_eq!(lead.id, "7");
+    let repeat = service.create(&ctx, request_id("a"), create("Ada")).await.expect("kept");
+    assert_eq!(repeat.id, "7");
+    assert_eq!(upstream.requests().len(), 9, "one lookup, and no other create");
+}

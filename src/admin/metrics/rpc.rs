@@ -63,7 +63,7 @@ const MEMORY_LIMIT: Metric = gauge(
 const MEMORY_PRESSURE: Metric = gauge(
     "leadsd_memory_pressure",
     &[],
-    "Level of memory pressure: 0 (normal), 1 (from 80 % of the limit: requests over 64 KiB are rejected) or 2 (from 90 %: only reads of a single lead, of quota and of health are served)",
+    "Level of memory pressure: 0 (normal), 1 (from 80 % of the limit) or 2 (from 90 %); 1 rejects requests over 64 KiB, 2 all calls but GetLead, GetQuota and health probes",
 );
 const KEPT_RESULT_BYTES: Metric = gauge(
     "leadsd_kept_result_bytes",

@@ -64,7 +64,7 @@ impl Guard {
         if !headers.get_all(ORIGIN).iter().all(|origin| is_same_origin(origin.as_bytes(), host)) {
             return Err(Rejection(
                 StatusCode::FORBIDDEN,
-                "the Origin header names another site; the admin port serves no web pages of others",
+                "the Origin header names another site; send the request without it or from this host",
             ));
         }
         if method.is_safe() { Ok(()) } else { self.check_change(headers) }

@@ -1,8 +1,8 @@
 //! Reads the head of a request and rejects ambiguous framing before hyper parses it.
 //!
-//! hyper accepts requests that other HTTP implementations read differently: lines that end with a bare
-//! line feed, a content length beside a chunked body, and no host. A proxy in front of the port could
-//! be made to pass on a request that it has not seen.
+//! hyper accepts requests that other HTTP implementations read differently. Such requests have a bare
+//! line feed, a content length beside a chunked body, or no host. A client could make a proxy in front
+//! of the port pass on a request that the proxy has not seen.
 
 use std::time::Duration;
 

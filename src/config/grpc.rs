@@ -82,8 +82,8 @@ impl MemoryLimit {
 // === impl Grpc ===
 
 impl Grpc {
-    /// Maximum total size of requests and unsent responses under a memory limit: the configured one, at
-    /// most a third of the limit, and in any case one request of the maximum size.
+    /// Maximum memory of requests, responses and kept results under a memory limit: the configured value,
+    /// but at most a third of the limit. One request of the maximum size always fits.
     pub fn request_memory(&self, limit: Option<u64>) -> usize {
         let third =
             limit.map_or(usize::MAX, |limit| usize::try_from(limit / 3).unwrap_or(usize::MAX));

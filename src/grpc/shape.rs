@@ -1,8 +1,7 @@
-//! Shapes of request messages: what each field of an encoded message takes in memory once it is decoded, and
-//! how many elements a field may have.
+//! Shapes of request messages: the decoded size of each field, and the maximum number of its elements.
 //!
-//! The shapes are built once at startup from the descriptors. [`super::transport::scan`] reads messages by
-//! them before they are decoded: two bytes on the wire can become a struct of a hundred bytes.
+//! The shapes are built once at startup from the descriptors. [`super::transport::scan`] checks messages
+//! against them before they are decoded: two bytes on the wire can become a struct of a hundred bytes.
 
 mod build;
 

@@ -317,8 +317,8 @@ impl FieldFaults {
     }
 }
 
-/// Reports whether a name is valid without a look at its characters, as nearly all are: visible ASCII.
-/// Without an early exit, the compiler checks many bytes at a time.
+/// Reports whether a name consists of visible ASCII without commas, as nearly all valid names do. There is no
+/// early exit, so that the compiler checks many bytes at a time.
 fn is_plain_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() & (byte != b',');
     (1..=MAX_NAME_CHARS).contains(&text.len())

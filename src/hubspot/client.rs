@@ -28,8 +28,8 @@ use leadsd_base::{
     secret::Secret,
 };
 
-/// Maximum size of the body of an error in bytes: it has some hundred bytes for each input of a batch,
-/// and its JSON takes a multiple in memory.
+/// Maximum size of an error body in bytes. It has some hundred bytes for each input of a batch, and takes
+/// a multiple in memory once it is parsed.
 const MAX_ERROR_BODY: usize = 1 << 20;
 
 /// Memory of a response while it is decoded, in multiples of its body: the body, and the decoded objects

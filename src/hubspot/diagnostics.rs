@@ -315,7 +315,7 @@ impl DiagnosticsClient {
     }
 }
 
-/// Maps an error response to a request with these secrets, which the error does not repeat.
+/// Maps an error response to an error that does not repeat the secrets of its request.
 fn api_error(
     status: StatusCode,
     headers: &HeaderMap,

@@ -58,7 +58,7 @@ pub(super) struct BatchLimits {
 // === impl BatchLimits ===
 
 impl BatchLimits {
-    /// Limits of requests whose leads are bounded where they become a response.
+    /// Limits for requests whose leads are bounded later, when the response is built.
     pub(super) fn unlimited(concurrency: usize) -> Self {
         let response = ResponseLimit { max_bytes: usize::MAX, lead_size: |_| 0 };
         Self { concurrency, response }

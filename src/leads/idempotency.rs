@@ -4,9 +4,9 @@
 //! Every write runs in a separate task, so that a caller that disconnects does not abort a write
 //! that HubSpot may have seen.
 //!
-//! Only results are kept: a repeat does what the first call left undone, and resolves what it left
-//! unknown. The store belongs to this process and is bounded in bytes and in age: a repeat after
-//! [`TTL`] or at another replica counts as a new call.
+//! Only results are kept: a repeat sends inputs without a result again, and resolves unknown outcomes.
+//! The store belongs to this process and is bounded in bytes and in age. A repeat after [`TTL`] or at
+//! another replica counts as a new call.
 
 mod kept;
 

@@ -1,4 +1,4 @@
-//! Maximum size of a response, and what becomes of the leads that do not fit.
+//! Maximum size of a response, and the policy for leads that do not fit.
 //!
 //! A read of a lead that does not fit fails with [`Reason::ResponseTooLarge`]; the caller reads it in
 //! another call. A write has taken effect, so its result keeps the id and loses everything else.

@@ -40,8 +40,8 @@ pub(super) struct Http {
 
 /// Time limit of one exchange, from connecting to the last byte of the response.
 ///
-/// A write is followed to its end, which the request timeout bounds: its caller may be gone, its outcome
-/// must be known. A read ends at the deadline of its call, if that is earlier.
+/// A write ends at the request timeout, because its outcome must be known even if its caller has
+/// disconnected. A read ends at the deadline of its call, if that is earlier.
 struct ExchangeLimit {
     until: Instant,
     /// True if the deadline of the call is the limit, and not the request timeout.

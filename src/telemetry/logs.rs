@@ -165,7 +165,7 @@ pub(super) fn start_writer() -> Result<LogWriter, Error> {
         warn!(
             log.dropped = lost.total(),
             log.dropped_audit = lost.of_target(LogTarget::Audit),
-            "Lost log lines while standard error was blocked or failing"
+            "Dropped log lines while standard error was blocked or failing"
         );
     };
     LogWriter::start(standard_error(), report).map_err(Error::Writer)

@@ -32,8 +32,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 const INTERACTIVE_PART: f64 = 0.6;
 
 /// Maximum median latency of an interactive caller in a closed loop, in milliseconds. Four of them share
-/// nineteen calls a second: 211 ms from one call of a caller to its next if they get all of them, and
-/// 235 ms if bulk callers get a tenth.
+/// nineteen calls a second. A caller's calls are 211 ms apart if they get all of them, and 235 ms if bulk
+/// callers get a tenth.
 const INTERACTIVE_MEDIAN: f64 = 260.0;
 
 pub(super) async fn run(plan: &Plan, figures: &mut Figures) {

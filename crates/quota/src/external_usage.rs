@@ -234,8 +234,8 @@ impl ExternalUsage {
         (unheard + 1) * all > left * own.used
     }
 
-    /// True if the limit is far: `left` calls were left this long ago, and the limit holds even if other
-    /// clients have made as many calls since as HubSpot allows, and each of them has sixteen times as many
+    /// True if the limit is far: `left` calls were left this long ago, and the limit holds in the worst case.
+    /// Then other clients have made as many calls since as HubSpot allows, and each has sixteen times as many
     /// in flight as this replica.
     fn is_far(&self, own: OwnUsage, left: u64, unheard: u64, since: Duration) -> bool {
         let seconds = own.window.as_secs().max(1);

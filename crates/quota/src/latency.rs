@@ -1,5 +1,5 @@
-//! Time that HubSpot usually takes to respond, for requests whose deadline is near: a permit for one that
-//! cannot get its response in time is wasted.
+//! Time that HubSpot usually takes to respond. A permit is wasted on a request whose deadline leaves less
+//! time than that.
 
 use std::time::Duration;
 

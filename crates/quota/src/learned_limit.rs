@@ -1,9 +1,10 @@
 //! A limit that HubSpot does not announce, learned from its 429s: the calls in the window before a
 //! rejection are what HubSpot allows.
 //!
-//! The estimate goes down with each rejection: to the calls that were counted if they explain it, or else
-//! in steps that grow while rejections continue. It goes up while it is used up: half of the way to the
-//! last rejected limit while that is far away, or by small steps at growing intervals.
+//! - Each rejection lowers the estimate. If the counted calls explain the rejection, they are the new
+//!   estimate. Otherwise it goes down in steps that grow while rejections continue.
+//! - The estimate is raised while it is used up. It goes half of the way to the last rejected limit while
+//!   that is far away, or else in small steps at growing intervals.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 /// Interval between small steps up. A step that is rejected costs a few 429s, and doubles the interval.
 const RAISE_INTERVAL: Duration = Duration::from_secs(90);
 
-/// Maximum number of times that the interval is doubled: to a quarter of an hour.
+/// Maximum number of times that the interval is doubled: to twelve minutes.
 const MAX_DOUBLINGS: u32 = 3;
 
 /// Minimum interval between large steps up.

@@ -265,8 +265,8 @@ impl Limiter {
         }
     }
 
-    /// True if requests wait and others than those of one interactive caller have waited lately. Only then is
-    /// there a caller that permits at the beginning of a second are taken from.
+    /// True if requests wait, and requests of several callers or bulk requests have waited lately. Only then
+    /// would permits at the beginning of a second be taken from another caller.
     fn is_contended(&self, now: Instant) -> bool {
         !self.queue.is_empty() && self.contended_until.is_some_and(|until| now < until)
     }

@@ -1,5 +1,5 @@
-//! Spread of the times at which rejected requests come back: a herd that was rejected together must not
-//! return together.
+//! Jitter for the retries of rejected requests: requests that were rejected together must not come back
+//! together.
 
 use std::time::Duration;
 

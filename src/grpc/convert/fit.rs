@@ -67,7 +67,7 @@ impl ResponseFit {
         Err(Error::invalid(vec![FieldFault::new(field_name, description)]))
     }
 
-    /// A lead that was read.
+    /// Builds the message of a lead that was read. Errors if it does not fit.
     pub(crate) fn read_lead(&mut self, lead: Arc<Lead>) -> Result<pb::Lead, Error> {
         let size = lead_size(&lead);
         if field(size) > self.limit.max_bytes {
@@ -77,7 +77,7 @@ impl ResponseFit {
         Ok(response::lead(Arc::unwrap_or_clone(lead)))
     }
 
-    /// A lead that was written; reduced to its id if it does not fit.
+    /// Builds the message of a lead that was written, reduced to its id if it does not fit.
     pub(crate) fn written_lead(&mut self, lead: Arc<Lead>) -> pb::Lead {
         let size = lead_size(&lead);
         let fits = field(size) + PAGE_OVERHEAD <= self.limit.max_bytes;
@@ -87,7 +87,7 @@ impl ResponseFit {
         response::lead(lead.id_only())
     }
 
-    /// A page of a list.
+    /// Builds a page of a list. Errors if it does not fit.
     pub(crate) fn list(
         &mut self,
         page: Arc<Page>,
@@ -98,7 +98,7 @@ impl ResponseFit {
         Ok(response::list_response(Arc::unwrap_or_clone(page).leads, token))
     }
 
-    /// A page of a search.
+    /// Builds a page of a search. Errors if it does not fit.
     pub(crate) fn search(
         &mut self,
         page: Arc<SearchPage>,
@@ -128,7 +128,7 @@ impl ResponseFit {
         self.charge(memory)
     }
 
-    /// The result of one input of a batch read.
+    /// Builds the result of one input of a batch read.
     pub(crate) fn read_result(
         &mut self,
         result: Result<Arc<Lead>, Error>,
@@ -148,7 +148,7 @@ impl ResponseFit {
         self.error_result(&error, "", build)
     }
 
-    /// The result of one input of a batch create or update.
+    /// Builds the result of one input of a batch create or update.
     pub(crate) fn write_result(
         &mut self,
         result: Result<Arc<Lead>, Error>,
@@ -166,7 +166,7 @@ impl ResponseFit {
         }
     }
 
-    /// The result of one input of a batch upsert.
+    /// Builds the result of one input of a batch upsert.
     pub(crate) fn upsert_result(
         &mut self,
         result: Result<Upserted, Error>,
@@ -185,7 +185,7 @@ impl ResponseFit {
         }
     }
 
-    /// The result of one input of a batch archive.
+    /// Builds the result of one input of a batch archive.
     pub(crate) fn archive_result(
         &mut self,
         result: Result<(), Error>,

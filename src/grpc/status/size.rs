@@ -1,8 +1,8 @@
-//! Size of a status in response headers, as HTTP/2 counts it: name, value and 32 bytes for each header, after
-//! percent-encoding of the message and base64 of the details.
+//! Size of a status in response headers, as HTTP/2 counts it: name, value and 32 bytes for each header.
+//! The message is percent-encoded, and the details are in base64.
 //!
-//! gRPC's C core, and so Python, Ruby and others, rejects headers of more than 8 KiB, at random from that
-//! size on, and reports RESOURCE_EXHAUSTED instead of the status.
+//! gRPC's C core, which Python, Ruby and others use, rejects headers of more than 8 KiB at random. The
+//! client then reports RESOURCE_EXHAUSTED instead of the status.
 
 use std::borrow::Cow;
 
@@ -24,7 +24,7 @@ pub(super) const MAX_MESSAGE: usize = 1_536;
 /// Overhead of a header, by RFC 9113.
 const HEADER: usize = 32;
 
-/// Marks a text that was cut.
+/// Mark at the end of a text that was cut.
 const ELLIPSIS: char = '…';
 
 /// Size of the headers of a status.

@@ -1,5 +1,5 @@
 //! Joins creates of different calls whose responses were lost at the same time, such as those of one
-//! batch: they are looked up and sent again together.
+//! batch. They are looked up and sent again together.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -32,8 +32,8 @@ struct Waiting {
 // === impl CreateRecovery ===
 
 impl CreateRecovery {
-    /// Resolves a create together with those that are lost in the next moments. The group is resolved
-    /// in a separate task, so no caller that leaves stops it.
+    /// Resolves a create together with others that are lost within [`FIRST_BACKOFF`]. A separate task
+    /// resolves the group, so a caller that disconnects does not abort it.
     pub(super) async fn resolve(&self, ctx: &CallContext, create: OpenCreate) -> Outcome {
         let error = create.error.clone();
         let (reply, outcome) = oneshot::channel();
@@ -47,7 +47,7 @@ impl CreateRecovery {
         if is_first {
             let (waiting, name) = (self.clone(), name.clone());
             task::spawn("create recovery", ctx.portal.name.as_str(), async move {
-                // Those that are lost in this time join.
+                // Creates that are lost in this time join the group.
                 sleep(FIRST_BACKOFF).await;
                 waiting.resolve_group(&name).await;
             })

@@ -20,7 +20,8 @@ use crate::leads::{
 /// Maximum number of lookups of one create, each followed by another attempt if it is not found.
 const MAX_ROUNDS: u32 = 4;
 
-/// Pause before the first lookup; it doubles with each round. A create in progress at HubSpot completes in that time.
+/// Pause before the first lookup; it doubles with each round. A create in progress at HubSpot completes
+/// in that time.
 pub(super) const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Maximum pause between two attempts of a lookup that fails.
@@ -129,7 +130,7 @@ async fn send(
     }
 }
 
-/// Looks leads up by their tags. A lookup that fails is repeated until then if that may help.
+/// Looks leads up by their tags. Repeats failed lookups before `until` if they may succeed later.
 async fn find_until(
     ctx: &CallContext,
     wanted: &[&OpenCreate],
@@ -197,8 +198,8 @@ fn lookup_result(outcome: Outcome) -> Result<Option<Lead>, Error> {
     }
 }
 
-/// The error of a create whose lookup failed. It is never the conflict with an earlier attempt. A repeat is safe
-/// if it has the same tag.
+/// Builds the error of a create whose lookup failed. It is never the conflict with an earlier attempt. A
+/// repeat is safe if it has the same tag.
 fn unresolved(error: &Error, cause: &Error, tag: &TaggedCreate) -> Error {
     let text = if tag.is_repeatable {
         "HubSpot may have created the lead, and looking it up failed; repeat the call with the same \

@@ -1,4 +1,4 @@
-//! Layer above HTTP: watches how long HubSpot takes and tells the circuit.
+//! Layer above HTTP that measures HubSpot's latency and reports failures to the circuit.
 //!
 //! A request that is overdue counts at that moment, not when it ends: its caller may leave, or its
 //! deadline may be far away. Below this layer nothing waits in a queue of leadsd.

@@ -1,8 +1,8 @@
 //! Probes: leadsd's own reads while the circuit is open.
 //!
-//! A probe has a separate deadline, so no caller's patience decides. It reads one page with one lead,
+//! A probe has a separate deadline, independent of those of callers. It reads one page with one lead,
 //! the cheapest request that proves that HubSpot serves the portal, with token and permit like any
-//! request. While a probe waits the next one is sent, because HubSpot may have recovered in between.
+//! request. The next probe is sent while one waits, because HubSpot may have recovered in between.
 
 use std::{
     sync::{Arc, Weak},

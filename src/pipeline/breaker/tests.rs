@@ -253,7 +253,7 @@ async fn a_hang_opens_the_circuit_and_calls_stop_to_hang() {
     assert!(took <= 2 * SECOND, "the circuit opened after {took:?}");
     assert!(sent <= 90, "{sent} requests hang");
     let later = fixture.upstream.count() - before - sent;
-    assert!(later <= 15, "{later} requests were sent into the void after that");
+    assert!(later <= 15, "{later} requests were sent after that, while HubSpot hung");
     assert_eq!(fixture.probes().len(), later);
     fixture.recover();
     sleep(5 * SECOND).await;

@@ -90,8 +90,8 @@ impl ClientBuilder {
         Self { request_timeout: Some(request_timeout), ..Self::without_timeout() }
     }
 
-    /// A client without a timeout, for a caller that bounds each exchange by a deadline: a second
-    /// timer for each request would cost time and never fire.
+    /// Creates a builder without a timeout, for a caller that bounds each exchange by a deadline. A
+    /// second timer for each request would cost time and never fire.
     pub fn without_timeout() -> Self {
         Self {
             request_timeout: None,

@@ -62,8 +62,8 @@ pub(super) fn secrets_in(secret: &PortalSecret) -> Vec<&Secret> {
     }
 }
 
-/// Rejects a secret whose values cannot be sent: an empty one, or one with control characters, such
-/// as a token that was pasted in two lines. Sent, such a token would fail like a broken connection.
+/// Rejects a secret with a value that cannot be sent: empty, or with control characters, such as a
+/// token that was pasted in two lines. Its requests would fail like those of a broken connection.
 fn complete(found: VersionedSecret) -> Result<VersionedSecret, StoreError> {
     let fault = match &found.secret {
         PortalSecret::Static { access_token } => {

@@ -87,8 +87,8 @@ impl Bucket {
         }
     }
 
-    /// Learns from the 429 of a call, and closes the limit if HubSpot names a time or if the calls that are
-    /// known do not explain it. Otherwise the limit opens as soon as enough calls have left the window.
+    /// Learns from the 429 of a call. Closes the limit if HubSpot names a time, or if the known calls do not
+    /// explain the 429. Otherwise the limit opens as soon as enough calls have left the window.
     pub(crate) fn on_429(&mut self, slot: u64, retry: RetryTime, now: Instant) {
         let counts = [0, self.windows.len() - 1].map(|index| self.counted(index, slot, now));
         self.external.reject(slot);

@@ -15,7 +15,7 @@ local WARM_UP = 2500
 -- permits are counted until they have left the window. If one is alive without the ledger, HubSpot's
 -- responses show its calls.
 local SILENT = 900
--- Calls of a lost replica that are not known yet: at most this part of the limit is reserved for them at
+-- Calls of a lost replica that are not known yet. At most this part of the limit is reserved for them at
 -- first, and nothing after one window.
 local PART_OF_LOST = 28
 -- While HubSpot counts calls that no replica has reported, a lost replica may be the cause. This part of the
@@ -118,7 +118,7 @@ if lost[2] then
 end
 local reserved = allowed * without_ledger / sharing
 local in_window = math.max(1, math.floor(allowed - math.max(others + unknown, reserved)))
--- The pace does not suffer from calls that are only possible.
+-- The limit of a second does not count calls that lost replicas may make.
 local known_rest = math.max(1, math.floor(allowed - math.max(others, reserved)))
 local in_second = math.max(1, math.floor(known_rest / PART_A_SECOND))
 if cap_second > 0 then in_second = math.min(in_second, cap_second) end

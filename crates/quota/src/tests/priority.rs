@@ -1,5 +1,5 @@
-//! Permits are spread over the second while callers wait, so that interactive callers beside a backlog of
-//! bulk work get the permits that they ask for.
+//! Spread of permits over the second while callers wait, so that interactive callers get their permits
+//! beside a backlog of bulk calls.
 
 use super::*;
 use crate::{LedgerConfig, testing::InMemoryLedger};

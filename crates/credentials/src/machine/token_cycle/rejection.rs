@@ -1,7 +1,7 @@
-//! A credential that the token endpoint rejects: suspect, then suspended.
+//! States of a credential that the token endpoint rejects: suspect, then suspended.
 //!
-//! A rejection may be wrong, for an authorization server in trouble rejects grants that it accepts a
-//! minute later. So the grant is tried again, beside the checks of the store for another one:
+//! A rejection may be wrong: a failing authorization server rejects grants that it accepts a minute
+//! later. So the grant is tried again, beside the checks of the store for another one:
 //!
 //! 1. Suspect: three times in the first half minute, and shortly before the token in use expires.
 //! 2. Suspended: every half minute for ten minutes, and for ten minutes after the expiry.

@@ -71,7 +71,7 @@ async fn read_unbounded(socket: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>
 // === impl HeadError ===
 
 impl HeadError {
-    /// Status, and text for the client; `None` if the client is gone.
+    /// Status, and text for the client; `None` if the client has disconnected.
     pub(super) fn response(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Closed => None,

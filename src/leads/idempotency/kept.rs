@@ -1,7 +1,7 @@
 //! Results kept for repeats, bounded in bytes for each caller and in total.
 //!
 //! One caller may use what others leave free, up to half of the store. If the store is full, the
-//! oldest result of the caller with the most bytes gives way.
+//! oldest result of the caller with the most bytes is evicted.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +17,7 @@ pub(super) const MAX_BYTES: usize = 32 << 20;
 /// Maximum memory of the results of one caller, in bytes.
 pub(super) const MAX_CALLER_BYTES: usize = MAX_BYTES / 2;
 
-/// Entries by key, and the order in which those with results expire and give way.
+/// Entries by key, and the order in which those with results expire and are evicted.
 #[derive(Debug)]
 pub(super) struct KeptResults<A> {
     entries: HashMap<IdempotencyKey, Slot<A>>,
@@ -31,7 +31,7 @@ pub(super) struct KeptResults<A> {
 #[derive(Debug)]
 struct Slot<A> {
     entry: IdempotencyEntry<A>,
-    /// `None` while the write runs: then it neither expires nor gives way.
+    /// `None` while the write runs: then it neither expires nor is evicted.
     kept: Option<Kept>,
 }
 
@@ -76,7 +76,7 @@ impl<A> KeptResults<A> {
         self.entries.insert(key, Slot { entry, kept: None });
     }
 
-    /// Keeps the result of a write. Results that exceed a bound give way; one that exceeds it alone is
+    /// Keeps the result of a write. Evicts results beyond a bound; a result that exceeds it alone is
     /// not kept.
     pub(super) fn keep(
         &mut self,

@@ -43,7 +43,7 @@ pub(super) enum Health {
 /// time of the next one is set before it is sent.
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct Circuit {
-    /// False while the circuit is closed without failures, which is known without the lock.
+    /// False while the circuit is closed without failures; read without the lock.
     disturbed: AtomicBool,
     state: Mutex<State>,
 }
@@ -128,8 +128,8 @@ impl Circuit {
         }
     }
 
-    /// Lets requests pass on trial, after a probe that could not be sent: the portal has no token or no
-    /// quota, and says so itself. The next failure opens the circuit again.
+    /// Lets requests pass on trial after a probe that could not be sent. The portal has no token or no
+    /// quota then, which is the error of the requests. The next failure opens the circuit again.
     pub(super) fn close_on_trial(&self) {
         let mut state = self.state.lock();
         if matches!(*state, State::Open { .. }) {

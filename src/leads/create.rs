@@ -171,7 +171,7 @@ pub(super) async fn create_many(
     }
     if !open.is_empty() {
         sleep(FIRST_BACKOFF).await;
-        let resolved = resolve(ctx, creates, limits.concurrency).await;
+        let resolved = resolve(ctx, creates, limits).await;
         for (index, outcome) in open.into_iter().zip(resolved) {
             outcomes[index] = outcome;
         }

@@ -10,7 +10,7 @@ use tokio::{sync::oneshot, time::sleep};
 
 use super::resolve::{FIRST_BACKOFF, OpenCreate, resolve};
 use crate::leads::{
-    batch,
+    batch::{self, BatchLimits},
     context::{CallContext, PortalName},
     cost::CostMeter,
     request::Outcome,
@@ -71,7 +71,8 @@ async fn resolve_chunk(chunk: Vec<Waiting>) {
     let Some(ctx) = shared_context(&chunk) else { return };
     let (creates, replies): (Vec<_>, Vec<_>) =
         chunk.into_iter().map(|waiting| (waiting.create, waiting.reply)).unzip();
-    let outcomes = resolve(&ctx, creates, 1).await;
+    // One lead for each caller: it is bounded where it becomes a response.
+    let outcomes = resolve(&ctx, creates, BatchLimits::unlimited(1)).await;
     for (reply, outcome) in replies.into_iter().zip(outcomes) {
         // A cancelled call needs no outcome.
         let _ = reply.send(outcome);

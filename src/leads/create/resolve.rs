@@ -52,7 +52,7 @@ pub(super) struct OpenCreate {
 pub(super) async fn resolve(
     ctx: &CallContext,
     creates: Vec<OpenCreate>,
-    concurrency: usize,
+    limits: BatchLimits,
 ) -> Vec<Outcome> {
     let now = Instant::now();
     let before_deadline = ctx.deadline.checked_sub(ANSWER_MARGIN).filter(|until| *until > now);
@@ -66,7 +66,7 @@ pub(super) async fn resolve(
             sleep(FIRST_BACKOFF * 2_u32.pow(round - 1)).await;
         }
         let wanted: Vec<&OpenCreate> = open.iter().map(|&index| &creates[index]).collect();
-        let found = find_until(&ctx, &wanted, lookups_until).await;
+        let found = find_until(&ctx, &wanted, limits, lookups_until).await;
         let mut absent = Vec::new();
         for (index, found) in open.into_iter().zip(found) {
             let error = outcomes[index].as_ref().err();
@@ -86,7 +86,7 @@ pub(super) async fn resolve(
         }
         let inputs: Vec<_> = absent.iter().map(|&index| creates[index].input.clone()).collect();
         // A failed batch leaves every outcome unknown: the request may still be in progress.
-        if let Ok(answers) = send(&ctx, inputs, concurrency).await {
+        if let Ok(answers) = send(&ctx, inputs, limits).await {
             for (&index, answer) in absent.iter().zip(answers) {
                 outcomes[index] = answer;
             }
@@ -113,12 +113,11 @@ pub(super) async fn resolve(
 async fn send(
     ctx: &CallContext,
     mut inputs: Vec<Traced<CreateLead>>,
-    concurrency: usize,
+    limits: BatchLimits,
 ) -> Result<Vec<Outcome>, Error> {
     if inputs.len() > 1 {
         let request = Request::BatchCreate;
-        return batch::run(ctx, &inputs, BatchLimits::unlimited(concurrency).write_plan(), request)
-            .await;
+        return batch::run(ctx, &inputs, limits.write_plan(), request).await;
     }
     let Some(Traced { input, .. }) = inputs.pop() else { return Ok(Vec::new()) };
     match ctx.portal.upstream.call(ctx, Request::Create(input)).await {
@@ -134,9 +133,10 @@ async fn send(
 async fn find_until(
     ctx: &CallContext,
     wanted: &[&OpenCreate],
+    limits: BatchLimits,
     until: Instant,
 ) -> Vec<Result<Option<Lead>, Error>> {
-    let mut results = find(ctx, wanted).await;
+    let mut results = find(ctx, wanted, limits).await;
     let mut pause = FIRST_BACKOFF;
     loop {
         let failed: Vec<usize> = (0..results.len())
@@ -153,14 +153,18 @@ async fn find_until(
         sleep(wait).await;
         pause = (pause * 2).min(MAX_LOOKUP_BACKOFF);
         let again: Vec<&OpenCreate> = failed.iter().map(|&index| wanted[index]).collect();
-        for (index, result) in failed.into_iter().zip(find(ctx, &again).await) {
+        for (index, result) in failed.into_iter().zip(find(ctx, &again, limits).await) {
             results[index] = result;
         }
     }
 }
 
 /// Looks leads up by their tags, with all properties that were written.
-async fn find(ctx: &CallContext, wanted: &[&OpenCreate]) -> Vec<Result<Option<Lead>, Error>> {
+async fn find(
+    ctx: &CallContext,
+    wanted: &[&OpenCreate],
+    limits: BatchLimits,
+) -> Vec<Result<Option<Lead>, Error>> {
     let Some(first) = wanted.first() else { return Vec::new() };
     let property = &first.tag.property;
     let mut properties: Vec<String> =
@@ -184,7 +188,9 @@ async fn find(ctx: &CallContext, wanted: &[&OpenCreate]) -> Vec<Result<Option<Le
             archived: false,
         })
     };
-    match batch::run(ctx, &inputs, BatchLimits::unlimited(1).write_plan(), request).await {
+    // A lead that does not fit in the response keeps its id, like that of any write.
+    let plan = BatchLimits { concurrency: 1, ..limits }.write_plan();
+    match batch::run(ctx, &inputs, plan, request).await {
         Ok(outcomes) => outcomes.into_iter().map(lookup_result).collect(),
         Err(error) => vec![lookup_result(Err(error)); wanted.len()],
     }

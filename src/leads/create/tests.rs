@@ -229,6 +229,24 @@ async fn only_the_lost_creates_of_a_batch_are_looked_up_and_only_the_absent_are_
 }
 
 #[tokio::test(start_paused = true)]
+async fn leads_that_are_looked_up_keep_their_ids_if_they_do_not_fit_in_the_response() {
+    let upstream = RecordingUpstream::new(|_, request| match request {
+        Request::BatchRead(lookup) => outcomes(
+            lookup.ids.iter().map(|tag| Ok(Some(item(tagged("1", tag.as_str()))))).collect(),
+        ),
+        _ => outcomes(vec![Err(lost()), Err(lost()), Err(lost())]),
+    });
+    let ctx = upstream.context(Some(PROPERTY));
+    let tag = IdempotencyTag::new(&ctx, None);
+    let inputs = ["a", "b", "c"].map(traced).to_vec();
+    let mut limits = limits();
+    limits.response.max_bytes = 2;
+    let created = create_many(&ctx, pending(inputs), tag, limits).await.expect("outcomes");
+    let leads = created.into_iter().map(|outcome| outcome.expect("found").expect("a lead").lead);
+    assert_eq!(leads.map(|lead| lead.is_id_only).collect::<Vec<_>>(), [false, false, true]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_batch_is_given_up_after_four_lookups_and_a_failed_repeat_changes_no_outcome() {
     let upstream = RecordingUpstream::new(|number, request| match (number, request) {
         (0, _) => outcomes(vec![Err(lost())]),

@@ -216,14 +216,17 @@ fn grpc_settings(
         max_response_bytes: config.max_response_bytes,
         limits: grpc::AdmissionLimits {
             connections: config.max_connections,
+            connections_per_address: config.max_connections_per_address,
             in_flight: config.max_in_flight,
             memory: config.request_memory(memory_limit),
             metadata: config.max_header_bytes,
+            caller_share: grpc::CallerShare(config.max_caller_share),
         },
         memory_limit,
         lifetimes: grpc::Lifetimes {
             max_age: config.max_connection_age,
             age_grace: config.max_connection_age_grace,
+            max_idle: config.max_connection_idle,
             keepalive_interval: config.keepalive_interval,
             keepalive_timeout: config.keepalive_timeout,
             max_streams: config.max_streams,

@@ -40,8 +40,8 @@ pub use self::{
     middleware::portals::PortalResolver,
     server::{BoundServer, ServerSnapshot, ServerStats, Settings},
     transport::{
-        AdmissionLimits, AdmissionSnapshot, Lifetimes, LimitSnapshot, ServerTls, TlsError,
-        TlsFiles, TlsStatus,
+        AdmissionLimits, AdmissionSnapshot, CallerShare, Lifetimes, LimitSnapshot, ServerTls,
+        TlsError, TlsFiles, TlsStatus,
     },
 };
 

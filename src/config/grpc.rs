@@ -46,6 +46,12 @@ pub struct Grpc {
     pub insecure: bool,
     /// Memory limit of the process. Default: that of the cgroup.
     pub memory_limit: MemoryLimit,
+    /// Part of each limit of this section that one caller may hold, from 0.01 to 1. Default 0.5.
+    pub max_caller_share: f64,
+    /// Maximum number of connections from one address. Default 2,048.
+    pub max_connections_per_address: usize,
+    /// Time without calls after which a connection is closed gracefully. Default 5 min.
+    pub max_connection_idle: Duration,
     /// Maximum size of a response message in bytes. Default 4,095 KiB: clients accept 4 MiB by default.
     pub max_response_bytes: usize,
     /// `[grpc.tls]`; disabled by default.
@@ -115,6 +121,9 @@ impl Checker<'_> {
             error_docs_url,
             insecure,
             memory_limit,
+            max_caller_share: share,
+            max_connections_per_address: per_address,
+            max_connection_idle: idle,
             max_response_size,
             tls,
         } = raw;
@@ -123,62 +132,100 @@ impl Checker<'_> {
         let size = self.size("grpc.max_request_size", &max_request_size, 64 << 10, 256 << 20);
         let inputs = self.number("grpc.max_batch_inputs", max_batch_inputs, 1, 100_000);
         let deadline = self.duration("grpc.max_deadline", &max_deadline, 100, 600_000);
-        let batch_deadline =
-            self.duration("grpc.max_batch_deadline", &max_batch_deadline, 100, 3_600_000);
-        let connections = self.number("grpc.max_connections", max_connections, 1, 1_000_000);
+        let batch = self.duration("grpc.max_batch_deadline", &max_batch_deadline, 100, 3_600_000);
+        let connections = self.connections(max_connections, per_address);
         let streams = self.number("grpc.max_streams_per_connection", streams, 1, 100_000);
         let in_flight = self.number("grpc.max_in_flight", max_in_flight, 1, 1_000_000);
-        let memory = self.request_memory(&max_request_memory, size);
+        let memory = self.request_memory(&max_request_memory, size, share);
         let header = self.size("grpc.max_header_size", &max_header_size, 4 << 10, 1 << 20);
-        let age = self.duration("grpc.max_connection_age", &max_connection_age, 100, 86_400_000);
-        let age_grace = self.age_grace(&age_grace, deadline, batch_deadline);
-        let keepalive =
-            self.duration("grpc.keepalive_interval", &keepalive_interval, 100, 3_600_000);
-        let timeout = self.duration("grpc.keepalive_timeout", &keepalive_timeout, 100, 600_000);
-        let delay = self.duration("grpc.drain_delay", &drain_delay, 0, 300_000);
-        let grace = self.duration("grpc.shutdown_grace", &shutdown_grace, 0, 600_000);
+        let ages = self.connection_ages(&max_connection_age, &idle);
+        let age_grace = self.age_grace(&age_grace, deadline, batch);
+        let keepalive = self.keepalive(&keepalive_interval, &keepalive_timeout);
+        let shutdown = self.shutdown(&drain_delay, &shutdown_grace);
         let memory_limit = self.memory_limit(&memory_limit);
-        let response = self.response_size(&max_response_size, memory);
-        let tls = tls.map(|tls| self.tls(tls));
+        let response = self.response_size(&max_response_size, memory, share);
+        let tls = tls.map_or(Some(None), |tls| self.tls(tls).map(Some));
         Some(Grpc {
             listen: listen?,
             max_request_bytes: size?,
             max_batch_inputs: inputs?,
             max_deadline: deadline?,
-            max_batch_deadline: batch_deadline?,
-            max_connections: connections?,
+            max_batch_deadline: batch?,
+            max_connections: connections?[0],
             max_streams: u32::try_from(streams?).unwrap_or(u32::MAX),
             max_in_flight: in_flight?,
             max_request_memory: memory?,
             max_header_bytes: header?,
-            max_connection_age: age?,
+            max_connection_age: ages?[0],
             max_connection_age_grace: age_grace?,
-            keepalive_interval: keepalive?,
-            keepalive_timeout: timeout?,
-            drain_delay: delay?,
-            shutdown_grace: grace?,
+            keepalive_interval: keepalive?[0],
+            keepalive_timeout: keepalive?[1],
+            drain_delay: shutdown?[0],
+            shutdown_grace: shutdown?[1],
             error_docs_url,
             insecure,
             memory_limit: memory_limit?,
+            max_caller_share: share,
+            max_connections_per_address: connections?[1],
+            max_connection_idle: ages?[1],
             max_response_bytes: response?,
-            tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
+            tls: tls?,
         })
     }
 
-    fn request_memory(&mut self, text: &str, max_request: Option<usize>) -> Option<usize> {
-        let memory = self.size("grpc.max_request_memory", text, 1 << 20, 64 << 30);
-        if memory < max_request && memory.is_some() {
-            self.add_error("grpc.max_request_memory", "is less than grpc.max_request_size");
-        }
-        memory
+    /// Limits of connections, in all and from one address.
+    fn connections(&mut self, total: usize, per_address: usize) -> Option<[usize; 2]> {
+        let total = self.number("grpc.max_connections", total, 1, 1_000_000);
+        let key = "grpc.max_connections_per_address";
+        let per_address = self.number(key, per_address, 1, 1_000_000);
+        Some([total?, per_address?])
     }
 
-    fn response_size(&mut self, text: &str, memory: Option<usize>) -> Option<usize> {
-        let size = self.size("grpc.max_response_size", text, 64 << 10, 256 << 20);
-        if memory < size && memory.is_some() {
-            self.add_error("grpc.max_request_memory", "is less than grpc.max_response_size");
+    /// Maximum age and idle time of connections.
+    fn connection_ages(&mut self, age: &str, idle: &str) -> Option<[Duration; 2]> {
+        let age = self.duration("grpc.max_connection_age", age, 100, 86_400_000);
+        let idle = self.duration("grpc.max_connection_idle", idle, 100, 86_400_000);
+        Some([age?, idle?])
+    }
+
+    /// Delay and grace period of the shutdown.
+    fn shutdown(&mut self, delay: &str, grace: &str) -> Option<[Duration; 2]> {
+        let delay = self.duration("grpc.drain_delay", delay, 0, 300_000);
+        let grace = self.duration("grpc.shutdown_grace", grace, 0, 600_000);
+        Some([delay?, grace?])
+    }
+
+    /// Interval and timeout of keepalive pings.
+    fn keepalive(&mut self, interval: &str, timeout: &str) -> Option<[Duration; 2]> {
+        let interval = self.duration("grpc.keepalive_interval", interval, 100, 3_600_000);
+        let timeout = self.duration("grpc.keepalive_timeout", timeout, 100, 600_000);
+        Some([interval?, timeout?])
+    }
+
+    /// A caller must be able to send the largest request.
+    fn request_memory(&mut self, text: &str, request: Option<usize>, share: f64) -> Option<usize> {
+        if !(0.01..=1.0).contains(&share) {
+            self.add_error("grpc.max_caller_share", "must be 0.01 to 1.0");
         }
-        size
+        let memory = self.size("grpc.max_request_memory", text, 1 << 20, 64 << 30)?;
+        let request = request?;
+        if memory < request {
+            self.add_error("grpc.max_request_memory", "is less than grpc.max_request_size");
+        } else if (memory as f64) * share < request as f64 {
+            let text = "times grpc.max_caller_share is less than grpc.max_request_size";
+            self.add_error("grpc.max_request_memory", text);
+        }
+        Some(memory)
+    }
+
+    /// A caller must be able to get the largest response.
+    fn response_size(&mut self, text: &str, memory: Option<usize>, share: f64) -> Option<usize> {
+        let size = self.size("grpc.max_response_size", text, 64 << 10, 256 << 20)?;
+        if memory.is_some_and(|memory| (memory as f64) * share < size as f64) {
+            let text = "times grpc.max_caller_share is less than grpc.max_response_size";
+            self.add_error("grpc.max_request_memory", text);
+        }
+        Some(size)
     }
 
     fn memory_limit(&mut self, text: &str) -> Option<MemoryLimit> {

@@ -49,6 +49,9 @@ pub(super) struct Grpc {
     pub(super) error_docs_url: String,
     pub(super) insecure: bool,
     pub(super) memory_limit: String,
+    pub(super) max_caller_share: f64,
+    pub(super) max_connections_per_address: usize,
+    pub(super) max_connection_idle: String,
     pub(super) max_response_size: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tls: Option<Tls>,

@@ -217,6 +217,11 @@ impl Methods {
 // === impl Method ===
 
 impl Method {
+    /// Reports whether clients send a stream of messages.
+    pub(crate) fn has_request_stream(&self) -> bool {
+        matches!(self.grpc_type, "client_stream" | "bidi_stream")
+    }
+
     /// Creates a method. Without a service, it is the entry for unknown methods.
     fn new(service: &str, descriptor: &MethodDescriptorProto, shape: RequestShape) -> Self {
         let (name, service, method) = match service {

@@ -130,6 +130,7 @@ impl BoundServer {
             serving,
         } = settings;
         let (health, health_task) = health_service::service(serving).await;
+        let is_authenticated = auth.is_some();
         let reload_task = tls.clone().map(ServerTls::watch);
         let kept = service.clone();
         let leads = LeadsHandler { service, max_batch_inputs, max_response_bytes };
@@ -157,8 +158,10 @@ impl BoundServer {
             admission: Arc::clone(&admission),
         });
         let new_service = CallServer { shared };
+        let identifies_by_address = !is_authenticated;
         let stats = ServerStats { admission: Arc::clone(&admission), methods, service: kept };
-        let server = ConnectionServer { new_service, tls, admission, lifetimes };
+        let server =
+            ConnectionServer { new_service, tls, identifies_by_address, admission, lifetimes };
         let acceptor = Acceptor::bind(listen, server).await?;
         let tasks = [Some(health_task), reload_task, memory_task];
         let summaries = refusals.iter().map(RefusalLog::start);

@@ -3,7 +3,6 @@
 use std::{convert::Infallible, io};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tonic::{
     body::Body,
     codec::CompressionEncoding,
@@ -16,10 +15,9 @@ use super::{
     DESCRIPTORS,
     leads_service::LeadsHandler,
     methods::ServiceKind,
-    middleware::observe::Services,
+    middleware::observe::{RequestBody, Services},
     pb::{leads_service_server::LeadsServiceServer, quota_service_server::QuotaServiceServer},
     quota_service::QuotaHandler,
-    transport::request_body::MeteredBody,
 };
 
 /// Services of the server. Those of this API are called directly, since a router would allocate per call.
@@ -65,7 +63,7 @@ impl Services for ServerServices {
     fn call(
         &self,
         service: ServiceKind,
-        request: Request<MeteredBody<Incoming>>,
+        request: Request<RequestBody>,
     ) -> BoxFuture<Response<Body>, Infallible> {
         match service {
             ServiceKind::Leads => self.leads.clone().call(request),

@@ -6,25 +6,36 @@
 
 pub(crate) mod accept;
 pub(crate) mod admission;
+mod call_guard;
+mod call_limits;
 pub(crate) mod call_state;
+mod caller_accounts;
 pub(crate) mod conn_info;
 pub(crate) mod connection;
+mod connection_guard;
+mod connection_limits;
+mod connection_stage;
 mod connection_stats;
 pub(crate) mod decompress;
 mod framing;
+pub(crate) mod identification;
+mod lifetime;
 mod limits;
 mod memory_shedding;
 mod preface;
+pub(crate) mod prefetched_body;
+mod receive_window;
 pub(crate) mod request_body;
 pub(crate) mod response_body;
 mod scan;
 mod send_deadline;
 pub(crate) mod stream_executor;
 pub(crate) mod tls;
+mod unidentified;
 
 pub use self::{
     admission::{AdmissionLimits, AdmissionSnapshot},
     connection::Lifetimes,
-    limits::LimitSnapshot,
+    limits::{CallerShare, LimitSnapshot},
     tls::{ServerTls, TlsError, TlsFiles, TlsStatus},
 };

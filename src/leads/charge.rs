@@ -17,7 +17,7 @@ pub trait MemoryAccount: fmt::Debug + Send + Sync + 'static {
     /// Releases bytes that were charged.
     fn release(&self, bytes: usize);
 
-    /// Account of what several callers share: only the limits of the replica apply.
+    /// Account of what several callers share, which is charged to none of them.
     fn shared(self: Arc<Self>) -> Arc<dyn MemoryAccount>;
 }
 

@@ -31,6 +31,7 @@ mod examples;
 mod fairness;
 mod fake_hubspot;
 mod golden;
+mod greedy_clients;
 mod harness;
 mod hostile_clients;
 mod hostile_peers;

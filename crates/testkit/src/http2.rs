@@ -1,8 +1,10 @@
 //! HTTP/2 client that sends single frames, including invalid ones.
 
+use std::{net::Ipv4Addr, time::Duration};
+
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -61,6 +63,28 @@ impl RawConnection {
         Self(TcpStream::connect(address).await.expect("a connection"))
     }
 
+    /// Connects from another address of the loopback interface and sends nothing.
+    ///
+    /// # Panics
+    ///
+    /// If the address does not accept.
+    pub async fn silent_from(local: Ipv4Addr, address: &str) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((local, 0).into()).expect("a loopback address");
+        let address = address.parse().expect("an address");
+        Self(socket.connect(address).await.expect("a connection"))
+    }
+
+    /// Sends the preface with these settings.
+    pub async fn start(&mut self, settings: &[(u16, u32)]) {
+        self.send(PREFACE).await;
+        let payload: Vec<u8> = settings
+            .iter()
+            .flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
+            .collect();
+        self.frame(SETTINGS, 0, 0, &payload).await;
+    }
+
     /// Connects and sends the preface with these settings.
     ///
     /// # Panics
@@ -68,12 +92,7 @@ impl RawConnection {
     /// If the address does not accept.
     pub async fn connect(address: &str, settings: &[(u16, u32)]) -> Self {
         let mut connection = Self::silent(address).await;
-        connection.send(PREFACE).await;
-        let payload: Vec<u8> = settings
-            .iter()
-            .flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
-            .collect();
-        connection.frame(SETTINGS, 0, 0, &payload).await;
+        connection.start(settings).await;
         connection
     }
 
@@ -86,6 +105,14 @@ impl RawConnection {
         let settings = |frame: &Frame| frame.kind == SETTINGS && frame.flags & ACK == 0;
         self.until(settings).await.expect("settings");
         self.frame(SETTINGS, ACK, 0, &[]).await;
+    }
+
+    /// Reads and discards everything for this time; returns earlier if the connection ends.
+    pub async fn discard(&mut self, time: Duration) {
+        let mut buffer = [0; 4096];
+        let read = async { while matches!(self.0.read(&mut buffer).await, Ok(1..)) {} };
+        // The time passes on a connection that is open.
+        let _ = timeout(time, read).await;
     }
 
     /// Sends bytes.

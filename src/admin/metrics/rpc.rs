@@ -43,7 +43,7 @@ const IN_FLIGHT: Metric = gauge(
 const ADMISSION_LIMIT: Metric = gauge(
     "leadsd_admission_limit",
     &["limit"],
-    "Limit of this replica: connections, in_flight (calls), memory (bytes) or probes (health probes beyond the first of each connection)",
+    "Limit of this replica: connections (of identified callers), unidentified (other connections), in_flight (calls), waiting (calls whose request message has not arrived), identifying (calls whose caller is not identified), memory (bytes) or probes (health probes beyond the first of each connection)",
 );
 const ADMISSION_USED: Metric = gauge(
     "leadsd_admission_used",
@@ -53,7 +53,7 @@ const ADMISSION_USED: Metric = gauge(
 const ADMISSION_REJECTED: Metric = counter(
     "leadsd_admission_rejected",
     &["limit"],
-    "Calls and connections rejected because of the limit, of memory pressure (process_memory), and calls that exceed message_size or header_size",
+    "Calls and connections rejected because of the limit or of the caller's share, or of memory pressure (process_memory), connections closed to make room for unidentified ones, and calls that exceed message_size or header_size",
 );
 const MEMORY_LIMIT: Metric = gauge(
     "leadsd_memory_limit_bytes",
@@ -75,7 +75,7 @@ const CONNECTIONS_OPENED: Metric =
 const CONNECTIONS_CLOSED: Metric = counter(
     "leadsd_connections_closed",
     &["reason"],
-    "Closed connections: client (the client disconnected), age, drain, over_limit (too many connections), certificate (the client's expired or is no longer trusted), handshake (TLS or HTTP/2 not established in time), error (broken, unresponsive or protocol error) or forced (calls exceeded the grace period)",
+    "Closed connections: client (the client disconnected), age, drain, over_limit (too many connections, or closed to make room), idle (no calls), certificate (the client's expired or is no longer trusted), handshake (TLS or HTTP/2 not established in time), error (broken, unresponsive or protocol error) or forced (calls exceeded the grace period)",
 );
 
 /// The metrics of this area, in the order of the documentation.

@@ -34,6 +34,8 @@ use crate::{
             call_state::{CallState, NewCall},
             conn_info::ConnInfo,
             connection::NewService,
+            identification::identified,
+            prefetched_body::PrefetchedBody,
             request_body::MeteredBody,
             response_body::{ResponseBody, ResponseObserver as _, grpc_code},
             stream_executor::StreamHandover,
@@ -54,13 +56,19 @@ const HEADER_OVERHEAD: usize = 32;
 const SMALL_READS: [(ServiceKind, &str); 2] =
     [(ServiceKind::Leads, "GetLead"), (ServiceKind::Quota, "GetQuota")];
 
+/// Maximum size in bytes of a reflection request: a name. The response repeats it.
+const MAX_REFLECTION_MESSAGE: usize = 4 * 1024;
+
+/// Body of the requests that the services get.
+pub(crate) type RequestBody = PrefetchedBody<MeteredBody<Incoming>>;
+
 /// Services behind the layers.
 pub(crate) trait Services: fmt::Debug + Send + Sync + 'static {
     /// Dispatches a call to a service.
     fn call(
         &self,
         service: ServiceKind,
-        request: Request<MeteredBody<Incoming>>,
+        request: Request<RequestBody>,
     ) -> BoxFuture<Response<Body>, Infallible>;
 }
 
@@ -206,7 +214,11 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
         if let Some(rejection) = rejection {
             return Box::pin(ready(Ok(rejection.respond(log))));
         }
-        let (format, max_message) = (method.request.clone(), policy.max_message);
+        let max_message = match method.has_request_stream() && !method.is_public_api {
+            true => policy.max_message.min(MAX_REFLECTION_MESSAGE),
+            false => policy.max_message,
+        };
+        let format = method.request.clone();
         let body =
             MeteredBody::new(body, headers.encoding, Arc::clone(&state), format, max_message);
         let call =
@@ -267,8 +279,14 @@ async fn handle(
     let AdmittedCall { method, state, peer } = call;
     let method = shared.policy.methods.get(method);
     let (path, headers) = (parts.uri.path(), &parts.headers);
-    let authorized = shared.authorizer.authorize(&state, &peer, method, path, headers).await;
+    let authorization = shared.authorizer.authorize(&state, &peer, method, path, headers);
+    let authorized = identified(&state.guard, &state.connection, authorization).await;
     let call = authorized.and_then(|authorized| {
+        if method.is_unknown() {
+            return Err(shared.policy.methods.not_found(path));
+        }
+        // First: the context refers to the account.
+        state.guard.attach(&state.connection, state.caller())?;
         authorized.map(|authorized| AuthorizedCall::new(&state, headers, authorized)).transpose()
     });
     match call {
@@ -276,8 +294,13 @@ async fn handle(
         Ok(None) => {}
         Err(error) => return state.fail(error).into_http(),
     }
-    if method.is_unknown() {
-        return state.fail(shared.policy.methods.not_found(path)).into_http();
+    let mut body = PrefetchedBody::new(body);
+    let started = match method.has_request_stream() {
+        true => state.guard.start_stream(state.connection.window),
+        false => body.prefetch(&state.guard).await,
+    };
+    if let Err(error) = started {
+        return state.fail(error).into_http();
     }
     let request = Request::from_parts(parts, body);
     let Ok(response) = shared.services.call(method.service_kind, request).await;

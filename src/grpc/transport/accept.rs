@@ -92,8 +92,7 @@ impl<N: NewService> Acceptor<N> {
     }
 
     fn spawn(&self, socket: TcpStream, peer: SocketAddr) {
-        // Without an overflow slot, the socket is closed.
-        let Some(guard) = self.server.admission.admit_connection() else { return };
+        let guard = self.server.admission.admit_connection(peer.ip());
         let serve = Arc::clone(&self.server).run(socket, peer, guard, self.phase.subscribe());
         task::spawn("connection", "", serve).detach();
     }

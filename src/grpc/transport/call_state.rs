@@ -174,26 +174,52 @@ impl CallState {
 pub(crate) mod testing {
     //! Call states without a connection.
 
-    use std::net::{IpAddr, Ipv4Addr};
-
+    use arc_swap::ArcSwapOption;
     use tokio::sync::watch;
 
     use super::*;
-    use crate::grpc::transport::admission::{Admission, AdmissionLimits};
+    use crate::grpc::transport::{
+        admission::{Admission, AdmissionLimits},
+        caller_accounts::{AccountKey, CallerAccounts},
+        connection_limits::ConnectionLimits,
+        connection_stage::ConnectionStage,
+        limits::{CallerShare, SharedLimit},
+        receive_window::ReceiveWindow,
+    };
 
     /// Creates admission control with this memory limit in bytes.
     pub(crate) fn admission(memory: usize) -> Arc<Admission> {
-        let limits = AdmissionLimits { connections: 1, in_flight: 10, memory, metadata: 8_192 };
-        Arc::new(Admission::new(limits))
+        Arc::new(Admission::new(AdmissionLimits {
+            connections: 1,
+            connections_per_address: 1,
+            in_flight: 10,
+            memory,
+            metadata: 8_192,
+            caller_share: CallerShare(1.0),
+        }))
     }
 
     /// Creates the info of a new connection.
     pub(crate) fn connection() -> ConnInfo {
+        connection_from([127, 0, 0, 1])
+    }
+
+    /// Creates the info of a new connection from this address, with an account that it shares with no
+    /// other connection.
+    pub(crate) fn connection_from(address: [u8; 4]) -> ConnInfo {
+        let memory = Arc::new(SharedLimit::new("memory", 1 << 30, CallerShare(1.0)));
+        let accounts = Arc::new(CallerAccounts::new(memory));
+        let account = accounts.get(AccountKey::from_address(address.into()));
+        let limits = Arc::new(ConnectionLimits::new(1, 1, CallerShare(1.0)));
         ConnInfo {
-            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            peer: address.into(),
             certificate: None,
-            over_limit: false,
+            stage: Arc::new(ConnectionStage::new(limits, Arc::clone(&account))),
+            calls: AtomicU64::new(0),
             probe_slots: Admission::probe_slots(),
+            address_account: account,
+            last_identity: ArcSwapOption::empty(),
+            window: ReceiveWindow::SMALL,
             closing: watch::channel(false).1,
         }
     }

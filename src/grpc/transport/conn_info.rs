@@ -1,10 +1,24 @@
 //! Connection info shared by the calls of one connection.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, watch};
 
+use super::{
+    caller_accounts::CallerAccount, connection_stage::ConnectionStage,
+    receive_window::ReceiveWindow,
+};
 use crate::auth::Identity;
+
+/// Number of references to the info of a connection without calls: its server and its service.
+const IDLE_REFERENCES: usize = 2;
 
 /// Info of a connection.
 #[derive(Debug)]
@@ -13,10 +27,37 @@ pub(crate) struct ConnInfo {
     pub(crate) peer: IpAddr,
     /// Identity in the client certificate; `None` if there is no certificate or it names no caller.
     pub(crate) certificate: Option<Identity>,
-    /// True if the connection is over the limit and serves only health probes.
-    pub(crate) over_limit: bool,
+    /// Stage, which depends on whether the caller is known.
+    pub(crate) stage: Arc<ConnectionStage>,
+    /// Number of calls so far.
+    pub(crate) calls: AtomicU64,
     /// Slots for health probes.
     pub(crate) probe_slots: Arc<Semaphore>,
+    /// Account of the address of the peer.
+    pub(crate) address_account: Arc<CallerAccount>,
+    /// Account of the identity that made the last call.
+    pub(crate) last_identity: ArcSwapOption<CallerAccount>,
+    /// Flow-control windows for received data.
+    pub(crate) window: ReceiveWindow,
     /// Becomes true when the connection is closing, which ends open-ended streams.
     pub(crate) closing: watch::Receiver<bool>,
+}
+
+// === impl ConnInfo ===
+
+impl ConnInfo {
+    /// Counts a call.
+    pub(crate) fn count_call(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Number of calls so far.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Reports whether the connection has calls. Each call refers to the info of its connection.
+    pub(crate) fn has_calls(connection: &Arc<Self>) -> bool {
+        Arc::strong_count(connection) > IDLE_REFERENCES
+    }
 }

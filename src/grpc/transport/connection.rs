@@ -1,7 +1,14 @@
 //! Serves a connection from accept to close, with a timeout for each phase.
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
+use arc_swap::ArcSwapOption;
 use http::{Request, Response};
 use hyper::{
     body::{Body, Bytes, Incoming},
@@ -19,36 +26,35 @@ use tonic::Status;
 use tracing::debug;
 
 use super::{
-    admission::{Admission, ConnectionGuard},
+    admission::Admission,
     conn_info::ConnInfo,
+    connection_guard::ConnectionGuard,
     connection_stats::CloseReason,
+    lifetime::Lifetime,
     preface::{self, PrefacedIo},
+    receive_window::ReceiveWindow,
     send_deadline::SEND_GRACE,
     stream_executor::{StreamExecutor, StreamHandover},
     tls::{ClientCertificate, MaybeTlsStream, ServerTls, TlsAccepted},
 };
+use crate::auth::Identity;
 
 /// Timeout for the TLS handshake and the HTTP/2 preface together: long enough for TCP retransmissions.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Timeout for the handshake of a connection accepted during shutdown.
 const DRAIN_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Maximum age of a connection over the limit.
-const OVER_LIMIT_AGE: Duration = Duration::from_secs(2);
+/// Minimum of the number of streams that a client may reset before the service has accepted them; beyond
+/// it, the connection is closed. A client may cancel all its calls at once.
+const MIN_PENDING_RESETS: usize = 256;
 
-/// Maximum time after that: such a connection has no long calls.
-const OVER_LIMIT_GRACE: Duration = Duration::from_secs(60);
+/// Maximum time for the calls of a connection that is idle or over the limit: it has no long calls.
+const SHORT_GRACE: Duration = Duration::from_secs(60);
 
-/// Maximum number of streams that a client resets before the service has accepted them; beyond it, the
-/// connection is closed. A client may legitimately cancel many calls at once.
-const MAX_PENDING_RESETS: usize = 256;
-
-/// Flow-control window of a stream for received data, in bytes: the largest batch message fits.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-
-/// Flow-control window of a connection for received data, in bytes.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Maximum number of streams that HTTP/2 resets during the life of a connection, per permitted concurrent
+/// stream: mostly for data that a client has sent before it learned that its call had ended.
+const ERROR_RESETS_PER_STREAM: usize = 64;
 
 /// Maximum number of bytes per response that HTTP/2 buffers for the client.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -63,6 +69,8 @@ pub struct Lifetimes {
     pub max_age: Duration,
     /// Time that calls have to finish after that.
     pub age_grace: Duration,
+    /// Time without calls after which a connection is closed gracefully.
+    pub max_idle: Duration,
     /// Idle time after which a keepalive ping is sent.
     pub keepalive_interval: Duration,
     /// Timeout for the response to a keepalive ping.
@@ -105,6 +113,8 @@ pub(crate) struct ConnectionServer<N> {
     pub(crate) new_service: N,
     /// `None` serves without TLS.
     pub(crate) tls: Option<Arc<ServerTls>>,
+    /// True if callers have no identity but their address.
+    pub(crate) identifies_by_address: bool,
     pub(crate) admission: Arc<Admission>,
     pub(crate) lifetimes: Lifetimes,
 }
@@ -117,18 +127,23 @@ impl<N: NewService> ConnectionServer<N> {
         self: Arc<Self>,
         socket: TcpStream,
         peer: SocketAddr,
-        guard: ConnectionGuard,
+        mut guard: ConnectionGuard,
         mut phase: watch::Receiver<Phase>,
     ) {
         if let Err(error) = socket.set_nodelay(true) {
             debug!(%error, "Setting TCP_NODELAY failed");
         }
-        let reason = match handshake(self.tls.as_deref(), socket, &mut phase).await {
-            Ok((io, client)) => self.serve(io, client, peer, &guard, phase).await,
-            Err(error) => {
+        let handshake = select! {
+            handshake = handshake(self.tls.as_deref(), socket, &mut phase) => Some(handshake),
+            () = guard.evicted() => None,
+        };
+        let reason = match handshake {
+            Some(Ok((io, client))) => self.serve(io, client, peer, guard, phase).await,
+            Some(Err(error)) => {
                 debug!(net.peer = %peer, %error, "Rejected connection before the HTTP/2 handshake completed");
                 CloseReason::Handshake
             }
+            None => CloseReason::OverLimit,
         };
         self.admission.on_connection_closed(reason);
         debug!(net.peer = %peer, connection.close_reason = reason.as_str(), "Closed connection");
@@ -139,31 +154,30 @@ impl<N: NewService> ConnectionServer<N> {
         io: PrefacedIo<MaybeTlsStream>,
         client: Option<ClientCertificate>,
         peer: SocketAddr,
-        guard: &ConnectionGuard,
+        mut guard: ConnectionGuard,
         mut phase: watch::Receiver<Phase>,
     ) -> CloseReason {
         let (close, closing) = watch::channel(false);
-        let over_limit = guard.over_limit;
         // Only a connection with a client certificate depends on the trusted CAs.
         let trust_changes =
             self.tls.as_ref().filter(|_| client.is_some()).map(|tls| tls.trust_changes());
         let mut trust_changed = pin!(wait_for_change(trust_changes));
-        let expires = client.as_ref().and_then(|client| client.expires);
-        let connection = Arc::new(ConnInfo {
-            peer: peer.ip(),
-            certificate: client.and_then(|client| client.identity),
-            over_limit,
-            probe_slots: Admission::probe_slots(),
-            closing,
-        });
+        let mut lifetime = Lifetime::new(
+            self.lifetimes.max_age.mul_f64(rand::random_range(0.9..1.1)),
+            client.as_ref().and_then(|client| client.expires),
+            self.lifetimes.max_idle,
+        );
+        let window = self.admission.receive_window(&guard.address);
+        let certificate = client.and_then(|client| client.identity);
+        let info = new_info(peer, certificate, &guard, window.window, closing);
+        self.identify(&info);
         let handover = StreamHandover::default();
-        let service = self.new_service.new_service(connection, handover.clone());
-        let http2 = self.http2(StreamExecutor::new(handover));
+        let service = self.new_service.new_service(Arc::clone(&info), handover.clone());
+        let http2 = self.http2(window.window, StreamExecutor::new(handover));
         let mut connection = pin!(http2.serve_connection(TokioIo::new(io), service));
         let mut reason = None;
         let mut last_phase = Phase::Open;
-        let age = Instant::now() + self.max_age(over_limit);
-        let mut until = expires.unwrap_or(age).min(age);
+        let mut grace_end = None;
         loop {
             let close_reason = select! {
                 closed = connection.as_mut() => return match (reason, closed) {
@@ -174,11 +188,19 @@ impl<N: NewService> ConnectionServer<N> {
                         CloseReason::Error
                     }
                 },
-                () = sleep_until(until) => match reason {
-                    Some(_) => return CloseReason::Forced,
-                    None if over_limit => CloseReason::OverLimit,
-                    None if until < age => CloseReason::Certificate,
-                    None => CloseReason::Age,
+                () = sleep_until(grace_end.unwrap_or_else(|| lifetime.next_check())) => {
+                    if grace_end.is_some() {
+                        return CloseReason::Forced;
+                    }
+                    let Some(reason) = lifetime.check(&info) else { continue };
+                    reason
+                },
+                change = guard.changed() => match change {
+                    Some(change) => {
+                        lifetime.on_change(change);
+                        continue;
+                    }
+                    None => return CloseReason::OverLimit,
                 },
                 () = trust_changed.as_mut(), if reason.is_none() => CloseReason::Certificate,
                 phase = phase.wait_for(|phase| *phase != last_phase) => match phase.as_deref() {
@@ -187,33 +209,52 @@ impl<N: NewService> ConnectionServer<N> {
                     Ok(Phase::Open | Phase::Abort) | Err(_) => return CloseReason::Forced,
                 },
             };
-            let grace = if close_reason == CloseReason::Drain {
-                // The accept loop bounds the drain.
+            if close_reason == CloseReason::Drain {
                 last_phase = Phase::Draining;
-                NO_DEADLINE
-            } else if over_limit {
-                self.lifetimes.age_grace.min(OVER_LIMIT_GRACE)
-            } else {
-                // The response of a call that began last is sent until then.
-                self.lifetimes.age_grace + SEND_GRACE
-            };
-            until = Instant::now() + grace;
+            }
+            grace_end = Some(Instant::now() + self.grace(close_reason));
             reason.get_or_insert(close_reason);
             close.send_replace(true);
             connection.as_mut().graceful_shutdown();
         }
     }
 
-    /// Maximum age with jitter, so that connections do not close at the same time.
-    fn max_age(&self, over_limit: bool) -> Duration {
-        if over_limit {
-            return OVER_LIMIT_AGE;
+    /// Time that calls have after the connection is closed gracefully.
+    fn grace(&self, reason: CloseReason) -> Duration {
+        match reason {
+            // The accept loop bounds the drain.
+            CloseReason::Drain => NO_DEADLINE,
+            CloseReason::OverLimit | CloseReason::Idle => self.lifetimes.age_grace.min(SHORT_GRACE),
+            CloseReason::Client
+            | CloseReason::Age
+            | CloseReason::Certificate
+            | CloseReason::Handshake
+            | CloseReason::Error
+            // The response of a call that began last is sent until then.
+            | CloseReason::Forced => self.lifetimes.age_grace + SEND_GRACE,
         }
-        self.lifetimes.max_age.mul_f64(rand::random_range(0.9..1.1))
     }
 
-    fn http2(&self, executor: StreamExecutor) -> http2::Builder<StreamExecutor> {
+    /// Identifies the caller of a connection before its first call, where that is possible. A connection
+    /// over the limit serves probes, and its calls get an error.
+    fn identify(&self, connection: &ConnInfo) {
+        let caller = match &connection.certificate {
+            Some(identity) => self.admission.identity_account(identity),
+            None if self.identifies_by_address => Arc::clone(&connection.address_account),
+            None => return,
+        };
+        if let Err(error) = connection.stage.identify(&caller) {
+            debug!(net.peer = %connection.peer, %error, "Rejected connection over the limit");
+        }
+    }
+
+    fn http2(
+        &self,
+        window: ReceiveWindow,
+        executor: StreamExecutor,
+    ) -> http2::Builder<StreamExecutor> {
         let Lifetimes { keepalive_interval, keepalive_timeout, max_streams, .. } = self.lifetimes;
+        let streams = max_streams as usize;
         // Twice the limit: admission control rejects metadata with a reason, HTTP/2 without.
         let max_header_list = self.admission.max_metadata().saturating_mul(2);
         let mut http2 = http2::Builder::new(executor);
@@ -223,12 +264,34 @@ impl<N: NewService> ConnectionServer<N> {
             .keep_alive_timeout(keepalive_timeout)
             .max_concurrent_streams(max_streams)
             .max_header_list_size(u32::try_from(max_header_list).unwrap_or(u32::MAX))
-            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .max_pending_accept_reset_streams(streams.max(MIN_PENDING_RESETS))
+            .max_local_error_reset_streams(ERROR_RESETS_PER_STREAM * streams.max(16))
             .max_send_buf_size(SEND_BUFFER)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW);
+            .initial_stream_window_size(window.stream)
+            .initial_connection_window_size(window.connection);
         http2
     }
+}
+
+/// Creates the info of a connection.
+fn new_info(
+    peer: SocketAddr,
+    certificate: Option<Identity>,
+    guard: &ConnectionGuard,
+    window: ReceiveWindow,
+    closing: watch::Receiver<bool>,
+) -> Arc<ConnInfo> {
+    Arc::new(ConnInfo {
+        peer: peer.ip(),
+        certificate,
+        stage: Arc::clone(&guard.stage),
+        calls: AtomicU64::new(0),
+        probe_slots: Admission::probe_slots(),
+        address_account: Arc::clone(&guard.address),
+        last_identity: ArcSwapOption::empty(),
+        window,
+        closing,
+    })
 }
 
 /// Waits for the value to change; never completes if there is no value or no sender.

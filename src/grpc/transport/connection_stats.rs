@@ -11,8 +11,10 @@ pub(crate) enum CloseReason {
     Age,
     /// Closed by the shutdown of the service.
     Drain,
-    /// Over the limit of connections.
+    /// Over a limit of connections, or closed to make room.
     OverLimit,
+    /// Without calls for too long.
+    Idle,
     /// The client certificate expired, or its CA is no longer trusted.
     Certificate,
     /// The TLS handshake or the HTTP/2 preface failed or timed out.
@@ -33,11 +35,12 @@ pub(crate) struct ConnectionStats {
 // === impl CloseReason ===
 
 impl CloseReason {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Client,
         Self::Age,
         Self::Drain,
         Self::OverLimit,
+        Self::Idle,
         Self::Certificate,
         Self::Handshake,
         Self::Error,
@@ -51,6 +54,7 @@ impl CloseReason {
             Self::Age => "age",
             Self::Drain => "drain",
             Self::OverLimit => "over_limit",
+            Self::Idle => "idle",
             Self::Certificate => "certificate",
             Self::Handshake => "handshake",
             Self::Error => "error",

@@ -1,9 +1,11 @@
-//! Limits of admission control: slots, and a byte budget.
+//! Limits of admission control: slots, and shared limits that are divided among callers.
 //!
-//! Slots are permits of a [`Semaphore`]. The byte budget is a counter, because a semaphore does not fit:
-//! - A response in memory must be charged even over the budget, so that it blocks later requests. A
+//! Slots are permits of a [`Semaphore`]. A shared limit is a counter per replica and one per caller,
+//! because a semaphore does not fit:
+//! - A response in memory must be charged even over the limit, so that it blocks later requests. A
 //!   semaphore has no debt.
 //! - A charge changes with every DATA frame, which would split and merge permits each time.
+//! - Admission depends on the use of the caller and on the number of other callers.
 
 use std::sync::{
     Arc,
@@ -26,13 +28,38 @@ pub(crate) struct SlotLimit {
     rejected: AtomicU64,
 }
 
-/// Maximum number of bytes in use.
+/// Maximum number of items or bytes in use, divided among callers.
+///
+/// - A caller never holds more than `max_per_caller`, except by [`charge`](Self::charge).
+/// - While less than three quarters are in use, a caller may use whatever is free.
+/// - Beyond that, if there are other callers, a caller gets no more than an equal part. One part is kept
+///   for a caller that is not there yet.
 #[derive(Debug)]
-pub(crate) struct ByteBudget {
+pub(crate) struct SharedLimit {
     name: &'static str,
     max: usize,
+    max_per_caller: usize,
     used: AtomicUsize,
+    /// Number of callers that use the limit.
+    callers: AtomicUsize,
     rejected: AtomicU64,
+}
+
+/// Part of each limit that one caller may hold, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CallerShare(pub f64);
+
+/// Use of a shared limit by one caller.
+#[derive(Debug, Default)]
+pub(crate) struct CallerUse(AtomicUsize);
+
+/// Rejection by a shared limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exceeded {
+    /// The replica has no more.
+    Total,
+    /// The caller holds its share of this size.
+    Share(usize),
 }
 
 /// Snapshot of a limit.
@@ -87,38 +114,73 @@ impl SlotLimit {
     }
 }
 
-// === impl ByteBudget ===
+// === impl SharedLimit ===
 
-impl ByteBudget {
-    pub(crate) fn new(name: &'static str, max: usize) -> Self {
-        Self { name, max, used: AtomicUsize::new(0), rejected: AtomicU64::new(0) }
-    }
-
-    /// Charges bytes within the budget. Errors and counts a rejection if they exceed it.
-    pub(crate) fn try_charge(&self, bytes: usize) -> Result<(), Error> {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) <= self.max {
-            return Ok(());
+impl SharedLimit {
+    /// Creates a limit of which one caller may hold at most `caller_share`.
+    pub(crate) fn new(name: &'static str, max: usize, caller_share: CallerShare) -> Self {
+        Self {
+            name,
+            max,
+            max_per_caller: caller_share.part_of(max),
+            used: AtomicUsize::new(0),
+            callers: AtomicUsize::new(0),
+            rejected: AtomicU64::new(0),
         }
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Acquires `amount` for a caller; counts a rejection if it exceeds the limit or the caller's share.
+    pub(crate) fn try_acquire(&self, caller: &CallerUse, amount: usize) -> Result<(), Exceeded> {
+        let (used, own) = self.add(caller, amount);
+        let exceeded = if used > self.max {
+            Exceeded::Total
+        } else {
+            let share = self.share(used);
+            if own <= share {
+                return Ok(());
+            }
+            Exceeded::Share(share)
+        };
+        self.release(caller, amount);
+        self.count_rejection();
+        Err(exceeded)
+    }
+
+    /// Counts a rejection by a narrower limit that is reported under the name of this limit.
+    pub(crate) fn count_rejection(&self) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
-        let text = format!("requests and responses exceed the memory limit ({} bytes)", self.max);
-        Err(overloaded(self.name, &text))
     }
 
-    /// Charges bytes that are already in memory, even over the budget.
-    pub(crate) fn charge(&self, bytes: usize) {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
+    /// Charges bytes that are already in memory, even over the limit.
+    pub(crate) fn charge(&self, caller: &CallerUse, amount: usize) {
+        self.add(caller, amount);
     }
 
-    /// Releases bytes.
-    pub(crate) fn release(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    /// Releases what was acquired or charged.
+    pub(crate) fn release(&self, caller: &CallerUse, amount: usize) {
+        if amount == 0 {
+            return;
+        }
+        if caller.0.fetch_sub(amount, Ordering::Relaxed) == amount {
+            self.callers.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.used.fetch_sub(amount, Ordering::Relaxed);
     }
 
-    /// Number of charged bytes.
+    /// Number of items or bytes in use.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Builds the error of a rejected call; `items` names the limited items.
+    pub(crate) fn overloaded(&self, exceeded: Exceeded, items: &str) -> Error {
+        let cause = match exceeded {
+            Exceeded::Total => format!("too many {items} (limit {})", self.max),
+            Exceeded::Share(share) => {
+                format!("too many {items} of this caller (share {share} of the limit {})", self.max)
+            }
+        };
+        overloaded(self.name, &cause)
     }
 
     /// Current snapshot.
@@ -126,9 +188,50 @@ impl ByteBudget {
         let rejected = self.rejected.load(Ordering::Relaxed);
         LimitSnapshot { name: self.name, used: self.used(), max: self.max, rejected }
     }
+
+    /// Adds to both counters and returns their values.
+    fn add(&self, caller: &CallerUse, amount: usize) -> (usize, usize) {
+        let before = caller.0.fetch_add(amount, Ordering::Relaxed);
+        if before == 0 && amount > 0 {
+            self.callers.fetch_add(1, Ordering::Relaxed);
+        }
+        let used = self.used.fetch_add(amount, Ordering::Relaxed);
+        (used.saturating_add(amount), before.saturating_add(amount))
+    }
+
+    /// Maximum that one caller may hold while `used` is in use.
+    fn share(&self, used: usize) -> usize {
+        if used <= self.max - self.max / 4 {
+            return self.max_per_caller;
+        }
+        match self.callers.load(Ordering::Relaxed) {
+            0 | 1 => self.max_per_caller,
+            callers => self.max_per_caller.min((self.max / (callers + 1)).max(1)),
+        }
+    }
 }
 
-/// Builds the error of a call that exceeds a limit of this replica.
+// === impl CallerShare ===
+
+impl CallerShare {
+    /// Part of a limit, rounded up and at least 1.
+    #[expect(clippy::cast_possible_truncation, reason = "the part is at most `max`")]
+    pub(crate) fn part_of(self, max: usize) -> usize {
+        ((max as f64 * self.0).ceil() as usize).clamp(1, max.max(1))
+    }
+}
+
+// === impl CallerUse ===
+
+impl CallerUse {
+    /// Number of items or bytes in use.
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Builds the error of a call that exceeds the limit of this name.
 pub(super) fn overloaded(name: &'static str, cause: &str) -> Error {
     Error::new(Reason::Overloaded, format!("{cause}; retry after 1 s"))
         .with_local_limit(LocalLimit::Admission(name))
@@ -136,43 +239,4 @@ pub(super) fn overloaded(name: &'static str, cause: &str) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slots_are_released_with_their_guards() {
-        let limit = SlotLimit::new("calls", 2);
-        let held = [limit.try_acquire().unwrap(), limit.try_acquire().unwrap()];
-        assert!(limit.try_acquire().is_none());
-        assert_eq!((limit.snapshot().used, limit.snapshot().rejected), (2, 1));
-        drop(held);
-        assert_eq!(limit.used(), 0);
-        assert!(limit.try_acquire().is_some());
-    }
-
-    #[test]
-    fn the_error_names_the_limit_and_the_retry_delay() {
-        let error = SlotLimit::new("in_flight", 7).overloaded("calls");
-        assert_eq!((error.reason(), error.bucket()), (Reason::Overloaded, Some("in_flight")));
-        assert_eq!(error.retry_after(), Some(RETRY_AFTER));
-        assert!(error.message().contains("too many concurrent calls (limit 7)"), "{error}");
-    }
-
-    #[test]
-    fn a_charge_over_the_budget_blocks_others_until_it_is_released() {
-        let budget = ByteBudget::new("memory", 100);
-        budget.try_charge(60).unwrap();
-        budget.charge(500);
-        assert_eq!(budget.try_charge(1).unwrap_err().bucket(), Some("memory"));
-        budget.release(500);
-        budget.try_charge(40).unwrap();
-        assert!(budget.try_charge(1).is_err());
-        assert_eq!((budget.used(), budget.snapshot().rejected), (100, 2));
-    }
-
-    #[test]
-    fn the_largest_configurable_limit_is_accepted() {
-        assert!(SlotLimit::new("connections", usize::MAX).try_acquire().is_some());
-        assert!(ByteBudget::new("memory", usize::MAX).try_charge(usize::MAX).is_ok());
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 
 use std::{
     error::Error as StdError,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -199,8 +200,13 @@ where
                     self.check_end()?;
                     return Poll::Ready(self.take_incomplete().map(Ok));
                 }
-                // The stream was reset; hyper ends such a body as if it were complete. Pending
-                // suppresses a decode error of the incomplete message; the call is being dropped.
+                // The stream was reset; hyper ends such a body as if it were complete. The task that
+                // reads a stream of messages must learn of it.
+                None | Some(Err(_)) if self.call.guard.is_stream() => {
+                    let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+                    return Poll::Ready(Some(Err(reset.into())));
+                }
+                // Pending suppresses a decode error of the incomplete message; the call is being dropped.
                 None | Some(Err(_)) => return Poll::Pending,
             };
             match frame.into_data() {
@@ -253,7 +259,7 @@ fn invalid(call: &CallState, error: ScanError) -> Status {
 }
 
 fn too_large(call: &CallState, text: String) -> Status {
-    call.guard.admission().on_message_too_large();
+    call.guard.limits().on_message_too_large();
     call.fail(Error::new(Reason::RequestTooLarge, text))
 }
 

@@ -1,24 +1,29 @@
 //! Admission control without sockets and time.
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use tokio::sync::watch;
-
 use super::*;
+use crate::grpc::transport::call_state::testing;
+use leadsd_quota::Caller;
 
-fn admission(in_flight: usize, memory: usize) -> Arc<Admission> {
-    let limits = AdmissionLimits { connections: 1, in_flight, memory, metadata: 100 };
-    Arc::new(Admission::new(limits))
+fn admission_with(in_flight: usize, memory: usize, caller_share: CallerShare) -> Arc<Admission> {
+    Arc::new(Admission::new(AdmissionLimits {
+        connections: 1,
+        connections_per_address: 1,
+        in_flight,
+        memory,
+        metadata: 100,
+        caller_share,
+    }))
 }
 
-fn connection(over_limit: bool) -> ConnInfo {
-    ConnInfo {
-        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        certificate: None,
-        over_limit,
-        probe_slots: Admission::probe_slots(),
-        closing: watch::channel(false).1,
-    }
+fn admission(in_flight: usize, memory: usize) -> Arc<Admission> {
+    admission_with(in_flight, memory, CallerShare(1.0))
+}
+
+/// Admits a call of a caller and attaches it.
+fn call(admission: &Arc<Admission>, connection: &ConnInfo, caller: Option<&Caller>) -> CallGuard {
+    let call = admission.admit(connection, false, 0).expect("admitted");
+    call.attach(connection, caller).expect("a connection within the limits");
+    call
 }
 
 fn rejections(admission: &Admission, limit: &str) -> u64 {
@@ -28,30 +33,38 @@ fn rejections(admission: &Admission, limit: &str) -> u64 {
 
 #[test]
 fn calls_beyond_the_limit_are_rejected_until_one_ends_and_probes_are_not() {
-    let (admission, connection) = (admission(2, 1), connection(false));
-    let calls = [(), ()].map(|()| admission.admit(&connection, false, 0).unwrap());
-    let rejected = admission.admit(&connection, false, 0).unwrap_err();
+    let (admission, connection) = (admission(2, 1), testing::connection());
+    let new_call = || call(&admission, &connection, None);
+    let calls = [(), ()].map(|()| new_call());
+    for call in &calls {
+        call.start().unwrap();
+        // A slot is acquired once.
+        call.start().unwrap();
+    }
+    let rejected = new_call().start().unwrap_err();
     assert_eq!((rejected.reason(), rejected.bucket()), (Reason::Overloaded, Some("in_flight")));
     assert!(rejected.retry_after().is_some());
     let probe = admission.admit(&connection, true, 0).unwrap();
+    probe.start().unwrap();
     assert!(probe.is_probe() && !calls[0].is_probe());
     drop((calls, probe));
-    assert_eq!(admission.in_flight.used(), 0);
+    assert_eq!(admission.calls.in_flight.used(), 0);
     assert_eq!(rejections(&admission, "in_flight"), 1);
-    assert!(admission.admit(&connection, false, 0).is_ok());
+    assert!(new_call().start().is_ok());
 }
 
 #[test]
 fn a_rejected_call_uses_no_slot() {
-    let (admission, connection) = (admission(1, 1), connection(false));
+    let (admission, connection) = (admission(1, 1), testing::connection());
     let rejected = admission.rejected();
+    rejected.start().unwrap();
     assert!(!rejected.is_probe());
-    assert!(admission.admit(&connection, false, 0).is_ok());
+    assert!(call(&admission, &connection, None).start().is_ok());
 }
 
 #[test]
 fn each_call_is_checked_against_the_metadata_limit() {
-    let (admission, connection) = (admission(1, 1), connection(false));
+    let (admission, connection) = (admission(1, 1), testing::connection());
     for is_probe in [false, true] {
         assert!(admission.admit(&connection, is_probe, 100).is_ok());
         let rejected = admission.admit(&connection, is_probe, 101).unwrap_err();
@@ -63,15 +76,24 @@ fn each_call_is_checked_against_the_metadata_limit() {
 
 #[test]
 fn a_connection_over_the_limit_serves_probes_only() {
-    let (admission, connection) = (admission(1, 1), connection(true));
-    let rejected = admission.admit(&connection, false, 0).unwrap_err();
+    let admission = admission(1, 1);
+    let [within, over] = [1, 2].map(|host| {
+        let guard = admission.admit_connection([10, 0, 0, host].into());
+        let stage = Arc::clone(&guard.stage);
+        (guard, ConnInfo { stage, ..testing::connection_from([10, 0, 0, host]) })
+    });
+    call(&admission, &within.1, None).start().unwrap();
+    let new_call = admission.admit(&over.1, false, 0).unwrap();
+    let rejected = new_call.attach(&over.1, None).unwrap_err();
     assert_eq!((rejected.reason(), rejected.bucket()), (Reason::Overloaded, Some("connections")));
-    assert!(admission.admit(&connection, true, 0).is_ok());
+    admission.admit(&over.1, true, 0).unwrap().attach(&over.1, None).unwrap();
+    drop(within.0);
+    new_call.attach(&over.1, None).expect("there is room now");
 }
 
 #[test]
 fn probes_are_limited_per_connection_and_in_total_and_the_first_of_a_connection_always_passes() {
-    let (admission, first) = (admission(1, 1), connection(false));
+    let (admission, first) = (admission(1, 1), testing::connection());
     let probes = |connection: &ConnInfo| {
         std::iter::from_fn(|| admission.admit(connection, true, 0).ok()).collect::<Vec<_>>()
     };
@@ -80,9 +102,9 @@ fn probes_are_limited_per_connection_and_in_total_and_the_first_of_a_connection_
     let rejected = admission.admit(&first, true, 0).unwrap_err();
     assert_eq!((rejected.reason(), rejected.bucket()), (Reason::Overloaded, Some("probes")));
     while admission.probes.used() < PROBES {
-        held.extend(probes(&connection(false)));
+        held.extend(probes(&testing::connection()));
     }
-    let late = connection(false);
+    let late = testing::connection();
     let only = admission.admit(&late, true, 0).unwrap();
     assert_eq!(admission.admit(&late, true, 0).unwrap_err().bucket(), Some("probes"));
     // The rejection released the slot of the connection.
@@ -93,40 +115,65 @@ fn probes_are_limited_per_connection_and_in_total_and_the_first_of_a_connection_
 }
 
 #[test]
-fn connections_over_the_limit_overflow_and_over_that_are_rejected() {
-    let admission = admission(1, 1);
-    let first = admission.admit_connection().unwrap();
-    assert!(!first.over_limit);
-    assert_eq!(admission.open_connections(), 1);
-    let overflow: Vec<_> = std::iter::from_fn(|| admission.admit_connection()).collect();
-    assert_eq!(overflow.len(), OVERFLOW);
-    assert!(overflow.iter().all(|guard| guard.over_limit));
-    let snapshot = admission.snapshot();
-    assert_eq!(snapshot.connections_opened, 2 + OVERFLOW as u64);
-    assert!(snapshot.connections_closed.contains(&("over_limit", 1)), "{snapshot:?}");
-    drop(first);
-    assert!(!admission.admit_connection().unwrap().over_limit);
-}
-
-#[test]
 fn bytes_are_charged_to_a_call_until_it_ends() {
-    let (admission, connection) = (admission(10, 100), connection(false));
+    let (admission, connection) = (admission(10, 100), testing::connection());
     let [one, two] = [(), ()].map(|()| admission.admit(&connection, false, 0).unwrap());
     one.reserve(60).unwrap();
     assert_eq!(two.reserve(41).unwrap_err().bucket(), Some("memory"));
     two.reserve(40).unwrap();
     // A smaller message releases no bytes: the largest one may still be in use.
     one.reserve(10).unwrap();
-    assert_eq!(admission.memory.used(), 100);
+    assert_eq!(admission.calls.memory.used(), 100);
     // A response is already in memory, so it is charged over the limit.
     one.set_response_bytes(500);
-    assert_eq!(admission.memory.used(), 600);
+    assert_eq!(admission.calls.memory.used(), 600);
     assert!(two.reserve(41).is_err());
     one.set_response_bytes(20);
-    assert_eq!(admission.memory.used(), 120);
+    assert_eq!(admission.calls.memory.used(), 120);
     drop(one);
     two.reserve(100).unwrap();
     drop(two);
-    assert_eq!(admission.memory.used(), 0);
+    assert_eq!(admission.calls.memory.used(), 0);
     assert_eq!(rejections(&admission, "memory"), 2);
+}
+
+#[test]
+fn identities_of_one_connection_have_separate_shares() {
+    let (admission, connection) = (admission_with(8, 100, CallerShare(0.5)), testing::connection());
+    let [crm, erp] = ["crm", "erp"].map(|name| Caller::authenticated(name, 1));
+    let named = Caller::new("crm");
+    let start = |caller| {
+        let call = call(&admission, &connection, caller);
+        call.start().map(|()| call)
+    };
+    let mut held: Vec<_> = (0..4).map(|_| start(Some(&crm)).unwrap()).collect();
+    let rejected = start(Some(&crm)).unwrap_err();
+    assert_eq!((rejected.reason(), rejected.bucket()), (Reason::Overloaded, Some("in_flight")));
+    assert!(rejected.message().contains("of this caller (share 4 of the limit 8)"), "{rejected}");
+    held.push(start(Some(&erp)).unwrap());
+    // A name without authentication does not separate callers.
+    held.push(start(Some(&named)).unwrap());
+    held.push(start(None).unwrap());
+    assert_eq!(connection.address_account.in_flight.used(), 2);
+    held.clear();
+    assert_eq!(admission.calls.in_flight.used(), 0);
+    assert!(start(Some(&crm)).is_ok());
+}
+
+#[test]
+fn bytes_of_one_caller_leave_memory_to_others() {
+    let admission = admission_with(10, 100, CallerShare(0.5));
+    let [greedy, modest] = [1, 2].map(|host| testing::connection_from([10, 0, 0, host]));
+    let calls = [(), ()].map(|()| call(&admission, &greedy, None));
+    calls[0].reserve(30).unwrap();
+    calls[1].reserve(20).unwrap();
+    let rejected = calls[1].reserve(21).unwrap_err();
+    assert_eq!((rejected.reason(), rejected.bucket()), (Reason::Overloaded, Some("memory")));
+    // A response is charged over the share: it is in memory already.
+    calls[1].set_response_bytes(200);
+    assert_eq!(greedy.address_account.memory.used(), 250);
+    calls[1].set_response_bytes(10);
+    call(&admission, &modest, None).reserve(30).expect("memory for another caller");
+    drop(calls);
+    assert_eq!((admission.calls.memory.used(), greedy.address_account.memory.used()), (0, 0));
 }

@@ -1,0 +1,239 @@
+//! Accounts of callers: how much of each shared limit a caller uses.
+//!
+//! A caller is an authenticated identity, or else the address of its connection. A name that a client
+//! chooses itself is no caller here: a client could choose many.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Weak, atomic::AtomicUsize},
+};
+
+use parking_lot::Mutex;
+
+use super::limits::{CallerUse, SharedLimit};
+use crate::leads::{Error, MemoryAccount};
+
+/// Number of bits of an IPv6 address that identify a host. A host may have all addresses of its /64.
+const IPV6_HOST_MASK: u128 = !0 << 64;
+
+/// Items of the memory limit in errors.
+pub(super) const MEMORY_ITEMS: &str = "bytes of requests and responses";
+
+/// Key of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum AccountKey {
+    /// Name of an authenticated caller.
+    Identity(Box<str>),
+    /// Address of callers without authentication: an IPv4 address, or the /64 of an IPv6 address.
+    Address(IpAddr),
+}
+
+/// Use of the shared limits by one caller. Kept while a connection or a call refers to it.
+#[derive(Debug)]
+pub(crate) struct CallerAccount {
+    key: AccountKey,
+    accounts: Weak<CallerAccounts>,
+    memory_limit: Arc<SharedLimit>,
+    /// Identified connections of the caller.
+    pub(crate) connections: CallerUse,
+    /// Identified connections from the address, of all callers.
+    pub(crate) from_address: AtomicUsize,
+    /// Connections of an address with a large receive window.
+    pub(crate) receive_windows: CallerUse,
+    /// Calls from an address whose caller is not identified.
+    pub(crate) identifying: CallerUse,
+    /// Calls whose request message has not arrived.
+    pub(crate) waiting: CallerUse,
+    /// Calls in flight.
+    pub(crate) in_flight: CallerUse,
+    /// Bytes charged to the calls of the caller.
+    pub(crate) memory: CallerUse,
+}
+
+/// Accounts of all callers that have a connection, a call or a kept result.
+#[derive(Debug)]
+pub(crate) struct CallerAccounts {
+    memory_limit: Arc<SharedLimit>,
+    by_key: Mutex<HashMap<AccountKey, Weak<CallerAccount>>>,
+}
+
+// === impl AccountKey ===
+
+impl AccountKey {
+    /// Key of an address. All addresses of one host have the same key.
+    pub(crate) fn from_address(address: IpAddr) -> Self {
+        Self::Address(match address.to_canonical() {
+            IpAddr::V4(address) => address.into(),
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & IPV6_HOST_MASK).into(),
+        })
+    }
+}
+
+// === impl CallerAccount ===
+
+impl CallerAccount {
+    /// Key of the account.
+    pub(crate) fn key(&self) -> &AccountKey {
+        &self.key
+    }
+
+    /// Reports whether this is the account of the identity with this name.
+    pub(crate) fn is_identity(&self, name: &str) -> bool {
+        match &self.key {
+            AccountKey::Identity(identity) => **identity == *name,
+            AccountKey::Address(_) => false,
+        }
+    }
+}
+
+impl Drop for CallerAccount {
+    fn drop(&mut self) {
+        let Some(accounts) = self.accounts.upgrade() else { return };
+        let mut by_key = accounts.by_key.lock();
+        // The caller may have a new account by now.
+        if by_key.get(&self.key).is_some_and(|account| account.strong_count() == 0) {
+            by_key.remove(&self.key);
+        }
+    }
+}
+
+// === impl MemoryAccount ===
+
+impl MemoryAccount for CallerAccount {
+    fn try_charge(&self, bytes: usize) -> Result<(), Error> {
+        let limit = &self.memory_limit;
+        limit
+            .try_acquire(&self.memory, bytes)
+            .map_err(|exceeded| limit.overloaded(exceeded, MEMORY_ITEMS))
+    }
+
+    fn charge(&self, bytes: usize) {
+        self.memory_limit.charge(&self.memory, bytes);
+    }
+
+    fn release(&self, bytes: usize) {
+        self.memory_limit.release(&self.memory, bytes);
+    }
+
+    fn shared(self: Arc<Self>) -> Arc<dyn MemoryAccount> {
+        match self.accounts.upgrade() {
+            Some(accounts) => accounts.shared(),
+            None => self,
+        }
+    }
+}
+
+// === impl CallerAccounts ===
+
+impl CallerAccounts {
+    /// Creates the accounts of this limit of memory.
+    pub(crate) fn new(memory_limit: Arc<SharedLimit>) -> Self {
+        Self { memory_limit, by_key: Mutex::default() }
+    }
+
+    /// Returns the account of what belongs to no caller alone: what several callers share, and what is
+    /// charged before the caller is known. It has the share of one caller.
+    pub(crate) fn shared(self: &Arc<Self>) -> Arc<CallerAccount> {
+        self.get(AccountKey::Identity("".into()))
+    }
+
+    /// Returns the account with this key; creates it if there is none.
+    pub(crate) fn get(self: &Arc<Self>, key: AccountKey) -> Arc<CallerAccount> {
+        let mut by_key = self.by_key.lock();
+        if let Some(account) = by_key.get(&key).and_then(Weak::upgrade) {
+            return account;
+        }
+        let account = Arc::new(CallerAccount {
+            key: key.clone(),
+            accounts: Arc::downgrade(self),
+            memory_limit: Arc::clone(&self.memory_limit),
+            connections: CallerUse::default(),
+            from_address: AtomicUsize::new(0),
+            receive_windows: CallerUse::default(),
+            identifying: CallerUse::default(),
+            waiting: CallerUse::default(),
+            in_flight: CallerUse::default(),
+            memory: CallerUse::default(),
+        });
+        by_key.insert(key, Arc::downgrade(&account));
+        account
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::limits::CallerShare, *};
+
+    fn accounts() -> Arc<CallerAccounts> {
+        let limit = SharedLimit::new("memory", 1_000, CallerShare(0.5));
+        Arc::new(CallerAccounts::new(Arc::new(limit)))
+    }
+
+    fn address(text: &str) -> AccountKey {
+        AccountKey::from_address(text.parse().expect("an address"))
+    }
+
+    fn identity(name: &str) -> AccountKey {
+        AccountKey::Identity(name.into())
+    }
+
+    #[test]
+    fn addresses_of_one_host_have_one_account() {
+        for (one, other, is_same) in [
+            ("10.0.0.1", "10.0.0.1", true),
+            ("10.0.0.1", "::ffff:10.0.0.1", true),
+            ("10.0.0.1", "10.0.0.2", false),
+            ("2001:db8::1", "2001:db8::ffff:1", true),
+            ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+        ] {
+            assert_eq!(address(one) == address(other), is_same, "{one} and {other}");
+        }
+        assert_ne!(identity("10.0.0.1"), address("10.0.0.1"));
+    }
+
+    #[test]
+    fn an_account_exists_while_it_is_referred_to() {
+        let accounts = accounts();
+        let first = accounts.get(identity("crm"));
+        assert!(first.is_identity("crm") && !first.is_identity("erp"));
+        assert!(!accounts.get(address("10.0.0.1")).is_identity("10.0.0.1"));
+        assert!(Arc::ptr_eq(&first, &accounts.get(identity("crm"))));
+        assert_eq!(accounts.by_key.lock().len(), 1);
+        drop(first);
+        assert_eq!(accounts.by_key.lock().len(), 0);
+    }
+
+    #[test]
+    fn concurrent_lookups_leave_no_account() {
+        let accounts = accounts();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for number in 0..10_000 {
+                        drop(accounts.get(identity(if number % 3 == 0 { "crm" } else { "erp" })));
+                    }
+                });
+            }
+        });
+        assert!(accounts.by_key.lock().is_empty());
+    }
+
+    #[test]
+    fn a_caller_is_charged_up_to_its_share_and_what_callers_share_is_charged_to_none_of_them() {
+        let accounts = accounts();
+        let [crm, erp] = ["crm", "erp"].map(|name| accounts.get(identity(name)));
+        crm.try_charge(400).unwrap();
+        let error = crm.try_charge(101).unwrap_err();
+        assert!(error.message().contains("share 500"), "{}", error.message());
+        erp.try_charge(100).unwrap();
+        let [one, other] = [&crm, &erp].map(|account| Arc::clone(account).shared());
+        one.try_charge(200).unwrap();
+        other.charge(50);
+        assert_eq!((crm.memory.used(), erp.memory.used()), (400, 100));
+        assert_eq!(accounts.shared().memory.used(), 250);
+        crm.release(400);
+        one.release(250);
+        assert_eq!(accounts.memory_limit.used(), 100);
+    }
+}

@@ -3,6 +3,7 @@
 mod batching;
 mod fairness;
 mod footprint;
+mod greed;
 mod growth;
 mod latency;
 mod limit_changes;
@@ -33,6 +34,8 @@ pub(crate) enum Scenario {
     Rejection,
     /// Latency of an occasional caller beside a busy one.
     Fairness,
+    /// A greedy caller beside a modest one, in each resource of a replica.
+    Greed,
     /// Use of one quota by replicas on one Redis. Needs `redis-server`.
     Replicas,
     /// Latency that the service and the bare forwarders add.
@@ -51,15 +54,17 @@ pub(crate) enum Scenario {
 
 impl Scenario {
     /// Scenarios of the short form.
-    pub(crate) const SMOKE: [Self; 3] = [Self::Batching, Self::SingleCaller, Self::Rejection];
+    pub(crate) const SMOKE: [Self; 4] =
+        [Self::Batching, Self::SingleCaller, Self::Rejection, Self::Greed];
 
     /// Scenarios that run if none is named.
-    pub(crate) const DEFAULT: [Self; 10] = [
+    pub(crate) const DEFAULT: [Self; 11] = [
         Self::Batching,
         Self::SingleCaller,
         Self::LimitChanges,
         Self::Rejection,
         Self::Fairness,
+        Self::Greed,
         Self::Replicas,
         Self::Latency,
         Self::Overhead,
@@ -76,6 +81,7 @@ impl Scenario {
             | Self::LimitChanges
             | Self::Rejection
             | Self::Fairness
+            | Self::Greed
             | Self::Replicas
             | Self::Latency
             | Self::Footprint => false,
@@ -90,6 +96,7 @@ impl Scenario {
             Self::LimitChanges => limit_changes::run(figures).await,
             Self::Rejection => rejection::run(plan, figures).await,
             Self::Fairness => fairness::run(plan, figures).await,
+            Self::Greed => greed::run(plan, figures).await,
             Self::Replicas => replicas::run(plan, figures).await,
             Self::Latency => latency::run(plan, figures).await,
             Self::Overhead => overhead::run(plan, figures).await,
@@ -106,6 +113,7 @@ impl Scenario {
             Self::LimitChanges => "limit-changes",
             Self::Rejection => "rejection",
             Self::Fairness => "fairness",
+            Self::Greed => "greed",
             Self::Replicas => "replicas",
             Self::Latency => "latency",
             Self::Overhead => "overhead",

@@ -65,8 +65,13 @@ impl Server {
         settings: &[(&str, &str)],
         core: Option<usize>,
     ) -> (Self, StartTimes) {
-        let defaults =
-            [("GRPC__LISTEN", ANY_PORT), ("ADMIN__LISTEN", ANY_PORT), ("LOG__LEVEL", QUIET)];
+        let defaults = [
+            ("GRPC__LISTEN", ANY_PORT),
+            ("ADMIN__LISTEN", ANY_PORT),
+            ("LOG__LEVEL", QUIET),
+            // The whole load comes from one address.
+            ("GRPC__MAX_CALLER_SHARE", "1.0"),
+        ];
         let own = defaults.iter().chain(settings);
         let own = own.map(|(key, value)| (format!("LEADSD_{key}"), *value));
         let fakes = fakes.settings();

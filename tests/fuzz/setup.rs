@@ -208,14 +208,16 @@ impl Service {
         let idle = async {
             loop {
                 let page = self.admin_page("/metrics").await.unwrap_or_default();
-                let held = |limit: &str| {
-                    let name = format!("leadsd_admission_used{{limit=\"{limit}\"}} ");
-                    let line =
-                        page.lines().find_map(|line| line.strip_prefix(&name).map(str::to_owned));
-                    line.unwrap_or_else(|| panic!("{limit} in {page}")).parse::<f64>().unwrap()
-                        > 0.0
+                let value = |name: &str| -> f64 {
+                    let line = page.lines().find(|line| line.starts_with(name));
+                    let (_, value) = line.and_then(|line| line.rsplit_once(' ')).expect(name);
+                    value.parse().expect(name)
                 };
-                if !held("in_flight") && !held("memory") {
+                let in_flight = value("leadsd_admission_used{limit=\"in_flight\"}");
+                // Results kept for request ids stay charged after their calls.
+                let memory = value("leadsd_admission_used{limit=\"memory\"}")
+                    - value("leadsd_kept_result_bytes");
+                if in_flight == 0.0 && memory == 0.0 {
                     return;
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -136,6 +136,20 @@ async fn every_rpc_ends_at_its_deadline_while_hubspot_is_slow() {
 }
 
 #[tokio::test]
+async fn a_request_that_hubspot_does_not_answer_ends_at_the_request_timeout() {
+    let app = TestApp::builder().set("HUBSPOT__REQUEST_TIMEOUT", "1s").start().await;
+    // The first response reports external usage, and other calls wait for it.
+    app.get("1").await.expect_err("there is no such lead");
+    let held = Gate::new();
+    app.hubspot.script("POST", "/leads", ScriptedResponse::Held(held.clone()));
+    let create = app.create_request("Jane");
+    let created = app.leads.clone().create_lead(create).await.unwrap_err();
+    assert_eq!(created.code(), Code::Unknown, "{created:?}");
+    assert!(created.message().contains("HubSpot did not respond in time"), "{created:?}");
+    held.open();
+}
+
+#[tokio::test]
 async fn write_beyond_its_deadline_completes_once_and_its_repeat_gets_the_result() {
     let app = TestApp::start().await;
     let held = Gate::new();

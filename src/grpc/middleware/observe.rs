@@ -59,8 +59,9 @@ const SMALL_READS: [(ServiceKind, &str); 2] =
 /// Maximum size in bytes of a reflection request: a name. The response repeats it.
 const MAX_REFLECTION_MESSAGE: usize = 4 * 1024;
 
-/// Body of the requests that the services get.
-pub(crate) type RequestBody = PrefetchedBody<MeteredBody<Incoming>>;
+/// Body of the requests that the services get. Boxed, because the generated code of a service moves the
+/// request through several futures, each of which reserves space for it.
+pub(crate) type RequestBody = Box<PrefetchedBody<MeteredBody<Incoming>>>;
 
 /// Services behind the layers.
 pub(crate) trait Services: fmt::Debug + Send + Sync + 'static {
@@ -221,6 +222,7 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
         let format = method.request.clone();
         let body =
             MeteredBody::new(body, headers.encoding, Arc::clone(&state), format, max_message);
+        let body = Box::new(PrefetchedBody::new(body));
         let call =
             AdmittedCall { method: number, state: Arc::clone(&state), peer: self.peer.clone() };
         let shared = Arc::clone(&self.shared);
@@ -274,7 +276,7 @@ async fn handle(
     shared: Arc<SharedLayers>,
     call: AdmittedCall,
     mut parts: Parts,
-    body: MeteredBody<Incoming>,
+    mut body: RequestBody,
 ) -> Response<Body> {
     let AdmittedCall { method, state, peer } = call;
     let method = shared.policy.methods.get(method);
@@ -294,7 +296,6 @@ async fn handle(
         Ok(None) => {}
         Err(error) => return state.fail(error).into_http(),
     }
-    let mut body = PrefetchedBody::new(body);
     let started = match method.has_request_stream() {
         true => state.guard.start_stream(state.connection.window),
         false => body.prefetch(&state.guard).await,

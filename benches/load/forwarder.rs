@@ -32,9 +32,9 @@ use tower::{Service, service_fn};
 
 use crate::{fakes::ANY_PORT, process::print_address};
 
-/// HTTP/2 windows of the service, from `src/grpc`.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// HTTP/2 windows of the service's first connections, from `src/grpc/transport/receive_window.rs`.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// Defaults of `grpc.max_streams_per_connection` and the keepalive.
 const MAX_STREAMS: u32 = 1024;

@@ -1,6 +1,6 @@
 //! Shapes of request messages: the decoded size of each field, and the maximum number of its elements.
 //!
-//! The shapes are built once at startup from the descriptors. [`super::transport::scan`] checks messages
+//! The shapes are built once at startup from the descriptors. `transport::scan` checks messages
 //! against them before they are decoded: two bytes on the wire can become a struct of a hundred bytes.
 
 mod build;

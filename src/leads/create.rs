@@ -5,7 +5,7 @@
 //! lead exists. Only if it does not is the create sent again; should the first request still be on
 //! its way, HubSpot rejects the second one that arrives.
 //!
-//! [`resolve`] does this for many creates at once. [`CreateRecovery`] joins creates of different calls
+//! [`resolve()`] does this for many creates at once. [`CreateRecovery`] joins creates of different calls
 //! whose responses were lost together, so that each batch of them takes one lookup.
 
 mod recovery;

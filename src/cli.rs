@@ -16,6 +16,7 @@ mod error;
 mod hardening;
 mod health;
 mod login;
+mod open_files;
 mod output;
 mod portal_secret;
 mod prompt;

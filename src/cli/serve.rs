@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
-use super::{environment::environment, error::Error, hardening::deny_debugging};
+use super::{
+    environment::environment, error::Error, hardening::deny_debugging, open_files::raise_open_files,
+};
 use crate::{app::BoundService, config::Loaded, telemetry};
 
 pub(super) async fn run(file: Option<PathBuf>) -> Result<(), Error> {
@@ -13,6 +15,7 @@ pub(super) async fn run(file: Option<PathBuf>) -> Result<(), Error> {
     if !config.process.allow_debugging {
         deny_debugging()?;
     }
+    raise_open_files();
     let _log = telemetry::init(&config.log)?;
     let bound = BoundService::bind(config).await?;
     until_signalled(bound).await

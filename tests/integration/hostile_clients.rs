@@ -234,6 +234,41 @@ async fn unread_response_is_counted_and_dropped_after_the_deadline() {
 }
 
 #[tokio::test]
+async fn response_that_http_2_holds_keeps_its_slot_and_its_charge() {
+    let app = TestApp::builder().set("QUOTA__BURST", "10000").start().await;
+    app.hubspot.limit(|limits| limits.burst = 10_000);
+    let ids = large_answer(&app).await;
+    let properties = vec!["hs_lead_name".to_owned()];
+    let request = pb::BatchGetLeadsRequest { ids, properties, ..Default::default() };
+    let message = prost::Message::encode_to_vec(&request);
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let framed = [&[0][..], &length, &message].concat();
+    let response = app.leads.clone().batch_get_leads(request).await.unwrap().into_inner();
+    let size = 5 + prost::Message::encoded_len(&response);
+    // All but the last bytes fit in the window, so the last chunk passes to HTTP/2.
+    let window = u32::try_from(size - 100).unwrap();
+    let mut client = RawConnection::connect(&app.grpc, &[(WINDOW, window)]).await;
+    client.frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 24).to_be_bytes()).await;
+    client.call(1, &leads_rpc("BatchGetLeads"), 0).await;
+    client.frame(DATA, END_STREAM, 1, &framed).await;
+    let mut read = 0;
+    while read < size - 100 {
+        let frame = client.until_answering_pings(|frame| frame.kind == DATA).await.expect("more");
+        read += frame.payload.len();
+    }
+    let handled = r#"grpc_server_handled_total{grpc_type="unary",grpc_service="leadsd.v1.LeadsService",grpc_method="BatchGetLeads",grpc_code="OK"}"#;
+    until_metric(&app, handled, |count| count == 2.0).await;
+    let [memory, in_flight] =
+        ["memory", "in_flight"].map(|limit| format!("leadsd_admission_used{{limit=\"{limit}\"}}"));
+    assert_eq!(metric(&app, &in_flight).await, 1.0);
+    assert!(metric(&app, &memory).await > 900_000.0);
+    others_are_served(&app).await;
+    drop(client);
+    until_metric(&app, &in_flight, |used| used == 0.0).await;
+    until_metric(&app, &memory, |used| used == 0.0).await;
+}
+
+#[tokio::test]
 async fn rapid_resets_close_only_their_connection() {
     // A client may reset as many streams at once as it may open, and at least 256.
     let app = TestApp::builder().set("GRPC__MAX_STREAMS_PER_CONNECTION", "200").start().await;

@@ -19,6 +19,10 @@ use leadsd_quota::Caller;
 /// Bytes of a call without a complete request message, besides its metadata: its streams and its task.
 const WAITING_CALL: usize = 4 * 1024;
 
+/// Size in bytes of metadata that is not charged while a call is in flight. Slots bound the number of
+/// calls.
+pub(super) const UNCHARGED_METADATA: usize = 1_024;
+
 /// Bytes of responses that the service of a bidirectional stream builds before the client reads them.
 const STREAM_RESPONSES: usize = 192 * 1024;
 
@@ -147,7 +151,15 @@ impl CallGuard {
             .try_acquire(&self.charged_to().in_flight, 1)
             .map_err(|exceeded| limit.overloaded(exceeded, "concurrent calls"))?;
         self.is_in_flight.store(true, Ordering::Relaxed);
-        Ok(())
+        match self.metadata.saturating_sub(UNCHARGED_METADATA) {
+            0 => Ok(()),
+            more => self.reserve(self.request_bytes().saturating_add(more)),
+        }
+    }
+
+    /// Bytes charged for the request. They grow with each part that arrives.
+    pub(crate) fn request_bytes(&self) -> usize {
+        self.request_bytes.load(Ordering::Relaxed)
     }
 
     /// Starts a call whose client sends a stream of messages. Charges the receive window of the stream,
@@ -167,7 +179,7 @@ impl CallGuard {
     /// Charges at least this many bytes of the request. The charge is released at the end of the call.
     pub(crate) fn reserve(&self, bytes: usize) -> Result<(), Error> {
         // Only one task reads the request, so the value does not change in between.
-        let before = self.request_bytes.load(Ordering::Relaxed);
+        let before = self.request_bytes();
         if bytes > before {
             let CallLimits { memory: limit, shedding, .. } = &*self.limits;
             shedding.admit_bytes(before, bytes, limit.used())?;
@@ -185,6 +197,8 @@ impl CallGuard {
         let before = self.response_bytes.load(Ordering::Relaxed);
         let (limit, account) = (&self.limits.memory, &self.charged_to().memory);
         if bytes > before {
+            // What the response consists of is in memory already, so only its growth is expected.
+            self.limits.shedding.admit_bytes(before, bytes, 0)?;
             limit
                 .try_acquire(account, bytes - before)
                 .map_err(|exceeded| limit.overloaded(exceeded, MEMORY_ITEMS))?;
@@ -196,13 +210,18 @@ impl CallGuard {
         Ok(())
     }
 
-    /// Charges exactly this many bytes of the response, which are already in memory.
-    pub(crate) fn set_response_bytes(&self, bytes: usize) {
-        let before = self.response_bytes.swap(bytes, Ordering::Relaxed);
+    /// Charges a built message of the response until [`Self::release_sent`], even over the limit. It
+    /// replaces the charge of what it was built from.
+    pub(crate) fn start_sending(&self, bytes: usize) {
         let CallLimits { memory, .. } = &*self.limits;
         let account = &self.charged_to().memory;
         memory.charge(account, bytes);
-        memory.release(account, before);
+        memory.release(account, self.response_bytes.swap(0, Ordering::Relaxed));
+    }
+
+    /// Releases a message of the response that was sent or dropped.
+    pub(crate) fn release_sent(&self, bytes: usize) {
+        self.limits.memory.release(&self.charged_to().memory, bytes);
     }
 
     /// Account to which the domain charges the memory of this call. Unlike the guard, it may outlive

@@ -10,8 +10,8 @@ use leadsd_base::memory::{MemoryPressure, PressureLevel};
 /// Name of the limit in errors and metrics.
 pub(crate) const PROCESS_MEMORY: &str = "process_memory";
 
-/// Size in bytes above which a request is large. Requests for single leads are far smaller.
-const LARGE_REQUEST: usize = 64 << 10;
+/// Size in bytes above which a request or response is large. Those of single leads are far smaller.
+const LARGE_MESSAGE: usize = 64 << 10;
 
 /// Bytes of memory that a charged byte of a request or response takes later: decoded, and encoded for
 /// HubSpot. They are not resident yet when the next request is admitted.
@@ -52,29 +52,28 @@ impl MemoryShedding {
         }
     }
 
-    /// Admits the growth of a request from `before` to `bytes`, while all calls are charged `charged` bytes.
-    /// From the high level on, no request becomes large; at the critical level, large requests stop to
-    /// grow.
+    /// Admits the growth of a request or response from `before` to `bytes`, while all calls are charged `charged` bytes.
+    /// From the high level on, none becomes large; at the critical level, large ones stop to grow.
     pub(crate) fn admit_bytes(
         &self,
         before: usize,
         bytes: usize,
         charged: usize,
     ) -> Result<(), Error> {
-        if bytes <= LARGE_REQUEST {
+        if bytes <= LARGE_MESSAGE {
             return Ok(());
         }
         let expected = charged.saturating_add(bytes - before).saturating_mul(EXPANSION);
         let expected = u64::try_from(expected).unwrap_or(u64::MAX);
         let admitted = match self.pressure.level_with(expected) {
             PressureLevel::Normal => true,
-            PressureLevel::High => before > LARGE_REQUEST,
+            PressureLevel::High => before > LARGE_MESSAGE,
             PressureLevel::Critical => false,
         };
         if admitted {
             return Ok(());
         }
-        Err(self.reject(&format!("requests over {LARGE_REQUEST} bytes are rejected")))
+        Err(self.reject(&format!("messages over {LARGE_MESSAGE} bytes are rejected")))
     }
 
     fn reject(&self, consequence: &str) -> Error {
@@ -106,14 +105,14 @@ mod tests {
     async fn the_high_level_rejects_new_large_requests() {
         let shedding = at(80);
         shedding.admit_call(|| false).unwrap();
-        shedding.admit_bytes(0, LARGE_REQUEST, 0).unwrap();
-        shedding.admit_bytes(LARGE_REQUEST + 1, 1 << 20, 0).expect("an admitted request continues");
-        let error = shedding.admit_bytes(0, LARGE_REQUEST + 1, 0).unwrap_err();
+        shedding.admit_bytes(0, LARGE_MESSAGE, 0).unwrap();
+        shedding.admit_bytes(LARGE_MESSAGE + 1, 1 << 20, 0).expect("an admitted request continues");
+        let error = shedding.admit_bytes(0, LARGE_MESSAGE + 1, 0).unwrap_err();
         assert_eq!((error.reason(), error.bucket()), (Reason::Overloaded, Some(PROCESS_MEMORY)));
         assert!(error.retry_after().is_some());
         let text = error.message();
         assert!(text.contains("memory limit (83886080 of 104857600 bytes in use)"), "{text}");
-        assert!(text.contains("requests over 65536 bytes are rejected; retry after"), "{text}");
+        assert!(text.contains("messages over 65536 bytes are rejected; retry after"), "{text}");
         assert_eq!(shedding.rejected(), 1);
     }
 
@@ -124,8 +123,8 @@ mod tests {
         let error = shedding.admit_call(|| false).unwrap_err();
         assert_eq!(error.bucket(), Some(PROCESS_MEMORY));
         assert!(error.message().contains("only reads of a single lead"), "{error}");
-        shedding.admit_bytes(0, LARGE_REQUEST, 0).unwrap();
-        let error = shedding.admit_bytes(LARGE_REQUEST + 1, LARGE_REQUEST + 2, 0).unwrap_err();
+        shedding.admit_bytes(0, LARGE_MESSAGE, 0).unwrap();
+        let error = shedding.admit_bytes(LARGE_MESSAGE + 1, LARGE_MESSAGE + 2, 0).unwrap_err();
         assert!(error.message().contains("94371840 of"), "{error}");
         assert_eq!(shedding.rejected(), 2);
     }
@@ -137,14 +136,14 @@ mod tests {
         assert!(shedding.admit_bytes(0, mib, 14 * mib).is_err(), "30 MiB to come are too many");
         shedding.admit_bytes(mib, 2 * mib, 14 * mib).expect("an admitted request continues");
         assert!(shedding.admit_bytes(mib, 2 * mib, 19 * mib).is_err());
-        shedding.admit_bytes(0, LARGE_REQUEST, usize::MAX).unwrap();
+        shedding.admit_bytes(0, LARGE_MESSAGE, usize::MAX).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_pressure_everything_is_admitted() {
         for shedding in [at(79), MemoryShedding::default()] {
             shedding.admit_call(|| false).unwrap();
-            shedding.admit_bytes(0, LARGE_REQUEST + 1, 0).unwrap();
+            shedding.admit_bytes(0, LARGE_MESSAGE + 1, 0).unwrap();
             assert_eq!(shedding.rejected(), 0);
         }
     }

@@ -1,5 +1,5 @@
-//! Request body whose first message is read before the call takes a slot. A client that sends headers
-//! and no message thus holds no slot of the calls in flight.
+//! Request body that is read to its end before the call takes a slot. A client that sends headers and no
+//! message, or does not end its request, thus holds no slot of the calls in flight.
 //!
 //! The body of a call is read at once, so data that HTTP/2 has received is charged to its call and does
 //! not stay in the buffers of HTTP/2.
@@ -15,19 +15,17 @@ use futures_util::FutureExt as _;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::time::timeout;
 
-use super::{admission::CallGuard, framing::FrameTracker};
+use super::admission::CallGuard;
 use crate::leads::{Error, Reason};
 
-/// Maximum time between two parts of the first message. A client that has the message sends the next part
-/// as soon as the window permits.
+/// Maximum time between two parts of the request. A client that has the message sends the next part as
+/// soon as the window permits.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Request body with a prefetched first message.
+/// Prefetched body of a request with one message.
 #[derive(Debug)]
 pub(crate) struct PrefetchedBody<B: Body> {
     inner: B,
-    /// Detects the end of the first message.
-    frames: FrameTracker,
     /// Data of a message that arrived in one part, as most do.
     data: Bytes,
     /// Data of a message that arrived in parts. It is copied: many small parts would take more memory
@@ -45,32 +43,26 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     pub(crate) fn new(inner: B) -> Self {
-        Self {
-            inner,
-            frames: FrameTracker::default(),
-            data: Bytes::new(),
-            parts: Vec::new(),
-            last: None,
-            has_ended: false,
-        }
+        Self { inner, data: Bytes::new(), parts: Vec::new(), last: None, has_ended: false }
     }
 
-    /// Reads the first message, then acquires a slot of the calls in flight for the call.
+    /// Reads the request, then acquires a slot of the calls in flight for the call.
     pub(crate) async fn prefetch(&mut self, call: &CallGuard) -> Result<(), Error> {
-        // Most messages arrive with their headers.
-        if poll_fn(|cx| self.poll_message(cx)).now_or_never().is_none() {
+        // Most requests arrive with their headers.
+        if poll_fn(|cx| self.poll_request(cx)).now_or_never().is_none() {
             // Probes have a separate limit, and are served even if the memory limit is reached.
             let _waiting = if call.is_probe() { None } else { Some(call.wait()?) };
             loop {
-                let received = self.received();
-                let message = timeout(MESSAGE_TIMEOUT, poll_fn(|cx| self.poll_message(cx))).await;
-                match message {
+                // Nothing is received of a compressed message before its end, but its parts are charged.
+                let before = (self.received(), call.request_bytes());
+                let request = timeout(MESSAGE_TIMEOUT, poll_fn(|cx| self.poll_request(cx))).await;
+                match request {
                     Ok(()) => break,
-                    Err(_) if self.received() > received => {}
+                    Err(_) if (self.received(), call.request_bytes()) != before => {}
                     Err(_elapsed) => {
                         let text = format!(
-                            "the request message did not arrive: no data for {} s; send the message \
-                             with the call",
+                            "the request did not end: no data for {} s; send the message and the end of \
+                             the stream with the call",
                             MESSAGE_TIMEOUT.as_secs()
                         );
                         return Err(Error::new(Reason::DeadlineExceeded, text));
@@ -81,8 +73,8 @@ where
         call.start()
     }
 
-    /// Completes when the first message is complete, or the body has ended.
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Completes when the body has ended.
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let part = ready!(Pin::new(&mut self.inner).poll_frame(cx));
             let data = match part.map(|part| part.map(Frame::into_data)) {
@@ -100,10 +92,9 @@ where
                     return Poll::Ready(());
                 }
             };
-            self.frames.add(&data);
-            let is_complete = self.frames.take_complete() > 0;
             self.add(data);
-            if is_complete {
+            if self.inner.is_end_stream() {
+                self.has_ended = true;
                 return Poll::Ready(());
             }
         }

@@ -1,5 +1,9 @@
 //! Response body that records its end and passes data to HTTP/2 in chunks. Data that a slow client has
-//! not read stays here, charged to the call and with a deadline.
+//! not read stays here, with a deadline.
+//!
+//! HTTP/2 keeps what it was passed until the client reads it, even after the body has ended, and a chunk
+//! keeps the whole message in memory. The call keeps its slot and the charge of the message until HTTP/2
+//! has dropped the last chunk.
 
 use std::{
     future::Future,
@@ -23,6 +27,9 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// them or the connection ends.
 const CHUNK: usize = 16 * 1024;
 
+/// Maximum size in bytes of a message that is not charged while it is sent. Slots bound their number.
+const UNCHARGED: usize = 1_024;
+
 /// Observer of the end of a response. Dropped without a code if the response was not sent completely.
 pub(crate) trait ResponseObserver: Send + Unpin + 'static {
     /// The call ended with this code.
@@ -41,6 +48,13 @@ pub(crate) struct ResponseBody<O> {
     observer: Option<O>,
     /// For an open-ended stream: completes when its connection is closing.
     closing: Option<Closing>,
+}
+
+/// Message that is being sent. Its chunks share it, so it is dropped with the last one.
+struct SentMessage {
+    data: Bytes,
+    charged: usize,
+    call: Arc<CallState>,
 }
 
 type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -77,11 +91,7 @@ impl<O: ResponseObserver> ResponseBody<O> {
     }
 
     fn next_chunk(&mut self, mut data: Bytes) -> Frame<Bytes> {
-        let was_pending = !self.pending.is_empty();
         self.pending = if data.len() > CHUNK { data.split_off(CHUNK) } else { Bytes::new() };
-        if was_pending || !self.pending.is_empty() {
-            self.call.guard.set_response_bytes(self.pending.len());
-        }
         Frame::data(data)
     }
 
@@ -101,7 +111,7 @@ impl<O: ResponseObserver> HttpBody for ResponseBody<O> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if !self.pending.is_empty() {
-            let pending = self.pending.clone();
+            let pending = std::mem::take(&mut self.pending);
             return Poll::Ready(Some(Ok(self.next_chunk(pending))));
         }
         let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
@@ -126,6 +136,7 @@ impl<O: ResponseObserver> HttpBody for ResponseBody<O> {
         Poll::Ready(Some(Ok(match frame.into_data() {
             Ok(data) => {
                 self.count_messages(&data);
+                let data = SentMessage::start(data, &self.call);
                 self.next_chunk(data)
             }
             Err(frame) => {
@@ -142,6 +153,33 @@ impl<O: ResponseObserver> HttpBody for ResponseBody<O> {
 
     fn size_hint(&self) -> SizeHint {
         if self.pending.is_empty() { self.inner.size_hint() } else { SizeHint::default() }
+    }
+}
+
+// === impl SentMessage ===
+
+impl SentMessage {
+    /// Charges the data until the last part of it is dropped.
+    fn start(data: Bytes, call: &Arc<CallState>) -> Bytes {
+        let charged = if data.len() > UNCHARGED { data.len() } else { 0 };
+        if charged > 0 {
+            call.guard.start_sending(charged);
+        }
+        Bytes::from_owner(Self { data, charged, call: Arc::clone(call) })
+    }
+}
+
+impl AsRef<[u8]> for SentMessage {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Drop for SentMessage {
+    fn drop(&mut self) {
+        if self.charged > 0 {
+            self.call.guard.release_sent(self.charged);
+        }
     }
 }
 

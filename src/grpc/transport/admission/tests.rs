@@ -125,11 +125,11 @@ fn bytes_are_charged_to_a_call_until_it_ends() {
     one.reserve(10).unwrap();
     assert_eq!(admission.calls.memory.used(), 100);
     // A response is already in memory, so it is charged over the limit.
-    one.set_response_bytes(500);
+    one.start_sending(500);
     assert_eq!(admission.calls.memory.used(), 600);
     assert!(two.reserve(41).is_err());
-    one.set_response_bytes(20);
-    assert_eq!(admission.calls.memory.used(), 120);
+    one.release_sent(500);
+    assert_eq!(admission.calls.memory.used(), 100);
     drop(one);
     two.reserve(100).unwrap();
     drop(two);
@@ -170,9 +170,9 @@ fn bytes_of_one_caller_leave_memory_to_others() {
     let rejected = calls[1].reserve(21).unwrap_err();
     assert_eq!((rejected.reason(), rejected.bucket()), (Reason::Overloaded, Some("memory")));
     // A response is charged over the share: it is in memory already.
-    calls[1].set_response_bytes(200);
+    calls[1].start_sending(200);
     assert_eq!(greedy.address_account.memory.used(), 250);
-    calls[1].set_response_bytes(10);
+    calls[1].release_sent(200);
     call(&admission, &modest, None).reserve(30).expect("memory for another caller");
     drop(calls);
     assert_eq!((admission.calls.memory.used(), greedy.address_account.memory.used()), (0, 0));

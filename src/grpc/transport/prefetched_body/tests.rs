@@ -9,6 +9,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::*;
 use crate::grpc::transport::{
     admission::{Admission, AdmissionLimits},
+    call_guard::UNCHARGED_METADATA,
     call_state::testing,
     limits::CallerShare,
 };
@@ -43,35 +44,76 @@ async fn a_message_that_arrives_with_its_headers_takes_a_slot_at_once() {
     let admission = testing::admission(1_000_000);
     let (parts, mut body) = channel();
     parts.send(data(&[0, 0, 0, 0, 2, 7, 7])).unwrap();
+    drop(parts);
     let call = call(&admission);
     body.prefetch(&call).now_or_never().expect("at once").expect("a slot");
     assert_eq!((used(&admission, "in_flight"), used(&admission, "waiting")), (1, 0));
     assert!(!body.is_end_stream());
-    drop(parts);
     assert_eq!(body.collect().await.unwrap().to_bytes(), &[0, 0, 0, 0, 2, 7, 7][..]);
     drop(call);
     assert_eq!(used(&admission, "in_flight"), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_takes_no_slot_before_its_message_is_complete() {
+async fn a_call_takes_no_slot_before_its_request_has_ended() {
     let admission = testing::admission(1_000_000);
     let (parts, mut body) = channel();
     let call = call(&admission);
     {
         let mut prefetch = std::pin::pin!(body.prefetch(&call));
-        for part in [&[0_u8, 0][..], &[0, 0, 2], &[7]] {
+        for part in [&[0_u8, 0][..], &[0, 0, 2], &[7], &[7]] {
             parts.send(data(part)).unwrap();
             assert!(timeout(MESSAGE_TIMEOUT / 2, prefetch.as_mut()).await.is_err());
             assert_eq!((used(&admission, "in_flight"), used(&admission, "waiting")), (0, 1));
         }
-        parts.send(data(&[7, 0])).unwrap();
+        drop(parts);
         prefetch.await.expect("a slot");
     }
     assert_eq!((used(&admission, "in_flight"), used(&admission, "waiting")), (1, 0));
-    parts.send(data(&[9])).unwrap();
-    drop(parts);
-    assert_eq!(body.collect().await.unwrap().to_bytes(), &[0, 0, 0, 0, 2, 7, 7, 0, 9][..]);
+    assert_eq!(body.collect().await.unwrap().to_bytes(), &[0, 0, 0, 0, 2, 7, 7][..]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_does_not_end_its_request_ends_and_takes_no_slot() {
+    let admission = testing::admission(1_000_000);
+    let (parts, mut body) = channel();
+    parts.send(data(&[0, 0, 0, 0, 1, 7])).unwrap();
+    let call = call(&admission);
+    let error = body.prefetch(&call).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::DeadlineExceeded);
+    assert!(error.message().contains("send the message and the end of the stream"), "{error}");
+    assert_eq!((used(&admission, "in_flight"), used(&admission, "waiting")), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_which_only_charged_bytes_arrive_is_waited_for() {
+    let admission = testing::admission(1_000_000);
+    let (parts, mut body) = channel();
+    let call = call(&admission);
+    let compressed = async {
+        for bytes in 1..5 {
+            tokio::time::sleep(MESSAGE_TIMEOUT - Duration::from_secs(1)).await;
+            call.reserve(bytes * 1_000).unwrap();
+        }
+        parts.send(data(&[0, 0, 0, 0, 0])).unwrap();
+        drop(parts);
+    };
+    let (outcome, ()) = tokio::join!(body.prefetch(&call), compressed);
+    outcome.expect("the client keeps sending");
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_metadata_is_charged_while_the_call_is_in_flight() {
+    for (metadata, charged) in [(500, 0), (UNCHARGED_METADATA, 0), (8_000, 6_976)] {
+        let admission = testing::admission(1_000_000);
+        let (parts, mut body) = channel();
+        drop(parts);
+        let call = admission.admit(&testing::connection(), false, metadata).expect("admitted");
+        body.prefetch(&call).await.expect("a slot");
+        assert_eq!(used(&admission, "memory"), charged);
+        drop(call);
+        assert_eq!(used(&admission, "memory"), 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,6 +178,7 @@ async fn calls_without_messages_leave_slots_to_others() {
             let message = async {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 parts.send(data(&[0; 5])).unwrap();
+                drop(parts);
             };
             tokio::join!(message, async { body.prefetch(&call).await.expect("served") });
         }

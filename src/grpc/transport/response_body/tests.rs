@@ -72,8 +72,16 @@ impl World {
     }
 
     fn used(&self) -> usize {
+        self.limit("memory")
+    }
+
+    fn in_flight(&self) -> usize {
+        self.limit("in_flight")
+    }
+
+    fn limit(&self, name: &str) -> usize {
         let limits = self.admission.snapshot().limits;
-        limits.iter().find(|limit| limit.name == "memory").unwrap().used
+        limits.iter().find(|limit| limit.name == name).unwrap().used
     }
 }
 
@@ -92,16 +100,35 @@ async fn next(body: &mut ResponseBody<Recorder>) -> Option<Frame<Bytes>> {
 }
 
 #[tokio::test]
-async fn a_large_message_is_sent_in_chunks_and_the_rest_is_charged() {
+async fn a_large_message_is_sent_in_chunks_and_charged_until_the_last_one_is_dropped() {
     let world = World::new();
     let mut body = world.body([data(2 * CHUNK + 10), trailers("0")], false);
-    for (chunk, rest) in [(CHUNK, CHUNK + 10), (CHUNK, 10), (10, 0)] {
+    for chunk in [CHUNK, CHUNK, 10] {
         assert!(!body.is_end_stream());
         let frame = next(&mut body).await.unwrap();
-        assert_eq!((frame.data_ref().unwrap().len(), world.used()), (chunk, rest));
+        assert_eq!((frame.data_ref().unwrap().len(), world.used()), (chunk, 2 * CHUNK + 10));
     }
+    assert_eq!(world.used(), 0);
     assert!(next(&mut body).await.unwrap().is_trailers());
     assert_eq!(*world.ends.lock(), [Some(Code::Ok)]);
+}
+
+#[tokio::test]
+async fn a_call_keeps_its_slot_and_its_charge_while_http_2_holds_a_chunk() {
+    for size in [1, UNCHARGED + 1, 3 * CHUNK] {
+        let world = World::new();
+        let mut body = world.body([data(size), trailers("0")], false);
+        body.call.guard.start().unwrap();
+        let mut last = None;
+        while let Some(frame) = next(&mut body).await {
+            last = frame.into_data().ok().or(last);
+        }
+        drop(body);
+        let charged = if size > UNCHARGED { size } else { 0 };
+        assert_eq!((world.in_flight(), world.used()), (1, charged), "{size}");
+        drop(last);
+        assert_eq!((world.in_flight(), world.used()), (0, 0), "{size}");
+    }
 }
 
 #[tokio::test]
@@ -133,7 +160,7 @@ async fn an_incomplete_body_has_no_code_and_releases_its_bytes() {
     let world = World::new();
     let mut body = world.body([data(2 * CHUNK)], false);
     next(&mut body).await.unwrap();
-    assert_eq!(world.used(), CHUNK);
+    assert_eq!(world.used(), 2 * CHUNK);
     drop(body);
     assert_eq!((world.used(), world.ends.lock().clone()), (0, vec![None]));
 }

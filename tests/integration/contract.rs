@@ -50,7 +50,7 @@ async fn the_contract_keeps_every_promise_it_ever_made() {
 #[ignore = "needs buf"]
 async fn a_broken_promise_is_noticed() {
     for (file, kept, changed, named) in [
-        ("lead", "string id = 1;", "string id = 11;", "\"1\""),
+        ("lead", "string id = 1;", "string id = 99;", "\"1\""),
         ("lead", "bool archived = 7;", "string archived = 7;", "archived"),
         ("leads_service", "  rpc ArchiveLead(", "  // rpc ArchiveLead(", "ArchiveLead"),
         ("search", "_EQ = 1;", "_EQUAL = 1;", "FILTER_OPERATOR_EQ"),

@@ -237,12 +237,22 @@ fn describe(kind: &figment::error::Kind) -> String {
         }
         figment::error::Kind::InvalidType(found, wanted)
         | figment::error::Kind::InvalidValue(found, wanted) => {
-            format!("must be {wanted}, is {}", type_name(found))
+            format!("must be {}, is {}", wanted_name(wanted), type_name(found))
         }
         figment::error::Kind::MissingField(_) => "is required".to_owned(),
         // The text of a parser, which quotes the value.
         figment::error::Kind::Message(_) => "cannot be read".to_owned(),
         other => other.to_string(),
+    }
+}
+
+/// Name of the wanted type: the deserializer names integers by their Rust types.
+fn wanted_name(wanted: &str) -> &str {
+    match wanted {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "an integer of at least 0",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "an integer",
+        "f32" | "f64" => "a number",
+        other => other,
     }
 }
 

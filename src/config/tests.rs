@@ -146,7 +146,7 @@ secret = "../y"
     let found = errors(text, &[("LEADSD_LOG__FORMAT", "xml")]);
     let wanted = [
         "grpc.lisen: is not a known key; known keys: listen, max_request_size, max_batch_inputs, max_deadline, max_batch_deadline, max_connections, max_streams_per_connection, max_in_flight, max_request_memory, max_header_size, max_connection_age, max_connection_age_grace, keepalive_interval, keepalive_timeout, drain_delay, shutdown_grace, error_docs_url, insecure, memory_limit, max_caller_share, max_connections_per_address, max_connection_idle, max_response_size, tls",
-        "grpc.max_batch_inputs: must be usize, is a string",
+        "grpc.max_batch_inputs: must be an integer of at least 0, is a string",
         "grpc.listen: must be an address such as 127.0.0.1:50051",
         "grpc.max_deadline: must be a whole number with a unit: ms, s, m or h",
         "vault.client_cert_file: and client_key_file must be set together",

@@ -33,7 +33,7 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Time before the caller's deadline at which failing lookups end, so that the caller receives their
 /// result.
-const ANSWER_MARGIN: Duration = Duration::from_millis(100);
+const RESPONSE_MARGIN: Duration = Duration::from_millis(100);
 
 /// `RetryInfo` of a create whose lookup failed, unless the failure states a longer time.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -55,7 +55,7 @@ pub(super) async fn resolve(
     limits: BatchLimits,
 ) -> Vec<Outcome> {
     let now = Instant::now();
-    let before_deadline = ctx.deadline.checked_sub(ANSWER_MARGIN).filter(|until| *until > now);
+    let before_deadline = ctx.deadline.checked_sub(RESPONSE_MARGIN).filter(|until| *until > now);
     let ctx = ctx.extended_to(now + RESOLVE_TIMEOUT);
     let lookups_until = before_deadline.unwrap_or(ctx.deadline);
     let mut outcomes: Vec<Outcome> =
@@ -86,9 +86,9 @@ pub(super) async fn resolve(
         }
         let inputs: Vec<_> = absent.iter().map(|&index| creates[index].input.clone()).collect();
         // A failed batch leaves every outcome unknown: the request may still be in progress.
-        if let Ok(answers) = send(&ctx, inputs, limits).await {
-            for (&index, answer) in absent.iter().zip(answers) {
-                outcomes[index] = answer;
+        if let Ok(results) = send(&ctx, inputs, limits).await {
+            for (&index, result) in absent.iter().zip(results) {
+                outcomes[index] = result;
             }
         }
         let is_open = |outcome: &Outcome| outcome.as_ref().is_err_and(outcome_unknown);

@@ -1,6 +1,6 @@
 //! Scores callers for the HubSpot calls that their rejected requests cost others in shared batches.
 //!
-//! A caller with a high score no longer shares batches: its requests form batches apart, with
+//! A caller with a high score no longer shares batches: its requests form separate batches with
 //! bulk priority, so what they cost is charged to it. A success lowers the score, and so does time.
 
 use std::{

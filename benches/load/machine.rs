@@ -45,6 +45,15 @@ fn cores() -> impl DoubleEndedIterator<Item = usize> {
     (0..CpuSet::MAX_CPU).filter(move |core| set.is_set(*core))
 }
 
+/// Raises the soft limit of open files to the hard limit, also for the processes that are started.
+pub(crate) fn raise_open_files() {
+    let resource = rustix::process::Resource::Nofile;
+    let mut limit = rustix::process::getrlimit(resource);
+    limit.current = limit.maximum;
+    // A failure shows as a skipped scenario.
+    let _ = rustix::process::setrlimit(resource, limit);
+}
+
 /// Number of files that a process may open.
 pub(crate) fn max_open_files() -> u64 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);

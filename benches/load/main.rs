@@ -92,6 +92,7 @@ fn main() -> ExitCode {
         runtime().block_on(run_helper(role, &upstream, &token));
         return ExitCode::SUCCESS;
     }
+    machine::raise_open_files();
     let smoke = smoke || !bench;
     let plan = Plan { seconds, smoke, peers };
     let scenarios = match (scenarios.is_empty(), smoke) {

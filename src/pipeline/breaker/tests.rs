@@ -284,6 +284,32 @@ async fn a_cancelled_call_counts_if_it_was_overdue() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_busy_replica_does_not_open_the_circuit() {
+    let fixture = Fixture::with_history().await;
+    fixture.hang();
+    let mut calls = Box::pin(fixture.load(20, 1, MINUTE));
+    assert!(timeout(SECOND * 99 / 100, calls.as_mut()).await.is_err());
+    // The replica does nothing else for ten seconds: all timers fire late.
+    advance(10 * SECOND).await;
+    assert!(timeout(SECOND / 100, calls.as_mut()).await.is_err());
+    assert_eq!((fixture.circuit.is_open(), fixture.opened()), (false, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn overdue_requests_do_not_count_while_hubspot_responds_to_others() {
+    let fixture = Fixture::with_history().await;
+    fixture.hang();
+    let mut hanging = Box::pin(fixture.load(200, 1, MINUTE));
+    assert!(timeout(SECOND * 96 / 100, hanging.as_mut()).await.is_err());
+    fixture.respond(Scripted::now(found("1")));
+    fixture.call().await.unwrap();
+    assert!(timeout(SECOND / 10, hanging.as_mut()).await.is_err());
+    assert_eq!((fixture.circuit.is_open(), fixture.opened()), (false, 0));
+    let silence = timeout(10 * SECOND, hanging.as_mut()).await;
+    assert!(silence.is_err() && fixture.opened() == 1, "the rest hang in silence");
+}
+
+#[tokio::test(start_paused = true)]
 async fn slow_large_batches_do_not_open_the_circuit() {
     let fixture = Fixture::with_history().await;
     let ctx = CallContext {

@@ -20,37 +20,11 @@
 //! assert_eq!(labels.get(&578), Some("primary contact"));
 //! # });
 //! ```
-//!
-//! A request whose result others wait for is *pinned*: it neither expires nor is evicted until the
-//! result replaces it. [`TtlCache::get_or_pin_with`] looks up and pins in one atomic step:
-//!
-//! ```
-//! use std::time::Duration;
-//! use leadsd_base::cache::{Lookup, TtlCache};
-//! use tokio::sync::watch;
-//!
-//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-//! let results: TtlCache<String, watch::Receiver<Option<u32>>> =
-//!     TtlCache::weighted(50_000, 1_000, Duration::from_secs(900));
-//! let (sender, receiver) = watch::channel(None);
-//! match results.get_or_pin_with("request-1".to_owned(), || receiver) {
-//!     Lookup::Existing(_) => unreachable!("nothing was stored before"),
-//!     Lookup::Inserted(receiver) => {
-//!         sender.send_replace(Some(7));
-//!         // Replaces the pinned entry; from here on it expires and weighs what its result weighs.
-//!         results.insert_weighted("request-1".to_owned(), receiver, 3);
-//!     }
-//! }
-//! # });
-//! ```
 
 use std::{borrow::Borrow, fmt, hash::Hash, time::Duration};
 
 use parking_lot::Mutex;
-use quick_cache::{
-    DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter,
-    sync::{Cache, EntryAction, EntryResult},
-};
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 use tokio::time::Instant;
 
 /// Number of shards of a cache of equal entries: enough that a few worker threads rarely meet. A
@@ -68,35 +42,25 @@ const MIN_SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
 /// Bounded concurrent map whose entries expire.
 pub struct TtlCache<K, V> {
-    cache: Cache<K, CacheEntry<V>, StoredWeight, DefaultHashBuilder, PinUnexpiring>,
+    cache: Cache<K, CacheEntry<V>, StoredWeight, DefaultHashBuilder, DropAfterLock>,
     ttl: Duration,
     next_sweep: Mutex<Instant>,
-}
-
-/// Result of [`TtlCache::get_or_pin_with`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lookup<V> {
-    /// The value that was there.
-    Existing(V),
-    /// The value that was pinned now, because there was none.
-    Inserted(V),
 }
 
 #[derive(Clone)]
 struct CacheEntry<V> {
     value: V,
     weight: u64,
-    /// `None` if the entry is pinned.
-    expires_at: Option<Instant>,
+    expires_at: Instant,
 }
 
 /// Reads the weight that is stored with the entry.
 #[derive(Clone)]
 struct StoredWeight;
 
-/// Pins entries that have no expiry.
+/// Collects evicted entries, so that they are dropped after the lock.
 #[derive(Clone)]
-struct PinUnexpiring;
+struct DropAfterLock;
 
 // === impl TtlCache ===
 
@@ -129,7 +93,7 @@ impl<K: Eq + Hash + Clone, V: Clone> TtlCache<K, V> {
             options,
             StoredWeight,
             DefaultHashBuilder::default(),
-            PinUnexpiring,
+            DropAfterLock,
         );
         Self { cache, ttl, next_sweep: Mutex::new(Instant::now()) }
     }
@@ -174,44 +138,11 @@ impl<K: Eq + Hash + Clone, V: Clone> TtlCache<K, V> {
             self.cache.remove(&key);
             return;
         }
-        let expires_at = Some(now + time.min(self.ttl));
+        let expires_at = now + time.min(self.ttl);
         self.cache.insert(key, CacheEntry { value, weight: weight.max(1), expires_at });
     }
 
-    /// Returns the value of a key if there is one; else stores the value that `make` returns, pinned.
-    /// Of concurrent calls with one key, one inserts.
-    ///
-    /// A pinned entry counts towards the bound, but is neither evicted nor expires. The caller must
-    /// replace it ([`TtlCache::insert_weighted`]) or remove it. The closure runs under a lock: it must
-    /// be short and must not use the cache.
-    pub fn get_or_pin_with(&self, key: K, make: impl FnOnce() -> V) -> Lookup<V> {
-        let now = Instant::now();
-        self.sweep(now);
-        let found = self.cache.entry(&key, None, |_, entry| {
-            if entry.is_live(now) {
-                EntryAction::Retain(entry.value.clone())
-            } else {
-                EntryAction::ReplaceWithGuard
-            }
-        });
-        match found {
-            EntryResult::Retained(value) => Lookup::Existing(value),
-            EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
-                let value = make();
-                let entry = CacheEntry { value: value.clone(), weight: 1, expires_at: None };
-                // Fails if the key was removed since, and then hands the entry back.
-                if let Err(entry) = guard.insert(entry) {
-                    self.cache.insert(key, entry);
-                }
-                Lookup::Inserted(value)
-            }
-            EntryResult::Removed(..) | EntryResult::Timeout => {
-                unreachable!("the callback never removes, and the wait has no timeout")
-            }
-        }
-    }
-
-    /// Removes the entry of a key, pinned or not.
+    /// Removes the entry of a key.
     pub fn remove<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -264,7 +195,7 @@ impl<K, V> fmt::Debug for TtlCache<K, V> {
 
 impl<V> CacheEntry<V> {
     fn is_live(&self, now: Instant) -> bool {
-        self.expires_at.is_none_or(|expires_at| now < expires_at)
+        now < self.expires_at
     }
 }
 
@@ -276,16 +207,11 @@ impl<K, V> Weighter<K, CacheEntry<V>> for StoredWeight {
     }
 }
 
-// === impl PinUnexpiring ===
+// === impl DropAfterLock ===
 
-impl<K, V> Lifecycle<K, CacheEntry<V>> for PinUnexpiring {
+impl<K, V> Lifecycle<K, CacheEntry<V>> for DropAfterLock {
     type RequestState = Vec<(K, CacheEntry<V>)>;
 
-    fn is_pinned(&self, _: &K, entry: &CacheEntry<V>) -> bool {
-        entry.expires_at.is_none()
-    }
-
-    /// Collects evicted entries, so that they are dropped after the lock.
     fn on_evict(&self, evicted: &mut Self::RequestState, key: K, entry: CacheEntry<V>) {
         evicted.push((key, entry));
     }

@@ -1,9 +1,4 @@
-//! Bounds, expiry and pinning of the cache, in paused time.
-
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+//! Bounds and expiry of the cache, in paused time.
 
 use tokio::time::advance;
 
@@ -75,46 +70,6 @@ async fn expired_entries_are_swept_by_inserts() {
     advance(TTL * 2).await;
     cache.insert(1_000, 0);
     assert_eq!(cache.len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pinned_entry_neither_expires_nor_is_evicted_until_it_is_replaced() {
-    let cache = TtlCache::new(200, TTL);
-    let pinned = cache.get_or_pin_with(0_u32, || 7_u32);
-    assert_eq!(pinned, Lookup::Inserted(7));
-    (1..5_000).for_each(|key| cache.insert(key, key));
-    advance(TTL * 3).await;
-    (1..5_000).for_each(|key| cache.insert(key, key));
-    assert_eq!(cache.get_or_pin_with(0, || 8), Lookup::Existing(7));
-    cache.insert(0, 9);
-    assert_eq!(cache.get(&0), Some(9));
-    advance(TTL).await;
-    assert_eq!(cache.get_or_pin_with(0, || 10), Lookup::Inserted(10));
-    cache.remove(&0);
-    assert_eq!(cache.get(&0), None);
-}
-
-#[test]
-fn one_of_concurrent_lookups_of_a_key_inserts() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
-    runtime.block_on(async {
-        let cache = Arc::new(TtlCache::new(1_000, TTL));
-        let inserted = Arc::new(AtomicUsize::new(0));
-        let lookups = (0..64).map(|_| {
-            let (cache, inserted) = (Arc::clone(&cache), Arc::clone(&inserted));
-            tokio::task::spawn_blocking(move || {
-                for key in 0..100_u32 {
-                    if let Lookup::Inserted(_) = cache.get_or_pin_with(key, || key) {
-                        inserted.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-            })
-        });
-        for lookup in lookups.collect::<Vec<_>>() {
-            lookup.await.unwrap();
-        }
-        assert_eq!(inserted.load(Ordering::Relaxed), 100);
-    });
 }
 
 #[tokio::test(start_paused = true)]

@@ -43,7 +43,7 @@ const IN_FLIGHT: Metric = gauge(
 const ADMISSION_LIMIT: Metric = gauge(
     "leadsd_admission_limit",
     &["limit"],
-    "Limit of this replica: connections (of identified callers), unidentified (other connections), in_flight (calls), waiting (calls whose request message has not arrived), identifying (calls whose caller is not identified), memory (bytes) or probes (health probes beyond the first of each connection)",
+    "Limit of this replica: connections (of identified callers), unidentified (other connections), in_flight (calls), waiting (calls whose request has not ended), identifying (calls whose caller is not identified), memory (bytes) or probes (health probes beyond the first of each connection)",
 );
 const ADMISSION_USED: Metric = gauge(
     "leadsd_admission_used",

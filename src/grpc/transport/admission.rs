@@ -7,7 +7,7 @@
 //! 1. The headers have arrived: the metadata is small enough.
 //! 2. The caller is authorized: the connection is within the limits, and the call is attached to the
 //!    account of the caller.
-//! 3. The request message has arrived: the call takes a slot of the calls in flight.
+//! 3. The request has ended: the call takes a slot of the calls in flight.
 
 use std::{
     net::IpAddr,

@@ -16,7 +16,7 @@ use super::{
 use crate::leads::{Error, MemoryAccount};
 use leadsd_quota::Caller;
 
-/// Bytes of a call without a complete request message, besides its metadata: its streams and its task.
+/// Bytes of a call without the end of its request, besides its metadata: its streams and its task.
 const WAITING_CALL: usize = 4 * 1024;
 
 /// Size in bytes of metadata that is not charged while a call is in flight. Slots bound the number of
@@ -43,7 +43,7 @@ pub(crate) struct CallGuard {
     response_bytes: AtomicUsize,
 }
 
-/// Slot and bytes of a call whose request message has not arrived, released on drop.
+/// Slot and bytes of a call whose request has not ended, released on drop.
 #[derive(Debug)]
 pub(crate) struct WaitingSlot<'a> {
     call: &'a CallGuard,
@@ -60,7 +60,7 @@ pub(crate) struct IdentifyingSlot<'a> {
 /// Permits of a call, released on drop.
 #[derive(Debug)]
 pub(super) enum SlotKind {
-    /// Slot of the calls in flight, once the request message has arrived.
+    /// Slot of the calls in flight, once the request has ended.
     Call,
     /// Probe slot of the connection, and a shared probe slot unless the probe is the only one there.
     Probe { _connection: OwnedSemaphorePermit, _shared: Option<OwnedSemaphorePermit> },
@@ -125,11 +125,11 @@ impl CallGuard {
         connection.stage.identify(account)
     }
 
-    /// Acquires a slot for the time until the request message has arrived.
+    /// Acquires a slot for the time until the request has ended.
     pub(crate) fn wait(&self) -> Result<WaitingSlot<'_>, Error> {
         let CallLimits { waiting, memory, .. } = &*self.limits;
         waiting.try_acquire(&self.charged_to().waiting, 1).map_err(|exceeded| {
-            waiting.overloaded(exceeded, "calls without a complete request message")
+            waiting.overloaded(exceeded, "calls without the end of their requests")
         })?;
         // From here on, the slot is released on drop.
         let mut slot = WaitingSlot { call: self, bytes: 0 };

@@ -43,7 +43,7 @@ pub(crate) struct CallerAccount {
     pub(crate) receive_windows: CallerUse,
     /// Calls from an address whose caller is not identified.
     pub(crate) identifying: CallerUse,
-    /// Calls whose request message has not arrived.
+    /// Calls whose request has not ended.
     pub(crate) waiting: CallerUse,
     /// Calls in flight.
     pub(crate) in_flight: CallerUse,

@@ -218,8 +218,12 @@ vault.hashicorp.com/role: {{ .role | quote }}
 vault.hashicorp.com/auth-path: auth/{{ .mount | default "kubernetes" }}
 vault.hashicorp.com/agent-service-account-token-volume-name: vault
 # The same user, or leadsd could not read what the agent writes.
+{{- if $.Values.podSecurityContext.runAsUser }}
 vault.hashicorp.com/agent-run-as-user: {{ $.Values.podSecurityContext.runAsUser | int64 | quote }}
-vault.hashicorp.com/agent-run-as-group: {{ $.Values.podSecurityContext.runAsGroup | int64 | quote }}
+vault.hashicorp.com/agent-run-as-group: {{ $.Values.podSecurityContext.runAsGroup | default $.Values.podSecurityContext.runAsUser | int64 | quote }}
+{{- else }}
+vault.hashicorp.com/agent-set-security-context: "false"
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}

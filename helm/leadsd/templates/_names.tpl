@@ -27,11 +27,17 @@ app.kubernetes.io/name: {{ include "leadsd.name" . }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{- /* The labels of an object. */ -}}
 {{- define "leadsd.labels" -}}
+{{ include "leadsd.podLabels" . }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- /* The labels of a pod: not the chart's version, or a new chart alone would replace every pod. */ -}}
+{{- define "leadsd.podLabels" -}}
 {{ include "leadsd.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
@@ -55,11 +61,23 @@ annotations:
 {{- end }}
 {{- end -}}
 
+{{- /* A table as YAML, without the keys whose value is null. */ -}}
+{{- define "leadsd.withoutNulls" -}}
+{{- $set := dict -}}
+{{- range $key, $value := . }}
+{{- if not (kindIs "invalid" $value) }}{{ $_ := set $set $key $value }}{{ end }}
+{{- end }}
+{{- toYaml $set -}}
+{{- end -}}
+
 {{- define "leadsd.image" -}}
-{{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
+{{- $name := .Values.image.repository -}}
+{{- with .Values.image.registry -}}
+{{- $name = printf "%s/%s" . $name -}}
+{{- end -}}
 {{- with .Values.image.digest -}}
-{{- printf "%s@%s" $.Values.image.repository . -}}
+{{- printf "%s@%s" $name . -}}
 {{- else -}}
-{{- printf "%s:%s" .Values.image.repository $tag -}}
+{{- printf "%s:%s" $name (.Values.image.tag | default .Chart.AppVersion) -}}
 {{- end -}}
 {{- end -}}

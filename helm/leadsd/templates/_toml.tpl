@@ -55,12 +55,22 @@ Takes a dict: path (empty for the whole file) and table.
 {{- end -}}
 {{- end -}}
 
-{{- /* Mebibytes of a quantity such as 256Mi or 1Gi; 0 for any other way to write it. */ -}}
+{{- /*
+Mebibytes, rounded down, of a Kubernetes quantity such as 768Mi, 1G, 1e9 or 805306368, or of a size of
+leadsd such as 256MiB. Empty: 0. The values' schema rejects other text.
+*/ -}}
 {{- define "leadsd.mebibytes" -}}
 {{- $text := . | toString -}}
-{{- $number := regexFind "^[0-9]+" $text | int64 -}}
-{{- if regexMatch "^[0-9]+Mi(B)?$" $text -}}{{ $number }}
-{{- else if regexMatch "^[0-9]+Gi(B)?$" $text -}}{{ mul $number 1024 }}
-{{- else -}}0
+{{- $number := regexFind "^[0-9.]+([eE][+-]?[0-9]+)?" $text -}}
+{{- $unit := $text | trimPrefix $number | trimSuffix "B" -}}
+{{- $bytes := dict
+  "m" 0.001 "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18
+  "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976
+-}}
+{{- if not $number -}}0
+{{- else if not (hasKey $bytes $unit) -}}
+{{- fail (printf "'%s' is not a quantity of memory." $text) -}}
+{{- else -}}
+{{- divf (mulf (float64 $number) (get $bytes $unit)) 1048576 | floor | int64 -}}
 {{- end -}}
 {{- end -}}

@@ -247,6 +247,52 @@ async fn pods_restart_for_a_new_configuration_and_for_nothing_else() {
     assert_ne!(before, louder);
 }
 
+#[tokio::test]
+#[ignore = "needs helm, promtool and Python with PyYAML"]
+async fn alerts_of_two_releases_in_one_namespace_keep_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    for release in ["eu", "us"] {
+        let name = format!("fullnameOverride=leadsd-{release}");
+        let values = [&LEAST[..], &["prometheusRule.enabled=true", &name]].concat();
+        let objects = rendered(&[], &values).await;
+        let rules = object(&objects, "PrometheusRule")["spec"].to_string();
+        std::fs::write(folder.path().join(format!("{release}.json")), rules).unwrap();
+    }
+    let series = |name: &str, values: &str| {
+        let labels = r#"namespace="crm",job="leadsd-eu-metrics",instance="a",portal="default""#;
+        serde_json::json!({"series": format!("{name}{{{labels}}}"), "values": values})
+    };
+    let fires = |alert: &str, job: &str| {
+        let labels = format!(r#"{{job="{job}"}}"#);
+        serde_json::json!({
+            "expr": format!(r#"count by (job) (ALERTS{{alertname="{alert}",alertstate="firing"}})"#),
+            "eval_time": "20m",
+            "exp_samples": [{"labels": labels, "value": 1}],
+        })
+    };
+    // The second release was never scraped; what the first one reports is no answer for it.
+    let test = serde_json::json!({
+        "rule_files": ["eu.json", "us.json"],
+        "evaluation_interval": "1m",
+        "tests": [{
+            "interval": "1m",
+            "input_series": [
+                series("leadsd_build_info", "1x30"),
+                series("leadsd_credential_usable", "0x30"),
+            ],
+            "promql_expr_test": [
+                fires("LeadsdDown", "leadsd-us-metrics"),
+                fires("LeadsdCredentialUnusable", "leadsd-eu-metrics"),
+            ],
+        }],
+    });
+    let file = folder.path().join("test.json");
+    std::fs::write(&file, test.to_string()).unwrap();
+    let mut promtool = Command::new(tool("LEADSD_TEST_PROMTOOL", "promtool"));
+    let output = run(promtool.args(["test", "rules"]).arg(&file)).await;
+    assert!(output.status.success(), "{}", text(&output));
+}
+
 /// Every key in a JSON schema with its description; `*` for names that the operator chooses.
 fn keys_of(schema: &Value, whole: &Value, path: &str, keys: &mut BTreeMap<String, Value>) {
     let schema = match schema["$ref"].as_str() {

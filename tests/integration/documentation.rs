@@ -120,7 +120,7 @@ fn documentation_has_a_runbook_for_every_alert_and_for_no_other() {
     for alert in &alerts {
         let rule = rules.split(&format!("- alert: {alert}\n")).nth(1).unwrap();
         let rule = rule.split("- alert: ").next().unwrap();
-        let link = format!("runbook: docs/OPERATIONS.md#{}\n", alert.to_lowercase());
+        let link = format!("runbook_url: docs/OPERATIONS.md#{}\n", alert.to_lowercase());
         assert!(rule.contains(&link), "{alert}");
         for part in ["severity: ", "summary: ", "description: ", "expr: "] {
             assert!(rule.contains(part), "{alert}: {part}");
@@ -142,6 +142,27 @@ async fn documentation_alert_rules_pass_prometheus_own_checks_and_fire_when_they
         let output = run(command.args([what, "rules"]).arg(Path::new(root).join(file))).await;
         assert!(output.status.success(), "{}", text(&output));
     }
+}
+
+#[tokio::test]
+#[ignore = "needs promtool"]
+async fn documentation_dashboard_queries_are_valid_and_select_a_release() {
+    let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
+    let mut rules = Vec::new();
+    for query in expressions(&dashboard["panels"]) {
+        let selected = query.matches(r#"{namespace=~"$namespace",job=~"$job""#).count();
+        assert_eq!(selected, query.matches('{').count(), "{query}");
+        assert!(selected > 0, "{query}");
+        let query = query.replace("$__rate_interval", "5m").replace("$__range", "1h");
+        let record = format!("dashboard:{}", rules.len());
+        rules.push(serde_json::json!({"record": record, "expr": query}));
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let groups = serde_json::json!({"groups": [{"name": "dashboard", "rules": rules}]});
+    std::fs::write(file.path(), groups.to_string()).unwrap();
+    let mut promtool = Command::new(tool("LEADSD_TEST_PROMTOOL", "promtool"));
+    let output = run(promtool.args(["check", "rules"]).arg(file.path())).await;
+    assert!(output.status.success(), "{}", text(&output));
 }
 
 /// All Rust code below these folders.

@@ -20,6 +20,7 @@ VERSIONS = ["1.30", kubernetes_validate.latest_version()]
 # The npm package with the types of each API of custom resources.
 CUSTOM = {
     "cert-manager.io/v1": "@kubernetes-models/cert-manager",
+    "gateway.networking.k8s.io/v1": "@kubernetes-models/gateway-api",
     "monitoring.coreos.com/v1": "@kubernetes-models/prometheus-operator",
 }
 

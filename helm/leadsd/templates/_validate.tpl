@@ -127,6 +127,12 @@
 {{- if and .Values.service.nodePort (eq .Values.service.type "ClusterIP") }}
 - "service.nodePort is not allowed with service.type ClusterIP."
 {{- end }}
+{{- if and .Values.grpcRoute.enabled (not .Values.grpcRoute.parentRefs) }}
+- "grpcRoute is enabled without a gateway: name one in grpcRoute.parentRefs."
+{{- end }}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
+- "ingress is enabled without a host: set ingress.hosts."
+{{- end }}
 {{- if and .Values.serviceMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.adminFrom) }}
 - "serviceMonitor is enabled, but the NetworkPolicy blocks the metrics: set networkPolicy.adminFrom to the peers of Prometheus."
 {{- end }}

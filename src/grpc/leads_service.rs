@@ -71,9 +71,9 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::ListLeadsRequest>,
     ) -> Result<Response<pb::ListLeadsResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
-            let (list, fingerprint) = convert::list(message, &call.portal.name)?;
+            let (list, position) = convert::list(message, &call.portal.name)?;
             let page = self.service.list(&call, list).await?;
-            fit.list(page, fingerprint)
+            fit.list(page, &position)
         })
         .await
     }
@@ -133,9 +133,9 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::SearchLeadsRequest>,
     ) -> Result<Response<pb::SearchLeadsResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
-            let (search, fingerprint) = convert::search(message, &call.portal.name)?;
+            let (search, position) = convert::search(message, &call.portal.name)?;
             let page = self.service.search(&call, search).await?;
-            fit.search(page, fingerprint)
+            fit.search(page, &position)
         })
         .await
     }

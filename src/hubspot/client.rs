@@ -183,7 +183,7 @@ impl ResponseHead {
             return match body::read_metered(response, max_response_bytes, reserve).await {
                 Ok(body) => {
                     let correlation_id = error_body::correlation_id(response.headers());
-                    decode::decode(operation, correlation_id, &body)
+                    decode::decode(operation, status, correlation_id, &body)
                 }
                 Err(MeteredError::Rejected(error)) => Err(error),
                 Err(MeteredError::Body(BodyError::TooLarge { .. })) => {

@@ -1,5 +1,6 @@
 //! Decodes successful responses of HubSpot.
 
+use http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -10,42 +11,49 @@ use super::{
 };
 use crate::leads::{BatchResponse, Error, Lead, Reason, Response};
 
-/// Decodes the body of a successful response. An empty body is an empty response.
+/// Decodes the body of a successful response. A body without the results of its operation is an error:
+/// the one that it carries, or an invalid response. Only an archive needs no body.
 pub(super) fn decode(
     operation: Operation,
+    status: StatusCode,
     correlation_id: Option<&str>,
     body: &[u8],
 ) -> Result<Response, Error> {
     if !body.is_empty() && !is_object(body) {
         return Err(invalid_response(operation, "HubSpot's response is not a JSON object"));
     }
+    let incomplete = || incomplete(operation, status, correlation_id, body);
     match operation {
         Operation::Get | Operation::Create | Operation::Update => {
-            Ok(Response::Lead(named_lead(operation, parse(operation, body)?)?.into()))
+            let lead = parse::<WireLead>(operation, body)?.into_lead();
+            if lead.id.is_empty() { Err(incomplete()) } else { Ok(Response::Lead(lead.into())) }
         }
         Operation::List => {
-            Ok(Response::Page(parse::<WirePage>(operation, body)?.into_page().into()))
+            let page = parse::<WirePage>(operation, body)?.into_page();
+            let page = page.filter(|page| have_ids(&page.leads));
+            page.map(|page| Response::Page(page.into())).ok_or_else(incomplete)
         }
         Operation::Search => {
-            Ok(Response::SearchPage(parse::<WirePage>(operation, body)?.into_search_page().into()))
+            let page = parse::<WirePage>(operation, body)?.into_search_page();
+            let page = page.filter(|page| have_ids(&page.leads));
+            page.map(|page| Response::SearchPage(page.into())).ok_or_else(incomplete)
         }
-        Operation::Archive => Ok(Response::Archived),
-        Operation::BatchRead => {
+        Operation::Archive => archived(operation, status, correlation_id, body),
+        Operation::BatchRead
+        | Operation::BatchCreate
+        | Operation::BatchUpdate
+        | Operation::BatchUpsert => {
             let batch: WireBatch = parse(operation, body)?;
             if batch.results.is_none() && batch.errors.is_none() {
-                return Err(invalid_response(
-                    operation,
-                    "HubSpot's response to a batch read is empty",
-                ));
+                return Err(incomplete());
             }
             Ok(Response::Batch(batch_response(operation, correlation_id, batch)))
         }
-        Operation::BatchCreate | Operation::BatchUpdate | Operation::BatchUpsert => {
-            let batch = parse(operation, body)?;
-            Ok(Response::Batch(batch_response(operation, correlation_id, batch)))
-        }
         Operation::BatchArchive => {
-            let batch = parse(operation, body)?;
+            let batch: WireBatch = parse(operation, body)?;
+            if batch.results.is_none() && batch.errors.is_none() {
+                archived(operation, status, correlation_id, body)?;
+            }
             let mut response = batch_response(operation, correlation_id, batch);
             // An unknown id counts as archived, as in the individual operation.
             response.errors.retain(|error| error.reason() != Reason::LeadNotFound);
@@ -53,9 +61,55 @@ pub(super) fn decode(
         }
         Operation::ReadAssociations => {
             // Unknown leads are listed as errors, which are dropped.
-            Ok(Response::Associations(parse::<WireAssociationBatch>(operation, body)?.into_links()))
+            let links = parse::<WireAssociationBatch>(operation, body)?.into_links();
+            links.map(Response::Associations).ok_or_else(incomplete)
         }
     }
+}
+
+/// Error of a success without the results of its operation.
+fn incomplete(
+    operation: Operation,
+    status: StatusCode,
+    correlation_id: Option<&str>,
+    body: &[u8],
+) -> Error {
+    let carried = error_mapping::carried_error(operation, status, correlation_id, body);
+    carried.unwrap_or_else(|| {
+        let text = match operation {
+            Operation::Get | Operation::Create | Operation::Update => {
+                "HubSpot's response has no lead id"
+            }
+            Operation::List | Operation::Search => {
+                "HubSpot's response has no list of leads with ids"
+            }
+            Operation::Archive
+            | Operation::BatchRead
+            | Operation::BatchCreate
+            | Operation::BatchUpdate
+            | Operation::BatchUpsert
+            | Operation::BatchArchive
+            | Operation::ReadAssociations => "HubSpot's response has no results",
+        };
+        invalid_response(operation, text)
+    })
+}
+
+/// Success of an archive, whose response needs no body, but may carry an error.
+fn archived(
+    operation: Operation,
+    status: StatusCode,
+    correlation_id: Option<&str>,
+    body: &[u8],
+) -> Result<Response, Error> {
+    match error_mapping::carried_error(operation, status, correlation_id, body) {
+        Some(error) if error.reason() != Reason::LeadNotFound => Err(error),
+        Some(_) | None => Ok(Response::Archived),
+    }
+}
+
+fn have_ids(leads: &[Lead]) -> bool {
+    leads.iter().all(|lead| !lead.id.is_empty())
 }
 
 /// Response for status 404 of an operation on unknown leads. `None` if 404 is an error.
@@ -64,7 +118,10 @@ pub(super) fn not_found(operation: Operation) -> Option<Response> {
         // HubSpot returns 204 for unknown ids; some API versions return 404.
         Operation::Archive => Some(Response::Archived),
         // Some API versions return 404 if every id is unknown.
-        Operation::BatchRead => Some(Response::Batch(BatchResponse::default())),
+        Operation::BatchRead => Some(Response::Batch(BatchResponse {
+            results: Vec::new(),
+            errors: vec![Error::lead_not_found()],
+        })),
         Operation::Get
         | Operation::List
         | Operation::Create
@@ -101,14 +158,6 @@ fn is_object(body: &[u8]) -> bool {
     matches!(body.trim_ascii(), [b'{', .., b'}'])
 }
 
-fn named_lead(operation: Operation, object: WireLead) -> Result<Lead, Error> {
-    let lead = object.into_lead();
-    if lead.id.is_empty() {
-        return Err(invalid_response(operation, "HubSpot's response has no lead id"));
-    }
-    Ok(lead)
-}
-
 fn batch_response(
     operation: Operation,
     correlation_id: Option<&str>,
@@ -123,3 +172,6 @@ fn batch_response(
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

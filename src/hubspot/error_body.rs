@@ -4,7 +4,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use super::wire::{as_text, as_texts};
-use crate::leads::{AffectedInputs, FieldFault, UpstreamFacts};
+use crate::leads::{AffectedInputs, FieldFault, Reason, UpstreamFacts};
 use leadsd_base::secret::Secret;
 
 /// Maximum length in characters of a HubSpot message that is passed on.
@@ -14,9 +14,17 @@ pub(super) const MAX_MESSAGE: usize = 500;
 /// UUIDs.
 const MAX_CORRELATION_ID: usize = 128;
 
+/// Category of the error for an expired token.
+const EXPIRED: &str = "EXPIRED_AUTHENTICATION";
+
+/// Parts of the names of categories for failures of HubSpot.
+const INTERNAL_ERRORS: [&str; 3] = ["INTERNAL", "UNAVAILABLE", "TIMEOUT"];
+
 /// Error object of HubSpot, parsed leniently.
 #[derive(Debug, Default)]
 pub(super) struct ErrorBody {
+    /// Field `status`: `error` in the error objects of HubSpot's CRM.
+    status: Option<String>,
     pub(super) category: Option<String>,
     sub_category: Option<String>,
     message: Option<String>,
@@ -60,6 +68,7 @@ impl ErrorBody {
         };
         let mut text = |key: &str| object.remove(key).and_then(as_text);
         let mut body = Self {
+            status: text("status"),
             category: text("category"),
             message: text("message"),
             correlation_id: text("correlationId"),
@@ -76,9 +85,37 @@ impl ErrorBody {
         body
     }
 
+    /// Reports whether the body has the form of an error object, whatever its HTTP status.
+    pub(super) fn is_error_object(&self) -> bool {
+        let is_error = self.status.as_deref().is_some_and(|it| it.eq_ignore_ascii_case("error"));
+        is_error || self.category.is_some()
+    }
+
+    /// HTTP status and reason of the category; `None` if it is absent or unknown.
+    pub(super) fn classify(&self) -> Option<(u16, Reason)> {
+        let category = self.category.as_deref().unwrap_or_default();
+        let known = match category {
+            "OBJECT_NOT_FOUND" => (404, Reason::LeadNotFound),
+            "MISSING_SCOPES" => (403, Reason::MissingScopes),
+            "FORBIDDEN" => (403, Reason::UpstreamForbidden),
+            "INVALID_AUTHENTICATION" | EXPIRED => (401, Reason::CredentialRejected),
+            "RATE_LIMITS" => (429, Reason::RateLimited),
+            "CONFLICT" if self.is_duplicate() => (409, Reason::AlreadyExists),
+            "OBJECT_ALREADY_EXISTS" => (409, Reason::AlreadyExists),
+            _ if self.is_duplicate() => (400, Reason::AlreadyExists),
+            "CONFLICT" => (409, Reason::Conflict),
+            "VALIDATION_ERROR" => (400, Reason::ValidationFailed),
+            _ if INTERNAL_ERRORS.iter().any(|part| category.contains(part)) => {
+                (500, Reason::UpstreamUnavailable)
+            }
+            _ => return None,
+        };
+        Some(known)
+    }
+
     pub(super) fn unauthorized(&self) -> Unauthorized {
         match self.category.as_deref() {
-            Some("EXPIRED_AUTHENTICATION") => Unauthorized::Expired,
+            Some(EXPIRED) => Unauthorized::Expired,
             _ => Unauthorized::Rejected,
         }
     }

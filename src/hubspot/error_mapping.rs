@@ -172,23 +172,52 @@ pub(super) fn item_error(
     value: Value,
 ) -> Error {
     let body = ErrorBody::from_value(value);
-    let (status, reason) = match body.category.as_deref() {
-        Some("OBJECT_NOT_FOUND") => (404, Reason::LeadNotFound),
-        Some("MISSING_SCOPES") => (403, Reason::MissingScopes),
-        Some("RATE_LIMITS") => (429, Reason::RateLimited),
-        Some("CONFLICT") if body.is_duplicate() => (409, Reason::AlreadyExists),
-        _ if body.is_duplicate() => (400, Reason::AlreadyExists),
-        Some("CONFLICT") => (409, Reason::Conflict),
-        _ => (400, Reason::ValidationFailed),
-    };
+    let (status, reason) = body.classify().unwrap_or((400, Reason::ValidationFailed));
     let mut facts = body.facts(StatusCode::from_u16(status).ok(), &HeaderMap::new());
     facts.correlation_id = facts.correlation_id.or_else(|| correlation_id.map(str::to_owned));
-    let error =
-        Error::new(reason_for(operation, reason), body.message("HubSpot rejected this input"))
+    let text = body.message("HubSpot rejected this input");
+    let error = if reason == Reason::UpstreamUnavailable {
+        outcome_unknown(operation, &text)
+    } else {
+        Error::new(reason_for(operation, reason), text)
+    };
+    normalize_not_found(
+        error
             .with_fields(body.fields())
             .with_affected_inputs(body.affected_inputs())
-            .with_upstream(facts);
-    normalize_not_found(error)
+            .with_upstream(facts),
+    )
+}
+
+/// Maps the error object in the body of a success; `None` if there is none. An error whose category does
+/// not tell that HubSpot rejected the request leaves the outcome of a write unknown.
+pub(super) fn carried_error(
+    operation: Operation,
+    status: StatusCode,
+    correlation_id: Option<&str>,
+    bytes: &[u8],
+) -> Option<Error> {
+    let body = ErrorBody::parse(bytes);
+    if !body.is_error_object() {
+        return None;
+    }
+    let mut facts = body.facts(Some(status), &HeaderMap::new());
+    facts.correlation_id = facts.correlation_id.or_else(|| correlation_id.map(str::to_owned));
+    let text = body.message("HubSpot reported a success with an error");
+    let error = match body.classify() {
+        Some((_, Reason::UpstreamUnavailable)) => outcome_unknown(operation, &text),
+        Some((_, Reason::RateLimited)) => {
+            Error::new(Reason::RateLimited, text).with_retry_after(WINDOW_WAIT)
+        }
+        Some((_, reason)) => Error::new(reason_for(operation, reason), text),
+        None => invalid_response(operation, &text),
+    };
+    Some(normalize_not_found(
+        error
+            .with_fields(body.fields())
+            .with_affected_inputs(body.affected_inputs())
+            .with_upstream(facts),
+    ))
 }
 
 /// Normalizes the error of a missing lead: HubSpot's message differs between individual and batch
@@ -197,9 +226,10 @@ fn normalize_not_found(error: Error) -> Error {
     if error.reason() != Reason::LeadNotFound {
         return error;
     }
-    let UpstreamFacts { correlation_id, attempts, .. } = error.upstream().clone();
+    let UpstreamFacts { http_status, correlation_id, attempts, .. } = error.upstream().clone();
     Error::lead_not_found()
         .with_upstream(UpstreamFacts {
+            http_status,
             correlation_id,
             attempts,
             ..Error::lead_not_found().upstream().clone()

@@ -200,7 +200,7 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
         access: AccessKind::Read,
         batch: Some(BatchForm {
             max_inputs: MAX_CHUNK,
-            missing: MissingItemPolicy::NotFound,
+            missing: MissingItemPolicy::Unanswered,
             unresolved: UnresolvedPolicy::RetryAlone,
         }),
     },

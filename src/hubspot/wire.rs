@@ -8,7 +8,7 @@ mod value;
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use self::value::{PropertyValues, as_time, text};
@@ -109,6 +109,7 @@ pub(super) struct WireBatch {
 #[serde(default)]
 pub(super) struct WireAssociationBatch {
     results: Option<Vec<WireAssociationResult>>,
+    errors: Option<Vec<IgnoredAny>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -230,12 +231,14 @@ impl WireAssociations {
 // === impl WireAssociationBatch ===
 
 impl WireAssociationBatch {
-    pub(super) fn into_links(self) -> Vec<Links> {
-        self.results
-            .unwrap_or_default()
-            .into_iter()
-            .map(WireAssociationResult::into_domain)
-            .collect()
+    /// Converts to the domain type; `None` if there are neither results nor errors.
+    pub(super) fn into_links(self) -> Option<Vec<Links>> {
+        let Self { results, errors } = self;
+        if results.is_none() && errors.is_none() {
+            return None;
+        }
+        let results = results.unwrap_or_default().into_iter();
+        Some(results.map(WireAssociationResult::into_domain).collect())
     }
 }
 
@@ -288,18 +291,17 @@ impl WireWarning {
 // === impl WirePage ===
 
 impl WirePage {
-    pub(super) fn into_page(self) -> Page {
-        let leads = self.results.unwrap_or_default();
-        Page {
-            leads: leads.into_iter().map(WireLead::into_lead).collect(),
-            after: next(self.paging),
-        }
+    /// Converts to the domain type; `None` without results. An empty list has empty results.
+    pub(super) fn into_page(self) -> Option<Page> {
+        let leads = self.results?.into_iter().map(WireLead::into_lead).collect();
+        Some(Page { leads, after: next(self.paging) })
     }
 
-    pub(super) fn into_search_page(self) -> SearchPage {
+    /// Converts to the domain type; `None` without results.
+    pub(super) fn into_search_page(self) -> Option<SearchPage> {
         let total = self.total.unwrap_or(0);
-        let Page { leads, after } = self.into_page();
-        SearchPage { leads, after, total }
+        let Page { leads, after } = self.into_page()?;
+        Some(SearchPage { leads, after, total })
     }
 }
 

@@ -17,8 +17,8 @@ use futures_util::{StreamExt as _, stream};
 pub use self::{
     input::{BatchInput, LeadReference, ReadInput},
     isolate::{rejects_content, send_isolated},
-    matching::{MissingItemPolicy, match_all},
-    merge::{ItemOutcome, UnresolvedPolicy, send_merged},
+    matching::{MissingItemPolicy, UnresolvedPolicy, match_all},
+    merge::{ItemOutcome, send_merged},
 };
 use super::{
     charge::MemoryCharge,

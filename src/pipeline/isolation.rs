@@ -39,7 +39,7 @@ impl<L: Layer> Isolation<L> {
             let request = Arc::new(request(inputs));
             async move { self.inner.call(ctx, request, Dispatch::new(ctx)).await?.into_batch() }
         };
-        send_isolated(inputs, form.missing, send).await
+        send_isolated(inputs, form.missing, form.unresolved, send).await
     }
 
     async fn isolate_batch(

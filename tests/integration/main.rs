@@ -35,6 +35,7 @@ mod greedy_clients;
 mod harness;
 mod hostile_clients;
 mod hostile_peers;
+mod hubspot_answers;
 mod hubspot_errors;
 mod hubspot_variants;
 mod incomplete_error_bodies;

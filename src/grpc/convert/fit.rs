@@ -13,7 +13,11 @@ use super::{
     size::{field, lead_memory, lead_size, text},
 };
 use crate::{
-    grpc::{page_token::Fingerprint, pb, status, transport::call_state::CallState},
+    grpc::{
+        page_token::{Cursor, PagePosition},
+        pb, status,
+        transport::call_state::CallState,
+    },
     leads::{Error, FieldFault, Lead, LeadId, Page, Reason, ResponseLimit, SearchPage, Upserted},
 };
 
@@ -91,9 +95,10 @@ impl ResponseFit {
     pub(crate) fn list(
         &mut self,
         page: Arc<Page>,
-        fingerprint: Fingerprint,
+        position: &PagePosition,
     ) -> Result<pb::ListLeadsResponse, Error> {
-        let token = page.after.as_deref().map(|after| fingerprint.token(after));
+        let (next, leads) = (page.after.as_deref(), page.leads.len());
+        let token = position.next_token(next, leads, Cursor::Opaque)?;
         self.admit_page(&page.leads, token.as_deref())?;
         Ok(response::list_response(Arc::unwrap_or_clone(page).leads, token))
     }
@@ -102,9 +107,10 @@ impl ResponseFit {
     pub(crate) fn search(
         &mut self,
         page: Arc<SearchPage>,
-        fingerprint: Fingerprint,
+        position: &PagePosition,
     ) -> Result<pb::SearchLeadsResponse, Error> {
-        let token = page.after.as_deref().map(|after| fingerprint.token(after));
+        let (next, leads) = (page.after.as_deref(), page.leads.len());
+        let token = position.next_token(next, leads, Cursor::Offset)?;
         self.admit_page(&page.leads, token.as_deref())?;
         let total = page.total;
         Ok(response::search_response(Arc::unwrap_or_clone(page).leads, token, total))

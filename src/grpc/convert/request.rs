@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use crate::{
     grpc::{
-        page_token::Fingerprint,
+        page_token::{Fingerprint, PagePosition},
         pb,
         validate::{FieldFaults, MAX_PAGE_SIZE_WITH_HISTORY},
     },
@@ -43,7 +43,7 @@ pub(crate) fn get(request: pb::GetLeadRequest) -> Result<GetLead, Error> {
 pub(crate) fn list(
     request: pb::ListLeadsRequest,
     portal: &PortalName,
-) -> Result<(ListLeads, Fingerprint), Error> {
+) -> Result<(ListLeads, PagePosition), Error> {
     let pb::ListLeadsRequest {
         page_size,
         page_token,
@@ -62,14 +62,15 @@ pub(crate) fn list(
     let limit = faults.page_size(page_size, max);
     let mut list = faults.finish(Some(ListLeads { limit, after: None, selection, archived }))?;
     let fingerprint = fingerprint("list", portal, &ListLeads { limit: 0, ..list.clone() });
-    list.after = fingerprint.after(&page_token)?;
-    Ok((list, fingerprint))
+    let position = fingerprint.position(&page_token)?;
+    list.after = position.after().map(str::to_owned);
+    Ok((list, position))
 }
 
 pub(crate) fn search(
     request: pb::SearchLeadsRequest,
     portal: &PortalName,
-) -> Result<(SearchLeads, Fingerprint), Error> {
+) -> Result<(SearchLeads, PagePosition), Error> {
     let pb::SearchLeadsRequest { query, filter_groups, sorts, properties, page_size, page_token } =
         request;
     let mut faults = FieldFaults::default();
@@ -84,7 +85,8 @@ pub(crate) fn search(
     };
     let mut search = faults.finish(Some(search))?;
     let fingerprint = fingerprint("search", portal, &SearchLeads { limit: 0, ..search.clone() });
-    search.after = fingerprint.after(&page_token)?;
+    let position = fingerprint.position(&page_token)?;
+    search.after = position.after().map(str::to_owned);
     let offset = search.after.as_deref().and_then(|after| after.parse::<u64>().ok()).unwrap_or(0);
     if offset >= SEARCH_WINDOW {
         let description = "a search returns at most its first 10,000 results; narrow the filters, \
@@ -95,7 +97,7 @@ pub(crate) fn search(
     // The window may shorten the last page.
     let left = u32::try_from(SEARCH_WINDOW - offset).unwrap_or(u32::MAX);
     search.limit = search.limit.min(left);
-    Ok((search, fingerprint))
+    Ok((search, position))
 }
 
 pub(crate) fn create(

@@ -3,7 +3,7 @@
 
 use super::{
     input::BatchInput,
-    matching::{MissingItemPolicy, is_affected, match_all},
+    matching::{MissingItemPolicy, Unmatched, UnresolvedPolicy, is_affected, match_response},
 };
 use crate::leads::{
     error::{Error, Reason, SideEffect},
@@ -14,11 +14,26 @@ use crate::leads::{
 /// Three invalid inputs of one hundred take at most 3 x 2 x log2(100) = 40 requests.
 const MAX_REQUESTS: u32 = 40;
 
+/// Maximum number of inputs that are sent individually because HubSpot does not say which of several
+/// errors is theirs.
+const MAX_INDIVIDUAL: usize = 8;
+
+/// Inputs of one request, by index.
+struct Part {
+    inputs: Vec<usize>,
+    /// True if the response to an earlier request left them open. They are sent again once.
+    is_repeat: bool,
+}
+
 /// Sends a batch of at most 100 inputs. While HubSpot rejects it as a whole, removes the affected
 /// inputs or halves it.
+///
+/// Inputs that the response leaves open are sent again once where that is safe: those that it does not
+/// mention in one batch, and those that share several errors individually.
 pub async fn send_isolated<I, S, F>(
     inputs: &[I],
     missing: MissingItemPolicy,
+    unresolved: UnresolvedPolicy,
     send: S,
 ) -> ChunkOutcomes
 where
@@ -29,17 +44,33 @@ where
     let mut outcomes: Vec<Option<Outcome>> = vec![None; inputs.len()];
     let mut evaluated = false;
     let mut requests = 0;
-    let mut pending: Vec<Vec<usize>> = vec![(0..inputs.len()).collect()];
+    let all = Part { inputs: (0..inputs.len()).collect(), is_repeat: false };
+    let mut pending: Vec<Part> = vec![all];
     let mut last_rejection = None;
     while requests < MAX_REQUESTS {
-        let Some(part) = pending.pop() else { break };
+        let Some(Part { inputs: part, is_repeat }) = pending.pop() else { break };
         let sent: Vec<I> = part.iter().map(|&index| inputs[index].clone()).collect();
         requests += 1;
         let rejection = match send(sent.clone()).await {
             Ok(response) => {
                 evaluated = true;
-                for (&index, outcome) in part.iter().zip(match_all(&sent, response, missing)) {
-                    outcomes[index] = Some(outcome);
+                let (found, unmatched) = match_response(&sent, response, is_affected);
+                let mut open = Vec::new();
+                for (&index, outcome) in part.iter().zip(found) {
+                    // HubSpot may return to a repeat what was not asked for.
+                    let outcome =
+                        outcome.filter(|it| !is_repeat || !is_foreign(&inputs[index], it));
+                    match outcome {
+                        Some(outcome) => outcomes[index] = Some(outcome),
+                        None => open.push(index),
+                    }
+                }
+                // Reported unless a repeat says more.
+                for &index in &open {
+                    outcomes[index] = Some(unmatched.outcome(open.len(), missing));
+                }
+                if !is_repeat {
+                    pending.extend(repeats(open, &unmatched, missing, unresolved));
                 }
                 continue;
             }
@@ -56,11 +87,13 @@ where
         for index in affected {
             outcomes[index] = Some(Err(rejection.clone()));
         }
-        pending.extend(rest);
+        let part = |inputs| Part { inputs, is_repeat };
+        pending.extend(rest.into_iter().map(part));
         last_rejection = Some(rejection);
     }
     if let Some(rejection) = last_rejection {
-        for index in pending.into_iter().flatten() {
+        let left = pending.into_iter().filter(|part| !part.is_repeat);
+        for index in left.flat_map(|part| part.inputs) {
             outcomes[index] = Some(Err(not_sent_individually(&rejection)));
         }
     }
@@ -106,6 +139,36 @@ pub fn rejects_content(error: &Error) -> bool {
         | Reason::Unimplemented => false,
     };
     about_content && error.side_effect() == SideEffect::None
+}
+
+/// True if a result shows another unique value than that of its input.
+fn is_foreign<I: BatchInput>(input: &I, outcome: &Outcome) -> bool {
+    let reference = input.reference().filter(|reference| reference.id_property.is_some());
+    match (reference, outcome) {
+        (Some(reference), Ok(Some(item))) => !reference.identifies(&item.lead),
+        (Some(_) | None, _) => false,
+    }
+}
+
+/// Parts to send again because the response leaves them open.
+fn repeats(
+    open: Vec<usize>,
+    unmatched: &Unmatched,
+    missing: MissingItemPolicy,
+    unresolved: UnresolvedPolicy,
+) -> Vec<Part> {
+    let repeat = |inputs| Part { inputs, is_repeat: true };
+    if open.is_empty() || unresolved == UnresolvedPolicy::Fail || unmatched.results > 0 {
+        return Vec::new();
+    }
+    if unmatched.is_empty() {
+        let is_open = missing == MissingItemPolicy::Unanswered;
+        return if is_open { vec![repeat(open)] } else { Vec::new() };
+    }
+    if unmatched.only_error().is_some() || open.len() > MAX_INDIVIDUAL {
+        return Vec::new();
+    }
+    open.into_iter().map(|index| repeat(vec![index])).collect()
 }
 
 /// Splits a rejected part into the affected inputs and the parts to send again.

@@ -6,19 +6,31 @@
 
 use super::input::BatchInput;
 use crate::leads::{
-    error::{AffectedInputs, Error, Reason, SideEffect},
+    error::{AffectedInputs, Error, Reason, SideEffect, UpstreamFacts},
     request::{BatchItem, BatchResponse, Outcome},
 };
+
+/// Maximum number of unattributed errors in the message of an input.
+const MAX_NAMED_ERRORS: usize = 4;
 
 /// Outcome of an input that is missing in the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissingItemPolicy {
-    /// A read: the lead does not exist.
-    NotFound,
+    /// A read: HubSpot did not answer for the lead. Only HubSpot can say that a lead does not exist.
+    Unanswered,
     /// A write: the outcome is unknown.
     OutcomeUnknown,
     /// An archive: it succeeded, because HubSpot responds without results.
     Succeeded,
+}
+
+/// Policy for inputs that are missing in the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnresolvedPolicy {
+    /// Requests the input individually: the operation is idempotent.
+    RetryAlone,
+    /// Returns the error to the caller.
+    Fail,
 }
 
 /// Results and errors that match no input.
@@ -70,12 +82,14 @@ impl<'a, I: BatchInput> Matching<'a, I> {
         self.match_where(|input, item| input.has_identity(item) == Some(true));
     }
 
-    /// Assigns an error to every input that it is about and that has no result.
+    /// Assigns an error to every input that it is about and that has no result. An only input is the one
+    /// that every error is about.
     fn by_errors(&mut self, is_about: impl Fn(&I, &Error) -> bool) {
+        let is_only = self.inputs.len() == 1;
         for error in std::mem::take(&mut self.errors) {
             let mut is_matched = false;
             for (index, input) in self.inputs.iter().enumerate() {
-                if is_about(input, &error) {
+                if is_only || is_about(input, &error) {
                     is_matched = true;
                     self.outcomes[index].get_or_insert_with(|| Err(error.clone()));
                 }
@@ -135,11 +149,24 @@ impl<'a, I: BatchInput> Matching<'a, I> {
 // === impl Unmatched ===
 
 impl Unmatched {
-    /// The outcome of an input that neither a result nor an error could be matched with.
-    pub(super) fn outcome(&self, policy: MissingItemPolicy) -> Outcome {
+    /// True if the response says nothing about the open inputs.
+    pub(super) fn is_empty(&self) -> bool {
+        self.results == 0 && self.errors.is_empty()
+    }
+
+    /// The only error of the open inputs, if there is one; it may occur repeatedly.
+    pub(super) fn only_error(&self) -> Option<&Error> {
+        let (first, others) = self.errors.split_first()?;
+        let is_same =
+            |other: &Error| (other.reason(), other.message()) == (first.reason(), first.message());
+        others.iter().all(is_same).then_some(first)
+    }
+
+    /// The outcome of one of `open` inputs that neither a result nor an error could be matched with.
+    pub(super) fn outcome(&self, open: usize, policy: MissingItemPolicy) -> Outcome {
         if self.results > 0 {
             return match policy {
-                MissingItemPolicy::NotFound => Err(Error::new(
+                MissingItemPolicy::Unanswered => Err(Error::new(
                     Reason::UpstreamInvalidResponse,
                     "HubSpot's response cannot be matched with the inputs",
                 )),
@@ -149,16 +176,56 @@ impl Unmatched {
                 )),
             };
         }
-        if let Some(error) = self.errors.first() {
+        if let Some(error) = self.only_error() {
             return Err(error.clone());
         }
+        if !self.errors.is_empty() {
+            return Err(self.one_of_several(open, policy));
+        }
         match policy {
-            MissingItemPolicy::NotFound => Err(Error::lead_not_found()),
+            MissingItemPolicy::Unanswered => Err(Error::new(
+                Reason::UpstreamInvalidResponse,
+                "HubSpot's response to a batch does not mention this lead; it may or may not exist",
+            )),
             MissingItemPolicy::OutcomeUnknown => {
                 Err(unknown("HubSpot's response has no result for this input"))
             }
             MissingItemPolicy::Succeeded => Ok(None),
         }
+    }
+
+    /// Error of an input that has one of several errors, or none if there are fewer errors than inputs.
+    fn one_of_several(&self, open: usize, policy: MissingItemPolicy) -> Error {
+        let mut texts: Vec<&str> = Vec::new();
+        for error in &self.errors {
+            if !texts.contains(&error.message()) && texts.len() < MAX_NAMED_ERRORS {
+                texts.push(error.message());
+            }
+        }
+        let texts = texts.join("; ");
+        let is_certain = self.errors.len() >= open;
+        if !is_certain && policy != MissingItemPolicy::Unanswered {
+            return unknown(&format!(
+                "HubSpot rejected some inputs of this batch without telling which; this input may be \
+                 one of them. HubSpot's errors: {texts}"
+            ));
+        }
+        let mut reasons = self.errors.iter().map(Error::reason);
+        let first = reasons.next().unwrap_or(Reason::BatchRejected);
+        let reason = if !is_certain {
+            Reason::UpstreamInvalidResponse
+        } else if reasons.all(|reason| reason == first) {
+            first
+        } else {
+            Reason::BatchRejected
+        };
+        let upstream = UpstreamFacts {
+            correlation_id: self.errors.iter().find_map(|it| it.upstream().correlation_id.clone()),
+            ..UpstreamFacts::default()
+        };
+        let text = "HubSpot rejected several inputs of this batch without telling which; the error of \
+                    this input is one of these";
+        Error::new(reason, format!("{text}: {texts}")).with_upstream(upstream)
     }
 }
 
@@ -187,7 +254,9 @@ pub fn match_all<I: BatchInput>(
     missing: MissingItemPolicy,
 ) -> Vec<Outcome> {
     let (outcomes, unmatched) = match_response(inputs, response, is_affected);
-    let outcome = |outcome: Option<Outcome>| outcome.unwrap_or_else(|| unmatched.outcome(missing));
+    let open = outcomes.iter().filter(|outcome| outcome.is_none()).count();
+    let outcome =
+        |outcome: Option<Outcome>| outcome.unwrap_or_else(|| unmatched.outcome(open, missing));
     outcomes.into_iter().map(outcome).collect()
 }
 

@@ -4,7 +4,7 @@
 use super::{
     input::BatchInput,
     isolate::{isolate, rejects_content},
-    matching::{MissingItemPolicy, Unmatched, is_named, match_response},
+    matching::{MissingItemPolicy, Unmatched, UnresolvedPolicy, is_named, match_response},
 };
 use crate::leads::{
     error::{Error, Reason, SideEffect},
@@ -20,6 +20,10 @@ const MAX_REQUESTS: u32 = 24;
 /// takes no more requests.
 const MIN_PART: usize = 4;
 
+/// Maximum number of leads that a response does not mention and that are requested individually. More
+/// are sent again as one batch.
+const MAX_UNANSWERED: usize = 4;
+
 /// Outcome of one input of a merged batch.
 #[derive(Debug, Clone)]
 pub enum ItemOutcome<T> {
@@ -27,15 +31,6 @@ pub enum ItemOutcome<T> {
     Resolved(Result<T, Error>),
     /// Ambiguous; the input may be requested individually.
     RetryAlone,
-}
-
-/// Policy for inputs that are missing in the response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnresolvedPolicy {
-    /// Requests the input individually: the operation is idempotent.
-    RetryAlone,
-    /// Returns the error to the caller.
-    Fail,
 }
 
 /// Sends at most 100 inputs as one batch and returns one outcome per input, in input order.
@@ -56,6 +51,7 @@ where
     let mut outcomes: Vec<ItemOutcome<Option<BatchItem>>> =
         inputs.iter().map(|_| ItemOutcome::RetryAlone).collect();
     let mut pending: Vec<Vec<usize>> = vec![(0..inputs.len()).collect()];
+    let mut was_repeated = false;
     for requests in 0..MAX_REQUESTS {
         let Some(part) = pending.pop() else { break };
         // After a rejection an individual request returns a more specific error.
@@ -68,11 +64,22 @@ where
             Ok(response) => {
                 let (found, unmatched) = match_response(&sent, response, is_named);
                 let open = found.iter().filter(|outcome| outcome.is_none()).count();
+                let mut again = Vec::new();
                 for (&index, outcome) in part.iter().zip(found) {
                     outcomes[index] = match outcome {
                         Some(outcome) => resolved(outcome),
-                        None => settle(&unmatched, open, missing, unresolved),
+                        None => {
+                            again.push(index);
+                            settle(&unmatched, open, missing, unresolved)
+                        }
                     };
+                }
+                // Too many for individual requests; one more batch may mention them.
+                let is_unanswered =
+                    unmatched.is_empty() && missing == MissingItemPolicy::Unanswered;
+                if is_unanswered && open > MAX_UNANSWERED && !was_repeated {
+                    was_repeated = true;
+                    pending.push(again);
                 }
             }
             Err(error) if may_pass_in_parts(&error) => {
@@ -108,16 +115,25 @@ fn settle(
     missing: MissingItemPolicy,
     unresolved: UnresolvedPolicy,
 ) -> ItemOutcome<Option<BatchItem>> {
-    let is_empty = unmatched.results == 0 && unmatched.errors.is_empty();
-    if is_empty && missing != MissingItemPolicy::OutcomeUnknown {
-        return ItemOutcome::Resolved(unmatched.outcome(missing));
+    let is_not_found =
+        unmatched.only_error().is_some_and(|error| error.reason() == Reason::LeadNotFound);
+    let is_resolved = match missing {
+        MissingItemPolicy::Succeeded => unmatched.is_empty(),
+        MissingItemPolicy::Unanswered if unmatched.results > 0 => false,
+        // An individual read shows whether a lead that HubSpot does not mention exists.
+        MissingItemPolicy::Unanswered if unmatched.is_empty() => open > MAX_UNANSWERED,
+        MissingItemPolicy::Unanswered => is_not_found,
+        MissingItemPolicy::OutcomeUnknown => false,
+    };
+    if is_resolved {
+        return ItemOutcome::Resolved(unmatched.outcome(open, missing));
     }
     // With an error for each of them, none of them succeeded.
     let none_succeeded = unmatched.results == 0 && open > 0 && unmatched.errors.len() >= open;
     if none_succeeded || unresolved == UnresolvedPolicy::RetryAlone {
         return ItemOutcome::RetryAlone;
     }
-    ItemOutcome::Resolved(unmatched.outcome(missing))
+    ItemOutcome::Resolved(unmatched.outcome(open, missing))
 }
 
 /// True if HubSpot rejected the batch because of its content, or its response exceeds the bound:

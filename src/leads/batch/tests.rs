@@ -38,6 +38,7 @@ const MAX_REQUESTS: u32 = 40;
 /// An upstream that isolates batches over a function.
 struct FnUpstream {
     missing: MissingItemPolicy,
+    unresolved: UnresolvedPolicy,
     respond: Box<dyn Fn(Request) -> Result<BatchResponse, Error> + Send + Sync>,
 }
 
@@ -56,11 +57,11 @@ impl Upstream for FnUpstream {
             Request::BatchCreate(inputs) => {
                 let send =
                     |inputs| std::future::ready((self.respond)(Request::BatchCreate(inputs)));
-                send_isolated(&inputs, self.missing, send).await
+                send_isolated(&inputs, self.missing, self.unresolved, send).await
             }
             Request::BatchArchive(ids) => {
                 let send = |ids| std::future::ready((self.respond)(Request::BatchArchive(ids)));
-                send_isolated(&ids, self.missing, send).await
+                send_isolated(&ids, self.missing, self.unresolved, send).await
             }
             other => panic!("no test sends {other:?}"),
         };
@@ -74,7 +75,14 @@ fn context(
     respond: impl Fn(Request) -> Result<BatchResponse, Error> + Send + Sync + 'static,
 ) -> CallContext {
     let name = PortalName::parse("default").unwrap();
-    let upstream = Arc::new(FnUpstream { missing, respond: Box::new(respond) });
+    // As in the operations table: only creates must not be repeated.
+    let unresolved = match missing {
+        MissingItemPolicy::OutcomeUnknown => UnresolvedPolicy::Fail,
+        MissingItemPolicy::Unanswered | MissingItemPolicy::Succeeded => {
+            UnresolvedPolicy::RetryAlone
+        }
+    };
+    let upstream = Arc::new(FnUpstream { missing, unresolved, respond: Box::new(respond) });
     CallContext {
         portal: Arc::new(Portal { name, upstream, request_id_property: None }),
         deadline: tokio::time::Instant::now() + std::time::Duration::from_secs(60),
@@ -263,7 +271,7 @@ fn equal_inputs_without_trace_ids_have_an_unknown_outcome() {
 /// Runs one chunk of reads with this response.
 fn read(ids: &[&str], answer: BatchResponse) -> Vec<Outcome> {
     let ids: Vec<LeadId> = ids.iter().map(|id| LeadId::parse(id).unwrap()).collect();
-    let ctx = context(MissingItemPolicy::NotFound, move |_| Ok(answer.clone()));
+    let ctx = context(MissingItemPolicy::Unanswered, move |_| Ok(answer.clone()));
     block_on(run(&ctx, &ids, limits(1).write_plan(), Request::BatchArchive)).unwrap()
 }
 
@@ -289,11 +297,49 @@ fn one_error_applies_to_every_id_it_names() {
 }
 
 #[test]
-fn an_id_that_is_not_mentioned_is_not_found() {
-    let outcomes =
-        read(&["1", "2"], BatchResponse { results: vec![found("1")], errors: Vec::new() });
-    assert!(outcomes[0].is_ok());
-    assert_eq!(outcomes[1].as_ref().unwrap_err().reason(), Reason::LeadNotFound);
+fn an_id_that_is_not_mentioned_is_asked_for_once_more_and_never_not_found() {
+    for count in [2, 100] {
+        let requests = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&requests);
+        let ctx = context(MissingItemPolicy::Unanswered, move |request| {
+            let is_first = counted.fetch_add(1, Ordering::SeqCst) == 0;
+            let Request::BatchArchive(_) = request else { panic!("no read: {request:?}") };
+            let results = if is_first { vec![found("0")] } else { Vec::new() };
+            Ok(BatchResponse { results, errors: Vec::new() })
+        });
+        let ids: Vec<LeadId> =
+            (0..count).map(|id| LeadId::parse(&id.to_string()).unwrap()).collect();
+        let run = run(&ctx, &ids, limits(1).write_plan(), Request::BatchArchive);
+        let outcomes = block_on(run).unwrap();
+        assert!(outcomes[0].is_ok());
+        for outcome in &outcomes[1..] {
+            let error = outcome.as_ref().unwrap_err();
+            assert_eq!(error.reason(), Reason::UpstreamInvalidResponse);
+            assert_eq!(error.upstream().http_status, None, "no status is invented");
+        }
+        assert_eq!(requests.load(Ordering::SeqCst), 2, "one more request, whatever the number");
+    }
+}
+
+#[test]
+fn an_id_that_a_repeat_mentions_gets_that_outcome() {
+    let ctx = context(MissingItemPolicy::Unanswered, |request| match request {
+        Request::BatchArchive(ids) if ids.len() == 3 => {
+            Ok(BatchResponse { results: vec![found("1")], errors: Vec::new() })
+        }
+        Request::BatchArchive(ids) => {
+            assert_eq!(ids.len(), 2);
+            let ids = AffectedInputs { ids: vec!["3".to_owned()], ..AffectedInputs::default() };
+            let missing = Error::lead_not_found().with_affected_inputs(ids);
+            Ok(BatchResponse { results: vec![found("2")], errors: vec![missing] })
+        }
+        other => panic!("no read: {other:?}"),
+    });
+    let ids = ["1", "2", "3"].map(|id| LeadId::parse(id).unwrap());
+    let run = run(&ctx, &ids, limits(1).write_plan(), Request::BatchArchive);
+    let outcomes = block_on(run).unwrap();
+    assert!(outcomes[0].is_ok() && outcomes[1].is_ok());
+    assert_eq!(outcomes[2].as_ref().unwrap_err().reason(), Reason::LeadNotFound);
 }
 
 #[test]
@@ -316,7 +362,7 @@ fn an_outage_without_side_effects_fails_the_call_as_a_whole() {
     let ids: Vec<LeadId> = (0..250).map(|i| LeadId::parse(&i.to_string()).unwrap()).collect();
     let down = Error::new(Reason::UpstreamUnavailable, "down");
     let failure = down.clone();
-    let ctx = context(MissingItemPolicy::NotFound, move |_| Err(failure.clone()));
+    let ctx = context(MissingItemPolicy::Unanswered, move |_| Err(failure.clone()));
     let failed = block_on(run(&ctx, &ids, limits(2).write_plan(), Request::BatchArchive));
     assert_eq!(failed.unwrap_err(), down);
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::{
     leads::{
-        AffectedInputs, BatchItem, LocalLimit, Reason, Selection, SideEffect, UpdateLead,
+        AffectedInputs, BatchItem, LeadId, LocalLimit, Reason, Selection, SideEffect, UpdateLead,
         UpsertLead,
     },
     pipeline::{
@@ -294,6 +294,7 @@ async fn an_id_that_a_batch_does_not_find_is_read_individually_and_then_cached()
             let mut response = ordinary(request);
             if let Ok(Response::Batch(batch)) = &mut response {
                 batch.results.retain(|item| item.lead.id != "404");
+                batch.errors.push(about_id(Reason::LeadNotFound, "404"));
             }
             Scripted::now(response)
         }
@@ -301,22 +302,44 @@ async fn an_id_that_a_batch_does_not_find_is_read_individually_and_then_cached()
     for _ in 0..2 {
         let results = fixture.queued(["1", "404", "2"].map(get)).await;
         let results: Vec<_> = results.into_iter().map(lead_in).collect();
-        assert_eq!(results, [Ok(lead("1")), Err(Error::lead_not_found()), Ok(lead("2"))]);
+        let reasons = results.iter().map(|result| result.as_ref().err().map(Error::reason));
+        assert_eq!(reasons.collect::<Vec<_>>(), [None, Some(Reason::LeadNotFound), None]);
         sleep(2 * SECOND).await;
     }
     assert_eq!(fixture.sent(), ["read 3", "get 404", "read 3"]);
 }
 
 #[tokio::test(start_paused = true)]
+async fn reads_that_a_batch_does_not_mention_are_made_individually_only_if_they_are_few() {
+    let fixture = Fixture::new(|sent| match &*sent.request {
+        Request::BatchRead(_) => Scripted::now(Ok(Response::Batch(BatchResponse::default()))),
+        request => Scripted::now(ordinary(request)),
+    });
+    let results = fixture.queued(["1", "2"].map(get)).await;
+    assert_leads(results, ["1", "2"]);
+    assert_eq!(fixture.sent(), ["read 2", "get 1", "get 2"]);
+    sleep(2 * SECOND).await;
+    for result in fixture.queued(gets(1..=20)).await {
+        assert_eq!(result.unwrap_err().reason(), Reason::UpstreamInvalidResponse);
+    }
+    assert_eq!(fixture.sent()[3..], ["read 20", "read 20"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_read_that_finds_no_lead_on_its_own_is_cached_as_well() {
     let fixture = Fixture::new(|sent| match &*sent.request {
         Request::Get(_) => Scripted::now(Err(Error::lead_not_found())),
-        _ => Scripted::now(Ok(Response::Batch(BatchResponse::default()))),
+        _ => {
+            let errors = ["404", "405"].map(|id| about_id(Reason::LeadNotFound, id)).to_vec();
+            Scripted::now(Ok(Response::Batch(BatchResponse { results: Vec::new(), errors })))
+        }
     });
     assert_eq!(lead_in(fixture.call(get("404")).await), Err(Error::lead_not_found()));
     sleep(2 * SECOND).await;
     let results = fixture.queued(["404", "405"].map(get)).await;
-    assert!(results.into_iter().map(lead_in).all(|result| result == Err(Error::lead_not_found())));
+    for result in results {
+        assert_eq!(result.unwrap_err().reason(), Reason::LeadNotFound);
+    }
     assert_eq!(fixture.sent(), ["get 404", "read 2", "get 405"]);
 }
 
@@ -419,7 +442,11 @@ async fn a_disabled_layer_passes_every_request_on() {
 #[tokio::test(start_paused = true)]
 async fn at_most_eight_requests_follow_a_batch_at_a_time() {
     let fixture = Fixture::new(|sent| match &*sent.request {
-        Request::BatchRead(_) => Scripted::now(Ok(Response::Batch(BatchResponse::default()))),
+        Request::BatchRead(read) => {
+            let limited = |id: &LeadId| about_id(Reason::RateLimited, id.as_str());
+            let errors = read.ids.iter().map(limited).collect();
+            Scripted::now(Ok(Response::Batch(BatchResponse { results: Vec::new(), errors })))
+        }
         request => Scripted::after(SECOND, ordinary(request)),
     });
     let results = fixture.queued(gets(1..=20)).await;

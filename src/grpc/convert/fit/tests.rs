@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::{
+    grpc::page_token::Fingerprint,
     grpc::transport::call_state::testing::{admission, call},
     leads::{Associated, AssociatedObject, PropertyVersion, UpstreamFacts, Warning},
 };
@@ -252,11 +253,11 @@ async fn a_single_response_that_does_not_fit_is_an_error_for_a_read_and_an_id_fo
     assert_eq!(written, pb::Lead { id: "101".to_owned(), id_only: true, ..pb::Lead::default() });
     assert!(!fit(128 << 10, 1 << 30).written_lead(lead_with(64 << 10)).id_only);
     let page = || Page { leads: vec![Lead::clone(&lead_with(40 << 10)); 2], after: None };
-    let token = Fingerprint::new(&"list");
-    let error = fit(64 << 10, 1 << 30).list(Arc::new(page()), token).unwrap_err();
+    let first = PagePosition::first(Fingerprint::new(&"list"));
+    let error = fit(64 << 10, 1 << 30).list(Arc::new(page()), &first).unwrap_err();
     assert_eq!(error.reason(), Reason::ResponseTooLarge);
     assert!(error.message().contains("request a smaller page or fewer properties"), "{error}");
-    assert_eq!(fit(96 << 10, 1 << 30).list(Arc::new(page()), token).unwrap().leads.len(), 2);
+    assert_eq!(fit(96 << 10, 1 << 30).list(Arc::new(page()), &first).unwrap().leads.len(), 2);
 }
 
 #[tokio::test]
@@ -266,6 +267,7 @@ async fn without_memory_a_read_is_rejected_and_a_write_keeps_its_id() {
     assert!(error.retry_after().is_some());
     assert!(fit(1 << 20, 1_000).written_lead(lead_with(64 << 10)).id_only);
     let page = Page { leads: vec![Lead::clone(&lead_with(64 << 10))], after: None };
-    let error = fit(1 << 20, 1_000).list(Arc::new(page), Fingerprint::new(&"list")).unwrap_err();
+    let first = PagePosition::first(Fingerprint::new(&"list"));
+    let error = fit(1 << 20, 1_000).list(Arc::new(page), &first).unwrap_err();
     assert_eq!(error.reason(), Reason::Overloaded);
 }

@@ -74,7 +74,7 @@ fn read(
         sizes.borrow_mut().push(ids.len());
         ready(respond(&ids))
     };
-    let (inputs, missing) = (ids(count), MissingItemPolicy::NotFound);
+    let (inputs, missing) = (ids(count), MissingItemPolicy::Unanswered);
     let outcomes = send_merged(&inputs, missing, UnresolvedPolicy::RetryAlone, send);
     let outcomes = outcomes.now_or_never().expect("it never waits");
     (got(outcomes), sizes.into_inner())
@@ -89,12 +89,47 @@ fn create(count: usize, unresolved: UnresolvedPolicy, response: BatchResponse) -
 }
 
 #[test]
-fn each_input_gets_its_result_and_a_lead_that_is_not_mentioned_does_not_exist() {
+fn each_input_gets_its_result_and_a_lead_that_is_not_mentioned_is_read_individually() {
     let (outcomes, sizes) = read(3, |_| {
         Ok(BatchResponse { results: vec![found("2"), found("0")], errors: Vec::new() })
     });
-    assert_eq!(outcomes, [lead("0"), Got::Error(Reason::LeadNotFound), lead("2")]);
+    assert_eq!(outcomes, [lead("0"), Got::RetryAlone, lead("2")]);
     assert_eq!(sizes, [3]);
+}
+
+#[test]
+fn a_response_that_mentions_no_lead_costs_one_more_request() {
+    let (outcomes, sizes) = read(100, |_| Ok(BatchResponse::default()));
+    let unanswered = || Got::Error(Reason::UpstreamInvalidResponse);
+    assert!(outcomes.iter().all(|outcome| *outcome == unanswered()), "{outcomes:?}");
+    assert_eq!(sizes, [100, 100]);
+}
+
+#[test]
+fn leads_that_only_a_second_batch_mentions_are_found() {
+    let calls = std::cell::Cell::new(0);
+    let (outcomes, sizes) = read(10, |ids| {
+        calls.set(calls.get() + 1);
+        let results = match calls.get() {
+            1 => vec![found("0")],
+            _ => ids.iter().skip(1).map(|id| found(id.as_str())).collect(),
+        };
+        Ok(BatchResponse { results, errors: Vec::new() })
+    });
+    let mut expected: Vec<_> = (0..10).map(|id| lead(&id.to_string())).collect();
+    expected[1] = Got::RetryAlone;
+    assert_eq!(outcomes, expected);
+    assert_eq!(sizes, [10, 9]);
+}
+
+#[test]
+fn leads_of_which_hubspot_has_none_do_not_exist() {
+    let (outcomes, sizes) = read(10, |_| {
+        Ok(BatchResponse { results: Vec::new(), errors: vec![Error::lead_not_found()] })
+    });
+    let missing = || Got::Error(Reason::LeadNotFound);
+    assert!(outcomes.iter().all(|outcome| *outcome == missing()), "{outcomes:?}");
+    assert_eq!(sizes, [10]);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use tokio::time::sleep;
 use super::*;
 use crate::{
     leads::{
-        Associated, AssociatedObject, AssociationCategory, AssociationType, BatchItem,
-        BatchResponse, Link, Links, Response,
+        AffectedInputs, Associated, AssociatedObject, AssociationCategory, AssociationType,
+        BatchItem, BatchResponse, Link, Links, Response,
     },
     pipeline::{
         batching::tests::{Fixture, SECOND},
@@ -132,7 +132,9 @@ async fn leads_are_matched_by_a_unique_value_that_only_its_selector_gets() {
             };
             let found = read.ids.iter().filter(|id| id.as_str() != "gone@x");
             let results = found.map(item).collect();
-            Scripted::now(Ok(Response::Batch(BatchResponse { results, errors: Vec::new() })))
+            let ids = AffectedInputs { ids: vec!["gone@x".into()], ..AffectedInputs::default() };
+            let errors = vec![Error::lead_not_found().with_affected_inputs(ids)];
+            Scripted::now(Ok(Response::Batch(BatchResponse { results, errors })))
         }
         request => panic!("{request:?} is not expected"),
     });
@@ -141,9 +143,10 @@ async fn leads_are_matched_by_a_unique_value_that_only_its_selector_gets() {
         let results = fixture.queued(requests(gets)).await.into_iter();
         results.map(|result| lead_in(result).map(|lead| lead.properties)).collect::<Vec<_>>()
     };
-    let hidden = emails(&["hs_lead_name"], ["A@x", "b@x", "gone@x"]).await;
-    let empty = || Ok(BTreeMap::new());
-    assert_eq!(hidden, [empty(), empty(), Err(Error::lead_not_found())]);
+    let mut hidden = emails(&["hs_lead_name"], ["A@x", "b@x", "gone@x"]).await;
+    let gone = hidden.pop().unwrap().unwrap_err();
+    assert_eq!(gone.reason(), Reason::LeadNotFound);
+    assert_eq!(hidden, [Ok(BTreeMap::new()), Ok(BTreeMap::new())]);
     sleep(2 * SECOND).await;
     let email = |value: &str| Ok(BTreeMap::from([("email".to_owned(), value.to_owned())]));
     let selected = emails(&["email"], ["A@x", "a@x", "b@x"]).await;

@@ -7,8 +7,9 @@ mod types;
 use std::{fmt, time::Duration};
 
 use reqwest::Method;
+use rustify::endpoint::Endpoint;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use vaultrs::api::token::requests::LookupTokenSelfRequest;
 
 pub use self::types::{MountInfo, TokenLookup, VaultHealth};
@@ -17,8 +18,11 @@ use super::{
     client::VaultClient,
     error::Error,
     kv2::{self, CasOutcome, Mount, SecretData, SecretVersion},
+    response::VaultResponse,
+    session::{Denial, UNKNOWN_TOKEN_PAUSE},
 };
 use crate::config;
+use leadsd_base::secret::Secret;
 use leadsd_credentials::SecretPath;
 
 /// Timeout for the final revocation. A token that is not revoked expires.
@@ -62,18 +66,54 @@ impl AdminClient {
         VaultHealth::from_response(client.send(None, Method::GET, "sys/health", None).await?)
     }
 
+    /// Sends a request with the token of this login. Right after the login a node may not know the token
+    /// yet: then it is sent again, as the service does.
+    async fn request(
+        &self,
+        send: impl AsyncFn(&Secret) -> Result<VaultResponse, Error>,
+    ) -> Result<VaultResponse, Error> {
+        let token = &self.token.token;
+        loop {
+            let response = send(token).await?;
+            if response.status() != 403 {
+                return Ok(response);
+            }
+            let lookup = self.client.call(Some(token), &LookupTokenSelfRequest {}).await?;
+            match Denial::classify(lookup.success().map(drop), self.issued_at)? {
+                Denial::ByPolicy | Denial::UnknownToken => return Ok(response),
+                Denial::NotKnownYet => sleep(UNKNOWN_TOKEN_PAUSE).await,
+            }
+        }
+    }
+
+    /// Calls an endpoint that `vaultrs` defines.
+    async fn call(&self, endpoint: &impl Endpoint) -> Result<VaultResponse, Error> {
+        self.request(async |token| self.client.call(Some(token), endpoint).await).await
+    }
+
+    /// Sends a request to a path below `/v1/`. A body is JSON.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<VaultResponse, Error> {
+        let send = async |token: &Secret| {
+            self.client.send(Some(token), method.clone(), path, body.clone()).await
+        };
+        self.request(send).await
+    }
+
     /// Looks up the token of this login.
     pub async fn look_up_token(&self) -> Result<TokenLookup, Error> {
-        let lookup = LookupTokenSelfRequest {};
-        let response = self.client.call(Some(&self.token.token), &lookup).await?;
+        let response = self.call(&LookupTokenSelfRequest {}).await?;
         Ok(TokenLookup::from_data(&response.data()?))
     }
 
     /// Requests the capabilities of the token on each path, in the order of the paths.
     pub async fn capabilities(&self, paths: &[String]) -> Result<Vec<Vec<String>>, Error> {
         let body = json!({ "paths": paths }).to_string().into_bytes();
-        let (token, path) = (Some(&self.token.token), "sys/capabilities-self");
-        let response = self.client.send(token, Method::POST, path, Some(body)).await?;
+        let response = self.send(Method::POST, "sys/capabilities-self", Some(body)).await?;
         let body = response.success()?.json();
         let at = |path: &String| {
             let list = body["data"][path].as_array().or_else(|| body[path].as_array());
@@ -85,8 +125,7 @@ impl AdminClient {
     /// Requests the type and version of the engine at the configured mount.
     pub async fn mount_info(&self) -> Result<MountInfo, Error> {
         let path = format!("sys/internal/ui/mounts/{}", self.mount.name());
-        let token = Some(&self.token.token);
-        let response = self.client.send(token, Method::GET, &path, None).await?;
+        let response = self.send(Method::GET, &path, None).await?;
         Ok(MountInfo::from_data(&response.data::<Value>()?))
     }
 
@@ -102,14 +141,13 @@ impl AdminClient {
 
     /// Reads the newest version of a secret; `None` if the secret never existed.
     pub async fn read(&self, path: &SecretPath) -> Result<Option<SecretVersion>, Error> {
-        let request = self.mount.read(path);
-        SecretVersion::from_response(self.client.call(Some(&self.token.token), &request).await?)
+        SecretVersion::from_response(self.call(&self.mount.read(path)).await?)
     }
 
     /// Names of the secrets directly in a folder.
     pub async fn list(&self, folder: &SecretPath) -> Result<Vec<String>, Error> {
         let request = self.mount.list(folder);
-        kv2::names(self.client.call(Some(&self.token.token), &request).await?)
+        kv2::names(self.call(&request).await?)
     }
 
     /// Writes a new version if the newest version is `expected`; 0 means that the secret does not exist.
@@ -119,9 +157,8 @@ impl AdminClient {
         expected: u64,
         data: &SecretData,
     ) -> Result<CasOutcome, Error> {
-        let (token, path) = (Some(&self.token.token), self.mount.data_path(path));
-        let body = Some(data.write_body(expected));
-        CasOutcome::from_response(self.client.send(token, Method::POST, &path, body).await?)
+        let (path, body) = (self.mount.data_path(path), data.write_body(expected));
+        CasOutcome::from_response(self.send(Method::POST, &path, Some(body)).await?)
     }
 
     /// Revokes the token if the login created it.

@@ -181,13 +181,25 @@ impl CasOutcome {
     }
 }
 
-/// Parses the response to a request for metadata.
-pub(super) fn version_state(response: VaultResponse) -> Result<VersionState, Error> {
+/// Parses the response to a request for metadata. A version is gone if it is destroyed or its deletion
+/// time is not after `now`: with `delete_version_after` a readable version has a deletion time in the
+/// future.
+pub(super) fn version_state(
+    response: VaultResponse,
+    now: Timestamp,
+) -> Result<VersionState, Error> {
     let metadata: ReadSecretMetadataResponse = response.data()?;
     let number = metadata.current_version;
     let newest = metadata.versions.get(&number.to_string());
-    let deleted = newest.is_none_or(|newest| newest.destroyed || !newest.deletion_time.is_empty());
-    Ok(if deleted { VersionState::Deleted(number) } else { VersionState::Live(number) })
+    let gone = newest.is_none_or(|newest| newest.destroyed || is_past(&newest.deletion_time, now));
+    Ok(if gone { VersionState::Deleted(number) } else { VersionState::Live(number) })
+}
+
+/// Reports whether a deletion time has passed; empty means that there is none. Text that is not a time
+/// counts as passed.
+fn is_past(deletion_time: &str, now: Timestamp) -> bool {
+    !deletion_time.is_empty()
+        && deletion_time.parse::<Timestamp>().map_or(true, |deleted_at| deleted_at <= now)
 }
 
 /// Parses the response to a list: names of secrets, without folders. Vault returns status 404 for an
@@ -197,5 +209,42 @@ pub(super) fn names(response: VaultResponse) -> Result<Vec<String>, Error> {
         Ok(listed) => Ok(listed.keys.into_iter().filter(|name| !name.ends_with('/')).collect()),
         Err(Error::NotFound) => Ok(Vec::new()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_gone_when_it_is_destroyed_or_its_deletion_time_has_passed() {
+        let now: Timestamp = "2026-11-30T12:00:00Z".parse().unwrap();
+        for (deletion_time, destroyed, live) in [
+            ("", false, true),
+            ("2026-12-30T12:00:00.123456789Z", false, true),
+            ("2026-11-30T12:00:01Z", false, true),
+            ("2026-11-30T14:00:01+02:00", false, true),
+            ("2026-11-30T12:00:00Z", false, false),
+            ("2026-11-29T12:00:00.5Z", false, false),
+            ("2026-11-30T12:00:01+02:00", false, false),
+            ("2026-12-30T12:00:00Z", true, false),
+            ("", true, false),
+            ("soon", false, false),
+        ] {
+            let version = |number: u64| {
+                json!({"created_time": "2026-11-30T11:00:00Z", "deletion_time": deletion_time,
+                       "destroyed": destroyed, "version": number})
+            };
+            let body = json!({"data": {
+                "cas_required": false, "created_time": "2026-11-30T11:00:00Z", "current_version": 2,
+                "custom_metadata": null, "delete_version_after": "720h0m0s", "max_versions": 0,
+                "oldest_version": 1, "updated_time": "2026-11-30T11:00:00Z",
+                "versions": {"1": version(1), "2": version(2)},
+            }});
+            let response = VaultResponse::new(200, body.to_string().into_bytes());
+            let state = version_state(response, now).unwrap();
+            let wanted = if live { VersionState::Live(2) } else { VersionState::Deleted(2) };
+            assert_eq!(state, wanted, "{deletion_time} {destroyed}");
+        }
     }
 }

@@ -15,7 +15,10 @@ use super::{
     response::VaultResponse,
     session::Session,
 };
-use leadsd_base::secret::Secret;
+use leadsd_base::{
+    secret::Secret,
+    time::{SystemClock, WallClock as _},
+};
 use leadsd_credentials::{
     PortalSecret, SecretPath, SecretStore, StoreError, VersionState, VersionedSecret,
 };
@@ -38,8 +41,7 @@ impl KvStore {
         Self { session, mount: Mount::new(mount), login_timeout }
     }
 
-    /// Sends a request. If Vault returns 403 because the token is invalid, such as after a restart in dev
-    /// mode, logs in again and retries once.
+    /// Sends a request with the session's token.
     async fn request<F>(
         &self,
         send: impl Fn(VaultClient, Secret) -> F,
@@ -47,24 +49,13 @@ impl KvStore {
     where
         F: Future<Output = Result<VaultResponse, Error>>,
     {
-        let deadline = Instant::now() + self.login_timeout;
         let client = self.session.client();
-        let (token, generation) = self.session.token(deadline).await?;
-        let response = send(client.clone(), token.clone()).await?;
-        if response.status() != 403 {
-            return Ok(response);
-        }
-        // If the lookup succeeds, the token is valid and its policy denies the request. If the lookup
-        // fails with another error, the token may be valid and is kept.
-        let lookup = client.call(Some(&token), &LookupTokenSelfRequest {}).await?;
-        match lookup.success() {
-            Ok(_) => return Ok(response),
-            Err(Error::Denied) => {}
-            Err(error) => return Err(error),
-        }
-        self.session.report_denied(generation);
-        let (token, _) = self.session.token(deadline).await?;
-        send(client.clone(), token).await
+        let deadline = Instant::now() + self.login_timeout;
+        let look_up = async |token: Secret| {
+            let lookup = client.call(Some(&token), &LookupTokenSelfRequest {}).await?;
+            lookup.success().map(drop)
+        };
+        self.session.request(deadline, |token| send(client.clone(), token), look_up).await
     }
 
     /// Reads the newest version: data and version number.
@@ -98,7 +89,7 @@ impl SecretStore for KvStore {
                 client.call(Some(&token), &self.mount.metadata(path)).await
             })
             .await?;
-        Ok(kv2::version_state(response)?)
+        Ok(kv2::version_state(response, SystemClock.now())?)
     }
 
     async fn replace_refresh_token(

@@ -4,6 +4,7 @@
 //! token is used until it expires.
 
 mod renewal;
+mod request;
 
 use std::{
     fmt,
@@ -20,13 +21,14 @@ use tokio::{
 };
 
 use self::renewal::{Current, CurrentToken, Renewal};
+pub(super) use self::request::{Denial, UNKNOWN_TOKEN_PAUSE};
 use super::{
     auth_method::{ConfiguredAuth, LoginMethod},
     client::VaultClient,
     error::Error,
 };
 use crate::config;
-use leadsd_base::{secret::Secret, supervise::Supervisor, task::Task};
+use leadsd_base::{supervise::Supervisor, task::Task};
 
 /// Login state of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,13 +134,13 @@ impl Session {
     }
 
     /// Returns the current token and its generation; waits for the login in progress until `deadline`.
-    pub(super) async fn token(&self, deadline: Instant) -> Result<(Secret, u64), Error> {
+    async fn token(&self, deadline: Instant) -> Result<(CurrentToken, u64), Error> {
         let mut current = self.renewal.current.subscribe();
         let logged_in = timeout_at(deadline, current.wait_for(|now| now.token.is_some())).await;
         if let Ok(Ok(now)) = logged_in
-            && let Some(CurrentToken { secret, .. }) = &now.token
+            && let Some(token) = &now.token
         {
-            return Ok((secret.clone(), now.generation));
+            return Ok((token.clone(), now.generation));
         }
         match self.status().state {
             SessionState::LoggedOut(cause) => Err(Error::Unavailable(cause)),
@@ -148,7 +150,7 @@ impl Session {
 
     /// Reports that Vault denied the token of `generation`; the next [`Session::token`] waits for a new
     /// one. Repeated reports about one token are ignored.
-    pub(super) fn report_denied(&self, generation: u64) {
+    fn report_denied(&self, generation: u64) {
         self.renewal.report_denied(generation);
     }
 

@@ -54,6 +54,8 @@ pub(super) struct CurrentToken {
     pub(super) secret: Secret,
     /// True if the session created the token.
     pub(super) owned: bool,
+    /// Time of the login.
+    pub(super) issued_at: Instant,
     /// `None` if the token does not expire.
     pub(super) expires_at: Option<Instant>,
 }
@@ -116,11 +118,12 @@ impl Renewal {
     /// session created it and it differs.
     fn publish(&self, issued: IssuedToken) -> Option<CurrentToken> {
         let IssuedToken { token, lease, owned } = issued;
-        let expires_at = (!lease.ttl.is_zero()).then(|| Instant::now() + lease.ttl);
+        let issued_at = Instant::now();
+        let expires_at = (!lease.ttl.is_zero()).then(|| issued_at + lease.ttl);
         let mut previous = None;
         self.current.send_modify(|now| {
             let secret = token.clone();
-            previous = now.token.replace(CurrentToken { secret, owned, expires_at });
+            previous = now.token.replace(CurrentToken { secret, owned, issued_at, expires_at });
             now.generation += 1;
             now.state = SessionState::LoggedIn;
         });

@@ -7,8 +7,11 @@ use async_trait::async_trait;
 use proptest::prelude::*;
 use tokio::time::{sleep, timeout};
 
-use super::{renewal::EXTERNAL_INTERVAL, *};
-use crate::vault::{auth_method::IssuedToken, lease::Lease, tests::config};
+use super::{renewal::EXTERNAL_INTERVAL, request::UNKNOWN_TOKEN_PATIENCE, *};
+use crate::vault::{
+    auth_method::IssuedToken, lease::Lease, response::VaultResponse, tests::config,
+};
+use leadsd_base::secret::Secret;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const RECOVERY: Duration = Duration::from_secs(30);
@@ -157,6 +160,87 @@ impl LoginMethod for AuthDouble {
 async fn logged_in(session: &Session) -> u64 {
     let token = session.token(Instant::now() + RECOVERY).await;
     token.expect("logged in within half a minute").1
+}
+
+/// Sends requests to a cluster whose nodes know a token `delay` after its login; counts requests.
+async fn request(
+    double: &AuthDouble,
+    session: &Session,
+    delay: Duration,
+) -> (Result<u16, Error>, usize) {
+    let sent = AtomicU64::new(0);
+    let knows = |token: &Secret| {
+        let now = Instant::now();
+        double.change(|state| {
+            let known =
+                |(live, since): &(String, Instant)| live == token.expose() && now >= *since + delay;
+            state.live.iter().any(known)
+        })
+    };
+    let send = async |token: Secret| {
+        sent.fetch_add(1, Ordering::Relaxed);
+        Ok(VaultResponse::new(if knows(&token) { 200 } else { 403 }, Vec::new()))
+    };
+    let look_up = async |token: Secret| if knows(&token) { Ok(()) } else { Err(Error::Denied) };
+    let deadline = Instant::now() + RECOVERY;
+    let response = session.request(deadline, send, look_up).await;
+    let sent = usize::try_from(sent.into_inner()).unwrap();
+    (response.map(|response| response.status()), sent)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_a_node_does_not_know_yet_costs_no_other_login() {
+    for (delay, logins) in [(0, 1), (500, 1), (1_000, 1), (2_000, 1), (4_900, 1)] {
+        let delay = Duration::from_millis(delay);
+        let double = AuthDouble::new(HOUR);
+        let session = double.start();
+        let started = Instant::now();
+        let portals = (0..10).map(|_| request(&double, &session, delay));
+        for (status, _) in futures_util::future::join_all(portals).await {
+            assert_eq!(status, Ok(200), "known after {delay:?}");
+        }
+        assert!(started.elapsed() <= delay + Duration::from_secs(1), "{:?}", started.elapsed());
+        assert_eq!(double.counts().0, logins, "known after {delay:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_revoked_right_after_the_login_is_replaced_within_seconds() {
+    let double = AuthDouble::new(HOUR);
+    let session = double.start();
+    logged_in(&session).await;
+    double.change(|state| state.live.clear());
+    let started = Instant::now();
+    let (status, sent) = request(&double, &session, Duration::ZERO).await;
+    assert_eq!(status, Ok(200));
+    assert!(started.elapsed() <= Duration::from_secs(7), "{:?}", started.elapsed());
+    assert_eq!(double.counts().0, 2);
+    assert!(sent <= 22, "{sent} requests");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_token_that_vault_forgot_is_replaced_at_once() {
+    let double = AuthDouble::new(HOUR);
+    let session = double.start();
+    logged_in(&session).await;
+    sleep(Duration::from_secs(60)).await;
+    double.change(|state| state.live.clear());
+    let started = Instant::now();
+    assert_eq!(request(&double, &session, Duration::ZERO).await, (Ok(200), 2));
+    assert!(started.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_know_no_token_cause_no_storm_of_logins() {
+    let double = AuthDouble::new(HOUR);
+    let session = double.start();
+    let never = HOUR * 24;
+    let started = Instant::now();
+    let (status, sent) = request(&double, &session, never).await;
+    assert_eq!(status, Ok(403), "the second token is denied too");
+    assert!(sent <= 44, "{sent} requests");
+    assert!(started.elapsed() <= UNKNOWN_TOKEN_PATIENCE * 3);
+    assert!(double.counts().0 <= 3, "{:?}", double.counts());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,98 @@
+//! Requests with the token of a session: what a 403 means, and when it ends the token.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::Session;
+use crate::vault::{error::Error, response::VaultResponse};
+use leadsd_base::secret::Secret;
+
+/// Time after a login in which a node of the cluster may not know the token yet: performance standbys and
+/// replicas learn of it later than the active node. Within this time a denied token is tried again;
+/// another login would only yield an even younger token.
+pub(super) const UNKNOWN_TOKEN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause before a token that may not be known yet is tried again.
+pub(in crate::vault) const UNKNOWN_TOKEN_PAUSE: Duration = Duration::from_millis(250);
+
+/// Number of tokens that a request is tried with.
+const MAX_TOKENS: usize = 2;
+
+/// Meaning of a response with status 403.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::vault) enum Denial {
+    /// Vault knows the token: its policy denies the request.
+    ByPolicy,
+    /// The token is so young that a node may not know it yet: try it again after
+    /// [`UNKNOWN_TOKEN_PAUSE`].
+    NotKnownYet,
+    /// Vault does not know the token.
+    UnknownToken,
+}
+
+// === impl Denial ===
+
+impl Denial {
+    /// Classifies a 403 by the result of looking up the token, which was issued at `issued_at`. An error
+    /// of the lookup other than a 403 is returned: the token may be valid.
+    pub(in crate::vault) fn classify(
+        lookup: Result<(), Error>,
+        issued_at: Instant,
+    ) -> Result<Self, Error> {
+        match lookup {
+            Ok(()) => Ok(Self::ByPolicy),
+            Err(Error::Denied) if issued_at.elapsed() < UNKNOWN_TOKEN_PATIENCE => {
+                Ok(Self::NotKnownYet)
+            }
+            Err(Error::Denied) => Ok(Self::UnknownToken),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Sends a request with the current token; waits for a token until `deadline`.
+    ///
+    /// After status 403 `look_up` decides. If Vault knows the token, the policy denies the request: the
+    /// response is returned. If Vault does not know a young token, the request is repeated with it. If it
+    /// does not know an older one, such as after a restart in dev mode, the session logs in again and the
+    /// request is repeated once. If the lookup fails with another error, the token may be valid and is
+    /// kept.
+    pub(in crate::vault) async fn request<S, L>(
+        &self,
+        deadline: Instant,
+        send: impl Fn(Secret) -> S,
+        look_up: impl Fn(Secret) -> L,
+    ) -> Result<VaultResponse, Error>
+    where
+        S: Future<Output = Result<VaultResponse, Error>>,
+        L: Future<Output = Result<(), Error>>,
+    {
+        let mut tokens = 1;
+        loop {
+            let (token, generation) = self.token(deadline).await?;
+            let response = send(token.secret.clone()).await?;
+            if response.status() != 403 {
+                return Ok(response);
+            }
+            match Denial::classify(look_up(token.secret).await, token.issued_at)? {
+                Denial::ByPolicy => return Ok(response),
+                Denial::NotKnownYet => {
+                    if timeout_at(deadline, sleep(UNKNOWN_TOKEN_PAUSE)).await.is_err() {
+                        return Err(Error::Unavailable("the token is not known yet".to_owned()));
+                    }
+                }
+                Denial::UnknownToken => {
+                    self.report_denied(generation);
+                    if tokens == MAX_TOKENS {
+                        return Ok(response);
+                    }
+                    tokens += 1;
+                }
+            }
+        }
+    }
+}

@@ -96,7 +96,8 @@ impl BoundService {
         let spans = telemetry::start_export(&trace)?;
         let ids = request_id_properties(&portals, portal_discovery.as_ref());
         let batching = quota.batching;
-        let quota = Arc::new(Quota::new(quota_settings(quota, &portals), Arc::new(SystemClock)));
+        let quota = quota_settings(quota, grpc.max_caller_share, &portals);
+        let quota = Arc::new(Quota::new(quota, Arc::new(SystemClock)));
         let session = vault::Session::start(&vault)?;
         let settings = credential_settings(&vault, &hubspot, credentials, portal_discovery);
         let callers = auth_settings(auth, policy, grpc.tls.as_ref(), &vault);
@@ -267,6 +268,7 @@ fn credential_settings(
 /// Converts the configuration to settings of the quota.
 pub(crate) fn quota_settings(
     config: config::Quota,
+    max_caller_share: f64,
     portals: &BTreeMap<leads::PortalName, config::Portal>,
 ) -> leadsd_quota::Settings {
     let zone = |(name, portal): (&leads::PortalName, &config::Portal)| {
@@ -278,6 +280,7 @@ pub(crate) fn quota_settings(
         search_per_second: config.search_per_second,
         daily: config.daily,
         max_queue: config.max_queue,
+        max_caller_share,
         weights: config.weights,
         ledger: config.shared.map(ledger_config),
         zones: portals.iter().filter_map(zone).collect(),

@@ -13,7 +13,7 @@ mod kept;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use leadsd_base::task;
-use leadsd_quota::Caller;
+use leadsd_quota::{AccountKey, Caller};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
@@ -56,6 +56,7 @@ pub(super) struct IdempotencyStore<A>(Arc<Mutex<KeptResults<A>>>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct IdempotencyKey {
+    /// Without its address: a repeat may come from another replica of the caller.
     caller: Caller,
     portal: PortalName,
     request_id: RequestId,
@@ -74,6 +75,8 @@ struct WriteInProgress<A: StoredResponse> {
     results: Arc<Mutex<KeptResults<A>>>,
     /// `None` once the response is stored.
     key: Option<IdempotencyKey>,
+    /// Account of the caller, whose share of the store the response takes.
+    account: AccountKey,
     fingerprint: u64,
     charge: Option<MemoryCharge>,
     sender: watch::Sender<Option<A>>,
@@ -151,7 +154,8 @@ impl<A: StoredResponse> IdempotencyStore<A> {
     where
         F: Future<Output = A> + Send + 'static,
     {
-        let (caller, portal) = (ctx.requester.caller.clone(), ctx.portal.name.clone());
+        let (caller, portal) =
+            (ctx.requester.caller.clone().without_address(), ctx.portal.name.clone());
         let key = IdempotencyKey { caller, portal, request_id };
         let (sender, receiver) = watch::channel(None);
         let mut results = self.0.lock();
@@ -173,6 +177,7 @@ impl<A: StoredResponse> IdempotencyStore<A> {
         let in_progress = WriteInProgress {
             results: Arc::clone(&self.0),
             key: Some(key),
+            account: ctx.requester.caller.account(),
             fingerprint,
             charge: Some(MemoryCharge::new(&ctx.memory)),
             sender,
@@ -201,7 +206,7 @@ impl<A: StoredResponse> WriteInProgress<A> {
             let bytes = ENTRY_OVERHEAD + memory_of(&kept);
             let (_, receiver) = watch::channel(Some(kept));
             let entry = IdempotencyEntry { fingerprint: self.fingerprint, response: receiver };
-            self.results.lock().keep(key, entry, bytes, charge);
+            self.results.lock().keep((key, self.account.clone()), entry, bytes, charge);
         }
         // Before the response is known, so that a repeat after it runs the write again.
         self.free_id();

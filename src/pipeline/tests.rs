@@ -57,6 +57,7 @@ pub(super) fn account(burst: u64, max_queue: usize) -> Arc<Account> {
         search_per_second: 5,
         daily: None,
         max_queue,
+        max_caller_share: 1.0,
         weights: BTreeMap::new(),
         zones: BTreeMap::new(),
         zone: Zone::default(),

@@ -213,7 +213,11 @@ async fn response_without_remaining_calls_closes_the_limit() {
 
 #[tokio::test]
 async fn calls_over_the_queue_limit_are_rejected_and_not_sent() {
-    let app = TestApp::builder().set("QUOTA__MAX_QUEUE", "3").start().await;
+    let app = TestApp::builder()
+        .set("QUOTA__MAX_QUEUE", "3")
+        .set("GRPC__MAX_CALLER_SHARE", "1.0")
+        .start()
+        .await;
     let _closed = close(&app, "default", 8).await;
     app.hubspot.clear_log();
     let all = join_all((2..=9).map(|size| list(&app, "default", size))).await;

@@ -1,25 +1,48 @@
 //! Name, priority and weight of the caller reach the quota. `crates/quota` tests the division of
 //! quota among callers in simulated time.
 
+use std::net::Ipv4Addr;
+
 use futures_util::future::join_all;
-use leadsd::grpc::pb::{self, quota_service_client::QuotaServiceClient};
-use tonic::{Request, Status};
+use leadsd::grpc::pb::{
+    self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
+};
+use tonic::{
+    Request, Status,
+    transport::{Channel, Endpoint},
+};
 use tonic_types::StatusExt as _;
 
 use crate::{batching::world::close, harness::TestApp};
 
-/// Reads a page that no other call reads.
+/// Address of a client beside the one of the harness.
+const GREEDY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
 async fn list(app: &TestApp, caller: &str, priority: &str, size: i32) -> Result<(), Status> {
+    list_by(&app.leads, caller, priority, size).await
+}
+
+/// Reads a page that no other call reads.
+async fn list_by(
+    leads: &LeadsServiceClient<Channel>,
+    caller: &str,
+    priority: &str,
+    size: i32,
+) -> Result<(), Status> {
     let mut request = Request::new(pb::ListLeadsRequest { page_size: size, ..Default::default() });
     let metadata = request.metadata_mut();
     metadata.insert("leadsd-caller", caller.parse().unwrap());
     metadata.insert("leadsd-priority", priority.parse().unwrap());
-    app.leads.clone().list_leads(request).await.map(drop)
+    leads.clone().list_leads(request).await.map(drop)
 }
 
 #[tokio::test]
 async fn full_queue_rejects_a_call_of_the_caller_with_the_most() {
-    let app = TestApp::builder().set("QUOTA__MAX_QUEUE", "4").start().await;
+    let app = TestApp::builder()
+        .set("QUOTA__MAX_QUEUE", "4")
+        .set("GRPC__MAX_CALLER_SHARE", "1.0")
+        .start()
+        .await;
     let _closed = close(&app, "default", 5).await;
     let bulk = join_all((1..=4).map(|size| list(&app, "job", "bulk", size)));
     let interactive = async {
@@ -31,6 +54,28 @@ async fn full_queue_rejects_a_call_of_the_caller_with_the_most() {
     let dropped: Vec<Status> = bulk.into_iter().filter_map(Result::err).collect();
     assert_eq!(dropped.len(), 1);
     let reason = dropped[0].get_error_details().error_info().unwrap().reason.clone();
+    assert_eq!(reason, "OVERLOADED");
+}
+
+#[tokio::test]
+async fn a_client_with_a_new_name_for_each_call_fills_half_of_the_queue() {
+    let app = TestApp::builder().set("QUOTA__MAX_QUEUE", "8").start().await;
+    let _closed = close(&app, "default", 5).await;
+    let greedy = Endpoint::from_shared(format!("http://{}", app.grpc)).unwrap();
+    let greedy = greedy.local_address(Some(GREEDY.into())).connect().await.expect("a connection");
+    let greedy = LeadsServiceClient::new(greedy);
+    let names: Vec<String> = (0..20).map(|number| format!("name-{number}")).collect();
+    let greedy = names.iter().zip(1..).map(|(name, size)| list_by(&greedy, name, "bulk", size));
+    let greedy = join_all(greedy);
+    let modest = async {
+        app.queued("burst", 4).await;
+        join_all((21..25).map(|size| list(&app, "web", "interactive", size))).await
+    };
+    let (greedy, modest) = tokio::join!(greedy, modest);
+    assert!(modest.iter().all(Result::is_ok), "{modest:?}");
+    let rejected: Vec<Status> = greedy.into_iter().filter_map(Result::err).collect();
+    assert_eq!(rejected.len(), 16, "{rejected:?}");
+    let reason = rejected[0].get_error_details().error_info().unwrap().reason.clone();
     assert_eq!(reason, "OVERLOADED");
 }
 

@@ -30,7 +30,7 @@ use crate::{
     rejected::Rejected,
     replica_lease::Demand,
     requester::Requester,
-    settings::Settings,
+    settings::{QueueLimits, Settings},
     snapshot::AccountSnapshot,
     waiting::Waiting,
     write_queue::WriteQueueStats,
@@ -43,7 +43,7 @@ pub(crate) const SHARED_BUCKETS: [BucketName; 2] = [BucketName::Burst, BucketNam
 pub struct Account {
     portal: Arc<str>,
     clock: Arc<dyn WallClock>,
-    max_queue: usize,
+    queue_limits: QueueLimits,
     state: Mutex<State>,
     /// Notified of events that can serve a queue.
     queue_changed: Arc<Notify>,
@@ -104,7 +104,7 @@ impl Account {
         Self {
             portal,
             clock,
-            max_queue: settings.max_queue,
+            queue_limits: QueueLimits::new(settings.max_queue, settings.max_caller_share),
             state: Mutex::new(state),
             queue_changed: Arc::default(),
             ledger: settings.ledger.clone().map(link),
@@ -279,7 +279,7 @@ impl Account {
         state.check_daily(now)?;
         let limiter = state.limiter(bucket);
         let (key, removed) =
-            limiter.enqueue(requester, waiting, deadline, self.max_queue, now.instant)?;
+            limiter.enqueue(requester, waiting, deadline, self.queue_limits, now.instant)?;
         drop(state);
         if let Some((removed, rejected)) = removed {
             removed.reject(rejected);

@@ -31,6 +31,7 @@
 //!     search_per_second: 5,
 //!     daily: None,
 //!     max_queue: 1_000,
+//!     max_caller_share: 0.5,
 //!     weights: BTreeMap::new(),
 //!     zones: BTreeMap::new(),
 //!     zone: Zone::default(),
@@ -66,7 +67,7 @@
 //! - [`Permit::mark_sent`] counts the request and its leads; [`Permit::observe`] takes an
 //!   [`Observation`]. Dropping a permit releases it on every other path.
 //! - [`Rejected`] names the limit that rejected a request, its [`Reason`] and when to retry.
-//! - [`Requester`] is a [`Caller`] and its [`Priority`].
+//! - [`Requester`] is a [`Caller`] and its [`Priority`]. [`AccountKey`] is what shares are divided among.
 //! - [`Account::snapshot`] and [`Quota::snapshots`] are the read models; [`Account::write_queue`] takes
 //!   the statistics of writes that wait for an earlier write.
 //! - [`LedgerConfig`] makes replicas share the limits.
@@ -129,7 +130,7 @@ pub use observation::{Observation, ObservedLimit, RateLimited, RetryTime};
 pub use permit::Permit;
 pub use quota::Quota;
 pub use rejected::{Reason, Rejected};
-pub use requester::{Caller, Priority, Requester};
+pub use requester::{AccountKey, Caller, Priority, Requester};
 pub use settings::Settings;
 pub use snapshot::{
     AccountSnapshot, BucketCounters, BucketSnapshot, CallerSnapshot, LedgerSnapshot,

@@ -13,6 +13,7 @@ use crate::{
     rejected::{Reason, Rejected},
     requester::{Caller, Priority, Requester},
     retry_spread::RetrySpread,
+    settings::QueueLimits,
     snapshot::{BucketCounters, BucketSnapshot, CallerSnapshot, LedgerSnapshot},
     usage::Users,
     waiting::Waiting,
@@ -92,20 +93,20 @@ impl Limiter {
     }
 
     /// Queues a request that can be served before `deadline`. If the queue is full, a request of the
-    /// caller with the most of them is rejected, and returned.
+    /// account with the most of them is removed, and returned.
     pub(crate) fn enqueue(
         &mut self,
         requester: &Requester,
         waiting: Waiting,
         deadline: Instant,
-        max_queue: usize,
+        limits: QueueLimits,
         now: Instant,
     ) -> Result<(QueueKey, Option<(Waiting, Rejected)>), Rejected> {
         self.bucket.expire(now);
         let Requester { caller, priority } = requester;
         let key = self.queue.shares().next_key(caller, *priority);
-        self.check_position(key, waiting.group_id(), deadline, now)?;
-        let removed = self.make_room(caller, max_queue, now)?;
+        self.check_position(key, caller, waiting.group_id(), [deadline, now])?;
+        let removed = self.make_room(caller, limits, now)?;
         if *priority == Priority::Bulk || self.queue.len() > self.queue.shares().queued(caller) {
             self.contended_until = Some(now + CONTENDED);
         }
@@ -185,19 +186,23 @@ impl Limiter {
     /// Read model of the bucket and its queue.
     pub(crate) fn snapshot(&mut self, now: Instant) -> BucketSnapshot {
         self.bucket.expire(now);
-        let mut callers: BTreeMap<&Caller, (f64, usize)> = BTreeMap::new();
-        for (caller, part) in self.bucket.usage().parts() {
-            callers.entry(caller).or_default().0 += part;
+        // A name may come from several addresses.
+        let mut callers: BTreeMap<(&str, bool), CallerSnapshot> = BTreeMap::new();
+        let used = self.bucket.usage().parts().map(|(caller, part)| (caller, part, 0));
+        let queued = self.queue.shares().queued_callers();
+        for (caller, part, requests) in
+            used.chain(queued.map(|(caller, number)| (caller, 0.0, number)))
+        {
+            let name = (caller.as_str(), caller.is_authenticated());
+            let snapshot = callers.entry(name).or_insert_with(|| CallerSnapshot {
+                caller: caller.clone(),
+                weight: self.queue.shares().weight(caller),
+                used: 0.0,
+                waiting: 0,
+            });
+            snapshot.used += part;
+            snapshot.waiting += requests;
         }
-        for (caller, waiting) in self.queue.shares().queued_callers() {
-            callers.entry(caller).or_default().1 += waiting;
-        }
-        let callers = callers.into_iter().map(|(caller, (used, waiting))| CallerSnapshot {
-            caller: caller.clone(),
-            weight: self.queue.shares().weight(caller),
-            used,
-            waiting,
-        });
         let closed_until = self.bucket.closed_until(now);
         BucketSnapshot {
             name: self.name,
@@ -207,7 +212,7 @@ impl Limiter {
             reset: self.wait_behind(0, now),
             closed: closed_until.map_or(Duration::ZERO, |until| until - now),
             waiting: self.queue.len(),
-            callers: callers.collect(),
+            callers: callers.into_values().collect(),
             counts: self.counts,
             ledger: self.bucket.lease().map(|lease| LedgerSnapshot {
                 is_unavailable: lease.is_unavailable(),
@@ -219,16 +224,16 @@ impl Limiter {
     fn check_position(
         &mut self,
         key: QueueKey,
+        caller: &Caller,
         group: Option<u64>,
-        deadline: Instant,
-        now: Instant,
+        [deadline, now]: [Instant; 2],
     ) -> Result<(), Rejected> {
         // Counting the permits before it visits the queue. That is not needed if it is in time even as the
         // last one.
         if self.response_at(self.bucket.opens(self.queue.permits(), now)) <= deadline {
             return Ok(());
         }
-        self.check_behind(self.queue.permits_before(key, group), deadline, now)
+        self.check_behind(self.queue.permits_before(key, caller, group), deadline, now)
     }
 
     fn check_behind(
@@ -245,24 +250,30 @@ impl Limiter {
         Err(self.reject(reason, opens, now))
     }
 
-    /// Makes room in a full queue: removes a request of the caller with the most requests, or
-    /// rejects the new request if its caller has the most.
+    /// Makes room in a full queue: removes a request of the account with the most requests. If that is the
+    /// account of the caller, or if it has as many as one account may have, removes a request of its name
+    /// with the most. Rejects the new request if that is the caller.
     fn make_room(
         &mut self,
         caller: &Caller,
-        max_queue: usize,
+        limits: QueueLimits,
         now: Instant,
     ) -> Result<Option<(Waiting, Rejected)>, Rejected> {
-        if self.queue.len() < max_queue {
+        let shares = self.queue.shares();
+        let (of_account, own) =
+            (shares.queued_of_account(&caller.account()), shares.queued(caller));
+        let has_share = of_account < limits.max_per_caller;
+        if has_share && self.queue.len() < limits.max {
             return Ok(None);
         }
         let opens = self.bucket.opens(self.queue.permits(), now);
         let rejected = self.reject(Reason::QueueFull, opens, now);
-        let own = self.queue.shares().queued(caller);
-        match self.queue.cancel_of_longest(own + 1) {
-            Some(waiting) => Ok(Some((waiting, rejected))),
-            None => Err(rejected),
-        }
+        let of_others = match has_share {
+            true => self.queue.cancel_of_longest(of_account + 1),
+            false => None,
+        };
+        let removed = of_others.or_else(|| self.queue.cancel_of_longest_name(caller, own + 1));
+        removed.map(|waiting| Some((waiting, rejected))).ok_or(rejected)
     }
 
     /// True if requests wait, and requests of several callers or bulk requests have waited lately. Only then

@@ -1,13 +1,13 @@
-//! The queue for one bucket: fair shares among callers, interactive requests before bulk requests, and
-//! every tenth permit to bulk.
+//! The queue for one bucket: fair shares among accounts and their callers, interactive requests before
+//! bulk requests, and every tenth permit to bulk.
 //!
 //! Fair shares divide permits. A queued request of a group is charged for its part of a full batch.
 //! The dispatch of the batch charges the rest of its part. A cancelled request is refunded.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap},
     mem,
-    ops::Bound,
     sync::Arc,
 };
 
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::{
     fair_shares::{FairShares, QueueKey},
     group::Group,
-    requester::{Caller, Priority},
+    requester::{AccountKey, Caller, Priority},
     usage::Users,
     waiting::Waiting,
 };
@@ -48,7 +48,7 @@ pub(crate) enum Popped {
 pub(crate) struct Queue {
     shares: FairShares,
     entries: BTreeMap<QueueKey, QueuedRequest>,
-    groups: HashMap<u64, BTreeSet<QueueKey>>,
+    groups: HashMap<u64, GroupMembers>,
     /// Number of permits that all entries need. Kept up to date, because every new request reads it.
     permits: usize,
     interactive_in_a_row: u32,
@@ -64,12 +64,35 @@ struct QueuedRequest {
     charge: u64,
 }
 
+/// Queued requests of one group.
+#[derive(Debug, Default)]
+struct GroupMembers {
+    number: usize,
+    by_account: HashMap<AccountKey, BTreeSet<QueueKey>>,
+}
+
 /// A caller's requests in one batch.
 #[derive(Debug)]
 struct BatchUser {
     caller: Caller,
     requests: u32,
     charged: u64,
+}
+
+// === impl GroupMembers ===
+
+impl GroupMembers {
+    fn insert(&mut self, key: QueueKey, account: AccountKey) {
+        self.number += usize::from(self.by_account.entry(account).or_default().insert(key));
+    }
+
+    fn remove(&mut self, key: QueueKey, account: &AccountKey) {
+        let Some(keys) = self.by_account.get_mut(account) else { return };
+        self.number -= usize::from(keys.remove(&key));
+        if keys.is_empty() {
+            self.by_account.remove(account);
+        }
+    }
 }
 
 // === impl Queue ===
@@ -129,10 +152,10 @@ impl Queue {
         match waiting.group_id() {
             None => self.permits += 1,
             Some(id) => {
-                let keys = self.groups.entry(id).or_default();
+                let members = self.groups.entry(id).or_default();
                 // It begins a new batch if all batches of its group are full.
-                self.permits += usize::from(keys.len().is_multiple_of(max_batch));
-                keys.insert(key);
+                self.permits += usize::from(members.number.is_multiple_of(max_batch));
+                members.insert(key, caller.account());
             }
         }
         self.shares.enqueue(key, &caller, charge);
@@ -149,14 +172,15 @@ impl Queue {
     /// Removes the requests that the next permit is for: those whose responses come at `response`.
     pub(crate) fn pop(&mut self, response: Instant) -> Option<Popped> {
         let head = self.head()?;
-        if self.entries.get(&head)?.deadline < response {
+        let entry = self.entries.get(&head)?;
+        if entry.deadline < response {
             return self.cancel(head).map(Popped::Late);
         }
+        self.shares.advance(head, &entry.caller);
         self.interactive_in_a_row = match head.priority {
             Priority::Interactive => self.interactive_in_a_row + 1,
             Priority::Bulk => 0,
         };
-        self.shares.advance(head);
         let keys = match &self.entries.get(&head)?.waiting {
             Waiting::Single(_) => return self.pop_single(head).map(Popped::Batch),
             Waiting::Member(group, _) => self.batch_keys(head, &**group, response),
@@ -164,7 +188,7 @@ impl Queue {
         let mut users: Vec<BatchUser> = Vec::new();
         let (mut waiting, mut since) = (Vec::with_capacity(keys.len()), Vec::new());
         for key in keys {
-            let Some(entry) = self.remove(key) else { continue };
+            let Some(entry) = self.serve(key) else { continue };
             match users.iter_mut().find(|user| user.caller == entry.caller) {
                 Some(user) => {
                     user.requests += 1;
@@ -192,47 +216,62 @@ impl Queue {
         mem::take(&mut self.entries).into_values().map(|entry| entry.waiting).collect()
     }
 
-    /// Cancels the newest request of the caller with the most queued requests, if these are more than
+    /// Cancels the newest request of the account with the most queued requests, if these are more than
     /// `min`.
     pub(crate) fn cancel_of_longest(&mut self, min: usize) -> Option<Waiting> {
-        let (caller, queued) = self.shares.queued_callers().max_by_key(|(_, queued)| *queued)?;
-        if queued <= min {
-            return None;
-        }
-        let caller = caller.clone();
-        let mut newest = self.entries.iter().rev();
-        let key = newest.find(|(_, entry)| entry.caller == caller).map(|(key, _)| *key)?;
-        self.cancel(key)
+        let newest = self.shares.newest_of_longest(min)?;
+        self.cancel(newest)
     }
 
-    /// Estimated number of permits before a request at `key`. A member of `group` is dispatched with the
-    /// first member of its batch.
-    pub(crate) fn permits_before(&self, key: QueueKey, group: Option<u64>) -> usize {
-        let (mut first, mut own_batches) = (key, 0);
-        if let Some(keys) = group.and_then(|group| self.groups.get(&group)) {
-            let max_batch = self.max_batch(keys);
-            own_batches = keys.range(..key).count() / max_batch;
-            let head = keys.iter().nth(own_batches * max_batch);
-            first = head.copied().map_or(key, |head| head.min(key));
+    /// Cancels the newest request of the name with the most queued requests among those of the caller's
+    /// account, if these are more than `min`.
+    pub(crate) fn cancel_of_longest_name(
+        &mut self,
+        caller: &Caller,
+        min: usize,
+    ) -> Option<Waiting> {
+        let newest = self.shares.newest_of_longest_name(caller, min)?;
+        self.cancel(newest)
+    }
+
+    /// Estimated number of permits before a request of this caller at `key`. A member of `group` is
+    /// dispatched with the first member of its batch.
+    pub(crate) fn permits_before(
+        &self,
+        key: QueueKey,
+        caller: &Caller,
+        group: Option<u64>,
+    ) -> usize {
+        let (mut first, before) = self.shares.before(key, caller);
+        let before = before.into_iter().filter_map(|(place, key)| {
+            let waiting = &self.entries.get(&key)?.waiting;
+            Some((place, waiting.group_id(), waiting.max_batch()))
+        });
+        let before: Vec<_> = before.collect();
+        let mut own_batches = 0;
+        if let Some(members) = group.and_then(|group| self.groups.get(&group)) {
+            let max_batch = self.max_batch(members);
+            let own = before.iter().filter(|(_, other, _)| *other == group);
+            let mut own: Vec<_> = own.map(|(place, ..)| *place).collect();
+            own_batches = own.len() / max_batch;
+            let begins = own_batches * max_batch;
+            if begins < own.len() {
+                first = *own.select_nth_unstable(begins).1;
+            }
         }
         let mut single = 0;
         let mut members: HashMap<u64, (usize, usize)> = HashMap::new();
-        for entry in self.entries.range(..first).map(|(_, entry)| entry) {
-            match entry.waiting.group_id() {
+        for (_, other, max_batch) in before.into_iter().filter(|(place, ..)| *place < first) {
+            match other {
                 None => single += 1,
-                Some(other) if group == Some(other) => {}
-                Some(other) => {
-                    let max_batch = entry.waiting.max_batch();
-                    members.entry(other).or_insert((0, max_batch)).0 += 1;
-                }
+                Some(_) if group == other => {}
+                Some(other) => members.entry(other).or_insert((0, max_batch)).0 += 1,
             }
         }
         let batches = members.into_values().map(|(members, max)| members.div_ceil(max));
         let before = single + own_batches + batches.sum::<usize>();
-        let any_bulk =
-            self.entries.keys().next_back().is_some_and(|key| key.priority == Priority::Bulk);
         match key.priority {
-            Priority::Interactive if any_bulk => {
+            Priority::Interactive if self.shares.has_queued(Priority::Bulk) => {
                 before + before / INTERACTIVE_IN_A_ROW as usize + 1
             }
             Priority::Interactive | Priority::Bulk => before,
@@ -240,7 +279,7 @@ impl Queue {
     }
 
     fn pop_single(&mut self, key: QueueKey) -> Option<Batch> {
-        let QueuedRequest { caller, waiting, since, deadline: _, charge: _ } = self.remove(key)?;
+        let QueuedRequest { caller, waiting, since, deadline: _, charge: _ } = self.serve(key)?;
         Some(Batch { users: Users::Single(caller), waiting: vec![waiting], since: vec![since] })
     }
 
@@ -253,34 +292,50 @@ impl Queue {
         }
     }
 
-    fn max_batch(&self, keys: &BTreeSet<QueueKey>) -> usize {
-        let entry = keys.first().and_then(|key| self.entries.get(key));
+    fn max_batch(&self, members: &GroupMembers) -> usize {
+        let key = members.by_account.values().next().and_then(BTreeSet::first);
+        let entry = key.and_then(|key| self.entries.get(key));
         entry.map_or(1, |entry| entry.waiting.max_batch())
     }
 
     /// Position of the request that is served next.
     fn head(&self) -> Option<QueueKey> {
-        let (first, _) = self.entries.first_key_value()?;
-        if first.priority == Priority::Interactive
-            && self.interactive_in_a_row >= INTERACTIVE_IN_A_ROW
-        {
-            let bulk = (Bound::Included(QueueKey::FIRST_BULK), Bound::Unbounded);
-            if let Some((key, _)) = self.entries.range(bulk).next() {
-                return Some(*key);
-            }
+        let interactive = self.shares.head(Priority::Interactive);
+        if interactive.is_some() && self.interactive_in_a_row < INTERACTIVE_IN_A_ROW {
+            return interactive;
         }
-        Some(*first)
+        self.shares.head(Priority::Bulk).or(interactive)
     }
 
     /// The head and the members of its group that share its permit, in order of their positions. Members
     /// that have no time for a response are left to their deadlines.
     fn batch_keys(&self, head: QueueKey, group: &dyn Group, response: Instant) -> Vec<QueueKey> {
-        let members = self.groups.get(&group.id());
         let has_time =
-            |key: &QueueKey| self.entries.get(key).is_some_and(|entry| entry.deadline >= response);
-        let others = members.into_iter().flatten().copied();
-        let others = others.filter(|key| *key != head && has_time(key));
-        let mut keys: Vec<QueueKey> = others.take(group.max_size().saturating_sub(1)).collect();
+            |key: &&QueueKey| self.entries.get(key).is_some_and(|entry| entry.deadline >= response);
+        let charge = |key: &QueueKey| self.entries.get(key).map_or(0, |entry| entry.charge);
+        let members = self.groups.get(&group.id());
+        let accounts = members.into_iter().flat_map(|members| &members.by_account);
+        let mut accounts: Vec<_> = accounts
+            .map(|(account, keys)| {
+                let others = keys.iter().filter(|key| **key != head).filter(has_time);
+                (self.shares.places(account), others)
+            })
+            .collect();
+        let number = accounts.len();
+        let mut next = |account: usize| {
+            let (places, keys) = accounts.get_mut(account)?;
+            let key = keys.next()?;
+            Some(Reverse((places.next(*key, charge(key)), *key, account)))
+        };
+        // The next member of each account.
+        let mut others: BinaryHeap<_> = (0..number).filter_map(&mut next).collect();
+        let mut keys = Vec::new();
+        while keys.len() + 1 < group.max_size()
+            && let Some(Reverse((_, key, account))) = others.pop()
+        {
+            keys.push(key);
+            others.extend(next(account));
+        }
         if keys.len() + 1 < group.min_size() {
             return vec![head];
         }
@@ -289,21 +344,27 @@ impl Queue {
         keys
     }
 
+    /// Removes a request that is served.
+    fn serve(&mut self, key: QueueKey) -> Option<QueuedRequest> {
+        self.shares.serve(key, &self.entries.get(&key)?.caller);
+        self.remove(key)
+    }
+
     fn remove(&mut self, key: QueueKey) -> Option<QueuedRequest> {
         let entry = self.entries.remove(&key)?;
         match entry.waiting.group_id() {
             None => self.permits -= 1,
-            Some(id) => self.leave_group(id, key, entry.waiting.max_batch()),
+            Some(id) => self.leave_group(id, key, &entry),
         }
         self.shares.dequeue(key, &entry.caller);
         Some(entry)
     }
 
-    fn leave_group(&mut self, id: u64, key: QueueKey, max_batch: usize) {
-        let Some(keys) = self.groups.get_mut(&id) else { return };
-        keys.remove(&key);
-        self.permits -= usize::from(keys.len().is_multiple_of(max_batch));
-        if keys.is_empty() {
+    fn leave_group(&mut self, id: u64, key: QueueKey, entry: &QueuedRequest) {
+        let Some(members) = self.groups.get_mut(&id) else { return };
+        members.remove(key, &entry.caller.account());
+        self.permits -= usize::from(members.number.is_multiple_of(entry.waiting.max_batch()));
+        if members.number == 0 {
             self.groups.remove(&id);
         }
     }

@@ -1,14 +1,36 @@
 //! The caller and the priority of a request.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
+
+/// Number of bits of an IPv6 address that identify a network. A host may have all addresses of its /64.
+const IPV6_NETWORK: u128 = !0 << 64;
 
 /// A client of leadsd, among which quota is divided: its authenticated identity, else the name
 /// that it sends, else its address.
+///
+/// The order has the callers of one account side by side.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Caller {
+    /// Address of a caller without authentication; `None` if it has none.
+    address: Option<IpAddr>,
     name: Arc<str>,
     /// Weight of an authenticated caller. `None` if the weight is looked up by name.
     weight: Option<u32>,
+}
+
+/// Account of a caller, among which shares are divided first. A client cannot choose it freely, as it
+/// can choose its name without authentication.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AccountKey {
+    /// Name of an authenticated caller.
+    Identity(Arc<str>),
+    /// Address of callers without authentication: an IPv4 address, or the /64 of an IPv6 address.
+    Address(IpAddr),
+    /// Name of a caller without authentication and without address: a task of leadsd itself.
+    Name(Arc<str>),
 }
 
 /// Priority class of a request.
@@ -30,6 +52,15 @@ pub struct Requester {
     pub priority: Priority,
 }
 
+// === impl AccountKey ===
+
+impl AccountKey {
+    /// Key of an address. All addresses of one host have the same key.
+    pub fn from_address(address: IpAddr) -> Self {
+        Self::Address(network(address))
+    }
+}
+
 // === impl Caller ===
 
 impl Caller {
@@ -43,12 +74,35 @@ impl Caller {
         while !name.is_char_boundary(end) {
             end -= 1;
         }
-        Self { name: name[..end].into(), weight: None }
+        Self { address: None, name: name[..end].into(), weight: None }
+    }
+
+    /// The caller with the address of its connection. Without authentication, all names of one address
+    /// belong to one account. An authenticated caller has no address.
+    #[must_use]
+    pub fn with_address(self, address: IpAddr) -> Self {
+        let address = self.weight.is_none().then(|| network(address));
+        Self { address, ..self }
+    }
+
+    /// The caller without its address: the same name from another address is the same caller.
+    #[must_use]
+    pub fn without_address(self) -> Self {
+        Self { address: None, ..self }
     }
 
     /// An authenticated caller with its configured weight.
     pub fn authenticated(name: &str, weight: u32) -> Self {
-        Self { name: name.into(), weight: Some(weight) }
+        Self { address: None, name: name.into(), weight: Some(weight) }
+    }
+
+    /// Account of the caller: its identity, else its address.
+    pub fn account(&self) -> AccountKey {
+        match (self.weight, self.address) {
+            (Some(_), _) => AccountKey::Identity(Arc::clone(&self.name)),
+            (None, Some(address)) => AccountKey::Address(address),
+            (None, None) => AccountKey::Name(Arc::clone(&self.name)),
+        }
     }
 
     /// True if the name is authenticated.
@@ -64,6 +118,14 @@ impl Caller {
     /// Weight of an authenticated caller.
     pub(crate) fn weight(&self) -> Option<u32> {
         self.weight
+    }
+}
+
+/// An IPv4 address, or the /64 of an IPv6 address.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        address @ IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & IPV6_NETWORK).into(),
     }
 }
 

@@ -52,7 +52,7 @@ impl WallClock for SimulatedClock {
 }
 
 /// Settings of a portal that allows `burst` calls in ten seconds and five searches in a second, without
-/// a daily limit and without a ledger.
+/// a daily limit and without a ledger. One caller may fill the queue.
 pub fn settings(burst: u64) -> Settings {
     Settings {
         burst,
@@ -60,6 +60,7 @@ pub fn settings(burst: u64) -> Settings {
         search_per_second: 5,
         daily: None,
         max_queue: 10_000,
+        max_caller_share: 1.0,
         weights: BTreeMap::new(),
         zones: BTreeMap::new(),
         zone: Zone::default(),

@@ -47,7 +47,7 @@ async fn create_and_archive(
     contact: Option<&str>,
 ) -> Result<String, Remediation> {
     let config = location.config;
-    let settings = app::quota_settings(config.quota.clone(), &config.portals);
+    let settings = app::quota_settings(config.quota.clone(), 1.0, &config.portals);
     let quota = Quota::new(settings, Arc::new(SystemClock));
     let client = hubspot::HubspotClient::new(&config.hubspot)
         .map_err(|error| Remediation::new(error.to_string(), "check [hubspot]"))?;

@@ -142,7 +142,8 @@ impl Authorizer {
         if !method.is_public_api || method.is_unknown() {
             return Ok(None);
         }
-        let caller = named_caller(headers).unwrap_or_else(|| peer.clone());
+        let named = named_caller(headers).map(|named| named.with_address(state.connection.peer));
+        let caller = named.unwrap_or_else(|| peer.clone());
         state.set_caller(caller.clone());
         let portal = self.portals.resolve(headers, None)?;
         Ok(Some(Authorized { caller, portal }))

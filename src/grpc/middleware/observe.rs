@@ -134,7 +134,8 @@ impl NewService for CallServer {
     type Body = ResponseBody<AccessLog>;
 
     fn new_service(&self, connection: Arc<ConnInfo>, handover: StreamHandover) -> CallLayer {
-        let peer = Caller::new(&connection.peer.to_canonical().to_string());
+        let peer =
+            Caller::new(&connection.peer.to_canonical().to_string()).with_address(connection.peer);
         CallLayer { shared: Arc::clone(&self.shared), connection, peer, handover }
     }
 }

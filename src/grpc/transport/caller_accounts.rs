@@ -5,29 +5,17 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Weak, atomic::AtomicUsize},
 };
 
+pub(crate) use leadsd_quota::AccountKey;
 use parking_lot::Mutex;
 
 use super::limits::{CallerUse, SharedLimit};
 use crate::leads::{Error, MemoryAccount};
 
-/// Number of bits of an IPv6 address that identify a host. A host may have all addresses of its /64.
-const IPV6_HOST_MASK: u128 = !0 << 64;
-
 /// Items of the memory limit in errors.
 pub(super) const MEMORY_ITEMS: &str = "bytes of requests and responses";
-
-/// Key of an account.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum AccountKey {
-    /// Name of an authenticated caller.
-    Identity(Box<str>),
-    /// Address of callers without authentication: an IPv4 address, or the /64 of an IPv6 address.
-    Address(IpAddr),
-}
 
 /// Use of the shared limits by one caller. Kept while a connection or a call refers to it.
 #[derive(Debug)]
@@ -58,18 +46,6 @@ pub(crate) struct CallerAccounts {
     by_key: Mutex<HashMap<AccountKey, Weak<CallerAccount>>>,
 }
 
-// === impl AccountKey ===
-
-impl AccountKey {
-    /// Key of an address. All addresses of one host have the same key.
-    pub(crate) fn from_address(address: IpAddr) -> Self {
-        Self::Address(match address.to_canonical() {
-            IpAddr::V4(address) => address.into(),
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & IPV6_HOST_MASK).into(),
-        })
-    }
-}
-
 // === impl CallerAccount ===
 
 impl CallerAccount {
@@ -82,7 +58,7 @@ impl CallerAccount {
     pub(crate) fn is_identity(&self, name: &str) -> bool {
         match &self.key {
             AccountKey::Identity(identity) => **identity == *name,
-            AccountKey::Address(_) => false,
+            AccountKey::Address(_) | AccountKey::Name(_) => false,
         }
     }
 }

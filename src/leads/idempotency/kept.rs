@@ -1,11 +1,12 @@
-//! Results kept for repeats, bounded in bytes for each caller and in total.
+//! Results kept for repeats, bounded in bytes for each account and in total.
 //!
-//! One caller may use what others leave free, up to half of the store. If the store is full, the
-//! oldest result of the caller with the most bytes is evicted.
+//! One account may use what others leave free, up to half of the store. If the store is full, the
+//! oldest result of the account with the most bytes is evicted. All names that a client without
+//! authentication sends belong to one account.
 
 use std::collections::{BTreeMap, HashMap};
 
-use leadsd_quota::Caller;
+use leadsd_quota::AccountKey;
 use tokio::time::Instant;
 
 use super::{IdempotencyEntry, IdempotencyKey, TTL};
@@ -14,14 +15,14 @@ use crate::leads::charge::MemoryCharge;
 /// Maximum memory of all kept results, in bytes.
 pub(super) const MAX_BYTES: usize = 32 << 20;
 
-/// Maximum memory of the results of one caller, in bytes.
+/// Maximum memory of the results of one account, in bytes.
 pub(super) const MAX_CALLER_BYTES: usize = MAX_BYTES / 2;
 
 /// Entries by key, and the order in which those with results expire and are evicted.
 #[derive(Debug)]
 pub(super) struct KeptResults<A> {
     entries: HashMap<IdempotencyKey, Slot<A>>,
-    callers: HashMap<Caller, CallerResults>,
+    accounts: HashMap<AccountKey, AccountResults>,
     /// Times at which results expire, by number: the first to expire first.
     expiry: BTreeMap<u64, (Instant, IdempotencyKey)>,
     bytes: usize,
@@ -37,15 +38,16 @@ struct Slot<A> {
 
 #[derive(Debug)]
 struct Kept {
+    account: AccountKey,
     number: u64,
     bytes: usize,
     /// Charged to the caller as long as the result is kept.
     _charge: MemoryCharge,
 }
 
-/// Results of one caller, by number: the oldest first.
+/// Results of one account, by number: the oldest first.
 #[derive(Debug, Default)]
-struct CallerResults {
+struct AccountResults {
     bytes: usize,
     keys: BTreeMap<u64, IdempotencyKey>,
 }
@@ -56,7 +58,7 @@ impl<A> Default for KeptResults<A> {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),
-            callers: HashMap::new(),
+            accounts: HashMap::new(),
             expiry: BTreeMap::new(),
             bytes: 0,
             next_number: 0,
@@ -80,7 +82,7 @@ impl<A> KeptResults<A> {
     /// not kept.
     pub(super) fn keep(
         &mut self,
-        key: IdempotencyKey,
+        (key, account): (IdempotencyKey, AccountKey),
         entry: IdempotencyEntry<A>,
         bytes: usize,
         mut charge: MemoryCharge,
@@ -93,18 +95,17 @@ impl<A> KeptResults<A> {
         self.next_number += 1;
         let number = self.next_number;
         self.bytes += bytes;
-        let own = self.callers.entry(key.caller.clone()).or_default();
+        let own = self.accounts.entry(account.clone()).or_default();
         own.bytes += bytes;
         own.keys.insert(number, key.clone());
         self.expiry.insert(number, (Instant::now() + TTL, key.clone()));
-        let caller = key.caller.clone();
-        self.entries
-            .insert(key, Slot { entry, kept: Some(Kept { number, bytes, _charge: charge }) });
-        while self.callers.get(&caller).is_some_and(|own| own.bytes > MAX_CALLER_BYTES) {
-            self.evict_oldest(&caller);
+        let kept = Kept { account: account.clone(), number, bytes, _charge: charge };
+        self.entries.insert(key, Slot { entry, kept: Some(kept) });
+        while self.accounts.get(&account).is_some_and(|own| own.bytes > MAX_CALLER_BYTES) {
+            self.evict_oldest(&account);
         }
         while self.bytes > MAX_BYTES {
-            self.evict_from_largest(&caller);
+            self.evict_from_largest(&account);
         }
     }
 
@@ -113,11 +114,11 @@ impl<A> KeptResults<A> {
         let Some(kept) = self.entries.remove(key).and_then(|slot| slot.kept) else { return };
         self.bytes -= kept.bytes;
         self.expiry.remove(&kept.number);
-        if let Some(own) = self.callers.get_mut(&key.caller) {
+        if let Some(own) = self.accounts.get_mut(&kept.account) {
             own.bytes -= kept.bytes;
             own.keys.remove(&kept.number);
             if own.keys.is_empty() {
-                self.callers.remove(&key.caller);
+                self.accounts.remove(&kept.account);
             }
         }
     }
@@ -132,16 +133,16 @@ impl<A> KeptResults<A> {
         }
     }
 
-    /// Evicts a result of `caller` if it has more than an equal part, which avoids a search; else of the
-    /// caller with the most bytes.
-    fn evict_from_largest(&mut self, caller: &Caller) {
-        let equal_part = MAX_BYTES / self.callers.len().max(1);
-        let has_more = self.callers.get(caller).is_some_and(|own| own.bytes > equal_part);
+    /// Evicts a result of `account` if it has more than an equal part, which avoids a search; else of the
+    /// account with the most bytes.
+    fn evict_from_largest(&mut self, account: &AccountKey) {
+        let equal_part = MAX_BYTES / self.accounts.len().max(1);
+        let has_more = self.accounts.get(account).is_some_and(|own| own.bytes > equal_part);
         let largest = match has_more {
-            true => Some(caller.clone()),
+            true => Some(account.clone()),
             false => {
-                let largest = self.callers.iter().max_by_key(|(_, results)| results.bytes);
-                largest.map(|(caller, _)| caller.clone())
+                let largest = self.accounts.iter().max_by_key(|(_, results)| results.bytes);
+                largest.map(|(account, _)| account.clone())
             }
         };
         if let Some(largest) = largest {
@@ -149,8 +150,8 @@ impl<A> KeptResults<A> {
         }
     }
 
-    fn evict_oldest(&mut self, caller: &Caller) {
-        let results = self.callers.get(caller);
+    fn evict_oldest(&mut self, account: &AccountKey) {
+        let results = self.accounts.get(account);
         let oldest = results.and_then(|own| own.keys.first_key_value()).map(|(_, key)| key.clone());
         if let Some(key) = oldest {
             self.remove(&key);
@@ -173,6 +174,7 @@ impl<A> KeptResults<A> {
 mod tests {
     use std::sync::Arc;
 
+    use leadsd_quota::Caller;
     use tokio::sync::watch;
 
     use super::*;
@@ -191,7 +193,8 @@ mod tests {
     fn keep(results: &mut KeptResults<()>, account: &Arc<TestAccount>, key: IdempotencyKey) {
         let port: Arc<dyn MemoryAccount> = Arc::<TestAccount>::clone(account);
         let entry = IdempotencyEntry { fingerprint: 1, response: watch::channel(None).1 };
-        results.keep(key, entry, RESULT, MemoryCharge::new(&port));
+        let owner = key.caller.account();
+        results.keep((key, owner), entry, RESULT, MemoryCharge::new(&port));
     }
 
     #[tokio::test(start_paused = true)]
@@ -224,7 +227,27 @@ mod tests {
             assert!(results.bytes() <= MAX_BYTES);
         }
         assert!(results.get(&key("modest", 0)).is_some(), "a modest caller keeps its result");
-        assert_eq!(results.callers[&Caller::new("first")].keys.len(), 32, "and so does the first");
+        assert_eq!(
+            results.accounts[&Caller::new("first").account()].keys.len(),
+            32,
+            "and so does the first"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_address_has_one_share_whatever_names_it_sends() {
+        let (mut results, account) = (KeptResults::default(), TestAccount::new(0));
+        let port: Arc<dyn MemoryAccount> = Arc::<TestAccount>::clone(&account);
+        let mut keep_at = |name: &str, id: usize, host: u8| {
+            let owner = AccountKey::from_address([10, 0, 0, host].into());
+            let entry =
+                IdempotencyEntry { fingerprint: 1, response: watch::channel::<Option<()>>(None).1 };
+            results.keep((key(name, id), owner), entry, RESULT, MemoryCharge::new(&port));
+        };
+        (0..32).for_each(|id| keep_at("modest", id, 2));
+        (0..1_000).for_each(|id| keep_at(&format!("name-{id}"), id, 1));
+        assert!((0..32).all(|id| results.get(&key("modest", id)).is_some()));
+        assert_eq!(results.len(), 64);
     }
 
     #[tokio::test(start_paused = true)]
@@ -241,6 +264,6 @@ mod tests {
         tokio::time::advance(TTL / 2).await;
         results.expire(Instant::now());
         assert_eq!((results.len(), results.bytes(), account.used()), (0, 0, 0));
-        assert!(results.callers.is_empty() && results.expiry.is_empty());
+        assert!(results.accounts.is_empty() && results.expiry.is_empty());
     }
 }

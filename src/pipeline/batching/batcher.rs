@@ -9,7 +9,7 @@ use std::{
 };
 
 use leadsd_base::task;
-use leadsd_quota::{Account, BucketName, Caller, Group, Permit, QueueEntry, Rejected};
+use leadsd_quota::{Account, AccountKey, BucketName, Group, Permit, QueueEntry, Rejected};
 use parking_lot::Mutex;
 use tokio::{
     sync::oneshot,
@@ -45,7 +45,7 @@ pub(super) struct BatcherShared<L> {
 }
 
 /// Requests of a kind share batches. Those of a caller that no longer shares them are apart.
-type ByKind<L, O> = HashMap<(O, Option<Caller>), Arc<Pending<L, O>>>;
+type ByKind<L, O> = HashMap<(O, Option<AccountKey>), Arc<Pending<L, O>>>;
 
 /// Pending requests by number.
 type Members<L, O> =
@@ -107,7 +107,7 @@ impl<L: Layer, O: BatchableOp<L>> Batcher<L, O> {
         let (reply, response) = oneshot::channel();
         let until = ctx.permit_deadline();
         let isolated = self.shared.scores.isolated(&ctx.requester);
-        let apart = isolated.as_ref().map(|requester| requester.caller.clone());
+        let apart = isolated.as_ref().map(|requester| requester.caller.account());
         let mut own = ctx.clone();
         if let Some(requester) = isolated {
             own.requester = requester;
@@ -125,7 +125,7 @@ impl<L: Layer, O: BatchableOp<L>> Batcher<L, O> {
 
     fn insert(
         &self,
-        key: (O, Option<Caller>),
+        key: (O, Option<AccountKey>),
         member: Member<O::Input, O::Output>,
     ) -> PendingGuard<L, O> {
         let number = NEXT_ID.fetch_add(1, Ordering::Relaxed);

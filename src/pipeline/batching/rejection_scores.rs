@@ -2,6 +2,8 @@
 //!
 //! A caller with a high score no longer shares batches: its requests form separate batches with
 //! bulk priority, so what they cost is charged to it. A success lowers the score, and so does time.
+//!
+//! The score is that of an account: a client without authentication cannot leave it by another name.
 
 use std::{
     collections::HashMap,
@@ -9,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use leadsd_quota::{Caller, Priority, Requester};
+use leadsd_quota::{AccountKey, Caller, Priority, Requester};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -39,7 +41,7 @@ const MAX_CALLERS: usize = 1_024;
 pub(super) struct RejectionScores {
     /// False while no caller has a score, which is known without the lock.
     any: AtomicBool,
-    scores: Mutex<HashMap<Caller, Score>>,
+    scores: Mutex<HashMap<AccountKey, Score>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,22 +59,22 @@ impl RejectionScores {
             return None;
         }
         let scores = self.scores.lock();
-        let score = scores.get(&requester.caller)?;
+        let score = scores.get(&requester.caller.account())?;
         let is_isolated = score.value_at(Instant::now()) > THRESHOLD;
         is_isolated.then(|| Requester { priority: Priority::Bulk, ..requester.clone() })
     }
 
     /// Charges HubSpot calls to the caller whose rejected request caused them.
     pub(super) fn charge(&self, caller: &Caller, calls: f64) {
-        let now = Instant::now();
+        let (now, account) = (Instant::now(), caller.account());
         let mut scores = self.scores.lock();
-        if scores.len() >= MAX_CALLERS && !scores.contains_key(caller) {
+        if scores.len() >= MAX_CALLERS && !scores.contains_key(&account) {
             scores.retain(|_, score| score.value_at(now) >= NEGLIGIBLE);
             if scores.len() >= MAX_CALLERS {
                 return;
             }
         }
-        let score = scores.entry(caller.clone()).or_insert(Score { value: 0.0, at: now });
+        let score = scores.entry(account).or_insert(Score { value: 0.0, at: now });
         *score = Score { value: (score.value_at(now) + calls).min(MAX_SCORE), at: now };
         self.any.store(true, Ordering::Relaxed);
     }
@@ -82,12 +84,12 @@ impl RejectionScores {
         if !self.any.load(Ordering::Relaxed) {
             return;
         }
-        let now = Instant::now();
+        let (now, account) = (Instant::now(), caller.account());
         let mut scores = self.scores.lock();
-        let Some(score) = scores.get_mut(caller) else { return };
+        let Some(score) = scores.get_mut(&account) else { return };
         *score = Score { value: score.value_at(now) - SUCCESS, at: now };
         if score.value < NEGLIGIBLE {
-            scores.remove(caller);
+            scores.remove(&account);
             self.any.store(!scores.is_empty(), Ordering::Relaxed);
         }
     }
@@ -122,6 +124,20 @@ mod tests {
         let isolated = scores.isolated(&hostile).unwrap();
         assert_eq!((isolated.caller, isolated.priority), (hostile.caller, Priority::Bulk));
         assert_eq!(scores.isolated(&other), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_name_for_each_request_does_not_leave_the_score_of_its_address() {
+        let scores = RejectionScores::default();
+        let at = |name: &str, host: u8| {
+            let caller = Caller::new(name).with_address([10, 0, 0, host].into());
+            Requester { caller, priority: Priority::Interactive }
+        };
+        for number in 0..10 {
+            scores.charge(&at(&number.to_string(), 1).caller, 1.0);
+        }
+        assert!(scores.isolated(&at("new", 1)).is_some());
+        assert_eq!(scores.isolated(&at("0", 2)), None, "another address is another account");
     }
 
     #[tokio::test(start_paused = true)]

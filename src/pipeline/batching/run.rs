@@ -52,11 +52,11 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
             }
             // The response to a batch of one is unambiguous, and shows whether larger ones would be.
             let is_other = |member: &Member<O::Input, O::Output>| {
-                tested.as_ref() != Some(&member.ctx.requester.caller)
+                tested.as_ref() != Some(&member.ctx.requester.caller.account())
             };
             let next = members.iter().position(is_other).unwrap_or_default();
             let test = members.remove(next);
-            tested = Some(test.ctx.requester.caller.clone());
+            tested = Some(test.ctx.requester.caller.account());
             self.send_batch(permit.take(), vec![test]).await;
             if members.is_empty() {
                 return;

@@ -70,7 +70,7 @@ fn priorities_have_separate_tags_and_interactive_is_first() {
     }
     assert_eq!(shares.next_key(&caller, Bulk).tag, 0);
     assert!(shares.next_key(&caller, Interactive) < shares.next_key(&caller, Bulk));
-    assert!(shares.next_key(&caller, Bulk) >= QueueKey::FIRST_BULK);
+    assert!(shares.next_key(&caller, Bulk) >= QueueKey::first_of(Bulk));
 }
 
 #[test]

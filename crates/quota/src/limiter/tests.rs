@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 
-const MAX_QUEUE: usize = 100;
+const MAX_QUEUE: QueueLimits = QueueLimits { max: 100, max_per_caller: 100 };
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A limiter of one call in a second.
@@ -93,7 +93,10 @@ fn a_full_queue_rejects_the_caller_with_the_most_requests() {
     call(&mut limiter, now);
     let mut enqueue = |name| {
         let deadline = far(now);
-        limiter.enqueue(&requester(name), single(), deadline, 3, now).map(|(_, removed)| removed)
+        let limits = QueueLimits { max: 3, max_per_caller: 3 };
+        limiter
+            .enqueue(&requester(name), single(), deadline, limits, now)
+            .map(|(_, removed)| removed)
     };
     for _ in 0..3 {
         assert!(enqueue("greedy").expect("room").is_none());
@@ -105,6 +108,50 @@ fn a_full_queue_rejects_the_caller_with_the_most_requests() {
     assert_eq!(removed.reason, Reason::QueueFull);
     assert_eq!(enqueue("modest").unwrap_err().reason, Reason::QueueFull, "two and one are fair");
     assert_eq!((limiter.counts.queue_full, limiter.queue.len()), (3, 3));
+}
+
+#[test]
+fn one_address_has_one_share_of_the_queue_whatever_names_it_sends() {
+    let now = Instant::now();
+    let mut limiter = limiter();
+    call(&mut limiter, now);
+    let limits = QueueLimits { max: 10, max_per_caller: 5 };
+    let mut enqueue = |name: &str, host: u8| {
+        let caller = Caller::new(name).with_address([10, 0, 0, host].into());
+        let requester = Requester { caller, priority: Priority::Interactive };
+        let queued = limiter.enqueue(&requester, single(), far(now), limits, now);
+        queued.map(|(_, removed)| removed.is_some()).map_err(|rejected| rejected.reason)
+    };
+    for number in 0..5 {
+        assert_eq!(enqueue(&format!("name-{number}"), 1), Ok(false));
+    }
+    assert_eq!(enqueue("one more", 1), Err(Reason::QueueFull), "there is room for others");
+    for _ in 0..5 {
+        assert_eq!(enqueue("second", 2), Ok(false));
+    }
+    assert_eq!(enqueue("second", 2), Err(Reason::QueueFull));
+    assert_eq!(enqueue("third", 2), Ok(true), "the names of an address give way to each other");
+    // The queue is full: one of the longest is removed for each new account.
+    for host in 3..6 {
+        assert_eq!(enqueue("modest", host), Ok(true));
+    }
+    assert_eq!(limiter.queue.len(), 10);
+}
+
+#[test]
+fn a_name_that_comes_from_several_addresses_is_one_caller_in_the_snapshot() {
+    let now = Instant::now();
+    let mut limiter = limiter();
+    call(&mut limiter, now);
+    for host in [1, 2, 2] {
+        let caller = Caller::new("web").with_address([10, 0, 0, host].into());
+        let requester = Requester { caller, priority: Priority::Interactive };
+        limiter.enqueue(&requester, single(), far(now), MAX_QUEUE, now).expect("room");
+    }
+    let callers = limiter.snapshot(now).callers;
+    let shown: Vec<_> =
+        callers.iter().map(|caller| (caller.caller.as_str(), caller.waiting)).collect();
+    assert_eq!(shown, [("a", 0), ("web", 3)]);
 }
 
 #[test]

@@ -19,3 +19,18 @@ fn only_an_authenticated_caller_has_a_configured_weight() {
     assert_eq!((unknown.is_authenticated(), unknown.weight()), (false, None));
     assert_ne!(known, unknown, "they do not share a queue");
 }
+
+#[test]
+fn the_account_is_the_identity_or_else_the_address_whatever_the_name() {
+    let at = |name: &str, address: &str| {
+        Caller::new(name).with_address(address.parse().unwrap()).account()
+    };
+    assert_eq!(at("a", "192.0.2.1"), at("b", "::ffff:192.0.2.1"));
+    assert_ne!(at("a", "192.0.2.1"), at("a", "192.0.2.2"));
+    assert_eq!(at("a", "2001:db8::1"), at("b", "2001:db8::ffff:1"));
+    assert_ne!(at("a", "2001:db8:0:1::1"), at("a", "2001:db8:0:2::1"));
+    let known = Caller::authenticated("a", 1);
+    assert_eq!(known.account(), AccountKey::Identity("a".into()));
+    assert_eq!(known.clone().with_address([192, 0, 2, 1].into()), known);
+    assert_eq!(Caller::new("a").account(), AccountKey::Name("a".into()));
+}

@@ -3,7 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{fair_shares::QueueKey, queue::Queue, waiting::Waiting};
+use crate::{
+    fair_shares::QueueKey,
+    queue::{Popped, Queue},
+    usage::Users,
+    waiting::Waiting,
+};
 
 /// One operation on a queue.
 #[derive(Debug, Clone)]
@@ -131,25 +136,112 @@ fn a_member_waits_for_the_batches_before_its_own_and_for_what_is_queued_before_t
     let mut members: Vec<QueueKey> = (0..3).map(|_| push(&mut queue, member(&group))).collect();
     let single = push(&mut queue, alone());
     members.extend((0..5).map(|_| push(&mut queue, member(&group))));
-    let before: Vec<_> = members.iter().map(|key| queue.permits_before(*key, id)).collect();
+    let web = Caller::new("web");
+    let before: Vec<_> = members.iter().map(|key| queue.permits_before(*key, &web, id)).collect();
     // Three batches of at most three; the single request is before the second and the third.
     assert_eq!(before, [0, 0, 0, 2, 2, 2, 3, 3]);
     // A full batch is before the single request.
-    assert_eq!(queue.permits_before(single, None), 1);
+    assert_eq!(queue.permits_before(single, &web, None), 1);
 }
 
 #[test]
 fn every_tenth_permit_goes_to_bulk_before_a_later_interactive_request() {
     let mut queue = Queue::new(Arc::default());
+    let web = Caller::new("web");
     let keys: Vec<QueueKey> = (0..20).map(|_| push(&mut queue, alone())).collect();
-    assert_eq!(queue.permits_before(keys[18], None), 18);
+    assert_eq!(queue.permits_before(keys[18], &web, None), 18);
     let caller = Caller::new("bulk");
     let bulk = queue.shares().next_key(&caller, Priority::Bulk);
-    queue.push(bulk, caller, alone(), [Instant::now(), soon()]);
-    assert_eq!(queue.permits_before(keys[0], None), 1);
-    assert_eq!(queue.permits_before(keys[8], None), 9);
-    assert_eq!(queue.permits_before(keys[18], None), 18 + 2 + 1);
-    assert_eq!(queue.permits_before(bulk, None), 20);
+    queue.push(bulk, caller.clone(), alone(), [Instant::now(), soon()]);
+    assert_eq!(queue.permits_before(keys[0], &web, None), 1);
+    assert_eq!(queue.permits_before(keys[8], &web, None), 9);
+    assert_eq!(queue.permits_before(keys[18], &web, None), 18 + 2 + 1);
+    assert_eq!(queue.permits_before(bulk, &caller, None), 20);
+}
+
+/// Callers of the requests that the next permits serve.
+fn serve(queue: &mut Queue, permits: usize) -> Vec<Caller> {
+    let mut served = Vec::new();
+    for _ in 0..permits {
+        let Some(Popped::Batch(batch)) = queue.pop(Instant::now()) else { break };
+        match batch.users {
+            Users::Single(caller) => served.push(caller),
+            Users::Batch(users) => {
+                let each = users.into_iter();
+                served.extend(each.flat_map(|(caller, n)| vec![caller; n as usize]));
+            }
+        }
+    }
+    served
+}
+
+fn at(name: &str, host: u8) -> Caller {
+    Caller::new(name).with_address([10, 0, 0, host].into())
+}
+
+fn push_of(queue: &mut Queue, caller: &Caller, waiting: Waiting) -> QueueKey {
+    let key = queue.shares().next_key(caller, Priority::Interactive);
+    queue.push(key, caller.clone(), waiting, [Instant::now(), soon()]);
+    key
+}
+
+fn queue_one(queue: &mut Queue, caller: &Caller, waiting: Waiting) {
+    push_of(queue, caller, waiting);
+}
+
+#[test]
+fn a_client_with_a_new_name_for_each_request_gets_the_share_of_one_address() {
+    let victim = at("billing", 1);
+    let of_victim = |served: &[Caller]| served.iter().filter(|caller| **caller == victim).count();
+    // Alone, and as members of batches.
+    for max_batch in [1, 10] {
+        let group = TestGroup::new(&Arc::default(), max_batch);
+        let waiting = || if max_batch == 1 { alone() } else { member(&group) };
+        let mut queue = Queue::new(Arc::default());
+        for number in 0..1_000 {
+            push_of(&mut queue, &at(&format!("name-{number}"), 2), waiting());
+        }
+        let first = push_of(&mut queue, &victim, waiting());
+        (0..99).for_each(|_| queue_one(&mut queue, &victim, waiting()));
+        assert!(queue.permits_before(first, &victim, waiting().group_id()) <= 1);
+        let permits = 160 / max_batch;
+        let served = of_victim(&serve(&mut queue, permits));
+        assert!((75..=85).contains(&served), "{served} of 160 with batches of {max_batch}");
+        // New names do not begin ahead.
+        for number in 0..1_000 {
+            push_of(&mut queue, &at(&format!("new-{number}"), 2), waiting());
+        }
+        let more = of_victim(&serve(&mut queue, 20 / max_batch));
+        assert!((8..=12).contains(&more), "{more} of 20 with batches of {max_batch}");
+    }
+}
+
+#[test]
+fn the_names_of_one_address_share_its_share() {
+    let mut queue = Queue::new(Arc::default());
+    let (long, short, other) = (at("long", 1), at("short", 1), at("other", 2));
+    (0..100).for_each(|_| queue_one(&mut queue, &long, alone()));
+    (0..100).for_each(|_| queue_one(&mut queue, &other, alone()));
+    serve(&mut queue, 20);
+    (0..20).for_each(|_| queue_one(&mut queue, &short, alone()));
+    let served = serve(&mut queue, 40);
+    let of = |caller: &Caller| served.iter().filter(|served| *served == caller).count();
+    assert!((18..=22).contains(&of(&other)), "{}", of(&other));
+    assert!((9..=11).contains(&of(&short)), "{}", of(&short));
+}
+
+#[test]
+fn an_address_owes_what_forgotten_names_have_used() {
+    let mut queue = Queue::new(Arc::default());
+    let (greedy, modest) = (at("greedy", 1), at("modest", 2));
+    (0..100).for_each(|_| queue_one(&mut queue, &greedy, alone()));
+    serve(&mut queue, 100);
+    for number in 0..20_000 {
+        queue.serve_now(&at(&number.to_string(), 1), Priority::Interactive);
+    }
+    push_of(&mut queue, &at("one more", 1), alone());
+    push_of(&mut queue, &modest, alone());
+    assert_eq!(serve(&mut queue, 1), [modest]);
 }
 
 /// Processor time of this thread: the load of the machine does not count.

@@ -37,13 +37,14 @@ mod stats;
 mod tests;
 mod write_order;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, pin::pin, sync::Arc};
 
 use leadsd_credentials::Token;
 use leadsd_quota::Permit;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use self::breaker::OverdueWatch;
 pub use self::{
     breaker::BreakerSettings,
     portals::{PipelineSettings, Portals, direct_portal},
@@ -61,6 +62,18 @@ pub(crate) trait Layer: fmt::Debug + Send + Sync + 'static {
         request: Arc<Request>,
         dispatch: Dispatch,
     ) -> impl Future<Output = Result<Response, Error>> + Send;
+
+    /// Sends the request as [`call`](Self::call) does, and reports it to `watch` while it takes too long.
+    /// A layer with a timer for each request lets `watch` share it.
+    fn call_watched(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        dispatch: Dispatch,
+        mut watch: OverdueWatch<impl FnOnce() + Send>,
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
+        async move { watch.wait(pin!(self.call(ctx, request, dispatch))).await }
+    }
 }
 
 /// Resources and bounds that travel down the stack with a request: permit, token, retry deadline.

@@ -17,7 +17,10 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 pub use self::latency_bounds::BreakerSettings;
-pub(super) use self::{circuit::Circuit, monitor::HealthMonitor};
+pub(super) use self::{
+    circuit::Circuit,
+    monitor::{HealthMonitor, OverdueWatch},
+};
 use super::{Dispatch, Layer};
 use crate::leads::{CallContext, Error, LocalLimit, Reason, Request, Response};
 

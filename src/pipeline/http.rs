@@ -6,16 +6,16 @@
 
 mod call_span;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use ::http::StatusCode;
 use leadsd_quota::Permit;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::debug;
 
 use self::call_span::CallSpan;
 use super::{
-    Dispatch, Layer, late,
+    Dispatch, Layer, OverdueWatch, late,
     stats::{HttpOutcome, Latencies, PortalStats},
 };
 use crate::{
@@ -67,13 +67,20 @@ impl Http {
         request: &Request,
         token: &Token,
         permit: Permit,
+        mut watch: OverdueWatch<impl FnOnce()>,
     ) -> Result<Response, Error> {
         let operation = Operation::from(request);
         let since = Instant::now();
         let limit = ExchangeLimit::new(ctx, operation, since + self.client.request_timeout());
         let mut span = CallSpan::new(&self.spans, ctx, operation, since);
-        let sent = self.client.send(request, &token.secret, span.trace_headers());
-        let mut head = match timeout_at(limit.until, sent).await {
+        // Pinned for this statement only, so that reading the response may use its space.
+        let sent = watch
+            .wait_until(
+                limit.until,
+                pin!(self.client.send(request, &token.secret, span.trace_headers())),
+            )
+            .await;
+        let mut head = match sent {
             Ok(sent) => sent.inspect_err(|_| self.count_no_response(operation))?,
             Err(_) => {
                 // A caller without time is no fault of HubSpot.
@@ -108,9 +115,9 @@ impl Http {
             None
         };
         let mut charge = MemoryCharge::new(&ctx.memory);
-        let read = head.read(error_body_deadline(ctx, operation), &mut charge);
-        let result =
-            timeout_at(limit.until, read).await.unwrap_or_else(|_| Err(limit.error(operation)));
+        let read = pin!(head.read(error_body_deadline(ctx, operation), &mut charge));
+        let result = watch.wait_until(limit.until, read).await;
+        let result = result.unwrap_or_else(|_| Err(limit.error(operation)));
         if let Some(permit) = permit {
             let rejection = result.as_ref().err().filter(|_| !operation.spec().has_own_limit());
             permit.observe(limits.observation(rejection));
@@ -130,6 +137,16 @@ impl Layer for Http {
         request: Arc<Request>,
         dispatch: Dispatch,
     ) -> impl Future<Output = Result<Response, Error>> + Send {
+        self.call_watched(ctx, request, dispatch, OverdueWatch::none())
+    }
+
+    fn call_watched(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        dispatch: Dispatch,
+        watch: OverdueWatch<impl FnOnce() + Send>,
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
         let Dispatch { permit, token, .. } = dispatch;
         async move {
             let (Some(mut permit), Some(token)) = (permit, token) else {
@@ -138,7 +155,7 @@ impl Layer for Http {
             };
             permit.mark_sent(request.leads());
             ctx.cost.count();
-            self.exchange(ctx, &request, &token, permit).await
+            self.exchange(ctx, &request, &token, permit, watch).await
         }
     }
 }

@@ -7,7 +7,7 @@
 //! if HubSpot has just responded to another request.
 
 use std::{
-    pin::pin,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, error::Elapsed, timeout_at};
 use tracing::warn;
 
 use super::{
@@ -44,6 +44,10 @@ pub(in crate::pipeline) struct HealthMonitor<L> {
     /// Time of the latest response, in milliseconds since `created`.
     last_response: AtomicU64,
 }
+
+/// Watch of one request: reports once if the request takes until a point in time. It shares the timer of
+/// the request's time limit, since a second timer for each request would cost time and rarely fire.
+pub(crate) struct OverdueWatch<F>(Option<(Instant, F)>);
 
 // === impl HealthMonitor ===
 
@@ -94,17 +98,14 @@ impl<L: Layer> Layer for HealthMonitor<L> {
         let since = Instant::now();
         let wait = self.bounds.max_wait(kind);
         let overdue = since + wait;
-        let mut exchange = pin!(self.inner.call(ctx, request, dispatch));
-        let (result, was_overdue) = match timeout_at(overdue, &mut exchange).await {
-            Ok(result) => (result, false),
-            Err(_) => {
-                let is_silent = self.is_silent(overdue, wait);
-                if is_silent {
-                    self.record(Health::Overdue, ctx);
-                }
-                (exchange.await, is_silent)
+        let mut was_overdue = false;
+        let watch = OverdueWatch::new(overdue, || {
+            was_overdue = self.is_silent(overdue, wait);
+            if was_overdue {
+                self.record(Health::Overdue, ctx);
             }
-        };
+        });
+        let result = self.inner.call_watched(ctx, request, dispatch, watch).await;
         match health(&result) {
             Some(Health::Up) => {
                 self.bounds.observe(kind, since.elapsed());
@@ -116,6 +117,58 @@ impl<L: Layer> Layer for HealthMonitor<L> {
             None => {}
         }
         result
+    }
+}
+
+// === impl OverdueWatch ===
+
+impl OverdueWatch<fn()> {
+    /// Creates a watch that reports nothing.
+    pub(in crate::pipeline) fn none() -> Self {
+        Self(None)
+    }
+}
+
+impl<F: FnOnce()> OverdueWatch<F> {
+    /// Creates a watch that calls `report` when the request takes until `at`.
+    fn new(at: Instant, report: F) -> Self {
+        Self(Some((at, report)))
+    }
+
+    /// Waits for a step of the request, without a limit.
+    pub(in crate::pipeline) async fn wait<T>(
+        &mut self,
+        mut step: Pin<&mut impl Future<Output = T>>,
+    ) -> T {
+        if let Some((at, _)) = self.0
+            && let Ok(done) = timeout_at(at, step.as_mut()).await
+        {
+            return done;
+        }
+        self.report();
+        step.await
+    }
+
+    /// Waits for a step of the request until `limit`. A request that ends at its limit before it is
+    /// overdue is not reported.
+    pub(in crate::pipeline) async fn wait_until<T>(
+        &mut self,
+        limit: Instant,
+        mut step: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Elapsed> {
+        loop {
+            let overdue = self.0.as_ref().map(|(at, _)| *at).filter(|at| *at < limit);
+            match timeout_at(overdue.unwrap_or(limit), step.as_mut()).await {
+                Err(_) if overdue.is_some() => self.report(),
+                result => return result,
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        if let Some((_, report)) = self.0.take() {
+            report();
+        }
     }
 }
 
@@ -154,5 +207,58 @@ fn health(result: &Result<Response, Error>) -> Option<Health> {
         | Reason::CallerForbidden
         | Reason::AuthenticationUnavailable
         | Reason::Unimplemented => Some(Health::Up),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, future::pending, pin::pin, time::Duration};
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A watch of a request that is overdue after two seconds, and its reports: the time of the last one,
+    /// and their number.
+    fn watch(reports: &Cell<(Duration, u32)>) -> OverdueWatch<impl FnOnce() + use<'_>> {
+        let since = Instant::now();
+        OverdueWatch::new(since + 2 * SECOND, move || {
+            reports.set((since.elapsed(), reports.get().1 + 1));
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_overdue_request_is_reported_once_and_waited_for() {
+        let reports = Cell::default();
+        let mut watch = watch(&reports);
+        watch.wait(pin!(sleep(SECOND))).await;
+        assert_eq!(reports.get(), (Duration::ZERO, 0));
+        let limit = Instant::now() + 9 * SECOND;
+        let step = watch.wait_until(limit, pin!(sleep(3 * SECOND))).await;
+        assert_eq!((step, reports.get()), (Ok(()), (2 * SECOND, 1)));
+        watch.wait_until(limit, pin!(pending::<()>())).await.unwrap_err();
+        assert_eq!((Instant::now(), reports.get().1), (limit, 1));
+        watch.wait(pin!(sleep(3 * SECOND))).await;
+        assert_eq!(reports.get().1, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_ends_before_it_is_overdue_is_not_reported() {
+        let reports = Cell::default();
+        let mut watch = watch(&reports);
+        let limit = Instant::now() + 2 * SECOND;
+        let step = watch.wait_until(limit, pin!(sleep(SECOND))).await;
+        assert_eq!((step, reports.get().1), (Ok(()), 0));
+        watch.wait_until(limit, pin!(pending::<()>())).await.unwrap_err();
+        assert_eq!((Instant::now(), reports.get().1), (limit, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_without_a_watch_ends_at_its_limit() {
+        let limit = Instant::now() + SECOND;
+        OverdueWatch::none().wait_until(limit, pin!(pending::<()>())).await.unwrap_err();
+        assert_eq!(Instant::now(), limit);
     }
 }

@@ -63,16 +63,19 @@ pub(crate) trait Layer: fmt::Debug + Send + Sync + 'static {
         dispatch: Dispatch,
     ) -> impl Future<Output = Result<Response, Error>> + Send;
 
-    /// Sends the request as [`call`](Self::call) does, and reports it to `watch` while it takes too long.
-    /// A layer with a timer for each request lets `watch` share it.
+    /// Sends the request as [`call`](Self::call) does, and reports it to `watch` if it is overdue. Also
+    /// returns whether that counted. A layer with a timer for each request lets `watch` share it.
     fn call_watched(
         &self,
         ctx: &CallContext,
         request: Arc<Request>,
         dispatch: Dispatch,
-        mut watch: OverdueWatch<impl FnOnce() + Send>,
-    ) -> impl Future<Output = Result<Response, Error>> + Send {
-        async move { watch.wait(pin!(self.call(ctx, request, dispatch))).await }
+        mut watch: OverdueWatch<impl FnOnce(Instant) -> bool + Send>,
+    ) -> impl Future<Output = (Result<Response, Error>, bool)> + Send {
+        async move {
+            let result = watch.wait(pin!(self.call(ctx, request, dispatch))).await;
+            (result, watch.counted())
+        }
     }
 }
 

@@ -97,8 +97,8 @@ impl<L: Layer> Batching<L> {
         mut dispatch: Dispatch,
     ) -> impl Future<Output = Result<Response, Error>> + Send {
         async move {
-            if let Some(permit) = self.free_permit(ctx)? {
-                dispatch.permit = Some(permit);
+            dispatch.permit = self.free_permit(ctx)?;
+            if dispatch.permit.is_some() {
                 let result = self.inner.call(ctx, Arc::clone(request), dispatch).await;
                 if get.id_property.is_none() {
                     self.capabilities.not_found.observe(get.archived, &get.id, &result);

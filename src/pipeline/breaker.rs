@@ -10,8 +10,9 @@ mod latency_bounds;
 mod monitor;
 mod probe;
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
+use futures_util::{FutureExt as _, future::Either};
 use leadsd_base::task::{self, Task};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -56,25 +57,26 @@ impl<L: Layer> Breaker<L> {
 }
 
 impl<L: Layer> Layer for Breaker<L> {
-    async fn call(
+    // Not an async function, which would store its arguments twice.
+    fn call(
         &self,
         ctx: &CallContext,
         request: Arc<Request>,
         dispatch: Dispatch,
-    ) -> Result<Response, Error> {
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
         let Gate { inner, circuit, .. } = &*self.0;
         if let Err(pause) = circuit.admit(Instant::now(), rand::random) {
             self.ensure_prober(ctx);
             let text = "circuit breaker open: HubSpot is unavailable";
-            return Err(Error::new(Reason::UpstreamUnavailable, text)
+            return Either::Left(ready(Err(Error::new(Reason::UpstreamUnavailable, text)
                 .with_retry_after(pause)
-                .with_local_limit(LocalLimit::CircuitBreaker));
+                .with_local_limit(LocalLimit::CircuitBreaker))));
         }
-        let result = inner.call(ctx, request, dispatch).await;
-        if result.is_err() && circuit.is_open() {
-            self.ensure_prober(ctx);
-        }
-        result
+        Either::Right(inner.call(ctx, request, dispatch).inspect(move |result| {
+            if result.is_err() && circuit.is_open() {
+                self.ensure_prober(ctx);
+            }
+        }))
     }
 }
 

@@ -6,9 +6,10 @@
 
 mod call_span;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{future::ready, pin::pin, sync::Arc, time::Duration};
 
 use ::http::StatusCode;
+use futures_util::{FutureExt as _, future::Either};
 use leadsd_quota::Permit;
 use tokio::time::Instant;
 use tracing::debug;
@@ -19,7 +20,7 @@ use super::{
     stats::{HttpOutcome, Latencies, PortalStats},
 };
 use crate::{
-    hubspot::{HubspotClient, Operation, timed_out},
+    hubspot::{HubspotClient, Operation, ResponseHead, timed_out},
     leads::{CallContext, Error, MemoryCharge, Reason, Request, Response},
     telemetry::spans::SpanSink,
 };
@@ -61,36 +62,71 @@ impl Http {
         Self { client, stats, latencies, spans }
     }
 
-    async fn exchange(
+    #[expect(clippy::manual_async_fn, reason = "an async function stores its arguments twice")]
+    fn exchange(
         &self,
         ctx: &CallContext,
-        request: &Request,
-        token: &Token,
+        request: Arc<Request>,
+        token: Token,
         permit: Permit,
-        mut watch: OverdueWatch<impl FnOnce()>,
-    ) -> Result<Response, Error> {
-        let operation = Operation::from(request);
-        let since = Instant::now();
-        let limit = ExchangeLimit::new(ctx, operation, since + self.client.request_timeout());
-        let mut span = CallSpan::new(&self.spans, ctx, operation, since);
-        // Pinned for this statement only, so that reading the response may use its space.
-        let sent = watch
-            .wait_until(
-                limit.until,
-                pin!(self.client.send(request, &token.secret, span.trace_headers())),
-            )
-            .await;
-        let mut head = match sent {
-            Ok(sent) => sent.inspect_err(|_| self.count_no_response(operation))?,
-            Err(_) => {
-                // A caller without time is no fault of HubSpot.
-                if !limit.is_of_caller {
-                    self.count_no_response(operation);
+        mut watch: OverdueWatch<impl FnOnce(Instant) -> bool + Send>,
+    ) -> impl Future<Output = (Result<Response, Error>, bool)> + Send {
+        async move {
+            let operation = Operation::from(&*request);
+            let since = Instant::now();
+            let limit = ExchangeLimit::new(ctx, operation, since + self.client.request_timeout());
+            let mut span = CallSpan::new(&self.spans, ctx, operation, since);
+            // In a block, so that reading the response may use the space of this future.
+            let mut head = {
+                let headers = span.trace_headers();
+                let sent = pin!(self.client.send(&request, &token.secret, headers));
+                match watch.wait_until(limit.until, sent).await {
+                    Ok(Ok(head)) => head,
+                    Ok(Err(error)) => {
+                        self.count_no_response(operation);
+                        return (Err(error), watch.counted());
+                    }
+                    Err(_) => {
+                        // A caller without time is no fault of HubSpot.
+                        if !limit.is_of_caller {
+                            self.count_no_response(operation);
+                        }
+                        return (Err(limit.error(operation)), watch.counted());
+                    }
                 }
-                return Err(limit.error(operation));
+            };
+            self.on_response(ctx, operation, since.elapsed(), &head, &mut span);
+            let rate_limited = if head.status() == StatusCode::TOO_MANY_REQUESTS {
+                // The body names the limit that rejected the request, and the duration. Boxed, because
+                // other responses would carry the size.
+                Some(Box::new((permit, head.rate_limits())))
+            } else {
+                permit.observe(head.rate_limits().observation(None));
+                None
+            };
+            let mut charge = MemoryCharge::new(&ctx.memory);
+            let result = {
+                let read = pin!(head.read(error_body_deadline(ctx, operation), &mut charge));
+                watch.wait_until(limit.until, read).await
+            };
+            let result = result.unwrap_or_else(|_| Err(limit.error(operation)));
+            if let Some((permit, limits)) = rate_limited.map(|limited| *limited) {
+                let rejection = result.as_ref().err().filter(|_| !operation.spec().has_own_limit());
+                permit.observe(limits.observation(rejection));
             }
-        };
-        let latency = since.elapsed();
+            (result, watch.counted())
+        }
+    }
+
+    /// Records a response whose headers have arrived.
+    fn on_response(
+        &self,
+        ctx: &CallContext,
+        operation: Operation,
+        latency: Duration,
+        head: &ResponseHead,
+        span: &mut CallSpan<'_>,
+    ) {
         self.latencies.observe(operation, latency);
         let status = head.status();
         let correlation_id = head.correlation_id();
@@ -99,30 +135,13 @@ impl Http {
         }
         span.on_response(status, correlation_id);
         self.stats.count_call(operation, status.into());
-        let limits = head.rate_limits();
         debug!(
             hubspot.operation = operation.name(),
             http.status = status.as_u16(),
             duration_ms = latency.as_secs_f64() * 1e3,
-            hubspot.remaining = limits.remaining,
+            hubspot.remaining = head.rate_limits().remaining,
             "HubSpot responded"
         );
-        let permit = if status == StatusCode::TOO_MANY_REQUESTS {
-            // The body names the limit that rejected the request, and the duration.
-            Some(permit)
-        } else {
-            permit.observe(limits.observation(None));
-            None
-        };
-        let mut charge = MemoryCharge::new(&ctx.memory);
-        let read = pin!(head.read(error_body_deadline(ctx, operation), &mut charge));
-        let result = watch.wait_until(limit.until, read).await;
-        let result = result.unwrap_or_else(|_| Err(limit.error(operation)));
-        if let Some(permit) = permit {
-            let rejection = result.as_ref().err().filter(|_| !operation.spec().has_own_limit());
-            permit.observe(limits.observation(rejection));
-        }
-        result
     }
 
     fn count_no_response(&self, operation: Operation) {
@@ -137,7 +156,7 @@ impl Layer for Http {
         request: Arc<Request>,
         dispatch: Dispatch,
     ) -> impl Future<Output = Result<Response, Error>> + Send {
-        self.call_watched(ctx, request, dispatch, OverdueWatch::none())
+        self.call_watched(ctx, request, dispatch, OverdueWatch::none()).map(|(result, _)| result)
     }
 
     fn call_watched(
@@ -145,18 +164,16 @@ impl Layer for Http {
         ctx: &CallContext,
         request: Arc<Request>,
         dispatch: Dispatch,
-        watch: OverdueWatch<impl FnOnce() + Send>,
-    ) -> impl Future<Output = Result<Response, Error>> + Send {
+        watch: OverdueWatch<impl FnOnce(Instant) -> bool + Send>,
+    ) -> impl Future<Output = (Result<Response, Error>, bool)> + Send {
         let Dispatch { permit, token, .. } = dispatch;
-        async move {
-            let (Some(mut permit), Some(token)) = (permit, token) else {
-                let text = "internal error: request without a permit";
-                return Err(Error::new(Reason::Internal, text));
-            };
-            permit.mark_sent(request.leads());
-            ctx.cost.count();
-            self.exchange(ctx, &request, &token, permit, watch).await
-        }
+        let (Some(mut permit), Some(token)) = (permit, token) else {
+            let text = "internal error: request without a permit";
+            return Either::Left(ready((Err(Error::new(Reason::Internal, text)), false)));
+        };
+        permit.mark_sent(request.leads());
+        ctx.cost.count();
+        Either::Right(self.exchange(ctx, request, token, permit, watch))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Rate limit layer: waits for a permit of the portal's quota, one for every HTTP request.
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
+use futures_util::future::Either;
 use leadsd_quota::Account;
 use tokio::time::Instant;
 
@@ -28,25 +29,27 @@ impl<L> RateLimit<L> {
 }
 
 impl<L: Layer> Layer for RateLimit<L> {
-    #[expect(clippy::manual_async_fn, reason = "an async function stores its arguments twice")]
     fn call(
         &self,
         ctx: &CallContext,
         request: Arc<Request>,
         mut dispatch: Dispatch,
     ) -> impl Future<Output = Result<Response, Error>> + Send {
-        async move {
-            if ctx.deadline <= Instant::now() {
-                let text = "the deadline passed before the request was sent to HubSpot";
-                return Err(Error::new(Reason::DeadlineExceeded, text));
-            }
-            if dispatch.permit.is_none() {
-                let bucket = Operation::from(&*request).spec().bucket();
-                let until = ctx.permit_deadline();
-                dispatch.permit = Some(self.account.acquire(bucket, &ctx.requester, until).await?);
-            }
-            self.inner.call(ctx, request, dispatch).await
+        if ctx.deadline <= Instant::now() {
+            let text = "the deadline passed before the request was sent to HubSpot";
+            let late = Err(Error::new(Reason::DeadlineExceeded, text));
+            return Either::Left(Either::Left(ready(late)));
         }
+        if dispatch.permit.is_some() {
+            return Either::Left(Either::Right(self.inner.call(ctx, request, dispatch)));
+        }
+        // Boxed, because requests that have a permit would carry its size.
+        Either::Right(Box::pin(async move {
+            let bucket = Operation::from(&*request).spec().bucket();
+            let until = ctx.permit_deadline();
+            dispatch.permit = Some(self.account.acquire(bucket, &ctx.requester, until).await?);
+            self.inner.call(ctx, request, dispatch).await
+        }))
     }
 }
 

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, error::Elapsed, timeout_at};
 use tracing::warn;
 
@@ -47,7 +48,13 @@ pub(in crate::pipeline) struct HealthMonitor<L> {
 
 /// Watch of one request: reports once if the request takes until a point in time. It shares the timer of
 /// the request's time limit, since a second timer for each request would cost time and rarely fire.
-pub(crate) struct OverdueWatch<F>(Option<(Instant, F)>);
+pub(crate) struct OverdueWatch<F> {
+    /// Time of the report, and the function that makes it and returns whether the request counts. `None`
+    /// after the report.
+    report: Option<(Instant, F)>,
+    /// True if the request was reported and counted.
+    counted: bool,
+}
 
 // === impl HealthMonitor ===
 
@@ -88,51 +95,58 @@ impl<L> HealthMonitor<L> {
 }
 
 impl<L: Layer> Layer for HealthMonitor<L> {
-    async fn call(
+    // Not an async function, which would store its arguments twice.
+    fn call(
         &self,
         ctx: &CallContext,
         request: Arc<Request>,
         dispatch: Dispatch,
-    ) -> Result<Response, Error> {
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
         let kind = RequestKind::from(&*request);
         let since = Instant::now();
         let wait = self.bounds.max_wait(kind);
-        let overdue = since + wait;
-        let mut was_overdue = false;
-        let watch = OverdueWatch::new(overdue, || {
-            was_overdue = self.is_silent(overdue, wait);
-            if was_overdue {
+        let watch = OverdueWatch::new(since + wait, move |overdue| {
+            let is_silent = self.is_silent(overdue, wait);
+            if is_silent {
                 self.record(Health::Overdue, ctx);
             }
+            is_silent
         });
-        let result = self.inner.call_watched(ctx, request, dispatch, watch).await;
-        match health(&result) {
-            Some(Health::Up) => {
-                self.bounds.observe(kind, since.elapsed());
-                self.on_response(ctx);
+        let exchange = self.inner.call_watched(ctx, request, dispatch, watch);
+        exchange.map(move |(result, was_counted)| {
+            match health(&result) {
+                Some(Health::Up) => {
+                    self.bounds.observe(kind, since.elapsed());
+                    self.on_response(ctx);
+                }
+                // Was counted when it became overdue.
+                Some(Health::Down | Health::Overdue) if was_counted => {}
+                Some(health) => self.record(health, ctx),
+                None => {}
             }
-            // Was counted when it became overdue.
-            Some(Health::Down | Health::Overdue) if was_overdue => {}
-            Some(health) => self.record(health, ctx),
-            None => {}
-        }
-        result
+            result
+        })
     }
 }
 
 // === impl OverdueWatch ===
 
-impl OverdueWatch<fn()> {
+impl OverdueWatch<fn(Instant) -> bool> {
     /// Creates a watch that reports nothing.
     pub(in crate::pipeline) fn none() -> Self {
-        Self(None)
+        Self { report: None, counted: false }
     }
 }
 
-impl<F: FnOnce()> OverdueWatch<F> {
+impl<F: FnOnce(Instant) -> bool> OverdueWatch<F> {
     /// Creates a watch that calls `report` when the request takes until `at`.
     fn new(at: Instant, report: F) -> Self {
-        Self(Some((at, report)))
+        Self { report: Some((at, report)), counted: false }
+    }
+
+    /// True if the request was reported and counted.
+    pub(in crate::pipeline) fn counted(&self) -> bool {
+        self.counted
     }
 
     /// Waits for a step of the request, without a limit.
@@ -140,7 +154,7 @@ impl<F: FnOnce()> OverdueWatch<F> {
         &mut self,
         mut step: Pin<&mut impl Future<Output = T>>,
     ) -> T {
-        if let Some((at, _)) = self.0
+        if let Some((at, _)) = self.report
             && let Ok(done) = timeout_at(at, step.as_mut()).await
         {
             return done;
@@ -151,23 +165,26 @@ impl<F: FnOnce()> OverdueWatch<F> {
 
     /// Waits for a step of the request until `limit`. A request that ends at its limit before it is
     /// overdue is not reported.
-    pub(in crate::pipeline) async fn wait_until<T>(
+    #[expect(clippy::manual_async_fn, reason = "an async function stores its arguments twice")]
+    pub(in crate::pipeline) fn wait_until<T>(
         &mut self,
         limit: Instant,
         mut step: Pin<&mut impl Future<Output = T>>,
-    ) -> Result<T, Elapsed> {
-        loop {
-            let overdue = self.0.as_ref().map(|(at, _)| *at).filter(|at| *at < limit);
-            match timeout_at(overdue.unwrap_or(limit), step.as_mut()).await {
-                Err(_) if overdue.is_some() => self.report(),
-                result => return result,
+    ) -> impl Future<Output = Result<T, Elapsed>> {
+        async move {
+            loop {
+                let overdue = self.report.as_ref().map(|(at, _)| *at).filter(|at| *at < limit);
+                match timeout_at(overdue.unwrap_or(limit), step.as_mut()).await {
+                    Err(_) if overdue.is_some() => self.report(),
+                    result => return result,
+                }
             }
         }
     }
 
     fn report(&mut self) {
-        if let Some((_, report)) = self.0.take() {
-            report();
+        if let Some((at, report)) = self.report.take() {
+            self.counted = report(at);
         }
     }
 }
@@ -222,10 +239,14 @@ mod tests {
 
     /// A watch of a request that is overdue after two seconds, and its reports: the time of the last one,
     /// and their number.
-    fn watch(reports: &Cell<(Duration, u32)>) -> OverdueWatch<impl FnOnce() + use<'_>> {
+    fn watch(
+        reports: &Cell<(Duration, u32)>,
+    ) -> OverdueWatch<impl FnOnce(Instant) -> bool + use<'_>> {
         let since = Instant::now();
-        OverdueWatch::new(since + 2 * SECOND, move || {
+        OverdueWatch::new(since + 2 * SECOND, move |at| {
+            assert_eq!(at, Instant::now());
             reports.set((since.elapsed(), reports.get().1 + 1));
+            true
         })
     }
 
@@ -234,10 +255,10 @@ mod tests {
         let reports = Cell::default();
         let mut watch = watch(&reports);
         watch.wait(pin!(sleep(SECOND))).await;
-        assert_eq!(reports.get(), (Duration::ZERO, 0));
+        assert_eq!((reports.get(), watch.counted()), ((Duration::ZERO, 0), false));
         let limit = Instant::now() + 9 * SECOND;
         let step = watch.wait_until(limit, pin!(sleep(3 * SECOND))).await;
-        assert_eq!((step, reports.get()), (Ok(()), (2 * SECOND, 1)));
+        assert_eq!((step, reports.get(), watch.counted()), (Ok(()), (2 * SECOND, 1), true));
         watch.wait_until(limit, pin!(pending::<()>())).await.unwrap_err();
         assert_eq!((Instant::now(), reports.get().1), (limit, 1));
         watch.wait(pin!(sleep(3 * SECOND))).await;

@@ -14,15 +14,18 @@ use crate::{
     },
 };
 
-/// A request in progress.
+/// A request in progress. `None` if its span is neither recorded nor sent to HubSpot, as usual: every
+/// request would carry the size of a span.
 #[derive(Debug)]
-pub(super) struct CallSpan<'a> {
+pub(super) struct CallSpan<'a>(Option<Box<OpenSpan<'a>>>);
+
+#[derive(Debug)]
+struct OpenSpan<'a> {
     spans: &'a SpanSink,
     ctx: &'a CallContext,
     operation: Operation,
     since: Instant,
-    /// `None` if the span is neither recorded nor sent to HubSpot.
-    context: Option<TraceContext>,
+    context: TraceContext,
     response: Option<(StatusCode, Option<String>)>,
 }
 
@@ -36,32 +39,39 @@ impl<'a> CallSpan<'a> {
         since: Instant,
     ) -> Self {
         let is_needed = ctx.trace.is_propagated() || spans.is_recording(&ctx.trace);
-        let context = is_needed.then(|| ctx.trace.child());
-        Self { spans, ctx, operation, since, context, response: None }
+        let open = || {
+            let context = ctx.trace.child();
+            Box::new(OpenSpan { spans, ctx, operation, since, context, response: None })
+        };
+        Self(is_needed.then(open))
     }
 
     /// The headers by which HubSpot can continue the trace. Empty if it is not propagated.
     pub(super) fn trace_headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        let context = self.context.as_ref().filter(|context| context.is_propagated());
-        if let Some(context) = context {
+        let context = self.0.as_ref().map(|span| &span.context);
+        if let Some(context) = context.filter(|context| context.is_propagated()) {
             context.inject(&mut headers);
         }
         headers
     }
 
     pub(super) fn on_response(&mut self, status: StatusCode, correlation_id: Option<&str>) {
-        let id = correlation_id.filter(|_| self.spans.is_recording(&self.ctx.trace));
-        self.response = Some((status, id.map(str::to_owned)));
+        if let Some(span) = &mut self.0 {
+            let id = correlation_id.filter(|_| span.spans.is_recording(&span.ctx.trace));
+            span.response = Some((status, id.map(str::to_owned)));
+        }
     }
 }
 
-impl Drop for CallSpan<'_> {
+// === impl OpenSpan ===
+
+impl Drop for OpenSpan<'_> {
     fn drop(&mut self) {
         let Self { spans, ctx, operation, since, context, response } = self;
-        let Some(context) = context.take().filter(|context| spans.is_recording(context)) else {
+        if !spans.is_recording(context) {
             return;
-        };
+        }
         let mut attributes = vec![
             KeyValue::new(names::HUBSPOT_OPERATION, operation.name()),
             KeyValue::new(names::PORTAL, ctx.portal.name.as_str().to_owned()),
@@ -79,7 +89,7 @@ impl Drop for CallSpan<'_> {
         spans.finish(FinishedSpan {
             name: format!("hubspot {}", operation.name()).into(),
             kind: SpanKind::Client,
-            context,
+            context: context.clone(),
             parent: Some(ctx.trace.clone()),
             took: since.elapsed(),
             attributes,

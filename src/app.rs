@@ -71,6 +71,8 @@ pub struct BoundService {
     /// True while draining: then the service is not ready.
     draining: watch::Sender<bool>,
     spans: SpanSink,
+    /// Reads the credentials of the egress proxy; `None` if it has none.
+    proxy: Option<Task>,
 }
 
 // === impl BoundService ===
@@ -83,6 +85,7 @@ impl BoundService {
             admin,
             vault,
             hubspot,
+            egress,
             credentials,
             quota,
             auth,
@@ -102,6 +105,7 @@ impl BoundService {
         let settings = credential_settings(&vault, &hubspot, credentials, portal_discovery);
         let callers = auth_settings(auth, policy, grpc.tls.as_ref(), &vault);
         let store = Arc::new(vault::KvStore::new(session.clone(), vault.mount, vault.timeout));
+        let proxy = watch_proxy_credentials(egress, &store, vault.poll_interval);
         let auth = callers.map(|callers| start_auth(callers, Arc::clone(&store)));
         let times = (vault.poll_interval, vault.timeout.saturating_mul(2));
         let admin_keys = admin::start_keys(&admin, Arc::clone(&store), times);
@@ -143,7 +147,7 @@ impl BoundService {
         };
         let bound = admin::BoundAdmin::bind(&admin, admin_keys, sources).await;
         let admin = bound.map_err(listen(admin.listen))?;
-        Ok(Self { grpc, admin, credentials, quota, session, readiness, draining, spans })
+        Ok(Self { grpc, admin, credentials, quota, session, readiness, draining, spans, proxy })
     }
 
     /// Bound address of the gRPC port.
@@ -158,7 +162,8 @@ impl BoundService {
 
     /// Serves until `stop` completes, drains, and shuts down all parts.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { grpc, admin, credentials, quota, session, readiness, draining, spans } = self;
+        let Self { grpc, admin, credentials, quota, session, readiness, draining, spans, proxy } =
+            self;
         info!(admin.address = %admin.address(), "Started admin server");
         let (stop_admin, stopped) = watch::channel(false);
         let admin = task::spawn("admin", "", async move {
@@ -182,6 +187,7 @@ impl BoundService {
         if !credentials.close(deadline).await {
             warn!("Some credentials did not finish their requests before the shutdown timeout");
         }
+        drop(proxy);
         session.close(deadline).await;
         spans.shut_down(deadline).await;
         info!("Stopped");
@@ -343,6 +349,17 @@ async fn certificates(
 
 fn start_auth(settings: auth::Settings, store: Arc<vault::KvStore>) -> Arc<Authenticator> {
     Arc::new(Authenticator::start(settings, store, Arc::new(SystemClock)))
+}
+
+/// Keeps the credentials of the egress proxy up to date; `None` without a secret for them.
+fn watch_proxy_credentials(
+    egress: config::EgressConfig,
+    store: &Arc<vault::KvStore>,
+    interval: Duration,
+) -> Option<Task> {
+    let config::EgressConfig { policy, credentials_secret } = egress;
+    let path = credentials_secret?;
+    Some(vault::watch_proxy_credentials(Arc::clone(store), path, interval, policy))
 }
 
 /// Settings of authentication; `None` if no method is configured.

@@ -9,10 +9,12 @@
 
 mod admin;
 mod annotated_toml;
+mod ca_files;
 mod callers;
 mod check;
 mod credentials;
 mod effective;
+mod egress;
 mod error;
 mod grpc;
 mod hubspot;
@@ -39,6 +41,7 @@ pub use self::{
     admin::Admin,
     callers::{Access, ApiKeys, Auth, CallerPattern, Jwks, Jwt, Policy},
     credentials::Credentials,
+    egress::EgressConfig,
     error::{ConfigError, ConfigErrors},
     grpc::{Grpc, MemoryLimit},
     hubspot::{ApiVersion, Hubspot},

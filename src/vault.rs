@@ -7,6 +7,7 @@
 //! | [`Session`] | one login for the process, renewed in the background |
 //! | `kv2` | requests and responses of KV v2 |
 //! | [`KvStore`] | [`leadsd_credentials::SecretStore`] over session and KV v2 |
+//! | `proxy_credentials` | reads the credentials of the egress proxy |
 //! | [`AdminClient`] | one login and individual requests, for `leadsd login` and `leadsd doctor` |
 //!
 //! The service and the command line share everything but the session, so both classify each status
@@ -20,6 +21,7 @@ mod error;
 mod kv2;
 mod kv_store;
 mod lease;
+mod proxy_credentials;
 mod response;
 mod secret_file;
 mod session;
@@ -28,6 +30,9 @@ pub use admin_client::{AdminClient, MountInfo, TokenLookup, VaultHealth};
 pub use error::Error;
 pub use kv_store::KvStore;
 pub use kv2::{CasOutcome, SecretData, SecretVersion};
+pub use proxy_credentials::{
+    ProxyCredentialsError, read_proxy_credentials, watch_proxy_credentials,
+};
 pub use session::{Session, SessionState, SessionStatus};
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use crate::config::Jwks;
 use leadsd_base::{
     net::{
         body::{self, BodyError},
-        http::{self, ClientBuilder, InvalidPem},
+        connect_error::ConnectError,
+        egress::Egress,
+        http::ClientBuilder,
     },
     secret::Secret,
 };
@@ -38,6 +40,7 @@ struct JwksEndpoint {
     url: url::Url,
     ca_file: Option<Box<Path>>,
     token_file: Option<Box<Path>>,
+    egress: Egress,
 }
 
 /// Starts loading the key set.
@@ -61,12 +64,13 @@ pub(super) fn start(
             let (interval, min_interval) = (FILE_INTERVAL, FILE_INTERVAL);
             Source { name: NAME, location, interval, timeout: TIMEOUT, min_interval, load, parse }
         }
-        Jwks::Url { url, ca_file, token_file, refresh_interval } => {
+        Jwks::Url { url, ca_file, token_file, refresh_interval, egress } => {
             let location = url.to_string();
             let endpoint = Arc::new(JwksEndpoint {
                 url,
                 ca_file: ca_file.map(Into::into),
                 token_file: token_file.map(Into::into),
+                egress,
             });
             let load = Box::new(move || -> Load<Vec<u8>> {
                 let endpoint = Arc::clone(&endpoint);
@@ -90,11 +94,12 @@ pub(super) fn start(
 pub async fn load_jwks(jwks: &Jwks) -> Result<usize, LoadError> {
     let bytes = match jwks {
         Jwks::File(file) => read(file).await?,
-        Jwks::Url { url, ca_file, token_file, refresh_interval: _ } => {
+        Jwks::Url { url, ca_file, token_file, refresh_interval: _, egress } => {
             let endpoint = JwksEndpoint {
                 url: url.clone(),
                 ca_file: ca_file.as_deref().map(Into::into),
                 token_file: token_file.as_deref().map(Into::into),
+                egress: egress.clone(),
             };
             endpoint.fetch().await?
         }
@@ -107,21 +112,28 @@ pub async fn load_jwks(jwks: &Jwks) -> Result<usize, LoadError> {
 impl JwksEndpoint {
     /// Fetches the key set. CA and bearer token are read on each fetch, since they may be rotated.
     async fn fetch(&self) -> Result<Vec<u8>, LoadError> {
-        let mut builder = ClientBuilder::new(TIMEOUT);
-        if let Some(file) = &self.ca_file {
-            let roots = http::certificates(&read(file).await?);
-            let invalid =
-                |InvalidPem| LoadError(format!("{} contains no certificates", file.display()));
-            builder = builder.extra_roots(roots.map_err(invalid)?);
+        let Self { url, ca_file, token_file, egress } = self;
+        let mut builder = ClientBuilder::new(TIMEOUT).egress(egress, url);
+        if let Some(file) = ca_file {
+            builder = builder.ca_file("auth.jwt.ca_file", &**file);
         }
         let client = builder.build().map_err(|error| LoadError(error.to_string()))?;
-        let mut request = client.get(self.url.clone());
-        if let Some(file) = &self.token_file {
+        let mut request = client.get(url.clone());
+        if let Some(file) = token_file {
             let token = Secret::new(String::from_utf8_lossy(&read(file).await?));
             request = request.bearer_auth(token.expose().trim());
         }
-        let unreachable = |error: reqwest::Error| LoadError(root_cause(&error.without_url()));
+        let unreachable = |error: reqwest::Error| match egress.cause(&error) {
+            ConnectError::Proxy { proxy, cause } => LoadError(cause.advice(&proxy)),
+            ConnectError::Dns
+            | ConnectError::Refused
+            | ConnectError::Timeout
+            | ConnectError::Certificate(_)
+            | ConnectError::Tls(_)
+            | ConnectError::Io(_) => LoadError(root_cause(&error.without_url())),
+        };
         let response = request.send().await.map_err(unreachable)?;
+        egress.check(&response).map_err(|error| LoadError(error.to_string()))?;
         if !response.status().is_success() {
             return Err(LoadError(format!("HTTP status {}", response.status().as_u16())));
         }

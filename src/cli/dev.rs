@@ -10,6 +10,7 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::{
+    environment::environment,
     error::Error,
     hardening::deny_debugging,
     login,
@@ -95,7 +96,13 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
     let mut token_file =
         TokenFile::new(vault.root_token().expose()).map_err(io("cannot write the token file"))?;
     let settings = settings(&args, &upstream, &vault, &token_file);
-    let config = Loaded::new(None, settings)?.config;
+    // The proxy of the environment is for the real account; the fakes are on loopback.
+    let from_environment = environment().filter(|(name, _)| !name.starts_with("LEADSD_"));
+    let is_real = matches!(upstream, DevUpstream::Real(_));
+    let settings = settings.into_iter().chain(from_environment.filter(|_| is_real));
+    let loaded = Loaded::new(None, settings)?;
+    loaded.check_files()?;
+    let config = loaded.config;
     if let DevUpstream::Real(_) = upstream {
         let (policy, mut terminal) = (login::ReplacePolicy::in_memory(), Terminal::new());
         tokio::select! {

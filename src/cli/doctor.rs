@@ -9,6 +9,7 @@ mod args;
 mod callers;
 mod check;
 mod credential;
+mod egress;
 mod hubspot;
 mod location;
 mod network;
@@ -34,7 +35,7 @@ use super::{
     prompt::{Terminal, interrupted},
 };
 use crate::{
-    config::{Config, Loaded},
+    config::{Config, ConfigErrors, Loaded},
     vault::AdminClient,
 };
 
@@ -50,7 +51,8 @@ pub(super) enum Verdict {
 pub(super) async fn run(args: Args) -> Result<Verdict, Error> {
     let mut report = Report::new(args.write_probe);
     let since = Instant::now();
-    match Loaded::new(args.config.as_deref(), environment()) {
+    let loaded = Loaded::new(args.config.as_deref(), environment());
+    match loaded.and_then(|loaded| check_files(&loaded).map(|()| loaded)) {
         Ok(loaded) => {
             let config = loaded.config;
             if let Some(portal) = &args.portal {
@@ -81,6 +83,13 @@ pub(super) async fn run(args: Args) -> Result<Verdict, Error> {
     Ok(if report.worst() == "fail" { Verdict::Failed } else { Verdict::Passed })
 }
 
+/// Errors if a file with CAs is invalid that no later check names.
+fn check_files(loaded: &Loaded) -> Result<(), ConfigErrors> {
+    let Err(ConfigErrors(mut errors)) = loaded.check_files() else { return Ok(()) };
+    errors.retain(|error| !matches!(&*error.key, "vault.ca_file" | "auth.jwt.ca_file"));
+    if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
+}
+
 async fn confirm_write_probe() -> bool {
     let question = "This creates a lead in HubSpot and archives it at once. Continue?";
     Terminal::new().confirmed(question).await
@@ -101,6 +110,7 @@ async fn examine(config: &Config, args: &Args, report: &mut Report) {
         None => portal_names(config, vault_client.as_ref()).await,
     };
     let vault_failed = report.first_failed(Area::Vault);
+    egress::examine(config, vault_client.as_ref(), vault_failed, report).await;
     let mut locations = Vec::with_capacity(names.len());
     for given in names {
         let Ok((name, path)) = secret_path(config, &given) else { continue };

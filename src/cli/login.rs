@@ -32,7 +32,7 @@ use super::{
 use crate::{
     config::{Config, Loaded},
     hubspot::DiagnosticsClient,
-    vault::AdminClient,
+    vault::{AdminClient, read_proxy_credentials},
 };
 
 /// Arguments of `leadsd login`.
@@ -52,7 +52,9 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<(), Error> {
     let Args { portal, config, options, policy } = args;
-    let config = Loaded::new(config.as_deref(), environment())?.config;
+    let loaded = Loaded::new(config.as_deref(), environment())?;
+    loaded.check_files()?;
+    let config = loaded.config;
     let portal = match portal {
         Some(name) => name,
         None => default_portal(&config).map_err(Error::Usage)?,
@@ -84,6 +86,13 @@ pub(super) async fn log_in(
     let mut vault_client = AdminClient::log_in(&config.vault)
         .await
         .map_err(|error| remediation::vault_login(&error, &config.vault))?;
+    if let Some(path) = &config.egress.credentials_secret {
+        let credentials = read_proxy_credentials(&vault_client, path).await;
+        let credentials = credentials.map_err(|error| {
+            remediation::proxy_credentials(&error, config, &vault_client.data_path(path))
+        });
+        config.egress.policy.set_credentials(credentials?);
+    }
     let mut login = LoginFlow { config, portal, path, options, policy, hubspot_client, terminal };
     let done = login.run(&mut vault_client).await;
     vault_client.close().await;

@@ -6,7 +6,7 @@ use crate::{
     config::{self, VaultAuth},
     hubspot::DiagnosticsError,
     leads::{self, Reason},
-    vault,
+    vault::{self, ProxyCredentialsError},
 };
 use leadsd_base::net::connect_error::{CertificateError, ConnectError};
 
@@ -74,12 +74,12 @@ pub(super) fn connect(peer: Peer, address: &url::Url, error: &ConnectError) -> R
         ConnectError::Certificate(CertificateError::UnknownIssuer) => match peer {
             Peer::Vault => {
                 "set vault.ca_file to a PEM file with the CA certificate that signed Vault's \
-                 certificate"
+                 certificate; if a proxy intercepts TLS, add its CA to egress.ca_files"
                     .to_owned()
             }
             Peer::Hubspot => {
-                "a proxy intercepts TLS, since HubSpot's certificate is from a public \
-                              CA: exempt HubSpot from interception"
+                "a proxy intercepts TLS, since HubSpot's certificate is from a public CA: add the \
+                 proxy's CA to egress.ca_files, or exempt HubSpot from interception"
                     .to_owned()
             }
         },
@@ -96,6 +96,7 @@ pub(super) fn connect(peer: Peer, address: &url::Url, error: &ConnectError) -> R
             "check that the port in {key} serves TLS if the URL starts with https, and that the \
              certificate is valid"
         ),
+        ConnectError::Proxy { cause, .. } => cause.remedy().to_owned(),
         ConnectError::Io(_) => format!("check the logs of {name} and of proxies in between"),
     };
     Remediation::new(format!("{name} at {address} {error}"), fix)
@@ -199,6 +200,22 @@ pub(super) fn vault(error: &vault::Error, config: &config::Vault, path: &str) ->
             format!("the Vault request for {path} failed: {error}"),
             "check the state of Vault: vault status",
         ),
+    }
+}
+
+/// Builds the remediation of proxy credentials that cannot be read from Vault.
+pub(super) fn proxy_credentials(
+    error: &ProxyCredentialsError,
+    config: &config::Config,
+    location: &str,
+) -> Remediation {
+    let fix = "store them: the keys username and password, in the secret of \
+               egress.credentials_secret";
+    match error {
+        ProxyCredentialsError::Vault(error) => vault(error, &config.vault, location),
+        ProxyCredentialsError::NotFound | ProxyCredentialsError::Malformed(_) => {
+            Remediation::new(format!("the proxy's credentials at {location}: {error}"), fix)
+        }
     }
 }
 

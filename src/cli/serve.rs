@@ -11,7 +11,9 @@ use super::{
 use crate::{app::BoundService, config::Loaded, telemetry};
 
 pub(super) async fn run(file: Option<PathBuf>) -> Result<(), Error> {
-    let config = Loaded::new(file.as_deref(), environment())?.config;
+    let loaded = Loaded::new(file.as_deref(), environment())?;
+    loaded.check_files()?;
+    let config = loaded.config;
     if !config.process.allow_debugging {
         deny_debugging()?;
     }

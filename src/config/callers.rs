@@ -9,6 +9,7 @@ use std::{
 
 use super::{check::Checker, grpc::Grpc, portals::Portal, raw};
 use crate::leads::PortalName;
+use leadsd_base::net::egress::Egress;
 use leadsd_credentials::SecretPath;
 
 /// Name for all portals.
@@ -63,6 +64,8 @@ pub enum Jwks {
         token_file: Option<PathBuf>,
         /// Interval between requests. Default 5 min.
         refresh_interval: Duration,
+        /// Way to the issuer.
+        egress: Egress,
     },
 }
 
@@ -112,9 +115,9 @@ pub enum Access {
 
 impl Checker<'_> {
     /// Converts `[auth]`.
-    pub(super) fn callers(&mut self, raw: raw::Auth) -> Option<Auth> {
+    pub(super) fn callers(&mut self, raw: raw::Auth, egress: &Egress) -> Option<Auth> {
         let raw::Auth { jwt, api_keys } = raw;
-        let jwt = jwt.map(|raw| self.jwt(raw));
+        let jwt = jwt.map(|raw| self.jwt(raw, egress));
         let api_keys = api_keys.map(|raw| self.api_keys(&raw));
         Some(Auth {
             jwt: match jwt {
@@ -128,7 +131,7 @@ impl Checker<'_> {
         })
     }
 
-    fn jwt(&mut self, raw: raw::Jwt) -> Option<Jwt> {
+    fn jwt(&mut self, raw: raw::Jwt, egress: &Egress) -> Option<Jwt> {
         let raw::Jwt {
             issuer,
             audience,
@@ -164,6 +167,7 @@ impl Checker<'_> {
                     ca_file,
                     token_file,
                     refresh_interval,
+                    egress: egress.clone(),
                 })
             }
             (Some(_), Some(_)) => {

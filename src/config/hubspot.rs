@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use leadsd_base::net::egress::Egress;
+
 use super::{check::Checker, raw};
 
 /// `[hubspot]`: settings of HubSpot calls.
@@ -30,6 +32,8 @@ pub struct Hubspot {
     pub rejection_cache_ttl: Duration,
     /// Maximum number of concurrent HubSpot batches of one call. Default 4.
     pub batch_concurrency: usize,
+    /// Way to the API and the token endpoint.
+    pub egress: Egress,
 }
 
 /// Version of HubSpot's API.
@@ -59,7 +63,7 @@ impl ApiVersion {
 // === impl Checker ===
 
 impl Checker<'_> {
-    pub(super) fn hubspot(&mut self, raw: &raw::Hubspot) -> Option<Hubspot> {
+    pub(super) fn hubspot(&mut self, raw: &raw::Hubspot, egress: &Egress) -> Option<Hubspot> {
         let raw::Hubspot {
             base_url,
             authorize_url,
@@ -104,6 +108,7 @@ impl Checker<'_> {
             breaker_max_wait: max_wait?,
             rejection_cache_ttl: remember?,
             batch_concurrency: concurrency?,
+            egress: egress.clone(),
         })
     }
 

@@ -11,7 +11,9 @@ use figment::{
 };
 
 use super::{
+    ca_files::check_ca_files,
     check::Checker,
+    egress::Variables,
     error::{ConfigError, ConfigErrors, DEFAULT, ENVIRONMENT, origin, source},
     raw::Raw,
     renamed::report_renamed,
@@ -54,10 +56,12 @@ impl Loaded {
             }
             figment = figment.merge(Toml::file_exact(file));
         }
+        let mut variables = Variables::default();
         for (name, value) in environment {
             // Kubernetes sets LEADSD_SERVICE_HOST, LEADSD_PORT and so on for a Service named leadsd, so
             // only names with a section are configuration.
             let Some(key) = name.strip_prefix("LEADSD_").filter(|key| key.contains("__")) else {
+                variables.add(name, value);
                 continue;
             };
             let key = key.to_lowercase().replace("__", ".");
@@ -66,13 +70,20 @@ impl Loaded {
         let mut errors = Vec::new();
         let raw = extract(&figment, &mut errors);
         let mut checker = Checker { figment: &figment, errors };
-        let config = raw.clone().and_then(|raw| checker.config(raw));
+        let config = raw.clone().and_then(|raw| checker.config(raw, &variables));
         match (config, raw) {
             (Some(config), Some(raw)) if checker.errors.is_empty() => {
                 Ok(Self { config, raw, figment })
             }
             _ => Err(ConfigErrors(checker.errors)),
         }
+    }
+
+    /// Errors if a file with CAs of a peer is missing or invalid. Not part of the validation: a
+    /// configuration can be validated where its files are not.
+    pub fn check_files(&self) -> Result<(), ConfigErrors> {
+        let errors = check_ca_files(&self.config, |key| origin(&self.figment, key));
+        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
     }
 
     /// The effective configuration as TOML, each value with its origin. There are no secrets in it.

@@ -12,6 +12,7 @@ pub(super) struct Raw {
     pub(super) admin: Admin,
     pub(super) vault: Vault,
     pub(super) hubspot: Hubspot,
+    pub(super) egress: Egress,
     pub(super) credentials: Credentials,
     pub(super) quota: Quota,
     #[serde(default)]
@@ -139,6 +140,18 @@ pub(super) struct Hubspot {
     pub(super) breaker_max_wait: String,
     pub(super) rejection_cache_ttl: String,
     pub(super) batch_concurrency: usize,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Egress {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) proxy: Option<String>,
+    pub(super) no_proxy: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) credentials_secret: Option<String>,
+    pub(super) ca_files: Vec<PathBuf>,
+    pub(super) from_environment: bool,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

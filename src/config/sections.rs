@@ -7,6 +7,7 @@ use super::{
     callers::{Auth, Policy},
     check::Checker,
     credentials::Credentials,
+    egress::{EgressConfig, Variables},
     grpc::Grpc,
     hubspot::Hubspot,
     portals::{Portal, PortalDiscovery},
@@ -31,6 +32,8 @@ pub struct Config {
     pub vault: Vault,
     /// `[hubspot]`
     pub hubspot: Hubspot,
+    /// `[egress]`
+    pub egress: EgressConfig,
     /// `[credentials]`
     pub credentials: Credentials,
     /// `[quota]`
@@ -54,12 +57,13 @@ pub struct Config {
 // === impl Checker ===
 
 impl Checker<'_> {
-    pub(super) fn config(&mut self, raw: Raw) -> Option<Config> {
+    pub(super) fn config(&mut self, raw: Raw, variables: &Variables) -> Option<Config> {
         let Raw {
             grpc,
             admin,
             vault,
             hubspot,
+            egress,
             credentials,
             quota,
             auth,
@@ -72,25 +76,28 @@ impl Checker<'_> {
         } = raw;
         let grpc = self.grpc(grpc);
         let admin = self.admin(admin);
-        let vault = self.vault(vault);
-        let hubspot = self.hubspot(&hubspot);
+        let egress = self.egress(&egress, variables);
+        let way_out = egress.as_ref().map(|egress| egress.policy.clone()).unwrap_or_default();
+        let vault = self.vault(vault, &way_out);
+        let hubspot = self.hubspot(&hubspot, &way_out);
         let credentials = self.credentials(&credentials);
         let quota = self.quota(quota);
         let portal_discovery = portal_discovery.map(|raw| self.portal_discovery(&raw));
         let portals = self.portals(portals, portal_discovery.is_some());
-        let auth = self.callers(auth);
+        let auth = self.callers(auth, &way_out);
         let known = portal_discovery.is_none().then_some(portals.as_ref()).flatten();
         let policy = self.policies(policy, known);
         if let (Some(grpc), Some(auth), Some(policy)) = (&grpc, &auth, &policy) {
             self.check_exposure(grpc, auth, policy);
         }
-        let trace = self.trace(trace);
+        let trace = self.trace(trace, &way_out);
         let log = self.log(log);
         Some(Config {
             grpc: grpc?,
             admin: admin?,
             vault: vault?,
             hubspot: hubspot?,
+            egress: egress?,
             credentials: credentials?,
             quota: quota?,
             auth: auth?,

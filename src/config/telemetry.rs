@@ -1,12 +1,14 @@
 //! `[trace]` and `[log]`: settings of span export and logging.
 
+use leadsd_base::net::egress::Egress;
+
 use super::{check::Checker, raw};
 use crate::telemetry::{LogFormat, LogSettings, TraceSettings};
 
 // === impl Checker ===
 
 impl Checker<'_> {
-    pub(super) fn trace(&mut self, raw: raw::Trace) -> Option<TraceSettings> {
+    pub(super) fn trace(&mut self, raw: raw::Trace, egress: &Egress) -> Option<TraceSettings> {
         let raw::Trace { otlp_endpoint, ca_file, headers_file, sample_ratio, service_name } = raw;
         let is_text = |text: &str| !text.trim().is_empty() && !text.chars().any(char::is_control);
         if !is_text(&service_name) {
@@ -19,7 +21,14 @@ impl Checker<'_> {
             "" => None,
             url => Some(self.url("trace.otlp_endpoint", url)?),
         };
-        Some(TraceSettings { otlp_endpoint, ca_file, headers_file, sample_ratio, service_name })
+        Some(TraceSettings {
+            otlp_endpoint,
+            ca_file,
+            headers_file,
+            sample_ratio,
+            service_name,
+            egress: egress.clone(),
+        })
     }
 
     pub(super) fn log(&mut self, raw: raw::Log) -> Option<LogSettings> {

@@ -1,6 +1,7 @@
 //! Layers, origins and errors of the configuration.
 
 mod documented;
+mod egress;
 mod renamed;
 
 use std::{io::Write as _, time::Duration};

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{check::Checker, raw, vault_auth::VaultAuth};
+use leadsd_base::net::egress::Egress;
 use leadsd_credentials::SecretPath;
 
 /// `[vault]`: connection to Vault or OpenBao.
@@ -26,12 +27,14 @@ pub struct Vault {
     pub poll_interval: Duration,
     /// `[vault.auth]`
     pub auth: VaultAuth,
+    /// Way to Vault: without credentials for the proxy, which are in Vault.
+    pub egress: Egress,
 }
 
 // === impl Checker ===
 
 impl Checker<'_> {
-    pub(super) fn vault(&mut self, raw: raw::Vault) -> Option<Vault> {
+    pub(super) fn vault(&mut self, raw: raw::Vault, egress: &Egress) -> Option<Vault> {
         let raw::Vault {
             address,
             namespace,
@@ -74,6 +77,7 @@ impl Checker<'_> {
             timeout: timeout?,
             poll_interval: poll_interval?,
             auth: auth?,
+            egress: egress.anonymous(),
         })
     }
 }

@@ -23,6 +23,8 @@ use crate::{
 use leadsd_base::{
     net::{
         body::{self, BodyError, MeteredError},
+        connect_error::ConnectError,
+        egress::Egress,
         http::BuildError,
     },
     secret::Secret,
@@ -40,6 +42,7 @@ const DECODING_FACTOR: usize = 3;
 #[derive(Clone)]
 pub struct HubspotClient {
     http: reqwest::Client,
+    egress: Egress,
     encoder: RequestEncoder,
     request_timeout: Duration,
     max_response_bytes: usize,
@@ -62,6 +65,7 @@ impl HubspotClient {
     pub fn new(config: &config::Hubspot) -> Result<Self, BuildError> {
         Ok(Self {
             http: http_client::build_without_timeout(config)?,
+            egress: config.egress.clone(),
             encoder: RequestEncoder::new(&config.base_url, config.api_version),
             request_timeout: config.request_timeout,
             max_response_bytes: config.max_response_bytes,
@@ -105,9 +109,13 @@ impl HubspotClient {
         // Not an async function: it would keep all of the above while it waits.
         let (sent, token, max_response_bytes) =
             (http.send(), token.clone(), self.max_response_bytes);
+        let egress = self.egress.clone();
         sent.map(move |sent| match sent {
-            Ok(response) => Ok(ResponseHead { operation, response, token, max_response_bytes }),
-            Err(error) => Err(no_response(operation, &error)),
+            Ok(response) => match egress.check(&response) {
+                Ok(()) => Ok(ResponseHead { operation, response, token, max_response_bytes }),
+                Err(error) => Err(no_connection(&error)),
+            },
+            Err(error) => Err(no_response(operation, &error, &egress)),
         })
     }
 }
@@ -217,7 +225,7 @@ pub fn timed_out(operation: Operation) -> Error {
 }
 
 /// Maps a request without a response. A request that was not sent has no side effects.
-fn no_response(operation: Operation, error: &reqwest::Error) -> Error {
+fn no_response(operation: Operation, error: &reqwest::Error, egress: &Egress) -> Error {
     // The root cause is the informative part; the outer errors repeat the URL.
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
@@ -229,8 +237,7 @@ fn no_response(operation: Operation, error: &reqwest::Error) -> Error {
             .with_internal(cause);
     }
     if error.is_connect() {
-        return Error::new(Reason::UpstreamUnavailable, "cannot connect to HubSpot")
-            .with_internal(cause);
+        return no_connection(&egress.cause(error)).with_internal(cause);
     }
     let text = if error.is_timeout() {
         "HubSpot did not respond in time"
@@ -238,4 +245,21 @@ fn no_response(operation: Operation, error: &reqwest::Error) -> Error {
         "the connection to HubSpot broke"
     };
     outcome_unknown(operation, text).with_internal(cause)
+}
+
+/// Maps a request that did not reach HubSpot. A failure of the proxy is one that the operators of leadsd
+/// correct, so its text names the proxy.
+fn no_connection(error: &ConnectError) -> Error {
+    let text = match error {
+        ConnectError::Proxy { proxy, cause } => {
+            format!("cannot connect to HubSpot: {}", cause.advice(proxy))
+        }
+        ConnectError::Dns
+        | ConnectError::Refused
+        | ConnectError::Timeout
+        | ConnectError::Certificate(_)
+        | ConnectError::Tls(_)
+        | ConnectError::Io(_) => "cannot connect to HubSpot".to_owned(),
+    };
+    Error::new(Reason::UpstreamUnavailable, text)
 }

@@ -30,7 +30,7 @@ use crate::{
     leads,
 };
 use leadsd_base::{
-    net::{connect_error::ConnectError, http::BuildError},
+    net::{connect_error::ConnectError, egress::Egress, http::BuildError},
     secret::Secret,
     time::http_date,
 };
@@ -42,6 +42,7 @@ const MAX_BYTES: usize = 16 << 20;
 #[derive(Clone)]
 pub struct DiagnosticsClient {
     http: reqwest::Client,
+    egress: Egress,
     base: Url,
     version: ApiVersion,
 }
@@ -53,6 +54,7 @@ impl DiagnosticsClient {
     pub fn new(config: &config::Hubspot) -> Result<Self, BuildError> {
         Ok(Self {
             http: http_client::build(config)?,
+            egress: config.egress.clone(),
             base: config.base_url.clone(),
             version: config.api_version,
         })
@@ -62,7 +64,7 @@ impl DiagnosticsClient {
     pub async fn probe(&self, deadline: Instant) -> Result<ApiProbe, ConnectError> {
         let url = endpoints::url(&self.base, &leads_path(self.version));
         let request = self.http.get(url).query(&[("limit", "1")]);
-        let response = timeout_at(deadline, send_once(request, MAX_BYTES)).await;
+        let response = timeout_at(deadline, send_once(request, &self.egress, MAX_BYTES)).await;
         let (status, headers, body) = match response {
             Ok(Ok(RawResponse { status, headers, body })) => (status, headers, body),
             // The head is enough; a response with an incomplete body is not from HubSpot.
@@ -272,7 +274,7 @@ impl DiagnosticsClient {
         token: &Secret,
         deadline: Instant,
     ) -> Result<(Value, RateLimits), DiagnosticsError> {
-        let response = send(request.bearer_auth(token.expose()), deadline).await;
+        let response = self.send(request.bearer_auth(token.expose()), deadline).await;
         let RawResponse { status, headers, body } = response.map_err(DiagnosticsError::Connect)?;
         if status == StatusCode::UNAUTHORIZED {
             return Err(match ErrorBody::parse(&body).unauthorized() {
@@ -298,7 +300,7 @@ impl DiagnosticsClient {
         secrets: &[&Secret],
         deadline: Instant,
     ) -> Result<Value, DiagnosticsError> {
-        let response = send(request, deadline).await;
+        let response = self.send(request, deadline).await;
         let RawResponse { status, headers, body } = response.map_err(DiagnosticsError::Connect)?;
         if status.is_success() {
             let json: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -312,6 +314,17 @@ impl DiagnosticsClient {
             Some(rejection) => DiagnosticsError::Rejected(rejection.specific_code()),
             None => api_error(status, &headers, body, secrets),
         })
+    }
+
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        deadline: Instant,
+    ) -> Result<RawResponse, ConnectError> {
+        match timeout_at(deadline, send_once(request, &self.egress, MAX_BYTES)).await {
+            Ok(response) => response.map_err(ConnectError::from),
+            Err(_) => Err(ConnectError::Timeout),
+        }
     }
 }
 
@@ -339,13 +352,6 @@ impl fmt::Debug for DiagnosticsClient {
         f.debug_struct("DiagnosticsClient")
             .field("base", &self.base.as_str())
             .finish_non_exhaustive()
-    }
-}
-
-async fn send(request: RequestBuilder, deadline: Instant) -> Result<RawResponse, ConnectError> {
-    match timeout_at(deadline, send_once(request, MAX_BYTES)).await {
-        Ok(response) => response.map_err(ConnectError::from),
-        Err(_) => Err(ConnectError::Timeout),
     }
 }
 

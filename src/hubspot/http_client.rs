@@ -3,7 +3,8 @@
 use http::{HeaderMap, StatusCode};
 use leadsd_base::net::{
     body::{self, BodyError},
-    connect_error::{self, ConnectError},
+    connect_error::ConnectError,
+    egress::Egress,
     http::{BuildError, ClientBuilder, Protocols},
 };
 use reqwest::RequestBuilder;
@@ -44,17 +45,20 @@ fn build_with(
     builder: ClientBuilder,
     config: &config::Hubspot,
 ) -> Result<reqwest::Client, BuildError> {
+    let builder = builder.egress(&config.egress, &config.base_url);
     builder.connect_timeout(config.connect_timeout).protocols(Protocols::Http1).build()
 }
 
 /// Sends a request without retries and reads the response body up to `max_body` bytes. A complete
-/// response with any status is `Ok`. The timeouts of the client apply.
+/// response of HubSpot with any status is `Ok`. The timeouts of the client apply.
 pub(super) async fn send_once(
     request: RequestBuilder,
+    egress: &Egress,
     max_body: usize,
 ) -> Result<RawResponse, SendError> {
     let response = request.send().await;
-    let response = response.map_err(|error| SendError::Connect(connect_error::cause(&error)))?;
+    let response = response.map_err(|error| SendError::Connect(egress.cause(&error)))?;
+    egress.check(&response).map_err(SendError::Connect)?;
     let (status, headers) = (response.status(), response.headers().clone());
     match body::read(response, max_body).await {
         Ok(body) => Ok(RawResponse { status, headers, body }),

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::config;
 use leadsd_base::{
-    net::{connect_error::ConnectError, http::BuildError},
+    net::{connect_error::ConnectError, egress::Egress, http::BuildError},
     secret::Secret,
 };
 use leadsd_credentials::{GrantError, RefreshRequest, TokenResponse, TokenSource};
@@ -31,6 +31,7 @@ const DEFAULT_TTL: Duration = Duration::from_secs(1_800);
 #[derive(Clone)]
 pub struct OAuth {
     http: reqwest::Client,
+    egress: Egress,
     url: Url,
 }
 
@@ -49,7 +50,7 @@ impl OAuth {
     /// Creates a client for the configured API version.
     pub fn new(config: &config::Hubspot) -> Result<Self, BuildError> {
         let url = endpoints::url(&config.base_url, &endpoints::token(config.api_version));
-        Ok(Self { http: http_client::build(config)?, url })
+        Ok(Self { http: http_client::build(config)?, egress: config.egress.clone(), url })
     }
 }
 
@@ -70,9 +71,12 @@ impl TokenSource for OAuth {
         ];
         let unavailable = |why: &str| GrantError::Unavailable(why.to_owned());
         let request = self.http.post(self.url.clone()).form(&form);
-        let response = send_once(request, MAX_BYTES).await.map_err(|error| {
-            unavailable(match error {
+        let response = send_once(request, &self.egress, MAX_BYTES).await.map_err(|error| {
+            unavailable(match &error {
                 SendError::Connect(ConnectError::Timeout) => "the request timed out",
+                SendError::Connect(ConnectError::Proxy { proxy, cause }) => {
+                    return unavailable(&cause.advice(proxy));
+                }
                 SendError::Connect(_) => "cannot connect",
                 SendError::Body { .. } => "the connection broke during the response",
             })

@@ -7,6 +7,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,15 +15,23 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::{Resource, resource::EnvResourceDetector};
-use rustls::pki_types::{CertificateDer, TrustAnchor, pem::PemObject as _};
+use tokio::time::Instant;
 use tonic::{
     Request, Status,
     metadata::MetadataMap,
-    transport::{Channel, ClientTlsConfig, Endpoint},
+    transport::{Channel, Endpoint},
 };
+use tower::service_fn;
 use uuid::Uuid;
 
-use leadsd_base::secret::Secret;
+use leadsd_base::{
+    net::{
+        egress::Egress,
+        trust::{CaError, CaSource, Trust},
+        tunnel,
+    },
+    secret::Secret,
+};
 
 /// Timeout for connecting to the collector.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,6 +52,8 @@ pub struct TraceSettings {
     pub sample_ratio: f64,
     /// Service name in the collector. Default `leadsd`.
     pub service_name: String,
+    /// Way to the collector.
+    pub egress: Egress,
 }
 
 /// Error of starting the span export.
@@ -51,17 +62,15 @@ pub enum ExportError {
     /// The endpoint or its TLS settings are invalid.
     #[error("trace.otlp_endpoint: {0}")]
     Endpoint(#[from] tonic::transport::Error),
+    /// The endpoint cannot be the URL of a request.
+    #[error("trace.otlp_endpoint: {0}")]
+    Uri(http::uri::InvalidUri),
     /// The exporter rejects its settings.
     #[error("trace.otlp_endpoint: {0}")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
     /// The CAs cannot be read.
-    #[error("trace.ca_file: {path}: {cause}")]
-    CaFile {
-        /// Path of the file.
-        path: PathBuf,
-        /// Cause.
-        cause: String,
-    },
+    #[error(transparent)]
+    CaFile(#[from] CaError),
     /// The headers cannot be read.
     #[error("trace.headers_file: {path}: {source}")]
     HeadersFile {
@@ -78,11 +87,11 @@ pub(super) fn exporter(
     settings: &TraceSettings,
     endpoint: &url::Url,
 ) -> Result<SpanExporter, ExportError> {
-    let TraceSettings { otlp_endpoint: _, ca_file, headers_file, .. } = settings;
+    let headers_file = &settings.headers_file;
     let exporter = SpanExporter::builder()
         .with_tonic()
         .with_timeout(EXPORT_TIMEOUT)
-        .with_channel(channel(endpoint, ca_file.as_deref())?);
+        .with_channel(channel(settings, endpoint)?);
     let Some(path) = headers_file.clone() else { return Ok(exporter.build()?) };
     // An invalid file is reported at startup.
     read_headers(&path)
@@ -111,36 +120,29 @@ pub(super) fn resource(settings: &TraceSettings) -> Resource {
         .build()
 }
 
-fn channel(endpoint: &url::Url, ca_file: Option<&Path>) -> Result<Channel, ExportError> {
-    let mut channel = Endpoint::from_shared(endpoint.to_string())?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(EXPORT_TIMEOUT);
-    if endpoint.scheme() == "https" {
-        // The public roots are compiled in, since a container image may have no CA store.
-        let public = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(trust_anchor);
-        let mut tls = ClientTlsConfig::new().trust_anchors(public);
-        if let Some(path) = ca_file {
-            tls = tls.trust_anchors(private_anchors(path)?);
+/// Channel that connects by the egress policy, with TLS if the endpoint is `https`.
+fn channel(settings: &TraceSettings, endpoint: &url::Url) -> Result<Channel, ExportError> {
+    let TraceSettings { ca_file, egress, .. } = settings;
+    let ca_file = ca_file.as_ref().map(|file| CaSource::file("trace.ca_file", file));
+    let sources = egress.settings().ca_sources.iter().cloned().chain(ca_file);
+    let trust = Trust::load(sources.collect())?;
+    // The connector adds TLS: tonic would trust what it read at the start.
+    let mut plain = endpoint.clone();
+    let port = endpoint.port_or_known_default();
+    // Errors only for URLs without a host.
+    let _ = plain.set_scheme("http").and_then(|()| plain.set_port(port));
+    let origin = endpoint.as_str().parse().map_err(ExportError::Uri)?;
+    let channel = Endpoint::from_shared(plain.to_string())?.origin(origin).timeout(EXPORT_TIMEOUT);
+    let (egress, endpoint) = (egress.clone(), endpoint.clone());
+    Ok(channel.connect_with_connector_lazy(service_fn(move |_| {
+        let (egress, endpoint, trust) =
+            (egress.clone(), endpoint.clone(), Arc::<Trust>::clone(&trust));
+        async move {
+            let until = Instant::now() + CONNECT_TIMEOUT;
+            let connection = tunnel::open_http2(&egress, &trust, &endpoint, until).await;
+            connection.map(tunnel::Connection::into_hyper)
         }
-        channel = channel.tls_config(tls)?;
-    }
-    Ok(channel.connect_lazy())
-}
-
-fn private_anchors(path: &Path) -> Result<Vec<TrustAnchor<'static>>, ExportError> {
-    let failed = |cause: String| ExportError::CaFile { path: path.to_owned(), cause };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| failed(error.to_string()))?;
-    let anchors: Vec<_> = certificates.iter().filter_map(trust_anchor).collect();
-    if anchors.is_empty() || anchors.len() < certificates.len() {
-        return Err(failed("contains no certificates, or an invalid one".to_owned()));
-    }
-    Ok(anchors)
-}
-
-fn trust_anchor(certificate: &CertificateDer<'_>) -> Option<TrustAnchor<'static>> {
-    Some(webpki::anchor_from_trusted_cert(certificate).ok()?.to_owned())
+    })))
 }
 
 /// Reads headers, one `name: value` per line. Errors contain no values.
@@ -178,17 +180,5 @@ mod tests {
         fs::write(&path, "x-tenant: 7\nsecret-without-a-name\n").unwrap();
         let error = read_headers(&path).unwrap_err().to_string();
         assert_eq!(error, "line 2 is not a header such as `authorization: Bearer token`");
-    }
-
-    #[test]
-    fn a_ca_file_without_certificates_is_rejected() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ca.pem");
-        fs::write(&path, "nothing").unwrap();
-        let error = private_anchors(&path).unwrap_err().to_string();
-        assert!(
-            error.starts_with("trace.ca_file: ") && error.contains("no certificates"),
-            "{error}"
-        );
     }
 }

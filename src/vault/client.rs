@@ -17,7 +17,8 @@ use crate::config;
 use leadsd_base::{
     net::{
         body::{self, BodyError},
-        http::{self, ClientBuilder, Identity, InvalidPem},
+        egress::Egress,
+        http::{ClientBuilder, Identity, InvalidPem},
         json_size,
     },
     secret::Secret,
@@ -42,6 +43,7 @@ pub(super) struct VaultClient(Arc<Server>);
 /// Address, namespace and connection pool of a server.
 struct Server {
     http: reqwest::Client,
+    egress: Egress,
     address: url::Url,
     namespace: Option<String>,
 }
@@ -51,11 +53,10 @@ struct Server {
 impl VaultClient {
     /// Creates a client for the configured server.
     pub(super) fn new(config: &config::Vault) -> Result<Self, Error> {
-        let mut builder = ClientBuilder::new(config.timeout);
+        let builder = ClientBuilder::new(config.timeout);
+        let mut builder = builder.egress(&config.egress, &config.address);
         if let Some(file) = &config.ca_file {
-            let roots = http::certificates(&secret_file::read_bytes(file)?);
-            let roots = roots.map_err(pem_error(file, "not a PEM file with certificates"))?;
-            builder = builder.extra_roots(roots);
+            builder = builder.ca_file("vault.ca_file", file);
         }
         if let (Some(cert), Some(key)) = (&config.client_cert_file, &config.client_key_file) {
             let (chain, key) = (secret_file::read_bytes(cert)?, secret_file::read_bytes(key)?);
@@ -65,6 +66,7 @@ impl VaultClient {
         }
         Ok(Self(Arc::new(Server {
             http: builder.build().map_err(|error| Error::Setup(error.to_string()))?,
+            egress: config.egress.clone(),
             address: config.address.clone(),
             namespace: config.namespace.as_deref().map(|text| text.trim().to_owned()),
         })))
@@ -90,7 +92,7 @@ impl VaultClient {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<VaultResponse, Error> {
-        let Server { http: client, address: _, namespace } = &*self.0;
+        let Server { http: client, egress, address: _, namespace } = &*self.0;
         let mut request = client
             .request(method, self.url(path))
             .header(REQUEST_HEADER, HeaderValue::from_static("true"));
@@ -108,13 +110,15 @@ impl VaultClient {
             let json = HeaderValue::from_static("application/json");
             request = request.header(CONTENT_TYPE, json).body(body);
         }
-        let response = request.send().await.map_err(|error| Error::unreachable(&error))?;
+        let unreachable = |error| Error::Connect(egress.cause(&error));
+        let response = request.send().await.map_err(unreachable)?;
+        egress.check(&response).map_err(Error::Connect)?;
         let status = response.status().as_u16();
         let body = body::read(response, MAX_RESPONSE).await.map_err(|error| match error {
             BodyError::TooLarge { .. } => {
                 Error::Unavailable(format!("the response exceeds {MAX_RESPONSE} bytes"))
             }
-            BodyError::Broken(error) => Error::unreachable(&error),
+            BodyError::Broken(error) => unreachable(error),
         })?;
         if !json_size::has_at_most(&body, json_size::MAX_VALUES) {
             let text = format!("the response has more than {} values", json_size::MAX_VALUES);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use leadsd_base::net::connect_error::{self, ConnectError};
+use leadsd_base::net::connect_error::ConnectError;
 use leadsd_credentials::StoreError;
 
 /// Text in the error message of a failed check-and-set. Vault and OpenBao return status 400 for it as
@@ -68,11 +68,6 @@ impl Error {
             503 => Self::Unavailable("sealed or in maintenance (HTTP status 503)".to_owned()),
             status => Self::Unavailable(format!("HTTP status {status}")),
         }
-    }
-
-    /// Classifies a request without a response.
-    pub(super) fn unreachable(error: &reqwest::Error) -> Self {
-        Self::Connect(connect_error::cause(error))
     }
 }
 

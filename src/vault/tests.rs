@@ -15,6 +15,7 @@ use super::{
 };
 use crate::config;
 use leadsd_base::{
+    net::egress::Egress,
     secret::Secret,
     task::{self, Task},
 };
@@ -32,6 +33,7 @@ pub(super) fn config(address: &str) -> config::Vault {
         timeout: Duration::from_secs(5),
         poll_interval: Duration::from_secs(30),
         auth: config::VaultAuth::Cert { mount: "cert".to_owned(), role: None },
+        egress: Egress::default(),
     }
 }
 

@@ -12,7 +12,7 @@ use leadsd::{
     leads::{LeadId, MemoryAccount, MemoryCharge, Reason, Request, Unlimited},
     vault,
 };
-use leadsd_base::secret::Secret;
+use leadsd_base::{net::egress::Egress, secret::Secret};
 use leadsd_credentials::{GrantError, RefreshRequest, TokenSource as _};
 use leadsd_testkit::{HostileBody, HostileHttp, HttpPeer};
 use serde_json::json;
@@ -120,6 +120,7 @@ async fn an_issuer_cannot_send_more_than_its_bound() {
             ca_file: None,
             token_file: None,
             refresh_interval: Duration::from_secs(300),
+            egress: Egress::default(),
         };
         assert!(auth::load_jwks(&jwks).await.is_err(), "{what}");
         assert!(peer.most_sent() <= MAX_SENT, "{what}: {} bytes", peer.most_sent());

@@ -7,7 +7,7 @@ use leadsd::{
     config::{self, VaultAuth},
     vault::{KvStore, Session, SessionState},
 };
-use leadsd_base::secret::Secret;
+use leadsd_base::{net::egress::Egress, secret::Secret};
 use leadsd_credentials::{PortalSecret, SecretPath, SecretStore as _, StoreError, VersionState};
 use leadsd_vault_fake::FakeVault;
 use reqwest::Method;
@@ -117,6 +117,7 @@ impl Peer {
             timeout: Duration::from_secs(5),
             poll_interval: Duration::from_secs(30),
             auth,
+            egress: Egress::default(),
         }
     }
 

@@ -152,7 +152,13 @@ async fn jwks(jwt: &config::Jwt) -> CheckResult<()> {
             "the issuer's key set contains no signing key",
             "check that [auth.jwt] names the key set of the right issuer",
         )),
-        Ok(count) => CheckResult::ok((), format!("{count} keys")),
+        Ok(count) => {
+            let route = match &jwt.jwks {
+                config::Jwks::File(_) => String::new(),
+                config::Jwks::Url { url, egress, .. } => format!("; {}", egress.route(url)),
+            };
+            CheckResult::ok((), format!("{count} keys{route}"))
+        }
         Err(error) => CheckResult::fail(Remediation::new(
             format!("cannot load the issuer's keys: {error}"),
             "check [auth.jwt]: the file or URL, its CA, and its bearer token",

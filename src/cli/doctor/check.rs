@@ -20,6 +20,7 @@ pub(super) enum Check {
     VaultLogin,
     VaultToken,
     VaultEngine,
+    EgressCredentials,
     VaultPolicy,
     VaultSecret,
     HubspotDns,
@@ -48,6 +49,7 @@ pub(super) enum Check {
 pub(super) enum Area {
     Config,
     Vault,
+    Egress,
     Secret,
     Hubspot,
     Portal,
@@ -55,7 +57,7 @@ pub(super) enum Area {
 }
 
 /// Checks in execution order: name, area and meaning.
-const TABLE: [(Check, &str, Area, &str); 29] = [
+const TABLE: [(Check, &str, Area, &str); 30] = [
     (Check::Config, "config", Area::Config, "the configuration is valid"),
     (Check::VaultDns, "vault.dns", Area::Vault, "the host in `vault.address` resolves"),
     (Check::VaultTcp, "vault.tcp", Area::Vault, "Vault accepts TCP connections"),
@@ -69,6 +71,12 @@ const TABLE: [(Check, &str, Area, &str); 29] = [
     (Check::VaultLogin, "vault.login", Area::Vault, "the login of `[vault.auth]` succeeds"),
     (Check::VaultToken, "vault.token", Area::Vault, "time to live and policies of the Vault token"),
     (Check::VaultEngine, "vault.engine", Area::Vault, "`vault.mount` is a KV version 2 engine"),
+    (
+        Check::EgressCredentials,
+        "egress.credentials",
+        Area::Egress,
+        "the secret of `egress.credentials_secret` has the proxy's `username` and `password`",
+    ),
     (
         Check::VaultPolicy,
         "vault.policy",

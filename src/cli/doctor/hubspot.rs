@@ -37,9 +37,10 @@ pub(super) async fn examine(
 
 /// Checks the connection, the API and the clock.
 async fn check_api(config: &config::Hubspot, report: &mut Report) -> Option<DiagnosticsClient> {
-    let url = &config.base_url;
-    let addresses = report.check(Check::HubspotDns, None, resolve(Peer::Hubspot, url)).await?;
-    let connected = connect(Peer::Hubspot, url, &addresses);
+    let (url, egress) = (&config.base_url, &config.egress);
+    let addresses =
+        report.check(Check::HubspotDns, None, resolve(Peer::Hubspot, url, egress)).await?;
+    let connected = connect(Peer::Hubspot, url, egress, &addresses);
     report.check(Check::HubspotTcp, None, connected).await?;
     let probed = async {
         let hubspot_client = match DiagnosticsClient::new(config) {

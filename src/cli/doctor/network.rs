@@ -6,24 +6,62 @@ use url::{Host, Url};
 
 use super::check::{CheckResult, deadline};
 use crate::cli::remediation::{self, Peer};
-use leadsd_base::net::connect_error;
+use leadsd_base::net::{
+    connect_error::{self, ConnectError, ProxyError},
+    egress::{Egress, Route},
+    tunnel,
+};
 
-/// Resolves the host of a URL.
-pub(super) async fn resolve(peer: Peer, url: &Url) -> CheckResult<Vec<SocketAddr>> {
-    let port = url.port_or_known_default().unwrap_or(443);
-    match connect_error::resolve(url.host_str().unwrap_or_default(), port, deadline()).await {
+/// Resolves the host of a URL, or that of the proxy on the way to it: then the proxy resolves the host.
+pub(super) async fn resolve(
+    peer: Peer,
+    url: &Url,
+    egress: &Egress,
+) -> CheckResult<Vec<SocketAddr>> {
+    let route = egress.route(url);
+    let next = match &route {
+        Route::Direct(_) => url,
+        Route::Proxy(proxy) => proxy.url(),
+    };
+    let (host, port) = (next.host_str().unwrap_or_default(), next.port_or_known_default());
+    match connect_error::resolve(host, port.unwrap_or(443), deadline()).await {
         Ok(addresses) => {
             let text: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
-            CheckResult::ok(addresses, text.join(", "))
+            CheckResult::ok(addresses, format!("{}; {route}", text.join(", ")))
         }
-        Err(error) => CheckResult::fail(remediation::connect(peer, url, &error)),
+        Err(error) => {
+            let error = match &route {
+                Route::Direct(_) => error,
+                Route::Proxy(proxy) => {
+                    let cause = ProxyError::from(error);
+                    ConnectError::Proxy { proxy: proxy.authority(), cause }
+                }
+            };
+            CheckResult::fail(remediation::connect(peer, url, &error))
+        }
     }
 }
 
-/// Connects to one of the addresses.
-pub(super) async fn connect(peer: Peer, url: &Url, addresses: &[SocketAddr]) -> CheckResult<()> {
-    match connect_error::connect(addresses, deadline()).await {
-        Ok(address) => CheckResult::ok((), address.to_string()),
+/// Connects to one of the addresses. Through a proxy, opens a tunnel as the service does.
+pub(super) async fn connect(
+    peer: Peer,
+    url: &Url,
+    egress: &Egress,
+    addresses: &[SocketAddr],
+) -> CheckResult<()> {
+    let route = egress.route(url);
+    let connected = match route {
+        Route::Direct(_) => connect_error::connect(addresses, deadline()).await.map(|stream| {
+            let address = stream.peer_addr();
+            address.map_or_else(|_| "connected".to_owned(), |address| address.to_string())
+        }),
+        Route::Proxy(_) => {
+            let opened = tunnel::open(egress, url, deadline()).await;
+            opened.map(|_| "connected".to_owned())
+        }
+    };
+    match connected {
+        Ok(found) => CheckResult::ok((), format!("{found}; {route}")),
         Err(error) => CheckResult::fail(remediation::connect(peer, url, &error)),
     }
 }

@@ -60,8 +60,13 @@ impl Report {
     /// checks that were not requested or configured are omitted.
     pub(super) fn skip_rest_for(&mut self, area: Area, portal: Option<&str>, because: Check) {
         for check in Check::all().filter(|check| check.area() == area) {
-            let is_optional =
-                matches!(check, Check::AuthJwks | Check::AuthApiKeys | Check::QuotaShared);
+            let is_optional = matches!(
+                check,
+                Check::EgressCredentials
+                    | Check::AuthJwks
+                    | Check::AuthApiKeys
+                    | Check::QuotaShared
+            );
             let is_requested = check != Check::HubspotWrite || self.write_probe;
             let due = is_requested && !is_optional;
             if due && !self.has(check, portal) {

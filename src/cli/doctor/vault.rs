@@ -37,9 +37,9 @@ pub(super) async fn examine(config: &config::Vault, report: &mut Report) -> Opti
 
 /// Checks the connection, the state of Vault and the login.
 async fn check_login(config: &config::Vault, report: &mut Report) -> Option<AdminClient> {
-    let url = &config.address;
-    let addresses = report.check(Check::VaultDns, None, resolve(Peer::Vault, url)).await?;
-    let connected = connect(Peer::Vault, url, &addresses);
+    let (url, egress) = (&config.address, &config.egress);
+    let addresses = report.check(Check::VaultDns, None, resolve(Peer::Vault, url, egress)).await?;
+    let connected = connect(Peer::Vault, url, egress, &addresses);
     report.check(Check::VaultTcp, None, connected).await?;
     let probed = async { tls_result(AdminClient::health(config).await, config) };
     let health = report.check(Check::VaultTls, None, probed).await?;
@@ -66,7 +66,7 @@ fn tls_result(
         }
         Err(error @ (Error::File { .. } | Error::Setup(_))) => CheckResult::fail(Remediation::new(
             error.to_string(),
-            "correct ca_file, client_cert_file and client_key_file of [vault]",
+            "correct ca_file, client_cert_file and client_key_file of [vault], and egress.ca_files",
         )),
         health => tls_outcome(Peer::Vault, &config.address, health),
     }

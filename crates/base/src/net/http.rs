@@ -4,8 +4,8 @@
 //! What all clients have in common is decided here and nowhere else:
 //! - the public root certificates are compiled in, so that an image without a CA store starts;
 //! - redirects are never followed, since a token must not reach another host;
-//! - no proxy is used, and none is read from the environment. An egress proxy would be added in
-//!   [`ClientBuilder::build`];
+//! - requests follow the [egress policy](super::egress): proxy, exceptions and additional CAs. reqwest
+//!   never reads a proxy from the environment;
 //! - every client has a timeout for the whole exchange, unless its caller bounds each exchange;
 //! - the user agent names this version.
 //!
@@ -20,16 +20,20 @@
 //! # Ok::<(), leadsd_base::net::http::BuildError>(())
 //! ```
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use reqwest::{Client, redirect};
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+use tower::{BoxError, filter::AsyncFilterLayer};
+use url::Url;
+
+use super::{
+    egress::Egress,
+    trust::{CaError, CaSource, Trust},
 };
 
 /// Idle connections are closed after this time: sooner than servers close them, so that a request
@@ -39,6 +43,10 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// User agent of every request.
 const USER_AGENT: &str = concat!("leadsd/", env!("CARGO_PKG_VERSION"));
 
+/// Part of the timeout for connecting for which a connection waits for the credentials of the proxy.
+/// The rest is left to report their absence.
+const CREDENTIALS_WAIT: f64 = 0.8;
+
 /// Configures an HTTP client.
 #[derive(Debug)]
 #[must_use]
@@ -46,7 +54,10 @@ pub struct ClientBuilder {
     /// `None` if the caller bounds each exchange.
     request_timeout: Option<Duration>,
     connect_timeout: Option<Duration>,
-    extra_roots: Vec<CertificateDer<'static>>,
+    egress: Egress,
+    /// True if connections wait for the credentials of the proxy.
+    awaits_credentials: bool,
+    ca_sources: Vec<CaSource>,
     identity: Option<Identity>,
     protocols: Protocols,
 }
@@ -64,12 +75,20 @@ pub enum Protocols {
     Http1,
     /// HTTP/2 if the peer has it, else HTTP/1.1.
     Http2OrHttp1,
+    /// HTTP/2 alone.
+    Http2,
 }
 
 /// Reason why a client could not be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot set up the HTTP client: {0}")]
-pub struct BuildError(String);
+pub enum BuildError {
+    /// A file with CAs is invalid.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// Any other reason.
+    #[error("cannot set up the HTTP client: {0}")]
+    Client(String),
+}
 
 /// Error for a PEM text without the certificates or the key that it should hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +96,7 @@ pub struct BuildError(String);
 pub struct InvalidPem;
 
 /// Reads all certificates of a PEM text; other sections are skipped.
-pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidPem> {
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidPem> {
     CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| InvalidPem)
 }
 
@@ -96,7 +115,9 @@ impl ClientBuilder {
         Self {
             request_timeout: None,
             connect_timeout: None,
-            extra_roots: Vec::new(),
+            egress: Egress::default(),
+            awaits_credentials: false,
+            ca_sources: Vec::new(),
             identity: None,
             protocols: Protocols::Http2OrHttp1,
         }
@@ -107,9 +128,16 @@ impl ClientBuilder {
         Self { connect_timeout: Some(connect_timeout), ..self }
     }
 
-    /// Trusts these CA certificates beside the public ones.
-    pub fn extra_roots(self, extra_roots: Vec<CertificateDer<'static>>) -> Self {
-        Self { extra_roots, ..self }
+    /// Follows this egress policy. `peer` is the URL of the peer, or of the usual one of several.
+    pub fn egress(self, egress: &Egress, peer: &Url) -> Self {
+        let awaits_credentials = egress.awaits_credentials(peer);
+        Self { egress: egress.clone(), awaits_credentials, ..self }
+    }
+
+    /// Trusts the CAs of this PEM file as well. `key` names the file in errors.
+    pub fn ca_file(mut self, key: &str, file: impl Into<PathBuf>) -> Self {
+        self.ca_sources.push(CaSource::file(key, file));
+        self
     }
 
     /// Presents a client certificate.
@@ -124,8 +152,18 @@ impl ClientBuilder {
 
     /// Builds the client.
     pub fn build(self) -> Result<Client, BuildError> {
-        let Self { request_timeout, connect_timeout, extra_roots, identity, protocols } = self;
-        let tls = tls(extra_roots, identity, protocols)?;
+        let Self {
+            request_timeout,
+            connect_timeout,
+            egress,
+            awaits_credentials,
+            ca_sources,
+            identity,
+            protocols,
+        } = self;
+        let all = egress.settings().ca_sources.iter().cloned().chain(ca_sources);
+        let trust = Trust::load(all.collect())?;
+        let tls = tls_config(&trust, identity, protocols)?;
         let mut client = Client::builder()
             .tls_backend_preconfigured(tls)
             .user_agent(USER_AGENT)
@@ -138,27 +176,38 @@ impl ClientBuilder {
         if let Some(connect_timeout) = connect_timeout {
             client = client.connect_timeout(connect_timeout);
         }
-        client.build().map_err(|error| BuildError(error.to_string()))
+        if egress.has_proxy() {
+            let policy = egress.clone();
+            client = client.proxy(reqwest::Proxy::custom(move |url| policy.proxy_url(url)));
+        }
+        if awaits_credentials {
+            let limits = [request_timeout, connect_timeout].into_iter().flatten();
+            let wait = limits.min().unwrap_or(POOL_IDLE_TIMEOUT).mul_f64(CREDENTIALS_WAIT);
+            client = client.connector_layer(AsyncFilterLayer::new(move |connection| {
+                let egress = egress.clone();
+                async move {
+                    egress.await_credentials(wait).await?;
+                    Ok::<_, BoxError>(connection)
+                }
+            }));
+        }
+        client.build().map_err(|error| BuildError::Client(error.to_string()))
     }
 }
 
-fn tls(
-    extra_roots: Vec<CertificateDer<'static>>,
+/// TLS settings of all clients.
+pub(super) fn tls_config(
+    trust: &Arc<Trust>,
     identity: Option<Identity>,
     protocols: Protocols,
 ) -> Result<ClientConfig, BuildError> {
-    let failed = |error: rustls::Error| BuildError(error.to_string());
-    let mut roots = Arc::clone(public_roots());
-    if !extra_roots.is_empty() {
-        let all = Arc::make_mut(&mut roots);
-        for root in extra_roots {
-            all.add(root).map_err(failed)?;
-        }
-    }
+    let failed = |error: rustls::Error| BuildError::Client(error.to_string());
     let tls = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()
         .map_err(failed)?
-        .with_root_certificates(roots);
+        .dangerous()
+        // It verifies by webpki, and reloads the CAs.
+        .with_custom_certificate_verifier(Arc::<Trust>::clone(trust));
     let mut tls = match identity {
         None => tls.with_no_client_auth(),
         Some(Identity { chain, key }) => tls.with_client_auth_cert(chain, key).map_err(failed)?,
@@ -166,18 +215,9 @@ fn tls(
     tls.alpn_protocols = match protocols {
         Protocols::Http1 => vec![b"http/1.1".to_vec()],
         Protocols::Http2OrHttp1 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        Protocols::Http2 => vec![b"h2".to_vec()],
     };
     Ok(tls)
-}
-
-/// The public roots, parsed once.
-fn public_roots() -> &'static Arc<RootCertStore> {
-    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    ROOTS.get_or_init(|| {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
-        Arc::new(roots)
-    })
 }
 
 // === impl Identity ===
@@ -203,11 +243,6 @@ impl std::fmt::Debug for Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_public_roots_are_compiled_in() {
-        assert!(public_roots().len() > 100);
-    }
 
     #[test]
     fn a_client_is_built_with_and_without_http_2() {

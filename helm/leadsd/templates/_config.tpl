@@ -29,6 +29,11 @@ what Kubernetes brings in. A key that is computed here may not be in `config`; _
   "vault" (include "leadsd.config.vault" . | fromYaml)
   "quota" (include "leadsd.config.quota" . | fromYaml)
 -}}
+{{- if include "leadsd.source" .Values.egress.ca -}}
+{{- $file := printf "%s/egress-ca/ca.crt" (include "leadsd.folder" .) -}}
+{{- $files := append (dig "egress" "ca_files" (list) .Values.config) $file -}}
+{{- $_ := set $computed "egress" (dict "ca_files" $files) -}}
+{{- end -}}
 {{- if .Values.callers.serviceAccounts.enabled -}}
 {{- $_ := set $computed "auth" (dict "jwt" (include "leadsd.config.jwt" . | fromYaml)) -}}
 {{- end -}}
@@ -160,6 +165,12 @@ token_file: {{ $folder }}/cluster/token
     sources:
       {{- . | nindent 6 }}
 {{- end }}
+{{- with include "leadsd.source" .Values.egress.ca }}
+- name: egress-ca
+  projected:
+    sources:
+      {{- . | nindent 6 }}
+{{- end }}
 {{- with .Values.vault.clientCertificate.existingSecret }}
 - name: vault-client
   secret:
@@ -233,6 +244,9 @@ vault.hashicorp.com/agent-set-security-context: "false"
 {{- $config := .Values.config -}}
 - "{{ include "leadsd.urlPort" (dig "hubspot" "base_url" "https://api.hubapi.com" $config) }}"
 - "{{ include "leadsd.urlPort" (dig "vault" "address" "" $config) }}"
+{{- with dig "egress" "proxy" "" $config }}
+- "{{ include "leadsd.urlPort" . }}"
+{{- end }}
 {{- with dig "quota" "shared" "url" "" $config }}
 - "{{ include "leadsd.urlPort" . }}"
 {{- end }}

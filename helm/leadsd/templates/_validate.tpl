@@ -32,6 +32,9 @@
 {{- if and (dig "auth" "jwt" nil $config) .Values.callers.serviceAccounts.enabled }}
 - "callers.serviceAccounts sets config.auth.jwt, which supports one issuer: keep one of them."
 {{- end }}
+{{- if and (dig "egress" "credentials_secret" "" $config) (not (dig "egress" "proxy" "" $config)) (not .Values.extraEnv) }}
+- "config.egress.credentials_secret needs a proxy: set config.egress.proxy, or HTTPS_PROXY in extraEnv."
+{{- end }}
 {{- $url := dig "quota" "shared" "url" "" $config -}}
 {{- if contains "@" $url }}
 - "config.quota.shared.url contains a password, and a ConfigMap is not secret: put the URL into a Secret and name it in sharedQuota.existingSecret."
@@ -46,7 +49,7 @@
 {{- if and (include "leadsd.source" .Values.sharedQuota.ca) (dig "quota" "shared" "ca_file" "" $config) }}
 - "config.quota.shared.ca_file and sharedQuota.ca both set the store's CAs: keep one."
 {{- end }}
-{{- range $path, $source := dict "vault.ca" .Values.vault.ca "tls.clientCA" .Values.tls.clientCA "sharedQuota.ca" .Values.sharedQuota.ca }}
+{{- range $path, $source := dict "vault.ca" .Values.vault.ca "tls.clientCA" .Values.tls.clientCA "sharedQuota.ca" .Values.sharedQuota.ca "egress.ca" .Values.egress.ca }}
 {{- if and $source.configMap $source.secret }}
 - "{{ $path }} names a ConfigMap and a Secret: keep one."
 {{- end }}

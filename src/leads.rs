@@ -20,6 +20,7 @@ mod response_limit;
 mod service;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod upsert;
 mod write;
 
 pub use audit::refused as audit_refused;
@@ -39,8 +40,8 @@ pub use request::{
 pub use response_limit::ResponseLimit;
 pub use service::{BatchGet, Service, Settings};
 pub use write::{
-    Association, AssociationCategory, AssociationType, CreateLead, Traced, UpdateLead, UpsertLead,
-    Upserted,
+    Association, AssociationCategory, AssociationType, CreateLead, LEAD_NAME, Traced, UpdateLead,
+    UpsertLead, Upserted,
 };
 
 /// Properties that HubSpot returns if none is selected. Requested explicitly if the unique property

@@ -1,7 +1,7 @@
 //! Request pipeline between the domain and HubSpot: one stack of layers per portal.
 //!
 //! ```text
-//! SingleFlight ( WriteOrder ( Isolation ( Batching ( Retry ( Breaker ( Authenticate ( RateLimit ( HealthMonitor ( Http )))))))))
+//! SingleFlight ( WriteOrder ( Upsert ( Isolation ( Batching ( Retry ( Breaker ( Authenticate ( RateLimit ( HealthMonitor ( Http ))))))))))
 //! ```
 //!
 //! Every layer implements [`Layer`], is one file, and is tested alone in simulated time against
@@ -12,7 +12,9 @@
 //! - [`single_flight`] is outermost: identical reads share one place in a batch.
 //! - [`write_order`] is above [`batching`]: writes to one lead never share a batch, and no permit is
 //!   held while a write waits for an earlier one.
-//! - [`isolation`] is below it: a batch that HubSpot rejects keeps its write order while it is sent
+//! - [`upsert`] is below it: no other write to a lead comes between its lookup and its update or
+//!   create. It is above [`isolation`] and [`batching`], which serve each of its requests.
+//! - [`isolation`] is below [`write_order`]: a batch that HubSpot rejects keeps its write order while it is sent
 //!   again in parts.
 //! - [`authenticate`] is above [`rate_limit`]: no permit is held while a token is awaited, and a
 //!   replay after 401 pays for its own permit.
@@ -35,6 +37,7 @@ mod single_flight;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod upsert;
 mod write_order;
 
 use std::{fmt, pin::pin, sync::Arc};

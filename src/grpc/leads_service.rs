@@ -47,6 +47,11 @@ fn with_id<T>(result: Result<T, Error>, id: &LeadId) -> Result<T, Error> {
     result.map_err(|error| error.with_lead_id(id.as_str()))
 }
 
+/// Adds the path of the input to the fields of an error that leadsd found after a lookup.
+fn in_input<T>(result: Result<T, Error>, index: usize) -> Result<T, Error> {
+    result.map_err(|error| error.with_field_prefix(&format!("inputs[{index}].")))
+}
+
 fn trace_ids<T>(inputs: &[Traced<T>]) -> Vec<String> {
     inputs.iter().map(|input| input.trace_id.clone()).collect()
 }
@@ -198,7 +203,8 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
             let traces = trace_ids(&inputs);
             fit.reserve("inputs", traces.iter().map(String::as_str))?;
             let results = self.service.batch_upsert(&call, request_id, inputs).await?;
-            let results = results.into_iter().zip(traces);
+            let results = results.into_iter().enumerate();
+            let results = results.map(|(index, result)| in_input(result, index)).zip(traces);
             let results = results.map(|(result, id)| fit.upsert_result(result, id)).collect();
             Ok(pb::BatchUpsertLeadsResponse { results })
         })

@@ -64,6 +64,7 @@ const MAX_ITEMS: &[(&str, Option<u32>)] = &[
     ("LeadCreate.associations", Some(MAX_ASSOCIATIONS)),
     ("LeadCreate.properties", Some(MAX_PROPERTIES)),
     ("LeadUpdate.properties", Some(MAX_PROPERTIES)),
+    ("LeadUpsert.associations", Some(MAX_ASSOCIATIONS)),
     ("LeadUpsert.properties", Some(MAX_PROPERTIES)),
     ("ListLeadsRequest.associations", Some(MAX_OBJECT_TYPES)),
     ("ListLeadsRequest.properties", Some(MAX_PROPERTIES)),
@@ -72,6 +73,7 @@ const MAX_ITEMS: &[(&str, Option<u32>)] = &[
     ("SearchLeadsRequest.properties", Some(MAX_PROPERTIES)),
     ("SearchLeadsRequest.sorts", Some(MAX_SORTS)),
     ("UpdateLeadRequest.properties", Some(MAX_PROPERTIES)),
+    ("UpsertLeadRequest.associations", Some(MAX_ASSOCIATIONS)),
     ("UpsertLeadRequest.properties", Some(MAX_PROPERTIES)),
 ];
 

@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::pb;
 use crate::leads::{
-    Association, AssociationCategory, AssociationType, CreateLead, Error, FieldFault, LeadId,
-    RequestId, Selection, UpdateLead, UpsertLead,
+    Association, AssociationCategory, AssociationType, CreateLead, Error, FieldFault, LEAD_NAME,
+    LeadId, RequestId, Selection, UpdateLead, UpsertLead,
 };
 
 /// Default page size, as in HubSpot's API.
@@ -29,12 +29,8 @@ const MAX_NAME_CHARS: usize = 100;
 /// Maximum length of a trace id in characters.
 const MAX_TRACE_ID_CHARS: usize = 128;
 
-/// Association type of a lead's primary contact.
-const PRIMARY_CONTACT: AssociationType =
-    AssociationType { category: AssociationCategory::HubspotDefined, type_id: 578 };
-
-/// Property that HubSpot requires of every lead.
-const LEAD_NAME: &str = "hs_lead_name";
+/// Property that holds the record id. HubSpot rejects it as an `idProperty`.
+const RECORD_ID: &str = "hs_object_id";
 
 /// Number of names above which duplicates are found by hashing.
 const LONG_LIST: usize = 64;
@@ -207,15 +203,27 @@ impl FieldFaults {
                 "is required unless associations name a contact",
             );
         }
+        let associations = self.associations(prefix, primary_contact_id, associations);
+        (self.0.len() == before).then_some(CreateLead { properties, associations })
+    }
+
+    /// Validates the associations of a new lead.
+    fn associations(
+        &mut self,
+        prefix: &str,
+        primary_contact_id: &str,
+        associations: &[pb::Association],
+    ) -> Vec<Association> {
         let mut out = Vec::with_capacity(associations.len() + 1);
         if !primary_contact_id.is_empty() {
             let to_id = self.id(&format!("{prefix}primary_contact_id"), primary_contact_id);
-            out.extend(to_id.map(|to_id| Association { to_id, types: vec![PRIMARY_CONTACT] }));
+            let types = vec![AssociationType::PRIMARY_CONTACT];
+            out.extend(to_id.map(|to_id| Association { to_id, types }));
         }
         for (index, association) in associations.iter().enumerate() {
             out.extend(self.association(&format!("{prefix}associations[{index}]"), association));
         }
-        (self.0.len() == before).then_some(CreateLead { properties, associations: out })
+        out
     }
 
     fn association(&mut self, field: &str, association: &pb::Association) -> Option<Association> {
@@ -271,18 +279,32 @@ impl FieldFaults {
         (self.0.len() == before).then_some(update)
     }
 
+    /// Validates a lead to upsert; `prefix` is the path of the message with a trailing dot, or empty.
     pub(crate) fn upsert(
         &mut self,
         prefix: &str,
         id: &str,
         id_property: &str,
         properties: BTreeMap<String, String>,
+        primary_contact_id: &str,
+        associations: &[pb::Association],
     ) -> Option<UpsertLead> {
         let before = self.0.len();
         let id = self.id(&format!("{prefix}id"), id);
-        let id_property = self.optional_name(&format!("{prefix}id_property"), id_property);
+        let name = self.name(&format_args!("{prefix}id_property"), id_property);
         let properties = self.properties(prefix, properties);
-        let upsert = UpsertLead { id: id?, id_property, properties };
+        if let (Some(id), Some(name)) = (&id, &name)
+            && let Some(value) = properties.get(name)
+            && value.to_lowercase() != id.as_str().to_lowercase()
+        {
+            self.add(
+                format!("{prefix}properties[{name:?}]"),
+                format!("must equal {prefix}id or be absent: it identifies the lead"),
+            );
+        }
+        let associations = self.associations(prefix, primary_contact_id, associations);
+        let id_property = name.filter(|name| name != RECORD_ID);
+        let upsert = UpsertLead { id: id?, id_property, properties, associations };
         (self.0.len() == before).then_some(upsert)
     }
 

@@ -39,10 +39,7 @@ pub(super) fn decode(
             page.map(|page| Response::SearchPage(page.into())).ok_or_else(incomplete)
         }
         Operation::Archive => archived(operation, status, correlation_id, body),
-        Operation::BatchRead
-        | Operation::BatchCreate
-        | Operation::BatchUpdate
-        | Operation::BatchUpsert => {
+        Operation::BatchRead | Operation::BatchCreate | Operation::BatchUpdate => {
             let batch: WireBatch = parse(operation, body)?;
             if batch.results.is_none() && batch.errors.is_none() {
                 return Err(incomplete());
@@ -87,7 +84,6 @@ fn incomplete(
             | Operation::BatchRead
             | Operation::BatchCreate
             | Operation::BatchUpdate
-            | Operation::BatchUpsert
             | Operation::BatchArchive
             | Operation::ReadAssociations => "HubSpot's response has no results",
         };
@@ -129,7 +125,6 @@ pub(super) fn not_found(operation: Operation) -> Option<Response> {
         | Operation::Search
         | Operation::BatchCreate
         | Operation::BatchUpdate
-        | Operation::BatchUpsert
         | Operation::BatchArchive
         | Operation::ReadAssociations => None,
     }

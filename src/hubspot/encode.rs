@@ -79,7 +79,7 @@ impl RequestEncoder {
             | Request::BatchRead(_)
             | Request::BatchCreate(_)
             | Request::BatchUpdate(_)
-            | Request::BatchUpsert(_)
+            | Request::Upsert { .. }
             | Request::BatchArchive(_)
             | Request::ReadAssociations { .. } => return Ok(()),
         };
@@ -141,7 +141,8 @@ impl RequestEncoder {
                 });
                 ("", Query::new(), Some(inputs_body(inputs)))
             }
-            Request::BatchUpsert(inputs) => {
+            // Only the leads that exist: the pipeline sends an upsert in parts.
+            Request::Upsert { inputs, .. } => {
                 let inputs = inputs.iter().map(|traced| {
                     let input = &traced.input;
                     let id_property = input.id_property.as_deref();

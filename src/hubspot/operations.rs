@@ -35,8 +35,6 @@ pub enum Operation {
     BatchCreate,
     /// Updates leads.
     BatchUpdate,
-    /// Creates or updates leads.
-    BatchUpsert,
     /// Archives leads.
     BatchArchive,
     /// Reads the associations of leads to one object type.
@@ -106,7 +104,7 @@ pub struct OperationSpec {
 }
 
 /// Number of operations.
-pub const COUNT: usize = 12;
+pub const COUNT: usize = 11;
 
 /// All operations, in the order of their discriminants.
 pub const OPERATIONS: [OperationSpec; COUNT] = [
@@ -242,26 +240,6 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
         }),
     },
     OperationSpec {
-        operation: Operation::BatchUpsert,
-        name: "batch_upsert",
-        method: Method::POST,
-        paths: [
-            "crm/objects/2026-09/leads/batch/upsert",
-            "crm/objects/2026-03/leads/batch/upsert",
-            "crm/v3/objects/leads/batch/upsert",
-        ],
-        rate_limit: RateLimitKind::Bucket(BucketName::Burst),
-        // The key is a unique property: a second upsert finds the lead of the first.
-        idempotency: Idempotency::Idempotent,
-        access: AccessKind::Write,
-        batch: Some(BatchForm {
-            max_inputs: MAX_CHUNK,
-            missing: MissingItemPolicy::OutcomeUnknown,
-            // A second upsert would report that the lead existed before.
-            unresolved: UnresolvedPolicy::Fail,
-        }),
-    },
-    OperationSpec {
         operation: Operation::BatchArchive,
         name: "batch_archive",
         method: Method::POST,
@@ -327,8 +305,8 @@ impl From<&Request> for Operation {
             Request::Archive(_) => Self::Archive,
             Request::BatchRead(_) => Self::BatchRead,
             Request::BatchCreate(_) => Self::BatchCreate,
-            Request::BatchUpdate(_) => Self::BatchUpdate,
-            Request::BatchUpsert(_) => Self::BatchUpsert,
+            // An upsert is sent in parts. As a whole it is the update that it is for leads that exist.
+            Request::BatchUpdate(_) | Request::Upsert { .. } => Self::BatchUpdate,
             Request::BatchArchive(_) => Self::BatchArchive,
             Request::ReadAssociations { .. } => Self::ReadAssociations,
         }

@@ -35,6 +35,10 @@ pub const MAX_CHUNK: usize = 100;
 /// Maximum number of inputs of a batch read with property history: HubSpot lowers its maximum.
 pub const MAX_CHUNK_WITH_HISTORY: usize = 50;
 
+/// Maximum number of HubSpot batches that one request for upserts fills: more do not save calls, and
+/// their leads are held until all are done.
+const MAX_UPSERT_BATCHES: usize = 10;
+
 /// Plan of sending one batch call and bounding its response.
 #[derive(Debug)]
 pub(super) struct BatchPlan {
@@ -68,6 +72,13 @@ impl BatchLimits {
     pub(super) fn read_plan(self, chunk_size: usize) -> BatchPlan {
         let budget = ResponseBudget::new(self.response, Overflow::Fail);
         BatchPlan { chunk_size, concurrency: self.concurrency, budget }
+    }
+
+    /// Plan of upserts. A request has as many inputs as fill its concurrent HubSpot calls, so that
+    /// those that exist, and those that do not, fill batches.
+    pub(super) fn upsert_plan(self) -> BatchPlan {
+        let batches = self.concurrency.clamp(1, MAX_UPSERT_BATCHES);
+        BatchPlan { chunk_size: batches * MAX_CHUNK, concurrency: 1, ..self.write_plan() }
     }
 
     /// Plan of a write.

@@ -198,6 +198,19 @@ impl Error {
         self
     }
 
+    /// Adds a prefix to the fields of an error about an invalid request, and to the message, which
+    /// lists them; other errors are unchanged.
+    #[must_use]
+    pub fn with_field_prefix(self, prefix: &str) -> Self {
+        if self.0.reason != Reason::InvalidRequest {
+            return self;
+        }
+        let fault = |FieldFault { field, description }: &FieldFault| {
+            FieldFault::new(format!("{prefix}{field}"), description)
+        };
+        Self::invalid(self.fields().iter().map(fault).collect())
+    }
+
     /// Adds the affected inputs of a batch.
     #[must_use]
     pub fn with_affected_inputs(mut self, affected_inputs: AffectedInputs) -> Self {

@@ -9,7 +9,7 @@ use super::{
     write::{AssociationType, CreateLead, Traced, UpdateLead, UpsertLead},
 };
 
-/// One HubSpot operation with its input. Batches have 1 to 100 inputs.
+/// One HubSpot operation with its input, or an upsert. Batches have 1 to 100 inputs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Request {
     /// Reads one lead. Response: [`Response::Lead`].
@@ -30,10 +30,17 @@ pub enum Request {
     BatchCreate(Vec<Traced<CreateLead>>),
     /// Updates leads.
     BatchUpdate(Vec<Traced<UpdateLead>>),
-    /// Creates or updates leads. HubSpot has no request that upserts a single lead.
-    BatchUpsert(Vec<Traced<UpsertLead>>),
     /// Archives leads.
     BatchArchive(Vec<LeadId>),
+    /// Updates the leads that exist, and creates the others. The pipeline reads the leads, and sends
+    /// the updates and creates; it has up to `concurrency` requests in progress.
+    /// Response: [`Response::Outcomes`].
+    Upsert {
+        /// The leads. No two inputs name the same lead.
+        inputs: Vec<Traced<UpsertLead>>,
+        /// Maximum number of concurrent HubSpot calls.
+        concurrency: usize,
+    },
     /// Reads the records of type `to` that up to 1,000 leads are associated with. Leads that do not
     /// exist are left out. Response: [`Response::Associations`].
     ReadAssociations {
@@ -132,7 +139,7 @@ impl Request {
             Self::BatchRead(request) => request.ids.len(),
             Self::BatchCreate(inputs) => inputs.len(),
             Self::BatchUpdate(inputs) => inputs.len(),
-            Self::BatchUpsert(inputs) => inputs.len(),
+            Self::Upsert { inputs, .. } => inputs.len(),
             Self::BatchArchive(ids) => ids.len(),
             Self::ReadAssociations { .. } => 0,
         }

@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{lead::Lead, query::LeadId};
 
+/// Property that HubSpot requires of every lead.
+pub const LEAD_NAME: &str = "hs_lead_name";
+
 /// A new lead.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CreateLead {
@@ -60,10 +63,12 @@ pub struct UpdateLead {
 pub struct UpsertLead {
     /// Value of the unique property.
     pub id: LeadId,
-    /// Name of the unique property; `None` leaves the choice to HubSpot.
+    /// Name of the unique property. `None` if `id` is a record id: then the lead must exist.
     pub id_property: Option<String>,
     /// Values by internal property name.
     pub properties: BTreeMap<String, String>,
+    /// Associations of a new lead.
+    pub associations: Vec<Association>,
 }
 
 /// Result of an upsert.
@@ -83,6 +88,37 @@ pub struct Traced<T> {
     pub trace_id: String,
     /// The input.
     pub input: T,
+}
+
+// === impl Association ===
+
+impl Association {
+    /// True if a type of the association is one of a contact, or a label of the portal, whose object
+    /// type only HubSpot knows.
+    pub fn may_name_contact(&self) -> bool {
+        self.types.iter().any(|kind| kind.may_name_contact())
+    }
+}
+
+// === impl AssociationType ===
+
+impl AssociationType {
+    /// Type of a lead's primary contact.
+    pub const PRIMARY_CONTACT: Self =
+        Self { category: AssociationCategory::HubspotDefined, type_id: 578 };
+
+    /// Type of any contact of a lead.
+    pub const CONTACT: Self = Self { category: AssociationCategory::HubspotDefined, type_id: 608 };
+
+    fn may_name_contact(self) -> bool {
+        match self.category {
+            AssociationCategory::HubspotDefined => {
+                self == Self::PRIMARY_CONTACT || self == Self::CONTACT
+            }
+            AssociationCategory::UserDefined => true,
+            AssociationCategory::IntegratorDefined | AssociationCategory::Work => false,
+        }
+    }
 }
 
 // === impl AssociationCategory ===

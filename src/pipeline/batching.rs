@@ -27,10 +27,10 @@ use self::{
     batcher::Batcher,
     capabilities::PortalCapabilities,
     get::GetBatch,
-    writes::{ArchiveBatch, CreateBatch, UpdateBatch, UpsertBatch},
+    writes::{ArchiveBatch, CreateBatch, UpdateBatch},
 };
 use super::{Dispatch, Layer, late};
-use crate::leads::{BatchResponse, CallContext, Error, GetLead, Request, Response, Traced};
+use crate::leads::{CallContext, Error, GetLead, Request, Response};
 
 /// Time after which a negative observation of HubSpot's behaviour is checked again: it changes.
 const OBSERVATION_TTL: Duration = Duration::from_secs(600);
@@ -46,7 +46,6 @@ pub(super) struct Batching<L: Layer> {
     creates: Batcher<L, CreateBatch>,
     updates: Batcher<L, UpdateBatch>,
     archives: Batcher<L, ArchiveBatch>,
-    upserts: Batcher<L, UpsertBatch>,
 }
 
 // === impl Batching ===
@@ -78,8 +77,7 @@ impl<L: Layer> Batching<L> {
             gets: Batcher::new(shared.clone()),
             creates: Batcher::new(shared.clone()),
             updates: Batcher::new(shared.clone()),
-            archives: Batcher::new(shared.clone()),
-            upserts: Batcher::new(shared),
+            archives: Batcher::new(shared),
         }
     }
 
@@ -147,15 +145,6 @@ impl<L: Layer> Batching<L> {
                     return Ok(Response::Archived);
                 }
             }
-            Request::BatchUpsert(inputs) => {
-                if let [Traced { input, .. }] = inputs.as_slice()
-                    && let Some(kind) = UpsertBatch::batchable(input, &self.capabilities)
-                {
-                    let item = self.upserts.enqueue(ctx, kind, input.clone(), dispatch).await?;
-                    let response = BatchResponse { results: vec![item], errors: Vec::new() };
-                    return Ok(Response::Batch(response));
-                }
-            }
             Request::Get(_)
             | Request::List(_)
             | Request::Search(_)
@@ -163,6 +152,7 @@ impl<L: Layer> Batching<L> {
             | Request::BatchCreate(_)
             | Request::BatchUpdate(_)
             | Request::BatchArchive(_)
+            | Request::Upsert { .. }
             | Request::ReadAssociations { .. } => {}
         }
         self.inner.call(ctx, request, dispatch).await
@@ -180,8 +170,6 @@ impl<L: Layer> Layer for Batching<L> {
         async move {
             let is_write_of_one = match &*request {
                 Request::Create(_) | Request::Update(_) | Request::Archive(_) => true,
-                // HubSpot has no request that upserts a single lead.
-                Request::BatchUpsert(inputs) => inputs.len() == 1,
                 Request::Get(_)
                 | Request::List(_)
                 | Request::Search(_)
@@ -189,6 +177,7 @@ impl<L: Layer> Layer for Batching<L> {
                 | Request::BatchCreate(_)
                 | Request::BatchUpdate(_)
                 | Request::BatchArchive(_)
+                | Request::Upsert { .. }
                 | Request::ReadAssociations { .. } => false,
             };
             let result = if let Request::Get(get) = &*request

@@ -65,9 +65,6 @@ impl<L: Layer> Isolation<L> {
             Request::BatchUpdate(inputs) => {
                 self.isolate(ctx, inputs, form, Request::BatchUpdate).await
             }
-            Request::BatchUpsert(inputs) => {
-                self.isolate(ctx, inputs, form, Request::BatchUpsert).await
-            }
             Request::BatchArchive(ids) => self.isolate(ctx, ids, form, Request::BatchArchive).await,
             Request::Get(_)
             | Request::List(_)
@@ -75,6 +72,7 @@ impl<L: Layer> Isolation<L> {
             | Request::Create(_)
             | Request::Update(_)
             | Request::Archive(_)
+            | Request::Upsert { .. }
             | Request::ReadAssociations { .. } => {
                 return self.inner.call(ctx, request, dispatch).await;
             }

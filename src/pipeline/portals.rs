@@ -22,6 +22,7 @@ use super::{
     retry::Retry,
     single_flight::SingleFlight,
     stats::{CallStats, Latencies, Latency, PortalStats},
+    upsert::Upsert,
     write_order::WriteOrder,
 };
 use crate::{
@@ -160,7 +161,8 @@ impl Portals {
             *batching,
         );
         let isolated = Isolation::new(batched);
-        let ordered = WriteOrder::new(isolated, account, self.quota.max_queue());
+        let upserted = Upsert::new(isolated);
+        let ordered = WriteOrder::new(upserted, account, self.quota.max_queue());
         let stack = SingleFlight::new(ordered, *batching);
         let upstream = Arc::new(Pipeline { client: self.client.clone(), stack });
         let request_id_property =

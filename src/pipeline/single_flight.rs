@@ -207,7 +207,7 @@ impl<L: Layer> Layer for SingleFlight<L> {
             | Request::Update(_)
             | Request::BatchCreate(_)
             | Request::BatchUpdate(_)
-            | Request::BatchUpsert(_)
+            | Request::Upsert { .. }
             | Request::BatchArchive(_) => WrittenLeads::Any,
         };
         let result = self.inner.call(ctx, Arc::clone(&request), dispatch).boxed().await;

@@ -18,13 +18,14 @@ use super::{
     rate_limit::RateLimit,
     retry::Retry,
     scripted::{Scripted, ScriptedUpstream},
+    upsert::Upsert,
     write_order::WriteOrder,
 };
 use crate::{
     leads::{
-        BatchItem, BatchResponse, CallContext, CostMeter, CreateLead, Error, GetLead, Guard, Lead,
-        LeadId, PortalName, Reason, Request, Response, Selection, Unlimited, UpdateLead,
-        testing::portal,
+        BatchItem, BatchResponse, CallContext, ChunkOutcomes, CostMeter, CreateLead, Error,
+        GetLead, Guard, Lead, LeadId, PortalName, Reason, Request, Response, Selection, Traced,
+        Unlimited, UpdateLead, UpsertLead, testing::portal,
     },
     telemetry::trace_context::TraceContext,
 };
@@ -140,10 +141,13 @@ pub(super) fn ordinary(request: &Request) -> Result<Response, Error> {
             .iter()
             .map(|traced| written(traced.input.id.to_string(), &traced.trace_id))
             .collect(),
-        Request::BatchUpsert(inputs) => inputs
-            .iter()
-            .map(|traced| written(traced.input.id.to_string(), &traced.trace_id))
-            .collect(),
+        Request::Upsert { inputs, .. } => {
+            let outcome = |traced: &Traced<UpsertLead>| {
+                Ok(Some(written(traced.input.id.to_string(), &traced.trace_id)))
+            };
+            let outcomes = inputs.iter().map(outcome).collect();
+            return Ok(Response::Outcomes(ChunkOutcomes { outcomes, evaluated: true }));
+        }
         Request::BatchArchive(_) => Vec::new(),
         Request::List(_) => return Ok(Response::Page(crate::leads::Page::default().into())),
         Request::Search(_) => {
@@ -171,7 +175,7 @@ async fn the_layers_add_little_to_the_future_of_a_read() {
     let limited = RateLimit::new(Arc::clone(&upstream), Arc::clone(&account));
     let retried = Retry::new(Authenticate::new(limited, tokens), 4, Arc::default());
     let batched = Batching::new(retried, "default", Arc::clone(&account), 1 << 20, true);
-    let stack = WriteOrder::new(Isolation::new(batched), account, 100);
+    let stack = WriteOrder::new(Upsert::new(Isolation::new(batched)), account, 100);
     let ctx = context(Duration::from_secs(10));
     let of_request = size_of_val(&upstream.call(&ctx, get("1"), Dispatch::new(&ctx)));
     let of_stack = size_of_val(&stack.call(&ctx, get("1"), Dispatch::new(&ctx)));

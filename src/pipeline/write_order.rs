@@ -104,7 +104,7 @@ fn keys(request: &Request) -> BTreeSet<LeadKey> {
         Request::BatchUpdate(inputs) => {
             inputs.iter().map(|Traced { input, .. }| LeadKey::of_update(input)).collect()
         }
-        Request::BatchUpsert(inputs) => {
+        Request::Upsert { inputs, .. } => {
             inputs.iter().map(|Traced { input, .. }| LeadKey::of_upsert(input)).collect()
         }
         Request::BatchArchive(ids) => ids.iter().map(|id| LeadKey::new(id, None)).collect(),
@@ -189,7 +189,7 @@ impl LeadKey {
     }
 
     fn of_upsert(upsert: &UpsertLead) -> Self {
-        Self::new(&upsert.id, Some(upsert.id_property.as_deref().unwrap_or_default()))
+        Self::new(&upsert.id, upsert.id_property.as_deref())
     }
 }
 

@@ -159,6 +159,7 @@ async fn upserts_report_created_leads() {
             id: format!("key-{key}"),
             id_property: "crm_key".to_owned(),
             properties: properties(&[("hs_lead_name", &format!("lead {key}"))]),
+            primary_contact_id: app.contact.clone(),
             ..Default::default()
         };
         let mut leads = app.leads.clone();

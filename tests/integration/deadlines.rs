@@ -115,12 +115,12 @@ async fn every_rpc_ends_at_its_deadline_while_hubspot_is_slow() {
         ("CreateLead", "POST", "/leads"),
         ("UpdateLead", "PATCH", "/7"),
         ("ArchiveLead", "DELETE", "/8"),
-        ("UpsertLead", "POST", "/batch/upsert"),
+        ("UpsertLead", "GET", "/7"),
         ("SearchLeads", "POST", "/search"),
         ("BatchGetLeads", "POST", "/batch/read"),
         ("BatchCreateLeads", "POST", "/batch/create"),
         ("BatchUpdateLeads", "POST", "/batch/update"),
-        ("BatchUpsertLeads", "POST", "/batch/upsert"),
+        ("BatchUpsertLeads", "GET", "/10"),
         ("BatchArchiveLeads", "POST", "/batch/archive"),
     ];
     let held = Gate::new();

@@ -99,29 +99,21 @@ async fn lead_without_a_contact_is_rejected_in_every_version() {
 }
 
 #[tokio::test]
-async fn upsert_by_record_id_is_decided_by_hubspot() {
-    for accepted in [true, false] {
-        let app = TestApp::start().await;
-        app.hubspot.behave(|behaviour| behaviour.upsert_by_record_id = accepted);
-        let id = app.lead("Jane");
-        let request = pb::UpsertLeadRequest {
-            id: id.clone(),
-            id_property: "hs_object_id".into(),
-            properties: properties(&[("hs_lead_label", "HOT")]),
-            ..Default::default()
-        };
-        match app.leads.clone().upsert_lead(request).await {
-            Ok(answer) => {
-                assert!(accepted);
-                let answer = answer.into_inner();
-                assert_eq!((answer.lead.unwrap().id, answer.created), (id, false));
-            }
-            refused => {
-                assert!(!accepted);
-                assert_eq!(failure(refused).0, Code::InvalidArgument);
-            }
-        }
-    }
+async fn upsert_by_record_id_updates_a_lead_that_exists() {
+    let app = TestApp::start().await;
+    let id = app.lead("Jane");
+    let upsert = |id: &str| pb::UpsertLeadRequest {
+        id: id.to_owned(),
+        id_property: "hs_object_id".into(),
+        properties: properties(&[("hs_lead_name", "Joan")]),
+        primary_contact_id: app.contact.clone(),
+        ..Default::default()
+    };
+    let answer = app.leads.clone().upsert_lead(upsert(&id)).await.unwrap().into_inner();
+    assert_eq!((answer.lead.unwrap().id, answer.created), (id, false));
+    let (code, reason, _) = failure(app.leads.clone().upsert_lead(upsert("999999")).await);
+    assert_eq!((code, reason.as_str()), (Code::NotFound, "LEAD_NOT_FOUND"));
+    assert_eq!(app.hubspot.lead_names(), ["Joan"]);
 }
 
 #[tokio::test]
@@ -227,6 +219,7 @@ async fn batch_results_match_with_any_default_properties() {
             id: key.to_owned(),
             id_property: "crm_key".into(),
             properties: properties(&[("hs_lead_name", key)]),
+            primary_contact_id: app.contact.clone(),
             ..Default::default()
         };
         let inputs = vec![upsert("a"), upsert("b"), upsert("c")];

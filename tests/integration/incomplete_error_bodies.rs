@@ -57,7 +57,8 @@ impl Rpc {
             Self::Update => ("PATCH", "/7"),
             Self::Archive => ("DELETE", "/7"),
             Self::BatchCreate => ("POST", "/batch/create"),
-            Self::Upsert => ("POST", "/batch/upsert"),
+            // The lookup.
+            Self::Upsert => ("GET", "/7"),
         }
     }
 

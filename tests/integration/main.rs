@@ -60,6 +60,7 @@ mod shared_quota;
 mod standard_streams;
 mod tls_front;
 mod traces;
+mod upserts;
 mod vault_contract;
 mod vault_outages;
 mod walk;

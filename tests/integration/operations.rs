@@ -66,6 +66,18 @@ impl Scene {
         request
     }
 
+    /// Asserts one of `count` requests since the last check.
+    #[track_caller]
+    fn saw_one_of(&self, count: usize, method: &str, end: &str, body: &Value, status: u16) {
+        let log = self.app.hubspot.log();
+        self.app.hubspot.clear_log();
+        assert_eq!(log.len(), count, "{log:?}");
+        let path = format!("{}{end}", self.base);
+        let found = log.iter().find(|call| (&*call.method, &*call.path) == (method, &*path));
+        let found = found.expect("a request");
+        assert_eq!((&found.body, found.status), (body, status), "{method} {end}");
+    }
+
     /// Asserts the only request since the last check.
     #[track_caller]
     fn saw(&self, method: &str, end: &str, query: Query<'_>, body: &Value, status: u16) {

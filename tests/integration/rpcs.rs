@@ -177,6 +177,7 @@ async fn history_and_unique_properties_are_returned() {
         id: "k-1".to_owned(),
         id_property: "crm_key".to_owned(),
         properties: properties(&[("hs_lead_name", "Jane"), ("hs_lead_label", "COLD")]),
+        primary_contact_id: app.contact.clone(),
         ..Default::default()
     };
     let first = leads.upsert_lead(upsert.clone()).await.unwrap().into_inner();
@@ -267,21 +268,17 @@ async fn company_only_lead_is_decided_by_hubspot() {
 }
 
 #[tokio::test]
-async fn upsert_without_id_property_is_decided_by_hubspot() {
-    for accepted in [true, false] {
-        let app = TestApp::start().await;
-        app.hubspot.behave(|behaviour| behaviour.upsert_without_id_property = accepted);
-        let request = pb::UpsertLeadRequest {
-            id: app.lead("Jane"),
-            properties: properties(&[("hs_lead_label", "HOT")]),
-            ..Default::default()
-        };
-        let answer = app.leads.clone().upsert_lead(request).await;
-        assert_eq!(answer.is_ok(), accepted);
-        if let Ok(answer) = answer {
-            assert!(!answer.into_inner().created);
-        }
-    }
+async fn upsert_without_id_property_is_rejected_without_a_call() {
+    let app = TestApp::start().await;
+    let request = pb::UpsertLeadRequest {
+        id: app.lead("Jane"),
+        properties: properties(&[("hs_lead_label", "HOT")]),
+        ..Default::default()
+    };
+    let (code, reason, fields) = failure(app.leads.clone().upsert_lead(request).await);
+    assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "INVALID_REQUEST"));
+    assert_eq!(fields, ["id_property"]);
+    assert!(app.hubspot.log().is_empty());
 }
 
 #[tokio::test]

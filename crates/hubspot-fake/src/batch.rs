@@ -198,18 +198,15 @@ impl FakeAccount {
         Ok(self.answer(done, StatusCode::OK))
     }
 
-    /// Creates a lead for an upsert. Upserts carry no associations, so the contact rule does not
-    /// apply.
+    /// Creates a lead for an upsert, which carries no associations: it fails, unless a lead may have
+    /// no contact.
     fn upsert_new(&mut self, input: &Value, modern: bool) -> Result<u64, Failure> {
         let Some(name) = input["idProperty"].as_str().filter(|name| *name != "hs_object_id") else {
             return Err(Failure::items_not_found(&[id_of(input)]));
         };
         let mut create = input.clone();
         create["properties"][name] = json!(id_of(input));
-        if let Some(contact) = self.store.contacts.keys().next() {
-            create["associations"] = json!([{"to": {"id": contact}, "types": [
-                {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 608}]}]);
-        }
+        create["associations"] = Value::Null;
         let behaviour = self.behaviour.clone();
         let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern };
         self.store.create(&create, &rules)

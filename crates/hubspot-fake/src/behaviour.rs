@@ -23,6 +23,8 @@ pub struct Behaviour {
     pub unique_clash_status: u16,
     /// A lead may have a company and no contact.
     pub company_only_leads: bool,
+    /// A lead may have no association, such as one that an upsert creates.
+    pub contactless_leads: bool,
     /// Status of a create for an unknown contact: 400 or 404.
     pub missing_contact_status: u16,
     /// Before 2026-09, the error of a create without a name has the name in `context`, not in
@@ -105,6 +107,7 @@ impl Default for Behaviour {
             num_errors: NumErrors::Entries,
             unique_clash_status: 409,
             company_only_leads: false,
+            contactless_leads: false,
             missing_contact_status: 400,
             missing_name_in_context: true,
             upsert_without_id_property: false,

@@ -1,6 +1,6 @@
 //! Records of one account, and HubSpot's rules for leads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
@@ -21,6 +21,8 @@ pub(super) struct Store {
     pub(super) leads: BTreeMap<u64, StoredLead>,
     /// Ids of merged leads, and the ids of the surviving leads.
     merged: BTreeMap<u64, u64>,
+    /// Leads that have or had a unique value, by property and lower-case value.
+    by_value: HashMap<(String, String), BTreeSet<u64>>,
     next_id: u64,
 }
 
@@ -43,6 +45,7 @@ impl Store {
             companies: BTreeMap::new(),
             leads: BTreeMap::new(),
             merged: BTreeMap::new(),
+            by_value: HashMap::new(),
             next_id: 100,
         }
     }
@@ -74,10 +77,15 @@ impl Store {
         let in_view = |lead: &&StoredLead| lead.archived.is_some() == archived;
         match id_property.filter(|name| *name != "hs_object_id") {
             None => self.leads.get(&id.parse().ok()?).filter(in_view),
-            Some(name) => self.leads.values().filter(in_view).find(|lead| {
-                let own = lead.properties.get(name);
-                own.is_some_and(|own| own.eq_ignore_ascii_case(id))
-            }),
+            Some(name) => {
+                let ids = self.by_value.get(&(name.to_owned(), id.to_ascii_lowercase()))?;
+                let has_value = |lead: &&StoredLead| {
+                    let own = lead.properties.get(name);
+                    own.is_some_and(|own| own.eq_ignore_ascii_case(id))
+                };
+                let leads = ids.iter().filter_map(|id| self.leads.get(id));
+                leads.filter(in_view).find(has_value)
+            }
         }
     }
 
@@ -110,6 +118,7 @@ impl Store {
         let associations = self.associations(&input["associations"], behaviour)?;
         let id = self.next_id();
         let mut lead = StoredLead::new(id, associations, warnings, now);
+        self.index(id, &properties);
         for (name, value) in properties {
             lead.set(&name, value, now);
         }
@@ -135,12 +144,23 @@ impl Store {
         let mut after = self.leads.get(&id).ok_or_else(missing)?.properties.clone();
         after.extend(properties.clone());
         self.check_conditions(&after, modern)?;
+        self.index(id, &properties);
         let lead = self.leads.get_mut(&id).ok_or_else(missing)?;
         lead.begin_write(warnings);
         for (name, value) in properties {
             lead.set(&name, value, now);
         }
         Ok(())
+    }
+
+    /// Adds the unique values of a lead to the index.
+    fn index(&mut self, id: u64, properties: &BTreeMap<String, String>) {
+        for (name, value) in properties {
+            if self.properties.get(name).is_some_and(|own| own.unique) {
+                let key = (name.clone(), value.to_ascii_lowercase());
+                self.by_value.entry(key).or_default().insert(id);
+            }
+        }
     }
 
     /// Rewrites dates as 2026-09 does; returns a warning for each.
@@ -242,7 +262,8 @@ impl Store {
             }
         }
         let has = |wanted: &str| out.iter().any(|(object, ..)| *object == wanted);
-        if has("contacts") || (behaviour.company_only_leads && has("companies")) {
+        let has_company = behaviour.company_only_leads && has("companies");
+        if has("contacts") || has_company || (behaviour.contactless_leads && out.is_empty()) {
             return Ok(out);
         }
         Err(Failure::validation("A lead must be associated with a contact when it is created"))

@@ -133,12 +133,20 @@ pub(crate) fn archive(
 pub(crate) fn upsert(
     request: pb::UpsertLeadRequest,
 ) -> Result<(Traced<UpsertLead>, Option<RequestId>), Error> {
-    let pb::UpsertLeadRequest { id, id_property, properties, request_id, object_write_trace_id } =
-        request;
+    let pb::UpsertLeadRequest {
+        id,
+        id_property,
+        properties,
+        request_id,
+        object_write_trace_id,
+        primary_contact_id,
+        associations,
+    } = request;
     let mut faults = FieldFaults::default();
     let request_id = faults.request_id(&request_id);
     let trace_id = faults.trace_id("object_write_trace_id", &object_write_trace_id);
-    let upsert = faults.upsert("", &id, &id_property, properties);
+    let upsert =
+        faults.upsert("", &id, &id_property, properties, &primary_contact_id, &associations);
     faults.finish(upsert.map(|input| (Traced { trace_id, input }, request_id)))
 }
 
@@ -196,11 +204,26 @@ pub(crate) fn batch_upsert(
     cap: usize,
 ) -> Result<BatchInputs<UpsertLead>, Error> {
     let pb::BatchUpsertLeadsRequest { inputs, request_id } = request;
-    let ids = inputs.iter().map(|input| (input.id_property.clone(), input.id.clone()));
+    let ids = inputs.iter().map(|input| (input.id_property.clone(), input.id.to_lowercase()));
     unique_ids(ids, inputs.len(), cap)?;
     writes(inputs, &request_id, cap, |faults, prefix, input| {
-        let pb::LeadUpsert { id, id_property, properties, object_write_trace_id } = input;
-        (faults.upsert(prefix, &id, &id_property, properties), object_write_trace_id)
+        let pb::LeadUpsert {
+            id,
+            id_property,
+            properties,
+            object_write_trace_id,
+            primary_contact_id,
+            associations,
+        } = input;
+        let upsert = faults.upsert(
+            prefix,
+            &id,
+            &id_property,
+            properties,
+            &primary_contact_id,
+            &associations,
+        );
+        (upsert, object_write_trace_id)
     })
 }
 

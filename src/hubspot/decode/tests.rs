@@ -19,13 +19,8 @@ const READS: [Operation; 5] = [
     Operation::ReadAssociations,
 ];
 
-const WRITES: [Operation; 5] = [
-    Operation::Create,
-    Operation::Update,
-    Operation::BatchCreate,
-    Operation::BatchUpdate,
-    Operation::BatchUpsert,
-];
+const WRITES: [Operation; 4] =
+    [Operation::Create, Operation::Update, Operation::BatchCreate, Operation::BatchUpdate];
 
 #[test]
 fn a_success_without_results_is_an_invalid_response() {

@@ -117,7 +117,7 @@ impl BatchInput for Traced<UpsertLead> {
     }
 
     fn reference(&self) -> Option<LeadReference<'_>> {
-        let UpsertLead { id, id_property, properties: _ } = &self.input;
+        let UpsertLead { id, id_property, properties: _, associations: _ } = &self.input;
         Some(LeadReference { id, id_property: id_property.as_deref() })
     }
 

@@ -62,7 +62,12 @@ fn create(name: &str) -> CreateLead {
 }
 
 fn upsert(text: &str) -> UpsertLead {
-    UpsertLead { id: id(text), id_property: Some("email".to_owned()), properties: BTreeMap::new() }
+    UpsertLead {
+        id: id(text),
+        id_property: Some("email".to_owned()),
+        properties: BTreeMap::new(),
+        associations: Vec::new(),
+    }
 }
 
 fn traced<T>(trace_id: &str, input: T) -> Traced<T> {
@@ -264,7 +269,7 @@ async fn each_write_sends_its_request_and_returns_its_response() {
         Request::Create(_) => Ok(Response::Lead(named("created").into())),
         Request::Update(_) => Ok(Response::Lead(named("updated").into())),
         Request::Archive(_) => Ok(Response::Archived),
-        Request::BatchUpsert(inputs) => {
+        Request::Upsert { inputs, .. } => {
             outcomes(inputs.iter().map(|input| item(input.input.id.as_str(), Some(true))).collect())
         }
         other => panic!("not a single write: {other:?}"),
@@ -280,7 +285,7 @@ async fn each_write_sends_its_request_and_returns_its_response() {
         Request::Create(create("Ada")),
         Request::Update(update("1")),
         Request::Archive(id("1")),
-        Request::BatchUpsert(vec![traced("t", upsert("a"))]),
+        Request::Upsert { inputs: vec![traced("t", upsert("a"))], concurrency: 2 },
     ];
     assert_eq!(upstream.requests(), requests);
 }
@@ -316,7 +321,7 @@ async fn each_write_of_many_leads_returns_one_result_per_input() {
     let requests = upstream.requests();
     assert!(matches!(requests[0], Request::BatchCreate(_)));
     assert!(matches!(requests[1], Request::BatchUpdate(_)));
-    assert!(matches!(requests[2], Request::BatchUpsert(_)));
+    assert!(matches!(requests[2], Request::Upsert { .. }));
     assert_eq!(requests[3], Request::BatchArchive(vec![id("a"), id("b")]));
 }
 
@@ -341,7 +346,7 @@ async fn a_repeat_with_the_same_request_id_returns_the_first_response() {
         Request::BatchArchive(ids) => outcomes(vec![Ok(None); ids.len()]),
         Request::BatchCreate(inputs) => outcomes(vec![item("1", None); inputs.len()]),
         Request::BatchUpdate(inputs) => outcomes(vec![item("1", None); inputs.len()]),
-        Request::BatchUpsert(inputs) => outcomes(vec![item("1", Some(false)); inputs.len()]),
+        Request::Upsert { inputs, .. } => outcomes(vec![item("1", Some(false)); inputs.len()]),
         other => panic!("not a write: {other:?}"),
     });
     let ctx = upstream.context(None);
@@ -383,7 +388,7 @@ async fn a_response_is_stored_only_if_any_part_of_the_write_may_have_had_an_effe
         // It may have acted.
         Request::Update(_) => Err(unknown()),
         Request::BatchCreate(_) => outcomes(vec![Err(failed()), Err(unknown())]),
-        Request::BatchUpsert(_) => outcomes(vec![item("1", None), Err(failed())]),
+        Request::Upsert { .. } => outcomes(vec![item("1", None), Err(failed())]),
         other => panic!("not a write: {other:?}"),
     });
     let ctx = upstream.context(None);
@@ -411,7 +416,7 @@ async fn a_single_write_that_hubspot_rejected_for_its_content_is_rejected_withou
     let upstream = RecordingUpstream::new(|_, request| match request {
         Request::Create(_) | Request::Update(_) => Err(rejected()),
         Request::Archive(_) => Err(rejected()),
-        Request::BatchUpsert(inputs) => outcomes(vec![Err(rejected()); inputs.len()]),
+        Request::Upsert { inputs, .. } => outcomes(vec![Err(rejected()); inputs.len()]),
         Request::BatchCreate(inputs) => outcomes(vec![Err(rejected()); inputs.len()]),
         other => panic!("not a write: {other:?}"),
     });

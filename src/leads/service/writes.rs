@@ -98,8 +98,8 @@ impl Service {
         let entry = AuditEntry::new(ctx, "UpsertLead", 1);
         let (own, limits) = (ctx.clone(), self.limits);
         let write = move |_| async move {
-            let outcomes =
-                batch::run(&own, &[input], limits.write_plan(), Request::BatchUpsert).await;
+            let request = |inputs| Request::Upsert { inputs, concurrency: limits.concurrency };
+            let outcomes = batch::run(&own, &[input], limits.upsert_plan(), request).await;
             WriteResponse::Upserted(match outcomes.map(|outcomes| outcomes.into_iter().next()) {
                 Ok(Some(outcome)) => upserted(outcome),
                 Ok(None) => Err(lost()),
@@ -166,7 +166,8 @@ impl Service {
         let write = move |previous: Option<WriteResponse>| async move {
             let (resumed, open) = Resumed::new(previous.map(WriteResponse::into_upserts), inputs);
             let open: Vec<_> = open.into_iter().map(|(_, input)| input).collect();
-            let run = batch::run(&own, &open, limits.write_plan(), Request::BatchUpsert);
+            let request = |inputs| Request::Upsert { inputs, concurrency: limits.concurrency };
+            let run = batch::run(&own, &open, limits.upsert_plan(), request);
             WriteResponse::Upserts(resumed.merge(run.await, upserted))
         };
         self.write(ctx, entry, request_id, fingerprint, write).await?.into_upserts()

@@ -14,7 +14,6 @@ use crate::leads::{Error, Request, Response};
 pub(super) struct PortalCapabilities {
     pub(super) create: TraceIdEcho,
     pub(super) update: TraceIdEcho,
-    pub(super) upsert: TraceIdEcho,
     pub(super) echoed_properties: EchoedProperties,
     pub(super) not_found: NotFoundCache,
     pub(super) association_labels: AssociationLabels,
@@ -45,7 +44,6 @@ impl PortalCapabilities {
                 self.echoed_properties.observe(inputs, result);
             }
             Request::BatchUpdate(_) => self.update.observe(result),
-            Request::BatchUpsert(_) => self.upsert.observe(result),
             Request::Get(_)
             | Request::List(_)
             | Request::Search(_)
@@ -54,6 +52,7 @@ impl PortalCapabilities {
             | Request::Archive(_)
             | Request::BatchRead(_)
             | Request::BatchArchive(_)
+            | Request::Upsert { .. }
             | Request::ReadAssociations { .. } => {}
         }
     }

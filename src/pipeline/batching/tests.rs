@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::{
     leads::{
-        AffectedInputs, BatchItem, LeadId, LocalLimit, Reason, Selection, SideEffect, UpdateLead,
-        UpsertLead,
+        AffectedInputs, BatchItem, BatchResponse, LeadId, LocalLimit, Reason, Selection,
+        SideEffect, Traced, UpdateLead,
     },
     pipeline::{
         retry::Retry,
@@ -114,7 +114,7 @@ fn brief(request: &Request) -> String {
         Request::BatchRead(read) => format!("read {}", read.ids.len()),
         Request::BatchCreate(inputs) => format!("create {}", inputs.len()),
         Request::BatchUpdate(inputs) => format!("update {} leads", inputs.len()),
-        Request::BatchUpsert(inputs) => format!("upsert {}", inputs.len()),
+        Request::Upsert { inputs, .. } => format!("upsert {}", inputs.len()),
         Request::BatchArchive(ids) => format!("archive {} leads", ids.len()),
         Request::ReadAssociations { leads, to } => format!("{to} of {}", leads.len()),
         Request::List(_) | Request::Search(_) => "a page".to_owned(),
@@ -133,16 +133,6 @@ fn get_with(id: &str, selection: Selection) -> Arc<Request> {
 
 fn archive(id: &str) -> Arc<Request> {
     Arc::new(Request::Archive(lead_id(id)))
-}
-
-/// An upsert of one lead by its property `email`.
-fn upsert(email: &str) -> Arc<Request> {
-    let input = UpsertLead {
-        id: lead_id(email),
-        id_property: Some("email".to_owned()),
-        properties: BTreeMap::new(),
-    };
-    Arc::new(Request::BatchUpsert(vec![Traced { trace_id: email.to_owned(), input }]))
 }
 
 /// An update of one lead by its property `email`.
@@ -420,12 +410,12 @@ async fn a_request_that_cannot_be_batched_is_passed_on_to_wait_by_itself() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_of_a_caller_is_passed_on() {
     let fixture = Fixture::ordinary();
-    let Request::BatchUpsert(mut inputs) = (*upsert("a@x")).clone() else { unreachable!() };
-    inputs.extend(inputs.clone());
-    fixture.call(Arc::new(Request::BatchUpsert(inputs))).await.unwrap();
+    let Request::Create(input) = (*create("Ada")).clone() else { unreachable!() };
+    let creates = ["a", "b"].map(|id| Traced { trace_id: id.to_owned(), input: input.clone() });
+    fixture.call(Arc::new(Request::BatchCreate(creates.to_vec()))).await.unwrap();
     let archives = Request::BatchArchive(vec![lead_id("1"), lead_id("2")]);
     fixture.call(Arc::new(archives)).await.unwrap();
-    assert_eq!(fixture.sent(), ["upsert 2", "archive 2 leads"]);
+    assert_eq!(fixture.sent(), ["create 2", "archive 2 leads"]);
     assert!(fixture.upstream.requests().iter().all(|sent| !sent.has_permit));
 }
 

@@ -1,6 +1,9 @@
 //! The writes that can be batched: how each is sent individually, and how as a batch.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use leadsd_quota::Permit;
 use uuid::Uuid;
@@ -13,7 +16,7 @@ use crate::{
     hubspot::{BatchForm, Operation},
     leads::{
         BatchItem, BatchResponse, CallContext, CreateLead, Error, Lead, LeadId, Reason, Request,
-        SideEffect, Traced, UpdateLead, UpsertLead,
+        SideEffect, Traced, UpdateLead,
         batch::{self, BatchInput, ItemOutcome, MissingItemPolicy, UnresolvedPolicy},
     },
     pipeline::{Dispatch, Layer},
@@ -43,10 +46,6 @@ pub(super) struct UpdateBatch {
 /// Archives.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ArchiveBatch;
-
-/// Upserts.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct UpsertBatch;
 
 // === impl CreateBatch ===
 
@@ -167,6 +166,23 @@ impl<L: Layer> BatchableOp<L> for UpdateBatch {
         response_bytes(&input.properties)
     }
 
+    /// HubSpot rejects a batch that names a lead twice. Writes to one lead are ordered, but an upsert
+    /// and an update may name the same lead in different ways.
+    fn partition(
+        &self,
+        _: &PortalCapabilities,
+        inputs: &[&UpdateLead],
+    ) -> Option<Vec<Option<usize>>> {
+        let mut seen: HashMap<&LeadId, usize> = HashMap::with_capacity(inputs.len());
+        let mut batches = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let times = seen.entry(&input.id).or_default();
+            batches.push(Some(*times));
+            *times += 1;
+        }
+        Some(batches)
+    }
+
     async fn send_one(
         &self,
         inner: &L,
@@ -270,65 +286,6 @@ impl<L: Layer> BatchableOp<L> for ArchiveBatch {
             ItemOutcome::RetryAlone => ItemOutcome::RetryAlone,
         };
         outcomes.await.into_iter().map(outcome).collect()
-    }
-}
-
-// === impl UpsertBatch ===
-
-impl UpsertBatch {
-    /// The kind of an upsert, if its result can be matched.
-    pub(super) fn batchable(
-        request: &UpsertLead,
-        capabilities: &PortalCapabilities,
-    ) -> Option<Self> {
-        let is_unique = request.id_property.as_deref().is_some_and(|name| name != RECORD_ID);
-        (is_unique && capabilities.upsert.is_confirmed()).then_some(Self)
-    }
-}
-
-impl<L: Layer> BatchableOp<L> for UpsertBatch {
-    type Input = UpsertLead;
-    type Output = BatchItem;
-
-    fn response_bytes(&self, input: &UpsertLead) -> usize {
-        response_bytes(&input.properties)
-    }
-
-    async fn send_one(
-        &self,
-        inner: &L,
-        ctx: &CallContext,
-        input: &UpsertLead,
-        dispatch: Dispatch,
-    ) -> Result<BatchItem, Error> {
-        let inputs = traced(std::slice::from_ref(input));
-        let form = form(Operation::BatchUpsert);
-        let request = Arc::new(Request::BatchUpsert(inputs.clone()));
-        let response = inner.call(ctx, request, dispatch).await?.into_batch()?;
-        let outcome = batch::match_all(&inputs, response, form.missing).pop();
-        outcome.unwrap_or_else(|| Err(lost()))?.ok_or_else(lost)
-    }
-
-    async fn send_batch(
-        &self,
-        inner: &L,
-        capabilities: &PortalCapabilities,
-        ctx: &BatchContext,
-        inputs: &[UpsertLead],
-        mut permit: Option<Permit>,
-    ) -> Vec<ItemOutcome<BatchItem>> {
-        let inputs = traced(inputs);
-        let form = form(Operation::BatchUpsert);
-        let outcomes = send_merged(&inputs, form, |first, inputs| {
-            let (ctx, dispatch) = (ctx.part(first), ctx.dispatch(permit.take()));
-            async move {
-                let request = Arc::new(Request::BatchUpsert(inputs));
-                let result = inner.call(&ctx, Arc::clone(&request), dispatch).await;
-                capabilities.observe(&request, &result);
-                result?.into_batch()
-            }
-        });
-        outcomes.await.into_iter().map(item).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     leads::{
         AffectedInputs, BatchItem, BatchResponse, Lead, LeadId, Outcome, Reason, SideEffect,
-        Traced, UpdateLead, UpsertLead,
+        Traced, UpdateLead,
     },
     pipeline::{
         scripted::{Recorded, Scripted, ScriptedUpstream},
@@ -57,7 +57,6 @@ fn inputs(call: &Recorded) -> Vec<String> {
     match &*call.request {
         Request::BatchRead(read) => read.ids.iter().map(text).collect(),
         Request::BatchUpdate(inputs) => inputs.iter().map(|input| text(&input.input.id)).collect(),
-        Request::BatchUpsert(inputs) => inputs.iter().map(|input| text(&input.input.id)).collect(),
         Request::BatchArchive(ids) => ids.iter().map(text).collect(),
         other => panic!("no test sends {other:?}"),
     }
@@ -236,17 +235,9 @@ async fn a_part_that_fails_for_another_reason_leaves_the_other_parts_their_resul
 #[tokio::test(start_paused = true)]
 async fn an_input_that_the_response_does_not_mention_has_the_outcome_of_its_operation() {
     let empty = || ScriptedUpstream::sequence(vec![Ok(Response::Batch(BatchResponse::default()))]);
-    let upsert = Traced {
-        trace_id: "trace-0".to_owned(),
-        input: UpsertLead { id: lead_id("0"), id_property: None, properties: BTreeMap::new() },
-    };
     let Request::Create(input) = (*create("0")).clone() else { unreachable!() };
     let traced_create = Traced { trace_id: "trace-0".to_owned(), input };
-    for request in [
-        batch_update(1),
-        Request::BatchUpsert(vec![upsert]),
-        Request::BatchCreate(vec![traced_create]),
-    ] {
+    for request in [batch_update(1), Request::BatchCreate(vec![traced_create])] {
         let outcomes = outcomes(&empty(), request).await;
         assert_eq!(failures(&outcomes), [(0, Reason::WriteOutcomeUnknown)]);
     }

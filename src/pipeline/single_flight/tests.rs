@@ -447,7 +447,7 @@ async fn a_write_ends_sharing_of_the_reads_that_it_may_affect() {
         (get("7"), archives, 2),
         (get("7"), Arc::new(Request::BatchCreate(Vec::new())), 2),
         (get("7"), Arc::new(Request::BatchUpdate(Vec::new())), 2),
-        (get("7"), Arc::new(Request::BatchUpsert(Vec::new())), 2),
+        (get("7"), Arc::new(Request::Upsert { inputs: Vec::new(), concurrency: 1 }), 2),
         // Reads change nothing.
         (
             get("7"),

@@ -99,18 +99,18 @@ impl Ask {
             Self::Create(_) => ("POST", "/leads".to_owned()),
             Self::Update(request) => ("PATCH", format!("/leads/{}", request.id)),
             Self::Archive(request) => ("DELETE", format!("/leads/{}", request.id)),
-            Self::Upsert(_) => ("POST", "/batch/upsert".to_owned()),
+            // Its first call, the lookup.
+            Self::Upsert(request) => ("GET", format!("/leads/{}", request.id)),
         }
     }
 
     /// End of the path of the batched HubSpot call.
     pub(super) fn together(&self) -> &'static str {
         match self {
-            Self::Get(_) => "/leads/batch/read",
+            Self::Get(_) | Self::Upsert(_) => "/leads/batch/read",
             Self::Create(_) => "/leads/batch/create",
             Self::Update(_) => "/leads/batch/update",
             Self::Archive(_) => "/leads/batch/archive",
-            Self::Upsert(_) => "/leads/batch/upsert",
         }
     }
 }

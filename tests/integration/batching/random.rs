@@ -239,10 +239,12 @@ impl Maker<'_> {
                 properties.insert("hs_lead_name".to_owned(), format!("Upserted {key}"));
                 let id = if exists { key } else { format!("{key}-new") };
                 let id_property = "crm_key".to_owned();
+                let primary_contact_id = self.world.both(|app| app.contact.clone());
                 Ask::Upsert(pb::UpsertLeadRequest {
                     id,
                     id_property,
                     properties,
+                    primary_contact_id,
                     ..Default::default()
                 })
             }

@@ -293,6 +293,7 @@ async fn warm_up(app: &TestApp, portal: &str) {
         id: format!("warm-{portal}"),
         id_property: "crm_key".to_owned(),
         properties: properties(&[("hs_lead_name", &format!("{WARM}er {portal}"))]),
+        primary_contact_id: app.contact.clone(),
         ..Default::default()
     };
     app.leads.clone().upsert_lead(request_for(portal, request)).await.expect("upserted");

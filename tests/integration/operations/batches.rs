@@ -209,40 +209,52 @@ async fn batch_update_sends_ids_unique_properties_and_trace_ids() {
 }
 
 #[tokio::test]
-async fn batch_upsert_sends_trace_ids_and_reports_created_leads() {
+async fn batch_upsert_looks_leads_up_and_sends_updates_and_creates_with_trace_ids() {
     for (version, base) in VERSIONS {
         let scene = Scene::start(version, base).await;
+        let contact = scene.app.contact.clone();
         let input = |key: &str, trace: &str, label: &str| pb::LeadUpsert {
             id: key.to_owned(),
             id_property: "crm_key".to_owned(),
             properties: properties(&[("hs_lead_name", "Joan"), ("hs_lead_label", label)]),
             object_write_trace_id: trace.to_owned(),
+            primary_contact_id: contact.clone(),
+            ..Default::default()
         };
         let sent = |key: &str, trace: &str, label: &str| {
-            json!({"id": key, "idProperty": "crm_key", "objectWriteTraceId": trace,
-                   "properties": {"hs_lead_name": "Joan", "hs_lead_label": label}})
+            json!({"objectWriteTraceId": trace,
+                   "associations": [{"to": {"id": contact}, "types": [
+                       {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 578}]}],
+                   "properties": {"hs_lead_name": "Joan", "hs_lead_label": label,
+                                  "crm_key": key}})
         };
         for (key, label, status, second) in
-            [("k-2", "COLD", 200, Ok("COLD")), ("k-3", "BOILING", 207, Err(INVALID))]
+            [("k-2", "COLD", 201, Ok("COLD")), ("k-3", "BOILING", 207, Err(INVALID))]
         {
-            let inputs = vec![input("k-1", "t-1", "HOT"), input(key, "t-2", label)];
+            let other = format!("other-{key}");
+            let inputs = vec![
+                input("k-1", "t-1", "HOT"),
+                input(key, "t-2", label),
+                input(&other, "t-3", "WARM"),
+            ];
             let request = pb::BatchUpsertLeadsRequest { inputs, ..Default::default() };
             let answer = scene.app.leads.clone().batch_upsert_leads(request).await.unwrap();
             let results: Vec<_> = answer.into_inner().results.into_iter().map(upserted).collect();
             let traces: Vec<&str> = results.iter().map(|(.., trace)| trace.as_str()).collect();
-            assert_eq!(traces, ["t-1", "t-2"]);
+            assert_eq!(traces, ["t-1", "t-2", "t-3"]);
             assert_eq!((id(&results[0].0), results[0].1), (Ok(scene.jane.as_str()), false));
             let told = results[1].0.as_ref().map(|lead| lead.properties["hs_lead_label"].as_str());
             assert_eq!(told.map_err(|code| *code), second);
             assert_eq!(results[1].1, second.is_ok());
-            let body = json!({"inputs": [sent("k-1", "t-1", "HOT"), sent(key, "t-2", label)]});
-            scene.saw("POST", "/batch/upsert", &[], &body, status);
+            let body = json!({"inputs": [sent(key, "t-2", label), sent(&other, "t-3", "WARM")]});
+            // A lookup, an update of one lead, and a create of two.
+            scene.saw_one_of(3, "POST", "/batch/create", &body, status);
         }
     }
 }
 
 #[tokio::test]
-async fn a_single_upsert_is_a_batch_of_one() {
+async fn a_single_upsert_is_a_lookup_and_an_update() {
     for (version, base) in VERSIONS {
         let scene = Scene::start(version, base).await;
         let request = pb::UpsertLeadRequest {
@@ -255,9 +267,8 @@ async fn a_single_upsert_is_a_batch_of_one() {
         let answer = scene.app.leads.clone().upsert_lead(request).await.unwrap().into_inner();
         assert!(!answer.created);
         assert_eq!(answer.lead.unwrap().id, scene.jane);
-        let body = json!({"inputs": [{"id": "k-1", "idProperty": "crm_key",
-            "objectWriteTraceId": "t-1", "properties": {"hs_lead_label": "WARM"}}]});
-        scene.saw("POST", "/batch/upsert", &[], &body, 200);
+        let body = json!({"properties": {"hs_lead_label": "WARM"}});
+        scene.saw_one_of(2, "PATCH", &format!("/{}", scene.jane), &body, 200);
     }
 }
 

@@ -89,6 +89,7 @@ fn an_upsert_is_found_by_its_trace_id_and_its_unique_value() {
         id: id("ada"),
         id_property: Some("email".to_owned()),
         properties: properties(&[("hs_lead_name", "Ada")]),
+        associations: Vec::new(),
     });
     assert_identified(&upsert, "ada", Some("email"));
     assert_eq!(upsert.trace_id(), Some("t"));

@@ -53,20 +53,14 @@ async fn creates_share_a_batch_by_a_property_that_is_returned_and_differs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upsert_shares_a_batch_once_trace_ids_are_known_to_be_echoed() {
+async fn updates_of_one_lead_that_wait_at_the_same_time_do_not_share_a_batch() {
+    // An upsert has found the lead that another caller updates by its record id.
     let fixture = Fixture::ordinary();
-    let results = fixture.queued(["a@x", "b@x"].map(upsert)).await;
-    assert!(results.iter().all(Result::is_ok));
-    assert_eq!(fixture.sent(), ["upsert 1", "upsert 1"]);
-    sleep(2 * SECOND).await;
-    let results = fixture.queued(["a@x", "b@x", "c@x"].map(upsert)).await;
-    let leads = results.into_iter().map(|result| {
-        let mut response = result.and_then(Response::into_batch).unwrap();
-        assert_eq!((response.results.len(), response.errors.len()), (1, 0));
-        response.results.remove(0).lead
-    });
-    assert_eq!(leads.collect::<Vec<_>>(), ["a@x", "b@x", "c@x"].map(lead));
-    assert_eq!(fixture.sent()[2..], ["upsert 3"]);
+    let results = fixture.queued([update("7", "a"), update("8", "b"), update("7", "c")]).await;
+    assert_leads(results, ["7", "8", "7"]);
+    let mut sent = fixture.sent();
+    sent.sort();
+    assert_eq!(sent, ["update 2 leads", "update 7"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,21 +4,20 @@
 //! does not fit: it reads unbounded responses, holds one token per instance, and panics on a token that
 //! is not a valid header value.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use reqwest::{
     Method,
-    header::{CONTENT_TYPE, HeaderValue},
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use rustify::endpoint::Endpoint;
 
-use super::{error::Error, response::VaultResponse, secret_file};
+use super::{error::Error, pool::ConnectionPool, redirect, response::VaultResponse};
 use crate::config;
 use leadsd_base::{
     net::{
         body::{self, BodyError},
         egress::Egress,
-        http::{ClientBuilder, Identity, InvalidPem},
         json_size,
     },
     secret::Secret,
@@ -36,13 +35,13 @@ const TOKEN_HEADER: &str = "x-vault-token";
 /// Header with the namespace.
 const NAMESPACE_HEADER: &str = "x-vault-namespace";
 
-/// Client with one connection pool for requests with any token. Cheap to clone.
+/// Client for requests with any token. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct VaultClient(Arc<Server>);
 
-/// Address, namespace and connection pool of a server.
+/// Address, namespace and connections of a server.
 struct Server {
-    http: reqwest::Client,
+    pool: ConnectionPool,
     egress: Egress,
     address: url::Url,
     namespace: Option<String>,
@@ -53,19 +52,8 @@ struct Server {
 impl VaultClient {
     /// Creates a client for the configured server.
     pub(super) fn new(config: &config::Vault) -> Result<Self, Error> {
-        let builder = ClientBuilder::new(config.timeout);
-        let mut builder = builder.egress(&config.egress, &config.address);
-        if let Some(file) = &config.ca_file {
-            builder = builder.ca_file("vault.ca_file", file);
-        }
-        if let (Some(cert), Some(key)) = (&config.client_cert_file, &config.client_key_file) {
-            let (chain, key) = (secret_file::read_bytes(cert)?, secret_file::read_bytes(key)?);
-            let what = "not a PEM certificate that matches the key in client_key_file";
-            let identity = Identity::from_pem(&chain, &key).map_err(pem_error(cert, what))?;
-            builder = builder.identity(identity);
-        }
         Ok(Self(Arc::new(Server {
-            http: builder.build().map_err(|error| Error::Setup(error.to_string()))?,
+            pool: ConnectionPool::new(config)?,
             egress: config.egress.clone(),
             address: config.address.clone(),
             namespace: config.namespace.as_deref().map(|text| text.trim().to_owned()),
@@ -84,7 +72,7 @@ impl VaultClient {
         self.send(token, method, &endpoint.path(), body).await
     }
 
-    /// Sends a request to a path below `/v1/`. A body is JSON.
+    /// Sends a request to a path below `/v1/`. A body is JSON. One redirect of a standby node is followed.
     pub(super) async fn send(
         &self,
         token: Option<&Secret>,
@@ -92,33 +80,51 @@ impl VaultClient {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<VaultResponse, Error> {
-        let Server { http: client, egress, address: _, namespace } = &*self.0;
-        let mut request = client
-            .request(method, self.url(path))
-            .header(REQUEST_HEADER, HeaderValue::from_static("true"));
+        let Server { pool, egress, address: _, namespace } = &*self.0;
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_HEADER, HeaderValue::from_static("true"));
         if let Some(namespace) = namespace {
-            request = request.header(NAMESPACE_HEADER, namespace);
+            let value = HeaderValue::from_str(namespace);
+            let invalid = |_| Error::Setup("the namespace contains invalid characters".to_owned());
+            headers.insert(NAMESPACE_HEADER, value.map_err(invalid)?);
         }
         if let Some(token) = token {
             let value = HeaderValue::from_str(token.expose());
             let invalid = |_| Error::Setup("the token contains invalid characters".to_owned());
             let mut value = value.map_err(invalid)?;
             value.set_sensitive(true);
-            request = request.header(TOKEN_HEADER, value);
+            headers.insert(TOKEN_HEADER, value);
         }
-        if let Some(body) = body.filter(|body| !body.is_empty()) {
-            let json = HeaderValue::from_static("application/json");
-            request = request.header(CONTENT_TYPE, json).body(body);
+        let body = body.filter(|body| !body.is_empty());
+        if body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let unreachable = |error| Error::Connect(egress.cause(&error));
-        let response = request.send().await.map_err(unreachable)?;
-        egress.check(&response).map_err(Error::Connect)?;
+        let client = pool.client();
+        let exchange = async |url: url::Url| {
+            let mut request = client.request(method.clone(), url).headers(headers.clone());
+            if let Some(body) = &body {
+                request = request.body(body.clone());
+            }
+            let unreachable = |error: reqwest::Error| Error::Connect(egress.cause(&error));
+            let response = request.send().await.map_err(unreachable)?;
+            egress.check(&response).map_err(Error::Connect)?;
+            pool.observe(response.status().as_u16());
+            Ok(response)
+        };
+        let url = self.url(path);
+        let mut response = exchange(url.clone()).await?;
+        if redirect::is_redirect(&response) {
+            response = exchange(redirect::target(&url, &response)?).await?;
+            if redirect::is_redirect(&response) {
+                return Err(redirect::repeated());
+            }
+        }
         let status = response.status().as_u16();
         let body = body::read(response, MAX_RESPONSE).await.map_err(|error| match error {
             BodyError::TooLarge { .. } => {
                 Error::Unavailable(format!("the response exceeds {MAX_RESPONSE} bytes"))
             }
-            BodyError::Broken(error) => unreachable(error),
+            BodyError::Broken(error) => Error::Connect(egress.cause(&error)),
         })?;
         if !json_size::has_at_most(&body, json_size::MAX_VALUES) {
             let text = format!("the response has more than {} values", json_size::MAX_VALUES);
@@ -136,10 +142,6 @@ impl VaultClient {
         }
         url
     }
-}
-
-fn pem_error<'a>(file: &'a Path, what: &'a str) -> impl FnOnce(InvalidPem) -> Error + 'a {
-    move |InvalidPem| Error::File { file: file.display().to_string(), what: what.to_owned() }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
-use axum::{Router, http::StatusCode, routing::any};
+use axum::{Router, http::StatusCode, response::IntoResponse as _, routing::any};
+use reqwest::Method;
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch};
 
@@ -172,4 +173,73 @@ async fn a_write_of_the_service_is_a_conflict_for_the_same_responses() {
     // The response to the write that follows is the same.
     let written = store.replace_refresh_token(&path, 3, &Secret::new("new")).await;
     assert_eq!(written, Err(StoreError::Unavailable("the response has no version".to_owned())));
+}
+
+/// Starts a server that answers every request by `respond`; returns its address and task.
+async fn server<F, R>(respond: F) -> (String, Task)
+where
+    F: Fn(axum::extract::Request) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = axum::response::Response> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().fallback(any(respond));
+    let task = task::spawn("vault-node", "", async move {
+        axum::serve(listener, router).await.unwrap();
+    });
+    (address, task)
+}
+
+/// A node in standby, which redirects every request to `target` with its path.
+async fn standby(status: u16, target: String) -> (String, Task) {
+    server(move |request| {
+        let path = request.uri().path_and_query().map_or("", |path| path.as_str()).to_owned();
+        let location = format!("{target}{path}");
+        async move {
+            let status = StatusCode::from_u16(status).unwrap();
+            (status, [("location", location)]).into_response()
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn one_redirect_of_a_standby_is_followed_with_method_body_and_token() {
+    let (active, _active) = server(async |request: axum::extract::Request| {
+        let (head, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, 1_024).await.unwrap();
+        let header = |name| head.headers.get(name).map_or("", |value| value.to_str().unwrap());
+        let seen = format!(
+            "{} {} {} {} {}",
+            head.method,
+            head.uri,
+            header("x-vault-token"),
+            header("x-vault-request"),
+            String::from_utf8(body.to_vec()).unwrap(),
+        );
+        json!({"seen": seen}).to_string().into_response()
+    })
+    .await;
+    for status in [307, 308] {
+        let (address, _standby) = standby(status, active.clone()).await;
+        let client = VaultClient::new(&config(&address)).unwrap();
+        for (method, body, wanted) in [
+            (Method::GET, None, "GET /v1/secret/data/a hush true "),
+            (Method::POST, Some(r#"{"a":1}"#), r#"POST /v1/secret/data/a hush true {"a":1}"#),
+            (Method::PUT, Some("{}"), "PUT /v1/secret/data/a hush true {}"),
+        ] {
+            let body = body.map(|body| body.as_bytes().to_vec());
+            let token = Secret::new("hush");
+            let response = client.send(Some(&token), method, "secret/data/a", body).await.unwrap();
+            assert_eq!(response.json()["seen"], wanted, "{status}");
+        }
+        let (twice, _twice) = standby(status, address.clone()).await;
+        let client = VaultClient::new(&config(&twice)).unwrap();
+        let error = client.send(None, Method::GET, "sys/health", None).await.err().unwrap();
+        assert!(error.to_string().contains("set vault.address"), "{error}");
+    }
+    let (downgrade, _downgrade) = standby(307, "https://127.0.0.1:1".to_owned()).await;
+    let client = VaultClient::new(&config(&downgrade)).unwrap();
+    let error = client.send(None, Method::GET, "sys/health", None).await.err().unwrap();
+    assert!(error.to_string().contains("another scheme"), "{error}");
 }

@@ -1,8 +1,15 @@
 //! LeadsService: each RPC converts the request, calls the domain and converts the result. Reads are
 //! cancel-safe. Writes run in tasks of the domain and continue after the client has disconnected.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::{Future, ready},
+    sync::Arc,
+};
 
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Either},
+};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -10,7 +17,7 @@ use super::{
     middleware::call_context::AuthorizedCall,
     pb,
 };
-use crate::leads::{CallContext, Error, LeadId, Service, Traced};
+use crate::leads::{CallContext, Error, GetLead, LeadId, Service, Traced};
 
 /// Handler of LeadsService over the use cases of the domain.
 #[derive(Debug, Clone)]
@@ -26,19 +33,27 @@ pub(crate) struct LeadsHandler {
 impl LeadsHandler {
     /// Runs the use case of a call and maps its error to a status. The metadata is dropped before the
     /// use case waits.
-    async fn run<In, Out, F>(
+    fn run<In, Out, F>(
         &self,
         request: Request<In>,
-        use_case: impl FnOnce(CallContext, In, ResponseFit) -> F + Send,
-    ) -> Result<Response<Out>, Status>
+        use_case: impl FnOnce(CallContext, In, ResponseFit) -> F,
+    ) -> impl Future<Output = Result<Response<Out>, Status>> + Send
     where
         In: Send,
+        Out: Send,
         F: Future<Output = Result<Out, Error>> + Send,
     {
-        let (AuthorizedCall { context, state }, message) = AuthorizedCall::take_from(request)?;
+        let (AuthorizedCall { context, state }, message) = match AuthorizedCall::take_from(request)
+        {
+            Ok(call) => call,
+            Err(status) => return Either::Left(ready(Err(status))),
+        };
         let fit = ResponseFit::new(Arc::clone(&state), self.max_response_bytes);
-        let result = use_case(context, message, fit).await;
-        result.map(Response::new).map_err(|error| state.fail(error))
+        // Not an async function, which would store the request while it waits.
+        Either::Right(
+            use_case(context, message, fit)
+                .map(move |result| result.map(Response::new).map_err(|error| state.fail(error))),
+        )
     }
 }
 
@@ -52,23 +67,32 @@ fn in_input<T>(result: Result<T, Error>, index: usize) -> Result<T, Error> {
     result.map_err(|error| error.with_field_prefix(&format!("inputs[{index}].")))
 }
 
+/// Clones the id of a read. Not in the future of the call, where the borrowed request would keep its space.
+fn with_own_id(get: GetLead) -> (LeadId, GetLead) {
+    (get.id.clone(), get)
+}
+
 fn trace_ids<T>(inputs: &[Traced<T>]) -> Vec<String> {
     inputs.iter().map(|input| input.trace_id.clone()).collect()
 }
 
 #[tonic::async_trait]
 impl pb::leads_service_server::LeadsService for LeadsHandler {
-    async fn get_lead(
-        &self,
+    // Not an async function, which would store the request while it waits: most calls are reads.
+    fn get_lead<'life0, 'async_trait>(
+        &'life0 self,
         request: Request<pb::GetLeadRequest>,
-    ) -> Result<Response<pb::GetLeadResponse>, Status> {
-        self.run(request, |call, message, mut fit| async move {
-            let get = convert::get(message)?;
-            let id = get.id.clone();
-            let lead = with_id(self.service.get(&call, get).await, &id)?;
+    ) -> BoxFuture<'async_trait, Result<Response<pb::GetLeadResponse>, Status>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        let service = &self.service;
+        Box::pin(self.run(request, move |call, message, mut fit| async move {
+            let (id, get) = with_own_id(convert::get(message)?);
+            let lead = with_id(service.get(&call, get).await, &id)?;
             Ok(pb::GetLeadResponse { lead: Some(fit.read_lead(lead)?) })
-        })
-        .await
+        }))
     }
 
     async fn list_leads(

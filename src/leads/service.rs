@@ -8,6 +8,7 @@ mod writes;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use tokio::time::timeout_at;
 
 use self::outcome::{WriteResponse, lead};
@@ -81,8 +82,14 @@ impl Service {
     }
 
     /// Reads one lead.
-    pub async fn get(&self, ctx: &CallContext, request: GetLead) -> Result<Arc<Lead>, Error> {
-        ctx.portal.upstream.call(ctx, Request::Get(request)).await?.into_lead()
+    // Not an async function, which would store the request while it waits.
+    pub fn get(
+        &self,
+        ctx: &CallContext,
+        request: GetLead,
+    ) -> impl Future<Output = Result<Arc<Lead>, Error>> + Send {
+        let response = ctx.portal.upstream.call(ctx, Request::Get(request));
+        response.map(|response| response?.into_lead())
     }
 
     /// Reads one page of all leads.

@@ -3,10 +3,11 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
+    future::ready,
     sync::Arc,
 };
 
-use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use leadsd_credentials::{Credentials, Handle};
 use leadsd_quota::{Account, Quota};
 use parking_lot::RwLock;
@@ -191,10 +192,21 @@ pub fn direct_portal(
     Arc::new(Portal { name, upstream, request_id_property: None })
 }
 
-#[async_trait]
 impl<L: Layer> Upstream for Pipeline<L> {
-    async fn call(&self, ctx: &CallContext, request: Request) -> Result<Response, Error> {
-        self.client.check(&request)?;
-        self.stack.call(ctx, Arc::new(request), Dispatch::new(ctx)).await
+    // Not an async function, which would store the request while it waits, and twice.
+    fn call<'life0, 'life1, 'async_trait>(
+        &'life0 self,
+        ctx: &'life1 CallContext,
+        request: Request,
+    ) -> BoxFuture<'async_trait, Result<Response, Error>>
+    where
+        'life0: 'async_trait,
+        'life1: 'async_trait,
+        Self: 'async_trait,
+    {
+        match self.client.check(&request) {
+            Ok(()) => Box::pin(self.stack.call(ctx, Arc::new(request), Dispatch::new(ctx))),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
     }
 }

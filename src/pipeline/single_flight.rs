@@ -19,7 +19,7 @@ use std::{
 use foldhash::fast::RandomState;
 use futures_util::{
     FutureExt as _,
-    future::{BoxFuture, Shared, WeakShared},
+    future::{BoxFuture, Either, Shared, WeakShared},
 };
 use leadsd_quota::{Caller, Priority};
 use parking_lot::Mutex;
@@ -109,14 +109,17 @@ impl<L: Layer> SingleFlight<L> {
             let response = match is_own {
                 // The layers below end it at the deadline of its context.
                 true => response.await,
-                false => timeout_at(ctx.deadline, response).await.unwrap_or_else(|_| Err(late())),
+                // Boxed, because few reads are shared, and all would carry the size.
+                false => Box::pin(timeout_at(ctx.deadline, response))
+                    .await
+                    .unwrap_or_else(|_| Err(late())),
             };
             drop(share);
             match &response {
                 // There was time for another attempt, but not for all sharers.
                 Err(error) if may_retry(ctx, error) => {
                     prior_attempts = error.upstream().attempts;
-                    sleep(error.retry_after().unwrap_or_default()).await;
+                    Box::pin(sleep(error.retry_after().unwrap_or_default())).await;
                 }
                 // The error is about the sharer that started the read.
                 Err(error) if !is_own && is_personal(error) && ctx.deadline > Instant::now() => {}
@@ -144,14 +147,10 @@ impl<L: Layer> SingleFlight<L> {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let guard = RemoveOnDrop { in_progress: Arc::clone(&self.in_progress), hash, number };
         let own = CallContext { cost: Arc::clone(&shared.cost), ..ctx.clone() };
-        let dispatch = Dispatch {
-            permit: None,
-            token: None,
-            retry_deadline: shared.retry_deadline.clone(),
-            prior_attempts,
-        };
+        let retry_deadline = shared.retry_deadline.clone();
         let (inner, own_request) = (Arc::clone(&self.inner), Arc::clone(request));
         let work = async move {
+            let dispatch = Dispatch { permit: None, token: None, retry_deadline, prior_attempts };
             let response = inner.call(&own, own_request, dispatch).await;
             drop(guard);
             response
@@ -170,34 +169,20 @@ impl<L: Layer> SingleFlight<L> {
         (response, shared, true)
     }
 
-    /// Ends sharing of the reads that a write may affect.
-    fn invalidate(&self, written: &WrittenLeads<'_>) {
-        self.in_progress.lock().retain(|_, reads| {
-            reads.retain(|read| !written.affects(&read.request));
-            !reads.is_empty()
-        });
-    }
-}
-
-impl<L: Layer> Layer for SingleFlight<L> {
-    async fn call(
+    /// Sends a request that is not shared. A write ends sharing of the reads that it may affect.
+    async fn send(
         &self,
         ctx: &CallContext,
         request: Arc<Request>,
         dispatch: Dispatch,
     ) -> Result<Response, Error> {
-        // The future of a request that is not shared is boxed too: it is large, and a shared read would
-        // carry its size.
         let written = match &*request {
-            Request::Get(_) | Request::List(_) | Request::Search(_) if self.enabled => {
-                return self.share(ctx, request).await;
-            }
             Request::Get(_)
             | Request::List(_)
             | Request::Search(_)
             | Request::BatchRead(_)
             | Request::ReadAssociations { .. } => {
-                return self.inner.call(ctx, request, dispatch).boxed().await;
+                return self.inner.call(ctx, request, dispatch).await;
             }
             Request::Update(update) if update.id_property.is_none() => {
                 WrittenLeads::One(&update.id)
@@ -210,9 +195,34 @@ impl<L: Layer> Layer for SingleFlight<L> {
             | Request::Upsert { .. }
             | Request::BatchArchive(_) => WrittenLeads::Any,
         };
-        let result = self.inner.call(ctx, Arc::clone(&request), dispatch).boxed().await;
+        let result = self.inner.call(ctx, Arc::clone(&request), dispatch).await;
         self.invalidate(&written);
         result
+    }
+
+    /// Ends sharing of the reads that a write may affect.
+    fn invalidate(&self, written: &WrittenLeads<'_>) {
+        self.in_progress.lock().retain(|_, reads| {
+            reads.retain(|read| !written.affects(&read.request));
+            !reads.is_empty()
+        });
+    }
+}
+
+impl<L: Layer> Layer for SingleFlight<L> {
+    fn call(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        dispatch: Dispatch,
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
+        if self.enabled
+            && matches!(&*request, Request::Get(_) | Request::List(_) | Request::Search(_))
+        {
+            return Either::Left(self.share(ctx, request));
+        }
+        // Boxed: it is large, and a shared read would carry its size.
+        Either::Right(Box::pin(self.send(ctx, request, dispatch)))
     }
 }
 

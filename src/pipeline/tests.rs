@@ -165,7 +165,7 @@ pub(super) fn unavailable() -> Error {
 
 /// Maximum number of bytes that the layers add to the future of a read. Thousands of them wait at a time,
 /// and each is moved into a box.
-const MAX_LAYERS_SIZE: usize = 1_000;
+const MAX_LAYERS_SIZE: usize = 700;
 
 #[tokio::test(start_paused = true)]
 async fn the_layers_add_little_to_the_future_of_a_read() {

@@ -1,8 +1,16 @@
 //! Authorization: determines the caller and the portal of a call from its headers, and checks the
 //! caller's rights.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+    time::Duration,
+};
 
+use futures_util::{
+    FutureExt as _, TryFutureExt as _,
+    future::{BoxFuture, Either},
+};
 use http::HeaderMap;
 
 use super::{
@@ -49,6 +57,12 @@ pub(crate) struct Authorized {
     pub(crate) caller: Caller,
     pub(crate) portal: Arc<Portal>,
 }
+
+/// Authorization of a call, ready at once without authentication. `None` if the method concerns no portal.
+pub(crate) type Authorization<'a> = Either<
+    Ready<Result<Option<Authorized>, Error>>,
+    BoxFuture<'a, Result<Option<Authorized>, Error>>,
+>;
 
 /// Denial of a call of an authenticated caller.
 #[derive(Debug)]
@@ -107,28 +121,28 @@ impl Permission {
 impl Authorizer {
     /// Authorizes a call and records caller and portal in its state. `None` if its method concerns no
     /// portal. `peer` is the caller if it has neither an identity nor a name.
-    pub(crate) async fn authorize(
-        &self,
-        state: &CallState,
+    pub(crate) fn authorize<'a>(
+        &'a self,
+        state: &'a CallState,
         peer: &Caller,
         method: &Method,
-        path: &str,
-        headers: &HeaderMap,
-    ) -> Result<Option<Authorized>, Error> {
-        let authorized = match &self.auth {
-            None => self.authorize_anonymous(state, peer, method, headers)?,
-            // Boxed, because the future is large: the box is freed before the handler waits for quota.
-            Some(auth) => {
-                let permission = Permission::for_call(method, path);
-                Box::pin(self.authorize_authenticated(auth, state, permission, path, headers))
-                    .await?
+        path: &'a str,
+        headers: &'a HeaderMap,
+    ) -> Authorization<'a> {
+        let record = |authorized: &Option<Authorized>| {
+            if let Some(Authorized { caller, portal }) = authorized {
+                state.set_caller(caller.clone());
+                state.set_portal(portal.name.clone());
             }
         };
-        if let Some(Authorized { caller, portal }) = &authorized {
-            state.set_caller(caller.clone());
-            state.set_portal(portal.name.clone());
-        }
-        Ok(authorized)
+        let Some(auth) = &self.auth else {
+            let authorized = self.authorize_anonymous(state, peer, method, headers);
+            return Either::Left(ready(authorized.inspect(record)));
+        };
+        // Boxed, because the future is large: the box is freed before the handler waits for quota.
+        let permission = Permission::for_call(method, path);
+        let authorized = self.authorize_authenticated(auth, state, permission, path, headers);
+        Either::Right(authorized.inspect_ok(record).boxed())
     }
 
     fn authorize_anonymous(

@@ -3,7 +3,7 @@
 //! Most callers are identified without waiting. A stranger may make others wait, for example by tokens
 //! that name unknown keys. These calls cost nothing else, so they have a limit and a short timeout.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{future::Future, time::Duration};
 
 use futures_util::FutureExt as _;
 use tokio::time::timeout;
@@ -18,21 +18,25 @@ const IDENTIFICATION_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Waits for the identification of the caller of a call, in the pool of its address.
-pub(crate) async fn identified<T>(
+#[expect(clippy::manual_async_fn, reason = "an async function stores its arguments twice")]
+pub(crate) fn identified<T>(
     call: &CallGuard,
     connection: &ConnInfo,
-    identification: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let mut identification = pin!(identification);
-    if let Some(identified) = identification.as_mut().now_or_never() {
-        return identified;
+    mut identification: impl Future<Output = Result<T, Error>> + Unpin,
+) -> impl Future<Output = Result<T, Error>> {
+    async move {
+        if let Some(identified) = (&mut identification).now_or_never() {
+            return identified;
+        }
+        let _slot = call.identify(connection)?;
+        // Boxed, because calls whose caller is known at once would carry its size.
+        let identified = Box::pin(timeout(IDENTIFICATION_TIMEOUT, identification)).await;
+        identified.unwrap_or_else(|_elapsed| {
+            let text = "the caller was not identified in time: a source of keys does not answer";
+            let error = Error::new(Reason::AuthenticationUnavailable, text);
+            Err(error.with_retry_after(RETRY_AFTER))
+        })
     }
-    let _slot = call.identify(connection)?;
-    timeout(IDENTIFICATION_TIMEOUT, identification).await.unwrap_or_else(|_elapsed| {
-        let text = "the caller was not identified in time: a source of keys does not answer";
-        let error = Error::new(Reason::AuthenticationUnavailable, text);
-        Err(error.with_retry_after(RETRY_AFTER))
-    })
 }
 
 #[cfg(test)]
@@ -59,7 +63,7 @@ mod tests {
             assert_eq!(used(&admission), 1);
             Ok(8)
         };
-        assert_eq!(identified(&call, &connection, later).await, Ok(8));
+        assert_eq!(identified(&call, &connection, Box::pin(later)).await, Ok(8));
         assert_eq!(used(&admission), 0);
     }
 

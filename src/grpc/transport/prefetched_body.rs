@@ -48,29 +48,34 @@ where
 
     /// Reads the request, then acquires a slot of the calls in flight for the call.
     pub(crate) async fn prefetch(&mut self, call: &CallGuard) -> Result<(), Error> {
-        // Most requests arrive with their headers.
+        // Most requests arrive with their headers. Boxed, because those would carry the size.
         if poll_fn(|cx| self.poll_request(cx)).now_or_never().is_none() {
-            // Probes have a separate limit, and are served even if the memory limit is reached.
-            let _waiting = if call.is_probe() { None } else { Some(call.wait()?) };
-            loop {
-                // Nothing is received of a compressed message before its end, but its parts are charged.
-                let before = (self.received(), call.request_bytes());
-                let request = timeout(MESSAGE_TIMEOUT, poll_fn(|cx| self.poll_request(cx))).await;
-                match request {
-                    Ok(()) => break,
-                    Err(_) if (self.received(), call.request_bytes()) != before => {}
-                    Err(_elapsed) => {
-                        let text = format!(
-                            "the request did not end: no data for {} s; send the message and the end of \
-                             the stream with the call",
-                            MESSAGE_TIMEOUT.as_secs()
-                        );
-                        return Err(Error::new(Reason::DeadlineExceeded, text));
-                    }
+            Box::pin(self.receive(call)).await?;
+        }
+        call.start()
+    }
+
+    /// Waits for the rest of the request.
+    async fn receive(&mut self, call: &CallGuard) -> Result<(), Error> {
+        // Probes have a separate limit, and are served even if the memory limit is reached.
+        let _waiting = if call.is_probe() { None } else { Some(call.wait()?) };
+        loop {
+            // Nothing is received of a compressed message before its end, but its parts are charged.
+            let before = (self.received(), call.request_bytes());
+            let request = timeout(MESSAGE_TIMEOUT, poll_fn(|cx| self.poll_request(cx))).await;
+            match request {
+                Ok(()) => return Ok(()),
+                Err(_) if (self.received(), call.request_bytes()) != before => {}
+                Err(_elapsed) => {
+                    let text = format!(
+                        "the request did not end: no data for {} s; send the message and the end of \
+                         the stream with the call",
+                        MESSAGE_TIMEOUT.as_secs()
+                    );
+                    return Err(Error::new(Reason::DeadlineExceeded, text));
                 }
             }
         }
-        call.start()
     }
 
     /// Completes when the body has ended.

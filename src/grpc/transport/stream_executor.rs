@@ -6,16 +6,17 @@
 //! connection, and the executor takes it from there.
 
 use std::{
-    future::{Future, poll_fn},
-    pin::pin,
+    future::Future,
+    pin::Pin,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
 };
 
 use hyper::rt::Executor;
 use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
-use tokio::time::sleep_until;
+use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep_until};
 
 use super::call_state::CallState;
 
@@ -28,6 +29,18 @@ pub(crate) struct StreamHandover(Arc<Mutex<Option<Arc<CallState>>>>);
 pub(crate) struct StreamExecutor {
     tasks: TokioExecutor,
     handover: StreamHandover,
+}
+
+pin_project! {
+    /// Stream that is run until the send deadline of its call. Not an async function, which would store
+    /// the stream twice.
+    struct StreamUntilDeadline<F> {
+        #[pin]
+        stream: F,
+        call: Arc<CallState>,
+        // Most responses are sent in the first poll and need no timer.
+        timer: Option<Pin<Box<Sleep>>>,
+    }
 }
 
 // === impl StreamHandover ===
@@ -57,28 +70,39 @@ where
 {
     fn execute(&self, stream: F) {
         match self.handover.take() {
-            Some(call) => self.tasks.execute(with_send_deadline(stream, call)),
+            Some(call) => self.tasks.execute(until_deadline(stream, call)),
             None => self.tasks.execute(stream),
         }
     }
 }
 
-/// Runs `stream` until the send deadline of `call`.
-async fn with_send_deadline(stream: impl Future<Output = ()>, call: Arc<CallState>) {
-    let mut stream = pin!(stream);
-    let mut timer = pin!(None);
-    poll_fn(|cx| {
-        if stream.as_mut().poll(cx).is_ready() {
+// === impl StreamUntilDeadline ===
+
+impl<F: Future<Output = ()>> Future for StreamUntilDeadline<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if this.stream.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        if timer.is_none() {
-            // Most responses are sent in the first poll and need no timer.
-            let Some(deadline) = call.send_deadline.get() else { return Poll::Pending };
-            timer.set(Some(sleep_until(deadline)));
-        }
-        timer.as_mut().as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx))
-    })
-    .await;
+        let timer = match this.timer {
+            Some(timer) => timer,
+            None => {
+                let Some(deadline) = this.call.send_deadline.get() else { return Poll::Pending };
+                this.timer.insert(Box::pin(sleep_until(deadline)))
+            }
+        };
+        timer.as_mut().poll(cx)
+    }
+}
+
+/// Runs `stream` until the send deadline of `call`.
+fn until_deadline<F: Future<Output = ()>>(
+    stream: F,
+    call: Arc<CallState>,
+) -> StreamUntilDeadline<F> {
+    StreamUntilDeadline { stream, call, timer: None }
 }
 
 #[cfg(test)]

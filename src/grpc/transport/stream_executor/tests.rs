@@ -35,14 +35,14 @@ async fn a_stream_ends_when_its_response_is_not_read_in_time() {
     let start = Instant::now();
     let call = new_call(&admission(0));
     call.send_deadline.start(call.deadline);
-    with_send_deadline(pending(), call).await;
+    until_deadline(pending(), call).await;
     assert_eq!(start.elapsed().as_secs(), (TIMEOUT + SEND_GRACE).as_secs());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_without_a_response_has_no_send_deadline() {
     let call = new_call(&admission(0));
-    let stream = with_send_deadline(pending(), call);
+    let stream = until_deadline(pending(), call);
     assert!(tokio::time::timeout(TIMEOUT * 100, stream).await.is_err());
 }
 

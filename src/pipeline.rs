@@ -108,6 +108,12 @@ pub(crate) enum RetryDeadline {
     Shared(Arc<Mutex<Instant>>),
 }
 
+/// Builds the error of a request whose deadline has passed before it was sent.
+fn late_to_send() -> Error {
+    let text = "the deadline passed before the request was sent to HubSpot";
+    Error::new(Reason::DeadlineExceeded, text)
+}
+
 /// Builds the error of a read whose deadline has passed while HubSpot processes its request.
 fn late() -> Error {
     Error::new(Reason::DeadlineExceeded, "the deadline passed before HubSpot responded")

@@ -9,11 +9,17 @@ mod input;
 mod isolate;
 mod matching;
 mod merge;
+mod progress;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use futures_util::{StreamExt as _, stream};
 
+pub(super) use self::progress::{BatchProgress, OutcomeSink};
+use self::progress::{Collected, no_outcome};
 pub use self::{
     input::{BatchInput, LeadReference, ReadInput},
     isolate::{rejects_content, send_isolated},
@@ -23,7 +29,8 @@ pub use self::{
 use super::{
     charge::MemoryCharge,
     context::CallContext,
-    error::{Error, SideEffect},
+    cost::CostMeter,
+    error::Error,
     memory::memory_of,
     request::{ChunkOutcomes, Outcome, Request, Response},
     response_limit::{Overflow, ResponseBudget, ResponseLimit},
@@ -98,8 +105,22 @@ pub(super) async fn run<I: BatchInput>(
     plan: BatchPlan,
     request: impl Fn(Vec<I>) -> Request + Sync,
 ) -> Result<Vec<Outcome>, Error> {
+    let outcomes = Collected::new(inputs.len());
+    run_into(ctx, inputs, plan, request, &outcomes).await;
+    outcomes.finish()
+}
+
+/// Sends `inputs` in requests as `plan` says, and gives each outcome to `sink` when it arrives.
+pub(super) async fn run_into<I: BatchInput>(
+    ctx: &CallContext,
+    inputs: &[I],
+    plan: BatchPlan,
+    request: impl Fn(Vec<I>) -> Request + Sync,
+    sink: &dyn OutcomeSink,
+) {
     let BatchPlan { chunk_size, concurrency, mut budget } = plan;
     let is_full = AtomicBool::new(false);
+    let full_error = budget.full_error();
     let chunks: Vec<(usize, Vec<I>)> = inputs
         .chunks(chunk_size)
         .enumerate()
@@ -108,45 +129,38 @@ pub(super) async fn run<I: BatchInput>(
     let mut responses = stream::iter(chunks)
         .map(|(first, chunk)| {
             let size = chunk.len();
-            let response = (!is_full.load(Ordering::Relaxed))
-                .then(|| ctx.portal.upstream.call(ctx, request(chunk)));
+            let request = (!is_full.load(Ordering::Relaxed)).then(|| request(chunk));
+            let full_error = &full_error;
             async move {
-                let response = match response {
-                    Some(response) => response.await.and_then(Response::into_outcomes),
-                    None => Ok(ChunkOutcomes { outcomes: Vec::new(), evaluated: false }),
+                let response = match request {
+                    Some(request) => {
+                        let ctx = metered(ctx);
+                        sink.begin(first..first + size, &ctx.cost);
+                        let response = ctx.portal.upstream.call(&ctx, request).await;
+                        response.and_then(Response::into_outcomes)
+                    }
+                    None => Err(full_error.clone()),
                 };
                 (first, size, response)
             }
         })
         .buffer_unordered(concurrency.max(1));
-    let mut outcomes: Vec<Option<Outcome>> = vec![None; inputs.len()];
     let mut charges = Vec::new();
-    let mut evaluated = false;
     while let Some((first, size, response)) = responses.next().await {
-        let ChunkOutcomes { outcomes: mut received, evaluated: was_evaluated } = response
-            .unwrap_or_else(|error| ChunkOutcomes {
-                outcomes: vec![Err(error); size],
-                evaluated: false,
-            });
-        evaluated |= was_evaluated;
-        charges.extend(keep(ctx, &mut budget, &mut received));
+        let ChunkOutcomes { mut outcomes, evaluated } = response.unwrap_or_else(|error| {
+            ChunkOutcomes { outcomes: vec![Err(error); size], evaluated: false }
+        });
+        outcomes.resize_with(size, || Err(no_outcome()));
+        charges.extend(keep(ctx, &mut budget, &mut outcomes));
         is_full.store(budget.is_full(), Ordering::Relaxed);
-        for (slot, outcome) in outcomes[first..].iter_mut().zip(received) {
-            *slot = Some(outcome);
-        }
+        sink.settle(first, outcomes, evaluated);
     }
-    let outcomes: Vec<Outcome> = outcomes
-        .into_iter()
-        .map(|outcome| outcome.unwrap_or_else(|| Err(budget.full_error())))
-        .collect();
-    if evaluated {
-        return Ok(outcomes);
-    }
-    let without_effect = |outcome: &Outcome| matches!(outcome, Err(error) if error.side_effect() == SideEffect::None);
-    match outcomes.first() {
-        Some(Err(error)) if outcomes.iter().all(without_effect) => Err(error.clone()),
-        _ => Ok(outcomes),
-    }
+}
+
+/// The context of one request, with a meter that tells whether HubSpot was asked.
+fn metered(ctx: &CallContext) -> CallContext {
+    let cost = Arc::new(CostMeter::shared_by(vec![Arc::clone(&ctx.cost)]));
+    CallContext { cost, ..ctx.clone() }
 }
 
 /// Drops what does not fit in the response, and charges the rest to the call while further requests

@@ -74,6 +74,10 @@ pub struct Guard(Option<Arc<dyn Any + Send + Sync>>);
 /// the rejection has to reach the caller.
 const RESPONSE_MARGIN: Duration = Duration::from_millis(5);
 
+/// Maximum time before its deadline at which a batch is answered with the results so far. Enough to send
+/// the largest response to the caller.
+const MAX_BATCH_MARGIN: Duration = Duration::from_millis(250);
+
 // === impl CallContext ===
 
 impl CallContext {
@@ -82,6 +86,15 @@ impl CallContext {
     #[must_use]
     pub fn extended_to(&self, deadline: Instant) -> Self {
         Self { deadline: self.deadline.max(deadline), ..self.clone() }
+    }
+
+    /// The context of a batch, which ends earlier so that a caller with this deadline receives the results
+    /// so far: by a tenth of the time that is left, at most by [`MAX_BATCH_MARGIN`].
+    #[must_use]
+    pub fn ending_early(&self) -> Self {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let margin = (left / 10).min(MAX_BATCH_MARGIN);
+        Self { deadline: self.deadline - margin, ..self.clone() }
     }
 
     /// Latest useful time for a permit.
@@ -120,6 +133,17 @@ mod tests {
         assert_eq!(extended.deadline, ctx.deadline + second);
         assert!(Arc::ptr_eq(&extended.cost, &ctx.cost));
         assert_eq!(ctx.extended_to(ctx.deadline - second).deadline, ctx.deadline);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_ends_a_tenth_of_its_time_and_at_most_a_quarter_of_a_second_early() {
+        let mut ctx = RecordingUpstream::new(|_, _| Ok(Response::Archived)).context(None);
+        let start = Instant::now();
+        for (millis, margin) in [(60_000, 250), (2_000, 200), (100, 10), (0, 0)] {
+            ctx.deadline = start + Duration::from_millis(millis);
+            let early = ctx.ending_early();
+            assert_eq!(ctx.deadline - early.deadline, Duration::from_millis(margin));
+        }
     }
 
     #[tokio::test(start_paused = true)]

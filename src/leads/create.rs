@@ -11,16 +11,18 @@
 mod recovery;
 mod resolve;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::time::sleep;
 use uuid::Uuid;
 
 pub(super) use self::recovery::CreateRecovery;
-use self::resolve::{FIRST_BACKOFF, OpenCreate, outcome_unknown, resolve};
+use self::resolve::{FIRST_BACKOFF, OpenCreate, outcome_unknown, resolve, unresolved};
 use super::{
-    batch::{self, BatchLimits},
+    batch::{self, BatchLimits, BatchProgress, OutcomeSink},
     context::CallContext,
+    cost::CostMeter,
     error::{Error, Reason, SideEffect},
     idempotency::RequestId,
     lead::Lead,
@@ -128,55 +130,80 @@ pub(super) async fn create_one(
     })
 }
 
-/// Creates many leads. Returns one outcome per input, in input order.
-pub(super) async fn create_many(
+/// Creates many leads, and gives each outcome to `progress` when it is known.
+pub(super) async fn create_many<T: Clone + Send>(
     ctx: &CallContext,
     pending: Vec<PendingCreate>,
     tag: Option<IdempotencyTag>,
     limits: BatchLimits,
-) -> Result<Vec<Outcome>, Error> {
-    let (mut inputs, mut outcomes) = (Vec::new(), Vec::new());
-    let (mut tags, mut unsent) = (Vec::new(), Vec::new());
-    for (position, PendingCreate { index, mut input, unknown }) in pending.into_iter().enumerate() {
-        tags.push(tag.as_ref().and_then(|tag| tag.apply(&mut input.input, &format!("-{index}"))));
-        inputs.push(input);
-        if unknown.is_none() {
-            unsent.push(position);
-        }
-        outcomes.push(unknown.map_or(Ok(None), Err));
-    }
-    let is_first = unsent.len() == inputs.len();
-    let requests: Vec<_> = unsent.iter().map(|&position| inputs[position].clone()).collect();
-    match batch::run(ctx, &requests, limits.write_plan(), Request::BatchCreate).await {
-        Ok(sent) => {
-            for (position, outcome) in unsent.into_iter().zip(sent) {
-                outcomes[position] = outcome;
-            }
-        }
-        Err(error) if is_first => return Err(error),
-        Err(error) => {
-            for position in unsent {
-                outcomes[position] = Err(error.clone());
+    progress: &BatchProgress<T>,
+) {
+    let mut open = Vec::new();
+    let (mut unsent, mut tags, mut positions) = (Vec::new(), Vec::new(), Vec::new());
+    for PendingCreate { index, mut input, unknown } in pending {
+        let tag = tag.as_ref().and_then(|tag| tag.apply(&mut input.input, &format!("-{index}")));
+        match (unknown, tag) {
+            (Some(error), Some(tag)) => open.push((index, OpenCreate { input, tag, error })),
+            // Without a tag its outcome stays unknown.
+            (Some(_), None) => {}
+            (None, tag) => {
+                unsent.push(input);
+                tags.push(tag);
+                positions.push(index);
             }
         }
     }
-    let (mut open, mut creates) = (Vec::new(), Vec::new());
-    for (index, (input, tag)) in inputs.into_iter().zip(tags).enumerate() {
-        if let (Some(tag), Err(error)) = (tag, &outcomes[index])
-            && outcome_unknown(error)
-        {
-            open.push(index);
-            creates.push(OpenCreate { input, tag, error: error.clone() });
+    let lost = Mutex::new(Vec::new());
+    let sink = CreateSink { progress, tags: &tags, positions: &positions, lost: &lost };
+    batch::run_into(ctx, &unsent, limits.write_plan(), Request::BatchCreate, &sink).await;
+    for (number, error) in lost.into_inner() {
+        if let Some(tag) = tags[number].clone() {
+            let input = unsent[number].clone();
+            open.push((positions[number], OpenCreate { input, tag, error }));
         }
     }
-    if !open.is_empty() {
-        sleep(FIRST_BACKOFF).await;
-        let resolved = resolve(ctx, creates, limits).await;
-        for (index, outcome) in open.into_iter().zip(resolved) {
-            outcomes[index] = outcome;
+    if open.is_empty() {
+        return;
+    }
+    open.sort_by_key(|(index, _)| *index);
+    let (positions, creates): (Vec<usize>, Vec<OpenCreate>) = open.into_iter().unzip();
+    sleep(FIRST_BACKOFF).await;
+    let resolved = resolve(ctx, creates, limits).await;
+    for (index, outcome) in positions.into_iter().zip(resolved) {
+        progress.settle_one(index, outcome, true);
+    }
+}
+
+/// Sink for creates. The outcome of one that may exist is unknown until it was looked up, also if HubSpot
+/// reports a conflict: that may be with an earlier attempt.
+struct CreateSink<'a, T> {
+    progress: &'a BatchProgress<T>,
+    /// Tags of the inputs, and their indices in the batch of the caller.
+    tags: &'a [Option<TaggedCreate>],
+    positions: &'a [usize],
+    /// Inputs to look up, with the errors of their creates.
+    lost: &'a Mutex<Vec<(usize, Error)>>,
+}
+
+// === impl CreateSink ===
+
+impl<T: Clone + Send> OutcomeSink for CreateSink<'_, T> {
+    fn begin(&self, inputs: Range<usize>, meter: &Arc<CostMeter>) {
+        self.progress.part(self.positions).begin(inputs, meter);
+    }
+
+    fn settle(&self, first: usize, outcomes: Vec<Outcome>, evaluated: bool) {
+        for (number, outcome) in (first..).zip(outcomes) {
+            let so_far = match (&outcome, &self.tags[number]) {
+                (Err(error), Some(tag)) if outcome_unknown(error) => {
+                    self.lost.lock().push((number, error.clone()));
+                    Err(unresolved(error, None, tag))
+                }
+                _ => outcome,
+            };
+            self.progress.settle_one(self.positions[number], so_far, evaluated);
         }
     }
-    Ok(outcomes)
 }
 
 #[cfg(test)]

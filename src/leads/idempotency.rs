@@ -10,12 +10,16 @@
 
 mod kept;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use leadsd_base::task;
 use leadsd_quota::{AccountKey, Caller};
 use parking_lot::Mutex;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 use self::kept::KeptResults;
 use super::{
@@ -50,6 +54,17 @@ pub(super) trait StoredResponse: HeapSize + Clone + Send + Sync + 'static {
     fn compact(self) -> Self;
 }
 
+/// A write that is about to run.
+pub(super) struct StartedWrite<A> {
+    /// Runs the write to its end.
+    pub(super) run: BoxFuture<'static, A>,
+    /// Response so far, for calls whose deadline passes first.
+    pub(super) so_far: SoFar<A>,
+}
+
+/// Response so far of a write that runs.
+pub(super) struct SoFar<A>(Option<Arc<dyn Fn() -> A + Send + Sync>>);
+
 /// Responses to writes by caller, portal and request id.
 #[derive(Debug)]
 pub(super) struct IdempotencyStore<A>(Arc<Mutex<KeptResults<A>>>);
@@ -67,6 +82,7 @@ struct IdempotencyKey {
 struct IdempotencyEntry<A> {
     fingerprint: u64,
     response: watch::Receiver<Option<A>>,
+    so_far: SoFar<A>,
 }
 
 /// A write in progress. Dropping it frees the request id, so that a write that panics is not
@@ -118,62 +134,61 @@ impl<A: StoredResponse> IdempotencyStore<A> {
 
     /// Runs a write to completion in a separate task and returns its response. If the `request_id` is
     /// known, returns the response of the first call instead, or runs what it left open: `write` gets
-    /// the response so far.
+    /// the response so far. At `deadline`, returns what is known so far, while the write continues.
     ///
     /// Cancel-safe: the write continues without its caller.
-    pub(super) async fn run<F>(
+    pub(super) async fn run(
         &self,
         ctx: &CallContext,
         request_id: Option<RequestId>,
         fingerprint: u64,
-        write: impl FnOnce(Option<A>) -> F,
-    ) -> Result<A, Error>
-    where
-        F: Future<Output = A> + Send + 'static,
-    {
+        deadline: Instant,
+        write: impl FnOnce(Option<A>) -> StartedWrite<A>,
+    ) -> Result<A, Error> {
         let Some(request_id) = request_id else {
             let (sender, receiver) = watch::channel(None);
-            let write = write(None);
+            let StartedWrite { run, so_far } = write(None);
             task::spawn("write", ctx.portal.name.as_str(), async move {
-                sender.send_replace(Some(write.await));
+                sender.send_replace(Some(run.await));
             })
             .detach();
-            return response(receiver).await;
+            return response(receiver, so_far, deadline).await;
         };
-        let receiver = self.join_or_start(ctx, request_id, fingerprint, write)?;
-        response(receiver).await
-    }
-
-    fn join_or_start<F>(
-        &self,
-        ctx: &CallContext,
-        request_id: RequestId,
-        fingerprint: u64,
-        write: impl FnOnce(Option<A>) -> F,
-    ) -> Result<watch::Receiver<Option<A>>, Error>
-    where
-        F: Future<Output = A> + Send + 'static,
-    {
         let (caller, portal) =
             (ctx.requester.caller.clone().without_address(), ctx.portal.name.clone());
         let key = IdempotencyKey { caller, portal, request_id };
+        let (receiver, so_far) = loop {
+            let running = {
+                let mut results = self.0.lock();
+                match find(&mut results, &key, fingerprint)? {
+                    Found::Running(entry) => entry,
+                    Found::Open(previous) => {
+                        break self.start(&mut results, ctx, key, fingerprint, write(previous));
+                    }
+                }
+            };
+            let response = response(running.response, running.so_far, deadline).await?;
+            // A call that joined an earlier one, and has more time, completes what that left open.
+            if response.is_final() || Instant::now() >= deadline {
+                return Ok(response);
+            }
+        };
+        response(receiver, so_far, deadline).await
+    }
+
+    fn start(
+        &self,
+        results: &mut KeptResults<A>,
+        ctx: &CallContext,
+        key: IdempotencyKey,
+        fingerprint: u64,
+        write: StartedWrite<A>,
+    ) -> (watch::Receiver<Option<A>>, SoFar<A>) {
         let (sender, receiver) = watch::channel(None);
-        let mut results = self.0.lock();
-        results.expire(Instant::now());
-        let mut previous = None;
-        if let Some(entry) = results.get(&key) {
-            if entry.fingerprint != fingerprint {
-                return Err(reused());
-            }
-            let so_far = entry.response.borrow().clone();
-            match so_far {
-                Some(response) if !response.is_final() => previous = Some(response),
-                Some(_) | None => return Ok(entry.response.clone()),
-            }
-        }
-        let entry = IdempotencyEntry { fingerprint, response: receiver.clone() };
+        let StartedWrite { run, so_far } = write;
+        let response = receiver.clone();
+        let entry = IdempotencyEntry { fingerprint, response, so_far: so_far.clone() };
         results.start(key.clone(), entry);
-        drop(results);
         let in_progress = WriteInProgress {
             results: Arc::clone(&self.0),
             key: Some(key),
@@ -182,14 +197,68 @@ impl<A: StoredResponse> IdempotencyStore<A> {
             charge: Some(MemoryCharge::new(&ctx.memory)),
             sender,
         };
-        let write = write(previous);
         task::spawn("write", ctx.portal.name.as_str(), async move {
             let in_progress = in_progress;
-            let response = write.await;
+            let response = run.await;
             in_progress.finish(response);
         })
         .detach();
-        Ok(receiver)
+        (receiver, so_far)
+    }
+}
+
+/// State of a request id.
+enum Found<A> {
+    /// The write runs, or has its result.
+    Running(IdempotencyEntry<A>),
+    /// The id is unknown, or its write left something open.
+    Open(Option<A>),
+}
+
+fn find<A: StoredResponse>(
+    results: &mut KeptResults<A>,
+    key: &IdempotencyKey,
+    fingerprint: u64,
+) -> Result<Found<A>, Error> {
+    results.expire(Instant::now());
+    let Some(entry) = results.get(key) else { return Ok(Found::Open(None)) };
+    if entry.fingerprint != fingerprint {
+        return Err(reused());
+    }
+    let so_far = entry.response.borrow().clone();
+    Ok(match so_far {
+        Some(response) if !response.is_final() => Found::Open(Some(response)),
+        Some(_) | None => Found::Running(entry.clone()),
+    })
+}
+
+// === impl SoFar ===
+
+impl<A> SoFar<A> {
+    /// Creates a value for a write of which nothing is known before it ends.
+    pub(super) fn nothing() -> Self {
+        Self(None)
+    }
+
+    /// Creates a value from a function that builds the response so far.
+    pub(super) fn new(response: impl Fn() -> A + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(response)))
+    }
+
+    fn get(&self) -> Option<A> {
+        self.0.as_ref().map(|response| response())
+    }
+}
+
+impl<A> Clone for SoFar<A> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<A> fmt::Debug for SoFar<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SoFar").field(&self.0.is_some()).finish()
     }
 }
 
@@ -205,7 +274,8 @@ impl<A: StoredResponse> WriteInProgress<A> {
             let kept = response.clone().compact();
             let bytes = ENTRY_OVERHEAD + memory_of(&kept);
             let (_, receiver) = watch::channel(Some(kept));
-            let entry = IdempotencyEntry { fingerprint: self.fingerprint, response: receiver };
+            let (fingerprint, so_far) = (self.fingerprint, SoFar::nothing());
+            let entry = IdempotencyEntry { fingerprint, response: receiver, so_far };
             self.results.lock().keep((key, self.account.clone()), entry, bytes, charge);
         }
         // Before the response is known, so that a repeat after it runs the write again.
@@ -226,8 +296,23 @@ impl<A: StoredResponse> Drop for WriteInProgress<A> {
     }
 }
 
-async fn response<A: StoredResponse>(mut receiver: watch::Receiver<Option<A>>) -> Result<A, Error> {
-    let response = receiver.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
+/// Waits for the response. At `deadline`, returns the response so far.
+async fn response<A: StoredResponse>(
+    mut receiver: watch::Receiver<Option<A>>,
+    so_far: SoFar<A>,
+    deadline: Instant,
+) -> Result<A, Error> {
+    let response = receiver.wait_for(Option::is_some);
+    let Ok(response) = timeout_at(deadline, response).await else {
+        return so_far.get().ok_or_else(|| {
+            Error::new(
+                Reason::DeadlineExceeded,
+                "the deadline passed before the outcome of the write was known",
+            )
+            .with_side_effect(SideEffect::Possible)
+        });
+    };
+    let response = response.ok().and_then(|found| found.clone());
     response.ok_or_else(|| {
         Error::new(
             Reason::Internal,

@@ -3,7 +3,6 @@
 //! nor the pipeline: they send requests to the upstream of the call's portal.
 
 mod outcome;
-mod resumed;
 mod writes;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -14,10 +13,10 @@ use tokio::time::timeout_at;
 use self::outcome::{WriteResponse, lead};
 use super::{
     DEFAULT_PROPERTIES,
-    batch::{self, BatchLimits, ReadInput},
+    batch::{self, BatchLimits, BatchProgress, ReadInput},
     context::CallContext,
     create::CreateRecovery,
-    error::{Error, Reason},
+    error::{Error, SideEffect},
     idempotency::IdempotencyStore,
     lead::Lead,
     query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
@@ -141,13 +140,14 @@ impl Service {
                 archived,
             })
         };
-        let run = batch::run(ctx, &inputs, self.limits.read_plan(chunk_size), request);
-        let outcomes = timeout_at(ctx.deadline, run).await.unwrap_or_else(|_| {
-            let text = "the deadline passed before HubSpot responded";
-            Err(Error::new(Reason::DeadlineExceeded, text))
-        })?;
-        let outcomes: Vec<_> = outcomes.into_iter().map(lead).collect();
-        Ok(positions.into_iter().map(|position| outcomes[position].clone()).collect())
+        let ctx = &ctx.ending_early();
+        let progress = BatchProgress::new(inputs.len(), SideEffect::None, lead);
+        let run =
+            batch::run_into(ctx, &inputs, self.limits.read_plan(chunk_size), request, &progress);
+        // At the deadline the results so far are the response.
+        let _ = timeout_at(ctx.deadline, run).await;
+        let results = progress.results()?;
+        Ok(positions.into_iter().map(|position| results[position].clone()).collect())
     }
 }
 

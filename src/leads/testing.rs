@@ -87,7 +87,8 @@ impl fmt::Debug for RecordingUpstream {
 
 #[async_trait]
 impl Upstream for RecordingUpstream {
-    async fn call(&self, _: &CallContext, request: Request) -> Result<Response, Error> {
+    async fn call(&self, ctx: &CallContext, request: Request) -> Result<Response, Error> {
+        ctx.cost.count();
         let number = {
             let mut requests = self.requests.lock();
             requests.push(request.clone());

@@ -16,7 +16,7 @@ use tracing::debug;
 
 use self::call_span::CallSpan;
 use super::{
-    Dispatch, Layer, OverdueWatch, late,
+    Dispatch, Layer, OverdueWatch, late, late_to_send,
     stats::{HttpOutcome, Latencies, PortalStats},
 };
 use crate::{
@@ -69,11 +69,11 @@ impl Http {
         request: Arc<Request>,
         token: Token,
         permit: Permit,
+        since: Instant,
         mut watch: OverdueWatch<impl FnOnce(Instant) -> bool + Send>,
     ) -> impl Future<Output = (Result<Response, Error>, bool)> + Send {
         async move {
             let operation = Operation::from(&*request);
-            let since = Instant::now();
             let limit = ExchangeLimit::new(ctx, operation, since + self.client.request_timeout());
             let mut span = CallSpan::new(&self.spans, ctx, operation, since);
             // In a block, so that reading the response may use the space of this future.
@@ -171,9 +171,14 @@ impl Layer for Http {
             let text = "internal error: request without a permit";
             return Either::Left(ready((Err(Error::new(Reason::Internal, text)), false)));
         };
+        // The response of the caller says by now that HubSpot was not asked.
+        let now = Instant::now();
+        if now >= ctx.deadline {
+            return Either::Left(ready((Err(late_to_send()), false)));
+        }
         permit.mark_sent(request.leads());
         ctx.cost.count();
-        Either::Right(self.exchange(ctx, request, token, permit, watch))
+        Either::Right(self.exchange(ctx, request, token, permit, now, watch))
     }
 }
 

@@ -6,10 +6,10 @@ use futures_util::future::Either;
 use leadsd_quota::Account;
 use tokio::time::Instant;
 
-use super::{Dispatch, Layer};
+use super::{Dispatch, Layer, late_to_send};
 use crate::{
     hubspot::Operation,
-    leads::{CallContext, Error, Reason, Request, Response},
+    leads::{CallContext, Error, Request, Response},
 };
 
 /// The rate limit layer of one portal.
@@ -36,9 +36,7 @@ impl<L: Layer> Layer for RateLimit<L> {
         mut dispatch: Dispatch,
     ) -> impl Future<Output = Result<Response, Error>> + Send {
         if ctx.deadline <= Instant::now() {
-            let text = "the deadline passed before the request was sent to HubSpot";
-            let late = Err(Error::new(Reason::DeadlineExceeded, text));
-            return Either::Left(Either::Left(ready(late)));
+            return Either::Left(Either::Left(ready(Err(late_to_send()))));
         }
         if dispatch.permit.is_some() {
             return Either::Left(Either::Right(self.inner.call(ctx, request, dispatch)));

@@ -165,6 +165,34 @@ async fn write_beyond_its_deadline_completes_once_and_its_repeat_gets_the_result
 }
 
 #[tokio::test]
+async fn a_client_with_a_deadline_receives_the_results_so_far_of_a_batch() {
+    let app = TestApp::start().await;
+    // The first response reports external usage, and other calls wait for it.
+    app.get("1").await.expect_err("there is no such lead");
+    let held = Gate::new();
+    app.hubspot.script("POST", "/batch/create", ScriptedResponse::Held(held.clone()));
+    let inputs = (0..300).map(|number| app.create_input(&format!("{number}"), &[])).collect();
+    let batch = pb::BatchCreateLeadsRequest { inputs, request_id: "batch-1".to_owned() };
+    // The channel of tonic ends the call at this deadline by itself.
+    let mut request = Request::new(batch.clone());
+    request.set_timeout(ALLOWED);
+    let first = app.leads.clone().batch_create_leads(request).await.expect("results in time");
+    let codes = |results: &[pb::LeadWriteResult], wanted: Code| {
+        let code = |result: &pb::LeadWriteResult| match result.outcome.as_ref().unwrap() {
+            pb::lead_write_result::Outcome::Lead(_) => Code::Ok,
+            pb::lead_write_result::Outcome::Error(error) => error.code.into(),
+        };
+        results.iter().filter(|result| code(result) == wanted).count()
+    };
+    let results = first.into_inner().results;
+    assert_eq!((codes(&results, Code::Ok), codes(&results, Code::DeadlineExceeded)), (200, 100));
+    held.open();
+    let repeat = app.leads.clone().batch_create_leads(batch).await.expect("results").into_inner();
+    assert_eq!(codes(&repeat.results, Code::Ok), 300);
+    assert_eq!(app.hubspot.lead_names().len(), 300, "each lead is created once");
+}
+
+#[tokio::test]
 async fn cancellation_stops_a_read_but_not_a_write() {
     let app = TestApp::start().await;
     let [read_held, write_held] = [Gate::new(), Gate::new()];

@@ -4,6 +4,7 @@
 use super::{
     input::BatchInput,
     matching::{MissingItemPolicy, Unmatched, UnresolvedPolicy, is_affected, match_response},
+    progress::no_outcome,
 };
 use crate::leads::{
     error::{Error, Reason, SideEffect},
@@ -97,10 +98,8 @@ where
             outcomes[index] = Some(Err(not_sent_individually(&rejection)));
         }
     }
-    let outcomes = outcomes
-        .into_iter()
-        .map(|outcome| outcome.unwrap_or_else(|| Err(internal("an input has no outcome"))))
-        .collect();
+    let outcomes =
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| Err(no_outcome()))).collect();
     ChunkOutcomes { outcomes, evaluated }
 }
 
@@ -188,12 +187,6 @@ pub(super) fn isolate<I: BatchInput>(
     }
     let rest = if others.is_empty() { Vec::new() } else { vec![others] };
     (affected, rest)
-}
-
-fn internal(what: &str) -> Error {
-    Error::new(Reason::Internal, "internal error: an input of the batch has no outcome")
-        .with_internal(what)
-        .with_side_effect(SideEffect::Possible)
 }
 
 fn not_sent_individually(rejection: &Error) -> Error {

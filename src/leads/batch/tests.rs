@@ -23,7 +23,7 @@ use super::{
 };
 use crate::leads::{
     AffectedInputs, BatchItem, BatchResponse, CostMeter, CreateLead, Guard, Lead, LeadId, Portal,
-    PortalName, Reason, Response, Traced, Unlimited, Upstream,
+    PortalName, Reason, Response, SideEffect, Traced, Unlimited, Upstream,
 };
 use crate::telemetry::trace_context::TraceContext;
 

@@ -77,7 +77,7 @@ pub(super) async fn resolve(
                 Ok(None) => {}
                 Err(cause) => {
                     let error = error.unwrap_or(&cause);
-                    outcomes[index] = Err(unresolved(error, &cause, &creates[index].tag));
+                    outcomes[index] = Err(unresolved(error, Some(&cause), &creates[index].tag));
                 }
             }
         }
@@ -204,22 +204,27 @@ fn lookup_result(outcome: Outcome) -> Result<Option<Lead>, Error> {
     }
 }
 
-/// Builds the error of a create whose lookup failed. It is never the conflict with an earlier attempt. A
-/// repeat is safe if it has the same tag.
-fn unresolved(error: &Error, cause: &Error, tag: &TaggedCreate) -> Error {
-    let text = if tag.is_repeatable {
-        "HubSpot may have created the lead, and looking it up failed; repeat the call with the same \
-         request_id"
-    } else {
-        "HubSpot may have created the lead, and looking it up failed; look the lead up before you \
-         repeat the call"
+/// Builds the error of a create whose lead was not looked up, or whose lookup failed for `cause`. It is
+/// never the conflict with an earlier attempt. A repeat is safe if it has the same tag.
+pub(super) fn unresolved(error: &Error, cause: Option<&Error>, tag: &TaggedCreate) -> Error {
+    let condition = match cause {
+        Some(_) => "HubSpot may have created the lead, and looking it up failed",
+        None => "HubSpot may have created the lead, and it was not looked up before the deadline",
     };
-    let unknown = Error::new(Reason::WriteOutcomeUnknown, text)
+    let remedy = if tag.is_repeatable {
+        "repeat the call with the same request_id"
+    } else {
+        "look the lead up before you repeat the call"
+    };
+    let mut unknown = Error::new(Reason::WriteOutcomeUnknown, format!("{condition}; {remedy}"))
         .with_side_effect(SideEffect::Possible)
-        .with_upstream(error.upstream().clone())
-        .with_internal(cause.to_string());
+        .with_upstream(error.upstream().clone());
+    if let Some(cause) = cause {
+        unknown = unknown.with_internal(cause.to_string());
+    }
     if tag.is_repeatable {
-        unknown.with_retry_after(cause.retry_after().unwrap_or_default().max(RETRY_AFTER))
+        let stated = cause.and_then(Error::retry_after).unwrap_or_default();
+        unknown.with_retry_after(stated.max(RETRY_AFTER))
     } else {
         unknown
     }

@@ -40,10 +40,19 @@ fn limits() -> BatchLimits {
     BatchLimits { concurrency: 1, response }
 }
 
-/// The inputs of a first call.
-fn pending(inputs: Vec<Traced<CreateLead>>) -> Vec<PendingCreate> {
+/// Results of a first call.
+async fn create_all(
+    ctx: &CallContext,
+    inputs: Vec<Traced<CreateLead>>,
+    tag: Option<IdempotencyTag>,
+    limits: BatchLimits,
+) -> Vec<Result<Lead, Error>> {
+    let lead = |outcome: Outcome| Ok(outcome?.expect("a lead").lead);
+    let progress = BatchProgress::new(inputs.len(), SideEffect::Possible, lead);
     let pending = |(index, input)| PendingCreate { index, input, unknown: None };
-    inputs.into_iter().enumerate().map(pending).collect()
+    let pending = inputs.into_iter().enumerate().map(pending).collect();
+    create_many(ctx, pending, tag, limits, &progress).await;
+    progress.results().expect("results")
 }
 
 fn item(lead: Lead) -> BatchItem {
@@ -214,12 +223,10 @@ async fn only_the_lost_creates_of_a_batch_are_looked_up_and_only_the_absent_are_
     let ctx = upstream.context(Some(PROPERTY));
     let tag = IdempotencyTag::new(&ctx, Some(&RequestId::parse("order-1").unwrap()));
     let inputs = ["a", "b", "c", "d", "e"].map(traced).to_vec();
-    let created = create_many(&ctx, pending(inputs), tag, limits()).await.expect("outcomes");
-    let ids: Vec<_> = created
-        .iter()
-        .map(|outcome| outcome.as_ref().map(|item| item.as_ref().map(|item| item.lead.id.clone())))
-        .collect();
-    let id = |id: &str| Ok(Some(id.to_owned()));
+    let created = create_all(&ctx, inputs, tag, limits()).await;
+    let ids: Vec<_> =
+        created.iter().map(|result| result.as_ref().map(|lead| lead.id.clone())).collect();
+    let id = |id: &str| Ok(id.to_owned());
     assert_eq!(ids, [id("1"), id("2"), id("3"), Err(&rejected()), Err(&exists())]);
     assert_eq!(kinds(&upstream), ["create", "look up", "create"]);
     let Request::BatchRead(lookup) = &upstream.requests()[1] else { panic!("no lookup") };
@@ -241,8 +248,8 @@ async fn leads_that_are_looked_up_keep_their_ids_if_they_do_not_fit_in_the_respo
     let inputs = ["a", "b", "c"].map(traced).to_vec();
     let mut limits = limits();
     limits.response.max_bytes = 2;
-    let created = create_many(&ctx, pending(inputs), tag, limits).await.expect("outcomes");
-    let leads = created.into_iter().map(|outcome| outcome.expect("found").expect("a lead").lead);
+    let created = create_all(&ctx, inputs, tag, limits).await;
+    let leads = created.into_iter().map(|result| result.expect("found"));
     assert_eq!(leads.map(|lead| lead.is_id_only).collect::<Vec<_>>(), [false, false, true]);
 }
 
@@ -255,8 +262,7 @@ async fn a_batch_is_given_up_after_four_lookups_and_a_failed_repeat_changes_no_o
     });
     let ctx = upstream.context(Some(PROPERTY));
     let tag = IdempotencyTag::new(&ctx, None);
-    let outcomes =
-        create_many(&ctx, pending(vec![traced("a")]), tag, limits()).await.expect("outcomes");
+    let outcomes = create_all(&ctx, vec![traced("a")], tag, limits()).await;
     assert_eq!(outcomes[0].as_ref().expect_err("lost"), &lost());
     assert_eq!(kinds(&upstream), ["create", "look up"].repeat(4));
 }

@@ -178,7 +178,9 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::leads::{MemoryAccount, PortalName, RequestId, testing::TestAccount};
+    use crate::leads::{
+        MemoryAccount, PortalName, RequestId, idempotency::SoFar, testing::TestAccount,
+    };
 
     const RESULT: usize = MAX_BYTES / 64;
 
@@ -192,7 +194,8 @@ mod tests {
 
     fn keep(results: &mut KeptResults<()>, account: &Arc<TestAccount>, key: IdempotencyKey) {
         let port: Arc<dyn MemoryAccount> = Arc::<TestAccount>::clone(account);
-        let entry = IdempotencyEntry { fingerprint: 1, response: watch::channel(None).1 };
+        let (response, so_far) = (watch::channel(None).1, SoFar::nothing());
+        let entry = IdempotencyEntry { fingerprint: 1, response, so_far };
         let owner = key.caller.account();
         results.keep((key, owner), entry, RESULT, MemoryCharge::new(&port));
     }
@@ -240,8 +243,11 @@ mod tests {
         let port: Arc<dyn MemoryAccount> = Arc::<TestAccount>::clone(&account);
         let mut keep_at = |name: &str, id: usize, host: u8| {
             let owner = AccountKey::from_address([10, 0, 0, host].into());
-            let entry =
-                IdempotencyEntry { fingerprint: 1, response: watch::channel::<Option<()>>(None).1 };
+            let entry = IdempotencyEntry {
+                fingerprint: 1,
+                response: watch::channel::<Option<()>>(None).1,
+                so_far: SoFar::nothing(),
+            };
             results.keep((key(name, id), owner), entry, RESULT, MemoryCharge::new(&port));
         };
         (0..32).for_each(|id| keep_at("modest", id, 2));

@@ -52,6 +52,16 @@ fn ctx() -> CallContext {
     RecordingUpstream::new(|_, _| Ok(Response::Archived)).context(None)
 }
 
+/// Deadline of most calls.
+fn later() -> Instant {
+    Instant::now() + 10 * TTL
+}
+
+/// A write of which nothing is known before it ends.
+fn started(run: impl Future<Output = TestResponse> + Send + 'static) -> StartedWrite<TestResponse> {
+    StartedWrite { run: Box::pin(run), so_far: SoFar::nothing() }
+}
+
 fn id(text: &str) -> Option<RequestId> {
     Some(RequestId::parse(text).unwrap())
 }
@@ -59,8 +69,10 @@ fn id(text: &str) -> Option<RequestId> {
 #[tokio::test(start_paused = true)]
 async fn the_same_id_and_content_returns_the_first_response() {
     let store = IdempotencyStore::default();
-    let first = store.run(&ctx(), id("a"), 7, |_| async { response("first") }).await;
-    let second = store.run(&ctx(), id("a"), 7, |_| async { response("second") }).await;
+    let first =
+        store.run(&ctx(), id("a"), 7, later(), |_| started(async { response("first") })).await;
+    let second =
+        store.run(&ctx(), id("a"), 7, later(), |_| started(async { response("second") })).await;
     assert_eq!(first, Ok(response("first")));
     assert_eq!(second, Ok(kept("first")));
 }
@@ -68,9 +80,11 @@ async fn the_same_id_and_content_returns_the_first_response() {
 #[tokio::test(start_paused = true)]
 async fn the_same_id_with_other_content_is_rejected() {
     let store = IdempotencyStore::default();
-    let _ = store.run(&ctx(), id("a"), 7, |_| async { response("first") }).await;
-    let refused =
-        store.run(&ctx(), id("a"), 8, |_| async { response("second") }).await.unwrap_err();
+    let _ = store.run(&ctx(), id("a"), 7, later(), |_| started(async { response("first") })).await;
+    let refused = store
+        .run(&ctx(), id("a"), 8, later(), |_| started(async { response("second") }))
+        .await
+        .unwrap_err();
     assert_eq!(refused.reason(), Reason::RequestIdReused);
     assert_eq!(refused.fields()[0].field, "request_id");
 }
@@ -78,7 +92,7 @@ async fn the_same_id_with_other_content_is_rejected() {
 #[tokio::test(start_paused = true)]
 async fn request_ids_are_separate_for_each_portal_and_caller() {
     let store = IdempotencyStore::default();
-    let _ = store.run(&ctx(), id("a"), 7, |_| async { response("first") }).await;
+    let _ = store.run(&ctx(), id("a"), 7, later(), |_| started(async { response("first") })).await;
     let mut other = ctx();
     let portal = Portal {
         name: PortalName::parse("other").unwrap(),
@@ -86,11 +100,13 @@ async fn request_ids_are_separate_for_each_portal_and_caller() {
         request_id_property: None,
     };
     other.portal = Arc::new(portal);
-    let answer = store.run(&other, id("a"), 8, |_| async { response("second") }).await;
+    let answer =
+        store.run(&other, id("a"), 8, later(), |_| started(async { response("second") })).await;
     assert_eq!(answer, Ok(response("second")));
     let mut other = ctx();
     other.requester.caller = Caller::new("another");
-    let answer = store.run(&other, id("a"), 8, |_| async { response("third") }).await;
+    let answer =
+        store.run(&other, id("a"), 8, later(), |_| started(async { response("third") })).await;
     assert_eq!(answer, Ok(response("third")));
 }
 
@@ -98,14 +114,16 @@ async fn request_ids_are_separate_for_each_portal_and_caller() {
 async fn a_repeat_resumes_what_the_first_call_left_open() {
     let store = IdempotencyStore::default();
     let partial = TestResponse { is_final: false, ..response("partial") };
-    let first = store.run(&ctx(), id("a"), 7, |_| async { partial }).await.unwrap();
+    let first =
+        store.run(&ctx(), id("a"), 7, later(), |_| started(async { partial })).await.unwrap();
     assert_eq!(first.text, "partial");
-    let resume = |previous: Option<TestResponse>| async move {
+    let resume = |previous: Option<TestResponse>| {
         assert_eq!(previous.unwrap().text, "partial");
-        response("whole")
+        started(async { response("whole") })
     };
-    assert_eq!(store.run(&ctx(), id("a"), 7, resume).await, Ok(response("whole")));
-    let repeat = store.run(&ctx(), id("a"), 7, |_| async { response("again") }).await;
+    assert_eq!(store.run(&ctx(), id("a"), 7, later(), resume).await, Ok(response("whole")));
+    let repeat =
+        store.run(&ctx(), id("a"), 7, later(), |_| started(async { response("again") })).await;
     assert_eq!(repeat, Ok(kept("whole")));
 }
 
@@ -123,7 +141,7 @@ async fn a_repeat_joins_the_call_that_still_runs() {
                 let _ = gate.await;
                 response("first")
             };
-            store.run(&ctx(), id("a"), 7, |_| write).await
+            store.run(&ctx(), id("a"), 7, later(), |_| started(write)).await
         })
     };
     tokio::task::yield_now().await;
@@ -135,7 +153,7 @@ async fn a_repeat_joins_the_call_that_still_runs() {
                 counted.fetch_add(1, Ordering::SeqCst);
                 response("second")
             };
-            store.run(&ctx(), id("a"), 7, |_| write).await
+            store.run(&ctx(), id("a"), 7, later(), |_| started(write)).await
         })
     };
     tokio::task::yield_now().await;
@@ -143,6 +161,37 @@ async fn a_repeat_joins_the_call_that_still_runs() {
     assert_eq!(first.await.unwrap(), Ok(response("first")));
     assert_eq!(second.await.unwrap(), Ok(response("first")));
     assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_and_its_repeat_get_the_response_so_far_each_at_its_own_deadline() {
+    let store = IdempotencyStore::default();
+    let start = Instant::now();
+    let seconds = move |seconds| start + Duration::from_secs(seconds);
+    let write = move |_| {
+        let run = Box::pin(async move {
+            tokio::time::sleep_until(seconds(5)).await;
+            response("whole")
+        });
+        let so_far = SoFar::new(move || match start.elapsed().as_secs() {
+            0..2 => response("nothing"),
+            _ => response("a part"),
+        });
+        StartedWrite { run, so_far }
+    };
+    let ctx = ctx();
+    let first = store.run(&ctx, id("a"), 7, seconds(1), write);
+    let repeat = store.run(&ctx, id("a"), 7, seconds(3), |_| started(async { response("again") }));
+    let patient = store.run(&ctx, id("a"), 7, seconds(9), |_| started(async { response("again") }));
+    let (first, repeat, patient) = tokio::join!(first, repeat, patient);
+    let texts = [first, repeat, patient].map(|result| result.unwrap().text);
+    assert_eq!(texts, ["nothing", "a part", "whole"]);
+    let late = store.run(&ctx, id("b"), 7, seconds(6), |_| started(std::future::pending())).await;
+    let error = late.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.side_effect()),
+        (Reason::DeadlineExceeded, SideEffect::Possible)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,11 +203,12 @@ async fn a_cancelled_call_does_not_stop_the_write() {
         response("first")
     };
     let context = ctx();
-    let run = store.run(&context, id("a"), 7, |_| write);
+    let run = store.run(&context, id("a"), 7, later(), |_| started(write));
     let gone = tokio::time::timeout(Duration::from_millis(5), run);
     assert!(gone.await.is_err());
     go.send(()).unwrap();
-    let repeat = store.run(&ctx(), id("a"), 7, |_| async { response("second") }).await;
+    let repeat =
+        store.run(&ctx(), id("a"), 7, later(), |_| started(async { response("second") })).await;
     assert_eq!(repeat, Ok(response("first")));
 }
 
@@ -166,25 +216,27 @@ async fn a_cancelled_call_does_not_stop_the_write() {
 async fn a_write_without_effects_can_be_repeated_with_its_id() {
     let store = IdempotencyStore::default();
     let refused = TestResponse { text: "refused", bytes: 0, effects: false, is_final: true };
-    let _ = store.run(&ctx(), id("a"), 7, |_| async { refused }).await;
-    let again = store.run(&ctx(), id("a"), 7, |_| async { response("second") }).await;
+    let _ = store.run(&ctx(), id("a"), 7, later(), |_| started(async { refused })).await;
+    let again =
+        store.run(&ctx(), id("a"), 7, later(), |_| started(async { response("second") })).await;
     assert_eq!(again, Ok(response("second")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_returns_an_error_and_frees_the_id() {
     let store: IdempotencyStore<TestResponse> = IdempotencyStore::default();
-    let broken = |_| async { panic!("planted") };
-    let lost = store.run(&ctx(), id("a"), 7, broken).await.unwrap_err();
+    let broken = |_| started(async { panic!("planted") });
+    let lost = store.run(&ctx(), id("a"), 7, later(), broken).await.unwrap_err();
     assert_eq!(lost.reason(), Reason::Internal);
-    let again = store.run(&ctx(), id("a"), 7, |_| async { response("second") }).await;
+    let again =
+        store.run(&ctx(), id("a"), 7, later(), |_| started(async { response("second") })).await;
     assert_eq!(again, Ok(response("second")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_panics_leaves_no_entry() {
     let store: IdempotencyStore<TestResponse> = IdempotencyStore::default();
-    let _ = store.run(&ctx(), id("a"), 7, |_| async { panic!("planted") }).await;
+    let _ = store.run(&ctx(), id("a"), 7, later(), |_| started(async { panic!("planted") })).await;
     assert_eq!(store.0.lock().len(), 0);
 }
 
@@ -196,21 +248,26 @@ async fn a_running_write_outlives_the_time_to_live() {
         let _ = gate.await;
         response("first")
     };
-    let _ = tokio::time::timeout(2 * TTL, store.run(&ctx(), id("a"), 7, |_| write)).await;
+    let _ =
+        tokio::time::timeout(2 * TTL, store.run(&ctx(), id("a"), 7, later(), |_| started(write)))
+            .await;
     go.send(()).unwrap();
-    let repeat = store.run(&ctx(), id("a"), 7, |_| async { response("second") }).await;
+    let repeat =
+        store.run(&ctx(), id("a"), 7, later(), |_| started(async { response("second") })).await;
     assert_eq!(repeat, Ok(response("first")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_response_expires() {
     let store = IdempotencyStore::default();
-    let _ = store.run(&ctx(), id("old"), 1, |_| async { response("old") }).await;
+    let _ = store.run(&ctx(), id("old"), 1, later(), |_| started(async { response("old") })).await;
     tokio::time::advance(TTL - Duration::from_millis(1)).await;
-    let repeat = store.run(&ctx(), id("old"), 1, |_| async { response("new") }).await;
+    let repeat =
+        store.run(&ctx(), id("old"), 1, later(), |_| started(async { response("new") })).await;
     assert_eq!(repeat, Ok(kept("old")));
     tokio::time::advance(Duration::from_millis(1)).await;
-    let repeat = store.run(&ctx(), id("old"), 1, |_| async { response("new") }).await;
+    let repeat =
+        store.run(&ctx(), id("old"), 1, later(), |_| started(async { response("new") })).await;
     assert_eq!(repeat, Ok(response("new")));
 }
 
@@ -221,14 +278,17 @@ async fn kept_results_are_charged_to_their_caller_while_they_are_kept() {
     let ctx = CallContext { memory, ..ctx() };
     for number in 0..250 {
         let large = TestResponse { bytes: 4 << 20, ..response("large") };
-        let _ = store.run(&ctx, id(&number.to_string()), 1, |_| async { large }).await;
+        let _ = store
+            .run(&ctx, id(&number.to_string()), 1, later(), |_| started(async { large }))
+            .await;
         assert_eq!(account.used(), store.0.lock().bytes());
         assert!(account.used() <= kept::MAX_CALLER_BYTES, "{}", account.used());
     }
-    let repeat = store.run(&ctx, id("249"), 1, |_| async { response("again") }).await;
+    let repeat =
+        store.run(&ctx, id("249"), 1, later(), |_| started(async { response("again") })).await;
     assert_eq!(repeat.unwrap().text, "large", "the latest result is kept");
     tokio::time::advance(TTL).await;
-    let _ = store.run(&ctx, id("last"), 1, |_| async { response("last") }).await;
+    let _ = store.run(&ctx, id("last"), 1, later(), |_| started(async { response("last") })).await;
     assert_eq!(store.0.lock().len(), 1, "the others have expired");
 }
 

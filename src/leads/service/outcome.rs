@@ -168,7 +168,7 @@ fn compact_all<T>(
 }
 
 /// True if a result is known to be that of its input.
-pub(super) fn is_final<T>(result: &Result<T, Error>) -> bool {
+fn is_final<T>(result: &Result<T, Error>) -> bool {
     result.as_ref().err().is_none_or(Error::is_final)
 }
 

@@ -1,11 +1,14 @@
 //! The use cases, over an upstream that records requests.
 #![expect(clippy::wildcard_enum_match_arm, reason = "a script answers a few requests")]
 
+mod deadlines;
+mod scenarios;
+
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::leads::{
-    error::SideEffect,
+    error::Reason,
     idempotency::RequestId,
     memory::HeapSize as _,
     request::{BatchItem, ChunkOutcomes, Outcome, Response},
@@ -248,17 +251,15 @@ impl crate::leads::Upstream for Silent {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_read_and_a_write_end_at_their_deadline_and_the_outcome_of_the_write_is_open() {
+async fn a_write_ends_at_its_deadline_and_its_outcome_is_open() {
     let mut ctx = RecordingUpstream::new(|_, _| Err(rejected())).context(None);
     ctx.portal = Arc::new(crate::leads::Portal {
         name: ctx.portal.name.clone(),
         upstream: Arc::new(Silent),
         request_id_property: None,
     });
-    let error = service().batch_get(&ctx, batch_get(&["1"])).await.expect_err("late");
-    assert_eq!(tokio::time::Instant::now(), ctx.deadline);
-    assert_eq!((error.reason(), error.side_effect()), (Reason::DeadlineExceeded, SideEffect::None));
     let error = service().update(&ctx, None, update("1")).await.expect_err("late");
+    assert_eq!(tokio::time::Instant::now(), ctx.deadline);
     assert_eq!(error.reason(), Reason::DeadlineExceeded);
     assert_eq!(error.side_effect(), SideEffect::Possible);
 }
@@ -494,79 +495,6 @@ fn the_audit_trail_counts_the_results_of_every_kind_of_write() {
     }
     let tally = WriteResponse::Leads(Err(unknown())).tally();
     assert_eq!((tally.done, tally.error), (0, Some(Reason::WriteOutcomeUnknown)));
-}
-
-/// An upstream with a latency that sends nothing it cannot complete before the deadline. Records the names
-/// of created leads.
-#[derive(Debug)]
-struct Slow {
-    latency: Duration,
-    created: parking_lot::Mutex<Vec<String>>,
-}
-
-#[async_trait::async_trait]
-impl crate::leads::Upstream for Slow {
-    async fn call(&self, ctx: &CallContext, request: Request) -> Result<Response, Error> {
-        if tokio::time::Instant::now() + self.latency > ctx.deadline {
-            return Err(Error::new(Reason::DeadlineExceeded, "HubSpot was not asked in time"));
-        }
-        tokio::time::sleep(self.latency).await;
-        let Request::BatchCreate(inputs) = request else {
-            panic!("not a batch create: {request:?}")
-        };
-        let names = inputs.into_iter().map(|input| input.trace_id);
-        let names: Vec<String> = names.collect();
-        self.created.lock().extend(names.iter().cloned());
-        outcomes(names.iter().map(|name| item(name, Some(true))).collect())
-    }
-}
-
-/// An upstream with this latency, and a context whose deadline is in `time`.
-fn slow(latency_ms: u64, time: Duration) -> (Arc<Slow>, CallContext) {
-    let latency = Duration::from_millis(latency_ms);
-    let upstream = Arc::new(Slow { latency, created: parking_lot::Mutex::default() });
-    let mut ctx = RecordingUpstream::new(|_, _| Err(rejected())).context(None);
-    ctx.portal = Arc::new(crate::leads::Portal {
-        name: ctx.portal.name.clone(),
-        upstream: Arc::<Slow>::clone(&upstream),
-        request_id_property: None,
-    });
-    ctx.deadline = tokio::time::Instant::now() + time;
-    (upstream, ctx)
-}
-
-fn creates(count: usize) -> Vec<Traced<CreateLead>> {
-    (0..count).map(|number| traced(&number.to_string(), create("Ada"))).collect()
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_batch_create_cut_by_its_deadline_is_completed_by_a_repeat_and_no_lead_is_created_twice()
-{
-    let (upstream, mut ctx) = slow(500, Duration::from_millis(2_200));
-    let service = service();
-    let first = service.batch_create(&ctx, request_id("b"), creates(3_000)).await;
-    assert!(tokio::time::Instant::now() < ctx.deadline);
-    let first = first.expect("results");
-    assert_eq!(
-        first.iter().filter(|lead| lead.is_ok()).count(),
-        800,
-        "two requests at a time, four times"
-    );
-    let mut late = first.iter().flat_map(|lead| lead.as_ref().err());
-    assert!(late.clone().all(|error| error.reason() == Reason::DeadlineExceeded));
-    assert!(late.all(|error| error.side_effect() == SideEffect::None));
-    ctx.deadline += Duration::from_secs(60);
-    for _ in 0..2 {
-        let repeat = service.batch_create(&ctx, request_id("b"), creates(3_000)).await;
-        let ids: Vec<_> =
-            repeat.expect("results").into_iter().map(|lead| lead.expect("created")).collect();
-        assert!(ids.iter().enumerate().all(|(number, lead)| lead.id == number.to_string()));
-    }
-    let mut created = upstream.created.lock().clone();
-    assert_eq!(created.len(), 3_000);
-    created.sort_unstable();
-    created.dedup();
-    assert_eq!(created.len(), 3_000, "each lead is created once");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,29 +5,31 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::{FutureExt as _, future::BoxFuture};
-use tokio::time::timeout_at;
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
 
 use super::{
     Service, distinct,
     outcome::{WriteResponse, lead, lost, upserted},
-    resumed::Resumed,
 };
 use crate::leads::{
     audit::AuditEntry,
-    batch,
+    batch::{self, BatchInput, BatchPlan, BatchProgress},
     context::CallContext,
     create::{self, IdempotencyTag, PendingCreate},
-    error::{Error, Reason, SideEffect},
-    idempotency::RequestId,
+    error::Error,
+    idempotency::{RequestId, SoFar, StartedWrite},
     lead::Lead,
     query::LeadId,
-    request::Request,
+    request::{Outcome, Request},
     write::{CreateLead, Traced, UpdateLead, UpsertLead, Upserted},
 };
 
 /// Starts a write. A repeat with the same request id passes what is known from earlier calls.
-type StartWrite = dyn FnOnce(Option<WriteResponse>) -> BoxFuture<'static, WriteResponse> + Send;
+type StartWrite = dyn FnOnce(Option<WriteResponse>) -> StartedWrite<WriteResponse> + Send;
+
+/// Results of a batch, as a response holds them.
+type Results<T> = Result<Vec<Result<T, Error>>, Error>;
 
 impl Service {
     /// Creates one lead.
@@ -46,7 +48,7 @@ impl Service {
             WriteResponse::Lead(lead)
         };
         let entry = AuditEntry::new(ctx, "CreateLead", 1);
-        self.write(ctx, entry, request_id, fingerprint, write).await?.into_lead()
+        self.write_one(ctx, entry, request_id, fingerprint, write).await?.into_lead()
     }
 
     /// Updates one lead.
@@ -67,7 +69,7 @@ impl Service {
                 Err(error) => Err(error),
             })
         };
-        self.write(ctx, entry, request_id, fingerprint, write).await?.into_lead()
+        self.write_one(ctx, entry, request_id, fingerprint, write).await?.into_lead()
     }
 
     /// Archives one lead.
@@ -84,7 +86,7 @@ impl Service {
             let response = own.portal.upstream.call(&own, Request::Archive(id)).await;
             WriteResponse::Archived(response.map(drop))
         };
-        self.write(ctx, entry, request_id, fingerprint, write).await?.into_archived()
+        self.write_one(ctx, entry, request_id, fingerprint, write).await?.into_archived()
     }
 
     /// Creates or updates one lead.
@@ -106,7 +108,7 @@ impl Service {
                 Err(error) => Err(error),
             })
         };
-        self.write(ctx, entry, request_id, fingerprint, write).await?.into_upserted()
+        self.write_one(ctx, entry, request_id, fingerprint, write).await?.into_upserted()
     }
 
     /// Creates many leads. Returns one result per input, in input order.
@@ -119,18 +121,21 @@ impl Service {
         let fingerprint = fingerprint("batch_create", &contents(&inputs));
         let entry = AuditEntry::new(ctx, "BatchCreateLeads", inputs.len());
         let tag = IdempotencyTag::new(ctx, request_id.as_ref());
-        let (own, limits) = (ctx.clone(), self.limits);
-        let write = move |previous: Option<WriteResponse>| async move {
-            let (resumed, open) = Resumed::new(previous.map(WriteResponse::into_leads), inputs);
-            let open = open.into_iter().map(|(index, input)| PendingCreate {
-                index,
-                input,
-                unknown: resumed.unknown(index),
-            });
-            let outcomes = create::create_many(&own, open.collect(), tag, limits).await;
-            WriteResponse::Leads(resumed.merge(outcomes, lead))
-        };
-        self.write(ctx, entry, request_id, fingerprint, write).await?.into_leads()
+        let (own, limits) = (ctx.ending_early(), self.limits);
+        let deadline = own.deadline;
+        let write = Box::new(move |previous: Option<WriteResponse>| {
+            let previous = previous.map(WriteResponse::into_leads);
+            let (progress, open) = BatchProgress::resume(previous, inputs, lead);
+            let pending = |(index, input)| {
+                let unknown = progress.unknown(index);
+                PendingCreate { index, input, unknown }
+            };
+            let pending: Vec<PendingCreate> = open.into_iter().map(pending).collect();
+            started(progress, WriteResponse::Leads, |progress| async move {
+                create::create_many(&own, pending, tag, limits, &progress).await;
+            })
+        });
+        self.write(ctx, entry, request_id, fingerprint, deadline, write).await?.into_leads()
     }
 
     /// Updates many leads. Returns one result per input, in input order. No lead may occur twice.
@@ -142,14 +147,16 @@ impl Service {
     ) -> Result<Vec<Result<Arc<Lead>, Error>>, Error> {
         let fingerprint = fingerprint("batch_update", &contents(&inputs));
         let entry = AuditEntry::new(ctx, "BatchUpdateLeads", inputs.len());
-        let (own, limits) = (ctx.clone(), self.limits);
-        let write = move |previous: Option<WriteResponse>| async move {
-            let (resumed, open) = Resumed::new(previous.map(WriteResponse::into_leads), inputs);
-            let open: Vec<_> = open.into_iter().map(|(_, input)| input).collect();
-            let run = batch::run(&own, &open, limits.write_plan(), Request::BatchUpdate);
-            WriteResponse::Leads(resumed.merge(run.await, lead))
-        };
-        self.write(ctx, entry, request_id, fingerprint, write).await?.into_leads()
+        let (own, limits) = (ctx.ending_early(), self.limits);
+        let deadline = own.deadline;
+        let write = Box::new(move |previous: Option<WriteResponse>| {
+            let previous = previous.map(WriteResponse::into_leads);
+            let (progress, open) = BatchProgress::resume(previous, inputs, lead);
+            started(progress, WriteResponse::Leads, |progress| async move {
+                send_open(&own, open, limits.write_plan(), Request::BatchUpdate, &progress).await;
+            })
+        });
+        self.write(ctx, entry, request_id, fingerprint, deadline, write).await?.into_leads()
     }
 
     /// Creates or updates many leads. Returns one result per input, in input order. No unique value
@@ -162,15 +169,17 @@ impl Service {
     ) -> Result<Vec<Result<Upserted, Error>>, Error> {
         let fingerprint = fingerprint("batch_upsert", &contents(&inputs));
         let entry = AuditEntry::new(ctx, "BatchUpsertLeads", inputs.len());
-        let (own, limits) = (ctx.clone(), self.limits);
-        let write = move |previous: Option<WriteResponse>| async move {
-            let (resumed, open) = Resumed::new(previous.map(WriteResponse::into_upserts), inputs);
-            let open: Vec<_> = open.into_iter().map(|(_, input)| input).collect();
-            let request = |inputs| Request::Upsert { inputs, concurrency: limits.concurrency };
-            let run = batch::run(&own, &open, limits.upsert_plan(), request);
-            WriteResponse::Upserts(resumed.merge(run.await, upserted))
-        };
-        self.write(ctx, entry, request_id, fingerprint, write).await?.into_upserts()
+        let (own, limits) = (ctx.ending_early(), self.limits);
+        let deadline = own.deadline;
+        let write = Box::new(move |previous: Option<WriteResponse>| {
+            let previous = previous.map(WriteResponse::into_upserts);
+            let (progress, open) = BatchProgress::resume(previous, inputs, upserted);
+            started(progress, WriteResponse::Upserts, |progress| async move {
+                let request = |inputs| Request::Upsert { inputs, concurrency: limits.concurrency };
+                send_open(&own, open, limits.upsert_plan(), request, &progress).await;
+            })
+        });
+        self.write(ctx, entry, request_id, fingerprint, deadline, write).await?.into_upserts()
     }
 
     /// Archives many leads. Returns one result per id, in the order of the ids.
@@ -182,23 +191,25 @@ impl Service {
     ) -> Result<Vec<Result<(), Error>>, Error> {
         let fingerprint = fingerprint("batch_archive", &ids);
         let entry = AuditEntry::new(ctx, "BatchArchiveLeads", ids.len()).about(ids.iter());
-        let (own, limits) = (ctx.clone(), self.limits);
-        let write = move |previous: Option<WriteResponse>| async move {
-            let (resumed, open) = Resumed::new(previous.map(WriteResponse::into_archives), ids);
-            let open: Vec<_> = open.into_iter().map(|(_, id)| id).collect();
-            let (distinct, positions) = distinct(&open);
-            let run = batch::run(&own, &distinct, limits.write_plan(), Request::BatchArchive);
-            let outcomes = run.await.map(|outcomes| {
-                positions.into_iter().map(|position| outcomes[position].clone()).collect()
-            });
-            WriteResponse::Archives(resumed.merge(outcomes, |outcome| outcome.map(drop)))
-        };
-        self.write(ctx, entry, request_id, fingerprint, write).await?.into_archives()
+        let (own, limits) = (ctx.ending_early(), self.limits);
+        let deadline = own.deadline;
+        let (ids, positions) = distinct(&ids);
+        let write = Box::new(move |previous: Option<WriteResponse>| {
+            let previous = previous.map(WriteResponse::into_archives);
+            let archived = |outcome: Outcome| outcome.map(drop);
+            let (progress, open) = BatchProgress::resume(previous, ids, archived);
+            started(progress, WriteResponse::Archives, |progress| async move {
+                send_open(&own, open, limits.write_plan(), Request::BatchArchive, &progress).await;
+            })
+        });
+        let response = self.write(ctx, entry, request_id, fingerprint, deadline, write).await?;
+        let results = response.into_archives()?;
+        Ok(positions.into_iter().map(|position| results[position].clone()).collect())
     }
 
-    /// Runs a write through the idempotency store. The write itself keeps to the deadline of its
-    /// call; a repeat waits for the first response until its own deadline.
-    fn write<F>(
+    /// Runs a write of one lead through the idempotency store. The write itself keeps to the deadline of
+    /// its call; a repeat waits for the first response until its own deadline.
+    fn write_one<F>(
         &self,
         ctx: &CallContext,
         entry: AuditEntry,
@@ -210,16 +221,21 @@ impl Service {
         F: Future<Output = WriteResponse> + Send + 'static,
     {
         // Boxed once, so that no step below contains the whole future again.
-        let write = Box::new(move |previous| write(previous).boxed());
-        self.write_boxed(ctx, entry, request_id, fingerprint, write)
+        let write = Box::new(move |previous| StartedWrite {
+            run: write(previous).boxed(),
+            so_far: SoFar::nothing(),
+        });
+        self.write(ctx, entry, request_id, fingerprint, ctx.deadline, write)
     }
 
-    async fn write_boxed(
+    /// Runs a write through the idempotency store. At `deadline` the response so far is returned.
+    async fn write(
         &self,
         ctx: &CallContext,
         entry: AuditEntry,
         request_id: Option<RequestId>,
         fingerprint: u64,
+        deadline: Instant,
         write: Box<StartWrite>,
     ) -> Result<WriteResponse, Error> {
         let portal = &ctx.portal.name;
@@ -230,16 +246,11 @@ impl Service {
             repeat.answered(&response);
             return response;
         }
-        let response = self
-            .idempotency
-            .run(ctx, request_id, fingerprint, |previous| entry.run(write(previous)));
-        let response = timeout_at(ctx.deadline, response).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                Reason::DeadlineExceeded,
-                "the deadline passed before the outcome of the write was known",
-            )
-            .with_side_effect(SideEffect::Possible))
-        });
+        let start = |previous| {
+            let StartedWrite { run, so_far } = write(previous);
+            StartedWrite { run: entry.run(run).boxed(), so_far }
+        };
+        let response = self.idempotency.run(ctx, request_id, fingerprint, deadline, start).await;
         repeat.answered(&response);
         let response = response?;
         if let Some(error) = response.single_error() {
@@ -247,6 +258,38 @@ impl Service {
         }
         Ok(response)
     }
+}
+
+/// A batch write with its progress. `send` sends what is open.
+fn started<T, F>(
+    progress: BatchProgress<T>,
+    response: fn(Results<T>) -> WriteResponse,
+    send: impl FnOnce(Arc<BatchProgress<T>>) -> F,
+) -> StartedWrite<WriteResponse>
+where
+    T: Clone + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let progress = Arc::new(progress);
+    let (sent, so_far) = (send(Arc::clone(&progress)), Arc::clone(&progress));
+    let run = async move {
+        sent.await;
+        response(progress.results())
+    };
+    StartedWrite { run: run.boxed(), so_far: SoFar::new(move || response(so_far.results())) }
+}
+
+/// Sends the open inputs of a batch.
+async fn send_open<I: BatchInput, T: Clone + Send>(
+    ctx: &CallContext,
+    open: Vec<(usize, I)>,
+    plan: BatchPlan,
+    request: impl Fn(Vec<I>) -> Request + Sync,
+    progress: &BatchProgress<T>,
+) {
+    let (positions, inputs): (Vec<usize>, Vec<I>) = open.into_iter().unzip();
+    let sink = progress.part(&positions);
+    batch::run_into(ctx, &inputs, plan, request, &sink).await;
 }
 
 /// The inputs without their trace ids, which differ between repeats of one request.

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::{
-    leads::{LocalLimit, SearchLeads},
+    leads::{LocalLimit, Reason, SearchLeads},
     pipeline::{
         scripted::{Scripted, ScriptedUpstream},
         tests::{account, context, get, ordinary},

@@ -11,6 +11,7 @@ mod batcher;
 mod capabilities;
 mod correlate;
 mod get;
+mod merged;
 mod not_found_cache;
 mod op;
 mod rejection_scores;

@@ -147,8 +147,8 @@ impl WriteSequencer {
             self.account.check_deadline(BucketName::Burst, until)?;
             // Bulk writes may use at most half of the queue.
             let max_queue = match ctx.requester.priority {
-                Priority::Interactive => self.max_queue,
-                Priority::Bulk => self.max_queue / 2,
+                Priority::Recovery | Priority::Interactive => self.max_queue,
+                Priority::Bulk | Priority::Restricted => self.max_queue / 2,
             };
             let remaining = until.saturating_duration_since(now);
             if let Some(rejection) = queues.rejection(&keys, max_queue.max(1), remaining, now) {

@@ -166,6 +166,11 @@ impl Account {
         state.limiter(bucket).check_deadline(deadline, now.instant)
     }
 
+    /// Charges requesters for permits that served the requests of others, in equal parts.
+    pub fn charge(&self, bucket: BucketName, requesters: &[Requester], permits: usize) {
+        self.state.lock().limiter(bucket).queue.charge(requesters, permits);
+    }
+
     /// Statistics of writes that wait for an earlier write to the same lead.
     pub fn write_queue(&self) -> Arc<WriteQueueStats> {
         Arc::clone(&self.write_queue)

@@ -23,7 +23,7 @@ use crate::requester::{AccountKey, Caller, Priority};
 const PERMIT_COST: u64 = 1 << 32;
 
 /// Number of priorities.
-const PRIORITIES: usize = 2;
+const PRIORITIES: usize = Priority::ALL.len();
 
 /// Maximum number of callers and of accounts remembered without a queued request. Callers name
 /// themselves: with a new name for each request the map would grow without bound.
@@ -87,7 +87,7 @@ pub(crate) struct Places([u64; PRIORITIES]);
 
 impl QueueKey {
     /// Smallest position of a request of this priority.
-    fn first_of(priority: Priority) -> Self {
+    pub(crate) fn first_of(priority: Priority) -> Self {
         Self { priority, tag: 0, order: 0 }
     }
 }
@@ -145,11 +145,6 @@ impl FairShares {
     pub(crate) fn queued_callers(&self) -> impl Iterator<Item = (&Caller, usize)> {
         let names = self.accounts.values().flat_map(|account| &account.names);
         names.map(|(caller, name)| (caller, name.queued.len())).filter(|(_, queued)| *queued > 0)
-    }
-
-    /// True if a request of this priority is queued.
-    pub(crate) fn has_queued(&self, priority: Priority) -> bool {
-        self.accounts.values().any(|account| account.first(priority).is_some())
     }
 
     /// Request of this priority that is served next.

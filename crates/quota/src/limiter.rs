@@ -107,7 +107,9 @@ impl Limiter {
         let key = self.queue.shares().next_key(caller, *priority);
         self.check_position(key, caller, waiting.group_id(), [deadline, now])?;
         let removed = self.make_room(caller, limits, now)?;
-        if *priority == Priority::Bulk || self.queue.len() > self.queue.shares().queued(caller) {
+        if *priority > Priority::Interactive
+            || self.queue.len() > self.queue.shares().queued(caller)
+        {
             self.contended_until = Some(now + CONTENDED);
         }
         self.queue.push(key, caller.clone(), waiting, [now, deadline]);

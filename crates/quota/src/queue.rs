@@ -1,5 +1,5 @@
 //! The queue for one bucket: fair shares among accounts and their callers, interactive requests before
-//! bulk requests, and every tenth permit to bulk.
+//! bulk requests, and every tenth permit to bulk. Restricted callers come last.
 //!
 //! Fair shares divide permits. A queued request of a group is charged for its part of a full batch.
 //! The dispatch of the batch charges the rest of its part. A cancelled request is refunded.
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::{
     fair_shares::{FairShares, QueueKey},
     group::Group,
-    requester::{AccountKey, Caller, Priority},
+    requester::{AccountKey, Caller, Priority, Requester},
     usage::Users,
     waiting::Waiting,
 };
@@ -24,6 +24,9 @@ use crate::{
 /// Interactive permits in a row after which one goes to bulk: a tenth in all, so that bulk work always
 /// makes progress and hardly delays interactive requests.
 const INTERACTIVE_IN_A_ROW: u32 = 9;
+
+/// The same for restricted callers: a fiftieth in all.
+const UNRESTRICTED_IN_A_ROW: u32 = 49;
 
 /// Requests that are dispatched with one permit.
 #[derive(Debug)]
@@ -52,6 +55,7 @@ pub(crate) struct Queue {
     /// Number of permits that all entries need. Kept up to date, because every new request reads it.
     permits: usize,
     interactive_in_a_row: u32,
+    unrestricted_in_a_row: u32,
 }
 
 #[derive(Debug)]
@@ -106,6 +110,7 @@ impl Queue {
             groups: HashMap::new(),
             permits: 0,
             interactive_in_a_row: 0,
+            unrestricted_in_a_row: 0,
         }
     }
 
@@ -177,10 +182,7 @@ impl Queue {
             return self.cancel(head).map(Popped::Late);
         }
         self.shares.advance(head, &entry.caller);
-        self.interactive_in_a_row = match head.priority {
-            Priority::Interactive => self.interactive_in_a_row + 1,
-            Priority::Bulk => 0,
-        };
+        self.count_in_a_row(head.priority);
         let keys = match &self.entries.get(&head)?.waiting {
             Waiting::Single(_) => return self.pop_single(head).map(Popped::Batch),
             Waiting::Member(group, _) => self.batch_keys(head, &**group, response),
@@ -270,11 +272,21 @@ impl Queue {
         }
         let batches = members.into_values().map(|(members, max)| members.div_ceil(max));
         let before = single + own_batches + batches.sum::<usize>();
-        match key.priority {
-            Priority::Interactive if self.shares.has_queued(Priority::Bulk) => {
-                before + before / INTERACTIVE_IN_A_ROW as usize + 1
-            }
-            Priority::Interactive | Priority::Bulk => before,
+        // Every tenth permit goes to bulk, and every fiftieth to restricted callers.
+        let later = |priority: Priority, in_a_row: u32| {
+            let is_later = key.priority < priority && self.has_queued(priority);
+            if is_later { before / in_a_row as usize + 1 } else { 0 }
+        };
+        before
+            + later(Priority::Bulk, INTERACTIVE_IN_A_ROW)
+            + later(Priority::Restricted, UNRESTRICTED_IN_A_ROW)
+    }
+
+    /// Charges requesters for permits that served the requests of others, in equal parts.
+    pub(crate) fn charge(&mut self, requesters: &[Requester], permits: usize) {
+        for Requester { caller, priority } in requesters {
+            let charge = self.shares.cost(caller) * permits as u64 / requesters.len() as u64;
+            self.shares.charge_more(caller, *priority, charge);
         }
     }
 
@@ -298,13 +310,30 @@ impl Queue {
         entry.map_or(1, |entry| entry.waiting.max_batch())
     }
 
-    /// Position of the request that is served next.
     fn head(&self) -> Option<QueueKey> {
-        let interactive = self.shares.head(Priority::Interactive);
-        if interactive.is_some() && self.interactive_in_a_row < INTERACTIVE_IN_A_ROW {
-            return interactive;
+        let is_due = |priority: Priority| match priority {
+            Priority::Recovery | Priority::Interactive => false,
+            Priority::Bulk => self.interactive_in_a_row >= INTERACTIVE_IN_A_ROW,
+            Priority::Restricted => self.unrestricted_in_a_row >= UNRESTRICTED_IN_A_ROW,
+        };
+        let due = [Priority::Restricted, Priority::Bulk].into_iter().filter(|it| is_due(*it));
+        self.shares.head(due.chain(Priority::ALL).find(|it| self.has_queued(*it))?)
+    }
+
+    /// True if a request of this priority is queued.
+    fn has_queued(&self, priority: Priority) -> bool {
+        let next = self.entries.range(QueueKey::first_of(priority)..).next();
+        next.is_some_and(|(key, _)| key.priority == priority)
+    }
+
+    fn count_in_a_row(&mut self, priority: Priority) {
+        self.unrestricted_in_a_row = self.unrestricted_in_a_row.saturating_add(1);
+        self.interactive_in_a_row = self.interactive_in_a_row.saturating_add(1);
+        match priority {
+            Priority::Recovery | Priority::Interactive => {}
+            Priority::Bulk => self.interactive_in_a_row = 0,
+            Priority::Restricted => self.unrestricted_in_a_row = 0,
         }
-        self.shares.head(Priority::Bulk).or(interactive)
     }
 
     /// The head and the members of its group that share its permit, in order of their positions. Members

@@ -36,11 +36,19 @@ pub enum AccountKey {
 /// Priority class of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Priority {
+    /// Requests that recover what failed in a request of several interactive callers, which have waited
+    /// already. Served first; those that caused it are charged for it ([`Account::charge`]).
+    ///
+    /// [`Account::charge`]: crate::Account::charge
+    Recovery,
     /// A user waits for the response. Served before bulk.
     #[default]
     Interactive,
     /// Background work. Served with what is left, and with a tenth of the permits in any case.
     Bulk,
+    /// Requests of a caller that HubSpot rejects again and again. Served with what is left, and with a
+    /// fiftieth of the permits in any case. No caller chooses it.
+    Restricted,
 }
 
 /// The caller and the priority that a permit is acquired for.
@@ -59,6 +67,14 @@ impl AccountKey {
     pub fn from_address(address: IpAddr) -> Self {
         Self::Address(network(address))
     }
+}
+
+// === impl Priority ===
+
+impl Priority {
+    /// All priorities, in the order in which they are served.
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Recovery, Self::Interactive, Self::Bulk, Self::Restricted];
 }
 
 // === impl Caller ===

@@ -15,6 +15,10 @@ use crate::leads::{
 /// Three invalid inputs of one hundred take at most 3 x 2 x log2(100) = 40 requests.
 const MAX_REQUESTS: u32 = 40;
 
+/// Number of requests after which the search stops if HubSpot rejects the batch and both of its halves
+/// for the same cause and names no input: then the cause is most likely common to all inputs.
+const ALIKE_REQUESTS: usize = 3;
+
 /// Maximum number of inputs that are sent individually because HubSpot does not say which of several
 /// errors is theirs.
 const MAX_INDIVIDUAL: usize = 8;
@@ -27,7 +31,7 @@ struct Part {
 }
 
 /// Sends a batch of at most 100 inputs. While HubSpot rejects it as a whole, removes the affected
-/// inputs or halves it.
+/// inputs or halves it. If HubSpot rejects both halves alike, every input gets that rejection.
 ///
 /// Inputs that the response leaves open are sent again once where that is safe: those that it does not
 /// mention in one batch, and those that share several errors individually.
@@ -48,6 +52,7 @@ where
     let all = Part { inputs: (0..inputs.len()).collect(), is_repeat: false };
     let mut pending: Vec<Part> = vec![all];
     let mut last_rejection = None;
+    let mut unnamed: Vec<Error> = Vec::new();
     while requests < MAX_REQUESTS {
         let Some(Part { inputs: part, is_repeat }) = pending.pop() else { break };
         let sent: Vec<I> = part.iter().map(|&index| inputs[index].clone()).collect();
@@ -85,11 +90,23 @@ where
         }
         evaluated = true;
         let (affected, rest) = isolate(inputs, part, &rejection);
+        if affected.is_empty() {
+            unnamed.push(rejection.clone());
+            if is_common(&unnamed, requests) {
+                let left = pending.into_iter().map(|part| part.inputs);
+                let rest = left.chain(rest).flatten();
+                rest.for_each(|index| outcomes[index] = Some(Err(rejection.clone())));
+                return complete(outcomes, evaluated);
+            }
+        }
         for index in affected {
             outcomes[index] = Some(Err(rejection.clone()));
         }
         let part = |inputs| Part { inputs, is_repeat };
+        // The halves of the whole batch come before their parts.
+        let other_half = if requests == 2 { pending.pop() } else { None };
         pending.extend(rest.into_iter().map(part));
+        pending.extend(other_half);
         last_rejection = Some(rejection);
     }
     if let Some(rejection) = last_rejection {
@@ -98,8 +115,12 @@ where
             outcomes[index] = Some(Err(not_sent_individually(&rejection)));
         }
     }
-    let outcomes =
-        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| Err(no_outcome()))).collect();
+    complete(outcomes, evaluated)
+}
+
+fn complete(outcomes: Vec<Option<Outcome>>, evaluated: bool) -> ChunkOutcomes {
+    let open = || Err(no_outcome());
+    let outcomes = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(open)).collect();
     ChunkOutcomes { outcomes, evaluated }
 }
 
@@ -170,8 +191,17 @@ fn repeats(
     open.into_iter().map(|index| repeat(vec![index])).collect()
 }
 
+/// Splits a rejected part into the inputs that the rejection names and the others.
+pub(super) fn named<I: BatchInput>(
+    inputs: &[I],
+    part: &[usize],
+    rejection: &Error,
+) -> (Vec<usize>, Vec<usize>) {
+    part.iter().copied().partition(|&index| is_affected(&inputs[index], rejection))
+}
+
 /// Splits a rejected part into the affected inputs and the parts to send again.
-pub(super) fn isolate<I: BatchInput>(
+fn isolate<I: BatchInput>(
     inputs: &[I],
     part: Vec<usize>,
     rejection: &Error,
@@ -179,14 +209,24 @@ pub(super) fn isolate<I: BatchInput>(
     if part.len() == 1 {
         return (part, Vec::new());
     }
-    let (affected, others): (Vec<usize>, Vec<usize>) =
-        part.iter().copied().partition(|&index| is_affected(&inputs[index], rejection));
+    let (affected, others) = named(inputs, &part, rejection);
     if affected.is_empty() {
         let (left, right) = part.split_at(part.len() / 2);
         return (Vec::new(), vec![right.to_vec(), left.to_vec()]);
     }
     let rest = if others.is_empty() { Vec::new() } else { vec![others] };
     (affected, rest)
+}
+
+/// True if the batch and both of its halves were rejected alike without a named input, and nothing else
+/// was sent.
+fn is_common(unnamed: &[Error], requests: u32) -> bool {
+    let [first, others @ ..] = unnamed else { return false };
+    let is_alike =
+        |other: &Error| (other.reason(), other.message()) == (first.reason(), first.message());
+    unnamed.len() == ALIKE_REQUESTS
+        && requests as usize == ALIKE_REQUESTS
+        && others.iter().all(is_alike)
 }
 
 fn not_sent_individually(rejection: &Error) -> Error {

@@ -3,7 +3,7 @@
 
 use super::{
     input::BatchInput,
-    isolate::{isolate, rejects_content},
+    isolate::{named, rejects_content},
     matching::{MissingItemPolicy, Unmatched, UnresolvedPolicy, is_named, match_response},
 };
 use crate::leads::{
@@ -12,13 +12,17 @@ use crate::leads::{
 };
 
 /// Maximum number of requests spent on finding the inputs for which HubSpot rejects a merged batch:
-/// enough for three of one hundred. One such input takes nine requests, and the seven inputs around
+/// enough for three of one hundred. One such input takes thirteen requests, and the two inputs beside
 /// it are requested individually.
-const MAX_REQUESTS: u32 = 24;
+const MAX_REQUESTS: u32 = 40;
 
-/// Parts of at most this size are requested individually instead of being halved further: that
-/// takes no more requests.
-const MIN_PART: usize = 4;
+/// A rejected part of at most this size is requested individually instead of being halved. A rejection
+/// so costs at most three more requests.
+const MIN_PART: usize = 3;
+
+/// Maximum number of named inputs that are requested individually, because that says more about an
+/// input. With the request for the rest these are three requests. Further inputs get the error.
+const MAX_NAMED: usize = 2;
 
 /// Maximum number of leads that a response does not mention and that are requested individually. More
 /// are sent again as one batch.
@@ -31,14 +35,19 @@ pub enum ItemOutcome<T> {
     Resolved(Result<T, Error>),
     /// Ambiguous; the input may be requested individually.
     RetryAlone,
+    /// HubSpot rejects a batch of only the inputs of this owner. They are requested apart from those of
+    /// others.
+    RetryApart,
 }
 
 /// Sends at most 100 inputs as one batch and returns one outcome per input, in input order.
 ///
 /// If HubSpot rejects the batch, the affected inputs are removed and the rest is sent again; nothing
-/// that succeeded is sent again. `send` gets the index of the first input that it sends.
+/// that succeeded is sent again. `owners` are the numbers of the callers of the inputs; the inputs of one
+/// caller are neighbours. `send` gets the index of the first input that it sends.
 pub async fn send_merged<I, S, F>(
     inputs: &[I],
+    owners: &[usize],
     missing: MissingItemPolicy,
     unresolved: UnresolvedPolicy,
     mut send: S,
@@ -51,6 +60,7 @@ where
     let mut outcomes: Vec<ItemOutcome<Option<BatchItem>>> =
         inputs.iter().map(|_| ItemOutcome::RetryAlone).collect();
     let mut pending: Vec<Vec<usize>> = vec![(0..inputs.len()).collect()];
+    let is_mixed = !has_one_owner(&pending[0], owners);
     let mut was_repeated = false;
     for requests in 0..MAX_REQUESTS {
         let Some(part) = pending.pop() else { break };
@@ -83,10 +93,19 @@ where
                 }
             }
             Err(error) if may_pass_in_parts(&error) => {
-                let (affected, parts) = isolate(inputs, part, &error);
-                // If no input is named, small parts are requested individually.
-                let worthwhile = |part: &Vec<usize>| !affected.is_empty() || part.len() > MIN_PART;
-                pending.extend(parts.into_iter().filter(worthwhile));
+                let (affected, others) = named(inputs, &part, &error);
+                if affected.len() > MAX_NAMED {
+                    for &index in &affected {
+                        outcomes[index] = ItemOutcome::Resolved(Err(error.clone()));
+                    }
+                }
+                if !affected.is_empty() {
+                    pending.extend(Some(others).filter(|others| !others.is_empty()));
+                } else if is_mixed && has_one_owner(&part, owners) {
+                    part.into_iter().for_each(|index| outcomes[index] = ItemOutcome::RetryApart);
+                } else if part.len() > MIN_PART {
+                    pending.extend(halves(&part, owners));
+                }
             }
             Err(error) if is_unknown_batch(&error) => {}
             Err(error) => {
@@ -97,6 +116,21 @@ where
         }
     }
     outcomes
+}
+
+fn has_one_owner(part: &[usize], owners: &[usize]) -> bool {
+    part.windows(2).all(|pair| owners[pair[0]] == owners[pair[1]])
+}
+
+/// Divides a part in the middle, or between two owners if it has several. The first half is the last one
+/// of the result.
+fn halves(part: &[usize], owners: &[usize]) -> [Vec<usize>; 2] {
+    let middle = part.len() / 2;
+    let is_border = |at: &usize| owners[part[at - 1]] != owners[part[*at]];
+    let borders = (1..part.len()).filter(is_border);
+    let at = borders.min_by_key(|at| at.abs_diff(middle)).unwrap_or(middle);
+    let (left, right) = part.split_at(at);
+    [right.to_vec(), left.to_vec()]
 }
 
 /// The outcome of a matched input. A per-item 429 is retried individually, because an individual

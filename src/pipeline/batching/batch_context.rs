@@ -2,14 +2,15 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
-use leadsd_quota::{Permit, Requester};
+use leadsd_quota::{Permit, Priority, Requester};
 use tokio::time::Instant;
 
+use super::rejection_scores::RejectionScores;
 use crate::{
-    leads::{CallContext, CostMeter},
+    leads::{CallContext, CostMeter, Error, batch::rejects_content},
     pipeline::{Dispatch, RetryDeadline},
 };
 
@@ -18,9 +19,13 @@ pub(super) struct BatchContext {
     ctx: CallContext,
     /// The requesters in input order.
     requesters: Vec<Requester>,
+    /// For each input the number of the first input of its caller.
+    owners: Vec<usize>,
+    scores: Arc<RejectionScores>,
     retry_deadline: RetryDeadline,
     prior_attempts: u32,
     requests: AtomicU32,
+    has_rejections: AtomicBool,
 }
 
 // === impl BatchContext ===
@@ -28,7 +33,11 @@ pub(super) struct BatchContext {
 impl BatchContext {
     /// The context of these calls, each with the time until which it may be retried. `None` without
     /// calls.
-    pub(super) fn new(calls: &[(&CallContext, Instant)], prior_attempts: u32) -> Option<Self> {
+    pub(super) fn new(
+        calls: &[(&CallContext, Instant)],
+        scores: &Arc<RejectionScores>,
+        prior_attempts: u32,
+    ) -> Option<Self> {
         let (first, _) = calls.first()?;
         let deadline = calls.iter().map(|(ctx, _)| ctx.deadline).max()?;
         let retry_deadline = RetryDeadline::shared(first.deadline);
@@ -36,11 +45,27 @@ impl BatchContext {
         let sharers = calls.iter().map(|(ctx, _)| Arc::clone(&ctx.cost)).collect();
         let cost = CostMeter::shared_by(sharers);
         cost.begin();
-        let requesters = calls.iter().map(|(ctx, _)| ctx.requester.clone()).collect();
+        let requesters: Vec<_> = calls.iter().map(|(ctx, _)| ctx.requester.clone()).collect();
+        let mut owners = Vec::with_capacity(requesters.len());
+        for (index, requester) in requesters.iter().enumerate() {
+            let before = owners.last().copied();
+            let is_same =
+                |owner: &usize| requesters[*owner].caller.account() == requester.caller.account();
+            owners.push(before.filter(is_same).unwrap_or(index));
+        }
         // The response belongs to all of them: none has to have room for it.
         let memory = Arc::clone(&first.memory).shared();
         let ctx = CallContext { deadline, cost: Arc::new(cost), memory, ..(*first).clone() };
-        Some(Self { ctx, requesters, retry_deadline, prior_attempts, requests: AtomicU32::new(0) })
+        Some(Self {
+            ctx,
+            requesters,
+            owners,
+            scores: Arc::clone(scores),
+            retry_deadline,
+            prior_attempts,
+            requests: AtomicU32::new(0),
+            has_rejections: AtomicBool::new(false),
+        })
     }
 
     /// The context on behalf of the first caller.
@@ -48,11 +73,41 @@ impl BatchContext {
         &self.ctx
     }
 
-    /// The context for a part of the batch, on behalf of its first caller: no quota is charged for a
-    /// part to a caller that has no input in it.
+    /// The context for a part of the batch. A caller pays for the parts of a batch that only it has inputs in. If
+    /// others share it, they have waited already: their part is served first, and the callers whose inputs
+    /// are rejected are charged for it once they are known.
     pub(super) fn part(&self, first: usize) -> CallContext {
-        let requester = self.requesters.get(first).unwrap_or(&self.ctx.requester).clone();
+        let mut requester = self.requesters.get(first).unwrap_or(&self.ctx.requester).clone();
+        let is_interactive = |own: &Requester| own.priority == Priority::Interactive;
+        if self.is_shared() && self.requesters.iter().any(is_interactive) {
+            requester.priority = Priority::Recovery;
+        }
         CallContext { requester, ..self.ctx.clone() }
+    }
+
+    /// For each input the number of its caller.
+    pub(super) fn owners(&self) -> &[usize] {
+        &self.owners
+    }
+
+    /// True if the batch has inputs of several callers.
+    pub(super) fn is_shared(&self) -> bool {
+        self.owners.last().is_some_and(|owner| *owner != 0)
+    }
+
+    /// Records the result of a request. A rejection of a caller's own inputs counts for its score.
+    pub(super) fn observe<T>(&self, result: &Result<T, Error>) {
+        if result.as_ref().is_err_and(rejects_content) {
+            self.has_rejections.store(true, Ordering::Relaxed);
+            if !self.is_shared() {
+                self.scores.on_rejected(&self.ctx.requester);
+            }
+        }
+    }
+
+    /// True if HubSpot has rejected a request of the batch.
+    pub(super) fn has_rejections(&self) -> bool {
+        self.has_rejections.load(Ordering::Relaxed)
     }
 
     /// Number of requests of the batch so far, without retries.

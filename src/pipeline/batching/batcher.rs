@@ -203,6 +203,7 @@ impl<L: Layer, O: BatchableOp<L>> Group for Pending<L, O> {
             inner: Arc::clone(&self.shared.inner),
             capabilities: Arc::clone(&self.shared.capabilities),
             max_response_bytes: self.shared.max_response_bytes,
+            account: Arc::clone(&self.shared.account),
             scores: Arc::clone(&self.shared.scores),
         };
         task::spawn("batch", &self.shared.portal, async move {

@@ -17,8 +17,9 @@ use self::links::{LinkFailure, Linked, add_links, calibration_lead, failure};
 use super::{
     batch_context::BatchContext,
     capabilities::PortalCapabilities,
+    merged::{form, send_merged_of},
     op::BatchableOp,
-    writes::{form, is_record_id, send_merged},
+    writes::is_record_id,
 };
 use crate::{
     hubspot::Operation,
@@ -129,7 +130,11 @@ impl GetBatch {
             }));
             async move { inner.call(&ctx_of_part, request, dispatch).await?.into_batch() }
         };
-        let mut found = send_merged(&inputs, form(Operation::BatchRead), send).await;
+        let first_use = |distinct: usize| positions.iter().position(|own| *own == distinct);
+        let owner = |distinct: usize| first_use(distinct).map_or(0, |index| ctx.owners()[index]);
+        let owners: Vec<usize> = (0..inputs.len()).map(owner).collect();
+        let form = form(Operation::BatchRead);
+        let mut found = send_merged_of(ctx, &owners, &inputs, form, send).await;
         let mut uses = vec![0_usize; found.len()];
         positions.iter().for_each(|&position| uses[position] += 1);
         // The last use takes the lead: a copy is made only for ids that occur several times.
@@ -159,6 +164,7 @@ impl GetBatch {
             ItemOutcome::Resolved(Ok(None) | Err(_)) | ItemOutcome::RetryAlone => {
                 ItemOutcome::RetryAlone
             }
+            ItemOutcome::RetryApart => ItemOutcome::RetryApart,
         };
         positions.into_iter().map(outcome).collect()
     }

@@ -1,7 +1,8 @@
 //! Scores callers for the HubSpot calls that their rejected requests cost others in shared batches.
 //!
-//! A caller with a high score no longer shares batches: its requests form separate batches with
-//! bulk priority, so what they cost is charged to it. A success lowers the score, and so does time.
+//! A caller with a high score no longer shares batches: its requests form separate batches that come
+//! after those of all others, so what they cost is charged to it. A success lowers the score, and so does
+//! time.
 //!
 //! The score is that of an account: a client without authentication cannot leave it by another name.
 
@@ -53,7 +54,17 @@ struct Score {
 // === impl RejectionScores ===
 
 impl RejectionScores {
-    /// The requester of a queued request if its caller no longer shares batches.
+    /// True if no caller has a score.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.any.load(Ordering::Relaxed)
+    }
+
+    /// True if the caller has a score: its inputs are the first to be suspected.
+    pub(super) fn is_suspect(&self, caller: &Caller) -> bool {
+        !self.is_empty() && self.scores.lock().contains_key(&caller.account())
+    }
+
+    /// The requester of a request if its caller no longer shares batches.
     pub(super) fn isolated(&self, requester: &Requester) -> Option<Requester> {
         if !self.any.load(Ordering::Relaxed) {
             return None;
@@ -61,7 +72,7 @@ impl RejectionScores {
         let scores = self.scores.lock();
         let score = scores.get(&requester.caller.account())?;
         let is_isolated = score.value_at(Instant::now()) > THRESHOLD;
-        is_isolated.then(|| Requester { priority: Priority::Bulk, ..requester.clone() })
+        is_isolated.then(|| Requester { priority: Priority::Restricted, ..requester.clone() })
     }
 
     /// Charges HubSpot calls to the caller whose rejected request caused them.
@@ -77,6 +88,13 @@ impl RejectionScores {
         let score = scores.entry(account).or_insert(Score { value: 0.0, at: now });
         *score = Score { value: (score.value_at(now) + calls).min(MAX_SCORE), at: now };
         self.any.store(true, Ordering::Relaxed);
+    }
+
+    /// Charges a rejection of a request that had only inputs of this requester. While its caller shares no
+    /// batches, each rejection prolongs that by half a minute.
+    pub(super) fn on_rejected(&self, requester: &Requester) {
+        let calls = if requester.priority == Priority::Restricted { MAX_SCORE } else { 1.0 };
+        self.charge(&requester.caller, calls);
     }
 
     /// Lowers the score of a caller after a success.
@@ -122,7 +140,7 @@ mod tests {
         assert_eq!(scores.isolated(&hostile), None);
         scores.charge(&hostile.caller, 5.0);
         let isolated = scores.isolated(&hostile).unwrap();
-        assert_eq!((isolated.caller, isolated.priority), (hostile.caller, Priority::Bulk));
+        assert_eq!((isolated.caller, isolated.priority), (hostile.caller, Priority::Restricted));
         assert_eq!(scores.isolated(&other), None);
     }
 

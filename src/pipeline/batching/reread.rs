@@ -12,18 +12,22 @@ use crate::{
     pipeline::Layer,
 };
 
-/// Resolves the open outcomes whose leads have the written values. The others stay open. A single open
-/// one costs as much to send again.
+/// Minimum number of open outcomes that are worth a read. A single open one costs as much to send again.
+const MIN_OPEN: usize = 2;
+
+/// Resolves the open outcomes whose leads have the written values. Returns the inputs that stay open.
 pub(super) async fn resolve_unmatched<L: Layer>(
     inner: &L,
     ctx: &BatchContext,
     inputs: &[Traced<UpdateLead>],
     outcomes: &mut [ItemOutcome<Lead>],
-) {
-    let open: Vec<usize> = (0..inputs.len())
+) -> Vec<usize> {
+    let mut open: Vec<usize> = (0..inputs.len())
         .filter(|&index| matches!(outcomes[index], ItemOutcome::RetryAlone))
         .collect();
-    let Some(&first) = open.first().filter(|_| open.len() > 1) else { return };
+    // After a rejection the open ones are those that HubSpot may have rejected.
+    let is_worthwhile = open.len() >= MIN_OPEN && !ctx.has_rejections();
+    let Some(&first) = open.first().filter(|_| is_worthwhile) else { return Vec::new() };
     let id_property = inputs[first].input.id_property.clone();
     let mut properties: Vec<String> =
         open.iter().flat_map(|&index| inputs[index].input.properties.keys().cloned()).collect();
@@ -39,8 +43,8 @@ pub(super) async fn resolve_unmatched<L: Layer>(
         archived: false,
     });
     let response = inner.call(&ctx.part(first), Arc::new(request), ctx.dispatch(None)).await;
-    let Ok(found) = response.and_then(|response| response.into_batch()) else { return };
-    for index in open {
+    let Ok(found) = response.and_then(|response| response.into_batch()) else { return Vec::new() };
+    open.retain(|&index| {
         let input = &inputs[index].input;
         let reference = LeadReference { id: &input.id, id_property: input.id_property.as_deref() };
         let is_written = |lead: &Lead| {
@@ -51,5 +55,7 @@ pub(super) async fn resolve_unmatched<L: Layer>(
         if let Some(lead) = lead {
             outcomes[index] = ItemOutcome::Resolved(Ok(lead.clone()));
         }
-    }
+        lead.is_none()
+    });
+    open
 }

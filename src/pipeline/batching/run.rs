@@ -1,9 +1,9 @@
 //! Sends pending requests of one kind: as one batch, as several, or individually.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, future, stream};
-use leadsd_quota::{Caller, Permit};
+use leadsd_quota::{Account, AccountKey, BucketName, Permit, Priority, Requester};
 use tokio::time::sleep;
 
 use super::{
@@ -32,6 +32,7 @@ pub(super) struct BatchRun<L, O> {
     pub(super) inner: Arc<L>,
     pub(super) capabilities: Arc<PortalCapabilities>,
     pub(super) max_response_bytes: usize,
+    pub(super) account: Arc<Account>,
     pub(super) scores: Arc<RejectionScores>,
 }
 
@@ -43,8 +44,30 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
         if members.len() < 2 {
             return self.dispatch_sized(Some(permit), members).await;
         }
-        // The inputs of one caller are neighbours, so that dividing a batch separates callers.
-        members.sort_by(|a, b| a.ctx.requester.caller.cmp(&b.ctx.requester.caller));
+        // A caller may have lost its place in shared batches after its request was queued.
+        let is_isolated = |own: &mut Member<O::Input, O::Output>| {
+            self.scores.isolated(&own.ctx.requester).is_some()
+        };
+        if !self.scores.is_empty() && is_shared(&members) {
+            let apart: Vec<_> = members.extract_if(.., is_isolated).collect();
+            if members.is_empty() {
+                return self.send_apart(Some(permit), apart).await;
+            }
+            let shared = Box::pin(self.dispatch_shared(permit, members));
+            tokio::join!(shared, self.send_apart(None, apart));
+            return;
+        }
+        self.dispatch_shared(permit, members).await;
+    }
+
+    /// Sends requests of callers that share batches.
+    async fn dispatch_shared(&self, permit: Permit, mut members: BatchMembers<L, O>) {
+        // The inputs of one caller are neighbours, and so are those of callers with rejected inputs:
+        // dividing a batch separates them from the others.
+        members.sort_by_cached_key(|member| {
+            let caller = &member.ctx.requester.caller;
+            (self.scores.is_suspect(caller), caller.clone())
+        });
         let (mut permit, mut tested) = (Some(permit), None);
         for _ in 0..MAX_TESTS {
             if let Some(partition) = self.partition(&members) {
@@ -140,29 +163,31 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
                 .iter()
                 .map(|member| (&member.ctx, member.dispatch.retry_deadline.earliest()))
                 .collect();
-            let Some(ctx) = BatchContext::new(&calls, prior_attempts) else { return };
+            let Some(ctx) = BatchContext::new(&calls, &self.scores, prior_attempts) else { return };
             let inputs: Vec<O::Input> = members.iter().map(|member| member.input.clone()).collect();
             let outcomes = self
                 .kind
                 .send_batch(&self.inner, &self.capabilities, &ctx, &inputs, permit.take())
                 .await;
-            let more_requests = ctx.requests().saturating_sub(1);
+            let mut more_requests = ctx.requests().saturating_sub(1) as usize;
             let mut rejected = Vec::new();
-            let (mut individual, mut again, mut pause) = (Vec::new(), Vec::new(), Duration::ZERO);
+            let (mut individual, mut apart, mut again) = (Vec::new(), Vec::new(), Vec::new());
+            let mut pause = Duration::ZERO;
             for (member, outcome) in members.into_iter().zip(outcomes) {
                 match outcome {
                     ItemOutcome::RetryAlone => individual.push(member),
+                    ItemOutcome::RetryApart => apart.push(member),
                     ItemOutcome::Resolved(Err(error)) if may_retry(&member.ctx, &error) => {
                         prior_attempts = error.upstream().attempts;
                         pause = error.retry_after().unwrap_or_default();
                         again.push(member);
                     }
                     ItemOutcome::Resolved(result) => {
-                        let caller = &member.ctx.requester.caller;
+                        let requester = &member.ctx.requester;
                         match &result {
-                            Ok(_) => self.scores.succeeded(caller),
+                            Ok(_) => self.scores.succeeded(&requester.caller),
                             Err(error) if more_requests > 0 && rejects_content(error) => {
-                                rejected.push(caller.clone());
+                                rejected.push(requester.clone());
                             }
                             Err(_) => {}
                         }
@@ -170,9 +195,15 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
                     }
                 }
             }
-            let calls = more_requests as usize + individual.len();
+            if !apart.is_empty() {
+                let culprits: Vec<_> = apart.iter().map(|own| own.ctx.requester.clone()).collect();
+                self.charge(std::mem::take(&mut more_requests), &culprits);
+            }
+            // A caller has paid for the requests of a batch that it does not share.
+            let calls = if ctx.is_shared() { more_requests + individual.len() } else { 0 };
             let wait = if again.is_empty() { Duration::ZERO } else { pause };
-            let (rejected_alone, ()) = tokio::join!(self.send_each(individual), sleep(wait));
+            let (individual, apart) = (self.send_each(individual), self.send_apart(None, apart));
+            let (rejected_alone, (), ()) = tokio::join!(individual, apart, sleep(wait));
             rejected.extend(rejected_alone);
             self.charge(calls, &rejected);
             if again.is_empty() {
@@ -182,31 +213,75 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
         }
     }
 
-    /// Charges the calls that a batch took beyond its first to the callers whose inputs were rejected.
-    fn charge(&self, calls: usize, rejected: &[Caller]) {
-        for caller in rejected {
-            self.scores.charge(caller, calls as f64 / rejected.len() as f64);
+    /// Charges the calls that a batch took beyond its first to the callers whose inputs were rejected:
+    /// as a score, and as permits that others paid for.
+    fn charge(&self, calls: usize, rejected: &[Requester]) {
+        let inputs = |account: &AccountKey| {
+            rejected.iter().filter(|requester| requester.caller.account() == *account).count()
+        };
+        // Each score grows by all of them: the search for that account alone would take about as many.
+        for requester in rejected {
+            let calls = calls as f64 / inputs(&requester.caller.account()) as f64;
+            self.scores.charge(&requester.caller, calls);
         }
+        self.account.charge(BucketName::Burst, rejected, calls);
     }
 
-    /// Sends the requests individually. Returns the callers of those that HubSpot rejected.
-    async fn send_each(&self, members: BatchMembers<L, O>) -> Vec<Caller> {
+    /// Sends the requests of each caller as a separate batch. Boxed, because it sends batches itself.
+    fn send_apart(
+        &self,
+        mut permit: Option<Permit>,
+        mut members: BatchMembers<L, O>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        members.sort_by(|a, b| a.ctx.requester.caller.cmp(&b.ctx.requester.caller));
+        let mut batches: Vec<BatchMembers<L, O>> = Vec::new();
+        for mut member in members {
+            if let Some(requester) = self.scores.isolated(&member.ctx.requester) {
+                member.ctx.requester = requester;
+            }
+            let account = member.ctx.requester.caller.account();
+            let is_same =
+                |own: &&mut BatchMembers<L, O>| own[0].ctx.requester.caller.account() == account;
+            match batches.last_mut().filter(is_same) {
+                Some(batch) => batch.push(member),
+                None => batches.push(vec![member]),
+            }
+        }
+        let batches = batches.into_iter().map(|batch| self.send_part(permit.take(), batch));
+        let batches: Vec<_> = batches.collect();
+        Box::pin(async move { drop(future::join_all(batches).await) })
+    }
+
+    /// Sends the requests individually. Returns the requesters of those that HubSpot rejected.
+    async fn send_each(&self, members: BatchMembers<L, O>) -> Vec<Requester> {
         let requests = stream::iter(members).map(|member| self.send_one(member));
         let rejected = requests.buffer_unordered(INDIVIDUAL_CONCURRENCY);
         rejected.filter_map(future::ready).collect().await
     }
 
-    /// Sends a request individually. Returns its caller if HubSpot rejected it.
-    async fn send_one(&self, member: Member<O::Input, O::Output>) -> Option<Caller> {
+    /// Sends a request individually. Returns its requester if HubSpot rejected it.
+    async fn send_one(&self, member: Member<O::Input, O::Output>) -> Option<Requester> {
         if member.reply.is_closed() {
             return None;
         }
-        let Member { ctx, input, dispatch, reply } = member;
+        let Member { mut ctx, input, dispatch, reply } = member;
+        if let Some(requester) = self.scores.isolated(&ctx.requester) {
+            ctx.requester = requester;
+        }
         let result = self.kind.send_one(&self.inner, &ctx, &input, dispatch).await;
         self.kind.observe(&self.capabilities, &input, &result);
         let is_rejected = result.as_ref().is_err_and(rejects_content);
+        if is_rejected && ctx.requester.priority == Priority::Restricted {
+            self.scores.on_rejected(&ctx.requester);
+        }
         // A cancelled request needs no result.
         let _ = reply.send(result);
-        is_rejected.then(|| ctx.requester.caller.clone())
+        is_rejected.then_some(ctx.requester)
     }
+}
+
+/// True if the requests are those of several callers.
+fn is_shared<I, T>(members: &[Member<I, T>]) -> bool {
+    let account = |member: &Member<I, T>| member.ctx.requester.caller.account();
+    members.windows(2).any(|two| account(&two[0]) != account(&two[1]))
 }

@@ -9,15 +9,18 @@ use leadsd_quota::Permit;
 use uuid::Uuid;
 
 use super::{
-    batch_context::BatchContext, capabilities::PortalCapabilities, correlate::CorrelatedCreate,
-    op::BatchableOp, reread,
+    batch_context::BatchContext,
+    capabilities::PortalCapabilities,
+    correlate::CorrelatedCreate,
+    merged::{form, send_merged, send_merged_of},
+    op::BatchableOp,
+    reread,
 };
 use crate::{
-    hubspot::{BatchForm, Operation},
+    hubspot::Operation,
     leads::{
-        BatchItem, BatchResponse, CallContext, CreateLead, Error, Lead, LeadId, Reason, Request,
-        SideEffect, Traced, UpdateLead,
-        batch::{self, BatchInput, ItemOutcome, MissingItemPolicy, UnresolvedPolicy},
+        BatchItem, CallContext, CreateLead, Error, Lead, LeadId, Reason, Request, SideEffect,
+        Traced, UpdateLead, batch::ItemOutcome,
     },
     pipeline::{Dispatch, Layer},
 };
@@ -31,6 +34,10 @@ const RESPONSE_OVERHEAD: usize = 2_048;
 
 /// Maximum number of bytes that one byte of a value takes in JSON.
 const JSON_ESCAPE: usize = 6;
+
+/// Maximum number of updates of a batch that are sent individually after a read showed that they have not
+/// taken effect. More of them are sent as one batch.
+const MAX_INDIVIDUAL: usize = 2;
 
 /// Creates.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -109,7 +116,7 @@ impl<L: Layer> BatchableOp<L> for CreateBatch {
         let inputs = traced(inputs);
         let form = form(Operation::BatchCreate);
         if capabilities.create.is_confirmed() || inputs.len() == 1 {
-            let outcomes = send_merged(&inputs, form, |first, inputs| {
+            let outcomes = send_merged(ctx, &inputs, form, |first, inputs| {
                 let (ctx, dispatch) = (ctx.part(first), ctx.dispatch(permit.take()));
                 async move {
                     let request = Arc::new(Request::BatchCreate(inputs));
@@ -124,17 +131,18 @@ impl<L: Layer> BatchableOp<L> for CreateBatch {
         let Some(correlated) = capabilities.echoed_properties.correlate(&inputs) else {
             return inputs.iter().map(|_| ItemOutcome::RetryAlone).collect();
         };
-        let outcomes = send_merged(&correlated, form, |first, inputs: Vec<CorrelatedCreate>| {
-            let (ctx, dispatch) = (ctx.part(first), ctx.dispatch(permit.take()));
-            async move {
-                let creates = inputs.iter().map(|input| input.input().clone()).collect();
-                let request = Arc::new(Request::BatchCreate(creates));
-                let result = inner.call(&ctx, Arc::clone(&request), dispatch).await;
-                capabilities.create.observe(&result);
-                capabilities.echoed_properties.verify(&inputs, &result);
-                result?.into_batch()
-            }
-        });
+        let outcomes =
+            send_merged(ctx, &correlated, form, |first, inputs: Vec<CorrelatedCreate>| {
+                let (ctx, dispatch) = (ctx.part(first), ctx.dispatch(permit.take()));
+                async move {
+                    let creates = inputs.iter().map(|input| input.input().clone()).collect();
+                    let request = Arc::new(Request::BatchCreate(creates));
+                    let result = inner.call(&ctx, Arc::clone(&request), dispatch).await;
+                    capabilities.create.observe(&result);
+                    capabilities.echoed_properties.verify(&inputs, &result);
+                    result?.into_batch()
+                }
+            });
         outcomes.await.into_iter().map(lead).collect()
     }
 }
@@ -218,7 +226,7 @@ impl<L: Layer> BatchableOp<L> for UpdateBatch {
     ) -> Vec<ItemOutcome<Lead>> {
         let inputs = traced(inputs);
         let form = form(Operation::BatchUpdate);
-        let outcomes = send_merged(&inputs, form, |first, inputs| {
+        let mut send = |first: usize, inputs: Vec<Traced<UpdateLead>>| {
             let (ctx, dispatch) = (ctx.part(first), ctx.dispatch(permit.take()));
             async move {
                 let request = Arc::new(Request::BatchUpdate(inputs));
@@ -226,9 +234,19 @@ impl<L: Layer> BatchableOp<L> for UpdateBatch {
                 capabilities.observe(&request, &result);
                 result?.into_batch()
             }
-        });
-        let mut outcomes: Vec<_> = outcomes.await.into_iter().map(lead).collect();
-        reread::resolve_unmatched(inner, ctx, &inputs, &mut outcomes).await;
+        };
+        let outcomes = send_merged(ctx, &inputs, form, &mut send).await;
+        let mut outcomes: Vec<_> = outcomes.into_iter().map(lead).collect();
+        let open = reread::resolve_unmatched(inner, ctx, &inputs, &mut outcomes).await;
+        if open.len() > MAX_INDIVIDUAL {
+            let again: Vec<_> = open.iter().map(|&index| inputs[index].clone()).collect();
+            let owners: Vec<_> = open.iter().map(|&index| ctx.owners()[index]).collect();
+            let send = |first: usize, inputs| send(open[first], inputs);
+            let found = send_merged_of(ctx, &owners, &again, form, send).await;
+            for (&index, outcome) in open.iter().zip(found) {
+                outcomes[index] = lead(outcome);
+            }
+        }
         let outcome = |(outcome, input): (_, &Traced<UpdateLead>)| match outcome {
             // The old id of a merged lead may be known to an individual request only.
             ItemOutcome::Resolved(Err(error))
@@ -238,7 +256,9 @@ impl<L: Layer> BatchableOp<L> for UpdateBatch {
             {
                 ItemOutcome::RetryAlone
             }
-            outcome @ (ItemOutcome::Resolved(_) | ItemOutcome::RetryAlone) => outcome,
+            outcome @ (ItemOutcome::Resolved(_)
+            | ItemOutcome::RetryAlone
+            | ItemOutcome::RetryApart) => outcome,
         };
         outcomes.into_iter().zip(&inputs).map(outcome).collect()
     }
@@ -276,7 +296,7 @@ impl<L: Layer> BatchableOp<L> for ArchiveBatch {
         mut permit: Option<Permit>,
     ) -> Vec<ItemOutcome<()>> {
         let form = form(Operation::BatchArchive);
-        let outcomes = send_merged(ids, form, |first, ids| {
+        let outcomes = send_merged(ctx, ids, form, |first, ids| {
             let (ctx, dispatch) = (ctx.part(first), ctx.dispatch(permit.take()));
             let request = Arc::new(Request::BatchArchive(ids));
             async move { inner.call(&ctx, request, dispatch).await?.into_batch() }
@@ -284,6 +304,7 @@ impl<L: Layer> BatchableOp<L> for ArchiveBatch {
         let outcome = |outcome| match outcome {
             ItemOutcome::Resolved(outcome) => ItemOutcome::Resolved(Result::map(outcome, drop)),
             ItemOutcome::RetryAlone => ItemOutcome::RetryAlone,
+            ItemOutcome::RetryApart => ItemOutcome::RetryApart,
         };
         outcomes.await.into_iter().map(outcome).collect()
     }
@@ -294,30 +315,6 @@ impl<L: Layer> BatchableOp<L> for ArchiveBatch {
 pub(super) fn is_record_id(id: &LeadId) -> bool {
     let id = id.as_str();
     id.bytes().all(|digit| digit.is_ascii_digit()) && !id.starts_with('0')
-}
-
-/// The batch form of an operation, from the operations table.
-pub(super) fn form(operation: Operation) -> BatchForm {
-    let fallback = BatchForm {
-        max_inputs: 1,
-        missing: MissingItemPolicy::OutcomeUnknown,
-        unresolved: UnresolvedPolicy::Fail,
-    };
-    operation.spec().batch.unwrap_or(fallback)
-}
-
-/// Sends inputs of several callers by the policies of their batch form.
-pub(super) async fn send_merged<I, S, F>(
-    inputs: &[I],
-    form: BatchForm,
-    send: S,
-) -> Vec<ItemOutcome<Option<BatchItem>>>
-where
-    I: BatchInput,
-    S: FnMut(usize, Vec<I>) -> F,
-    F: Future<Output = Result<BatchResponse, Error>> + Send,
-{
-    batch::send_merged(inputs, form.missing, form.unresolved, send).await
 }
 
 fn response_bytes(properties: &BTreeMap<String, String>) -> usize {
@@ -337,6 +334,7 @@ fn item(outcome: ItemOutcome<Option<BatchItem>>) -> ItemOutcome<BatchItem> {
             ItemOutcome::Resolved(result.and_then(|item| item.ok_or_else(lost)))
         }
         ItemOutcome::RetryAlone => ItemOutcome::RetryAlone,
+        ItemOutcome::RetryApart => ItemOutcome::RetryApart,
     }
 }
 
@@ -344,6 +342,7 @@ fn lead(outcome: ItemOutcome<Option<BatchItem>>) -> ItemOutcome<Lead> {
     match item(outcome) {
         ItemOutcome::Resolved(result) => ItemOutcome::Resolved(result.map(|item| item.lead)),
         ItemOutcome::RetryAlone => ItemOutcome::RetryAlone,
+        ItemOutcome::RetryApart => ItemOutcome::RetryApart,
     }
 }
 

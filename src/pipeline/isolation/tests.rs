@@ -182,7 +182,14 @@ async fn a_rejected_batch_that_names_no_input_is_halved_until_the_invalid_one_is
 
 #[tokio::test(start_paused = true)]
 async fn three_invalid_inputs_of_a_hundred_do_not_fail_the_others() {
-    let upstream = rejecting(&[3, 50, 98], invalid());
+    // HubSpot quotes the first value that it does not accept.
+    let upstream = ScriptedUpstream::new(|call| {
+        let invalid = inputs(call).into_iter().find(|id| ["3", "50", "98"].contains(&id.as_str()));
+        Scripted::now(match invalid {
+            Some(id) => Err(Error::new(Reason::ValidationFailed, format!("HOT{id} is invalid"))),
+            None => ordinary(&call.request),
+        })
+    });
     let outcomes = outcomes(&upstream, batch_update(100)).await;
     let reason = Reason::ValidationFailed;
     assert_eq!(failures(&outcomes), [(3, reason), (50, reason), (98, reason)]);
@@ -191,7 +198,10 @@ async fn three_invalid_inputs_of_a_hundred_do_not_fail_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_costs_at_most_forty_requests() {
-    let upstream = ScriptedUpstream::new(|_| Scripted::now(Err(invalid().with_attempts(3))));
+    let upstream = ScriptedUpstream::new(|call| {
+        let message = format!("{}: HOT is not one of the allowed options", call.number);
+        Scripted::now(Err(Error::new(Reason::ValidationFailed, message).with_attempts(3)))
+    });
     let outcomes = outcomes(&upstream, batch_update(100)).await;
     assert_eq!(upstream.count(), 40);
     let failures = failures(&outcomes);
@@ -204,6 +214,36 @@ async fn a_batch_costs_at_most_forty_requests() {
     assert!(last.message().contains("HOT is not one of the allowed options"), "{last}");
     assert_eq!((last.upstream().attempts, last.side_effect()), (3, SideEffect::None));
     assert!(outcomes.evaluated);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_that_names_no_input_and_repeats_in_both_halves_stops_after_three_requests() {
+    let upstream = ScriptedUpstream::new(|_| Scripted::now(Err(invalid())));
+    let outcomes = outcomes(&upstream, batch_update(100)).await;
+    assert_eq!(sizes(&upstream), [100, 50, 50]);
+    let error = |outcome: &Outcome| outcome.clone().unwrap_err();
+    assert!(outcomes.outcomes.iter().all(|outcome| error(outcome) == invalid()));
+    assert_eq!(invalid().side_effect(), SideEffect::None, "the caller may repeat it");
+    assert!(outcomes.evaluated);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_of_one_half_or_of_another_cause_does_not_stop_the_search() {
+    // The first half is valid: the second is searched, even where both of its halves are rejected.
+    let upstream = rejecting(&[5, 7], invalid());
+    let first = outcomes(&upstream, batch_update(8)).await;
+    assert_eq!(failures(&first), [5, 7].map(|index| (index, Reason::ValidationFailed)));
+    // The halves are rejected for different causes.
+    let upstream = ScriptedUpstream::new(|call| {
+        let ids = inputs(call);
+        let cause = ["1", "6"].into_iter().find(|id| ids.iter().any(|own| own == id));
+        Scripted::now(match cause {
+            Some(id) => Err(Error::new(Reason::ValidationFailed, format!("value {id} is invalid"))),
+            None => ordinary(&call.request),
+        })
+    });
+    let second = outcomes(&upstream, batch_update(8)).await;
+    assert_eq!(failures(&second), [1, 6].map(|index| (index, Reason::ValidationFailed)));
 }
 
 #[tokio::test(start_paused = true)]

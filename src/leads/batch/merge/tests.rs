@@ -21,6 +21,7 @@ enum Got {
     Nothing,
     Error(Reason),
     RetryAlone,
+    RetryApart,
 }
 
 fn ids(count: usize) -> Vec<LeadId> {
@@ -53,6 +54,7 @@ fn about(reason: Reason, ids: &[&str]) -> Error {
 fn got(outcomes: Outcomes) -> Vec<Got> {
     let got = |outcome| match outcome {
         ItemOutcome::RetryAlone => Got::RetryAlone,
+        ItemOutcome::RetryApart => Got::RetryApart,
         ItemOutcome::Resolved(Ok(Some(BatchItem { lead, .. }))) => Got::Lead(lead.id),
         ItemOutcome::Resolved(Ok(None)) => Got::Nothing,
         ItemOutcome::Resolved(Err(error)) => Got::Error(error.reason()),
@@ -75,7 +77,8 @@ fn read(
         ready(respond(&ids))
     };
     let (inputs, missing) = (ids(count), MissingItemPolicy::Unanswered);
-    let outcomes = send_merged(&inputs, missing, UnresolvedPolicy::RetryAlone, send);
+    let owners = vec![0; count];
+    let outcomes = send_merged(&inputs, &owners, missing, UnresolvedPolicy::RetryAlone, send);
     let outcomes = outcomes.now_or_never().expect("it never waits");
     (got(outcomes), sizes.into_inner())
 }
@@ -84,7 +87,9 @@ fn read(
 fn create(count: usize, unresolved: UnresolvedPolicy, response: BatchResponse) -> Vec<Got> {
     let send = |_, _| ready(Ok(response.clone()));
     let inputs = creates(count);
-    let outcomes = send_merged(&inputs, MissingItemPolicy::OutcomeUnknown, unresolved, send);
+    let owners = vec![0; count];
+    let missing = MissingItemPolicy::OutcomeUnknown;
+    let outcomes = send_merged(&inputs, &owners, missing, unresolved, send);
     got(outcomes.now_or_never().expect("it never waits"))
 }
 
@@ -159,10 +164,94 @@ fn the_inputs_that_an_error_names_are_removed_and_the_rest_is_sent_again() {
 #[test]
 fn a_rejected_batch_is_halved_down_to_parts_that_are_cheaper_individually() {
     for reason in [Reason::ValidationFailed, Reason::ResponseTooLarge] {
-        let (outcomes, sizes) = read(16, |_| Err(error(reason)));
-        assert!(outcomes.iter().all(|outcome| *outcome == Got::RetryAlone), "{outcomes:?}");
-        assert_eq!(sizes, [16, 8, 8], "parts of four are requested individually");
+        let (outcomes, sizes) = read(16, |ids| {
+            if ids.iter().any(|id| id.as_str() == "5") {
+                return Err(error(reason));
+            }
+            let results = ids.iter().map(|id| found(id.as_str())).collect();
+            Ok(BatchResponse { results, errors: Vec::new() })
+        });
+        let alone = |id| [4, 5].contains(&id);
+        let expected = |id: i32| if alone(id) { Got::RetryAlone } else { lead(&id.to_string()) };
+        assert_eq!(outcomes, (0..16).map(expected).collect::<Vec<_>>());
+        assert_eq!(sizes, [16, 8, 4, 4, 2, 2, 8], "a rejected pair is requested individually");
     }
+}
+
+#[test]
+fn a_rejection_of_a_merged_batch_costs_at_most_three_more_requests() {
+    // Random inputs are invalid, and named or not.
+    let mut random = 1_u64;
+    for _ in 0..500 {
+        let mut next = |bound: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) % bound
+        };
+        let count = usize::try_from(2 + next(99)).expect("few");
+        let (is_named, part) = (next(2) == 0, 1 + next(50));
+        let bad: Vec<String> =
+            (0..count).filter(|_| next(part) == 0).take(3).map(|id| id.to_string()).collect();
+        let rejections = RefCell::new(0);
+        let (outcomes, sizes) = read(count, |ids| {
+            let invalid: Vec<&str> =
+                ids.iter().map(LeadId::as_str).filter(|id| bad.iter().any(|b| b == id)).collect();
+            if invalid.is_empty() {
+                let results = ids.iter().map(|id| found(id.as_str())).collect();
+                return Ok(BatchResponse { results, errors: Vec::new() });
+            }
+            *rejections.borrow_mut() += 1;
+            let named = if is_named { &invalid[..] } else { &[] };
+            Err(about(Reason::ValidationFailed, named))
+        });
+        let individual = outcomes.iter().filter(|outcome| **outcome == Got::RetryAlone).count();
+        let requests = sizes.len() + individual;
+        assert!(requests <= 1 + 3 * rejections.into_inner(), "{count} {bad:?} {sizes:?}");
+        for (id, outcome) in outcomes.iter().enumerate() {
+            let is_bad = bad.contains(&id.to_string());
+            let expected =
+                if is_bad { Got::Error(Reason::ValidationFailed) } else { lead(&id.to_string()) };
+            assert!(*outcome == Got::RetryAlone || *outcome == expected, "{id}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn a_rejected_batch_of_several_callers_is_divided_between_them() {
+    // Twenty callers with five inputs each; the third and the seventeenth send invalid ones.
+    let owners: Vec<usize> = (0..100).map(|index| index / 5).collect();
+    let is_bad = |id: &LeadId| ["11", "12", "84"].contains(&id.as_str());
+    let sizes = RefCell::new(Vec::new());
+    let send = |_, ids: Vec<LeadId>| {
+        sizes.borrow_mut().push(ids.len());
+        ready(if ids.iter().any(is_bad) {
+            Err(error(Reason::ValidationFailed))
+        } else {
+            let results = ids.iter().map(|id| found(id.as_str())).collect();
+            Ok(BatchResponse { results, errors: Vec::new() })
+        })
+    };
+    let inputs = ids(100);
+    let (missing, unresolved) = (MissingItemPolicy::Unanswered, UnresolvedPolicy::RetryAlone);
+    let outcomes = send_merged(&inputs, &owners, missing, unresolved, send);
+    let outcomes = got(outcomes.now_or_never().expect("it never waits"));
+    for (index, outcome) in outcomes.into_iter().enumerate() {
+        let is_apart = [2, 16].contains(&owners[index]);
+        let expected = if is_apart { Got::RetryApart } else { lead(&index.to_string()) };
+        assert_eq!(outcome, expected, "{index}");
+    }
+    assert!(sizes.borrow().iter().all(|size| size % 5 == 0), "{sizes:?}");
+    assert!(sizes.borrow().len() <= 1 + 2 * 2 * 5, "{sizes:?}");
+}
+
+#[test]
+fn inputs_of_which_many_are_named_get_the_error_that_names_them() {
+    let (outcomes, sizes) = read(4, |ids| match ids.len() {
+        4 => Err(about(Reason::ValidationFailed, &["0", "1", "2"])),
+        _ => Ok(BatchResponse { results: vec![found("3")], errors: Vec::new() }),
+    });
+    let error = || Got::Error(Reason::ValidationFailed);
+    assert_eq!(outcomes, [error(), error(), error(), Got::RetryAlone]);
+    assert_eq!(sizes, [4]);
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod dev;
 mod doctor;
 mod documentation;
 mod drain;
+mod egress;
 mod examples;
 mod fairness;
 mod fake_hubspot;

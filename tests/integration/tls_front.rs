@@ -29,6 +29,11 @@ pub(crate) enum Certificate {
 /// Starts the proxy; returns its address. It runs until the test ends.
 pub(crate) fn start(authority: &Authority, certificate: Certificate, behind: SocketAddr) -> String {
     let (chain, key) = authority.issue_as(certificate);
+    format!("https://127.0.0.1:{}", start_with(&chain, &key, behind).port())
+}
+
+/// Starts the proxy with a certificate and its key in PEM; returns its address.
+pub(crate) fn start_with(chain: &str, key: &str, behind: SocketAddr) -> SocketAddr {
     let chain = vec![CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     let provider = aws_lc_rs::default_provider().into();
@@ -53,5 +58,5 @@ pub(crate) fn start(authority: &Authority, certificate: Certificate, behind: Soc
             });
         }
     });
-    format!("https://127.0.0.1:{}", address.port())
+    address
 }

@@ -3,6 +3,7 @@
 //! - [`TestApp`] runs one replica on a separate thread and checks on drop that nothing leaked.
 //! - [`LogCapture`] holds the log lines of one application, so that parallel tests do not mix.
 //! - [`ChaosProxy`] cuts TCP connections after a given number of bytes.
+//! - [`ForwardProxy`] records requests for tunnels, requires credentials, and misbehaves.
 //! - [`http2::RawConnection`] writes HTTP/2 frames that no client library would send.
 //! - [`HttpPeer`] and [`silent_peer`] stand in for servers with scripted behaviour.
 //! - [`Process`] runs a binary, reads its JSON log and sends it signals.
@@ -53,6 +54,7 @@
 
 mod app;
 mod chaos;
+mod forward_proxy;
 mod host;
 mod hostile_http;
 pub mod http2;
@@ -64,6 +66,7 @@ mod wait;
 pub use self::{
     app::{Builder, Launch, Launched, Peers, TestApp},
     chaos::{ChaosProxy, Direction},
+    forward_proxy::{ForwardProxy, ProxyBehaviour, ProxyRequest},
     host::Host,
     hostile_http::{ENDLESS, HostileBody, HostileHttp},
     logs::LogCapture,

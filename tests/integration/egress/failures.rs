@@ -35,7 +35,7 @@ fn config(proxy: &str, more: &[(&str, &str)]) -> leadsd::config::Config {
 /// Cause of a request to HubSpot that got no response.
 async fn cause(config: &leadsd::config::Config) -> ConnectError {
     let client = DiagnosticsClient::new(&config.hubspot).unwrap();
-    client.probe(Instant::now() + PATIENCE).await.err().expect("no response")
+    client.probe(Instant::now() + PATIENCE).await.expect_err("no response")
 }
 
 #[tokio::test(flavor = "multi_thread")]

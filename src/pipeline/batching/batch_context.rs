@@ -25,7 +25,7 @@ pub(super) struct BatchContext {
     retry_deadline: RetryDeadline,
     prior_attempts: u32,
     requests: AtomicU32,
-    has_rejections: AtomicBool,
+    has_errors: AtomicBool,
 }
 
 // === impl BatchContext ===
@@ -64,7 +64,7 @@ impl BatchContext {
             retry_deadline,
             prior_attempts,
             requests: AtomicU32::new(0),
-            has_rejections: AtomicBool::new(false),
+            has_errors: AtomicBool::new(false),
         })
     }
 
@@ -97,17 +97,16 @@ impl BatchContext {
 
     /// Records the result of a request. A rejection of a caller's own inputs counts for its score.
     pub(super) fn observe<T>(&self, result: &Result<T, Error>) {
-        if result.as_ref().is_err_and(rejects_content) {
-            self.has_rejections.store(true, Ordering::Relaxed);
-            if !self.is_shared() {
-                self.scores.on_rejected(&self.ctx.requester);
-            }
+        let Err(error) = result else { return };
+        self.has_errors.store(true, Ordering::Relaxed);
+        if rejects_content(error) && !self.is_shared() {
+            self.scores.on_rejected(&self.ctx.requester);
         }
     }
 
-    /// True if HubSpot has rejected a request of the batch.
-    pub(super) fn has_rejections(&self) -> bool {
-        self.has_rejections.load(Ordering::Relaxed)
+    /// True if a request of the batch has failed.
+    pub(super) fn has_errors(&self) -> bool {
+        self.has_errors.load(Ordering::Relaxed)
     }
 
     /// Number of requests of the batch so far, without retries.

@@ -25,8 +25,8 @@ pub(super) async fn resolve_unmatched<L: Layer>(
     let mut open: Vec<usize> = (0..inputs.len())
         .filter(|&index| matches!(outcomes[index], ItemOutcome::RetryAlone))
         .collect();
-    // After a rejection the open ones are those that HubSpot may have rejected.
-    let is_worthwhile = open.len() >= MIN_OPEN && !ctx.has_rejections();
+    // After an error the open ones are those that it may concern, and not those that a response omits.
+    let is_worthwhile = open.len() >= MIN_OPEN && !ctx.has_errors();
     let Some(&first) = open.first().filter(|_| is_worthwhile) else { return Vec::new() };
     let id_property = inputs[first].input.id_property.clone();
     let mut properties: Vec<String> =

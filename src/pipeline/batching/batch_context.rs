@@ -73,9 +73,9 @@ impl BatchContext {
         &self.ctx
     }
 
-    /// The context for a part of the batch. A caller pays for the parts of a batch that only it has inputs in. If
-    /// others share it, they have waited already: their part is served first, and the callers whose inputs
-    /// are rejected are charged for it once they are known.
+    /// The context for a part of the batch. A caller pays for the parts of a batch of its inputs alone. A
+    /// batch of several callers has waited already: its parts are served first, and the callers whose
+    /// inputs are rejected are charged for them once they are known.
     pub(super) fn part(&self, first: usize) -> CallContext {
         let mut requester = self.requesters.get(first).unwrap_or(&self.ctx.requester).clone();
         let is_interactive = |own: &Requester| own.priority == Priority::Interactive;

@@ -17,7 +17,7 @@ use self::links::{LinkFailure, Linked, add_links, calibration_lead, failure};
 use super::{
     batch_context::BatchContext,
     capabilities::PortalCapabilities,
-    merged::{form, send_merged_of},
+    merged::{form, send_merged},
     op::BatchableOp,
     writes::is_record_id,
 };
@@ -130,11 +130,13 @@ impl GetBatch {
             }));
             async move { inner.call(&ctx_of_part, request, dispatch).await?.into_batch() }
         };
-        let first_use = |distinct: usize| positions.iter().position(|own| *own == distinct);
-        let owner = |distinct: usize| first_use(distinct).map_or(0, |index| ctx.owners()[index]);
-        let owners: Vec<usize> = (0..inputs.len()).map(owner).collect();
+        // An id that occurs several times belongs to the caller of its first use.
+        let mut owners = vec![0; inputs.len()];
+        for (&position, &owner) in positions.iter().zip(ctx.owners()).rev() {
+            owners[position] = owner;
+        }
         let form = form(Operation::BatchRead);
-        let mut found = send_merged_of(ctx, &owners, &inputs, form, send).await;
+        let mut found = send_merged(ctx, &owners, &inputs, form, send).await;
         let mut uses = vec![0_usize; found.len()];
         positions.iter().for_each(|&position| uses[position] += 1);
         // The last use takes the lead: a copy is made only for ids that occur several times.

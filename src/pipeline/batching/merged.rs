@@ -19,23 +19,8 @@ pub(super) fn form(operation: Operation) -> BatchForm {
     operation.spec().batch.unwrap_or(fallback)
 }
 
-/// Sends inputs of several callers by the policies of their batch form.
+/// Sends inputs by the policies of their batch form. `owners` has the number of the caller for each input.
 pub(super) async fn send_merged<I, S, F>(
-    ctx: &BatchContext,
-    inputs: &[I],
-    form: BatchForm,
-    send: S,
-) -> Vec<ItemOutcome<Option<BatchItem>>>
-where
-    I: BatchInput,
-    S: FnMut(usize, Vec<I>) -> F,
-    F: Future<Output = Result<BatchResponse, Error>> + Send,
-{
-    send_merged_of(ctx, ctx.owners(), inputs, form, send).await
-}
-
-/// Sends inputs of which `owners` are the callers.
-pub(super) async fn send_merged_of<I, S, F>(
     ctx: &BatchContext,
     owners: &[usize],
     inputs: &[I],

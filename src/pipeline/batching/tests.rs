@@ -17,7 +17,7 @@ use super::*;
 use crate::{
     leads::{
         AffectedInputs, BatchItem, BatchResponse, LeadId, LocalLimit, Reason, Selection,
-        SideEffect, Traced, UpdateLead,
+        SideEffect, Traced, UpdateLead, UpstreamFacts,
     },
     pipeline::{
         retry::Retry,
@@ -145,6 +145,12 @@ fn about_id(reason: Reason, id: &str) -> Error {
     let ids = vec![id.to_owned()];
     Error::new(reason, "an input is at fault")
         .with_affected_inputs(AffectedInputs { ids, ..AffectedInputs::default() })
+}
+
+/// Error of a path that HubSpot does not know.
+fn unknown_path() -> Error {
+    let upstream = UpstreamFacts { http_status: Some(404), ..UpstreamFacts::default() };
+    Error::new(Reason::UpstreamInvalidResponse, "no such path").with_upstream(upstream)
 }
 
 /// The response to a batch of updates in which the lead `id` fails with `error`.
@@ -382,6 +388,19 @@ async fn an_update_that_the_response_does_not_mention_is_sent_individually() {
         expected.extend(individual.map(|id| format!("update {id}")));
         assert_eq!(fixture.sent(), expected);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn updates_that_an_error_leaves_open_are_sent_individually_and_not_as_a_batch_again() {
+    // HubSpot does not know the path of the batch.
+    let fixture = Fixture::new(move |sent| match &*sent.request {
+        Request::BatchUpdate(_) => Scripted::now(Err(unknown_path())),
+        request => Scripted::now(ordinary(request)),
+    });
+    let ids = ["1", "2", "3", "4"];
+    assert_leads(fixture.queued(ids.map(|id| update(id, "Ada"))).await, ids);
+    let expected = ["update 4 leads", "update 1", "update 2", "update 3", "update 4"];
+    assert_eq!(fixture.sent(), expected);
 }
 
 #[tokio::test(start_paused = true)]

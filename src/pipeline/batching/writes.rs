@@ -12,7 +12,7 @@ use super::{
     batch_context::BatchContext,
     capabilities::PortalCapabilities,
     correlate::CorrelatedCreate,
-    merged::{form, send_merged, send_merged_of},
+    merged::{form, send_merged},
     op::BatchableOp,
     reread,
 };
@@ -116,7 +116,7 @@ impl<L: Layer> BatchableOp<L> for CreateBatch {
         let inputs = traced(inputs);
         let form = form(Operation::BatchCreate);
         if capabilities.create.is_confirmed() || inputs.len() == 1 {
-            let outcomes = send_merged(ctx, &inputs, form, |first, inputs| {
+            let outcomes = send_merged(ctx, ctx.owners(), &inputs, form, |first, inputs| {
                 let (ctx, dispatch) = (ctx.part(first), ctx.dispatch(permit.take()));
                 async move {
                     let request = Arc::new(Request::BatchCreate(inputs));
@@ -131,8 +131,12 @@ impl<L: Layer> BatchableOp<L> for CreateBatch {
         let Some(correlated) = capabilities.echoed_properties.correlate(&inputs) else {
             return inputs.iter().map(|_| ItemOutcome::RetryAlone).collect();
         };
-        let outcomes =
-            send_merged(ctx, &correlated, form, |first, inputs: Vec<CorrelatedCreate>| {
+        let outcomes = send_merged(
+            ctx,
+            ctx.owners(),
+            &correlated,
+            form,
+            |first, inputs: Vec<CorrelatedCreate>| {
                 let (ctx, dispatch) = (ctx.part(first), ctx.dispatch(permit.take()));
                 async move {
                     let creates = inputs.iter().map(|input| input.input().clone()).collect();
@@ -142,7 +146,8 @@ impl<L: Layer> BatchableOp<L> for CreateBatch {
                     capabilities.echoed_properties.verify(&inputs, &result);
                     result?.into_batch()
                 }
-            });
+            },
+        );
         outcomes.await.into_iter().map(lead).collect()
     }
 }
@@ -235,14 +240,14 @@ impl<L: Layer> BatchableOp<L> for UpdateBatch {
                 result?.into_batch()
             }
         };
-        let outcomes = send_merged(ctx, &inputs, form, &mut send).await;
+        let outcomes = send_merged(ctx, ctx.owners(), &inputs, form, &mut send).await;
         let mut outcomes: Vec<_> = outcomes.into_iter().map(lead).collect();
         let open = reread::resolve_unmatched(inner, ctx, &inputs, &mut outcomes).await;
         if open.len() > MAX_INDIVIDUAL {
             let again: Vec<_> = open.iter().map(|&index| inputs[index].clone()).collect();
             let owners: Vec<_> = open.iter().map(|&index| ctx.owners()[index]).collect();
             let send = |first: usize, inputs| send(open[first], inputs);
-            let found = send_merged_of(ctx, &owners, &again, form, send).await;
+            let found = send_merged(ctx, &owners, &again, form, send).await;
             for (&index, outcome) in open.iter().zip(found) {
                 outcomes[index] = lead(outcome);
             }
@@ -296,7 +301,7 @@ impl<L: Layer> BatchableOp<L> for ArchiveBatch {
         mut permit: Option<Permit>,
     ) -> Vec<ItemOutcome<()>> {
         let form = form(Operation::BatchArchive);
-        let outcomes = send_merged(ctx, ids, form, |first, ids| {
+        let outcomes = send_merged(ctx, ctx.owners(), ids, form, |first, ids| {
             let (ctx, dispatch) = (ctx.part(first), ctx.dispatch(permit.take()));
             let request = Arc::new(Request::BatchArchive(ids));
             async move { inner.call(&ctx, request, dispatch).await?.into_batch() }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`cache`] | bounded cache whose entries expire |
 //! | [`memory`] | memory pressure: resident memory against the limit of the cgroup |
+//! | [`nearest`] | suggestions for misspelt names |
 //! | [`net`] | HTTP client builder, bounded bodies, classified connect errors |
 //! | [`portal_name`] | the rule for names of portals |
 //! | [`secret`] | secret text |
@@ -21,6 +22,7 @@
 
 pub mod cache;
 pub mod memory;
+pub mod nearest;
 pub mod net;
 pub mod portal_name;
 pub mod secret;

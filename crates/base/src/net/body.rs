@@ -35,23 +35,26 @@ pub enum MeteredError<E> {
 /// Reads a body of at most `max` bytes.
 pub async fn read(mut response: Response, max: usize) -> Result<Vec<u8>, BodyError> {
     let unmetered = |_| Ok::<(), Infallible>(());
-    read_metered(&mut response, max, unmetered).await.map_err(|error| match error {
-        MeteredError::Body(error) => error,
-        MeteredError::Rejected(never) => match never {},
-    })
+    let mut body = Vec::new();
+    match read_metered(&mut response, &mut body, max, unmetered).await {
+        Ok(()) => Ok(body),
+        Err(MeteredError::Body(error)) => Err(error),
+        Err(MeteredError::Rejected(never)) => match never {},
+    }
 }
 
-/// Reads a body of at most `max` bytes. Calls `reserve` with the size of the buffer before each growth of
-/// the buffer; an error ends the read.
+/// Reads a body of at most `max` bytes into `body`, which is empty. Calls `reserve` with the size of the
+/// buffer before each growth of the buffer; an error ends the read. What has arrived stays in `body`.
 pub async fn read_metered<E>(
     response: &mut Response,
+    body: &mut Vec<u8>,
     max: usize,
     mut reserve: impl FnMut(usize) -> Result<(), E>,
-) -> Result<Vec<u8>, MeteredError<E>> {
+) -> Result<(), MeteredError<E>> {
     let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
     let first = announced.unwrap_or(0).min(max).min(MAX_RESERVED);
     reserve(first).map_err(MeteredError::Rejected)?;
-    let mut body = Vec::with_capacity(first);
+    body.reserve_exact(first);
     let broken = |error| MeteredError::Body(BodyError::Broken(error));
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         let length = body.len() + chunk.len();
@@ -66,24 +69,24 @@ pub async fn read_metered<E>(
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    Ok(())
 }
 
 /// Reads the body of an error response, up to `max` bytes and `deadline`. Calls `reserve` with the size of
 /// the body before each growth.
 ///
-/// The status and headers of an error response matter more than its body. A truncated, oversized or late
-/// body therefore counts as empty. Exception: a body that does not start like a JSON object is returned,
-/// because it shows that another server than the API responded.
+/// The status and headers of an error response matter more than its body. `None` if the body is truncated,
+/// oversized or late. Exception: a body that does not start like a JSON object is returned, because it
+/// shows that a server other than the API responded.
 pub async fn read_error(
     response: &mut Response,
     max: usize,
     deadline: Instant,
     mut reserve: impl FnMut(usize),
-) -> Vec<u8> {
+) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     while let Ok(Ok(chunk)) = timeout_at(deadline, response.chunk()).await {
-        let Some(chunk) = chunk else { return body };
+        let Some(chunk) = chunk else { return Some(body) };
         let fits = chunk.len().min(max - body.len());
         reserve(body.len() + fits);
         body.extend_from_slice(&chunk[..fits]);
@@ -92,7 +95,7 @@ pub async fn read_error(
         }
     }
     let may_be_object = body.trim_ascii_start().first().is_none_or(|first| *first == b'{');
-    if may_be_object { Vec::new() } else { body }
+    (!may_be_object).then_some(body)
 }
 
 #[cfg(test)]
@@ -115,23 +118,32 @@ mod tests {
     async fn every_growth_of_the_buffer_is_metered_before_it() {
         let mut reserved = Vec::new();
         let mut four = response("four");
-        let body = read_metered(&mut four, 4, |bytes| {
+        let mut body = Vec::new();
+        let read = read_metered(&mut four, &mut body, 4, |bytes| {
             reserved.push(bytes);
             Ok::<(), ()>(())
         });
-        assert_eq!(body.await.unwrap(), b"four");
+        read.await.unwrap();
+        assert_eq!(body, b"four");
         assert_eq!(reserved.last(), Some(&4));
         let mut four = response("four");
         let full = |bytes| if bytes > 3 { Err("full") } else { Ok(()) };
-        let rejected = read_metered(&mut four, 4, full);
+        let mut body = Vec::new();
+        let rejected = read_metered(&mut four, &mut body, 4, full);
         assert!(matches!(rejected.await, Err(MeteredError::Rejected("full"))));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_error_body_that_is_cut_counts_as_empty_unless_it_is_no_object() {
+    async fn an_error_body_that_is_cut_counts_as_missing_unless_it_is_no_object() {
         let deadline = Instant::now() + Duration::from_secs(1);
-        assert_eq!(read_error(&mut response("{}"), 2, deadline, |_| {}).await, b"{}");
-        assert_eq!(read_error(&mut response("{\"a\":1}"), 3, deadline, |_| {}).await, b"");
-        assert_eq!(read_error(&mut response("<html>"), 3, deadline, |_| {}).await, b"<ht");
+        for (body, max, expected) in [
+            ("", 2, Some("")),
+            ("{}", 2, Some("{}")),
+            ("{\"a\":1}", 3, None),
+            ("<html>", 3, Some("<ht")),
+        ] {
+            let read = read_error(&mut response(body), max, deadline, |_| {}).await;
+            assert_eq!(read.as_deref(), expected.map(str::as_bytes), "{body}");
+        }
     }
 }

@@ -132,7 +132,7 @@ pub(super) fn cause(error: &reqwest::Error) -> ConnectError {
 }
 
 /// Classifies the root cause of an error.
-pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> ConnectError {
+pub fn root_cause(error: &(dyn StdError + 'static)) -> ConnectError {
     let mut cause = error;
     loop {
         if let Some(tls) = tls_in(cause) {

@@ -22,7 +22,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use reqwest::{Client, redirect};
+use reqwest::{Client, redirect, retry};
 use rustls::{
     ClientConfig,
     crypto::aws_lc_rs,
@@ -32,9 +32,11 @@ use tower::{BoxError, filter::AsyncFilterLayer};
 use url::Url;
 
 use super::{
+    certificate,
     egress::Egress,
     trust::{CaError, CaSource, Trust},
 };
+use crate::time::Timestamp;
 
 /// Idle connections are closed after this time: sooner than servers close them, so that a request
 /// rarely meets a connection that is about to close.
@@ -169,6 +171,8 @@ impl ClientBuilder {
             .user_agent(USER_AGENT)
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .redirect(redirect::Policy::none())
+            // Retries are the caller's decision. The client would copy each request for them.
+            .retry(retry::never().max_retries_per_request(0))
             .no_proxy();
         if let Some(request_timeout) = request_timeout {
             client = client.timeout(request_timeout);
@@ -231,6 +235,11 @@ impl Identity {
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| InvalidPem)?;
         Ok(Self { chain, key })
+    }
+
+    /// Expiry of the certificate, or of one of its chain that expires earlier; `None` if none can be parsed.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.chain.iter().filter_map(certificate::expires).min()
     }
 }
 

@@ -1,4 +1,4 @@
-//! A TCP proxy that cuts connections.
+//! A TCP proxy that cuts and stalls connections.
 
 use std::{
     net::SocketAddr,
@@ -14,6 +14,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     select,
+    sync::watch,
 };
 
 /// Bytes read at once.
@@ -26,6 +27,18 @@ pub enum Direction {
     Request,
     /// From the server to the client.
     Response,
+}
+
+/// State of the network behind a [`ChaosProxy`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LinkState {
+    /// Bytes pass.
+    #[default]
+    Up,
+    /// Connections are cut, and new ones are closed at once.
+    Down,
+    /// Connections stay open, and nothing passes.
+    Stalled,
 }
 
 /// A TCP proxy that cuts one connection after a given number of bytes, and counts passing bytes.
@@ -45,6 +58,7 @@ struct Shared {
     /// Direction of the next cut, and bytes that pass before it.
     cut: Mutex<Option<(Direction, usize)>>,
     passed: Mutex<[usize; 2]>,
+    link: watch::Sender<LinkState>,
 }
 
 // === impl ChaosProxy ===
@@ -87,6 +101,11 @@ impl ChaosProxy {
         self.shared.cut.lock().take().is_none()
     }
 
+    /// Sets the state of all connections, present and future.
+    pub fn set_link(&self, state: LinkState) {
+        self.shared.link.send_replace(state);
+    }
+
     /// Bytes that have passed so far: requests, responses.
     pub fn passed(&self) -> [usize; 2] {
         *self.shared.passed.lock()
@@ -99,6 +118,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
         connections.retain(|connection: &Task| !connection.is_ended());
         let Some(&target) = shared.target.get() else { continue };
+        if *shared.link.borrow() == LinkState::Down {
+            continue;
+        }
         let shared = Arc::clone(&shared);
         connections.push(task::spawn("chaos-connection", "", async move {
             let Ok(server) = TcpStream::connect(target).await else { return };
@@ -112,6 +134,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             select! {
                 () = shared.pump(from_client, to_server, Direction::Request) => {}
                 () = shared.pump(from_server, to_client, Direction::Response) => {}
+                () = shared.until(|state| state == LinkState::Down) => {}
             }
         }));
     }
@@ -125,12 +148,19 @@ impl Shared {
         let mut buffer = vec![0; BUFFER];
         loop {
             let Ok(read @ 1..) = from.read(&mut buffer).await else { return };
+            self.until(|state| state != LinkState::Stalled).await;
             let (pass, cut) = self.allowance(direction, read);
             self.passed.lock()[direction as usize] += pass;
             if to.write_all(&buffer[..pass]).await.is_err() || cut {
                 return;
             }
         }
+    }
+
+    /// Waits until the network is in such a state.
+    async fn until(&self, is_reached: impl Fn(LinkState) -> bool) {
+        // The sender lives as long as `self`.
+        let _ = self.link.subscribe().wait_for(|state| is_reached(*state)).await;
     }
 
     /// Number of the `read` bytes that pass; true if the connection is cut after them.
@@ -169,5 +199,26 @@ mod tests {
         assert_eq!(received, b"req");
         assert!(proxy.cancel_cut(), "the cut has happened");
         assert_eq!(proxy.passed(), [3, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_stalled_link_passes_bytes_on_when_it_is_up_and_a_link_that_is_down_cuts() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = ChaosProxy::start().await;
+        proxy.connect_to(server.local_addr().unwrap());
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        let (mut accepted, _) = server.accept().await.unwrap();
+        proxy.set_link(LinkState::Stalled);
+        client.write_all(b"request").await.unwrap();
+        tokio::task::yield_now().await;
+        assert_eq!(proxy.passed(), [0, 0]);
+        proxy.set_link(LinkState::Up);
+        let mut received = [0; 7];
+        accepted.read_exact(&mut received).await.unwrap();
+        assert_eq!(&received, b"request");
+        proxy.set_link(LinkState::Down);
+        assert_eq!(client.read(&mut received).await.unwrap(), 0, "cut");
+        let mut next = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(next.read(&mut received).await.unwrap_or_default(), 0, "closed");
     }
 }

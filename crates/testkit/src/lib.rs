@@ -2,10 +2,11 @@
 //!
 //! - [`TestApp`] runs one replica on a separate thread and checks on drop that nothing leaked.
 //! - [`LogCapture`] holds the log lines of one application, so that parallel tests do not mix.
-//! - [`ChaosProxy`] cuts TCP connections after a given number of bytes.
+//! - [`ChaosProxy`] cuts TCP connections, also after a given number of bytes, and stalls them.
 //! - [`ForwardProxy`] records requests for tunnels, requires credentials, and misbehaves.
 //! - [`http2::RawConnection`] writes HTTP/2 frames that no client library would send.
 //! - [`HttpPeer`] and [`silent_peer`] stand in for servers with scripted behaviour.
+//! - [`Redis`] runs a Redis server.
 //! - [`Process`] runs a binary, reads its JSON log and sends it signals.
 //!
 //! The crate must not know the service: no generated messages, no configuration types. A test
@@ -60,17 +61,21 @@ mod hostile_http;
 pub mod http2;
 mod logs;
 mod peers;
+mod ports;
 mod process;
+mod redis;
 mod wait;
 
 pub use self::{
     app::{Builder, Launch, Launched, Peers, TestApp},
-    chaos::{ChaosProxy, Direction},
+    chaos::{ChaosProxy, Direction, LinkState},
     forward_proxy::{ForwardProxy, ProxyBehaviour, ProxyRequest},
     host::Host,
     hostile_http::{ENDLESS, HostileBody, HostileHttp},
     logs::LogCapture,
     peers::{HttpPeer, silent_peer},
+    ports::unused_port,
     process::{Dev, FREE, Process, send_signal},
+    redis::Redis,
     wait::{PATIENCE, eventually, found, metrics_page, wait_ready},
 };

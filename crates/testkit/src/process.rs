@@ -134,8 +134,18 @@ impl Dev {
     ///
     /// If it is not ready within [`PATIENCE`].
     pub async fn start(binary: &str) -> Self {
+        Self::start_with(binary, &[]).await
+    }
+
+    /// Starts `dev` with additional arguments.
+    ///
+    /// # Panics
+    ///
+    /// If it is not ready within [`PATIENCE`].
+    pub async fn start_with(binary: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(binary);
         command.args(["dev", "--grpc", FREE, "--admin", FREE, "--hubspot", FREE, "--vault", FREE]);
+        command.args(arguments);
         let mut process = Process::start(command.stdout(Stdio::piped()));
         let printed = BufReader::new(process.child.stdout.take().expect("a pipe"));
         let banner = spawn_blocking(move || -> Vec<String> {

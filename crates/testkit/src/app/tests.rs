@@ -74,6 +74,7 @@ fn leaks_a_permit(_: Vec<(String, String)>, stopped: oneshot::Receiver<()>) -> S
             search_per_second: 5,
             daily: None,
             max_queue: 10,
+            max_concurrency: 1_000,
             max_caller_share: 1.0,
             weights: BTreeMap::new(),
             zones: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! Logins and tokens.
 
-use leadsd_base::secret::SECRET_MARKER;
+use leadsd_base::secret::{SECRET_MARKER, Secret};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{FakePolicy, VaultResponse, VaultState, errors, result};
+use super::{FakePolicy, FakeVault, VaultResponse, VaultState, errors, result};
 
 /// A token with its permissions.
 #[derive(Debug, Clone)]
@@ -41,6 +41,23 @@ impl Token {
 
     pub(super) fn may(&self, path: &str, what: &str) -> bool {
         self.capabilities(path).iter().any(|may| may == what || may == "root")
+    }
+}
+
+// === impl FakeVault ===
+
+impl FakeVault {
+    /// Creates an AppRole; returns its role id and secret id.
+    pub fn approle(&self) -> (Secret, Secret) {
+        let role = Uuid::new_v4().to_string();
+        let secret = format!("{SECRET_MARKER}-{}", Uuid::new_v4());
+        self.vault.lock().roles.insert(role.clone(), secret.clone());
+        (Secret::new(role), Secret::new(secret))
+    }
+
+    /// Sets the expiry of all secret ids, as the lookup shows it (RFC 3339).
+    pub fn set_secret_id_expiry(&self, expiry: &str) {
+        expiry.clone_into(&mut self.vault.lock().secret_id_expiry);
     }
 }
 
@@ -77,6 +94,22 @@ impl VaultState {
         };
         self.tokens.insert(token.clone(), made);
         Some(result(Value::Null, self.auth(&token)))
+    }
+
+    /// Handles the lookup of a secret id; `None` for other paths.
+    pub(super) fn secret_id(&self, path: &str, body: &Value) -> Option<VaultResponse> {
+        if path != "auth/approle/role/leadsd/secret-id/lookup" {
+            return None;
+        }
+        let secret_id = body["secret_id"].as_str().unwrap_or_default();
+        if !self.roles.values().any(|known| known == secret_id) {
+            return Some((StatusCode::NO_CONTENT, Value::Null));
+        }
+        let found = json!({
+            "creation_time": "2026-01-01T00:00:00Z", "expiration_time": self.secret_id_expiry,
+            "secret_id_accessor": "accessor", "secret_id_num_uses": 0, "secret_id_ttl": 0,
+        });
+        Some(result(found, Value::Null))
     }
 
     /// Returns the content of a wrapping token, once.
@@ -136,7 +169,7 @@ impl VaultState {
         });
         json!({
             "client_token": token, "accessor": "accessor", "policies": ["default"],
-            "token_policies": ["default"], "metadata": null, "lease_duration": left,
+            "token_policies": ["default"], "metadata": {"role_name": "leadsd"}, "lease_duration": left,
             "renewable": true, "entity_id": "", "token_type": "service", "orphan": true,
         })
     }

@@ -88,6 +88,8 @@ struct VaultState {
     kv_version: u64,
     /// True if reads omit the newest version.
     stale: bool,
+    /// Expiry that the lookup of a secret id shows; year 1 stands for none.
+    secret_id_expiry: String,
     logins: u64,
 }
 
@@ -147,6 +149,7 @@ impl FakeVault {
             policy: None,
             kv_version: 2,
             stale: false,
+            secret_id_expiry: "0001-01-01T00:00:00Z".to_owned(),
             logins: 0,
         };
         let all = Token { expires: None, last: None, policy: None };
@@ -199,14 +202,6 @@ impl FakeVault {
     /// Removes a secret with all versions and metadata.
     pub fn remove(&self, path: &str) {
         self.vault.lock().secrets.remove(path);
-    }
-
-    /// Creates an AppRole; returns its role id and secret id.
-    pub fn approle(&self) -> (Secret, Secret) {
-        let role = Uuid::new_v4().to_string();
-        let secret = format!("{SECRET_MARKER}-{}", Uuid::new_v4());
-        self.vault.lock().roles.insert(role.clone(), secret.clone());
-        (Secret::new(role), Secret::new(secret))
     }
 
     /// Accepts logins with this mount, role and JWT, as the methods jwt and kubernetes do. An empty
@@ -311,6 +306,13 @@ async fn serve(State(vault): State<Arc<Mutex<VaultState>>>, request: Request) ->
         Some(Fault::Empty) => return StatusCode::OK.into_response(),
         Some(Fault::Silence) => std::future::pending().await,
     }
+    // There are no namespaces; OpenBao responds in this way.
+    if parts.headers.contains_key("x-vault-namespace") {
+        let is_health = path == "sys/health";
+        let status = if is_health { StatusCode::BAD_REQUEST } else { StatusCode::NOT_FOUND };
+        let (status, body) = errors(status, &["namespace not found"]);
+        return (status, axum::Json(body)).into_response();
+    }
     let (status, body) =
         vault.lock().handle(&parts.method, &path, token.unwrap_or_default(), &body, list);
     if status == StatusCode::NO_CONTENT {
@@ -339,6 +341,9 @@ impl VaultState {
         }
         if let Some(handle) = self.login(path, body) {
             return handle;
+        }
+        if let Some(found) = self.secret_id(path, body) {
+            return found;
         }
         if path == "sys/wrapping/unwrap" {
             return self.unwrap(token, body);

@@ -26,6 +26,10 @@ use crate::{
 /// than this undocumented limit is worth: 2.5 %.
 const TRANSIT_IN_SECOND: Duration = Duration::from_millis(25);
 
+/// The same while a limit per second is learned. Such a limit has few calls. If latencies differ by more than
+/// the transit time, HubSpot rejects some of them, and the learned limit is one call lower.
+const TRANSIT_IN_LEARNED_SECOND: Duration = Duration::from_millis(40);
+
 /// Maximum transit time of a call in the documented window: 2.5 % of ten seconds.
 const TRANSIT_IN_WINDOW: Duration = Duration::from_millis(250);
 
@@ -323,7 +327,7 @@ impl Bucket {
     fn window_limits(&self, now: Instant) -> impl Iterator<Item = usize> {
         let limits = match &self.lease {
             None if self.is_paced() => {
-                let (own, per_second) = (self.own_usage(), self.size() / SECONDS_OF_LIMIT);
+                let (own, per_second) = (self.own_usage(), self.limit_of_second(self.size()));
                 [
                     self.external.allowance(own, now),
                     self.external.allowance_per_second(own, per_second, now),
@@ -334,7 +338,7 @@ impl Bucket {
                 let part = self.own_part(lease, now);
                 let in_second = match (self.is_paced(), lease.is_live()) {
                     (false, _) => part,
-                    (true, true) => part / SECONDS_OF_LIMIT,
+                    (true, true) => self.limit_of_second(part),
                     // The parts of replicas are small: rounding down would leave much unused.
                     (true, false) => part.div_ceil(SECONDS_OF_LIMIT),
                 };

@@ -4,19 +4,23 @@
 //! - Each rejection lowers the estimate. If the counted calls explain the rejection, they are the new
 //!   estimate. Otherwise it goes down in steps that grow while rejections continue.
 //! - The estimate is raised while it is used up. It goes half of the way to the last rejected limit while
-//!   that is far away, or else in small steps at growing intervals.
+//!   that is far away. 429s may have had another cause, so the highest limit before them stays the goal until
+//!   a step towards it is rejected at the same count.
+//! - A limit that is confirmed is tested in small steps at growing intervals. Once HubSpot has accepted one,
+//!   the steps double.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Interval between small steps up. A step that is rejected costs a few 429s, and doubles the interval.
+/// Interval between tests by small steps up. A test that is rejected costs a few 429s, and doubles the
+/// interval.
 const RAISE_INTERVAL: Duration = Duration::from_secs(90);
 
 /// Maximum number of times that the interval is doubled: to twelve minutes.
 const MAX_DOUBLINGS: u32 = 3;
 
-/// Minimum interval between large steps up.
+/// Minimum interval between two steps up in a row.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// First step down, as a part of the limit: 3 %. It doubles up to a quarter while rejections continue.
@@ -48,6 +52,10 @@ pub(crate) struct LearnedLimit {
     /// Number of steps up that were rejected.
     failures: u32,
     step: u64,
+    /// The last small step up that was not rejected.
+    confirmed: Option<u64>,
+    /// The limit before the first step up since the last step down.
+    raised_from: Option<u64>,
     /// True if the limit was used up since the last change.
     is_reached: bool,
 }
@@ -105,24 +113,36 @@ impl LearnedLimit {
             return false;
         }
         let limit = self.limit(configured);
-        let is_raised = self.cap.is_some_and(|cap| (1..cap).contains(&self.proven));
-        let is_again = self.lowered_at.is_some_and(|lowered| now < lowered + window);
+        let is_within = |time| self.lowered_at.is_some_and(|lowered| now < lowered + time);
+        let (is_again, is_settling) = (is_within(window), is_within(interval(window)));
+        if is_settling && counted > limit + limit / NEAR + 1 {
+            // Calls of the time before the step down are in the window, or replicas do not share the limit
+            // yet. HubSpot has accepted more than the estimate.
+            self.rejected = self.rejected.max(Some(counted));
+            return false;
+        }
+        let is_tested = self.cap.is_some_and(|cap| (1..cap).contains(&self.proven));
         self.streak = if is_again { (self.streak + 1).min(MAX_STREAK) } else { 0 };
+        let goal = self.goal(Some(limit));
         let cap = if counted < limit - limit / NEAR {
-            // A count that is found again is the limit. Another one may have had another cause.
+            // A count that is found again after a step up is the limit. Another one may have had another
+            // cause.
             let near = |last: u64| counted.abs_diff(last) <= last / NEAR + 1;
-            self.rejected = Some(limit).filter(|_| !self.counted.is_some_and(near));
+            let is_found_again = self.raised_from.is_some() && self.counted.is_some_and(near);
+            self.rejected = goal.filter(|_| !is_found_again);
             counted.max(limit / 2)
-        } else if is_raised && !is_again {
+        } else if is_tested && !is_again {
             self.failures = (self.failures + 1).min(MAX_DOUBLINGS);
             self.rejected = Some(limit);
             self.proven.max(counted.min(limit - 1))
         } else {
-            self.rejected = Some(limit);
+            self.rejected = goal;
             limit - (limit << self.streak).div_ceil(STEP_DOWN).min(limit / 2)
         };
+        let cap = cap.max(self.confirmed.take().unwrap_or_default().min(limit - 1));
         self.counted = Some(counted);
         self.step = 1;
+        self.raised_from = None;
         self.proven = 0;
         self.first_slot = next_slot;
         self.lowered_at = Some(now);
@@ -134,10 +154,9 @@ impl LearnedLimit {
     pub(crate) fn raise(&mut self, configured: u64, window: Duration, now: Instant) -> bool {
         let (Some(cap), Some(changed_at)) = (self.cap, self.changed_at) else { return false };
         let far = self.rejected.filter(|rejected| rejected.saturating_sub(cap) > cap / FAR + 1);
-        let interval = match far {
-            Some(_) => (window * 3 / 2).max(MIN_INTERVAL),
-            None => RAISE_INTERVAL * 2_u32.pow(self.failures),
-        };
+        let is_test = far.is_none() && self.step <= 1;
+        let interval =
+            if is_test { RAISE_INTERVAL * 2_u32.pow(self.failures) } else { interval(window) };
         if !self.is_reached || now < changed_at + interval {
             return false;
         }
@@ -147,12 +166,16 @@ impl LearnedLimit {
                 let step = self.step.max(1);
                 if step > 1 {
                     // The last step was not rejected.
-                    (self.rejected, self.failures) = (None, 0);
+                    (self.rejected, self.confirmed) = (None, Some(cap));
+                    if self.raised_from.is_some_and(|from| cap > from + from / NEAR + 1) {
+                        self.failures = 0;
+                    }
                 }
-                self.step = (step * 2).min(cap / NEAR + 1);
+                self.step = (step * 2).min(cap / 2 + 1);
                 cap + step
             }
         };
+        self.raised_from.get_or_insert(cap);
         self.change(Some(raised).filter(|raised| *raised < configured), now);
         true
     }
@@ -163,9 +186,10 @@ impl LearnedLimit {
             return;
         }
         if cap.is_some_and(|cap| self.cap.is_none_or(|own| cap < own)) {
-            self.rejected = self.cap;
+            self.rejected = self.goal(self.cap);
             self.proven = 0;
             self.step = 1;
+            (self.raised_from, self.confirmed) = (None, None);
         }
         self.first_slot = next_slot;
         self.change(cap, now);
@@ -176,11 +200,23 @@ impl LearnedLimit {
         *self = Self { first_slot: self.first_slot, ..Self::default() };
     }
 
+    /// Limit to go back to after a rejection at `limit`. If HubSpot has accepted no call since the last one,
+    /// all of them may have another cause, and the highest limit before them stays the goal.
+    fn goal(&self, limit: Option<u64>) -> Option<u64> {
+        let is_outage = self.raised_from.is_none() && self.proven == 0;
+        self.rejected.filter(|_| is_outage).max(limit)
+    }
+
     fn change(&mut self, cap: Option<u64>, now: Instant) {
         self.cap = cap;
         self.changed_at = Some(now);
         self.is_reached = false;
     }
+}
+
+/// Interval between two steps up in a row: the calls before the last step have left the window.
+fn interval(window: Duration) -> Duration {
+    (window * 3 / 2).max(MIN_INTERVAL)
 }
 
 #[cfg(test)]

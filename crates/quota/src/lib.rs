@@ -31,6 +31,7 @@
 //!     search_per_second: 5,
 //!     daily: None,
 //!     max_queue: 1_000,
+//!     max_concurrency: 1_000,
 //!     max_caller_share: 0.5,
 //!     weights: BTreeMap::new(),
 //!     zones: BTreeMap::new(),
@@ -130,7 +131,7 @@ pub use observation::{Observation, ObservedLimit, RateLimited, RetryTime};
 pub use permit::Permit;
 pub use quota::Quota;
 pub use rejected::{Reason, Rejected};
-pub use requester::{AccountKey, Caller, Priority, Requester};
+pub use requester::{AccountKey, Caller, Priority, RemotePeer, Requester};
 pub use settings::Settings;
 pub use snapshot::{
     AccountSnapshot, BucketCounters, BucketSnapshot, CallerSnapshot, LedgerSnapshot,

@@ -33,6 +33,10 @@ pub(crate) struct Limiter {
     pub(crate) bucket: Bucket,
     pub(crate) queue: Queue,
     pub(crate) counts: BucketCounters,
+    /// Permits that are issued and not released.
+    in_use: usize,
+    /// Maximum number of them. It bounds the connections to HubSpot.
+    max_concurrency: usize,
     /// Time until which the permits of queued requests are spread.
     contended_until: Option<Instant>,
     latency: UsualLatency,
@@ -59,12 +63,15 @@ impl Limiter {
         name: BucketName,
         bucket: Bucket,
         weights: Arc<BTreeMap<String, u32>>,
+        max_concurrency: usize,
     ) -> Self {
         Self {
             name,
             bucket,
             queue: Queue::new(weights),
             counts: BucketCounters::default(),
+            in_use: 0,
+            max_concurrency,
             contended_until: None,
             latency: UsualLatency::default(),
             retries: RetrySpread::default(),
@@ -81,7 +88,8 @@ impl Limiter {
     ) -> Result<Option<u64>, Rejected> {
         self.bucket.expire(now);
         self.bucket.set_awaited(self.is_contended(now));
-        if !self.queue.is_empty() || self.bucket.next_check(now).is_some() {
+        let is_full = self.in_use >= self.max_concurrency;
+        if is_full || !self.queue.is_empty() || self.bucket.next_check(now).is_some() {
             return Ok(None);
         }
         if self.response_at(now) > deadline {
@@ -89,6 +97,7 @@ impl Limiter {
         }
         self.queue.serve_now(&requester.caller, requester.priority);
         self.counts.calls += 1;
+        self.in_use += 1;
         Ok(Some(self.bucket.take(Users::Single(requester.caller.clone()), 1, now)))
     }
 
@@ -131,7 +140,8 @@ impl Limiter {
     pub(crate) fn next(&mut self, now: Instant) -> Next {
         self.bucket.expire(now);
         self.bucket.set_awaited(self.is_contended(now));
-        if self.queue.is_empty() || self.bucket.waits_for_ledger() {
+        let is_full = self.in_use >= self.max_concurrency;
+        if is_full || self.queue.is_empty() || self.bucket.waits_for_ledger() {
             return Next::OnEvent;
         }
         if let Some(check) = self.bucket.next_check(now) {
@@ -149,11 +159,19 @@ impl Limiter {
         for since in &batch.since {
             self.counts.waits.observe(now.saturating_duration_since(*since));
         }
+        self.in_use += 1;
         Next::Batch(self.bucket.take(batch.users, requests, now), batch.waiting)
+    }
+
+    /// Records that a slot was not used.
+    pub(crate) fn release(&mut self, slot: u64, now: Instant) {
+        self.in_use = self.in_use.saturating_sub(1);
+        self.bucket.release(slot, now);
     }
 
     /// Records that the call of a slot ended, with a response or without.
     pub(crate) fn finish(&mut self, slot: u64, has_response: bool, now: Instant) {
+        self.in_use = self.in_use.saturating_sub(1);
         let latency = self.bucket.finish(slot, now);
         if let Some(latency) = latency.filter(|_| has_response) {
             self.latency.observe(latency, now);

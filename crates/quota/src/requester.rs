@@ -1,6 +1,7 @@
 //! The caller and the priority of a request.
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
@@ -8,17 +9,29 @@ use std::{
 /// Number of bits of an IPv6 address that identify a network. A host may have all addresses of its /64.
 const IPV6_NETWORK: u128 = !0 << 64;
 
+/// Name of leadsd as a caller, in spans and in snapshots.
+const INTERNAL: &str = "leadsd";
+
 /// A client of leadsd, among which quota is divided: its authenticated identity, else the name
 /// that it sends, else its address.
 ///
 /// The order has the callers of one account side by side.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Caller {
-    /// Address of a caller without authentication; `None` if it has none.
-    address: Option<IpAddr>,
+    /// Other end of the connection of a caller without authentication, as a network; `None` if it has none.
+    peer: Option<RemotePeer>,
     name: Arc<str>,
     /// Weight of an authenticated caller. `None` if the weight is looked up by name.
     weight: Option<u32>,
+}
+
+/// Other end of a connection, whose calls without authentication share an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RemotePeer {
+    /// IP address.
+    Address(IpAddr),
+    /// User id of a process at a Unix socket.
+    User(u32),
 }
 
 /// Account of a caller, among which shares are divided first. A client cannot choose it freely, as it
@@ -29,6 +42,8 @@ pub enum AccountKey {
     Identity(Arc<str>),
     /// Address of callers without authentication: an IPv4 address, or the /64 of an IPv6 address.
     Address(IpAddr),
+    /// User id of callers without authentication at a Unix socket.
+    User(u32),
     /// Name of a caller without authentication and without address: a task of leadsd itself.
     Name(Arc<str>),
 }
@@ -65,7 +80,36 @@ pub struct Requester {
 impl AccountKey {
     /// Key of an address. All addresses of one host have the same key.
     pub fn from_address(address: IpAddr) -> Self {
-        Self::Address(network(address))
+        Self::from_peer(RemotePeer::Address(address))
+    }
+
+    /// Key of a peer.
+    pub fn from_peer(peer: RemotePeer) -> Self {
+        match peer.network() {
+            RemotePeer::Address(network) => Self::Address(network),
+            RemotePeer::User(uid) => Self::User(uid),
+        }
+    }
+}
+
+// === impl RemotePeer ===
+
+impl RemotePeer {
+    /// An IPv4 address, the /64 of an IPv6 address, or the user id.
+    pub fn network(self) -> Self {
+        match self {
+            Self::Address(address) => Self::Address(network(address)),
+            Self::User(_) => self,
+        }
+    }
+}
+
+impl fmt::Display for RemotePeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.to_canonical().fmt(f),
+            Self::User(uid) => write!(f, "uid:{uid}"),
+        }
     }
 }
 
@@ -75,6 +119,15 @@ impl Priority {
     /// All priorities, in the order in which they are served.
     pub(crate) const ALL: [Self; 4] =
         [Self::Recovery, Self::Interactive, Self::Bulk, Self::Restricted];
+}
+
+// === impl Requester ===
+
+impl Requester {
+    /// Requester for requests that no caller makes: the probes and token checks of leadsd.
+    pub fn internal() -> Self {
+        Self { caller: Caller::new(INTERNAL), priority: Priority::Interactive }
+    }
 }
 
 // === impl Caller ===
@@ -90,33 +143,39 @@ impl Caller {
         while !name.is_char_boundary(end) {
             end -= 1;
         }
-        Self { address: None, name: name[..end].into(), weight: None }
+        Self { peer: None, name: name[..end].into(), weight: None }
     }
 
     /// The caller with the address of its connection. Without authentication, all names of one address
     /// belong to one account. An authenticated caller has no address.
     #[must_use]
     pub fn with_address(self, address: IpAddr) -> Self {
-        let address = self.weight.is_none().then(|| network(address));
-        Self { address, ..self }
+        self.with_peer(RemotePeer::Address(address))
+    }
+
+    /// The caller with the peer of its connection, as [`Caller::with_address`].
+    #[must_use]
+    pub fn with_peer(self, peer: RemotePeer) -> Self {
+        let peer = self.weight.is_none().then(|| peer.network());
+        Self { peer, ..self }
     }
 
     /// The caller without its address: the same name from another address is the same caller.
     #[must_use]
     pub fn without_address(self) -> Self {
-        Self { address: None, ..self }
+        Self { peer: None, ..self }
     }
 
     /// An authenticated caller with its configured weight.
     pub fn authenticated(name: &str, weight: u32) -> Self {
-        Self { address: None, name: name.into(), weight: Some(weight) }
+        Self { peer: None, name: name.into(), weight: Some(weight) }
     }
 
     /// Account of the caller: its identity, else its address.
     pub fn account(&self) -> AccountKey {
-        match (self.weight, self.address) {
+        match (self.weight, self.peer) {
             (Some(_), _) => AccountKey::Identity(Arc::clone(&self.name)),
-            (None, Some(address)) => AccountKey::Address(address),
+            (None, Some(peer)) => AccountKey::from_peer(peer),
             (None, None) => AccountKey::Name(Arc::clone(&self.name)),
         }
     }

@@ -28,6 +28,8 @@ pub struct Settings {
     pub daily: Option<u64>,
     /// Maximum number of requests queued for one bucket of one portal.
     pub max_queue: usize,
+    /// Maximum number of calls in progress for one bucket of one portal.
+    pub max_concurrency: usize,
     /// Part of `max_queue` that one caller may hold, from 0 to 1.
     pub max_caller_share: f64,
     /// Weights of unauthenticated callers by name. The default is 1.

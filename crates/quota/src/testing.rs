@@ -60,6 +60,7 @@ pub fn settings(burst: u64) -> Settings {
         search_per_second: 5,
         daily: None,
         max_queue: 10_000,
+        max_concurrency: 1_000,
         max_caller_share: 1.0,
         weights: BTreeMap::new(),
         zones: BTreeMap::new(),

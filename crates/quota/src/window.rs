@@ -70,6 +70,11 @@ impl Window {
         self.transit
     }
 
+    /// Sets the maximum transit time of calls that are sent from now on.
+    pub(crate) fn set_transit(&mut self, transit: Duration) {
+        self.transit = transit;
+    }
+
     /// Latest time at which HubSpot counts the call of a slot. `None` if the slot does not count.
     pub(crate) fn counted_at(&self, number: u64, now: Instant) -> Option<Instant> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;

@@ -59,12 +59,12 @@ impl State {
         weights: Arc<BTreeMap<String, u32>>,
         now: Instant,
     ) -> Self {
-        let ledger = settings.ledger.as_ref();
+        let (ledger, concurrency) = (settings.ledger.as_ref(), settings.max_concurrency);
         let burst = Bucket::burst(settings.burst, settings.burst_window).shared(ledger, now);
         let search = Bucket::secondly(settings.search_per_second).shared(ledger, now);
         Self {
-            burst: Limiter::new(BucketName::Burst, burst, Arc::clone(&weights)),
-            search: Limiter::new(BucketName::Search, search, weights),
+            burst: Limiter::new(BucketName::Burst, burst, Arc::clone(&weights), concurrency),
+            search: Limiter::new(BucketName::Search, search, weights, concurrency),
             daily: Daily::new(settings.daily, zone),
             exhausted: 0,
             in_flight: 0,
@@ -185,7 +185,7 @@ impl State {
     /// Records that a slot was not used.
     pub(super) fn release(&mut self, bucket: BucketName, slot: u64, now: Instant) {
         self.daily.release();
-        self.limiter(bucket).bucket.release(slot, now);
+        self.limiter(bucket).release(slot, now);
     }
 
     /// Rejection for a daily limit that is exhausted for this long.

@@ -1,16 +1,20 @@
 //! Feedback of HubSpot's responses on a bucket: announced limits, and 429s.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
-use super::{Bucket, MAX_SIZE, SECOND, SECONDS_OF_LIMIT, WINDOWS};
+use super::{
+    Bucket, MAX_SIZE, SECOND, SECONDS_OF_LIMIT, TRANSIT_IN_LEARNED_SECOND, TRANSIT_IN_SECOND,
+    WINDOWS,
+};
 use crate::{
     learned_limit::Rejection,
     observation::{Baseline, ObservedLimit, RetryTime},
     remote_usage::RemoteUsage,
     replica_lease::MAX_WANTED,
 };
+
+/// Learned limits below this one have fewer than ten calls in a tenth of them.
+const SMALL: u64 = 10 * SECONDS_OF_LIMIT;
 
 /// Part of the limit that own calls have to use to explain a 429: a half. If they use less, other clients
 /// or another limit can be the cause, and the limit is closed as well.
@@ -96,7 +100,9 @@ impl Bucket {
             RetryTime::Stated(wait) => (wait, true),
             RetryTime::Window(window) => (window, false),
         };
-        let index = if self.is_announced { 0 } else { self.rejected_window(counts, wait) };
+        // A stated time does not show the window: calls leave a rolling window continuously.
+        let is_second = !is_stated && wait <= SECOND;
+        let index = if self.is_announced { 0 } else { self.rejected_window(counts, is_second) };
         let counted = counts[index].unwrap_or_default().saturating_sub(1);
         let limit = self.limit(index);
         let is_explained =
@@ -160,6 +166,7 @@ impl Bucket {
         for (learned, cap) in self.learned.iter_mut().zip(caps) {
             learned.adopt(cap, next_slot, now);
         }
+        self.apply_learned();
     }
 
     /// Limits that were learned.
@@ -174,19 +181,31 @@ impl Bucket {
     }
 
     fn share_learned(&mut self) {
+        self.apply_learned();
         let caps = self.learned();
         if let Some(lease) = self.lease.as_mut() {
             lease.learn(caps);
         }
     }
 
+    fn apply_learned(&mut self) {
+        for (window, learned) in self.windows.iter_mut().zip(&self.learned) {
+            if window.length() == SECOND {
+                let is_learned = learned.cap().is_some();
+                let transit =
+                    if is_learned { TRANSIT_IN_LEARNED_SECOND } else { TRANSIT_IN_SECOND };
+                window.set_transit(transit);
+            }
+        }
+    }
+
     /// The window that a call was rejected for. A window in which HubSpot has accepted as many calls before
     /// is not the cause, unless none is new: then its time tells.
-    fn rejected_window(&self, counts: [Option<u64>; 2], wait: Duration) -> usize {
+    fn rejected_window(&self, counts: [Option<u64>; 2], is_second: bool) -> usize {
         if self.windows.len() == 1 {
             return 0;
         }
-        if wait <= SECOND {
+        if is_second {
             return 1;
         }
         let is_new =
@@ -213,8 +232,16 @@ impl Bucket {
     fn configured(&self, index: usize) -> u64 {
         match index {
             0 => self.size,
-            _ => (self.size() / SECONDS_OF_LIMIT).max(1),
+            _ => self.limit_of_second(self.size()),
         }
+    }
+
+    /// The part of a limit that may be used in one second. That of a small learned limit is rounded up:
+    /// HubSpot announces no such part, and rounding down would leave much of the limit unused.
+    pub(super) fn limit_of_second(&self, size: u64) -> u64 {
+        let is_small = self.learned[0].cap().is_some() && size < SMALL;
+        let part = if is_small { size.div_ceil(SECONDS_OF_LIMIT) } else { size / SECONDS_OF_LIMIT };
+        part.max(1)
     }
 
     /// Calls of all clients in a window when the call of a slot arrived, itself included.

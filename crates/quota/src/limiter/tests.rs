@@ -10,7 +10,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A limiter of one call in a second.
 fn limiter() -> Limiter {
     let weights = BTreeMap::from([("heavy".to_owned(), 4)]);
-    Limiter::new(BucketName::Search, Bucket::secondly(1), Arc::new(weights))
+    Limiter::new(BucketName::Search, Bucket::secondly(1), Arc::new(weights), 1_000)
 }
 
 fn requester(name: &str) -> Requester {
@@ -170,7 +170,7 @@ fn an_expired_request_is_removed_and_counted() {
 fn a_request_without_time_for_a_response_gets_no_slot() {
     let now = Instant::now();
     let mut limiter =
-        Limiter::new(BucketName::Burst, Bucket::burst(100, SECOND * 10), Arc::default());
+        Limiter::new(BucketName::Burst, Bucket::burst(100, SECOND * 10), Arc::default(), 1_000);
     let latency = Duration::from_millis(300);
     for _ in 0..10 {
         let slot = limiter.try_take(&requester("a"), far(now), now).unwrap().expect("a free slot");

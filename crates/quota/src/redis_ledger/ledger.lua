@@ -3,12 +3,14 @@
 -- response has microseconds. The score of a slot is the latest time at which HubSpot counts its call.
 --
 -- KEYS: meta (facts about the limit), slots in the window, slots in the second, replicas by last
--- exchange, detached replicas by last exchange, waiting replicas by latest time of service.
+-- exchange, detached replicas by last exchange, waiting replicas by latest time of their next request.
 local meta, long, short, replicas, detached, waiting = unpack(KEYS)
 local request = cjson.decode(ARGV[1])
 
 local SECOND = 1000
 local PART_A_SECOND = 10
+-- Learned limits below this one have less than ten calls in a tenth of them.
+local SMALL = 100
 -- Time for which a new ledger grants nothing: replicas report to it within half of that time.
 local WARM_UP = 2500
 -- Time without an exchange after which a replica counts as lost. Most lost replicas have died, and their
@@ -120,10 +122,17 @@ local reserved = allowed * without_ledger / sharing
 local in_window = math.max(1, math.floor(allowed - math.max(others + unknown, reserved)))
 -- The limit of a second does not count calls that lost replicas may make.
 local known_rest = math.max(1, math.floor(allowed - math.max(others, reserved)))
-local in_second = math.max(1, math.floor(known_rest / PART_A_SECOND))
-if cap_second > 0 then in_second = math.min(in_second, cap_second) end
+-- That of a small learned limit is rounded up: rounding down would leave much of it unused.
+local is_small = cap_window > 0 and known_rest < SMALL
+local round = is_small and math.ceil or math.floor
+local in_second = math.max(1, round(known_rest / PART_A_SECOND))
+-- Permits of a small limit are spaced over the window, so that it needs no limit of a second: that would
+-- count a permit until its replica reports the call, which is long beside so few calls.
+local has_own_second = cap_second > 0 and cap_second < in_second
+local is_paced = request.paced and (not is_small or has_own_second)
+if has_own_second then in_second = cap_second end
 -- Time between two permits that are spaced evenly, in whole microseconds, as all stored times.
-local gap = request.paced and SECOND / in_second or window / in_window
+local gap = is_paced and SECOND / in_second or window / in_window
 gap = math.floor(gap * 1000) / 1000
 
 local function fits(slots, limit, length)
@@ -133,21 +142,22 @@ end
 
 -- While other replicas wait, permits are spaced evenly, so that each replica gets some. A replica asks for
 -- that while requests of several callers wait. After the loss of a replica it makes room for its calls.
+-- An exchange that requests no permit is a report only: its replica may still wait.
 redis.call('ZREMRANGEBYSCORE', waiting, '-inf', text(now))
-redis.call('ZREM', waiting, request.replica)
-local others_wait = redis.call('ZCARD', waiting) > 0
+if request.want > 0 or request.leave then redis.call('ZREM', waiting, request.replica) end
+local others_wait = redis.call('ZCARD', waiting) > (redis.call('ZSCORE', waiting, request.replica) and 1 or 0)
 
 -- Time at which one more call fits into its windows.
 local function opens()
   local at = math.max(now, closed, fits(long, in_window, window))
-  if request.paced then at = math.max(at, fits(short, in_second, SECOND)) end
+  if is_paced then at = math.max(at, fits(short, in_second, SECOND)) end
   if request.spread or others_wait or lost[2] then at = math.max(at, last + gap) end
   return at
 end
 
 local function is_quiet()
   local busy = redis.call('ZCARD', long) * 2 >= in_window
-  return not busy and not (request.paced and redis.call('ZCARD', short) * 2 >= in_second)
+  return not busy and not (is_paced and redis.call('ZCARD', short) * 2 >= in_second)
 end
 
 local granted = {}
@@ -169,8 +179,11 @@ for index = 1, wanted do
   if at > now then break end
 end
 
-if wanted > 0 and #granted < request.want then
-  redis.call('ZADD', waiting, text(math.max(last, now) + RETRY), request.replica)
+-- A replica that got a permit for later waits as well.
+local last_granted = granted[#granted] and granted[#granted] / 1000 or now
+local next = opens()
+if not warming and (#granted < request.want or last_granted > now) then
+  redis.call('ZADD', waiting, text(math.max(next, last_granted) + RETRY), request.replica)
 end
 
 redis.call('HSET', meta, 'size', size, 'window', window, 'born', text(born), 'closed', text(closed),
@@ -182,7 +195,7 @@ local slots = redis.call('ZCARD', long)
 local response = {
   math.floor(now * 1000), warming and 1 or 0, known, math.floor(slots + others), size, math.floor(window * 1000),
   math.floor(math.max(0, closed - now) * 1000), math.max(0, seq - slots),
-  math.ceil(opens() * 1000), live_others, cap_window, cap_second, redis.call('ZCARD', short)
+  math.ceil(next * 1000), live_others, cap_window, cap_second, redis.call('ZCARD', short)
 }
 -- Slots that leave the window in each tenth of it from now on.
 for part = 1, TENTHS do

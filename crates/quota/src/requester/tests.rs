@@ -34,3 +34,13 @@ fn the_account_is_the_identity_or_else_the_address_whatever_the_name() {
     assert_eq!(known.clone().with_address([192, 0, 2, 1].into()), known);
     assert_eq!(Caller::new("a").account(), AccountKey::Name("a".into()));
 }
+
+#[test]
+fn callers_of_one_user_have_one_account_whatever_their_names() {
+    let at = |name: &str, uid: u32| Caller::new(name).with_peer(RemotePeer::User(uid)).account();
+    assert_eq!(at("a", 1), at("b", 1));
+    assert_ne!(at("a", 1), at("a", 2));
+    assert_eq!(at("a", 1), AccountKey::from_peer(RemotePeer::User(1)));
+    assert_eq!(RemotePeer::User(7).to_string(), "uid:7");
+    assert_eq!(RemotePeer::Address("::ffff:10.0.0.1".parse().unwrap()).to_string(), "10.0.0.1");
+}

@@ -20,6 +20,7 @@ const WARM_UP: LedgerInstant = 2_500_000;
 const SILENT: LedgerInstant = 900_000;
 const PART_OF_LOST: f64 = 28.0;
 const PART_OF_SEEN: f64 = 20.0;
+const SMALL: u64 = 100;
 const DEAD: LedgerInstant = 60_000_000;
 const MAX_AHEAD: LedgerInstant = 2_000_000;
 const CATCH_UP: LedgerInstant = 25_000;
@@ -177,11 +178,15 @@ impl LedgerEntry {
         let window = self.window;
         self.long.retain(|_, at| *at > now - window);
         self.short.retain(|_, at| *at > now - SECOND);
-        self.waiting.retain(|other, until| *until > now && *other != replica);
+        self.waiting.retain(|_, until| *until > now);
+        if request.want > 0 || request.leave {
+            self.waiting.remove(&replica);
+        }
         let permits = self.grant(request, now);
         let next = self.opens(request, now);
-        if now - self.born >= WARM_UP && permits.len() < request.want {
-            self.waiting.insert(replica, self.last.max(now) + RETRY);
+        let last = permits.last().copied().unwrap_or(now);
+        if now - self.born >= WARM_UP && (permits.len() < request.want || last > now) {
+            self.waiting.insert(replica, next.max(last) + RETRY);
         }
         let mut leaving = [0; TENTHS];
         for at in self.long.values() {
@@ -245,12 +250,31 @@ impl LedgerEntry {
     }
 
     fn limits(&self, now: LedgerInstant) -> (usize, usize) {
-        let [cap_window, cap_second] = self.learned.map(|cap| cap.unwrap_or(u64::MAX));
-        let allowed = self.size.min(cap_window);
-        let [window, known_rest] =
-            self.reserved(now).map(|reserved| allowed.saturating_sub(reserved).max(1));
-        let second = (known_rest / 10).max(1).min(cap_second);
+        let [window, known_rest] = self.rest(now);
+        let second = self.tenth(known_rest).min(self.learned[1].unwrap_or(u64::MAX));
         [window, second].map(|limit| usize::try_from(limit).expect("small")).into()
+    }
+
+    /// Permits left to the replicas, with calls that lost replicas may make, and without them.
+    fn rest(&self, now: LedgerInstant) -> [u64; 2] {
+        let allowed = self.size.min(self.learned[0].unwrap_or(u64::MAX));
+        self.reserved(now).map(|reserved| allowed.saturating_sub(reserved).max(1))
+    }
+
+    fn is_small(&self, known_rest: u64) -> bool {
+        self.learned[0].is_some() && known_rest < SMALL
+    }
+
+    fn tenth(&self, known_rest: u64) -> u64 {
+        let tenth =
+            if self.is_small(known_rest) { known_rest.div_ceil(10) } else { known_rest / 10 };
+        tenth.max(1)
+    }
+
+    fn is_paced(&self, request: &ExchangeRequest, now: LedgerInstant) -> bool {
+        let [_, known_rest] = self.rest(now);
+        let has_own_second = self.learned[1].is_some_and(|cap| cap < self.tenth(known_rest));
+        request.paced && (!self.is_small(known_rest) || has_own_second)
     }
 
     /// Calls of other clients and of detached replicas, with those that lost replicas may make, and without
@@ -290,7 +314,8 @@ impl LedgerEntry {
 
     fn is_quiet(&self, request: &ExchangeRequest, now: LedgerInstant) -> bool {
         let (window, second) = self.limits(now);
-        self.long.len() * 2 < window && (!request.paced || self.short.len() * 2 < second)
+        let is_paced = self.is_paced(request, now);
+        self.long.len() * 2 < window && (!is_paced || self.short.len() * 2 < second)
     }
 
     fn opens(&self, request: &ExchangeRequest, now: LedgerInstant) -> LedgerInstant {
@@ -301,11 +326,12 @@ impl LedgerEntry {
             slots.get(limit - 1).map_or(0, |nth| nth + length)
         };
         let mut at = now.max(self.closed).max(fits(&self.long, window, self.window));
-        if request.paced {
+        if self.is_paced(request, now) {
             at = at.max(fits(&self.short, second, SECOND));
         }
+        let others_wait = self.waiting.keys().any(|other| *other != request.replica);
         let any_lost = self.replicas.values().any(|seen| *seen <= now - SILENT);
-        if request.spread || !self.waiting.is_empty() || any_lost {
+        if request.spread || others_wait || any_lost {
             at = at.max(self.last + self.gap(request, now));
         }
         at
@@ -313,7 +339,7 @@ impl LedgerEntry {
 
     fn gap(&self, request: &ExchangeRequest, now: LedgerInstant) -> LedgerInstant {
         let (in_window, in_second) = self.limits(now);
-        if request.paced {
+        if self.is_paced(request, now) {
             SECOND / i64::try_from(in_second).expect("small")
         } else {
             self.window / i64::try_from(in_window).expect("small")

@@ -1,16 +1,16 @@
 //! The ledger double against the script in a real Redis: the same exchanges, by Redis's clock, have the
 //! same responses.
 
-use std::{
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
-use tokio::{net::TcpStream, time::sleep};
+use tokio::time::sleep;
+
+use leadsd_redis::{RedisClient, RedisSettings, RedisUrl};
+use leadsd_testkit::Redis;
 
 use super::*;
-use crate::redis_ledger::{RedisLedger, RedisSettings, RedisUrl};
+use crate::redis_ledger::RedisLedger;
 use crate::testing::LedgerEntry;
 use crate::{
     ExchangeRequest, Grant, Ledger as _, LedgerInstant, LimitKey, SlotReport, Unavailable, ledger,
@@ -25,40 +25,6 @@ const SIZE: u64 = 100;
 
 /// Redis computes in milliseconds with fractions, the double in whole microseconds.
 const ROUNDING: i64 = 3;
-
-/// A Redis process that ends when dropped.
-struct Server(Child);
-
-impl Server {
-    async fn start() -> (Self, String) {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
-        #[expect(clippy::disallowed_methods, reason = "where CI has put it")]
-        let program = std::env::var("LEADSD_TEST_REDIS");
-        let child = Command::new(program.as_deref().unwrap_or("redis-server"))
-            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
-            .args(["--save", "", "--appendonly", "no"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server");
-        let own = Self(child);
-        let up = async {
-            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), up).await.expect("Redis listens");
-        (own, format!("redis://127.0.0.1:{port}/0"))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A replica with random requests.
 struct Replica {
@@ -151,10 +117,12 @@ fn compare(redis: &Grant, book: &Grant, of: &str) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server"]
 async fn the_ledger_in_memory_responds_as_the_script_in_redis() {
-    let (_server, url) = Server::start().await;
+    let redis = Redis::start().await;
+    let url = redis.url();
     let url = RedisUrl::Inline(url);
     let prefix = "leadsd".to_owned();
-    let redis = RedisLedger::new(RedisSettings { url, ca_file: None, prefix });
+    let client = RedisClient::new(RedisSettings { url, ca_file: None, prefix });
+    let redis = RedisLedger::new(Arc::new(client));
     let mut random = SmallRng::seed_from_u64(rand::random());
     for bucket in [BucketName::Burst, BucketName::Search] {
         let mut all = Err(Unavailable(String::new()));

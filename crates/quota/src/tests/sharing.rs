@@ -530,13 +530,25 @@ fn process_with(
     book: &Arc<InMemoryLedger>,
     hub: &Arc<Hub>,
 ) -> Task {
+    process_of(&web(), limit, number, callers, book, hub)
+}
+
+fn process_of(
+    requester: &Requester,
+    limit: u64,
+    number: usize,
+    callers: usize,
+    book: &Arc<InMemoryLedger>,
+    hub: &Arc<Hub>,
+) -> Task {
     let (quota, hub) = (quota_of(limit, number, book), Arc::clone(hub));
+    let requester = requester.clone();
     task::spawn("replica", "", async move {
         let account = quota.account("default");
         let calls = (0..callers).map(|_| async {
             loop {
                 let permit =
-                    account.acquire(BucketName::Burst, &web(), soon()).await.expect("a permit");
+                    account.acquire(BucketName::Burst, &requester, soon()).await.expect("a permit");
                 hub.call(permit, FAST, FAST, Observation::default()).await;
             }
         });
@@ -609,6 +621,50 @@ async fn a_replica_that_starts_costs_the_others_nothing() {
         assert!(calls >= 190 * 95 / 100, "{calls} beside replica {number}, which started");
     }
     check_limit(&hub, 190);
+}
+
+/// Moments of the window at which replicas are killed.
+fn moments() -> impl Iterator<Item = Duration> {
+    let moments = cases(8).cases;
+    (0..moments).map(move |number| WINDOW * number / moments + Duration::from_millis(37))
+}
+
+/// Kills replicas whose requests are those of `requester`. Returns the calls in the window after that, and
+/// in each of the four later ones.
+async fn windows_after_kill(
+    requester: &Requester,
+    killed: usize,
+    count: usize,
+    moment: Duration,
+) -> (usize, [usize; 4]) {
+    let (book, hub) = (InMemoryLedger::new(WAY), Arc::new(Hub::default()));
+    let new = |number| process_of(requester, 190, number, 10, &book, &hub);
+    let mut all: Vec<Task> = (0..count).map(new).collect();
+    sleep(WARM + WINDOW + moment).await;
+    all.truncate(count - killed);
+    let first = next_window(&hub).await;
+    let mut later = [0; 4];
+    for window in &mut later {
+        *window = next_window(&hub).await;
+    }
+    check_limit_of_window(&hub, 190);
+    (first, later)
+}
+
+const KILLED: [(usize, usize); 3] = [(1, 2), (1, 4), (2, 4)];
+
+#[tokio::test(start_paused = true)]
+async fn the_quota_of_killed_replicas_is_used_at_once_whenever_they_are_killed() {
+    for requester in [web(), requester("job", Priority::Bulk)] {
+        for (killed, count) in KILLED {
+            for moment in moments() {
+                let (first, later) = windows_after_kill(&requester, killed, count, moment).await;
+                let case = format!("{killed} of {count} at {moment:?}: {first}, then {later:?}");
+                assert!(first >= 190 * 90 / 100, "{case}");
+                assert!(later.iter().all(|calls| calls * 100 >= 190 * 98), "{case}");
+            }
+        }
+    }
 }
 
 proptest! {

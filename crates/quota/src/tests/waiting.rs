@@ -342,3 +342,60 @@ async fn a_member_is_expected_to_be_dispatched_with_its_batch() {
         places.push((place.expect("in time"), reply));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn calls_in_progress_are_bounded_and_a_permit_that_ends_serves_the_next() {
+    let account = account(Settings { max_concurrency: 3, ..settings(1_000) });
+    let take = |bucket| account.try_acquire(bucket, &web(), soon()).expect("a free bucket");
+    let (web, hub) = (web(), Hub::default());
+    let first = take(BucketName::Burst).expect("a permit");
+    Hub::default().call(first, Duration::ZERO, Duration::ZERO, Observation::default()).await;
+    // In use from the permit on, sent or not; the limits of a portal are separate.
+    let mut permits: Vec<Permit> = (0..3).map_while(|_| take(BucketName::Burst)).collect();
+    permits[0].mark_sent(1);
+    permits[1].mark_sent(1);
+    assert!(take(BucketName::Burst).is_none());
+    assert!(take(BucketName::Search).is_some());
+    // A permit counts until it is released: unused, without a response, or with one.
+    let observed = permits.remove(0);
+    let ends: [Box<dyn FnOnce()>; 3] = [
+        Box::new(|| observed.observe(Observation::default())),
+        Box::new({
+            let failed = permits.remove(0);
+            || drop(failed)
+        }),
+        Box::new({
+            let unused = permits.remove(0);
+            || drop(unused)
+        }),
+    ];
+    for end in ends {
+        let mut next = Box::pin(account.acquire(BucketName::Burst, &web, soon()));
+        assert!(futures_util::poll!(&mut next).is_pending());
+        sleep(Duration::from_secs(60)).await;
+        assert!(futures_util::poll!(&mut next).is_pending(), "no time opens it");
+        end();
+        permits.push(next.await.expect("a permit"));
+    }
+    assert!(take(BucketName::Burst).is_none());
+    drop(permits);
+    // Queued requests are batched, and a request is rejected at its deadline.
+    let hold: Vec<Permit> = (0..3).map_while(|_| take(BucketName::Burst)).collect();
+    let hub = Arc::new(hub);
+    let group = TestGroup::new(&hub, 100);
+    let mut replies = Vec::new();
+    for _ in 0..100 {
+        let (member, reply) = group.enter();
+        let own: Arc<dyn Group> = Arc::clone(&group) as _;
+        let place = account.enqueue(BucketName::Burst, &web, soon(), own, member);
+        replies.push((place.expect("room in the queue"), reply));
+    }
+    let until = Instant::now() + Duration::from_millis(50);
+    let late = account.acquire(BucketName::Burst, &web, until).await.unwrap_err();
+    assert_eq!(late.reason, Reason::Deadline);
+    drop(hold);
+    for (_, reply) in replies {
+        reply.await.expect("a result").expect("a permit");
+    }
+    assert_eq!(hub.most_within(Duration::from_secs(1)), 1, "one call for all");
+}

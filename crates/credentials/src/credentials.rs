@@ -67,7 +67,9 @@ impl Credentials {
         let start_slots = Arc::new(Semaphore::new(settings.start_concurrency.max(1)));
         let folder = settings.discovery.clone();
         let not_listed_yet = folder.as_ref().map(|folder| folder.path.as_str().into());
-        let readiness = watch::Sender::new(Readiness { not_listed_yet, ..Readiness::default() });
+        let rule = settings.readiness;
+        let readiness =
+            watch::Sender::new(Readiness { rule, not_listed_yet, ..Readiness::default() });
         let ports = Ports { store, source, clock, start_slots, readiness };
         let registry = Arc::new(Registry::new(settings, ports, new_jitter));
         registry.add(portals, false);
@@ -103,12 +105,18 @@ impl Credentials {
         portals.values().map(|portal| portal.engine.status(portal.discovered)).collect()
     }
 
+    /// Status of one portal; `None` if there is no such portal.
+    pub fn status(&self, name: &str) -> Option<PortalStatus> {
+        let portals = self.registry.by_name();
+        portals.get(name).map(|portal| portal.engine.status(portal.discovered))
+    }
+
     /// Counts of all portals, including those that were removed.
     pub fn counters(&self) -> Counters {
         self.registry.counters()
     }
 
-    /// The configured portals that still have no usable credential.
+    /// The portals, and whether each is usable.
     pub fn ready(&self) -> watch::Receiver<Readiness> {
         self.registry.ports().readiness.subscribe()
     }

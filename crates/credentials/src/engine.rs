@@ -130,6 +130,7 @@ impl Engine {
                 machine.handle(Event::Signalled(self.signals.take()), now);
                 let due = machine.handle(Event::Tick { wall }, now);
                 self.publish(machine.published());
+                self.set_usable(machine.is_usable(now, eager));
                 if machine.has_settled() {
                     slot = None;
                 }
@@ -173,6 +174,7 @@ impl Engine {
             grant_timeout: self.grant_timeout,
             store_call: None,
             source_call: None,
+            check_call: None,
         }
     }
 
@@ -189,7 +191,6 @@ impl Engine {
     }
 
     fn publish(&self, published: Published) {
-        let has_token = published.active.is_some();
         self.published.send_if_modified(|current| {
             let changed = *current != published;
             if changed {
@@ -197,9 +198,10 @@ impl Engine {
             }
             changed
         });
-        if has_token {
-            self.ports.readiness.send_if_modified(|readiness| readiness.missing.remove(&self.name));
-        }
+    }
+
+    fn set_usable(&self, usable: bool) {
+        self.ports.readiness.send_if_modified(|readiness| readiness.set_usable(&self.name, usable));
     }
 
     fn has_to_end(&self) -> bool {

@@ -8,7 +8,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     published::{ActiveToken, Published, TokenRequirement},
     signals::Signals,
-    token::{Rejection, Token, TokenUnavailable},
+    token::{Token, TokenUnavailable},
 };
 use leadsd_base::secret::Secret;
 
@@ -35,7 +35,7 @@ impl Handle {
 
     /// A handle that always returns the same token.
     pub fn fixed(secret: Secret) -> Self {
-        let token = Token { secret, generation: 1 };
+        let token = Token { secret, generation: 1, is_unproven: false };
         let active = Some(ActiveToken { token, expires_at: None });
         let (_, published) = watch::channel(Published { active, ..Published::default() });
         Self { published, signals: None }
@@ -56,23 +56,39 @@ impl Handle {
         self.wait(need, deadline).await
     }
 
-    /// Returns a replacement for `rejected`, which HubSpot rejected with status 401. Waits until
-    /// the engine has refreshed the token or read the secret again, at most until `deadline`.
+    /// Returns a replacement for the token of generation `rejected`, which HubSpot rejected with status
+    /// 401. Waits until the engine has refreshed the token or read the secret again, at most until
+    /// `deadline`. The body of the 401 does not matter: a refresh cures most causes.
     ///
     /// Cancel safe: the engine finishes what it has begun.
     pub async fn replacement_for(
         &self,
-        rejected: &Token,
-        rejection: Rejection,
+        rejected: u64,
         deadline: Instant,
     ) -> Result<Token, TokenUnavailable> {
         let Some(signals) = &self.signals else { return Err(TokenUnavailable::Rejected) };
-        let need = TokenRequirement { above: rejected.generation, rejection: Some(rejection) };
+        let need = TokenRequirement { above: rejected };
         if let Some(result) = self.published.borrow().resolve(need, Instant::now()) {
             return result;
         }
-        signals.report(rejected.generation, rejection);
+        signals.reject(rejected);
         self.wait(need, deadline).await
+    }
+
+    /// Reports that HubSpot rejected a request with the token of this generation, after it had rejected the
+    /// same request with the previous token. Does not wait.
+    pub fn reject_replacement(&self, generation: u64) {
+        if let Some(signals) = &self.signals {
+            signals.reject_again(generation);
+        }
+    }
+
+    /// Reports that HubSpot accepted the unproven token of this generation, so that a later rejection of
+    /// it is a new one. Does not wait.
+    pub fn accept(&self, generation: u64) {
+        if let Some(signals) = &self.signals {
+            signals.accept(generation);
+        }
     }
 
     async fn wait(

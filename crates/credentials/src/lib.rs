@@ -112,7 +112,7 @@ pub use handle::Handle;
 
 pub use secret_path::SecretPath;
 pub use settings::{Discovery, Settings, Start};
-pub use source::{GrantError, RefreshRequest, TokenResponse, TokenSource};
-pub use status::{Kind, PortalStatus, Readiness, State};
+pub use source::{GrantError, RefreshRequest, TokenCheck, TokenResponse, TokenSource};
+pub use status::{Kind, PortalReadiness, PortalStatus, Readiness, ReadinessRule, State};
 pub use store::{PortalSecret, SecretStore, StoreError, VersionState, VersionedSecret};
-pub use token::{Rejection, Token, TokenUnavailable};
+pub use token::{Token, TokenUnavailable};

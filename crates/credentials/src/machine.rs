@@ -196,6 +196,12 @@ impl Machine {
         self.cycle.settled
     }
 
+    /// True if HubSpot accepts the credential as far as is known. Unless the portal starts eagerly, it is
+    /// assumed to be usable until the first attempt has failed.
+    pub(crate) fn is_usable(&self, now: Instant, eager: bool) -> bool {
+        self.cycle.is_usable(now) || !eager && !self.cycle.settled
+    }
+
     /// True if ending now loses nothing that exists only in memory.
     pub(crate) fn can_end(&self) -> bool {
         !self.write_back.is_pending() && !self.cycle.refresh.in_flight

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::token::{Rejection, Token, TokenUnavailable};
+use crate::token::{Token, TokenUnavailable};
 
 /// The present token and why there may be no other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(crate) struct ActiveToken {
     pub(crate) expires_at: Option<Instant>,
 }
 
-/// The store has no other token than that of `generation`; believed until `until`.
+/// Absence of any token other than that of `generation`. Valid until `until`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoReplacement {
     pub(crate) generation: u64,
@@ -37,8 +37,6 @@ pub(crate) struct NoReplacement {
 pub(crate) struct TokenRequirement {
     /// Tokens of this generation and below are of no use; 0 takes any.
     pub(crate) above: u64,
-    /// Rejection of the token of generation `above` by HubSpot.
-    pub(crate) rejection: Option<Rejection>,
 }
 
 // === impl ActiveToken ===
@@ -69,13 +67,7 @@ impl Published {
         if no_replacement.generation != need.above || now >= no_replacement.until {
             return None;
         }
-        let refreshable = active.is_some_and(|active| active.expires_at.is_some());
-        match need.rejection {
-            Some(Rejection::Expired) if refreshable => None,
-            Some(Rejection::Expired | Rejection::Invalid) | None => {
-                Some(Err(TokenUnavailable::Rejected))
-            }
-        }
+        Some(Err(TokenUnavailable::Rejected))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     machine::{Jitter, Machine},
     secret_path::SecretPath,
     settings::{Settings, Start},
+    status::{PortalReadiness, Readiness},
 };
 use leadsd_base::task::Task;
 
@@ -111,9 +112,10 @@ impl Registry {
 
     fn start(&self, name: Arc<str>, path: SecretPath, discovered: bool) -> RegisteredPortal {
         let eager = self.settings.start == Start::Eager;
-        if eager && !discovered {
-            self.ports.readiness.send_if_modified(|ready| ready.missing.insert(Arc::clone(&name)));
-        }
+        let readiness = PortalReadiness { discovered, usable: !eager };
+        self.ports.readiness.send_if_modified(|ready| {
+            ready.portals.insert(Arc::clone(&name), readiness) != Some(readiness)
+        });
         info!(portal = %name, secret = %path, discovered, "Added portal");
         let meter = Meter::new(&self.total);
         let machine = Machine::new(name, &self.settings, (self.new_jitter)(), meter);
@@ -132,7 +134,8 @@ impl Registry {
         self.by_name.store(Arc::new(by_name));
         for (name, portal) in &removed {
             info!(portal = %name, "Removed portal");
-            self.ports.readiness.send_if_modified(|readiness| readiness.missing.remove(name));
+            let remove = |readiness: &mut Readiness| readiness.portals.remove(name).is_some();
+            self.ports.readiness.send_if_modified(remove);
             portal.engine.signals().close();
             changes.ending.extend(portal.take_task());
         }

@@ -10,13 +10,18 @@ use std::time::Duration;
 /// loop if tokens live for a second or each new one is reported as expired.
 pub(crate) const REQUEST_FLOOR: Duration = Duration::from_secs(1);
 
-/// Minimum age at which a token that is reported as expired is refreshed. A younger one is expired
-/// only if a clock is wrong, and refreshing faster would not help.
+/// Minimum age at which a token that HubSpot rejects is refreshed. Refreshing a younger one faster would
+/// not help.
 pub(crate) const REPORT_FLOOR: Duration = Duration::from_secs(5);
 
 /// Time for which "the store has no other token" is the result of further reports about the same token. It
 /// bounds the reads under many reports, and is short enough that a new secret is found soon.
 pub(crate) const NO_REPLACEMENT_TTL: Duration = Duration::from_secs(10);
+
+/// Time for which the rejection of a token that was issued because of an earlier rejection is final. It
+/// bounds the token requests for a credential whose tokens HubSpot never accepts; a token that HubSpot
+/// accepts again is in use at once.
+pub(crate) const REJECTED_REFRESH_INTERVAL: Duration = Duration::from_secs(180);
 
 /// Maximum age of a poll that need not be repeated before a refresh.
 pub(crate) const RECENT: Duration = Duration::from_secs(5);
@@ -91,6 +96,19 @@ pub(crate) const EARLY_RETRIES: Duration = Duration::from_secs(600);
 /// a response.
 pub(crate) const EXPIRY_LEAD: Duration = Duration::from_secs(5);
 
+/// Pauses before each of the first checks of a rejected static token. The first check follows the report of
+/// a caller at once, so that a single wrong 401 makes a portal unusable for the duration of one call.
+const RECHECKS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(15)];
+
+/// Number of checks of a rejected static token that are at most half a minute apart: ten minutes, as for a
+/// rejected grant.
+const EARLY_RECHECKS: u32 = 24;
+
+/// Maximum pause before a token check without a result is repeated. A conclusive one is not urgent: callers
+/// use the token, and report a rejection themselves.
+const CHECK_RETRY_CAP: Duration = Duration::from_secs(60);
+
 /// Waits between the checks of the store after a grant was rejected. They add up to 15.5 s: time
 /// for another replica to save the refresh token that it has just received, within one default
 /// poll interval.
@@ -154,6 +172,23 @@ pub(crate) fn suspended_retry_after(interval: Duration, jitter: f64) -> Duration
 /// Pause between two early retries of a suspended grant.
 pub(crate) fn early_retry_after(jitter: f64) -> Duration {
     EARLY_RETRY.mul_f64(0.8 + jitter * 0.2)
+}
+
+/// Pause before the next check of a static token that was rejected this many times before.
+pub(crate) fn recheck_after(rejections: u32, interval: Duration, jitter: f64) -> Duration {
+    let late = suspended_retry_after(interval, jitter);
+    let early = usize::try_from(rejections).ok().and_then(|index| RECHECKS.get(index).copied());
+    match early {
+        Some(pause) => pause.min(late),
+        None if rejections < EARLY_RECHECKS => early_retry_after(jitter).min(late),
+        None => late,
+    }
+}
+
+/// Pause before the next check of a static token after the `failures`th check in a row without a result.
+pub(crate) fn check_retry_after(failures: u32, jitter: f64) -> Duration {
+    let doubled = FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(10));
+    doubled.min(CHECK_RETRY_CAP).mul_f64(0.5 + jitter / 2.0).max(RETRY_FLOOR)
 }
 
 /// Time of the next retry of a rejected grant, from the first rejection; `None` once the credential is

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::secret_path::SecretPath;
+use crate::{secret_path::SecretPath, status::ReadinessRule};
 
 /// Time of a portal's first token request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,6 +38,8 @@ pub struct Settings {
     pub start: Start,
     /// Maximum number of portals that fetch their first token at the same time. Default 16.
     pub start_concurrency: usize,
+    /// Portals that must be usable for the service to be ready. Default at least one.
+    pub readiness: ReadinessRule,
     /// Discovery of portals beside the configured ones. Default none.
     pub discovery: Option<Discovery>,
 }
@@ -53,6 +55,7 @@ impl Default for Settings {
             suspended_retry_interval: Duration::from_secs(600),
             start: Start::Eager,
             start_concurrency: 16,
+            readiness: ReadinessRule::Any,
             discovery: None,
         }
     }

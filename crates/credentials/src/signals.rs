@@ -4,8 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::token::Rejection;
-
 /// Collects signals. Any number of signals of one kind is one signal, so nothing here can grow.
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
@@ -13,9 +11,13 @@ pub(crate) struct Signals {
     token_wanted: AtomicBool,
     refresh_now: AtomicBool,
     closing: AtomicBool,
-    /// Highest generation reported as such; 0 if none is.
-    expired: AtomicU64,
-    invalid: AtomicU64,
+    /// Highest generation that HubSpot rejected; 0 if none.
+    rejected: AtomicU64,
+    /// Highest generation that HubSpot rejected for a request that it had rejected with the previous one; 0
+    /// if none.
+    rejected_again: AtomicU64,
+    /// Highest generation that HubSpot accepted after it had rejected the previous one; 0 if none.
+    accepted: AtomicU64,
 }
 
 /// The signals since they were last taken.
@@ -25,10 +27,12 @@ pub(crate) struct PendingSignals {
     pub(crate) token_wanted: bool,
     /// An operator wants the credential tried again.
     pub(crate) refresh_now: bool,
-    /// Highest generation that HubSpot called expired.
-    pub(crate) expired: Option<u64>,
-    /// Highest generation that HubSpot rejected for another reason.
-    pub(crate) invalid: Option<u64>,
+    /// Highest generation that HubSpot rejected with status 401.
+    pub(crate) rejected: Option<u64>,
+    /// Highest generation that HubSpot rejected for a request that it had rejected with the previous one.
+    pub(crate) rejected_again: Option<u64>,
+    /// Highest generation that HubSpot accepted after it had rejected the previous one.
+    pub(crate) accepted: Option<u64>,
 }
 
 // === impl Signals ===
@@ -48,8 +52,9 @@ impl Signals {
         PendingSignals {
             token_wanted: self.token_wanted.load(Ordering::Acquire),
             refresh_now: self.refresh_now.swap(false, Ordering::AcqRel),
-            expired: taken(&self.expired),
-            invalid: taken(&self.invalid),
+            rejected: taken(&self.rejected),
+            rejected_again: taken(&self.rejected_again),
+            accepted: taken(&self.accepted),
         }
     }
 
@@ -61,12 +66,23 @@ impl Signals {
     }
 
     /// Signals that HubSpot rejected the token of this generation.
-    pub(crate) fn report(&self, generation: u64, rejection: Rejection) {
-        let highest = match rejection {
-            Rejection::Expired => &self.expired,
-            Rejection::Invalid => &self.invalid,
-        };
-        if highest.fetch_max(generation, Ordering::AcqRel) < generation {
+    pub(crate) fn reject(&self, generation: u64) {
+        if self.rejected.fetch_max(generation, Ordering::AcqRel) < generation {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Signals that HubSpot rejected the token of this generation for a request that it had rejected with
+    /// the previous one.
+    pub(crate) fn reject_again(&self, generation: u64) {
+        if self.rejected_again.fetch_max(generation, Ordering::AcqRel) < generation {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Signals that HubSpot accepted the token of this generation in place of a rejected one.
+    pub(crate) fn accept(&self, generation: u64) {
+        if self.accepted.fetch_max(generation, Ordering::AcqRel) < generation {
             self.wake.notify_one();
         }
     }

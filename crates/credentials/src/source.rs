@@ -32,14 +32,14 @@ pub struct TokenResponse {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     /// The grant or the client is rejected permanently (`invalid_grant`, `invalid_client`,
-    /// `access_denied`). Carries the OAuth error code, never the body.
+    /// `access_denied`). Carries the code of the error, never the body.
     #[error("the token endpoint rejects the credential: {code}")]
     Rejected {
-        /// OAuth error code, such as `invalid_grant`.
+        /// Code of RFC 6749, such as `invalid_grant`, or of HubSpot, such as `BAD_CLIENT_SECRET`.
         code: String,
     },
-    /// Too many requests.
-    #[error("the token endpoint throttles requests")]
+    /// Too many requests, or another transient rejection whose response states a pause.
+    #[error("the token endpoint throttles requests, or is overloaded")]
     Throttled {
         /// `Retry-After` of the response, if it had one.
         retry_after: Option<Duration>,
@@ -49,12 +49,30 @@ pub enum GrantError {
     Unavailable(String),
 }
 
+/// Result of a token check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenCheck {
+    /// HubSpot accepts the token. It may lack scopes.
+    Accepted,
+    /// HubSpot rejects the token with status 401.
+    Rejected,
+    /// No response, or one that neither accepts nor rejects the token. Contains the cause.
+    Inconclusive(String),
+}
+
 /// Issues access tokens. Production uses HubSpot's token endpoint; tests use
 /// `testing::TokenEndpoint`.
 #[async_trait]
 pub trait TokenSource: fmt::Debug + Send + Sync + 'static {
-    /// Exchanges a refresh token for an access token.
-    async fn refresh(&self, request: &RefreshRequest) -> Result<TokenResponse, GrantError>;
+    /// Exchanges a refresh token of a portal for an access token.
+    async fn refresh(
+        &self,
+        portal: &str,
+        request: &RefreshRequest,
+    ) -> Result<TokenResponse, GrantError>;
+
+    /// Checks an access token of a portal with one call that needs no scope and changes nothing.
+    async fn check(&self, portal: &str, token: &Secret) -> TokenCheck;
 }
 
 // === impl GrantError ===

@@ -1,6 +1,6 @@
 //! Status of a portal for operators. Contains no secret.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{counters::Counters, failure::FailureClass};
 
@@ -41,8 +41,10 @@ pub struct PortalStatus {
     pub state: State,
     /// Kind of the secret; `None` before the secret was read.
     pub kind: Option<Kind>,
-    /// True if a call could be made now.
+    /// True if a call could be made now: there is an unexpired token, and HubSpot has not rejected it.
     pub usable: bool,
+    /// True if the portal starts with its first call, which has not arrived yet.
+    pub unused: bool,
     /// Generation of the token in use, from 1 up; 0 before the first token.
     pub generation: u64,
     /// Age of the token in use.
@@ -66,12 +68,34 @@ pub struct PortalStatus {
     pub counters: Counters,
 }
 
-/// Configured portals that have not had a usable credential since they were added. Portals that
-/// start lazily or were discovered do not count: neither may keep the service from becoming ready.
+/// Rule for which portals must be usable for the service to be ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadinessRule {
+    /// At least one: a broken credential of one portal does not affect the others.
+    #[default]
+    Any,
+    /// Each configured one. Discovered portals never keep the service from being ready as long as one
+    /// portal is usable: a secret in a folder must not stop all replicas.
+    All,
+}
+
+/// Readiness of one portal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortalReadiness {
+    /// True if the portal was discovered instead of configured.
+    pub discovered: bool,
+    /// True if HubSpot accepts the credential as far as is known. A portal that starts lazily is assumed
+    /// to be usable until its first attempt has failed.
+    pub usable: bool,
+}
+
+/// Readiness of the portals.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readiness {
-    /// Names of the portals.
-    pub missing: BTreeSet<Arc<str>>,
+    /// The rule by which the service is ready.
+    pub rule: ReadinessRule,
+    /// All portals by name.
+    pub portals: BTreeMap<Arc<str>, PortalReadiness>,
     /// The discovery folder until it was listed for the first time: before that, the set of portals
     /// is unknown.
     pub not_listed_yet: Option<Arc<str>>,
@@ -107,8 +131,31 @@ impl Kind {
 // === impl Readiness ===
 
 impl Readiness {
-    /// True if nothing is missing.
+    /// True if the service can serve calls.
     pub fn is_ready(&self) -> bool {
-        self.missing.is_empty() && self.not_listed_yet.is_none()
+        self.not_listed_yet.is_none() && self.blocking().next().is_none()
+    }
+
+    /// Names of the portals that are not usable, in order.
+    pub fn unusable(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.portals.iter().filter(|(_, portal)| !portal.usable).map(|(name, _)| name)
+    }
+
+    /// Names of the portals that keep the service from being ready, in order.
+    pub fn blocking(&self) -> impl Iterator<Item = &Arc<str>> {
+        let none_usable = self.portals.values().all(|portal| !portal.usable);
+        let blocks = move |portal: &PortalReadiness| match self.rule {
+            ReadinessRule::Any => none_usable,
+            ReadinessRule::All => none_usable || !portal.discovered,
+        };
+        let blocking =
+            self.portals.iter().filter(move |(_, portal)| !portal.usable && blocks(portal));
+        blocking.map(|(name, _)| name)
+    }
+
+    /// Records whether a portal is usable. Returns whether that is a change.
+    pub(crate) fn set_usable(&mut self, name: &str, usable: bool) -> bool {
+        let Some(portal) = self.portals.get_mut(name) else { return false };
+        std::mem::replace(&mut portal.usable, usable) != usable
     }
 }

@@ -10,15 +10,8 @@ pub struct Token {
     pub secret: Secret,
     /// Number of the token among those of its portal, from 1 up.
     pub generation: u64,
-}
-
-/// Meaning of a 401 of HubSpot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rejection {
-    /// Category `EXPIRED_AUTHENTICATION`: a refresh helps.
-    Expired,
-    /// Any other 401: only another secret helps.
-    Invalid,
+    /// True if it replaced a token that HubSpot rejected, and HubSpot has not accepted it yet.
+    pub is_unproven: bool,
 }
 
 /// Reason why no token is available.
@@ -31,7 +24,8 @@ pub enum TokenUnavailable {
     /// the portal was removed. An operator must act. Says why.
     #[error("the credential is suspended: {0}")]
     Suspended(String),
-    /// HubSpot rejected the token, and the store has no other.
-    #[error("hubspot rejects the access token, and the secret store has no other")]
+    /// HubSpot rejected the token, and there is no other: a static token whose secret is unchanged, or
+    /// the token of a refresh that followed an earlier rejection.
+    #[error("HubSpot rejects the access token, and no other token is available")]
     Rejected,
 }

@@ -11,8 +11,9 @@ use tokio::{
 use crate::{
     machine::{Event, PortCall},
     secret_path::SecretPath,
-    source::{GrantError, RefreshRequest, TokenResponse, TokenSource},
+    source::{GrantError, RefreshRequest, TokenCheck, TokenResponse, TokenSource},
     store::{SecretStore, StoreError, VersionState, VersionedSecret},
+    token::Token,
 };
 use leadsd_base::{
     secret::Secret,
@@ -20,7 +21,8 @@ use leadsd_base::{
     time::Timestamp,
 };
 
-/// At most one call to each port is in flight. Dropping this ends them.
+/// At most one call to the store, one token request and one token check are in flight. Dropping this
+/// ends them.
 pub(super) struct PortCalls {
     pub(super) portal: Arc<str>,
     pub(super) path: SecretPath,
@@ -30,6 +32,7 @@ pub(super) struct PortCalls {
     pub(super) grant_timeout: Duration,
     pub(super) store_call: Option<CallsInFlight>,
     pub(super) source_call: Option<CallsInFlight>,
+    pub(super) check_call: Option<CallsInFlight>,
 }
 
 #[derive(Debug)]
@@ -48,6 +51,7 @@ pub(super) enum CallResult {
     Version(Result<VersionState, StoreError>),
     Written(Secret, Result<u64, StoreError>),
     Token(RefreshRequest, Instant, Result<TokenResponse, GrantError>),
+    Checked(u64, TokenCheck),
 }
 
 /// A call that has ended.
@@ -88,6 +92,7 @@ impl PortCalls {
                 self.store_call = Some(self.in_flight(work, if_panicked));
             }
             PortCall::RequestToken(request) => self.start_request(request, now),
+            PortCall::CheckToken(token) => self.start_check(token),
         }
     }
 
@@ -97,6 +102,7 @@ impl PortCalls {
             biased;
             ended = ended(&mut self.store_call) => ended,
             ended = ended(&mut self.source_call) => ended,
+            ended = ended(&mut self.check_call) => ended,
         }
     }
 
@@ -105,12 +111,28 @@ impl PortCalls {
         let unavailable = |text: String| Err(GrantError::Unavailable(text));
         let if_panicked =
             CallResult::Token(request.clone(), sent, unavailable("the call panicked".to_owned()));
+        let portal = Arc::clone(&self.portal);
         let work = async move {
-            let response = timeout(limit, source.refresh(&request)).await;
+            let response = timeout(limit, source.refresh(&portal, &request)).await;
             let response = response.unwrap_or_else(|_| unavailable(no_answer(limit)));
             CallResult::Token(request, sent, response)
         };
         self.source_call = Some(self.in_flight(work, if_panicked));
+    }
+
+    fn start_check(&mut self, token: Token) {
+        let (source, limit) = (Arc::clone(&self.source), self.grant_timeout);
+        let inconclusive = TokenCheck::Inconclusive;
+        let generation = token.generation;
+        let if_panicked =
+            CallResult::Checked(generation, inconclusive("the call panicked".to_owned()));
+        let portal = Arc::clone(&self.portal);
+        let work = async move {
+            let result = timeout(limit, source.check(&portal, &token.secret)).await;
+            let result = result.unwrap_or_else(|_| inconclusive(no_answer(limit)));
+            CallResult::Checked(generation, result)
+        };
+        self.check_call = Some(self.in_flight(work, if_panicked));
     }
 
     fn in_flight(
@@ -135,6 +157,7 @@ impl CallResult {
         match self {
             Self::Read(_) | Self::Version(_) | Self::Written(..) => "secret store",
             Self::Token(..) => "token endpoint",
+            Self::Checked(..) => "HubSpot",
         }
     }
 
@@ -150,6 +173,7 @@ impl CallResult {
             Self::Token(request, sent, result) => {
                 Event::TokenAnswered { request, sent, wall: wall(), result }
             }
+            Self::Checked(generation, result) => Event::TokenChecked { generation, result },
         }
     }
 
@@ -157,6 +181,7 @@ impl CallResult {
         match self {
             Self::Read(_) | Self::Version(_) | Self::Written(..) => "credential store call",
             Self::Token(..) => "credential grant",
+            Self::Checked(..) => "credential check",
         }
     }
 }

@@ -5,8 +5,9 @@ use tokio::time::Instant;
 use crate::{
     failure::FailureClass,
     signals::PendingSignals,
-    source::{GrantError, RefreshRequest, TokenResponse},
+    source::{GrantError, RefreshRequest, TokenCheck, TokenResponse},
     store::{StoreError, VersionState, VersionedSecret},
+    token::Token,
 };
 use leadsd_base::{secret::Secret, time::Timestamp};
 
@@ -32,6 +33,8 @@ pub(crate) enum Event {
         wall: Timestamp,
         result: Result<TokenResponse, GrantError>,
     },
+    /// HubSpot responded to [`PortCall::CheckToken`].
+    TokenChecked { generation: u64, result: TokenCheck },
     /// The engine's loop panicked and dropped all calls in flight.
     CallsLost,
 
@@ -96,12 +99,15 @@ pub(crate) enum PortCall {
     WriteRefreshToken { expected: u64, refresh_token: Secret },
     /// Sends a token request.
     RequestToken(RefreshRequest),
+    /// Checks a token at HubSpot.
+    CheckToken(Token),
 }
 
 /// A kind of call to a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CallKind {
     Request,
+    Check,
     Read,
     Write,
     Poll,
@@ -120,6 +126,7 @@ impl Event {
             Self::Tick { .. }
             | Self::Signalled(_)
             | Self::TokenAnswered { .. }
+            | Self::TokenChecked { .. }
             | Self::Start(_)
             | Self::SecretAdopted { .. }
             | Self::SecretConfirmed
@@ -143,11 +150,12 @@ impl CallKind {
     /// The order in which due calls start. Of the calls to the store, reads come first, since
     /// everything depends on the secret; a refresh token that exists only in memory is more urgent
     /// than a poll.
-    pub(super) const START_ORDER: [Self; 4] = [Self::Request, Self::Read, Self::Write, Self::Poll];
+    pub(super) const START_ORDER: [Self; 5] =
+        [Self::Request, Self::Check, Self::Read, Self::Write, Self::Poll];
 
     pub(super) fn is_to_store(self) -> bool {
         match self {
-            Self::Request => false,
+            Self::Request | Self::Check => false,
             Self::Read | Self::Write | Self::Poll => true,
         }
     }

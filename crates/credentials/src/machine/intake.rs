@@ -3,7 +3,7 @@
 
 use super::event::Event;
 use crate::{
-    source::{GrantError, TokenResponse},
+    source::{GrantError, TokenCheck, TokenResponse},
     store::{PortalSecret, StoreError, VersionedSecret},
 };
 use leadsd_base::secret::Secret;
@@ -33,8 +33,13 @@ pub(super) fn checked(event: Event, secrets: &[&Secret]) -> Event {
             let result = result.map_err(|error| grant_error(error, &secrets)).and_then(with_token);
             Event::TokenAnswered { request, sent, wall, result }
         }
+        Event::TokenChecked { generation, result: TokenCheck::Inconclusive(text) } => {
+            let result = TokenCheck::Inconclusive(redacted(text, secrets));
+            Event::TokenChecked { generation, result }
+        }
         event @ (Event::Tick { .. }
         | Event::Signalled(_)
+        | Event::TokenChecked { .. }
         | Event::CallsLost
         | Event::Start(_)
         | Event::SecretAdopted { .. }
@@ -141,6 +146,7 @@ fn redacted(text: String, secrets: &[&Secret]) -> String {
 
 /// The code if it has the form of one; other texts from outside are not passed on.
 fn oauth_code(code: String) -> String {
-    let has_form = code.len() <= 40 && code.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let is_code = |c: char| c.is_ascii_alphabetic() || c == '_';
+    let has_form = code.len() <= 40 && code.chars().all(is_code);
     if has_form { code } else { "unknown".to_owned() }
 }

@@ -48,7 +48,8 @@ impl MachineReport<'_> {
                 PortalSecret::Static { .. } => Kind::Static,
                 PortalSecret::OAuth { .. } => Kind::OAuth,
             }),
-            usable: tokens.is_usable(now),
+            usable: self.cycle.is_usable(now),
+            unused: !self.cycle.wanted,
             generation: tokens.generation,
             token_age: tokens.published_at.map(|at| now.saturating_duration_since(at)),
             expires_in: expires_at.map(|at| at.saturating_duration_since(now)),
@@ -77,6 +78,7 @@ impl MachineReport<'_> {
             && failure.is_none_or(FailureClass::is_transient);
         match (self.cycle.tokens.is_usable(now), renewal_works) {
             (true, _) if self.cycle.is_rejected(now) => State::Failed,
+            (true, _) if self.cycle.check.is_pending() => State::Starting,
             (true, true) => State::Fresh,
             (true, false) => State::Stale,
             (false, _) if self.cycle.tokens.generation == 0 && failure.is_none() => State::Starting,

@@ -93,7 +93,8 @@ impl SecretWatch {
             Event::Tick { .. }
             | Event::Signalled(_)
             | Event::TokenAnswered { .. }
-            | Event::Start(CallKind::Request | CallKind::Write)
+            | Event::TokenChecked { .. }
+            | Event::Start(CallKind::Request | CallKind::Check | CallKind::Write)
             | Event::SecretAdopted { .. }
             | Event::SecretConfirmed
             | Event::SecretChecked

@@ -26,11 +26,13 @@ use leadsd_base::{secret::Secret, time::Timestamp};
 mod change;
 mod refresh;
 mod rejection;
+mod token_check;
 mod tokens;
 mod validity;
 
 use change::RequestChange;
 use refresh::Refresh;
+use token_check::CheckState;
 use tokens::Tokens;
 use validity::Validity;
 
@@ -44,6 +46,7 @@ pub(super) struct TokenCycle {
     pub(super) tokens: Tokens,
     pub(super) refresh: Refresh,
     pub(super) validity: Validity,
+    pub(super) check: CheckState,
     /// The failure of the token endpoint.
     pub(super) failure: Option<FailureClass>,
     /// The error code of the last rejection that was logged as a warning. Each is logged once.
@@ -62,6 +65,8 @@ impl TokenCycle {
             Event::Tick { wall } => self.on_tick(*wall, cx),
             Event::Signalled(signals) => self.on_signals(*signals, cx),
             Event::Start(CallKind::Request) => self.start_request(cx),
+            Event::Start(CallKind::Check) => self.start_check(cx),
+            Event::TokenChecked { generation, result } => self.on_checked(*generation, result, cx),
             Event::TokenAnswered { request, sent, wall, result } => {
                 self.refresh.in_flight = false;
                 match result {
@@ -78,9 +83,15 @@ impl TokenCycle {
                     cx.raise(Event::SecretWanted { afresh: false });
                 }
             }
-            Event::CallsLost => self.refresh.lost(cx.now),
+            Event::CallsLost => {
+                self.refresh.lost(cx.now);
+                self.check.lost(cx.now);
+            }
             Event::SecretAdopted { secret, previous, previous_request } => {
                 self.on_adopted(secret, previous.is_none(), previous_request.as_ref(), cx);
+                if previous.as_ref().is_some_and(|previous| previous.version != secret.version) {
+                    self.check.secret_written(cx.now);
+                }
             }
             Event::SecretConfirmed => self.on_confirmed(cx),
             Event::SecretChecked => {
@@ -103,16 +114,25 @@ impl TokenCycle {
         }
     }
 
-    /// True if HubSpot rejected the active token, and the store had no other.
+    /// True if HubSpot rejected the active token.
     pub(super) fn is_rejected(&self, now: Instant) -> bool {
-        self.tokens.is_rejected(self.suspended_retry_interval, now)
+        match self.tokens.static_token() {
+            Some(_) => self.check.is_rejected(),
+            None => self.tokens.is_rejected(self.suspended_retry_interval, now),
+        }
+    }
+
+    /// True if the active token is unexpired and HubSpot accepts it, as far as is known.
+    pub(super) fn is_usable(&self, now: Instant) -> bool {
+        self.tokens.is_usable(now) && !self.check.is_pending() && !self.is_rejected(now)
     }
 
     /// Time of the next due action. Callers notice an expiry by themselves; the status and the
     /// backoff follow it.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
-        let times = [self.refresh.wake(now), self.validity.retry_at(), self.tokens.expiry(now)];
-        times.into_iter().flatten().min()
+        let retries = [self.validity.retry_at(), self.check.due()];
+        let times = [self.refresh.wake(now), self.tokens.expiry(now)];
+        retries.into_iter().chain(times).flatten().min()
     }
 
     fn on_tick(&mut self, wall: Timestamp, cx: &mut Context<'_>) {
@@ -124,7 +144,8 @@ impl TokenCycle {
     }
 
     fn on_signals(&mut self, signals: PendingSignals, cx: &mut Context<'_>) {
-        let PendingSignals { token_wanted, refresh_now, expired, invalid } = signals;
+        let PendingSignals { token_wanted, refresh_now, rejected, rejected_again, accepted } =
+            signals;
         if token_wanted && !self.wanted {
             self.wanted = true;
             cx.raise(Event::SecretWanted { afresh: false });
@@ -134,11 +155,14 @@ impl TokenCycle {
             self.wanted = true;
             self.retry_now(cx);
         }
-        if expired == Some(self.tokens.generation) {
-            self.on_expired(cx);
+        if accepted == Some(self.tokens.generation) {
+            self.tokens.accept();
         }
-        if invalid == Some(self.tokens.generation) {
-            self.on_invalid(cx);
+        if rejected_again == Some(self.tokens.generation) && !self.tokens.is_final(cx.now) {
+            self.tokens.reject_refreshes(cx.now);
+        }
+        if [rejected, rejected_again].contains(&Some(self.tokens.generation)) {
+            self.on_token_rejected(cx);
         }
     }
 
@@ -149,34 +173,35 @@ impl TokenCycle {
             self.refresh.attempt.failures = 0;
             self.refresh.due_by(cx.now);
         }
+        self.check.check_by(cx.now);
     }
 
-    /// Handles a report that HubSpot considers the active token expired.
-    fn on_expired(&mut self, cx: &mut Context<'_>) {
-        if !self.tokens.is_refreshable() {
-            return self.on_invalid(cx);
+    /// Handles a report that HubSpot rejects the active token. A refresh replaces it, once; only another
+    /// secret replaces a static token, or one that was such a replacement.
+    fn on_token_rejected(&mut self, cx: &mut Context<'_>) {
+        let is_first = self.first_report(cx);
+        if self.tokens.static_token().is_some() {
+            self.on_static_reported(cx);
         }
-        if self.first_report(cx) {
-            let generation = self.tokens.generation;
-            warn!(portal = %cx.journal.portal, generation, "HubSpot reported the access token as expired");
-        }
-        if self.refresh.in_flight || self.failure.is_some() {
-            // It is being refreshed, at the pace that the token endpoint allows.
-            return;
-        }
-        self.refresh.due_by(self.tokens.earliest_refresh(cx.now));
-    }
-
-    /// HubSpot rejects the active token: only another secret helps.
-    fn on_invalid(&mut self, cx: &mut Context<'_>) {
-        self.first_report(cx);
         if self.tokens.has_no_replacement(cx.now)
             || self.tokens.replacement_wanted.is_some()
             || self.validity.suspended().is_some()
         {
             return;
         }
-        self.tokens.replacement_wanted = Some(self.tokens.generation);
+        let generation = self.tokens.generation;
+        if self.tokens.is_refreshable() && !self.tokens.is_final(cx.now) {
+            if is_first {
+                warn!(portal = %cx.journal.portal, generation, "HubSpot rejected the access token; refreshing");
+            }
+            // Otherwise it is being refreshed, at the pace that the token endpoint allows.
+            if !self.refresh.in_flight && self.failure.is_none() {
+                let at = self.tokens.earliest_refresh(cx.now);
+                self.refresh.due_by(if self.tokens.outdated { cx.now } else { at });
+            }
+            return;
+        }
+        self.tokens.replacement_wanted = Some(generation);
         if self.tokens.outdated && !self.refresh.in_flight {
             // A newer credential is in memory; the token was issued for the one before.
             self.refresh.due_by(cx.now);
@@ -226,6 +251,7 @@ impl TokenCycle {
         self.refresh.attempt.succeeded();
         let life = schedule::remaining_life(schedule::life(response.expires_in), took);
         self.tokens.publish(response.access_token.clone(), Some(cx.now + life), cx.now);
+        self.check.token_issued();
         self.settled = true;
         let plan = schedule::refresh_after(life, cx.jitter());
         if current.client_secret == request.client_secret {
@@ -281,6 +307,7 @@ impl TokenCycle {
             // A new version with the credential that was rejected leaves it suspended.
             return;
         }
+        self.tokens.permit_refreshes();
         if !is_first {
             info!(portal = %cx.journal.portal, version = secret.version, "Secret changed");
         }
@@ -306,7 +333,7 @@ impl TokenCycle {
         self.validity = Validity::Valid;
         if !self.tokens.is_static(access_token) {
             self.tokens.publish(access_token.clone(), None, cx.now);
-            self.settled = true;
+            self.check.token_read(cx.now);
             let generation = self.tokens.generation;
             info!(portal = %cx.journal.portal, generation, "Read access token");
         }
@@ -323,7 +350,7 @@ impl TokenCycle {
             warn!(
                 portal = %cx.journal.portal,
                 generation,
-                "HubSpot rejected the access token, and the store has no other"
+                "HubSpot rejected the access token; no other token is available"
             );
         }
     }

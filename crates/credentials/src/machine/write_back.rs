@@ -69,8 +69,9 @@ impl WriteBack {
             | Event::SecretRead(_)
             | Event::VersionPolled(_)
             | Event::TokenAnswered { result: Err(_), .. }
+            | Event::TokenChecked { .. }
             | Event::CallsLost
-            | Event::Start(CallKind::Request | CallKind::Read | CallKind::Poll)
+            | Event::Start(CallKind::Request | CallKind::Check | CallKind::Read | CallKind::Poll)
             | Event::SecretConfirmed
             | Event::SecretChecked
             | Event::PollFailed

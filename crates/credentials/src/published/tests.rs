@@ -6,17 +6,17 @@ use super::*;
 use leadsd_base::secret::Secret;
 
 fn active(generation: u64, expires_at: Option<Instant>) -> Option<ActiveToken> {
-    Some(ActiveToken { token: Token { secret: Secret::new("at"), generation }, expires_at })
+    let token = Token { secret: Secret::new("at"), generation, is_unproven: false };
+    Some(ActiveToken { token, expires_at })
 }
 
 /// Generation of the token, or the error.
 fn resolve(
     published: &Published,
     above: u64,
-    rejection: Option<Rejection>,
     now: Instant,
 ) -> Option<Result<u64, TokenUnavailable>> {
-    let result = published.resolve(TokenRequirement { above, rejection }, now)?;
+    let result = published.resolve(TokenRequirement { above }, now)?;
     Some(result.map(|token| token.generation))
 }
 
@@ -26,26 +26,26 @@ fn an_unexpired_token_is_returned_even_if_the_credential_is_suspended() {
     let expires_at = Some(now + Duration::from_secs(1));
     let suspended = Some("why".into());
     let published = Published { active: active(1, expires_at), suspended, ..Published::default() };
-    assert_eq!(resolve(&published, 0, None, now), Some(Ok(1)));
+    assert_eq!(resolve(&published, 0, now), Some(Ok(1)));
     let expired = Some(Err(TokenUnavailable::Suspended("why".to_owned())));
-    assert_eq!(resolve(&published, 0, None, now + Duration::from_secs(1)), expired);
-    assert_eq!(resolve(&published, 1, Some(Rejection::Expired), now), expired);
+    assert_eq!(resolve(&published, 0, now + Duration::from_secs(1)), expired);
+    assert_eq!(resolve(&published, 1, now), expired);
 }
 
 #[test]
 fn without_a_token_the_caller_waits() {
     let now = Instant::now();
-    assert_eq!(resolve(&Published::default(), 0, None, now), None);
+    assert_eq!(resolve(&Published::default(), 0, now), None);
     let published = Published { active: active(1, Some(now)), ..Published::default() };
-    assert_eq!(resolve(&published, 0, None, now), None);
+    assert_eq!(resolve(&published, 0, now), None);
 }
 
 #[test]
 fn a_replacement_has_a_higher_generation() {
     let now = Instant::now();
     let published = Published { active: active(2, None), ..Published::default() };
-    assert_eq!(resolve(&published, 1, Some(Rejection::Invalid), now), Some(Ok(2)));
-    assert_eq!(resolve(&published, 2, Some(Rejection::Invalid), now), None);
+    assert_eq!(resolve(&published, 1, now), Some(Ok(2)));
+    assert_eq!(resolve(&published, 2, now), None);
 }
 
 #[test]
@@ -55,14 +55,10 @@ fn no_replacement_is_an_answer_about_one_generation_for_a_while() {
     let no_replacement = Some(NoReplacement { generation: 1, until });
     let rejected = Some(Err(TokenUnavailable::Rejected));
     let published = Published { active: active(1, None), no_replacement, ..Published::default() };
-    for rejection in [Rejection::Expired, Rejection::Invalid] {
-        assert_eq!(resolve(&published, 1, Some(rejection), now), rejected);
-        assert_eq!(resolve(&published, 1, Some(rejection), until), None);
-        assert_eq!(resolve(&published, 2, Some(rejection), now), None);
-    }
-    // A token that a refresh can replace is worth waiting for if it has expired.
-    let expires_at = Some(until);
-    let published = Published { active: active(1, expires_at), ..published };
-    assert_eq!(resolve(&published, 1, Some(Rejection::Expired), now), None);
-    assert_eq!(resolve(&published, 1, Some(Rejection::Invalid), now), rejected);
+    assert_eq!(resolve(&published, 1, now), rejected);
+    assert_eq!(resolve(&published, 1, until), None);
+    assert_eq!(resolve(&published, 2, now), None);
+    // It is so for a token that expires by itself as well.
+    let published = Published { active: active(1, Some(until)), ..published };
+    assert_eq!(resolve(&published, 1, now), rejected);
 }

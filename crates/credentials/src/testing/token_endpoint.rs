@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{Fault, SECRET_MARKER};
 use crate::{
-    source::{GrantError, RefreshRequest, TokenResponse, TokenSource},
+    source::{GrantError, RefreshRequest, TokenCheck, TokenResponse, TokenSource},
     store::PortalSecret,
 };
 use leadsd_base::secret::Secret;
@@ -59,6 +59,10 @@ struct State {
     /// Faults by client; `None` applies to all clients.
     faults: BTreeMap<Option<String>, Fault>,
     calls: Vec<(Instant, String)>,
+    /// Static tokens that the API rejects; it accepts all others.
+    rejected: BTreeSet<String>,
+    check_fault: Option<Fault>,
+    checks: Vec<Instant>,
     held: bool,
     serial: u64,
 }
@@ -77,6 +81,9 @@ impl TokenEndpoint {
             life,
             faults: BTreeMap::new(),
             calls: Vec::new(),
+            rejected: BTreeSet::new(),
+            check_fault: None,
+            checks: Vec::new(),
             held: false,
             serial: 0,
         };
@@ -145,6 +152,28 @@ impl TokenEndpoint {
         self.gate.add_permits(1_000);
     }
 
+    /// Makes the API reject a static token.
+    pub fn reject_static(&self, secret: &PortalSecret) {
+        if let PortalSecret::Static { access_token } = secret {
+            self.state().rejected.insert(access_token.expose().to_owned());
+        }
+    }
+
+    /// Makes the API accept all static tokens again.
+    pub fn accept_static(&self) {
+        self.state().rejected.clear();
+    }
+
+    /// Fails the checks of static tokens; `None` ends the fault.
+    pub fn fail_checks(&self, fault: Option<Fault>) {
+        self.state().check_fault = fault;
+    }
+
+    /// Times of the checks of static tokens so far.
+    pub fn check_times(&self) -> Vec<Instant> {
+        self.state().checks.clone()
+    }
+
     /// Number of requests so far.
     pub fn calls(&self) -> usize {
         self.state().calls.len()
@@ -184,7 +213,11 @@ impl TokenEndpoint {
 
 #[async_trait]
 impl TokenSource for TokenEndpoint {
-    async fn refresh(&self, request: &RefreshRequest) -> Result<TokenResponse, GrantError> {
+    async fn refresh(
+        &self,
+        _portal: &str,
+        request: &RefreshRequest,
+    ) -> Result<TokenResponse, GrantError> {
         let received = Instant::now();
         let (fault, held) = {
             let mut state = self.state();
@@ -216,6 +249,30 @@ impl TokenSource for TokenEndpoint {
             permit.forget();
         }
         decided
+    }
+
+    async fn check(&self, _portal: &str, token: &Secret) -> TokenCheck {
+        let fault = {
+            let mut state = self.state();
+            state.checks.push(Instant::now());
+            state.check_fault.clone()
+        };
+        match fault {
+            None => {}
+            Some(Fault::Slow(time)) => sleep(time).await,
+            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Panic) => panic!("the token check was set to panic"),
+            Some(Fault::QuoteSecrets | Fault::RejectQuotingSecrets) => {
+                return TokenCheck::Inconclusive(token.expose().to_owned());
+            }
+            Some(
+                Fault::Unavailable | Fault::Reject(_) | Fault::RejectLogin | Fault::Throttle(_),
+            ) => return TokenCheck::Inconclusive("http 503".to_owned()),
+        }
+        match self.state().rejected.contains(token.expose()) {
+            true => TokenCheck::Rejected,
+            false => TokenCheck::Accepted,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{FailureClass, Kind, Readiness, SecretPath, State};
+use crate::{FailureClass, Kind, PortalReadiness, Readiness, SecretPath, State};
 
 #[test]
 fn labels_of_states_kinds_and_failures() {
@@ -28,11 +28,12 @@ fn labels_of_states_kinds_and_failures() {
 }
 
 #[test]
-fn readiness_needs_every_portal_and_a_first_listing() {
+fn readiness_needs_a_usable_portal_and_a_first_listing() {
     let ready = Readiness::default();
     assert!(ready.is_ready());
-    let missing = [Arc::from("default")].into();
-    assert!(!Readiness { missing, ..ready.clone() }.is_ready());
+    let unusable = PortalReadiness { discovered: false, usable: false };
+    let portals = [(Arc::from("default"), unusable)].into();
+    assert!(!Readiness { portals, ..ready.clone() }.is_ready());
     assert!(!Readiness { not_listed_yet: Some("hubspot".into()), ..ready }.is_ready());
 }
 

@@ -11,7 +11,7 @@ use super::world::{
     LIFE, PATH, World, at_once, expect_token, few_or_all, seconds, status, text, within,
 };
 use crate::testing::{Fault, StoreOperation, static_secret};
-use crate::{Handle, Kind, Rejection, State, TokenUnavailable};
+use crate::{Handle, Kind, State, TokenUnavailable};
 use leadsd_base::{secret::Secret, task};
 
 #[tokio::test(start_paused = true)]
@@ -224,7 +224,7 @@ async fn a_fixed_handle_always_has_the_same_token() {
     let handle = Handle::fixed(Secret::new("fixed"));
     let token = expect_token(handle.token(Instant::now()).await);
     assert_eq!((token.secret.expose(), token.generation), ("fixed", 1));
-    let instead = handle.replacement_for(&token, Rejection::Expired, within(seconds(60))).await;
+    let instead = handle.replacement_for(token.generation, within(seconds(60))).await;
     assert_eq!(instead, Err(TokenUnavailable::Rejected));
     assert_eq!(handle.token(Instant::now()).await, Ok(token));
     assert_eq!(format!("{handle:?}"), "Handle { generation: Some(1), .. }");

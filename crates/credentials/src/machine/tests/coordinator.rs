@@ -200,6 +200,11 @@ fn the_wake_is_at_least_a_millisecond_ahead_and_at_most_a_poll_interval() {
     portal.tick(0);
     assert_eq!(portal.wake(0), 30_000, "the store is busy");
     portal.answer(0, Event::SecretRead(Ok(static_secret(1, "pat"))));
+    assert_eq!(portal.wake(0), 1, "the token is to be checked");
+    assert!(matches!(portal.tick(0)[..], [PortCall::CheckToken(_)]));
     assert_eq!(portal.wake(0), 21_000, "the next poll");
+    assert!(!portal.machine.has_settled());
+    let result = crate::source::TokenCheck::Accepted;
+    portal.answer(0, Event::TokenChecked { generation: 1, result });
     assert!(portal.machine.has_settled());
 }

@@ -140,7 +140,8 @@ fn only_what_looks_like_an_oauth_code_is_passed_on() {
         ("invalid_grant", "invalid_grant"),
         (longest.as_str(), longest.as_str()),
         (too_long.as_str(), "unknown"),
-        ("BAD_CLIENT_ID", "unknown"),
+        ("BAD_CLIENT_ID", "BAD_CLIENT_ID"),
+        ("pat-na1-1", "unknown"),
         ("rt-1 cs", "unknown"),
     ];
     for (code, expected) in table {

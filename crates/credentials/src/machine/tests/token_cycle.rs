@@ -6,8 +6,11 @@ use crate::{
     machine::{event::CallKind, token_cycle::TokenCycle},
     published::NoReplacement,
     signals::PendingSignals,
+    source::TokenCheck,
+    token::Token,
 };
 
+const CHECK: Event = Event::Start(CallKind::Check);
 const REQUEST: Event = Event::Start(CallKind::Request);
 const READ_WANTED: MachineCommand = MachineCommand::Raise(Event::SecretWanted { afresh: false });
 const FRESH_READ_WANTED: MachineCommand =
@@ -30,6 +33,14 @@ fn send_request() -> MachineCommand {
     call(PortCall::RequestToken(request("rt")))
 }
 
+fn check(token: &str, generation: u64) -> MachineCommand {
+    call(PortCall::CheckToken(Token { secret: secret(token), generation, is_unproven: false }))
+}
+
+fn checked(generation: u64, result: TokenCheck) -> Event {
+    Event::TokenChecked { generation, result }
+}
+
 fn tick(second: i64) -> Event {
     Event::Tick { wall: wall(second) }
 }
@@ -38,12 +49,8 @@ fn signals(signals: PendingSignals) -> Event {
     Event::Signalled(signals)
 }
 
-fn expired(generation: u64) -> Event {
-    signals(PendingSignals { expired: Some(generation), ..PendingSignals::default() })
-}
-
-fn invalid(generation: u64) -> Event {
-    signals(PendingSignals { invalid: Some(generation), ..PendingSignals::default() })
+fn token_rejected(generation: u64) -> Event {
+    signals(PendingSignals { rejected: Some(generation), ..PendingSignals::default() })
 }
 
 fn refresh_now() -> Event {
@@ -64,6 +71,12 @@ impl Bench<TokenCycle> {
 
     fn due(&self) -> Option<u64> {
         let due = self.machine.refresh.attempt.due?;
+        Some(u64::try_from((due - self.start).as_millis()).unwrap())
+    }
+
+    /// Time of the next token check in milliseconds.
+    fn check_due(&self) -> Option<u64> {
+        let due = self.machine.check.due()?;
         Some(u64::try_from((due - self.start).as_millis()).unwrap())
     }
 
@@ -499,23 +512,18 @@ fn a_rotation_is_used_at_once_if_it_is_needed() {
     bench.expect(1_200_100, rotated(), facts(), &[]);
     assert_eq!(bench.due(), Some(1_200_100));
     assert!(!bench.machine.refresh.is_retry());
-    // Callers reported the token.
-    let mut bench = with_token();
-    bench.expect(9_000, invalid(1), confirmed(), &[READ_WANTED]);
-    bench.expect(9_000, rotated(), facts(), &[]);
-    assert_eq!(bench.due(), Some(9_000));
-    // Callers reported it a while ago, and there was no other.
-    let mut bench = with_token();
-    bench.expect(9_000, invalid(1), confirmed(), &[READ_WANTED]);
-    bench.expect(9_000, Event::SecretChecked, confirmed(), &[]);
-    bench.expect(618_999, rotated(), facts(), &[]);
-    assert_eq!(bench.due(), Some(618_999));
-    // That is forgotten after the retry interval of suspended credentials.
-    let mut bench = with_token();
-    bench.expect(9_000, invalid(1), confirmed(), &[READ_WANTED]);
-    bench.expect(9_000, Event::SecretChecked, confirmed(), &[]);
-    bench.expect(619_000, rotated(), facts(), &[]);
-    assert_eq!(bench.due(), Some(1_200_000));
+    // Callers reported the token, and HubSpot rejects its replacement: that is known for three minutes,
+    // and for the retry interval of suspended credentials longer.
+    for (at, due) in [(60_100, 60_100), (840_000, 840_000), (840_200, 1_260_000)] {
+        let mut bench = with_token();
+        bench.expect(60_000, token_rejected(1), confirmed(), &[]);
+        bench.expect(60_000, REQUEST, confirmed(), &[send_request()]);
+        bench.expect(60_000, bench.answer(60_000, 60_000, Ok(response(None))), confirmed(), &[]);
+        bench.expect(60_100, token_rejected(2), confirmed(), &[READ_WANTED]);
+        bench.expect(60_100, Event::SecretChecked, confirmed(), &[]);
+        bench.expect(at, rotated(), facts(), &[]);
+        assert_eq!(bench.due(), Some(due), "{at}");
+    }
 }
 
 #[test]
@@ -557,22 +565,22 @@ fn a_static_token_replaces_an_oauth_token_of_the_same_text() {
 }
 
 #[test]
-fn an_expired_token_is_refreshed_once_and_not_before_it_is_five_seconds_old() {
+fn a_rejected_token_is_refreshed_once_and_not_before_it_is_five_seconds_old() {
     let mut bench = with_token();
-    bench.expect(2_000, expired(1), confirmed(), &[]);
+    bench.expect(2_000, token_rejected(1), confirmed(), &[]);
     assert_eq!(bench.due(), Some(5_000));
     assert_eq!(bench.counters().rejections, 1);
-    bench.expect(60_000, expired(1), confirmed(), &[]);
+    bench.expect(60_000, token_rejected(1), confirmed(), &[]);
     assert_eq!((bench.due(), bench.counters().rejections), (Some(5_000), 1));
     let mut bench = with_token();
-    bench.expect(60_000, expired(1), confirmed(), &[]);
+    bench.expect(60_000, token_rejected(1), confirmed(), &[]);
     assert_eq!(bench.due(), Some(60_000));
 }
 
 #[test]
 fn reports_about_other_generations_do_nothing() {
     let mut bench = with_token();
-    for event in [expired(0), expired(2), invalid(0), invalid(2)] {
+    for event in [token_rejected(0), token_rejected(2)] {
         bench.expect(60_000, event, confirmed(), &[]);
     }
     assert_eq!((bench.due(), bench.counters().rejections), (Some(1_200_000), 0));
@@ -582,42 +590,105 @@ fn reports_about_other_generations_do_nothing() {
 fn a_report_does_not_add_to_a_request_in_flight_or_to_its_backoff() {
     let mut bench = with_token();
     bench.expect(1_200_000, REQUEST, confirmed(), &[send_request()]);
-    bench.expect(1_200_000, expired(1), confirmed(), &[]);
+    bench.expect(1_200_000, token_rejected(1), confirmed(), &[]);
     assert_eq!(bench.due(), None);
     let unavailable = Err(GrantError::Unavailable("http 500".to_owned()));
     bench.expect(1_200_000, bench.answer(1_200_000, 1_200_000, unavailable), confirmed(), &[]);
-    bench.expect(1_200_100, expired(1), confirmed(), &[]);
+    bench.expect(1_200_100, token_rejected(1), confirmed(), &[]);
     assert_eq!(bench.due(), Some(1_200_500));
 }
 
 #[test]
-fn an_invalid_token_has_the_secret_read_once() {
-    let mut bench = with_token();
-    bench.expect(60_000, invalid(1), confirmed(), &[READ_WANTED]);
-    assert_eq!(bench.due(), Some(1_200_000), "a refresh does not help");
-    bench.expect(60_000, invalid(1), confirmed(), &[]);
+fn a_rejected_static_token_has_the_secret_read_once() {
+    let mut bench = bench();
+    bench.expect(0, adopted(static_secret(1, "pat"), None), none(), &[]);
+    bench.expect(0, CHECK, none(), &[check("pat", 1)]);
+    bench.expect(0, checked(1, TokenCheck::Accepted), none(), &[]);
+    assert_eq!(bench.due(), None, "a static token is never refreshed");
+    bench.expect(60_000, token_rejected(1), none(), &[READ_WANTED]);
+    assert_eq!((bench.due(), bench.check_due()), (None, Some(60_000)), "it is checked at once");
+    bench.expect(60_000, token_rejected(1), none(), &[]);
     assert_eq!(bench.counters().rejections, 1);
-    bench.expect(60_000, Event::SecretChecked, confirmed(), &[]);
+    bench.expect(60_000, Event::SecretChecked, none(), &[]);
     let until = bench.at(70_000);
     let known = Some(NoReplacement { generation: 1, until });
     assert_eq!(bench.machine.tokens.no_replacement, known);
     assert_eq!(bench.journal.last_failure, Some(FailureClass::TokenRejected));
     // Reports have this result for ten seconds, then the secret is read again.
-    bench.expect(69_999, invalid(1), confirmed(), &[]);
+    bench.expect(69_999, token_rejected(1), none(), &[]);
     assert!(bench.machine.is_rejected(bench.at(69_999)));
-    bench.expect(70_000, invalid(1), confirmed(), &[READ_WANTED]);
-    bench.expect(70_000, Event::ReadRejected, confirmed(), &[]);
+    bench.expect(70_000, token_rejected(1), none(), &[READ_WANTED]);
+    bench.expect(70_000, Event::ReadRejected, none(), &[]);
     assert_eq!(bench.machine.tokens.no_replacement.unwrap().until, bench.at(80_000));
-    assert!(bench.machine.is_rejected(bench.at(679_999)));
-    assert!(!bench.machine.is_rejected(bench.at(680_000)));
+    assert!(bench.machine.is_rejected(bench.at(86_400_000)), "until it is accepted or replaced");
 }
 
 #[test]
-fn a_static_token_reported_as_expired_is_treated_as_invalid() {
+fn one_token_check_is_in_flight_and_its_result_concerns_its_token_only() {
     let mut bench = bench();
-    bench.expect(0, adopted(static_secret(1, "pat"), None), none(), &[]);
-    bench.expect(0, expired(1), none(), &[READ_WANTED]);
-    assert_eq!(bench.due(), None);
+    bench.expect(0, adopted(static_secret(1, "one"), None), none(), &[]);
+    bench.expect(0, CHECK, none(), &[check("one", 1)]);
+    bench.expect(0, CHECK, none(), &[]);
+    bench.expect(100, adopted(static_secret(2, "two"), None), none(), &[]);
+    bench.expect(100, CHECK, none(), &[]);
+    bench.expect(200, checked(1, TokenCheck::Rejected), none(), &[]);
+    assert!(!bench.machine.is_rejected(bench.at(200)), "another token was rejected");
+    assert!(!bench.machine.settled);
+    assert_eq!(bench.check_due(), Some(1_000), "token checks are a second apart");
+    bench.expect(999, CHECK, none(), &[]);
+    bench.expect(1_000, CHECK, none(), &[check("two", 2)]);
+    bench.expect(1_100, checked(2, TokenCheck::Rejected), none(), &[READ_WANTED]);
+    assert!(bench.machine.settled && bench.machine.is_rejected(bench.at(1_100)));
+    assert!(!bench.machine.is_usable(bench.at(1_100)));
+    // Its response is lost when the loop panics.
+    bench.expect(6_100, CHECK, none(), &[check("two", 2)]);
+    bench.expect(6_200, Event::CallsLost, none(), &[]);
+    assert_eq!(bench.check_due(), Some(7_100));
+}
+
+#[test]
+fn the_rejection_of_a_replacement_is_final_for_three_minutes() {
+    let mut bench = with_token();
+    bench.expect(60_000, token_rejected(1), confirmed(), &[]);
+    bench.expect(60_000, REQUEST, confirmed(), &[send_request()]);
+    bench.expect(60_000, bench.answer(60_000, 60_000, Ok(response(None))), confirmed(), &[]);
+    assert_eq!(bench.machine.tokens.generation, 2);
+    bench.expect(60_100, token_rejected(2), confirmed(), &[READ_WANTED]);
+    bench.expect(60_100, Event::SecretChecked, confirmed(), &[]);
+    let until = bench.at(240_100);
+    let known = Some(NoReplacement { generation: 2, until });
+    assert_eq!(bench.machine.tokens.no_replacement, known);
+    bench.expect(240_099, token_rejected(2), confirmed(), &[]);
+    bench.expect(240_100, token_rejected(2), confirmed(), &[]);
+    assert_eq!(bench.due(), Some(240_100), "one more refresh");
+}
+
+#[test]
+fn the_rejection_of_an_accepted_replacement_is_a_new_one() {
+    let mut bench = with_token();
+    bench.expect(60_000, token_rejected(1), confirmed(), &[]);
+    bench.expect(60_000, REQUEST, confirmed(), &[send_request()]);
+    bench.expect(60_000, bench.answer(60_000, 60_000, Ok(response(None))), confirmed(), &[]);
+    let accepted = PendingSignals { accepted: Some(2), ..PendingSignals::default() };
+    bench.expect(60_100, signals(accepted), confirmed(), &[]);
+    bench.expect(90_000, token_rejected(2), confirmed(), &[]);
+    assert_eq!(bench.due(), Some(90_000));
+}
+
+#[test]
+fn two_rejections_of_one_request_are_final_even_if_others_were_accepted() {
+    let mut bench = with_token();
+    bench.expect(60_000, token_rejected(1), confirmed(), &[]);
+    bench.expect(60_000, REQUEST, confirmed(), &[send_request()]);
+    bench.expect(60_000, bench.answer(60_000, 60_000, Ok(response(None))), confirmed(), &[]);
+    let both =
+        PendingSignals { accepted: Some(2), rejected_again: Some(2), ..PendingSignals::default() };
+    bench.expect(60_100, signals(both), confirmed(), &[READ_WANTED]);
+    bench.expect(60_100, Event::SecretChecked, confirmed(), &[]);
+    bench.expect(240_099, token_rejected(2), confirmed(), &[]);
+    assert!(bench.due().is_some_and(|due| due > 240_100), "{:?}", bench.due());
+    bench.expect(240_100, token_rejected(2), confirmed(), &[]);
+    assert_eq!(bench.due(), Some(240_100));
 }
 
 #[test]
@@ -626,15 +697,15 @@ fn a_report_during_a_suspension_does_nothing() {
     bench.expect(0, adopted(static_secret(2, "pat"), Some(request("rt"))), none(), &[]);
     let no_secret = Event::NoSecret { class: FailureClass::SecretMissing, why: String::new() };
     bench.expect(0, no_secret, none(), &[]);
-    bench.expect(0, invalid(2), none(), &[]);
+    bench.expect(0, token_rejected(2), none(), &[]);
 }
 
 #[test]
-fn an_invalid_token_of_an_older_credential_is_refreshed() {
+fn a_rejected_token_of_an_older_credential_is_refreshed_at_once() {
     let mut bench = with_token();
     let rotated = adopted(oauth(2, "rt-2"), Some(request("rt")));
     bench.expect(0, rotated, with_request(request("rt-2")), &[]);
-    bench.expect(60_000, invalid(1), with_request(request("rt-2")), &[]);
+    bench.expect(60_000, token_rejected(1), with_request(request("rt-2")), &[]);
     assert_eq!(bench.due(), Some(60_000));
     // The refresh decides; the store has nothing to add.
     bench.expect(60_000, Event::SecretChecked, with_request(request("rt-2")), &[]);
@@ -649,30 +720,6 @@ fn an_invalid_token_of_an_older_credential_is_refreshed() {
     assert_eq!(bench.machine.tokens.generation, 2);
     assert!(!bench.machine.tokens.outdated);
     assert_eq!(bench.machine.tokens.replacement_wanted, None);
-}
-
-#[test]
-fn an_older_credential_is_read_again_while_a_request_is_in_flight() {
-    let mut bench = with_token();
-    let rotated = adopted(oauth(2, "rt-2"), Some(request("rt")));
-    bench.expect(0, rotated, with_request(request("rt-2")), &[]);
-    bench.expect(1_200_000, REQUEST, confirmed(), &[send_request()]);
-    bench.expect(1_200_000, invalid(1), confirmed(), &[READ_WANTED]);
-}
-
-#[test]
-fn the_search_for_a_replacement_goes_on_after_a_request_that_brought_none() {
-    let mut bench = with_token();
-    bench.expect(1_200_000, REQUEST, confirmed(), &[send_request()]);
-    bench.expect(1_200_000, invalid(1), confirmed(), &[READ_WANTED]);
-    // The request may bring another token, so the read does not conclude the search.
-    bench.expect(1_200_000, Event::SecretChecked, confirmed(), &[]);
-    assert_eq!(bench.machine.tokens.no_replacement, None);
-    let unavailable = Err(GrantError::Unavailable("http 500".to_owned()));
-    let answer = bench.answer(1_200_000, 1_200_000, unavailable);
-    bench.expect(1_200_000, answer, confirmed(), &[READ_WANTED]);
-    bench.expect(1_200_000, Event::SecretChecked, confirmed(), &[]);
-    assert!(bench.machine.tokens.no_replacement.is_some());
 }
 
 #[test]

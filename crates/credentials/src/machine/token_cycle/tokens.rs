@@ -22,8 +22,10 @@ pub(in crate::machine) struct Tokens {
     /// The generation that HubSpot rejected, while the store is checked for another token.
     pub(in crate::machine) replacement_wanted: Option<u64>,
     pub(in crate::machine) no_replacement: Option<NoReplacement>,
-    /// The last generation that was reported as expired or invalid.
+    /// The last generation that was reported as rejected.
     reported: u64,
+    /// Time until which rejections cause no refresh, because HubSpot rejected the token of one.
+    no_refresh_until: Option<Instant>,
 }
 
 // === impl Tokens ===
@@ -36,8 +38,9 @@ impl Tokens {
         expires_at: Option<Instant>,
         now: Instant,
     ) {
+        let is_unproven = self.generation > 0 && self.reported == self.generation;
         self.generation += 1;
-        let token = Token { secret, generation: self.generation };
+        let token = Token { secret, generation: self.generation, is_unproven };
         self.active = Some(ActiveToken { token, expires_at });
         self.published_at = Some(now);
         self.no_replacement = None;
@@ -61,7 +64,7 @@ impl Tokens {
         self.active.as_ref().and_then(|active| active.expires_at).filter(|&at| at > now)
     }
 
-    /// Earliest refresh of a token that callers reported as expired.
+    /// Earliest refresh of a token that callers reported as rejected.
     pub(in crate::machine) fn earliest_refresh(&self, now: Instant) -> Instant {
         self.published_at.map_or(now, |at| now.max(at + schedule::REPORT_FLOOR))
     }
@@ -72,11 +75,15 @@ impl Tokens {
         self.active.as_ref().is_some_and(|active| active.expires_at.is_some())
     }
 
+    /// The active token, if it is static.
+    pub(in crate::machine) fn static_token(&self) -> Option<&Token> {
+        let is_static = |active: &&ActiveToken| active.expires_at.is_none();
+        self.active.as_ref().filter(is_static).map(|active| &active.token)
+    }
+
     /// True if callers use this static token already.
     pub(in crate::machine) fn is_static(&self, access_token: &Secret) -> bool {
-        self.active.as_ref().is_some_and(|active| {
-            active.expires_at.is_none() && active.token.secret == *access_token
-        })
+        self.static_token().is_some_and(|token| token.secret == *access_token)
     }
 
     /// True if HubSpot rejected the active token and there was no replacement; remembered for
@@ -89,6 +96,35 @@ impl Tokens {
     /// True if further reports about the active token result in "no replacement".
     pub(in crate::machine) fn has_no_replacement(&self, now: Instant) -> bool {
         self.is_rejected(Duration::ZERO, now)
+    }
+
+    /// Records that HubSpot accepted the active token.
+    pub(in crate::machine) fn accept(&mut self) {
+        if let Some(active) = &mut self.active {
+            active.token.is_unproven = false;
+        }
+    }
+
+    /// True if a rejection of the active token is final: HubSpot has not accepted it since it replaced a
+    /// rejected one, or has rejected one request with both. Final for
+    /// [`schedule::REJECTED_REFRESH_INTERVAL`].
+    pub(in crate::machine) fn is_final(&self, now: Instant) -> bool {
+        let interval = schedule::REJECTED_REFRESH_INTERVAL;
+        let is_recent = self.published_at.is_some_and(|at| now < at + interval);
+        let is_unproven = self.active.as_ref().is_some_and(|active| active.token.is_unproven);
+        is_unproven && is_recent || self.no_refresh_until.is_some_and(|until| now < until)
+    }
+
+    /// Records that HubSpot rejected one request with the active token and with the previous one.
+    pub(in crate::machine) fn reject_refreshes(&mut self, now: Instant) {
+        if self.is_refreshable() {
+            self.no_refresh_until = Some(now + schedule::REJECTED_REFRESH_INTERVAL);
+        }
+    }
+
+    /// Permits refreshes again: there is another credential.
+    pub(in crate::machine) fn permit_refreshes(&mut self) {
+        self.no_refresh_until = None;
     }
 
     /// Records a report about the active token. Returns whether it is the first.
@@ -105,7 +141,12 @@ impl Tokens {
         if generation != self.generation {
             return None;
         }
-        let until = now + schedule::NO_REPLACEMENT_TTL;
+        let ttl = if self.is_refreshable() {
+            schedule::REJECTED_REFRESH_INTERVAL
+        } else {
+            schedule::NO_REPLACEMENT_TTL
+        };
+        let until = now + ttl;
         self.no_replacement = Some(NoReplacement { generation, until });
         Some(generation)
     }

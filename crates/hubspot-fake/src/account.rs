@@ -11,6 +11,9 @@ use super::{
 };
 use leadsd_base::time::Timestamp;
 
+/// Time zone that the account information reports.
+pub const TIME_ZONE: &str = "US/Eastern";
+
 // === impl FakeAccount ===
 
 impl FakeAccount {
@@ -23,13 +26,13 @@ impl FakeAccount {
         let minutes = self.limits.utc_offset_minutes;
         let body = match (request.method.as_str(), object, request.path.as_str()) {
             ("GET", "details", "") => json!({
-                "portalId": token.hub, "accountType": "STANDARD", "timeZone": "US/Eastern",
+                "portalId": token.hub, "accountType": "STANDARD", "timeZone": TIME_ZONE,
                 "companyCurrency": "USD", "additionalCurrencies": [],
                 "utcOffset": offset(minutes), "utcOffsetMilliseconds": minutes * 60_000,
                 "uiDomain": "app.hubspot.com", "dataHostingLocation": "na1",
             }),
             ("GET", "me", "") => json!({
-                "portalId": token.hub, "timeZone": "US/Eastern", "utcOffset": offset(minutes),
+                "portalId": token.hub, "timeZone": TIME_ZONE, "utcOffset": offset(minutes),
                 "utcOffsetMilliseconds": minutes * 60_000, "currency": "USD",
             }),
             ("GET", "api-usage", "daily/private-apps") => {

@@ -18,7 +18,7 @@ const MAX_INPUTS: usize = 100;
 
 /// Results and errors of a batch.
 #[derive(Default)]
-struct BatchOutcome {
+pub(super) struct BatchOutcome {
     results: Vec<Value>,
     errors: Vec<Value>,
     /// Number of failed inputs.
@@ -29,15 +29,7 @@ struct BatchOutcome {
 
 impl FakeAccount {
     pub(super) fn batch(&mut self, request: &FakeRequest) -> Result<FakeResponse, Failure> {
-        let inputs: Vec<Value> = request.body["inputs"].as_array().cloned().unwrap_or_default();
-        if inputs.is_empty() {
-            let text = "Invalid input JSON: Some required fields were not set: [inputs]";
-            return Err(Failure::validation(text));
-        }
-        if inputs.len() > MAX_INPUTS {
-            let text = format!("The maximum number of inputs in a batch request is {MAX_INPUTS}");
-            return Err(Failure::validation(text));
-        }
+        let inputs = Self::batch_inputs(request)?;
         match request.path.as_str() {
             "batch/read" => self.batch_read(&inputs, request),
             "batch/create" => self.batch_create(&inputs, request.modern),
@@ -48,17 +40,27 @@ impl FakeAccount {
         }
     }
 
+    /// Inputs of a batch.
+    pub(super) fn batch_inputs(request: &FakeRequest) -> Result<Vec<Value>, Failure> {
+        let inputs: Vec<Value> = request.body["inputs"].as_array().cloned().unwrap_or_default();
+        if inputs.is_empty() {
+            let text = "Invalid input JSON: Some required fields were not set: [inputs]";
+            return Err(Failure::validation(text));
+        }
+        if inputs.len() > MAX_INPUTS {
+            let text = format!("The maximum number of inputs in a batch request is {MAX_INPUTS}");
+            return Err(Failure::validation(text));
+        }
+        Ok(inputs)
+    }
+
     fn batch_read(
         &mut self,
         inputs: &[Value],
         request: &FakeRequest,
     ) -> Result<FakeResponse, Failure> {
         let id_property = request.body["idProperty"].as_str();
-        if let Some(name) = id_property
-            && !self.store.is_unique(name)
-        {
-            return Err(Failure::validation(format!("{name} has no unique values")));
-        }
+        self.store.check_id_property(id_property, &self.behaviour)?;
         let history = strings(&request.body["propertiesWithHistory"]);
         let behaviour = self.behaviour.clone();
         if behaviour.refuse_history_over_50 && !history.is_empty() && inputs.len() > 50 {
@@ -71,7 +73,13 @@ impl FakeAccount {
         let mut seen = HashSet::new();
         for input in inputs {
             let id = id_of(input);
-            match self.store.find(&id, id_property, request.archived()) {
+            let follows = behaviour.batch_reads_follow_merges && id_property.is_none();
+            let archived = request.archived();
+            let survivor = || {
+                let survivor = self.store.survivor(&id).filter(|_| follows)?;
+                (survivor.archived.is_some() == archived).then_some(survivor)
+            };
+            match self.store.find(&id, id_property, archived).or_else(survivor) {
                 Some(lead) if seen.insert(lead.id) => {
                     done.results.push(lead.show(&self.store.properties, &behaviour, &shown));
                 }
@@ -125,6 +133,9 @@ impl FakeAccount {
             return Err(Failure::duplicate_ids(&twice));
         }
         let behaviour = self.behaviour.clone();
+        for input in inputs {
+            self.store.check_id_property(input["idProperty"].as_str(), &behaviour)?;
+        }
         let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern };
         if !all_traced(inputs) || !behaviour.property_errors_per_item {
             for input in inputs {
@@ -165,12 +176,7 @@ impl FakeAccount {
             return Err(Failure::validation("Some required fields were not set: [idProperty]"));
         }
         for input in inputs {
-            let name = input["idProperty"].as_str().unwrap_or("hs_object_id");
-            let named = input["idProperty"].is_string();
-            let by_record = name == "hs_object_id" && named && !behaviour.upsert_by_record_id;
-            if by_record || !self.store.is_unique(name) {
-                return Err(Failure::validation(format!("{name} has no unique values")));
-            }
+            self.store.check_id_property(input["idProperty"].as_str(), &behaviour)?;
         }
         let mut done = BatchOutcome::default();
         for input in inputs {
@@ -207,7 +213,8 @@ impl FakeAccount {
         let mut create = input.clone();
         create["properties"][name] = json!(id_of(input));
         create["associations"] = Value::Null;
-        let behaviour = self.behaviour.clone();
+        let mut behaviour = self.behaviour.clone();
+        behaviour.contactless_leads |= behaviour.contactless_upserts;
         let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern };
         self.store.create(&create, &rules)
     }
@@ -257,7 +264,7 @@ impl FakeAccount {
     }
 
     /// Shuffles the results and adds the errors.
-    fn answer(&mut self, done: BatchOutcome, success: StatusCode) -> FakeResponse {
+    pub(super) fn answer(&mut self, done: BatchOutcome, success: StatusCode) -> FakeResponse {
         let BatchOutcome { mut results, errors, failed } = done;
         results.sort_by_cached_key(|_| {
             self.shuffle = self.shuffle.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -284,23 +291,28 @@ impl FakeAccount {
 // === impl BatchOutcome ===
 
 impl BatchOutcome {
+    /// Adds a result.
+    pub(super) fn succeed(&mut self, item: Value) {
+        self.results.push(item);
+    }
+
     /// Adds one error for this many inputs.
-    fn fail(&mut self, inputs: usize, failure: Failure, trace_id: Option<&str>) {
+    pub(super) fn fail(&mut self, inputs: usize, failure: Failure, trace_id: Option<&str>) {
         self.failed += inputs;
         self.errors.push(failure.into_item(trace_id));
     }
 }
 
-fn id_of(input: &Value) -> String {
+pub(super) fn id_of(input: &Value) -> String {
     input["id"].as_str().map_or_else(|| input["id"].to_string(), str::to_owned)
 }
 
-fn trace_of(input: &Value) -> Option<&str> {
+pub(super) fn trace_of(input: &Value) -> Option<&str> {
     input["objectWriteTraceId"].as_str()
 }
 
 /// True if each input has a distinct trace id.
-fn all_traced(inputs: &[Value]) -> bool {
+pub(super) fn all_traced(inputs: &[Value]) -> bool {
     let mut seen = HashSet::new();
     inputs.iter().all(|input| trace_of(input).is_some_and(|trace| seen.insert(trace)))
 }

@@ -2,10 +2,19 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
 use super::consent::{CODE_LIFETIME, Consent};
 
+/// Properties that a read of other objects returns by default.
+const DEFAULT_PROPERTIES: [&str; 3] = ["hs_createdate", "hs_lastmodifieddate", "hs_object_id"];
+
 /// Behaviour of the fake where that of HubSpot is not established.
-#[derive(Debug, Clone)]
+///
+/// Its JSON has the names of the switches; durations are numbers of seconds. A switch that is absent has
+/// its default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Behaviour {
     /// Results of batch writes carry the trace id of their input.
     pub echo_trace_ids: bool,
@@ -23,17 +32,25 @@ pub struct Behaviour {
     pub unique_clash_status: u16,
     /// A lead may have a company and no contact.
     pub company_only_leads: bool,
-    /// A lead may have no association, such as one that an upsert creates.
+    /// A lead may be created without an association.
     pub contactless_leads: bool,
+    /// An upsert creates leads, which then have no association.
+    pub contactless_upserts: bool,
+    /// A lead may be assigned to an owner that does not exist.
+    pub unknown_owners: bool,
     /// Status of a create for an unknown contact: 400 or 404.
     pub missing_contact_status: u16,
+    /// A batch read of contacts leaves out unknown addresses instead of naming them in an error.
+    pub contacts_left_out: bool,
+    /// A batch read of contacts finds a contact by its further addresses too.
+    pub further_addresses: bool,
     /// Before 2026-09, the error of a create without a name has the name in `context`, not in
     /// `errors`.
     pub missing_name_in_context: bool,
     /// An upsert without `idProperty` uses the id as the record id instead of failing.
     pub upsert_without_id_property: bool,
-    /// An upsert may have `hs_object_id` as its `idProperty`.
-    pub upsert_by_record_id: bool,
+    /// A request may have `hs_object_id` as its `idProperty`.
+    pub record_id_as_id_property: bool,
     /// A batch archive reports unknown ids instead of ignoring them.
     pub batch_archive_reports_unknown: bool,
     /// Status of archiving an unknown lead: 204 or 404.
@@ -45,19 +62,30 @@ pub struct Behaviour {
     /// The error for a missing scope names it at the top level instead of in `errors`.
     pub scopes_on_top: bool,
     /// Properties that a read returns by default.
-    pub default_properties: Vec<&'static str>,
+    pub default_properties: Vec<String>,
     /// Properties that a search query matches; empty means all.
-    pub searched_properties: Vec<&'static str>,
+    pub searched_properties: Vec<String>,
     /// Name of the association between a lead and a contact.
-    pub contact_association: &'static str,
+    pub contact_association: String,
+    /// A read ignores associations with unknown object types instead of failing.
+    pub ignore_unknown_associations: bool,
     /// Maximum number of associations in a lead; a cursor leads to the rest.
     pub associations_shown: usize,
     /// Maximum number of records per lead in a batch read of associations.
     pub associations_page: usize,
+    /// An invalid association fails only its input of a batch instead of the whole batch.
+    pub association_errors_per_item: bool,
+    /// A batch read of associations reports leads without any as errors instead of empty lists.
+    pub report_missing_associations: bool,
+    /// Maximum number of owners per page, whatever limit is asked for; a cursor leads to the rest.
+    pub owners_shown: usize,
     /// A record with two association types appears twice instead of once.
     pub associations_per_kind: bool,
     /// Errors of a batch name their inputs.
     pub name_failed_inputs: bool,
+    /// A batch read of the id of a merged lead returns the surviving lead, once for all of its ids,
+    /// instead of an error.
+    pub batch_reads_follow_merges: bool,
     /// An update of a lead that was merged away changes the surviving lead.
     pub changes_follow_merges: bool,
     /// The token endpoint issues a new refresh token each time and invalidates the old one.
@@ -71,12 +99,15 @@ pub struct Behaviour {
     /// Behaviour of the consent page.
     pub consent: Consent,
     /// Scopes that an app is never granted.
-    pub withheld_scopes: Vec<&'static str>,
+    pub withheld_scopes: Vec<String>,
     /// Lifetime of an authorization code.
+    #[serde(with = "seconds")]
     pub code_lifetime: Duration,
     /// Lifetime of an access token from the token endpoint.
+    #[serde(with = "seconds")]
     pub token_life: Duration,
     /// Delay of the search index after writes.
+    #[serde(with = "seconds")]
     pub index_lag: Duration,
     /// Maximum length of path and query. Gateways respond with 414 somewhere between 8,000 and 16,000
     /// characters.
@@ -84,7 +115,8 @@ pub struct Behaviour {
 }
 
 /// Meaning of `numErrors` in a batch response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NumErrors {
     /// Number of entries in `errors`.
     Entries,
@@ -108,22 +140,31 @@ impl Default for Behaviour {
             unique_clash_status: 409,
             company_only_leads: false,
             contactless_leads: false,
+            contactless_upserts: false,
+            unknown_owners: false,
             missing_contact_status: 400,
+            contacts_left_out: false,
+            further_addresses: false,
             missing_name_in_context: true,
             upsert_without_id_property: false,
-            upsert_by_record_id: false,
+            record_id_as_id_property: false,
             batch_archive_reports_unknown: false,
             archive_unknown_status: 204,
             refuse_history_over_50: true,
             not_found_category: false,
             scopes_on_top: false,
-            default_properties: vec!["hs_createdate", "hs_lastmodifieddate", "hs_object_id"],
+            default_properties: DEFAULT_PROPERTIES.map(str::to_owned).to_vec(),
             searched_properties: Vec::new(),
-            contact_association: "lead_to_contact",
+            contact_association: "lead_to_contact".to_owned(),
+            ignore_unknown_associations: false,
             associations_shown: 500,
+            association_errors_per_item: true,
+            report_missing_associations: false,
+            owners_shown: 500,
             associations_per_kind: false,
             associations_page: 500,
             name_failed_inputs: true,
+            batch_reads_follow_merges: true,
             changes_follow_merges: false,
             rotate_refresh_tokens: false,
             omit_refresh_token: false,
@@ -136,5 +177,19 @@ impl Default for Behaviour {
             index_lag: Duration::ZERO,
             longest_url: 16_000,
         }
+    }
+}
+
+/// Durations as seconds.
+mod seconds {
+    use super::{Deserialize, Deserializer, Duration, Error, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_f64(time.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(from)?;
+        Duration::try_from_secs_f64(seconds).map_err(D::Error::custom)
     }
 }

@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse as _, Response},
 };
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use url::{Url, form_urlencoded};
 use uuid::Uuid;
@@ -15,7 +16,8 @@ use uuid::Uuid;
 use super::{FakeAccount, errors::Failure};
 
 /// Behaviour of the consent page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Consent {
     /// The page waits for a click.
     Waits,
@@ -89,7 +91,7 @@ impl FakeAccount {
     }
 
     fn issue_code(&mut self, app: usize, redirect: &str, mut scopes: Vec<String>) -> String {
-        scopes.retain(|scope| !self.behaviour.withheld_scopes.contains(&scope.as_str()));
+        scopes.retain(|scope| !self.behaviour.withheld_scopes.contains(scope));
         let code = format!("code-{SECRET_MARKER}-{}", Uuid::new_v4());
         self.apps[app].codes.push(AuthorizationCode {
             code: code.clone(),

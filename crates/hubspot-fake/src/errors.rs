@@ -71,6 +71,19 @@ impl Failure {
             .with("context", json!({"INVALID_OBJECT_IDS": [id]}))
     }
 
+    /// Unknown lead of an association.
+    pub(super) fn no_association_source(id: &str) -> Self {
+        Self::new(404, "OBJECT_NOT_FOUND", format!("The lead {id} does not exist."))
+            .with("context", json!({"fromObjectId": [id]}))
+    }
+
+    /// Lead without associations to an object type.
+    pub(super) fn no_associations(id: &str, to: &str) -> Self {
+        Self::new(404, "OBJECT_NOT_FOUND", format!("No {to} is associated with lead {id}."))
+            .with("subCategory", json!("crm.associations.NO_ASSOCIATIONS_FOUND"))
+            .with("context", json!({"fromObjectId": [id], "fromObjectType": ["lead"]}))
+    }
+
     /// Unknown lead. Recorded single-lead responses have no category.
     pub(super) fn not_found(category: bool) -> Self {
         if category {
@@ -122,6 +135,11 @@ impl Failure {
         let text = format!("Cannot set {name}={value}. {existing} already has that value.");
         Self::new(status, category, text)
             .with("context", json!({"propertyName": [name], "existingId": [existing]}))
+    }
+
+    /// Contact whose address another one has. HubSpot names the other one in the message.
+    pub(super) fn contact_exists(id: &str) -> Self {
+        Self::new(409, "CONFLICT", format!("Contact already exists. Existing ID: {id}"))
     }
 
     pub(super) fn duplicate_ids(ids: &[String]) -> Self {

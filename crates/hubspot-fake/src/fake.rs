@@ -1,4 +1,13 @@
 //! Handle of the fake for tests and `leadsd dev`: contents, behaviour and request log.
+//!
+//! - `control` scripts responses, and injects faults and latency.
+//! - `records` copies and replaces the records of the account.
+//!
+//! The handle changes the state of the account and serves no request.
+
+mod control;
+mod records;
+mod schema;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -16,16 +25,14 @@ use leadsd_base::{
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{net::TcpListener, sync::watch, time::Instant};
 use uuid::Uuid;
 
 use super::{
-    AccessToken, App, Behaviour, FakeAccount, Gate, Limits, LoggedRequest, READ, ScriptedResponse,
-    WRITE,
+    AccessToken, App, Behaviour, FakeAccount, Gate, Limits, LoggedRequest, READ, WRITE,
     lead::StoredLead,
     limits::CountedCalls,
-    schema::Property,
-    script, serve,
+    serve,
     store::{Rules, Store},
 };
 
@@ -55,6 +62,9 @@ impl FakeHubspot {
             hub: 1,
             grants: 0,
             scripts: Vec::new(),
+            faults: Vec::new(),
+            latency: Duration::ZERO,
+            changes: watch::Sender::new(0),
             in_flight: Arc::default(),
             hurry: Gate::new(),
             log: VecDeque::new(),
@@ -175,12 +185,41 @@ impl FakeHubspot {
         id
     }
 
+    /// Adds a further address to a contact.
+    pub fn add_address(&self, contact: &str, email: &str) {
+        if let Some(contact) = self.account.lock().store.contacts.get_mut(contact) {
+            let all = contact.entry("hs_additional_emails".to_owned()).or_default();
+            *all = if all.is_empty() { email.to_owned() } else { format!("{all};{email}") };
+        }
+    }
+
+    /// Archives a contact.
+    pub fn archive_contact(&self, contact: &str) {
+        self.account.lock().store.contacts.remove(contact);
+    }
+
+    /// E-mail addresses of the contacts by id.
+    pub fn contacts(&self) -> BTreeMap<String, String> {
+        let account = self.account.lock();
+        let email = |contact: &BTreeMap<String, String>| contact.get("email").cloned();
+        let all = account.store.contacts.iter();
+        all.map(|(id, contact)| (id.clone(), email(contact).unwrap_or_default())).collect()
+    }
+
     /// Creates a company; returns its id.
     pub fn add_company(&self, name: &str) -> String {
         let mut account = self.account.lock();
         let id = account.store.next_id().to_string();
         let properties = BTreeMap::from([("name".to_owned(), name.to_owned())]);
         account.store.companies.insert(id.clone(), properties);
+        id
+    }
+
+    /// Defines a label of associations with contacts; returns its association type id.
+    pub fn add_contact_label(&self, name: &str) -> u64 {
+        let labels = &mut self.account.lock().store.labels;
+        let id = labels.len() as u64 + 1;
+        labels.insert(id, ("contacts", name.to_owned()));
         id
     }
 
@@ -197,36 +236,10 @@ impl FakeHubspot {
         account.store.create(&input, &rules).ok().map(|id| id.to_string())
     }
 
-    /// Adds a property with unique values.
-    pub fn add_unique_property(&self, name: &str) {
-        let property = Property::unique();
-        self.account.lock().store.properties.insert(name.to_owned(), property);
-    }
-
-    /// Adds a text property.
-    pub fn add_text_property(&self, name: &str) {
-        let property = Property::text();
-        self.account.lock().store.properties.insert(name.to_owned(), property);
-    }
-
-    /// Requires a property on the form for new leads. Version 2026-09 then requires it as well.
-    pub fn require_on_create(&self, name: &str) {
-        if let Some(property) = self.account.lock().store.properties.get_mut(name) {
-            property.required = true;
-        }
-    }
-
-    /// Requires a property if another has this value. Version 2026-09 then requires it as well.
-    pub fn require_when(&self, name: &str, when: &str, value: &str) {
-        if let Some(property) = self.account.lock().store.properties.get_mut(name) {
-            property.required_when = Some((when.to_owned(), value.to_owned()));
-        }
-    }
-
     /// Merges one lead into another, as a user does in HubSpot's UI.
-    pub fn merge(&self, loser: &str, winner: &str) {
-        if let (Ok(loser), Ok(winner)) = (loser.parse(), winner.parse()) {
-            self.account.lock().store.merge(loser, winner);
+    pub fn merge(&self, merged_id: &str, surviving_id: &str) {
+        if let (Ok(merged_id), Ok(surviving_id)) = (merged_id.parse(), surviving_id.parse()) {
+            self.account.lock().store.merge(merged_id, surviving_id);
         }
     }
 
@@ -265,6 +278,7 @@ impl FakeHubspot {
     pub fn associate(&self, lead: &str, to: &str, kind: u64) {
         let mut account = self.account.lock();
         if let Ok(lead) = lead.parse() {
+            let kind = json!({"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": kind});
             // Tests pass only ids of existing records.
             let _ = account.link(lead, to, &[kind]);
         }
@@ -273,6 +287,12 @@ impl FakeHubspot {
     /// All leads with everything except timestamps.
     pub fn leads(&self) -> Vec<Value> {
         self.account.lock().store.leads.values().map(StoredLead::dump).collect()
+    }
+
+    /// Value of a property of a lead.
+    pub fn value(&self, lead: &str, property: &str) -> Option<String> {
+        let account = self.account.lock();
+        account.store.leads.get(&lead.parse().ok()?)?.properties.get(property).cloned()
     }
 
     /// Names of the leads that are not archived, with duplicates.
@@ -313,44 +333,6 @@ impl FakeHubspot {
     /// Number of calls rejected with 429.
     pub fn rate_limited(&self) -> u64 {
         self.account.lock().counted.refused
-    }
-
-    /// Scripts the response to the next request with this method whose path ends with `path_end`.
-    /// An empty text matches every method or path.
-    pub fn script(&self, method: &str, path_end: &str, script: ScriptedResponse) {
-        self.script_times(1, method, path_end, script);
-    }
-
-    /// Scripts the responses to the next `times` matching requests.
-    pub fn script_times(
-        &self,
-        times: usize,
-        method: &str,
-        path_end: &str,
-        script: ScriptedResponse,
-    ) {
-        let (method, path_end) = (method.to_owned(), path_end.to_owned());
-        let entry = script::ScriptEntry { token: None, method, path_end, script, times };
-        self.account.lock().scripts.push(entry);
-    }
-
-    /// Scripts the response to the next matching request with this token.
-    pub fn script_of(
-        &self,
-        token: &Secret,
-        method: &str,
-        path_end: &str,
-        script: ScriptedResponse,
-    ) {
-        let (method, path_end) = (method.to_owned(), path_end.to_owned());
-        let token = Some(token.expose().to_owned());
-        let entry = script::ScriptEntry { token, method, path_end, script, times: 1 };
-        self.account.lock().scripts.push(entry);
-    }
-
-    /// Number of scripted responses that are not used yet.
-    pub fn scripts_left(&self) -> usize {
-        self.account.lock().scripts.iter().map(|entry| entry.times).sum()
     }
 
     /// Number of requests in progress: received, without a response, and not aborted by the client.

@@ -8,8 +8,12 @@ use tokio::time::Instant;
 use super::{
     Behaviour,
     schema::{Schema, plural},
+    snapshot::{LeadSnapshot, Time, object},
 };
 use leadsd_base::time::Timestamp;
+
+/// Association type of the primary company of a lead.
+const PRIMARY_COMPANY: u64 = 580;
 
 /// A stored lead.
 #[derive(Debug, Clone)]
@@ -53,8 +57,10 @@ impl StoredLead {
     ) -> Self {
         let contact = associations.iter().find(|(kind, ..)| *kind == "contacts");
         let contact = contact.map(|(_, id, _)| ("hs_primary_contact_id", id.clone()));
+        let company = associations.iter().find(|(.., id)| *id == PRIMARY_COMPANY);
+        let company = company.map(|(_, id, _)| ("hs_primary_company_id", id.clone()));
         let own = [("hs_object_id", id.to_string()), ("hs_createdate", millis(now))];
-        let properties = own.into_iter().chain(contact);
+        let properties = own.into_iter().chain(contact).chain(company);
         Self {
             id,
             properties: properties.map(|(name, value)| (name.to_owned(), value)).collect(),
@@ -64,6 +70,44 @@ impl StoredLead {
             created: now,
             updated: now,
             archived: None,
+            indexed: None,
+            written: Instant::now(),
+        }
+    }
+
+    /// Lead with its history. A restored lead is new to the search index.
+    pub(super) fn snapshot(&self) -> LeadSnapshot {
+        let version = |(name, value, at): &(String, String, Timestamp)| {
+            (name.clone(), value.clone(), Time(*at))
+        };
+        let association =
+            |(object, id, kind): &(&str, String, u64)| ((*object).to_owned(), id.clone(), *kind);
+        LeadSnapshot {
+            id: self.id,
+            properties: self.properties.clone(),
+            history: self.history.iter().map(version).collect(),
+            associations: self.associations.iter().map(association).collect(),
+            created: Time(self.created),
+            updated: Time(self.updated),
+            archived: self.archived.map(Time),
+        }
+    }
+
+    pub(super) fn restored(lead: LeadSnapshot) -> Self {
+        let LeadSnapshot { id, properties, history, associations, created, updated, archived } =
+            lead;
+        let history = history.into_iter().map(|(name, value, Time(at))| (name, value, at));
+        let associations =
+            associations.into_iter().map(|(name, id, kind)| (object(&name), id, kind));
+        Self {
+            id,
+            properties,
+            history: history.collect(),
+            associations: associations.collect(),
+            warnings: Vec::new(),
+            created: created.0,
+            updated: updated.0,
+            archived: archived.map(|Time(at)| at),
             indexed: None,
             written: Instant::now(),
         }
@@ -106,7 +150,7 @@ impl StoredLead {
     /// Representation in responses to reads. Requested properties without a value are null; unknown
     /// names are omitted.
     pub(super) fn show(&self, schema: &Schema, behaviour: &Behaviour, shown: &Projection) -> Value {
-        let defaults = behaviour.default_properties.iter().copied();
+        let defaults = behaviour.default_properties.iter().map(String::as_str);
         let names = defaults.chain(shown.properties.iter().map(String::as_str));
         let properties: Map<String, Value> = names
             .filter(|name| schema.contains_key(*name))
@@ -159,10 +203,13 @@ impl StoredLead {
         for kind in kinds.iter().map(|kind| plural(kind)) {
             let mut shown: Vec<(&str, &str)> = Vec::new();
             for (_, id, type_id) in self.associations.iter().filter(|(own, ..)| *own == kind) {
-                let name = match type_id {
-                    578 => behaviour.contact_association,
-                    608 if !behaviour.associations_per_kind => behaviour.contact_association,
+                let name = match *type_id {
+                    578 => behaviour.contact_association.as_str(),
+                    608 if !behaviour.associations_per_kind => {
+                        behaviour.contact_association.as_str()
+                    }
                     608 => "lead_to_contact_unlabeled",
+                    _ if kind == "contacts" => "lead_to_contact_labeled",
                     610 if behaviour.associations_per_kind => "lead_to_company_unlabeled",
                     _ => "lead_to_company",
                 };
@@ -170,6 +217,7 @@ impl StoredLead {
                     shown.push((id, name));
                 }
             }
+            shown.sort_by_key(|(id, _)| id.parse::<u64>().ok());
             let more = shown.get(behaviour.associations_shown).map(|(id, _)| (*id).to_owned());
             shown.truncate(behaviour.associations_shown);
             if shown.is_empty() {

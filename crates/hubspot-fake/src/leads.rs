@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     AccessToken, FakeAccount, READ, WRITE,
+    associations::check_object,
     errors::Failure,
     http::{FakeRequest, FakeResponse, strings},
     lead::{Projection, StoredLead},
@@ -41,9 +42,21 @@ impl FakeAccount {
         }
     }
 
+    /// Merges one lead into another.
+    pub(super) fn merge_leads(&mut self, request: &FakeRequest) -> Result<FakeResponse, Failure> {
+        let id = |key: &str| {
+            let id = request.body[key].as_str().and_then(|id| id.parse().ok());
+            id.filter(|id| self.store.leads.contains_key(id)).ok_or_else(|| self.not_found())
+        };
+        let (surviving_id, merged_id) = (id("primaryObjectId")?, id("objectIdToMerge")?);
+        self.store.merge(merged_id, surviving_id);
+        Ok((StatusCode::OK, self.written(surviving_id, &Value::Null)))
+    }
+
     fn get(&self, id: &str, request: &FakeRequest) -> Result<FakeResponse, Failure> {
         let id_property = self.id_property(request.query.get("idProperty").map(String::as_str))?;
         self.numeric(id, id_property)?;
+        self.check_associations(request)?;
         let found = self.store.find(id, id_property, request.archived());
         // The id of a merged lead returns the surviving lead.
         let found = found.or_else(|| self.store.survivor(id).filter(|_| id_property.is_none()));
@@ -52,12 +65,8 @@ impl FakeAccount {
     }
 
     fn id_property<'a>(&self, name: Option<&'a str>) -> Result<Option<&'a str>, Failure> {
-        match name {
-            Some(name) if !self.store.is_unique(name) => {
-                Err(Failure::validation(format!("{name} is not a property with unique values")))
-            }
-            name => Ok(name),
-        }
+        self.store.check_id_property(name, &self.behaviour)?;
+        Ok(name)
     }
 
     pub(super) fn not_found(&self) -> Failure {
@@ -73,6 +82,14 @@ impl FakeAccount {
         Ok(())
     }
 
+    /// Checks the object types of the associations that a read asks for.
+    fn check_associations(&self, request: &FakeRequest) -> Result<(), Failure> {
+        if self.behaviour.ignore_unknown_associations {
+            return Ok(());
+        }
+        request.names("associations").iter().try_for_each(|name| check_object(name))
+    }
+
     fn list(&self, request: &FakeRequest) -> Result<FakeResponse, Failure> {
         let limit: usize =
             request.query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(10);
@@ -80,6 +97,7 @@ impl FakeAccount {
         if limit > 100 {
             return Err(Failure::validation("The limit of a page is 100"));
         }
+        self.check_associations(request)?;
         if history && limit > 50 && self.behaviour.refuse_history_over_50 {
             return Err(Failure::validation("The limit of a page with property history is 50"));
         }

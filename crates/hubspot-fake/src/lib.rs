@@ -1,4 +1,4 @@
-//! Stateful fake HubSpot account over HTTP: contacts, companies and leads, for the API versions
+//! Stateful fake HubSpot account over HTTP: contacts, companies, owners and leads, for the API versions
 //! 2026-09, 2026-03 and v3.
 //!
 //! - [`Behaviour`] has a switch for each point where HubSpot's behaviour is not documented.
@@ -28,37 +28,46 @@ mod associations;
 mod batch;
 mod behaviour;
 mod consent;
+mod contacts;
 mod errors;
 mod fake;
 mod gate;
 mod http;
+mod injection;
 mod lead;
 mod leads;
 mod limits;
 mod oauth;
+mod owners;
 mod records;
+mod route;
 mod schema;
 mod script;
 mod search;
 mod serve;
+mod snapshot;
 mod store;
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use leadsd_base::time::WallClock;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 pub use self::{
+    account::TIME_ZONE,
     behaviour::{Behaviour, NumErrors},
     consent::Consent,
     fake::FakeHubspot,
     gate::Gate,
+    injection::{Fault, Operation},
     limits::Limits,
     script::{ApiError, BodyEnd, ScriptedResponse},
+    snapshot::{InvalidSnapshot, Snapshot},
 };
 use self::{consent::AuthorizationCode, limits::CountedCalls, store::Store};
 
@@ -66,6 +75,14 @@ use self::{consent::AuthorizationCode, limits::CountedCalls, store::Store};
 pub const READ: &str = "crm.objects.leads.read";
 /// Scope that the write operations need.
 pub const WRITE: &str = "crm.objects.leads.write";
+/// Scope that creates of lead properties need.
+pub const SCHEMAS: &str = "crm.schemas.leads.write";
+/// Scope that the owners API needs.
+pub const OWNERS: &str = "crm.objects.owners.read";
+/// Scope that batch reads of contacts need.
+pub const CONTACTS_READ: &str = "crm.objects.contacts.read";
+/// Scope that batch creates of contacts need.
+pub const CONTACTS_WRITE: &str = "crm.objects.contacts.write";
 
 /// Maximum number of requests kept in the log; the oldest are dropped.
 const MAX_LOG: usize = 20_000;
@@ -99,6 +116,11 @@ struct FakeAccount {
     hub: u64,
     grants: u64,
     scripts: Vec<script::ScriptEntry>,
+    faults: Vec<Fault>,
+    /// Time that each request waits before it is served.
+    latency: Duration,
+    /// Number of requests that may have changed records.
+    changes: watch::Sender<u64>,
     /// Cloned by each request while it is served.
     in_flight: Arc<()>,
     /// Open once delays of scripted responses end.

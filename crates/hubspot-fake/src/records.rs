@@ -9,6 +9,11 @@ use super::{
     http::{FakeRequest, FakeResponse},
 };
 
+fn show(id: &str, properties: &Value) -> Value {
+    json!({"id": id, "properties": properties, "createdAt": "2026-11-01T08:00:00.000Z",
+           "updatedAt": "2026-11-01T08:00:00.000Z", "archived": false})
+}
+
 // === impl FakeAccount ===
 
 impl FakeAccount {
@@ -18,14 +23,15 @@ impl FakeAccount {
         object: &str,
         request: &FakeRequest,
     ) -> Result<FakeResponse, Failure> {
+        if (object, request.method.as_str(), request.path.as_str()) == ("contacts", "POST", "") {
+            let id = self.create_contact(&request.body["properties"])?;
+            let own = json!(self.store.contacts[&id]);
+            return Ok((StatusCode::CREATED, show(&id, &own)));
+        }
         let id =
             if request.method == "POST" { self.store.next_id().to_string() } else { String::new() };
         let records =
             if object == "contacts" { &mut self.store.contacts } else { &mut self.store.companies };
-        let show = |id: &str, properties: &Value| {
-            json!({"id": id, "properties": properties, "createdAt": "2026-11-01T08:00:00.000Z",
-                   "updatedAt": "2026-11-01T08:00:00.000Z", "archived": false})
-        };
         match (request.method.as_str(), request.path.as_str()) {
             ("GET", "") => {
                 let results: Vec<Value> =

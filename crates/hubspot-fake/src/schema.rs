@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
+    AccessToken, FakeAccount, READ, SCHEMAS,
     errors::Failure,
     http::{FakeRequest, FakeResponse},
 };
@@ -23,6 +24,9 @@ pub(super) const STAGES: [&str; 5] = [
     "unqualified-stage-id",
 ];
 
+/// Time at which pipelines and stages were created.
+const CREATED: &str = "2026-01-01T00:00:00.000Z";
+
 /// Definition of a lead property.
 #[derive(Debug, Clone)]
 pub(super) struct Property {
@@ -33,6 +37,8 @@ pub(super) struct Property {
     pub(super) required: bool,
     /// Required if this property has this value.
     pub(super) required_when: Option<(String, String)>,
+    /// Fields of the definition that differ from the default; null if there are none.
+    definition: Value,
 }
 
 #[derive(Debug, Clone)]
@@ -40,7 +46,20 @@ enum PropertyKind {
     Text,
     Number,
     Time,
+    Owner,
     Options(Vec<String>),
+    /// Several options, separated by semicolons.
+    Choices(Vec<String>),
+    Flag,
+    Date,
+}
+
+/// Pipeline with its stages: id and label of each.
+#[derive(Debug, Clone)]
+pub(super) struct StoredPipeline {
+    pub(super) id: String,
+    pub(super) label: String,
+    pub(super) stages: Vec<(String, String)>,
 }
 
 /// Properties by name.
@@ -52,14 +71,20 @@ pub(super) fn standard() -> Schema {
         |list: &[&str]| PropertyKind::Options(list.iter().map(|&o| o.to_owned()).collect());
     let texts = [
         "hs_lead_name",
-        "hubspot_owner_id",
         "hs_lead_source",
         "hs_lead_disqualification_reason",
         "hs_lead_disqualification_note",
     ];
-    let read_only =
-        ["hs_object_id", "hs_createdate", "hs_lastmodifieddate", "hs_primary_contact_id"];
+    let read_only = [
+        "hs_object_id",
+        "hs_createdate",
+        "hs_lastmodifieddate",
+        "hs_primary_contact_id",
+        "hs_primary_company_id",
+        "hs_merged_object_ids",
+    ];
     let writable = texts.map(|name| (name, PropertyKind::Text)).into_iter().chain([
+        ("hubspot_owner_id", PropertyKind::Owner),
         ("hs_lead_type", options(&["NEW_BUSINESS", "RE_ATTEMPTING", "UPSELL"])),
         ("hs_lead_label", options(&["HOT", "WARM", "COLD"])),
         ("hs_pipeline", options(&[PIPELINE])),
@@ -79,7 +104,39 @@ pub(super) fn standard() -> Schema {
 
 impl Property {
     fn new(kind: PropertyKind) -> Self {
-        Self { kind, read_only: false, unique: false, required: false, required_when: None }
+        let (read_only, unique, required) = (false, false, false);
+        Self { kind, read_only, unique, required, required_when: None, definition: Value::Null }
+    }
+
+    /// Creates the property of a definition in the JSON of the properties API.
+    pub(super) fn defined(definition: &Value) -> Self {
+        let options = || {
+            let options = definition["options"].as_array().into_iter().flatten();
+            options.filter_map(|option| option["value"].as_str().map(str::to_owned)).collect()
+        };
+        let kind = match (definition["type"].as_str(), definition["fieldType"].as_str()) {
+            (Some("number"), _) => PropertyKind::Number,
+            (Some("datetime"), _) => PropertyKind::Time,
+            (Some("date"), _) => PropertyKind::Date,
+            (Some("bool"), _) => PropertyKind::Flag,
+            (Some("enumeration"), Some("checkbox")) => PropertyKind::Choices(options()),
+            (Some("enumeration"), _) => PropertyKind::Options(options()),
+            _ => PropertyKind::Text,
+        };
+        Self {
+            read_only: definition["modificationMetadata"]["readOnlyValue"] == true
+                || definition["calculated"] == true,
+            unique: definition["hasUniqueValue"] == true,
+            definition: definition.clone(),
+            ..Self::new(kind)
+        }
+    }
+
+    /// Adds options to an enumeration.
+    pub(super) fn add_options(&mut self, more: impl IntoIterator<Item = String>) {
+        if let PropertyKind::Options(options) | PropertyKind::Choices(options) = &mut self.kind {
+            options.extend(more);
+        }
     }
 
     /// Creates a text property with unique values.
@@ -94,7 +151,15 @@ impl Property {
 
     /// True if values are compared exactly instead of ignoring case.
     pub(super) fn is_enumeration(&self) -> bool {
-        matches!(self.kind, PropertyKind::Options(_))
+        matches!(
+            self.kind,
+            PropertyKind::Options(_) | PropertyKind::Choices(_) | PropertyKind::Owner
+        )
+    }
+
+    /// True if a value is the id of an owner.
+    pub(super) fn is_owner(&self) -> bool {
+        matches!(self.kind, PropertyKind::Owner)
     }
 
     pub(super) fn is_text(&self) -> bool {
@@ -110,7 +175,7 @@ impl Property {
             return None;
         }
         match &self.kind {
-            PropertyKind::Text => None,
+            PropertyKind::Text | PropertyKind::Owner => None,
             PropertyKind::Number => value
                 .parse::<f64>()
                 .is_err()
@@ -119,15 +184,19 @@ impl Property {
                 let valid = value.parse::<i64>().is_ok() || value.parse::<Timestamp>().is_ok();
                 (!valid).then(|| (format!("{value} was not a valid date."), "INVALID_DATE"))
             }
-            PropertyKind::Options(options) => {
-                (!options.iter().any(|option| option == value)).then(|| {
-                    let text = format!(
-                        "{value} was not one of the allowed options: {}",
-                        options.join(", ")
-                    );
-                    (text, "INVALID_OPTION")
-                })
+            PropertyKind::Flag => (!["true", "false"].contains(&value))
+                .then(|| (format!("{value} was not a valid boolean."), "INVALID_BOOLEAN")),
+            PropertyKind::Date => {
+                let is_date = format!("{value}T00:00:00Z").parse::<Timestamp>().is_ok();
+                let valid = is_date || value.parse::<i64>().is_ok_and(|ms| ms % 86_400_000 == 0);
+                (!valid).then(|| (format!("{value} was not a valid date."), "INVALID_DATE"))
             }
+            PropertyKind::Choices(options) => value
+                .split(';')
+                .find(|choice| !options.iter().any(|option| option == choice))
+                .map(|choice| (not_allowed(choice, options), "INVALID_OPTION")),
+            PropertyKind::Options(options) => (!options.iter().any(|option| option == value))
+                .then(|| (not_allowed(value, options), "INVALID_OPTION")),
         }
     }
 
@@ -149,10 +218,13 @@ impl Property {
             PropertyKind::Text => ("string", "text"),
             PropertyKind::Number => ("number", "number"),
             PropertyKind::Time => ("datetime", "date"),
-            PropertyKind::Options(_) => ("enumeration", "select"),
+            PropertyKind::Date => ("date", "date"),
+            PropertyKind::Flag => ("bool", "booleancheckbox"),
+            PropertyKind::Choices(_) => ("enumeration", "checkbox"),
+            PropertyKind::Options(_) | PropertyKind::Owner => ("enumeration", "select"),
         };
         let options: Vec<Value> = match &self.kind {
-            PropertyKind::Options(options) => options
+            PropertyKind::Options(options) | PropertyKind::Choices(options) => options
                 .iter()
                 .enumerate()
                 .map(|(order, value)| {
@@ -160,21 +232,70 @@ impl Property {
                            "description": ""})
                 })
                 .collect(),
-            PropertyKind::Text | PropertyKind::Number | PropertyKind::Time => Vec::new(),
+            PropertyKind::Text
+            | PropertyKind::Number
+            | PropertyKind::Time
+            | PropertyKind::Date
+            | PropertyKind::Flag
+            | PropertyKind::Owner => Vec::new(),
         };
-        json!({
+        let mut described = json!({
             "name": name, "label": name, "type": kind, "fieldType": field, "description": "",
             "groupName": "leads", "options": options, "hasUniqueValue": self.unique,
-            "calculated": false, "externalOptions": false, "hidden": false,
+            "calculated": false, "externalOptions": self.is_owner(), "hidden": false,
             "hubspotDefined": name.starts_with("hs_"), "displayOrder": -1, "formField": true,
             "modificationMetadata": {"archivable": false, "readOnlyDefinition": true,
                                      "readOnlyValue": self.read_only, "readOnlyOptions": false},
-        })
+        });
+        for (key, value) in self.definition.as_object().into_iter().flatten() {
+            described[key] = value.clone();
+        }
+        described
     }
 }
 
-/// Serves the properties API: all properties, or one.
-pub(super) fn properties(schema: &Schema, request: &FakeRequest) -> Result<FakeResponse, Failure> {
+fn not_allowed(value: &str, options: &[String]) -> String {
+    format!("{value} was not one of the allowed options: {}", options.join(", "))
+}
+
+// === impl StoredPipeline ===
+
+impl StoredPipeline {
+    /// Pipeline of a new account.
+    pub(super) fn standard() -> Self {
+        let stage = |id: &str| (id.to_owned(), id.trim_end_matches("-stage-id").to_owned());
+        let (id, label) = (PIPELINE.to_owned(), "Lead pipeline".to_owned());
+        Self { id, label, stages: STAGES.map(stage).to_vec() }
+    }
+
+    fn show(&self, order: usize) -> Value {
+        json!({"id": self.id, "label": self.label, "displayOrder": order, "archived": false,
+               "stages": self.show_stages(), "createdAt": CREATED, "updatedAt": CREATED})
+    }
+
+    fn show_stages(&self) -> Vec<Value> {
+        let show = |(order, (id, label)): (usize, &(String, String))| {
+            json!({"id": id, "label": label, "displayOrder": order, "metadata": {},
+                   "writePermissions": "CRM_PERMISSIONS_ENFORCEMENT", "archived": false,
+                   "createdAt": CREATED, "updatedAt": CREATED})
+        };
+        self.stages.iter().enumerate().map(show).collect()
+    }
+}
+
+/// Serves the properties API: reads all properties or one, and creates and archives text properties.
+pub(super) fn properties(
+    schema: &mut Schema,
+    request: &FakeRequest,
+    token: &AccessToken,
+    scopes_on_top: bool,
+) -> Result<FakeResponse, Failure> {
+    if request.method == "GET" && !token.scopes.iter().any(|own| own == READ) {
+        return Err(Failure::missing_scope(READ, scopes_on_top));
+    }
+    if request.method != "GET" && !token.scopes.iter().any(|own| own == SCHEMAS) {
+        return Err(Failure::missing_scope(SCHEMAS, false));
+    }
     match (request.method.as_str(), request.path.as_str()) {
         ("GET", "") => {
             let all: Vec<Value> = schema.iter().map(|(name, own)| own.describe(name)).collect();
@@ -184,36 +305,55 @@ pub(super) fn properties(schema: &Schema, request: &FakeRequest) -> Result<FakeR
             let own = schema.get(name).ok_or_else(|| Failure::not_found(true))?;
             Ok((StatusCode::OK, own.describe(name)))
         }
+        ("POST", "") => {
+            let name = request.body["name"].as_str().unwrap_or_default();
+            if name.is_empty() || schema.contains_key(name) || request.body["type"] != "string" {
+                return Err(Failure::validation("A new name and the type string are required"));
+            }
+            let unique = request.body["hasUniqueValue"] == true;
+            let own = Property { unique, ..Property::text() };
+            let described = own.describe(name);
+            schema.insert(name.to_owned(), own);
+            Ok((StatusCode::CREATED, described))
+        }
+        ("DELETE", name) => {
+            schema.remove(name);
+            Ok((StatusCode::NO_CONTENT, Value::Null))
+        }
         _ => Err(Failure::validation("no such call")),
     }
 }
 
-/// Serves the pipelines API: all pipelines, one, or its stages.
-pub(super) fn pipelines(request: &FakeRequest) -> Result<FakeResponse, Failure> {
-    let times = json!({"createdAt": "2026-01-01T00:00:00.000Z",
-                       "updatedAt": "2026-01-01T00:00:00.000Z"});
-    let stages: Vec<Value> = STAGES
-        .iter()
-        .enumerate()
-        .map(|(order, id)| {
-            json!({"id": id, "label": id.trim_end_matches("-stage-id"), "displayOrder": order,
-                   "metadata": {}, "writePermissions": "CRM_PERMISSIONS_ENFORCEMENT",
-                   "archived": false, "createdAt": times["createdAt"],
-                   "updatedAt": times["updatedAt"]})
-        })
-        .collect();
-    let pipeline = json!({"id": PIPELINE, "label": "Lead pipeline", "displayOrder": 0,
-        "archived": false, "stages": stages, "createdAt": times["createdAt"],
-        "updatedAt": times["updatedAt"]});
-    let body =
-        match (request.method.as_str(), request.path.split('/').collect::<Vec<_>>().as_slice()) {
-            ("GET", [""]) => json!({ "results": [pipeline] }),
-            ("GET", [id]) if *id == PIPELINE => pipeline,
-            ("GET", [id, "stages"]) if *id == PIPELINE => json!({ "results": stages }),
+// === impl FakeAccount ===
+
+impl FakeAccount {
+    /// Serves the pipelines API: all pipelines, one, or its stages.
+    pub(super) fn pipelines(
+        &self,
+        request: &FakeRequest,
+        token: &AccessToken,
+    ) -> Result<FakeResponse, Failure> {
+        if !token.scopes.iter().any(|own| own == READ) {
+            return Err(Failure::missing_scope(READ, self.behaviour.scopes_on_top));
+        }
+        let find = |id: &str| {
+            let mut all = self.store.pipelines.iter().enumerate();
+            all.find(|(_, own)| own.id == id).ok_or_else(|| Failure::not_found(true))
+        };
+        let segments: Vec<&str> = request.path.split('/').collect();
+        let body = match (request.method.as_str(), segments.as_slice()) {
+            ("GET", [""]) => {
+                let all = self.store.pipelines.iter().enumerate();
+                let all: Vec<Value> = all.map(|(order, own)| own.show(order)).collect();
+                json!({ "results": all })
+            }
+            ("GET", [id]) => find(id).map(|(order, own)| own.show(order))?,
+            ("GET", [id, "stages"]) => json!({ "results": find(id)?.1.show_stages() }),
             ("GET", _) => return Err(Failure::not_found(true)),
             _ => return Err(Failure::validation("no such call")),
         };
-    Ok((StatusCode::OK, body))
+        Ok((StatusCode::OK, body))
+    }
 }
 
 /// Plural name of an object type, given any of its names.
@@ -221,6 +361,15 @@ pub(super) fn plural(object: &str) -> &str {
     match object {
         "contact" | "0-1" => "contacts",
         "company" | "0-2" => "companies",
+        "deal" | "0-3" => "deals",
+        "ticket" | "0-5" => "tickets",
+        "call" | "0-48" => "calls",
+        "email" | "0-49" => "emails",
+        "meeting" | "0-47" => "meetings",
+        "note" | "0-46" => "notes",
+        "task" | "0-27" => "tasks",
+        "communication" | "0-18" => "communications",
+        "feedback_submission" | "0-19" => "feedback_submissions",
         other => other,
     }
 }

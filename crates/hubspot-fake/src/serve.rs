@@ -10,7 +10,7 @@ use axum::{
 };
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use url::form_urlencoded;
 use uuid::Uuid;
 
@@ -18,7 +18,9 @@ use super::{
     AccessToken, FakeAccount, LoggedRequest, ScriptedResponse,
     errors::Failure,
     http::{FakeRequest, FakeResponse, LimitHeaders, RecordId, to_response},
+    injection::{self, Operation},
     limits::CountedCall,
+    route::{Api, Route},
     schema,
     script::{BodyEnd, broken, cut},
 };
@@ -42,11 +44,17 @@ pub(super) async fn serve(
     }
     let path = decode(parts.uri.path());
     let method = parts.method.as_str().to_owned();
-    let (script, hurry, _in_flight) = {
+    let operation = Operation::of_request(&method, &path);
+    let (script, hurry, _in_flight, latency, fault) = {
         let mut account = account.lock();
         let script = account.scripted(&method, &path, bearer(&parts.headers));
-        (script, account.hurry.clone(), Arc::clone(&account.in_flight))
+        let fault = injection::status(&account.faults, operation, rand::random());
+        let (hurry, in_flight) = (account.hurry.clone(), Arc::clone(&account.in_flight));
+        (script, hurry, in_flight, account.latency, fault)
     };
+    if !latency.is_zero() {
+        sleep(latency).await;
+    }
     let script = match script {
         Some(script) => script.waited(&hurry).await,
         None => None,
@@ -57,9 +65,10 @@ pub(super) async fn serve(
         script => (script, None),
     };
     let respond = || respond(&account, &method, &path, &raw_query, &parts.headers, &bytes);
-    let mut response = match script {
-        Some(script) => scripted(&script, respond),
-        None => respond(),
+    let mut response = match (script, fault) {
+        (Some(script), _) => scripted(&script, respond),
+        (None, Some(status)) => injection::respond(status, operation),
+        (None, None) => respond(),
     };
     if let Some(end) = end {
         response = cut(response, end).await;
@@ -141,6 +150,9 @@ pub(super) fn respond(
         modern: route.modern,
     };
     let created = method == "POST" && request.path.is_empty();
+    if method != "GET" && !search {
+        account.changes.send_modify(|count| *count += 1);
+    }
     let mut response = to_response(account.dispatch(&route, &request, &token), headers, None);
     let id = response.extensions_mut().remove::<RecordId>();
     if let (true, Some(RecordId(id))) = (created, id)
@@ -149,56 +161,6 @@ pub(super) fn respond(
         response.headers_mut().insert(header::LOCATION, place);
     }
     response
-}
-
-/// API that a path belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Api {
-    Objects,
-    Properties,
-    Pipelines,
-    Associations,
-    Account,
-}
-
-/// Components of a request path.
-struct Route<'a> {
-    area: Api,
-    object: &'a str,
-    rest: Vec<&'a str>,
-    modern: bool,
-}
-
-// === impl Route ===
-
-impl<'a> Route<'a> {
-    fn parse(path: &'a str) -> Option<Self> {
-        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let area = |name: &str| {
-            Some(match name {
-                "objects" => Api::Objects,
-                "properties" => Api::Properties,
-                "pipelines" => Api::Pipelines,
-                "associations" => Api::Associations,
-                _ => return None,
-            })
-        };
-        // The version precedes the resource in the old paths and follows it in the dated ones.
-        let (area, version, object, rest) = match segments.as_slice() {
-            ["crm", "v4", "associations", object, rest @ ..] => {
-                (Api::Associations, "v4", object, rest)
-            }
-            ["crm", "v3", name, object, rest @ ..] => (area(name)?, "v3", object, rest),
-            ["crm", name, version, object, rest @ ..] => (area(name)?, *version, object, rest),
-            ["account-info", version, object, rest @ ..] => (Api::Account, *version, object, rest),
-            ["integrations", "v1", object @ "me"] => (Api::Account, "v3", object, &[][..]),
-            _ => return None,
-        };
-        if !["v3", "v4", "2026-03", "2026-09"].contains(&version) {
-            return None;
-        }
-        Some(Self { area, object, rest: rest.to_vec(), modern: version == "2026-09" })
-    }
 }
 
 /// Returns the scripted response; some scripts also execute the request.
@@ -277,11 +239,21 @@ impl FakeAccount {
         match (route.area, route.object) {
             // Observed with `archived=1`.
             (Api::Objects, _) if wrong => Err(Failure::not_found(false)),
+            (Api::Objects, _) if leads && route.beta && request.path == "merge" => {
+                self.merge_leads(request)
+            }
             (Api::Objects, _) if leads => self.leads(request, token),
+            (Api::Objects, "contacts" | "0-1") if request.path.starts_with("batch/") => {
+                self.contacts_batch(request, token)
+            }
             (Api::Objects, object @ ("contacts" | "companies")) => self.others(object, request),
-            (Api::Properties, _) if leads => schema::properties(&self.store.properties, request),
-            (Api::Pipelines, _) if leads => schema::pipelines(request),
+            (Api::Properties, _) if leads => {
+                let scopes_on_top = self.behaviour.scopes_on_top;
+                schema::properties(&mut self.store.properties, request, token, scopes_on_top)
+            }
+            (Api::Pipelines, _) if leads => self.pipelines(request, token),
             (Api::Associations, _) if leads => self.associations(request, token),
+            (Api::Owners, _) => self.owners(request, token),
             (Api::Account, object) => self.account_info(object, request, token),
             (_, other) => Err(Failure::unknown_object(other)),
         }

@@ -6,11 +6,17 @@ use serde_json::{Value, json};
 
 use super::{
     Behaviour,
+    associations::{Labels, association_type},
     errors::Failure,
     lead::StoredLead,
-    schema::{self, PIPELINE, STAGES, Schema},
+    owners::{self, Owners},
+    schema::{self, PIPELINE, STAGES, Schema, StoredPipeline},
+    snapshot::Snapshot,
 };
 use leadsd_base::time::Timestamp;
+
+/// Property with the ids of the leads that were merged into a lead.
+const MERGED_IDS: &str = "hs_merged_object_ids";
 
 /// Records of the account.
 #[derive(Debug)]
@@ -18,6 +24,9 @@ pub(super) struct Store {
     pub(super) properties: Schema,
     pub(super) contacts: BTreeMap<String, BTreeMap<String, String>>,
     pub(super) companies: BTreeMap<String, BTreeMap<String, String>>,
+    pub(super) owners: Owners,
+    pub(super) pipelines: Vec<StoredPipeline>,
+    pub(super) labels: Labels,
     pub(super) leads: BTreeMap<u64, StoredLead>,
     /// Ids of merged leads, and the ids of the surviving leads.
     merged: BTreeMap<u64, u64>,
@@ -43,10 +52,39 @@ impl Store {
             properties: schema::standard(),
             contacts: BTreeMap::new(),
             companies: BTreeMap::new(),
+            owners: Owners::new(),
+            pipelines: vec![StoredPipeline::standard()],
+            labels: Labels::new(),
             leads: BTreeMap::new(),
             merged: BTreeMap::new(),
             by_value: HashMap::new(),
             next_id: 100,
+        }
+    }
+
+    /// Records of the account.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            last_id: self.next_id,
+            contacts: self.contacts.clone(),
+            companies: self.companies.clone(),
+            owners: owners::to_emails(&self.owners),
+            leads: self.leads.values().map(StoredLead::snapshot).collect(),
+            merged: self.merged.clone(),
+        }
+    }
+
+    /// Replaces the records by those of a valid snapshot.
+    pub(super) fn restore(&mut self, snapshot: Snapshot) {
+        let Snapshot { last_id, contacts, companies, owners, leads, merged } = snapshot;
+        (self.next_id, self.merged) = (last_id, merged);
+        (self.contacts, self.companies) = (contacts, companies);
+        self.owners = owners::from_emails(owners);
+        self.by_value.clear();
+        self.leads.clear();
+        for lead in leads.into_iter().map(StoredLead::restored) {
+            self.index(lead.id, &lead.properties);
+            self.leads.insert(lead.id, lead);
         }
     }
 
@@ -56,15 +94,25 @@ impl Store {
     }
 
     /// Merges one lead into another.
-    pub(super) fn merge(&mut self, loser: u64, winner: u64) {
-        if self.leads.remove(&loser).is_some() {
-            self.merged.insert(loser, winner);
+    pub(super) fn merge(&mut self, merged_id: u64, surviving_id: u64) {
+        let Some(merged) = self.leads.remove(&merged_id) else { return };
+        self.merged.insert(merged_id, surviving_id);
+        if let Some(lead) = self.leads.get_mut(&surviving_id) {
+            let own = lead.properties.get(MERGED_IDS).cloned();
+            let ids =
+                [own, merged.properties.get(MERGED_IDS).cloned(), Some(merged_id.to_string())];
+            let ids: Vec<String> = ids.into_iter().flatten().collect();
+            lead.properties.insert(MERGED_IDS.to_owned(), ids.join(";"));
         }
     }
 
     /// Lead that a merged lead became.
     pub(super) fn survivor(&self, id: &str) -> Option<&StoredLead> {
-        self.leads.get(self.merged.get(&id.parse().ok()?)?)
+        let mut id = *self.merged.get(&id.parse().ok()?)?;
+        while let Some(next) = self.merged.get(&id) {
+            id = *next;
+        }
+        self.leads.get(&id)
     }
 
     /// Finds a lead by record id or unique property, in the live or the archived view.
@@ -89,9 +137,23 @@ impl Store {
         }
     }
 
-    /// True if values of the property identify records.
+    /// True if no two leads have the same value of the property.
     pub(super) fn is_unique(&self, name: &str) -> bool {
-        name == "hs_object_id" || self.properties.get(name).is_some_and(|found| found.unique)
+        self.properties.get(name).is_some_and(|found| found.unique)
+    }
+
+    /// Checks the `idProperty` of a request. HubSpot does not accept that of the record id.
+    pub(super) fn check_id_property(
+        &self,
+        name: Option<&str>,
+        behaviour: &Behaviour,
+    ) -> Result<(), Failure> {
+        let Some(name) = name else { return Ok(()) };
+        let is_record_id = name == "hs_object_id" && behaviour.record_id_as_id_property;
+        if is_record_id || self.is_unique(name) {
+            return Ok(());
+        }
+        Err(Failure::validation(format!("property {name} is not unique")))
     }
 
     pub(super) fn create(&mut self, input: &Value, rules: &Rules<'_>) -> Result<u64, Failure> {
@@ -213,6 +275,9 @@ impl Store {
             };
             if let Some((text, code)) = property.fault(name, value) {
                 faults.push((name.clone(), text, code));
+            } else if property.is_owner() && !self.is_owner(value, behaviour) {
+                let text = format!("{value} was not one of the allowed options");
+                faults.push((name.clone(), text, "INVALID_OPTION"));
             }
         }
         if !faults.is_empty() {
@@ -231,13 +296,15 @@ impl Store {
         Ok(())
     }
 
-    /// Object type of an association with an existing record.
-    pub(super) fn associable(&self, type_id: u64, id: &str) -> Option<&'static str> {
-        match type_id {
-            578 | 608 => self.contacts.contains_key(id).then_some("contacts"),
-            580 | 610 => self.companies.contains_key(id).then_some("companies"),
-            _ => None,
-        }
+    /// True if a lead can be assigned to the owner; an empty id clears.
+    fn is_owner(&self, id: &str, behaviour: &Behaviour) -> bool {
+        id.is_empty() || behaviour.unknown_owners || self.owners.contains_key(id)
+    }
+
+    /// Object type of an association with an existing record; `None` if there is no such record.
+    pub(super) fn associable(&self, object: &'static str, id: &str) -> Option<&'static str> {
+        let records = if object == "contacts" { &self.contacts } else { &self.companies };
+        records.contains_key(id).then_some(object)
     }
 
     fn associations(
@@ -250,12 +317,11 @@ impl Store {
             let to = &association["to"]["id"];
             let id = to.as_str().map_or_else(|| to.to_string(), str::to_owned);
             for kind in association["types"].as_array().into_iter().flatten() {
-                let type_id = kind["associationTypeId"].as_u64().unwrap_or(0);
-                if ![578, 608, 580, 610].contains(&type_id) {
+                let Some((type_id, object)) = association_type(kind, &self.labels) else {
                     let text = "One or more associations are invalid";
                     return Err(Failure::association(text, &id));
-                }
-                let Some(object) = self.associable(type_id, &id) else {
+                };
+                let Some(object) = self.associable(object, &id) else {
                     return Err(Failure::no_such_record(behaviour.missing_contact_status, &id));
                 };
                 out.push((object, id.clone(), type_id));

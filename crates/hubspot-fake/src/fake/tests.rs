@@ -7,6 +7,7 @@ use axum::{
 use leadsd_base::time::SystemClock;
 
 use super::*;
+use crate::{NumErrors, OWNERS};
 
 const LEADS: &str = "/crm/v3/objects/leads";
 
@@ -133,16 +134,32 @@ async fn a_batch_create_without_trace_ids_is_all_or_nothing() {
 }
 
 #[tokio::test]
-async fn a_merged_lead_is_read_individually_but_not_in_a_batch() {
+async fn a_merged_lead_is_read_as_its_survivor_once_for_all_of_its_ids() {
     let client = Client::new().await;
     let (old, new) = (client.create("Ada").await, client.create("Grace").await);
     client.fake.merge(&old, &new);
     let (status, _, read) = client.get(&format!("{LEADS}/{old}")).await;
     assert_eq!((status, &read["id"]), (StatusCode::OK, &json!(new)));
-    let inputs = json!({"inputs": [{"id": old}, {"id": new}]});
-    let (_, _, batch) = client.post(&format!("{LEADS}/batch/read"), &inputs).await;
-    let ids: Vec<_> = batch["results"].as_array().unwrap().iter().map(|lead| &lead["id"]).collect();
-    assert_eq!(ids, [&json!(new)]);
+    let inputs = |ids: &[&String]| {
+        let ids: Vec<_> = ids.iter().map(|id| json!({"id": id})).collect();
+        json!({"inputs": ids, "properties": ["hs_merged_object_ids"]})
+    };
+    for (follows, ids, results, errors) in [
+        (true, vec![&old, &new], 1, 0),
+        (true, vec![&old], 1, 0),
+        (false, vec![&old, &new], 1, 1),
+        (false, vec![&old], 0, 1),
+    ] {
+        client.fake.behave(|behaviour| behaviour.batch_reads_follow_merges = follows);
+        let (_, _, batch) = client.post(&format!("{LEADS}/batch/read"), &inputs(&ids)).await;
+        let leads = batch["results"].as_array().unwrap();
+        assert_eq!(leads.len(), results, "{batch}");
+        for lead in leads {
+            assert_eq!(lead["id"], json!(new));
+            assert_eq!(lead["properties"]["hs_merged_object_ids"], json!(old));
+        }
+        assert_eq!(batch["errors"].as_array().map_or(0, Vec::len), errors, "{batch}");
+    }
 }
 
 #[tokio::test]
@@ -220,4 +237,222 @@ async fn a_refresh_token_yields_access_tokens_that_expire() {
         (status, &body["category"]),
         (StatusCode::UNAUTHORIZED, &json!("EXPIRED_AUTHENTICATION"))
     );
+}
+
+#[tokio::test]
+async fn an_upsert_of_a_new_lead_fails_unless_a_lead_may_have_no_contact() {
+    let client = Client::new().await;
+    client.fake.add_unique_property("crm_key");
+    client.create("Jane").await;
+    let input = |key: &str| json!({"id": key, "idProperty": "crm_key", "properties": {"hs_lead_name": key}});
+    let upsert = json!({ "inputs": [input("ext-900")] });
+    let (status, _, body) = client.post(&format!("{LEADS}/batch/upsert"), &upsert).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+    assert_eq!(client.fake.leads().len(), 1, "no contact is invented");
+    client.fake.behave(|behaviour| behaviour.contactless_upserts = true);
+    let bare = json!({"properties": {"hs_lead_name": "Bare"}});
+    assert_eq!(client.post(LEADS, &bare).await.0, StatusCode::BAD_REQUEST, "a create needs one");
+    let (status, _, body) = client.post(&format!("{LEADS}/batch/upsert"), &upsert).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(client.fake.leads()[1]["associations"], json!([]));
+}
+
+#[tokio::test]
+async fn the_record_id_is_no_id_property_unless_the_switch_allows_it() {
+    let client = Client::new().await;
+    let id = client.create("Jane").await;
+    let changed = json!({"properties": {"hs_lead_label": "HOT"}});
+    let input =
+        json!({"id": id, "idProperty": "hs_object_id", "properties": changed["properties"]});
+    let path = format!("{LEADS}/{id}?idProperty=hs_object_id");
+    for (accepted, expected) in [(false, StatusCode::BAD_REQUEST), (true, StatusCode::OK)] {
+        client.fake.behave(|behaviour| behaviour.record_id_as_id_property = accepted);
+        let read = json!({"inputs": [{"id": id}], "idProperty": "hs_object_id"});
+        let batch = json!({ "inputs": [input] });
+        for (method, path, body) in [
+            ("GET", path.clone(), &Value::Null),
+            ("PATCH", path.clone(), &changed),
+            ("POST", format!("{LEADS}/batch/read"), &read),
+            ("POST", format!("{LEADS}/batch/update"), &batch),
+            ("POST", format!("{LEADS}/batch/upsert"), &batch),
+        ] {
+            let (status, _, answer) = client.send(method, &path, body).await;
+            assert_eq!(status, expected, "{method} {path}: {answer}");
+            if !accepted {
+                assert_eq!(answer["message"], "property hs_object_id is not unique");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lead_is_assigned_only_to_an_owner_that_exists() {
+    let client = Client::new().await;
+    let owner = client.fake.add_owner("sales@example.com");
+    let id = client.create("Jane").await;
+    let path = format!("{LEADS}/{id}");
+    let assign = |owner: &str| json!({"properties": {"hubspot_owner_id": owner}});
+    let traced = |owner: &str| json!({"id": id, "properties": {"hubspot_owner_id": owner}, "objectWriteTraceId": "t"});
+    let batch = json!({ "inputs": [traced("7")] });
+    let (status, _, body) = client.send("PATCH", &path, &assign("7")).await;
+    assert_eq!(
+        (status, &body["errors"][0]["code"]),
+        (StatusCode::BAD_REQUEST, &json!("INVALID_OPTION"))
+    );
+    let (status, _, body) = client.post(&format!("{LEADS}/batch/update"), &batch).await;
+    assert_eq!((status, body["numErrors"].as_u64()), (StatusCode::MULTI_STATUS, Some(1)), "{body}");
+    for accepted in [&*owner, ""] {
+        let (status, _, body) = client.send("PATCH", &path, &assign(accepted)).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+    }
+    client.fake.behave(|behaviour| behaviour.unknown_owners = true);
+    let (status, ..) = client.send("PATCH", &path, &assign("7")).await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_association_type_is_a_number_of_its_category() {
+    let client = Client::new().await;
+    let contact = client.fake.add_contact("ada@example.com");
+    let company = client.fake.add_company("Example Ltd");
+    let label = client.fake.add_contact_label("Decision maker");
+    let kind =
+        |category: &str, id: u64| json!({"associationCategory": category, "associationTypeId": id});
+    for (category, id, to, is_created) in [
+        ("HUBSPOT_DEFINED", 578, &contact, true),
+        ("HUBSPOT_DEFINED", 608, &contact, true),
+        ("USER_DEFINED", label, &contact, true),
+        ("HUBSPOT_DEFINED", label, &contact, false),
+        ("USER_DEFINED", 578, &contact, false),
+        ("INTEGRATOR_DEFINED", 578, &contact, false),
+        ("WORK", 578, &contact, false),
+        ("HUBSPOT_DEFINED", 580, &company, false),
+        // A label of contacts.
+        ("USER_DEFINED", label, &company, false),
+    ] {
+        let mut lead = lead("Ada", to);
+        lead["associations"][0]["types"] = json!([kind(category, id)]);
+        let (status, _, body) = client.post(LEADS, &lead).await;
+        assert_eq!(status == StatusCode::CREATED, is_created, "{category} {id}: {body}");
+    }
+    // Without a category, the number has no meaning.
+    let mut bare = lead("Ada", &contact);
+    bare["associations"][0]["types"] = json!([{"associationTypeId": 578}]);
+    assert_eq!(client.post(LEADS, &bare).await.0, StatusCode::BAD_REQUEST);
+    // Labels are listed and returned with their category.
+    let (_, _, labels) = client.get("/crm/v4/associations/leads/contacts/labels").await;
+    let defined = json!({"category": "USER_DEFINED", "typeId": label, "label": "Decision maker"});
+    assert_eq!(labels["results"][2], defined);
+    let lead = client.create("Jane").await;
+    let path = format!("{LEADS}/{lead}/associations/contacts/{contact}");
+    let kinds = json!([kind("USER_DEFINED", label)]);
+    assert_eq!(client.send("PUT", &path, &kinds).await.0, StatusCode::CREATED);
+    let inputs = json!({"inputs": [{ "id": lead }]});
+    let path = "/crm/v4/associations/leads/contacts/batch/read";
+    let (_, _, body) = client.post(path, &inputs).await;
+    let to = body["results"][0]["to"].as_array().unwrap();
+    let labelled = to.iter().find(|record| record["toObjectId"] == json!(contact)).unwrap();
+    assert_eq!(labelled["associationTypes"], json!([defined]));
+}
+
+#[tokio::test]
+async fn associations_of_unknown_object_types_are_rejected() {
+    let client = Client::new().await;
+    let id = client.create("Jane").await;
+    let company = client.fake.add_company("Example Ltd");
+    let link = json!([{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 610}]);
+    let batch = json!({"inputs": [{ "id": id }]});
+    for (method, path, body) in [
+        ("GET", format!("{LEADS}/{id}?associations=contacts,widgets"), &Value::Null),
+        ("GET", format!("{LEADS}?associations=widgets"), &Value::Null),
+        ("GET", format!("{LEADS}/{id}/associations/widgets"), &Value::Null),
+        ("PUT", format!("{LEADS}/{id}/associations/widgets/{company}"), &link),
+        ("PUT", format!("{LEADS}/{id}/associations/default/widgets/{company}"), &Value::Null),
+        ("DELETE", format!("{LEADS}/{id}/associations/widgets/{company}"), &Value::Null),
+        ("GET", "/crm/v4/associations/leads/widgets/labels".to_owned(), &Value::Null),
+        ("POST", "/crm/v4/associations/leads/widgets/batch/read".to_owned(), &batch),
+    ] {
+        let (status, _, answer) = client.send(method, &path, body).await;
+        let text = answer["message"].as_str().unwrap_or_default();
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{method} {path}");
+        assert_eq!(text, "Unable to infer object type from: widgets", "{method} {path}");
+    }
+    // A task is a known object type, but the fake has none: no such record.
+    let path = format!("{LEADS}/{id}/associations/default/tasks/{company}");
+    let (status, _, answer) = client.send("PUT", &path, &Value::Null).await;
+    assert_eq!(
+        (status, &answer["category"]),
+        (StatusCode::BAD_REQUEST, &json!("VALIDATION_ERROR"))
+    );
+    client.fake.behave(|behaviour| behaviour.ignore_unknown_associations = true);
+    let (status, _, lead) =
+        client.get(&format!("{LEADS}/{id}?associations=contacts,widgets")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(lead["associations"].as_object().unwrap().keys().collect::<Vec<_>>(), ["contacts"]);
+}
+
+#[tokio::test]
+async fn owners_can_be_read_with_their_scope() {
+    let client = Client::new().await;
+    let owner = client.fake.add_owner("sales@example.com");
+    let (status, _, body) = client.get("/crm/v3/owners").await;
+    assert_eq!((status, &body["category"]), (StatusCode::FORBIDDEN, &json!("MISSING_SCOPES")));
+    let headers = bearer(client.fake.static_token(&[OWNERS]).expose());
+    for path in ["/crm/v3/owners", "/crm/owners/2026-09"] {
+        let (status, _, body) = receive(&client.fake, "GET", path, "", &headers, Vec::new()).await;
+        assert_eq!((status, &body["results"][0]["id"]), (StatusCode::OK, &json!(owner)));
+        let path = format!("{path}/{owner}");
+        let (status, _, body) = receive(&client.fake, "GET", &path, "", &headers, Vec::new()).await;
+        assert_eq!((status, &body["email"]), (StatusCode::OK, &json!("sales@example.com")));
+        let path = path.replace(&owner, "1");
+        let (status, ..) = receive(&client.fake, "GET", &path, "", &headers, Vec::new()).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+    }
+}
+
+#[test]
+fn the_behaviour_is_the_same_after_it_was_written_as_json() {
+    let other = Behaviour {
+        echo_trace_ids: false,
+        num_errors: NumErrors::Absent,
+        default_properties: vec!["hs_lead_name".to_owned()],
+        index_lag: Duration::from_millis(1_500),
+        ..Behaviour::default()
+    };
+    for behaviour in [Behaviour::default(), other] {
+        let json = serde_json::to_value(&behaviour).unwrap();
+        assert_eq!(serde_json::from_value::<Behaviour>(json).unwrap(), behaviour);
+    }
+    let partial = json!({"index_lag": 0.25, "num_errors": "inputs"});
+    let behaviour: Behaviour = serde_json::from_value(partial).unwrap();
+    let expected = Behaviour {
+        index_lag: Duration::from_millis(250),
+        num_errors: NumErrors::Inputs,
+        ..Behaviour::default()
+    };
+    assert_eq!(behaviour, expected);
+    for odd in [json!({"no_such_switch": true}), json!({"index_lag": -1.0})] {
+        assert!(serde_json::from_value::<Behaviour>(odd).is_err());
+    }
+}
+
+/// docs/HUBSPOT_FACTS.md lists every switch with its evidence.
+#[test]
+fn every_switch_is_listed_with_its_evidence() {
+    let page = include_str!("../../../../docs/HUBSPOT_FACTS.md");
+    let source = include_str!("../behaviour.rs");
+    let body = source.split_once("pub struct Behaviour {").unwrap().1.split_once("\n}").unwrap().0;
+    let fields = body.lines().filter_map(|line| line.trim().strip_prefix("pub "));
+    let switches: Vec<&str> = fields.filter_map(|field| Some(field.split_once(':')?.0)).collect();
+    assert!(switches.len() > 30, "{switches:?}");
+    for switch in &switches {
+        let start = format!("| `{switch}` |");
+        let row = page.lines().find(|line| line.starts_with(&start));
+        let row = row.unwrap_or_else(|| panic!("{switch} is not listed"));
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert!(cells.len() == 4 && cells.iter().all(|cell| !cell.is_empty()), "{row}");
+    }
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let unknown: Vec<_> = rows.filter(|(name, _)| !switches.contains(name)).collect();
+    assert!(unknown.is_empty(), "no switches: {unknown:?}");
 }

@@ -9,14 +9,25 @@ const PROTOS: &[&str] = &[
     "leadsd/v1/error_reason.proto",
     "leadsd/v1/lead.proto",
     "leadsd/v1/search.proto",
+    "leadsd/v1/export.proto",
     "leadsd/v1/leads_service.proto",
     "leadsd/v1/quota_service.proto",
+    "leadsd/v1/schema_service.proto",
 ];
+
+/// Folders of the contract, and of the messages of others that it imports.
+const INCLUDES: [&str; 2] = ["proto", "third_party/googleapis"];
 
 #[expect(clippy::disallowed_methods, reason = "cargo hands over OUT_DIR in the environment")]
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=proto");
-    let descriptors = protox::compile(PROTOS, ["proto"])?;
+    for folder in INCLUDES {
+        println!("cargo::rerun-if-changed={folder}");
+    }
+    // Read by option_env! in `leadsd version`.
+    for name in ["LEADSD_COMMIT", "LEADSD_BUILD_DATE"] {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
+    let descriptors = protox::compile(PROTOS, INCLUDES)?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("leads_descriptor.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()

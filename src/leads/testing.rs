@@ -15,11 +15,14 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
+    association_type::AssociationType,
     charge::{MemoryAccount, Unlimited},
-    context::{CallContext, Guard, Portal, PortalName, Upstream},
+    context::{CallContext, Guard, Portal, PortalName, PortalSettings, Upstream},
     cost::CostMeter,
     error::{Error, Reason},
-    request::{Request, Response},
+    lead::{Associated, AssociatedObject},
+    rejection_search::RejectionSearch,
+    request::{Link, Links, Request, Response},
 };
 use crate::telemetry::trace_context::TraceContext;
 
@@ -66,13 +69,17 @@ impl RecordingUpstream {
             portal: Arc::new(Portal {
                 name,
                 upstream,
-                request_id_property: property.map(str::to_owned),
+                settings: PortalSettings {
+                    request_id_property: property.map(str::to_owned),
+                    ..PortalSettings::default()
+                },
             }),
             deadline: Instant::now() + Duration::from_secs(10),
             requester: Requester { caller: Caller::new("web"), priority: Priority::Interactive },
             request_id: "call-1".into(),
             trace: TraceContext::root(0.0),
             cost: Arc::new(CostMeter::default()),
+            search: RejectionSearch::default(),
             memory: Arc::new(Unlimited),
             guard: Guard::default(),
         }
@@ -102,6 +109,8 @@ impl Upstream for RecordingUpstream {
 #[derive(Debug)]
 pub(crate) struct TestAccount {
     limit: usize,
+    /// Maximum size of one charge.
+    max_charge: usize,
     used: AtomicUsize,
     peak: AtomicUsize,
 }
@@ -110,7 +119,13 @@ pub(crate) struct TestAccount {
 
 impl TestAccount {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicUsize::new(0), peak: AtomicUsize::new(0) })
+        Self::with_large(limit, usize::MAX)
+    }
+
+    /// Creates an account that rejects charges of more than `max_charge` bytes as large.
+    pub(crate) fn with_large(limit: usize, max_charge: usize) -> Arc<Self> {
+        let (used, peak) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { limit, max_charge, used, peak })
     }
 
     /// Number of charged bytes.
@@ -125,6 +140,13 @@ impl TestAccount {
 }
 
 impl MemoryAccount for TestAccount {
+    fn check_growth(&self, _: usize, after: usize) -> Result<(), Error> {
+        if after > self.max_charge {
+            return Err(Error::new(Reason::Overloaded, "the charge of the test is large"));
+        }
+        Ok(())
+    }
+
     fn try_charge(&self, bytes: usize) -> Result<(), Error> {
         if self.used() + bytes > self.limit {
             return Err(Error::new(Reason::Overloaded, "the account of the test is full"));
@@ -143,12 +165,25 @@ impl MemoryAccount for TestAccount {
     }
 
     fn shared(self: Arc<Self>) -> Arc<dyn MemoryAccount> {
-        self
+        Self::new(self.limit)
     }
+}
+
+/// The complete associations of a lead with these records, in this order.
+pub(crate) fn links(lead: &str, records: &[Link]) -> Links {
+    let entries = |record: &Link| {
+        let entry = |kind: &AssociationType| AssociatedObject {
+            association_type: Some(*kind),
+            ..AssociatedObject::named(&record.id, "")
+        };
+        record.types.iter().map(entry).collect::<Vec<_>>()
+    };
+    let objects = records.iter().flat_map(entries).collect();
+    Links { page: Associated { objects, next: None }, ..Links::none(lead.to_owned()) }
 }
 
 /// A portal of this name whose upstream no test calls.
 pub(crate) fn portal(name: &PortalName) -> Arc<Portal> {
     let upstream = Arc::new(NoUpstream);
-    Arc::new(Portal { name: name.clone(), upstream, request_id_property: None })
+    Arc::new(Portal { name: name.clone(), upstream, settings: PortalSettings::default() })
 }

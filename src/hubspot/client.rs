@@ -9,16 +9,17 @@ use tokio::time::Instant;
 
 use super::{
     decode,
-    encode::RequestEncoder,
+    encode::{RequestEncoder, RequestFit},
     error_body,
-    error_mapping::{self, outcome_unknown},
+    error_mapping::{self, RequestSize, outcome_unknown},
     http_client,
     limits::RateLimits,
     operations::Operation,
+    wire::UnreadableFields,
 };
 use crate::{
     config,
-    leads::{Error, MemoryCharge, Reason, Request, Response},
+    leads::{Error, Lead, MemoryCharge, Reason, Request, Response},
 };
 use leadsd_base::{
     net::{
@@ -38,6 +39,9 @@ const MAX_ERROR_BODY: usize = 1 << 20;
 /// of small leads.
 const DECODING_FACTOR: usize = 3;
 
+/// Maximum length of a record id: record ids are 64-bit integers.
+const MAX_ID_DIGITS: usize = 20;
+
 /// HTTP client for HubSpot's lead operations, with one connection pool for all portals.
 #[derive(Clone)]
 pub struct HubspotClient {
@@ -52,10 +56,14 @@ pub struct HubspotClient {
 #[derive(Debug)]
 pub struct ResponseHead {
     operation: Operation,
+    request_size: RequestSize,
     response: reqwest::Response,
     /// Token of the request, which no error text may repeat.
     token: Secret,
     max_response_bytes: usize,
+    unreadable: UnreadableFields,
+    /// Body of a success, as far as it has arrived.
+    body: Vec<u8>,
 }
 
 // === impl HubspotClient ===
@@ -83,8 +91,8 @@ impl HubspotClient {
         self.max_response_bytes
     }
 
-    /// Errors if the request exceeds HubSpot's limits on URLs or search bodies.
-    pub fn check(&self, request: &Request) -> Result<(), Error> {
+    /// Checks the request against HubSpot's limits on URLs and searches. Errors if it cannot be sent at all.
+    pub fn check(&self, request: &Request) -> Result<RequestFit, Error> {
         self.encoder.check(request)
     }
 
@@ -97,6 +105,10 @@ impl HubspotClient {
     ) -> impl Future<Output = Result<ResponseHead, Error>> + Send + use<> {
         let operation = Operation::from(request);
         let encoded = self.encoder.encode(request);
+        let request_size = RequestSize {
+            url: encoded.url.as_str().len(),
+            body: encoded.body.as_ref().map_or(0, |body| body.len()),
+        };
         let mut http = self
             .http
             .request(encoded.method, encoded.url)
@@ -112,7 +124,15 @@ impl HubspotClient {
         let egress = self.egress.clone();
         sent.map(move |sent| match sent {
             Ok(response) => match egress.check(&response) {
-                Ok(()) => Ok(ResponseHead { operation, response, token, max_response_bytes }),
+                Ok(()) => Ok(ResponseHead {
+                    operation,
+                    request_size,
+                    response,
+                    token,
+                    max_response_bytes,
+                    unreadable: UnreadableFields::default(),
+                    body: Vec::new(),
+                }),
                 Err(error) => Err(no_connection(&error)),
             },
             Err(error) => Err(no_response(operation, &error, &egress)),
@@ -149,6 +169,11 @@ impl ResponseHead {
         RateLimits::from_headers(self.response.headers())
     }
 
+    /// Values of the body that could not be read.
+    pub fn unreadable(&self) -> &UnreadableFields {
+        &self.unreadable
+    }
+
     /// Reads and decodes the body, whose memory is charged to `charge`. A read errors if that exceeds a
     /// limit; the outcome of a write is read whatever the limits.
     ///
@@ -159,7 +184,31 @@ impl ResponseHead {
         error_body_deadline: Instant,
         charge: &mut MemoryCharge,
     ) -> Result<Response, Error> {
-        match self.read_unredacted(error_body_deadline, charge).await {
+        let result = self.read_unredacted(error_body_deadline, charge).await;
+        self.redacted(result)
+    }
+
+    /// The result of a response that could not be read as a whole: the leads of a successful create that
+    /// have arrived, or the one that the `Location` header names. Errors with `error` otherwise.
+    pub fn incomplete(&self, error: Error) -> Result<Response, Error> {
+        self.redacted(self.arrived().ok_or(error))
+    }
+
+    fn arrived(&self) -> Option<Response> {
+        if !self.status().is_success() {
+            return None;
+        }
+        let headers = self.response.headers();
+        let correlation_id = error_body::correlation_id(headers);
+        let arrived = decode::decode_arrived(self.operation, correlation_id, &self.body);
+        arrived.or_else(|| {
+            let lead = (self.operation == Operation::Create).then(|| created_lead(headers))??;
+            Some(Response::Lead(lead.into()))
+        })
+    }
+
+    fn redacted(&self, result: Result<Response, Error>) -> Result<Response, Error> {
+        match result {
             Ok(Response::Batch(mut batch)) => {
                 let errors = batch.errors.into_iter();
                 batch.errors = errors.map(|error| error.redacted(self.token.expose())).collect();
@@ -175,8 +224,10 @@ impl ResponseHead {
         error_body_deadline: Instant,
         charge: &mut MemoryCharge,
     ) -> Result<Response, Error> {
-        let Self { operation, response, token, max_response_bytes } = self;
-        let (operation, max_response_bytes) = (*operation, *max_response_bytes);
+        let Self { operation, request_size, response, token, max_response_bytes, unreadable, body } =
+            self;
+        let (operation, size, max_response_bytes) =
+            (*operation, *request_size, *max_response_bytes);
         let status = response.status();
         if status.is_success() {
             let is_write = operation.writes();
@@ -188,10 +239,11 @@ impl ResponseHead {
                 }
                 charge.try_set(bytes)
             };
-            return match body::read_metered(response, max_response_bytes, reserve).await {
-                Ok(body) => {
+            let read = body::read_metered(response, body, max_response_bytes, reserve);
+            let decoded = match read.await {
+                Ok(()) => {
                     let correlation_id = error_body::correlation_id(response.headers());
-                    decode::decode(operation, status, correlation_id, &body)
+                    decode::decode(operation, status, correlation_id, body, unreadable)
                 }
                 Err(MeteredError::Rejected(error)) => Err(error),
                 Err(MeteredError::Body(BodyError::TooLarge { .. })) => {
@@ -202,21 +254,31 @@ impl ResponseHead {
                     "the connection broke during HubSpot's response",
                 )),
             };
+            return decoded.or_else(|error| self.arrived().ok_or(error));
         }
         let headers = response.headers().clone();
         // Boxed: successes would carry its size.
         let max = max_response_bytes.min(MAX_ERROR_BODY);
         let reserve = |bytes| charge.set(bytes);
         let body = Box::pin(body::read_error(response, max, error_body_deadline, reserve)).await;
-        // Before texts are cut: a part of a token is not recognized.
-        let body = error_body::redacted(body, token);
-        let error = error_mapping::error(operation, status, &headers, &body);
-        let not_found = error.reason() == Reason::LeadNotFound;
-        match decode::not_found(operation).filter(|_| not_found) {
-            Some(response) => Ok(response),
-            None => Err(error),
-        }
+        let error = match body {
+            // Before texts are cut: a part of a token is not recognized.
+            Some(body) => {
+                let body = error_body::redacted(body, token);
+                error_mapping::error(operation, size, status, &headers, &body)
+            }
+            None => error_mapping::incomplete_error(operation, size, status, &headers),
+        };
+        decode::error_response(operation, error)
     }
+}
+
+/// Lead that the `Location` header names; `None` without a record id.
+fn created_lead(headers: &HeaderMap) -> Option<Lead> {
+    let location = headers.get(header::LOCATION)?.to_str().ok()?;
+    let id = location.rsplit('/').next()?;
+    let is_id = (1..=MAX_ID_DIGITS).contains(&id.len()) && id.bytes().all(|c| c.is_ascii_digit());
+    is_id.then(|| Lead { id: id.to_owned(), is_id_only: true, ..Lead::default() })
 }
 
 /// Maps a request without a response in time.

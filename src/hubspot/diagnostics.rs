@@ -2,6 +2,8 @@
 //!
 //! It shares HTTP settings, paths and error mapping with the service.
 
+mod raw;
+mod schema;
 mod types;
 
 use std::fmt;
@@ -12,18 +14,22 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-pub use self::types::{
-    AccountInfo, ApiProbe, DiagnosticsError, ExchangedTokens, LeadsProbe, OAuthApp,
-    PropertyDefinition, TokenInfo,
+pub use self::{
+    raw::{ApiArea, JsonResponse, RawRequest},
+    types::{
+        AccountInfo, ApiProbe, DiagnosticsError, ExchangedTokens, LeadsProbe, OAuthApp,
+        PropertyDefinition, TokenInfo,
+    },
 };
 use super::{
     endpoints,
     error_body::{self, ErrorBody, Unauthorized},
-    error_mapping,
+    error_mapping::{self, RequestSize},
     http_client::{self, RawResponse, SendError, send_once},
     limits::RateLimits,
     operations::Operation,
     token_rejection::TokenRejection,
+    wire::without_byte_order_mark,
 };
 use crate::{
     config::{self, ApiVersion},
@@ -185,7 +191,7 @@ impl DiagnosticsClient {
         let url = endpoints::url(&self.base, &leads_path(self.version));
         let request = self.http.get(url).query(&[("limit", "1")]);
         let (body, limits) = self.authorized(request, token, deadline).await?;
-        Ok(LeadsProbe { count: body["results"].as_array().map_or(0, Vec::len), limits })
+        Ok(LeadsProbe { count: results(&body)?.len(), limits })
     }
 
     /// Reads the labels of the lead pipelines, with their number of stages.
@@ -195,7 +201,7 @@ impl DiagnosticsClient {
         deadline: Instant,
     ) -> Result<Vec<(String, usize)>, DiagnosticsError> {
         let body = self.get(&endpoints::pipelines(self.version), token, deadline).await?;
-        let all = body["results"].as_array().ok_or(DiagnosticsError::InvalidResponse)?;
+        let all = results(&body)?;
         let one = |pipeline: &Value| {
             let stages = pipeline["stages"].as_array().map_or(0, Vec::len);
             Some((pipeline["label"].as_str()?.to_owned(), stages))
@@ -210,7 +216,7 @@ impl DiagnosticsClient {
         deadline: Instant,
     ) -> Result<usize, DiagnosticsError> {
         let body = self.get(&endpoints::properties(self.version), token, deadline).await?;
-        body["results"].as_array().map(Vec::len).ok_or(DiagnosticsError::InvalidResponse)
+        Ok(results(&body)?.len())
     }
 
     /// Reads the definition of a lead property; `None` if it does not exist.
@@ -302,16 +308,18 @@ impl DiagnosticsClient {
     ) -> Result<Value, DiagnosticsError> {
         let response = self.send(request, deadline).await;
         let RawResponse { status, headers, body } = response.map_err(DiagnosticsError::Connect)?;
-        if status.is_success() {
-            let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let rejection = TokenRejection::from_response(status, &body);
+        if status.is_success() && rejection.is_none() {
+            let body = without_byte_order_mark(&body);
+            let json: Value = serde_json::from_slice(body).unwrap_or_default();
             return if json.is_object() {
                 Ok(json)
             } else {
                 Err(DiagnosticsError::InvalidResponse)
             };
         }
-        Err(match TokenRejection::from_response(status, &body) {
-            Some(rejection) => DiagnosticsError::Rejected(rejection.specific_code()),
+        Err(match rejection {
+            Some(rejection) => DiagnosticsError::Rejected(rejection.specific_code().to_owned()),
             None => api_error(status, &headers, body, secrets),
         })
     }
@@ -336,7 +344,8 @@ fn api_error(
     secrets: &[&Secret],
 ) -> DiagnosticsError {
     let body = secrets.iter().fold(body, |body, secret| error_body::redacted(body, secret));
-    let error = error_mapping::error(Operation::Get, status, headers, &body);
+    let size = RequestSize::default();
+    let error = error_mapping::error(Operation::Get, size, status, headers, &body);
     DiagnosticsError::Api(
         secrets.iter().fold(error, |error, secret| error.redacted(secret.expose())),
     )
@@ -355,8 +364,33 @@ impl fmt::Debug for DiagnosticsClient {
     }
 }
 
+/// Results of a page. A success without them does not mean that there are none.
+fn results(body: &Value) -> Result<&Vec<Value>, DiagnosticsError> {
+    body["results"].as_array().ok_or(DiagnosticsError::InvalidResponse)
+}
+
 /// Strings of a JSON array; `None` if the value is not an array.
 fn texts(value: &Value) -> Option<Vec<String>> {
     let list = value.as_array()?.iter();
     Some(list.filter_map(|text| text.as_str().map(str::to_owned)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_empty_only_if_its_results_are() {
+        assert_eq!(results(&json!({"results": []})).unwrap().len(), 0);
+        assert_eq!(results(&json!({"results": [{"id": "1"}]})).unwrap().len(), 1);
+        for body in [
+            Value::Null,
+            json!({}),
+            json!({"results": null}),
+            json!({"results": {}}),
+            json!({"status": "error", "category": "MISSING_SCOPES"}),
+        ] {
+            assert_eq!(results(&body), Err(DiagnosticsError::InvalidResponse), "{body}");
+        }
+    }
 }

@@ -13,12 +13,13 @@ use super::{
 use crate::{
     config::ApiVersion,
     leads::{
-        BatchRead, CreateLead, Direction, Error, FieldFault, Filter, LeadId, Request, SearchLeads,
-        Selection,
+        BatchRead, CreateLead, Direction, Error, FieldFault, Filter, LeadId, ListAssociations,
+        Request, SearchLeads, Selection, UpdateLead, contacts::ContactEmail, schema::SchemaRead,
     },
 };
 
-/// Maximum length of a search body in characters, by HubSpot's documentation.
+/// Maximum length of query and filters of a search in characters of JSON, by HubSpot's documentation.
+/// Property names do not count.
 const MAX_SEARCH_CHARS: usize = 3_000;
 
 /// Maximum length of a URL in characters: HubSpot's gateways reject some URLs above 8,000 characters and
@@ -28,6 +29,21 @@ const MAX_URL_CHARS: usize = 8_000;
 /// Total length of property names that cannot exceed [`MAX_URL_CHARS`] even if every character is
 /// percent-encoded.
 const SAFE_NAME_BYTES: usize = 2_000;
+
+/// Number of owners per page: the most that HubSpot returns.
+const OWNERS_PAGE: &str = "500";
+
+/// Relation of a request to the maximum length of a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestFit {
+    /// The request can be sent.
+    Fits,
+    /// The names of the selected properties do not fit in the URL. The body of a batch read takes them.
+    LongSelection,
+}
+
+/// Placeholder behind the first one of a path.
+const SECOND_PLACEHOLDER: &str = "{to}";
 
 /// Query parameters.
 type Query<'a> = Vec<(&'static str, Cow<'a, str>)>;
@@ -52,9 +68,9 @@ pub(super) struct RequestEncoder {
 /// The URL of one operation. All that requests have in common is built once.
 #[derive(Debug, Clone)]
 struct Endpoint {
-    /// The URL up to the placeholder of its path.
+    /// The URL up to the first placeholder of its path.
     url: Url,
-    /// The path behind the placeholder. `None` for a path without one.
+    /// The path behind that placeholder, which may have another one. `None` for a path without any.
     tail: Option<&'static str>,
 }
 
@@ -66,13 +82,13 @@ impl RequestEncoder {
         Self { endpoints: OPERATIONS.map(|spec| Endpoint::new(base, spec.path(version))) }
     }
 
-    /// Errors if the request exceeds HubSpot's limits on URLs or search bodies. Called before the request
-    /// is queued for quota.
-    pub(super) fn check(&self, request: &Request) -> Result<(), Error> {
-        let (selection, hint) = match request {
-            Request::Search(search) => return check_search(search),
-            Request::Get(get) => (&get.selection, "properties"),
-            Request::List(list) => (&list.selection, "properties"),
+    /// Checks the request against HubSpot's limits on URLs and searches. Called before the request is
+    /// queued for quota. Errors if it cannot be sent at all.
+    pub(super) fn check(&self, request: &Request) -> Result<RequestFit, Error> {
+        let selection = match request {
+            Request::Search(search) => return check_search(search).map(|()| RequestFit::Fits),
+            Request::Get(get) => &get.selection,
+            Request::List(list) => &list.selection,
             Request::Create(_)
             | Request::Update(_)
             | Request::Archive(_)
@@ -81,25 +97,34 @@ impl RequestEncoder {
             | Request::BatchUpdate(_)
             | Request::Upsert { .. }
             | Request::BatchArchive(_)
-            | Request::ReadAssociations { .. } => return Ok(()),
+            | Request::ReadAssociations { .. }
+            | Request::ListAssociations(_)
+            | Request::ChangeAssociations(_)
+            | Request::ReadSchema(_)
+            | Request::FindContacts(_) => return Ok(RequestFit::Fits),
         };
         let Selection { properties, properties_with_history, associations } = selection;
-        let names = properties.iter().chain(properties_with_history).chain(associations);
-        if names.map(|name| name.len() + 1).sum::<usize>() <= SAFE_NAME_BYTES {
-            return Ok(());
+        let length = |names: &[String]| names.iter().map(|name| name.len() + 1).sum::<usize>();
+        let object_types = length(associations);
+        if length(properties) + length(properties_with_history) + object_types <= SAFE_NAME_BYTES {
+            return Ok(RequestFit::Fits);
         }
         // Exact check: percent-encoding triples commas and other characters.
         if self.encode(request).url.as_str().len() <= MAX_URL_CHARS {
-            return Ok(());
+            return Ok(RequestFit::Fits);
         }
-        let description = "too many property names (limit: a URL of 8,000 characters); use \
-                           BatchGetLeads";
-        Err(Error::invalid(vec![FieldFault::new(hint, description)]))
+        if object_types <= SAFE_NAME_BYTES {
+            return Ok(RequestFit::LongSelection);
+        }
+        let description = "too many object types (limit: 2,000 bytes of names, or a URL of 8,000 \
+                           characters with all properties); split them among several calls";
+        Err(Error::invalid(vec![FieldFault::new("associations", description)]))
     }
 
     /// Encodes a request.
     pub(super) fn encode(&self, request: &Request) -> HttpRequest {
         let operation = Operation::from(request);
+        let mut second_segment = "";
         let (segment, query, body) = match request {
             Request::Get(get) => {
                 let mut query = selection(&get.selection);
@@ -118,8 +143,7 @@ impl RequestEncoder {
             Request::Create(create) => ("", Query::new(), Some(create_body(create))),
             Request::Update(update) => {
                 let query = id_property(update.id_property.as_deref()).into_iter().collect();
-                let body = json!({ "properties": update.properties });
-                (update.id.as_str(), query, Some(body))
+                (update.id.as_str(), query, Some(update_body(update)))
             }
             Request::Archive(id) => (id.as_str(), Query::new(), None),
             Request::BatchRead(read) => {
@@ -154,10 +178,19 @@ impl RequestEncoder {
             Request::ReadAssociations { leads, to } => {
                 (to.as_str(), Query::new(), Some(ids_body(leads)))
             }
+            Request::ChangeAssociations(change) => {
+                (change.to.as_str(), Query::new(), Some(wire::association_changes(change)))
+            }
+            Request::ListAssociations(list) => {
+                second_segment = &list.to;
+                (list.lead.as_str(), association_page(list), None)
+            }
+            Request::ReadSchema(read) => schema_read(read),
+            Request::FindContacts(emails) => contact_lookup(emails),
         };
         HttpRequest {
             method: operation.spec().method.clone(),
-            url: self.endpoints[operation as usize].url(segment, &query),
+            url: self.endpoints[operation as usize].url(segment, second_segment, &query),
             body: body.map(|body| body.to_string().into_bytes()),
         }
     }
@@ -180,13 +213,14 @@ impl Endpoint {
         Self { url, tail }
     }
 
-    /// Builds the URL of a request; `segment` replaces the placeholder.
-    fn url(&self, segment: &str, query: &[(&str, Cow<'_, str>)]) -> Url {
+    /// Builds the URL of a request; `segment` replaces the first placeholder, and `second` the other one.
+    fn url(&self, segment: &str, second: &str, query: &[(&str, Cow<'_, str>)]) -> Url {
         let mut url = self.url.clone();
         if let Some(tail) = self.tail
             && let Ok(mut segments) = url.path_segments_mut()
         {
-            segments.push(segment).extend(tail.split('/').skip(1));
+            let named = |part| if part == SECOND_PLACEHOLDER { second } else { part };
+            segments.push(segment).extend(tail.split('/').skip(1).map(named));
         }
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -195,12 +229,15 @@ impl Endpoint {
     }
 }
 
+/// Errors if query and filters are too long.
 fn check_search(search: &SearchLeads) -> Result<(), Error> {
-    if search_body(search).to_string().chars().count() <= MAX_SEARCH_CHARS {
+    let mut conditions = json!({});
+    add_conditions(search, &mut conditions);
+    if conditions.to_string().chars().count() <= MAX_SEARCH_CHARS {
         return Ok(());
     }
-    let description = "the search exceeds 3,000 characters of JSON; use fewer or shorter filters, \
-                       values or properties";
+    let description = "query and filters exceed 3,000 characters of JSON; use fewer or shorter \
+                       filters or values";
     Err(Error::invalid(vec![FieldFault::new("filter_groups", description)]))
 }
 
@@ -230,7 +267,20 @@ fn create_body(request: &CreateLead) -> Value {
     if !request.associations.is_empty() {
         body["associations"] = json!(wire::associations(&request.associations));
     }
+    add_trace_id(&mut body, request.trace_id.as_deref());
     body
+}
+
+fn update_body(request: &UpdateLead) -> Value {
+    let mut body = json!({ "properties": request.properties });
+    add_trace_id(&mut body, request.trace_id.as_deref());
+    body
+}
+
+fn add_trace_id(body: &mut Value, trace_id: Option<&str>) {
+    if let Some(trace_id) = trace_id {
+        body["objectWriteTraceId"] = json!(trace_id);
+    }
 }
 
 fn keyed_body(
@@ -252,9 +302,7 @@ fn keyed_body(
 
 fn search_body(request: &SearchLeads) -> Value {
     let mut body = json!({ "limit": request.limit });
-    if !request.query.is_empty() {
-        body["query"] = json!(request.query);
-    }
+    add_conditions(request, &mut body);
     if !request.properties.is_empty() {
         body["properties"] = json!(request.properties);
     }
@@ -268,6 +316,14 @@ fn search_body(request: &SearchLeads) -> Value {
         };
         body["sorts"] = json!([{ "propertyName": sort.property_name, "direction": direction }]);
     }
+    body
+}
+
+/// Adds query and filters to the body of a search.
+fn add_conditions(request: &SearchLeads, body: &mut Value) {
+    if !request.query.is_empty() {
+        body["query"] = json!(request.query);
+    }
     if !request.filter_groups.is_empty() {
         let groups = request.filter_groups.iter().map(|group| {
             let filters: Vec<Value> = group.filters.iter().map(filter_body).collect();
@@ -275,7 +331,6 @@ fn search_body(request: &SearchLeads) -> Value {
         });
         body["filterGroups"] = Value::Array(groups.collect());
     }
-    body
 }
 
 fn filter_body(filter: &Filter) -> Value {
@@ -293,6 +348,11 @@ fn filter_body(filter: &Filter) -> Value {
     body
 }
 
+fn association_page(list: &ListAssociations) -> Query<'_> {
+    let after = list.after.as_deref().map(|after| ("after", after.into()));
+    [("limit", list.limit.to_string().into())].into_iter().chain(after).collect()
+}
+
 fn selection(selection: &Selection) -> Query<'_> {
     [
         ("properties", &selection.properties),
@@ -305,6 +365,24 @@ fn selection(selection: &Selection) -> Query<'_> {
     .collect()
 }
 
+/// Path segment and query of a read of the schema, which has no body.
+fn schema_read(read: &SchemaRead) -> (&str, Query<'_>, Option<Value>) {
+    match read {
+        SchemaRead::Properties | SchemaRead::Pipelines => ("", Query::new(), None),
+        SchemaRead::Owners { after } => {
+            let mut query = vec![("limit", OWNERS_PAGE.into())];
+            query.extend(after.as_deref().map(|after| ("after", after.into())));
+            ("", query, None)
+        }
+        SchemaRead::AssociationTypes { to } => (to, Query::new(), None),
+    }
+}
+
+/// Query and body of a lookup of contacts. Addresses are personal data, so none is in the URL.
+fn contact_lookup(emails: &[ContactEmail]) -> (&'static str, Query<'static>, Option<Value>) {
+    ("", vec![("archived", flag(false))], Some(wire::contact_lookup(emails)))
+}
+
 fn id_property(name: Option<&str>) -> Option<(&'static str, Cow<'_, str>)> {
     name.map(|name| ("idProperty", name.into()))
 }
@@ -314,49 +392,4 @@ fn flag(value: bool) -> Cow<'static, str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::leads::GetLead;
-
-    fn encoder(version: ApiVersion) -> RequestEncoder {
-        RequestEncoder::new(&Url::parse("https://api.hubapi.com").unwrap(), version)
-    }
-
-    fn get(id: &str, properties: Vec<String>) -> Request {
-        let selection = Selection { properties, ..Selection::default() };
-        let id = LeadId::parse(id).unwrap();
-        Request::Get(GetLead { id, id_property: None, selection, archived: false })
-    }
-
-    #[test]
-    fn an_id_cannot_change_the_path() {
-        for (id, encoded) in [("a b%2f", "a%20b%252f"), ("ä&x=1", "%C3%A4&x=1"), ("...", "...")] {
-            let request = encoder(ApiVersion::V3).encode(&get(id, Vec::new()));
-            assert_eq!(request.url.path(), format!("/crm/v3/objects/leads/{encoded}"));
-            assert_eq!(request.url.query(), Some("archived=false"));
-        }
-    }
-
-    #[test]
-    fn every_api_version_has_its_path() {
-        for (version, path) in [
-            (ApiVersion::V2026_09, "/crm/associations/2026-09/leads/contacts/batch/read"),
-            (ApiVersion::V2026_03, "/crm/associations/2026-03/leads/contacts/batch/read"),
-            (ApiVersion::V3, "/crm/v4/associations/leads/contacts/batch/read"),
-        ] {
-            let request =
-                Request::ReadAssociations { leads: Vec::new(), to: "contacts".to_owned() };
-            assert_eq!(encoder(version).encode(&request).url.path(), path);
-        }
-    }
-
-    #[test]
-    fn a_url_above_the_maximum_is_rejected() {
-        let names = |count: usize| (0..count).map(|n| format!("property_{n:05}")).collect();
-        let encoder = encoder(ApiVersion::V3);
-        assert_eq!(encoder.check(&get("1", names(10))), Ok(()));
-        assert_eq!(encoder.check(&get("1", names(400))), Ok(()));
-        let error = encoder.check(&get("1", names(1_000))).unwrap_err();
-        assert_eq!(error.fields()[0].field, "properties");
-    }
-}
+mod tests;

@@ -1,10 +1,20 @@
 //! Parses HubSpot's error object, and the items of `errors` in a batch response.
+//!
+//! - `context` reads the context of an error: its keys differ between endpoints.
+//! - `records` finds the records that an error names.
+
+mod context;
+mod records;
 
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use super::wire::{as_text, as_texts};
-use crate::leads::{AffectedInputs, FieldFault, Reason, UpstreamFacts};
+use self::context::{
+    CORRECT_HUBLET, Context, MISSING_PROPERTIES, REQUIRED_SCOPES, beside_context, context, names,
+    property_names, with_options,
+};
+use super::wire::{as_text, parse_error};
+use crate::leads::{FieldFault, Reason, UpstreamFacts};
 use leadsd_base::secret::Secret;
 
 /// Maximum length in characters of a HubSpot message that is passed on.
@@ -13,6 +23,21 @@ pub(super) const MAX_MESSAGE: usize = 500;
 /// Maximum length in bytes of a correlation id, which is passed on in logs and errors. HubSpot's are
 /// UUIDs.
 const MAX_CORRELATION_ID: usize = 128;
+
+/// Parts of messages about a unique value that another record has.
+const DUPLICATE_TEXTS: [&str; 2] = ["already has that value", "already exists"];
+
+/// Maximum number of details of an error that are read: ten for each input of a batch.
+const MAX_DETAILS: usize = 1_000;
+
+/// Maximum number of ids in a message.
+const MAX_SHOWN_IDS: usize = 3;
+
+/// Header with the data centre that serves the account.
+const HUBLET_HEADER: &str = "x-hubspot-correct-hublet";
+
+/// Maximum length of the name of a data centre. HubSpot's have three characters.
+const MAX_HUBLET: usize = 16;
 
 /// Category of the error for an expired token.
 const EXPIRED: &str = "EXPIRED_AUTHENTICATION";
@@ -31,10 +56,13 @@ pub(super) struct ErrorBody {
     correlation_id: Option<String>,
     pub(super) policy_name: Option<String>,
     error_type: Option<String>,
-    context: Vec<(String, Vec<String>)>,
+    context: Context,
     errors: Vec<ErrorDetail>,
+    correct_hublet: Option<String>,
     /// True if the body is neither empty nor a JSON object, so that it is not from HubSpot's API.
     pub(super) is_foreign: bool,
+    /// True if the body is truncated.
+    is_incomplete: bool,
 }
 
 /// Item of `errors` in an error object.
@@ -42,7 +70,7 @@ pub(super) struct ErrorBody {
 struct ErrorDetail {
     message: Option<String>,
     code: Option<String>,
-    context: Vec<(String, Vec<String>)>,
+    context: Context,
 }
 
 /// Cause of a 401.
@@ -59,7 +87,12 @@ pub(super) enum Unauthorized {
 impl ErrorBody {
     pub(super) fn parse(bytes: &[u8]) -> Self {
         let foreign = || Self { is_foreign: !bytes.is_empty(), ..Self::default() };
-        serde_json::from_slice(bytes).map_or_else(|_| foreign(), Self::from_value)
+        parse_error(bytes).map_or_else(foreign, Self::from_value)
+    }
+
+    /// Truncated body that may be HubSpot's error object.
+    pub(super) fn incomplete() -> Self {
+        Self { is_incomplete: true, ..Self::default() }
     }
 
     pub(super) fn from_value(value: Value) -> Self {
@@ -74,15 +107,48 @@ impl ErrorBody {
             correlation_id: text("correlationId"),
             policy_name: text("policyName"),
             error_type: text("errorType"),
+            correct_hublet: text("correctHublet"),
             ..Self::default()
         };
         // An object in HubSpot's specification, but a string in its responses.
         body.sub_category = object.remove("subCategory").and_then(as_text);
         body.context = context(object.remove("context"));
         if let Some(Value::Array(errors)) = object.remove("errors") {
-            body.errors = errors.into_iter().map(ErrorDetail::from_value).collect();
+            let details = errors.into_iter().take(MAX_DETAILS);
+            body.errors = details.map(ErrorDetail::from_value).collect();
         }
+        body.context.extend(beside_context(object));
         body
+    }
+
+    /// Reports whether the body has a field that HubSpot's errors have, and those of proxies do not, or
+    /// may have one. A `message` alone is common among API gateways.
+    pub(super) fn is_from_hubspot(&self) -> bool {
+        let fields = [&self.category, &self.correlation_id, &self.error_type, &self.policy_name];
+        let is_marked = fields.into_iter().any(Option::is_some);
+        is_marked || self.is_error_object() || self.is_incomplete
+    }
+
+    /// Name of the data centre that serves the account: from the body, else from the header. `None` if it
+    /// does not have the form of one.
+    fn correct_hublet(&self, headers: &HeaderMap) -> Option<String> {
+        let in_context = || self.values(&CORRECT_HUBLET).into_iter().next();
+        let in_header = || headers.get(HUBLET_HEADER)?.to_str().ok().map(str::to_owned);
+        let name = self.correct_hublet.clone().or_else(in_context).or_else(in_header)?;
+        let name = name.trim();
+        let is_name = |name: &str| name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
+        let fits = (1..=MAX_HUBLET).contains(&name.len()) && is_name(name);
+        fits.then(|| name.to_owned())
+    }
+
+    /// Reports whether a rate limit is the daily one, by its policy or, without a policy, by its text.
+    pub(super) fn is_daily_limit(&self) -> bool {
+        if let Some(policy) = &self.policy_name {
+            return policy.to_ascii_uppercase().contains("DAILY");
+        }
+        let message = self.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let is_word = |word: &str| word == "daily" || word == "day";
+        message.split(|c: char| !c.is_ascii_alphabetic()).any(is_word)
     }
 
     /// Reports whether the body has the form of an error object, whatever its HTTP status.
@@ -99,6 +165,7 @@ impl ErrorBody {
             "MISSING_SCOPES" => (403, Reason::MissingScopes),
             "FORBIDDEN" => (403, Reason::UpstreamForbidden),
             "INVALID_AUTHENTICATION" | EXPIRED => (401, Reason::CredentialRejected),
+            "RATE_LIMITS" if self.is_daily_limit() => (429, Reason::DailyLimitReached),
             "RATE_LIMITS" => (429, Reason::RateLimited),
             "CONFLICT" if self.is_duplicate() => (409, Reason::AlreadyExists),
             "OBJECT_ALREADY_EXISTS" => (409, Reason::AlreadyExists),
@@ -120,14 +187,18 @@ impl ErrorBody {
         }
     }
 
-    /// Values of a context key, at the top level and in all details.
-    fn values(&self, key: &str) -> Vec<String> {
-        let details = self.errors.iter().flat_map(|detail| &detail.context);
-        let all = self.context.iter().chain(details);
-        all.filter(|(name, _)| name == key).flat_map(|(_, values)| values.clone()).collect()
+    /// Entries of the context, at the top level and in all details.
+    fn entries(&self) -> impl Iterator<Item = &(String, Vec<String>)> {
+        self.context.iter().chain(self.errors.iter().flat_map(|detail| &detail.context))
     }
 
-    /// Message for the caller. It contains the first field violation and the id of the existing record,
+    /// Values of context keys, at the top level and in all details.
+    fn values(&self, keys: &[&str]) -> Vec<String> {
+        let named = self.entries().filter(|(key, _)| keys.contains(&key.as_str()));
+        named.flat_map(|(_, values)| values.clone()).collect()
+    }
+
+    /// Message for the caller. It contains the first field violation and the ids of the records involved,
     /// since many clients show only the message.
     pub(super) fn message(&self, fallback: &str) -> String {
         let mut message = self.text(fallback);
@@ -138,9 +209,19 @@ impl ErrorBody {
             message = format!("{summary}: {field}: {description}");
         }
         if let Some(id) = self.existing_id()
-            && !message.contains(&id)
+            && !names(&message, &id)
         {
             message = format!("{message} (existing record {id})");
+        }
+        let ids = self.record_ids();
+        let missing: Vec<&str> =
+            ids.iter().map(String::as_str).filter(|id| !names(&message, id)).collect();
+        if let Some(shown) =
+            missing.get(..missing.len().min(MAX_SHOWN_IDS)).filter(|it| !it.is_empty())
+        {
+            let more = missing.len() - shown.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            message = format!("{message} (record {}{more})", shown.join(", "));
         }
         message
     }
@@ -148,33 +229,42 @@ impl ErrorBody {
     /// Text of HubSpot without the list of violations.
     fn text(&self, fallback: &str) -> String {
         let text = self.message.as_deref().unwrap_or(fallback);
-        // Validation messages end with a JSON list, which becomes field violations.
-        let text = text.split_once(": [{").map_or(text, |(head, _)| head);
+        // Validation messages end with a JSON list, which becomes field violations. Other lists, such as
+        // that of the options, are part of the text.
+        let has_list = !self.message_list().is_empty();
+        let text = text.split_once(": [{").filter(|_| has_list).map_or(text, |(head, _)| head);
         text.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect()
     }
 
-    /// Field violations, from the details and from the list inside the message.
+    /// Field violations, from the details, the context, and the list inside the message.
     pub(super) fn fields(&self) -> Vec<FieldFault> {
         let mut fields: Vec<FieldFault> = Vec::new();
         let mut add = |name: &str, description: &str| {
-            let field = format!("properties[{name:?}]");
-            if !fields.iter().any(|known| known.field == field) {
-                let clean = description.chars().filter(|c| !c.is_control());
-                fields.push(FieldFault::new(field, clean.take(MAX_MESSAGE).collect::<String>()));
+            let clean = description.chars().filter(|c| !c.is_control());
+            let fault = FieldFault::for_property(name, clean.take(MAX_MESSAGE).collect::<String>());
+            if !fields.iter().any(|known| known.field == fault.field) {
+                fields.push(fault);
             }
         };
         for detail in &self.errors {
             let fallback = detail.code.as_deref().unwrap_or("is rejected by HubSpot");
             let description = detail.message.as_deref().unwrap_or(fallback);
-            for name in detail.property_names() {
-                add(&name, description);
+            let description = with_options(description, &detail.context);
+            for name in property_names(&detail.context) {
+                add(name, &description);
             }
         }
         for (name, description, _) in self.message_list() {
             add(&name, &description);
         }
-        for name in self.context.iter().filter(|(key, _)| key == "properties") {
-            name.1.iter().for_each(|name| add(name, "is required"));
+        let description = with_options(&self.text("is rejected by HubSpot"), &self.context);
+        for name in property_names(&self.context) {
+            add(name, &description);
+        }
+        for (_, names) in
+            self.context.iter().filter(|(key, _)| MISSING_PROPERTIES.contains(&key.as_str()))
+        {
+            names.iter().for_each(|name| add(name, "is required"));
         }
         fields
     }
@@ -194,32 +284,6 @@ impl ErrorBody {
             .collect()
     }
 
-    pub(super) fn affected_inputs(&self) -> AffectedInputs {
-        let mut ids = self.values("ids");
-        ids.extend(self.values("id"));
-        let mut unknown_properties: Vec<String> = self
-            .errors
-            .iter()
-            .filter(|detail| detail.code.as_deref() == Some("PROPERTY_DOESNT_EXIST"))
-            .flat_map(ErrorDetail::property_names)
-            .collect();
-        let listed = self.message_list().into_iter();
-        unknown_properties.extend(
-            listed.filter(|(_, _, code)| code == "PROPERTY_DOESNT_EXIST").map(|(name, ..)| name),
-        );
-        AffectedInputs { trace_ids: self.values("objectWriteTraceId"), ids, unknown_properties }
-    }
-
-    /// Id of the existing record: from the context, else from the message.
-    fn existing_id(&self) -> Option<String> {
-        let named = self.values("existingId").into_iter().next();
-        named.or_else(|| {
-            let (_, tail) = self.message.as_deref()?.split_once("Existing ID: ")?;
-            let id: String = tail.chars().take_while(char::is_ascii_digit).collect();
-            (!id.is_empty()).then_some(id)
-        })
-    }
-
     pub(super) fn facts(&self, status: Option<StatusCode>, headers: &HeaderMap) -> UpstreamFacts {
         UpstreamFacts {
             http_status: status.map(|status| status.as_u16()),
@@ -229,18 +293,20 @@ impl ErrorBody {
             category: self.category.clone().or_else(|| self.error_type.clone()),
             sub_category: self.sub_category.clone(),
             policy_name: self.policy_name.clone(),
-            required_scopes: self.values("requiredGranularScopes"),
+            required_scopes: self.values(&REQUIRED_SCOPES),
             existing_id: self.existing_id(),
+            correct_hublet: self.correct_hublet(headers),
+            record_ids: self.record_ids(),
             attempts: 0,
         }
     }
 
     /// Reports whether the error is a duplicate of a unique value.
     pub(super) fn is_duplicate(&self) -> bool {
-        let text = self.message.as_deref().unwrap_or_default();
-        text.contains("already has that value")
-            || text.contains("already exists")
-            || self.existing_id().is_some()
+        let texts = self.errors.iter().map(|detail| &detail.message).chain([&self.message]);
+        let mut texts = texts.flatten().map(|text| text.to_ascii_lowercase());
+        self.existing_id().is_some()
+            || texts.any(|text| DUPLICATE_TEXTS.iter().any(|part| text.contains(part)))
     }
 }
 
@@ -255,23 +321,8 @@ impl ErrorDetail {
         if let Some(name) = object.remove("in").and_then(as_text) {
             context.push(("in".to_owned(), vec![name]));
         }
+        context.extend(beside_context(object));
         Self { message, code, context }
-    }
-
-    /// Names of the properties in the context.
-    fn property_names(&self) -> Vec<String> {
-        let keys = ["propertyName", "in"];
-        let named = self.context.iter().filter(|(key, _)| keys.contains(&key.as_str()));
-        named.flat_map(|(_, values)| values.clone()).collect()
-    }
-}
-
-fn context(value: Option<Value>) -> Vec<(String, Vec<String>)> {
-    match value {
-        Some(Value::Object(object)) => {
-            object.into_iter().map(|(key, values)| (key, as_texts(values))).collect()
-        }
-        _ => Vec::new(),
     }
 }
 
@@ -291,3 +342,6 @@ pub(super) fn redacted(body: Vec<u8>, credential: &Secret) -> Vec<u8> {
         Ok(_) | Err(_) => body,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderName};
 
+use super::retry_after::retry_after;
 use crate::leads::{Error, Reason};
 use leadsd_quota::{Observation, ObservedLimit, RateLimited, RetryTime};
 
@@ -45,7 +46,7 @@ impl RateLimits {
             interval_ms: number(INTERVAL),
             daily: number(DAILY),
             daily_remaining: number(DAILY_REMAINING),
-            has_retry_after: headers.contains_key(RETRY_AFTER),
+            has_retry_after: retry_after(headers).is_some(),
         }
     }
 
@@ -101,7 +102,8 @@ impl RateLimits {
             | Reason::Unauthenticated
             | Reason::CallerForbidden
             | Reason::AuthenticationUnavailable
-            | Reason::Unimplemented => None,
+            | Reason::Unimplemented
+            | Reason::WrongDataCenter => None,
         }
     }
 }

@@ -3,18 +3,23 @@
 //! A row of [`OPERATIONS`] contains HTTP method, path per API version, rate limit bucket, idempotency,
 //! batch form and matching of batch results.
 
+mod associations;
+mod contacts;
+mod schema;
+
 use http::Method;
 use leadsd_quota::BucketName;
 
 use crate::{
     config::ApiVersion,
     leads::{
-        Request,
+        AssociationChangeKind, Request,
         batch::{MAX_CHUNK, MissingItemPolicy, UnresolvedPolicy},
+        schema::SchemaRead,
     },
 };
 
-/// Operation of HubSpot's API on leads or their associations.
+/// Operation of HubSpot's API on leads, their associations, contacts or schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Reads one lead.
@@ -39,6 +44,24 @@ pub enum Operation {
     BatchArchive,
     /// Reads the associations of leads to one object type.
     ReadAssociations,
+    /// Reads one page of the associations of one lead to one object type.
+    ListAssociations,
+    /// Makes associations of leads.
+    CreateAssociations,
+    /// Removes associations of leads with all of their types.
+    ArchiveAssociations,
+    /// Removes types of associations of leads.
+    ArchiveAssociationTypes,
+    /// Reads the lead properties.
+    ListProperties,
+    /// Reads the lead pipelines.
+    ListPipelines,
+    /// Reads one page of owners.
+    ListOwners,
+    /// Reads the association types from leads to one object type.
+    ListAssociationTypes,
+    /// Reads contacts by e-mail address.
+    FindContacts,
 }
 
 /// Idempotency of an operation.
@@ -65,8 +88,7 @@ pub enum RateLimitKind {
     /// Bucket of the portal's quota.
     Bucket(BucketName),
     /// The burst bucket and a separate limit that the quota does not model. A 429 or the headers may be
-    /// about the separate limit, so they are not observed by the quota, and a 429 is not retried: the
-    /// caller falls back to individual reads.
+    /// about the separate limit, so they are not observed by the quota.
     BurstAndOwn,
 }
 
@@ -90,7 +112,7 @@ pub struct OperationSpec {
     pub name: &'static str,
     /// HTTP method.
     pub method: Method,
-    /// Path templates for the API versions 2026-09, 2026-03 and v3. `{id}` and `{to}` are replaced
+    /// Path templates for the API versions 2026-09, 2026-03 and v3. `{id}` and `{to}` are each replaced
     /// by one percent-encoded segment.
     pub paths: [&'static str; 3],
     /// Rate limit.
@@ -104,7 +126,7 @@ pub struct OperationSpec {
 }
 
 /// Number of operations.
-pub const COUNT: usize = 11;
+pub const COUNT: usize = 20;
 
 /// All operations, in the order of their discriminants.
 pub const OPERATIONS: [OperationSpec; COUNT] = [
@@ -258,20 +280,16 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
             unresolved: UnresolvedPolicy::RetryAlone,
         }),
     },
-    OperationSpec {
-        operation: Operation::ReadAssociations,
-        name: "read_associations",
-        method: Method::POST,
-        paths: [
-            "crm/associations/2026-09/leads/{to}/batch/read",
-            "crm/associations/2026-03/leads/{to}/batch/read",
-            "crm/v4/associations/leads/{to}/batch/read",
-        ],
-        rate_limit: RateLimitKind::BurstAndOwn,
-        idempotency: Idempotency::Idempotent,
-        access: AccessKind::Read,
-        batch: None,
-    },
+    associations::READ,
+    associations::LIST,
+    associations::CREATE,
+    associations::ARCHIVE,
+    associations::ARCHIVE_TYPES,
+    schema::LIST_PROPERTIES,
+    schema::LIST_PIPELINES,
+    schema::LIST_OWNERS,
+    schema::LIST_ASSOCIATION_TYPES,
+    contacts::FIND,
 ];
 
 // === impl Operation ===
@@ -286,6 +304,18 @@ impl Operation {
     /// Name in logs and metrics.
     pub fn name(self) -> &'static str {
         self.spec().name
+    }
+
+    /// Reports whether the operation reads a part of the schema. Such a read is sent once: the schema
+    /// cache counts the calls, and decides when to send it again.
+    pub fn reads_schema(self) -> bool {
+        matches!(
+            self,
+            Self::ListProperties
+                | Self::ListPipelines
+                | Self::ListOwners
+                | Self::ListAssociationTypes
+        )
     }
 
     /// Reports whether the operation changes records.
@@ -309,6 +339,17 @@ impl From<&Request> for Operation {
             Request::BatchUpdate(_) | Request::Upsert { .. } => Self::BatchUpdate,
             Request::BatchArchive(_) => Self::BatchArchive,
             Request::ReadAssociations { .. } => Self::ReadAssociations,
+            Request::ListAssociations(_) => Self::ListAssociations,
+            Request::ChangeAssociations(request) => match request.kind {
+                AssociationChangeKind::Create => Self::CreateAssociations,
+                AssociationChangeKind::Remove => Self::ArchiveAssociations,
+                AssociationChangeKind::RemoveTypes => Self::ArchiveAssociationTypes,
+            },
+            Request::ReadSchema(SchemaRead::Properties) => Self::ListProperties,
+            Request::ReadSchema(SchemaRead::Pipelines) => Self::ListPipelines,
+            Request::ReadSchema(SchemaRead::Owners { .. }) => Self::ListOwners,
+            Request::ReadSchema(SchemaRead::AssociationTypes { .. }) => Self::ListAssociationTypes,
+            Request::FindContacts(_) => Self::FindContacts,
         }
     }
 }

@@ -3,10 +3,13 @@
 use http::StatusCode;
 use serde_json::Value;
 
+use super::wire::without_byte_order_mark;
+
 /// Codes that retries cannot cure: of HubSpot (field `status`) and of RFC 6749 (field `error`). HubSpot's
 /// codes come first, since they are more specific.
-const PERMANENT_CODES: [&str; 10] = [
+const PERMANENT_CODES: [&str; 11] = [
     "BAD_AUTH_CODE",
+    "EXPIRED_AUTH_CODE",
     "BAD_REDIRECT_URI",
     "BAD_CLIENT_ID",
     "BAD_CLIENT_SECRET",
@@ -18,52 +21,94 @@ const PERMANENT_CODES: [&str; 10] = [
     "unauthorized_client",
 ];
 
+/// Maximum length of a code that is not in the table.
+const MAX_CODE: usize = 40;
+
+/// Statuses with which a retry may succeed with any code.
+const TRANSIENT_STATUSES: [u16; 3] = [408, 425, 429];
+
 /// Codes of a permanent rejection; at least one of them is set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TokenRejection {
     /// Index of the field `error` in the table.
     error: Option<usize>,
     /// Index of the field `status` in the table.
     status: Option<usize>,
+    /// The field `status` if it is a code that is not in the table.
+    unknown: Option<String>,
 }
 
 // === impl TokenRejection ===
 
 impl TokenRejection {
-    /// Parses the codes of an error response; `None` if a retry may succeed.
+    /// Parses the codes of an error response; `None` if a retry may succeed. An unknown code in the field
+    /// `status` of a rejection is permanent as well. A success is a rejection if it has a known code and no
+    /// access token.
     pub(super) fn from_response(status: StatusCode, body: &[u8]) -> Option<Self> {
-        if status.is_success() || status == StatusCode::TOO_MANY_REQUESTS {
+        if TRANSIENT_STATUSES.contains(&status.as_u16()) {
             return None;
         }
-        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let body: Value = serde_json::from_slice(without_byte_order_mark(body)).unwrap_or_default();
+        if status.is_success() && body.get("access_token").is_some() {
+            return None;
+        }
+        let text = |key: &str| body.get(key).and_then(Value::as_str);
         let known = |key: &str| {
-            let code = body.get(key)?.as_str()?;
+            let code = text(key)?;
             PERMANENT_CODES.iter().position(|known| *known == code)
         };
-        let (error, status) = (known("error"), known("status"));
-        error.or(status).is_some().then_some(Self { error, status })
+        let rejection = Self {
+            error: known("error"),
+            status: known("status"),
+            unknown: text("status")
+                .filter(|code| status.is_client_error() && is_unknown_code(code))
+                .map(str::to_owned),
+        };
+        let Self { error, status, unknown } = &rejection;
+        let is_rejection = error.or(*status).is_some() || unknown.is_some();
+        is_rejection.then_some(rejection)
     }
 
-    /// Code of RFC 6749, for metrics and logs; HubSpot's code if there is none.
-    pub(super) fn standard_code(self) -> &'static str {
-        PERMANENT_CODES[self.error.or(self.status).unwrap_or_default()]
+    /// Code of RFC 6749, for logs; HubSpot's code if there is none.
+    pub(super) fn standard_code(&self) -> &str {
+        self.code(self.error.or(self.status))
     }
 
     /// Most specific code, for error messages.
-    pub(super) fn specific_code(self) -> &'static str {
-        let position = self.error.into_iter().chain(self.status).min();
-        PERMANENT_CODES[position.unwrap_or_default()]
+    pub(super) fn specific_code(&self) -> &str {
+        match &self.unknown {
+            Some(code) => code,
+            None => self.code(self.error.into_iter().chain(self.status).min()),
+        }
     }
+
+    fn code(&self, known: Option<usize>) -> &str {
+        let code = known.map(|index| PERMANENT_CODES[index]);
+        code.or(self.unknown.as_deref()).unwrap_or_default()
+    }
+}
+
+/// True for a code of HubSpot that is not in the table. The status `error` of its error objects does not
+/// have the form of a code.
+fn is_unknown_code(text: &str) -> bool {
+    let is_allowed = |c: u8| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_';
+    let has_form =
+        text.starts_with(|c: char| c.is_ascii_uppercase()) && text.bytes().all(is_allowed);
+    (2..=MAX_CODE).contains(&text.len()) && has_form && !PERMANENT_CODES.contains(&text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn codes(status: u16, body: &str) -> Option<(&'static str, &'static str)> {
+    fn codes(status: u16, body: &str) -> Option<(String, String)> {
         let status = StatusCode::from_u16(status).unwrap();
         let rejection = TokenRejection::from_response(status, body.as_bytes())?;
-        Some((rejection.standard_code(), rejection.specific_code()))
+        Some((rejection.standard_code().to_owned(), rejection.specific_code().to_owned()))
+    }
+
+    fn both(standard: &str, specific: &str) -> Option<(String, String)> {
+        Some((standard.to_owned(), specific.to_owned()))
     }
 
     #[test]
@@ -71,7 +116,7 @@ mod tests {
         for code in PERMANENT_CODES {
             for key in ["error", "status"] {
                 let body = format!(r#"{{"{key}":"{code}"}}"#);
-                assert_eq!(codes(400, &body), Some((code, code)), "{body}");
+                assert_eq!(codes(400, &body), both(code, code), "{body}");
             }
         }
     }
@@ -92,7 +137,38 @@ mod tests {
                 ("BAD_CLIENT_SECRET", "BAD_CLIENT_SECRET"),
             ),
         ] {
-            assert_eq!(codes(400, body), Some(expected), "{body}");
+            assert_eq!(codes(400, body), both(expected.0, expected.1), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_code_of_a_rejection_is_permanent() {
+        let unknown = r#"{"status":"BAD_SOMETHING_NEW","message":"no"}"#;
+        for status in [400, 401, 403] {
+            let code = "BAD_SOMETHING_NEW";
+            assert_eq!(codes(status, unknown), both(code, code), "{status}");
+        }
+        let mixed = r#"{"status":"APP_REMOVED","error":"invalid_grant"}"#;
+        assert_eq!(codes(400, mixed), both("invalid_grant", "APP_REMOVED"));
+        for status in [408, 425, 429, 500, 503] {
+            assert_eq!(codes(status, unknown), None, "{status}");
+        }
+        for code in ["BAD_APP_V2", "OAUTH2_DISABLED"] {
+            let body = format!("\u{feff}{{\"status\":\"{code}\"}}");
+            assert_eq!(codes(400, &body), both(code, code), "a byte order mark is not content");
+        }
+        let long = format!(r#"{{"status":"{}"}}"#, "A".repeat(41));
+        for other in [
+            r#"{"status":"error","message":"no"}"#,
+            r#"{"status":"400"}"#,
+            r#"{"status":"4XX"}"#,
+            r#"{"status":"_"}"#,
+            r#"{"status":400}"#,
+            r#"{"status":"no such app"}"#,
+            r#"{"status":""}"#,
+            &long,
+        ] {
+            assert_eq!(codes(400, other), None, "{other}");
         }
     }
 
@@ -103,6 +179,22 @@ mod tests {
         }
         let rejected = r#"{"error":"invalid_grant"}"#;
         assert_eq!(codes(429, rejected), None, "a rate limit is not a rejection");
-        assert_eq!(codes(200, rejected), None);
+    }
+
+    #[test]
+    fn a_success_with_a_known_code_and_no_token_is_a_rejection() {
+        for (body, code) in [
+            (r#"{"status":"BAD_REFRESH_TOKEN"}"#, "BAD_REFRESH_TOKEN"),
+            (r#"{"error":"invalid_grant"}"#, "invalid_grant"),
+        ] {
+            assert_eq!(codes(200, body), both(code, code), "{body}");
+        }
+        for other in [
+            r#"{"status":"BAD_REFRESH_TOKEN","access_token":"hush"}"#,
+            r#"{"status":"COMPLETE"}"#,
+            "{}",
+        ] {
+            assert_eq!(codes(200, other), None, "{other}");
+        }
     }
 }

@@ -1,9 +1,16 @@
-//! JSON types of HubSpot, parsed leniently.
+//! JSON types of HubSpot.
 //!
-//! Unknown fields are ignored, every field may be missing or null, ids may be numbers, and an invalid
-//! time is treated as missing.
+//! Unknown fields are ignored, every field may be missing or null, and ids may be numbers. A body with
+//! anything else is read a second time by `tolerant`, field by field, so that only the field of an
+//! unreadable value is lost.
 
 mod association_input;
+mod association_page;
+mod contacts;
+mod field;
+mod scan;
+mod schema;
+mod tolerant;
 mod value;
 
 use std::collections::BTreeMap;
@@ -11,43 +18,49 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
-use self::value::{PropertyValues, as_time, text};
+use self::association_page::WirePageRecord;
+pub use self::field::{FIELD_COUNT, RESPONSE_FIELDS, ResponseField, UnreadableFields};
+use self::value::{PropertyValues, Text, Texts, Time, object};
 pub(super) use self::{
-    association_input::associations,
+    association_input::{association_changes, associations},
+    association_page::WireAssociationPage,
+    contacts::contact_lookup,
+    scan::is_complete_object,
+    schema::{WireLabel, WireOwner, WirePipeline, WireProperty, WireResults},
+    tolerant::{Body, may_be_error, parse, parse_error, parse_truncated, without_byte_order_mark},
     value::{as_text, as_texts},
 };
 use crate::leads::{
-    Associated, AssociatedObject, AssociationCategory, AssociationType, BatchItem, Lead, Link,
-    Links, Page, PropertyVersion, SearchPage, Warning,
+    Associated, AssociatedObject, BatchItem, Lead, Links, Page, PropertyVersion, RECORD_ID,
+    SearchPage, Warning,
 };
 
 /// Lead.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct WireLead {
-    #[serde(deserialize_with = "text")]
-    id: String,
+    id: Text,
     properties: PropertyValues,
     properties_with_history: Option<BTreeMap<String, Option<Vec<WirePropertyVersion>>>>,
     associations: Option<BTreeMap<String, Option<WireAssociations>>>,
-    created_at: Value,
-    updated_at: Value,
+    created_at: Time,
+    updated_at: Time,
     archived: Option<bool>,
-    archived_at: Value,
-    url: Option<String>,
+    archived_at: Time,
+    url: Text,
     warnings: Option<Vec<WireWarning>>,
-    object_write_trace_id: Value,
+    object_write_trace_id: Text,
     new: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct WirePropertyVersion {
-    value: Value,
-    timestamp: Value,
-    source_type: Value,
-    source_id: Value,
-    source_label: Value,
+    value: Text,
+    timestamp: Time,
+    source_type: Text,
+    source_id: Text,
+    source_label: Text,
     updated_by_user_id: Option<i64>,
 }
 
@@ -55,36 +68,37 @@ struct WirePropertyVersion {
 #[serde(default)]
 struct WireAssociations {
     results: Option<Vec<WireAssociatedRecord>>,
+    #[serde(deserialize_with = "object")]
     paging: Option<WirePaging>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct WireAssociatedRecord {
-    #[serde(deserialize_with = "text")]
-    id: String,
+    id: Text,
     #[serde(rename = "type")]
-    kind: Value,
+    kind: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct WirePaging {
+    #[serde(deserialize_with = "object")]
     next: Option<WireNextPage>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct WireNextPage {
-    after: Value,
+    after: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct WireWarning {
-    category: Value,
-    message: Value,
-    context: Option<BTreeMap<String, Value>>,
+    category: Text,
+    message: Text,
+    context: Option<BTreeMap<String, Texts>>,
 }
 
 /// Page of a list or a search.
@@ -92,6 +106,7 @@ struct WireWarning {
 #[serde(default)]
 pub(super) struct WirePage {
     results: Option<Vec<WireLead>>,
+    #[serde(deserialize_with = "object")]
     paging: Option<WirePaging>,
     total: Option<u64>,
 }
@@ -104,47 +119,46 @@ pub(super) struct WireBatch {
     pub(super) errors: Option<Vec<Value>>,
 }
 
+/// Response to a change of associations. Its results repeat the inputs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WireAssociationChanges {
+    pub(super) results: Option<IgnoredAny>,
+    pub(super) errors: Option<Vec<Value>>,
+}
+
 /// Response to a read of associations of leads to one object type.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct WireAssociationBatch {
     results: Option<Vec<WireAssociationResult>>,
-    errors: Option<Vec<IgnoredAny>>,
+    errors: Option<Vec<Value>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct WireAssociationResult {
     from: WireAssociationSource,
-    to: Option<Vec<WireAssociationTarget>>,
+    to: Option<Vec<WirePageRecord>>,
+    #[serde(deserialize_with = "object")]
     paging: Option<WirePaging>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct WireAssociationSource {
-    #[serde(deserialize_with = "text")]
-    id: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct WireAssociationTarget {
-    #[serde(deserialize_with = "text")]
-    to_object_id: String,
-    association_types: Option<Vec<WireAssociationType>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct WireAssociationType {
-    category: Value,
-    type_id: Option<i32>,
+    id: Text,
 }
 
 // === impl WireLead ===
 
 impl WireLead {
+    /// True if the record id is known: HubSpot repeats it among the properties.
+    fn has_id(&self) -> bool {
+        let is_set = |id: &String| !id.is_empty();
+        self.id.0.as_ref().is_some_and(is_set) || self.properties.get(RECORD_ID).is_some_and(is_set)
+    }
+
     pub(super) fn into_lead(self) -> Lead {
         let Self {
             id,
@@ -160,9 +174,12 @@ impl WireLead {
             object_write_trace_id: _,
             new: _,
         } = self;
+        let (properties, unset_properties) = properties.into_parts();
+        let id = id.0.filter(|id| !id.is_empty());
         Lead {
-            id,
-            properties: properties.0,
+            id: id.or_else(|| properties.get(RECORD_ID).cloned()).unwrap_or_default(),
+            properties,
+            unset_properties,
             property_history: properties_with_history
                 .unwrap_or_default()
                 .into_iter()
@@ -176,11 +193,11 @@ impl WireLead {
                 .into_iter()
                 .filter_map(|(kind, list)| Some((kind, list?.into_domain())))
                 .collect(),
-            create_time: as_time(&created_at),
-            update_time: as_time(&updated_at),
+            create_time: created_at.0,
+            update_time: updated_at.0,
             archived: archived.unwrap_or(false),
-            archive_time: as_time(&archived_at),
-            url,
+            archive_time: archived_at.0,
+            url: url.0,
             is_id_only: false,
             warnings: warnings
                 .unwrap_or_default()
@@ -191,7 +208,7 @@ impl WireLead {
     }
 
     pub(super) fn into_item(mut self) -> BatchItem {
-        let trace_id = as_text(std::mem::take(&mut self.object_write_trace_id));
+        let trace_id = self.object_write_trace_id.0.take();
         let created = self.new;
         BatchItem { lead: self.into_lead(), trace_id, created }
     }
@@ -202,11 +219,11 @@ impl WireLead {
 impl WirePropertyVersion {
     fn into_domain(self) -> PropertyVersion {
         PropertyVersion {
-            value: as_text(self.value).filter(|value| !value.is_empty()),
-            time: as_time(&self.timestamp),
-            source_type: as_text(self.source_type),
-            source_id: as_text(self.source_id),
-            source_label: as_text(self.source_label),
+            value: self.value.0.filter(|value| !value.is_empty()),
+            time: self.timestamp.0,
+            source_type: self.source_type.0,
+            source_id: self.source_id.0,
+            source_label: self.source_label.0,
             updated_by_user_id: self.updated_by_user_id,
         }
     }
@@ -216,9 +233,8 @@ impl WirePropertyVersion {
 
 impl WireAssociations {
     fn into_domain(self) -> Associated {
-        let object = |to: WireAssociatedRecord| AssociatedObject {
-            id: to.id,
-            kind: as_text(to.kind).unwrap_or_default(),
+        let object = |to: WireAssociatedRecord| {
+            AssociatedObject::named(to.id.0.unwrap_or_default(), to.kind.0.unwrap_or_default())
         };
         let mut objects: Vec<_> =
             self.results.unwrap_or_default().into_iter().map(object).collect();
@@ -231,14 +247,21 @@ impl WireAssociations {
 // === impl WireAssociationBatch ===
 
 impl WireAssociationBatch {
-    /// Converts to the domain type; `None` if there are neither results nor errors.
-    pub(super) fn into_links(self) -> Option<Vec<Links>> {
+    /// True if the response has no result, whether or not it has errors.
+    pub(super) fn is_without_results(&self) -> bool {
+        self.results.as_ref().is_none_or(Vec::is_empty)
+    }
+
+    /// Converts to the domain type, and returns the errors of single leads; `None` if there are neither
+    /// results nor errors.
+    pub(super) fn into_links(self) -> Option<(Vec<Links>, Vec<Value>)> {
         let Self { results, errors } = self;
         if results.is_none() && errors.is_none() {
             return None;
         }
         let results = results.unwrap_or_default().into_iter();
-        Some(results.map(WireAssociationResult::into_domain).collect())
+        let links = results.map(WireAssociationResult::into_domain).collect();
+        Some((links, errors.unwrap_or_default()))
     }
 }
 
@@ -246,28 +269,10 @@ impl WireAssociationBatch {
 
 impl WireAssociationResult {
     fn into_domain(self) -> Links {
-        let records: Option<Vec<Link>> = self
-            .to
-            .unwrap_or_default()
-            .into_iter()
-            .map(WireAssociationTarget::into_domain)
-            .collect();
-        let is_complete = records.is_some() && next(self.paging).is_none();
-        Links { lead: self.from.id, records: records.unwrap_or_default(), is_complete }
-    }
-}
-
-// === impl WireAssociationTarget ===
-
-impl WireAssociationTarget {
-    /// Converts to the domain type; `None` if an association category is unknown.
-    fn into_domain(self) -> Option<Link> {
-        let kind = |kind: WireAssociationType| {
-            let category = AssociationCategory::parse(&as_text(kind.category)?)?;
-            Some(AssociationType { category, type_id: kind.type_id? })
-        };
-        let types = self.association_types.unwrap_or_default().into_iter().map(kind);
-        Some(Link { id: self.to_object_id, types: types.collect::<Option<Vec<_>>>()? })
+        let records = self.to.unwrap_or_default();
+        let is_whole = records.iter().all(WirePageRecord::has_id);
+        let page = association_page::page(records, self.paging);
+        Links { lead: self.from.id.0.unwrap_or_default(), page, is_whole }
     }
 }
 
@@ -276,13 +281,13 @@ impl WireAssociationTarget {
 impl WireWarning {
     fn into_domain(self) -> Warning {
         Warning {
-            category: as_text(self.category),
-            message: as_text(self.message),
+            category: self.category.0,
+            message: self.message.0,
             context: self
                 .context
                 .unwrap_or_default()
                 .into_iter()
-                .map(|(name, value)| (name, as_texts(value)))
+                .map(|(name, Texts(texts))| (name, texts))
                 .collect(),
         }
     }
@@ -301,82 +306,14 @@ impl WirePage {
     pub(super) fn into_search_page(self) -> Option<SearchPage> {
         let total = self.total.unwrap_or(0);
         let Page { leads, after } = self.into_page()?;
+        let total = total.max(leads.len() as u64);
         Some(SearchPage { leads, after, total })
     }
 }
 
 fn next(paging: Option<WirePaging>) -> Option<String> {
-    as_text(paging?.next?.after).filter(|after| !after.is_empty())
+    paging?.next?.after.0.filter(|after| !after.is_empty())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lead(json: &str) -> Lead {
-        serde_json::from_str::<WireLead>(json).unwrap().into_lead()
-    }
-
-    #[test]
-    fn nulls_numbers_and_unknown_fields_are_accepted() {
-        let lead = lead(
-            r#"{"id":512,"properties":{"a":null,"b":3,"c":true,"d":"x"},"createdAt":"2026-04-01T10:00:00.000Z",
-                "updatedAt":"2026-04-02T08:00:00Z","archivedAt":1775030400000,"archived":null,
-                "associations":{"contacts":{"results":[{"id":4001,"type":"lead_to_contact"}],
-                "paging":{"next":{"after":"7","link":"x"}}},"deals":null},
-                "warnings":[{"category":"PROPERTY_VALUE_NORMALIZED","context":{"propertyName":"a","rawValue":["1"]}}],
-                "propertiesWithHistory":{"d":[{"value":"x","timestamp":"bad","updatedByUserId":1},{"value":""}]},
-                "new_thing":{"deep":[1]}}"#,
-        );
-        assert_eq!(lead.id, "512");
-        assert_eq!(lead.properties.len(), 3);
-        assert_eq!(lead.properties["b"], "3");
-        assert_eq!(lead.create_time.unwrap().to_string(), "2026-04-01T10:00:00Z");
-        assert_eq!(lead.archive_time.unwrap().as_second(), 1_775_030_400);
-        assert_eq!(lead.associations["contacts"].objects[0].id, "4001");
-        assert_eq!(lead.associations["contacts"].next.as_deref(), Some("7"));
-        assert_eq!(lead.warnings[0].context["rawValue"], ["1"]);
-        assert_eq!(lead.property_history["d"][0].value.as_deref(), Some("x"));
-        assert_eq!(lead.property_history["d"][0].time, None);
-        assert_eq!(lead.property_history["d"][1].value, None);
-    }
-
-    #[test]
-    fn properties_are_parsed_like_as_text() {
-        for value in [
-            r#""x""#,
-            r#""""#,
-            r#""\u00e4\n""#,
-            "0",
-            "-7",
-            "18446744073709551615",
-            "-9223372036854775808",
-            "1.0",
-            "0.1",
-            "-2.5e-9",
-            "1e300",
-            "true",
-            "false",
-            "null",
-            "[]",
-            r#"[1,["a"],{"b":null}]"#,
-            "{}",
-            r#"{"a":[{}],"b":"c"}"#,
-        ] {
-            let expected = as_text(serde_json::from_str(value).unwrap());
-            let json = format!(r#"{{"properties":{{"a":{value},"z":"after it"}}}}"#);
-            let lead = lead(&json);
-            assert_eq!(lead.properties.get("a"), expected.as_ref(), "{value}");
-            assert_eq!(lead.properties["z"], "after it", "{value}");
-        }
-        let twice = lead(r#"{"properties":{"a":"1","b":"1","a":"2","b":null}}"#);
-        assert_eq!(twice.properties, BTreeMap::from([("a".to_owned(), "2".to_owned())]));
-        assert_eq!(lead(r#"{"properties":null}"#), Lead::default());
-        assert!(serde_json::from_str::<WireLead>(r#"{"properties":[]}"#).is_err());
-    }
-
-    #[test]
-    fn an_empty_object_is_an_empty_lead() {
-        assert_eq!(lead("{}"), Lead::default());
-    }
-}
+mod tests;

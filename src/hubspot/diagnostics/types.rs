@@ -94,9 +94,9 @@ pub enum DiagnosticsError {
     /// Status 401 for any other cause.
     #[error("HubSpot rejected the access token as unknown")]
     Unauthorized,
-    /// An OAuth endpoint rejected the request with this known code.
+    /// An OAuth endpoint rejected the request with this code.
     #[error("HubSpot rejected the credential: {0}")]
-    Rejected(&'static str),
+    Rejected(String),
     /// Any other error response, as the service would report it.
     #[error("{0}")]
     Api(leads::Error),

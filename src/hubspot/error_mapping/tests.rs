@@ -3,22 +3,44 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::hubspot::error_body::{ErrorBody, MAX_MESSAGE, Unauthorized};
+use crate::{
+    hubspot::error_body::{ErrorBody, MAX_MESSAGE, Unauthorized},
+    leads::AffectedInputs,
+};
 
 fn mapped(operation: Operation, status: u16, body: &str) -> Error {
-    error(operation, StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
+    error_of(operation, StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
+}
+
+/// Maps the response to a short request.
+fn error_of(operation: Operation, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+    error(operation, RequestSize::default(), status, headers, body)
 }
 
 #[test]
 fn every_status_maps_with_any_body() {
     let table = [
-        (400, Reason::ValidationFailed),
+        // HubSpot's JSON is missing: a proxy may have sent these.
+        (400, Reason::UpstreamInvalidResponse),
+        (403, Reason::UpstreamInvalidResponse),
+        (404, Reason::UpstreamInvalidResponse),
+        (409, Reason::UpstreamInvalidResponse),
+        (422, Reason::UpstreamInvalidResponse),
+        (407, Reason::UpstreamInvalidResponse),
+        // Statuses that are not known to be about an input.
+        (402, Reason::UpstreamInvalidResponse),
+        (405, Reason::UpstreamInvalidResponse),
+        (410, Reason::UpstreamInvalidResponse),
+        (415, Reason::UpstreamInvalidResponse),
+        (418, Reason::UpstreamInvalidResponse),
+        (451, Reason::UpstreamInvalidResponse),
+        (499, Reason::UpstreamInvalidResponse),
         (401, Reason::CredentialRejected),
-        (403, Reason::UpstreamForbidden),
-        (404, Reason::LeadNotFound),
-        (409, Reason::Conflict),
-        (414, Reason::ValidationFailed),
-        (415, Reason::ValidationFailed),
+        (408, Reason::UpstreamUnavailable),
+        (413, Reason::UpstreamInvalidResponse),
+        (414, Reason::UpstreamInvalidResponse),
+        (425, Reason::UpstreamUnavailable),
+        (488, Reason::WrongDataCenter),
         (423, Reason::AccountLocked),
         (429, Reason::RateLimited),
         (477, Reason::AccountMigrating),
@@ -34,14 +56,76 @@ fn every_status_maps_with_any_body() {
     for (status, reason) in table {
         for body in ["", "<html><body>no</body></html>", "[]", "null", "{}", "\u{0}"] {
             let error = mapped(Operation::Get, status, body);
-            // A 404 without HubSpot's JSON is not from its API.
-            let foreign = status == 404 && !["", "{}"].contains(&body);
-            let reason = if foreign { Reason::UpstreamInvalidResponse } else { reason };
             assert_eq!(error.reason(), reason, "{status} {body:?}");
             assert!(!error.message().is_empty());
             assert!(!error.message().contains("html"));
         }
     }
+}
+
+#[test]
+fn a_status_of_hubspot_is_distinguished_from_that_of_a_proxy() {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-hubspot-correlation-id", "c-1".parse().unwrap());
+    let none = HeaderMap::new();
+    let json = r#"{"status":"error","message":"no"}"#;
+    let bare = r#"{"correlationId":"c"}"#;
+    for (status, reason) in [
+        (400, Reason::ValidationFailed),
+        (403, Reason::UpstreamForbidden),
+        (404, Reason::LeadNotFound),
+        (409, Reason::Conflict),
+        (422, Reason::ValidationFailed),
+    ] {
+        let status = StatusCode::from_u16(status).unwrap();
+        for (headers, body) in [(&none, json), (&none, bare), (&headers, ""), (&headers, "{}")] {
+            let error = error_of(Operation::Get, status, headers, body.as_bytes());
+            assert_eq!(error.reason(), reason, "{status} {body}");
+        }
+        let page = error_of(Operation::Get, status, &headers, b"<html>");
+        assert_eq!(page.reason(), Reason::UpstreamInvalidResponse, "{status}");
+        for gateway in [
+            r#"{"error":"denied"}"#,
+            r#"{"message":"no Route matched with those values"}"#,
+            r#"{"status":404,"error":"Not Found","message":"no","path":"/crm"}"#,
+        ] {
+            let foreign = error_of(Operation::Get, status, &none, gateway.as_bytes());
+            assert_eq!(foreign.reason(), Reason::UpstreamInvalidResponse, "{gateway}");
+        }
+    }
+}
+
+#[test]
+fn an_account_in_another_data_centre_names_it() {
+    let body = r#"{"status":"error","message":"the hub is served elsewhere","correlationId":"c","correctHublet":"eu1"}"#;
+    let context = r#"{"status":"error","message":"elsewhere","context":{"correctHublet":["eu1"]}}"#;
+    let mut headers = HeaderMap::new();
+    headers.insert("x-hubspot-correct-hublet", "eu1".parse().unwrap());
+    let status = StatusCode::from_u16(488).unwrap();
+    for (headers, body) in [
+        (&HeaderMap::new(), body),
+        (&HeaderMap::new(), context),
+        (&headers, r#"{"status":"error"}"#),
+        (&headers, "<html>"),
+    ] {
+        for operation in [Operation::Get, Operation::BatchCreate] {
+            let error = error_of(operation, status, headers, body.as_bytes());
+            assert_eq!(error.reason(), Reason::WrongDataCenter);
+            assert_eq!(error.upstream().correct_hublet.as_deref(), Some("eu1"));
+            assert!(error.message().contains("eu1"), "{error}");
+            assert_eq!(error.side_effect(), SideEffect::None);
+        }
+    }
+    let odd = r#"{"correctHublet":"<script>"}"#;
+    assert_eq!(mapped(Operation::Get, 488, odd).upstream().correct_hublet, None);
+}
+
+#[test]
+fn a_request_that_hubspot_did_not_receive_is_repeated_if_that_is_safe() {
+    assert_eq!(mapped(Operation::List, 408, "").reason(), Reason::UpstreamUnavailable);
+    assert_eq!(mapped(Operation::Update, 408, "").reason(), Reason::UpstreamUnavailable);
+    assert_eq!(mapped(Operation::Create, 408, "").reason(), Reason::WriteOutcomeUnknown);
+    assert_eq!(mapped(Operation::Create, 425, "").reason(), Reason::UpstreamUnavailable);
 }
 
 #[test]
@@ -56,6 +140,96 @@ fn a_create_with_an_unknown_outcome_has_its_own_reason() {
         assert_eq!(error.reason(), Reason::UpstreamUnavailable, "{status}");
         assert_eq!(error.side_effect(), SideEffect::None);
     }
+}
+
+#[test]
+fn a_413_or_414_is_about_the_request_if_hubspot_sent_it_or_the_request_is_long() {
+    let short = RequestSize { url: 300, body: 500 };
+    let long_url = RequestSize { url: 3_000, ..short };
+    let long_body = RequestSize { body: 100_000, ..short };
+    let of_hubspot = r#"{"status":"error","message":"no","correlationId":"c"}"#;
+    for (status, size, body, is_about_request) in [
+        (414, short, "<html>", false),
+        (414, short, "", false),
+        (414, long_body, "<html>", false),
+        (414, long_url, "<html>", true),
+        (414, short, of_hubspot, true),
+        (413, short, "<html>", false),
+        (413, long_url, r#"{"message":"too large"}"#, false),
+        (413, long_body, "<html>", true),
+        (413, short, of_hubspot, true),
+    ] {
+        let status = StatusCode::from_u16(status).unwrap();
+        for operation in [Operation::Get, Operation::BatchCreate] {
+            let error = error(operation, size, status, &HeaderMap::new(), body.as_bytes());
+            let expected = if is_about_request {
+                Reason::ValidationFailed
+            } else {
+                Reason::UpstreamInvalidResponse
+            };
+            assert_eq!(error.reason(), expected, "{status} {size:?} {body}");
+            assert!(!error.message().contains("properties"), "a body may be too long: {error}");
+            assert_eq!(error.side_effect(), SideEffect::None);
+        }
+    }
+}
+
+#[test]
+fn a_category_that_is_not_about_content_says_more_than_the_status() {
+    for (category, reason) in [
+        ("RATE_LIMITS", Reason::RateLimited),
+        ("MISSING_SCOPES", Reason::MissingScopes),
+        ("FORBIDDEN", Reason::UpstreamForbidden),
+        ("INVALID_AUTHENTICATION", Reason::CredentialRejected),
+        ("INTERNAL_ERROR", Reason::UpstreamUnavailable),
+    ] {
+        let body = format!(r#"{{"status":"error","category":"{category}","message":"why"}}"#);
+        for status in [400, 404, 409, 422] {
+            for operation in [Operation::Get, Operation::Update, Operation::BatchArchive] {
+                let error = mapped(operation, status, &body);
+                assert_eq!(error.reason(), reason, "{status} {category}");
+                let is_limited = reason == Reason::RateLimited;
+                assert_eq!(error.retry_after().is_some(), is_limited, "{status} {category}");
+                assert_eq!(error.upstream().http_status, Some(status), "no status is invented");
+            }
+        }
+    }
+    let daily = r#"{"category":"RATE_LIMITS","message":"daily limit","policyName":"DAILY"}"#;
+    assert_eq!(mapped(Operation::Get, 400, daily).reason(), Reason::DailyLimitReached);
+    let internal = r#"{"category":"INTERNAL_ERROR","message":"why"}"#;
+    assert_eq!(mapped(Operation::Create, 400, internal).reason(), Reason::WriteOutcomeUnknown);
+    for (status, category, reason) in [
+        (400, "VALIDATION_ERROR", Reason::ValidationFailed),
+        (400, "A_NEW_ONE", Reason::ValidationFailed),
+        (400, "OBJECT_NOT_FOUND", Reason::ValidationFailed),
+        (409, "VALIDATION_ERROR", Reason::Conflict),
+        (409, "CONFLICT", Reason::Conflict),
+        (422, "A_NEW_ONE", Reason::ValidationFailed),
+        (404, "OBJECT_NOT_FOUND", Reason::LeadNotFound),
+    ] {
+        let body = format!(r#"{{"category":"{category}","message":"why"}}"#);
+        assert_eq!(mapped(Operation::Update, status, &body).reason(), reason, "{body}");
+    }
+}
+
+#[test]
+fn a_page_that_is_not_found_is_an_invalid_response() {
+    let bare = r#"{"status":"error","message":"resource not found","correlationId":"c"}"#;
+    let named = r#"{"category":"OBJECT_NOT_FOUND","message":"no","context":{"ids":["2"]}}"#;
+    for body in [bare, named] {
+        for operation in [Operation::List, Operation::Search, Operation::ReadAssociations] {
+            let error = mapped(operation, 404, body);
+            assert_eq!(error.reason(), Reason::UpstreamInvalidResponse, "{operation:?}");
+            assert_eq!(error.upstream().http_status, Some(404));
+        }
+        for operation in
+            [Operation::Get, Operation::Update, Operation::BatchRead, Operation::ListAssociations]
+        {
+            assert_eq!(mapped(operation, 404, body).reason(), Reason::LeadNotFound);
+        }
+    }
+    let carried = |operation| carried_error(operation, StatusCode::OK, None, named.as_bytes());
+    assert_eq!(carried(Operation::List).unwrap().reason(), Reason::UpstreamInvalidResponse);
 }
 
 #[test]
@@ -101,10 +275,24 @@ fn rate_limits_are_classified_by_policy() {
     assert_eq!(second.retry_after(), Some(SECOND_WAIT));
     let daily = mapped(Operation::Get, 429, &body("DAILY"));
     assert_eq!((daily.reason(), daily.retry_after()), (Reason::DailyLimitReached, None));
+    for text in
+        ["You have reached your daily limit.", "Daily API limit exceeded", "250000 calls per day"]
+    {
+        let body = format!(r#"{{"status":"error","message":"{text}","errorType":"RATE_LIMIT"}}"#);
+        assert_eq!(
+            mapped(Operation::Get, 429, &body).reason(),
+            Reason::DailyLimitReached,
+            "{text}"
+        );
+    }
     let mut headers = HeaderMap::new();
     headers.insert("retry-after", "7".parse().unwrap());
-    let with_header =
-        error(Operation::Get, StatusCode::TOO_MANY_REQUESTS, &headers, body("SECONDLY").as_bytes());
+    let with_header = error_of(
+        Operation::Get,
+        StatusCode::TOO_MANY_REQUESTS,
+        &headers,
+        body("SECONDLY").as_bytes(),
+    );
     assert_eq!(with_header.retry_after(), Some(Duration::from_secs(7)));
 }
 
@@ -157,6 +345,120 @@ fn item_errors_name_their_inputs() {
 }
 
 #[test]
+fn inputs_are_named_under_any_key_and_in_any_form() {
+    let ids = |context: &str| {
+        let json =
+            format!(r#"{{"category":"VALIDATION_ERROR","message":"m","context":{context}}}"#);
+        let error = item_error(Operation::BatchUpdate, None, serde_json::from_str(&json).unwrap());
+        error.affected_inputs().clone()
+    };
+    for context in [
+        r#"{"objectId":["3"]}"#,
+        r#"{"objectId":"3"}"#,
+        r#"{"objectId":3}"#,
+        r#"{"OBJECT_IDS":[3]}"#,
+        r#"{"ids":["3"]}"#,
+        r#"{"id":"3"}"#,
+        r#"{"INVALID_OBJECT_IDS":["3"]}"#,
+        r#"{"hs_object_id":["3"]}"#,
+        r#"{"recordId":["3"],"propertyName":["hs_lead_label"]}"#,
+        r#"{"a_new_key":["3"]}"#,
+        r#"{"crm_key":"3","options":["HOT"]}"#,
+    ] {
+        assert_eq!(ids(context).ids, ["3"], "{context}");
+        assert!(ids(context).trace_ids.is_empty() && ids(context).positions.is_empty());
+    }
+    assert_eq!(ids(r#"{"objectwritetraceid":"t"}"#).trace_ids, ["t"]);
+    assert_eq!(ids(r#"{"Object_Write_Trace_Id":["t"]}"#).trace_ids, ["t"]);
+    assert_eq!(ids(r#"{"index":["1"]}"#).positions, [1]);
+    assert_eq!(ids(r#"{"index":0}"#).positions, [0]);
+    let path = r#"{"message":"not valid","errors":[{"message":"no","in":"inputs[2].properties.hs_lead_label"}]}"#;
+    let error = item_error(Operation::BatchUpdate, None, serde_json::from_str(path).unwrap());
+    assert_eq!(error.affected_inputs().positions, [2]);
+    assert_eq!(error.fields()[0].field, r#"properties["hs_lead_label"]"#);
+    assert_eq!(ids(r#"{"propertyName":["p"],"options":["1"]}"#), AffectedInputs::default());
+}
+
+#[test]
+fn a_record_to_associate_with_is_named_in_text_and_details() {
+    let body = r#"{"status":"error","category":"VALIDATION_ERROR","message":"One or more associations are invalid","context":{"INVALID_OBJECT_IDS":["4242"]}}"#;
+    let error = mapped(Operation::Create, 400, body);
+    assert!(error.message().contains("4242"), "{error}");
+    assert_eq!(error.fields().last().unwrap().field, "associations");
+    assert!(error.fields().last().unwrap().description.contains("4242"));
+    assert_eq!(error.upstream().record_ids, ["4242"]);
+    assert!(mapped(Operation::Update, 400, body).fields().is_empty(), "an update has none");
+}
+
+#[test]
+fn an_error_of_several_inputs_names_none_of_them_to_the_others() {
+    let named = |ids: &str| {
+        let json = format!(
+            r#"{{"category":"VALIDATION_ERROR","message":"no","context":{{"ids":{ids}}}}}"#
+        );
+        item_error(Operation::BatchUpdate, None, serde_json::from_str(&json).unwrap())
+    };
+    let one = named(r#"["1001"]"#);
+    assert_eq!(
+        (one.message(), &one.upstream().record_ids[..]),
+        ("no (record 1001)", &["1001".to_owned()][..])
+    );
+    let several = named(r#"["1001","1002"]"#);
+    assert_eq!((several.message(), several.upstream().record_ids.len()), ("no", 0));
+    assert_eq!(several.affected_inputs().ids, ["1001", "1002"]);
+}
+
+#[test]
+fn the_existing_record_is_found_in_several_wordings() {
+    for text in [
+        "the lead k already has that value for crm_key, existing ID: 77",
+        "Contact already exists. Existing ID: 77",
+        "another object already has that value (existing id = 77)",
+        "A record already exists. Existing object id 77",
+        "already exists; the existing record is 77",
+        "Cannot set the value: 77 already has that value.",
+    ] {
+        let body = format!(r#"{{"category":"VALIDATION_ERROR","message":"{text}"}}"#);
+        let error = mapped(Operation::Create, 400, &body);
+        assert_eq!(error.reason(), Reason::AlreadyExists, "{text}");
+        assert_eq!(error.upstream().existing_id.as_deref(), Some("77"), "{text}");
+    }
+    for context in
+        [r#"{"existingId":77}"#, r#"{"EXISTING_ID":["77"]}"#, r#"{"existingObjectId":"77"}"#]
+    {
+        let body = format!(r#"{{"category":"CONFLICT","message":"m","context":{context}}}"#);
+        let error = mapped(Operation::Update, 409, &body);
+        assert_eq!(error.upstream().existing_id.as_deref(), Some("77"), "{context}");
+        assert!(error.message().contains("77"), "{error}");
+    }
+    for text in [
+        "the existing data of 2026 is kept",
+        "the existing 3 properties are read-only",
+        "an existing invalid 3 cannot be kept",
+        "existing records: 30 at most",
+    ] {
+        let body = format!(r#"{{"category":"VALIDATION_ERROR","message":"{text}"}}"#);
+        let error = mapped(Operation::Update, 400, &body);
+        assert_eq!(error.upstream().existing_id, None, "{text}");
+        assert_eq!(error.reason(), Reason::ValidationFailed, "{text}");
+    }
+}
+
+#[test]
+fn options_are_part_of_text_and_details() {
+    for body in [
+        r#"{"category":"VALIDATION_ERROR","message":"X was not one of the allowed options: [{label=Hot, value=HOT}, {label=Warm, value=WARM}]","context":{"propertyName":["hs_lead_label"]}}"#,
+        r#"{"category":"VALIDATION_ERROR","message":"not valid","errors":[{"message":"X was not one of the allowed options","code":"INVALID_OPTION","context":{"propertyName":"hs_lead_label","allowedOptions":["HOT","WARM"]}}]}"#,
+    ] {
+        let error = mapped(Operation::Update, 400, body);
+        assert!(error.message().contains("HOT") && error.message().contains("WARM"), "{error}");
+        let fault = &error.fields()[0];
+        assert_eq!(fault.field, r#"properties["hs_lead_label"]"#);
+        assert!(fault.description.contains("HOT"), "{fault:?}");
+    }
+}
+
+#[test]
 fn only_one_category_of_401_triggers_a_refresh() {
     let of = |category: &str| {
         ErrorBody::parse(format!(r#"{{"category":"{category}"}}"#).as_bytes()).unauthorized()
@@ -173,7 +475,7 @@ proptest! {
         bytes in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
         let status = StatusCode::from_u16(status).unwrap();
-        let error = error(Operation::BatchCreate, status, &HeaderMap::new(), &bytes);
+        let error = error_of(Operation::BatchCreate, status, &HeaderMap::new(), &bytes);
         prop_assert!(error.reason() != Reason::Internal);
         prop_assert!(error.message().chars().count() <= MAX_MESSAGE + 60);
     }
@@ -186,7 +488,7 @@ proptest! {
     ) {
         let body = format!(r#"{{"{key}":{value}}}"#);
         let status = StatusCode::from_u16(status).unwrap();
-        let error = error(Operation::Update, status, &HeaderMap::new(), body.as_bytes());
+        let error = error_of(Operation::Update, status, &HeaderMap::new(), body.as_bytes());
         prop_assert!(error.reason() != Reason::Internal);
     }
 }

@@ -1,0 +1,218 @@
+//! Context of HubSpot's errors, and ids in their texts. The keys differ between endpoints, in name, case and
+//! separators.
+
+use serde_json::{Map, Value};
+
+use crate::hubspot::wire::{as_text, as_texts};
+
+/// Maximum number of keys of a context that are read, and of values of a key. HubSpot's have one for each
+/// input of a batch at most.
+const MAX_ENTRIES: usize = 1_000;
+
+/// Context keys with trace ids of inputs.
+pub(super) const TRACE_IDS: [&str; 3] = ["objectwritetraceid", "objectwritetraceids", "traceid"];
+
+/// Context keys with ids of records.
+pub(super) const OBJECT_IDS: [&str; 9] = [
+    "id",
+    "ids",
+    "objectid",
+    "objectids",
+    "recordid",
+    "recordids",
+    "leadid",
+    "leadids",
+    "hsobjectid",
+];
+
+/// Context keys with ids that are invalid: of inputs, or of records to associate with.
+pub(super) const INVALID_IDS: [&str; 3] = ["invalidobjectids", "invalidids", "invalidobjectid"];
+
+/// Context keys with positions of inputs in the batch, from 0.
+pub(super) const POSITIONS: [&str; 4] = ["index", "indexes", "indices", "inputindex"];
+
+/// Context keys with the id of the record that has a unique value already.
+pub(super) const EXISTING_IDS: [&str; 4] =
+    ["existingid", "existingobjectid", "existingrecordid", "conflictingobjectid"];
+
+/// Context key with the name of the data centre that serves the account.
+pub(super) const CORRECT_HUBLET: [&str; 1] = ["correcthublet"];
+
+/// Context key with the scopes that are missing.
+pub(super) const REQUIRED_SCOPES: [&str; 1] = ["requiredgranularscopes"];
+
+/// Context key with properties that have no value.
+pub(super) const MISSING_PROPERTIES: [&str; 1] = ["properties"];
+
+/// Context keys with names of properties.
+const PROPERTY_NAMES: [&str; 3] = ["propertyname", "propertynames", "in"];
+
+/// Context keys with the options of a property.
+const OPTIONS: [&str; 4] = ["options", "validoptions", "allowedoptions", "allowedvalues"];
+
+/// Other context keys whose values are certainly no ids of inputs.
+const OTHER_KEYS: [&str; 6] = ["links", "expiretime", "propertyvalue", "rawvalue", "limit", "max"];
+
+/// Beginning of a path to an input of a batch.
+const INPUTS: &str = "inputs";
+
+/// Separators in a path to an input of a batch.
+const SEPARATORS: [char; 3] = ['[', '/', '.'];
+
+/// Keys of a record in a context that is listed as an object.
+const RECORD_KEYS: [&str; 2] = ["id", "objectId"];
+
+/// Maximum length in bytes of the text between "existing" and its id.
+const MAX_EXISTING_TEXT: usize = 40;
+
+/// Words before "id" in the names of ids.
+const ID_PREFIXES: [&str; 4] = ["object", "record", "contact", "lead"];
+
+/// Entries of a context: the key in lower case without separators, and its values.
+pub(super) type Context = Vec<(String, Vec<String>)>;
+
+/// Reads a context; empty if it is not an object.
+pub(super) fn context(value: Option<Value>) -> Context {
+    let Some(Value::Object(object)) = value else { return Vec::new() };
+    let entry = |(key, values): (String, Value)| {
+        let key: String = key.chars().filter(char::is_ascii_alphanumeric).collect();
+        let key = key.to_ascii_lowercase();
+        let is_list = [&OBJECT_IDS[..], &INVALID_IDS, &TRACE_IDS, &POSITIONS]
+            .into_iter()
+            .any(|keys| keys.contains(&key.as_str()));
+        let mut values = if is_list { listed(values) } else { as_texts(values) };
+        values.truncate(MAX_ENTRIES);
+        (key, values)
+    };
+    object.into_iter().take(MAX_ENTRIES).map(entry).collect()
+}
+
+/// Trace ids and positions in an error itself, beside its context. Its `id` is its own.
+pub(super) fn beside_context(error: Map<String, Value>) -> Context {
+    let mut entries = context(Some(Value::Object(error)));
+    entries.retain(|(key, _)| [&TRACE_IDS[..], &POSITIONS].concat().contains(&key.as_str()));
+    entries
+}
+
+/// Ids in a value: texts, objects with an id, and lists in one text.
+fn listed(value: Value) -> Vec<String> {
+    match value {
+        Value::Array(values) => {
+            values.into_iter().take(MAX_ENTRIES).flat_map(|value| parts(id_of(value))).collect()
+        }
+        value @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Object(_)) => parts(id_of(value)),
+    }
+}
+
+/// The id of a record that may be listed as an object.
+fn id_of(value: Value) -> Option<String> {
+    let Value::Object(mut record) = value else { return as_text(value) };
+    RECORD_KEYS.iter().find_map(|key| as_text(record.remove(*key)?))
+}
+
+/// Parts of a list in one text, such as `[a, b]` or `1,2`. Without brackets only numbers are a list: a unique
+/// value may contain commas.
+fn parts(text: Option<String>) -> Vec<String> {
+    let Some(text) = text else { return Vec::new() };
+    let inner = text.trim().strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+    let parts = inner.unwrap_or(&text).split(',').map(|part| part.trim().trim_matches('"'));
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
+    if inner.is_none() && !parts.clone().all(is_number) {
+        return vec![text];
+    }
+    parts.take(MAX_ENTRIES).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+/// Reports whether the values of a key may be ids of inputs although the key is unknown.
+pub(super) fn may_name_inputs(key: &str) -> bool {
+    let known = [
+        &PROPERTY_NAMES[..],
+        &MISSING_PROPERTIES,
+        &OPTIONS,
+        &EXISTING_IDS,
+        &REQUIRED_SCOPES,
+        &CORRECT_HUBLET,
+        &OTHER_KEYS,
+    ];
+    !known.into_iter().any(|keys| keys.contains(&key))
+}
+
+/// Names of the properties in a context. A path such as `inputs[2].properties.hs_lead_label` ends with one.
+pub(super) fn property_names(context: &Context) -> impl Iterator<Item = &str> {
+    let named = context.iter().filter(|(key, _)| PROPERTY_NAMES.contains(&key.as_str()));
+    named.flat_map(|(_, values)| values).filter_map(|name| match input_path(name) {
+        Some((_, path)) => path.split_once("properties")?.1.strip_prefix(SEPARATORS),
+        None => Some(name.as_str()),
+    })
+}
+
+/// Position of the input that a path in a text names, such as `inputs[2].id` or `/inputs/2/id`.
+pub(super) fn position_in(text: &str) -> Option<usize> {
+    input_path(text)?.0.parse().ok()
+}
+
+/// Position in a path to an input, and the rest of the path.
+fn input_path(text: &str) -> Option<(&str, &str)> {
+    let (_, path) = text.split_once(INPUTS)?;
+    let path = path.strip_prefix(SEPARATORS)?;
+    let digits = path.bytes().take_while(u8::is_ascii_digit).count();
+    (digits > 0).then(|| path.split_at(digits))
+}
+
+/// A description with the options of its property, if the context has them and the text does not.
+pub(super) fn with_options(description: &str, context: &Context) -> String {
+    let options = context.iter().filter(|(key, _)| OPTIONS.contains(&key.as_str()));
+    let options: Vec<&str> = options.flat_map(|(_, values)| values).map(String::as_str).collect();
+    if options.iter().all(|option| description.contains(option)) {
+        return description.to_owned();
+    }
+    format!("{description} (options: {})", options.join(", "))
+}
+
+/// Reports whether a text contains an id as a word.
+pub(super) fn names(text: &str, id: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+    text.match_indices(id).any(|(start, _)| {
+        !text[..start].ends_with(is_word) && !text[start + id.len()..].starts_with(is_word)
+    })
+}
+
+/// Id of the existing record in a message: the number after "existing ... id", "existing record" or
+/// "existing:", or the one before "already has that value".
+pub(super) fn existing_id_in(message: &str) -> Option<String> {
+    let lower = message.to_ascii_lowercase();
+    for (start, word) in lower.match_indices("existing") {
+        let rest = &lower[start + word.len()..];
+        let near = &rest[..rest.floor_char_boundary(MAX_EXISTING_TEXT)];
+        let ids = near.match_indices("id").filter(|(at, _)| is_id_name(&near[..*at]));
+        let ids = ids.map(|(at, id)| at + id.len());
+        let records = near.match_indices("record").map(|(at, record)| at + record.len());
+        let direct = near.starts_with([':', '=']).then_some(0);
+        let mut places = ids.chain(records).chain(direct);
+        if let Some(id) = places.find_map(|at| number_at(&rest[at..])) {
+            return Some(id);
+        }
+    }
+    let (before, _) = lower.split_once(" already has that value")?;
+    let id = before.rsplit(|c: char| !c.is_ascii_alphanumeric()).next()?;
+    let is_id = !id.is_empty() && id.bytes().all(|c| c.is_ascii_digit());
+    is_id.then(|| id.to_owned())
+}
+
+/// Reports whether "id" after this text is a word, or the end of the name of an id.
+fn is_id_name(before: &str) -> bool {
+    !before.ends_with(|c: char| c.is_alphanumeric())
+        || ID_PREFIXES.iter().any(|prefix| before.ends_with(prefix))
+}
+
+/// Number at the start of a text, after separators and "is".
+fn number_at(text: &str) -> Option<String> {
+    let words = text.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+    let words = words.strip_prefix("is ").unwrap_or(words);
+    let digits: String = words.chars().take_while(char::is_ascii_digit).collect();
+    (!digits.is_empty()).then_some(digits)
+}

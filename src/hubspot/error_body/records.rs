@@ -1,0 +1,84 @@
+//! Records that HubSpot's errors name: inputs of a batch, records to associate with, and existing records.
+
+use std::collections::HashSet;
+
+use super::{
+    ErrorBody, MAX_MESSAGE, MAX_SHOWN_IDS,
+    context::{
+        EXISTING_IDS, INVALID_IDS, OBJECT_IDS, POSITIONS, TRACE_IDS, existing_id_in,
+        may_name_inputs, position_in, property_names,
+    },
+};
+use crate::leads::{AffectedInputs, FieldFault};
+
+/// Maximum number of digits of a record id.
+const MAX_RECORD_ID: usize = 20;
+
+// === impl ErrorBody ===
+
+impl ErrorBody {
+    /// Inputs of a batch that the error names. HubSpot names them by trace id, id or position. Under an
+    /// unknown key, every value may be an id.
+    pub(in crate::hubspot) fn affected_inputs(&self) -> AffectedInputs {
+        let trace_ids = self.values(&TRACE_IDS);
+        let mut ids = self.values(&OBJECT_IDS);
+        ids.extend(self.values(&INVALID_IDS));
+        let mut positions: Vec<usize> =
+            self.values(&POSITIONS).iter().filter_map(|at| at.parse().ok()).collect();
+        let paths = self.entries().flat_map(|(_, values)| values);
+        positions.extend(paths.filter_map(|text| position_in(text)));
+        if trace_ids.is_empty() && ids.is_empty() && positions.is_empty() {
+            let unknown = self.entries().filter(|(key, _)| may_name_inputs(key));
+            ids = unknown.flat_map(|(_, values)| values.clone()).collect();
+        }
+        let mut unknown_properties: Vec<String> = self
+            .errors
+            .iter()
+            .filter(|detail| detail.code.as_deref() == Some("PROPERTY_DOESNT_EXIST"))
+            .flat_map(|detail| property_names(&detail.context).map(str::to_owned))
+            .collect();
+        let listed = self.message_list().into_iter();
+        unknown_properties.extend(
+            listed.filter(|(_, _, code)| code == "PROPERTY_DOESNT_EXIST").map(|(name, ..)| name),
+        );
+        AffectedInputs { trace_ids, ids, positions, unknown_properties }
+    }
+
+    /// Violation of the associations of a create, if the error names a record to associate with.
+    pub(in crate::hubspot) fn association_fault(&self) -> Option<FieldFault> {
+        let mut ids = self.values(&INVALID_IDS);
+        if ids.is_empty() && self.is_about_associations() {
+            ids = self.values(&OBJECT_IDS);
+        }
+        let shown = ids.get(..ids.len().min(MAX_SHOWN_IDS)).filter(|ids| !ids.is_empty())?;
+        let text = format!("HubSpot rejected the associated record {}", shown.join(", "));
+        Some(FieldFault::new("associations", text.chars().take(MAX_MESSAGE).collect::<String>()))
+    }
+
+    fn is_about_associations(&self) -> bool {
+        let texts = [&self.sub_category, &self.message].into_iter().flatten();
+        texts.map(|text| text.to_ascii_lowercase()).any(|text| text.contains("association"))
+    }
+
+    /// Record ids that the error names, each once. Unique values are not shown: they may be personal data.
+    /// Neither are the ids of several inputs, which may be those of different callers.
+    pub(super) fn record_ids(&self) -> Vec<String> {
+        let mut ids = self.values(&OBJECT_IDS);
+        if ids.len() > 1 && !self.is_about_associations() {
+            ids.clear();
+        }
+        ids.extend(self.values(&INVALID_IDS));
+        let is_id = |id: &str| id.len() <= MAX_RECORD_ID && id.bytes().all(|c| c.is_ascii_digit());
+        let mut seen = HashSet::new();
+        ids.retain(|id| is_id(id) && seen.insert(id.clone()));
+        ids
+    }
+
+    /// Id of the existing record: from the context, else from the message.
+    pub(super) fn existing_id(&self) -> Option<String> {
+        let named = self.values(&EXISTING_IDS).into_iter().next();
+        named.or_else(|| existing_id_in(self.message.as_deref()?)).or_else(|| {
+            self.errors.iter().find_map(|detail| existing_id_in(detail.message.as_deref()?))
+        })
+    }
+}

@@ -1,0 +1,80 @@
+//! Inputs that errors name beside their context, as lists in texts, and by paths.
+
+use serde_json::json;
+
+use super::*;
+use crate::leads::AffectedInputs;
+
+/// Inputs that an error object with these fields names.
+fn named(fields: Value) -> AffectedInputs {
+    let mut error = json!({"category": "VALIDATION_ERROR", "message": "no", "id": "77"});
+    let Value::Object(fields) = fields else { panic!("no object: {fields}") };
+    error.as_object_mut().unwrap().extend(fields);
+    ErrorBody::from_value(error).affected_inputs()
+}
+
+fn texts(list: &[&str]) -> Vec<String> {
+    list.iter().map(|text| (*text).to_owned()).collect()
+}
+
+#[test]
+fn a_trace_id_or_position_beside_the_context_names_the_input_and_an_id_does_not() {
+    assert_eq!(named(json!({})), AffectedInputs::default());
+    for fields in [
+        json!({"objectWriteTraceId": "t2"}),
+        json!({"object_write_trace_id": ["t2"]}),
+        json!({"errors": [{"message": "no", "objectWriteTraceId": "t2"}]}),
+    ] {
+        let expected = AffectedInputs { trace_ids: texts(&["t2"]), ..AffectedInputs::default() };
+        assert_eq!(named(fields.clone()), expected, "{fields}");
+    }
+    for fields in [json!({"index": 1}), json!({"errors": [{"index": "1", "id": "7"}]})] {
+        let expected = AffectedInputs { positions: vec![1], ..AffectedInputs::default() };
+        assert_eq!(named(fields.clone()), expected, "{fields}");
+    }
+}
+
+#[test]
+fn a_list_in_one_text_or_of_objects_names_each_of_its_ids() {
+    for (context, expected) in [
+        (json!({"ids": "2,3"}), &["2", "3"][..]),
+        (json!({"ids": "[2, 3]"}), &["2", "3"]),
+        (json!({"ids": ["[\"2\", \"3\"]"]}), &["2", "3"]),
+        (json!({"ids": [{"id": "2"}, {"objectId": 3}]}), &["2", "3"]),
+        (json!({"ids": {"id": 2}}), &["2"]),
+        (json!({"ids": ["key-1, key-2"]}), &["key-1, key-2"]),
+        (json!({"ids": "[]"}), &[]),
+        (json!({"ids": [{"name": "2"}, null, ","]}), &[","]),
+    ] {
+        assert_eq!(named(json!({"context": context})).ids, texts(expected), "{context}");
+    }
+    assert_eq!(named(json!({"context": {"index": "0,2"}})).positions, [0, 2]);
+    assert_eq!(named(json!({"context": {"traceId": "[a, b]"}})).trace_ids, texts(&["a", "b"]));
+    // Several ids stay hidden from the callers of the others.
+    let several = json!({"message": "no", "context": {"ids": "1001,1002"}});
+    assert!(ErrorBody::from_value(several).record_ids().is_empty());
+}
+
+#[test]
+fn a_path_in_any_notation_names_the_input_and_its_property() {
+    for path in [
+        "inputs[2].properties.hs_lead_label",
+        "/inputs/2/properties/hs_lead_label",
+        "inputs.2.properties.hs_lead_label",
+    ] {
+        let error = json!({"message": "not valid", "errors": [{"message": "no", "in": path}]});
+        let body = ErrorBody::from_value(error);
+        assert_eq!(body.affected_inputs().positions, [2], "{path}");
+        assert_eq!(body.fields()[0].field, r#"properties["hs_lead_label"]"#, "{path}");
+    }
+    for path in ["/inputs/2/id", "inputs[2].id", "$.inputs[2]"] {
+        let error = json!({"message": "not valid", "errors": [{"message": "no", "in": path}]});
+        let body = ErrorBody::from_value(error);
+        assert_eq!((body.affected_inputs().positions, body.fields().len()), (vec![2], 0), "{path}");
+    }
+    for path in ["inputs", "inputs[]", "inputs/x/2", "outputs/2"] {
+        let error = json!({"message": "not valid", "errors": [{"message": "no", "in": path}]});
+        let positions = ErrorBody::from_value(error).affected_inputs().positions;
+        assert!(positions.is_empty(), "{path}: {positions:?}");
+    }
+}

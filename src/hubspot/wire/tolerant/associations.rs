@@ -1,0 +1,88 @@
+//! Second pass over responses about associations.
+
+use serde::de::IgnoredAny;
+
+use super::{Body, Elements, Field, Losses, ResponseField, is_null};
+use crate::hubspot::wire::{
+    WireAssociationChanges,
+    association_page::{WireAssociationPage, WireLabeledType, WirePageRecord},
+};
+
+impl Body for WireAssociationPage {
+    /// A record without an id is left out and counted. Without its cursor, the list would end early.
+    fn read(raw: &[u8], losses: &mut Losses<'_>) -> Option<Self> {
+        let mut page = Self::default();
+        let mut is_usable = true;
+        losses.field = ResponseField::Associations;
+        losses.members(raw, |losses, name, value| match name.as_str() {
+            "results" => match records(value, losses) {
+                Some(results) => page.results = results,
+                None => is_usable = false,
+            },
+            "paging" => match Field::read(value, losses) {
+                Some(paging) => page.paging = paging,
+                None => is_usable = false,
+            },
+            _ => {}
+        })?;
+        is_usable.then_some(page)
+    }
+
+    fn is_plausible(&self) -> bool {
+        self.has_ids()
+    }
+}
+
+impl Body for WireAssociationChanges {
+    fn read(raw: &[u8], losses: &mut Losses<'_>) -> Option<Self> {
+        let mut changes = Self::default();
+        losses.members(raw, |losses, name, value| match name.as_str() {
+            "results" => changes.results = Elements::parse(value).map(|_| IgnoredAny),
+            "errors" => losses.fill_field(ResponseField::Errors, &mut changes.errors, value),
+            _ => {}
+        })?;
+        Some(changes)
+    }
+}
+
+impl Field for WirePageRecord {
+    fn read(raw: &[u8], losses: &mut Losses<'_>) -> Option<Self> {
+        let mut record = Self::default();
+        losses.members(raw, |losses, name, value| match name.as_str() {
+            "toObjectId" => record.to_object_id = Field::read(value, losses).unwrap_or_default(),
+            "associationTypes" => losses.fill(&mut record.association_types, value),
+            _ => {}
+        })?;
+        record.has_id().then_some(record)
+    }
+}
+
+impl Field for WireLabeledType {
+    fn read(raw: &[u8], losses: &mut Losses<'_>) -> Option<Self> {
+        let mut kind = Self::default();
+        losses.members(raw, |losses, name, value| match name.as_str() {
+            "category" => losses.fill(&mut kind.category, value),
+            "typeId" => match serde_json::from_slice(value) {
+                Ok(type_id) => kind.type_id = type_id,
+                Err(_) => losses.count(),
+            },
+            "label" => losses.fill(&mut kind.label, value),
+            _ => {}
+        })?;
+        Some(kind)
+    }
+}
+
+/// Reads records. `None` if the value is neither an array nor null, or if none of its elements is a record
+/// with an id.
+fn records(raw: &[u8], losses: &mut Losses<'_>) -> Option<Option<Vec<WirePageRecord>>> {
+    if is_null(raw) {
+        return Some(None);
+    }
+    let (mut records, mut is_empty) = (Vec::new(), true);
+    for element in Elements::parse(raw)? {
+        is_empty = false;
+        records.extend(losses.value(element));
+    }
+    (is_empty || !records.is_empty()).then_some(Some(records))
+}

@@ -1,7 +1,9 @@
 //! Request pipeline between the domain and HubSpot: one stack of layers per portal.
 //!
 //! ```text
-//! SingleFlight ( WriteOrder ( Upsert ( Isolation ( Batching ( Retry ( Breaker ( Authenticate ( RateLimit ( HealthMonitor ( Http ))))))))))
+//! SingleFlight ( reads, others )
+//! reads  = Batching ( IdentifyCreated ( Retry ( Breaker ( Authenticate ( RateLimit ( HealthMonitor ( Http )))))))
+//! others = WriteOrder ( Upsert ( Contacts ( Isolation ( reads ))))
 //! ```
 //!
 //! Every layer implements [`Layer`], is one file, and is tested alone in simulated time against
@@ -9,13 +11,20 @@
 //! [`Dispatch`], an argument that is moved down the stack: dropping it releases what it holds.
 //!
 //! The order of the layers:
-//! - [`single_flight`] is outermost: identical reads share one place in a batch.
+//! - [`single_flight`] is outermost: identical reads share one place in a batch, and a write ends the
+//!   sharing of reads that it may affect. Single reads, lists and searches pass none of the layers
+//!   between it and [`batching`], which are for writes and explicit batches.
 //! - [`write_order`] is above [`batching`]: writes to one lead never share a batch, and no permit is
 //!   held while a write waits for an earlier one.
 //! - [`upsert`] is below it: no other write to a lead comes between its lookup and its update or
 //!   create. It is above [`isolation`] and [`batching`], which serve each of its requests.
+//! - [`contacts`] is below [`upsert`]: the contact of a lead that exists is not looked up. It is above
+//!   [`isolation`], which serves lookups of many contacts; those of one have a
+//!   separate single flight.
 //! - [`isolation`] is below [`write_order`]: a batch that HubSpot rejects keeps its write order while it is sent
 //!   again in parts.
+//! - [`created_leads`] is below [`batching`] and [`isolation`], so that both get results with trace ids, and above
+//!   [`retry`], which repeats its reads.
 //! - [`authenticate`] is above [`rate_limit`]: no permit is held while a token is awaited, and a
 //!   replay after 401 pays for its own permit.
 //! - The breaker's monitor is above [`http`], so that only HubSpot's time counts, not the time in queues.
@@ -26,8 +35,11 @@
 mod authenticate;
 mod batching;
 mod breaker;
+mod contacts;
+mod created_leads;
 mod http;
 mod isolation;
+mod long_selection;
 mod portals;
 mod rate_limit;
 mod retry;

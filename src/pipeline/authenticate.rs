@@ -3,10 +3,11 @@
 use std::{pin::pin, sync::Arc};
 
 use futures_util::FutureExt as _;
-use leadsd_credentials::{Handle, Rejection, Token, TokenUnavailable};
+use leadsd_credentials::{Handle, Token, TokenUnavailable};
 
 use super::{Dispatch, Layer};
-use crate::leads::{CallContext, Error, Reason, Request, Response};
+use crate::hubspot::Operation;
+use crate::leads::{CallContext, Error, Reason, Request, Response, batch::rejects_content};
 
 /// HTTP status of a rejected token.
 const UNAUTHORIZED: u16 = 401;
@@ -43,6 +44,35 @@ impl<L: Layer> Authenticate<L> {
             if is_limited { error.deadline_limited() } else { error }
         })
     }
+
+    /// Sends a request again that HubSpot rejected with the token of this generation. The 401 proves that
+    /// HubSpot did not act on it.
+    async fn replay(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        generation: u64,
+        dispatch: Dispatch,
+    ) -> Result<Response, Error> {
+        let replacement = self.tokens.replacement_for(generation, ctx.deadline).await;
+        let replacement = replacement.map_err(unavailable)?;
+        let generation = replacement.generation;
+        let dispatch = Dispatch { token: Some(replacement), ..dispatch };
+        let result = self.inner.call(ctx, request, dispatch).await;
+        if result.as_ref().is_err_and(is_unauthorized) {
+            self.tokens.reject_replacement(generation);
+            return Err(rejected());
+        }
+        self.confirm(generation, &result);
+        result
+    }
+
+    /// Reports that HubSpot accepted the replacement of a rejected token, if the result shows it.
+    fn confirm(&self, generation: u64, result: &Result<Response, Error>) {
+        if shows_acceptance(result) {
+            self.tokens.accept(generation);
+        }
+    }
 }
 
 impl<L: Layer> Layer for Authenticate<L> {
@@ -57,36 +87,49 @@ impl<L: Layer> Layer for Authenticate<L> {
             let token = self.token(ctx, &mut dispatch).await?;
             let (retry_deadline, prior_attempts) =
                 (dispatch.retry_deadline.clone(), dispatch.prior_attempts);
-            dispatch.token = Some(token.clone());
-            let rejected = match self.inner.call(ctx, Arc::clone(&request), dispatch).await {
-                Ok(response) => return Ok(response),
-                Err(error) => rejection(&error).ok_or(error)?,
-            };
-            // A 401 proves that HubSpot did not act on the request.
-            let token = self.tokens.replacement_for(&token, rejected, ctx.deadline).await;
-            let token = Some(token.map_err(unavailable)?);
-            let replay = Dispatch { permit: None, token, retry_deadline, prior_attempts };
-            match self.inner.call(ctx, request, replay).await {
-                Err(error) if rejection(&error).is_some() => Err(Error::new(
-                    Reason::CredentialRejected,
-                    "HubSpot rejects the portal's credential",
-                )),
-                result => result,
+            let (generation, is_unproven) = (token.generation, token.is_unproven);
+            dispatch.token = Some(token);
+            let result = self.inner.call(ctx, Arc::clone(&request), dispatch).await;
+            if !result.as_ref().is_err_and(is_unauthorized) {
+                if is_unproven {
+                    self.confirm(generation, &result);
+                }
+                return result;
             }
+            if Operation::from(&*request).reads_schema() {
+                // Sent once. Another token is obtained for the next call.
+                let replacement = self.tokens.replacement_for(generation, ctx.deadline).await;
+                return replacement.map_err(unavailable).and(result);
+            }
+            let dispatch = Dispatch { permit: None, token: None, retry_deadline, prior_attempts };
+            // Boxed: every request would carry its size.
+            Box::pin(self.replay(ctx, request, generation, dispatch)).await
         }
     }
 }
 
-/// Kind of rejection of the token; `None` if the error is not a 401.
-fn rejection(error: &Error) -> Option<Rejection> {
-    let upstream = error.upstream();
-    if upstream.http_status != Some(UNAUTHORIZED) {
-        return None;
+/// True if HubSpot rejected the token: by status 401 with any body, or by an error object with a successful
+/// status.
+fn is_unauthorized(error: &Error) -> bool {
+    let status = error.upstream().http_status;
+    status == Some(UNAUTHORIZED)
+        || error.reason() == Reason::CredentialRejected && status.is_some_and(is_success)
+}
+
+/// True if HubSpot acted on the request: it succeeded, or was rejected for its content.
+fn shows_acceptance(result: &Result<Response, Error>) -> bool {
+    match result {
+        Ok(_) => true,
+        Err(error) => error.upstream().http_status.is_some() && rejects_content(error),
     }
-    Some(match upstream.category.as_deref() {
-        Some("EXPIRED_AUTHENTICATION") => Rejection::Expired,
-        Some(_) | None => Rejection::Invalid,
-    })
+}
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
+fn rejected() -> Error {
+    Error::new(Reason::CredentialRejected, "HubSpot rejects the portal's credential")
 }
 
 fn unavailable(error: TokenUnavailable) -> Error {
@@ -101,9 +144,7 @@ fn unavailable(error: TokenUnavailable) -> Error {
             "the portal's HubSpot credential is suspended; the operator must replace it",
         )
         .with_internal(why),
-        TokenUnavailable::Rejected => {
-            Error::new(Reason::CredentialRejected, "HubSpot rejects the portal's credential")
-        }
+        TokenUnavailable::Rejected => rejected(),
     }
 }
 

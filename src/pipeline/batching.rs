@@ -9,6 +9,7 @@ mod association_labels;
 mod batch_context;
 mod batcher;
 mod capabilities;
+mod contacts;
 mod correlate;
 mod get;
 mod merged;
@@ -24,9 +25,11 @@ use std::{sync::Arc, time::Duration};
 use leadsd_quota::{Account, BucketName, Permit};
 use tokio::time::timeout_at;
 
+pub(super) use self::not_found_cache::NotFoundCache;
 use self::{
     batcher::Batcher,
     capabilities::PortalCapabilities,
+    contacts::ContactBatch,
     get::GetBatch,
     writes::{ArchiveBatch, CreateBatch, UpdateBatch},
 };
@@ -47,6 +50,7 @@ pub(super) struct Batching<L: Layer> {
     creates: Batcher<L, CreateBatch>,
     updates: Batcher<L, UpdateBatch>,
     archives: Batcher<L, ArchiveBatch>,
+    contacts: Batcher<L, ContactBatch>,
 }
 
 // === impl Batching ===
@@ -78,8 +82,14 @@ impl<L: Layer> Batching<L> {
             gets: Batcher::new(shared.clone()),
             creates: Batcher::new(shared.clone()),
             updates: Batcher::new(shared.clone()),
-            archives: Batcher::new(shared),
+            archives: Batcher::new(shared.clone()),
+            contacts: Batcher::new(shared),
         }
+    }
+
+    /// Ids that individual reads did not find.
+    pub(super) fn not_found(&self) -> Arc<NotFoundCache> {
+        Arc::clone(&self.capabilities.not_found)
     }
 
     /// A permit, if one is free: then the request is sent at once, individually.
@@ -116,7 +126,7 @@ impl<L: Layer> Batching<L> {
         }
     }
 
-    /// Sends a write individually if a permit is free, or else in a batch if it can be batched.
+    /// Sends a write or a lookup individually if a permit is free, or else in a batch if it can be batched.
     async fn send(
         &self,
         ctx: &CallContext,
@@ -154,7 +164,19 @@ impl<L: Layer> Batching<L> {
             | Request::BatchUpdate(_)
             | Request::BatchArchive(_)
             | Request::Upsert { .. }
-            | Request::ReadAssociations { .. } => {}
+            | Request::ReadAssociations { .. }
+            | Request::ListAssociations(_)
+            | Request::ChangeAssociations(_)
+            | Request::ReadSchema(_) => {}
+            Request::FindContacts(emails) => {
+                if let [email] = emails.as_slice() {
+                    let found = self.contacts.enqueue(ctx, ContactBatch, email.clone(), dispatch);
+                    // The batch lasts until the latest deadline of its callers.
+                    let found =
+                        timeout_at(ctx.deadline, found).await.unwrap_or_else(|_| Err(late()));
+                    return Ok(Response::Batch(contacts::response(found?)));
+                }
+            }
         }
         self.inner.call(ctx, request, dispatch).await
     }
@@ -169,8 +191,9 @@ impl<L: Layer> Layer for Batching<L> {
         dispatch: Dispatch,
     ) -> impl Future<Output = Result<Response, Error>> + Send {
         async move {
-            let is_write_of_one = match &*request {
+            let can_be_batched = match &*request {
                 Request::Create(_) | Request::Update(_) | Request::Archive(_) => true,
+                Request::FindContacts(emails) => emails.len() == 1,
                 Request::Get(_)
                 | Request::List(_)
                 | Request::Search(_)
@@ -179,13 +202,16 @@ impl<L: Layer> Layer for Batching<L> {
                 | Request::BatchUpdate(_)
                 | Request::BatchArchive(_)
                 | Request::Upsert { .. }
-                | Request::ReadAssociations { .. } => false,
+                | Request::ReadAssociations { .. }
+                | Request::ListAssociations(_)
+                | Request::ChangeAssociations(_)
+                | Request::ReadSchema(_) => false,
             };
             let result = if let Request::Get(get) = &*request
                 && self.enabled
             {
                 self.get(ctx, &request, get, dispatch).await
-            } else if self.enabled && is_write_of_one {
+            } else if self.enabled && can_be_batched {
                 // Boxed, because reads would carry its size.
                 Box::pin(self.send(ctx, Arc::clone(&request), dispatch)).await
             } else {

@@ -1,7 +1,8 @@
 //! Circuit breaker: rejects requests while HubSpot is unavailable, and probes it until it recovers.
 //!
 //! `circuit` is the state machine. [`HealthMonitor`], the layer above HTTP, reports to it: failures,
-//! responses, and requests that wait for longer than `latency_bounds` has learned. [`Breaker`] rejects
+//! responses, and requests that wait for longer than `latency_bounds` has learned. Before that, `silence`
+//! holds requests back while a handful of them has no response. [`Breaker`] rejects
 //! requests, and `probe` sends leadsd's own reads while the circuit is open. A rejection by the portal's
 //! own quota is not a failure of HubSpot.
 
@@ -9,6 +10,7 @@ mod circuit;
 mod latency_bounds;
 mod monitor;
 mod probe;
+mod silence;
 
 use std::{future::ready, sync::Arc};
 
@@ -22,7 +24,7 @@ pub(super) use self::{
     circuit::Circuit,
     monitor::{HealthMonitor, OverdueWatch},
 };
-use super::{Dispatch, Layer};
+use super::{Dispatch, Layer, late_to_send};
 use crate::leads::{CallContext, Error, LocalLimit, Reason, Request, Response};
 
 /// The breaker layer of one portal.
@@ -54,11 +56,9 @@ impl<L: Layer> Breaker<L> {
             *prober = Some(task::spawn("breaker probe", ctx.portal.name.as_str(), probes));
         }
     }
-}
 
-impl<L: Layer> Layer for Breaker<L> {
-    // Not an async function, which would store its arguments twice.
-    fn call(
+    /// Sends a request, or rejects it while the circuit is open.
+    fn pass(
         &self,
         ctx: &CallContext,
         request: Arc<Request>,
@@ -77,6 +77,45 @@ impl<L: Layer> Layer for Breaker<L> {
                 self.ensure_prober(ctx);
             }
         }))
+    }
+
+    /// Holds a request back until HubSpot has responded, the circuit has opened, or the request is a trial.
+    async fn pass_after_silence(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        mut dispatch: Dispatch,
+    ) -> Result<Response, Error> {
+        // Others can use the permit meanwhile, and it may not be valid later.
+        dispatch.permit = None;
+        let circuit = &self.0.circuit;
+        while !circuit.is_open() {
+            circuit.silence().wait(ctx.deadline).await;
+            if ctx.deadline <= Instant::now() {
+                return Err(late_to_send());
+            }
+            if !circuit.silence().holds() {
+                break;
+            }
+        }
+        self.pass(ctx, request, dispatch).await
+    }
+}
+
+impl<L: Layer> Layer for Breaker<L> {
+    // Not an async function, which would store its arguments twice.
+    fn call(
+        &self,
+        ctx: &CallContext,
+        request: Arc<Request>,
+        dispatch: Dispatch,
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
+        let circuit = &self.0.circuit;
+        if circuit.silence().holds() && !circuit.is_open() {
+            // Boxed, because requests that pass at once would carry its size.
+            return Either::Left(Box::pin(self.pass_after_silence(ctx, request, dispatch)));
+        }
+        Either::Right(self.pass(ctx, request, dispatch))
     }
 }
 

@@ -104,12 +104,16 @@ impl Http {
                 permit.observe(head.rate_limits().observation(None));
                 None
             };
-            let mut charge = MemoryCharge::new(&ctx.memory);
+            let mut charge = MemoryCharge::for_requests(&ctx.memory, merged_requests(&request));
             let result = {
                 let read = pin!(head.read(error_body_deadline(ctx, operation), &mut charge));
                 watch.wait_until(limit.until, read).await
             };
-            let result = result.unwrap_or_else(|_| Err(limit.error(operation)));
+            let result = result.unwrap_or_else(|_| head.incomplete(limit.error(operation)));
+            self.stats.count_unreadable(head.unreadable());
+            if result.is_ok() {
+                ctx.cost.hold(charge);
+            }
             if let Some((permit, limits)) = rate_limited.map(|limited| *limited) {
                 let rejection = result.as_ref().err().filter(|_| !operation.spec().has_own_limit());
                 permit.observe(limits.observation(rejection));
@@ -193,6 +197,15 @@ impl ExchangeLimit {
     /// Builds the error of an exchange that exceeded the limit.
     fn error(&self, operation: Operation) -> Error {
         if self.is_of_caller { late() } else { timed_out(operation) }
+    }
+}
+
+/// Number of single requests that a request may consist of.
+fn merged_requests(request: &Request) -> usize {
+    if let Request::ReadAssociations { leads, .. } = request {
+        leads.len()
+    } else {
+        request.leads()
     }
 }
 

@@ -17,8 +17,11 @@ use super::{
     authenticate::Authenticate,
     batching::Batching,
     breaker::{Breaker, BreakerSettings, Circuit, HealthMonitor},
+    contacts::Contacts,
+    created_leads::IdentifyCreated,
     http::Http,
     isolation::Isolation,
+    long_selection,
     rate_limit::RateLimit,
     retry::Retry,
     single_flight::SingleFlight,
@@ -27,8 +30,8 @@ use super::{
     write_order::WriteOrder,
 };
 use crate::{
-    hubspot::HubspotClient,
-    leads::{CallContext, Error, Portal, PortalName, Request, Response, Upstream},
+    hubspot::{HubspotClient, PortalClients, RequestFit},
+    leads::{CallContext, Error, Portal, PortalName, PortalSettings, Request, Response, Upstream},
     telemetry::spans::SpanSink,
 };
 
@@ -41,16 +44,16 @@ pub struct PipelineSettings {
     pub max_attempts: u32,
     /// Bounds of the time after which an unanswered request counts as a failure of HubSpot.
     pub breaker: BreakerSettings,
-    /// Properties for request ids, by portal.
-    pub request_id_properties: BTreeMap<PortalName, Option<String>>,
-    /// The property for request ids of portals that are not listed.
-    pub default_request_id_property: Option<String>,
+    /// Settings of portals, by name.
+    pub portals: BTreeMap<PortalName, PortalSettings>,
+    /// Settings of the portals that are not listed.
+    pub other_portals: PortalSettings,
 }
 
 /// Portals with their pipelines.
 pub struct Portals {
     settings: PipelineSettings,
-    client: HubspotClient,
+    clients: PortalClients,
     quota: Arc<Quota>,
     credentials: Arc<Credentials>,
     spans: SpanSink,
@@ -67,6 +70,24 @@ struct Built {
     circuit: Arc<Circuit>,
 }
 
+/// Resources of one portal that its layers use.
+pub(super) struct StackParts<'a> {
+    /// Name of the portal.
+    pub(super) portal: &'a str,
+    /// Quota of the portal.
+    pub(super) account: Arc<Account>,
+    /// Access tokens of the portal.
+    pub(super) tokens: Handle,
+    /// State of the circuit breaker.
+    pub(super) circuit: Arc<Circuit>,
+    /// Counters of the portal.
+    pub(super) stats: Arc<PortalStats>,
+    /// Maximum size of a response of HubSpot in bytes.
+    pub(super) max_response_bytes: usize,
+    /// Maximum number of queued requests.
+    pub(super) max_queue: usize,
+}
+
 /// The top of a stack: checks requests before they enter it.
 #[derive(Debug)]
 struct Pipeline<L> {
@@ -77,17 +98,17 @@ struct Pipeline<L> {
 // === impl Portals ===
 
 impl Portals {
-    /// Portals that send requests with `client`, limited by `quota`, with tokens of `credentials`.
+    /// Portals that send requests with `clients`, limited by `quota`, with tokens of `credentials`.
     pub fn new(
         settings: PipelineSettings,
-        client: HubspotClient,
+        clients: PortalClients,
         quota: Arc<Quota>,
         credentials: Arc<Credentials>,
         spans: SpanSink,
     ) -> Self {
         let latencies = Arc::default();
         let built = RwLock::default();
-        Self { settings, client, quota, credentials, spans, latencies, built }
+        Self { settings, clients, quota, credentials, spans, latencies, built }
     }
 
     /// The portal of this name. `None` if it is neither configured nor discovered.
@@ -132,43 +153,29 @@ impl Portals {
     }
 
     fn build(&self, name: &PortalName, tokens: Handle) -> Built {
-        let PipelineSettings {
-            batching,
-            max_attempts,
-            breaker,
-            request_id_properties,
-            default_request_id_property,
-        } = &self.settings;
+        let PipelineSettings { portals, other_portals, .. } = &self.settings;
         let account = self.quota.account(name.as_str());
         let (stats, circuit): (Arc<PortalStats>, Arc<Circuit>) = Default::default();
+        let client = self.clients.get(name).clone();
         let http = Http::new(
-            self.client.clone(),
+            client.clone(),
             Arc::clone(&stats),
             Arc::clone(&self.latencies),
             self.spans.clone(),
         );
-        let (health, counts) = (Arc::clone(&circuit), Arc::clone(&stats));
-        let monitored = HealthMonitor::new(http, health, *breaker, counts);
-        let limited = RateLimit::new(monitored, Arc::clone(&account));
-        let authenticated = Authenticate::new(limited, tokens.clone());
-        let protected = Breaker::new(authenticated, Arc::clone(&circuit));
-        let retried = Retry::new(protected, *max_attempts, Arc::clone(&stats));
-        let max_response_bytes = self.client.max_response_bytes();
-        let batched = Batching::new(
-            retried,
-            name.as_str(),
-            Arc::clone(&account),
-            max_response_bytes,
-            *batching,
-        );
-        let isolated = Isolation::new(batched);
-        let upserted = Upsert::new(isolated);
-        let ordered = WriteOrder::new(upserted, account, self.quota.max_queue());
-        let stack = SingleFlight::new(ordered, *batching);
-        let upstream = Arc::new(Pipeline { client: self.client.clone(), stack });
-        let request_id_property =
-            request_id_properties.get(name).unwrap_or(default_request_id_property).clone();
-        let portal = Portal { name: name.clone(), upstream, request_id_property };
+        let parts = StackParts {
+            portal: name.as_str(),
+            account,
+            tokens: tokens.clone(),
+            circuit: Arc::clone(&circuit),
+            stats: Arc::clone(&stats),
+            max_response_bytes: client.max_response_bytes(),
+            max_queue: self.quota.max_queue(),
+        };
+        let stack = stack(http, parts, &self.settings);
+        let upstream = Arc::new(Pipeline { client, stack });
+        let settings = portals.get(name).unwrap_or(other_portals).clone();
+        let portal = Portal { name: name.clone(), upstream, settings };
         Built { portal: Arc::new(portal), tokens, stats, circuit }
     }
 }
@@ -177,6 +184,32 @@ impl fmt::Debug for Portals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.names()).finish()
     }
+}
+
+/// Builds the layers of one portal above `http`.
+pub(super) fn stack<H: Layer>(
+    http: H,
+    parts: StackParts<'_>,
+    settings: &PipelineSettings,
+) -> impl Layer + use<H> {
+    let StackParts { portal, account, tokens, circuit, stats, max_response_bytes, max_queue } =
+        parts;
+    let PipelineSettings { batching, max_attempts, breaker, .. } = *settings;
+    let monitored = HealthMonitor::new(http, Arc::clone(&circuit), breaker, Arc::clone(&stats));
+    let limited = RateLimit::new(monitored, Arc::clone(&account));
+    let authenticated = Authenticate::new(limited, tokens);
+    let protected = Breaker::new(authenticated, circuit);
+    let retried = Retry::new(protected, max_attempts, stats);
+    let identified = IdentifyCreated::new(retried);
+    let batched =
+        Batching::new(identified, portal, Arc::clone(&account), max_response_bytes, batching);
+    let batched = Arc::new(batched);
+    let isolated = Isolation::new(Arc::clone(&batched), batched.not_found());
+    let lookups = SingleFlight::new(Arc::clone(&batched), Arc::clone(&batched), batching);
+    let with_contacts = Contacts::new(isolated, lookups);
+    let upserted = Upsert::new(with_contacts);
+    let ordered = WriteOrder::new(upserted, account, max_queue);
+    SingleFlight::new(batched, ordered, batching)
 }
 
 /// A portal whose requests are sent once, without retries, batching or write order: for diagnostics.
@@ -189,7 +222,7 @@ pub fn direct_portal(
     let http = Http::new(client.clone(), Arc::default(), Arc::default(), SpanSink::default());
     let stack = Authenticate::new(RateLimit::new(http, account), tokens);
     let upstream = Arc::new(Pipeline { client, stack });
-    Arc::new(Portal { name, upstream, request_id_property: None })
+    Arc::new(Portal { name, upstream, settings: PortalSettings::default() })
 }
 
 impl<L: Layer> Upstream for Pipeline<L> {
@@ -205,7 +238,12 @@ impl<L: Layer> Upstream for Pipeline<L> {
         Self: 'async_trait,
     {
         match self.client.check(&request) {
-            Ok(()) => Box::pin(self.stack.call(ctx, Arc::new(request), Dispatch::new(ctx))),
+            Ok(RequestFit::Fits) => {
+                Box::pin(self.stack.call(ctx, Arc::new(request), Dispatch::new(ctx)))
+            }
+            Ok(RequestFit::LongSelection) => {
+                Box::pin(long_selection::send(&self.stack, ctx, request))
+            }
             Err(error) => Box::pin(ready(Err(error))),
         }
     }

@@ -105,12 +105,12 @@ fn classify(operation: Operation, error: &Error) -> Retryable {
         min_backoff: error.retry_after().unwrap_or_default(),
         max_attempts,
     };
-    if error.local_limit() == Some(LocalLimit::CircuitBreaker) {
+    if error.local_limit() == Some(LocalLimit::CircuitBreaker) || operation.reads_schema() {
         return Retryable::Permanent;
     }
     match error.reason() {
         // The caller falls back to individual reads, which have another limit.
-        Reason::RateLimited if operation.spec().has_own_limit() => Retryable::Permanent,
+        Reason::RateLimited if operation == Operation::ReadAssociations => Retryable::Permanent,
         Reason::RateLimited | Reason::AccountLocked => retryable(u32::MAX),
         // A migration takes up to a day. Without a stated pause there is no use in waiting.
         Reason::AccountMigrating if error.retry_after().is_some() => retryable(u32::MAX),
@@ -145,7 +145,8 @@ fn classify(operation: Operation, error: &Error) -> Retryable {
         | Reason::Unauthenticated
         | Reason::CallerForbidden
         | Reason::AuthenticationUnavailable
-        | Reason::Unimplemented => Retryable::Permanent,
+        | Reason::Unimplemented
+        | Reason::WrongDataCenter => Retryable::Permanent,
     }
 }
 

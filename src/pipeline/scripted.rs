@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::{Dispatch, Layer};
-use crate::leads::{CallContext, Error, Request, Response};
+use crate::leads::{CallContext, Error, MemoryAccount, MemoryCharge, Request, Response};
 
 /// Responds to requests by a function, after an optional delay.
 pub(super) struct ScriptedUpstream {
@@ -35,6 +35,8 @@ pub(super) struct Recorded {
     pub(super) token: Option<String>,
     /// Attempts that were made before.
     pub(super) prior_attempts: u32,
+    /// Account to which the memory of the response is charged.
+    pub(super) memory: Arc<dyn MemoryAccount>,
 }
 
 /// Action of the double for a request.
@@ -44,6 +46,8 @@ pub(super) struct Scripted {
     pub(super) delay: Duration,
     /// The response.
     pub(super) result: Result<Response, Error>,
+    /// Number of bytes of memory that the response takes.
+    pub(super) bytes: usize,
 }
 
 // === impl ScriptedUpstream ===
@@ -64,6 +68,11 @@ impl ScriptedUpstream {
         Self::new(move |_| {
             Scripted::now(results.lock().pop_front().expect("a scripted response is left"))
         })
+    }
+
+    /// The response of the script to a request, which is not recorded.
+    pub(super) fn respond(&self, call: &Recorded) -> Scripted {
+        (self.script)(call)
     }
 
     /// The requests so far.
@@ -104,11 +113,12 @@ impl Layer for ScriptedUpstream {
             has_permit: dispatch.permit.is_some(),
             token: dispatch.token.as_ref().map(|token| token.secret.expose().to_owned()),
             prior_attempts: dispatch.prior_attempts,
+            memory: Arc::clone(&ctx.memory),
         };
         self.recorded.lock().push(call.clone());
         ctx.cost.count();
         let _in_progress = RequestInProgress::new(&self.in_progress);
-        let Scripted { delay, result } = (self.script)(&call);
+        let Scripted { delay, result, bytes } = (self.script)(&call);
         // A permit is spent for as long as the request takes.
         let permit = dispatch.permit.map(|mut permit| {
             permit.mark_sent(1);
@@ -118,6 +128,9 @@ impl Layer for ScriptedUpstream {
             sleep(delay).await;
         }
         drop(permit);
+        let mut charge = MemoryCharge::new(&ctx.memory);
+        charge.try_set(bytes)?;
+        ctx.cost.hold(charge);
         result
     }
 }
@@ -127,12 +140,17 @@ impl Layer for ScriptedUpstream {
 impl Scripted {
     /// A response without delay.
     pub(super) fn now(result: Result<Response, Error>) -> Self {
-        Self { delay: Duration::ZERO, result }
+        Self::after(Duration::ZERO, result)
     }
 
     /// A response after `delay`.
     pub(super) fn after(delay: Duration, result: Result<Response, Error>) -> Self {
-        Self { delay, result }
+        Self { delay, result, bytes: 0 }
+    }
+
+    /// A response that takes this many bytes of memory.
+    pub(super) fn of_bytes(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
     }
 }
 

@@ -26,7 +26,9 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Dispatch, Layer, RetryDeadline, late, retry::may_retry, write_order::LeadKey};
-use crate::leads::{CallContext, CostMeter, Error, GetLead, LeadId, Reason, Request, Response};
+use crate::leads::{
+    CallContext, CostMeter, Error, GetLead, LeadId, MemoryCharge, Reason, Request, Response,
+};
 
 type SharedResponse = BoxFuture<'static, Result<Response, Error>>;
 
@@ -34,9 +36,13 @@ type SharedResponse = BoxFuture<'static, Result<Response, Error>>;
 type ReadsInProgress = HashMap<u64, Vec<InFlight>, RandomState>;
 
 /// The single flight layer of one portal.
+///
+/// Reads that can be shared need neither write order nor isolation: they go to `reads`, past the
+/// layers of the other requests.
 #[derive(Debug)]
-pub(super) struct SingleFlight<L> {
-    inner: Arc<L>,
+pub(super) struct SingleFlight<R, W = Arc<R>> {
+    reads: Arc<R>,
+    others: W,
     enabled: bool,
     in_progress: Arc<Mutex<ReadsInProgress>>,
     hasher: RandomState,
@@ -87,11 +93,13 @@ struct RemoveOnDrop {
 
 // === impl SingleFlight ===
 
-impl<L: Layer> SingleFlight<L> {
-    /// Shares identical reads of `inner` if `enabled`.
-    pub(super) fn new(inner: L, enabled: bool) -> Self {
+impl<R: Layer, W: Layer> SingleFlight<R, W> {
+    /// Sends single reads, lists, searches and pages of associations to `reads`, identical ones once if `enabled`, and all
+    /// other requests to `others`.
+    pub(super) fn new(reads: Arc<R>, others: W, enabled: bool) -> Self {
         Self {
-            inner: Arc::new(inner),
+            reads,
+            others,
             enabled,
             in_progress: Arc::default(),
             hasher: RandomState::default(),
@@ -114,16 +122,20 @@ impl<L: Layer> SingleFlight<L> {
                     .await
                     .unwrap_or_else(|_| Err(late())),
             };
+            let error = match response {
+                Ok(response) => return share.take_memory(ctx).map(|()| response),
+                Err(error) => error,
+            };
             drop(share);
-            match &response {
+            match error {
                 // There was time for another attempt, but not for all sharers.
-                Err(error) if may_retry(ctx, error) => {
+                error if may_retry(ctx, &error) => {
                     prior_attempts = error.upstream().attempts;
                     Box::pin(sleep(error.retry_after().unwrap_or_default())).await;
                 }
                 // The error is about the sharer that started the read.
-                Err(error) if !is_own && is_personal(error) && ctx.deadline > Instant::now() => {}
-                Ok(_) | Err(_) => return response,
+                error if !is_own && is_personal(&error) && ctx.deadline > Instant::now() => {}
+                error => return Err(error),
             }
         }
     }
@@ -148,10 +160,10 @@ impl<L: Layer> SingleFlight<L> {
         let guard = RemoveOnDrop { in_progress: Arc::clone(&self.in_progress), hash, number };
         let own = CallContext { cost: Arc::clone(&shared.cost), ..ctx.clone() };
         let retry_deadline = shared.retry_deadline.clone();
-        let (inner, own_request) = (Arc::clone(&self.inner), Arc::clone(request));
+        let (layer, own_request) = (Arc::clone(&self.reads), Arc::clone(request));
         let work = async move {
             let dispatch = Dispatch { permit: None, token: None, retry_deadline, prior_attempts };
-            let response = inner.call(&own, own_request, dispatch).await;
+            let response = layer.call(&own, own_request, dispatch).await;
             drop(guard);
             response
         };
@@ -180,9 +192,12 @@ impl<L: Layer> SingleFlight<L> {
             Request::Get(_)
             | Request::List(_)
             | Request::Search(_)
-            | Request::BatchRead(_)
-            | Request::ReadAssociations { .. } => {
-                return self.inner.call(ctx, request, dispatch).await;
+            | Request::ListAssociations(_)
+            | Request::FindContacts(_) => {
+                return self.reads.call(ctx, request, dispatch).await;
+            }
+            Request::BatchRead(_) | Request::ReadAssociations { .. } | Request::ReadSchema(_) => {
+                return self.others.call(ctx, request, dispatch).await;
             }
             Request::Update(update) if update.id_property.is_none() => {
                 WrittenLeads::One(&update.id)
@@ -193,9 +208,10 @@ impl<L: Layer> SingleFlight<L> {
             | Request::BatchCreate(_)
             | Request::BatchUpdate(_)
             | Request::Upsert { .. }
-            | Request::BatchArchive(_) => WrittenLeads::Any,
+            | Request::BatchArchive(_)
+            | Request::ChangeAssociations(_) => WrittenLeads::Any,
         };
-        let result = self.inner.call(ctx, Arc::clone(&request), dispatch).await;
+        let result = self.others.call(ctx, Arc::clone(&request), dispatch).await;
         self.invalidate(&written);
         result
     }
@@ -209,7 +225,7 @@ impl<L: Layer> SingleFlight<L> {
     }
 }
 
-impl<L: Layer> Layer for SingleFlight<L> {
+impl<R: Layer, W: Layer> Layer for SingleFlight<R, W> {
     fn call(
         &self,
         ctx: &CallContext,
@@ -217,7 +233,14 @@ impl<L: Layer> Layer for SingleFlight<L> {
         dispatch: Dispatch,
     ) -> impl Future<Output = Result<Response, Error>> + Send {
         if self.enabled
-            && matches!(&*request, Request::Get(_) | Request::List(_) | Request::Search(_))
+            && matches!(
+                &*request,
+                Request::Get(_)
+                    | Request::List(_)
+                    | Request::Search(_)
+                    | Request::ListAssociations(_)
+                    | Request::FindContacts(_)
+            )
         {
             return Either::Left(self.share(ctx, request));
         }
@@ -267,6 +290,25 @@ impl SharedCall {
 }
 
 // === impl CostShare ===
+
+impl CostShare {
+    /// Charges the copy of the response to the sharer until it charges its own response. Errors if its
+    /// account has no room for it.
+    fn take_memory(&self, ctx: &CallContext) -> Result<(), Error> {
+        let bytes = self.shared.cost.held_bytes();
+        if bytes == 0 {
+            return Ok(());
+        }
+        if self.shared.sharers.lock().remaining <= 1 {
+            // The last sharer gets the response itself.
+            self.shared.cost.release_memory();
+        }
+        let mut charge = MemoryCharge::new(&ctx.memory);
+        charge.try_set(bytes)?;
+        self.cost.hold(charge);
+        Ok(())
+    }
+}
 
 impl Drop for CostShare {
     fn drop(&mut self) {

@@ -9,7 +9,9 @@ use std::{
 };
 
 use crate::{
-    hubspot::{COUNT, OPERATIONS, Operation, OperationSpec},
+    hubspot::{
+        COUNT, FIELD_COUNT, OPERATIONS, Operation, OperationSpec, RESPONSE_FIELDS, UnreadableFields,
+    },
     leads::PortalName,
     telemetry::histogram::Histogram,
 };
@@ -54,6 +56,8 @@ pub struct CallStats {
     pub breaker_opened: u64,
     /// True if the circuit breaker is open now.
     pub breaker_is_open: bool,
+    /// Values of responses that could not be read, by field. Zero counts are left out.
+    pub unreadable: Vec<(&'static str, u64)>,
 }
 
 /// Latency of one operation, to the headers of the response.
@@ -71,6 +75,7 @@ pub(super) struct PortalStats {
     calls: [[AtomicU64; OUTCOMES.len()]; COUNT],
     retries: AtomicU64,
     breaker_opened: AtomicU64,
+    unreadable: [AtomicU64; FIELD_COUNT],
 }
 
 /// Latencies of all portals.
@@ -119,6 +124,13 @@ impl PortalStats {
         self.calls[operation as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts the values of a response that could not be read.
+    pub(super) fn count_unreadable(&self, fields: &UnreadableFields) {
+        for (field, count) in fields.iter() {
+            self.unreadable[field as usize].fetch_add(count.into(), Ordering::Relaxed);
+        }
+    }
+
     /// Counts a retry.
     pub(super) fn count_retry(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
@@ -138,12 +150,18 @@ impl PortalStats {
                 CallCount { operation: spec.name, outcome, calls }
             })
         });
+        let unreadable = RESPONSE_FIELDS.iter().zip(&self.unreadable);
+        let unreadable = unreadable.map(|(field, count)| {
+            let count = count.load(Ordering::Relaxed);
+            (field.as_str(), count)
+        });
         CallStats {
             portal,
             calls: counts.filter(|count| count.calls > 0).collect(),
             retries: self.retries.load(Ordering::Relaxed),
             breaker_opened: self.breaker_opened.load(Ordering::Relaxed),
             breaker_is_open,
+            unreadable: unreadable.filter(|(_, count)| *count > 0).collect(),
         }
     }
 }

@@ -1,5 +1,9 @@
 //! Fixtures of the layers' tests: contexts, accounts, requests and responses. And the size of the stack.
 
+mod campaign;
+mod hanging_writes;
+mod lost_writes;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use leadsd_base::{
@@ -14,18 +18,16 @@ use super::{
     Dispatch, Layer,
     authenticate::Authenticate,
     batching::Batching,
-    isolation::Isolation,
     rate_limit::RateLimit,
     retry::Retry,
     scripted::{Scripted, ScriptedUpstream},
-    upsert::Upsert,
-    write_order::WriteOrder,
 };
 use crate::{
     leads::{
         BatchItem, BatchResponse, CallContext, ChunkOutcomes, CostMeter, CreateLead, Error,
-        GetLead, Guard, Lead, LeadId, PortalName, Reason, Request, Response, Selection, Traced,
-        Unlimited, UpdateLead, UpsertLead, testing::portal,
+        GetLead, Guard, Lead, LeadId, PortalName, Reason, RejectionSearch, Request, Response,
+        Selection, Traced, Unlimited, UpdateLead, UpsertLead, contacts::ContactEmail,
+        schema::SchemaPage, testing::portal,
     },
     telemetry::trace_context::TraceContext,
 };
@@ -40,6 +42,7 @@ pub(super) fn context_of(caller: &str, priority: Priority, time: Duration) -> Ca
         request_id: "test".into(),
         trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
+        search: RejectionSearch::default(),
         memory: Arc::new(Unlimited),
         guard: Guard::default(),
     }
@@ -58,6 +61,7 @@ pub(super) fn account(burst: u64, max_queue: usize) -> Arc<Account> {
         search_per_second: 5,
         daily: None,
         max_queue,
+        max_concurrency: 1_000,
         max_caller_share: 1.0,
         weights: BTreeMap::new(),
         zones: BTreeMap::new(),
@@ -83,13 +87,23 @@ pub(super) fn get(id: &str) -> Arc<Request> {
 /// A create of one lead.
 pub(super) fn create(name: &str) -> Arc<Request> {
     let properties = BTreeMap::from([("hs_lead_name".to_owned(), name.to_owned())]);
-    Arc::new(Request::Create(CreateLead { properties, associations: Vec::new() }))
+    Arc::new(Request::Create(CreateLead {
+        properties,
+        associations: Vec::new(),
+        contact: None,
+        trace_id: None,
+    }))
 }
 
 /// An update of one lead by record id.
 pub(super) fn update(id: &str, name: &str) -> Arc<Request> {
     let properties = BTreeMap::from([("hs_lead_name".to_owned(), name.to_owned())]);
-    Arc::new(Request::Update(UpdateLead { id: lead_id(id), id_property: None, properties }))
+    Arc::new(Request::Update(UpdateLead {
+        id: lead_id(id),
+        id_property: None,
+        properties,
+        trace_id: None,
+    }))
 }
 
 /// A parsed id.
@@ -110,6 +124,13 @@ pub(super) fn lead_in(result: Result<Response, Error>) -> Result<Lead, Error> {
 /// A response with this lead.
 pub(super) fn found(id: &str) -> Result<Response, Error> {
     Ok(Response::Lead(lead(id).into()))
+}
+
+/// A contact with this number and address.
+pub(super) fn contact((number, email): (usize, &ContactEmail)) -> BatchItem {
+    let properties = BTreeMap::from([("email".to_owned(), email.as_str().to_owned())]);
+    let lead = Lead { properties, ..lead(&number.to_string()) };
+    BatchItem { lead, trace_id: None, created: None }
 }
 
 /// HubSpot's ordinary response to a request: every lead exists, every write succeeds, and trace ids
@@ -148,12 +169,17 @@ pub(super) fn ordinary(request: &Request) -> Result<Response, Error> {
             let outcomes = inputs.iter().map(outcome).collect();
             return Ok(Response::Outcomes(ChunkOutcomes { outcomes, evaluated: true }));
         }
-        Request::BatchArchive(_) => Vec::new(),
+        Request::BatchArchive(_) | Request::ChangeAssociations(_) => Vec::new(),
         Request::List(_) => return Ok(Response::Page(crate::leads::Page::default().into())),
         Request::Search(_) => {
             return Ok(Response::SearchPage(crate::leads::SearchPage::default().into()));
         }
         Request::ReadAssociations { .. } => return Ok(Response::Associations(Vec::new())),
+        Request::ListAssociations(_) => return Ok(Response::Associated(Arc::default())),
+        Request::FindContacts(emails) => (1..).zip(emails).map(contact).collect(),
+        Request::ReadSchema(_) => {
+            return Ok(Response::Schema(SchemaPage::AssociationTypes(Vec::new())));
+        }
     };
     Ok(Response::Batch(BatchResponse { results, errors: Vec::new() }))
 }
@@ -175,9 +201,8 @@ async fn the_layers_add_little_to_the_future_of_a_read() {
     let limited = RateLimit::new(Arc::clone(&upstream), Arc::clone(&account));
     let retried = Retry::new(Authenticate::new(limited, tokens), 4, Arc::default());
     let batched = Batching::new(retried, "default", Arc::clone(&account), 1 << 20, true);
-    let stack = WriteOrder::new(Upsert::new(Isolation::new(batched)), account, 100);
     let ctx = context(Duration::from_secs(10));
     let of_request = size_of_val(&upstream.call(&ctx, get("1"), Dispatch::new(&ctx)));
-    let of_stack = size_of_val(&stack.call(&ctx, get("1"), Dispatch::new(&ctx)));
+    let of_stack = size_of_val(&batched.call(&ctx, get("1"), Dispatch::new(&ctx)));
     assert!(of_stack - of_request <= MAX_LAYERS_SIZE, "{of_stack} - {of_request}");
 }

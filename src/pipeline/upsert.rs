@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Dispatch, Layer};
 use crate::leads::{
-    BatchItem, BatchRead, CallContext, ChunkOutcomes, Error, GetLead, MemoryCharge, Outcome,
-    Request, Response, Selection, Traced, UpsertLead,
+    BatchItem, BatchRead, CallContext, ChunkOutcomes, CreateLead, Error, GetLead, MemoryCharge,
+    Outcome, Request, Response, Selection, Traced, UpdateLead, UpsertLead,
     batch::{MAX_CHUNK, ReadInput, rejects_content},
     upsert::{UpsertPlan, Writes},
 };
@@ -72,6 +72,7 @@ impl<L: Layer> Upsert<L> {
             let lookups = Part::lookups(&plan);
             evaluated |= self.send_all(ctx, &mut plan, lookups, concurrency, &mut charge).await;
             let writes = Part::writes(plan.writes());
+            let ctx = &if plan.is_first_round() { looking_up(ctx) } else { ctx.clone() };
             evaluated |= self.send_all(ctx, &mut plan, writes, concurrency, &mut charge).await;
         }
         ChunkOutcomes { outcomes: plan.into_outcomes(), evaluated }
@@ -100,6 +101,7 @@ impl<L: Layer> Upsert<L> {
                 }
             }
             charge.set(plan.result_bytes());
+            ctx.cost.release_memory();
         }
         any_evaluated
     }
@@ -152,23 +154,36 @@ impl Part {
         let mut parts = Vec::new();
         for chunk in updates.chunks(MAX_CHUNK) {
             let (indices, updates) = chunk.iter().cloned().unzip();
-            let request = one_or_many(updates, Request::Update, Request::BatchUpdate);
+            let one = |Traced { trace_id, input }| {
+                Request::Update(UpdateLead { trace_id: Some(trace_id), ..input })
+            };
+            let request = one_or_many(updates, one, Request::BatchUpdate);
             parts.push(Self { kind: PartKind::Update, indices, request });
         }
         for chunk in creates.chunks(MAX_CHUNK) {
             let (indices, creates) = chunk.iter().cloned().unzip();
-            let request = one_or_many(creates, Request::Create, Request::BatchCreate);
+            let one = |Traced { trace_id, input }| {
+                Request::Create(CreateLead { trace_id: Some(trace_id), ..input })
+            };
+            let request = one_or_many(creates, one, Request::BatchCreate);
             parts.push(Self { kind: PartKind::Create, indices, request });
         }
         parts
     }
 }
 
+/// The context of creates whose leads are looked up in the next round.
+fn looking_up(ctx: &CallContext) -> CallContext {
+    CallContext { search: ctx.search.looking_up_duplicates(), ..ctx.clone() }
+}
+
 /// The request that reads only the unique values of these leads.
 fn lookup(id_property: &str, reads: Vec<ReadInput>) -> Request {
     let properties = vec![id_property.to_owned()];
     let id_property = Some(id_property.to_owned());
-    if let [ReadInput { id, .. }] = reads.as_slice() {
+    if let [ReadInput { id, .. }] = reads.as_slice()
+        && id.fits_url()
+    {
         let selection = Selection { properties, ..Selection::default() };
         return Request::Get(GetLead { id: id.clone(), id_property, selection, archived: false });
     }
@@ -183,11 +198,11 @@ fn lookup(id_property: &str, reads: Vec<ReadInput>) -> Request {
 
 fn one_or_many<T: Clone>(
     inputs: Vec<Traced<T>>,
-    one: impl FnOnce(T) -> Request,
+    one: impl FnOnce(Traced<T>) -> Request,
     many: impl FnOnce(Vec<Traced<T>>) -> Request,
 ) -> Request {
     match inputs.as_slice() {
-        [Traced { input, .. }] => one(input.clone()),
+        [input] => one(input.clone()),
         _ => many(inputs),
     }
 }

@@ -21,9 +21,6 @@ use crate::leads::{
     UpdateLead, UpsertLead,
 };
 
-/// Property that holds the record id.
-const RECORD_ID: &str = "hs_object_id";
-
 /// The write order layer of one portal.
 #[derive(Debug)]
 pub(super) struct WriteOrder<L> {
@@ -98,7 +95,10 @@ fn keys(request: &Request) -> BTreeSet<LeadKey> {
         | Request::Create(_)
         | Request::BatchRead(_)
         | Request::BatchCreate(_)
-        | Request::ReadAssociations { .. } => BTreeSet::new(),
+        | Request::ReadAssociations { .. }
+        | Request::ListAssociations(_)
+        | Request::ReadSchema(_)
+        | Request::FindContacts(_) => BTreeSet::new(),
         Request::Update(update) => BTreeSet::from([LeadKey::of_update(update)]),
         Request::Archive(id) => BTreeSet::from([LeadKey::new(id, None)]),
         Request::BatchUpdate(inputs) => {
@@ -106,6 +106,9 @@ fn keys(request: &Request) -> BTreeSet<LeadKey> {
         }
         Request::Upsert { inputs, .. } => {
             inputs.iter().map(|Traced { input, .. }| LeadKey::of_upsert(input)).collect()
+        }
+        Request::ChangeAssociations(request) => {
+            request.changes.iter().map(|change| LeadKey::new(&change.lead, None)).collect()
         }
         Request::BatchArchive(ids) => ids.iter().map(|id| LeadKey::new(id, None)).collect(),
     }
@@ -180,7 +183,6 @@ impl Drop for WriteGuard {
 impl LeadKey {
     /// The key of the lead with this record id, or with this value of the unique `property`.
     pub(super) fn new(id: &LeadId, property: Option<&str>) -> Self {
-        let property = property.filter(|name| *name != RECORD_ID);
         Self { property: property.map(str::to_owned), id: normalized(id, property) }
     }
 

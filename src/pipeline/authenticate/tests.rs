@@ -145,6 +145,46 @@ async fn a_second_401_rejects_the_credential() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn any_401_of_an_oauth_token_is_cured_by_one_refresh() {
+    let carried = UpstreamFacts { http_status: Some(200), ..UpstreamFacts::default() };
+    let carried =
+        Error::new(Reason::CredentialRejected, "no valid credentials").with_upstream(carried);
+    for error in [
+        unauthorized(Some("INVALID_AUTHENTICATION")),
+        unauthorized(Some("A_NEW_CATEGORY")),
+        unauthorized(None),
+        carried,
+    ] {
+        let mut world = World::oauth();
+        let upstream = ScriptedUpstream::sequence(vec![Err(error), found("1"), found("2")]);
+        let layer = world.layer(&upstream);
+        sleep(MINUTE).await;
+        let ctx = context(MINUTE);
+        let result = layer.call(&ctx, get("1"), Dispatch::new(&ctx)).await;
+        assert_eq!(lead_in(result), Ok(lead("1")));
+        let result = layer.call(&ctx, get("2"), Dispatch::new(&ctx)).await;
+        assert_eq!(lead_in(result), Ok(lead("2")));
+        assert_eq!((world.endpoint.calls(), upstream.count()), (2, 3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_are_always_rejected_fail_fast_after_one_refresh() {
+    let mut world = World::oauth();
+    let upstream = ScriptedUpstream::new(|_| Scripted::now(Err(unauthorized(None))));
+    let layer = world.layer(&upstream);
+    sleep(MINUTE).await;
+    for number in 0..100 {
+        let (ctx, start) = (context(MINUTE), Instant::now());
+        let error = layer.call(&ctx, get("1"), Dispatch::new(&ctx)).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::CredentialRejected);
+        assert!(number == 0 || start.elapsed() < Duration::from_secs(1), "{number}");
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(world.endpoint.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_error_after_the_replay_is_returned() {
     let mut world = World::oauth();
     let upstream = ScriptedUpstream::sequence(vec![Err(expired()), Err(unavailable())]);

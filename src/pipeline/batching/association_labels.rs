@@ -88,20 +88,20 @@ impl AssociationLabels {
     /// Renders the associations as an individual read would return them.
     pub(super) fn render(&self, to: &str, links: &Links) -> Result<Option<Associated>, Unknown> {
         let ObservedLists { shows_empty, longest } = self.lists.get(to).ok_or(Unknown)?;
-        if !links.is_complete {
+        if !links.is_complete() {
             return Err(Unknown);
         }
-        if links.records.is_empty() {
+        let records = links.records().ok_or(Unknown)?;
+        if records.is_empty() {
             let shows = shows_empty.ok_or(Unknown)?;
             return Ok(shows.then(Associated::default));
         }
         let to: Arc<str> = to.into();
-        let mut objects = Vec::with_capacity(links.records.len());
-        for Link { id, types } in &links.records {
+        let mut objects = Vec::with_capacity(records.len());
+        for Link { id, types } in records {
             let combination = (Arc::clone(&to), sorted(types));
             let labels = self.labels.get(&combination).flatten().ok_or(Unknown)?;
-            let object = |kind: &String| AssociatedObject { id: id.clone(), kind: kind.clone() };
-            objects.extend(labels.iter().map(object));
+            objects.extend(labels.iter().map(|kind| AssociatedObject::named(&id, kind)));
         }
         // A longer list might be truncated.
         if objects.len() > longest {
@@ -118,8 +118,12 @@ impl AssociationLabels {
         let objects = shown.map(|shown| shown.objects.as_slice()).unwrap_or_default();
         let mut lists = self.lists.get(&to).unwrap_or_default();
         lists.longest = lists.longest.max(objects.len());
-        let is_whole = links.is_complete && shown.is_none_or(|shown| shown.next.is_none());
-        let is_empty = links.records.is_empty() && objects.is_empty();
+        let records = links.records();
+        let is_whole = links.is_complete()
+            && records.is_some()
+            && shown.is_none_or(|shown| shown.next.is_none());
+        let records = records.unwrap_or_default();
+        let is_empty = records.is_empty() && objects.is_empty();
         if is_whole && is_empty {
             lists.shows_empty = Some(shown.is_some());
         }
@@ -136,11 +140,11 @@ impl AssociationLabels {
         for object in objects {
             labels.entry(&object.id).or_default().push(object.kind.clone());
         }
-        let is_same = labels.len() == links.records.len()
-            && links.records.iter().all(|link| labels.contains_key(link.id.as_str()));
+        let is_same = labels.len() == records.len()
+            && records.iter().all(|link| labels.contains_key(link.id.as_str()));
         // Otherwise it changed between the two reads.
         if is_same {
-            for Link { id, types } in &links.records {
+            for Link { id, types } in records {
                 let combination = (Arc::clone(&to), sorted(types));
                 self.remember(combination, labels.remove(id.as_str()).unwrap_or_default());
             }
@@ -162,8 +166,7 @@ impl AssociationLabels {
     }
 }
 
-fn sorted(types: &[AssociationType]) -> Vec<AssociationType> {
-    let mut types = types.to_vec();
+fn sorted(mut types: Vec<AssociationType>) -> Vec<AssociationType> {
     types.sort_unstable();
     types
 }
@@ -173,7 +176,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::leads::AssociationCategory;
+    use crate::leads::{AssociationCategory, testing};
 
     fn link(id: &str, types: &[i32]) -> Link {
         let category = AssociationCategory::HubspotDefined;
@@ -182,14 +185,17 @@ mod tests {
     }
 
     fn links(records: Vec<Link>) -> Links {
-        Links { lead: "1".to_owned(), records, is_complete: true }
+        testing::links("1", &records)
+    }
+
+    /// The associations with a type that HubSpot did not identify.
+    fn unknown_type(mut links: Links) -> Links {
+        links.page.objects[0].association_type = None;
+        links
     }
 
     fn shown(objects: &[(&str, &str)]) -> Associated {
-        let object = |&(id, kind): &(&str, &str)| AssociatedObject {
-            id: id.to_owned(),
-            kind: kind.to_owned(),
-        };
+        let object = |&(id, kind): &(&str, &str)| AssociatedObject::named(id, kind);
         Associated { objects: objects.iter().map(object).collect(), next: None }
     }
 
@@ -208,7 +214,8 @@ mod tests {
             links(vec![link("7", &[578])]),
             links((0..4).map(|id| link(&id.to_string(), &[608])).collect()),
             links(Vec::new()),
-            Links { is_complete: false, ..other.clone() },
+            Links { is_whole: false, ..other.clone() },
+            unknown_type(other.clone()),
         ] {
             assert_eq!(labels.render("contacts", &unknown), Err(Unknown), "{unknown:?}");
         }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::rejection_scores::RejectionScores;
 use crate::{
-    leads::{CallContext, CostMeter, Error, batch::rejects_content},
+    leads::{CallContext, CostMeter, Error, LocalLimit, MEMORY_LIMIT, batch::rejects_content},
     pipeline::{Dispatch, RetryDeadline},
 };
 
@@ -53,8 +53,11 @@ impl BatchContext {
                 |owner: &usize| requesters[*owner].caller.account() == requester.caller.account();
             owners.push(before.filter(is_same).unwrap_or(index));
         }
-        // The response belongs to all of them: none has to have room for it.
-        let memory = Arc::clone(&first.memory).shared();
+        let memory = match owners.last() {
+            // The response belongs to all of them, so it is not charged to the account of one caller.
+            Some(owner) if *owner != 0 => Arc::clone(&first.memory).shared(),
+            Some(_) | None => Arc::clone(&first.memory),
+        };
         let ctx = CallContext { deadline, cost: Arc::new(cost), memory, ..(*first).clone() };
         Some(Self {
             ctx,
@@ -93,6 +96,12 @@ impl BatchContext {
     /// True if the batch has inputs of several callers.
     pub(super) fn is_shared(&self) -> bool {
         self.owners.last().is_some_and(|owner| *owner != 0)
+    }
+
+    /// True if an input failed because the account that all callers share had no room for the response.
+    /// Each of them may have room.
+    pub(super) fn lacks_shared_memory(&self, error: &Error) -> bool {
+        self.is_shared() && error.local_limit() == Some(LocalLimit::Admission(MEMORY_LIMIT))
     }
 
     /// Records the result of a request. A rejection of a caller's own inputs counts for its score.

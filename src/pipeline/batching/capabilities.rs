@@ -1,5 +1,7 @@
 //! Observed behaviour of HubSpot in one portal.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -15,7 +17,7 @@ pub(super) struct PortalCapabilities {
     pub(super) create: TraceIdEcho,
     pub(super) update: TraceIdEcho,
     pub(super) echoed_properties: EchoedProperties,
-    pub(super) not_found: NotFoundCache,
+    pub(super) not_found: Arc<NotFoundCache>,
     pub(super) association_labels: AssociationLabels,
 }
 
@@ -53,7 +55,11 @@ impl PortalCapabilities {
             | Request::BatchRead(_)
             | Request::BatchArchive(_)
             | Request::Upsert { .. }
-            | Request::ReadAssociations { .. } => {}
+            | Request::ReadAssociations { .. }
+            | Request::ListAssociations(_)
+            | Request::ChangeAssociations(_)
+            | Request::ReadSchema(_)
+            | Request::FindContacts(_) => {}
         }
     }
 }

@@ -30,8 +30,8 @@ use crate::{
     pipeline::{Dispatch, Layer},
 };
 
-/// Maximum total length of the property names of a batched read, in bytes: a list that is too long for
-/// a URL must fail individually and batched alike.
+/// Maximum total length of the property names of a batched read, in bytes: its leads may have to be read
+/// individually, with the names in a URL.
 const MAX_NAME_BYTES: usize = 2_000;
 
 /// Maximum number of object types whose associations are read in batches. HubSpot has a separate limit
@@ -62,7 +62,6 @@ impl GetBatch {
             None => is_record_id(id),
             // Only its value identifies the result. If it is selected with its history, or if nothing is
             // selected, the result would contain more than that of an individual read.
-            Some("hs_object_id") => false,
             Some(name) => {
                 !properties.is_empty() && !properties_with_history.iter().any(|own| own == name)
             }

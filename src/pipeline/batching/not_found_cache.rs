@@ -23,7 +23,7 @@ type NotFoundKey = (bool, LeadId);
 
 /// Ids that individual reads did not find recently.
 #[derive(Debug)]
-pub(super) struct NotFoundCache(TtlCache<NotFoundKey, ()>);
+pub(in crate::pipeline) struct NotFoundCache(TtlCache<NotFoundKey, ()>);
 
 // === impl NotFoundCache ===
 
@@ -35,7 +35,12 @@ impl Default for NotFoundCache {
 
 impl NotFoundCache {
     /// Observes the result of an individual read.
-    pub(super) fn observe<T>(&self, archived: bool, id: &LeadId, result: &Result<T, Error>) {
+    pub(in crate::pipeline) fn observe<T>(
+        &self,
+        archived: bool,
+        id: &LeadId,
+        result: &Result<T, Error>,
+    ) {
         if result.as_ref().is_err_and(|error| error.reason() == Reason::LeadNotFound) {
             let bytes = ENTRY_OVERHEAD + id.as_str().len();
             self.0.insert_weighted((archived, id.clone()), (), bytes as u64);
@@ -43,7 +48,7 @@ impl NotFoundCache {
     }
 
     /// True if an individual read did not find the id recently.
-    pub(super) fn contains(&self, archived: bool, id: &LeadId) -> bool {
+    pub(in crate::pipeline) fn contains(&self, archived: bool, id: &LeadId) -> bool {
         self.0.get(&(archived, id.clone())).is_some()
     }
 }

@@ -47,11 +47,13 @@ pub(super) async fn resolve_unmatched<L: Layer>(
     open.retain(|&index| {
         let input = &inputs[index].input;
         let reference = LeadReference { id: &input.id, id_property: input.id_property.as_deref() };
+        // Compares the exact text: the old value may differ from it in case only. A cleared value is absent.
         let is_written = |lead: &Lead| {
-            input.properties.iter().all(|(name, value)| lead.properties.get(name) == Some(value))
+            let shown = |name: &String| lead.properties.get(name).map_or("", String::as_str);
+            input.properties.iter().all(|(name, value)| shown(name) == value)
         };
         let mut leads = found.results.iter().map(|item| &item.lead);
-        let lead = leads.find(|lead| reference.identifies(lead) && is_written(lead));
+        let lead = leads.find(|lead| reference.identifies(lead) == Some(true) && is_written(lead));
         if let Some(lead) = lead {
             outcomes[index] = ItemOutcome::Resolved(Ok(lead.clone()));
         }

@@ -13,7 +13,10 @@ use super::{
     rejection_scores::RejectionScores,
 };
 use crate::{
-    leads::batch::{ItemOutcome, rejects_content},
+    leads::{
+        Error,
+        batch::{ItemOutcome, rejects_content},
+    },
     pipeline::{Layer, retry::may_retry},
 };
 
@@ -23,6 +26,10 @@ const INDIVIDUAL_CONCURRENCY: usize = 8;
 /// Maximum number of batches of one that are sent to learn whether larger ones can be matched. A rejected
 /// one shows nothing, so the next one is of another caller.
 const MAX_TESTS: usize = 3;
+
+/// Maximum number of callers whose inputs are requested separately because the account that callers share
+/// had no room for the response: as many requests as a rejection costs.
+const MAX_UNREAD: usize = 3;
 
 type BatchMembers<L, O> = Vec<Member<<O as BatchableOp<L>>::Input, <O as BatchableOp<L>>::Output>>;
 
@@ -172,11 +179,17 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
             let mut more_requests = ctx.requests().saturating_sub(1) as usize;
             let mut rejected = Vec::new();
             let (mut individual, mut apart, mut again) = (Vec::new(), Vec::new(), Vec::new());
-            let mut pause = Duration::ZERO;
+            let (mut unread, mut pause) = (Vec::new(), Duration::ZERO);
+            let is_result =
+                |outcome: &&ItemOutcome<_>| matches!(outcome, ItemOutcome::Resolved(Ok(_)));
+            let mut results = outcomes.iter().filter(is_result).count();
             for (member, outcome) in members.into_iter().zip(outcomes) {
                 match outcome {
                     ItemOutcome::RetryAlone => individual.push(member),
                     ItemOutcome::RetryApart => apart.push(member),
+                    ItemOutcome::Resolved(Err(error)) if ctx.lacks_shared_memory(&error) => {
+                        unread.push((member, error));
+                    }
                     ItemOutcome::Resolved(Err(error)) if may_retry(&member.ctx, &error) => {
                         prior_attempts = error.upstream().attempts;
                         pause = error.retry_after().unwrap_or_default();
@@ -185,7 +198,12 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
                     ItemOutcome::Resolved(result) => {
                         let requester = &member.ctx.requester;
                         match &result {
-                            Ok(_) => self.scores.succeeded(&requester.caller),
+                            Ok(_) => {
+                                self.scores.succeeded(&requester.caller);
+                                // Charged until the caller charges its response.
+                                ctx.whole().cost.give_part(results, &member.ctx.cost);
+                                results -= 1;
+                            }
                             Err(error) if more_requests > 0 && rejects_content(error) => {
                                 rejected.push(requester.clone());
                             }
@@ -195,10 +213,15 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
                     }
                 }
             }
+            // What is sent again needs nothing of this response.
+            ctx.whole().cost.release_memory();
             if !apart.is_empty() {
                 let culprits: Vec<_> = apart.iter().map(|own| own.ctx.requester.clone()).collect();
                 self.charge(std::mem::take(&mut more_requests), &culprits);
             }
+            // The callers of these requests did not cause the failure, so they are not charged above. Their
+            // batches are charged to their accounts.
+            apart.extend(select_unread(unread));
             // A caller has paid for the requests of a batch that it does not share.
             let calls = if ctx.is_shared() { more_requests + individual.len() } else { 0 };
             let wait = if again.is_empty() { Duration::ZERO } else { pause };
@@ -278,6 +301,24 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
         let _ = reply.send(result);
         is_rejected.then_some(ctx.requester)
     }
+}
+
+/// Selects the requests to send again of those whose response was not read: the smallest parts of a batch.
+/// The others get the error, because their responses fill the memory.
+fn select_unread<I, T>(mut members: Vec<(Member<I, T>, Error)>) -> Vec<Member<I, T>> {
+    let account = |member: &Member<I, T>| member.ctx.requester.caller.account();
+    let mut sizes: BTreeMap<AccountKey, usize> = BTreeMap::new();
+    members.iter().for_each(|(member, _)| *sizes.entry(account(member)).or_default() += 1);
+    let mut smallest: Vec<_> = sizes.into_iter().map(|(account, size)| (size, account)).collect();
+    smallest.sort();
+    smallest.truncate(MAX_UNREAD);
+    let is_other = |(member, _): &mut (Member<I, T>, Error)| {
+        smallest.iter().all(|(_, small)| *small != account(member))
+    };
+    for (member, error) in members.extract_if(.., is_other) {
+        member.respond(Err(error));
+    }
+    members.into_iter().map(|(member, _)| member).collect()
 }
 
 /// True if the requests are those of several callers.

@@ -4,6 +4,7 @@
 mod cancellation;
 mod correlation;
 mod deadlines;
+mod merged;
 mod rejections;
 mod response_size;
 
@@ -16,8 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::{
     leads::{
-        AffectedInputs, BatchItem, BatchResponse, LeadId, LocalLimit, Reason, Selection,
-        SideEffect, Traced, UpdateLead, UpstreamFacts,
+        AffectedInputs, BatchItem, BatchResponse, LeadId, LocalLimit, MEMORY_LIMIT, MemoryAccount,
+        Reason, Selection, SideEffect, Traced, UpdateLead, UpstreamFacts, testing::TestAccount,
     },
     pipeline::{
         retry::Retry,
@@ -117,7 +118,10 @@ fn brief(request: &Request) -> String {
         Request::Upsert { inputs, .. } => format!("upsert {}", inputs.len()),
         Request::BatchArchive(ids) => format!("archive {} leads", ids.len()),
         Request::ReadAssociations { leads, to } => format!("{to} of {}", leads.len()),
-        Request::List(_) | Request::Search(_) => "a page".to_owned(),
+        Request::ChangeAssociations(request) => format!("change {}", request.changes.len()),
+        Request::List(_) | Request::Search(_) | Request::ListAssociations(_) => "a page".to_owned(),
+        Request::ReadSchema(_) => "a part of the schema".to_owned(),
+        Request::FindContacts(emails) => format!("contacts {}", emails.len()),
     }
 }
 
@@ -138,7 +142,12 @@ fn archive(id: &str) -> Arc<Request> {
 /// An update of one lead by its property `email`.
 fn update_by_email(email: &str) -> Arc<Request> {
     let (id, id_property) = (lead_id(email), Some("email".to_owned()));
-    Arc::new(Request::Update(UpdateLead { id, id_property, properties: BTreeMap::new() }))
+    Arc::new(Request::Update(UpdateLead {
+        id,
+        id_property,
+        properties: BTreeMap::new(),
+        trace_id: None,
+    }))
 }
 
 fn about_id(reason: Reason, id: &str) -> Error {
@@ -493,11 +502,16 @@ fn a_write_without_a_unique_value_is_batched_only_by_its_record_id() {
     let capabilities = PortalCapabilities::default();
     let batchable = |id: &str, id_property: Option<&str>| {
         let id_property = id_property.map(str::to_owned);
-        let update = UpdateLead { id: lead_id(id), id_property, properties: BTreeMap::new() };
+        let update = UpdateLead {
+            id: lead_id(id),
+            id_property,
+            properties: BTreeMap::new(),
+            trace_id: None,
+        };
         UpdateBatch::batchable(&update, &capabilities).is_some()
     };
     assert!(batchable("1", None));
-    assert!(!batchable("01", None) && !batchable("1", Some("hs_object_id")));
+    assert!(!batchable("01", None));
     assert!(!batchable("a@x", Some("email")), "the echo of trace ids is not confirmed");
     assert!(ArchiveBatch::batchable(&lead_id("1")).is_some());
     assert!(ArchiveBatch::batchable(&lead_id("01")).is_none());

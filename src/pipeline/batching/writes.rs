@@ -1,7 +1,7 @@
 //! The writes that can be batched: how each is sent individually, and how as a batch.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -24,9 +24,6 @@ use crate::{
     },
     pipeline::{Dispatch, Layer},
 };
-
-/// Property that holds the record id.
-const RECORD_ID: &str = "hs_object_id";
 
 /// Estimated size of HubSpot's response about a written lead besides its values: times, URL,
 /// warnings.
@@ -113,7 +110,7 @@ impl<L: Layer> BatchableOp<L> for CreateBatch {
         inputs: &[CreateLead],
         mut permit: Option<Permit>,
     ) -> Vec<ItemOutcome<Lead>> {
-        let inputs = traced(inputs);
+        let inputs = traced(inputs, |input| input.trace_id.as_ref());
         let form = form(Operation::BatchCreate);
         if capabilities.create.is_confirmed() || inputs.len() == 1 {
             let outcomes = send_merged(ctx, ctx.owners(), &inputs, form, |first, inputs| {
@@ -160,10 +157,9 @@ impl UpdateBatch {
         request: &UpdateLead,
         capabilities: &PortalCapabilities,
     ) -> Option<Self> {
-        let UpdateLead { id, id_property, properties: _ } = request;
+        let UpdateLead { id, id_property, properties: _, trace_id: _ } = request;
         let is_batchable = match id_property.as_deref() {
             None => is_record_id(id),
-            Some(RECORD_ID) => false,
             // Without a trace id only a record id identifies the result.
             Some(_) => capabilities.update.is_confirmed(),
         };
@@ -229,7 +225,7 @@ impl<L: Layer> BatchableOp<L> for UpdateBatch {
         inputs: &[UpdateLead],
         mut permit: Option<Permit>,
     ) -> Vec<ItemOutcome<Lead>> {
-        let inputs = traced(inputs);
+        let inputs = traced(inputs, |input| input.trace_id.as_ref());
         let form = form(Operation::BatchUpdate);
         let mut send = |first: usize, inputs: Vec<Traced<UpdateLead>>| {
             let (ctx, dispatch) = (ctx.part(first), ctx.dispatch(permit.take()));
@@ -327,10 +323,17 @@ fn response_bytes(properties: &BTreeMap<String, String>) -> usize {
     RESPONSE_OVERHEAD + values.sum::<usize>()
 }
 
-/// The inputs with new trace ids.
-fn traced<T: Clone>(inputs: &[T]) -> Vec<Traced<T>> {
-    let trace = |input: &T| Traced { trace_id: Uuid::new_v4().to_string(), input: input.clone() };
-    inputs.iter().map(trace).collect()
+/// The inputs with their `own` trace ids. An input without one, or whose caller uses the one of another
+/// caller, has a new one.
+fn traced<T: Clone>(inputs: &[T], own: impl Fn(&T) -> Option<&String>) -> Vec<Traced<T>> {
+    let mut used = HashSet::new();
+    let mut traced = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let own = own(input).filter(|id| used.insert(id.as_str()));
+        let trace_id = own.map_or_else(|| Uuid::new_v4().to_string(), String::clone);
+        traced.push(Traced { trace_id, input: input.clone() });
+    }
+    traced
 }
 
 fn item(outcome: ItemOutcome<Option<BatchItem>>) -> ItemOutcome<BatchItem> {
@@ -354,4 +357,20 @@ fn lead(outcome: ItemOutcome<Option<BatchItem>>) -> ItemOutcome<Lead> {
 fn lost() -> Error {
     Error::new(Reason::Internal, "internal error: an input has no outcome")
         .with_side_effect(SideEffect::Possible)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_keeps_its_trace_id_unless_another_caller_uses_it() {
+        let inputs = [Some("t".to_owned()), None, Some("t".to_owned()), Some("u".to_owned())];
+        let traced = traced(&inputs, Option::as_ref);
+        let ids: Vec<&str> = traced.iter().map(|input| input.trace_id.as_str()).collect();
+        assert_eq!((ids[0], ids[3]), ("t", "u"));
+        let distinct: HashSet<&str> = ids.iter().copied().collect();
+        assert_eq!(distinct.len(), 4, "{ids:?}");
+        assert!(traced.iter().map(|input| &input.input).eq(&inputs));
+    }
 }

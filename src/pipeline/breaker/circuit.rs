@@ -8,6 +8,8 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::silence::Silence;
+
 /// Failure points, without any response that shows HubSpot alive, with which the circuit opens. Above
 /// the retries of one call, so that one unlucky call does not affect the others.
 const THRESHOLD: u32 = 10;
@@ -46,6 +48,7 @@ pub(in crate::pipeline) struct Circuit {
     /// False while the circuit is closed without failures; read without the lock.
     disturbed: AtomicBool,
     state: Mutex<State>,
+    silence: Silence,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,12 +87,16 @@ impl Circuit {
     ) -> bool {
         let points = match health {
             Health::Up => {
+                self.silence.on_response();
                 if self.disturbed.load(Ordering::Acquire) {
                     self.set(&mut self.state.lock(), State::Closed { failures: 0 });
                 }
                 return false;
             }
-            Health::Down => FAILED,
+            Health::Down => {
+                self.silence.on_response();
+                FAILED
+            }
             Health::Overdue => OVERDUE,
         };
         let mut state = self.state.lock();
@@ -100,11 +107,17 @@ impl Circuit {
             }
             State::Closed { .. } => {
                 self.set(&mut state, open(now, FIRST_PAUSE, random()));
+                self.silence.on_opened();
                 true
             }
             // A request that was sent before the circuit opened, or a probe.
             State::Open { .. } => false,
         }
+    }
+
+    /// Requests since the latest response.
+    pub(super) fn silence(&self) -> &Silence {
+        &self.silence
     }
 
     /// Time of the next probe. `None` if the circuit is closed.

@@ -99,6 +99,12 @@ impl LatencyBounds {
         }
     }
 
+    /// 99th percentile of the latency of this kind. `None` until it is known.
+    pub(super) fn usual(&self, kind: RequestKind) -> Option<Duration> {
+        let p99 = self.estimate(kind).p99.load(Ordering::Relaxed);
+        (p99 > 0).then(|| Duration::from_micros(p99))
+    }
+
     fn estimate(&self, kind: RequestKind) -> &LatencyEstimate {
         &self.kinds[kind.operation as usize][usize::from(kind.is_large)]
     }

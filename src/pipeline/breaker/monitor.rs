@@ -105,6 +105,7 @@ impl<L: Layer> Layer for HealthMonitor<L> {
         let kind = RequestKind::from(&*request);
         let since = Instant::now();
         let wait = self.bounds.max_wait(kind);
+        self.circuit.silence().on_sent(self.bounds.usual(kind));
         let watch = OverdueWatch::new(since + wait, move |overdue| {
             let is_silent = self.is_silent(overdue, wait);
             if is_silent {
@@ -223,7 +224,8 @@ fn health(result: &Result<Response, Error>) -> Option<Health> {
         | Reason::Unauthenticated
         | Reason::CallerForbidden
         | Reason::AuthenticationUnavailable
-        | Reason::Unimplemented => Some(Health::Up),
+        | Reason::Unimplemented
+        | Reason::WrongDataCenter => Some(Health::Up),
     }
 }
 

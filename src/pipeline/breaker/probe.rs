@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use leadsd_quota::{Caller, Priority, Requester};
+use leadsd_quota::Requester;
 use tokio::{
     select,
     time::{Instant, sleep_until, timeout_at},
@@ -18,7 +18,10 @@ use tokio::{
 
 use super::Gate;
 use crate::{
-    leads::{CallContext, CostMeter, Guard, ListLeads, Portal, Request, Selection, Unlimited},
+    leads::{
+        CallContext, CostMeter, Guard, ListLeads, Portal, RejectionSearch, Request, Selection,
+        Unlimited,
+    },
     pipeline::{Dispatch, Layer},
     telemetry::trace_context::TraceContext,
 };
@@ -26,9 +29,6 @@ use crate::{
 /// Deadline of a probe. A HubSpot that takes longer serves no caller. With the pauses between probes it
 /// bounds those in flight: five.
 const DEADLINE: Duration = Duration::from_secs(12);
-
-/// Name of leadsd as the caller of probes, in spans and in quota snapshots.
-const CALLER: &str = "leadsd";
 
 /// Sends probes until the circuit is closed or its portal is dropped.
 pub(super) async fn run<L: Layer>(gate: Weak<Gate<L>>, portal: Weak<Portal>) {
@@ -51,10 +51,11 @@ async fn probe<L: Layer>(gate: Arc<Gate<L>>, portal: Arc<Portal>) {
     let ctx = CallContext {
         portal,
         deadline: Instant::now() + DEADLINE,
-        requester: Requester { caller: Caller::new(CALLER), priority: Priority::Interactive },
+        requester: Requester::internal(),
         request_id: "probe".into(),
         trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
+        search: RejectionSearch::default(),
         memory: Arc::new(Unlimited),
         guard: Guard::default(),
     };

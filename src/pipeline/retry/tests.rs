@@ -119,7 +119,8 @@ async fn only_the_first_attempt_carries_the_permit() {
         .try_acquire(BucketName::Burst, &ctx.requester, ctx.permit_deadline())
         .unwrap();
     assert!(permit.is_some());
-    let token = Some(Token { secret: Secret::new("token"), generation: 1 });
+    let secret = Secret::new("token");
+    let token = Some(Token { secret, generation: 1, is_unproven: false });
     let dispatch = Dispatch { permit, token, ..Dispatch::new(&ctx) };
     let result = retry.call(&ctx, get("1"), dispatch).await;
     assert_eq!(lead_in(result), Ok(lead("1")));

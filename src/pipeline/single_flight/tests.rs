@@ -7,7 +7,10 @@ use futures_util::{future::join_all, poll};
 
 use super::*;
 use crate::{
-    leads::{ListLeads, LocalLimit, SearchLeads, Selection, SideEffect, UpdateLead},
+    leads::{
+        BatchRead, ListLeads, LocalLimit, MemoryAccount, SearchLeads, Selection, SideEffect,
+        UpdateLead, testing::TestAccount,
+    },
     pipeline::{
         rate_limit::RateLimit,
         retry::Retry,
@@ -38,7 +41,8 @@ fn failing_once(error: Error) -> Arc<ScriptedUpstream> {
 }
 
 fn sharing<L: Layer>(inner: L) -> SingleFlight<L> {
-    SingleFlight::new(inner, true)
+    let inner = Arc::new(inner);
+    SingleFlight::new(Arc::clone(&inner), inner, true)
 }
 
 /// A context of an interactive call of `caller`.
@@ -112,6 +116,37 @@ async fn identical_reads_in_progress_share_one_request_and_its_response() {
         assert_eq!((upstream.count(), start.elapsed()), (1, LATENCY));
         assert!(is_empty(&layer));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_sharer_holds_the_memory_of_its_copy_until_it_releases_it() {
+    const BYTES: usize = 40_000;
+    let upstream = ScriptedUpstream::new(|call| {
+        Scripted::after(LATENCY, ordinary(&call.request)).of_bytes(BYTES)
+    });
+    let layer = sharing(Arc::clone(&upstream));
+    let (own, small) = (TestAccount::new(10 * BYTES), TestAccount::new(BYTES / 2));
+    let in_account = |name: &str, account: &Arc<TestAccount>| {
+        let memory: Arc<dyn MemoryAccount> = Arc::<TestAccount>::clone(account);
+        CallContext { memory, ..caller(name) }
+    };
+    let contexts = [in_account("a", &own), in_account("b", &own), in_account("c", &own)];
+    let without_room = in_account("d", &small);
+    let request = list();
+    let calls = contexts.iter().chain([&without_room]).map(|ctx| call(&layer, ctx, &request));
+    let mut results = join_all(calls).await;
+    let rejected = results.pop().unwrap();
+    assert_eq!(rejected.unwrap_err().reason(), Reason::Overloaded, "its copy has no room");
+    assert!(results.iter().all(Result::is_ok));
+    assert_eq!((upstream.count(), own.used(), small.used()), (1, 3 * BYTES, 0));
+    for (left, ctx) in [2, 1, 0].into_iter().zip(&contexts) {
+        ctx.cost.release_memory();
+        assert_eq!(own.used(), left * BYTES);
+    }
+    // A sharer that is gone holds nothing.
+    let gone = call(&layer, &contexts[0], &request).now_or_never();
+    assert!(gone.is_none());
+    assert_eq!(own.used(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -428,6 +463,7 @@ async fn a_write_ends_sharing_of_the_reads_that_it_may_affect() {
         id: lead_id("ann@example.com"),
         id_property: Some("email".to_owned()),
         properties: std::collections::BTreeMap::new(),
+        trace_id: None,
     }));
     let archive = |id: &str| Arc::new(Request::Archive(lead_id(id)));
     let archives = Arc::new(Request::BatchArchive(vec![lead_id("8")]));
@@ -506,7 +542,7 @@ async fn a_read_before_a_write_ends_without_ending_sharing_of_the_read_after_it(
 #[tokio::test(start_paused = true)]
 async fn a_disabled_layer_passes_every_request_through_as_it_is() {
     let upstream = hubspot();
-    let layer = SingleFlight::new(Arc::clone(&upstream), false);
+    let layer = SingleFlight::new(Arc::clone(&upstream), Arc::clone(&upstream), false);
     let ctx = caller("a");
     for request in [get("7"), list(), search()] {
         let dispatch = || Dispatch { prior_attempts: 3, ..Dispatch::new(&ctx) };
@@ -519,4 +555,28 @@ async fn a_disabled_layer_passes_every_request_through_as_it_is() {
     let attempts: Vec<u32> = upstream.requests().iter().map(|call| call.prior_attempts).collect();
     assert_eq!(attempts, [3; 6]);
     assert_eq!(ctx.cost.millionths(), 6_000_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_reads_that_can_be_shared_pass_the_layers_of_writes() {
+    for enabled in [true, false] {
+        let (reads, others) = (hubspot(), hubspot());
+        let layer = SingleFlight::new(Arc::clone(&reads), Arc::clone(&others), enabled);
+        let ctx = caller("a");
+        for request in [get("7"), list(), search()] {
+            call(&layer, &ctx, &request).await.unwrap();
+        }
+        assert_eq!((reads.count(), others.count()), (3, 0), "{enabled}");
+        let read = BatchRead {
+            ids: vec![lead_id("7"), lead_id("8")],
+            id_property: None,
+            properties: Vec::new(),
+            properties_with_history: Vec::new(),
+            archived: false,
+        };
+        for request in [Arc::new(Request::BatchRead(read)), update("7", "Ann"), create("Ann")] {
+            call(&layer, &ctx, &request).await.unwrap();
+        }
+        assert_eq!((reads.count(), others.count()), (3, 3), "{enabled}");
+    }
 }

@@ -47,7 +47,7 @@ fn requests_are_counted_by_operation_and_outcome() {
     stats.count_retry();
     stats.count_breaker_opened();
     stats.count_breaker_opened();
-    let CallStats { portal: name, calls, retries, breaker_opened, breaker_is_open } =
+    let CallStats { portal: name, calls, retries, breaker_opened, breaker_is_open, unreadable } =
         stats.snapshot(portal(), true);
     assert_eq!(name, portal());
     let expected = [
@@ -60,6 +60,7 @@ fn requests_are_counted_by_operation_and_outcome() {
         assert!(calls.contains(&expected), "no {expected:?} in {calls:?}");
     }
     assert_eq!((retries, breaker_opened, breaker_is_open), (1, 2, true));
+    assert_eq!(unreadable, []);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     leads::{
         AffectedInputs, Association, AssociationType, BatchResponse, CreateLead, Lead, LeadId,
-        Reason, SideEffect,
+        Reason, RejectionSearch, SideEffect,
     },
     pipeline::{
         isolation::Isolation,
@@ -126,13 +126,17 @@ impl Leads {
 }
 
 fn upsert(key: &str, name: &str) -> Traced<UpsertLead> {
-    let contact =
-        Association { to_id: lead_id("900001"), types: vec![AssociationType::PRIMARY_CONTACT] };
+    let contact = Association {
+        to_id: lead_id("900001"),
+        types: vec![AssociationType::PRIMARY_CONTACT],
+        position: None,
+    };
     let input = UpsertLead {
         id: lead_id(key),
         id_property: Some("crm_key".to_owned()),
         properties: BTreeMap::from([("hs_lead_name".to_owned(), name.to_owned())]),
         associations: vec![contact],
+        contact: None,
     };
     Traced { trace_id: format!("{name} {key}"), input }
 }
@@ -153,7 +157,7 @@ fn hubspot(
 fn replica(
     upstream: &Arc<ScriptedUpstream>,
 ) -> WriteOrder<Upsert<Isolation<Arc<ScriptedUpstream>>>> {
-    let upserts = Upsert::new(Isolation::new(Arc::clone(upstream)));
+    let upserts = Upsert::new(Isolation::new(Arc::clone(upstream), Arc::default()));
     WriteOrder::new(upserts, account(10_000_000, 100_000), 100_000)
 }
 
@@ -245,9 +249,113 @@ async fn a_lost_response_to_a_create_is_resolved_by_another_lookup() {
         hubspot(&leads, move |call| matches!(*call.request, Request::BatchCreate(_)).then(lost));
     let inputs = ["a", "b", "c"].map(|key| upsert(key, "new")).to_vec();
     let outcomes = send(&replica(&upstream), inputs, 100).await;
-    assert!(outcomes.iter().all(created));
+    let created = |outcome: &Outcome| outcome.clone().unwrap().unwrap().created;
+    assert!(outcomes.iter().all(|outcome| created(outcome).is_none()), "it is not known");
     assert_eq!(leads.0.lock().len(), 3);
     assert_eq!(upstream.count(), 4, "lookup, create, lookup, update");
+}
+
+/// HubSpot with these leads that rejects batches of creates without naming an input: those that have one of
+/// the values `taken`, or a value that a lead has.
+fn rejecting_whole(leads: &Arc<Leads>, taken: &'static [&'static str]) -> Arc<ScriptedUpstream> {
+    let account = Arc::clone(leads);
+    let clash = || Error::new(Reason::AlreadyExists, "Contact already exists");
+    ScriptedUpstream::new(move |call| {
+        let is_taken = |create: &CreateLead| {
+            let key = &*create.properties["crm_key"];
+            taken.contains(&key) || account.find(key).is_some()
+        };
+        let is_rejected = match &*call.request {
+            Request::BatchCreate(inputs) => inputs.iter().any(|input| is_taken(&input.input)),
+            Request::Create(create) => is_taken(create),
+            _ => false,
+        };
+        let response = if is_rejected { Err(clash()) } else { account.respond(&call.request) };
+        Scripted::after(LATENCY, response)
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clash_that_names_no_input_leaves_the_other_new_leads_to_be_created() {
+    // Some have a value of another unique property that another lead has.
+    for (taken, most) in
+        [(&["key-3", "key-60"][..], 31), (&["key-99"], 19), (&["key-0", "key-1", "key-2"], 26)]
+    {
+        let leads = Leads::with([]);
+        let upstream = rejecting_whole(&leads, taken);
+        let inputs = (0..100).map(|number| upsert(&format!("key-{number}"), "new")).collect();
+        let outcomes = send(&replica(&upstream), inputs, 100).await;
+        for (number, outcome) in outcomes.iter().enumerate() {
+            let is_taken = taken.contains(&&*format!("key-{number}"));
+            match outcome {
+                Ok(_) => assert!(created(outcome) && !is_taken, "{number}"),
+                Err(error) => {
+                    assert!(is_taken, "{number}: {error}");
+                    assert_eq!(error.reason(), Reason::AlreadyExists);
+                }
+            }
+        }
+        assert_eq!(leads.0.lock().len(), 100 - taken.len());
+        let calls = upstream.count();
+        assert!(calls <= most, "{calls} calls: three lookups, a create, and the search");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clash_with_another_client_that_names_no_input_costs_one_more_lookup() {
+    let leads = Leads::with([]);
+    let account = Arc::clone(&leads);
+    let inner = rejecting_whole(&leads, &[]);
+    // Another client creates half of the leads after the lookup.
+    let layer = replica(&inner);
+    let race = async {
+        tokio::time::sleep(LATENCY / 2).await;
+        for number in (0..100).step_by(2) {
+            let key = format!("key-{number}");
+            let UpsertLead { mut properties, associations, .. } = upsert(&key, "other").input;
+            properties.insert("crm_key".to_owned(), key);
+            account
+                .create(&CreateLead { properties, associations, contact: None, trace_id: None })
+                .unwrap();
+        }
+    };
+    let inputs = (0..100).map(|number| upsert(&format!("key-{number}"), "new")).collect();
+    let (outcomes, ()) = tokio::join!(send(&layer, inputs, 100), race);
+    for (number, outcome) in outcomes.iter().enumerate() {
+        assert_eq!(created(outcome), !number.is_multiple_of(2), "{number}");
+    }
+    assert!(leads.0.lock().values().all(|lead| lead.created == 1 && lead.name == "new"));
+    assert_eq!(inner.count(), 5, "lookup, create, lookup, update and create");
+}
+
+#[tokio::test(start_paused = true)]
+async fn creates_of_which_every_one_clashes_have_a_bounded_search() {
+    let leads = Leads::with([]);
+    let upstream = ScriptedUpstream::new({
+        let account = Arc::clone(&leads);
+        move |call| {
+            let clash = || Error::new(Reason::AlreadyExists, "Contact already exists");
+            let response = match &*call.request {
+                Request::BatchCreate(_) | Request::Create(_) => Err(clash()),
+                request => account.respond(request),
+            };
+            Scripted::after(LATENCY, response)
+        }
+    });
+    let inputs = (0..1_000).map(|number| upsert(&format!("key-{number}"), "new")).collect();
+    let layer = replica(&upstream);
+    let ctx = CallContext {
+        search: RejectionSearch::default().looking_up_duplicates(),
+        ..context(10 * MINUTE)
+    };
+    let request = Request::Upsert { inputs, concurrency: 4 };
+    let response = layer.call(&ctx, Arc::new(request), Dispatch::new(&ctx)).await;
+    let outcomes = response.and_then(Response::into_outcomes).unwrap().outcomes;
+    let reason = |outcome: &Outcome| outcome.as_ref().unwrap_err().reason();
+    let is_known = |outcome: &Outcome| reason(outcome) == Reason::AlreadyExists;
+    assert!(outcomes.iter().all(|it| is_known(it) || reason(it) == Reason::BatchRejected));
+    let calls = upstream.count();
+    assert!(calls <= 40 + 10 * 16, "{calls} calls: lookups and creates twice, and the search");
 }
 
 #[tokio::test(start_paused = true)]

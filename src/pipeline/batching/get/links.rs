@@ -63,7 +63,8 @@ pub(super) fn failure(error: &Error) -> LinkFailure {
         | Reason::Unauthenticated
         | Reason::CallerForbidden
         | Reason::AuthenticationUnavailable
-        | Reason::Unimplemented => LinkFailure::Other,
+        | Reason::Unimplemented
+        | Reason::WrongDataCenter => LinkFailure::Other,
     }
 }
 
@@ -79,8 +80,8 @@ pub(super) fn calibration_lead(
         let mut is_unknown = false;
         for (to, by_lead) in linked {
             // An incomplete or missing list teaches nothing.
-            let links = by_lead.get(&lead.id).filter(|links| links.is_complete)?;
-            records += links.records.len();
+            let links = by_lead.get(&lead.id).filter(|links| links.is_complete())?;
+            records += links.page.objects.len();
             is_unknown |= capabilities.association_labels.render(to, links).is_err();
         }
         is_unknown.then_some((records, index))

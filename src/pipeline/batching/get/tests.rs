@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     leads::{
         AffectedInputs, Associated, AssociatedObject, AssociationCategory, AssociationType,
-        BatchItem, BatchResponse, Link, Links, Response,
+        BatchItem, BatchResponse, Link, Response,
     },
     pipeline::{
         batching::tests::{Fixture, SECOND},
@@ -43,7 +43,7 @@ fn requests<const N: usize>(gets: [GetLead; N]) -> [Arc<Request>; N] {
 
 /// One contact of every lead, with or without a label.
 fn contact(labels: &[&str]) -> Associated {
-    let object = |label: &&str| AssociatedObject { id: "7".to_owned(), kind: (*label).to_owned() };
+    let object = |label: &&str| AssociatedObject::named("7", *label);
     Associated { objects: labels.iter().map(object).collect(), next: None }
 }
 
@@ -54,10 +54,9 @@ fn with_contacts(failure: Option<Error>) -> impl Fn(&Recorded) -> Scripted + Sen
             Request::ReadAssociations { leads, .. } => {
                 let category = AssociationCategory::HubspotDefined;
                 let types = vec![AssociationType { category, type_id: 608 }];
-                let links = leads.iter().map(|id| Links {
-                    lead: id.to_string(),
-                    records: vec![Link { id: "7".to_owned(), types: types.clone() }],
-                    is_complete: true,
+                let record = Link { id: "7".to_owned(), types };
+                let links = leads.iter().map(|id| {
+                    crate::leads::testing::links(id.as_str(), std::slice::from_ref(&record))
                 });
                 match &failure {
                     Some(error) => Err(error.clone()),
@@ -97,12 +96,10 @@ async fn a_read_is_batched_only_if_its_result_is_the_same() {
         get.selection.properties_with_history = names(&[property]);
         get
     };
-    let object_id = Some("hs_object_id".to_owned());
     let cases = [
         (by_id("1", &[]), true),
         (by_id("01", &[]), false),
         (by_id("a", &[]), false),
-        (GetLead { id_property: object_id, ..by_id("1", &[]) }, false),
         (by_email("a@x", &["hs_lead_name"]), true),
         (by_email("a@x", &[]), false),
         (with_history("hs_lead_type"), true),

@@ -1,7 +1,9 @@
 //! Choice of the lead that teaches labels, and associations that are added to a lead.
 
 use super::*;
-use crate::leads::{Associated, AssociatedObject, AssociationCategory, AssociationType, Link};
+use crate::leads::{
+    Associated, AssociatedObject, AssociationCategory, AssociationType, Link, testing,
+};
 
 const CONTACTS: &str = "contacts";
 const COMPANIES: &str = "companies";
@@ -13,8 +15,8 @@ fn record(id: &str) -> Link {
 
 /// The associations of a lead with this many records.
 fn links(lead: &str, records: usize) -> Links {
-    let records = (0..records).map(|number| record(&number.to_string())).collect();
-    Links { lead: lead.to_owned(), records, is_complete: true }
+    let records: Vec<_> = (0..records).map(|number| record(&number.to_string())).collect();
+    testing::links(lead, &records)
 }
 
 /// The leads `0`, `1`, ... by index.
@@ -35,10 +37,7 @@ fn linked(to: &'static str, records: &[usize]) -> Linked<'static> {
 /// Capabilities that know the label of a lead with one contact and none of companies.
 fn taught() -> PortalCapabilities {
     let capabilities = PortalCapabilities::default();
-    let shown = Associated {
-        objects: vec![AssociatedObject { id: "0".to_owned(), kind: "primary".to_owned() }],
-        next: None,
-    };
+    let shown = Associated { objects: vec![AssociatedObject::named("0", "primary")], next: None };
     capabilities.association_labels.observe(CONTACTS, &links("0", 1), Some(&shown));
     capabilities
 }
@@ -70,7 +69,7 @@ async fn no_lead_is_read_individually_if_all_labels_are_known() {
 async fn an_incomplete_or_missing_list_teaches_nothing() {
     let capabilities = PortalCapabilities::default();
     let (to, mut by_lead) = linked(CONTACTS, &[1, 5]);
-    by_lead.get_mut("1").expect("its links").is_complete = false;
+    by_lead.get_mut("1").expect("its links").is_whole = false;
     assert_eq!(calibration_lead(&capabilities, &leads(3), &[(to, by_lead)]), Some(0));
 }
 

@@ -3,47 +3,62 @@
 //!
 //! [`Upstream`] is the port to HubSpot. Nothing here names a protocol.
 
+mod association_change;
+mod association_type;
 mod audit;
 pub mod batch;
 mod charge;
+pub mod contacts;
 mod context;
 mod cost;
 mod create;
 mod error;
-mod idempotency;
+pub mod export;
+pub mod idempotency;
 mod lead;
 mod memory;
 mod query;
-mod rejection_cache;
+mod rejection_search;
 mod request;
+mod request_id;
 mod response_limit;
+pub mod schema;
 mod service;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod upsert;
+mod validation;
+mod validator;
 mod write;
 
+pub use association_change::{AssociationChange, AssociationChangeKind, ChangeAssociations};
+pub use association_type::{AssociationCategory, AssociationType};
 pub use audit::refused as audit_refused;
-pub use charge::{MemoryAccount, MemoryCharge, Unlimited};
-pub use context::{CallContext, Guard, Portal, PortalName, Upstream};
+pub use charge::{MEMORY_LIMIT, MemoryAccount, MemoryCharge, Unlimited};
+pub use context::{CallContext, Guard, Portal, PortalName, PortalSettings, Upstream};
 pub use cost::CostMeter;
 pub use error::{AffectedInputs, Error, FieldFault, LocalLimit, Reason, SideEffect, UpstreamFacts};
-pub use idempotency::RequestId;
 pub use lead::{Associated, AssociatedObject, Lead, PropertyVersion, Warning};
 pub use query::{
-    BatchRead, Direction, Filter, FilterGroup, FilterOperator, GetLead, LeadId, ListLeads, Page,
-    SearchLeads, SearchPage, Selection, Sort,
+    BatchRead, Direction, Filter, FilterGroup, FilterOperator, GetLead, LeadId, ListAssociations,
+    ListLeads, Page, SearchLeads, SearchPage, Selection, Sort,
 };
+pub use rejection_search::RejectionSearch;
 pub use request::{
     BatchItem, BatchResponse, ChunkOutcomes, Link, Links, Outcome, Request, Response,
 };
+pub use request_id::{RequestId, RequestIdScope};
 pub use response_limit::ResponseLimit;
-pub use service::{BatchGet, Service, Settings};
+pub use service::{
+    ALL_PROPERTIES, AssociationAction, BatchGet, Export, ExportMessage, Service, Settings,
+    Validated,
+};
+pub use validation::{DateRules, ViolationKind};
+pub use validator::{ValidationMode, ValidationOutcome, ValidationSettings, ValidationSnapshot};
 pub use write::{
-    Association, AssociationCategory, AssociationType, CreateLead, LEAD_NAME, Traced, UpdateLead,
-    UpsertLead, Upserted,
+    Association, CreateLead, LEAD_NAME, RECORD_ID, Traced, UpdateLead, UpsertLead, Upserted,
 };
 
 /// Properties that HubSpot returns if none is selected. Requested explicitly if the unique property
 /// has to be requested as well, so that the response can be matched.
-const DEFAULT_PROPERTIES: [&str; 3] = ["hs_createdate", "hs_lastmodifieddate", "hs_object_id"];
+pub const DEFAULT_PROPERTIES: [&str; 3] = ["hs_createdate", "hs_lastmodifieddate", "hs_object_id"];

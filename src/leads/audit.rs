@@ -1,5 +1,5 @@
-//! Audit events: one per write of any caller, once the outcome is known. An event contains ids of
-//! leads and no property values.
+//! Audit events: one per write of any caller, once the outcome is known, and one per stream of an export. An
+//! event of a write contains ids of leads; none contains property values.
 //!
 //! The task of the write logs the event, so that a cancelled call is audited as well. Events of
 //! batches contain counts; at level debug the ids of the leads follow.
@@ -74,6 +74,19 @@ struct AuditFacts {
     inputs: usize,
 }
 
+/// Facts about the stream of an export.
+#[derive(Debug)]
+pub(super) struct ExportFacts {
+    /// `OK` if the export is complete, `PAUSED`, `CANCELLED`, or the reason of the error.
+    pub(super) outcome: &'static str,
+    /// Number of leads that were passed to the stream.
+    pub(super) leads: u64,
+    /// True if the request has a query or filters.
+    pub(super) is_filtered: bool,
+    /// True if the stream began with a resume token.
+    pub(super) is_resumed: bool,
+}
+
 /// Logs a write that the caller is not permitted to do; `portal` only if the caller may know it.
 pub fn refused(
     operation: &str,
@@ -92,6 +105,26 @@ pub fn refused(
         portal = portal.map(PortalName::as_str),
         request.id = request_id,
         "Write refused"
+    );
+}
+
+/// Logs the end of the stream of an export.
+pub(super) fn exported(ctx: &CallContext, facts: &ExportFacts) {
+    let ExportFacts { outcome, leads, is_filtered, is_resumed } = facts;
+    let caller = &ctx.requester.caller;
+    event!(
+        target: "leadsd::audit",
+        Level::INFO,
+        audit.operation = "ExportLeads",
+        audit.outcome = outcome,
+        audit.exported = leads,
+        audit.filtered = is_filtered,
+        audit.resumed = is_resumed,
+        caller = caller.as_str(),
+        caller.authenticated = caller.is_authenticated(),
+        portal = ctx.portal.name.as_str(),
+        request.id = &*ctx.request_id,
+        "Leads exported"
     );
 }
 

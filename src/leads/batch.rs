@@ -5,14 +5,18 @@
 //! rejects it as a whole. [`send_merged`] does the same for inputs of different callers.
 //! [`matching`] assigns HubSpot's response to the inputs.
 
+mod agreement;
+mod common_rejection;
+mod created;
 mod input;
 mod isolate;
 mod matching;
 mod merge;
 mod progress;
+mod search;
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -21,17 +25,20 @@ use futures_util::{StreamExt as _, stream};
 pub(super) use self::progress::{BatchProgress, OutcomeSink};
 use self::progress::{Collected, no_outcome};
 pub use self::{
-    input::{BatchInput, LeadReference, ReadInput},
-    isolate::{rejects_content, send_isolated},
+    created::CreatedLeads,
+    input::{BatchInput, LeadReference, MERGED_IDS, ReadInput},
+    isolate::{Attempt, send_isolated},
     matching::{MissingItemPolicy, UnresolvedPolicy, match_all},
     merge::{ItemOutcome, send_merged},
+    search::rejects_content,
 };
 use super::{
     charge::MemoryCharge,
     context::CallContext,
     cost::CostMeter,
-    error::Error,
+    error::{Error, Reason, SideEffect},
     memory::memory_of,
+    rejection_search::RejectionSearch,
     request::{ChunkOutcomes, Outcome, Request, Response},
     response_limit::{Overflow, ResponseBudget, ResponseLimit},
 };
@@ -98,7 +105,9 @@ impl BatchLimits {
 /// Sends `inputs` in requests as `plan` says. Returns one outcome per input, in input order.
 ///
 /// Errors as a whole only if HubSpot evaluated none of the inputs and acted on none: then no input
-/// has a separate outcome, and the caller can repeat the call.
+/// has a separate outcome, and the caller can repeat the call. After an error that every request of the
+/// portal would get, or a response of a proxy,
+/// no further request is sent.
 pub(super) async fn run<I: BatchInput>(
     ctx: &CallContext,
     inputs: &[I],
@@ -121,6 +130,8 @@ pub(super) async fn run_into<I: BatchInput>(
     let BatchPlan { chunk_size, concurrency, mut budget } = plan;
     let is_full = AtomicBool::new(false);
     let full_error = budget.full_error();
+    let rejected: OnceLock<Error> = OnceLock::new();
+    let search = ctx.search.begun();
     let chunks: Vec<(usize, Vec<I>)> = inputs
         .chunks(chunk_size)
         .enumerate()
@@ -128,18 +139,23 @@ pub(super) async fn run_into<I: BatchInput>(
         .collect();
     let mut responses = stream::iter(chunks)
         .map(|(first, chunk)| {
-            let size = chunk.len();
-            let request = (!is_full.load(Ordering::Relaxed)).then(|| request(chunk));
-            let full_error = &full_error;
+            let (size, search) = (chunk.len(), search.clone());
+            let request = match rejected.get() {
+                Some(error) => Err(error.clone()),
+                None if is_full.load(Ordering::Relaxed) => Err(full_error.clone()),
+                None => Ok(request(chunk)),
+            };
             async move {
                 let response = match request {
-                    Some(request) => {
-                        let ctx = metered(ctx);
+                    Ok(request) => {
+                        let ctx = metered(ctx, search);
                         sink.begin(first..first + size, &ctx.cost);
                         let response = ctx.portal.upstream.call(&ctx, request).await;
+                        // Charged below.
+                        ctx.cost.release_memory();
                         response.and_then(Response::into_outcomes)
                     }
-                    None => Err(full_error.clone()),
+                    Err(error) => Err(error),
                 };
                 (first, size, response)
             }
@@ -151,16 +167,31 @@ pub(super) async fn run_into<I: BatchInput>(
             ChunkOutcomes { outcomes: vec![Err(error); size], evaluated: false }
         });
         outcomes.resize_with(size, || Err(no_outcome()));
+        if let Some(error) = whole_rejection(&outcomes).filter(|_| !evaluated) {
+            // Further requests would get the same error.
+            rejected.get_or_init(|| error.clone());
+        }
         charges.extend(keep(ctx, &mut budget, &mut outcomes));
         is_full.store(budget.is_full(), Ordering::Relaxed);
         sink.settle(first, outcomes, evaluated);
     }
 }
 
+/// The error of a request that HubSpot, or a proxy before it, rejects whatever its content; `None` if it did
+/// not.
+fn whole_rejection(outcomes: &[Outcome]) -> Option<&Error> {
+    let error = outcomes.first()?.as_ref().err()?;
+    let status = error.upstream().http_status.unwrap_or_default();
+    let is_foreign =
+        error.reason() == Reason::UpstreamInvalidResponse && (300..500).contains(&status);
+    let is_whole = error.reason().is_about_portal() || is_foreign;
+    (is_whole && error.side_effect() == SideEffect::None).then_some(error)
+}
+
 /// The context of one request, with a meter that tells whether HubSpot was asked.
-fn metered(ctx: &CallContext) -> CallContext {
+fn metered(ctx: &CallContext, search: RejectionSearch) -> CallContext {
     let cost = Arc::new(CostMeter::shared_by(vec![Arc::clone(&ctx.cost)]));
-    CallContext { cost, ..ctx.clone() }
+    CallContext { cost, search, ..ctx.clone() }
 }
 
 /// Drops what does not fit in the response, and charges the rest to the call while further requests

@@ -6,8 +6,15 @@ use std::{fmt, sync::Arc};
 
 use super::error::Error;
 
+/// Name of the limit of memory accounts in errors and metrics.
+pub const MEMORY_LIMIT: &str = "memory";
+
 /// Account of one caller, to which the memory of its calls and its stored results is charged.
 pub trait MemoryAccount: fmt::Debug + Send + Sync + 'static {
+    /// Checks that the part of one request of a charge may grow from `before` to `after` bytes. Errors if it
+    /// never fits in the account, or if memory is short and it is large.
+    fn check_growth(&self, before: usize, after: usize) -> Result<(), Error>;
+
     /// Charges bytes that are about to be used. Errors if they exceed a limit.
     fn try_charge(&self, bytes: usize) -> Result<(), Error>;
 
@@ -26,6 +33,8 @@ pub trait MemoryAccount: fmt::Debug + Send + Sync + 'static {
 pub struct MemoryCharge {
     account: Arc<dyn MemoryAccount>,
     bytes: usize,
+    /// Number of requests for which the bytes are used.
+    requests: usize,
 }
 
 /// Account without limits, for calls that no caller of the service makes.
@@ -37,19 +46,45 @@ pub struct Unlimited;
 impl MemoryCharge {
     /// Creates a charge of no bytes.
     pub fn new(account: &Arc<dyn MemoryAccount>) -> Self {
-        Self { account: Arc::clone(account), bytes: 0 }
+        Self::for_requests(account, 1)
     }
 
-    /// Changes the charge to `bytes`. Errors if an increase exceeds a limit; the charge is then
-    /// unchanged.
+    /// Creates a charge of no bytes for several requests. It is large if the part of each is large: a batch
+    /// of single reads counts as single reads.
+    pub fn for_requests(account: &Arc<dyn MemoryAccount>, requests: usize) -> Self {
+        Self { account: Arc::clone(account), bytes: 0, requests: requests.max(1) }
+    }
+
+    /// Changes the charge to `bytes`. Errors if an increase exceeds a limit, or if it is large and memory is
+    /// short; the charge is then unchanged.
     pub fn try_set(&mut self, bytes: usize) -> Result<(), Error> {
         if bytes > self.bytes {
+            self.account.check_growth(self.bytes / self.requests, bytes / self.requests)?;
             self.account.try_charge(bytes - self.bytes)?;
         } else {
             self.account.release(self.bytes - bytes);
         }
         self.bytes = bytes;
         Ok(())
+    }
+
+    /// Number of charged bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds the bytes of another charge.
+    pub fn absorb(&mut self, other: &Self) {
+        self.account.charge(other.bytes);
+        self.bytes += other.bytes;
+    }
+
+    /// Splits off at most `bytes` as a charge to the same account.
+    #[must_use]
+    pub fn split_off(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { account: Arc::clone(&self.account), bytes, requests: 1 }
     }
 
     /// Changes the charge to `bytes`, whatever the limits.
@@ -74,6 +109,10 @@ impl Drop for MemoryCharge {
 // === impl MemoryAccount ===
 
 impl MemoryAccount for Unlimited {
+    fn check_growth(&self, _: usize, _: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn try_charge(&self, _: usize) -> Result<(), Error> {
         Ok(())
     }
@@ -105,8 +144,28 @@ mod tests {
         charge.set(500);
         assert_eq!((account.used(), account.peak()), (500, 500));
         charge.set(10);
-        assert_eq!(account.used(), 10);
+        assert_eq!((account.used(), charge.bytes()), (10, 10));
+        let mut other = MemoryCharge::new(&port);
+        other.set(5);
+        other.absorb(&charge);
+        assert_eq!(account.used(), 25);
         drop(charge);
+        assert_eq!((account.used(), other.bytes()), (15, 15));
+        drop(other);
         assert_eq!(account.used(), 0);
+    }
+
+    #[test]
+    fn a_large_charge_is_rejected_and_a_batch_is_large_by_the_part_of_each_request() {
+        let account = TestAccount::with_large(1_000, 50);
+        let port: Arc<dyn MemoryAccount> = Arc::<TestAccount>::clone(&account);
+        for (requests, fits) in [(0, 50), (1, 50), (3, 152)] {
+            let mut charge = MemoryCharge::for_requests(&port, requests);
+            charge.try_set(fits).unwrap();
+            charge.try_set(fits + 1).unwrap_err();
+            assert_eq!(account.used(), fits, "{requests} requests");
+            charge.set(fits + 1);
+            assert_eq!(account.used(), fits + 1, "the outcome of a write is charged");
+        }
     }
 }

@@ -16,6 +16,7 @@ use super::{
     charge::MemoryAccount,
     cost::CostMeter,
     error::Error,
+    rejection_search::RejectionSearch,
     request::{Request, Response},
 };
 use crate::telemetry::trace_context::TraceContext;
@@ -35,6 +36,8 @@ pub struct CallContext {
     pub trace: TraceContext,
     /// HubSpot requests sent for the call. Shared by all clones of this context.
     pub cost: Arc<CostMeter>,
+    /// Search for the inputs for which HubSpot rejects the batches of the call.
+    pub search: RejectionSearch,
     /// Account to which the call's memory is charged.
     pub memory: Arc<dyn MemoryAccount>,
     /// Resource that is held until the last clone of this context is dropped. A write outlives a
@@ -50,9 +53,18 @@ pub struct Portal {
     pub name: PortalName,
     /// Request pipeline of this account.
     pub upstream: Arc<dyn Upstream>,
+    /// Settings of this account.
+    pub settings: PortalSettings,
+}
+
+/// Settings of one portal.
+#[derive(Debug, Clone, Default)]
+pub struct PortalSettings {
     /// Property with unique values in which creates store their request id. With it, the outcome of
     /// a create whose response is lost can be looked up. `None` reports such a create as unknown.
     pub request_id_property: Option<String>,
+    /// Properties of reads that select none. Empty for those that HubSpot returns by itself.
+    pub default_properties: Arc<[String]>,
 }
 
 /// Port to HubSpot for one portal.

@@ -1,11 +1,14 @@
-//! Counts the HubSpot requests that were sent for one call.
+//! Counts the HubSpot requests that were sent for one call, and holds the memory of their responses. The
+//! response metadata of the call has these facts.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
+
+use super::{charge::MemoryCharge, request_id::RequestIdScope};
 
 /// HubSpot requests sent for one call. A request that several calls share is divided among them.
 #[derive(Debug, Default)]
@@ -16,10 +19,20 @@ pub struct CostMeter {
     millionths: AtomicU64,
     in_progress: AtomicBool,
     correlation_id: Mutex<Option<Arc<str>>>,
+    /// Scope of the request id: its number in [`RequestIdScope::ALL`] and one; 0 without an id.
+    request_id_scope: AtomicU8,
+    /// Memory of responses that were read.
+    held: Mutex<Option<MemoryCharge>>,
+    /// True if there may be such memory: most calls take no lock for it.
+    is_holding: AtomicBool,
 }
 
 /// Millionths of one request.
 const REQUEST: u64 = 1_000_000;
+
+/// Size in bytes from which the memory of a response is held, as for messages that are sent. Slots bound
+/// the number of smaller ones.
+const MIN_HELD: usize = 1 << 10;
 
 // === impl CostMeter ===
 
@@ -78,11 +91,65 @@ impl CostMeter {
     pub fn correlation_id(&self) -> Option<Arc<str>> {
         self.correlation_id.lock().clone()
     }
+
+    /// Records the scope in which a repeat of the write is recognized.
+    pub fn set_request_id_scope(&self, scope: RequestIdScope) {
+        self.request_id_scope.store(scope as u8 + 1, Ordering::Relaxed);
+    }
+
+    /// Scope in which a repeat of the write is recognized. `None` without a request id.
+    pub fn request_id_scope(&self) -> Option<RequestIdScope> {
+        let number = usize::from(self.request_id_scope.load(Ordering::Relaxed)).checked_sub(1)?;
+        RequestIdScope::ALL.get(number).copied()
+    }
+
+    /// Holds the charge of a response that was read, until [`release_memory`](Self::release_memory) or the
+    /// end of what the meter counts. A batch may wait for further requests after it.
+    pub fn hold(&self, charge: MemoryCharge) {
+        if charge.bytes() < MIN_HELD {
+            return;
+        }
+        let mut held = self.held.lock();
+        match &mut *held {
+            Some(held) => held.absorb(&charge),
+            None => *held = Some(charge),
+        }
+        self.is_holding.store(true, Ordering::Relaxed);
+    }
+
+    /// Moves one of `parts` equal parts of the memory that is held to the meter of a call which gets a part of
+    /// the responses.
+    pub fn give_part(&self, parts: usize, to: &Self) {
+        if !self.is_holding.load(Ordering::Relaxed) {
+            return;
+        }
+        let part =
+            self.held.lock().as_mut().map(|held| held.split_off(held.bytes() / parts.max(1)));
+        if let Some(part) = part {
+            to.hold(part);
+        }
+    }
+
+    /// Number of bytes of responses that are held.
+    pub fn held_bytes(&self) -> usize {
+        if !self.is_holding.load(Ordering::Relaxed) {
+            return 0;
+        }
+        self.held.lock().as_ref().map_or(0, MemoryCharge::bytes)
+    }
+
+    /// Releases the charges of responses, once their leads are charged elsewhere.
+    pub fn release_memory(&self) {
+        if self.is_holding.swap(false, Ordering::Relaxed) {
+            *self.held.lock() = None;
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::leads::{MemoryAccount, testing::TestAccount};
 
     #[test]
     fn a_shared_request_is_divided_without_loss() {
@@ -95,6 +162,56 @@ mod tests {
         let id: Arc<str> = "c-1".into();
         shared.set_correlation_id(&id);
         assert!(sharers.iter().all(|sharer| sharer.correlation_id().as_ref() == Some(&id)));
+    }
+
+    #[test]
+    fn memory_of_large_responses_is_held_until_it_is_released_or_the_meter_ends() {
+        let account = TestAccount::new(1 << 20);
+        let port: Arc<dyn MemoryAccount> = Arc::<TestAccount>::clone(&account);
+        let charge = |bytes| {
+            let mut charge = MemoryCharge::new(&port);
+            charge.set(bytes);
+            charge
+        };
+        let meter = CostMeter::default();
+        meter.hold(charge(MIN_HELD - 1));
+        assert_eq!(account.used(), 0, "a small response is bounded by its slot");
+        meter.hold(charge(MIN_HELD));
+        meter.hold(charge(100_000));
+        assert_eq!(account.used(), MIN_HELD + 100_000);
+        meter.release_memory();
+        assert_eq!(account.used(), 0);
+        meter.hold(charge(MIN_HELD));
+        drop(meter);
+        assert_eq!(account.used(), 0);
+    }
+
+    #[test]
+    fn a_shared_response_is_charged_until_the_last_call_has_charged_its_part() {
+        let account = TestAccount::new(1 << 20);
+        let port: Arc<dyn MemoryAccount> = Arc::<TestAccount>::clone(&account);
+        let mut charge = MemoryCharge::new(&port);
+        charge.set(10 * MIN_HELD);
+        let shared = CostMeter::default();
+        shared.hold(charge);
+        let calls: [CostMeter; 3] = Default::default();
+        for (index, call) in calls.iter().enumerate() {
+            shared.give_part(3 - index, call);
+        }
+        drop(shared);
+        assert_eq!(account.used(), 10 * MIN_HELD, "the parts are the whole");
+        assert!(calls.iter().all(|call| call.held_bytes() >= 3 * MIN_HELD));
+        for (call, left) in calls.into_iter().zip([2, 1, 0]) {
+            let own = call.held_bytes();
+            let before = account.used();
+            drop(call);
+            assert_eq!(account.used(), before - own, "{left} calls are left");
+        }
+        assert_eq!(account.used(), 0);
+        // Nothing is held, so nothing is given.
+        let (empty, call) = (CostMeter::default(), CostMeter::default());
+        empty.give_part(0, &call);
+        assert_eq!(call.held_bytes(), 0);
     }
 
     #[test]

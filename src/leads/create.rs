@@ -18,7 +18,9 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 pub(super) use self::recovery::CreateRecovery;
-use self::resolve::{FIRST_BACKOFF, OpenCreate, outcome_unknown, resolve, unresolved};
+use self::resolve::{
+    FIRST_BACKOFF, OpenCreate, is_unattributed, outcome_unknown, resolve, unresolved,
+};
 use super::{
     batch::{self, BatchLimits, BatchProgress, OutcomeSink},
     context::CallContext,
@@ -70,7 +72,7 @@ impl IdempotencyTag {
     /// Creates the tag of the call with this request id; without an id, a tag for this call alone.
     /// `None` if the portal has no property for tags.
     pub(super) fn new(ctx: &CallContext, request_id: Option<&RequestId>) -> Option<Self> {
-        let property = ctx.portal.request_id_property.clone()?;
+        let property = ctx.portal.settings.request_id_property.clone()?;
         Some(Self { property, value: tag_value(request_id), is_repeatable: request_id.is_some() })
     }
 
@@ -80,7 +82,7 @@ impl IdempotencyTag {
         let is_own = request.properties.contains_key(&self.property);
         let value = request.properties.entry(self.property.clone());
         let value = value.or_insert_with(|| format!("{}{suffix}", self.value));
-        let value = LeadId::parse(value).ok()?;
+        let value = LeadId::parse_for_body(value).ok()?;
         let is_repeatable = self.is_repeatable || is_own;
         Some(TaggedCreate { property: self.property.clone(), value, is_repeatable })
     }
@@ -138,6 +140,9 @@ pub(super) async fn create_many<T: Clone + Send>(
     limits: BatchLimits,
     progress: &BatchProgress<T>,
 ) {
+    let search =
+        if tag.is_some() { ctx.search.looking_up_duplicates() } else { ctx.search.clone() };
+    let ctx = &CallContext { search: search.begun(), ..ctx.clone() };
     let mut open = Vec::new();
     let (mut unsent, mut tags, mut positions) = (Vec::new(), Vec::new(), Vec::new());
     for PendingCreate { index, mut input, unknown } in pending {
@@ -170,6 +175,10 @@ pub(super) async fn create_many<T: Clone + Send>(
     sleep(FIRST_BACKOFF).await;
     let resolved = resolve(ctx, creates, limits).await;
     for (index, outcome) in positions.into_iter().zip(resolved) {
+        if outcome.as_ref().is_err_and(is_unattributed) {
+            // The lead was looked up, so it is known that there is none.
+            progress.reopen_one(index);
+        }
         progress.settle_one(index, outcome, true);
     }
 }
@@ -195,7 +204,7 @@ impl<T: Clone + Send> OutcomeSink for CreateSink<'_, T> {
     fn settle(&self, first: usize, outcomes: Vec<Outcome>, evaluated: bool) {
         for (number, outcome) in (first..).zip(outcomes) {
             let so_far = match (&outcome, &self.tags[number]) {
-                (Err(error), Some(tag)) if outcome_unknown(error) => {
+                (Err(error), Some(tag)) if outcome_unknown(error) || is_unattributed(error) => {
                     self.lost.lock().push((number, error.clone()));
                     Err(unresolved(error, None, tag))
                 }

@@ -4,13 +4,13 @@
 //! Details for operators are separate in `internal`. An error also states whether HubSpot may have
 //! acted, and the affected inputs of a batch.
 
+mod heap_size;
 mod reason;
 mod redaction;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 pub use self::reason::Reason;
-use super::memory::HeapSize;
 use leadsd_quota::Rejected;
 
 /// Maximum length in bytes of the message of a shortened error.
@@ -51,6 +51,10 @@ pub struct UpstreamFacts {
     pub required_scopes: Vec<String>,
     /// Id of the conflicting record.
     pub existing_id: Option<String>,
+    /// Ids of the records that HubSpot's error names.
+    pub record_ids: Vec<String>,
+    /// HubSpot's name of the data centre that serves the account, such as `eu1`.
+    pub correct_hublet: Option<String>,
     /// Number of attempts; 0 if HubSpot was not called.
     pub attempts: u32,
 }
@@ -62,6 +66,8 @@ pub struct AffectedInputs {
     pub trace_ids: Vec<String>,
     /// Record ids or unique values.
     pub ids: Vec<String>,
+    /// Positions in the batch that was sent, from 0.
+    pub positions: Vec<usize>,
     /// Names of unknown properties: every input that has one is invalid.
     pub unknown_properties: Vec<String>,
 }
@@ -81,6 +87,8 @@ struct Inner {
     side_effect: SideEffect,
     affected_inputs: AffectedInputs,
     local_limit: Option<LocalLimit>,
+    /// Id of the lead that the call asked for.
+    lead_id: Option<String>,
     is_deadline_limited: bool,
 }
 
@@ -104,6 +112,16 @@ impl FieldFault {
     pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self { field: field.into(), description: description.into() }
     }
+
+    /// Creates an invalid property.
+    pub fn for_property(name: &str, description: impl Into<String>) -> Self {
+        Self::new(format!("properties[{name:?}]"), description)
+    }
+
+    /// Name of the property; `None` for other fields.
+    pub fn property(&self) -> Option<&str> {
+        self.field.strip_prefix("properties[\"")?.strip_suffix("\"]")
+    }
 }
 
 // === impl Error ===
@@ -121,6 +139,7 @@ impl Error {
             side_effect: SideEffect::None,
             affected_inputs: AffectedInputs::default(),
             local_limit: None,
+            lead_id: None,
             is_deadline_limited: false,
         }))
     }
@@ -150,6 +169,13 @@ impl Error {
     #[must_use]
     pub fn with_internal(mut self, internal: impl Into<String>) -> Self {
         self.inner_mut().internal = Some(internal.into());
+        self
+    }
+
+    /// Replaces the message for the caller.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.inner_mut().message = message.into();
         self
     }
 
@@ -188,12 +214,14 @@ impl Error {
         self
     }
 
-    /// Adds the id of the lead to the message of a not-found error; other errors are unchanged. Errors
+    /// Adds the id of the lead to a not-found error; other errors are unchanged. Errors
     /// that calls share have no id.
     #[must_use]
     pub fn with_lead_id(mut self, id: &str) -> Self {
         if self.0.reason == Reason::LeadNotFound {
-            self.inner_mut().message = format!("HubSpot has no lead {id}");
+            let inner = self.inner_mut();
+            inner.message = format!("HubSpot has no lead {id}");
+            inner.lead_id = Some(id.to_owned());
         }
         self
     }
@@ -209,6 +237,11 @@ impl Error {
             FieldFault::new(format!("{prefix}{field}"), description)
         };
         Self::invalid(self.fields().iter().map(fault).collect())
+    }
+
+    /// Id of the lead that does not exist, as the call asked for it; `None` for other errors.
+    pub fn lead_id(&self) -> Option<&str> {
+        self.0.lead_id.as_deref()
     }
 
     /// Adds the affected inputs of a batch.
@@ -339,54 +372,6 @@ impl From<Rejected> for Error {
         Self::new(reason, text)
             .with_retry_after(rejected.retry_after)
             .with_local_limit(LocalLimit::Quota(bucket))
-    }
-}
-
-impl HeapSize for Error {
-    fn heap_size(&self) -> usize {
-        let Inner {
-            reason: _,
-            message,
-            internal,
-            fields,
-            upstream,
-            retry_after: _,
-            side_effect: _,
-            affected_inputs,
-            local_limit: _,
-            is_deadline_limited: _,
-        } = &*self.0;
-        let AffectedInputs { trace_ids, ids, unknown_properties } = affected_inputs;
-        size_of::<Inner>()
-            + message.heap_size()
-            + internal.heap_size()
-            + fields.heap_size()
-            + upstream.heap_size()
-            + [trace_ids, ids, unknown_properties].map(HeapSize::heap_size).iter().sum::<usize>()
-    }
-}
-
-impl HeapSize for FieldFault {
-    fn heap_size(&self) -> usize {
-        let Self { field, description } = self;
-        field.heap_size() + description.heap_size()
-    }
-}
-
-impl HeapSize for UpstreamFacts {
-    fn heap_size(&self) -> usize {
-        let Self {
-            http_status: _,
-            correlation_id,
-            category,
-            sub_category,
-            policy_name,
-            required_scopes,
-            existing_id,
-            attempts: _,
-        } = self;
-        let texts = [correlation_id, category, sub_category, policy_name, existing_id];
-        required_scopes.heap_size() + texts.map(HeapSize::heap_size).iter().sum::<usize>()
     }
 }
 

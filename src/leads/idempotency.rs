@@ -5,69 +5,91 @@
 //! that HubSpot may have seen.
 //!
 //! Only results are kept: a repeat sends inputs without a result again, and resolves unknown outcomes.
-//! The store belongs to this process and is bounded in bytes and in age. A repeat after [`TTL`] or at
-//! another replica counts as a new call.
+//! The results of this replica are bounded in bytes and in age. With a shared store ([`RequestIdStore`]),
+//! a repeat at another replica returns the result as well; the store has outcomes and ids. Otherwise, and
+//! while the store is unavailable, a repeat at another replica counts as a new call.
 
+mod availability;
+mod digest;
+mod execution;
 mod kept;
+mod record_allowance;
+mod request_id_store;
+mod shared;
+#[cfg(test)]
+pub(crate) mod testing;
+mod write;
 
-use std::{fmt, sync::Arc, time::Duration};
-
-use futures_util::future::BoxFuture;
-use leadsd_base::task;
-use leadsd_quota::{AccountKey, Caller};
-use parking_lot::Mutex;
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout_at},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-use self::kept::KeptResults;
+use futures_util::FutureExt as _;
+use leadsd_base::task;
+use leadsd_quota::Caller;
+use parking_lot::Mutex;
+use tokio::{sync::watch, time::Instant};
+use uuid::Uuid;
+
+pub(super) use self::{
+    digest::Content,
+    write::{SoFar, StartedWrite, StoredResponse},
+};
+pub use self::{
+    digest::{ContentDigest, RecordKey, VERSION},
+    request_id_store::{
+        Claim, ClaimResponse, Ending, INLINE_BYTES, MAX_PARTS, PART_BYTES, RequestIdStore,
+        StoreUnavailable, StoredResult,
+    },
+};
+use self::{
+    execution::{SharedCall, WriteInProgress},
+    kept::KeptResults,
+    shared::{LEASE, SharedRequestIds, TIME_TO_LIVE},
+    write::{Ended, Progress, unknown_at_deadline, wait},
+};
+pub use super::request_id::{RequestId, RequestIdScope};
 use super::{
     charge::MemoryCharge,
     context::{CallContext, PortalName},
-    error::{Error, FieldFault, Reason, SideEffect},
-    memory::{HeapSize, memory_of},
+    error::{Error, FieldFault, Reason},
 };
 
-/// Time for which a result is kept: longer than any reasonable retry loop.
+/// Time for which this replica keeps a result: longer than any reasonable retry loop.
 const TTL: Duration = Duration::from_secs(15 * 60);
 
 /// Memory of an entry besides its result: key, channel, and their places in the maps.
-const ENTRY_OVERHEAD: usize = 640;
+const ENTRY_OVERHEAD: usize = 704;
 
-/// Idempotency key of a write: printable ASCII, 1 to 128 characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RequestId(Arc<str>);
-
-/// Response to a write that can be stored.
-pub(super) trait StoredResponse: HeapSize + Clone + Send + Sync + 'static {
-    /// True if HubSpot may have acted on any part of the write. Only such a response is stored;
-    /// otherwise a repeat is safe.
-    fn may_have_effects(&self) -> bool;
-
-    /// True if every part of the write has its result. Otherwise a repeat runs the write again, with
-    /// this response as the state so far.
-    fn is_final(&self) -> bool;
-
-    /// The part of the response that is kept: outcomes and ids, and small leads.
-    #[must_use]
-    fn compact(self) -> Self;
+/// A write with a request id.
+#[derive(Debug)]
+pub(super) struct WriteId {
+    key: IdempotencyKey,
+    content: ContentDigest,
 }
-
-/// A write that is about to run.
-pub(super) struct StartedWrite<A> {
-    /// Runs the write to its end.
-    pub(super) run: BoxFuture<'static, A>,
-    /// Response so far, for calls whose deadline passes first.
-    pub(super) so_far: SoFar<A>,
-}
-
-/// Response so far of a write that runs.
-pub(super) struct SoFar<A>(Option<Arc<dyn Fn() -> A + Send + Sync>>);
 
 /// Responses to writes by caller, portal and request id.
 #[derive(Debug)]
-pub(super) struct IdempotencyStore<A>(Arc<Mutex<KeptResults<A>>>);
+pub(super) struct IdempotencyStore<A> {
+    results: Arc<Mutex<KeptResults<A>>>,
+    shared: Option<Arc<SharedRequestIds>>,
+    /// Writes by scope, in the order of [`RequestIdScope::ALL`].
+    writes: [AtomicU64; 2],
+}
+
+/// Statistics of request ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestIdStats {
+    /// True if the shared store is available. `None` without one.
+    pub is_store_up: Option<bool>,
+    /// Number of writes with a request id by the scope in which a repeat is recognized, in the order of
+    /// [`RequestIdScope::ALL`].
+    pub writes: [u64; 2],
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct IdempotencyKey {
@@ -80,41 +102,47 @@ struct IdempotencyKey {
 /// Write that runs or has ended.
 #[derive(Debug, Clone)]
 struct IdempotencyEntry<A> {
-    fingerprint: u64,
-    response: watch::Receiver<Option<A>>,
-    so_far: SoFar<A>,
+    content: ContentDigest,
+    ended: watch::Receiver<Option<Ended<A>>>,
+    progress: Progress<A>,
 }
 
-/// A write in progress. Dropping it frees the request id, so that a write that panics is not
-/// remembered.
-struct WriteInProgress<A: StoredResponse> {
-    results: Arc<Mutex<KeptResults<A>>>,
-    /// `None` once the response is stored.
-    key: Option<IdempotencyKey>,
-    /// Account of the caller, whose share of the store the response takes.
-    account: AccountKey,
-    fingerprint: u64,
-    charge: Option<MemoryCharge>,
-    sender: watch::Sender<Option<A>>,
+// === impl RequestIdStats ===
+
+impl RequestIdStats {
+    /// Number of writes with a request id by scope.
+    pub fn by_scope(&self) -> [(RequestIdScope, u64); 2] {
+        let [replica, shared] = self.writes;
+        [(RequestIdScope::Replica, replica), (RequestIdScope::Shared, shared)]
+    }
 }
 
-// === impl RequestId ===
+// === impl WriteId ===
 
-impl RequestId {
-    /// Parses an id. The error completes the sentence "the id ...".
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        if text.len() > 128 {
-            return Err("must not be longer than 128 characters");
-        }
-        if text.is_empty() || !text.chars().all(|c| c.is_ascii_graphic()) {
-            return Err("must be printable ASCII without spaces");
-        }
-        Ok(Self(text.into()))
+impl WriteId {
+    /// Identifies a write of a caller. `operation` names its kind.
+    pub(super) fn new(
+        ctx: &CallContext,
+        request_id: RequestId,
+        operation: &str,
+        content: &impl Content,
+    ) -> Self {
+        let (caller, portal) =
+            (ctx.requester.caller.clone().without_address(), ctx.portal.name.clone());
+        let key = IdempotencyKey { caller, portal, request_id };
+        let content = ContentDigest::new(&key, operation, content);
+        Self { key, content }
     }
 
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// A new claim on the id.
+    pub(super) fn claim(&self) -> Claim {
+        Claim {
+            key: RecordKey::new(&self.key),
+            content: self.content,
+            token: Uuid::new_v4(),
+            lease: LEASE,
+            time_to_live: TIME_TO_LIVE,
+        }
     }
 }
 
@@ -122,14 +150,27 @@ impl RequestId {
 
 impl<A> Default for IdempotencyStore<A> {
     fn default() -> Self {
-        Self(Arc::default())
+        Self { results: Arc::default(), shared: None, writes: Default::default() }
     }
 }
 
 impl<A: StoredResponse> IdempotencyStore<A> {
+    /// Creates a store that recognizes the repeats of all replicas through `store`.
+    pub(super) fn shared_through(store: Arc<dyn RequestIdStore>) -> Self {
+        Self { shared: Some(Arc::new(SharedRequestIds::new(store))), ..Self::default() }
+    }
+
     /// Memory of the kept results, in bytes.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.0.lock().bytes()
+        self.results.lock().bytes()
+    }
+
+    /// Statistics of request ids.
+    pub(super) fn stats(&self) -> RequestIdStats {
+        RequestIdStats {
+            is_store_up: self.shared.as_ref().map(|shared| shared.is_up()),
+            writes: self.writes.each_ref().map(|count| count.load(Ordering::Relaxed)),
+        }
     }
 
     /// Runs a write to completion in a separate task and returns its response. If the `request_id` is
@@ -140,70 +181,99 @@ impl<A: StoredResponse> IdempotencyStore<A> {
     pub(super) async fn run(
         &self,
         ctx: &CallContext,
-        request_id: Option<RequestId>,
-        fingerprint: u64,
+        id: Option<WriteId>,
+        shape: A::Shape,
         deadline: Instant,
-        write: impl FnOnce(Option<A>) -> StartedWrite<A>,
+        write: impl FnOnce(Option<A>) -> StartedWrite<A> + Send + 'static,
     ) -> Result<A, Error> {
-        let Some(request_id) = request_id else {
+        let Some(id) = id else {
             let (sender, receiver) = watch::channel(None);
             let StartedWrite { run, so_far } = write(None);
             task::spawn("write", ctx.portal.name.as_str(), async move {
                 sender.send_replace(Some(run.await));
             })
             .detach();
-            return response(receiver, so_far, deadline).await;
+            return match wait(receiver, deadline).await {
+                Some(response) => response,
+                None => so_far.get().ok_or_else(unknown_at_deadline),
+            };
         };
-        let (caller, portal) =
-            (ctx.requester.caller.clone().without_address(), ctx.portal.name.clone());
-        let key = IdempotencyKey { caller, portal, request_id };
-        let (receiver, so_far) = loop {
+        let entry = loop {
             let running = {
-                let mut results = self.0.lock();
-                match find(&mut results, &key, fingerprint)? {
+                let mut results = self.results.lock();
+                match find(&mut results, &id)? {
                     Found::Running(entry) => entry,
                     Found::Open(previous) => {
-                        break self.start(&mut results, ctx, key, fingerprint, write(previous));
+                        let call = SharedCall { id, shape, deadline };
+                        break self.start(&mut results, ctx, call, previous, write);
                     }
                 }
             };
-            let response = response(running.response, running.so_far, deadline).await?;
+            let ended = end_of(running, deadline).await?;
             // A call that joined an earlier one, and has more time, completes what that left open.
-            if response.is_final() || Instant::now() >= deadline {
-                return Ok(response);
+            if ended.is_final() || Instant::now() >= deadline {
+                return self.note(ctx, ended);
             }
         };
-        response(receiver, so_far, deadline).await
+        let ended = end_of(entry, deadline).await?;
+        self.note(ctx, ended)
     }
 
     fn start(
         &self,
         results: &mut KeptResults<A>,
         ctx: &CallContext,
-        key: IdempotencyKey,
-        fingerprint: u64,
-        write: StartedWrite<A>,
-    ) -> (watch::Receiver<Option<A>>, SoFar<A>) {
-        let (sender, receiver) = watch::channel(None);
-        let StartedWrite { run, so_far } = write;
-        let response = receiver.clone();
-        let entry = IdempotencyEntry { fingerprint, response, so_far: so_far.clone() };
-        results.start(key.clone(), entry);
+        call: SharedCall<A>,
+        previous: Option<A>,
+        write: impl FnOnce(Option<A>) -> StartedWrite<A> + Send + 'static,
+    ) -> IdempotencyEntry<A> {
+        let (sender, ended) = watch::channel(None);
+        let WriteId { key, content } = &call.id;
+        let entry = IdempotencyEntry { content: *content, ended, progress: Progress::started() };
+        results.start(key.clone(), entry.clone());
         let in_progress = WriteInProgress {
-            results: Arc::clone(&self.0),
-            key: Some(key),
+            results: Arc::clone(&self.results),
+            key: Some(key.clone()),
             account: ctx.requester.caller.account(),
-            fingerprint,
+            content: *content,
             charge: Some(MemoryCharge::new(&ctx.memory)),
+            previous: previous.clone().filter(|_| self.shared.is_some()),
             sender,
+        };
+        // The call counts as in flight until its response is stored.
+        let (guard, progress) = (ctx.guard.clone(), entry.progress.clone());
+        let run = match self.shared.clone() {
+            None => {
+                let StartedWrite { run, so_far } = write(previous);
+                progress.set(so_far, RequestIdScope::Replica);
+                let scope = RequestIdScope::Replica;
+                run.map(move |response| Ended { result: Ok(response), scope }).boxed()
+            }
+            Some(shared) => {
+                let account = in_progress.account.clone();
+                call.run(shared, account, previous, write, progress).boxed()
+            }
         };
         task::spawn("write", ctx.portal.name.as_str(), async move {
             let in_progress = in_progress;
-            let response = run.await;
-            in_progress.finish(response);
+            in_progress.finish(run.await);
+            drop(guard);
         })
         .detach();
-        (receiver, so_far)
+        entry
+    }
+
+    /// Counts a write with a request id, and tells the call its scope.
+    fn note(&self, ctx: &CallContext, ended: Ended<A>) -> Result<A, Error> {
+        let Ended { result, scope } = ended;
+        let [replica, shared] = &self.writes;
+        let count = match scope {
+            RequestIdScope::Replica => replica,
+            RequestIdScope::Shared => shared,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        ctx.cost.set_request_id_scope(scope);
+        result
     }
 }
 
@@ -215,111 +285,32 @@ enum Found<A> {
     Open(Option<A>),
 }
 
-fn find<A: StoredResponse>(
-    results: &mut KeptResults<A>,
-    key: &IdempotencyKey,
-    fingerprint: u64,
-) -> Result<Found<A>, Error> {
+fn find<A: StoredResponse>(results: &mut KeptResults<A>, id: &WriteId) -> Result<Found<A>, Error> {
     results.expire(Instant::now());
-    let Some(entry) = results.get(key) else { return Ok(Found::Open(None)) };
-    if entry.fingerprint != fingerprint {
+    let Some(entry) = results.get(&id.key) else { return Ok(Found::Open(None)) };
+    if entry.content != id.content {
         return Err(reused());
     }
-    let so_far = entry.response.borrow().clone();
-    Ok(match so_far {
-        Some(response) if !response.is_final() => Found::Open(Some(response)),
+    let ended = entry.ended.borrow().clone();
+    Ok(match ended {
+        Some(ended) if !ended.is_final() => Found::Open(ended.result.ok()),
         Some(_) | None => Found::Running(entry.clone()),
     })
 }
 
-// === impl SoFar ===
-
-impl<A> SoFar<A> {
-    /// Creates a value for a write of which nothing is known before it ends.
-    pub(super) fn nothing() -> Self {
-        Self(None)
-    }
-
-    /// Creates a value from a function that builds the response so far.
-    pub(super) fn new(response: impl Fn() -> A + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(response)))
-    }
-
-    fn get(&self) -> Option<A> {
-        self.0.as_ref().map(|response| response())
-    }
-}
-
-impl<A> Clone for SoFar<A> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<A> fmt::Debug for SoFar<A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SoFar").field(&self.0.is_some()).finish()
-    }
-}
-
-// === impl WriteInProgress ===
-
-impl<A: StoredResponse> WriteInProgress<A> {
-    /// Keeps the response if a repeat needs it, and returns it to those that wait for it.
-    fn finish(mut self, response: A) {
-        if response.may_have_effects()
-            && let Some(key) = self.key.take()
-            && let Some(charge) = self.charge.take()
-        {
-            let kept = response.clone().compact();
-            let bytes = ENTRY_OVERHEAD + memory_of(&kept);
-            let (_, receiver) = watch::channel(Some(kept));
-            let (fingerprint, so_far) = (self.fingerprint, SoFar::nothing());
-            let entry = IdempotencyEntry { fingerprint, response: receiver, so_far };
-            self.results.lock().keep((key, self.account.clone()), entry, bytes, charge);
-        }
-        // Before the response is known, so that a repeat after it runs the write again.
-        self.free_id();
-        self.sender.send_replace(Some(response));
-    }
-
-    fn free_id(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.results.lock().remove(&key);
-        }
-    }
-}
-
-impl<A: StoredResponse> Drop for WriteInProgress<A> {
-    fn drop(&mut self) {
-        self.free_id();
-    }
-}
-
-/// Waits for the response. At `deadline`, returns the response so far.
-async fn response<A: StoredResponse>(
-    mut receiver: watch::Receiver<Option<A>>,
-    so_far: SoFar<A>,
+/// Waits for the end of a write. At `deadline`, returns the response so far.
+async fn end_of<A: StoredResponse>(
+    entry: IdempotencyEntry<A>,
     deadline: Instant,
-) -> Result<A, Error> {
-    let response = receiver.wait_for(Option::is_some);
-    let Ok(response) = timeout_at(deadline, response).await else {
-        return so_far.get().ok_or_else(|| {
-            Error::new(
-                Reason::DeadlineExceeded,
-                "the deadline passed before the outcome of the write was known",
-            )
-            .with_side_effect(SideEffect::Possible)
-        });
-    };
-    let response = response.ok().and_then(|found| found.clone());
-    response.ok_or_else(|| {
-        Error::new(
-            Reason::Internal,
-            "internal error: the write ended without a response; its outcome is unknown",
-        )
-        .with_side_effect(SideEffect::Possible)
-    })
+) -> Result<Ended<A>, Error> {
+    let IdempotencyEntry { content: _, ended, progress } = entry;
+    match wait(ended, deadline).await {
+        Some(ended) => ended,
+        None => {
+            let (so_far, scope) = progress.get();
+            Ok(Ended { result: so_far.ok_or_else(unknown_at_deadline), scope })
+        }
+    }
 }
 
 fn reused() -> Error {

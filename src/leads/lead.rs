@@ -4,13 +4,18 @@ use std::{cmp::Ordering, collections::BTreeMap};
 
 use leadsd_base::time::Timestamp;
 
+use super::association_type::AssociationType;
+
 /// Lead in a HubSpot response; contains only the selected parts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Lead {
     /// Record id.
     pub id: String,
-    /// Values by internal property name; properties without a value are absent.
+    /// Values by internal property name.
     pub properties: BTreeMap<String, String>,
+    /// Names of the properties that HubSpot returned without a value. It omits properties that do not
+    /// exist.
+    pub unset_properties: Vec<String>,
     /// Previous values by internal property name, newest first.
     pub property_history: BTreeMap<String, Vec<PropertyVersion>>,
     /// Associated records by object type.
@@ -62,8 +67,12 @@ pub struct Associated {
 pub struct AssociatedObject {
     /// Record id.
     pub id: String,
-    /// Association type, such as `lead_to_contact`.
+    /// Name of the association type, such as `lead_to_contact`; empty if HubSpot sent none.
     pub kind: String,
+    /// Association type; `None` if HubSpot sent only its name, or a category that is not known.
+    pub association_type: Option<AssociationType>,
+    /// Label of the association type, such as `Primary`; `None` if it has none.
+    pub label: Option<String>,
 }
 
 /// Warning of HubSpot about a write that succeeded.
@@ -80,6 +89,12 @@ pub struct Warning {
 // === impl Lead ===
 
 impl Lead {
+    /// Removes a property that was selected only to match the lead.
+    pub fn remove_property(&mut self, name: &str) {
+        self.properties.remove(name);
+        self.unset_properties.retain(|unset| unset != name);
+    }
+
     /// The lead reduced to its id.
     #[must_use]
     pub fn id_only(&self) -> Self {
@@ -90,6 +105,11 @@ impl Lead {
 // === impl AssociatedObject ===
 
 impl AssociatedObject {
+    /// Record with the name of its association type, as it is part of a lead.
+    pub fn named(id: impl Into<String>, kind: impl Into<String>) -> Self {
+        Self { id: id.into(), kind: kind.into(), association_type: None, label: None }
+    }
+
     /// Sort key of records: the numeric value of the id.
     pub fn by_record(&self, other: &Self) -> Ordering {
         let number = |object: &Self| object.id.parse::<u64>().unwrap_or(u64::MAX);

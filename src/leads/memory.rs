@@ -69,6 +69,7 @@ impl HeapSize for Lead {
         let Self {
             id,
             properties,
+            unset_properties,
             property_history,
             associations,
             create_time: _,
@@ -81,6 +82,7 @@ impl HeapSize for Lead {
         } = self;
         id.heap_size()
             + properties.heap_size()
+            + unset_properties.heap_size()
             + property_history.heap_size()
             + associations.heap_size()
             + url.heap_size()
@@ -112,8 +114,8 @@ impl HeapSize for Associated {
 
 impl HeapSize for AssociatedObject {
     fn heap_size(&self) -> usize {
-        let Self { id, kind } = self;
-        id.heap_size() + kind.heap_size()
+        let Self { id, kind, association_type: _, label } = self;
+        id.heap_size() + kind.heap_size() + label.heap_size()
     }
 }
 
@@ -139,7 +141,7 @@ mod tests {
     fn lead(value: &str) -> Lead {
         let version =
             PropertyVersion { value: Some(value.to_owned()), ..PropertyVersion::default() };
-        let object = AssociatedObject { id: value.to_owned(), kind: value.to_owned() };
+        let object = AssociatedObject::named(value, value);
         let warning = Warning {
             category: None,
             message: Some(value.to_owned()),
@@ -148,6 +150,7 @@ mod tests {
         Lead {
             id: value.to_owned(),
             properties: BTreeMap::from([("a".to_owned(), value.to_owned())]),
+            unset_properties: vec![value.to_owned()],
             property_history: BTreeMap::from([("a".to_owned(), vec![version])]),
             associations: BTreeMap::from([(
                 "contacts".to_owned(),
@@ -162,8 +165,8 @@ mod tests {
     #[test]
     fn every_text_of_a_lead_counts() {
         let (short, long) = (memory_of(&lead("")), memory_of(&lead(&"x".repeat(1_000))));
-        assert_eq!(long - short, 9 * 1_000);
-        assert_eq!(memory_of(&Upserted { lead: lead("").into(), created: true }), {
+        assert_eq!(long - short, 10 * 1_000);
+        assert_eq!(memory_of(&Upserted { lead: lead("").into(), created: Some(true) }), {
             size_of::<Upserted>() + size_of::<Lead>() + lead("").heap_size()
         });
     }

@@ -7,8 +7,10 @@ use super::lead::Lead;
 /// Maximum length of an id in bytes: unique properties hold at most this.
 const MAX_ID_BYTES: usize = 255;
 
-/// Record id, or value of a unique property: not empty, without control characters or characters
-/// that change the path of a URL.
+/// Characters that change the path of a URL, even if they are percent-encoded: gateways decode them.
+const PATH_CHARACTERS: [char; 4] = ['/', '\\', '?', '#'];
+
+/// Record id, or value of a unique property: not empty, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeadId(String);
 
@@ -145,6 +147,19 @@ pub struct SearchPage {
     pub total: u64,
 }
 
+/// Request for one page of the records that a lead is associated with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ListAssociations {
+    /// Record id of the lead.
+    pub lead: LeadId,
+    /// Object type of the records, such as `contacts`.
+    pub to: String,
+    /// Maximum number of records: 1 to 500.
+    pub limit: u32,
+    /// HubSpot's cursor of the page; `None` for the first page.
+    pub after: Option<String>,
+}
+
 /// Request for 1 to 100 leads by id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BatchRead {
@@ -163,8 +178,23 @@ pub struct BatchRead {
 // === impl LeadId ===
 
 impl LeadId {
-    /// Validates an id. The error completes the sentence "the id ...".
+    /// Validates an id that may become a part of a URL. The error completes the sentence "the id ...".
     pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let id = Self::parse_for_body(text)?;
+        if text.contains(PATH_CHARACTERS) {
+            return Err(
+                "must not contain `/`, `\\`, `?` or `#`; use the batch call, which accepts them",
+            );
+        }
+        if !id.fits_url() {
+            return Err("must not be `.` or `..`; use the batch call, which accepts it");
+        }
+        Ok(id)
+    }
+
+    /// Validates an id that is sent only in the body of a request. The error completes the sentence "the
+    /// id ...".
+    pub fn parse_for_body(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() {
             return Err("must not be empty");
         }
@@ -174,13 +204,12 @@ impl LeadId {
         if text.chars().any(char::is_control) {
             return Err("must not contain control characters");
         }
-        if text.contains(['/', '\\', '?', '#']) {
-            return Err("must not contain `/`, `\\`, `?` or `#`");
-        }
-        if text == "." || text == ".." {
-            return Err("must not be `.` or `..`");
-        }
         Ok(Self(text.to_owned()))
+    }
+
+    /// True if the id can be a segment of a URL's path.
+    pub fn fits_url(&self) -> bool {
+        !self.0.contains(PATH_CHARACTERS) && self.0 != "." && self.0 != ".."
     }
 
     /// The id as text, not yet encoded for a URL.

@@ -3,10 +3,16 @@
 use std::sync::Arc;
 
 use super::{
+    association_change::ChangeAssociations,
+    association_type::AssociationType,
+    contacts::ContactEmail,
     error::{Error, Reason, SideEffect},
-    lead::Lead,
-    query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
-    write::{AssociationType, CreateLead, Traced, UpdateLead, UpsertLead},
+    lead::{Associated, Lead},
+    query::{
+        BatchRead, GetLead, LeadId, ListAssociations, ListLeads, Page, SearchLeads, SearchPage,
+    },
+    schema::{SchemaPage, SchemaRead},
+    write::{CreateLead, Traced, UpdateLead, UpsertLead},
 };
 
 /// One HubSpot operation with its input, or an upsert. Batches have 1 to 100 inputs.
@@ -49,6 +55,16 @@ pub enum Request {
         /// Object type, such as `contacts`.
         to: String,
     },
+    /// Reads one page of the records of one type that a lead is associated with.
+    /// Response: [`Response::Associated`].
+    ListAssociations(ListAssociations),
+    /// Makes or removes associations. Idempotent: the response has no results.
+    ChangeAssociations(ChangeAssociations),
+    /// Reads a part of the schema. Response: [`Response::Schema`].
+    ReadSchema(SchemaRead),
+    /// Looks up contacts by their e-mail addresses, which are distinct. The items of the response are the
+    /// contacts, as far as they exist: each has the fields of a [`Lead`] that all records have.
+    FindContacts(Vec<ContactEmail>),
 }
 
 /// The response to a [`Request`]. Clones share its leads.
@@ -68,6 +84,10 @@ pub enum Response {
     Outcomes(ChunkOutcomes),
     /// Associated records by lead.
     Associations(Vec<Links>),
+    /// One page of the records that a lead is associated with.
+    Associated(Arc<Associated>),
+    /// A part of the schema.
+    Schema(SchemaPage),
 }
 
 /// HubSpot's response to a batch: results in any order, and errors that are about one, several or
@@ -108,10 +128,10 @@ pub struct ChunkOutcomes {
 pub struct Links {
     /// Record id of the lead.
     pub lead: String,
-    /// The records.
-    pub records: Vec<Link>,
-    /// True if the list is complete and every record was understood.
-    pub is_complete: bool,
+    /// The records, one entry for each association type, and the cursor for further ones.
+    pub page: Associated,
+    /// False if HubSpot sent records without an id, which are left out.
+    pub is_whole: bool,
 }
 
 /// One record that a lead is associated with.
@@ -126,8 +146,8 @@ pub struct Link {
 // === impl Request ===
 
 impl Request {
-    /// Number of leads that the request is about: the inputs of a batch, none for associations,
-    /// whose leads were counted when they were read, and one for everything else.
+    /// Number of leads that the request is about: the inputs of a batch, none for schemas, contacts and for
+    /// associations, whose leads were counted when they were read, and one for everything else.
     pub fn leads(&self) -> usize {
         match self {
             Self::Get(_)
@@ -135,14 +155,43 @@ impl Request {
             | Self::Search(_)
             | Self::Create(_)
             | Self::Update(_)
-            | Self::Archive(_) => 1,
+            | Self::Archive(_)
+            | Self::ListAssociations(_) => 1,
             Self::BatchRead(request) => request.ids.len(),
             Self::BatchCreate(inputs) => inputs.len(),
             Self::BatchUpdate(inputs) => inputs.len(),
             Self::Upsert { inputs, .. } => inputs.len(),
             Self::BatchArchive(ids) => ids.len(),
-            Self::ReadAssociations { .. } => 0,
+            Self::ChangeAssociations(request) => request.changes.len(),
+            Self::ReadAssociations { .. } | Self::ReadSchema(_) | Self::FindContacts(_) => 0,
         }
+    }
+}
+
+// === impl Links ===
+
+impl Links {
+    /// A lead without associations.
+    pub fn none(lead: String) -> Self {
+        Self { lead, page: Associated::default(), is_whole: true }
+    }
+
+    /// True if the list is complete and every record was understood.
+    pub fn is_complete(&self) -> bool {
+        self.is_whole && self.page.next.is_none()
+    }
+
+    /// The records with all of their types. `None` if the type of any is not known.
+    pub fn records(&self) -> Option<Vec<Link>> {
+        let mut records: Vec<Link> = Vec::with_capacity(self.page.objects.len());
+        for object in &self.page.objects {
+            let kind = object.association_type?;
+            match records.last_mut().filter(|last| last.id == object.id) {
+                Some(last) => last.types.push(kind),
+                None => records.push(Link { id: object.id.clone(), types: vec![kind] }),
+            }
+        }
+        Some(records)
     }
 }
 
@@ -178,6 +227,17 @@ impl Response {
     pub fn into_associations(self) -> Result<Vec<Links>, Error> {
         if let Self::Associations(links) = self { Ok(links) } else { Err(mismatch()) }
     }
+
+    /// One page of associated records.
+    pub fn into_associated(self) -> Result<Associated, Error> {
+        let Self::Associated(page) = self else { return Err(mismatch()) };
+        Ok(Arc::unwrap_or_clone(page))
+    }
+
+    /// The part of the schema.
+    pub fn into_schema(self) -> Result<SchemaPage, Error> {
+        if let Self::Schema(page) = self { Ok(page) } else { Err(mismatch()) }
+    }
 }
 
 /// A layer returned the response of another request. No layer does; the error keeps the request's
@@ -200,6 +260,8 @@ mod tests {
             Response::Archived.into_batch().err(),
             Response::Archived.into_outcomes().err(),
             Response::Archived.into_associations().err(),
+            Response::Archived.into_associated().err(),
+            Response::Archived.into_schema().err(),
         ];
         for error in errors {
             let error = error.expect("a mismatch");

@@ -2,27 +2,46 @@
 //! them runs in a separate task, is audited and can be idempotent. The use cases know neither gRPC
 //! nor the pipeline: they send requests to the upstream of the call's portal.
 
+mod association_writes;
+mod associations;
+mod export;
 mod outcome;
+mod record;
+mod selection;
+mod validation;
 mod writes;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, hash::Hash, sync::Arc};
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::Either};
+use leadsd_base::time::WallClock;
 use tokio::time::timeout_at;
 
-use self::outcome::{WriteResponse, lead};
+pub use self::{
+    association_writes::AssociationAction,
+    export::{Export, ExportMessage},
+    selection::ALL_PROPERTIES,
+    validation::Validated,
+};
+use self::{
+    associations::WithAssociations,
+    outcome::{WriteResponse, lead},
+    selection::{select_default, selects_all},
+};
 use super::{
     DEFAULT_PROPERTIES,
     batch::{self, BatchLimits, BatchProgress, ReadInput},
     context::CallContext,
     create::CreateRecovery,
     error::{Error, SideEffect},
-    idempotency::IdempotencyStore,
+    export::ExportStats,
+    idempotency::{IdempotencyStore, RequestIdStats, RequestIdStore},
     lead::Lead,
     query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
-    rejection_cache::RejectionCache,
     request::Request,
     response_limit::ResponseLimit,
+    schema::Schemas,
+    validator::{ValidationSettings, ValidationSnapshot, Validator},
 };
 
 /// Any number of leads by id.
@@ -32,10 +51,12 @@ pub struct BatchGet {
     pub ids: Vec<LeadId>,
     /// The unique property that the ids are values of. `None` for record ids.
     pub id_property: Option<String>,
-    /// Property names. Empty selects HubSpot's default set.
+    /// Property names. Empty selects the portal's default set.
     pub properties: Vec<String>,
     /// Properties to return with their history.
     pub properties_with_history: Vec<String>,
+    /// Object types whose associated records to return.
+    pub associations: Vec<String>,
     /// True if to read archived leads.
     pub archived: bool,
 }
@@ -47,17 +68,20 @@ pub struct Settings {
     pub batch_concurrency: usize,
     /// Maximum size of one response.
     pub response: ResponseLimit,
-    /// Time for which a single write that HubSpot rejected for its content is rejected without a
-    /// request. Zero disables the cache.
-    pub rejection_cache_ttl: Duration,
+    /// Validation of writes before they are sent.
+    pub validation: ValidationSettings,
+    /// Clock of the times at which schemas were read.
+    pub clock: Arc<dyn WallClock>,
 }
 
 /// The use cases. The upstream of each call is that of its portal.
 #[derive(Debug, Clone)]
 pub struct Service {
     idempotency: Arc<IdempotencyStore<WriteResponse>>,
-    rejections: Arc<RejectionCache>,
+    validator: Arc<Validator>,
+    schemas: Schemas,
     recovery: CreateRecovery,
+    exports: Arc<ExportStats>,
     limits: BatchLimits,
 }
 
@@ -66,13 +90,27 @@ pub struct Service {
 impl Service {
     /// Creates the use cases.
     pub fn new(settings: &Settings) -> Self {
-        let Settings { batch_concurrency, response, rejection_cache_ttl } = *settings;
+        let Settings { batch_concurrency, response, ref validation, ref clock } = *settings;
+        let schemas = Schemas::new(Arc::clone(clock));
         Self {
             idempotency: Arc::default(),
-            rejections: Arc::new(RejectionCache::new(rejection_cache_ttl)),
+            validator: Arc::new(Validator::new(validation.clone(), schemas.clone())),
+            schemas,
             recovery: CreateRecovery::default(),
+            exports: Arc::default(),
             limits: BatchLimits { concurrency: batch_concurrency, response },
         }
+    }
+
+    /// The use cases, with request ids that all replicas know through `store`.
+    #[must_use]
+    pub fn sharing_request_ids(self, store: Arc<dyn RequestIdStore>) -> Self {
+        Self { idempotency: Arc::new(IdempotencyStore::shared_through(store)), ..self }
+    }
+
+    /// Statistics of request ids.
+    pub fn request_id_stats(&self) -> RequestIdStats {
+        self.idempotency.stats()
     }
 
     /// Memory of the results kept for request ids, in bytes.
@@ -80,29 +118,66 @@ impl Service {
         self.idempotency.kept_bytes()
     }
 
+    /// Counts of validated writes.
+    pub fn validation(&self) -> ValidationSnapshot {
+        self.validator.snapshot()
+    }
+
+    /// Schemas of the portals.
+    pub fn schemas(&self) -> &Schemas {
+        &self.schemas
+    }
+
     /// Reads one lead.
     // Not an async function, which would store the request while it waits.
     pub fn get(
         &self,
         ctx: &CallContext,
-        request: GetLead,
+        mut request: GetLead,
     ) -> impl Future<Output = Result<Arc<Lead>, Error>> + Send {
+        if selects_all(&request.selection.properties) {
+            return Either::Left(Box::pin(self.get_with_all_properties(ctx, request)));
+        }
+        select_default(&ctx.portal, &mut request.selection.properties);
         let response = ctx.portal.upstream.call(ctx, Request::Get(request));
-        response.map(|response| response?.into_lead())
+        Either::Right(response.map(|response| response?.into_lead()))
+    }
+
+    async fn get_with_all_properties(
+        &self,
+        ctx: &CallContext,
+        mut request: GetLead,
+    ) -> Result<Arc<Lead>, Error> {
+        let ctx = &self.select(ctx, &mut request.selection.properties).await?;
+        ctx.portal.upstream.call(ctx, Request::Get(request)).await?.into_lead()
     }
 
     /// Reads one page of all leads.
-    pub async fn list(&self, ctx: &CallContext, request: ListLeads) -> Result<Arc<Page>, Error> {
+    pub async fn list(
+        &self,
+        ctx: &CallContext,
+        mut request: ListLeads,
+    ) -> Result<Arc<Page>, Error> {
+        let ctx = &self.select(ctx, &mut request.selection.properties).await?;
         ctx.portal.upstream.call(ctx, Request::List(request)).await?.into_page()
     }
 
-    /// Reads one page of matching leads.
+    /// Reads one page of matching leads, with their associations to these object types.
     pub async fn search(
         &self,
         ctx: &CallContext,
-        request: SearchLeads,
+        mut request: SearchLeads,
+        associations: Vec<String>,
     ) -> Result<Arc<SearchPage>, Error> {
-        ctx.portal.upstream.call(ctx, Request::Search(request)).await?.into_search_page()
+        let ctx = &self.select(ctx, &mut request.properties).await?;
+        let page = ctx.portal.upstream.call(ctx, Request::Search(request)).await?;
+        let page = page.into_search_page()?;
+        if associations.is_empty() || page.leads.is_empty() {
+            return Ok(page);
+        }
+        let mut page = Arc::unwrap_or_clone(page);
+        associations::add_to_page(ctx, &mut page.leads, &associations).await?;
+        Ok(page.into())
     }
 
     /// Reads many leads. Returns one result per id, in the order of the ids. Equal ids share one lead.
@@ -111,8 +186,15 @@ impl Service {
         ctx: &CallContext,
         request: BatchGet,
     ) -> Result<Vec<Result<Arc<Lead>, Error>>, Error> {
-        let BatchGet { ids, id_property, mut properties, properties_with_history, archived } =
-            request;
+        let BatchGet {
+            ids,
+            id_property,
+            mut properties,
+            properties_with_history,
+            associations,
+            archived,
+        } = request;
+        let ctx = &self.select(&ctx.ending_early(), &mut properties).await?;
         if let Some(id_property) = &id_property {
             if properties.is_empty() {
                 properties = DEFAULT_PROPERTIES.map(str::to_owned).to_vec();
@@ -140,7 +222,7 @@ impl Service {
                 archived,
             })
         };
-        let ctx = &ctx.ending_early();
+        let ctx = &WithAssociations::context(ctx, associations);
         let progress = BatchProgress::new(inputs.len(), SideEffect::None, lead);
         let run =
             batch::run_into(ctx, &inputs, self.limits.read_plan(chunk_size), request, &progress);
@@ -151,8 +233,8 @@ impl Service {
     }
 }
 
-/// The distinct ids, and for each given id its index among them.
-fn distinct(ids: &[LeadId]) -> (Vec<LeadId>, Vec<usize>) {
+/// The distinct inputs, and for each given input its index among them.
+fn distinct<T: Clone + Eq + Hash>(ids: &[T]) -> (Vec<T>, Vec<usize>) {
     let mut seen = HashMap::with_capacity(ids.len());
     let mut distinct = Vec::with_capacity(ids.len());
     let mut positions = Vec::with_capacity(ids.len());

@@ -38,6 +38,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 pub struct UpsertPlan {
     inputs: Vec<Traced<UpsertLead>>,
     states: Vec<State>,
+    /// True for the inputs of which the outcome of a create was unknown.
+    was_lost: Vec<bool>,
     round: u32,
     /// Estimated memory of the results.
     result_bytes: usize,
@@ -45,11 +47,12 @@ pub struct UpsertPlan {
 
 /// Progress of one input.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "every state ends as the largest one")]
 enum State {
     /// The lead has to be looked up.
     Open(Cause),
     /// The lead exists.
-    Found { id: LeadId, key: Option<String>, cause: Cause },
+    Found { id: LeadId, key: Option<String> },
     /// The lead does not exist and can be created.
     Missing(Box<CreateLead>),
     /// The outcome is known, or stays unknown.
@@ -63,6 +66,8 @@ enum Cause {
     Start,
     /// A unique value of the create belongs to another lead, perhaps that of the key.
     Clash(Error),
+    /// HubSpot rejected a batch with the create, without naming the input that its error is about.
+    Unattributed(Error),
     /// The outcome of the create is unknown.
     Lost(Error),
     /// The update did not find the lead that the lookup had found.
@@ -85,10 +90,11 @@ impl UpsertPlan {
     pub fn new(inputs: Vec<Traced<UpsertLead>>) -> Self {
         let state = |input: &Traced<UpsertLead>| match input.input.id_property {
             Some(_) => State::Open(Cause::Start),
-            None => State::Found { id: input.input.id.clone(), key: None, cause: Cause::Start },
+            None => State::Found { id: input.input.id.clone(), key: None },
         };
         let states = inputs.iter().map(state).collect();
-        Self { inputs, states, round: 0, result_bytes: 0 }
+        let was_lost = vec![false; inputs.len()];
+        Self { inputs, states, was_lost, round: 0, result_bytes: 0 }
     }
 
     /// Begins a round. Returns the pause before it, or `None` if every input has an outcome or the last
@@ -106,6 +112,12 @@ impl UpsertPlan {
         } else {
             Duration::ZERO
         })
+    }
+
+    /// True in the first round: inputs of a batch that HubSpot rejects without naming one are looked up again
+    /// in the next one.
+    pub fn is_first_round(&self) -> bool {
+        self.round == 1
     }
 
     /// The leads to look up, by unique property, each with the index of its input.
@@ -131,7 +143,7 @@ impl UpsertPlan {
                 Ok(id) => {
                     let key = input.id_property.as_ref();
                     let key = key.and_then(|name| item.lead.properties.get(name).cloned());
-                    State::Found { id, key, cause }
+                    State::Found { id, key }
                 }
                 Err(_) => State::Done(Err(no_record_id())),
             },
@@ -139,14 +151,18 @@ impl UpsertPlan {
             Err(error) if error.reason() == Reason::LeadNotFound => match cause {
                 // The conflict is about another unique property.
                 Cause::Clash(error) => State::Done(Err(error)),
-                Cause::Start | Cause::Lost(_) | Cause::Vanished(_) => match new_lead(input) {
-                    Ok(create) => State::Missing(Box::new(create)),
-                    Err(error) => State::Done(Err(error)),
-                },
+                Cause::Start | Cause::Unattributed(_) | Cause::Lost(_) | Cause::Vanished(_) => {
+                    match new_lead(input) {
+                        Ok(create) => State::Missing(Box::new(create)),
+                        Err(error) => State::Done(Err(error)),
+                    }
+                }
             },
             Err(error) => State::Done(Err(match cause {
                 Cause::Lost(lost) => unresolved(lost, Some(&error)),
-                Cause::Start | Cause::Clash(_) | Cause::Vanished(_) => error,
+                Cause::Start | Cause::Clash(_) | Cause::Unattributed(_) | Cause::Vanished(_) => {
+                    error
+                }
             })),
         };
         self.set(index, state);
@@ -164,9 +180,9 @@ impl UpsertPlan {
                     let fault = vec![FieldFault::new("id", description)];
                     self.set(index, State::Done(Err(Error::invalid(fault))));
                 }
-                State::Found { id, key, .. } if input.properties.is_empty() => {
+                State::Found { id, key } if input.properties.is_empty() => {
                     let lead = Lead { id: id.to_string(), ..Lead::default() };
-                    let item = BatchItem { lead, trace_id: None, created: Some(false) };
+                    let item = BatchItem { lead, trace_id: None, created: self.not_created(index) };
                     let item = with_key(item, input, key.as_deref());
                     self.set(index, State::Done(Ok(Some(item))));
                 }
@@ -175,6 +191,7 @@ impl UpsertPlan {
                         id: id.clone(),
                         id_property: None,
                         properties: input.properties.clone(),
+                        trace_id: None,
                     };
                     let update = Traced { trace_id: trace_id.clone(), input: update };
                     writes.updates.push((index, update));
@@ -192,12 +209,11 @@ impl UpsertPlan {
 
     /// Takes the outcome of an update.
     pub fn updated(&mut self, index: usize, outcome: Outcome) {
-        let State::Found { key, cause, .. } = &self.states[index] else { return };
+        let State::Found { key, .. } = &self.states[index] else { return };
         let input = &self.inputs[index].input;
         let state = match outcome {
             Ok(Some(item)) => {
-                // The lead did not exist before this upsert, whose create was not answered.
-                let created = Some(matches!(cause, Cause::Lost(_)));
+                let created = self.not_created(index);
                 let item = with_key(BatchItem { created, ..item }, input, key.as_deref());
                 State::Done(Ok(Some(item)))
             }
@@ -214,14 +230,25 @@ impl UpsertPlan {
         let state = match outcome {
             Ok(Some(item)) => State::Done(Ok(Some(BatchItem { created: Some(true), ..item }))),
             Err(error) if error.side_effect() == SideEffect::Possible => {
+                self.was_lost[index] = true;
                 State::Open(Cause::Lost(error))
             }
             Err(error) if error.reason() == Reason::AlreadyExists => {
                 State::Open(Cause::Clash(error))
             }
+            // The lookups of the second round find the leads that exist. The search finds the others.
+            Err(error) if error.reason() == Reason::BatchRejected && self.is_first_round() => {
+                State::Open(Cause::Unattributed(error))
+            }
             outcome => State::Done(outcome),
         };
         self.set(index, state);
+    }
+
+    /// False for a lead that existed before the upsert. `None` if the response to its create was lost: another
+    /// client may have created the lead at the same time.
+    fn not_created(&self, index: usize) -> Option<bool> {
+        (!self.was_lost[index]).then_some(false)
     }
 
     /// Estimated memory of the results so far, in bytes.
@@ -234,7 +261,9 @@ impl UpsertPlan {
         let outcome = |state| match state {
             State::Done(outcome) => outcome,
             State::Open(Cause::Lost(error)) => Err(unresolved(error, None)),
-            State::Open(Cause::Clash(error) | Cause::Vanished(error)) => Err(error),
+            State::Open(
+                Cause::Clash(error) | Cause::Unattributed(error) | Cause::Vanished(error),
+            ) => Err(error),
             State::Open(Cause::Start) | State::Found { .. } | State::Missing(_) => {
                 Err(no_outcome())
             }
@@ -253,10 +282,10 @@ impl UpsertPlan {
 /// The lead to create if none has the unique value. Errors if HubSpot's requirements of a new lead are
 /// not met.
 fn new_lead(upsert: &UpsertLead) -> Result<CreateLead, Error> {
-    let UpsertLead { id, id_property, properties, associations } = upsert;
+    let UpsertLead { id, id_property, properties, associations, contact } = upsert;
     let Some(id_property) = id_property else { return Err(Error::lead_not_found()) };
     let mut faults = Vec::new();
-    if !associations.iter().any(Association::may_name_contact) {
+    if contact.is_none() && !associations.iter().any(Association::may_name_contact) {
         let description = "is required, or an association with a contact: the lead does not exist, \
                            and a new lead needs a contact";
         faults.push(FieldFault::new("primary_contact_id", description));
@@ -271,7 +300,8 @@ fn new_lead(upsert: &UpsertLead) -> Result<CreateLead, Error> {
     }
     let mut properties = properties.clone();
     properties.entry(id_property.clone()).or_insert_with(|| id.to_string());
-    Ok(CreateLead { properties, associations: associations.clone() })
+    let (associations, contact) = (associations.clone(), contact.clone());
+    Ok(CreateLead { properties, associations, contact, trace_id: None })
 }
 
 /// Adds the unique value to the lead, which HubSpot returns only if it is written.

@@ -2,18 +2,27 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{lead::Lead, query::LeadId};
+use super::{
+    association_type::AssociationType, contacts::ContactByEmail, lead::Lead, query::LeadId,
+};
 
 /// Property that HubSpot requires of every lead.
 pub const LEAD_NAME: &str = "hs_lead_name";
+
+/// Property that holds the record id.
+pub const RECORD_ID: &str = "hs_object_id";
 
 /// A new lead.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CreateLead {
     /// Values by internal property name.
     pub properties: BTreeMap<String, String>,
-    /// At least one, to an existing contact.
+    /// At least one, to an existing contact, unless `contact` names it.
     pub associations: Vec<Association>,
+    /// Primary contact that the pipeline looks up. `None` in requests to HubSpot.
+    pub contact: Option<ContactByEmail>,
+    /// Trace id of the caller for a single create. Inputs of a batch have theirs in [`Traced`].
+    pub trace_id: Option<String>,
 }
 
 /// An association to make while a lead is created.
@@ -23,28 +32,8 @@ pub struct Association {
     pub to_id: LeadId,
     /// Association types; at least one.
     pub types: Vec<AssociationType>,
-}
-
-/// Association type: a category and an id within it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AssociationType {
-    /// Owner of the type.
-    pub category: AssociationCategory,
-    /// Id within the category.
-    pub type_id: i32,
-}
-
-/// Owner of an association type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum AssociationCategory {
-    /// Comes with HubSpot.
-    HubspotDefined,
-    /// A label made in the portal.
-    UserDefined,
-    /// Made by an installed app.
-    IntegratorDefined,
-    /// HubSpot's own category of that name.
-    Work,
+    /// Index in the caller's list; `None` for the primary contact, which has a separate field.
+    pub position: Option<usize>,
 }
 
 /// New values for one lead.
@@ -56,6 +45,8 @@ pub struct UpdateLead {
     pub id_property: Option<String>,
     /// Values by internal property name; an empty one clears.
     pub properties: BTreeMap<String, String>,
+    /// Trace id of the caller for a single update. Inputs of a batch have theirs in [`Traced`].
+    pub trace_id: Option<String>,
 }
 
 /// A lead to create or change.
@@ -69,6 +60,8 @@ pub struct UpsertLead {
     pub properties: BTreeMap<String, String>,
     /// Associations of a new lead.
     pub associations: Vec<Association>,
+    /// Primary contact of a new lead, looked up only if the lead does not exist.
+    pub contact: Option<ContactByEmail>,
 }
 
 /// Result of an upsert.
@@ -76,8 +69,8 @@ pub struct UpsertLead {
 pub struct Upserted {
     /// The lead after it.
     pub lead: Arc<Lead>,
-    /// True if it is new.
-    pub created: bool,
+    /// True if the upsert created it. `None` if another client may have created it.
+    pub created: Option<bool>,
 }
 
 /// Input of a batch with its `objectWriteTraceId`, unique in the batch: the only reliable way to match
@@ -90,6 +83,19 @@ pub struct Traced<T> {
     pub input: T,
 }
 
+// === impl CreateLead ===
+
+impl CreateLead {
+    /// The lead with this primary contact instead of the one to look up.
+    #[must_use]
+    pub fn with_primary_contact(&self, to_id: LeadId) -> Self {
+        let types = vec![AssociationType::PRIMARY_CONTACT];
+        let primary = Association { to_id, types, position: None };
+        let associations = [primary].into_iter().chain(self.associations.iter().cloned());
+        Self { associations: associations.collect(), contact: None, ..self.clone() }
+    }
+}
+
 // === impl Association ===
 
 impl Association {
@@ -97,66 +103,5 @@ impl Association {
     /// type only HubSpot knows.
     pub fn may_name_contact(&self) -> bool {
         self.types.iter().any(|kind| kind.may_name_contact())
-    }
-}
-
-// === impl AssociationType ===
-
-impl AssociationType {
-    /// Type of a lead's primary contact.
-    pub const PRIMARY_CONTACT: Self =
-        Self { category: AssociationCategory::HubspotDefined, type_id: 578 };
-
-    /// Type of any contact of a lead.
-    pub const CONTACT: Self = Self { category: AssociationCategory::HubspotDefined, type_id: 608 };
-
-    fn may_name_contact(self) -> bool {
-        match self.category {
-            AssociationCategory::HubspotDefined => {
-                self == Self::PRIMARY_CONTACT || self == Self::CONTACT
-            }
-            AssociationCategory::UserDefined => true,
-            AssociationCategory::IntegratorDefined | AssociationCategory::Work => false,
-        }
-    }
-}
-
-// === impl AssociationCategory ===
-
-impl AssociationCategory {
-    const ALL: [Self; 4] =
-        [Self::HubspotDefined, Self::UserDefined, Self::IntegratorDefined, Self::Work];
-
-    /// The category of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|category| category.as_str() == name)
-    }
-
-    /// The name HubSpot gives it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::HubspotDefined => "HUBSPOT_DEFINED",
-            Self::UserDefined => "USER_DEFINED",
-            Self::IntegratorDefined => "INTEGRATOR_DEFINED",
-            Self::Work => "WORK",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_category_is_parsed_from_the_name_that_hubspot_gives_it() {
-        for category in AssociationCategory::ALL {
-            assert_eq!(AssociationCategory::parse(category.as_str()), Some(category));
-        }
-        assert_eq!(
-            AssociationCategory::parse("USER_DEFINED"),
-            Some(AssociationCategory::UserDefined)
-        );
-        assert_eq!(AssociationCategory::parse("user_defined"), None);
-        assert_eq!(AssociationCategory::parse(""), None);
     }
 }

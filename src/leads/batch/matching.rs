@@ -2,13 +2,26 @@
 //!
 //! Results and errors name their input in three ways, which are tried in this order: the trace id of
 //! the input, its record id or unique value, and the values that it wrote. The position in the
-//! response is never used, because HubSpot's order is random.
+//! response is never used, because HubSpot guarantees no order.
+//!
+//! Several reads may name one lead: by the ids of leads that were merged, or by one unique value in
+//! different case. Each of them gets the lead. A write never shares its result.
 
-use super::input::BatchInput;
+mod by_identity;
+mod by_values;
+
+pub(super) use self::by_values::may_be_result;
+use super::{
+    agreement::folded,
+    input::{BatchInput, LeadReference},
+};
 use crate::leads::{
     error::{AffectedInputs, Error, Reason, SideEffect, UpstreamFacts},
     request::{BatchItem, BatchResponse, Outcome},
 };
+
+/// Minimum length of an id that is recognized in a message. HubSpot's record ids are longer.
+const MIN_ID_IN_MESSAGE: usize = 6;
 
 /// Maximum number of unattributed errors in the message of an input.
 const MAX_NAMED_ERRORS: usize = 4;
@@ -18,6 +31,8 @@ const MAX_NAMED_ERRORS: usize = 4;
 pub enum MissingItemPolicy {
     /// A read: HubSpot did not answer for the lead. Only HubSpot can say that a lead does not exist.
     Unanswered,
+    /// A lookup: HubSpot leaves out what does not exist.
+    NotFound,
     /// A write: the outcome is unknown.
     OutcomeUnknown,
     /// An archive: it succeeded, because HubSpot responds without results.
@@ -51,6 +66,18 @@ struct Matching<'a, I> {
     unmatched_errors: Vec<Error>,
 }
 
+// === impl MissingItemPolicy ===
+
+impl MissingItemPolicy {
+    /// True for reads, which have no effect.
+    pub(super) fn is_read(self) -> bool {
+        match self {
+            Self::Unanswered | Self::NotFound => true,
+            Self::OutcomeUnknown | Self::Succeeded => false,
+        }
+    }
+}
+
 // === impl Matching ===
 
 impl<'a, I: BatchInput> Matching<'a, I> {
@@ -78,10 +105,6 @@ impl<'a, I: BatchInput> Matching<'a, I> {
         }
     }
 
-    fn by_identity(&mut self) {
-        self.match_where(|input, item| input.has_identity(item) == Some(true));
-    }
-
     /// Assigns an error to every input that it is about and that has no result. An only input is the one
     /// that every error is about.
     fn by_errors(&mut self, is_about: impl Fn(&I, &Error) -> bool) {
@@ -89,7 +112,8 @@ impl<'a, I: BatchInput> Matching<'a, I> {
         for error in std::mem::take(&mut self.errors) {
             let mut is_matched = false;
             for (index, input) in self.inputs.iter().enumerate() {
-                if is_only || is_about(input, &error) {
+                let is_at_position = error.affected_inputs().positions.contains(&index);
+                if is_only || is_at_position || is_about(input, &error) {
                     is_matched = true;
                     self.outcomes[index].get_or_insert_with(|| Err(error.clone()));
                 }
@@ -100,19 +124,15 @@ impl<'a, I: BatchInput> Matching<'a, I> {
         }
     }
 
-    /// Matches by written values, if no two inputs could have produced them. An input that names an
-    /// id is not matched by its values: its result has that id or belongs to another input.
-    fn by_values(&mut self) {
-        self.match_where(|input, item| input.has_identity(item).is_none() && input.echoes(item));
-    }
-
-    /// Matches the last open input with the last result, unless an error is left as well.
+    /// Matches the last open input with the last result, unless an error is left as well or the result
+    /// shows other values.
     fn by_elimination(&mut self) {
         let open = self.open_inputs();
         let mut left: Vec<&mut Option<BatchItem>> =
             self.results.iter_mut().filter(|slot| slot.is_some()).collect();
         if let ([index], [slot]) = (open.as_slice(), left.as_mut_slice())
             && self.unmatched_errors.is_empty()
+            && slot.as_ref().is_some_and(|item| may_be_result(&self.inputs[*index], item))
         {
             self.outcomes[*index] = Some(Ok(slot.take()));
         }
@@ -162,13 +182,25 @@ impl Unmatched {
         others.iter().all(is_same).then_some(first)
     }
 
+    /// The only error of `open` inputs, if each of them has it: the others of an archive have no results, so
+    /// it takes one error for each.
+    pub(super) fn error_of_each(&self, open: usize, policy: MissingItemPolicy) -> Option<&Error> {
+        let is_certain = policy != MissingItemPolicy::Succeeded || self.errors.len() >= open;
+        self.only_error().filter(|_| is_certain)
+    }
+
     /// The outcome of one of `open` inputs that neither a result nor an error could be matched with.
     pub(super) fn outcome(&self, open: usize, policy: MissingItemPolicy) -> Outcome {
         if self.results > 0 {
             return match policy {
                 MissingItemPolicy::Unanswered => Err(Error::new(
                     Reason::UpstreamInvalidResponse,
-                    "HubSpot's response cannot be matched with the inputs",
+                    "HubSpot's response to a batch cannot be matched with its ids; read this lead with \
+                     GetLead",
+                )),
+                MissingItemPolicy::NotFound => Err(Error::new(
+                    Reason::UpstreamInvalidResponse,
+                    "HubSpot's response to a lookup cannot be matched with its inputs; retry later",
                 )),
                 MissingItemPolicy::OutcomeUnknown | MissingItemPolicy::Succeeded => Err(unknown(
                     "HubSpot wrote some leads of this batch without telling which inputs they are \
@@ -176,7 +208,7 @@ impl Unmatched {
                 )),
             };
         }
-        if let Some(error) = self.only_error() {
+        if let Some(error) = self.error_of_each(open, policy) {
             return Err(error.clone());
         }
         if !self.errors.is_empty() {
@@ -187,6 +219,7 @@ impl Unmatched {
                 Reason::UpstreamInvalidResponse,
                 "HubSpot's response to a batch does not mention this lead; it may or may not exist",
             )),
+            MissingItemPolicy::NotFound => Err(Error::lead_not_found()),
             MissingItemPolicy::OutcomeUnknown => {
                 Err(unknown("HubSpot's response has no result for this input"))
             }
@@ -204,7 +237,7 @@ impl Unmatched {
         }
         let texts = texts.join("; ");
         let is_certain = self.errors.len() >= open;
-        if !is_certain && policy != MissingItemPolicy::Unanswered {
+        if !is_certain && !policy.is_read() {
             return unknown(&format!(
                 "HubSpot rejected some inputs of this batch without telling which; this input may be \
                  one of them. HubSpot's errors: {texts}"
@@ -262,23 +295,77 @@ pub fn match_all<I: BatchInput>(
 
 /// True if an error names this input.
 pub(super) fn is_named<I: BatchInput>(input: &I, error: &Error) -> bool {
-    let AffectedInputs { trace_ids, ids, unknown_properties: _ } = error.affected_inputs();
-    let is_in = |list: &[String], own: Option<&str>| {
-        own.is_some_and(|own| list.iter().any(|named| named == own))
+    let AffectedInputs { trace_ids, ids, positions, unknown_properties: _ } =
+        error.affected_inputs();
+    if let Some(is_named) = input.is_named_by(error) {
+        return is_named;
+    }
+    // Trace ids are exact, and say more than ids: those may be of records to associate with.
+    let has_trace_id =
+        |list: &[String]| input.trace_id().is_some_and(|own| list.iter().any(|named| named == own));
+    if !trace_ids.is_empty() {
+        return has_trace_id(trace_ids);
+    }
+    // The record that has a unique value already is not the one that HubSpot rejects.
+    let owner = error.upstream().existing_id.as_ref();
+    let is_id = |own: &str| {
+        let mut ids = ids.iter().filter(|named| Some(*named) != owner);
+        ids.any(|named| is_equal(named, own))
     };
-    is_in(trace_ids, input.trace_id()) || is_in(ids, input.id())
+    let names_none = ids.is_empty() && positions.is_empty();
+    // A trace id under an unknown key is listed among the ids.
+    input.id().is_some_and(is_id) || has_trace_id(ids) || names_none && is_in_message(input, error)
+}
+
+/// True if two ids or unique values are equal without regard to case.
+fn is_equal(one: &str, other: &str) -> bool {
+    let is_ascii = one.is_ascii() && other.is_ascii();
+    one.eq_ignore_ascii_case(other) || !is_ascii && folded(one) == folded(other)
 }
 
 /// True if an error is about this input: it names the input, or it names none and is about a
 /// property that does not exist and that the input writes.
 pub(super) fn is_affected<I: BatchInput>(input: &I, error: &Error) -> bool {
-    let AffectedInputs { trace_ids, ids, unknown_properties } = error.affected_inputs();
+    let AffectedInputs { trace_ids, ids, positions: _, unknown_properties } =
+        error.affected_inputs();
     is_named(input, error)
         || (trace_ids.is_empty()
             && ids.is_empty()
             && unknown_properties.iter().any(|property| input.mentions(property)))
 }
 
+/// True if the message of an error contains the trace id or the id of this input as a word, unless that may
+/// be the id of another record. Short ids are ordinary numbers.
+fn is_in_message<I: BatchInput>(input: &I, error: &Error) -> bool {
+    let message = error.message();
+    let is_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+    let is_in = |id: &str| {
+        id.len() >= MIN_ID_IN_MESSAGE
+            && message.match_indices(id).any(|(start, _)| {
+                !message[..start].ends_with(is_word)
+                    && !message[start + id.len()..].starts_with(is_word)
+            })
+    };
+    let names_lead = |reference: LeadReference<'_>| {
+        !may_be_owner(reference, error) && is_in(reference.id.as_str())
+    };
+    input.trace_id().is_some_and(is_in) || input.reference().is_some_and(names_lead)
+}
+
+/// True if the message of an error may show this id or unique value as that of the record which HubSpot does
+/// not reject. A clash shows the record that has the value, and the value itself.
+fn may_be_owner(reference: LeadReference<'_>, error: &Error) -> bool {
+    let is_clash = matches!(error.reason(), Reason::AlreadyExists | Reason::Conflict);
+    match error.upstream().existing_id.as_deref() {
+        Some(owner) if owner == reference.id.as_str() => true,
+        Some(_) => is_clash && reference.unique_property().is_some(),
+        None => is_clash,
+    }
+}
+
 fn unknown(message: &str) -> Error {
     Error::new(Reason::WriteOutcomeUnknown, message).with_side_effect(SideEffect::Possible)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,9 @@
 
 use super::{
     input::BatchInput,
-    isolate::{named, rejects_content},
+    isolate::{named, rejected},
     matching::{MissingItemPolicy, Unmatched, UnresolvedPolicy, is_named, match_response},
+    search::rejects_content,
 };
 use crate::leads::{
     error::{Error, Reason, SideEffect},
@@ -96,7 +97,7 @@ where
                 let (affected, others) = named(inputs, &part, &error);
                 if affected.len() > MAX_NAMED {
                     for &index in &affected {
-                        outcomes[index] = ItemOutcome::Resolved(Err(error.clone()));
+                        outcomes[index] = ItemOutcome::Resolved(rejected(&error, missing));
                     }
                 }
                 if !affected.is_empty() {
@@ -153,6 +154,7 @@ fn settle(
         unmatched.only_error().is_some_and(|error| error.reason() == Reason::LeadNotFound);
     let is_resolved = match missing {
         MissingItemPolicy::Succeeded => unmatched.is_empty(),
+        MissingItemPolicy::NotFound => unmatched.is_empty() || is_not_found,
         MissingItemPolicy::Unanswered if unmatched.results > 0 => false,
         // An individual read shows whether a lead that HubSpot does not mention exists.
         MissingItemPolicy::Unanswered if unmatched.is_empty() => open > MAX_UNANSWERED,

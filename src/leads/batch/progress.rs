@@ -157,6 +157,13 @@ impl<T: Clone> BatchProgress<T> {
         }
     }
 
+    /// Removes the outcome of an input: another one is known.
+    pub(in crate::leads) fn reopen_one(&self, index: usize) {
+        if let Some(input) = self.state.lock().inputs.get_mut(index) {
+            input.result = None;
+        }
+    }
+
     /// The results so far. An input without one has the error of a deadline that has passed, which says
     /// whether HubSpot was asked. Errors as a whole if no input has a separate result.
     pub(in crate::leads) fn results(&self) -> Result<Vec<Result<T, Error>>, Error> {

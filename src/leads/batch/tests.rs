@@ -22,8 +22,9 @@ use super::{
     *,
 };
 use crate::leads::{
-    AffectedInputs, BatchItem, BatchResponse, CostMeter, CreateLead, Guard, Lead, LeadId, Portal,
-    PortalName, Reason, Response, SideEffect, Traced, Unlimited, Upstream,
+    AffectedInputs, BatchItem, BatchResponse, CostMeter, CreateLead, FieldFault, Guard, Lead,
+    LeadId, Portal, PortalName, PortalSettings, Reason, RejectionSearch, Response, SideEffect,
+    Traced, Unlimited, Upstream, UpstreamFacts,
 };
 use crate::telemetry::trace_context::TraceContext;
 
@@ -52,16 +53,16 @@ impl std::fmt::Debug for FnUpstream {
 
 #[async_trait::async_trait]
 impl Upstream for FnUpstream {
-    async fn call(&self, _: &CallContext, request: Request) -> Result<Response, Error> {
+    async fn call(&self, ctx: &CallContext, request: Request) -> Result<Response, Error> {
         let outcomes = match request {
             Request::BatchCreate(inputs) => {
                 let send =
-                    |inputs| std::future::ready((self.respond)(Request::BatchCreate(inputs)));
-                send_isolated(&inputs, self.missing, self.unresolved, send).await
+                    |inputs, _| std::future::ready((self.respond)(Request::BatchCreate(inputs)));
+                send_isolated(&inputs, self.missing, self.unresolved, &ctx.search, send).await
             }
             Request::BatchArchive(ids) => {
-                let send = |ids| std::future::ready((self.respond)(Request::BatchArchive(ids)));
-                send_isolated(&ids, self.missing, self.unresolved, send).await
+                let send = |ids, _| std::future::ready((self.respond)(Request::BatchArchive(ids)));
+                send_isolated(&ids, self.missing, self.unresolved, &ctx.search, send).await
             }
             other => panic!("no test sends {other:?}"),
         };
@@ -78,18 +79,19 @@ fn context(
     // As in the operations table: only creates must not be repeated.
     let unresolved = match missing {
         MissingItemPolicy::OutcomeUnknown => UnresolvedPolicy::Fail,
-        MissingItemPolicy::Unanswered | MissingItemPolicy::Succeeded => {
-            UnresolvedPolicy::RetryAlone
-        }
+        MissingItemPolicy::Unanswered
+        | MissingItemPolicy::NotFound
+        | MissingItemPolicy::Succeeded => UnresolvedPolicy::RetryAlone,
     };
     let upstream = Arc::new(FnUpstream { missing, unresolved, respond: Box::new(respond) });
     CallContext {
-        portal: Arc::new(Portal { name, upstream, request_id_property: None }),
+        portal: Arc::new(Portal { name, upstream, settings: PortalSettings::default() }),
         deadline: tokio::time::Instant::now() + std::time::Duration::from_secs(60),
         requester: Requester { caller: Caller::new("test"), priority: Priority::Interactive },
         request_id: "test".into(),
         trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
+        search: RejectionSearch::default(),
         memory: Arc::new(Unlimited),
         guard: Guard::default(),
     }
@@ -119,7 +121,7 @@ fn input(index: usize, bad: bool) -> Traced<CreateLead> {
     if bad {
         properties.insert("hs_lead_label".to_owned(), "BOILING".to_owned());
     }
-    let input = CreateLead { properties, associations: Vec::new() };
+    let input = CreateLead { properties, associations: Vec::new(), contact: None, trace_id: None };
     Traced { trace_id: format!("trace-{index}"), input }
 }
 
@@ -128,7 +130,9 @@ fn is_bad(input: &Traced<CreateLead>) -> bool {
 }
 
 fn refusal(trace_ids: Vec<String>) -> Error {
+    let field = FieldFault::for_property("hs_lead_label", "is not one of the options");
     Error::new(Reason::ValidationFailed, "BOILING was not one of the allowed options")
+        .with_fields(vec![field])
         .with_affected_inputs(AffectedInputs { trace_ids, ..AffectedInputs::default() })
 }
 
@@ -207,14 +211,6 @@ proptest! {
         let hubspot: Arc<Hubspot> = Arc::default();
         let outcomes = block_on(create(&hubspot, manner, &inputs)).unwrap();
         prop_assert_eq!(outcomes.len(), count);
-        // If HubSpot rejects both halves of a request alike and names no input, it rejects all of them.
-        let common = |index: usize| {
-            let first = index / MAX_CHUNK * MAX_CHUNK;
-            let last = count.min(first + MAX_CHUNK);
-            let middle = first + (last - first) / 2;
-            let unnamed = manner.all_or_nothing && !manner.names_culprits;
-            unnamed && bad.range(first..middle).count() > 0 && bad.range(middle..last).count() > 0
-        };
         for (index, outcome) in outcomes.iter().enumerate() {
             match outcome {
                 Ok(Some(item)) => {
@@ -223,8 +219,7 @@ proptest! {
                 }
                 Ok(None) => prop_assert!(false, "a create has a result"),
                 Err(error) => {
-                    let is_bad = bad.contains(&index) || common(index);
-                    prop_assert!(is_bad, "input {} is fine: {}", index, error);
+                    prop_assert!(bad.contains(&index), "input {} is fine: {}", index, error);
                     prop_assert_eq!(error.reason(), Reason::ValidationFailed);
                 }
             }
@@ -249,6 +244,235 @@ fn a_hundred_inputs_that_hubspot_rejects_alike_cost_three_requests() {
     assert!(hubspot.created.lock().is_empty());
     for outcome in outcomes {
         assert_eq!(outcome.unwrap_err(), refusal(Vec::new()));
+    }
+}
+
+#[test]
+fn inputs_with_other_values_are_searched_where_both_halves_are_rejected_alike() {
+    let manner =
+        Manner { echoes_trace_ids: true, all_or_nothing: true, names_culprits: false, order: 1 };
+    let inputs: Vec<_> = (0..100).map(|i| input(i, [3, 60].contains(&i))).collect();
+    let outcomes = block_on(create(&Arc::default(), manner, &inputs)).unwrap();
+    let failed: Vec<usize> = (0..100).filter(|&index| outcomes[index].is_err()).collect();
+    assert_eq!(failed, [3, 60]);
+}
+
+/// Number of requests for a hundred inputs that HubSpot rejects by `message`, which gets the number of the
+/// request and of its inputs.
+fn requests(
+    message: impl Fn(usize, &[Traced<CreateLead>]) -> String + Send + Sync + 'static,
+) -> usize {
+    let count = AtomicU32::new(0);
+    let total: Arc<Mutex<usize>> = Arc::default();
+    let counted = Arc::clone(&total);
+    let ctx = context(MissingItemPolicy::OutcomeUnknown, move |request| {
+        let Request::BatchCreate(inputs) = request else { panic!("no create: {request:?}") };
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        *counted.lock() += 1;
+        Err(Error::new(Reason::ValidationFailed, message(number as usize, &inputs)))
+    });
+    let uuid = |index: usize| format!("550e8400-e29b-41d4-a716-4466554400{index:02}");
+    let inputs: Vec<_> = (0..100)
+        .map(|index| {
+            let mut input = input(index, false);
+            input.input.properties.insert("crm_key".to_owned(), uuid(index));
+            input
+        })
+        .collect();
+    let run = run(&ctx, &inputs, limits(1).write_plan(), Request::BatchCreate);
+    let failed = block_on(run).unwrap();
+    assert!(failed.iter().all(Result::is_err));
+    let total = total.lock();
+    *total
+}
+
+/// Creates `count` leads, of which HubSpot rejects each request that `rejects` returns an error for. Returns
+/// the outcomes, and the number of requests.
+fn create_rejected(
+    count: usize,
+    concurrency: usize,
+    rejects: impl Fn(&[Traced<CreateLead>]) -> Option<Error> + Send + Sync + 'static,
+) -> (Vec<Outcome>, u32) {
+    let calls: Arc<AtomicU32> = Arc::default();
+    let sent = Arc::clone(&calls);
+    let ctx = context(MissingItemPolicy::OutcomeUnknown, move |request| {
+        sent.fetch_add(1, Ordering::SeqCst);
+        let Request::BatchCreate(inputs) = request else { panic!("no create: {request:?}") };
+        if let Some(rejection) = rejects(&inputs) {
+            return Err(rejection);
+        }
+        let result = |input: &Traced<CreateLead>| BatchItem {
+            trace_id: Some(input.trace_id.clone()),
+            ..found("1")
+        };
+        Ok(BatchResponse { results: inputs.iter().map(result).collect(), errors: Vec::new() })
+    });
+    let inputs: Vec<_> = (0..count).map(|index| input(index, false)).collect();
+    let plan = limits(concurrency).write_plan();
+    let outcomes = block_on(run(&ctx, &inputs, plan, Request::BatchCreate)).unwrap();
+    (outcomes, calls.load(Ordering::SeqCst))
+}
+
+/// The number of an input.
+fn number(input: &Traced<CreateLead>) -> usize {
+    input.trace_id["trace-".len()..].parse().unwrap()
+}
+
+/// Reasons of the failed inputs with their numbers of inputs.
+fn reasons(outcomes: &[Outcome]) -> BTreeMap<&'static str, usize> {
+    let mut reasons = BTreeMap::new();
+    for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+        *reasons.entry(error.reason().as_str()).or_default() += 1;
+    }
+    reasons
+}
+
+#[test]
+fn a_duplicate_is_that_of_a_create_that_was_sent_alone() {
+    // A repeated batch has been written before: its search ends early.
+    let taken = || Error::new(Reason::AlreadyExists, "a lead has one of the values");
+    let (outcomes, calls) = create_rejected(100, 1, move |_| Some(taken()));
+    assert_eq!(calls, 16);
+    let reasons = reasons(&outcomes);
+    assert_eq!(reasons, BTreeMap::from([("ALREADY_EXISTS", 6), ("BATCH_REJECTED", 94)]));
+    let error = outcomes[99].as_ref().unwrap_err();
+    assert!(error.message().ends_with("HubSpot's error: a lead has one of the values"), "{error}");
+    assert_eq!(error.side_effect(), SideEffect::None, "a repeat is safe");
+}
+
+#[test]
+fn a_call_whose_batches_are_rejected_alike_ends_after_a_few_requests() {
+    // Every request names a value that all inputs have, or none.
+    let invalid = || Error::new(Reason::ValidationFailed, "the pipeline is not valid");
+    let on_name = |name: &'static str| {
+        let field = FieldFault::for_property(name, "is not valid");
+        invalid().with_fields(vec![field])
+    };
+    for (rejection, concurrency, most) in
+        [(invalid(), 1, 5), (on_name("hs_pipeline"), 1, 5), (invalid(), 4, 12), (invalid(), 32, 96)]
+    {
+        let expected = rejection.clone();
+        let (outcomes, calls) =
+            create_rejected(10_000, concurrency, move |_| Some(rejection.clone()));
+        assert!(calls <= most, "{calls} requests for 10,000 inputs, {concurrency} at a time");
+        assert_eq!(reasons(&outcomes), BTreeMap::from([("VALIDATION_FAILED", 10_000)]));
+        assert_eq!(outcomes[0].as_ref().unwrap_err(), &expected);
+        let unsent = outcomes[9_999].as_ref().unwrap_err();
+        assert!(unsent.message().contains("was not sent"), "{unsent}");
+        assert_eq!(unsent.fields(), expected.fields());
+    }
+    // The value of each input is another one: the batches are searched.
+    let other = on_name("hs_lead_name");
+    let (outcomes, calls) = create_rejected(1_000, 1, move |_| Some(other.clone()));
+    assert_eq!(reasons(&outcomes).len(), 2, "some were sent alone, the others were not");
+    assert!(calls <= 10 + 100, "{calls} requests");
+}
+
+#[test]
+fn a_call_of_which_hubspot_accepts_a_part_is_sent_to_its_end() {
+    let invalid = || Error::new(Reason::ValidationFailed, "the value is not valid");
+    // Each of the first three batches has two invalid inputs in one half.
+    let bad = [10, 20, 110, 120, 210, 220];
+    let (outcomes, calls) = create_rejected(1_000, 1, move |inputs| {
+        inputs.iter().any(|input| bad.contains(&number(input))).then(invalid)
+    });
+    assert!(calls <= 10 + 3 * 26, "{calls} requests");
+    let failed = (0..1_000).filter(|&index| outcomes[index].is_err());
+    assert_eq!(failed.collect::<Vec<_>>(), bad);
+    // A part of the first batch is accepted: the cause is not that of the call.
+    let (outcomes, calls) = create_rejected(1_000, 1, move |inputs| {
+        let is_bad = |input: &Traced<CreateLead>| {
+            let number = number(input);
+            number == 0 || number >= 100 && number.is_multiple_of(50)
+        };
+        inputs.iter().any(is_bad).then(invalid)
+    });
+    let failed = |range: std::ops::Range<usize>| {
+        outcomes[range].iter().filter(|outcome| outcome.is_err()).count()
+    };
+    assert_eq!((failed(0..100), failed(100..1_000)), (1, 900));
+    assert!(calls <= 13 + 9 * 3, "{calls} requests");
+}
+
+#[test]
+fn a_search_costs_a_call_at_most_a_hundred_requests() {
+    // Ten unrelated inputs of each batch are rejected. HubSpot names none, or one at a time.
+    for (is_named, calls) in [(false, 100 + 100), (true, 100 + 100 + 100)] {
+        let (outcomes, sent) = create_rejected(10_000, 4, move |inputs| {
+            let bad = inputs.iter().find(|input| number(input).is_multiple_of(10))?;
+            let trace_ids = if is_named { vec![bad.trace_id.clone()] } else { Vec::new() };
+            let named = AffectedInputs { trace_ids, ..AffectedInputs::default() };
+            let message = format!("conflict {}", number(bad));
+            Some(Error::new(Reason::Conflict, message).with_affected_inputs(named))
+        });
+        assert_eq!(sent, calls, "named: {is_named}");
+        let reasons = reasons(&outcomes);
+        assert_eq!(reasons.keys().copied().collect::<Vec<_>>(), ["BATCH_REJECTED", "CONFLICT"]);
+    }
+    // Every lead is unknown, and HubSpot names none.
+    let calls: Arc<AtomicU32> = Arc::default();
+    let sent = Arc::clone(&calls);
+    let ctx = context(MissingItemPolicy::Unanswered, move |_| {
+        sent.fetch_add(1, Ordering::SeqCst);
+        Err(Error::lead_not_found())
+    });
+    let ids: Vec<LeadId> = (0..100).map(|id| LeadId::parse(&id.to_string()).unwrap()).collect();
+    let run = run(&ctx, &ids, limits(1).write_plan(), Request::BatchArchive);
+    let outcomes = block_on(run).unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 16);
+    let not_found = |outcome: &&Outcome| {
+        outcome.as_ref().is_err_and(|error| error.reason() == Reason::LeadNotFound)
+    };
+    assert_eq!(outcomes.iter().filter(not_found).count(), 6, "those that were sent alone");
+}
+
+#[test]
+fn words_about_the_request_do_not_make_a_rejection_another_one() {
+    let uuid = |number: usize| format!("0a1b2c3d-0000-4000-8000-{number:012}");
+    assert_eq!(requests(move |number, _| format!("no (request {})", uuid(number))), 3);
+    assert_eq!(requests(|number, _| format!("no: 4bf92f3577b34da6a3ce929d0e0e{number:04}")), 3);
+    assert_eq!(requests(|_, inputs| format!("{} inputs are not valid", inputs.len())), 3);
+    // Values of inputs.
+    let key = |inputs: &[Traced<CreateLead>]| {
+        inputs[inputs.len() - 1].input.properties["crm_key"].clone()
+    };
+    assert_eq!(requests(move |_, inputs| format!("{} is not valid", key(inputs))), 16);
+    assert_eq!(requests(|number, _| format!("{} is not valid", 2_000 + number)), 16);
+}
+
+#[test]
+fn a_rejection_about_single_inputs_is_not_that_of_all_although_both_halves_get_it() {
+    let not_found = UpstreamFacts { http_status: Some(404), ..UpstreamFacts::default() };
+    for rejection in [
+        Error::lead_not_found(),
+        Error::new(Reason::AlreadyExists, "Contact already exists"),
+        Error::new(Reason::Conflict, "conflict"),
+        // A record to associate with.
+        Error::new(Reason::ValidationFailed, "resource not found").with_upstream(not_found),
+    ] {
+        let calls: Arc<AtomicU32> = Arc::default();
+        let (sent, expected) = (Arc::clone(&calls), rejection.clone());
+        let ctx = context(MissingItemPolicy::OutcomeUnknown, move |request| {
+            sent.fetch_add(1, Ordering::SeqCst);
+            let Request::BatchCreate(inputs) = request else { panic!("no create: {request:?}") };
+            if inputs.iter().any(is_bad) {
+                return Err(rejection.clone());
+            }
+            let result = |input: &Traced<CreateLead>| BatchItem {
+                trace_id: Some(input.trace_id.clone()),
+                ..found("1")
+            };
+            Ok(BatchResponse { results: inputs.iter().map(result).collect(), errors: Vec::new() })
+        });
+        let inputs: Vec<_> = (0..100).map(|i| input(i, [3, 60].contains(&i))).collect();
+        let run = run(&ctx, &inputs, limits(1).write_plan(), Request::BatchCreate);
+        let outcomes = block_on(run).unwrap();
+        let failed: Vec<_> =
+            (0..100).filter_map(|index| Some((index, outcomes[index].clone().err()?))).collect();
+        assert_eq!(failed, [3, 60].map(|index| (index, expected.clone())));
+        // The whole, and for each invalid input two parts of each size.
+        let calls = calls.load(Ordering::SeqCst);
+        assert!(calls <= 1 + 2 + 2 * 12, "{calls} requests for two invalid inputs");
     }
 }
 
@@ -365,6 +589,102 @@ fn two_unmatched_results_are_not_assigned() {
     }
 }
 
+/// Archives the leads `1`, `2`, ... up to `count`. Returns the outcomes and the sizes of the requests.
+fn archive(
+    count: usize,
+    respond: impl Fn(&[LeadId]) -> Result<BatchResponse, Error> + Send + Sync + 'static,
+) -> (Vec<Outcome>, Vec<usize>) {
+    let sizes: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let sent = Arc::clone(&sizes);
+    let ctx = context(MissingItemPolicy::Succeeded, move |request| {
+        let Request::BatchArchive(ids) = request else { panic!("no archive: {request:?}") };
+        sent.lock().push(ids.len());
+        respond(&ids)
+    });
+    let ids: Vec<LeadId> = (1..=count).map(|id| LeadId::parse(&id.to_string()).unwrap()).collect();
+    let outcomes =
+        block_on(run(&ctx, &ids, limits(1).write_plan(), Request::BatchArchive)).unwrap();
+    let sizes = sizes.lock().clone();
+    (outcomes, sizes)
+}
+
+#[test]
+fn an_unnamed_error_of_an_archive_is_not_that_of_the_archived_leads() {
+    let refused = || Error::new(Reason::ValidationFailed, "no");
+    // The lead 3 is refused, and no error says so.
+    let respond = move |ids: &[LeadId]| {
+        let errors = ids.iter().filter(|id| id.as_str() == "3").map(|_| refused()).collect();
+        Ok(BatchResponse { results: Vec::new(), errors })
+    };
+    for count in [3, 9] {
+        let (outcomes, sizes) = archive(count, respond);
+        let failed: Vec<(usize, Error)> = outcomes
+            .into_iter()
+            .enumerate()
+            .filter_map(|(index, outcome)| Some((index, outcome.err()?)))
+            .collect();
+        if count < 9 {
+            assert_eq!(failed, [(2, refused())]);
+            assert_eq!(sizes, [3, 1, 1, 1]);
+            continue;
+        }
+        // Too many to be asked for individually.
+        assert_eq!((failed.len(), sizes), (9, vec![9]));
+        for (_, error) in failed {
+            assert_eq!(error.reason(), Reason::WriteOutcomeUnknown);
+            assert_eq!(error.side_effect(), SideEffect::Possible);
+            assert!(error.message().ends_with("HubSpot's errors: no"), "{error}");
+        }
+    }
+    // With an error for each lead, none of them is archived.
+    let (outcomes, sizes) = archive(9, move |ids| {
+        Ok(BatchResponse { results: Vec::new(), errors: vec![refused(); ids.len()] })
+    });
+    assert!(outcomes.into_iter().all(|outcome| outcome.unwrap_err() == refused()));
+    assert_eq!(sizes, [9]);
+    // The individual request does not tell: the outcome stays open.
+    let (outcomes, _) = archive(2, move |ids| match ids.len() {
+        1 => Err(Error::new(Reason::UpstreamUnavailable, "down")),
+        _ => Ok(BatchResponse { results: Vec::new(), errors: vec![refused()] }),
+    });
+    for outcome in outcomes {
+        assert_eq!(outcome.unwrap_err().side_effect(), SideEffect::Possible);
+    }
+}
+
+#[test]
+fn an_archive_that_gets_404_archives_the_known_leads() {
+    // The leads 3 and 60 are unknown.
+    let unknown = |ids: &[LeadId]| -> Vec<String> {
+        let is_unknown = |id: &&LeadId| ["3", "60"].contains(&id.as_str());
+        ids.iter().filter(is_unknown).map(ToString::to_string).collect()
+    };
+    for is_named in [false, true] {
+        let (outcomes, sizes) = archive(100, move |ids| {
+            let ids = unknown(ids);
+            if ids.is_empty() {
+                return Ok(BatchResponse::default());
+            }
+            let ids = if is_named { ids } else { Vec::new() };
+            let named = AffectedInputs { ids, ..AffectedInputs::default() };
+            Err(Error::lead_not_found().with_affected_inputs(named))
+        });
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(None))), "{outcomes:?}");
+        if is_named {
+            assert_eq!(sizes, [100, 98]);
+        } else {
+            assert!(sizes.len() <= 27, "{sizes:?}");
+        }
+    }
+    // An unknown lead alone, and every lead unknown.
+    for count in [1, 2, 8] {
+        let (outcomes, _) = archive(count, |_| Err(Error::lead_not_found()));
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(None))), "{outcomes:?}");
+    }
+    let (outcomes, _) = archive(2, |_| Err(Error::new(Reason::Conflict, "conflict")));
+    assert!(outcomes.iter().all(Result::is_err));
+}
+
 #[test]
 fn an_outage_without_side_effects_fails_the_call_as_a_whole() {
     let ids: Vec<LeadId> = (0..250).map(|i| LeadId::parse(&i.to_string()).unwrap()).collect();
@@ -373,6 +693,31 @@ fn an_outage_without_side_effects_fails_the_call_as_a_whole() {
     let ctx = context(MissingItemPolicy::Unanswered, move |_| Err(failure.clone()));
     let failed = block_on(run(&ctx, &ids, limits(2).write_plan(), Request::BatchArchive));
     assert_eq!(failed.unwrap_err(), down);
+}
+
+#[test]
+fn after_an_error_of_the_whole_portal_no_further_request_is_sent() {
+    let reject = |reason: Reason, http_status: Option<u16>| {
+        let calls: Arc<AtomicU32> = Arc::default();
+        let sent = Arc::clone(&calls);
+        let ids: Vec<LeadId> = (0..1_000).map(|i| LeadId::parse(&i.to_string()).unwrap()).collect();
+        let ctx = context(MissingItemPolicy::Succeeded, move |_| {
+            sent.fetch_add(1, Ordering::SeqCst);
+            let upstream = UpstreamFacts { http_status, ..UpstreamFacts::default() };
+            Err(Error::new(reason, "rejected").with_upstream(upstream))
+        });
+        let run = run(&ctx, &ids, limits(2).write_plan(), Request::BatchArchive);
+        assert_eq!(block_on(run).unwrap_err().reason(), reason, "one error for all");
+        calls.load(Ordering::SeqCst)
+    };
+    assert!(reject(Reason::WrongDataCenter, Some(488)) <= 2);
+    assert!(reject(Reason::MissingScopes, None) <= 2);
+    assert_eq!(reject(Reason::UpstreamUnavailable, Some(503)), 10, "that may pass");
+    // A proxy or firewall.
+    for status in [302, 400, 403, 404, 413] {
+        assert!(reject(Reason::UpstreamInvalidResponse, Some(status)) <= 2, "{status}");
+    }
+    assert_eq!(reject(Reason::UpstreamInvalidResponse, Some(200)), 10, "that may pass");
 }
 
 #[test]

@@ -11,8 +11,10 @@ use tokio::{sync::oneshot, time::sleep};
 use super::resolve::{FIRST_BACKOFF, OpenCreate, resolve};
 use crate::leads::{
     batch::{self, BatchLimits},
+    charge::MemoryCharge,
     context::{CallContext, PortalName},
     cost::CostMeter,
+    memory::memory_of,
     request::Outcome,
 };
 
@@ -70,10 +72,16 @@ impl CreateRecovery {
 async fn resolve_chunk(chunk: Vec<Waiting>) {
     let Some(ctx) = shared_context(&chunk) else { return };
     let (creates, replies): (Vec<_>, Vec<_>) =
-        chunk.into_iter().map(|waiting| (waiting.create, waiting.reply)).unzip();
+        chunk.into_iter().map(|waiting| (waiting.create, (waiting.reply, waiting.ctx))).unzip();
     // One lead for each caller: it is bounded where it becomes a response.
     let outcomes = resolve(&ctx, creates, BatchLimits::unlimited(1)).await;
-    for (reply, outcome) in replies.into_iter().zip(outcomes) {
+    for ((reply, own), outcome) in replies.into_iter().zip(outcomes) {
+        if let Ok(Some(item)) = &outcome {
+            // Charged until the caller charges its response.
+            let mut charge = MemoryCharge::new(&own.memory);
+            charge.set(memory_of(&item.lead));
+            own.cost.hold(charge);
+        }
         // A cancelled call needs no outcome.
         let _ = reply.send(outcome);
     }

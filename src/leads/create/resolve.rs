@@ -58,6 +58,8 @@ pub(super) async fn resolve(
     let before_deadline = ctx.deadline.checked_sub(RESPONSE_MARGIN).filter(|until| *until > now);
     let ctx = ctx.extended_to(now + RESOLVE_TIMEOUT);
     let lookups_until = before_deadline.unwrap_or(ctx.deadline);
+    // A duplicate that was looked up and not found is searched for.
+    let ctx = CallContext { search: ctx.search.searching(), ..ctx };
     let mut outcomes: Vec<Outcome> =
         creates.iter().map(|create| Err(create.error.clone())).collect();
     let mut open: Vec<usize> = (0..creates.len()).collect();
@@ -72,7 +74,9 @@ pub(super) async fn resolve(
             let error = outcomes[index].as_ref().err();
             match found {
                 Ok(Some(lead)) => outcomes[index] = Ok(Some(created(lead))),
-                Ok(None) if error.is_some_and(is_lost) => absent.push(index),
+                Ok(None) if error.is_some_and(|it| is_lost(it) || is_unattributed(it)) => {
+                    absent.push(index);
+                }
                 // Another unique value conflicts: the error is final.
                 Ok(None) => {}
                 Err(cause) => {
@@ -91,13 +95,22 @@ pub(super) async fn resolve(
                 outcomes[index] = result;
             }
         }
-        let is_open = |outcome: &Outcome| outcome.as_ref().is_err_and(outcome_unknown);
-        open = absent.into_iter().filter(|&index| is_open(&outcomes[index])).collect();
+        let is_open = |index: &usize| {
+            let was_lost = is_lost(&creates[*index].error);
+            let is_open =
+                |error: &Error| outcome_unknown(error) || was_lost && is_unattributed(error);
+            outcomes[*index].as_ref().is_err_and(is_open)
+        };
+        open = absent.into_iter().filter(is_open).collect();
         if open.is_empty() {
             break;
         }
     }
     for (create, outcome) in creates.iter().zip(&mut outcomes) {
+        // The batch may have been rejected for the lead of the attempt that was lost.
+        if is_lost(&create.error) && outcome.as_ref().is_err_and(is_unattributed) {
+            *outcome = Err(create.error.clone());
+        }
         if let Err(error) = outcome
             && create.tag.is_repeatable
             && error.reason() == Reason::WriteOutcomeUnknown
@@ -236,6 +249,12 @@ pub(super) fn outcome_unknown(error: &Error) -> bool {
     is_lost(error) || error.reason() == Reason::AlreadyExists
 }
 
+/// True if HubSpot rejected a batch with the create, and the error may be that of another input. Nothing was
+/// created, but an earlier attempt may have been.
+pub(super) fn is_unattributed(error: &Error) -> bool {
+    error.reason() == Reason::BatchRejected
+}
+
 fn is_lost(error: &Error) -> bool {
     error.side_effect() == SideEffect::Possible
 }
@@ -272,7 +291,8 @@ fn is_transient(error: &Error) -> bool {
         | Reason::RequestTooLarge
         | Reason::Unauthenticated
         | Reason::CallerForbidden
-        | Reason::Unimplemented => false,
+        | Reason::Unimplemented
+        | Reason::WrongDataCenter => false,
     }
 }
 

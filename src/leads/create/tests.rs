@@ -22,7 +22,7 @@ fn value(id: &str) -> String {
 
 fn request(name: &str) -> CreateLead {
     let properties = BTreeMap::from([("hs_lead_name".to_owned(), name.to_owned())]);
-    CreateLead { properties, associations: Vec::new() }
+    CreateLead { properties, associations: Vec::new(), contact: None, trace_id: None }
 }
 
 fn traced(name: &str) -> Traced<CreateLead> {
@@ -233,6 +233,61 @@ async fn only_the_lost_creates_of_a_batch_are_looked_up_and_only_the_absent_are_
     let wanted: Vec<_> = lookup.ids.iter().map(LeadId::as_str).collect();
     assert_eq!(wanted, ["order-1-1", "order-1-2", "order-1-4"]);
     assert_eq!(sent_create(&upstream, 2).properties["hs_lead_name"], "c");
+}
+
+#[tokio::test(start_paused = true)]
+async fn creates_of_a_batch_that_is_rejected_without_a_name_are_looked_up_and_sent_again() {
+    let unattributed = || Error::new(Reason::BatchRejected, "HubSpot named no input");
+    // An earlier attempt created the first; another lead has a value of the third.
+    let upstream = RecordingUpstream::new(move |number, request| match (number, request) {
+        (0, _) => outcomes(vec![Err(unattributed()); 3]),
+        (1, _) => outcomes(vec![
+            Ok(Some(item(tagged("1", "order-1-0")))),
+            Err(Error::lead_not_found()),
+            Err(Error::lead_not_found()),
+        ]),
+        (2, Request::BatchCreate(inputs)) => {
+            assert_eq!(inputs.len(), 2);
+            outcomes(vec![Ok(Some(item(tagged("2", "order-1-1")))), Err(unattributed())])
+        }
+        other => panic!("no further request: {other:?}"),
+    });
+    let ctx = upstream.context(Some(PROPERTY));
+    let tag = IdempotencyTag::new(&ctx, Some(&RequestId::parse("order-1").unwrap()));
+    let created = create_all(&ctx, ["a", "b", "c"].map(traced).to_vec(), tag, limits()).await;
+    let ids: Vec<_> =
+        created.iter().map(|result| result.as_ref().map(|lead| lead.id.clone())).collect();
+    let id = |id: &str| Ok(id.to_owned());
+    assert_eq!(ids, [id("1"), id("2"), Err(&unattributed())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_create_whose_repeat_is_in_a_rejected_batch_is_looked_up_again() {
+    // The first attempts arrive after the first lookup, and clash with the second ones.
+    let unattributed = || Error::new(Reason::BatchRejected, "HubSpot named no input");
+    for arrives in [true, false] {
+        let upstream = RecordingUpstream::new(move |number, request| match request {
+            Request::BatchRead(lookup) if number > 1 && arrives => outcomes(
+                lookup.ids.iter().map(|tag| Ok(Some(item(tagged("1", tag.as_str()))))).collect(),
+            ),
+            Request::BatchRead(lookup) => {
+                outcomes(vec![Err(Error::lead_not_found()); lookup.ids.len()])
+            }
+            _ if number == 0 => outcomes(vec![Err(lost()); 2]),
+            _ => outcomes(vec![Err(unattributed()); 2]),
+        });
+        let ctx = upstream.context(Some(PROPERTY));
+        let tag = IdempotencyTag::new(&ctx, Some(&RequestId::parse("order-1").unwrap()));
+        for result in create_all(&ctx, ["a", "b"].map(traced).to_vec(), tag, limits()).await {
+            match result {
+                Ok(lead) => assert!(arrives && lead.id == "1"),
+                Err(error) => {
+                    assert!(!arrives);
+                    assert_eq!(error.side_effect(), SideEffect::Possible, "{error}");
+                }
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

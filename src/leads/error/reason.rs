@@ -66,13 +66,15 @@ pub enum Reason {
     /// The service has no such method, or the call does not have the form of the method.
     /// UNIMPLEMENTED.
     Unimplemented,
+    /// HubSpot serves the account in another data centre (488). FAILED_PRECONDITION.
+    WrongDataCenter,
 }
 
 // === impl Reason ===
 
 impl Reason {
     /// All reasons, in the order of their numbers in the contract.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::InvalidRequest,
         Self::UnknownPortal,
         Self::InvalidPageToken,
@@ -103,6 +105,7 @@ impl Reason {
         Self::CallerForbidden,
         Self::AuthenticationUnavailable,
         Self::Unimplemented,
+        Self::WrongDataCenter,
     ];
 
     /// Public name, as in `google.rpc.ErrorInfo.reason`.
@@ -138,6 +141,7 @@ impl Reason {
             Self::CallerForbidden => "CALLER_FORBIDDEN",
             Self::AuthenticationUnavailable => "AUTHENTICATION_UNAVAILABLE",
             Self::Unimplemented => "UNIMPLEMENTED",
+            Self::WrongDataCenter => "WRONG_DATA_CENTER",
         }
     }
 
@@ -159,6 +163,45 @@ impl Reason {
             | Self::CredentialRejected
             | Self::RateLimited
             | Self::DailyLimitReached
+            | Self::Overloaded
+            | Self::AccountLocked
+            | Self::AccountMigrating
+            | Self::UpstreamUnavailable
+            | Self::UpstreamInvalidResponse
+            | Self::ResponseTooLarge
+            | Self::DeadlineExceeded
+            | Self::WriteOutcomeUnknown
+            | Self::BatchRejected
+            | Self::Internal
+            | Self::RequestTooLarge
+            | Self::Unauthenticated
+            | Self::CallerForbidden
+            | Self::AuthenticationUnavailable
+            | Self::Unimplemented
+            | Self::WrongDataCenter => false,
+        }
+    }
+
+    /// True if every request of the portal would fail for this reason, whatever its content, until an
+    /// operator or time changes that.
+    pub fn is_about_portal(self) -> bool {
+        match self {
+            Self::MissingScopes
+            | Self::CredentialRejected
+            | Self::DailyLimitReached
+            | Self::WrongDataCenter => true,
+            Self::InvalidRequest
+            | Self::UnknownPortal
+            | Self::InvalidPageToken
+            | Self::SearchWindowExceeded
+            | Self::RequestIdReused
+            | Self::LeadNotFound
+            | Self::ValidationFailed
+            | Self::AlreadyExists
+            | Self::Conflict
+            | Self::UpstreamForbidden
+            | Self::CredentialUnavailable
+            | Self::RateLimited
             | Self::Overloaded
             | Self::AccountLocked
             | Self::AccountMigrating

@@ -28,6 +28,7 @@ impl Error {
             side_effect: _,
             affected_inputs,
             local_limit: _,
+            lead_id,
             is_deadline_limited: _,
         } = self.inner_mut();
         let UpstreamFacts {
@@ -38,11 +39,22 @@ impl Error {
             policy_name,
             required_scopes,
             existing_id,
+            correct_hublet,
+            record_ids,
             attempts: _,
         } = upstream;
-        let AffectedInputs { trace_ids, ids, unknown_properties } = affected_inputs;
-        let optional = [internal, correlation_id, category, sub_category, policy_name, existing_id];
-        let lists = [required_scopes, trace_ids, ids, unknown_properties];
+        let AffectedInputs { trace_ids, ids, positions: _, unknown_properties } = affected_inputs;
+        let optional = [
+            internal,
+            correlation_id,
+            category,
+            sub_category,
+            policy_name,
+            existing_id,
+            correct_hublet,
+            lead_id,
+        ];
+        let lists = [required_scopes, record_ids, trace_ids, ids, unknown_properties];
         let texts = optional.into_iter().flatten().chain(lists.into_iter().flatten());
         for text in texts.chain([message]) {
             redact(text, credential);
@@ -81,11 +93,14 @@ mod tests {
                 policy_name: Some(quoting()),
                 required_scopes: vec![quoting()],
                 existing_id: Some(quoting()),
+                correct_hublet: Some(quoting()),
+                record_ids: vec![quoting()],
                 attempts: 1,
             })
             .with_affected_inputs(AffectedInputs {
                 trace_ids: vec![quoting()],
                 ids: vec![quoting()],
+                positions: vec![0],
                 unknown_properties: vec![quoting()],
             });
         let redacted = error.redacted("pat-na1-hunter2");

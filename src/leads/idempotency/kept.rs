@@ -179,7 +179,9 @@ mod tests {
 
     use super::*;
     use crate::leads::{
-        MemoryAccount, PortalName, RequestId, idempotency::SoFar, testing::TestAccount,
+        MemoryAccount, PortalName, RequestId,
+        idempotency::{digest::ContentDigest, write::Progress},
+        testing::TestAccount,
     };
 
     const RESULT: usize = MAX_BYTES / 64;
@@ -192,10 +194,15 @@ mod tests {
         }
     }
 
+    fn entry(key: &IdempotencyKey) -> IdempotencyEntry<()> {
+        let content = ContentDigest::new(key, "test", &String::new());
+        let (ended, progress) = (watch::channel(None).1, Progress::ended());
+        IdempotencyEntry { content, ended, progress }
+    }
+
     fn keep(results: &mut KeptResults<()>, account: &Arc<TestAccount>, key: IdempotencyKey) {
         let port: Arc<dyn MemoryAccount> = Arc::<TestAccount>::clone(account);
-        let (response, so_far) = (watch::channel(None).1, SoFar::nothing());
-        let entry = IdempotencyEntry { fingerprint: 1, response, so_far };
+        let entry = entry(&key);
         let owner = key.caller.account();
         results.keep((key, owner), entry, RESULT, MemoryCharge::new(&port));
     }
@@ -243,12 +250,9 @@ mod tests {
         let port: Arc<dyn MemoryAccount> = Arc::<TestAccount>::clone(&account);
         let mut keep_at = |name: &str, id: usize, host: u8| {
             let owner = AccountKey::from_address([10, 0, 0, host].into());
-            let entry = IdempotencyEntry {
-                fingerprint: 1,
-                response: watch::channel::<Option<()>>(None).1,
-                so_far: SoFar::nothing(),
-            };
-            results.keep((key(name, id), owner), entry, RESULT, MemoryCharge::new(&port));
+            let key = key(name, id);
+            let entry = entry(&key);
+            results.keep((key, owner), entry, RESULT, MemoryCharge::new(&port));
         };
         (0..32).for_each(|id| keep_at("modest", id, 2));
         (0..1_000).for_each(|id| keep_at(&format!("name-{id}"), id, 1));

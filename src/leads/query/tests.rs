@@ -12,15 +12,24 @@ fn an_id_fits_into_a_path_and_into_a_unique_property() {
         (&"x".repeat(MAX_ID_BYTES + 1), "must not be longer than 255 bytes"),
         (&"\u{e9}".repeat(128), "must not be longer than 255 bytes"),
         ("a\nb", "must not contain control characters"),
-        ("a/b", "must not contain `/`, `\\`, `?` or `#`"),
-        ("a\\b", "must not contain `/`, `\\`, `?` or `#`"),
-        ("a?b", "must not contain `/`, `\\`, `?` or `#`"),
-        ("a#b", "must not contain `/`, `\\`, `?` or `#`"),
-        (".", "must not be `.` or `..`"),
-        ("..", "must not be `.` or `..`"),
     ];
     for (id, error) in rejected {
         assert_eq!(LeadId::parse(id), Err(error), "{id:?}");
+        assert_eq!(LeadId::parse_for_body(id), Err(error), "{id:?}");
+    }
+}
+
+#[test]
+fn only_an_id_in_a_url_has_no_characters_of_a_path() {
+    for id in ["a/b", "a\\b", "a?b", "a#b", ".", ".."] {
+        let error = LeadId::parse(id).unwrap_err();
+        assert!(error.contains("use the batch call"), "{id}: {error}");
+        let in_body = LeadId::parse_for_body(id).unwrap();
+        assert_eq!((in_body.as_str(), in_body.fits_url()), (id, false));
+    }
+    for id in ["1", "a%2Fb", "...", "\u{e9} &=+"] {
+        assert_eq!(LeadId::parse(id), LeadId::parse_for_body(id), "{id}");
+        assert!(LeadId::parse(id).unwrap().fits_url(), "{id}");
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::leads::{
     audit::{Tallied, Tally},
     error::{Error, Reason, SideEffect},
-    idempotency::StoredResponse,
     lead::Lead,
     memory::HeapSize,
     request::Outcome,
@@ -18,6 +17,9 @@ const MAX_KEPT_LEAD: usize = 4 << 10;
 
 /// Maximum memory of the results of a batch that are kept whole.
 const MAX_KEPT_BATCH: usize = 32 << 10;
+
+/// Results of a batch, as a response holds them.
+pub(super) type Results<T> = Result<Vec<Result<T, Error>>, Error>;
 
 /// The response of any write.
 #[derive(Debug, Clone)]
@@ -33,12 +35,15 @@ pub(super) enum WriteResponse {
 // === impl WriteResponse ===
 
 impl WriteResponse {
-    /// The error of a single write. `None` for batches, whose inputs fail one by one, and archives.
-    pub(super) fn single_error(&self) -> Option<&Error> {
+    /// Calls `observe` with the error of the write, or with that of each failed input.
+    pub(super) fn for_each_error(&self, observe: impl Fn(&Error)) {
         match self {
-            Self::Lead(response) => response.as_ref().err(),
-            Self::Upserted(response) => response.as_ref().err(),
-            Self::Archived(_) | Self::Leads(_) | Self::Upserts(_) | Self::Archives(_) => None,
+            Self::Lead(response) => response.as_ref().err().into_iter().for_each(observe),
+            Self::Archived(response) => response.as_ref().err().into_iter().for_each(observe),
+            Self::Upserted(response) => response.as_ref().err().into_iter().for_each(observe),
+            Self::Leads(response) => each_error(response, observe),
+            Self::Upserts(response) => each_error(response, observe),
+            Self::Archives(response) => each_error(response, observe),
         }
     }
 
@@ -65,23 +70,9 @@ impl WriteResponse {
     pub(super) fn into_archives(self) -> Result<Vec<Result<(), Error>>, Error> {
         if let Self::Archives(response) = self { response } else { Err(mismatch()) }
     }
-}
 
-impl HeapSize for WriteResponse {
-    fn heap_size(&self) -> usize {
-        match self {
-            Self::Lead(response) => response.heap_size(),
-            Self::Archived(response) => response.heap_size(),
-            Self::Upserted(response) => response.heap_size(),
-            Self::Leads(response) => response.heap_size(),
-            Self::Upserts(response) => response.heap_size(),
-            Self::Archives(response) => response.heap_size(),
-        }
-    }
-}
-
-impl StoredResponse for WriteResponse {
-    fn may_have_effects(&self) -> bool {
+    /// True if HubSpot may have acted on any part of the write.
+    pub(super) fn may_have_effects(&self) -> bool {
         match self {
             Self::Lead(response) => may_have_effect(response),
             Self::Archived(response) => may_have_effect(response),
@@ -92,7 +83,8 @@ impl StoredResponse for WriteResponse {
         }
     }
 
-    fn is_final(&self) -> bool {
+    /// True if every part of the write has its result.
+    pub(super) fn is_final(&self) -> bool {
         match self {
             Self::Lead(response) => is_final(response),
             Self::Archived(response) => is_final(response),
@@ -103,7 +95,8 @@ impl StoredResponse for WriteResponse {
         }
     }
 
-    fn compact(self) -> Self {
+    /// The part that is kept: outcomes and ids, and small leads.
+    pub(super) fn compact(self) -> Self {
         let max = match &self {
             Self::Lead(_) | Self::Archived(_) | Self::Upserted(_) => MAX_KEPT_LEAD,
             Self::Leads(_) | Self::Upserts(_) | Self::Archives(_) => MAX_KEPT_BATCH,
@@ -127,6 +120,36 @@ impl StoredResponse for WriteResponse {
             }
         }
     }
+
+    /// The more certain of two results of each input.
+    pub(super) fn combine(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Lead(own), Self::Lead(other)) => Self::Lead(more_certain(own, other)),
+            (Self::Archived(own), Self::Archived(other)) => {
+                Self::Archived(more_certain(own, other))
+            }
+            (Self::Upserted(own), Self::Upserted(other)) => {
+                Self::Upserted(more_certain(own, other))
+            }
+            (Self::Leads(own), Self::Leads(other)) => Self::Leads(combine_all(own, other)),
+            (Self::Upserts(own), Self::Upserts(other)) => Self::Upserts(combine_all(own, other)),
+            (Self::Archives(own), Self::Archives(other)) => Self::Archives(combine_all(own, other)),
+            (own, _) => own,
+        }
+    }
+}
+
+impl HeapSize for WriteResponse {
+    fn heap_size(&self) -> usize {
+        match self {
+            Self::Lead(response) => response.heap_size(),
+            Self::Archived(response) => response.heap_size(),
+            Self::Upserted(response) => response.heap_size(),
+            Self::Leads(response) => response.heap_size(),
+            Self::Upserts(response) => response.heap_size(),
+            Self::Archives(response) => response.heap_size(),
+        }
+    }
 }
 
 impl Tallied for WriteResponse {
@@ -139,6 +162,13 @@ impl Tallied for WriteResponse {
             Self::Upserts(response) => tally(response, |upserted| Some(&upserted.lead.id)),
             Self::Archives(response) => tally(response, |()| None),
         }
+    }
+}
+
+fn each_error<T>(response: &Result<Vec<Result<T, Error>>, Error>, observe: impl Fn(&Error)) {
+    match response {
+        Ok(items) => items.iter().filter_map(|item| item.as_ref().err()).for_each(observe),
+        Err(error) => observe(error),
     }
 }
 
@@ -165,6 +195,23 @@ fn compact_all<T>(
     compact: impl Fn(T) -> T,
 ) -> Vec<Result<T, Error>> {
     results.into_iter().map(|result| result.map(&compact).map_err(Error::shortened)).collect()
+}
+
+/// The result that is known; else the one that may have had effects.
+fn more_certain<T>(own: Result<T, Error>, other: Result<T, Error>) -> Result<T, Error> {
+    let takes_other = !is_final(&own)
+        && (is_final(&other) || (!may_have_effect(&own) && may_have_effect(&other)));
+    if takes_other { other } else { own }
+}
+
+fn combine_all<T>(own: Results<T>, other: Results<T>) -> Results<T> {
+    match (own, other) {
+        (Ok(own), Ok(other)) if own.len() == other.len() => {
+            Ok(own.into_iter().zip(other).map(|(own, other)| more_certain(own, other)).collect())
+        }
+        (Err(_), Ok(other)) => Ok(other),
+        (own, _) => own,
+    }
 }
 
 /// True if a result is known to be that of its input.
@@ -195,7 +242,7 @@ pub(super) fn lead(outcome: Outcome) -> Result<Arc<Lead>, Error> {
 /// The upserted lead of one input.
 pub(super) fn upserted(outcome: Outcome) -> Result<Upserted, Error> {
     let item = outcome?.ok_or_else(lost)?;
-    Ok(Upserted { created: item.created.unwrap_or(false), lead: item.lead.into() })
+    Ok(Upserted { created: item.created, lead: item.lead.into() })
 }
 
 /// An input without an outcome.

@@ -3,16 +3,20 @@
 
 mod deadlines;
 mod scenarios;
+mod validation;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+use leadsd_base::time::SystemClock;
 
 use super::*;
 use crate::leads::{
     error::Reason,
-    idempotency::RequestId,
+    idempotency::{RequestId, testing::InMemoryRequestIds},
     memory::HeapSize as _,
     request::{BatchItem, ChunkOutcomes, Outcome, Response},
     testing::{RecordingUpstream, TestAccount},
+    validator::ValidationSettings,
     write::{CreateLead, Traced, UpdateLead, UpsertLead},
 };
 
@@ -22,11 +26,27 @@ fn service() -> Service {
 
 /// A service whose responses have at most `max_bytes` bytes of ids.
 fn service_with_limit(max_bytes: usize) -> Service {
+    validating_service(max_bytes, ValidationSettings::default())
+}
+
+fn validating_service(max_bytes: usize, validation: ValidationSettings) -> Service {
     Service::new(&Settings {
         batch_concurrency: 2,
         response: ResponseLimit { max_bytes, lead_size: |lead| lead.id.len() },
-        rejection_cache_ttl: Duration::from_secs(60),
+        validation,
+        clock: Arc::new(SystemClock),
     })
+}
+
+/// Replicas on one store of request ids.
+fn replicas<const N: usize>() -> (Arc<InMemoryRequestIds>, [Service; N]) {
+    let store = InMemoryRequestIds::new();
+    let replica = |_| {
+        let port: Arc<dyn RequestIdStore> = Arc::<InMemoryRequestIds>::clone(&store);
+        service().sharing_request_ids(port)
+    };
+    let replicas = std::array::from_fn(replica);
+    (store, replicas)
 }
 
 fn id(text: &str) -> LeadId {
@@ -51,17 +71,18 @@ fn batch_get(ids: &[&str]) -> BatchGet {
         id_property: None,
         properties: Vec::new(),
         properties_with_history: Vec::new(),
+        associations: Vec::new(),
         archived: false,
     }
 }
 
 fn update(text: &str) -> UpdateLead {
-    UpdateLead { id: id(text), id_property: None, properties: BTreeMap::new() }
+    UpdateLead { id: id(text), id_property: None, properties: BTreeMap::new(), trace_id: None }
 }
 
 fn create(name: &str) -> CreateLead {
     let properties = BTreeMap::from([("hs_lead_name".to_owned(), name.to_owned())]);
-    CreateLead { properties, associations: Vec::new() }
+    CreateLead { properties, associations: Vec::new(), contact: None, trace_id: None }
 }
 
 fn upsert(text: &str) -> UpsertLead {
@@ -70,6 +91,7 @@ fn upsert(text: &str) -> UpsertLead {
         id_property: Some("email".to_owned()),
         properties: BTreeMap::new(),
         associations: Vec::new(),
+        contact: None,
     }
 }
 
@@ -131,7 +153,7 @@ async fn a_read_returns_what_the_upstream_returns() {
         limit: 10,
         after: None,
     };
-    assert_eq!(service().search(&ctx, search.clone()).await, Ok(found.into()));
+    assert_eq!(service().search(&ctx, search.clone(), Vec::new()).await, Ok(found.into()));
     let requests = [Request::Get(get("1")), Request::List(list), Request::Search(search)];
     assert_eq!(upstream.requests(), requests);
 }
@@ -256,7 +278,7 @@ async fn a_write_ends_at_its_deadline_and_its_outcome_is_open() {
     ctx.portal = Arc::new(crate::leads::Portal {
         name: ctx.portal.name.clone(),
         upstream: Arc::new(Silent),
-        request_id_property: None,
+        settings: crate::leads::PortalSettings::default(),
     });
     let error = service().update(&ctx, None, update("1")).await.expect_err("late");
     assert_eq!(tokio::time::Instant::now(), ctx.deadline);
@@ -281,7 +303,10 @@ async fn each_write_sends_its_request_and_returns_its_response() {
     assert_eq!(service.update(&ctx, None, update("1")).await, Ok(named("updated").into()));
     assert_eq!(service.archive(&ctx, None, id("1")).await, Ok(()));
     let upserted = service.upsert(&ctx, None, traced("t", upsert("a"))).await;
-    assert_eq!(upserted, Ok(crate::leads::Upserted { lead: named("a").into(), created: true }));
+    assert_eq!(
+        upserted,
+        Ok(crate::leads::Upserted { lead: named("a").into(), created: Some(true) })
+    );
     let requests = [
         Request::Create(create("Ada")),
         Request::Update(update("1")),
@@ -315,7 +340,7 @@ async fn each_write_of_many_leads_returns_one_result_per_input() {
         .map(|upserted| upserted.map(|upserted| (upserted.lead.id.clone(), upserted.created)))
         .collect();
     let upserted = |id: &str, created| Ok((id.to_owned(), created));
-    assert_eq!(upserts, [upserted("1", true), Err(rejected()), upserted("3", false)]);
+    assert_eq!(upserts, [upserted("1", Some(true)), Err(rejected()), upserted("3", None)]);
     // Duplicates are archived once.
     let archived = service.batch_archive(&ctx, None, ["a", "b", "a"].map(id).to_vec()).await;
     assert_eq!(archived, Ok(vec![Ok(()), Err(rejected()), Ok(())]));
@@ -412,52 +437,10 @@ async fn a_response_is_stored_only_if_any_part_of_the_write_may_have_had_an_effe
     assert_eq!(sent, [1, 1, 2, 1, 1, 2, 2, 1, 1, 2, 1, 1, 1, 1]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_single_write_that_hubspot_rejected_for_its_content_is_rejected_without_a_request() {
-    let upstream = RecordingUpstream::new(|_, request| match request {
-        Request::Create(_) | Request::Update(_) => Err(rejected()),
-        Request::Archive(_) => Err(rejected()),
-        Request::Upsert { inputs, .. } => outcomes(vec![Err(rejected()); inputs.len()]),
-        Request::BatchCreate(inputs) => outcomes(vec![Err(rejected()); inputs.len()]),
-        other => panic!("not a write: {other:?}"),
-    });
-    let ctx = upstream.context(None);
-    let service = service();
-    for _ in 0..3 {
-        assert_eq!(service.create(&ctx, None, create("Ada")).await, Err(rejected()));
-        assert_eq!(service.update(&ctx, None, update("1")).await, Err(rejected()));
-        let upserted = service.upsert(&ctx, None, traced("a", upsert("a"))).await;
-        assert_eq!(upserted, Err(rejected()));
-    }
-    assert_eq!(upstream.requests().len(), 3, "one of each");
-    // Archives, and batches whose inputs fail one by one, are sent again.
-    for _ in 0..3 {
-        assert_eq!(service.archive(&ctx, None, id("1")).await, Err(rejected()));
-        let inputs = vec![traced("a", create("a"))];
-        let created = service.batch_create(&ctx, None, inputs).await;
-        assert_eq!(created, Ok(vec![Err(rejected())]));
-    }
-    assert_eq!(upstream.requests().len(), 3 + 6);
-    // Another portal has its own rejections, and they expire.
-    let mut other = ctx.clone();
-    other.portal = Arc::new(crate::leads::Portal {
-        name: crate::leads::PortalName::parse("other").expect("a valid name"),
-        upstream: Arc::clone(&ctx.portal.upstream),
-        request_id_property: None,
-    });
-    let _ = service.create(&other, None, create("Ada")).await;
-    assert_eq!(upstream.requests().len(), 3 + 6 + 1);
-    tokio::time::advance(Duration::from_secs(61)).await;
-    let mut later = ctx.clone();
-    later.deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    let _ = service.create(&later, None, create("Ada")).await;
-    assert_eq!(upstream.requests().len(), 3 + 6 + 2);
-}
-
 #[test]
 fn the_size_of_a_stored_response_includes_all_its_leads() {
     let lead = || Arc::new(named(&"7".repeat(1_000)));
-    let one = || crate::leads::Upserted { lead: lead(), created: true };
+    let one = || crate::leads::Upserted { lead: lead(), created: Some(true) };
     let responses = [
         (WriteResponse::Lead(Ok(lead())), 1),
         (WriteResponse::Upserted(Ok(one())), 1),
@@ -476,7 +459,7 @@ fn the_size_of_a_stored_response_includes_all_its_leads() {
 #[test]
 fn the_audit_trail_counts_the_results_of_every_kind_of_write() {
     use crate::leads::audit::Tallied as _;
-    let one = |id: &str| crate::leads::Upserted { lead: named(id).into(), created: false };
+    let one = |id: &str| crate::leads::Upserted { lead: named(id).into(), created: Some(false) };
     let responses = [
         (WriteResponse::Lead(Ok(named("1").into())), vec!["1"], 1, 0),
         (WriteResponse::Lead(Err(rejected())), vec![], 0, 1),

@@ -1,16 +1,15 @@
 //! Writes. Each runs in a separate task, is audited, and is idempotent with a request id.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::{
     Service, distinct,
-    outcome::{WriteResponse, lead, lost, upserted},
+    outcome::{Results, WriteResponse, lead, lost, upserted},
+    record::WriteShape,
+    validation::{Admission, admit_one},
 };
 use crate::leads::{
     audit::AuditEntry,
@@ -18,18 +17,26 @@ use crate::leads::{
     context::CallContext,
     create::{self, IdempotencyTag, PendingCreate},
     error::Error,
-    idempotency::{RequestId, SoFar, StartedWrite},
+    idempotency::{Content, RequestId, SoFar, StartedWrite, WriteId},
     lead::Lead,
     query::LeadId,
-    request::{Outcome, Request},
+    request::{Outcome, Request, Response},
+    validator::Writes,
     write::{CreateLead, Traced, UpdateLead, UpsertLead, Upserted},
 };
 
 /// Starts a write. A repeat with the same request id passes what is known from earlier calls.
 type StartWrite = dyn FnOnce(Option<WriteResponse>) -> StartedWrite<WriteResponse> + Send;
 
-/// Results of a batch, as a response holds them.
-type Results<T> = Result<Vec<Result<T, Error>>, Error>;
+/// A write before it starts.
+pub(super) struct WriteCall {
+    pub(super) entry: AuditEntry,
+    /// `None` without a request id.
+    pub(super) id: Option<WriteId>,
+    pub(super) shape: WriteShape,
+    /// Time at which the response so far is returned.
+    pub(super) deadline: Instant,
+}
 
 impl Service {
     /// Creates one lead.
@@ -39,16 +46,28 @@ impl Service {
         request_id: Option<RequestId>,
         request: CreateLead,
     ) -> Result<Arc<Lead>, Error> {
-        let fingerprint = fingerprint("create", &request);
         let tag = IdempotencyTag::new(ctx, request_id.as_ref());
+        let id = write_id(ctx, request_id, "create", &request);
         let (own, recovery) = (ctx.clone(), self.recovery.clone());
+        let validator = Arc::clone(&self.validator);
         let write = move |previous: Option<WriteResponse>| async move {
             let unknown = previous.and_then(|previous| previous.into_lead().err());
-            let lead = create::create_one(&own, request, tag, unknown, &recovery).await;
+            let is_checked = unknown.is_none() && validator.is_on(&own);
+            let writes = is_checked.then(|| Writes::one(&request));
+            let lead = match admit_one(&validator, &own, writes).await {
+                Ok(doubts) => {
+                    let lead = create::create_one(&own, request, tag, unknown, &recovery).await;
+                    validator.observe(&own, &doubts, lead.as_ref().err());
+                    lead
+                }
+                Err(error) => Err(error),
+            };
             WriteResponse::Lead(lead)
         };
         let entry = AuditEntry::new(ctx, "CreateLead", 1);
-        self.write_one(ctx, entry, request_id, fingerprint, write).await?.into_lead()
+        let (shape, deadline) = (WriteShape::Lead, ctx.deadline);
+        let call = WriteCall { entry, id, shape, deadline };
+        self.write_one(ctx, call, write).await?.into_lead()
     }
 
     /// Updates one lead.
@@ -58,18 +77,27 @@ impl Service {
         request_id: Option<RequestId>,
         request: UpdateLead,
     ) -> Result<Arc<Lead>, Error> {
-        let fingerprint = fingerprint("update", &request);
-        let id = Some(&request.id).filter(|_| request.id_property.is_none());
-        let entry = AuditEntry::new(ctx, "UpdateLead", 1).about(id.into_iter());
-        let own = ctx.clone();
-        let write = move |_| async move {
-            let response = own.portal.upstream.call(&own, Request::Update(request)).await;
-            WriteResponse::Lead(match response {
-                Ok(response) => response.into_lead(),
+        let lead_id = Some(&request.id).filter(|_| request.id_property.is_none());
+        let entry = AuditEntry::new(ctx, "UpdateLead", 1).about(lead_id.into_iter());
+        let id = write_id(ctx, request_id, "update", &request);
+        let (own, validator) = (ctx.clone(), Arc::clone(&self.validator));
+        let write = move |previous: Option<WriteResponse>| async move {
+            let is_checked = previous.is_none() && validator.is_on(&own);
+            let writes = is_checked.then(|| Writes::one(&request));
+            let lead = match admit_one(&validator, &own, writes).await {
+                Ok(doubts) => {
+                    let response = own.portal.upstream.call(&own, Request::Update(request)).await;
+                    let lead = response.and_then(Response::into_lead);
+                    validator.observe(&own, &doubts, lead.as_ref().err());
+                    lead
+                }
                 Err(error) => Err(error),
-            })
+            };
+            WriteResponse::Lead(lead)
         };
-        self.write_one(ctx, entry, request_id, fingerprint, write).await?.into_lead()
+        let (shape, deadline) = (WriteShape::Lead, ctx.deadline);
+        let call = WriteCall { entry, id, shape, deadline };
+        self.write_one(ctx, call, write).await?.into_lead()
     }
 
     /// Archives one lead.
@@ -77,16 +105,18 @@ impl Service {
         &self,
         ctx: &CallContext,
         request_id: Option<RequestId>,
-        id: LeadId,
+        lead: LeadId,
     ) -> Result<(), Error> {
-        let fingerprint = fingerprint("archive", &id);
-        let entry = AuditEntry::new(ctx, "ArchiveLead", 1).about(std::iter::once(&id));
+        let entry = AuditEntry::new(ctx, "ArchiveLead", 1).about(std::iter::once(&lead));
+        let id = write_id(ctx, request_id, "archive", &lead);
         let own = ctx.clone();
         let write = move |_| async move {
-            let response = own.portal.upstream.call(&own, Request::Archive(id)).await;
+            let response = own.portal.upstream.call(&own, Request::Archive(lead)).await;
             WriteResponse::Archived(response.map(drop))
         };
-        self.write_one(ctx, entry, request_id, fingerprint, write).await?.into_archived()
+        let (shape, deadline) = (WriteShape::Archived, ctx.deadline);
+        let call = WriteCall { entry, id, shape, deadline };
+        self.write_one(ctx, call, write).await?.into_archived()
     }
 
     /// Creates or updates one lead.
@@ -96,19 +126,30 @@ impl Service {
         request_id: Option<RequestId>,
         input: Traced<UpsertLead>,
     ) -> Result<Upserted, Error> {
-        let fingerprint = fingerprint("upsert", &input.input);
         let entry = AuditEntry::new(ctx, "UpsertLead", 1);
+        let id = write_id(ctx, request_id, "upsert", &input.input);
         let (own, limits) = (ctx.clone(), self.limits);
-        let write = move |_| async move {
+        let validator = Arc::clone(&self.validator);
+        let write = move |previous: Option<WriteResponse>| async move {
+            let is_checked = previous.is_none() && validator.is_on(&own);
+            let writes = is_checked.then(|| Writes::one(&input));
+            let doubts = match admit_one(&validator, &own, writes).await {
+                Ok(doubts) => doubts,
+                Err(error) => return WriteResponse::Upserted(Err(error)),
+            };
             let request = |inputs| Request::Upsert { inputs, concurrency: limits.concurrency };
             let outcomes = batch::run(&own, &[input], limits.upsert_plan(), request).await;
-            WriteResponse::Upserted(match outcomes.map(|outcomes| outcomes.into_iter().next()) {
+            let result = match outcomes.map(|outcomes| outcomes.into_iter().next()) {
                 Ok(Some(outcome)) => upserted(outcome),
                 Ok(None) => Err(lost()),
                 Err(error) => Err(error),
-            })
+            };
+            validator.observe(&own, &doubts, result.as_ref().err());
+            WriteResponse::Upserted(result)
         };
-        self.write_one(ctx, entry, request_id, fingerprint, write).await?.into_upserted()
+        let (shape, deadline) = (WriteShape::Upserted, ctx.deadline);
+        let call = WriteCall { entry, id, shape, deadline };
+        self.write_one(ctx, call, write).await?.into_upserted()
     }
 
     /// Creates many leads. Returns one result per input, in input order.
@@ -118,24 +159,30 @@ impl Service {
         request_id: Option<RequestId>,
         inputs: Vec<Traced<CreateLead>>,
     ) -> Result<Vec<Result<Arc<Lead>, Error>>, Error> {
-        let fingerprint = fingerprint("batch_create", &contents(&inputs));
         let entry = AuditEntry::new(ctx, "BatchCreateLeads", inputs.len());
+        let shape = WriteShape::Leads(inputs.len());
         let tag = IdempotencyTag::new(ctx, request_id.as_ref());
+        let id = write_id(ctx, request_id, "batch_create", &contents(&inputs));
         let (own, limits) = (ctx.ending_early(), self.limits);
+        let validator = Arc::clone(&self.validator);
         let deadline = own.deadline;
         let write = Box::new(move |previous: Option<WriteResponse>| {
             let previous = previous.map(WriteResponse::into_leads);
             let (progress, open) = BatchProgress::resume(previous, inputs, lead);
-            let pending = |(index, input)| {
-                let unknown = progress.unknown(index);
-                PendingCreate { index, input, unknown }
-            };
-            let pending: Vec<PendingCreate> = open.into_iter().map(pending).collect();
             started(progress, WriteResponse::Leads, |progress| async move {
+                let (open, admission) =
+                    Admission::of_batch(&validator, &own, "", open, &progress).await;
+                let pending = |(index, input)| {
+                    let unknown = progress.unknown(index);
+                    PendingCreate { index, input, unknown }
+                };
+                let pending: Vec<PendingCreate> = open.into_iter().map(pending).collect();
                 create::create_many(&own, pending, tag, limits, &progress).await;
+                admission.observe(&validator, &own, &progress);
             })
         });
-        self.write(ctx, entry, request_id, fingerprint, deadline, write).await?.into_leads()
+        let call = WriteCall { entry, id, shape, deadline };
+        self.write(ctx, call, write).await?.into_leads()
     }
 
     /// Updates many leads. Returns one result per input, in input order. No lead may occur twice.
@@ -145,18 +192,24 @@ impl Service {
         request_id: Option<RequestId>,
         inputs: Vec<Traced<UpdateLead>>,
     ) -> Result<Vec<Result<Arc<Lead>, Error>>, Error> {
-        let fingerprint = fingerprint("batch_update", &contents(&inputs));
         let entry = AuditEntry::new(ctx, "BatchUpdateLeads", inputs.len());
+        let shape = WriteShape::Leads(inputs.len());
+        let id = write_id(ctx, request_id, "batch_update", &contents(&inputs));
         let (own, limits) = (ctx.ending_early(), self.limits);
+        let validator = Arc::clone(&self.validator);
         let deadline = own.deadline;
         let write = Box::new(move |previous: Option<WriteResponse>| {
             let previous = previous.map(WriteResponse::into_leads);
             let (progress, open) = BatchProgress::resume(previous, inputs, lead);
             started(progress, WriteResponse::Leads, |progress| async move {
+                let (open, admission) =
+                    Admission::of_batch(&validator, &own, "", open, &progress).await;
                 send_open(&own, open, limits.write_plan(), Request::BatchUpdate, &progress).await;
+                admission.observe(&validator, &own, &progress);
             })
         });
-        self.write(ctx, entry, request_id, fingerprint, deadline, write).await?.into_leads()
+        let call = WriteCall { entry, id, shape, deadline };
+        self.write(ctx, call, write).await?.into_leads()
     }
 
     /// Creates or updates many leads. Returns one result per input, in input order. No unique value
@@ -167,19 +220,25 @@ impl Service {
         request_id: Option<RequestId>,
         inputs: Vec<Traced<UpsertLead>>,
     ) -> Result<Vec<Result<Upserted, Error>>, Error> {
-        let fingerprint = fingerprint("batch_upsert", &contents(&inputs));
         let entry = AuditEntry::new(ctx, "BatchUpsertLeads", inputs.len());
+        let shape = WriteShape::Upserts(inputs.len());
+        let id = write_id(ctx, request_id, "batch_upsert", &contents(&inputs));
         let (own, limits) = (ctx.ending_early(), self.limits);
+        let validator = Arc::clone(&self.validator);
         let deadline = own.deadline;
         let write = Box::new(move |previous: Option<WriteResponse>| {
             let previous = previous.map(WriteResponse::into_upserts);
             let (progress, open) = BatchProgress::resume(previous, inputs, upserted);
             started(progress, WriteResponse::Upserts, |progress| async move {
+                let (open, admission) =
+                    Admission::of_batch(&validator, &own, "", open, &progress).await;
                 let request = |inputs| Request::Upsert { inputs, concurrency: limits.concurrency };
                 send_open(&own, open, limits.upsert_plan(), request, &progress).await;
+                admission.observe(&validator, &own, &progress);
             })
         });
-        self.write(ctx, entry, request_id, fingerprint, deadline, write).await?.into_upserts()
+        let call = WriteCall { entry, id, shape, deadline };
+        self.write(ctx, call, write).await?.into_upserts()
     }
 
     /// Archives many leads. Returns one result per id, in the order of the ids.
@@ -189,11 +248,12 @@ impl Service {
         request_id: Option<RequestId>,
         ids: Vec<LeadId>,
     ) -> Result<Vec<Result<(), Error>>, Error> {
-        let fingerprint = fingerprint("batch_archive", &ids);
         let entry = AuditEntry::new(ctx, "BatchArchiveLeads", ids.len()).about(ids.iter());
         let (own, limits) = (ctx.ending_early(), self.limits);
         let deadline = own.deadline;
+        let id = write_id(ctx, request_id, "batch_archive", &ids);
         let (ids, positions) = distinct(&ids);
+        let shape = WriteShape::Archives(ids.len());
         let write = Box::new(move |previous: Option<WriteResponse>| {
             let previous = previous.map(WriteResponse::into_archives);
             let archived = |outcome: Outcome| outcome.map(drop);
@@ -202,19 +262,18 @@ impl Service {
                 send_open(&own, open, limits.write_plan(), Request::BatchArchive, &progress).await;
             })
         });
-        let response = self.write(ctx, entry, request_id, fingerprint, deadline, write).await?;
+        let call = WriteCall { entry, id, shape, deadline };
+        let response = self.write(ctx, call, write).await?;
         let results = response.into_archives()?;
         Ok(positions.into_iter().map(|position| results[position].clone()).collect())
     }
 
     /// Runs a write of one lead through the idempotency store. The write itself keeps to the deadline of
     /// its call; a repeat waits for the first response until its own deadline.
-    fn write_one<F>(
+    pub(super) fn write_one<F>(
         &self,
         ctx: &CallContext,
-        entry: AuditEntry,
-        request_id: Option<RequestId>,
-        fingerprint: u64,
+        call: WriteCall,
         write: impl FnOnce(Option<WriteResponse>) -> F + Send + 'static,
     ) -> impl Future<Output = Result<WriteResponse, Error>> + Send
     where
@@ -225,43 +284,37 @@ impl Service {
             run: write(previous).boxed(),
             so_far: SoFar::nothing(),
         });
-        self.write(ctx, entry, request_id, fingerprint, ctx.deadline, write)
+        self.write(ctx, call, write)
     }
 
     /// Runs a write through the idempotency store. At `deadline` the response so far is returned.
-    async fn write(
+    pub(super) async fn write(
         &self,
         ctx: &CallContext,
-        entry: AuditEntry,
-        request_id: Option<RequestId>,
-        fingerprint: u64,
-        deadline: Instant,
+        call: WriteCall,
         write: Box<StartWrite>,
     ) -> Result<WriteResponse, Error> {
+        let WriteCall { entry, id, shape, deadline } = call;
         let portal = &ctx.portal.name;
         let repeat = entry.repeat();
-        if let Some(error) = self.rejections.get(portal, fingerprint) {
-            drop(entry);
-            let response = Err(error);
-            repeat.answered(&response);
-            return response;
-        }
         let start = |previous| {
             let StartedWrite { run, so_far } = write(previous);
             StartedWrite { run: entry.run(run).boxed(), so_far }
         };
-        let response = self.idempotency.run(ctx, request_id, fingerprint, deadline, start).await;
+        let response = self.idempotency.run(ctx, id, shape, deadline, start).await;
         repeat.answered(&response);
         let response = response?;
-        if let Some(error) = response.single_error() {
-            self.rejections.insert(portal, fingerprint, error);
-        }
+        response.for_each_error(|error| {
+            if !self.validator.agrees(portal, error) {
+                self.schemas.observe(portal, error);
+            }
+        });
         Ok(response)
     }
 }
 
 /// A batch write with its progress. `send` sends what is open.
-fn started<T, F>(
+pub(super) fn started<T, F>(
     progress: BatchProgress<T>,
     response: fn(Results<T>) -> WriteResponse,
     send: impl FnOnce(Arc<BatchProgress<T>>) -> F,
@@ -280,7 +333,7 @@ where
 }
 
 /// Sends the open inputs of a batch.
-async fn send_open<I: BatchInput, T: Clone + Send>(
+pub(super) async fn send_open<I: BatchInput, T: Clone + Send>(
     ctx: &CallContext,
     open: Vec<(usize, I)>,
     plan: BatchPlan,
@@ -297,9 +350,12 @@ fn contents<T>(inputs: &[Traced<T>]) -> Vec<&T> {
     inputs.iter().map(|input| &input.input).collect()
 }
 
-fn fingerprint(kind: &str, request: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    kind.hash(&mut hasher);
-    request.hash(&mut hasher);
-    hasher.finish()
+/// Identifies a write with a request id, whose content is hashed for it.
+pub(super) fn write_id(
+    ctx: &CallContext,
+    request_id: Option<RequestId>,
+    operation: &str,
+    content: &impl Content,
+) -> Option<WriteId> {
+    Some(WriteId::new(ctx, request_id?, operation, content))
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::leads::{
     UpstreamFacts,
-    write::{AssociationCategory, AssociationType},
+    association_type::{AssociationCategory, AssociationType},
 };
 
 const CONTACT: &str = "101";
@@ -13,7 +13,7 @@ fn id(text: &str) -> LeadId {
 }
 
 fn types(kind: AssociationType) -> Vec<Association> {
-    vec![Association { to_id: id(CONTACT), types: vec![kind] }]
+    vec![Association { to_id: id(CONTACT), types: vec![kind], position: None }]
 }
 
 fn upsert(key: &str, associations: Vec<Association>) -> Traced<UpsertLead> {
@@ -23,6 +23,7 @@ fn upsert(key: &str, associations: Vec<Association>) -> Traced<UpsertLead> {
         id_property: Some("crm_key".to_owned()),
         properties,
         associations,
+        contact: None,
     };
     Traced { trace_id: format!("trace of {key}"), input }
 }
@@ -189,7 +190,35 @@ fn a_create_whose_response_is_lost_is_looked_up_before_it_is_sent_again() {
     plan.looked_up(0, found("7", "a"));
     assert_eq!(planned(&mut plan).0, ["7"]);
     plan.updated(0, written("7"));
-    assert_eq!(result(plan), Ok(("7".to_owned(), Some(true), Some("a".to_owned()))));
+    assert_eq!(result(plan), Ok(("7".to_owned(), None, Some("a".to_owned()))));
+}
+
+#[test]
+fn whether_a_lead_is_new_is_unknown_once_the_response_to_a_create_was_lost() {
+    // The second create clashes: with the first one, or with that of another client.
+    let mut clashing = plan();
+    clashing.looked_up(0, missing());
+    clashing.writes();
+    clashing.created(0, Err(lost()));
+    clashing.next_round();
+    clashing.looked_up(0, missing());
+    clashing.writes();
+    clashing.created(0, Err(clash()));
+    clashing.next_round();
+    clashing.looked_up(0, found("7", "a"));
+    clashing.writes();
+    clashing.updated(0, written("7"));
+    assert_eq!(result(clashing), Ok(("7".to_owned(), None, Some("a".to_owned()))));
+    // The second create succeeds: the first one was not processed.
+    let mut created = plan();
+    created.looked_up(0, missing());
+    created.writes();
+    created.created(0, Err(lost()));
+    created.next_round();
+    created.looked_up(0, missing());
+    created.writes();
+    created.created(0, written("8"));
+    assert_eq!(result(created), Ok(("8".to_owned(), Some(true), None)));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::leads::{AffectedInputs, Reason, UpstreamFacts};
 
 fn id(text: &str) -> LeadId {
     LeadId::parse(text).expect("a valid id")
@@ -30,9 +31,11 @@ fn assert_identified(input: &impl BatchInput, id: &str, id_property: Option<&str
         Some(name) => (item("1", &[(name, &id.to_uppercase())]), item(id, &[(name, "other")])),
     };
     assert_eq!(input.has_identity(&own), Some(true));
-    assert_eq!(input.has_identity(&other), Some(false));
-    // Written values prove nothing: two inputs may write the same.
-    assert!(!input.echoes(&own));
+    // Another record id may be that of a lead into which this one was merged.
+    assert_eq!(input.has_identity(&other), id_property.map(|_| false));
+    assert_eq!(input.has_identity(&item("other", &[])), None);
+    let merged = item("other", &[(MERGED_IDS, &format!("5; {id};6"))]);
+    assert_eq!(input.has_identity(&merged), id_property.is_none().then_some(true));
 }
 
 #[test]
@@ -53,16 +56,17 @@ fn an_archive_is_found_by_its_record_id_and_mentions_no_property() {
 }
 
 #[test]
-fn a_create_is_found_by_its_trace_id_and_its_values() {
-    let values = [("hs_lead_name", "Ada"), ("note", "")];
-    let input = traced(CreateLead { properties: properties(&values), associations: Vec::new() });
+fn a_create_is_found_by_its_trace_id_and_names_no_lead() {
+    let values = [("hs_lead_name", "Ada")];
+    let input = traced(CreateLead {
+        properties: properties(&values),
+        associations: Vec::new(),
+        contact: None,
+        trace_id: None,
+    });
     assert_eq!(input.trace_id(), Some("t"));
     assert_eq!(input.id(), None);
     assert_eq!(input.has_identity(&item("7", &[])), None);
-    // HubSpot omits empty values and adds others.
-    assert!(input.echoes(&item("7", &[("hs_lead_name", "Ada"), ("hs_object_id", "7")])));
-    assert!(!input.echoes(&item("7", &[("hs_lead_name", "Bob")])));
-    assert!(!input.echoes(&item("7", &[("hs_lead_name", "Ada"), ("note", "x")])));
     assert!(input.mentions("hs_lead_name"));
     assert!(!input.mentions("hs_lead_label"));
 }
@@ -74,6 +78,7 @@ fn an_update_is_found_by_its_trace_id_and_its_id() {
             id: id("ada"),
             id_property: id_property.map(str::to_owned),
             properties: properties(&[("hs_lead_name", "Ada")]),
+            trace_id: None,
         })
     };
     assert_identified(&update(None), "ada", None);
@@ -90,9 +95,79 @@ fn an_upsert_is_found_by_its_trace_id_and_its_unique_value() {
         id_property: Some("email".to_owned()),
         properties: properties(&[("hs_lead_name", "Ada")]),
         associations: Vec::new(),
+        contact: None,
     });
     assert_identified(&upsert, "ada", Some("email"));
     assert_eq!(upsert.trace_id(), Some("t"));
     assert!(upsert.mentions("hs_lead_name"));
     assert!(!upsert.mentions("hs_lead_label"));
+}
+
+#[test]
+fn a_unique_value_identifies_a_lead_in_every_form() {
+    for (value, shown, expected) in [
+        ("Ada", Some("Ada"), Some(true)),
+        ("Ada", Some("aDA"), Some(true)),
+        (" Ada", Some(" ada"), Some(true)),
+        (" Ada", Some("ada"), None),
+        ("7", Some("7.0"), Some(true)),
+        ("2026-01-01", Some("1767225600000"), Some(true)),
+        ("Ada", Some("Bob"), Some(false)),
+        ("7", Some("8"), Some(false)),
+        ("7", Some("seven"), None),
+        ("Ada", Some(""), None),
+        ("Ada", None, None),
+    ] {
+        let input = ReadInput { id: id(value), id_property: Some("key".to_owned()) };
+        let shown: Vec<_> = shown.map(|shown| ("key", shown)).into_iter().collect();
+        assert_eq!(input.has_identity(&item("1", &shown)), expected, "{value} {shown:?}");
+    }
+    // The record id may be named by its property.
+    let input = ReadInput { id: id("7"), id_property: Some(RECORD_ID.to_owned()) };
+    assert_eq!(input.has_identity(&item("7", &[])), Some(true));
+}
+
+#[test]
+fn an_error_with_several_ids_is_about_the_change_of_both() {
+    let change = |lead: &str, to_id: &str| AssociationChange {
+        lead: LeadId::parse(lead).unwrap(),
+        to_id: LeadId::parse(to_id).unwrap(),
+        types: Vec::new(),
+    };
+    let changes = [change("1", "7"), change("1", "8"), change("2", "7")];
+    let error = |ids: &[&str], category: &str| {
+        let ids = ids.iter().map(|&id| id.to_owned()).collect();
+        Error::new(Reason::ValidationFailed, "no")
+            .with_affected_inputs(AffectedInputs { ids, ..AffectedInputs::default() })
+            .with_upstream(UpstreamFacts {
+                category: Some(category.to_owned()),
+                ..UpstreamFacts::default()
+            })
+    };
+    for (ids, category, named) in [
+        (&["1", "8"][..], "VALIDATION_ERROR", [false, true, false]),
+        (&["8"][..], "VALIDATION_ERROR", [false, true, false]),
+        (&["7"][..], "VALIDATION_ERROR", [true, false, true]),
+        (&["1"][..], "OBJECT_NOT_FOUND", [true, true, false]),
+        (&["2", "8"][..], "OBJECT_NOT_FOUND", [false, true, true]),
+        (&[][..], "VALIDATION_ERROR", [false, false, false]),
+    ] {
+        let error = error(ids, category);
+        let found = changes.each_ref().map(|change| change.is_named_by(&error));
+        assert_eq!(found, named.map(Some), "{ids:?} {category}");
+    }
+}
+
+#[test]
+fn a_contact_is_known_by_all_of_its_addresses_whatever_their_case() {
+    let ada = ContactEmail::parse("Ada@example.com").unwrap();
+    for (pairs, expected) in [
+        (&[("email", "ADA@example.com")][..], Some(true)),
+        (&[("email", "b@x.de"), ("hs_additional_emails", "c@x.de; Ada@Example.com")], Some(true)),
+        (&[("email", "b@x.de"), ("hs_additional_emails", "c@x.de")], Some(false)),
+        (&[("email", "xada@example.com")], Some(false)),
+        (&[], None),
+    ] {
+        assert_eq!(ada.has_identity(&item("1", pairs)), expected, "{pairs:?}");
+    }
 }

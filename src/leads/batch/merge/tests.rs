@@ -31,7 +31,8 @@ fn ids(count: usize) -> Vec<LeadId> {
 fn creates(count: usize) -> Vec<Traced<CreateLead>> {
     let create = |number| {
         let properties = BTreeMap::from([("hs_lead_name".to_owned(), format!("lead {number}"))]);
-        let input = CreateLead { properties, associations: Vec::new() };
+        let input =
+            CreateLead { properties, associations: Vec::new(), contact: None, trace_id: None };
         Traced { trace_id: format!("trace-{number}"), input }
     };
     (0..count).map(create).collect()

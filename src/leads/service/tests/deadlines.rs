@@ -1,7 +1,7 @@
 //! Batches whose deadline passes: what is known of each input is returned before the deadline.
 
 use super::*;
-use crate::leads::{CostMeter, Guard, Portal, PortalName, Unlimited};
+use crate::leads::{CostMeter, Guard, Portal, PortalName, PortalSettings, Unlimited};
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// A HubSpot with a latency. Like the real one, it completes a write that its caller does not wait for.
@@ -67,7 +67,7 @@ fn silent_from(number: usize, latency: Duration, time: Duration) -> (Arc<Slow>, 
     let portal = Portal {
         name: PortalName::parse("default").expect("a name"),
         upstream: Arc::<Slow>::clone(&upstream),
-        request_id_property: None,
+        settings: PortalSettings::default(),
     };
     let ctx = CallContext {
         portal: Arc::new(portal),
@@ -125,6 +125,25 @@ async fn a_batch_create_cut_by_its_deadline_says_what_is_known_and_repeats_compl
     created.sort_unstable();
     created.dedup();
     assert_eq!(created.len(), 3_000, "each lead is created once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_replicas_complete_a_batch_create_that_was_cut_and_return_its_results() {
+    let (upstream, mut ctx) = slow(HALF, Duration::from_secs(2));
+    let (store, [first, second, third]) = replicas();
+    let cut = first.batch_create(&ctx, request_id("b"), creates(3_000)).await.expect("results");
+    assert_eq!(counts(&cut), (600, 200, 2_200));
+    ctx.deadline = Instant::now() + Duration::from_secs(60);
+    for service in [&second, &third, &first] {
+        let repeat = service.batch_create(&ctx, request_id("b"), creates(3_000)).await;
+        let repeat = repeat.expect("results").into_iter();
+        let repeat: Vec<_> = repeat.map(|lead| lead.expect("created").id.clone()).collect();
+        assert_eq!(repeat, ids(3_000));
+    }
+    let created = upstream.created.lock();
+    let distinct: std::collections::HashSet<_> = created.iter().collect();
+    assert_eq!((created.len(), distinct.len()), (3_000, 3_000), "each lead is created once");
+    assert!(!store.dump().contains("Ada"), "the store has no values");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,10 @@
 //! Request ids over lost responses, failing lookups and several replicas, against one HubSpot.
 
 use super::*;
-use crate::leads::{Portal, PortalName};
+use crate::leads::{
+    Portal, PortalName, PortalSettings,
+    idempotency::{ClaimResponse, WriteId},
+};
 use tokio::time::{Instant, sleep};
 
 const PROPERTY: &str = "leadsd_request_id";
@@ -90,7 +93,10 @@ fn context(hubspot: &Arc<Hubspot>) -> CallContext {
     let portal = Portal {
         name: PortalName::parse("default").expect("a name"),
         upstream: Arc::<Hubspot>::clone(hubspot),
-        request_id_property: Some(PROPERTY.to_owned()),
+        settings: PortalSettings {
+            request_id_property: Some(PROPERTY.to_owned()),
+            ..PortalSettings::default()
+        },
     };
     let ctx = RecordingUpstream::new(|_, _| Err(rejected())).context(None);
     CallContext { portal: Arc::new(portal), ..ctx }
@@ -115,6 +121,53 @@ async fn a_create_with_four_lost_responses_is_done_by_a_repeat_if_the_lead_does_
         assert_eq!(lead.expect("created").id, "1");
     }
     assert_eq!((hubspot.leads.lock().len(), *hubspot.creates.lock()), (1, 5));
+}
+
+/// A replica that was killed while it created this lead.
+async fn killed(store: &InMemoryRequestIds, ctx: &CallContext, name: &str) {
+    let id = RequestId::parse("a").expect("a valid id");
+    let claim = WriteId::new(ctx, id, "create", &create(name)).claim();
+    assert_eq!(store.claim(&claim).await, Ok(ClaimResponse::New));
+}
+
+/// The context with a deadline in a minute.
+fn patient(ctx: CallContext) -> CallContext {
+    CallContext { deadline: Instant::now() + Duration::from_secs(60), ..ctx }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_of_a_killed_replica_is_looked_up_and_done_only_if_the_lead_does_not_exist() {
+    for exists in [true, false] {
+        let hubspot = losing(0, false);
+        let (store, [second]) = replicas();
+        killed(&store, &context(&hubspot), "Ada").await;
+        if exists {
+            hubspot.leads.lock().insert("a".to_owned(), "77".to_owned());
+        }
+        let ctx = patient(context(&hubspot));
+        let lead = second.create(&ctx, request_id("a"), create("Ada")).await.expect("a lead");
+        assert_eq!(lead.id, if exists { "77" } else { "1" });
+        assert_eq!(*hubspot.creates.lock(), usize::from(!exists));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_of_a_killed_replica_without_a_property_stays_unknown() {
+    let upstream = RecordingUpstream::new(|_, _| Ok(Response::Lead(named("1").into())));
+    let (store, [second, third]) = replicas();
+    killed(&store, &upstream.context(None), "Ada").await;
+    for service in [&second, &third, &second] {
+        let ctx = patient(upstream.context(None));
+        let lead = service.create(&ctx, request_id("a"), create("Ada")).await;
+        assert_eq!(lead.expect_err("unknown").reason(), Reason::WriteOutcomeUnknown);
+    }
+    assert!(upstream.requests().is_empty(), "it is not created a second time");
+    // An update is safe to repeat, and is done.
+    let id = RequestId::parse("u").expect("a valid id");
+    let claim = WriteId::new(&upstream.context(None), id, "update", &update("7")).claim();
+    assert_eq!(store.claim(&claim).await, Ok(ClaimResponse::New));
+    let ctx = patient(upstream.context(None));
+    assert_eq!(second.update(&ctx, request_id("u"), update("7")).await.expect("done").id, "1");
 }
 
 #[tokio::test(start_paused = true)]

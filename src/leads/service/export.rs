@@ -1,0 +1,305 @@
+//! Exports: reads the pages that `leads::export` plans, and divides them into messages.
+//!
+//! A page is read when the messages of the one before it were taken, so a stream goes as fast as its client
+//! reads. It holds one page, which is charged to the caller.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join;
+use tokio::time::{Instant, sleep};
+
+use super::{BatchGet, Service, associations};
+use crate::leads::{
+    audit,
+    charge::MemoryCharge,
+    context::CallContext,
+    error::{Error, Reason},
+    export::{ExportCounts, ExportEnd, ExportLeads, FetchedPage, PageRetries, PageRetry, Pages},
+    lead::Lead,
+    memory::memory_of,
+    query::{LeadId, Page, SearchPage},
+    rejection_search::RejectionSearch,
+};
+
+/// Timeout for one page, with all attempts of the pipeline.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Timeout for the number of leads, without which the export begins as well.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Maximum size of the leads of one message in bytes, unless a single lead is larger. Clients accept 4 MiB by
+/// default; a slow one has to read a message within a minute.
+const MESSAGE_BYTES: usize = 256 << 10;
+
+/// Bytes of a message beside its leads: token, progress, and lengths of fields.
+const MESSAGE_OVERHEAD: usize = 2_048;
+
+/// Export of one stream.
+#[derive(Debug)]
+pub struct Export {
+    service: Service,
+    ctx: CallContext,
+    pages: Pages,
+    retries: PageRetries,
+    /// Memory of the leads of the current page.
+    charge: MemoryCharge,
+    started: Instant,
+    /// Number of leads of this stream.
+    sent: u64,
+    /// Number of all leads, as far as it is known.
+    total: Option<u64>,
+    is_first_page: bool,
+    is_resumed: bool,
+    /// End of the stream and its outcome in the audit event; `None` before.
+    end: Option<(ExportEnd, &'static str)>,
+}
+
+/// Message of an export.
+#[derive(Debug, Clone)]
+pub struct ExportMessage {
+    /// Leads in the order of their record ids.
+    pub leads: Vec<Lead>,
+    /// Token of the position after these leads.
+    pub resume_token: String,
+    /// Number of leads so far, also of the streams before.
+    pub exported: u64,
+    /// Estimated number of all leads.
+    pub total: Option<u64>,
+    /// Estimated time to the end.
+    pub remaining: Option<Duration>,
+    /// True if all leads were sent.
+    pub complete: bool,
+}
+
+// === impl Service ===
+
+impl Service {
+    /// Starts an export, or resumes it at the position of a token. Errors if the token is not one of this
+    /// request.
+    pub fn export(
+        &self,
+        ctx: CallContext,
+        request: ExportLeads,
+        token: &str,
+    ) -> Result<Export, Error> {
+        let pages = Pages::new(&ctx.portal.name, request, token)?;
+        let is_resumed = !token.is_empty();
+        if is_resumed {
+            self.exports.on_resumed();
+        }
+        Ok(Export {
+            service: self.clone(),
+            charge: MemoryCharge::new(&ctx.memory),
+            ctx,
+            pages,
+            retries: PageRetries::default(),
+            started: Instant::now(),
+            sent: 0,
+            total: None,
+            is_first_page: true,
+            is_resumed,
+            end: None,
+        })
+    }
+
+    /// Counts of exports.
+    pub fn export_counts(&self) -> ExportCounts {
+        self.exports.snapshot()
+    }
+}
+
+// === impl Export ===
+
+impl Export {
+    /// The next message; `None` after the last one or an error. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Result<ExportMessage, Error>> {
+        if self.end.is_some() {
+            return None;
+        }
+        loop {
+            if self.pages.is_complete() {
+                self.end = Some((ExportEnd::Complete, "OK"));
+                return Some(Ok(self.message(Vec::new(), true)));
+            }
+            if self.pages.needs_page() {
+                if let Err(error) = self.read_page().await {
+                    self.end = Some((ExportEnd::Failed, error.reason().as_str()));
+                    return Some(Err(error));
+                }
+                continue;
+            }
+            let limit = self.service.limits.response;
+            let max = MESSAGE_BYTES.min(limit.max_bytes);
+            let mut leads = self.pages.take(max, limit.lead_size);
+            for lead in &mut leads {
+                if (limit.lead_size)(lead) + MESSAGE_OVERHEAD > limit.max_bytes {
+                    *lead = lead.id_only();
+                }
+            }
+            self.sent += leads.len() as u64;
+            self.service.exports.on_leads(leads.len());
+            return Some(Ok(self.message(leads, false)));
+        }
+    }
+
+    /// The last message of a stream that ends before the export does. `None` if it has ended.
+    pub fn pause(&mut self) -> Option<ExportMessage> {
+        if self.end.is_some() {
+            return None;
+        }
+        self.end = Some((ExportEnd::Paused, "PAUSED"));
+        Some(self.message(Vec::new(), false))
+    }
+
+    fn message(&self, leads: Vec<Lead>, complete: bool) -> ExportMessage {
+        let exported = self.pages.exported();
+        // The index may have counted fewer leads than there are.
+        let total = if complete { Some(exported) } else { self.total.map(|it| it.max(exported)) };
+        let remaining = total.and_then(|total| {
+            let (left, elapsed) = (total - exported, self.started.elapsed());
+            match (left, self.sent) {
+                (0, _) => Some(Duration::ZERO),
+                (_, 0) => None,
+                (left, sent) => Some(elapsed.mul_f64(ratio(left, sent))),
+            }
+        });
+        let resume_token = self.pages.token();
+        ExportMessage { leads, resume_token, exported, total, remaining, complete }
+    }
+
+    /// Reads the next page. Repeats it after an error, as far as that may help.
+    async fn read_page(&mut self) -> Result<(), Error> {
+        self.charge.set(0);
+        loop {
+            let fetched = self.fetch().await;
+            let read = fetched.and_then(|page| self.accept(page));
+            // The leads are charged as a page.
+            self.ctx.cost.release_memory();
+            let error = match read {
+                Ok(()) => {
+                    self.retries.reset();
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            match self.retries.decide(&error, Instant::now(), rand::random()) {
+                PageRetry::After(pause) => sleep(pause).await,
+                PageRetry::Smaller if self.pages.reduce() => {}
+                PageRetry::Smaller | PageRetry::Stop => return Err(error),
+            }
+        }
+    }
+
+    fn accept(&mut self, page: FetchedPage) -> Result<(), Error> {
+        let bytes = page.leads.iter().map(memory_of).sum();
+        let (leads, total) = (page.leads.len(), page.total);
+        self.charge.try_set(bytes)?;
+        let known = self.pages.exported();
+        if let Err(error) = self.pages.accept(page) {
+            self.charge.set(0);
+            return Err(error);
+        }
+        self.pages.adapt(leads, bytes);
+        self.total = total.map(|left| known + left).or(self.total);
+        self.is_first_page = false;
+        Ok(())
+    }
+
+    async fn fetch(&self) -> Result<FetchedPage, Error> {
+        let is_counted = self.is_first_page && !self.pages.is_filtered();
+        if !is_counted || self.total.is_some() {
+            return self.fetch_page().await;
+        }
+        let (page, total) = join(self.fetch_page(), self.count()).await;
+        Ok(FetchedPage { total, ..page? })
+    }
+
+    /// Number of leads from the position on; `None` if HubSpot does not tell it in time.
+    async fn count(&self) -> Option<u64> {
+        let ctx = self.context(COUNT_TIMEOUT);
+        let response = ctx.portal.upstream.call(&ctx, self.pages.count_request()).await;
+        Some(response.ok()?.into_search_page().ok()?.total)
+    }
+
+    async fn fetch_page(&self) -> Result<FetchedPage, Error> {
+        let ctx = &self.context(PAGE_TIMEOUT);
+        let mut page = match self.pages.is_filtered() {
+            true => {
+                let search = self.pages.search_request();
+                let page = self.service.search(ctx, search, Vec::new()).await?;
+                let SearchPage { leads, after, total } = Arc::unwrap_or_clone(page);
+                FetchedPage { leads, after, total: Some(total), ..FetchedPage::default() }
+            }
+            false => {
+                let page = self.service.list(ctx, self.pages.list_request()).await?;
+                let Page { leads, after } = Arc::unwrap_or_clone(page);
+                FetchedPage { leads, after, ..FetchedPage::default() }
+            }
+        };
+        page.ids = page.leads.iter().map(|lead| lead.id.clone()).collect();
+        if self.pages.reads_by_id() {
+            page.leads = self.read_by_id(ctx, &page.ids).await?;
+        }
+        let object_types = &self.pages.selection().associations;
+        if !object_types.is_empty() && !self.pages.is_id_only() && !page.leads.is_empty() {
+            associations::add_to_page(ctx, &mut page.leads, object_types).await?;
+        }
+        Ok(page)
+    }
+
+    /// Reads leads with their history. Leads that were archived or merged since they were found are left out.
+    async fn read_by_id(&self, ctx: &CallContext, ids: &[String]) -> Result<Vec<Lead>, Error> {
+        let ids: Vec<LeadId> = ids.iter().filter_map(|id| LeadId::parse(id).ok()).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let selection = self.pages.selection();
+        let request = BatchGet {
+            ids: ids.clone(),
+            id_property: None,
+            properties: selection.properties.clone(),
+            properties_with_history: selection.properties_with_history.clone(),
+            associations: Vec::new(),
+            archived: false,
+        };
+        let mut leads = Vec::with_capacity(ids.len());
+        for (id, result) in ids.iter().zip(self.service.batch_get(ctx, request).await?) {
+            match result {
+                Ok(lead) if lead.id == id.as_str() => leads.push(Arc::unwrap_or_clone(lead)),
+                // Its own id, which is another, is exported in its place.
+                Ok(_survivor) => {}
+                Err(error) if error.reason() == Reason::LeadNotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(leads)
+    }
+
+    /// Context of one request of the export.
+    fn context(&self, timeout: Duration) -> CallContext {
+        let deadline = self.ctx.deadline.min(Instant::now() + timeout);
+        CallContext { deadline, search: RejectionSearch::default(), ..self.ctx.clone() }
+    }
+}
+
+impl Drop for Export {
+    fn drop(&mut self) {
+        let (end, outcome) = self.end.unwrap_or((ExportEnd::Cancelled, "CANCELLED"));
+        self.service.exports.on_end(end);
+        let facts = audit::ExportFacts {
+            outcome,
+            leads: self.sent,
+            is_filtered: self.pages.is_filtered(),
+            is_resumed: self.is_resumed,
+        };
+        audit::exported(&self.ctx, &facts);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate of a time")]
+fn ratio(left: u64, sent: u64) -> f64 {
+    left as f64 / sent as f64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Validation of writes: alone, and of the open inputs of a batch before they are sent.
+
+use super::{Service, outcome::Results};
+use crate::leads::{
+    association_change::AssociationChange,
+    batch::BatchProgress,
+    context::CallContext,
+    error::Error,
+    validator::{Doubts, Proposed, Validator, Verdicts, Writes},
+    write::{CreateLead, Traced, UpdateLead, UpsertLead},
+};
+
+/// Writes that are validated and not sent.
+#[derive(Debug)]
+pub enum Validated<'a> {
+    /// A new lead.
+    Create(&'a CreateLead),
+    /// New leads.
+    Creates(&'a [Traced<CreateLead>]),
+    /// A lead to change.
+    Update(&'a UpdateLead),
+    /// Leads to change.
+    Updates(&'a [Traced<UpdateLead>]),
+    /// A lead to create or change.
+    Upsert(&'a UpsertLead),
+    /// Leads to create or change.
+    Upserts(&'a [Traced<UpsertLead>]),
+    /// Associations to make or remove.
+    Associations {
+        /// Object type of the records.
+        to: &'a str,
+        /// The changes.
+        changes: &'a [AssociationChange],
+    },
+}
+
+/// Inputs of a batch that are sent with doubts. Holds the charge of the errors of the others.
+#[derive(Debug, Default)]
+pub(super) struct Admission {
+    verdicts: Verdicts,
+    /// Indices of the validated inputs in the batch.
+    indices: Vec<usize>,
+}
+
+// === impl Validated ===
+
+impl<'a> Validated<'a> {
+    /// True if there are no writes.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Create(_) | Self::Update(_) | Self::Upsert(_) => false,
+            Self::Creates(writes) => writes.is_empty(),
+            Self::Updates(writes) => writes.is_empty(),
+            Self::Upserts(writes) => writes.is_empty(),
+            Self::Associations { changes, .. } => changes.is_empty(),
+        }
+    }
+
+    fn writes(&self) -> Writes<'a> {
+        match self {
+            Self::Create(write) => Writes::one(*write),
+            Self::Creates(writes) => Writes::many(*writes),
+            Self::Update(write) => Writes::one(*write),
+            Self::Updates(writes) => Writes::many(*writes),
+            Self::Upsert(write) => Writes::one(*write),
+            Self::Upserts(writes) => Writes::many(*writes),
+            Self::Associations { to, changes } => {
+                Writes::Associations { to, changes: changes.iter().collect() }
+            }
+        }
+    }
+}
+
+// === impl Service ===
+
+impl Service {
+    /// Validates writes against the schema of the portal, and sends nothing. Returns one result per write.
+    /// Errors as a whole if the schema cannot be read.
+    pub async fn validate(&self, ctx: &CallContext, writes: Validated<'_>) -> Results<()> {
+        let errors = self.validator.validate(ctx, &writes.writes()).await?;
+        Ok(errors.into_iter().map(|error| error.map_or(Ok(()), Err)).collect())
+    }
+
+    /// Validates the write of a single lead. Errors if it is refused.
+    pub async fn validate_one(&self, ctx: &CallContext, write: Validated<'_>) -> Result<(), Error> {
+        self.validate(ctx, write).await?.into_iter().collect()
+    }
+}
+
+// === impl Admission ===
+
+impl Admission {
+    /// Validates the open inputs of a batch, and settles those that are refused. Returns the others. An input
+    /// whose outcome is open from an earlier call is not validated: it may have been written. `to` is the
+    /// object type of associations.
+    pub(super) async fn of_batch<I: Proposed, T: Clone>(
+        validator: &Validator,
+        ctx: &CallContext,
+        to: &str,
+        mut open: Vec<(usize, I)>,
+        progress: &BatchProgress<T>,
+    ) -> (Vec<(usize, I)>, Self) {
+        if !validator.is_on(ctx) {
+            return (open, Self::default());
+        }
+        let (indices, verdicts) = {
+            let is_checked = |(index, _): &&(usize, I)| progress.unknown(*index).is_none();
+            let checked: Vec<&(usize, I)> = open.iter().filter(is_checked).collect();
+            let indices: Vec<usize> = checked.iter().map(|(index, _)| *index).collect();
+            let writes = I::writes(checked.iter().map(|(_, input)| input).collect(), to);
+            let verdicts = validator.admit(ctx, &writes).await;
+            (indices, verdicts)
+        };
+        let mut refused = verdicts.refused().iter().peekable();
+        open.retain(|(index, _)| match refused.next_if(|(at, _)| indices[*at] == *index) {
+            Some((_, error)) => {
+                progress.settle_one(*index, Err(error.clone()), true);
+                false
+            }
+            None => true,
+        });
+        (open, Self { verdicts, indices })
+    }
+
+    /// Takes the outcomes of the inputs that were sent with doubts.
+    pub(super) fn observe<T: Clone>(
+        &self,
+        validator: &Validator,
+        ctx: &CallContext,
+        progress: &BatchProgress<T>,
+    ) {
+        if self.verdicts.doubted().is_empty() {
+            return;
+        }
+        let results = progress.results();
+        for (at, doubts) in self.verdicts.doubted() {
+            let result = match &results {
+                Ok(results) => results[self.indices[*at]].as_ref().err(),
+                Err(error) => Some(error),
+            };
+            validator.observe(ctx, doubts, result);
+        }
+    }
+}
+
+/// Validates a single write before it is sent, unless there are no `writes`. Errors if it is refused.
+pub(super) async fn admit_one(
+    validator: &Validator,
+    ctx: &CallContext,
+    writes: Option<Writes<'_>>,
+) -> Result<Doubts, Error> {
+    match writes {
+        // Boxed, so that a write without validation has no place for it.
+        Some(writes) => Box::pin(validator.admit(ctx, &writes)).await.into_single(),
+        None => Ok(Doubts::default()),
+    }
+}

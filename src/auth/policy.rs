@@ -20,6 +20,8 @@ pub struct Rights {
     pub access: Access,
     /// True if the caller may read the quota.
     pub quota: bool,
+    /// True if the caller may export the leads that it may read.
+    pub export: bool,
     /// Weight of the caller in the fair queue for quota.
     pub weight: u32,
 }
@@ -43,11 +45,19 @@ struct Rule {
 
 impl Rights {
     /// No rights.
-    pub const NONE: Self = Self { access: Access::None, quota: false, weight: 1 };
+    pub const NONE: Self = Self { access: Access::None, quota: false, export: false, weight: 1 };
+
+    /// All rights, of a service that does not authenticate its callers.
+    pub const ALL: Self = Self { access: Access::Write, quota: true, export: true, weight: 1 };
 
     /// Reports whether there is any right. Only then may the caller learn that the portal exists.
     pub fn any(&self) -> bool {
         self.access > Access::None || self.quota
+    }
+
+    /// Reports whether the caller may export leads.
+    pub fn may_export(&self) -> bool {
+        self.export && self.access >= Access::Read
     }
 }
 
@@ -58,8 +68,9 @@ impl Policies {
     pub fn new<'a>(policies: impl Iterator<Item = &'a Policy>) -> Self {
         let mut exact: HashMap<String, Vec<Rule>> = HashMap::new();
         let mut prefixes: HashMap<String, Vec<Rule>> = HashMap::new();
-        for Policy { callers, portals, access, quota, weight } in policies {
-            let rights = Rights { access: *access, quota: *quota, weight: *weight };
+        for Policy { callers, portals, access, quota, export, weight } in policies {
+            let rights =
+                Rights { access: *access, quota: *quota, export: *export, weight: *weight };
             for callers in callers {
                 let rules = match callers {
                     CallerPattern::Exact(name) => exact.entry(name.clone()).or_default(),

@@ -15,6 +15,7 @@ use vaultrs::api::token::requests::LookupTokenSelfRequest;
 pub use self::types::{MountInfo, TokenLookup, VaultHealth};
 use super::{
     auth_method::{ConfiguredAuth, IssuedToken, LoginMethod as _},
+    client::HEALTH_PATH,
     client::VaultClient,
     error::Error,
     kv2::{self, CasOutcome, Mount, SecretData, SecretVersion},
@@ -22,7 +23,7 @@ use super::{
     session::{Denial, UNKNOWN_TOKEN_PAUSE},
 };
 use crate::config;
-use leadsd_base::secret::Secret;
+use leadsd_base::{secret::Secret, time::Timestamp};
 use leadsd_credentials::SecretPath;
 
 /// Timeout for the final revocation. A token that is not revoked expires.
@@ -63,7 +64,12 @@ impl AdminClient {
     /// Requests the state of the server; needs no login.
     pub async fn health(config: &config::Vault) -> Result<VaultHealth, Error> {
         let client = VaultClient::new(config)?;
-        VaultHealth::from_response(client.send(None, Method::GET, "sys/health", None).await?)
+        VaultHealth::from_response(client.send(None, Method::GET, HEALTH_PATH, None).await?)
+    }
+
+    /// Expiry of the configured client certificate; `None` without one.
+    pub fn certificate_expires(config: &config::Vault) -> Result<Option<Timestamp>, Error> {
+        Ok(VaultClient::new(config)?.certificate_expires())
     }
 
     /// Sends a request with the token of this login. Right after the login a node may not know the token
@@ -108,6 +114,12 @@ impl AdminClient {
     pub async fn look_up_token(&self) -> Result<TokenLookup, Error> {
         let response = self.call(&LookupTokenSelfRequest {}).await?;
         Ok(TokenLookup::from_data(&response.data()?))
+    }
+
+    /// Time until the secret id of the login expires; `None` with other methods, if it does not expire, or
+    /// if the policy does not allow the lookup.
+    pub async fn secret_id_left(&self) -> Option<Duration> {
+        self.auth.secret_id_left(&self.token.token).await
     }
 
     /// Requests the capabilities of the token on each path, in the order of the paths.

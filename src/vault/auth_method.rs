@@ -23,7 +23,10 @@ use vaultrs::api::{
 
 use super::{client::VaultClient, error::Error, lease::Lease, secret_file};
 use crate::config::VaultAuth;
-use leadsd_base::secret::Secret;
+use leadsd_base::{
+    secret::Secret,
+    time::{SystemClock, Timestamp, WallClock as _},
+};
 
 /// Port of the session to an auth method.
 #[async_trait]
@@ -39,6 +42,10 @@ pub(super) trait LoginMethod: Send + Sync + 'static {
 
     /// Token that another process renews and writes to a file; `None` with other methods.
     async fn external_token(&self) -> Option<Secret>;
+
+    /// Time until the secret id of an AppRole expires, as Vault reports to the holder of `token`. `None` with
+    /// other methods, if it does not expire, or if the policy does not allow the lookup.
+    async fn secret_id_left(&self, token: &Secret) -> Option<Duration>;
 }
 
 /// Token and its lease.
@@ -48,6 +55,9 @@ pub(super) struct IssuedToken {
     pub(super) lease: Lease,
     /// True if the login created the token, so that it must be revoked.
     pub(super) owned: bool,
+    /// True if the token is renewed, or replaced by another login or by its agent. Otherwise an operator
+    /// has to replace it before it expires.
+    pub(super) is_replaced: bool,
 }
 
 /// Auth method of the configuration.
@@ -57,6 +67,8 @@ pub(super) struct ConfiguredAuth {
     unwrapped: Mutex<Option<Unwrapped>>,
     /// Last token read from the file. Standard input (`/dev/stdin`) can be read only once.
     last_read: Mutex<Option<Secret>>,
+    /// Name of the AppRole, as the last login returned it.
+    role_name: Mutex<Option<String>>,
 }
 
 /// Secret id, and the single-use wrapping token that it was unwrapped from.
@@ -71,6 +83,12 @@ struct WrappedSecretId {
     secret_id: String,
 }
 
+/// Field of the response to the lookup of a secret id.
+#[derive(Deserialize)]
+struct SecretIdLookup {
+    expiration_time: String,
+}
+
 /// Lease fields of the response to a token lookup.
 #[derive(Deserialize)]
 struct TokenLease {
@@ -82,7 +100,13 @@ struct TokenLease {
 
 impl ConfiguredAuth {
     pub(super) fn new(client: VaultClient, config: VaultAuth) -> Self {
-        Self { client, config, unwrapped: Mutex::default(), last_read: Mutex::default() }
+        Self {
+            client,
+            config,
+            unwrapped: Mutex::default(),
+            last_read: Mutex::default(),
+            role_name: Mutex::default(),
+        }
     }
 
     /// Looks up the token in a file.
@@ -95,7 +119,8 @@ impl ConfiguredAuth {
         let response = self.client.call(Some(&token), &LookupTokenSelfRequest {}).await?;
         let TokenLease { ttl, renewable } = response.login()?.data()?;
         let renewable = is_renewed_here && renewable.unwrap_or(false);
-        Ok(IssuedToken { token, lease: Lease::new(ttl, renewable), owned: false })
+        let is_replaced = renewable || !is_renewed_here;
+        Ok(IssuedToken { token, lease: Lease::new(ttl, renewable), owned: false, is_replaced })
     }
 
     /// Reads the secret id. A wrapped secret id is unwrapped once per wrapping token.
@@ -168,7 +193,10 @@ impl LoginMethod for ConfiguredAuth {
                 self.client.send(None, Method::POST, &path, Some(body.into_bytes())).await?
             }
         };
-        Ok(IssuedToken::from_auth(response.login()?.auth()?))
+        let auth = response.login()?.auth()?;
+        *self.role_name.lock() =
+            auth.metadata.as_ref().and_then(|metadata| metadata.get("role_name")).cloned();
+        Ok(IssuedToken::from_auth(auth))
     }
 
     async fn renew(&self, token: &Secret) -> Result<Lease, Error> {
@@ -193,6 +221,28 @@ impl LoginMethod for ConfiguredAuth {
             | VaultAuth::Cert { .. } => None,
         }
     }
+
+    async fn secret_id_left(&self, token: &Secret) -> Option<Duration> {
+        let VaultAuth::AppRole { mount, secret_id_file, secret_id_wrapped, .. } = &self.config
+        else {
+            return None;
+        };
+        let role = self.role_name.lock().clone()?;
+        let secret_id = self.secret_id(secret_id_file.as_ref(), *secret_id_wrapped).await.ok()?;
+        if secret_id.is_empty() {
+            return None;
+        }
+        let path = format!("auth/{mount}/role/{role}/secret-id/lookup");
+        let body = json!({ "secret_id": secret_id.expose() }).to_string().into_bytes();
+        let response = self.client.send(Some(token), Method::POST, &path, Some(body)).await;
+        let found: SecretIdLookup = response.ok()?.data().ok()?;
+        // Year 1 stands for a secret id that does not expire.
+        let expires: Timestamp = found.expiration_time.parse().ok()?;
+        let now = SystemClock.now();
+        let never = expires < Timestamp::UNIX_EPOCH;
+        let left = Duration::try_from(expires.duration_since(now)).unwrap_or_default();
+        (!never).then_some(left)
+    }
 }
 
 // === impl IssuedToken ===
@@ -200,7 +250,7 @@ impl LoginMethod for ConfiguredAuth {
 impl IssuedToken {
     fn from_auth(auth: AuthInfo) -> Self {
         let lease = Lease::new(auth.lease_duration, auth.renewable);
-        Self { token: Secret::new(auth.client_token), lease, owned: true }
+        Self { token: Secret::new(auth.client_token), lease, owned: true, is_replaced: true }
     }
 
     /// Reports whether a token issued at `since` is valid for `need` from `now`.

@@ -21,6 +21,7 @@ use leadsd_base::{
         json_size,
     },
     secret::Secret,
+    time::Timestamp,
 };
 
 /// Maximum size of a response in bytes: Vault limits a secret to 1 MiB by default.
@@ -34,6 +35,10 @@ const TOKEN_HEADER: &str = "x-vault-token";
 
 /// Header with the namespace.
 const NAMESPACE_HEADER: &str = "x-vault-namespace";
+
+/// Path of the health endpoint. It exists in the root namespace only: with the header, OpenBao responds with
+/// status 400.
+pub(super) const HEALTH_PATH: &str = "sys/health";
 
 /// Client for requests with any token. Cheap to clone.
 #[derive(Clone)]
@@ -60,6 +65,11 @@ impl VaultClient {
         })))
     }
 
+    /// Expiry of the client certificate in use; `None` without one.
+    pub(super) fn certificate_expires(&self) -> Option<Timestamp> {
+        self.0.pool.certificate_expires()
+    }
+
     /// Calls an endpoint that `vaultrs` defines.
     pub(super) async fn call(
         &self,
@@ -83,7 +93,9 @@ impl VaultClient {
         let Server { pool, egress, address: _, namespace } = &*self.0;
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_HEADER, HeaderValue::from_static("true"));
-        if let Some(namespace) = namespace {
+        if let Some(namespace) = namespace
+            && path != HEALTH_PATH
+        {
             let value = HeaderValue::from_str(namespace);
             let invalid = |_| Error::Setup("the namespace contains invalid characters".to_owned());
             headers.insert(NAMESPACE_HEADER, value.map_err(invalid)?);

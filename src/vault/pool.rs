@@ -2,8 +2,8 @@
 //!
 //! A connection is kept at the address that the name had when it was opened. After a failover that address
 //! may belong to a node that is sealed or in standby and keeps its connections. So a pool is replaced after
-//! a response of such a node, and after a maximum age; then the name is resolved, and the client certificate
-//! read, again.
+//! a response of such a node, after a change of the files of the client certificate, and after a maximum age;
+//! then the name is resolved, and the client certificate read, again.
 
 use std::{path::Path, time::Duration};
 
@@ -13,7 +13,10 @@ use tracing::warn;
 
 use super::{error::Error, secret_file};
 use crate::config;
-use leadsd_base::net::http::{ClientBuilder, Identity, InvalidPem};
+use leadsd_base::{
+    net::http::{ClientBuilder, Identity, InvalidPem},
+    time::Timestamp,
+};
 
 /// Maximum age of a pool: at most the time that DNS servers usually let names be cached.
 const MAX_AGE: Duration = Duration::from_secs(30);
@@ -34,33 +37,51 @@ struct Current {
     since: Instant,
     /// True if a node answered that it does not serve.
     suspect: bool,
+    /// Expiry of the client certificate in use; `None` without one.
+    certificate_expires: Option<Timestamp>,
+    /// Stamps of the files of the client certificate, from before they were read.
+    stamps: [Stamp; 2],
 }
+
+/// Identity, size and time of modification of a file; `None` if there is none.
+type Stamp = Option<(u64, u64, i64, i64)>;
 
 // === impl ConnectionPool ===
 
 impl ConnectionPool {
     pub(super) fn new(config: &config::Vault) -> Result<Self, Error> {
-        let client = build(config)?;
-        let current = Current { client, since: Instant::now(), suspect: false };
+        let stamps = stamps(config);
+        let (client, certificate_expires) = build(config)?;
+        let since = Instant::now();
+        let current = Current { client, since, suspect: false, certificate_expires, stamps };
         Ok(Self { config: config.clone(), current: Mutex::new(current) })
     }
 
     /// The HTTP client for the next request.
     pub(super) fn client(&self) -> reqwest::Client {
         let mut current = self.current.lock();
-        let max_age = if current.suspect { MIN_AGE } else { MAX_AGE };
-        if current.since.elapsed() >= max_age {
+        let age = current.since.elapsed();
+        if age < MIN_AGE {
+            return current.client.clone();
+        }
+        let stamps = stamps(&self.config);
+        if age >= MAX_AGE || current.suspect || current.stamps != stamps {
             current.since = Instant::now();
             match build(&self.config) {
-                Ok(client) => {
-                    current.client = client;
-                    current.suspect = false;
+                Ok((client, certificate_expires)) => {
+                    (current.client, current.certificate_expires) = (client, certificate_expires);
+                    (current.suspect, current.stamps) = (false, stamps);
                 }
                 // A file that is being written: the connections in use are the best there are.
                 Err(error) => warn!(%error, "Connections to Vault could not be replaced; retrying"),
             }
         }
         current.client.clone()
+    }
+
+    /// Expiry of the client certificate in use; `None` without one.
+    pub(super) fn certificate_expires(&self) -> Option<Timestamp> {
+        self.current.lock().certificate_expires
     }
 
     /// Takes note of a response's status. The next pool resolves the name again if a node is sealed, in
@@ -72,19 +93,32 @@ impl ConnectionPool {
     }
 }
 
-fn build(config: &config::Vault) -> Result<reqwest::Client, Error> {
+/// Stamps of the files of the client certificate.
+fn stamps(config: &config::Vault) -> [Stamp; 2] {
+    use std::os::unix::fs::MetadataExt as _;
+    [&config.client_cert_file, &config.client_key_file].map(|file| {
+        let found = std::fs::metadata(file.as_ref()?).ok()?;
+        Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+    })
+}
+
+/// Builds a client. Returns the expiry of its client certificate as well.
+fn build(config: &config::Vault) -> Result<(reqwest::Client, Option<Timestamp>), Error> {
     let builder = ClientBuilder::new(config.timeout);
     let mut builder = builder.egress(&config.egress, &config.address);
     if let Some(file) = &config.ca_file {
         builder = builder.ca_file("vault.ca_file", file);
     }
+    let mut expires = None;
     if let (Some(cert), Some(key)) = (&config.client_cert_file, &config.client_key_file) {
         let (chain, key) = (secret_file::read_bytes(cert)?, secret_file::read_bytes(key)?);
         let what = "not a PEM certificate that matches the key in client_key_file";
         let identity = Identity::from_pem(&chain, &key).map_err(pem_error(cert, what))?;
+        expires = identity.expires();
         builder = builder.identity(identity);
     }
-    builder.build().map_err(|error| Error::Setup(error.to_string()))
+    let client = builder.build().map_err(|error| Error::Setup(error.to_string()))?;
+    Ok((client, expires))
 }
 
 fn pem_error<'a>(file: &'a Path, what: &'a str) -> impl FnOnce(InvalidPem) -> Error + 'a {
@@ -120,23 +154,42 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pool_survives_a_client_certificate_that_is_being_written() {
+    async fn a_pool_follows_the_client_certificate_and_survives_one_that_is_being_written() {
         let folder = tempfile::tempdir().unwrap();
-        let pair = rcgen::generate_simple_self_signed(["leadsd".to_owned()]).unwrap();
         let (cert, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
-        std::fs::write(&cert, pair.cert.pem()).unwrap();
-        std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+        let write = |year: i32| {
+            let mut params = rcgen::CertificateParams::new(vec!["leadsd".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            let pair = rcgen::KeyPair::generate().unwrap();
+            std::fs::write(&cert, params.self_signed(&pair).unwrap().pem()).unwrap();
+            std::fs::write(&key, pair.serialize_pem()).unwrap();
+        };
+        let expires = |pool: &ConnectionPool| {
+            pool.certificate_expires().map(|expires| expires.to_string()[..4].to_owned())
+        };
+        write(2040);
         let mut config = config("https://vault:8200");
-        (config.client_cert_file, config.client_key_file) = (Some(cert.clone()), Some(key));
+        assert_eq!(expires(&ConnectionPool::new(&config).unwrap()), None, "without a certificate");
+        (config.client_cert_file, config.client_key_file) = (Some(cert.clone()), Some(key.clone()));
         let pool = ConnectionPool::new(&config).unwrap();
+        assert_eq!(expires(&pool).as_deref(), Some("2040"));
         std::fs::write(&cert, "").unwrap();
-        tokio::time::advance(MAX_AGE).await;
-        drop(pool.client());
-        assert_eq!(pool.current.lock().since.elapsed(), Duration::ZERO, "tried");
-        std::fs::write(&cert, pair.cert.pem()).unwrap();
-        pool.observe(503);
         tokio::time::advance(MIN_AGE).await;
         drop(pool.client());
-        assert!(!pool.current.lock().suspect, "replaced");
+        assert_eq!(pool.current.lock().since.elapsed(), Duration::ZERO, "tried");
+        assert_eq!(expires(&pool).as_deref(), Some("2040"), "of the certificate in use");
+        // Within a second of the change, and also if a node answered that it does not serve.
+        for (year, status) in [(2041, 200), (2042, 503)] {
+            write(year);
+            pool.observe(status);
+            assert_ne!(expires(&pool), Some(year.to_string()));
+            tokio::time::advance(MIN_AGE).await;
+            drop(pool.client());
+            assert!(!pool.current.lock().suspect, "replaced");
+            assert_eq!(expires(&pool), Some(year.to_string()));
+        }
+        tokio::time::advance(MIN_AGE).await;
+        drop(pool.client());
+        assert_eq!(pool.current.lock().since.elapsed(), MIN_AGE, "unchanged files are not read");
     }
 }

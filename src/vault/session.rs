@@ -28,7 +28,11 @@ use super::{
     error::Error,
 };
 use crate::config;
-use leadsd_base::{supervise::Supervisor, task::Task};
+use leadsd_base::{
+    supervise::Supervisor,
+    task::Task,
+    time::{SystemClock, Timestamp, WallClock as _},
+};
 
 /// Login state of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +52,13 @@ pub struct SessionStatus {
     pub state: SessionState,
     /// Time until the token expires; `None` if it does not expire or there is no token.
     pub expires_in: Option<Duration>,
+    /// False if the token expires and an operator has to replace it.
+    pub is_replaced: bool,
+    /// Time until the secret id of the AppRole expires; `None` if that is unknown, or if it does not
+    /// expire.
+    pub secret_id_expires_in: Option<Duration>,
+    /// Expiry of the client certificate for connections to Vault; `None` without one.
+    pub certificate_expires: Option<Timestamp>,
     /// Number of successful logins.
     pub logins: u64,
     /// Number of failed logins.
@@ -78,6 +89,16 @@ struct SessionCounters {
 /// Returns random numbers in `[0, 1)`.
 type JitterSource = fn() -> f64;
 
+// === impl SessionStatus ===
+
+impl SessionStatus {
+    /// Seconds until the client certificate expires, negative after that; `None` without one.
+    pub fn certificate_expires_in_s(&self) -> Option<f64> {
+        let left = |expires: Timestamp| expires.duration_since(SystemClock.now()).as_secs_f64();
+        self.certificate_expires.map(left)
+    }
+}
+
 // === impl Session ===
 
 impl Session {
@@ -95,7 +116,7 @@ impl Session {
         jitter: JitterSource,
     ) -> Self {
         let state = SessionState::LoggedOut("not logged in yet".to_owned());
-        let current = Current { generation: 0, state, token: None };
+        let current = Current { generation: 0, state, token: None, secret_id_expires_at: None };
         let renewal = Arc::new(Renewal {
             method,
             auth,
@@ -117,10 +138,15 @@ impl Session {
             &self.renewal.counts;
         let current = self.renewal.current.borrow();
         let expires_at = current.token.as_ref().and_then(|token| token.expires_at);
+        let is_replaced = current.token.as_ref().is_none_or(|token| token.is_replaced);
+        let left = |at: Instant| at.saturating_duration_since(Instant::now());
         SessionStatus {
             method: self.renewal.method,
             state: current.state.clone(),
-            expires_in: expires_at.map(|at| at.saturating_duration_since(Instant::now())),
+            expires_in: expires_at.map(left),
+            is_replaced,
+            secret_id_expires_in: current.secret_id_expires_at.map(left),
+            certificate_expires: self.client.certificate_expires(),
             logins: count(logins),
             login_failures: count(login_failures),
             renewals: count(renewals),

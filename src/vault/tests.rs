@@ -45,7 +45,7 @@ struct FixedToken;
 impl LoginMethod for FixedToken {
     async fn log_in(&self) -> Result<IssuedToken, Error> {
         let lease = Lease { ttl: Duration::ZERO, renewable: false };
-        Ok(IssuedToken { token: Secret::new("fixed"), lease, owned: false })
+        Ok(IssuedToken { token: Secret::new("fixed"), lease, owned: false, is_replaced: false })
     }
 
     async fn renew(&self, _: &Secret) -> Result<Lease, Error> {
@@ -57,6 +57,10 @@ impl LoginMethod for FixedToken {
     }
 
     async fn external_token(&self) -> Option<Secret> {
+        None
+    }
+
+    async fn secret_id_left(&self, _: &Secret) -> Option<Duration> {
         None
     }
 }

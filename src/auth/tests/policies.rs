@@ -15,7 +15,7 @@ fn policy(callers: &[&str], portals: &[&str], access: Access, quota: bool) -> Po
     });
     let names = portals.iter().map(|name| PortalName::parse(name).unwrap());
     let portals = if portals == ["*"] { None } else { Some(names.collect()) };
-    Policy { callers: callers.collect(), portals, access, quota, weight: 1 }
+    Policy { callers: callers.collect(), portals, access, quota, export: false, weight: 1 }
 }
 
 fn portal(name: &str) -> PortalName {
@@ -95,8 +95,8 @@ fn reference_rights(policies: &[Policy], caller: &str, portal: &PortalName) -> R
                 Some(portals) if portals.contains(portal) => true,
                 Some(_) => continue,
             };
-            let Policy { access, quota, weight, .. } = *policy;
-            fitting.push(((exactness, named), Rights { access, quota, weight }));
+            let Policy { access, quota, export, weight, .. } = *policy;
+            fitting.push(((exactness, named), Rights { access, quota, export, weight }));
         }
     }
     fitting.sort_by_key(|(exactness, _)| *exactness);
@@ -108,16 +108,17 @@ proptest! {
     fn policies_match_the_reference_implementation(
         drawn in prop::collection::btree_map(
             ("[ab]{0,3}[*]?", prop::sample::select(vec!["*", "eu", "us"])),
-            (0_u8..3, any::<bool>(), 1_u32..4),
+            (0_u8..3, any::<bool>(), any::<bool>(), 1_u32..4),
             0..12,
         ),
         caller in "[ab]{1,4}",
     ) {
         let mut policies = Vec::new();
-        for ((callers, portals), (access, quota, weight)) in drawn {
+        for ((callers, portals), (access, quota, export, weight)) in drawn {
             if callers.is_empty() { continue; }
             let access = [Access::None, Access::Read, Access::Write][usize::from(access)];
-            policies.push(Policy { weight, ..policy(&[&callers], &[portals], access, quota) });
+            let policy = policy(&[&callers], &[portals], access, quota);
+            policies.push(Policy { export, weight, ..policy });
         }
         let all = Policies::new(policies.iter());
         let mut any = false;

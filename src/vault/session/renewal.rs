@@ -25,6 +25,15 @@ pub(super) const EXTERNAL_INTERVAL: Duration = Duration::from_secs(5);
 /// Timeout for revoking a replaced token.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Pause after the first lookup of the secret id: a node of Vault may not know the token of the login yet.
+const FIRST_LOOKUP_PAUSE: Duration = Duration::from_secs(10);
+
+/// Interval of further lookups: a secret id may be replaced while the token is renewed.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Maximum life of a secret id; longer ones are shortened to it, so that instants do not overflow.
+const MAX_SECRET_ID_LIFE: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
+
 /// Sleep interval for a token that does not expire.
 const IDLE_INTERVAL: Duration = Duration::from_secs(86_400);
 
@@ -46,6 +55,7 @@ pub(super) struct Current {
     pub(super) generation: u64,
     pub(super) state: SessionState,
     pub(super) token: Option<CurrentToken>,
+    pub(super) secret_id_expires_at: Option<Instant>,
 }
 
 /// Token in use.
@@ -54,6 +64,8 @@ pub(super) struct CurrentToken {
     pub(super) secret: Secret,
     /// True if the session created the token.
     pub(super) owned: bool,
+    /// False if an operator has to replace the token before it expires.
+    pub(super) is_replaced: bool,
     /// Time of the login.
     pub(super) issued_at: Instant,
     /// `None` if the token does not expire.
@@ -80,7 +92,10 @@ impl Renewal {
                     if let Some(previous) = self.publish(issued) {
                         self.revoke(&previous.secret, Instant::now() + REVOKE_TIMEOUT).await;
                     }
-                    self.renew_until_expiry(&token, lease).await;
+                    tokio::select! {
+                        () = self.renew_until_expiry(&token, lease) => {}
+                        () = self.watch_secret_id(&token) => {}
+                    }
                 }
                 Err(error) => {
                     failures += 1;
@@ -117,13 +132,14 @@ impl Renewal {
     /// Publishes a token as the current one. Returns the previous token if it must be revoked: if the
     /// session created it and it differs.
     fn publish(&self, issued: IssuedToken) -> Option<CurrentToken> {
-        let IssuedToken { token, lease, owned } = issued;
+        let IssuedToken { token, lease, owned, is_replaced } = issued;
         let issued_at = Instant::now();
         let expires_at = (!lease.ttl.is_zero()).then(|| issued_at + lease.ttl);
         let mut previous = None;
         self.current.send_modify(|now| {
             let secret = token.clone();
-            previous = now.token.replace(CurrentToken { secret, owned, issued_at, expires_at });
+            let token = CurrentToken { secret, owned, is_replaced, issued_at, expires_at };
+            previous = now.token.replace(token);
             now.generation += 1;
             now.state = SessionState::LoggedIn;
         });
@@ -188,6 +204,19 @@ impl Renewal {
                     }
                 }
             }
+        }
+    }
+
+    /// Polls the expiry of the secret id of the login; never returns. Only operators use the result, so a
+    /// failure has no other effect.
+    async fn watch_secret_id(&self, token: &Secret) {
+        let mut pause = FIRST_LOOKUP_PAUSE;
+        loop {
+            let left = self.auth.secret_id_left(token).await;
+            let expires_at = left.map(|left| Instant::now() + left.min(MAX_SECRET_ID_LIFE));
+            self.current.send_modify(|now| now.secret_id_expires_at = expires_at);
+            sleep(pause).await;
+            pause = LOOKUP_INTERVAL;
         }
     }
 

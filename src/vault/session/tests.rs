@@ -128,6 +128,7 @@ impl LoginMethod for AuthDouble {
                 token: Secret::new(token),
                 lease: Lease { ttl, renewable: state.renewable && owned },
                 owned,
+                is_replaced: owned,
             }
         }))
     }
@@ -154,6 +155,10 @@ impl LoginMethod for AuthDouble {
 
     async fn external_token(&self) -> Option<Secret> {
         self.change(|state| state.external.clone().map(Secret::new))
+    }
+
+    async fn secret_id_left(&self, _token: &Secret) -> Option<Duration> {
+        None
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! - `transport`: connections, admission control, request and response bodies.
 //! - `middleware`: layers of every call: observation, deadline, authorization, portal.
-//! - `leads_service`, `quota_service`, `health_service`: one file per service.
+//! - `leads_service`, `quota_service`, `schema_service`, `health_service`, `reflection_service`: one file per
+//!   service.
+//!   `reflection` is the index of descriptors.
 //! - `shape`: maximum numbers of elements in requests, and the size of decoded messages.
 //! - `codec`: prost with buffers that fit one lead.
 //! - `convert`, `validate`, `page_token`: conversion between messages and domain types.
@@ -21,12 +23,16 @@
 
 mod codec;
 mod convert;
+mod export_stream;
 mod health_service;
 mod leads_service;
 mod methods;
 mod middleware;
 mod page_token;
 mod quota_service;
+mod reflection;
+mod reflection_service;
+mod schema_service;
 mod server;
 mod services;
 mod shape;
@@ -34,10 +40,11 @@ mod status;
 mod transport;
 mod validate;
 
-pub(crate) use self::convert::lead_size;
+pub(crate) use self::{convert::lead_size, methods::code_name, transport::check_unused};
 pub use self::{
+    health_service::Serving,
     methods::MethodSnapshot,
-    middleware::portals::PortalResolver,
+    middleware::portals::{PortalResolver, PortalState},
     server::{BoundServer, ServerSnapshot, ServerStats, Settings},
     transport::{
         AdmissionLimits, AdmissionSnapshot, CallerShare, Lifetimes, LimitSnapshot, ServerTls,

@@ -3,16 +3,21 @@
 //! Parses and validates requests, and builds responses. It calls no HubSpot API, and the domain does not
 //! know the messages.
 
+mod associations;
+mod batch;
 mod fit;
 mod request;
 mod response;
+pub(crate) mod schema;
 mod size;
 
 pub(crate) use self::{
+    associations::{associate, batch_associate, batch_dissociate, dissociate, list_associations},
+    batch::{BatchInputs, InputField, trace_ids},
     fit::ResponseFit,
     request::{
-        archive, batch_archive, batch_create, batch_get, batch_update, batch_upsert, create, get,
-        list, search, update, upsert,
+        archive, batch_archive, batch_create, batch_get, batch_update, batch_upsert, create,
+        export, get, list, search, update, upsert,
     },
     size::lead_size,
 };

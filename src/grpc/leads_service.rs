@@ -1,8 +1,14 @@
 //! LeadsService: each RPC converts the request, calls the domain and converts the result. Reads are
 //! cancel-safe. Writes run in tasks of the domain and continue after the client has disconnected.
+//! With `validate_only`, a write ends before its task begins.
+
+mod associations;
+mod ids;
+mod validation;
 
 use std::{
     future::{Future, ready},
+    iter::repeat_n,
     sync::Arc,
 };
 
@@ -12,12 +18,17 @@ use futures_util::{
 };
 use tonic::{Request, Response, Status};
 
+use self::{
+    associations::AssociationWrite,
+    ids::{with_id, with_own_id},
+};
 use super::{
-    convert::{self, ResponseFit},
+    convert::{self, InputField, ResponseFit, trace_ids},
+    export_stream::{self, ExportStream},
     middleware::call_context::AuthorizedCall,
     pb,
 };
-use crate::leads::{CallContext, Error, GetLead, LeadId, Service, Traced};
+use crate::leads::{AssociationAction, CallContext, Error, LeadId, Service, Validated};
 
 /// Handler of LeadsService over the use cases of the domain.
 #[derive(Debug, Clone)]
@@ -57,25 +68,6 @@ impl LeadsHandler {
     }
 }
 
-/// Adds the id of the lead to a not-found error, since many clients show only the message.
-fn with_id<T>(result: Result<T, Error>, id: &LeadId) -> Result<T, Error> {
-    result.map_err(|error| error.with_lead_id(id.as_str()))
-}
-
-/// Adds the path of the input to the fields of an error that leadsd found after a lookup.
-fn in_input<T>(result: Result<T, Error>, index: usize) -> Result<T, Error> {
-    result.map_err(|error| error.with_field_prefix(&format!("inputs[{index}].")))
-}
-
-/// Clones the id of a read. Not in the future of the call, where the borrowed request would keep its space.
-fn with_own_id(get: GetLead) -> (LeadId, GetLead) {
-    (get.id.clone(), get)
-}
-
-fn trace_ids<T>(inputs: &[Traced<T>]) -> Vec<String> {
-    inputs.iter().map(|input| input.trace_id.clone()).collect()
-}
-
 #[tonic::async_trait]
 impl pb::leads_service_server::LeadsService for LeadsHandler {
     // Not an async function, which would store the request while it waits: most calls are reads.
@@ -112,7 +104,12 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::CreateLeadRequest>,
     ) -> Result<Response<pb::CreateLeadResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
+            let validate_only = message.validate_only;
             let (create, request_id) = convert::create(message)?;
+            if validate_only {
+                self.service.validate_one(&call, Validated::Create(&create)).await?;
+                return Ok(pb::CreateLeadResponse::default());
+            }
             let lead = self.service.create(&call, request_id, create).await?;
             Ok(pb::CreateLeadResponse { lead: Some(fit.written_lead(lead)) })
         })
@@ -124,7 +121,12 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::UpdateLeadRequest>,
     ) -> Result<Response<pb::UpdateLeadResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
+            let validate_only = message.validate_only;
             let (update, request_id) = convert::update(message)?;
+            if validate_only {
+                self.service.validate_one(&call, Validated::Update(&update)).await?;
+                return Ok(pb::UpdateLeadResponse::default());
+            }
             let id = update.id.clone();
             let lead = with_id(self.service.update(&call, request_id, update).await, &id)?;
             Ok(pb::UpdateLeadResponse { lead: Some(fit.written_lead(lead)) })
@@ -138,6 +140,9 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
     ) -> Result<Response<pb::ArchiveLeadResponse>, Status> {
         self.run(request, |call, message, _| async move {
             let (id, request_id) = convert::archive(&message)?;
+            if message.validate_only {
+                return Ok(pb::ArchiveLeadResponse {});
+            }
             with_id(self.service.archive(&call, request_id, id.clone()).await, &id)?;
             Ok(pb::ArchiveLeadResponse {})
         })
@@ -149,10 +154,59 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::UpsertLeadRequest>,
     ) -> Result<Response<pb::UpsertLeadResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
+            let validate_only = message.validate_only;
             let (upsert, request_id) = convert::upsert(message)?;
-            let done = self.service.upsert(&call, request_id, upsert).await?;
+            if validate_only {
+                self.service.validate_one(&call, Validated::Upsert(&upsert.input)).await?;
+                return Ok(pb::UpsertLeadResponse::default());
+            }
+            let id = upsert.input.id.clone();
+            let done = with_id(self.service.upsert(&call, request_id, upsert).await, &id)?;
             let lead = Some(fit.written_lead(done.lead));
-            Ok(pb::UpsertLeadResponse { lead, created: done.created })
+            Ok(pb::UpsertLeadResponse {
+                lead,
+                created: done.created == Some(true),
+                created_unknown: done.created.is_none(),
+            })
+        })
+        .await
+    }
+
+    async fn list_lead_associations(
+        &self,
+        request: Request<pb::ListLeadAssociationsRequest>,
+    ) -> Result<Response<pb::ListLeadAssociationsResponse>, Status> {
+        self.run(request, |call, message, mut fit| async move {
+            let (list, position) = convert::list_associations(message, &call.portal.name)?;
+            let lead = list.lead.clone();
+            let page = with_id(self.service.list_associations(&call, list).await, &lead)?;
+            fit.associations(page, &position)
+        })
+        .await
+    }
+
+    async fn associate_lead(
+        &self,
+        request: Request<pb::AssociateLeadRequest>,
+    ) -> Result<Response<pb::AssociateLeadResponse>, Status> {
+        self.run(request, |call, message, _| async move {
+            let change = convert::associate(&message)?;
+            let write = AssociationWrite::new(AssociationAction::Associate, message.validate_only);
+            self.change_association(&call, write, change).await?;
+            Ok(pb::AssociateLeadResponse {})
+        })
+        .await
+    }
+
+    async fn dissociate_lead(
+        &self,
+        request: Request<pb::DissociateLeadRequest>,
+    ) -> Result<Response<pb::DissociateLeadResponse>, Status> {
+        self.run(request, |call, message, _| async move {
+            let change = convert::dissociate(&message)?;
+            let write = AssociationWrite::new(AssociationAction::Dissociate, message.validate_only);
+            self.change_association(&call, write, change).await?;
+            Ok(pb::DissociateLeadResponse {})
         })
         .await
     }
@@ -162,11 +216,26 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::SearchLeadsRequest>,
     ) -> Result<Response<pb::SearchLeadsResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
-            let (search, position) = convert::search(message, &call.portal.name)?;
-            let page = self.service.search(&call, search).await?;
+            let (search, associations, position) = convert::search(message, &call.portal.name)?;
+            let page = self.service.search(&call, search, associations).await?;
             fit.search(page, &position)
         })
         .await
+    }
+
+    type ExportLeadsStream = ExportStream;
+
+    async fn export_leads(
+        &self,
+        request: Request<pb::ExportLeadsRequest>,
+    ) -> Result<Response<ExportStream>, Status> {
+        let (call, message) = AuthorizedCall::take_from(request)?;
+        let state = Arc::clone(&call.state);
+        let stream = convert::export(message).and_then(|(export, token)| {
+            let start = |context| self.service.export(context, export, &token);
+            export_stream::start(call, self.max_response_bytes, start)
+        });
+        stream.map(Response::new).map_err(|error| state.fail(error))
     }
 
     async fn batch_get_leads(
@@ -174,11 +243,16 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::BatchGetLeadsRequest>,
     ) -> Result<Response<pb::BatchGetLeadsResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
-            let batch = convert::batch_get(message, self.max_batch_inputs)?;
-            fit.reserve("ids", batch.ids.iter().map(|_| ""))?;
+            let (batch, inputs) = convert::batch_get(message, self.max_batch_inputs)?;
+            fit.reserve(InputField::Ids.name(), repeat_n("", inputs.count()))?;
             let ids = batch.ids.clone();
-            let results = self.service.batch_get(&call, batch).await?.into_iter().zip(&ids);
-            let results = results.map(|(result, id)| fit.read_result(result, id)).collect();
+            let results = match ids.is_empty() {
+                true => Vec::new(),
+                false => self.service.batch_get(&call, batch).await?,
+            };
+            let results = results.into_iter().zip(&ids).map(|(result, id)| with_id(result, id));
+            let results = inputs.merge(results);
+            let results = results.map(|result| fit.read_result(result)).collect();
             Ok(pb::BatchGetLeadsResponse { results })
         })
         .await
@@ -189,11 +263,21 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::BatchCreateLeadsRequest>,
     ) -> Result<Response<pb::BatchCreateLeadsResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
-            let (inputs, request_id) = convert::batch_create(message, self.max_batch_inputs)?;
+            let validate_only = message.validate_only;
+            let (mut inputs, request_id) = convert::batch_create(message, self.max_batch_inputs)?;
             let traces = trace_ids(&inputs);
-            fit.reserve("inputs", traces.iter().map(String::as_str))?;
-            let results = self.service.batch_create(&call, request_id, inputs).await?;
-            let results = results.into_iter().zip(traces);
+            fit.reserve(InputField::Inputs.name(), traces.iter().map(String::as_str))?;
+            let valid = inputs.take_valid();
+            if validate_only {
+                let writes = Validated::Creates(&valid);
+                let results = self.validated_writes(&call, fit, inputs, traces, writes).await?;
+                return Ok(pb::BatchCreateLeadsResponse { results });
+            }
+            let results = match valid.is_empty() {
+                true => Vec::new(),
+                false => self.service.batch_create(&call, request_id, valid).await?,
+            };
+            let results = inputs.merge(results).zip(traces);
             let results = results.map(|(result, id)| fit.write_result(result, id)).collect();
             Ok(pb::BatchCreateLeadsResponse { results })
         })
@@ -205,13 +289,23 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::BatchUpdateLeadsRequest>,
     ) -> Result<Response<pb::BatchUpdateLeadsResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
-            let (inputs, request_id) = convert::batch_update(message, self.max_batch_inputs)?;
+            let validate_only = message.validate_only;
+            let (mut inputs, request_id) = convert::batch_update(message, self.max_batch_inputs)?;
             let traces = trace_ids(&inputs);
-            fit.reserve("inputs", traces.iter().map(String::as_str))?;
-            let ids: Vec<LeadId> = inputs.iter().map(|input| input.input.id.clone()).collect();
-            let results = self.service.batch_update(&call, request_id, inputs).await?;
+            fit.reserve(InputField::Inputs.name(), traces.iter().map(String::as_str))?;
+            let valid = inputs.take_valid();
+            if validate_only {
+                let writes = Validated::Updates(&valid);
+                let results = self.validated_writes(&call, fit, inputs, traces, writes).await?;
+                return Ok(pb::BatchUpdateLeadsResponse { results });
+            }
+            let ids: Vec<LeadId> = valid.iter().map(|input| input.input.id.clone()).collect();
+            let results = match valid.is_empty() {
+                true => Vec::new(),
+                false => self.service.batch_update(&call, request_id, valid).await?,
+            };
             let results = results.into_iter().zip(&ids).map(|(result, id)| with_id(result, id));
-            let results = results.zip(traces);
+            let results = inputs.merge(results).zip(traces);
             let results = results.map(|(result, id)| fit.write_result(result, id)).collect();
             Ok(pb::BatchUpdateLeadsResponse { results })
         })
@@ -223,12 +317,25 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::BatchUpsertLeadsRequest>,
     ) -> Result<Response<pb::BatchUpsertLeadsResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
-            let (inputs, request_id) = convert::batch_upsert(message, self.max_batch_inputs)?;
+            let validate_only = message.validate_only;
+            let (mut inputs, request_id) = convert::batch_upsert(message, self.max_batch_inputs)?;
             let traces = trace_ids(&inputs);
-            fit.reserve("inputs", traces.iter().map(String::as_str))?;
-            let results = self.service.batch_upsert(&call, request_id, inputs).await?;
-            let results = results.into_iter().enumerate();
-            let results = results.map(|(index, result)| in_input(result, index)).zip(traces);
+            fit.reserve(InputField::Inputs.name(), traces.iter().map(String::as_str))?;
+            let valid = inputs.take_valid();
+            if validate_only {
+                let results = self.validate(&call, Validated::Upserts(&valid)).await?;
+                let results = inputs.merge(results).zip(traces);
+                let results =
+                    results.map(|(result, id)| fit.validated_upsert(result, id)).collect();
+                return Ok(pb::BatchUpsertLeadsResponse { results });
+            }
+            let ids: Vec<LeadId> = valid.iter().map(|input| input.input.id.clone()).collect();
+            let results = match valid.is_empty() {
+                true => Vec::new(),
+                false => self.service.batch_upsert(&call, request_id, valid).await?,
+            };
+            let results = results.into_iter().zip(&ids).map(|(result, id)| with_id(result, id));
+            let results = inputs.merge(results).zip(traces);
             let results = results.map(|(result, id)| fit.upsert_result(result, id)).collect();
             Ok(pb::BatchUpsertLeadsResponse { results })
         })
@@ -240,12 +347,44 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::BatchArchiveLeadsRequest>,
     ) -> Result<Response<pb::BatchArchiveLeadsResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
-            let (ids, request_id) = convert::batch_archive(&message, self.max_batch_inputs)?;
-            fit.reserve("ids", ids.iter().map(|_| ""))?;
-            let results = self.service.batch_archive(&call, request_id, ids.clone()).await?;
-            let results = results.into_iter().zip(&ids);
-            let results = results.map(|(result, id)| fit.archive_result(result, id)).collect();
+            let (mut inputs, request_id) = convert::batch_archive(&message, self.max_batch_inputs)?;
+            fit.reserve(InputField::Ids.name(), repeat_n("", inputs.count()))?;
+            let ids = inputs.take_valid();
+            let results = match ids.is_empty() {
+                true => Vec::new(),
+                false if message.validate_only => vec![Ok(()); ids.len()],
+                false => self.service.batch_archive(&call, request_id, ids.clone()).await?,
+            };
+            let results = results.into_iter().zip(&ids).map(|(result, id)| with_id(result, id));
+            let results = inputs.merge(results);
+            let results = results.map(|result| fit.archive_result(result)).collect();
             Ok(pb::BatchArchiveLeadsResponse { results })
+        })
+        .await
+    }
+
+    async fn batch_associate_leads(
+        &self,
+        request: Request<pb::BatchAssociateLeadsRequest>,
+    ) -> Result<Response<pb::BatchAssociateLeadsResponse>, Status> {
+        self.run(request, |call, message, fit| async move {
+            let batch = convert::batch_associate(&message, self.max_batch_inputs)?;
+            let write = AssociationWrite::new(AssociationAction::Associate, message.validate_only);
+            let results = self.change_associations(&call, fit, write, batch).await?;
+            Ok(pb::BatchAssociateLeadsResponse { results })
+        })
+        .await
+    }
+
+    async fn batch_dissociate_leads(
+        &self,
+        request: Request<pb::BatchDissociateLeadsRequest>,
+    ) -> Result<Response<pb::BatchDissociateLeadsResponse>, Status> {
+        self.run(request, |call, message, fit| async move {
+            let batch = convert::batch_dissociate(&message, self.max_batch_inputs)?;
+            let write = AssociationWrite::new(AssociationAction::Dissociate, message.validate_only);
+            let results = self.change_associations(&call, fit, write, batch).await?;
+            Ok(pb::BatchDissociateLeadsResponse { results })
         })
         .await
     }

@@ -26,6 +26,7 @@ use crate::{
     leads::{Error, Reason},
     telemetry::histogram::Histogram,
 };
+use leadsd_quota::Priority;
 
 /// Maximum length in characters of a name in the error for an unknown method.
 const MAX_NAME: usize = 128;
@@ -97,6 +98,8 @@ pub(crate) enum ServiceKind {
     Leads,
     /// QuotaService.
     Quota,
+    /// SchemaService.
+    Schema,
     /// Services of gRPC itself (health, reflection) and unknown services.
     Other,
 }
@@ -230,7 +233,7 @@ impl Method {
         };
         let kind = if method.starts_with("Batch") {
             MethodKind::Batch
-        } else if method.starts_with("Watch") {
+        } else if descriptor.server_streaming() && !descriptor.client_streaming() {
             MethodKind::Streaming
         } else {
             MethodKind::Unary
@@ -238,6 +241,7 @@ impl Method {
         let service_kind = match service {
             "leadsd.v1.LeadsService" => ServiceKind::Leads,
             "leadsd.v1.QuotaService" => ServiceKind::Quota,
+            "leadsd.v1.SchemaService" => ServiceKind::Schema,
             _ => ServiceKind::Other,
         };
         let messages = match descriptor.client_streaming() {
@@ -258,6 +262,14 @@ impl Method {
             handled: Default::default(),
             took: Histogram::default(),
             messages: Arc::default(),
+        }
+    }
+
+    /// Priority of calls that do not name one.
+    pub(crate) fn default_priority(&self) -> Priority {
+        match &*self.method {
+            "ExportLeads" => Priority::Bulk,
+            _ => Priority::Interactive,
         }
     }
 
@@ -321,7 +333,12 @@ mod tests {
         let get = found("/leadsd.v1.LeadsService/GetLead");
         assert_eq!((get.kind, get.is_public_api, get.is_probe), (MethodKind::Unary, true, false));
         assert_eq!(found("/leadsd.v1.LeadsService/BatchGetLeads").kind, MethodKind::Batch);
-        assert_eq!(found("/leadsd.v1.QuotaService/WatchQuota").kind, MethodKind::Streaming);
+        let watch = found("/leadsd.v1.QuotaService/WatchQuota");
+        let export = found("/leadsd.v1.LeadsService/ExportLeads");
+        let health = found("/grpc.health.v1.Health/Watch");
+        assert_eq!([watch, export, health].map(|it| it.kind), [MethodKind::Streaming; 3]);
+        let priorities = [get, watch, export].map(Method::default_priority);
+        assert_eq!(priorities, [Priority::Interactive, Priority::Interactive, Priority::Bulk]);
         let check = found("/grpc.health.v1.Health/Check");
         assert_eq!((check.is_public_api, check.is_probe), (false, true));
         assert!(!found("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo").is_public_api);

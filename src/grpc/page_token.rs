@@ -15,7 +15,8 @@ use crate::leads::{Error, FieldFault, Reason};
 /// Version of the token layout, the first byte of every token.
 const VERSION: u8 = 2;
 
-/// Maximum length of a token in characters. HubSpot's cursors are far shorter.
+/// Maximum length of a token in characters, of those that are issued and those that are accepted. HubSpot's
+/// cursors are far shorter.
 const MAX_BYTES: usize = 1024;
 
 /// Maximum number of empty pages in a row, each of which names a next one. HubSpot sends none.
@@ -110,7 +111,8 @@ impl PagePosition {
     }
 
     /// The token of the page after this one, which has this number of leads; `None` if `next`, HubSpot's
-    /// cursor, is. Errors if the cursor leads back to an earlier page, or the pages stay empty.
+    /// cursor, is. Errors if the cursor leads back to an earlier page or is too long for a token, or if the
+    /// pages stay empty.
     pub(crate) fn next_token(
         &self,
         next: Option<&str>,
@@ -129,11 +131,13 @@ impl PagePosition {
         };
         let is_earlier = self.number > 0 && hash == self.mark;
         if is_back || is_earlier || self.after() == Some(next) {
-            return Err(endless("HubSpot's cursor of the next page leads back to an earlier page"));
+            return Err(unusable(
+                "HubSpot's cursor of the next page leads back to an earlier page",
+            ));
         }
         let empty_pages = if leads == 0 { self.empty_pages.saturating_add(1) } else { 0 };
         if empty_pages > MAX_EMPTY_PAGES {
-            return Err(endless("HubSpot sends empty pages without an end"));
+            return Err(unusable("HubSpot sends empty pages without an end"));
         }
         let number = self.number.saturating_add(1);
         let mark = if number.is_power_of_two() { hash } else { self.mark };
@@ -145,7 +149,11 @@ impl PagePosition {
         bytes.extend(next.as_bytes());
         let sum = checksum(&bytes);
         bytes.extend(sum);
-        Ok(Some(URL_SAFE_NO_PAD.encode(bytes)))
+        let token = URL_SAFE_NO_PAD.encode(bytes);
+        if token.len() > MAX_BYTES {
+            return Err(unusable("HubSpot's cursor of the next page is too long"));
+        }
+        Ok(Some(token))
     }
 }
 
@@ -182,7 +190,7 @@ fn checksum(bytes: &[u8]) -> [u8; 4] {
     [a, b, c, d]
 }
 
-fn endless(text: &str) -> Error {
+fn unusable(text: &str) -> Error {
     let text = format!("{text}; restart from the first page, and report it if it persists");
     Error::new(Reason::UpstreamInvalidResponse, text)
 }

@@ -1,23 +1,24 @@
 //! Assembles services and layers to the gRPC server, and runs it until it is stopped.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::sleep};
 use tracing::info;
 
 use super::{
-    health_service,
+    health_service::Serving,
     leads_service::LeadsHandler,
     methods::{MethodSnapshot, Methods},
     middleware::{
         authz::Authorizer,
-        call_policy::CallPolicy,
+        call_log_limit::{CallLogLimit, LimitedEvents},
+        call_policy::{AccessLogLimits, CallPolicy},
         deadline::DeadlinePolicy,
         observe::{CallServer, SharedLayers},
         portals::PortalResolver,
-        refusal_log::{RefusalEvents, RefusalLog},
     },
     quota_service::QuotaHandler,
+    schema_service::SchemaHandler,
     services::ServerServices,
     transport::{
         accept::Acceptor,
@@ -29,6 +30,7 @@ use super::{
 use crate::{auth::Authenticator, leads, telemetry::spans::SpanSink};
 use leadsd_base::{
     memory::{MemoryPressure, resident_bytes},
+    net::listen_address::ListenAddress,
     task::Task,
 };
 use leadsd_quota::Quota;
@@ -37,7 +39,7 @@ use leadsd_quota::Quota;
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Listen address.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// Resolver of portals.
     pub portals: PortalResolver,
     /// Quotas of the portals.
@@ -70,8 +72,8 @@ pub struct Settings {
     pub error_docs_url: Arc<str>,
     /// Sink for spans of sampled traces.
     pub spans: SpanSink,
-    /// True while the service is ready.
-    pub serving: watch::Receiver<bool>,
+    /// Ability to serve calls, for health checks.
+    pub serving: watch::Receiver<Serving>,
 }
 
 /// Server that has bound its address and does not accept connections yet.
@@ -81,7 +83,7 @@ pub struct BoundServer {
     stats: ServerStats,
     drain_delay: Duration,
     shutdown_grace: Duration,
-    refusals: [RefusalLog; 2],
+    log_limits: [CallLogLimit; 3],
     _tasks: Vec<Task>,
 }
 
@@ -102,6 +104,14 @@ pub struct ServerSnapshot {
     pub methods: Vec<MethodSnapshot>,
     /// Memory of the results kept for request ids, in bytes.
     pub kept_result_bytes: usize,
+    /// Statistics of request ids.
+    pub request_ids: leads::idempotency::RequestIdStats,
+    /// Counts of exports.
+    pub exports: leads::export::ExportCounts,
+    /// Memory of the copies of schemas, in bytes.
+    pub schema_bytes: usize,
+    /// Counts of validated writes.
+    pub validation: leads::ValidationSnapshot,
 }
 
 // === impl BoundServer ===
@@ -129,26 +139,32 @@ impl BoundServer {
             spans,
             serving,
         } = settings;
-        let (health, health_task) = health_service::service(serving).await;
         let is_authenticated = auth.is_some();
         let reload_task = tls.clone().map(ServerTls::watch);
         let kept = service.clone();
         let leads = LeadsHandler { service, max_batch_inputs, max_response_bytes };
         let quota = QuotaHandler { quota };
-        let services = ServerServices::new(leads, quota, health, max_request_bytes)?;
+        let schema = SchemaHandler {
+            schemas: kept.schemas().clone(),
+            portals: portals.clone(),
+            max_response_bytes,
+        };
+        let services = ServerServices::new(leads, quota, schema, serving, max_request_bytes)?;
         let methods = Arc::new(Methods::new(max_batch_inputs));
         let watch = |limit| MemoryPressure::watch(limit, resident_bytes);
         let (pressure, memory_task) = memory_limit.map(watch).unzip();
         let admission = Admission::new(limits).with_memory_pressure(pressure.unwrap_or_default());
         let admission = Arc::new(admission);
-        let refusals = [RefusalEvents::Access, RefusalEvents::Audit].map(RefusalLog::new);
-        let [refused_calls, refused_writes] = refusals.clone();
+        let log_limits =
+            [LimitedEvents::RefusedCalls, LimitedEvents::RefusedWrites, LimitedEvents::Calls]
+                .map(CallLogLimit::new);
+        let [refused_calls, refused_writes, calls] = log_limits.clone();
         let policy = Arc::new(CallPolicy {
             methods: Arc::clone(&methods),
             deadlines: DeadlinePolicy { max_unary: max_deadline, max_batch: max_batch_deadline },
             max_message: max_request_bytes,
             error_docs_url,
-            refusals: refused_calls,
+            log_limits: AccessLogLimits { refused: refused_calls, others: calls },
             spans,
         });
         let shared = Arc::new(SharedLayers {
@@ -162,15 +178,15 @@ impl BoundServer {
         let stats = ServerStats { admission: Arc::clone(&admission), methods, service: kept };
         let server =
             ConnectionServer { new_service, tls, identifies_by_address, admission, lifetimes };
-        let acceptor = Acceptor::bind(listen, server).await?;
-        let tasks = [Some(health_task), reload_task, memory_task];
-        let summaries = refusals.iter().map(RefusalLog::start);
+        let acceptor = Acceptor::bind(&listen, server).await?;
+        let tasks = [reload_task, memory_task];
+        let summaries = log_limits.iter().map(CallLogLimit::start);
         let _tasks = tasks.into_iter().flatten().chain(summaries).collect();
-        Ok(Self { acceptor, stats, drain_delay, shutdown_grace, refusals, _tasks })
+        Ok(Self { acceptor, stats, drain_delay, shutdown_grace, log_limits, _tasks })
     }
 
     /// Bound address.
-    pub fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> &ListenAddress {
         self.acceptor.address()
     }
 
@@ -182,7 +198,7 @@ impl BoundServer {
     /// Serves until `stop` completes and the drain delay has passed, then drains: finishes the calls in
     /// flight within the grace period.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { acceptor, stats: _, drain_delay, shutdown_grace, refusals, _tasks } = self;
+        let Self { acceptor, stats: _, drain_delay, shutdown_grace, log_limits, _tasks } = self;
         info!(grpc.address = %acceptor.address(), grpc.tls = acceptor.is_tls(), "Started gRPC server");
         acceptor.accept_until(stop).await;
         if !drain_delay.is_zero() {
@@ -194,7 +210,7 @@ impl BoundServer {
             acceptor.accept_until(sleep(drain_delay)).await;
         }
         acceptor.drain(shutdown_grace).await;
-        refusals.iter().for_each(RefusalLog::log_summaries);
+        log_limits.iter().for_each(CallLogLimit::log_summaries);
     }
 }
 
@@ -208,6 +224,10 @@ impl ServerStats {
             admission: admission.snapshot(),
             methods: methods.snapshot(),
             kept_result_bytes: service.kept_result_bytes(),
+            schema_bytes: service.schemas().bytes(),
+            validation: service.validation(),
+            request_ids: service.request_id_stats(),
+            exports: service.export_counts(),
         }
     }
 }

@@ -22,6 +22,12 @@ const MAX_PROPERTIES: u32 = 2_000;
 /// Maximum number of object types whose associations a read returns.
 const MAX_OBJECT_TYPES: u32 = 100;
 
+/// Maximum number of object types whose associations a batch read or a search returns: each takes one more
+/// HubSpot call per hundred leads, of which HubSpot has a separate limit.
+const MAX_BATCH_OBJECT_TYPES: u32 = 5;
+/// Maximum number of object types whose association types a call lists.
+const MAX_LISTED_OBJECT_TYPES: u32 = 16;
+
 /// Maximum number of associations of a new lead.
 const MAX_ASSOCIATIONS: u32 = 500;
 
@@ -46,9 +52,13 @@ const DEFAULT_MAX_ITEMS: u32 = 100;
 /// Maximum number of elements of each repeated field and map of the contract's requests. `None` is
 /// `grpc.max_batch_inputs`.
 const MAX_ITEMS: &[(&str, Option<u32>)] = &[
+    ("AssociateLeadRequest.types", Some(MAX_ASSOCIATION_TYPES)),
     ("Association.types", Some(MAX_ASSOCIATION_TYPES)),
     ("BatchArchiveLeadsRequest.ids", None),
+    ("BatchAssociateLeadsRequest.inputs", None),
     ("BatchCreateLeadsRequest.inputs", None),
+    ("BatchDissociateLeadsRequest.inputs", None),
+    ("BatchGetLeadsRequest.associations", Some(MAX_BATCH_OBJECT_TYPES)),
     ("BatchGetLeadsRequest.ids", None),
     ("BatchGetLeadsRequest.properties", Some(MAX_PROPERTIES)),
     ("BatchGetLeadsRequest.properties_with_history", Some(MAX_PROPERTIES)),
@@ -56,19 +66,28 @@ const MAX_ITEMS: &[(&str, Option<u32>)] = &[
     ("BatchUpsertLeadsRequest.inputs", None),
     ("CreateLeadRequest.associations", Some(MAX_ASSOCIATIONS)),
     ("CreateLeadRequest.properties", Some(MAX_PROPERTIES)),
+    ("DissociateLeadRequest.types", Some(MAX_ASSOCIATION_TYPES)),
+    ("ExportLeadsRequest.associations", Some(MAX_BATCH_OBJECT_TYPES)),
+    ("ExportLeadsRequest.filter_groups", Some(MAX_FILTER_GROUPS)),
+    ("ExportLeadsRequest.properties", Some(MAX_PROPERTIES)),
+    ("ExportLeadsRequest.properties_with_history", Some(MAX_PROPERTIES)),
     ("Filter.values", Some(MAX_FILTER_VALUES)),
     ("FilterGroup.filters", Some(MAX_FILTERS_IN_GROUP)),
     ("GetLeadRequest.associations", Some(MAX_OBJECT_TYPES)),
     ("GetLeadRequest.properties", Some(MAX_PROPERTIES)),
     ("GetLeadRequest.properties_with_history", Some(MAX_PROPERTIES)),
+    ("LeadAssociation.types", Some(MAX_ASSOCIATION_TYPES)),
     ("LeadCreate.associations", Some(MAX_ASSOCIATIONS)),
     ("LeadCreate.properties", Some(MAX_PROPERTIES)),
     ("LeadUpdate.properties", Some(MAX_PROPERTIES)),
     ("LeadUpsert.associations", Some(MAX_ASSOCIATIONS)),
     ("LeadUpsert.properties", Some(MAX_PROPERTIES)),
+    ("ListAssociationTypesRequest.to_object_types", Some(MAX_LISTED_OBJECT_TYPES)),
+    ("ListLeadPropertiesRequest.names", Some(MAX_PROPERTIES)),
     ("ListLeadsRequest.associations", Some(MAX_OBJECT_TYPES)),
     ("ListLeadsRequest.properties", Some(MAX_PROPERTIES)),
     ("ListLeadsRequest.properties_with_history", Some(MAX_PROPERTIES)),
+    ("SearchLeadsRequest.associations", Some(MAX_BATCH_OBJECT_TYPES)),
     ("SearchLeadsRequest.filter_groups", Some(MAX_FILTER_GROUPS)),
     ("SearchLeadsRequest.properties", Some(MAX_PROPERTIES)),
     ("SearchLeadsRequest.sorts", Some(MAX_SORTS)),

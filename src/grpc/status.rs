@@ -64,7 +64,7 @@ pub(crate) fn code(reason: Reason) -> Code {
         }
         Reason::Unauthenticated => Code::Unauthenticated,
         // Never UNAUTHENTICATED: the caller cannot fix it by logging in.
-        Reason::CredentialRejected => Code::FailedPrecondition,
+        Reason::CredentialRejected | Reason::WrongDataCenter => Code::FailedPrecondition,
         Reason::CredentialUnavailable
         | Reason::AccountLocked
         | Reason::AccountMigrating
@@ -150,6 +150,13 @@ pub(crate) fn ok() -> tonic_types::Status {
     tonic_types::Status { code: Code::Ok.into(), message: String::new(), details: Vec::new() }
 }
 
+/// Builds the status of a health check of an unknown name. `grpc.health.v1` defines it, so it has no
+/// reason of this API.
+#[expect(clippy::disallowed_methods, reason = "builds every status of the service")]
+pub(crate) fn unknown_health_service() -> Status {
+    Status::not_found("the server has no service or portal of this name")
+}
+
 /// Parses the status in response headers; `None` if they contain none.
 #[expect(clippy::disallowed_methods, reason = "parses a status that tonic has built")]
 pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Status> {
@@ -217,7 +224,8 @@ fn of_reason(error: &Error) -> Option<ErrorDetail> {
             Some(QuotaFailure::with_violation(policy, shortened(error.message())).into())
         }
         Reason::LeadNotFound => {
-            Some(ResourceInfo::new("crm.hubspot.com/Lead", "", "", "no such lead").into())
+            let id = shortened(error.lead_id().unwrap_or_default());
+            Some(ResourceInfo::new("crm.hubspot.com/Lead", id, "", "no such lead").into())
         }
         Reason::AlreadyExists => {
             let existing = shortened(error.upstream().existing_id.as_deref().unwrap_or_default());
@@ -227,6 +235,11 @@ fn of_reason(error: &Error) -> Option<ErrorDetail> {
             let description =
                 "HubSpot must accept the credential that is stored in Vault for this portal";
             let failure = PreconditionFailure::with_violation("CREDENTIAL", "portal", description);
+            Some(failure.into())
+        }
+        Reason::WrongDataCenter => {
+            let description = "base_url of this portal must name the data centre of its account";
+            let failure = PreconditionFailure::with_violation("DATA_CENTER", "portal", description);
             Some(failure.into())
         }
         Reason::InvalidRequest
@@ -258,6 +271,7 @@ fn of_reason(error: &Error) -> Option<ErrorDetail> {
 
 fn metadata(error: &Error) -> HashMap<String, String> {
     let upstream = error.upstream();
+    let record_ids = (!upstream.record_ids.is_empty()).then(|| upstream.record_ids.join(" "));
     let scopes = (!upstream.required_scopes.is_empty()).then(|| upstream.required_scopes.join(" "));
     [
         ("httpStatus", upstream.http_status.map(|status| status.to_string())),
@@ -268,6 +282,8 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         ("bucket", error.bucket().map(str::to_owned)),
         ("requiredScopes", scopes),
         ("existingId", upstream.existing_id.clone()),
+        ("recordIds", record_ids),
+        ("correctHublet", upstream.correct_hublet.clone()),
         // A single attempt is not reported.
         ("attempts", (upstream.attempts > 1).then(|| upstream.attempts.to_string())),
     ]

@@ -6,10 +6,12 @@
 
 pub(crate) mod accept;
 pub(crate) mod admission;
+mod authority;
 mod call_guard;
 mod call_limits;
 pub(crate) mod call_state;
 mod caller_accounts;
+mod cancellation_limit;
 pub(crate) mod conn_info;
 pub(crate) mod connection;
 mod connection_guard;
@@ -17,10 +19,14 @@ mod connection_limits;
 mod connection_stage;
 mod connection_stats;
 pub(crate) mod decompress;
+mod delegate_writes;
 mod framing;
+mod goaway;
+mod held_messages;
 pub(crate) mod identification;
 mod lifetime;
 mod limits;
+mod listener;
 mod memory_shedding;
 mod preface;
 pub(crate) mod prefetched_body;
@@ -32,7 +38,9 @@ mod send_deadline;
 pub(crate) mod stream_executor;
 pub(crate) mod tls;
 mod unidentified;
+mod unix_socket;
 
+pub(crate) use self::unix_socket::check_unused;
 pub use self::{
     admission::{AdmissionLimits, AdmissionSnapshot},
     connection::Lifetimes,

@@ -1,24 +1,22 @@
 //! Validates the fields of requests.
 //!
-//! Each violation names its field by the path in the request. `search` validates filters and sorts.
+//! Each violation names its field by the path in the request. `associations` validates object types,
+//! `search` filters and sorts, and `selection` what a read returns.
 
+mod associations;
+mod contacts;
 mod search;
+mod selection;
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    fmt,
-};
+pub(crate) use self::contacts::NamedContact;
 
-use uuid::Uuid;
+use std::{collections::BTreeMap, fmt};
 
 use super::pb;
 use crate::leads::{
     Association, AssociationCategory, AssociationType, CreateLead, Error, FieldFault, LEAD_NAME,
-    LeadId, RequestId, Selection, UpdateLead, UpsertLead,
+    LeadId, RECORD_ID, RequestId, UpdateLead, UpsertLead,
 };
-
-/// Default page size, as in HubSpot's API.
-const DEFAULT_PAGE_SIZE: u32 = 10;
 
 /// Maximum number of leads per page, or of ids per batch, with property history.
 pub(crate) const MAX_PAGE_SIZE_WITH_HISTORY: u32 = 50;
@@ -29,43 +27,80 @@ const MAX_NAME_CHARS: usize = 100;
 /// Maximum length of a trace id in characters.
 const MAX_TRACE_ID_CHARS: usize = 128;
 
-/// Property that holds the record id. HubSpot rejects it as an `idProperty`.
-const RECORD_ID: &str = "hs_object_id";
-
-/// Number of names above which duplicates are found by hashing.
-const LONG_LIST: usize = 64;
-
-/// Maximum number of violations; after it, validation stops.
+/// Maximum number of violations of a request; after it, validation stops.
 const MAX_VIOLATIONS: usize = 16;
 
-/// Collector of the field violations of a request.
-#[derive(Debug, Default)]
-pub(crate) struct FieldFaults(Vec<FieldFault>);
+/// Maximum number of violations of one input of a batch: those of all inputs are held at once.
+const MAX_INPUT_VIOLATIONS: usize = 1;
+
+/// Maximum length of a property name in the path of a field, in bytes.
+const MAX_SHOWN_NAME: usize = 128;
+
+/// Place of an id in a request to HubSpot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IdPlace {
+    /// Segment of the URL's path.
+    Url,
+    /// Body only.
+    Body,
+}
+
+/// Collector of the field violations of a request, or of one input of a batch.
+#[derive(Debug)]
+pub(crate) struct FieldFaults {
+    faults: Vec<FieldFault>,
+    max: usize,
+}
 
 // === impl FieldFaults ===
 
+impl Default for FieldFaults {
+    fn default() -> Self {
+        Self { faults: Vec::new(), max: MAX_VIOLATIONS }
+    }
+}
+
 impl FieldFaults {
+    /// Creates the collector of one input of a batch.
+    pub(crate) fn for_input() -> Self {
+        Self { faults: Vec::new(), max: MAX_INPUT_VIOLATIONS }
+    }
+
     pub(crate) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        if self.0.len() < MAX_VIOLATIONS {
-            self.0.push(FieldFault::new(field, description));
+        if self.faults.len() < self.max {
+            self.faults.push(FieldFault::new(field, description));
         }
     }
 
-    /// Reports whether no more violations are collected.
-    fn is_full(&self) -> bool {
-        self.0.len() >= MAX_VIOLATIONS
+    /// Reports whether there is no violation so far.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// Returns the input of a batch. Errors with the violation if there is one.
+    pub(crate) fn finish_input<T>(self, input: Option<T>) -> Result<T, FieldFault> {
+        match (input, self.faults.into_iter().next()) {
+            (Some(input), None) => Ok(input),
+            (_, Some(fault)) => Err(fault),
+            (None, None) => Err(FieldFault::new("", "is invalid")),
+        }
     }
 
     /// Returns the value. Errors if there is a violation.
     pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Error> {
         match value {
-            Some(value) if self.0.is_empty() => Ok(value),
-            Some(_) | None => Err(Error::invalid(self.0)),
+            Some(value) if self.faults.is_empty() => Ok(value),
+            Some(_) | None => Err(Error::invalid(self.faults)),
         }
     }
 
-    pub(crate) fn id(&mut self, field: &str, text: &str) -> Option<LeadId> {
-        LeadId::parse(text).map_err(|description| self.add(field, description)).ok()
+    /// Validates an id by the place in which it is sent to HubSpot.
+    pub(crate) fn lead_id(&mut self, place: IdPlace, field: &str, text: &str) -> Option<LeadId> {
+        let id = match place {
+            IdPlace::Url => LeadId::parse(text),
+            IdPlace::Body => LeadId::parse_for_body(text),
+        };
+        id.map_err(|description| self.add(field, description)).ok()
     }
 
     pub(crate) fn request_id(&mut self, text: &str) -> Option<RequestId> {
@@ -81,6 +116,11 @@ impl FieldFaults {
             return None;
         }
         self.name(&field, text)
+    }
+
+    /// Validates the name of the property that identifies leads; `None` for record ids.
+    pub(crate) fn id_property(&mut self, text: &str) -> Option<String> {
+        self.optional_name("id_property", text).filter(|name| name != RECORD_ID)
     }
 
     /// Validates a property name or object type. `field` is formatted only for a violation.
@@ -106,52 +146,6 @@ impl FieldFaults {
         self.check_name(field, text).then(|| text.to_owned())
     }
 
-    pub(crate) fn names(&mut self, field: &str, names: Vec<String>) -> Vec<String> {
-        // Comparing each name with each other is quadratic.
-        let mut seen = HashSet::new();
-        let is_long = names.len() > LONG_LIST;
-        let mut out: Vec<String> = Vec::with_capacity(names.len());
-        for (index, name) in names.into_iter().enumerate() {
-            let is_valid = self.check_name(&format_args!("{field}[{index}]"), &name);
-            let is_new = match is_long {
-                true => seen.insert(name.clone()),
-                false => !out.contains(&name),
-            };
-            if is_valid && is_new {
-                out.push(name);
-            }
-        }
-        out
-    }
-
-    pub(crate) fn selection(
-        &mut self,
-        properties: Vec<String>,
-        properties_with_history: Vec<String>,
-        associations: Vec<String>,
-    ) -> Selection {
-        Selection {
-            properties: self.names("properties", properties),
-            properties_with_history: self.names("properties_with_history", properties_with_history),
-            associations: self.names("associations", associations),
-        }
-    }
-
-    pub(crate) fn page_size(&mut self, size: i32, max: u32) -> u32 {
-        match u32::try_from(size) {
-            Ok(0) => DEFAULT_PAGE_SIZE,
-            Ok(size) if size <= max => size,
-            Ok(_) => {
-                self.add("page_size", format!("must not exceed {max}, is {size}"));
-                max
-            }
-            Err(_) => {
-                self.add("page_size", "must not be negative");
-                max
-            }
-        }
-    }
-
     /// Validates the number of inputs of a batch; returns false if the inputs need no further validation.
     pub(crate) fn inputs(&mut self, field: &str, count: usize, cap: usize) -> bool {
         if count == 0 {
@@ -162,24 +156,14 @@ impl FieldFaults {
         (1..=cap).contains(&count)
     }
 
-    pub(crate) fn ids(&mut self, ids: &[String]) -> Vec<LeadId> {
-        let mut out = Vec::with_capacity(ids.len());
-        for (index, id) in ids.iter().enumerate() {
-            if self.is_full() {
-                break;
-            }
-            out.extend(self.id(&format!("ids[{index}]"), id));
-        }
-        out
-    }
-
     fn properties(
         &mut self,
         prefix: &str,
         properties: BTreeMap<String, String>,
     ) -> BTreeMap<String, String> {
         for name in properties.keys() {
-            self.name(&format_args!("{prefix}properties[{name:?}]"), name);
+            let shown = &name[..name.floor_char_boundary(MAX_SHOWN_NAME)];
+            self.check_name(&format_args!("{prefix}properties[{shown:?}]"), name);
         }
         properties
     }
@@ -189,45 +173,32 @@ impl FieldFaults {
         &mut self,
         prefix: &str,
         properties: BTreeMap<String, String>,
-        primary_contact_id: &str,
+        contact: NamedContact,
         associations: &[pb::Association],
     ) -> Option<CreateLead> {
-        let before = self.0.len();
+        let before = self.faults.len();
         let properties = self.properties(prefix, properties);
         if properties.get(LEAD_NAME).is_none_or(|name| name.trim().is_empty()) {
             self.add(format!("{prefix}properties[\"{LEAD_NAME}\"]"), "must not be empty");
         }
-        if primary_contact_id.is_empty() && associations.is_empty() {
-            self.add(
-                format!("{prefix}primary_contact_id"),
-                "is required unless associations name a contact",
-            );
+        let is_named = contact.is_named();
+        let (associations, contact) = self.contact_and_associations(prefix, contact, associations);
+        if !is_named && !associations.iter().any(Association::may_name_contact) {
+            let description = "is required, or contact, or an association with a contact: type 578 or \
+                               608, or a label of the portal";
+            self.add(format!("{prefix}primary_contact_id"), description);
         }
-        let associations = self.associations(prefix, primary_contact_id, associations);
-        (self.0.len() == before).then_some(CreateLead { properties, associations })
+        let create = CreateLead { properties, associations, contact, trace_id: None };
+        (self.faults.len() == before).then_some(create)
     }
 
-    /// Validates the associations of a new lead.
-    fn associations(
+    fn association(
         &mut self,
-        prefix: &str,
-        primary_contact_id: &str,
-        associations: &[pb::Association],
-    ) -> Vec<Association> {
-        let mut out = Vec::with_capacity(associations.len() + 1);
-        if !primary_contact_id.is_empty() {
-            let to_id = self.id(&format!("{prefix}primary_contact_id"), primary_contact_id);
-            let types = vec![AssociationType::PRIMARY_CONTACT];
-            out.extend(to_id.map(|to_id| Association { to_id, types }));
-        }
-        for (index, association) in associations.iter().enumerate() {
-            out.extend(self.association(&format!("{prefix}associations[{index}]"), association));
-        }
-        out
-    }
-
-    fn association(&mut self, field: &str, association: &pb::Association) -> Option<Association> {
-        let to_id = self.id(&format!("{field}.to_id"), &association.to_id);
+        field: &str,
+        index: usize,
+        association: &pb::Association,
+    ) -> Option<Association> {
+        let to_id = self.lead_id(IdPlace::Body, &format!("{field}.to_id"), &association.to_id);
         if association.types.is_empty() {
             self.add(format!("{field}.types"), "must not be empty");
         }
@@ -235,7 +206,7 @@ impl FieldFaults {
         for (index, kind) in association.types.iter().enumerate() {
             types.extend(self.association_type(&format!("{field}.types[{index}]"), kind));
         }
-        Some(Association { to_id: to_id?, types })
+        Some(Association { to_id: to_id?, types, position: Some(index) })
     }
 
     fn association_type(
@@ -263,20 +234,22 @@ impl FieldFaults {
 
     pub(crate) fn update(
         &mut self,
+        place: IdPlace,
         prefix: &str,
         id: &str,
         id_property: &str,
         properties: BTreeMap<String, String>,
     ) -> Option<UpdateLead> {
-        let before = self.0.len();
-        let id = self.id(&format!("{prefix}id"), id);
+        let before = self.faults.len();
+        let id = self.lead_id(place, &format!("{prefix}id"), id);
         let id_property = self.optional_name(&format!("{prefix}id_property"), id_property);
         if properties.is_empty() {
             self.add(format!("{prefix}properties"), "must not be empty");
         }
         let properties = self.properties(prefix, properties);
-        let update = UpdateLead { id: id?, id_property, properties };
-        (self.0.len() == before).then_some(update)
+        let id_property = id_property.filter(|name| name != RECORD_ID);
+        let update = UpdateLead { id: id?, id_property, properties, trace_id: None };
+        (self.faults.len() == before).then_some(update)
     }
 
     /// Validates a lead to upsert; `prefix` is the path of the message with a trailing dot, or empty.
@@ -286,11 +259,13 @@ impl FieldFaults {
         id: &str,
         id_property: &str,
         properties: BTreeMap<String, String>,
-        primary_contact_id: &str,
+        contact: NamedContact,
         associations: &[pb::Association],
     ) -> Option<UpsertLead> {
-        let before = self.0.len();
-        let id = self.id(&format!("{prefix}id"), id);
+        let before = self.faults.len();
+        // An update by record id may have it in the URL.
+        let place = if id_property == RECORD_ID { IdPlace::Url } else { IdPlace::Body };
+        let id = self.lead_id(place, &format!("{prefix}id"), id);
         let name = self.name(&format_args!("{prefix}id_property"), id_property);
         let properties = self.properties(prefix, properties);
         if let (Some(id), Some(name)) = (&id, &name)
@@ -302,40 +277,22 @@ impl FieldFaults {
                 format!("must equal {prefix}id or be absent: it identifies the lead"),
             );
         }
-        let associations = self.associations(prefix, primary_contact_id, associations);
+        let (associations, contact) = self.contact_and_associations(prefix, contact, associations);
         let id_property = name.filter(|name| name != RECORD_ID);
-        let upsert = UpsertLead { id: id?, id_property, properties, associations };
-        (self.0.len() == before).then_some(upsert)
+        let upsert = UpsertLead { id: id?, id_property, properties, associations, contact };
+        (self.faults.len() == before).then_some(upsert)
     }
 
-    /// Validates a trace id; generates one if it is empty.
-    pub(crate) fn trace_id(&mut self, field: &str, given: &str) -> String {
+    /// Validates a trace id; `None` if it is empty or invalid.
+    pub(crate) fn trace_id(&mut self, field: &str, given: &str) -> Option<String> {
         if given.is_empty() {
-            return Uuid::new_v4().to_string();
+            return None;
         }
         if given.len() > MAX_TRACE_ID_CHARS || !given.chars().all(|c| c.is_ascii_graphic()) {
             self.add(field, "must be 1 to 128 characters of printable ASCII without spaces");
+            return None;
         }
-        given.to_owned()
-    }
-
-    /// Adds a violation for each repeated key. Each key comes with its field.
-    pub(crate) fn unique<K: std::hash::Hash + Eq>(
-        &mut self,
-        keys: impl IntoIterator<Item = (String, K)>,
-    ) {
-        let mut seen: HashMap<K, String> = HashMap::new();
-        for (field, key) in keys {
-            if self.is_full() {
-                return;
-            }
-            match seen.get(&key) {
-                Some(first) => self.add(field, format!("is a duplicate of {first}")),
-                None => {
-                    seen.insert(key, field);
-                }
-            }
-        }
+        Some(given.to_owned())
     }
 }
 

@@ -10,7 +10,7 @@ use prost::Message;
 
 use super::{
     response,
-    size::{field, lead_memory, lead_size, text},
+    size::{association_page_memory, association_page_size, field, lead_memory, lead_size, text},
 };
 use crate::{
     grpc::{
@@ -18,7 +18,9 @@ use crate::{
         pb, status,
         transport::call_state::CallState,
     },
-    leads::{Error, FieldFault, Lead, LeadId, Page, Reason, ResponseLimit, SearchPage, Upserted},
+    leads::{
+        Associated, Error, FieldFault, Lead, Page, Reason, ResponseLimit, SearchPage, Upserted,
+    },
 };
 
 /// Bytes reserved for each result of a batch, besides its trace id: a short error, or a lead with only
@@ -116,6 +118,33 @@ impl ResponseFit {
         Ok(response::search_response(Arc::unwrap_or_clone(page).leads, token, total))
     }
 
+    /// Builds the leads of a message of an export, which its sender has divided by size.
+    pub(crate) fn exported(&mut self, leads: Vec<Lead>) -> Result<Vec<pb::Lead>, Error> {
+        self.charge(leads.iter().map(|lead| lead_memory(lead, lead_size(lead))).sum())?;
+        Ok(leads.into_iter().map(response::lead).collect())
+    }
+
+    /// Builds a page of associations. Errors if it does not fit.
+    pub(crate) fn associations(
+        &mut self,
+        page: Associated,
+        position: &PagePosition,
+    ) -> Result<pb::ListLeadAssociationsResponse, Error> {
+        let (next, objects) = (page.next.as_deref(), page.objects.len());
+        let token = position.next_token(next, objects, Cursor::Opaque)?;
+        let size = association_page_size(&page, token.as_deref().unwrap_or_default());
+        let limit = self.limit.max_bytes;
+        if size > limit {
+            let text = format!(
+                "the page is too large for a response ({size} bytes, limit {limit} bytes); request a \
+                 smaller page"
+            );
+            return Err(Error::new(Reason::ResponseTooLarge, text));
+        }
+        self.charge(association_page_memory(&page, size))?;
+        Ok(response::association_page(page, token))
+    }
+
     fn admit_page(&mut self, leads: &[Lead], token: Option<&str>) -> Result<(), Error> {
         let (mut size, mut memory) = (text(token.unwrap_or_default()) + PAGE_OVERHEAD, 0);
         for lead in leads {
@@ -135,17 +164,13 @@ impl ResponseFit {
     }
 
     /// Builds the result of one input of a batch read.
-    pub(crate) fn read_result(
-        &mut self,
-        result: Result<Arc<Lead>, Error>,
-        id: &LeadId,
-    ) -> pb::LeadReadResult {
+    pub(crate) fn read_result(&mut self, result: Result<Arc<Lead>, Error>) -> pb::LeadReadResult {
         let error = match result {
             Ok(lead) => match self.admit_lead(&lead, "", 0) {
                 Ok(()) => return response::read_result(Arc::unwrap_or_clone(lead)),
                 Err(error) => error,
             },
-            Err(error) => error.with_lead_id(id.as_str()),
+            Err(error) => error,
         };
         let build = |status| {
             let outcome = pb::lead_read_result::Outcome::Error(status);
@@ -172,6 +197,33 @@ impl ResponseFit {
         }
     }
 
+    /// Builds the result of one input of a batch create or update that is only validated.
+    pub(crate) fn validated_write(
+        &mut self,
+        result: Result<(), Error>,
+        trace_id: String,
+    ) -> pb::LeadWriteResult {
+        match result {
+            Ok(()) => pb::LeadWriteResult { outcome: None, object_write_trace_id: trace_id },
+            Err(error) => self.write_result(Err(error), trace_id),
+        }
+    }
+
+    /// Builds the result of one input of a batch upsert that is only validated.
+    pub(crate) fn validated_upsert(
+        &mut self,
+        result: Result<(), Error>,
+        trace_id: String,
+    ) -> pb::LeadUpsertResult {
+        match result {
+            Ok(()) => pb::LeadUpsertResult {
+                object_write_trace_id: trace_id,
+                ..pb::LeadUpsertResult::default()
+            },
+            Err(error) => self.upsert_result(Err(error), trace_id),
+        }
+    }
+
     /// Builds the result of one input of a batch upsert.
     pub(crate) fn upsert_result(
         &mut self,
@@ -186,22 +238,30 @@ impl ResponseFit {
             Err(error) => self.error_result(&error, &trace_id, |status| pb::LeadUpsertResult {
                 outcome: Some(pb::lead_upsert_result::Outcome::Error(status)),
                 created: false,
+                created_unknown: false,
                 object_write_trace_id: trace_id.clone(),
             }),
         }
     }
 
     /// Builds the result of one input of a batch archive.
-    pub(crate) fn archive_result(
-        &mut self,
-        result: Result<(), Error>,
-        id: &LeadId,
-    ) -> pb::LeadArchiveResult {
+    pub(crate) fn archive_result(&mut self, result: Result<(), Error>) -> pb::LeadArchiveResult {
         match result {
             Ok(()) => pb::LeadArchiveResult { status: Some(status::ok()) },
-            Err(error) => self.error_result(&error.with_lead_id(id.as_str()), "", |status| {
-                pb::LeadArchiveResult { status: Some(status) }
-            }),
+            Err(error) => self
+                .error_result(&error, "", |status| pb::LeadArchiveResult { status: Some(status) }),
+        }
+    }
+
+    /// Builds the result of one input of a batch of associations.
+    pub(crate) fn association_result(
+        &mut self,
+        result: Result<(), Error>,
+    ) -> pb::LeadAssociationResult {
+        let build = |status| pb::LeadAssociationResult { status: Some(status) };
+        match result {
+            Ok(()) => build(status::ok()),
+            Err(error) => self.error_result(&error, "", build),
         }
     }
 
@@ -245,6 +305,10 @@ impl ResponseFit {
 
     /// Charges further memory to the call.
     fn charge(&mut self, bytes: usize) -> Result<(), Error> {
+        if self.memory == 0 {
+            // This charge replaces that of HubSpot's response.
+            self.state.cost.release_memory();
+        }
         self.state.guard.try_set_response_bytes(self.memory + bytes)?;
         self.memory += bytes;
         Ok(())

@@ -3,19 +3,22 @@
 
 use std::hash::Hash;
 
+use uuid::Uuid;
+
+use super::batch::{BatchCollector, BatchInputs, InputField, LeadName, lead_name};
 use crate::{
     grpc::{
         page_token::{Fingerprint, PagePosition},
         pb,
-        validate::{FieldFaults, MAX_PAGE_SIZE_WITH_HISTORY},
+        validate::{FieldFaults, IdPlace, MAX_PAGE_SIZE_WITH_HISTORY, NamedContact},
     },
     leads::{
         BatchGet, CreateLead, Error, FieldFault, GetLead, LeadId, ListLeads, PortalName, Reason,
-        RequestId, SearchLeads, Traced, UpdateLead, UpsertLead,
+        RequestId, SearchLeads, Selection, Traced, UpdateLead, UpsertLead, export::ExportLeads,
     },
 };
 
-/// Maximum number of leads on a page of a list.
+/// Maximum number of leads on a page of a list, and default of lists and searches.
 const MAX_PAGE_SIZE: u32 = 100;
 
 /// Maximum number of leads on a page of a search.
@@ -34,8 +37,8 @@ pub(crate) fn get(request: pb::GetLeadRequest) -> Result<GetLead, Error> {
         archived,
     } = request;
     let mut faults = FieldFaults::default();
-    let id = faults.id("id", &id);
-    let id_property = faults.optional_name("id_property", &id_property);
+    let id = faults.lead_id(IdPlace::Url, "id", &id);
+    let id_property = faults.id_property(&id_property);
     let selection = faults.selection(properties, properties_with_history, associations);
     faults.finish(id.map(|id| GetLead { id, id_property, selection, archived }))
 }
@@ -59,7 +62,7 @@ pub(crate) fn list(
     } else {
         MAX_PAGE_SIZE_WITH_HISTORY
     };
-    let limit = faults.page_size(page_size, max);
+    let limit = faults.page_size(page_size, max, max);
     let mut list = faults.finish(Some(ListLeads { limit, after: None, selection, archived }))?;
     let fingerprint = fingerprint("list", portal, &ListLeads { limit: 0, ..list.clone() });
     let position = fingerprint.position(&page_token)?;
@@ -70,55 +73,104 @@ pub(crate) fn list(
 pub(crate) fn search(
     request: pb::SearchLeadsRequest,
     portal: &PortalName,
-) -> Result<(SearchLeads, PagePosition), Error> {
-    let pb::SearchLeadsRequest { query, filter_groups, sorts, properties, page_size, page_token } =
-        request;
+) -> Result<(SearchLeads, Vec<String>, PagePosition), Error> {
+    let pb::SearchLeadsRequest {
+        query,
+        filter_groups,
+        sorts,
+        properties,
+        page_size,
+        page_token,
+        associations,
+    } = request;
     let mut faults = FieldFaults::default();
+    let associations = faults.object_types("associations", associations);
     faults.query(&query);
     let search = SearchLeads {
         filter_groups: faults.filter_groups(&filter_groups),
         sort: faults.sort(&sorts),
         properties: faults.names("properties", properties),
-        limit: faults.page_size(page_size, MAX_SEARCH_PAGE_SIZE),
+        limit: faults.page_size(page_size, MAX_PAGE_SIZE, MAX_SEARCH_PAGE_SIZE),
         after: None,
         query,
     };
     let mut search = faults.finish(Some(search))?;
-    let fingerprint = fingerprint("search", portal, &SearchLeads { limit: 0, ..search.clone() });
+    let content = (SearchLeads { limit: 0, ..search.clone() }, &associations);
+    let fingerprint = fingerprint("search", portal, &content);
     let position = fingerprint.position(&page_token)?;
     search.after = position.after().map(str::to_owned);
     let offset = search.after.as_deref().and_then(|after| after.parse::<u64>().ok()).unwrap_or(0);
     if offset >= SEARCH_WINDOW {
-        let description = "a search returns at most its first 10,000 results; narrow the filters, \
-                           for example to hs_object_id greater than that of the last result";
+        let description = "a search returns at most its first 10,000 results; ExportLeads returns \
+                           all leads that match, in the order of their ids";
         return Err(Error::new(Reason::SearchWindowExceeded, format!("page_token: {description}"))
             .with_fields(vec![FieldFault::new("page_token", description)]));
     }
     // The window may shorten the last page.
     let left = u32::try_from(SEARCH_WINDOW - offset).unwrap_or(u32::MAX);
     search.limit = search.limit.min(left);
-    Ok((search, position))
+    Ok((search, associations, position))
+}
+
+/// Converts the request of an export, and returns its resume token.
+pub(crate) fn export(request: pb::ExportLeadsRequest) -> Result<(ExportLeads, String), Error> {
+    let pb::ExportLeadsRequest {
+        query,
+        filter_groups,
+        properties,
+        properties_with_history,
+        associations,
+        resume_token,
+    } = request;
+    let mut faults = FieldFaults::default();
+    faults.query(&query);
+    let filter_groups = faults.filter_groups(&filter_groups);
+    faults.room_for_window(&filter_groups);
+    let selection = Selection {
+        properties: faults.names("properties", properties),
+        properties_with_history: faults.history(properties_with_history),
+        associations: faults.object_types("associations", associations),
+    };
+    let export = faults.finish(Some(ExportLeads { query, filter_groups, selection }))?;
+    Ok((export, resume_token))
 }
 
 pub(crate) fn create(
     request: pb::CreateLeadRequest,
 ) -> Result<(CreateLead, Option<RequestId>), Error> {
-    let pb::CreateLeadRequest { properties, primary_contact_id, associations, request_id } =
-        request;
+    let pb::CreateLeadRequest {
+        properties,
+        primary_contact_id,
+        associations,
+        request_id,
+        object_write_trace_id,
+        contact,
+        validate_only: _,
+    } = request;
     let mut faults = FieldFaults::default();
     let request_id = faults.request_id(&request_id);
-    let create = faults.create("", properties, &primary_contact_id, &associations);
-    faults.finish(create.map(|create| (create, request_id)))
+    let trace_id = faults.trace_id("object_write_trace_id", &object_write_trace_id);
+    let contact = NamedContact { primary_contact_id, contact };
+    let create = faults.create("", properties, contact, &associations);
+    faults.finish(create.map(|create| (CreateLead { trace_id, ..create }, request_id)))
 }
 
 pub(crate) fn update(
     request: pb::UpdateLeadRequest,
 ) -> Result<(UpdateLead, Option<RequestId>), Error> {
-    let pb::UpdateLeadRequest { id, id_property, properties, request_id } = request;
+    let pb::UpdateLeadRequest {
+        id,
+        id_property,
+        properties,
+        request_id,
+        object_write_trace_id,
+        validate_only: _,
+    } = request;
     let mut faults = FieldFaults::default();
     let request_id = faults.request_id(&request_id);
-    let update = faults.update("", &id, &id_property, properties);
-    faults.finish(update.map(|update| (update, request_id)))
+    let trace_id = faults.trace_id("object_write_trace_id", &object_write_trace_id);
+    let update = faults.update(IdPlace::Url, "", &id, &id_property, properties);
+    faults.finish(update.map(|update| (UpdateLead { trace_id, ..update }, request_id)))
 }
 
 pub(crate) fn archive(
@@ -126,7 +178,7 @@ pub(crate) fn archive(
 ) -> Result<(LeadId, Option<RequestId>), Error> {
     let mut faults = FieldFaults::default();
     let request_id = faults.request_id(&request.request_id);
-    let id = faults.id("id", &request.id);
+    let id = faults.lead_id(IdPlace::Url, "id", &request.id);
     faults.finish(id.map(|id| (id, request_id)))
 }
 
@@ -141,72 +193,92 @@ pub(crate) fn upsert(
         object_write_trace_id,
         primary_contact_id,
         associations,
+        contact,
+        validate_only: _,
     } = request;
     let mut faults = FieldFaults::default();
     let request_id = faults.request_id(&request_id);
     let trace_id = faults.trace_id("object_write_trace_id", &object_write_trace_id);
-    let upsert =
-        faults.upsert("", &id, &id_property, properties, &primary_contact_id, &associations);
+    let contact = NamedContact { primary_contact_id, contact };
+    let upsert = faults.upsert("", &id, &id_property, properties, contact, &associations);
+    let trace_id = trace_id.unwrap_or_else(new_trace_id);
     faults.finish(upsert.map(|input| (Traced { trace_id, input }, request_id)))
 }
 
-pub(crate) fn batch_get(request: pb::BatchGetLeadsRequest, cap: usize) -> Result<BatchGet, Error> {
+pub(crate) fn batch_get(
+    request: pb::BatchGetLeadsRequest,
+    cap: usize,
+) -> Result<(BatchGet, BatchInputs<LeadId>), Error> {
     let pb::BatchGetLeadsRequest {
         ids,
         id_property,
         properties,
         properties_with_history,
         archived,
+        associations,
     } = request;
     let mut faults = FieldFaults::default();
-    let ids = if faults.inputs("ids", ids.len(), cap) { faults.ids(&ids) } else { Vec::new() };
+    faults.inputs("ids", ids.len(), cap);
+    if archived && !associations.is_empty() {
+        let description = "cannot be read of archived leads in a batch; use GetLead or ListLeads with \
+                           archived";
+        faults.add("associations", description);
+    }
     let batch = BatchGet {
-        ids,
-        id_property: faults.optional_name("id_property", &id_property),
+        ids: Vec::new(),
+        id_property: faults.id_property(&id_property),
         properties: faults.names("properties", properties),
-        properties_with_history: faults.names("properties_with_history", properties_with_history),
+        properties_with_history: faults.history(properties_with_history),
+        associations: faults.object_types("associations", associations),
         archived,
     };
-    faults.finish(Some(batch))
+    let mut batch = faults.finish(Some(batch))?;
+    let mut inputs = lead_ids(&ids);
+    batch.ids = inputs.take_valid();
+    Ok((batch, inputs))
 }
 
 /// Inputs of a batch write, and the request id of the batch.
-type BatchInputs<T> = (Vec<Traced<T>>, Option<RequestId>);
+type BatchWrite<T> = (BatchInputs<T>, Option<RequestId>);
 
 pub(crate) fn batch_create(
     request: pb::BatchCreateLeadsRequest,
     cap: usize,
-) -> Result<BatchInputs<CreateLead>, Error> {
-    let pb::BatchCreateLeadsRequest { inputs, request_id } = request;
-    writes(inputs, &request_id, cap, |faults, prefix, input| {
-        let pb::LeadCreate { properties, primary_contact_id, associations, object_write_trace_id } =
-            input;
-        let create = faults.create(prefix, properties, &primary_contact_id, &associations);
-        (create, object_write_trace_id)
+) -> Result<BatchWrite<Traced<CreateLead>>, Error> {
+    let pb::BatchCreateLeadsRequest { inputs, request_id, validate_only: _ } = request;
+    writes(inputs, &request_id, cap, |faults, input| {
+        let pb::LeadCreate {
+            properties,
+            primary_contact_id,
+            associations,
+            object_write_trace_id,
+            contact,
+        } = input;
+        let contact = NamedContact { primary_contact_id, contact };
+        let create = faults.create("", properties, contact, &associations);
+        (create, None, object_write_trace_id)
     })
 }
 
 pub(crate) fn batch_update(
     request: pb::BatchUpdateLeadsRequest,
     cap: usize,
-) -> Result<BatchInputs<UpdateLead>, Error> {
-    let pb::BatchUpdateLeadsRequest { inputs, request_id } = request;
-    let ids = inputs.iter().map(|input| (input.id_property.clone(), input.id.clone()));
-    unique_ids(ids, inputs.len(), cap)?;
-    writes(inputs, &request_id, cap, |faults, prefix, input| {
+) -> Result<BatchWrite<Traced<UpdateLead>>, Error> {
+    let pb::BatchUpdateLeadsRequest { inputs, request_id, validate_only: _ } = request;
+    writes(inputs, &request_id, cap, |faults, input| {
         let pb::LeadUpdate { id, id_property, properties, object_write_trace_id } = input;
-        (faults.update(prefix, &id, &id_property, properties), object_write_trace_id)
+        let update = faults.update(IdPlace::Body, "", &id, &id_property, properties);
+        let name = update.as_ref().map(|it| lead_name(&it.id, it.id_property.as_deref()));
+        (update, name, object_write_trace_id)
     })
 }
 
 pub(crate) fn batch_upsert(
     request: pb::BatchUpsertLeadsRequest,
     cap: usize,
-) -> Result<BatchInputs<UpsertLead>, Error> {
-    let pb::BatchUpsertLeadsRequest { inputs, request_id } = request;
-    let ids = inputs.iter().map(|input| (input.id_property.clone(), input.id.to_lowercase()));
-    unique_ids(ids, inputs.len(), cap)?;
-    writes(inputs, &request_id, cap, |faults, prefix, input| {
+) -> Result<BatchWrite<Traced<UpsertLead>>, Error> {
+    let pb::BatchUpsertLeadsRequest { inputs, request_id, validate_only: _ } = request;
+    writes(inputs, &request_id, cap, |faults, input| {
         let pb::LeadUpsert {
             id,
             id_property,
@@ -214,69 +286,76 @@ pub(crate) fn batch_upsert(
             object_write_trace_id,
             primary_contact_id,
             associations,
+            contact,
         } = input;
-        let upsert = faults.upsert(
-            prefix,
-            &id,
-            &id_property,
-            properties,
-            &primary_contact_id,
-            &associations,
-        );
-        (upsert, object_write_trace_id)
+        let contact = NamedContact { primary_contact_id, contact };
+        let upsert = faults.upsert("", &id, &id_property, properties, contact, &associations);
+        let name = upsert.as_ref().map(|it| lead_name(&it.id, it.id_property.as_deref()));
+        (upsert, name, object_write_trace_id)
     })
 }
 
 pub(crate) fn batch_archive(
     request: &pb::BatchArchiveLeadsRequest,
     cap: usize,
-) -> Result<(Vec<LeadId>, Option<RequestId>), Error> {
+) -> Result<BatchWrite<LeadId>, Error> {
     let mut faults = FieldFaults::default();
     let request_id = faults.request_id(&request.request_id);
-    let counted = faults.inputs("ids", request.ids.len(), cap);
-    let ids = if counted { faults.ids(&request.ids) } else { Vec::new() };
-    faults.finish(Some((ids, request_id)))
+    faults.inputs("ids", request.ids.len(), cap);
+    faults.finish(Some(()))?;
+    Ok((lead_ids(&request.ids), request_id))
 }
 
-/// Converts and validates the inputs of a batch write: number of inputs, each input, unique trace ids.
+fn lead_ids(ids: &[String]) -> BatchInputs<LeadId> {
+    let mut inputs = BatchCollector::new(InputField::Ids);
+    for id in ids {
+        let mut faults = FieldFaults::for_input();
+        let id = faults.lead_id(IdPlace::Body, "", id);
+        inputs.push(faults.finish_input(id), String::new());
+    }
+    inputs.finish()
+}
+
+/// Converts and validates the inputs of a batch write. `convert` returns the input, the name of its lead
+/// if it has one, and the trace id of the caller.
 fn writes<In, Out>(
     inputs: Vec<In>,
     request_id: &str,
     cap: usize,
-    convert: impl Fn(&mut FieldFaults, &str, In) -> (Option<Out>, String),
-) -> Result<BatchInputs<Out>, Error> {
+    convert: impl Fn(&mut FieldFaults, In) -> (Option<Out>, Option<LeadName>, String),
+) -> Result<BatchWrite<Traced<Out>>, Error> {
     let mut faults = FieldFaults::default();
     let request_id = faults.request_id(request_id);
-    if !faults.inputs("inputs", inputs.len(), cap) {
-        return faults.finish(None);
+    faults.inputs("inputs", inputs.len(), cap);
+    faults.finish(Some(()))?;
+    let mut out = BatchCollector::new(InputField::Inputs);
+    for input in inputs {
+        let mut faults = FieldFaults::for_input();
+        let (input, name, given) = convert(&mut faults, input);
+        let own = faults.trace_id("object_write_trace_id", &given);
+        // Only a valid input excludes later ones.
+        if let Some(trace_id) = own.as_ref().filter(|_| faults.is_empty()) {
+            out.check_trace(&mut faults, trace_id);
+        }
+        if let Some(name) = name.filter(|_| faults.is_empty()) {
+            out.check_lead(&mut faults, name);
+        }
+        match faults.finish_input(input) {
+            Ok(input) => {
+                let trace_id = own.unwrap_or_else(new_trace_id);
+                out.push(Ok(Traced { trace_id, input }), String::new());
+            }
+            Err(fault) => out.push(Err(fault), own.unwrap_or_default()),
+        }
     }
-    let mut out = Vec::with_capacity(inputs.len());
-    for (index, input) in inputs.into_iter().enumerate() {
-        let (input, given) = convert(&mut faults, &format!("inputs[{index}]."), input);
-        let field = format!("inputs[{index}].object_write_trace_id");
-        let trace_id = faults.trace_id(&field, &given);
-        out.extend(input.map(|input| Traced { trace_id, input }));
-    }
-    let traces = out.iter().enumerate().map(|(index, traced)| {
-        (format!("inputs[{index}].object_write_trace_id"), traced.trace_id.clone())
-    });
-    faults.unique(traces);
-    faults.finish(Some((out, request_id)))
+    Ok((out.finish(), request_id))
 }
 
-fn unique_ids(
-    ids: impl Iterator<Item = (String, String)>,
-    count: usize,
-    cap: usize,
-) -> Result<(), Error> {
-    let mut faults = FieldFaults::default();
-    if count <= cap {
-        let named = |(index, key): (usize, (String, String))| (format!("inputs[{index}].id"), key);
-        faults.unique(ids.enumerate().filter(|(_, (_, id))| !id.is_empty()).map(named));
-    }
-    faults.finish(Some(()))
+/// A trace id for an input without one.
+fn new_trace_id() -> String {
+    Uuid::new_v4().to_string()
 }
 
-fn fingerprint(kind: &str, portal: &PortalName, request: &impl Hash) -> Fingerprint {
+pub(super) fn fingerprint(kind: &str, portal: &PortalName, request: &impl Hash) -> Fingerprint {
     Fingerprint::new(&(kind, portal, request))
 }

@@ -4,7 +4,10 @@ use prost_types::Timestamp as PbTimestamp;
 
 use crate::{
     grpc::pb,
-    leads::{Associated, Lead, PropertyVersion, Warning},
+    leads::{
+        Associated, AssociatedObject, AssociationCategory, AssociationType, Lead, PropertyVersion,
+        Warning,
+    },
 };
 use leadsd_base::time::Timestamp;
 
@@ -39,17 +42,23 @@ pub(super) fn write_result(written: Lead, object_write_trace_id: String) -> pb::
 
 pub(super) fn upsert_result(
     written: Lead,
-    created: bool,
+    created: Option<bool>,
     object_write_trace_id: String,
 ) -> pb::LeadUpsertResult {
     let outcome = pb::lead_upsert_result::Outcome::Lead(lead(written));
-    pb::LeadUpsertResult { outcome: Some(outcome), created, object_write_trace_id }
+    pb::LeadUpsertResult {
+        outcome: Some(outcome),
+        created: created == Some(true),
+        object_write_trace_id,
+        created_unknown: created.is_none(),
+    }
 }
 
 pub(super) fn lead(lead: Lead) -> pb::Lead {
     let Lead {
         id,
         properties,
+        unset_properties,
         property_history,
         associations,
         create_time,
@@ -78,6 +87,7 @@ pub(super) fn lead(lead: Lead) -> pb::Lead {
         url: url.unwrap_or_default(),
         warnings: warnings.into_iter().map(warning).collect(),
         id_only: is_id_only,
+        unset_properties,
     }
 }
 
@@ -105,13 +115,39 @@ fn history(versions: Vec<PropertyVersion>) -> pb::PropertyHistory {
 
 fn associated_objects(associated: Associated) -> pb::AssociatedObjects {
     pb::AssociatedObjects {
-        objects: associated
-            .objects
-            .into_iter()
-            .map(|object| pb::AssociatedObject { id: object.id, r#type: object.kind })
-            .collect(),
+        objects: associated.objects.into_iter().map(associated_object).collect(),
         next_cursor: associated.next.unwrap_or_default(),
     }
+}
+
+pub(super) fn association_page(
+    page: Associated,
+    token: Option<String>,
+) -> pb::ListLeadAssociationsResponse {
+    pb::ListLeadAssociationsResponse {
+        objects: page.objects.into_iter().map(associated_object).collect(),
+        next_page_token: token.unwrap_or_default(),
+    }
+}
+
+fn associated_object(object: AssociatedObject) -> pb::AssociatedObject {
+    let AssociatedObject { id, kind, association_type, label } = object;
+    pb::AssociatedObject {
+        id,
+        r#type: kind,
+        association_type: association_type.map(pb_association_type),
+        label: label.unwrap_or_default(),
+    }
+}
+
+pub(super) fn pb_association_type(kind: AssociationType) -> pb::AssociationType {
+    let category = match kind.category {
+        AssociationCategory::HubspotDefined => pb::AssociationCategory::HubspotDefined,
+        AssociationCategory::UserDefined => pb::AssociationCategory::UserDefined,
+        AssociationCategory::IntegratorDefined => pb::AssociationCategory::IntegratorDefined,
+        AssociationCategory::Work => pb::AssociationCategory::Work,
+    };
+    pb::AssociationType { category: category.into(), type_id: kind.type_id }
 }
 
 fn warning(warning: Warning) -> pb::LeadWarning {

@@ -2,8 +2,8 @@
 
 use prost::{Message as _, length_delimiter_len};
 
-use super::response::timestamp;
-use crate::leads::{Associated, Lead, PropertyVersion, Warning};
+use super::response::{pb_association_type, timestamp};
+use crate::leads::{Associated, AssociatedObject, Lead, PropertyVersion, Warning};
 use leadsd_base::time::Timestamp;
 
 /// Memory of a lead in a message besides its encoded bytes: its fixed fields.
@@ -17,6 +17,7 @@ pub(crate) fn lead_size(lead: &Lead) -> usize {
     let Lead {
         id,
         properties,
+        unset_properties,
         property_history,
         associations,
         create_time,
@@ -36,6 +37,7 @@ pub(crate) fn lead_size(lead: &Lead) -> usize {
     };
     text(id)
         + properties.iter().map(property).sum::<usize>()
+        + unset_properties.iter().map(|name| field(name.len())).sum::<usize>()
         + property_history.iter().map(history).sum::<usize>()
         + associations.iter().map(association).sum::<usize>()
         + [create_time, update_time, archive_time].map(time_size).iter().sum::<usize>()
@@ -50,6 +52,7 @@ pub(super) fn lead_memory(lead: &Lead, encoded: usize) -> usize {
     let versions = lead.property_history.values().map(|versions| 1 + versions.len());
     let objects = lead.associations.values().map(|associated| 1 + associated.objects.len());
     let entries = lead.properties.len()
+        + lead.unset_properties.len()
         + versions.sum::<usize>()
         + objects.sum::<usize>()
         + lead.warnings.len();
@@ -94,10 +97,25 @@ fn version_size(version: &PropertyVersion) -> usize {
 }
 
 fn associated_size(associated: &Associated) -> usize {
-    let object =
-        |object: &crate::leads::AssociatedObject| field(text(&object.id) + text(&object.kind));
-    associated.objects.iter().map(object).sum::<usize>()
+    associated.objects.iter().map(object_size).sum::<usize>()
         + text(associated.next.as_deref().unwrap_or_default())
+}
+
+/// Encoded size of a page of associations in bytes.
+pub(super) fn association_page_size(page: &Associated, token: &str) -> usize {
+    page.objects.iter().map(object_size).sum::<usize>() + text(token)
+}
+
+/// Memory of the message of a page of associations in bytes; `encoded` is its encoded size.
+pub(super) fn association_page_memory(page: &Associated, encoded: usize) -> usize {
+    encoded + LEAD_OVERHEAD + page.objects.len() * ENTRY_OVERHEAD
+}
+
+fn object_size(object: &AssociatedObject) -> usize {
+    let AssociatedObject { id, kind, association_type, label } = object;
+    let kind_size =
+        association_type.map_or(0, |kind| field(pb_association_type(kind).encoded_len()));
+    field(text(id) + text(kind) + kind_size + text(label.as_deref().unwrap_or_default()))
 }
 
 fn warning_size(warning: &Warning) -> usize {

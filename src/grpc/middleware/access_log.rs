@@ -6,7 +6,7 @@ use http::request::Parts;
 use tonic::Code;
 use tracing::{Level, Span, event, info_span};
 
-use super::{call_policy::CallPolicy, refusal_log::Origin};
+use super::{call_log_limit::Origin, call_policy::CallPolicy};
 use crate::{
     grpc::{
         methods::{Method, code_name},
@@ -14,7 +14,7 @@ use crate::{
     },
     leads::{Error, LocalLimit, Reason},
     telemetry::{
-        names,
+        self, names,
         spans::{FinishedSpan, KeyValue, SpanKind},
     },
 };
@@ -113,8 +113,9 @@ impl AccessLog {
         }
     }
 
-    /// Reason of a refused call: one that failed before its caller was known, or that this replica rejected
-    /// by a policy or a limit. `None` for other calls.
+    /// Reason of a refused call: one that failed before its caller was known, that this replica rejected by a
+    /// policy or a limit, or that failed through its client and cost no HubSpot call. `None` for other
+    /// calls.
     fn refusal(&self, code: Code) -> Option<&'static str> {
         if code == Code::Ok {
             return None;
@@ -131,15 +132,26 @@ impl AccessLog {
                 || [Reason::CallerForbidden, Reason::UnknownPortal, Reason::RequestTooLarge]
                     .contains(&error.reason())
         });
-        let is_refused = is_rejected || self.path.is_some() || self.state.caller().is_none();
+        // HubSpot's quota bounds the calls that cost something.
+        let is_client_error = code == Code::Unimplemented || !is_server_error(code);
+        let is_free = is_client_error && self.state.cost.millionths() == 0;
+        let is_refused =
+            is_rejected || is_free || self.path.is_some() || self.state.caller().is_none();
         is_refused.then(|| failure.map_or_else(|| code_name(code), |error| error.reason().as_str()))
     }
 
-    /// Reports whether the access event is written. Repeated refusals of one origin are summarised.
+    /// Reports whether the access event is written. Repeated refusals of one origin are summarised, and
+    /// other calls of one origin while the log is behind.
     fn is_logged(&self, code: Code) -> bool {
-        let Some(reason) = self.refusal(code) else { return true };
         let Self { state, policy, .. } = self;
-        policy.refusals.admit(Origin::new(state.caller(), state.connection.peer), reason)
+        let origin = || Origin::new(state.caller(), state.connection.peer);
+        match self.refusal(code) {
+            Some(reason) => policy.log_limits.refused.admit(origin(), reason),
+            None if telemetry::is_log_behind() => {
+                policy.log_limits.others.admit(origin(), code_name(code))
+            }
+            None => true,
+        }
     }
 
     fn log(&self, code: Code, took: Duration) {
@@ -190,6 +202,9 @@ impl Drop for AccessLog {
     fn drop(&mut self) {
         let took = self.state.started.elapsed();
         let code = self.code(took);
+        if self.code.is_none() && code == Code::Cancelled {
+            self.state.connection.on_cancelled();
+        }
         let method = self.method();
         method.on_finished(code, took);
         if method.is_public_api && self.policy.spans.is_recording(&self.state.trace) {

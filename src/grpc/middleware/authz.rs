@@ -14,8 +14,8 @@ use futures_util::{
 use http::HeaderMap;
 
 use super::{
+    call_log_limit::{CallLogLimit, Origin},
     portals::PortalResolver,
-    refusal_log::{Origin, RefusalLog},
 };
 use crate::{
     auth::{Access, AuthError, Authenticator, HeaderValue, PresentedCredentials, Rights},
@@ -47,15 +47,21 @@ pub(crate) enum Permission {
     Read,
     /// Write access to leads of the portal.
     Write,
+    /// Read access to leads of the portal, as a stream of all of them.
+    Export,
     /// Access to the quota of the portal.
     Quota,
+    /// Any right in any portal, to list the portals.
+    Portals,
 }
 
-/// Caller that is authorized for the call, and the portal.
+/// Caller that is authorized for the call, and what the call is about.
 #[derive(Debug, Clone)]
-pub(crate) struct Authorized {
-    pub(crate) caller: Caller,
-    pub(crate) portal: Arc<Portal>,
+pub(crate) enum Authorized {
+    /// One portal.
+    InPortal { caller: Caller, portal: Arc<Portal> },
+    /// The list of the portals that the caller may use, with its rights.
+    Portals { caller: Caller, granted: Vec<(PortalName, Rights)> },
 }
 
 /// Authorization of a call, ready at once without authentication. `None` if the method concerns no portal.
@@ -86,8 +92,8 @@ pub(crate) struct Authorizer {
     /// Authenticator; `None` if every call is allowed without authentication.
     pub(crate) auth: Option<Arc<Authenticator>>,
     pub(crate) portals: PortalResolver,
-    /// Log of refused writes.
-    pub(crate) refused_writes: RefusalLog,
+    /// Limit of audit events of refused writes.
+    pub(crate) refused_writes: CallLogLimit,
 }
 
 // === impl Permission ===
@@ -107,9 +113,15 @@ impl Permission {
             ("grpc.health.v1.Health", _) => Self::Public,
             (
                 "leadsd.v1.LeadsService",
-                "GetLead" | "ListLeads" | "SearchLeads" | "BatchGetLeads",
+                "GetLead" | "ListLeads" | "SearchLeads" | "BatchGetLeads" | "ListLeadAssociations",
             ) => Self::Read,
+            ("leadsd.v1.LeadsService", "ExportLeads") => Self::Export,
             ("leadsd.v1.QuotaService", _) => Self::Quota,
+            ("leadsd.v1.SchemaService", "ListPortals") => Self::Portals,
+            (
+                "leadsd.v1.SchemaService",
+                "ListLeadProperties" | "ListLeadPipelines" | "ListOwners" | "ListAssociationTypes",
+            ) => Self::Read,
             (service, _) if service.starts_with("leadsd.") => Self::Write,
             (_, _) => Self::AnyAuthenticated,
         }
@@ -129,14 +141,16 @@ impl Authorizer {
         path: &'a str,
         headers: &'a HeaderMap,
     ) -> Authorization<'a> {
-        let record = |authorized: &Option<Authorized>| {
-            if let Some(Authorized { caller, portal }) = authorized {
+        let record = |authorized: &Option<Authorized>| match authorized {
+            Some(Authorized::InPortal { caller, portal }) => {
                 state.set_caller(caller.clone());
                 state.set_portal(portal.name.clone());
             }
+            Some(Authorized::Portals { caller, .. }) => state.set_caller(caller.clone()),
+            None => {}
         };
         let Some(auth) = &self.auth else {
-            let authorized = self.authorize_anonymous(state, peer, method, headers);
+            let authorized = self.authorize_anonymous(state, peer, method, path, headers);
             return Either::Left(ready(authorized.inspect(record)));
         };
         // Boxed, because the future is large: the box is freed before the handler waits for quota.
@@ -150,17 +164,22 @@ impl Authorizer {
         state: &CallState,
         peer: &Caller,
         method: &Method,
+        path: &str,
         headers: &HeaderMap,
     ) -> Result<Option<Authorized>, Error> {
         // An unknown method is UNIMPLEMENTED for any portal.
         if !method.is_public_api || method.is_unknown() {
             return Ok(None);
         }
-        let named = named_caller(headers).map(|named| named.with_address(state.connection.peer));
+        let named = named_caller(headers).map(|named| named.with_peer(state.connection.peer));
         let caller = named.unwrap_or_else(|| peer.clone());
         state.set_caller(caller.clone());
+        if Permission::for_call(method, path) == Permission::Portals {
+            let granted = self.portals.granted(&|_| Rights::ALL);
+            return Ok(Some(Authorized::Portals { caller, granted }));
+        }
         let portal = self.portals.resolve(headers, None)?;
-        Ok(Some(Authorized { caller, portal }))
+        Ok(Some(Authorized::InPortal { caller, portal }))
     }
 
     async fn authorize_authenticated(
@@ -188,7 +207,11 @@ impl Authorizer {
         };
         match decide(permission, &granted, &self.portals, headers) {
             Ok(Some((portal, rights))) => {
-                Ok(Some(Authorized { caller: caller(rights.weight), portal }))
+                Ok(Some(Authorized::InPortal { caller: caller(rights.weight), portal }))
+            }
+            Ok(None) if permission == Permission::Portals => {
+                let granted = self.portals.granted(granted.in_portal);
+                Ok(Some(Authorized::Portals { caller: caller(DEFAULT_SHARE), granted }))
             }
             Ok(None) => {
                 state.set_caller(caller(DEFAULT_SHARE));
@@ -225,9 +248,10 @@ fn decide(
         return Err(forbidden("no policy grants this caller any right", None));
     }
     let missing = match permission {
-        Permission::Public | Permission::AnyAuthenticated => return Ok(None),
+        Permission::Public | Permission::AnyAuthenticated | Permission::Portals => return Ok(None),
         Permission::Read => "the caller may not read leads",
         Permission::Write => "the caller may not write leads",
+        Permission::Export => "the caller may not export leads (needs access and `export = true`)",
         Permission::Quota => "the caller may not read the quota",
     };
     let may_use = |portal: &PortalName| (granted.in_portal)(portal).any();
@@ -244,9 +268,10 @@ fn decide(
 
 fn is_granted(permission: Permission, rights: &Rights) -> bool {
     match permission {
-        Permission::Public | Permission::AnyAuthenticated => true,
+        Permission::Public | Permission::AnyAuthenticated | Permission::Portals => true,
         Permission::Read => rights.access >= Access::Read,
         Permission::Write => rights.access >= Access::Write,
+        Permission::Export => rights.may_export(),
         Permission::Quota => rights.quota,
     }
 }

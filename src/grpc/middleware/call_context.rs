@@ -1,18 +1,19 @@
 //! Passes an authorized call to its handler.
 //!
 //! The generated services between layers and handlers pass on only the request. So the call travels in
-//! the request extensions, inserted only by [`AuthorizedCall::insert_into`] and removed only by
+//! the request extensions, inserted only by [`insert`] and removed only by
 //! [`AuthorizedCall::take_from`].
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, request::Parts};
 use tonic::{Request, Status};
 
 use super::authz::Authorized;
 use crate::{
+    auth::Rights,
     grpc::{status, transport::call_state::CallState},
-    leads::{CallContext, Error, FieldFault, Guard, Reason},
+    leads::{CallContext, Error, FieldFault, Guard, Portal, PortalName, Reason, RejectionSearch},
 };
 use leadsd_quota::{Priority, Requester};
 
@@ -26,50 +27,85 @@ pub(crate) struct AuthorizedCall {
     pub(crate) state: Arc<CallState>,
 }
 
+/// Inserts an authorized call into the extensions of its request.
+pub(crate) fn insert(
+    authorized: Authorized,
+    state: &Arc<CallState>,
+    parts: &mut Parts,
+    default_priority: Priority,
+) -> Result<(), Error> {
+    match authorized {
+        Authorized::InPortal { caller, portal } => {
+            let priority = priority(&parts.headers)?.unwrap_or(default_priority);
+            let requester = Requester { caller, priority };
+            let call = AuthorizedCall::new(state, requester, portal);
+            parts.extensions.insert(call);
+        }
+        Authorized::Portals { caller: _, granted } => {
+            parts.extensions.insert(PortalsCall { state: Arc::clone(state), granted });
+        }
+    }
+    Ok(())
+}
+
+/// Authorized call that lists the portals of its caller.
+#[derive(Debug, Clone)]
+pub(crate) struct PortalsCall {
+    pub(crate) state: Arc<CallState>,
+    /// Portals in which the caller has any right, sorted by name.
+    pub(crate) granted: Vec<(PortalName, Rights)>,
+}
+
 // === impl AuthorizedCall ===
 
 impl AuthorizedCall {
     /// Builds the context of an authorized call.
-    pub(crate) fn new(
-        state: &Arc<CallState>,
-        headers: &HeaderMap,
-        authorized: Authorized,
-    ) -> Result<Self, Error> {
-        let Authorized { caller, portal } = authorized;
+    fn new(state: &Arc<CallState>, requester: Requester, portal: Arc<Portal>) -> Self {
         let context = CallContext {
             portal,
             deadline: state.deadline,
-            requester: Requester { caller, priority: priority(headers)? },
+            requester,
             request_id: Arc::clone(&state.request_id),
             trace: state.trace.clone(),
             cost: Arc::clone(&state.cost),
+            search: RejectionSearch::default(),
             memory: state.guard.account(),
             // The slot is released when no work for the call is left.
             guard: Guard::new(state),
         };
-        Ok(Self { context, state: Arc::clone(state) })
-    }
-
-    /// Inserts the call into the request extensions.
-    pub(crate) fn insert_into(self, extensions: &mut http::Extensions) {
-        extensions.insert(self);
+        Self { context, state: Arc::clone(state) }
     }
 
     /// Removes the call from the request extensions; returns it with the message.
     pub(crate) fn take_from<M>(request: Request<M>) -> Result<(Self, M), Status> {
-        let (_, mut extensions, message) = request.into_parts();
-        let call = extensions.remove::<Self>().ok_or_else(|| {
-            let error = Error::new(Reason::Internal, "internal error: call context missing");
-            status::for_call(&error, "", "")
-        })?;
-        Ok((call, message))
+        take_from(request)
     }
 }
 
-fn priority(headers: &HeaderMap) -> Result<Priority, Error> {
+// === impl PortalsCall ===
+
+impl PortalsCall {
+    /// Removes the call from the request extensions; returns it with the message.
+    pub(crate) fn take_from<M>(request: Request<M>) -> Result<(Self, M), Status> {
+        take_from(request)
+    }
+}
+
+fn take_from<C: Clone + Send + Sync + 'static, M>(request: Request<M>) -> Result<(C, M), Status> {
+    let (_, mut extensions, message) = request.into_parts();
+    let call = extensions.remove::<C>().ok_or_else(|| {
+        let error = Error::new(Reason::Internal, "internal error: call context missing");
+        status::for_call(&error, "", "")
+    })?;
+    Ok((call, message))
+}
+
+/// Priority that the client has chosen; `None` if it has not.
+fn priority(headers: &HeaderMap) -> Result<Option<Priority>, Error> {
     match headers.get(PRIORITY).map(|value| value.as_bytes()) {
-        None | Some(b"interactive") => Ok(Priority::Interactive),
-        Some(b"bulk") => Ok(Priority::Bulk),
+        None => Ok(None),
+        Some(b"interactive") => Ok(Some(Priority::Interactive)),
+        Some(b"bulk") => Ok(Some(Priority::Bulk)),
         Some(_) => {
             let violation = FieldFault::new(PRIORITY, "must be interactive or bulk");
             Err(Error::invalid(vec![violation]))
@@ -90,9 +126,9 @@ mod tests {
             }));
             priority(&headers)
         };
-        assert_eq!(parsed(None), Ok(Priority::Interactive));
-        assert_eq!(parsed(Some("interactive")), Ok(Priority::Interactive));
-        assert_eq!(parsed(Some("bulk")), Ok(Priority::Bulk));
+        assert_eq!(parsed(None), Ok(None));
+        assert_eq!(parsed(Some("interactive")), Ok(Some(Priority::Interactive)));
+        assert_eq!(parsed(Some("bulk")), Ok(Some(Priority::Bulk)));
         for invalid in ["", "BULK", "urgent"] {
             assert_eq!(parsed(Some(invalid)).unwrap_err().reason(), Reason::InvalidRequest);
         }

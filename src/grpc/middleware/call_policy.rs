@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{deadline::DeadlinePolicy, refusal_log::RefusalLog};
+use super::{call_log_limit::CallLogLimit, deadline::DeadlinePolicy};
 use crate::{grpc::methods::Methods, telemetry::spans::SpanSink};
 
 /// Settings of all calls.
@@ -16,8 +16,17 @@ pub(crate) struct CallPolicy {
     pub(crate) max_message: usize,
     /// URL of the page that documents error reasons; empty if there is none.
     pub(crate) error_docs_url: Arc<str>,
-    /// Log of refused calls.
-    pub(crate) refusals: RefusalLog,
+    /// Limits of access events.
+    pub(crate) log_limits: AccessLogLimits,
     /// Sink for spans of sampled traces.
     pub(crate) spans: SpanSink,
+}
+
+/// Limits of the access events of one origin.
+#[derive(Debug)]
+pub(crate) struct AccessLogLimits {
+    /// Limit of refused calls.
+    pub(crate) refused: CallLogLimit,
+    /// Limit of other calls while the log is behind.
+    pub(crate) others: CallLogLimit,
 }

@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 use super::{
     access_log::AccessLog,
     authz::{Authorized, Authorizer},
-    call_context::AuthorizedCall,
+    call_context,
     call_policy::CallPolicy,
     protocol::{ACCEPTED_ENCODINGS, GRPC_ACCEPT_ENCODING, GrpcHeaders, NotGrpc},
     request_id::{REQUEST_ID, request_id},
@@ -48,6 +48,9 @@ use leadsd_quota::Caller;
 
 /// Response metadata key with the number of HubSpot calls; a fraction if calls were shared.
 const QUOTA_COST: HeaderName = HeaderName::from_static("leadsd-quota-cost");
+
+/// Response metadata key with the replicas that recognize a repeat of a write with a request id.
+const REQUEST_ID_SCOPE: HeaderName = HeaderName::from_static("leadsd-request-id-scope");
 
 /// Overhead per header in the size of a header list, by RFC 9113.
 const HEADER_OVERHEAD: usize = 32;
@@ -134,8 +137,7 @@ impl NewService for CallServer {
     type Body = ResponseBody<AccessLog>;
 
     fn new_service(&self, connection: Arc<ConnInfo>, handover: StreamHandover) -> CallLayer {
-        let peer =
-            Caller::new(&connection.peer.to_canonical().to_string()).with_address(connection.peer);
+        let peer = Caller::new(&connection.peer.to_string()).with_peer(connection.peer);
         CallLayer { shared: Arc::clone(&self.shared), connection, peer, handover }
     }
 }
@@ -317,15 +319,19 @@ fn attach(
     }
     // First: the context refers to the account.
     state.guard.attach(&state.connection, state.caller())?;
-    if let Some(authorized) = authorized {
-        AuthorizedCall::new(state, &parts.headers, authorized)?.insert_into(&mut parts.extensions);
+    match authorized {
+        Some(authorized) => {
+            call_context::insert(authorized, state, parts, method.default_priority())
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Adds metadata to the response and wraps its body, so that its end is recorded.
 fn respond(log: AccessLog, mut response: Response<Body>) -> Response<ResponseBody<AccessLog>> {
     let state = Arc::clone(log.state());
+    // What the response needs is charged to the call by now; an error needs nothing of it.
+    state.cost.release_memory();
     let mut code = grpc_code(response.headers());
     if let Some(error) = map_decode_error(&state, code, response.headers()) {
         response = state.fail(error).into_http();
@@ -338,6 +344,9 @@ fn respond(log: AccessLog, mut response: Response<Body>) -> Response<ResponseBod
     }
     if state.portal().is_some() {
         headers.extend(cost_value(&state.cost).map(|cost| (QUOTA_COST, cost)));
+        let scope = state.cost.request_id_scope();
+        let scope = scope.map(|scope| HeaderValue::from_static(scope.as_str()));
+        headers.extend(scope.map(|scope| (REQUEST_ID_SCOPE, scope)));
     }
     if let Some(code) = code {
         log.on_end(code);

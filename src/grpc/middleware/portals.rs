@@ -7,7 +7,10 @@ use std::{fmt, sync::Arc};
 
 use http::HeaderMap;
 
-use crate::leads::{Error, Portal, PortalName, Reason};
+use crate::{
+    auth::Rights,
+    leads::{Error, Portal, PortalName, Reason},
+};
 
 /// Metadata key that names the portal.
 const PORTAL: &str = "leadsd-portal";
@@ -24,6 +27,9 @@ type MayUse<'a> = &'a dyn Fn(&PortalName) -> bool;
 /// Finds a portal by name.
 type FindPortal = dyn Fn(&PortalName) -> Option<Arc<Portal>> + Send + Sync;
 
+/// Finds the state of a portal by name.
+type FindState = dyn Fn(&PortalName) -> Option<PortalState> + Send + Sync;
+
 /// Resolver of portals. Portals may be added and removed at run time.
 #[derive(Clone)]
 pub struct PortalResolver {
@@ -31,18 +37,35 @@ pub struct PortalResolver {
     default: Option<PortalName>,
     find: Arc<FindPortal>,
     all: Arc<dyn Fn() -> Vec<PortalName> + Send + Sync>,
+    state: Arc<FindState>,
+}
+
+/// State of a portal, as its callers see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortalState {
+    /// True if the portal has an unexpired access token that HubSpot has not rejected.
+    pub usable: bool,
+    /// Name of the state of its credential.
+    pub credential_state: &'static str,
 }
 
 // === impl PortalResolver ===
 
 impl PortalResolver {
-    /// Creates a resolver. `find` finds a portal by name; `all` returns the names of all portals, sorted.
+    /// Creates a resolver. `find` finds a portal by name; `all` returns the names of all portals, sorted;
+    /// `state` finds the state of a portal.
     pub fn new(
         find: impl Fn(&PortalName) -> Option<Arc<Portal>> + Send + Sync + 'static,
         all: impl Fn() -> Vec<PortalName> + Send + Sync + 'static,
+        state: impl Fn(&PortalName) -> Option<PortalState> + Send + Sync + 'static,
     ) -> Self {
         let default = PortalName::parse(DEFAULT_PORTAL);
-        Self { default, find: Arc::new(find), all: Arc::new(all) }
+        Self { default, find: Arc::new(find), all: Arc::new(all), state: Arc::new(state) }
+    }
+
+    /// The state of a portal; `None` if there is none of this name.
+    pub(crate) fn state(&self, name: &PortalName) -> Option<PortalState> {
+        (self.state)(name)
     }
 
     /// Resolves the portal that a call names, else the default portal, else the only one. Without
@@ -84,6 +107,16 @@ impl PortalResolver {
         find(&named).ok_or_else(not_configured)
     }
 
+    /// The portals in which a caller has any right, sorted by name.
+    pub(crate) fn granted(
+        &self,
+        rights: &dyn Fn(&PortalName) -> Rights,
+    ) -> Vec<(PortalName, Rights)> {
+        let all = (self.all)().into_iter().map(|name| (rights(&name), name));
+        let granted = all.filter(|(rights, _)| rights.any());
+        granted.map(|(rights, name)| (name, rights)).collect()
+    }
+
     fn all(&self, allowed: MayUse<'_>) -> Vec<PortalName> {
         (self.all)().into_iter().filter(|name| allowed(name)).collect()
     }
@@ -121,6 +154,7 @@ mod tests {
         PortalResolver::new(
             move |name| names.contains(name).then(|| portal(name)),
             move || all.clone(),
+            |_| Some(PortalState { usable: true, credential_state: "fresh" }),
         )
     }
 

@@ -44,6 +44,24 @@ fn a_token_of_another_request_is_rejected() {
 }
 
 #[test]
+fn every_token_that_is_issued_is_accepted() {
+    let fingerprint = Fingerprint::new(&"list");
+    let mut longest = 0;
+    for length in 1..1_100 {
+        let cursor = "x".repeat(length);
+        match PagePosition::first(fingerprint).next_token(Some(&cursor), 1, Cursor::Opaque) {
+            Ok(token) => {
+                let position = fingerprint.position(&token.unwrap()).unwrap();
+                assert_eq!(position.after(), Some(cursor.as_str()));
+                longest = length;
+            }
+            Err(error) => assert_eq!(error.reason(), Reason::UpstreamInvalidResponse, "{length}"),
+        }
+    }
+    assert_eq!(longest, MAX_BYTES * 3 / 4 - 26, "1,024 characters are 768 bytes, 26 of them fixed");
+}
+
+#[test]
 fn a_cursor_that_repeats_ends_the_pages() {
     let constant = |_: Option<&str>| Some("7".to_owned());
     assert_eq!(pages(Cursor::Opaque, 1, constant), Some(2));

@@ -75,7 +75,7 @@ fn the_comment_of_every_repeated_field_states_its_maximum() {
         let path = format!("{}/proto/leadsd/v1/{name}.proto", env!("CARGO_MANIFEST_DIR"));
         std::fs::read_to_string(path).unwrap()
     };
-    let protos = ["lead", "search", "leads_service"].map(read).concat();
+    let protos = ["lead", "search", "leads_service", "schema_service", "export"].map(read).concat();
     for (name, max) in MAX_ITEMS {
         let (message, field) = name.split_once('.').unwrap();
         let comment = comment(&protos, message, field);

@@ -58,6 +58,8 @@ fn the_contract_the_code_the_catalogue_and_the_fixtures_name_the_same_reasons() 
             "bucket",
             "requiredScopes",
             "existingId",
+            "recordIds",
+            "correctHublet",
             "attempts",
         ];
         assert!(fixture.info.metadata.keys().all(|key| known.contains(&key.as_str())), "{name}");
@@ -166,12 +168,13 @@ fn error() -> impl Strategy<Value = Error> {
     let option = || prop::option::of(text());
     let upstream = (
         prop::option::of(any::<u16>()),
-        [option(), option(), option(), option(), option()],
+        [option(), option(), option(), option(), option(), option()],
         prop::collection::vec(text(), 0..6),
         any::<u32>(),
     )
         .prop_map(|(http_status, texts, required_scopes, attempts)| {
-            let [correlation_id, category, sub_category, policy_name, existing_id] = texts;
+            let [correlation_id, category, sub_category, policy_name, existing_id, correct_hublet] =
+                texts;
             UpstreamFacts {
                 http_status,
                 correlation_id,
@@ -180,6 +183,8 @@ fn error() -> impl Strategy<Value = Error> {
                 policy_name,
                 required_scopes,
                 existing_id,
+                correct_hublet,
+                record_ids: Vec::new(),
                 attempts,
             }
         });
@@ -217,6 +222,8 @@ fn large_errors_of_every_reason_fit() {
         policy_name: Some(text.to_owned()),
         required_scopes: vec![text.to_owned(); 20],
         existing_id: Some(text.to_owned()),
+        correct_hublet: Some(text.to_owned()),
+        record_ids: vec![text.to_owned(); 20],
         attempts: u32::MAX,
     };
     for char in ["x", " ", "漢", "\u{10ffff}", "\n"] {

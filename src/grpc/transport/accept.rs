@@ -4,19 +4,21 @@
 //! - The maximum age of its connections has no jitter.
 //! - It ends an expired call with CANCELLED before a layer can return DEADLINE_EXCEEDED with details.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use tokio::{
-    net::{TcpListener, TcpStream},
     pin, select,
     sync::watch,
     time::{sleep, timeout},
 };
 use tracing::{info, warn};
 
-use super::connection::{ConnectionServer, NewService, Phase};
-use leadsd_base::task;
+use super::{
+    connection::{ConnectionServer, NewService, Phase},
+    listener::{Listener, PeerAddress, Socket},
+};
+use leadsd_base::{net::listen_address::ListenAddress, task};
 
 /// Pause after a failed accept. The usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -27,8 +29,8 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bound listener and the server of its connections.
 #[derive(Debug)]
 pub(crate) struct Acceptor<N> {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
+    address: ListenAddress,
     server: Arc<ConnectionServer<N>>,
     phase: watch::Sender<Phase>,
 }
@@ -37,16 +39,18 @@ pub(crate) struct Acceptor<N> {
 
 impl<N: NewService> Acceptor<N> {
     /// Binds the address.
-    pub(crate) async fn bind(listen: SocketAddr, server: ConnectionServer<N>) -> io::Result<Self> {
-        let listener = TcpListener::bind(listen).await?;
-        let address = listener.local_addr()?;
+    pub(crate) async fn bind(
+        listen: &ListenAddress,
+        server: ConnectionServer<N>,
+    ) -> io::Result<Self> {
+        let (listener, address) = Listener::bind(listen).await?;
         let (phase, _) = watch::channel(Phase::Open);
         Ok(Self { listener, address, server: Arc::new(server), phase })
     }
 
     /// Bound address.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn address(&self) -> &ListenAddress {
+        &self.address
     }
 
     /// Reports whether connections use TLS.
@@ -91,8 +95,8 @@ impl<N: NewService> Acceptor<N> {
         }
     }
 
-    fn spawn(&self, socket: TcpStream, peer: SocketAddr) {
-        let guard = self.server.admission.admit_connection(peer.ip());
+    fn spawn(&self, socket: Socket, peer: PeerAddress) {
+        let guard = self.server.admission.admit_connection(peer.peer());
         let serve = Arc::clone(&self.server).run(socket, peer, guard, self.phase.subscribe());
         task::spawn("connection", "", serve).detach();
     }

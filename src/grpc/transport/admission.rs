@@ -9,17 +9,14 @@
 //!    account of the caller.
 //! 3. The request has ended: the call takes a slot of the calls in flight.
 
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use tokio::sync::Semaphore;
 
-pub(crate) use super::call_guard::CallGuard;
+pub(crate) use super::call_guard::{CallGuard, ExportSlot};
 use super::{
     call_guard::SlotKind,
     call_limits::CallLimits,
@@ -37,6 +34,7 @@ use crate::{
     leads::{Error, Reason},
 };
 use leadsd_base::memory::{MemoryPressure, MemoryUsage, PressureLevel};
+use leadsd_quota::RemotePeer;
 
 /// Maximum number of concurrent health probes, not counting the first per connection. Probes are
 /// unauthenticated, so they have a separate limit.
@@ -128,7 +126,8 @@ impl Admission {
     pub(crate) fn with_memory_pressure(mut self, pressure: MemoryPressure) -> Self {
         // The limits are not shared before the start.
         if let Some(calls) = Arc::get_mut(&mut self.calls) {
-            calls.shedding = MemoryShedding::new(pressure);
+            calls.shedding = Arc::new(MemoryShedding::new(pressure));
+            calls.accounts.shed(Arc::clone(&calls.shedding));
         }
         self
     }
@@ -149,6 +148,7 @@ impl Admission {
             self.calls.waiting.snapshot(),
             unidentified,
             self.calls.identifying.snapshot(),
+            self.calls.exports.snapshot(),
         ];
         let mut rejected: Vec<_> =
             limits.iter().map(|limit| (limit.name, limit.rejected)).collect();
@@ -180,10 +180,10 @@ impl Admission {
         Arc::new(Semaphore::new(PROBES_PER_CONNECTION))
     }
 
-    /// Admits a connection from this address. Its caller is not known yet.
-    pub(crate) fn admit_connection(&self, address: IpAddr) -> ConnectionGuard {
+    /// Admits a connection of this peer. Its caller is not known yet.
+    pub(crate) fn admit_connection(&self, peer: RemotePeer) -> ConnectionGuard {
         self.connection_stats.on_open();
-        let address = self.calls.accounts.get(AccountKey::from_address(address));
+        let address = self.calls.accounts.get(AccountKey::from_peer(peer));
         ConnectionGuard::new(&self.connections, address)
     }
 

@@ -57,6 +57,13 @@ pub(crate) struct IdentifyingSlot<'a> {
     address: &'a CallerAccount,
 }
 
+/// Slot of an export, released on drop.
+#[derive(Debug)]
+pub(crate) struct ExportSlot {
+    limits: Arc<CallLimits>,
+    account: Arc<CallerAccount>,
+}
+
 /// Permits of a call, released on drop.
 #[derive(Debug)]
 pub(super) enum SlotKind {
@@ -104,7 +111,7 @@ impl CallGuard {
         &'a self,
         connection: &'a ConnInfo,
     ) -> Result<IdentifyingSlot<'a>, Error> {
-        let (limit, address) = (&self.limits.identifying, &*connection.address_account);
+        let (limit, address) = (&self.limits.identifying, &*connection.peer_account);
         limit.try_acquire(&address.identifying, 1).map_err(|exceeded| {
             limit.overloaded(exceeded, "calls whose caller is not identified")
         })?;
@@ -157,6 +164,15 @@ impl CallGuard {
         }
     }
 
+    /// Acquires a slot of the exports.
+    pub(crate) fn start_export(&self) -> Result<ExportSlot, Error> {
+        let (limit, account) = (&self.limits.exports, self.charged_to());
+        limit
+            .try_acquire(&account.exports, 1)
+            .map_err(|exceeded| limit.overloaded(exceeded, "concurrent exports"))?;
+        Ok(ExportSlot { limits: Arc::clone(&self.limits), account: Arc::clone(account) })
+    }
+
     /// Bytes charged for the request. They grow with each part that arrives.
     pub(crate) fn request_bytes(&self) -> usize {
         self.request_bytes.load(Ordering::Relaxed)
@@ -182,6 +198,7 @@ impl CallGuard {
         let before = self.request_bytes();
         if bytes > before {
             let CallLimits { memory: limit, shedding, .. } = &*self.limits;
+            limit.check_request(bytes)?;
             shedding.admit_bytes(before, bytes, limit.used())?;
             limit
                 .try_acquire(&self.charged_to().memory, bytes - before)
@@ -254,6 +271,14 @@ impl Drop for CallGuard {
 impl Drop for IdentifyingSlot<'_> {
     fn drop(&mut self) {
         self.limits.identifying.release(&self.address.identifying, 1);
+    }
+}
+
+// === impl ExportSlot ===
+
+impl Drop for ExportSlot {
+    fn drop(&mut self) {
+        self.limits.exports.release(&self.account.exports, 1);
     }
 }
 

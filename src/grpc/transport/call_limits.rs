@@ -11,6 +11,7 @@ use super::{
     limits::{CallerShare, SharedLimit},
     memory_shedding::MemoryShedding,
 };
+use crate::leads::MEMORY_LIMIT;
 use leadsd_quota::Caller;
 
 /// Maximum number of calls that wait for the identification of their callers. Each may have metadata and a
@@ -20,14 +21,19 @@ const IDENTIFYING: usize = 1_024;
 /// Part of these calls that one address may have.
 const IDENTIFYING_SHARE: CallerShare = CallerShare(0.5);
 
+/// Maximum number of exports. Each holds a page of up to 2 MiB of leads, and HubSpot's response while it is
+/// decoded.
+const EXPORTS: usize = 32;
+
 /// Limits of calls.
 #[derive(Debug)]
 pub(crate) struct CallLimits {
     pub(super) identifying: SharedLimit,
     pub(super) waiting: SharedLimit,
     pub(super) in_flight: SharedLimit,
+    pub(super) exports: SharedLimit,
     pub(super) memory: Arc<SharedLimit>,
-    pub(super) shedding: MemoryShedding,
+    pub(super) shedding: Arc<MemoryShedding>,
     pub(super) accounts: Arc<CallerAccounts>,
     /// Account of bytes that are charged before the caller is known.
     pub(super) unidentified: Arc<CallerAccount>,
@@ -38,14 +44,15 @@ pub(crate) struct CallLimits {
 
 impl CallLimits {
     pub(super) fn new(in_flight: usize, memory: usize, caller_share: CallerShare) -> Self {
-        let memory = Arc::new(SharedLimit::new("memory", memory, caller_share));
+        let memory = Arc::new(SharedLimit::new(MEMORY_LIMIT, memory, caller_share));
         let accounts = Arc::new(CallerAccounts::new(Arc::clone(&memory)));
         Self {
             identifying: SharedLimit::new("identifying", IDENTIFYING, IDENTIFYING_SHARE),
             waiting: SharedLimit::new("waiting", in_flight, caller_share),
             in_flight: SharedLimit::new("in_flight", in_flight, caller_share),
+            exports: SharedLimit::new("exports", EXPORTS, caller_share),
             memory,
-            shedding: MemoryShedding::default(),
+            shedding: Arc::default(),
             unidentified: accounts.shared(),
             accounts,
             messages_too_large: AtomicU64::new(0),
@@ -69,7 +76,7 @@ impl CallLimits {
         caller: Option<&Caller>,
     ) -> Arc<CallerAccount> {
         let identity = caller.filter(|caller| caller.is_authenticated()).map(Caller::as_str);
-        let Some(name) = identity else { return Arc::clone(&connection.address_account) };
+        let Some(name) = identity else { return Arc::clone(&connection.peer_account) };
         // Most connections have one caller.
         let last = connection.last_identity.load();
         if let Some(account) = last.as_ref().filter(|account| account.is_identity(name)) {

@@ -174,6 +174,8 @@ impl CallState {
 pub(crate) mod testing {
     //! Call states without a connection.
 
+    use std::time::Duration;
+
     use arc_swap::ArcSwapOption;
     use tokio::sync::watch;
 
@@ -181,8 +183,10 @@ pub(crate) mod testing {
     use crate::grpc::transport::{
         admission::{Admission, AdmissionLimits},
         caller_accounts::{AccountKey, CallerAccounts},
+        cancellation_limit::CancellationLimit,
         connection_limits::ConnectionLimits,
         connection_stage::ConnectionStage,
+        held_messages::HeldMessages,
         limits::{CallerShare, SharedLimit},
         receive_window::ReceiveWindow,
     };
@@ -212,14 +216,16 @@ pub(crate) mod testing {
         let account = accounts.get(AccountKey::from_address(address.into()));
         let limits = Arc::new(ConnectionLimits::new(1, 1, CallerShare(1.0)));
         ConnInfo {
-            peer: address.into(),
+            peer: leadsd_quota::RemotePeer::Address(address.into()),
             certificate: None,
             stage: Arc::new(ConnectionStage::new(limits, Arc::clone(&account))),
             calls: AtomicU64::new(0),
             probe_slots: Admission::probe_slots(),
-            address_account: account,
+            peer_account: account,
             last_identity: ArcSwapOption::empty(),
             window: ReceiveWindow::SMALL,
+            held: HeldMessages::new(Duration::from_secs(60)),
+            cancellations: CancellationLimit::new(1),
             closing: watch::channel(false).1,
         }
     }

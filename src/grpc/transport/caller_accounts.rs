@@ -5,13 +5,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak, atomic::AtomicUsize},
+    sync::{Arc, OnceLock, Weak, atomic::AtomicUsize},
 };
 
 pub(crate) use leadsd_quota::AccountKey;
 use parking_lot::Mutex;
 
-use super::limits::{CallerUse, SharedLimit};
+use super::{
+    limits::{CallerUse, SharedLimit},
+    memory_shedding::{LARGE_MESSAGE, MemoryShedding},
+};
 use crate::leads::{Error, MemoryAccount};
 
 /// Items of the memory limit in errors.
@@ -35,6 +38,8 @@ pub(crate) struct CallerAccount {
     pub(crate) waiting: CallerUse,
     /// Calls in flight.
     pub(crate) in_flight: CallerUse,
+    /// Exports among them.
+    pub(crate) exports: CallerUse,
     /// Bytes charged to the calls of the caller.
     pub(crate) memory: CallerUse,
 }
@@ -43,6 +48,8 @@ pub(crate) struct CallerAccount {
 #[derive(Debug)]
 pub(crate) struct CallerAccounts {
     memory_limit: Arc<SharedLimit>,
+    /// Load shedding by the memory of the process; unset without a limit.
+    shedding: OnceLock<Arc<MemoryShedding>>,
     by_key: Mutex<HashMap<AccountKey, Weak<CallerAccount>>>,
 }
 
@@ -58,7 +65,7 @@ impl CallerAccount {
     pub(crate) fn is_identity(&self, name: &str) -> bool {
         match &self.key {
             AccountKey::Identity(identity) => **identity == *name,
-            AccountKey::Address(_) | AccountKey::Name(_) => false,
+            AccountKey::Address(_) | AccountKey::User(_) | AccountKey::Name(_) => false,
         }
     }
 }
@@ -77,6 +84,16 @@ impl Drop for CallerAccount {
 // === impl MemoryAccount ===
 
 impl MemoryAccount for CallerAccount {
+    fn check_growth(&self, before: usize, after: usize) -> Result<(), Error> {
+        if after > LARGE_MESSAGE
+            && let Some(accounts) = self.accounts.upgrade()
+            && let Some(shedding) = accounts.shedding.get()
+        {
+            shedding.admit_bytes(before, after, 0)?;
+        }
+        self.memory_limit.check_response(after)
+    }
+
     fn try_charge(&self, bytes: usize) -> Result<(), Error> {
         let limit = &self.memory_limit;
         limit
@@ -105,7 +122,12 @@ impl MemoryAccount for CallerAccount {
 impl CallerAccounts {
     /// Creates the accounts of this limit of memory.
     pub(crate) fn new(memory_limit: Arc<SharedLimit>) -> Self {
-        Self { memory_limit, by_key: Mutex::default() }
+        Self { memory_limit, shedding: OnceLock::new(), by_key: Mutex::default() }
+    }
+
+    /// Rejects large charges under memory pressure. A second call has no effect.
+    pub(super) fn shed(&self, shedding: Arc<MemoryShedding>) {
+        let _ = self.shedding.set(shedding);
     }
 
     /// Returns the account of what belongs to no caller alone: what several callers share, and what is
@@ -130,6 +152,7 @@ impl CallerAccounts {
             identifying: CallerUse::default(),
             waiting: CallerUse::default(),
             in_flight: CallerUse::default(),
+            exports: CallerUse::default(),
             memory: CallerUse::default(),
         });
         by_key.insert(key, Arc::downgrade(&account));
@@ -139,6 +162,8 @@ impl CallerAccounts {
 
 #[cfg(test)]
 mod tests {
+    use leadsd_base::memory::MemoryPressure;
+
     use super::{super::limits::CallerShare, *};
 
     fn accounts() -> Arc<CallerAccounts> {
@@ -193,6 +218,27 @@ mod tests {
             }
         });
         assert!(accounts.by_key.lock().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn under_memory_pressure_no_charge_becomes_large_and_then_no_large_one_grows() {
+        for (percent, starts, grows) in [(79, true, true), (80, false, true), (90, false, false)] {
+            let memory = SharedLimit::new("memory", 1 << 20, CallerShare(0.5));
+            let accounts = Arc::new(CallerAccounts::new(Arc::new(memory)));
+            let (pressure, task) = MemoryPressure::watch(100 << 20, move || Some(percent << 20));
+            task.detach();
+            accounts.shed(Arc::new(MemoryShedding::new(pressure)));
+            let crm = accounts.get(identity("crm"));
+            crm.check_growth(0, LARGE_MESSAGE).unwrap();
+            let started = crm.check_growth(LARGE_MESSAGE, LARGE_MESSAGE + 1);
+            let grown = crm.check_growth(LARGE_MESSAGE + 1, LARGE_MESSAGE + 2);
+            assert_eq!((started.is_ok(), grown.is_ok()), (starts, grows), "{percent} %");
+            for error in [started, grown].into_iter().filter_map(Result::err) {
+                assert_eq!(error.bucket(), Some("process_memory"));
+            }
+            // With or without pressure, this one never fits.
+            assert!(crm.check_growth(0, 1 << 20).is_err());
+        }
     }
 
     #[test]

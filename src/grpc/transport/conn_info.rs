@@ -1,21 +1,19 @@
 //! Connection info shared by the calls of one connection.
 
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    caller_accounts::CallerAccount, connection_stage::ConnectionStage,
-    receive_window::ReceiveWindow,
+    caller_accounts::CallerAccount, cancellation_limit::CancellationLimit,
+    connection_stage::ConnectionStage, held_messages::HeldMessages, receive_window::ReceiveWindow,
 };
 use crate::auth::Identity;
+use leadsd_quota::RemotePeer;
 
 /// Number of references to the info of a connection without calls: its server and its service.
 const IDLE_REFERENCES: usize = 2;
@@ -23,8 +21,8 @@ const IDLE_REFERENCES: usize = 2;
 /// Info of a connection.
 #[derive(Debug)]
 pub(crate) struct ConnInfo {
-    /// Address of the peer.
-    pub(crate) peer: IpAddr,
+    /// Other end of the connection.
+    pub(crate) peer: RemotePeer,
     /// Identity in the client certificate; `None` if there is no certificate or it names no caller.
     pub(crate) certificate: Option<Identity>,
     /// Stage, which depends on whether the caller is known.
@@ -33,12 +31,16 @@ pub(crate) struct ConnInfo {
     pub(crate) calls: AtomicU64,
     /// Slots for health probes.
     pub(crate) probe_slots: Arc<Semaphore>,
-    /// Account of the address of the peer.
-    pub(crate) address_account: Arc<CallerAccount>,
+    /// Account of the peer.
+    pub(crate) peer_account: Arc<CallerAccount>,
     /// Account of the identity that made the last call.
     pub(crate) last_identity: ArcSwapOption<CallerAccount>,
     /// Flow-control windows for received data.
     pub(crate) window: ReceiveWindow,
+    /// Messages that HTTP/2 holds.
+    pub(crate) held: HeldMessages,
+    /// Rate limit of the calls that the client cancels.
+    pub(crate) cancellations: CancellationLimit,
     /// Becomes true when the connection is closing, which ends open-ended streams.
     pub(crate) closing: watch::Receiver<bool>,
 }
@@ -49,6 +51,13 @@ impl ConnInfo {
     /// Counts a call.
     pub(crate) fn count_call(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a call that the client has cancelled before its deadline. Beyond the limit, the connection ends.
+    pub(crate) fn on_cancelled(&self) {
+        if !self.cancellations.admit() {
+            self.stage.exceed_cancellations();
+        }
     }
 
     /// Number of calls so far.

@@ -2,9 +2,11 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
     pin::pin,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,20 +19,26 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::TcpStream,
     select,
     sync::watch,
     time::{Instant, sleep_until, timeout},
 };
+use tokio_util::either::Either;
 use tonic::Status;
 use tracing::debug;
 
 use super::{
     admission::Admission,
+    authority::ValidAuthority,
+    cancellation_limit::CancellationLimit,
     conn_info::ConnInfo,
     connection_guard::ConnectionGuard,
+    connection_stage::StageChange,
     connection_stats::CloseReason,
+    goaway::GoAwayOnDrop,
+    held_messages::HeldMessages,
     lifetime::Lifetime,
+    listener::{self, PeerAddress, Socket},
     preface::{self, PrefacedIo},
     receive_window::ReceiveWindow,
     send_deadline::SEND_GRACE,
@@ -49,7 +57,8 @@ const DRAIN_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(1);
 /// it, the connection is closed. A client may cancel all its calls at once.
 const MIN_PENDING_RESETS: usize = 256;
 
-/// Maximum time for the calls of a connection that is idle or over the limit: it has no long calls.
+/// Maximum time for the calls of a connection that is idle or over the limit, which has no long calls, or
+/// whose client does not read.
 const SHORT_GRACE: Duration = Duration::from_secs(60);
 
 /// Maximum number of streams that HTTP/2 resets during the life of a connection, per permitted concurrent
@@ -125,12 +134,12 @@ impl<N: NewService> ConnectionServer<N> {
     /// Serves one connection until it is closed.
     pub(crate) async fn run(
         self: Arc<Self>,
-        socket: TcpStream,
-        peer: SocketAddr,
+        socket: Socket,
+        peer: PeerAddress,
         mut guard: ConnectionGuard,
         mut phase: watch::Receiver<Phase>,
     ) {
-        if let Err(error) = socket.set_nodelay(true) {
+        if let Err(error) = listener::set_nodelay(&socket) {
             debug!(%error, "Setting TCP_NODELAY failed");
         }
         let handshake = select! {
@@ -153,7 +162,7 @@ impl<N: NewService> ConnectionServer<N> {
         &self,
         io: PrefacedIo<MaybeTlsStream>,
         client: Option<ClientCertificate>,
-        peer: SocketAddr,
+        peer: PeerAddress,
         mut guard: ConnectionGuard,
         mut phase: watch::Receiver<Phase>,
     ) -> CloseReason {
@@ -169,11 +178,12 @@ impl<N: NewService> ConnectionServer<N> {
         );
         let window = self.admission.receive_window(&guard.address);
         let certificate = client.and_then(|client| client.identity);
-        let info = new_info(peer, certificate, &guard, window.window, closing);
+        let info = new_info(peer, certificate, &guard, window.window, self.lifetimes, closing);
         self.identify(&info);
         let handover = StreamHandover::default();
         let service = self.new_service.new_service(Arc::clone(&info), handover.clone());
         let http2 = self.http2(window.window, StreamExecutor::new(handover));
+        let (io, sends_goaway) = GoAwayOnDrop::new(ValidAuthority::new(io));
         let mut connection = pin!(http2.serve_connection(TokioIo::new(io), service));
         let mut reason = None;
         let mut last_phase = Phase::Open;
@@ -188,15 +198,23 @@ impl<N: NewService> ConnectionServer<N> {
                         CloseReason::Error
                     }
                 },
-                () = sleep_until(grace_end.unwrap_or_else(|| lifetime.next_check())) => {
-                    if grace_end.is_some() {
-                        return CloseReason::Forced;
-                    }
-                    let Some(reason) = lifetime.check(&info) else { continue };
-                    reason
+                () = sleep_until(grace_end.unwrap_or_else(|| {
+                    lifetime.next_check().min(info.held.next_check())
+                })) => match reason {
+                    Some(CloseReason::Unread) => return CloseReason::Unread,
+                    Some(_) => return CloseReason::Forced,
+                    None if info.held.is_overdue() => CloseReason::Unread,
+                    None => match lifetime.check(&info) {
+                        Some(reason) => reason,
+                        None => continue,
+                    },
                 },
                 change = guard.changed() => match change {
-                    Some(change) => {
+                    Some(StageChange::Cancellations) => {
+                        sends_goaway.store(true, Ordering::Relaxed);
+                        return CloseReason::Cancellations;
+                    }
+                    Some(change @ (StageChange::Identified | StageChange::OverLimit)) => {
                         lifetime.on_change(change);
                         continue;
                     }
@@ -224,13 +242,16 @@ impl<N: NewService> ConnectionServer<N> {
         match reason {
             // The accept loop bounds the drain.
             CloseReason::Drain => NO_DEADLINE,
-            CloseReason::OverLimit | CloseReason::Idle => self.lifetimes.age_grace.min(SHORT_GRACE),
+            CloseReason::OverLimit | CloseReason::Idle | CloseReason::Unread => {
+                self.lifetimes.age_grace.min(SHORT_GRACE)
+            }
             CloseReason::Client
             | CloseReason::Age
             | CloseReason::Certificate
             | CloseReason::Handshake
             | CloseReason::Error
             // The response of a call that began last is sent until then.
+            | CloseReason::Cancellations
             | CloseReason::Forced => self.lifetimes.age_grace + SEND_GRACE,
         }
     }
@@ -240,7 +261,7 @@ impl<N: NewService> ConnectionServer<N> {
     fn identify(&self, connection: &ConnInfo) {
         let caller = match &connection.certificate {
             Some(identity) => self.admission.identity_account(identity),
-            None if self.identifies_by_address => Arc::clone(&connection.address_account),
+            None if self.identifies_by_address => Arc::clone(&connection.peer_account),
             None => return,
         };
         if let Err(error) = connection.stage.identify(&caller) {
@@ -275,21 +296,25 @@ impl<N: NewService> ConnectionServer<N> {
 
 /// Creates the info of a connection.
 fn new_info(
-    peer: SocketAddr,
+    peer: PeerAddress,
     certificate: Option<Identity>,
     guard: &ConnectionGuard,
     window: ReceiveWindow,
+    lifetimes: Lifetimes,
     closing: watch::Receiver<bool>,
 ) -> Arc<ConnInfo> {
     Arc::new(ConnInfo {
-        peer: peer.ip(),
+        peer: peer.peer(),
         certificate,
         stage: Arc::clone(&guard.stage),
         calls: AtomicU64::new(0),
         probe_slots: Admission::probe_slots(),
-        address_account: Arc::clone(&guard.address),
+        peer_account: Arc::clone(&guard.address),
         last_identity: ArcSwapOption::empty(),
         window,
+        // The grace period is at least the longest deadline.
+        held: HeldMessages::new(lifetimes.age_grace + SEND_GRACE),
+        cancellations: CancellationLimit::new(lifetimes.max_streams),
         closing,
     })
 }
@@ -307,7 +332,7 @@ async fn wait_for_change(value: Option<watch::Receiver<u64>>) {
 /// Performs the TLS handshake and reads the HTTP/2 preface, with a shorter timeout during shutdown.
 async fn handshake(
     tls: Option<&ServerTls>,
-    socket: TcpStream,
+    socket: Socket,
     phase: &mut watch::Receiver<Phase>,
 ) -> Result<(PrefacedIo<MaybeTlsStream>, Option<ClientCertificate>), preface::Error> {
     let drained = async {
@@ -317,7 +342,7 @@ async fn handshake(
     };
     let handshake = async {
         let TlsAccepted { stream, client } = match tls {
-            None => TlsAccepted { stream: MaybeTlsStream::Plain(socket), client: None },
+            None => TlsAccepted { stream: Either::Left(socket), client: None },
             Some(tls) => tls.accept(socket).await.map_err(preface::Error::Tls)?,
         };
         Ok((preface::read(stream).await?, client))

@@ -62,6 +62,8 @@ impl Drop for ConnectionGuard {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
     use crate::grpc::transport::{
         caller_accounts::{AccountKey, CallerAccounts},
@@ -117,6 +119,16 @@ mod tests {
             assert_eq!(good.changed().await, Some(StageChange::Identified));
         }
         assert_eq!(silent[0].changed().await, None, "evicted");
+    }
+
+    #[tokio::test]
+    async fn too_many_cancellations_end_a_connection_whatever_its_stage() {
+        let (accounts, limits) = limits(10, 10);
+        let mut guard = ConnectionGuard::new(&limits, address(&accounts, 1));
+        guard.stage.identify(&identity(&accounts, "crm")).unwrap();
+        guard.stage.exceed_cancellations();
+        assert_eq!(guard.changed().await, Some(StageChange::Cancellations));
+        assert!(guard.changed().now_or_never().is_none(), "once");
     }
 
     #[tokio::test]

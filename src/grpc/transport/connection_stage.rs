@@ -19,6 +19,8 @@ pub(crate) struct ConnectionStage {
     address: Arc<CallerAccount>,
     /// True once the caller is known. Read by each call.
     is_identified: AtomicBool,
+    /// True once the client has cancelled too many calls.
+    has_cancelled: AtomicBool,
     stage: Mutex<Stage>,
     changed: Notify,
 }
@@ -43,6 +45,8 @@ pub(crate) enum StageChange {
     Identified,
     /// The caller or its address has too many connections.
     OverLimit,
+    /// The client has cancelled too many calls.
+    Cancellations,
 }
 
 // === impl ConnectionStage ===
@@ -54,6 +58,7 @@ impl ConnectionStage {
             limits,
             address,
             is_identified: AtomicBool::new(false),
+            has_cancelled: AtomicBool::new(false),
             stage: Mutex::new(Stage::Unidentified),
             changed: Notify::new(),
         }
@@ -80,10 +85,19 @@ impl ConnectionStage {
         acquired
     }
 
+    /// Ends the connection, because the client has cancelled too many calls.
+    pub(crate) fn exceed_cancellations(&self) {
+        self.has_cancelled.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
     /// Waits for a change of the stage.
     pub(crate) async fn changed(&self) -> StageChange {
         loop {
             self.changed.notified().await;
+            if self.has_cancelled.load(Ordering::Relaxed) {
+                return StageChange::Cancellations;
+            }
             match &*self.stage.lock() {
                 Stage::Identified(_) => return StageChange::Identified,
                 Stage::OverLimit => return StageChange::OverLimit,

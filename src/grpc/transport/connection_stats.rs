@@ -23,6 +23,10 @@ pub(crate) enum CloseReason {
     Error,
     /// The calls did not finish within the grace period.
     Forced,
+    /// The client cancelled too many calls.
+    Cancellations,
+    /// The client did not read a response in time.
+    Unread,
 }
 
 /// Counters of opened and closed connections.
@@ -35,7 +39,7 @@ pub(crate) struct ConnectionStats {
 // === impl CloseReason ===
 
 impl CloseReason {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Client,
         Self::Age,
         Self::Drain,
@@ -45,6 +49,8 @@ impl CloseReason {
         Self::Handshake,
         Self::Error,
         Self::Forced,
+        Self::Cancellations,
+        Self::Unread,
     ];
 
     /// Label value in metrics.
@@ -59,6 +65,8 @@ impl CloseReason {
             Self::Handshake => "handshake",
             Self::Error => "error",
             Self::Forced => "forced",
+            Self::Cancellations => "cancellations",
+            Self::Unread => "unread",
         }
     }
 }

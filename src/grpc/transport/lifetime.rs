@@ -87,6 +87,8 @@ impl Lifetime {
                     (self.expires, self.reason) = (soon, CloseReason::OverLimit);
                 }
             }
+            // The connection ends at once.
+            StageChange::Cancellations => {}
         }
     }
 }

@@ -183,6 +183,37 @@ impl SharedLimit {
         overloaded(self.name, &cause)
     }
 
+    /// Checks that a request that takes `bytes` of memory can fit if nothing else is in use. Otherwise no
+    /// later time is better.
+    pub(crate) fn check_request(&self, bytes: usize) -> Result<(), Error> {
+        self.check_fits(bytes, Reason::RequestTooLarge, "the request", "send it in parts")
+    }
+
+    /// Checks the same of a response of HubSpot to one request.
+    pub(crate) fn check_response(&self, bytes: usize) -> Result<(), Error> {
+        let remedy = "request a smaller page or fewer properties";
+        self.check_fits(bytes, Reason::ResponseTooLarge, "HubSpot's response", remedy)
+    }
+
+    fn check_fits(
+        &self,
+        bytes: usize,
+        reason: Reason,
+        message: &str,
+        remedy: &str,
+    ) -> Result<(), Error> {
+        let Self { max, max_per_caller: share, .. } = self;
+        if bytes <= *share {
+            return Ok(());
+        }
+        self.count_rejection();
+        let text = format!(
+            "{message} takes {bytes} bytes of memory, more than one caller may hold \
+             (share {share} of the limit {max}); {remedy}"
+        );
+        Err(Error::new(reason, text).with_local_limit(LocalLimit::Admission(self.name)))
+    }
+
     /// Current snapshot.
     pub(crate) fn snapshot(&self) -> LimitSnapshot {
         let rejected = self.rejected.load(Ordering::Relaxed);

@@ -11,7 +11,7 @@ use leadsd_base::memory::{MemoryPressure, PressureLevel};
 pub(crate) const PROCESS_MEMORY: &str = "process_memory";
 
 /// Size in bytes above which a request or response is large. Those of single leads are far smaller.
-const LARGE_MESSAGE: usize = 64 << 10;
+pub(super) const LARGE_MESSAGE: usize = 64 << 10;
 
 /// Bytes of memory that a charged byte of a request or response takes later: decoded, and encoded for
 /// HubSpot. They are not resident yet when the next request is admitted.

@@ -21,6 +21,8 @@ use tokio::{
     time::timeout,
 };
 
+use super::delegate_writes::delegate_writes;
+
 /// Client connection preface (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -134,40 +136,14 @@ impl<IO: AsyncRead + Unpin> AsyncRead for PrefacedIo<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for PrefacedIo<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, pieces)
-    }
-
-    /// Returns false until the preface has been replayed; later writes are vectored.
-    ///
-    /// At that time, h2 chooses up to which size it copies DATA into its write buffer: 256 bytes if
-    /// writes are vectored, 1,024 if not. DATA that is not copied is written before the next frame. The
-    /// trailers of small responses would then need a second system call and TLS record.
-    fn is_write_vectored(&self) -> bool {
-        self.at == PREFACE.len() && self.io.is_write_vectored()
-    }
-}
+// Not vectored until the preface has been replayed; later writes are.
+//
+// At that time, h2 chooses up to which size it copies DATA into its write buffer: 256 bytes if writes are
+// vectored, 1,024 if not. DATA that is not copied is written before the next frame. The trailers of small
+// responses would then need a second system call and TLS record.
+delegate_writes!(PrefacedIo, |wrapper| {
+    wrapper.at == PREFACE.len() && wrapper.io.is_write_vectored()
+});
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,8 @@
 //!
 //! HTTP/2 keeps what it was passed until the client reads it, even after the body has ended, and a chunk
 //! keeps the whole message in memory. The call keeps its slot and the charge of the message until HTTP/2
-//! has dropped the last chunk.
+//! has dropped the last chunk. If that takes longer than the send deadline, the connection is closed
+//! (`held_messages`).
 
 use std::{
     future::Future,
@@ -17,7 +18,7 @@ use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use tokio::sync::watch;
 use tonic::{Code, Status, body::Body};
 
-use super::{call_state::CallState, framing::FrameTracker};
+use super::{call_state::CallState, framing::FrameTracker, held_messages::HeldPeriod};
 use crate::grpc::status;
 
 /// Header with the gRPC code: in the headers of a response without a body, else in the trailers.
@@ -54,6 +55,8 @@ pub(crate) struct ResponseBody<O> {
 struct SentMessage {
     data: Bytes,
     charged: usize,
+    /// `None` if there is no send deadline.
+    held: Option<HeldPeriod>,
     call: Arc<CallState>,
 }
 
@@ -114,6 +117,8 @@ impl<O: ResponseObserver> HttpBody for ResponseBody<O> {
             let pending = std::mem::take(&mut self.pending);
             return Poll::Ready(Some(Ok(self.next_chunk(pending))));
         }
+        // HTTP/2 polls for more only if it has passed on what it got.
+        self.call.send_deadline.end_message();
         let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
             let Some(closing) = &mut self.closing else { return Poll::Pending };
             ready!(closing.as_mut().poll(cx));
@@ -165,7 +170,10 @@ impl SentMessage {
         if charged > 0 {
             call.guard.start_sending(charged);
         }
-        Bytes::from_owner(Self { data, charged, call: Arc::clone(call) })
+        let started = call.send_deadline.start_message(call.started);
+        let send_deadline = call.send_deadline.get();
+        let held = send_deadline.and_then(|until| call.connection.held.add(started, until));
+        Bytes::from_owner(Self { data, charged, held, call: Arc::clone(call) })
     }
 }
 
@@ -179,6 +187,9 @@ impl Drop for SentMessage {
     fn drop(&mut self) {
         if self.charged > 0 {
             self.call.guard.release_sent(self.charged);
+        }
+        if let Some(period) = self.held {
+            self.call.connection.held.remove(period);
         }
     }
 }

@@ -16,6 +16,10 @@ const MAX_GROUPS: u8 = 100;
 /// Overhead of one heap allocation in bytes: rounding to size classes.
 const ALLOCATION: usize = 16;
 
+/// Bytes that an element of a repeated field takes at least when it is converted, beside those of the message:
+/// an invalid input becomes its error.
+const CONVERTED: usize = 24;
+
 /// Scanner of the messages of one request.
 #[derive(Debug)]
 pub(crate) struct MessageScanner {
@@ -243,7 +247,8 @@ impl MessageScanner {
             return Err(ScanError::TooMany { field: self.path(number), max: repeated.max });
         }
         *count += 1;
-        self.decoded = self.decoded.saturating_add(repeated.container.growth(*count));
+        let growth = repeated.container.growth(*count);
+        self.decoded = self.decoded.saturating_add(growth + CONVERTED);
         Ok(())
     }
 

@@ -86,12 +86,19 @@ impl<F: Future<Output = ()>> Future for StreamUntilDeadline<F> {
         if this.stream.poll(cx).is_ready() {
             return Poll::Ready(());
         }
+        let Some(deadline) = this.call.send_deadline.get() else {
+            // No message of the export is being sent.
+            *this.timer = None;
+            return Poll::Pending;
+        };
         let timer = match this.timer {
-            Some(timer) => timer,
-            None => {
-                let Some(deadline) = this.call.send_deadline.get() else { return Poll::Pending };
-                this.timer.insert(Box::pin(sleep_until(deadline)))
+            Some(timer) => {
+                if timer.deadline() != deadline {
+                    timer.as_mut().reset(deadline);
+                }
+                timer
             }
+            None => this.timer.insert(Box::pin(sleep_until(deadline))),
         };
         timer.as_mut().poll(cx)
     }

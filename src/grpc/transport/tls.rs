@@ -5,25 +5,25 @@
 //! certificates are closed gracefully.
 
 mod certs;
-mod stream;
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::{
-    net::TcpStream,
-    sync::watch,
-    time::{Instant, sleep},
+    sync::{Notify, watch},
+    time::{Instant, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::either::Either;
 use tracing::{info, warn};
 
 use self::certs::{CertContent, LoadedCerts, fingerprint};
 pub use self::certs::{TlsError, TlsFiles};
-pub(crate) use self::stream::MaybeTlsStream;
-use crate::auth::{Identity, certificate};
+use super::listener::Socket;
+use crate::auth::{self, Identity};
 use leadsd_base::{
+    net::certificate,
     supervise::Supervisor,
     task::Task,
     time::{Timestamp, WallClock},
@@ -39,6 +39,8 @@ pub struct ServerTls {
     clock: Arc<dyn WallClock>,
     current: ArcSwap<LoadedCerts>,
     state: Mutex<ReloadState>,
+    /// Wakes the task that reads the files.
+    reload: Notify,
     /// Counts the reloads that removed a CA of client certificates.
     trust_changes: watch::Sender<u64>,
 }
@@ -54,11 +56,22 @@ struct ReloadState {
     rejected: Option<u64>,
 }
 
+/// Cause of a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReloadCause {
+    /// The interval of polls has passed.
+    Poll,
+    /// An operator requested it, and reads the result in the log.
+    Request,
+}
+
 /// Status of the certificates.
 #[derive(Debug, Clone, Copy)]
 pub struct TlsStatus {
     /// Seconds until the certificate expires; negative after expiry; `None` if the expiry is unknown.
     pub expires_in_s: Option<f64>,
+    /// Seconds until the last CA of client certificates expires; `None` if there is none.
+    pub client_ca_expires_in_s: Option<f64>,
     /// Number of successful reloads.
     pub reloads: u64,
     /// Number of failed reloads.
@@ -66,6 +79,9 @@ pub struct TlsStatus {
     /// True if the last reload failed and the previous certificate is still served.
     pub reload_failed: bool,
 }
+
+/// Byte stream of a connection: plain, or with TLS.
+pub(crate) type MaybeTlsStream = Either<Socket, Box<TlsStream<Socket>>>;
 
 /// Connection after the TLS handshake.
 pub(crate) struct TlsAccepted {
@@ -92,16 +108,19 @@ impl ServerTls {
         log_loaded(&certs);
         let current = ArcSwap::from_pointee(certs);
         let trust_changes = watch::Sender::new(0);
-        Ok(Self { files, clock, current, state: Mutex::default(), trust_changes })
+        let (state, reload) = (Mutex::default(), Notify::new());
+        Ok(Self { files, clock, current, state, reload, trust_changes })
     }
 
     /// Status of the certificates.
     pub fn status(&self) -> TlsStatus {
-        let expires = self.current.load().expires;
+        let current = self.current.load();
+        let client_ca = current.trusted.iter().filter_map(certificate::expires).max();
         let left = |expires: Timestamp| expires.duration_since(self.clock.now()).as_secs_f64();
         let state = self.state.lock();
         TlsStatus {
-            expires_in_s: expires.map(left),
+            expires_in_s: current.expires.map(left),
+            client_ca_expires_in_s: client_ca.map(left),
             reloads: state.reloads,
             failures: state.failures,
             reload_failed: state.rejected.is_some(),
@@ -115,10 +134,16 @@ impl ServerTls {
 
     async fn poll_files(self: Arc<Self>) {
         loop {
-            sleep(POLL_INTERVAL).await;
+            let requested = timeout(POLL_INTERVAL, self.reload.notified()).await;
+            let cause = requested.map_or(ReloadCause::Poll, |()| ReloadCause::Request);
             let content = CertContent::read(&self.files).await;
-            self.reload(content);
+            self.reload(content, cause);
         }
+    }
+
+    /// Reloads the files at once, and logs the result even if a poll has logged the same before.
+    pub fn reload_now(&self) {
+        self.reload.notify_one();
     }
 
     /// Returns a receiver that changes when a CA of client certificates is removed.
@@ -127,34 +152,39 @@ impl ServerTls {
     }
 
     /// Performs the TLS handshake. The caller applies the timeout.
-    pub(crate) async fn accept(&self, socket: TcpStream) -> io::Result<TlsAccepted> {
+    pub(crate) async fn accept(&self, socket: Socket) -> io::Result<TlsAccepted> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.current.load().config));
         let stream = acceptor.accept(socket).await?;
         let (_, connection) = stream.get_ref();
         let client = connection.peer_certificates().and_then(|chain| chain.first());
         let client = client.map(|client| ClientCertificate {
-            identity: certificate::identity(client),
+            identity: auth::certificate::identity(client),
             expires: certificate::expires(client).map(|expires| {
                 let left = expires.duration_since(self.clock.now());
                 Instant::now() + Duration::try_from(left).unwrap_or_default()
             }),
         });
-        Ok(TlsAccepted { stream: MaybeTlsStream::Tls(Box::new(stream)), client })
+        Ok(TlsAccepted { stream: Either::Right(Box::new(stream)), client })
     }
 
-    fn reload(&self, content: Result<CertContent, TlsError>) {
+    fn reload(&self, content: Result<CertContent, TlsError>, cause: ReloadCause) {
         let current = self.current.load_full();
         let number = match &content {
             Ok(content) => fingerprint(content),
             Err(error) => fingerprint(error),
         };
+        let is_requested = cause == ReloadCause::Request;
         let mut state = self.state.lock();
         if number == current.fingerprint {
             // The files are unchanged, or the previous ones were restored.
             (state.pending, state.rejected) = (None, None);
+            if is_requested {
+                info!("Certificate files are unchanged");
+            }
             return;
         }
-        if state.rejected == Some(number) {
+        let is_known = state.rejected == Some(number);
+        if is_known && !is_requested {
             return;
         }
         let parse = |content| LoadedCerts::parse(&self.files, &content, self.clock.now());
@@ -165,9 +195,11 @@ impl ServerTls {
                 drop(state);
                 self.replace(&current, certs);
             }
-            Err(_) if state.pending != Some(number) => state.pending = Some(number),
+            Err(_) if state.pending != Some(number) && !is_requested => {
+                state.pending = Some(number);
+            }
             Err(error) => {
-                state.failures += 1;
+                state.failures += u64::from(!is_known);
                 state.rejected = Some(number);
                 warn!(%error, "Certificate reload failed; the previous certificate is still served");
             }
@@ -197,3 +229,6 @@ fn log_loaded(certs: &LoadedCerts) {
     let expires = certs.expires.map(|expires| expires.to_string());
     info!(tls.expires = expires, tls.client_cas = certs.trusted.len(), "Loaded certificate");
 }
+
+#[cfg(test)]
+mod tests;

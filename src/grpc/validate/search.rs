@@ -78,6 +78,22 @@ impl FieldFaults {
         out
     }
 
+    /// Checks that each group has room for the filter on record ids that an export adds.
+    pub(crate) fn room_for_window(&mut self, groups: &[FilterGroup]) {
+        for (index, group) in groups.iter().enumerate() {
+            if group.filters.len() == MAX_FILTERS_IN_GROUP {
+                let field = format!("filter_groups[{index}].filters");
+                self.add(field, "must not exceed 5 entries: an export adds one to each group");
+            }
+        }
+        let filters: usize = groups.iter().map(|group| group.filters.len() + 1).sum();
+        if filters > MAX_FILTERS {
+            let description = "must not exceed 18 filters in all groups, with one that an export adds \
+                               to each group";
+            self.add("filter_groups", description);
+        }
+    }
+
     fn filter(&mut self, field: &str, filter: &pb::Filter) -> Option<Filter> {
         let property_name =
             self.name(&format_args!("{field}.property_name"), &filter.property_name);

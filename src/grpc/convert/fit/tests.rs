@@ -9,7 +9,10 @@ use super::*;
 use crate::{
     grpc::page_token::Fingerprint,
     grpc::transport::call_state::testing::{admission, call},
-    leads::{Associated, AssociatedObject, PropertyVersion, UpstreamFacts, Warning},
+    leads::{
+        AssociatedObject, AssociationCategory, AssociationType, PropertyVersion, UpstreamFacts,
+        Warning,
+    },
 };
 use leadsd_base::time::Timestamp;
 
@@ -22,10 +25,6 @@ fn fit(max_bytes: usize, memory: usize) -> ResponseFit {
 fn lead_with(value: usize) -> Arc<Lead> {
     let properties = BTreeMap::from([("notes".to_owned(), "x".repeat(value))]);
     Arc::new(Lead { id: "101".to_owned(), properties, ..Lead::default() })
-}
-
-fn id(text: &str) -> LeadId {
-    LeadId::parse(text).unwrap()
 }
 
 fn texts(max: usize) -> impl Strategy<Value = String> {
@@ -62,8 +61,12 @@ fn leads() -> impl Strategy<Value = Lead> {
     let values = proptest::collection::vec(texts(5), 0..4);
     (properties, history, values, times(), proptest::option::of(texts(200)), any::<bool>())
         .prop_map(|(properties, property_history, values, create_time, url, flag)| {
-            let object =
-                |value: &String| AssociatedObject { id: value.clone(), kind: value.clone() };
+            let category = AssociationCategory::Work;
+            let object = |value: &String| AssociatedObject {
+                association_type: flag.then_some(AssociationType { category, type_id: i32::MAX }),
+                label: flag.then(|| value.clone()),
+                ..AssociatedObject::named(value, value)
+            };
             let associated = Associated {
                 objects: values.iter().map(object).collect(),
                 next: values.first().cloned(),
@@ -71,11 +74,15 @@ fn leads() -> impl Strategy<Value = Lead> {
             let warning = Warning {
                 category: url.clone(),
                 message: None,
-                context: BTreeMap::from([("a".to_owned(), values), (String::new(), Vec::new())]),
+                context: BTreeMap::from([
+                    ("a".to_owned(), values.clone()),
+                    (String::new(), Vec::new()),
+                ]),
             };
             Lead {
                 id: "171591000198".to_owned(),
                 properties,
+                unset_properties: values,
                 property_history,
                 associations: BTreeMap::from([
                     ("contacts".to_owned(), associated),
@@ -135,7 +142,7 @@ proptest! {
         let built: Vec<_> = results
             .iter()
             .cloned()
-            .map(|result| fit.read_result(result.map(Arc::new), &id("7")))
+            .map(|result| fit.read_result(result.map(Arc::new)))
             .collect();
         for (built, result) in built.iter().zip(&results) {
             match (built.outcome.as_ref().unwrap(), result) {
@@ -169,7 +176,7 @@ proptest! {
             .cloned()
             .zip(traces.iter().cloned())
             .map(|(result, trace)| {
-                let upserted = |lead: Lead| Upserted { lead: Arc::new(lead), created: true };
+                let upserted = |lead: Lead| Upserted { lead: Arc::new(lead), created: Some(true) };
                 fit.upsert_result(result.map(upserted), trace)
             })
             .collect();
@@ -178,7 +185,7 @@ proptest! {
             match (built.outcome.as_ref().unwrap(), result) {
                 (pb::lead_upsert_result::Outcome::Lead(built_lead), Ok(lead)) => {
                     prop_assert_eq!(&built_lead.id, &lead.id);
-                    prop_assert!(built.created);
+                    prop_assert!(built.created && !built.created_unknown);
                     let whole = response::lead(lead.clone());
                     prop_assert!(built_lead.id_only || *built_lead == whole);
                 }
@@ -202,6 +209,7 @@ async fn a_short_error_of_any_reason_fits_in_what_is_reserved() {
         let result = pb::LeadUpsertResult {
             outcome: Some(pb::lead_upsert_result::Outcome::Error(status)),
             created: false,
+            created_unknown: false,
             object_write_trace_id: trace_id.clone(),
         };
         assert!(field(result.encoded_len()) <= reserved(&trace_id), "{reason:?}");
@@ -231,8 +239,7 @@ async fn one_lead_named_ten_thousand_times_is_copied_only_as_often_as_it_fits() 
     let mut fit = ResponseFit::new(state, 4_095 << 10);
     fit.reserve("ids", vec![""; 10_000].into_iter()).unwrap();
     let lead = lead_with(64 << 10);
-    let results: Vec<_> =
-        (0..10_000).map(|_| fit.read_result(Ok(Arc::clone(&lead)), &id("101"))).collect();
+    let results: Vec<_> = (0..10_000).map(|_| fit.read_result(Ok(Arc::clone(&lead)))).collect();
     let leads = |result: &&pb::LeadReadResult| {
         matches!(result.outcome, Some(pb::lead_read_result::Outcome::Lead(_)))
     };

@@ -16,13 +16,24 @@ const PERMISSIONS: &[(&str, Permission)] = &[
     ("LeadsService/ArchiveLead", Permission::Write),
     ("LeadsService/UpsertLead", Permission::Write),
     ("LeadsService/SearchLeads", Permission::Read),
+    ("LeadsService/ListLeadAssociations", Permission::Read),
+    ("LeadsService/ExportLeads", Permission::Export),
     ("LeadsService/BatchGetLeads", Permission::Read),
     ("LeadsService/BatchCreateLeads", Permission::Write),
     ("LeadsService/BatchUpdateLeads", Permission::Write),
     ("LeadsService/BatchUpsertLeads", Permission::Write),
     ("LeadsService/BatchArchiveLeads", Permission::Write),
+    ("LeadsService/AssociateLead", Permission::Write),
+    ("LeadsService/DissociateLead", Permission::Write),
+    ("LeadsService/BatchAssociateLeads", Permission::Write),
+    ("LeadsService/BatchDissociateLeads", Permission::Write),
     ("QuotaService/GetQuota", Permission::Quota),
     ("QuotaService/WatchQuota", Permission::Quota),
+    ("SchemaService/ListLeadProperties", Permission::Read),
+    ("SchemaService/ListLeadPipelines", Permission::Read),
+    ("SchemaService/ListOwners", Permission::Read),
+    ("SchemaService/ListAssociationTypes", Permission::Read),
+    ("SchemaService/ListPortals", Permission::Portals),
 ];
 
 #[test]
@@ -75,9 +86,10 @@ fn decided(
     let portals = PortalResolver::new(
         move |name| names.contains(name).then(|| portal_of(name)),
         move || all.clone(),
+        |_| None,
     );
     let in_portal = |portal: &PortalName| match portal.as_str() {
-        "eu" => Rights { access, quota, weight: 3 },
+        "eu" => Rights { access, quota, export: quota, weight: 3 },
         _ => Rights::NONE,
     };
     let anything = in_portal(&PortalName::parse("eu").unwrap()).any();
@@ -105,6 +117,10 @@ fn a_permission_is_granted_by_the_rights_in_the_portal() {
         (Permission::Read, Access::None, true, forbidden(eu())),
         (Permission::Write, Access::Write, false, Ok(eu())),
         (Permission::Write, Access::Read, true, forbidden(eu())),
+        // The double grants exports with the quota.
+        (Permission::Export, Access::Read, true, Ok(eu())),
+        (Permission::Export, Access::Write, false, forbidden(eu())),
+        (Permission::Export, Access::None, true, forbidden(eu())),
         (Permission::Quota, Access::None, true, Ok(eu())),
         (Permission::Quota, Access::Write, false, forbidden(eu())),
         (Permission::AnyAuthenticated, Access::Read, false, Ok(None)),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::grpc::transport::call_state::testing;
-use leadsd_quota::Caller;
+use leadsd_quota::{Caller, RemotePeer};
 
 fn admission_with(in_flight: usize, memory: usize, caller_share: CallerShare) -> Arc<Admission> {
     Arc::new(Admission::new(AdmissionLimits {
@@ -78,7 +78,7 @@ fn each_call_is_checked_against_the_metadata_limit() {
 fn a_connection_over_the_limit_serves_probes_only() {
     let admission = admission(1, 1);
     let [within, over] = [1, 2].map(|host| {
-        let guard = admission.admit_connection([10, 0, 0, host].into());
+        let guard = admission.admit_connection(RemotePeer::Address([10, 0, 0, host].into()));
         let stage = Arc::clone(&guard.stage);
         (guard, ConnInfo { stage, ..testing::connection_from([10, 0, 0, host]) })
     });
@@ -154,7 +154,7 @@ fn identities_of_one_connection_have_separate_shares() {
     // A name without authentication does not separate callers.
     held.push(start(Some(&named)).unwrap());
     held.push(start(None).unwrap());
-    assert_eq!(connection.address_account.in_flight.used(), 2);
+    assert_eq!(connection.peer_account.in_flight.used(), 2);
     held.clear();
     assert_eq!(admission.calls.in_flight.used(), 0);
     assert!(start(Some(&crm)).is_ok());
@@ -171,9 +171,9 @@ fn bytes_of_one_caller_leave_memory_to_others() {
     assert_eq!((rejected.reason(), rejected.bucket()), (Reason::Overloaded, Some("memory")));
     // A response is charged over the share: it is in memory already.
     calls[1].start_sending(200);
-    assert_eq!(greedy.address_account.memory.used(), 250);
+    assert_eq!(greedy.peer_account.memory.used(), 250);
     calls[1].release_sent(200);
     call(&admission, &modest, None).reserve(30).expect("memory for another caller");
     drop(calls);
-    assert_eq!((admission.calls.memory.used(), greedy.address_account.memory.used()), (0, 0));
+    assert_eq!((admission.calls.memory.used(), greedy.peer_account.memory.used()), (0, 0));
 }

@@ -143,3 +143,19 @@ fn concurrent_use_leaves_no_trace() {
     });
     assert_eq!((limit.used(), limit.callers.load(Ordering::Relaxed)), (0, 0));
 }
+
+#[test]
+fn a_request_that_never_fits_is_too_large_and_has_no_time_to_retry() {
+    let limit = SharedLimit::new("memory", 1_000, CallerShare(0.5));
+    limit.check_request(500).unwrap();
+    limit.check_response(500).unwrap();
+    for (error, reason) in [
+        (limit.check_request(501).unwrap_err(), Reason::RequestTooLarge),
+        (limit.check_response(501).unwrap_err(), Reason::ResponseTooLarge),
+    ] {
+        assert_eq!((error.reason(), error.retry_after()), (reason, None));
+        assert!(error.message().contains("501 bytes of memory"), "{error}");
+        assert!(error.message().contains("share 500 of the limit 1000"), "{error}");
+    }
+    assert_eq!(limit.snapshot().rejected, 2);
+}

@@ -143,14 +143,24 @@ async fn a_message_over_the_maximum_is_rejected_by_its_prefix() {
 }
 
 #[tokio::test]
-async fn a_message_over_the_memory_limit_is_rejected() {
+async fn a_message_over_the_memory_limit_is_rejected_and_one_beside_others_may_be_retried() {
     let admission = admission(1_000);
-    let call = Arc::new(call(&admission, false, Instant::now()));
-    let mut body = metered(Scripted::new([framed(0, &message(996))]), None, Arc::clone(&call));
-    let (code, _) = status(read_all(&mut body).await.unwrap_err());
-    assert_eq!(code, Code::ResourceExhausted);
-    assert_eq!(call.failure().unwrap().bucket(), Some("memory"));
+    let call = || Arc::new(call(&admission, false, Instant::now()));
+    let reject = async |size| {
+        let call = call();
+        let mut body = metered(Scripted::new([framed(0, &message(size))]), None, Arc::clone(&call));
+        let (code, _) = status(read_all(&mut body).await.unwrap_err());
+        assert_eq!(code, Code::ResourceExhausted);
+        let error = call.failure().unwrap();
+        assert_eq!(error.bucket(), Some("memory"));
+        (error.reason(), error.retry_after().is_some())
+    };
+    assert_eq!(reject(996).await, (Reason::RequestTooLarge, false));
     assert_eq!(used(&admission), 0);
+    let other = call();
+    other.reserve(500).unwrap();
+    assert_eq!(reject(900).await, (Reason::Overloaded, true));
+    assert_eq!(used(&admission), 500);
 }
 
 #[tokio::test]

@@ -132,6 +132,18 @@ async fn a_call_keeps_its_slot_and_its_charge_while_http_2_holds_a_chunk() {
 }
 
 #[tokio::test]
+async fn a_message_of_an_export_has_a_deadline_until_http_2_asks_for_more() {
+    let world = World::new();
+    let mut body = world.body([data(2 * CHUNK), data(10), trailers("0")], false);
+    let call = Arc::clone(&body.call);
+    call.send_deadline.start_for_each_message();
+    for is_sending in [true, true, true, false] {
+        next(&mut body).await.unwrap();
+        assert_eq!(call.send_deadline.get().is_some(), is_sending);
+    }
+}
+
+#[tokio::test]
 async fn messages_are_counted_when_their_last_byte_is_passed_on() {
     let world = World::new();
     let framed = [&[0, 0, 0, 0, 2][..], b"ab", &[0, 0, 0, 0, 0], &[0, 0, 0, 0, 1], b"c"].concat();

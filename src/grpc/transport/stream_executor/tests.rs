@@ -15,10 +15,10 @@ use tokio::task::JoinSet;
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::grpc::transport::send_deadline::{NO_DEADLINE, SEND_GRACE};
+use crate::grpc::transport::send_deadline::{MESSAGE_TIMEOUT, NO_DEADLINE, SEND_GRACE};
 use crate::grpc::transport::{
     admission::Admission,
     call_state::testing::{admission, call},
@@ -52,6 +52,27 @@ async fn a_call_without_a_deadline_has_no_send_deadline() {
     let call = Arc::new(call(&admission(0), false, deadline));
     call.send_deadline.start(call.deadline);
     assert_eq!(call.send_deadline.get(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_with_a_deadline_for_each_message_ends_only_while_one_is_sent() {
+    let call = new_call(&admission(0));
+    call.send_deadline.start_for_each_message();
+    let (own, start) = (Arc::clone(&call), Instant::now());
+    let messages = async move {
+        for _ in 0..3 {
+            // The service prepares a message, and the client reads it slowly.
+            sleep(MESSAGE_TIMEOUT * 10).await;
+            own.send_deadline.start_message(own.started);
+            sleep(MESSAGE_TIMEOUT - Duration::from_millis(1)).await;
+            own.send_deadline.end_message();
+        }
+        own.send_deadline.start_message(own.started);
+        pending::<()>().await;
+    };
+    until_deadline(messages, call).await;
+    let sent = MESSAGE_TIMEOUT * 11 - Duration::from_millis(1);
+    assert_eq!(start.elapsed().as_secs(), (sent * 3 + MESSAGE_TIMEOUT).as_secs());
 }
 
 const CHUNKS: usize = 64;

@@ -15,8 +15,7 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
-use crate::auth::certificate;
-use leadsd_base::time::Timestamp;
+use leadsd_base::{net::certificate, time::Timestamp};
 
 /// Maximum size of a file in bytes.
 const MAX_BYTES: u64 = 1 << 20;

@@ -1,0 +1,53 @@
+//! Validates the fields of requests about associations.
+
+use super::{FieldFaults, IdPlace};
+use crate::{
+    grpc::pb,
+    leads::{AssociationAction, AssociationChange, LeadId},
+};
+
+// === impl FieldFaults ===
+
+impl FieldFaults {
+    /// Validates names of object types that are segments of URLs. Duplicates are removed.
+    pub(crate) fn object_types(&mut self, field: &str, names: Vec<String>) -> Vec<String> {
+        let mut out: Vec<String> = Vec::with_capacity(names.len());
+        for (index, name) in names.iter().enumerate() {
+            let name = self.object_type(&format!("{field}[{index}]"), name);
+            out.extend(name.filter(|name| !out.contains(name)));
+        }
+        out
+    }
+
+    /// Validates the name of an object type that is a segment of a URL's path.
+    pub(crate) fn object_type(&mut self, field: &str, text: &str) -> Option<String> {
+        let name = self.name(&field, text)?;
+        match LeadId::parse(&name) {
+            Ok(_) => Some(name),
+            Err(_) => {
+                self.add(field, "must not contain `/`, `\\`, `?` or `#`, or be `.` or `..`");
+                None
+            }
+        }
+    }
+
+    /// Validates an association to make or to remove.
+    pub(crate) fn association_change(
+        &mut self,
+        action: AssociationAction,
+        lead_id: &str,
+        to_id: &str,
+        types: &[pb::AssociationType],
+    ) -> Option<AssociationChange> {
+        let lead = self.lead_id(IdPlace::Body, "lead_id", lead_id);
+        let to_id = self.lead_id(IdPlace::Body, "to_id", to_id);
+        if types.is_empty() && action == AssociationAction::Associate {
+            self.add("types", "must not be empty");
+        }
+        let mut valid = Vec::with_capacity(types.len());
+        for (index, kind) in types.iter().enumerate() {
+            valid.extend(self.association_type(&format!("types[{index}]"), kind));
+        }
+        Some(AssociationChange { lead: lead?, to_id: to_id?, types: valid })
+    }
+}

@@ -1,0 +1,83 @@
+//! Validates the fields of requests that name the contact of a new lead.
+
+use super::{FieldFaults, IdPlace};
+use crate::{
+    grpc::pb,
+    leads::{
+        Association, AssociationType,
+        contacts::{ContactByEmail, ContactEmail},
+    },
+};
+
+/// The fields of a request that name the primary contact.
+#[derive(Debug)]
+pub(crate) struct NamedContact {
+    pub(crate) primary_contact_id: String,
+    pub(crate) contact: Option<pb::ContactReference>,
+}
+
+// === impl NamedContact ===
+
+impl NamedContact {
+    /// True if a field is set.
+    pub(super) fn is_named(&self) -> bool {
+        !self.primary_contact_id.is_empty() || self.contact.is_some()
+    }
+}
+
+// === impl FieldFaults ===
+
+impl FieldFaults {
+    /// Validates the associations of a new lead. A contact by id is the first one; one by e-mail address
+    /// is looked up later.
+    pub(super) fn contact_and_associations(
+        &mut self,
+        prefix: &str,
+        named: NamedContact,
+        associations: &[pb::Association],
+    ) -> (Vec<Association>, Option<ContactByEmail>) {
+        let mut out = Vec::with_capacity(associations.len() + 1);
+        let contact = self.primary_contact(prefix, named, &mut out);
+        for (index, association) in associations.iter().enumerate() {
+            let field = format!("{prefix}associations[{index}]");
+            out.extend(self.association(&field, index, association));
+        }
+        (out, contact)
+    }
+
+    fn primary_contact(
+        &mut self,
+        prefix: &str,
+        NamedContact { primary_contact_id, contact }: NamedContact,
+        out: &mut Vec<Association>,
+    ) -> Option<ContactByEmail> {
+        use pb::contact_reference::Key;
+        if contact.is_some() && !primary_contact_id.is_empty() {
+            let description = "must not be set together with primary_contact_id";
+            self.add(format!("{prefix}contact"), description);
+            return None;
+        }
+        let (field, id) = match contact {
+            None if primary_contact_id.is_empty() => return None,
+            None => ("primary_contact_id", primary_contact_id),
+            Some(pb::ContactReference { key: Some(Key::Id(id)) }) => ("contact.id", id),
+            Some(pb::ContactReference { key: Some(Key::Email(email)) }) => {
+                return match ContactEmail::parse(&email) {
+                    Ok(email) => Some(ContactByEmail { email }),
+                    Err(description) => {
+                        self.add(format!("{prefix}contact.email"), description);
+                        None
+                    }
+                };
+            }
+            Some(pb::ContactReference { key: None }) => {
+                self.add(format!("{prefix}contact"), "must have an id or an email");
+                return None;
+            }
+        };
+        let to_id = self.lead_id(IdPlace::Body, &format!("{prefix}{field}"), &id);
+        let types = vec![AssociationType::PRIMARY_CONTACT];
+        out.extend(to_id.map(|to_id| Association { to_id, types, position: None }));
+        None
+    }
+}

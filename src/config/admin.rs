@@ -1,15 +1,16 @@
 //! `[admin]`: settings of the admin server.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::{check::Checker, raw};
+use leadsd_base::net::listen_address::ListenAddress;
 use leadsd_credentials::SecretPath;
 
 /// `[admin]`: settings of the admin server.
 #[derive(Debug, Clone)]
 pub struct Admin {
     /// Listen address; port 0 picks a free one. Default `127.0.0.1:9090`.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// Names and addresses in the Host header that are accepted beside loopback and the address of the
     /// connection. Default none.
     pub hosts: Vec<String>,
@@ -22,7 +23,7 @@ pub struct Admin {
 impl Checker<'_> {
     pub(super) fn admin(&mut self, raw: raw::Admin) -> Option<Admin> {
         let raw::Admin { listen, hosts, api_keys_secret } = raw;
-        let listen = self.parsed("admin.listen", &listen, "an address such as 127.0.0.1:9090");
+        let listen = self.listen("admin.listen", &listen, 9_090);
         if !hosts.iter().all(|host| is_host(host)) {
             self.add_error("admin.hosts", "must be host names or IP addresses, without ports");
         }

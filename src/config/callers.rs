@@ -87,6 +87,8 @@ pub struct Policy {
     pub access: Access,
     /// True if the callers may read the quota. Default false.
     pub quota: bool,
+    /// True if the callers may export the leads that they may read. Default false.
+    pub export: bool,
     /// Weight in the fair queue for a portal's quota. Default 1.
     pub weight: u32,
 }
@@ -262,7 +264,7 @@ impl Checker<'_> {
         raw: raw::Policy,
         known: Option<&BTreeMap<PortalName, Portal>>,
     ) -> Option<Policy> {
-        let raw::Policy { callers, portals, access, quota, weight } = raw;
+        let raw::Policy { callers, portals, access, quota, export, weight } = raw;
         let key = |key: &str| format!("policy.{name}.{key}");
         if callers.is_empty() {
             self.add_error(&key("callers"), "must name at least one caller");
@@ -287,12 +289,17 @@ impl Checker<'_> {
                 None
             }
         };
+        let export = export.unwrap_or(false);
+        if export && access == Some(Access::None) {
+            self.add_error(&key("export"), "needs access = \"read\" or \"write\"");
+        }
         let weight = self.number(&key("weight"), weight.unwrap_or(WEIGHT), 1, 1_000);
         Some(Policy {
             callers: patterns,
             portals: portals?,
             access: access?,
             quota: quota.unwrap_or(false),
+            export,
             weight: u32::try_from(weight?).unwrap_or(1),
         })
     }
@@ -346,7 +353,7 @@ impl Checker<'_> {
                 "needs authentication: grpc.tls.client_ca_file, [auth.jwt] or [auth.api_keys]";
             self.add_error("policy", what);
         }
-        let loopback = grpc.listen.ip().to_canonical().is_loopback();
+        let loopback = grpc.listen.is_loopback();
         if loopback || grpc.insecure || (grpc.tls.is_some() && identified) {
             return;
         }

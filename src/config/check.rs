@@ -8,7 +8,7 @@ use super::{
     error::{ConfigError, origin},
     units::{parse_duration, parse_size},
 };
-use leadsd_base::time::Zone;
+use leadsd_base::{net::listen_address::ListenAddress, time::Zone};
 
 /// Converter of raw values, which collects errors.
 pub(super) struct Checker<'a> {
@@ -38,6 +38,22 @@ impl Checker<'_> {
             self.add_error(key, format!("must be {wanted}"));
         }
         value
+    }
+
+    /// Converts a listen address. `port` is that of the example in the error.
+    pub(super) fn listen(&mut self, key: &str, text: &str, port: u16) -> Option<ListenAddress> {
+        let wanted = format!("HOST:PORT, such as 127.0.0.1:{port} or localhost:{port}");
+        let is_unix = ListenAddress::unix_path(text).is_some();
+        if is_unix && key != "grpc.listen" {
+            self.add_error(key, format!("must be {wanted}; only grpc.listen may be a Unix socket"));
+            return None;
+        }
+        if is_unix {
+            let wanted =
+                "unix: and an absolute path of at most 100 bytes, such as unix:/run/leadsd.sock";
+            return self.parsed(key, text, wanted);
+        }
+        self.parsed(key, text, &wanted)
     }
 
     pub(super) fn url(&mut self, key: &str, text: &str) -> Option<url::Url> {

@@ -31,10 +31,12 @@ impl Raw {
         }
         for policy in self.policy.values_mut() {
             policy.quota.get_or_insert(false);
+            policy.export.get_or_insert(false);
             policy.weight.get_or_insert(WEIGHT);
         }
         for (name, portal) in &mut self.portals {
             portal.secret.get_or_insert_with(|| default_secret(name));
+            portal.base_url.get_or_insert_with(|| self.hubspot.base_url.clone());
             portal.time_zone.get_or_insert_with(|| self.quota.time_zone.clone());
         }
         self

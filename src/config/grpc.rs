@@ -1,14 +1,15 @@
 //! `[grpc]`: settings of the gRPC server.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use super::{check::Checker, raw, tls::Tls, units::parse_size};
+use leadsd_base::net::listen_address::ListenAddress;
 
 /// `[grpc]`: settings of the gRPC server.
 #[derive(Debug, Clone)]
 pub struct Grpc {
     /// Listen address; port 0 picks a free one. Default `127.0.0.1:50051`.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// Maximum size of a request message in bytes. Default 4 MiB.
     pub max_request_bytes: usize,
     /// Maximum number of inputs per batch call. Default 10,000.
@@ -128,7 +129,7 @@ impl Checker<'_> {
             tls,
         } = raw;
         self.error_docs_url(&error_docs_url);
-        let listen = self.parsed("grpc.listen", &listen, "an address such as 127.0.0.1:50051");
+        let listen = self.listen("grpc.listen", &listen, 50_051);
         let size = self.size("grpc.max_request_size", &max_request_size, 64 << 10, 256 << 20);
         let inputs = self.number("grpc.max_batch_inputs", max_batch_inputs, 1, 100_000);
         let deadline = self.duration("grpc.max_deadline", &max_deadline, 100, 600_000);

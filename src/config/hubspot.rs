@@ -5,11 +5,12 @@ use std::time::Duration;
 use leadsd_base::net::egress::Egress;
 
 use super::{check::Checker, raw};
+use crate::leads::ValidationMode;
 
 /// `[hubspot]`: settings of HubSpot calls.
 #[derive(Debug, Clone)]
 pub struct Hubspot {
-    /// Base URL of the API. Default `https://api.hubapi.com`.
+    /// Base URL of the API for portals without their own. Default `https://api.hubapi.com`.
     pub base_url: url::Url,
     /// Consent URL of `leadsd login`. Default `https://app.hubspot.com/oauth/authorize`.
     pub authorize_url: url::Url,
@@ -17,7 +18,7 @@ pub struct Hubspot {
     pub api_version: ApiVersion,
     /// Timeout for a connection. Default 5 s.
     pub connect_timeout: Duration,
-    /// Timeout for an HTTP request. Default 30 s.
+    /// Timeout for an HTTP request. Default 20 s.
     pub request_timeout: Duration,
     /// Maximum size of a response in bytes, after decompression. Default 32 MiB.
     pub max_response_bytes: usize,
@@ -27,9 +28,11 @@ pub struct Hubspot {
     pub breaker_min_wait: Duration,
     /// Maximum of that time. Default 10 s.
     pub breaker_max_wait: Duration,
-    /// Time for which an individual create, update or upsert that HubSpot rejected for its content is
-    /// rejected without a HubSpot call. Default 0 s: disabled.
-    pub rejection_cache_ttl: Duration,
+    /// Properties of reads that select none, for portals without their own. Empty: those that HubSpot
+    /// returns by itself.
+    pub default_properties: Vec<String>,
+    /// Validation of the writes of portals without their own setting. Default off.
+    pub validate: ValidationMode,
     /// Maximum number of concurrent HubSpot batches of one call. Default 4.
     pub batch_concurrency: usize,
     /// Way to the API and the token endpoint.
@@ -45,6 +48,15 @@ pub enum ApiVersion {
     V2026_03,
     /// `/crm/v3/objects/...`
     V3,
+}
+
+// === impl Hubspot ===
+
+impl Hubspot {
+    /// The same settings for an API with another base URL.
+    pub fn with_base_url(&self, base_url: &url::Url) -> Self {
+        Self { base_url: base_url.clone(), ..self.clone() }
+    }
 }
 
 // === impl ApiVersion ===
@@ -74,7 +86,8 @@ impl Checker<'_> {
             max_attempts,
             breaker_min_wait,
             breaker_max_wait,
-            rejection_cache_ttl,
+            default_properties,
+            validate,
             batch_concurrency,
         } = raw;
         let base_url = self.url("hubspot.base_url", base_url);
@@ -93,8 +106,9 @@ impl Checker<'_> {
         let size = self.size("hubspot.max_response_size", max_response_size, 64 << 10, 1 << 30);
         let attempts = self.number("hubspot.max_attempts", *max_attempts, 1, 10);
         let (min_wait, max_wait) = self.breaker_waits(breaker_min_wait, breaker_max_wait);
-        let remember =
-            self.duration("hubspot.rejection_cache_ttl", rejection_cache_ttl, 0, 600_000);
+        let default_properties =
+            self.default_properties("hubspot.default_properties", default_properties);
+        let validate = self.validation_mode("hubspot.validate", validate);
         let concurrency = self.number("hubspot.batch_concurrency", *batch_concurrency, 1, 32);
         Some(Hubspot {
             base_url: base_url?,
@@ -106,10 +120,23 @@ impl Checker<'_> {
             max_attempts: u32::try_from(attempts?).unwrap_or(1),
             breaker_min_wait: min_wait?,
             breaker_max_wait: max_wait?,
-            rejection_cache_ttl: remember?,
+            default_properties,
+            validate: validate?,
             batch_concurrency: concurrency?,
             egress: egress.clone(),
         })
+    }
+
+    pub(super) fn validation_mode(&mut self, key: &str, text: &str) -> Option<ValidationMode> {
+        match text {
+            "off" => Some(ValidationMode::Off),
+            "warn" => Some(ValidationMode::Warn),
+            "enforce" => Some(ValidationMode::Enforce),
+            _ => {
+                self.add_error(key, "must be off, warn or enforce");
+                None
+            }
+        }
     }
 
     fn breaker_waits(&mut self, min: &str, max: &str) -> (Option<Duration>, Option<Duration>) {

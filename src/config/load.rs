@@ -1,7 +1,7 @@
 //! Loads the configuration in layers (default file, user's file, environment) and reports all errors at
 //! once, each with its key and the origin of the value.
 
-use std::{borrow::Cow, collections::BTreeSet, path::Path, str::FromStr};
+use std::{borrow::Cow, collections::BTreeSet, io::ErrorKind, path::Path, str::FromStr};
 
 use figment::{
     Figment, Profile,
@@ -20,9 +20,13 @@ use super::{
     sections::Config,
     syntax::syntax_error,
 };
+use crate::telemetry::closest;
 
 /// Default file, the lowest layer.
 pub(super) const DEFAULTS: &str = include_str!("../../leadsd.example.toml");
+
+/// Key of errors of the configuration file as a whole: the option that names it.
+pub const FILE_OPTION: &str = "--config";
 
 /// Maximum number of reported type errors: each needs another pass over the values.
 const MAX_PASSES: usize = 64;
@@ -51,7 +55,7 @@ impl Loaded {
         let mut figment = Figment::from(Toml::string(DEFAULTS));
         if let Some(file) = file {
             if let Some(what) = file_error(file) {
-                let (key, origin) = ("--config".to_owned(), file.display().to_string());
+                let (key, origin) = (FILE_OPTION.to_owned(), file.display().to_string());
                 return Err(ConfigErrors(vec![ConfigError { key, origin, what }]));
             }
             figment = figment.merge(Toml::file_exact(file));
@@ -109,11 +113,14 @@ impl Loaded {
 
 /// Error of a file as a whole; `None` if it is TOML.
 fn file_error(file: &Path) -> Option<String> {
-    if !file.is_file() {
-        return Some("the file does not exist".to_owned());
+    if file.is_dir() {
+        return Some("is a directory; name the file in it".to_owned());
     }
     match std::fs::read_to_string(file) {
         Ok(text) => syntax_error(&text),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Some("the file does not exist".to_owned())
+        }
         Err(error) => Some(format!("the file cannot be read: {}", error.kind())),
     }
 }
@@ -243,8 +250,11 @@ fn replace(values: &mut Dict, path: &[String], default: Option<Value>) -> bool {
 #[expect(clippy::wildcard_enum_match_arm, reason = "figment adds kinds; others keep their text")]
 fn describe(kind: &figment::error::Kind) -> String {
     match kind {
-        figment::error::Kind::UnknownField(_, known) => {
-            format!("is not a known key; known keys: {}", known.join(", "))
+        figment::error::Kind::UnknownField(name, known) => {
+            let suggestion = closest(name, known);
+            let suggestion = suggestion.map(|known| format!("; did you mean {known}?"));
+            let suggestion = suggestion.unwrap_or_default();
+            format!("is not a known key{suggestion}; known keys: {}", known.join(", "))
         }
         figment::error::Kind::InvalidType(found, wanted)
         | figment::error::Kind::InvalidValue(found, wanted) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{check::Checker, raw};
-use crate::leads::PortalName;
+use crate::leads::{PortalName, ValidationMode};
 use leadsd_base::time::Zone;
 use leadsd_credentials::SecretPath;
 
@@ -15,6 +15,10 @@ pub struct PortalDiscovery {
     pub path: SecretPath,
     /// `request_id_property` of all discovered portals.
     pub request_id_property: Option<String>,
+    /// `default_properties` of all discovered portals.
+    pub default_properties: Option<Vec<String>>,
+    /// `validate` of all discovered portals. Default `hubspot.validate`.
+    pub validate: Option<ValidationMode>,
 }
 
 /// `[portals.<name>]`: HubSpot account.
@@ -22,12 +26,22 @@ pub struct PortalDiscovery {
 pub struct Portal {
     /// Path of the secret under the KV mount. Default `hubspot/<name>`.
     pub secret: SecretPath,
+    /// Base URL of the API for this account. Default `hubspot.base_url`.
+    pub base_url: Option<url::Url>,
     /// Time zone of the account. Default `quota.time_zone`.
     pub zone: Option<Zone>,
     /// Lead property with unique values for request ids, by which a create without a response is found.
     /// Default none.
     pub request_id_property: Option<String>,
+    /// Properties of reads that select none. Default `hubspot.default_properties`.
+    pub default_properties: Option<Vec<String>>,
+    /// Validation of writes. Default `hubspot.validate`.
+    pub validate: Option<ValidationMode>,
 }
+
+/// Maximum length of the names of default properties in bytes, each with a comma. Reads of longer names
+/// do not share batches.
+const MAX_DEFAULT_PROPERTIES_BYTES: usize = 2_000;
 
 // === impl Checker ===
 
@@ -37,9 +51,17 @@ impl Checker<'_> {
         raw: &raw::PortalDiscovery,
     ) -> Option<PortalDiscovery> {
         let request_id_property = raw.request_id_property.clone();
+        let validate = raw.validate.as_deref();
+        let validate =
+            validate.and_then(|mode| self.validation_mode("portal_discovery.validate", mode));
         self.property("portal_discovery.request_id_property", request_id_property.as_deref());
+        let default_properties = raw.default_properties.as_deref();
+        let default_properties = default_properties
+            .map(|names| self.default_properties("portal_discovery.default_properties", names));
         match SecretPath::parse(&raw.path) {
-            Ok(path) => Some(PortalDiscovery { path, request_id_property }),
+            Ok(path) => {
+                Some(PortalDiscovery { path, request_id_property, default_properties, validate })
+            }
             Err(what) => {
                 self.add_error("portal_discovery.path", what);
                 None
@@ -59,7 +81,15 @@ impl Checker<'_> {
             );
         }
         let mut portals = BTreeMap::new();
-        for (name, raw::Portal { secret, time_zone, request_id_property }) in raw {
+        for (name, raw) in raw {
+            let raw::Portal {
+                secret,
+                base_url,
+                time_zone,
+                request_id_property,
+                default_properties,
+                validate,
+            } = raw;
             let key = format!("portals.{name}");
             let Some(name) = PortalName::parse(&name) else {
                 self.add_error(&key, "must have a name of 1 to 64 letters, digits, `_` or `-`");
@@ -67,16 +97,45 @@ impl Checker<'_> {
             };
             let secret = secret.unwrap_or_else(|| default_secret(name.as_str()));
             self.property(&format!("{key}.request_id_property"), request_id_property.as_deref());
+            let default_properties = default_properties
+                .map(|names| self.default_properties(&format!("{key}.default_properties"), &names));
+            let base_url = base_url.map(|url| self.url(&format!("{key}.base_url"), &url));
+            let validate =
+                validate.and_then(|mode| self.validation_mode(&format!("{key}.validate"), &mode));
             let zone = time_zone.map(|zone| self.zone(&format!("{key}.time_zone"), &zone));
             match SecretPath::parse(&secret) {
                 Ok(secret) => {
-                    let zone = zone.flatten();
-                    portals.insert(name, Portal { secret, zone, request_id_property });
+                    let (base_url, zone) = (base_url.flatten(), zone.flatten());
+                    let portal = Portal {
+                        secret,
+                        base_url,
+                        zone,
+                        request_id_property,
+                        default_properties,
+                        validate,
+                    };
+                    portals.insert(name, portal);
                 }
                 Err(what) => self.add_error(&format!("{key}.secret"), what),
             }
         }
         Some(portals)
+    }
+
+    /// Validates the properties of reads that select none; duplicates are dropped.
+    pub(super) fn default_properties(&mut self, key: &str, names: &[String]) -> Vec<String> {
+        let mut distinct: Vec<String> = Vec::with_capacity(names.len());
+        for name in names {
+            self.property(key, Some(name));
+            if !distinct.contains(name) {
+                distinct.push(name.clone());
+            }
+        }
+        if distinct.iter().map(|name| name.len() + 1).sum::<usize>() > MAX_DEFAULT_PROPERTIES_BYTES
+        {
+            self.add_error(key, "must not exceed 2,000 bytes of names, each with a comma");
+        }
+        distinct
     }
 
     /// Validates the internal name of a property by HubSpot's rules.

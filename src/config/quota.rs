@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{check::Checker, raw};
 use leadsd_base::time::Zone;
-use leadsd_quota::redis_ledger::{RedisSettings, RedisUrl};
+use leadsd_redis::{RedisSettings, RedisUrl};
 
 /// `[quota]`: HubSpot's limits as assumed until its responses report them, and the queue for them.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct Quota {
     pub zone: Zone,
     /// Maximum number of queued calls per bucket and portal. Default 10,000.
     pub max_queue: usize,
+    /// Maximum number of HubSpot requests in progress per bucket and portal. Default 1,000.
+    pub max_concurrency: usize,
     /// Enables batching of queued calls, and single flight of identical reads. Default true.
     pub batching: bool,
     /// Weights of unauthenticated callers; 1 if not listed.
@@ -51,6 +53,7 @@ impl Checker<'_> {
             daily,
             time_zone,
             max_queue,
+            max_concurrency,
             batching,
             weights,
             shared,
@@ -61,6 +64,7 @@ impl Checker<'_> {
         let daily = self.number("quota.daily", daily, 0, 1_000_000_000);
         let zone = self.zone("quota.time_zone", &time_zone);
         let max_queue = self.number("quota.max_queue", max_queue, 1, 1_000_000);
+        let concurrency = self.number("quota.max_concurrency", max_concurrency, 1, 100_000);
         let mut checked = BTreeMap::new();
         for (caller, weight) in weights {
             let weight = self.number(&format!("quota.weights.{caller}"), weight, 1, 1_000);
@@ -74,6 +78,7 @@ impl Checker<'_> {
             daily: Some(daily? as u64).filter(|daily| *daily > 0),
             zone: zone?,
             max_queue: max_queue?,
+            max_concurrency: concurrency?,
             batching,
             weights: checked,
             shared: shared?,

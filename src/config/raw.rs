@@ -138,7 +138,8 @@ pub(super) struct Hubspot {
     pub(super) max_attempts: usize,
     pub(super) breaker_min_wait: String,
     pub(super) breaker_max_wait: String,
-    pub(super) rejection_cache_ttl: String,
+    pub(super) default_properties: Vec<String>,
+    pub(super) validate: String,
     pub(super) batch_concurrency: usize,
 }
 
@@ -158,6 +159,7 @@ pub(super) struct Egress {
 #[serde(deny_unknown_fields)]
 pub(super) struct Credentials {
     pub(super) start: String,
+    pub(super) readiness: String,
     pub(super) start_concurrency: usize,
     pub(super) suspended_retry_interval: String,
 }
@@ -171,6 +173,7 @@ pub(super) struct Quota {
     pub(super) daily: usize,
     pub(super) time_zone: String,
     pub(super) max_queue: usize,
+    pub(super) max_concurrency: usize,
     pub(super) batching: bool,
     #[serde(default)]
     pub(super) weights: BTreeMap<String, usize>,
@@ -239,6 +242,8 @@ pub(super) struct Policy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) quota: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) export: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) weight: Option<usize>,
 }
 
@@ -248,6 +253,10 @@ pub(super) struct PortalDiscovery {
     pub(super) path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request_id_property: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) default_properties: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) validate: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -256,9 +265,15 @@ pub(super) struct Portal {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) secret: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) base_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) time_zone: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request_id_property: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) default_properties: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) validate: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

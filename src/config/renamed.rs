@@ -1,4 +1,4 @@
-//! Renamed keys: each is an error that names the new key.
+//! Renamed and removed keys: each is an error that names the key to use.
 
 use figment::{
     Figment,
@@ -9,10 +9,9 @@ use super::error::{ConfigError, ENVIRONMENT, origin};
 
 /// Old keys with their new names; `*` stands for any name. Nothing was released under an old name, so
 /// the old keys have no effect.
-pub(super) const RENAMED_KEYS: [(&str, &str); 14] = [
+pub(super) const RENAMED_KEYS: [(&str, &str); 13] = [
     ("grpc.error_catalogue", "grpc.error_docs_url"),
     ("hubspot.max_answer_size", "hubspot.max_response_size"),
-    ("hubspot.remember_refusals", "hubspot.rejection_cache_ttl"),
     ("credentials.heartbeat", "credentials.suspended_retry_interval"),
     ("quota.max_waiting", "quota.max_queue"),
     ("quota.group_commit", "quota.batching"),
@@ -26,13 +25,28 @@ pub(super) const RENAMED_KEYS: [(&str, &str); 14] = [
     ("portals_from.request_id_property", "portal_discovery.request_id_property"),
 ];
 
-/// Reports the renamed keys in `values`. Their values move to the new keys, so that a required key is
+/// Removed keys, with what to do instead. The text completes "was removed; ".
+pub(super) const REMOVED_KEYS: [(&str, &str); 2] = [
+    ("hubspot.rejection_cache_ttl", VALIDATE_INSTEAD),
+    ("hubspot.remember_refusals", VALIDATE_INSTEAD),
+];
+
+const VALIDATE_INSTEAD: &str =
+    "set hubspot.validate = \"enforce\" to refuse invalid writes without a HubSpot call";
+
+/// Reports the renamed and removed keys in `values`. Their values move to the new keys, so that a required key is
 /// not reported as missing as well.
 pub(super) fn report_renamed(values: &mut Dict, figment: &Figment) -> Vec<ConfigError> {
     let mut errors = Vec::new();
     for path in leaves(values) {
-        let Some(new) = new_path(&path) else { continue };
         let key = path.join(".");
+        if let Some((_, instead)) = REMOVED_KEYS.iter().find(|(removed, _)| *removed == key) {
+            let (origin, what) = (origin(figment, &key), format!("was removed; {instead}"));
+            errors.push(ConfigError { key, origin, what });
+            take(values, &path);
+            continue;
+        }
+        let Some(new) = new_path(&path) else { continue };
         let origin = origin(figment, &key);
         let instead = match origin.starts_with(ENVIRONMENT) {
             true => format!("; set {} instead", variable(&new)),

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Keys with enumerated values.
-pub(super) const CHOICES: [(&str, &[&str]); 6] = [
+pub(super) const CHOICES: [(&str, &[&str]); 7] = [
     ("grpc.tls.client_auth", &["require", "optional"]),
     (
         "vault.auth.method",
@@ -18,6 +18,7 @@ pub(super) const CHOICES: [(&str, &[&str]); 6] = [
     ),
     ("hubspot.api_version", &["2026-09", "2026-03", "v3"]),
     ("credentials.start", &["eager", "lazy"]),
+    ("credentials.readiness", &["any", "all"]),
     ("policy.access", &["none", "read", "write"]),
     ("log.format", &["json", "pretty"]),
 ];

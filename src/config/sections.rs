@@ -54,6 +54,16 @@ pub struct Config {
     pub process: Process,
 }
 
+// === impl Config ===
+
+impl Config {
+    /// Settings of the HubSpot calls of a portal.
+    pub fn hubspot_for(&self, portal: &PortalName) -> Hubspot {
+        let base_url = self.portals.get(portal).and_then(|portal| portal.base_url.as_ref());
+        base_url.map_or_else(|| self.hubspot.clone(), |url| self.hubspot.with_base_url(url))
+    }
+}
+
 // === impl Checker ===
 
 impl Checker<'_> {

@@ -3,7 +3,7 @@
 use leadsd_base::net::egress::Egress;
 
 use super::{check::Checker, raw};
-use crate::telemetry::{LogFormat, LogSettings, TraceSettings};
+use crate::telemetry::{self, LogFormat, LogSettings, TraceSettings};
 
 // === impl Checker ===
 
@@ -33,9 +33,9 @@ impl Checker<'_> {
 
     pub(super) fn log(&mut self, raw: raw::Log) -> Option<LogSettings> {
         let raw::Log { level, format } = raw;
-        // The parser of EnvFilter panics on some non-ASCII text.
-        if !level.is_ascii() || tracing_subscriber::EnvFilter::try_new(&level).is_err() {
-            self.add_error("log.level", "must be a filter such as info or info,leadsd=debug");
+        if let Err(telemetry::Error::Filter(why)) = telemetry::filter(&level) {
+            let text = format!("must be a filter such as info or info,leadsd=debug: {why}");
+            self.add_error("log.level", text);
         }
         let format = match format.as_str() {
             "json" => LogFormat::Json,

@@ -73,6 +73,7 @@ fn no_error_quotes_a_value() {
         "[quota.shared]\nurl = \"redis://:hunter2@[\"",
         "[quota.shared]\nurl = \"redis://:hunter2@redis:6379\"",
         "[hubspot]\nbase_url = \"https://u:hunter2@x\"",
+        "[portals.x]\nbase_url = \"https://u:hunter2@x\"",
         "[grpc]\naccess_token = \"hunter2\"",
         "grpc = \"hunter2\"",
         "log = [\"hunter2\"]",
@@ -99,6 +100,20 @@ fn a_short_file_is_enough() {
     assert_eq!(config.hubspot.api_version, ApiVersion::V2026_09);
     let portal = &config.portals[&PortalName::parse("default").unwrap()];
     assert_eq!(portal.secret.as_str(), "hubspot/default");
+}
+
+#[test]
+fn a_portal_has_the_base_url_of_the_others_unless_it_has_its_own() {
+    let eu = ("LEADSD_PORTALS__eu__BASE_URL", "https://api-eu1.hubapi.com");
+    let loaded = load(GOOD, &[eu]).unwrap();
+    let url = |portal: &str| {
+        loaded.config.hubspot_for(&PortalName::parse(portal).unwrap()).base_url.to_string()
+    };
+    assert_eq!(url("eu"), "https://api-eu1.hubapi.com/");
+    assert_eq!(url("default"), "https://api.hubapi.com/");
+    assert_eq!(url("discovered"), "https://api.hubapi.com/");
+    let print = loaded.print();
+    assert!(print.contains("base_url = \"https://api-eu1.hubapi.com\"  # environment"), "{print}");
 }
 
 #[test]
@@ -143,12 +158,13 @@ api_version = "v4"
 [portals."a b"]
 [portals.x]
 secret = "../y"
+base_url = "eu1"
 "#;
     let found = errors(text, &[("LEADSD_LOG__FORMAT", "xml")]);
     let wanted = [
-        "grpc.lisen: is not a known key; known keys: listen, max_request_size, max_batch_inputs, max_deadline, max_batch_deadline, max_connections, max_streams_per_connection, max_in_flight, max_request_memory, max_header_size, max_connection_age, max_connection_age_grace, keepalive_interval, keepalive_timeout, drain_delay, shutdown_grace, error_docs_url, insecure, memory_limit, max_caller_share, max_connections_per_address, max_connection_idle, max_response_size, tls",
+        "grpc.lisen: is not a known key; did you mean listen?; known keys: listen, max_request_size, max_batch_inputs, max_deadline, max_batch_deadline, max_connections, max_streams_per_connection, max_in_flight, max_request_memory, max_header_size, max_connection_age, max_connection_age_grace, keepalive_interval, keepalive_timeout, drain_delay, shutdown_grace, error_docs_url, insecure, memory_limit, max_caller_share, max_connections_per_address, max_connection_idle, max_response_size, tls",
         "grpc.max_batch_inputs: must be an integer of at least 0, is a string",
-        "grpc.listen: must be an address such as 127.0.0.1:50051",
+        "grpc.listen: must be HOST:PORT, such as 127.0.0.1:50051 or localhost:50051",
         "grpc.max_deadline: must be a whole number with a unit: ms, s, m or h",
         "vault.client_cert_file: and client_key_file must be set together",
         "vault.address: must be an http or https URL without credentials, query or fragment",
@@ -157,6 +173,7 @@ secret = "../y"
         "hubspot.api_version: must be 2026-09, 2026-03 or v3",
         "portals.a b: must have a name of 1 to 64 letters, digits, `_` or `-`",
         "portals.x.secret: `..` is not a path segment",
+        "portals.x.base_url: must be an http or https URL without credentials, query or fragment",
         "log.format: must be json or pretty",
     ];
     for error in wanted {
@@ -232,6 +249,7 @@ secret = "leadsd/api-keys"
 callers = ["spiffe://cluster.local/ns/shop/sa/billing", "billing"]
 portals = ["default"]
 access = "write"
+export = true
 weight = 3
 [policy.everyone]
 callers = ["*"]
@@ -256,10 +274,12 @@ fn authentication_and_policies_are_parsed() {
     let billing = &config.policy["billing"];
     assert_eq!(billing.callers[1], CallerPattern::Exact("billing".to_owned()));
     assert_eq!((billing.access, billing.quota, billing.weight), (Access::Write, false, 3));
+    assert!(billing.export);
     assert_eq!(billing.portals, Some(vec![PortalName::parse("default").unwrap()]));
     let everyone = &config.policy["everyone"];
     assert_eq!(everyone.callers, [CallerPattern::Prefix(String::new())]);
     assert_eq!((everyone.access, everyone.quota, everyone.weight), (Access::None, true, 1));
+    assert!(!everyone.export);
     assert_eq!(everyone.portals, None);
 }
 
@@ -277,7 +297,9 @@ fn unauthenticated_calls_are_allowed_on_loopback_or_explicitly() {
         (mtls, None),
         (&format!("{tls}{jwt}"), None),
     ] {
-        for listen in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[::ffff:10.0.0.1]:1"] {
+        for listen in
+            ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[::ffff:10.0.0.1]:1", "leads.internal:1"]
+        {
             let text = format!("{GOOD}{sections}");
             let address = ("LEADSD_GRPC__LISTEN", listen);
             match missing {
@@ -292,10 +314,27 @@ fn unauthenticated_calls_are_allowed_on_loopback_or_explicitly() {
                 }
             }
         }
-        for listen in ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        for listen in [
+            "127.0.0.1:1",
+            "127.8.8.8:1",
+            "[::1]:1",
+            "[::ffff:127.0.0.1]:1",
+            "localhost:1",
+            "unix:/run/l.sock",
+        ] {
             let text = format!("{GOOD}{sections}");
             assert!(load(&text, &[("LEADSD_GRPC__LISTEN", listen)]).is_ok(), "{sections}");
         }
+    }
+}
+
+#[test]
+fn only_the_grpc_port_may_be_a_unix_socket() {
+    let admin = errors(GOOD, &[("LEADSD_ADMIN__LISTEN", "unix:/run/a.sock")]);
+    assert!(admin[0].contains("only grpc.listen may be a Unix socket"), "{admin:?}");
+    for odd in ["unix:", "unix:relative", &format!("unix:/{}", "x".repeat(100))] {
+        let found = errors(GOOD, &[("LEADSD_GRPC__LISTEN", odd)]);
+        assert!(found[0].contains("an absolute path of at most 100 bytes"), "{found:?}");
     }
 }
 

@@ -22,7 +22,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// Parses a size with a unit, such as `64KiB`, `4MiB` or `1GiB`.
-pub(super) fn parse_size(text: &str) -> Option<usize> {
+pub fn parse_size(text: &str) -> Option<usize> {
     let (number, unit) = split_unit(text)?;
     let factor = match unit {
         "B" => 1,

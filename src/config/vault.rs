@@ -58,7 +58,13 @@ impl Checker<'_> {
             self.add_error("vault.mount", "must be a path of letters, digits, `.`, `_`, `-`");
         }
         let address = match address {
-            Some(address) => self.url("vault.address", &address),
+            Some(address) => self.url("vault.address", &address).filter(|url| {
+                let has_version = url.path().trim_end_matches('/').ends_with("/v1");
+                if has_version {
+                    self.add_error("vault.address", "must not end in /v1, which leadsd adds");
+                }
+                !has_version
+            }),
             None => {
                 self.add_error("vault.address", "is required");
                 None

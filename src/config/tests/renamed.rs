@@ -1,7 +1,7 @@
-//! Renamed keys: each is an error that names the new key, wherever the old one is set.
+//! Renamed and removed keys: each is an error that names the key to use, wherever the old one is set.
 
 use super::{
-    super::renamed::{RENAMED_KEYS, variable},
+    super::renamed::{REMOVED_KEYS, RENAMED_KEYS, variable},
     *,
 };
 
@@ -68,4 +68,16 @@ fn a_renamed_key_is_reported_once_and_with_its_origin() {
     ));
     let variable = "environment variable LEADSD_QUOTA__SHARES__TRIPLE)";
     assert_eq!(origin(weight).as_deref(), Some(variable));
+}
+
+#[test]
+fn a_removed_key_is_an_error_that_says_what_to_do_instead() {
+    for (key, instead) in REMOVED_KEYS {
+        let (section, name) = key.rsplit_once('.').unwrap();
+        let wanted = [format!("was removed; {instead}")];
+        let text = format!("{GOOD}[{section}]\n{name} = \"60s\"\n");
+        assert_eq!(reported(key, &text, &[]), wanted, "{key}");
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        assert_eq!(reported(key, GOOD, &[(&variable(&path), "60s")]), wanted, "{key}");
+    }
 }

@@ -2,12 +2,14 @@
 //!
 //! Each command is a module with the arguments it takes and one function `run`. What commands share is
 //! in modules that know no command: `environment`, `output`, `prompt`, `portal_secret` (names and paths
-//! of secrets) and `remediation` (causes and remedies of failures). `error` joins the failures of all
-//! commands; only this file depends on them all.
+//! of secrets), `client` (connections to a service), and `remediation` (causes and remedies of
+//! failures). `error` joins the failures of all commands; only this file depends on them all.
 //!
 //! Results go to standard output, progress and errors to standard error. The exit code is 0 for success,
-//! 64 for wrong usage or configuration, and 1 for everything else.
+//! 64 for wrong usage or configuration, and 1 for everything else. `call` has further ones.
 
+mod call;
+mod client;
 mod config;
 mod dev;
 mod doctor;
@@ -20,12 +22,16 @@ mod open_files;
 mod output;
 mod portal_secret;
 mod prompt;
+mod proto;
 mod remediation;
 mod serve;
+mod service_manager;
+mod shell;
+mod version;
 
 use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::error::Error;
 
@@ -37,7 +43,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// HubSpot CRM leads for every service of a company, over gRPC.
 #[derive(Debug, Parser)]
-#[command(name = "leadsd", version, about)]
+#[command(name = "leadsd", version, long_version = version::long(), about)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -57,6 +63,10 @@ enum Command {
     ///
     /// Exits with 0 if the service is SERVING and with 1 otherwise.
     Health(health::Args),
+    /// Calls any RPC of a running service, and prints its response.
+    ///
+    /// Needs no configuration and no server reflection.
+    Call(Box<call::Args>),
     /// Obtains a credential from HubSpot and stores it in Vault.
     Login(login::Args),
     /// Checks everything the service needs, and reports cause and remedy of each failure.
@@ -67,6 +77,22 @@ enum Command {
     Config {
         #[command(subcommand)]
         command: config::ConfigCommand,
+    },
+    /// Writes the contract to a folder: the proto files and a descriptor set.
+    ///
+    /// Files with the same content are kept. If a file has other content, nothing is written.
+    Proto(proto::Args),
+    /// Prints version, commit and date of the build.
+    Version(version::Args),
+    /// Prints the completion script of a shell.
+    Completions {
+        /// Shell that loads the script.
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page of leadsd, or of one of its commands, in the format of man.
+    Man {
+        /// Command, such as serve.
+        command: Option<String>,
     },
 }
 
@@ -84,6 +110,10 @@ pub fn run() -> ExitCode {
         Command::Serve { config } => on_runtime(serve::run(config)),
         Command::Dev(args) => on_runtime(dev::run(*args)),
         Command::Health(args) => on_one_thread(async { Ok(health::run(args).await?) }),
+        Command::Call(args) => match on_one_thread(call::run(*args)) {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => Err(error),
+        },
         Command::Login(args) => hardening::deny_debugging()
             .and_then(|()| on_runtime(async { Ok(login::run(args).await?) })),
         Command::Doctor(args) => {
@@ -94,6 +124,10 @@ pub fn run() -> ExitCode {
             }
         }
         Command::Config { command } => config::run(command),
+        Command::Proto(args) => proto::run(&args).map_err(Error::from),
+        Command::Version(args) => version::run(&args),
+        Command::Completions { shell } => shell::completions(Cli::command(), shell),
+        Command::Man { command } => shell::manual(Cli::command(), command.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -106,7 +140,11 @@ pub fn run() -> ExitCode {
             output::print_last(format!("leadsd: {error}"));
             match error {
                 Error::Config(_)
+                | Error::InvalidConfig
+                | Error::UnknownCommand(_)
+                | Error::Health(health::Error::Profile(_))
                 | Error::DevBeyondLoopback { .. }
+                | Error::DevUsage { .. }
                 | Error::Login(login::Error::Usage(_) | login::Error::Config(_)) => {
                     ExitCode::from(BAD_USAGE)
                 }
@@ -115,6 +153,9 @@ pub fn run() -> ExitCode {
                 | Error::Login(_)
                 | Error::App(_)
                 | Error::Telemetry(_)
+                | Error::DevListen { .. }
+                | Error::DevState(_)
+                | Error::Proto(_)
                 | Error::Io { .. } => ExitCode::FAILURE,
             }
         }
@@ -134,20 +175,23 @@ fn on_runtime<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Erro
 }
 
 /// Runs a short command on one thread: more threads would cost more than the command.
-fn on_one_thread(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+fn on_one_thread<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| Error::Io { what: "cannot start the runtime", source })?;
-    runtime.block_on(work)
+    let done = runtime.block_on(work);
+    // A look-up of a host name, or output without a reader, leaves a thread blocked.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    done
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
     }
 }

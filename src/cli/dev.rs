@@ -1,188 +1,141 @@
 //! `leadsd dev`: the service as `serve` runs it, with a fake HubSpot and a fake Vault in the same
 //! process. With `--upstream`, it calls a real HubSpot account; the credential stays in the fake Vault.
-//! Everything listens on loopback; nothing is stored beyond the process.
+//! Everything listens on loopback; nothing is stored beyond the process, unless `--state` names a file.
 
+mod args;
 mod banner;
+mod callers;
+mod fakes;
+mod folder;
+mod settings;
+mod state;
+mod values;
 
-use std::{io::Write as _, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf};
 
-use clap::Args as ClapArgs;
-use serde_json::json;
+use serde_json::Value;
 
+pub(super) use self::args::Args;
+use self::{
+    banner::Banner,
+    callers::Callers,
+    fakes::Fakes,
+    folder::Folder,
+    state::{StateFile, StateKeeper},
+};
 use super::{
     environment::environment,
     error::Error,
     hardening::deny_debugging,
     login,
     prompt::{Terminal, interrupted},
-    serve::until_signalled,
+    serve::{hangups, until_signalled},
 };
-use crate::{app::BoundService, config::Loaded, telemetry};
-use leadsd_base::time::SystemClock;
-use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
+use crate::{
+    app::{self, BoundService},
+    config::{Config, Loaded},
+    hubspot::AccountInfo,
+    telemetry,
+};
 use leadsd_vault_fake::FakeVault;
-
-/// Arguments of `leadsd dev`. Port 0 in an address picks a free port.
-#[derive(Debug, ClapArgs)]
-pub(super) struct Args {
-    /// Listen address of the gRPC port (loopback only).
-    #[arg(long, default_value = "127.0.0.1:50051")]
-    grpc: SocketAddr,
-    /// Listen address of the admin port: /live, /ready and /metrics.
-    #[arg(long, default_value = "127.0.0.1:9090")]
-    admin: SocketAddr,
-    /// Listen address of the fake HubSpot.
-    #[arg(long, default_value = "127.0.0.1:8088")]
-    hubspot: SocketAddr,
-    /// Listen address of the fake Vault.
-    #[arg(long, default_value = "127.0.0.1:8200")]
-    vault: SocketAddr,
-    /// Version of HubSpot's API: 2026-09, 2026-03 or v3.
-    #[arg(long, default_value = "2026-09")]
-    api_version: String,
-    /// Log filter, such as debug.
-    #[arg(long, default_value = "info")]
-    log: String,
-    /// Allows debuggers, profilers and core dumps.
-    #[arg(long)]
-    allow_debugging: bool,
-    /// Calls a real HubSpot at this URL, such as `https://api.hubapi.com`
-    ///
-    /// Calls read and change the account. The credential is prompted for at start and stays in memory.
-    #[arg(long, value_name = "URL", conflicts_with = "hubspot")]
-    upstream: Option<url::Url>,
-    /// URL of the consent page of the HubSpot at --upstream.
-    #[arg(long, value_name = "URL", requires = "upstream")]
-    authorize_url: Option<url::Url>,
-    #[command(flatten, next_help_heading = "With --upstream")]
-    login: login::Options,
-}
 
 /// HubSpot behind the service.
 enum DevUpstream {
-    /// Fake HubSpot, with the ids of its contacts.
-    Fake(FakeHubspot, Vec<String>),
+    /// Fake HubSpots.
+    Fakes(Fakes),
     /// Real HubSpot at a URL.
     Real(url::Url),
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Error> {
+    let hangups = hangups()?;
     if !args.allow_debugging {
         deny_debugging()?;
     }
-    for (flag, address) in [
-        ("--grpc", args.grpc),
-        ("--admin", args.admin),
-        ("--hubspot", args.hubspot),
-        ("--vault", args.vault),
-    ] {
-        if !address.ip().to_canonical().is_loopback() {
-            return Err(Error::DevBeyondLoopback { flag, address });
-        }
-    }
-    if args.upstream.is_none() && args.login.chooses_method() {
-        let text = "login options need --upstream: the fake HubSpot needs no login";
-        return Err(login::Error::Usage(text.to_owned()).into());
-    }
-    let io = |what| move |source| Error::Io { what, source };
-    let vault = FakeVault::start(args.vault).await.map_err(io("cannot start the fake Vault"))?;
-    let upstream = match &args.upstream {
-        Some(url) => DevUpstream::Real(url.clone()),
+    args.check()?;
+    let (state, saved) =
+        args.state.as_deref().map(StateFile::open).transpose().map_err(state_error)?.unzip();
+    let saved = saved.unwrap_or_default();
+    let vault = FakeVault::start(args.vault).await.map_err(listen_error("--vault", args.vault))?;
+    let (upstream, keeper) = match &args.upstream {
+        Some(url) => (DevUpstream::Real(url.clone()), None),
         None => {
-            start_fake(args.hubspot, &vault).await.map_err(io("cannot start the fake HubSpot"))?
+            let fakes = Fakes::start(&args, &vault, saved.clone()).await?;
+            let keeper = state.map(|file| StateKeeper::start(file, saved, &fakes)).transpose();
+            (DevUpstream::Fakes(fakes), keeper.map_err(state_error)?)
         }
     };
-    // Configuration is loaded, validated and wired as in production.
-    let mut token_file =
-        TokenFile::new(vault.root_token().expose()).map_err(io("cannot write the token file"))?;
-    let settings = settings(&args, &upstream, &vault, &token_file);
+    let folder = Folder::new().map_err(folder_error)?;
+    let callers = args.auth.then(|| Callers::new(&folder, &vault, args.grpc.ip()));
+    let callers = callers.transpose().map_err(folder_error)?;
+    let settings = settings::build(&folder, &args, &upstream, &vault, callers.as_ref());
+    let mut settings = settings.map_err(folder_error)?;
+    let is_real = matches!(upstream, DevUpstream::Real(_));
+    if is_real {
+        let (_, config) = load(&folder, "login.toml", &settings, is_real)?;
+        settings::set_time_zone(&mut settings, log_in(&args, &config).await?.time_zone);
+    }
+    let (file, config) = load(&folder, "leadsd.toml", &settings, is_real)?;
+    let _log = telemetry::init(&config.log)?;
+    let bound = BoundService::bind(config).await.map_err(|error| match error {
+        app::Error::Listen { key: "grpc.listen", source, .. } => {
+            listen_error("--grpc", args.grpc)(source)
+        }
+        app::Error::Listen { source, .. } => listen_error("--admin", args.admin)(source),
+        error @ (app::Error::Vault(_)
+        | app::Error::Hubspot(_)
+        | app::Error::Trace(_)
+        | app::Error::Tls(_)
+        | app::Error::Portal(_)) => Error::App(error),
+    })?;
+    let callers = callers.as_ref();
+    let banner = Banner {
+        args: &args,
+        bound: &bound,
+        upstream: &upstream,
+        vault: &vault,
+        callers,
+        config: &file,
+    };
+    banner.print().map_err(Error::print)?;
+    let done = until_signalled(bound, hangups, || {}).await;
+    let kept = keeper.map_or(Ok(()), StateKeeper::finish);
+    done.and_then(|()| kept.map_err(state_error))
+}
+
+/// Writes a configuration file, and loads and validates it as in production.
+fn load(
+    folder: &Folder,
+    name: &str,
+    settings: &Value,
+    is_real: bool,
+) -> Result<(PathBuf, Config), Error> {
+    let file = settings::write(folder, name, settings).map_err(folder_error)?;
     // The proxy of the environment is for the real account; the fakes are on loopback.
     let from_environment = environment().filter(|(name, _)| !name.starts_with("LEADSD_"));
-    let is_real = matches!(upstream, DevUpstream::Real(_));
-    let settings = settings.into_iter().chain(from_environment.filter(|_| is_real));
-    let loaded = Loaded::new(None, settings)?;
+    let loaded = Loaded::new(Some(&file), from_environment.filter(|_| is_real))?;
     loaded.check_files()?;
-    let config = loaded.config;
-    if let DevUpstream::Real(_) = upstream {
-        let (policy, mut terminal) = (login::ReplacePolicy::in_memory(), Terminal::new());
-        tokio::select! {
-            done = login::log_in(&config, "default", &args.login, &policy, &mut terminal) => done?,
-            _ = interrupted() => return Err(login::Error::Interrupted.into()),
-        }
-    }
-    let _log = telemetry::init(&config.log)?;
-    let bound = BoundService::bind(config).await?;
-    banner::print(&bound, &upstream, &vault).map_err(io("cannot write to standard output"))?;
-    let done = until_signalled(bound).await;
-    token_file.remove();
-    done
+    Ok((file, loaded.config))
 }
 
-/// Starts a fake HubSpot with sample leads, and stores its token in the fake Vault.
-async fn start_fake(address: SocketAddr, vault: &FakeVault) -> std::io::Result<DevUpstream> {
-    let hubspot = FakeHubspot::start(address, Arc::new(SystemClock)).await?;
-    let contacts = hubspot.seed();
-    hubspot.add_unique_property("crm_key");
-    let token = hubspot.static_token(&[READ, WRITE]);
-    vault.put("hubspot/default", json!({"access_token": token.expose()}));
-    Ok(DevUpstream::Fake(hubspot, contacts))
-}
-
-fn settings(
-    args: &Args,
-    upstream: &DevUpstream,
-    vault: &FakeVault,
-    token_file: &TokenFile,
-) -> Vec<(String, String)> {
-    let base_url = match upstream {
-        DevUpstream::Fake(hubspot, _) => format!("http://{}", hubspot.address()),
-        DevUpstream::Real(url) => url.to_string(),
-    };
-    let mut settings = vec![
-        ("GRPC__LISTEN", args.grpc.to_string()),
-        ("GRPC__DRAIN_DELAY", "0s".to_owned()),
-        ("ADMIN__LISTEN", args.admin.to_string()),
-        ("VAULT__ADDRESS", format!("http://{}", vault.address())),
-        ("VAULT__AUTH__METHOD", "token".to_owned()),
-        ("VAULT__AUTH__FILE", token_file.path.clone()),
-        ("HUBSPOT__BASE_URL", base_url),
-        ("HUBSPOT__API_VERSION", args.api_version.clone()),
-        ("PORTALS__DEFAULT__SECRET", "hubspot/default".to_owned()),
-        ("LOG__LEVEL", args.log.clone()),
-        ("LOG__FORMAT", "pretty".to_owned()),
-    ];
-    if let Some(url) = &args.authorize_url {
-        settings.push(("HUBSPOT__AUTHORIZE_URL", url.to_string()));
-    }
-    settings.into_iter().map(|(key, value)| (format!("LEADSD_{key}"), value)).collect()
-}
-
-/// Temporary file with mode 0600; deleted on drop.
-struct TokenFile {
-    path: String,
-}
-
-// === impl TokenFile ===
-
-impl TokenFile {
-    fn new(text: &str) -> std::io::Result<Self> {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let name = format!("leadsd-dev-{}", uuid::Uuid::new_v4());
-        let path = std::env::temp_dir().join(name);
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(text.as_bytes())?;
-        Ok(Self { path: path.display().to_string() })
-    }
-
-    fn remove(&mut self) {
-        // The file may be deleted already.
-        let _ = std::fs::remove_file(&self.path);
+/// Obtains the credential of a real account, and stores it in the fake Vault.
+async fn log_in(args: &Args, config: &Config) -> Result<AccountInfo, Error> {
+    let (policy, mut terminal) = (login::ReplacePolicy::in_memory(), Terminal::new());
+    tokio::select! {
+        done = login::log_in(config, "default", &args.login, &policy, &mut terminal) => Ok(done?),
+        _ = interrupted() => Err(login::Error::Interrupted.into()),
     }
 }
 
-impl Drop for TokenFile {
-    fn drop(&mut self) {
-        self.remove();
-    }
+/// Error of a listen address that a flag sets.
+fn listen_error(flag: &'static str, address: SocketAddr) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::DevListen { flag, address, source }
+}
+
+fn folder_error(source: io::Error) -> Error {
+    Error::Io { what: "cannot write to the folder for temporary files", source }
+}
+
+fn state_error(error: state::Error) -> Error {
+    Error::DevState(error.to_string())
 }

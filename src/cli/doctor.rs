@@ -1,28 +1,38 @@
 //! `leadsd doctor`: checks everything the service needs, in dependency order, and reports for each
 //! check what was found, or cause and remedy of the failure.
 //!
-//! The checks are read-only, with two exceptions:
+//! The checks are read-only, with these exceptions:
 //! - A refresh token that HubSpot rotates during a check is written back to Vault, as the service does.
-//! - `--write-probe` creates a lead and archives it.
+//! - `--write-probe` creates a lead and archives it, and `--conformance` up to twenty.
 
 mod args;
 mod callers;
 mod check;
+mod conformance;
 mod credential;
 mod egress;
+mod fact;
 mod hubspot;
 mod location;
 mod network;
+mod observations;
 mod portal;
 mod report;
+mod schema;
+mod service;
+mod time_zone;
 mod vault;
 mod write;
 
+use std::collections::BTreeMap;
+
 use tokio::time::Instant;
+use url::Url;
 
 pub(super) use self::args::Args;
 use self::{
     check::{Area, Check, CheckOutcome},
+    conformance::Session,
     location::SecretLocation,
     portal::PortalChecks,
     report::Report,
@@ -35,7 +45,9 @@ use super::{
     prompt::{Terminal, interrupted},
 };
 use crate::{
-    config::{Config, ConfigErrors, Loaded},
+    config::{self, Config, ConfigErrors, Loaded},
+    hubspot::DiagnosticsClient,
+    leads::PortalName,
     vault::AdminClient,
 };
 
@@ -49,7 +61,7 @@ pub(super) enum Verdict {
 }
 
 pub(super) async fn run(args: Args) -> Result<Verdict, Error> {
-    let mut report = Report::new(args.write_probe);
+    let mut report = Report::new(&args);
     let since = Instant::now();
     let loaded = Loaded::new(args.config.as_deref(), environment());
     match loaded.and_then(|loaded| check_files(&loaded).map(|()| loaded)) {
@@ -58,20 +70,31 @@ pub(super) async fn run(args: Args) -> Result<Verdict, Error> {
             if let Some(portal) = &args.portal {
                 secret_path(&config, portal).map_err(login::Error::Usage)?;
             }
-            if args.write_probe && !args.yes && !confirm_write_probe().await {
-                let text = "no checks were run: confirm --write-probe with y, or pass --yes";
+            if !args.yes && !confirm_writes(&args).await {
+                let text = "no checks were run: confirm the writes with y, or pass --yes";
                 return Err(login::Error::Usage(text.to_owned()).into());
             }
             let found = format!("valid; portals: {}", portal_summary(&config));
             report.note(Check::Config, None, CheckOutcome::Ok(found), since.elapsed());
-            let checks = examine(&config, &args, &mut report);
+            let session = Session::default();
+            let checks = examine(&config, &args, &session, &mut report);
+            tokio::pin!(checks);
             tokio::select! {
-                () = checks => {}
-                _ = interrupted() => return Err(login::Error::Interrupted.into()),
+                () = &mut checks => {}
+                // The conformance run cleans up before it ends.
+                _ = interrupted() => match session.stop() {
+                    true => checks.await,
+                    false => return Err(login::Error::Interrupted.into()),
+                },
             }
         }
         Err(errors) => {
-            let fix = "correct these keys; docs/CONFIG.md describes every key";
+            let is_of_file = errors.0.iter().any(|error| error.key == config::FILE_OPTION);
+            let fix = if is_of_file {
+                "name a readable file with --config, or omit it to configure with LEADSD_* variables"
+            } else {
+                "correct these keys; docs/CONFIG.md describes every key"
+            };
             let cause = errors.to_string().replace('\n', "; ");
             report.note(Check::Config, None, CheckOutcome::fail(cause, fix), since.elapsed());
             for area in [Area::Vault, Area::Secret, Area::Hubspot, Area::Portal, Area::Service] {
@@ -90,8 +113,15 @@ fn check_files(loaded: &Loaded) -> Result<(), ConfigErrors> {
     if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
 }
 
-async fn confirm_write_probe() -> bool {
-    let question = "This creates a lead in HubSpot and archives it at once. Continue?";
+/// Asks before writes; true if none were requested.
+async fn confirm_writes(args: &Args) -> bool {
+    let question = if args.conformance {
+        conformance::QUESTION
+    } else if args.write_probe {
+        "This creates a lead in HubSpot and archives it at once. Continue?"
+    } else {
+        return true;
+    };
     Terminal::new().confirmed(question).await
 }
 
@@ -103,7 +133,7 @@ fn portal_summary(config: &Config) -> String {
 }
 
 /// Runs all checks after the first.
-async fn examine(config: &Config, args: &Args, report: &mut Report) {
+async fn examine(config: &Config, args: &Args, conformance: &Session, report: &mut Report) {
     let vault_client = vault::examine(&config.vault, report).await;
     let names = match &args.portal {
         Some(name) => vec![name.clone()],
@@ -129,24 +159,54 @@ async fn examine(config: &Config, args: &Args, report: &mut Report) {
             stored_credential.map(|stored_credential| (location, stored_credential)).ok_or(because),
         ));
     }
-    let hubspot_client = hubspot::examine(&config.hubspot, report).await;
+    let hubspot_clients = examine_hubspot(config, &locations, report).await;
     for (name, location) in locations {
-        let because = match (location, &hubspot_client) {
-            (Ok((location, stored_credential)), Some(hubspot_client)) => {
-                PortalChecks { location, hubspot_client }
+        let hubspot_client = hubspot_clients.get(&hubspot_settings(config, &name).base_url);
+        let because = match (location, hubspot_client) {
+            (Ok((location, stored_credential)), Some(Ok(hubspot_client))) => {
+                PortalChecks { location, hubspot_client, conformance }
                     .examine(stored_credential, args, report)
                     .await;
                 continue;
             }
             (Err(because), _) => because,
-            (Ok(_), None) => report.first_failed(Area::Hubspot).unwrap_or(Check::Config),
+            (Ok(_), Some(Err(because))) => *because,
+            (Ok(_), None) => Check::Config,
         };
         report.skip_rest_for(Area::Portal, Some(&name), because);
     }
     callers::examine(config, vault_client.as_ref(), vault_failed, report).await;
+    service::examine(config, report).await;
     if let Some(vault_client) = vault_client {
         vault_client.close().await;
     }
+}
+
+/// Checks HubSpot's API at each base URL of the portals, once.
+async fn examine_hubspot<T>(
+    config: &Config,
+    portals: &[(String, T)],
+    report: &mut Report,
+) -> BTreeMap<Url, Result<DiagnosticsClient, Check>> {
+    let mut clients = BTreeMap::new();
+    let default = &config.hubspot;
+    let own = portals.iter().map(|(name, _)| (hubspot_settings(config, name), Some(name.as_str())));
+    let fallback = portals.is_empty().then(|| (default.clone(), None));
+    for (settings, portal) in own.chain(fallback) {
+        if clients.contains_key(&settings.base_url) {
+            continue;
+        }
+        let portal = portal.filter(|_| settings.base_url != default.base_url);
+        let client = hubspot::examine(&settings, portal, report).await;
+        clients.insert(settings.base_url, client);
+    }
+    clients
+}
+
+/// Settings of the HubSpot calls of a portal.
+fn hubspot_settings(config: &Config, portal: &str) -> config::Hubspot {
+    PortalName::parse(portal)
+        .map_or_else(|| config.hubspot.clone(), |portal| config.hubspot_for(&portal))
 }
 
 /// Names of the configured portals and of discovered portals.

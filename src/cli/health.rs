@@ -1,21 +1,33 @@
 //! `leadsd health`: checks the health of a running service over gRPC or at its admin port. It serves
 //! container images without a shell and exec probes, and needs no configuration.
+//!
+//! It must not know what the service is configured with: its flags, or a profile, say where to connect.
 
-use std::{io, path::PathBuf, pin::pin, sync::Arc, time::Duration};
+mod tls;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Args as ClapArgs;
 use http::{Request, StatusCode, header::HOST};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{self, CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+use rustls::{ClientConfig, pki_types::ServerName};
+use serde_json::json;
+use tokio::{
+    net::{TcpStream, UnixStream},
+    select,
+    time::timeout,
 };
-use tokio::{net::TcpStream, select, time::timeout};
 use tokio_rustls::TlsConnector;
+use tokio_util::either::Either;
 use tonic::{
+    Code,
     body::Body,
     transport::{Channel, Endpoint},
 };
@@ -24,18 +36,41 @@ use tonic_health::pb::{
 };
 use tower::service_fn;
 
+use self::tls::tls_config;
+use super::client::{InvalidProfile, profile_flags};
+use crate::grpc::pb::{GetQuotaRequest, quota_service_client::QuotaServiceClient};
+use leadsd_base::net::listen_address::ListenAddress;
+
+/// Server name of a Unix socket, as gRPC clients send it.
+const LOCALHOST: &str = "localhost";
+
 /// Arguments of `leadsd health`.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
-    /// Address of the gRPC port.
-    #[arg(long, default_value = "127.0.0.1:50051")]
-    address: String,
+    /// Address of the gRPC port, or unix:/PATH. Default: 127.0.0.1:50051.
+    #[arg(long)]
+    address: Option<String>,
+    /// Profile of `leadsd call` with address, TLS and certificates; these flags override it.
+    #[arg(long, value_name = "NAME", conflicts_with = "admin")]
+    profile: Option<String>,
+    /// File with profiles. Default: leadsd/profiles.toml in $XDG_CONFIG_HOME or ~/.config.
+    #[arg(long, value_name = "FILE", requires = "profile")]
+    profile_file: Option<PathBuf>,
     /// Checks `/ready` at this admin address instead of gRPC; it needs no TLS and no certificate.
     #[arg(long, conflicts_with_all = ["service", "tls"])]
     admin: Option<String>,
     /// Full name of a gRPC service; empty for the whole server.
     #[arg(long, default_value = "")]
     service: String,
+    /// Also calls QuotaService.GetQuota of this portal, which makes no HubSpot call.
+    ///
+    /// A call that is rejected because it sends no credential, or one without the right, counts as a
+    /// success: the service has received it and has checked its caller.
+    #[arg(long, value_name = "PORTAL", conflicts_with = "admin")]
+    call: Option<String>,
+    /// Prints JSON: `status`, and `error` if the service is not SERVING.
+    #[arg(long)]
+    json: bool,
     /// Timeout for the whole check, in milliseconds.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     timeout_ms: u64,
@@ -58,12 +93,25 @@ pub(super) struct Args {
     key_file: Option<PathBuf>,
 }
 
+/// Address of the gRPC port without a flag or a profile.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
+
 /// Error of a health check.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
+    #[error(transparent)]
+    Profile(#[from] InvalidProfile),
+    /// The check failed. Its flag is the option with the address.
+    #[error("{flag} {address}: {cause}")]
+    Check { flag: &'static str, address: String, cause: Cause },
+}
+
+/// Cause of a failed health check.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Cause {
     #[error("cannot load {0}: {1}")]
     File(PathBuf, String),
-    #[error("invalid address {0}: use HOST:PORT")]
+    #[error("invalid address {0}: use HOST:PORT or unix:/PATH")]
     Address(String),
     #[error("cannot connect: {0}")]
     Connect(String),
@@ -71,43 +119,114 @@ pub(super) enum Error {
     Status(String),
     #[error("the service is {0}")]
     NotServing(&'static str),
+    #[error("the service is SERVING, but GetQuota failed with {0}")]
+    Call(String),
     #[error("no response within {0:?}")]
     Timeout(Duration),
 }
 
-pub(super) async fn run(args: Args) -> Result<(), Error> {
-    let limit = Duration::from_millis(args.timeout_ms);
-    timeout(limit, check(args)).await.map_err(|_| Error::Timeout(limit))??;
-    // If printing fails, the exit code still reports success.
-    let _ = super::output::print("SERVING\n");
-    Ok(())
+// === impl Error ===
+
+impl Error {
+    /// Status for JSON.
+    fn status(&self) -> &'static str {
+        match self {
+            Self::Profile(_) => "UNKNOWN",
+            Self::Check { cause, .. } => cause.status(),
+        }
+    }
 }
 
-async fn check(args: Args) -> Result<(), Error> {
+// === impl Cause ===
+
+impl Cause {
+    /// Status for JSON: that of the service if it has one.
+    fn status(&self) -> &'static str {
+        match self {
+            Self::NotServing(status) => status,
+            Self::File(..)
+            | Self::Address(_)
+            | Self::Connect(_)
+            | Self::Status(_)
+            | Self::Call(_)
+            | Self::Timeout(_) => "UNKNOWN",
+        }
+    }
+}
+
+pub(super) async fn run(args: Args) -> Result<(), Error> {
+    let is_json = args.json;
+    let checked = run_check(args).await;
+    let text = match (&checked, is_json) {
+        (Ok(()), true) => format!("{}\n", json!({"status": "SERVING"})),
+        (Ok(()), false) => "SERVING\n".to_owned(),
+        (Err(error), true) => {
+            format!("{}\n", json!({"status": error.status(), "error": error.to_string()}))
+        }
+        (Err(_), false) => String::new(),
+    };
+    // If printing fails, the exit code still reports the result.
+    let _ = super::output::print(&text);
+    checked
+}
+
+/// Checks within the timeout. Each error names the option that it is about.
+async fn run_check(args: Args) -> Result<(), Error> {
+    let limit = Duration::from_millis(args.timeout_ms);
+    let args = with_profile(args)?;
+    let (flag, address) = match (&args.admin, &args.address) {
+        (Some(admin), _) => ("--admin", admin.clone()),
+        (None, address) => {
+            ("--address", address.clone().unwrap_or_else(|| DEFAULT_ADDRESS.to_owned()))
+        }
+    };
+    let checked = timeout(limit, check(args)).await.unwrap_or(Err(Cause::Timeout(limit)));
+    checked.map_err(|cause| Error::Check { flag, address, cause })
+}
+
+async fn check(args: Args) -> Result<(), Cause> {
     if let Some(address) = args.admin {
         return check_admin(&address).await;
     }
-    let service = args.service.clone();
-    let mut health = HealthClient::new(connect(args).await?);
+    let (service, call) = (args.service.clone(), args.call.clone());
+    let channel = connect(args).await?;
+    let mut health = HealthClient::new(channel.clone());
     let response = health
         .check(HealthCheckRequest { service })
         .await
-        .map_err(|status| Error::Status(format!("{:?}: {}", status.code(), status.message())))?;
+        .map_err(|status| Cause::Status(format!("{:?}: {}", status.code(), status.message())))?;
     match ServingStatus::try_from(response.into_inner().status) {
-        Ok(ServingStatus::Serving) => Ok(()),
-        Ok(other) => Err(Error::NotServing(other.as_str_name())),
-        Err(_) => Err(Error::NotServing("UNKNOWN")),
+        Ok(ServingStatus::Serving) => match call {
+            Some(portal) => call_quota(channel, &portal).await,
+            None => Ok(()),
+        },
+        Ok(other) => Err(Cause::NotServing(other.as_str_name())),
+        Err(_) => Err(Cause::NotServing("UNKNOWN")),
+    }
+}
+
+/// Calls an RPC of the contract that has no effect and makes no HubSpot call.
+async fn call_quota(channel: Channel, portal: &str) -> Result<(), Cause> {
+    let portal = portal.parse().map_err(|_| Cause::Status("an invalid portal name".to_owned()))?;
+    let mut request = tonic::Request::new(GetQuotaRequest::default());
+    request.metadata_mut().insert("leadsd-portal", portal);
+    match QuotaServiceClient::new(channel).get_quota(request).await {
+        Ok(_) => Ok(()),
+        Err(status) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
+            Ok(())
+        }
+        Err(status) => Err(Cause::Call(format!("{:?}: {}", status.code(), status.message()))),
     }
 }
 
 /// Checks `/ready` at the admin port.
-async fn check_admin(address: &str) -> Result<(), Error> {
-    let failed = |error: &dyn std::error::Error| Error::Connect(innermost(error));
+async fn check_admin(address: &str) -> Result<(), Cause> {
+    let failed = |error: &dyn std::error::Error| Cause::Connect(innermost(error));
     let socket = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(socket)).await.map_err(|error| failed(&error))?;
     let request = Request::get("/ready").header(HOST, address).body(Body::empty());
-    let request = request.map_err(|_| Error::Address(address.to_owned()))?;
+    let request = request.map_err(|_| Cause::Address(address.to_owned()))?;
     let mut response = pin!(sender.send_request(request));
     let response = select! {
         biased;
@@ -121,20 +240,44 @@ async fn check_admin(address: &str) -> Result<(), Error> {
     let response = response.map_err(|error| failed(&error))?;
     match response.status() {
         StatusCode::OK => Ok(()),
-        StatusCode::SERVICE_UNAVAILABLE => Err(Error::NotServing("NOT_SERVING")),
-        other => Err(Error::Status(other.to_string())),
+        StatusCode::SERVICE_UNAVAILABLE => Err(Cause::NotServing("NOT_SERVING")),
+        other => Err(Cause::Status(other.to_string())),
     }
 }
 
-async fn connect(args: Args) -> Result<Channel, Error> {
+/// Adds the values of the profile to the flags that are not given. A probe names its profile: a file in a
+/// home folder must not change what a probe checks.
+fn with_profile(mut args: Args) -> Result<Args, InvalidProfile> {
+    let name = args.profile.take().filter(|_| args.admin.is_none());
+    let Some(name) = name else { return Ok(args) };
+    let flags = profile_flags(name, args.profile_file.take())?;
+    Ok(Args {
+        address: args.address.or(flags.address),
+        tls: args.tls || flags.tls == Some(true),
+        ca_file: args.ca_file.or(flags.ca_file),
+        server_name: args.server_name.or(flags.server_name),
+        cert_file: args.cert_file.or(flags.cert_file),
+        key_file: args.key_file.or(flags.key_file),
+        ..args
+    })
+}
+
+async fn connect(args: Args) -> Result<Channel, Cause> {
     let Args { address, tls, ca_file, server_name, cert_file, key_file, .. } = args;
-    let bad = || Error::Address(address.clone());
+    let address = address.unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
+    let bad = || Cause::Address(address.clone());
+    if let Some(path) = ListenAddress::unix_path(&address).map(Path::to_owned) {
+        let tls = tls.then(|| tls_config(ca_file, cert_file.zip(key_file))).transpose()?;
+        let name = server_name.unwrap_or_else(|| LOCALHOST.to_owned());
+        let name = ServerName::try_from(name).map_err(|_| bad())?;
+        return connect_unix(path, tls.map(|tls| (Arc::new(tls), name))).await;
+    }
     let scheme = if tls { "https" } else { "http" };
     let endpoint = Endpoint::from_shared(format!("{scheme}://{address}")).map_err(|_| bad())?;
     let host = endpoint.uri().host().ok_or_else(bad)?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     if !tls {
-        return endpoint.connect().await.map_err(|error| Error::Connect(innermost(&error)));
+        return endpoint.connect().await.map_err(|error| Cause::Connect(innermost(&error)));
     }
     let config = Arc::new(tls_config(ca_file, cert_file.zip(key_file))?);
     let name = server_name.unwrap_or(host);
@@ -150,45 +293,30 @@ async fn connect(args: Args) -> Result<Channel, Error> {
     // The connector does TLS, so the channel must use the http scheme.
     let plain = Endpoint::from_static("http://leadsd");
     let connected = plain.connect_with_connector(connector).await;
-    connected.map_err(|error| Error::Connect(innermost(&error)))
+    connected.map_err(|error| Cause::Connect(innermost(&error)))
 }
 
-fn tls_config(
-    ca_file: Option<PathBuf>,
-    identity: Option<(PathBuf, PathBuf)>,
-) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Connect(error.to_string()))?;
-    let builder = match ca_file {
-        Some(file) => {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(certificates(&file)?);
-            builder.with_root_certificates(roots)
+/// Connects to a Unix socket, with TLS if there is a configuration for it.
+async fn connect_unix(
+    path: PathBuf,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+) -> Result<Channel, Cause> {
+    let connector = service_fn(move |_| {
+        let (path, tls) = (path.clone(), tls.clone());
+        async move {
+            let socket = UnixStream::connect(path).await?;
+            let stream = match tls {
+                Some((config, name)) => {
+                    Either::Left(TlsConnector::from(config).connect(name, socket).await?)
+                }
+                None => Either::Right(socket),
+            };
+            Ok::<_, io::Error>(TokioIo::new(stream))
         }
-        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider))),
-    };
-    let mut config = match identity {
-        Some((cert_file, key_file)) => {
-            let key = PrivateKeyDer::from_pem_file(&key_file)
-                .map_err(|error| Error::File(key_file.clone(), error.to_string()))?;
-            builder
-                .with_client_auth_cert(certificates(&cert_file)?, key)
-                .map_err(|error| Error::File(key_file, error.to_string()))?
-        }
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
-}
-
-fn certificates(file: &PathBuf) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let bad = |why: String| Error::File(file.clone(), why);
-    let all: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(file).map_err(|error| bad(error.to_string()))?.collect();
-    let all = all.map_err(|error| bad(error.to_string()))?;
-    if all.is_empty() { Err(bad("the file contains no certificate".to_owned())) } else { Ok(all) }
+    });
+    let endpoint = Endpoint::from_static("http://localhost");
+    let connected = endpoint.connect_with_connector(connector).await;
+    connected.map_err(|error| Cause::Connect(innermost(&error)))
 }
 
 /// Text of the innermost source, which names the root cause.
@@ -198,47 +326,4 @@ fn innermost(error: &dyn std::error::Error) -> String {
         cause = source;
     }
     cause.to_string()
-}
-
-/// Accepts any certificate whose private key the server proves to have.
-#[derive(Debug)]
-struct AcceptAny(Arc<CryptoProvider>);
-
-// === impl AcceptAny ===
-
-impl ServerCertVerifier for AcceptAny {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        crypto::verify_tls12_signature(message, certificate, signed, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        crypto::verify_tls13_signature(message, certificate, signed, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

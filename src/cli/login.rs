@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     config::{Config, Loaded},
-    hubspot::DiagnosticsClient,
+    hubspot::{AccountInfo, DiagnosticsClient},
     vault::{AdminClient, read_proxy_credentials},
 };
 
@@ -61,7 +61,7 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
     };
     let mut terminal = Terminal::new();
     tokio::select! {
-        done = log_in(&config, &portal, &options, &policy, &mut terminal) => done?,
+        done = log_in(&config, &portal, &options, &policy, &mut terminal) => { done?; }
         _ = interrupted() => return Err(Error::Interrupted),
     }
     let interval = config.vault.poll_interval;
@@ -71,16 +71,16 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
     Ok(())
 }
 
-/// Obtains a credential and stores it.
+/// Obtains a credential and stores it. Returns the account of the credential.
 pub(super) async fn log_in(
     config: &Config,
     portal: &str,
     options: &Options,
     policy: &ReplacePolicy,
     terminal: &mut Terminal,
-) -> Result<(), Error> {
+) -> Result<AccountInfo, Error> {
     let (portal, path) = secret_path(config, portal).map_err(Error::Usage)?;
-    let hubspot_client = DiagnosticsClient::new(&config.hubspot).map_err(|error| {
+    let hubspot_client = DiagnosticsClient::new(&config.hubspot_for(&portal)).map_err(|error| {
         Remediation::new(error.to_string(), "check [hubspot] in the configuration")
     })?;
     let mut vault_client = AdminClient::log_in(&config.vault)

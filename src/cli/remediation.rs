@@ -1,14 +1,25 @@
 //! Causes and remedies of failures of Vault and HubSpot, shared by `login` and `doctor`.
+//!
+//! A remedy names the key, the command or the page with which an operator repairs the failure.
+//! `token_endpoint` has those for the codes of OAuth.
+
+mod token_endpoint;
 
 use std::fmt;
 
 use crate::{
     config::{self, VaultAuth},
     hubspot::DiagnosticsError,
-    leads::{self, Reason},
+    leads::{self, PortalName, Reason},
     vault::{self, ProxyCredentialsError},
 };
 use leadsd_base::net::connect_error::{CertificateError, ConnectError};
+
+/// Part of rustls's error for a response that is not TLS.
+const NO_TLS: &str = "InvalidContentType";
+
+/// HTTP status of Cloudflare for a malformed token, and for an outage.
+const CLOUDFLARE: u16 = 530;
 
 /// Cause and remedy of a failure. Contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +32,19 @@ pub(super) struct Remediation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Peer {
     Vault,
+    /// The API at `hubspot.base_url`.
     Hubspot,
+    /// The API at the base URL of a portal.
+    PortalApi,
+    /// The trace collector at `trace.otlp_endpoint`.
+    Collector,
+}
+
+/// HubSpot's API as one portal uses it.
+pub(super) struct PortalApi {
+    pub(super) peer: Peer,
+    pub(super) portal: PortalName,
+    pub(super) url: url::Url,
 }
 
 // === impl Remediation ===
@@ -44,7 +67,8 @@ impl Peer {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Vault => "Vault",
-            Self::Hubspot => "HubSpot",
+            Self::Hubspot | Self::PortalApi => "HubSpot",
+            Self::Collector => "the trace collector",
         }
     }
 
@@ -52,7 +76,20 @@ impl Peer {
         match self {
             Self::Vault => "vault.address",
             Self::Hubspot => "hubspot.base_url",
+            Self::PortalApi => "portals.<name>.base_url",
+            Self::Collector => "trace.otlp_endpoint",
         }
+    }
+}
+
+// === impl PortalApi ===
+
+impl PortalApi {
+    /// The API that the configuration names for a portal.
+    pub(super) fn new(config: &config::Config, portal: &PortalName) -> Self {
+        let url = config.hubspot_for(portal).base_url;
+        let peer = if url == config.hubspot.base_url { Peer::Hubspot } else { Peer::PortalApi };
+        Self { peer, portal: portal.clone(), url }
     }
 }
 
@@ -60,6 +97,13 @@ impl Peer {
 pub(super) fn connect(peer: Peer, address: &url::Url, error: &ConnectError) -> Remediation {
     let (name, key) = (peer.name(), peer.key());
     let fix = match error {
+        ConnectError::Tls(text) if text.contains(NO_TLS) => {
+            let plain = address.as_str().replacen("https://", "http://", 1);
+            return Remediation::new(
+                format!("{name} at {address} responds without TLS"),
+                format!("enable TLS there, or set {key} to {plain}, which is not encrypted"),
+            );
+        }
         ConnectError::Dns => format!(
             "check the host in {key}, and the DNS configuration of this machine (in a container: \
              resolver and search domains)"
@@ -77,9 +121,14 @@ pub(super) fn connect(peer: Peer, address: &url::Url, error: &ConnectError) -> R
                  certificate; if a proxy intercepts TLS, add its CA to egress.ca_files"
                     .to_owned()
             }
-            Peer::Hubspot => {
+            Peer::Hubspot | Peer::PortalApi => {
                 "a proxy intercepts TLS, since HubSpot's certificate is from a public CA: add the \
                  proxy's CA to egress.ca_files, or exempt HubSpot from interception"
+                    .to_owned()
+            }
+            Peer::Collector => {
+                "set trace.ca_file to a PEM file with the CA certificate that signed the collector's \
+                 certificate"
                     .to_owned()
             }
         },
@@ -118,7 +167,7 @@ pub(super) fn vault_login(error: &vault::Error, config: &config::Vault) -> Remed
             "create a new wrapped secret id, and store its wrapping token in the file".to_owned()
         }
         vault::Error::LoginRejected(_) | vault::Error::Denied | vault::Error::NotFound => {
-            login_fix(&config.auth)
+            format!("{}; {}", login_fix(&config.auth), namespace_fix(config))
         }
         vault::Error::Invalid | vault::Error::CasConflict => {
             "check the keys of [vault.auth]".to_owned()
@@ -144,6 +193,16 @@ pub(super) fn vault_login(error: &vault::Error, config: &config::Vault) -> Remed
     Remediation::new(cause, fix)
 }
 
+/// Remedy of a login or an engine in another namespace. Vault does not say whether a namespace exists.
+pub(super) fn namespace_fix(config: &config::Vault) -> String {
+    match &config.namespace {
+        Some(name) => format!(
+            "check that auth method and engine are in the namespace {name} (vault.namespace)"
+        ),
+        None => "if they are in a namespace, set vault.namespace".to_owned(),
+    }
+}
+
 fn login_fix(auth: &VaultAuth) -> String {
     match auth {
         VaultAuth::AppRole { mount, .. } => format!(
@@ -164,8 +223,9 @@ fn login_fix(auth: &VaultAuth) -> String {
              not expired"
         ),
         VaultAuth::Token { .. } | VaultAuth::TokenFile { .. } => {
-            "the token is expired, revoked or invalid: create a new one (vault token create \
-             -policy=leadsd -period=24h) and store it in the file"
+            "the token is expired, revoked or invalid, or its policies do not allow \
+             auth/token/lookup-self, as the policy default does: create a new one (vault token \
+             create -policy=leadsd -period=24h) and store it in the file"
                 .to_owned()
         }
     }
@@ -220,20 +280,25 @@ pub(super) fn proxy_credentials(
 }
 
 /// Builds the remediation of a HubSpot error.
-pub(super) fn hubspot(error: &DiagnosticsError, address: &url::Url) -> Remediation {
+pub(super) fn hubspot(error: &DiagnosticsError, api: &PortalApi) -> Remediation {
+    let PortalApi { peer, portal, url } = api;
     let fix = match error {
-        DiagnosticsError::Connect(error) => return connect(Peer::Hubspot, address, error),
+        DiagnosticsError::Connect(error) => return connect(*peer, url, error),
         DiagnosticsError::TokenExpired => {
-            "run leadsd login for this portal, or store a valid token".to_owned()
+            format!("store a token that is valid: {}", static_login(portal))
         }
-        DiagnosticsError::Unauthorized => "copy the token again as one piece; if it was rotated or \
-                                           its app deleted, store the new one: leadsd login --static"
-            .to_owned(),
-        DiagnosticsError::Rejected(code) => rejection_fix(code).to_owned(),
-        DiagnosticsError::InvalidResponse => "check that hubspot.base_url names HubSpot's API, and \
+        DiagnosticsError::Unauthorized => format!(
+            "copy the token again as one piece; if it was rotated or its app deleted, create another \
+             one and store it: {}",
+            static_login(portal)
+        ),
+        DiagnosticsError::Rejected(code) => token_endpoint::fix(code).to_owned(),
+        DiagnosticsError::InvalidResponse => {
+            "check that hubspot.base_url names HubSpot's API, and \
                                               that no proxy responds instead of HubSpot"
-            .to_owned(),
-        DiagnosticsError::Api(api) => api_fix(api),
+                .to_owned()
+        }
+        DiagnosticsError::Api(api) => api_fix(api, portal),
     };
     let mut cause = error.to_string();
     if let DiagnosticsError::Api(api) = error {
@@ -249,8 +314,13 @@ pub(super) fn hubspot(error: &DiagnosticsError, address: &url::Url) -> Remediati
     Remediation::new(cause, fix)
 }
 
+/// Command that stores a static token.
+fn static_login(portal: &PortalName) -> String {
+    format!("leadsd login --static --portal {portal}")
+}
+
 /// Remedy for an error response of HubSpot.
-fn api_fix(error: &leads::Error) -> String {
+fn api_fix(error: &leads::Error, portal: &PortalName) -> String {
     match error.reason() {
         Reason::MissingScopes => {
             let scopes = &error.upstream().required_scopes;
@@ -264,7 +334,12 @@ fn api_fix(error: &leads::Error) -> String {
                               that the user may access leads"
                 .to_owned()
         }
-        Reason::CredentialRejected => "store a valid token: leadsd login".to_owned(),
+        Reason::CredentialRejected if error.upstream().http_status == Some(CLOUDFLARE) => format!(
+            "copy the token again as one piece ({}): Cloudflare in front of HubSpot responds so to a \
+             malformed token; if the token is complete, see HubSpot's status page",
+            static_login(portal)
+        ),
+        Reason::CredentialRejected => format!("store a valid token: {}", static_login(portal)),
         Reason::DailyLimitReached => "wait for midnight in the account's time zone, or raise the \
                                       limit of the account"
             .to_owned(),
@@ -274,6 +349,16 @@ fn api_fix(error: &leads::Error) -> String {
         Reason::AccountLocked | Reason::AccountMigrating => {
             "wait until HubSpot unlocks the account".to_owned()
         }
+        Reason::WrongDataCenter => {
+            let hublet = error.upstream().correct_hublet.as_deref().unwrap_or("eu1");
+            format!(
+                "set portals.{portal}.base_url to the API of its data centre, such as \
+                 https://api-{hublet}.hubapi.com"
+            )
+        }
+        Reason::UpstreamInvalidResponse => "check that hubspot.base_url names HubSpot's API, and \
+                                            that no proxy or firewall responds instead of HubSpot"
+            .to_owned(),
         Reason::InvalidRequest
         | Reason::UnknownPortal
         | Reason::InvalidPageToken
@@ -286,7 +371,6 @@ fn api_fix(error: &leads::Error) -> String {
         | Reason::CredentialUnavailable
         | Reason::Overloaded
         | Reason::UpstreamUnavailable
-        | Reason::UpstreamInvalidResponse
         | Reason::ResponseTooLarge
         | Reason::DeadlineExceeded
         | Reason::WriteOutcomeUnknown
@@ -298,29 +382,6 @@ fn api_fix(error: &leads::Error) -> String {
         | Reason::AuthenticationUnavailable
         | Reason::Unimplemented => {
             "check HubSpot's status page; give the correlation id to HubSpot's support".to_owned()
-        }
-    }
-}
-
-/// Remedy of a rejection by the token endpoint.
-fn rejection_fix(code: &str) -> &'static str {
-    match code {
-        "BAD_CLIENT_ID" | "BAD_CLIENT_SECRET" | "invalid_client" | "unauthorized_client" => {
-            "copy client id and current client secret from the app's Auth page, and store them: \
-             leadsd login --new-app"
-        }
-        "BAD_REDIRECT_URI" => {
-            "register exactly this redirect URL with the app, or use a registered one"
-        }
-        "BAD_AUTH_CODE" => {
-            "run leadsd login again: a code is valid once, for a short time, and for one app"
-        }
-        "BAD_HUB" | "access_denied" => {
-            "install the app in the account again: leadsd login; the account may not allow it"
-        }
-        _ => {
-            "the app was uninstalled, or the refresh token revoked or replaced: run leadsd login for \
-             this portal"
         }
     }
 }

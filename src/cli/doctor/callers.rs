@@ -23,7 +23,7 @@ use leadsd_base::{
     secret::Secret,
     time::{SystemClock, WallClock as _},
 };
-use leadsd_quota::redis_ledger::RedisLedger;
+use leadsd_redis::RedisClient;
 
 /// Minimum remaining validity of the certificate; below it the check warns.
 const MIN_VALIDITY: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -127,8 +127,9 @@ fn callers(config: &Config) -> CheckOutcome {
     let policies = config.policy.len();
     let authenticated =
         format!("callers authenticate by {}; {policies} policies", methods.join(", "));
-    if listen.ip().to_canonical().is_loopback() {
-        let anonymous = "callers are not authenticated (loopback)".to_owned();
+    if listen.is_loopback() {
+        let place = if listen.is_unix() { "Unix socket" } else { "loopback" };
+        let anonymous = format!("callers are not authenticated ({place})");
         return CheckOutcome::Ok(if methods.is_empty() { anonymous } else { authenticated });
     }
     if methods.is_empty() && *insecure {
@@ -207,7 +208,7 @@ async fn api_keys(
 }
 
 async fn redis(shared: &config::SharedQuota) -> CheckResult<()> {
-    match RedisLedger::new(shared.redis.clone()).probe().await {
+    match RedisClient::new(shared.redis.clone()).probe().await {
         Ok(found) if found.writable => CheckResult::ok((), found.server),
         Ok(found) => CheckResult::fail(Remediation::new(
             format!("{} in [quota.shared] is a read-only replica", found.server),

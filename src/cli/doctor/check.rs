@@ -34,14 +34,19 @@ pub(super) enum Check {
     HubspotLeads,
     HubspotPipelines,
     HubspotProperties,
+    HubspotSchema,
     HubspotRequestId,
     HubspotQuota,
     HubspotWrite,
+    HubspotConformance,
     GrpcCertificate,
     GrpcCallers,
     AuthJwks,
     AuthApiKeys,
     QuotaShared,
+    TraceCollector,
+    GrpcListen,
+    AdminListen,
 }
 
 /// Subject of checks. A failed check skips the rest of its area.
@@ -57,7 +62,7 @@ pub(super) enum Area {
 }
 
 /// Checks in execution order: name, area and meaning.
-const TABLE: [(Check, &str, Area, &str); 30] = [
+const TABLE: [(Check, &str, Area, &str); 35] = [
     (Check::Config, "config", Area::Config, "the configuration is valid"),
     (Check::VaultDns, "vault.dns", Area::Vault, "the host in `vault.address` resolves"),
     (Check::VaultTcp, "vault.tcp", Area::Vault, "Vault accepts TCP connections"),
@@ -89,7 +94,12 @@ const TABLE: [(Check, &str, Area, &str); 30] = [
         Area::Secret,
         "the secret exists and has the required keys",
     ),
-    (Check::HubspotDns, "hubspot.dns", Area::Hubspot, "the host in `hubspot.base_url` resolves"),
+    (
+        Check::HubspotDns,
+        "hubspot.dns",
+        Area::Hubspot,
+        "the host in `hubspot.base_url`, or in that of a portal, resolves",
+    ),
     (Check::HubspotTcp, "hubspot.tcp", Area::Hubspot, "HubSpot accepts TCP connections"),
     (
         Check::HubspotTls,
@@ -105,7 +115,12 @@ const TABLE: [(Check, &str, Area, &str); 30] = [
         "this machine's clock agrees with HubSpot's",
     ),
     (Check::HubspotToken, "hubspot.token", Area::Portal, "HubSpot accepts the credential"),
-    (Check::HubspotAccount, "hubspot.account", Area::Portal, "account of the credential"),
+    (
+        Check::HubspotAccount,
+        "hubspot.account",
+        Area::Portal,
+        "account of the credential, and whether its time zone is the configured one",
+    ),
     (
         Check::HubspotScopes,
         "hubspot.scopes",
@@ -126,6 +141,12 @@ const TABLE: [(Check, &str, Area, &str); 30] = [
     ),
     (Check::HubspotProperties, "hubspot.properties", Area::Portal, "lead properties can be read"),
     (
+        Check::HubspotSchema,
+        "hubspot.schema",
+        Area::Portal,
+        "association types and owners can be read, which SchemaService lists",
+    ),
+    (
         Check::HubspotRequestId,
         "hubspot.request_id_property",
         Area::Portal,
@@ -137,6 +158,12 @@ const TABLE: [(Check, &str, Area, &str); 30] = [
         "hubspot.write",
         Area::Portal,
         "with `--write-probe`: a lead can be created and archived",
+    ),
+    (
+        Check::HubspotConformance,
+        "hubspot.conformance",
+        Area::Portal,
+        "with `--conformance`: HubSpot behaves as leadsd expects",
     ),
     (
         Check::GrpcCertificate,
@@ -162,6 +189,24 @@ const TABLE: [(Check, &str, Area, &str); 30] = [
         "quota.shared",
         Area::Service,
         "the Redis of `[quota.shared]` is writable and runs scripts",
+    ),
+    (
+        Check::TraceCollector,
+        "trace.collector",
+        Area::Service,
+        "the collector of `trace.otlp_endpoint` accepts TCP connections",
+    ),
+    (
+        Check::GrpcListen,
+        "grpc.listen",
+        Area::Service,
+        "the service can listen on `grpc.listen`, or runs already",
+    ),
+    (
+        Check::AdminListen,
+        "admin.listen",
+        Area::Service,
+        "the service can listen on `admin.listen`, or runs already",
     ),
 ];
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use url::Url;
+
 use super::{
     check::{Area, Check, CheckOutcome, CheckResult, deadline},
     network::{connect, resolve, tls_outcome},
@@ -9,7 +11,7 @@ use super::{
 };
 use crate::{
     cli::remediation::{self, Peer, Remediation},
-    config,
+    config::{self, ApiVersion},
     hubspot::{ApiProbe, DiagnosticsClient},
 };
 use leadsd_base::{
@@ -23,25 +25,34 @@ const WARN_OFFSET: Duration = Duration::from_secs(10);
 /// Clock offset from which the check fails: certificates and tokens are misjudged.
 const FAIL_OFFSET: Duration = Duration::from_secs(300);
 
-/// Runs the checks; `None` if one fails that later checks depend on.
+/// HTTP status of a request for an account in another data centre.
+const WRONG_DATA_CENTER: u16 = 488;
+
+/// Runs the checks. Errors with the failed check if later checks depend on it. `portal` is the portal with
+/// a separate base URL; `None` for the base URL of the others.
 pub(super) async fn examine(
     config: &config::Hubspot,
+    portal: Option<&str>,
     report: &mut Report,
-) -> Option<DiagnosticsClient> {
-    let hubspot_client = check_api(config, report).await;
-    if hubspot_client.is_none() {
-        report.skip_rest(Area::Hubspot, None);
-    }
-    hubspot_client
+) -> Result<DiagnosticsClient, Check> {
+    let hubspot_client = check_api(config, portal, report).await;
+    hubspot_client.ok_or_else(|| {
+        report.skip_rest(Area::Hubspot, portal);
+        report.last_failed().unwrap_or(Check::HubspotApi)
+    })
 }
 
 /// Checks the connection, the API and the clock.
-async fn check_api(config: &config::Hubspot, report: &mut Report) -> Option<DiagnosticsClient> {
+async fn check_api(
+    config: &config::Hubspot,
+    portal: Option<&str>,
+    report: &mut Report,
+) -> Option<DiagnosticsClient> {
+    let peer = if portal.is_some() { Peer::PortalApi } else { Peer::Hubspot };
     let (url, egress) = (&config.base_url, &config.egress);
-    let addresses =
-        report.check(Check::HubspotDns, None, resolve(Peer::Hubspot, url, egress)).await?;
-    let connected = connect(Peer::Hubspot, url, egress, &addresses);
-    report.check(Check::HubspotTcp, None, connected).await?;
+    let addresses = report.check(Check::HubspotDns, portal, resolve(peer, url, egress)).await?;
+    let connected = connect(peer, url, egress, &addresses);
+    report.check(Check::HubspotTcp, portal, connected).await?;
     let probed = async {
         let hubspot_client = match DiagnosticsClient::new(config) {
             Ok(hubspot_client) => hubspot_client,
@@ -49,12 +60,16 @@ async fn check_api(config: &config::Hubspot, report: &mut Report) -> Option<Diag
                 return CheckResult::fail(Remediation::new(error.to_string(), "check [hubspot]"));
             }
         };
-        tls_result(hubspot_client.probe(deadline()).await, hubspot_client, config)
+        tls_result(hubspot_client.probe(deadline()).await, hubspot_client, (peer, url))
     };
-    let (probe, hubspot_client) = report.check(Check::HubspotTls, None, probed).await?;
-    let probe = report.check(Check::HubspotApi, None, async { api_result(probe, config) }).await?;
+    let (probe, hubspot_client) = report.check(Check::HubspotTls, portal, probed).await?;
+    let probe = report
+        .check(Check::HubspotApi, portal, async {
+            api_result(probe, peer, url, config.api_version)
+        })
+        .await?;
     let clock = clock_result(probe.date, SystemClock.now());
-    report.note(Check::HubspotClock, None, clock, Duration::ZERO);
+    report.note(Check::HubspotClock, portal, clock, Duration::ZERO);
     Some(hubspot_client)
 }
 
@@ -62,37 +77,45 @@ async fn check_api(config: &config::Hubspot, report: &mut Report) -> Option<Diag
 fn tls_result(
     probe: Result<ApiProbe, ConnectError>,
     hubspot_client: DiagnosticsClient,
-    config: &config::Hubspot,
+    (peer, url): (Peer, &Url),
 ) -> CheckResult<(Result<ApiProbe, ConnectError>, DiagnosticsClient)> {
-    let url = &config.base_url;
     match probe {
         Err(error @ (ConnectError::Certificate(_) | ConnectError::Tls(_))) => {
-            CheckResult::fail(remediation::connect(Peer::Hubspot, url, &error))
+            CheckResult::fail(remediation::connect(peer, url, &error))
         }
-        probe => tls_outcome(Peer::Hubspot, url, (probe, hubspot_client)),
+        probe => tls_outcome(peer, url, (probe, hubspot_client)),
     }
 }
 
 fn api_result(
     probe: Result<ApiProbe, ConnectError>,
-    config: &config::Hubspot,
+    peer: Peer,
+    url: &Url,
+    version: ApiVersion,
 ) -> CheckResult<ApiProbe> {
-    let url = &config.base_url;
     let fail = |cause: String, fix: &str| CheckResult::fail(Remediation::new(cause, fix));
+    let key = peer.key();
     match probe {
-        Err(error) => CheckResult::fail(remediation::connect(Peer::Hubspot, url, &error)),
+        Err(error) => CheckResult::fail(remediation::connect(peer, url, &error)),
         Ok(ApiProbe { status, .. }) if status >= 500 => fail(
             format!("HubSpot is unavailable: HTTP status {status}"),
             "check HubSpot's status page and wait; leadsd recovers without a restart",
         ),
-        Ok(probe) if probe.is_hubspot => CheckResult::ok(
-            probe,
-            format!("available; API version {}", config.api_version.as_str()),
+        Ok(ApiProbe { status: WRONG_DATA_CENTER, .. }) => fail(
+            format!(
+                "another data centre of HubSpot serves the account: HTTP status {WRONG_DATA_CENTER}"
+            ),
+            &format!("set {key} to the API of its data centre, such as https://api-eu1.hubapi.com"),
         ),
+        Ok(probe) if probe.is_hubspot => {
+            CheckResult::ok(probe, format!("available; API version {}", version.as_str()))
+        }
         Ok(ApiProbe { status, .. }) => fail(
             format!("{url} is not HubSpot's API: HTTP status {status} without HubSpot's JSON"),
-            "correct hubspot.base_url and hubspot.api_version, and check whether a proxy responds \
-             instead of HubSpot",
+            &format!(
+                "correct {key} and hubspot.api_version, and check whether a proxy responds instead of \
+                 HubSpot"
+            ),
         ),
     }
 }
@@ -116,6 +139,28 @@ fn clock_result(theirs: Option<Timestamp>, ours: Timestamp) -> CheckOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_data_centre_is_not_another_server() {
+        let url: Url = "https://api.hubapi.com".parse().unwrap();
+        for (peer, key) in
+            [(Peer::Hubspot, "hubspot.base_url"), (Peer::PortalApi, "portals.<name>.base_url")]
+        {
+            let failed = |status: u16| {
+                let probe = ApiProbe { status, is_hubspot: false, date: None };
+                let result = api_result(Ok(probe), peer, &url, ApiVersion::V2026_09);
+                let CheckOutcome::Fail(Remediation { cause, fix }) = result.outcome else {
+                    panic!("{status} is a failure")
+                };
+                (cause, fix)
+            };
+            let (cause, fix) = failed(488);
+            assert!(cause.contains("data centre") && !cause.contains("is not HubSpot"), "{cause}");
+            assert!(fix.contains(key), "{fix}");
+            assert!(failed(404).0.contains("is not HubSpot's API"));
+            assert!(failed(503).0.contains("unavailable"));
+        }
+    }
 
     #[test]
     fn the_clock_check_depends_on_the_absolute_offset() {

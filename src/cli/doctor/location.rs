@@ -10,7 +10,7 @@ use super::{
 use leadsd_credentials::SecretPath;
 
 use crate::{
-    cli::remediation::{self, Remediation},
+    cli::remediation::{self, PortalApi, Remediation},
     config::Config,
     hubspot::DiagnosticsError,
     leads::{PortalName, Reason},
@@ -54,10 +54,48 @@ impl SecretLocation<'_> {
             let keys = stored.as_ref().and_then(|stored| stored.data.as_ref());
             keys.is_some_and(|keys| keys.has("refresh_token"))
         });
-        report.check(Check::VaultPolicy, name, self.check_policy(oauth)).await?;
+        let policy = async {
+            match self.api_path(&stored) {
+                Some(remediation) => CheckResult::fail(remediation),
+                None => self.check_policy(oauth).await,
+            }
+        };
+        report.check(Check::VaultPolicy, name, policy).await?;
         let CheckResult { value, outcome } = self.check_secret(stored);
         report.note(Check::VaultSecret, name, outcome, since.elapsed());
         value
+    }
+
+    /// Remediation if the configured path is that of Vault's API, such as `secret/data/hubspot/default`, and no
+    /// secret can be read there. `None` otherwise.
+    fn api_path(&self, stored: &Result<Option<SecretVersion>, Error>) -> Option<Remediation> {
+        if matches!(stored, Ok(Some(_))) {
+            return None;
+        }
+        let mount = &self.config.vault.mount;
+        let path = self.path.as_str();
+        let below = path.strip_prefix(mount.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        let below = below.unwrap_or(path);
+        let plain = below.strip_prefix("data/").unwrap_or(below);
+        if plain == path {
+            return None;
+        }
+        let key = match self.config.portals.contains_key(&self.name) {
+            true => format!("portals.{}.secret", self.name),
+            false => "portal_discovery.path".to_owned(),
+        };
+        let plain = match self.config.portals.contains_key(&self.name) {
+            true => plain,
+            false => plain.rsplit_once('/').map_or(plain, |(folder, _)| folder),
+        };
+        Some(Remediation::new(
+            format!(
+                "{path} is a path of Vault's API: leadsd adds the mount {mount} and data/ itself, and \
+                 finds nothing at {}",
+                self.vault_client.data_path(&self.path)
+            ),
+            format!("set {key} to \"{plain}\""),
+        ))
     }
 
     /// Checks that the policy allows what the service does with the secret.
@@ -88,7 +126,8 @@ impl SecretLocation<'_> {
 
     /// Builds the remediation of a failed HubSpot request for this portal.
     pub(super) fn remediation(&self, error: &DiagnosticsError) -> Remediation {
-        let mut remediation = remediation::hubspot(error, &self.config.hubspot.base_url);
+        let api = PortalApi::new(self.config, &self.name);
+        let mut remediation = remediation::hubspot(error, &api);
         if let DiagnosticsError::Api(error) = error
             && error.reason() == Reason::LeadNotFound
         {

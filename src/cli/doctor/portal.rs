@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{
     args::Args,
     check::{Area, Check, CheckOutcome, CheckResult, deadline},
+    conformance::Session,
     credential::Credential,
     location::{SecretLocation, StoredCredential},
     report::Report,
-    write,
+    schema, time_zone, write,
 };
 use crate::{
     cli::remediation::{self, Remediation},
-    hubspot::{AccountInfo, DiagnosticsClient, LeadsProbe, PropertyDefinition},
+    hubspot::{AccountInfo, DiagnosticsClient, DiagnosticsError, LeadsProbe, PropertyDefinition},
     vault::{CasOutcome, Error, SecretData, SecretVersion},
 };
 use leadsd_base::{
@@ -33,6 +36,7 @@ const WRITE: &str = "crm.objects.leads.write";
 pub(super) struct PortalChecks<'a> {
     pub(super) location: SecretLocation<'a>,
     pub(super) hubspot_client: &'a DiagnosticsClient,
+    pub(super) conformance: &'a Session,
 }
 
 /// Credential that HubSpot accepts.
@@ -76,6 +80,8 @@ impl PortalChecks<'_> {
         report.check(Check::HubspotPipelines, name, pipelines).await;
         let properties = self.properties(&accepted.token);
         report.check(Check::HubspotProperties, name, properties).await;
+        let schema = schema::examine(&self.location, self.hubspot_client, &accepted.token);
+        report.check(Check::HubspotSchema, name, schema).await;
         let property = self.request_id_property(&accepted.token);
         report.check(Check::HubspotRequestId, name, property).await;
         let Some(leads) = leads else {
@@ -87,6 +93,14 @@ impl PortalChecks<'_> {
         if args.write_probe {
             let probe = write::probe(&self.location, &accepted.token, args.contact.as_deref());
             report.check(Check::HubspotWrite, name, probe).await;
+        }
+        if args.conformance {
+            let since = Instant::now();
+            let (location, client) = (&self.location, self.hubspot_client);
+            let (outcome, facts) =
+                self.conformance.run(location, client, &accepted.token, args).await;
+            report.note(Check::HubspotConformance, name, outcome, since.elapsed());
+            report.add_facts(facts);
         }
         Some(())
     }
@@ -140,7 +154,20 @@ impl PortalChecks<'_> {
     ) -> CheckResult<Accepted> {
         let account = match self.hubspot_client.account(&token, deadline()).await {
             Ok(account) => account,
-            Err(error) => return CheckResult::fail(self.location.remediation(&error)),
+            Err(error) => {
+                let mut remediation = self.location.remediation(&error);
+                let has_account = stored.data.as_ref().is_some_and(|keys| keys.has("hub_id"));
+                let is_rejected = matches!(
+                    error,
+                    DiagnosticsError::Unauthorized | DiagnosticsError::TokenExpired
+                );
+                if is_rejected && !has_account {
+                    // HubSpot does not tell the account of a rejected token, so a secret that was stored
+                    // by hand is replaced only with this option.
+                    remediation.fix.push_str(" --replace");
+                }
+                return CheckResult::fail(remediation);
+            }
         };
         // HubSpot does not document whether this endpoint knows service keys: ignore errors.
         let info = self.hubspot_client.static_token(&token, deadline()).await.unwrap_or_default();
@@ -211,6 +238,12 @@ impl PortalChecks<'_> {
                 ),
                 "check which account is meant; leadsd login stores credential and hub_id together",
             );
+        }
+        if let Some(name) = &info.time_zone
+            && let Some(remediation) =
+                time_zone::mismatch(self.location.config, &self.location.name, name)
+        {
+            return CheckResult { value: Some(()), outcome: CheckOutcome::Warn(remediation) };
         }
         let more = [info.kind, info.time_zone, info.ui_domain];
         let more: Vec<String> = more.into_iter().flatten().collect();

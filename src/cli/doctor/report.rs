@@ -5,7 +5,11 @@ use std::{fmt::Write as _, time::Duration};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::check::{Area, Check, CheckOutcome, CheckResult, Finding};
+use super::{
+    args::Args,
+    check::{Area, Check, CheckOutcome, CheckResult, Finding},
+    observations::Observations,
+};
 
 /// Version of the JSON format. New fields do not change it.
 const VERSION: u32 = 1;
@@ -16,13 +20,23 @@ pub(super) struct Report {
     findings: Vec<Finding>,
     /// True if the write probe was requested.
     write_probe: bool,
+    /// True if the conformance run was requested.
+    conformance: bool,
+    /// Result of the conformance run.
+    facts: Option<Observations>,
 }
 
 // === impl Report ===
 
 impl Report {
-    pub(super) fn new(write_probe: bool) -> Self {
-        Self { findings: Vec::new(), write_probe }
+    pub(super) fn new(args: &Args) -> Self {
+        let Args { write_probe, conformance, .. } = *args;
+        Self { findings: Vec::new(), write_probe, conformance, facts: None }
+    }
+
+    /// Adds the result of the conformance run.
+    pub(super) fn add_facts(&mut self, facts: Observations) {
+        self.facts = Some(facts);
     }
 
     /// Runs a check and records its outcome; returns its value.
@@ -66,8 +80,10 @@ impl Report {
                     | Check::AuthJwks
                     | Check::AuthApiKeys
                     | Check::QuotaShared
+                    | Check::TraceCollector
             );
-            let is_requested = check != Check::HubspotWrite || self.write_probe;
+            let is_requested = (check != Check::HubspotWrite || self.write_probe)
+                && (check != Check::HubspotConformance || self.conformance);
             let due = is_requested && !is_optional;
             if due && !self.has(check, portal) {
                 self.note(check, portal, CheckOutcome::Skipped(because), Duration::ZERO);
@@ -118,7 +134,11 @@ impl Report {
     /// Formats the report as JSON; docs/DOCTOR.md describes the fields.
     pub(super) fn json(&self) -> Value {
         let checks: Vec<Value> = self.findings.iter().map(Finding::json).collect();
-        json!({"version": VERSION, "result": self.worst(), "checks": checks})
+        let mut report = json!({"version": VERSION, "result": self.worst(), "checks": checks});
+        if let Some(facts) = &self.facts {
+            report["facts"] = facts.json();
+        }
+        report
     }
 
     /// Formats the report as text.
@@ -131,6 +151,10 @@ impl Report {
         let [ok, warn, fail, skipped] = self.counts();
         // Writing to a `String` cannot fail.
         let _ = writeln!(out, "\n{ok} ok, {warn} warned, {fail} failed, {skipped} skipped");
+        if let Some(facts) = &self.facts {
+            out.push('\n');
+            out.push_str(&facts.text());
+        }
         out
     }
 }

@@ -12,10 +12,19 @@ use crate::{
     config,
     vault::{AdminClient, Error, MountInfo, TokenLookup, VaultHealth},
 };
-use leadsd_base::net::connect_error::ConnectError;
+use leadsd_base::{
+    net::connect_error::ConnectError,
+    time::{SystemClock, Timestamp, WallClock as _},
+};
 
 /// Minimum time to live of a token that is not renewable; below it the check warns.
 const MIN_TTL: Duration = Duration::from_secs(600);
+
+/// Minimum time that a secret id should last: as long as in the alert.
+const MIN_SECRET_ID_LIFE: Duration = Duration::from_secs(3 * 86_400);
+
+/// Minimum time that the client certificate should last: as long as in the alert.
+const MIN_CERTIFICATE_LIFE: Duration = Duration::from_secs(7 * 86_400);
 
 /// Runs the checks; `None` if one fails that later checks depend on.
 pub(super) async fn examine(config: &config::Vault, report: &mut Report) -> Option<AdminClient> {
@@ -25,7 +34,9 @@ pub(super) async fn examine(config: &config::Vault, report: &mut Report) -> Opti
         return None;
     };
     let token = vault_client.look_up_token().await;
-    report.check(Check::VaultToken, None, async { token_result(token, config) }).await;
+    let secret_id = vault_client.secret_id_left().await;
+    let result = async { secret_id_result(token_result(token, config), secret_id) };
+    report.check(Check::VaultToken, None, result).await;
     let engine = check_engine(&vault_client, config);
     let engine = report.check(Check::VaultEngine, None, engine).await;
     if engine.is_none() {
@@ -41,7 +52,12 @@ async fn check_login(config: &config::Vault, report: &mut Report) -> Option<Admi
     let addresses = report.check(Check::VaultDns, None, resolve(Peer::Vault, url, egress)).await?;
     let connected = connect(Peer::Vault, url, egress, &addresses);
     report.check(Check::VaultTcp, None, connected).await?;
-    let probed = async { tls_result(AdminClient::health(config).await, config) };
+    let probed = async {
+        let result = tls_result(AdminClient::health(config).await, config);
+        // The TLS check reports a file that cannot be read.
+        let expires = AdminClient::certificate_expires(config).ok().flatten();
+        certificate_result(result, expires, SystemClock.now())
+    };
     let health = report.check(Check::VaultTls, None, probed).await?;
     report.check(Check::VaultHealth, None, async { health_result(health, config) }).await?;
     let login = async {
@@ -72,6 +88,40 @@ fn tls_result(
     }
 }
 
+/// Adds the expiry of the client certificate to the result of the TLS check. Vault rejects an expired one
+/// without a reason.
+fn certificate_result<T>(
+    result: CheckResult<T>,
+    expires: Option<Timestamp>,
+    now: Timestamp,
+) -> CheckResult<T> {
+    let Some(expires) = expires else { return result };
+    let left = expires.duration_since(now);
+    let fix = "issue a new certificate, and write it and its key to vault.client_cert_file and \
+               vault.client_key_file; leadsd reads them within 30 seconds";
+    if left.is_negative() {
+        let cause =
+            format!("the client certificate of vault.client_cert_file expired at {expires}");
+        return CheckResult::fail(Remediation::new(cause, fix));
+    }
+    let CheckResult { value, outcome } = result;
+    let hours = left.as_hours();
+    let outcome = match outcome {
+        CheckOutcome::Ok(_) if left.unsigned_abs() < MIN_CERTIFICATE_LIFE => CheckOutcome::warn(
+            format!("the client certificate of vault.client_cert_file expires in {hours} hours"),
+            fix,
+        ),
+        CheckOutcome::Ok(found) => CheckOutcome::Ok(format!(
+            "{found}; the client certificate expires in {} days",
+            hours / 24
+        )),
+        outcome @ (CheckOutcome::Warn(_) | CheckOutcome::Fail(_) | CheckOutcome::Skipped(_)) => {
+            outcome
+        }
+    };
+    CheckResult { value, outcome }
+}
+
 fn health_result(health: Result<VaultHealth, Error>, config: &config::Vault) -> CheckResult<()> {
     let fail = |cause: &str, fix: &str| CheckResult::fail(Remediation::new(cause, fix));
     match health {
@@ -83,6 +133,14 @@ fn health_result(health: Result<VaultHealth, Error>, config: &config::Vault) -> 
         }
         Err(Error::Connect(error)) => {
             CheckResult::fail(remediation::connect(Peer::Vault, &config.address, &error))
+        }
+        // The text of Go's server for a request without TLS has this status.
+        Err(error @ Error::Invalid) if config.address.scheme() == "http" => {
+            CheckResult::fail(Remediation::new(
+                format!("{} does not respond like a working Vault: {error}", config.address),
+                "if the port serves TLS, begin vault.address with https; otherwise check the state of \
+                 Vault: vault status",
+            ))
         }
         Err(error) => CheckResult::fail(Remediation::new(
             format!("{} does not respond like a working Vault: {error}", config.address),
@@ -128,6 +186,26 @@ fn token_result(token: Result<TokenLookup, Error>, config: &config::Vault) -> Ch
     }
 }
 
+/// Adds the time that is left of the secret id to the result for the token.
+fn secret_id_result(token: CheckResult<()>, left: Option<Duration>) -> CheckResult<()> {
+    match (left, token) {
+        (Some(left), CheckResult { value, outcome: CheckOutcome::Ok(found) }) => {
+            let hours = left.as_secs() / 3_600;
+            if left < MIN_SECRET_ID_LIFE {
+                return CheckResult::warn(
+                    (),
+                    format!("the secret id of the AppRole expires in {hours} hours"),
+                    "create another one (vault write -f auth/approle/role/NAME/secret-id), and write \
+                     it to vault.auth.secret_id_file",
+                );
+            }
+            let found = format!("{found}; the secret id expires in {} days", hours / 24);
+            CheckResult { value, outcome: CheckOutcome::Ok(found) }
+        }
+        (_, token) => token,
+    }
+}
+
 async fn check_engine(vault_client: &AdminClient, config: &config::Vault) -> CheckResult<()> {
     let mount = &config.mount;
     match vault_client.mount_info().await {
@@ -149,9 +227,47 @@ async fn check_engine(vault_client: &AdminClient, config: &config::Vault) -> Che
             format!("this login has no access to an engine at {mount}"),
             format!(
                 "check vault.mount (vault secrets list), and that the policy grants a path below \
-                 {mount}/"
+                 {mount}/; {}",
+                remediation::namespace_fix(config)
             ),
         )),
         Err(error) => CheckResult::fail(remediation::vault(&error, config, mount)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expired_client_certificate_fails_and_one_that_expires_soon_warns() {
+        let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        let result = |expires: Option<&str>| {
+            let expires = expires.map(|expires| expires.parse().unwrap());
+            certificate_result(CheckResult::ok((), "the certificate is trusted"), expires, now)
+        };
+        let remediation = |expires: &str| match result(Some(expires)).outcome {
+            CheckOutcome::Warn(remediation) | CheckOutcome::Fail(remediation) => remediation,
+            CheckOutcome::Ok(found) => panic!("{expires}: {found}"),
+            CheckOutcome::Skipped(check) => panic!("{expires}: {check:?}"),
+        };
+        assert_eq!(result(None).outcome, CheckOutcome::Ok("the certificate is trusted".to_owned()));
+        let found = "the certificate is trusted; the client certificate expires in 30 days";
+        assert_eq!(
+            result(Some("2026-12-24T12:00:00Z")).outcome,
+            CheckOutcome::Ok(found.to_owned())
+        );
+        let soon = remediation("2026-11-26T12:00:00Z");
+        assert!(soon.cause.contains("expires in 48 hours"), "{soon}");
+        let expired = remediation("2026-11-23T12:00:00Z");
+        assert!(expired.cause.contains("expired at 2026-11-23"), "{expired}");
+        assert!(expired.fix.contains("vault.client_cert_file"), "{expired}");
+        assert!(result(Some("2026-11-23T12:00:00Z")).value.is_none());
+        // A failed handshake is explained by the expiry.
+        let failed = CheckResult::<()>::fail(Remediation::new("TLS failed", "check the port"));
+        let explained =
+            certificate_result(failed, Some("2026-11-23T12:00:00Z".parse().unwrap()), now);
+        let CheckOutcome::Fail(explained) = explained.outcome else { panic!("it fails") };
+        assert!(explained.cause.contains("expired"), "{explained}");
     }
 }

@@ -11,7 +11,8 @@ use crate::{
     hubspot,
     leads::{
         Association, AssociationCategory, AssociationType, CallContext, CostMeter, CreateLead,
-        Error, Guard, Lead, LeadId, ListLeads, Request, Response, Selection, Unlimited,
+        Error, Guard, Lead, LeadId, ListLeads, RejectionSearch, Request, Response, Selection,
+        Unlimited,
     },
     pipeline,
     telemetry::trace_context::TraceContext,
@@ -47,9 +48,10 @@ async fn create_and_archive(
     contact: Option<&str>,
 ) -> Result<String, Remediation> {
     let config = location.config;
-    let settings = app::quota_settings(config.quota.clone(), 1.0, &config.portals);
+    let redis = config.quota.shared.as_ref().map(app::redis_client);
+    let settings = app::quota_settings(config.quota.clone(), redis, 1.0, &config.portals);
     let quota = Quota::new(settings, Arc::new(SystemClock));
-    let client = hubspot::HubspotClient::new(&config.hubspot)
+    let client = hubspot::HubspotClient::new(&config.hubspot_for(&location.name))
         .map_err(|error| Remediation::new(error.to_string(), "check [hubspot]"))?;
     let name = location.name.clone();
     let account = quota.account(name.as_str());
@@ -64,6 +66,7 @@ async fn create_and_archive(
         request_id: "leadsd-doctor".into(),
         trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
+        search: RejectionSearch::default(),
         memory: Arc::new(Unlimited),
         guard: Guard::default(),
     };
@@ -126,6 +129,8 @@ fn new_lead(contact: LeadId) -> CreateLead {
         AssociationType { category: AssociationCategory::HubspotDefined, type_id: PRIMARY_CONTACT };
     CreateLead {
         properties: BTreeMap::from([("hs_lead_name".to_owned(), NAME.to_owned())]),
-        associations: vec![Association { to_id: contact, types: vec![primary] }],
+        associations: vec![Association { to_id: contact, types: vec![primary], position: None }],
+        contact: None,
+        trace_id: None,
     }
 }

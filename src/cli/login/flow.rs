@@ -18,10 +18,10 @@ use crate::{
     cli::{
         output::{print_line, print_progress},
         prompt::Terminal,
-        remediation::{self, Peer, Remediation},
+        remediation::{self, PortalApi, Remediation},
     },
     config::Config,
-    hubspot::{DiagnosticsClient, DiagnosticsError, OAuthApp, TokenInfo},
+    hubspot::{AccountInfo, DiagnosticsClient, DiagnosticsError, OAuthApp, TokenInfo},
     leads::{PortalName, Reason},
     vault::{self, AdminClient, CasOutcome, SecretData, SecretVersion},
 };
@@ -48,8 +48,11 @@ pub(super) struct LoginFlow<'a> {
 // === impl LoginFlow ===
 
 impl LoginFlow<'_> {
-    /// Obtains a credential and stores it.
-    pub(super) async fn run(&mut self, vault_client: &mut AdminClient) -> Result<(), Error> {
+    /// Obtains a credential and stores it. Returns the account of the credential.
+    pub(super) async fn run(
+        &mut self,
+        vault_client: &mut AdminClient,
+    ) -> Result<AccountInfo, Error> {
         let stored = self.read_secret(vault_client).await?;
         self.check_policy(vault_client, stored.is_some()).await?;
         if self.options.static_token {
@@ -81,7 +84,7 @@ impl LoginFlow<'_> {
         app: OAuthApp,
         redirect: &str,
         code: &Secret,
-    ) -> Result<(), Error> {
+    ) -> Result<AccountInfo, Error> {
         let response =
             self.hubspot_client.exchange_code(&app, code, redirect, call_deadline()).await;
         let response = response.map_err(|error| self.exchange_error(&error, redirect))?;
@@ -111,8 +114,8 @@ impl LoginFlow<'_> {
             let fix = "copy it again as one piece, without the word Bearer";
             return Err(Remediation::new(cause, fix).into());
         }
-        let remediation =
-            |error: &DiagnosticsError| remediation::hubspot(error, &self.config.hubspot.base_url);
+        let api = PortalApi::new(self.config, &self.portal);
+        let remediation = |error: &DiagnosticsError| remediation::hubspot(error, &api);
         // HubSpot does not document whether this endpoint knows service keys: ignore errors.
         let info = self.hubspot_client.static_token(&token, call_deadline()).await;
         let info = info.unwrap_or_default();
@@ -181,13 +184,14 @@ impl LoginFlow<'_> {
         vault_client: &mut AdminClient,
         stored: Option<SecretVersion>,
         credential: ObtainedCredential,
-    ) -> Result<(), Error> {
+    ) -> Result<AccountInfo, Error> {
         self.print_account(&credential);
         let location = vault_client.data_path(&self.path);
         if let Some(keys) = stored.as_ref().and_then(|stored| stored.data.as_ref()) {
             self.check_account(keys, &credential, &location).await?;
         }
         let expected = stored.as_ref().map_or(0, |stored| stored.version);
+        let account = credential.account.clone();
         let keys = credential.into_data(stored.and_then(|stored| stored.data));
         let vault = &self.config.vault;
         vault_client
@@ -219,7 +223,7 @@ impl LoginFlow<'_> {
         } else {
             print_line(&format!("Stored    {location}, version {version}"));
         }
-        Ok(())
+        Ok(account)
     }
 
     /// Errors if the secret contains a credential of another or of an unknown account.
@@ -297,9 +301,9 @@ impl LoginFlow<'_> {
     }
 
     /// Final page in the browser.
-    fn final_page(&self, done: &Result<(), Error>) -> ResultPage {
+    fn final_page(&self, done: &Result<AccountInfo, Error>) -> ResultPage {
         match done {
-            Ok(()) => {
+            Ok(_) => {
                 let text = if self.policy.in_memory {
                     "The credential is in the memory of leadsd dev until it stops.".to_owned()
                 } else {
@@ -317,35 +321,37 @@ impl LoginFlow<'_> {
     }
 
     fn exchange_error(&self, error: &DiagnosticsError, redirect: &str) -> Remediation {
-        let address = &self.config.hubspot.base_url;
+        let api = PortalApi::new(self.config, &self.portal);
         match error {
-            DiagnosticsError::Rejected(code @ "BAD_REDIRECT_URI") => Remediation::new(
-                format!("HubSpot rejected the redirect URL {redirect} ({code})"),
-                "register exactly this URL with the app (Auth, redirect URLs), or use a registered \
-                 one: --redirect-port, or --no-browser with --redirect-url",
-            ),
-            DiagnosticsError::Rejected(code @ ("BAD_AUTH_CODE" | "invalid_grant")) => {
-                Remediation::new(
+            DiagnosticsError::Rejected(code) => match code.as_str() {
+                "BAD_REDIRECT_URI" => Remediation::new(
+                    format!("HubSpot rejected the redirect URL {redirect} ({code})"),
+                    "register exactly this URL with the app (Auth, redirect URLs), or use a \
+                     registered one: --redirect-port, or --no-browser with --redirect-url",
+                ),
+                "EXPIRED_AUTH_CODE" => Remediation::new(
+                    format!("the code has expired ({code})"),
+                    "run leadsd login again, and complete the consent page without a long pause",
+                ),
+                "BAD_AUTH_CODE" | "invalid_grant" => Remediation::new(
                     format!("HubSpot rejected the code: used before or expired ({code})"),
                     "run leadsd login again, and complete the consent page without a long pause",
-                )
-            }
-            DiagnosticsError::Rejected(
-                code @ ("BAD_CLIENT_ID" | "BAD_CLIENT_SECRET" | "invalid_client"),
-            ) => Remediation::new(
-                format!("HubSpot rejected the client id or the client secret ({code})"),
-                remediation::hubspot(error, address).fix,
-            ),
-            DiagnosticsError::Connect(error) => remediation::connect(Peer::Hubspot, address, error),
+                ),
+                "BAD_CLIENT_ID" | "BAD_CLIENT_SECRET" | "invalid_client" => Remediation::new(
+                    format!("HubSpot rejected the client id or the client secret ({code})"),
+                    remediation::hubspot(error, &api).fix,
+                ),
+                _ => remediation::hubspot(error, &api),
+            },
             DiagnosticsError::Api(api) if api.reason() == Reason::LeadNotFound => Remediation::new(
                 "HubSpot has no token endpoint for the configured API version",
                 "correct hubspot.api_version or hubspot.base_url",
             ),
-            DiagnosticsError::TokenExpired
+            DiagnosticsError::Connect(_)
+            | DiagnosticsError::TokenExpired
             | DiagnosticsError::Unauthorized
-            | DiagnosticsError::Rejected(_)
             | DiagnosticsError::Api(_)
-            | DiagnosticsError::InvalidResponse => remediation::hubspot(error, address),
+            | DiagnosticsError::InvalidResponse => remediation::hubspot(error, &api),
         }
     }
 }

@@ -47,6 +47,17 @@ bench-peers *args:
 stress *args:
     .ci/stress {{ runs }} {{ loops }} {{ args }}
 
+# Run random faults of real processes, for twenty minutes and with a random seed: `just campaign 300 42`
+campaign seconds="1200" seed="$RANDOM":
+    LEADSD_TEST_CAMPAIGN_SECONDS={{ seconds }} LEADSD_TEST_SEED={{ seed }} \
+      cargo test --locked --test campaign -- --ignored --nocapture
+
+# Run the live tests against a HubSpot test account: LEADSD_LIVE_TOKEN=pat-... LEADSD_LIVE_CONTACT=101 just live
+live *args:
+    @: "${LEADSD_LIVE_TOKEN:?is an access token of a HubSpot test account}"
+    @: "${LEADSD_LIVE_CONTACT:?is the id of a contact of that account}"
+    cargo test --locked --test integration live:: -- --test-threads 1 {{ args }}
+
 # Run mutation tests on a sample of the core; fails below 95 % caught
 mutants:
     .ci/mutants {{ sample }} {{ shard }} {{ mutated }}

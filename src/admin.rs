@@ -3,7 +3,7 @@
 //! | Endpoint | Does |
 //! |---|---|
 //! | `/live`, `/ready` | liveness and readiness probes |
-//! | `/metrics` | metrics in the OpenMetrics format |
+//! | `/metrics` | metrics, as OpenMetrics or as Prometheus text |
 //! | `/vault`, `/portals` | status of the Vault session and the credentials, without secrets |
 //! | `POST /portals/{name}/refresh` | re-reads a portal's secret and refreshes its token |
 //! | `/log` | reads or replaces the log filter |
@@ -24,7 +24,10 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE, VARY},
+    },
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
@@ -33,8 +36,13 @@ use tokio::{net::TcpListener, sync::watch};
 use tracing::warn;
 
 pub use self::sources::{ReadinessReport, Sources};
-use self::{guard::Guard, metrics::Metrics, portals::PortalView, refresh::Refreshes};
-use crate::{auth::ApiKeyVerifier, config, telemetry, vault::SessionState};
+use self::{
+    guard::Guard,
+    metrics::{Metrics, ScrapeFormat},
+    portals::PortalView,
+    refresh::Refreshes,
+};
+use crate::{auth::ApiKeyVerifier, config, grpc::ServerTls, telemetry, vault::SessionState};
 use leadsd_credentials::SecretStore;
 
 /// Admin server with a bound address, before it accepts connections.
@@ -68,7 +76,7 @@ impl BoundAdmin {
         sources: Sources,
     ) -> io::Result<Self> {
         let config::Admin { listen, hosts, api_keys: _ } = config;
-        let listener = TcpListener::bind(listen).await?;
+        let listener = listen.bind().await?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address, guard: Guard::new(hosts, keys), sources })
     }
@@ -76,6 +84,16 @@ impl BoundAdmin {
     /// Bound address.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Readiness of the service.
+    pub fn readiness(&self) -> watch::Receiver<ReadinessReport> {
+        self.sources.readiness.clone()
+    }
+
+    /// Certificates of the gRPC port; `None` without TLS.
+    pub fn certificates(&self) -> Option<Arc<ServerTls>> {
+        self.sources.tls.clone()
     }
 
     /// Serves until `stop` completes.
@@ -102,10 +120,14 @@ async fn ready(State(sources): State<Sources>) -> (StatusCode, Json<ReadinessRep
     (status, Json(now))
 }
 
-async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
-    const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match metrics.scrape() {
-        Ok(text) => ([(CONTENT_TYPE, FORMAT)], text).into_response(),
+async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
+    let accept: Vec<&str> =
+        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let format = ScrapeFormat::negotiate(&accept.join(","));
+    match metrics.scrape(format) {
+        Ok(text) => {
+            ([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], text).into_response()
+        }
         Err(error) => {
             warn!(%error, "Encoding the metrics failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -121,6 +143,11 @@ struct VaultView {
     /// Cause if not logged in.
     error: Option<String>,
     expires_in_s: Option<f64>,
+    /// False if an operator has to replace the token before it expires.
+    is_replaced: bool,
+    secret_id_expires_in_s: Option<f64>,
+    /// Negative after the expiry.
+    client_certificate_expires_in_s: Option<f64>,
     logins: u64,
     login_failures: u64,
     renewals: u64,
@@ -129,6 +156,7 @@ struct VaultView {
 
 async fn session(State(sources): State<Sources>) -> Json<VaultView> {
     let status = sources.vault.status();
+    let client_certificate_expires_in_s = status.certificate_expires_in_s();
     let error = match status.state {
         SessionState::LoggedIn => None,
         SessionState::LoggedOut(cause) => Some(cause),
@@ -138,6 +166,9 @@ async fn session(State(sources): State<Sources>) -> Json<VaultView> {
         logged_in: error.is_none(),
         error,
         expires_in_s: status.expires_in.map(|left| left.as_secs_f64()),
+        is_replaced: status.is_replaced,
+        secret_id_expires_in_s: status.secret_id_expires_in.map(|left| left.as_secs_f64()),
+        client_certificate_expires_in_s,
         logins: status.logins,
         login_failures: status.login_failures,
         renewals: status.renewals,

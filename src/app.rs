@@ -4,28 +4,35 @@
 //! It knows every part and holds no rule: those are in the parts.
 
 mod readiness;
+mod settings;
 
-use std::{collections::BTreeMap, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
-use crate::pipeline::{self, BreakerSettings, PipelineSettings};
+use self::settings::{
+    auth_settings, base_urls, credential_settings, grpc_settings, pipeline_settings,
+    service_settings,
+};
+pub(crate) use self::settings::{quota_settings, redis_client};
 use crate::{
     admin,
     auth::{self, Authenticator},
     config::{self, Config},
-    grpc, hubspot, leads,
+    grpc, hubspot, leads, pipeline,
+    request_ids::RedisRequestIds,
     telemetry::{self, spans::SpanSink},
     vault,
 };
 use leadsd_base::{
-    memory::cgroup_limit,
+    net::listen_address::ListenAddress,
     task::{self, Task},
     time::{SystemClock, WallClock as _},
 };
-use leadsd_credentials::{self, Credentials};
-use leadsd_quota::{Quota, redis_ledger::RedisLedger};
+use leadsd_credentials::Credentials;
+use leadsd_quota::Quota;
+use leadsd_redis::RedisClient;
 
 /// Timeout for the final requests to Vault and Redis: write back refresh tokens, revoke the Vault token,
 /// leave the ledger.
@@ -35,10 +42,12 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address cannot be bound.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("{key}: cannot listen on {address}: {source}; {}", remedy(key, address, source))]
     Listen {
+        /// Configuration key of the address.
+        key: &'static str,
         /// Address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Cause.
         source: io::Error,
     },
@@ -97,9 +106,11 @@ impl BoundService {
             process: _,
         } = config;
         let spans = telemetry::start_export(&trace)?;
-        let ids = request_id_properties(&portals, portal_discovery.as_ref());
-        let batching = quota.batching;
-        let quota = quota_settings(quota, grpc.max_caller_share, &portals);
+        let base_urls = base_urls(&portals);
+        let service = service_settings(&hubspot, &grpc, &portals, portal_discovery.as_ref());
+        let (batching, redis) = (quota.batching, quota.shared.as_ref().map(redis_client));
+        let pipelines = pipeline_settings(&portals, portal_discovery.as_ref(), batching, &hubspot);
+        let quota = quota_settings(quota, redis.clone(), grpc.max_caller_share, &portals);
         let quota = Arc::new(Quota::new(quota, Arc::new(SystemClock)));
         let session = vault::Session::start(&vault)?;
         let settings = credential_settings(&vault, &hubspot, credentials, portal_discovery);
@@ -113,28 +124,27 @@ impl BoundService {
         let credentials = Arc::new(Credentials::start(
             settings,
             store,
-            Arc::new(hubspot::OAuth::new(&hubspot)?),
+            Arc::new(hubspot::OAuth::new(&hubspot, &base_urls, Arc::clone(&quota))?),
             Arc::new(SystemClock),
             secrets,
         )?);
-        let client = hubspot::HubspotClient::new(&hubspot)?;
-        let settings = pipeline_settings(ids, batching, &hubspot);
+        let clients = hubspot::PortalClients::new(&hubspot, &base_urls)?;
         let (quotas, handles) = (Arc::clone(&quota), Arc::clone(&credentials));
         let portals =
-            Arc::new(pipeline::Portals::new(settings, client, quotas, handles, spans.clone()));
-        let service = leads::Service::new(&service_settings(&hubspot, &grpc));
+            Arc::new(pipeline::Portals::new(pipelines, clients, quotas, handles, spans.clone()));
+        let service = leads_service(&service, redis);
 
         let (draining, drains) = watch::channel(false);
-        let (unmet, serving, readiness) =
+        let (report, serving, readiness) =
             readiness::watch(credentials.ready(), auth.as_deref(), drains);
-        let listen = |address| move |source| Error::Listen { address, source };
-        let resolver = portal_resolver(Arc::clone(&portals));
+        let resolver = portal_resolver(Arc::clone(&portals), Arc::clone(&credentials));
         let (quotas, tls) = (Arc::clone(&quota), certificates(grpc.tls.as_ref()).await?);
         let mut settings = grpc_settings(&grpc, resolver, quotas, auth.clone(), serving);
         (settings.spans, settings.tls) = (spans.clone(), tls.clone());
-        let grpc = grpc::BoundServer::bind(service, settings).await.map_err(listen(grpc.listen))?;
+        let bound = grpc::BoundServer::bind(service, settings).await;
+        let grpc = bound.map_err(listen_error("grpc.listen", grpc.listen))?;
         let sources = admin::Sources {
-            readiness: unmet,
+            readiness: report,
             credentials: Arc::clone(&credentials),
             vault: session.clone(),
             portals,
@@ -146,18 +156,33 @@ impl BoundService {
             started: SystemClock.now(),
         };
         let bound = admin::BoundAdmin::bind(&admin, admin_keys, sources).await;
-        let admin = bound.map_err(listen(admin.listen))?;
+        let admin = bound.map_err(listen_error("admin.listen", admin.listen))?;
         Ok(Self { grpc, admin, credentials, quota, session, readiness, draining, spans, proxy })
     }
 
     /// Bound address of the gRPC port.
-    pub fn grpc_address(&self) -> SocketAddr {
+    pub fn grpc_address(&self) -> &ListenAddress {
         self.grpc.address()
     }
 
     /// Bound address of the admin port.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin.address()
+    }
+
+    /// Readiness of the service.
+    pub fn readiness(&self) -> watch::Receiver<admin::ReadinessReport> {
+        self.admin.readiness()
+    }
+
+    /// Returns a function that reloads the certificates of the gRPC port.
+    pub fn certificate_reload(&self) -> impl Fn() + Send + use<> {
+        let tls = self.admin.certificates();
+        move || {
+            if let Some(tls) = &tls {
+                tls.reload_now();
+            }
+        }
     }
 
     /// Serves until `stop` completes, drains, and shuts down all parts.
@@ -194,145 +219,51 @@ impl BoundService {
     }
 }
 
-fn service_settings(hubspot: &config::Hubspot, grpc: &config::Grpc) -> leads::Settings {
-    leads::Settings {
-        batch_concurrency: hubspot.batch_concurrency,
-        response: leads::ResponseLimit {
-            max_bytes: grpc.max_response_bytes,
-            lead_size: grpc::lead_size,
-        },
-        rejection_cache_ttl: hubspot.rejection_cache_ttl,
+/// The use cases. Replicas share their request ids through Redis if there is one.
+fn leads_service(settings: &leads::Settings, redis: Option<Arc<RedisClient>>) -> leads::Service {
+    let service = leads::Service::new(settings);
+    match redis {
+        Some(redis) => service.sharing_request_ids(Arc::new(RedisRequestIds::new(redis))),
+        None => service,
     }
 }
 
-fn grpc_settings(
-    config: &config::Grpc,
-    portals: grpc::PortalResolver,
-    quota: Arc<Quota>,
-    auth: Option<Arc<Authenticator>>,
-    serving: watch::Receiver<bool>,
-) -> grpc::Settings {
-    let memory_limit = config.memory_limit.bytes(cgroup_limit());
-    grpc::Settings {
-        listen: config.listen,
-        portals,
-        quota,
-        auth,
-        tls: None,
-        max_request_bytes: config.max_request_bytes,
-        max_response_bytes: config.max_response_bytes,
-        limits: grpc::AdmissionLimits {
-            connections: config.max_connections,
-            connections_per_address: config.max_connections_per_address,
-            in_flight: config.max_in_flight,
-            memory: config.request_memory(memory_limit),
-            metadata: config.max_header_bytes,
-            caller_share: grpc::CallerShare(config.max_caller_share),
-        },
-        memory_limit,
-        lifetimes: grpc::Lifetimes {
-            max_age: config.max_connection_age,
-            age_grace: config.max_connection_age_grace,
-            max_idle: config.max_connection_idle,
-            keepalive_interval: config.keepalive_interval,
-            keepalive_timeout: config.keepalive_timeout,
-            max_streams: config.max_streams,
-        },
-        max_batch_inputs: config.max_batch_inputs,
-        max_deadline: config.max_deadline,
-        max_batch_deadline: config.max_batch_deadline,
-        drain_delay: config.drain_delay,
-        shutdown_grace: config.shutdown_grace,
-        error_docs_url: config.error_docs_url.as_str().into(),
-        spans: SpanSink::default(),
-        serving,
+/// Error of an address that cannot be bound.
+fn listen_error(key: &'static str, address: ListenAddress) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Listen { key, address, source }
+}
+
+/// Remedy for an address that cannot be bound.
+fn remedy(key: &str, address: &ListenAddress, error: &io::Error) -> String {
+    let kind = error.kind();
+    let is_denied = matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
+    if is_denied && address.is_unix() {
+        "create the directory, and let the user of the process write to it".to_owned()
+    } else if kind == io::ErrorKind::AlreadyExists {
+        format!("remove the file, or set {key} to another path")
+    } else if kind == io::ErrorKind::AddrInUse {
+        format!("stop the process that uses it, or set {key} to another address")
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        format!("set {key} to an address of this machine")
+    } else if kind == io::ErrorKind::PermissionDenied {
+        format!("set {key} to a port from 1024 up")
+    } else {
+        format!("set {key} to another address")
     }
-}
-
-fn credential_settings(
-    vault: &config::Vault,
-    hubspot: &config::Hubspot,
-    credentials: config::Credentials,
-    portal_discovery: Option<config::PortalDiscovery>,
-) -> leadsd_credentials::Settings {
-    let poll_interval = vault.poll_interval;
-    let folder = |from: config::PortalDiscovery| leadsd_credentials::Discovery {
-        path: from.path,
-        interval: poll_interval,
-    };
-    leadsd_credentials::Settings {
-        poll_interval,
-        store_timeout: vault.timeout.saturating_mul(2),
-        grant_timeout: hubspot.request_timeout.min(Duration::from_secs(10)),
-        suspended_retry_interval: credentials.suspended_retry_interval,
-        start: credentials.start,
-        start_concurrency: credentials.start_concurrency,
-        discovery: portal_discovery.map(folder),
-    }
-}
-
-/// Converts the configuration to settings of the quota.
-pub(crate) fn quota_settings(
-    config: config::Quota,
-    max_caller_share: f64,
-    portals: &BTreeMap<leads::PortalName, config::Portal>,
-) -> leadsd_quota::Settings {
-    let zone = |(name, portal): (&leads::PortalName, &config::Portal)| {
-        Some((name.to_string(), portal.zone.clone()?))
-    };
-    leadsd_quota::Settings {
-        burst: config.burst,
-        burst_window: config.burst_window,
-        search_per_second: config.search_per_second,
-        daily: config.daily,
-        max_queue: config.max_queue,
-        max_caller_share,
-        weights: config.weights,
-        ledger: config.shared.map(ledger_config),
-        zones: portals.iter().filter_map(zone).collect(),
-        zone: config.zone,
-    }
-}
-
-/// Settings of the shared ledger. The replica id is random: a restarted replica is a new one.
-fn ledger_config(config: config::SharedQuota) -> leadsd_quota::LedgerConfig {
-    let config::SharedQuota { redis, expected_replicas } = config;
-    let replica = uuid::Uuid::new_v4().to_string();
-    leadsd_quota::LedgerConfig::new(Arc::new(RedisLedger::new(redis)), &replica, expected_replicas)
-}
-
-/// Settings of the pipeline with the request id properties.
-fn request_id_properties(
-    portals: &BTreeMap<leads::PortalName, config::Portal>,
-    from: Option<&config::PortalDiscovery>,
-) -> PipelineSettings {
-    let named = |(name, portal): (&leads::PortalName, &config::Portal)| {
-        (name.clone(), portal.request_id_property.clone())
-    };
-    PipelineSettings {
-        batching: true,
-        max_attempts: 1,
-        breaker: BreakerSettings::default(),
-        request_id_properties: portals.iter().map(named).collect(),
-        default_request_id_property: from.and_then(|from| from.request_id_property.clone()),
-    }
-}
-
-/// Settings of the pipeline from those of HubSpot calls.
-fn pipeline_settings(
-    ids: PipelineSettings,
-    batching: bool,
-    hubspot: &config::Hubspot,
-) -> PipelineSettings {
-    let breaker =
-        BreakerSettings { min_wait: hubspot.breaker_min_wait, max_wait: hubspot.breaker_max_wait };
-    PipelineSettings { batching, max_attempts: hubspot.max_attempts, breaker, ..ids }
 }
 
 /// Resolver over configured and discovered portals.
-fn portal_resolver(portals: Arc<pipeline::Portals>) -> grpc::PortalResolver {
+fn portal_resolver(
+    portals: Arc<pipeline::Portals>,
+    credentials: Arc<Credentials>,
+) -> grpc::PortalResolver {
     let all = Arc::clone(&portals);
-    grpc::PortalResolver::new(move |name| portals.get(name), move || all.names())
+    let state = move |name: &leads::PortalName| {
+        let status = credentials.status(name.as_str())?;
+        let credential_state = status.state.as_str();
+        Some(grpc::PortalState { usable: status.usable, credential_state })
+    };
+    grpc::PortalResolver::new(move |name| portals.get(name), move || all.names(), state)
 }
 
 /// Loads the certificates of the gRPC port; `None` without TLS.
@@ -360,23 +291,4 @@ fn watch_proxy_credentials(
     let config::EgressConfig { policy, credentials_secret } = egress;
     let path = credentials_secret?;
     Some(vault::watch_proxy_credentials(Arc::clone(store), path, interval, policy))
-}
-
-/// Settings of authentication; `None` if no method is configured.
-fn auth_settings(
-    auth: config::Auth,
-    policy: BTreeMap<String, config::Policy>,
-    tls: Option<&config::Tls>,
-    vault: &config::Vault,
-) -> Option<auth::Settings> {
-    let config::Auth { jwt, api_keys } = auth;
-    let certificates = tls.is_some_and(|tls| tls.client_ca.is_some());
-    let any = certificates || jwt.is_some() || api_keys.is_some();
-    any.then(|| auth::Settings {
-        jwt,
-        api_keys: api_keys.map(|keys| keys.secret),
-        poll_interval: vault.poll_interval,
-        store_timeout: vault.timeout.saturating_mul(2),
-        policy,
-    })
 }

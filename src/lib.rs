@@ -12,5 +12,6 @@ pub mod grpc;
 pub mod hubspot;
 pub mod leads;
 pub mod pipeline;
+pub mod request_ids;
 pub mod telemetry;
 pub mod vault;

@@ -5,6 +5,7 @@
 
 pub mod histogram;
 mod json_lines;
+mod log_levels;
 mod log_target;
 mod log_writer;
 mod logs;
@@ -16,10 +17,11 @@ pub mod trace_context;
 
 use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
+pub(crate) use self::log_levels::closest;
 use self::spans::SpanSink;
 pub use self::{
     log_target::LogTarget,
-    log_writer::LogGuard,
+    log_writer::{LogGuard, is_log_behind},
     logs::{Error, LogFormat, LogSettings, filter, log_filter, set_log_filter},
     otlp::{ExportError, TraceSettings},
 };

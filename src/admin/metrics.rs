@@ -8,11 +8,13 @@
 
 mod callers;
 mod credentials;
+mod format;
 mod hubspot;
 mod metric;
 mod process;
 mod quota;
 mod rpc;
+mod schema;
 mod usage;
 mod vault;
 
@@ -20,6 +22,7 @@ use std::fmt;
 
 use prometheus_client::{encoding::text, registry::Registry};
 
+pub(super) use self::format::ScrapeFormat;
 pub use self::metric::{Metric, MetricKind};
 use super::sources::Sources;
 
@@ -54,19 +57,28 @@ impl Metrics {
         Self(registry)
     }
 
-    /// Encodes all metrics in the OpenMetrics format.
-    pub(super) fn scrape(&self) -> Result<String, fmt::Error> {
+    /// Encodes all metrics.
+    pub(super) fn scrape(&self, format: ScrapeFormat) -> Result<String, fmt::Error> {
         let mut out = String::new();
         text::encode(&mut out, &self.0)?;
-        Ok(out)
+        Ok(format.convert(out))
     }
 }
 
 /// All metrics, in the order of the documentation.
 pub fn all() -> impl Iterator<Item = &'static Metric> {
-    [rpc::ALL, callers::ALL, credentials::ALL, vault::ALL, hubspot::ALL, quota::ALL, process::ALL]
-        .into_iter()
-        .flatten()
+    [
+        rpc::ALL,
+        schema::ALL,
+        callers::ALL,
+        credentials::ALL,
+        vault::ALL,
+        hubspot::ALL,
+        quota::ALL,
+        process::ALL,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 #[cfg(test)]

@@ -15,8 +15,10 @@ pub(super) struct PortalView {
     state: &'static str,
     /// `static` or `oauth`.
     kind: Option<&'static str>,
-    /// True if the portal has a valid access token.
+    /// True if the portal has an unexpired access token that HubSpot has not rejected.
     usable: bool,
+    /// True if the portal starts with its first call, which has not arrived.
+    unused: bool,
     generation: u64,
     token_age_s: Option<f64>,
     expires_in_s: Option<f64>,
@@ -39,6 +41,7 @@ impl From<PortalStatus> for PortalView {
             state: State::as_str(status.state),
             kind: status.kind.map(Kind::as_str),
             usable: status.usable,
+            unused: status.unused,
             generation: status.generation,
             token_age_s: seconds(status.token_age),
             expires_in_s: seconds(status.expires_in),

@@ -2,7 +2,7 @@
 //! request, so that the end of a request is never a matter of interpretation.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     convert::Infallible,
     future::Future,
     io::{self, Cursor},
@@ -36,9 +36,10 @@ use super::{
     request_head::{self, HeadError},
 };
 use leadsd_base::task::{self, Task};
+use leadsd_quota::AccountKey;
 
-/// Maximum number of concurrent connections. One more closes the oldest connection, so that held
-/// connections cannot block the probes of an orchestrator.
+/// Maximum number of concurrent connections. A further one closes the oldest connection of the address with
+/// the most connections, so that neither idle connections nor a flood blocks the probes of Kubernetes.
 const MAX_CONNECTIONS: usize = 128;
 
 /// Timeout for a request and its response.
@@ -63,6 +64,29 @@ const REJECTED_BYTES: u64 = 256 * 1024;
 /// Pause after a failed accept. The usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Open connections with their addresses, oldest first. Dropping a task closes its connection.
+#[derive(Debug, Default)]
+struct OpenConnections(VecDeque<(AccountKey, Task)>);
+
+// === impl OpenConnections ===
+
+impl OpenConnections {
+    /// Adds a connection from this address. If there are too many, another one is closed first.
+    fn add(&mut self, address: IpAddr, connection: impl FnOnce() -> Task) {
+        let Self(open) = self;
+        open.retain(|(_, connection)| !connection.is_ended());
+        if open.len() >= MAX_CONNECTIONS {
+            let mut counts: HashMap<&AccountKey, usize> = HashMap::new();
+            open.iter().for_each(|(address, _)| *counts.entry(address).or_default() += 1);
+            let oldest = open.iter().enumerate().rev().max_by_key(|(_, (at, _))| counts[at]);
+            if let Some(oldest) = oldest.map(|(index, _)| index) {
+                open.remove(oldest);
+            }
+        }
+        open.push_back((AccountKey::from_address(address), connection()));
+    }
+}
+
 /// Serves until `stop` completes.
 pub(super) async fn serve(
     listener: TcpListener,
@@ -73,7 +97,7 @@ pub(super) async fn serve(
     let router =
         router.layer(middleware::from_fn(with_timeout)).layer(DefaultBodyLimit::max(MAX_BODY));
     let guard = Arc::new(guard);
-    let mut open: VecDeque<Task> = VecDeque::new();
+    let mut open = OpenConnections::default();
     let (stopping, _) = watch::channel(false);
     pin!(stop);
     loop {
@@ -82,14 +106,10 @@ pub(super) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, _)) => {
-                open.retain(|connection| !connection.is_ended());
-                if open.len() >= MAX_CONNECTIONS {
-                    open.pop_front();
-                }
+            Ok((socket, peer)) => {
                 let stopping = stopping.subscribe();
                 let work = connection(socket, router.clone(), Arc::clone(&guard), stopping);
-                open.push_back(task::spawn("admin connection", "", work));
+                open.add(peer.ip(), || task::spawn("admin connection", "", work));
             }
             Err(error) => {
                 debug!(%error, "Accepting an admin connection failed");
@@ -182,5 +202,31 @@ async fn with_timeout(request: Request<Body>, next: Next) -> Response {
     match timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_oldest_connection_of_the_address_with_the_most_makes_room() {
+        let mut open = OpenConnections::default();
+        let mut add = |host: u8| {
+            open.add([10, 0, 0, host].into(), || task::spawn("test", "", pending()));
+            let of = |host: u8| {
+                let key = AccountKey::from_address([10, 0, 0, host].into());
+                open.0.iter().filter(|(address, _)| *address == key).count()
+            };
+            [of(1), of(2), of(3)]
+        };
+        add(1);
+        for _ in 0..MAX_CONNECTIONS {
+            add(2);
+        }
+        assert_eq!(add(2), [1, MAX_CONNECTIONS - 1, 0], "a flood closes its own connections");
+        assert_eq!(add(3), [1, MAX_CONNECTIONS - 2, 1]);
     }
 }

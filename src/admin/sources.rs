@@ -15,6 +15,9 @@ use leadsd_quota::Quota;
 pub struct ReadinessReport {
     /// Conditions that are not met, such as `credential:default`; empty if ready.
     pub unmet: Vec<String>,
+    /// Portals without a usable credential. They do not keep the service from being ready unless they
+    /// are in `unmet`.
+    pub unusable: Vec<String>,
 }
 
 /// Handles to the parts of the service.

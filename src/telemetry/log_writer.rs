@@ -5,13 +5,18 @@
 //! - Lines that do not fit are dropped and counted by target. A fuller buffer drops access events first,
 //!   then `debug`, `info` and `warn`. Audit events have reserved space.
 //! - The number of dropped lines is logged where the lines are missing.
+//! - Before access events are dropped, the log counts as behind, and the rest of the room is divided among
+//!   their origins.
 //! - Audit events are written at once. Other lines are batched.
 //! - A failed write is repeated: a full disk or a non-blocking pipe may have space later. If the reader
 //!   has closed the pipe, the batch counts as dropped.
 
 use std::{
     io::{self, Write},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -39,6 +44,9 @@ const MAX_IDLE_BYTES: usize = 256 << 10;
 
 /// Maximum time for the final flush: a blocked reader must not prevent the exit of the process.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Number of bytes in the buffer of the process.
+static BUFFERED: AtomicUsize = AtomicUsize::new(0);
 
 /// Handle to the writer thread.
 #[derive(Debug, Clone)]
@@ -138,6 +146,7 @@ impl LogWriter {
             return;
         }
         buffer.batch.push(class.target(), line);
+        BUFFERED.store(before + line.len(), Ordering::Relaxed);
         let was_urgent = buffer.is_urgent;
         buffer.is_urgent |= class == LineClass::Audit || before + line.len() >= BATCH_BYTES;
         if before == 0 || buffer.is_urgent != was_urgent {
@@ -266,9 +275,19 @@ impl LogQueue {
         }
         self.filled.wait_while_for(&mut buffer, |buffer| !buffer.is_urgent, BATCH_DELAY);
         std::mem::swap(&mut buffer.batch, batch);
+        BUFFERED.store(0, Ordering::Relaxed);
         buffer.is_urgent = false;
         buffer.is_writing = true;
     }
+}
+
+/// True if lines arrive faster than they are written, and half of the room for access events is in use.
+pub fn is_log_behind() -> bool {
+    is_behind(BUFFERED.load(Ordering::Relaxed))
+}
+
+fn is_behind(buffered: usize) -> bool {
+    buffered > LineClass::Access.limit(MAX_BYTES) / 2
 }
 
 /// Writes a batch, and repeats failed writes. Errors with the number of written bytes if the reader has

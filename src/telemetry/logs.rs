@@ -23,6 +23,7 @@ use tracing_subscriber::{
 
 use super::{
     json_lines::{JsonLines, JsonMembers},
+    log_levels,
     log_target::LogTarget,
     log_writer::{LogWriter, LostLines},
     names::AUDIT_TARGET,
@@ -55,7 +56,7 @@ pub enum LogFormat {
 /// Error of setting up logging or replacing the filter.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The filter is invalid.
+    /// The filter is invalid. Contains the cause.
     #[error("log.level: {0}")]
     Filter(String),
     /// Logging is already set up in this process.
@@ -97,6 +98,7 @@ pub fn filter(level: &str) -> Result<EnvFilter, Error> {
         // The parser of EnvFilter panics on some non-ASCII text.
         return Err(Error::Filter("must be ASCII".to_owned()));
     }
+    log_levels::check(level).map_err(Error::Filter)?;
     let mut targets = level.split(',').map(str::trim);
     if let Some(silent) = targets.find(|target| is_silent(target)) {
         return Err(Error::Filter(format!(

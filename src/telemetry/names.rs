@@ -38,7 +38,7 @@ pub const TARGETS: &[(&str, &str)] = &[
     ),
     (
         AUDIT_TARGET,
-        "one event per write: caller, portal, operation and outcome; never property values",
+        "one event per write and per stream of an export: caller, portal, operation and outcome; never property values",
     ),
 ];
 
@@ -49,14 +49,20 @@ pub const LOG_SPANS: &[(&str, &str)] = &[("rpc", "call of a client"), ("task", "
 pub const FIELDS: &[(&str, &str)] = &[
     ("admin.address", "listen address of the admin port"),
     ("attempts", "number of attempts until success"),
+    ("audit.exported", "number of leads that an export passed to its stream"),
+    ("audit.filtered", "true if an export has a query or filters"),
     ("audit.inputs", "number of inputs of a write"),
-    ("audit.operation", "RPC of the write, such as UpdateLead"),
-    ("audit.outcome", "outcome of the write: OK, PARTIAL (of a batch) or an error reason"),
+    ("audit.operation", "RPC of the write or export, such as UpdateLead"),
+    (
+        "audit.outcome",
+        "outcome of the write or export: OK, PARTIAL (of a batch), PAUSED or CANCELLED (of an export), or an error reason",
+    ),
     ("audit.outcomes", "outcomes of a batch write, with the number of inputs of each"),
     (
         "audit.replayed",
         "true if the response of an earlier write with this `request_id` was returned",
     ),
+    ("audit.resumed", "true if the stream of an export began with a resume token"),
     ("auth.location", "path or URL of an auth source"),
     ("auth.source", "auth source: `auth:jwks` or `auth:api_keys`"),
     ("caller", "name of the caller: its identity, its metadata, or its address"),
@@ -102,7 +108,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("memory.limit", "memory limit of the process in bytes"),
     ("memory.resident", "resident memory of the process in bytes"),
     ("name", "name of a secret"),
-    ("net.peer", "address of a client"),
+    ("net.peer", "address of a client, or `uid:` and the user id of one at a Unix socket"),
     ("oauth.error", "OAuth error code of a rejected refresh"),
     ("panic.location", "source file and line of a panic"),
     ("panic.message", "message of a panic, truncated to 256 bytes"),
@@ -122,9 +128,13 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("tls.client_cas", "number of CAs that verify client certificates"),
     ("tls.expires", "expiry of the certificate of the gRPC port"),
     ("trace.id", "trace id, as in `traceparent`"),
+    ("unlogged.calls", "number of calls that were not logged one by one while the log was behind"),
+    ("unlogged.codes", "gRPC codes of those calls, with the number of each"),
     ("unmet", "readiness conditions that are not met; empty if ready"),
+    ("unusable", "portals without a usable credential"),
     ("usable", "true if the portal has a valid access token"),
     ("vault.method", "auth method of the Vault login"),
     ("vault.ttl_s", "time to live of the Vault token in seconds; 0 if it does not expire"),
     ("version", "version of a secret"),
+    ("violation", "rule that a write violates, as in `leadsd_validation_violations_total`"),
 ];

@@ -34,8 +34,8 @@ const SOURCE_LOADS: Metric = counter(
 );
 const TLS_EXPIRES_IN: Metric = gauge(
     "leadsd_tls_certificate_expires_in_seconds",
-    &[],
-    "Time until the certificate of the gRPC port expires, negative after that; absent without TLS",
+    &["certificate"],
+    "Time until a certificate of the gRPC port expires, negative after that: server, or client_ca (the CA of client certificates that expires last); absent without TLS",
 );
 const TLS_RELOADS: Metric = counter(
     "leadsd_tls_reloads",
@@ -107,8 +107,11 @@ impl Collector for AuthCollector {
 impl Collector for CertificateCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = SampleWriter(encoder);
-        let TlsStatus { expires_in_s, reloads, failures, reload_failed } = self.0.status();
-        writer.sample(TLS_EXPIRES_IN, expires_in_s)?;
+        let TlsStatus { expires_in_s, client_ca_expires_in_s, reloads, failures, reload_failed } =
+            self.0.status();
+        let expiries = [("server", expires_in_s), ("client_ca", client_ca_expires_in_s)];
+        let expiries = expiries.into_iter().filter_map(|(name, left)| Some(([name], left?)));
+        writer.samples(TLS_EXPIRES_IN, expiries)?;
         let outcomes = [("ok", reloads), ("failed", failures)];
         writer.samples(TLS_RELOADS, outcomes.map(|(outcome, times)| ([outcome], count(times))))?;
         writer.sample(TLS_RELOAD_FAILED, Some(flag(reload_failed)))

@@ -15,8 +15,11 @@ const CREDENTIAL_STATE: Metric = gauge(
     &["portal", "state"],
     "1 for the current state of the credential: starting, fresh, stale, failed or suspended; 0 for the others",
 );
-const CREDENTIAL_USABLE: Metric =
-    gauge("leadsd_credential_usable", &["portal"], "1 if the portal has a usable access token");
+const CREDENTIAL_USABLE: Metric = gauge(
+    "leadsd_credential_usable",
+    &["portal"],
+    "1 if the portal has an access token that HubSpot has not rejected; absent before the first use of a portal that starts lazily",
+);
 const CREDENTIAL_FAILURE: Metric = gauge(
     "leadsd_credential_failure",
     &["portal", "class"],
@@ -126,7 +129,8 @@ fn encode_states(writer: &mut SampleWriter<'_>, portals: &[PortalStatus]) -> fmt
         STATES.map(|state| ([&*portal.portal, state.as_str()], flag(state == portal.state)))
     });
     writer.samples(CREDENTIAL_STATE, states)?;
-    writer.samples(CREDENTIAL_USABLE, each(|portal| Some(flag(portal.usable))))?;
+    writer
+        .samples(CREDENTIAL_USABLE, each(|portal| (!portal.unused).then(|| flag(portal.usable))))?;
     let failures = portals
         .iter()
         .filter_map(|portal| Some(([&*portal.portal, portal.failure?.as_str()], 1.0)));

@@ -29,10 +29,15 @@ const BREAKER_OPEN: Metric = gauge(
     &["portal"],
     "1 while the circuit breaker is open and rejects calls",
 );
+const UNREADABLE: Metric = counter(
+    "leadsd_hubspot_unreadable_fields",
+    &["portal", "field"],
+    "Values of HubSpot's responses that could not be read and were left out, by field. Should be 0",
+);
 
 /// The metrics of this area, in the order of the documentation.
 pub(super) const ALL: &[Metric] =
-    &[HUBSPOT_CALLS, HUBSPOT_SECONDS, HUBSPOT_RETRIES, BREAKER_OPENED, BREAKER_OPEN];
+    &[HUBSPOT_CALLS, HUBSPOT_SECONDS, HUBSPOT_RETRIES, BREAKER_OPENED, BREAKER_OPEN, UNREADABLE];
 
 #[derive(Debug)]
 struct HubspotCollector(Arc<Portals>);
@@ -62,6 +67,11 @@ impl Collector for HubspotCollector {
         };
         writer.samples(HUBSPOT_RETRIES, each(|stats| count(stats.retries)))?;
         writer.samples(BREAKER_OPENED, each(|stats| count(stats.breaker_opened)))?;
-        writer.samples(BREAKER_OPEN, each(|stats| flag(stats.breaker_is_open)))
+        writer.samples(BREAKER_OPEN, each(|stats| flag(stats.breaker_is_open)))?;
+        let unreadable = portals.iter().flat_map(|stats| {
+            let fields = stats.unreadable.iter();
+            fields.map(|(field, values)| ([stats.portal.as_str(), field], count(*values)))
+        });
+        writer.samples(UNREADABLE, unreadable)
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
+use tokio::runtime::Handle;
 
 use super::{
     metric::{Metric, SampleWriter, count, counter, gauge},
@@ -39,6 +40,11 @@ const OPEN_FDS: Metric =
     gauge("process_open_fds", &[], "Open file descriptors, one for each connection; Linux only");
 const MAX_FDS: Metric =
     gauge("process_max_fds", &[], "Maximum number of open file descriptors; Linux only");
+const TASKS: Metric = gauge(
+    "leadsd_tasks",
+    &[],
+    "Tasks of the asynchronous runtime: of the service, of each connection and of each write in progress",
+);
 
 /// The metrics of this area, in the order of the documentation.
 pub(super) const ALL: &[Metric] = &[
@@ -50,6 +56,7 @@ pub(super) const ALL: &[Metric] = &[
     RESIDENT_MEMORY,
     OPEN_FDS,
     MAX_FDS,
+    TASKS,
 ];
 
 #[derive(Debug)]
@@ -79,6 +86,8 @@ impl Collector for ProcessCollector {
         writer.sample(CPU_SECONDS, cpu_seconds)?;
         writer.sample(RESIDENT_MEMORY, resident_bytes.map(count))?;
         writer.sample(OPEN_FDS, open_fds.map(count))?;
-        writer.sample(MAX_FDS, max_fds.map(count))
+        writer.sample(MAX_FDS, max_fds.map(count))?;
+        let tasks = Handle::try_current().ok().map(|runtime| runtime.metrics().num_alive_tasks());
+        writer.sample(TASKS, tasks.map(|tasks| count(tasks as u64)))
     }
 }

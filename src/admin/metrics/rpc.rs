@@ -4,7 +4,10 @@ use std::fmt;
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
-use super::metric::{Metric, SampleWriter, count, counter, gauge, histogram};
+use super::{
+    metric::{Metric, SampleWriter, count, counter, gauge, histogram},
+    schema,
+};
 use crate::grpc::{AdmissionSnapshot, LimitSnapshot, MethodSnapshot, ServerSnapshot, ServerStats};
 
 /// Labels of the server metrics, named as go-grpc-prometheus names them.
@@ -43,7 +46,7 @@ const IN_FLIGHT: Metric = gauge(
 const ADMISSION_LIMIT: Metric = gauge(
     "leadsd_admission_limit",
     &["limit"],
-    "Limit of this replica: connections (of identified callers), unidentified (other connections), in_flight (calls), waiting (calls whose request has not ended), identifying (calls whose caller is not identified), memory (bytes) or probes (health probes beyond the first of each connection)",
+    "Limit of this replica: connections (of identified callers), unidentified (other connections), in_flight (calls), waiting (calls whose request has not ended), identifying (calls whose caller is not identified), memory (bytes), exports (streams of ExportLeads) or probes (health probes beyond the first of each connection)",
 );
 const ADMISSION_USED: Metric = gauge(
     "leadsd_admission_used",
@@ -70,12 +73,34 @@ const KEPT_RESULT_BYTES: Metric = gauge(
     &[],
     "Memory of the results kept for request ids, at most 32 MiB; a part of the use of the limit memory",
 );
+const REQUEST_ID_STORE_UP: Metric = gauge(
+    "leadsd_request_id_store_up",
+    &[],
+    "1 if the Redis of `[quota.shared]` has request ids of all replicas, 0 while it is unavailable; absent without it",
+);
+const REQUEST_ID_WRITES: Metric = counter(
+    "leadsd_request_id_writes",
+    &["scope"],
+    "Writes with a request id by the replicas that recognize a repeat: shared (all) or replica (only this one)",
+);
+const EXPORT_LEADS: Metric = counter(
+    "leadsd_export_leads",
+    &[],
+    "Leads passed to the streams of ExportLeads; its rate is leads per second",
+);
+const EXPORT_RESUMED: Metric =
+    counter("leadsd_export_resumed", &[], "Streams of ExportLeads that began with a resume token");
+const EXPORT_ENDED: Metric = counter(
+    "leadsd_export_ended",
+    &["end"],
+    "Streams of ExportLeads that ended: complete (all leads were sent), paused (with a resume token, since the replica or connection ended or the deadline was near), failed (with an error) or cancelled (the client disconnected or did not read)",
+);
 const CONNECTIONS_OPENED: Metric =
     counter("leadsd_connections_opened", &[], "Accepted connections");
 const CONNECTIONS_CLOSED: Metric = counter(
     "leadsd_connections_closed",
     &["reason"],
-    "Closed connections: client (the client disconnected), age, drain, over_limit (too many connections, or closed to make room), idle (no calls), certificate (the client's expired or is no longer trusted), handshake (TLS or HTTP/2 not established in time), error (broken, unresponsive or protocol error) or forced (calls exceeded the grace period)",
+    "Closed connections: client (the client disconnected), age, drain, over_limit (too many connections, or closed to make room), idle (no calls), certificate (the client's expired or is no longer trusted), handshake (TLS or HTTP/2 not established in time), error (broken, unresponsive or protocol error), forced (calls exceeded the grace period), cancellations (the client cancelled too many calls) or unread (the client did not read a response)",
 );
 
 /// The metrics of this area, in the order of the documentation.
@@ -92,6 +117,11 @@ pub(super) const ALL: &[Metric] = &[
     MEMORY_LIMIT,
     MEMORY_PRESSURE,
     KEPT_RESULT_BYTES,
+    REQUEST_ID_STORE_UP,
+    REQUEST_ID_WRITES,
+    EXPORT_LEADS,
+    EXPORT_RESUMED,
+    EXPORT_ENDED,
     CONNECTIONS_OPENED,
     CONNECTIONS_CLOSED,
 ];
@@ -108,7 +138,10 @@ pub(super) fn register(registry: &mut Registry, stats: &ServerStats) {
 impl Collector for RpcCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = SampleWriter(encoder);
-        let ServerSnapshot { admission, methods, kept_result_bytes } = self.0.snapshot();
+        let snapshot = self.0.snapshot();
+        schema::encode(&mut writer, &snapshot)?;
+        let ServerSnapshot { admission, methods, kept_result_bytes, request_ids, exports, .. } =
+            snapshot;
         let AdmissionSnapshot {
             limits,
             process_memory,
@@ -147,6 +180,17 @@ impl Collector for RpcCollector {
         writer.sample(MEMORY_LIMIT, process_memory.map(|usage| count(usage.limit)))?;
         writer.sample(MEMORY_PRESSURE, Some(f64::from(pressure as u8)))?;
         writer.sample(KEPT_RESULT_BYTES, Some(count(kept_result_bytes as u64)))?;
+        let is_up = request_ids.is_store_up.map(|is_up| f64::from(u8::from(is_up)));
+        writer.sample(REQUEST_ID_STORE_UP, is_up)?;
+        let by_scope = request_ids.by_scope();
+        let by_scope =
+            by_scope.into_iter().map(|(scope, writes)| ([scope.as_str()], count(writes)));
+        writer.samples(REQUEST_ID_WRITES, by_scope)?;
+        writer.sample(EXPORT_LEADS, Some(count(exports.leads)))?;
+        writer.sample(EXPORT_RESUMED, Some(count(exports.resumed)))?;
+        let ended = exports.ended.into_iter();
+        let ended = ended.map(|(end, streams)| ([end.as_str()], count(streams)));
+        writer.samples(EXPORT_ENDED, ended)?;
         writer.sample(CONNECTIONS_OPENED, Some(count(connections_opened)))?;
         writer.samples(CONNECTIONS_CLOSED, connections_closed.iter().map(named))
     }

@@ -14,6 +14,21 @@ const VAULT_EXPIRES_IN: Metric = gauge(
     &["method"],
     "Time until the Vault token expires without another renewal; absent if it does not expire",
 );
+const VAULT_TOKEN_REPLACED: Metric = gauge(
+    "leadsd_vault_token_replaced",
+    &["method"],
+    "1 if the Vault token is renewed or replaced before it expires; 0 if an operator has to replace it",
+);
+const SECRET_ID_EXPIRES_IN: Metric = gauge(
+    "leadsd_vault_secret_id_expires_in_seconds",
+    &["method"],
+    "Time until the secret id of the AppRole expires; absent if it does not expire, with other methods, and if the policy does not allow its lookup",
+);
+const CERTIFICATE_EXPIRES_IN: Metric = gauge(
+    "leadsd_vault_client_certificate_expires_in_seconds",
+    &["method"],
+    "Time until the client certificate of vault.client_cert_file expires, negative after that; absent without one",
+);
 const VAULT_LOGINS: Metric =
     counter("leadsd_vault_logins", &["method", "outcome"], "Logins to Vault: ok or failed");
 const VAULT_RENEWALS: Metric = counter(
@@ -23,8 +38,15 @@ const VAULT_RENEWALS: Metric = counter(
 );
 
 /// The metrics of this area, in the order of the documentation.
-pub(super) const ALL: &[Metric] =
-    &[VAULT_LOGGED_IN, VAULT_EXPIRES_IN, VAULT_LOGINS, VAULT_RENEWALS];
+pub(super) const ALL: &[Metric] = &[
+    VAULT_LOGGED_IN,
+    VAULT_EXPIRES_IN,
+    VAULT_TOKEN_REPLACED,
+    SECRET_ID_EXPIRES_IN,
+    CERTIFICATE_EXPIRES_IN,
+    VAULT_LOGINS,
+    VAULT_RENEWALS,
+];
 
 #[derive(Debug)]
 struct VaultCollector(Session);
@@ -48,6 +70,11 @@ impl Collector for VaultCollector {
         writer.samples(VAULT_LOGGED_IN, [([method], is_logged_in)])?;
         let expires_in = seconds(status.expires_in).map(|left| ([method], left));
         writer.samples(VAULT_EXPIRES_IN, expires_in)?;
+        writer.samples(VAULT_TOKEN_REPLACED, [([method], flag(status.is_replaced))])?;
+        let secret_id = seconds(status.secret_id_expires_in).map(|left| ([method], left));
+        writer.samples(SECRET_ID_EXPIRES_IN, secret_id)?;
+        let certificate = status.certificate_expires_in_s().map(|left| ([method], left));
+        writer.samples(CERTIFICATE_EXPIRES_IN, certificate)?;
         writer.samples(VAULT_LOGINS, outcomes(status.logins, status.login_failures))?;
         writer.samples(VAULT_RENEWALS, outcomes(status.renewals, status.renewal_failures))
     }

@@ -221,3 +221,22 @@ fn a_panic_flushes_the_buffer() {
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
     assert_eq!(sink.text(), "before the panic\n");
 }
+
+#[test]
+fn the_log_is_behind_before_access_events_are_dropped() {
+    assert!(!is_behind(BATCH_BYTES) && !is_behind(1 << 20));
+    assert!(is_behind((1 << 20) + 1));
+    let (permissions, gate) = mpsc::channel();
+    let (written, _lines) = mpsc::channel();
+    let writer = LogWriter::start(GatedSink { permissions: gate, written }, |_| {}).unwrap();
+    log(&writer, LineClass::Audit, "first\n");
+    wait_until_writing(&writer);
+    let line = "x".repeat(1_000);
+    let buffered = || writer.0.buffer.lock().batch.bytes.len();
+    while !is_behind(buffered()) {
+        log(&writer, LineClass::Access, &line);
+    }
+    let room = LineClass::Access.limit(MAX_BYTES) - buffered();
+    assert!(room > 1_000_000, "{room} bytes of room");
+    drop(permissions);
+}

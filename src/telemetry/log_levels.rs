@@ -1,0 +1,145 @@
+//! Checks the levels and targets of a log filter. The filter itself takes any word for a target: a
+//! misspelt level would silence everything else.
+
+/// Names of the levels, and the numbers that the filter takes for them.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// First segment of the targets of this service.
+const OWN_TARGET: &str = "leadsd";
+
+/// Maximum number of single-letter changes between a misspelt name and its suggestion.
+const MAX_CHANGES: usize = 2;
+
+/// Maximum length in characters of a quoted part of the filter.
+const MAX_QUOTED: usize = 40;
+
+/// Errors if a directive has no known level, or names a misspelt target of this service. Directives for
+/// spans (`[...]`) are left to the filter.
+pub(super) fn check(filter: &str) -> Result<(), String> {
+    if filter.contains('[') {
+        return Ok(());
+    }
+    let directives = filter.split(',').map(str::trim).filter(|directive| !directive.is_empty());
+    for directive in directives {
+        match directive.rsplit_once('=') {
+            Some((target, level)) => {
+                check_level(level.trim(), directive)?;
+                check_target(target.trim())?;
+            }
+            None => check_level(directive, directive)?,
+        }
+    }
+    Ok(())
+}
+
+fn check_level(level: &str, directive: &str) -> Result<(), String> {
+    let name = level.to_ascii_lowercase();
+    let is_number = matches!(name.as_bytes(), [b'0'..=b'5']);
+    if is_number || LEVELS.contains(&name.as_str()) {
+        return Ok(());
+    }
+    let quoted: String = level.chars().take(MAX_QUOTED).collect();
+    let suggestion = closest(&name, &LEVELS);
+    let advice = match suggestion {
+        Some(suggestion) => format!("did you mean {suggestion:?}? "),
+        None if level == directive => format!("to name a target, write {quoted}=LEVEL. "),
+        None => String::new(),
+    };
+    Err(format!("{quoted:?} is not a log level; {advice}Levels: {}", LEVELS.join(", ")))
+}
+
+/// Rejects a target like `leasd`. Targets of libraries are accepted, because their set is not known.
+fn check_target(target: &str) -> Result<(), String> {
+    let first = target.split("::").next().unwrap_or_default();
+    let is_own = first == OWN_TARGET || first.starts_with("leadsd_");
+    if is_own || closest(first, &[OWN_TARGET]).is_none() {
+        return Ok(());
+    }
+    Err(format!("the target {first:?} does not exist; did you mean {OWN_TARGET:?}?"))
+}
+
+/// The name that differs least from `word`; `None` if all differ much.
+pub(crate) fn closest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
+    // `warning` and `err` need more changes than the maximum, but are common spellings.
+    let begins = |name: &&&str| word.starts_with(**name) || name.starts_with(word);
+    if let Some(name) = names.iter().find(|name| word.len() > 2 && begins(name)) {
+        return Some(name);
+    }
+    let distance = |name: &&'a str| (changes(word, name), *name);
+    let (changes, name) = names.iter().map(distance).min()?;
+    // A suggestion must keep a letter of a short word.
+    (changes <= MAX_CHANGES && changes < word.len()).then_some(name)
+}
+
+/// Levenshtein distance of two words, by bytes. A filter is ASCII and has bounded words.
+fn changes(from: &str, to: &str) -> usize {
+    if from.len() > to.len() + MAX_CHANGES {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (index, left) in from.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
+        for (column, right) in to.bytes().enumerate() {
+            let replaced = diagonal + usize::from(left != right);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_with_known_levels_are_valid() {
+        for filter in [
+            "info",
+            "INFO",
+            "off",
+            "3",
+            "info,leadsd=debug",
+            " warn , leadsd::access=off ",
+            "info,h2=debug,hyper_util::client=trace",
+            "info,leadsd_credentials::engine=debug",
+            "info,leadsd[{portal=eu}]=trace",
+            "",
+            "info,",
+        ] {
+            assert_eq!(check(filter), Ok(()), "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_level_is_an_error_with_a_suggestion() {
+        const LIST: &str = "Levels: off, error, warn, info, debug, trace";
+        for (filter, expected) in [
+            ("inf", "\"inf\" is not a log level; did you mean \"info\"? "),
+            ("warning", "\"warning\" is not a log level; did you mean \"warn\"? "),
+            ("hyper", "\"hyper\" is not a log level; to name a target, write hyper=LEVEL. "),
+            ("info,leadsd=debgu", "\"debgu\" is not a log level; did you mean \"debug\"? "),
+            ("leadsd=", "\"\" is not a log level; "),
+            ("err", "\"err\" is not a log level; did you mean \"error\"? "),
+            ("leadsd", "\"leadsd\" is not a log level; to name a target, write leadsd=LEVEL. "),
+            ("6", "\"6\" is not a log level; to name a target, write 6=LEVEL. "),
+            ("info;leadsd=debug", ""),
+        ] {
+            match expected {
+                "" => assert_eq!(check(filter), Ok(()), "a target that may exist"),
+                expected => assert_eq!(check(filter), Err(format!("{expected}{LIST}")), "{filter}"),
+            }
+        }
+        let long = check(&"x".repeat(10_000)).unwrap_err();
+        assert!(long.len() < 200, "{long}");
+    }
+
+    #[test]
+    fn a_misspelt_target_of_this_service_is_an_error() {
+        for (filter, target) in [("info,leasd=debug", "leasd"), ("leadds::access=off", "leadds")] {
+            let expected =
+                format!("the target {target:?} does not exist; did you mean \"leadsd\"?");
+            assert_eq!(check(filter), Err(expected));
+        }
+    }
+}

@@ -144,6 +144,45 @@ fn documents_link_to_existing_files() {
     report(&faults);
 }
 
+#[test]
+fn each_walk_through_the_code_is_as_short_as_the_page_says() {
+    let page = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    for (heading, expected) in [("## One GetLead", 25), ("## One token refresh", 12)] {
+        let section = page.split(&format!("\n{heading}\n")).nth(1).unwrap();
+        // The steps are the first block of lines that start with a number.
+        let steps = section
+            .lines()
+            .skip_while(|line| !is_step(line))
+            .take_while(|line| is_step(line))
+            .collect::<Vec<_>>()
+            .join("\n");
+        let files: BTreeSet<&str> = steps.split('`').filter(|text| text.ends_with(".rs")).collect();
+        assert_eq!(files.len(), expected, "{heading}: {files:?}");
+    }
+}
+
+/// True for a numbered line of a list, or of a table.
+fn is_step(line: &str) -> bool {
+    line.trim_start_matches("| ").starts_with(|first: char| first.is_ascii_digit())
+}
+
+/// Number of findings that the recovery page answers.
+const FINDINGS: usize = 13;
+
+#[test]
+fn the_recovery_page_answers_every_finding_with_tests_that_exist() {
+    let files = all_files();
+    let page = files.iter().find(|(file, _)| file == Path::new("docs/RECOVERY.md"));
+    let (_, page) = page.expect("docs/RECOVERY.md");
+    let code: Vec<&str> = files
+        .iter()
+        .filter(|(file, _)| file.extension() == Some(OsStr::new("rs")))
+        .map(|(_, text)| text.as_str())
+        .collect();
+    report(&rules::missing_tests(page, &code));
+    report(&rules::missing_findings(page, FINDINGS));
+}
+
 /// True if a cycle is part of a known one.
 fn is_known(cycle: &str) -> bool {
     let names = |cycle: &str| -> BTreeSet<String> {

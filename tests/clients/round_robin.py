@@ -22,8 +22,6 @@ channel = grpc.insecure_channel(
     options=[
         ("grpc.service_config", json.dumps(service_config)),
         ("grpc.enable_http_proxy", 0),
-        # Without it, a list of addresses becomes the authority, which is invalid in HTTP.
-        ("grpc.default_authority", "leadsd"),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 500),
     ],

@@ -130,7 +130,7 @@ async fn caller_credentials() {
         let mut der = certificate.der().to_vec();
         random.mutate(&mut der);
         let der = CertificateDer::from(der);
-        let _ = (certificate::identity(&der), certificate::expires(&der));
+        let _ = (certificate::identity(&der), leadsd_base::net::certificate::expires(&der));
     }
     println!("caller_credentials: {known} identified");
     let presented = PresentedCredentials {

@@ -80,7 +80,7 @@ async fn metrics_report_state_and_count_events() {
         r#"leadsd_credential_usable{portal="default"} 1"#,
         r#"leadsd_credential_grants_total{portal="default",outcome="ok"} 1"#,
         r#"leadsd_credential_secret_version{portal="default"} 1"#,
-        "# EOF",
+        "# TYPE leadsd_hubspot_calls_total counter",
     ] {
         assert!(text.lines().any(|got| got.trim_end_matches(".0") == line), "{line}\n{text}");
     }

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    net::SocketAddr,
     process::{Child, Command, Stdio},
 };
 
@@ -9,7 +10,8 @@ use leadsd_testkit::{Dev, Process};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
+    task::JoinSet,
 };
 
 use crate::harness::{LEADSD, PATIENCE, TestApp, eventually};
@@ -104,6 +106,39 @@ async fn a_connection_carries_one_request() {
     let response = sent(&app.admin, two).await;
     assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "{response}");
     assert_response(&response, 200, "connection: close");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_from_one_address_leaves_the_admin_port_to_probes() {
+    let app = TestApp::start().await;
+    let address: SocketAddr = app.admin.trim_start_matches("http://").parse().unwrap();
+    let connect = async move || {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(([127, 0, 0, 2], 0).into())?;
+        socket.connect(address).await
+    };
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        held.push(connect().await.unwrap());
+    }
+    // Requests on new connections, as fast as the port accepts them.
+    let mut flood = JoinSet::new();
+    for _ in 0..4 {
+        flood.spawn(async move {
+            loop {
+                let Ok(mut socket) = connect().await else { continue };
+                let request = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n";
+                if socket.write_all(request).await.is_ok() {
+                    // The port may close the connection to make room.
+                    let _ = socket.read(&mut [0; 1024]).await;
+                }
+            }
+        });
+    }
+    for path in ["/live", "/ready"].repeat(50) {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        assert_response(&sent(&app.admin, &request).await, 200, "");
+    }
 }
 
 #[tokio::test]

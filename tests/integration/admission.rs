@@ -165,7 +165,10 @@ async fn searches_have_a_separate_limit_in_each_portal() {
         let mut leads = app.leads.clone();
         async move { leads.search_leads(request).await }
     }));
-    let rejected = rest.await.into_iter().find_map(Result::err).expect("one is over the limit");
+    // A call that the limit admits late may miss its deadline on a busy machine.
+    let over_limit = |status: &Status| status.get_error_details().quota_failure().is_some();
+    let rejected = rest.await.into_iter().filter_map(Result::err).find(over_limit);
+    let rejected = rejected.expect("one is over the limit");
     let (bucket, reason, _) = limit(rejected);
     assert_eq!((bucket.as_str(), reason.as_str()), ("search", "RATE_LIMITED"));
     list(&app, "eu", 1).await.expect("another limit");
@@ -182,7 +185,8 @@ async fn limits_follow_the_newest_response() {
         let burst = buckets(&app, "default").await.remove(0);
         seen.push((burst.limit.unwrap(), burst.used, burst.remaining.unwrap()));
     }
-    assert_eq!(seen, [(300, 1, 299), (40, 2, 38), (110, 3, 107)]);
+    // One call is the check of the token.
+    assert_eq!(seen, [(300, 2, 298), (40, 3, 37), (110, 4, 106)]);
 }
 
 #[tokio::test]
@@ -240,6 +244,6 @@ async fn retries_acquire_permits() {
     let answer = app.get(&id).await.expect("the third attempt");
     assert_eq!(answer.metadata().get("leadsd-quota-cost").unwrap(), "3");
     let burst = buckets(&app, "default").await.remove(0);
-    assert_eq!(burst.used, 3);
+    assert_eq!(burst.used, 4, "with the check of the token");
     assert_eq!(app.hubspot.rate_limited(), 0);
 }

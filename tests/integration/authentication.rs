@@ -4,6 +4,7 @@
 mod audit;
 mod authorization;
 mod certificate_rotation;
+mod command_line;
 mod health;
 pub(crate) mod issuers;
 mod key_rotation;
@@ -50,12 +51,12 @@ async fn scraped(admin: &str, name: &str) -> Option<f64> {
 
 /// Policies of all callers, for every authentication method.
 fn with_policies(mut builder: Builder) -> Builder {
-    for (policy, portals, access, quota, share) in [
-        ("writer", r#"["default"]"#, "write", "true", "5"),
-        ("reader", r#"["default"]"#, "read", "false", "1"),
-        ("watcher", r#"["zurich"]"#, "none", "true", "1"),
-        ("everywhere", r#"["*"]"#, "write", "true", "1"),
-        ("blocked", r#"["*"]"#, "none", "false", "1"),
+    for (policy, portals, access, quota, export, share) in [
+        ("writer", r#"["default"]"#, "write", "true", "false", "5"),
+        ("reader", r#"["default"]"#, "read", "false", "true", "1"),
+        ("watcher", r#"["zurich"]"#, "none", "true", "false", "1"),
+        ("everywhere", r#"["*"]"#, "write", "true", "true", "1"),
+        ("blocked", r#"["*"]"#, "none", "false", "false", "1"),
     ] {
         let callers = format!(
             r#"["{policy}", "spiffe://test/{policy}", "system:serviceaccount:shop:{policy}"]"#
@@ -65,6 +66,7 @@ fn with_policies(mut builder: Builder) -> Builder {
             ("PORTALS", portals),
             ("ACCESS", access),
             ("QUOTA", quota),
+            ("EXPORT", export),
             ("WEIGHT", share),
         ] {
             builder = builder.set(&format!("POLICY__{policy}__{key}"), value);

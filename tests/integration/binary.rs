@@ -248,20 +248,173 @@ async fn serve_with_a_real_openbao_does_all_calls_with_both_kinds_of_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs grpcurl"]
-async fn the_lines_that_dev_prints_can_be_pasted() {
-    let Dev { process, banner } = Dev::start(LEADSD).await;
-    let calls: Vec<&String> = banner.iter().filter(|line| line.contains("grpcurl")).collect();
-    assert!(calls.len() >= 6, "{banner:?}");
-    let grpcurl = tool("LEADSD_TEST_GRPCURL", "grpcurl").display().to_string();
-    for call in calls {
-        let pasted = call.replacen("grpcurl", &grpcurl, 1);
-        let output = run(Command::new("sh").args(["-c", &pasted])).await;
-        assert!(output.status.success(), "{call}: {}", text(&output));
-        if call.contains("SearchLeads") {
-            assert!(text(&output).contains("My first lead"), "{}", text(&output));
+async fn a_search_of_dev_lags_behind_writes_but_finds_the_sample_leads() {
+    for (lag, written) in [("5m", 0), ("0s", 1)] {
+        let dev = Dev::start_with(LEADSD, &["--search-lag", lag]).await;
+        let says = dev.banner.iter().any(|line| line.contains("finds a write after"));
+        assert!(says, "{:?}", dev.banner);
+        let address = format!("http://{}", dev.address("gRPC"));
+        let mut leads = LeadsServiceClient::connect(address).await.unwrap();
+        let create = pb::CreateLeadRequest {
+            properties: [("hs_lead_name".to_owned(), "Written now".to_owned())].into(),
+            primary_contact_id: "101".into(),
+            ..Default::default()
+        };
+        leads.create_lead(create).await.unwrap();
+        for (query, expected) in [("written", written), ("of", 5)] {
+            let search = pb::SearchLeadsRequest { query: query.into(), ..Default::default() };
+            let found = leads.search_leads(search).await.unwrap().into_inner();
+            assert_eq!(found.total, expected, "{query} with a lag of {lag}");
         }
     }
-    process.signal("INT");
-    assert_eq!(process.ended().await.0, Some(0));
+    for odd in ["1", "301s", "soon"] {
+        let output = Command::new(LEADSD).args(["dev", "--search-lag", odd]).output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{odd}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_behaves_as_a_file_of_switches_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("switches.json");
+    let switches =
+        json!({"version": 1, "switches": {"index_lag": 200.0, "contact_association": "x"}});
+    std::fs::write(&file, switches.to_string()).unwrap();
+    let path = file.display().to_string();
+    let dev = Dev::start_with(LEADSD, &["--switches", &path]).await;
+    let address = format!("http://{}", dev.address("gRPC"));
+    let mut leads = LeadsServiceClient::connect(address).await.unwrap();
+    let get = pb::GetLeadRequest {
+        id: "107".into(),
+        associations: vec!["contacts".into()],
+        ..Default::default()
+    };
+    let lead = leads.get_lead(get).await.unwrap().into_inner().lead.unwrap();
+    assert_eq!(lead.associations["contacts"].objects[0].r#type, "x");
+    assert!(dev.banner.iter().any(|line| line.contains("after 200s")), "{:?}", dev.banner);
+    for odd in ["{}", "no JSON", r#"{"switches": {"no_such_switch": 1}}"#] {
+        std::fs::write(&file, odd).unwrap();
+        let mut command = Command::new(LEADSD);
+        command.args(["dev", "--grpc", FREE, "--admin", FREE, "--hubspot", FREE, "--vault", FREE]);
+        let output = command.args(["--switches", &path]).output().unwrap();
+        assert_ne!(output.status.code(), Some(0), "{odd}");
+        assert!(text(&output).contains("switches.json"), "{}", text(&output));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs grpcurl"]
+async fn the_lines_that_dev_prints_can_be_pasted() {
+    let grpcurl = tool("LEADSD_TEST_GRPCURL", "grpcurl").display().to_string();
+    for options in [&[][..], &["--auth"], &["--portal", "a", "--portal", "b"]] {
+        let Dev { process, banner } = Dev::start_with(LEADSD, options).await;
+        let calls: Vec<&String> = banner.iter().filter(|line| line.contains("grpcurl")).collect();
+        assert!(calls.len() >= 6, "{banner:?}");
+        for call in calls {
+            let pasted = call.replacen("grpcurl", &grpcurl, 1);
+            let output = run(Command::new("sh").args(["-c", &pasted])).await;
+            assert!(output.status.success(), "{call}: {}", text(&output));
+            if call.contains("SearchLeads") {
+                assert!(text(&output).contains("My first lead"), "{}", text(&output));
+            }
+        }
+        process.signal("INT");
+        assert_eq!(process.ended().await.0, Some(0));
+    }
+}
+
+#[test]
+fn dev_names_the_flag_and_the_address_of_a_port_that_is_taken() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    for flag in ["--grpc", "--admin", "--hubspot", "--vault"] {
+        let mut command = std::process::Command::new(LEADSD);
+        command.arg("dev");
+        for other in ["--grpc", "--admin", "--hubspot", "--vault"] {
+            let host =
+                if other == flag { format!("localhost:{port}") } else { "127.0.0.1:0".to_owned() };
+            command.args([other, &host]);
+        }
+        let output = command.env_clear().output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let expected = format!("{flag}: cannot listen on 127.0.0.1:{port}: ");
+        assert!(said.contains(&expected), "{said}");
+        assert!(said.contains(&format!("choose another port with {flag}")), "{said}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+    let output = std::process::Command::new(LEADSD).args(["dev", "--grpc", "50051"]).output();
+    let said = String::from_utf8_lossy(&output.unwrap().stderr).into_owned();
+    assert!(said.contains("use HOST:PORT, such as 127.0.0.1:50051 or localhost:50051"), "{said}");
+}
+
+fn printed(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = std::process::Command::new(LEADSD).args(arguments).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn version_completions_and_manual_pages_are_printed() {
+    let package = env!("CARGO_PKG_VERSION");
+    let (code, text) = printed(&["version"]);
+    assert_eq!(code, Some(0));
+    assert!(text.starts_with(&format!("leadsd {package} (")), "{text}");
+    assert_eq!(printed(&["--version"]).1, text, "the option prints the same");
+    assert_eq!(printed(&["-V"]).1, format!("leadsd {package}\n"));
+    let (_, json) = printed(&["version", "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["version"], package);
+    assert!(json.get("commit").is_some() && json.get("build_date").is_some(), "{json}");
+    for (shell, part) in [("bash", "_leadsd()"), ("zsh", "#compdef leadsd"), ("fish", "-c leadsd")]
+    {
+        let (code, script) = printed(&["completions", shell]);
+        assert!(code == Some(0) && script.contains(part) && script.contains("doctor"), "{shell}");
+    }
+    let (code, page) = printed(&["man"]);
+    assert!(code == Some(0) && page.contains(".TH leadsd") && page.contains("doctor"), "{page}");
+    let (code, page) = printed(&["man", "serve"]);
+    assert!(code == Some(0) && page.contains(".TH leadsd-serve"), "{page}");
+    assert_eq!(printed(&["man", "nope"]).0, Some(64));
+}
+
+#[test]
+fn config_check_reports_its_errors_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |text: &str| {
+        let file = folder.path().join("leadsd.toml");
+        std::fs::write(&file, text).unwrap();
+        let (code, text) =
+            printed(&["config", "check", "--json", "--config", file.to_str().unwrap()]);
+        (code, serde_json::from_str::<Value>(&text).unwrap())
+    };
+    let (code, report) = check("[log]\nlevel = \"inf\"\n[grcp]\n");
+    assert_eq!((code, &report["valid"]), (Some(64), &json!(false)));
+    let keys: Vec<_> =
+        report["errors"].as_array().unwrap().iter().map(|error| &error["key"]).collect();
+    assert!(keys.contains(&&json!("log.level")), "{report}");
+    let valid = "[vault]\naddress = \"http://127.0.0.1:8200\"\n[vault.auth]\nmethod = \"token\"\n\
+        file = \"/run/token\"\n[portals.default]\n";
+    assert_eq!(check(valid), (Some(0), json!({"valid": true, "errors": []})));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_calls_an_rpc_and_reports_as_json() {
+    let dev = Dev::start(LEADSD).await;
+    let address = dev.address("gRPC");
+    let health = async |more: &'static [&'static str]| {
+        let address = address.clone();
+        let work = move || {
+            let arguments =
+                [&["health", "--json", "--timeout-ms=10000", "--address"][..], &[&address]];
+            let (code, text) = printed(&[&arguments.concat()[..], more].concat());
+            (code, serde_json::from_str::<Value>(&text).unwrap())
+        };
+        tokio::task::spawn_blocking(work).await.unwrap()
+    };
+    let serving = (Some(0), json!({"status": "SERVING"}));
+    assert_eq!(health(&[]).await, serving);
+    assert_eq!(health(&["--call", "default"]).await, serving);
+    assert_eq!(health(&["--service", "leadsd.v1.LeadsService/default"]).await, serving);
+    let (code, report) = health(&["--call", "nowhere"]).await;
+    assert_eq!((code, &report["status"]), (Some(1), &json!("UNKNOWN")));
+    assert!(report["error"].as_str().unwrap().contains("GetQuota failed"), "{report}");
 }

@@ -165,18 +165,20 @@ async fn write_beyond_its_deadline_completes_once_and_its_repeat_gets_the_result
 }
 
 #[tokio::test]
-async fn a_client_with_a_deadline_receives_the_results_so_far_of_a_batch() {
+async fn a_batch_whose_deadline_passes_returns_the_results_so_far() {
     let app = TestApp::start().await;
     // The first response reports external usage, and other calls wait for it.
     app.get("1").await.expect_err("there is no such lead");
     let held = Gate::new();
     app.hubspot.script("POST", "/batch/create", ScriptedResponse::Held(held.clone()));
     let inputs = (0..300).map(|number| app.create_input(&format!("{number}"), &[])).collect();
-    let batch = pb::BatchCreateLeadsRequest { inputs, request_id: "batch-1".to_owned() };
-    // The channel of tonic ends the call at this deadline by itself.
-    let mut request = Request::new(batch.clone());
-    request.set_timeout(ALLOWED);
-    let first = app.leads.clone().batch_create_leads(request).await.expect("results in time");
+    let batch = pb::BatchCreateLeadsRequest {
+        inputs,
+        request_id: "batch-1".to_owned(),
+        ..Default::default()
+    };
+    // How long before the deadline they come is tested in simulated time.
+    let first = patient(&app).batch_create_leads(timed(batch.clone())).await.expect("results");
     let codes = |results: &[pb::LeadWriteResult], wanted: Code| {
         let code = |result: &pb::LeadWriteResult| match result.outcome.as_ref().unwrap() {
             pb::lead_write_result::Outcome::Lead(_) => Code::Ok,

@@ -1,6 +1,8 @@
 //! `leadsd dev --upstream` against a HubSpot that leadsd treats as real, with a credential in
 //! memory only.
 
+mod fakes;
+
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, ChildStdin, Command, Stdio},
@@ -101,6 +103,13 @@ async fn works(dev: &Dev, hubspot: &FakeHubspot) {
     assert!(all.contains("Stored    in memory only") && !all.contains("secret/data"), "{all}");
     let admin = dev.said("admin ").await;
     wait_ready(admin.trim_end_matches("/ready")).await;
+    let config = dev.said("config ").await;
+    let config = config.split(' ').next().unwrap();
+    let mut doctor = Command::new(LEADSD);
+    doctor.args(["doctor", "--json", "--config", config]).env_clear();
+    let output = tokio::task::block_in_place(|| doctor.output().unwrap());
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["result"], "ok", "{report:#}");
     let contact = hubspot.add_contact("ada@example.com");
     let mut leads = LeadsServiceClient::connect(format!("http://{grpc}")).await.unwrap();
     let request = pb::CreateLeadRequest {

@@ -2,6 +2,7 @@
 //! configuration, and the right check reports each.
 
 mod callers;
+mod conformance;
 mod planted_faults;
 mod reports;
 
@@ -44,6 +45,8 @@ struct World {
     portal_keys: String,
     /// Further sections.
     sections: String,
+    /// Configured time zone of the account.
+    time_zone: &'static str,
     /// The static token in Vault.
     token: Secret,
 }
@@ -80,6 +83,8 @@ impl World {
             hubspot_keys: String::new(),
             portal_keys: String::new(),
             sections: String::new(),
+            // The same as the fake's, by another name.
+            time_zone: "America/New_York",
             token,
         };
         world.allow(&POLICY);
@@ -116,11 +121,12 @@ impl World {
 
     fn config(&self) -> PathBuf {
         let Self { vault_url, auth, hubspot_url, .. } = self;
-        let Self { grpc, vault_keys, hubspot_keys, portal_keys, sections, .. } = self;
+        let Self { grpc, vault_keys, hubspot_keys, portal_keys, sections, time_zone, .. } = self;
         let text = format!(
             "[grpc]\n{grpc}\n[admin]\nlisten = \"{FREE}\"\n\
              [vault]\naddress = \"{vault_url}\"\n{vault_keys}\n[vault.auth]\n{auth}\n\
              [hubspot]\nbase_url = \"{hubspot_url}\"\n{hubspot_keys}\n\
+             [quota]\ntime_zone = \"{time_zone}\"\n\
              [portals.default]\n{portal_keys}\n{sections}"
         );
         self.file("leadsd.toml", &text)

@@ -15,12 +15,12 @@ use crate::real_peers::{run, text, tool};
 const RULES: &str = "helm/leadsd/alerts/leadsd.rules.yaml";
 const DASHBOARD: &str = "helm/leadsd/dashboards/leadsd.json";
 
-fn read(file: &str) -> String {
+pub(crate) fn read(file: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
 }
 
 /// Compares the part of a page between its marks with its expected content, or writes it.
-fn agrees(page: &str, part: &str, wanted: &str) {
+pub(crate) fn agrees(page: &str, part: &str, wanted: &str) {
     let old = read(page);
     let open = format!("<!-- {part}: written by LEADSD_BLESS=1 cargo test documentation -->\n");
     let at = old.find(&open).unwrap_or_else(|| panic!("{page} has a part {part}")) + open.len();
@@ -80,7 +80,7 @@ fn scraped() -> BTreeSet<String> {
 }
 
 /// The expressions of a dashboard's panels.
-fn expressions(panels: &Value) -> Vec<String> {
+pub(crate) fn expressions(panels: &Value) -> Vec<String> {
     let mut all = Vec::new();
     for panel in panels.as_array().unwrap() {
         for target in panel["targets"].as_array().into_iter().flatten() {
@@ -106,6 +106,21 @@ fn documentation_dashboard_and_alerts_use_existing_metrics() {
         assert!(ids.insert(panel["id"].as_u64().unwrap()), "an id stands for one panel");
         let is_row = panel["type"] == "row";
         assert!(is_row || panel["description"].as_str().is_some_and(|text| !text.is_empty()));
+    }
+}
+
+#[test]
+fn documentation_whatever_expires_is_on_the_dashboard_and_has_an_alert() {
+    let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
+    let (shown, rules) = (expressions(&dashboard["panels"]).join("\n"), read(RULES));
+    let metrics: Vec<_> =
+        scraped().into_iter().filter(|name| name.ends_with("_expires_in_seconds")).collect();
+    assert!(metrics.len() >= 5, "{metrics:?}");
+    for metric in metrics {
+        assert!(shown.contains(&metric), "{metric} is not on the dashboard");
+        // leadsd refreshes access tokens; LeadsdCredentialStale reports those that it cannot refresh.
+        let is_refreshed = metric == "leadsd_credential_token_expires_in_seconds";
+        assert!(is_refreshed || rules.contains(&metric), "{metric} has no alert");
     }
 }
 

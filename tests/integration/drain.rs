@@ -143,7 +143,8 @@ async fn drain_announces_the_stop_before_rejecting_calls_and_loses_no_call() {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let ready = http.get(format!("{admin}/ready")).send().await.unwrap();
     assert_eq!(ready.status().as_u16(), 503);
-    assert_eq!(ready.json::<serde_json::Value>().await.unwrap(), json!({"unmet": ["draining"]}));
+    let report = ready.json::<serde_json::Value>().await.unwrap();
+    assert_eq!(report, json!({"unmet": ["draining"], "unusable": []}));
     // Load balancers may not have noticed yet: new calls and connections are accepted.
     leads.get_lead(world.get()).await.expect("a call on an old connection");
     let mut late = LeadsServiceClient::new(channel(&grpc).await);
@@ -194,11 +195,90 @@ async fn calls_beyond_the_grace_period_are_aborted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_reloads_the_log_filter_and_never_ends_the_process() {
+    let world = World::start().await;
+    let config = world.config("leadsd.toml", FREE, "0s");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let process = Process::serve(LEADSD, &config, &[]);
+    let grpc = process.ready().await;
+    let admin = process.logged("admin.address").await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let filter = async || {
+        let answer = http.get(format!("http://{admin}/log")).send().await.unwrap();
+        answer.text().await.unwrap().trim().to_owned()
+    };
+    let logged = async |what: &str| {
+        let found = async || process.lines().iter().any(|line| line.contains(what));
+        eventually(what, found).await;
+    };
+    assert_eq!(filter().await, "info");
+    std::fs::write(&config, format!("{text}[log]\nlevel = \"info,leadsd=debug\"\n")).unwrap();
+    process.signal("HUP");
+    logged("Reloaded log filter").await;
+    assert_eq!(filter().await, "info,leadsd=debug");
+    // An invalid file changes nothing.
+    std::fs::write(&config, format!("{text}[log]\nlevel = \"inf\"\n")).unwrap();
+    process.signal("HUP");
+    logged("did you mean").await;
+    assert_eq!(filter().await, "info,leadsd=debug");
+    let mut leads = LeadsServiceClient::new(channel(&grpc).await);
+    leads.get_lead(world.get()).await.expect("it serves");
+    process.signal("TERM");
+    process.signal("HUP");
+    let (code, log) = process.ended().await;
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_reloads_the_certificates() {
+    let world = World::start().await;
+    let file = |name: &str| world.folder.path().join(name);
+    let write = || {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(file("tls.key"), pair.signing_key.serialize_pem()).unwrap();
+        std::fs::write(file("tls.crt"), pair.cert.pem()).unwrap();
+    };
+    write();
+    let config = world.config("leadsd.toml", FREE, "0s");
+    let mut text = std::fs::read_to_string(&config).unwrap();
+    let tls = format!(
+        "[grpc.tls]\ncert_file = \"{}\"\nkey_file = \"{}\"\n",
+        file("tls.crt").display(),
+        file("tls.key").display()
+    );
+    text.push_str(&tls);
+    std::fs::write(&config, &text).unwrap();
+    let process = Process::serve(LEADSD, &config, &[]);
+    process.ready().await;
+    let logged = async |what: &str, times: usize| {
+        let count = || process.lines().iter().filter(|line| line.contains(what)).count();
+        eventually(what, async || count() >= times).await;
+    };
+    logged("Loaded certificate", 1).await;
+    // Polls log nothing about unchanged files, and invalid ones only once: what follows is by the signal.
+    process.signal("HUP");
+    logged("Certificate files are unchanged", 1).await;
+    std::fs::write(file("tls.crt"), "nonsense").unwrap();
+    logged("Certificate reload failed", 1).await;
+    process.signal("HUP");
+    logged("Certificate reload failed", 2).await;
+    write();
+    process.signal("HUP");
+    logged("Loaded certificate", 2).await;
+    process.signal("TERM");
+    let (code, log) = process.ended().await;
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn health_command_checks_a_running_service() {
     let world = World::start().await;
     let config = world.config("leadsd.toml", FREE, "1m");
     // A second portal has no secret yet, so the service is running but not ready.
-    let lost = [("LEADSD_PORTALS__LATE__SECRET", "hubspot/late")];
+    let lost = [
+        ("LEADSD_PORTALS__LATE__SECRET", "hubspot/late"),
+        ("LEADSD_CREDENTIALS__READINESS", "all"),
+    ];
     let process = Process::serve(LEADSD, &config, &lost);
     let grpc = process.logged("grpc.address").await;
     let unready = health(&grpc, &[]);

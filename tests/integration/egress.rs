@@ -1,5 +1,6 @@
 //! HubSpot, its token endpoint, Vault, the token issuer and the trace collector through a proxy.
 
+mod every_rpc;
 mod failures;
 mod real_proxy;
 
@@ -79,6 +80,9 @@ async fn calls_and_refreshes_go_through_the_proxy_with_credentials_from_vault() 
         assert_eq!(request.line, CONNECT);
         assert_eq!(request.authorization.as_deref(), Some(FIRST));
     }
+
+    app.hubspot.add_unique_property("crm_key");
+    every_rpc::call_every_rpc(&app.grpc, &app.hubspot, &["SchemaService/ListOwners"]).await;
 
     // The credentials change at the proxy and in Vault: long before the next poll, calls work again.
     proxy.set(ProxyBehaviour::Require(SECOND.to_owned()));

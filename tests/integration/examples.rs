@@ -147,7 +147,7 @@ fn token_of(caller: &str) -> (String, String) {
 }
 
 async fn walks(language: &str) {
-    let dev = Dev::start(LEADSD).await;
+    let dev = Dev::start_with(LEADSD, &["--search-lag", "0s"]).await;
     let said = walk(language, &format!("--address {}", dev.address("gRPC")), 60).await.succeeded();
     assert!(said.contains("as it should: ") && said.contains("UNKNOWN_PORTAL"), "{said}");
 

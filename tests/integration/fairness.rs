@@ -87,7 +87,8 @@ async fn caller_has_its_configured_weight() {
     }
     let burst = crate::admission::buckets(&app, "default").await.remove(0);
     let weights = burst.callers.into_iter().map(|caller| (caller.caller, caller.weight));
-    let expected = [("single", 1), ("triple", 3)].map(|(name, weight)| (name.to_owned(), weight));
+    let expected = [("leadsd", 1), ("single", 1), ("triple", 3)];
+    let expected = expected.map(|(name, weight)| (name.to_owned(), weight));
     assert_eq!(weights.collect::<Vec<_>>(), expected);
 }
 
@@ -109,7 +110,7 @@ async fn unauthenticated_callers_are_identified_by_name_or_address() {
     let answer = quota.get_quota(pb::GetQuotaRequest {}).await.unwrap().into_inner();
     let burst = answer.quota.unwrap().buckets.remove(0);
     let callers = burst.callers.into_iter().map(|caller| (caller.caller, caller.used));
-    let expected =
-        [("127.0.0.1", 2.0), ("billing", 3.0)].map(|(name, used)| (name.to_owned(), used));
+    let expected = [("127.0.0.1", 2.0), ("billing", 3.0), ("leadsd", 1.0)];
+    let expected = expected.map(|(name, used)| (name.to_owned(), used));
     assert_eq!(callers.collect::<Vec<_>>(), expected);
 }

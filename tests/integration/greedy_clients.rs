@@ -215,6 +215,49 @@ async fn reflection_streams_that_are_not_read_are_charged() {
 }
 
 #[tokio::test]
+async fn unread_batches_leave_memory_to_others() {
+    let app = TestApp::builder()
+        .set("GRPC__MAX_REQUEST_MEMORY", "16MiB")
+        .set("GRPC__MAX_RESPONSE_SIZE", "2MiB")
+        .set("QUOTA__BURST", "10000")
+        .start()
+        .await;
+    app.hubspot.limit(|limits| limits.burst = 10_000);
+    let mut large = app.create_request("Jane");
+    large.properties.insert("hs_lead_name".to_owned(), "x".repeat(60_000));
+    let created = app.leads.clone().create_lead(large).await.unwrap().into_inner();
+    // One lead, named so often that the response is full.
+    let request = pb::BatchGetLeadsRequest {
+        ids: vec![created.lead.unwrap().id; 1_000],
+        properties: vec!["hs_lead_name".to_owned()],
+        ..Default::default()
+    };
+    let message = prost::Message::encode_to_vec(&request);
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let framed = [&[0][..], &length, &message].concat();
+    let mut greedy = Vec::new();
+    for _ in 0..20 {
+        let mut connection = RawConnection::silent_from(GREEDY, &app.grpc).await;
+        connection.start(&[(WINDOW, 0)]).await;
+        connection.call(1, &leads_rpc("BatchGetLeads"), 0).await;
+        connection.frame(DATA, END_STREAM, 1, &framed).await;
+        greedy.push(connection);
+    }
+    // Each call is rejected or has a response that nothing reads.
+    let rejected = r#"leadsd_admission_rejected_total{limit="memory"}"#;
+    until_metric(&app, rejected, |rejected| rejected > 0.0).await;
+    until_metric(&app, &used("memory"), |used| used > f64::from(2 << 20)).await;
+    assert!(modest_calls(&app, 50).await.is_empty());
+    let held = metric(&app, &used("memory")).await;
+    assert!(held > f64::from(2 << 20), "{held} bytes are still unread");
+    // Beyond the share, a call in progress still gets a short outcome for each input.
+    let outcomes = 20.0 * 1_000.0 * 168.0;
+    assert!(held <= f64::from(8 << 20) + outcomes, "{held} bytes exceed the share");
+    drop(greedy);
+    until_metric(&app, &used("memory"), |used| used == 0.0).await;
+}
+
+#[tokio::test]
 async fn calls_in_flight_of_one_address_leave_calls_to_others() {
     let app = TestApp::builder()
         .set("GRPC__MAX_IN_FLIGHT", "20")

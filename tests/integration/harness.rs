@@ -37,7 +37,8 @@ impl TestApp {
             Box::pin(async {
                 let config = Loaded::new(None, settings).expect("a valid configuration").config;
                 let bound = BoundService::bind(config).await.expect("free ports");
-                let (grpc, admin) = (bound.grpc_address(), bound.admin_address());
+                let grpc = bound.grpc_address().to_string().parse().expect("an IP address");
+                let admin = bound.admin_address();
                 let run = Box::pin(bound.run(async {
                     // An error means that the test has ended.
                     let _ = stop.await;

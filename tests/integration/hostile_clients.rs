@@ -269,6 +269,40 @@ async fn response_that_http_2_holds_keeps_its_slot_and_its_charge() {
 }
 
 #[tokio::test]
+async fn a_response_whose_end_is_not_read_ends_with_its_connection() {
+    let app = TestApp::builder()
+        .set("QUOTA__BURST", "10000")
+        .set("GRPC__MAX_DEADLINE", "2s")
+        .set("GRPC__MAX_BATCH_DEADLINE", "2s")
+        .set("GRPC__MAX_CONNECTION_AGE_GRACE", "2s")
+        .start()
+        .await;
+    app.hubspot.limit(|limits| limits.burst = 10_000);
+    let ids = large_answer(&app).await;
+    let properties = vec!["hs_lead_name".to_owned()];
+    let request = pb::BatchGetLeadsRequest { ids, properties, ..Default::default() };
+    let message = prost::Message::encode_to_vec(&request);
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let framed = [&[0][..], &length, &message].concat();
+    let response = app.leads.clone().batch_get_leads(request).await.unwrap().into_inner();
+    // The last bytes do not fit in the window: HTTP/2 holds them.
+    let size = 5 + prost::Message::encoded_len(&response);
+    let window = u32::try_from(size - 100).unwrap();
+    let mut client = RawConnection::connect(&app.grpc, &[(WINDOW, window)]).await;
+    client.frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 24).to_be_bytes()).await;
+    client.call(1, &leads_rpc("BatchGetLeads"), 0).await;
+    client.frame(DATA, END_STREAM, 1, &framed).await;
+    let goaway = client.until_answering_pings(|frame| frame.kind == GOAWAY).await;
+    goaway.expect("the connection is closed gracefully");
+    until_metric(&app, &closed("unread"), |count| count == 1.0).await;
+    for limit in ["memory", "in_flight"] {
+        let used = format!("leadsd_admission_used{{limit=\"{limit}\"}}");
+        until_metric(&app, &used, |used| used == 0.0).await;
+    }
+    others_are_served(&app).await;
+}
+
+#[tokio::test]
 async fn rapid_resets_close_only_their_connection() {
     // A client may reset as many streams at once as it may open, and at least 256.
     let app = TestApp::builder().set("GRPC__MAX_STREAMS_PER_CONNECTION", "200").start().await;
@@ -481,7 +515,8 @@ async fn probes_are_answered_when_the_memory_is_full() {
     let memory = r#"leadsd_admission_used{limit="memory"}"#;
     until_metric(&app, memory, |used| (900_000.0..1_100_000.0).contains(&used)).await;
     let mut large = app.create_request("Jane");
-    large.properties.insert("hs_lead_name".to_owned(), "x".repeat(5_500_000));
+    // With its decoded and encoded copies, it would fit alone.
+    large.properties.insert("hs_lead_name".to_owned(), "x".repeat(1_850_000));
     refused_for(app.leads.clone().create_lead(large).await, "memory");
     assert_eq!(health(connect(&app).await).await.expect("a probe is answered"), 1);
 }

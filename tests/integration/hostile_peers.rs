@@ -1,6 +1,6 @@
 //! Vault, the issuer of tokens, the token endpoint and HubSpot as peers that send too much, or never end.
 
-use std::{io::Write as _, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io::Write as _, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -12,8 +12,9 @@ use leadsd::{
     leads::{LeadId, MemoryAccount, MemoryCharge, Reason, Request, Unlimited},
     vault,
 };
-use leadsd_base::{net::egress::Egress, secret::Secret};
+use leadsd_base::{net::egress::Egress, secret::Secret, time::SystemClock};
 use leadsd_credentials::{GrantError, RefreshRequest, TokenSource as _};
+use leadsd_quota::Quota;
 use leadsd_testkit::{HostileBody, HostileHttp, HttpPeer};
 use serde_json::json;
 use tokio::time::Instant;
@@ -69,7 +70,7 @@ async fn peers() -> Vec<(&'static str, HostileHttp)> {
 }
 
 /// Configuration with these URLs, and short timeouts.
-fn config(url: &str) -> config::Config {
+pub(crate) fn config(url: &str) -> config::Config {
     let pairs = [
         ("VAULT__ADDRESS", url),
         ("VAULT__TIMEOUT", "500ms"),
@@ -81,6 +82,11 @@ fn config(url: &str) -> config::Config {
     ];
     let pairs = pairs.map(|(key, value)| (format!("LEADSD_{key}"), value.to_owned()));
     config::Loaded::new(None, pairs).unwrap().config
+}
+
+/// A quota for token checks.
+pub(crate) fn quota() -> Arc<Quota> {
+    Arc::new(Quota::new(leadsd_quota::testing::settings(190), Arc::new(SystemClock)))
 }
 
 #[tokio::test]
@@ -101,8 +107,9 @@ async fn the_token_endpoint_cannot_send_more_than_its_bound() {
         refresh_token: secret("hush-refresh"),
     };
     for (what, peer) in peers().await {
-        let oauth = hubspot::OAuth::new(&config(&peer.url()).hubspot).unwrap();
-        let error = oauth.refresh(&request).await.expect_err(what);
+        let oauth =
+            hubspot::OAuth::new(&config(&peer.url()).hubspot, &BTreeMap::new(), quota()).unwrap();
+        let error = oauth.refresh("default", &request).await.expect_err(what);
         assert!(matches!(error, GrantError::Unavailable(_)), "{what}: {error}");
         assert!(peer.most_sent() <= MAX_SENT, "{what}: {} bytes", peer.most_sent());
     }

@@ -102,18 +102,34 @@ async fn gateway_pages_and_empty_errors_are_classified_by_status() {
 
 #[tokio::test]
 async fn expired_token_is_replaced_within_the_call_and_a_rejected_one_is_reported() {
-    for (refusal, grants) in [(ApiError::Expired, 2), (ApiError::Unauthenticated, 1)] {
-        let app = TestApp::builder().oauth().start().await;
-        let id = app.lead("Jane");
-        app.hubspot.script("GET", &format!("/{id}"), ScriptedResponse::Reject(refusal));
-        let answer = app.get(&id).await;
-        assert_eq!(app.hubspot.grants(), grants, "{refusal:?}");
-        if grants == 2 {
-            answer.expect("one new token is enough");
-        } else {
-            // An unknown token was revoked: a refresh with the same secret does not help.
+    let other =
+        r#"{"status":"error","category":"A_NEW_CATEGORY","message":"no","correlationId":"c"}"#;
+    for refusal in [
+        ScriptedResponse::Reject(ApiError::Expired),
+        ScriptedResponse::Reject(ApiError::Unauthenticated),
+        ScriptedResponse::Reply(401, "application/json", other.to_owned()),
+        ScriptedResponse::html(401),
+        ScriptedResponse::empty(401),
+    ] {
+        for refused_twice in [false, true] {
+            let app = TestApp::builder().oauth().start().await;
+            let id = app.lead("Jane");
+            let times = if refused_twice { 2 } else { 1 };
+            app.hubspot.script_times(times, "GET", &format!("/{id}"), refusal.clone());
+            let answer = app.get(&id).await;
+            assert_eq!(app.hubspot.grants(), 2, "{refusal:?}");
+            if !refused_twice {
+                answer.expect("one new token is enough");
+                continue;
+            }
             let (code, reason, _) = failure(answer);
-            assert_eq!((code, reason.as_str()), (Code::FailedPrecondition, "CREDENTIAL_REJECTED"));
+            let rejected = (Code::FailedPrecondition, "CREDENTIAL_REJECTED");
+            assert_eq!((code, reason.as_str()), rejected);
+            // The rejection of a new token is final: no refresh for each further call.
+            app.hubspot.script("GET", &format!("/{id}"), refusal.clone());
+            assert_eq!(failure(app.get(&id).await).1, "CREDENTIAL_REJECTED");
+            assert_eq!(app.hubspot.grants(), 2, "{refusal:?}");
+            app.get(&id).await.expect("the token is still in use");
         }
     }
 }
@@ -131,7 +147,9 @@ async fn secondly_limit_applies_only_if_hubspot_enforces_it() {
         });
         let answers = futures_util::future::join_all(ids.iter().map(|id| app.get(id))).await;
         let refused: Vec<Status> = answers.into_iter().filter_map(Result::err).collect();
-        assert_eq!(refused.len(), if enforced { 1 + 6 - 3 } else { 0 });
+        // The check of the token may be in the same second as the first call.
+        let expected = if enforced { 1 + 6 - 3..=2 + 6 - 3 } else { 0..=0 };
+        assert!(expected.contains(&refused.len()), "{refused:?}");
         for status in refused {
             let quota = status.get_error_details().quota_failure().unwrap().violations[0].clone();
             assert_eq!(quota.subject, "SECONDLY");

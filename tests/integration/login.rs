@@ -311,7 +311,7 @@ async fn existing_app_in_vault_is_used_and_other_keys_are_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_granted_scopes_are_listed() {
     let setting = Setting::new().await;
-    setting.hubspot.behave(|behaviour| behaviour.withheld_scopes = vec![WRITE]);
+    setting.hubspot.behave(|behaviour| behaviour.withheld_scopes = vec![WRITE.into()]);
     let (running, url) = setting.asking(&[]).await;
     assert!(url.contains("scope=crm.objects.leads.read%20crm.objects.leads.write"), "{url}");
     shown(&clicked(&url, "connect").await).await;

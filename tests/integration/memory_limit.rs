@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
 };
 
@@ -29,6 +30,12 @@ const LIMIT: u64 = 256 << 20;
 /// Size of a large request in bytes, below the maximum size of a request.
 const LARGE: usize = 3_900_000;
 
+/// Address of a client that reads nothing.
+const GREEDY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// SETTINGS_INITIAL_WINDOW_SIZE.
+const WINDOW: u16 = 4;
+
 /// Size of a property value in bytes.
 const VALUE: usize = 60_000;
 
@@ -38,6 +45,8 @@ struct World {
     grpc: String,
     admin: String,
     lead: String,
+    /// Lead with one large property.
+    large_lead: String,
     contact: String,
     /// `None` if this process may not create a cgroup.
     _cgroup: Option<Cgroup>,
@@ -89,6 +98,8 @@ impl World {
         hubspot.limit(|limits| limits.burst = 1_000_000);
         (0..LARGE / VALUE).for_each(|number| hubspot.add_text_property(&format!("p{number}")));
         let lead = hubspot.add_lead(&contact, &json!({"hs_lead_name": "Jane"})).unwrap();
+        let large = json!({"hs_lead_name": "Joan", "p0": "x".repeat(VALUE)});
+        let large_lead = hubspot.add_lead(&contact, &large).unwrap();
         let (vault, auth) = fake_vault(&folder, &hubspot).await;
         let file = config(&folder, &format!("http://{}", vault.address()), &auth, &hubspot);
         let process = Process::serve(
@@ -108,7 +119,7 @@ impl World {
         wait_ready(&admin).await;
         let grpc = process.logged("grpc.address").await;
         let _peers = (hubspot, vault, folder);
-        Self { process, grpc, admin, lead, contact, _cgroup: cgroup, _peers }
+        Self { process, grpc, admin, lead, large_lead, contact, _cgroup: cgroup, _peers }
     }
 
     async fn client(&self) -> LeadsServiceClient<Channel> {
@@ -177,6 +188,102 @@ impl World {
         answered.into_iter().filter(|answered| *answered).count()
     }
 
+    /// Makes calls on connections whose windows are closed, and reads no response.
+    async fn stall(&self, method: &str, flags: u8, frames: &[Vec<u8>]) -> Vec<RawConnection> {
+        let connect = |_| async {
+            // From another address than the calls that must be served: this one takes its share.
+            let mut connection = RawConnection::silent_from(GREEDY, &self.grpc).await;
+            connection.start(&[(WINDOW, 0)]).await;
+            connection.acknowledge_settings().await;
+            connection.call(1, method, 0).await;
+            for frame in frames {
+                connection.frame(DATA, flags, 1, frame).await;
+            }
+            connection
+        };
+        join_all((0..100).map(connect)).await
+    }
+
+    /// Reads batches that name one large lead again and again.
+    async fn stall_batches(&self) -> Vec<RawConnection> {
+        let request = pb::BatchGetLeadsRequest {
+            ids: vec![self.large_lead.clone(); 2_500],
+            properties: vec!["p0".to_owned()],
+            ..Default::default()
+        };
+        let connections =
+            self.stall(&leads_rpc("BatchGetLeads"), END_STREAM, &[framed(&request)]).await;
+        eventually("responses are unread", || async { self.charged().await > 20e6 }).await;
+        connections
+    }
+
+    /// Asks for the extensions of a type with a long name, on streams of reflection.
+    async fn stall_reflection(&self) -> Vec<RawConnection> {
+        const METHOD: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+        let name = [&[0x32, 0xf4, 0x03][..], &[b'x'; 500]].concat();
+        let length = u32::try_from(name.len()).unwrap().to_be_bytes();
+        let request = [&[0][..], &length, &name].concat();
+        self.stall(METHOD, 0, &vec![request; 100]).await
+    }
+
+    /// Reads a large lead on many streams, never from a cache: each with another property besides.
+    async fn stall_reads(&self) -> Vec<RawConnection> {
+        let method = leads_rpc("GetLead");
+        let connect = |number: u32| {
+            let method = &method;
+            async move {
+                let mut connection = RawConnection::silent_from(GREEDY, &self.grpc).await;
+                connection.start(&[(WINDOW, 0)]).await;
+                connection.acknowledge_settings().await;
+                for stream in 0..20 {
+                    let other = format!("p{}", 1 + (number * 20 + stream) % 60);
+                    let get = pb::GetLeadRequest {
+                        id: self.large_lead.clone(),
+                        properties: vec!["p0".to_owned(), other],
+                        ..Default::default()
+                    };
+                    connection.call(2 * stream + 1, method, 0).await;
+                    connection.frame(DATA, END_STREAM, 2 * stream + 1, &framed(&get)).await;
+                }
+                connection
+            }
+        };
+        join_all((0..50).map(connect)).await
+    }
+
+    /// Sends the headers of many calls, with metadata, and no message.
+    async fn send_headers(&self) -> Vec<RawConnection> {
+        let metadata = "x".repeat(3_000);
+        let headers = request_headers(&leads_rpc("GetLead"), &[("x-long", &metadata)]);
+        let connect = |_| {
+            let headers = &headers;
+            async move {
+                let mut connection = RawConnection::silent_from(GREEDY, &self.grpc).await;
+                connection.start(&[]).await;
+                connection.acknowledge_settings().await;
+                for stream in 0..1_000 {
+                    connection.frame(HEADERS, END_HEADERS, 2 * stream + 1, headers).await;
+                }
+                connection
+            }
+        };
+        join_all((0..17).map(connect)).await
+    }
+
+    /// Opens connections and sends nothing.
+    async fn stay_silent(&self) -> Vec<RawConnection> {
+        let connect = |_| RawConnection::silent_from(GREEDY, &self.grpc);
+        join_all((0..500).map(connect)).await
+    }
+
+    /// Bytes that are charged to all calls.
+    async fn charged(&self) -> f64 {
+        let page = metrics_page(&self.admin).await.unwrap_or_default();
+        let name = "leadsd_admission_used{limit=\"memory\"} ";
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.parse().ok());
+        value.unwrap_or_default()
+    }
+
     /// Sends large requests that never end.
     async fn send_unfinished(&self) -> Vec<RawConnection> {
         let connect = |_| async {
@@ -195,6 +302,13 @@ impl World {
         };
         join_all((0..200).map(connect)).await
     }
+}
+
+/// A message with its prefix.
+fn framed(message: &impl prost::Message) -> Vec<u8> {
+    let message = message.encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    [&[0][..], &length, &message].concat()
 }
 
 /// True if a call was rejected for the memory of the process.
@@ -216,6 +330,21 @@ async fn the_process_survives_attacks_on_its_memory_and_recovers() {
     let unfinished = world.send_unfinished().await;
     world.assert_alive("unfinished requests").await;
     drop(unfinished);
+    let unread = world.stall_batches().await;
+    world.assert_alive("unread batches").await;
+    drop(unread);
+    let unread = world.stall_reflection().await;
+    world.assert_alive("unread reflection streams").await;
+    drop(unread);
+    let unread = world.stall_reads().await;
+    world.assert_alive("unread reads").await;
+    drop(unread);
+    let headers = world.send_headers().await;
+    world.assert_alive("headers without messages").await;
+    drop(headers);
+    let silent = world.stay_silent().await;
+    world.assert_alive("silent connections").await;
+    drop(silent);
     for (attack, with_id) in [("large creates", false), ("large creates with request_id", true)] {
         for round in 0..3 {
             let creates = (0..40).map(|number| world.create_large(round * 40 + number, with_id));
@@ -224,6 +353,17 @@ async fn the_process_survives_attacks_on_its_memory_and_recovers() {
             world.assert_alive(attack).await;
         }
     }
+    // All of them at once; those that send nothing last, since they compete with other handshakes.
+    let all = [
+        world.send_unfinished().await,
+        world.stall_reads().await,
+        world.stall_reflection().await,
+        world.send_headers().await,
+        world.stay_silent().await,
+    ];
+    assert_eq!(world.search_huge().await, 16);
+    world.assert_alive("all of them at once").await;
+    drop(all);
     // Memory that the allocator retains must not count forever.
     let world = &world;
     eventually("the pressure ends", || async {

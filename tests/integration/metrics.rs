@@ -35,8 +35,19 @@ async fn metrics_keep_their_names_types_and_labels() {
     app.get(&id).await.unwrap();
     failure(app.get("999999").await);
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let scrape = http.get(format!("{}/metrics", app.admin)).send().await.unwrap();
-    let now = shape(&scrape.text().await.unwrap());
+    let scrape = async |accept: &str| {
+        let request = http.get(format!("{}/metrics", app.admin)).header("accept", accept);
+        let response = request.send().await.unwrap();
+        let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+        (kind, response.text().await.unwrap())
+    };
+    let (kind, text) = scrape("*/*").await;
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
+    assert!(text.contains("# TYPE grpc_server_started_total counter") && !text.contains("# EOF"));
+    let (kind, text) = scrape("application/openmetrics-text").await;
+    assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(text.ends_with("# EOF\n"));
+    let now = shape(&text);
     let text: String = now.iter().map(|line| format!("{line}\n")).collect();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURE);
     if std::env::var_os("LEADSD_BLESS").is_some() {

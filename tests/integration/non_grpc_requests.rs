@@ -4,7 +4,9 @@
 use axum::http::{HeaderMap, Method, StatusCode};
 use leadsd::grpc::pb;
 use leadsd_hubspot_fake::ScriptedResponse;
-use leadsd_testkit::http2::{END_HEADERS, END_STREAM, HEADERS, RawConnection, hpack};
+use leadsd_testkit::http2::{
+    DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, RawConnection, hpack,
+};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -120,6 +122,45 @@ async fn connect_has_no_effect_on_other_calls() {
 }
 
 #[tokio::test]
+async fn the_authority_may_be_absent_or_any_host_and_an_invalid_one_fails_only_its_call() {
+    const PATH: &str = "/grpc.health.v1.Health/Check";
+    let app = TestApp::start().await;
+    let mut raw = RawConnection::connect(&app.grpc, &[]).await;
+    let long = vec!["127.0.0.1:50051"; 40].join(",");
+    let valid = [
+        None,
+        Some("leadsd"),
+        Some("localhost"),
+        Some("[::1]:50051"),
+        // Lists of addresses, as gRPC's C core sends them for such a target, and paths of sockets.
+        Some("127.0.0.1:50051,127.0.0.1:50052"),
+        Some("127.0.0.1:1%2C127.0.0.1:2"),
+        Some("[::1]:50051,[::1]:50052"),
+        Some(&long),
+        Some("/run/leadsd.sock"),
+    ];
+    let invalid = [Some(""), Some("a b"), Some("a:1:2"), Some("[::1")];
+    let mut stream = 1;
+    for (authority, is_valid) in valid
+        .iter()
+        .map(|a| (a, true))
+        .chain(invalid.iter().map(|a| (a, false)))
+        .chain([(&None, true)])
+    {
+        let mut headers = vec![(":method", "POST"), (":scheme", "http"), (":path", PATH)];
+        headers.extend(authority.map(|authority| (":authority", authority)));
+        headers.extend([("content-type", "application/grpc"), ("te", "trailers")]);
+        raw.frame(HEADERS, END_HEADERS, stream, &hpack(&headers)).await;
+        raw.frame(DATA, END_STREAM, stream, &[0; 5]).await;
+        let is_answer = |kind| kind == HEADERS || kind == RST_STREAM;
+        let answer = raw.until(|frame| frame.stream == stream && is_answer(frame.kind)).await;
+        let answer = answer.expect("the connection lives");
+        assert_eq!(answer.kind == HEADERS, is_valid, "{authority:?}");
+        stream += 2;
+    }
+}
+
+#[tokio::test]
 async fn other_content_types_are_415_and_have_no_effect() {
     let app = TestApp::start().await;
     let client = Client::new(&app);
@@ -209,6 +250,7 @@ async fn unknown_methods_and_services_are_unimplemented_with_a_reason() {
         (leads_rpc("CreateLeads"), "service leadsd.v1.LeadsService has no method \"CreateLeads\""),
         ("/leadsd.v2.LeadsService/CreateLead".to_owned(), "no service \"leadsd.v2.LeadsService\""),
         ("/grpc.health.v1.Health/Nope".to_owned(), "service grpc.health.v1.Health has no method"),
+        ("/grpc.health.v1.Health/List".to_owned(), "service grpc.health.v1.Health has no method"),
         ("/".to_owned(), "no service \"\""),
         ("/x".to_owned(), "no service \"x\""),
     ] {

@@ -1,7 +1,6 @@
 //! OpenBao on loopback, with storage on disk, so that it can be killed and restarted.
 
 use std::{
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -12,7 +11,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{harness::PATIENCE, real_peers::tool, tls_front::Certificate};
+use crate::{
+    harness::{PATIENCE, eventually},
+    real_peers::tool,
+    tls_front::Certificate,
+};
 
 /// An unsealed server with a KV v2 engine at `secret`; killed when dropped.
 pub(crate) struct OpenBao {
@@ -24,12 +27,52 @@ pub(crate) struct OpenBao {
     http: reqwest::Client,
 }
 
+/// Addresses of a server.
+struct Node<'a> {
+    scheme: &'a str,
+    host: &'a str,
+    api: u16,
+    cluster: u16,
+    /// Keys of the listener about TLS.
+    listener: &'a str,
+}
+
 // === impl OpenBao ===
 
 impl OpenBao {
     pub(crate) async fn start() -> Self {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self::launch("http", "tls_disable = true", http).await
+    }
+
+    /// Starts a cluster of three voters, at one port of 127.0.0.1, 127.0.0.2 and 127.0.0.3. The first is
+    /// active.
+    pub(crate) async fn start_cluster() -> [Self; 3] {
+        let (api, cluster) = (leadsd_testkit::unused_port(), leadsd_testkit::unused_port());
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let node =
+            |host| Node { scheme: "http", host, api, cluster, listener: "tls_disable = true" };
+        let mut first = Self::boot(&node("127.0.0.1"), http.clone()).await;
+        first.initialize().await;
+        let joined = async |host| {
+            let mut bao = Self::boot(&node(host), http.clone()).await;
+            bao.root.clone_from(&first.root);
+            bao.unseal_key.clone_from(&first.unseal_key);
+            let leader = json!({"leader_api_addr": first.address});
+            bao.call(Method::PUT, "sys/storage/raft/join", leader).await.expect("joined");
+            bao.unseal_until("sys/health?standbyok=true").await;
+            bao
+        };
+        let (second, third) = (joined("127.0.0.2").await, joined("127.0.0.3").await);
+        let voters = async || {
+            let path = "sys/storage/raft/configuration";
+            let found = first.call(Method::GET, path, Value::Null).await.unwrap_or_default();
+            let servers =
+                found["data"]["config"]["servers"].as_array().cloned().unwrap_or_default();
+            servers.iter().filter(|server| server["voter"] == true).count() == 3
+        };
+        eventually("all three are voters", voters).await;
+        [first, second, third]
     }
 
     /// Starts with TLS and certificates of `authority`.
@@ -48,35 +91,59 @@ impl OpenBao {
     }
 
     async fn launch(scheme: &str, listener: &str, http: reqwest::Client) -> Self {
+        let (api, cluster) = (leadsd_testkit::unused_port(), leadsd_testkit::unused_port());
+        let mut bao =
+            Self::boot(&Node { scheme, host: "127.0.0.1", api, cluster, listener }, http).await;
+        bao.initialize().await;
+        bao
+    }
+
+    /// Starts a server that is not initialized.
+    async fn boot(node: &Node<'_>, http: reqwest::Client) -> Self {
+        let Node { scheme, host, api, cluster, listener } = node;
         let folder = tempfile::tempdir().unwrap();
-        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (api, cluster) = (port(), port());
         std::fs::create_dir(folder.path().join("data")).unwrap();
         let config = format!(
-            "storage \"raft\" {{\n  path = \"{}\"\n  node_id = \"one\"\n}}\n\
-             listener \"tcp\" {{\n  address = \"127.0.0.1:{api}\"\n  \
-             cluster_address = \"127.0.0.1:{cluster}\"\n  {listener}\n}}\n\
-             api_addr = \"{scheme}://127.0.0.1:{api}\"\ncluster_addr = \"http://127.0.0.1:{cluster}\"\n",
+            "storage \"raft\" {{\n  path = \"{}\"\n  node_id = \"{host}\"\n}}\n\
+             listener \"tcp\" {{\n  address = \"{host}:{api}\"\n  \
+             cluster_address = \"{host}:{cluster}\"\n  {listener}\n}}\n\
+             api_addr = \"{scheme}://{host}:{api}\"\ncluster_addr = \"http://{host}:{cluster}\"\n",
             folder.path().join("data").display()
         );
         std::fs::write(folder.path().join("bao.hcl"), config).unwrap();
-        let mut bao = Self {
+        let bao = Self {
             server: spawn(&folder),
             folder,
-            address: format!("{scheme}://127.0.0.1:{api}"),
+            address: format!("{scheme}://{host}:{api}"),
             root: String::new(),
             unseal_key: String::new(),
             http,
         };
         bao.until_up().await;
-        let shares = json!({"secret_shares": 1, "secret_threshold": 1});
-        let made = bao.call(Method::PUT, "sys/init", shares).await.expect("initialised");
-        bao.root = made["root_token"].as_str().unwrap().to_owned();
-        bao.unseal_key = made["keys"][0].as_str().unwrap().to_owned();
-        bao.unseal().await;
-        let engine = json!({"type": "kv", "options": {"version": "2"}});
-        bao.post("sys/mounts/secret", engine).await;
         bao
+    }
+
+    /// Initializes and unseals a new server, and mounts the engine.
+    async fn initialize(&mut self) {
+        let shares = json!({"secret_shares": 1, "secret_threshold": 1});
+        let made = self.call(Method::PUT, "sys/init", shares).await.expect("initialised");
+        made["root_token"].as_str().unwrap().clone_into(&mut self.root);
+        made["keys"][0].as_str().unwrap().clone_into(&mut self.unseal_key);
+        self.unseal().await;
+        let engine = json!({"type": "kv", "options": {"version": "2"}});
+        self.post("sys/mounts/secret", engine).await;
+    }
+
+    /// Restarts a server with TLS with a certificate of another authority. `files` is the authority of its
+    /// start, whose folder has the files of the listener.
+    pub(crate) async fn move_to(&mut self, files: &Authority, authority: &Authority) {
+        let (certificate, key) = authority.issue("127.0.0.1");
+        std::fs::write(files.folder.path().join("server.pem"), certificate).unwrap();
+        std::fs::write(files.folder.path().join("server-key.pem"), key).unwrap();
+        let ca = reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap();
+        self.http = reqwest::Client::builder().no_proxy().tls_certs_only([ca]).build().unwrap();
+        self.kill();
+        self.restart().await;
     }
 
     /// Kills the process without cleanup.
@@ -96,13 +163,18 @@ impl OpenBao {
         self.post("sys/seal", json!({})).await;
     }
 
-    /// Unseals the server and waits until it serves.
+    /// Unseals the server and waits until it serves as the active node.
     pub(crate) async fn unseal(&self) {
+        self.unseal_until("sys/health").await;
+    }
+
+    /// Unseals the server and waits until the request succeeds.
+    async fn unseal_until(&self, health: &str) {
         let key = json!({"key": self.unseal_key});
         let serves = async {
             // A starting server may reject the unseal key.
             while self.call(Method::PUT, "sys/unseal", key.clone()).await.is_none()
-                || self.call(Method::GET, "sys/health", Value::Null).await.is_none()
+                || self.call(Method::GET, health, Value::Null).await.is_none()
             {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

@@ -1,7 +1,10 @@
 //! Every lead operation of HubSpot with every parameter, in each API version: the result of the
 //! call and its single HubSpot request.
 
+mod association_writes;
+mod associations;
 mod batches;
+mod default_properties;
 mod pagination;
 mod single_calls;
 
@@ -36,7 +39,9 @@ struct Scene {
 
 impl Scene {
     async fn start(version: &'static str, base: &'static str) -> Self {
-        let app = TestApp::builder().api_version(version).start().await;
+        // Nothing beside what a test selects.
+        let builder = TestApp::builder().api_version(version);
+        let app = builder.set("HUBSPOT__DEFAULT_PROPERTIES", "[]").start().await;
         app.hubspot.add_unique_property("crm_key");
         let mut create = app.create_request("Jane");
         create.properties.insert("crm_key".into(), "k-1".into());

@@ -94,13 +94,14 @@ async fn get_quota_returns_limits_and_callers() {
     let names: Vec<&str> = quota.buckets.iter().map(|bucket| bucket.name.as_str()).collect();
     assert_eq!(names, ["burst", "search", "daily"]);
     let burst = &quota.buckets[0];
-    assert_eq!((burst.limit, burst.used, burst.remaining), (Some(10), 2, Some(8)));
+    assert_eq!((burst.limit, burst.used, burst.remaining), (Some(10), 3, Some(7)));
     assert_eq!(burst.window.unwrap().seconds, 10);
     let callers: Vec<(&str, f64)> =
         burst.callers.iter().map(|caller| (caller.caller.as_str(), caller.used)).collect();
-    assert_eq!(callers, [("127.0.0.1", 1.0), ("billing", 1.0)]);
+    // leadsd has checked its token.
+    assert_eq!(callers, [("127.0.0.1", 1.0), ("billing", 1.0), ("leadsd", 1.0)]);
     let daily = &quota.buckets[2];
-    assert_eq!((daily.limit, daily.remaining), (Some(625_000), Some(624_998)));
+    assert_eq!((daily.limit, daily.remaining), (Some(625_000), Some(624_997)));
     assert!(daily.reset.unwrap().seconds <= 86_400);
 }
 
@@ -116,9 +117,10 @@ async fn watch_quota_repeats_until_its_deadline() {
     };
     let used = |answer: pb::WatchQuotaResponse| answer.quota.unwrap().buckets[0].used;
     let mut stream = watch("20S").await;
-    assert_eq!(used(stream.next().await.unwrap().unwrap()), 0);
+    // The check of the token.
+    assert_eq!(used(stream.next().await.unwrap().unwrap()), 1);
     app.get(&id).await.unwrap();
-    while used(stream.next().await.expect("it goes on").expect("no error")) != 1 {}
+    while used(stream.next().await.expect("it goes on").expect("no error")) != 2 {}
     drop(stream);
     let mut stream = watch("300m").await;
     let end = loop {
@@ -170,9 +172,10 @@ async fn call_is_charged_by_its_number_of_leads() {
         line.unwrap_or_else(|| panic!("{start} in {text}")).parse().unwrap()
     };
     assert_eq!(value("leadsd_quota_leads_total"), 151.0);
-    assert_eq!(value("leadsd_quota_permits_total"), 3.0);
-    assert_eq!(value("leadsd_quota_calls_total"), 3.0);
-    assert!((value("leadsd_quota_leads_per_call") - 151.0 / 3.0).abs() < 0.01);
+    // Two for the batch, one for the page, and one for the check of the token.
+    assert_eq!(value("leadsd_quota_permits_total"), 4.0);
+    assert_eq!(value("leadsd_quota_calls_total"), 4.0);
+    assert!((value("leadsd_quota_leads_per_call") - 151.0 / 4.0).abs() < 0.01);
 }
 
 #[tokio::test]

@@ -132,3 +132,20 @@ async fn refused_writes_of_a_caller_are_summarised_in_both_logs() {
         assert!(events.iter().all(|event| event["caller"] == "reader"), "{events:#?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invalid_requests_of_a_known_caller_are_summarised() {
+    let world = World::start().await;
+    let channel = Channel::from_shared(format!("http://{}", world.grpc)).unwrap();
+    let mut leads = LeadsServiceClient::new(channel.connect().await.unwrap());
+    for _ in 0..200 {
+        let mut request = Request::new(pb::GetLeadRequest::default());
+        request.metadata_mut().insert("x-api-key", READER.parse().unwrap());
+        let status = leads.get_lead(request).await.expect_err("it names no lead");
+        assert_eq!(status.code(), Code::InvalidArgument);
+    }
+    let [events, _] = world.events().await;
+    let (summarised, single) = counted(&events);
+    assert_eq!(summarised + single, 200);
+    assert!(single < 15, "{single} single events");
+}

@@ -3,11 +3,15 @@
 use std::collections::BTreeSet;
 
 use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
+use leadsd_hubspot_fake::{Gate, ScriptedResponse};
 use pb::{lead_read_result, lead_write_result};
 use serde_json::json;
 use tonic::{Code, transport::Channel};
 
-use crate::harness::{Builder, TestApp, failure};
+use crate::{
+    harness::{Builder, TestApp, eventually, failure},
+    hostile_clients::{metric, until_metric},
+};
 
 /// Metric of the memory that requests, responses and kept results hold.
 const MEMORY: &str = r#"leadsd_admission_used{limit="memory"}"#;
@@ -66,7 +70,11 @@ async fn a_batch_create_returns_every_id_to_a_client_with_default_settings() {
     // The request is below 4 MiB; with times and URLs the response is not.
     let inputs: Vec<_> =
         (0..3_000).map(|number| app.create_input(&format!("{number:01200}"), &[])).collect();
-    let request = pb::BatchCreateLeadsRequest { inputs, request_id: "batch-1".to_owned() };
+    let request = pb::BatchCreateLeadsRequest {
+        inputs,
+        request_id: "batch-1".to_owned(),
+        ..Default::default()
+    };
     let mut client = default_client(&app).await;
     let mut ids = BTreeSet::new();
     let mut id_only = 0;
@@ -108,6 +116,39 @@ async fn kept_results_of_large_creates_are_ids_and_the_gauge_counts_them() {
     let repeat = app.leads.clone().create_lead(request).await.unwrap().into_inner().lead.unwrap();
     assert!(repeat.id_only && !repeat.id.is_empty());
     assert_eq!(app.hubspot.lead_names().len(), 8);
+}
+
+#[tokio::test]
+async fn leads_of_a_batch_are_charged_while_it_waits_for_another_request() {
+    const VALUE: usize = 60_000;
+    let app = TestApp::start().await;
+    let found = |id: &str| json!({"id": id, "properties": {"hs_lead_name": "x".repeat(VALUE)}});
+    let first = json!({"status": "COMPLETE", "results": [found("101"), found("102")]});
+    let path = "/batch/read";
+    let reply = ScriptedResponse::Reply(200, "application/json", first.to_string());
+    app.hubspot.script("POST", path, reply);
+    // HubSpot does not mention the other leads, so they are requested again.
+    let second = json!({"status": "COMPLETE", "results": [found("103"), found("104")]});
+    let held = Gate::new();
+    let second = ScriptedResponse::Reply(200, "application/json", second.to_string());
+    app.hubspot.script("POST", path, ScriptedResponse::HeldThen(held.clone(), second.into()));
+    let request = pb::BatchGetLeadsRequest {
+        ids: ["101", "102", "103", "104"].map(str::to_owned).into(),
+        properties: vec!["hs_lead_name".to_owned()],
+        ..Default::default()
+    };
+    let mut leads = default_client(&app).await;
+    let call = tokio::spawn(async move { leads.batch_get_leads(request).await });
+    eventually("the repeat is sent", || async { app.hubspot.scripts_left() == 0 }).await;
+    let charged = metric(&app, MEMORY).await;
+    assert!(charged > 2.0 * VALUE as f64, "{charged} bytes");
+    held.open();
+    let results = call.await.unwrap().unwrap().into_inner().results;
+    let is_lead = |result: &pb::LeadReadResult| {
+        matches!(result.outcome, Some(lead_read_result::Outcome::Lead(_)))
+    };
+    assert!(results.iter().all(is_lead), "{results:?}");
+    until_metric(&app, MEMORY, |used| used == 0.0).await;
 }
 
 #[tokio::test]

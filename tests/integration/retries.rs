@@ -145,21 +145,3 @@ async fn create_of_another_replica_with_the_same_request_id_is_returned() {
     let (code, reason, _) = failure(app.leads.clone().create_lead(request).await);
     assert_eq!((code, reason.as_str()), (Code::AlreadyExists, "ALREADY_EXISTS"));
 }
-
-#[tokio::test]
-async fn rejection_cache_repeats_a_rejection_without_a_call() {
-    for (keep, calls) in [("0s", 2), ("60s", 1)] {
-        let app = TestApp::builder().set("HUBSPOT__REJECTION_CACHE_TTL", keep).start().await;
-        let mut request = app.create_request("Jane");
-        request.properties.insert("hs_lead_label".to_owned(), "BOILING".to_owned());
-        for _ in 0..2 {
-            let (code, reason, fields) =
-                failure(app.leads.clone().create_lead(request.clone()).await);
-            assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "VALIDATION_FAILED"));
-            assert_eq!(fields, [r#"properties["hs_lead_label"]"#]);
-        }
-        assert_eq!(app.hubspot_calls().len(), calls, "{keep}");
-        request.properties.insert("hs_lead_label".to_owned(), "HOT".to_owned());
-        app.leads.clone().create_lead(request).await.unwrap();
-    }
-}

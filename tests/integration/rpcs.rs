@@ -31,6 +31,7 @@ async fn lead_lifecycle_works_in_every_version() {
         let lead = leads.get_lead(request).await.unwrap().into_inner().lead.unwrap();
         assert_eq!(lead.properties["hs_lead_name"], "Jane");
         assert!(!lead.properties.contains_key("hs_lead_label"), "null is absent");
+        assert_eq!(lead.unset_properties, ["hs_lead_label"], "an unknown name is in neither");
         assert_eq!(lead.associations["contacts"].objects[0].id, app.contact);
         assert_eq!(lead.associations["contacts"].objects[0].r#type, "lead_to_contact");
         assert!(lead.create_time.is_some() && lead.update_time.is_some() && !lead.archived);
@@ -185,7 +186,7 @@ async fn history_and_unique_properties_are_returned() {
     let mut again = upsert;
     again.properties.insert("hs_lead_label".to_owned(), "HOT".to_owned());
     let second = leads.upsert_lead(again).await.unwrap().into_inner();
-    assert!(!second.created);
+    assert!(!second.created && !second.created_unknown);
     assert_eq!(second.lead.unwrap().id, first.lead.unwrap().id);
 
     let request = pb::GetLeadRequest {
@@ -251,20 +252,32 @@ async fn unique_value_conflict_is_already_exists_in_both_shapes() {
 }
 
 #[tokio::test]
-async fn company_only_lead_is_decided_by_hubspot() {
-    for accepted in [true, false] {
-        let app = TestApp::start().await;
-        app.hubspot.behave(|behaviour| behaviour.company_only_leads = accepted);
-        let company = app.hubspot.add_company("Example Ltd");
-        let types = vec![pb::AssociationType { type_id: 580, ..Default::default() }];
-        let request = pb::CreateLeadRequest {
-            properties: properties(&[("hs_lead_name", "Jane")]),
-            associations: vec![pb::Association { to_id: company, types }],
-            ..Default::default()
-        };
-        let answer = app.leads.clone().create_lead(request).await;
-        assert_eq!(answer.is_ok(), accepted);
-    }
+async fn a_contact_may_be_named_by_a_label_of_the_portal() {
+    // Only HubSpot knows the object type of a label: it decides.
+    let app = TestApp::start().await;
+    let user_defined = pb::AssociationCategory::UserDefined.into();
+    let label = app.hubspot.add_contact_label("Decision maker");
+    let type_id = i32::try_from(label).unwrap();
+    let types = vec![pb::AssociationType { type_id, category: user_defined }];
+    let request = pb::CreateLeadRequest {
+        properties: properties(&[("hs_lead_name", "Jane")]),
+        associations: vec![pb::Association { to_id: app.contact.clone(), types }],
+        object_write_trace_id: "t-1".into(),
+        ..Default::default()
+    };
+    app.leads.clone().create_lead(request).await.unwrap();
+    let body = &app.hubspot.log()[0].body;
+    assert_eq!(body["objectWriteTraceId"], "t-1");
+    let company = app.hubspot.add_company("Example Ltd");
+    let types = vec![pb::AssociationType { type_id: 580, ..Default::default() }];
+    let request = pb::CreateLeadRequest {
+        properties: properties(&[("hs_lead_name", "Jane")]),
+        associations: vec![pb::Association { to_id: company, types }],
+        ..Default::default()
+    };
+    let (code, _, fields) = failure(app.leads.clone().create_lead(request).await);
+    assert_eq!((code, fields), (Code::InvalidArgument, vec!["primary_contact_id".to_owned()]));
+    assert_eq!(app.hubspot.log().len(), 1);
 }
 
 #[tokio::test]

@@ -22,8 +22,8 @@ async fn hubspot_errors_have_a_code_and_a_reason() {
         (500, html, Code::Unavailable, "UPSTREAM_UNAVAILABLE"),
         (502, html, Code::Unavailable, "UPSTREAM_UNAVAILABLE"),
         (524, "", Code::Unavailable, "UPSTREAM_UNAVAILABLE"),
-        (414, html, Code::InvalidArgument, "VALIDATION_FAILED"),
-        (403, html, Code::PermissionDenied, "UPSTREAM_FORBIDDEN"),
+        (414, html, Code::Unavailable, "UPSTREAM_INVALID_RESPONSE"),
+        (403, html, Code::Unavailable, "UPSTREAM_INVALID_RESPONSE"),
         (302, "", Code::Unavailable, "UPSTREAM_INVALID_RESPONSE"),
         (200, html, Code::Unavailable, "UPSTREAM_INVALID_RESPONSE"),
         (200, "[1]", Code::Unavailable, "UPSTREAM_INVALID_RESPONSE"),
@@ -133,7 +133,9 @@ async fn health_follows_the_credentials_for_each_service() {
     let channel = Channel::from_shared(format!("http://{}", app.grpc)).unwrap().connect_lazy();
     crate::harness::wait_ready(&app.admin).await;
     let mut health = HealthClient::new(channel);
-    for service in ["", "leadsd.v1.LeadsService"] {
+    for service in
+        ["", "leadsd.v1.LeadsService", "leadsd.v1.QuotaService", "leadsd.v1.SchemaService"]
+    {
         let request = HealthCheckRequest { service: service.to_owned() };
         // SERVING is 1.
         assert_eq!(health.check(request).await.unwrap().into_inner().status, 1, "{service:?}");

@@ -1,71 +1,16 @@
 //! Replicas that share one quota through a real Redis: full use, no overrun, and no failed call
 //! during a Redis outage.
 
-use std::{
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use leadsd_testkit::Redis;
 use tokio::time::Instant;
 
-use crate::{
-    harness::{PATIENCE, TestApp},
-    real_peers::tool,
-};
-
-/// A Redis process; killed when dropped.
-struct Redis {
-    child: Child,
-    port: u16,
-}
-
-// === impl Redis ===
-
-impl Redis {
-    async fn start() -> Self {
-        // If another process takes the port in between, the test fails.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
-        Self::start_at(port).await
-    }
-
-    async fn start_at(port: u16) -> Self {
-        let child = Command::new(tool("LEADSD_TEST_REDIS", "redis-server"))
-            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
-            .args(["--save", "", "--appendonly", "no"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server");
-        let up = async {
-            while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, up).await.expect("Redis listens");
-        Self { child, port }
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("ended");
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::harness::TestApp;
 
 /// Starts this many replicas of one service that share one quota.
-async fn replicas(redis: &Redis, count: usize) -> Vec<TestApp> {
+pub(crate) async fn replicas(redis: &Redis, count: usize) -> Vec<TestApp> {
     let url = redis.url();
     let count_text = count.to_string();
     let set = |builder: crate::harness::Builder| {
@@ -136,7 +81,7 @@ async fn no_call_fails_while_redis_is_away_and_sharing_goes_on_when_it_is_back()
         redis.kill();
         tokio::time::sleep_until(second(20)).await;
         let away = counted(&apps[0]);
-        redis = Redis::start_at(redis.port).await;
+        redis = Redis::start_at(redis.port()).await;
         tokio::time::sleep_until(second(28)).await;
         (away, counted(&apps[0]))
     };

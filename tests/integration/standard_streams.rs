@@ -5,11 +5,15 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use futures_util::{StreamExt as _, stream};
 use leadsd::grpc::pb::{
     self, leads_service_client::LeadsServiceClient, quota_service_client::QuotaServiceClient,
 };
 use leadsd_testkit::{FREE, send_signal};
-use tonic::{Code, transport::Channel};
+use tonic::{
+    Request,
+    transport::{Channel, Endpoint},
+};
 
 use crate::{
     harness::{LEADSD, PATIENCE, wait_ready},
@@ -94,16 +98,61 @@ async fn connect(grpc: &str) -> LeadsServiceClient<Channel> {
 /// Fills the pipe of a log at `trace`, and checks that calls and probes are answered.
 async fn fill_log(admin: &str, grpc: &str) {
     let mut leads = connect(grpc).await;
-    // Many times the capacity of a pipe; rejected calls use no quota.
+    // Many times the capacity of a pipe; these calls use no quota of HubSpot.
+    let mut quota = QuotaServiceClient::connect(format!("http://{grpc}")).await.unwrap();
     for _ in 0..500 {
-        let invalid = pb::ListLeadsRequest { page_size: -1, ..Default::default() };
-        let status = leads.list_leads(invalid).await.expect_err("the page size is invalid");
-        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        quota.get_quota(pb::GetQuotaRequest {}).await.expect("served");
     }
     leads.list_leads(pb::ListLeadsRequest::default()).await.expect("served");
     let live = reqwest::Client::builder().no_proxy().build().unwrap();
     let live = live.get(format!("http://{admin}/live")).send().await.expect("an answer");
     assert!(live.status().is_success(), "{live:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_with_many_calls_leaves_a_blocked_log_to_others() {
+    // Twice as many events as the buffer has room for.
+    const CALLS: u64 = 12_000;
+    const FEW_CALLS: u64 = 50;
+    let (mut child, admin, grpc) = start_dev("info", Stdio::piped());
+    wait_ready(&format!("http://{admin}")).await;
+    let client = async |host: u8| {
+        let endpoint = Endpoint::from_shared(format!("http://{grpc}")).unwrap();
+        let endpoint = endpoint.local_address(Some([127, 0, 0, host].into()));
+        QuotaServiceClient::new(endpoint.connect().await.unwrap())
+    };
+    let (greedy, mut modest) = (client(2).await, client(1).await);
+    let calls = stream::iter(0..CALLS).for_each_concurrent(50, |_| {
+        let mut greedy = greedy.clone();
+        async move { drop(greedy.get_quota(pb::GetQuotaRequest {}).await.expect("served")) }
+    });
+    calls.await;
+    for number in 0..FEW_CALLS {
+        let mut request = Request::new(pb::GetQuotaRequest {});
+        let id = format!("modest-{number:03}").parse().unwrap();
+        request.metadata_mut().insert("x-request-id", id);
+        modest.get_quota(request).await.expect("served");
+    }
+    // Only now the log is read.
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let log = std::thread::spawn(move || log.lines().map_while(Result::ok).collect::<Vec<_>>());
+    send_signal(&child, "TERM");
+    assert_eq!(exit_code(child).await.0, Some(0));
+    let log = log.join().unwrap();
+    for number in 0..FEW_CALLS {
+        let id = format!("modest-{number:03}");
+        assert!(log.iter().any(|line| line.contains(&id)), "{id} is logged");
+    }
+    let of_greedy = || log.iter().filter(|line| line.contains("127.0.0.2"));
+    let single = of_greedy().filter(|line| line.contains("Call finished")).count() as u64;
+    let summarised = of_greedy().filter_map(|line| line.split_once("unlogged.calls"));
+    let summarised = summarised.map(|(_, rest)| {
+        let digits = rest.trim_start_matches(|next: char| !next.is_ascii_digit());
+        let end = digits.find(|next: char| !next.is_ascii_digit()).unwrap_or(digits.len());
+        digits[..end].parse::<u64>().expect("a number")
+    });
+    assert_eq!(single + summarised.sum::<u64>(), CALLS, "each call is logged or counted");
+    assert!(single < CALLS / 2, "{single} single events");
 }
 
 /// Exit code, once the process has ended.

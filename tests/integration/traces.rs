@@ -4,14 +4,24 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
+    future::{Ready, ready},
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
-use axum::{Router, http::HeaderMap, response::IntoResponse as _};
+use axum::{
+    Router,
+    http::{HeaderMap, Uri},
+    response::IntoResponse as _,
+};
 use futures_util::future::BoxFuture;
+use hyper::body::{Body as HttpBody, Bytes, Frame};
 use leadsd::grpc::pb;
 use leadsd_hubspot_fake::ScriptedResponse;
 use tonic::{
@@ -129,13 +139,13 @@ fn attribute(all: &[KeyValue], key: &str) -> Option<String> {
 
 /// A collector that records exports and their headers.
 #[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<Export>>>, Arc<Mutex<Vec<HeaderMap>>>);
+pub(crate) struct Collector(Arc<Mutex<Vec<Export>>>, Arc<Mutex<Vec<HeaderMap>>>);
 
 // === impl Collector ===
 
 impl Collector {
     /// Starts a collector; returns it with its URL.
-    async fn start() -> (Self, String) {
+    pub(crate) async fn start() -> (Self, String) {
         let (collector, address) = Self::start_with(tonic::transport::Server::builder()).await;
         (collector, format!("http://{address}"))
     }
@@ -162,6 +172,11 @@ impl Collector {
             async move { server.add_service(service).serve_with_incoming(incoming).await },
         );
         (collector, address)
+    }
+
+    /// Number of received spans.
+    pub(crate) fn count(&self) -> usize {
+        self.spans().len()
     }
 
     fn spans(&self) -> Vec<Span> {
@@ -215,12 +230,15 @@ impl tower::Service<axum::http::Request<Body>> for Collector {
     }
 }
 
-/// A HubSpot that records the headers of each call.
+/// A HubSpot that records the headers of each call for leads.
 async fn listening_hubspot() -> (Arc<Mutex<Vec<HeaderMap>>>, String) {
     let heard = Arc::<Mutex<Vec<HeaderMap>>>::default();
     let kept = Arc::clone(&heard);
-    let answer = move |headers: HeaderMap| {
-        kept.lock().unwrap().push(headers);
+    let answer = move |uri: Uri, headers: HeaderMap| {
+        // The check of a static token is a call of leadsd.
+        if uri.path().contains("/leads") {
+            kept.lock().unwrap().push(headers);
+        }
         let body = r#"{"id":"7","properties":{"hs_lead_name":"Jane"}}"#;
         async move { ([("content-type", "application/json")], body).into_response() }
     };
@@ -392,6 +410,99 @@ async fn unavailable_collector_does_not_affect_calls() {
     };
     tokio::time::timeout(PATIENCE, failed).await.expect("the loss is counted");
     app.stop().await;
+}
+
+/// Bytes that a collector may send: the windows of HTTP/2 and the buffers of sockets, for each export.
+const MAX_SENT: usize = 64 << 20;
+
+/// Collector whose responses do not end: they begin with these bytes, and continue with zeros.
+#[derive(Clone)]
+struct EndlessCollector {
+    head: Bytes,
+    encoding: Option<&'static str>,
+    exports: Arc<AtomicUsize>,
+    sent: Arc<AtomicUsize>,
+}
+
+/// Body of such a response.
+struct EndlessBody {
+    next: Bytes,
+    sent: Arc<AtomicUsize>,
+}
+
+// === impl EndlessBody ===
+
+impl HttpBody for EndlessBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let data = std::mem::replace(&mut self.next, Bytes::from_static(&[0; 16_384]));
+        self.sent.fetch_add(data.len(), Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+}
+
+// === impl EndlessCollector ===
+
+impl NamedService for EndlessCollector {
+    const NAME: &'static str = Collector::NAME;
+}
+
+impl tower::Service<axum::http::Request<Body>> for EndlessCollector {
+    type Response = axum::http::Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: axum::http::Request<Body>) -> Self::Future {
+        self.exports.fetch_add(1, Ordering::Relaxed);
+        let body = EndlessBody { next: self.head.clone(), sent: Arc::clone(&self.sent) };
+        let mut response =
+            axum::http::Response::builder().header("content-type", "application/grpc");
+        if let Some(encoding) = self.encoding {
+            response = response.header("grpc-encoding", encoding);
+        }
+        ready(Ok(response.body(Body::new(body)).unwrap()))
+    }
+}
+
+#[tokio::test]
+async fn a_collector_cannot_send_more_than_its_bound() {
+    let gibibyte = [&[0][..], &(1_u32 << 30).to_be_bytes()].concat();
+    let compressed = [&[1][..], &(1_u32 << 30).to_be_bytes()].concat();
+    for (what, head, encoding) in [
+        ("a message of 1 GiB", gibibyte, None),
+        ("a compressed message of 1 GiB", compressed, Some("gzip")),
+        ("a page", b"<!doctype html>".to_vec(), None),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (exports, sent) = Default::default();
+        let collector = EndlessCollector {
+            head: head.into(),
+            encoding,
+            exports: Arc::clone(&exports),
+            sent: Arc::clone(&sent),
+        };
+        let incoming = tonic::transport::server::TcpIncoming::from(listener);
+        let server = tonic::transport::Server::builder().add_service(collector);
+        tokio::spawn(async move { server.serve_with_incoming(incoming).await });
+        let app = TestApp::builder().set("TRACE__OTLP_ENDPOINT", &url).start().await;
+        let id = app.lead("Jane");
+        app.get(&id).await.unwrap();
+        // The last spans are exported at shutdown.
+        app.stop().await;
+        assert!(exports.load(Ordering::Relaxed) > 0, "{what}");
+        let sent = sent.load(Ordering::Relaxed);
+        assert!(sent <= MAX_SENT, "{what}: {sent} bytes");
+    }
 }
 
 #[tokio::test]

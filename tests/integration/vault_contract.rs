@@ -298,6 +298,33 @@ async fn folders(peer: &Peer) {
     assert_eq!(names, ["one", "two"], "folders are no secrets");
 }
 
+#[tokio::test]
+async fn the_expiry_of_a_secret_id_is_looked_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let status = async |expiry: &str| {
+        let fake = FakeVault::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        fake.set_secret_id_expiry(expiry);
+        let peer = Peer::Fake(fake);
+        let (session, store) = peer.enter(&folder).await;
+        peer.write("hubspot/default", json!({"access_token": "pat"})).await;
+        store.read(&path("hubspot/default")).await.unwrap();
+        // The lookup follows the login; a status without it stays so.
+        let known = async || {
+            let status = session.status();
+            status.secret_id_expires_in.is_some() || expiry.starts_with('0')
+        };
+        crate::harness::eventually("the secret id is looked up", known).await;
+        session.status()
+    };
+    let known = status("2126-01-01T00:00:00Z").await;
+    let days = known.secret_id_expires_in.unwrap().as_secs() / 86_400;
+    assert!((30_000..40_000).contains(&days), "{days}");
+    assert!(known.is_replaced, "the login replaces its token");
+    assert_eq!(status("2026-01-01T00:00:00Z").await.secret_id_expires_in, Some(Duration::ZERO));
+    let unlimited = status("0001-01-01T00:00:00Z").await;
+    assert_eq!(unlimited.secret_id_expires_in, None);
+}
+
 async fn policies(peer: &Peer) {
     let folder = tempfile::tempdir().unwrap();
     if let Peer::Fake(fake) = peer {

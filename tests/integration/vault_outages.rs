@@ -33,7 +33,7 @@ async fn served_for(app: &TestApp, id: &str, time: Duration) {
 }
 
 /// Waits until a new static token, which `write` stores, has replaced the one in use.
-async fn takes_new_token<F: Future<Output = ()>>(
+pub(crate) async fn takes_new_token<F: Future<Output = ()>>(
     app: &TestApp,
     id: &str,
     write: impl FnOnce(Value) -> F,
@@ -126,7 +126,7 @@ async fn on_openbao(bao: &OpenBao, folder: &TempDir, method: &str) -> TestApp {
     app
 }
 
-async fn store(bao: &OpenBao, secret: Value) {
+pub(crate) async fn store(bao: &OpenBao, secret: Value) {
     bao.post("secret/data/hubspot/default", json!({ "data": secret })).await;
 }
 

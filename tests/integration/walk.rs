@@ -282,6 +282,37 @@ async fn the_calls_of_the_cookbook_do_what_it_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_calls_of_the_cookbook_at_a_terminal_do_what_it_shows() {
+    let dev = Dev::start_with(LEADSD, &["--search-lag", "0s"]).await;
+    let mut terminal = Terminal::new(&[("leadsd", LEADSD.into())]);
+    // The page calls the default address; the service of this test has a free port.
+    let folder = terminal.folder("home").join("leadsd");
+    fs::create_dir(&folder).unwrap();
+    let profile = format!("default = \"x\"\n[profile.x]\naddress = \"{}\"\n", dev.address("gRPC"));
+    fs::write(folder.join("profiles.toml"), profile).unwrap();
+    terminal.set("XDG_CONFIG_HOME", &terminal.folder("home").display().to_string());
+    let page = blocks("docs/USING.md");
+    let pasted = terminal.walk(&page, |block| block.info == "sh call").await;
+    assert!(pasted >= 6, "{pasted} blocks");
+}
+
+#[test]
+fn the_profiles_of_the_cookbook_are_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("profiles.toml");
+    let page = blocks("docs/USING.md");
+    let block = page.iter().find(|block| block.language() == "toml").expect("a profile file");
+    fs::write(&file, &block.text).unwrap();
+    let arguments = ["call", "GetLead", "--profile", "production", "--token-env", "UNSET"];
+    let mut command = Command::new(LEADSD);
+    command.args(arguments).arg("--profile-file").arg(&file);
+    let said = command.output().unwrap().stderr;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    // The file is read to its end: only the token is missing.
+    assert!(said.contains("UNSET with the token is not set"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs grpcurl"]
 async fn the_cookbooks_call_with_a_token_is_let_in() {
     let replicas = Replicas::start().await;

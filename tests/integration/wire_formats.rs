@@ -10,7 +10,7 @@ use axum::{
 use flate2::{Compression, write::GzEncoder};
 use leadsd::grpc::pb;
 use leadsd_base::secret::SECRET_MARKER;
-use leadsd_hubspot_fake::ScriptedResponse;
+use leadsd_hubspot_fake::{BodyEnd, ScriptedResponse};
 use tonic::{Code, codec::CompressionEncoding, transport::Channel};
 
 use crate::harness::{TestApp, failure};
@@ -33,6 +33,109 @@ async fn leads_are_parsed_with_missing_and_unknown_fields() {
         let lead = app.get("7").await.unwrap().into_inner().lead.unwrap();
         assert_eq!((lead.id.as_str(), lead.properties.len()), ("7", properties), "{body}");
     }
+}
+
+#[tokio::test]
+async fn only_the_field_of_an_unreadable_value_is_lost_and_counted() {
+    let app = TestApp::start().await;
+    let page = concat!(
+        "\u{feff}",
+        r#"{"results":[{"id":"1","properties":{"a":"\ud800","b":1.0,"c":12345678901234567890},"url":7.5e0},"#,
+        r#"{"id":"2","properties":{"a":"x","a":"y"},"createdAt":"soon","archived":[]},"#,
+        r#"{"id":"3","properties":{"a":{"b":1},"c":true},"associations":7}]}"#,
+    );
+    app.hubspot.script("GET", "/leads", json(page));
+    let answer = app.leads.clone().list_leads(pb::ListLeadsRequest::default()).await.unwrap();
+    let leads = answer.into_inner().leads;
+    let found: Vec<(&str, Vec<(&str, &str)>)> = leads
+        .iter()
+        .map(|lead| {
+            let mut all: Vec<(&str, &str)> =
+                lead.properties.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            all.sort_unstable();
+            (lead.id.as_str(), all)
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("1", vec![("b", "1.0"), ("c", "12345678901234567890")]),
+            ("2", vec![("a", "y")]),
+            ("3", vec![("c", "true")]),
+        ]
+    );
+    for (field, count) in
+        [("properties", 2.0), ("createdAt", 1.0), ("archived", 1.0), ("associations", 1.0)]
+    {
+        let series = format!(
+            "leadsd_hubspot_unreadable_fields_total{{portal=\"default\",field=\"{field}\"}}"
+        );
+        assert_eq!(app.metric(&series).await, Some(count), "{field}");
+    }
+}
+
+#[tokio::test]
+async fn a_create_with_an_id_is_known_whatever_the_rest_of_the_response_is() {
+    let app = TestApp::builder().set("HUBSPOT__REQUEST_TIMEOUT", "2s").start().await;
+    let located = |body: &str| {
+        let location = "/crm/objects/2026-09/leads/7007".to_owned();
+        let headers = vec![("location".to_owned(), location)];
+        ScriptedResponse::Exact(201, headers, body.to_owned())
+    };
+    let truncated = r#"{"id":"7007","properties":{"hs_lead_name":"Ja"#;
+    let partial = |end| ScriptedResponse::Partial(Box::new(located(truncated)), end);
+    // The second half is missing.
+    let whole = format!(r#"{{"id":"7007","properties":{{"hs_lead_name":"{}"}}}}"#, "x".repeat(99));
+    let unlocated = |end| {
+        let whole = ScriptedResponse::Reply(201, "application/json", whole.clone());
+        ScriptedResponse::Partial(Box::new(whole), end)
+    };
+    for script in [
+        ScriptedResponse::Reply(201, "application/json", truncated.into()),
+        located(""),
+        located("<html>"),
+        located(r#"{"properties":"none"}"#),
+        partial(BodyEnd::Broken),
+        partial(BodyEnd::Silent),
+        unlocated(BodyEnd::Broken),
+        unlocated(BodyEnd::Silent),
+    ] {
+        app.hubspot.script("POST", "/leads", script.clone());
+        let request = app.create_request("Jane");
+        let lead = app.leads.clone().create_lead(request).await.unwrap().into_inner().lead.unwrap();
+        assert_eq!((lead.id.as_str(), lead.id_only), ("7007", true), "{script:?}");
+        assert!(lead.properties.is_empty(), "{script:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_leads_of_a_batch_create_that_arrived_are_known() {
+    let app = TestApp::start().await;
+    let result = |number: usize| {
+        let padding = "x".repeat(400);
+        format!(
+            r#"{{"id":"70{number}","properties":{{"hs_lead_name":"n{number}","a":"{padding}"}}}}"#
+        )
+    };
+    let results: Vec<_> = (0..4).map(result).collect();
+    let body = format!(r#"{{"status":"COMPLETE","results":[{}]}}"#, results.join(","));
+    let whole = ScriptedResponse::Reply(201, "application/json", body);
+    let script = ScriptedResponse::Partial(Box::new(whole), BodyEnd::Broken);
+    app.hubspot.script("POST", "/batch/create", script);
+    let inputs: Vec<_> =
+        (0..4).map(|number| app.create_input(&format!("n{number}"), &[])).collect();
+    let request = pb::BatchCreateLeadsRequest { inputs, ..Default::default() };
+    let answer = app.leads.clone().batch_create_leads(request).await.unwrap().into_inner();
+    let told: Vec<_> = answer
+        .results
+        .into_iter()
+        .map(|result| match result.outcome.unwrap() {
+            pb::lead_write_result::Outcome::Lead(lead) => Ok(lead.id),
+            pb::lead_write_result::Outcome::Error(error) => Err(error.code),
+        })
+        .collect();
+    let unknown = Err(Code::Unknown as i32);
+    assert_eq!(told, [Ok("700".to_owned()), unknown.clone(), unknown.clone(), unknown]);
 }
 
 #[tokio::test]

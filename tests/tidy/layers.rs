@@ -26,6 +26,8 @@ const TABLE: &[Row] = &[
     Row { module: "auth", own: &["config", "leads"] },
     Row { module: "vault", own: &["config", "telemetry"] },
     Row { module: "hubspot", own: &["config", "leads", "telemetry"] },
+    // Redis, as the domain's store of request ids.
+    Row { module: "request_ids", own: &["leads"] },
     // Between the domain and HubSpot.
     Row { module: "pipeline", own: &["hubspot", "leads", "telemetry"] },
     Row { module: "grpc", own: &["auth", "leads", "telemetry"] },
@@ -44,6 +46,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper", &["admin", "grpc"]),
     ("hyper_util", &["admin", "grpc"]),
     ("jsonwebtoken", &["auth"]),
+    ("leadsd_redis", &["config", "request_ids"]),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_otlp", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),

@@ -295,6 +295,33 @@ fn broken_links_and_paths_are_found() {
 }
 
 #[test]
+fn a_row_without_an_existing_test_is_found() {
+    let code = ["#[tokio::test(start_paused = true)]\nasync fn it_recovers() {}\nfn helper() {}\n"];
+    let faults = |rows: &str| {
+        let page = format!("Text.\n\n| Scenario | Test |\n|---|---|\n{rows}");
+        rules::missing_tests(&page, &code)
+    };
+    assert!(faults("| A `fault` | `it_recovers` |\n").is_empty());
+    assert_eq!(faults("| A | `it_recovers`, `it_fails` |\n"), ["no test `it_fails`"]);
+    assert_eq!(faults("| A | `helper` |\n"), ["no test `helper`"]);
+    assert_eq!(faults("| A `fault` | by hand |\n").len(), 1);
+    assert_eq!(rules::missing_tests("No table.", &code).len(), 1);
+}
+
+#[test]
+fn a_finding_without_a_complete_row_is_found() {
+    let row = "| 1 | A fault | slow | fast | `it_recovers` |\n";
+    let faults = |rows: &str| rules::missing_findings(&format!("Text.\n\n{rows}"), 2);
+    assert!(faults(&format!("{row}{}", row.replace('1', "2"))).is_empty());
+    let second = "finding 2 has no complete row";
+    for other in
+        ["", "| 2 | A fault | | fast | `it_recovers` |\n", "| 2 | A fault | slow | fast |\n", row]
+    {
+        assert_eq!(faults(&format!("{row}{other}")), [second], "{other}");
+    }
+}
+
+#[test]
 fn old_public_name_is_found_outside_of_the_lists_of_renames() {
     let text = "fine\nset LEADSD_QUOTA__MAX_WAITING=5\n";
     let faults = old_names::faults(Path::new("docs/USING.md"), text);

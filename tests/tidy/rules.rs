@@ -106,6 +106,60 @@ pub(crate) fn broken_links(file: &Path, text: &str, exists: impl Fn(&Path) -> bo
     faults
 }
 
+/// Rows of a page's tables that name no test in their last cell, and tests there that no file of `code` has.
+pub(crate) fn missing_tests(page: &str, code: &[&str]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let is_row = |line: &&str| line.starts_with('|') && !line.contains("---");
+    // The first row is the head of the table.
+    for row in page.lines().filter(is_row).skip(1) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        let tests: Vec<&str> =
+            cells.last().into_iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        if tests.is_empty() {
+            faults.push(format!("no test in `{row}`"));
+        }
+        for test in tests {
+            if !code.iter().any(|text| has_test(text, test)) {
+                faults.push(format!("no test `{test}`"));
+            }
+        }
+    }
+    if faults.is_empty() && !page.contains("|---") {
+        faults.push("no table".to_owned());
+    }
+    faults
+}
+
+/// Findings from 1 to `count` without a row that has a scenario, a figure before and a figure now. The first
+/// cell of a row is the number of its finding.
+pub(crate) fn missing_findings(page: &str, count: usize) -> Vec<String> {
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let has_row = |finding: &usize| {
+        let is_complete =
+            |row: &&Vec<&str>| row.len() == 5 && row.iter().all(|cell| !cell.is_empty());
+        let number = finding.to_string();
+        rows.iter().filter(is_complete).any(|row| row[0] == number)
+    };
+    let missing = (1..=count).filter(|finding| !has_row(finding));
+    missing.map(|finding| format!("finding {finding} has no complete row")).collect()
+}
+
+/// True if a file has a test function of this name.
+fn has_test(text: &str, name: &str) -> bool {
+    let function = format!("fn {name}(");
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines.iter().enumerate().any(|(number, line)| {
+        let attributes = lines[..number].iter().rev().take_while(|line| line.starts_with("#["));
+        let is_test =
+            |line: &&str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        line.contains(&function) && attributes.into_iter().any(is_test)
+    })
+}
+
 /// True if a piece of inline code is a path of this repository.
 fn is_own_path(code: &str) -> bool {
     let roots = ["src/", "tests/", "proto/", "helm/", "docs/", "examples/", "fixtures/", ".ci/"];

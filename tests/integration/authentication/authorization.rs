@@ -23,11 +23,13 @@ type Metadata = Vec<(&'static str, String)>;
 const FOREIGN: [&str; 4] = ["zurich", "hubspot/", "watcher", "everywhere"];
 
 /// Required permission of each method. A new method needs a row.
-const NEEDS: [(&str, &str); 14] = [
+const NEEDS: [(&str, &str); 25] = [
     ("LeadsService/GetLead", "read"),
     ("LeadsService/ListLeads", "read"),
     ("LeadsService/SearchLeads", "read"),
+    ("LeadsService/ListLeadAssociations", "read"),
     ("LeadsService/BatchGetLeads", "read"),
+    ("LeadsService/ExportLeads", "export"),
     ("LeadsService/CreateLead", "write"),
     ("LeadsService/UpdateLead", "write"),
     ("LeadsService/ArchiveLead", "write"),
@@ -36,8 +38,17 @@ const NEEDS: [(&str, &str); 14] = [
     ("LeadsService/BatchUpdateLeads", "write"),
     ("LeadsService/BatchUpsertLeads", "write"),
     ("LeadsService/BatchArchiveLeads", "write"),
+    ("LeadsService/AssociateLead", "write"),
+    ("LeadsService/DissociateLead", "write"),
+    ("LeadsService/BatchAssociateLeads", "write"),
+    ("LeadsService/BatchDissociateLeads", "write"),
     ("QuotaService/GetQuota", "quota"),
     ("QuotaService/WatchQuota", "quota"),
+    ("SchemaService/ListLeadProperties", "read"),
+    ("SchemaService/ListLeadPipelines", "read"),
+    ("SchemaService/ListOwners", "read"),
+    ("SchemaService/ListAssociationTypes", "read"),
+    ("SchemaService/ListPortals", "anything"),
 ];
 
 /// All methods of the contract and further services, with their required permission.
@@ -219,13 +230,13 @@ async fn untrusted_client_certificates_are_rejected() {
 async fn policy_permits_exactly_the_listed_calls() {
     let world = World::start().await;
     let anonymous = world.connect().await;
-    // Permissions of the portals default and zurich: (read, write, quota).
-    let none = [false; 3];
-    let all = [true; 3];
+    // Permissions of the portals default and zurich: (read, write, quota, export).
+    let none = [false; 4];
+    let all = [true; 4];
     for (caller, in_default, in_zurich) in [
-        ("writer", all, none),
-        ("reader", [true, false, false], none),
-        ("watcher", none, [false, false, true]),
+        ("writer", [true, true, true, false], none),
+        ("reader", [true, false, false, true], none),
+        ("watcher", none, [false, false, true, false]),
         ("everywhere", all, all),
         ("blocked", none, none),
         ("stranger", none, none),
@@ -244,6 +255,7 @@ async fn policy_permits_exactly_the_listed_calls() {
                         "read" => rights[0],
                         "write" => rights[1],
                         "quota" => rights[2],
+                        "export" => rights[3],
                         _ => in_default != none || in_zurich != none,
                     };
                     let metadata = with(metadata.clone(), "leadsd-portal", portal);
@@ -345,7 +357,10 @@ async fn every_authentication_method_yields_identity_and_weight() {
     let callers: Vec<(String, i32)> =
         burst.unwrap().callers.into_iter().map(|caller| (caller.caller, caller.weight)).collect();
     let mut wanted = ["writer", "spiffe://test/writer", "system:serviceaccount:shop:writer"]
-        .map(|name| (name.to_owned(), 5));
+        .map(|name| (name.to_owned(), 5))
+        .to_vec();
+    // leadsd has checked its token.
+    wanted.push(("leadsd".to_owned(), 1));
     wanted.sort();
     assert_eq!(callers, wanted);
 }

@@ -25,7 +25,10 @@ use super::{
     issuers::{self, Authority, Issuer, sha256},
     metric, until, with_policies,
 };
-use crate::harness::{Builder, TestApp, failure};
+use crate::{
+    harness::{Builder, TestApp, failure},
+    tls_front::RotatingFront,
+};
 
 /// Key set endpoint of an issuer.
 struct KeyServer {
@@ -183,6 +186,37 @@ async fn keys_are_loaded_over_tls_with_the_configured_ca() {
     let ready = http.get(format!("{}/ready", untrusting.admin)).send().await.unwrap();
     assert_eq!(ready.status().as_u16(), 503);
     assert!(ready.text().await.unwrap().contains("auth:jwks"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_ca_of_the_issuer_needs_no_restart() {
+    let (first, second) = (Issuer::new(), Issuer::new());
+    let (old, new) = (crate::openbao::Authority::new(), crate::openbao::Authority::new());
+    let server = KeyServer::start(first.jwks()).await;
+    let certificate = |authority: &crate::openbao::Authority| authority.issue("127.0.0.1");
+    let (chain, key) = certificate(&old);
+    let front = RotatingFront::start((&chain, &key), server.address);
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, old.pem()).unwrap();
+    let app = with_tokens(&format!("https://{}/jwks", front.address))
+        .set("AUTH__JWT__CA_FILE", &ca_file.display().to_string())
+        .set("AUTH__JWT__REFRESH_INTERVAL", "1s")
+        .start()
+        .await;
+    with_token(&app, &first.token("reader", json!({}))).await.unwrap();
+    std::fs::write(&ca_file, format!("{}{}", old.pem(), new.pem())).unwrap();
+    let (chain, key) = certificate(&new);
+    front.rotate((&chain, &key));
+    server.show(Some(second.jwks()));
+    let token = second.token("reader", json!({}));
+    until("the new key is loaded", async || with_token(&app, &token).await.is_ok()).await;
+    // Without the new CA no key set is loaded any more, and the last one serves.
+    std::fs::write(&ca_file, old.pem()).unwrap();
+    let failed = "leadsd_auth_source_loads_total{source=\"auth:jwks\",outcome=\"failed\"}";
+    let before = metric(&app, failed).await.unwrap_or_default();
+    until("loads fail", async || metric(&app, failed).await > Some(before)).await;
+    with_token(&app, &token).await.expect("the last keys serve");
 }
 
 #[tokio::test(flavor = "multi_thread")]

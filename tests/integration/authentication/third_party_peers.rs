@@ -49,10 +49,12 @@ async fn grpcurl_comes_in_with_a_certificate_a_token_or_a_key_and_not_without() 
     let stale =
         format!("authorization: Bearer {}", world.issuer.token("reader", json!({"exp": 1})));
     let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
-    let files = ["-import-path", proto, "-proto", "leadsd/v1/leads_service.proto"];
+    let imported = concat!(env!("CARGO_MANIFEST_DIR"), "/third_party/googleapis");
+    let paths = ["-import-path", proto, "-import-path", imported];
+    let files = [&paths[..], &["-proto", "leadsd/v1/leads_service.proto"]].concat();
     let (done, said) = grpcurl(&[&files[..], &["-H", &stale]].concat(), LIST).await;
     assert!(!done && said.contains("Unauthenticated") && said.contains("has expired"), "{said}");
-    let health = grpcurl(&["-import-path", proto], "grpc.health.v1.Health/Check").await;
+    let health = grpcurl(&paths, "grpc.health.v1.Health/Check").await;
     assert!(
         !health.0,
         "reflection is what tells grpcurl of health, and it is closed: {}",

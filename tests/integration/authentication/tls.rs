@@ -118,7 +118,8 @@ async fn reload_serves_new_certificates_and_keeps_old_ones_on_failure() {
     })
     .await;
     assert_eq!(metric(&world.app, "leadsd_tls_reload_failed").await, Some(0.0));
-    let left = metric(&world.app, "leadsd_tls_certificate_expires_in_seconds").await;
+    let name = r#"leadsd_tls_certificate_expires_in_seconds{certificate="server"}"#;
+    let left = metric(&world.app, name).await;
     assert!((3_500.0..=3_600.0).contains(&left.unwrap()), "{left:?}");
 }
 

@@ -32,9 +32,11 @@ pub(super) struct Lead {
     /// Absent for a new lead.
     id: Option<String>,
     values: BTreeMap<String, String>,
+    unset: Vec<String>,
     history: BTreeMap<String, Vec<String>>,
     associations: BTreeMap<String, (Vec<(String, String)>, String)>,
     archived: bool,
+    pub(super) id_only: bool,
     /// Presence of times and links.
     has: [bool; 4],
     warnings: Vec<String>,
@@ -164,8 +166,8 @@ impl Lead {
             url,
             warnings,
             id_only,
+            unset_properties,
         } = lead;
-        assert!(!id_only);
         let masked = |(name, value): (String, String)| {
             let differs = ["hs_createdate", "hs_lastmodifieddate"].contains(&name.as_str())
                 || (!with_id && name == "hs_object_id");
@@ -188,9 +190,11 @@ impl Lead {
         Self {
             id: with_id.then_some(id),
             values: properties.into_iter().map(masked).collect(),
+            unset: unset_properties,
             history: history.collect(),
             associations: associations.collect(),
             archived,
+            id_only,
             has: [
                 create_time.is_some(),
                 update_time.is_some(),
@@ -213,10 +217,11 @@ impl Failure {
         // Each HubSpot call has a distinct id, and so has each new lead.
         metadata.remove("correlationId");
         let existing = metadata.get("existingId").cloned().unwrap_or_default();
-        let message = match existing.as_str() {
-            "" => status.message().to_owned(),
-            id => status.message().replace(id, "some"),
+        let masked = |text: &str| match existing.as_str() {
+            "" => text.to_owned(),
+            id => text.replace(id, "some"),
         };
+        let message = masked(status.message());
         metadata.entry("existingId".to_owned()).and_modify(|id| id.clear());
         let fields = details.bad_request().map(|bad| &bad.field_violations[..]);
         let quota = details.quota_failure().map(|quota| &quota.violations[..]);
@@ -230,7 +235,7 @@ impl Failure {
             fields: fields
                 .unwrap_or_default()
                 .iter()
-                .map(|fault| (fault.field.clone(), fault.description.clone()))
+                .map(|fault| (fault.field.clone(), masked(&fault.description)))
                 .collect(),
             retry: details
                 .retry_info()

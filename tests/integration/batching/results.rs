@@ -23,7 +23,7 @@ const BEHAVIOURS: [fn(&mut Behaviour); 4] = [
         behaviour.batch_archive_reports_unknown = true;
         behaviour.archive_unknown_status = 404;
         behaviour.not_found_category = true;
-        behaviour.default_properties = vec!["hs_lead_name", "hs_object_id"];
+        behaviour.default_properties = vec!["hs_lead_name".into(), "hs_object_id".into()];
         behaviour.associations_shown = 1;
     },
     |behaviour| {

@@ -188,9 +188,19 @@ impl World {
             together.buffered(CONCURRENT_CASES).collect(),
         );
         for ((case, alone), together) in cases.iter().zip(&alone).zip(&together) {
-            let all = case.asks.iter().zip(&together.answers).zip(&alone.answers);
-            for ((ask, got), expected) in all {
-                assert_eq!(got.seen, expected.seen, "{ask:?} of {} {case:#?}", case.note);
+            // Which of several equal calls is the first one is undefined.
+            let by_ask = |outcome: &Outcome| {
+                let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
+                for (ask, answer) in case.asks.iter().zip(&outcome.answers) {
+                    let own = seen.entry(format!("{ask:?}")).or_default();
+                    own.push(format!("{:?}", answer.seen));
+                    own.sort();
+                }
+                seen
+            };
+            let expected = by_ask(alone);
+            for (ask, got) in by_ask(together) {
+                assert_eq!(Some(&got), expected.get(&ask), "{ask} of {} {case:#?}", case.note);
             }
         }
         self.compare_costs(&together);

@@ -108,6 +108,23 @@ const SERVICE: &[Planted] = &[
         has_keys(world, Some(json!({"shop": hash(1)})));
         world.allow(&POLICY);
     }),
+    warns(
+        "a collector that is away",
+        "trace.collector",
+        &["refused", "spans are dropped", "trace.otlp_endpoint"],
+        |world| {
+            world.sections = "[trace]\notlp_endpoint = \"http://127.0.0.1:1\"".into();
+        },
+    ),
+    fails(
+        "a port that another process has",
+        "grpc.listen",
+        &["another process listens on", "ss -ltnp", "another port in grpc.listen"],
+        |world| {
+            // That of the fake Vault.
+            world.grpc = format!("listen = \"{}\"", world.vault.address());
+        },
+    ),
     fails("a store that is away", "quota.shared", &["is unavailable"], |world| {
         shares(world, "url = \"redis://127.0.0.1:1/0\"");
     }),
@@ -163,8 +180,7 @@ async fn valid_certificates_keys_and_hashes_pass() {
 async fn redis_primary_replica_and_password_are_distinguished() {
     let folder = tempfile::tempdir().unwrap();
     let start = |more: &[&str]| {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = port.local_addr().unwrap().port();
+        let port = leadsd_testkit::unused_port();
         let mut server = std::process::Command::new(tool("LEADSD_TEST_REDIS", "redis-server"));
         server.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         server.args(more).current_dir(folder.path()).stdout(std::process::Stdio::null());

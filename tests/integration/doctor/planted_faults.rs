@@ -55,6 +55,20 @@ const VAULT: &[Planted] = &[
     fails("an unknown key", "config", &["hubspot.base_uri", "is not a known key"], |world| {
         world.hubspot_keys = "base_uri = \"https://api.hubapi.com\"".into();
     }),
+    fails(
+        "a misspelt section",
+        "config",
+        &["hubspto", "did you mean hubspot?", "docs/CONFIG.md"],
+        |world| {
+            world.sections = "[hubspto]\nmax_attempts = 2".into();
+        },
+    ),
+    fails("a misspelt key", "config", &["vault.adress", "did you mean address?"], |world| {
+        world.vault_keys = "adress = \"http://127.0.0.1:8200\"".into();
+    }),
+    fails("an address of the API", "config", &["vault.address", "must not end in /v1"], |world| {
+        world.vault_url.push_str("/v1/");
+    }),
     fails("a name without an address", "vault.dns", &["the name has no address"], |world| {
         world.vault_url = "http://vault.invalid:8200".into();
     }),
@@ -74,9 +88,31 @@ const VAULT: &[Planted] = &[
     fails("a certificate of another name", "vault.tls", &["for another name"], |world| {
         front(world, Certificate::OfAnotherName);
     }),
-    fails("TLS to a port without", "vault.tls", &["TLS failed"], |world| {
-        world.vault_url = format!("https://{}", world.vault.address());
-    }),
+    fails(
+        "TLS to a port without",
+        "vault.tls",
+        &["responds without TLS", "set vault.address to http://"],
+        |world| {
+            world.vault_url = format!("https://{}", world.vault.address());
+        },
+    ),
+    fails(
+        "no TLS to a port with it",
+        "vault.health",
+        &["begin vault.address with https"],
+        |world| {
+            // The response of Go's server to a request without TLS.
+            world.vault.fail(Some(Fault::Status(400)));
+        },
+    ),
+    fails(
+        "a namespace that does not exist",
+        "vault.login",
+        &["namespace nope", "vault.namespace"],
+        |world| {
+            world.vault_keys = "namespace = \"nope\"".into();
+        },
+    ),
     fails("no CA file", "vault.tls", &["/nonexistent/ca.pem"], |world| {
         world.vault_keys = "ca_file = \"/nonexistent/ca.pem\"".into();
     }),
@@ -112,6 +148,15 @@ const VAULT: &[Planted] = &[
         let file = world.file("vault-token", world.vault.root_token().expose());
         world.auth = format!("method = \"token\"\nfile = \"{}\"", file.display());
     }),
+    warns(
+        "a secret id that ends soon",
+        "vault.token",
+        &["secret id of the AppRole expires in 23 hours", "vault.auth.secret_id_file"],
+        |world| {
+            let soon = SystemClock.now().as_second() + 24 * 3_600 - 60;
+            world.vault.set_secret_id_expiry(&Timestamp::from_second(soon).unwrap().to_string());
+        },
+    ),
     fails("KV version 1", "vault.engine", &["version 1", "enable-versioning"], |world| {
         world.vault.set_kv_version(1);
     }),
@@ -131,6 +176,22 @@ const VAULT: &[Planted] = &[
         |world| {
             world.allow(&[("secret/data/hubspot/", &["read"]), POLICY[1]]);
             world.oauth();
+        },
+    ),
+    fails(
+        "a path of the API",
+        "vault.policy",
+        &["path of Vault's API", "portals.default.secret to \"hubspot/default\""],
+        |world| {
+            world.portal_keys = "secret = \"secret/data/hubspot/default\"".into();
+        },
+    ),
+    fails(
+        "a path with the mount",
+        "vault.policy",
+        &["path of Vault's API", "portals.default.secret to \"hubspot/default\""],
+        |world| {
+            world.portal_keys = "secret = \"secret/hubspot/default\"".into();
         },
     ),
     fails("no secret", "vault.secret", &["no secret", "leadsd login --portal"], |world| {
@@ -179,6 +240,24 @@ const HUBSPOT: &[Planted] = &[
         world.hubspot_url =
             tls_front::start(&Authority::new(), Certificate::Good, world.hubspot.address());
     }),
+    fails(
+        "a portal's API at a closed port",
+        "hubspot.tcp",
+        &["portals.<name>.base_url"],
+        |world| {
+            world.portal_keys = "base_url = \"http://127.0.0.1:1\"".into();
+        },
+    ),
+    fails(
+        "an account in another data centre",
+        "hubspot.token",
+        &["eu1", "portals.default.base_url", "https://api-eu1.hubapi.com"],
+        |world| {
+            let body = r#"{"status":"error","message":"elsewhere","correctHublet":"eu1"}"#;
+            let elsewhere = ScriptedResponse::Reply(488, "application/json", body.to_owned());
+            world.hubspot.script("GET", "/details", elsewhere);
+        },
+    ),
     fails("HubSpot is down", "hubspot.api", &["HubSpot is unavailable", "503"], |world| {
         world.hubspot.script_times(100, "", "", ScriptedResponse::html(503));
     }),
@@ -196,9 +275,22 @@ const HUBSPOT: &[Planted] = &[
             world.vault.put("hubspot/default", json!({"access_token": "pat-na1-wrong"}));
         },
     ),
-    fails("a token that was revoked", "hubspot.token", &["rejected the access token"], |world| {
-        world.hubspot.revoke_tokens();
-    }),
+    fails(
+        "a token that was revoked",
+        "hubspot.token",
+        &["rejected the access token", "leadsd login --static --portal default --replace"],
+        |world| {
+            world.hubspot.revoke_tokens();
+        },
+    ),
+    fails(
+        "Cloudflare's response to a malformed token",
+        "hubspot.token",
+        &["status 530", "copy the token again as one piece", "status page"],
+        |world| {
+            world.hubspot.script("GET", "/details", ScriptedResponse::html(530));
+        },
+    ),
     fails("a token that has expired", "hubspot.token", &["has expired"], |world| {
         world.hubspot.script("GET", "/details", ScriptedResponse::Reject(ApiError::Expired));
     }),
@@ -225,6 +317,14 @@ const HUBSPOT: &[Planted] = &[
         let keys = json!({"access_token": world.token.expose(), "hub_id": "7"});
         world.vault.put("hubspot/default", keys);
     }),
+    warns(
+        "another time zone",
+        "hubspot.account",
+        &["US/Eastern", "set portals.default.time_zone to \"US/Eastern\""],
+        |world| {
+            world.time_zone = "Europe/Berlin";
+        },
+    ),
     fails("no scope to read", "hubspot.scopes", &["crm.objects.leads.read"], |world| {
         let token = world.hubspot.static_token(&["crm.objects.contacts.read"]);
         world.vault.put("hubspot/default", json!({"access_token": token.expose()}));
@@ -251,6 +351,12 @@ const HUBSPOT: &[Planted] = &[
     }),
     fails("properties that fail", "hubspot.properties", &["status 500"], |world| {
         world.hubspot.script("GET", "/properties/2026-09/leads", ScriptedResponse::empty(500));
+    }),
+    warns("association types that fail", "hubspot.schema", &["status 500"], |world| {
+        world.hubspot.script("GET", "/contacts/labels", ScriptedResponse::empty(500));
+    }),
+    warns("owners that fail", "hubspot.schema", &["status 502"], |world| {
+        world.hubspot.script("GET", "/owners/2026-09", ScriptedResponse::html(502));
     }),
     fails("no request id property", "hubspot.request_id_property", &["no property"], |world| {
         world.portal_keys = "request_id_property = \"leadsd_request_id\"".into();
@@ -309,6 +415,26 @@ fn missed_in(said: &super::Said, planted: &Planted) -> Option<String> {
     let named = (first["check"].as_str(), first["result"].as_str()) == (Some(check), Some(result));
     let told = says.iter().all(|part| text.contains(part));
     (!named || !told).then(|| format!("{name}: wants {check} {result} {says:?}, has {first}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_file_that_cannot_be_read_is_named() {
+    let world = World::new().await;
+    let folder = world.folder.path();
+    let missing = folder.join("missing.toml");
+    for (file, cause) in [(missing.as_path(), "does not exist"), (folder, "is a directory")] {
+        let mut command = std::process::Command::new(crate::harness::LEADSD);
+        command.args(["doctor", "--json", "--config"]).arg(file).env_clear();
+        let output = command.output().unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let config = &report["checks"][0];
+        assert_eq!((&config["check"], &config["result"]), (&json!("config"), &json!("fail")));
+        let text = config["cause"].as_str().unwrap();
+        assert!(text.contains(cause) && text.contains(file.to_str().unwrap()), "{text}");
+        let fix = config["fix"].as_str().unwrap();
+        assert!(fix.contains("--config") && fix.contains("LEADSD_"), "{fix}");
+        assert_eq!(output.status.code(), Some(1));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

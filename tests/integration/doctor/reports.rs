@@ -1,6 +1,6 @@
 //! Whole reports: passed and skipped checks, and side effects.
 
-use leadsd_hubspot_fake::{ApiError, READ, ScriptedResponse, WRITE};
+use leadsd_hubspot_fake::{ApiError, OWNERS, READ, ScriptedResponse, WRITE};
 use reqwest::Method;
 use serde_json::json;
 
@@ -42,9 +42,27 @@ async fn doctor_only_reads_and_uses_few_calls() {
         .filter(|call| call.method != "GET" && !call.path.starts_with("/oauth/"))
         .collect();
     assert!(writes.is_empty(), "{writes:?}");
-    assert!(log.len() <= 8, "{} calls", log.len());
+    assert!(log.len() <= 10, "{} calls", log.len());
     // The login token is revoked.
     assert_eq!(world.vault.logins(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_are_optional_and_their_scope_is_named() {
+    let world = World::new().await;
+    let said = world.diagnose().await;
+    assert_eq!(said.report["result"], "ok", "{:#}", said.report);
+    let found = said.check_result("hubspot.schema")["found"].as_str().unwrap();
+    assert!(found.contains("association types to contacts"), "{found}");
+    assert!(found.contains("MISSING_SCOPES") && found.contains(OWNERS), "{found}");
+    let token = world.hubspot.static_token(&[READ, WRITE, OWNERS]);
+    world.vault.put("hubspot/default", json!({"access_token": token.expose()}));
+    for owners in ["no owners", "; owners"] {
+        let said = world.diagnose().await;
+        let found = said.check_result("hubspot.schema")["found"].as_str().unwrap();
+        assert!(found.ends_with(owners), "{found}");
+        world.hubspot.add_owner("ada@example.com");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,23 +1,26 @@
 //! A real forward proxy with authentication that re-signs TLS: login, doctor, serve, refresh, calls.
 
 use std::{
+    io::{BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Child, Command, Stdio},
 };
 
-use leadsd::grpc::pb::{self, leads_service_client::LeadsServiceClient};
 use leadsd_hubspot_fake::{READ, WRITE};
 use leadsd_testkit::Process;
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use super::Private;
+use super::{Private, every_rpc::call_every_rpc};
 use crate::{
-    harness::{LEADSD, eventually, properties},
-    login::Setting,
+    harness::{LEADSD, eventually},
+    login::{Setting, clicked},
     openbao::file,
     real_peers::{run, text, tool},
 };
+
+/// Redirect URL of the app. Its page is elsewhere, and the user pastes the code.
+const REDIRECT: &str = "https://app.example.com/oauth/callback";
 
 /// A running mitmproxy; killed when dropped.
 struct Mitmproxy {
@@ -31,9 +34,7 @@ impl Mitmproxy {
     /// Starts the proxy with the credentials `user` and `hush-1`. It trusts the CA of servers; its own
     /// CA is `mitmproxy-ca-cert.pem` in the folder.
     async fn start(folder: &Path, trusted: &Path) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = leadsd_testkit::unused_port();
         let option = |name: &str, path: &Path| format!("{name}={}", path.display());
         let child = Command::new(tool("LEADSD_TEST_MITMDUMP", "mitmdump"))
             .args(["--listen-host", "127.0.0.1", "--listen-port", &port.to_string()])
@@ -111,75 +112,41 @@ async fn login_doctor_and_serve_work_through_a_proxy_that_authenticates_and_re_s
     assert_eq!(said.matches(&way).count(), 2, "{said}");
     assert!(!said.contains("FAIL") && !said.contains("hush"), "{said}");
 
-    // The service refreshes a grant and calls.
-    let (id, secret, refresh) = setting.hubspot.oauth_app();
-    setting.vault.put(
-        "hubspot/default",
-        json!({"client_id": id, "client_secret": secret.expose(), "refresh_token": refresh.expose()}),
-    );
+    // Login with the consent of a user exchanges the code through the proxy, and the service refreshes
+    // the grant and calls.
+    let (id, secret) = setting.hubspot.register_app(&[REDIRECT]);
+    let mut login = leadsd("login", &good);
+    login.args(["--no-browser", "--redirect-url", REDIRECT, "--replace", "--new-app"]);
+    consent(&mut login, &id, secret.expose()).await;
+    let stored = setting.stored().unwrap().0;
+    assert_eq!(stored["client_id"], json!(id));
+    let token_requests = || {
+        let log = setting.hubspot.log();
+        log.iter().filter(|call| call.path.ends_with("/token")).count()
+    };
+    assert_eq!(token_requests(), 1, "the code is exchanged");
     let process = Process::serve(LEADSD, &good, &[("NO_PROXY", "*")]);
     let grpc = process.ready().await;
-    calls(&grpc, &setting.hubspot.add_contact("jane@example.com")).await;
-    let log = setting.hubspot.log();
-    assert!(log.iter().any(|call| call.path.starts_with("/oauth/")), "the grant is refreshed");
+    assert!(token_requests() > 1, "the grant is refreshed");
+    // The app has no scope for owners: HubSpot says so through the proxy.
+    call_every_rpc(&grpc, &setting.hubspot, &["SchemaService/ListOwners"]).await;
     process.signal("TERM");
     let (code, log) = process.ended().await;
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains("hush"), "{log}");
 }
 
-/// Sends one call of each kind.
-async fn calls(grpc: &str, contact: &str) {
-    let mut leads = LeadsServiceClient::connect(format!("http://{grpc}")).await.unwrap();
-    let create = pb::CreateLeadRequest {
-        properties: properties(&[("hs_lead_name", "Jane"), ("crm_key", "1")]),
-        primary_contact_id: contact.to_owned(),
-        ..Default::default()
-    };
-    let id = leads.create_lead(create).await.unwrap().into_inner().lead.unwrap().id;
-    let get = pb::GetLeadRequest { id: id.clone(), ..Default::default() };
-    leads.get_lead(get).await.unwrap();
-    let update = pb::UpdateLeadRequest {
-        id: id.clone(),
-        properties: properties(&[("hs_lead_label", "HOT")]),
-        ..Default::default()
-    };
-    leads.update_lead(update).await.unwrap();
-    leads.list_leads(pb::ListLeadsRequest::default()).await.unwrap();
-    leads.search_leads(pb::SearchLeadsRequest::default()).await.unwrap();
-    let batch = pb::BatchGetLeadsRequest { ids: vec![id.clone()], ..Default::default() };
-    leads.batch_get_leads(batch).await.unwrap();
-    let upsert = pb::UpsertLeadRequest {
-        id_property: "crm_key".to_owned(),
-        id: "1".to_owned(),
-        properties: properties(&[("hs_lead_label", "COLD")]),
-        ..Default::default()
-    };
-    leads.upsert_lead(upsert).await.unwrap();
-    let create = pb::LeadCreate {
-        properties: properties(&[("hs_lead_name", "Joe")]),
-        primary_contact_id: contact.to_owned(),
-        ..Default::default()
-    };
-    let batch = pb::BatchCreateLeadsRequest { inputs: vec![create], ..Default::default() };
-    leads.batch_create_leads(batch).await.unwrap();
-    let update = pb::LeadUpdate {
-        id: id.clone(),
-        properties: properties(&[("hs_lead_label", "WARM")]),
-        ..Default::default()
-    };
-    let batch = pb::BatchUpdateLeadsRequest { inputs: vec![update], ..Default::default() };
-    leads.batch_update_leads(batch).await.unwrap();
-    let upsert = pb::LeadUpsert {
-        id_property: "crm_key".to_owned(),
-        id: "1".to_owned(),
-        properties: properties(&[("hs_lead_label", "HOT")]),
-        ..Default::default()
-    };
-    let batch = pb::BatchUpsertLeadsRequest { inputs: vec![upsert], ..Default::default() };
-    leads.batch_upsert_leads(batch).await.unwrap();
-    let batch = pb::BatchArchiveLeadsRequest { ids: vec![id.clone()], ..Default::default() };
-    leads.batch_archive_leads(batch).await.unwrap();
-    let archive = pb::ArchiveLeadRequest { id, ..Default::default() };
-    leads.archive_lead(archive).await.unwrap();
+/// Runs a login whose code is pasted. The browser of the user does not use the proxy.
+async fn consent(login: &mut Command, id: &str, secret: &str) {
+    login.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = login.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "{id}\n{secret}").unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let url = lines.find(|line| line.starts_with("  http")).expect("the URL is printed");
+    let back = clicked(url.trim(), "connect").await;
+    writeln!(stdin, "{back}").unwrap();
+    let rest: Vec<String> = lines.collect();
+    assert!(child.wait().unwrap().success(), "{rest:?}");
+    assert!(!rest.concat().contains("hush"), "{rest:?}");
 }

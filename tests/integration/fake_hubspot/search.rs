@@ -124,7 +124,7 @@ async fn search_pages_by_offset_and_excludes_archived_leads() {
     let sorted = json!({"sorts": [{"propertyName": "hs_lead_name", "direction": "DESCENDING"}]});
     assert_eq!(hub.post("/search", &sorted).await.ids()[0], ids[3]);
     // The dates have a word that begins with 2 as well.
-    hub.fake.behave(|behaviour| behaviour.searched_properties = vec!["hs_lead_name"]);
+    hub.fake.behave(|behaviour| behaviour.searched_properties = vec!["hs_lead_name".into()]);
     assert_eq!(hub.post("/search", &json!({"query": "lead 2"})).await.ids(), [ids[2].clone()]);
 }
 

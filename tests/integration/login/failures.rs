@@ -60,6 +60,22 @@ async fn consent_errors_and_invalid_codes_are_distinguished() {
     assert_eq!(status, 400);
     assert!(page.contains("used before or expired"), "{page}");
     running.ended().await.failed_with(1, &["BAD_AUTH_CODE", "used before or expired"]);
+    // HubSpot reports it, or uses a status that leadsd does not know.
+    for (status, expected) in [
+        ("EXPIRED_AUTH_CODE", &["the code has expired", "run leadsd login again"]),
+        ("BAD_CLIENT_SECRET", &["client secret", "Auth page"]),
+        ("APP_NOT_LISTED", &["APP_NOT_LISTED", "Auth page"]),
+        // Another data centre serves the account.
+        ("error", &["portals.default.base_url", "https://api-eu1.hubapi.com"]),
+    ] {
+        let code = if status == "error" { 488 } else { 400 };
+        let body = format!(r#"{{"status":"{status}","message":"no","correctHublet":"eu1"}}"#);
+        let rejection = ScriptedResponse::Reply(code, "application/json", body);
+        setting.hubspot.script("POST", "/token", rejection);
+        let (running, url) = setting.asking(&[]).await;
+        shown(&clicked(&url, "connect").await).await;
+        running.ended().await.failed_with(1, expected);
+    }
     // The client secret is another app's.
     let (id, _) = setting.hubspot.register_app(&[]);
     let (_, other) = setting.hubspot.register_app(&[]);
@@ -169,6 +185,10 @@ async fn unidentifiable_credential_is_not_overwritten() {
     let ended = setting.start(&["--static"], &[token.expose()]).ended().await;
     ended.failed_with(1, &["account cannot be compared", "--replace"]);
     assert_eq!(setting.stored(), Some((dead, 1)));
+    // The remedy that doctor gives.
+    setting.start(&["--static", "--replace"], &[token.expose()]).ended().await.succeeded();
+    let stored = setting.stored().unwrap();
+    assert_eq!(stored, (json!({"access_token": token.expose(), "hub_id": "1"}), 2));
     // Metadata that login stored.
     let dead = json!({"access_token": "pat-dead", "hub_id": "1"});
     setting.vault.put("hubspot/default", dead);

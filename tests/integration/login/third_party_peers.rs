@@ -48,9 +48,7 @@ async fn a_real_chromium_goes_from_the_opened_url_to_the_last_page() {
         let script = script.replace("exec ", "") + &format!("mv {0}.part {0}\n", dom.display());
         std::fs::write(&opener, script).unwrap();
         std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port().to_string();
-        drop(free);
+        let port = leadsd_testkit::unused_port().to_string();
         let redirect = format!("http://localhost:{port}/oauth-callback");
         let (id, secret) = setting.hubspot.register_app(&[&redirect]);
         let running = setting.start(&["--redirect-port", &port], &[&id, secret.expose()]);

@@ -125,7 +125,12 @@ async fn batch_read_sends_every_parameter_and_parses_every_field() {
             let past: &[&str] =
                 if asked.properties_with_history.is_empty() { &[] } else { &["HOT", "COLD"] };
             assert_eq!(history(last, "hs_lead_label"), past);
-            scene.saw("POST", "/batch/read", query, &body, status);
+            if status == 207 {
+                // The missing lead may have been merged: it is read individually.
+                scene.saw_one_of(2, "POST", "/batch/read", &body, status);
+            } else {
+                scene.saw("POST", "/batch/read", query, &body, status);
+            }
         }
     }
 }
@@ -203,7 +208,9 @@ async fn batch_update_sends_ids_unique_properties_and_trace_ids() {
             assert_eq!(value(&results[0].0, "hs_lead_label"), "WARM");
             assert_eq!(id(&results[1].0), wanted);
             let body = json!({"inputs": [keyed, plain(second)]});
-            scene.saw("POST", "/batch/update", &[], &body, status);
+            // A missing lead may have been merged: it is updated individually.
+            let requests = if status == 207 { 2 } else { 1 };
+            scene.saw_one_of(requests, "POST", "/batch/update", &body, status);
         }
     }
 }
@@ -265,9 +272,9 @@ async fn a_single_upsert_is_a_lookup_and_an_update() {
             ..Default::default()
         };
         let answer = scene.app.leads.clone().upsert_lead(request).await.unwrap().into_inner();
-        assert!(!answer.created);
+        assert!(!answer.created && !answer.created_unknown);
         assert_eq!(answer.lead.unwrap().id, scene.jane);
-        let body = json!({"properties": {"hs_lead_label": "WARM"}});
+        let body = json!({"properties": {"hs_lead_label": "WARM"}, "objectWriteTraceId": "t-1"});
         scene.saw_one_of(2, "PATCH", &format!("/{}", scene.jane), &body, 200);
     }
 }

@@ -12,18 +12,18 @@ async fn list_sends_every_parameter_and_parses_every_field() {
         let joan = scene.app.lead("Joan");
         let both = vec![scene.jane.clone(), joan];
         let live = ("archived", "false");
-        let ten = ("limit", "10");
+        let hundred = ("limit", "100");
         let request = pb::ListLeadsRequest::default;
         let table: [(pb::ListLeadsRequest, Query<'_>, Vec<String>); 6] = [
-            (request(), &[live, ten], both.clone()),
+            (request(), &[live, hundred], both.clone()),
             (
-                pb::ListLeadsRequest { page_size: 100, ..request() },
-                &[live, ("limit", "100")],
+                pb::ListLeadsRequest { page_size: 99, ..request() },
+                &[live, ("limit", "99")],
                 both.clone(),
             ),
             (
                 pb::ListLeadsRequest { properties: vec!["hs_lead_name".into()], ..request() },
-                &[live, ten, ("properties", "hs_lead_name")],
+                &[live, hundred, ("properties", "hs_lead_name")],
                 both.clone(),
             ),
             (
@@ -31,17 +31,17 @@ async fn list_sends_every_parameter_and_parses_every_field() {
                     properties_with_history: vec!["hs_lead_label".into()],
                     ..request()
                 },
-                &[live, ten, ("propertiesWithHistory", "hs_lead_label")],
+                &[live, ("limit", "50"), ("propertiesWithHistory", "hs_lead_label")],
                 both.clone(),
             ),
             (
                 pb::ListLeadsRequest { associations: vec!["contacts".into()], ..request() },
-                &[live, ("associations", "contacts"), ten],
+                &[live, ("associations", "contacts"), hundred],
                 both,
             ),
             (
                 pb::ListLeadsRequest { archived: true, ..request() },
-                &[("archived", "true"), ten],
+                &[("archived", "true"), hundred],
                 vec![scene.gone.clone()],
             ),
         ];
@@ -93,16 +93,16 @@ fn search_rows(jane: &str, joan: &str) -> [(pb::SearchLeadsRequest, Value, Vec<S
         pb::SearchLeadsRequest { sorts, ..request() }
     };
     let order = |direction: &str| {
-        json!({"limit": 10,
+        json!({"limit": 100,
                "sorts": [{"propertyName": "hs_lead_name", "direction": direction}]})
     };
     let (filter_groups, sent_groups) = filter_groups();
     let named = vec!["hs_lead_name".to_owned()];
     [
-        (request(), json!({"limit": 10}), just(&[jane, joan])),
+        (request(), json!({"limit": 100}), just(&[jane, joan])),
         (
             pb::SearchLeadsRequest { query: "joan".into(), ..request() },
-            json!({"limit": 10, "query": "joan"}),
+            json!({"limit": 100, "query": "joan"}),
             just(&[joan]),
         ),
         (
@@ -114,7 +114,7 @@ fn search_rows(jane: &str, joan: &str) -> [(pb::SearchLeadsRequest, Value, Vec<S
         (sorted(pb::SortDirection::Descending), order("DESCENDING"), just(&[joan, jane])),
         (
             pb::SearchLeadsRequest { filter_groups, ..request() },
-            json!({"limit": 10, "filterGroups": sent_groups}),
+            json!({"limit": 100, "filterGroups": sent_groups}),
             just(&[jane, joan]),
         ),
     ]

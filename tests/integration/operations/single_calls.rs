@@ -78,7 +78,7 @@ async fn get_sends_every_parameter_and_parses_every_field() {
 }
 
 #[tokio::test]
-async fn create_sends_properties_and_associations() {
+async fn create_sends_properties_associations_and_the_trace_id() {
     for (version, base) in VERSIONS {
         let scene = Scene::start(version, base).await;
         let (contact, company) =
@@ -117,6 +117,7 @@ async fn create_sends_properties_and_associations() {
                 properties: name(),
                 primary_contact_id: primary.to_owned(),
                 associations,
+                object_write_trace_id: "t-1".to_owned(),
                 ..Default::default()
             };
             let mut leads = scene.app.leads.clone();
@@ -125,7 +126,7 @@ async fn create_sends_properties_and_associations() {
             assert_eq!(lead.properties["hs_lead_label"], "WARM");
             assert!(!lead.archived);
             let body = json!({"properties": {"hs_lead_name": "Joan", "hs_lead_label": "WARM"},
-                              "associations": sent});
+                              "associations": sent, "objectWriteTraceId": "t-1"});
             scene.saw("POST", "", &[], &body, 201);
             let request = pb::GetLeadRequest {
                 id: lead.id.clone(),
@@ -141,7 +142,7 @@ async fn create_sends_properties_and_associations() {
 }
 
 #[tokio::test]
-async fn update_sends_properties_and_the_unique_property() {
+async fn update_sends_properties_the_unique_property_and_the_trace_id() {
     for (version, base) in VERSIONS {
         let scene = Scene::start(version, base).await;
         let with_id = |id: &str, id_property: &str, value: &str| pb::UpdateLeadRequest {
@@ -150,10 +151,15 @@ async fn update_sends_properties_and_the_unique_property() {
             properties: properties(&[("hs_lead_label", value)]),
             ..Default::default()
         };
-        let table: [(pb::UpdateLeadRequest, Query<'_>, Option<&str>); 3] = [
+        let traced = pb::UpdateLeadRequest {
+            object_write_trace_id: "t-1".into(),
+            ..with_id(&scene.jane, "", "COLD")
+        };
+        let table: [(pb::UpdateLeadRequest, Query<'_>, Option<&str>); 4] = [
             (with_id(&scene.jane, "", "WARM"), &[], Some("WARM")),
             (with_id("k-1", "crm_key", "HOT"), &[("idProperty", "crm_key")], Some("HOT")),
             (with_id(&scene.jane, "", ""), &[], None),
+            (traced, &[], Some("COLD")),
         ];
         for (request, query, label) in table {
             let asked = request.clone();
@@ -161,7 +167,10 @@ async fn update_sends_properties_and_the_unique_property() {
             let lead = answer.lead.unwrap();
             assert_eq!(lead.id, scene.jane);
             assert_eq!(lead.properties.get("hs_lead_label").map(String::as_str), label);
-            let body = json!({"properties": {"hs_lead_label": label.unwrap_or_default()}});
+            let mut body = json!({"properties": {"hs_lead_label": label.unwrap_or_default()}});
+            if !asked.object_write_trace_id.is_empty() {
+                body["objectWriteTraceId"] = json!(asked.object_write_trace_id);
+            }
             scene.saw("PATCH", &format!("/{}", asked.id), query, &body, 200);
         }
         let (code, reason, _) =

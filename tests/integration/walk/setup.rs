@@ -18,7 +18,10 @@ use crate::{
 
 /// A recently free address: the page names addresses before a process listens there.
 fn free() -> String {
-    TcpListener::bind(FREE).unwrap().local_addr().unwrap().to_string()
+    // Below the ephemeral ports: the kernel may give one of those to another test meanwhile.
+    let ports = std::iter::repeat_with(|| 20_000 + uuid::Uuid::new_v4().as_u128() % 12_000);
+    let mut addresses = ports.map(|port| format!("127.0.0.1:{port}"));
+    addresses.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
 }
 
 /// Simulates a browser: waits for the opened page, and grants consent.

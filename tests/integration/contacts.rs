@@ -1,0 +1,243 @@
+//! Contacts of new leads by e-mail address, over real sockets.
+
+use leadsd::grpc::pb::{self, contact_reference::Key, lead_upsert_result, lead_write_result};
+use leadsd_base::secret::SECRET_MARKER;
+use leadsd_hubspot_fake::ScriptedResponse;
+use tonic::{Code, Request};
+use tonic_types::StatusExt as _;
+
+use crate::harness::{TestApp, failure, properties};
+
+fn by_email(email: &str) -> Option<pb::ContactReference> {
+    Some(pb::ContactReference { key: Some(Key::Email(email.to_owned())) })
+}
+
+fn create(name: &str, contact: Option<pb::ContactReference>) -> pb::CreateLeadRequest {
+    let properties = properties(&[("hs_lead_name", name)]);
+    pb::CreateLeadRequest { properties, contact, ..Default::default() }
+}
+
+fn input(name: &str, contact: Option<pb::ContactReference>) -> pb::LeadCreate {
+    let properties = properties(&[("hs_lead_name", name)]);
+    pb::LeadCreate { properties, contact, ..Default::default() }
+}
+
+/// Contact of a lead that the fake has.
+fn contact_of(app: &TestApp, lead: &str) -> String {
+    let leads = app.hubspot.leads();
+    let lead = leads.iter().find(|own| own["id"] == lead).expect("the lead");
+    lead["associations"][0][1].as_str().expect("a contact").to_owned()
+}
+
+#[tokio::test]
+async fn a_contact_by_address_costs_one_more_call_and_one_by_id_none_in_every_version() {
+    for (version, path) in [
+        ("2026-09", "POST /crm/objects/2026-09/contacts/batch/read"),
+        ("2026-03", "POST /crm/objects/2026-03/contacts/batch/read"),
+        ("v3", "POST /crm/v3/objects/contacts/batch/read"),
+    ] {
+        let app = TestApp::builder().api_version(version).start().await;
+        let ada = app.hubspot.add_contact("ada@example.com");
+        let mut leads = app.leads.clone();
+        let request = create("by address", by_email("Ada@Example.com"));
+        let answer = leads.create_lead(request).await.unwrap();
+        assert_eq!(answer.metadata().get("leadsd-quota-cost").unwrap(), "2");
+        let lead = answer.into_inner().lead.unwrap();
+        assert_eq!(contact_of(&app, &lead.id), ada);
+        let calls = app.hubspot_calls();
+        assert_eq!(calls.len(), 2, "{calls:?}");
+        assert!(calls[0].starts_with(path), "{calls:?}");
+        let by_id = Some(pb::ContactReference { key: Some(Key::Id(ada.clone())) });
+        let answer = leads.create_lead(create("by id", by_id)).await.unwrap();
+        assert_eq!(answer.metadata().get("leadsd-quota-cost").unwrap(), "1");
+        assert_eq!(contact_of(&app, &answer.into_inner().lead.unwrap().id), ada);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_address_is_the_error_of_its_input_whether_hubspot_names_it_or_not() {
+    for leaves_out in [false, true] {
+        let app = TestApp::start().await;
+        app.hubspot.behave(|behaviour| behaviour.contacts_left_out = leaves_out);
+        app.hubspot.add_contact("ada@example.com");
+        let inputs = vec![
+            input("a", by_email("ada@example.com")),
+            input("b", by_email("unknown@example.com")),
+            input("c", by_email("not an address")),
+            input("d", None),
+        ];
+        let request = pb::BatchCreateLeadsRequest { inputs, ..Default::default() };
+        let answer = app.leads.clone().batch_create_leads(request).await.unwrap().into_inner();
+        let fields: Vec<Option<String>> = answer
+            .results
+            .into_iter()
+            .map(|result| match result.outcome.unwrap() {
+                lead_write_result::Outcome::Lead(_) => None,
+                lead_write_result::Outcome::Error(error) => {
+                    assert_eq!(error.code, Code::InvalidArgument as i32);
+                    Some(error.message.split(':').next().unwrap().to_owned())
+                }
+            })
+            .collect();
+        let fields: Vec<Option<&str>> = fields.iter().map(Option::as_deref).collect();
+        assert_eq!(
+            fields,
+            [
+                None,
+                Some("inputs[1].contact.email"),
+                Some("inputs[2].contact.email"),
+                Some("inputs[3].primary_contact_id"),
+            ]
+        );
+        let single = create("e", by_email("Unknown@example.com"));
+        let status = app.leads.clone().create_lead(single).await.unwrap_err();
+        let violations = status.get_error_details().bad_request().unwrap().clone();
+        assert!(violations.field_violations[0].description.contains("unknown@example.com"));
+        let (code, reason, fields) = failure(Err::<(), _>(status));
+        assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "INVALID_REQUEST"));
+        assert_eq!(fields, ["contact.email"]);
+    }
+}
+
+#[tokio::test]
+async fn invalid_references_are_rejected_without_a_call() {
+    let app = TestApp::start().await;
+    let both = pb::CreateLeadRequest {
+        primary_contact_id: app.contact.clone(),
+        ..create("a", by_email("ada@example.com"))
+    };
+    let id = |id: &str| Some(pb::ContactReference { key: Some(Key::Id(id.to_owned())) });
+    for (request, field) in [
+        (both, "contact"),
+        (create("a", Some(pb::ContactReference { key: None })), "contact"),
+        (create("a", by_email("")), "contact.email"),
+        (create("a", by_email("ada@")), "contact.email"),
+        (create("a", by_email("ada\u{200b}@example.com")), "contact.email"),
+        (create("a", by_email(&format!("{}@x.de", "a".repeat(255)))), "contact.email"),
+        (create("a", id("")), "contact.id"),
+    ] {
+        let (code, reason, fields) = failure(app.leads.clone().create_lead(request).await);
+        assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "INVALID_REQUEST"));
+        assert_eq!(fields, [field]);
+    }
+    assert_eq!(app.hubspot_calls(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_upsert_looks_the_contact_of_a_new_lead_up_and_of_no_other() {
+    let app = TestApp::start().await;
+    app.hubspot.add_unique_property("crm_key");
+    let ada = app.hubspot.add_contact("ada@example.com");
+    let upsert = |key: &str, email: &str| pb::UpsertLeadRequest {
+        id: key.to_owned(),
+        id_property: "crm_key".to_owned(),
+        properties: properties(&[("hs_lead_name", key)]),
+        contact: by_email(email),
+        ..Default::default()
+    };
+    let mut leads = app.leads.clone();
+    let first = leads.upsert_lead(upsert("k-1", "ada@example.com")).await.unwrap().into_inner();
+    assert!(first.created);
+    assert_eq!(contact_of(&app, &first.lead.unwrap().id), ada);
+    let is_lookup = |call: &String| call.contains("/contacts/");
+    assert_eq!(app.hubspot_calls().iter().filter(|call| is_lookup(call)).count(), 1);
+    let again = leads.upsert_lead(upsert("k-1", "unknown@example.com")).await.unwrap();
+    assert!(!again.into_inner().created);
+    assert_eq!(app.hubspot_calls().iter().filter(|call| is_lookup(call)).count(), 1);
+    let inputs = ["ada@example.com", "unknown@example.com"].into_iter().zip(["k-2", "k-3"]);
+    let inputs = inputs.map(|(email, key)| {
+        let pb::UpsertLeadRequest { id, id_property, properties, contact, .. } = upsert(key, email);
+        pb::LeadUpsert { id, id_property, properties, contact, ..Default::default() }
+    });
+    let request = pb::BatchUpsertLeadsRequest { inputs: inputs.collect(), ..Default::default() };
+    let results = leads.batch_upsert_leads(request).await.unwrap().into_inner().results;
+    assert!(results[0].created);
+    let lead_upsert_result::Outcome::Error(error) = results[1].outcome.clone().unwrap() else {
+        panic!("the contact is unknown");
+    };
+    assert!(error.message.starts_with("inputs[1].contact.email: "), "{}", error.message);
+    let none = pb::UpsertLeadRequest { contact: None, ..upsert("k-4", "") };
+    assert_eq!(failure(leads.upsert_lead(none).await).2, ["primary_contact_id"]);
+}
+
+#[tokio::test]
+async fn a_missing_scope_is_named_and_contacts_by_id_work() {
+    // The app has the scopes of leads only.
+    let app = TestApp::builder().oauth().start().await;
+    let mut leads = app.leads.clone();
+    let status = leads.create_lead(create("a", by_email("ada@example.com"))).await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied);
+    let details = status.get_error_details();
+    let metadata = &details.error_info().unwrap().metadata;
+    assert_eq!(metadata["requiredScopes"], "crm.objects.contacts.read");
+    assert!(status.message().contains("crm.objects.contacts.read"), "{}", status.message());
+    let by_id = pb::ContactReference { key: Some(Key::Id(app.contact.clone())) };
+    leads.create_lead(create("a", Some(by_id))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lookup_is_repeated_while_hubspot_is_overloaded_and_its_error_writes_nothing() {
+    let app = TestApp::builder().set("HUBSPOT__MAX_ATTEMPTS", "3").start().await;
+    let ada = app.hubspot.add_contact("ada@example.com");
+    let path = "/contacts/batch/read";
+    app.hubspot.script("POST", path, ScriptedResponse::empty(503));
+    let mut leads = app.leads.clone();
+    let lead = leads.create_lead(create("a", by_email("ada@example.com"))).await.unwrap();
+    assert_eq!(contact_of(&app, &lead.into_inner().lead.unwrap().id), ada);
+    let html = ScriptedResponse::Reply(403, "text/html", "<html>denied</html>".to_owned());
+    app.hubspot.script("POST", path, html);
+    let (code, reason, _) =
+        failure(leads.create_lead(create("b", by_email("ada@example.com"))).await);
+    assert_eq!((code, reason.as_str()), (Code::Unavailable, "UPSTREAM_INVALID_RESPONSE"));
+    assert_eq!(app.hubspot.leads().len(), 1);
+}
+
+#[tokio::test]
+async fn a_further_address_is_found_if_hubspot_finds_it() {
+    for (finds, is_created) in [(false, false), (true, true)] {
+        let app = TestApp::start().await;
+        app.hubspot.behave(|behaviour| behaviour.further_addresses = finds);
+        let ada = app.hubspot.add_contact("ada@example.com");
+        app.hubspot.add_address(&ada, "lovelace@example.com");
+        let created =
+            app.leads.clone().create_lead(create("a", by_email("Lovelace@example.com"))).await;
+        assert_eq!(created.is_ok(), is_created, "{created:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_with_a_request_id_returns_the_first_lead_after_the_contact_is_gone() {
+    let app = TestApp::start().await;
+    let ada = app.hubspot.add_contact("ada@example.com");
+    let request = |email: &str| pb::CreateLeadRequest {
+        request_id: "r-1".to_owned(),
+        ..create("a", by_email(email))
+    };
+    let mut leads = app.leads.clone();
+    let first = leads.create_lead(request("ada@example.com")).await.unwrap().into_inner();
+    app.hubspot.archive_contact(&ada);
+    let again = leads.create_lead(request("ADA@example.com")).await.unwrap().into_inner();
+    assert_eq!(first.lead.unwrap().id, again.lead.unwrap().id);
+    let (_, reason, _) = failure(leads.create_lead(request("other@example.com")).await);
+    assert_eq!(reason, "REQUEST_ID_REUSED");
+}
+
+/// The capture of logs fails a test whose lines contain the marker.
+#[tokio::test]
+async fn no_address_is_logged() {
+    let app = TestApp::start().await;
+    let known = format!("{SECRET_MARKER}-known@example.com");
+    app.hubspot.add_contact(&known);
+    let mut leads = app.leads.clone();
+    leads.create_lead(create("a", by_email(&known))).await.unwrap();
+    let unknown = format!("{SECRET_MARKER}-unknown@example.com");
+    for email in [unknown, format!("{SECRET_MARKER}@"), format!("{SECRET_MARKER}\n@x.de")] {
+        let mut request = Request::new(create("b", by_email(&email)));
+        request.metadata_mut().insert("x-request-id", "contact-1".parse().unwrap());
+        assert_eq!(leads.create_lead(request).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+    app.hubspot.script("POST", "/contacts/batch/read", ScriptedResponse::DropBefore);
+    let broken = leads.create_lead(create("a", by_email(&known))).await.unwrap_err();
+    assert_eq!(broken.code(), Code::Unavailable);
+    app.logs.assert_clean();
+}

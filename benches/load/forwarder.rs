@@ -184,10 +184,17 @@ impl ReadLead for HyperReader {
 impl From<HubspotLead> for pb::Lead {
     fn from(lead: HubspotLead) -> Self {
         let HubspotLead { id, properties, created_at, updated_at, archived, url } = lead;
-        let properties = properties.into_iter();
+        let (mut texts, mut unset_properties) = (BTreeMap::new(), Vec::new());
+        for (name, value) in properties {
+            match value {
+                Some(value) => drop(texts.insert(name, value)),
+                None => unset_properties.push(name),
+            }
+        }
         Self {
             id,
-            properties: properties.filter_map(|(name, value)| Some((name, value?))).collect(),
+            properties: texts,
+            unset_properties,
             create_time: parse_time(&created_at),
             update_time: parse_time(&updated_at),
             archived,

@@ -4,9 +4,11 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::SocketAddr,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::{Condvar, Mutex};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{figures::print, machine::spawn_pinned};
@@ -25,6 +27,14 @@ const ACCESS_EVENT: &str = "Call finished";
 pub(crate) struct Process {
     child: Child,
     lines: mpsc::UnboundedReceiver<String>,
+    pause: Arc<Pause>,
+}
+
+/// Stops the thread that reads the lines of a process while it is set.
+#[derive(Debug, Default)]
+struct Pause {
+    is_set: Mutex<bool>,
+    ended: Condvar,
 }
 
 // === impl Process ===
@@ -41,14 +51,22 @@ impl Process {
         let mut child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stderr = child.stderr.take().expect("standard error is piped");
         let (sender, lines) = mpsc::unbounded_channel();
+        let pause = Arc::<Pause>::default();
+        let reader = Arc::clone(&pause);
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                reader.wait();
                 if !line.contains(ACCESS_EVENT) && sender.send(line).is_err() {
                     return;
                 }
             }
         });
-        Self { child, lines }
+        Self { child, lines, pause }
+    }
+
+    /// Stops reading what the process prints, until it ends: its log blocks once the pipe is full.
+    pub(crate) fn stop_reading(&self) {
+        *self.pause.is_set.lock() = true;
     }
 
     /// Starts this executable as a helper.
@@ -109,12 +127,30 @@ impl Process {
     }
 }
 
+// === impl Pause ===
+
+impl Pause {
+    /// Waits until the pause has ended, if it is set.
+    fn wait(&self) {
+        let mut is_set = self.is_set.lock();
+        while *is_set {
+            self.ended.wait(&mut is_set);
+        }
+    }
+
+    fn end(&self) {
+        *self.is_set.lock() = false;
+        self.ended.notify_all();
+    }
+}
+
 impl Drop for Process {
     /// Kills the process and prints its warnings.
     fn drop(&mut self) {
         // Both fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.pause.end();
         while let Ok(line) = self.lines.try_recv() {
             if ["WARN", "ERROR", "panicked"].iter().any(|level| line.contains(level)) {
                 print(&format!("  {line}"));

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Log filter of a service whose settings name none: no access log.
-const QUIET: &str = "warn,leadsd::grpc::server=info,leadsd::app=info,leadsd::access=off";
+pub(crate) const QUIET: &str = "warn,leadsd::grpc::server=info,leadsd::app=info,leadsd::access=off";
 
 /// A running `leadsd serve`.
 #[derive(Debug)]

@@ -30,15 +30,25 @@ const HEAD: &str = "HTTP/1.1 200 OK\r\n\
 /// A lead with five properties, as HubSpot returns it.
 const LEAD: &str = r#"{"id":"512345678901","properties":{"hs_createdate":"2026-03-01T12:00:00.000Z","hs_lastmodifieddate":"2026-03-01T12:30:00.000Z","hs_lead_label":"WARM","hs_lead_name":"Lead 512345678901","hs_lead_source":"bench","hs_lead_type":"NEW_BUSINESS","hs_object_id":"512345678901","hs_pipeline_stage":"new-stage-id"},"createdAt":"2026-03-01T12:00:00.000Z","updatedAt":"2026-03-01T12:30:00.000Z","archived":false,"url":"https://app.hubspot.com/contacts/1/record/0-136/512345678901"}"#;
 
-/// Response to anything but a GET: a batch call is an error of the scenario, which must not hang.
+/// Response to other requests than reads of a lead or of a batch: an error of the scenario, which must not
+/// hang.
 const NOT_IMPLEMENTED: &str =
     "HTTP/1.1 501 Not Implemented\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// Beginning of a GET.
 const GET: &[u8] = b"GET ";
 
-/// End of a request without a body.
-const END_OF_REQUEST: &[u8] = b"\r\n\r\n";
+/// Beginning of a batch.
+const POST: &[u8] = b"POST ";
+
+/// End of the path of a batch read, in every API version.
+const BATCH_READ: &str = "/batch/read";
+
+/// End of the head of a request.
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+
+/// What precedes a record id in the body of a batch read.
+const ID: &str = "\"id\":\"";
 
 /// Connections that wait to be accepted: thousands of callers connect at the same time.
 const BACKLOG: u32 = 4096;
@@ -55,7 +65,7 @@ pub(crate) fn listen() -> (TcpListener, String) {
     (listener, address)
 }
 
-/// Answers every GET with the lead, once `wait` has ended. Never returns.
+/// Answers every GET with the lead, and batch reads with a lead for each id, once `wait` has ended. Never returns.
 pub(crate) async fn serve<F>(
     listener: TcpListener,
     wait: impl Fn() -> F + Clone + Send + Sync + 'static,
@@ -82,14 +92,39 @@ where
     socket.set_nodelay(true)?;
     let mut request = Vec::with_capacity(REQUEST_BYTES);
     while socket.read_buf(&mut request).await? > 0 {
-        if !request.starts_with(GET) {
+        if request.starts_with(POST) {
+            if let Some(response) = batch_response(&request) {
+                request.clear();
+                wait().await;
+                socket.write_all(response.as_bytes()).await?;
+            }
+        } else if !request.starts_with(GET) {
             return socket.write_all(NOT_IMPLEMENTED.as_bytes()).await;
-        }
-        if request.ends_with(END_OF_REQUEST) {
+        } else if request.ends_with(END_OF_HEAD) {
             request.clear();
             wait().await;
             socket.write_all(response.as_bytes()).await?;
         }
     }
     Ok(())
+}
+
+/// Response to a batch read; `None` until the request is complete.
+fn batch_response(request: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(request).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    if !head.lines().next()?.contains(BATCH_READ) {
+        return Some(NOT_IMPLEMENTED.to_owned());
+    }
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.parse::<usize>().ok())?
+    })?;
+    if body.len() < length {
+        return None;
+    }
+    let ids = body.split(ID).skip(1).filter_map(|rest| rest.split('"').next());
+    let leads: Vec<String> = ids.map(|id| LEAD.replace(LEAD_ID, id)).collect();
+    let body = format!(r#"{{"status":"COMPLETE","results":[{}]}}"#, leads.join(","));
+    Some(format!("{HEAD}content-length: {}\r\n\r\n{body}", body.len()))
 }

@@ -18,7 +18,7 @@ use crate::{
     figures::{self, Durations, Figures, Unit, count},
     load::{CallRecord, ClosedLoop, LeadCall, LoadCaller},
     machine,
-    server::{Server, connect},
+    server::{QUIET, Server, connect},
 };
 
 /// Address of the greedy caller. The modest one has the default address, 127.0.0.1.
@@ -52,6 +52,8 @@ enum Resource {
     Connections,
     /// Queue for HubSpot's quota.
     Queue,
+    /// Log: it makes calls as fast as it can, and the log is no longer read.
+    Log,
 }
 
 pub(super) async fn run(plan: &Plan, figures: &mut Figures) {
@@ -74,6 +76,7 @@ async fn measure(resource: Resource, plan: &Plan, figures: &mut Figures) {
         ("GRPC__MAX_CALLER_SHARE", "0.5"),
         ("GRPC__MAX_REQUEST_MEMORY", "32MiB"),
         ("QUOTA__BURST", if resource == Resource::Queue { "190" } else { "1000000" }),
+        ("LOG__LEVEL", if resource == Resource::Log { "info" } else { QUIET }),
     ];
     if resource != Resource::Queue {
         fakes.set_burst(1_000_000);
@@ -81,9 +84,11 @@ async fn measure(resource: Resource, plan: &Plan, figures: &mut Figures) {
     let server = Server::start(&fakes, &settings).await;
     let leads = fakes.add_leads(1);
     let seconds = Duration::from_secs(if plan.smoke { 3 } else { plan.seconds.min(20) });
-    // Whether or not there is a greedy caller, the quota is in use.
     let others = match resource {
+        // Whether or not there is a greedy caller, the quota is in use.
         Resource::Queue => Some(queue(&server, Ipv4Addr::new(127, 0, 0, 3), 40).await),
+        // The same calls while the log is read: only its block makes a difference.
+        Resource::Log => Some(queue(&server, GREEDY, 4).await),
         Resource::Calls | Resource::Memory | Resource::Streams | Resource::Connections => None,
     };
     sleep(WARM_UP).await;
@@ -121,9 +126,11 @@ async fn modest(
         let mut caller = LoadCaller::new(client.clone(), leads);
         let call = match resource {
             Resource::Queue => LeadCall::List,
-            Resource::Calls | Resource::Memory | Resource::Streams | Resource::Connections => {
-                LeadCall::Get
-            }
+            Resource::Calls
+            | Resource::Memory
+            | Resource::Streams
+            | Resource::Connections
+            | Resource::Log => LeadCall::Get,
         };
         let record = caller.call(call, records.len()).await;
         records.push(CallRecord { latency: started_at.elapsed(), ..record });
@@ -163,8 +170,8 @@ async fn queue(server: &Server, address: Ipv4Addr, calls: usize) -> JoinSet<()> 
 // === impl Resource ===
 
 impl Resource {
-    const ALL: [Self; 5] =
-        [Self::Calls, Self::Memory, Self::Streams, Self::Connections, Self::Queue];
+    const ALL: [Self; 6] =
+        [Self::Calls, Self::Memory, Self::Streams, Self::Connections, Self::Queue, Self::Log];
 
     fn name(self) -> &'static str {
         match self {
@@ -173,6 +180,7 @@ impl Resource {
             Self::Streams => "streams",
             Self::Connections => "connections",
             Self::Queue => "queue",
+            Self::Log => "log",
         }
     }
 
@@ -185,6 +193,7 @@ impl Resource {
             Self::Connections if plan.smoke => 3_000,
             Self::Connections => 9_000,
             Self::Queue => 6,
+            Self::Log => 1,
         }
     }
 
@@ -194,6 +203,10 @@ impl Resource {
             return queue(server, GREEDY, if plan.smoke { 500 } else { 3_000 }).await;
         }
         let mut tasks = JoinSet::new();
+        if self == Self::Log {
+            server.process.stop_reading();
+            return tasks;
+        }
         for _ in 0..self.connections(plan) {
             let mut connection = RawConnection::silent_from(GREEDY, &server.grpc).await;
             tasks.spawn(async move {
@@ -241,7 +254,7 @@ impl Resource {
                     open(&mut bytes, number * 2 + 1, REFLECTION);
                 }
             }
-            Self::Streams | Self::Connections | Self::Queue => {}
+            Self::Streams | Self::Connections | Self::Queue | Self::Log => {}
         }
         bytes
     }

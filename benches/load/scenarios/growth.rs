@@ -43,7 +43,7 @@ const OPEN_FILES: u64 = 6_000;
 const LEADSD: &str = "leadsd";
 
 /// Promised growth.
-const BOUND: f64 = 1.3;
+const BOUND: f64 = 1.25;
 
 pub(super) async fn run(plan: &Plan, figures: &mut Figures) {
     if machine::max_open_files() < OPEN_FILES {

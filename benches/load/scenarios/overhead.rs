@@ -34,7 +34,7 @@ const LEADSD_LOGGING: &str = "leadsd with access log";
 
 /// Promised CPU time by that of the forwarder with the same HTTP client.
 const BOUND: f64 = 1.15;
-const BOUND_WITH_ACCESS_LOG: f64 = 1.3;
+const BOUND_WITH_ACCESS_LOG: f64 = 1.25;
 
 pub(super) async fn run(plan: &Plan, figures: &mut Figures) {
     let fakes = Fakes::start().await;

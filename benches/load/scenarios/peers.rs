@@ -152,7 +152,15 @@ async fn comparable_answer(Rival { lane, leads, .. }: &Rival) -> pb::Lead {
     assert!(lead.create_time.is_some() && lead.update_time.is_some(), "{}", lane.name);
     let mut properties = lead.properties;
     properties.retain(|name, _| !name.ends_with("date"));
-    pb::Lead { properties, create_time: None, update_time: None, url: String::new(), ..lead }
+    pb::Lead {
+        properties,
+        create_time: None,
+        update_time: None,
+        url: String::new(),
+        // The other wrappers leave them out.
+        unset_properties: Vec::new(),
+        ..lead
+    }
 }
 
 // === impl Contender ===

@@ -243,6 +243,11 @@ vault.hashicorp.com/agent-set-security-context: "false"
 {{- define "leadsd.peers" -}}
 {{- $config := .Values.config -}}
 - "{{ include "leadsd.urlPort" (dig "hubspot" "base_url" "https://api.hubapi.com" $config) }}"
+{{- range $name, $portal := dig "portals" dict $config }}
+{{- with dig "base_url" "" ($portal | default dict) }}
+- "{{ include "leadsd.urlPort" . }}"
+{{- end }}
+{{- end }}
 - "{{ include "leadsd.urlPort" (dig "vault" "address" "" $config) }}"
 {{- with dig "egress" "proxy" "" $config }}
 - "{{ include "leadsd.urlPort" . }}"

@@ -9,14 +9,18 @@ ENV RUSTUP_TOOLCHAIN=1.95.0
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /src
 COPY . .
-# Symbols stay for readable backtraces; the paths in them are those of the sources.
+# Shown by `leadsd version`. Set them to the commit and its date, so that builds stay reproducible.
+ARG REVISION=unknown
+ARG BUILD_DATE=unknown
+ENV LEADSD_COMMIT=${REVISION} LEADSD_BUILD_DATE=${BUILD_DATE}
+# Names of leadsd's own functions stay for readable backtraces; the paths in them are those of the sources.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     RUSTFLAGS="--remap-path-prefix=/usr/local/cargo=cargo --remap-path-prefix=/src=leadsd" \
     cargo build --locked --release \
  && mkdir -p /image/etc/ssl/certs \
  && install --directory --mode=1777 /image/tmp \
- && objcopy --strip-debug target/release/leadsd /image/leadsd \
+ && objcopy --strip-unneeded --wildcard --keep-symbol='*leadsd*' target/release/leadsd /image/leadsd \
  && ldd /image/leadsd | grep -o '/[^ ]*' | xargs cp --dereference --parents --target-directory=/image \
  && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
  && echo 'hosts: files dns' >/image/etc/nsswitch.conf

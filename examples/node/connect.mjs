@@ -19,7 +19,7 @@ export const contract = protoLoader.loadSync(
     .map((name) => `leadsd/v1/${name}.proto`)
     .concat('google/rpc/error_details.proto'),
   {
-    includeDirs: [path('../../proto')],
+    includeDirs: [path('../../proto'), path('../../third_party/googleapis')],
     longs: String,
     enums: String,
     defaults: true,

@@ -141,6 +141,7 @@ impl Walk {
         let request = pb::BatchCreateLeadsRequest {
             inputs: inputs.collect(),
             request_id: format!("{:032x}", rand::random::<u128>()),
+            ..Default::default()
         };
         let results = self.leads.batch_create_leads(request).await?.into_inner().results;
         check!(results.len() == labels.len(), "results missing: {results:?}");

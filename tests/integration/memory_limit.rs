@@ -213,7 +213,7 @@ impl World {
         };
         let connections =
             self.stall(&leads_rpc("BatchGetLeads"), END_STREAM, &[framed(&request)]).await;
-        eventually("responses are unread", || async { self.charged().await > 20e6 }).await;
+        eventually("responses are unread", || async { self.charged().await > Some(20e6) }).await;
         connections
     }
 
@@ -276,12 +276,27 @@ impl World {
         join_all((0..500).map(connect)).await
     }
 
+    /// Waits until the calls of the last attack have given their bytes back and the pressure has ended:
+    /// memory that the allocator retains must not count forever.
+    async fn recovers(&self) {
+        eventually("the pressure ends", || async {
+            self.charged().await.is_some_and(|bytes| bytes < 1e6)
+                && self.metric("leadsd_memory_pressure").await == Some(0.0)
+        })
+        .await;
+    }
+
+    /// Value of the metric whose name and labels are `series`.
+    async fn metric(&self, series: &str) -> Option<f64> {
+        let page = metrics_page(&self.admin).await?;
+        page.lines().find_map(|line| {
+            line.strip_prefix(series)?.trim_start_matches("{}").trim().parse().ok()
+        })
+    }
+
     /// Bytes that are charged to all calls.
-    async fn charged(&self) -> f64 {
-        let page = metrics_page(&self.admin).await.unwrap_or_default();
-        let name = "leadsd_admission_used{limit=\"memory\"} ";
-        let value = page.lines().find_map(|line| line.strip_prefix(name)?.parse().ok());
-        value.unwrap_or_default()
+    async fn charged(&self) -> Option<f64> {
+        self.metric("leadsd_admission_used{limit=\"memory\"}").await
     }
 
     /// Sends large requests that never end.
@@ -347,6 +362,7 @@ async fn the_process_survives_attacks_on_its_memory_and_recovers() {
     drop(silent);
     for (attack, with_id) in [("large creates", false), ("large creates with request_id", true)] {
         for round in 0..3 {
+            world.recovers().await;
             let creates = (0..40).map(|number| world.create_large(round * 40 + number, with_id));
             let results = join_all(creates).await;
             assert!(results.iter().any(Result::is_ok), "{:?}", results[0]);
@@ -364,15 +380,7 @@ async fn the_process_survives_attacks_on_its_memory_and_recovers() {
     assert_eq!(world.search_huge().await, 16);
     world.assert_alive("all of them at once").await;
     drop(all);
-    // Memory that the allocator retains must not count forever.
-    let world = &world;
-    eventually("the pressure ends", || async {
-        let page = metrics_page(&world.admin).await.unwrap_or_default();
-        let level = page.lines().find_map(|line| line.strip_prefix("leadsd_memory_pressure"));
-        let level = level.and_then(|level| level.trim_start_matches("{}").trim().parse().ok());
-        level == Some(0.0)
-    })
-    .await;
+    world.recovers().await;
     let created = world.create_large(999, false).await;
     assert!(!created.as_ref().is_err_and(is_shed), "{created:?}");
 }

@@ -22,6 +22,10 @@ use crate::leads::{Error, Reason};
 /// soon as the window permits.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Maximum time that is added to [`MESSAGE_TIMEOUT`], at random. Calls that a client opened together do not
+/// end together, which would delay the calls of other clients.
+const MESSAGE_TIMEOUT_JITTER: Duration = Duration::from_secs(1);
+
 /// Prefetched body of a request with one message.
 #[derive(Debug)]
 pub(crate) struct PrefetchedBody<B: Body> {
@@ -62,7 +66,8 @@ where
         loop {
             // Nothing is received of a compressed message before its end, but its parts are charged.
             let before = (self.received(), call.request_bytes());
-            let request = timeout(MESSAGE_TIMEOUT, poll_fn(|cx| self.poll_request(cx))).await;
+            let limit = MESSAGE_TIMEOUT + MESSAGE_TIMEOUT_JITTER.mul_f64(rand::random());
+            let request = timeout(limit, poll_fn(|cx| self.poll_request(cx))).await;
             match request {
                 Ok(()) => return Ok(()),
                 Err(_) if (self.received(), call.request_bytes()) != before => {}

@@ -23,7 +23,7 @@ const VALUES: [&str; 3] = ["HOT", "WARM", "COLD"];
 
 /// How long a caller waits.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Patience {
+pub(super) enum Patience {
     /// Has a deadline of seconds.
     Patient(Duration),
     /// Has a deadline in which many calls fail.
@@ -34,7 +34,7 @@ enum Patience {
 
 /// Failure of one attempt of a caller.
 #[derive(Debug)]
-enum Failed {
+pub(super) enum Failed {
     /// The caller cancelled, or the connection to the replica broke.
     Disconnected,
     Error {
@@ -91,12 +91,17 @@ impl Campaign {
             callers.push(Box::pin(self.plain_creates(format!("plain-{number}"))));
             callers.push(Box::pin(self.batch_creates(format!("batches-{number}"), 20)));
             callers.push(Box::pin(self.updates(format!("updates-{number}"), number, 1)));
+            callers.push(Box::pin(self.upserts(format!("upserts-{number}"))));
+            callers.push(Box::pin(self.archives(format!("archives-{number}"))));
+            callers.push(Box::pin(self.searches(format!("searches-{number}"))));
+            callers.push(Box::pin(self.associations(format!("contacts-{number}"), number)));
+            callers.push(Box::pin(self.lists(format!("lists-{number}"))));
             callers.push(Box::pin(self.updates(format!("batch-updates-{number}"), number, 10)));
         }
         join_all(callers).await;
     }
 
-    fn patience(&self) -> Patience {
+    pub(super) fn patience(&self) -> Patience {
         match self.below(10) {
             0..7 => Patience::Patient(self.time(5_000, 8_000)),
             7..9 => Patience::Hurried(self.time(50, 500)),
@@ -105,7 +110,7 @@ impl Campaign {
     }
 
     /// One call at a replica.
-    async fn call<T, F>(
+    pub(super) async fn call<T, F>(
         &self,
         caller: &str,
         replica: usize,
@@ -164,7 +169,7 @@ impl Campaign {
     }
 
     /// Waits as a caller does that follows `RetryInfo`.
-    async fn pause(&self, failed: &Failed) {
+    pub(super) async fn pause(&self, failed: &Failed) {
         let stated = match failed {
             Failed::Disconnected => Duration::ZERO,
             Failed::Error { retry_after, .. } => retry_after.unwrap_or_default(),
@@ -173,7 +178,7 @@ impl Campaign {
     }
 
     /// Makes writes, one after another: each is repeated until it has a result.
-    async fn repeat<T>(
+    pub(super) async fn repeat<T>(
         &self,
         caller: &str,
         replica: Option<usize>,
@@ -346,7 +351,7 @@ fn create(name: &str, contact: &str, request_id: &str) -> pb::CreateLeadRequest 
 }
 
 /// A request with the deadline, name and priority of its caller.
-fn request<M>(message: M, caller: &str, patience: Patience) -> Request<M> {
+pub(super) fn request<M>(message: M, caller: &str, patience: Patience) -> Request<M> {
     let mut request = Request::new(message);
     request.set_timeout(patience.deadline());
     let metadata = request.metadata_mut();

@@ -203,6 +203,11 @@ impl Campaign {
         ids.get(index).cloned()
     }
 
+    /// Record ids of all leads that were acknowledged.
+    pub(super) fn acknowledged_ids(&self) -> Vec<String> {
+        self.ids.lock().clone()
+    }
+
     /// Runs one round.
     async fn round(&self, round: &Round, stalls: &StallMeter) {
         self.costs_credentials.store(round.costs_credentials(), Ordering::Relaxed);

@@ -29,5 +29,6 @@
 mod callers;
 mod campaign;
 mod faults;
+mod lead_lives;
 mod usage;
 mod world;

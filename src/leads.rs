@@ -17,6 +17,7 @@ pub mod export;
 pub mod idempotency;
 mod lead;
 mod memory;
+mod paged_search;
 mod query;
 mod rejection_search;
 mod request;
@@ -39,9 +40,12 @@ pub use context::{CallContext, Guard, Portal, PortalName, PortalSettings, Upstre
 pub use cost::CostMeter;
 pub use error::{AffectedInputs, Error, FieldFault, LocalLimit, Reason, SideEffect, UpstreamFacts};
 pub use lead::{Associated, AssociatedObject, Lead, PropertyVersion, Warning};
+pub use paged_search::{
+    Keyset, KeysetBound, MAX_TIES, PagedSearch, PositionedPage, SearchPosition,
+};
 pub use query::{
     BatchRead, Direction, Filter, FilterGroup, FilterOperator, GetLead, LeadId, ListAssociations,
-    ListLeads, Page, SearchLeads, SearchPage, Selection, Sort,
+    ListLeads, MAX_FILTERS, MAX_FILTERS_IN_GROUP, Page, SearchLeads, SearchPage, Selection, Sort,
 };
 pub use rejection_search::RejectionSearch;
 pub use request::{

@@ -216,9 +216,9 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::SearchLeadsRequest>,
     ) -> Result<Response<pb::SearchLeadsResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
-            let (search, associations, position) = convert::search(message, &call.portal.name)?;
-            let page = self.service.search(&call, search, associations).await?;
-            fit.search(page, &position)
+            let (search, associations, tokens) = convert::search(message, &call.portal.name)?;
+            let page = self.service.search_page(&call, search, associations).await?;
+            fit.search(page, &tokens)
         })
         .await
     }

@@ -6,13 +6,16 @@
 //!
 //! A token is neither secret nor signed: a forged token gives no access beyond the caller's rights.
 
+mod search;
+
 use std::hash::{Hash, Hasher};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
+pub(crate) use self::search::SearchTokens;
 use crate::leads::{Error, FieldFault, Reason};
 
-/// Version of the token layout, the first byte of every token.
+/// Version of the layout of tokens with a cursor of HubSpot, the first byte of each.
 const VERSION: u8 = 2;
 
 /// Maximum length of a token in characters, of those that are issued and those that are accepted. HubSpot's
@@ -66,23 +69,8 @@ impl Fingerprint {
         if token.is_empty() {
             return Ok(PagePosition::first(self));
         }
-        let malformed =
-            || invalid("is not a page token of this service; use next_page_token of a response");
-        if token.len() > MAX_BYTES {
-            return Err(malformed());
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| malformed())?;
-        let (checked, sum) = bytes.split_last_chunk::<4>().ok_or_else(malformed)?;
-        let (version, content) = checked.split_first().ok_or_else(malformed)?;
-        if *sum != checksum(checked) || *version != VERSION {
-            return Err(malformed());
-        }
-        let (fingerprint, content) = content.split_first_chunk::<8>().ok_or_else(malformed)?;
-        if u64::from_be_bytes(*fingerprint) != self.0 {
-            return Err(invalid(
-                "belongs to another request; between pages, only page_size may change",
-            ));
-        }
+        let content = self.open(token, VERSION)?.ok_or_else(malformed)?;
+        let content = content.as_slice();
         let (number, content) = content.split_first_chunk::<4>().ok_or_else(malformed)?;
         let (mark, content) = content.split_first_chunk::<8>().ok_or_else(malformed)?;
         let (empty_pages, after) = content.split_first().ok_or_else(malformed)?;
@@ -94,6 +82,40 @@ impl Fingerprint {
             mark: u64::from_be_bytes(*mark),
             empty_pages: *empty_pages,
         })
+    }
+
+    /// Content of a token of this request, behind version and fingerprint. `None` if the token has another
+    /// version. Errors if it is not a token of this request.
+    fn open(self, token: &str, version: u8) -> Result<Option<Vec<u8>>, Error> {
+        if token.len() > MAX_BYTES {
+            return Err(malformed());
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| malformed())?;
+        let (checked, sum) = bytes.split_last_chunk::<4>().ok_or_else(malformed)?;
+        let (own, content) = checked.split_first().ok_or_else(malformed)?;
+        if *sum != checksum(checked) {
+            return Err(malformed());
+        }
+        if *own != version {
+            return Ok(None);
+        }
+        let (fingerprint, content) = content.split_first_chunk::<8>().ok_or_else(malformed)?;
+        if u64::from_be_bytes(*fingerprint) != self.0 {
+            return Err(invalid(
+                "belongs to another request; between pages, only page_size may change",
+            ));
+        }
+        Ok(Some(content.to_vec()))
+    }
+
+    /// Token of this request with a content.
+    fn seal(self, version: u8, content: &[u8]) -> String {
+        let mut bytes = vec![version];
+        bytes.extend(self.0.to_be_bytes());
+        bytes.extend(content);
+        let sum = checksum(&bytes);
+        bytes.extend(sum);
+        URL_SAFE_NO_PAD.encode(bytes)
     }
 }
 
@@ -141,15 +163,11 @@ impl PagePosition {
         }
         let number = self.number.saturating_add(1);
         let mark = if number.is_power_of_two() { hash } else { self.mark };
-        let mut bytes = vec![VERSION];
-        bytes.extend(self.fingerprint.0.to_be_bytes());
-        bytes.extend(number.to_be_bytes());
-        bytes.extend(mark.to_be_bytes());
-        bytes.push(empty_pages);
-        bytes.extend(next.as_bytes());
-        let sum = checksum(&bytes);
-        bytes.extend(sum);
-        let token = URL_SAFE_NO_PAD.encode(bytes);
+        let mut content = number.to_be_bytes().to_vec();
+        content.extend(mark.to_be_bytes());
+        content.push(empty_pages);
+        content.extend(next.as_bytes());
+        let token = self.fingerprint.seal(VERSION, &content);
         if token.len() > MAX_BYTES {
             return Err(unusable("HubSpot's cursor of the next page is too long"));
         }
@@ -188,6 +206,10 @@ fn checksum(bytes: &[u8]) -> [u8; 4] {
     hasher.write(bytes);
     let [a, b, c, d, ..] = hasher.finish().to_be_bytes();
     [a, b, c, d]
+}
+
+fn malformed() -> Error {
+    invalid("is not a page token of this service; use next_page_token of a response")
 }
 
 fn unusable(text: &str) -> Error {

@@ -10,6 +10,12 @@ const MAX_ID_BYTES: usize = 255;
 /// Characters that change the path of a URL, even if they are percent-encoded: gateways decode them.
 const PATH_CHARACTERS: [char; 4] = ['/', '\\', '?', '#'];
 
+/// Maximum number of filters per group, by HubSpot's documentation.
+pub const MAX_FILTERS_IN_GROUP: usize = 6;
+
+/// Maximum number of filters in all groups, by HubSpot's documentation.
+pub const MAX_FILTERS: usize = 18;
+
 /// Record id, or value of a unique property: not empty, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeadId(String);

@@ -37,12 +37,16 @@ use super::{
     export::ExportStats,
     idempotency::{IdempotencyStore, RequestIdStats, RequestIdStore},
     lead::Lead,
+    paged_search::{PagedSearch, PositionedPage, SearchPosition},
     query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
     request::Request,
     response_limit::ResponseLimit,
     schema::Schemas,
     validator::{ValidationSettings, ValidationSnapshot, Validator},
 };
+
+/// Maximum number of keyset windows of one call without a new lead. Then the page is empty.
+const MAX_EMPTY_WINDOWS: u32 = 3;
 
 /// Any number of leads by id.
 #[derive(Debug, Clone)]
@@ -162,22 +166,44 @@ impl Service {
         ctx.portal.upstream.call(ctx, Request::List(request)).await?.into_page()
     }
 
-    /// Reads one page of matching leads, with their associations to these object types.
+    /// Reads one page of matching leads.
     pub async fn search(
         &self,
         ctx: &CallContext,
         mut request: SearchLeads,
-        associations: Vec<String>,
     ) -> Result<Arc<SearchPage>, Error> {
         let ctx = &self.select(ctx, &mut request.properties).await?;
-        let page = ctx.portal.upstream.call(ctx, Request::Search(request)).await?;
-        let page = page.into_search_page()?;
-        if associations.is_empty() || page.leads.is_empty() {
-            return Ok(page);
+        ctx.portal.upstream.call(ctx, Request::Search(request)).await?.into_search_page()
+    }
+
+    /// Reads one page of matching leads at any position, with their associations to these object types.
+    pub async fn search_page(
+        &self,
+        ctx: &CallContext,
+        mut search: PagedSearch,
+        associations: Vec<String>,
+    ) -> Result<PositionedPage, Error> {
+        let ctx = &self.select(ctx, search.properties_mut()).await?;
+        let mut empty_pages = 0;
+        let mut page = loop {
+            let request = Request::Search(search.request());
+            let page = ctx.portal.upstream.call(ctx, request).await?.into_search_page()?;
+            let page = search.accept(Arc::unwrap_or_clone(page))?;
+            // Windows of leads of one time may have none that is new.
+            match &page.next {
+                Some(next @ SearchPosition::Keyset(_))
+                    if page.leads.is_empty() && empty_pages < MAX_EMPTY_WINDOWS =>
+                {
+                    search.move_to(next.clone());
+                    empty_pages += 1;
+                }
+                Some(_) | None => break page,
+            }
+        };
+        if !associations.is_empty() && !page.leads.is_empty() {
+            associations::add_to_page(ctx, &mut page.leads, &associations).await?;
         }
-        let mut page = Arc::unwrap_or_clone(page);
-        associations::add_to_page(ctx, &mut page.leads, &associations).await?;
-        Ok(page.into())
+        Ok(page)
     }
 
     /// Reads many leads. Returns one result per id, in the order of the ids. Equal ids share one lead.

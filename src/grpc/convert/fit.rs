@@ -14,12 +14,12 @@ use super::{
 };
 use crate::{
     grpc::{
-        page_token::{Cursor, PagePosition},
+        page_token::{Cursor, PagePosition, SearchTokens},
         pb, status,
         transport::call_state::CallState,
     },
     leads::{
-        Associated, Error, FieldFault, Lead, Page, Reason, ResponseLimit, SearchPage, Upserted,
+        Associated, Error, FieldFault, Lead, Page, PositionedPage, Reason, ResponseLimit, Upserted,
     },
 };
 
@@ -108,14 +108,13 @@ impl ResponseFit {
     /// Builds a page of a search. Errors if it does not fit.
     pub(crate) fn search(
         &mut self,
-        page: Arc<SearchPage>,
-        position: &PagePosition,
+        page: PositionedPage,
+        tokens: &SearchTokens,
     ) -> Result<pb::SearchLeadsResponse, Error> {
-        let (next, leads) = (page.after.as_deref(), page.leads.len());
-        let token = position.next_token(next, leads, Cursor::Offset)?;
-        self.admit_page(&page.leads, token.as_deref())?;
-        let total = page.total;
-        Ok(response::search_response(Arc::unwrap_or_clone(page).leads, token, total))
+        let PositionedPage { leads, total, next } = page;
+        let token = tokens.next_token(next.as_ref(), leads.len())?;
+        self.admit_page(&leads, token.as_deref())?;
+        Ok(response::search_response(leads, token, total))
     }
 
     /// Builds the leads of a message of an export, which its sender has divided by size.

@@ -8,12 +8,12 @@ use uuid::Uuid;
 use super::batch::{BatchCollector, BatchInputs, InputField, LeadName, lead_name};
 use crate::{
     grpc::{
-        page_token::{Fingerprint, PagePosition},
+        page_token::{Fingerprint, PagePosition, SearchTokens},
         pb,
         validate::{FieldFaults, IdPlace, MAX_PAGE_SIZE_WITH_HISTORY, NamedContact},
     },
     leads::{
-        BatchGet, CreateLead, Error, FieldFault, GetLead, LeadId, ListLeads, PortalName, Reason,
+        BatchGet, CreateLead, Error, GetLead, LeadId, ListLeads, PagedSearch, PortalName,
         RequestId, SearchLeads, Selection, Traced, UpdateLead, UpsertLead, export::ExportLeads,
     },
 };
@@ -23,9 +23,6 @@ const MAX_PAGE_SIZE: u32 = 100;
 
 /// Maximum number of leads on a page of a search.
 const MAX_SEARCH_PAGE_SIZE: u32 = 200;
-
-/// Maximum number of search results that HubSpot pages through.
-const SEARCH_WINDOW: u64 = 10_000;
 
 pub(crate) fn get(request: pb::GetLeadRequest) -> Result<GetLead, Error> {
     let pb::GetLeadRequest {
@@ -73,7 +70,7 @@ pub(crate) fn list(
 pub(crate) fn search(
     request: pb::SearchLeadsRequest,
     portal: &PortalName,
-) -> Result<(SearchLeads, Vec<String>, PagePosition), Error> {
+) -> Result<(PagedSearch, Vec<String>, SearchTokens), Error> {
     let pb::SearchLeadsRequest {
         query,
         filter_groups,
@@ -94,22 +91,11 @@ pub(crate) fn search(
         after: None,
         query,
     };
-    let mut search = faults.finish(Some(search))?;
+    let search = faults.finish(Some(search))?;
     let content = (SearchLeads { limit: 0, ..search.clone() }, &associations);
     let fingerprint = fingerprint("search", portal, &content);
-    let position = fingerprint.position(&page_token)?;
-    search.after = position.after().map(str::to_owned);
-    let offset = search.after.as_deref().and_then(|after| after.parse::<u64>().ok()).unwrap_or(0);
-    if offset >= SEARCH_WINDOW {
-        let description = "a search returns at most its first 10,000 results; ExportLeads returns \
-                           all leads that match, in the order of their ids";
-        return Err(Error::new(Reason::SearchWindowExceeded, format!("page_token: {description}"))
-            .with_fields(vec![FieldFault::new("page_token", description)]));
-    }
-    // The window may shorten the last page.
-    let left = u32::try_from(SEARCH_WINDOW - offset).unwrap_or(u32::MAX);
-    search.limit = search.limit.min(left);
-    Ok((search, associations, position))
+    let (position, tokens) = fingerprint.search_position(&page_token)?;
+    Ok((PagedSearch::new(search, position)?, associations, tokens))
 }
 
 /// Converts the request of an export, and returns its resume token.

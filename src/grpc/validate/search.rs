@@ -3,17 +3,13 @@
 use super::FieldFaults;
 use crate::{
     grpc::{pb, shape},
-    leads::{Direction, Filter, FilterGroup, FilterOperator, Sort},
+    leads::{
+        Direction, Filter, FilterGroup, FilterOperator, MAX_FILTERS, MAX_FILTERS_IN_GROUP, Sort,
+    },
 };
 
 /// Maximum number of filter groups.
 const MAX_FILTER_GROUPS: usize = shape::MAX_FILTER_GROUPS as usize;
-
-/// Maximum number of filters per group.
-const MAX_FILTERS_IN_GROUP: usize = shape::MAX_FILTERS_IN_GROUP as usize;
-
-/// Maximum number of filters in all groups, by HubSpot's documentation.
-const MAX_FILTERS: usize = 18;
 
 /// Maximum length of the query in characters, by HubSpot's documentation.
 const MAX_QUERY_CHARS: usize = 3_000;

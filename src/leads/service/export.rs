@@ -226,7 +226,7 @@ impl Export {
         let mut page = match self.pages.is_filtered() {
             true => {
                 let search = self.pages.search_request();
-                let page = self.service.search(ctx, search, Vec::new()).await?;
+                let page = self.service.search(ctx, search).await?;
                 let SearchPage { leads, after, total } = Arc::unwrap_or_clone(page);
                 FetchedPage { leads, after, total: Some(total), ..FetchedPage::default() }
             }

@@ -153,7 +153,7 @@ async fn a_read_returns_what_the_upstream_returns() {
         limit: 10,
         after: None,
     };
-    assert_eq!(service().search(&ctx, search.clone(), Vec::new()).await, Ok(found.into()));
+    assert_eq!(service().search(&ctx, search.clone()).await, Ok(found.into()));
     let requests = [Request::Get(get("1")), Request::List(list), Request::Search(search)];
     assert_eq!(upstream.requests(), requests);
 }

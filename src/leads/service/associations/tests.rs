@@ -4,6 +4,7 @@
 use super::*;
 use crate::leads::{
     lead::AssociatedObject,
+    paged_search::{PagedSearch, SearchPosition},
     query::{SearchLeads, SearchPage},
     request::{BatchItem, Links},
     response_limit::ResponseLimit,
@@ -139,15 +140,16 @@ fn batch_get(ids: u32, associations: &[&str]) -> BatchGet {
     }
 }
 
-fn search(limit: u32) -> SearchLeads {
-    SearchLeads {
+fn search(limit: u32) -> PagedSearch {
+    let search = SearchLeads {
         query: String::new(),
         filter_groups: Vec::new(),
         sort: None,
         properties: Vec::new(),
         limit,
         after: None,
-    }
+    };
+    PagedSearch::new(search, SearchPosition::Offset(None)).expect("the first page")
 }
 
 /// Number of requests of leads, and of associations.
@@ -186,10 +188,10 @@ async fn a_page_of_a_search_takes_one_more_request_and_an_empty_page_none() {
     let upstream = with_contacts(|_, _| false);
     let (service, ctx) = (service(), upstream.context(None));
     let types = vec!["contacts".to_owned()];
-    let page = service.search(&ctx, search(200), types.clone()).await.expect("a page");
+    let page = service.search_page(&ctx, search(200), types.clone()).await.expect("a page");
     assert_eq!(counts(&upstream), (1, 1));
     assert!(page.leads.iter().all(|lead| contacts(lead) == [format!("{}0", lead.id)]));
-    service.search(&ctx, search(0), types).await.expect("a page");
+    service.search_page(&ctx, search(0), types).await.expect("a page");
     assert_eq!(counts(&upstream), (2, 1));
 }
 
@@ -212,7 +214,8 @@ async fn a_lead_that_hubspot_always_leaves_out_fails_alone_in_a_batch_and_has_no
     let reasons: Vec<_> = leads.iter().map(|lead| lead.as_ref().err().map(Error::reason)).collect();
     assert_eq!(reasons, [None, Some(Reason::UpstreamInvalidResponse), None]);
     assert_eq!(counts(&upstream), (1, 2));
-    let page = service.search(&ctx, search(3), vec!["contacts".to_owned()]).await.expect("a page");
+    let page =
+        service.search_page(&ctx, search(3), vec!["contacts".to_owned()]).await.expect("a page");
     let has: Vec<_> = page.leads.iter().map(|lead| lead.associations.len()).collect();
     assert_eq!(has, [1, 0, 1]);
 }

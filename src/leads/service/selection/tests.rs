@@ -107,7 +107,7 @@ async fn read_all_ways(ctx: &CallContext, properties: &[&str]) -> Vec<Result<Lea
     vec![
         service.get(ctx, get).await.map(Arc::unwrap_or_clone),
         service.list(ctx, list).await.map(|page| page.leads[0].clone()),
-        service.search(ctx, search, Vec::new()).await.map(|page| page.leads[0].clone()),
+        service.search(ctx, search).await.map(|page| page.leads[0].clone()),
         service.batch_get(ctx, batch).await.and_then(|leads| Ok((*leads[0].clone()?).clone())),
     ]
 }

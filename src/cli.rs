@@ -2,11 +2,11 @@
 //!
 //! Each command is a module with the arguments it takes and one function `run`. What commands share is
 //! in modules that know no command: `environment`, `output`, `prompt`, `portal_secret` (names and paths
-//! of secrets), `client` (connections to a service), and `remediation` (causes and remedies of
+//! of secrets), `client` (connections to a service), `signals`, `progress`, and `remediation` (causes and remedies of
 //! failures). `error` joins the failures of all commands; only this file depends on them all.
 //!
 //! Results go to standard output, progress and errors to standard error. The exit code is 0 for success,
-//! 64 for wrong usage or configuration, and 1 for everything else. `call` has further ones.
+//! 64 for wrong usage or configuration, and 1 for everything else. `call` and `export` have further ones.
 
 mod call;
 mod client;
@@ -15,18 +15,23 @@ mod dev;
 mod doctor;
 mod environment;
 mod error;
+mod export;
 mod hardening;
 mod health;
+mod invocation;
 mod login;
 mod open_files;
 mod output;
 mod portal_secret;
+mod progress;
 mod prompt;
 mod proto;
+mod quota_usage;
 mod remediation;
 mod serve;
 mod service_manager;
 mod shell;
+mod signals;
 mod version;
 
 use std::{io, path::PathBuf, process::ExitCode, time::Duration};
@@ -67,6 +72,10 @@ enum Command {
     ///
     /// Needs no configuration and no server reflection.
     Call(Box<call::Args>),
+    /// Exports all leads of a running service, or all that match, to a file.
+    ///
+    /// The file gets its name once it is complete. An export that was interrupted continues with --resume.
+    Export(Box<export::Args>),
     /// Obtains a credential from HubSpot and stores it in Vault.
     Login(login::Args),
     /// Checks everything the service needs, and reports cause and remedy of each failure.
@@ -111,6 +120,10 @@ pub fn run() -> ExitCode {
         Command::Dev(args) => on_runtime(dev::run(*args)),
         Command::Health(args) => on_one_thread(async { Ok(health::run(args).await?) }),
         Command::Call(args) => match on_one_thread(call::run(*args)) {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => Err(error),
+        },
+        Command::Export(args) => match on_runtime(export::run(*args)) {
             Ok(code) => return ExitCode::from(code),
             Err(error) => Err(error),
         },

@@ -6,7 +6,8 @@
 //! - `exchange`: one call over a connection of [`super::client`]; `printer` takes its messages.
 //! - `tree`, `render` and `escape`: output of messages, without control characters of the service.
 //! - `completion`: method names for fish, whose generated script has none.
-//! - `failure`: errors for people and as JSON. `exit`: exit codes.
+//! - `failure`: errors for people and as JSON. `exit`: exit codes. `lead_json`: leads as JSON. `export` and
+//!   `import` use these as well.
 //!
 //! Nothing of a server is trusted: its messages are bounded, its text is escaped, and a stream is written
 //! message by message.
@@ -21,6 +22,7 @@ mod exchange;
 mod exit;
 mod failure;
 mod from_json;
+mod lead_json;
 mod printer;
 mod render;
 mod request;
@@ -29,20 +31,17 @@ mod tree;
 
 use std::{fmt::Write as _, io, time::Duration};
 
-use http::Uri;
 use prost_reflect::MethodDescriptor;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::Instant,
-};
+use tokio::time::Instant;
 use tonic::Code;
 
-pub(super) use self::{args::Args, completion::fish as fish_completions};
+pub(super) use self::{
+    args::Args, completion::fish as fish_completions, escape::one_line, exit::Exit,
+    failure::Failure, lead_json::lead_json,
+};
 use self::{
     contract::{UnknownName, find, find_method},
     exchange::{Completed, Exchange, Stopped},
-    exit::Exit,
-    failure::Failure,
     printer::Printer,
     request::{InvalidRequest, reads_stdin, requests},
 };
@@ -51,6 +50,7 @@ use super::{
     error::Error,
     hardening::deny_debugging,
     output,
+    signals::Signals,
 };
 
 /// Default deadline of a call for one lead or one page.
@@ -60,7 +60,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const BATCH_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Maximum time for connecting. A stream has no deadline that would bound it.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Error of the command line, a profile or a file; nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -100,23 +100,15 @@ struct Ready {
     exchange: Exchange,
 }
 
-/// Signals that cancel the call.
-#[derive(Debug)]
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
 /// Runs the command; returns its exit code.
 pub(super) async fn run(args: Args) -> Result<u8, Error> {
     let mut signals = Signals::listen()?;
     let (json, verbose) = (args.json, args.verbose);
     let exit = tokio::select! {
         biased;
-        exit = signals.received() => {
+        signal = signals.received() => {
             output::print_last("leadsd: cancelled; nothing was sent".to_owned());
-            exit
+            Exit::Signal(signal)
         }
         ready = ready(args) => match ready {
             Ok(ready) => make(ready, Printer::new(json, verbose), &mut signals, json).await,
@@ -131,9 +123,9 @@ async fn make(ready: Ready, mut printer: Printer, signals: &mut Signals, json: b
     let Ready { connection, exchange } = ready;
     let exit = tokio::select! {
         biased;
-        exit = signals.received() => {
+        signal = signals.received() => {
             output::print_last("leadsd: cancelled; a write may have taken effect".to_owned());
-            exit
+            Exit::Signal(signal)
         }
         done = exchange.run(&connection, &mut printer) => match done {
             Ok(completed) => report_inputs(&completed, json),
@@ -168,12 +160,7 @@ async fn ready(args: Args) -> Result<Ready, NoCall> {
     }
     let requests = requests(method.clone(), args.request).await.map_err(UsageError::Request)?;
     let metadata = target.metadata().await.map_err(UsageError::Target)?;
-    let origin = Uri::builder()
-        .scheme(if target.has_tls() { "https" } else { "http" })
-        .authority(target.address())
-        .path_and_query("/")
-        .build()
-        .map_err(|_| UsageError::Target(InvalidTarget::Address(target.address().to_owned())))?;
+    let origin = target.origin().map_err(UsageError::Target)?;
     let start = Instant::now();
     let deadline = target.deadline.or_else(|| default_deadline(&method));
     let deadline = deadline.map(|length| (start + length, length));
@@ -197,7 +184,10 @@ async fn ready(args: Args) -> Result<Ready, NoCall> {
 }
 
 /// Failure of a connection: the deadline may have passed before the maximum time for connecting.
-fn unreachable_service(error: &DialError, deadline: Option<(Instant, Duration)>) -> Failure {
+pub(super) fn unreachable_service(
+    error: &DialError,
+    deadline: Option<(Instant, Duration)>,
+) -> Failure {
     let expired = deadline.filter(|(until, _)| *until <= Instant::now());
     let (code, remedy) = match expired {
         Some(_) => (Code::DeadlineExceeded, "raise --deadline; nothing was sent"),
@@ -279,30 +269,5 @@ impl NoCall {
 impl From<UsageError> for NoCall {
     fn from(error: UsageError) -> Self {
         Self::Usage(error)
-    }
-}
-
-// === impl Signals ===
-
-impl Signals {
-    fn listen() -> Result<Self, Error> {
-        let listen = |kind| {
-            signal(kind).map_err(|source| Error::Io { what: "cannot listen for signals", source })
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for a signal.
-    async fn received(&mut self) -> Exit {
-        let kind = tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = self.hangup.recv() => SignalKind::hangup(),
-        };
-        Exit::Signal(u8::try_from(kind.as_raw_value()).unwrap_or_default())
     }
 }

@@ -5,10 +5,12 @@
 //! - `target`: flags and profile in one, validated.
 //! - `credential`: tokens and API keys from a file, the environment or a prompt, never from an argument.
 //! - `dial`: TCP, TLS and HTTP/2.
+//! - `channel`: a connection as the transport of tonic's clients.
 //!
 //! These modules know no command and no method.
 
 mod args;
+mod channel;
 mod credential;
 mod dial;
 mod profile;
@@ -16,6 +18,7 @@ mod target;
 
 pub(super) use self::{
     args::ConnectArgs,
+    channel::Channel,
     dial::{Connection, DialError},
     profile::{InvalidProfile, profile_flags},
     target::{InvalidTarget, Target},

@@ -19,7 +19,7 @@ pub(super) fn is_unsafe(c: char) -> bool {
 }
 
 /// Text on one line, with unsafe characters as in Rust: `\n`, `\u{1b}`.
-pub(super) fn one_line(text: &str) -> Cow<'_, str> {
+pub(in crate::cli) fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }

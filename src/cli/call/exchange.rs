@@ -6,8 +6,7 @@
 use std::{collections::VecDeque, future::Future, io, time::Duration};
 
 use futures_util::stream;
-use http::{Response, Uri, header::CONTENT_TYPE, uri::PathAndQuery};
-use hyper::body::Incoming;
+use http::{Uri, uri::PathAndQuery};
 use prost::{
     Message as _,
     bytes::{Buf as _, BufMut as _, Bytes},
@@ -16,12 +15,10 @@ use prost_reflect::{DynamicMessage, MethodDescriptor, ReflectMessage as _};
 use tokio::time::{Instant, timeout_at};
 use tonic::{
     Code, Request, Status,
-    body::Body,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming},
     metadata::{KeyAndValueRef, MetadataMap},
 };
-use tower::service_fn;
 
 use super::{contract::method_name, escape::one_line, failure::Failure};
 use crate::cli::client::Connection;
@@ -175,12 +172,7 @@ impl Exchange {
         connection: &Connection,
         sink: &mut impl Sink,
     ) -> Result<Streaming<Bytes>, Status> {
-        let mut sender = connection.requests.clone();
-        let service = service_fn(move |request| {
-            let response = sender.send_request(request);
-            async move { Ok::<_, hyper::Error>(only_grpc(response.await?)) }
-        });
-        let mut grpc = Grpc::with_origin(service, self.origin.clone())
+        let mut grpc = Grpc::with_origin(connection.channel(), self.origin.clone())
             .max_decoding_message_size(self.max_response)
             .max_encoding_message_size(usize::MAX);
         let requests: VecDeque<_> = self.requests.iter().cloned().collect();
@@ -232,15 +224,6 @@ impl Completed {
             }
         }
     }
-}
-
-/// Drops the body of a response that is not gRPC, such as the page of a proxy. The HTTP status decides its
-/// code.
-fn only_grpc(response: Response<Incoming>) -> Response<Body> {
-    let content_type = response.headers().get(CONTENT_TYPE);
-    let is_grpc =
-        content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-    response.map(|body| if is_grpc { Body::new(body) } else { Body::empty() })
 }
 
 /// The `google.rpc.Status` of a result, if it has one.

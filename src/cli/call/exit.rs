@@ -27,7 +27,7 @@ Exit codes:
 
 /// End of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Exit {
+pub(in crate::cli) enum Exit {
     /// The call succeeded, or the reader of the output has closed it.
     Ok,
     /// Standard output cannot be written.
@@ -46,7 +46,7 @@ pub(super) enum Exit {
 
 impl Exit {
     /// Number of the exit code.
-    pub(super) fn code(self) -> u8 {
+    pub(in crate::cli) fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
             Self::Output => 1,

@@ -25,8 +25,8 @@ const TOO_LARGE: &str = "Error, decoded message length too large";
 
 /// Failed call, or failed input of a batch.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) code: Code,
+pub(in crate::cli) struct Failure {
+    pub(in crate::cli) code: Code,
     message: String,
     /// Remedy of a failure that arose here.
     remedy: Option<&'static str>,
@@ -40,20 +40,24 @@ pub(super) struct Failure {
 
 impl Failure {
     /// Failure that arose here.
-    pub(super) fn local(code: Code, message: impl Into<String>, remedy: &'static str) -> Self {
+    pub(in crate::cli) fn local(
+        code: Code,
+        message: impl Into<String>,
+        remedy: &'static str,
+    ) -> Self {
         let (message, remedy) = (message.into(), Some(remedy));
         Self { code, message, remedy, status: None, request_id: None }
     }
 
     /// The deadline has passed without a response.
-    pub(super) fn deadline(limit: Duration) -> Self {
+    pub(in crate::cli) fn deadline(limit: Duration) -> Self {
         let message = format!("no response within {limit:?}");
         let remedy = "raise --deadline; a write may have taken effect";
         Self::local(Code::DeadlineExceeded, message, remedy)
     }
 
     /// Failure from the status of a call. A status with a source arose in the connection.
-    pub(super) fn from_status(status: &Status, max_response: usize) -> Self {
+    pub(in crate::cli) fn from_status(status: &Status, max_response: usize) -> Self {
         if status.code() == Code::OutOfRange && status.message().starts_with(TOO_LARGE) {
             return Self::local(
                 Code::ResourceExhausted,
@@ -84,7 +88,7 @@ impl Failure {
     }
 
     /// Failure of one input of a batch.
-    pub(super) fn from_input(status: tonic_types::Status) -> Self {
+    pub(in crate::cli) fn from_input(status: tonic_types::Status) -> Self {
         Self {
             code: Code::from_i32(status.code),
             message: status.message.clone(),
@@ -95,7 +99,7 @@ impl Failure {
     }
 
     /// Failure on several lines: code and message, then what helps to fix it.
-    pub(super) fn text(&self) -> String {
+    pub(in crate::cli) fn text(&self) -> String {
         let mut out = code_name(self.code).to_owned();
         if !self.message.is_empty() {
             out.push_str(": ");
@@ -107,6 +111,11 @@ impl Failure {
             let _ = writeln!(out, "  {name}: {}", one_line(&value));
         }
         out
+    }
+
+    /// Time after which the service advises to repeat the call.
+    pub(in crate::cli) fn retry_delay(&self) -> Option<Duration> {
+        valid_details(self.status.as_ref()?).retry_info()?.retry_delay
     }
 
     /// Failure as JSON: `{"error": {"code": 5, "status": "NOT_FOUND", "message": ..., "details": [...]}}`.

@@ -26,7 +26,10 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
 
-use super::target::{Target, TargetTls};
+use super::{
+    channel::Channel,
+    target::{Target, TargetTls},
+};
 
 /// Maximum time for one address of a name while others remain.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,7 +47,7 @@ const MAX_HEADERS: u32 = 64 << 10;
 /// HTTP/2 connection.
 #[derive(Debug)]
 pub(in crate::cli) struct Connection {
-    pub(in crate::cli) requests: http2::SendRequest<Body>,
+    requests: http2::SendRequest<Body>,
     driver: Task,
 }
 
@@ -119,6 +122,11 @@ impl Connection {
             let _ = connection.await;
         });
         Ok(Self { requests, driver })
+    }
+
+    /// Transport of calls over this connection.
+    pub(in crate::cli) fn channel(&self) -> Channel {
+        Channel(self.requests.clone())
     }
 
     /// Closes the connection after its calls were dropped, so that the service learns of it.

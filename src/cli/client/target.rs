@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use http::uri::Authority;
+use http::{Uri, uri::Authority};
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 
 use super::{
@@ -102,8 +102,14 @@ impl Target {
         self.authority.as_str()
     }
 
-    pub(in crate::cli) fn has_tls(&self) -> bool {
-        self.tls.is_some()
+    /// Scheme and authority of requests.
+    pub(in crate::cli) fn origin(&self) -> Result<Uri, InvalidTarget> {
+        Uri::builder()
+            .scheme(if self.tls.is_some() { "https" } else { "http" })
+            .authority(self.address())
+            .path_and_query("/")
+            .build()
+            .map_err(|_| InvalidTarget::Address(self.address().to_owned()))
     }
 
     /// True if calls carry a token.

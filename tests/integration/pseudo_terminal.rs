@@ -20,7 +20,7 @@ const COLUMNS: u16 = 100;
 /// A command at a terminal, and its screen.
 pub(crate) struct AtTerminal {
     pub(crate) child: Child,
-    /// What a person types.
+    /// Keyboard.
     pub(crate) keys: std::fs::File,
     /// Program side; keeps the terminal open after the program exits.
     program: OwnedFd,
@@ -123,6 +123,10 @@ pub(crate) fn screen(output: &str) -> Vec<String> {
                 }
             }
             c => {
+                if column == usize::from(COLUMNS) {
+                    (row, column) = (row + 1, 0);
+                    lines.resize(lines.len().max(row + 1), Vec::new());
+                }
                 let line = &mut lines[row];
                 line.resize(line.len().max(column + 1), ' ');
                 line[column] = c;
@@ -138,6 +142,7 @@ pub(crate) fn screen(output: &str) -> Vec<String> {
 fn the_screen_shows_the_last_state_of_each_line() {
     for (output, expected) in [
         ("a\r\nb\r\n", &["a", "b", ""][..]),
+        (&format!("{}b", "a".repeat(100)), &[&"a".repeat(100), "b"]),
         ("12\r3", &["32"]),
         ("12\r\u{1b}[2K3", &["3"]),
         ("123\r4\u{1b}[K", &["4"]),

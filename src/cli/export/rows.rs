@@ -1,4 +1,6 @@
 //! Rows of a file: one for each lead.
+//!
+//! NDJSON has all fields of a lead, and CSV those of its columns.
 
 use std::io;
 

@@ -47,7 +47,7 @@ pub(super) struct State {
     pub(super) counts: Counts,
 }
 
-/// What an export contains. It cannot change between its parts.
+/// Selection of leads and form of the file. It cannot change between the parts of an export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Selection {
     pub(super) format: Format,

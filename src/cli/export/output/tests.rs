@@ -1,3 +1,5 @@
+//! Tests of the partial file: chunks, checkpoints, and what is replaced.
+
 use std::{io::Read as _, path::Path};
 
 use flate2::read::MultiGzDecoder;

@@ -1,3 +1,5 @@
+//! Tests of rows: parts of a lead, and text that formats escape.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -6,6 +6,7 @@
 //! [`matching`] assigns HubSpot's response to the inputs.
 
 mod agreement;
+mod assignment;
 mod common_rejection;
 mod created;
 mod input;

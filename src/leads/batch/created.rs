@@ -1,11 +1,11 @@
 //! Tells which of several creates a new lead belongs to, where HubSpot returns no trace ids: by the values
 //! of the lead, and by its contacts.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
-    input::BatchInput as _,
-    matching::{is_affected, match_response, may_be_result},
+    assignment::certain_inputs,
+    matching::{is_affected, match_response, may_be_one_of_results, may_be_result},
 };
 use crate::leads::{
     association_type::AssociationCategory,
@@ -22,6 +22,10 @@ pub struct CreatedLeads<'a> {
     inputs: &'a [Traced<CreateLead>],
     /// Index of the create, by record id.
     owners: HashMap<String, usize>,
+    /// For each create, whether its outcome is not known.
+    is_open: Vec<bool>,
+    /// True if each error of the response is that of a create.
+    has_all_errors: bool,
 }
 
 // === impl CreatedLeads ===
@@ -29,12 +33,14 @@ pub struct CreatedLeads<'a> {
 impl<'a> CreatedLeads<'a> {
     /// Matches the leads of a response with the creates by trace ids and values.
     pub fn by_values(inputs: &'a [Traced<CreateLead>], response: &BatchResponse) -> Self {
-        let (outcomes, _) = match_response(inputs, response.clone(), is_affected);
+        let (outcomes, unmatched) = match_response(inputs, response.clone(), is_affected);
+        let is_open = outcomes.iter().map(Option::is_none).collect();
         let owner = |(index, outcome): (usize, Option<Outcome>)| {
             let item: Option<BatchItem> = outcome?.ok()?;
             Some((item?.lead.id, index))
         };
-        Self { inputs, owners: outcomes.into_iter().enumerate().filter_map(owner).collect() }
+        let owners = outcomes.into_iter().enumerate().filter_map(owner).collect();
+        Self { inputs, owners, is_open, has_all_errors: unmatched.errors.is_empty() }
     }
 
     /// The create of a lead; `None` if it is not known.
@@ -49,32 +55,67 @@ impl<'a> CreatedLeads<'a> {
         response: &BatchResponse,
         contacts: &HashMap<String, BTreeSet<String>>,
     ) {
-        let mut is_open = vec![true; self.inputs.len()];
-        self.owners.values().for_each(|&index| is_open[index] = false);
-        for item in &response.results {
-            let Some(contacts) = contacts.get(&item.lead.id) else { continue };
+        let left = response.results.iter().filter(|item| !self.owners.contains_key(&item.lead.id));
+        let left: Vec<&BatchItem> = left.collect();
+        let known = left.iter().filter_map(|item| Some((*item, contacts.get(&item.lead.id)?)));
+        let known: Vec<(&BatchItem, &BTreeSet<String>)> = known.collect();
+        let open = self.is_open.iter().filter(|is_open| **is_open).count();
+        if self.has_all_errors && known.len() == left.len() && known.len() == open {
+            self.add_as_a_whole(&known);
+        }
+        for (item, contacts) in known {
             if self.owners.contains_key(&item.lead.id) {
                 continue;
             }
-            let fits = |&index: &usize| {
-                let input = &self.inputs[index];
-                is_open[index]
-                    && may_be_result(input, item)
-                    && has_contacts(&input.input.associations, contacts)
+            let fits = |index: &usize| {
+                may_be_result(&self.inputs[*index], item) && self.fits(*index, contacts)
             };
             let mut fitting = (0..self.inputs.len()).filter(fits);
             let Some(first) = fitting.next() else { continue };
             if fitting.all(|other| self.are_alike(first, other)) {
-                is_open[first] = false;
-                self.owners.insert(item.lead.id.clone(), first);
+                self.add(item, first);
             }
         }
     }
 
-    /// True if two creates differ only in their trace ids.
+    /// Matches leads of which each belongs to one open create, and each open create has one.
+    fn add_as_a_whole(&mut self, leads: &[(&BatchItem, &BTreeSet<String>)]) {
+        let names = leads.iter().flat_map(|(item, _)| item.lead.properties.keys());
+        let shown: HashSet<&str> = names.map(String::as_str).collect();
+        let fits = |(item, contacts): &(&BatchItem, &BTreeSet<String>)| -> Vec<usize> {
+            let fits = |index: &usize| {
+                self.fits(*index, contacts)
+                    && may_be_one_of_results(&self.inputs[*index], item, &shown)
+            };
+            (0..self.inputs.len()).filter(fits).collect()
+        };
+        let fits: Vec<Vec<usize>> = leads.iter().map(fits).collect();
+        let are_alike = |one: usize, other: usize| self.are_alike(one, other);
+        let certain = certain_inputs(&fits, self.inputs.len(), are_alike);
+        for ((item, _), input) in leads.iter().zip(certain) {
+            if let Some(index) = input {
+                self.add(item, index);
+            }
+        }
+    }
+
+    fn add(&mut self, item: &BatchItem, index: usize) {
+        self.is_open[index] = false;
+        self.owners.insert(item.lead.id.clone(), index);
+    }
+
+    /// True if an open create may have a lead with these contacts.
+    fn fits(&self, index: usize, contacts: &BTreeSet<String>) -> bool {
+        self.is_open[index] && has_contacts(&self.inputs[index].input.associations, contacts)
+    }
+
+    /// True if two creates have leads that do not differ. A property with an empty value is not set.
     fn are_alike(&self, one: usize, other: usize) -> bool {
-        let [one, other] = [one, other].map(|index| &self.inputs[index]);
-        one.written() == other.written() && one.input.associations == other.input.associations
+        let [one, other] = [one, other].map(|index| &self.inputs[index].input);
+        let set = |create: &'a CreateLead| {
+            create.properties.iter().filter(|(_, value)| !value.is_empty())
+        };
+        set(one).eq(set(other)) && one.associations == other.associations
     }
 }
 

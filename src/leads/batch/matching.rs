@@ -10,7 +10,7 @@
 mod by_identity;
 mod by_values;
 
-pub(super) use self::by_values::may_be_result;
+pub(super) use self::by_values::{may_be_one_of_results, may_be_result};
 use super::{
     agreement::folded,
     input::{BatchInput, LeadReference},

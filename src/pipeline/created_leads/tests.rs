@@ -1,6 +1,6 @@
 //! Identification against a scripted HubSpot that returns no trace ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::{
@@ -146,6 +146,28 @@ async fn equal_creates_are_interchangeable_and_none_gets_two_leads() {
     let mut found: Vec<String> = found.into_values().flatten().collect();
     found.sort();
     assert_eq!(found, ["trace-0", "trace-1", "trace-2"]);
+}
+
+/// Values of an equal pair are among those of every other create, so each lead may be that of the pair.
+#[tokio::test(start_paused = true)]
+async fn equal_creates_do_not_leave_those_unidentified_that_write_more() {
+    for shown in [Shown::Nothing, Shown::Written] {
+        let mut inputs: Vec<_> = (0..50).map(|n| input(n, "Same", "1")).collect();
+        for (number, input) in inputs.iter_mut().enumerate().skip(2) {
+            let source = ("hs_lead_source".to_owned(), format!("source {number}"));
+            input.input.properties.extend([source]);
+        }
+        // An empty value sets nothing.
+        inputs[1].input.properties.insert("hs_lead_label".to_owned(), String::new());
+        let upstream = hubspot(&inputs, shown);
+        let mut found = trace_ids(&upstream, &inputs).await;
+        let pair: BTreeSet<_> =
+            ["900", "901"].iter().map(|id| found.remove(*id).unwrap()).collect();
+        let mut expected = own(&inputs);
+        let own_pair: BTreeSet<_> =
+            ["900", "901"].iter().map(|id| expected.remove(*id).unwrap()).collect();
+        assert_eq!((pair, found), (own_pair, expected), "{shown:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -87,6 +87,16 @@ pub(in crate::leads::batch) fn may_be_result<I: BatchInput>(input: &I, item: &Ba
         && agreement(input, item, Pass::Lenient, &HashSet::new()) != Agreement::Different
 }
 
+/// Like [`may_be_result`], where each open input has one of the results, which show these properties.
+pub(in crate::leads::batch) fn may_be_one_of_results<I: BatchInput>(
+    input: &I,
+    item: &BatchItem,
+    shown: &HashSet<&str>,
+) -> bool {
+    input.has_identity(item) != Some(false)
+        && agreement(input, item, Pass::Strict, shown) != Agreement::Different
+}
+
 /// Agreement of a result with what the input wrote. `shown` has the properties that HubSpot returns.
 fn agreement<I: BatchInput>(
     input: &I,

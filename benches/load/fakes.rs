@@ -1,6 +1,6 @@
 //! The HubSpot and the Vault that the service talks to: fakes in the process of the load.
 
-use std::{io::Write as _, sync::Arc};
+use std::{io::Write as _, sync::Arc, time::Duration};
 
 use leadsd_base::time::SystemClock;
 use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
@@ -32,6 +32,11 @@ impl Fakes {
         let vault = FakeVault::start(any).await.expect("the Vault fake starts");
         let token = hubspot.static_token(&[READ, WRITE]).expose().to_owned();
         vault.put("hubspot/default", json!({"access_token": token}));
+        // The load searches for leads that it has just written.
+        hubspot.behave(|behaviour| {
+            behaviour.index_lag = Duration::ZERO;
+            behaviour.echo_trace_ids = true;
+        });
         let contact = hubspot.add_contact("ada@example.com");
         let mut vault_token = NamedTempFile::new().expect("a temporary file can be created");
         writeln!(vault_token, "{}", vault.root_token().expose()).expect("the file is writable");

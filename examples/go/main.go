@@ -177,7 +177,7 @@ func (w *walk) search(ctx context.Context) error {
 			{PropertyName: "hs_lead_name", Operator: leadsdv1.FilterOperator_FILTER_OPERATOR_CONTAINS_TOKEN, Value: w.word},
 			{PropertyName: "hs_lead_label", Operator: leadsdv1.FilterOperator_FILTER_OPERATOR_IN, Values: []string{"WARM", "COLD"}},
 		}}},
-		Sorts:      []*leadsdv1.Sort{{PropertyName: "hs_object_id", Direction: leadsdv1.SortDirection_SORT_DIRECTION_DESCENDING}},
+		Sorts:      []*leadsdv1.Sort{{PropertyName: "hs_lead_name", Direction: leadsdv1.SortDirection_SORT_DIRECTION_DESCENDING}},
 		Properties: []string{"hs_lead_name"},
 		PageSize:   2,
 	}

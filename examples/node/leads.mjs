@@ -104,7 +104,7 @@ async function search() {
         ],
       },
     ],
-    sorts: [{ propertyName: 'hs_object_id', direction: 'SORT_DIRECTION_DESCENDING' }],
+    sorts: [{ propertyName: 'hs_lead_name', direction: 'SORT_DIRECTION_DESCENDING' }],
     properties: ['hs_lead_name'],
     pageSize: 2,
   }

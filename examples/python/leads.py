@@ -97,13 +97,13 @@ class Walk:
             operator=operator.FILTER_OPERATOR_IN,
             values=["WARM", "COLD"],
         )
-        newest_first = search_pb2.Sort(
-            property_name="hs_object_id",
+        last_name_first = search_pb2.Sort(
+            property_name="hs_lead_name",
             direction=search_pb2.SortDirection.SORT_DIRECTION_DESCENDING,
         )
         request = pb.SearchLeadsRequest(
             filter_groups=[search_pb2.FilterGroup(filters=[word, label])],
-            sorts=[newest_first],
+            sorts=[last_name_first],
             properties=["hs_lead_name"],
             page_size=2,
         )

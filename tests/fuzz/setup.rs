@@ -105,6 +105,8 @@ impl Peers {
     pub(crate) async fn start() -> Self {
         let free = "127.0.0.1:0".parse().unwrap();
         let hubspot = FakeHubspot::start(free, Arc::new(SystemClock)).await.unwrap();
+        // The cases search for leads that were just written.
+        hubspot.behave(|behaviour| behaviour.index_lag = std::time::Duration::ZERO);
         hubspot.add_unique_property("crm_key");
         let vault = FakeVault::start(free).await.unwrap();
         let token = hubspot.static_token(&[READ, WRITE]);

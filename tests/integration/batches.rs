@@ -31,7 +31,10 @@ async fn batch_results_keep_input_order_with_three_kinds_of_failure() {
     for version in ["2026-09", "2026-03", "v3"] {
         for partial_status in [207, 200] {
             let app = TestApp::builder().api_version(version).start().await;
-            app.hubspot.behave(|behaviour| behaviour.partial_status = partial_status);
+            app.hubspot.behave(|behaviour| {
+                behaviour.partial_status = partial_status;
+                behaviour.property_errors_per_item = true;
+            });
             app.hubspot.add_unique_property("crm_key");
             let mut taken = app.create_request("taken");
             taken.properties.insert("crm_key".into(), "taken".into());

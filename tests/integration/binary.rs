@@ -39,8 +39,11 @@ pub(crate) fn config(
     path
 }
 
+/// Starts a fake HubSpot whose search index has no lag.
 pub(crate) async fn fake_hubspot() -> FakeHubspot {
-    FakeHubspot::start(FREE.parse().unwrap(), Arc::new(SystemClock)).await.unwrap()
+    let hubspot = FakeHubspot::start(FREE.parse().unwrap(), Arc::new(SystemClock)).await.unwrap();
+    hubspot.behave(|behaviour| behaviour.index_lag = Duration::ZERO);
+    hubspot
 }
 
 /// Starts a fake Vault with a static token of `hubspot`; returns it with a login token.

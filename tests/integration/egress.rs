@@ -175,8 +175,9 @@ async fn the_token_issuer_and_the_collector_are_reached_through_the_proxy() {
     let settings = settings.map(|(name, value)| (name.to_owned(), value));
     let config = leadsd::config::Loaded::new(None, settings).unwrap().config;
     assert_eq!(auth::load_jwks(&config.auth.jwt.unwrap().jwks).await, Ok(0));
-    let last = proxy.requests().pop().unwrap();
-    assert_eq!(last.line, "CONNECT issuer.test:443 HTTP/1.1");
+    // The export of spans uses the proxy at the same time.
+    let line = "CONNECT issuer.test:443 HTTP/1.1";
+    assert!(proxy.requests().iter().any(|request| request.line == line), "{line}");
     app.stop().await;
 }
 

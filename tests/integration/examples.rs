@@ -2,7 +2,7 @@
 //! and with TLS and a token against two replicas of `leadsd serve`. The clients check their
 //! results.
 
-use std::{path::PathBuf, process::Command, sync::Arc};
+use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -91,6 +91,8 @@ impl Replicas {
         let hubspot = FakeHubspot::start(free(), Arc::new(SystemClock)).await.unwrap();
         let vault = FakeVault::start(free()).await.unwrap();
         let contact = hubspot.add_contact("ada@example.com");
+        // The clients search for leads that they have just written.
+        hubspot.behave(|behaviour| behaviour.index_lag = Duration::ZERO);
         // Repeated calls may reach the other replica.
         hubspot.add_unique_property("request_key");
         let token = hubspot.static_token(&[READ, WRITE]);

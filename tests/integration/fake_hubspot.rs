@@ -52,6 +52,7 @@ impl Hub {
         let token = fake.static_token(&[READ, WRITE]).expose().to_owned();
         let contact = fake.add_contact("ada@example.com");
         fake.limit(|limits| limits.search_per_second = 1_000);
+        fake.behave(|behaviour| behaviour.index_lag = Duration::ZERO);
         Self { fake, http, token, contact, base }
     }
 

@@ -69,7 +69,7 @@ async fn a_batch_create_returns_every_id_to_a_client_with_default_settings() {
     app.hubspot.limit(|limits| limits.burst = 10_000);
     // The request is below 4 MiB; with times and URLs the response is not.
     let inputs: Vec<_> =
-        (0..3_000).map(|number| app.create_input(&format!("{number:01200}"), &[])).collect();
+        (0..3_000).map(|number| app.create_input(&format!("{number:01280}"), &[])).collect();
     let request = pb::BatchCreateLeadsRequest {
         inputs,
         request_id: "batch-1".to_owned(),

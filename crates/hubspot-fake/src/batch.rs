@@ -1,4 +1,5 @@
-//! Batch endpoints: atomic without trace ids, per input with them, results in random order.
+//! Batch endpoints: atomic without trace ids, results in random order. With trace ids, a conflict fails its
+//! input alone, and so do other errors if the switch for them is set.
 
 use std::collections::HashSet;
 
@@ -98,15 +99,8 @@ impl FakeAccount {
         let behaviour = self.behaviour.clone();
         let rules = Rules { behaviour: &behaviour, now: self.clock.now(), modern };
         if !traced || !behaviour.property_errors_per_item {
-            // Creates nothing if any input is invalid: validates on a copy first.
-            let before = self.store.leads.clone();
-            for input in inputs {
-                if let Err(failure) = self.store.create(input, &rules) {
-                    self.store.leads = before;
-                    return Err(failure);
-                }
-            }
-            self.store.leads = before;
+            let fails_all = |failure: &Failure| !traced || !failure.is_conflict();
+            self.store.check_creates(inputs, &rules, fails_all)?;
         }
         let mut done = BatchOutcome::default();
         for input in inputs {

@@ -1,4 +1,8 @@
 //! Switches for undocumented behaviour of HubSpot, so that tests cover each variant.
+//!
+//! The default is what HubSpot is known to do. Where that is not established, it is the strict reading:
+//! a request that HubSpot may reject is rejected, a field that it may leave out is absent, and a change
+//! that it may show later is shown later. `docs/HUBSPOT_FACTS.md` has the evidence for each switch.
 
 use std::time::Duration;
 
@@ -6,8 +10,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::consent::{CODE_LIFETIME, Consent};
 
-/// Properties that a read of other objects returns by default.
-const DEFAULT_PROPERTIES: [&str; 3] = ["hs_createdate", "hs_lastmodifieddate", "hs_object_id"];
+/// Property that the text of a search is known to match: the name.
+const SEARCHED_PROPERTY: &str = "hs_lead_name";
+
+/// Maximum number of associations in a lead, the smallest page size of HubSpot's lists.
+const ASSOCIATIONS_SHOWN: usize = 100;
+
+/// Delay of the search index, which is documented as a few moments.
+const INDEX_LAG: Duration = Duration::from_secs(1);
+
+/// Length that the gateways are known to accept.
+const LONGEST_URL: usize = 8_000;
 
 /// Behaviour of the fake where that of HubSpot is not established.
 ///
@@ -20,7 +33,8 @@ pub struct Behaviour {
     pub echo_trace_ids: bool,
     /// Results of a batch create contain the written properties.
     pub show_created: bool,
-    /// With trace ids, an invalid property fails only its input instead of the whole batch.
+    /// With trace ids, an invalid property fails only its input instead of the whole batch. In a batch
+    /// create, a conflict of unique values always fails only its input.
     pub property_errors_per_item: bool,
     /// Status of a batch with errors of single inputs: 207 or 200.
     pub partial_status: u16,
@@ -94,7 +108,7 @@ pub struct Behaviour {
     pub omit_refresh_token: bool,
     /// The token endpoint of 2026-09 supports client credentials, as the older ones do.
     pub client_credentials_in_2026_09: bool,
-    /// Revoking a refresh token revokes its access tokens.
+    /// Revoking a refresh token revokes its access tokens, except with the first version of the API.
     pub revoke_ends_access_tokens: bool,
     /// Behaviour of the consent page.
     pub consent: Consent,
@@ -131,19 +145,19 @@ pub enum NumErrors {
 impl Default for Behaviour {
     fn default() -> Self {
         Self {
-            echo_trace_ids: true,
+            echo_trace_ids: false,
             show_created: true,
-            property_errors_per_item: true,
+            property_errors_per_item: false,
             partial_status: 207,
             batch_create_status: 201,
             num_errors: NumErrors::Entries,
-            unique_clash_status: 409,
+            unique_clash_status: 400,
             company_only_leads: false,
             contactless_leads: false,
             contactless_upserts: false,
             unknown_owners: false,
             missing_contact_status: 400,
-            contacts_left_out: false,
+            contacts_left_out: true,
             further_addresses: false,
             missing_name_in_context: true,
             upsert_without_id_property: false,
@@ -153,29 +167,29 @@ impl Default for Behaviour {
             refuse_history_over_50: true,
             not_found_category: false,
             scopes_on_top: false,
-            default_properties: DEFAULT_PROPERTIES.map(str::to_owned).to_vec(),
-            searched_properties: Vec::new(),
+            default_properties: Vec::new(),
+            searched_properties: vec![SEARCHED_PROPERTY.to_owned()],
             contact_association: "lead_to_contact".to_owned(),
             ignore_unknown_associations: false,
-            associations_shown: 500,
-            association_errors_per_item: true,
-            report_missing_associations: false,
+            associations_shown: ASSOCIATIONS_SHOWN,
+            association_errors_per_item: false,
+            report_missing_associations: true,
             owners_shown: 500,
-            associations_per_kind: false,
+            associations_per_kind: true,
             associations_page: 500,
             name_failed_inputs: true,
             batch_reads_follow_merges: true,
             changes_follow_merges: false,
             rotate_refresh_tokens: false,
             omit_refresh_token: false,
-            client_credentials_in_2026_09: true,
-            revoke_ends_access_tokens: false,
+            client_credentials_in_2026_09: false,
+            revoke_ends_access_tokens: true,
             consent: Consent::Waits,
             withheld_scopes: Vec::new(),
             code_lifetime: CODE_LIFETIME,
             token_life: Duration::from_secs(1_800),
-            index_lag: Duration::ZERO,
-            longest_url: 16_000,
+            index_lag: INDEX_LAG,
+            longest_url: LONGEST_URL,
         }
     }
 }

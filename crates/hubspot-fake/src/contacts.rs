@@ -76,7 +76,8 @@ impl FakeAccount {
     }
 
     fn create_contacts(&mut self, inputs: &[Value]) -> Result<FakeResponse, Failure> {
-        let is_atomic = !all_traced(inputs) || !self.behaviour.property_errors_per_item;
+        let is_traced = all_traced(inputs);
+        let per_item = is_traced && self.behaviour.property_errors_per_item;
         let before = self.store.contacts.clone();
         let mut done = BatchOutcome::default();
         for input in inputs {
@@ -88,13 +89,13 @@ impl FakeAccount {
                     }
                     done.succeed(item);
                 }
-                Err(failure) if is_atomic => {
-                    self.store.contacts = before;
-                    return Err(failure);
-                }
-                Err(failure) => {
+                Err(failure) if per_item || is_traced && failure.is_conflict() => {
                     let trace_id = trace_of(input).filter(|_| self.behaviour.name_failed_inputs);
                     done.fail(1, failure, trace_id);
+                }
+                Err(failure) => {
+                    self.store.contacts = before;
+                    return Err(failure);
                 }
             }
         }

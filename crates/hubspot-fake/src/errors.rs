@@ -27,6 +27,11 @@ impl Failure {
         self
     }
 
+    /// True if another record has a unique value of this one.
+    pub(super) fn is_conflict(&self) -> bool {
+        self.body["category"] == "CONFLICT" || self.body["context"]["existingId"].is_array()
+    }
+
     pub(super) fn validation(message: impl Into<String>) -> Self {
         Self::new(400, "VALIDATION_ERROR", message)
     }

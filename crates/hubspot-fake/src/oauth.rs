@@ -36,7 +36,7 @@ impl FakeAccount {
             }
             ("POST", [version, "token", "revoke"]) if current(version) => {
                 self.client(&form)?;
-                self.revoke(field(&form, "token"));
+                self.revoke(field(&form, "token"), self.behaviour.revoke_ends_access_tokens);
                 Ok((StatusCode::OK, json!({})))
             }
             ("GET", ["v1", "access-tokens" | "refresh-tokens", token]) => {
@@ -47,7 +47,8 @@ impl FakeAccount {
                 Ok((StatusCode::OK, known))
             }
             ("DELETE", ["v1", "refresh-tokens", token]) => {
-                self.revoke(token);
+                // Documented: its access tokens stay valid.
+                self.revoke(token, false);
                 Ok((StatusCode::NO_CONTENT, Value::Null))
             }
             ("POST", ["v2", "private-apps", "get", "access-token-info"]) => {
@@ -149,13 +150,13 @@ impl FakeAccount {
         }
     }
 
-    fn revoke(&mut self, token: &str) {
+    fn revoke(&mut self, token: &str, ends_access_tokens: bool) {
         self.tokens.remove(token);
         let Some(app) = self.apps.iter_mut().find(|app| app.refresh_token == token) else { return };
         // The new refresh token is not returned, so the app must be installed again.
         app.refresh_token = format!("{SECRET_MARKER}-{}", Uuid::new_v4());
         let client_id = Some(app.client_id.clone());
-        if self.behaviour.revoke_ends_access_tokens {
+        if ends_access_tokens {
             self.tokens.retain(|_, token| token.client_id != client_id);
         }
     }

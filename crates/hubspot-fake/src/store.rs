@@ -188,6 +188,22 @@ impl Store {
         Ok(id)
     }
 
+    /// Error of the first create that fails a batch as a whole. Creates nothing.
+    pub(super) fn check_creates(
+        &mut self,
+        inputs: &[Value],
+        rules: &Rules<'_>,
+        fails_all: impl Fn(&Failure) -> bool,
+    ) -> Result<(), Failure> {
+        let last_id = self.next_id;
+        let mut failures = inputs.iter().filter_map(|input| self.create(input, rules).err());
+        let failed = failures.find(fails_all);
+        // New records have the highest ids. The index of unique values ignores leads that are gone.
+        self.leads.split_off(&(last_id + 1));
+        self.next_id = last_id;
+        failed.map_or(Ok(()), Err)
+    }
+
     pub(super) fn update(
         &mut self,
         id: u64,

@@ -13,6 +13,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, mpsc},
+    time::Duration,
 };
 
 use leadsd_base::{secret::Secret, time::SystemClock};
@@ -271,6 +272,8 @@ impl Builder {
             (hubspot.expect("a port"), FakeVault::start(free).await.expect("a port"))
         });
         let (hubspot, vault) = started.await.expect("the fakes start");
+        // Tests search for leads that they have just written.
+        hubspot.behave(|behaviour| behaviour.index_lag = Duration::ZERO);
         let contact = hubspot.add_contact("ada@example.com");
         let mut tokens = BTreeMap::new();
         for portal in &self.portals {

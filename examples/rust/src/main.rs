@@ -178,13 +178,13 @@ impl Walk {
                 ..Default::default()
             },
         ];
-        let newest_first = Sort {
-            property_name: "hs_object_id".to_owned(),
+        let last_name_first = Sort {
+            property_name: "hs_lead_name".to_owned(),
             direction: SortDirection::Descending.into(),
         };
         let mut request = SearchLeadsRequest {
             filter_groups: vec![FilterGroup { filters }],
-            sorts: vec![newest_first],
+            sorts: vec![last_name_first],
             properties: vec!["hs_lead_name".to_owned()],
             page_size: 2,
             ..Default::default()

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::{Args, listen_error, values::MAX_SEARCH_LAG};
@@ -59,12 +60,14 @@ impl Fakes {
         mut saved: BTreeMap<String, Snapshot>,
     ) -> Result<Self, Error> {
         let io = |what| move |source| Error::Io { what, source };
-        let switches = args.switches.as_deref().map(read_switches).transpose();
-        let behaviour = switches.map_err(io("cannot read --switches"))?.unwrap_or_default();
-        // The option applies if the file has no lag.
-        let lag = Some(behaviour.index_lag).filter(|lag| !lag.is_zero()).unwrap_or(args.search_lag);
-        let search_lag = lag.min(MAX_SEARCH_LAG);
-        let behaviour = Behaviour { index_lag: search_lag, ..behaviour };
+        let mut behaviour = match &args.switches {
+            Some(file) => {
+                read_switches(file, args.search_lag).map_err(io("cannot read --switches"))?
+            }
+            None => Behaviour { index_lag: args.search_lag, ..Behaviour::default() },
+        };
+        let search_lag = behaviour.index_lag.min(MAX_SEARCH_LAG);
+        behaviour.index_lag = search_lag;
         let mut all: Vec<Fake> = Vec::new();
         for portal in portals(&args.portals) {
             let listen = listen_address(args.hubspot, all.len())?;
@@ -141,11 +144,15 @@ fn listen_address(first: SocketAddr, index: usize) -> Result<SocketAddr, Error> 
     Ok(SocketAddr::new(first.ip(), port))
 }
 
-/// Reads the switches of a conformance report.
-fn read_switches(file: &Path) -> io::Result<Behaviour> {
+/// Reads the switches of a conformance report. The search lag is `search_lag` if the report has none.
+fn read_switches(file: &Path, search_lag: Duration) -> io::Result<Behaviour> {
     let switches = || -> io::Result<Behaviour> {
         let report: Value = serde_json::from_slice(&std::fs::read(file)?)?;
-        Ok(serde_json::from_value(report["switches"].clone())?)
+        let switches = &report["switches"];
+        let has_lag = switches["index_lag"].as_f64().is_some_and(|lag| lag > 0.0);
+        let behaviour = Behaviour::deserialize(switches)?;
+        let index_lag = if has_lag { behaviour.index_lag } else { search_lag };
+        Ok(Behaviour { index_lag, ..behaviour })
     };
     switches().map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))
 }

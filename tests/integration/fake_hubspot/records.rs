@@ -39,9 +39,12 @@ async fn lead_rules_return_the_recorded_error_bodies() {
         assert_eq!(response.body["subCategory"], "crm.associations.INVALID_IDENTIFIER");
         assert_eq!(response.body["context"]["INVALID_OBJECT_IDS"], json!(["424242"]));
     }
-    let response = hub.post("", &with("crm_key", "K")).await;
-    response.is_error(409, "CONFLICT");
-    assert_eq!(response.body["context"]["existingId"], json!([taken]));
+    for (status, category) in [(400, "VALIDATION_ERROR"), (409, "CONFLICT")] {
+        hub.fake.behave(|behaviour| behaviour.unique_clash_status = status);
+        let response = hub.post("", &with("crm_key", "K")).await;
+        response.is_error(status, category);
+        assert_eq!(response.body["context"]["existingId"], json!([taken]));
+    }
     let response = hub.patch(&taken, json!({})).await;
     response.is_error(400, "VALIDATION_ERROR");
     assert_eq!(hub.fake.lead_names(), ["Taken"], "a refused create leaves nothing");
@@ -107,7 +110,7 @@ async fn missing_records_return_the_recorded_shapes() {
     assert!(response.body.get("category").is_none());
     let response = hub.send(Method::GET, "/crm/v9/things", &Value::Null).await;
     assert_eq!((response.status, response.body), (404, Value::Null), "an HTML page");
-    let long = hub.get(&format!("?properties={}", "x".repeat(16_001))).await;
+    let long = hub.get(&format!("?properties={}", "x".repeat(8_001))).await;
     assert_eq!((long.status, long.body), (414, Value::Null));
     let same = hub.send(Method::GET, "/crm/objects/2026-09/0-136", &Value::Null).await;
     assert_eq!(same.status, 200, "the type id names leads too");
@@ -156,8 +159,12 @@ async fn history_is_newest_first_and_empty_text_clears_a_property() {
 }
 
 #[tokio::test]
-async fn batches_are_atomic_without_trace_ids_and_per_input_with_them() {
+async fn batches_are_atomic_without_trace_ids_and_may_be_per_input_with_them() {
     let hub = Hub::start().await;
+    hub.fake.behave(|behaviour| {
+        behaviour.property_errors_per_item = true;
+        behaviour.echo_trace_ids = true;
+    });
     let good = || hub.lead(json!({"hs_lead_name": "Jane"}));
     let bad = || hub.lead(json!({"hs_lead_name": "Joan", "hs_lead_label": "BOILING"}));
     let traced = |mut input: Value, trace: &str| {

@@ -139,6 +139,7 @@ async fn batch_read_sends_every_parameter_and_parses_every_field() {
 async fn batch_create_sends_properties_associations_and_trace_ids() {
     for (version, base) in VERSIONS {
         let scene = Scene::start(version, base).await;
+        scene.app.hubspot.behave(|behaviour| behaviour.property_errors_per_item = true);
         let contact = scene.app.contact.clone();
         let company = scene.app.hubspot.add_company("Example Ltd");
         let input = |trace: &str, label: &str| pb::LeadCreate {
@@ -219,6 +220,7 @@ async fn batch_update_sends_ids_unique_properties_and_trace_ids() {
 async fn batch_upsert_looks_leads_up_and_sends_updates_and_creates_with_trace_ids() {
     for (version, base) in VERSIONS {
         let scene = Scene::start(version, base).await;
+        scene.app.hubspot.behave(|behaviour| behaviour.property_errors_per_item = true);
         let contact = scene.app.contact.clone();
         let input = |key: &str, trace: &str, label: &str| pb::LeadUpsert {
             id: key.to_owned(),

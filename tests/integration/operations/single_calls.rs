@@ -11,6 +11,8 @@ use crate::harness::{failure, properties};
 async fn get_sends_every_parameter_and_parses_every_field() {
     for (version, base) in VERSIONS {
         let scene = Scene::start(version, base).await;
+        let defaults = vec!["hs_object_id".to_owned()];
+        scene.app.hubspot.behave(|behaviour| behaviour.default_properties = defaults);
         let (jane, gone) = (scene.jane.as_str(), scene.gone.as_str());
         let with_id = |id: &str| pb::GetLeadRequest { id: id.to_owned(), ..Default::default() };
         let live = ("archived", "false");

@@ -113,7 +113,7 @@ async fn an_invalid_create_has_no_effect() {
 }
 
 #[tokio::test]
-async fn a_batch_create_without_trace_ids_is_all_or_nothing() {
+async fn a_batch_create_is_all_or_nothing_unless_a_switch_allows_errors_of_inputs() {
     let client = Client::new().await;
     let contact = client.fake.add_contact("ada@example.com");
     let invalid = json!({"properties": {"hs_lead_name": "Grace"}});
@@ -126,11 +126,73 @@ async fn a_batch_create_without_trace_ids_is_all_or_nothing() {
     for (number, input) in inputs.iter_mut().enumerate() {
         input["objectWriteTraceId"] = json!(format!("trace-{number}"));
     }
+    let (status, ..) = client.post(&path, &json!({ "inputs": inputs })).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "trace ids alone do not change that");
+    assert!(client.fake.leads().is_empty());
+
+    client.fake.behave(|behaviour| {
+        behaviour.property_errors_per_item = true;
+        behaviour.echo_trace_ids = true;
+    });
     let (status, _, body) = client.post(&path, &json!({ "inputs": inputs })).await;
     assert_eq!(status, StatusCode::MULTI_STATUS, "{body}");
     assert_eq!(body["results"][0]["objectWriteTraceId"], "trace-0");
     assert_eq!(body["errors"][0]["context"]["objectWriteTraceId"], json!(["trace-1"]));
     assert_eq!(client.fake.lead_names(), ["Ada"]);
+}
+
+/// Recorded on contacts: a conflict has an error of its input, and results have no trace ids.
+#[tokio::test]
+async fn a_conflict_fails_its_input_of_a_batch_create_with_trace_ids() {
+    let client = Client::new().await;
+    client.fake.add_unique_property("crm_key");
+    let contact = client.fake.add_contact("ada@example.com");
+    let input = |key: &str| {
+        let mut input = lead(key, &contact);
+        input["properties"]["crm_key"] = json!(key);
+        input["objectWriteTraceId"] = json!(format!("trace-{key}"));
+        input
+    };
+    let path = format!("{LEADS}/batch/create");
+    for status in [400, 409] {
+        client.fake.behave(|behaviour| behaviour.unique_clash_status = status);
+        let taken = client.fake.add_lead(&contact, &input(&format!("a-{status}"))["properties"]);
+        let taken = taken.unwrap();
+        let inputs = ["a", "b"].map(|key| input(&format!("{key}-{status}")));
+        let (code, _, body) = client.post(&path, &json!({ "inputs": inputs })).await;
+        assert_eq!(code, StatusCode::MULTI_STATUS, "{body}");
+        let context = &body["errors"][0]["context"];
+        assert_eq!(context["objectWriteTraceId"], json!([format!("trace-a-{status}")]));
+        assert_eq!(context["existingId"], json!([taken]));
+        assert_eq!(body["results"].as_array().unwrap().len(), 1, "{body}");
+        assert!(body["results"][0].get("objectWriteTraceId").is_none(), "{body}");
+    }
+}
+
+/// Documented for the first version of the API; open for later ones.
+#[tokio::test]
+async fn a_revoked_refresh_token_ends_its_access_tokens_except_in_the_first_version() {
+    for (method, version, ends) in [("DELETE", "v1", false), ("POST", "2026-09", true)] {
+        let mut client = Client::new().await;
+        let (id, secret, refresh) = client.fake.oauth_app();
+        let (secret, refresh) = (secret.expose(), refresh.expose());
+        let app = format!("client_id={id}&client_secret={secret}");
+        let none = HeaderMap::new();
+        let grant = format!("grant_type=refresh_token&{app}&refresh_token={refresh}");
+        let grant = grant.into_bytes();
+        let (_, _, token) =
+            receive(&client.fake, "POST", "/oauth/2026-09/token", "", &none, grant).await;
+        client.headers = bearer(token["access_token"].as_str().unwrap());
+        let path = match version {
+            "v1" => format!("/oauth/v1/refresh-tokens/{refresh}"),
+            version => format!("/oauth/{version}/token/revoke"),
+        };
+        let body = format!("{app}&token={refresh}").into_bytes();
+        let (status, ..) = receive(&client.fake, method, &path, "", &none, body).await;
+        assert!(status.is_success(), "{version}: {status}");
+        let expected = if ends { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+        assert_eq!(client.get(LEADS).await.0, expected, "{version}");
+    }
 }
 
 #[tokio::test]
@@ -294,6 +356,7 @@ async fn a_lead_is_assigned_only_to_an_owner_that_exists() {
     let assign = |owner: &str| json!({"properties": {"hubspot_owner_id": owner}});
     let traced = |owner: &str| json!({"id": id, "properties": {"hubspot_owner_id": owner}, "objectWriteTraceId": "t"});
     let batch = json!({ "inputs": [traced("7")] });
+    client.fake.behave(|behaviour| behaviour.property_errors_per_item = true);
     let (status, _, body) = client.send("PATCH", &path, &assign("7")).await;
     assert_eq!(
         (status, &body["errors"][0]["code"]),
@@ -413,7 +476,7 @@ async fn owners_can_be_read_with_their_scope() {
 #[test]
 fn the_behaviour_is_the_same_after_it_was_written_as_json() {
     let other = Behaviour {
-        echo_trace_ids: false,
+        echo_trace_ids: true,
         num_errors: NumErrors::Absent,
         default_properties: vec!["hs_lead_name".to_owned()],
         index_lag: Duration::from_millis(1_500),

@@ -153,7 +153,7 @@ public final class Leads {
             .addFilterGroups(filters)
             .addSorts(
                 Sort.newBuilder()
-                    .setPropertyName("hs_object_id")
+                    .setPropertyName("hs_lead_name")
                     .setDirection(SortDirection.SORT_DIRECTION_DESCENDING))
             .addProperties("hs_lead_name")
             .setPageSize(2);

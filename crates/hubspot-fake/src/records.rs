@@ -9,6 +9,9 @@ use super::{
     http::{FakeRequest, FakeResponse},
 };
 
+/// Maximum number of records on a page.
+const MAX_PAGE: usize = 100;
+
 fn show(id: &str, properties: &Value) -> Value {
     json!({"id": id, "properties": properties, "createdAt": "2026-11-01T08:00:00.000Z",
            "updatedAt": "2026-11-01T08:00:00.000Z", "archived": false})
@@ -34,9 +37,24 @@ impl FakeAccount {
             if object == "contacts" { &mut self.store.contacts } else { &mut self.store.companies };
         match (request.method.as_str(), request.path.as_str()) {
             ("GET", "") => {
+                let limit = request.query.get("limit").map_or(Ok(10), |limit| limit.parse());
+                let limit = limit.ok().filter(|limit| (1..=MAX_PAGE).contains(limit));
+                let limit = limit.ok_or_else(|| Failure::validation("limit must be 1 to 100"))?;
+                let after = request.query.get("after").and_then(|after| after.parse().ok());
+                let number = |id: &String| id.parse::<u64>().unwrap_or(0);
+                let mut rest: Vec<_> =
+                    records.iter().filter(|(id, _)| number(id) > after.unwrap_or(0)).collect();
+                rest.sort_by_key(|(id, _)| number(id));
+                let next = rest.get(limit - 1).filter(|_| rest.len() > limit);
+                let next = next.map(|(id, _)| (*id).clone());
+                rest.truncate(limit);
                 let results: Vec<Value> =
-                    records.iter().map(|(id, own)| show(id, &json!(own))).collect();
-                Ok((StatusCode::OK, json!({ "results": results })))
+                    rest.into_iter().map(|(id, own)| show(id, &json!(own))).collect();
+                let mut body = json!({ "results": results });
+                if let Some(next) = next {
+                    body["paging"] = json!({"next": {"after": next, "link": ""}});
+                }
+                Ok((StatusCode::OK, body))
             }
             ("GET", id) => {
                 let own = records.get(id).ok_or_else(|| Failure::not_found(true))?;

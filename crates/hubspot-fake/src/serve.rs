@@ -29,6 +29,9 @@ use leadsd_base::time::to_http_date;
 /// Maximum size of a request body; larger ones are rejected with 413.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
+/// Scope that reads of deals need.
+const DEALS: &str = "crm.objects.deals.read";
+
 pub(super) async fn serve(
     State(account): State<Arc<Mutex<FakeAccount>>>,
     request: Request,
@@ -247,6 +250,10 @@ impl FakeAccount {
                 self.contacts_batch(request, token)
             }
             (Api::Objects, object @ ("contacts" | "companies")) => self.others(object, request),
+            // No token of the fake has the scope for deals.
+            (Api::Objects, "deals") => {
+                Err(Failure::missing_scope(DEALS, self.behaviour.scopes_on_top))
+            }
             (Api::Properties, _) if leads => {
                 let scopes_on_top = self.behaviour.scopes_on_top;
                 schema::properties(&mut self.store.properties, request, token, scopes_on_top)

@@ -22,7 +22,8 @@ pub(in crate::cli) struct Args {
     pub(super) write_probe: bool,
     /// Tries every fact about HubSpot that leadsd depends on, after confirmation. For test accounts
     ///
-    /// Creates up to twenty leads in the portal, perhaps a property, and archives them.
+    /// Creates up to twenty leads in the portal, perhaps a property, and archives them. Associates one of
+    /// the leads with up to 501 contacts.
     #[arg(long, requires = "portal")]
     pub(super) conformance: bool,
     /// File for the result of --conformance, for leadsd dev --switches.

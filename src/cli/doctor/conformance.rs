@@ -5,7 +5,9 @@
 //! differences between accounts.
 
 mod account;
+mod associations;
 mod batches;
+mod contacts;
 mod creates;
 mod reads;
 mod searches;
@@ -29,7 +31,8 @@ const VERSION: u32 = 1;
 
 /// Question before the run.
 pub(super) const QUESTION: &str = "This creates up to twenty leads in the HubSpot account of the portal, perhaps a property, and \
-     archives them. Use a test account. Continue?";
+     archives them. It associates one of the leads with up to 501 contacts. Use a test account. \
+     Continue?";
 
 /// Conformance run. Archives its records even if it fails or is interrupted.
 #[derive(Default)]
@@ -84,6 +87,10 @@ async fn try_all(account: &TestAccount, seen: &mut Observations) -> Tried<()> {
     updates::of_lead(account, seen, &id).await?;
     let pair = batches::create(account, seen).await?;
     batches::of_leads(account, seen, &pair).await?;
+    associations::of_lead(account, seen, &pair[0]).await?;
+    contacts::by_address(account, seen).await?;
+    contacts::owners(account, seen).await?;
+    contacts::scopes(account, seen).await?;
     unique::values(account, seen).await?;
     updates::merge(account, seen).await?;
     searches::of_new_lead(account, seen).await?;

@@ -20,10 +20,18 @@ pub enum ApiArea {
     LeadsBeta,
     /// Companies.
     Companies,
+    /// Contacts.
+    Contacts,
+    /// Deals.
+    Deals,
+    /// Owners.
+    Owners,
     /// Definitions of the properties of leads.
     Properties,
-    /// Batch read of the associations of leads with contacts.
+    /// Batches of the associations of leads with contacts.
     ContactAssociations,
+    /// Batches of the associations of leads with companies.
+    CompanyAssociations,
 }
 
 /// Request that is sent unchanged.
@@ -87,19 +95,28 @@ impl ApiArea {
         match (self, version) {
             (Self::Leads, _) => leads_path(version),
             (Self::LeadsBeta, _) => vec!["crm", "objects", "2026-09-beta", "leads"],
-            (Self::Companies, ApiVersion::V3) => vec!["crm", "v3", "objects", "companies"],
-            (Self::Companies, ApiVersion::V2026_03) => {
-                vec!["crm", "objects", "2026-03", "companies"]
-            }
-            (Self::Companies, ApiVersion::V2026_09) => {
-                vec!["crm", "objects", "2026-09", "companies"]
-            }
+            (Self::Companies, _) => objects_path(version, "companies"),
+            (Self::Contacts, _) => objects_path(version, "contacts"),
+            (Self::Deals, _) => objects_path(version, "deals"),
+            (Self::Owners, _) => Operation::ListOwners.spec().path(version).split('/').collect(),
             (Self::Properties, _) => endpoints::properties(version).to_vec(),
-            (Self::ContactAssociations, _) => {
-                let path = Operation::ReadAssociations.spec().path(version);
-                let named = |segment| if segment == "{to}" { "contacts" } else { segment };
-                path.split('/').map(named).collect()
-            }
+            (Self::ContactAssociations, _) => associations_path(version, "contacts"),
+            (Self::CompanyAssociations, _) => associations_path(version, "companies"),
         }
     }
+}
+
+fn objects_path(version: ApiVersion, object: &'static str) -> Vec<&'static str> {
+    match version {
+        ApiVersion::V3 => vec!["crm", "v3", "objects", object],
+        ApiVersion::V2026_03 => vec!["crm", "objects", "2026-03", object],
+        ApiVersion::V2026_09 => vec!["crm", "objects", "2026-09", object],
+    }
+}
+
+/// Path of the associations of leads with an object type, above its batches.
+fn associations_path(version: ApiVersion, to: &'static str) -> Vec<&'static str> {
+    let path = Operation::ReadAssociations.spec().path(version);
+    let path = path.strip_suffix("/batch/read").unwrap_or(path);
+    path.split('/').map(|segment| if segment == "{to}" { to } else { segment }).collect()
 }

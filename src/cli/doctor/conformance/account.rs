@@ -27,6 +27,9 @@ const MAX_TRIES: u32 = 8;
 /// Pause after a 429: the windows of HubSpot's limits last one and ten seconds.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// Number of contacts per page, HubSpot's maximum.
+const CONTACTS_PAGE: &str = "100";
+
 /// Maximum number of leads of a batch.
 const MAX_BATCH: usize = 100;
 
@@ -45,6 +48,8 @@ pub(super) struct TestAccount {
     leads: Mutex<BTreeSet<String>>,
     /// Property that was created.
     property: Mutex<Option<String>>,
+    /// True if an error for a missing scope names it at the top level; `None` before such an error.
+    scopes_on_top: Mutex<Option<bool>>,
     /// True after the stop: further requests fail.
     is_stopped: AtomicBool,
 }
@@ -62,9 +67,17 @@ impl TestAccount {
         contact: String,
     ) -> Self {
         let mark = Uuid::new_v4().simple().to_string().split_off(20);
-        let (leads, property, is_stopped) =
-            (Mutex::default(), Mutex::default(), AtomicBool::default());
-        Self { client, token, version, contact, mark, leads, property, is_stopped }
+        Self {
+            client,
+            token,
+            version,
+            contact,
+            mark,
+            leads: Mutex::default(),
+            property: Mutex::default(),
+            scopes_on_top: Mutex::default(),
+            is_stopped: AtomicBool::default(),
+        }
     }
 
     pub(super) async fn get(
@@ -115,7 +128,10 @@ impl TestAccount {
             let answer = answer.map_err(|error| format!("HubSpot {error}"))?;
             match answer.status {
                 429 => sleep(PAUSE).await,
-                401 | 403 => return Err(format!("HubSpot rejected the call: {}", answer.status)),
+                401 | 403 => {
+                    self.observe_scopes(&answer);
+                    return Err(format!("HubSpot rejected the call: {}", answer.status));
+                }
                 status if status >= 500 => return Err(format!("HubSpot is unavailable: {status}")),
                 _ => {
                     self.remember(&request, &answer);
@@ -124,6 +140,21 @@ impl TestAccount {
             }
         }
         Err("the limit of the account is exhausted: 429".to_owned())
+    }
+
+    /// Notes where an error names a missing scope.
+    fn observe_scopes(&self, answer: &JsonResponse) {
+        let names_scopes = |at: &Value| at["context"]["requiredGranularScopes"].is_array();
+        let (on_top, in_errors) =
+            (names_scopes(&answer.body), names_scopes(&answer.body["errors"][0]));
+        if on_top != in_errors {
+            *self.scopes_on_top.lock() = Some(on_top);
+        }
+    }
+
+    /// True if an error for a missing scope names it at the top level; `None` if no call had such an error.
+    pub(super) fn names_scopes_on_top(&self) -> Option<bool> {
+        *self.scopes_on_top.lock()
     }
 
     /// Rejects all requests from now on, so that the run ends and cleans up. A request that HubSpot is
@@ -189,6 +220,25 @@ impl TestAccount {
             .ok_or_else(|| format!("cannot create a lead: {} {}", answer.status, message(&answer)))
     }
 
+    /// Reads contacts page by page, with their further addresses, up to `max`.
+    pub(super) async fn contacts(&self, max: usize) -> Tried<Vec<Value>> {
+        let mut contacts = Vec::new();
+        let mut after = None;
+        loop {
+            let properties = ("properties", "hs_additional_emails".to_owned());
+            let mut query = vec![("limit", CONTACTS_PAGE.to_owned()), properties];
+            query.extend(after.map(|after| ("after", after)));
+            let (method, area, path) = (Method::GET, ApiArea::Contacts, String::new());
+            let page = self.send(RawRequest { method, area, path, query, body: None }).await?;
+            contacts.extend(list(&page.body["results"]).cloned());
+            after = page.body["paging"]["next"]["after"].as_str().map(str::to_owned);
+            if after.is_none() || contacts.len() >= max {
+                contacts.truncate(max);
+                return Ok(contacts);
+            }
+        }
+    }
+
     /// Sends a request about properties of leads.
     pub(super) async fn properties(
         &self,
@@ -238,6 +288,11 @@ impl TestAccount {
         }
         if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
     }
+}
+
+/// Entries of a list; none if it is absent.
+pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
 }
 
 /// Message of an error response, shortened.

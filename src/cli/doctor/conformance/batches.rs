@@ -2,23 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use http::Method;
 use serde_json::{Value, json};
 
 use super::{
     Fact, Observations,
     account::{NO_RECORD, TestAccount, Tried, summary},
 };
-use crate::hubspot::{ApiArea, JsonResponse, RawRequest};
+use crate::hubspot::JsonResponse;
 
 /// Another id of no record.
 const NO_OTHER_RECORD: &str = "999999999998";
 
 /// Maximum number of inputs of a batch.
 const MAX_INPUTS: usize = 100;
-
-/// Maximum number of inputs of a batch read of associations.
-const MAX_ASSOCIATION_INPUTS: usize = 1_000;
 
 /// Tries batch creates; returns the ids of two leads.
 pub(super) async fn create(account: &TestAccount, seen: &mut Observations) -> Tried<[String; 2]> {
@@ -35,7 +31,7 @@ pub(super) async fn create(account: &TestAccount, seen: &mut Observations) -> Tr
     let traces: BTreeSet<&str> =
         results.iter().filter_map(|lead| lead["objectWriteTraceId"].as_str()).collect();
     let echoes = traces == BTreeSet::from(["batch-1", "batch-2"]);
-    seen.switch(Fact::EchoedTraceIds, echoes, json!(echoes), format!("{traces:?}"));
+    seen.switch(Fact::EchoedTraceIds, traces.is_empty(), json!(echoes), format!("{traces:?}"));
     let shows = |lead: &Value| lead["properties"]["hs_lead_name"].is_string();
     let shows = !results.is_empty() && results.iter().all(shows);
     seen.switch(Fact::ShownProperties, shows, json!(shows), format!("with the name: {shows}"));
@@ -50,7 +46,7 @@ pub(super) async fn create(account: &TestAccount, seen: &mut Observations) -> Tr
     let answer = account.post("batch/create", partial).await?;
     let per_input = answer.status < 300;
     let text = summary(&answer);
-    seen.switch(Fact::PropertyErrors, per_input, json!(per_input), text);
+    seen.switch(Fact::PropertyErrors, !per_input, json!(per_input), text);
 
     bad["objectWriteTraceId"] = Value::Null;
     let untraced = json!({"inputs": [account.lead("batch-5"), bad]});
@@ -92,7 +88,7 @@ pub(super) async fn of_leads(
     let reports = answer.body["errors"].as_array().is_some_and(|errors| !errors.is_empty())
         || answer.status >= 400;
     seen.switch(Fact::BatchArchiveOfUnknown, !reports, json!(reports), summary(&answer));
-    associations(account, seen, first).await
+    Ok(())
 }
 
 /// Notes the shape of a batch response with errors of two inputs.
@@ -119,25 +115,6 @@ fn partial(seen: &mut Observations, read: &JsonResponse) {
     let named: Vec<&str> = named.filter_map(Value::as_str).collect();
     let names_all = [NO_RECORD, NO_OTHER_RECORD].iter().all(|id| named.contains(id));
     seen.switch(Fact::NamedInputs, names_all, json!(names_all), format!("{named:?}"));
-}
-
-/// Tries batch reads of associations.
-async fn associations(account: &TestAccount, seen: &mut Observations, id: &str) -> Tried<()> {
-    let read = |inputs: Vec<Value>| {
-        let (area, body) = (ApiArea::ContactAssociations, Some(json!({ "inputs": inputs })));
-        RawRequest { method: Method::POST, area, path: String::new(), query: Vec::new(), body }
-    };
-    let answer = account.send(read(vec![json!({ "id": id })])).await?;
-    let result = &answer.body["results"][0];
-    let to = &result["to"][0]["toObjectId"];
-    let to = to.as_str().map(str::to_owned).or_else(|| Some(to.as_u64()?.to_string()));
-    let names_both =
-        result["from"]["id"].as_str() == Some(id) && to.as_deref() == Some(account.contact());
-    seen.note(Fact::AssociationRead, names_both, summary(&answer));
-    let many = (0..=MAX_ASSOCIATION_INPUTS).map(|n| json!({"id": format!("9999999{n:05}")}));
-    let answer = account.send(read(many.collect())).await?;
-    seen.note(Fact::AssociationBatchSize, answer.status == 400, summary(&answer));
-    Ok(())
 }
 
 fn results(answer: &JsonResponse) -> Vec<Value> {

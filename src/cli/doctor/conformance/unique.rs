@@ -24,7 +24,7 @@ pub(super) async fn values(account: &TestAccount, seen: &mut Observations) -> Tr
     let clash = account.post("", with_value("clash")).await?;
     let status = clash.status;
     if [400, 409].contains(&status) {
-        seen.switch(Fact::UniqueClash, status == 409, json!(status), summary(&clash));
+        seen.switch(Fact::UniqueClash, status == 400, json!(status), summary(&clash));
     } else {
         seen.note(Fact::UniqueClash, false, summary(&clash));
     }

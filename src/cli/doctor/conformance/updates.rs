@@ -64,8 +64,9 @@ pub(super) async fn merge(account: &TestAccount, seen: &mut Observations) -> Tri
     };
     if let Some(reason) = reason {
         let reason = format!("2026-09-beta does not merge leads: {reason}");
-        seen.unknown(Fact::MergedRead, reason.clone());
-        seen.unknown(Fact::MergedUpdate, reason);
+        for fact in [Fact::MergedRead, Fact::MergedUpdate, Fact::MergedBatchRead] {
+            seen.unknown(fact, reason.clone());
+        }
         return Ok(());
     }
     let read = account.get(&lost, &[]).await?;
@@ -75,5 +76,8 @@ pub(super) async fn merge(account: &TestAccount, seen: &mut Observations) -> Tri
     let answer = account.patch(&lost, &[], renamed).await?;
     let follows = answer.status < 300;
     seen.switch(Fact::MergedUpdate, !follows, json!(follows), summary(&answer));
+    let answer = account.post("batch/read", json!({"inputs": [{ "id": lost }]})).await?;
+    let follows = answer.body["results"][0]["id"].as_str() == Some(&*kept);
+    seen.switch(Fact::MergedBatchRead, follows, json!(follows), summary(&answer));
     Ok(())
 }

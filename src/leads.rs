@@ -15,6 +15,7 @@ mod create;
 mod error;
 pub mod export;
 pub mod idempotency;
+pub mod import;
 mod lead;
 mod memory;
 mod paged_search;
@@ -54,8 +55,8 @@ pub use request::{
 pub use request_id::{RequestId, RequestIdScope};
 pub use response_limit::ResponseLimit;
 pub use service::{
-    ALL_PROPERTIES, AssociationAction, BatchGet, Export, ExportMessage, Service, Settings,
-    Validated,
+    ALL_PROPERTIES, AssociationAction, BatchGet, Export, ExportMessage, Import, ImportResult,
+    Service, Settings, Validated,
 };
 pub use validation::{DateRules, ViolationKind};
 pub use validator::{ValidationMode, ValidationOutcome, ValidationSettings, ValidationSnapshot};

@@ -22,6 +22,8 @@ pub struct Rights {
     pub quota: bool,
     /// True if the caller may export the leads that it may read.
     pub export: bool,
+    /// True if the caller may import leads, if it may write them.
+    pub import: bool,
     /// Weight of the caller in the fair queue for quota.
     pub weight: u32,
 }
@@ -45,10 +47,12 @@ struct Rule {
 
 impl Rights {
     /// No rights.
-    pub const NONE: Self = Self { access: Access::None, quota: false, export: false, weight: 1 };
+    pub const NONE: Self =
+        Self { access: Access::None, quota: false, export: false, import: false, weight: 1 };
 
     /// All rights, of a service that does not authenticate its callers.
-    pub const ALL: Self = Self { access: Access::Write, quota: true, export: true, weight: 1 };
+    pub const ALL: Self =
+        Self { access: Access::Write, quota: true, export: true, import: true, weight: 1 };
 
     /// Reports whether there is any right. Only then may the caller learn that the portal exists.
     pub fn any(&self) -> bool {
@@ -59,6 +63,11 @@ impl Rights {
     pub fn may_export(&self) -> bool {
         self.export && self.access >= Access::Read
     }
+
+    /// Reports whether the caller may import leads.
+    pub fn may_import(&self) -> bool {
+        self.import && self.access >= Access::Write
+    }
 }
 
 // === impl Policies ===
@@ -68,9 +77,14 @@ impl Policies {
     pub fn new<'a>(policies: impl Iterator<Item = &'a Policy>) -> Self {
         let mut exact: HashMap<String, Vec<Rule>> = HashMap::new();
         let mut prefixes: HashMap<String, Vec<Rule>> = HashMap::new();
-        for Policy { callers, portals, access, quota, export, weight } in policies {
-            let rights =
-                Rights { access: *access, quota: *quota, export: *export, weight: *weight };
+        for Policy { callers, portals, access, quota, export, import, weight } in policies {
+            let rights = Rights {
+                access: *access,
+                quota: *quota,
+                export: *export,
+                import: *import,
+                weight: *weight,
+            };
             for callers in callers {
                 let rules = match callers {
                     CallerPattern::Exact(name) => exact.entry(name.clone()).or_default(),

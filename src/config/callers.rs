@@ -89,6 +89,8 @@ pub struct Policy {
     pub quota: bool,
     /// True if the callers may export the leads that they may read. Default false.
     pub export: bool,
+    /// True if the callers, which may write leads, may import them. Default false.
+    pub import: bool,
     /// Weight in the fair queue for a portal's quota. Default 1.
     pub weight: u32,
 }
@@ -245,8 +247,7 @@ impl Checker<'_> {
             let Some(policy) = self.policy(&name, raw, portals) else { continue };
             for callers in &policy.callers {
                 for portal in each_portal(&policy) {
-                    let other = decided.insert((callers.clone(), portal), name.clone());
-                    if let Some(other) = other {
+                    if let Some(other) = decided.insert((callers.clone(), portal), name.clone()) {
                         // Two equally specific policies would be ambiguous.
                         let what = format!("has the same caller and portal as [policy.{other}]");
                         self.add_error(&format!("policy.{name}.callers"), what);
@@ -264,7 +265,7 @@ impl Checker<'_> {
         raw: raw::Policy,
         known: Option<&BTreeMap<PortalName, Portal>>,
     ) -> Option<Policy> {
-        let raw::Policy { callers, portals, access, quota, export, weight } = raw;
+        let raw::Policy { callers, portals, access, quota, export, import, weight } = raw;
         let key = |key: &str| format!("policy.{name}.{key}");
         if callers.is_empty() {
             self.add_error(&key("callers"), "must name at least one caller");
@@ -289,9 +290,11 @@ impl Checker<'_> {
                 None
             }
         };
-        let export = export.unwrap_or(false);
-        if export && access == Some(Access::None) {
+        if export == Some(true) && access == Some(Access::None) {
             self.add_error(&key("export"), "needs access = \"read\" or \"write\"");
+        }
+        if import == Some(true) && access.is_some_and(|access| access < Access::Write) {
+            self.add_error(&key("import"), "needs access = \"write\"");
         }
         let weight = self.number(&key("weight"), weight.unwrap_or(WEIGHT), 1, 1_000);
         Some(Policy {
@@ -299,7 +302,8 @@ impl Checker<'_> {
             portals: portals?,
             access: access?,
             quota: quota.unwrap_or(false),
-            export,
+            export: export.unwrap_or(false),
+            import: import.unwrap_or(false),
             weight: u32::try_from(weight?).unwrap_or(1),
         })
     }

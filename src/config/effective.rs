@@ -32,6 +32,7 @@ impl Raw {
         for policy in self.policy.values_mut() {
             policy.quota.get_or_insert(false);
             policy.export.get_or_insert(false);
+            policy.import.get_or_insert(false);
             policy.weight.get_or_insert(WEIGHT);
         }
         for (name, portal) in &mut self.portals {

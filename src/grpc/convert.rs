@@ -6,6 +6,7 @@
 mod associations;
 mod batch;
 mod fit;
+mod import;
 mod request;
 mod response;
 pub(crate) mod schema;
@@ -15,6 +16,7 @@ pub(crate) use self::{
     associations::{associate, batch_associate, batch_dissociate, dissociate, list_associations},
     batch::{BatchInputs, InputField, trace_ids},
     fit::ResponseFit,
+    import::{import_row, import_settings},
     request::{
         archive, batch_archive, batch_create, batch_get, batch_update, batch_upsert, create,
         export, get, list, search, update, upsert,

@@ -4,6 +4,7 @@
 
 mod associations;
 mod ids;
+mod streams;
 mod validation;
 
 use std::{
@@ -16,7 +17,7 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Either},
 };
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use self::{
     associations::AssociationWrite,
@@ -24,7 +25,8 @@ use self::{
 };
 use super::{
     convert::{self, InputField, ResponseFit, trace_ids},
-    export_stream::{self, ExportStream},
+    export_stream::ExportStream,
+    import_stream::ImportStream,
     middleware::call_context::AuthorizedCall,
     pb,
 };
@@ -229,13 +231,16 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::ExportLeadsRequest>,
     ) -> Result<Response<ExportStream>, Status> {
-        let (call, message) = AuthorizedCall::take_from(request)?;
-        let state = Arc::clone(&call.state);
-        let stream = convert::export(message).and_then(|(export, token)| {
-            let start = |context| self.service.export(context, export, &token);
-            export_stream::start(call, self.max_response_bytes, start)
-        });
-        stream.map(Response::new).map_err(|error| state.fail(error))
+        self.start_export(request)
+    }
+
+    type ImportLeadsStream = ImportStream;
+
+    async fn import_leads(
+        &self,
+        request: Request<Streaming<pb::ImportLeadsRequest>>,
+    ) -> Result<Response<ImportStream>, Status> {
+        self.start_import(request)
     }
 
     async fn batch_get_leads(

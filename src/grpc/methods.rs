@@ -233,7 +233,9 @@ impl Method {
         };
         let kind = if method.starts_with("Batch") {
             MethodKind::Batch
-        } else if descriptor.server_streaming() && !descriptor.client_streaming() {
+        } else if descriptor.server_streaming()
+            && (!descriptor.client_streaming() || is_public_api(service))
+        {
             MethodKind::Streaming
         } else {
             MethodKind::Unary
@@ -257,7 +259,7 @@ impl Method {
             kind,
             service_kind,
             is_probe: service == "grpc.health.v1.Health",
-            is_public_api: !service.starts_with("grpc."),
+            is_public_api: is_public_api(service),
             started: AtomicU64::new(0),
             handled: Default::default(),
             took: Histogram::default(),
@@ -268,7 +270,7 @@ impl Method {
     /// Priority of calls that do not name one.
     pub(crate) fn default_priority(&self) -> Priority {
         match &*self.method {
-            "ExportLeads" => Priority::Bulk,
+            "ExportLeads" | "ImportLeads" => Priority::Bulk,
             _ => Priority::Interactive,
         }
     }
@@ -307,6 +309,11 @@ impl Method {
     }
 }
 
+/// Reports whether a service is one of this API, not of gRPC itself.
+fn is_public_api(service: &str) -> bool {
+    !service.starts_with("grpc.")
+}
+
 /// Kind of RPC, as go-grpc-prometheus names it.
 fn grpc_type(method: &MethodDescriptorProto) -> &'static str {
     match (method.client_streaming(), method.server_streaming()) {
@@ -335,10 +342,13 @@ mod tests {
         assert_eq!(found("/leadsd.v1.LeadsService/BatchGetLeads").kind, MethodKind::Batch);
         let watch = found("/leadsd.v1.QuotaService/WatchQuota");
         let export = found("/leadsd.v1.LeadsService/ExportLeads");
+        let import = found("/leadsd.v1.LeadsService/ImportLeads");
         let health = found("/grpc.health.v1.Health/Watch");
-        assert_eq!([watch, export, health].map(|it| it.kind), [MethodKind::Streaming; 3]);
-        let priorities = [get, watch, export].map(Method::default_priority);
-        assert_eq!(priorities, [Priority::Interactive, Priority::Interactive, Priority::Bulk]);
+        assert_eq!([watch, export, import, health].map(|it| it.kind), [MethodKind::Streaming; 4]);
+        let priorities = [get, watch].map(Method::default_priority);
+        assert_eq!(priorities, [Priority::Interactive; 2]);
+        let priorities = [export, import].map(Method::default_priority);
+        assert_eq!(priorities, [Priority::Bulk; 2]);
         let check = found("/grpc.health.v1.Health/Check");
         assert_eq!((check.is_public_api, check.is_probe), (false, true));
         assert!(!found("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo").is_public_api);

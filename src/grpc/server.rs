@@ -108,6 +108,8 @@ pub struct ServerSnapshot {
     pub request_ids: leads::idempotency::RequestIdStats,
     /// Counts of exports.
     pub exports: leads::export::ExportCounts,
+    /// Counts of imports.
+    pub imports: leads::import::ImportCounts,
     /// Memory of the copies of schemas, in bytes.
     pub schema_bytes: usize,
     /// Counts of validated writes.
@@ -228,6 +230,7 @@ impl ServerStats {
             validation: service.validation(),
             request_ids: service.request_id_stats(),
             exports: service.export_counts(),
+            imports: service.import_counts(),
         }
     }
 }

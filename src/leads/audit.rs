@@ -1,5 +1,6 @@
-//! Audit events: one per write of any caller, once the outcome is known, and one per stream of an export. An
-//! event of a write contains ids of leads; none contains property values.
+//! Audit events: one per write of any caller, once the outcome is known, and one per stream of an export or
+//! import. An event of a write contains ids of leads; none contains property values. The rows of an import have
+//! events at level debug.
 //!
 //! The task of the write logs the event, so that a cancelled call is audited as well. Events of
 //! batches contain counts; at level debug the ids of the leads follow.
@@ -19,6 +20,7 @@ use super::{
     context::CallContext,
     context::PortalName,
     error::{Error, Reason},
+    import::ImportTally,
     query::LeadId,
 };
 use leadsd_quota::Caller;
@@ -72,6 +74,8 @@ struct AuditFacts {
     /// Record ids in the request.
     leads: Vec<String>,
     inputs: usize,
+    /// True for one row of an import.
+    is_row: bool,
 }
 
 /// Facts about the stream of an export.
@@ -128,6 +132,25 @@ pub(super) fn exported(ctx: &CallContext, facts: &ExportFacts) {
     );
 }
 
+/// Logs the end of the stream of an import. `outcome` is `OK` if all rows of the client have results,
+/// `DRAINED`, `STOPPED`, `CANCELLED`, or the reason of the error.
+pub(super) fn imported(ctx: &CallContext, outcome: &str, tally: &ImportTally) {
+    let caller = &ctx.requester.caller;
+    event!(
+        target: "leadsd::audit",
+        Level::INFO,
+        audit.operation = "ImportLeads",
+        audit.outcome = outcome,
+        audit.inputs = tally.summary().rows,
+        audit.outcomes = tally.outcomes(),
+        caller = caller.as_str(),
+        caller.authenticated = caller.is_authenticated(),
+        portal = ctx.portal.name.as_str(),
+        request.id = &*ctx.request_id,
+        "Leads imported"
+    );
+}
+
 // === impl Tally ===
 
 impl Tally {
@@ -155,6 +178,7 @@ impl AuditEntry {
             request_id: Arc::clone(&ctx.request_id),
             leads: Vec::new(),
             inputs,
+            is_row: ctx.is_row,
         };
         Self { facts: Arc::new(facts), begun: false, ended: false, dropped: Arc::default() }
     }
@@ -227,6 +251,19 @@ impl AuditFacts {
             let _ = write!(outcomes, " {reason}={inputs}");
         }
         let lead = if batch { None } else { ids.first().or_else(|| self.leads.first()) };
+        if self.is_row {
+            event!(
+                target: "leadsd::audit",
+                Level::DEBUG,
+                audit.operation = self.operation,
+                audit.outcome = outcome,
+                audit.replayed = repeat,
+                lead.id = lead,
+                request.id = &*self.request_id,
+                "Row of an import"
+            );
+            return;
+        }
         event!(
             target: "leadsd::audit",
             Level::INFO,

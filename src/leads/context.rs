@@ -38,6 +38,8 @@ pub struct CallContext {
     pub cost: Arc<CostMeter>,
     /// Search for the inputs for which HubSpot rejects the batches of the call.
     pub search: RejectionSearch,
+    /// True for one row of an import. The audit event is that of its stream.
+    pub is_row: bool,
     /// Account to which the call's memory is charged.
     pub memory: Arc<dyn MemoryAccount>,
     /// Resource that is held until the last clone of this context is dropped. A write outlives a

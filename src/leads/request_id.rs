@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 /// Idempotency key of a write: printable ASCII, 1 to 128 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(Arc<str>);
@@ -27,6 +29,11 @@ impl RequestId {
             return Err("must be printable ASCII without spaces");
         }
         Ok(Self(text.into()))
+    }
+
+    /// Creates an id from a UUID.
+    pub(super) fn from_uuid(id: Uuid) -> Self {
+        Self(id.to_string().into())
     }
 
     /// The id as text.

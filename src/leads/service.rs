@@ -5,6 +5,7 @@
 mod association_writes;
 mod associations;
 mod export;
+mod import;
 mod outcome;
 mod record;
 mod selection;
@@ -20,6 +21,7 @@ use tokio::time::timeout_at;
 pub use self::{
     association_writes::AssociationAction,
     export::{Export, ExportMessage},
+    import::{Import, ImportResult},
     selection::ALL_PROPERTIES,
     validation::Validated,
 };
@@ -36,6 +38,7 @@ use super::{
     error::{Error, SideEffect},
     export::ExportStats,
     idempotency::{IdempotencyStore, RequestIdStats, RequestIdStore},
+    import::ImportStats,
     lead::Lead,
     paged_search::{PagedSearch, PositionedPage, SearchPosition},
     query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
@@ -86,6 +89,7 @@ pub struct Service {
     schemas: Schemas,
     recovery: CreateRecovery,
     exports: Arc<ExportStats>,
+    imports: Arc<ImportStats>,
     limits: BatchLimits,
 }
 
@@ -102,6 +106,7 @@ impl Service {
             schemas,
             recovery: CreateRecovery::default(),
             exports: Arc::default(),
+            imports: Arc::default(),
             limits: BatchLimits { concurrency: batch_concurrency, response },
         }
     }

@@ -80,6 +80,7 @@ impl RecordingUpstream {
             trace: TraceContext::root(0.0),
             cost: Arc::new(CostMeter::default()),
             search: RejectionSearch::default(),
+            is_row: false,
             memory: Arc::new(Unlimited),
             guard: Guard::default(),
         }
@@ -131,6 +132,11 @@ impl TestAccount {
     /// Number of charged bytes.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Number of bytes up to the limit.
+    pub(crate) fn free(&self) -> usize {
+        self.limit.saturating_sub(self.used())
     }
 
     /// Highest number of charged bytes so far.

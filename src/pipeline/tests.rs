@@ -43,6 +43,7 @@ pub(super) fn context_of(caller: &str, priority: Priority, time: Duration) -> Ca
         trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
         search: RejectionSearch::default(),
+        is_row: false,
         memory: Arc::new(Unlimited),
         guard: Guard::default(),
     }

@@ -38,7 +38,7 @@ pub const TARGETS: &[(&str, &str)] = &[
     ),
     (
         AUDIT_TARGET,
-        "one event per write and per stream of an export: caller, portal, operation and outcome; never property values",
+        "one event per write and per stream of an export or import: caller, portal, operation and outcome; never property values",
     ),
 ];
 
@@ -51,13 +51,13 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("attempts", "number of attempts until success"),
     ("audit.exported", "number of leads that an export passed to its stream"),
     ("audit.filtered", "true if an export has a query or filters"),
-    ("audit.inputs", "number of inputs of a write"),
-    ("audit.operation", "RPC of the write or export, such as UpdateLead"),
+    ("audit.inputs", "number of inputs of a write, or of rows that an import has read"),
+    ("audit.operation", "RPC of the write, export or import, such as UpdateLead"),
     (
         "audit.outcome",
-        "outcome of the write or export: OK, PARTIAL (of a batch), PAUSED or CANCELLED (of an export), or an error reason",
+        "outcome of the write, export or import: OK, PARTIAL (of a batch), PAUSED (of an export), DRAINED or STOPPED (of an import), CANCELLED, or an error reason",
     ),
-    ("audit.outcomes", "outcomes of a batch write, with the number of inputs of each"),
+    ("audit.outcomes", "outcomes of a batch write or import, with the number of inputs of each"),
     (
         "audit.replayed",
         "true if the response of an earlier write with this `request_id` was returned",

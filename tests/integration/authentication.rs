@@ -51,7 +51,7 @@ async fn scraped(admin: &str, name: &str) -> Option<f64> {
 
 /// Policies of all callers, for every authentication method.
 fn with_policies(mut builder: Builder) -> Builder {
-    for (policy, portals, access, quota, export, share) in [
+    for (policy, portals, access, quota, streams, share) in [
         ("writer", r#"["default"]"#, "write", "true", "false", "5"),
         ("reader", r#"["default"]"#, "read", "false", "true", "1"),
         ("watcher", r#"["zurich"]"#, "none", "true", "false", "1"),
@@ -66,7 +66,8 @@ fn with_policies(mut builder: Builder) -> Builder {
             ("PORTALS", portals),
             ("ACCESS", access),
             ("QUOTA", quota),
-            ("EXPORT", export),
+            ("EXPORT", streams),
+            ("IMPORT", if access == "write" { streams } else { "false" }),
             ("WEIGHT", share),
         ] {
             builder = builder.set(&format!("POLICY__{policy}__{key}"), value);

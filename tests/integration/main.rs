@@ -46,6 +46,7 @@ mod hostile_peers;
 mod hubspot_answers;
 mod hubspot_errors;
 mod hubspot_variants;
+mod import;
 mod incomplete_error_bodies;
 mod live;
 mod log_filter;

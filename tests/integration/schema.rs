@@ -358,7 +358,7 @@ async fn portals_are_listed_with_rights_and_state() {
         assert!(answer.fetch_time.is_some() && answer.portals.len() <= 1);
         for portal in answer.portals {
             assert!(portal.can_read && portal.can_write && portal.can_read_quota);
-            assert!(portal.can_export && portal.usable, "{portal:?}");
+            assert!(portal.can_export && portal.can_import && portal.usable, "{portal:?}");
             assert_eq!(portal.credential_state, "fresh");
             names.push(portal.name);
         }

@@ -46,7 +46,7 @@ const IN_FLIGHT: Metric = gauge(
 const ADMISSION_LIMIT: Metric = gauge(
     "leadsd_admission_limit",
     &["limit"],
-    "Limit of this replica: connections (of identified callers), unidentified (other connections), in_flight (calls), waiting (calls whose request has not ended), identifying (calls whose caller is not identified), memory (bytes), exports (streams of ExportLeads) or probes (health probes beyond the first of each connection)",
+    "Limit of this replica: connections (of identified callers), unidentified (other connections), in_flight (calls), waiting (calls whose request has not ended), identifying (calls whose caller is not identified), memory (bytes), exports (streams of ExportLeads), imports (streams of ImportLeads) or probes (health probes beyond the first of each connection)",
 );
 const ADMISSION_USED: Metric = gauge(
     "leadsd_admission_used",
@@ -95,6 +95,16 @@ const EXPORT_ENDED: Metric = counter(
     &["end"],
     "Streams of ExportLeads that ended: complete (all leads were sent), paused (with a resume token, since the replica or connection ended or the deadline was near), failed (with an error) or cancelled (the client disconnected or did not read)",
 );
+const IMPORT_ROWS: Metric = counter(
+    "leadsd_import_rows",
+    &["outcome"],
+    "Rows of ImportLeads with results: created, updated, archived, validated (not written) or failed; its rate is rows per second",
+);
+const IMPORT_ENDED: Metric = counter(
+    "leadsd_import_ended",
+    &["end"],
+    "Streams of ImportLeads that ended: complete (all rows of the client have results), drained (the replica or connection ended or the deadline was near), stopped (too many rows failed), failed (with an error) or cancelled (the client disconnected or did not read)",
+);
 const CONNECTIONS_OPENED: Metric =
     counter("leadsd_connections_opened", &[], "Accepted connections");
 const CONNECTIONS_CLOSED: Metric = counter(
@@ -122,6 +132,8 @@ pub(super) const ALL: &[Metric] = &[
     EXPORT_LEADS,
     EXPORT_RESUMED,
     EXPORT_ENDED,
+    IMPORT_ROWS,
+    IMPORT_ENDED,
     CONNECTIONS_OPENED,
     CONNECTIONS_CLOSED,
 ];
@@ -140,8 +152,15 @@ impl Collector for RpcCollector {
         let mut writer = SampleWriter(encoder);
         let snapshot = self.0.snapshot();
         schema::encode(&mut writer, &snapshot)?;
-        let ServerSnapshot { admission, methods, kept_result_bytes, request_ids, exports, .. } =
-            snapshot;
+        let ServerSnapshot {
+            admission,
+            methods,
+            kept_result_bytes,
+            request_ids,
+            exports,
+            imports,
+            ..
+        } = snapshot;
         let AdmissionSnapshot {
             limits,
             process_memory,
@@ -191,6 +210,12 @@ impl Collector for RpcCollector {
         let ended = exports.ended.into_iter();
         let ended = ended.map(|(end, streams)| ([end.as_str()], count(streams)));
         writer.samples(EXPORT_ENDED, ended)?;
+        let rows = imports.rows.into_iter();
+        let rows = rows.map(|(kind, rows)| ([kind.as_str()], count(rows)));
+        writer.samples(IMPORT_ROWS, rows)?;
+        let ended = imports.ended.into_iter();
+        let ended = ended.map(|(end, streams)| ([end.as_str()], count(streams)));
+        writer.samples(IMPORT_ENDED, ended)?;
         writer.sample(CONNECTIONS_OPENED, Some(count(connections_opened)))?;
         writer.samples(CONNECTIONS_CLOSED, connections_closed.iter().map(named))
     }

@@ -15,7 +15,8 @@ fn policy(callers: &[&str], portals: &[&str], access: Access, quota: bool) -> Po
     });
     let names = portals.iter().map(|name| PortalName::parse(name).unwrap());
     let portals = if portals == ["*"] { None } else { Some(names.collect()) };
-    Policy { callers: callers.collect(), portals, access, quota, export: false, weight: 1 }
+    let callers = callers.collect();
+    Policy { callers, portals, access, quota, export: false, import: false, weight: 1 }
 }
 
 fn portal(name: &str) -> PortalName {
@@ -95,8 +96,8 @@ fn reference_rights(policies: &[Policy], caller: &str, portal: &PortalName) -> R
                 Some(portals) if portals.contains(portal) => true,
                 Some(_) => continue,
             };
-            let Policy { access, quota, export, weight, .. } = *policy;
-            fitting.push(((exactness, named), Rights { access, quota, export, weight }));
+            let Policy { access, quota, export, import, weight, .. } = *policy;
+            fitting.push(((exactness, named), Rights { access, quota, export, import, weight }));
         }
     }
     fitting.sort_by_key(|(exactness, _)| *exactness);
@@ -118,7 +119,7 @@ proptest! {
             if callers.is_empty() { continue; }
             let access = [Access::None, Access::Read, Access::Write][usize::from(access)];
             let policy = policy(&[&callers], &[portals], access, quota);
-            policies.push(Policy { export, weight, ..policy });
+            policies.push(Policy { export, import: !export, weight, ..policy });
         }
         let all = Policies::new(policies.iter());
         let mut any = false;

@@ -67,6 +67,7 @@ async fn create_and_archive(
         trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
         search: RejectionSearch::default(),
+        is_row: false,
         memory: Arc::new(Unlimited),
         guard: Guard::default(),
     };

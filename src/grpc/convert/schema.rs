@@ -253,6 +253,7 @@ impl SchemaFit {
             can_write: rights.access >= Access::Write,
             can_read_quota: rights.quota,
             can_export: rights.may_export(),
+            can_import: rights.may_import(),
             usable: state.usable,
             credential_state: state.credential_state.to_owned(),
         })?;

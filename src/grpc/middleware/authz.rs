@@ -49,6 +49,8 @@ pub(crate) enum Permission {
     Write,
     /// Read access to leads of the portal, as a stream of all of them.
     Export,
+    /// Write access to leads of the portal, as a stream.
+    Import,
     /// Access to the quota of the portal.
     Quota,
     /// Any right in any portal, to list the portals.
@@ -116,6 +118,7 @@ impl Permission {
                 "GetLead" | "ListLeads" | "SearchLeads" | "BatchGetLeads" | "ListLeadAssociations",
             ) => Self::Read,
             ("leadsd.v1.LeadsService", "ExportLeads") => Self::Export,
+            ("leadsd.v1.LeadsService", "ImportLeads") => Self::Import,
             ("leadsd.v1.QuotaService", _) => Self::Quota,
             ("leadsd.v1.SchemaService", "ListPortals") => Self::Portals,
             (
@@ -223,7 +226,7 @@ impl Authorizer {
                     auth.count_forbidden();
                 }
                 let origin = Origin::new(Some(&caller), state.connection.peer);
-                if permission == Permission::Write
+                if matches!(permission, Permission::Write | Permission::Import)
                     && self.refused_writes.admit(origin, error.reason().as_str())
                 {
                     let method = path.rsplit('/').next().unwrap_or_default();
@@ -252,6 +255,9 @@ fn decide(
         Permission::Read => "the caller may not read leads",
         Permission::Write => "the caller may not write leads",
         Permission::Export => "the caller may not export leads (needs access and `export = true`)",
+        Permission::Import => {
+            "the caller may not import leads (needs write access and `import = true`)"
+        }
         Permission::Quota => "the caller may not read the quota",
     };
     let may_use = |portal: &PortalName| (granted.in_portal)(portal).any();
@@ -272,6 +278,7 @@ fn is_granted(permission: Permission, rights: &Rights) -> bool {
         Permission::Read => rights.access >= Access::Read,
         Permission::Write => rights.access >= Access::Write,
         Permission::Export => rights.may_export(),
+        Permission::Import => rights.may_import(),
         Permission::Quota => rights.quota,
     }
 }

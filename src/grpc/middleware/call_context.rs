@@ -69,6 +69,7 @@ impl AuthorizedCall {
             trace: state.trace.clone(),
             cost: Arc::clone(&state.cost),
             search: RejectionSearch::default(),
+            is_row: false,
             memory: state.guard.account(),
             // The slot is released when no work for the call is left.
             guard: Guard::new(state),

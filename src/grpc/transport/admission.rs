@@ -149,6 +149,7 @@ impl Admission {
             unidentified,
             self.calls.identifying.snapshot(),
             self.calls.exports.snapshot(),
+            self.calls.imports.snapshot(),
         ];
         let mut rejected: Vec<_> =
             limits.iter().map(|limit| (limit.name, limit.rejected)).collect();

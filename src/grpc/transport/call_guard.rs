@@ -64,6 +64,13 @@ pub(crate) struct ExportSlot {
     account: Arc<CallerAccount>,
 }
 
+/// Slot of an import, released on drop.
+#[derive(Debug)]
+pub(crate) struct ImportSlot {
+    limits: Arc<CallLimits>,
+    account: Arc<CallerAccount>,
+}
+
 /// Permits of a call, released on drop.
 #[derive(Debug)]
 pub(super) enum SlotKind {
@@ -173,6 +180,15 @@ impl CallGuard {
         Ok(ExportSlot { limits: Arc::clone(&self.limits), account: Arc::clone(account) })
     }
 
+    /// Acquires a slot of the imports.
+    pub(crate) fn start_import(&self) -> Result<ImportSlot, Error> {
+        let (limit, account) = (&self.limits.imports, self.charged_to());
+        limit
+            .try_acquire(&account.imports, 1)
+            .map_err(|exceeded| limit.overloaded(exceeded, "concurrent imports"))?;
+        Ok(ImportSlot { limits: Arc::clone(&self.limits), account: Arc::clone(account) })
+    }
+
     /// Bytes charged for the request. They grow with each part that arrives.
     pub(crate) fn request_bytes(&self) -> usize {
         self.request_bytes.load(Ordering::Relaxed)
@@ -279,6 +295,14 @@ impl Drop for IdentifyingSlot<'_> {
 impl Drop for ExportSlot {
     fn drop(&mut self) {
         self.limits.exports.release(&self.account.exports, 1);
+    }
+}
+
+// === impl ImportSlot ===
+
+impl Drop for ImportSlot {
+    fn drop(&mut self) {
+        self.limits.imports.release(&self.account.imports, 1);
     }
 }
 

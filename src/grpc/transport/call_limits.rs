@@ -25,6 +25,9 @@ const IDENTIFYING_SHARE: CallerShare = CallerShare(0.5);
 /// decoded.
 const EXPORTS: usize = 32;
 
+/// Maximum number of imports. Each has up to [`crate::leads::import::MAX_BYTES`] of rows in memory.
+const IMPORTS: usize = 32;
+
 /// Limits of calls.
 #[derive(Debug)]
 pub(crate) struct CallLimits {
@@ -32,6 +35,7 @@ pub(crate) struct CallLimits {
     pub(super) waiting: SharedLimit,
     pub(super) in_flight: SharedLimit,
     pub(super) exports: SharedLimit,
+    pub(super) imports: SharedLimit,
     pub(super) memory: Arc<SharedLimit>,
     pub(super) shedding: Arc<MemoryShedding>,
     pub(super) accounts: Arc<CallerAccounts>,
@@ -51,6 +55,7 @@ impl CallLimits {
             waiting: SharedLimit::new("waiting", in_flight, caller_share),
             in_flight: SharedLimit::new("in_flight", in_flight, caller_share),
             exports: SharedLimit::new("exports", EXPORTS, caller_share),
+            imports: SharedLimit::new("imports", IMPORTS, caller_share),
             memory,
             shedding: Arc::default(),
             unidentified: accounts.shared(),

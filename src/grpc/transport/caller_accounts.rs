@@ -40,6 +40,8 @@ pub(crate) struct CallerAccount {
     pub(crate) in_flight: CallerUse,
     /// Exports among them.
     pub(crate) exports: CallerUse,
+    /// Imports among them.
+    pub(crate) imports: CallerUse,
     /// Bytes charged to the calls of the caller.
     pub(crate) memory: CallerUse,
 }
@@ -153,6 +155,7 @@ impl CallerAccounts {
             waiting: CallerUse::default(),
             in_flight: CallerUse::default(),
             exports: CallerUse::default(),
+            imports: CallerUse::default(),
             memory: CallerUse::default(),
         });
         by_key.insert(key, Arc::downgrade(&account));

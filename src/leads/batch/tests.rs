@@ -92,6 +92,7 @@ fn context(
         trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
         search: RejectionSearch::default(),
+        is_row: false,
         memory: Arc::new(Unlimited),
         guard: Guard::default(),
     }

@@ -79,6 +79,7 @@ pub(super) fn start(
         memory: Arc::clone(&ctx.memory).shared(),
         guard: Guard::default(),
         search: RejectionSearch::default(),
+        is_row: false,
     };
     let mut loading = Loading {
         shared: Arc::clone(shared),

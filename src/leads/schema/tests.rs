@@ -115,6 +115,7 @@ impl World {
             memory: Arc::new(Unlimited),
             guard: Guard::default(),
             search: RejectionSearch::default(),
+            is_row: false,
         }
     }
 

@@ -56,6 +56,7 @@ async fn probe<L: Layer>(gate: Arc<Gate<L>>, portal: Arc<Portal>) {
         trace: TraceContext::root(0.0),
         cost: Arc::new(CostMeter::default()),
         search: RejectionSearch::default(),
+        is_row: false,
         memory: Arc::new(Unlimited),
         guard: Guard::default(),
     };

@@ -23,13 +23,14 @@ type Metadata = Vec<(&'static str, String)>;
 const FOREIGN: [&str; 4] = ["zurich", "hubspot/", "watcher", "everywhere"];
 
 /// Required permission of each method. A new method needs a row.
-const NEEDS: [(&str, &str); 25] = [
+const NEEDS: [(&str, &str); 26] = [
     ("LeadsService/GetLead", "read"),
     ("LeadsService/ListLeads", "read"),
     ("LeadsService/SearchLeads", "read"),
     ("LeadsService/ListLeadAssociations", "read"),
     ("LeadsService/BatchGetLeads", "read"),
     ("LeadsService/ExportLeads", "export"),
+    ("LeadsService/ImportLeads", "import"),
     ("LeadsService/CreateLead", "write"),
     ("LeadsService/UpdateLead", "write"),
     ("LeadsService/ArchiveLead", "write"),
@@ -230,13 +231,13 @@ async fn untrusted_client_certificates_are_rejected() {
 async fn policy_permits_exactly_the_listed_calls() {
     let world = World::start().await;
     let anonymous = world.connect().await;
-    // Permissions of the portals default and zurich: (read, write, quota, export).
-    let none = [false; 4];
-    let all = [true; 4];
+    // Permissions of the portals default and zurich: (read, write, quota, export, import).
+    let none = [false; 5];
+    let all = [true; 5];
     for (caller, in_default, in_zurich) in [
-        ("writer", [true, true, true, false], none),
-        ("reader", [true, false, false, true], none),
-        ("watcher", none, [false, false, true, false]),
+        ("writer", [true, true, true, false, false], none),
+        ("reader", [true, false, false, true, false], none),
+        ("watcher", none, [false, false, true, false, false]),
         ("everywhere", all, all),
         ("blocked", none, none),
         ("stranger", none, none),
@@ -256,6 +257,7 @@ async fn policy_permits_exactly_the_listed_calls() {
                         "write" => rights[1],
                         "quota" => rights[2],
                         "export" => rights[3],
+                        "import" => rights[4],
                         _ => in_default != none || in_zurich != none,
                     };
                     let metadata = with(metadata.clone(), "leadsd-portal", portal);

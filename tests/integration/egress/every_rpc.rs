@@ -14,7 +14,7 @@ const LOCAL: [&str; 3] =
 
 /// RPCs in the order of the calls, with their requests. `$LEAD` is the id of the first lead, `$CONTACT` that
 /// of its contact, and `$OTHER` that of another one.
-const CALLS: [(&str, &str); 25] = [
+const CALLS: [(&str, &str); 26] = [
     (
         "LeadsService/CreateLead",
         r#"{"properties": {"hs_lead_name": "Jane", "crm_key": "k-1"}, "primary_contact_id": "$CONTACT"}"#,
@@ -28,6 +28,10 @@ const CALLS: [(&str, &str); 25] = [
     ("LeadsService/ListLeads", "{}"),
     ("LeadsService/SearchLeads", r#"{"query": "Jane"}"#),
     ("LeadsService/ExportLeads", "{}"),
+    (
+        "LeadsService/ImportLeads",
+        r#"{"settings": {"import_id": "i-1"}} {"row": {"key": "r-1", "update": {"id": "$LEAD", "properties": {"hs_lead_label": "HOT"}}}}"#,
+    ),
     (
         "LeadsService/AssociateLead",
         r#"{"lead_id": "$LEAD", "object_type": "contacts", "to_id": "$OTHER", "types": [{"type_id": 608}]}"#,
@@ -100,7 +104,9 @@ pub(super) async fn call_every_rpc(grpc: &str, hubspot: &FakeHubspot, denied: &[
         let request = request.replace("$OTHER", &other).replace("$LEAD", &lead);
         hubspot.clear_log();
         let mut arguments = vec!["--address", grpc, "--json", rpc, &request];
-        if ["QuotaService/WatchQuota", "LeadsService/ExportLeads"].contains(&rpc) {
+        if ["QuotaService/WatchQuota", "LeadsService/ExportLeads", "LeadsService/ImportLeads"]
+            .contains(&rpc)
+        {
             arguments.extend(["--max-messages", "1"]);
         }
         let result = ran(leadsd_call(&arguments)).await;

@@ -18,6 +18,7 @@ const PERMISSIONS: &[(&str, Permission)] = &[
     ("LeadsService/SearchLeads", Permission::Read),
     ("LeadsService/ListLeadAssociations", Permission::Read),
     ("LeadsService/ExportLeads", Permission::Export),
+    ("LeadsService/ImportLeads", Permission::Import),
     ("LeadsService/BatchGetLeads", Permission::Read),
     ("LeadsService/BatchCreateLeads", Permission::Write),
     ("LeadsService/BatchUpdateLeads", Permission::Write),
@@ -89,7 +90,7 @@ fn decided(
         |_| None,
     );
     let in_portal = |portal: &PortalName| match portal.as_str() {
-        "eu" => Rights { access, quota, export: quota, weight: 3 },
+        "eu" => Rights { access, quota, export: quota, import: quota, weight: 3 },
         _ => Rights::NONE,
     };
     let anything = in_portal(&PortalName::parse("eu").unwrap()).any();
@@ -117,10 +118,13 @@ fn a_permission_is_granted_by_the_rights_in_the_portal() {
         (Permission::Read, Access::None, true, forbidden(eu())),
         (Permission::Write, Access::Write, false, Ok(eu())),
         (Permission::Write, Access::Read, true, forbidden(eu())),
-        // The double grants exports with the quota.
+        // The double grants exports and imports with the quota.
         (Permission::Export, Access::Read, true, Ok(eu())),
         (Permission::Export, Access::Write, false, forbidden(eu())),
         (Permission::Export, Access::None, true, forbidden(eu())),
+        (Permission::Import, Access::Write, true, Ok(eu())),
+        (Permission::Import, Access::Read, true, forbidden(eu())),
+        (Permission::Import, Access::Write, false, forbidden(eu())),
         (Permission::Quota, Access::None, true, Ok(eu())),
         (Permission::Quota, Access::Write, false, forbidden(eu())),
         (Permission::AnyAuthenticated, Access::Read, false, Ok(None)),

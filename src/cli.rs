@@ -2,12 +2,15 @@
 //!
 //! Each command is a module with the arguments it takes and one function `run`. What commands share is
 //! in modules that know no command: `environment`, `output`, `prompt`, `portal_secret` (names and paths
-//! of secrets), `client` (connections to a service), `signals`, `progress`, and `remediation` (causes and remedies of
+//! of secrets), `client` (connections to a service), `session` and `attempts` (calls over them), `signals`,
+//! `progress`, and `remediation` (causes and remedies of
 //! failures). `error` joins the failures of all commands; only this file depends on them all.
 //!
 //! Results go to standard output, progress and errors to standard error. The exit code is 0 for success,
-//! 64 for wrong usage or configuration, and 1 for everything else. `call` and `export` have further ones.
+//! 64 for wrong usage or configuration, and 1 for everything else. `call`, `export` and `import`
+//! have further ones.
 
+mod attempts;
 mod call;
 mod client;
 mod config;
@@ -16,8 +19,10 @@ mod doctor;
 mod environment;
 mod error;
 mod export;
+mod file_kind;
 mod hardening;
 mod health;
+mod import;
 mod invocation;
 mod login;
 mod open_files;
@@ -30,6 +35,7 @@ mod quota_usage;
 mod remediation;
 mod serve;
 mod service_manager;
+mod session;
 mod shell;
 mod signals;
 mod version;
@@ -76,6 +82,10 @@ enum Command {
     ///
     /// The file gets its name once it is complete. An export that was interrupted continues with --resume.
     Export(Box<export::Args>),
+    /// Creates or updates a lead in a running service for each row of a file.
+    ///
+    /// An import that was interrupted continues with --resume; no row is written twice.
+    Import(Box<import::Args>),
     /// Obtains a credential from HubSpot and stores it in Vault.
     Login(login::Args),
     /// Checks everything the service needs, and reports cause and remedy of each failure.
@@ -124,6 +134,10 @@ pub fn run() -> ExitCode {
             Err(error) => Err(error),
         },
         Command::Export(args) => match on_runtime(export::run(*args)) {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => Err(error),
+        },
+        Command::Import(args) => match on_runtime(import::run(*args)) {
             Ok(code) => return ExitCode::from(code),
             Err(error) => Err(error),
         },

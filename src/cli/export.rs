@@ -1,7 +1,7 @@
 //! `leadsd export`: writes all leads of a running service, or all that match, to a file.
 //!
 //! - `args`, `filter`: options. `exit`: help on exit codes.
-//! - `source`: messages of ExportLeads across streams. `retry` decides whether another stream follows.
+//! - `source`: messages of ExportLeads across streams.
 //! - `rows`, `columns`: leads as rows of a format.
 //! - `output`: the partial file, and its name once it is complete. `state`: the position to resume from.
 //!
@@ -13,7 +13,6 @@ mod columns;
 mod exit;
 mod filter;
 mod output;
-mod retry;
 mod rows;
 mod source;
 mod state;
@@ -30,7 +29,7 @@ use self::{
     args::InvalidArgs,
     output::{Output, OutputError},
     rows::{RowError, Rows},
-    source::{Service, Source, SourceError},
+    source::{Source, property_names},
     state::{ALL, InvalidState, Paths, Selection, State},
 };
 use super::{
@@ -42,6 +41,7 @@ use super::{
     output::{print_last, print_line, print_progress},
     progress::{Position, Progress, grouped, time_text},
     quota_usage::QuotaUsage,
+    session::{Session, SessionError},
     signals::Signals,
 };
 use crate::grpc::pb;
@@ -137,7 +137,6 @@ pub(super) async fn run(args: Args) -> Result<u8, Error> {
 
 /// Prepares the export: everything that can fail before something is sent, then the columns.
 async fn prepare(args: Args) -> Result<(Export, Source), Stopped> {
-    let started = Instant::now();
     let (format, compression) = args.kind().map_err(UsageError::Args)?;
     let paths = Paths::new(&args.out);
     let selection = Selection::new(&args, format, compression);
@@ -150,11 +149,8 @@ async fn prepare(args: Args) -> Result<(Export, Source), Stopped> {
     if target.has_token() {
         deny_debugging().map_err(UsageError::Process)?;
     }
-    let metadata = target.metadata().await.map_err(UsageError::Target)?;
-    let origin = target.origin().map_err(UsageError::Target)?;
-    let deadline = target.deadline.map(|length| (started + length, length));
-    let max_response = args.max_response_size;
-    let service = Service { target, origin, metadata, max_response, deadline };
+    let session = Session::new(target, args.max_response_size).await;
+    let session = session.map_err(UsageError::Target)?;
     let mut state = earlier.unwrap_or_else(|| State::new(selection));
     let filters: Vec<_> = args.filters.iter().map(|condition| condition.to_filter()).collect();
     let filter_groups =
@@ -169,7 +165,7 @@ async fn prepare(args: Args) -> Result<(Export, Source), Stopped> {
     };
     let has_begun = state.bytes > 0;
     if !has_begun && format.has_columns() {
-        state.columns = columns(&service, &state.selection).await?;
+        state.columns = columns(&session, &state.selection).await?;
     }
     let has_rows = has_begun || !format.has_columns() || !state.columns.is_empty();
     let rows = has_rows.then(|| Rows::new(&state.selection, &state.columns));
@@ -184,15 +180,15 @@ async fn prepare(args: Args) -> Result<(Export, Source), Stopped> {
         kept: has_begun.then_some(state.counts.leads),
         state,
     };
-    Ok((export, Source::new(service, request)))
+    Ok((export, Source::new(session, request)))
 }
 
 /// Names of the properties with a column, if they are known before the first lead.
-async fn columns(service: &Service, selection: &Selection) -> Result<Vec<String>, SourceError> {
+async fn columns(session: &Session, selection: &Selection) -> Result<Vec<String>, SessionError> {
     let mut names: Vec<String> =
         selection.properties.iter().filter(|name| *name != ALL).cloned().collect();
     if names.len() < selection.properties.len() {
-        names.extend(service.property_names().await?);
+        names.extend(property_names(session).await?);
     }
     Ok(names)
 }
@@ -375,11 +371,11 @@ impl From<OutputError> for Stopped {
     }
 }
 
-impl From<SourceError> for Stopped {
-    fn from(error: SourceError) -> Self {
+impl From<SessionError> for Stopped {
+    fn from(error: SessionError) -> Self {
         match error {
-            SourceError::Usage(error) => Self::Usage(UsageError::Dial(error)),
-            SourceError::Failed(failure) => Self::Failed(failure),
+            SessionError::Usage(error) => Self::Usage(UsageError::Dial(error)),
+            SessionError::Failed(failure) => Self::Failed(failure),
         }
     }
 }

@@ -47,6 +47,7 @@ mod hubspot_answers;
 mod hubspot_errors;
 mod hubspot_variants;
 mod import;
+mod import_command;
 mod incomplete_error_bodies;
 mod live;
 mod log_filter;

@@ -113,6 +113,13 @@ impl Failure {
         out
     }
 
+    /// Reason in the details, such as `LEAD_NOT_FOUND`; empty without one.
+    pub(in crate::cli) fn reason(&self) -> String {
+        let details = self.status.as_ref().map(valid_details);
+        let info = details.as_ref().and_then(ErrorDetails::error_info);
+        info.map(|info| info.reason.clone()).unwrap_or_default()
+    }
+
     /// Time after which the service advises to repeat the call.
     pub(in crate::cli) fn retry_delay(&self) -> Option<Duration> {
         valid_details(self.status.as_ref()?).retry_info()?.retry_delay

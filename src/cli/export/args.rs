@@ -1,12 +1,17 @@
 //! Arguments of `leadsd export`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, ValueEnum};
-use serde::{Deserialize, Serialize};
+use clap::Args as ClapArgs;
 
 use super::{exit, filter::Condition};
-use crate::{cli::client::ConnectArgs, config};
+use crate::{
+    cli::{
+        client::ConnectArgs,
+        file_kind::{Compression, Format, NoFormat, kind},
+    },
+    config,
+};
 
 /// Maximum of `--max-response-size` in bytes: a message is in memory several times over.
 const MAX_RESPONSE: usize = 1 << 30;
@@ -57,30 +62,11 @@ pub(in crate::cli) struct Args {
     pub(super) connect: ConnectArgs,
 }
 
-/// Format of rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Format {
-    /// One JSON object per line, as grpcurl prints a Lead.
-    Ndjson,
-    /// Comma-separated values with a header.
-    Csv,
-}
-
-/// Compression of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Compression {
-    None,
-    Gzip,
-    Zstd,
-}
-
 /// Error of arguments that contradict each other or leave something open.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::cli) enum InvalidArgs {
-    #[error("{0} has no known ending: name it .ndjson or .csv, or use --format")]
-    NoFormat(String),
+    #[error(transparent)]
+    Format(#[from] NoFormat),
     #[error("--out {0} names no file")]
     NoFile(String),
     #[error("at most {MAX_CONDITIONS} --filter are allowed, because leadsd adds one for its pages")]
@@ -98,65 +84,13 @@ impl Args {
         if self.out.file_name().is_none() {
             return Err(InvalidArgs::NoFile(self.out.display().to_string()));
         }
-        let (by_ending, compression) = kind_of(&self.out);
-        let format = self.format.or(by_ending);
-        let format = format.ok_or_else(|| InvalidArgs::NoFormat(self.out.display().to_string()))?;
+        let (format, compression) = kind(&self.out, self.format)?;
         Ok((format, self.compression.unwrap_or(compression)))
     }
-}
-
-// === impl Format ===
-
-impl Format {
-    /// True if every row has the same columns.
-    pub(super) fn has_columns(self) -> bool {
-        match self {
-            Self::Ndjson => false,
-            Self::Csv => true,
-        }
-    }
-}
-
-/// Format and compression by the ending of a name.
-fn kind_of(file: &Path) -> (Option<Format>, Compression) {
-    let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let (stem, compression) = match name.rsplit_once('.') {
-        Some((stem, "gz")) => (stem, Compression::Gzip),
-        Some((stem, "zst")) => (stem, Compression::Zstd),
-        Some(_) | None => (name.as_str(), Compression::None),
-    };
-    let format = match stem.rsplit_once('.') {
-        Some((_, "ndjson" | "jsonl")) => Some(Format::Ndjson),
-        Some((_, "csv")) => Some(Format::Csv),
-        Some(_) | None => None,
-    };
-    (format, compression)
 }
 
 fn parse_response_size(text: &str) -> Result<usize, String> {
     config::size(text)
         .filter(|size| (1..=MAX_RESPONSE).contains(size))
         .ok_or_else(|| "use a size from 1B to 1GiB, such as 64MiB".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_ending_selects_format_and_compression() {
-        for (name, format, compression) in [
-            ("leads.ndjson", Some(Format::Ndjson), Compression::None),
-            ("leads.jsonl", Some(Format::Ndjson), Compression::None),
-            ("dir.csv/leads.ndjson.gz", Some(Format::Ndjson), Compression::Gzip),
-            ("LEADS.CSV", Some(Format::Csv), Compression::None),
-            ("leads.csv.zst", Some(Format::Csv), Compression::Zstd),
-            ("leads.2026.csv", Some(Format::Csv), Compression::None),
-            ("leads.txt", None, Compression::None),
-            ("csv", None, Compression::None),
-            ("leads.gz", None, Compression::Gzip),
-        ] {
-            assert_eq!(kind_of(Path::new(name)), (format, compression), "{name}");
-        }
-    }
 }

@@ -11,10 +11,8 @@ use std::{
 
 use flate2::{Compression as GzipLevel, write::GzEncoder};
 
-use super::{
-    args::Compression,
-    state::{Paths, State},
-};
+use super::state::{Paths, State};
+use crate::cli::file_kind::Compression;
 
 /// Size of a chunk before compression in bytes. Larger chunks compress hardly better.
 const CHUNK: usize = 1 << 20;

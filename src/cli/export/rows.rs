@@ -5,11 +5,13 @@
 use std::io;
 
 use super::{
-    args::Format,
     columns::{Column, columns_of},
     state::{Counts, Selection},
 };
-use crate::{cli::call::lead_json, grpc::pb};
+use crate::{
+    cli::{call::lead_json, file_kind::Format},
+    grpc::pb,
+};
 
 /// Writer of rows.
 #[derive(Debug)]

@@ -8,13 +8,14 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout, timeout_at},
 };
-use tonic::{Code, Request, Status, Streaming, metadata::MetadataMap};
+use tonic::{Code, Streaming, metadata::MetadataMap};
 
-use super::retry::Attempts;
 use crate::{
     cli::{
-        call::{CONNECT_TIMEOUT, Failure, unreachable_service},
-        client::{Channel, Connection, DialError, Target},
+        attempts::Attempts,
+        call::Failure,
+        client::{Channel, Connection},
+        session::{Session, SessionError},
     },
     grpc::pb::{
         self, leads_service_client::LeadsServiceClient, schema_service_client::SchemaServiceClient,
@@ -30,22 +31,10 @@ const SCHEMA_TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum number of properties per page; the service's own.
 const SCHEMA_PAGE: i32 = 1_000;
 
-/// Service to export from.
-#[derive(Debug)]
-pub(super) struct Service {
-    pub(super) target: Target,
-    pub(super) origin: Uri,
-    pub(super) metadata: MetadataMap,
-    /// Maximum size of a response message in bytes.
-    pub(super) max_response: usize,
-    /// Point in time and length of the deadline; `None` for no deadline.
-    pub(super) deadline: Option<(Instant, Duration)>,
-}
-
 /// Streams of one export.
 #[derive(Debug)]
 pub(super) struct Source {
-    service: Service,
+    session: Session,
     request: pb::ExportLeadsRequest,
     open: Option<OpenStream>,
     attempts: Attempts,
@@ -60,66 +49,34 @@ struct OpenStream {
     had_leads: bool,
 }
 
-/// Error of a connection.
-#[derive(Debug)]
-pub(super) enum SourceError {
-    /// A file of the command line is invalid.
-    Usage(DialError),
-    Failed(Box<Failure>),
-}
-
-// === impl Service ===
-
-impl Service {
-    async fn connect(&self) -> Result<Connection, SourceError> {
-        let connecting = Instant::now() + CONNECT_TIMEOUT;
-        let until = self.deadline.map_or(connecting, |(until, _)| until.min(connecting));
-        let opened = Connection::open(&self.target, until).await;
-        opened.map_err(|error| match error.is_usage() {
-            true => SourceError::Usage(error),
-            false => SourceError::Failed(unreachable_service(&error, self.deadline).into()),
-        })
-    }
-
-    fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        *request.metadata_mut() = self.metadata.clone();
-        request
-    }
-
-    fn failure(&self, status: &Status) -> SourceError {
-        SourceError::Failed(Failure::from_status(status, self.max_response).into())
-    }
-
-    /// Names of all properties of the portal, ordered.
-    pub(super) async fn property_names(&self) -> Result<Vec<String>, SourceError> {
-        let connection = self.connect().await?;
-        let client = SchemaServiceClient::with_origin(connection.channel(), self.origin.clone());
-        let mut client = client.max_decoding_message_size(self.max_response);
-        let (mut names, mut page_token) = (Vec::new(), String::new());
-        loop {
-            let message = pb::ListLeadPropertiesRequest {
-                page_size: SCHEMA_PAGE,
-                page_token,
-                ..Default::default()
-            };
-            let mut request = self.request(message);
-            request.set_timeout(SCHEMA_TIMEOUT);
-            let response = timeout(SCHEMA_TIMEOUT, client.list_lead_properties(request)).await;
-            let page = match response {
-                Ok(Ok(response)) => response.into_inner(),
-                Ok(Err(status)) => return Err(self.failure(&status)),
-                Err(_) => {
-                    return Err(SourceError::Failed(Failure::deadline(SCHEMA_TIMEOUT).into()));
-                }
-            };
-            names.extend(page.properties.into_iter().map(|property| property.name));
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                drop(client);
-                connection.close().await;
-                return Ok(names);
+/// Names of all properties of the portal, ordered.
+pub(super) async fn property_names(session: &Session) -> Result<Vec<String>, SessionError> {
+    let connection = session.connect().await?;
+    let client = SchemaServiceClient::with_origin(connection.channel(), session.origin.clone());
+    let mut client = client.max_decoding_message_size(session.max_response);
+    let (mut names, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let message = pb::ListLeadPropertiesRequest {
+            page_size: SCHEMA_PAGE,
+            page_token,
+            ..Default::default()
+        };
+        let mut request = session.request(message);
+        request.set_timeout(SCHEMA_TIMEOUT);
+        let response = timeout(SCHEMA_TIMEOUT, client.list_lead_properties(request)).await;
+        let page = match response {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return Err(session.failure(&status)),
+            Err(_) => {
+                return Err(SessionError::Failed(Failure::deadline(SCHEMA_TIMEOUT).into()));
             }
+        };
+        names.extend(page.properties.into_iter().map(|property| property.name));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            drop(client);
+            connection.close().await;
+            return Ok(names);
         }
     }
 }
@@ -128,9 +85,9 @@ impl Service {
 
 impl Source {
     /// Streams of a request, from the position of its token on.
-    pub(super) fn new(service: Service, request: pb::ExportLeadsRequest) -> Self {
+    pub(super) fn new(session: Session, request: pb::ExportLeadsRequest) -> Self {
         let attempts = Attempts::default();
-        Self { service, request, open: None, attempts, channel: watch::Sender::new(None) }
+        Self { session, request, open: None, attempts, channel: watch::Sender::new(None) }
     }
 
     /// Transport of the current stream; `None` while there is none.
@@ -139,22 +96,22 @@ impl Source {
     }
 
     pub(super) fn origin(&self) -> &Uri {
-        &self.service.origin
+        &self.session.origin
     }
 
     pub(super) fn metadata(&self) -> &MetadataMap {
-        &self.service.metadata
+        &self.session.metadata
     }
 
     /// The next message. Waits for another stream if one ends before the export.
-    pub(super) async fn next(&mut self) -> Result<pb::ExportLeadsResponse, SourceError> {
+    pub(super) async fn next(&mut self) -> Result<pb::ExportLeadsResponse, SessionError> {
         loop {
             self.check_deadline()?;
             let failure = match self.read().await {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => None,
-                Err(SourceError::Failed(failure)) => Some(failure),
-                Err(error @ SourceError::Usage(_)) => return Err(error),
+                Err(SessionError::Failed(failure)) => Some(failure),
+                Err(error @ SessionError::Usage(_)) => return Err(error),
             };
             let had_leads = self.close().await;
             self.check_deadline()?;
@@ -164,11 +121,11 @@ impl Source {
             };
             match (pause, failure) {
                 (Some(pause), _) => sleep(pause).await,
-                (None, Some(failure)) => return Err(SourceError::Failed(failure)),
+                (None, Some(failure)) => return Err(SessionError::Failed(failure)),
                 (None, None) => {
                     let message = "the service ends each stream without a lead";
                     let failure = Failure::local(Code::Unavailable, message, "resume it later");
-                    return Err(SourceError::Failed(failure.into()));
+                    return Err(SessionError::Failed(failure.into()));
                 }
             }
         }
@@ -186,20 +143,20 @@ impl Source {
     }
 
     /// Reads a message of the current stream, which is opened if there is none. `None` at its end.
-    async fn read(&mut self) -> Result<Option<pb::ExportLeadsResponse>, SourceError> {
+    async fn read(&mut self) -> Result<Option<pb::ExportLeadsResponse>, SessionError> {
         if self.open.is_none() {
             self.open = Some(self.start().await?);
         }
         let Some(open) = &mut self.open else { return Ok(None) };
         let message = open.messages.message();
-        let message = match self.service.deadline {
+        let message = match self.session.deadline {
             None => message.await,
             Some((until, length)) => match timeout_at(until + DEADLINE_GRACE, message).await {
                 Ok(message) => message,
-                Err(_) => return Err(SourceError::Failed(Failure::deadline(length).into())),
+                Err(_) => return Err(SessionError::Failed(Failure::deadline(length).into())),
             },
         };
-        let message = message.map_err(|status| self.service.failure(&status))?;
+        let message = message.map_err(|status| self.session.failure(&status))?;
         let Some(message) = message else { return Ok(None) };
         self.attempts.started();
         if !message.leads.is_empty() {
@@ -210,29 +167,29 @@ impl Source {
         Ok(Some(message))
     }
 
-    async fn start(&self) -> Result<OpenStream, SourceError> {
-        let connection = self.service.connect().await?;
+    async fn start(&self) -> Result<OpenStream, SessionError> {
+        let connection = self.session.connect().await?;
         let channel = connection.channel();
-        let client = LeadsServiceClient::with_origin(channel.clone(), self.service.origin.clone());
-        let mut client = client.max_decoding_message_size(self.service.max_response);
-        let mut request = self.service.request(self.request.clone());
-        if let Some((until, _)) = self.service.deadline {
+        let client = LeadsServiceClient::with_origin(channel.clone(), self.session.origin.clone());
+        let mut client = client.max_decoding_message_size(self.session.max_response);
+        let mut request = self.session.request(self.request.clone());
+        if let Some((until, _)) = self.session.deadline {
             let left = until.saturating_duration_since(Instant::now());
             request.set_timeout(left.max(Duration::from_millis(1)));
         }
         let response = client.export_leads(request).await;
-        let messages = response.map_err(|status| self.service.failure(&status))?.into_inner();
+        let messages = response.map_err(|status| self.session.failure(&status))?.into_inner();
         self.channel.send_replace(Some(channel));
         Ok(OpenStream { connection, messages, had_leads: false })
     }
 
     /// Errors after the deadline. The service ends a stream with a token shortly before it.
-    fn check_deadline(&self) -> Result<(), SourceError> {
-        match self.service.deadline {
+    fn check_deadline(&self) -> Result<(), SessionError> {
+        match self.session.deadline {
             Some((until, length)) if until <= Instant::now() + DEADLINE_GRACE => {
                 let message = format!("the export did not end within {length:?}");
                 let failure = Failure::local(Code::DeadlineExceeded, message, "resume it");
-                Err(SourceError::Failed(failure.into()))
+                Err(SessionError::Failed(failure.into()))
             }
             Some(_) | None => Ok(()),
         }

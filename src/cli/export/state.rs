@@ -12,7 +12,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::args::{Args, Compression, Format};
+use super::args::Args;
+use crate::cli::file_kind::{Compression, Format};
 
 /// Version of the state file.
 const VERSION: u32 = 1;

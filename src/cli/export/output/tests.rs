@@ -5,7 +5,7 @@ use std::{io::Read as _, path::Path};
 use flate2::read::MultiGzDecoder;
 
 use super::*;
-use crate::cli::export::{args::Format, state::Selection};
+use crate::cli::{export::state::Selection, file_kind::Format};
 
 const ALL: [Compression; 3] = [Compression::None, Compression::Gzip, Compression::Zstd];
 

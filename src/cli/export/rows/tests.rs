@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::cli::export::args::Compression;
+use crate::cli::file_kind::Compression;
 
 fn selection(format: Format) -> Selection {
     Selection {

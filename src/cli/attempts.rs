@@ -1,4 +1,4 @@
-//! Decides whether an export continues after its stream has ended or failed.
+//! Attempts of a long command: whether it calls the service again after a failure.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::cli::call::Failure;
 
-/// Maximum number of attempts in a row without a lead. With the pauses between them, about two minutes: a
+/// Maximum number of attempts in a row without progress. With the pauses between them, about two minutes: a
 /// replica has restarted by then.
 const MAX_ATTEMPTS: u32 = 10;
 
@@ -16,7 +16,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Maximum of the pause without its jitter.
 const MAX_PAUSE: Duration = Duration::from_secs(20);
 
-/// Maximum pause that the service may ask for. A daily limit lasts longer: then a person resumes the export.
+/// Maximum pause that the service may ask for. A daily limit lasts longer: then a person resumes the command.
 const MAX_ADVISED: Duration = Duration::from_secs(120);
 
 /// Attempts since the last progress.
@@ -29,12 +29,12 @@ pub(super) struct Attempts {
 // === impl Attempts ===
 
 impl Attempts {
-    /// A message has arrived.
+    /// A response has arrived.
     pub(super) fn started(&mut self) {
         self.has_started = true;
     }
 
-    /// Leads have arrived.
+    /// The command has progressed.
     pub(super) fn progressed(&mut self) {
         self.failed = 0;
     }
@@ -53,10 +53,10 @@ impl Attempts {
         Some(self.pause(jitter)?.max(advised))
     }
 
-    /// Pause before the next attempt after a stream has ended before the export; `None` if there is none.
-    /// A stream with leads is continued at once.
-    pub(super) fn after_end(&mut self, had_leads: bool, jitter: f64) -> Option<Duration> {
-        if had_leads { Some(Duration::ZERO) } else { self.pause(jitter) }
+    /// Pause before the next attempt after a call that left something to do; `None` if there is none. After
+    /// progress it is zero.
+    pub(super) fn after_end(&mut self, has_progressed: bool, jitter: f64) -> Option<Duration> {
+        if has_progressed { Some(Duration::ZERO) } else { self.pause(jitter) }
     }
 
     fn pause(&mut self, jitter: f64) -> Option<Duration> {

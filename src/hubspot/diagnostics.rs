@@ -29,7 +29,7 @@ use super::{
     limits::RateLimits,
     operations::Operation,
     token_rejection::TokenRejection,
-    wire::without_byte_order_mark,
+    wire::parse_value,
 };
 use crate::{
     config::{self, ApiVersion},
@@ -79,11 +79,12 @@ impl DiagnosticsClient {
             Err(_) => return Err(ConnectError::Timeout),
         };
         let date = headers.get(header::DATE).and_then(|date| date.to_str().ok());
-        let is_object = serde_json::from_slice::<Value>(&body).is_ok_and(|body| body.is_object());
+        let is_object = parse_value(&body).is_some_and(|body| body.is_object());
         Ok(ApiProbe {
             status: status.as_u16(),
             is_hubspot: status == StatusCode::UNAUTHORIZED && is_object,
             date: date.and_then(http_date),
+            correct_hublet: ErrorBody::parse(&body).correct_hublet(&headers),
         })
     }
 
@@ -291,10 +292,10 @@ impl DiagnosticsClient {
         if !status.is_success() {
             return Err(api_error(status, &headers, body, &[token]));
         }
-        let json = match serde_json::from_slice(&body) {
-            Ok(json @ Value::Object(_)) => json,
-            Err(_) if body.is_empty() => Value::Null,
-            Ok(_) | Err(_) => return Err(DiagnosticsError::InvalidResponse),
+        let json = match parse_value(&body) {
+            Some(json @ Value::Object(_)) => json,
+            None if body.is_empty() => Value::Null,
+            Some(_) | None => return Err(DiagnosticsError::InvalidResponse),
         };
         Ok((json, RateLimits::from_headers(&headers)))
     }
@@ -310,8 +311,7 @@ impl DiagnosticsClient {
         let RawResponse { status, headers, body } = response.map_err(DiagnosticsError::Connect)?;
         let rejection = TokenRejection::from_response(status, &body);
         if status.is_success() && rejection.is_none() {
-            let body = without_byte_order_mark(&body);
-            let json: Value = serde_json::from_slice(body).unwrap_or_default();
+            let json = parse_value(&body).unwrap_or_default();
             return if json.is_object() {
                 Ok(json)
             } else {

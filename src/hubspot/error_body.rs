@@ -13,7 +13,7 @@ use self::context::{
     CORRECT_HUBLET, Context, MISSING_PROPERTIES, REQUIRED_SCOPES, beside_context, context, names,
     property_names, with_options,
 };
-use super::wire::{as_text, parse_error};
+use super::wire::{as_text, parse_value};
 use crate::leads::{FieldFault, Reason, UpstreamFacts};
 use leadsd_base::secret::Secret;
 
@@ -87,7 +87,7 @@ pub(super) enum Unauthorized {
 impl ErrorBody {
     pub(super) fn parse(bytes: &[u8]) -> Self {
         let foreign = || Self { is_foreign: !bytes.is_empty(), ..Self::default() };
-        parse_error(bytes).map_or_else(foreign, Self::from_value)
+        parse_value(bytes).map_or_else(foreign, Self::from_value)
     }
 
     /// Truncated body that may be HubSpot's error object.
@@ -131,7 +131,7 @@ impl ErrorBody {
 
     /// Name of the data centre that serves the account: from the body, else from the header. `None` if it
     /// does not have the form of one.
-    fn correct_hublet(&self, headers: &HeaderMap) -> Option<String> {
+    pub(super) fn correct_hublet(&self, headers: &HeaderMap) -> Option<String> {
         let in_context = || self.values(&CORRECT_HUBLET).into_iter().next();
         let in_header = || headers.get(HUBLET_HEADER)?.to_str().ok().map(str::to_owned);
         let name = self.correct_hublet.clone().or_else(in_context).or_else(in_header)?;

@@ -12,11 +12,12 @@ use url::Url;
 
 use super::{
     clients, endpoints,
+    error_body::ErrorBody,
     http_client::{self, RawResponse, SendError, send_once},
     retry_after::retry_after,
     token_check::TokenChecker,
     token_rejection::TokenRejection,
-    wire::without_byte_order_mark,
+    wire::parse_value,
 };
 use crate::{config, leads::PortalName};
 use leadsd_base::{
@@ -124,10 +125,14 @@ impl TokenSource for OAuth {
             return Err(GrantError::Throttled { retry_after: pause });
         }
         if status.as_u16() == WRONG_DATA_CENTER {
-            return Err(unavailable(
-                "HTTP status 488: another data centre serves the account; set \
-                 portals.<name>.base_url",
-            ));
+            let hublet = ErrorBody::parse(&body).correct_hublet(&headers);
+            return Err(unavailable(&format!(
+                "HTTP status 488: {} serves the account; set portals.<name>.base_url",
+                hublet.map_or_else(
+                    || "another data centre".to_owned(),
+                    |name| format!("the data centre {name}")
+                )
+            )));
         }
         if !status.is_success() {
             return Err(unavailable(&format!("HTTP status {}", status.as_u16())));
@@ -144,7 +149,7 @@ impl TokenSource for OAuth {
 /// Reads a successful response field by field: an unreadable refresh token or lifetime is absent. `None`
 /// without an access token.
 fn token_response(body: &[u8]) -> Option<TokenResponse> {
-    let body: Value = serde_json::from_slice(without_byte_order_mark(body)).ok()?;
+    let body = parse_value(body)?;
     let token = |key: &str| {
         let text = body.get(key)?.as_str().filter(|text| !text.is_empty());
         text.map(Secret::new)
@@ -189,6 +194,8 @@ mod tests {
             (r#"{"access_token":"hush","expires_in":"60"}"#, None, 60),
             (r#"{"access_token":"old","access_token":"hush","expires_in":60}"#, None, 60),
             (r#"{"access_token":"hush","refresh_token":1,"expires_in":60}"#, None, 60),
+            (r#"{"access_token":"hush","expires_in":60,"hub_domain":"\ud800"}"#, None, 60),
+            (r#"{"access_token":"hush","expires_in":60,"hub_id":NaN}"#, None, 60),
             ("\u{feff}{\"access_token\":\"hush\",\"refresh_token\":\"r\"}", Some("r"), 1_800),
             (r#"{"access_token":"hush","refresh_token":"","expires_in":{}}"#, None, 1_800),
         ] {

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::Value;
 
-use super::wire::without_byte_order_mark;
+use super::wire::parse_value;
 
 /// Codes that retries cannot cure: of HubSpot (field `status`) and of RFC 6749 (field `error`). HubSpot's
 /// codes come first, since they are more specific.
@@ -48,7 +48,7 @@ impl TokenRejection {
         if TRANSIENT_STATUSES.contains(&status.as_u16()) {
             return None;
         }
-        let body: Value = serde_json::from_slice(without_byte_order_mark(body)).unwrap_or_default();
+        let body = parse_value(body).unwrap_or_default();
         if status.is_success() && body.get("access_token").is_some() {
             return None;
         }

@@ -20,14 +20,14 @@ use serde_json::Value;
 
 use self::association_page::WirePageRecord;
 pub use self::field::{FIELD_COUNT, RESPONSE_FIELDS, ResponseField, UnreadableFields};
-use self::value::{PropertyValues, Text, Texts, Time, object};
+use self::value::{PropertyValues, Text, Texts, Time, object, required};
 pub(super) use self::{
     association_input::{association_changes, associations},
     association_page::WireAssociationPage,
     contacts::contact_lookup,
     scan::is_complete_object,
     schema::{WireLabel, WireOwner, WirePipeline, WireProperty, WireResults},
-    tolerant::{Body, may_be_error, parse, parse_error, parse_truncated, without_byte_order_mark},
+    tolerant::{Body, may_be_error, parse, parse_truncated, parse_value, without_byte_order_mark},
     value::{as_text, as_texts},
 };
 use crate::leads::{
@@ -87,9 +87,10 @@ struct WirePaging {
     next: Option<WireNextPage>,
 }
 
+/// A next page without a cursor is an error: the list would end early.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
 struct WireNextPage {
+    #[serde(deserialize_with = "required")]
     after: Text,
 }
 
@@ -312,7 +313,7 @@ impl WirePage {
 }
 
 fn next(paging: Option<WirePaging>) -> Option<String> {
-    paging?.next?.after.0.filter(|after| !after.is_empty())
+    paging?.next?.after.0
 }
 
 #[cfg(test)]

@@ -101,12 +101,23 @@ fn api_result(
             format!("HubSpot is unavailable: HTTP status {status}"),
             "check HubSpot's status page and wait; leadsd recovers without a restart",
         ),
-        Ok(ApiProbe { status: WRONG_DATA_CENTER, .. }) => fail(
-            format!(
-                "another data centre of HubSpot serves the account: HTTP status {WRONG_DATA_CENTER}"
-            ),
-            &format!("set {key} to the API of its data centre, such as https://api-eu1.hubapi.com"),
-        ),
+        Ok(ApiProbe { status: WRONG_DATA_CENTER, correct_hublet, .. }) => {
+            let hublet = correct_hublet.as_deref();
+            fail(
+                format!(
+                    "{} of HubSpot serves the account: HTTP status {WRONG_DATA_CENTER}",
+                    hublet.map_or_else(
+                        || "another data centre".to_owned(),
+                        |name| format!("the data centre {name}")
+                    )
+                ),
+                &format!(
+                    "set {key} to the API of its data centre{} https://api-{}.hubapi.com",
+                    if hublet.is_some() { ":" } else { ", such as" },
+                    hublet.unwrap_or("eu1")
+                ),
+            )
+        }
         Ok(probe) if probe.is_hubspot => {
             CheckResult::ok(probe, format!("available; API version {}", version.as_str()))
         }
@@ -146,19 +157,23 @@ mod tests {
         for (peer, key) in
             [(Peer::Hubspot, "hubspot.base_url"), (Peer::PortalApi, "portals.<name>.base_url")]
         {
-            let failed = |status: u16| {
-                let probe = ApiProbe { status, is_hubspot: false, date: None };
+            let failed = |status: u16, hublet: Option<&str>| {
+                let correct_hublet = hublet.map(str::to_owned);
+                let probe = ApiProbe { status, is_hubspot: false, date: None, correct_hublet };
                 let result = api_result(Ok(probe), peer, &url, ApiVersion::V2026_09);
                 let CheckOutcome::Fail(Remediation { cause, fix }) = result.outcome else {
                     panic!("{status} is a failure")
                 };
                 (cause, fix)
             };
-            let (cause, fix) = failed(488);
+            let (cause, fix) = failed(488, None);
             assert!(cause.contains("data centre") && !cause.contains("is not HubSpot"), "{cause}");
-            assert!(fix.contains(key), "{fix}");
-            assert!(failed(404).0.contains("is not HubSpot's API"));
-            assert!(failed(503).0.contains("unavailable"));
+            assert!(fix.contains(key) && fix.contains("such as https://api-eu1."), "{fix}");
+            let (cause, fix) = failed(488, Some("ap1"));
+            assert!(cause.contains("the data centre ap1"), "{cause}");
+            assert!(fix.ends_with("of its data centre: https://api-ap1.hubapi.com"), "{fix}");
+            assert!(failed(404, None).0.contains("is not HubSpot's API"));
+            assert!(failed(503, None).0.contains("unavailable"));
         }
     }
 

@@ -80,6 +80,8 @@ pub struct ApiProbe {
     pub is_hubspot: bool,
     /// Time in the `Date` header.
     pub date: Option<Timestamp>,
+    /// Data centre that serves the account, for example `eu1`, if HubSpot names it.
+    pub correct_hublet: Option<String>,
 }
 
 /// Error of a diagnostic request.

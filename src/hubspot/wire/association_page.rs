@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{
     WirePaging, next,
-    value::{Text, object},
+    value::{Text, integer, object},
 };
 use crate::leads::{Associated, AssociatedObject, AssociationCategory, AssociationType};
 
@@ -30,6 +30,7 @@ pub(super) struct WirePageRecord {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct WireLabeledType {
     pub(super) category: Text,
+    #[serde(deserialize_with = "integer")]
     pub(super) type_id: Option<i32>,
     pub(super) label: Text,
 }

@@ -1,6 +1,6 @@
 //! JSON of properties, pipelines, owners and association labels.
 //!
-//! A result that cannot be read is left out and counted, as a lead is.
+//! Only the field of an unreadable value is lost and counted, as of a lead.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde::{
 use super::{
     WirePaging, next,
     tolerant::{Body, Losses, results_and_paging},
-    value::{Text, object},
+    value::{Text, integer, object},
 };
 use crate::leads::{
     AssociationCategory, AssociationType,
@@ -71,6 +71,7 @@ struct WireOption {
     value: Text,
     description: Text,
     hidden: Option<bool>,
+    #[serde(deserialize_with = "integer")]
     display_order: Option<i64>,
 }
 
@@ -80,6 +81,7 @@ struct WireOption {
 pub(in crate::hubspot) struct WirePipeline {
     id: Text,
     label: Text,
+    #[serde(deserialize_with = "integer")]
     display_order: Option<i64>,
     archived: Option<bool>,
     stages: Option<Vec<WireStage>>,
@@ -90,6 +92,7 @@ pub(in crate::hubspot) struct WirePipeline {
 struct WireStage {
     id: Text,
     label: Text,
+    #[serde(deserialize_with = "integer")]
     display_order: Option<i64>,
     archived: Option<bool>,
     metadata: Option<BTreeMap<String, Text>>,
@@ -113,6 +116,7 @@ pub(in crate::hubspot) struct WireOwner {
 #[serde(rename_all = "camelCase", default)]
 pub(in crate::hubspot) struct WireLabel {
     category: Text,
+    #[serde(deserialize_with = "integer")]
     type_id: Option<i32>,
     label: Text,
 }

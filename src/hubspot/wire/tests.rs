@@ -214,6 +214,10 @@ fn results_and_cursors_survive_their_neighbours() {
         r#"{"results":[],"paging":{"next":[]}}"#,
         r#"{"results":[],"paging":{"next":{"after":{}}}}"#,
         r#"{"results":[],"paging":{"next":{"after":"\ud800"}}}"#,
+        r#"{"results":[],"paging":{"next":{"link":"https://example.com/?after=100"}}}"#,
+        r#"{"results":[],"paging":{"next":{"after":null}}}"#,
+        r#"{"results":[],"paging":{"next":{"after":""}}}"#,
+        r#"{"results":[],"paging":{"next":{}}}"#,
         r#"{"results":{}}"#,
         r#"{"results":"\ud800"}"#,
         r#"{"results":[{"id":"1"}"#,
@@ -223,6 +227,29 @@ fn results_and_cursors_survive_their_neighbours() {
         let page = parse::<WirePage>(json.as_bytes(), &mut UnreadableFields::default());
         assert!(page.is_err(), "{json}");
     }
+}
+
+#[test]
+fn one_odd_field_of_an_association_costs_no_other_association() {
+    let json = br#"{"results":[
+        {"from":{"id":"1"},"to":[{"toObjectId":9,"associationTypes":[
+            {"category":"HUBSPOT_DEFINED","typeId":"578"},{"category":[],"typeId":580}]},
+            {"toObjectId":8,"associationTypes":7}]},
+        {"from":{"id":2},"to":[]},
+        {"from":{"id":"3"},"to":[{"toObjectId":4}],"paging":{"next":{"after":[]}}}]}"#;
+    let batch = parse::<WireAssociationBatch>(json, &mut UnreadableFields::default()).unwrap();
+    let (links, _) = batch.into_links().unwrap();
+    let leads: Vec<_> = links
+        .iter()
+        .map(|own| {
+            let ids = own.page.objects.iter().map(|object| object.id.as_str());
+            (own.lead.as_str(), Vec::from_iter(ids))
+        })
+        .collect();
+    assert_eq!(leads[..2], [("1", vec!["8", "9", "9"]), ("2", vec![])]);
+    assert_eq!(links[0].page.objects[1].association_type.as_ref().unwrap().type_id, 578);
+    // Without its cursor, the third list would seem complete.
+    assert_eq!(leads.len(), 2);
 }
 
 #[test]
@@ -236,10 +263,10 @@ fn errors_of_a_batch_keep_what_can_be_read() {
     assert!(error.get("message").is_none());
     assert_eq!(batch.results.unwrap().len(), 1);
     let body = b"\xef\xbb\xbf{\"category\":\"CONFLICT\",\"message\":\"\\udfff\"}";
-    assert_eq!(parse_error(body).unwrap(), serde_json::json!({"category": "CONFLICT"}));
+    assert_eq!(parse_value(body).unwrap(), serde_json::json!({"category": "CONFLICT"}));
     let deep = format!(r#"{{"a":{}"\ud800"{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
-    assert_eq!(parse_error(deep.as_bytes()).map(|value| value["a"].is_array()), Some(true));
-    assert_eq!(parse_error(b"<html>"), None);
+    assert_eq!(parse_value(deep.as_bytes()).map(|value| value["a"].is_array()), Some(true));
+    assert_eq!(parse_value(b"<html>"), None);
 }
 
 #[test]

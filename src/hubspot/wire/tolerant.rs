@@ -9,12 +9,16 @@
 //! early.
 
 mod associations;
+mod readable_part;
 mod values;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use self::values::{error_value, is_null};
+use self::{
+    readable_part::readable_part,
+    values::{error_value, is_null},
+};
 use super::{
     WireAssociatedRecord, WireAssociationBatch, WireAssociationResult, WireAssociations, WireBatch,
     WireLead, WireNextPage, WirePage, WirePaging, WirePropertyVersion, WireWarning,
@@ -177,10 +181,7 @@ pub(super) fn results_and_paging<T: DeserializeOwned>(
         "results" => {
             let mut read = Vec::new();
             for element in Elements::parse(value).into_iter().flatten() {
-                match serde_json::from_slice(element) {
-                    Ok(element) => read.push(element),
-                    Err(_) => losses.count(),
-                }
+                read.extend(readable_part(element, losses));
             }
             results = Elements::parse(value).map(|_| read);
         }
@@ -280,13 +281,14 @@ impl Field for WirePaging {
 
 impl Field for WireNextPage {
     fn read(raw: &[u8], losses: &mut Losses<'_>) -> Option<Self> {
-        let mut after = Some(Text::default());
+        let mut after = None;
         losses.members(raw, |losses, name, value| {
             if name == "after" {
                 after = Field::read(value, losses);
             }
         })?;
-        after.map(|after| Self { after })
+        let is_set = |after: &Text| after.0.as_ref().is_some_and(|after| !after.is_empty());
+        after.filter(is_set).map(|after| Self { after })
     }
 }
 
@@ -304,8 +306,20 @@ impl Field for WireAssociatedRecord {
 }
 
 impl Field for WireAssociationResult {
-    fn read(raw: &[u8], _: &mut Losses<'_>) -> Option<Self> {
-        serde_json::from_slice(raw).ok()
+    /// Without its cursor, a list would seem complete: it counts as unreadable.
+    fn read(raw: &[u8], losses: &mut Losses<'_>) -> Option<Self> {
+        let mut list = Self::default();
+        let mut is_usable = true;
+        losses.members(raw, |losses, name, value| match name.as_str() {
+            "from" => list.from = readable_part(value, losses).unwrap_or_default(),
+            "to" => losses.fill(&mut list.to, value),
+            "paging" => match Field::read(value, losses) {
+                Some(paging) => list.paging = paging,
+                None => is_usable = false,
+            },
+            _ => {}
+        })?;
+        is_usable.then_some(list)
     }
 }
 
@@ -352,8 +366,8 @@ pub(in crate::hubspot) fn parse_truncated<T: Body>(
     T::read(body, &mut losses)
 }
 
-/// Parses an error object, without the values that cannot be read.
-pub(in crate::hubspot) fn parse_error(body: &[u8]) -> Option<Value> {
+/// Parses an object without a fixed structure, without the values that cannot be read.
+pub(in crate::hubspot) fn parse_value(body: &[u8]) -> Option<Value> {
     if let Ok(value) = serde_json::from_slice(body) {
         return Some(value);
     }

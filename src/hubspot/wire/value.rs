@@ -3,7 +3,7 @@
 //! The types here parse what HubSpot documents, without an intermediate [`Value`]: most of a response
 //! consists of such values. They reject everything else, and `tolerant` reads it.
 
-use std::{collections::BTreeMap, fmt, marker::PhantomData};
+use std::{collections::BTreeMap, fmt, marker::PhantomData, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer,
@@ -211,6 +211,26 @@ impl<'de> Deserialize<'de> for Time {
 
         deserializer.deserialize_any(TimeVisitor)
     }
+}
+
+/// Deserializes an integer, also as text; `None` for null.
+pub(super) fn integer<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr,
+{
+    let Text(text) = Text::deserialize(deserializer)?;
+    let parse = |text: String| text.parse().map_err(|_| Error::custom("not an integer"));
+    text.map(parse).transpose()
+}
+
+/// Deserializes text that is not empty.
+pub(super) fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+    let text = Text::deserialize(deserializer)?;
+    if text.0.as_ref().is_none_or(String::is_empty) {
+        return Err(Error::custom("no text"));
+    }
+    Ok(text)
 }
 
 /// Deserializes an object or null. A derived type would accept an array of its fields as well.

@@ -33,13 +33,36 @@ fn properties_are_read_with_their_options_in_display_order() {
 }
 
 #[test]
-fn an_unreadable_result_is_left_out_and_counted() {
+fn an_unreadable_field_is_left_out_and_counted() {
     let body = r#"{"results":[{"name":"a","options":7},{"name":"b"},[1],{"name":"\ud800"},
         {"label":"without a name"}]}"#;
     let (list, losses) = read::<WireProperty>(body);
     let Some(SchemaPage::Properties(all)) = list.into_properties() else { panic!("properties") };
-    assert_eq!(all.iter().map(|own| own.name.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(all.iter().map(|own| own.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(losses, 3);
+}
+
+#[test]
+fn odd_fields_of_a_definition_cost_no_definition() {
+    let body = r#"{"results":[{"name":"crm_key","type":"string","hidden":"false","calculated":7,
+        "options":[{"value":1.5,"displayOrder":1.0},{"value":"b","displayOrder":"0"}]}]}"#;
+    let (list, losses) = read::<WireProperty>(body);
+    let Some(SchemaPage::Properties(all)) = list.into_properties() else { panic!("properties") };
+    let values: Vec<&str> = all[0].options.iter().map(|own| own.value.as_str()).collect();
+    assert_eq!((all[0].type_name.as_str(), values), ("string", vec!["1.5", "b"]));
+    assert!(!all[0].is_hidden && !all[0].is_calculated);
+    assert_eq!(losses, 2, "`calculated` and one `displayOrder`");
+    let body = r#"{"results":[{"id":"p","label":"Inbound","stages":[
+        {"id":"s1","label":"New","displayOrder":{},"metadata":{"isClosed":"false","x":[]}}]}]}"#;
+    let (list, _) = read::<WirePipeline>(body);
+    let Some(SchemaPage::Pipelines(all)) = list.into_pipelines() else { panic!("pipelines") };
+    assert_eq!(all[0].stages[0].metadata["isClosed"], "false");
+    let body = r#"{"results":[{"category":"USER_DEFINED","typeId":"42","label":{}}]}"#;
+    let (list, _) = read::<WireLabel>(body);
+    let Some(SchemaPage::AssociationTypes(all)) = list.into_association_types() else {
+        panic!("labels")
+    };
+    assert_eq!(all[0].association_type.type_id, 42);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::{Body, Elements, Field, Losses, ResponseField, is_null};
 use crate::hubspot::wire::{
     WireAssociationChanges,
     association_page::{WireAssociationPage, WireLabeledType, WirePageRecord},
+    value::Text,
 };
 
 impl Body for WireAssociationPage {
@@ -62,10 +63,11 @@ impl Field for WireLabeledType {
         let mut kind = Self::default();
         losses.members(raw, |losses, name, value| match name.as_str() {
             "category" => losses.fill(&mut kind.category, value),
-            "typeId" => match serde_json::from_slice(value) {
-                Ok(type_id) => kind.type_id = type_id,
-                Err(_) => losses.count(),
-            },
+            "typeId" => {
+                let mut number = Text::default();
+                losses.fill(&mut number, value);
+                kind.type_id = number.0.and_then(|number| number.parse().ok());
+            }
             "label" => losses.fill(&mut kind.label, value),
             _ => {}
         })?;

@@ -13,23 +13,52 @@ const MAX_CHANGES: usize = 2;
 /// Maximum length in characters of a quoted part of the filter.
 const MAX_QUOTED: usize = 40;
 
-/// Errors if a directive has no known level, or names a misspelt target of this service. Directives for
-/// spans (`[...]`) are left to the filter.
+/// Errors if a directive has no known level, or names an impossible or misspelt target, and if no directive
+/// applies outside of spans (`[...]`): the filter would silence everything else.
 pub(super) fn check(filter: &str) -> Result<(), String> {
-    if filter.contains('[') {
-        return Ok(());
-    }
-    let directives = filter.split(',').map(str::trim).filter(|directive| !directive.is_empty());
-    for directive in directives {
-        match directive.rsplit_once('=') {
-            Some((target, level)) => {
-                check_level(level.trim(), directive)?;
-                check_target(target.trim())?;
-            }
-            None => check_level(directive, directive)?,
+    let mut is_silent = true;
+    for directive in directives(filter) {
+        let directive = directive.trim();
+        if directive.is_empty() {
+            continue;
         }
+        // A span has a name and fields, whose values may contain anything.
+        let (target, level) = match (directive.split_once('['), directive.rsplit_once(']')) {
+            (Some((target, _)), Some((_, level))) => {
+                let level = level.trim().strip_prefix('=').ok_or_else(|| {
+                    let quoted = quoted(directive);
+                    format!("{quoted:?} has no log level; write [...]=LEVEL. {}", levels())
+                })?;
+                (target, level)
+            }
+            (None, None) => {
+                is_silent = false;
+                directive.rsplit_once('=').unwrap_or(("", directive))
+            }
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(format!("{:?} has an unpaired bracket", quoted(directive)));
+            }
+        };
+        check_level(level.trim(), directive)?;
+        check_target(target.trim())?;
+    }
+    if is_silent {
+        return Err(format!("no log level; write one such as \"info\". {}", levels()));
     }
     Ok(())
+}
+
+/// Parts of a filter between commas that are not within the brackets of a span.
+fn directives(filter: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_usize;
+    filter.split(move |c| {
+        match c {
+            '[' => depth += 1,
+            ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    })
 }
 
 fn check_level(level: &str, directive: &str) -> Result<(), String> {
@@ -38,18 +67,31 @@ fn check_level(level: &str, directive: &str) -> Result<(), String> {
     if is_number || LEVELS.contains(&name.as_str()) {
         return Ok(());
     }
-    let quoted: String = level.chars().take(MAX_QUOTED).collect();
+    let quoted = quoted(level);
     let suggestion = closest(&name, &LEVELS);
     let advice = match suggestion {
         Some(suggestion) => format!("did you mean {suggestion:?}? "),
         None if level == directive => format!("to name a target, write {quoted}=LEVEL. "),
         None => String::new(),
     };
-    Err(format!("{quoted:?} is not a log level; {advice}Levels: {}", LEVELS.join(", ")))
+    Err(format!("{quoted:?} is not a log level; {advice}{}", levels()))
 }
 
-/// Rejects a target like `leasd`. Targets of libraries are accepted, because their set is not known.
+fn levels() -> String {
+    format!("Levels: {}", LEVELS.join(", "))
+}
+
+fn quoted(text: &str) -> String {
+    text.chars().take(MAX_QUOTED).collect()
+}
+
+/// Rejects a target like `leasd`, and what cannot be a target. Targets of libraries are accepted, because
+/// their set is not known.
 fn check_target(target: &str) -> Result<(), String> {
+    if !target.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:.-/".contains(&byte)) {
+        let quoted = quoted(target);
+        return Err(format!("{quoted:?} is not a target; separate directives by commas"));
+    }
     let first = target.split("::").next().unwrap_or_default();
     let is_own = first == OWN_TARGET || first.starts_with("leadsd_");
     if is_own || closest(first, &[OWN_TARGET]).is_none() {
@@ -104,7 +146,7 @@ mod tests {
             "info,h2=debug,hyper_util::client=trace",
             "info,leadsd_credentials::engine=debug",
             "info,leadsd[{portal=eu}]=trace",
-            "",
+            "info,[call{method=\"a,b\",portal=eu}]=trace,h2=warn",
             "info,",
         ] {
             assert_eq!(check(filter), Ok(()), "{filter}");
@@ -123,15 +165,30 @@ mod tests {
             ("err", "\"err\" is not a log level; did you mean \"error\"? "),
             ("leadsd", "\"leadsd\" is not a log level; to name a target, write leadsd=LEVEL. "),
             ("6", "\"6\" is not a log level; to name a target, write 6=LEVEL. "),
-            ("info;leadsd=debug", ""),
+            (
+                "inf,leadsd[{portal=eu}]=trace",
+                "\"inf\" is not a log level; did you mean \"info\"? ",
+            ),
+            ("info,[x]=debgu", "\"debgu\" is not a log level; did you mean \"debug\"? "),
+            ("inf[x]", "\"inf[x]\" has no log level; write [...]=LEVEL. "),
         ] {
-            match expected {
-                "" => assert_eq!(check(filter), Ok(()), "a target that may exist"),
-                expected => assert_eq!(check(filter), Err(format!("{expected}{LIST}")), "{filter}"),
-            }
+            assert_eq!(check(filter), Err(format!("{expected}{LIST}")), "{filter}");
         }
         let long = check(&"x".repeat(10_000)).unwrap_err();
         assert!(long.len() < 200, "{long}");
+    }
+
+    #[test]
+    fn a_filter_that_silences_the_service_by_mistake_is_an_error() {
+        for filter in ["", " ", ",", "leadsd[{portal=eu}]=trace"] {
+            let error = check(filter).unwrap_err();
+            assert!(error.starts_with("no log level; write one such as \"info\". "), "{error}");
+        }
+        let error = check("info;leadsd=debug").unwrap_err();
+        assert_eq!(error, "\"info;leadsd\" is not a target; separate directives by commas");
+        for filter in ["info,[x", "info,x]=info"] {
+            assert!(check(filter).unwrap_err().ends_with("has an unpaired bracket"), "{filter}");
+        }
     }
 
     #[test]

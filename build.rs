@@ -13,6 +13,8 @@ const PROTOS: &[&str] = &[
     "leadsd/v1/leads_service.proto",
     "leadsd/v1/quota_service.proto",
     "leadsd/v1/schema_service.proto",
+    // Details of errors, for clients that read them by reflection.
+    "google/rpc/error_details.proto",
 ];
 
 /// Folders of the contract, and of the messages of others that it imports.

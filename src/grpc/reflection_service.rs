@@ -19,11 +19,10 @@ type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'stati
 pub(crate) struct ReflectionHandler(pub(crate) Arc<ReflectionIndex>);
 
 /// Descriptors of all services of the server, and of the details of its errors.
-pub(crate) fn descriptor_sets() -> [&'static [u8]; 5] {
+pub(crate) fn descriptor_sets() -> [&'static [u8]; 4] {
     [
         DESCRIPTORS,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
-        tonic_types::pb::FILE_DESCRIPTOR_SET,
         v1::FILE_DESCRIPTOR_SET,
         v1alpha::FILE_DESCRIPTOR_SET,
     ]

@@ -30,8 +30,7 @@ pub(super) enum Described {
     Enum(EnumDescriptor),
 }
 
-/// Descriptors of the contract, of gRPC's services that leadsd serves, and of error details. Each set
-/// is a pool: two of them define `google.rpc.Status`.
+/// Descriptors of the contract with the details of errors, and of gRPC's services that leadsd serves.
 fn pools() -> &'static [DescriptorPool] {
     static POOLS: LazyLock<Vec<DescriptorPool>> = LazyLock::new(|| {
         let sets = [
@@ -39,7 +38,6 @@ fn pools() -> &'static [DescriptorPool] {
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-            tonic_types::pb::FILE_DESCRIPTOR_SET,
         ];
         // The sets are compiled in, and a test decodes each.
         sets.into_iter().filter_map(|set| DescriptorPool::decode(set).ok()).collect()

@@ -97,6 +97,32 @@ fn files_are_found_by_each_kind_of_symbol() {
 }
 
 #[test]
+fn all_files_fit_into_one_pool_and_each_symbol_leads_to_the_file_that_others_import() {
+    let index = index();
+    let mut files: Vec<_> =
+        index.files.values().map(|raw| FileDescriptorProto::decode(&raw[..]).unwrap()).collect();
+    let mut pool = prost_reflect::DescriptorPool::new();
+    while !files.is_empty() {
+        let (ready, rest): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| {
+            file.dependency.iter().all(|name| pool.get_file_by_name(name).is_some())
+        });
+        assert!(!ready.is_empty(), "missing imports of {rest:?}");
+        for file in ready {
+            let name = file.name().to_owned();
+            pool.add_file_descriptor_proto(file).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        files = rest;
+    }
+    for (symbol, expected) in [
+        ("google.rpc.Status", "google/rpc/status.proto"),
+        ("google.rpc.ErrorInfo", "google/rpc/error_details.proto"),
+    ] {
+        let found = respond(MessageRequest::FileContainingSymbol(symbol.to_owned()));
+        assert_eq!(file(found).name(), expected);
+    }
+}
+
+#[test]
 fn extensions_are_found_by_message_and_number() {
     let extension = FieldDescriptorProto {
         name: Some("note".to_owned()),

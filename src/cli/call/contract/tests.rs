@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn every_descriptor_set_is_decoded() {
-    assert_eq!(pools().len(), 5);
+    assert_eq!(pools().len(), 4);
     for service in [
         "leadsd.v1.LeadsService",
         "leadsd.v1.QuotaService",

@@ -24,6 +24,7 @@
 mod codec;
 mod convert;
 mod export_stream;
+pub(crate) mod health_list;
 mod health_service;
 mod import_stream;
 mod leads_service;

@@ -10,7 +10,7 @@
 //! when the client takes it, so that a client that does not read has nothing queued.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     pin::Pin,
     sync::Arc,
 };
@@ -64,6 +64,18 @@ impl HealthHandler {
         services: impl IntoIterator<Item = String>,
     ) -> Self {
         Self { serving, services: Arc::new(services.into_iter().collect()) }
+    }
+
+    /// Status of the server and of each service, by name. The names of portals are not listed: probes
+    /// are not authenticated.
+    pub(crate) fn statuses(&self) -> HashMap<String, HealthCheckResponse> {
+        let serving = self.serving.borrow();
+        let names = [String::new()].into_iter().chain(self.services.iter().cloned());
+        let status = |name: String| {
+            let status = serving_status(&serving, &self.services, &name)?;
+            Some((name, response(status)))
+        };
+        names.filter_map(status).collect()
     }
 }
 

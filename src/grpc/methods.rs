@@ -15,7 +15,7 @@ use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tonic::Code;
 
 use super::{
-    DESCRIPTORS,
+    DESCRIPTORS, health_list,
     shape::{RequestShape, ShapeId, ShapesBuilder},
     transport::{
         call_state::MessageCounters,
@@ -157,7 +157,7 @@ impl Methods {
     pub(crate) fn new(max_batch_inputs: usize) -> Self {
         let sets = [
             DESCRIPTORS,
-            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            health_list::descriptors(),
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ];

@@ -9,7 +9,7 @@ use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_reflection::pb::{v1, v1alpha};
 
-use super::{DESCRIPTORS, reflection::ReflectionIndex};
+use super::{DESCRIPTORS, health_list, reflection::ReflectionIndex};
 
 /// Stream of responses.
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
@@ -20,12 +20,7 @@ pub(crate) struct ReflectionHandler(pub(crate) Arc<ReflectionIndex>);
 
 /// Descriptors of all services of the server, and of the details of its errors.
 pub(crate) fn descriptor_sets() -> [&'static [u8]; 4] {
-    [
-        DESCRIPTORS,
-        tonic_health::pb::FILE_DESCRIPTOR_SET,
-        v1::FILE_DESCRIPTOR_SET,
-        v1alpha::FILE_DESCRIPTOR_SET,
-    ]
+    [DESCRIPTORS, health_list::descriptors(), v1::FILE_DESCRIPTOR_SET, v1alpha::FILE_DESCRIPTOR_SET]
 }
 
 // === impl ReflectionHandler ===

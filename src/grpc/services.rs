@@ -10,13 +10,13 @@ use tonic::{
     codegen::{BoxFuture, Service as _},
     service::Routes,
 };
-use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::pb::{
     v1::server_reflection_server::ServerReflectionServer as ReflectionV1,
     v1alpha::server_reflection_server::ServerReflectionServer as ReflectionV1Alpha,
 };
 
 use super::{
+    health_list::ListingHealthServer,
     health_service::{HealthHandler, Serving},
     leads_service::LeadsHandler,
     methods::ServiceKind,
@@ -64,7 +64,7 @@ impl ServerServices {
         let index = ReflectionIndex::new(descriptor_sets()).map_err(io::Error::other)?;
         let health = HealthHandler::new(serving, index.services().cloned());
         let reflection = ReflectionHandler(Arc::new(index));
-        let other = Routes::new(HealthServer::new(health))
+        let other = Routes::new(ListingHealthServer::new(health))
             .add_service(ReflectionV1::new(reflection.clone()))
             .add_service(ReflectionV1Alpha::new(reflection))
             .prepare();

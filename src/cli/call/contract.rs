@@ -35,7 +35,7 @@ fn pools() -> &'static [DescriptorPool] {
     static POOLS: LazyLock<Vec<DescriptorPool>> = LazyLock::new(|| {
         let sets = [
             grpc::DESCRIPTORS,
-            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            grpc::health_list::descriptors(),
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ];

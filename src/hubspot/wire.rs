@@ -28,7 +28,7 @@ pub(super) use self::{
     scan::is_complete_object,
     schema::{WireLabel, WireOwner, WirePipeline, WireProperty, WireResults},
     tolerant::{Body, may_be_error, parse, parse_truncated, parse_value, without_byte_order_mark},
-    value::{as_text, as_texts},
+    value::as_text,
 };
 use crate::leads::{
     Associated, AssociatedObject, BatchItem, Lead, Links, Page, PropertyVersion, RECORD_ID,

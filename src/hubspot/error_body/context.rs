@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::hubspot::wire::{as_text, as_texts};
+use crate::hubspot::wire::as_text;
 
 /// Maximum number of keys of a context that are read, and of values of a key. HubSpot's have one for each
 /// input of a batch at most.
@@ -59,8 +59,14 @@ const INPUTS: &str = "inputs";
 /// Separators in a path to an input of a batch.
 const SEPARATORS: [char; 3] = ['[', '/', '.'];
 
-/// Keys of a record in a context that is listed as an object.
-const RECORD_KEYS: [&str; 2] = ["id", "objectId"];
+/// Parts of the keys of objects beside a context whose `id` is that of an input.
+const INPUT_OBJECTS: [&str; 5] = ["input", "object", "record", "lead", "item"];
+
+/// Parts of the keys of objects that are the record which has a unique value already.
+const EXISTING_OBJECTS: [&str; 3] = ["existing", "conflict", "duplicate"];
+
+/// Maximum depth of objects in a context that are read.
+const MAX_DEPTH: usize = 4;
 
 /// Maximum length in bytes of the text between "existing" and its id.
 const MAX_EXISTING_TEXT: usize = 40;
@@ -71,27 +77,135 @@ const ID_PREFIXES: [&str; 4] = ["object", "record", "contact", "lead"];
 /// Entries of a context: the key in lower case without separators, and its values.
 pub(super) type Context = Vec<(String, Vec<String>)>;
 
-/// Reads a context; empty if it is not an object.
+/// Reads a context: an object, or a list of objects and ids. Of the objects inside, only what names records
+/// and properties is read.
 pub(super) fn context(value: Option<Value>) -> Context {
-    let Some(Value::Object(object)) = value else { return Vec::new() };
-    let entry = |(key, values): (String, Value)| {
-        let key: String = key.chars().filter(char::is_ascii_alphanumeric).collect();
-        let key = key.to_ascii_lowercase();
-        let is_list = [&OBJECT_IDS[..], &INVALID_IDS, &TRACE_IDS, &POSITIONS]
-            .into_iter()
-            .any(|keys| keys.contains(&key.as_str()));
-        let mut values = if is_list { listed(values) } else { as_texts(values) };
-        values.truncate(MAX_ENTRIES);
-        (key, values)
-    };
-    object.into_iter().take(MAX_ENTRIES).map(entry).collect()
+    let mut entries = Vec::new();
+    match value {
+        Some(Value::Object(object)) => add_entries(&mut entries, object),
+        Some(list @ Value::Array(_)) => add_entry(&mut entries, String::new(), list, MAX_DEPTH),
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) | None => {}
+    }
+    entries
 }
 
-/// Trace ids and positions in an error itself, beside its context. Its `id` is its own.
-pub(super) fn beside_context(error: Map<String, Value>) -> Context {
-    let mut entries = context(Some(Value::Object(error)));
-    entries.retain(|(key, _)| [&TRACE_IDS[..], &POSITIONS].concat().contains(&key.as_str()));
+/// Names of inputs and records in an error itself, beside its context. Its `id` is its own.
+pub(super) fn beside_context(mut error: Map<String, Value>) -> Context {
+    error.retain(|key, value| match value {
+        Value::Object(_) | Value::Array(_) => {
+            let key = normalized(key);
+            has_part(&key, &INPUT_OBJECTS) || has_part(&key, &EXISTING_OBJECTS) || is_name(&key)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    });
+    error.retain(|key, _| normalized(key) != "id");
+    let mut entries = Vec::new();
+    add_entries(&mut entries, error);
+    entries.retain(|(key, _)| is_name(key));
     entries
+}
+
+fn add_entries(entries: &mut Context, object: Map<String, Value>) {
+    for (key, value) in object.into_iter().take(MAX_ENTRIES) {
+        add_entry(entries, normalized(&key), value, MAX_DEPTH);
+    }
+}
+
+/// Adds the values of a key, and the names in the objects among them.
+fn add_entry(entries: &mut Context, key: String, value: Value, depth: usize) {
+    let mut objects = Vec::new();
+    let mut values =
+        if is_list_of_ids(&key) { listed(value) } else { texts_and_objects(value, &mut objects) };
+    values.truncate(MAX_ENTRIES);
+    if entries.len() >= MAX_ENTRIES {
+        return;
+    }
+    let is_read = depth > 0 && may_name_inputs(&key);
+    entries.push((key.clone(), values));
+    for object in objects.into_iter().filter(|_| is_read) {
+        add_object(entries, &key, object, depth - 1);
+    }
+}
+
+/// Texts of a value. Adds the objects in it to `objects`.
+fn texts_and_objects(value: Value, objects: &mut Vec<Map<String, Value>>) -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut add = |value: Value| match value {
+        Value::Object(object) => objects.push(object),
+        value @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)) => texts.extend(as_text(value)),
+    };
+    match value {
+        Value::Array(values) => values.into_iter().take(MAX_ENTRIES).for_each(add),
+        value @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Object(_)) => add(value),
+    }
+    texts
+}
+
+/// Adds what names records and properties in an object that is the value of `parent`, or all entries of an
+/// object in a list that is the context itself.
+fn add_object(entries: &mut Context, parent: &str, object: Map<String, Value>, depth: usize) {
+    let mut inner = Vec::new();
+    match as_pair(object) {
+        Ok((key, value)) => add_entry(&mut inner, key, value, depth),
+        Err(object) => {
+            for (key, value) in object.into_iter().take(MAX_ENTRIES) {
+                add_entry(&mut inner, normalized(&key), value, depth);
+            }
+        }
+    }
+    let is_existing = has_part(parent, &EXISTING_OBJECTS);
+    for (key, values) in inner {
+        let is_record = OBJECT_IDS.contains(&key.as_str());
+        if is_existing && is_record {
+            entries.push((EXISTING_IDS[0].to_owned(), values));
+        } else if parent.is_empty() || is_name(&key) || is_property_name(&key) {
+            entries.push((key, values));
+        }
+    }
+}
+
+/// An object such as `{"key": "objectId", "value": "3"}` as an entry. A `name` may be that of a property.
+fn as_pair(mut object: Map<String, Value>) -> Result<(String, Value), Map<String, Value>> {
+    let text = |key: &str| Some(normalized(object.get(key)?.as_str()?));
+    let is_known = |name: &String| is_name(name) || is_property_name(name);
+    let Some(key) = text("key").or_else(|| text("name").filter(is_known)) else {
+        return Err(object);
+    };
+    let value = ["value", "values"].into_iter().find_map(|name| object.remove(name));
+    value.map(|value| (key, value)).ok_or(object)
+}
+
+/// The key in lower case without separators.
+fn normalized(key: &str) -> String {
+    key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+fn has_part(key: &str, parts: &[&str]) -> bool {
+    parts.iter().any(|part| key.contains(part))
+}
+
+/// True for keys whose values are ids or positions, which may be lists in one text.
+fn is_list_of_ids(key: &str) -> bool {
+    [&OBJECT_IDS[..], &INVALID_IDS, &TRACE_IDS, &POSITIONS]
+        .into_iter()
+        .any(|keys| keys.contains(&key))
+}
+
+/// True for keys that name inputs or records.
+fn is_name(key: &str) -> bool {
+    is_list_of_ids(key) || EXISTING_IDS.contains(&key)
+}
+
+fn is_property_name(key: &str) -> bool {
+    PROPERTY_NAMES.contains(&key)
 }
 
 /// Ids in a value: texts, objects with an id, and lists in one text.
@@ -110,8 +224,9 @@ fn listed(value: Value) -> Vec<String> {
 
 /// The id of a record that may be listed as an object.
 fn id_of(value: Value) -> Option<String> {
-    let Value::Object(mut record) = value else { return as_text(value) };
-    RECORD_KEYS.iter().find_map(|key| as_text(record.remove(*key)?))
+    let Value::Object(record) = value else { return as_text(value) };
+    let id = record.into_iter().find(|(key, _)| OBJECT_IDS.contains(&normalized(key).as_str()));
+    id.and_then(|(_, id)| as_text(id))
 }
 
 /// Parts of a list in one text, such as `[a, b]` or `1,2`. Without brackets only numbers are a list: a unique

@@ -35,6 +35,77 @@ fn a_trace_id_or_position_beside_the_context_names_the_input_and_an_id_does_not(
 }
 
 #[test]
+fn an_id_in_any_form_names_the_input() {
+    for fields in [
+        json!({"objectId": "3"}),
+        json!({"record_id": 3}),
+        json!({"objectIds": ["3"]}),
+        json!({"INVALID_OBJECT_IDS": ["3"]}),
+        json!({"failedInput": {"id": "3"}}),
+        json!({"input": {"objectId": 3}}),
+        json!({"errors": [{"message": "no", "objectId": "3", "id": "9"}]}),
+        json!({"errors": [{"message": "no", "failedInput": {"id": 3}}]}),
+        json!({"context": {"failedInput": {"id": "3"}}}),
+        json!({"context": {"failedInputs": [{"id": "3"}]}}),
+        json!({"context": {"failedInput": {"record": {"recordId": 3}}}}),
+        json!({"context": {"ids": [{"recordId": "3"}]}}),
+        json!({"context": [{"key": "objectId", "value": "3"}]}),
+        json!({"context": [{"name": "objectIds", "values": [3]}]}),
+        json!({"context": {"entries": [{"key": "objectId", "value": "3"}]}}),
+        json!({"context": [{"objectId": "3"}]}),
+        json!({"context": [{"key": "failedKey", "value": "3"}]}),
+        json!({"context": ["3"]}),
+    ] {
+        let expected = AffectedInputs { ids: texts(&["3"]), ..AffectedInputs::default() };
+        assert_eq!(named(fields.clone()), expected, "{fields}");
+    }
+    for fields in [
+        json!({"input": {"objectWriteTraceId": "t2"}}),
+        json!({"context": {"failedInput": {"objectWriteTraceId": "t2"}}}),
+        json!({"context": [{"key": "objectWriteTraceId", "value": "t2"}]}),
+    ] {
+        let expected = AffectedInputs { trace_ids: texts(&["t2"]), ..AffectedInputs::default() };
+        assert_eq!(named(fields.clone()), expected, "{fields}");
+    }
+    let position = json!({"context": {"invalidInputs": [{"index": 2, "reason": "no"}]}});
+    assert_eq!(named(position).positions, [2]);
+    // Neither the parts of an input nor those of a link name one.
+    for fields in [
+        json!({"links": {"id": "3"}, "documentation": {"id": "3"}}),
+        json!({"context": {"failedInput": {"properties": {"hs_lead_name": "3"}}}}),
+        json!({"context": {"links": {"knowledge": {"id": "3"}}}}),
+    ] {
+        assert_eq!(named(fields.clone()), AffectedInputs::default(), "{fields}");
+    }
+}
+
+#[test]
+fn the_id_of_an_existing_record_in_any_form_names_no_input() {
+    for fields in [
+        json!({"existingId": "77"}),
+        json!({"context": {"existingObject": {"id": "77"}}}),
+        json!({"conflictingRecord": {"recordId": 77}}),
+        json!({"context": [{"key": "existingId", "value": "77"}]}),
+    ] {
+        let mut error = json!({"category": "CONFLICT", "message": "no"});
+        let Value::Object(own) = fields.clone() else { panic!("no object: {fields}") };
+        error.as_object_mut().unwrap().extend(own);
+        let body = ErrorBody::from_value(error);
+        assert_eq!(body.existing_id().as_deref(), Some("77"), "{fields}");
+        assert_eq!(body.affected_inputs(), AffectedInputs::default(), "{fields}");
+    }
+}
+
+#[test]
+fn a_deep_context_is_read_to_a_depth() {
+    let mut context = json!({"id": "3"});
+    for _ in 0..100 {
+        context = json!({ "input": context });
+    }
+    assert_eq!(named(json!({ "context": context })), AffectedInputs::default());
+}
+
+#[test]
 fn a_list_in_one_text_or_of_objects_names_each_of_its_ids() {
     for (context, expected) in [
         (json!({"ids": "2,3"}), &["2", "3"][..]),

@@ -269,15 +269,3 @@ pub(in crate::hubspot) fn as_text(value: Value) -> Option<String> {
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
-
-/// Converts one value or an array of values to texts.
-pub(in crate::hubspot) fn as_texts(value: Value) -> Vec<String> {
-    match value {
-        Value::Array(values) => values.into_iter().filter_map(as_text).collect(),
-        value @ (Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Object(_)) => as_text(value).into_iter().collect(),
-    }
-}

@@ -13,7 +13,7 @@ use super::{
     operations::{Idempotency, Operation},
     retry_after::retry_after,
 };
-use crate::leads::{Error, FieldFault, Reason, SideEffect, UpstreamFacts};
+use crate::leads::{AffectedInputs, Error, FieldFault, Reason, SideEffect, UpstreamFacts};
 
 /// Retry delay for a 429 of the ten-second window without `Retry-After`.
 const WINDOW_WAIT: Duration = Duration::from_secs(10);
@@ -91,6 +91,10 @@ fn response_error(
         Some(_) | None => body.message(&format!("{fallback} (HTTP status {})", status.as_u16())),
     };
     let reason = reason_for(operation, reason);
+    if reason == Reason::LeadNotFound && is_about_whole_batch(operation, body) {
+        let text = format!("HubSpot rejected the whole batch and named no lead: {message}");
+        return Error::new(Reason::UpstreamInvalidResponse, text).with_upstream(facts);
+    }
     let error = if reason == Reason::UpstreamUnavailable {
         server_error(operation, status, &message)
     } else {
@@ -225,6 +229,13 @@ fn other_cause(status: StatusCode, body: &ErrorBody) -> Option<Reason> {
     }
     let (own_status, reason) = body.classify()?;
     (!matches!(own_status, 400 | 404 | 409)).then_some(reason)
+}
+
+/// True if "not found" is not about leads of a batch: a missing lead has a category, or is named.
+fn is_about_whole_batch(operation: Operation, body: &ErrorBody) -> bool {
+    operation.spec().batch.is_some()
+        && body.category.is_none()
+        && body.affected_inputs() == AffectedInputs::default()
 }
 
 /// Field violations. Only creates have associations.

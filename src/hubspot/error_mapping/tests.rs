@@ -222,11 +222,16 @@ fn a_page_that_is_not_found_is_an_invalid_response() {
             assert_eq!(error.reason(), Reason::UpstreamInvalidResponse, "{operation:?}");
             assert_eq!(error.upstream().http_status, Some(404));
         }
-        for operation in
-            [Operation::Get, Operation::Update, Operation::BatchRead, Operation::ListAssociations]
-        {
+        for operation in [Operation::Get, Operation::Update, Operation::ListAssociations] {
             assert_eq!(mapped(operation, 404, body).reason(), Reason::LeadNotFound);
         }
+    }
+    // A batch names the leads that it does not find.
+    for operation in [Operation::BatchRead, Operation::BatchUpdate, Operation::BatchArchive] {
+        assert_eq!(mapped(operation, 404, named).reason(), Reason::LeadNotFound);
+        let error = mapped(operation, 404, bare);
+        assert_eq!(error.reason(), Reason::UpstreamInvalidResponse, "{operation:?}");
+        assert!(error.message().ends_with("resource not found"), "{error}");
     }
     let carried = |operation| carried_error(operation, StatusCode::OK, None, named.as_bytes());
     assert_eq!(carried(Operation::List).unwrap().reason(), Reason::UpstreamInvalidResponse);

@@ -1,0 +1,113 @@
+//! Forms in which HubSpot shows values.
+
+use super::*;
+
+const LONG: &str = "The beginning of a long text, which HubSpot may cut at some length or other";
+
+#[test]
+fn values_agree_in_every_form_that_hubspot_shows() {
+    use Agreement::{Different, Same, Unclear};
+    for (written, shown, expected) in [
+        ("n1", "n1", Same),
+        ("n1", "n2", Different),
+        ("HOT", "hot", Same),
+        ("Ä", "ä", Same),
+        ("  Ada ", "Ada", Same),
+        ("NEW_BUSINESS", "New business", Unclear),
+        ("HOT", "WARM", Different),
+        ("HOT", "", Unclear),
+        ("", "HOT", Unclear),
+        ("", "", Unclear),
+        ("1", "1.0", Same),
+        ("1e0", "1", Same),
+        ("1.50", "1.5", Same),
+        ("+7", "7", Same),
+        ("007", "7", Same),
+        ("-0", "0", Same),
+        ("7", "-7", Different),
+        ("12345678901234567", "12345678901234568", Different),
+        ("171591000198", "171591000200", Different),
+        ("7", "8", Different),
+        ("1.005", "1.01", Unclear),
+        ("1e3", "2000", Different),
+        ("true", "TRUE", Same),
+        ("1", "true", Same),
+        ("no", "false", Same),
+        ("true", "false", Different),
+        ("1767225600000", "2026-01-01", Same),
+        ("2026-01-01", "1767225600000", Same),
+        ("2026-01-01", "2026-01-01T00:00:00Z", Same),
+        ("2026-01-01T00:00:00.000Z", "2026-01-01T01:00:00+01:00", Same),
+        ("2026-01-01T00:00:00.123Z", "2026-01-01T00:00:00Z", Same),
+        ("1767225600123", "2026-01-01T00:00:00Z", Same),
+        ("1767229200000", "2026-01-01", Same),
+        ("1767229200000", "1767225600000", Different),
+        ("2026-01-01T23:00:00Z", "2026-01-02", Unclear),
+        ("2026-01-01T10:00:00Z", "2026-01-01T11:00:00Z", Different),
+        ("2026-01-01", "2026-01-02", Different),
+        ("2026-01-01", "2026-03-01", Different),
+        ("1767225600000", "2026-01-02", Different),
+        ("1767225600001", "2026-01-02", Unclear),
+        ("1767225600001", "2026-01-03", Different),
+        ("2026-01-01", "soon", Unclear),
+        ("5", "five", Unclear),
+        ("<b>x</b>", "x", Unclear),
+        ("Ada Lovelace", "Ada", Different),
+        (LONG, "The beginning of a long text", Unclear),
+        (LONG, "The end of a long text", Different),
+        ("+1 (555) 0102", "+15550102", Unclear),
+    ] {
+        assert_eq!(compare(written, shown), expected, "{written} shown as {shown}");
+    }
+}
+
+#[test]
+fn lists_entities_and_addresses_agree_in_every_form_that_hubspot_shows() {
+    use Agreement::{Different, Same, Unclear};
+    for (written, shown, expected) in [
+        ("EAST;WEST", "WEST;EAST", Same),
+        ("East; West;", "EAST;WEST", Same),
+        ("EAST;EAST", "EAST", Same),
+        ("EAST;WEST", "EAST", Different),
+        ("EAST;WEST", "EAST;NORTH", Different),
+        ("EAST;NEW_BUSINESS", "New business;East", Unclear),
+        ("2026-01-01;1.0", "1;1767225600000", Same),
+        (";WEST", "EAST;WEST", Unclear),
+        ("Tom & Co", "Tom &amp; Co", Same),
+        ("Tom &amp; Co", "Tom & Co", Same),
+        ("\u{201c}a\u{201d} <b>", "&#8220;a&#x201D; &lt;b&gt;", Same),
+        ("Tom's", "Tom&#39;s", Same),
+        ("A & B;C", "C;A &amp; B", Same),
+        ("Tom &amp; Co", "Ann &amp; Co", Different),
+        ("R &unknown; D", "R &unknown; D", Same),
+        ("&#xD800;&#99999999;a", "b", Unclear),
+        ("example.com", "https://example.com/", Unclear),
+        ("https://example.com", "http://www.example.com", Unclear),
+        ("example.com", "https://example.org", Different),
+    ] {
+        assert_eq!(compare(written, shown), expected, "{written} shown as {shown}");
+    }
+}
+
+#[test]
+fn one_difference_outweighs_any_agreement() {
+    use Agreement::{Different, Same, Unclear};
+    for (all, whole) in [
+        (vec![], Unclear),
+        (vec![Unclear, Same, Unclear], Same),
+        (vec![Same, Different, Same], Different),
+        (vec![Unclear, Unclear], Unclear),
+    ] {
+        assert_eq!(Agreement::combine(all), whole);
+    }
+}
+
+#[test]
+fn long_lists_are_compared_as_sets() {
+    let list = |range: std::ops::Range<usize>| {
+        range.map(|number| format!("OPTION_{number}")).collect::<Vec<_>>()
+    };
+    let shown = list(0..10_000).into_iter().rev().collect::<Vec<_>>().join(";");
+    assert_eq!(compare(&list(0..10_000).join(";"), &shown), Agreement::Same);
+    assert_eq!(compare(&list(1..10_001).join(";"), &shown), Agreement::Different);
+}

@@ -2,7 +2,7 @@
 
 use super::input::BatchInput;
 use crate::leads::{
-    error::{Error, FieldFault, Reason},
+    error::{AffectedInputs, Error, FieldFault, Reason, UpstreamFacts},
     rejection_search::CommonCause,
 };
 
@@ -12,6 +12,10 @@ const ALIKE_REQUESTS: u32 = 3;
 
 /// Minimum number of hexadecimal digits of a word that may be the id of a request. HubSpot's are UUIDs.
 const MIN_REQUEST_ID: usize = 16;
+
+/// Numbers that may be the time of a request, from 2017 to 2033: seconds and milliseconds since 1970.
+const EPOCHS: [std::ops::Range<u64>; 2] =
+    [1_500_000_000..2_000_000_000, 1_500_000_000_000..2_000_000_000_000];
 
 /// Rejections of the parts of one batch that name no input.
 #[derive(Debug, Default)]
@@ -78,6 +82,7 @@ pub(super) fn explains<I: BatchInput>(
     sent: usize,
 ) -> bool {
     cause.rejection.reason() == rejection.reason()
+        && may_be_common(rejection)
         && fits(cause, inputs)
         && words(inputs, rejection, sent) == cause.words
 }
@@ -100,7 +105,7 @@ pub(super) fn of_unsent(cause: &CommonCause) -> Error {
          sent. HubSpot's error: {}",
         cause.rejection.message()
     );
-    Error::new(cause.rejection.reason(), message)
+    Error::new(error_of_all(&cause.rejection).reason(), message)
         .with_fields(cause.rejection.fields().to_vec())
         .with_upstream(cause.rejection.upstream().clone())
 }
@@ -111,9 +116,41 @@ fn names_leads<I: BatchInput>(inputs: &[I]) -> bool {
 
 /// True if a rejection may be about what all inputs have in common. A record that does not exist, a value
 /// that another record has or a conflict is that of one input, even if each half has such an input. A
-/// create gets a 404 for an unknown record to associate with.
+/// create gets a 404 for an unknown record to associate with. Neither is a rejection common that names
+/// inputs or records.
 fn may_be_common(rejection: &Error) -> bool {
-    rejection.reason() == Reason::ValidationFailed && rejection.upstream().http_status != Some(404)
+    let is_about_values = rejection.reason() == Reason::ValidationFailed
+        && rejection.upstream().http_status != Some(404);
+    (is_about_values || is_unexplained(rejection)) && !names_records(rejection)
+}
+
+/// True if a rejection has a status of single records, and no category that tells its cause.
+fn is_unexplained(rejection: &Error) -> bool {
+    let UpstreamFacts { http_status, category, .. } = rejection.upstream();
+    rejection.reason() != Reason::AlreadyExists
+        && matches!(http_status, Some(404 | 409))
+        && category.is_none()
+}
+
+/// The error of every input of a call for a common rejection. A 404 without a category is not about the
+/// values of an input.
+pub(super) fn error_of_all(rejection: &Error) -> Error {
+    if !is_unexplained(rejection) || rejection.reason() != Reason::ValidationFailed {
+        return rejection.clone();
+    }
+    let text = format!(
+        "HubSpot rejected the whole batch, named no input and gave no cause: {}",
+        rejection.message()
+    );
+    Error::new(Reason::UpstreamInvalidResponse, text).with_upstream(rejection.upstream().clone())
+}
+
+/// True if a rejection has trace ids, positions or record ids. Other texts may be details of the cause.
+fn names_records(rejection: &Error) -> bool {
+    let AffectedInputs { trace_ids, ids, positions, unknown_properties: _ } =
+        rejection.affected_inputs();
+    let is_record_id = |id: &String| !id.is_empty() && id.bytes().all(|c| c.is_ascii_digit());
+    !trace_ids.is_empty() || !positions.is_empty() || ids.iter().any(is_record_id)
 }
 
 /// True if all inputs write the same value to the property of a violation, or none of them writes it.
@@ -124,17 +161,33 @@ fn is_shared_value<I: BatchInput>(inputs: &[I], fault: &FieldFault) -> bool {
     values.all(|value| value == first)
 }
 
-/// Words of the message of a rejection, without those that are about the request: its id and the number
-/// of its inputs. Any other number may be a value of an input.
+/// Words of the message of a rejection, without those that are about the request: its id, its time and the
+/// number of its inputs. Any other number may be a value of an input.
 fn words<'a, I: BatchInput>(inputs: &[I], error: &'a Error, sent: usize) -> Vec<&'a str> {
     let sent = sent.to_string();
+    let is_shown = |word: &str| inputs.iter().any(|input| shows(input, word));
     let is_about_request = |word: &str| {
         let is_id =
             error.upstream().correlation_id.as_deref() == Some(word) || may_be_request_id(word);
-        word == sent || is_id && !inputs.iter().any(|input| shows(input, word))
+        word == sent || is_id && !is_shown(word)
     };
-    let words = error.message().split(|c: char| !c.is_alphanumeric() && c != '-');
-    words.filter(|word| !is_about_request(word)).collect()
+    let parts = error.message().split_whitespace().map(|part| {
+        let part = part.trim_matches(|c: char| !c.is_alphanumeric());
+        let (name, value) = part.split_at(part.find(|c: char| c.is_ascii_digit()).unwrap_or(0));
+        if may_be_time(value) && !is_shown(value) { name } else { part }
+    });
+    let words = parts.flat_map(|part| part.split(|c: char| !c.is_alphanumeric() && c != '-'));
+    words.filter(|word| !word.is_empty() && !is_about_request(word)).collect()
+}
+
+/// True if a text may be a date with a time, a time of day, or a time in seconds or milliseconds since 1970.
+fn may_be_time(text: &str) -> bool {
+    let is_clock = |c: u8| c.is_ascii_digit() || b"-:.,+TZtz".contains(&c);
+    if text.contains(':') {
+        return text.bytes().all(is_clock);
+    }
+    let number = text.parse().ok();
+    number.is_some_and(|number: u64| EPOCHS.iter().any(|epoch| epoch.contains(&number)))
 }
 
 /// True if a word has letters and digits and is long and hexadecimal.
@@ -147,10 +200,11 @@ fn may_be_request_id(word: &str) -> bool {
         && has(u8::is_ascii_alphabetic)
 }
 
-/// True if an input names its lead by this word, or writes it.
+/// True if an input names its lead or an associated record by this word, or writes it.
 fn shows<I: BatchInput>(input: &I, word: &str) -> bool {
     let word = word.to_ascii_lowercase();
     let has_word = |text: &str| text.to_ascii_lowercase().contains(&word);
     input.id().is_some_and(has_word)
+        || input.associated_ids().any(has_word)
         || input.written().is_some_and(|written| written.values().any(|value| has_word(value)))
 }

@@ -1,6 +1,6 @@
 //! Identifies the inputs of each kind of batch in a response.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::agreement::{Agreement, compare, folded};
 use crate::leads::{
@@ -18,7 +18,7 @@ use crate::leads::{
 pub const MERGED_IDS: &str = "hs_merged_object_ids";
 
 /// Category of an error about records that do not exist.
-const OBJECT_NOT_FOUND: &str = "OBJECT_NOT_FOUND";
+pub const OBJECT_NOT_FOUND: &str = "OBJECT_NOT_FOUND";
 
 /// Features of an input that identify its result in a response. An input has few of them, so each
 /// has a default.
@@ -52,6 +52,11 @@ pub trait BatchInput: Clone + Send + Sync {
     /// True if the ids that an error names are those of the input. `None` if [`id`](Self::id) decides.
     fn is_named_by(&self, _: &Error) -> Option<bool> {
         None
+    }
+
+    /// Record ids that the input associates.
+    fn associated_ids(&self) -> impl Iterator<Item = &str> {
+        std::iter::empty()
     }
 
     /// True if the input writes the property.
@@ -99,6 +104,10 @@ impl BatchInput for Traced<CreateLead> {
 
     fn written(&self) -> Option<&BTreeMap<String, String>> {
         Some(&self.input.properties)
+    }
+
+    fn associated_ids(&self) -> impl Iterator<Item = &str> {
+        self.input.associations.iter().map(|association| association.to_id.as_str())
     }
 }
 
@@ -152,6 +161,10 @@ impl BatchInput for ContactEmail {
 }
 
 impl BatchInput for AssociationChange {
+    fn associated_ids(&self) -> impl Iterator<Item = &str> {
+        [self.lead.as_str(), self.to_id.as_str()].into_iter()
+    }
+
     /// Several changes of a batch may have the same lead, or the same record. An error that names several
     /// ids is about the change that has both, unless it says which records do not exist.
     fn is_named_by(&self, error: &Error) -> Option<bool> {
@@ -169,6 +182,15 @@ impl<'a> LeadReference<'a> {
     /// The unique property; `None` for a record id, which may be named by its property as well.
     pub fn unique_property(self) -> Option<&'a str> {
         self.id_property.filter(|name| *name != RECORD_ID)
+    }
+
+    /// Normal form in which references to one lead are equal: HubSpot compares unique values without
+    /// regard to case.
+    pub fn normalized(self) -> Cow<'a, str> {
+        match self.unique_property() {
+            Some(_) => Cow::Owned(self.folded()),
+            None => Cow::Borrowed(self.id.as_str()),
+        }
     }
 
     /// True if it refers to `lead`: by its id, the id of a lead that was merged into it, or its unique

@@ -4,8 +4,11 @@
 use futures_util::{StreamExt as _, stream};
 
 use super::{
+    common_rejection::error_of_all,
     input::BatchInput,
-    matching::{MissingItemPolicy, Unmatched, UnresolvedPolicy, is_affected, match_response},
+    matching::{
+        MissingItemPolicy, Unmatched, UnresolvedPolicy, is_affected, match_response, split_by_error,
+    },
     progress::no_outcome,
     search::{BatchSearch, Verdict, rejects_content},
 };
@@ -246,7 +249,7 @@ impl<'a, I: BatchInput> IsolatedBatch<'a, I> {
             return;
         }
         self.evaluated = true;
-        let (affected, others) = named(self.inputs, &part.inputs, &error);
+        let (affected, others) = split_by_error(self.inputs, &part.inputs, &error);
         if affected.is_empty() {
             self.reject(part, &error);
         } else {
@@ -264,7 +267,7 @@ impl<'a, I: BatchInput> IsolatedBatch<'a, I> {
         match self.search.rejected(self.inputs, part.inputs.len(), error) {
             Verdict::Common => {
                 self.pending.clear();
-                self.set((0..self.inputs.len()).collect(), &Err(error.clone()));
+                self.set((0..self.inputs.len()).collect(), &Err(error_of_all(error)));
             }
             Verdict::LookUp => self.set(part.inputs, &Err(unattributed(error))),
             Verdict::Divide if part.inputs.len() == 1 => {
@@ -360,21 +363,6 @@ impl Repeats {
         }
         alone(open)
     }
-}
-
-/// Splits a rejected part into the inputs that the rejection names and the others.
-pub(super) fn named<I: BatchInput>(
-    inputs: &[I],
-    part: &[usize],
-    rejection: &Error,
-) -> (Vec<usize>, Vec<usize>) {
-    let positions = &rejection.affected_inputs().positions;
-    let (mut affected, mut others) = (Vec::new(), Vec::new());
-    for (position, &index) in part.iter().enumerate() {
-        let is_named = positions.contains(&position) || is_affected(&inputs[index], rejection);
-        if is_named { affected.push(index) } else { others.push(index) }
-    }
-    (affected, others)
 }
 
 /// The error of an input of a batch that HubSpot rejected as a whole, and that was not sent individually.

@@ -7,21 +7,20 @@
 //! Several reads may name one lead: by the ids of leads that were merged, or by one unique value in
 //! different case. Each of them gets the lead. A write never shares its result.
 
+mod affected;
 mod by_identity;
 mod by_values;
 
-pub(super) use self::by_values::{may_be_one_of_results, may_be_result};
-use super::{
-    agreement::folded,
-    input::{BatchInput, LeadReference},
+use self::affected::affected_inputs;
+pub(super) use self::{
+    affected::{is_affected, is_named, split_by_error},
+    by_values::{may_be_one_of_results, may_be_result},
 };
+use super::input::BatchInput;
 use crate::leads::{
-    error::{AffectedInputs, Error, Reason, SideEffect, UpstreamFacts},
+    error::{Error, Reason, SideEffect, UpstreamFacts},
     request::{BatchItem, BatchResponse, Outcome},
 };
-
-/// Minimum length of an id that is recognized in a message. HubSpot's record ids are longer.
-const MIN_ID_IN_MESSAGE: usize = 6;
 
 /// Maximum number of unattributed errors in the message of an input.
 const MAX_NAMED_ERRORS: usize = 4;
@@ -110,12 +109,12 @@ impl<'a, I: BatchInput> Matching<'a, I> {
     fn by_errors(&mut self, is_about: impl Fn(&I, &Error) -> bool) {
         let is_only = self.inputs.len() == 1;
         for error in std::mem::take(&mut self.errors) {
+            let affected = affected_inputs(self.inputs, &error, &is_about);
             let mut is_matched = false;
-            for (index, input) in self.inputs.iter().enumerate() {
-                let is_at_position = error.affected_inputs().positions.contains(&index);
-                if is_only || is_at_position || is_about(input, &error) {
+            for (outcome, is_affected) in self.outcomes.iter_mut().zip(affected) {
+                if is_only || is_affected {
                     is_matched = true;
-                    self.outcomes[index].get_or_insert_with(|| Err(error.clone()));
+                    outcome.get_or_insert_with(|| Err(error.clone()));
                 }
             }
             if !is_matched {
@@ -125,14 +124,18 @@ impl<'a, I: BatchInput> Matching<'a, I> {
     }
 
     /// Matches the last open input with the last result, unless an error is left as well or the result
-    /// shows other values.
+    /// shows other values. Those of the only create decide nothing: HubSpot may change them.
     fn by_elimination(&mut self) {
         let open = self.open_inputs();
+        let is_single = self.inputs.len() == 1 && self.results.len() == 1;
         let mut left: Vec<&mut Option<BatchItem>> =
             self.results.iter_mut().filter(|slot| slot.is_some()).collect();
         if let ([index], [slot]) = (open.as_slice(), left.as_mut_slice())
             && self.unmatched_errors.is_empty()
-            && slot.as_ref().is_some_and(|item| may_be_result(&self.inputs[*index], item))
+            && slot.as_ref().is_some_and(|item| {
+                let input = &self.inputs[*index];
+                is_single && is_create_of(input, item) || may_be_result(input, item)
+            })
         {
             self.outcomes[*index] = Some(Ok(slot.take()));
         }
@@ -293,74 +296,10 @@ pub fn match_all<I: BatchInput>(
     outcomes.into_iter().map(outcome).collect()
 }
 
-/// True if an error names this input.
-pub(super) fn is_named<I: BatchInput>(input: &I, error: &Error) -> bool {
-    let AffectedInputs { trace_ids, ids, positions, unknown_properties: _ } =
-        error.affected_inputs();
-    if let Some(is_named) = input.is_named_by(error) {
-        return is_named;
-    }
-    // Trace ids are exact, and say more than ids: those may be of records to associate with.
-    let has_trace_id =
-        |list: &[String]| input.trace_id().is_some_and(|own| list.iter().any(|named| named == own));
-    if !trace_ids.is_empty() {
-        return has_trace_id(trace_ids);
-    }
-    // The record that has a unique value already is not the one that HubSpot rejects.
-    let owner = error.upstream().existing_id.as_ref();
-    let is_id = |own: &str| {
-        let mut ids = ids.iter().filter(|named| Some(*named) != owner);
-        ids.any(|named| is_equal(named, own))
-    };
-    let names_none = ids.is_empty() && positions.is_empty();
-    // A trace id under an unknown key is listed among the ids.
-    input.id().is_some_and(is_id) || has_trace_id(ids) || names_none && is_in_message(input, error)
-}
-
-/// True if two ids or unique values are equal without regard to case.
-fn is_equal(one: &str, other: &str) -> bool {
-    let is_ascii = one.is_ascii() && other.is_ascii();
-    one.eq_ignore_ascii_case(other) || !is_ascii && folded(one) == folded(other)
-}
-
-/// True if an error is about this input: it names the input, or it names none and is about a
-/// property that does not exist and that the input writes.
-pub(super) fn is_affected<I: BatchInput>(input: &I, error: &Error) -> bool {
-    let AffectedInputs { trace_ids, ids, positions: _, unknown_properties } =
-        error.affected_inputs();
-    is_named(input, error)
-        || (trace_ids.is_empty()
-            && ids.is_empty()
-            && unknown_properties.iter().any(|property| input.mentions(property)))
-}
-
-/// True if the message of an error contains the trace id or the id of this input as a word, unless that may
-/// be the id of another record. Short ids are ordinary numbers.
-fn is_in_message<I: BatchInput>(input: &I, error: &Error) -> bool {
-    let message = error.message();
-    let is_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
-    let is_in = |id: &str| {
-        id.len() >= MIN_ID_IN_MESSAGE
-            && message.match_indices(id).any(|(start, _)| {
-                !message[..start].ends_with(is_word)
-                    && !message[start + id.len()..].starts_with(is_word)
-            })
-    };
-    let names_lead = |reference: LeadReference<'_>| {
-        !may_be_owner(reference, error) && is_in(reference.id.as_str())
-    };
-    input.trace_id().is_some_and(is_in) || input.reference().is_some_and(names_lead)
-}
-
-/// True if the message of an error may show this id or unique value as that of the record which HubSpot does
-/// not reject. A clash shows the record that has the value, and the value itself.
-fn may_be_owner(reference: LeadReference<'_>, error: &Error) -> bool {
-    let is_clash = matches!(error.reason(), Reason::AlreadyExists | Reason::Conflict);
-    match error.upstream().existing_id.as_deref() {
-        Some(owner) if owner == reference.id.as_str() => true,
-        Some(_) => is_clash && reference.unique_property().is_some(),
-        None => is_clash,
-    }
+/// True if the input is a create, and the result has no trace id of another one.
+fn is_create_of<I: BatchInput>(input: &I, item: &BatchItem) -> bool {
+    let is_create = input.written().is_some() && input.reference().is_none();
+    is_create && item.trace_id.as_deref().is_none_or(|id| input.trace_id() == Some(id))
 }
 
 fn unknown(message: &str) -> Error {

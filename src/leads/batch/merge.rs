@@ -3,8 +3,10 @@
 
 use super::{
     input::BatchInput,
-    isolate::{named, rejected},
-    matching::{MissingItemPolicy, Unmatched, UnresolvedPolicy, is_named, match_response},
+    isolate::rejected,
+    matching::{
+        MissingItemPolicy, Unmatched, UnresolvedPolicy, is_named, match_response, split_by_error,
+    },
     search::rejects_content,
 };
 use crate::leads::{
@@ -94,7 +96,7 @@ where
                 }
             }
             Err(error) if may_pass_in_parts(&error) => {
-                let (affected, others) = named(inputs, &part, &error);
+                let (affected, others) = split_by_error(inputs, &part, &error);
                 if affected.len() > MAX_NAMED {
                     for &index in &affected {
                         outcomes[index] = ItemOutcome::Resolved(rejected(&error, missing));

@@ -294,6 +294,16 @@ fn create_rejected(
     concurrency: usize,
     rejects: impl Fn(&[Traced<CreateLead>]) -> Option<Error> + Send + Sync + 'static,
 ) -> (Vec<Outcome>, u32) {
+    let inputs: Vec<_> = (0..count).map(|index| input(index, false)).collect();
+    send_rejected(&inputs, concurrency, rejects)
+}
+
+/// Sends creates, of which HubSpot rejects each request that `rejects` returns an error for.
+fn send_rejected(
+    inputs: &[Traced<CreateLead>],
+    concurrency: usize,
+    rejects: impl Fn(&[Traced<CreateLead>]) -> Option<Error> + Send + Sync + 'static,
+) -> (Vec<Outcome>, u32) {
     let calls: Arc<AtomicU32> = Arc::default();
     let sent = Arc::clone(&calls);
     let ctx = context(MissingItemPolicy::OutcomeUnknown, move |request| {
@@ -308,9 +318,8 @@ fn create_rejected(
         };
         Ok(BatchResponse { results: inputs.iter().map(result).collect(), errors: Vec::new() })
     });
-    let inputs: Vec<_> = (0..count).map(|index| input(index, false)).collect();
     let plan = limits(concurrency).write_plan();
-    let outcomes = block_on(run(&ctx, &inputs, plan, Request::BatchCreate)).unwrap();
+    let outcomes = block_on(run(&ctx, inputs, plan, Request::BatchCreate)).unwrap();
     (outcomes, calls.load(Ordering::SeqCst))
 }
 
@@ -433,6 +442,16 @@ fn words_about_the_request_do_not_make_a_rejection_another_one() {
     assert_eq!(requests(move |number, _| format!("no (request {})", uuid(number))), 3);
     assert_eq!(requests(|number, _| format!("no: 4bf92f3577b34da6a3ce929d0e0e{number:04}")), 3);
     assert_eq!(requests(|_, inputs| format!("{} inputs are not valid", inputs.len())), 3);
+    for text in [
+        "no at 2026-11-30T19:37:0#.123Z",
+        "no (2026-11-30 19:37:0#)",
+        "no, time=19:37:0#,123",
+        "no: 176453145712#",
+        "no at 176453145#.",
+    ] {
+        let text = move |number: usize| text.replace('#', &(number % 10).to_string());
+        assert_eq!(requests(move |number, _| text(number)), 3, "{}", text(0));
+    }
     // Values of inputs.
     let key = |inputs: &[Traced<CreateLead>]| {
         inputs[inputs.len() - 1].input.properties["crm_key"].clone()
@@ -443,13 +462,18 @@ fn words_about_the_request_do_not_make_a_rejection_another_one() {
 
 #[test]
 fn a_rejection_about_single_inputs_is_not_that_of_all_although_both_halves_get_it() {
-    let not_found = UpstreamFacts { http_status: Some(404), ..UpstreamFacts::default() };
+    let facts = |status: u16, category: &str| UpstreamFacts {
+        http_status: Some(status),
+        category: Some(category.to_owned()),
+        ..UpstreamFacts::default()
+    };
     for rejection in [
         Error::lead_not_found(),
         Error::new(Reason::AlreadyExists, "Contact already exists"),
-        Error::new(Reason::Conflict, "conflict"),
+        Error::new(Reason::Conflict, "conflict").with_upstream(facts(409, "CONFLICT")),
         // A record to associate with.
-        Error::new(Reason::ValidationFailed, "resource not found").with_upstream(not_found),
+        Error::new(Reason::ValidationFailed, "resource not found")
+            .with_upstream(facts(404, "OBJECT_NOT_FOUND")),
     ] {
         let calls: Arc<AtomicU32> = Arc::default();
         let (sent, expected) = (Arc::clone(&calls), rejection.clone());
@@ -475,6 +499,78 @@ fn a_rejection_about_single_inputs_is_not_that_of_all_although_both_halves_get_i
         let calls = calls.load(Ordering::SeqCst);
         assert!(calls <= 1 + 2 + 2 * 12, "{calls} requests for two invalid inputs");
     }
+}
+
+#[test]
+fn a_rejection_without_a_cause_that_repeats_in_both_halves_is_that_of_all() {
+    for (status, reason, expected) in [
+        (404, Reason::ValidationFailed, Reason::UpstreamInvalidResponse),
+        (409, Reason::Conflict, Reason::Conflict),
+    ] {
+        let facts = UpstreamFacts { http_status: Some(status), ..UpstreamFacts::default() };
+        let rejection = Error::new(reason, "resource not found").with_upstream(facts);
+        let (sent, single) = (rejection.clone(), rejection.clone());
+        let (outcomes, calls) = create_rejected(100, 1, move |_| Some(sent.clone()));
+        assert_eq!(calls, 3);
+        for outcome in outcomes {
+            let error = outcome.unwrap_err();
+            assert_eq!(error.reason(), expected);
+            assert!(error.message().contains("resource not found"), "{error}");
+            assert_eq!(error.upstream(), rejection.upstream());
+        }
+        // A half that HubSpot accepts tells that the cause is in the other.
+        let (outcomes, _) = create_rejected(100, 1, move |inputs| {
+            inputs.iter().any(|input| number(input) == 60).then(|| single.clone())
+        });
+        let failed: Vec<_> =
+            (0..100).filter_map(|index| Some((index, outcomes[index].clone().err()?))).collect();
+        assert_eq!(failed, [(60, rejection)]);
+    }
+}
+
+#[test]
+fn a_rejection_that_names_an_associated_record_is_that_of_the_creates_with_this_record() {
+    let contact = |index: usize| match index {
+        3 | 60 => LeadId::parse("100000004242").unwrap(),
+        _ => LeadId::parse(&format!("10000{index:02}")).unwrap(),
+    };
+    let inputs: Vec<_> = (0..100)
+        .map(|index| {
+            let Traced { trace_id, input } = input(index, false);
+            Traced { trace_id, input: input.with_primary_contact(contact(index)) }
+        })
+        .collect();
+    let invalid = "One or more associations are invalid";
+    // An id that no create has does not name one, but it is not about all of them.
+    for (message, id, most) in [
+        (invalid, Some("100000004242"), 2),
+        ("contact 100000004242 does not exist", None, 2),
+        (invalid, Some("4243"), 1 + 2 + 2 * 12),
+    ] {
+        let ids: Vec<String> = id.map(str::to_owned).into_iter().collect();
+        let named = AffectedInputs { ids, ..AffectedInputs::default() };
+        let rejection = Error::new(Reason::ValidationFailed, message).with_affected_inputs(named);
+        let expected = rejection.clone();
+        let (outcomes, calls) = send_rejected(&inputs, 1, move |inputs| {
+            inputs.iter().any(|input| [3, 60].contains(&number(input))).then(|| rejection.clone())
+        });
+        let failed: Vec<_> =
+            (0..100).filter_map(|index| Some((index, outcomes[index].clone().err()?))).collect();
+        assert_eq!(failed, [3, 60].map(|index| (index, expected.clone())), "{id:?} {message}");
+        assert!(calls <= most, "{calls} requests: {id:?} {message}");
+    }
+    // A record of all creates.
+    let common: Vec<_> = (0..100)
+        .map(|index| {
+            let Traced { trace_id, input } = input(index, false);
+            Traced { trace_id, input: input.with_primary_contact(contact(3)) }
+        })
+        .collect();
+    let named = AffectedInputs { ids: vec![contact(3).to_string()], ..AffectedInputs::default() };
+    let rejection = Error::new(Reason::ValidationFailed, invalid).with_affected_inputs(named);
+    let (outcomes, calls) = send_rejected(&common, 1, move |_| Some(rejection.clone()));
+    assert_eq!(reasons(&outcomes), BTreeMap::from([("VALIDATION_FAILED", 100)]));
+    assert_eq!(calls, 1);
 }
 
 #[test]

@@ -149,6 +149,10 @@ impl BatchInput for CorrelatedCreate {
         self.input.written()
     }
 
+    fn associated_ids(&self) -> impl Iterator<Item = &str> {
+        self.input.associated_ids()
+    }
+
     fn has_identity(&self, item: &BatchItem) -> Option<bool> {
         let own = self.word();
         Some(own.is_some() && own == echoed(item, &self.property))

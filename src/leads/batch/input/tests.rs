@@ -159,6 +159,20 @@ fn an_error_with_several_ids_is_about_the_change_of_both() {
 }
 
 #[test]
+fn a_create_has_the_ids_of_its_associated_records() {
+    let create = CreateLead {
+        properties: properties(&[("hs_lead_name", "Ada")]),
+        associations: Vec::new(),
+        contact: None,
+        trace_id: None,
+    };
+    assert_eq!(traced(create.clone()).associated_ids().count(), 0);
+    let create = traced(create.with_primary_contact(id("7")).with_primary_contact(id("8")));
+    assert_eq!(create.associated_ids().collect::<Vec<_>>(), ["8", "7"]);
+    assert_eq!(id("7").associated_ids().count(), 0);
+}
+
+#[test]
 fn a_contact_is_known_by_all_of_its_addresses_whatever_their_case() {
     let ada = ContactEmail::parse("Ada@example.com").unwrap();
     for (pairs, expected) in [

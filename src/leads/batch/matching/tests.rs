@@ -8,6 +8,7 @@ use super::*;
 use crate::leads::{
     LEAD_NAME,
     batch::input::{MERGED_IDS, ReadInput},
+    error::AffectedInputs,
     lead::Lead,
     query::LeadId,
     write::{CreateLead, Traced, UpdateLead},
@@ -77,7 +78,7 @@ struct Creates<'a> {
     matched: &'a [usize],
 }
 
-const CREATES: [Creates<'_>; 12] = [
+const CREATES: [Creates<'_>; 13] = [
     Creates {
         name: "a date in another form does not veto",
         written: &[
@@ -115,6 +116,19 @@ const CREATES: [Creates<'_>; 12] = [
         shown: &[
             (1, &[("hs_lead_name", "n"), ("close_date", "2026-01-02")]),
             (0, &[("hs_lead_name", "n"), ("close_date", "2026-01-01")]),
+        ],
+        has_error: true,
+        matched: &[0, 1],
+    },
+    Creates {
+        name: "lists in another order and entities do not veto",
+        written: &[
+            &[("hs_lead_name", "Tom & Co"), ("regions", "EAST;WEST")],
+            &[("hs_lead_name", "Ann & Co"), ("regions", "EAST")],
+        ],
+        shown: &[
+            (1, &[("hs_lead_name", "Ann &amp; Co"), ("regions", "EAST")]),
+            (0, &[("hs_lead_name", "Tom &amp; Co"), ("regions", "WEST;EAST")]),
         ],
         has_error: true,
         matched: &[0, 1],
@@ -210,6 +224,28 @@ fn creates_without_trace_ids_are_matched_by_what_agrees_and_is_unique() {
             .collect();
         assert_eq!(matched(&inputs, results, errors), expected, "{name}");
     }
+}
+
+#[test]
+fn the_only_result_is_that_of_the_only_create_whatever_it_shows() {
+    let inputs = [create(0, &[(LEAD_NAME, "a"), ("regions", "EAST;WEST")])];
+    let shown: [Values<'_>; 4] = [
+        &[(LEAD_NAME, "a"), ("regions", "WEST;EAST")],
+        &[(LEAD_NAME, "b"), ("regions", "NORTH")],
+        &[(LEAD_NAME, "b")],
+        &[],
+    ];
+    let none = vec![None];
+    for shown in shown {
+        let found = |errors| matched(&inputs, vec![item("1", shown)], errors);
+        assert_eq!(found(Vec::new()), [Some("1".to_owned())], "{shown:?}");
+        assert_eq!(matched(&inputs, vec![item("1", shown), item("2", shown)], Vec::new()), none);
+    }
+    let other = BatchItem { trace_id: Some("other".to_owned()), ..item("1", &[(LEAD_NAME, "b")]) };
+    assert_eq!(matched(&inputs, vec![other], Vec::new()), none);
+    // An update of another lead.
+    let update = [update("7", Some("crm_key"), &[(LEAD_NAME, "a")])];
+    assert_eq!(matched(&update, vec![item("1", &[(LEAD_NAME, "b")])], Vec::new()), none);
 }
 
 #[test]
@@ -508,8 +544,67 @@ fn an_error_names_its_input_by_trace_id_first_and_exactly() {
     assert_eq!(named(&[], &["A"], &[], "no"), [1], "a trace id under another key");
     assert_eq!(named(&[], &["3", "1"], &[], "no"), [0, 2]);
     assert_eq!(named(&[], &[], &[2], "no"), [2]);
+    assert_eq!(named(&["a"], &[], &[2], "no"), [0], "the trace id says more than the position");
+    assert_eq!(named(&["other"], &[], &[2], "no"), [2], "a trace id of no input");
     assert_eq!(named(&[], &[], &[], "trace-3 is not valid"), [2]);
     assert_eq!(named(&[], &[], &[], "3 is not valid"), [0; 0], "short ids are ordinary numbers");
+}
+
+#[test]
+fn an_error_that_names_an_associated_record_is_about_the_creates_with_this_record() {
+    let create = |contact: &str| {
+        let Traced { trace_id, input } = create(0, &[(LEAD_NAME, "Ada")]);
+        Traced { trace_id, input: input.with_primary_contact(lead_id(contact)) }
+    };
+    let error = |reason: Reason, ids: &[&str], trace_ids: &[&str], message: &str| {
+        let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
+        let (ids, trace_ids) = (texts(ids), texts(trace_ids));
+        let affected = AffectedInputs { ids, trace_ids, ..AffectedInputs::default() };
+        Error::new(reason, message).with_affected_inputs(affected)
+    };
+    let invalid = Reason::ValidationFailed;
+    for (error, expected) in [
+        (error(invalid, &["4242"], &[], "no"), true),
+        (error(invalid, &["7", "4242"], &[], "no"), true),
+        (error(invalid, &["7"], &[], "no"), false),
+        (error(invalid, &["4242"], &["trace-1"], "no"), false),
+        (error(invalid, &["7"], &[], "contact 100004242 does not exist"), false),
+        // The record that has a unique value.
+        (error(Reason::AlreadyExists, &["4242"], &[], "no"), false),
+        (error(Reason::Conflict, &["4242"], &[], "no"), false),
+    ] {
+        assert_eq!(is_named(&create("4242"), &error), expected, "{error:?}");
+    }
+    // Short ids are ordinary numbers in a message.
+    for (contact, message, expected) in [
+        ("100004242", "contact 100004242 does not exist", true),
+        ("100004242", "contact 1000042421 does not exist", false),
+        ("4242", "contact 4242 does not exist", false),
+    ] {
+        let error = error(invalid, &[], &[], message);
+        assert_eq!(is_named(&create(contact), &error), expected, "{message}");
+    }
+    let clash = error(Reason::AlreadyExists, &[], &[], "100004242 has the value");
+    assert!(!is_named(&create("100004242"), &clash));
+}
+
+#[test]
+fn an_error_that_names_a_contact_is_that_of_each_create_with_the_contact() {
+    let create = |number: usize, name: &str, contact: &str| {
+        let Traced { trace_id, input } = create(number, &[(LEAD_NAME, name)]);
+        Traced { trace_id, input: input.with_primary_contact(lead_id(contact)) }
+    };
+    let inputs = [create(0, "a", "7"), create(1, "b", "4242"), create(2, "c", "4242")];
+    let ids = vec!["4242".to_owned()];
+    let affected = AffectedInputs { ids, ..AffectedInputs::default() };
+    let errors = vec![unnamed_error().with_affected_inputs(affected)];
+    let results = vec![item("1", &[(LEAD_NAME, "a")])];
+    let (outcomes, unmatched) =
+        match_response(&inputs, BatchResponse { results, errors }, is_affected);
+    let failed = |outcome: &Option<Outcome>| outcome.as_ref().map(Result::is_err);
+    let failed: Vec<_> = outcomes.iter().map(failed).collect();
+    assert_eq!(failed, [Some(false), Some(true), Some(true)]);
+    assert!(unmatched.is_empty());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Values that identify the result of a create.
 
 use super::*;
-use crate::leads::{BatchResponse, Lead};
+use crate::leads::{BatchResponse, Lead, LeadId};
 
 fn create(pairs: &[(&str, &str)]) -> CreateLead {
     let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -108,10 +108,11 @@ async fn memory_is_bounded() {
 
 #[test]
 fn a_create_is_found_by_its_trace_id_or_by_the_value_of_its_property() {
-    let create = CorrelatedCreate {
-        property: "name".to_owned(),
-        input: traced(&[("name", "Jane"), ("size", "1")]),
-    };
+    let Traced { trace_id, input } = traced(&[("name", "Jane"), ("size", "1")]);
+    let input = input.with_primary_contact(LeadId::parse("7").unwrap());
+    let create =
+        CorrelatedCreate { property: "name".to_owned(), input: Traced { trace_id, input } };
+    assert_eq!(create.associated_ids().collect::<Vec<_>>(), ["7"]);
     assert_eq!(create.trace_id(), Some("t"));
     assert_eq!(create.id(), None);
     assert_eq!(create.has_identity(&shows(&[("name", "jane")])), Some(true));

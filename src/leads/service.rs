@@ -32,7 +32,7 @@ use self::{
 };
 use super::{
     DEFAULT_PROPERTIES,
-    batch::{self, BatchLimits, BatchProgress, ReadInput},
+    batch::{self, BatchLimits, BatchProgress, LeadReference, ReadInput},
     context::CallContext,
     create::CreateRecovery,
     error::{Error, SideEffect},
@@ -211,7 +211,8 @@ impl Service {
         Ok(page)
     }
 
-    /// Reads many leads. Returns one result per id, in the order of the ids. Equal ids share one lead.
+    /// Reads many leads. Returns one result per id, in the order of the ids. Equal ids share one lead, and so do
+    /// unique values that differ only in case.
     pub async fn batch_get(
         &self,
         ctx: &CallContext,
@@ -234,7 +235,9 @@ impl Service {
                 properties.push(id_property.clone());
             }
         }
-        let (distinct, positions) = distinct(&ids);
+        let unique = id_property.as_deref();
+        let (distinct, positions) =
+            distinct_by(&ids, |id| LeadReference { id, id_property: unique }.normalized());
         let inputs: Vec<ReadInput> = distinct
             .into_iter()
             .map(|id| ReadInput { id, id_property: id_property.clone() })
@@ -266,12 +269,20 @@ impl Service {
 
 /// The distinct inputs, and for each given input its index among them.
 fn distinct<T: Clone + Eq + Hash>(ids: &[T]) -> (Vec<T>, Vec<usize>) {
+    distinct_by(ids, |id| id)
+}
+
+/// The inputs with distinct keys, and for each given input the index of its key among them.
+fn distinct_by<'a, T: Clone, K: Eq + Hash>(
+    ids: &'a [T],
+    key: impl Fn(&'a T) -> K,
+) -> (Vec<T>, Vec<usize>) {
     let mut seen = HashMap::with_capacity(ids.len());
     let mut distinct = Vec::with_capacity(ids.len());
     let mut positions = Vec::with_capacity(ids.len());
     for id in ids {
         let next = distinct.len();
-        let position = *seen.entry(id).or_insert(next);
+        let position = *seen.entry(key(id)).or_insert(next);
         if position == next {
             distinct.push(id.clone());
         }

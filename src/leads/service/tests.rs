@@ -183,6 +183,25 @@ async fn equal_ids_of_a_batch_get_share_one_lead() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn unique_values_that_differ_in_case_are_read_once() {
+    for (ids, id_property, sent) in [
+        (["Key-1", "key-1", "b"], Some("crm_key"), &["Key-1", "b"][..]),
+        (["\u{c4}", "\u{e4}", "b"], Some("crm_key"), &["\u{c4}", "b"]),
+        (["Key-1", "key-1", "b"], None, &["Key-1", "key-1", "b"]),
+        (["Key-1", "key-1", "b"], Some("hs_object_id"), &["Key-1", "key-1", "b"]),
+    ] {
+        let upstream = RecordingUpstream::new(|_, request| read_all(request));
+        let ctx = upstream.context(None);
+        let id_property = id_property.map(str::to_owned);
+        let request = BatchGet { id_property, ..batch_get(&ids) };
+        let leads = service().batch_get(&ctx, request).await.expect("results");
+        assert_eq!(reads(&upstream)[0].ids, sent.iter().map(|text| id(text)).collect::<Vec<_>>());
+        let found: Vec<_> = leads.iter().flatten().map(|lead| lead.id.as_str()).collect();
+        assert_eq!(found, [sent[0], if sent.len() == 2 { sent[0] } else { ids[1] }, "b"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn leads_that_do_not_fit_in_the_response_fail_and_no_more_are_read() {
     let ids: Vec<_> = (0..1_000).map(|number| format!("{number:04}")).collect();
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();

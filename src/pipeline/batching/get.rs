@@ -5,6 +5,7 @@
 mod links;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
@@ -25,7 +26,7 @@ use crate::{
     hubspot::Operation,
     leads::{
         BatchRead, CallContext, Error, GetLead, Lead, LeadId, Reason, Request, Selection,
-        batch::{self, ItemOutcome, ReadInput},
+        batch::{self, ItemOutcome, LeadReference, ReadInput},
     },
     pipeline::{Dispatch, Layer},
 };
@@ -111,7 +112,7 @@ impl GetBatch {
         mut permit: Option<Permit>,
     ) -> Vec<ItemOutcome<Lead>> {
         let (properties, is_added) = self.properties();
-        let (distinct, positions) = distinct(ids, self.id_property.is_some());
+        let (distinct, positions) = distinct(ids, self.id_property.as_deref());
         let inputs: Vec<ReadInput> = distinct
             .into_iter()
             .map(|id| ReadInput { id, id_property: self.id_property.clone() })
@@ -328,14 +329,14 @@ impl<L: Layer> BatchableOp<L> for GetBatch {
 }
 
 /// The distinct ids, and for each given id its index among them. Unique values are compared without
-/// regard to ASCII case.
-fn distinct(ids: &[LeadId], are_values: bool) -> (Vec<LeadId>, Vec<usize>) {
-    let mut seen: HashMap<String, usize> = HashMap::with_capacity(ids.len());
+/// regard to case.
+fn distinct(ids: &[LeadId], id_property: Option<&str>) -> (Vec<LeadId>, Vec<usize>) {
+    let mut seen: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(ids.len());
     let mut distinct = Vec::with_capacity(ids.len());
     let mut positions = Vec::with_capacity(ids.len());
     for id in ids {
-        let name = if are_values { id.as_str().to_ascii_lowercase() } else { id.to_string() };
-        let position = *seen.entry(name).or_insert_with(|| {
+        let key = LeadReference { id, id_property }.normalized();
+        let position = *seen.entry(key).or_insert_with(|| {
             distinct.push(id.clone());
             distinct.len() - 1
         });

@@ -81,6 +81,19 @@ fn with_contact<const N: usize>(ids: [&str; N]) -> Vec<Result<Lead, Error>> {
     ids.iter().map(|id| Ok(lead_with_contact(id))).collect()
 }
 
+#[test]
+fn unique_values_that_differ_in_case_are_one() {
+    for (ids, id_property, sent, positions) in [
+        (["A", "a", "b"], Some("email"), &["A", "b"][..], [0, 0, 1]),
+        (["\u{c4}", "\u{e4}", "b"], Some("email"), &["\u{c4}", "b"], [0, 0, 1]),
+        (["A", "a", "b"], None, &["A", "a", "b"], [0, 1, 2]),
+    ] {
+        let ids = ids.map(lead_id);
+        let expected: Vec<_> = sent.iter().map(|id| lead_id(id)).collect();
+        assert_eq!(distinct(&ids, id_property), (expected, positions.to_vec()));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_read_is_batched_only_if_its_result_is_the_same() {
     let capabilities = PortalCapabilities::default();

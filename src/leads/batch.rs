@@ -27,7 +27,7 @@ pub(super) use self::progress::{BatchProgress, OutcomeSink};
 use self::progress::{Collected, no_outcome};
 pub use self::{
     created::CreatedLeads,
-    input::{BatchInput, LeadReference, MERGED_IDS, ReadInput},
+    input::{BatchInput, LeadReference, MERGED_IDS, OBJECT_NOT_FOUND, ReadInput},
     isolate::{Attempt, send_isolated},
     matching::{MissingItemPolicy, UnresolvedPolicy, match_all},
     merge::{ItemOutcome, send_merged},

@@ -1,6 +1,6 @@
 //! Gives every input of a batch its own outcome: isolates the inputs for which HubSpot rejects the
-//! batch as a whole, and matches the response with the inputs. Leads that a batch does not find are
-//! requested individually, because they may have been merged.
+//! batch as a whole, and matches the response with the inputs. Leads that a batch or an update does not
+//! find are requested individually, because they may have been merged.
 //!
 //! The folder knows no order of writes and no permits.
 
@@ -14,8 +14,8 @@ use super::{Dispatch, Layer, batching::NotFoundCache};
 use crate::{
     hubspot::{BatchForm, Operation},
     leads::{
-        BatchItem, BatchRead, BatchResponse, CallContext, ChangeAssociations, ChunkOutcomes,
-        DEFAULT_PROPERTIES, Error, GetLead, LeadId, Request, Response, Selection,
+        BatchItem, BatchRead, BatchResponse, CallContext, ChunkOutcomes, DEFAULT_PROPERTIES, Error,
+        GetLead, LeadId, Request, Response, Selection,
         batch::{Attempt, BatchInput, MERGED_IDS, ReadInput, send_isolated},
     },
 };
@@ -112,13 +112,7 @@ impl<L: Layer> Isolation<L> {
                 self.isolate(ctx, inputs, form, Request::BatchCreate).await
             }
             Request::BatchUpdate(inputs) => self.isolate_update(ctx, inputs, form).await,
-            Request::ChangeAssociations(ChangeAssociations { kind, to, changes }) => {
-                let request = |changes| {
-                    let (kind, to) = (*kind, to.clone());
-                    Request::ChangeAssociations(ChangeAssociations { kind, to, changes })
-                };
-                self.isolate(ctx, changes, form, request).await
-            }
+            Request::ChangeAssociations(change) => self.isolate_changes(ctx, change, form).await,
             Request::BatchArchive(ids) => self.isolate(ctx, ids, form, Request::BatchArchive).await,
             Request::FindContacts(emails) => {
                 self.isolate(ctx, emails, form, Request::FindContacts).await
@@ -147,11 +141,17 @@ impl<L: Layer> Layer for Isolation<L> {
         request: Arc<Request>,
         dispatch: Dispatch,
     ) -> impl Future<Output = Result<Response, Error>> + Send {
-        let Some(form) = Operation::from(&*request).spec().batch else {
+        let form = Operation::from(&*request).spec().batch;
+        if form.is_none() && !matches!(*request, Request::Update(_)) {
             return Either::Left(self.inner.call(ctx, request, dispatch));
-        };
-        // Boxed: it is large, and every request of a single lead would carry its size.
-        Either::Right(Box::pin(self.isolate_batch(ctx, request, dispatch, form)))
+        }
+        // Boxed: it is large, and every other request of a single lead would carry its size.
+        Either::Right(Box::pin(async move {
+            match form {
+                Some(form) => self.isolate_batch(ctx, request, dispatch, form).await,
+                None => self.update_one(ctx, request, dispatch).await,
+            }
+        }))
     }
 }
 

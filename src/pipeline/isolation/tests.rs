@@ -8,8 +8,9 @@ use futures_util::{FutureExt as _, poll};
 use super::*;
 use crate::{
     leads::{
-        AffectedInputs, BatchItem, BatchResponse, Lead, LeadId, Outcome, Reason, SideEffect,
-        Traced, UpdateLead,
+        AffectedInputs, AssociationChange, AssociationChangeKind, BatchItem, BatchResponse,
+        ChangeAssociations, Lead, LeadId, Outcome, Reason, SideEffect, Traced, UpdateLead,
+        UpstreamFacts,
     },
     pipeline::{
         scripted::{Recorded, Scripted, ScriptedUpstream},
@@ -216,8 +217,8 @@ async fn every_id_of_a_merged_lead_gets_its_lead_whatever_else_is_in_the_batch()
     }
 }
 
-/// HubSpot whose batches do not follow merges: they report the ids of merged leads and of unknown leads as
-/// not found. An id of the form `1xx` is that of the lead `9xx`, and one of the form `5xx` is unknown.
+/// HubSpot whose batches and updates do not follow merges: they report the ids of merged leads and of unknown
+/// leads as not found. An id of the form `1xx` is that of the lead `9xx`, and one of the form `5xx` is unknown.
 fn not_following() -> Arc<ScriptedUpstream> {
     ScriptedUpstream::new(|call| Scripted::now(without_merges(call)))
 }
@@ -231,7 +232,23 @@ fn without_merges(call: &Recorded) -> Result<Response, Error> {
     };
     let ids: Vec<String> = match &*call.request {
         Request::Get(get) => return single(&get.id),
+        Request::Update(update) if update.id.as_str().starts_with(['1', '5']) => {
+            return Err(Error::lead_not_found());
+        }
         Request::Update(update) => return single(&update.id),
+        Request::ChangeAssociations(change) => {
+            let is_missing = |id: &String| id.starts_with(['1', '5']);
+            let ids = change.changes.iter().flat_map(|it| [&it.lead, &it.to_id]);
+            let ids: Vec<String> = ids.map(ToString::to_string).filter(is_missing).collect();
+            if ids.is_empty() {
+                return Ok(Response::Batch(BatchResponse::default()));
+            }
+            let category = Some("OBJECT_NOT_FOUND".to_owned());
+            let facts = UpstreamFacts { category, ..UpstreamFacts::default() };
+            let affected = AffectedInputs { ids, ..AffectedInputs::default() };
+            let error = Error::new(Reason::ValidationFailed, "no such lead").with_upstream(facts);
+            return Err(error.with_affected_inputs(affected));
+        }
         _ => inputs(call),
     };
     let (missing, known): (Vec<_>, Vec<_>) =
@@ -286,9 +303,63 @@ async fn merged_leads_that_batches_do_not_find_are_requested_individually() {
             let found = successes(&outcomes).into_iter().map(|id| id.map(str::to_owned));
             assert_eq!(found.collect::<Vec<_>>(), survivors(&ids));
             assert!(failures(&outcomes).iter().all(|(_, reason)| *reason == Reason::LeadNotFound));
-            assert_eq!(upstream.count(), 1 + missing);
+            let merged = ids.iter().filter(|id| id.starts_with('1')).count();
+            let is_update = matches!(&*upstream.requests()[0].request, Request::BatchUpdate(_));
+            assert_eq!(upstream.count(), 1 + missing + if is_update { merged } else { 0 });
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_of_a_merged_lead_changes_the_lead_into_which_it_was_merged() {
+    for (id, expected, requests) in [("101", Some("901"), 3), ("7", Some("7"), 1), ("501", None, 2)]
+    {
+        let upstream = not_following();
+        let layer = Isolation::new(Arc::clone(&upstream), Arc::default());
+        let ctx = context(MINUTE);
+        let result = layer.call(&ctx, update(id, "Ada"), Dispatch::new(&ctx)).await;
+        let result = result.and_then(Response::into_lead);
+        assert_eq!(result.as_ref().ok().map(|lead| lead.id.as_str()), expected);
+        let reason = result.err().map(|error| error.reason());
+        assert_eq!(reason, expected.is_none().then_some(Reason::LeadNotFound));
+        assert_eq!(upstream.count(), requests, "{id}");
+        // An unknown lead is not read again.
+        if expected.is_none() {
+            let again = layer.call(&ctx, update(id, "Ada"), Dispatch::new(&ctx)).await;
+            assert!(again.is_err());
+            assert_eq!(upstream.count(), requests + 1);
+        }
+    }
+    // A failed read does not tell that there is no lead.
+    let upstream =
+        ScriptedUpstream::sequence(vec![Err(Error::lead_not_found()), Err(unavailable())]);
+    let layer = Isolation::new(Arc::clone(&upstream), Arc::default());
+    let ctx = context(MINUTE);
+    let failed = layer.call(&ctx, update("101", "Ada"), Dispatch::new(&ctx)).await;
+    assert_eq!(failed.unwrap_err().reason(), Reason::UpstreamUnavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn associations_of_merged_leads_are_those_of_the_leads_into_which_they_were_merged() {
+    let upstream = not_following();
+    let change = |lead: &str, to_id: &str| AssociationChange {
+        lead: lead_id(lead),
+        to_id: lead_id(to_id),
+        types: Vec::new(),
+    };
+    let changes = [("101", "7"), ("7", "7"), ("501", "7"), ("101", "8"), ("7", "599")]
+        .map(|(lead, to_id)| change(lead, to_id));
+    let request = |changes: Vec<AssociationChange>| {
+        let (kind, to) = (AssociationChangeKind::Create, "contacts".to_owned());
+        Request::ChangeAssociations(ChangeAssociations { kind, to, changes })
+    };
+    let outcomes = outcomes(&upstream, request(changes.to_vec())).await;
+    let invalid = Reason::ValidationFailed;
+    assert_eq!(failures(&outcomes), [(2, invalid), (4, invalid)]);
+    // The batch, the rest of it, the two leads, and the changes of the merged one.
+    assert_eq!(upstream.count(), 5);
+    let moved = vec![change("901", "7"), change("901", "8")];
+    assert_eq!(*upstream.requests()[4].request, request(moved));
 }
 
 #[tokio::test(start_paused = true)]

@@ -178,7 +178,9 @@ async fn update_sends_properties_the_unique_property_and_the_trace_id() {
         let (code, reason, _) =
             failure(scene.app.leads.clone().update_lead(with_id("999999", "", "HOT")).await);
         assert_eq!((code, reason.as_str()), (Code::NotFound, "LEAD_NOT_FOUND"));
-        scene.saw("PATCH", "/999999", &[], &json!({"properties": {"hs_lead_label": "HOT"}}), 404);
+        // The lead may have been merged: its id is read.
+        let body = json!({"properties": {"hs_lead_label": "HOT"}});
+        scene.saw_one_of(2, "PATCH", "/999999", &body, 404);
     }
 }
 

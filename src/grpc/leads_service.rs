@@ -109,7 +109,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
             let validate_only = message.validate_only;
             let (create, request_id) = convert::create(message)?;
             if validate_only {
-                self.service.validate_one(&call, Validated::Create(&create)).await?;
+                self.service.validate_one(&call, Validated::Create(create)).await?;
                 return Ok(pb::CreateLeadResponse::default());
             }
             let lead = self.service.create(&call, request_id, create).await?;
@@ -126,10 +126,10 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
             let validate_only = message.validate_only;
             let (update, request_id) = convert::update(message)?;
             if validate_only {
-                self.service.validate_one(&call, Validated::Update(&update)).await?;
+                self.service.validate_one(&call, Validated::Update(update)).await?;
                 return Ok(pb::UpdateLeadResponse::default());
             }
-            let id = update.id.clone();
+            let id = update.input.id.clone();
             let lead = with_id(self.service.update(&call, request_id, update).await, &id)?;
             Ok(pb::UpdateLeadResponse { lead: Some(fit.written_lead(lead)) })
         })
@@ -159,10 +159,10 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
             let validate_only = message.validate_only;
             let (upsert, request_id) = convert::upsert(message)?;
             if validate_only {
-                self.service.validate_one(&call, Validated::Upsert(&upsert.input)).await?;
+                self.service.validate_one(&call, Validated::Upserts(vec![upsert])).await?;
                 return Ok(pb::UpsertLeadResponse::default());
             }
-            let id = upsert.input.id.clone();
+            let id = upsert.input.input.id.clone();
             let done = with_id(self.service.upsert(&call, request_id, upsert).await, &id)?;
             let lead = Some(fit.written_lead(done.lead));
             Ok(pb::UpsertLeadResponse {
@@ -192,8 +192,8 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::AssociateLeadRequest>,
     ) -> Result<Response<pb::AssociateLeadResponse>, Status> {
         self.run(request, |call, message, _| async move {
-            let change = convert::associate(&message)?;
             let write = AssociationWrite::new(AssociationAction::Associate, message.validate_only);
+            let change = convert::associate(message)?;
             self.change_association(&call, write, change).await?;
             Ok(pb::AssociateLeadResponse {})
         })
@@ -205,8 +205,8 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::DissociateLeadRequest>,
     ) -> Result<Response<pb::DissociateLeadResponse>, Status> {
         self.run(request, |call, message, _| async move {
-            let change = convert::dissociate(&message)?;
             let write = AssociationWrite::new(AssociationAction::Dissociate, message.validate_only);
+            let change = convert::dissociate(message)?;
             self.change_association(&call, write, change).await?;
             Ok(pb::DissociateLeadResponse {})
         })
@@ -274,7 +274,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
             fit.reserve(InputField::Inputs.name(), traces.iter().map(String::as_str))?;
             let valid = inputs.take_valid();
             if validate_only {
-                let writes = Validated::Creates(&valid);
+                let writes = Validated::Creates(valid);
                 let results = self.validated_writes(&call, fit, inputs, traces, writes).await?;
                 return Ok(pb::BatchCreateLeadsResponse { results });
             }
@@ -300,11 +300,11 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
             fit.reserve(InputField::Inputs.name(), traces.iter().map(String::as_str))?;
             let valid = inputs.take_valid();
             if validate_only {
-                let writes = Validated::Updates(&valid);
+                let writes = Validated::Updates(valid);
                 let results = self.validated_writes(&call, fit, inputs, traces, writes).await?;
                 return Ok(pb::BatchUpdateLeadsResponse { results });
             }
-            let ids: Vec<LeadId> = valid.iter().map(|input| input.input.id.clone()).collect();
+            let ids: Vec<LeadId> = valid.iter().map(|own| own.input.input.id.clone()).collect();
             let results = match valid.is_empty() {
                 true => Vec::new(),
                 false => self.service.batch_update(&call, request_id, valid).await?,
@@ -328,13 +328,13 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
             fit.reserve(InputField::Inputs.name(), traces.iter().map(String::as_str))?;
             let valid = inputs.take_valid();
             if validate_only {
-                let results = self.validate(&call, Validated::Upserts(&valid)).await?;
+                let results = self.service.validate(&call, Validated::Upserts(valid)).await?;
                 let results = inputs.merge(results).zip(traces);
                 let results =
                     results.map(|(result, id)| fit.validated_upsert(result, id)).collect();
                 return Ok(pb::BatchUpsertLeadsResponse { results });
             }
-            let ids: Vec<LeadId> = valid.iter().map(|input| input.input.id.clone()).collect();
+            let ids: Vec<LeadId> = valid.iter().map(|own| own.input.input.id.clone()).collect();
             let results = match valid.is_empty() {
                 true => Vec::new(),
                 false => self.service.batch_upsert(&call, request_id, valid).await?,

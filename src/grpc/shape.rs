@@ -34,6 +34,9 @@ const MAX_ASSOCIATIONS: u32 = 500;
 /// Maximum number of types of one association.
 const MAX_ASSOCIATION_TYPES: u32 = 100;
 
+/// Maximum number of labels of one lead. Each is looked up in the schema.
+const MAX_LABELS: u32 = 100;
+
 /// Maximum number of operands of a filter. More do not fit in HubSpot's limit of 3,000 characters.
 const MAX_FILTER_VALUES: u32 = 1_000;
 
@@ -52,7 +55,9 @@ const DEFAULT_MAX_ITEMS: u32 = 100;
 /// Maximum number of elements of each repeated field and map of the contract's requests. `None` is
 /// `grpc.max_batch_inputs`.
 const MAX_ITEMS: &[(&str, Option<u32>)] = &[
+    ("AssociateLeadRequest.type_labels", Some(MAX_ASSOCIATION_TYPES)),
     ("AssociateLeadRequest.types", Some(MAX_ASSOCIATION_TYPES)),
+    ("Association.type_labels", Some(MAX_ASSOCIATION_TYPES)),
     ("Association.types", Some(MAX_ASSOCIATION_TYPES)),
     ("BatchArchiveLeadsRequest.ids", None),
     ("BatchAssociateLeadsRequest.inputs", None),
@@ -65,7 +70,9 @@ const MAX_ITEMS: &[(&str, Option<u32>)] = &[
     ("BatchUpdateLeadsRequest.inputs", None),
     ("BatchUpsertLeadsRequest.inputs", None),
     ("CreateLeadRequest.associations", Some(MAX_ASSOCIATIONS)),
+    ("CreateLeadRequest.labels", Some(MAX_LABELS)),
     ("CreateLeadRequest.properties", Some(MAX_PROPERTIES)),
+    ("DissociateLeadRequest.type_labels", Some(MAX_ASSOCIATION_TYPES)),
     ("DissociateLeadRequest.types", Some(MAX_ASSOCIATION_TYPES)),
     ("ExportLeadsRequest.associations", Some(MAX_BATCH_OBJECT_TYPES)),
     ("ExportLeadsRequest.filter_groups", Some(MAX_FILTER_GROUPS)),
@@ -76,11 +83,15 @@ const MAX_ITEMS: &[(&str, Option<u32>)] = &[
     ("GetLeadRequest.associations", Some(MAX_OBJECT_TYPES)),
     ("GetLeadRequest.properties", Some(MAX_PROPERTIES)),
     ("GetLeadRequest.properties_with_history", Some(MAX_PROPERTIES)),
+    ("LeadAssociation.type_labels", Some(MAX_ASSOCIATION_TYPES)),
     ("LeadAssociation.types", Some(MAX_ASSOCIATION_TYPES)),
     ("LeadCreate.associations", Some(MAX_ASSOCIATIONS)),
+    ("LeadCreate.labels", Some(MAX_LABELS)),
     ("LeadCreate.properties", Some(MAX_PROPERTIES)),
+    ("LeadUpdate.labels", Some(MAX_LABELS)),
     ("LeadUpdate.properties", Some(MAX_PROPERTIES)),
     ("LeadUpsert.associations", Some(MAX_ASSOCIATIONS)),
+    ("LeadUpsert.labels", Some(MAX_LABELS)),
     ("LeadUpsert.properties", Some(MAX_PROPERTIES)),
     ("ListAssociationTypesRequest.to_object_types", Some(MAX_LISTED_OBJECT_TYPES)),
     ("ListLeadPropertiesRequest.names", Some(MAX_PROPERTIES)),
@@ -91,8 +102,10 @@ const MAX_ITEMS: &[(&str, Option<u32>)] = &[
     ("SearchLeadsRequest.filter_groups", Some(MAX_FILTER_GROUPS)),
     ("SearchLeadsRequest.properties", Some(MAX_PROPERTIES)),
     ("SearchLeadsRequest.sorts", Some(MAX_SORTS)),
+    ("UpdateLeadRequest.labels", Some(MAX_LABELS)),
     ("UpdateLeadRequest.properties", Some(MAX_PROPERTIES)),
     ("UpsertLeadRequest.associations", Some(MAX_ASSOCIATIONS)),
+    ("UpsertLeadRequest.labels", Some(MAX_LABELS)),
     ("UpsertLeadRequest.properties", Some(MAX_PROPERTIES)),
 ];
 

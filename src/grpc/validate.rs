@@ -5,17 +5,20 @@
 
 mod associations;
 mod contacts;
+mod labels;
 mod search;
 mod selection;
 
-pub(crate) use self::contacts::NamedContact;
+use self::labels::LabelledTypes;
+pub(crate) use self::{contacts::NamedContact, labels::Values, search::labelled_filters};
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use super::pb;
 use crate::leads::{
-    Association, AssociationCategory, AssociationType, CreateLead, Error, FieldFault, LEAD_NAME,
-    LeadId, RECORD_ID, RequestId, UpdateLead, UpsertLead,
+    Association, AssociationCategory, AssociationLabel, AssociationType, CreateLead, Error,
+    FieldFault, LEAD_NAME, Labelled, Labels, LeadId, RECORD_ID, RequestId, UpdateLead, UpsertLead,
+    schema::object_type,
 };
 
 /// Maximum number of leads per page, or of ids per batch, with property history.
@@ -156,40 +159,44 @@ impl FieldFaults {
         (1..=cap).contains(&count)
     }
 
-    fn properties(
-        &mut self,
-        prefix: &str,
-        properties: BTreeMap<String, String>,
-    ) -> BTreeMap<String, String> {
-        for name in properties.keys() {
+    fn values(&mut self, prefix: &str, values: Values) -> Values {
+        for name in values.properties.keys() {
             let shown = &name[..name.floor_char_boundary(MAX_SHOWN_NAME)];
             self.check_name(&format_args!("{prefix}properties[{shown:?}]"), name);
         }
-        properties
+        self.labels(prefix, &values);
+        values
     }
 
     /// Validates a lead to create; `prefix` is the path of the message with a trailing dot, or empty.
     pub(crate) fn create(
         &mut self,
         prefix: &str,
-        properties: BTreeMap<String, String>,
+        values: Values,
         contact: NamedContact,
         associations: &[pb::Association],
-    ) -> Option<CreateLead> {
+    ) -> Option<Labelled<CreateLead>> {
         let before = self.faults.len();
-        let properties = self.properties(prefix, properties);
+        let Values { properties, labels } = self.values(prefix, values);
         if properties.get(LEAD_NAME).is_none_or(|name| name.trim().is_empty()) {
             self.add(format!("{prefix}properties[\"{LEAD_NAME}\"]"), "must not be empty");
         }
         let is_named = contact.is_named();
-        let (associations, contact) = self.contact_and_associations(prefix, contact, associations);
-        if !is_named && !associations.iter().any(Association::may_name_contact) {
+        let mut type_labels = Vec::new();
+        let (associations, contact) =
+            self.contact_and_associations(prefix, contact, associations, &mut type_labels);
+        // An object type that is not valid may be that of contacts.
+        let may_be_contact =
+            |own: &AssociationLabel| own.to.is_empty() || object_type(&own.to) == "contacts";
+        let is_labelled = type_labels.iter().any(may_be_contact);
+        if !is_named && !is_labelled && !associations.iter().any(Association::may_name_contact) {
             let description = "is required, or contact, or an association with a contact: type 578 or \
                                608, or a label of the portal";
             self.add(format!("{prefix}primary_contact_id"), description);
         }
-        let create = CreateLead { properties, associations, contact, trace_id: None };
-        (self.faults.len() == before).then_some(create)
+        let input = CreateLead { properties, associations, contact, trace_id: None };
+        let labels = Labels { properties: labels, associations: type_labels, ..Labels::default() };
+        (self.faults.len() == before).then_some(Labelled { input, labels })
     }
 
     fn association(
@@ -197,10 +204,19 @@ impl FieldFaults {
         field: &str,
         index: usize,
         association: &pb::Association,
+        labels: &mut Vec<AssociationLabel>,
     ) -> Option<Association> {
         let to_id = self.lead_id(IdPlace::Body, &format!("{field}.to_id"), &association.to_id);
-        if association.types.is_empty() {
+        let pb::Association { type_labels, object_type, .. } = association;
+        if association.types.is_empty() && type_labels.is_empty() {
             self.add(format!("{field}.types"), "must not be empty");
+        }
+        if !type_labels.is_empty() {
+            let to = self.object_type(&format!("{field}.object_type"), object_type);
+            let parent = format!("{field}.");
+            let (parent, to) = (parent.as_str(), to.as_deref().unwrap_or_default());
+            let types = LabelledTypes { parent, association: Some(index), to };
+            labels.extend(self.type_labels(types, type_labels));
         }
         let mut types = Vec::with_capacity(association.types.len());
         for (index, kind) in association.types.iter().enumerate() {
@@ -238,18 +254,19 @@ impl FieldFaults {
         prefix: &str,
         id: &str,
         id_property: &str,
-        properties: BTreeMap<String, String>,
-    ) -> Option<UpdateLead> {
+        values: Values,
+    ) -> Option<Labelled<UpdateLead>> {
         let before = self.faults.len();
         let id = self.lead_id(place, &format!("{prefix}id"), id);
         let id_property = self.optional_name(&format!("{prefix}id_property"), id_property);
-        if properties.is_empty() {
+        if values.is_empty() {
             self.add(format!("{prefix}properties"), "must not be empty");
         }
-        let properties = self.properties(prefix, properties);
+        let Values { properties, labels } = self.values(prefix, values);
         let id_property = id_property.filter(|name| name != RECORD_ID);
-        let update = UpdateLead { id: id?, id_property, properties, trace_id: None };
-        (self.faults.len() == before).then_some(update)
+        let input = UpdateLead { id: id?, id_property, properties, trace_id: None };
+        let labels = Labels { properties: labels, ..Labels::default() };
+        (self.faults.len() == before).then_some(Labelled { input, labels })
     }
 
     /// Validates a lead to upsert; `prefix` is the path of the message with a trailing dot, or empty.
@@ -258,16 +275,20 @@ impl FieldFaults {
         prefix: &str,
         id: &str,
         id_property: &str,
-        properties: BTreeMap<String, String>,
+        values: Values,
         contact: NamedContact,
         associations: &[pb::Association],
-    ) -> Option<UpsertLead> {
+    ) -> Option<Labelled<UpsertLead>> {
         let before = self.faults.len();
         // An update by record id may have it in the URL.
         let place = if id_property == RECORD_ID { IdPlace::Url } else { IdPlace::Body };
         let id = self.lead_id(place, &format!("{prefix}id"), id);
         let name = self.name(&format_args!("{prefix}id_property"), id_property);
-        let properties = self.properties(prefix, properties);
+        let Values { properties, labels } = self.values(prefix, values);
+        if let Some(name) = name.as_ref().filter(|name| labels.contains_key(*name)) {
+            let description = "must not have a label: it identifies the lead";
+            self.add(format!("{prefix}labels[{name:?}]"), description);
+        }
         if let (Some(id), Some(name)) = (&id, &name)
             && let Some(value) = properties.get(name)
             && value.to_lowercase() != id.as_str().to_lowercase()
@@ -277,10 +298,13 @@ impl FieldFaults {
                 format!("must equal {prefix}id or be absent: it identifies the lead"),
             );
         }
-        let (associations, contact) = self.contact_and_associations(prefix, contact, associations);
+        let mut type_labels = Vec::new();
+        let (associations, contact) =
+            self.contact_and_associations(prefix, contact, associations, &mut type_labels);
         let id_property = name.filter(|name| name != RECORD_ID);
-        let upsert = UpsertLead { id: id?, id_property, properties, associations, contact };
-        (self.faults.len() == before).then_some(upsert)
+        let input = UpsertLead { id: id?, id_property, properties, associations, contact };
+        let labels = Labels { properties: labels, associations: type_labels, ..Labels::default() };
+        (self.faults.len() == before).then_some(Labelled { input, labels })
     }
 
     /// Validates a trace id; `None` if it is empty or invalid.

@@ -87,6 +87,16 @@ impl PagedSearch {
         }
     }
 
+    /// The search, without its position.
+    pub(super) fn search(&self) -> &SearchLeads {
+        &self.search
+    }
+
+    /// The search, to set its operands.
+    pub(super) fn search_mut(&mut self) -> &mut SearchLeads {
+        &mut self.search
+    }
+
     /// Properties to return of each lead.
     pub(super) fn properties_mut(&mut self) -> &mut Vec<String> {
         &mut self.search.properties

@@ -6,6 +6,7 @@ mod association_writes;
 mod associations;
 mod export;
 mod import;
+mod labels;
 mod outcome;
 mod record;
 mod selection;
@@ -39,6 +40,7 @@ use super::{
     export::ExportStats,
     idempotency::{IdempotencyStore, RequestIdStats, RequestIdStore},
     import::ImportStats,
+    labels::{LabelResolver, Labelled},
     lead::Lead,
     paged_search::{PagedSearch, PositionedPage, SearchPosition},
     query::{BatchRead, GetLead, LeadId, ListLeads, Page, SearchLeads, SearchPage},
@@ -87,6 +89,7 @@ pub struct Service {
     idempotency: Arc<IdempotencyStore<WriteResponse>>,
     validator: Arc<Validator>,
     schemas: Schemas,
+    labels: LabelResolver,
     recovery: CreateRecovery,
     exports: Arc<ExportStats>,
     imports: Arc<ImportStats>,
@@ -103,6 +106,7 @@ impl Service {
         Self {
             idempotency: Arc::default(),
             validator: Arc::new(Validator::new(validation.clone(), schemas.clone())),
+            labels: LabelResolver::new(schemas.clone()),
             schemas,
             recovery: CreateRecovery::default(),
             exports: Arc::default(),
@@ -185,9 +189,10 @@ impl Service {
     pub async fn search_page(
         &self,
         ctx: &CallContext,
-        mut search: PagedSearch,
+        search: impl Into<Labelled<PagedSearch>>,
         associations: Vec<String>,
     ) -> Result<PositionedPage, Error> {
+        let mut search = self.labels.resolve_one(ctx, search.into()).await?;
         let ctx = &self.select(ctx, search.properties_mut()).await?;
         let mut empty_pages = 0;
         let mut page = loop {

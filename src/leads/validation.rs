@@ -19,7 +19,8 @@ pub(super) use self::{
     associations::check_change,
     check::{SchemaView, check},
     draft::{Draft, Drafted},
-    hints::Hints,
+    hints::{Candidate, Hints, shown},
+    pipeline::{PIPELINE, STAGE},
     violation::{Confirmation, Violation},
 };
 pub use self::{time::DateRules, violation::ViolationKind};

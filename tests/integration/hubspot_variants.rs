@@ -92,7 +92,7 @@ async fn lead_without_a_contact_is_rejected_in_every_version() {
         let types = vec![pb::AssociationType { type_id: 580, category }];
         let request = pb::CreateLeadRequest {
             properties: properties(&[("hs_lead_name", "Jane")]),
-            associations: vec![pb::Association { to_id: company, types }],
+            associations: vec![pb::Association { to_id: company, types, ..Default::default() }],
             ..Default::default()
         };
         let (code, reason, _) = failure(app.leads.clone().create_lead(request).await);
@@ -289,7 +289,7 @@ async fn association_cursor_is_returned() {
         let second = app.hubspot.add_contact("grace@example.com");
         let types = vec![pb::AssociationType { type_id: 608, ..Default::default() }];
         let mut create = app.create_request("Jane");
-        create.associations = vec![pb::Association { to_id: second, types }];
+        create.associations = vec![pb::Association { to_id: second, types, ..Default::default() }];
         let lead = app.leads.clone().create_lead(create).await.unwrap().into_inner().lead.unwrap();
         let request = pb::GetLeadRequest {
             id: lead.id,

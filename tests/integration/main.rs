@@ -49,6 +49,7 @@ mod hubspot_variants;
 mod import;
 mod import_command;
 mod incomplete_error_bodies;
+mod labels;
 mod live;
 mod log_filter;
 mod login;

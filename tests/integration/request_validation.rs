@@ -86,7 +86,8 @@ async fn writes(app: &TestApp) {
     lonely.primary_contact_id.clear();
     refused!(app, create_lead, lonely, "primary_contact_id");
     let mut odd = app.create_request("Jane");
-    odd.associations = vec![pb::Association { to_id: "1\n2".into(), types: Vec::new() }];
+    odd.associations =
+        vec![pb::Association { to_id: "1\n2".into(), types: Vec::new(), ..Default::default() }];
     refused!(app, create_lead, odd.clone(), "associations[0].to_id");
     refused!(app, create_lead, odd, "associations[0].types");
     let mut odd = app.create_request("Jane");
@@ -115,7 +116,8 @@ async fn writes(app: &TestApp) {
         let mut other = app.create_request("Jane");
         other.primary_contact_id.clear();
         let types = vec![pb::AssociationType { type_id, ..Default::default() }];
-        other.associations = vec![pb::Association { to_id: "106".into(), types }];
+        other.associations =
+            vec![pb::Association { to_id: "106".into(), types, ..Default::default() }];
         refused!(app, create_lead, other, "primary_contact_id");
     }
     // A call without a valid input needs no HubSpot call.
@@ -282,6 +284,7 @@ async fn filter_operands_must_match_the_operator() {
         value: value.to_owned(),
         high_value: high_value.to_owned(),
         values: values.iter().map(|&value| value.to_owned()).collect(),
+        ..Default::default()
     };
     let path = |name: &str| format!("filter_groups[0].filters[0].{name}");
     for (bad, field) in [

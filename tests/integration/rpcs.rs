@@ -158,6 +158,7 @@ async fn every_filter_operator_is_sent() {
             value: value.to_owned(),
             high_value: high_value.to_owned(),
             values: values.iter().map(|&value| value.to_owned()).collect(),
+            ..Default::default()
         };
         let request = pb::SearchLeadsRequest {
             filter_groups: vec![pb::FilterGroup { filters: vec![filter] }],
@@ -261,7 +262,11 @@ async fn a_contact_may_be_named_by_a_label_of_the_portal() {
     let types = vec![pb::AssociationType { type_id, category: user_defined }];
     let request = pb::CreateLeadRequest {
         properties: properties(&[("hs_lead_name", "Jane")]),
-        associations: vec![pb::Association { to_id: app.contact.clone(), types }],
+        associations: vec![pb::Association {
+            to_id: app.contact.clone(),
+            types,
+            ..Default::default()
+        }],
         object_write_trace_id: "t-1".into(),
         ..Default::default()
     };
@@ -272,7 +277,7 @@ async fn a_contact_may_be_named_by_a_label_of_the_portal() {
     let types = vec![pb::AssociationType { type_id: 580, ..Default::default() }];
     let request = pb::CreateLeadRequest {
         properties: properties(&[("hs_lead_name", "Jane")]),
-        associations: vec![pb::Association { to_id: company, types }],
+        associations: vec![pb::Association { to_id: company, types, ..Default::default() }],
         ..Default::default()
     };
     let (code, _, fields) = failure(app.leads.clone().create_lead(request).await);

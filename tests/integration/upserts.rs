@@ -79,6 +79,7 @@ async fn a_new_lead_without_a_contact_is_invalid_and_nothing_is_written() {
     let to_company = pb::Association {
         to_id: company,
         types: vec![pb::AssociationType { type_id: 580, ..Default::default() }],
+        ..Default::default()
     };
     for associations in [vec![], vec![to_company]] {
         let mut request = single(&app, "ext-900", "x");

@@ -241,6 +241,7 @@ async fn association_types_are_validated_singly_and_in_batches() {
         lead_id: lead.clone(),
         to_id: app.contact.clone(),
         types: user(id),
+        ..Default::default()
     });
     let request = pb::BatchDissociateLeadsRequest {
         object_type: "contacts".to_owned(),

@@ -10,7 +10,10 @@ use crate::{
         pb,
         validate::{FieldFaults, IdPlace},
     },
-    leads::{AssociationAction, AssociationChange, Error, ListAssociations, PortalName, RequestId},
+    leads::{
+        AssociationAction, AssociationChange, Error, Labelled, ListAssociations, PortalName,
+        RequestId,
+    },
 };
 
 /// Maximum number of records on a page of associations, as in HubSpot's API.
@@ -47,12 +50,12 @@ pub(crate) fn list_associations(
 }
 
 /// Object type, change and request id of a single change.
-type SingleChange = (String, AssociationChange, Option<RequestId>);
+type SingleChange = (String, Labelled<AssociationChange>, Option<RequestId>);
 
 /// Object type, changes and request id of a batch.
-type BatchChange = (String, BatchInputs<AssociationChange>, Option<RequestId>);
+type BatchChange = (String, BatchInputs<Labelled<AssociationChange>>, Option<RequestId>);
 
-pub(crate) fn associate(request: &pb::AssociateLeadRequest) -> Result<SingleChange, Error> {
+pub(crate) fn associate(request: pb::AssociateLeadRequest) -> Result<SingleChange, Error> {
     let pb::AssociateLeadRequest {
         lead_id,
         object_type,
@@ -60,12 +63,13 @@ pub(crate) fn associate(request: &pb::AssociateLeadRequest) -> Result<SingleChan
         types,
         request_id,
         validate_only: _,
+        type_labels,
     } = request;
-    let action = AssociationAction::Associate;
-    single(action, request_id, object_type, (lead_id, to_id, types))
+    let change = pb::LeadAssociation { lead_id, to_id, types, type_labels };
+    single(AssociationAction::Associate, &request_id, &object_type, &change)
 }
 
-pub(crate) fn dissociate(request: &pb::DissociateLeadRequest) -> Result<SingleChange, Error> {
+pub(crate) fn dissociate(request: pb::DissociateLeadRequest) -> Result<SingleChange, Error> {
     let pb::DissociateLeadRequest {
         lead_id,
         object_type,
@@ -73,20 +77,21 @@ pub(crate) fn dissociate(request: &pb::DissociateLeadRequest) -> Result<SingleCh
         types,
         request_id,
         validate_only: _,
+        type_labels,
     } = request;
-    let action = AssociationAction::Dissociate;
-    single(action, request_id, object_type, (lead_id, to_id, types))
+    let change = pb::LeadAssociation { lead_id, to_id, types, type_labels };
+    single(AssociationAction::Dissociate, &request_id, &object_type, &change)
 }
 
 fn single(
     action: AssociationAction,
     request_id: &str,
     object_type: &str,
-    (lead_id, to_id, types): (&str, &str, &[pb::AssociationType]),
+    change: &pb::LeadAssociation,
 ) -> Result<SingleChange, Error> {
     let mut faults = FieldFaults::default();
     let request_id = faults.request_id(request_id);
-    let change = faults.association_change(action, lead_id, to_id, types);
+    let change = faults.association_change(action, object_type, change);
     let to = faults.object_type("object_type", object_type);
     faults.finish(to.zip(change).map(|(to, change)| (to, change, request_id)))
 }
@@ -122,9 +127,9 @@ fn batch(
     faults.inputs("inputs", inputs.len(), cap);
     let to = faults.finish(to)?;
     let mut changes = BatchCollector::new(InputField::Inputs);
-    for pb::LeadAssociation { lead_id, to_id, types } in inputs {
+    for input in inputs {
         let mut faults = FieldFaults::for_input();
-        let change = faults.association_change(action, lead_id, to_id, types);
+        let change = faults.association_change(action, &to, input);
         changes.push(faults.finish_input(change), String::new());
     }
     Ok((to, changes.finish(), request_id))

@@ -5,7 +5,7 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use crate::{
     grpc::validate::FieldFaults,
-    leads::{Error, FieldFault, LeadId, Traced},
+    leads::{Error, FieldFault, Labelled, LeadId, Traced},
 };
 
 /// Field of a request whose elements are inputs.
@@ -177,12 +177,12 @@ pub(super) fn lead_name(id: &LeadId, id_property: Option<&str>) -> LeadName {
 }
 
 /// The trace ids of all inputs. Called before [`BatchInputs::take_valid`].
-pub(crate) fn trace_ids<T>(inputs: &BatchInputs<Traced<T>>) -> Vec<String> {
+pub(crate) fn trace_ids<T>(inputs: &BatchInputs<Labelled<Traced<T>>>) -> Vec<String> {
     let mut rejected = inputs.rejected.iter().peekable();
     let mut valid = inputs.valid.iter();
     let trace_id = |index| match rejected.next_if(|next| next.index == index) {
         Some(rejected) => Some(&rejected.trace_id),
-        None => valid.next().map(|input| &input.trace_id),
+        None => valid.next().map(|own| &own.input.trace_id),
     };
     (0..inputs.count).map_while(trace_id).cloned().collect()
 }
@@ -191,11 +191,11 @@ pub(crate) fn trace_ids<T>(inputs: &BatchInputs<Traced<T>>) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn input(number: u8, trace_id: &str) -> Traced<u8> {
-        Traced { trace_id: trace_id.to_owned(), input: number }
+    fn input(number: u8, trace_id: &str) -> Labelled<Traced<u8>> {
+        Traced { trace_id: trace_id.to_owned(), input: number }.into()
     }
 
-    fn collect(inputs: &[Result<u8, &str>]) -> BatchInputs<Traced<u8>> {
+    fn collect(inputs: &[Result<u8, &str>]) -> BatchInputs<Labelled<Traced<u8>>> {
         let mut collector = BatchCollector::new(InputField::Inputs);
         for (number, given) in inputs.iter().enumerate() {
             let trace_id = format!("t-{number}");
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(trace_ids(&inputs), ["t-0", "t-1", "t-2", "t-3", "t-4"]);
         let rejected =
             || Error::invalid(vec![FieldFault::new("primary_contact_id", "is required")]);
-        let results = inputs.take_valid().into_iter().map(|Traced { input, .. }| match input {
+        let results = inputs.take_valid().into_iter().map(|own| match own.input.input {
             2 => Err(rejected()),
             input => Ok(input),
         });

@@ -10,11 +10,15 @@ use crate::{
     grpc::{
         page_token::{Fingerprint, PagePosition, SearchTokens},
         pb,
-        validate::{FieldFaults, IdPlace, MAX_PAGE_SIZE_WITH_HISTORY, NamedContact},
+        validate::{
+            FieldFaults, IdPlace, MAX_PAGE_SIZE_WITH_HISTORY, NamedContact, Values,
+            labelled_filters,
+        },
     },
     leads::{
-        BatchGet, CreateLead, Error, GetLead, LeadId, ListLeads, PagedSearch, PortalName,
-        RequestId, SearchLeads, Selection, Traced, UpdateLead, UpsertLead, export::ExportLeads,
+        BatchGet, CreateLead, Error, GetLead, Labelled, Labels, LeadId, ListLeads, PagedSearch,
+        PortalName, RequestId, SearchLeads, Selection, Traced, UpdateLead, UpsertLead,
+        export::ExportLeads,
     },
 };
 
@@ -70,7 +74,7 @@ pub(crate) fn list(
 pub(crate) fn search(
     request: pb::SearchLeadsRequest,
     portal: &PortalName,
-) -> Result<(PagedSearch, Vec<String>, SearchTokens), Error> {
+) -> Result<(Labelled<PagedSearch>, Vec<String>, SearchTokens), Error> {
     let pb::SearchLeadsRequest {
         query,
         filter_groups,
@@ -92,10 +96,16 @@ pub(crate) fn search(
         query,
     };
     let search = faults.finish(Some(search))?;
+    let filters = labelled_filters(&filter_groups);
     let content = (SearchLeads { limit: 0, ..search.clone() }, &associations);
-    let fingerprint = fingerprint("search", portal, &content);
+    let fingerprint = match filters.is_empty() {
+        true => fingerprint("search", portal, &content),
+        false => fingerprint("search by labels", portal, &(content, &filters)),
+    };
     let (position, tokens) = fingerprint.search_position(&page_token)?;
-    Ok((PagedSearch::new(search, position)?, associations, tokens))
+    let input = PagedSearch::new(search, position)?;
+    let labels = Labels { filters, ..Labels::default() };
+    Ok((Labelled { input, labels }, associations, tokens))
 }
 
 /// Converts the request of an export, and returns its resume token.
@@ -110,6 +120,7 @@ pub(crate) fn export(request: pb::ExportLeadsRequest) -> Result<(ExportLeads, St
     } = request;
     let mut faults = FieldFaults::default();
     faults.query(&query);
+    faults.no_labels(&filter_groups);
     let filter_groups = faults.filter_groups(&filter_groups);
     faults.room_for_window(&filter_groups);
     let selection = Selection {
@@ -123,7 +134,7 @@ pub(crate) fn export(request: pb::ExportLeadsRequest) -> Result<(ExportLeads, St
 
 pub(crate) fn create(
     request: pb::CreateLeadRequest,
-) -> Result<(CreateLead, Option<RequestId>), Error> {
+) -> Result<(Labelled<CreateLead>, Option<RequestId>), Error> {
     let pb::CreateLeadRequest {
         properties,
         primary_contact_id,
@@ -132,18 +143,21 @@ pub(crate) fn create(
         object_write_trace_id,
         contact,
         validate_only: _,
+        labels,
     } = request;
     let mut faults = FieldFaults::default();
     let request_id = faults.request_id(&request_id);
     let trace_id = faults.trace_id("object_write_trace_id", &object_write_trace_id);
     let contact = NamedContact { primary_contact_id, contact };
-    let create = faults.create("", properties, contact, &associations);
-    faults.finish(create.map(|create| (CreateLead { trace_id, ..create }, request_id)))
+    let values = Values { properties, labels };
+    let mut create = faults.create("", values, contact, &associations);
+    create.iter_mut().for_each(|own| own.input.trace_id.clone_from(&trace_id));
+    faults.finish(create.map(|create| (create, request_id)))
 }
 
 pub(crate) fn update(
     request: pb::UpdateLeadRequest,
-) -> Result<(UpdateLead, Option<RequestId>), Error> {
+) -> Result<(Labelled<UpdateLead>, Option<RequestId>), Error> {
     let pb::UpdateLeadRequest {
         id,
         id_property,
@@ -151,12 +165,15 @@ pub(crate) fn update(
         request_id,
         object_write_trace_id,
         validate_only: _,
+        labels,
     } = request;
     let mut faults = FieldFaults::default();
     let request_id = faults.request_id(&request_id);
     let trace_id = faults.trace_id("object_write_trace_id", &object_write_trace_id);
-    let update = faults.update(IdPlace::Url, "", &id, &id_property, properties);
-    faults.finish(update.map(|update| (UpdateLead { trace_id, ..update }, request_id)))
+    let values = Values { properties, labels };
+    let mut update = faults.update(IdPlace::Url, "", &id, &id_property, values);
+    update.iter_mut().for_each(|own| own.input.trace_id.clone_from(&trace_id));
+    faults.finish(update.map(|update| (update, request_id)))
 }
 
 pub(crate) fn archive(
@@ -170,7 +187,7 @@ pub(crate) fn archive(
 
 pub(crate) fn upsert(
     request: pb::UpsertLeadRequest,
-) -> Result<(Traced<UpsertLead>, Option<RequestId>), Error> {
+) -> Result<(Labelled<Traced<UpsertLead>>, Option<RequestId>), Error> {
     let pb::UpsertLeadRequest {
         id,
         id_property,
@@ -181,14 +198,16 @@ pub(crate) fn upsert(
         associations,
         contact,
         validate_only: _,
+        labels,
     } = request;
     let mut faults = FieldFaults::default();
     let request_id = faults.request_id(&request_id);
     let trace_id = faults.trace_id("object_write_trace_id", &object_write_trace_id);
     let contact = NamedContact { primary_contact_id, contact };
-    let upsert = faults.upsert("", &id, &id_property, properties, contact, &associations);
+    let values = Values { properties, labels };
+    let upsert = faults.upsert("", &id, &id_property, values, contact, &associations);
     let trace_id = trace_id.unwrap_or_else(new_trace_id);
-    faults.finish(upsert.map(|input| (Traced { trace_id, input }, request_id)))
+    faults.finish(upsert.map(|upsert| (traced(upsert, trace_id), request_id)))
 }
 
 pub(crate) fn batch_get(
@@ -230,7 +249,7 @@ type BatchWrite<T> = (BatchInputs<T>, Option<RequestId>);
 pub(crate) fn batch_create(
     request: pb::BatchCreateLeadsRequest,
     cap: usize,
-) -> Result<BatchWrite<Traced<CreateLead>>, Error> {
+) -> Result<BatchWrite<Labelled<Traced<CreateLead>>>, Error> {
     let pb::BatchCreateLeadsRequest { inputs, request_id, validate_only: _ } = request;
     writes(inputs, &request_id, cap, |faults, input| {
         let pb::LeadCreate {
@@ -239,9 +258,10 @@ pub(crate) fn batch_create(
             associations,
             object_write_trace_id,
             contact,
+            labels,
         } = input;
         let contact = NamedContact { primary_contact_id, contact };
-        let create = faults.create("", properties, contact, &associations);
+        let create = faults.create("", Values { properties, labels }, contact, &associations);
         (create, None, object_write_trace_id)
     })
 }
@@ -249,12 +269,15 @@ pub(crate) fn batch_create(
 pub(crate) fn batch_update(
     request: pb::BatchUpdateLeadsRequest,
     cap: usize,
-) -> Result<BatchWrite<Traced<UpdateLead>>, Error> {
+) -> Result<BatchWrite<Labelled<Traced<UpdateLead>>>, Error> {
     let pb::BatchUpdateLeadsRequest { inputs, request_id, validate_only: _ } = request;
     writes(inputs, &request_id, cap, |faults, input| {
-        let pb::LeadUpdate { id, id_property, properties, object_write_trace_id } = input;
-        let update = faults.update(IdPlace::Body, "", &id, &id_property, properties);
-        let name = update.as_ref().map(|it| lead_name(&it.id, it.id_property.as_deref()));
+        let pb::LeadUpdate { id, id_property, properties, object_write_trace_id, labels } = input;
+        let values = Values { properties, labels };
+        let update = faults.update(IdPlace::Body, "", &id, &id_property, values);
+        let name = update
+            .as_ref()
+            .map(|Labelled { input, .. }| lead_name(&input.id, input.id_property.as_deref()));
         (update, name, object_write_trace_id)
     })
 }
@@ -262,7 +285,7 @@ pub(crate) fn batch_update(
 pub(crate) fn batch_upsert(
     request: pb::BatchUpsertLeadsRequest,
     cap: usize,
-) -> Result<BatchWrite<Traced<UpsertLead>>, Error> {
+) -> Result<BatchWrite<Labelled<Traced<UpsertLead>>>, Error> {
     let pb::BatchUpsertLeadsRequest { inputs, request_id, validate_only: _ } = request;
     writes(inputs, &request_id, cap, |faults, input| {
         let pb::LeadUpsert {
@@ -273,10 +296,14 @@ pub(crate) fn batch_upsert(
             primary_contact_id,
             associations,
             contact,
+            labels,
         } = input;
         let contact = NamedContact { primary_contact_id, contact };
-        let upsert = faults.upsert("", &id, &id_property, properties, contact, &associations);
-        let name = upsert.as_ref().map(|it| lead_name(&it.id, it.id_property.as_deref()));
+        let values = Values { properties, labels };
+        let upsert = faults.upsert("", &id, &id_property, values, contact, &associations);
+        let name = upsert
+            .as_ref()
+            .map(|Labelled { input, .. }| lead_name(&input.id, input.id_property.as_deref()));
         (upsert, name, object_write_trace_id)
     })
 }
@@ -308,8 +335,8 @@ fn writes<In, Out>(
     inputs: Vec<In>,
     request_id: &str,
     cap: usize,
-    convert: impl Fn(&mut FieldFaults, In) -> (Option<Out>, Option<LeadName>, String),
-) -> Result<BatchWrite<Traced<Out>>, Error> {
+    convert: impl Fn(&mut FieldFaults, In) -> (Option<Labelled<Out>>, Option<LeadName>, String),
+) -> Result<BatchWrite<Labelled<Traced<Out>>>, Error> {
     let mut faults = FieldFaults::default();
     let request_id = faults.request_id(request_id);
     faults.inputs("inputs", inputs.len(), cap);
@@ -329,12 +356,17 @@ fn writes<In, Out>(
         match faults.finish_input(input) {
             Ok(input) => {
                 let trace_id = own.unwrap_or_else(new_trace_id);
-                out.push(Ok(Traced { trace_id, input }), String::new());
+                out.push(Ok(traced(input, trace_id)), String::new());
             }
             Err(fault) => out.push(Err(fault), own.unwrap_or_default()),
         }
     }
     Ok((out.finish(), request_id))
+}
+
+/// An input with its trace id.
+fn traced<T>(Labelled { input, labels }: Labelled<T>, trace_id: String) -> Labelled<Traced<T>> {
+    Labelled { input: Traced { trace_id, input }, labels }
 }
 
 /// A trace id for an input without one.

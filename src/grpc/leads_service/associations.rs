@@ -9,7 +9,8 @@ use crate::{
         pb,
     },
     leads::{
-        AssociationAction, AssociationChange, CallContext, Error, LeadId, RequestId, Validated,
+        AssociationAction, AssociationChange, CallContext, Error, Labelled, LeadId, RequestId,
+        Validated,
     },
 };
 
@@ -36,17 +37,14 @@ impl LeadsHandler {
         &self,
         call: &CallContext,
         write: AssociationWrite,
-        (to, change, request_id): (String, AssociationChange, Option<RequestId>),
+        (to, change, request_id): (String, Labelled<AssociationChange>, Option<RequestId>),
     ) -> Result<(), Error> {
         let AssociationWrite { action, validate_only } = write;
         if validate_only {
-            let changes = std::slice::from_ref(&change);
-            return self
-                .service
-                .validate_one(call, Validated::Associations { to: &to, changes })
-                .await;
+            let changes = vec![change];
+            return self.service.validate_one(call, Validated::Associations { to, changes }).await;
         }
-        let lead = change.lead.clone();
+        let lead = change.input.lead.clone();
         let done = self.service.change_association(call, request_id, action, to, change).await;
         with_id(done, &lead)
     }
@@ -56,16 +54,20 @@ impl LeadsHandler {
         call: &CallContext,
         mut fit: ResponseFit,
         write: AssociationWrite,
-        (to, mut inputs, request_id): (String, BatchInputs<AssociationChange>, Option<RequestId>),
+        (to, mut inputs, request_id): (
+            String,
+            BatchInputs<Labelled<AssociationChange>>,
+            Option<RequestId>,
+        ),
     ) -> Result<Vec<pb::LeadAssociationResult>, Error> {
         fit.reserve(InputField::Inputs.name(), repeat_n("", inputs.count()))?;
         let AssociationWrite { action, validate_only } = write;
         let valid = inputs.take_valid();
-        let leads: Vec<LeadId> = valid.iter().map(|change| change.lead.clone()).collect();
+        let leads: Vec<LeadId> = valid.iter().map(|change| change.input.lead.clone()).collect();
         let results = match valid.is_empty() {
             true => Vec::new(),
             false if validate_only => {
-                self.validate(call, Validated::Associations { to: &to, changes: &valid }).await?
+                self.service.validate(call, Validated::Associations { to, changes: valid }).await?
             }
             false => self.service.change_associations(call, request_id, action, to, valid).await?,
         };

@@ -1,9 +1,9 @@
 //! Validates the fields of requests about associations.
 
-use super::{FieldFaults, IdPlace};
+use super::{FieldFaults, IdPlace, labels::LabelledTypes};
 use crate::{
     grpc::pb,
-    leads::{AssociationAction, AssociationChange, LeadId},
+    leads::{AssociationAction, AssociationChange, Labelled, Labels, LeadId},
 };
 
 // === impl FieldFaults ===
@@ -31,23 +31,26 @@ impl FieldFaults {
         }
     }
 
-    /// Validates an association to make or to remove.
+    /// Validates an association to make or to remove, with a record of the object type `to`.
     pub(crate) fn association_change(
         &mut self,
         action: AssociationAction,
-        lead_id: &str,
-        to_id: &str,
-        types: &[pb::AssociationType],
-    ) -> Option<AssociationChange> {
+        to: &str,
+        change: &pb::LeadAssociation,
+    ) -> Option<Labelled<AssociationChange>> {
+        let pb::LeadAssociation { lead_id, to_id, types, type_labels } = change;
         let lead = self.lead_id(IdPlace::Body, "lead_id", lead_id);
         let to_id = self.lead_id(IdPlace::Body, "to_id", to_id);
-        if types.is_empty() && action == AssociationAction::Associate {
+        if types.is_empty() && type_labels.is_empty() && action == AssociationAction::Associate {
             self.add("types", "must not be empty");
         }
         let mut valid = Vec::with_capacity(types.len());
         for (index, kind) in types.iter().enumerate() {
             valid.extend(self.association_type(&format!("types[{index}]"), kind));
         }
-        Some(AssociationChange { lead: lead?, to_id: to_id?, types: valid })
+        let associations =
+            self.type_labels(LabelledTypes { parent: "", association: None, to }, type_labels);
+        let input = AssociationChange { lead: lead?, to_id: to_id?, types: valid };
+        Some(Labelled { input, labels: Labels { associations, ..Labels::default() } })
     }
 }

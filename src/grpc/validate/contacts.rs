@@ -4,7 +4,7 @@ use super::{FieldFaults, IdPlace};
 use crate::{
     grpc::pb,
     leads::{
-        Association, AssociationType,
+        Association, AssociationLabel, AssociationType,
         contacts::{ContactByEmail, ContactEmail},
     },
 };
@@ -29,18 +29,19 @@ impl NamedContact {
 
 impl FieldFaults {
     /// Validates the associations of a new lead. A contact by id is the first one; one by e-mail address
-    /// is looked up later.
+    /// is looked up later. Labels of association types are added to `labels`.
     pub(super) fn contact_and_associations(
         &mut self,
         prefix: &str,
         named: NamedContact,
         associations: &[pb::Association],
+        labels: &mut Vec<AssociationLabel>,
     ) -> (Vec<Association>, Option<ContactByEmail>) {
         let mut out = Vec::with_capacity(associations.len() + 1);
         let contact = self.primary_contact(prefix, named, &mut out);
         for (index, association) in associations.iter().enumerate() {
             let field = format!("{prefix}associations[{index}]");
-            out.extend(self.association(&field, index, association));
+            out.extend(self.association(&field, index, association, labels));
         }
         (out, contact)
     }

@@ -4,7 +4,8 @@ use super::FieldFaults;
 use crate::{
     grpc::{pb, shape},
     leads::{
-        Direction, Filter, FilterGroup, FilterOperator, MAX_FILTERS, MAX_FILTERS_IN_GROUP, Sort,
+        Direction, Filter, FilterGroup, FilterOperator, FilterPosition, MAX_FILTERS,
+        MAX_FILTERS_IN_GROUP, Sort,
     },
 };
 
@@ -19,6 +20,15 @@ struct Operands {
     value: bool,
     high_value: bool,
     values: bool,
+}
+
+/// The filters whose operands are labels.
+pub(crate) fn labelled_filters(groups: &[pb::FilterGroup]) -> Vec<FilterPosition> {
+    let positions = groups.iter().enumerate().flat_map(|(group, own)| {
+        let filters = own.filters.iter().enumerate().filter(|(_, own)| own.by_label);
+        filters.map(move |(filter, _)| FilterPosition { group, filter })
+    });
+    positions.collect()
 }
 
 // === impl FieldFaults ===
@@ -74,6 +84,14 @@ impl FieldFaults {
         out
     }
 
+    /// Rejects filters by label, for which an export would read the schema.
+    pub(crate) fn no_labels(&mut self, groups: &[pb::FilterGroup]) {
+        for FilterPosition { group, filter } in labelled_filters(groups) {
+            let field = format!("filter_groups[{group}].filters[{filter}].by_label");
+            self.add(field, "is not supported by ExportLeads; use ids");
+        }
+    }
+
     /// Checks that each group has room for the filter on record ids that an export adds.
     pub(crate) fn room_for_window(&mut self, groups: &[FilterGroup]) {
         for (index, group) in groups.iter().enumerate() {
@@ -104,6 +122,14 @@ impl FieldFaults {
             operator,
         );
         self.operand(field, "values", takes.values, !filter.values.is_empty(), operator);
+        let takes_labels = matches!(
+            operator,
+            FilterOperator::Eq | FilterOperator::Neq | FilterOperator::In | FilterOperator::NotIn
+        );
+        if filter.by_label && !takes_labels {
+            let description = format!("must be false for {}", operator.as_str());
+            self.add(format!("{field}.by_label"), description);
+        }
         Some(Filter {
             property_name: property_name?,
             operator,

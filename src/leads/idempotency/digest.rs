@@ -15,8 +15,9 @@ use super::IdempotencyKey;
 use crate::leads::{
     AssociationChange, AssociationType,
     contacts::ContactByEmail,
+    labels::{AssociationLabel, Labelled, Labels},
     query::LeadId,
-    write::{Association, CreateLead, UpdateLead, UpsertLead},
+    write::{Association, CreateLead, Traced, UpdateLead, UpsertLead},
 };
 
 /// Version of the digests and of the records. A replica does not read records of another version.
@@ -24,6 +25,9 @@ pub const VERSION: u8 = 1;
 
 /// Stands before a contact by e-mail address.
 const CONTACT: u64 = u64::MAX;
+
+/// Stands before the labels of an input.
+const LABELS: u64 = u64::MAX - 1;
 
 /// Digest of caller, portal and request id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -166,6 +170,38 @@ impl<A: Content, B: Content> Content for (A, B) {
     fn add_to(&self, hasher: &mut ContentHasher) {
         self.0.add_to(hasher);
         self.1.add_to(hasher);
+    }
+}
+
+impl<T: Content> Content for Traced<T> {
+    fn add_to(&self, hasher: &mut ContentHasher) {
+        let Self { input, trace_id: _ } = self;
+        input.add_to(hasher);
+    }
+}
+
+impl<T: Content> Content for Labelled<T> {
+    /// Without labels the bytes are those of the input, as of replicas that knew no labels. No length or
+    /// count is as high as [`LABELS`].
+    fn add_to(&self, hasher: &mut ContentHasher) {
+        let Self { input, labels } = self;
+        input.add_to(hasher);
+        if !labels.is_empty() {
+            // Searches, which have filters, are no writes.
+            let Labels { properties, associations, filters: _ } = labels;
+            hasher.number(LABELS);
+            properties.add_to(hasher);
+            associations.add_to(hasher);
+        }
+    }
+}
+
+impl Content for AssociationLabel {
+    fn add_to(&self, hasher: &mut ContentHasher) {
+        let Self { association, index: _, to, label } = self;
+        hasher.number(association.map_or(0, |index| index as u64 + 1));
+        hasher.text(to);
+        hasher.text(label);
     }
 }
 

@@ -132,7 +132,11 @@ impl PipelineCopy {
 
 impl OwnerCopy {
     /// Creates a copy. `is_last` is true if no page is missing.
-    pub(super) fn new(fetch_time: Timestamp, mut owners: Vec<Owner>, is_last: bool) -> Self {
+    pub(in crate::leads) fn new(
+        fetch_time: Timestamp,
+        mut owners: Vec<Owner>,
+        is_last: bool,
+    ) -> Self {
         let is_complete = bound(&mut owners) && is_last;
         owners.sort_by(|a, b| id_order(&a.id).cmp(&id_order(&b.id)));
         owners.dedup_by(|a, b| a.id == b.id);

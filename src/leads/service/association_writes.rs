@@ -6,6 +6,7 @@ use futures_util::FutureExt as _;
 
 use super::{
     Service, distinct,
+    labels::resolve_open,
     outcome::{WriteResponse, lost},
     record::WriteShape,
     validation::{Admission, admit_one},
@@ -18,6 +19,7 @@ use crate::leads::{
     context::CallContext,
     error::{Error, FieldFault, Reason},
     idempotency::RequestId,
+    labels::Labelled,
     request::{Outcome, Request},
     validator::Writes,
 };
@@ -64,14 +66,19 @@ impl Service {
         request_id: Option<RequestId>,
         action: AssociationAction,
         to: String,
-        change: AssociationChange,
+        change: impl Into<Labelled<AssociationChange>>,
     ) -> Result<(), Error> {
+        let change = change.into();
         let (name, _) = action.names();
-        let entry = AuditEntry::new(ctx, name, 1).about(std::iter::once(&change.lead));
+        let entry = AuditEntry::new(ctx, name, 1).about(std::iter::once(&change.input.lead));
         let id = write_id(ctx, request_id, name, &(&to, &change));
         let (own, limits, sent) = (ctx.clone(), self.limits, change.clone());
-        let validator = Arc::clone(&self.validator);
+        let (validator, labels) = (Arc::clone(&self.validator), self.labels.clone());
         let write = move |previous: Option<WriteResponse>| async move {
+            let sent = match labels.resolve_one(&own, sent).await {
+                Ok(sent) => sent,
+                Err(error) => return previous.unwrap_or(WriteResponse::Archived(Err(error))),
+            };
             let is_checked = previous.is_none() && validator.is_on(&own);
             let writes = || Writes::Associations { to: &to, changes: vec![&sent] };
             let doubts = match admit_one(&validator, &own, is_checked.then(writes)).await {
@@ -95,7 +102,7 @@ impl Service {
         let call = WriteCall { entry, id, shape, deadline };
         let response = self.write_one(ctx, call, write).await;
         let response = response.and_then(WriteResponse::into_archived);
-        response.map_err(|error| explained(&change, error))
+        response.map_err(|error| explained(&change.input, error))
     }
 
     /// Makes or removes associations with records of the object type `to`. Returns one result per change, in
@@ -106,13 +113,15 @@ impl Service {
         request_id: Option<RequestId>,
         action: AssociationAction,
         to: String,
-        changes: Vec<AssociationChange>,
+        changes: Vec<impl Into<Labelled<AssociationChange>>>,
     ) -> Result<Vec<Result<(), Error>>, Error> {
+        let changes: Vec<Labelled<AssociationChange>> =
+            changes.into_iter().map(Into::into).collect();
         let (_, name) = action.names();
-        let leads = changes.iter().map(|change| &change.lead);
+        let leads = changes.iter().map(|change| &change.input.lead);
         let entry = AuditEntry::new(ctx, name, changes.len()).about(leads);
         let (own, limits) = (ctx.ending_early(), self.limits);
-        let validator = Arc::clone(&self.validator);
+        let (validator, labels) = (Arc::clone(&self.validator), self.labels.clone());
         let deadline = own.deadline;
         let id = write_id(ctx, request_id, name, &(&to, &changes));
         let (distinct, positions) = distinct(&changes);
@@ -122,6 +131,7 @@ impl Service {
             let (progress, open) = BatchProgress::resume(previous, distinct, changed);
             started(progress, WriteResponse::Archives, |progress| {
                 let run = async move {
+                    let (open, _charge) = resolve_open(&labels, &own, open, &progress).await;
                     let (open, admission) =
                         Admission::of_batch(&validator, &own, &to, open, &progress).await;
                     send(&own, action, &to, open, limits, &progress).await;
@@ -133,8 +143,8 @@ impl Service {
         let call = WriteCall { entry, id, shape, deadline };
         let response = self.write(ctx, call, write).await?;
         let results = response.into_archives()?;
-        let result = |(position, change): (usize, &AssociationChange)| {
-            results[position].clone().map_err(|error| explained(change, error))
+        let result = |(position, change): (usize, &Labelled<AssociationChange>)| {
+            results[position].clone().map_err(|error| explained(&change.input, error))
         };
         Ok(positions.into_iter().zip(&changes).map(result).collect())
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a script answers a few requests")]
 
 mod deadlines;
+mod labels;
 mod scenarios;
 mod validation;
 

@@ -6,31 +6,30 @@ use crate::leads::{
     batch::BatchProgress,
     context::CallContext,
     error::Error,
+    labels::{LabelTarget, Labelled},
     validator::{Doubts, Proposed, Validator, Verdicts, Writes},
     write::{CreateLead, Traced, UpdateLead, UpsertLead},
 };
 
 /// Writes that are validated and not sent.
 #[derive(Debug)]
-pub enum Validated<'a> {
+pub enum Validated {
     /// A new lead.
-    Create(&'a CreateLead),
+    Create(Labelled<CreateLead>),
     /// New leads.
-    Creates(&'a [Traced<CreateLead>]),
+    Creates(Vec<Labelled<Traced<CreateLead>>>),
     /// A lead to change.
-    Update(&'a UpdateLead),
+    Update(Labelled<UpdateLead>),
     /// Leads to change.
-    Updates(&'a [Traced<UpdateLead>]),
-    /// A lead to create or change.
-    Upsert(&'a UpsertLead),
+    Updates(Vec<Labelled<Traced<UpdateLead>>>),
     /// Leads to create or change.
-    Upserts(&'a [Traced<UpsertLead>]),
+    Upserts(Vec<Labelled<Traced<UpsertLead>>>),
     /// Associations to make or remove.
     Associations {
         /// Object type of the records.
-        to: &'a str,
+        to: String,
         /// The changes.
-        changes: &'a [AssociationChange],
+        changes: Vec<Labelled<AssociationChange>>,
     },
 }
 
@@ -42,48 +41,46 @@ pub(super) struct Admission {
     indices: Vec<usize>,
 }
 
-// === impl Validated ===
-
-impl<'a> Validated<'a> {
-    /// True if there are no writes.
-    pub fn is_empty(&self) -> bool {
-        match self {
-            Self::Create(_) | Self::Update(_) | Self::Upsert(_) => false,
-            Self::Creates(writes) => writes.is_empty(),
-            Self::Updates(writes) => writes.is_empty(),
-            Self::Upserts(writes) => writes.is_empty(),
-            Self::Associations { changes, .. } => changes.is_empty(),
-        }
-    }
-
-    fn writes(&self) -> Writes<'a> {
-        match self {
-            Self::Create(write) => Writes::one(*write),
-            Self::Creates(writes) => Writes::many(*writes),
-            Self::Update(write) => Writes::one(*write),
-            Self::Updates(writes) => Writes::many(*writes),
-            Self::Upsert(write) => Writes::one(*write),
-            Self::Upserts(writes) => Writes::many(*writes),
-            Self::Associations { to, changes } => {
-                Writes::Associations { to, changes: changes.iter().collect() }
-            }
-        }
-    }
-}
-
 // === impl Service ===
 
 impl Service {
-    /// Validates writes against the schema of the portal, and sends nothing. Returns one result per write.
-    /// Errors as a whole if the schema cannot be read.
-    pub async fn validate(&self, ctx: &CallContext, writes: Validated<'_>) -> Results<()> {
-        let errors = self.validator.validate(ctx, &writes.writes()).await?;
-        Ok(errors.into_iter().map(|error| error.map_or(Ok(()), Err)).collect())
+    /// Resolves the labels of writes and validates them against the schema of the portal, and sends nothing.
+    /// Returns one result per write. Errors as a whole if the schema cannot be read.
+    pub async fn validate(&self, ctx: &CallContext, writes: Validated) -> Results<()> {
+        match writes {
+            Validated::Create(write) => self.validate_all(ctx, "", vec![write]).await,
+            Validated::Creates(writes) => self.validate_all(ctx, "", writes).await,
+            Validated::Update(write) => self.validate_all(ctx, "", vec![write]).await,
+            Validated::Updates(writes) => self.validate_all(ctx, "", writes).await,
+            Validated::Upserts(writes) => self.validate_all(ctx, "", writes).await,
+            Validated::Associations { to, changes } => self.validate_all(ctx, &to, changes).await,
+        }
     }
 
     /// Validates the write of a single lead. Errors if it is refused.
-    pub async fn validate_one(&self, ctx: &CallContext, write: Validated<'_>) -> Result<(), Error> {
+    pub async fn validate_one(&self, ctx: &CallContext, write: Validated) -> Result<(), Error> {
         self.validate(ctx, write).await?.into_iter().collect()
+    }
+
+    /// Validates writes of one kind. Without any that has ids for its labels, the schema is not read again.
+    async fn validate_all<T: Proposed + LabelTarget>(
+        &self,
+        ctx: &CallContext,
+        to: &str,
+        writes: Vec<Labelled<T>>,
+    ) -> Results<()> {
+        let resolved = self.labels.resolve(ctx, writes).await;
+        let named: Vec<&T> = resolved.results.iter().flatten().collect();
+        if named.is_empty() {
+            return Ok(resolved.results.into_iter().map(|result| result.map(drop)).collect());
+        }
+        let errors = self.validator.validate(ctx, &T::writes(named, to)).await?;
+        let mut errors = errors.into_iter();
+        let result = |result: Result<T, Error>| match result {
+            Ok(_) => errors.next().flatten().map_or(Ok(()), Err),
+            Err(error) => Err(error),
+        };
+        Ok(resolved.results.into_iter().map(result).collect())
     }
 }
 

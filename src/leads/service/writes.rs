@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Service, distinct,
+    labels::resolve_open,
     outcome::{Results, WriteResponse, lead, lost, upserted},
     record::WriteShape,
     validation::{Admission, admit_one},
@@ -18,6 +19,7 @@ use crate::leads::{
     create::{self, IdempotencyTag, PendingCreate},
     error::Error,
     idempotency::{Content, RequestId, SoFar, StartedWrite, WriteId},
+    labels::Labelled,
     lead::Lead,
     query::LeadId,
     request::{Outcome, Request, Response},
@@ -44,13 +46,18 @@ impl Service {
         &self,
         ctx: &CallContext,
         request_id: Option<RequestId>,
-        request: CreateLead,
+        request: impl Into<Labelled<CreateLead>>,
     ) -> Result<Arc<Lead>, Error> {
+        let request = request.into();
         let tag = IdempotencyTag::new(ctx, request_id.as_ref());
         let id = write_id(ctx, request_id, "create", &request);
         let (own, recovery) = (ctx.clone(), self.recovery.clone());
-        let validator = Arc::clone(&self.validator);
+        let (validator, labels) = (Arc::clone(&self.validator), self.labels.clone());
         let write = move |previous: Option<WriteResponse>| async move {
+            let request = match labels.resolve_one(&own, request).await {
+                Ok(request) => request,
+                Err(error) => return previous.unwrap_or(WriteResponse::Lead(Err(error))),
+            };
             let unknown = previous.and_then(|previous| previous.into_lead().err());
             let is_checked = unknown.is_none() && validator.is_on(&own);
             let writes = is_checked.then(|| Writes::one(&request));
@@ -75,13 +82,20 @@ impl Service {
         &self,
         ctx: &CallContext,
         request_id: Option<RequestId>,
-        request: UpdateLead,
+        request: impl Into<Labelled<UpdateLead>>,
     ) -> Result<Arc<Lead>, Error> {
-        let lead_id = Some(&request.id).filter(|_| request.id_property.is_none());
+        let request = request.into();
+        let UpdateLead { id, id_property, .. } = &request.input;
+        let lead_id = Some(id).filter(|_| id_property.is_none());
         let entry = AuditEntry::new(ctx, "UpdateLead", 1).about(lead_id.into_iter());
         let id = write_id(ctx, request_id, "update", &request);
-        let (own, validator) = (ctx.clone(), Arc::clone(&self.validator));
+        let own = ctx.clone();
+        let (validator, labels) = (Arc::clone(&self.validator), self.labels.clone());
         let write = move |previous: Option<WriteResponse>| async move {
+            let request = match labels.resolve_one(&own, request).await {
+                Ok(request) => request,
+                Err(error) => return previous.unwrap_or(WriteResponse::Lead(Err(error))),
+            };
             let is_checked = previous.is_none() && validator.is_on(&own);
             let writes = is_checked.then(|| Writes::one(&request));
             let lead = match admit_one(&validator, &own, writes).await {
@@ -124,13 +138,18 @@ impl Service {
         &self,
         ctx: &CallContext,
         request_id: Option<RequestId>,
-        input: Traced<UpsertLead>,
+        input: impl Into<Labelled<Traced<UpsertLead>>>,
     ) -> Result<Upserted, Error> {
+        let input = input.into();
         let entry = AuditEntry::new(ctx, "UpsertLead", 1);
-        let id = write_id(ctx, request_id, "upsert", &input.input);
+        let id = write_id(ctx, request_id, "upsert", &input);
         let (own, limits) = (ctx.clone(), self.limits);
-        let validator = Arc::clone(&self.validator);
+        let (validator, labels) = (Arc::clone(&self.validator), self.labels.clone());
         let write = move |previous: Option<WriteResponse>| async move {
+            let input = match labels.resolve_one(&own, input).await {
+                Ok(input) => input,
+                Err(error) => return previous.unwrap_or(WriteResponse::Upserted(Err(error))),
+            };
             let is_checked = previous.is_none() && validator.is_on(&own);
             let writes = is_checked.then(|| Writes::one(&input));
             let doubts = match admit_one(&validator, &own, writes).await {
@@ -157,19 +176,21 @@ impl Service {
         &self,
         ctx: &CallContext,
         request_id: Option<RequestId>,
-        inputs: Vec<Traced<CreateLead>>,
+        inputs: Vec<impl Into<Labelled<Traced<CreateLead>>>>,
     ) -> Result<Vec<Result<Arc<Lead>, Error>>, Error> {
+        let inputs: Vec<Labelled<Traced<_>>> = inputs.into_iter().map(Into::into).collect();
         let entry = AuditEntry::new(ctx, "BatchCreateLeads", inputs.len());
         let shape = WriteShape::Leads(inputs.len());
         let tag = IdempotencyTag::new(ctx, request_id.as_ref());
-        let id = write_id(ctx, request_id, "batch_create", &contents(&inputs));
+        let id = write_id(ctx, request_id, "batch_create", &inputs);
         let (own, limits) = (ctx.ending_early(), self.limits);
-        let validator = Arc::clone(&self.validator);
+        let (validator, labels) = (Arc::clone(&self.validator), self.labels.clone());
         let deadline = own.deadline;
         let write = Box::new(move |previous: Option<WriteResponse>| {
             let previous = previous.map(WriteResponse::into_leads);
             let (progress, open) = BatchProgress::resume(previous, inputs, lead);
             started(progress, WriteResponse::Leads, |progress| async move {
+                let (open, _charge) = resolve_open(&labels, &own, open, &progress).await;
                 let (open, admission) =
                     Admission::of_batch(&validator, &own, "", open, &progress).await;
                 let pending = |(index, input)| {
@@ -190,18 +211,20 @@ impl Service {
         &self,
         ctx: &CallContext,
         request_id: Option<RequestId>,
-        inputs: Vec<Traced<UpdateLead>>,
+        inputs: Vec<impl Into<Labelled<Traced<UpdateLead>>>>,
     ) -> Result<Vec<Result<Arc<Lead>, Error>>, Error> {
+        let inputs: Vec<Labelled<Traced<_>>> = inputs.into_iter().map(Into::into).collect();
         let entry = AuditEntry::new(ctx, "BatchUpdateLeads", inputs.len());
         let shape = WriteShape::Leads(inputs.len());
-        let id = write_id(ctx, request_id, "batch_update", &contents(&inputs));
+        let id = write_id(ctx, request_id, "batch_update", &inputs);
         let (own, limits) = (ctx.ending_early(), self.limits);
-        let validator = Arc::clone(&self.validator);
+        let (validator, labels) = (Arc::clone(&self.validator), self.labels.clone());
         let deadline = own.deadline;
         let write = Box::new(move |previous: Option<WriteResponse>| {
             let previous = previous.map(WriteResponse::into_leads);
             let (progress, open) = BatchProgress::resume(previous, inputs, lead);
             started(progress, WriteResponse::Leads, |progress| async move {
+                let (open, _charge) = resolve_open(&labels, &own, open, &progress).await;
                 let (open, admission) =
                     Admission::of_batch(&validator, &own, "", open, &progress).await;
                 send_open(&own, open, limits.write_plan(), Request::BatchUpdate, &progress).await;
@@ -218,18 +241,20 @@ impl Service {
         &self,
         ctx: &CallContext,
         request_id: Option<RequestId>,
-        inputs: Vec<Traced<UpsertLead>>,
+        inputs: Vec<impl Into<Labelled<Traced<UpsertLead>>>>,
     ) -> Result<Vec<Result<Upserted, Error>>, Error> {
+        let inputs: Vec<Labelled<Traced<_>>> = inputs.into_iter().map(Into::into).collect();
         let entry = AuditEntry::new(ctx, "BatchUpsertLeads", inputs.len());
         let shape = WriteShape::Upserts(inputs.len());
-        let id = write_id(ctx, request_id, "batch_upsert", &contents(&inputs));
+        let id = write_id(ctx, request_id, "batch_upsert", &inputs);
         let (own, limits) = (ctx.ending_early(), self.limits);
-        let validator = Arc::clone(&self.validator);
+        let (validator, labels) = (Arc::clone(&self.validator), self.labels.clone());
         let deadline = own.deadline;
         let write = Box::new(move |previous: Option<WriteResponse>| {
             let previous = previous.map(WriteResponse::into_upserts);
             let (progress, open) = BatchProgress::resume(previous, inputs, upserted);
             started(progress, WriteResponse::Upserts, |progress| async move {
+                let (open, _charge) = resolve_open(&labels, &own, open, &progress).await;
                 let (open, admission) =
                     Admission::of_batch(&validator, &own, "", open, &progress).await;
                 let request = |inputs| Request::Upsert { inputs, concurrency: limits.concurrency };
@@ -343,11 +368,6 @@ pub(super) async fn send_open<I: BatchInput, T: Clone + Send>(
     let (positions, inputs): (Vec<usize>, Vec<I>) = open.into_iter().unzip();
     let sink = progress.part(&positions);
     batch::run_into(ctx, &inputs, plan, request, &sink).await;
-}
-
-/// The inputs without their trace ids, which differ between repeats of one request.
-fn contents<T>(inputs: &[Traced<T>]) -> Vec<&T> {
-    inputs.iter().map(|input| &input.input).collect()
 }
 
 /// Identifies a write with a request id, whose content is hashed for it.

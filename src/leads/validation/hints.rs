@@ -23,11 +23,11 @@ const MAX_NAME: usize = 64;
 
 /// Name that a caller may have meant: the text that is sent, and the label in HubSpot's user interface.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Candidate<'a> {
+pub(in crate::leads) struct Candidate<'a> {
     /// Text that is sent to HubSpot.
-    pub(super) value: &'a str,
+    pub(in crate::leads) value: &'a str,
     /// Label; may be empty.
-    pub(super) label: &'a str,
+    pub(in crate::leads) label: &'a str,
 }
 
 /// Hints of one call.
@@ -47,7 +47,7 @@ impl Default for Hints {
 
 impl Hints {
     /// Suggestion for a misspelt text, as the end of a sentence; empty without one.
-    pub(super) fn did_you_mean<'a>(
+    pub(in crate::leads) fn did_you_mean<'a>(
         &mut self,
         text: &str,
         candidates: impl Iterator<Item = Candidate<'a>> + Clone,
@@ -69,7 +69,7 @@ impl Hints {
     }
 
     /// Allowed values, as the end of a sentence; empty if there are none or too many were listed.
-    pub(super) fn allowed<'a>(
+    pub(in crate::leads) fn allowed<'a>(
         &mut self,
         candidates: impl ExactSizeIterator<Item = Candidate<'a>>,
     ) -> String {
@@ -103,7 +103,7 @@ impl Hints {
 
 impl<'a> Candidate<'a> {
     /// A name without a label.
-    pub(super) fn plain(value: &'a str) -> Self {
+    pub(in crate::leads) fn plain(value: &'a str) -> Self {
         Self { value, label: "" }
     }
 }
@@ -124,7 +124,7 @@ fn named(Candidate { value, label }: Candidate<'_>) -> String {
 }
 
 /// The beginning of a name of the schema.
-pub(super) fn shown(name: &str) -> &str {
+pub(in crate::leads) fn shown(name: &str) -> &str {
     &name[..name.floor_char_boundary(MAX_NAME)]
 }
 

@@ -9,10 +9,10 @@ use super::{
 use crate::leads::schema::{Pipeline, PipelineCopy, PipelineStage};
 
 /// Property with the id of the pipeline.
-pub(super) const PIPELINE: &str = "hs_pipeline";
+pub(in crate::leads) const PIPELINE: &str = "hs_pipeline";
 
 /// Property with the id of the stage.
-pub(super) const STAGE: &str = "hs_pipeline_stage";
+pub(in crate::leads) const STAGE: &str = "hs_pipeline_stage";
 
 /// Checks the pipeline and the stage of a write. A stage alone may be one of any pipeline: only HubSpot knows
 /// that of the lead. Nothing is known of pipelines that the copy lacks for its size.

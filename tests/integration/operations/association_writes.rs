@@ -41,6 +41,7 @@ fn input(lead: &str, to_id: &str, types: &[i32]) -> pb::LeadAssociation {
         lead_id: lead.to_owned(),
         to_id: to_id.to_owned(),
         types: types.iter().copied().map(kind).collect(),
+        ..Default::default()
     }
 }
 

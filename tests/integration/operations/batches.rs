@@ -148,8 +148,11 @@ async fn batch_create_sends_properties_associations_and_trace_ids() {
         };
         let mut with_company = input("t-1", "HOT");
         let kind = pb::AssociationType { type_id: 580, ..Default::default() };
-        with_company.associations =
-            vec![pb::Association { to_id: company.clone(), types: vec![kind] }];
+        with_company.associations = vec![pb::Association {
+            to_id: company.clone(),
+            types: vec![kind],
+            ..Default::default()
+        }];
         let to = |id: &str, kind: i32| {
             json!({"to": {"id": id}, "types": [
             {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": kind}]})
@@ -186,6 +189,7 @@ async fn batch_update_sends_ids_unique_properties_and_trace_ids() {
             id_property: id_property.to_owned(),
             properties: properties(&[("hs_lead_label", "WARM"), ("crm_key", "k-1")]),
             object_write_trace_id: trace.to_owned(),
+            ..Default::default()
         };
         let by_id = |id: &str, trace: &str| pb::LeadUpdate {
             properties: properties(&[("hs_lead_label", "WARM")]),

@@ -35,7 +35,11 @@ async fn add_lead(app: &TestApp) -> String {
     let create = pb::CreateLeadRequest {
         properties,
         primary_contact_id,
-        associations: vec![pb::Association { to_id: company, types: vec![primary_company] }],
+        associations: vec![pb::Association {
+            to_id: company,
+            types: vec![primary_company],
+            ..Default::default()
+        }],
         ..Default::default()
     };
     let created = app.leads.clone().create_lead(create).await.expect("a lead").into_inner();

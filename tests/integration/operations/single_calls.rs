@@ -89,6 +89,7 @@ async fn create_sends_properties_associations_and_the_trace_id() {
         let to = |id: &str, types: &[i32]| pb::Association {
             to_id: id.to_owned(),
             types: types.iter().copied().map(kind).collect(),
+            ..Default::default()
         };
         let sent_kind = |id: i32| {
             json!({"associationCategory": "HUBSPOT_DEFINED",

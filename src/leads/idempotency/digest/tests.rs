@@ -45,6 +45,29 @@ fn digests_of_this_version_never_change() {
 }
 
 #[test]
+fn labels_are_content_and_an_input_without_any_has_the_digest_of_its_values() {
+    let digest = |own: &Labelled<Traced<CreateLead>>| ContentDigest::new(&key(), "create", own);
+    let traced = |trace_id: &str| Traced { trace_id: trace_id.to_owned(), input: create() };
+    let plain = Labelled::from(traced("t"));
+    assert_eq!(digest(&plain), ContentDigest::new(&key(), "create", &create()));
+    let labelled = |property: &str, label: &str, to: &str| {
+        let properties = BTreeMap::from([(property.to_owned(), label.to_owned())]);
+        let own = AssociationLabel {
+            association: None,
+            index: 0,
+            to: to.to_owned(),
+            label: label.to_owned(),
+        };
+        let associations = vec![own];
+        let labels = Labels { properties, associations, ..Labels::default() };
+        Labelled { input: traced("u"), labels }
+    };
+    let inputs = [labelled("a", "b", "c"), labelled("a", "c", "c"), labelled("a", "b", "d"), plain];
+    let digests: std::collections::HashSet<_> = inputs.iter().map(digest).collect();
+    assert_eq!(digests.len(), 4);
+}
+
+#[test]
 fn trace_ids_are_not_content_and_everything_else_is() {
     let digest = |create: &CreateLead| ContentDigest::new(&key(), "create", create);
     let traced = CreateLead { trace_id: Some("t".to_owned()), ..create() };

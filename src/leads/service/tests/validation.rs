@@ -328,11 +328,12 @@ async fn a_validation_sends_nothing_in_every_mode_and_reads_a_missing_schema() {
     for mode in [ValidationMode::Off, ValidationMode::Warn, ValidationMode::Enforce] {
         let world = World::new(mode);
         let ctx = world.context();
-        let valid = labelled("HOT");
-        assert_eq!(world.service.validate_one(&ctx, Validated::Create(&valid)).await, Ok(()));
+        let valid = Validated::Create(labelled("HOT").into());
+        assert_eq!(world.service.validate_one(&ctx, valid).await, Ok(()));
         advance(Duration::from_millis(1)).await;
         let inputs = [traced("a", labelled("BOILING")), traced("b", labelled("HOT"))];
-        let results = world.service.validate(&ctx, Validated::Creates(&inputs)).await.unwrap();
+        let inputs = Validated::Creates(inputs.map(Into::into).to_vec());
+        let results = world.service.validate(&ctx, inputs).await.unwrap();
         let [invalid, valid] = <[_; 2]>::try_from(results).unwrap();
         assert_refused(invalid);
         assert_eq!(valid, Ok(()));
@@ -347,7 +348,8 @@ async fn hostile_validations_cost_four_calls_in_ten_minutes() {
     for number in 0..500 {
         let ctx = world.context();
         let invalid = labelled(&format!("BOILING-{number}"));
-        assert_refused(world.service.validate_one(&ctx, Validated::Create(&invalid)).await);
+        let invalid = Validated::Create(invalid.into());
+        assert_refused(world.service.validate_one(&ctx, invalid).await);
         advance(Duration::from_secs(1)).await;
     }
     let (writes, reads) = world.hubspot.counts();
@@ -360,8 +362,8 @@ async fn a_validation_without_any_schema_fails_with_the_cause() {
     let world = World::new(ValidationMode::Off);
     *world.hubspot.is_down.lock() = true;
     let ctx = world.context();
-    let own = labelled("HOT");
-    let error = world.service.validate_one(&ctx, Validated::Create(&own)).await.unwrap_err();
+    let own = Validated::Create(labelled("HOT").into());
+    let error = world.service.validate_one(&ctx, own).await.unwrap_err();
     assert_eq!(error.reason(), Reason::UpstreamUnavailable);
 }
 
@@ -376,8 +378,8 @@ async fn association_types_are_checked_with_the_labels_of_the_portal() {
     let (user, defined) = (AssociationCategory::UserDefined, AssociationCategory::HubspotDefined);
     let ctx = world.context();
     let validated = async |change: AssociationChange| {
-        let changes = &[change];
-        let writes = Validated::Associations { to: "contacts", changes };
+        let changes = vec![change.into()];
+        let writes = Validated::Associations { to: "contacts".to_owned(), changes };
         world.service.validate_one(&ctx, writes).await
     };
     assert_eq!(validated(change(user, 21)).await, Ok(()));

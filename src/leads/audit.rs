@@ -91,7 +91,7 @@ pub(super) struct ExportFacts {
     pub(super) is_resumed: bool,
 }
 
-/// Logs a write that the caller is not permitted to do; `portal` only if the caller may know it.
+/// Logs a write or export that the caller is not permitted to do; `portal` only if the caller may know it.
 pub fn refused(
     operation: &str,
     caller: &Caller,
@@ -108,7 +108,7 @@ pub fn refused(
         caller.authenticated = caller.is_authenticated(),
         portal = portal.map(PortalName::as_str),
         request.id = request_id,
-        "Write refused"
+        "Refused write or export"
     );
 }
 

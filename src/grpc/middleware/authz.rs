@@ -226,7 +226,7 @@ impl Authorizer {
                     auth.count_forbidden();
                 }
                 let origin = Origin::new(Some(&caller), state.connection.peer);
-                if matches!(permission, Permission::Write | Permission::Import)
+                if matches!(permission, Permission::Write | Permission::Export | Permission::Import)
                     && self.refused_writes.admit(origin, error.reason().as_str())
                 {
                     let method = path.rsplit('/').next().unwrap_or_default();

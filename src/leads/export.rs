@@ -2,23 +2,31 @@
 //!
 //! - `position` is the place in the export after which it goes on. Its text form is the resume token.
 //! - `pages` is the engine without I/O: which page to request next, and what to make of HubSpot's response.
+//! - `fetched` is a page as HubSpot returned it.
+//! - `read_ahead` divides the ids among requests side by side, and puts their leads in order.
 //! - `retry` decides whether a page that failed is requested again.
 //!
 //! `service::export` requests the pages, and divides them into messages.
 //!
 //! Without a condition, the pages are those of HubSpot's list, which does not lag behind writes. With a
 //! condition, each page is the first of a search for record ids above the last one. Such a search has no
-//! limit of 10,000 results, and no ties. Offsets into one search are not used: an archive between two pages
-//! would move a lead over their boundary.
+//! limit of 10,000 results, and no ties.
+//!
+//! After the first page, the following ones are read ahead. If that is not possible, or a response does not
+//! fit, they are requested one after the other.
 
+mod fetched;
 mod pages;
 mod position;
+mod read_ahead;
 mod retry;
 mod stats;
 
 pub use self::stats::{ExportCounts, ExportEnd, ExportStats};
 pub(super) use self::{
-    pages::{FetchedPage, Pages},
+    fetched::FetchedPage,
+    pages::{PageRequest, Pages},
+    read_ahead::ReadAhead,
     retry::{PageRetries, PageRetry},
 };
 use super::query::{FilterGroup, Selection};

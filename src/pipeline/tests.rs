@@ -1,6 +1,7 @@
 //! Fixtures of the layers' tests: contexts, accounts, requests and responses. And the size of the stack.
 
 mod campaign;
+mod exports;
 mod hanging_writes;
 mod lost_writes;
 

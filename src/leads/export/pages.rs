@@ -4,45 +4,31 @@
 //! return a page twice, go backwards, or ignore a filter. Then no lead is sent twice, none is left out, and every
 //! export ends: a response that does not fit is an error, after which the same page is requested again.
 
+mod requests;
+
 use std::collections::VecDeque;
 
+pub(in crate::leads) use self::requests::PageRequest;
 use super::{
     ExportLeads, PageSource,
+    fetched::{FetchedPage, record_id, unusable},
     position::{ExportPosition, MAX_CURSOR, RequestDigest},
+    read_ahead::{ReadAhead, ReadyLeads},
 };
-use crate::leads::{
-    context::PortalName,
-    error::{Error, Reason},
-    lead::Lead,
-    query::{
-        Direction, Filter, FilterGroup, FilterOperator, ListLeads, SearchLeads, Selection, Sort,
-    },
-    request::Request,
-    write::RECORD_ID,
-};
+use crate::leads::{context::PortalName, error::Error, lead::Lead, query::Selection};
 
 /// Target of the memory of the leads on one page, in bytes. HubSpot's response takes about as much while it is
 /// decoded, so that a stream takes less than 8 MiB.
 const PAGE_BYTES: usize = 2 << 20;
+
+/// Maximum difference between a cursor and the last id before it: the id itself, or the one behind it.
+const MAX_CURSOR_DIFFERENCE: u64 = 1;
 
 /// Maximum number of list pages in a row without a new lead. HubSpot sends none.
 const MAX_IDLE_PAGES: u32 = 8;
 
 /// Divisor of the page size after a page that was too large.
 const SHRINK: u32 = 4;
-
-/// One page as HubSpot returned it.
-#[derive(Debug, Default)]
-pub(in crate::leads) struct FetchedPage {
-    /// Record ids in HubSpot's order.
-    pub(in crate::leads) ids: Vec<String>,
-    /// Leads of these ids, without those that no longer exist.
-    pub(in crate::leads) leads: Vec<Lead>,
-    /// HubSpot's cursor of the next page.
-    pub(in crate::leads) after: Option<String>,
-    /// Number of matching leads from this page on; `None` for a list.
-    pub(in crate::leads) total: Option<u64>,
-}
 
 /// Pages of one export.
 #[derive(Debug)]
@@ -67,6 +53,11 @@ pub(in crate::leads) struct Pages {
     page_size: u32,
     /// True if the next lead is too large to be read with its properties.
     id_only: bool,
+    /// Difference between HubSpot's cursor of the latest page and the last id before it. `None` if cursors are
+    /// not made from ids.
+    cursor: Option<u64>,
+    /// True if the waiting leads were read ahead: more than a list page may be between them and their cursor.
+    is_ahead: bool,
 }
 
 // === impl Pages ===
@@ -90,6 +81,8 @@ impl Pages {
             is_last: false,
             page_size: request.max_page(),
             id_only: false,
+            cursor: None,
+            is_ahead: false,
             request,
             digest,
             position,
@@ -133,65 +126,21 @@ impl Pages {
 
     /// True if the leads of the next page have to be read by their ids, because a search has no history.
     pub(in crate::leads) fn reads_by_id(&self) -> bool {
-        self.is_filtered()
-            && !self.id_only
-            && !self.request.selection.properties_with_history.is_empty()
+        self.is_filtered() && !self.id_only && self.has_history()
     }
 
-    /// Request for the next page of an export without conditions.
-    pub(in crate::leads) fn list_request(&self) -> ListLeads {
-        let Selection { properties_with_history, .. } = &self.request.selection;
-        ListLeads {
-            limit: self.page_size,
-            after: self.next.clone(),
-            selection: Selection {
-                properties: self.properties(),
-                properties_with_history: match self.id_only {
-                    true => Vec::new(),
-                    false => properties_with_history.clone(),
-                },
-                associations: Vec::new(),
-            },
-            archived: false,
+    /// Adds leads that were read ahead.
+    pub(in crate::leads) fn accept_ready(&mut self, ready: ReadyLeads, ahead: &ReadAhead) {
+        self.position.after = ahead.cursor_behind(self.read_to);
+        self.read_to = ready.read_to;
+        self.next = ahead.cursor_behind(self.read_to);
+        self.latest = ready.leads.iter().map(|(id, _)| *id).collect();
+        self.is_last = ahead.is_finished();
+        self.is_ahead = true;
+        self.waiting = ready.leads.into();
+        if self.waiting.is_empty() {
+            self.end_page();
         }
-    }
-
-    /// Request for the next page of an export with conditions.
-    pub(in crate::leads) fn search_request(&self) -> SearchLeads {
-        self.search(self.properties(), self.page_size)
-    }
-
-    /// Properties to read with the next page.
-    fn properties(&self) -> Vec<String> {
-        match self.id_only || self.reads_by_id() {
-            true => vec![RECORD_ID.to_owned()],
-            false => self.request.selection.properties.clone(),
-        }
-    }
-
-    /// Request for the number of leads after the position.
-    pub(in crate::leads) fn count_request(&self) -> Request {
-        Request::Search(self.search(vec![RECORD_ID.to_owned()], 1))
-    }
-
-    fn search(&self, properties: Vec<String>, limit: u32) -> SearchLeads {
-        let sort = Sort { property_name: RECORD_ID.to_owned(), direction: Direction::Ascending };
-        let above = Filter {
-            property_name: RECORD_ID.to_owned(),
-            operator: FilterOperator::Gt,
-            value: Some(self.read_to.to_string()),
-            high_value: None,
-            values: Vec::new(),
-        };
-        let mut filter_groups = self.request.filter_groups.clone();
-        if filter_groups.is_empty() {
-            filter_groups.push(FilterGroup { filters: Vec::new() });
-        }
-        for group in &mut filter_groups {
-            group.filters.push(above.clone());
-        }
-        let query = self.request.query.clone();
-        SearchLeads { query, filter_groups, sort: Some(sort), properties, limit, after: None }
     }
 
     /// Adds a page. Errors if it does not follow the pages before it; then nothing has changed.
@@ -204,6 +153,10 @@ impl Pages {
         match self.request.source() {
             PageSource::List => {
                 self.check_list(&ids, after.as_deref())?;
+                let cursor = after.as_ref().and_then(|after| after.parse::<u64>().ok());
+                let difference =
+                    cursor.zip(ids.last()).and_then(|(after, id)| after.checked_sub(*id));
+                self.cursor = difference.filter(|it| *it <= MAX_CURSOR_DIFFERENCE);
                 self.idle_pages = if is_new { 0 } else { self.idle_pages + 1 };
                 self.is_last = after.is_none();
                 // The token of the last page leads to it again, where later leads may be.
@@ -228,7 +181,7 @@ impl Pages {
             self.latest.sort_unstable();
             self.read_to = self.latest.last().copied().unwrap_or(self.read_to);
         }
-        self.is_resuming = false;
+        (self.is_resuming, self.is_ahead) = (false, false);
         self.waiting = leads.into();
         if self.waiting.is_empty() {
             self.end_page();
@@ -285,6 +238,9 @@ impl Pages {
             self.position.exported += 1;
             taken.extend(self.waiting.pop_front().map(|(_, lead)| lead));
         }
+        if let Some(difference) = self.cursor.filter(|_| self.is_ahead) {
+            self.position.after = Some((self.position.last + difference).to_string());
+        }
         if self.waiting.is_empty() {
             self.end_page();
         }
@@ -318,16 +274,4 @@ impl Pages {
         }
         true
     }
-}
-
-fn record_id(text: &str) -> Result<u64, Error> {
-    text.parse()
-        .ok()
-        .filter(|id| *id > 0)
-        .ok_or_else(|| unusable("HubSpot returned a lead whose record id is not a positive number"))
-}
-
-fn unusable(text: &str) -> Error {
-    let text = format!("{text}; resume the export, and report it if it persists");
-    Error::new(Reason::UpstreamInvalidResponse, text)
 }

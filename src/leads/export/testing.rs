@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ExportLeads, FetchedPage, MAX_LIST_PAGE, MAX_SEARCH_PAGE, Pages};
+use super::{ExportLeads, FetchedPage, MAX_LIST_PAGE, MAX_SEARCH_PAGE, PageRequest, Pages};
 use crate::leads::{
     lead::Lead,
     query::{
@@ -55,34 +55,45 @@ impl SimulatedPortal {
     fn list(&self, list: &ListLeads) -> Page {
         assert!((1..=MAX_LIST_PAGE).contains(&list.limit), "{}", list.limit);
         let after = list.after.as_ref().map_or(0, |after| after.parse().expect("an id"));
-        let rest = self.leads.range(after + 1..);
+        let mut rest = self.leads.range(after + 1..);
         let leads: Vec<Lead> =
-            rest.clone().take(list.limit as usize).map(|lead| self.show(lead)).collect();
-        let is_last = rest.count() <= leads.len();
+            rest.by_ref().take(list.limit as usize).map(|lead| self.show(lead)).collect();
+        let is_last = rest.next().is_none();
         let after = leads.last().filter(|_| !is_last).map(|lead| lead.id.clone());
         Page { leads, after }
     }
 
     fn search(&self, search: &SearchLeads) -> SearchPage {
         let SearchLeads { filter_groups, limit, after, sort, .. } = search;
-        assert!((1..=MAX_SEARCH_PAGE).contains(limit) && after.is_none());
+        let offset: usize = after.as_ref().map_or(0, |after| after.parse().expect("an offset"));
+        assert!((1..=MAX_SEARCH_PAGE).contains(limit) && offset + *limit as usize <= 10_000);
         assert_eq!(sort.as_ref().map(|sort| &*sort.property_name), Some("hs_object_id"));
-        let matches = |(id, label): &(&u64, &String)| {
+        let filters = || filter_groups.iter().flat_map(|group| &group.filters);
+        let above = filters().filter(|filter| filter.property_name == "hs_object_id");
+        let above =
+            above.map(|filter| filter.value.as_deref().unwrap_or_default().parse().unwrap());
+        let above: u64 = above.max().expect("each search has a bound");
+        let matches = |(_, label): &(&u64, &String)| {
             filter_groups.iter().any(|group| {
                 group.filters.iter().all(|filter| {
                     let value = filter.value.as_deref().unwrap_or_default();
                     match (&*filter.property_name, filter.operator) {
-                        ("hs_object_id", FilterOperator::Gt) => **id > value.parse().unwrap(),
+                        ("hs_object_id", FilterOperator::Gt) => true,
                         (LABEL, FilterOperator::Eq) => *label == value,
                         other => panic!("{other:?}"),
                     }
                 })
             })
         };
-        let found: Vec<_> = self.index.iter().filter(matches).collect();
-        let (total, limit) = (found.len() as u64, *limit as usize);
-        let after = (found.len() > limit).then(|| limit.to_string());
-        let leads = found.into_iter().take(limit).map(|lead| self.show(lead)).collect();
+        let found: Vec<_> = self.index.range(above + 1..).filter(matches).collect();
+        let (total, next) = (found.len() as u64, offset + *limit as usize);
+        let after = (found.len() > next).then(|| next.to_string());
+        let leads = found
+            .into_iter()
+            .skip(offset)
+            .take(*limit as usize)
+            .map(|lead| self.show(lead))
+            .collect();
         SearchPage { leads, after, total }
     }
 
@@ -112,9 +123,14 @@ pub(in crate::leads) fn request(is_filtered: bool) -> ExportLeads {
 
 /// Request for the next page.
 pub(in crate::leads) fn next_request(pages: &Pages) -> Request {
-    match pages.is_filtered() {
-        true => Request::Search(pages.search_request()),
-        false => Request::List(pages.list_request()),
+    as_request(pages.request())
+}
+
+/// The request of a page.
+pub(in crate::leads) fn as_request(page: PageRequest) -> Request {
+    match page {
+        PageRequest::Search(search) => Request::Search(search),
+        PageRequest::List(list) => Request::List(list),
     }
 }
 

@@ -1,31 +1,30 @@
 //! Exports: reads the pages that `leads::export` plans, and divides them into messages.
 //!
-//! A page is read when the messages of the one before it were taken, so a stream goes as fast as its client
-//! reads. It holds one page, which is charged to the caller.
+//! The first page is read alone, and the following ones ahead, side by side (`ahead`). Further pages are
+//! requested only as messages are taken, so a stream goes as fast as its client reads. What it holds is charged
+//! to the caller.
 
-use std::{sync::Arc, time::Duration};
+mod ahead;
+mod reader;
 
-use futures_util::future::join;
+use std::time::Duration;
+
 use tokio::time::{Instant, sleep};
 
-use super::{BatchGet, Service, associations};
+use self::{
+    ahead::{AheadOutcome, AheadReads},
+    reader::PageReader,
+};
+use super::Service;
 use crate::leads::{
     audit,
     charge::MemoryCharge,
     context::CallContext,
-    error::{Error, Reason},
+    error::Error,
     export::{ExportCounts, ExportEnd, ExportLeads, FetchedPage, PageRetries, PageRetry, Pages},
     lead::Lead,
     memory::memory_of,
-    query::{LeadId, Page, SearchPage},
-    rejection_search::RejectionSearch,
 };
-
-/// Timeout for one page, with all attempts of the pipeline.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Timeout for the number of leads, without which the export begins as well.
-const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Maximum size of the leads of one message in bytes, unless a single lead is larger. Clients accept 4 MiB by
 /// default; a slow one has to read a message within a minute.
@@ -50,6 +49,12 @@ pub struct Export {
     total: Option<u64>,
     is_first_page: bool,
     is_resumed: bool,
+    /// Memory of a lead in bytes, as the latest page had it on average.
+    lead_bytes: usize,
+    /// Requests side by side; `None` if pages are requested one after the other.
+    ahead: Option<AheadReads>,
+    /// False once a response did not fit: then pages are requested one after the other to the end.
+    may_read_ahead: bool,
     /// End of the stream and its outcome in the audit event; `None` before.
     end: Option<(ExportEnd, &'static str)>,
 }
@@ -98,6 +103,9 @@ impl Service {
             total: None,
             is_first_page: true,
             is_resumed,
+            lead_bytes: 0,
+            ahead: None,
+            may_read_ahead: true,
             end: None,
         })
     }
@@ -115,6 +123,9 @@ impl Export {
     pub async fn next(&mut self) -> Option<Result<ExportMessage, Error>> {
         if self.end.is_some() {
             return None;
+        }
+        if let Some(ahead) = &mut self.ahead {
+            ahead.advance(&self.pages, &mut self.charge);
         }
         loop {
             if self.pages.is_complete() {
@@ -167,11 +178,32 @@ impl Export {
         ExportMessage { leads, resume_token, exported, total, remaining, complete }
     }
 
-    /// Reads the next page. Repeats it after an error, as far as that may help.
+    /// Reads the next leads.
     async fn read_page(&mut self) -> Result<(), Error> {
+        if self.ahead.is_none() && self.may_read_ahead && !self.is_first_page {
+            let left = self.total.map(|total| total.saturating_sub(self.pages.exported()));
+            self.ahead = AheadReads::start(&self.pages, self.reader(), left, self.lead_bytes);
+        }
+        if let Some(ahead) = &mut self.ahead {
+            match ahead.read(&mut self.pages, &mut self.charge).await {
+                AheadOutcome::Ready => return Ok(()),
+                AheadOutcome::Paused => {}
+                AheadOutcome::Stopped => self.may_read_ahead = false,
+                AheadOutcome::Failed(error) => return Err(error),
+            }
+            self.ahead = None;
+        }
+        self.read_next_page().await
+    }
+
+    /// Reads the next page. Repeats it after an error, as far as that may help.
+    async fn read_next_page(&mut self) -> Result<(), Error> {
         self.charge.set(0);
         loop {
-            let fetched = self.fetch().await;
+            let is_counted =
+                self.is_first_page && !self.pages.is_filtered() && self.total.is_none();
+            let count = is_counted.then(|| self.pages.count_request());
+            let fetched = self.reader().read(self.pages.request(), count).await;
             let read = fetched.and_then(|page| self.accept(page));
             // The leads are charged as a page.
             self.ctx.cost.release_memory();
@@ -200,85 +232,19 @@ impl Export {
             return Err(error);
         }
         self.pages.adapt(leads, bytes);
+        self.lead_bytes = bytes.checked_div(leads).unwrap_or(self.lead_bytes);
         self.total = total.map(|left| known + left).or(self.total);
         self.is_first_page = false;
         Ok(())
     }
 
-    async fn fetch(&self) -> Result<FetchedPage, Error> {
-        let is_counted = self.is_first_page && !self.pages.is_filtered();
-        if !is_counted || self.total.is_some() {
-            return self.fetch_page().await;
+    fn reader(&self) -> PageReader {
+        let mut selection = self.pages.selection().clone();
+        if self.pages.is_id_only() {
+            selection.associations.clear();
         }
-        let (page, total) = join(self.fetch_page(), self.count()).await;
-        Ok(FetchedPage { total, ..page? })
-    }
-
-    /// Number of leads from the position on; `None` if HubSpot does not tell it in time.
-    async fn count(&self) -> Option<u64> {
-        let ctx = self.context(COUNT_TIMEOUT);
-        let response = ctx.portal.upstream.call(&ctx, self.pages.count_request()).await;
-        Some(response.ok()?.into_search_page().ok()?.total)
-    }
-
-    async fn fetch_page(&self) -> Result<FetchedPage, Error> {
-        let ctx = &self.context(PAGE_TIMEOUT);
-        let mut page = match self.pages.is_filtered() {
-            true => {
-                let search = self.pages.search_request();
-                let page = self.service.search(ctx, search).await?;
-                let SearchPage { leads, after, total } = Arc::unwrap_or_clone(page);
-                FetchedPage { leads, after, total: Some(total), ..FetchedPage::default() }
-            }
-            false => {
-                let page = self.service.list(ctx, self.pages.list_request()).await?;
-                let Page { leads, after } = Arc::unwrap_or_clone(page);
-                FetchedPage { leads, after, ..FetchedPage::default() }
-            }
-        };
-        page.ids = page.leads.iter().map(|lead| lead.id.clone()).collect();
-        if self.pages.reads_by_id() {
-            page.leads = self.read_by_id(ctx, &page.ids).await?;
-        }
-        let object_types = &self.pages.selection().associations;
-        if !object_types.is_empty() && !self.pages.is_id_only() && !page.leads.is_empty() {
-            associations::add_to_page(ctx, &mut page.leads, object_types).await?;
-        }
-        Ok(page)
-    }
-
-    /// Reads leads with their history. Leads that were archived or merged since they were found are left out.
-    async fn read_by_id(&self, ctx: &CallContext, ids: &[String]) -> Result<Vec<Lead>, Error> {
-        let ids: Vec<LeadId> = ids.iter().filter_map(|id| LeadId::parse(id).ok()).collect();
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let selection = self.pages.selection();
-        let request = BatchGet {
-            ids: ids.clone(),
-            id_property: None,
-            properties: selection.properties.clone(),
-            properties_with_history: selection.properties_with_history.clone(),
-            associations: Vec::new(),
-            archived: false,
-        };
-        let mut leads = Vec::with_capacity(ids.len());
-        for (id, result) in ids.iter().zip(self.service.batch_get(ctx, request).await?) {
-            match result {
-                Ok(lead) if lead.id == id.as_str() => leads.push(Arc::unwrap_or_clone(lead)),
-                // Its own id, which is another, is exported in its place.
-                Ok(_survivor) => {}
-                Err(error) if error.reason() == Reason::LeadNotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(leads)
-    }
-
-    /// Context of one request of the export.
-    fn context(&self, timeout: Duration) -> CallContext {
-        let deadline = self.ctx.deadline.min(Instant::now() + timeout);
-        CallContext { deadline, search: RejectionSearch::default(), ..self.ctx.clone() }
+        let reads_by_id = self.pages.reads_by_id();
+        PageReader { service: self.service.clone(), ctx: self.ctx.clone(), selection, reads_by_id }
     }
 }
 

@@ -120,7 +120,7 @@ struct LedgerLink {
 
 /// The top of a stack.
 #[derive(Debug)]
-struct Top<L>(L);
+pub(super) struct Top<L>(pub(super) L);
 
 /// How long a caller waits.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,11 +1,14 @@
 //! Exports in simulated time, over a portal in memory.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::*;
 use crate::leads::{
     charge::MemoryAccount,
+    error::Reason,
     export::testing::{SimulatedPortal, ids, request},
     request::{BatchItem, ChunkOutcomes, Links, Request, Response},
     response_limit::ResponseLimit,
@@ -66,10 +69,15 @@ fn error(reason: Reason) -> Error {
 
 #[tokio::test(start_paused = true)]
 async fn an_export_fills_its_pages() {
-    // Half of the leads match. The list needs one more request for the number of leads.
-    for (is_filtered, leads, calls) in
-        [(true, 20_000, 50), (false, 10_000, 101), (true, 2_000, 5), (false, 0, 2)]
-    {
+    // Half of the leads match. The list needs one more request for the number of leads. Searches side by side
+    // overlap.
+    for (is_filtered, leads, calls) in [
+        (true, 20_000, 50..=52),
+        (false, 10_000, 60..=100),
+        (true, 2_000, 5..=7),
+        (false, 1_500, 16..=16),
+        (false, 0, 2..=2),
+    ] {
         let upstream = upstream(portal(leads), |_, _| None);
         let mut export = service().export(context(&upstream), request(is_filtered), "").unwrap();
         let (received, last) = collect(&mut export).await;
@@ -78,7 +86,8 @@ async fn an_export_fills_its_pages() {
         let last = last.unwrap();
         assert_eq!((last.exported, last.total, last.leads.len()), (expected, Some(expected), 0));
         assert!(export.next().await.is_none());
-        assert_eq!(upstream.requests().len(), calls, "{leads} leads");
+        let requests = upstream.requests().len();
+        assert!(calls.contains(&requests), "{requests} requests for {leads} leads");
     }
 }
 
@@ -149,9 +158,11 @@ async fn after_a_lasting_error_the_export_is_resumed_without_a_gap() {
                 Err(error) => break error,
             }
         };
-        assert_eq!((failure.reason(), received.len()), (reason, 600));
+        // The requests that succeeded side by side with the one that failed.
+        assert_eq!(failure.reason(), reason);
+        assert!((500..=600).contains(&received.len()), "{}", received.len());
         assert!(export.next().await.is_none(), "nothing follows an error");
-        assert_eq!(failing.requests().len(), requests);
+        assert!(failing.requests().len() <= requests + 2);
         let fine = upstream(portal(2_000), |_, _| None);
         let mut export = service.export(context(&fine), request(true), &token).unwrap();
         let (rest, last) = collect(&mut export).await;

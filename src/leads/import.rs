@@ -26,6 +26,7 @@ pub use self::{
 };
 use super::{
     error::Error,
+    labels::Labelled,
     lead::Lead,
     query::LeadId,
     request_id::RequestId,
@@ -68,11 +69,11 @@ pub struct ImportRow {
 #[derive(Debug, Clone)]
 pub enum RowWrite {
     /// A new lead.
-    Create(CreateLead),
+    Create(Labelled<CreateLead>),
     /// New values for a lead.
-    Update(UpdateLead),
+    Update(Labelled<UpdateLead>),
     /// A lead to create or change.
-    Upsert(Traced<UpsertLead>),
+    Upsert(Labelled<Traced<UpsertLead>>),
     /// A lead to archive.
     Archive(LeadId),
 }
@@ -111,8 +112,8 @@ impl RowWrite {
     pub(super) fn lead_id(&self) -> Option<&LeadId> {
         match self {
             Self::Create(_) => None,
-            Self::Update(update) => Some(&update.id),
-            Self::Upsert(upsert) => Some(&upsert.input.id),
+            Self::Update(update) => Some(&update.input.id),
+            Self::Upsert(upsert) => Some(&upsert.input.input.id),
             Self::Archive(id) => Some(id),
         }
     }

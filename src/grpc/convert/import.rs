@@ -58,62 +58,9 @@ pub(crate) fn import_row(row: pb::ImportRow) -> Result<ImportRow, Error> {
 fn row_write(write: Option<pb::import_row::Write>) -> Result<RowWrite, Error> {
     use pb::import_row::Write;
     match write {
-        Some(Write::Create(pb::LeadCreate {
-            properties,
-            primary_contact_id,
-            associations,
-            object_write_trace_id,
-            contact,
-        })) => {
-            let request = pb::CreateLeadRequest {
-                properties,
-                primary_contact_id,
-                associations,
-                request_id: String::new(),
-                object_write_trace_id,
-                contact,
-                validate_only: false,
-            };
-            Ok(RowWrite::Create(create(request)?.0))
-        }
-        Some(Write::Update(pb::LeadUpdate {
-            id,
-            id_property,
-            properties,
-            object_write_trace_id,
-        })) => {
-            let request = pb::UpdateLeadRequest {
-                id,
-                id_property,
-                properties,
-                request_id: String::new(),
-                object_write_trace_id,
-                validate_only: false,
-            };
-            Ok(RowWrite::Update(update(request)?.0))
-        }
-        Some(Write::Upsert(pb::LeadUpsert {
-            id,
-            id_property,
-            properties,
-            object_write_trace_id,
-            primary_contact_id,
-            associations,
-            contact,
-        })) => {
-            let request = pb::UpsertLeadRequest {
-                id,
-                id_property,
-                properties,
-                request_id: String::new(),
-                object_write_trace_id,
-                primary_contact_id,
-                associations,
-                contact,
-                validate_only: false,
-            };
-            Ok(RowWrite::Upsert(upsert(request)?.0))
-        }
+        Some(Write::Create(row)) => row_create(row),
+        Some(Write::Update(row)) => row_update(row),
+        Some(Write::Upsert(row)) => row_upsert(row),
         Some(Write::Archive(pb::LeadArchive { id })) => {
             let request =
                 pb::ArchiveLeadRequest { id, request_id: String::new(), validate_only: false };
@@ -124,6 +71,68 @@ fn row_write(write: Option<pb::import_row::Write>) -> Result<RowWrite, Error> {
             "is required: create, update, upsert or archive",
         )])),
     }
+}
+
+fn row_create(row: pb::LeadCreate) -> Result<RowWrite, Error> {
+    let pb::LeadCreate {
+        properties,
+        primary_contact_id,
+        associations,
+        object_write_trace_id,
+        contact,
+        labels,
+    } = row;
+    let request = pb::CreateLeadRequest {
+        properties,
+        primary_contact_id,
+        associations,
+        request_id: String::new(),
+        object_write_trace_id,
+        contact,
+        validate_only: false,
+        labels,
+    };
+    Ok(RowWrite::Create(create(request)?.0))
+}
+
+fn row_update(row: pb::LeadUpdate) -> Result<RowWrite, Error> {
+    let pb::LeadUpdate { id, id_property, properties, object_write_trace_id, labels } = row;
+    let request = pb::UpdateLeadRequest {
+        id,
+        id_property,
+        properties,
+        request_id: String::new(),
+        object_write_trace_id,
+        validate_only: false,
+        labels,
+    };
+    Ok(RowWrite::Update(update(request)?.0))
+}
+
+fn row_upsert(row: pb::LeadUpsert) -> Result<RowWrite, Error> {
+    let pb::LeadUpsert {
+        id,
+        id_property,
+        properties,
+        object_write_trace_id,
+        primary_contact_id,
+        associations,
+        contact,
+        labels,
+    } = row;
+    let request = pb::UpsertLeadRequest {
+        id,
+        id_property,
+        properties,
+        request_id: String::new(),
+        object_write_trace_id,
+        primary_contact_id,
+        associations,
+        contact,
+        validate_only: false,
+        labels,
+    };
+    Ok(RowWrite::Upsert(upsert(request)?.0))
 }
 
 #[cfg(test)]

@@ -97,9 +97,9 @@ impl RowRun {
 
     async fn validate(&self, ctx: &CallContext) -> Result<(), Error> {
         let write = match &self.write {
-            RowWrite::Create(create) => Validated::Create(create),
-            RowWrite::Update(update) => Validated::Update(update),
-            RowWrite::Upsert(upsert) => Validated::Upsert(&upsert.input),
+            RowWrite::Create(create) => Validated::Create(create.clone()),
+            RowWrite::Update(update) => Validated::Update(update.clone()),
+            RowWrite::Upsert(upsert) => Validated::Upserts(vec![upsert.clone()]),
             // Its id has a valid form.
             RowWrite::Archive(_) => return Ok(()),
         };

@@ -42,7 +42,7 @@ fn properties(name: &str) -> BTreeMap<String, String> {
 fn create(key: &str) -> ImportRow {
     let properties = properties(key);
     let create = CreateLead { properties, associations: Vec::new(), contact: None, trace_id: None };
-    row(key, RowWrite::Create(create))
+    row(key, RowWrite::Create(create.into()))
 }
 
 fn row(key: &str, write: RowWrite) -> ImportRow {
@@ -114,9 +114,9 @@ async fn each_kind_of_write_has_its_outcome() {
             associations: Vec::new(),
             contact: None,
         };
-        RowWrite::Upsert(Traced { trace_id: value.to_owned(), input })
+        RowWrite::Upsert(Traced { trace_id: value.to_owned(), input }.into())
     };
-    import.add(row("update", RowWrite::Update(update)));
+    import.add(row("update", RowWrite::Update(update.into())));
     import.add(row("new", upsert("new")));
     import.add(row("known", upsert("known")));
     import.add(row("archive", RowWrite::Archive(id("7"))));

@@ -39,6 +39,8 @@ pub(super) struct SecretWatch {
     malformed: Option<u64>,
     /// Time until which the policy is assumed to allow reads of the secret but not of its metadata.
     metadata_denied_until: Option<Instant>,
+    /// True if the log has the denial; it is logged again only after the metadata was readable.
+    metadata_denied_logged: bool,
     read: Attempt,
     reading: bool,
     poll_at: Option<Instant>,
@@ -59,6 +61,7 @@ impl SecretWatch {
             newest: None,
             malformed: None,
             metadata_denied_until: None,
+            metadata_denied_logged: false,
             read: Attempt::default(),
             reading: false,
             poll_at: None,
@@ -166,13 +169,11 @@ impl SecretWatch {
     fn on_polled(&mut self, result: &Result<VersionState, StoreError>, cx: &mut Context<'_>) {
         match result {
             Ok(VersionState::Live(version)) => {
-                self.store_answered(cx);
-                self.metadata_denied_until = None;
+                self.metadata_readable(cx);
                 self.on_version(*version, cx);
             }
             Ok(VersionState::Deleted(_)) => {
-                self.store_answered(cx);
-                self.metadata_denied_until = None;
+                self.metadata_readable(cx);
                 self.on_deleted(cx);
             }
             Err(StoreError::NotFound) => {
@@ -181,7 +182,8 @@ impl SecretWatch {
             }
             Err(StoreError::Denied) => {
                 cx.journal.count(Count::StoreFailure);
-                if self.secret.is_some() {
+                if self.secret.is_some() && !self.metadata_denied_logged {
+                    self.metadata_denied_logged = true;
                     warn!(
                         portal = %cx.journal.portal,
                         "Vault denied the metadata of the secret; reading the secret instead"
@@ -200,6 +202,12 @@ impl SecretWatch {
                 cx.raise(Event::PollFailed);
             }
         }
+    }
+
+    fn metadata_readable(&mut self, cx: &mut Context<'_>) {
+        self.store_answered(cx);
+        self.metadata_denied_until = None;
+        self.metadata_denied_logged = false;
     }
 
     fn on_version(&mut self, version: u64, cx: &mut Context<'_>) {

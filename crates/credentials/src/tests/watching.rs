@@ -317,5 +317,14 @@ async fn a_policy_without_metadata_still_sees_changes_by_reading_the_secret() {
     assert_eq!((now.state, now.failure), (State::Fresh, None));
     assert!(world.store.calls() <= 3_700 / 21 + 10, "{}", world.store.calls());
     assert!(world.store.count(StoreOperation::Poll) <= 10, "metadata is tried now and then");
+    let denied = ["WARN", "denied the metadata"];
+    assert_eq!(world.logs.count(&denied), 1, "{}", world.logs.dump());
+
+    // A denial after the metadata was readable is logged again.
+    world.store.heal();
+    sleep(seconds(1_200)).await;
+    world.store.fail_operation(StoreOperation::Poll, Fault::Reject("denied"));
+    sleep(seconds(3_600)).await;
+    assert_eq!(world.logs.count(&denied), 2, "{}", world.logs.dump());
     probe.assert_never_without();
 }

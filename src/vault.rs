@@ -3,7 +3,7 @@
 //! | Module | Does |
 //! |---|---|
 //! | `client`, `response`, `error` | send a request, read a bounded response, classify an error |
-//! | `auth_method`, `lease` | issue, renew and revoke tokens; schedule renewals |
+//! | `auth_method`, `lease`, `token_details` | issue, renew and revoke tokens; schedule renewals; how long a token lasts |
 //! | [`Session`] | one login for the process, renewed in the background |
 //! | `kv2` | requests and responses of KV v2 |
 //! | [`KvStore`] | [`leadsd_credentials::SecretStore`] over session and KV v2 |
@@ -27,6 +27,7 @@ mod redirect;
 mod response;
 mod secret_file;
 mod session;
+mod token_details;
 
 pub use admin_client::{AdminClient, MountInfo, TokenLookup, VaultHealth};
 pub use error::Error;

@@ -59,7 +59,7 @@ pub enum VaultAuth {
     },
     /// `method = "token"`: token that leadsd renews.
     Token {
-        /// File with the token; read at startup. `/dev/stdin` is allowed.
+        /// File with the token; a regular file is reloaded when it changes. `/dev/stdin` is allowed.
         file: PathBuf,
     },
     /// `method = "token_file"`: token that another process renews, such as Vault Agent.

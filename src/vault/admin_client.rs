@@ -20,7 +20,7 @@ use super::{
     error::Error,
     kv2::{self, CasOutcome, Mount, SecretData, SecretVersion},
     response::VaultResponse,
-    session::{Denial, UNKNOWN_TOKEN_PAUSE},
+    session::{self, Denial, UNKNOWN_TOKEN_PATIENCE, UNKNOWN_TOKEN_PAUSE},
 };
 use crate::config;
 use leadsd_base::{secret::Secret, time::Timestamp};
@@ -84,12 +84,17 @@ impl AdminClient {
             if response.status() != 403 {
                 return Ok(response);
             }
-            let lookup = self.client.call(Some(token), &LookupTokenSelfRequest {}).await?;
-            match Denial::classify(lookup.success().map(drop), self.issued_at)? {
+            let lookup = session::look_up(&self.client, token, &self.mount).await;
+            match Denial::classify(lookup, self.young_until())? {
                 Denial::ByPolicy | Denial::UnknownToken => return Ok(response),
                 Denial::NotKnownYet => sleep(UNKNOWN_TOKEN_PAUSE).await,
             }
         }
+    }
+
+    /// Time until which a node may not know the token.
+    fn young_until(&self) -> Instant {
+        self.issued_at + UNKNOWN_TOKEN_PATIENCE.saturating_sub(self.token.age)
     }
 
     /// Calls an endpoint that `vaultrs` defines.
@@ -108,6 +113,11 @@ impl AdminClient {
             self.client.send(Some(token), method.clone(), path, body.clone()).await
         };
         self.request(send).await
+    }
+
+    /// Number of further requests that Vault allows with the token; `None` if it has no use limit.
+    pub fn uses_left(&self) -> Option<u64> {
+        self.token.uses_left
     }
 
     /// Looks up the token of this login.
@@ -136,8 +146,7 @@ impl AdminClient {
 
     /// Requests the type and version of the engine at the configured mount.
     pub async fn mount_info(&self) -> Result<MountInfo, Error> {
-        let path = format!("sys/internal/ui/mounts/{}", self.mount.name());
-        let response = self.send(Method::GET, &path, None).await?;
+        let response = self.send(Method::GET, &self.mount.info_path(), None).await?;
         Ok(MountInfo::from_data(&response.data::<Value>()?))
     }
 

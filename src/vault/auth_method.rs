@@ -21,7 +21,13 @@ use vaultrs::api::{
     token::requests::{LookupTokenSelfRequest, RenewTokenSelfRequest, RevokeTokenSelfRequest},
 };
 
-use super::{client::VaultClient, error::Error, lease::Lease, secret_file};
+use super::{
+    client::VaultClient,
+    error::Error,
+    lease::Lease,
+    secret_file,
+    token_details::{self, TokenDetails},
+};
 use crate::config::VaultAuth;
 use leadsd_base::{
     secret::Secret,
@@ -40,7 +46,8 @@ pub(super) trait LoginMethod: Send + Sync + 'static {
     /// Revokes a token that [`LoginMethod::log_in`] created.
     async fn revoke(&self, token: &Secret) -> Result<(), Error>;
 
-    /// Token that another process renews and writes to a file; `None` with other methods.
+    /// Token in the configured file, which another process or an operator writes; `None` with other
+    /// methods, and if the file is no regular file.
     async fn external_token(&self) -> Option<Secret>;
 
     /// Time until the secret id of an AppRole expires, as Vault reports to the holder of `token`. `None` with
@@ -53,11 +60,26 @@ pub(super) trait LoginMethod: Send + Sync + 'static {
 pub(super) struct IssuedToken {
     pub(super) token: Secret,
     pub(super) lease: Lease,
-    /// True if the login created the token, so that it must be revoked.
+    /// True if the login created the token and Vault can revoke it.
     pub(super) owned: bool,
-    /// True if the token is renewed, or replaced by another login or by its agent. Otherwise an operator
-    /// has to replace it before it expires.
-    pub(super) is_replaced: bool,
+    pub(super) replacement: Replacement,
+    /// Time since the token was issued.
+    pub(super) age: Duration,
+    /// True if Vault has accepted a request with the token.
+    pub(super) is_known: bool,
+    /// Number of further requests that Vault allows with the token; `None` if it has no use limit.
+    pub(super) uses_left: Option<u64>,
+}
+
+/// What replaces a token before it expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replacement {
+    /// Another login, the agent that wrote the token, or renewals without an end.
+    Automatic,
+    /// Renewals, as long as they grant this time to live: Vault does not report the maximum of the mount.
+    WhileRenewed(Duration),
+    /// An operator.
+    Operator,
 }
 
 /// Auth method of the configuration.
@@ -83,17 +105,17 @@ struct WrappedSecretId {
     secret_id: String,
 }
 
+/// Fields of the response to a login that `vaultrs` does not define.
+#[derive(Default, Deserialize)]
+struct LoginDetails {
+    #[serde(default)]
+    num_uses: i64,
+}
+
 /// Field of the response to the lookup of a secret id.
 #[derive(Deserialize)]
 struct SecretIdLookup {
     expiration_time: String,
-}
-
-/// Lease fields of the response to a token lookup.
-#[derive(Deserialize)]
-struct TokenLease {
-    ttl: u64,
-    renewable: Option<bool>,
 }
 
 // === impl ConfiguredAuth ===
@@ -117,10 +139,24 @@ impl ConfiguredAuth {
         };
         *self.last_read.lock() = Some(token.clone());
         let response = self.client.call(Some(&token), &LookupTokenSelfRequest {}).await?;
-        let TokenLease { ttl, renewable } = response.login()?.data()?;
-        let renewable = is_renewed_here && renewable.unwrap_or(false);
-        let is_replaced = renewable || !is_renewed_here;
-        Ok(IssuedToken { token, lease: Lease::new(ttl, renewable), owned: false, is_replaced })
+        let details: TokenDetails = response.login()?.data()?;
+        let renewable = is_renewed_here && details.is_renewable();
+        let replacement = if !is_renewed_here || details.is_endless() {
+            Replacement::Automatic
+        } else if renewable && !details.has_explicit_max_ttl() {
+            Replacement::WhileRenewed(details.full_ttl())
+        } else {
+            Replacement::Operator
+        };
+        Ok(IssuedToken {
+            token,
+            lease: Lease::new(details.ttl(), renewable),
+            owned: false,
+            replacement,
+            age: details.age(SystemClock.now()),
+            is_known: true,
+            uses_left: details.uses_left(),
+        })
     }
 
     /// Reads the secret id. A wrapped secret id is unwrapped once per wrapping token.
@@ -193,10 +229,12 @@ impl LoginMethod for ConfiguredAuth {
                 self.client.send(None, Method::POST, &path, Some(body.into_bytes())).await?
             }
         };
-        let auth = response.login()?.auth()?;
+        let response = response.login()?;
+        let details = LoginDetails::deserialize(&response.json()["auth"]).unwrap_or_default();
+        let auth = response.auth()?;
         *self.role_name.lock() =
             auth.metadata.as_ref().and_then(|metadata| metadata.get("role_name")).cloned();
-        Ok(IssuedToken::from_auth(auth))
+        Ok(IssuedToken::from_auth(auth, details.num_uses))
     }
 
     async fn renew(&self, token: &Secret) -> Result<Lease, Error> {
@@ -212,9 +250,15 @@ impl LoginMethod for ConfiguredAuth {
 
     async fn external_token(&self) -> Option<Secret> {
         match &self.config {
-            VaultAuth::TokenFile { file } => secret_file::read(file).await.ok(),
-            VaultAuth::Token { .. }
-            | VaultAuth::AppRole { .. }
+            VaultAuth::Token { file } | VaultAuth::TokenFile { file } => {
+                // A read of a pipe or a terminal could wait for ever.
+                let found = tokio::fs::metadata(file).await.ok()?;
+                if !found.is_file() {
+                    return None;
+                }
+                secret_file::read(file).await.ok()
+            }
+            VaultAuth::AppRole { .. }
             | VaultAuth::Kubernetes { .. }
             | VaultAuth::Jwt { .. }
             | VaultAuth::UserPass { .. }
@@ -248,9 +292,17 @@ impl LoginMethod for ConfiguredAuth {
 // === impl IssuedToken ===
 
 impl IssuedToken {
-    fn from_auth(auth: AuthInfo) -> Self {
-        let lease = Lease::new(auth.lease_duration, auth.renewable);
-        Self { token: Secret::new(auth.client_token), lease, owned: true, is_replaced: true }
+    fn from_auth(auth: AuthInfo, num_uses: i64) -> Self {
+        Self {
+            lease: Lease::new(auth.lease_duration, auth.renewable),
+            // Vault cannot revoke a batch token.
+            owned: auth.token_type != "batch",
+            token: Secret::new(auth.client_token),
+            replacement: Replacement::Automatic,
+            age: Duration::ZERO,
+            is_known: false,
+            uses_left: token_details::uses_left(num_uses),
+        }
     }
 
     /// Reports whether a token issued at `since` is valid for `need` from `now`.

@@ -59,6 +59,11 @@ impl Mount {
         format!("{}/data/{path}", self.0)
     }
 
+    /// Path of the request for the type and version of the engine.
+    pub(super) fn info_path(&self) -> String {
+        format!("sys/internal/ui/mounts/{}", self.0)
+    }
+
     /// Path of a secret's metadata, as policies name it.
     pub(super) fn metadata_path(&self, path: &SecretPath) -> String {
         format!("{}/metadata/{path}", self.0)

@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::Value;
 use tokio::time::Instant;
-use vaultrs::api::token::requests::LookupTokenSelfRequest;
 
 use super::{
     client::VaultClient,
@@ -51,10 +50,8 @@ impl KvStore {
     {
         let client = self.session.client();
         let deadline = Instant::now() + self.login_timeout;
-        let look_up = async |token: Secret| {
-            let lookup = client.call(Some(&token), &LookupTokenSelfRequest {}).await?;
-            lookup.success().map(drop)
-        };
+        let look_up =
+            async |token: Secret| super::session::look_up(client, &token, &self.mount).await;
         self.session.request(deadline, |token| send(client.clone(), token), look_up).await
     }
 

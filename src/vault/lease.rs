@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 /// Minimum pause between two renewals, for any time to live.
-const MIN_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const MIN_PAUSE: Duration = Duration::from_millis(500);
 
 /// First pause after a failed login.
 const FIRST_LOGIN_PAUSE: Duration = Duration::from_secs(1);
@@ -65,11 +65,16 @@ pub(super) fn next_action(
         return LeaseAction::Keep;
     }
     let grace = ttl.mul_f64(0.1 + 0.1 * random);
-    let shrank = previous.is_some_and(|previous| ttl < previous.mul_f64(0.9));
+    let shrank = previous.is_some_and(|previous| !is_full(ttl, previous));
     if !renewable || shrank {
         return LeaseAction::Login(ttl.saturating_sub(grace).max(MIN_PAUSE));
     }
     LeaseAction::Renew(ttl.mul_f64(2.0 / 3.0).max(MIN_PAUSE))
+}
+
+/// Reports whether a renewal granted `full`, up to 10 %: a shorter grant means that the maximum is near.
+pub(super) fn is_full(granted: Duration, full: Duration) -> bool {
+    granted >= full.mul_f64(0.9)
 }
 
 /// Determines the next action after `failures` consecutive failed renewals, for a token with `left` of its

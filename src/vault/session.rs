@@ -20,8 +20,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::renewal::{Current, CurrentToken, Renewal};
-pub(super) use self::request::{Denial, UNKNOWN_TOKEN_PAUSE};
+use self::renewal::{Current, CurrentToken, Renewal, Reported};
+pub(super) use self::request::{Denial, UNKNOWN_TOKEN_PATIENCE, UNKNOWN_TOKEN_PAUSE, look_up};
 use super::{
     auth_method::{ConfiguredAuth, LoginMethod},
     client::VaultClient,
@@ -50,6 +50,8 @@ pub struct SessionStatus {
     pub method: &'static str,
     /// Login state.
     pub state: SessionState,
+    /// Cause of the last failed login; `None` after a login. The previous token may still be in use.
+    pub login_error: Option<String>,
     /// Time until the token expires; `None` if it does not expire or there is no token.
     pub expires_in: Option<Duration>,
     /// False if the token expires and an operator has to replace it.
@@ -116,7 +118,14 @@ impl Session {
         jitter: JitterSource,
     ) -> Self {
         let state = SessionState::LoggedOut("not logged in yet".to_owned());
-        let current = Current { generation: 0, state, token: None, secret_id_expires_at: None };
+        let current = Current {
+            generation: 0,
+            state,
+            token: None,
+            dropped: None,
+            login_error: None,
+            secret_id_expires_at: None,
+        };
         let renewal = Arc::new(Renewal {
             method,
             auth,
@@ -124,6 +133,7 @@ impl Session {
             current: watch::Sender::new(current),
             denied: Notify::new(),
             counts: SessionCounters::default(),
+            reported: Reported::default(),
         });
         let runs = Arc::clone(&renewal);
         // The current token stays in use while the loop restarts after a panic.
@@ -143,6 +153,7 @@ impl Session {
         SessionStatus {
             method: self.renewal.method,
             state: current.state.clone(),
+            login_error: current.login_error.clone(),
             expires_in: expires_at.map(left),
             is_replaced,
             secret_id_expires_in: current.secret_id_expires_at.map(left),

@@ -10,7 +10,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use super::{
     AdminClient, CasOutcome, Error, KvStore, SecretData, Session,
-    auth_method::{IssuedToken, LoginMethod},
+    auth_method::{IssuedToken, LoginMethod, Replacement},
     client::VaultClient,
     lease::Lease,
 };
@@ -45,7 +45,15 @@ struct FixedToken;
 impl LoginMethod for FixedToken {
     async fn log_in(&self) -> Result<IssuedToken, Error> {
         let lease = Lease { ttl: Duration::ZERO, renewable: false };
-        Ok(IssuedToken { token: Secret::new("fixed"), lease, owned: false, is_replaced: false })
+        Ok(IssuedToken {
+            token: Secret::new("fixed"),
+            lease,
+            owned: false,
+            replacement: Replacement::Operator,
+            age: Duration::ZERO,
+            is_known: false,
+            uses_left: None,
+        })
     }
 
     async fn renew(&self, _: &Secret) -> Result<Lease, Error> {

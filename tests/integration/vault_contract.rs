@@ -338,6 +338,37 @@ async fn policies(peer: &Peer) {
     assert_eq!(session.status().logins, 1, "a path that is not allowed is no reason to log in");
 }
 
+async fn without_default_policy(peer: &Peer) {
+    let folder = tempfile::tempdir().unwrap();
+    let (role_id, secret_id) = peer.approle().await;
+    match peer {
+        Peer::Fake(fake) => {
+            fake.set_default_policy(false);
+            fake.allow(&[("secret/data/hubspot/", &["read"])]);
+        }
+        Peer::Real(bao) => {
+            let policy = r#"path "secret/data/hubspot/*" { capabilities = ["read"] }"#;
+            bao.post("sys/policies/acl/leadsd", json!({ "policy": policy })).await;
+            let role = json!({"token_policies": "leadsd", "token_ttl": "1h",
+                              "token_no_default_policy": true});
+            bao.post("auth/approle/role/leadsd", role).await;
+        }
+    }
+    let (session, store) = peer.log_in(VaultAuth::AppRole {
+        mount: "approle".to_owned(),
+        role_id_file: file(&folder, "role-id", &role_id),
+        secret_id_file: Some(file(&folder, "secret-id", &secret_id)),
+        secret_id_wrapped: false,
+    });
+    let at = path("hubspot/secret");
+    peer.write("hubspot/secret", json!({"access_token": "pat"})).await;
+    for _ in 0..3 {
+        assert_eq!(store.version(&at).await.unwrap_err(), StoreError::Denied);
+        store.read(&at).await.unwrap();
+    }
+    assert_eq!(session.status().logins, 1, "the policy denies the metadata and the lookup");
+}
+
 async fn tokens(peer: &Peer) {
     let (role_id, secret_id) = peer.approle().await;
     let login = |secret_id: &str| {
@@ -485,6 +516,7 @@ contract!(
     deletes,
     folders,
     policies,
+    without_default_policy,
     tokens,
     logins,
     wrapped_secret_ids,

@@ -1,10 +1,13 @@
 //! Logins and tokens.
 
-use leadsd_base::secret::{SECRET_MARKER, Secret};
+use leadsd_base::{
+    secret::{SECRET_MARKER, Secret},
+    time::{SystemClock, Timestamp, WallClock as _},
+};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -19,6 +22,11 @@ pub(super) struct Token {
     pub(super) last: Option<Instant>,
     /// Permissions; `None` permits everything.
     pub(super) policy: Option<FakePolicy>,
+    /// True if the token may look up, renew and revoke itself.
+    pub(super) has_default_policy: bool,
+    pub(super) issued: Timestamp,
+    /// Fields that replace those of the lookup.
+    pub(super) details: Map<String, Value>,
 }
 
 /// Lifetimes of login tokens.
@@ -31,6 +39,27 @@ pub(super) struct TokenLifetimes {
 // === impl Token ===
 
 impl Token {
+    /// Token without a policy, which permits everything.
+    pub(super) fn new(expires: Option<Instant>) -> Self {
+        Self {
+            expires,
+            last: None,
+            policy: None,
+            has_default_policy: true,
+            issued: SystemClock.now(),
+            details: Map::new(),
+        }
+    }
+
+    /// Reports whether the token has a capability below the mount `secret`.
+    pub(super) fn has_mount_access(&self) -> bool {
+        let grants = |(prefix, may): &(String, Vec<String>)| {
+            (prefix.starts_with("secret/") || "secret/".starts_with(prefix.as_str()))
+                && may.iter().any(|may| may != "deny")
+        };
+        self.policy.as_ref().is_none_or(|policy| policy.iter().any(grants))
+    }
+
     /// Capabilities at a path.
     fn capabilities(&self, path: &str) -> Vec<String> {
         let Some(policy) = &self.policy else { return vec!["root".to_owned()] };
@@ -53,6 +82,28 @@ impl FakeVault {
         let secret = format!("{SECRET_MARKER}-{}", Uuid::new_v4());
         self.vault.lock().roles.insert(role.clone(), secret.clone());
         (Secret::new(role), Secret::new(secret))
+    }
+
+    /// Creates a token with the policy of logins. `details` are fields of its lookup, such as `ttl`,
+    /// `renewable`, `period` and `num_uses`; the number of uses is not enforced.
+    pub fn create_token(&self, details: &Value) -> Secret {
+        let mut vault = self.vault.lock();
+        let ttl = details["ttl"].as_u64().map(Duration::from_secs);
+        let token = Token {
+            policy: vault.policy.clone(),
+            has_default_policy: vault.has_default_policy,
+            details: details.as_object().cloned().unwrap_or_default(),
+            ..Token::new(ttl.map(|ttl| Instant::now() + ttl))
+        };
+        let text = format!("hvs.{SECRET_MARKER}-{}", Uuid::new_v4());
+        vault.tokens.insert(text.clone(), token);
+        Secret::new(text)
+    }
+
+    /// Sets whether later tokens have the policy `default`, which lets a token look up, renew and revoke
+    /// itself and request its capabilities.
+    pub fn set_default_policy(&self, has_default_policy: bool) {
+        self.vault.lock().has_default_policy = has_default_policy;
     }
 
     /// Sets the expiry of all secret ids, as the lookup shows it (RFC 3339).
@@ -91,6 +142,8 @@ impl VaultState {
             expires: Some(now + ttl.min(max)),
             last: Some(now + max),
             policy: self.policy.clone(),
+            has_default_policy: self.has_default_policy,
+            ..Token::new(None)
         };
         self.tokens.insert(token.clone(), made);
         Some(result(Value::Null, self.auth(&token)))
@@ -124,21 +177,24 @@ impl VaultState {
     }
 
     pub(super) fn lookup(&self, token: &str) -> VaultResponse {
-        let Token { expires, policy, .. } = &self.tokens[token];
+        let Token { expires, policy, issued, details, .. } = &self.tokens[token];
         let (expires, policies) =
             (*expires, if policy.is_none() && expires.is_none() { ["root"] } else { ["default"] });
-        let ttl = expires.map_or(0, |expires| (expires - Instant::now()).as_secs().max(1));
-        result(
-            json!({
-                "accessor": "accessor", "creation_time": 0, "creation_ttl": ttl,
-                "display_name": "token", "entity_id": "", "expire_time": null,
-                "explicit_max_ttl": 0, "id": token, "identity_policies": null,
-                "issue_time": null, "meta": null, "num_uses": 0, "orphan": true,
-                "path": "auth/token/create", "policies": policies,
-                "renewable": expires.is_some(), "role": null, "ttl": ttl,
-            }),
-            Value::Null,
-        )
+        let left = expires.map(|expires| expires - Instant::now());
+        let ttl = left.map_or(0, |left| left.as_secs());
+        let expire_time = left.map(|left| (SystemClock.now() + left).to_string());
+        let mut data = json!({
+            "accessor": "accessor", "creation_time": issued.as_second(), "creation_ttl": ttl,
+            "display_name": "token", "entity_id": "", "expire_time": expire_time,
+            "explicit_max_ttl": 0, "id": token, "identity_policies": null,
+            "issue_time": issued.to_string(), "meta": null, "num_uses": 0, "orphan": true,
+            "path": "auth/token/create", "policies": policies,
+            "renewable": expires.is_some(), "role": null, "ttl": ttl,
+        });
+        if let Some(data) = data.as_object_mut() {
+            data.extend(details.clone());
+        }
+        result(data, Value::Null)
     }
 
     pub(super) fn renew(&mut self, token: &str) -> VaultResponse {

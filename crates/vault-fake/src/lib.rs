@@ -84,6 +84,8 @@ struct VaultState {
     token_lifetimes: TokenLifetimes,
     /// FakePolicy of login tokens; `None` permits everything.
     policy: Option<FakePolicy>,
+    /// True if later tokens have the policy `default`.
+    has_default_policy: bool,
     /// Version of the KV engine at `secret`.
     kv_version: u64,
     /// True if reads omit the newest version.
@@ -147,13 +149,13 @@ impl FakeVault {
             wrapped: HashMap::new(),
             token_lifetimes: TokenLifetimes { ttl: TOKEN_TTL, max: TOKEN_MAX_TTL },
             policy: None,
+            has_default_policy: true,
             kv_version: 2,
             stale: false,
             secret_id_expiry: "0001-01-01T00:00:00Z".to_owned(),
             logins: 0,
         };
-        let all = Token { expires: None, last: None, policy: None };
-        vault.tokens.insert(root.expose().to_owned(), all);
+        vault.tokens.insert(root.expose().to_owned(), Token::new(None));
         let vault = Arc::new(Mutex::new(vault));
         let router = Router::new().fallback(serve).with_state(Arc::clone(&vault));
         let server = task::spawn("fake-vault", "", async move {
@@ -353,7 +355,12 @@ impl VaultState {
         let Some(found) = self.tokens.get(token).filter(valid) else {
             return errors(StatusCode::FORBIDDEN, &["permission denied"]);
         };
+        // The endpoint of mounts needs no policy of its own.
+        let is_mount = path.starts_with("sys/internal/ui/mounts/");
         let own = path.starts_with("auth/token/") || path.starts_with("sys/");
+        if own && !is_mount && !found.has_default_policy {
+            return errors(StatusCode::FORBIDDEN, &["1 error occurred: permission denied"]);
+        }
         let needed = match method.as_str() {
             _ if list => "list",
             "GET" => "read",
@@ -366,7 +373,7 @@ impl VaultState {
         }
         match path {
             "sys/capabilities-self" => self.capabilities(token, body),
-            "sys/internal/ui/mounts/secret" => {
+            "sys/internal/ui/mounts/secret" if found.has_mount_access() => {
                 let options = json!({"version": self.kv_version.to_string()});
                 let engine = json!({"type": "kv", "path": "secret/", "options": options});
                 result(engine, Value::Null)

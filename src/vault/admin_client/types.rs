@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::vault::{error::Error, response::VaultResponse};
+use crate::vault::{error::Error, response::VaultResponse, token_details::TokenDetails};
 
 /// State of a Vault server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct TokenLookup {
     pub expires_in: Option<Duration>,
     /// True if the token can be renewed.
     pub renewable: bool,
+    /// True if the token is renewed without an end, or does not expire.
+    pub is_endless: bool,
     /// Names of the token's policies.
     pub policies: Vec<String>,
 }
@@ -61,14 +64,15 @@ impl VaultHealth {
 
 impl TokenLookup {
     pub(super) fn from_data(data: &Value) -> Self {
-        let ttl = data["ttl"].as_u64().unwrap_or(0);
+        let details = TokenDetails::deserialize(data).unwrap_or_default();
         let names = |key: &str| {
             let list = data[key].as_array().into_iter().flatten();
             list.filter_map(|name| name.as_str().map(str::to_owned)).collect::<Vec<_>>()
         };
         Self {
-            expires_in: (ttl > 0).then(|| Duration::from_secs(ttl)),
-            renewable: data["renewable"].as_bool().unwrap_or(false),
+            expires_in: details.expires_in(),
+            renewable: details.is_renewable(),
+            is_endless: details.is_endless(),
             policies: [names("policies"), names("identity_policies")].concat(),
         }
     }

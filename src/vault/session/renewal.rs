@@ -1,7 +1,10 @@
 //! Renewal loop of a session: logs in, renews the token, and replaces it before it expires.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,15 +14,15 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{JitterSource, SessionCounters, SessionState};
+use super::{JitterSource, SessionCounters, SessionState, UNKNOWN_TOKEN_PATIENCE};
 use crate::vault::{
-    auth_method::{IssuedToken, LoginMethod},
+    auth_method::{IssuedToken, LoginMethod, Replacement},
     error::Error,
     lease::{self, Lease, LeaseAction},
 };
 use leadsd_base::secret::Secret;
 
-/// Interval at which a token that another process renews is read again.
+/// Interval at which the file of a token is read again.
 pub(super) const EXTERNAL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Timeout for revoking a replaced token.
@@ -46,6 +49,16 @@ pub(super) struct Renewal {
     /// Wakes the loop when Vault denied the token of the current generation.
     pub(super) denied: Notify,
     pub(super) counts: SessionCounters,
+    pub(super) reported: Reported,
+}
+
+/// Conditions that the log has; each is logged once.
+#[derive(Default)]
+pub(super) struct Reported {
+    /// A token may not revoke itself.
+    revocation_denied: AtomicBool,
+    /// Tokens have a use limit.
+    use_limit: AtomicBool,
 }
 
 /// Current token and state.
@@ -55,6 +68,10 @@ pub(super) struct Current {
     pub(super) generation: u64,
     pub(super) state: SessionState,
     pub(super) token: Option<CurrentToken>,
+    /// Token that Vault denied; the next login replaces and revokes it.
+    pub(super) dropped: Option<CurrentToken>,
+    /// Cause of the last failed login; `None` after a login.
+    pub(super) login_error: Option<String>,
     pub(super) secret_id_expires_at: Option<Instant>,
 }
 
@@ -66,10 +83,39 @@ pub(super) struct CurrentToken {
     pub(super) owned: bool,
     /// False if an operator has to replace the token before it expires.
     pub(super) is_replaced: bool,
-    /// Time of the login.
-    pub(super) issued_at: Instant,
+    /// Time until which a node of Vault may not know the token.
+    pub(super) young_until: Instant,
     /// `None` if the token does not expire.
     pub(super) expires_at: Option<Instant>,
+    pub(super) history: Arc<TokenHistory>,
+}
+
+/// Results of the requests with a token.
+pub(super) struct TokenHistory {
+    /// True after a response that shows that Vault knows the token.
+    is_known: AtomicBool,
+    /// True if the token replaced one that Vault denied, and with which no request succeeded.
+    follows_denied: bool,
+}
+
+// === impl TokenHistory ===
+
+impl TokenHistory {
+    /// Records a response that shows that Vault knows the token.
+    pub(super) fn accept(&self) {
+        self.is_known.store(true, Ordering::Relaxed);
+    }
+
+    /// Reports whether no request with this token and its predecessor succeeded: then the policy denies
+    /// them, and another token would be denied too.
+    pub(super) fn is_denied_again(&self) -> bool {
+        self.follows_denied && !self.is_known.load(Ordering::Relaxed)
+    }
+
+    /// Reports whether a token that replaces this one starts with a denied predecessor.
+    fn is_denied(&self, was_dropped: bool) -> bool {
+        !self.is_known.load(Ordering::Relaxed) && (was_dropped || self.follows_denied)
+    }
 }
 
 // === impl Renewal ===
@@ -88,12 +134,14 @@ impl Renewal {
                         vault.ttl_s = issued.lease.ttl.as_secs(),
                         "Logged in to Vault"
                     );
+                    self.report_use_limit(issued.uses_left);
                     let (lease, token) = (issued.lease, issued.token.clone());
+                    let replacement = issued.replacement;
                     if let Some(previous) = self.publish(issued) {
                         self.revoke(&previous.secret, Instant::now() + REVOKE_TIMEOUT).await;
                     }
                     tokio::select! {
-                        () = self.renew_until_expiry(&token, lease) => {}
+                        () = self.renew_until_expiry(&token, lease, replacement) => {}
                         () = self.watch_secret_id(&token) => {}
                     }
                 }
@@ -114,6 +162,7 @@ impl Renewal {
         let is_current = self.current.send_if_modified(|now| {
             let is_current = now.generation == generation && now.token.is_some();
             if is_current {
+                now.dropped = now.token.take();
                 now.log_out("Vault denied the token");
             }
             is_current
@@ -123,25 +172,57 @@ impl Renewal {
         }
     }
 
+    /// Revokes a token. A policy without `revoke-self` is logged once: each login would repeat it.
     pub(super) async fn revoke(&self, token: &Secret, deadline: Instant) {
-        if !matches!(timeout_at(deadline, self.auth.revoke(token)).await, Ok(Ok(()))) {
-            warn!("Revocation of a Vault token failed; the token expires at its time to live");
+        match timeout_at(deadline, self.auth.revoke(token)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(Error::Denied))
+                if self.reported.revocation_denied.swap(true, Ordering::Relaxed) => {}
+            Ok(Err(_)) | Err(_) => {
+                warn!("Revocation of a Vault token failed; the token expires at its time to live");
+            }
+        }
+    }
+
+    fn report_use_limit(&self, uses_left: Option<u64>) {
+        if let Some(uses) = uses_left
+            && !self.reported.use_limit.swap(true, Ordering::Relaxed)
+        {
+            warn!(
+                vault.method = self.method,
+                vault.uses_left = uses,
+                "The Vault token has a use limit and ends with it; create one without a use limit"
+            );
         }
     }
 
     /// Publishes a token as the current one. Returns the previous token if it must be revoked: if the
     /// session created it and it differs.
     fn publish(&self, issued: IssuedToken) -> Option<CurrentToken> {
-        let IssuedToken { token, lease, owned, is_replaced } = issued;
-        let issued_at = Instant::now();
-        let expires_at = (!lease.ttl.is_zero()).then(|| issued_at + lease.ttl);
+        let IssuedToken { token, lease, owned, replacement, age, is_known, uses_left: _ } = issued;
+        let now = Instant::now();
+        let expires_at = (!lease.ttl.is_zero()).then(|| now + lease.ttl);
         let mut previous = None;
-        self.current.send_modify(|now| {
-            let secret = token.clone();
-            let token = CurrentToken { secret, owned, is_replaced, issued_at, expires_at };
-            previous = now.token.replace(token);
-            now.generation += 1;
-            now.state = SessionState::LoggedIn;
+        self.current.send_modify(|current| {
+            let dropped = current.dropped.take();
+            let was_dropped = dropped.is_some();
+            previous = current.token.take().or(dropped);
+            let follows_denied =
+                previous.as_ref().is_some_and(|previous| previous.history.is_denied(was_dropped));
+            current.token = Some(CurrentToken {
+                secret: token.clone(),
+                owned,
+                is_replaced: replacement == Replacement::Automatic,
+                young_until: now + UNKNOWN_TOKEN_PATIENCE.saturating_sub(age),
+                expires_at,
+                history: Arc::new(TokenHistory {
+                    is_known: AtomicBool::new(is_known),
+                    follows_denied,
+                }),
+            });
+            current.generation += 1;
+            current.login_error = None;
+            current.state = SessionState::LoggedIn;
         });
         previous.filter(|previous| previous.owned && previous.secret != token)
     }
@@ -154,17 +235,21 @@ impl Renewal {
             if now.token.as_ref().is_none_or(has_expired) {
                 now.log_out(&error.to_string());
             }
+            now.login_error = Some(error.to_string());
         });
     }
 
     /// Renews the token while renewals extend it; returns when a new login is due.
-    async fn renew_until_expiry(&self, token: &Secret, lease: Lease) {
+    async fn renew_until_expiry(&self, token: &Secret, lease: Lease, replacement: Replacement) {
         let Lease { mut ttl, mut renewable } = lease;
         let mut since = Instant::now();
         let (mut previous_ttl, mut failures) = (None, 0);
+        // Only a renewal shows whether the token lasts, so the first one is not delayed.
+        let mut is_unproven = matches!(replacement, Replacement::WhileRenewed(_));
         loop {
             let left = (since + ttl).saturating_duration_since(Instant::now());
             let action = match failures {
+                0 if std::mem::take(&mut is_unproven) => LeaseAction::Renew(lease::MIN_PAUSE),
                 0 => lease::next_action(ttl, renewable, previous_ttl, (self.jitter)()),
                 failures => lease::action_after_failure(left, ttl, failures, (self.jitter)()),
             };
@@ -191,13 +276,30 @@ impl Renewal {
                     failures = 0;
                     previous_ttl = Some(ttl);
                     (ttl, renewable, since) = (renewed.ttl, renewed.renewable, sent_at);
-                    self.extend(since + ttl);
+                    self.extend(
+                        since + ttl,
+                        match replacement {
+                            Replacement::Automatic => true,
+                            Replacement::WhileRenewed(full) => {
+                                renewable && lease::is_full(ttl, full)
+                            }
+                            Replacement::Operator => false,
+                        },
+                    );
                 }
                 Err(error) => {
                     self.counts.renewal_failures.fetch_add(1, Ordering::Relaxed);
                     failures += 1;
                     if error == Error::Denied {
-                        return;
+                        if self.auth.external_token().await.is_none() {
+                            return;
+                        }
+                        // Another login would only return the token in the file.
+                        (failures, renewable) = (0, false);
+                        ttl = (since + ttl).saturating_duration_since(Instant::now());
+                        since = Instant::now();
+                        self.extend(since + ttl, false);
+                        continue;
                     }
                     if failures == 1 {
                         warn!(%error, "Renewal of the Vault token failed; retrying until it expires");
@@ -220,15 +322,16 @@ impl Renewal {
         }
     }
 
-    fn extend(&self, expires_at: Instant) {
+    fn extend(&self, expires_at: Instant, is_replaced: bool) {
         self.current.send_modify(|now| {
             if let Some(token) = &mut now.token {
                 token.expires_at = Some(expires_at);
+                token.is_replaced = is_replaced;
             }
         });
     }
 
-    /// Waits until another process replaces the token; never returns with other methods.
+    /// Waits until the configured file has another token; never returns with other methods.
     async fn replaced_externally(&self, token: &Secret) {
         loop {
             sleep(EXTERNAL_INTERVAL).await;

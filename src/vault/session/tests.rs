@@ -9,7 +9,10 @@ use tokio::time::{sleep, timeout};
 
 use super::{renewal::EXTERNAL_INTERVAL, request::UNKNOWN_TOKEN_PATIENCE, *};
 use crate::vault::{
-    auth_method::IssuedToken, lease::Lease, response::VaultResponse, tests::config,
+    auth_method::{IssuedToken, Replacement},
+    lease::Lease,
+    response::VaultResponse,
+    tests::config,
 };
 use leadsd_base::secret::Secret;
 
@@ -40,6 +43,10 @@ struct State {
     /// Valid tokens, and when they were issued.
     live: Vec<(String, Instant)>,
     external: Option<String>,
+    /// True if an operator wrote the external token: the session renews it.
+    operator_file: bool,
+    /// True if the policy does not allow tokens to look up, renew and revoke themselves.
+    without_default_policy: bool,
     serial: u32,
     logins: usize,
     renewals: usize,
@@ -60,6 +67,8 @@ impl AuthDouble {
             max_ttl: HOUR * 24 * 365,
             live: Vec::new(),
             external: None,
+            operator_file: false,
+            without_default_policy: false,
             serial: 0,
             logins: 0,
             renewals: 0,
@@ -122,13 +131,21 @@ impl LoginMethod for AuthDouble {
             });
             let (now, longest) = (Instant::now(), state.max_ttl);
             state.live.retain(|(_, since)| now < *since + longest);
-            state.live.push((token.clone(), now));
+            if !state.live.iter().any(|(live, _)| *live == token) {
+                state.live.push((token.clone(), now));
+            }
             let ttl = state.ttl.min(state.max_ttl);
             IssuedToken {
                 token: Secret::new(token),
-                lease: Lease { ttl, renewable: state.renewable && owned },
+                lease: Lease { ttl, renewable: state.renewable && (owned || state.operator_file) },
                 owned,
-                is_replaced: owned,
+                replacement: match (owned, state.operator_file) {
+                    (false, true) => Replacement::WhileRenewed(state.ttl),
+                    (true, _) | (_, false) => Replacement::Automatic,
+                },
+                age: Duration::ZERO,
+                is_known: !owned,
+                uses_left: None,
             }
         }))
     }
@@ -137,6 +154,9 @@ impl LoginMethod for AuthDouble {
         self.change(|state| state.renewals += 1);
         self.behaviour().await?;
         self.change(|state| {
+            if state.without_default_policy {
+                return Err(Error::Denied);
+            }
             let found = state.live.iter().find(|(live, _)| live == token.expose());
             let (_, since) = found.ok_or(Error::Denied)?;
             let left = state.max_ttl.saturating_sub(since.elapsed());
@@ -147,10 +167,13 @@ impl LoginMethod for AuthDouble {
     async fn revoke(&self, token: &Secret) -> Result<(), Error> {
         self.behaviour().await?;
         self.change(|state| {
-            state.live.retain(|(live, _)| live != token.expose());
             state.revoked.push(token.expose().to_owned());
-        });
-        Ok(())
+            if state.without_default_policy {
+                return Err(Error::Denied);
+            }
+            state.live.retain(|(live, _)| live != token.expose());
+            Ok(())
+        })
     }
 
     async fn external_token(&self) -> Option<Secret> {
@@ -245,7 +268,90 @@ async fn nodes_that_know_no_token_cause_no_storm_of_logins() {
     assert_eq!(status, Ok(403), "the second token is denied too");
     assert!(sent <= 44, "{sent} requests");
     assert!(started.elapsed() <= UNKNOWN_TOKEN_PATIENCE * 3);
-    assert!(double.counts().0 <= 3, "{:?}", double.counts());
+    assert_eq!(double.counts().0, 2, "another login would not help");
+
+    // The second token is kept, and its requests are tried once each.
+    for _ in 0..20 {
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(request(&double, &session, never).await, (Ok(403), 1));
+    }
+    assert_eq!(double.counts().0, 2);
+    assert_eq!(double.change(|state| state.revoked.clone()), ["token-1"], "the first is revoked");
+    let started = Instant::now();
+    assert_eq!(
+        request(&double, &session, Duration::ZERO).await,
+        (Ok(200), 1),
+        "the policy allows it"
+    );
+
+    // The token works now, so a denial means that Vault has forgotten it.
+    double.change(|state| state.live.clear());
+    assert_eq!(request(&double, &session, Duration::ZERO).await, (Ok(200), 2));
+    assert!(started.elapsed() < Duration::from_secs(1));
+    assert_eq!(double.counts().0, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_may_not_revoke_themselves_are_reported_once() {
+    let logs = leadsd_testkit::LogCapture::default();
+    let filter = crate::telemetry::filter("warn").expect("a valid filter");
+    let _captured = tracing::dispatcher::set_default(&logs.dispatch(filter));
+    let double = AuthDouble::new(HOUR);
+    double.change(|state| state.without_default_policy = true);
+    let session = double.start();
+    for _ in 0..24 {
+        sleep(HOUR).await;
+        logged_in(&session).await;
+    }
+    session.close(Instant::now() + RECOVERY).await;
+    let revoked = double.change(|state| state.revoked.len());
+    assert!(revoked > 24, "{revoked} revocations were tried");
+    assert_eq!(logs.lines(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_token_counts_as_replaced_while_renewals_grant_its_whole_life() {
+    let double = AuthDouble::new(HOUR);
+    double.change(|state| {
+        state.external = Some("file".to_owned());
+        state.operator_file = true;
+        state.max_ttl = HOUR * 10;
+    });
+    let session = double.start();
+    logged_in(&session).await;
+    assert!(!session.status().is_replaced, "no renewal has shown it");
+    sleep(Duration::from_secs(1)).await;
+    assert!(session.status().is_replaced, "the first renewal is not delayed");
+    sleep(HOUR * 8).await;
+    assert!(session.status().is_replaced);
+    // The maximum shortens the renewals: an operator must write another token.
+    sleep(HOUR * 3 / 2).await;
+    assert!(!session.status().is_replaced);
+    assert!(session.status().expires_in.unwrap() < HOUR);
+    let logins = double.counts().0;
+    assert!(logins < 12, "{logins} lookups");
+    double.change(|state| {
+        state.external = Some("other".to_owned());
+        state.max_ttl = HOUR * 1_000;
+    });
+    sleep(EXTERNAL_INTERVAL * 2).await;
+    assert!(double.serves(&session) && session.status().is_replaced);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_token_that_may_not_renew_itself_is_kept_until_it_expires() {
+    let double = AuthDouble::new(HOUR);
+    double.change(|state| {
+        state.external = Some("file".to_owned());
+        state.operator_file = true;
+        state.without_default_policy = true;
+    });
+    let session = double.start();
+    logged_in(&session).await;
+    sleep(HOUR / 2).await;
+    assert_eq!(double.counts(), (1, 1), "neither logins nor renewals help");
+    let status = session.status();
+    assert!(!status.is_replaced && status.expires_in.unwrap() <= HOUR / 2, "{status:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -380,9 +486,26 @@ async fn a_rejected_login_is_reported_and_retried_slowly() {
     let status = session.status();
     let SessionState::LoggedOut(why) = status.state else { panic!("logged in") };
     assert!(why.contains("403"), "{why}");
+    assert_eq!(status.login_error, Some(why));
     assert!((200..=500).contains(&status.login_failures), "{}", status.login_failures);
     double.change(|state| state.behaviour = Behaviour::Healthy);
     logged_in(&session).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_login_is_shown_while_the_previous_token_is_in_use() {
+    let double = AuthDouble::new(HOUR);
+    double.change(|state| state.max_ttl = HOUR);
+    let session = double.start();
+    logged_in(&session).await;
+    double.change(|state| state.behaviour = Behaviour::RejectsLogin);
+    sleep(HOUR * 55 / 60).await;
+    let status = session.status();
+    assert_eq!(status.state, SessionState::LoggedIn);
+    assert!(status.login_error.unwrap().contains("403"));
+    double.change(|state| state.behaviour = Behaviour::Healthy);
+    sleep(RECOVERY).await;
+    assert_eq!(session.status().login_error, None);
 }
 
 #[tokio::test(start_paused = true)]

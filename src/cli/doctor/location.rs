@@ -112,12 +112,14 @@ impl SecretLocation<'_> {
         if !allowed(0, "read") {
             return CheckResult::fail(remediation::policy(&data, &["read"]));
         }
-        if !allowed(1, "read") {
-            return CheckResult::fail(remediation::policy(&metadata, &["read"]));
-        }
         if oauth && !allowed(0, "update") {
             let Remediation { cause, fix } = remediation::policy(&data, &["read", "update"]);
             let cause = format!("{cause}: a refresh token that HubSpot rotates would be lost");
+            return CheckResult::warn((), cause, fix);
+        }
+        if !allowed(1, "read") {
+            let Remediation { cause, fix } = remediation::policy(&metadata, &["read"]);
+            let cause = format!("{cause}: leadsd reads the whole secret at each poll instead");
             return CheckResult::warn((), cause, fix);
         }
         let may = |index: usize| may.get(index).map(|may| may.join(", ")).unwrap_or_default();

@@ -33,6 +33,14 @@ pub(super) async fn examine(config: &config::Vault, report: &mut Report) -> Opti
         report.skip_rest(Area::Vault, None);
         return None;
     };
+    // Each further check would use up a request of such a token.
+    if let Some(uses_left) = vault_client.uses_left() {
+        let result = async { CheckResult::<()>::fail(use_limit(uses_left, config)) };
+        report.check(Check::VaultToken, None, result).await;
+        report.skip_rest(Area::Vault, None);
+        vault_client.close().await;
+        return None;
+    }
     let token = vault_client.look_up_token().await;
     let secret_id = vault_client.secret_id_left().await;
     let result = async { secret_id_result(token_result(token, config), secret_id) };
@@ -161,14 +169,12 @@ fn token_result(token: Result<TokenLookup, Error>, config: &config::Vault) -> Ch
             return CheckOutcome::Fail(remediation::vault(&error, config, location)).into();
         }
     };
-    let TokenLookup { expires_in, renewable, policies } = info;
+    let TokenLookup { expires_in, renewable, is_endless, policies } = info;
     let policies = policies.join(", ");
     let life =
         expires_in.map_or_else(|| "does not expire".to_owned(), |left| format!("{left:?} left"));
-    let is_external = matches!(
-        config.auth,
-        config::VaultAuth::Token { .. } | config::VaultAuth::TokenFile { .. }
-    );
+    let has_operator = matches!(config.auth, config::VaultAuth::Token { .. });
+    let is_external = has_operator || matches!(config.auth, config::VaultAuth::TokenFile { .. });
     if policies.split(", ").any(|policy| policy == "root") {
         return CheckResult::warn(
             (),
@@ -177,6 +183,11 @@ fn token_result(token: Result<TokenLookup, Error>, config: &config::Vault) -> Ch
         );
     }
     match expires_in {
+        Some(_) if has_operator && renewable && !is_endless => CheckResult::warn(
+            (),
+            format!("renewals of the token end at its maximum time to live ({life})"),
+            "create a periodic one (vault token create -period=24h), and write it to vault.auth.file",
+        ),
         Some(left) if is_external && !renewable && left < MIN_TTL => CheckResult::warn(
             (),
             format!("the token expires in {left:?} and is not renewable"),
@@ -184,6 +195,22 @@ fn token_result(token: Result<TokenLookup, Error>, config: &config::Vault) -> Ch
         ),
         _ => CheckResult::ok((), format!("{life}; policies: {policies}")),
     }
+}
+
+/// Remediation for a token that Vault accepts only for some further requests.
+fn use_limit(uses_left: u64, config: &config::Vault) -> Remediation {
+    let fix = match config.auth {
+        config::VaultAuth::Token { .. } | config::VaultAuth::TokenFile { .. } => {
+            "create one without -use-limit, and write it to vault.auth.file"
+        }
+        config::VaultAuth::AppRole { .. }
+        | config::VaultAuth::Kubernetes { .. }
+        | config::VaultAuth::Jwt { .. }
+        | config::VaultAuth::UserPass { .. }
+        | config::VaultAuth::Cert { .. } => "set token_num_uses of the role to 0",
+    };
+    let cause = format!("the token has a use limit: Vault allows {uses_left} further requests");
+    Remediation::new(cause, fix)
 }
 
 /// Adds the time that is left of the secret id to the result for the token.

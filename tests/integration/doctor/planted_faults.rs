@@ -149,6 +149,36 @@ const VAULT: &[Planted] = &[
         world.auth = format!("method = \"token\"\nfile = \"{}\"", file.display());
     }),
     warns(
+        "a token whose renewals end",
+        "vault.token",
+        &["maximum time to live", "-period=24h"],
+        |world| {
+            let token = world.vault.create_token(&json!({"ttl": 864_000}));
+            let file = world.file("vault-token", token.expose());
+            world.auth = format!("method = \"token\"\nfile = \"{}\"", file.display());
+        },
+    ),
+    warns(
+        "a token with a last day",
+        "vault.token",
+        &["maximum time to live", "-period=24h"],
+        |world| {
+            let details = json!({"ttl": 864_000, "period": 86_400, "explicit_max_ttl": 864_000});
+            let file = world.file("vault-token", world.vault.create_token(&details).expose());
+            world.auth = format!("method = \"token\"\nfile = \"{}\"", file.display());
+        },
+    ),
+    fails(
+        "a token with a use limit",
+        "vault.token",
+        &["3 further requests", "without -use-limit"],
+        |world| {
+            let token = world.vault.create_token(&json!({"ttl": 864_000, "num_uses": 3}));
+            let file = world.file("vault-token", token.expose());
+            world.auth = format!("method = \"token\"\nfile = \"{}\"", file.display());
+        },
+    ),
+    warns(
         "a secret id that ends soon",
         "vault.token",
         &["secret id of the AppRole expires in 23 hours", "vault.auth.secret_id_file"],
@@ -166,7 +196,7 @@ const VAULT: &[Planted] = &[
     fails("a policy without the secret", "vault.policy", &["secret/data/hubspot/"], |world| {
         world.allow(&[("secret/data/other/", &["read"]), POLICY[1]]);
     }),
-    fails("a policy without metadata", "vault.policy", &["secret/metadata/hubspot/"], |world| {
+    warns("a policy without metadata", "vault.policy", &["secret/metadata/hubspot/"], |world| {
         world.allow(&[POLICY[0]]);
     }),
     warns(

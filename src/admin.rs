@@ -142,6 +142,8 @@ struct VaultView {
     logged_in: bool,
     /// Cause if not logged in.
     error: Option<String>,
+    /// Cause of the last failed login, also while the previous token is in use; null after a login.
+    login_error: Option<String>,
     expires_in_s: Option<f64>,
     /// False if an operator has to replace the token before it expires.
     is_replaced: bool,
@@ -165,6 +167,7 @@ async fn session(State(sources): State<Sources>) -> Json<VaultView> {
         method: status.method,
         logged_in: error.is_none(),
         error,
+        login_error: status.login_error,
         expires_in_s: status.expires_in.map(|left| left.as_secs_f64()),
         is_replaced: status.is_replaced,
         secret_id_expires_in_s: status.secret_id_expires_in.map(|left| left.as_secs_f64()),

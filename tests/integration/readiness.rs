@@ -26,7 +26,7 @@ struct Alert {
     fires: fn(&Seen) -> bool,
 }
 
-const ALERTS: [Alert; 2] = [
+const ALERTS: [Alert; 3] = [
     Alert {
         name: "LeadsdCredentialUnusable",
         rule: "expr: max by (namespace, job, portal) (leadsd_credential_usable) == 0\n",
@@ -40,6 +40,15 @@ const ALERTS: [Alert; 2] = [
         fires: |seen| {
             let states = ["stale", "failed", "suspended"];
             states.contains(&seen.state.as_str()) && seen.usable == Some(true)
+        },
+    },
+    Alert {
+        name: "LeadsdVaultUnreadable",
+        rule: "expr: max by (namespace, job, portal) \
+               (leadsd_credential_failure{class=~\"store_unavailable|login_rejected\"}) == 1\n",
+        fires: |seen| {
+            let classes = [Some("store_unavailable"), Some("login_rejected")];
+            classes.contains(&seen.failure.as_deref())
         },
     },
 ];

@@ -29,6 +29,7 @@ pub mod schema;
 mod service;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod typed_value;
 pub mod upsert;
 mod validation;
 mod validator;

@@ -162,6 +162,7 @@ async fn prepare(args: Args) -> Result<(Export, Source), Stopped> {
         properties_with_history: state.selection.history.clone(),
         associations: state.selection.associations.clone(),
         resume_token: state.resume_token.clone(),
+        typed: false,
     };
     let has_begun = state.bytes > 0;
     if !has_begun && format.has_columns() {

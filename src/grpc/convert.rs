@@ -5,12 +5,14 @@
 
 mod associations;
 mod batch;
+mod encoding;
 mod fit;
 mod import;
 mod request;
 mod response;
 pub(crate) mod schema;
 mod size;
+mod typed;
 
 pub(crate) use self::{
     associations::{associate, batch_associate, batch_dissociate, dissociate, list_associations},
@@ -22,4 +24,5 @@ pub(crate) use self::{
         export, get, list, search, update, upsert,
     },
     size::lead_size,
+    typed::{PropertyForm, TypedNames, TypedWrite},
 };

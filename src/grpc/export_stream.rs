@@ -13,12 +13,12 @@ use tokio::{
 use tonic::Status;
 
 use super::{
-    convert::ResponseFit,
+    convert::{PropertyForm, ResponseFit},
     middleware::call_context::AuthorizedCall,
     pb,
     transport::{admission::ExportSlot, call_state::CallState},
 };
-use crate::leads::{CallContext, Error, Export, ExportMessage};
+use crate::leads::{CallContext, Error, Export, ExportMessage, Service};
 
 /// Messages of one call of ExportLeads.
 pub(crate) type ExportStream =
@@ -32,25 +32,48 @@ struct ExportState {
     /// Time at which the stream ends, so that a client with this deadline receives its last message.
     until: Instant,
     max_response_bytes: usize,
+    types: Option<TypeLookup>,
     is_ended: bool,
     _slot: ExportSlot,
 }
 
-/// Starts the stream of a call. `start` creates the export.
+/// Lookup of the types of properties.
+struct TypeLookup {
+    service: Service,
+    context: CallContext,
+}
+
+/// Starts the stream of a call. `start` creates the export. `types` has the types of properties if the leads
+/// have typed values.
 pub(crate) fn start(
     call: AuthorizedCall,
     max_response_bytes: usize,
+    types: Option<Service>,
     start: impl FnOnce(CallContext) -> Result<Export, Error>,
 ) -> Result<ExportStream, Error> {
     let AuthorizedCall { context, state: call } = call;
     let until = context.ending_early().deadline;
     let _slot = call.guard.start_export()?;
+    let types = types.map(|service| TypeLookup { service, context: context.clone() });
     let export = start(context)?;
     call.send_deadline.start_for_each_message();
     let closing = call.connection.closing.clone();
     let is_ended = false;
-    let state = ExportState { export, call, closing, until, max_response_bytes, is_ended, _slot };
+    let state =
+        ExportState { export, call, closing, until, max_response_bytes, types, is_ended, _slot };
     Ok(Box::pin(stream::unfold(state, ExportState::next)))
+}
+
+/// The next message of an export, and the form of its properties. Cancel-safe.
+async fn next_message(
+    export: &mut Export,
+    types: Option<&TypeLookup>,
+    form: &mut PropertyForm,
+) -> Option<Result<ExportMessage, Error>> {
+    if let Some(TypeLookup { service, context }) = types {
+        *form = PropertyForm::Typed(service.property_types(context).await);
+    }
+    export.next().await
 }
 
 // === impl ExportState ===
@@ -60,15 +83,16 @@ impl ExportState {
         if self.is_ended {
             return None;
         }
+        let mut form = PropertyForm::Text;
         let message = select! {
             biased;
             // An error means that the connection was dropped.
             _ = self.closing.wait_for(|closing| *closing) => self.export.pause().map(Ok),
             () = sleep_until(self.until) => self.export.pause().map(Ok),
-            message = self.export.next() => message,
+            message = next_message(&mut self.export, self.types.as_ref(), &mut form) => message,
         };
         let message = match message? {
-            Ok(message) => self.build(message),
+            Ok(message) => self.build(message, form),
             Err(error) => Err(error),
         };
         let message = message.map_err(|error| {
@@ -79,9 +103,14 @@ impl ExportState {
     }
 
     /// Builds a message and charges its memory.
-    fn build(&self, message: ExportMessage) -> Result<pb::ExportLeadsResponse, Error> {
+    fn build(
+        &self,
+        message: ExportMessage,
+        form: PropertyForm,
+    ) -> Result<pb::ExportLeadsResponse, Error> {
         let ExportMessage { leads, resume_token, exported, total, remaining, complete } = message;
         let mut fit = ResponseFit::new(Arc::clone(&self.call), self.max_response_bytes);
+        fit.set_form(form);
         let remaining_time = remaining.and_then(|time| PbDuration::try_from(time).ok());
         let count = |number| i64::try_from(number).unwrap_or(i64::MAX);
         let progress = pb::ExportProgress {

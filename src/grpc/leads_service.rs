@@ -5,13 +5,10 @@
 mod associations;
 mod ids;
 mod streams;
+mod typed;
 mod validation;
 
-use std::{
-    future::{Future, ready},
-    iter::repeat_n,
-    sync::Arc,
-};
+use std::{future::ready, iter::repeat_n, sync::Arc};
 
 use futures_util::{
     FutureExt as _,
@@ -22,6 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 use self::{
     associations::AssociationWrite,
     ids::{with_id, with_own_id},
+    typed::read,
 };
 use super::{
     convert::{self, InputField, ResponseFit, trace_ids},
@@ -83,8 +81,10 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
     {
         let service = &self.service;
         Box::pin(self.run(request, move |call, message, mut fit| async move {
+            let typed = message.typed;
             let (id, get) = with_own_id(convert::get(message)?);
-            let lead = with_id(service.get(&call, get).await, &id)?;
+            let lead = read(service, &call, typed, &mut fit, service.get(&call, get)).await;
+            let lead = with_id(lead, &id)?;
             Ok(pb::GetLeadResponse { lead: Some(fit.read_lead(lead)?) })
         }))
     }
@@ -94,8 +94,9 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::ListLeadsRequest>,
     ) -> Result<Response<pb::ListLeadsResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
+            let (service, typed) = (&self.service, message.typed);
             let (list, position) = convert::list(message, &call.portal.name)?;
-            let page = self.service.list(&call, list).await?;
+            let page = read(service, &call, typed, &mut fit, service.list(&call, list)).await?;
             fit.list(page, &position)
         })
         .await
@@ -105,7 +106,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::CreateLeadRequest>,
     ) -> Result<Response<pb::CreateLeadResponse>, Status> {
-        self.run(request, |call, message, mut fit| async move {
+        self.run_write(request, |call, message, mut fit| async move {
             let validate_only = message.validate_only;
             let (create, request_id) = convert::create(message)?;
             if validate_only {
@@ -122,7 +123,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::UpdateLeadRequest>,
     ) -> Result<Response<pb::UpdateLeadResponse>, Status> {
-        self.run(request, |call, message, mut fit| async move {
+        self.run_write(request, |call, message, mut fit| async move {
             let validate_only = message.validate_only;
             let (update, request_id) = convert::update(message)?;
             if validate_only {
@@ -155,7 +156,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::UpsertLeadRequest>,
     ) -> Result<Response<pb::UpsertLeadResponse>, Status> {
-        self.run(request, |call, message, mut fit| async move {
+        self.run_write(request, |call, message, mut fit| async move {
             let validate_only = message.validate_only;
             let (upsert, request_id) = convert::upsert(message)?;
             if validate_only {
@@ -164,9 +165,8 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
             }
             let id = upsert.input.input.id.clone();
             let done = with_id(self.service.upsert(&call, request_id, upsert).await, &id)?;
-            let lead = Some(fit.written_lead(done.lead));
             Ok(pb::UpsertLeadResponse {
-                lead,
+                lead: Some(fit.written_lead(done.lead)),
                 created: done.created == Some(true),
                 created_unknown: done.created.is_none(),
             })
@@ -218,8 +218,10 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::SearchLeadsRequest>,
     ) -> Result<Response<pb::SearchLeadsResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
+            let (service, typed) = (&self.service, message.typed);
             let (search, associations, tokens) = convert::search(message, &call.portal.name)?;
-            let page = self.service.search_page(&call, search, associations).await?;
+            let page = service.search_page(&call, search, associations);
+            let page = read(service, &call, typed, &mut fit, page).await?;
             fit.search(page, &tokens)
         })
         .await
@@ -248,16 +250,18 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::BatchGetLeadsRequest>,
     ) -> Result<Response<pb::BatchGetLeadsResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
+            let (service, typed) = (&self.service, message.typed);
             let (batch, inputs) = convert::batch_get(message, self.max_batch_inputs)?;
             fit.reserve(InputField::Ids.name(), repeat_n("", inputs.count()))?;
             let ids = batch.ids.clone();
             let results = match ids.is_empty() {
                 true => Vec::new(),
-                false => self.service.batch_get(&call, batch).await?,
+                false => {
+                    read(service, &call, typed, &mut fit, service.batch_get(&call, batch)).await?
+                }
             };
             let results = results.into_iter().zip(&ids).map(|(result, id)| with_id(result, id));
-            let results = inputs.merge(results);
-            let results = results.map(|result| fit.read_result(result)).collect();
+            let results = inputs.merge(results).map(|result| fit.read_result(result)).collect();
             Ok(pb::BatchGetLeadsResponse { results })
         })
         .await
@@ -361,8 +365,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
                 false => self.service.batch_archive(&call, request_id, ids.clone()).await?,
             };
             let results = results.into_iter().zip(&ids).map(|(result, id)| with_id(result, id));
-            let results = inputs.merge(results);
-            let results = results.map(|result| fit.archive_result(result)).collect();
+            let results = inputs.merge(results).map(|result| fit.archive_result(result)).collect();
             Ok(pb::BatchArchiveLeadsResponse { results })
         })
         .await

@@ -102,7 +102,7 @@ impl Fingerprint {
         let (fingerprint, content) = content.split_first_chunk::<8>().ok_or_else(malformed)?;
         if u64::from_be_bytes(*fingerprint) != self.0 {
             return Err(invalid(
-                "belongs to another request; between pages, only page_size may change",
+                "belongs to another request; between pages, only page_size and typed may change",
             ));
         }
         Ok(Some(content.to_vec()))

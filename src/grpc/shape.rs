@@ -17,7 +17,10 @@ pub(crate) const MAX_COUNTERS: usize = 4;
 
 /// Maximum number of property names, or of properties of a lead. HubSpot permits 1,000 custom properties
 /// per object type, beside its own.
-const MAX_PROPERTIES: u32 = 2_000;
+pub(crate) const MAX_PROPERTIES: u32 = 2_000;
+
+/// Maximum number of values of one property that is an enumeration.
+const MAX_ENUM_VALUES: u32 = 1_000;
 
 /// Maximum number of object types whose associations a read returns.
 const MAX_OBJECT_TYPES: u32 = 100;
@@ -72,8 +75,10 @@ const MAX_ITEMS: &[(&str, Option<u32>)] = &[
     ("CreateLeadRequest.associations", Some(MAX_ASSOCIATIONS)),
     ("CreateLeadRequest.labels", Some(MAX_LABELS)),
     ("CreateLeadRequest.properties", Some(MAX_PROPERTIES)),
+    ("CreateLeadRequest.typed_properties", Some(MAX_PROPERTIES)),
     ("DissociateLeadRequest.type_labels", Some(MAX_ASSOCIATION_TYPES)),
     ("DissociateLeadRequest.types", Some(MAX_ASSOCIATION_TYPES)),
+    ("EnumValues.values", Some(MAX_ENUM_VALUES)),
     ("ExportLeadsRequest.associations", Some(MAX_BATCH_OBJECT_TYPES)),
     ("ExportLeadsRequest.filter_groups", Some(MAX_FILTER_GROUPS)),
     ("ExportLeadsRequest.properties", Some(MAX_PROPERTIES)),
@@ -88,11 +93,14 @@ const MAX_ITEMS: &[(&str, Option<u32>)] = &[
     ("LeadCreate.associations", Some(MAX_ASSOCIATIONS)),
     ("LeadCreate.labels", Some(MAX_LABELS)),
     ("LeadCreate.properties", Some(MAX_PROPERTIES)),
+    ("LeadCreate.typed_properties", Some(MAX_PROPERTIES)),
     ("LeadUpdate.labels", Some(MAX_LABELS)),
     ("LeadUpdate.properties", Some(MAX_PROPERTIES)),
+    ("LeadUpdate.typed_properties", Some(MAX_PROPERTIES)),
     ("LeadUpsert.associations", Some(MAX_ASSOCIATIONS)),
     ("LeadUpsert.labels", Some(MAX_LABELS)),
     ("LeadUpsert.properties", Some(MAX_PROPERTIES)),
+    ("LeadUpsert.typed_properties", Some(MAX_PROPERTIES)),
     ("ListAssociationTypesRequest.to_object_types", Some(MAX_LISTED_OBJECT_TYPES)),
     ("ListLeadPropertiesRequest.names", Some(MAX_PROPERTIES)),
     ("ListLeadsRequest.associations", Some(MAX_OBJECT_TYPES)),
@@ -104,9 +112,11 @@ const MAX_ITEMS: &[(&str, Option<u32>)] = &[
     ("SearchLeadsRequest.sorts", Some(MAX_SORTS)),
     ("UpdateLeadRequest.labels", Some(MAX_LABELS)),
     ("UpdateLeadRequest.properties", Some(MAX_PROPERTIES)),
+    ("UpdateLeadRequest.typed_properties", Some(MAX_PROPERTIES)),
     ("UpsertLeadRequest.associations", Some(MAX_ASSOCIATIONS)),
     ("UpsertLeadRequest.labels", Some(MAX_LABELS)),
     ("UpsertLeadRequest.properties", Some(MAX_PROPERTIES)),
+    ("UpsertLeadRequest.typed_properties", Some(MAX_PROPERTIES)),
 ];
 
 /// Shapes of all message types that requests contain.
@@ -179,8 +189,8 @@ pub(crate) struct Repeated {
 pub(crate) enum Container {
     /// `Vec` with elements of this size in bytes.
     Vec(u32),
-    /// `BTreeMap` of strings to strings.
-    Map,
+    /// `BTreeMap` with entries of this size in bytes.
+    Map(u32),
 }
 
 // === impl Shapes ===
@@ -216,17 +226,18 @@ impl Container {
     /// capacity, starting with four elements. A node of a `BTreeMap` has up to eleven elements, and nodes
     /// that were split are half full.
     pub(crate) fn growth(self, count: u32) -> usize {
-        /// Node of a `BTreeMap` with eleven strings as keys and as values.
-        const NODE: usize = 640;
+        /// Size of a node of a `BTreeMap` besides its eleven entries.
+        const NODE: usize = 112;
+        let node = |entry: u32| NODE + 11 * entry as usize;
         match (self, count) {
             (Self::Vec(size), 1) => 4 * size as usize,
             (Self::Vec(size), _) if count > 4 && (count - 1).is_power_of_two() => {
                 (count as usize - 1) * size as usize
             }
-            (Self::Map, 1) => NODE,
-            (Self::Map, 12) => 2 * NODE,
-            (Self::Map, 13..) => NODE / 5,
-            (Self::Vec(_) | Self::Map, _) => 0,
+            (Self::Map(entry), 1) => node(entry),
+            (Self::Map(entry), 12) => 2 * node(entry),
+            (Self::Map(entry), 13..) => node(entry) / 5,
+            (Self::Vec(_) | Self::Map(_), _) => 0,
         }
     }
 }

@@ -8,6 +8,7 @@ mod contacts;
 mod labels;
 mod search;
 mod selection;
+mod typed;
 
 use self::labels::LabelledTypes;
 pub(crate) use self::{contacts::NamedContact, labels::Values, search::labelled_filters};
@@ -161,8 +162,7 @@ impl FieldFaults {
 
     fn values(&mut self, prefix: &str, values: Values) -> Values {
         for name in values.properties.keys() {
-            let shown = &name[..name.floor_char_boundary(MAX_SHOWN_NAME)];
-            self.check_name(&format_args!("{prefix}properties[{shown:?}]"), name);
+            self.check_name(&format_args!("{prefix}properties[{:?}]", shown_name(name)), name);
         }
         self.labels(prefix, &values);
         values
@@ -318,6 +318,11 @@ impl FieldFaults {
         }
         Some(given.to_owned())
     }
+}
+
+/// A property name as it is in the path of a field.
+pub(crate) fn shown_name(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_SHOWN_NAME)]
 }
 
 /// Reports whether a name consists of visible ASCII without commas, as nearly all valid names do. There is no

@@ -10,6 +10,7 @@ mod labels;
 mod outcome;
 mod record;
 mod selection;
+mod types;
 mod validation;
 mod writes;
 

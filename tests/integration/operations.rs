@@ -7,6 +7,7 @@ mod batches;
 mod default_properties;
 mod pagination;
 mod single_calls;
+mod typed_properties;
 
 use leadsd::grpc::pb;
 use leadsd_hubspot_fake::LoggedRequest;

@@ -7,6 +7,9 @@ use std::fmt;
 /// A point in wall-clock time, in UTC.
 pub use jiff::Timestamp;
 
+/// A date of the Gregorian calendar.
+pub use jiff::civil::Date as CivilDate;
+
 /// Source of wall-clock time.
 pub trait WallClock: fmt::Debug + Send + Sync + 'static {
     /// The current time.
@@ -37,9 +40,15 @@ pub fn utc_date_time(text: &str) -> Option<Timestamp> {
     jiff::tz::Offset::UTC.to_timestamp(local).ok()
 }
 
-/// True for an ISO 8601 date of the form YYYY-MM-DD that exists.
-pub fn is_civil_date(text: &str) -> bool {
-    text.len() == "YYYY-MM-DD".len() && text.parse::<jiff::civil::Date>().is_ok()
+/// Parses an ISO 8601 date of the form YYYY-MM-DD; `None` if it does not exist.
+pub fn civil_date(text: &str) -> Option<CivilDate> {
+    (text.len() == "YYYY-MM-DD".len()).then(|| text.parse().ok()).flatten()
+}
+
+/// Date whose midnight in UTC this is; `None` for another time of day.
+pub fn date_of_utc_midnight(time: Timestamp) -> Option<CivilDate> {
+    let local = jiff::tz::Offset::UTC.to_datetime(time);
+    (local.time() == jiff::civil::Time::midnight()).then(|| local.date())
 }
 
 // === impl Zone ===
@@ -123,6 +132,24 @@ mod tests {
         assert_eq!(http_date("Sunday, 06-Nov-94 08:49:37 GMT"), Some(time));
         assert_eq!(http_date("Sun Nov  6 08:49:37 1994"), Some(time));
         assert_eq!(http_date("yesterday"), None);
+    }
+
+    #[test]
+    fn only_midnight_in_utc_is_a_date() {
+        for (time, expected) in [
+            ("2026-04-01T00:00:00Z", Some("2026-04-01")),
+            ("1969-12-31T00:00:00Z", Some("1969-12-31")),
+            ("2026-04-01T00:00:00+02:00", None),
+            ("2026-04-01T00:00:00.001Z", None),
+        ] {
+            let date = date_of_utc_midnight(time.parse().unwrap());
+            assert_eq!(date.map(|date| date.to_string()).as_deref(), expected, "{time}");
+        }
+        assert_eq!(
+            civil_date("2024-02-29"),
+            date_of_utc_midnight("2024-02-29T00:00Z".parse().unwrap())
+        );
+        assert_eq!([civil_date("2023-02-29"), civil_date("2023-2-1"), civil_date("")], [None; 3]);
     }
 
     #[test]

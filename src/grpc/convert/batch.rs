@@ -3,6 +3,9 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
+use uuid::Uuid;
+
+use super::typed::TypedNames;
 use crate::{
     grpc::validate::FieldFaults,
     leads::{Error, FieldFault, Labelled, LeadId, Traced},
@@ -25,6 +28,8 @@ pub(crate) struct BatchInputs<T> {
     count: usize,
     /// The valid inputs, in order.
     valid: Vec<T>,
+    /// Names of the typed properties of the valid inputs that have some, with the index of the input.
+    typed: Vec<(usize, TypedNames)>,
     /// The others, in order.
     #[expect(clippy::vec_box, reason = "the vector takes little memory while it grows")]
     rejected: Vec<Box<RejectedInput>>,
@@ -104,12 +109,20 @@ impl<T> BatchInputs<T> {
         self,
         results: impl IntoIterator<Item = Result<R, Error>>,
     ) -> impl Iterator<Item = Result<R, Error>> {
-        let Self { field, count, valid: _, rejected } = self;
+        let Self { field, count, valid: _, typed, rejected } = self;
         let mut results = results.into_iter();
+        let mut typed = typed.into_iter().peekable();
         let mut rejected = rejected.into_iter().peekable();
         (0..count).map_while(move |index| match rejected.next_if(|next| next.index == index) {
             Some(rejected) => Some(Err(field.error(index, rejected.fault))),
-            None => Some(results.next()?.map_err(|error| field.with_path(index, error))),
+            None => {
+                let names = typed.next_if(|(at, _)| *at == index).map(|(_, names)| names);
+                let renamed = |error| match names {
+                    Some(names) => names.rename(error),
+                    None => error,
+                };
+                Some(results.next()?.map_err(|error| field.with_path(index, renamed(error))))
+            }
         })
     }
 }
@@ -118,7 +131,8 @@ impl<T> BatchInputs<T> {
 
 impl<T> BatchCollector<T> {
     pub(super) fn new(field: InputField) -> Self {
-        let inputs = BatchInputs { field, count: 0, valid: Vec::new(), rejected: Vec::new() };
+        let (valid, typed, rejected) = (Vec::new(), Vec::new(), Vec::new());
+        let inputs = BatchInputs { field, count: 0, valid, typed, rejected };
         Self { inputs, leads: HashMap::new(), traces: HashMap::new() }
     }
 
@@ -133,6 +147,14 @@ impl<T> BatchCollector<T> {
             }
         }
         inputs.count += 1;
+    }
+
+    /// Adds the next input, which has these typed properties.
+    pub(super) fn push_typed(&mut self, input: T, typed: TypedNames) {
+        if !typed.is_empty() {
+            self.inputs.typed.push((self.inputs.count, typed));
+        }
+        self.push(Ok(input), String::new());
     }
 
     /// Rejects an input that names the lead of an earlier one.
@@ -185,6 +207,19 @@ pub(crate) fn trace_ids<T>(inputs: &BatchInputs<Labelled<Traced<T>>>) -> Vec<Str
         None => valid.next().map(|own| &own.input.trace_id),
     };
     (0..inputs.count).map_while(trace_id).cloned().collect()
+}
+
+/// An input with its trace id.
+pub(super) fn traced<T>(
+    Labelled { input, labels }: Labelled<T>,
+    trace_id: String,
+) -> Labelled<Traced<T>> {
+    Labelled { input: Traced { trace_id, input }, labels }
+}
+
+/// A trace id for an input without one.
+pub(super) fn new_trace_id() -> String {
+    Uuid::new_v4().to_string()
 }
 
 #[cfg(test)]

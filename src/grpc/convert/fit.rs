@@ -9,8 +9,10 @@ use std::sync::Arc;
 use prost::Message;
 
 use super::{
+    encoding::{field, text},
     response,
-    size::{association_page_memory, association_page_size, field, lead_memory, lead_size, text},
+    size::{association_page_memory, association_page_size, lead_memory, lead_size, lead_size_in},
+    typed::PropertyForm,
 };
 use crate::{
     grpc::{
@@ -38,6 +40,8 @@ const PAGE_OVERHEAD: usize = 32;
 pub(crate) struct ResponseFit {
     state: Arc<CallState>,
     limit: ResponseLimit,
+    /// Form of the properties of leads that were read.
+    form: PropertyForm,
     /// Encoded bytes, including those reserved for results that follow.
     used: usize,
     /// Charged memory.
@@ -49,7 +53,12 @@ pub(crate) struct ResponseFit {
 impl ResponseFit {
     pub(crate) fn new(state: Arc<CallState>, max_bytes: usize) -> Self {
         let limit = ResponseLimit { max_bytes, lead_size };
-        Self { state, limit, used: 0, memory: 0 }
+        Self { state, limit, form: PropertyForm::Text, used: 0, memory: 0 }
+    }
+
+    /// Sets the form of the properties of leads that were read.
+    pub(crate) fn set_form(&mut self, form: PropertyForm) {
+        self.form = form;
     }
 
     /// Reserves room for the outcome of each input of a batch, named by these trace ids. Errors before
@@ -75,19 +84,19 @@ impl ResponseFit {
 
     /// Builds the message of a lead that was read. Errors if it does not fit.
     pub(crate) fn read_lead(&mut self, lead: Arc<Lead>) -> Result<pb::Lead, Error> {
-        let size = lead_size(&lead);
+        let size = lead_size_in(&lead, &self.form);
         if field(size) > self.limit.max_bytes {
             return Err(self.limit.does_not_fit(field(size)));
         }
-        self.charge(lead_memory(&lead, size))?;
-        Ok(response::lead(Arc::unwrap_or_clone(lead)))
+        self.charge(lead_memory(&lead, size, &self.form))?;
+        Ok(response::lead_in(Arc::unwrap_or_clone(lead), &self.form))
     }
 
     /// Builds the message of a lead that was written, reduced to its id if it does not fit.
     pub(crate) fn written_lead(&mut self, lead: Arc<Lead>) -> pb::Lead {
         let size = lead_size(&lead);
         let fits = field(size) + PAGE_OVERHEAD <= self.limit.max_bytes;
-        if fits && self.charge(lead_memory(&lead, size)).is_ok() {
+        if fits && self.charge(lead_memory(&lead, size, &PropertyForm::Text)).is_ok() {
             return response::lead(Arc::unwrap_or_clone(lead));
         }
         response::lead(lead.id_only())
@@ -102,7 +111,7 @@ impl ResponseFit {
         let (next, leads) = (page.after.as_deref(), page.leads.len());
         let token = position.next_token(next, leads, Cursor::Opaque)?;
         self.admit_page(&page.leads, token.as_deref())?;
-        Ok(response::list_response(Arc::unwrap_or_clone(page).leads, token))
+        Ok(response::list_response(Arc::unwrap_or_clone(page).leads, token, &self.form))
     }
 
     /// Builds a page of a search. Errors if it does not fit.
@@ -114,13 +123,15 @@ impl ResponseFit {
         let PositionedPage { leads, total, next } = page;
         let token = tokens.next_token(next.as_ref(), leads.len())?;
         self.admit_page(&leads, token.as_deref())?;
-        Ok(response::search_response(leads, token, total))
+        Ok(response::search_response(leads, token, total, &self.form))
     }
 
     /// Builds the leads of a message of an export, which its sender has divided by size.
     pub(crate) fn exported(&mut self, leads: Vec<Lead>) -> Result<Vec<pb::Lead>, Error> {
-        self.charge(leads.iter().map(|lead| lead_memory(lead, lead_size(lead))).sum())?;
-        Ok(leads.into_iter().map(response::lead).collect())
+        let form = &self.form;
+        let memory = |lead| lead_memory(lead, lead_size_in(lead, form), form);
+        self.charge(leads.iter().map(memory).sum())?;
+        Ok(leads.into_iter().map(|lead| response::lead_in(lead, &self.form)).collect())
     }
 
     /// Builds a page of associations. Errors if it does not fit.
@@ -147,9 +158,9 @@ impl ResponseFit {
     fn admit_page(&mut self, leads: &[Lead], token: Option<&str>) -> Result<(), Error> {
         let (mut size, mut memory) = (text(token.unwrap_or_default()) + PAGE_OVERHEAD, 0);
         for lead in leads {
-            let own = lead_size(lead);
+            let own = lead_size_in(lead, &self.form);
             size += field(own);
-            memory += lead_memory(lead, own);
+            memory += lead_memory(lead, own, &self.form);
         }
         let limit = self.limit.max_bytes;
         if size > limit {
@@ -166,7 +177,7 @@ impl ResponseFit {
     pub(crate) fn read_result(&mut self, result: Result<Arc<Lead>, Error>) -> pb::LeadReadResult {
         let error = match result {
             Ok(lead) => match self.admit_lead(&lead, "", 0) {
-                Ok(()) => return response::read_result(Arc::unwrap_or_clone(lead)),
+                Ok(()) => return response::read_result(Arc::unwrap_or_clone(lead), &self.form),
                 Err(error) => error,
             },
             Err(error) => error,
@@ -274,13 +285,13 @@ impl ResponseFit {
 
     /// Counts the result of one input. Errors if it does not fit, or if its memory exceeds a limit.
     fn admit_lead(&mut self, lead: &Lead, trace_id: &str, more: usize) -> Result<(), Error> {
-        let size = lead_size(lead);
+        let size = lead_size_in(lead, &self.form);
         let result = field(field(size) + text(trace_id) + more);
         let used = self.used - reserved(trace_id) + result;
         if used > self.limit.max_bytes {
             return Err(self.limit.does_not_fit(result));
         }
-        self.charge(lead_memory(lead, size))?;
+        self.charge(lead_memory(lead, size, &self.form))?;
         self.used = used;
         Ok(())
     }

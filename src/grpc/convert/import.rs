@@ -2,7 +2,10 @@
 
 use prost::Message as _;
 
-use super::request::{archive, create, update, upsert};
+use super::{
+    request::{archive, create, update, upsert},
+    typed::TypedNames,
+};
 use crate::{
     grpc::{pb, validate::FieldFaults},
     leads::{
@@ -58,9 +61,9 @@ pub(crate) fn import_row(row: pb::ImportRow) -> Result<ImportRow, Error> {
 fn row_write(write: Option<pb::import_row::Write>) -> Result<RowWrite, Error> {
     use pb::import_row::Write;
     match write {
-        Some(Write::Create(row)) => row_create(row),
-        Some(Write::Update(row)) => row_update(row),
-        Some(Write::Upsert(row)) => row_upsert(row),
+        Some(Write::Create(input)) => row_create(input),
+        Some(Write::Update(input)) => row_update(input),
+        Some(Write::Upsert(input)) => row_upsert(input),
         Some(Write::Archive(pb::LeadArchive { id })) => {
             let request =
                 pb::ArchiveLeadRequest { id, request_id: String::new(), validate_only: false };
@@ -73,7 +76,8 @@ fn row_write(write: Option<pb::import_row::Write>) -> Result<RowWrite, Error> {
     }
 }
 
-fn row_create(row: pb::LeadCreate) -> Result<RowWrite, Error> {
+fn row_create(input: pb::LeadCreate) -> Result<RowWrite, Error> {
+    let names = TypedNames::new(&input);
     let pb::LeadCreate {
         properties,
         primary_contact_id,
@@ -81,7 +85,8 @@ fn row_create(row: pb::LeadCreate) -> Result<RowWrite, Error> {
         object_write_trace_id,
         contact,
         labels,
-    } = row;
+        typed_properties,
+    } = input;
     let request = pb::CreateLeadRequest {
         properties,
         primary_contact_id,
@@ -91,12 +96,21 @@ fn row_create(row: pb::LeadCreate) -> Result<RowWrite, Error> {
         contact,
         validate_only: false,
         labels,
+        typed_properties,
     };
-    Ok(RowWrite::Create(create(request)?.0))
+    Ok(RowWrite::Create(create(request).map_err(|error| names.rename(error))?.0))
 }
 
-fn row_update(row: pb::LeadUpdate) -> Result<RowWrite, Error> {
-    let pb::LeadUpdate { id, id_property, properties, object_write_trace_id, labels } = row;
+fn row_update(input: pb::LeadUpdate) -> Result<RowWrite, Error> {
+    let names = TypedNames::new(&input);
+    let pb::LeadUpdate {
+        id,
+        id_property,
+        properties,
+        object_write_trace_id,
+        labels,
+        typed_properties,
+    } = input;
     let request = pb::UpdateLeadRequest {
         id,
         id_property,
@@ -105,11 +119,13 @@ fn row_update(row: pb::LeadUpdate) -> Result<RowWrite, Error> {
         object_write_trace_id,
         validate_only: false,
         labels,
+        typed_properties,
     };
-    Ok(RowWrite::Update(update(request)?.0))
+    Ok(RowWrite::Update(update(request).map_err(|error| names.rename(error))?.0))
 }
 
-fn row_upsert(row: pb::LeadUpsert) -> Result<RowWrite, Error> {
+fn row_upsert(input: pb::LeadUpsert) -> Result<RowWrite, Error> {
+    let names = TypedNames::new(&input);
     let pb::LeadUpsert {
         id,
         id_property,
@@ -119,7 +135,8 @@ fn row_upsert(row: pb::LeadUpsert) -> Result<RowWrite, Error> {
         associations,
         contact,
         labels,
-    } = row;
+        typed_properties,
+    } = input;
     let request = pb::UpsertLeadRequest {
         id,
         id_property,
@@ -131,8 +148,9 @@ fn row_upsert(row: pb::LeadUpsert) -> Result<RowWrite, Error> {
         contact,
         validate_only: false,
         labels,
+        typed_properties,
     };
-    Ok(RowWrite::Upsert(upsert(request)?.0))
+    Ok(RowWrite::Upsert(upsert(request).map_err(|error| names.rename(error))?.0))
 }
 
 #[cfg(test)]

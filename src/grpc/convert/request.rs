@@ -3,9 +3,10 @@
 
 use std::hash::Hash;
 
-use uuid::Uuid;
-
-use super::batch::{BatchCollector, BatchInputs, InputField, LeadName, lead_name};
+use super::{
+    batch::{BatchCollector, BatchInputs, InputField, LeadName, lead_name, new_trace_id, traced},
+    typed::{TypedNames, TypedWrite},
+};
 use crate::{
     grpc::{
         page_token::{Fingerprint, PagePosition, SearchTokens},
@@ -36,6 +37,7 @@ pub(crate) fn get(request: pb::GetLeadRequest) -> Result<GetLead, Error> {
         properties_with_history,
         associations,
         archived,
+        typed: _,
     } = request;
     let mut faults = FieldFaults::default();
     let id = faults.lead_id(IdPlace::Url, "id", &id);
@@ -55,6 +57,7 @@ pub(crate) fn list(
         properties_with_history,
         associations,
         archived,
+        typed: _,
     } = request;
     let mut faults = FieldFaults::default();
     let selection = faults.selection(properties, properties_with_history, associations);
@@ -83,6 +86,7 @@ pub(crate) fn search(
         page_size,
         page_token,
         associations,
+        typed: _,
     } = request;
     let mut faults = FieldFaults::default();
     let associations = faults.object_types("associations", associations);
@@ -117,6 +121,7 @@ pub(crate) fn export(request: pb::ExportLeadsRequest) -> Result<(ExportLeads, St
         properties_with_history,
         associations,
         resume_token,
+        typed: _,
     } = request;
     let mut faults = FieldFaults::default();
     faults.query(&query);
@@ -144,8 +149,10 @@ pub(crate) fn create(
         contact,
         validate_only: _,
         labels,
+        typed_properties,
     } = request;
     let mut faults = FieldFaults::default();
+    let properties = faults.typed_properties(properties, typed_properties);
     let request_id = faults.request_id(&request_id);
     let trace_id = faults.trace_id("object_write_trace_id", &object_write_trace_id);
     let contact = NamedContact { primary_contact_id, contact };
@@ -166,8 +173,10 @@ pub(crate) fn update(
         object_write_trace_id,
         validate_only: _,
         labels,
+        typed_properties,
     } = request;
     let mut faults = FieldFaults::default();
+    let properties = faults.typed_properties(properties, typed_properties);
     let request_id = faults.request_id(&request_id);
     let trace_id = faults.trace_id("object_write_trace_id", &object_write_trace_id);
     let values = Values { properties, labels };
@@ -199,8 +208,10 @@ pub(crate) fn upsert(
         contact,
         validate_only: _,
         labels,
+        typed_properties,
     } = request;
     let mut faults = FieldFaults::default();
+    let properties = faults.typed_properties(properties, typed_properties);
     let request_id = faults.request_id(&request_id);
     let trace_id = faults.trace_id("object_write_trace_id", &object_write_trace_id);
     let contact = NamedContact { primary_contact_id, contact };
@@ -221,6 +232,7 @@ pub(crate) fn batch_get(
         properties_with_history,
         archived,
         associations,
+        typed: _,
     } = request;
     let mut faults = FieldFaults::default();
     faults.inputs("ids", ids.len(), cap);
@@ -259,7 +271,9 @@ pub(crate) fn batch_create(
             object_write_trace_id,
             contact,
             labels,
+            typed_properties,
         } = input;
+        let properties = faults.typed_properties(properties, typed_properties);
         let contact = NamedContact { primary_contact_id, contact };
         let create = faults.create("", Values { properties, labels }, contact, &associations);
         (create, None, object_write_trace_id)
@@ -272,7 +286,15 @@ pub(crate) fn batch_update(
 ) -> Result<BatchWrite<Labelled<Traced<UpdateLead>>>, Error> {
     let pb::BatchUpdateLeadsRequest { inputs, request_id, validate_only: _ } = request;
     writes(inputs, &request_id, cap, |faults, input| {
-        let pb::LeadUpdate { id, id_property, properties, object_write_trace_id, labels } = input;
+        let pb::LeadUpdate {
+            id,
+            id_property,
+            properties,
+            object_write_trace_id,
+            labels,
+            typed_properties,
+        } = input;
+        let properties = faults.typed_properties(properties, typed_properties);
         let values = Values { properties, labels };
         let update = faults.update(IdPlace::Body, "", &id, &id_property, values);
         let name = update
@@ -297,7 +319,9 @@ pub(crate) fn batch_upsert(
             associations,
             contact,
             labels,
+            typed_properties,
         } = input;
+        let properties = faults.typed_properties(properties, typed_properties);
         let contact = NamedContact { primary_contact_id, contact };
         let values = Values { properties, labels };
         let upsert = faults.upsert("", &id, &id_property, values, contact, &associations);
@@ -331,7 +355,7 @@ fn lead_ids(ids: &[String]) -> BatchInputs<LeadId> {
 
 /// Converts and validates the inputs of a batch write. `convert` returns the input, the name of its lead
 /// if it has one, and the trace id of the caller.
-fn writes<In, Out>(
+fn writes<In: TypedWrite, Out>(
     inputs: Vec<In>,
     request_id: &str,
     cap: usize,
@@ -344,6 +368,7 @@ fn writes<In, Out>(
     let mut out = BatchCollector::new(InputField::Inputs);
     for input in inputs {
         let mut faults = FieldFaults::for_input();
+        let typed = TypedNames::new(&input);
         let (input, name, given) = convert(&mut faults, input);
         let own = faults.trace_id("object_write_trace_id", &given);
         // Only a valid input excludes later ones.
@@ -356,22 +381,12 @@ fn writes<In, Out>(
         match faults.finish_input(input) {
             Ok(input) => {
                 let trace_id = own.unwrap_or_else(new_trace_id);
-                out.push(Ok(traced(input, trace_id)), String::new());
+                out.push_typed(traced(input, trace_id), typed);
             }
-            Err(fault) => out.push(Err(fault), own.unwrap_or_default()),
+            Err(fault) => out.push(Err(typed.rename_fault(fault)), own.unwrap_or_default()),
         }
     }
     Ok((out.finish(), request_id))
-}
-
-/// An input with its trace id.
-fn traced<T>(Labelled { input, labels }: Labelled<T>, trace_id: String) -> Labelled<Traced<T>> {
-    Labelled { input: Traced { trace_id, input }, labels }
-}
-
-/// A trace id for an input without one.
-fn new_trace_id() -> String {
-    Uuid::new_v4().to_string()
 }
 
 pub(super) fn fingerprint(kind: &str, portal: &PortalName, request: &impl Hash) -> Fingerprint {

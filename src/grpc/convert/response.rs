@@ -1,7 +1,6 @@
 //! Converts domain results to response messages.
 
-use prost_types::Timestamp as PbTimestamp;
-
+use super::{encoding::timestamp, typed::PropertyForm};
 use crate::{
     grpc::pb,
     leads::{
@@ -9,11 +8,14 @@ use crate::{
         Warning,
     },
 };
-use leadsd_base::time::Timestamp;
 
-pub(super) fn list_response(leads: Vec<Lead>, token: Option<String>) -> pb::ListLeadsResponse {
+pub(super) fn list_response(
+    leads: Vec<Lead>,
+    token: Option<String>,
+    form: &PropertyForm,
+) -> pb::ListLeadsResponse {
     pb::ListLeadsResponse {
-        leads: leads.into_iter().map(lead).collect(),
+        leads: leads.into_iter().map(|lead| lead_in(lead, form)).collect(),
         next_page_token: token.unwrap_or_default(),
     }
 }
@@ -22,16 +24,17 @@ pub(super) fn search_response(
     leads: Vec<Lead>,
     token: Option<String>,
     total: u64,
+    form: &PropertyForm,
 ) -> pb::SearchLeadsResponse {
     pb::SearchLeadsResponse {
-        leads: leads.into_iter().map(lead).collect(),
+        leads: leads.into_iter().map(|lead| lead_in(lead, form)).collect(),
         next_page_token: token.unwrap_or_default(),
         total: i64::try_from(total).unwrap_or(i64::MAX),
     }
 }
 
-pub(super) fn read_result(found: Lead) -> pb::LeadReadResult {
-    let outcome = pb::lead_read_result::Outcome::Lead(lead(found));
+pub(super) fn read_result(found: Lead, form: &PropertyForm) -> pb::LeadReadResult {
+    let outcome = pb::lead_read_result::Outcome::Lead(lead_in(found, form));
     pb::LeadReadResult { outcome: Some(outcome) }
 }
 
@@ -54,7 +57,12 @@ pub(super) fn upsert_result(
     }
 }
 
+/// Message of a lead whose properties are text.
 pub(super) fn lead(lead: Lead) -> pb::Lead {
+    lead_in(lead, &PropertyForm::Text)
+}
+
+pub(super) fn lead_in(lead: Lead, form: &PropertyForm) -> pb::Lead {
     let Lead {
         id,
         properties,
@@ -69,6 +77,7 @@ pub(super) fn lead(lead: Lead) -> pb::Lead {
         warnings,
         is_id_only,
     } = lead;
+    let (properties, typed_properties) = form.split(properties);
     pb::Lead {
         id,
         properties,
@@ -88,6 +97,7 @@ pub(super) fn lead(lead: Lead) -> pb::Lead {
         warnings: warnings.into_iter().map(warning).collect(),
         id_only: is_id_only,
         unset_properties,
+        typed_properties,
     }
 }
 
@@ -160,14 +170,4 @@ fn warning(warning: Warning) -> pb::LeadWarning {
             .map(|(name, values)| (name, pb::WarningContext { values }))
             .collect(),
     }
-}
-
-pub(super) fn timestamp(time: Timestamp) -> PbTimestamp {
-    // The nanoseconds of a protobuf timestamp are never negative, even before 1970.
-    let (mut seconds, mut nanos) = (time.as_second(), time.subsec_nanosecond());
-    if nanos < 0 {
-        seconds -= 1;
-        nanos += 1_000_000_000;
-    }
-    PbTimestamp { seconds, nanos }
 }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use leadsd_base::time::Timestamp;
 use prost::Message;
 
-use super::{response::timestamp, size::field};
+use super::encoding::{field, timestamp};
 use crate::{
     auth::{Access, Rights},
     grpc::{

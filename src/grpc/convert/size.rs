@@ -2,7 +2,11 @@
 
 use prost::{Message as _, length_delimiter_len};
 
-use super::response::{pb_association_type, timestamp};
+use super::{
+    encoding::{field, nested, text, timestamp},
+    response::pb_association_type,
+    typed::PropertyForm,
+};
 use crate::leads::{Associated, AssociatedObject, Lead, PropertyVersion, Warning};
 use leadsd_base::time::Timestamp;
 
@@ -12,8 +16,13 @@ const LEAD_OVERHEAD: usize = 512;
 /// Memory of an entry of a map or list in a message besides its encoded bytes.
 const ENTRY_OVERHEAD: usize = 128;
 
-/// Encoded size of a lead in bytes, without the length in front of it.
+/// Encoded size of a lead with properties as text in bytes, without the length in front of it.
 pub(crate) fn lead_size(lead: &Lead) -> usize {
+    lead_size_in(lead, &PropertyForm::Text)
+}
+
+/// Encoded size of a lead in bytes, without the length in front of it.
+pub(super) fn lead_size_in(lead: &Lead, form: &PropertyForm) -> usize {
     let Lead {
         id,
         properties,
@@ -28,7 +37,6 @@ pub(crate) fn lead_size(lead: &Lead) -> usize {
         warnings,
         is_id_only,
     } = lead;
-    let property = |(name, value): (&String, &String)| field(text(name) + text(value));
     let history = |(name, versions): (&String, &Vec<PropertyVersion>)| {
         field(text(name) + nested(versions.iter().map(version_size).sum()))
     };
@@ -36,7 +44,7 @@ pub(crate) fn lead_size(lead: &Lead) -> usize {
         field(text(kind) + nested(associated_size(associated)))
     };
     text(id)
-        + properties.iter().map(property).sum::<usize>()
+        + form.size(properties)
         + unset_properties.iter().map(|name| field(name.len())).sum::<usize>()
         + property_history.iter().map(history).sum::<usize>()
         + associations.iter().map(association).sum::<usize>()
@@ -48,7 +56,7 @@ pub(crate) fn lead_size(lead: &Lead) -> usize {
 }
 
 /// Memory of the message of a lead in bytes; `encoded` is its encoded size.
-pub(super) fn lead_memory(lead: &Lead, encoded: usize) -> usize {
+pub(super) fn lead_memory(lead: &Lead, encoded: usize, form: &PropertyForm) -> usize {
     let versions = lead.property_history.values().map(|versions| 1 + versions.len());
     let objects = lead.associations.values().map(|associated| 1 + associated.objects.len());
     let entries = lead.properties.len()
@@ -56,21 +64,7 @@ pub(super) fn lead_memory(lead: &Lead, encoded: usize) -> usize {
         + versions.sum::<usize>()
         + objects.sum::<usize>()
         + lead.warnings.len();
-    encoded + LEAD_OVERHEAD + entries * ENTRY_OVERHEAD
-}
-
-/// Encoded size of a field with a number below 16 that has `bytes` bytes.
-pub(super) fn field(bytes: usize) -> usize {
-    1 + length_delimiter_len(bytes) + bytes
-}
-
-/// Encoded size of a text field with a number below 16; empty texts are omitted.
-pub(super) fn text(text: &str) -> usize {
-    nested(text.len())
-}
-
-fn nested(bytes: usize) -> usize {
-    if bytes == 0 { 0 } else { field(bytes) }
+    encoded + LEAD_OVERHEAD + entries * ENTRY_OVERHEAD + form.list_memory(&lead.properties)
 }
 
 fn flag(is_set: bool) -> usize {

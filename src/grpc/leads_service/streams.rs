@@ -23,9 +23,10 @@ impl LeadsHandler {
     ) -> Result<Response<ExportStream>, Status> {
         let (call, message) = AuthorizedCall::take_from(request)?;
         let state = Arc::clone(&call.state);
+        let types = message.typed.then(|| self.service.clone());
         let stream = convert::export(message).and_then(|(export, token)| {
             let start = |context| self.service.export(context, export, &token);
-            export_stream::start(call, self.max_response_bytes, start)
+            export_stream::start(call, self.max_response_bytes, types, start)
         });
         stream.map(Response::new).map_err(|error| state.fail(error))
     }

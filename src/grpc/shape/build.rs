@@ -74,18 +74,22 @@ impl<'a> ShapesBuilder<'a> {
         let max = numbers.max().and_then(|max| usize::try_from(max).ok()).unwrap_or(0);
         let mut fields = vec![None; max + 1];
         let (mut counters, mut size) = (0, 0);
+        // Size of the largest field of each oneof.
+        let mut oneofs = vec![0; descriptor.oneof_decl.len()];
         for field in &descriptor.field {
             let content = self.content(field, depth);
             let is_repeated = field.label() == Label::Repeated;
             let element = self.element_size(field.r#type(), content);
-            size += match content {
-                _ if is_repeated => HANDLE,
-                Content::Text => element,
+            let oneof = field.oneof_index.filter(|_| !field.proto3_optional());
+            let oneof = oneof.and_then(|index| oneofs.get_mut(usize::try_from(index).ok()?));
+            match (oneof, content) {
+                _ if is_repeated => size += HANDLE,
+                (Some(largest), _) => *largest = element.max(*largest),
                 // An optional value has a discriminant.
-                Content::Message(_) => element + 8,
-                Content::Scalar(_) if field.proto3_optional() => 2 * element,
-                Content::Scalar(_) => element,
-            };
+                (None, Content::Message(_)) => size += element + 8,
+                (None, Content::Scalar(_)) if field.proto3_optional() => size += 2 * element,
+                (None, Content::Text | Content::Scalar(_)) => size += element,
+            }
             let repeated = is_repeated.then(|| {
                 let counter = counters;
                 counters += 1;
@@ -93,11 +97,9 @@ impl<'a> ShapesBuilder<'a> {
                 let is_map = self.types.get(field.type_name().trim_start_matches('.')).is_some_and(
                     |entry| entry.options.as_ref().is_some_and(|options| options.map_entry()),
                 );
-                let container = if is_map {
-                    Container::Map
-                } else {
-                    Container::Vec(u32::try_from(element).unwrap_or(u32::MAX))
-                };
+                let element = u32::try_from(element).unwrap_or(u32::MAX);
+                let container =
+                    if is_map { Container::Map(element) } else { Container::Vec(element) };
                 Repeated { counter, max: self.max_items(name, field.name()), container }
             });
             if let Some(slot) =
@@ -106,6 +108,8 @@ impl<'a> ShapesBuilder<'a> {
                 *slot = Some(Field { name: field.name().into(), content, repeated });
             }
         }
+        // One that can be unset has a discriminant.
+        size += oneofs.iter().filter(|size| **size > 0).map(|size| size + 8).sum::<usize>();
         Shape { fields: fields.into(), size: size.next_multiple_of(8) }
     }
 

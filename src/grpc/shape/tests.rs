@@ -37,6 +37,10 @@ fn repeated_fields() -> BTreeSet<String> {
     while let Some(name) = open.pop() {
         let short = name.trim_start_matches(".leadsd.v1.");
         let message = files().flat_map(|file| &file.message_type).find(|m| m.name() == short);
+        let entries = message.into_iter().flat_map(|message| &message.nested_type);
+        open.extend(
+            entries.flat_map(|entry| &entry.field).map(|field| field.type_name().to_owned()),
+        );
         for field in message.into_iter().flat_map(|message| &message.field) {
             if field.label() == prost_types::field_descriptor_proto::Label::Repeated {
                 found.insert(format!("{short}.{}", field.name()));
@@ -152,7 +156,10 @@ fn depth(files: &FileDescriptorSet, name: &str) -> usize {
         return usize::from(!name.is_empty());
     };
     let inner = message.field.iter().map(|field| depth(files, field.type_name()));
-    1 + inner.max().unwrap_or(0)
+    // The values of maps are in entries.
+    let entries = message.nested_type.iter().flat_map(|entry| &entry.field);
+    let values = entries.map(|field| 1 + depth(files, field.type_name()));
+    1 + inner.chain(values).max().unwrap_or(0)
 }
 
 #[test]

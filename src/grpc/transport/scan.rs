@@ -273,7 +273,7 @@ impl MessageScanner {
             let Some(field) = self.shape.shapes.field(around.shape, field) else { continue };
             path.push_str(&field.name);
             if let Some(repeated) = field.repeated
-                && repeated.container != Container::Map
+                && !matches!(repeated.container, Container::Map(_))
             {
                 let index = around.counts[usize::from(repeated.counter)].saturating_sub(1);
                 path.push_str(&format!("[{index}]"));

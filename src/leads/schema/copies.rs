@@ -51,10 +51,8 @@ pub struct OwnerCopy {
 // === impl PropertyCopy ===
 
 impl PropertyCopy {
-    pub(in crate::leads) fn new(
-        fetch_time: Timestamp,
-        mut properties: Vec<PropertyDefinition>,
-    ) -> Self {
+    /// Creates a copy of the properties that HubSpot was asked for at `fetch_time`.
+    pub fn new(fetch_time: Timestamp, mut properties: Vec<PropertyDefinition>) -> Self {
         for property in &mut properties {
             if property.options.len() > MAX_OPTIONS {
                 property.options.truncate(MAX_OPTIONS);

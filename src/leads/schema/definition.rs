@@ -4,6 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::leads::{association_type::AssociationType, memory::HeapSize};
 
+/// Type of properties whose values are options.
+const ENUMERATION: &str = "enumeration";
+
+/// Field type of an enumeration with the options `true` and `false`.
+const FLAG: &str = "booleancheckbox";
+
+/// Field type of an enumeration with several values.
+const CHECKBOX: &str = "checkbox";
+
 /// One HubSpot call that reads a part of the schema. It is sent once: neither retried nor replayed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SchemaRead {
@@ -137,6 +146,20 @@ pub struct AssociationTypeDefinition {
     pub label: String,
     /// Type id of the opposite direction. `None` if it is not known.
     pub inverse_type_id: Option<i32>,
+}
+
+// === impl PropertyDefinition ===
+
+impl PropertyDefinition {
+    /// True for an enumeration with the options `true` and `false`.
+    pub fn is_flag(&self) -> bool {
+        self.type_name == ENUMERATION && self.field_type == FLAG
+    }
+
+    /// True for an enumeration whose values are lists, separated by semicolons.
+    pub fn is_list(&self) -> bool {
+        self.type_name == ENUMERATION && self.field_type == CHECKBOX
+    }
 }
 
 // === impl HeapSize ===

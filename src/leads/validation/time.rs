@@ -1,6 +1,6 @@
 //! Dates and points in time, as HubSpot accepts them.
 
-use leadsd_base::time::{Timestamp, is_civil_date, utc_date_time};
+use leadsd_base::time::{Timestamp, civil_date, utc_date_time};
 
 /// Milliseconds of a day.
 const DAY: i64 = 86_400_000;
@@ -22,7 +22,7 @@ impl DateRules {
     /// lenient rules also a time of day, and numbers of day, month and year.
     pub(super) fn accepts_date(self, value: &str) -> bool {
         let value = value.trim();
-        if is_civil_date(value) {
+        if civil_date(value).is_some() {
             return true;
         }
         let millis = value.parse::<i64>().ok().or_else(|| milliseconds(value));

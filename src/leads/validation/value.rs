@@ -7,7 +7,7 @@ use super::{
     time::DateRules,
     violation::ViolationKind,
 };
-use crate::leads::schema::PropertyDefinition;
+use crate::leads::{schema::PropertyDefinition, typed_value::is_decimal};
 
 /// Maximum length of a text in characters, as HubSpot documents it.
 const MAX_TEXT: usize = 65_536;
@@ -15,14 +15,8 @@ const MAX_TEXT: usize = 65_536;
 /// Property whose values are ids of owners.
 const OWNER: &str = "hubspot_owner_id";
 
-/// Field type of an enumeration with the options `true` and `false`.
-const FLAG: &str = "booleancheckbox";
-
 /// Length of a value above which its options are looked up by hash, in bytes.
 const LONG_VALUE: usize = 256;
-
-/// Field type of an enumeration with several values.
-const CHECKBOX: &str = "checkbox";
 
 /// Rule that a value violates, with a description for the caller; `None` if HubSpot may accept the value. An
 /// empty value clears the property.
@@ -47,7 +41,7 @@ pub(super) fn fault(
             ViolationKind::Length,
             format!("is too long (limit {MAX_TEXT} characters, has {})", value.chars().count()),
         ),
-        "number" if !is_number(value) => (
+        "number" if !is_decimal(value.trim()) => (
             ViolationKind::Number,
             "is not a number; write digits with an optional sign, point and exponent, without \
              separators of thousands"
@@ -72,15 +66,6 @@ pub(super) fn fault(
     Some((kind, text))
 }
 
-/// True for what HubSpot may read as a number. It is not parsed: it may have any number of digits.
-fn is_number(value: &str) -> bool {
-    let has_allowed_bytes = value
-        .trim()
-        .bytes()
-        .all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E'));
-    has_allowed_bytes && value.trim().parse::<f64>().is_ok()
-}
-
 fn is_boolean(value: &str) -> bool {
     ["true", "false"].iter().any(|own| own.eq_ignore_ascii_case(value.trim()))
 }
@@ -96,7 +81,7 @@ fn option_fault(
         let text = "is not the id of an owner, which is a number; ListOwners returns the ids";
         return (!is_id).then(|| (ViolationKind::Owner, text.to_owned()));
     }
-    if property.field_type == FLAG && is_boolean(value) {
+    if property.is_flag() && is_boolean(value) {
         return None;
     }
     let is_known = !property.has_external_options
@@ -115,7 +100,7 @@ fn option_fault(
     if !is_known || has(value) {
         return None;
     }
-    let is_list = property.field_type == CHECKBOX;
+    let is_list = property.is_list();
     // An empty entry at the beginning keeps the values that the lead has.
     let wrong = match is_list {
         true => value.split(';').map(str::trim).find(|entry| !entry.is_empty() && !has(entry))?,

@@ -167,6 +167,7 @@ impl Lead {
             warnings,
             id_only,
             unset_properties,
+            typed_properties: _,
         } = lead;
         let masked = |(name, value): (String, String)| {
             let differs = ["hs_createdate", "hs_lastmodifieddate"].contains(&name.as_str())

@@ -8,7 +8,11 @@ use prost::Message;
 
 use super::*;
 use crate::{
-    grpc::{convert, methods::Methods, pb},
+    grpc::{
+        convert,
+        methods::Methods,
+        pb::{self, typed_value::Kind},
+    },
     leads::PortalName,
 };
 
@@ -288,6 +292,39 @@ fn large_legitimate_batches_take_no_more_than_computed() {
         let computed = scan("BatchCreateLeads", &bytes).unwrap();
         let live = decode::<pb::BatchCreateLeadsRequest>(&bytes, |_| true).live;
         assert!(computed <= 3 * live, "{computed} bytes computed, {live} taken");
+    }
+}
+
+#[test]
+fn typed_properties_take_no_more_than_computed() {
+    let list = |count| {
+        let values = (0..count).map(|at| format!("value {at}")).collect();
+        Kind::EnumValues(pb::EnumValues { values })
+    };
+    for kind in [
+        Kind::BoolValue(true),
+        Kind::Int64Value(i64::MIN),
+        Kind::DecimalValue("12.5".to_owned()),
+        Kind::StringValue("x".repeat(500)),
+        Kind::TimestampValue(prost_types::Timestamp { seconds: 1, nanos: 1_000_000 }),
+        Kind::DateValue(pb::Date { year: 2026, month: 11, day: 30 }),
+        list(0),
+        list(1),
+        list(40),
+    ] {
+        let value = pb::TypedValue { kind: Some(kind.clone()) };
+        for count in [1, 11, 12, 60] {
+            let value = |at| (format!("property_{at}"), value.clone());
+            let typed_properties: BTreeMap<_, _> = (0..count).map(value).collect();
+            let input = pb::LeadUpdate { typed_properties, ..Default::default() };
+            let inputs = vec![pb::LeadUpdate { id: "1".to_owned(), ..input }; 100];
+            let batch = pb::BatchUpdateLeadsRequest { inputs, ..Default::default() };
+            let bytes = batch.encode_to_vec();
+            assert_all_covered(&bytes);
+            let computed = scan("BatchUpdateLeads", &bytes).unwrap();
+            let live = decode::<pb::BatchUpdateLeadsRequest>(&bytes, |_| true).live;
+            assert!(computed <= 3 * live, "{computed} bytes computed, {live} taken: {kind:?}");
+        }
     }
 }
 

@@ -72,6 +72,7 @@ enum Phase {
 }
 
 /// Next event of the stream.
+#[expect(clippy::large_enum_variant, reason = "one event exists at a time and is moved once")]
 enum Event {
     /// The replica or the connection begins to stop, or the deadline is near.
     Drain,

@@ -32,7 +32,6 @@ mod preface;
 pub(crate) mod prefetched_body;
 mod receive_window;
 pub(crate) mod request_body;
-mod request_turns;
 pub(crate) mod response_body;
 mod scan;
 mod send_deadline;

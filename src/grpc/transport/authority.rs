@@ -42,8 +42,6 @@ const PRIORITY: u8 = 0x20;
 pub(super) struct ValidAuthority<IO> {
     io: IO,
     frames: Frames,
-    /// Number of HEADERS frames whose header was read.
-    requests: usize,
 }
 
 /// Position in the frames of a client.
@@ -62,20 +60,7 @@ enum Frames {
 impl<IO> ValidAuthority<IO> {
     /// Wraps a connection from which nothing was read.
     pub(super) fn new(io: IO) -> Self {
-        Self { io, frames: Frames::Skip(PREFACE), requests: 0 }
-    }
-
-    /// Number of HEADERS frames so far: one for each request, and one for its trailers, if any.
-    pub(super) fn requests(&self) -> usize {
-        self.requests
-    }
-
-    /// Number of bytes up to the end of the current frame; 0 before its header is complete.
-    pub(super) fn rest_of_frame(&self) -> usize {
-        match &self.frames {
-            Frames::Skip(left) | Frames::Fields(_, left) => *left,
-            Frames::Header(..) => 0,
-        }
+        Self { io, frames: Frames::Skip(PREFACE) }
     }
 }
 
@@ -87,7 +72,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for ValidAuthority<IO> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
-        self.requests += self.frames.read(&mut buffer.filled_mut()[before..]);
+        self.frames.read(&mut buffer.filled_mut()[before..]);
         polled
     }
 }
@@ -97,10 +82,8 @@ delegate_writes!(ValidAuthority, |wrapper| wrapper.io.is_write_vectored());
 // === impl Frames ===
 
 impl Frames {
-    /// Inspects the next bytes of the connection, which may begin and end anywhere. Returns the number of
-    /// HEADERS frames whose header ends in them.
-    fn read(&mut self, mut bytes: &mut [u8]) -> usize {
-        let mut requests = 0;
+    /// Inspects the next bytes of the connection, which may begin and end anywhere.
+    fn read(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let read = match self {
                 Self::Skip(left) => {
@@ -113,7 +96,6 @@ impl Frames {
                     header[*received..*received + read].copy_from_slice(&bytes[..read]);
                     *received += read;
                     if *received == FRAME_HEADER {
-                        requests += usize::from(header[3] == HEADERS);
                         *self = Self::payload(*header);
                     }
                     read
@@ -130,7 +112,6 @@ impl Frames {
             };
             bytes = &mut std::mem::take(&mut bytes)[read..];
         }
-        requests
     }
 
     fn skip(left: usize) -> Self {

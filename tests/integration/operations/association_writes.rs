@@ -143,7 +143,8 @@ async fn a_batch_has_one_result_per_input_and_invalid_inputs_cost_nothing() {
         assert!(results[3].1.starts_with("inputs[3].lead_id"), "{results:?}");
         assert!(results[4].1.starts_with("inputs[4].types"), "{results:?}");
         let calls = scene.app.hubspot.log().len();
-        assert!(if per_item { calls == 1 } else { calls <= 3 }, "{calls}");
+        // The unknown lead may have been merged: its id is read.
+        assert!(if per_item { calls == 2 } else { calls <= 4 }, "{calls}");
         for lead in [&scene.jane, &joan] {
             assert_eq!(contacts(&scene, lead).await.len(), 2);
         }

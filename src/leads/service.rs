@@ -218,7 +218,7 @@ impl Service {
     }
 
     /// Reads many leads. Returns one result per id, in the order of the ids. Equal ids share one lead, and so do
-    /// unique values that differ only in case.
+    /// unique values that differ only in ASCII case.
     pub async fn batch_get(
         &self,
         ctx: &CallContext,

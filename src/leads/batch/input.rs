@@ -185,10 +185,11 @@ impl<'a> LeadReference<'a> {
     }
 
     /// Normal form in which references to one lead are equal: HubSpot compares unique values without
-    /// regard to case.
+    /// regard to case. Whether it does so beyond ASCII is not known, and the lead of another value must
+    /// not be returned.
     pub fn normalized(self) -> Cow<'a, str> {
         match self.unique_property() {
-            Some(_) => Cow::Owned(self.folded()),
+            Some(_) => Cow::Owned(self.id.as_str().to_ascii_lowercase()),
             None => Cow::Borrowed(self.id.as_str()),
         }
     }

@@ -187,7 +187,7 @@ async fn equal_ids_of_a_batch_get_share_one_lead() {
 async fn unique_values_that_differ_in_case_are_read_once() {
     for (ids, id_property, sent) in [
         (["Key-1", "key-1", "b"], Some("crm_key"), &["Key-1", "b"][..]),
-        (["\u{c4}", "\u{e4}", "b"], Some("crm_key"), &["\u{c4}", "b"]),
+        (["\u{c4}", "\u{e4}", "b"], Some("crm_key"), &["\u{c4}", "\u{e4}", "b"]),
         (["Key-1", "key-1", "b"], None, &["Key-1", "key-1", "b"]),
         (["Key-1", "key-1", "b"], Some("hs_object_id"), &["Key-1", "key-1", "b"]),
     ] {

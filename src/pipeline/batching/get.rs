@@ -329,7 +329,7 @@ impl<L: Layer> BatchableOp<L> for GetBatch {
 }
 
 /// The distinct ids, and for each given id its index among them. Unique values are compared without
-/// regard to case.
+/// regard to ASCII case.
 fn distinct(ids: &[LeadId], id_property: Option<&str>) -> (Vec<LeadId>, Vec<usize>) {
     let mut seen: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(ids.len());
     let mut distinct = Vec::with_capacity(ids.len());

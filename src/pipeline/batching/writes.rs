@@ -206,17 +206,6 @@ impl<L: Layer> BatchableOp<L> for UpdateBatch {
             .map(Arc::unwrap_or_clone)
     }
 
-    fn observe(
-        &self,
-        capabilities: &PortalCapabilities,
-        input: &UpdateLead,
-        result: &Result<Lead, Error>,
-    ) {
-        if self.id_property.is_none() {
-            capabilities.not_found.observe(false, &input.id, result);
-        }
-    }
-
     async fn send_batch(
         &self,
         inner: &L,
@@ -249,7 +238,8 @@ impl<L: Layer> BatchableOp<L> for UpdateBatch {
             }
         }
         let outcome = |(outcome, input): (_, &Traced<UpdateLead>)| match outcome {
-            // The old id of a merged lead may be known to an individual request only.
+            // The old id of a merged lead may be known to an individual request only. An update does not
+            // tell that a read finds no lead.
             ItemOutcome::Resolved(Err(error))
                 if error.reason() == Reason::LeadNotFound
                     && self.id_property.is_none()

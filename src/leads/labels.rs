@@ -1,7 +1,7 @@
 //! Labels in place of ids: of pipelines, stages, options and association types, and e-mail addresses of
 //! owners.
 //!
-//! A write or a search names them apart from its values, so an id is never taken for a label. They are
+//! A write or a search names them apart from its values, so an id is never mistaken for a label. They are
 //! resolved from the copies of the schema before the write is validated: `lookup` compares, without I/O, and
 //! `resolver` reads the copies that it needs.
 

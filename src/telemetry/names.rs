@@ -135,6 +135,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("usable", "true if the portal has a valid access token"),
     ("vault.method", "auth method of the Vault login"),
     ("vault.ttl_s", "time to live of the Vault token in seconds; 0 if it does not expire"),
+    ("vault.uses_left", "number of requests that the Vault token permits; it ends after them"),
     ("version", "version of a secret"),
     ("violation", "rule that a write violates, as in `leadsd_validation_violations_total`"),
 ];

@@ -71,7 +71,7 @@ pub(super) struct IssuedToken {
     pub(super) uses_left: Option<u64>,
 }
 
-/// What replaces a token before it expires.
+/// Replacement of a token before it expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Replacement {
     /// Another login, the agent that wrote the token, or renewals without an end.
@@ -251,7 +251,7 @@ impl LoginMethod for ConfiguredAuth {
     async fn external_token(&self) -> Option<Secret> {
         match &self.config {
             VaultAuth::Token { file } | VaultAuth::TokenFile { file } => {
-                // A read of a pipe or a terminal could wait for ever.
+                // A read of a pipe or a terminal could wait without end.
                 let found = tokio::fs::metadata(file).await.ok()?;
                 if !found.is_file() {
                     return None;

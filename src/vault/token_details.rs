@@ -45,7 +45,7 @@ impl TokenDetails {
         self.renewable.unwrap_or(false)
     }
 
-    /// Reports whether the token has a maximum time to live of its own.
+    /// Reports whether the token has a maximum time to live.
     pub(super) fn has_explicit_max_ttl(&self) -> bool {
         self.explicit_max_ttl.is_some_and(|max| max > 0)
     }

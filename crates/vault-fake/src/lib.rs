@@ -20,6 +20,7 @@
 
 mod auth;
 mod kv;
+mod response;
 
 use leadsd_base::secret::SECRET_MARKER;
 use std::{
@@ -42,7 +43,10 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::Instant};
 use uuid::Uuid;
 
-use self::auth::{Token, TokenLifetimes};
+use self::{
+    auth::{Token, TokenLifetimes},
+    response::{errors, result},
+};
 use leadsd_base::{
     secret::Secret,
     task::{self, Task},
@@ -355,7 +359,7 @@ impl VaultState {
         let Some(found) = self.tokens.get(token).filter(valid) else {
             return errors(StatusCode::FORBIDDEN, &["permission denied"]);
         };
-        // The endpoint of mounts needs no policy of its own.
+        // The endpoint of mounts needs no policy.
         let is_mount = path.starts_with("sys/internal/ui/mounts/");
         let own = path.starts_with("auth/token/") || path.starts_with("sys/");
         if own && !is_mount && !found.has_default_policy {
@@ -391,18 +395,6 @@ impl VaultState {
             _ => self.kv(method, path, body, list),
         }
     }
-}
-
-fn result(data: Value, auth: Value) -> VaultResponse {
-    let body = json!({
-        "request_id": Uuid::new_v4().to_string(), "lease_id": "", "renewable": false,
-        "lease_duration": 0, "data": data, "wrap_info": null, "warnings": null, "auth": auth,
-    });
-    (StatusCode::OK, body)
-}
-
-fn errors(status: StatusCode, errors: &[&str]) -> VaultResponse {
-    (status, json!({ "errors": errors }))
 }
 
 #[cfg(test)]

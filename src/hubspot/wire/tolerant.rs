@@ -20,8 +20,8 @@ use self::{
     values::{error_value, is_null},
 };
 use super::{
-    WireAssociatedRecord, WireAssociationBatch, WireAssociationResult, WireAssociations, WireBatch,
-    WireLead, WireNextPage, WirePage, WirePaging, WirePropertyVersion, WireWarning,
+    WireAssociations, WireBatch, WireLead, WireNextPage, WirePage, WirePaging, WirePropertyVersion,
+    WireWarning,
     field::{ResponseField, UnreadableFields},
     scan::{Elements, Members, is_complete_object},
     value::Text,
@@ -153,23 +153,6 @@ impl Body for WireBatch {
     }
 }
 
-impl Body for WireAssociationBatch {
-    /// A lead whose associations are unreadable is left out, as one that HubSpot does not mention.
-    fn read(raw: &[u8], losses: &mut Losses<'_>) -> Option<Self> {
-        let mut batch = Self::default();
-        losses.members(raw, |losses, name, value| match name.as_str() {
-            "results" => {
-                losses.fill_field(ResponseField::Associations, &mut batch.results, value);
-                let is_empty = Elements::parse(value).is_none_or(|mut all| all.next().is_none());
-                batch.results = batch.results.take().filter(|read| is_empty || !read.is_empty());
-            }
-            "errors" => batch.errors = Elements::parse(value).map(|_| Vec::new()),
-            _ => {}
-        })?;
-        Some(batch)
-    }
-}
-
 /// Reads the elements of `results` one by one, and the cursor. `None` if the cursor is unreadable: without
 /// it, a list would end early.
 pub(super) fn results_and_paging<T: DeserializeOwned>(
@@ -289,37 +272,6 @@ impl Field for WireNextPage {
         })?;
         let is_set = |after: &Text| after.0.as_ref().is_some_and(|after| !after.is_empty());
         after.filter(is_set).map(|after| Self { after })
-    }
-}
-
-impl Field for WireAssociatedRecord {
-    /// A record without an id is left out.
-    fn read(raw: &[u8], losses: &mut Losses<'_>) -> Option<Self> {
-        let mut record = Self::default();
-        losses.members(raw, |losses, name, value| match name.as_str() {
-            "id" => record.id = Field::read(value, losses).unwrap_or_default(),
-            "type" => losses.fill(&mut record.kind, value),
-            _ => {}
-        })?;
-        record.id.0.is_some().then_some(record)
-    }
-}
-
-impl Field for WireAssociationResult {
-    /// Without its cursor, a list would seem complete: it counts as unreadable.
-    fn read(raw: &[u8], losses: &mut Losses<'_>) -> Option<Self> {
-        let mut list = Self::default();
-        let mut is_usable = true;
-        losses.members(raw, |losses, name, value| match name.as_str() {
-            "from" => list.from = readable_part(value, losses).unwrap_or_default(),
-            "to" => losses.fill(&mut list.to, value),
-            "paging" => match Field::read(value, losses) {
-                Some(paging) => list.paging = paging,
-                None => is_usable = false,
-            },
-            _ => {}
-        })?;
-        is_usable.then_some(list)
     }
 }
 

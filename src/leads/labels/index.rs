@@ -7,7 +7,7 @@ use std::collections::HashMap;
 pub(super) struct Entry<'a, K> {
     /// Label in HubSpot's user interface.
     pub(super) label: &'a str,
-    /// What the label stands for.
+    /// Id or name that the label stands for.
     pub(super) key: K,
 }
 

@@ -351,7 +351,7 @@ impl<'a> Lookup<'a> {
         Unresolved { part, description: Some(text) }
     }
 
-    /// Describes a label that is none of `all`, which are labels with their ids.
+    /// Describes a label that is not among `all`, which are labels with their ids.
     fn unknown<'b>(
         &mut self,
         part: PartKey,

@@ -2,9 +2,9 @@
 
 use serde::de::IgnoredAny;
 
-use super::{Body, Elements, Field, Losses, ResponseField, is_null};
+use super::{Body, Elements, Field, Losses, ResponseField, is_null, readable_part};
 use crate::hubspot::wire::{
-    WireAssociationChanges,
+    WireAssociatedRecord, WireAssociationBatch, WireAssociationChanges, WireAssociationResult,
     association_page::{WireAssociationPage, WireLabeledType, WirePageRecord},
     value::Text,
 };
@@ -43,6 +43,54 @@ impl Body for WireAssociationChanges {
             _ => {}
         })?;
         Some(changes)
+    }
+}
+
+impl Body for WireAssociationBatch {
+    /// A lead whose associations are unreadable is left out, as one that HubSpot does not mention.
+    fn read(raw: &[u8], losses: &mut Losses<'_>) -> Option<Self> {
+        let mut batch = Self::default();
+        losses.members(raw, |losses, name, value| match name.as_str() {
+            "results" => {
+                losses.fill_field(ResponseField::Associations, &mut batch.results, value);
+                let is_empty = Elements::parse(value).is_none_or(|mut all| all.next().is_none());
+                batch.results = batch.results.take().filter(|read| is_empty || !read.is_empty());
+            }
+            "errors" => batch.errors = Elements::parse(value).map(|_| Vec::new()),
+            _ => {}
+        })?;
+        Some(batch)
+    }
+}
+
+impl Field for WireAssociationResult {
+    /// Without its cursor, a list would seem complete: it counts as unreadable.
+    fn read(raw: &[u8], losses: &mut Losses<'_>) -> Option<Self> {
+        let mut list = Self::default();
+        let mut is_usable = true;
+        losses.members(raw, |losses, name, value| match name.as_str() {
+            "from" => list.from = readable_part(value, losses).unwrap_or_default(),
+            "to" => losses.fill(&mut list.to, value),
+            "paging" => match Field::read(value, losses) {
+                Some(paging) => list.paging = paging,
+                None => is_usable = false,
+            },
+            _ => {}
+        })?;
+        is_usable.then_some(list)
+    }
+}
+
+impl Field for WireAssociatedRecord {
+    /// A record without an id is left out.
+    fn read(raw: &[u8], losses: &mut Losses<'_>) -> Option<Self> {
+        let mut record = Self::default();
+        losses.members(raw, |losses, name, value| match name.as_str() {
+            "id" => record.id = Field::read(value, losses).unwrap_or_default(),
+            "type" => losses.fill(&mut record.kind, value),
+            _ => {}
+        })?;
+        record.id.0.is_some().then_some(record)
     }
 }
 

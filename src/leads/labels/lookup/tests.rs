@@ -135,7 +135,7 @@ fn a_stage_is_looked_up_in_its_pipeline_and_is_never_guessed() {
     assert_eq!(text, "is not the label of a stage of the pipeline; allowed: New, Signed");
     let text = stage("sined", Some("p-2"), true).unwrap_err();
     assert!(text.contains("; did you mean Signed (s-4)?"), "{text}");
-    // An id is not taken for a label, and the label is suggested.
+    // An id is no label, and the label is suggested.
     let text = stage("s-4", None, true).unwrap_err();
     assert!(text.contains("a lead pipeline; did you mean Signed (s-4)?"), "{text}");
     let text = stage("New", Some("p-9"), true).unwrap_err();

@@ -234,3 +234,44 @@ async fn history_and_associations_are_exported() {
         assert!(contact.association_type.is_some());
     }
 }
+
+#[tokio::test]
+async fn default_properties_and_all_properties_are_those_of_other_reads() {
+    // Enough for lists and searches side by side.
+    const MANY: usize = 3_000;
+    let app = TestApp::builder()
+        .set("QUOTA__BURST", "100000")
+        .set("QUOTA__SEARCH_PER_SECOND", "10000")
+        .start()
+        .await;
+    app.hubspot.limit(|limits| (limits.burst, limits.search_per_second) = (100_000, 100_000));
+    add_leads(&app, MANY, "");
+    app.hubspot.add_text_property("region");
+    let read = |properties: &[&str]| {
+        let properties = properties.iter().map(|&name| name.to_owned()).collect();
+        pb::ListLeadsRequest { page_size: 1, properties, ..Default::default() }
+    };
+    for properties in [&[][..], &["*"], &["*", "region"]] {
+        let list = app.leads.clone().list_leads(read(properties)).await.unwrap().into_inner();
+        let expected: Vec<&String> = list.leads[0].properties.keys().collect();
+        let unset = &list.leads[0].unset_properties;
+        assert!(expected.iter().any(|name| *name == "hs_lead_name"), "{expected:?}");
+        for (request, count) in [(all(), MANY), (hot(), MANY / 2)] {
+            let properties = properties.iter().map(|&name| name.to_owned()).collect();
+            let request = pb::ExportLeadsRequest { properties, ..request };
+            let mut messages = export(&app.leads, request).await.unwrap();
+            let mut leads = Vec::new();
+            while let Some(message) = next(&mut messages).await {
+                leads.extend(message.expect("no error").leads);
+            }
+            assert_eq!(leads.len(), count);
+            for lead in leads {
+                assert_eq!(lead.properties.keys().collect::<Vec<_>>(), expected);
+                assert_eq!(lead.unset_properties, *unset);
+            }
+        }
+    }
+    let log = app.hubspot.log();
+    let searches = log.iter().filter(|call| call.path.ends_with("/search")).count();
+    assert!(searches > 3 * (2 + MANY / 2 / 200), "exports without conditions search as well");
+}

@@ -101,9 +101,13 @@ async fn each_write_logs_one_audit_event_with_its_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forbidden_writes_are_audited() {
+async fn forbidden_writes_and_exports_are_audited() {
     let world = World::start().await;
     let mut leads = Leads::new(world.connect().await);
+    let export = request(pb::ExportLeadsRequest::default(), "writer", "audit-export");
+    leads.export_leads(export).await.unwrap_err();
+    let refused = &events(&world.app, "audit-export", 1).await[0];
+    has(refused, &["CALLER_FORBIDDEN", "caller=\"writer\"", "\"ExportLeads\""]);
     let create = || world.app.create_request(PRIVATE);
     leads.create_lead(request(create(), "reader", "audit-reader")).await.unwrap_err();
     let refused = &events(&world.app, "audit-reader", 1).await[0];

@@ -20,6 +20,7 @@ use self::keyset::Window;
 pub use self::keyset::{Keyset, KeysetBound, MAX_TIES};
 use self::order::{OrderKey, SearchOrder};
 use super::{
+    DEFAULT_PROPERTIES,
     error::{Error, FieldFault, Reason},
     lead::Lead,
     query::{SearchLeads, SearchPage},
@@ -120,6 +121,10 @@ impl PagedSearch {
         let mut search = self.search.clone();
         if let Some(order) = &self.order {
             search.sort = Some(order.sort());
+            // HubSpot may return other properties by default than the one of the order.
+            if search.properties.is_empty() && order.key != OrderKey::RecordId {
+                search.properties.extend(DEFAULT_PROPERTIES.map(str::to_owned));
+            }
             search.properties.extend(self.added_property().map(str::to_owned));
         }
         match (&self.position, &self.order) {

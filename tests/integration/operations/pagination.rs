@@ -102,11 +102,17 @@ fn search_rows(jane: &str, joan: &str) -> [(pb::SearchLeadsRequest, Value, Vec<S
     };
     let (filter_groups, sent_groups) = filter_groups();
     let named = vec!["hs_lead_name".to_owned()];
+    let by_default = json!(["hs_createdate", "hs_lastmodifieddate", "hs_object_id"]);
     [
-        (request(), json!({"limit": 100, "sorts": by_creation()}), just(&[jane, joan])),
+        (
+            request(),
+            json!({"limit": 100, "properties": by_default, "sorts": by_creation()}),
+            just(&[jane, joan]),
+        ),
         (
             pb::SearchLeadsRequest { query: "joan".into(), ..request() },
-            json!({"limit": 100, "query": "joan", "sorts": by_creation()}),
+            json!({"limit": 100, "query": "joan", "properties": by_default,
+                   "sorts": by_creation()}),
             just(&[joan]),
         ),
         (
@@ -120,7 +126,8 @@ fn search_rows(jane: &str, joan: &str) -> [(pb::SearchLeadsRequest, Value, Vec<S
         (sorted(pb::SortDirection::Descending), order("DESCENDING"), just(&[joan, jane])),
         (
             pb::SearchLeadsRequest { filter_groups, ..request() },
-            json!({"limit": 100, "filterGroups": sent_groups, "sorts": by_creation()}),
+            json!({"limit": 100, "filterGroups": sent_groups, "properties": by_default,
+                   "sorts": by_creation()}),
             just(&[jane, joan]),
         ),
     ]
@@ -167,12 +174,13 @@ async fn search_sends_every_parameter_and_parses_every_field() {
         let joan = scene.app.lead("Joan");
         for (request, body, wanted) in search_rows(&scene.jane, &joan) {
             let named = !request.properties.is_empty();
+            let has_time = request.sorts.is_empty() && !named;
             let page = scene.app.leads.clone().search_leads(request).await.unwrap().into_inner();
             let ids: Vec<String> = page.leads.iter().map(|lead| lead.id.clone()).collect();
             assert_eq!(page.total, i64::try_from(wanted.len()).unwrap());
             assert_eq!((ids, page.next_page_token.as_str()), (wanted, ""), "{body}");
             assert_eq!(page.leads[0].properties.contains_key("hs_lead_name"), named);
-            assert_eq!(page.leads[0].properties.contains_key("hs_createdate"), !named);
+            assert_eq!(page.leads[0].properties.contains_key("hs_createdate"), has_time);
             scene.saw("POST", "/search", &[], &body, 200);
         }
     }

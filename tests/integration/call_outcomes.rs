@@ -143,7 +143,7 @@ async fn call_cancelled_within_its_request_is_counted_as_cancelled() {
         let path = format!("/leadsd.v1.LeadsService/{method}");
         raw.frame(HEADERS, END_HEADERS, 1, &request_headers(&path, &[("x-request-id", id)])).await;
         // The message begins with an unknown field, which is valid.
-        raw.frame(DATA, 0, 1, &[0, 0, 0, 0, 9, 0x7a]).await;
+        raw.frame(DATA, 0, 1, &[0, 0, 0, 0, 9, 0xa2]).await;
         let in_flight = async {
             while !begun(&app, method).await {
                 tokio::time::sleep(Duration::from_millis(10)).await;

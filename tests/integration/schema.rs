@@ -195,9 +195,10 @@ async fn odd_custom_properties_are_shown_as_they_are() {
     let score = property(&app, "score").await.unwrap();
     assert!(score.calculated && score.read_only);
     assert!(property(&app, "tenant").await.unwrap().unique);
-    assert_eq!(property(&app, "odd").await, None, "unreadable, and counted");
+    let odd = property(&app, "odd").await.unwrap();
+    assert_eq!((odd.label.as_str(), odd.r#type.as_str(), odd.options.len()), ("7", "", 0));
     let metric = "leadsd_hubspot_unreadable_fields_total{portal=\"default\",field=\"results\"}";
-    assert_eq!(app.metric(metric).await, Some(1.0));
+    assert_eq!(app.metric(metric).await, Some(2.0), "its type and options, and no other field");
     assert_eq!(paths(&app).len(), 1);
 }
 

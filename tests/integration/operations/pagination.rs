@@ -169,8 +169,6 @@ async fn search_sends_every_parameter_and_parses_every_field() {
     for (version, base) in VERSIONS {
         let scene = Scene::start(version, base).await;
         scene.app.hubspot.limit(|limits| limits.search_per_second = 100);
-        let defaults = vec!["hs_createdate".to_owned()];
-        scene.app.hubspot.behave(|behaviour| behaviour.default_properties = defaults);
         let joan = scene.app.lead("Joan");
         for (request, body, wanted) in search_rows(&scene.jane, &joan) {
             let named = !request.properties.is_empty();

@@ -181,7 +181,8 @@ impl Pages {
             self.latest.sort_unstable();
             self.read_to = self.latest.last().copied().unwrap_or(self.read_to);
         }
-        (self.is_resuming, self.is_ahead) = (false, false);
+        // Leads that were created behind the position may fill the first page after a resume.
+        (self.is_resuming, self.is_ahead) = (self.is_resuming && !is_new, false);
         self.waiting = leads.into();
         if self.waiting.is_empty() {
             self.end_page();

@@ -27,6 +27,10 @@ use crate::{
 /// Memory limit of the process in bytes.
 const LIMIT: u64 = 256 << 20;
 
+/// Resident memory in bytes below which large requests are admitted again, with a margin: 70 % of the limit,
+/// and shedding begins at 80 %.
+const RECOVERED: f64 = 188e6;
+
 /// Size of a large request in bytes, below the maximum size of a request.
 const LARGE: usize = 3_900_000;
 
@@ -276,12 +280,16 @@ impl World {
         join_all((0..500).map(connect)).await
     }
 
-    /// Waits until the calls of the last attack have given their bytes back and the pressure has ended:
-    /// memory that the allocator retains must not count forever.
+    /// Waits until the calls of the last attack have given their bytes back and the process has memory
+    /// for large requests: the allocator must not retain what is free.
     async fn recovers(&self) {
-        eventually("the pressure ends", || async {
+        eventually("memory is returned", || async {
             self.charged().await.is_some_and(|bytes| bytes < 1e6)
                 && self.metric("leadsd_memory_pressure").await == Some(0.0)
+                && self
+                    .metric("process_resident_memory_bytes")
+                    .await
+                    .is_some_and(|bytes| bytes < RECOVERED)
         })
         .await;
     }

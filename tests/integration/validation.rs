@@ -428,8 +428,6 @@ async fn no_valid_write_is_refused() {
     };
     client.update_lead(stages).await.unwrap();
     let mut random = SmallRng::seed_from_u64(20);
-    // Which lead a result is for is the subject of other tests.
-    app.hubspot.behave(|behaviour| behaviour.echo_trace_ids = true);
     let (batches, size) = (cases(2, 100), cases(500, 1_000));
     for _ in 0..batches {
         let input = |_| {

@@ -4,9 +4,13 @@
 //! word in another case, text without surrounding spaces, a list in another order, `&` as `&amp;`. Only values that plainly differ show that a
 //! result belongs to another input. Values that may be two forms of one value are inconclusive.
 
+mod number;
+
 use std::{borrow::Cow, collections::HashSet};
 
 use leadsd_base::time::{Timestamp, utc_date_time};
+
+use self::number::compare_numbers;
 
 /// Minimum number that is read as a time in milliseconds: the year 1973. HubSpot does not send seconds.
 const MIN_MILLISECONDS: i64 = 100_000_000_000;
@@ -173,38 +177,6 @@ fn compare_lists(written: &str, shown: &str) -> Option<Agreement> {
     let all = written.iter().map(|value| closest(value, &shown));
     let worst = all.chain(shown.iter().map(|value| closest(value, &written))).flatten().max()?;
     (worst != Agreement::Different).then_some(worst)
-}
-
-/// Compares two numbers; `None` if one of the texts is not a number.
-fn compare_numbers(written: &str, shown: &str) -> Option<Agreement> {
-    // Integers of any length.
-    if let (Some(written), Some(shown)) = (integer(written), integer(shown)) {
-        return Some(if written == shown { Agreement::Same } else { Agreement::Different });
-    }
-    let number = |text: &str| {
-        let may_be_number = text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
-        text.parse::<f64>().ok().filter(|number| may_be_number && number.is_finite())
-    };
-    let (written, shown) = (number(written)?, number(shown)?);
-    Some(match (written - shown).abs() {
-        difference if difference <= f64::EPSILON * written.abs() => Agreement::Same,
-        // HubSpot may round.
-        difference if difference < 1.0 => Agreement::Unclear,
-        _ => Agreement::Different,
-    })
-}
-
-/// Sign and digits of an integer without leading zeros; `None` for other texts.
-fn integer(text: &str) -> Option<(bool, &str)> {
-    let (is_negative, digits) = match text.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let digits = digits.trim_start_matches('0');
-    Some((is_negative && !digits.is_empty(), digits))
 }
 
 /// Flag in one of its forms; `None` for other texts.

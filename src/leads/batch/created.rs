@@ -1,10 +1,11 @@
 //! Tells which of several creates a new lead belongs to, where HubSpot returns no trace ids: by the values
 //! of the lead, and by its contacts.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     assignment::certain_inputs,
+    forms::ShownForms,
     matching::{is_affected, match_response, may_be_one_of_results, may_be_result},
 };
 use crate::leads::{
@@ -80,18 +81,24 @@ impl<'a> CreatedLeads<'a> {
 
     /// Matches leads of which each belongs to one open create, and each open create has one.
     fn add_as_a_whole(&mut self, leads: &[(&BatchItem, &BTreeSet<String>)]) {
-        let names = leads.iter().flat_map(|(item, _)| item.lead.properties.keys());
-        let shown: HashSet<&str> = names.map(String::as_str).collect();
+        let open = self.inputs.iter().zip(&self.is_open);
+        let open = open.filter_map(|(input, is_open)| is_open.then_some(input));
+        let forms = ShownForms::new(open, leads.iter().map(|(item, _)| *item));
         let fits = |(item, contacts): &(&BatchItem, &BTreeSet<String>)| -> Vec<usize> {
             let fits = |index: &usize| {
                 self.fits(*index, contacts)
-                    && may_be_one_of_results(&self.inputs[*index], item, &shown)
+                    && may_be_one_of_results(&self.inputs[*index], item, &forms)
             };
             (0..self.inputs.len()).filter(fits).collect()
         };
         let fits: Vec<Vec<usize>> = leads.iter().map(fits).collect();
         let are_alike = |one: usize, other: usize| self.are_alike(one, other);
-        let certain = certain_inputs(&fits, self.inputs.len(), are_alike);
+        let are_equal = |one: (usize, usize), other: (usize, usize)| {
+            let [one, other] =
+                [one, other].map(|(lead, input)| (&self.inputs[input], leads[lead].0));
+            one.0.input.associations == other.0.input.associations && forms.are_equal(one, other)
+        };
+        let certain = certain_inputs(&fits, self.inputs.len(), are_alike, are_equal);
         for ((item, _), input) in leads.iter().zip(certain) {
             if let Some(index) = input {
                 self.add(item, index);
@@ -133,3 +140,6 @@ fn has_contacts(associations: &[Association], contacts: &BTreeSet<String>) -> bo
     let all: BTreeSet<String> = associations.iter().map(ids).collect();
     known.is_subset(contacts) && contacts.is_subset(&all)
 }
+
+#[cfg(test)]
+mod tests;

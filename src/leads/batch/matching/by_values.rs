@@ -1,72 +1,53 @@
 //! Matches results with inputs by the values that the inputs wrote, where HubSpot omits trace ids.
 //!
 //! A result belongs to an input if it agrees with what this input wrote and with what no other open
-//! input wrote. Agreement is judged in passes, from strict to lenient. The strict passes need as many
-//! results as open inputs, and no error that names no input: then the true result of each input is
-//! among them, and a closer agreement is not a coincidence.
-
-use std::collections::HashSet;
+//! input wrote. With as many results as open inputs, and no error that names no input, the true result of
+//! each input is among them. Then the agreement is judged by the forms in which the results show values.
+//! In any case it is judged once more leniently: a property that a result does not show decides nothing.
 
 use super::Matching;
 use crate::leads::{
     batch::{
         agreement::{Agreement, compare},
+        forms::ShownForms,
         input::BatchInput,
     },
     request::BatchItem,
 };
-
-/// Judgement of one property.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pass {
-    /// Only the same text agrees.
-    Exact,
-    /// Other forms of a value agree. Absent differs if other results show the property.
-    Strict,
-    /// Absent decides nothing.
-    Lenient,
-}
 
 // === impl Matching ===
 
 impl<I: BatchInput> Matching<'_, I> {
     /// Matches open inputs with results by written values.
     pub(super) fn by_values(&mut self) {
-        for pass in [Pass::Exact, Pass::Strict, Pass::Lenient] {
-            while self.match_by_values(pass) {}
+        let open = self.open_inputs();
+        let left: Vec<&BatchItem> = self.results.iter().flatten().collect();
+        if open.is_empty() || left.is_empty() {
+            return;
         }
+        if self.unmatched_errors.is_empty() && open.len() == left.len() {
+            let inputs = self.inputs;
+            let forms = ShownForms::new(open.iter().map(|&index| &inputs[index]), left);
+            while self.match_by_values(|input, item| forms.agreement(input, item)) {}
+        }
+        while self.match_by_values(lenient_agreement) {}
     }
 
     /// Matches each result with which one open input agrees, unless this input agrees with another
     /// such result. Returns true if that matched one: it may decide others.
-    fn match_by_values(&mut self, pass: Pass) -> bool {
+    fn match_by_values(&mut self, agreement: impl Fn(&I, &BatchItem) -> Agreement) -> bool {
         let mut open = self.open_inputs();
         open.retain(|&index| self.inputs[index].written().is_some());
-        let left: Vec<(usize, &BatchItem)> = self
-            .results
-            .iter()
-            .enumerate()
-            .filter_map(|(slot, item)| Some((slot, item.as_ref()?)))
-            .collect();
-        let is_complete =
-            self.unmatched_errors.is_empty() && self.open_inputs().len() == left.len();
-        if open.is_empty() || left.is_empty() || (pass != Pass::Lenient && !is_complete) {
-            return false;
-        }
-        let shown: HashSet<&str> = left
-            .iter()
-            .flat_map(|(_, item)| item.lead.properties.keys().map(String::as_str))
-            .collect();
         let mut only: Vec<Vec<usize>> = vec![Vec::new(); self.inputs.len()];
-        for (slot, item) in &left {
+        for (slot, item) in self.results.iter().enumerate() {
+            let Some(item) = item else { continue };
             let agrees = |index: &&usize| {
                 let input = &self.inputs[**index];
-                input.has_identity(item).is_none()
-                    && agreement(input, item, pass, &shown) == Agreement::Same
+                input.has_identity(item).is_none() && agreement(input, item) == Agreement::Same
             };
             let mut agreeing = open.iter().filter(agrees);
             if let (Some(&index), None) = (agreeing.next(), agreeing.next()) {
-                only[index].push(*slot);
+                only[index].push(slot);
             }
         }
         let mut is_changed = false;
@@ -84,38 +65,24 @@ impl<I: BatchInput> Matching<'_, I> {
 /// lead.
 pub(in crate::leads::batch) fn may_be_result<I: BatchInput>(input: &I, item: &BatchItem) -> bool {
     input.has_identity(item) != Some(false)
-        && agreement(input, item, Pass::Lenient, &HashSet::new()) != Agreement::Different
+        && lenient_agreement(input, item) != Agreement::Different
 }
 
-/// Like [`may_be_result`], where each open input has one of the results, which show these properties.
+/// Like [`may_be_result`], where each open input has one of the results, which have these forms.
 pub(in crate::leads::batch) fn may_be_one_of_results<I: BatchInput>(
     input: &I,
     item: &BatchItem,
-    shown: &HashSet<&str>,
+    forms: &ShownForms<'_>,
 ) -> bool {
-    input.has_identity(item) != Some(false)
-        && agreement(input, item, Pass::Strict, shown) != Agreement::Different
+    input.has_identity(item) != Some(false) && forms.agreement(input, item) != Agreement::Different
 }
 
-/// Agreement of a result with what the input wrote. `shown` has the properties that HubSpot returns.
-fn agreement<I: BatchInput>(
-    input: &I,
-    item: &BatchItem,
-    pass: Pass,
-    shown: &HashSet<&str>,
-) -> Agreement {
-    let one = |(name, written): (&String, &String)| match item.lead.properties.get(name) {
-        Some(value) if pass == Pass::Exact => exact(written, value),
-        Some(value) => compare(written, value),
-        None if written.is_empty() || !shown.contains(name.as_str()) => Agreement::Unclear,
-        None => match pass {
-            Pass::Exact | Pass::Strict => Agreement::Different,
-            Pass::Lenient => Agreement::Unclear,
-        },
+/// Agreement of a result with what an input wrote, where the result may be that of an input that failed, or
+/// hide what it shows of others.
+fn lenient_agreement<I: BatchInput>(input: &I, item: &BatchItem) -> Agreement {
+    let one = |(name, written): (&String, &String)| {
+        let shown = item.lead.properties.get(name);
+        shown.map_or(Agreement::Unclear, |shown| compare(written, shown))
     };
     Agreement::combine(input.written().into_iter().flatten().map(one))
-}
-
-fn exact(written: &str, shown: &str) -> Agreement {
-    if written == shown { Agreement::Same } else { Agreement::Different }
 }

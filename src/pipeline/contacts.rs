@@ -148,7 +148,7 @@ impl<L: Layer, R: Layer> Contacts<L, R> {
         let outcome = match response.and_then(Response::into_batch) {
             Ok(response) => {
                 let outcome = match_all(slice::from_ref(email), response, missing()).pop();
-                outcome.unwrap_or_else(|| Err(Error::lead_not_found()))
+                outcome.unwrap_or(Ok(None))
             }
             Err(error) => Err(error),
         };
@@ -238,10 +238,30 @@ fn found(email: &ContactEmail, outcome: Outcome) -> Result<LeadId, Error> {
                 "HubSpot's response has no valid contact id",
             )
         }),
-        Ok(None) => Err(unknown(email)),
+        Ok(None) => Err(unanswered(email)),
         Err(error) if error.reason() == Reason::LeadNotFound => Err(unknown(email)),
+        // Not an error of HubSpot: its response does not mention the address.
+        Err(error) if is_unanswered(&error) => Err(unanswered(email)),
         Err(error) => Err(lookup_failed(error)),
     }
+}
+
+/// True for the error of an address that cannot be matched with a response.
+fn is_unanswered(error: &Error) -> bool {
+    let upstream = error.upstream();
+    error.reason() == Reason::UpstreamInvalidResponse
+        && upstream.http_status.is_none()
+        && upstream.category.is_none()
+}
+
+/// Error of a create whose contact HubSpot does not mention. It may exist.
+fn unanswered(email: &ContactEmail) -> Error {
+    let text = format!(
+        "HubSpot's response to the lookup of {FIELD} does not say whether the contact {} exists; repeat the \
+         call, or name the contact by its id",
+        email.as_str()
+    );
+    Error::new(Reason::UpstreamInvalidResponse, text)
 }
 
 /// Error of a create whose contact does not exist.
@@ -280,7 +300,7 @@ fn rejects_contact(error: &Error, contact: &LeadId) -> bool {
 /// Outcome of an address that HubSpot's response does not mention.
 fn missing() -> MissingItemPolicy {
     let form = Operation::FindContacts.spec().batch;
-    form.map_or(MissingItemPolicy::NotFound, |form| form.missing)
+    form.map_or(MissingItemPolicy::Unanswered, |form| form.missing)
 }
 
 #[cfg(test)]

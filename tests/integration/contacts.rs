@@ -55,10 +55,9 @@ async fn a_contact_by_address_costs_one_more_call_and_one_by_id_none_in_every_ve
 }
 
 #[tokio::test]
-async fn an_unknown_address_is_the_error_of_its_input_whether_hubspot_names_it_or_not() {
-    for leaves_out in [false, true] {
-        let app = TestApp::start().await;
-        app.hubspot.behave(|behaviour| behaviour.contacts_left_out = leaves_out);
+async fn an_unknown_address_is_the_error_of_its_input() {
+    for is_batched in [false, true] {
+        let app = TestApp::builder().set("QUOTA__BATCHING", &is_batched.to_string()).start().await;
         app.hubspot.add_contact("ada@example.com");
         let inputs = vec![
             input("a", by_email("ada@example.com")),
@@ -97,6 +96,33 @@ async fn an_unknown_address_is_the_error_of_its_input_whether_hubspot_names_it_o
         assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "INVALID_REQUEST"));
         assert_eq!(fields, ["contact.email"]);
     }
+}
+
+#[tokio::test]
+async fn an_address_that_hubspot_does_not_mention_is_not_unknown() {
+    let app = TestApp::start().await;
+    app.hubspot.behave(|behaviour| behaviour.contacts_left_out = true);
+    app.hubspot.add_contact("ada@example.com");
+    let emails = ["ada@example.com", "missing@example.com", "absent@example.com"];
+    let inputs = emails.map(|email| input("a", by_email(email))).to_vec();
+    let request = pb::BatchCreateLeadsRequest { inputs, ..Default::default() };
+    let answer = app.leads.clone().batch_create_leads(request).await.unwrap().into_inner();
+    let codes: Vec<Option<i32>> = answer
+        .results
+        .into_iter()
+        .map(|result| match result.outcome.unwrap() {
+            lead_write_result::Outcome::Lead(_) => None,
+            lead_write_result::Outcome::Error(error) => Some(error.code),
+        })
+        .collect();
+    let unavailable = Some(Code::Unavailable as i32);
+    assert_eq!(codes, [None, unavailable, unavailable]);
+    let single = create("b", by_email("missing@example.com"));
+    let status = app.leads.clone().create_lead(single).await.unwrap_err();
+    assert!(status.message().contains("missing@example.com"), "{}", status.message());
+    let (code, reason, _) = failure(Err::<(), _>(status));
+    assert_eq!((code, reason.as_str()), (Code::Unavailable, "UPSTREAM_INVALID_RESPONSE"));
+    assert_eq!(app.hubspot.leads().len(), 1);
 }
 
 #[tokio::test]

@@ -157,7 +157,7 @@ impl Default for Behaviour {
             contactless_upserts: false,
             unknown_owners: false,
             missing_contact_status: 400,
-            contacts_left_out: true,
+            contacts_left_out: false,
             further_addresses: false,
             missing_name_in_context: true,
             upsert_without_id_property: false,

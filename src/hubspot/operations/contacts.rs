@@ -21,7 +21,7 @@ pub(super) const FIND: OperationSpec = OperationSpec {
     access: AccessKind::Read,
     batch: Some(BatchForm {
         max_inputs: MAX_CHUNK,
-        missing: MissingItemPolicy::NotFound,
+        missing: MissingItemPolicy::Unanswered,
         unresolved: UnresolvedPolicy::RetryAlone,
     }),
 };

@@ -350,7 +350,7 @@ impl Repeats {
             let is_open = match missing {
                 MissingItemPolicy::Unanswered => true,
                 MissingItemPolicy::OutcomeUnknown => open.len() < sent,
-                MissingItemPolicy::NotFound | MissingItemPolicy::Succeeded => false,
+                MissingItemPolicy::Succeeded => false,
             };
             return match open.len() {
                 _ if !is_open => Self::default(),

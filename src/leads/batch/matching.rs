@@ -28,10 +28,8 @@ const MAX_NAMED_ERRORS: usize = 4;
 /// Outcome of an input that is missing in the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissingItemPolicy {
-    /// A read: HubSpot did not answer for the lead. Only HubSpot can say that a lead does not exist.
+    /// A read: HubSpot did not answer for the record. Only HubSpot can say that a record does not exist.
     Unanswered,
-    /// A lookup: HubSpot leaves out what does not exist.
-    NotFound,
     /// A write: the outcome is unknown.
     OutcomeUnknown,
     /// An archive: it succeeded, because HubSpot responds without results.
@@ -71,7 +69,7 @@ impl MissingItemPolicy {
     /// True for reads, which have no effect.
     pub(super) fn is_read(self) -> bool {
         match self {
-            Self::Unanswered | Self::NotFound => true,
+            Self::Unanswered => true,
             Self::OutcomeUnknown | Self::Succeeded => false,
         }
     }
@@ -201,10 +199,6 @@ impl Unmatched {
                     "HubSpot's response to a batch cannot be matched with its ids; read this lead with \
                      GetLead",
                 )),
-                MissingItemPolicy::NotFound => Err(Error::new(
-                    Reason::UpstreamInvalidResponse,
-                    "HubSpot's response to a lookup cannot be matched with its inputs; retry later",
-                )),
                 MissingItemPolicy::OutcomeUnknown | MissingItemPolicy::Succeeded => Err(unknown(
                     "HubSpot wrote some leads of this batch without telling which inputs they are \
                      for; this input may be one of them",
@@ -222,7 +216,6 @@ impl Unmatched {
                 Reason::UpstreamInvalidResponse,
                 "HubSpot's response to a batch does not mention this lead; it may or may not exist",
             )),
-            MissingItemPolicy::NotFound => Err(Error::lead_not_found()),
             MissingItemPolicy::OutcomeUnknown => {
                 Err(unknown("HubSpot's response has no result for this input"))
             }

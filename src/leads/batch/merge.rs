@@ -156,7 +156,6 @@ fn settle(
         unmatched.only_error().is_some_and(|error| error.reason() == Reason::LeadNotFound);
     let is_resolved = match missing {
         MissingItemPolicy::Succeeded => unmatched.is_empty(),
-        MissingItemPolicy::NotFound => unmatched.is_empty() || is_not_found,
         MissingItemPolicy::Unanswered if unmatched.results > 0 => false,
         // An individual read shows whether a lead that HubSpot does not mention exists.
         MissingItemPolicy::Unanswered if unmatched.is_empty() => open > MAX_UNANSWERED,

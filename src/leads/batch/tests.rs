@@ -79,9 +79,9 @@ fn context(
     // As in the operations table: only creates must not be repeated.
     let unresolved = match missing {
         MissingItemPolicy::OutcomeUnknown => UnresolvedPolicy::Fail,
-        MissingItemPolicy::Unanswered
-        | MissingItemPolicy::NotFound
-        | MissingItemPolicy::Succeeded => UnresolvedPolicy::RetryAlone,
+        MissingItemPolicy::Unanswered | MissingItemPolicy::Succeeded => {
+            UnresolvedPolicy::RetryAlone
+        }
     };
     let upstream = Arc::new(FnUpstream { missing, unresolved, respond: Box::new(respond) });
     CallContext {

@@ -274,28 +274,60 @@ async fn ten_thousand_addresses_of_one_caller_take_one_lookup_for_a_hundred() {
     assert_eq!(world.upstream.count(), 200);
 }
 
+/// Creates with a known address, an unknown one, a contact by its id, and the known address again.
+fn mixed_creates() -> Vec<CreateLead> {
+    vec![
+        create("a", Some(&address(1))),
+        create("b", Some("Unknown@example.com")),
+        create("c", None).with_primary_contact(LeadId::parse("900002").unwrap()),
+        create("d", Some(&address(1))),
+    ]
+}
+
 #[tokio::test(start_paused = true)]
-async fn an_unknown_address_fails_its_input_alone_named_or_left_out() {
-    for leaves_out in [false, true] {
-        let hubspot = Hubspot { leaves_out, ..Hubspot::default() };
-        let world = World::over(hubspot, [address(1), address(2)], |_, _| None);
-        let inputs = [
-            create("a", Some(&address(1))),
-            create("b", Some("Unknown@example.com")),
-            create("c", None).with_primary_contact(LeadId::parse("900002").unwrap()),
-            create("d", Some(&address(1))),
-        ];
-        let chunk = world.create_many(inputs.to_vec()).await;
-        assert!(chunk.evaluated);
-        assert!([0, 2, 3].iter().all(|index| chunk.outcomes[*index].is_ok()), "{chunk:?}");
-        let error = chunk.outcomes[1].as_ref().unwrap_err();
-        assert_eq!(error.reason(), Reason::InvalidRequest);
-        assert!(error.fields()[0].description.contains("unknown@example.com"), "{error}");
-        assert_eq!(world.sent(), ["find 2", "create 3"]);
-        let single = world.create(&context(MINUTE), "e", "unknown@example.com").await;
-        assert_eq!(fields(&single.map(|_| None)), ["contact.email"]);
-        assert_eq!(world.sent()[2..], ["find 1"]);
+async fn an_unknown_address_fails_its_input_alone() {
+    let world = World::new([address(1), address(2)]);
+    let chunk = world.create_many(mixed_creates()).await;
+    assert!(chunk.evaluated);
+    assert!([0, 2, 3].iter().all(|index| chunk.outcomes[*index].is_ok()), "{chunk:?}");
+    let error = chunk.outcomes[1].as_ref().unwrap_err();
+    assert_eq!(error.reason(), Reason::InvalidRequest);
+    assert!(error.fields()[0].description.contains("unknown@example.com"), "{error}");
+    assert_eq!(world.sent(), ["find 2", "create 3"]);
+    let single = world.create(&context(MINUTE), "e", "unknown@example.com").await;
+    assert_eq!(fields(&single.map(|_| None)), ["contact.email"]);
+    assert_eq!(world.sent()[2..], ["find 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_hubspot_does_not_mention_is_not_unknown() {
+    let hubspot = Hubspot { leaves_out: true, ..Hubspot::default() };
+    let world = World::over(hubspot, [address(1), address(2)], |_, _| None);
+    let chunk = world.create_many(mixed_creates()).await;
+    assert!([0, 2, 3].iter().all(|index| chunk.outcomes[*index].is_ok()), "{chunk:?}");
+    let unanswered = |error: &Error| {
+        assert_eq!(error.reason(), Reason::UpstreamInvalidResponse);
+        assert!(error.message().contains("unknown@example.com"), "{error}");
+        assert_eq!(error.side_effect(), SideEffect::None);
+    };
+    unanswered(chunk.outcomes[1].as_ref().unwrap_err());
+    // It is asked for once more.
+    assert_eq!(world.sent(), ["find 2", "find 1", "create 3"]);
+    unanswered(&world.create(&context(MINUTE), "e", "unknown@example.com").await.unwrap_err());
+    assert_eq!(world.sent()[3..], ["find 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn creates_whose_addresses_hubspot_does_not_mention_fail_one_by_one() {
+    let hubspot = Hubspot { leaves_out: true, ..Hubspot::default() };
+    let world = World::over(hubspot, [], |_, _| None);
+    let inputs = (0..100).map(|number| create("a", Some(&address(number)))).collect();
+    let chunk = world.create_many(inputs).await;
+    for outcome in &chunk.outcomes {
+        let error = outcome.as_ref().unwrap_err();
+        assert_eq!(error.reason(), Reason::UpstreamInvalidResponse, "{error}");
     }
+    assert!(world.sent().len() <= 3, "{:?}", world.sent());
 }
 
 #[tokio::test(start_paused = true)]

@@ -100,7 +100,7 @@ fn lenient(behaviour: &mut Behaviour) {
         association_errors_per_item: true,
         batch_reads_follow_merges: false,
         searched_properties: Vec::new(),
-        contacts_left_out: false,
+        contacts_left_out: true,
         further_addresses: true,
         owners_shown: 100,
         scopes_on_top: true,

@@ -311,7 +311,7 @@ pub(super) const TABLE: [(Fact, &str, Basis, &str); 64] = [
         Fact::UnknownAddress,
         "contacts.unknown_address",
         Switch("contacts_left_out"),
-        "a batch read of contacts leaves out unknown e-mail addresses",
+        "a batch read of contacts names unknown e-mail addresses in an error",
     ),
     (
         Fact::FurtherAddress,

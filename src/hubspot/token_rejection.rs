@@ -7,7 +7,7 @@ use super::wire::parse_value;
 
 /// Codes that retries cannot cure: of HubSpot (field `status`) and of RFC 6749 (field `error`). HubSpot's
 /// codes come first, since they are more specific.
-const PERMANENT_CODES: [&str; 11] = [
+const PERMANENT_CODES: [&str; 16] = [
     "BAD_AUTH_CODE",
     "EXPIRED_AUTH_CODE",
     "BAD_REDIRECT_URI",
@@ -19,7 +19,28 @@ const PERMANENT_CODES: [&str; 11] = [
     "invalid_grant",
     "access_denied",
     "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "invalid_target",
+    "invalid_token",
+    "invalid_request",
 ];
+
+/// Codes of the field `error` with which a retry may succeed.
+const TRANSIENT_CODES: [&str; 9] = [
+    "server_error",
+    "internal_error",
+    "internal_server_error",
+    "temporarily_unavailable",
+    "service_unavailable",
+    "slow_down",
+    "rate_limited",
+    "rate_limit_exceeded",
+    "too_many_requests",
+];
+
+/// Statuses whose unknown codes in the field `error` are rejections. Gateways use others with such codes too.
+const REJECTION_STATUSES: [u16; 3] = [400, 401, 403];
 
 /// Maximum length of a code that is not in the table.
 const MAX_CODE: usize = 40;
@@ -34,16 +55,15 @@ pub(super) struct TokenRejection {
     error: Option<usize>,
     /// Index of the field `status` in the table.
     status: Option<usize>,
-    /// The field `status` if it is a code that is not in the table.
+    /// The field `status`, or else the field `error`, if it is a code that is not in the table.
     unknown: Option<String>,
 }
 
 // === impl TokenRejection ===
 
 impl TokenRejection {
-    /// Parses the codes of an error response; `None` if a retry may succeed. An unknown code in the field
-    /// `status` of a rejection is permanent as well. A success is a rejection if it has a known code and no
-    /// access token.
+    /// Parses the codes of an error response; `None` if a retry may succeed. An unknown code of a rejection is
+    /// permanent as well. A success is a rejection if it has a known code and no access token.
     pub(super) fn from_response(status: StatusCode, body: &[u8]) -> Option<Self> {
         if TRANSIENT_STATUSES.contains(&status.as_u16()) {
             return None;
@@ -57,12 +77,14 @@ impl TokenRejection {
             let code = text(key)?;
             PERMANENT_CODES.iter().position(|known| *known == code)
         };
+        let is_rejected = REJECTION_STATUSES.contains(&status.as_u16());
+        let of_hubspot =
+            text("status").filter(|code| status.is_client_error() && is_unknown_code(code));
+        let of_oauth = text("error").filter(|code| is_rejected && is_unknown_oauth_code(code));
         let rejection = Self {
             error: known("error"),
             status: known("status"),
-            unknown: text("status")
-                .filter(|code| status.is_client_error() && is_unknown_code(code))
-                .map(str::to_owned),
+            unknown: of_hubspot.or(of_oauth).map(str::to_owned),
         };
         let Self { error, status, unknown } = &rejection;
         let is_rejection = error.or(*status).is_some() || unknown.is_some();
@@ -74,11 +96,11 @@ impl TokenRejection {
         self.code(self.error.or(self.status))
     }
 
-    /// Most specific code, for error messages.
+    /// Most specific code, for error messages: an unknown one of HubSpot, or the first of the table.
     pub(super) fn specific_code(&self) -> &str {
         match &self.unknown {
-            Some(code) => code,
-            None => self.code(self.error.into_iter().chain(self.status).min()),
+            Some(code) if self.status.is_none() => code,
+            _ => self.code(self.error.into_iter().chain(self.status).min()),
         }
     }
 
@@ -95,6 +117,17 @@ fn is_unknown_code(text: &str) -> bool {
     let has_form =
         text.starts_with(|c: char| c.is_ascii_uppercase()) && text.bytes().all(is_allowed);
     (2..=MAX_CODE).contains(&text.len()) && has_form && !PERMANENT_CODES.contains(&text)
+}
+
+/// True for a code of the field `error` that is not in the tables. The form is that of RFC 6749's codes.
+fn is_unknown_oauth_code(text: &str) -> bool {
+    let is_allowed = |c: u8| c.is_ascii_lowercase() || c == b'_';
+    let has_form =
+        text.starts_with(|c: char| c.is_ascii_lowercase()) && text.bytes().all(is_allowed);
+    (2..=MAX_CODE).contains(&text.len())
+        && has_form
+        && !PERMANENT_CODES.contains(&text)
+        && !TRANSIENT_CODES.contains(&text)
 }
 
 #[cfg(test)]
@@ -173,8 +206,52 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_code_of_oauth_is_permanent_with_the_statuses_of_a_rejection() {
+        let unknown = r#"{"error":"consent_required","error_description":"no"}"#;
+        for status in [400, 401, 403] {
+            let code = "consent_required";
+            assert_eq!(codes(status, unknown), both(code, code), "{status}");
+        }
+        for status in [200, 404, 407, 408, 429, 451, 488, 500, 502, 503] {
+            assert_eq!(codes(status, unknown), None, "{status}");
+        }
+        for code in TRANSIENT_CODES {
+            let body = format!(r#"{{"error":"{code}"}}"#);
+            for status in [400, 403, 500, 503] {
+                assert_eq!(codes(status, &body), None, "{status} {code}");
+            }
+        }
+        for (body, standard, specific) in [
+            (
+                r#"{"status":"BAD_GRANT_TYPE","error":"unsupported_grant_type"}"#,
+                "unsupported_grant_type",
+                "BAD_GRANT_TYPE",
+            ),
+            (r#"{"status":"error","error":"invalid_scope"}"#, "invalid_scope", "invalid_scope"),
+            (r#"{"status":"BAD_HUB","error":"consent_required"}"#, "BAD_HUB", "BAD_HUB"),
+            (
+                r#"{"status":"APP_REMOVED","error":"consent_required"}"#,
+                "APP_REMOVED",
+                "APP_REMOVED",
+            ),
+        ] {
+            assert_eq!(codes(400, body), both(standard, specific), "{body}");
+        }
+    }
+
+    #[test]
     fn other_responses_may_be_retried() {
-        for body in ["<html>", "", "{}", "[]", r#"{"error":"server_error"}"#, r#"{"error":3}"#] {
+        for body in [
+            "<html>",
+            "",
+            "{}",
+            "[]",
+            r#"{"error":3}"#,
+            r#"{"error":"Bad Request"}"#,
+            r#"{"error":"Forbidden"}"#,
+            r#"{"error":"blocked-by-policy"}"#,
+            r#"{"error":{"code":"invalid_grant"}}"#,
+        ] {
             assert_eq!(codes(400, body), None, "{body}");
         }
         let rejected = r#"{"error":"invalid_grant"}"#;

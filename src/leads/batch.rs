@@ -9,6 +9,7 @@ mod agreement;
 mod assignment;
 mod common_rejection;
 mod created;
+mod forms;
 mod input;
 mod isolate;
 mod matching;

@@ -31,8 +31,8 @@ pub struct TokenResponse {
 /// Reason why the token endpoint issued no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
-    /// The grant or the client is rejected permanently (`invalid_grant`, `invalid_client`,
-    /// `access_denied`). Carries the code of the error, never the body.
+    /// The grant, the client or the request is rejected permanently (`invalid_grant`,
+    /// `invalid_client`, `invalid_scope`). Carries the code of the error, never the body.
     #[error("the token endpoint rejects the credential: {code}")]
     Rejected {
         /// Code of RFC 6749, such as `invalid_grant`, or of HubSpot, such as `BAD_CLIENT_SECRET`.

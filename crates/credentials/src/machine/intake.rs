@@ -133,7 +133,7 @@ fn store_error(error: StoreError, secrets: &[&Secret]) -> StoreError {
 
 fn grant_error(error: GrantError, secrets: &[&Secret]) -> GrantError {
     match error {
-        GrantError::Rejected { code } => GrantError::Rejected { code: oauth_code(code) },
+        GrantError::Rejected { code } => GrantError::Rejected { code: oauth_code(code, secrets) },
         GrantError::Unavailable(text) => GrantError::Unavailable(redacted(text, secrets)),
         error @ GrantError::Throttled { .. } => error,
     }
@@ -144,9 +144,15 @@ fn redacted(text: String, secrets: &[&Secret]) -> String {
     if quotes { REDACTED.to_owned() } else { text }
 }
 
-/// The code if it has the form of one; other texts from outside are not passed on.
-fn oauth_code(code: String) -> String {
-    let is_code = |c: char| c.is_ascii_alphabetic() || c == '_';
-    let has_form = code.len() <= 40 && code.chars().all(is_code);
+/// The code if it has the form of one; other texts from outside are not passed on. A text with digits may quote
+/// a secret.
+fn oauth_code(code: String, secrets: &[&Secret]) -> String {
+    let is_code = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let has_digit = code.contains(|c: char| c.is_ascii_digit());
+    let quotes = |secret: &&Secret| !secret.is_empty() && code.contains(secret.expose());
+    let has_form = code.len() <= 40
+        && code.starts_with(|c: char| c.is_ascii_alphabetic())
+        && code.chars().all(is_code)
+        && !(has_digit && secrets.iter().any(quotes));
     if has_form { code } else { "unknown".to_owned() }
 }

@@ -141,12 +141,18 @@ fn only_what_looks_like_an_oauth_code_is_passed_on() {
         (longest.as_str(), longest.as_str()),
         (too_long.as_str(), "unknown"),
         ("BAD_CLIENT_ID", "BAD_CLIENT_ID"),
+        ("OAUTH2_DISABLED", "OAUTH2_DISABLED"),
+        ("unsupported_grant_type", "unsupported_grant_type"),
+        ("KNOWN1_TOKEN", "unknown"),
+        ("2FA_REQUIRED", "unknown"),
+        ("", "unknown"),
         ("pat-na1-1", "unknown"),
         ("rt-1 cs", "unknown"),
     ];
     for (code, expected) in table {
         let event = answered(Err(GrantError::Rejected { code: code.to_owned() }));
-        let Event::TokenAnswered { result, .. } = checked(event, &[]) else { panic!() };
+        let known = secret("KNOWN1");
+        let Event::TokenAnswered { result, .. } = checked(event, &[&known]) else { panic!() };
         assert_eq!(result, Err(GrantError::Rejected { code: expected.to_owned() }));
     }
 }

@@ -45,6 +45,18 @@ const EXPIRED: &str = "EXPIRED_AUTHENTICATION";
 /// Parts of the names of categories for failures of HubSpot.
 const INTERNAL_ERRORS: [&str; 3] = ["INTERNAL", "UNAVAILABLE", "TIMEOUT"];
 
+/// Categories of errors about the content of a request, and codes of details that HubSpot may send as one.
+const CONTENT_CATEGORIES: [&str; 8] = [
+    "BAD_REQUEST",
+    "DUPLICATE",
+    "INVALID_INPUT",
+    "INVALID_JSON",
+    "INVALID_PARAMETER",
+    "MISSING_REQUIRED",
+    "READ_ONLY",
+    "VALIDATION",
+];
+
 /// Error object of HubSpot, parsed leniently.
 #[derive(Debug, Default)]
 pub(super) struct ErrorBody {
@@ -178,6 +190,14 @@ impl ErrorBody {
             _ => return None,
         };
         Some(known)
+    }
+
+    /// True if HubSpot rejected a request with a category that is not known to be about the content, and the
+    /// error has nothing of the content.
+    pub(super) fn is_of_unknown_cause(&self) -> bool {
+        let Some(category) = self.category.as_deref() else { return false };
+        let is_known = CONTENT_CATEGORIES.iter().any(|part| category.contains(part));
+        !is_known && self.classify().is_none() && !self.names_content()
     }
 
     pub(super) fn unauthorized(&self) -> Unauthorized {

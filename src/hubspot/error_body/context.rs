@@ -51,7 +51,19 @@ const PROPERTY_NAMES: [&str; 3] = ["propertyname", "propertynames", "in"];
 const OPTIONS: [&str; 4] = ["options", "validoptions", "allowedoptions", "allowedvalues"];
 
 /// Other context keys whose values are certainly no ids of inputs.
-const OTHER_KEYS: [&str; 6] = ["links", "expiretime", "propertyvalue", "rawvalue", "limit", "max"];
+const OTHER_KEYS: [&str; 11] = [
+    "links",
+    "expiretime",
+    "propertyvalue",
+    "rawvalue",
+    "limit",
+    "max",
+    "portalid",
+    "hubid",
+    "accountid",
+    "appid",
+    "userid",
+];
 
 /// Beginning of a path to an input of a batch.
 const INPUTS: &str = "inputs";

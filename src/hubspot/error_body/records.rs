@@ -11,6 +11,9 @@ use super::{
 };
 use crate::leads::{AffectedInputs, FieldFault};
 
+/// Minimum number of digits in a message that may be a record id.
+const MIN_ID_IN_MESSAGE: usize = 6;
+
 /// Maximum number of digits of a record id.
 const MAX_RECORD_ID: usize = 20;
 
@@ -42,6 +45,16 @@ impl ErrorBody {
             listed.filter(|(_, _, code)| code == "PROPERTY_DOESNT_EXIST").map(|(name, ..)| name),
         );
         AffectedInputs { trace_ids, ids, positions, unknown_properties }
+    }
+
+    /// True if the error has something of the request: a property, or what may be an input or a record.
+    pub(in crate::hubspot) fn names_content(&self) -> bool {
+        let is_digits = |word: &str| word.bytes().all(|c| c.is_ascii_digit());
+        let text = self.message.as_deref().unwrap_or_default();
+        let mut words = text.split(|c: char| !c.is_alphanumeric());
+        self.affected_inputs() != AffectedInputs::default()
+            || !self.fields().is_empty()
+            || words.any(|word| word.len() >= MIN_ID_IN_MESSAGE && is_digits(word))
     }
 
     /// Violation of the associations of a create, if the error names a record to associate with.

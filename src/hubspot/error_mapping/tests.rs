@@ -200,15 +200,49 @@ fn a_category_that_is_not_about_content_says_more_than_the_status() {
     assert_eq!(mapped(Operation::Create, 400, internal).reason(), Reason::WriteOutcomeUnknown);
     for (status, category, reason) in [
         (400, "VALIDATION_ERROR", Reason::ValidationFailed),
-        (400, "A_NEW_ONE", Reason::ValidationFailed),
+        (400, "A_NEW_ONE", Reason::UpstreamInvalidResponse),
+        (409, "A_NEW_ONE", Reason::UpstreamInvalidResponse),
+        (400, "VALIDATION_FAILURE", Reason::ValidationFailed),
+        (400, "BAD_REQUEST", Reason::ValidationFailed),
+        (400, "INVALID_PARAMETERS", Reason::ValidationFailed),
+        (400, "MISSING_REQUIRED_FIELD", Reason::ValidationFailed),
         (400, "OBJECT_NOT_FOUND", Reason::ValidationFailed),
         (409, "VALIDATION_ERROR", Reason::Conflict),
         (409, "CONFLICT", Reason::Conflict),
-        (422, "A_NEW_ONE", Reason::ValidationFailed),
+        (422, "A_NEW_ONE", Reason::UpstreamInvalidResponse),
         (404, "OBJECT_NOT_FOUND", Reason::LeadNotFound),
     ] {
         let body = format!(r#"{{"category":"{category}","message":"why"}}"#);
         assert_eq!(mapped(Operation::Update, status, &body).reason(), reason, "{body}");
+    }
+}
+
+#[test]
+fn an_unknown_category_is_about_content_only_if_the_error_names_some() {
+    for (rest, is_about_content) in [
+        (r#""message":"the account is suspended""#, false),
+        (r#""message":"no","context":{"portalId":["424242"]}"#, false),
+        (r#""message":"no","context":{"hubId":[424242],"limit":["5"]}"#, false),
+        (r#""message":"no","errors":[{"message":"the plan has ended","code":"NO_PLAN"}]"#, false),
+        (r#""message":"no","context":{}"#, false),
+        (r#""message":"no","context":{"ids":["7"]}"#, true),
+        (r#""message":"no","context":{"objectWriteTraceId":["t-1"]}"#, true),
+        (r#""message":"no","context":{"someKey":["k-7"]}"#, true),
+        (r#""message":"no","context":{"propertyName":["budget"]}"#, true),
+        (r#""message":"no","errors":[{"message":"too long","in":"budget"}]"#, true),
+        (r#""message":"record 123456789 is locked""#, true),
+        (r#""message":"the value already exists""#, true),
+    ] {
+        let body = format!(r#"{{"status":"error","category":"A_NEW_ONE",{rest}}}"#);
+        for status in [400, 422] {
+            for operation in [Operation::Create, Operation::BatchUpdate, Operation::Search] {
+                let error = mapped(operation, status, &body);
+                let is_invalid = error.reason() == Reason::UpstreamInvalidResponse;
+                assert_eq!(is_invalid, !is_about_content, "{body}");
+                assert_eq!(error.side_effect(), SideEffect::None);
+                assert_eq!(error.upstream().category.as_deref(), Some("A_NEW_ONE"));
+            }
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn by_address(account: &TestAccount, seen: &mut Observations) -
         Ok(answer) if answer.status < 300 => {
             let is_left_out = list(&answer.body["errors"]).next().is_none();
             let text = format!("{} error: {}", answer.status, !is_left_out);
-            seen.switch(Fact::UnknownAddress, is_left_out, json!(is_left_out), text);
+            seen.switch(Fact::UnknownAddress, !is_left_out, json!(is_left_out), text);
         }
         Ok(answer) => seen.note(Fact::UnknownAddress, false, summary(&answer)),
         Err(reason) => {

@@ -194,7 +194,7 @@ impl ErrorBody {
 
     /// True if HubSpot rejected a request with a category that is not known to be about the content, and the
     /// error has nothing of the content.
-    pub(super) fn is_of_unknown_cause(&self) -> bool {
+    pub(super) fn has_unknown_cause(&self) -> bool {
         let Some(category) = self.category.as_deref() else { return false };
         let is_known = CONTENT_CATEGORIES.iter().any(|part| category.contains(part));
         !is_known && self.classify().is_none() && !self.names_content()

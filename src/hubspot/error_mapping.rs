@@ -134,7 +134,7 @@ fn classify(
         let wait = (reason == Reason::RateLimited).then_some(WINDOW_WAIT);
         return (reason, "HubSpot rejected the request", wait);
     }
-    if matches!(status.as_u16(), 400 | 409 | 422) && body.is_of_unknown_cause() {
+    if matches!(status.as_u16(), 400 | 409 | 422) && body.has_unknown_cause() {
         let text = "HubSpot rejected the call for a cause that leadsd does not know";
         return (Reason::UpstreamInvalidResponse, text, none);
     }

@@ -118,10 +118,7 @@ impl Body for WirePage {
                 Some(results) => page.results = results,
                 None => is_usable = false,
             },
-            "paging" => match Field::read(value, losses) {
-                Some(paging) => page.paging = paging,
-                None => is_usable = false,
-            },
+            "paging" => is_usable &= fill_cursor(&mut page.paging, value, losses),
             "total" => losses.fill_field(ResponseField::Total, &mut page.total, value),
             _ => {}
         })?;
@@ -168,10 +165,7 @@ pub(super) fn results_and_paging<T: DeserializeOwned>(
             }
             results = Elements::parse(value).map(|_| read);
         }
-        "paging" => match Field::read(value, losses) {
-            Some(read) => paging = read,
-            None => is_usable = false,
-        },
+        "paging" => is_usable &= fill_cursor(&mut paging, value, losses),
         _ => {}
     })?;
     is_usable.then_some((results, paging))
@@ -240,10 +234,7 @@ impl Field for WireAssociations {
         let mut is_usable = true;
         losses.members(raw, |losses, name, value| match name.as_str() {
             "results" => losses.fill(&mut list.results, value),
-            "paging" => match Field::read(value, losses) {
-                Some(paging) => list.paging = paging,
-                None => is_usable = false,
-            },
+            "paging" => is_usable &= fill_cursor(&mut list.paging, value, losses),
             _ => {}
         })?;
         is_usable.then_some(list)
@@ -341,22 +332,40 @@ pub(in crate::hubspot) fn without_byte_order_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body)
 }
 
-/// Reads results. Those without an id are left out and counted. `None` if the value is neither an array
-/// nor null, or if none of its elements is a lead with an id.
+/// Reads leads. Those without an id are left out and counted.
 fn leads(raw: &[u8], losses: &mut Losses<'_>) -> Option<Option<Vec<WireLead>>> {
+    readable_elements(raw, losses, |lead, losses| {
+        <WireLead as Field>::read(lead, losses).filter(WireLead::has_id)
+    })
+}
+
+/// Reads the elements of an array. Those that cannot be read are left out and counted. `None` if the value is
+/// neither an array nor null, or if none of its elements can be read.
+fn readable_elements<T>(
+    raw: &[u8],
+    losses: &mut Losses<'_>,
+    read: impl Fn(&[u8], &mut Losses<'_>) -> Option<T>,
+) -> Option<Option<Vec<T>>> {
     if is_null(raw) {
         return Some(None);
     }
-    let (mut leads, mut is_empty) = (Vec::new(), true);
+    let (mut readable, mut is_empty) = (Vec::new(), true);
     for element in Elements::parse(raw)? {
         is_empty = false;
-        let lead = <WireLead as Field>::read(element, losses).filter(WireLead::has_id);
-        match lead {
-            Some(lead) => leads.push(lead),
+        match read(element, losses) {
+            Some(element) => readable.push(element),
             None => losses.count(),
         }
     }
-    (is_empty || !leads.is_empty()).then_some(Some(leads))
+    (is_empty || !readable.is_empty()).then_some(Some(readable))
+}
+
+/// Reads the cursor of a list into `slot`. False if it cannot be read: without it, the list would end early.
+fn fill_cursor(slot: &mut Option<WirePaging>, raw: &[u8], losses: &mut Losses<'_>) -> bool {
+    let cursor = Field::read(raw, losses);
+    let is_readable = cursor.is_some();
+    *slot = cursor.unwrap_or_else(|| slot.take());
+    is_readable
 }
 
 fn have_ids(results: Option<&[WireLead]>) -> bool {

@@ -55,7 +55,7 @@ pub(super) fn certain_inputs(
     input_of.iter().copied().enumerate().map(certain).collect()
 }
 
-/// True if each result can have an input of its own.
+/// True if there is a complete assignment.
 pub(super) fn is_complete(fits: &[Vec<usize>], inputs: usize) -> bool {
     complete_assignment(fits, inputs).is_some()
 }

@@ -1,9 +1,9 @@
 //! Forms in which HubSpot's response shows the properties that a batch writes.
 //!
-//! Where each open input has one of the results, each written value is shown by one of them. If every value of
-//! a property is shown unchanged, another text is the value of another input. If every value is shown in
-//! a form that means the same, a value that may be another form is the value of another input too. So
-//! values that differ little are told apart, and a property that HubSpot changes does not veto.
+//! Where each open input has one of the results, one of them shows each written value. If every value of a
+//! property is shown unchanged, another text is the value of another input. If every value is shown in a form
+//! that means the same, a value that may be another form is the value of another input too. This
+//! distinguishes values that differ little, and a property that HubSpot changes does not veto.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -50,7 +50,7 @@ impl<'a> ShownForms<'a> {
         }
         let form = |(name, values): (&'a str, Vec<&str>)| {
             let all = results.clone().into_iter().filter_map(|item| shown(item, name));
-            (name, Form::of(&values, &all.collect::<Vec<_>>()))
+            (name, Form::from_values(&values, &all.collect::<Vec<_>>()))
         };
         Self { forms: written.into_iter().map(form).collect() }
     }
@@ -69,8 +69,8 @@ impl<'a> ShownForms<'a> {
         Agreement::combine(input.written().into_iter().flatten().map(one))
     }
 
-    /// True if two results show the same for each property that the batch writes, and two inputs wrote the same
-    /// into those that no result shows.
+    /// True if two results show the same value of each property that the batch writes, and two inputs wrote the
+    /// same values of those that no result shows.
     pub(super) fn are_equal<I: BatchInput>(
         &self,
         one: (&I, &BatchItem),
@@ -92,7 +92,7 @@ impl<'a> ShownForms<'a> {
 // === impl Form ===
 
 impl Form {
-    fn of(written: &[&str], shown: &[&str]) -> Self {
+    fn from_values(written: &[&str], shown: &[&str]) -> Self {
         if shown.is_empty() {
             return Self::Hidden;
         }

@@ -2,7 +2,9 @@
 
 use serde::de::IgnoredAny;
 
-use super::{Body, Elements, Field, Losses, ResponseField, is_null, readable_part};
+use super::{
+    Body, Elements, Field, Losses, ResponseField, fill_cursor, readable_elements, readable_part,
+};
 use crate::hubspot::wire::{
     WireAssociatedRecord, WireAssociationBatch, WireAssociationChanges, WireAssociationResult,
     association_page::{WireAssociationPage, WireLabeledType, WirePageRecord},
@@ -16,14 +18,11 @@ impl Body for WireAssociationPage {
         let mut is_usable = true;
         losses.field = ResponseField::Associations;
         losses.members(raw, |losses, name, value| match name.as_str() {
-            "results" => match records(value, losses) {
+            "results" => match readable_elements(value, losses, WirePageRecord::read) {
                 Some(results) => page.results = results,
                 None => is_usable = false,
             },
-            "paging" => match Field::read(value, losses) {
-                Some(paging) => page.paging = paging,
-                None => is_usable = false,
-            },
+            "paging" => is_usable &= fill_cursor(&mut page.paging, value, losses),
             _ => {}
         })?;
         is_usable.then_some(page)
@@ -71,10 +70,7 @@ impl Field for WireAssociationResult {
         losses.members(raw, |losses, name, value| match name.as_str() {
             "from" => list.from = readable_part(value, losses).unwrap_or_default(),
             "to" => losses.fill(&mut list.to, value),
-            "paging" => match Field::read(value, losses) {
-                Some(paging) => list.paging = paging,
-                None => is_usable = false,
-            },
+            "paging" => is_usable &= fill_cursor(&mut list.paging, value, losses),
             _ => {}
         })?;
         is_usable.then_some(list)
@@ -121,18 +117,4 @@ impl Field for WireLabeledType {
         })?;
         Some(kind)
     }
-}
-
-/// Reads records. `None` if the value is neither an array nor null, or if none of its elements is a record
-/// with an id.
-fn records(raw: &[u8], losses: &mut Losses<'_>) -> Option<Option<Vec<WirePageRecord>>> {
-    if is_null(raw) {
-        return Some(None);
-    }
-    let (mut records, mut is_empty) = (Vec::new(), true);
-    for element in Elements::parse(raw)? {
-        is_empty = false;
-        records.extend(losses.value(element));
-    }
-    (is_empty || !records.is_empty()).then_some(Some(records))
 }

@@ -6,8 +6,7 @@ use super::Agreement;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Decimal<'a> {
     is_negative: bool,
-    /// Digits before and after the decimal point, without those that are zero at the beginning of the first and
-    /// at the end of the second.
+    /// Digits before and after the decimal point, without zeros at the beginning and at the end.
     digits: (&'a str, &'a str),
     exponent: i32,
     /// Power of ten of the last digit of the text.
